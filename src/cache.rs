@@ -1,0 +1,188 @@
+//! What a cache means: which entry is fresh, who may compute a missing one, and what a caller is told when the store is down.
+//!
+//! Knows nothing of gRPC or Redis. It is the only reader of the clock and of the namespaces' rules.
+
+mod batch;
+mod counter;
+mod delete;
+mod get;
+mod get_or_fetch;
+mod grant;
+mod namespaces;
+mod policy;
+mod set;
+mod touch;
+mod waiting;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::NamespaceConfig,
+    entry::Entry,
+    invalid::Violation,
+    key::Namespace,
+    stats::{
+        counts::{Counter, LiveCounts},
+        live::LiveStats,
+    },
+    store::{self, Backend},
+};
+pub use batch::BatchRead;
+pub use counter::Sum;
+pub use get_or_fetch::{Answer, FetchRequest, GetOrFetch, Offer};
+pub use grant::LeaseGrant;
+pub use namespaces::Namespaces;
+pub use set::{SetCommand, SetMode, SetOutcome, SetResult};
+pub use touch::Touched;
+use waiting::WaitingRoom;
+
+/// The cache of one replica.
+pub struct Cache {
+    store: Arc<dyn Backend>,
+    namespaces: Namespaces,
+    live: Arc<LiveStats>,
+    waiting: Arc<WaitingRoom>,
+    closing: CancellationToken,
+}
+
+/// Why a call failed. A miss is not a failure, and neither is a store that is down, unless the call would have to claim
+/// what it did not do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The input breaks a rule.
+    #[error(transparent)]
+    Invalid(#[from] Violation),
+    /// The value is larger than its namespace allows.
+    #[error(transparent)]
+    ValueTooLarge(Violation),
+    /// Only configured namespaces are served, and this is none.
+    #[error("namespace {0} is not configured, and strict_namespaces is on")]
+    UnknownNamespace(Namespace),
+    /// The store did not take what must not get lost.
+    #[error("not done: {0}")]
+    StoreUnavailable(#[source] store::Error),
+    /// The entry is not a counter.
+    #[error("the entry is not a decimal integer of 64 bits")]
+    NotAnInteger,
+    /// The counter cannot go that far.
+    #[error("the sum does not fit in 64 bits")]
+    Overflow,
+}
+
+/// What a read found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A fresh value.
+    Hit,
+    /// A value past its TTL, but in a window in which it may be served.
+    Stale,
+    /// The knowledge that there is no value.
+    Negative,
+}
+
+/// An entry that was found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The entry.
+    pub entry: Entry,
+    /// What it is.
+    pub outcome: Outcome,
+    /// Since when it exists.
+    pub age: Duration,
+    /// Until when it is fresh; zero if it is not.
+    pub ttl_remaining: Duration,
+}
+
+/// The answer to a read.
+#[derive(Debug, Clone, Default)]
+pub struct Read {
+    /// What was found, if anything.
+    pub found: Option<Found>,
+    /// Whether the store could not be asked.
+    pub degraded: bool,
+}
+
+/// A namespace as one call sees it.
+struct Scope {
+    rules: Arc<NamespaceConfig>,
+    counts: Arc<LiveCounts>,
+}
+
+impl Cache {
+    /// A cache on `store`. At most `max_waiting` calls wait for somebody else's value at a time.
+    pub fn new(store: Arc<dyn Backend>, namespaces: Namespaces, live: Arc<LiveStats>, max_waiting: usize) -> Self {
+        let waiting = WaitingRoom::new(store.clone(), max_waiting);
+        Self { store, namespaces, live, waiting, closing: CancellationToken::new() }
+    }
+
+    /// The namespaces' rules, which can be replaced at any time.
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
+    /// Ends all waiting: whoever waits for somebody else's value is answered at once.
+    pub fn close(&self) {
+        self.closing.cancel();
+    }
+
+    /// Calls that wait for somebody else's value.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn scope(&self, namespace: &Namespace) -> Result<Scope, Error> {
+        let rules = self.namespaces.rules(namespace)?;
+        Ok(Scope { rules, counts: self.live.of(namespace) })
+    }
+
+    fn found(&self, entry: Entry, outcome: Outcome) -> Found {
+        let now = self.store.now();
+        Found { age: now.since(entry.created_at), ttl_remaining: entry.fresh_until.since(now), entry, outcome }
+    }
+}
+
+impl Scope {
+    fn count_outcome(&self, outcome: Option<Outcome>) {
+        self.counts.count(match outcome {
+            Some(Outcome::Hit) => Counter::Hits,
+            Some(Outcome::Stale) => Counter::Stale,
+            Some(Outcome::Negative) => Counter::Negative,
+            None => Counter::Misses,
+        });
+    }
+
+    fn count_degraded(&self, degraded: bool) {
+        if degraded {
+            self.counts.count(Counter::Degraded);
+        }
+    }
+}
+
+impl Error {
+    /// The same error in a part of the request, such as `items[3].`.
+    #[must_use]
+    pub fn within(self, part: &str) -> Self {
+        match self {
+            Self::Invalid(violation) => Self::Invalid(violation.within(part)),
+            Self::ValueTooLarge(violation) => Self::ValueTooLarge(violation.within(part)),
+            other @ (Self::UnknownNamespace(_) | Self::StoreUnavailable(_) | Self::NotAnInteger | Self::Overflow) => {
+                other
+            }
+        }
+    }
+}
+
+/// What a failure means for a call that may not fail: whether its answer is `degraded`.
+///
+/// A store without room was asked and has answered; any other failure means that it is not known what it holds.
+fn is_degraded(error: &store::Error) -> bool {
+    error.kind != store::ErrorKind::Full
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        Self::StoreUnavailable(error)
+    }
+}

@@ -1,0 +1,114 @@
+//! Decisions, as pure functions.
+
+use std::time::Duration;
+
+use crate::{
+    config::NamespaceConfig,
+    entry::{Entry, Kind, Lifetime, Millis},
+};
+
+/// What may be done with an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Serve it.
+    Fresh,
+    /// Say that there is no value.
+    Negative,
+    /// Serve it, and have it refreshed.
+    Stale,
+    /// Serve it only if it cannot be computed anew.
+    StaleIfError,
+    /// Treat it as missing.
+    Gone,
+}
+
+/// Judges an entry by the clock, by the windows stored with it, and by how much staleness the caller accepts: the caller
+/// can only tighten the windows.
+pub(super) fn judge(entry: &Entry, now: Millis, max_stale: Option<Duration>) -> Verdict {
+    if now < entry.fresh_until {
+        return if entry.kind == Kind::Negative { Verdict::Negative } else { Verdict::Fresh };
+    }
+    let stale_for = now.since(entry.fresh_until);
+    let accepted = max_stale.is_none_or(|accepted| stale_for < accepted);
+    if entry.kind == Kind::Negative || !accepted {
+        Verdict::Gone
+    } else if stale_for < entry.stale_while_revalidate {
+        Verdict::Stale
+    } else if now < entry.expires_at() {
+        Verdict::StaleIfError
+    } else {
+        Verdict::Gone
+    }
+}
+
+/// The lifetime of a value that is stored: the caller's TTL or the namespace's, at most the namespace's maximum, shortened
+/// by a random share. `dice` is between 0 and 1.
+pub(super) fn lifetime(rules: &NamespaceConfig, ttl: Option<Duration>, dice: f64) -> Lifetime {
+    let ttl = ttl.unwrap_or(rules.ttl).min(rules.max_ttl);
+    let jittered = ttl.mul_f64(1.0 - rules.ttl_jitter * dice);
+    // Milliseconds are what the stores keep, so the answer must say no less and no more.
+    let ttl = Duration::from_millis(crate::entry::whole_millis(jittered).max(1));
+    Lifetime { ttl, stale_while_revalidate: rules.stale_while_revalidate, stale_if_error: rules.stale_if_error }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::entry::Version;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn entry(kind: Kind) -> Entry {
+        Entry {
+            kind,
+            data: Bytes::new(),
+            version: Version(1),
+            created_at: Millis(0),
+            fresh_until: Millis(1000),
+            stale_while_revalidate: SECOND,
+            stale_if_error: SECOND,
+            tags: Vec::new().into(),
+        }
+    }
+
+    #[test]
+    fn windows_follow_one_another() {
+        use Verdict::{Fresh, Gone, Stale, StaleIfError};
+        let cases =
+            [(0, Fresh), (999, Fresh), (1000, Stale), (1999, Stale), (2000, StaleIfError), (2999, StaleIfError)];
+        for (now, verdict) in cases.into_iter().chain([(3000, Gone), (u64::MAX, Gone)]) {
+            assert_eq!(judge(&entry(Kind::Text), Millis(now), None), verdict, "at {now}");
+        }
+    }
+
+    #[test]
+    fn the_caller_can_tighten_the_windows_and_not_loosen_them() {
+        let judge = |now, max_stale| judge(&entry(Kind::Json), Millis(now), Some(Duration::from_millis(max_stale)));
+        assert_eq!(judge(999, 0), Verdict::Fresh);
+        assert_eq!(judge(1000, 0), Verdict::Gone);
+        assert_eq!(judge(1499, 500), Verdict::Stale);
+        assert_eq!(judge(1500, 500), Verdict::Gone);
+        assert_eq!(judge(3000, 1_000_000), Verdict::Gone);
+    }
+
+    #[test]
+    fn knowing_that_there_is_no_value_is_never_stale() {
+        assert_eq!(judge(&entry(Kind::Negative), Millis(999), None), Verdict::Negative);
+        assert_eq!(judge(&entry(Kind::Negative), Millis(1000), None), Verdict::Gone);
+    }
+
+    #[test]
+    fn a_ttl_is_defaulted_clamped_and_then_shortened() {
+        let rules =
+            NamespaceConfig { ttl: 10 * SECOND, max_ttl: 60 * SECOND, ttl_jitter: 0.5, ..NamespaceConfig::default() };
+        let ttl = |asked, dice| lifetime(&rules, asked, dice).ttl;
+        assert_eq!(ttl(None, 0.0), 10 * SECOND);
+        assert_eq!(ttl(Some(20 * SECOND), 0.0), 20 * SECOND);
+        assert_eq!(ttl(Some(90 * SECOND), 0.0), 60 * SECOND);
+        assert_eq!(ttl(Some(90 * SECOND), 1.0), 30 * SECOND);
+        assert_eq!(ttl(Some(Duration::from_nanos(1)), 1.0), Duration::from_millis(1));
+        assert_eq!(ttl(Some(Duration::from_micros(1500)), 0.0), Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,32 @@
+//! Giving an entry a new TTL.
+
+use std::time::Duration;
+
+use super::{Cache, Error, is_degraded, policy};
+use crate::key::EntryKey;
+
+/// The answer to a touch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Touched {
+    /// The TTL that was applied; none if there was no fresh entry.
+    pub ttl: Option<Duration>,
+    /// Whether the store could not be asked.
+    pub degraded: bool,
+}
+
+impl Cache {
+    /// Gives a fresh entry a new TTL from now.
+    ///
+    /// # Errors
+    /// [`Error::UnknownNamespace`].
+    pub async fn touch(&self, key: &EntryKey, ttl: Option<Duration>) -> Result<Touched, Error> {
+        let scope = self.scope(key.namespace())?;
+        let lifetime = policy::lifetime(&scope.rules, ttl, rand::random());
+        let touched = match self.store.touch(key, lifetime).await {
+            Ok(found) => Touched { ttl: found.then_some(lifetime.ttl), degraded: false },
+            Err(error) => Touched { ttl: None, degraded: is_degraded(&error) },
+        };
+        scope.count_degraded(touched.degraded);
+        Ok(touched)
+    }
+}

@@ -1,0 +1,28 @@
+//! `larder healthcheck`, for containers that have no other tool.
+
+use std::process::ExitCode;
+
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+use super::{
+    HealthcheckArgs,
+    client::{self, Error, Target},
+};
+
+pub(super) fn run(args: &HealthcheckArgs) -> ExitCode {
+    client::run(&args.target, async |Target { address, channel }| {
+        let request = HealthCheckRequest { service: args.service.clone() };
+        match HealthClient::new(channel).check(request).await {
+            Ok(response) => match response.into_inner().status() {
+                ServingStatus::Serving => {
+                    println!("SERVING");
+                    Ok(())
+                }
+                status @ (ServingStatus::NotServing | ServingStatus::ServiceUnknown | ServingStatus::Unknown) => {
+                    Err(Error::Unhealthy { address, status: status.as_str_name() })
+                }
+            },
+            Err(status) => Err(Error::Status { address, status: Box::new(status) }),
+        }
+    })
+}

@@ -1,0 +1,122 @@
+//! `larder serve`: runs the server and follows signals.
+
+use std::{process::ExitCode, time::Duration};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::report;
+use crate::{
+    config::{self, Config, Sources},
+    server::{self, Reload, Server},
+    telemetry::{self, Telemetry},
+};
+
+/// Time for the last spans and metrics to be exported.
+const EXPORT_LIMIT: Duration = Duration::from_secs(3);
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("cannot start")]
+    Runtime(#[from] std::io::Error),
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::Error),
+    #[error(transparent)]
+    Server(#[from] server::Error),
+}
+
+/// Runs until a signal says to stop.
+pub(super) fn run(config: Config, sources: Sources) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match runtime.map_err(Error::from).and_then(|runtime| runtime.block_on(serve(config, sources))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(config: Config, sources: Sources) -> Result<(), Error> {
+    let telemetry = Telemetry::start(&config.log, &config.telemetry)?;
+    log_panics();
+    let mut signals = Signals::install()?;
+    let server = Server::bind(config.clone(), &telemetry).await?;
+    let stop = CancellationToken::new();
+    let reload = server.reload();
+    let running = server.run(telemetry.registry().clone(), stop.clone());
+    let following = async {
+        let mut current = config;
+        loop {
+            match signals.next().await {
+                Asked::Stop => stop.cancel(),
+                Asked::Reload => reload_config(&mut current, &sources, &reload, &telemetry),
+            }
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = running => outcome,
+        () = following => Ok(()),
+    };
+    telemetry.shutdown(EXPORT_LIMIT).await;
+    Ok(outcome?)
+}
+
+/// Reads the configuration again. One that cannot be used changes nothing.
+fn reload_config(current: &mut Config, sources: &Sources, reload: &Reload, telemetry: &Telemetry) {
+    let new = match config::load(sources.clone()) {
+        Ok(new) => new,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "the configuration stays as it was");
+            return;
+        }
+    };
+    if let Err(error) = telemetry.set_log_level(&new.log.level) {
+        tracing::error!(error = &error as &dyn std::error::Error, "the log level stays as it was");
+    }
+    reload.apply(&new);
+    let ignored = current.needs_restart(&new);
+    if ignored.is_empty() {
+        tracing::info!("the configuration was read again");
+    } else {
+        tracing::warn!(keys = ignored.join(", "), "the configuration was read again, but these keys need a restart");
+    }
+    *current = new;
+}
+
+/// Panics go to the log, like everything else that goes wrong.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = std::backtrace::Backtrace::capture();
+        tracing::error!(%panic, %backtrace, "panic");
+    }));
+}
+
+enum Asked {
+    Stop,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! `larder stats`: the answer to the Stats RPC, for people and for programs.
+
+use std::{process::ExitCode, time::Duration};
+
+use bytesize::ByteSize;
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::{Value, json};
+
+use super::{
+    StatsArgs,
+    client::{self, Error, Target},
+};
+use crate::pb::v1::{self as pb, cache_service_client::CacheServiceClient};
+
+pub(super) fn run(args: &StatsArgs) -> ExitCode {
+    client::run(&args.target, async |Target { address, channel }| {
+        let request = pb::StatsRequest { namespaces: args.namespaces.clone() };
+        match CacheServiceClient::new(channel).stats(request).await {
+            Ok(response) => {
+                let stats = response.into_inner();
+                if args.json {
+                    println!("{:#}", as_json(&stats));
+                } else {
+                    println!("{}", as_table(&stats));
+                }
+                Ok(())
+            }
+            Err(status) => Err(Error::Status { address, status: Box::new(status) }),
+        }
+    })
+}
+
+fn as_table(stats: &pb::StatsResponse) -> String {
+    let mut counted = Table::new();
+    counted.load_style(presets::NOTHING);
+    counted.set_header([
+        "namespace",
+        "window",
+        "hits",
+        "stale",
+        "misses",
+        "hit rate",
+        "p50 hit",
+        "p99 hit",
+        "sets",
+        "deletes",
+        "leases",
+        "saved",
+    ]);
+    let named = stats.namespaces.iter().map(|namespace| (namespace.namespace.as_str(), namespace.counted.as_ref()));
+    for (name, windows) in named.chain([("(all)", stats.totals.as_ref())]) {
+        let Some(windows) = windows else { continue };
+        let rows = [("total", &windows.total), ("last hour", &windows.last_hour), ("last day", &windows.last_day)];
+        for (place, (window, counters)) in rows.into_iter().enumerate() {
+            let Some(counters) = counters else { continue };
+            counted.add_row(counted_row(if place == 0 { name } else { "" }, window, counters));
+        }
+    }
+    for column in counted.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let mut text = format!("{counted}\n\n{}\n{}", sizes_table(stats), store_lines(stats.store.as_ref()));
+    if stats.degraded {
+        text.push_str("\nThe store could not be asked: the figures are of this replica only, since it started.");
+    }
+    text
+}
+
+fn counted_row(name: &str, window: &str, counters: &pb::Counters) -> [String; 12] {
+    let latency = |of: fn(&pb::Latency) -> Option<prost_types::Duration>| {
+        counters.hit_latency.as_ref().and_then(of).map_or_else(dash, |duration| show_duration(&duration))
+    };
+    [
+        name.to_owned(),
+        window.to_owned(),
+        counters.hits.to_string(),
+        counters.stale.to_string(),
+        counters.misses.to_string(),
+        counters.hit_rate.map_or_else(dash, |rate| format!("{:.1} %", rate * 100.0)),
+        latency(|latency| latency.p50),
+        latency(|latency| latency.p99),
+        counters.sets.to_string(),
+        counters.deletes.to_string(),
+        counters.leases_granted.to_string(),
+        counters.leases_refused.to_string(),
+    ]
+}
+
+fn sizes_table(stats: &pb::StatsResponse) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["namespace", "keys", "bytes", "", "<= 1 min", "<= 10 min", "<= 1 h", "<= 1 d", "longer"]);
+    for namespace in &stats.namespaces {
+        let Some(size) = &namespace.size else { continue };
+        let mut row = vec![
+            namespace.namespace.clone(),
+            size.keys.to_string(),
+            ByteSize(size.bytes).to_string(),
+            if size.sampled { "estimated" } else { "" }.to_owned(),
+        ];
+        row.extend(size.ttl.iter().map(|bucket| bucket.keys.to_string()));
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn store_lines(store: Option<&pb::StoreStats>) -> String {
+    let Some(store) = store else { return String::new() };
+    if !store.reachable {
+        return format!("store      {}, not reachable", store.kind);
+    }
+    let limit =
+        if store.max_bytes == 0 { "no limit".to_owned() } else { format!("limit {}", ByteSize(store.max_bytes)) };
+    let name = if store.server_version.is_empty() { &store.kind } else { &store.server_version };
+    let mut lines = vec![
+        format!("store      {name}, up {}", show_duration(&store.uptime.unwrap_or_default())),
+        format!("memory     {} in use, peak {}, {limit}", ByteSize(store.used_bytes), ByteSize(store.peak_bytes)),
+        format!(
+            "keys       {}, {} expired, {} evicted ({})",
+            store.keys, store.expired_keys, store.evicted_keys, store.eviction_policy
+        ),
+        format!("persists   {}", store.persistence),
+    ];
+    if let (Some(clients), Some(ops)) = (store.clients, store.ops_per_second) {
+        lines.push(format!("load       {ops} commands per second, {clients} clients"));
+    }
+    lines.join("\n")
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+fn show_duration(duration: &prost_types::Duration) -> String {
+    let duration = Duration::try_from(*duration).unwrap_or_default();
+    // Two digits are what the buckets of the latencies are worth.
+    match duration {
+        short if short < Duration::from_millis(1) => format!("{} us", short.as_micros()),
+        short if short < Duration::from_secs(1) => format!("{:.1} ms", short.as_secs_f64() * 1e3),
+        long => humantime::format_duration(Duration::from_secs(long.as_secs())).to_string(),
+    }
+}
+
+fn as_json(stats: &pb::StatsResponse) -> Value {
+    let namespaces: Vec<Value> = stats
+        .namespaces
+        .iter()
+        .map(|namespace| {
+            json!({
+                "namespace": namespace.namespace,
+                "counted": namespace.counted.as_ref().map(windows_json),
+                "size": namespace.size.as_ref().map(size_json),
+            })
+        })
+        .collect();
+    json!({
+        "totals": stats.totals.as_ref().map(windows_json),
+        "namespaces": namespaces,
+        "store": stats.store.as_ref().map(store_json),
+        "degraded": stats.degraded,
+        "collected_at": stats.collected_at.map(|at| at.to_string()),
+    })
+}
+
+fn windows_json(windows: &pb::WindowStats) -> Value {
+    json!({
+        "total": windows.total.as_ref().map(counters_json),
+        "last_hour": windows.last_hour.as_ref().map(counters_json),
+        "last_day": windows.last_day.as_ref().map(counters_json),
+    })
+}
+
+fn counters_json(counters: &pb::Counters) -> Value {
+    json!({
+        "hits": counters.hits,
+        "stale": counters.stale,
+        "negative": counters.negative,
+        "misses": counters.misses,
+        "hit_rate": counters.hit_rate,
+        "sets": counters.sets,
+        "sets_refused": counters.sets_refused,
+        "deletes": counters.deletes,
+        "invalidations": counters.invalidations,
+        "leases_granted": counters.leases_granted,
+        "leases_refused": counters.leases_refused,
+        "leases_abandoned": counters.leases_abandoned,
+        "degraded": counters.degraded,
+        "hit_latency": counters.hit_latency.as_ref().map(latency_json),
+        "miss_latency": counters.miss_latency.as_ref().map(latency_json),
+    })
+}
+
+fn latency_json(latency: &pb::Latency) -> Value {
+    json!({ "p50": seconds(latency.p50), "p95": seconds(latency.p95), "p99": seconds(latency.p99) })
+}
+
+fn size_json(size: &pb::NamespaceSize) -> Value {
+    let ttl: Vec<Value> =
+        size.ttl.iter().map(|bucket| json!({ "up_to": seconds(bucket.up_to), "keys": bucket.keys })).collect();
+    json!({ "keys": size.keys, "bytes": size.bytes, "sampled": size.sampled, "ttl": ttl })
+}
+
+fn store_json(store: &pb::StoreStats) -> Value {
+    json!({
+        "kind": store.kind,
+        "server_version": store.server_version,
+        "reachable": store.reachable,
+        "used_bytes": store.used_bytes,
+        "peak_bytes": store.peak_bytes,
+        "max_bytes": store.max_bytes,
+        "fragmentation_ratio": store.fragmentation_ratio,
+        "eviction_policy": store.eviction_policy,
+        "evicted_keys": store.evicted_keys,
+        "expired_keys": store.expired_keys,
+        "keys": store.keys,
+        "clients": store.clients,
+        "ops_per_second": store.ops_per_second,
+        "persistence": store.persistence,
+        "uptime": seconds(store.uptime),
+    })
+}
+
+fn seconds(duration: Option<prost_types::Duration>) -> Option<f64> {
+    duration.and_then(|duration| Duration::try_from(duration).ok()).map(|duration| duration.as_secs_f64())
+}

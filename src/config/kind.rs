@@ -1,0 +1,58 @@
+//! The kinds of values: how each is read, which limits hold, how it is written.
+
+mod duration;
+mod number;
+mod size;
+mod text;
+
+use config::ValueKind;
+
+use super::error::redact;
+use super::keys::quoted;
+
+pub(super) use duration::text_of as duration_text;
+pub(super) use duration::{DAY, HOUR, MILLISECOND, SECOND, duration};
+pub(super) use number::{count, ratio};
+pub(super) use size::{GIB, KIB, MIB, size, text_of as size_text};
+pub(super) use text::{address, boolean, choice, parse_boolean, store_url, text};
+
+/// A kind of value.
+pub(super) trait Kind {
+    type Value;
+
+    /// Reads a value; the error says what was expected and what was found instead.
+    fn parse(&self, raw: &ValueKind) -> Result<Self::Value, String>;
+
+    /// Writes the value as TOML.
+    fn render(&self, value: &Self::Value) -> String;
+}
+
+/// "expected ..., got ...", the form of every message about a value.
+fn mismatch(expected: impl std::fmt::Display, raw: &ValueKind) -> String {
+    let got = match raw {
+        ValueKind::String(text) => quoted(&redact(text)),
+        ValueKind::Table(_) => "a table".to_owned(),
+        ValueKind::Array(_) => "a list".to_owned(),
+        ValueKind::Nil => "nothing".to_owned(),
+        number @ (ValueKind::Boolean(_)
+        | ValueKind::I64(_)
+        | ValueKind::I128(_)
+        | ValueKind::U64(_)
+        | ValueKind::U128(_)
+        | ValueKind::Float(_)) => number.to_string(),
+    };
+    format!("expected {expected}, got {got}")
+}
+
+/// The text of a string value; nothing else is taken for one.
+fn as_text(raw: &ValueKind) -> Option<&str> {
+    if let ValueKind::String(text) = raw { Some(text.trim()) } else { None }
+}
+
+/// An integer, or the text of one: variables have only text.
+fn as_integer(raw: &ValueKind) -> Option<u64> {
+    if let ValueKind::I64(number) = raw {
+        return u64::try_from(*number).ok();
+    }
+    as_text(raw)?.parse().ok()
+}

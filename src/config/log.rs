@@ -1,0 +1,50 @@
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::keys::{Keys, Section};
+use super::kind::{boolean, choice, text};
+
+/// `[log]`: the log on stderr.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogConfig {
+    /// What is logged, as a filter of `tracing`: `info`, or `info,larder::store=debug`.
+    pub level: String,
+    /// How a line looks.
+    pub format: LogFormat,
+    /// Whether keys are logged in clear instead of as a hash.
+    pub keys: bool,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text, keys: false }
+    }
+}
+
+impl Section for LogConfig {
+    fn visit(&mut self, keys: &mut impl Keys) {
+        let expected = "a level (error, warn, info, debug, trace, off) or a filter such as \
+            info,larder::store=debug";
+        keys.key("level", &mut self.level, text(expected, is_filter));
+        let formats = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+        keys.key("format", &mut self.format, choice(formats));
+        keys.key("keys", &mut self.keys, boolean());
+    }
+}
+
+/// A single word must be a level: the filter would take `verbose` for the name of a module, log
+/// everything of it and nothing else.
+fn is_filter(text: &str) -> bool {
+    let word = text.chars().all(|c| c.is_ascii_alphanumeric());
+    let valid = if word { text.parse::<LevelFilter>().is_ok() } else { EnvFilter::try_new(text).is_ok() };
+    valid && !text.is_empty()
+}

@@ -1,0 +1,68 @@
+use std::time::Duration;
+
+use super::keys::{Keys, Section};
+use super::kind::{DAY, HOUR, MIB, MILLISECOND, SECOND, duration, ratio, size};
+
+/// `[defaults]` or `[namespaces.<name>]`: the rules of one namespace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamespaceConfig {
+    /// How long an entry is fresh when the caller does not say.
+    pub ttl: Duration,
+    /// The longest a caller may ask for; more is shortened to it.
+    pub max_ttl: Duration,
+    /// Up to which part a TTL is shortened at random, so that entries written together do not
+    /// expire together.
+    pub ttl_jitter: f64,
+    /// The largest value, in bytes.
+    pub max_value_bytes: usize,
+    /// How long after it expired an entry is still served while one caller refreshes it.
+    pub stale_while_revalidate: Duration,
+    /// How long after that an entry still stands in for a source that fails.
+    pub stale_if_error: Duration,
+    /// How long the holder of a lease may take to fill an entry.
+    pub lease_ttl: Duration,
+    /// How long other callers wait for it when they do not say.
+    pub lease_wait: Duration,
+    /// How long nobody gets a lease after one was abandoned.
+    pub abandon_backoff: Duration,
+}
+
+impl Default for NamespaceConfig {
+    fn default() -> Self {
+        Self {
+            ttl: Duration::from_secs(30 * 60),
+            max_ttl: 7 * DAY,
+            ttl_jitter: 0.1,
+            max_value_bytes: 1024 * 1024,
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            lease_ttl: Duration::from_secs(10),
+            lease_wait: Duration::from_secs(5),
+            abandon_backoff: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Section for NamespaceConfig {
+    fn visit(&mut self, keys: &mut impl Keys) {
+        let zero = Duration::ZERO;
+        let year = 365 * DAY;
+        keys.key("ttl", &mut self.ttl, duration(MILLISECOND, year));
+        keys.key("max_ttl", &mut self.max_ttl, duration(MILLISECOND, year));
+        keys.key("ttl_jitter", &mut self.ttl_jitter, ratio(false));
+        keys.key("max_value_bytes", &mut self.max_value_bytes, size(1..=512 * MIB));
+        let stale_while_revalidate = &mut self.stale_while_revalidate;
+        keys.key("stale_while_revalidate", stale_while_revalidate, duration(zero, year));
+        keys.key("stale_if_error", &mut self.stale_if_error, duration(zero, year));
+        keys.key("lease_ttl", &mut self.lease_ttl, duration(10 * MILLISECOND, HOUR));
+        keys.key("lease_wait", &mut self.lease_wait, duration(zero, 60 * SECOND));
+        keys.key("abandon_backoff", &mut self.abandon_backoff, duration(zero, HOUR));
+    }
+}
+
+/// Whether a namespace may be called that.
+pub(super) fn is_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let mut bytes = name.bytes();
+    name.len() <= 64 && bytes.next().is_some_and(plain) && bytes.all(|b| plain(b) || b"._-".contains(&b))
+}

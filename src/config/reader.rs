@@ -1,0 +1,137 @@
+use std::collections::BTreeMap;
+
+use config::{Value, ValueKind};
+
+use super::error::{ConfigError, Problem};
+use super::keys::{Keys, Section, join};
+use super::kind::Kind;
+
+/// What came to light while reading.
+pub(super) struct Report {
+    problems: Vec<Problem>,
+    origins: BTreeMap<String, String>,
+    file: String,
+}
+
+impl Report {
+    /// `file` stands for the origin of values that name none: only the file's do not.
+    pub(super) fn new(file: String) -> Self {
+        Self { problems: Vec::new(), origins: BTreeMap::new(), file }
+    }
+
+    pub(super) fn problem(&mut self, key: &str, origin: Option<String>, message: String) {
+        self.problems.push(Problem { key: key.to_owned(), message, origin });
+    }
+
+    /// Adds a problem between keys, unless one of them has a problem of its own.
+    pub(super) fn relation(&mut self, key: &str, other: &str, message: String) {
+        if !self.problems.iter().any(|problem| problem.key == key || problem.key == other) {
+            let origin = self.origins.get(key).or_else(|| self.origins.get(other)).cloned();
+            self.problem(key, origin, message);
+        }
+    }
+
+    pub(super) fn into_result(self) -> Result<(), ConfigError> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        Err(ConfigError::Invalid { problems: self.problems })
+    }
+
+    fn origin(&mut self, key: &str, value: &Value) -> String {
+        let origin = value.origin().unwrap_or(&self.file).to_owned();
+        self.origins.insert(key.to_owned(), origin.clone());
+        origin
+    }
+}
+
+/// Fills a section from a table. A key of the table that the section does not name is a problem.
+pub(super) struct Reader<'a> {
+    path: String,
+    // Sorted, so that unknown keys are reported in a stable order.
+    table: BTreeMap<String, Value>,
+    known: Vec<&'static str>,
+    report: &'a mut Report,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn read(root: Value, section: &mut impl Section, report: &'a mut Report) {
+        Self::read_at(String::new(), root, section, report);
+    }
+
+    fn read_at(path: String, value: Value, section: &mut impl Section, report: &'a mut Report) {
+        let Some(table) = table_of(&path, value, report) else {
+            return;
+        };
+        let mut reader = Self { path, table, known: Vec::new(), report };
+        section.visit(&mut reader);
+        reader.reject_unknown();
+    }
+
+    fn reject_unknown(self) {
+        for (name, value) in self.table {
+            let message = format!("unknown key, expected one of {}", self.known.join(", "));
+            for (key, origin) in leaves(join(&self.path, &name), value, self.report) {
+                self.report.problem(&key, Some(origin), message.clone());
+            }
+        }
+    }
+}
+
+impl Keys for Reader<'_> {
+    fn key<K: Kind>(&mut self, name: &'static str, value: &mut K::Value, kind: K) {
+        self.known.push(name);
+        let Some(raw) = self.table.remove(name) else {
+            return;
+        };
+        let key = join(&self.path, name);
+        let origin = self.report.origin(&key, &raw);
+        match kind.parse(&raw.kind) {
+            Ok(parsed) => *value = parsed,
+            Err(message) => self.report.problem(&key, Some(origin), message),
+        }
+    }
+
+    fn section(&mut self, name: &'static str, section: &mut impl Section) {
+        self.known.push(name);
+        if let Some(value) = self.table.remove(name) {
+            Reader::read_at(join(&self.path, name), value, section, self.report);
+        }
+    }
+
+    fn sections<S: Section + Clone>(&mut self, name: &'static str, sections: &mut BTreeMap<String, S>, template: &S) {
+        self.known.push(name);
+        let Some(value) = self.table.remove(name) else {
+            return;
+        };
+        let path = join(&self.path, name);
+        for (name, value) in table_of(&path, value, self.report).unwrap_or_default() {
+            let mut section = template.clone();
+            Reader::read_at(join(&path, &name), value, &mut section, self.report);
+            sections.insert(name, section);
+        }
+    }
+}
+
+fn table_of(path: &str, value: Value, report: &mut Report) -> Option<BTreeMap<String, Value>> {
+    let origin = report.origin(path, &value);
+    if let ValueKind::Table(table) = value.kind {
+        return Some(table.into_iter().collect());
+    }
+    report.problem(path, Some(origin), "expected a table of keys, got a single value".to_owned());
+    None
+}
+
+/// The keys below an unknown one: each has its own origin, a table has none.
+fn leaves(key: String, value: Value, report: &mut Report) -> Vec<(String, String)> {
+    let origin = report.origin(&key, &value);
+    let ValueKind::Table(table) = value.kind else {
+        return vec![(key, origin)];
+    };
+    if table.is_empty() {
+        return vec![(key, origin)];
+    }
+    let sorted: BTreeMap<_, _> = table.into_iter().collect();
+    let below = sorted.into_iter().map(|(name, value)| (join(&key, &name), value));
+    below.flat_map(|(key, value)| leaves(key, value, report)).collect()
+}

@@ -1,0 +1,54 @@
+//! Limits between keys. Those of a single key stand beside it.
+
+use super::Config;
+use super::keys::join;
+use super::kind::{KIB, duration_text, size_text};
+use super::namespace::{NamespaceConfig, is_name};
+use super::reader::Report;
+
+/// What a request needs beside its value: key, tags, params and framing.
+const OVERHEAD: u64 = 64 * KIB;
+
+pub(super) fn check(config: &Config, report: &mut Report) {
+    if config.listen == config.admin_listen && config.listen.port() != 0 {
+        let message = format!("expected another address than listen, got {} twice", config.listen);
+        report.relation("admin_listen", "listen", message);
+    }
+    ttl_within_max(&config.defaults, "defaults", report);
+    value_within_request(config, &config.defaults, "defaults", report);
+    for (name, namespace) in &config.namespaces {
+        let path = join("namespaces", name);
+        if !is_name(name) {
+            let message = "expected a name of 1 to 64 characters of a-z, 0-9, '.', '_' and '-' \
+                that starts with a letter or digit";
+            report.relation(&path, &path, message.to_owned());
+        }
+        // What a namespace merely inherits is reported once, where it stands.
+        let defaults = &config.defaults;
+        if (namespace.ttl, namespace.max_ttl) != (defaults.ttl, defaults.max_ttl) {
+            ttl_within_max(namespace, &path, report);
+        }
+        if namespace.max_value_bytes != defaults.max_value_bytes {
+            value_within_request(config, namespace, &path, report);
+        }
+    }
+}
+
+fn ttl_within_max(namespace: &NamespaceConfig, path: &str, report: &mut Report) {
+    if namespace.ttl > namespace.max_ttl {
+        let (ttl, max) = (duration_text(namespace.ttl), duration_text(namespace.max_ttl));
+        let message = format!("expected at most {max} ({path}.max_ttl), got {ttl}");
+        report.relation(&format!("{path}.ttl"), &format!("{path}.max_ttl"), message);
+    }
+}
+
+fn value_within_request(config: &Config, namespace: &NamespaceConfig, path: &str, report: &mut Report) {
+    let value = u64::try_from(namespace.max_value_bytes).unwrap_or(u64::MAX);
+    let request = u64::try_from(config.limits.max_request_bytes).unwrap_or(u64::MAX);
+    let room = request.saturating_sub(OVERHEAD);
+    if value > room {
+        let (value, room) = (size_text(value), size_text(room));
+        let message = format!("expected at most {room} (limits.max_request_bytes less 64KiB), got {value}");
+        report.relation(&format!("{path}.max_value_bytes"), "limits.max_request_bytes", message);
+    }
+}

@@ -1,0 +1,136 @@
+use std::fmt;
+use std::str::FromStr;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::error::redact;
+use super::keys::quoted;
+
+/// Where entries are kept. `Debug` and `Display` hide the password.
+#[derive(Clone, Default)]
+pub enum StoreUrl {
+    /// In this process.
+    #[default]
+    Memory,
+    /// In Redis, Valkey or whatever speaks their protocol. The URL may hold a password.
+    Redis(SecretString),
+}
+
+/// A text that is no address of a store. The message does not repeat a password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {forms}, got {got}", forms = StoreUrl::FORMS)]
+pub struct InvalidStoreUrl {
+    got: String,
+}
+
+impl StoreUrl {
+    pub(super) const FORMS: &str = "\"memory\" or a URL such as redis://host:6379/0 with one of \
+        the schemes redis, rediss, valkey, valkeys, unix, redis+unix, valkey+unix";
+
+    /// Adds credentials to a Redis URL that has no password; any other is left alone.
+    pub(super) fn with_credentials(self, user: Option<&str>, password: &str) -> Self {
+        let Self::Redis(secret) = &self else {
+            return self;
+        };
+        let Ok(mut url) = Url::parse(secret.expose_secret()) else {
+            return self;
+        };
+        if is_socket(url.scheme()) {
+            if url.query_pairs().any(|(name, _)| name == "pass") {
+                return self;
+            }
+            let named = url.query_pairs().any(|(name, _)| name == "user");
+            let mut query = url.query_pairs_mut();
+            query.append_pair("pass", password);
+            if let Some(user) = user.filter(|_| !named) {
+                query.append_pair("user", user);
+            }
+        } else {
+            if url.password().is_some() {
+                return self;
+            }
+            // Encoded beforehand because the URL type lets a literal `%` through.
+            let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+            let unnamed = url.username().is_empty();
+            if url.set_password(Some(&encode(password))).is_err() {
+                return self;
+            }
+            if let Some(user) = user.filter(|_| unnamed)
+                && url.set_username(&encode(user)).is_err()
+            {
+                return self;
+            }
+        }
+        Self::Redis(String::from(url).into())
+    }
+}
+
+fn is_socket(scheme: &str) -> bool {
+    matches!(scheme, "unix" | "redis+unix" | "valkey+unix")
+}
+
+impl FromStr for StoreUrl {
+    type Err = InvalidStoreUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidStoreUrl> {
+        let text = text.trim();
+        if text.eq_ignore_ascii_case("memory") {
+            return Ok(Self::Memory);
+        }
+        let invalid = |got: String| InvalidStoreUrl { got };
+        let is_scheme = |b: u8| b.is_ascii_alphanumeric() || b == b'+';
+        let split = text.split_once("://").filter(|(scheme, _)| scheme.bytes().all(is_scheme));
+        let Some((scheme, _)) = split else {
+            // No user-info without a scheme, unless somebody forgot the scheme.
+            let got = if text.contains('@') { "a text without scheme".to_owned() } else { quoted(text) };
+            return Err(invalid(got));
+        };
+        // Only the scheme is shown: in a broken URL it is anyone's guess where a password ends.
+        let url = Url::parse(text).map_err(|e| invalid(format!("a {scheme}:// URL with {e}")))?;
+        let problem = match url.scheme() {
+            "redis" | "rediss" | "valkey" | "valkeys" => {
+                let database = url.path().trim_matches('/');
+                if url.host_str().is_none_or(str::is_empty) {
+                    Some("without a host")
+                } else if !database.is_empty() && database.parse::<u32>().is_err() {
+                    Some("whose path is not the number of a database")
+                } else {
+                    None
+                }
+            }
+            scheme if is_socket(scheme) => (url.path().len() <= 1).then_some("without the path of a socket"),
+            _ => Some("of another scheme"),
+        };
+        match problem {
+            Some(problem) => Err(invalid(format!("a {scheme}:// URL {problem}"))),
+            None => Ok(Self::Redis(text.to_owned().into())),
+        }
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory"),
+            Self::Redis(url) => f.write_str(&redact(url.expose_secret())),
+        }
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreUrl({self})")
+    }
+}
+
+impl PartialEq for StoreUrl {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Memory, Self::Memory) => true,
+            (Self::Redis(a), Self::Redis(b)) => a.expose_secret() == b.expose_secret(),
+            (Self::Memory, Self::Redis(_)) | (Self::Redis(_), Self::Memory) => false,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod errors;
+mod redis;
+mod values;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../larder.example.toml");
+const MANUAL: &str = include_str!("../../docs/CONFIGURATION.md");
+
+fn sources(file: &str, env: &[(&str, &str)]) -> (Sources, tempfile::NamedTempFile) {
+    let mut written = tempfile::NamedTempFile::new().unwrap();
+    written.write_all(file.as_bytes()).unwrap();
+    let sources = Sources {
+        file: Some(written.path().to_owned()),
+        env: env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+        overrides: Overrides::default(),
+    };
+    (sources, written)
+}
+
+fn try_load(file: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let (sources, _written) = sources(file, env);
+    load(sources)
+}
+
+fn loaded(file: &str, env: &[(&str, &str)]) -> Config {
+    try_load(file, env).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The problems as `key: message`, without their origins.
+fn problems(file: &str, env: &[(&str, &str)]) -> Vec<String> {
+    match try_load(file, env).unwrap_err() {
+        ConfigError::Invalid { problems } => problems.iter().map(|p| format!("{}: {}", p.key, p.message)).collect(),
+        other @ (ConfigError::Read { .. } | ConfigError::Syntax { .. }) => panic!("{other}"),
+    }
+}
+
+/// The example with every key live.
+fn uncommented() -> String {
+    let key = |line: &str| {
+        let name = line.strip_prefix("# ")?.split_once(" = ")?.0;
+        let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        plain.then(|| line[2..].to_owned())
+    };
+    let lines = EXAMPLE.lines().map(|line| key(line).unwrap_or_else(|| line.to_owned()));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn no_source_gives_the_defaults() {
+    assert_eq!(load(Sources::default()).unwrap(), Config::default());
+}
+
+#[test]
+fn the_example_holds_the_defaults_and_the_old_namespaces() {
+    let config = loaded(EXAMPLE, &[]);
+    assert_eq!(config, loaded(&uncommented(), &[]));
+    let minutes: Vec<_> = config.namespaces.iter().map(|(name, n)| (name.as_str(), n.ttl.as_secs() / 60)).collect();
+    let expected =
+        [("company", 120), ("locations", 1440), ("pickup", 5), ("points", 5), ("statistics", 30), ("user", 60)];
+    assert_eq!(minutes, expected);
+    assert_eq!(Config { namespaces: BTreeMap::new(), ..config }, Config::default());
+}
+
+#[test]
+fn the_example_has_every_key() {
+    let mut path = String::new();
+    let mut found = Vec::new();
+    for line in uncommented().lines().filter(|line| !line.starts_with('#')) {
+        if let Some(table) = line.strip_prefix('[') {
+            path = format!("{}.", table.trim_end_matches(']'));
+        } else if let Some((name, _)) = line.split_once(" = ") {
+            found.push(format!("{path}{name}"));
+        }
+    }
+    found.retain(|key| !key.starts_with("namespaces."));
+    found.sort();
+    let keys: Vec<_> = Listing::of(&Config::default()).into_values().into_keys().collect();
+    assert_eq!(found, keys);
+}
+
+#[test]
+fn the_manual_has_every_key_with_its_default() {
+    let rows: Vec<_> = MANUAL.lines().filter(|line| line.starts_with("| `")).collect();
+    for (key, value) in Listing::of(&Config::default()).into_values() {
+        let row = format!("| `{key}` | `{value}` |");
+        assert!(rows.iter().any(|line| line.starts_with(&row)), "no row {row}");
+    }
+}
+
+#[test]
+fn a_rendered_configuration_loads_again() {
+    let config = loaded(
+        r#"
+        [store]
+        url = "redis://cache:6379/2"
+        [namespaces."a.b"]
+        ttl = "1500ms"
+        max_value_bytes = 1000
+        [log]
+        level = "info,larder::store=debug"
+        [telemetry]
+        service_name = "a \"quoted\" \\ name"
+        sample_ratio = 1
+        "#,
+        &[],
+    );
+    assert_eq!(loaded(&config.render(), &[]), config);
+    assert_eq!(loaded(&loaded(EXAMPLE, &[]).render(), &[]), loaded(EXAMPLE, &[]));
+}
+
+#[test]
+fn each_source_wins_over_the_one_before() {
+    let file = "listen = '127.0.0.1:1'\nadmin_listen = '127.0.0.1:2'\nshutdown_timeout = '3s'";
+    let env = [("LARDER_LISTEN", "127.0.0.1:4"), ("LARDER_ADMIN_LISTEN", "127.0.0.1:5")];
+    let (mut sources, _written) = sources(file, &env);
+    sources.overrides.listen = Some("127.0.0.1:6".to_owned());
+    let config = load(sources).unwrap();
+    assert_eq!(config.listen.port(), 6);
+    assert_eq!(config.admin_listen.port(), 5);
+    assert_eq!(config.shutdown_timeout, Duration::from_secs(3));
+}
+
+#[test]
+fn only_what_a_reload_cannot_change_needs_a_restart() {
+    let old = Config::default();
+    let new = loaded(
+        "shutdown_timeout = '1s'\n[defaults]\nttl = '1m'\n[namespaces.a]\n[log]\nlevel = 'debug'\n\
+         format = 'json'\nkeys = true",
+        &[],
+    );
+    assert_eq!(old.needs_restart(&new), ["log.format", "shutdown_timeout"]);
+    assert_eq!(new.needs_restart(&new), [""; 0]);
+    let with = |password| loaded("", &[("REDIS_HOST", "h"), ("REDIS_PASSWORD", password)]);
+    assert_eq!(with("a").needs_restart(&with("b")), ["store.url"]);
+}

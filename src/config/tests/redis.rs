@@ -1,0 +1,138 @@
+use secrecy::ExposeSecret;
+
+use super::*;
+
+const FILE: &str = "[store]\nurl = 'redis://file:6379/1'";
+
+fn url(config: &Config) -> &str {
+    match &config.store.url {
+        StoreUrl::Memory => "memory",
+        StoreUrl::Redis(url) => url.expose_secret(),
+    }
+}
+
+fn check(file: &str, env: &[(&str, &str)], expected: &str) {
+    assert_eq!(url(&loaded(file, env)), expected, "{env:?} over {file:?}");
+}
+
+#[test]
+fn the_first_of_the_old_variables_decides() {
+    check("", &[], "memory");
+    check(FILE, &[], "redis://file:6379/1");
+    check(FILE, &[("REDIS_HOST", "h")], "redis://h:6379/0");
+    check("", &[("REDIS_HOST", "h"), ("REDIS_PORT", "7"), ("REDIS_DB", "3")], "redis://h:7/3");
+    check("", &[("REDIS_HOST", "::1")], "redis://[::1]:6379/0");
+    check(FILE, &[("REDIS_HOST", "h"), ("REDIS_URL", "redis://u")], "redis://u");
+    check("", &[("REDIS_URL", "redis://u"), ("LARDER_STORE", "valkey://s")], "valkey://s");
+    check("", &[("REDIS_URL", "redis://u"), ("LARDER_STORE__URL", "memory")], "memory");
+    check("", &[("REDIS_URL", ""), ("REDIS_HOST", "h")], "redis://h:6379/0");
+    check("", &[("REDIS_PORT", "7"), ("REDIS_DB", "3")], "memory");
+}
+
+#[test]
+fn the_switch_wins_over_all_but_the_flag() {
+    for off in ["false", "FALSE", "0", "no", "Off"] {
+        check(FILE, &[("REDIS_ENABLED", off), ("LARDER_STORE", "redis://s")], "memory");
+    }
+    check(FILE, &[("REDIS_CACHE_ENABLED", "false"), ("REDIS_URL", "redis://u")], "memory");
+    check("", &[("REDIS_CACHE_ENABLED", "false"), ("REDIS_ENABLED", "1")], "redis://127.0.0.1:6379/0");
+    check("", &[("REDIS_ENABLED", "On"), ("REDIS_URL", "redis://u")], "redis://u");
+    check("", &[("REDIS_ENABLED", "true"), ("REDIS_PORT", "7")], "redis://127.0.0.1:7/0");
+    check(FILE, &[("REDIS_ENABLED", "true")], "redis://file:6379/1");
+    check("store.url = 'memory'", &[("REDIS_ENABLED", "yes")], "redis://127.0.0.1:6379/0");
+
+    let (mut sources, _written) = sources(FILE, &[("REDIS_ENABLED", "false")]);
+    sources.overrides.store = Some("redis://flag".to_owned());
+    assert_eq!(url(&load(sources).unwrap()), "redis://flag");
+}
+
+#[test]
+fn the_password_is_filled_in_and_encoded() {
+    let password = ("REDIS_PASSWORD", "p@s:s/%41");
+    let encoded = "p%40s%3As%2F%2541";
+    let user = ("REDIS_USERNAME", "me");
+    check("", &[("REDIS_HOST", "h"), password], &format!("redis://:{encoded}@h:6379/0"));
+    check("", &[("REDIS_HOST", "h"), password, user], &format!("redis://me:{encoded}@h:6379/0"));
+    check("", &[("REDIS_URL", "redis://h"), password], &format!("redis://:{encoded}@h"));
+    check("", &[("REDIS_URL", "redis://u@h"), password, user], &format!("redis://u:{encoded}@h"));
+    check("", &[("REDIS_URL", "redis://:own@h"), password, user], "redis://:own@h");
+    check(FILE, &[password], &format!("redis://:{encoded}@file:6379/1"));
+    check("", &[password], "memory");
+    let socket = "unix:///run/r.sock?db=1&pass=p%40s%3As%2F%2541&user=me";
+    check("", &[("REDIS_URL", "unix:///run/r.sock?db=1"), password, user], socket);
+    check("", &[("REDIS_URL", socket), ("REDIS_PASSWORD", "other")], socket);
+}
+
+#[test]
+fn kubernetes_ports_and_wrong_values() {
+    let host = ("REDIS_HOST", "h");
+    check("", &[host, ("REDIS_PORT", "tcp://10.0.0.1:6380")], "redis://h:6380/0");
+    check("", &[("REDIS_PORT", "tcp://10.0.0.1:6380")], "memory");
+    for (name, value, expected) in [
+        ("REDIS_PORT", "http", "store.url: expected a port from 1 to 65535, got \"http\""),
+        ("REDIS_DB", "-1", "store.url: expected the number of a database, got \"-1\""),
+        ("REDIS_ENABLED", "maybe", "store.url: expected true or false (also 1, 0, yes, no, on, off), got \"maybe\""),
+    ] {
+        assert_eq!(problems("", &[host, (name, value)]), [expected]);
+        let error = try_load("", &[host, (name, value)]).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("({name})")), "{error}");
+    }
+}
+
+#[test]
+fn the_key_prefix_of_old() {
+    let old = ("REDIS_CACHE_KEY_PREFIX", "cache");
+    assert_eq!(loaded("store.prefix = 'file'", &[old]).store.prefix, "cache");
+    assert_eq!(loaded("", &[old, ("LARDER_STORE__PREFIX", "new")]).store.prefix, "new");
+}
+
+#[test]
+fn every_scheme_is_accepted() {
+    for url in [
+        "redis://h",
+        "rediss://h:1/2",
+        "valkey://[::1]:1",
+        "valkeys://h/",
+        "unix:///run/r.sock",
+        "redis+unix:///run/r.sock?db=2",
+        "valkey+unix:///run/r.sock",
+    ] {
+        check("", &[("LARDER_STORE", url)], url);
+    }
+    check("", &[("LARDER_STORE", "Memory")], "memory");
+}
+
+#[test]
+fn what_is_no_store_is_refused_without_its_password() {
+    for (url, expected) in [
+        ("mem0ry", "got \"mem0ry\""),
+        ("u:secret@h:6379", "got a text without scheme"),
+        ("postgres://u:secret@h", "got a postgres:// URL of another scheme"),
+        ("redis://u:secret@h:port", "got a redis:// URL with invalid port number"),
+        ("redis://u:se/secret@h", "got a redis:// URL with invalid port number"),
+        ("redis://u:secret@h/name", "got a redis:// URL whose path is not the number of a database"),
+        ("redis:///0", "got a redis:// URL without a host"),
+        ("unix://?pass=secret", "got a unix:// URL without the path of a socket"),
+    ] {
+        let error = try_load("", &[("LARDER_STORE", url)]).unwrap_err().to_string();
+        assert!(error.contains("expected \"memory\" or a URL such as redis://host:6379/0"));
+        assert!(error.ends_with(&format!("{expected} (LARDER_STORE)")), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn the_password_is_shown_nowhere() {
+    for (url, shown) in [
+        ("redis://user:secret@host:6379/0", "redis://user:***@host:6379/0"),
+        ("redis://:s@cret@host", "redis://:***@host"),
+        ("unix:///r.sock?pass=secret&db=1", "unix:///r.sock?pass=***&db=1"),
+        ("redis://host:6379/0", "redis://host:6379/0"),
+    ] {
+        let config = loaded("", &[("LARDER_STORE", url)]);
+        assert_eq!(config.store.url.to_string(), shown);
+        assert_eq!(format!("{:?}", config.store.url), format!("StoreUrl({shown})"));
+        assert!(!format!("{config:?}").contains("cret"));
+        assert!(config.render().contains(&format!("url = \"{shown}\"\n")));
+    }
+}

@@ -1,0 +1,108 @@
+use super::*;
+
+#[test]
+fn variables_set_any_key() {
+    let config = loaded(
+        "[store]\ntimeout = '1s'\nshards = 8\n[namespaces.user]\nttl = '2h'\nmax_ttl = '3h'",
+        &[
+            ("LARDER_STORE__TIMEOUT", "100ms"),
+            ("LARDER_STRICT_NAMESPACES", "Yes"),
+            ("LARDER_DEFAULTS__TTL", "5m"),
+            ("LARDER_DEFAULTS__TTL_JITTER", "0"),
+            ("LARDER_MEMORY__MAX_BYTES", "1048576"),
+            ("LARDER_LIMITS__MAX_BATCH_KEYS", "7"),
+            ("LARDER_LIMITS__MAX_CONNECTION_AGE", "0s"),
+            ("LARDER_LOG__FORMAT", "json"),
+            ("LARDER_TELEMETRY__SAMPLE_RATIO", "1"),
+            ("LARDER_NAMESPACES__USER__TTL", "1h"),
+            ("LARDER_NAMESPACES__A__B__TTL", "1s"),
+            ("LARDER_NAMESPACES__SHOP.PRICES__TTL", "2s"),
+        ],
+    );
+    assert_eq!(config.store.timeout, Duration::from_millis(100));
+    assert_eq!(config.store.shards, 8, "the rest of the table stays");
+    assert!(config.strict_namespaces);
+    assert_eq!(config.defaults.ttl, Duration::from_secs(300));
+    assert_eq!(config.defaults.ttl_jitter, 0.0);
+    assert_eq!(config.memory.max_bytes, 1 << 20);
+    assert_eq!(config.limits.max_batch_keys, 7);
+    assert_eq!(config.limits.max_connection_age, Duration::ZERO);
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.telemetry.sample_ratio, 1.0);
+    assert_eq!(config.namespaces["user"].ttl, Duration::from_secs(3600));
+    assert_eq!(config.namespaces["user"].max_ttl, Duration::from_secs(3 * 3600));
+    assert_eq!(config.namespaces["a__b"].ttl, Duration::from_secs(1));
+    assert_eq!(config.namespaces["shop.prices"].ttl, Duration::from_secs(2));
+}
+
+#[test]
+fn namespaces_start_from_the_defaults_wherever_those_come_from() {
+    let file = "[namespaces.a]\nttl = '1s'\n[namespaces.'b.c']\nlease_wait = '1s'\n\
+        [defaults]\nstale_if_error = '1h'";
+    let config = loaded(file, &[("LARDER_DEFAULTS__TTL", "5m")]);
+    let a = &config.namespaces["a"];
+    assert_eq!(a.ttl, Duration::from_secs(1));
+    assert_eq!(a.stale_if_error, Duration::from_secs(3600));
+    let b = &config.namespaces["b.c"];
+    assert_eq!(b.ttl, Duration::from_secs(300));
+    assert_eq!(b.lease_wait, Duration::from_secs(1));
+}
+
+#[test]
+fn foreign_and_empty_variables_are_ignored() {
+    let config = loaded(
+        "",
+        &[
+            ("PATH", "/bin"),
+            ("LARDER_CONFIG", "larder.toml"),
+            ("LARDER_ADDRESS", "larder:50051"),
+            ("LARDER_LISTEN", ""),
+            ("LARDER_STORE", " "),
+            ("LARDER_UNKNOWN", ""),
+            ("LARDER_SERVICE_HOST", "10.0.0.1"),
+            ("LARDER_SERVICE_PORT", "50051"),
+            ("LARDER_SERVICE_PORT_GRPC", "50051"),
+            ("LARDER_PORT", "tcp://10.0.0.1:50051"),
+            ("LARDER_PORT_50051_TCP", "tcp://10.0.0.1:50051"),
+            ("LARDER_PORT_50051_TCP_ADDR", "10.0.0.1"),
+            ("LARDER_REDIS_SERVICE_HOST", "10.0.0.2"),
+            ("LARDER_REDIS_SERVICE_PORT_TCP", "6379"),
+            ("LARDER_REDIS_PORT", "tcp://10.0.0.2:6379"),
+            ("LARDER_REDIS_PORT_6379_TCP", "tcp://10.0.0.2:6379"),
+            ("LARDER_REDIS_PORT_6379_TCP_PROTO", "tcp"),
+        ],
+    );
+    assert_eq!(config, Config::default());
+}
+
+#[test]
+fn open_telemetry_variables_fill_in_what_nothing_else_sets() {
+    let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel:4317"), ("OTEL_SERVICE_NAME", "otel")];
+    let telemetry = loaded("", &env).telemetry;
+    assert_eq!(telemetry.otlp_endpoint, "http://otel:4317");
+    assert_eq!(telemetry.service_name, "otel");
+
+    let file = "[telemetry]\notlp_endpoint = ''\nservice_name = 'file'";
+    let telemetry = loaded(file, &env).telemetry;
+    assert_eq!(telemetry.otlp_endpoint, "");
+    assert_eq!(telemetry.service_name, "file");
+
+    let own = [env[0], ("LARDER_TELEMETRY__OTLP_ENDPOINT", "http://own:4317")];
+    assert_eq!(loaded("", &own).telemetry.otlp_endpoint, "http://own:4317");
+}
+
+#[test]
+fn sizes_and_durations_are_written_for_people() {
+    use kind::{duration_text, size_text};
+    for (millis, expected) in [(0, "0s"), (1500, "1500ms"), (90_000, "90s"), (604_800_000, "7d")] {
+        assert_eq!(duration_text(Duration::from_millis(millis)), expected);
+    }
+    for (bytes, expected) in [(0, "0B"), (1000, "1000B"), (1536, "1536B"), (65_536, "64KiB")] {
+        assert_eq!(size_text(bytes), expected);
+    }
+    let sized = |value: &str| loaded(&format!("memory.max_bytes = {value}"), &[]).memory.max_bytes;
+    assert_eq!(sized("'1.5 MiB'"), 3 << 19);
+    assert_eq!(sized("'2MB'"), 2_000_000);
+    assert_eq!(sized("3000000"), 3_000_000);
+    assert_eq!(sized("'3000000'"), 3_000_000);
+}

@@ -1,0 +1,167 @@
+//! What the cache holds: pure data, known to every layer.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+/// A point in time by the store's clock, in milliseconds since the Unix epoch.
+///
+/// All times of an entry are read from the clock of the store that holds it, so that the clocks of two replicas are
+/// never compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Millis(pub u64);
+
+/// What kind of value an entry holds. The numbers are part of the stored format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Any bytes.
+    Bytes = 0,
+    /// UTF-8 text.
+    Text = 1,
+    /// One JSON document.
+    Json = 2,
+    /// The origin is known to have no value.
+    Negative = 3,
+}
+
+/// Opaque id of one written value. Random, because a counter would repeat itself after a failover that lost writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version(pub u64);
+
+/// Tags of an entry, sorted and without repetition.
+pub type Tags = Arc<[String]>;
+
+/// How long an entry lives: fresh, then stale in two windows, one after the other (RFC 5861), then gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetime {
+    /// How long the value is fresh.
+    pub ttl: Duration,
+    /// How long after that it may be served while somebody refreshes it.
+    pub stale_while_revalidate: Duration,
+    /// How long after that it may be served because the origin failed.
+    pub stale_if_error: Duration,
+}
+
+/// A value about to be stored.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// Kind of the value.
+    pub kind: Kind,
+    /// The value.
+    pub data: Bytes,
+    /// The id under which this write will be known.
+    pub version: Version,
+    /// How long it lives, from the moment the store takes it.
+    pub lifetime: Lifetime,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+/// A stored value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Kind of the value.
+    pub kind: Kind,
+    /// The value.
+    pub data: Bytes,
+    /// Id of the write.
+    pub version: Version,
+    /// When it was written.
+    pub created_at: Millis,
+    /// Until when it is fresh.
+    pub fresh_until: Millis,
+    /// Length of the window that follows `fresh_until`.
+    pub stale_while_revalidate: Duration,
+    /// Length of the window that follows that.
+    pub stale_if_error: Duration,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+// === impl Millis ===
+
+impl Millis {
+    /// This time, later by `duration`; the end of time when that does not fit.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(whole_millis(duration)))
+    }
+
+    /// How long after `earlier` this is; zero when it is not after.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Milliseconds of a duration, sub-millisecond parts rounded up: a positive duration never becomes zero.
+pub fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// The kind of a stored number, if this release knows it.
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Bytes, Self::Text, Self::Json, Self::Negative].into_iter().find(|kind| *kind as u8 == byte)
+    }
+}
+
+// === impl Version ===
+
+impl Version {
+    /// A new id.
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+
+    /// Reads what `Display` wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        let canonical = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        canonical.then(|| u64::from_str_radix(text, 16).ok()).flatten().map(Self)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+// === impl Lifetime ===
+
+impl Lifetime {
+    /// From writing to the hard expiry.
+    pub fn total(&self) -> Duration {
+        self.ttl.saturating_add(self.stale_while_revalidate).saturating_add(self.stale_if_error)
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// The entry that a draft becomes when it is stored at `now`.
+    pub fn written(draft: &Draft, now: Millis) -> Self {
+        Self {
+            kind: draft.kind,
+            data: draft.data.clone(),
+            version: draft.version,
+            created_at: now,
+            fresh_until: now.after(draft.lifetime.ttl),
+            stale_while_revalidate: draft.lifetime.stale_while_revalidate,
+            stale_if_error: draft.lifetime.stale_if_error,
+            tags: draft.tags.clone(),
+        }
+    }
+
+    /// Whether the entry holds a value that is fresh at `now`.
+    pub fn is_fresh(&self, now: Millis) -> bool {
+        self.kind != Kind::Negative && now < self.fresh_until
+    }
+
+    /// When the entry is gone for good.
+    pub fn expires_at(&self) -> Millis {
+        self.fresh_until.after(self.stale_while_revalidate).after(self.stale_if_error)
+    }
+}

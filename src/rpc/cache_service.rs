@@ -1,0 +1,218 @@
+//! The cache's service: every method translates, delegates and translates back.
+
+use std::sync::Arc;
+
+use futures_util::future::{join_all, try_join_all};
+use tonic::{Request, Response, Status, metadata::MetadataValue};
+
+use super::{
+    convert, deadline,
+    facts::LogKeys,
+    stats, status,
+    stream::{self, BatchGetStream},
+};
+use crate::{
+    cache::{self, Answer, BatchRead, Cache, FetchRequest, Found},
+    config::LimitsConfig,
+    key::{EntryKey, Namespace},
+    pb::v1::{self as pb, cache_service_server::CacheService},
+    stats::fleet::FleetStats,
+};
+
+/// Implements `larder.v1.CacheService`.
+pub struct CacheRpc {
+    cache: Arc<Cache>,
+    fleet: Arc<FleetStats>,
+    log_keys: LogKeys,
+    max_batch_keys: usize,
+}
+
+type Answered<T> = Result<Response<T>, Status>;
+
+impl CacheRpc {
+    /// Serves `cache` and what is counted of it.
+    pub fn new(cache: Arc<Cache>, fleet: Arc<FleetStats>, log_keys: LogKeys, limits: &LimitsConfig) -> Self {
+        Self { cache, fleet, log_keys, max_batch_keys: limits.max_batch_keys }
+    }
+
+    fn check_batch(&self, field: &'static str, size: usize) -> Result<(), Status> {
+        convert::batch_size(field, size, self.max_batch_keys).map_err(|violation| match violation.limit() {
+            Some(_) => status::batch_too_large(&violation),
+            None => violation.into(),
+        })
+    }
+
+    fn batch_keys(&self, keys: &[pb::KeyRef]) -> Result<Vec<EntryKey>, Status> {
+        self.check_batch("keys", keys.len())?;
+        let checked = keys.iter().enumerate().map(|(place, key)| {
+            convert::key_ref(key).map_err(|violation| violation.within(&format!("keys[{place}].")).into())
+        });
+        checked.collect()
+    }
+}
+
+#[tonic::async_trait]
+impl CacheService for CacheRpc {
+    async fn get(&self, request: Request<pb::GetRequest>) -> Answered<pb::GetResponse> {
+        let request = request.into_inner();
+        let key = convert::key(&request.namespace, &request.key, &request.params)?;
+        let max_stale = convert::non_negative("max_stale", request.max_stale)?;
+        let read = self.cache.get(&key, max_stale).await?;
+        Ok(self.with_x_cache(&key, read.found.as_ref().map(x_cache), convert::get_response(read)))
+    }
+
+    async fn set(&self, request: Request<pb::SetRequest>) -> Answered<pb::SetResponse> {
+        let command = convert::set(request.into_inner())?;
+        let outcome = self.cache.set(&command).await?;
+        let mut response = Response::new(convert::set_response(outcome));
+        self.log_keys.note(&mut response, &command.key, convert::set_result_name(outcome.result));
+        Ok(response)
+    }
+
+    async fn delete(&self, request: Request<pb::DeleteRequest>) -> Answered<pb::DeleteResponse> {
+        let request = request.into_inner();
+        let key = convert::key(&request.namespace, &request.key, &request.params)?;
+        let existed = self.cache.delete(&key).await?;
+        let mut response = Response::new(pb::DeleteResponse { existed });
+        self.log_keys.note(&mut response, &key, if existed { "DELETED" } else { "ABSENT" });
+        Ok(response)
+    }
+
+    async fn invalidate_namespace(
+        &self,
+        request: Request<pb::InvalidateNamespaceRequest>,
+    ) -> Answered<pb::InvalidateNamespaceResponse> {
+        let namespace = Namespace::new(&request.into_inner().namespace)?;
+        self.cache.invalidate_namespace(&namespace).await?;
+        let mut response = Response::new(pb::InvalidateNamespaceResponse {});
+        LogKeys::note_namespace(&mut response, &namespace, "INVALIDATED");
+        Ok(response)
+    }
+
+    async fn stats(&self, request: Request<pb::StatsRequest>) -> Answered<pb::StatsResponse> {
+        let chosen = request.into_inner().namespaces;
+        self.check_batch("namespaces", chosen.len().max(1))?;
+        Ok(Response::new(stats::response(&self.fleet.overview().await, &chosen)))
+    }
+
+    async fn get_or_fetch(&self, request: Request<pb::GetOrFetchRequest>) -> Answered<pb::GetOrFetchResponse> {
+        let deadline = deadline::of(request.metadata().as_ref());
+        let request = request.into_inner();
+        let key = convert::key(&request.namespace, &request.key, &request.params)?;
+        let max_stale = convert::non_negative("max_stale", request.max_stale)?;
+        let wait = convert::non_negative("wait", request.wait)?;
+        let fetch = FetchRequest { key, max_stale, wait, deadline };
+        let fetched = self.cache.get_or_fetch(&fetch).await?;
+        let (x_cache, outcome) = match fetched.answer {
+            Answer::Found(found) => {
+                (Some(x_cache(&found)), pb::get_or_fetch_response::Outcome::Found(convert::found(found)))
+            }
+            Answer::Lease(offer) => {
+                let lease = pb::Lease {
+                    token: offer.grant.hand_over().0.to_vec().into(),
+                    expires_in: Some(convert::duration(offer.expires_in)),
+                    stale: offer.stale.map(convert::found),
+                };
+                (None, pb::get_or_fetch_response::Outcome::Lease(lease))
+            }
+            Answer::Contended { retry_after } => {
+                let contended = pb::Contended { retry_after: Some(convert::duration(retry_after)) };
+                (None, pb::get_or_fetch_response::Outcome::Contended(contended))
+            }
+        };
+        let response = pb::GetOrFetchResponse { outcome: Some(outcome), degraded: fetched.degraded };
+        Ok(self.with_x_cache(&fetch.key, x_cache, response))
+    }
+
+    async fn abandon(&self, request: Request<pb::AbandonRequest>) -> Answered<pb::AbandonResponse> {
+        let request = request.into_inner();
+        let key = convert::key(&request.namespace, &request.key, &request.params)?;
+        let token = convert::token(&request.lease_token)?;
+        let reason = convert::reason(&request.reason)?;
+        tracing::debug!(namespace = %key.namespace(), reason, "a lease was abandoned");
+        self.cache.abandon(&key, token).await?;
+        let mut response = Response::new(pb::AbandonResponse {});
+        self.log_keys.note(&mut response, &key, "ABANDONED");
+        Ok(response)
+    }
+
+    type BatchGetStream = BatchGetStream;
+
+    async fn batch_get(&self, request: Request<pb::BatchGetRequest>) -> Answered<BatchGetStream> {
+        let deadline = deadline::of(request.metadata().as_ref());
+        let request = request.into_inner();
+        let keys = self.batch_keys(&request.keys)?;
+        let max_stale = convert::non_negative("max_stale", request.max_stale)?;
+        let batch = BatchRead::new(self.cache.clone(), keys, max_stale)?;
+        Ok(Response::new(stream::batch_get(batch, deadline)))
+    }
+
+    async fn batch_set(&self, request: Request<pb::BatchSetRequest>) -> Answered<pb::BatchSetResponse> {
+        let items = request.into_inner().items;
+        self.check_batch("items", items.len())?;
+        let mut commands = Vec::with_capacity(items.len());
+        for (place, item) in items.into_iter().enumerate() {
+            let part = || format!("items[{place}].");
+            let command = convert::set(item).map_err(|violation| violation.within(&part()))?;
+            self.cache.check(&command).map_err(|error| error.within(&part()))?;
+            commands.push(command);
+        }
+        let outcomes: Vec<Result<_, cache::Error>> =
+            join_all(commands.iter().map(|command| self.cache.set_checked(command))).await;
+        let results = outcomes.into_iter().map(|outcome| outcome.map(convert::set_response));
+        Ok(Response::new(pb::BatchSetResponse { results: results.collect::<Result<_, _>>()? }))
+    }
+
+    async fn batch_delete(&self, request: Request<pb::BatchDeleteRequest>) -> Answered<pb::BatchDeleteResponse> {
+        let keys = self.batch_keys(&request.into_inner().keys)?;
+        let existed = try_join_all(keys.iter().map(|key| self.cache.delete(key))).await?;
+        Ok(Response::new(pb::BatchDeleteResponse { existed }))
+    }
+
+    async fn touch(&self, request: Request<pb::TouchRequest>) -> Answered<pb::TouchResponse> {
+        let request = request.into_inner();
+        let key = convert::key(&request.namespace, &request.key, &request.params)?;
+        let touched = self.cache.touch(&key, convert::ttl(request.ttl)?).await?;
+        let found = touched.ttl.is_some();
+        let ttl = touched.ttl.map(convert::duration);
+        let mut response = Response::new(pb::TouchResponse { found, ttl, degraded: touched.degraded });
+        self.log_keys.note(&mut response, &key, if found { "TOUCHED" } else { "ABSENT" });
+        Ok(response)
+    }
+
+    async fn increment(&self, request: Request<pb::IncrementRequest>) -> Answered<pb::IncrementResponse> {
+        let request = request.into_inner();
+        let key = convert::key(&request.namespace, &request.key, &request.params)?;
+        let ttl = convert::ttl(request.ttl)?;
+        let sum = self.cache.increment(&key, request.delta.unwrap_or(1), request.initial, ttl).await?;
+        let mut response = Response::new(pb::IncrementResponse {
+            value: sum.value,
+            version: sum.version.to_string(),
+            ttl_remaining: Some(convert::duration(sum.ttl_remaining)),
+        });
+        self.log_keys.note(&mut response, &key, "INCREMENTED");
+        Ok(response)
+    }
+}
+
+/// What the response metadata say of an entry: outcome, age and remaining TTL, the latter in whole seconds.
+type XCache = (&'static str, u64, u64);
+
+fn x_cache(found: &Found) -> XCache {
+    (convert::outcome_name(Some(found.outcome)), found.age.as_secs(), found.ttl_remaining.as_secs())
+}
+
+impl CacheRpc {
+    fn with_x_cache<T>(&self, key: &EntryKey, x_cache: Option<XCache>, message: T) -> Response<T> {
+        let mut response = Response::new(message);
+        let metadata = response.metadata_mut();
+        let outcome = x_cache.map_or(convert::outcome_name(None), |(outcome, ..)| outcome);
+        metadata.insert("x-cache", MetadataValue::from_static(outcome));
+        if let Some((_, age, ttl_remaining)) = x_cache {
+            metadata.insert("x-cache-age", MetadataValue::from(age));
+            metadata.insert("x-cache-ttl-remaining", MetadataValue::from(ttl_remaining));
+        }
+        self.log_keys.note(&mut response, key, outcome);
+        response
+    }
+}

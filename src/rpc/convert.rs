@@ -1,0 +1,302 @@
+//! From messages to what they mean, and back. After this no invalid input exists.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use prost_types::Duration as PbDuration;
+
+use crate::{
+    cache::{Found, Outcome, Read, SetCommand, SetMode, SetOutcome, SetResult},
+    entry::{Entry, Kind, Tags, Version},
+    invalid::Violation,
+    key::{EntryKey, Namespace},
+    pb::v1 as pb,
+    store::{Condition, LeaseToken},
+};
+
+const MAX_TAGS: usize = 32;
+const MAX_TAG_BYTES: usize = 128;
+const MAX_REASON_BYTES: usize = 256;
+const TOKEN_BYTES: usize = 16;
+
+type Checked<T> = Result<T, Violation>;
+
+// === requests ===
+
+pub(super) fn key(namespace: &str, key: &str, params: &BTreeMap<String, String>) -> Checked<EntryKey> {
+    let params = params.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    EntryKey::new(Namespace::new(namespace)?, key, params)
+}
+
+pub(super) fn key_ref(named: &pb::KeyRef) -> Checked<EntryKey> {
+    key(&named.namespace, &named.key, &named.params)
+}
+
+/// A duration that may be zero.
+pub(super) fn non_negative(field: &'static str, duration: Option<PbDuration>) -> Checked<Option<Duration>> {
+    match duration.map(valid) {
+        Some(None) => Err(Violation::new(field, "must not be negative")),
+        other => Ok(other.flatten()),
+    }
+}
+
+/// A duration that must be positive.
+pub(super) fn ttl(duration: Option<PbDuration>) -> Checked<Option<Duration>> {
+    match duration.map(valid) {
+        None => Ok(None),
+        Some(Some(ttl)) if !ttl.is_zero() => Ok(Some(ttl)),
+        Some(_) => Err(Violation::new("ttl", "must be positive; leave it unset for the namespace's default")),
+    }
+}
+
+/// The library's own conversion overflows for the most negative numbers.
+fn valid(duration: PbDuration) -> Option<Duration> {
+    let nanos = u32::try_from(duration.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    Some(Duration::new(u64::try_from(duration.seconds).ok()?, nanos))
+}
+
+pub(super) fn token(token: &[u8]) -> Checked<LeaseToken> {
+    match token.try_into() {
+        Ok(token) => Ok(LeaseToken(token)),
+        Err(_) => Err(Violation::new("lease_token", format!("must be the {TOKEN_BYTES} bytes that a lease came with"))),
+    }
+}
+
+pub(super) fn reason(reason: &str) -> Checked<&str> {
+    if reason.len() > MAX_REASON_BYTES {
+        let description = format!("is {} bytes long, the limit is {MAX_REASON_BYTES}", reason.len());
+        return Err(Violation::over_limit("reason", description, MAX_REASON_BYTES));
+    }
+    Ok(reason)
+}
+
+pub(super) fn set(request: pb::SetRequest) -> Checked<SetCommand> {
+    let key = key(&request.namespace, &request.key, &request.params)?;
+    let (kind, data) = value(request.value)?;
+    Ok(SetCommand {
+        key,
+        kind,
+        data,
+        ttl: ttl(request.ttl)?,
+        tags: tags(request.tags)?,
+        mode: mode(request.condition, &request.lease_token)?,
+    })
+}
+
+fn value(value: Option<pb::Value>) -> Checked<(Kind, Bytes)> {
+    match value.and_then(|value| value.kind) {
+        Some(pb::value::Kind::Data(data)) => Ok((Kind::Bytes, data)),
+        Some(pb::value::Kind::Text(text)) => Ok((Kind::Text, text.into())),
+        Some(pb::value::Kind::Json(json)) => Ok((Kind::Json, json.into())),
+        None => Err(Violation::new("value", "must be set, with one of data, text and json")),
+    }
+}
+
+fn tags(mut tags: Vec<String>) -> Checked<Tags> {
+    if tags.len() > MAX_TAGS {
+        let description = format!("has {} elements, the limit is {MAX_TAGS}", tags.len());
+        return Err(Violation::over_limit("tags", description, MAX_TAGS));
+    }
+    for (place, tag) in tags.iter().enumerate() {
+        let element = |violation: Violation| Err(violation.within(&format!("tags[{place}]")));
+        if tag.is_empty() {
+            return element(Violation::new("", "must not be empty"));
+        }
+        if tag.len() > MAX_TAG_BYTES {
+            let description = format!("is {} bytes long, the limit is {MAX_TAG_BYTES}", tag.len());
+            return element(Violation::over_limit("", description, MAX_TAG_BYTES));
+        }
+    }
+    tags.sort_unstable();
+    tags.dedup();
+    Ok(tags.into())
+}
+
+fn mode(condition: Option<pb::set_request::Condition>, lease_token: &[u8]) -> Checked<SetMode> {
+    use pb::set_request::Condition as Pb;
+    if !lease_token.is_empty() {
+        if condition.is_some() {
+            return Err(Violation::new("lease_token", "cannot be combined with a condition"));
+        }
+        return token(lease_token).map(SetMode::Under);
+    }
+    let condition = match condition {
+        None => Condition::Always,
+        Some(Pb::IfAbsent(true)) => Condition::IfAbsent,
+        Some(Pb::IfPresent(true)) => Condition::IfPresent,
+        Some(Pb::IfAbsent(false)) => return Err(Violation::new("if_absent", "must be true when set")),
+        Some(Pb::IfPresent(false)) => return Err(Violation::new("if_present", "must be true when set")),
+        Some(Pb::IfVersion(version)) => Condition::IfVersion(
+            Version::parse(&version)
+                .ok_or_else(|| Violation::new("if_version", "must be a version that an earlier answer gave"))?,
+        ),
+    };
+    Ok(SetMode::On(condition))
+}
+
+/// The number of parts of a batch.
+pub(super) fn batch_size(field: &'static str, size: usize, limit: usize) -> Checked<()> {
+    if size == 0 {
+        return Err(Violation::new(field, "must not be empty"));
+    }
+    if size > limit {
+        return Err(Violation::over_limit(field, format!("has {size} elements, the limit is {limit}"), limit));
+    }
+    Ok(())
+}
+
+// === responses ===
+
+pub(super) fn duration(duration: Duration) -> PbDuration {
+    PbDuration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
+    }
+}
+
+pub(super) fn outcome(outcome: Option<Outcome>) -> pb::Outcome {
+    match outcome {
+        Some(Outcome::Hit) => pb::Outcome::Hit,
+        Some(Outcome::Stale) => pb::Outcome::Stale,
+        Some(Outcome::Negative) => pb::Outcome::Negative,
+        None => pb::Outcome::Miss,
+    }
+}
+
+/// Name of an outcome in response metadata and logs.
+pub(super) fn outcome_name(outcome: Option<Outcome>) -> &'static str {
+    match outcome {
+        Some(Outcome::Hit) => "HIT",
+        Some(Outcome::Stale) => "STALE",
+        Some(Outcome::Negative) => "NEGATIVE",
+        None => "MISS",
+    }
+}
+
+/// The value of an entry, if it has one, and what is known of it.
+pub(super) fn value_and_info(found: Found) -> (Option<pb::Value>, pb::EntryInfo) {
+    let Found { entry, age, ttl_remaining, .. } = found;
+    let info = pb::EntryInfo {
+        version: entry.version.to_string(),
+        age: Some(duration(age)),
+        ttl_remaining: Some(duration(ttl_remaining)),
+        tags: entry.tags.to_vec(),
+        tier: pb::Tier::Store.into(),
+    };
+    (stored_value(entry), info)
+}
+
+fn stored_value(entry: Entry) -> Option<pb::Value> {
+    // What was stored as text was UTF-8; what Redis holds may since have been changed by somebody else.
+    let text = |data: Bytes| String::from_utf8(data.into());
+    let kind = match entry.kind {
+        Kind::Bytes => pb::value::Kind::Data(entry.data),
+        Kind::Text => text(entry.data)
+            .map_or_else(|broken| pb::value::Kind::Data(broken.into_bytes().into()), pb::value::Kind::Text),
+        Kind::Json => text(entry.data)
+            .map_or_else(|broken| pb::value::Kind::Data(broken.into_bytes().into()), pb::value::Kind::Json),
+        Kind::Negative => return None,
+    };
+    Some(pb::Value { kind: Some(kind) })
+}
+
+pub(super) fn found(found: Found) -> pb::Found {
+    let outcome = outcome(Some(found.outcome)).into();
+    let (value, entry) = value_and_info(found);
+    pb::Found { value, entry: Some(entry), outcome }
+}
+
+pub(super) fn get_response(read: Read) -> pb::GetResponse {
+    let outcome = outcome(read.found.as_ref().map(|found| found.outcome)).into();
+    let (value, entry) = read.found.map(value_and_info).unzip();
+    pb::GetResponse { outcome, value: value.flatten(), entry, degraded: read.degraded }
+}
+
+pub(super) fn batch_get_result(read: Read) -> pb::BatchGetResult {
+    let pb::GetResponse { outcome, value, entry, degraded: _ } = get_response(read);
+    pb::BatchGetResult { outcome, value, entry }
+}
+
+pub(super) fn set_response(outcome: SetOutcome) -> pb::SetResponse {
+    let (version, ttl) = match outcome.result {
+        SetResult::Stored { version, ttl } => (version.to_string(), Some(duration(ttl))),
+        SetResult::ConditionNotMet
+        | SetResult::LeaseLost
+        | SetResult::Invalidated
+        | SetResult::Superseded
+        | SetResult::NotStored => (String::new(), None),
+    };
+    pb::SetResponse { result: set_result(outcome.result).into(), version, ttl, degraded: outcome.degraded }
+}
+
+fn set_result(result: SetResult) -> pb::SetResult {
+    match result {
+        SetResult::Stored { .. } => pb::SetResult::Stored,
+        SetResult::ConditionNotMet => pb::SetResult::ConditionNotMet,
+        SetResult::LeaseLost => pb::SetResult::LeaseLost,
+        SetResult::Invalidated => pb::SetResult::Invalidated,
+        SetResult::Superseded => pb::SetResult::Superseded,
+        SetResult::NotStored => pb::SetResult::NotStored,
+    }
+}
+
+/// Name of what became of a Set, for logs.
+pub(super) fn set_result_name(result: SetResult) -> &'static str {
+    match result {
+        SetResult::Stored { .. } => "STORED",
+        SetResult::ConditionNotMet => "CONDITION_NOT_MET",
+        SetResult::LeaseLost => "LEASE_LOST",
+        SetResult::Invalidated => "INVALIDATED",
+        SetResult::Superseded => "SUPERSEDED",
+        SetResult::NotStored => "NOT_STORED",
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn pb_duration(seconds: i64, nanos: i32) -> Option<PbDuration> {
+        Some(PbDuration { seconds, nanos })
+    }
+
+    #[test]
+    fn a_ttl_is_positive_or_unset() {
+        assert_eq!(ttl(None).unwrap(), None);
+        assert_eq!(ttl(pb_duration(0, 1)).unwrap(), Some(Duration::from_nanos(1)));
+        for (seconds, nanos) in [(0, 0), (-1, 0), (0, -1), (i64::MIN, i32::MIN)] {
+            assert_eq!(ttl(pb_duration(seconds, nanos)).unwrap_err().field(), "ttl");
+        }
+        assert!(ttl(pb_duration(i64::MAX, 999_999_999)).is_ok());
+        assert!(ttl(pb_duration(1, i32::MAX)).is_err());
+    }
+
+    #[test]
+    fn zero_is_a_wait_and_a_staleness() {
+        assert_eq!(non_negative("wait", pb_duration(0, 0)).unwrap(), Some(Duration::ZERO));
+        assert_eq!(non_negative("wait", pb_duration(0, -5)).unwrap_err().field(), "wait");
+    }
+
+    #[test]
+    fn tags_are_sorted_bounded_and_named_when_wrong() {
+        let sorted = tags(["b", "a", "b"].map(str::to_owned).to_vec()).unwrap();
+        assert_eq!(*sorted, ["a".to_owned(), "b".to_owned()]);
+        assert_eq!(tags(vec!["t".to_owned(); 33]).unwrap_err().limit(), Some(32));
+        assert_eq!(tags(vec!["a".to_owned(), String::new()]).unwrap_err().field(), "tags[1]");
+        let violation = tags(vec!["t".repeat(129)]).unwrap_err();
+        assert_eq!((violation.field(), violation.limit()), ("tags[0]", Some(128)));
+    }
+
+    #[test]
+    fn a_lease_and_a_condition_exclude_each_other() {
+        use pb::set_request::Condition as Pb;
+        assert_eq!(mode(Some(Pb::IfAbsent(true)), &[0; 16]).unwrap_err().field(), "lease_token");
+        assert_eq!(mode(None, &[0; 15]).unwrap_err().field(), "lease_token");
+        assert_eq!(mode(Some(Pb::IfAbsent(false)), &[]).unwrap_err().field(), "if_absent");
+        assert_eq!(mode(Some(Pb::IfVersion("x".to_owned())), &[]).unwrap_err().field(), "if_version");
+        let version = Version(255);
+        let condition = mode(Some(Pb::IfVersion(version.to_string())), &[]).unwrap();
+        assert_eq!(condition, SetMode::On(Condition::IfVersion(version)));
+    }
+}

@@ -1,0 +1,101 @@
+//! The methods that this server knows, by the path of a request.
+
+/// A method, as metrics and logs name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Method(usize);
+
+/// Unknown methods share one name, so that a caller cannot fill the metrics with names of his own.
+const OTHER: &str = "_OTHER";
+const CACHE_SERVICE: &str = "/larder.v1.CacheService/";
+
+const NAMES: [&str; 18] = [
+    OTHER,
+    "larder.v1.CacheService/Get",
+    "larder.v1.CacheService/Set",
+    "larder.v1.CacheService/Delete",
+    "larder.v1.CacheService/InvalidateNamespace",
+    "larder.v1.CacheService/Stats",
+    "larder.v1.CacheService/GetOrFetch",
+    "larder.v1.CacheService/Abandon",
+    "larder.v1.CacheService/BatchGet",
+    "larder.v1.CacheService/BatchSet",
+    "larder.v1.CacheService/BatchDelete",
+    "larder.v1.CacheService/Touch",
+    "larder.v1.CacheService/Increment",
+    "grpc.health.v1.Health/Check",
+    "grpc.health.v1.Health/Watch",
+    "grpc.health.v1.Health/List",
+    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+impl Method {
+    /// Number of methods.
+    pub(super) const COUNT: usize = NAMES.len();
+
+    /// All methods.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        (0..Self::COUNT).map(Self)
+    }
+
+    /// The method of a path such as `/larder.v1.CacheService/Get`.
+    pub(super) fn of(path: &str) -> Self {
+        let name = path.strip_prefix('/').unwrap_or(path);
+        Self(NAMES.iter().skip(1).position(|known| *known == name).map_or(0, |place| place + 1))
+    }
+
+    /// Whether a path belongs to the cache's own service.
+    pub(super) fn is_cache(path: &str) -> bool {
+        path.starts_with(CACHE_SERVICE)
+    }
+
+    /// Fully qualified name, without a leading slash.
+    pub(super) fn name(self) -> &'static str {
+        NAMES[self.0]
+    }
+
+    pub(super) fn index(self) -> usize {
+        self.0
+    }
+
+    /// Whether its answer is a stream, so that the call goes on after the response has begun.
+    pub(super) fn is_streaming(self) -> bool {
+        matches!(self.0, 8 | 14 | 16 | 17)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+
+    #[test]
+    fn every_method_of_the_proto_is_known_and_streams_as_it_says() {
+        let Ok(descriptors) = FileDescriptorSet::decode(crate::pb::FILE_DESCRIPTOR_SET) else {
+            panic!("no descriptors")
+        };
+        let mut seen = 0;
+        for file in descriptors.file.iter().filter(|file| file.package() == "larder.v1") {
+            for service in &file.service {
+                for rpc in &service.method {
+                    let method = Method::of(&format!("/{}.{}/{}", file.package(), service.name(), rpc.name()));
+                    assert_ne!(method.name(), OTHER, "{}", rpc.name());
+                    assert_eq!(method.is_streaming(), rpc.server_streaming(), "{}", rpc.name());
+                    seen += 1;
+                }
+            }
+        }
+        assert_eq!(seen, 12);
+    }
+
+    #[test]
+    fn streams_of_the_standard_services_are_known() {
+        let streaming: Vec<&str> = Method::all().filter(|method| method.is_streaming()).map(Method::name).collect();
+        assert_eq!(streaming.len(), 4);
+        assert!(streaming.contains(&"grpc.health.v1.Health/Watch"));
+        assert_eq!(Method::of("/larder.v1.CacheService/Nope").name(), OTHER);
+        assert_eq!(Method::of("/").name(), OTHER);
+    }
+}

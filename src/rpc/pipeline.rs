@@ -1,0 +1,225 @@
+//! What every request goes through, from the outside in:
+//!
+//! 1. it is observed: measured, traced and logged, also when the caller leaves before the answer;
+//! 2. it is admitted, or turned away if the server has enough to do; health checks always are;
+//! 3. its deadline is kept: when it passes, the work stops;
+//! 4. a panic becomes an answer, and costs nobody else anything;
+//! 5. it goes to its service; the cache's own is found without a router.
+
+use std::{convert::Infallible, future::Future, panic::AssertUnwindSafe, sync::Arc};
+
+use futures_util::FutureExt as _;
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use opentelemetry::{global, propagation::Extractor};
+use tokio::time::Instant;
+use tonic::{Code, Status, body::Body, service::Routes};
+use tower::{Service, ServiceExt as _};
+use tracing::{Instrument as _, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use super::{
+    admission::{Admission, Permit},
+    cache_service::CacheRpc,
+    deadline,
+    facts::{Facts, TARGET},
+    health::Health,
+    method::Method,
+    metrics::{RpcMetrics, code_name},
+    observed_body::ObservedBody,
+    reflection, status,
+};
+use crate::pb::v1::cache_service_server::CacheServiceServer;
+
+/// See the module. Clones share everything.
+#[derive(Clone)]
+pub struct Pipeline {
+    cache: CacheServiceServer<CacheRpc>,
+    others: Routes,
+    admission: Arc<Admission>,
+    metrics: Arc<RpcMetrics>,
+}
+
+/// A call under observation. Dropped before it ended, it counts as cancelled by the caller.
+pub(super) struct Call {
+    method: Method,
+    started: Instant,
+    metrics: Arc<RpcMetrics>,
+    span: Span,
+    facts: Option<Facts>,
+    ended: bool,
+}
+
+impl Pipeline {
+    /// Serves the cache, health and, if `reflect`, reflection. Messages to the server may have `max_message_bytes`.
+    ///
+    /// # Errors
+    /// The protos' descriptors are broken.
+    pub fn new(
+        cache: CacheRpc,
+        health: &Health,
+        reflect: bool,
+        max_message_bytes: usize,
+        admission: Arc<Admission>,
+        metrics: RpcMetrics,
+    ) -> Result<Self, tonic_reflection::server::Error> {
+        let others = Routes::new(health.service());
+        let others = if reflect { reflection::add_to(others)? } else { others };
+        let cache = CacheServiceServer::new(cache).max_decoding_message_size(max_message_bytes);
+        Ok(Self { cache, others: others.prepare(), admission, metrics: Arc::new(metrics) })
+    }
+
+    /// Answers one request.
+    pub async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+        let method = Method::of(request.uri().path());
+        let mut call = Call::begin(method, request.headers(), self.metrics.clone());
+        let is_cache = Method::is_cache(request.uri().path());
+        let permit = if is_cache { self.admission.admit() } else { None };
+        let mut response = if is_cache && permit.is_none() {
+            status::overloaded(self.admission.limit()).into_http()
+        } else {
+            let deadline = deadline::of(request.headers());
+            let span = call.span.clone();
+            let work = within(deadline, AssertUnwindSafe(self.route(request, is_cache)).catch_unwind());
+            let outcome = if span.is_disabled() { work.await } else { work.instrument(span).await };
+            match outcome {
+                Some(Ok(response)) => response,
+                // The panic hook has logged it.
+                Some(Err(_)) => status::internal().into_http(),
+                None => status::deadline_exceeded().into_http(),
+            }
+        };
+        explain(&mut response);
+        call.facts = response.extensions_mut().remove();
+        call.respond(response, permit)
+    }
+
+    async fn route(mut self, request: Request<Incoming>, is_cache: bool) -> Response<Body> {
+        let answered: Result<_, Infallible> =
+            if is_cache { self.cache.call(request).await } else { self.others.oneshot(request).await };
+        match answered {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        None => Some(work.await),
+        Some(deadline) => tokio::time::timeout_at(deadline, work).await.ok(),
+    }
+}
+
+/// Gives details to an error that was not made here, such as an unknown method or a message over the limit.
+fn explain(response: &mut Response<Body>) {
+    let headers = response.headers();
+    if !headers.contains_key(Status::GRPC_STATUS) || headers.contains_key("grpc-status-details-bin") {
+        return;
+    }
+    if let Some(status) = Status::from_header_map(headers)
+        && status.code() != Code::Ok
+    {
+        *response = status::with_error_info(&status).into_http();
+    }
+}
+
+// === impl Call ===
+
+impl Call {
+    fn begin(method: Method, headers: &HeaderMap, metrics: Arc<RpcMetrics>) -> Self {
+        let span = tracing::info_span!(
+            target: "larder::trace",
+            "rpc",
+            otel.name = method.name(),
+            otel.kind = "server",
+            otel.status_code = tracing::field::Empty,
+            rpc.system.name = "grpc",
+            rpc.method = method.name(),
+            rpc.response.status_code = tracing::field::Empty,
+            error.type = tracing::field::Empty,
+        );
+        if !span.is_disabled() {
+            let parent = global::get_text_map_propagator(|propagator| propagator.extract(&Headers(headers)));
+            // It fails only where spans are not exported.
+            let _ = span.set_parent(parent);
+        }
+        Self { method, started: Instant::now(), metrics, span, facts: None, ended: false }
+    }
+
+    /// Ends the call, or lets the body end it if the answer has only begun.
+    fn respond(mut self, response: Response<Body>, permit: Option<Permit>) -> Response<Body> {
+        match Status::from_header_map(response.headers()) {
+            Some(status) => self.ended(status.code()),
+            None if self.method.is_streaming() => {
+                return response.map(|body| Body::new(ObservedBody::new(body, self, permit)));
+            }
+            None => self.ended(Code::Ok),
+        }
+        response
+    }
+
+    /// Takes note of how the call ended; only the first word counts.
+    pub(super) fn ended(&mut self, code: Code) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let took = self.started.elapsed();
+        self.metrics.record(self.method, code, took);
+        if !self.span.is_disabled() {
+            self.span.record("rpc.response.status_code", code_name(code));
+            if is_server_error(code) {
+                self.span.record("otel.status_code", "ERROR").record("error.type", code_name(code));
+            }
+        }
+        match &self.facts {
+            Some(facts) => tracing::debug!(
+                target: TARGET,
+                method = self.method.name(),
+                status = code_name(code),
+                namespace = %facts.namespace,
+                key = facts.key,
+                outcome = facts.outcome,
+                took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            ),
+            None => tracing::debug!(
+                target: TARGET,
+                method = self.method.name(),
+                status = code_name(code),
+                took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            ),
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.ended(Code::Cancelled);
+    }
+}
+
+/// Codes that are the server's fault, by the semantic conventions.
+fn is_server_error(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
+}
+
+/// Where the trace context of the caller is found.
+struct Headers<'a>(&'a HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(http::HeaderName::as_str).collect()
+    }
+}

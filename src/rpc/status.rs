@@ -1,0 +1,145 @@
+//! The one place where errors become gRPC status. Every status has an ErrorInfo, so that programs need not read messages.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{
+    Code, Status,
+    metadata::{MetadataMap, MetadataValue},
+};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::{cache, entry::whole_millis, invalid::Violation, store};
+
+const DOMAIN: &str = "larder";
+/// When it makes sense to ask a store again that was not there: its probe runs about twice a second.
+const STORE_RETRY: Duration = Duration::from_millis(500);
+/// When it makes sense to ask again after being turned away.
+const OVERLOAD_RETRY: Duration = Duration::from_millis(100);
+
+impl From<cache::Error> for Status {
+    fn from(error: cache::Error) -> Self {
+        let message = error.to_string();
+        match error {
+            cache::Error::Invalid(violation) => invalid(&violation),
+            cache::Error::ValueTooLarge(violation) => violated(Code::ResourceExhausted, "VALUE_TOO_LARGE", &violation),
+            cache::Error::UnknownNamespace(_) => plain(Code::NotFound, "UNKNOWN_NAMESPACE", message),
+            cache::Error::StoreUnavailable(error) => match error.kind {
+                // Repeating it does not make room.
+                store::ErrorKind::Full => plain(Code::ResourceExhausted, "STORE_FULL", message),
+                store::ErrorKind::Unreachable
+                | store::ErrorKind::Timeout
+                | store::ErrorKind::BreakerOpen
+                | store::ErrorKind::Late
+                | store::ErrorKind::Refused => retryable(Code::Unavailable, "STORE_UNAVAILABLE", message, STORE_RETRY),
+            },
+            cache::Error::NotAnInteger => plain(Code::FailedPrecondition, "NOT_AN_INTEGER", message),
+            cache::Error::Overflow => plain(Code::FailedPrecondition, "OVERFLOW", message),
+        }
+    }
+}
+
+impl From<Violation> for Status {
+    fn from(violation: Violation) -> Self {
+        invalid(&violation)
+    }
+}
+
+/// A batch with too many parts.
+pub(super) fn batch_too_large(violation: &Violation) -> Status {
+    violated(Code::InvalidArgument, "BATCH_TOO_LARGE", violation)
+}
+
+/// The server has as much to do as it allows itself.
+pub(super) fn overloaded(limit: usize) -> Status {
+    let message = format!("too many requests at once, the limit is {limit}");
+    retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
+}
+
+/// The caller's time is up.
+pub(super) fn deadline_exceeded() -> Status {
+    plain(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call's deadline has passed".to_owned())
+}
+
+/// A bug.
+pub(super) fn internal() -> Status {
+    plain(Code::Internal, "INTERNAL", "the server failed to handle this call; its log says more".to_owned())
+}
+
+/// A status that was not made here, with the details that all have.
+pub(super) fn with_error_info(status: &Status) -> Status {
+    let reason = match status.code() {
+        Code::Unimplemented => "UNIMPLEMENTED",
+        // The codec says so when a message is over the limit.
+        Code::OutOfRange | Code::ResourceExhausted => "MESSAGE_TOO_LARGE",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::Cancelled => "CANCELLED",
+        Code::NotFound => "NOT_FOUND",
+        Code::Ok
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => "INTERNAL",
+    };
+    let code = if status.code() == Code::OutOfRange { Code::ResourceExhausted } else { status.code() };
+    plain(code, reason, status.message().to_owned())
+}
+
+fn invalid(violation: &Violation) -> Status {
+    violated(Code::InvalidArgument, "INVALID_ARGUMENT", violation)
+}
+
+fn violated(code: Code, reason: &str, violation: &Violation) -> Status {
+    let mut metadata = HashMap::from([("field".to_owned(), violation.field().to_owned())]);
+    if let Some(limit) = violation.limit() {
+        metadata.insert("limit".to_owned(), limit.to_string());
+    }
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
+    details.add_bad_request_violation(violation.field(), violation.description());
+    Status::with_error_details(code, violation.to_string(), details)
+}
+
+fn plain(code: Code, reason: &str, message: String) -> Status {
+    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new()))
+}
+
+/// Says when to try again, in the details for people and in the trailer for gRPC libraries, which do not read details.
+fn retryable(code: Code, reason: &str, message: String, after: Duration) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    details.set_retry_info(Some(after));
+    let mut metadata = MetadataMap::new();
+    metadata.insert("grpc-retry-pushback-ms", MetadataValue::from(whole_millis(after)));
+    Status::with_error_details_and_metadata(code, message, details, metadata)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_violation_names_field_and_limit() {
+        let violation = Violation::over_limit("key", "is 9 bytes long, the limit is 8", 8).within("items[3].");
+        let status = Status::from(violation);
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(status.message(), "items[3].key is 9 bytes long, the limit is 8");
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("INVALID_ARGUMENT", "larder"));
+        assert_eq!(info.metadata["field"], "items[3].key");
+        assert_eq!(info.metadata["limit"], "8");
+        assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "items[3].key");
+    }
+
+    #[test]
+    fn an_unavailable_store_says_when_to_try_again() {
+        let status = Status::from(cache::Error::from(store::Error::from(store::ErrorKind::Timeout)));
+        assert_eq!(status.code(), Code::Unavailable);
+        assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(STORE_RETRY));
+        assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "500");
+    }
+}

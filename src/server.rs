@@ -1,0 +1,234 @@
+//! Puts everything together. This is the only place that names the concrete parts of all layers.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin,
+    cache::{Cache, Namespaces},
+    config::{Config, StoreConfig, StoreUrl},
+    rpc::{Admission, CacheRpc, Health, LogKeys, Pipeline, RpcMetrics},
+    stats::{fleet::FleetStats, live::LiveStats},
+    store::{
+        self, Backend,
+        breaker::Breaker,
+        guard::Guard,
+        memory::MemoryStore,
+        redis::{PoolOptions, RedisOptions, RedisStore},
+    },
+    telemetry::{Telemetry, cache_metrics, store_metrics},
+    transport::{self, Shutdown, TransportOptions},
+};
+
+/// Time for what must be written down after the last request.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+/// Time that a store has to show itself before the server says that it is ready without it.
+const FIRST_PROBE_LIMIT: Duration = Duration::from_millis(100);
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({key})")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The configuration key that chose it.
+        key: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The store's URL cannot be used.
+    #[error("store.url cannot be used")]
+    Store(#[from] store::Error),
+    /// The protos' descriptors cannot be used.
+    #[error("reflection cannot be set up")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// A server that is ready to run.
+pub struct Server {
+    config: Config,
+    listener: TcpListener,
+    admin_listener: TcpListener,
+    cache: Arc<Cache>,
+    fleet: Arc<FleetStats>,
+    health: Health,
+    pipeline: Pipeline,
+    store_answers: watch::Receiver<bool>,
+    log_keys: LogKeys,
+    background: CancellationToken,
+}
+
+/// What can be changed while the server runs.
+#[derive(Clone)]
+pub struct Reload {
+    cache: Arc<Cache>,
+    log_keys: LogKeys,
+}
+
+impl Server {
+    /// Binds the ports and puts the parts together. Serves nothing yet.
+    ///
+    /// # Errors
+    /// A port or the store's URL cannot be used. A store that does not answer is no error.
+    pub async fn bind(config: Config, telemetry: &Telemetry) -> Result<Self, Error> {
+        let listener = bind(config.listen, "listen").await?;
+        let admin_listener = bind(config.admin_listen, "admin_listen").await?;
+        let background = CancellationToken::new();
+        let (store, store_answers) = open_store(&config, telemetry, &background)?;
+        let live = Arc::new(LiveStats::new(config.telemetry.max_namespaces));
+        let namespaces = Namespaces::new(&config.defaults, &config.namespaces, config.strict_namespaces);
+        let cache = Arc::new(Cache::new(store.clone(), namespaces, live.clone(), config.limits.max_waiting));
+        let fleet = Arc::new(FleetStats::new(live.clone(), store));
+        let admission = Admission::new(config.limits.max_concurrent_requests);
+        cache_metrics::register(&telemetry.meter(), &live, &cache, &admission);
+        let health = Health::new().await;
+        let log_keys = LogKeys::default();
+        log_keys.set(config.log.keys);
+        let pipeline = Pipeline::new(
+            CacheRpc::new(cache.clone(), fleet.clone(), log_keys.clone(), &config.limits),
+            &health,
+            config.reflection,
+            config.limits.max_request_bytes,
+            admission,
+            RpcMetrics::new(&telemetry.meter()),
+        )?;
+        Ok(Self {
+            config,
+            listener,
+            admin_listener,
+            cache,
+            fleet,
+            health,
+            pipeline,
+            store_answers,
+            log_keys,
+            background,
+        })
+    }
+
+    /// What can be changed while the server runs.
+    pub fn reload(&self) -> Reload {
+        Reload { cache: self.cache.clone(), log_keys: self.log_keys.clone() }
+    }
+
+    /// Serves until `stop` is cancelled; then finishes what was begun, within the configured limit.
+    ///
+    /// # Errors
+    /// The addresses of the bound ports cannot be read.
+    pub async fn run(self, registry: prometheus::Registry, stop: CancellationToken) -> io::Result<()> {
+        let Self {
+            config,
+            listener,
+            admin_listener,
+            cache,
+            fleet,
+            mut health,
+            pipeline,
+            store_answers,
+            background,
+            ..
+        } = self;
+        let (listen, admin_listen) = (listener.local_addr()?, admin_listener.local_addr()?);
+        let mut first_answer = store_answers.clone();
+        let shutdown = Shutdown::default();
+        let answer = move |request| pipeline.clone().answer(request);
+        let serving = tokio::spawn(transport::serve(listener, transport_options(&config), shutdown.clone(), answer));
+        let admin = tokio::spawn(admin::serve(admin_listener, registry, health.clone(), background.clone()));
+        let follow = background.clone().run_until_cancelled_owned(health.clone().follow_store(store_answers));
+        tokio::spawn(follow);
+        let flushing = {
+            let (fleet, stop, interval) = (fleet.clone(), background.clone(), config.stats.flush_interval);
+            tokio::spawn(async move { fleet.flush_every(interval, stop).await })
+        };
+        // The first requests need not be degraded only because they were faster than the first probe.
+        let _ = tokio::time::timeout(FIRST_PROBE_LIMIT, first_answer.wait_for(|well| *well)).await;
+        health.set_ready(true).await;
+        tracing::info!(%listen, %admin_listen, store = %config.store.url, version = env!("CARGO_PKG_VERSION"), "serving");
+
+        stop.cancelled().await;
+        let started = Instant::now();
+        tracing::info!("shutting down");
+        health.set_ready(false).await;
+        cache.close();
+        health.end_watches().await;
+        shutdown.drain.cancel();
+        if tokio::time::timeout(config.shutdown_timeout, serving).await.is_err() {
+            tracing::warn!("not all requests were finished in time");
+        }
+        shutdown.cut.cancel();
+        background.cancel();
+        let _ = tokio::time::timeout(FLUSH_LIMIT, flushing).await;
+        let _ = admin.await;
+        tracing::info!(took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), "shut down");
+        Ok(())
+    }
+}
+
+impl Reload {
+    /// Applies what can be changed without a restart.
+    pub fn apply(&self, config: &Config) {
+        self.cache.namespaces().replace(&config.defaults, &config.namespaces, config.strict_namespaces);
+        self.log_keys.set(config.log.keys);
+    }
+}
+
+async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| Error::Bind { address, key, source })
+}
+
+/// The one match on the kinds of stores, and the place where what stands before them is stacked.
+fn open_store(
+    config: &Config,
+    telemetry: &Telemetry,
+    background: &CancellationToken,
+) -> Result<(Arc<dyn Backend>, watch::Receiver<bool>), Error> {
+    let meter = telemetry.meter();
+    match &config.store.url {
+        StoreUrl::Memory => {
+            let store = MemoryStore::new(config.memory.max_bytes);
+            store_metrics::register_memory(&meter, &store);
+            Ok((Arc::new(store), watch::Sender::new(true).subscribe()))
+        }
+        StoreUrl::Redis(url) => {
+            let store = RedisStore::new(&redis_options(&config.store, url.clone()), background.clone())?;
+            let breaker = Breaker::new(config.store.breaker_threshold);
+            store_metrics::register_redis(&meter, &store, breaker.state());
+            let answers = breaker.state();
+            let (watched, asked, interval) = (breaker.clone(), store.clone(), config.store.probe_interval);
+            let watching = async move {
+                watched.watch(interval, || store::Inspect::ping(&asked)).await;
+            };
+            tokio::spawn(background.clone().run_until_cancelled_owned(watching));
+            Ok((Arc::new(Guard::new(Arc::new(store), breaker, store_metrics::StoreMetrics::new(&meter))), answers))
+        }
+    }
+}
+
+fn redis_options(config: &StoreConfig, url: secrecy::SecretString) -> RedisOptions {
+    RedisOptions {
+        pool: PoolOptions {
+            url,
+            connections: u32::try_from(config.connections).unwrap_or(u32::MAX),
+            connect_timeout: config.connect_timeout,
+            timeout: config.timeout,
+        },
+        prefix: config.prefix.clone(),
+        shards: u16::try_from(config.shards).unwrap_or(u16::MAX),
+    }
+}
+
+fn transport_options(config: &Config) -> TransportOptions {
+    let limits = &config.limits;
+    TransportOptions {
+        max_connections: limits.max_connections,
+        max_streams: limits.max_streams_per_connection,
+        max_header_bytes: limits.max_header_bytes,
+        max_age: limits.max_connection_age,
+        keepalive_interval: limits.keepalive_interval,
+        keepalive_timeout: limits.keepalive_timeout,
+    }
+}

@@ -1,0 +1,145 @@
+//! Hands this replica's counters to the store, and reads the fleet's.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    counts::Counts,
+    ledger::{ByNamespace, Delta, Report},
+    live::LiveStats,
+    windows::{Windows, merge},
+};
+use crate::{
+    key::Namespace,
+    store::{self, Backend, Facts, Size},
+};
+
+/// See the module.
+pub struct FleetStats {
+    live: Arc<LiveStats>,
+    store: Arc<dyn Backend>,
+    progress: Mutex<Progress>,
+}
+
+struct Progress {
+    replica: u64,
+    sequence: u64,
+    /// What was taken from the live counters so far.
+    taken: ByNamespace,
+    /// What the store has not acknowledged yet. It is sent again as it is, because it may have been applied.
+    pending: Option<Delta>,
+    /// What this replica alone counted, for when the store cannot be asked.
+    own: Windows,
+}
+
+/// What is known of the fleet.
+#[derive(Debug)]
+pub struct Overview {
+    /// What was counted.
+    pub report: Report,
+    /// What the store says of itself, if it says anything.
+    pub facts: Option<Facts>,
+    /// What the store holds.
+    pub sizes: Vec<(Namespace, Size)>,
+    /// Whether the store could not be asked, so that the report is of this replica alone.
+    pub degraded: bool,
+}
+
+impl FleetStats {
+    /// Nothing is handed in until [`FleetStats::flush`] is called.
+    pub fn new(live: Arc<LiveStats>, store: Arc<dyn Backend>) -> Self {
+        let progress = Progress {
+            replica: rand::random(),
+            sequence: 0,
+            taken: ByNamespace::new(),
+            pending: None,
+            own: Windows::default(),
+        };
+        Self { live, store, progress: Mutex::new(progress) }
+    }
+
+    /// Hands in what was counted since the last time.
+    ///
+    /// # Errors
+    /// The store did not acknowledge it. Nothing is lost: it is handed in again with the next call.
+    pub async fn flush(&self) -> store::Result<()> {
+        let mut progress = self.progress.lock().await;
+        // Twice, because what was pending does not hold what was counted since.
+        for _ in 0..2 {
+            if progress.pending.is_none() {
+                progress.pending = progress.take(&self.live, self.store.now());
+            }
+            let Some(delta) = &progress.pending else { return Ok(()) };
+            self.store.add(delta).await?;
+            progress.pending = None;
+        }
+        Ok(())
+    }
+
+    /// Flushes every `interval` until `stop` is cancelled, and once more then.
+    pub async fn flush_every(&self, interval: Duration, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.flush_or_log().await;
+        }
+        self.flush_or_log().await;
+    }
+
+    async fn flush_or_log(&self) {
+        if let Err(error) = self.flush().await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the counters stay here for now");
+        }
+    }
+
+    /// What the fleet counted, this replica up to now and the others up to their last flush.
+    pub async fn overview(&self) -> Overview {
+        let counted = match self.flush().await {
+            Ok(()) => self.store.report().await,
+            Err(error) => Err(error),
+        };
+        let (report, degraded) = match counted {
+            Ok(report) => (report, false),
+            Err(_) => (self.progress.lock().await.own.report(self.store.now()), true),
+        };
+        let facts = self.store.facts().await.ok();
+        let sizes = self.store.sizes().await.unwrap_or_default();
+        Overview { report, facts, sizes, degraded }
+    }
+}
+
+impl Progress {
+    fn take(&mut self, live: &LiveStats, now: crate::entry::Millis) -> Option<Delta> {
+        let counted = live.snapshot();
+        let none = Counts::default();
+        let counts: ByNamespace = counted
+            .iter()
+            .map(|(namespace, counts)| (namespace.clone(), counts.since(self.taken.get(namespace).unwrap_or(&none))))
+            .filter(|(_, counts)| !counts.is_zero())
+            .collect();
+        self.taken = counted;
+        if counts.is_empty() {
+            return None;
+        }
+        self.own.add(&counts, now);
+        self.sequence += 1;
+        Some(Delta { replica: self.replica, sequence: self.sequence, counts })
+    }
+}
+
+/// The sum over the namespaces that `chosen` names; over all if it is empty.
+pub fn sum(counts: &ByNamespace, chosen: &[String]) -> Counts {
+    let mut sum = Counts::default();
+    let wanted = counts.iter().filter(|(namespace, _)| chosen.is_empty() || chosen.contains(namespace));
+    wanted.for_each(|(_, counts)| sum.add(counts));
+    sum
+}
+
+/// Names that occur in any part of a report.
+pub fn names(report: &Report) -> Vec<String> {
+    let mut all = ByNamespace::new();
+    [&report.total, &report.last_hour, &report.last_day].into_iter().for_each(|part| merge(&mut all, part));
+    all.into_keys().collect()
+}

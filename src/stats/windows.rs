@@ -1,0 +1,120 @@
+//! Sliding windows made of buckets: one per minute for the last hour, one per ten minutes for the last 24 hours.
+
+use std::collections::BTreeMap;
+
+use super::ledger::{ByNamespace, Report};
+use crate::entry::Millis;
+
+/// One of the two resolutions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Width of a bucket, in milliseconds.
+    pub bucket_ms: u64,
+    /// Number of buckets that make up the window, the current one included.
+    pub buckets: u64,
+}
+
+/// The last hour.
+pub const HOUR: Window = Window { bucket_ms: 60_000, buckets: 60 };
+/// The last 24 hours.
+pub const DAY: Window = Window { bucket_ms: 600_000, buckets: 144 };
+
+impl Window {
+    /// Number of the bucket that `now` falls in.
+    pub fn bucket(&self, now: Millis) -> u64 {
+        now.0 / self.bucket_ms
+    }
+
+    /// Numbers of the buckets that make up the window at `now`.
+    pub fn at(&self, now: Millis) -> std::ops::RangeInclusive<u64> {
+        let newest = self.bucket(now);
+        newest.saturating_sub(self.buckets - 1)..=newest
+    }
+
+    /// How long a bucket must be kept.
+    pub fn keep_ms(&self) -> u64 {
+        self.bucket_ms * (self.buckets + 1)
+    }
+}
+
+/// The ledger of the embedded store.
+#[derive(Debug, Default)]
+pub struct Windows {
+    total: ByNamespace,
+    minutes: BTreeMap<u64, ByNamespace>,
+    ten_minutes: BTreeMap<u64, ByNamespace>,
+}
+
+impl Windows {
+    /// Adds what was counted until `now`.
+    pub fn add(&mut self, counts: &ByNamespace, now: Millis) {
+        merge(&mut self.total, counts);
+        for (window, buckets) in [(HOUR, &mut self.minutes), (DAY, &mut self.ten_minutes)] {
+            merge(buckets.entry(window.bucket(now)).or_default(), counts);
+            let oldest = *window.at(now).start();
+            *buckets = buckets.split_off(&oldest);
+        }
+    }
+
+    /// What was counted in the windows that end at `now`.
+    pub fn report(&self, now: Millis) -> Report {
+        let sum = |window: Window, buckets: &BTreeMap<u64, ByNamespace>| {
+            let mut sum = ByNamespace::new();
+            buckets.range(window.at(now)).for_each(|(_, counts)| merge(&mut sum, counts));
+            sum
+        };
+        Report { total: self.total.clone(), last_hour: sum(HOUR, &self.minutes), last_day: sum(DAY, &self.ten_minutes) }
+    }
+}
+
+/// Adds counters to counters.
+pub fn merge(into: &mut ByNamespace, counts: &ByNamespace) {
+    for (namespace, more) in counts {
+        into.entry(namespace.clone()).or_default().add(more);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::counts::Counter;
+
+    fn hits(namespace: &str, hits: u64) -> ByNamespace {
+        let mut counts = Counts::default();
+        counts.0[Counter::Hits as usize] = hits;
+        ByNamespace::from([(namespace.to_owned(), counts)])
+    }
+
+    fn hits_in(counts: &ByNamespace) -> u64 {
+        counts.values().map(|counts| counts.get(Counter::Hits)).sum()
+    }
+
+    #[test]
+    fn what_is_older_than_the_window_leaves_it_but_not_the_total() {
+        let start = Millis(1_000_000 * DAY.bucket_ms);
+        let at = |minutes: u64| Millis(start.0 + minutes * 60_000);
+        let mut windows = Windows::default();
+        windows.add(&hits("a", 1), at(0));
+        windows.add(&hits("b", 2), at(59));
+        let seen = |minutes| {
+            let report = windows.report(at(minutes));
+            (hits_in(&report.total), hits_in(&report.last_hour), hits_in(&report.last_day))
+        };
+        assert_eq!(seen(59), (3, 3, 3));
+        assert_eq!(seen(60), (3, 2, 3));
+        assert_eq!(seen(119), (3, 0, 3));
+        assert_eq!(seen(24 * 60), (3, 0, 2));
+        assert_eq!(seen(26 * 60), (3, 0, 0));
+    }
+
+    #[test]
+    fn old_buckets_are_dropped() {
+        let mut windows = Windows::default();
+        for minute in 0..10_000 {
+            windows.add(&hits("a", 1), Millis(minute * 60_000));
+        }
+        assert_eq!(windows.minutes.len(), 60);
+        assert_eq!(windows.ten_minutes.len(), 144);
+        assert_eq!(hits_in(&windows.report(Millis(9_999 * 60_000)).total), 10_000);
+    }
+}

@@ -1,0 +1,359 @@
+//! What the cache needs of a place to keep entries, and the places there are.
+//!
+//! A store keeps entries until their hard expiry, keeps leases, and applies each operation atomically for its key. It may lose
+//! anything at any time, but it never returns an entry under another key, never one that was written before a
+//! [`Store::delete`] or [`Store::invalidate`] of it that succeeded, and never one past its hard expiry. What is fresh,
+//! who may fill and what a caller is told is not its business.
+
+pub mod breaker;
+pub mod guard;
+pub mod memory;
+pub mod redis;
+pub mod wakeups;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::{
+    entry::{Draft, Entry, Lifetime, Millis, Version},
+    key::{EntryKey, Namespace},
+    stats::ledger::{Delta, Report},
+};
+
+/// Result of a store operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind}")]
+pub struct Error {
+    /// What kind of failure it is.
+    pub kind: ErrorKind,
+    /// What the store's client said, if anything.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Kinds of store failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ErrorKind {
+    /// The store could not be reached, or does not accept commands.
+    #[error("the store cannot be reached")]
+    Unreachable,
+    /// The store did not answer in time. The operation may or may not have been applied; a write is not applied later.
+    #[error("the store did not answer in time")]
+    Timeout,
+    /// The store was not asked, because it failed before and has not been seen well since.
+    #[error("the store is being left alone after repeated failures")]
+    BreakerOpen,
+    /// A write reached the store after its time limit and was not applied.
+    #[error("the write reached the store too late")]
+    Late,
+    /// The store has no room for the value.
+    #[error("the store has no room")]
+    Full,
+    /// The store answered with an error of its own.
+    #[error("the store refused the operation")]
+    Refused,
+}
+
+/// When a write is to be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// In any case.
+    Always,
+    /// Only if there is no fresh entry.
+    IfAbsent,
+    /// Only if there is a fresh entry.
+    IfPresent,
+    /// Only if the entry has this version.
+    IfVersion(Version),
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// It is stored.
+    Stored,
+    /// The condition did not hold.
+    ConditionNotMet,
+}
+
+/// What became of a write under a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filled {
+    /// It is stored.
+    Stored,
+    /// The lease is no longer held.
+    LeaseLost,
+    /// The entry or its namespace was invalidated since the lease was granted.
+    Invalidated,
+    /// The entry was written since the lease was granted.
+    Superseded,
+}
+
+/// Proof of a lease: 128 random bits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct LeaseToken(pub [u8; 16]);
+
+/// Answer to the question who computes a key.
+#[derive(Debug)]
+pub enum Acquired {
+    /// Nobody needs to: there is a fresh entry.
+    Found(Entry),
+    /// The one who asked. There may be an entry in one of its stale windows.
+    Granted {
+        /// The previous value.
+        stale: Option<Entry>,
+    },
+    /// Somebody else, for at most that long.
+    Held {
+        /// Until the lease runs out.
+        expires_in: Duration,
+        /// The previous value.
+        stale: Option<Entry>,
+    },
+    /// Nobody for a while, because the last one failed.
+    BackedOff {
+        /// Until the next lease can be granted.
+        remaining: Duration,
+        /// The previous value.
+        stale: Option<Entry>,
+    },
+}
+
+/// What to add to a counter.
+#[derive(Debug, Clone, Copy)]
+pub struct Increment {
+    /// What to add.
+    pub delta: i64,
+    /// What a missing counter counts from.
+    pub initial: i64,
+    /// Lifetime of a counter that does not exist yet.
+    pub lifetime: Lifetime,
+    /// Id of the write.
+    pub version: Version,
+}
+
+/// What became of an increment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Incremented {
+    /// The sum, and until when the counter is fresh.
+    Sum {
+        /// The sum.
+        value: i64,
+        /// Until when the counter is fresh.
+        fresh_until: Millis,
+    },
+    /// The entry is not a decimal integer of 64 bits.
+    NotAnInteger,
+    /// The sum does not fit in 64 bits.
+    Overflow,
+}
+
+/// Keeps entries.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Reads one entry.
+    async fn get(&self, key: &EntryKey) -> Result<Option<Entry>>;
+
+    /// Reads entries, in the order of `keys`.
+    async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<Option<Entry>>>;
+
+    /// Writes one entry and voids its lease.
+    async fn put(&self, key: &EntryKey, draft: &Draft, condition: Condition) -> Result<Written>;
+
+    /// Removes one entry and voids its lease; answers whether there was an entry.
+    async fn delete(&self, key: &EntryKey) -> Result<bool>;
+
+    /// Makes every entry and lease of a namespace invalid, at a cost that does not depend on how many there are.
+    async fn invalidate(&self, namespace: &Namespace) -> Result<()>;
+
+    /// Gives a fresh entry a new lifetime from now; answers whether there was one.
+    async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool>;
+
+    /// Adds to a counter and voids its lease. An entry that is not fresh counts as missing.
+    async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<Incremented>;
+
+    /// The store's clock, as well as it is known here. Does not wait.
+    fn now(&self) -> Millis;
+}
+
+/// Keeps leases: who may compute which key.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// Asks for the lease of a key that seems to be missing or stale. If it is granted, it is known by `token`.
+    async fn acquire(&self, key: &EntryKey, token: LeaseToken, ttl: Duration) -> Result<Acquired>;
+
+    /// Writes an entry if the lease still holds, and ends the lease.
+    async fn fill(&self, key: &EntryKey, token: LeaseToken, draft: &Draft) -> Result<Filled>;
+
+    /// Ends a lease, if it is held, and grants no other for `backoff`; answers whether it was held.
+    async fn abandon(&self, key: &EntryKey, token: LeaseToken, backoff: Duration) -> Result<bool>;
+
+    /// Registers for news of the key's lease: it ended, or it may have.
+    fn wait_for(&self, key: &EntryKey) -> wakeups::Wakeup;
+}
+
+/// Keeps the fleet's counters.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Adds what one replica counted. A delta that was added before, as its sequence number tells, is not added again.
+    async fn add(&self, delta: &Delta) -> Result<()>;
+
+    /// What all replicas counted, up to their last [`Ledger::add`].
+    async fn report(&self) -> Result<Report>;
+}
+
+/// Tells how the store is.
+#[async_trait]
+pub trait Inspect: Send + Sync {
+    /// Whether the store answers, asked as cheaply as possible.
+    async fn ping(&self) -> Result<()>;
+
+    /// What the store says of itself.
+    async fn facts(&self) -> Result<Facts>;
+
+    /// What the store holds per namespace.
+    async fn sizes(&self) -> Result<Vec<(Namespace, Size)>>;
+}
+
+/// All that Larder asks of a store.
+pub trait Backend: Store + Leases + Ledger + Inspect {}
+
+impl<T: Store + Leases + Ledger + Inspect> Backend for T {}
+
+/// What a store says of itself. Sizes in bytes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Facts {
+    /// `memory` or `redis`.
+    pub kind: &'static str,
+    /// Version of the server.
+    pub server_version: String,
+    /// Memory in use.
+    pub used_bytes: u64,
+    /// The most memory that was in use.
+    pub peak_bytes: u64,
+    /// Memory limit; zero is none.
+    pub max_bytes: u64,
+    /// Resident memory over memory in use.
+    pub fragmentation_ratio: Option<f64>,
+    /// What the store does when it is full.
+    pub eviction_policy: String,
+    /// Entries evicted because the store was full.
+    pub evicted_keys: u64,
+    /// Entries that expired.
+    pub expired_keys: u64,
+    /// Keys in the store.
+    pub keys: u64,
+    /// Connected clients.
+    pub clients: Option<u64>,
+    /// Commands per second, lately.
+    pub ops_per_second: Option<u64>,
+    /// How the store persists.
+    pub persistence: String,
+    /// Time since the store started.
+    pub uptime: Duration,
+}
+
+/// What a store holds for one namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Number of entries.
+    pub keys: u64,
+    /// Their size in the store's memory, in bytes.
+    pub bytes: u64,
+    /// Whether the numbers are estimated from a sample.
+    pub sampled: bool,
+    /// Entries per class of remaining lifetime; see [`TTL_CLASSES`].
+    pub ttl: [u64; TTL_CLASSES.len() + 1],
+}
+
+/// Upper bounds of the classes of remaining lifetime; a last class without a bound follows.
+pub const TTL_CLASSES: [Duration; 4] =
+    [Duration::from_secs(60), Duration::from_secs(600), Duration::from_secs(3600), Duration::from_secs(86_400)];
+
+/// The class of a remaining lifetime.
+pub fn ttl_class(remaining: Duration) -> usize {
+    TTL_CLASSES.iter().position(|bound| remaining <= *bound).unwrap_or(TTL_CLASSES.len())
+}
+
+// === impl Error ===
+
+impl Error {
+    /// A failure with its cause.
+    pub fn new(kind: ErrorKind, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { kind, source: Some(source.into()) }
+    }
+}
+
+impl From<ErrorKind> for Error {
+    fn from(kind: ErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+}
+
+// === impl ErrorKind ===
+
+impl ErrorKind {
+    /// Whether it says that the store is in trouble, rather than this one operation.
+    pub fn is_outage(self) -> bool {
+        match self {
+            Self::Unreachable | Self::Timeout => true,
+            Self::BreakerOpen | Self::Late | Self::Full | Self::Refused => false,
+        }
+    }
+
+    /// Name for metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::BreakerOpen => "breaker_open",
+            Self::Late => "late",
+            Self::Full => "full",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+// === impl LeaseToken ===
+
+impl LeaseToken {
+    /// A new token, not guessable.
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+}
+
+impl std::fmt::Debug for LeaseToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LeaseToken(..)")
+    }
+}
+
+// === impl Size ===
+
+impl Size {
+    /// What a sample of `drawn` keys says about a store of `keys`.
+    #[must_use]
+    pub fn scaled(&self, keys: u64, drawn: u64) -> Self {
+        let scale = |number: u64| {
+            let scaled = u128::from(number) * u128::from(keys) / u128::from(drawn.max(1));
+            u64::try_from(scaled).unwrap_or(u64::MAX)
+        };
+        Self { keys: scale(self.keys), bytes: scale(self.bytes), sampled: true, ttl: self.ttl.map(scale) }
+    }
+
+    /// Scales the classes of lifetimes, of which only a sample was looked at, to the number of keys.
+    pub fn scale_ttl(&mut self) {
+        let looked_at: u64 = self.ttl.iter().sum();
+        if looked_at > 0 && looked_at < self.keys {
+            let (keys, ttl) = (self.keys, self.ttl);
+            self.ttl = ttl
+                .map(|class| u64::try_from(u128::from(class) * u128::from(keys) / u128::from(looked_at)).unwrap_or(0));
+            self.sampled = true;
+        }
+    }
+}

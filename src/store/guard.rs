@@ -1,0 +1,206 @@
+//! A store behind a breaker: asked only while it is well, and every answer observed.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::{
+    Acquired, Backend, Condition, ErrorKind, Facts, Filled, Increment, Incremented, Inspect, LeaseToken, Leases,
+    Ledger, Result, Size, Store, Written, breaker::Breaker, wakeups::Wakeup,
+};
+use crate::{
+    entry::{Draft, Entry, Lifetime, Millis},
+    key::{EntryKey, Namespace},
+    stats::ledger::{Delta, Report},
+};
+
+/// Is told of every operation on the store.
+pub trait Observer: Send + Sync {
+    /// An operation has ended.
+    fn observed(&self, operation: Operation, took: Duration, failure: Option<ErrorKind>);
+}
+
+/// Operations on a store, as they are named in metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+#[allow(missing_docs)] // They are named after the methods.
+pub enum Operation {
+    Get,
+    GetMany,
+    Put,
+    Delete,
+    Invalidate,
+    Touch,
+    Increment,
+    Acquire,
+    Fill,
+    Abandon,
+    LedgerAdd,
+    LedgerReport,
+    Facts,
+    Sizes,
+}
+
+/// See the module.
+pub struct Guard {
+    inner: Arc<dyn Backend>,
+    breaker: Arc<Breaker>,
+    observer: Arc<dyn Observer>,
+}
+
+impl Operation {
+    /// All operations.
+    pub const ALL: [Self; 14] = [
+        Self::Get,
+        Self::GetMany,
+        Self::Put,
+        Self::Delete,
+        Self::Invalidate,
+        Self::Touch,
+        Self::Increment,
+        Self::Acquire,
+        Self::Fill,
+        Self::Abandon,
+        Self::LedgerAdd,
+        Self::LedgerReport,
+        Self::Facts,
+        Self::Sizes,
+    ];
+
+    /// Name in metrics and spans.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::GetMany => "get_many",
+            Self::Put => "put",
+            Self::Delete => "delete",
+            Self::Invalidate => "invalidate",
+            Self::Touch => "touch",
+            Self::Increment => "increment",
+            Self::Acquire => "acquire",
+            Self::Fill => "fill",
+            Self::Abandon => "abandon",
+            Self::LedgerAdd => "ledger_add",
+            Self::LedgerReport => "ledger_report",
+            Self::Facts => "facts",
+            Self::Sizes => "sizes",
+        }
+    }
+}
+
+impl Guard {
+    /// Puts `breaker` before `inner`. Somebody must run [`Breaker::watch`], or it never closes.
+    pub fn new(inner: Arc<dyn Backend>, breaker: Arc<Breaker>, observer: Arc<dyn Observer>) -> Self {
+        Self { inner, breaker, observer }
+    }
+
+    async fn run<T>(&self, operation: Operation, call: impl Future<Output = Result<T>>) -> Result<T> {
+        use tracing::Instrument as _;
+        let started = Instant::now();
+        let outcome = match self.breaker.check() {
+            Ok(()) => {
+                let span = tracing::info_span!(
+                    target: "larder::trace",
+                    "store",
+                    otel.name = operation.name(),
+                    otel.kind = "client",
+                    db.system.name = "redis",
+                    db.operation.name = operation.name(),
+                );
+                let outcome = if span.is_disabled() { call.await } else { call.instrument(span).await };
+                self.breaker.record(&outcome);
+                outcome
+            }
+            Err(open) => Err(open),
+        };
+        let failure = outcome.as_ref().err().map(|error| error.kind);
+        self.observer.observed(operation, started.elapsed(), failure);
+        if let Err(error) = &outcome
+            && error.kind != ErrorKind::BreakerOpen
+        {
+            tracing::debug!(operation = operation.name(), error = error as &dyn std::error::Error, "the store failed");
+        }
+        outcome
+    }
+}
+
+#[async_trait]
+impl Store for Guard {
+    async fn get(&self, key: &EntryKey) -> Result<Option<Entry>> {
+        self.run(Operation::Get, self.inner.get(key)).await
+    }
+
+    async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<Option<Entry>>> {
+        self.run(Operation::GetMany, self.inner.get_many(keys)).await
+    }
+
+    async fn put(&self, key: &EntryKey, draft: &Draft, condition: Condition) -> Result<Written> {
+        self.run(Operation::Put, self.inner.put(key, draft, condition)).await
+    }
+
+    async fn delete(&self, key: &EntryKey) -> Result<bool> {
+        self.run(Operation::Delete, self.inner.delete(key)).await
+    }
+
+    async fn invalidate(&self, namespace: &Namespace) -> Result<()> {
+        self.run(Operation::Invalidate, self.inner.invalidate(namespace)).await
+    }
+
+    async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {
+        self.run(Operation::Touch, self.inner.touch(key, lifetime)).await
+    }
+
+    async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<Incremented> {
+        self.run(Operation::Increment, self.inner.increment(key, increment)).await
+    }
+
+    fn now(&self) -> Millis {
+        self.inner.now()
+    }
+}
+
+#[async_trait]
+impl Leases for Guard {
+    async fn acquire(&self, key: &EntryKey, token: LeaseToken, ttl: Duration) -> Result<Acquired> {
+        self.run(Operation::Acquire, self.inner.acquire(key, token, ttl)).await
+    }
+
+    async fn fill(&self, key: &EntryKey, token: LeaseToken, draft: &Draft) -> Result<Filled> {
+        self.run(Operation::Fill, self.inner.fill(key, token, draft)).await
+    }
+
+    async fn abandon(&self, key: &EntryKey, token: LeaseToken, backoff: Duration) -> Result<bool> {
+        self.run(Operation::Abandon, self.inner.abandon(key, token, backoff)).await
+    }
+
+    fn wait_for(&self, key: &EntryKey) -> Wakeup {
+        self.inner.wait_for(key)
+    }
+}
+
+#[async_trait]
+impl Ledger for Guard {
+    async fn add(&self, delta: &Delta) -> Result<()> {
+        self.run(Operation::LedgerAdd, self.inner.add(delta)).await
+    }
+
+    async fn report(&self) -> Result<Report> {
+        self.run(Operation::LedgerReport, self.inner.report()).await
+    }
+}
+
+#[async_trait]
+impl Inspect for Guard {
+    async fn ping(&self) -> Result<()> {
+        self.inner.ping().await
+    }
+
+    async fn facts(&self) -> Result<Facts> {
+        self.run(Operation::Facts, self.inner.facts()).await
+    }
+
+    async fn sizes(&self) -> Result<Vec<(Namespace, Size)>> {
+        self.run(Operation::Sizes, self.inner.sizes()).await
+    }
+}

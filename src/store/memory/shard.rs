@@ -1,0 +1,204 @@
+//! One shard: entries in order of use and of expiry, and leases. Every change returns the bytes it freed.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use hashlink::LruCache;
+
+use super::generation::Generation;
+use crate::{
+    entry::{Entry, Millis},
+    key::EntryKey,
+    store::LeaseToken,
+};
+
+/// What an entry costs beside the bytes of its key, value and tags: its slot and key in the table of entries, which is at
+/// most 7/8 full, and its place in the index by expiry, whose nodes are about 2/3 full, and the allocator's headers.
+const ENTRY_OVERHEAD: u64 =
+    ((size_of::<Slot>() + size_of::<EntryKey>() + 32) + size_of::<(Millis, EntryKey)>() * 3 / 2 + 64) as u64;
+/// What a lease costs beside the bytes of its key.
+const LEASE_OVERHEAD: u64 = (size_of::<Lease>() + size_of::<EntryKey>() + 64) as u64;
+const TAG_OVERHEAD: usize = size_of::<String>() + 16;
+
+/// A part of the store. Its owner keeps the account of bytes.
+pub(super) struct Shard {
+    entries: LruCache<EntryKey, Slot>,
+    by_expiry: BTreeSet<(Millis, EntryKey)>,
+    leases: HashMap<EntryKey, Lease>,
+}
+
+/// A stored entry.
+pub(super) struct Slot {
+    pub(super) entry: Entry,
+    /// Bytes in memory.
+    pub(super) cost: u64,
+    generation: Arc<Generation>,
+    used_at: Millis,
+}
+
+/// Who may compute a key, or what became of the lease.
+pub(super) struct Lease {
+    pub(super) state: LeaseState,
+    pub(super) token: LeaseToken,
+    pub(super) generation: Arc<Generation>,
+    pub(super) expires_at: Millis,
+}
+
+/// A lease that ended before its time is remembered until then, so that its holder can be told why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LeaseState {
+    Held,
+    Invalidated,
+    Superseded,
+    BackedOff,
+}
+
+// === impl Shard ===
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self { entries: LruCache::new_unbounded(), by_expiry: BTreeSet::new(), leases: HashMap::new() }
+    }
+}
+
+impl Shard {
+    /// The valid entry of a key, which then counts as used.
+    pub(super) fn valid(&mut self, key: &EntryKey, now: Millis) -> Option<&mut Slot> {
+        let slot = self.entries.get_mut(key).filter(|slot| slot.is_valid(now))?;
+        slot.used_at = now;
+        Some(slot)
+    }
+
+    /// Puts an entry in place of what is there.
+    pub(super) fn insert(&mut self, key: EntryKey, slot: Slot) -> u64 {
+        let freed = self.remove(&key);
+        slot.generation.gained(slot.cost);
+        self.by_expiry.insert((slot.entry.expires_at(), key.clone()));
+        self.entries.insert(key, slot);
+        freed
+    }
+
+    /// Changes the times of an entry.
+    pub(super) fn reschedule(&mut self, key: &EntryKey, change: impl FnOnce(&mut Entry)) {
+        if let Some(slot) = self.entries.get_mut(key) {
+            self.by_expiry.remove(&(slot.entry.expires_at(), key.clone()));
+            change(&mut slot.entry);
+            self.by_expiry.insert((slot.entry.expires_at(), key.clone()));
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: &EntryKey) -> u64 {
+        self.entries.remove(key).map_or(0, |slot| {
+            self.by_expiry.remove(&(slot.entry.expires_at(), key.clone()));
+            slot.generation.lost(slot.cost);
+            slot.cost
+        })
+    }
+
+    /// When the entry that was not used for longest was last used.
+    pub(super) fn oldest_use(&self) -> Option<Millis> {
+        self.entries.iter().next().map(|(_, slot)| slot.used_at)
+    }
+
+    /// Drops the entry that was not used for longest.
+    pub(super) fn evict(&mut self) -> u64 {
+        let oldest = self.entries.iter().next().map(|(key, _)| key.clone());
+        oldest.map_or(0, |key| self.remove(&key))
+    }
+
+    /// Drops up to `limit` entries whose time is over.
+    pub(super) fn expire(&mut self, now: Millis, limit: usize) -> Expired {
+        let mut expired = Expired::default();
+        while expired.entries < limit
+            && let Some((expires_at, key)) = self.by_expiry.first()
+            && *expires_at <= now
+        {
+            let key = key.clone();
+            expired.freed += self.remove(&key);
+            expired.entries += 1;
+        }
+        expired
+    }
+
+    /// Drops what belongs to an ended generation.
+    pub(super) fn purge(&mut self) -> u64 {
+        let ended = self.entries.iter().filter(|(_, slot)| !slot.generation.is_current());
+        let ended: Vec<EntryKey> = ended.map(|(key, _)| key.clone()).collect();
+        ended.iter().map(|key| self.remove(key)).sum()
+    }
+
+    /// Valid entries with their remaining lifetime, most recently used first.
+    pub(super) fn lifetimes(&self, now: Millis) -> impl Iterator<Item = (&EntryKey, std::time::Duration)> {
+        let valid = self.entries.iter().rev().filter(move |(_, slot)| slot.is_valid(now));
+        valid.map(move |(key, slot)| (key, slot.entry.expires_at().since(now)))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The lease of a key, unless its time or its generation is over.
+    pub(super) fn lease(&self, key: &EntryKey, now: Millis) -> Option<&Lease> {
+        self.leases.get(key).filter(|lease| now < lease.expires_at)
+    }
+
+    /// Puts a lease in place of what is there; answers the bytes that were freed.
+    pub(super) fn grant(&mut self, key: EntryKey, lease: Lease) -> u64 {
+        let cost = lease_cost(&key);
+        self.leases.insert(key, lease).map_or(0, |_| cost)
+    }
+
+    /// Ends a held lease early; answers whether there was one.
+    pub(super) fn void_lease(&mut self, key: &EntryKey, state: LeaseState) -> bool {
+        match self.leases.get_mut(key) {
+            Some(lease) if lease.state == LeaseState::Held => {
+                lease.state = state;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn drop_lease(&mut self, key: &EntryKey) -> u64 {
+        self.leases.remove(key).map_or(0, |_| lease_cost(key))
+    }
+
+    /// Drops leases whose time is over, and names those that somebody may be waiting for.
+    pub(super) fn expire_leases(&mut self, now: Millis) -> (u64, Vec<EntryKey>) {
+        let over: Vec<EntryKey> = self
+            .leases
+            .iter()
+            .filter(|(_, lease)| lease.expires_at <= now || !lease.generation.is_current())
+            .map(|(key, _)| key.clone())
+            .collect();
+        (over.iter().map(|key| self.drop_lease(key)).sum(), over)
+    }
+}
+
+/// What [`Shard::expire`] did.
+#[derive(Default)]
+pub(super) struct Expired {
+    pub(super) entries: usize,
+    pub(super) freed: u64,
+}
+
+/// Bytes that a lease takes.
+pub(super) fn lease_cost(key: &EntryKey) -> u64 {
+    key.size() as u64 + LEASE_OVERHEAD
+}
+
+// === impl Slot ===
+
+impl Slot {
+    pub(super) fn new(key: &EntryKey, entry: Entry, generation: Arc<Generation>, now: Millis) -> Self {
+        let tags: usize = entry.tags.iter().map(|tag| tag.len() + TAG_OVERHEAD).sum();
+        let cost = (key.size() + entry.data.len() + tags) as u64 + ENTRY_OVERHEAD;
+        Self { entry, cost, generation, used_at: now }
+    }
+
+    pub(super) fn is_valid(&self, now: Millis) -> bool {
+        now < self.entry.expires_at() && self.generation.is_current()
+    }
+}

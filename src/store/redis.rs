@@ -1,0 +1,265 @@
+//! Entries in Redis or Valkey, shared by all replicas.
+//!
+//! A read is one MGET of the generation marker and the entry; a write is one script. Which keys there are is in
+//! [`layout`](self::layout), how an entry looks in [`codec`](self::codec).
+
+// The client library's enums may grow.
+#![allow(clippy::wildcard_enum_match_arm)]
+
+mod clock;
+mod codec;
+mod error;
+mod feed;
+mod inspect;
+mod layout;
+mod leases;
+mod ledger;
+mod pool;
+mod script;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use redis::{Cmd, Value};
+use tokio::time::Instant;
+
+use super::{
+    Condition, Error, ErrorKind, Increment, Incremented, LeaseToken, Result, Store, Written, wakeups::Wakeups,
+};
+use crate::{
+    entry::{Draft, Entry, Kind, Lifetime, Millis, whole_millis},
+    key::{EntryKey, Namespace},
+};
+use layout::Layout;
+pub use pool::{PoolOptions, PoolState};
+use pool::{RedisPool, Repeat};
+use script::Script;
+
+/// How to use Redis.
+#[derive(Debug, Clone)]
+pub struct RedisOptions {
+    /// How to reach it.
+    pub pool: PoolOptions,
+    /// What the names of all keys begin with.
+    pub prefix: String,
+    /// Generation markers per namespace. Replicas that share a Redis must agree on it.
+    pub shards: u16,
+}
+
+/// See the module. Clones share the same connections.
+#[derive(Clone)]
+pub struct RedisStore {
+    pool: RedisPool,
+    layout: Arc<Layout>,
+    wakeups: Wakeups,
+}
+
+/// The answer of a script: a word, and what goes with it.
+struct Reply {
+    word: String,
+    rest: std::vec::IntoIter<Value>,
+}
+
+// === impl RedisStore ===
+
+impl RedisStore {
+    /// A store that connects when it is first used, and again whenever it must. Must be called in a Tokio runtime, on which it
+    /// follows the leases until `stop` is cancelled.
+    ///
+    /// # Errors
+    /// The URL cannot be used.
+    pub fn new(options: &RedisOptions, stop: tokio_util::sync::CancellationToken) -> Result<Self> {
+        let store = Self {
+            pool: RedisPool::new(&options.pool)?,
+            layout: Arc::new(Layout::new(&options.prefix, options.shards)),
+            wakeups: Wakeups::default(),
+        };
+        feed::spawn(&options.pool, store.layout.lease_prefix(), store.wakeups.clone(), stop)?;
+        Ok(store)
+    }
+
+    /// What the pool of connections has done and holds.
+    pub fn pool_state(&self) -> PoolState {
+        self.pool.state()
+    }
+
+    /// A script's call for one entry, with the arguments that all scripts have.
+    fn call(&self, script: &Script, key: &EntryKey, scratch: Option<Vec<u8>>) -> Cmd {
+        let names = self.layout.names(key);
+        let mut keys = vec![names.marker, names.entry, self.layout.lease(key)];
+        keys.extend(scratch);
+        let mut call = script.call(&keys);
+        let generation: [u8; codec::GENERATION_BYTES] = rand::random();
+        call.arg(self.pool.not_after().0).arg(&generation);
+        call
+    }
+
+    async fn run(&self, script: &Script, call: &Cmd, repeat: Repeat) -> Result<Reply> {
+        let asked = Instant::now();
+        let mut reply = Reply::read(self.pool.eval(script, call, repeat).await?)?;
+        if reply.word == "LATE" {
+            let server_time: u64 = reply.next()?;
+            self.pool.shared().clock.seen(Millis(server_time), asked);
+            return Err(ErrorKind::Late.into());
+        }
+        Ok(reply)
+    }
+}
+
+fn add_draft(call: &mut Cmd, draft: &Draft) {
+    add_lifetime(call, &draft.lifetime);
+    call.arg(codec::encode_tail(draft));
+}
+
+fn add_lifetime(call: &mut Cmd, lifetime: &Lifetime) {
+    call.arg(whole_millis(lifetime.total())).arg(whole_millis(lifetime.ttl));
+}
+
+fn entry_in(value: Value, generation: &[u8]) -> Option<Entry> {
+    match value {
+        Value::BulkString(stored) => codec::decode(Bytes::from(stored), generation),
+        _ => None,
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn get(&self, key: &EntryKey) -> Result<Option<Entry>> {
+        let names = self.layout.names(key);
+        let mut mget = redis::cmd("MGET");
+        mget.arg(&names.marker).arg(&names.entry);
+        match self.pool.query(&mget, Repeat::Harmless).await? {
+            Value::Array(values) => match <[Value; 2]>::try_from(values) {
+                Ok([Value::BulkString(generation), entry]) => Ok(entry_in(entry, &generation)),
+                Ok([Value::Nil, _]) => Ok(None),
+                _ => Err(unexpected("MGET")),
+            },
+            _ => Err(unexpected("MGET")),
+        }
+    }
+
+    async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<Option<Entry>>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut mget = redis::cmd("MGET");
+        for key in keys {
+            let names = self.layout.names(key);
+            mget.arg(&names.marker).arg(&names.entry);
+        }
+        let Value::Array(values) = self.pool.query(&mget, Repeat::Harmless).await? else {
+            return Err(unexpected("MGET"));
+        };
+        let mut values = values.into_iter();
+        let mut entries = Vec::with_capacity(keys.len());
+        while let (Some(generation), Some(entry)) = (values.next(), values.next()) {
+            entries.push(match generation {
+                Value::BulkString(generation) => entry_in(entry, &generation),
+                _ => None,
+            });
+        }
+        if entries.len() == keys.len() { Ok(entries) } else { Err(unexpected("MGET")) }
+    }
+
+    async fn put(&self, key: &EntryKey, draft: &Draft, condition: Condition) -> Result<Written> {
+        let mut call = self.call(&script::SET, key, None);
+        add_draft(&mut call, draft);
+        match condition {
+            Condition::Always => call.arg(b""),
+            Condition::IfAbsent => call.arg(b"absent"),
+            Condition::IfPresent => call.arg(b"present"),
+            Condition::IfVersion(version) => call.arg(&version.0.to_be_bytes()),
+        };
+        // Sent twice, a condition would be tried against what the first attempt wrote.
+        let repeat = if condition == Condition::Always { Repeat::Harmless } else { Repeat::Never };
+        match self.run(&script::SET, &call, repeat).await?.word.as_str() {
+            "STORED" => Ok(Written::Stored),
+            "CONDITION_NOT_MET" => Ok(Written::ConditionNotMet),
+            _ => Err(unexpected("set.lua")),
+        }
+    }
+
+    async fn delete(&self, key: &EntryKey) -> Result<bool> {
+        let call = self.call(&script::DELETE, key, None);
+        match self.run(&script::DELETE, &call, Repeat::Harmless).await?.word.as_str() {
+            "EXISTED" => Ok(true),
+            "ABSENT" => Ok(false),
+            _ => Err(unexpected("delete.lua")),
+        }
+    }
+
+    async fn invalidate(&self, namespace: &Namespace) -> Result<()> {
+        // What has no marker is invalid, and the next write begins a new generation. Removing the markers, unlike replacing
+        // them, also works when Redis is out of memory, and leaves nothing behind for names that are never used again.
+        let mut unlink = redis::cmd("UNLINK");
+        for marker in self.layout.markers(namespace) {
+            unlink.arg(marker);
+        }
+        match self.pool.query(&unlink, Repeat::Harmless).await? {
+            Value::Int(_) => Ok(()),
+            _ => Err(unexpected("UNLINK")),
+        }
+    }
+
+    async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {
+        let mut call = self.call(&script::TOUCH, key, None);
+        add_lifetime(&mut call, &lifetime);
+        call.arg(&codec::encode_windows(&lifetime));
+        match self.run(&script::TOUCH, &call, Repeat::Harmless).await?.word.as_str() {
+            "TOUCHED" => Ok(true),
+            "ABSENT" => Ok(false),
+            _ => Err(unexpected("touch.lua")),
+        }
+    }
+
+    async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<Incremented> {
+        let mut call = self.call(&script::INCREMENT, key, Some(self.layout.scratch(key)));
+        add_lifetime(&mut call, &increment.lifetime);
+        call.arg(&increment.version.0.to_be_bytes())
+            .arg(&codec::encode_windows(&increment.lifetime))
+            .arg(&codec::kind_and_flags(Kind::Text))
+            .arg(increment.delta)
+            .arg(increment.initial);
+        let mut reply = self.run(&script::INCREMENT, &call, Repeat::Never).await?;
+        match reply.word.as_str() {
+            "SUM" => Ok(Incremented::Sum { value: reply.next()?, fresh_until: Millis(reply.next()?) }),
+            "NOT_AN_INTEGER" => Ok(Incremented::NotAnInteger),
+            "OVERFLOW" => Ok(Incremented::Overflow),
+            _ => Err(unexpected("increment.lua")),
+        }
+    }
+
+    fn now(&self) -> Millis {
+        self.pool.shared().clock.now()
+    }
+}
+
+// === impl Reply ===
+
+impl Reply {
+    fn read(value: Value) -> Result<Self> {
+        let Value::Array(values) = value else { return Err(unexpected("a script")) };
+        let mut reply = Self { word: String::new(), rest: values.into_iter() };
+        reply.word = reply.next()?;
+        Ok(reply)
+    }
+
+    fn next_value(&mut self) -> Result<Value> {
+        self.rest.next().ok_or_else(|| unexpected("a script"))
+    }
+
+    fn next<T: redis::FromRedisValue>(&mut self) -> Result<T> {
+        redis::from_redis_value(self.next_value()?).map_err(|error| redis::RedisError::from(error).into())
+    }
+
+    fn next_millis(&mut self) -> Result<Duration> {
+        // Negative numbers say that the key has no expiry, or has just gone.
+        let millis: i64 = self.next()?;
+        Ok(Duration::from_millis(u64::try_from(millis).unwrap_or(0)))
+    }
+}
+
+fn unexpected(what: &str) -> Error {
+    Error::new(ErrorKind::Refused, format!("unexpected answer to {what}"))
+}

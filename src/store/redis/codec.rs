@@ -1,0 +1,209 @@
+//! Entries as they are stored in Redis.
+//!
+//! ```text
+//! offset  size
+//!      0     1  format, 1
+//!      1    16  generation
+//!     17     8  created_at, milliseconds since the Unix epoch
+//!     25     8  fresh_until, likewise
+//!     33     8  version
+//!     41     8  stale_while_revalidate, milliseconds
+//!     49     8  stale_if_error, milliseconds
+//!     57     1  kind
+//!     58     1  flags, 0
+//!     59     2  length of the extensions
+//!     61     n  extensions: type (1), length (2), content; 1 is a tag, others are skipped
+//!   61+n        value
+//! ```
+//!
+//! Numbers are big-endian. The scripts write what comes before the version, because only they know the generation and the
+//! server's time; they know these offsets too. An entry of another format or with unknown flags is treated as missing, so
+//! that replicas of two releases can share one Redis.
+
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes};
+
+use crate::entry::{Draft, Entry, Kind, Lifetime, Millis, Version, whole_millis};
+
+/// Size of a generation id.
+pub(super) const GENERATION_BYTES: usize = 16;
+const FORMAT: u8 = 1;
+const HEADER_BYTES: usize = 61;
+const TAG: u8 = 1;
+
+/// The part of an entry that follows `fresh_until`. `tags` longer than what the format can hold are left out; the limits on
+/// tags keep them far below.
+pub(super) fn encode_tail(draft: &Draft) -> Vec<u8> {
+    let extensions: usize = draft.tags.iter().map(|tag| 3 + tag.len()).sum();
+    let mut tail = Vec::with_capacity(28 + extensions + draft.data.len());
+    tail.put_u64(draft.version.0);
+    tail.extend_from_slice(&encode_windows(&draft.lifetime));
+    tail.extend_from_slice(&kind_and_flags(draft.kind));
+    tail.put_u16(u16::try_from(extensions).unwrap_or(0));
+    if u16::try_from(extensions).is_ok() {
+        for tag in draft.tags.iter() {
+            tail.put_u8(TAG);
+            tail.put_u16(u16::try_from(tag.len()).unwrap_or(0));
+            tail.put_slice(tag.as_bytes());
+        }
+    }
+    tail.put_slice(&draft.data);
+    tail
+}
+
+/// The stale windows as stored.
+pub(super) fn encode_windows(lifetime: &Lifetime) -> [u8; 16] {
+    let mut windows = [0; 16];
+    windows[..8].copy_from_slice(&whole_millis(lifetime.stale_while_revalidate).to_be_bytes());
+    windows[8..].copy_from_slice(&whole_millis(lifetime.stale_if_error).to_be_bytes());
+    windows
+}
+
+/// Kind and flags as stored.
+pub(super) fn kind_and_flags(kind: Kind) -> [u8; 2] {
+    [kind as u8, 0]
+}
+
+/// Reads an entry that was written under `generation`; none if it was not, or is not an entry that this release knows.
+pub(super) fn decode(stored: Bytes, generation: &[u8]) -> Option<Entry> {
+    let mut rest = stored;
+    if rest.len() < HEADER_BYTES || rest.get_u8() != FORMAT || rest.split_to(GENERATION_BYTES) != generation {
+        return None;
+    }
+    let created_at = Millis(rest.get_u64());
+    let fresh_until = Millis(rest.get_u64());
+    let version = Version(rest.get_u64());
+    let stale_while_revalidate = Duration::from_millis(rest.get_u64());
+    let stale_if_error = Duration::from_millis(rest.get_u64());
+    let kind = Kind::from_byte(rest.get_u8())?;
+    if rest.get_u8() != 0 {
+        return None;
+    }
+    let extensions = usize::from(rest.get_u16());
+    if rest.len() < extensions {
+        return None;
+    }
+    let tags = decode_tags(rest.split_to(extensions))?;
+    Some(Entry {
+        kind,
+        data: rest,
+        version,
+        created_at,
+        fresh_until,
+        stale_while_revalidate,
+        stale_if_error,
+        tags: tags.into(),
+    })
+}
+
+fn decode_tags(mut extensions: Bytes) -> Option<Vec<String>> {
+    let mut tags = Vec::new();
+    while extensions.has_remaining() {
+        if extensions.len() < 3 {
+            return None;
+        }
+        let (kind, length) = (extensions.get_u8(), usize::from(extensions.get_u16()));
+        if extensions.len() < length {
+            return None;
+        }
+        let content = extensions.split_to(length);
+        if kind == TAG {
+            tags.push(String::from_utf8(content.into()).ok()?);
+        }
+    }
+    Some(tags)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use data_encoding::HEXLOWER;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GENERATION: [u8; 16] = *b"0123456789abcdef";
+
+    fn draft() -> Draft {
+        Draft {
+            kind: Kind::Text,
+            data: Bytes::from_static(b"value"),
+            version: Version(0x1122_3344_5566_7788),
+            lifetime: Lifetime {
+                ttl: Duration::from_secs(60),
+                stale_while_revalidate: Duration::from_secs(1),
+                stale_if_error: Duration::from_secs(2),
+            },
+            tags: vec!["a".to_owned(), "bc".to_owned()].into(),
+        }
+    }
+
+    /// What the scripts do.
+    fn store(draft: &Draft, now: Millis) -> Vec<u8> {
+        let mut stored = vec![FORMAT];
+        stored.extend_from_slice(&GENERATION);
+        stored.put_u64(now.0);
+        stored.put_u64(now.after(draft.lifetime.ttl).0);
+        stored.extend_from_slice(&encode_tail(draft));
+        stored
+    }
+
+    /// The next release must be able to read what this one wrote.
+    #[test]
+    fn stored_bytes_never_change() {
+        let expected = [
+            "01",                               // format
+            "30313233343536373839616263646566", // generation
+            "0000010203040506",                 // created_at
+            "000001020304ef66",                 // fresh_until
+            "1122334455667788",                 // version
+            "00000000000003e8",                 // stale_while_revalidate
+            "00000000000007d0",                 // stale_if_error
+            "0100",                             // kind and flags
+            "0009",                             // length of the extensions
+            "01000161",                         // tag
+            "0100026263",                       // tag
+            "76616c7565",                       // value
+        ];
+        assert_eq!(HEXLOWER.encode(&store(&draft(), Millis(0x0102_0304_0506))), expected.concat());
+    }
+
+    #[test]
+    fn an_entry_is_read_as_it_was_written() {
+        let now = Millis(1_700_000_000_000);
+        let entry = decode(store(&draft(), now).into(), &GENERATION).unwrap();
+        assert_eq!(entry, Entry::written(&draft(), now));
+    }
+
+    #[test]
+    fn an_entry_of_another_generation_format_or_with_unknown_flags_is_missing() {
+        let stored = store(&draft(), Millis(1));
+        assert_eq!(decode(stored.clone().into(), b"another-generati"), None);
+        for (offset, byte) in [(0, 2), (57, 9), (58, 1)] {
+            let mut other = stored.clone();
+            other[offset] = byte;
+            assert_eq!(decode(other.into(), &GENERATION), None, "offset {offset}");
+        }
+    }
+
+    #[test]
+    fn unknown_extensions_are_skipped() {
+        let mut stored = store(&Draft { tags: Vec::new().into(), ..draft() }, Millis(1));
+        stored[59..61].copy_from_slice(&7u16.to_be_bytes());
+        stored.splice(61..61, [9, 0, 4, 1, 2, 3, 4]);
+        let entry = decode(stored.into(), &GENERATION).unwrap();
+        assert_eq!((entry.tags.len(), &entry.data[..]), (0, &b"value"[..]));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(mut stored in proptest::collection::vec(any::<u8>(), 0..200), valid in any::<bool>()) {
+            if valid && stored.len() > 17 {
+                stored[0] = FORMAT;
+                stored[1..17].copy_from_slice(&GENERATION);
+            }
+            let _ = decode(stored.into(), &GENERATION);
+        }
+    }
+}

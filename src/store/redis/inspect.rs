@@ -1,0 +1,103 @@
+//! What Redis says of itself, and what is sampled of what it holds.
+
+use std::{collections::HashMap, time::Duration};
+
+use async_trait::async_trait;
+use redis::Value;
+
+use super::{RedisStore, pool::Repeat};
+use crate::{
+    key::Namespace,
+    store::{Facts, Inspect, Result, Size, ttl_class},
+};
+
+/// Keys looked at to estimate what Redis holds.
+const SAMPLE: usize = 512;
+
+#[async_trait]
+impl Inspect for RedisStore {
+    async fn ping(&self) -> Result<()> {
+        self.pool.probe().await
+    }
+
+    async fn facts(&self) -> Result<Facts> {
+        let mut commands = redis::pipe();
+        commands.cmd("INFO").cmd("DBSIZE");
+        let answers = self.pool.query_all(&commands).await?;
+        let (info, keys): (String, u64) =
+            redis::from_redis_value(Value::Array(answers)).map_err(redis::RedisError::from)?;
+        let mut facts = read_info(&info, keys);
+        // Many providers do not let their customers read the configuration.
+        let save = self.pool.query(redis::cmd("CONFIG").arg("GET").arg("save"), Repeat::Harmless).await;
+        let save = save.ok().and_then(|answer| redis::from_redis_value::<(String, String)>(answer).ok());
+        if save.is_some_and(|(_, points)| !points.is_empty()) {
+            facts.persistence = if facts.persistence == "aof" { "aof+rdb" } else { "rdb" }.to_owned();
+        }
+        Ok(facts)
+    }
+
+    async fn sizes(&self) -> Result<Vec<(Namespace, Size)>> {
+        let mut names = redis::pipe();
+        names.cmd("DBSIZE");
+        (0..SAMPLE).for_each(|_| {
+            names.cmd("RANDOMKEY");
+        });
+        let mut answers = self.pool.query_all(&names).await?.into_iter();
+        let keys: u64 =
+            answers.next().map(redis::from_redis_value).transpose().map_err(redis::RedisError::from)?.unwrap_or(0);
+        let drawn: Vec<Vec<u8>> = answers.filter_map(|name| redis::from_redis_value(name).ok()).collect();
+        let entries: Vec<(&str, &Vec<u8>)> =
+            drawn.iter().filter_map(|name| Some((self.layout.namespace_of(name)?, name))).collect();
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut looks = redis::pipe();
+        for (_, name) in &entries {
+            looks.cmd("MEMORY").arg("USAGE").arg(name).cmd("PTTL").arg(name);
+        }
+        let looks = self.pool.query_all(&looks).await?;
+        let mut sampled: HashMap<&str, Size> = HashMap::new();
+        for ((namespace, _), look) in entries.iter().zip(looks.chunks_exact(2)) {
+            let (Value::Int(bytes), Value::Int(ttl)) = (&look[0], &look[1]) else { continue };
+            let size = sampled.entry(namespace).or_default();
+            size.keys += 1;
+            size.bytes += u64::try_from(*bytes).unwrap_or(0);
+            size.ttl[ttl_class(Duration::from_millis(u64::try_from(*ttl).unwrap_or(0)))] += 1;
+        }
+        let mut sizes: Vec<(Namespace, Size)> = sampled
+            .into_iter()
+            .filter_map(|(namespace, size)| {
+                Some((Namespace::new(namespace).ok()?, size.scaled(keys, drawn.len() as u64)))
+            })
+            .collect();
+        sizes.sort_by(|(one, _), (two, _)| one.cmp(two));
+        Ok(sizes)
+    }
+}
+
+fn read_info(info: &str, keys: u64) -> Facts {
+    let fields: HashMap<&str, &str> = info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
+    let text = |name: &str| fields.get(name).copied().unwrap_or_default().to_owned();
+    let number = |name: &str| fields.get(name).and_then(|value| value.parse::<u64>().ok());
+    let persistence = if text("aof_enabled") == "1" { "aof" } else { "none" };
+    let server_version = match fields.get("valkey_version") {
+        Some(version) => format!("Valkey {version}"),
+        None => format!("Redis {}", text("redis_version")),
+    };
+    Facts {
+        kind: "redis",
+        server_version,
+        used_bytes: number("used_memory").unwrap_or(0),
+        peak_bytes: number("used_memory_peak").unwrap_or(0),
+        max_bytes: number("maxmemory").unwrap_or(0),
+        fragmentation_ratio: fields.get("mem_fragmentation_ratio").and_then(|value| value.parse().ok()),
+        eviction_policy: text("maxmemory_policy"),
+        evicted_keys: number("evicted_keys").unwrap_or(0),
+        expired_keys: number("expired_keys").unwrap_or(0),
+        keys,
+        clients: number("connected_clients"),
+        ops_per_second: number("instantaneous_ops_per_sec"),
+        persistence: persistence.to_owned(),
+        uptime: Duration::from_secs(number("uptime_in_seconds").unwrap_or(0)),
+    }
+}

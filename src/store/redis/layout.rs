@@ -1,0 +1,186 @@
+//! Names of keys in Redis.
+//!
+//! ```text
+//! <prefix>:{<namespace>:<shard>}:g                     generation marker
+//! <prefix>:{<namespace>:<shard>}:k:<key>               entry without params
+//! <prefix>:{<namespace>:<shard>}:p:<digest>:<key>      entry with params
+//! <prefix>:{<namespace>:<shard>}:t                     scratch key of one script
+//! <prefix>:l:{<namespace>:<shard>}:k:<key>             lease (or :p:<digest>:<key>)
+//! <prefix>:{stats}:...                                 the fleet's counters
+//! ```
+//!
+//! All keys that one script touches have the same hash tag, so they live in one Cluster slot. Leases have a prefix of their
+//! own, so that a client can follow them without being told of every write.
+
+use std::ops::Range;
+
+use crate::{
+    key::{EntryKey, Namespace},
+    stats::windows::Window,
+};
+
+/// Chooses names under a prefix.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    prefix: String,
+    shards: u64,
+}
+
+/// The names that belong to one entry.
+pub(super) struct Names {
+    /// Its shard's generation marker.
+    pub(super) marker: Vec<u8>,
+    /// The entry.
+    pub(super) entry: Vec<u8>,
+}
+
+impl Layout {
+    /// `shards` is the number of generation markers per namespace, at least 1.
+    pub(super) fn new(prefix: &str, shards: u16) -> Self {
+        Self { prefix: prefix.to_owned(), shards: u64::from(shards.max(1)) }
+    }
+
+    pub(super) fn names(&self, key: &EntryKey) -> Names {
+        let mut entry = self.tagged("", key, 64);
+        let mut marker = Vec::with_capacity(entry.len() + 2);
+        marker.extend_from_slice(entry.as_bytes());
+        marker.extend_from_slice(b":g");
+        push_local(&mut entry, key);
+        Names { marker, entry: entry.into_bytes() }
+    }
+
+    pub(super) fn lease(&self, key: &EntryKey) -> Vec<u8> {
+        let mut name = self.tagged("l:", key, 64);
+        push_local(&mut name, key);
+        name.into_bytes()
+    }
+
+    pub(super) fn scratch(&self, key: &EntryKey) -> Vec<u8> {
+        let mut name = self.tagged("", key, 2);
+        name.push_str(":t");
+        name.into_bytes()
+    }
+
+    /// All generation markers of a namespace.
+    pub(super) fn markers(&self, namespace: &Namespace) -> Vec<String> {
+        (0..self.shards).map(|shard| format!("{}:{{{namespace}:{shard}}}:g", self.prefix)).collect()
+    }
+
+    /// What all names of leases begin with.
+    pub(super) fn lease_prefix(&self) -> String {
+        format!("{}:l:", self.prefix)
+    }
+
+    pub(super) fn totals(&self) -> String {
+        format!("{}:{{stats}}:total", self.prefix)
+    }
+
+    pub(super) fn bucket(&self, window: Window, bucket: u64) -> String {
+        format!("{}:{{stats}}:{}s:{bucket}", self.prefix, window.bucket_ms / 1000)
+    }
+
+    pub(super) fn sequence(&self, replica: u64) -> String {
+        format!("{}:{{stats}}:replica:{replica:016x}", self.prefix)
+    }
+
+    /// The namespace of a key if it is the name of an entry.
+    pub(super) fn namespace_of<'a>(&self, name: &'a [u8]) -> Option<&'a str> {
+        let rest = name.strip_prefix(self.prefix.as_bytes())?.strip_prefix(b":{")?;
+        let tag: Range<usize> = 0..rest.iter().position(|byte| *byte == b'}')?;
+        let kind = &rest[tag.end + 1..];
+        if !kind.starts_with(b":k:") && !kind.starts_with(b":p:") {
+            return None;
+        }
+        std::str::from_utf8(&rest[tag]).ok()?.rsplit_once(':').map(|(namespace, _)| namespace)
+    }
+
+    fn tagged(&self, kind: &str, key: &EntryKey, room: usize) -> String {
+        use std::fmt::Write as _;
+        let namespace = key.namespace().as_str();
+        let mut name = String::with_capacity(self.prefix.len() + namespace.len() + key.key().len() + room + 16);
+        // Writing to a string cannot fail.
+        let _ = write!(name, "{}:{kind}{{{namespace}:{}}}", self.prefix, key.stable_hash() % self.shards);
+        name
+    }
+}
+
+fn push_local(name: &mut String, key: &EntryKey) {
+    match key.params() {
+        None => name.push_str(":k:"),
+        Some(digest) => {
+            name.push_str(":p:");
+            digest.write_to(name);
+            name.push(':');
+        }
+    }
+    name.push_str(key.key());
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::stats::windows::HOUR;
+
+    fn key(key: &str, params: &[(&str, &str)]) -> EntryKey {
+        EntryKey::new(Namespace::new("user").unwrap(), key, params.iter().copied()).unwrap()
+    }
+
+    fn text(name: &[u8]) -> String {
+        String::from_utf8(name.to_vec()).unwrap()
+    }
+
+    /// Two releases that run side by side must agree on these.
+    #[test]
+    fn names_never_change() {
+        let layout = Layout::new("larder", 64);
+        let (plain, with_params) = (key("42", &[]), key("42", &[("lang", "de")]));
+        let names = [
+            text(&layout.names(&plain).marker),
+            text(&layout.names(&plain).entry),
+            text(&layout.lease(&plain)),
+            text(&layout.scratch(&plain)),
+            text(&layout.names(&with_params).entry),
+            text(&layout.lease(&with_params)),
+            layout.totals(),
+            layout.bucket(HOUR, 29_000_000),
+            layout.sequence(7),
+        ];
+        let digest = "e-E9-VncLV-Q-jg4_34-_btAQLbFbjxoNFLH4tDVBUY";
+        let expected = [
+            "larder:{user:17}:g",
+            "larder:{user:17}:k:42",
+            "larder:l:{user:17}:k:42",
+            "larder:{user:17}:t",
+            &format!("larder:{{user:10}}:p:{digest}:42"),
+            &format!("larder:l:{{user:10}}:p:{digest}:42"),
+            "larder:{stats}:total",
+            "larder:{stats}:60s:29000000",
+            "larder:{stats}:replica:0000000000000007",
+        ];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn the_shard_of_a_key_has_one_of_the_namespace_s_markers() {
+        let layout = Layout::new("larder", 64);
+        let markers = layout.markers(&Namespace::new("user").unwrap());
+        assert_eq!(markers.len(), 64);
+        for number in 0..1000 {
+            let marker = text(&layout.names(&key(&number.to_string(), &[])).marker);
+            assert!(markers.contains(&marker), "{marker}");
+        }
+    }
+
+    #[test]
+    fn entries_tell_their_namespace_and_nothing_else_does() {
+        let layout = Layout::new("larder", 64);
+        for key in [key("}:{", &[]), key("a", &[("b", "c")])] {
+            assert_eq!(layout.namespace_of(&layout.names(&key).entry), Some("user"));
+            assert_eq!(layout.namespace_of(&layout.names(&key).marker), None);
+            assert_eq!(layout.namespace_of(&layout.lease(&key)), None);
+        }
+        assert_eq!(layout.namespace_of(layout.totals().as_bytes()), None);
+        assert_eq!(layout.namespace_of(b"other:{user:1}:k:a"), None);
+    }
+}

@@ -1,0 +1,52 @@
+//! Lua scripts: each is one atomic step on one slot.
+
+use std::sync::LazyLock;
+
+use redis::Cmd;
+
+/// A script and the hash by which the server knows it.
+pub(super) struct Script {
+    code: String,
+    hash: String,
+}
+
+macro_rules! script {
+    ($file:literal) => {
+        LazyLock::new(|| {
+            Script::new(concat!(include_str!("scripts/common.lua"), "\n", include_str!(concat!("scripts/", $file))))
+        })
+    };
+}
+
+pub(super) static SET: LazyLock<Script> = script!("set.lua");
+pub(super) static DELETE: LazyLock<Script> = script!("delete.lua");
+pub(super) static TOUCH: LazyLock<Script> = script!("touch.lua");
+pub(super) static INCREMENT: LazyLock<Script> = script!("increment.lua");
+pub(super) static ACQUIRE: LazyLock<Script> = script!("acquire.lua");
+pub(super) static FILL: LazyLock<Script> = script!("fill.lua");
+pub(super) static ABANDON: LazyLock<Script> = script!("abandon.lua");
+pub(super) static LEDGER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/ledger.lua")));
+
+impl Script {
+    fn new(code: &str) -> Self {
+        Self { code: code.to_owned(), hash: redis::Script::new(code).get_hash().to_owned() }
+    }
+
+    /// The call of the script, to which its arguments can be added. The library's own way to invoke a script copies every
+    /// argument once more.
+    pub(super) fn call<K: AsRef<[u8]>>(&self, keys: &[K]) -> Cmd {
+        let mut cmd = redis::cmd("EVALSHA");
+        cmd.arg(&self.hash).arg(keys.len());
+        for key in keys {
+            cmd.arg(key.as_ref());
+        }
+        cmd
+    }
+
+    /// The command that makes the script known to the server.
+    pub(super) fn load(&self) -> Cmd {
+        let mut cmd = redis::cmd("SCRIPT");
+        cmd.arg("LOAD").arg(&self.code);
+        cmd
+    }
+}

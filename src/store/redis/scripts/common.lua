@@ -1,0 +1,51 @@
+-- Shared by all scripts that touch an entry.
+--
+-- KEYS[1] generation marker   KEYS[2] entry   KEYS[3] lease, all in one slot
+-- ARGV[1] time after which this must not be applied any more, in milliseconds by this server's clock
+-- ARGV[2] generation id to use if there is no marker
+--
+-- Entry: format, generation, created_at, fresh_until, version, stale windows, kind, flags, extensions, value; see codec.rs.
+-- Lease: state (L held, D voided by a delete, S voided by a set, B back-off), token, generation.
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- A command can wait in a socket buffer while the server hangs. Its sender has then given up and said so, and what was
+-- acknowledged since must not be overwritten.
+if now > tonumber(ARGV[1]) then return {'LATE', now} end
+
+local FORMAT = '\1'
+
+local function fresh_until(entry) return (struct.unpack('>I8', entry, 26)) end
+
+-- The entry, if it was written under the current generation.
+local function valid_entry(generation)
+  local entry = generation and redis.call('GET', KEYS[2])
+  if entry and string.sub(entry, 1, 1) == FORMAT and string.sub(entry, 2, 17) == generation then return entry end
+  return nil
+end
+
+-- The marker outlives every entry under it. It is extended by more than is needed, so that this is rare.
+local function keep_marker(lifetime)
+  local left = redis.call('PTTL', KEYS[1])
+  if left < lifetime + 60000 then redis.call('PEXPIRE', KEYS[1], lifetime * 2 + 120000) end
+end
+
+-- The current generation, begun with the given id if there is none.
+local function generation_for_write(current, lifetime)
+  if current then
+    keep_marker(lifetime)
+    return current
+  end
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', lifetime * 2 + 120000)
+  return ARGV[2]
+end
+
+-- Ends a held lease. What became of it is remembered until it would have expired, so that its holder can be told.
+local function void_lease(state)
+  local lease = redis.call('GET', KEYS[3])
+  if lease and string.sub(lease, 1, 1) == 'L' then
+    local voided = redis.pcall('SET', KEYS[3], state .. string.sub(lease, 2), 'KEEPTTL')
+    -- Without memory for the reason, the lease must still go.
+    if voided.err then redis.call('DEL', KEYS[3]) end
+  end
+end

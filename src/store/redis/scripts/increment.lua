@@ -1,0 +1,39 @@
+-- KEYS[4] scratch key
+-- ARGV[3] lifetime of a new key, [4] time that a new value is fresh, both in milliseconds; [5] version of 8 bytes;
+-- [6] stale windows of a new entry as stored; [7] kind and flags as stored; [8] delta; [9] what a missing counter counts from
+
+local generation = redis.call('GET', KEYS[1])
+local entry = valid_entry(generation)
+if entry and (fresh_until(entry) <= now or string.byte(entry, 58) == 3) then entry = nil end
+local before = ARGV[9]
+local value_at
+if entry then
+  value_at = 62 + struct.unpack('>I2', entry, 60)
+  before = string.sub(entry, value_at)
+end
+
+-- Numbers of this language are floating point: the server's own 64-bit arithmetic is borrowed instead.
+redis.call('SET', KEYS[4], before)
+local outcome = redis.pcall('INCRBY', KEYS[4], ARGV[8])
+local sum = redis.call('GET', KEYS[4])
+redis.call('DEL', KEYS[4])
+if type(outcome) == 'table' and outcome.err then
+  if string.find(outcome.err, 'overflow') then return {'OVERFLOW'} end
+  if string.find(outcome.err, 'not an integer') then return {'NOT_AN_INTEGER'} end
+  return outcome
+end
+
+local fresh
+if entry then
+  fresh = fresh_until(entry)
+  local counted = string.sub(entry, 1, 17) .. struct.pack('>I8', now) .. string.sub(entry, 26, 33) .. ARGV[5]
+    .. string.sub(entry, 42, 57) .. ARGV[7] .. string.sub(entry, 60, value_at - 1) .. sum
+  redis.call('SET', KEYS[2], counted, 'KEEPTTL')
+else
+  fresh = now + ARGV[4]
+  generation = generation_for_write(generation, tonumber(ARGV[3]))
+  local counted = FORMAT .. generation .. struct.pack('>I8I8', now, fresh) .. ARGV[5] .. ARGV[6] .. ARGV[7] .. '\0\0' .. sum
+  redis.call('SET', KEYS[2], counted, 'PX', ARGV[3])
+end
+void_lease('S')
+return {'SUM', sum, fresh}

@@ -1,0 +1,15 @@
+-- Adds what one replica counted.
+--
+-- KEYS[1] totals   KEYS[2] bucket of the minute   KEYS[3] bucket of the ten minutes   KEYS[4] last sequence number of the replica
+-- ARGV[1] sequence number, [2] and [3] time to keep the buckets in milliseconds, then pairs of field and number
+
+-- The reply to an earlier attempt may have been lost: what was added once is not added again.
+local last = redis.call('GET', KEYS[4])
+if last and tonumber(last) >= tonumber(ARGV[1]) then return 0 end
+for key = 1, 3 do
+  for place = 4, #ARGV, 2 do redis.call('HINCRBY', KEYS[key], ARGV[place], ARGV[place + 1]) end
+end
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+redis.call('PEXPIRE', KEYS[3], ARGV[3])
+redis.call('SET', KEYS[4], ARGV[1], 'PX', 86400000)
+return 1

@@ -1,0 +1,149 @@
+//! Logs, metrics and traces: set up once, handed in where they are used, flushed at the end.
+
+pub mod cache_metrics;
+pub mod store_metrics;
+
+use std::time::Duration;
+
+use opentelemetry::{KeyValue, global, metrics::MeterProvider as _, trace::TracerProvider as _};
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_sdk::{
+    Resource,
+    metrics::{PeriodicReader, SdkMeterProvider},
+    propagation::TraceContextPropagator,
+    trace::{Sampler, SdkTracerProvider},
+};
+use prometheus::Registry;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry as Subscriber, filter, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
+};
+
+use crate::config::{LogConfig, LogFormat, TelemetryConfig};
+
+/// Target of spans that are exported and never logged.
+const TRACE_TARGET: &str = "larder::trace";
+
+/// What must be kept until the process ends.
+pub struct Telemetry {
+    filter: reload::Handle<EnvFilter, Subscriber>,
+    traces: Option<SdkTracerProvider>,
+    meters: SdkMeterProvider,
+    registry: Registry,
+}
+
+/// Why telemetry could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The exporter to the collector.
+    #[error("telemetry.otlp_endpoint cannot be used")]
+    Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// The exporter for Prometheus.
+    #[error("the Prometheus exporter cannot be set up")]
+    Prometheus(#[from] opentelemetry_sdk::error::OTelSdkError),
+    /// The log filter.
+    #[error("log.level cannot be used")]
+    Level(#[from] filter::ParseError),
+    /// The log filter, when it is replaced.
+    #[error("log.level cannot be replaced")]
+    Reload(#[from] reload::Error),
+    /// Somebody else has set up logging.
+    #[error("logging is already set up")]
+    Init(#[from] tracing_subscriber::util::TryInitError),
+}
+
+impl Telemetry {
+    /// Sets up logging to standard error, metrics and, with an endpoint, export. Must be called in a Tokio runtime.
+    ///
+    /// # Errors
+    /// The endpoint or the log level cannot be used.
+    pub fn start(log: &LogConfig, config: &TelemetryConfig) -> Result<Self, Error> {
+        global::set_text_map_propagator(TraceContextPropagator::new());
+        let resource = Resource::builder()
+            .with_service_name(config.service_name.clone())
+            .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+            .build();
+        let traces = tracer_provider(config, resource.clone())?;
+        let (filter, handle) = reload::Layer::new(log_filter(&log.level)?);
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let lines = match log.format {
+            LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
+            LogFormat::Json => lines.json().boxed(),
+        };
+        let spans = traces.as_ref().map(|traces| {
+            let exported = filter::Targets::new().with_target(TRACE_TARGET, tracing::Level::INFO);
+            tracing_opentelemetry::layer().with_tracer(traces.tracer("larder")).with_filter(exported)
+        });
+        tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init()?;
+        let registry = Registry::new();
+        let meters = meter_provider(config, resource, &registry)?;
+        Ok(Self { filter: handle, traces, meters, registry })
+    }
+
+    /// For instruments.
+    pub fn meter(&self) -> opentelemetry::metrics::Meter {
+        self.meters.meter("larder")
+    }
+
+    /// What Prometheus reads.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Changes the log level.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    pub fn set_log_level(&self, level: &str) -> Result<(), Error> {
+        Ok(self.filter.reload(log_filter(level)?)?)
+    }
+
+    /// Sends what has not been sent yet, for at most `limit`.
+    pub async fn shutdown(self, limit: Duration) {
+        let flushed = tokio::task::spawn_blocking(move || {
+            if let Some(traces) = self.traces
+                && let Err(error) = traces.shutdown_with_timeout(limit)
+            {
+                tracing::warn!(%error, "the last spans were not exported");
+            }
+            if let Err(error) = self.meters.shutdown_with_timeout(limit) {
+                tracing::warn!(%error, "the last metrics were not exported");
+            }
+        });
+        let _ = tokio::time::timeout(limit, flushed).await;
+    }
+}
+
+/// Spans for export are not for the log, and the libraries that export must not log what they export.
+fn log_filter(level: &str) -> Result<EnvFilter, filter::ParseError> {
+    let quiet = "h2=warn,hyper=warn,hyper_util=warn,tower=warn,tonic=warn,opentelemetry=warn,opentelemetry_sdk=warn";
+    EnvFilter::try_new(format!("{quiet},{level},{TRACE_TARGET}=off"))
+}
+
+fn tracer_provider(config: &TelemetryConfig, resource: Resource) -> Result<Option<SdkTracerProvider>, Error> {
+    if config.otlp_endpoint.is_empty() {
+        return Ok(None);
+    }
+    let exporter =
+        opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(&config.otlp_endpoint).build()?;
+    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample_ratio)));
+    let provider =
+        SdkTracerProvider::builder().with_resource(resource).with_sampler(sampler).with_batch_exporter(exporter);
+    Ok(Some(provider.build()))
+}
+
+fn meter_provider(
+    config: &TelemetryConfig,
+    resource: Resource,
+    registry: &Registry,
+) -> Result<SdkMeterProvider, Error> {
+    let pulled =
+        opentelemetry_prometheus::exporter().with_registry(registry.clone()).scope_info_enabled(false).build()?;
+    let provider = SdkMeterProvider::builder().with_resource(resource).with_reader(pulled);
+    if config.otlp_endpoint.is_empty() {
+        return Ok(provider.build());
+    }
+    let exporter =
+        opentelemetry_otlp::MetricExporter::builder().with_tonic().with_endpoint(&config.otlp_endpoint).build()?;
+    let pushed = PeriodicReader::builder(exporter).with_interval(config.metric_interval).build();
+    Ok(provider.with_reader(pushed).build())
+}

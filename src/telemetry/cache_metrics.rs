@@ -1,0 +1,60 @@
+//! Metrics of the cache. They are read from the counters that Stats has anyway, when somebody asks for them, so that counting
+//! twice costs a request nothing.
+
+use std::sync::{Arc, Weak};
+
+use opentelemetry::{KeyValue, metrics::Meter};
+
+use crate::{
+    cache::Cache,
+    rpc::Admission,
+    stats::{counts::Counter, live::LiveStats},
+};
+
+/// Registers the instruments.
+pub fn register(meter: &Meter, live: &Arc<LiveStats>, cache: &Arc<Cache>, admission: &Arc<Admission>) {
+    for counter in Counter::ALL {
+        let live = live.clone();
+        let (name, description) = describe(counter);
+        meter
+            .u64_observable_counter(name)
+            .with_description(description)
+            .with_callback(move |observer| {
+                for (namespace, counts) in live.snapshot() {
+                    observer.observe(counts.get(counter), &[KeyValue::new("namespace", namespace)]);
+                }
+            })
+            .build();
+    }
+    let cache: Weak<Cache> = Arc::downgrade(cache);
+    meter
+        .u64_observable_gauge("larder.waiting")
+        .with_description("GetOrFetch calls that wait for somebody else's value")
+        .with_callback(move |observer| {
+            observer.observe(cache.upgrade().map_or(0, |cache| cache.waiting() as u64), &[]);
+        })
+        .build();
+    let admission = admission.clone();
+    meter
+        .u64_observable_gauge("larder.requests.in_flight")
+        .with_description("Requests being answered")
+        .with_callback(move |observer| observer.observe(admission.in_flight() as u64, &[]))
+        .build();
+}
+
+fn describe(counter: Counter) -> (&'static str, &'static str) {
+    match counter {
+        Counter::Hits => ("larder.hits", "Reads answered with a fresh value"),
+        Counter::Stale => ("larder.stale", "Reads answered with a stale value"),
+        Counter::Negative => ("larder.negative", "Reads answered with the knowledge that there is no value"),
+        Counter::Misses => ("larder.misses", "Reads answered without a value"),
+        Counter::Sets => ("larder.sets", "Values stored, fills included"),
+        Counter::SetsRefused => ("larder.sets.refused", "Sets that were not stored, whatever the reason"),
+        Counter::Deletes => ("larder.deletes", "Entries deleted"),
+        Counter::Invalidations => ("larder.invalidations", "Namespaces invalidated"),
+        Counter::LeasesGranted => ("larder.leases.granted", "Leases granted"),
+        Counter::LeasesRefused => ("larder.leases.refused", "GetOrFetch calls that found somebody else at work"),
+        Counter::LeasesAbandoned => ("larder.leases.abandoned", "Leases given back without a value"),
+        Counter::Degraded => ("larder.degraded", "Answers given while the store could not be asked"),
+    }
+}

@@ -1,0 +1,166 @@
+//! Connections: accepted, bounded, aged and drained. Knows nothing of what is asked on them.
+
+mod handshake;
+
+use std::{future::Future, io, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::body::Body;
+
+use handshake::CountedIo;
+
+/// HTTP/2 windows. The protocol's default of 64 KiB would make one value of the default size limit take many round trips.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Bytes kept for a slow reader before the answer waits for him.
+const SEND_BUFFER: usize = 512 * 1024;
+/// Streams reset by either side that are remembered; beyond this a connection is under attack and is closed
+/// (CVE-2023-44487, RUSTSEC-2024-0003).
+const MAX_LOCAL_RESETS: usize = 1024;
+const MAX_PENDING_RESETS: usize = 64;
+/// Time for a peer to say that it speaks HTTP/2.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// After an error of the listener, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Limits of the transport. A duration of zero means never.
+#[derive(Debug, Clone)]
+pub struct TransportOptions {
+    /// Connections at a time; more wait to be accepted.
+    pub max_connections: usize,
+    /// Streams at a time on one connection.
+    pub max_streams: u32,
+    /// Size of all headers of one request.
+    pub max_header_bytes: u32,
+    /// When a connection is asked to be replaced, to within a tenth, so that load balancers can even out.
+    pub max_age: Duration,
+    /// Time without traffic after which the peer is asked for a sign of life.
+    pub keepalive_interval: Duration,
+    /// How long the peer may take for it.
+    pub keepalive_timeout: Duration,
+}
+
+/// How the connections are told to end.
+#[derive(Debug, Clone, Default)]
+pub struct Shutdown {
+    /// No new connections and no new requests; what was begun is finished.
+    pub drain: CancellationToken,
+    /// What is not finished is cut off.
+    pub cut: CancellationToken,
+}
+
+/// Accepts connections and serves requests with `answer` until `shutdown.drain`, then waits for the open ones, or
+/// until `shutdown.cut`.
+pub async fn serve<A, F>(listener: TcpListener, options: TransportOptions, shutdown: Shutdown, answer: A)
+where
+    A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let connections = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(options.max_connections));
+    let options = Arc::new(options);
+    let accepting = async {
+        loop {
+            // The semaphore is never closed.
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let serving = serve_connection(stream, options.clone(), shutdown.clone(), answer.clone(), place);
+                    connections.spawn(serving);
+                }
+                Err(error) => pause_after(&error).await,
+            }
+        }
+    };
+    shutdown.drain.run_until_cancelled(accepting).await;
+    drop(listener);
+    connections.close();
+    shutdown.cut.run_until_cancelled(connections.wait()).await;
+}
+
+async fn pause_after(error: &io::Error) {
+    let peer_has_gone = matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset);
+    if !peer_has_gone {
+        tracing::warn!(%error, "cannot accept connections");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+async fn serve_connection<A, F>(
+    stream: TcpStream,
+    options: Arc<TransportOptions>,
+    shutdown: Shutdown,
+    answer: A,
+    _place: OwnedSemaphorePermit,
+) where
+    A: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    // Without it answers wait for the acknowledgement of earlier ones.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request| {
+        let answered = answer(request);
+        async move { Ok::<_, std::convert::Infallible>(answered.await) }
+    });
+    let (io, received) = CountedIo::new(stream);
+    let mut http = http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(options.max_streams)
+        .max_header_list_size(options.max_header_bytes)
+        .max_local_error_reset_streams(MAX_LOCAL_RESETS)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_send_buf_size(SEND_BUFFER);
+    if !options.keepalive_interval.is_zero() {
+        http.keep_alive_interval(options.keepalive_interval).keep_alive_timeout(options.keepalive_timeout);
+    }
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(io), service));
+    let mut handshake = std::pin::pin!(tokio::time::sleep(HANDSHAKE_TIMEOUT));
+    let mut age = std::pin::pin!(tokio::time::sleep_until(end_of_life(options.max_age)));
+    let (mut shaking_hands, mut leaving) = (true, false);
+    loop {
+        tokio::select! {
+            ended = &mut connection => {
+                if let Err(error) = ended {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "a connection failed");
+                }
+                return;
+            }
+            () = &mut handshake, if shaking_hands => {
+                if !received.is_handshake() {
+                    tracing::debug!("a peer did not speak HTTP/2 in time");
+                    return;
+                }
+                shaking_hands = false;
+            }
+            () = &mut age, if !leaving => {
+                leaving = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = shutdown.drain.cancelled(), if !leaving => {
+                // A peer that has not said anything has nothing to finish, and cannot be told.
+                if !received.is_handshake() {
+                    return;
+                }
+                leaving = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = shutdown.cut.cancelled() => return,
+        }
+    }
+}
+
+fn end_of_life(max_age: Duration) -> Instant {
+    const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+    let age = if max_age.is_zero() { FOR_EVER } else { max_age.mul_f64(rand::random_range(0.9..1.1)) };
+    Instant::now() + age
+}
