@@ -77,7 +77,7 @@ pub fn merge(into: &mut ByNamespace, counts: &ByNamespace) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::counts::Counter;
+    use crate::stats::counts::{Counter, Counts};
 
     fn hits(namespace: &str, hits: u64) -> ByNamespace {
         let mut counts = Counts::default();

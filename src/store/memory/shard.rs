@@ -139,6 +139,14 @@ impl Shard {
         self.entries.len()
     }
 
+    /// Bytes of all that is held, counted anew.
+    #[cfg(test)]
+    pub(super) fn recount(&self) -> u64 {
+        assert_eq!(self.entries.len(), self.by_expiry.len());
+        let entries: u64 = self.entries.iter().map(|(_, slot)| slot.cost).sum();
+        entries + self.leases.keys().map(lease_cost).sum::<u64>()
+    }
+
     /// The lease of a key, unless its time or its generation is over.
     pub(super) fn lease(&self, key: &EntryKey, now: Millis) -> Option<&Lease> {
         self.leases.get(key).filter(|lease| now < lease.expires_at)
