@@ -138,7 +138,8 @@ impl Cache {
     }
 
     fn found(&self, entry: Entry, outcome: Outcome) -> Found {
-        let now = self.store.now();
+        // The store's clock is an estimate here: an entry must not seem to be older or younger than it can be.
+        let now = self.store.now().max(entry.created_at);
         Found { age: now.since(entry.created_at), ttl_remaining: entry.fresh_until.since(now), entry, outcome }
     }
 }

@@ -29,6 +29,13 @@ impl Violation {
         self
     }
 
+    /// The same violation of another field.
+    #[must_use]
+    pub fn renamed(mut self, field: String) -> Self {
+        self.field = field.into();
+        self
+    }
+
     /// Path of the field from the root of the request.
     pub fn field(&self) -> &str {
         &self.field

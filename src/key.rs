@@ -165,7 +165,7 @@ impl ParamsDigest {
         let mut size = 0;
         for (name, value) in params {
             if name.is_empty() {
-                return Err(Violation::new("params", "a name must not be empty"));
+                return Err(Violation::new("params", "must not have an empty name"));
             }
             for part in [name, value] {
                 size += part.len();

@@ -16,8 +16,9 @@ use crate::{
 
 /// The longest that a call may wait.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-/// Time kept back from a call's deadline, so that the answer still arrives before it.
-const DEADLINE_MARGIN: Duration = Duration::from_millis(20);
+/// The least and the most that is kept back of the time until a call's deadline, so that the answer still arrives before it;
+/// a fifth of it in between.
+const DEADLINE_MARGIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 /// The shortest and the longest advice on when to ask again for a key that somebody computes.
 const RETRY_AFTER: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
@@ -226,8 +227,7 @@ fn contended(available_in: Duration) -> Answer {
 
 fn bounded_wait(scope: &Scope, request: &FetchRequest) -> Duration {
     let wait = request.wait.unwrap_or(scope.rules.lease_wait).min(MAX_WAIT);
-    match request.deadline {
-        None => wait,
-        Some(deadline) => wait.min(deadline.saturating_duration_since(Instant::now()).saturating_sub(DEADLINE_MARGIN)),
-    }
+    let Some(deadline) = request.deadline else { return wait };
+    let left = deadline.saturating_duration_since(Instant::now());
+    wait.min(left.saturating_sub((left / 5).clamp(DEADLINE_MARGIN.0, DEADLINE_MARGIN.1)))
 }

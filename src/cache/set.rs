@@ -37,6 +37,11 @@ pub enum SetMode {
     On(Condition),
     /// If the lease holds.
     Under(LeaseToken),
+    /// Never, because no entry has the version that the caller named. Versions are opaque to callers, so this is not their
+    /// mistake: it may come from a release with other versions.
+    OnUnknownVersion,
+    /// Never, because no lease has the token that the caller named. Tokens are opaque too.
+    UnderUnknownLease,
 }
 
 /// What became of a write.
@@ -126,6 +131,8 @@ impl Cache {
                 Filled::Invalidated => SetResult::Invalidated,
                 Filled::Superseded => SetResult::Superseded,
             }),
+            SetMode::OnUnknownVersion => Ok(SetResult::ConditionNotMet),
+            SetMode::UnderUnknownLease => Ok(SetResult::LeaseLost),
         };
         let outcome = match written {
             Ok(result) => SetOutcome { result, degraded: false },

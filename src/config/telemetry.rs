@@ -3,7 +3,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::keys::{Keys, Section};
-use super::kind::{HOUR, MILLISECOND, SECOND, count, duration, ratio, text};
+use super::kind::{HOUR, MILLISECOND, count, duration, ratio, text};
 
 /// `[telemetry]`: traces and metrics.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +59,7 @@ impl Section for TelemetryConfig {
 
 impl Section for StatsConfig {
     fn visit(&mut self, keys: &mut impl Keys) {
-        keys.key("flush_interval", &mut self.flush_interval, duration(10 * MILLISECOND, 60 * SECOND));
+        keys.key("flush_interval", &mut self.flush_interval, duration(10 * MILLISECOND, HOUR));
     }
 }
 

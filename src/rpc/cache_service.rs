@@ -92,6 +92,7 @@ impl CacheService for CacheRpc {
     async fn stats(&self, request: Request<pb::StatsRequest>) -> Answered<pb::StatsResponse> {
         let chosen = request.into_inner().namespaces;
         self.check_batch("namespaces", chosen.len().max(1))?;
+        convert::reported(&chosen)?;
         Ok(Response::new(stats::response(&self.fleet.overview().await, &chosen)))
     }
 
@@ -127,10 +128,12 @@ impl CacheService for CacheRpc {
     async fn abandon(&self, request: Request<pb::AbandonRequest>) -> Answered<pb::AbandonResponse> {
         let request = request.into_inner();
         let key = convert::key(&request.namespace, &request.key, &request.params)?;
-        let token = convert::token(&request.lease_token)?;
+        let token = convert::required_token(&request.lease_token)?;
         let reason = convert::reason(&request.reason)?;
         tracing::debug!(namespace = %key.namespace(), reason, "a lease was abandoned");
-        self.cache.abandon(&key, token).await?;
+        if let Some(token) = token {
+            self.cache.abandon(&key, token).await?;
+        }
         let mut response = Response::new(pb::AbandonResponse {});
         self.log_keys.note(&mut response, &key, "ABANDONED");
         Ok(response)

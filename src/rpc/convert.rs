@@ -11,13 +11,13 @@ use crate::{
     invalid::Violation,
     key::{EntryKey, Namespace},
     pb::v1 as pb,
+    stats::live::OTHER,
     store::{Condition, LeaseToken},
 };
 
 const MAX_TAGS: usize = 32;
 const MAX_TAG_BYTES: usize = 128;
 const MAX_REASON_BYTES: usize = 256;
-const TOKEN_BYTES: usize = 16;
 
 type Checked<T> = Result<T, Violation>;
 
@@ -55,11 +55,13 @@ fn valid(duration: PbDuration) -> Option<Duration> {
     Some(Duration::new(u64::try_from(duration.seconds).ok()?, nanos))
 }
 
-pub(super) fn token(token: &[u8]) -> Checked<LeaseToken> {
-    match token.try_into() {
-        Ok(token) => Ok(LeaseToken(token)),
-        Err(_) => Err(Violation::new("lease_token", format!("must be the {TOKEN_BYTES} bytes that a lease came with"))),
-    }
+/// The lease that a token names; none if no token looks like this. What is opaque to callers cannot be malformed.
+pub(super) fn token(token: &[u8]) -> Option<LeaseToken> {
+    token.try_into().ok().map(LeaseToken)
+}
+
+pub(super) fn required_token(lease_token: &[u8]) -> Checked<Option<LeaseToken>> {
+    if lease_token.is_empty() { Err(Violation::new("lease_token", "must be set")) } else { Ok(token(lease_token)) }
 }
 
 pub(super) fn reason(reason: &str) -> Checked<&str> {
@@ -118,7 +120,7 @@ fn mode(condition: Option<pb::set_request::Condition>, lease_token: &[u8]) -> Ch
         if condition.is_some() {
             return Err(Violation::new("lease_token", "cannot be combined with a condition"));
         }
-        return token(lease_token).map(SetMode::Under);
+        return Ok(token(lease_token).map_or(SetMode::UnderUnknownLease, SetMode::Under));
     }
     let condition = match condition {
         None => Condition::Always,
@@ -126,12 +128,23 @@ fn mode(condition: Option<pb::set_request::Condition>, lease_token: &[u8]) -> Ch
         Some(Pb::IfPresent(true)) => Condition::IfPresent,
         Some(Pb::IfAbsent(false)) => return Err(Violation::new("if_absent", "must be true when set")),
         Some(Pb::IfPresent(false)) => return Err(Violation::new("if_present", "must be true when set")),
-        Some(Pb::IfVersion(version)) => Condition::IfVersion(
-            Version::parse(&version)
-                .ok_or_else(|| Violation::new("if_version", "must be a version that an earlier answer gave"))?,
-        ),
+        Some(Pb::IfVersion(version)) if version.is_empty() => {
+            return Err(Violation::new("if_version", "must not be empty when set"));
+        }
+        Some(Pb::IfVersion(version)) => match Version::parse(&version) {
+            Some(version) => Condition::IfVersion(version),
+            None => return Ok(SetMode::OnUnknownVersion),
+        },
     };
     Ok(SetMode::On(condition))
+}
+
+/// Namespaces to report on; what cannot be told apart has a name that no namespace has.
+pub(super) fn reported(namespaces: &[String]) -> Checked<()> {
+    for (place, name) in namespaces.iter().enumerate().filter(|(_, name)| *name != OTHER) {
+        Namespace::new(name).map_err(|violation| violation.renamed(format!("namespaces[{place}]")))?;
+    }
+    Ok(())
 }
 
 /// The number of parts of a batch.
@@ -292,9 +305,11 @@ mod tests {
     fn a_lease_and_a_condition_exclude_each_other() {
         use pb::set_request::Condition as Pb;
         assert_eq!(mode(Some(Pb::IfAbsent(true)), &[0; 16]).unwrap_err().field(), "lease_token");
-        assert_eq!(mode(None, &[0; 15]).unwrap_err().field(), "lease_token");
+        assert_eq!(mode(None, &[0; 15]).unwrap(), SetMode::UnderUnknownLease);
+        assert_eq!(required_token(&[]).unwrap_err().field(), "lease_token");
         assert_eq!(mode(Some(Pb::IfAbsent(false)), &[]).unwrap_err().field(), "if_absent");
-        assert_eq!(mode(Some(Pb::IfVersion("x".to_owned())), &[]).unwrap_err().field(), "if_version");
+        assert_eq!(mode(Some(Pb::IfVersion("x".to_owned())), &[]).unwrap(), SetMode::OnUnknownVersion);
+        assert_eq!(mode(Some(Pb::IfVersion(String::new())), &[]).unwrap_err().field(), "if_version");
         let version = Version(255);
         let condition = mode(Some(Pb::IfVersion(version.to_string())), &[]).unwrap();
         assert_eq!(condition, SetMode::On(Condition::IfVersion(version)));

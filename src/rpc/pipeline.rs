@@ -33,11 +33,14 @@ use crate::pb::v1::cache_service_server::CacheServiceServer;
 
 /// See the module. Clones share everything.
 #[derive(Clone)]
-pub struct Pipeline {
+pub struct Pipeline(Arc<Parts>);
+
+struct Parts {
     cache: CacheServiceServer<CacheRpc>,
     others: Routes,
     admission: Arc<Admission>,
     metrics: Arc<RpcMetrics>,
+    max_message_bytes: usize,
 }
 
 /// A call under observation. Dropped before it ended, it counts as cancelled by the caller.
@@ -66,21 +69,23 @@ impl Pipeline {
         let others = Routes::new(health.service());
         let others = if reflect { reflection::add_to(others)? } else { others };
         let cache = CacheServiceServer::new(cache).max_decoding_message_size(max_message_bytes);
-        Ok(Self { cache, others: others.prepare(), admission, metrics: Arc::new(metrics) })
+        let others = others.prepare();
+        Ok(Self(Arc::new(Parts { cache, others, admission, metrics: Arc::new(metrics), max_message_bytes })))
     }
 
     /// Answers one request.
     pub async fn answer(self, request: Request<Incoming>) -> Response<Body> {
-        let method = Method::of(request.uri().path());
-        let mut call = Call::begin(method, request.headers(), self.metrics.clone());
-        let is_cache = Method::is_cache(request.uri().path());
-        let permit = if is_cache { self.admission.admit() } else { None };
+        let parts = &*self.0;
+        let path = request.uri().path();
+        let (method, is_cache) = (Method::of(path), Method::is_cache(path));
+        let mut call = Call::begin(method, request.headers(), parts.metrics.clone());
+        let permit = if is_cache { parts.admission.admit() } else { None };
         let mut response = if is_cache && permit.is_none() {
-            status::overloaded(self.admission.limit()).into_http()
+            status::overloaded(parts.admission.limit()).into_http()
         } else {
             let deadline = deadline::of(request.headers());
             let span = call.span.clone();
-            let work = within(deadline, AssertUnwindSafe(self.route(request, is_cache)).catch_unwind());
+            let work = within(deadline, AssertUnwindSafe(parts.route(request, is_cache)).catch_unwind());
             let outcome = if span.is_disabled() { work.await } else { work.instrument(span).await };
             match outcome {
                 Some(Ok(response)) => response,
@@ -89,14 +94,16 @@ impl Pipeline {
                 None => status::deadline_exceeded().into_http(),
             }
         };
-        explain(&mut response);
+        explain(&mut response, parts.max_message_bytes);
         call.facts = response.extensions_mut().remove();
         call.respond(response, permit)
     }
+}
 
-    async fn route(mut self, request: Request<Incoming>, is_cache: bool) -> Response<Body> {
+impl Parts {
+    async fn route(&self, request: Request<Incoming>, is_cache: bool) -> Response<Body> {
         let answered: Result<_, Infallible> =
-            if is_cache { self.cache.call(request).await } else { self.others.oneshot(request).await };
+            if is_cache { self.cache.clone().call(request).await } else { self.others.clone().oneshot(request).await };
         match answered {
             Ok(response) => response,
             Err(never) => match never {},
@@ -112,7 +119,7 @@ async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> 
 }
 
 /// Gives details to an error that was not made here, such as an unknown method or a message over the limit.
-fn explain(response: &mut Response<Body>) {
+fn explain(response: &mut Response<Body>, max_message_bytes: usize) {
     let headers = response.headers();
     if !headers.contains_key(Status::GRPC_STATUS) || headers.contains_key("grpc-status-details-bin") {
         return;
@@ -120,7 +127,7 @@ fn explain(response: &mut Response<Body>) {
     if let Some(status) = Status::from_header_map(headers)
         && status.code() != Code::Ok
     {
-        *response = status::with_error_info(&status).into_http();
+        *response = status::with_error_info(&status, max_message_bytes).into_http();
     }
 }
 

@@ -65,12 +65,18 @@ pub(super) fn internal() -> Status {
     plain(Code::Internal, "INTERNAL", "the server failed to handle this call; its log says more".to_owned())
 }
 
-/// A status that was not made here, with the details that all have.
-pub(super) fn with_error_info(status: &Status) -> Status {
+/// A status that was not made here, with the details that all have. `max_message_bytes` is the limit that the codec keeps.
+pub(super) fn with_error_info(status: &Status, max_message_bytes: usize) -> Status {
     let reason = match status.code() {
-        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Unimplemented => {
+            return plain(Code::Unimplemented, "UNIMPLEMENTED", "the server has no such method".to_owned());
+        }
+        // The codec calls what the caller sent an internal error.
+        Code::Internal if status.message().starts_with("failed to decode") => {
+            return plain(Code::InvalidArgument, "INVALID_ARGUMENT", format!("request: {}", status.message()));
+        }
         // The codec says so when a message is over the limit.
-        Code::OutOfRange | Code::ResourceExhausted => "MESSAGE_TOO_LARGE",
+        Code::OutOfRange | Code::ResourceExhausted => return message_too_large(status, max_message_bytes),
         Code::InvalidArgument => "INVALID_ARGUMENT",
         Code::Cancelled => "CANCELLED",
         Code::NotFound => "NOT_FOUND",
@@ -86,8 +92,12 @@ pub(super) fn with_error_info(status: &Status) -> Status {
         | Code::DataLoss
         | Code::Unauthenticated => "INTERNAL",
     };
-    let code = if status.code() == Code::OutOfRange { Code::ResourceExhausted } else { status.code() };
-    plain(code, reason, status.message().to_owned())
+    plain(status.code(), reason, status.message().to_owned())
+}
+
+fn message_too_large(status: &Status, limit: usize) -> Status {
+    let violation = Violation::over_limit("request", format!("is too large: {}", status.message()), limit);
+    violated(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", &violation)
 }
 
 fn invalid(violation: &Violation) -> Status {

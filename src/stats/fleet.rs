@@ -12,6 +12,7 @@ use super::{
     windows::{Windows, merge},
 };
 use crate::{
+    entry::Millis,
     key::Namespace,
     store::{self, Backend, Facts, Size},
 };
@@ -28,6 +29,8 @@ struct Progress {
     sequence: u64,
     /// What was taken from the live counters so far.
     taken: ByNamespace,
+    /// What of it is in no delta yet.
+    unsent: ByNamespace,
     /// What the store has not acknowledged yet. It is sent again as it is, because it may have been applied.
     pending: Option<Delta>,
     /// What this replica alone counted, for when the store cannot be asked.
@@ -54,6 +57,7 @@ impl FleetStats {
             replica: rand::random(),
             sequence: 0,
             taken: ByNamespace::new(),
+            unsent: ByNamespace::new(),
             pending: None,
             own: Windows::default(),
         };
@@ -66,12 +70,8 @@ impl FleetStats {
     /// The store did not acknowledge it. Nothing is lost: it is handed in again with the next call.
     pub async fn flush(&self) -> store::Result<()> {
         let mut progress = self.progress.lock().await;
-        // Twice, because what was pending does not hold what was counted since.
-        for _ in 0..2 {
-            if progress.pending.is_none() {
-                progress.pending = progress.take(&self.live, self.store.now());
-            }
-            let Some(delta) = &progress.pending else { return Ok(()) };
+        progress.take(&self.live, self.store.now());
+        while let Some(delta) = progress.next_delta() {
             self.store.add(delta).await?;
             progress.pending = None;
         }
@@ -111,7 +111,8 @@ impl FleetStats {
 }
 
 impl Progress {
-    fn take(&mut self, live: &LiveStats, now: crate::entry::Millis) -> Option<Delta> {
+    /// Takes what was counted since the last time.
+    fn take(&mut self, live: &LiveStats, now: Millis) {
         let counted = live.snapshot();
         let none = Counts::default();
         let counts: ByNamespace = counted
@@ -120,12 +121,18 @@ impl Progress {
             .filter(|(_, counts)| !counts.is_zero())
             .collect();
         self.taken = counted;
-        if counts.is_empty() {
-            return None;
-        }
         self.own.add(&counts, now);
-        self.sequence += 1;
-        Some(Delta { replica: self.replica, sequence: self.sequence, counts })
+        merge(&mut self.unsent, &counts);
+    }
+
+    /// What is to be sent next, if anything.
+    fn next_delta(&mut self) -> Option<&Delta> {
+        if self.pending.is_none() && !self.unsent.is_empty() {
+            self.sequence += 1;
+            let counts = std::mem::take(&mut self.unsent);
+            self.pending = Some(Delta { replica: self.replica, sequence: self.sequence, counts });
+        }
+        self.pending.as_ref()
     }
 }
 

@@ -283,7 +283,8 @@ impl Store for MemoryStore {
 fn sum(current: Option<&Entry>, increment: &Increment, now: Millis) -> std::result::Result<(i64, Entry), Incremented> {
     let before = match current {
         None => increment.initial,
-        Some(entry) => parse_counter(&entry.data).ok_or(Incremented::NotAnInteger)?,
+        Some(entry) if entry.kind == Kind::Text => parse_counter(&entry.data).ok_or(Incremented::NotAnInteger)?,
+        Some(_) => return Err(Incremented::NotAnInteger),
     };
     let sum = before.checked_add(increment.delta).ok_or(Incremented::Overflow)?;
     let draft = Draft {

@@ -322,7 +322,7 @@ impl ManageConnection for Manager {
     }
 
     async fn is_valid(&self, handle: &mut Handle) -> std::result::Result<(), RedisError> {
-        handle.connection.send_packed_command(&redis::cmd("PING")).await.map(|_| ())
+        handle.connection.send_packed_command(&redis::cmd("PING")).await.and_then(error_or_value).map(|_| ())
     }
 
     fn has_broken(&self, handle: &mut Handle) -> bool {

@@ -19,8 +19,9 @@ local function fresh_until(entry) return (struct.unpack('>I8', entry, 26)) end
 
 -- The entry, if it was written under the current generation.
 local function valid_entry(generation)
-  local entry = generation and redis.call('GET', KEYS[2])
-  if entry and string.sub(entry, 1, 1) == FORMAT and string.sub(entry, 2, 17) == generation then return entry end
+  local entry = generation and redis.pcall('GET', KEYS[2])
+  -- Anything but a string is not ours, and counts as missing.
+  if type(entry) == 'string' and string.sub(entry, 1, 1) == FORMAT and string.sub(entry, 2, 17) == generation then return entry end
   return nil
 end
 

@@ -8,6 +8,8 @@ if entry and (fresh_until(entry) <= now or string.byte(entry, 58) == 3) then ent
 local before = ARGV[9]
 local value_at
 if entry then
+  -- A counter is text, as are its decimal digits.
+  if string.sub(entry, 58, 59) ~= ARGV[7] then return {'NOT_AN_INTEGER'} end
   value_at = 62 + struct.unpack('>I2', entry, 60)
   before = string.sub(entry, value_at)
 end

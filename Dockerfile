@@ -1,0 +1,29 @@
+# syntax=docker/dockerfile:1
+
+# Both stages are of the same Debian, so that the binary finds the C library it was linked with.
+FROM rust:1.95-trixie AS build
+WORKDIR /src
+COPY Cargo.toml Cargo.lock build.rs larder.example.toml ./
+COPY proto proto
+COPY src src
+# The caches keep what was downloaded and compiled between builds; they are not part of any layer.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked --bin larder && \
+    install -D target/release/larder /out/larder
+
+# No shell, no package manager, and a user without privileges (65532).
+FROM gcr.io/distroless/cc-debian13:nonroot
+LABEL org.opencontainers.image.title="larder" \
+      org.opencontainers.image.description="A gRPC cache service on Redis, Valkey or embedded" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /out/larder /usr/local/bin/larder
+ENV LARDER_LISTEN=0.0.0.0:50051 \
+    LARDER_ADMIN_LISTEN=0.0.0.0:9464 \
+    LARDER_LOG__FORMAT=json
+USER nonroot
+EXPOSE 50051 9464
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["/usr/local/bin/larder", "healthcheck"]
+ENTRYPOINT ["/usr/local/bin/larder"]
+CMD ["serve"]

@@ -1,0 +1,48 @@
+# `make run` and `make test` set up what they need; see README.md.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+.PHONY: help run test unit integration polyglot check fmt lint bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+run: ## Run the server on the embedded store; ARGS="--store redis://localhost" passes flags
+	@scripts/setup.sh build
+	cargo run --release --locked -- $(ARGS)
+
+test: ## Run all tests, with a real redis-server of their own
+	@scripts/setup.sh build test
+	$(MAKE) unit integration polyglot
+
+unit: ## Run the unit and documentation tests
+	cargo test --locked --lib --bins
+	cargo test --locked --doc
+
+integration: ## Run the tests that drive the real binary
+	cargo test --locked --test it
+
+polyglot: ## Run the Python, Node, Go, grpcurl and grpc_health_probe clients against the real binary
+	cargo build --locked
+	tests/polyglot.sh
+
+check: lint ## Run everything that must pass before a change lands
+	scripts/check-packaging.sh
+	$(MAKE) test
+
+lint: ## Check formatting, lints, documentation and protos
+	@scripts/setup.sh build
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	"$$(scripts/tools.sh buf)" lint proto
+
+fmt: ## Format the code
+	cargo fmt
+
+bench: ## Compare with a bare gRPC server, and write the table to target/bench
+	@scripts/setup.sh build test bench
+	scripts/bench.sh
+
+clean: ## Remove everything that was built or downloaded
+	cargo clean

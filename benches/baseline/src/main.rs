@@ -1,0 +1,145 @@
+//! What the benchmark needs beside Larder: a bare tonic server to compare with, and a small client.
+//!
+//! ```text
+//! baseline serve            a server whose Get returns a constant; prints its address
+//! baseline load ADDRESS     stores the value that is read
+//! baseline check ADDRESS    fails unless Get answers with the value
+//! baseline frame FILE RPC   writes the request as h2load sends it, for Get, GetOrFetch or Set
+//! baseline latency ADDRESS  p50 and p99 of Get, one call at a time, in microseconds
+//! ```
+
+use std::{env, error::Error, fs, time::Instant};
+
+use bytes::Bytes;
+use prost::Message as _;
+use tokio::net::TcpListener;
+use tonic::{Request, Response, Status, transport::Server};
+
+#[allow(clippy::all)]
+mod pb {
+    tonic::include_proto!("larder.v1");
+}
+use pb::{
+    cache_service_client::CacheServiceClient,
+    cache_service_server::{CacheService, CacheServiceServer},
+};
+
+const VALUE_BYTES: usize = 1024;
+const CALLS: usize = 20_000;
+
+type Answered<T> = Result<Response<T>, Status>;
+
+struct Constant(pb::Value);
+
+fn value() -> pb::Value {
+    pb::Value { kind: Some(pb::value::Kind::Data(Bytes::from(vec![b'v'; VALUE_BYTES]))) }
+}
+
+fn get_request() -> pb::GetRequest {
+    pb::GetRequest { namespace: "bench".to_owned(), key: "key-0001".to_owned(), ..Default::default() }
+}
+
+fn set_request() -> pb::SetRequest {
+    let ttl = Some(prost_types::Duration { seconds: 3600, nanos: 0 });
+    let get = get_request();
+    pb::SetRequest { namespace: get.namespace, key: get.key, value: Some(value()), ttl, ..Default::default() }
+}
+
+macro_rules! unimplemented_rpcs {
+    ($($name:ident($request:ident) -> $response:ident),* $(,)?) => {
+        #[tonic::async_trait]
+        impl CacheService for Constant {
+            async fn get(&self, _: Request<pb::GetRequest>) -> Answered<pb::GetResponse> {
+                let outcome = pb::Outcome::Hit.into();
+                Ok(Response::new(pb::GetResponse { outcome, value: Some(self.0.clone()), ..Default::default() }))
+            }
+
+            type BatchGetStream = tonic::codegen::BoxStream<pb::BatchGetResponse>;
+
+            async fn batch_get(&self, _: Request<pb::BatchGetRequest>) -> Answered<Self::BatchGetStream> {
+                Err(Status::unimplemented(""))
+            }
+
+            $(async fn $name(&self, _: Request<pb::$request>) -> Answered<pb::$response> {
+                Err(Status::unimplemented(""))
+            })*
+        }
+    };
+}
+
+unimplemented_rpcs! {
+    set(SetRequest) -> SetResponse,
+    delete(DeleteRequest) -> DeleteResponse,
+    invalidate_namespace(InvalidateNamespaceRequest) -> InvalidateNamespaceResponse,
+    stats(StatsRequest) -> StatsResponse,
+    get_or_fetch(GetOrFetchRequest) -> GetOrFetchResponse,
+    abandon(AbandonRequest) -> AbandonResponse,
+    batch_set(BatchSetRequest) -> BatchSetResponse,
+    batch_delete(BatchDeleteRequest) -> BatchDeleteResponse,
+    touch(TouchRequest) -> TouchResponse,
+    increment(IncrementRequest) -> IncrementResponse,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["serve"] => serve().await,
+        ["load", address] => {
+            let stored = connect(address).await?.set(set_request()).await?.into_inner();
+            if stored.result() == pb::SetResult::Stored { Ok(()) } else { Err(format!("{stored:?}").into()) }
+        }
+        ["check", address] => {
+            let read = connect(address).await?.get(get_request()).await?.into_inner();
+            if read.value == Some(value()) { Ok(()) } else { Err(format!("{:?}", read.outcome()).into()) }
+        }
+        ["frame", file, rpc] => Ok(fs::write(file, frame(rpc)?)?),
+        ["latency", address] => latency(address).await,
+        _ => Err("usage: baseline serve | load ADDRESS | check ADDRESS | frame FILE RPC | latency ADDRESS".into()),
+    }
+}
+
+async fn connect(address: &str) -> Result<CacheServiceClient<tonic::transport::Channel>, Box<dyn Error>> {
+    Ok(CacheServiceClient::connect(format!("http://{address}")).await?)
+}
+
+async fn serve() -> Result<(), Box<dyn Error>> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", listener.local_addr()?);
+    let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+    let service = CacheServiceServer::new(Constant(value()));
+    Ok(Server::builder().add_service(service).serve_with_incoming(incoming).await?)
+}
+
+/// One message as gRPC frames it: no compression, and its length.
+fn frame(rpc: &str) -> Result<Vec<u8>, Box<dyn Error>> {
+    let get = get_request();
+    let message = match rpc {
+        "Get" => get.encode_to_vec(),
+        "GetOrFetch" => {
+            pb::GetOrFetchRequest { namespace: get.namespace, key: get.key, ..Default::default() }.encode_to_vec()
+        }
+        "Set" => set_request().encode_to_vec(),
+        _ => return Err("unknown RPC".into()),
+    };
+    let mut frame = vec![0];
+    frame.extend_from_slice(&u32::try_from(message.len())?.to_be_bytes());
+    frame.extend_from_slice(&message);
+    Ok(frame)
+}
+
+async fn latency(address: &str) -> Result<(), Box<dyn Error>> {
+    let mut client = connect(address).await?;
+    let mut took = Vec::with_capacity(CALLS);
+    for _ in 0..CALLS {
+        let started = Instant::now();
+        client.get(get_request()).await?;
+        took.push(started.elapsed());
+    }
+    // The first calls warm up.
+    let took = &mut took[CALLS / 10..];
+    took.sort_unstable();
+    println!("{} {}", took[took.len() / 2].as_micros(), took[took.len() * 99 / 100].as_micros());
+    Ok(())
+}

@@ -1,0 +1,157 @@
+#!/usr/bin/env bash
+# Compares Larder with a bare tonic server that answers Get with a constant, and writes a table to target/bench/table.md.
+#
+# The server runs on core 0, the load and Redis on core 1; the servers take turns, round by round, and medians are compared.
+# See docs/benchmarks.md.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly ROUNDS=${ROUNDS:-7} SECONDS_EACH=${SECONDS_EACH:-3}
+readonly OUT=target/bench LARDER=target/release/larder BASELINE=target/bench/baseline/release/baseline
+readonly PATH_PREFIX=/larder.v1.CacheService
+mkdir -p "$OUT"
+
+work=$(mktemp -d)
+pids=()
+cleanup() {
+  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+  wait 2>/dev/null || true
+  rm -rf "$work"
+}
+trap cleanup EXIT
+
+fail() {
+  echo "bench: $1" >&2
+  exit 1
+}
+
+# until_true COMMAND...: waits up to 10 s for it.
+until_true() {
+  local deadline=$((SECONDS + 10))
+  until "$@" >/dev/null 2>&1; do
+    ((SECONDS < deadline)) || fail "waited too long for: $*"
+  done
+}
+
+echo "building (release)" >&2
+cargo build --release --locked --quiet
+cargo build --release --locked --quiet --manifest-path benches/baseline/Cargo.toml --target-dir target/bench/baseline
+
+declare -A address pid
+
+start_baseline() {
+  taskset -c 0 "$BASELINE" serve >"$work/bare.out" &
+  pid[bare]=$! pids+=($!)
+  until_true test -s "$work/bare.out"
+  address[bare]=$(<"$work/bare.out")
+}
+
+# start_larder NAME STORE
+start_larder() {
+  LARDER_LISTEN=127.0.0.1:0 LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_STORE=$2 LARDER_LOG__FORMAT=json \
+    taskset -c 0 "$LARDER" 2>"$work/$1.log" &
+  pid[$1]=$! pids+=($!)
+  until_true grep -q '"message":"serving"' "$work/$1.log"
+  address[$1]=$(sed -nE 's/.*"listen":"([^"]+)".*/\1/p' "$work/$1.log")
+}
+
+cpu_ns() { cat "/proc/$1"/task/*/schedstat | awk '{ sum += $1 } END { printf "%.0f", sum }'; }
+
+median() { sort -g | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
+
+# measure ROW SERVER RPC: one round; appends requests per second and CPU microseconds per request.
+measure() {
+  local row=$1 server=$2 rpc=$3 before after done_requests
+  before=$(cpu_ns "${pid[$server]}")
+  taskset -c 1 h2load -c 8 -m 32 -t 1 -D "$SECONDS_EACH" --warm-up-time 0 -d "$work/$rpc.frame" \
+    -H 'content-type: application/grpc' -H 'te: trailers' "http://${address[$server]}$PATH_PREFIX/$rpc" >"$work/h2load.out"
+  after=$(cpu_ns "${pid[$server]}")
+  done_requests=$(sed -nE 's/^requests: .* ([0-9]+) succeeded, 0 failed.*/\1/p' "$work/h2load.out")
+  [[ -n $done_requests && $done_requests -gt 0 ]] || fail "requests failed: $(grep ^requests "$work/h2load.out")"
+  awk -v n="$done_requests" -v s="$SECONDS_EACH" 'BEGIN { print n / s }' >>"$work/$row.rps"
+  awk -v n="$done_requests" -v ns=$((after - before)) 'BEGIN { print ns / n / 1000 }' >>"$work/$row.cpu"
+}
+
+# start_ms STORE: from starting the process to SERVING, median of 10.
+start_ms() {
+  for _ in 1 2 3 4 5 6 7 8 9 10; do
+    local began ended process log="$work/start.log"
+    : >"$log"
+    began=$(date +%s%N)
+    LARDER_LISTEN=127.0.0.1:0 LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_STORE=$1 LARDER_LOG__FORMAT=json "$LARDER" 2>"$log" &
+    process=$!
+    until_true grep -q '"message":"serving"' "$log"
+    "$LARDER" healthcheck --address "$(sed -nE 's/.*"listen":"([^"]+)".*/\1/p' "$log")" >/dev/null
+    ended=$(date +%s%N)
+    kill "$process"
+    wait "$process" || true
+    echo $(((ended - began) / 1000000))
+  done | median
+}
+
+rss_mb() { awk '/^VmRSS/ { printf "%.1f", $2 / 1024 }' "/proc/$1/status"; }
+
+taskset -c 1 redis-server --port 0 --unixsocket "$work/redis.sock" --save "" --appendonly no --daemonize no >"$work/redis.log" &
+pids+=($!)
+until_true redis-cli -s "$work/redis.sock" ping
+start_baseline
+start_larder memory memory
+start_larder redis "unix://$work/redis.sock"
+
+# Two seconds of rest, and then what an idle server holds.
+read -rt 2 <> <(:) || true
+idle_memory=$(rss_mb "${pid[memory]}") idle_redis=$(rss_mb "${pid[redis]}")
+
+for rpc in Get GetOrFetch Set; do "$BASELINE" frame "$work/$rpc.frame" "$rpc"; done
+for server in memory redis; do "$BASELINE" load "${address[$server]}"; done
+# An error of gRPC is a success of HTTP, so what is measured must be looked at first.
+for server in bare memory redis; do "$BASELINE" check "${address[$server]}"; done
+
+rows=("bare bare Get" "memory-get memory Get" "memory-fetch memory GetOrFetch" "memory-set memory Set" "redis-get redis Get" "redis-set redis Set")
+for round in $(seq 0 "$ROUNDS"); do
+  echo "round $round of $ROUNDS" >&2
+  for row in "${rows[@]}"; do
+    read -r name server rpc <<<"$row"
+    measure "$name" "$server" "$rpc"
+    # The first round warms up.
+    if ((round == 0)); then rm "$work/$name.rps" "$work/$name.cpu"; fi
+  done
+done
+for server in memory redis; do "$BASELINE" check "${address[$server]}"; done
+
+bare_rps=$(median <"$work/bare.rps") bare_cpu=$(median <"$work/bare.cpu")
+
+# table_row NAME TITLE TARGET
+table_row() {
+  awk -v title="$2" -v rps="$(median <"$work/$1.rps")" -v cpu="$(median <"$work/$1.cpu")" -v bare="$bare_rps" \
+    -v bare_cpu="$bare_cpu" -v target="$3" 'BEGIN {
+      ratio = rps / bare
+      verdict = target == "-" ? "" : (ratio >= target ? " (reached)" : " (below)")
+      printf "| %s | %.0f | %.2f | %.1f us | %.2f | %s%s |\n", title, rps, ratio, cpu, cpu / bare_cpu, target, verdict
+    }'
+}
+
+{
+  echo "| 1 KiB, 8 connections x 32 streams | requests/s | ratio | server CPU per request | ratio | target |"
+  echo "|---|---|---|---|---|---|"
+  table_row bare "bare tonic, constant" "-"
+  table_row memory-get "Get hit, embedded" 0.85
+  table_row memory-fetch "GetOrFetch hit, embedded" "-"
+  table_row memory-set "Set, embedded" "-"
+  table_row redis-get "Get hit, Redis" 0.55
+  table_row redis-set "Set, Redis" "-"
+  echo
+  echo "| one call at a time | p50 | p99 |"
+  echo "|---|---|---|"
+  for server in bare memory redis; do
+    read -r p50 p99 <<<"$(taskset -c 1 "$BASELINE" latency "${address[$server]}")"
+    echo "| Get, $server | $p50 us | $p99 us |"
+  done
+  echo
+  echo "| | measured | target |"
+  echo "|---|---|---|"
+  echo "| idle memory (RSS), embedded | $idle_memory MB | 20 MB |"
+  echo "| idle memory (RSS), Redis | $idle_redis MB | 20 MB |"
+  echo "| start to SERVING, embedded | $(start_ms memory) ms | 200 ms |"
+  echo "| start to SERVING, Redis | $(start_ms "unix://$work/redis.sock") ms | 200 ms |"
+} | tee "$OUT/table.md"

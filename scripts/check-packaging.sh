@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Checks what can be checked of the packaging without building an image. A tool that is missing is named, not hidden.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+passed=0 skipped=0
+
+ok() {
+  echo "ok      $1"
+  passed=$((passed + 1))
+}
+
+skip() {
+  echo "SKIPPED $1: $2"
+  skipped=$((skipped + 1))
+}
+
+if command -v docker >/dev/null 2>&1 && docker compose version >/dev/null 2>&1; then
+  docker compose --profile observability config --quiet
+  ok "docker-compose.yaml"
+else
+  skip "docker-compose.yaml" "docker compose not found"
+fi
+
+if command -v promtool >/dev/null 2>&1; then
+  promtool check config --syntax-only deploy/prometheus/prometheus.yml >/dev/null
+  promtool check rules deploy/prometheus/alerts.yml >/dev/null
+  ok "deploy/prometheus"
+else
+  skip "deploy/prometheus" "promtool not found"
+fi
+
+if command -v shellcheck >/dev/null 2>&1; then
+  shellcheck .ci/run scripts/*.sh tests/polyglot.sh
+  ok "shell scripts"
+else
+  skip "shell scripts" "shellcheck not found"
+fi
+
+# What the image runs must exist: the binary's own subcommand, and every file that the Dockerfile copies.
+grep -q '^HEALTHCHECK .*"healthcheck"' Dockerfile
+sed -nE 's/^COPY ([^-].*) [^ ]+$/\1/p' Dockerfile | tr ' ' '\n' | while read -r path; do
+  [[ -e $path ]] || { echo "Dockerfile copies $path, which does not exist" >&2; exit 1; }
+done
+ok "Dockerfile"
+
+echo "packaging: $passed passed, 0 failed, $skipped skipped"

@@ -1,0 +1,22 @@
+//! What every call promises, on every store: one suite, so that the stores cannot drift apart.
+
+// Many values in one call.
+mod batches;
+// Increment.
+mod counters;
+// Set under a condition.
+mod conditions;
+// TTLs, Touch.
+mod expiry;
+// What a GetOrFetch lease ends by, and what its late fill is told.
+mod lease_ends;
+// Who computes, who waits, who is woken.
+mod leases;
+// Params are part of the key.
+mod params;
+// Values past their TTL.
+mod staleness;
+// Counted, and answered by Stats.
+mod stats;
+// Values, kinds, versions, and the facts that come with them.
+mod values;

@@ -1,0 +1,274 @@
+//! Who computes, who waits, who is woken.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use larder::pb::v1::{
+    GetOrFetchRequest, GetOrFetchResponse, Lease, Outcome, SetResult, Tier, get_or_fetch_response::Outcome as Answer,
+};
+use tokio::task::JoinHandle;
+use tonic::Status;
+
+use crate::support::{
+    client::{Cache, Fetched as _, abandon, as_text, delete, duration, fetch, fill, get, set, text},
+    wait::{SOON, eventually},
+};
+
+/// A wait that no test can afford to sit through.
+const LONG: i64 = 50_000;
+/// "As soon as", on a busy machine.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
+on_both_stores!(the_first_caller_computes_and_fills, |env| {
+    let answer = env.cache.get_or_fetch(fetch("k", LONG)).await.unwrap();
+    assert!(!answer.degraded);
+    let lease = answer.expect_lease();
+    assert!(lease.token.len() >= 16 && lease.stale.is_none());
+    let expires_in = duration(lease.expires_in);
+    assert!((Duration::from_secs(8)..=Duration::from_secs(10)).contains(&expires_in), "{expires_in:?}");
+
+    let filled = env.cache.set(fill("k", text("v"), &lease)).await.unwrap();
+    assert_eq!(filled.result(), SetResult::Stored);
+    assert_eq!(duration(filled.ttl), Duration::from_secs(1800));
+    let found = env.cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_found();
+    assert_eq!((found.outcome(), as_text(found.value).as_deref()), (Outcome::Hit, Some("v")));
+    let entry = found.entry.unwrap();
+    assert_eq!((entry.tier(), entry.version), (Tier::Store, filled.version));
+});
+
+on_both_stores!(every_lease_has_a_token_of_its_own, |env| {
+    let one = env.cache.lease("a").await;
+    let two = env.cache.lease("b").await;
+    assert_ne!(one.token, two.token);
+});
+
+on_both_stores!(who_does_not_wait_is_told_when_to_come_back, |env| {
+    env.cache.lease("k").await;
+    let start = Instant::now();
+    let contended = env.cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_contended();
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+    let retry_after = duration(contended.retry_after);
+    assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(10), "{retry_after:?}");
+});
+
+on_both_stores!(a_wait_ends_when_it_should, env: [("LARDER_DEFAULTS__LEASE_WAIT", "400ms")], |env| {
+    env.cache.lease("k").await;
+    for wait in [fetch("k", 400), GetOrFetchRequest { wait: None, ..fetch("k", 0) }] {
+        let start = Instant::now();
+        env.cache.get_or_fetch(wait).await.unwrap().expect_contended();
+        let waited = start.elapsed();
+        assert!((Duration::from_millis(390)..AT_ONCE).contains(&waited), "{waited:?}");
+    }
+});
+
+on_both_stores!(a_value_ends_the_wait_as_soon_as_it_lands, |env| {
+    for round in 0..5 {
+        let key = format!("k{round}");
+        let lease = env.cache.lease(&key).await;
+        let waiters: Vec<_> = (0..10).map(|_| wait_for(&env.cache, &key)).collect();
+        all_parked(&waiters).await;
+        env.cache.set(fill(&key, text("v"), &lease)).await.unwrap();
+        let landed = Instant::now();
+        for waiter in waiters {
+            let found = waiter.await.unwrap().unwrap().expect_found();
+            assert_eq!((found.outcome(), as_text(found.value).as_deref()), (Outcome::Hit, Some("v")));
+        }
+        assert!(landed.elapsed() < AT_ONCE, "{:?}", landed.elapsed());
+    }
+});
+
+on_both_stores!(a_plain_set_ends_the_wait_too, |env| {
+    env.cache.lease("k").await;
+    let waiter = wait_for(&env.cache, "k");
+    all_parked(std::slice::from_ref(&waiter)).await;
+    env.cache.put("k", "v").await;
+    let landed = Instant::now();
+    let found = waiter.await.unwrap().unwrap().expect_found();
+    assert_eq!(as_text(found.value).as_deref(), Some("v"));
+    assert!(landed.elapsed() < AT_ONCE, "{:?}", landed.elapsed());
+});
+
+on_both_stores!(one_of_a_hundred_callers_computes, |env| {
+    let callers: Vec<_> = (0..100).map(|_| wait_for(&env.cache, "k")).collect();
+    let lease = eventually("somebody gets the lease", SOON, async || {
+        env.cache.get(get("k")).await.unwrap();
+        callers.iter().any(JoinHandle::is_finished).then_some(())
+    });
+    lease.await;
+    let mut leases = Vec::new();
+    let mut waiting = Vec::new();
+    for caller in callers {
+        if caller.is_finished() {
+            leases.push(caller.await.unwrap().unwrap().expect_lease())
+        } else {
+            waiting.push(caller)
+        }
+    }
+    assert_eq!((leases.len(), waiting.len()), (1, 99));
+    env.cache.set(fill("k", text("v"), &leases[0])).await.unwrap();
+    for answer in join_all(waiting).await {
+        assert_eq!(as_text(answer.unwrap().unwrap().expect_found().value).as_deref(), Some("v"));
+    }
+});
+
+on_both_stores!(an_abandoned_lease_backs_off_and_is_granted_again, |env| {
+    let lease = env.cache.lease("k").await;
+    let waiter = wait_for(&env.cache, "k");
+    let impatient = spawn(&env.cache, fetch("k", 300));
+    all_parked(std::slice::from_ref(&waiter)).await;
+    let abandoning = Instant::now();
+    env.cache.abandon(abandon("k", &lease)).await.unwrap();
+    env.cache.abandon(abandon("k", &lease)).await.unwrap();
+    let abandoned = Instant::now();
+    let refused = env.cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_contended();
+    let retry_after = duration(refused.retry_after);
+    assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(1), "{retry_after:?}");
+    impatient.await.unwrap().unwrap().expect_contended();
+
+    // The back-off is a second by default; then exactly one caller goes on.
+    let next = waiter.await.unwrap().unwrap().expect_lease();
+    assert!(abandoning.elapsed() >= Duration::from_millis(990), "{:?}", abandoning.elapsed());
+    assert!(abandoned.elapsed() < Duration::from_secs(1) + AT_ONCE, "{:?}", abandoned.elapsed());
+    assert_ne!(next.token, lease.token);
+    env.cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_contended();
+    let late = env.cache.set(fill("k", text("late"), &lease)).await.unwrap();
+    assert_eq!(late.result(), SetResult::LeaseLost);
+    let filled = env.cache.set(fill("k", text("v"), &next)).await.unwrap();
+    assert_eq!(filled.result(), SetResult::Stored);
+});
+
+on_both_stores!(a_set_ends_a_back_off, env: [("LARDER_DEFAULTS__ABANDON_BACKOFF", "30s")], |env| {
+    let lease = env.cache.lease("k").await;
+    env.cache.abandon(abandon("k", &lease)).await.unwrap();
+    let waiter = wait_for(&env.cache, "k");
+    all_parked(std::slice::from_ref(&waiter)).await;
+    env.cache.put("k", "v").await;
+    let landed = Instant::now();
+    let found = waiter.await.unwrap().unwrap().expect_found();
+    assert_eq!(as_text(found.value).as_deref(), Some("v"));
+    assert!(landed.elapsed() < AT_ONCE, "{:?}", landed.elapsed());
+});
+
+on_both_stores!(only_the_holder_can_abandon, |env| {
+    let lease = env.cache.lease("k").await;
+    let foreign = env.cache.lease("other").await;
+    let invented = Lease { token: vec![1; 16].into(), ..Default::default() };
+    let malformed = Lease { token: b"x".as_slice().into(), ..Default::default() };
+    for ignored in [&foreign, &invented, &malformed] {
+        env.cache.abandon(abandon("k", ignored)).await.unwrap();
+    }
+    env.cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_contended();
+    assert_eq!(env.cache.set(fill("k", text("v"), &lease)).await.unwrap().result(), SetResult::Stored);
+    assert_eq!(env.cache.set(fill("other", text("v"), &foreign)).await.unwrap().result(), SetResult::Stored);
+    // An old token is ignored as well: it must not throw out a value.
+    env.cache.abandon(abandon("k", &lease)).await.unwrap();
+    assert_eq!(env.cache.read("k").await.as_deref(), Some("v"));
+});
+
+on_both_stores!(an_expired_lease_goes_to_the_next_caller, env: [("LARDER_DEFAULTS__LEASE_TTL", "700ms")], |env| {
+    let asked = Instant::now();
+    let lost = env.cache.lease("k").await;
+    assert!(duration(lost.expires_in) <= Duration::from_millis(700), "{lost:?}");
+    let next = wait_for(&env.cache, "k").await.unwrap().unwrap().expect_lease();
+    assert!(asked.elapsed() >= Duration::from_millis(690), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_millis(700) + AT_ONCE, "{:?}", asked.elapsed());
+    assert_ne!(next.token, lost.token);
+    let late = env.cache.set(fill("k", text("late"), &lost)).await.unwrap();
+    assert_eq!((late.result(), late.version.as_str(), late.ttl), (SetResult::LeaseLost, "", None));
+});
+
+on_both_stores!(callers_who_leave_hold_up_nobody, |env| {
+    let lease = env.cache.lease("k").await;
+    let leaving: Vec<_> = (0..10).map(|_| wait_for(&env.cache, "k")).collect();
+    let staying: Vec<_> = (0..10).map(|_| wait_for(&env.cache, "k")).collect();
+    all_parked(&leaving).await;
+    leave(&env.cache, &leaving).await;
+    env.cache.set(fill("k", text("v"), &lease)).await.unwrap();
+    let landed = Instant::now();
+    for answer in join_all(staying).await {
+        assert_eq!(as_text(answer.unwrap().unwrap().expect_found().value).as_deref(), Some("v"));
+    }
+    assert!(landed.elapsed() < AT_ONCE, "{:?}", landed.elapsed());
+});
+
+on_both_stores!(
+    a_lease_for_a_caller_who_left_goes_to_the_next,
+    env: [("LARDER_DEFAULTS__ABANDON_BACKOFF", "200ms"), ("LARDER_DEFAULTS__LEASE_TTL", "40s")],
+    |env| {
+        for round in 0..10 {
+            let key = format!("k{round}");
+            let lease = env.cache.lease(&key).await;
+            let leaving: Vec<_> = (0..5).map(|_| wait_for(&env.cache, &key)).collect();
+            all_parked(&leaving).await;
+            let staying = wait_for(&env.cache, &key);
+            all_parked(std::slice::from_ref(&staying)).await;
+            leave(&env.cache, &leaving).await;
+            env.cache.abandon(abandon(&key, &lease)).await.unwrap();
+            let abandoned = Instant::now();
+            staying.await.unwrap().unwrap().expect_lease();
+            assert!(abandoned.elapsed() < AT_ONCE, "round {round}: {:?}", abandoned.elapsed());
+        }
+    }
+);
+
+on_both_stores!(a_deleted_key_is_computed_by_one_of_those_who_wait, |env| {
+    env.cache.lease("k").await;
+    let waiters: Vec<_> = (0..5).map(|_| wait_for(&env.cache, "k")).collect();
+    all_parked(&waiters).await;
+    env.cache.delete(delete("k")).await.unwrap();
+    let deleted = Instant::now();
+    // Together, because the others wait for the one who gets the lease.
+    let answers = waiters.into_iter().map(|waiter| async {
+        match waiter.await.unwrap().unwrap().outcome {
+            Some(Answer::Lease(lease)) => {
+                let filled = env.cache.set(fill("k", text("v"), &lease)).await.unwrap();
+                assert_eq!(filled.result(), SetResult::Stored);
+                1
+            }
+            Some(Answer::Found(found)) => {
+                assert_eq!(as_text(found.value).as_deref(), Some("v"));
+                0
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+    assert_eq!(futures::future::join_all(answers).await.into_iter().sum::<u32>(), 1, "one of them fills");
+    assert!(deleted.elapsed() < AT_ONCE * 2, "{:?}", deleted.elapsed());
+});
+
+on_both_stores!(a_refused_condition_leaves_the_lease_alone, |env| {
+    let lease = env.cache.lease("k").await;
+    let condition = Some(larder::pb::v1::set_request::Condition::IfPresent(true));
+    let refused = larder::pb::v1::SetRequest { condition, ..set("k", text("x")) };
+    assert_eq!(env.cache.set(refused).await.unwrap().result(), SetResult::ConditionNotMet);
+    assert_eq!(env.cache.set(fill("k", text("v"), &lease)).await.unwrap().result(), SetResult::Stored);
+});
+
+type Waiter = JoinHandle<Result<GetOrFetchResponse, Status>>;
+
+fn wait_for(cache: &Cache, key: &str) -> Waiter {
+    spawn(cache, fetch(key, LONG))
+}
+
+fn spawn(cache: &Cache, request: GetOrFetchRequest) -> Waiter {
+    let cache = cache.clone();
+    tokio::spawn(async move { cache.get_or_fetch(request).await })
+}
+
+/// Waits until the server has had the time to see all of them, and checks that it answered none.
+async fn all_parked(waiters: &[Waiter]) {
+    crate::support::wait::throughout(Duration::from_millis(100), async || {
+        assert!(!waiters.iter().any(JoinHandle::is_finished), "a caller did not wait");
+    })
+    .await;
+}
+
+/// Cancels calls and waits until the server knows, which the order of frames on their connection tells.
+async fn leave(cache: &Cache, waiters: &[Waiter]) {
+    for waiter in waiters {
+        waiter.abort();
+    }
+    eventually("the calls are cancelled", SOON, async || waiters.iter().all(JoinHandle::is_finished).then_some(()))
+        .await;
+    cache.get(get("something else")).await.unwrap();
+}

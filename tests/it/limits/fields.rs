@@ -1,0 +1,189 @@
+//! Names, values and times of single entries.
+
+use std::collections::BTreeMap;
+
+use larder::pb::v1::{
+    AbandonRequest, DeleteRequest, GetOrFetchRequest, GetRequest, IncrementRequest, Lease, SetRequest, SetResult,
+    StatsRequest, TouchRequest, set_request::Condition,
+};
+use tonic::{Code, Status};
+
+use crate::support::{
+    client::{Cache, NS, abandon, data, delete, fetch, get, increment, invalidate, ms, params, set, text, touch},
+    status::{expect_error, expect_over_limit, expect_violation},
+};
+
+const INVALID: (Code, &str) = (Code::InvalidArgument, "INVALID_ARGUMENT");
+const TOO_LARGE: (Code, &str) = (Code::ResourceExhausted, "VALUE_TOO_LARGE");
+
+on_both_stores!(every_call_checks_the_namespace, |env| {
+    for bad in ["", ".a", "-a", "_a", "User", "a b", "a:b", "a{b}", "é", "a\0", "a/b"] {
+        for refused in every_call(&env.cache, bad, "k").await {
+            expect_violation(refused, "namespace");
+        }
+        expect_violation(env.cache.invalidate_namespace(invalidate(bad)).await, "namespace");
+    }
+    let long = "x".repeat(65);
+    for refused in every_call(&env.cache, &long, "k").await {
+        expect_over_limit(refused, INVALID.0, INVALID.1, "namespace", 64);
+    }
+    expect_over_limit(env.cache.invalidate_namespace(invalidate(&long)).await, INVALID.0, INVALID.1, "namespace", 64);
+});
+
+on_both_stores!(every_call_checks_the_key, |env| {
+    for refused in every_call(&env.cache, NS, "").await {
+        expect_violation(refused, "key");
+    }
+    // 1,025 bytes; the characters are fewer.
+    let long = format!("k{}", "🦀".repeat(256));
+    for refused in every_call(&env.cache, NS, &long).await {
+        expect_over_limit(refused, INVALID.0, INVALID.1, "key", 1024);
+    }
+});
+
+on_both_stores!(every_call_checks_params, |env| {
+    let many: BTreeMap<String, String> = (0..65).map(|number| (format!("n{number}"), String::new())).collect();
+    let large = params(&[("n", &"v".repeat(8 * 1024))]);
+    for (bad, limit) in [(many, 64), (large, 8 * 1024)] {
+        let calls: [Result<(), Status>; 7] = [
+            env.cache.get(GetRequest { params: bad.clone(), ..get("k") }).await.map(drop),
+            env.cache.set(SetRequest { params: bad.clone(), ..set("k", text("v")) }).await.map(drop),
+            env.cache.delete(DeleteRequest { params: bad.clone(), ..delete("k") }).await.map(drop),
+            env.cache.get_or_fetch(GetOrFetchRequest { params: bad.clone(), ..fetch("k", 0) }).await.map(drop),
+            env.cache.touch(TouchRequest { params: bad.clone(), ..touch("k", 1) }).await.map(drop),
+            env.cache.increment(IncrementRequest { params: bad.clone(), ..increment("k", 1) }).await.map(drop),
+            env.cache.abandon(AbandonRequest { params: bad.clone(), ..abandon("k", &some_lease()) }).await.map(drop),
+        ];
+        for refused in calls {
+            expect_over_limit(refused, INVALID.0, INVALID.1, "params", limit);
+        }
+    }
+});
+
+on_both_stores!(what_just_fits_is_accepted, |env| {
+    let widest = SetRequest {
+        namespace: format!("9{}", "a.b-c_d".repeat(9)),
+        key: "🦀".repeat(256),
+        params: (0..64).map(|number| (format!("{number:0>64}"), "v".repeat(64))).collect(),
+        value: Some(data(vec![1; 1024 * 1024])),
+        tags: (0..32).map(|number| format!("{number:0>128}")).collect(),
+        ..Default::default()
+    };
+    assert_eq!((widest.namespace.len(), widest.key.len()), (64, 1024));
+    assert_eq!(env.cache.set(widest.clone()).await.unwrap().result(), SetResult::Stored);
+    let request = GetRequest { namespace: widest.namespace, key: widest.key, params: widest.params, max_stale: None };
+    let answer = env.cache.get(request).await.unwrap();
+    assert!(answer.value == widest.value);
+    assert_eq!(answer.entry.unwrap().tags, widest.tags);
+});
+
+on_both_stores!(values_have_a_size, config: "[namespaces.small]\nmax_value_bytes = \"1KiB\"", |env| {
+    let sized = |namespace: &str, size: usize| SetRequest {
+        namespace: namespace.to_owned(),
+        ..set("k", data(vec![0; size]))
+    };
+    assert_eq!(env.cache.set(sized("small", 1024)).await.unwrap().result(), SetResult::Stored);
+    for (namespace, limit) in [("small", 1024), (NS, 1024 * 1024)] {
+        let refused = env.cache.set(sized(namespace, limit + 1)).await;
+        expect_over_limit(refused, TOO_LARGE.0, TOO_LARGE.1, "value", limit as u64);
+    }
+    let words = SetRequest { namespace: "small".to_owned(), ..set("k", text(&"é".repeat(513))) };
+    expect_over_limit(env.cache.set(words).await, TOO_LARGE.0, TOO_LARGE.1, "value", 1024);
+    // What was there is still there.
+    let kept = env.cache.get(GetRequest { namespace: "small".to_owned(), ..get("k") }).await.unwrap();
+    assert!(kept.value == Some(data(vec![0; 1024])));
+});
+
+on_both_stores!(tags_have_a_number_and_a_length, |env| {
+    let tagged = |tags: Vec<String>| SetRequest { tags, ..set("k", text("v")) };
+    let good = || "good".to_owned();
+    let refused = env.cache.set(tagged((0..33).map(|number| number.to_string()).collect())).await;
+    expect_over_limit(refused, INVALID.0, INVALID.1, "tags", 32);
+    expect_violation(env.cache.set(tagged(vec![String::new(), good()])).await, "tags[0]");
+    let refused = env.cache.set(tagged(vec![good(), good(), "t".repeat(129)])).await;
+    expect_over_limit(refused, INVALID.0, INVALID.1, "tags[2]", 128);
+    assert_eq!(env.cache.read("k").await, None);
+});
+
+on_both_stores!(conditions_must_make_sense, |env| {
+    let when = |condition| SetRequest { condition: Some(condition), ..set("k", text("v")) };
+    expect_violation(env.cache.set(when(Condition::IfAbsent(false))).await, "if_absent");
+    expect_violation(env.cache.set(when(Condition::IfPresent(false))).await, "if_present");
+    let lease = env.cache.lease("k").await;
+    for condition in [Condition::IfAbsent(true), Condition::IfPresent(true), Condition::IfVersion("v".to_owned())] {
+        let both = SetRequest { lease_token: lease.token.clone(), ..when(condition) };
+        expect_error(env.cache.set(both).await, Code::InvalidArgument, "INVALID_ARGUMENT");
+    }
+    assert_eq!(env.cache.read("k").await, None);
+});
+
+on_both_stores!(times_must_make_sense, |env| {
+    let backwards = GetRequest { max_stale: ms(-1), ..get("k") };
+    expect_violation(env.cache.get(backwards).await, "max_stale");
+    let backwards = GetOrFetchRequest { max_stale: ms(-1), ..fetch("k", 0) };
+    expect_violation(env.cache.get_or_fetch(backwards).await, "max_stale");
+    expect_violation(env.cache.get_or_fetch(fetch("k", -1)).await, "wait");
+    // A refused call holds no place.
+    env.cache.lease("k").await;
+});
+
+on_both_stores!(durations_beyond_all_bounds_break_nothing, |env| {
+    let durations = [(i64::MAX, i32::MAX), (i64::MIN, i32::MIN), (1, -1), (-1, 1), (0, i32::MAX), (i64::MAX, 0)];
+    for (seconds, nanos) in durations {
+        let odd = Some(prost_types::Duration { seconds, nanos });
+        let calls: [Result<(), Status>; 5] = [
+            env.cache.set(SetRequest { ttl: odd, ..set("k", text("v")) }).await.map(drop),
+            env.cache.touch(TouchRequest { ttl: odd, ..touch("k", 1) }).await.map(drop),
+            env.cache.increment(IncrementRequest { ttl: odd, ..increment("n", 1) }).await.map(drop),
+            env.cache.get(GetRequest { max_stale: odd, ..get("k") }).await.map(drop),
+            env.cache.get_or_fetch(GetOrFetchRequest { max_stale: odd, ..fetch("k2", 0) }).await.map(drop),
+        ];
+        for answer in calls {
+            let code = answer.map_or_else(|status| status.code(), |()| Code::Ok);
+            assert!(matches!(code, Code::Ok | Code::InvalidArgument), "{code:?} for {seconds} s and {nanos} ns");
+        }
+    }
+});
+
+on_both_stores!(an_abandon_has_a_short_reason, |env| {
+    let lease = env.cache.lease("k").await;
+    let wordy = AbandonRequest { reason: "r".repeat(257), ..abandon("k", &lease) };
+    expect_over_limit(env.cache.abandon(wordy).await, INVALID.0, INVALID.1, "reason", 256);
+    let just_right = AbandonRequest { reason: "r".repeat(256), ..abandon("k", &lease) };
+    env.cache.abandon(just_right).await.unwrap();
+});
+
+on_both_stores!(stats_of_what_cannot_be_a_namespace, |env| {
+    let request = StatsRequest { namespaces: vec!["ns".to_owned(), "NO".to_owned()] };
+    expect_violation(env.cache.stats(request).await, "namespaces[1]");
+});
+
+on_both_stores!(strict_namespaces, config: "strict_namespaces = true\n[namespaces.known]\n", |env| {
+    for answer in every_call(&env.cache, "known", "k").await {
+        let code = answer.map_or_else(|status| status.code(), |()| Code::Ok);
+        assert!(matches!(code, Code::Ok | Code::FailedPrecondition), "{code:?}");
+    }
+    for refused in every_call(&env.cache, "unknown", "k").await {
+        expect_error(refused, Code::NotFound, "UNKNOWN_NAMESPACE");
+    }
+    let refused = env.cache.invalidate_namespace(invalidate("unknown")).await;
+    expect_error(refused, Code::NotFound, "UNKNOWN_NAMESPACE");
+});
+
+/// The answers of every call that names one entry.
+async fn every_call(cache: &Cache, namespace: &str, key: &str) -> [Result<(), Status>; 7] {
+    let namespace = || namespace.to_owned();
+    [
+        cache.get(GetRequest { namespace: namespace(), ..get(key) }).await.map(drop),
+        cache.set(SetRequest { namespace: namespace(), ..set(key, text("v")) }).await.map(drop),
+        cache.delete(DeleteRequest { namespace: namespace(), ..delete(key) }).await.map(drop),
+        cache.get_or_fetch(GetOrFetchRequest { namespace: namespace(), ..fetch(key, 0) }).await.map(drop),
+        cache.abandon(AbandonRequest { namespace: namespace(), ..abandon(key, &some_lease()) }).await.map(drop),
+        cache.touch(TouchRequest { namespace: namespace(), ..touch(key, 1_000) }).await.map(drop),
+        cache.increment(IncrementRequest { namespace: namespace(), ..increment(key, 1) }).await.map(drop),
+    ]
+}
+
+fn some_lease() -> Lease {
+    Lease { token: vec![1; 16].into(), ..Default::default() }
+}

@@ -1,0 +1,45 @@
+//! Whole messages and headers.
+
+use larder::pb::v1::BatchSetRequest;
+use tonic::{Code, Request, metadata::MetadataValue};
+
+use crate::support::{
+    client::{data, get, set, text},
+    status::expect_error,
+};
+
+on_both_stores!(a_message_has_a_size, |env| {
+    let items = (0..5).map(|number| set(&format!("k{number}"), data(vec![0; 1024 * 1024]))).collect();
+    let refused = env.cache.batch_set(BatchSetRequest { items }).await;
+    let details = expect_error(refused, Code::ResourceExhausted, "MESSAGE_TOO_LARGE");
+    let limit = details.error_info().unwrap().metadata.get("limit").cloned();
+    assert_eq!(limit.as_deref(), Some("4194304"));
+    assert_eq!(env.cache.get(get("k0")).await.unwrap().value, None);
+});
+
+on_both_stores!(the_size_of_a_message_can_be_set, env: [
+    ("LARDER_LIMITS__MAX_REQUEST_BYTES", "128KiB"),
+    ("LARDER_DEFAULTS__MAX_VALUE_BYTES", "64KiB")
+], |env| {
+    env.cache.set(set("k", data(vec![0; 60 * 1024]))).await.unwrap();
+    let refused = env.cache.set(set("k", data(vec![0; 140 * 1024]))).await;
+    expect_error(refused, Code::ResourceExhausted, "MESSAGE_TOO_LARGE");
+});
+
+on_both_stores!(headers_have_a_size, |env| {
+    env.cache.put("k", "v").await;
+    let mut request = Request::new(get("k"));
+    let long = "x".repeat(20 * 1024);
+    request.metadata_mut().insert("x-long", MetadataValue::try_from(long.as_str()).unwrap());
+    env.cache.get(request).await.unwrap_err();
+    // Another connection serves on, and so does a new one.
+    assert_eq!(env.larder.client().await.read("k").await.as_deref(), Some("v"));
+});
+
+on_both_stores!(what_was_too_large_does_not_break_the_connection, |env| {
+    for _ in 0..3 {
+        env.cache.set(set("k", data(vec![0; 5 * 1024 * 1024]))).await.unwrap_err();
+        env.cache.set(set("k", text("v"))).await.unwrap();
+        assert_eq!(env.cache.read("k").await.as_deref(), Some("v"));
+    }
+});

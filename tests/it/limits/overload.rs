@@ -1,0 +1,98 @@
+//! Too many calls at once.
+
+use std::time::Duration;
+
+use larder::pb::v1::GetOrFetchResponse;
+use tokio::task::JoinHandle;
+use tonic::{Code, Status};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use crate::support::{
+    client::{Cache, delete, fetch, fill, get, increment, set, text},
+    status::expect_retry,
+    wait::{SOON, eventually},
+};
+
+const FOUR_CALLS: [(&str, &str); 1] = [("LARDER_LIMITS__MAX_CONCURRENT_REQUESTS", "4")];
+const THREE_WAITERS: [(&str, &str); 1] = [("LARDER_LIMITS__MAX_WAITING", "3")];
+
+on_both_stores!(too_many_calls_are_shed_and_told_when_to_come_back, env: FOUR_CALLS, |env| {
+    let lease = env.cache.lease("k").await;
+    let waiters = park(&env.cache, 4).await;
+    eventually("the server is full", SOON, async || env.cache.get(get("k")).await.err()).await;
+    expect_retry(env.cache.get(get("k")).await, Code::ResourceExhausted, "OVERLOADED");
+    expect_retry(env.cache.set(set("other", text("v"))).await, Code::ResourceExhausted, "OVERLOADED");
+    expect_retry(env.cache.delete(delete("other")).await, Code::ResourceExhausted, "OVERLOADED");
+    expect_retry(env.cache.increment(increment("n", 1)).await, Code::ResourceExhausted, "OVERLOADED");
+
+    // Who asks for the health of a busy server is answered.
+    let mut health = HealthClient::new(env.cache.channel());
+    let check = HealthCheckRequest { service: String::new() };
+    health.check(check).await.unwrap();
+
+    waiters[0].abort();
+    eventually("a place is free again", SOON, async || env.cache.set(fill("k", text("v"), &lease)).await.ok()).await;
+    for waiter in waiters.into_iter().skip(1) {
+        waiter.await.unwrap().unwrap();
+    }
+    assert_eq!(env.cache.read("k").await.as_deref(), Some("v"));
+});
+
+on_both_stores!(too_many_waiters_do_not_wait, env: THREE_WAITERS, |env| {
+    let lease = env.cache.lease("k").await;
+    let waiters = park(&env.cache, 3).await;
+    let start = std::time::Instant::now();
+    match env.cache.get_or_fetch(fetch("k", 50_000)).await {
+        Ok(answer) => assert!(
+            matches!(answer.outcome, Some(larder::pb::v1::get_or_fetch_response::Outcome::Contended(_))),
+            "{answer:?}"
+        ),
+        Err(status) => expect_retry::<()>(Err(status), Code::ResourceExhausted, "OVERLOADED"),
+    }
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    // Whoever does not wait is served.
+    assert_eq!(env.cache.read("k").await, None);
+    env.cache.put("other", "v").await;
+    env.cache.set(fill("k", text("v"), &lease)).await.unwrap();
+    for waiter in waiters {
+        waiter.await.unwrap().unwrap();
+    }
+});
+
+on_both_stores!(
+    callers_who_leave_leave_nothing_behind,
+    env: [("LARDER_LIMITS__MAX_CONCURRENT_REQUESTS", "8"), ("LARDER_LIMITS__MAX_WAITING", "6")],
+    |env| {
+        env.cache.lease("k").await;
+        for _ in 0..20 {
+            let waiters = park(&env.cache, 5).await;
+            for waiter in &waiters {
+                waiter.abort();
+            }
+            eventually("they are gone", SOON, async || waiters.iter().all(JoinHandle::is_finished).then_some(()))
+                .await;
+        }
+        // Every place is free: as many as before can wait, and others are served meanwhile.
+        let waiters = park(&env.cache, 6).await;
+        assert_eq!(env.cache.read("k").await, None);
+        env.cache.put("k", "v").await;
+        for waiter in waiters {
+            waiter.await.unwrap().unwrap();
+        }
+    }
+);
+
+/// Starts callers that wait for the key `k`, and gives the server time to see them.
+async fn park(cache: &Cache, number: usize) -> Vec<JoinHandle<Result<GetOrFetchResponse, Status>>> {
+    let waiters: Vec<_> = (0..number)
+        .map(|_| {
+            let cache = cache.clone();
+            tokio::spawn(async move { cache.get_or_fetch(fetch("k", 50_000)).await })
+        })
+        .collect();
+    crate::support::wait::throughout(Duration::from_millis(150), async || {
+        assert!(!waiters.iter().any(JoinHandle::is_finished), "a caller did not wait");
+    })
+    .await;
+    waiters
+}

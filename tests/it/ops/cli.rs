@@ -1,0 +1,155 @@
+//! The other subcommands.
+
+use std::process::Output;
+
+use crate::support::{
+    client::{get, increment},
+    redis::RedisServer,
+    server::{Larder, run},
+    wait::{SOON, eventually},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn healthcheck_tells_by_its_exit_code() {
+    let mut redis = RedisServer::start().await;
+    let mut larder = Larder::redis(&redis.url()).start().await;
+    let address = larder.address().to_string();
+    let check = |service: Option<&str>| {
+        let mut arguments = vec!["healthcheck", "--address", &address, "--timeout", "5s"];
+        arguments.extend(service.iter().flat_map(|service| ["--service", service]));
+        run(&arguments, &[]).status.code()
+    };
+    for service in [None, Some("larder.v1.CacheService"), Some("liveness"), Some("store")] {
+        assert_eq!(check(service), Some(0), "{service:?}");
+    }
+    assert_eq!(check(Some("nobody")), Some(1));
+    redis.kill();
+    larder.client().await.get(get("k")).await.unwrap();
+    eventually("the store is not well", SOON, async || (check(Some("store")) == Some(1)).then_some(())).await;
+    assert_eq!(check(None), Some(0));
+    larder.kill();
+    assert_eq!(check(None), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn healthcheck_asks_the_server_of_its_environment() {
+    let larder = Larder::memory().start().await;
+    // As in a container, where the server is told to listen on every address.
+    let everywhere = format!("0.0.0.0:{}", larder.address().port());
+    assert_eq!(run(&["healthcheck"], &[("LARDER_LISTEN", &everywhere)]).status.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn healthcheck_does_not_wait_for_ever() {
+    // A listener that accepts and says nothing.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let start = std::time::Instant::now();
+    assert_eq!(run(&["healthcheck", "--address", &address, "--timeout", "300ms"], &[]).status.code(), Some(1));
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+}
+
+#[test]
+fn check_config_finds_mistakes_and_names_the_key() {
+    let check = |toml: &str| {
+        let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+        std::fs::write(file.path(), toml).unwrap();
+        run(&["check-config"], &[("LARDER_CONFIG", file.path().to_str().unwrap())])
+    };
+    let good = check("[namespaces.user]\nttl = \"1h\"\n[store]\nurl = \"redis://127.0.0.1:6379/0\"\n");
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good));
+    let mistakes = [
+        ("no_such_key = 1", "no_such_key"),
+        ("[store]\ntimeuot = \"1s\"", "store.timeuot"),
+        ("[store]\ntimeout = \"fast\"", "store.timeout"),
+        ("[store]\nurl = \"http://localhost\"", "store.url"),
+        ("[store]\nshards = 5000", "store.shards"),
+        ("[namespaces.user]\ntlt = \"1h\"", "namespaces.user.tlt"),
+        ("[namespaces.USER]\nttl = \"1h\"", "namespaces.USER"),
+        ("[defaults]\nttl_jitter = 1.5", "defaults.ttl_jitter"),
+        ("[defaults]\nttl = \"0s\"", "defaults.ttl"),
+        ("[log]\nformat = \"xml\"", "log.format"),
+        ("listen = \"nowhere\"", "listen"),
+        ("listen = ", ""),
+    ];
+    for (toml, key) in mistakes {
+        let bad = check(toml);
+        assert_eq!(bad.status.code(), Some(78), "{toml}: {}", text(&bad));
+        assert!(text(&bad).contains(key), "{toml}: {}", text(&bad));
+    }
+}
+
+#[test]
+fn a_bad_config_stops_the_start() {
+    for variables in [
+        [("LARDER_STORE__TIMEOUT", "fast")],
+        [("LARDER_STORE__TIMEUOT", "1s")],
+        [("LARDER_CONFIG", "/nonexistent/larder.toml")],
+        [("LARDER_STORE", "ftp://example")],
+    ] {
+        let bad = run(&["serve"], &variables);
+        assert_eq!(bad.status.code(), Some(78), "{variables:?}: {}", text(&bad));
+    }
+}
+
+#[test]
+fn usage_mistakes_are_told_apart() {
+    assert_eq!(run(&["--no-such-flag"], &[]).status.code(), Some(2));
+    assert_eq!(run(&["no-such-command"], &[]).status.code(), Some(2));
+    let version = run(&["--version"], &[]);
+    assert_eq!(version.status.code(), Some(0));
+    assert_eq!(String::from_utf8(version.stdout).unwrap().trim(), concat!("larder ", env!("CARGO_PKG_VERSION")));
+    assert_eq!(run(&["--help"], &[]).status.code(), Some(0));
+}
+
+#[test]
+fn a_port_in_use_is_no_config_mistake() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let failed = run(&["--listen", &address, "--admin-listen", "127.0.0.1:0", "--store", "memory"], &[]);
+    assert_eq!(failed.status.code(), Some(1), "{}", text(&failed));
+    assert!(text(&failed).contains(&address), "{}", text(&failed));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_are_not_shown() {
+    let output = run(&["check-config"], &[("REDIS_URL", "redis://user:hunter2@127.0.0.1:1/0")]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(!text(&output).contains("hunter2"), "{}", text(&output));
+    let larder = Larder::redis("redis://user:hunter2@127.0.0.1:1/0").env("LARDER_LOG__LEVEL", "trace").start().await;
+    larder.client().await.get(get("k")).await.unwrap();
+    assert!(!larder.logs().contains("hunter2"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stats_are_a_table_or_json() {
+    let larder = Larder::memory().env("LARDER_STATS__FLUSH_INTERVAL", "50ms").start().await;
+    let cache = larder.client().await;
+    cache.increment(increment("k", 1)).await.unwrap();
+    for _ in 0..3 {
+        cache.get(get("k")).await.unwrap();
+    }
+    let address = larder.address().to_string();
+    let json = eventually("the figures are flushed", SOON, async || {
+        let output = run(&["stats", "--json", "--address", &address], &[]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        text(&output).contains("\"hits\"").then_some(json).filter(|json| json.to_string().contains(":3"))
+    })
+    .await;
+    assert!(json.is_object(), "{json}");
+    assert!(json.to_string().contains("\"ns\""), "{json}");
+
+    let table = run(&["stats", "--address", &address], &[]);
+    assert_eq!(table.status.code(), Some(0), "{}", text(&table));
+    assert!(text(&table).contains("ns") && text(&table).contains("memory"), "{}", text(&table));
+    let chosen = run(&["stats", "--address", &address, "--namespace", "elsewhere", "--json"], &[]);
+    assert!(!text(&chosen).contains("\"ns\""), "{}", text(&chosen));
+    drop(larder);
+    assert_eq!(run(&["stats", "--address", &address], &[]).status.code(), Some(1));
+}
+
+/// Everything it said.
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}

@@ -1,0 +1,90 @@
+//! Figures of all replicas together.
+
+use larder::pb::v1::{Counters, StatsRequest, StatsResponse};
+
+use crate::support::{
+    client::{Cache, delete, fetch, get, invalidate},
+    redis::RedisServer,
+    server::Larder,
+    wait::{SOON, eventually},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_replicas_report_the_same() {
+    let redis = RedisServer::start().await;
+    let server = async || Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "100ms").start().await;
+    let mut servers = [server().await, server().await];
+    let caches = [servers[0].client().await, servers[1].client().await];
+    for (cache, rounds) in caches.iter().zip([30, 12]) {
+        for _ in 0..rounds {
+            cache.put("k", "v").await;
+            cache.read("k").await.unwrap();
+            cache.read("missing").await;
+        }
+    }
+    caches[0].lease("leased").await;
+    caches[1].get_or_fetch(fetch("leased", 0)).await.unwrap();
+    caches[0].delete(delete("k")).await.unwrap();
+    caches[1].invalidate_namespace(invalidate("other")).await.unwrap();
+
+    let expected = Counters { hits: 42, misses: 44, sets: 42, ..Default::default() };
+    for cache in &caches {
+        let total = settled(cache, &expected).await;
+        assert_eq!((total.leases_granted, total.leases_refused), (1, 1), "{total:?}");
+        assert_eq!((total.deletes, total.invalidations), (1, 1), "{total:?}");
+        assert_eq!(total.hit_rate, Some(42.0 / 86.0));
+    }
+    let [one, two] = [stats(&caches[0]).await, stats(&caches[1]).await];
+    assert_eq!(one.totals, two.totals);
+    let counted = |stats: &StatsResponse| {
+        let each = stats.namespaces.iter().map(|namespace| (namespace.namespace.clone(), namespace.counted));
+        each.collect::<Vec<_>>()
+    };
+    assert_eq!(counted(&one), counted(&two));
+
+    // What a replica counted stays when it goes.
+    servers[0].kill();
+    settled(&caches[1], &expected).await;
+    let third = server().await;
+    settled(&third.client().await, &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn figures_survive_an_outage() {
+    let mut redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    let larder = Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "100ms").start().await;
+    let cache = larder.client().await;
+    for _ in 0..10 {
+        cache.get(get("k")).await.unwrap();
+    }
+    settled(&cache, &Counters { misses: 10, ..Default::default() }).await;
+    redis.kill();
+    for _ in 0..10 {
+        cache.get(get("k")).await.unwrap();
+    }
+    redis.restart().await;
+    // Counted once, although every flush was repeated until it was taken.
+    let total = settled(&cache, &Counters { misses: 20, ..Default::default() }).await;
+    assert_eq!(total.degraded, 10, "{total:?}");
+    crate::support::wait::throughout(std::time::Duration::from_millis(500), async || {
+        assert_eq!(stats(&cache).await.totals.unwrap().total.unwrap().misses, 20);
+    })
+    .await;
+}
+
+async fn stats(cache: &Cache) -> StatsResponse {
+    cache.stats(StatsRequest::default()).await.unwrap()
+}
+
+async fn settled(cache: &Cache, expected: &Counters) -> Counters {
+    let last = std::sync::Mutex::new(None);
+    let what = format!("{expected:?}");
+    eventually(&what, SOON, async || {
+        let answer = stats(cache).await;
+        let total = answer.totals?.total?;
+        *last.lock().unwrap() = Some(total);
+        let seen = (total.hits, total.misses, total.sets);
+        (!answer.degraded && seen == (expected.hits, expected.misses, expected.sets)).then_some(total)
+    })
+    .await
+}

@@ -1,0 +1,187 @@
+//! SIGTERM and SIGINT.
+
+use std::time::{Duration, Instant};
+
+use larder::pb::v1::get_or_fetch_response::Outcome as Answer;
+use nix::sys::signal::Signal;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+use crate::support::{
+    client::{Cache, Fetched as _, fetch, fill, get, text},
+    wait::{SOON, eventually},
+};
+
+const LIMIT: Duration = Duration::from_secs(4);
+const SHUTDOWN: [(&str, &str); 1] = [("LARDER_SHUTDOWN_TIMEOUT", "4s")];
+/// What the machine may add.
+const SLACK: Duration = Duration::from_secs(3);
+
+on_both_stores!(an_idle_server_ends_at_once, env: SHUTDOWN, |env| {
+    let mut larder = env.larder;
+    env.cache.put("k", "v").await;
+    larder.signal(Signal::SIGTERM);
+    let start = Instant::now();
+    let status = larder.wait_exit(LIMIT + SLACK).await;
+    assert_eq!(status.code(), Some(0), "{status:?}");
+    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+});
+
+on_both_stores!(an_interrupt_ends_it_too, |env| {
+    let mut larder = env.larder;
+    larder.signal(Signal::SIGINT);
+    assert_eq!(larder.wait_exit(SOON).await.code(), Some(0));
+});
+
+on_both_stores!(who_waits_is_answered, env: SHUTDOWN, |env| {
+    let mut larder = env.larder;
+    let waiters = park(&env.cache, 5).await;
+    larder.signal(Signal::SIGTERM);
+    let start = Instant::now();
+    for waiter in waiters {
+        match waiter.await.unwrap() {
+            Ok(answer) => {
+                assert!(matches!(answer.outcome, Some(Answer::Contended(_))), "{answer:?}");
+            }
+            Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status:?}"),
+        }
+    }
+    let status = larder.wait_exit(LIMIT + SLACK).await;
+    assert_eq!(status.code(), Some(0));
+    assert!(start.elapsed() < LIMIT + SLACK, "{:?}", start.elapsed());
+});
+
+on_both_stores!(a_fill_under_way_is_taken, env: SHUTDOWN, |env| {
+    let mut larder = env.larder;
+    let lease = env.cache.lease("k").await;
+    let _waiters = park(&env.cache, 1).await;
+    larder.signal(Signal::SIGTERM);
+    // On the connection that exists; its stream was opened before the server said goodbye, or is refused cleanly.
+    match env.cache.set(fill("k", text("v"), &lease)).await {
+        Ok(answer) => assert_eq!(answer.result(), larder::pb::v1::SetResult::Stored),
+        Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status:?}"),
+    }
+    assert_eq!(larder.wait_exit(LIMIT + SLACK).await.code(), Some(0));
+});
+
+on_both_stores!(who_watches_the_health_is_told, env: SHUTDOWN, |env| {
+    let mut larder = env.larder;
+    let request = HealthCheckRequest { service: String::new() };
+    let mut watch = HealthClient::new(env.cache.channel()).watch(request).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    larder.signal(Signal::SIGTERM);
+    let told = watch.message().await.unwrap().unwrap();
+    assert_eq!(told.status(), ServingStatus::NotServing);
+    // An open stream holds up nobody.
+    assert_eq!(larder.wait_exit(LIMIT + SLACK).await.code(), Some(0));
+});
+
+on_both_stores!(connections_that_say_nothing_hold_up_nobody, env: SHUTDOWN, |env| {
+    let mut larder = env.larder;
+    let silent = TcpStream::connect(larder.address()).await.unwrap();
+    let mut half = TcpStream::connect(larder.address()).await.unwrap();
+    half.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+    env.cache.get(get("k")).await.unwrap();
+    larder.signal(Signal::SIGTERM);
+    assert_eq!(larder.wait_exit(LIMIT + SLACK).await.code(), Some(0));
+    drop((silent, half));
+});
+
+on_both_stores!(connections_are_told_to_go_away, env: SHUTDOWN, |env| {
+    let mut larder = env.larder;
+    let mut connection = TcpStream::connect(larder.address()).await.unwrap();
+    // The client's part of an HTTP/2 handshake: the preface and an empty SETTINGS frame.
+    connection.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    assert_eq!(next_frame(&mut connection).await.expect("SETTINGS"), 4);
+    larder.signal(Signal::SIGTERM);
+    let mut frames = Vec::new();
+    while let Some(kind) = next_frame(&mut connection).await {
+        frames.push(kind);
+    }
+    assert!(frames.contains(&7), "no GOAWAY among frames of types {frames:?}");
+    assert_eq!(larder.wait_exit(LIMIT + SLACK).await.code(), Some(0));
+});
+
+on_both_stores!(nobody_is_let_in_any_more, env: SHUTDOWN, |env| {
+    let mut larder = env.larder;
+    let address = larder.address();
+    let _waiters = park(&env.cache, 1).await;
+    larder.signal(Signal::SIGTERM);
+    eventually("connections are refused", SOON, async || TcpStream::connect(address).await.is_err().then_some(())).await;
+    larder.wait_exit(LIMIT + SLACK).await;
+});
+
+on_both_stores!(calls_under_way_are_not_cut_off, env: SHUTDOWN, |env| {
+    let mut larder = env.larder;
+    env.cache.put("k", "v").await;
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let cache = env.cache.clone();
+            tokio::spawn(async move {
+                let mut answered = 0_u64;
+                loop {
+                    match cache.get(get("k")).await {
+                        Ok(_) => answered += 1,
+                        Err(status) => return (answered, status),
+                    }
+                }
+            })
+        })
+        .collect();
+    crate::support::wait::throughout(Duration::from_millis(300), async || {}).await;
+    larder.signal(Signal::SIGTERM);
+    for caller in callers {
+        let (answered, status) = caller.await.unwrap();
+        assert!(answered > 0);
+        // Whoever comes too late finds no server; nobody loses a call that the server took.
+        let never_sent = status.code() == Code::Cancelled && std::error::Error::source(&status).is_some();
+        assert!(never_sent || status.code() == Code::Unavailable, "{status:?}");
+    }
+    assert_eq!(larder.wait_exit(LIMIT + SLACK).await.code(), Some(0));
+});
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_counted_is_not_lost() {
+    let redis = crate::support::redis::RedisServer::start().await;
+    let builder = || crate::support::server::Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "1h");
+    let mut first = builder().start().await;
+    let cache = first.client().await;
+    for _ in 0..10 {
+        cache.get(get("k")).await.unwrap();
+    }
+    first.signal(Signal::SIGTERM);
+    assert_eq!(first.wait_exit(SOON).await.code(), Some(0));
+    let second = builder().start().await;
+    let stats = second.client().await.stats(larder::pb::v1::StatsRequest::default()).await.unwrap();
+    assert_eq!(stats.totals.unwrap().total.unwrap().misses, 10);
+}
+
+async fn park(
+    cache: &Cache,
+    number: usize,
+) -> Vec<tokio::task::JoinHandle<Result<larder::pb::v1::GetOrFetchResponse, tonic::Status>>> {
+    cache.get_or_fetch(fetch("k", 0)).await.unwrap();
+    let waiters = (0..number)
+        .map(|_| {
+            let cache = cache.clone();
+            tokio::spawn(async move { cache.get_or_fetch(fetch("k", 50_000)).await })
+        })
+        .collect();
+    crate::support::wait::throughout(Duration::from_millis(100), async || {}).await;
+    cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_contended();
+    waiters
+}
+
+/// Type of the next HTTP/2 frame; none when the connection is closed.
+async fn next_frame(connection: &mut TcpStream) -> Option<u8> {
+    let mut head = [0; 9];
+    connection.read_exact(&mut head).await.ok()?;
+    let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+    let mut payload = vec![0; length];
+    connection.read_exact(&mut payload).await.ok()?;
+    Some(head[3])
+}

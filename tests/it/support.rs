@@ -1,0 +1,19 @@
+//! What the tests are made of.
+
+// Small typed helpers around the generated client.
+pub(crate) mod client;
+// One server with its store, and the macro that runs a test on each store.
+#[macro_use]
+pub(crate) mod env;
+// Load that measures every answer while something breaks.
+pub(crate) mod load;
+// A TCP proxy that breaks connections on command.
+pub(crate) mod proxy;
+// A Redis server of the test's own.
+pub(crate) mod redis;
+// The larder binary as a child process.
+pub(crate) mod server;
+// What an error must carry.
+pub(crate) mod status;
+// Polling with a deadline.
+pub(crate) mod wait;

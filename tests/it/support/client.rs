@@ -1,0 +1,226 @@
+//! Small typed helpers around the generated client.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use larder::pb::v1::{
+    AbandonRequest, AbandonResponse, BatchDeleteRequest, BatchDeleteResponse, BatchGetRequest, BatchGetResponse,
+    BatchSetRequest, BatchSetResponse, Contended, DeleteRequest, DeleteResponse, Found, GetOrFetchRequest,
+    GetOrFetchResponse, GetRequest, GetResponse, IncrementRequest, IncrementResponse, InvalidateNamespaceRequest,
+    InvalidateNamespaceResponse, KeyRef, Lease, SetRequest, SetResponse, StatsRequest, StatsResponse, TouchRequest,
+    TouchResponse, Value, cache_service_client::CacheServiceClient, get_or_fetch_response::Outcome as Answer,
+    value::Kind,
+};
+use tonic::{
+    IntoRequest, Response, Status,
+    transport::{Channel, Endpoint},
+};
+
+/// The namespace of a request that names no other.
+pub(crate) const NS: &str = "ns";
+/// A call that takes longer hangs. Longer than any wait that a test asks for.
+const CALL_LIMIT: Duration = Duration::from_secs(60);
+
+/// A client of one server, on one connection. Clones share the connection.
+#[derive(Clone)]
+pub(crate) struct Cache {
+    channel: Channel,
+}
+
+macro_rules! calls {
+    ($($call:ident($request:ty) -> $response:ty;)*) => {
+        $(pub(crate) async fn $call(&self, request: impl IntoRequest<$request>) -> Result<$response, Status> {
+            self.rpc().$call(request).await.map(Response::into_inner)
+        })*
+    };
+}
+
+// === impl Cache ===
+
+impl Cache {
+    /// Connects to a server.
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        let endpoint = endpoint.timeout(CALL_LIMIT).connect_timeout(Duration::from_secs(5));
+        Self { channel: endpoint.connect().await.unwrap() }
+    }
+
+    /// The generated client, for what the methods below do not show.
+    pub(crate) fn rpc(&self) -> CacheServiceClient<Channel> {
+        CacheServiceClient::new(self.channel.clone())
+    }
+
+    /// The connection, for clients of other services.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    calls! {
+        get(GetRequest) -> GetResponse;
+        set(SetRequest) -> SetResponse;
+        delete(DeleteRequest) -> DeleteResponse;
+        invalidate_namespace(InvalidateNamespaceRequest) -> InvalidateNamespaceResponse;
+        stats(StatsRequest) -> StatsResponse;
+        get_or_fetch(GetOrFetchRequest) -> GetOrFetchResponse;
+        abandon(AbandonRequest) -> AbandonResponse;
+        batch_set(BatchSetRequest) -> BatchSetResponse;
+        batch_delete(BatchDeleteRequest) -> BatchDeleteResponse;
+        touch(TouchRequest) -> TouchResponse;
+        increment(IncrementRequest) -> IncrementResponse;
+    }
+
+    /// All chunks of a BatchGet.
+    pub(crate) async fn batch_get(&self, request: BatchGetRequest) -> Result<Vec<BatchGetResponse>, Status> {
+        let mut stream = self.rpc().batch_get(request).await?.into_inner();
+        let mut chunks = Vec::new();
+        while let Some(chunk) = stream.message().await? {
+            chunks.push(chunk);
+        }
+        Ok(chunks)
+    }
+
+    /// Stores a text and returns its version.
+    pub(crate) async fn put(&self, key: &str, value: &str) -> String {
+        let answer = self.set(set(key, text(value))).await.unwrap();
+        assert_eq!(answer.result(), larder::pb::v1::SetResult::Stored, "{answer:?}");
+        answer.version
+    }
+
+    /// The text under a key; none for a miss.
+    pub(crate) async fn read(&self, key: &str) -> Option<String> {
+        as_text(self.get(get(key)).await.unwrap().value)
+    }
+
+    /// Asks for a missing key and expects to be the one who computes it.
+    pub(crate) async fn lease(&self, key: &str) -> Lease {
+        self.get_or_fetch(fetch(key, 0)).await.unwrap().expect_lease()
+    }
+}
+
+/// What kind of answer a GetOrFetch was.
+pub(crate) trait Fetched {
+    /// The value, or a panic.
+    fn expect_found(self) -> Found;
+    /// The lease, or a panic.
+    fn expect_lease(self) -> Lease;
+    /// The advice to come back, or a panic.
+    fn expect_contended(self) -> Contended;
+}
+
+impl Fetched for GetOrFetchResponse {
+    fn expect_found(self) -> Found {
+        match self.outcome {
+            Some(Answer::Found(found)) => found,
+            other => panic!("not found, but {other:?}"),
+        }
+    }
+
+    fn expect_lease(self) -> Lease {
+        match self.outcome {
+            Some(Answer::Lease(lease)) => lease,
+            other => panic!("no lease, but {other:?}"),
+        }
+    }
+
+    fn expect_contended(self) -> Contended {
+        match self.outcome {
+            Some(Answer::Contended(contended)) => contended,
+            other => panic!("not contended, but {other:?}"),
+        }
+    }
+}
+
+// === Values ===
+
+pub(crate) fn text(value: &str) -> Value {
+    Value { kind: Some(Kind::Text(value.to_owned())) }
+}
+
+pub(crate) fn json(value: &str) -> Value {
+    Value { kind: Some(Kind::Json(value.to_owned())) }
+}
+
+pub(crate) fn data(value: impl Into<Vec<u8>>) -> Value {
+    Value { kind: Some(Kind::Data(value.into().into())) }
+}
+
+/// The text of a text value; none when there is no value.
+pub(crate) fn as_text(value: Option<Value>) -> Option<String> {
+    match value?.kind {
+        Some(Kind::Text(text)) => Some(text),
+        other => panic!("not a text, but {other:?}"),
+    }
+}
+
+/// A protobuf duration of so many milliseconds.
+pub(crate) fn ms(millis: i64) -> Option<prost_types::Duration> {
+    let nanos = i32::try_from(millis % 1000).unwrap() * 1_000_000;
+    Some(prost_types::Duration { seconds: millis / 1000, nanos })
+}
+
+/// The duration that an answer must have.
+pub(crate) fn duration(from: Option<prost_types::Duration>) -> Duration {
+    from.expect("a duration").try_into().expect("a duration that is not negative")
+}
+
+pub(crate) fn params(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+// === Requests, in namespace NS ===
+
+pub(crate) fn get(key: &str) -> GetRequest {
+    GetRequest { namespace: NS.to_owned(), key: key.to_owned(), ..Default::default() }
+}
+
+pub(crate) fn set(key: &str, value: Value) -> SetRequest {
+    SetRequest { namespace: NS.to_owned(), key: key.to_owned(), value: Some(value), ..Default::default() }
+}
+
+/// A Set that lasts for so many milliseconds.
+pub(crate) fn set_for(key: &str, value: Value, millis: i64) -> SetRequest {
+    SetRequest { ttl: ms(millis), ..set(key, value) }
+}
+
+/// A Set under a lease.
+pub(crate) fn fill(key: &str, value: Value, lease: &Lease) -> SetRequest {
+    SetRequest { lease_token: lease.token.clone(), ..set(key, value) }
+}
+
+pub(crate) fn delete(key: &str) -> DeleteRequest {
+    DeleteRequest { namespace: NS.to_owned(), key: key.to_owned(), ..Default::default() }
+}
+
+pub(crate) fn invalidate(namespace: &str) -> InvalidateNamespaceRequest {
+    InvalidateNamespaceRequest { namespace: namespace.to_owned() }
+}
+
+/// A GetOrFetch that waits for so many milliseconds.
+pub(crate) fn fetch(key: &str, wait: i64) -> GetOrFetchRequest {
+    GetOrFetchRequest { namespace: NS.to_owned(), key: key.to_owned(), wait: ms(wait), ..Default::default() }
+}
+
+pub(crate) fn abandon(key: &str, lease: &Lease) -> AbandonRequest {
+    AbandonRequest {
+        namespace: NS.to_owned(),
+        key: key.to_owned(),
+        lease_token: lease.token.clone(),
+        ..Default::default()
+    }
+}
+
+/// A Touch for so many milliseconds.
+pub(crate) fn touch(key: &str, millis: i64) -> TouchRequest {
+    TouchRequest { namespace: NS.to_owned(), key: key.to_owned(), ttl: ms(millis), ..Default::default() }
+}
+
+pub(crate) fn increment(key: &str, delta: i64) -> IncrementRequest {
+    IncrementRequest { namespace: NS.to_owned(), key: key.to_owned(), delta: Some(delta), ..Default::default() }
+}
+
+pub(crate) fn key_ref(key: &str) -> KeyRef {
+    KeyRef { namespace: NS.to_owned(), key: key.to_owned(), ..Default::default() }
+}
+
+pub(crate) fn batch_get(keys: Vec<KeyRef>) -> BatchGetRequest {
+    BatchGetRequest { keys, max_stale: None }
+}

@@ -1,0 +1,62 @@
+//! One server with its store, and the macro that runs a test on each store.
+
+use super::{client::Cache, redis::RedisServer, server::Larder};
+
+/// One server on one store.
+pub(crate) struct Env {
+    // Before its store, so that it is gone first.
+    pub(crate) larder: Larder,
+    pub(crate) cache: Cache,
+    _redis: Option<RedisServer>,
+}
+
+impl Env {
+    /// A server on the embedded store.
+    pub(crate) async fn memory(variables: &[(&str, &str)], config: &str) -> Self {
+        let larder =
+            Larder::memory().env("LARDER_DEFAULTS__TTL_JITTER", 0).envs(variables).config(config).start().await;
+        Self { cache: larder.client().await, larder, _redis: None }
+    }
+
+    /// A server on a Redis of its own.
+    pub(crate) async fn redis(variables: &[(&str, &str)], config: &str) -> Self {
+        let redis = RedisServer::start().await;
+        let builder = Larder::redis(&redis.url()).env("LARDER_DEFAULTS__TTL_JITTER", 0);
+        let larder = builder.envs(variables).config(config).start().await;
+        Self { cache: larder.client().await, larder, _redis: Some(redis) }
+    }
+}
+
+/// Makes one test per store of an async function that takes an [`Env`]. Variables and a config file for the server may
+/// be given. TTLs are exact unless one of them says otherwise.
+macro_rules! on_both_stores {
+    ($name:ident, |$env:ident| $body:block) => {
+        on_both_stores!($name, env: [], config: "", |$env| $body);
+    };
+    ($name:ident, env: $variables:expr, |$env:ident| $body:block) => {
+        on_both_stores!($name, env: $variables, config: "", |$env| $body);
+    };
+    ($name:ident, config: $config:expr, |$env:ident| $body:block) => {
+        on_both_stores!($name, env: [], config: $config, |$env| $body);
+    };
+    ($name:ident, env: $variables:expr, config: $config:expr, |$env:ident| $body:block) => {
+        mod $name {
+            // A test may need nothing of its file.
+            #[allow(unused_imports)]
+            use super::*;
+            use $crate::support::env::Env;
+
+            async fn run($env: Env) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn memory() {
+                run(Env::memory(&$variables, $config).await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn redis() {
+                run(Env::redis(&$variables, $config).await).await;
+            }
+        }
+    };
+}

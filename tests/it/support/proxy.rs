@@ -1,0 +1,171 @@
+//! A loopback TCP proxy that breaks connections on command.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UnixStream},
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
+
+use super::wait::eventually;
+
+/// Where a proxy leads.
+#[derive(Clone)]
+pub(crate) enum Upstream {
+    Socket(PathBuf),
+    Address(SocketAddr),
+}
+
+/// What the proxy does with bytes.
+#[derive(Clone, Copy, PartialEq)]
+struct Traffic {
+    requests_flow: bool,
+    replies_flow: bool,
+    latency: Duration,
+}
+
+/// A proxy on a port of its own. Ends with all its connections when dropped.
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    upstream: Upstream,
+    traffic: watch::Sender<Traffic>,
+    // None while connections are refused.
+    listener: Option<JoinHandle<()>>,
+}
+
+const FLOWING: Traffic = Traffic { requests_flow: true, replies_flow: true, latency: Duration::ZERO };
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// Starts a proxy that passes everything on.
+    pub(crate) async fn start(upstream: Upstream) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let traffic = watch::Sender::new(FLOWING);
+        let task = tokio::spawn(accept(listener, upstream.clone(), traffic.subscribe()));
+        Self { address, upstream, traffic, listener: Some(task) }
+    }
+
+    /// Redis URL of the proxy.
+    pub(crate) fn redis_url(&self) -> String {
+        format!("redis://{}", self.address)
+    }
+
+    /// Resets all connections and refuses new ones.
+    pub(crate) async fn cut(&mut self) {
+        if let Some(task) = self.listener.take() {
+            task.abort();
+            // Only when the task is gone is its socket closed.
+            let _ = task.await;
+        }
+    }
+
+    /// Keeps connections open and accepts new ones, but moves nothing in either direction. What was sent meanwhile is
+    /// delivered by [`Self::restore`], even if its sender no longer waits: as when a network heals.
+    pub(crate) fn blackhole(&self) {
+        self.traffic.send_replace(Traffic { requests_flow: false, replies_flow: false, ..FLOWING });
+    }
+
+    /// Holds back only what clients send.
+    pub(crate) fn hold_requests(&self) {
+        self.traffic.send_replace(Traffic { requests_flow: false, ..FLOWING });
+    }
+
+    /// Holds back only what the server answers: commands are carried out, nobody is told.
+    pub(crate) fn hold_replies(&self) {
+        self.traffic.send_replace(Traffic { replies_flow: false, ..FLOWING });
+    }
+
+    /// Delays every chunk of bytes, in both directions.
+    pub(crate) fn slow_down(&self, latency: Duration) {
+        self.traffic.send_replace(Traffic { latency, ..FLOWING });
+    }
+
+    /// Passes everything on again.
+    pub(crate) async fn restore(&mut self) {
+        self.traffic.send_replace(FLOWING);
+        if self.listener.is_none() {
+            let address = self.address;
+            let listener = eventually("the proxy gets its port back", Duration::from_secs(5), async || {
+                TcpListener::bind(address).await.ok()
+            })
+            .await;
+            self.listener = Some(tokio::spawn(accept(listener, self.upstream.clone(), self.traffic.subscribe())));
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if let Some(task) = &self.listener {
+            task.abort();
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, upstream: Upstream, traffic: watch::Receiver<Traffic>) {
+    let mut connections = JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        // Aborting the task then resets the connection instead of closing it in good order.
+        let _ = client.set_zero_linger();
+        let _ = client.set_nodelay(true);
+        connections.spawn(carry(client, upstream.clone(), traffic.clone()));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn carry(client: TcpStream, upstream: Upstream, traffic: watch::Receiver<Traffic>) {
+    let (from_client, to_client) = client.into_split();
+    match upstream {
+        Upstream::Socket(path) => {
+            let Ok(server) = UnixStream::connect(path).await else { return };
+            let (from_server, to_server) = server.into_split();
+            both_ways(from_client, to_client, from_server, to_server, traffic).await;
+        }
+        Upstream::Address(address) => {
+            let Ok(server) = TcpStream::connect(address).await else { return };
+            let _ = server.set_nodelay(true);
+            let (from_server, to_server) = server.into_split();
+            both_ways(from_client, to_client, from_server, to_server, traffic).await;
+        }
+    }
+}
+
+async fn both_ways(
+    from_client: impl AsyncRead + Unpin,
+    to_client: impl AsyncWrite + Unpin,
+    from_server: impl AsyncRead + Unpin,
+    to_server: impl AsyncWrite + Unpin,
+    traffic: watch::Receiver<Traffic>,
+) {
+    let requests = pump(from_client, to_server, traffic.clone(), |traffic| traffic.requests_flow);
+    let replies = pump(from_server, to_client, traffic, |traffic| traffic.replies_flow);
+    // Not the first of the two: what a client sent before it hung up still has to arrive.
+    tokio::join!(requests, replies);
+}
+
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut traffic: watch::Receiver<Traffic>,
+    flows: impl Fn(&Traffic) -> bool,
+) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let Ok(size) = from.read(&mut buffer).await else { break };
+        let received = Instant::now();
+        let Ok(latency) = traffic.wait_for(&flows).await.map(|traffic| traffic.latency) else { break };
+        tokio::time::sleep(latency.saturating_sub(received.elapsed())).await;
+        if size == 0 || to.write_all(&buffer[..size]).await.is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown().await;
+}

@@ -1,0 +1,191 @@
+//! A Redis server of the test's own: never the developer's.
+
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use redis::aio::MultiplexedConnection;
+use tempfile::TempDir;
+
+use super::{proxy::Upstream, wait::eventually};
+
+const START_LIMIT: Duration = Duration::from_secs(10);
+/// Commands that servers and tests send by themselves, so that they say nothing about a call.
+const BACKGROUND: [&str; 9] = ["ping", "info", "hello", "client", "select", "config", "command", "time", "auth"];
+
+/// One redis-server process, killed when dropped.
+pub(crate) struct RedisServer {
+    process: Option<Child>,
+    endpoint: Endpoint,
+    arguments: Vec<String>,
+    directory: TempDir,
+}
+
+enum Endpoint {
+    // The default: no other process can take it between two starts.
+    Socket(PathBuf),
+    Port(u16),
+}
+
+// === impl RedisServer ===
+
+impl RedisServer {
+    /// Starts a server on a unix socket.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts a server on a unix socket, with more arguments.
+    pub(crate) async fn start_with(arguments: &[&str]) -> Self {
+        let mut server = Self::stopped_with(arguments);
+        server.restart().await;
+        server
+    }
+
+    /// Prepares a server on a unix socket without starting it.
+    pub(crate) fn stopped() -> Self {
+        Self::stopped_with(&[])
+    }
+
+    /// Starts a server on a port of the loopback interface.
+    pub(crate) async fn start_tcp() -> Self {
+        // Another process may take the port between choosing and binding it.
+        for _ in 0..10 {
+            let mut server = Self::stopped();
+            let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            server.endpoint = Endpoint::Port(free);
+            server.spawn();
+            if server.wait_ready().await {
+                return server;
+            }
+        }
+        panic!("redis-server found no free port");
+    }
+
+    fn stopped_with(arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let endpoint = Endpoint::Socket(directory.path().join("redis.sock"));
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Self { process: None, endpoint, arguments, directory }
+    }
+
+    /// URL for clients.
+    pub(crate) fn url(&self) -> String {
+        match &self.endpoint {
+            Endpoint::Socket(path) => format!("unix://{}", path.display()),
+            Endpoint::Port(port) => format!("redis://127.0.0.1:{port}"),
+        }
+    }
+
+    /// Where a proxy finds this server.
+    pub(crate) fn upstream(&self) -> Upstream {
+        match &self.endpoint {
+            Endpoint::Socket(path) => Upstream::Socket(path.clone()),
+            Endpoint::Port(port) => Upstream::Address(([127, 0, 0, 1], *port).into()),
+        }
+    }
+
+    /// Ends the server at once, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// Starts the server again in the same place.
+    pub(crate) async fn restart(&mut self) {
+        self.kill();
+        self.spawn();
+        assert!(self.wait_ready().await, "redis-server ended at its start");
+    }
+
+    /// Stops the process without closing its sockets, as an overloaded machine would.
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets a paused process go on.
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// A direct connection, for what no service should do.
+    pub(crate) async fn connection(&self) -> MultiplexedConnection {
+        let client = redis::Client::open(self.url()).unwrap();
+        client.get_multiplexed_async_connection().await.unwrap()
+    }
+
+    /// How often each command was called since the last [`Self::reset_counts`], without [`BACKGROUND`].
+    pub(crate) async fn counts(&self) -> BTreeMap<String, u64> {
+        let info: String =
+            redis::cmd("INFO").arg("commandstats").query_async(&mut self.connection().await).await.unwrap();
+        info.lines().filter_map(parse_count).filter(|(name, _)| !is_background(name)).collect()
+    }
+
+    /// Starts counting commands anew.
+    pub(crate) async fn reset_counts(&self) {
+        redis::cmd("CONFIG").arg("RESETSTAT").exec_async(&mut self.connection().await).await.unwrap();
+    }
+
+    fn spawn(&mut self) {
+        let mut command = Command::new("redis-server");
+        command.arg("--dir").arg(self.directory.path());
+        match &self.endpoint {
+            Endpoint::Socket(path) => command.args(["--port", "0", "--unixsocket"]).arg(path),
+            Endpoint::Port(port) => command.args(["--bind", "127.0.0.1", "--port"]).arg(port.to_string()),
+        };
+        command.args(["--save", "", "--appendonly", "no", "--daemonize", "no"]).args(&self.arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().unwrap_or_else(|error| {
+            panic!("cannot run redis-server ({error}): install it, or run `make test`, which does")
+        });
+        self.process = Some(child);
+    }
+
+    /// Waits until the server answers; false when its process ended instead.
+    async fn wait_ready(&mut self) -> bool {
+        let client = redis::Client::open(self.url()).unwrap();
+        let process = self.process.as_mut().unwrap();
+        eventually("redis-server answers", START_LIMIT, async || {
+            if process.try_wait().unwrap().is_some() {
+                return Some(false);
+            }
+            let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+            // Still loading its data is an error.
+            redis::cmd("PING").query_async::<String>(&mut connection).await.ok().map(|_| true)
+        })
+        .await
+    }
+
+    fn signal(&self, signal: Signal) {
+        let process = self.process.as_ref().expect("the server runs");
+        kill(Pid::from_raw(process.id().cast_signed()), signal).unwrap();
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Reads a line such as `cmdstat_get:calls=12,usec=...`.
+fn parse_count(line: &str) -> Option<(String, u64)> {
+    let (name, figures) = line.strip_prefix("cmdstat_")?.split_once(':')?;
+    let calls = figures.strip_prefix("calls=")?.split(',').next()?;
+    Some((name.to_owned(), calls.parse().ok()?))
+}
+
+fn is_background(name: &str) -> bool {
+    let command = name.split('|').next().unwrap_or(name);
+    BACKGROUND.contains(&command)
+}

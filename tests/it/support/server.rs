@@ -1,0 +1,235 @@
+//! The larder binary as a child process.
+
+use std::{
+    env,
+    fs::File,
+    io::{BufRead as _, BufReader, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::{client::Cache, wait::eventually};
+
+const START_LIMIT: Duration = Duration::from_secs(10);
+/// Families of variables that would reach into a test from the developer's shell.
+const FOREIGN_VARIABLES: [&str; 4] = ["LARDER_", "REDIS_", "OTEL_", "RUST_LOG"];
+
+/// Describes a server to start.
+#[derive(Default)]
+pub(crate) struct Builder {
+    variables: Vec<(String, String)>,
+    config: Option<String>,
+}
+
+/// A running server, killed when dropped. Its log is printed when the test fails.
+pub(crate) struct Larder {
+    process: Child,
+    log: Log,
+    listen: SocketAddr,
+    admin_listen: SocketAddr,
+    directory: TempDir,
+}
+
+/// What an admin endpoint answered.
+pub(crate) struct AdminAnswer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+// === impl Builder ===
+
+impl Builder {
+    /// Sets an environment variable.
+    pub(crate) fn env(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Sets several environment variables.
+    pub(crate) fn envs(self, variables: &[(&str, &str)]) -> Self {
+        variables.iter().fold(self, |builder, (name, value)| builder.env(name, value))
+    }
+
+    /// Gives the server a config file.
+    pub(crate) fn config(mut self, toml: &str) -> Self {
+        self.config = Some(toml.to_owned());
+        self
+    }
+
+    /// Starts the server and waits until it serves.
+    pub(crate) async fn start(self) -> Larder {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = binary();
+        command.env("LARDER_LISTEN", "127.0.0.1:0").env("LARDER_ADMIN_LISTEN", "127.0.0.1:0");
+        command.env("LARDER_LOG__FORMAT", "json");
+        if let Some(toml) = &self.config {
+            let path = config_path(&directory);
+            write(&path, toml);
+            command.env("LARDER_CONFIG", path);
+        }
+        command.envs(self.variables).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let log = Log::default();
+        log.follow(process.stderr.take().unwrap());
+        let Some((listen, admin_listen)) = log.wait_serving(&mut process).await else {
+            let _ = process.kill();
+            let _ = process.wait();
+            panic!("the server does not serve; its log:\n{}", log.text());
+        };
+        Larder { process, log, listen, admin_listen, directory }
+    }
+}
+
+// === impl Larder ===
+
+impl Larder {
+    /// A server on the embedded store.
+    pub(crate) fn memory() -> Builder {
+        Builder::default().env("LARDER_STORE", "memory")
+    }
+
+    /// A server on a Redis.
+    pub(crate) fn redis(url: &str) -> Builder {
+        Builder::default().env("LARDER_STORE", url)
+    }
+
+    /// A client with a connection of its own.
+    pub(crate) async fn client(&self) -> Cache {
+        Cache::connect(self.listen).await
+    }
+
+    /// Where it serves gRPC.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Asks an endpoint of the admin port.
+    pub(crate) async fn admin(&self, path: &str) -> AdminAnswer {
+        let mut stream = TcpStream::connect(self.admin_listen).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.admin_listen);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
+        let status = head.split(' ').nth(1).expect("a status").parse().unwrap();
+        AdminAnswer { status, body: body.to_owned() }
+    }
+
+    /// Id of the process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Sends a signal to the process.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid().cast_signed()), signal).unwrap();
+    }
+
+    /// Ends the process at once, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Waits for the process to end by itself.
+    pub(crate) async fn wait_exit(&mut self, deadline: Duration) -> ExitStatus {
+        eventually("the server exits", deadline, async || self.process.try_wait().unwrap()).await
+    }
+
+    /// Rewrites the config file that the server was given.
+    pub(crate) fn rewrite_config(&self, toml: &str) {
+        write(&config_path(&self.directory), toml);
+    }
+
+    /// What it logged so far.
+    pub(crate) fn logs(&self) -> String {
+        self.log.text()
+    }
+}
+
+impl Drop for Larder {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            eprintln!("log of the server on {}:\n{}", self.listen, self.log.text());
+        }
+    }
+}
+
+// === impl Log ===
+
+impl Log {
+    /// Collects what the process writes. The thread ends with the process.
+    fn follow(&self, stderr: ChildStderr) {
+        let lines = Arc::clone(&self.0);
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                lines.lock().unwrap().push(line);
+            }
+        });
+    }
+
+    /// Waits for the line that names the two ports; none when the process ends or the time is over.
+    async fn wait_serving(&self, process: &mut Child) -> Option<(SocketAddr, SocketAddr)> {
+        let poll = eventually("the server serves", START_LIMIT * 2, async || {
+            let ports = self.0.lock().unwrap().iter().find_map(|line| serving_ports(line));
+            let ended = ports.is_none() && process.try_wait().unwrap().is_some();
+            if ended { Some(None) } else { ports.map(Some) }
+        });
+        tokio::time::timeout(START_LIMIT, poll).await.ok().flatten()
+    }
+
+    fn text(&self) -> String {
+        self.0.lock().unwrap().join("\n")
+    }
+}
+
+/// Runs the binary with arguments to its end.
+pub(crate) fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    binary().args(arguments).envs(variables.iter().copied()).stdin(Stdio::null()).output().unwrap()
+}
+
+fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+    for (name, _) in env::vars_os() {
+        if FOREIGN_VARIABLES.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn serving_ports(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let fields = line.get("fields")?;
+    if fields.get("message")? != "serving" {
+        return None;
+    }
+    let port = |name: &str| fields.get(name)?.as_str()?.parse().ok();
+    Some((port("listen")?, port("admin_listen")?))
+}
+
+fn config_path(directory: &TempDir) -> PathBuf {
+    directory.path().join("larder.toml")
+}
+
+fn write(path: &PathBuf, text: &str) {
+    File::create(path).unwrap().write_all(text.as_bytes()).unwrap();
+}

@@ -1,0 +1,247 @@
+//! Spans joined to the caller's trace.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::{FutureExt as _, future::BoxFuture};
+use http::{Request, Response};
+use tokio::net::TcpListener;
+use tonic::{
+    body::Body,
+    server::{Grpc, NamedService, UnaryService},
+};
+use tonic_prost::ProstCodec;
+
+use crate::support::{
+    client::{fetch, get},
+    redis::RedisServer,
+    server::Larder,
+    wait::{SOON, eventually, throughout},
+};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "b7ad6b7169203331";
+/// What `Span.kind` says of a server's part of a call.
+const SERVER: i32 = 2;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_becomes_a_span_of_the_callers_trace() {
+    let collector = Collector::start().await;
+    let redis = RedisServer::start().await;
+    let larder = Larder::redis(&redis.url())
+        .env("LARDER_TELEMETRY__OTLP_ENDPOINT", &collector.endpoint)
+        .env("LARDER_TELEMETRY__SERVICE_NAME", "larder-under-test")
+        // What the caller chose counts, not this.
+        .env("LARDER_TELEMETRY__SAMPLE_RATIO", "0")
+        .env("OTEL_BSP_SCHEDULE_DELAY", "100")
+        .start()
+        .await;
+    let cache = larder.client().await;
+    cache.get(traced(get("k"), "01")).await.unwrap();
+
+    let span = collector.server_span("larder.v1.CacheService/Get").await;
+    assert_eq!(hex(&span.trace_id), TRACE);
+    assert_eq!(hex(&span.parent_span_id), PARENT);
+    assert!(span.span_id.len() == 8 && hex(&span.span_id) != PARENT);
+    let attribute = |name: &str| span.attributes.iter().find(|pair| pair.key == name).map(|pair| pair.text());
+    assert_eq!(attribute("rpc.system.name").or_else(|| attribute("rpc.system")).as_deref(), Some("grpc"), "{span:?}");
+    assert_eq!(attribute("rpc.method").as_deref(), Some("larder.v1.CacheService/Get"), "{span:?}");
+    assert!(span.end_time_unix_nano > span.start_time_unix_nano);
+    assert!(collector.resources().contains(&"larder-under-test".to_owned()), "{:?}", collector.resources());
+    // Keys are nobody's business here either.
+    assert!(!span.attributes.iter().any(|pair| pair.text() == "k"), "{span:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trace_that_is_not_recorded_is_left_alone() {
+    let collector = Collector::start().await;
+    let larder = Larder::memory()
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint)
+        .env("LARDER_TELEMETRY__SAMPLE_RATIO", "1")
+        .env("OTEL_BSP_SCHEDULE_DELAY", "100")
+        .start()
+        .await;
+    let cache = larder.client().await;
+    cache.get(traced(get("k"), "00")).await.unwrap();
+    // The call after it, which nobody decided about, is recorded.
+    cache.get_or_fetch(fetch("k", 0)).await.unwrap();
+    let span = collector.server_span("larder.v1.CacheService/GetOrFetch").await;
+    assert_ne!(hex(&span.trace_id), TRACE);
+    throughout(Duration::from_millis(500), async || {
+        assert!(collector.spans().iter().all(|span| hex(&span.trace_id) != TRACE));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_that_is_away_disturbs_nobody() {
+    let larder = Larder::memory()
+        .env("LARDER_TELEMETRY__OTLP_ENDPOINT", "http://127.0.0.1:1")
+        .env("LARDER_TELEMETRY__SAMPLE_RATIO", "1")
+        .start()
+        .await;
+    let mut larder = larder;
+    let cache = larder.client().await;
+    for _ in 0..100 {
+        cache.put("k", "v").await;
+    }
+    larder.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(larder.wait_exit(SOON * 3).await.code(), Some(0));
+}
+
+/// Adds the caller's W3C context.
+fn traced<T>(message: T, flags: &str) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    let context = format!("00-{TRACE}-{PARENT}-{flags}");
+    request.metadata_mut().insert("traceparent", context.parse().unwrap());
+    request
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An OTLP trace service that keeps what it is sent.
+#[derive(Clone)]
+struct Collector {
+    endpoint: String,
+    received: Arc<Mutex<Vec<ResourceSpans>>>,
+}
+
+impl Collector {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let collector = Self { endpoint, received: Arc::default() };
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        tokio::spawn(tonic::transport::Server::builder().add_service(collector.clone()).serve_with_incoming(incoming));
+        collector
+    }
+
+    fn spans(&self) -> Vec<Span> {
+        let received = self.received.lock().unwrap();
+        received.iter().flat_map(|resource| &resource.scope_spans).flat_map(|scope| scope.spans.clone()).collect()
+    }
+
+    /// The names of the services that sent something.
+    fn resources(&self) -> Vec<String> {
+        let received = self.received.lock().unwrap();
+        let attributes = received.iter().filter_map(|spans| spans.resource.as_ref()).flat_map(|r| &r.attributes);
+        attributes.filter(|pair| pair.key == "service.name").map(KeyValue::text).collect()
+    }
+
+    /// The span of a call, once it has been sent.
+    async fn server_span(&self, name: &str) -> Span {
+        eventually("the span is exported", SOON * 2, async || {
+            self.spans().into_iter().find(|span| span.name == name && span.kind == SERVER)
+        })
+        .await
+    }
+}
+
+impl NamedService for Collector {
+    const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
+}
+
+impl tower::Service<Request<Body>> for Collector {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let export = Export(self.clone());
+        async move { Ok(Grpc::new(ProstCodec::default()).unary(export, request).await) }.boxed()
+    }
+}
+
+/// The only method of the trace service.
+struct Export(Collector);
+
+impl UnaryService<ExportTraceServiceRequest> for Export {
+    type Response = ExportTraceServiceResponse;
+    type Future = BoxFuture<'static, Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status>>;
+
+    fn call(&mut self, request: tonic::Request<ExportTraceServiceRequest>) -> Self::Future {
+        self.0.received.lock().unwrap().extend(request.into_inner().resource_spans);
+        async { Ok(tonic::Response::new(ExportTraceServiceResponse {})) }.boxed()
+    }
+}
+
+// The part of OTLP's messages that is looked at, with the field numbers of opentelemetry/proto/trace/v1/trace.proto.
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ExportTraceServiceRequest {
+    #[prost(message, repeated, tag = "1")]
+    resource_spans: Vec<ResourceSpans>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ExportTraceServiceResponse {}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ResourceSpans {
+    #[prost(message, optional, tag = "1")]
+    resource: Option<Resource>,
+    #[prost(message, repeated, tag = "2")]
+    scope_spans: Vec<ScopeSpans>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Resource {
+    #[prost(message, repeated, tag = "1")]
+    attributes: Vec<KeyValue>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ScopeSpans {
+    #[prost(message, repeated, tag = "2")]
+    spans: Vec<Span>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Span {
+    #[prost(bytes = "vec", tag = "1")]
+    trace_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    span_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    parent_span_id: Vec<u8>,
+    #[prost(string, tag = "5")]
+    name: String,
+    #[prost(int32, tag = "6")]
+    kind: i32,
+    #[prost(fixed64, tag = "7")]
+    start_time_unix_nano: u64,
+    #[prost(fixed64, tag = "8")]
+    end_time_unix_nano: u64,
+    #[prost(message, repeated, tag = "9")]
+    attributes: Vec<KeyValue>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct KeyValue {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(message, optional, tag = "2")]
+    value: Option<AnyValue>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct AnyValue {
+    #[prost(string, tag = "1")]
+    string_value: String,
+}
+
+impl KeyValue {
+    fn text(&self) -> String {
+        self.value.as_ref().map(|value| value.string_value.clone()).unwrap_or_default()
+    }
+}
