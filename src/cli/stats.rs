@@ -116,7 +116,7 @@ fn store_lines(store: Option<&pb::StoreStats>) -> String {
         if store.max_bytes == 0 { "no limit".to_owned() } else { format!("limit {}", ByteSize(store.max_bytes)) };
     let name = if store.server_version.is_empty() { &store.kind } else { &store.server_version };
     let mut lines = vec![
-        format!("store      {name}, up {}", show_duration(&store.uptime.unwrap_or_default())),
+        format!("store      {name}, up {}", show_uptime(store.uptime)),
         format!("memory     {} in use, peak {}, {limit}", ByteSize(store.used_bytes), ByteSize(store.peak_bytes)),
         format!(
             "keys       {}, {} expired, {} evicted ({})",
@@ -132,6 +132,11 @@ fn store_lines(store: Option<&pb::StoreStats>) -> String {
 
 fn dash() -> String {
     "-".to_owned()
+}
+
+fn show_uptime(uptime: Option<prost_types::Duration>) -> String {
+    let seconds = uptime.map_or(0, |uptime| u64::try_from(uptime.seconds).unwrap_or(0));
+    humantime::format_duration(Duration::from_secs(seconds)).to_string()
 }
 
 fn show_duration(duration: &prost_types::Duration) -> String {
