@@ -34,7 +34,7 @@ lint: ## Check formatting, lints, documentation and protos
 	@scripts/setup.sh build
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 	"$$(scripts/tools.sh buf)" lint proto
 
 fmt: ## Format the code

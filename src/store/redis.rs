@@ -1,7 +1,7 @@
 //! Entries in Redis or Valkey, shared by all replicas.
 //!
 //! A read is one MGET of the generation marker and the entry; a write is one script. Which keys there are is in
-//! [`layout`](self::layout), how an entry looks in [`codec`](self::codec).
+//! `redis/layout.rs`, how an entry looks in `redis/codec.rs`.
 
 // The client library's enums may grow.
 #![allow(clippy::wildcard_enum_match_arm)]
