@@ -54,7 +54,7 @@ impl Section for NamespaceConfig {
         let stale_while_revalidate = &mut self.stale_while_revalidate;
         keys.key("stale_while_revalidate", stale_while_revalidate, duration(zero, year));
         keys.key("stale_if_error", &mut self.stale_if_error, duration(zero, year));
-        keys.key("lease_ttl", &mut self.lease_ttl, duration(MILLISECOND, HOUR));
+        keys.key("lease_ttl", &mut self.lease_ttl, duration(10 * MILLISECOND, HOUR));
         keys.key("lease_wait", &mut self.lease_wait, duration(zero, 60 * SECOND));
         keys.key("abandon_backoff", &mut self.abandon_backoff, duration(zero, HOUR));
     }

@@ -132,6 +132,8 @@ impl RedisPool {
             .set_pipeline_buffer_size(PIPELINE_DEPTH);
         let pool = Pool::builder()
             .max_size(options.connections)
+            // Connections are checked out so briefly that the pool would never see a need for a second one.
+            .min_idle(options.connections)
             .test_on_check_out(false)
             .connection_timeout(options.connect_timeout)
             .max_lifetime(None)
