@@ -8,9 +8,9 @@ use super::{Cache, Error, Read, Scope};
 use crate::key::EntryKey;
 
 /// Keys read at first, when nothing is known of the size of their values.
-const FIRST_PART: usize = 100;
-/// Most keys read at once.
-const LARGEST_PART: usize = 500;
+const FIRST_PART: usize = 32;
+/// Most keys read at once, because small values may be followed by large ones.
+const LARGEST_PART: usize = 128;
 /// Size of values to read at once, in bytes.
 const PART_BYTES: usize = 2 * 1024 * 1024;
 
