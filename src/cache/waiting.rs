@@ -107,6 +107,7 @@ impl WaitingRoom {
     }
 
     async fn usher(self: Arc<Self>, key: EntryKey, lease_ttl: Duration) {
+        let _closing = CloseOnPanic { room: &self, key: &key };
         // Before the store is asked, so that no news falls in between.
         let news = self.store.wait_for(&key);
         let mut seated = VecDeque::new();
@@ -162,6 +163,20 @@ impl WaitingRoom {
         match policy::judge(stale, self.store.now(), max_stale) {
             Verdict::Stale | Verdict::StaleIfError => Some(Turn::StaleOnError(stale.clone())),
             Verdict::Fresh | Verdict::Negative | Verdict::Gone => None,
+        }
+    }
+}
+
+/// A queue whose usher is gone would take arrivals for ever and call none.
+struct CloseOnPanic<'a> {
+    room: &'a WaitingRoom,
+    key: &'a EntryKey,
+}
+
+impl Drop for CloseOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.room.queues.lock().remove(self.key);
         }
     }
 }
