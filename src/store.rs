@@ -139,12 +139,12 @@ pub struct Increment {
 /// What became of an increment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Incremented {
-    /// The sum, and until when the counter is fresh.
+    /// It is applied.
     Sum {
         /// The sum.
         value: i64,
-        /// Until when the counter is fresh.
-        fresh_until: Millis,
+        /// For how long the counter is fresh.
+        ttl_remaining: Duration,
     },
     /// The entry is not a decimal integer of 64 bits.
     NotAnInteger,

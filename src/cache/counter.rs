@@ -17,7 +17,7 @@ pub struct Sum {
     pub value: i64,
     /// Id of the write.
     pub version: Version,
-    /// Until when the counter is fresh.
+    /// For how long the counter is fresh.
     pub ttl_remaining: Duration,
 }
 
@@ -39,9 +39,9 @@ impl Cache {
         let lifetime = policy::lifetime(&scope.rules, ttl, rand::random());
         let increment = Increment { delta, initial, lifetime, version };
         match self.store.increment(key, &increment).await? {
-            Incremented::Sum { value, fresh_until } => {
+            Incremented::Sum { value, ttl_remaining } => {
                 scope.counts.count(Counter::Sets);
-                Ok(Sum { value, version, ttl_remaining: fresh_until.since(self.store.now()) })
+                Ok(Sum { value, version, ttl_remaining })
             }
             Incremented::NotAnInteger => Err(Error::NotAnInteger),
             Incremented::Overflow => Err(Error::Overflow),

@@ -258,7 +258,7 @@ impl Store for MemoryStore {
                 Ok(counted) => counted,
                 Err(refused) => return Ok(refused),
             };
-            let fresh_until = entry.fresh_until;
+            let ttl_remaining = entry.fresh_until.since(entry.created_at);
             let seen = current.map(|entry| entry.version);
             let stored = store.write(key, entry, |shard, now| {
                 let current = shard.valid(key, now).map(|slot| &slot.entry).filter(|entry| entry.is_fresh(now));
@@ -270,7 +270,7 @@ impl Store for MemoryStore {
             })?;
             // Somebody else was faster, and with every turn of the loop somebody is.
             if stored {
-                return Ok(Incremented::Sum { value: sum, fresh_until });
+                return Ok(Incremented::Sum { value: sum, ttl_remaining });
             }
         }
     }

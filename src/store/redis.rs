@@ -223,7 +223,7 @@ impl Store for RedisStore {
             .arg(increment.initial);
         let mut reply = self.run(&script::INCREMENT, &call, Repeat::Never).await?;
         match reply.word.as_str() {
-            "SUM" => Ok(Incremented::Sum { value: reply.next()?, fresh_until: Millis(reply.next()?) }),
+            "SUM" => Ok(Incremented::Sum { value: reply.next()?, ttl_remaining: reply.next_millis()? }),
             "NOT_AN_INTEGER" => Ok(Incremented::NotAnInteger),
             "OVERFLOW" => Ok(Incremented::Overflow),
             _ => Err(unexpected("increment.lua")),

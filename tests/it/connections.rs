@@ -1,6 +1,6 @@
 //! Ways to reach Redis: TCP, TLS with a private authority, an ACL user with no more rights than needed.
 
-use std::{fs, net::TcpListener, panic::AssertUnwindSafe, path::Path};
+use std::{fs, net::TcpListener, panic::AssertUnwindSafe, path::Path, time::Duration};
 
 use futures::FutureExt as _;
 use larder::pb::v1::StatsRequest;
@@ -9,6 +9,7 @@ use crate::support::{
     client::{Cache, Fetched as _, abandon, delete, fetch, fill, get, increment, invalidate, set, text, touch},
     redis::RedisServer,
     server::Larder,
+    wait::eventually,
 };
 
 /// The line of SECURITY.md that operators copy.
@@ -88,7 +89,13 @@ async fn by_tls_with_a_private_authority() {
     let (redis, port) = start_tls(&file("server.pem"), &file("server.key"), &authority).await;
     let url = format!("rediss://localhost:{port}");
     let trusted = Larder::redis(&url).env("SSL_CERT_FILE", &authority).start().await;
-    use_everything(&trusted.client().await).await;
+    let cache = trusted.client().await;
+    // A server does not wait long for its first handshake before it serves.
+    eventually("Redis is reached", Duration::from_secs(10), async || {
+        (!cache.get(get("k")).await.unwrap().degraded).then_some(())
+    })
+    .await;
+    use_everything(&cache).await;
 
     let mistrusting = Larder::redis(&url).env("SSL_CERT_FILE", "/dev/null").start().await;
     assert!(mistrusting.client().await.get(get("k")).await.unwrap().degraded);

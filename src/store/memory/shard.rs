@@ -173,14 +173,11 @@ impl Shard {
         self.leases.remove(key).map_or(0, |_| lease_cost(key))
     }
 
-    /// Drops leases whose time is over, and names those that somebody may be waiting for.
+    /// Drops leases whose time is over, and names them, because somebody may be waiting. A lease of an ended generation stays
+    /// until then, so that its holder can be told why its value is refused.
     pub(super) fn expire_leases(&mut self, now: Millis) -> (u64, Vec<EntryKey>) {
-        let over: Vec<EntryKey> = self
-            .leases
-            .iter()
-            .filter(|(_, lease)| lease.expires_at <= now || !lease.generation.is_current())
-            .map(|(key, _)| key.clone())
-            .collect();
+        let over: Vec<EntryKey> =
+            self.leases.iter().filter(|(_, lease)| lease.expires_at <= now).map(|(key, _)| key.clone()).collect();
         (over.iter().map(|key| self.drop_lease(key)).sum(), over)
     }
 }

@@ -274,3 +274,13 @@ fn a_fill_that_races_an_invalidation_is_never_read_after_it() {
         }
     });
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_late_fill_is_told_why_also_after_the_sweeper_came_by() {
+    let store = MemoryStore::new(MIB);
+    let (at, token) = (key("a", "k"), LeaseToken::random());
+    store.acquire(&at, token, MINUTE).await.unwrap();
+    store.invalidate(&namespace("a")).await.unwrap();
+    sweep().await;
+    assert_eq!(store.fill(&at, token, &draft(1, MINUTE)).await.unwrap(), Filled::Invalidated);
+}

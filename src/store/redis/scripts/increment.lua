@@ -38,4 +38,4 @@ else
   redis.call('SET', KEYS[2], counted, 'PX', ARGV[3])
 end
 void_lease('S')
-return {'SUM', sum, fresh}
+return {'SUM', sum, fresh - now}
