@@ -8,7 +8,7 @@ COPY proto proto
 COPY src src
 # The caches keep what was downloaded and compiled between builds; they are not part of any layer.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/src/target \
+    --mount=type=cache,target=/src/target,sharing=locked \
     cargo build --release --locked --bin larder && \
     install -D target/release/larder /out/larder
 
@@ -21,7 +21,8 @@ COPY --from=build /out/larder /usr/local/bin/larder
 ENV LARDER_LISTEN=0.0.0.0:50051 \
     LARDER_ADMIN_LISTEN=0.0.0.0:9464 \
     LARDER_LOG__FORMAT=json
-USER nonroot
+# By number: Kubernetes cannot tell that a name is not root, and refuses it under runAsNonRoot.
+USER 65532:65532
 EXPOSE 50051 9464
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["/usr/local/bin/larder", "healthcheck"]

@@ -1,6 +1,8 @@
 # `make run` and `make test` set up what they need; see README.md.
 
 SHELL := bash
+# Where rustup puts cargo: a shell that was opened before does not have it in its path.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
 .DEFAULT_GOAL := help
 .PHONY: help run test unit integration polyglot check fmt lint bench clean
 

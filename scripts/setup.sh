@@ -9,6 +9,12 @@ set -euo pipefail
 # The oldest Rust that builds it, as in Cargo.toml.
 readonly RUST_MINOR=88
 
+# What Debian packages ask whether they may start their services.
+readonly POLICY=/usr/sbin/policy-rc.d
+
+# Where rustup puts cargo: a shell that was opened before does not have it in its path.
+PATH=$HOME/.cargo/bin:$PATH
+
 have() { command -v "$1" >/dev/null 2>&1; }
 
 fail() {
@@ -41,17 +47,19 @@ install_package() {
 }
 
 setup_rust() {
-  if have cargo || [[ -x $HOME/.cargo/bin/cargo ]]; then
-    local version minor
-    version=$(PATH=$HOME/.cargo/bin:$PATH cargo --version)
-    minor=$(sed -E 's/^cargo 1\.([0-9]+).*/\1/' <<<"$version")
-    ((minor >= RUST_MINOR)) || fail "Rust 1.$RUST_MINOR or later is needed, this is $version: run 'rustup update stable'"
-    return
+  local version='' minor
+  if have cargo; then
+    version=$(cargo --version)
+    minor=$(sed -nE 's/^cargo 1\.([0-9]+).*/\1/p' <<<"$version")
+    ((${minor:-0} >= RUST_MINOR)) && return
+    # Which toolchain rustup uses is the developer's choice; a distribution's old cargo is only shadowed.
+    if have rustup; then
+      fail "Rust 1.$RUST_MINOR or later is needed, this is $version: run 'rustup update stable' and 'rustup default stable'"
+    fi
   fi
   have curl || install_package curl curl
   echo "setup: installing Rust" >&2
   curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --component clippy,rustfmt
-  fail "Rust is installed now; open a new shell, or run 'source ~/.cargo/env', and repeat the command"
 }
 
 setup_build() {
@@ -62,16 +70,21 @@ setup_build() {
 setup_test() {
   have redis-server && return
   # The package would start a server of its own, which the tests do not need and the machine may not want.
-  local policy=/usr/sbin/policy-rc.d placed=
-  if have apt-get && [[ ! -e $policy ]]; then
-    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
-    as_root chmod +x "$policy"
+  local placed=
+  if have apt-get && [[ ! -e $POLICY ]]; then
     placed=yes
+    # Left behind, by Ctrl-C for instance, it would keep every later package from starting its service.
+    trap 'as_root rm -f "$POLICY"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$POLICY" >/dev/null
+    as_root chmod +x "$POLICY"
   fi
-  local status=0
-  install_package redis-server redis || status=$?
-  if [[ -n $placed ]]; then as_root rm -f "$policy"; fi
-  return "$status"
+  install_package redis-server redis
+  if [[ -n $placed ]]; then
+    as_root rm -f "$POLICY"
+    trap - EXIT
+    # Nor at the next boot.
+    if [[ -d /run/systemd/system ]]; then as_root systemctl --quiet disable redis-server; fi
+  fi
 }
 
 setup_bench() {

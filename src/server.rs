@@ -81,6 +81,7 @@ impl Server {
         let (store, store_answers) = open_store(&config, telemetry, &background)?;
         let live = Arc::new(LiveStats::new(config.telemetry.max_namespaces));
         let namespaces = Namespaces::new(&config.defaults, &config.namespaces, config.strict_namespaces);
+        live.reserve(&namespaces.configured());
         let cache = Arc::new(Cache::new(store.clone(), namespaces, live.clone(), config.limits.max_waiting));
         let fleet = Arc::new(FleetStats::new(live.clone(), store));
         let admission = Admission::new(config.limits.max_concurrent_requests);

@@ -8,7 +8,7 @@ use super::{Cache, Error, Read, Scope};
 use crate::key::EntryKey;
 
 /// Keys read at first, when nothing is known of the size of their values.
-const FIRST_PART: usize = 32;
+const FIRST_PART: usize = 16;
 /// Most keys read at once, because small values may be followed by large ones.
 const LARGEST_PART: usize = 128;
 /// Size of values to read at once, in bytes.
@@ -60,7 +60,7 @@ impl BatchRead {
             .map(|(entry, scope)| self.cache.read(scope, entry, self.max_stale, degraded, started))
             .collect();
         self.done = part.end;
-        self.part = (PART_BYTES / (bytes / part.len()).max(1)).clamp(1, LARGEST_PART);
+        self.part = (PART_BYTES / (bytes / part.len()).max(1)).clamp(1, LARGEST_PART.min(self.part * 2));
         Some(reads)
     }
 }

@@ -78,13 +78,9 @@ impl Cache {
     pub async fn get_or_fetch(&self, request: &FetchRequest) -> Result<GetOrFetch, Error> {
         let scope = self.scope(request.key.namespace())?;
         let started = Instant::now();
-        let answered = match self.store.get(&request.key).await {
+        let fetched = match self.store.get(&request.key).await {
             Ok(entry) => self.serve_or_compute(&scope, request, entry, started).await,
-            Err(error) => Err(error),
-        };
-        let fetched = match answered {
-            Ok(answer) => GetOrFetch { answer, degraded: false },
-            Err(error) => GetOrFetch { answer: unshared_lease(&scope), degraded: is_degraded(&error) },
+            Err(error) => self.without_store(&scope, None, &error),
         };
         let outcome = match &fetched.answer {
             Answer::Found(found) => Some(found.outcome),
@@ -105,30 +101,47 @@ impl Cache {
         request: &FetchRequest,
         entry: Option<Entry>,
         started: Instant,
-    ) -> store::Result<Answer> {
+    ) -> GetOrFetch {
         let verdict =
             entry.as_ref().map_or(Verdict::Gone, |entry| policy::judge(entry, self.store.now(), request.max_stale));
         let hit_or_miss = if verdict == Verdict::Gone { Timed::Miss } else { Timed::Hit };
         scope.counts.time(hit_or_miss, started.elapsed());
         match (verdict, entry) {
-            (Verdict::Fresh, Some(entry)) => Ok(Answer::Found(self.found(entry, Outcome::Hit))),
-            (Verdict::Negative, Some(entry)) => Ok(Answer::Found(self.found(entry, Outcome::Negative))),
+            (Verdict::Fresh, Some(entry)) => Answer::Found(self.found(entry, Outcome::Hit)).into(),
+            (Verdict::Negative, Some(entry)) => Answer::Found(self.found(entry, Outcome::Negative)).into(),
             (Verdict::Stale, Some(entry)) => self.refresh(scope, request, entry).await,
-            _ => self.compute(scope, request).await,
+            (_, entry) => match self.compute(scope, request).await {
+                Ok(answer) => answer.into(),
+                Err(error) => self.without_store(scope, self.usable(entry, request.max_stale), &error),
+            },
         }
     }
 
+    /// The caller computes for itself, with what is already in hand in case that fails.
+    fn without_store(&self, scope: &Scope, stale: Option<Entry>, error: &store::Error) -> GetOrFetch {
+        let offer = Offer {
+            grant: LeaseGrant::unshared(),
+            expires_in: scope.rules.lease_ttl,
+            stale: stale.map(|entry| self.found(entry, Outcome::Stale)),
+        };
+        GetOrFetch { answer: Answer::Lease(offer), degraded: is_degraded(error) }
+    }
+
     /// Somebody should compute a new value, but nobody needs to wait for it.
-    async fn refresh(&self, scope: &Scope, request: &FetchRequest, stale: Entry) -> store::Result<Answer> {
+    async fn refresh(&self, scope: &Scope, request: &FetchRequest, stale: Entry) -> GetOrFetch {
+        let mut degraded = false;
         // Whoever waits for the key in this replica has seen to it that it is computed.
         if !self.waiting.is_open(&request.key) {
-            match self.ask_for_lease(scope, request).await? {
-                Asked::Answered(answer) => return Ok(answer),
-                Asked::Refused { .. } => {}
+            match self.ask_for_lease(scope, request).await {
+                Ok(Asked::Answered(answer)) => return answer.into(),
+                Ok(Asked::Refused { .. }) => {}
+                Err(error) => degraded = is_degraded(&error),
             }
         }
-        scope.counts.count(Counter::LeasesRefused);
-        Ok(Answer::Found(self.found(stale, Outcome::Stale)))
+        if !degraded {
+            scope.counts.count(Counter::LeasesRefused);
+        }
+        GetOrFetch { answer: Answer::Found(self.found(stale, Outcome::Stale)), degraded }
     }
 
     /// Somebody must compute the value, and the others wait for it.
@@ -163,10 +176,8 @@ impl Cache {
     }
 
     async fn ask_for_lease(&self, scope: &Scope, request: &FetchRequest) -> store::Result<Asked> {
-        let mut grant = LeaseGrant::new(&self.store, &request.key);
-        let acquired = self.store.acquire(&request.key, grant.token(), scope.rules.lease_ttl).await?;
-        grant.settle(&acquired);
-        Ok(match acquired {
+        let (grant, acquired) = self.acquire(request.key.clone(), scope.rules.lease_ttl).await;
+        Ok(match acquired? {
             Acquired::Found(entry) => Asked::Answered(Answer::Found(self.landed(entry))),
             Acquired::Granted { stale } => Asked::Answered(self.offer(request, grant, scope.rules.lease_ttl, stale)),
             Acquired::Held { expires_in, .. } => Asked::Refused { available_in: expires_in, stale_on_error: None },
@@ -180,6 +191,21 @@ impl Cache {
     fn landed(&self, entry: Entry) -> Found {
         let outcome = if entry.kind == Kind::Negative { Outcome::Negative } else { Outcome::Hit };
         self.found(entry, outcome)
+    }
+
+    /// Asks for the lease to the end, also when the caller goes away meanwhile: what is granted to nobody must go back, and
+    /// that must not overtake the question on another connection.
+    async fn acquire(&self, key: EntryKey, ttl: Duration) -> (LeaseGrant, store::Result<Acquired>) {
+        let mut grant = LeaseGrant::new(&self.store, &key);
+        let store = self.store.clone();
+        let asking = tokio::spawn(async move {
+            let acquired = store.acquire(&key, grant.token(), ttl).await;
+            // If nobody takes it, it is dropped with this task, and so given back.
+            let acquired = acquired.inspect(|acquired| grant.settle(acquired));
+            (grant, acquired)
+        });
+        let panicked = |_| (LeaseGrant::unshared(), Err(store::ErrorKind::Refused.into()));
+        asking.await.unwrap_or_else(panicked)
     }
 
     fn offer(&self, request: &FetchRequest, grant: LeaseGrant, expires_in: Duration, stale: Option<Entry>) -> Answer {
@@ -217,8 +243,10 @@ enum Asked {
     Refused { available_in: Duration, stale_on_error: Option<Entry> },
 }
 
-fn unshared_lease(scope: &Scope) -> Answer {
-    Answer::Lease(Offer { grant: LeaseGrant::unshared(), expires_in: scope.rules.lease_ttl, stale: None })
+impl From<Answer> for GetOrFetch {
+    fn from(answer: Answer) -> Self {
+        Self { answer, degraded: false }
+    }
 }
 
 fn contended(available_in: Duration) -> Answer {

@@ -30,6 +30,11 @@ impl Namespaces {
         self.0.store(Arc::new(Table::new(defaults, configured, strict)));
     }
 
+    /// Namespaces that have rules of their own.
+    pub fn configured(&self) -> Vec<Namespace> {
+        self.0.load().configured.keys().cloned().collect()
+    }
+
     pub(super) fn rules(&self, namespace: &Namespace) -> Result<Arc<NamespaceConfig>, Error> {
         let table = self.0.load();
         match table.configured.get(namespace) {

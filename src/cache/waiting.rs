@@ -28,6 +28,9 @@ use crate::{
 const FIRST_LOOK: Duration = Duration::from_millis(50);
 const LATER_LOOKS: Duration = Duration::from_millis(400);
 
+/// Looks in a row that may fail before the store counts as gone for those who wait.
+const MAX_FAILED_LOOKS: u32 = 3;
+
 /// See the module.
 pub(super) struct WaitingRoom {
     store: Arc<dyn Backend>,
@@ -112,9 +115,13 @@ impl WaitingRoom {
         let news = self.store.wait_for(&key);
         let mut seated = VecDeque::new();
         let mut look = FIRST_LOOK;
+        let mut failed_looks = 0;
         while let Some(available_in) = self.seat(&key, &mut seated) {
             let mut grant = LeaseGrant::new(&self.store, &key);
             let acquired = self.store.acquire(&key, grant.token(), lease_ttl).await;
+            if acquired.is_ok() {
+                failed_looks = 0;
+            }
             let left = match acquired.inspect(|acquired| grant.settle(acquired)) {
                 Ok(Acquired::Found(entry)) => {
                     call_all(&mut seated, |_| Some(Turn::Found(entry.clone())));
@@ -128,6 +135,11 @@ impl WaitingRoom {
                 Ok(Acquired::BackedOff { remaining, stale }) => {
                     call_all(&mut seated, |max_stale| self.stale_on_error(stale.as_ref(), max_stale));
                     remaining
+                }
+                // One answer that was lost says little: somebody may well be at work.
+                Err(error) if is_passing(error.kind) && failed_looks < MAX_FAILED_LOOKS => {
+                    failed_looks += 1;
+                    look
                 }
                 Err(error) => {
                     call_all(&mut seated, |_| Some(Turn::Failed(error.kind.into())));
@@ -178,6 +190,15 @@ impl Drop for CloseOnPanic<'_> {
         if std::thread::panicking() {
             self.room.queues.lock().remove(self.key);
         }
+    }
+}
+
+/// Whether it makes sense to ask the store once more.
+fn is_passing(kind: store::ErrorKind) -> bool {
+    use store::ErrorKind::{BreakerOpen, Full, Late, Refused, Timeout, Unreachable};
+    match kind {
+        Timeout | Unreachable | Late => true,
+        BreakerOpen | Full | Refused => false,
     }
 }
 

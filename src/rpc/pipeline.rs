@@ -31,6 +31,8 @@ use super::{
 };
 use crate::pb::v1::cache_service_server::CacheServiceServer;
 
+const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
+
 /// See the module. Clones share everything.
 #[derive(Clone)]
 pub struct Pipeline(Arc<Parts>);
@@ -127,7 +129,12 @@ fn explain(response: &mut Response<Body>, max_message_bytes: usize) {
     if let Some(status) = Status::from_header_map(headers)
         && status.code() != Code::Ok
     {
-        *response = status::with_error_info(&status, max_message_bytes).into_http();
+        let mut explained = status::with_error_info(&status, max_message_bytes).into_http::<Body>();
+        // A client whose compression is not known here learns from it which it may use.
+        if let Some(accepted) = response.headers().get(ACCEPT_ENCODING) {
+            explained.headers_mut().insert(ACCEPT_ENCODING, accepted.clone());
+        }
+        *response = explained;
     }
 }
 

@@ -68,9 +68,10 @@ pub(super) fn internal() -> Status {
 /// A status that was not made here, with the details that all have. `max_message_bytes` is the limit that the codec keeps.
 pub(super) fn with_error_info(status: &Status, max_message_bytes: usize) -> Status {
     let reason = match status.code() {
-        Code::Unimplemented => {
+        Code::Unimplemented if status.message().is_empty() => {
             return plain(Code::Unimplemented, "UNIMPLEMENTED", "the server has no such method".to_owned());
         }
+        Code::Unimplemented => "UNIMPLEMENTED",
         // The codec calls what the caller sent an internal error.
         Code::Internal if status.message().starts_with("failed to decode") => {
             return plain(Code::InvalidArgument, "INVALID_ARGUMENT", format!("request: {}", status.message()));

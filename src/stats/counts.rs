@@ -1,7 +1,11 @@
 //! The counters that every namespace has.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    collections::HashMap,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -111,7 +115,9 @@ pub fn cell_name(cell: usize) -> String {
 
 /// The cell of a name, if this release knows it.
 pub fn cell_of(name: &str) -> Option<usize> {
-    (0..CELLS).find(|cell| cell_name(*cell) == name)
+    static CELLS_BY_NAME: LazyLock<HashMap<String, usize>> =
+        LazyLock::new(|| (0..CELLS).map(|cell| (cell_name(cell), cell)).collect());
+    CELLS_BY_NAME.get(name).copied()
 }
 
 fn bucket_cell(timed: Timed, took: Duration) -> usize {

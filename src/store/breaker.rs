@@ -77,8 +77,12 @@ impl Breaker {
             }
             let closed = *state.borrow_and_update();
             let pause = if closed { HEARTBEAT } else { interval.mul_f64(rand::random_range(0.8..1.2)) };
-            // A breaker that opens under traffic begins to probe at once, and not at the next heartbeat.
-            let _ = tokio::time::timeout(pause, state.wait_for(|now| *now != closed)).await;
+            // A breaker that opens under traffic does not wait for the next heartbeat.
+            let changed = tokio::time::timeout(pause, state.wait_for(|now| *now != closed)).await.is_ok();
+            // It gets some rest first: what made it fail may not be what a probe sees.
+            if changed && closed {
+                tokio::time::sleep(interval.mul_f64(rand::random_range(0.8..1.2))).await;
+            }
         }
     }
 

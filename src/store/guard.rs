@@ -68,6 +68,11 @@ impl Operation {
         Self::Sizes,
     ];
 
+    /// Whether it moves so much that it may take long although the store is well.
+    fn is_bulk(self) -> bool {
+        matches!(self, Self::GetMany | Self::LedgerAdd | Self::LedgerReport | Self::Facts | Self::Sizes)
+    }
+
     /// Name in metrics and spans.
     pub fn name(self) -> &'static str {
         match self {
@@ -87,6 +92,10 @@ impl Operation {
             Self::Sizes => "sizes",
         }
     }
+}
+
+fn is_timeout<T>(outcome: &Result<T>) -> bool {
+    outcome.as_ref().is_err_and(|error| error.kind == ErrorKind::Timeout)
 }
 
 impl Guard {
@@ -109,7 +118,9 @@ impl Guard {
                     db.operation.name = operation.name(),
                 );
                 let outcome = if span.is_disabled() { call.await } else { call.instrument(span).await };
-                self.breaker.record(&outcome);
+                if !(operation.is_bulk() && is_timeout(&outcome)) {
+                    self.breaker.record(&outcome);
+                }
                 outcome
             }
             Err(open) => Err(open),

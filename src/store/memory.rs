@@ -259,10 +259,10 @@ impl Store for MemoryStore {
                 Err(refused) => return Ok(refused),
             };
             let ttl_remaining = entry.fresh_until.since(entry.created_at);
-            let seen = current.map(|entry| entry.version);
+            let seen = current.map(|entry| (entry.version, entry.fresh_until));
             let stored = store.write(key, entry, |shard, now| {
                 let current = shard.valid(key, now).map(|slot| &slot.entry).filter(|entry| entry.is_fresh(now));
-                if current.map(|entry| entry.version) != seen {
+                if current.map(|entry| (entry.version, entry.fresh_until)) != seen {
                     return Err(false);
                 }
                 store.void_lease(shard, key, LeaseState::Superseded);

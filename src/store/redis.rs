@@ -17,7 +17,7 @@ mod ledger;
 mod pool;
 mod script;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -30,6 +30,7 @@ use super::{
 use crate::{
     entry::{Draft, Entry, Kind, Lifetime, Millis, whole_millis},
     key::{EntryKey, Namespace},
+    stats::ledger::ByNamespace,
 };
 use layout::Layout;
 pub use pool::{PoolOptions, PoolState};
@@ -53,6 +54,8 @@ pub struct RedisStore {
     pool: RedisPool,
     layout: Arc<Layout>,
     wakeups: Wakeups,
+    /// Counters of minutes and ten minutes that are over, which do not change any more.
+    closed_buckets: Arc<tokio::sync::Mutex<HashMap<String, ByNamespace>>>,
 }
 
 /// The answer of a script: a word, and what goes with it.
@@ -74,6 +77,7 @@ impl RedisStore {
             pool: RedisPool::new(&options.pool)?,
             layout: Arc::new(Layout::new(&options.prefix, options.shards)),
             wakeups: Wakeups::default(),
+            closed_buckets: Arc::default(),
         };
         feed::spawn(&options.pool, store.layout.lease_prefix(), store.wakeups.clone(), stop)?;
         Ok(store)
@@ -171,9 +175,8 @@ impl Store for RedisStore {
             Condition::IfPresent => call.arg(b"present"),
             Condition::IfVersion(version) => call.arg(&version.0.to_be_bytes()),
         };
-        // Sent twice, a condition would be tried against what the first attempt wrote.
-        let repeat = if condition == Condition::Always { Repeat::Harmless } else { Repeat::Never };
-        match self.run(&script::SET, &call, repeat).await?.word.as_str() {
+        // Sent twice, it could be applied once before and once after a delete that was acknowledged in between.
+        match self.run(&script::SET, &call, Repeat::Never).await?.word.as_str() {
             "STORED" => Ok(Written::Stored),
             "CONDITION_NOT_MET" => Ok(Written::ConditionNotMet),
             _ => Err(unexpected("set.lua")),
@@ -206,7 +209,7 @@ impl Store for RedisStore {
         let mut call = self.call(&script::TOUCH, key, None);
         add_lifetime(&mut call, &lifetime);
         call.arg(&codec::encode_windows(&lifetime));
-        match self.run(&script::TOUCH, &call, Repeat::Harmless).await?.word.as_str() {
+        match self.run(&script::TOUCH, &call, Repeat::Never).await?.word.as_str() {
             "TOUCHED" => Ok(true),
             "ABSENT" => Ok(false),
             _ => Err(unexpected("touch.lua")),

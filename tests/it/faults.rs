@@ -2,6 +2,8 @@
 
 // What each call answers without a store.
 mod answers;
+// Redis is well but for a moment, or for one thing.
+mod hiccups;
 // Writes that arrive at the store after their caller was told that they failed.
 mod late_writes;
 // Redis killed, stopped, cut off, slow, under load; and how soon it is used again.

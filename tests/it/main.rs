@@ -4,7 +4,9 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::wildcard_enum_match_arm,
-    clippy::while_let_loop
+    clippy::while_let_loop,
+    // What is measured here is the time of another process, which cannot be paused.
+    clippy::disallowed_types
 )]
 
 // Servers, clients and faults that the tests are made of; before the others, because its macro makes their tests.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    ops::Bound,
     sync::Arc,
 };
 
@@ -25,9 +26,12 @@ const TAG_OVERHEAD: usize = size_of::<String>() + 16;
 /// A part of the store. Its owner keeps the account of bytes.
 pub(super) struct Shard {
     entries: LruCache<EntryKey, Slot>,
-    by_expiry: BTreeSet<(Millis, EntryKey)>,
+    by_expiry: BTreeSet<Place>,
     leases: HashMap<EntryKey, Lease>,
 }
+
+/// An entry's place in the index by expiry.
+pub(super) type Place = (Millis, EntryKey);
 
 /// A stored entry.
 pub(super) struct Slot {
@@ -122,11 +126,18 @@ impl Shard {
         expired
     }
 
-    /// Drops what belongs to an ended generation.
-    pub(super) fn purge(&mut self) -> u64 {
-        let ended = self.entries.iter().filter(|(_, slot)| !slot.generation.is_current());
-        let ended: Vec<EntryKey> = ended.map(|(key, _)| key.clone()).collect();
-        ended.iter().map(|key| self.remove(key)).sum()
+    /// Looks at up to `limit` entries after `place`, in order of expiry, and drops those of ended generations. Answers the
+    /// bytes that were freed, and where to go on.
+    pub(super) fn purge(&mut self, place: Option<&Place>, limit: usize) -> (u64, Option<Place>) {
+        let start = place.map_or(Bound::Unbounded, Bound::Excluded);
+        let looked_at: Vec<Place> = self.by_expiry.range((start, Bound::Unbounded)).take(limit).cloned().collect();
+        let mut freed = 0;
+        for (_, key) in &looked_at {
+            if self.entries.peek(key).is_some_and(|slot| !slot.generation.is_current()) {
+                freed += self.remove(key);
+            }
+        }
+        (freed, (looked_at.len() == limit).then(|| looked_at.last().cloned()).flatten())
     }
 
     /// Valid entries with their remaining lifetime, most recently used first.

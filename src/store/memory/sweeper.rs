@@ -32,8 +32,7 @@ async fn sweep(store: &Weak<Inner>) -> Option<()> {
         let store = store.upgrade()?;
         store.sweep_leases(place);
         if purge {
-            let freed = store.shards[place].lock().purge();
-            store.budget.release(freed);
+            store.purge(place).await;
         }
         while store.expire(place) == BATCH {
             tokio::task::yield_now().await;
@@ -45,6 +44,19 @@ async fn sweep(store: &Weak<Inner>) -> Option<()> {
 }
 
 impl Inner {
+    async fn purge(&self, place: usize) {
+        let mut after = None;
+        loop {
+            let (freed, next) = self.shards[place].lock().purge(after.as_ref(), BATCH);
+            self.budget.release(freed);
+            if next.is_none() {
+                return;
+            }
+            after = next;
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn expire(&self, place: usize) -> usize {
         let now = self.now();
         let expired = self.shards[place].lock().expire(now, BATCH);

@@ -19,12 +19,11 @@ fn kind(error: &RedisError) -> ErrorKind {
         | Redis::Server(
             ServerErrorKind::BusyLoading
             | ServerErrorKind::MasterDown
-            | ServerErrorKind::ReadOnly
             | ServerErrorKind::ClusterDown
             | ServerErrorKind::TryAgain,
         ) => ErrorKind::Unreachable,
         _ if matches!(error.code(), Some("OOM")) || says_out_of_memory(error) => ErrorKind::Full,
-        _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "MISCONF")) => ErrorKind::Unreachable,
+        _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => ErrorKind::Unreachable,
         _ => ErrorKind::Refused,
     }
 }

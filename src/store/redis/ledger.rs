@@ -8,13 +8,15 @@ use crate::{
     stats::{
         counts::{cell_name, cell_of},
         ledger::{ByNamespace, Delta, Report},
-        windows::{DAY, HOUR, Window},
+        windows::{DAY, HOUR, Window, merge},
     },
     store::{Ledger, Result, Store as _},
 };
 
 /// Between the name of a namespace, which cannot contain it, and the name of a counter.
 const SEPARATOR: char = '|';
+/// Buckets read in one go: with many namespaces each has thousands of fields, and requests share the connection.
+const HASHES_AT_ONCE: usize = 8;
 
 #[async_trait]
 impl Ledger for RedisStore {
@@ -40,28 +42,49 @@ impl Ledger for RedisStore {
     }
 
     async fn report(&self) -> Result<Report> {
+        // One at a time: who waits here finds the closed buckets of who was before.
+        let mut closed = self.closed_buckets.lock().await;
         let now = self.now();
-        let mut hashes = redis::pipe();
-        hashes.hgetall(self.layout.totals());
-        for window in [HOUR, DAY] {
-            for bucket in window.at(now) {
-                hashes.hgetall(self.layout.bucket(window, bucket));
+        let newest = [HOUR, DAY].map(|window| self.layout.bucket(window, window.bucket(now)));
+        let names = |window: Window| window.at(now).map(move |bucket| self.layout.bucket(window, bucket));
+        let hour: Vec<String> = names(HOUR).collect();
+        let day: Vec<String> = names(DAY).collect();
+        closed.retain(|name, _| hour.contains(name) || day.contains(name));
+        let missing: Vec<&String> = hour.iter().chain(&day).filter(|name| !closed.contains_key(*name)).collect();
+        for part in missing.chunks(HASHES_AT_ONCE) {
+            for (name, counts) in part.iter().zip(self.hashes(part).await?) {
+                closed.insert((*name).clone(), counts);
             }
         }
-        let mut hashes = self.pool.query_all(&hashes).await?.into_iter();
-        let sum = |hashes: &mut dyn Iterator<Item = Value>| -> Result<ByNamespace> {
+        let total = self.hashes(&[&self.layout.totals()]).await?.pop().unwrap_or_default();
+        let sum = |names: &[String]| {
             let mut sum = ByNamespace::new();
-            for hash in hashes {
-                add_hash(&mut sum, hash)?;
-            }
-            Ok(sum)
+            names.iter().filter_map(|name| closed.get(name)).for_each(|counts| merge(&mut sum, counts));
+            sum
         };
-        let buckets = |window: Window| usize::try_from(window.buckets).unwrap_or(usize::MAX);
-        Ok(Report {
-            total: sum(&mut hashes.by_ref().take(1))?,
-            last_hour: sum(&mut hashes.by_ref().take(buckets(HOUR)))?,
-            last_day: sum(&mut hashes.by_ref().take(buckets(DAY)))?,
-        })
+        let report = Report { total, last_hour: sum(&hour), last_day: sum(&day) };
+        // The current buckets go on counting; so may the ones before, for replicas that are a little late.
+        let before = [HOUR, DAY].map(|window| self.layout.bucket(window, window.bucket(now).saturating_sub(1)));
+        newest.iter().chain(&before).for_each(|name| drop(closed.remove(name)));
+        Ok(report)
+    }
+}
+
+impl RedisStore {
+    async fn hashes(&self, names: &[&String]) -> Result<Vec<ByNamespace>> {
+        let mut commands = redis::pipe();
+        names.iter().for_each(|name| {
+            commands.hgetall(name);
+        });
+        let mut hashes = Vec::with_capacity(names.len());
+        for hash in self.pool.query_all(&commands).await? {
+            let mut counts = ByNamespace::new();
+            add_hash(&mut counts, hash)?;
+            hashes.push(counts);
+            // With many namespaces one hash is work enough for one turn.
+            tokio::task::yield_now().await;
+        }
+        Ok(hashes)
     }
 }
 

@@ -70,6 +70,7 @@ pub(super) struct Shared {
     created: AtomicU64,
     failed: AtomicU64,
     starved: AtomicU64,
+    failing: AtomicBool,
 }
 
 /// A connection, and how it is doing. Clones share both.
@@ -125,6 +126,7 @@ impl RedisPool {
             created: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             starved: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
         });
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(options.connect_timeout))
@@ -290,7 +292,8 @@ impl Handle {
                 Ok(value)
             }
             Err(error) => {
-                if error.is_unrecoverable_error() || error.is_io_error() {
+                // A server that became a replica refuses writes: the next connection may find the new primary.
+                if error.is_unrecoverable_error() || error.is_io_error() || error.code() == Some("READONLY") {
                     self.give_up();
                 }
                 Err(error.into())
@@ -319,6 +322,7 @@ impl ManageConnection for Manager {
         let epoch = self.shared.epoch.load(Ordering::Relaxed);
         let connection = self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
         self.shared.created.fetch_add(1, Ordering::Relaxed);
+        self.shared.failing.store(false, Ordering::Relaxed);
         let health = Health { epoch, broken: AtomicBool::new(false), timeouts: AtomicU32::new(0) };
         Ok(Handle { connection, health: Arc::new(health) })
     }
@@ -339,7 +343,12 @@ struct ConnectErrors(Arc<Shared>);
 impl ErrorSink<RedisError> for ConnectErrors {
     fn sink(&self, error: RedisError) {
         self.0.failed.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(%error, "cannot connect to Redis");
+        // Said once for an outage: a wrong password must be seen, and a log must not be flooded.
+        if self.0.failing.swap(true, Ordering::Relaxed) {
+            tracing::debug!(%error, "cannot connect to Redis");
+        } else {
+            tracing::warn!(%error, "cannot connect to Redis");
+        }
     }
 
     fn boxed_clone(&self) -> Box<dyn ErrorSink<RedisError>> {

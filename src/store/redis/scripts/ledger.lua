@@ -6,8 +6,17 @@
 -- The reply to an earlier attempt may have been lost: what was added once is not added again.
 local last = redis.call('GET', KEYS[4])
 if last and tonumber(last) >= tonumber(ARGV[1]) then return 0 end
+-- Names come from callers: those beyond the limit are counted together.
+local MAX_FIELDS = 20000
 for key = 1, 3 do
-  for place = 4, #ARGV, 2 do redis.call('HINCRBY', KEYS[key], ARGV[place], ARGV[place + 1]) end
+  local room = MAX_FIELDS - redis.call('HLEN', KEYS[key])
+  for place = 4, #ARGV, 2 do
+    local field = ARGV[place]
+    if redis.call('HEXISTS', KEYS[key], field) == 0 then
+      if room > 0 then room = room - 1 else field = '_other' .. string.match(field, '|.*') end
+    end
+    redis.call('HINCRBY', KEYS[key], field, ARGV[place + 1])
+  end
 end
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
 redis.call('PEXPIRE', KEYS[3], ARGV[3])
