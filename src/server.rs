@@ -54,6 +54,7 @@ pub struct Server {
     listener: TcpListener,
     admin_listener: TcpListener,
     cache: Arc<Cache>,
+    live: Arc<LiveStats>,
     fleet: Arc<FleetStats>,
     health: Health,
     pipeline: Pipeline,
@@ -66,6 +67,7 @@ pub struct Server {
 #[derive(Clone)]
 pub struct Reload {
     cache: Arc<Cache>,
+    live: Arc<LiveStats>,
     log_keys: LogKeys,
 }
 
@@ -102,6 +104,7 @@ impl Server {
             listener,
             admin_listener,
             cache,
+            live,
             fleet,
             health,
             pipeline,
@@ -113,7 +116,7 @@ impl Server {
 
     /// What can be changed while the server runs.
     pub fn reload(&self) -> Reload {
-        Reload { cache: self.cache.clone(), log_keys: self.log_keys.clone() }
+        Reload { cache: self.cache.clone(), live: self.live.clone(), log_keys: self.log_keys.clone() }
     }
 
     /// Serves until `stop` is cancelled; then finishes what was begun, within the configured limit.
@@ -173,6 +176,7 @@ impl Reload {
     /// Applies what can be changed without a restart.
     pub fn apply(&self, config: &Config) {
         self.cache.namespaces().replace(&config.defaults, &config.namespaces, config.strict_namespaces);
+        self.live.reserve(&self.cache.namespaces().configured());
         self.log_keys.set(config.log.keys);
     }
 }
