@@ -37,25 +37,26 @@ async fn a_call_past_its_deadline_says_so() {
     client.get(get("k")).await.unwrap();
 }
 
-on_both_stores!(a_wait_ends_before_the_deadline, |env| {
+// The deadlines are long enough for what is kept back of them to be more than a busy machine takes for an answer.
+on_both_stores!(a_wait_ends_before_the_deadline, env: [("LARDER_DEFAULTS__ABANDON_BACKOFF", "1m")], |env| {
     let mut client = patient_client(&env.larder);
     let lease = env.cache.lease("k").await;
     let start = Instant::now();
-    let answer = client.get_or_fetch(within("500m", fetch("k", 50_000))).await.unwrap().into_inner();
+    let answer = client.get_or_fetch(within("2000m", fetch("k", 50_000))).await.unwrap().into_inner();
     let waited = start.elapsed();
     answer.expect_contended();
-    assert!((Duration::from_millis(250)..Duration::from_secs(5)).contains(&waited), "{waited:?}");
+    assert!((Duration::from_secs(1)..Duration::from_secs(5)).contains(&waited), "{waited:?}");
 
     // So does the one for a back-off.
     env.cache.abandon(abandon("k", &lease)).await.unwrap();
-    let answer = client.get_or_fetch(within("200m", fetch("k", 50_000))).await.unwrap().into_inner();
+    let answer = client.get_or_fetch(within("2000m", fetch("k", 50_000))).await.unwrap().into_inner();
     answer.expect_contended();
 });
 
 on_both_stores!(an_ordinary_client_gets_its_answer_in_time, |env| {
     env.cache.lease("k").await;
     let mut request = Request::new(fetch("k", 50_000));
-    request.set_timeout(Duration::from_secs(1));
+    request.set_timeout(Duration::from_secs(3));
     env.cache.get_or_fetch(request).await.unwrap().expect_contended();
 });
 
