@@ -11,7 +11,7 @@ mod expiry;
 // What a GetOrFetch lease ends by, and what its late fill is told.
 mod lease_ends;
 // Who computes, who waits, who is woken.
-pub(crate) mod leases;
+mod leases;
 // Params are part of the key.
 mod params;
 // Values past their TTL.

@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use larder::pb::v1::{IncrementRequest, Outcome, SetRequest, SetResult};
+use larder::pb::v1::{Outcome, SetResult};
 use redis::{AsyncCommands as _, aio::MultiplexedConnection};
 
 use crate::support::{
-    client::{
-        Cache, Fetched as _, batch_get, delete, fetch, fill, get, increment, invalidate, key_ref, ms, set, set_for,
-        text, touch,
-    },
+    client::{Cache, Fetched as _, delete, fetch, fill, get, increment, invalidate, key_ref, set, text, touch},
     redis::RedisServer,
     server::Larder,
     wait::throughout,
@@ -132,7 +129,7 @@ async fn bytes_of_another_format_are_a_miss() {
         }
     }
     scene.keys.set::<_, _, ()>(&name, [&[99], &good[1..]].concat()).await.unwrap();
-    let chunks = scene.cache.batch_get(batch_get(vec![key_ref("k")])).await.unwrap();
+    let chunks = scene.cache.batch_get(crate::support::client::batch_get(vec![key_ref("k")])).await.unwrap();
     assert_eq!(chunks[0].results[0].outcome(), Outcome::Miss);
     assert_eq!(scene.cache.increment(increment("k", 3)).await.unwrap().value, 3);
     scene.keys.set::<_, _, ()>(&name, [&[99], &good[1..]].concat()).await.unwrap();
@@ -233,7 +230,7 @@ async fn a_full_redis_refuses_sets_and_obeys_deletes() {
 async fn entries_leave_redis_by_themselves() {
     let mut scene = Scene::start().await;
     for number in 0..20 {
-        let request = set_for(&format!("k{number}"), text("v"), 300);
+        let request = crate::support::client::set_for(&format!("k{number}"), text("v"), 300);
         scene.cache.set(request).await.unwrap();
     }
     scene.cache.invalidate_namespace(invalidate("ns")).await.unwrap();
@@ -247,37 +244,6 @@ async fn entries_leave_redis_by_themselves() {
     scene.cache.get_or_fetch(fetch("leased", 0)).await.unwrap().expect_contended();
     throughout(Duration::from_millis(600), async || {}).await;
     assert!(!scene.names().await.iter().any(|name| name.contains(":k:k")), "expired entries are still there");
-}
-
-/// Otherwise long-lived entries would be lost with a marker that was made for short ones.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_marker_outlives_every_entry_under_it() {
-    let mut scene = Scene::start().await;
-    let mut longest = 0;
-    let hour = 3_600_000;
-    for (step, lifetime) in
-        [("set", 1_000), ("set", hour), ("touch", 2 * hour), ("increment", 4 * hour), ("fill", 8 * hour)]
-    {
-        let ttl = ms(lifetime);
-        match step {
-            "set" => drop(scene.cache.set(set_for("k", text("v"), lifetime)).await.unwrap()),
-            "touch" => drop(scene.cache.touch(touch("k", lifetime)).await.unwrap()),
-            "increment" => drop(scene.cache.increment(IncrementRequest { ttl, ..increment("n", 1) }).await.unwrap()),
-            _ => {
-                let lease = scene.cache.lease("leased").await;
-                let filled = SetRequest { ttl, ..fill("leased", text("v"), &lease) };
-                assert_eq!(scene.cache.set(filled).await.unwrap().result(), SetResult::Stored);
-            }
-        }
-        let mut entries = 0;
-        for name in scene.names().await.iter().filter(|name| name.contains("}:k:") && !name.contains(":l:")) {
-            entries += 1;
-            longest = longest.max(scene.keys.pttl::<_, i64>(name).await.unwrap());
-        }
-        assert!(entries > 0 && longest > lifetime / 2, "{step}");
-        let marker: i64 = scene.keys.pttl(MARKER).await.unwrap();
-        assert!(marker == -1 || marker >= longest, "after {step}: the marker has {marker} ms, an entry {longest}");
-    }
 }
 
 impl Scene {

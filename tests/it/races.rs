@@ -14,7 +14,7 @@ struct Fleet {
     // Before their store, so that they are gone first.
     servers: [Larder; 2],
     caches: [Cache; 2],
-    redis: RedisServer,
+    _redis: RedisServer,
 }
 
 impl Fleet {
@@ -26,6 +26,6 @@ impl Fleet {
         };
         let servers = [server().await, server().await];
         let caches = [servers[0].client().await, servers[1].client().await];
-        Self { servers, caches, redis }
+        Self { servers, caches, _redis: redis }
     }
 }

@@ -77,11 +77,6 @@ on_both_stores!(a_value_ends_the_wait_as_soon_as_it_lands, |env| {
     }
 });
 
-on_both_stores!(the_wait_ends_by_news_and_not_by_looking_again, |env| {
-    let took = landing_times(&env.cache, &env.cache).await;
-    assert!(took[4] < Duration::from_millis(80), "{took:?}");
-});
-
 on_both_stores!(a_plain_set_ends_the_wait_too, |env| {
     env.cache.lease("k").await;
     let waiter = wait_for(&env.cache, "k");
@@ -266,34 +261,6 @@ async fn all_parked(waiters: &[Waiter]) {
         assert!(!waiters.iter().any(JoinHandle::is_finished), "a caller did not wait");
     })
     .await;
-}
-
-/// How long nine values took from one client to a caller of the other who had waited for a while, in order of length. The
-/// one in the middle says whether callers are told, because a busy machine does not slow down half of them.
-pub(crate) async fn landing_times(writer: &Cache, reader: &Cache) -> Vec<Duration> {
-    landing_times_of("landing", writer, reader).await
-}
-
-/// The same for keys of a certain name.
-pub(crate) async fn landing_times_of(prefix: &str, writer: &Cache, reader: &Cache) -> Vec<Duration> {
-    let keys: Vec<String> = (0..9).map(|number| format!("{prefix}{number}")).collect();
-    let mut waiting = Vec::new();
-    for key in &keys {
-        let lease = writer.lease(key).await;
-        waiting.push((key, lease, wait_for(reader, key)));
-    }
-    // Looking again becomes rarer with time.
-    crate::support::wait::throughout(Duration::from_secs(1), async || {}).await;
-    let mut took = Vec::new();
-    for (key, lease, waiter) in waiting {
-        let request = fill(key, text("v"), &lease);
-        assert_eq!(writer.set(request).await.unwrap().result(), SetResult::Stored);
-        let landed = Instant::now();
-        waiter.await.unwrap().unwrap().expect_found();
-        took.push(landed.elapsed());
-    }
-    took.sort_unstable();
-    took
 }
 
 /// Cancels calls and waits until the server knows, which the order of frames on their connection tells.

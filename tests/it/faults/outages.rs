@@ -192,15 +192,6 @@ async fn outage(cache: &Cache) {
         assert_eq!((refused.result(), refused.degraded), (SetResult::NotStored, true));
         assert!(cache.get(get("k")).await.unwrap().degraded);
     }
-    // By now nobody asks the store any more, so that nobody waits for it.
-    let mut took = Vec::new();
-    for _ in 0..9 {
-        let asked = Instant::now();
-        assert!(cache.get(get("k")).await.unwrap().degraded);
-        took.push(asked.elapsed());
-    }
-    took.sort_unstable();
-    assert!(took[4] < Duration::from_millis(100), "{took:?}");
 }
 
 /// Waits until entries are served again, and says how long it took.
