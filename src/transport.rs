@@ -28,6 +28,8 @@ const MAX_LOCAL_RESETS: usize = 1024;
 const MAX_PENDING_RESETS: usize = 64;
 /// Time for a peer to say that it speaks HTTP/2.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for what has arrived to be read before a silent connection is dropped at shutdown.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// After an error of the listener, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -147,6 +149,12 @@ async fn serve_connection<A, F>(
                 connection.as_mut().graceful_shutdown();
             }
             () = shutdown.drain.cancelled(), if !leaving => {
+                // What a peer has said may only not have been read yet.
+                if !received.is_handshake()
+                    && tokio::time::timeout(LAST_WORDS, connection.as_mut()).await.is_ok()
+                {
+                    return;
+                }
                 // A peer that has not said anything has nothing to finish, and cannot be told.
                 if !received.is_handshake() {
                     return;
