@@ -24,6 +24,7 @@ pub mod config;
 pub mod entry;
 pub mod invalid;
 pub mod key;
+pub mod origin;
 pub mod pb;
 pub mod rpc;
 pub mod server;
