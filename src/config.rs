@@ -15,6 +15,7 @@ mod limits;
 mod listing;
 mod log;
 mod namespace;
+mod origin;
 mod reader;
 mod redis_env;
 mod relations;
@@ -32,15 +33,17 @@ use std::time::Duration;
 use config::{File, FileFormat};
 
 use environment::{Environment, Layer};
-use keys::{Keys, Section};
+use keys::{Keys, Section, join};
 use kind::{HOUR, MILLISECOND, address, boolean, duration};
 use listing::Listing;
+use namespace::Defaults;
 use reader::{Reader, Report};
 
 pub use error::{ConfigError, Problem};
 pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
 pub use namespace::NamespaceConfig;
+pub use origin::{HeaderTemplate, HttpVersion, InvalidHeader, OriginConfig, Target, WarmConfig};
 pub use store::{MemoryConfig, StoreConfig};
 pub use store_url::{InvalidStoreUrl, StoreUrl};
 pub use telemetry::{StatsConfig, TelemetryConfig};
@@ -124,6 +127,12 @@ pub fn load(sources: Sources) -> Result<Config, ConfigError> {
 
     let mut config = Config::default();
     Reader::read(layers.cache, &mut config, &mut report);
+    for (name, namespace) in &mut config.namespaces {
+        if let Some(origin) = &mut namespace.origin {
+            let path = join(&join("namespaces", name), "origin");
+            origin.resolve_headers(&path, environment.variables(), &mut report);
+        }
+    }
     relations::check(&config, &mut report);
     report.into_result()?;
     config.store.url = environment.complete_credentials(config.store.url);
@@ -208,7 +217,7 @@ impl Section for Config {
         keys.key("reflection", &mut self.reflection, boolean());
         keys.section("store", &mut self.store);
         keys.section("memory", &mut self.memory);
-        keys.section("defaults", &mut self.defaults);
+        keys.section("defaults", &mut Defaults(&mut self.defaults));
         // After `defaults`, whose values every namespace starts from.
         keys.sections("namespaces", &mut self.namespaces, &self.defaults);
         keys.section("limits", &mut self.limits);

@@ -11,6 +11,9 @@ const PREFIX: &str = "LARDER_";
 /// Larder's variables that are no keys: the path of the file, and where clients find the server.
 const NOT_KEYS: [&str; 2] = ["LARDER_CONFIG", "LARDER_ADDRESS"];
 
+/// The tables within that of a namespace, which its name cannot hold between double underscores.
+const NESTED: [&str; 2] = ["origin", "near_cache"];
+
 /// The environment. An empty variable counts as unset, as compose files cannot unset one.
 pub(super) struct Environment {
     variables: BTreeMap<String, String>,
@@ -24,6 +27,10 @@ impl Environment {
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(|value| value.trim())
+    }
+
+    pub(super) fn variables(&self) -> &BTreeMap<String, String> {
+        &self.variables
     }
 
     /// What OpenTelemetry's own variables say; the file may say otherwise.
@@ -97,12 +104,34 @@ impl Layer {
     /// `SECTION__KEY`, where the name of a namespace may itself hold a double underscore.
     fn set_variable(&mut self, key: &str, name: &str, value: String) {
         let key = key.to_ascii_lowercase();
-        let namespace = key.strip_prefix("namespaces__").and_then(|rest| rest.rsplit_once("__"));
-        match namespace {
-            Some((namespace, key)) => self.set(&["namespaces", namespace, key], name, value),
-            None => self.set(&key.split("__").collect::<Vec<_>>(), name, value),
-        }
+        let Some((namespace, tables, key)) = key.strip_prefix("namespaces__").and_then(of_namespace) else {
+            return self.set(&key.split("__").collect::<Vec<_>>(), name, value);
+        };
+        let header = tables == ["origin", "headers"];
+        // No shell has a dash in the name of a variable, and hardly a header has an underscore.
+        let key = if header { key.replace('_', "-") } else { key.to_owned() };
+        self.set(&[&["namespaces", namespace], tables.as_slice(), &[&key]].concat(), name, value);
     }
+}
+
+/// Splits what follows `namespaces__` into the namespace, the tables within and the key. The name is as long as it can be
+/// without swallowing a table.
+fn of_namespace(rest: &str) -> Option<(&str, Vec<&str>, &str)> {
+    for table in NESTED {
+        let Some((namespace, below)) = rest.split_once(&format!("__{table}__")).filter(|(name, _)| !name.is_empty())
+        else {
+            continue;
+        };
+        if let Some(header) = below.strip_prefix("headers__") {
+            return Some((namespace, vec![table, "headers"], header));
+        }
+        let mut path: Vec<_> = below.split("__").collect();
+        let key = path.pop()?;
+        path.insert(0, table);
+        return Some((namespace, path, key));
+    }
+    let (namespace, key) = rest.rsplit_once("__")?;
+    Some((namespace, Vec::new(), key))
 }
 
 fn insert(table: &mut Map<String, Value>, path: &[&str], value: Value) {

@@ -41,8 +41,7 @@ pub struct Problem {
 
 impl ConfigError {
     pub(super) fn syntax(file: &str, error: &config::ConfigError) -> Self {
-        // The parser shows the line it stumbled over, which may be the one with a password.
-        let message = redact(error.to_string().trim_end());
+        let message = redact_excerpt(error.to_string().trim_end());
         Self::Syntax { file: file.to_owned(), message }
     }
 }
@@ -62,6 +61,25 @@ fn join(problems: &[Problem]) -> String {
 pub(super) fn redact(text: &str) -> String {
     let lines = text.split('\n').map(|line| redact_query(&redact_user_info(line)));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Replaces the values in the lines that the parser of TOML stumbled over, `3 | key = value`. Any of them may be a secret, and
+/// where it ends is what the parser does not know.
+fn redact_excerpt(message: &str) -> String {
+    let line = |line: &str| {
+        let excerpt = line.split_once(" | ").filter(|(number, _)| number.trim().parse::<u32>().is_ok());
+        let Some((number, text)) = excerpt else {
+            return redact(line);
+        };
+        let shown = match text.find('=') {
+            Some(equals) => &text[..=equals],
+            None if text.trim_start().starts_with('[') => return line.to_owned(),
+            None => "",
+        };
+        let hidden = if shown.len() == text.trim_end().len() { "" } else { "***" };
+        format!("{number} | {shown}{hidden}")
+    };
+    message.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn redact_user_info(line: &str) -> String {

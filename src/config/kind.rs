@@ -1,8 +1,12 @@
 //! The kinds of values: how each is read, which limits hold, how it is written.
 
 mod duration;
+mod header;
+mod list;
 mod number;
+mod path;
 mod size;
+mod target;
 mod text;
 
 use config::ValueKind;
@@ -12,8 +16,12 @@ use super::keys::quoted;
 
 pub(super) use duration::text_of as duration_text;
 pub(super) use duration::{DAY, HOUR, MILLISECOND, SECOND, duration};
-pub(super) use number::{count, ratio};
+pub(super) use header::header;
+pub(super) use list::list;
+pub(super) use number::{count, number, ratio};
+pub(super) use path::optional_path;
 pub(super) use size::{GIB, KIB, MIB, size, text_of as size_text};
+pub(super) use target::{GrpcForm, UrlForm};
 pub(super) use text::{address, boolean, choice, parse_boolean, store_url, text};
 
 /// A kind of value.
@@ -25,6 +33,18 @@ pub(super) trait Kind {
 
     /// Writes the value as TOML.
     fn render(&self, value: &Self::Value) -> String;
+}
+
+/// One of several ways to write a value, each under a key of its own.
+pub(super) trait Form<V> {
+    /// The key.
+    fn name(&self) -> &'static str;
+
+    /// As [`Kind::parse`].
+    fn parse(&self, raw: &ValueKind) -> Result<V, String>;
+
+    /// Writes a value that has this form.
+    fn render(&self, value: &V) -> Option<String>;
 }
 
 /// "expected ..., got ...", the form of every message about a value.

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::keys::{Keys, Section, join};
-use super::kind::Kind;
+use super::kind::{Form, Kind};
 
 /// Every key with its value as TOML, table by table.
 #[derive(Default)]
@@ -12,7 +12,7 @@ pub(super) struct Listing {
 
 struct Table {
     path: String,
-    keys: Vec<(&'static str, String)>,
+    keys: Vec<(String, String)>,
 }
 
 impl Listing {
@@ -30,7 +30,7 @@ impl Listing {
                 out.push_str(&format!("\n[{}]\n", table.path));
             }
             for (name, value) in &table.keys {
-                out.push_str(&format!("{name} = {value}\n"));
+                out.push_str(&format!("{} = {value}\n", join("", name)));
             }
         }
         out
@@ -40,7 +40,7 @@ impl Listing {
     pub(super) fn into_values(self) -> BTreeMap<String, String> {
         let keys = |table: Table| {
             let Table { path, keys } = table;
-            keys.into_iter().map(move |(name, value)| (join(&path, name), value))
+            keys.into_iter().map(move |(name, value)| (join(&path, &name), value))
         };
         self.tables.into_iter().flat_map(keys).collect()
     }
@@ -51,17 +51,46 @@ impl Listing {
         section.visit(self);
         self.path = above;
     }
+
+    fn push(&mut self, name: &str, value: String) {
+        if let Some(table) = self.tables.last_mut() {
+            table.keys.push((name.to_owned(), value));
+        }
+    }
 }
 
 impl Keys for Listing {
     fn key<K: Kind>(&mut self, name: &'static str, value: &mut K::Value, kind: K) {
-        if let Some(table) = self.tables.last_mut() {
-            table.keys.push((name, kind.render(value)));
+        self.push(name, kind.render(value));
+    }
+
+    fn one_of<V>(&mut self, value: &mut V, forms: &[&dyn Form<V>]) -> Option<&'static str> {
+        let (form, text) = forms.iter().find_map(|form| Some((form, form.render(value)?)))?;
+        self.push(form.name(), text);
+        Some(form.name())
+    }
+
+    fn only_if(&mut self, holds: bool, _only: &'static str, visit: impl FnOnce(&mut Self)) {
+        if holds {
+            visit(self);
+        }
+    }
+
+    fn entries<K: Kind>(&mut self, name: &'static str, entries: &mut BTreeMap<String, K::Value>, kind: K) {
+        if !entries.is_empty() {
+            let keys = entries.iter().map(|(name, value)| (name.clone(), kind.render(value)));
+            self.tables.push(Table { path: join(&self.path, name), keys: keys.collect() });
         }
     }
 
     fn section(&mut self, name: &'static str, section: &mut impl Section) {
         self.enter(join(&self.path, name), section);
+    }
+
+    fn optional<S: Section + Clone>(&mut self, name: &'static str, section: &mut Option<S>, _template: &S) {
+        if let Some(section) = section {
+            self.section(name, section);
+        }
     }
 
     fn sections<S: Section + Clone>(&mut self, name: &'static str, sections: &mut BTreeMap<String, S>, _template: &S) {

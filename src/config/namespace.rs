@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use super::keys::{Keys, Section};
 use super::kind::{DAY, HOUR, MIB, MILLISECOND, SECOND, duration, ratio, size};
+use super::origin::{OriginConfig, Target};
+use crate::url_template::UrlTemplate;
 
 /// `[defaults]` or `[namespaces.<name>]`: the rules of one namespace.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +27,14 @@ pub struct NamespaceConfig {
     pub lease_wait: Duration,
     /// How long nobody gets a lease after one was abandoned.
     pub abandon_backoff: Duration,
+    /// How long a caller may hold its lease by streaming what it fetches.
+    pub lease_max: Duration,
+    /// Where Larder itself fetches what is missing; none = callers do. None in `[defaults]`.
+    pub origin: Option<OriginConfig>,
 }
+
+/// `[defaults]`: the rules that hold for every namespace, without what belongs to one.
+pub(super) struct Defaults<'a>(pub(super) &'a mut NamespaceConfig);
 
 impl Default for NamespaceConfig {
     fn default() -> Self {
@@ -39,12 +48,29 @@ impl Default for NamespaceConfig {
             lease_ttl: Duration::from_secs(10),
             lease_wait: Duration::from_secs(5),
             abandon_backoff: Duration::from_secs(1),
+            lease_max: Duration::from_secs(5 * 60),
+            origin: None,
         }
+    }
+}
+
+impl Section for Defaults<'_> {
+    fn visit(&mut self, keys: &mut impl Keys) {
+        self.0.visit_rules(keys);
     }
 }
 
 impl Section for NamespaceConfig {
     fn visit(&mut self, keys: &mut impl Keys) {
+        self.visit_rules(keys);
+        // Reading puts the target in its place, or fails.
+        let template = OriginConfig::new(Target::Http(UrlTemplate::default()));
+        keys.optional("origin", &mut self.origin, &template);
+    }
+}
+
+impl NamespaceConfig {
+    fn visit_rules(&mut self, keys: &mut impl Keys) {
         let zero = Duration::ZERO;
         let year = 365 * DAY;
         keys.key("ttl", &mut self.ttl, duration(MILLISECOND, year));
@@ -57,6 +83,7 @@ impl Section for NamespaceConfig {
         keys.key("lease_ttl", &mut self.lease_ttl, duration(10 * MILLISECOND, HOUR));
         keys.key("lease_wait", &mut self.lease_wait, duration(zero, 60 * SECOND));
         keys.key("abandon_backoff", &mut self.abandon_backoff, duration(zero, HOUR));
+        keys.key("lease_max", &mut self.lease_max, duration(SECOND, HOUR));
     }
 }
 

@@ -4,7 +4,7 @@ use config::{Value, ValueKind};
 
 use super::error::{ConfigError, Problem};
 use super::keys::{Keys, Section, join};
-use super::kind::Kind;
+use super::kind::{Form, Kind};
 
 /// What came to light while reading.
 pub(super) struct Report {
@@ -51,6 +51,8 @@ pub(super) struct Reader<'a> {
     // Sorted, so that unknown keys are reported in a stable order.
     table: BTreeMap<String, Value>,
     known: Vec<&'static str>,
+    /// What the keys being visited are for, if this table is something else.
+    refused: Option<&'static str>,
     report: &'a mut Report,
 }
 
@@ -63,7 +65,7 @@ impl<'a> Reader<'a> {
         let Some(table) = table_of(&path, value, report) else {
             return;
         };
-        let mut reader = Self { path, table, known: Vec::new(), report };
+        let mut reader = Self { path, table, known: Vec::new(), refused: None, report };
         section.visit(&mut reader);
         reader.reject_unknown();
     }
@@ -86,15 +88,72 @@ impl Keys for Reader<'_> {
         };
         let key = join(&self.path, name);
         let origin = self.report.origin(&key, &raw);
+        if let Some(only) = self.refused {
+            return self.report.problem(&key, Some(origin), format!("only for {only}"));
+        }
         match kind.parse(&raw.kind) {
             Ok(parsed) => *value = parsed,
             Err(message) => self.report.problem(&key, Some(origin), message),
         }
     }
 
+    fn one_of<V>(&mut self, value: &mut V, forms: &[&dyn Form<V>]) -> Option<&'static str> {
+        self.known.extend(forms.iter().map(|form| form.name()));
+        let given = forms.iter().filter_map(|form| Some((form, self.table.remove(form.name())?)));
+        let given: Vec<_> = given.collect();
+        let [(form, raw)] = given.as_slice() else {
+            let names: Vec<_> = forms.iter().map(|form| form.name()).collect();
+            let got = if given.is_empty() { "neither" } else { "both" };
+            let message = format!("expected either {}, got {got}", names.join(" or "));
+            // A table that stands in several sources does not say in which; its keys do.
+            let values = given.iter().map(|(_, raw)| raw).chain(self.table.values());
+            let variable = values.filter_map(Value::origin).next().map(str::to_owned);
+            let origin = variable.unwrap_or_else(|| self.report.file.clone());
+            self.report.problem(&self.path, Some(origin), message);
+            return None;
+        };
+        let key = join(&self.path, form.name());
+        let origin = self.report.origin(&key, raw);
+        match form.parse(&raw.kind) {
+            Ok(parsed) => *value = parsed,
+            Err(message) => self.report.problem(&key, Some(origin), message),
+        }
+        Some(form.name())
+    }
+
+    fn only_if(&mut self, holds: bool, only: &'static str, visit: impl FnOnce(&mut Self)) {
+        self.refused = (!holds).then_some(only);
+        visit(self);
+        self.refused = None;
+    }
+
+    fn entries<K: Kind>(&mut self, name: &'static str, entries: &mut BTreeMap<String, K::Value>, kind: K) {
+        self.known.push(name);
+        let Some(value) = self.table.remove(name) else {
+            return;
+        };
+        let path = join(&self.path, name);
+        for (name, raw) in fold_case(&path, table_of(&path, value, self.report).unwrap_or_default(), self.report) {
+            let key = join(&path, &name);
+            let origin = self.report.origin(&key, &raw);
+            match kind.parse(&raw.kind) {
+                Ok(parsed) => drop(entries.insert(name, parsed)),
+                Err(message) => self.report.problem(&key, Some(origin), message),
+            }
+        }
+    }
+
     fn section(&mut self, name: &'static str, section: &mut impl Section) {
         self.known.push(name);
         if let Some(value) = self.table.remove(name) {
+            Reader::read_at(join(&self.path, name), value, section, self.report);
+        }
+    }
+
+    fn optional<S: Section + Clone>(&mut self, name: &'static str, section: &mut Option<S>, template: &S) {
+        self.known.push(name);
+        if let Some(value) = self.table.remove(name) {
+            let section = section.insert(template.clone());
             Reader::read_at(join(&self.path, name), value, section, self.report);
         }
     }
@@ -120,6 +179,23 @@ fn table_of(path: &str, value: Value, report: &mut Report) -> Option<BTreeMap<St
     }
     report.problem(path, Some(origin), "expected a table of keys, got a single value".to_owned());
     None
+}
+
+/// Leaves one entry of those whose names differ by case only: a variable, which has no say in its case, wins over the file.
+fn fold_case(path: &str, table: BTreeMap<String, Value>, report: &mut Report) -> BTreeMap<String, Value> {
+    let mut folded: BTreeMap<String, (String, Value)> = BTreeMap::new();
+    for (name, value) in table {
+        match folded.get(&name.to_ascii_lowercase()) {
+            Some((_, other)) if other.origin().is_none() && value.origin().is_none() => {
+                let key = join(path, &name);
+                let origin = report.origin(&key, &value);
+                report.problem(&key, Some(origin), "given twice, as the case of the name does not matter".to_owned());
+            }
+            Some((_, other)) if other.origin().is_some() => {}
+            Some(_) | None => drop(folded.insert(name.to_ascii_lowercase(), (name, value))),
+        }
+    }
+    folded.into_values().collect()
 }
 
 /// The keys below an unknown one: each has its own origin, a table has none.

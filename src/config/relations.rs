@@ -1,9 +1,12 @@
 //! Limits between keys. Those of a single key stand beside it.
 
+use std::time::Duration;
+
 use super::Config;
 use super::keys::join;
 use super::kind::{KIB, duration_text, size_text};
 use super::namespace::{NamespaceConfig, is_name};
+use super::origin::OriginConfig;
 use super::reader::Report;
 
 /// What a request needs beside its value: key, tags, params and framing.
@@ -25,6 +28,9 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         }
         // What a namespace merely inherits is reported once, where it stands.
         let defaults = &config.defaults;
+        if let Some(origin) = &namespace.origin {
+            times_of_origin(namespace, origin, &path, report);
+        }
         if (namespace.ttl, namespace.max_ttl) != (defaults.ttl, defaults.max_ttl) {
             ttl_within_max(namespace, &path, report);
         }
@@ -40,6 +46,24 @@ fn ttl_within_max(namespace: &NamespaceConfig, path: &str, report: &mut Report) 
         let message = format!("expected at most {max} ({path}.max_ttl), got {ttl}");
         report.relation(&format!("{path}.ttl"), &format!("{path}.max_ttl"), message);
     }
+}
+
+fn times_of_origin(namespace: &NamespaceConfig, origin: &OriginConfig, path: &str, report: &mut Report) {
+    let timeout = format!("{path}.origin.timeout");
+    if let Some(soft) = origin.soft_timeout.filter(|soft| *soft >= origin.timeout) {
+        let (soft, limit) = (duration_text(soft), duration_text(origin.timeout));
+        let message = format!("expected less than {limit} ({timeout}), got {soft}");
+        report.relation(&format!("{path}.origin.soft_timeout"), &timeout, message);
+    }
+    let mut at_most = |key: &str, value: Duration, limit_key: &str, limit: Duration| {
+        if value > limit {
+            let (value, limit) = (duration_text(value), duration_text(limit));
+            let message = format!("expected at most {limit} ({limit_key}), got {value}");
+            report.relation(&format!("{path}.origin.{key}"), limit_key, message);
+        }
+    };
+    at_most("connect_timeout", origin.connect_timeout, &timeout, origin.timeout);
+    at_most("min_lease", origin.min_lease, &format!("{path}.lease_ttl"), namespace.lease_ttl);
 }
 
 fn value_within_request(config: &Config, namespace: &NamespaceConfig, path: &str, report: &mut Report) {

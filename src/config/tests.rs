@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod errors;
+mod headers;
+mod origin;
 mod redis;
 mod values;
 
@@ -40,16 +42,21 @@ fn problems(file: &str, env: &[(&str, &str)]) -> Vec<String> {
     }
 }
 
-/// The example with every key live.
+/// The example with every key live, those of origins included.
 fn uncommented() -> String {
     let key = |line: &str| {
-        let name = line.strip_prefix("# ")?.split_once(" = ")?.0;
-        let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-        plain.then(|| line[2..].to_owned())
+        let live = line.strip_prefix("# ")?;
+        let plain = |name: &str| name.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
+        let is_key = live.split_once(" = ").is_some_and(|(name, _)| plain(name));
+        let is_table = live.starts_with("[namespaces.") && live.ends_with(']');
+        (is_key || is_table).then(|| live.to_owned())
     };
     let lines = EXAMPLE.lines().map(|line| key(line).unwrap_or_else(|| line.to_owned()));
     lines.collect::<Vec<_>>().join("\n")
 }
+
+/// What the example's headers refer to.
+const EXAMPLE_ENV: [(&str, &str); 1] = [("PROFILE_TOKEN", "secret")];
 
 #[test]
 fn no_source_gives_the_defaults() {
@@ -59,7 +66,9 @@ fn no_source_gives_the_defaults() {
 #[test]
 fn the_example_holds_the_defaults_and_the_old_namespaces() {
     let config = loaded(EXAMPLE, &[]);
-    assert_eq!(config, loaded(&uncommented(), &[]));
+    let mut all = loaded(&uncommented(), &EXAMPLE_ENV);
+    all.namespaces.retain(|_, namespace| namespace.origin.is_none());
+    assert_eq!(config, all);
     let minutes: Vec<_> = config.namespaces.iter().map(|(name, n)| (name.as_str(), n.ttl.as_secs() / 60)).collect();
     let expected =
         [("company", 120), ("locations", 1440), ("pickup", 5), ("points", 5), ("statistics", 30), ("user", 60)];

@@ -26,6 +26,25 @@ impl DurationKind {
     pub(crate) fn or_zero(self) -> Self {
         Self { or_zero: true, ..self }
     }
+
+    /// Also accepts `0s`, which stands for none.
+    pub(crate) fn or_off(self) -> OrOff {
+        OrOff(self.or_zero())
+    }
+}
+
+pub(crate) struct OrOff(DurationKind);
+
+impl Kind for OrOff {
+    type Value = Option<Duration>;
+
+    fn parse(&self, raw: &ValueKind) -> Result<Option<Duration>, String> {
+        self.0.parse(raw).map(|value| Some(value).filter(|value| !value.is_zero()))
+    }
+
+    fn render(&self, value: &Option<Duration>) -> String {
+        self.0.render(&value.unwrap_or_default())
+    }
 }
 
 impl Kind for DurationKind {

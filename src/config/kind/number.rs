@@ -48,19 +48,49 @@ impl Kind for Ratio {
 
     fn parse(&self, raw: &ValueKind) -> Result<f64, String> {
         let expected = if self.inclusive { "a number from 0 to 1" } else { "a number from 0 to below 1" };
-        let number = if let ValueKind::Float(number) = raw {
-            Some(*number)
-        } else {
-            let whole = || u32::try_from(as_integer(raw)?).ok().map(f64::from);
-            as_text(raw).and_then(|text| text.parse().ok()).or_else(whole)
-        };
-        number
+        as_number(raw)
             .filter(|n| (0.0..1.0).contains(n) || (self.inclusive && *n == 1.0))
             .ok_or_else(|| mismatch(expected, raw))
     }
 
     fn render(&self, value: &f64) -> String {
-        // `{:?}` keeps the point, without which TOML would read an integer.
-        format!("{value:?}")
+        render_number(*value)
     }
+}
+
+/// A number, with or without a fraction.
+pub(crate) fn number(range: RangeInclusive<f64>) -> Number {
+    Number { range }
+}
+
+pub(crate) struct Number {
+    range: RangeInclusive<f64>,
+}
+
+impl Kind for Number {
+    type Value = f64;
+
+    fn parse(&self, raw: &ValueKind) -> Result<f64, String> {
+        let (min, max) = (self.range.start(), self.range.end());
+        as_number(raw)
+            .filter(|number| self.range.contains(number))
+            .ok_or_else(|| mismatch(format_args!("a number from {min} to {max}"), raw))
+    }
+
+    fn render(&self, value: &f64) -> String {
+        render_number(*value)
+    }
+}
+
+fn as_number(raw: &ValueKind) -> Option<f64> {
+    if let ValueKind::Float(number) = raw {
+        return Some(*number);
+    }
+    let whole = || u32::try_from(as_integer(raw)?).ok().map(f64::from);
+    as_text(raw).and_then(|text| text.parse().ok()).or_else(whole)
+}
+
+fn render_number(value: f64) -> String {
+    // `{:?}` keeps the point, without which TOML would read an integer.
+    format!("{value:?}")
 }

@@ -23,7 +23,10 @@ fn an_unknown_key_is_found_everywhere() {
     assert_eq!(keys("[Store]\nurl = 'memory'", &[]), ["Store.url"]);
     assert_eq!(keys("[stoer]", &[]), ["stoer"]);
     assert_eq!(keys("[namespaces.'a.b']\ntl = '1s'", &[]), ["namespaces.\"a.b\".tl"]);
-    assert_eq!(keys("[namespaces.a.origin]\nurl = 'x'", &[]), ["namespaces.a.origin.url"]);
+    assert_eq!(keys("[namespaces.a.near_cache]\nmax_bytes = 1", &[]), ["namespaces.a.near_cache.max_bytes"]);
+    assert_eq!(keys("[defaults.origin]\nurl = 'http://h'", &[]), ["defaults.origin.url"]);
+    let near_cache = [("LARDER_NAMESPACES__A__B__NEAR_CACHE__MAX_BYTES", "1")];
+    assert_eq!(keys("", &near_cache), ["namespaces.a__b.near_cache.max_bytes"]);
     assert_eq!(keys("", &[("LARDER_TTL", "1s")]), ["ttl"]);
     assert_eq!(keys("", &[("LARDER_STOER__TIMEOUT", "1s")]), ["stoer.timeout"]);
     assert_eq!(keys("", &[("LARDER_NAMESPACES__USER__TL", "1s")]), ["namespaces.user.tl"]);

@@ -68,6 +68,8 @@ fn check_config_finds_mistakes_and_names_the_key() {
         ("[namespaces.USER]\nttl = \"1h\"", "namespaces.USER"),
         ("[defaults]\nttl_jitter = 1.5", "defaults.ttl_jitter"),
         ("[defaults]\nttl = \"0s\"", "defaults.ttl"),
+        ("[namespaces.user.origin]\ntimeout = \"1s\"", "namespaces.user.origin: expected either url or grpc"),
+        ("[namespaces.user.origin]\nurl = \"http://u:p@h/{key}\"", "namespaces.user.origin.url"),
         ("[log]\nformat = \"xml\"", "log.format"),
         ("listen = \"nowhere\"", "listen"),
         ("listen = ", ""),
@@ -115,6 +117,16 @@ fn a_port_in_use_is_no_config_mistake() {
 async fn secrets_are_not_shown() {
     let output = run(&["check-config"], &[("REDIS_URL", "redis://user:hunter2@127.0.0.1:1/0")]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(!text(&output).contains("hunter2"), "{}", text(&output));
+    let origin = [
+        ("LARDER_NAMESPACES__USER__ORIGIN__URL", "http://users/{key}"),
+        ("LARDER_NAMESPACES__USER__ORIGIN__HEADERS__AUTHORIZATION", "Bearer ${env:USERS_TOKEN}"),
+        ("LARDER_NAMESPACES__USER__ORIGIN__HEADERS__X_API_KEY", "hunter2"),
+        ("USERS_TOKEN", "hunter2"),
+    ];
+    let output = run(&["check-config"], &origin);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("authorization = \"Bearer ${env:USERS_TOKEN}\"\nx-api-key = \"***\"\n"));
     assert!(!text(&output).contains("hunter2"), "{}", text(&output));
     let larder = Larder::redis("redis://user:hunter2@127.0.0.1:1/0").env("LARDER_LOG__LEVEL", "trace").start().await;
     larder.client().await.get(get("k")).await.unwrap();

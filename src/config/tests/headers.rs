@@ -1,0 +1,165 @@
+use secrecy::ExposeSecret;
+
+use super::origin::{grpc, http, origin};
+use super::*;
+
+/// A namespace `a` with an HTTP origin that has these headers.
+pub(super) fn header(line: &str) -> String {
+    http(&format!("[namespaces.a.origin.headers]\n{line}"))
+}
+
+/// Name and value of each header.
+pub(super) fn headers(file: &str, env: &[(&str, &str)]) -> Vec<(String, String)> {
+    let headers = origin(file, env).headers;
+    headers.into_iter().map(|(name, header)| (name, header.value().expose_secret().to_owned())).collect()
+}
+
+#[test]
+fn the_case_of_a_header_does_not_matter() {
+    let variable = ("LARDER_NAMESPACES__A__ORIGIN__HEADERS__X_KEY", "new");
+    for name in ["X-Key", "x-key"] {
+        let file = header(&format!("{name} = 'old'"));
+        assert_eq!(headers(&file, &[variable]), [("x-key".to_owned(), "new".to_owned())]);
+    }
+    assert_eq!(
+        problems(&header("X-Key = 'secret'\nx-KEY = 'secret'"), &[]),
+        ["namespaces.a.origin.headers.x-KEY: given twice, as the case of the name does not matter"],
+    );
+}
+
+#[test]
+fn secrets_are_filled_in() {
+    let mut secret = tempfile::NamedTempFile::new().unwrap();
+    secret.write_all(b"from file\r\n\n").unwrap();
+    let file = header(&format!("X = 'a ${{env:ONE}}${{file:{}}} b ${{env:ONE}}'", secret.path().display()));
+    let load = |one| headers(&file, &[("ONE", one)]).remove(0).1;
+    assert_eq!(load("1"), "a 1from file b 1");
+    let before = origin(&file, &[("ONE", "1")]);
+    assert_eq!(before, origin(&file, &[("ONE", "1")]));
+    assert_ne!(before, origin(&file, &[("ONE", "2")]), "a changed variable is a change");
+    std::fs::write(secret.path(), "renewed").unwrap();
+    assert_eq!(load("1"), "a 1renewed b 1");
+    assert_ne!(before, origin(&file, &[("ONE", "1")]), "a changed file is a change");
+    assert_eq!(
+        before.headers["X"].resolve(&BTreeMap::from([("ONE".to_owned(), "3".to_owned())])).unwrap().expose_secret(),
+        "a 3renewed b 3"
+    );
+}
+
+#[test]
+fn a_secret_that_is_missing_is_named_and_none_is_shown() {
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    let large = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(large.path(), "s".repeat(70_000)).unwrap();
+    let binary = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(binary.path(), [0xff, 0xfe]).unwrap();
+    let (empty, large, binary) =
+        (empty.path().display().to_string(), large.path().display().to_string(), binary.path().display().to_string());
+    let unknown = "expected ${env:NAME} or ${file:/path}, got another ${...}";
+    let printable = "expected a value of printable ASCII characters, got others in it";
+    for (value, expected) in [
+        ("'secret ${env:NONE}'", "the variable NONE is not set, or empty".to_owned()),
+        ("'secret ${env:EMPTY}'", "the variable EMPTY is not set, or empty".to_owned()),
+        (
+            "'secret ${file:/no/such/file}'",
+            "the file /no/such/file cannot be read: No such file or directory (os error 2)".to_owned(),
+        ),
+        (&format!("'${{file:{empty}}}'"), format!("the file {empty} is empty")),
+        (&format!("'${{file:{large}}}'"), format!("the file {large} is larger than 64KiB")),
+        (
+            &format!("'${{file:{binary}}}'"),
+            format!("the file {binary} cannot be read: stream did not contain valid UTF-8"),
+        ),
+        ("'secret ${env:NONE'", "expected a } after each ${".to_owned()),
+        ("'${secret}'", unknown.to_owned()),
+        ("'${env:}'", unknown.to_owned()),
+        ("'${vault:secret}'", unknown.to_owned()),
+        ("\"secret\\r\\nX: y\"", printable.to_owned()),
+        ("'secret ${env:BREAK}'", printable.to_owned()),
+        ("'sécret'", printable.to_owned()),
+        ("123456", "expected a text in quotes, got something else".to_owned()),
+        ("['secret']", "expected a text in quotes, got something else".to_owned()),
+    ] {
+        let file = header(&format!("Authorization = {value}"));
+        let env = [("BREAK", "secret\nX: y"), ("EMPTY", " ")];
+        let expected = format!("namespaces.a.origin.headers.Authorization: {expected}");
+        assert_eq!(problems(&file, &env), [expected], "{value}");
+        let error = try_load(&file, &env).unwrap_err().to_string();
+        assert!(!error.contains("cret") && !error.contains("123456"), "{error}");
+    }
+    let variable = ("LARDER_NAMESPACES__A__ORIGIN__HEADERS__X_KEY", "${env:NONE}");
+    let error = try_load(&http(""), &[variable]).unwrap_err().to_string();
+    let expected = "namespaces.a.origin.headers.x-key: the variable NONE is not set, or empty \
+        (LARDER_NAMESPACES__A__ORIGIN__HEADERS__X_KEY)";
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn a_secret_is_shown_nowhere() {
+    let file = header("Literal = 'secret'\nScheme = 'Bearer ${env:TOKEN}'");
+    let config = loaded(&file, &[("TOKEN", "hunter2")]);
+    let debug = format!("{config:?}");
+    let rendered = config.render();
+    for shown in [&debug, &rendered] {
+        assert!(!shown.contains("secret") && !shown.contains("hunter2"), "{shown}");
+    }
+    assert!(debug.contains("HeaderTemplate(Bearer ${env:TOKEN})"), "{debug}");
+    let table = "[namespaces.a.origin.headers]\nLiteral = \"***\"\nScheme = \"Bearer ${env:TOKEN}\"\n";
+    assert!(rendered.contains(table), "{rendered}");
+}
+
+#[test]
+fn a_secret_is_not_shown_by_the_parser_either() {
+    for broken in [
+        "Authorization = \"Bearer secret",
+        "Authorization = Bearer secret",
+        "Authorization = \"\"\"\nBearer secret\\q\n\"\"\"",
+        "Authorization \"Bearer secret\"",
+        "A = 1, B = 'secret'",
+    ] {
+        let error = try_load(&header(broken), &[]).unwrap_err().to_string();
+        assert!(error.contains("line ") && !error.contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn names_of_headers_are_checked() {
+    let found = |file: String| problems(&file, &[]).first().map_or_else(String::new, Clone::clone);
+    let grpc_header = |line: &str| grpc(&format!("[namespaces.a.origin.headers]\n{line}"));
+    for name in [
+        "Host",
+        "content-length",
+        "Transfer-Encoding",
+        "TE",
+        "upgrade",
+        "Connection",
+        "If-None-Match",
+        "if-modified-since",
+        "Accept-Encoding",
+        "Keep-Alive",
+        "Range",
+    ] {
+        let expected =
+            format!("namespaces.a.origin.headers.{name}: expected another header, as Larder decides on this one");
+        assert_eq!(found(header(&format!("{name} = 'v'"))), expected);
+        assert_eq!(found(grpc_header(&format!("{name} = 'v'"))), expected);
+    }
+    for name in ["", "a b", "a:b", "é"] {
+        let found = found(header(&format!("'{name}' = 'v'")));
+        assert!(found.ends_with("expected the name of a header, got characters that none has"), "{found}");
+    }
+    for (name, why) in [
+        ("grpc-timeout", "expected another header, as gRPC decides on this one"),
+        ("Content-Type", "expected another header, as gRPC decides on this one"),
+        ("trace-bin", "expected another header, as gRPC takes those that end with -bin for binary"),
+        ("a~b", "expected a name of a-z, 0-9, '-', '_' and '.', as in gRPC"),
+    ] {
+        loaded(&header(&format!("'{name}' = 'v'")), &[]);
+        let found = found(grpc_header(&format!("'{name}' = 'v'")));
+        assert!(found.ends_with(why), "{found}");
+    }
+    loaded(
+        &grpc_header("Authorization = 'v'\nx_tenant.id = 'v'".replace("x_tenant.id", "'x_tenant.id'").as_str()),
+        &[],
+    );
+}
