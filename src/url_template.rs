@@ -1,0 +1,200 @@
+//! URLs with placeholders for the parts of a key.
+
+mod segment;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, fmt};
+
+use url::{Position, Url};
+
+use self::segment::{Part, Piece, encode, has_whole_escapes, is_written_as_is, pieces};
+use crate::{invalid::Violation, key::EntryKey};
+
+/// Longest URL that is asked for: beyond it, servers and the client's own types give up in ways of their own.
+const MAX_URL_BYTES: usize = 32 * 1024;
+
+/// A URL such as `https://users.internal/v1/{key}?lang={params.lang}`, from which each key gets its own.
+///
+/// Placeholders are `{namespace}`, `{key}` and `{params.<name>}`, in the path and in the query, and in the query `{params}`
+/// for all params as `name=value` pairs. What they stand for is percent-encoded, so that no key can leave its place: scheme,
+/// host, port, the number of segments of the path and the names in the query are always the template's.
+///
+/// `Display` hides the credentials before the host, and nothing else: a secret does not belong into the query.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct UrlTemplate {
+    /// Everything before the path, credentials included.
+    base: String,
+    /// The segments of the path; each is preceded by a `/`.
+    path: Vec<Part>,
+    /// What is between the `&` of the query; none if there is no query.
+    query: Option<Vec<Part>>,
+}
+
+/// Why a text is no template. It reads as a sentence about the URL and does not repeat a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidTemplate(String);
+
+impl UrlTemplate {
+    /// Reads a template.
+    ///
+    /// # Errors
+    /// It is no URL of scheme http or https, has a placeholder that is unknown or in a place where there must not be one, or
+    /// is not written as it would be sent.
+    pub fn parse(text: &str) -> Result<Self, InvalidTemplate> {
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return invalid("it must begin with http:// or https://");
+        };
+        if !matches!(scheme, "http" | "https") {
+            return invalid("it must begin with http:// or https://");
+        }
+        // The URL parser would drop some of these without a word, also from the host.
+        if rest.contains(|character: char| character.is_whitespace() || character.is_control()) {
+            return invalid("it must not have spaces and control characters");
+        }
+        let authority_end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+        let (authority, rest) = rest.split_at(authority_end);
+        if authority.contains(['{', '}']) {
+            return invalid("placeholders are only possible in the path and in the query");
+        }
+        let url = Url::parse(&format!("{scheme}://{authority}"))
+            .map_err(|error| InvalidTemplate(format!("its host or port cannot be read: {error}")))?;
+        if rest.contains('#') {
+            return invalid("it must not have a fragment (#...): fragments are never sent");
+        }
+        let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let template = Self {
+            base: url[..Position::BeforePath].to_owned(),
+            path: path.split('/').map(pieces).collect::<Result<_, _>>()?,
+            query: query.map(|query| query.split('&').map(pieces).collect::<Result<_, _>>()).transpose()?,
+        };
+        template.check()?;
+        Ok(template)
+    }
+
+    /// The URL of one key. Params that the template does not name are left out.
+    ///
+    /// # Errors
+    /// A violation of field `key` or `params.<name>`: a param is missing, a segment of the path would be empty, or would be
+    /// taken for a step up or down the path.
+    pub fn expand(&self, key: &EntryKey, params: &BTreeMap<String, String>) -> Result<Url, Violation> {
+        let mut text = self.base.clone();
+        for segment in &self.path {
+            text.push('/');
+            segment::expand_segment(segment, key, params, &mut text)?;
+        }
+        let path_end = text.len();
+        let mut separator = '?';
+        for part in self.query.iter().flatten() {
+            let start = text.len();
+            text.push(separator);
+            if *part == [Piece::AllParams] {
+                let pairs = params.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value)));
+                text.push_str(&pairs.collect::<Vec<_>>().join("&"));
+            } else {
+                for piece in part {
+                    piece.expand(key, params, &mut text)?;
+                }
+            }
+            if *part == [Piece::AllParams] && text.len() == start + 1 {
+                text.truncate(start);
+            } else {
+                separator = '&';
+            }
+        }
+        if text.len() > MAX_URL_BYTES {
+            let description = format!("makes a URL of {} bytes, the limit is {MAX_URL_BYTES}", text.len());
+            return Err(Violation::over_limit("key", description, MAX_URL_BYTES));
+        }
+        // The parser must find what was written and where it was written. By the encoding it always does; should that ever be
+        // wrong, no request is better than one to another place.
+        Url::parse(&text)
+            .ok()
+            .filter(|url| url[..Position::AfterPath] == text[..path_end] && url.as_str() == text)
+            .ok_or_else(|| Violation::new("key", "cannot be part of the origin's URL"))
+    }
+
+    fn check(&self) -> Result<(), InvalidTemplate> {
+        let in_path = self.path.iter().flatten();
+        if in_path.clone().any(|piece| *piece == Piece::AllParams) {
+            return invalid("{params} is only possible in the query; in the path, name one: {params.<name>}");
+        }
+        let crowded = |part: &Part| part.len() > 1 && part.contains(&Piece::AllParams);
+        if self.query.iter().flatten().any(crowded) {
+            return invalid("{params} must stand alone between ? or & and the next & or the end");
+        }
+        for piece in in_path.chain(self.query.iter().flatten().flatten()) {
+            let Piece::Literal(text) = piece else { continue };
+            if let Some(odd) = text.chars().find(|character| !is_written_as_is(*character)) {
+                return invalid(format!("{odd:?} must be percent-encoded"));
+            }
+            // What a placeholder stands for must not complete an escape that the template begins.
+            if !has_whole_escapes(text) {
+                return invalid("% must be followed by two hexadecimal digits");
+            }
+        }
+        let text = self.text(&self.base, |_| "x".to_owned());
+        if Url::parse(&text).is_ok_and(|url| url.as_str() == text) {
+            return Ok(());
+        }
+        invalid("its path must not have segments . and .., and its query must be percent-encoded")
+    }
+
+    /// The whole text behind a base, with placeholders as `place` writes them.
+    fn text(&self, base: &str, place: impl Fn(&Piece) -> String) -> String {
+        let write = |part: &Part| {
+            let pieces = part.iter().map(|piece| match piece {
+                Piece::Literal(text) => text.clone(),
+                Piece::Namespace | Piece::Key | Piece::Param(_) | Piece::AllParams => place(piece),
+            });
+            pieces.collect::<String>()
+        };
+        let mut text = base.to_owned();
+        for segment in &self.path {
+            text.push('/');
+            text.push_str(&write(segment));
+        }
+        if let Some(query) = &self.query {
+            text.push('?');
+            text.push_str(&query.iter().map(write).collect::<Vec<_>>().join("&"));
+        }
+        text
+    }
+
+    /// Whether the origin is spoken to over TLS.
+    pub(super) fn is_https(&self) -> bool {
+        self.base.starts_with("https:")
+    }
+
+    /// Whether the URL itself says who asks.
+    pub(super) fn has_credentials(&self) -> bool {
+        self.base.contains('@')
+    }
+}
+
+fn invalid<T>(problem: impl Into<String>) -> Result<T, InvalidTemplate> {
+    Err(InvalidTemplate(problem.into()))
+}
+
+impl fmt::Display for UrlTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let base = match (self.base.find("://"), self.base.rfind('@')) {
+            (Some(start), Some(end)) => {
+                let start = start + "://".len();
+                // A name without a password is as likely as not a token.
+                let secret = self.base[start..end].find(':').map_or(start, |colon| start + colon + 1);
+                format!("{}***{}", &self.base[..secret], &self.base[end..])
+            }
+            (None, _) | (_, None) => self.base.clone(),
+        };
+        f.write_str(&self.text(&base, ToString::to_string))
+    }
+}
+
+impl fmt::Debug for UrlTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UrlTemplate({self})")
+    }
+}

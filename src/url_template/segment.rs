@@ -1,0 +1,175 @@
+//! The parts of a template, and what stands for them in a URL.
+
+use std::{collections::BTreeMap, fmt};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use super::{InvalidTemplate, invalid};
+use crate::{invalid::Violation, key::EntryKey};
+
+/// Everything but RFC 3986's unreserved characters.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A segment of a path, or what is between the `&` of a query.
+pub(super) type Part = Vec<Piece>;
+
+/// A piece of a template.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// Text that is sent as it is.
+    Literal(String),
+    /// `{namespace}`
+    Namespace,
+    /// `{key}`
+    Key,
+    /// `{params.<name>}`
+    Param(String),
+    /// `{params}`
+    AllParams,
+}
+
+/// Reads one part of a template.
+pub(super) fn pieces(text: &str) -> Result<Part, InvalidTemplate> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '}']) {
+        let (literal, placeholder) = rest.split_at(at);
+        if !literal.is_empty() {
+            pieces.push(Piece::Literal(literal.to_owned()));
+        }
+        let Some(inner) = placeholder.strip_prefix('{') else {
+            return invalid("} without { (as part of the text, write %7D)");
+        };
+        let Some((name, after)) = inner.split_once('}').filter(|(name, _)| !name.contains('{')) else {
+            return invalid("{ without } (as part of the text, write %7B; names in { } have no / & ? and #)");
+        };
+        pieces.push(placeholder_named(name)?);
+        rest = after;
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Literal(rest.to_owned()));
+    }
+    Ok(pieces)
+}
+
+fn placeholder_named(name: &str) -> Result<Piece, InvalidTemplate> {
+    match name {
+        "namespace" => Ok(Piece::Namespace),
+        "key" => Ok(Piece::Key),
+        "params" => Ok(Piece::AllParams),
+        _ => match name.strip_prefix("params.") {
+            Some(param) if !param.is_empty() => Ok(Piece::Param(param.to_owned())),
+            Some(_) | None => invalid(format!(
+                "there is no placeholder {{{name}}}; there are {{namespace}}, {{key}}, {{params.<name>}} and {{params}}"
+            )),
+        },
+    }
+}
+
+/// Whether a character of a template can be sent as it is: RFC 3986's `pchar` and what separates their groups.
+pub(super) fn is_written_as_is(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "-._~%!$&'()*+,;=:@/?".contains(character)
+}
+
+/// Whether every `%` of a literal is followed by two hexadecimal digits.
+pub(super) fn has_whole_escapes(text: &str) -> bool {
+    let is_hex = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_hexdigit());
+    text.split('%').skip(1).all(|after| {
+        let mut bytes = after.bytes();
+        is_hex(bytes.next()) && is_hex(bytes.next())
+    })
+}
+
+/// What stands for a value in a URL.
+pub(super) fn encode(value: &str) -> impl fmt::Display {
+    utf8_percent_encode(value, RESERVED)
+}
+
+/// Appends one segment of a path for a key.
+pub(super) fn expand_segment(
+    segment: &Part,
+    key: &EntryKey,
+    params: &BTreeMap<String, String>,
+    out: &mut String,
+) -> Result<(), Violation> {
+    let start = out.len();
+    let mut first = None;
+    for piece in segment {
+        let written = out.len();
+        piece.expand(key, params, out)?;
+        if out.len() == written {
+            return Err(piece.violation("must not be empty: it is a segment of the origin's path"));
+        }
+        if !matches!(piece, Piece::Literal(_)) {
+            first = first.or(Some(piece));
+        }
+    }
+    if let Some(piece) = first
+        && climbs(&out[start..])
+    {
+        return Err(piece.violation("must not have . or .. as a segment: it becomes part of the origin's path"));
+    }
+    Ok(())
+}
+
+/// Whether somebody on the way could take a segment for steps up or down the path.
+///
+/// The URL parser does so with `..` and `%2e%2e`. Behind it, there are proxies that decode `%2F` before they resolve dots, and
+/// servers that cut off what follows a `;`.
+fn climbs(segment: &str) -> bool {
+    let decoded = percent_decode_str(segment).collect::<Vec<u8>>();
+    decoded.split(|byte| matches!(byte, b'/' | b'\\')).any(|step| {
+        let name = step.split(|byte| *byte == b';').next().unwrap_or_default();
+        matches!(name, b"." | b"..")
+    })
+}
+
+// === impl Piece ===
+
+impl Piece {
+    /// Appends what stands here for a key.
+    pub(super) fn expand(
+        &self,
+        key: &EntryKey,
+        params: &BTreeMap<String, String>,
+        out: &mut String,
+    ) -> Result<(), Violation> {
+        let value = match self {
+            // What the template says is encoded already.
+            Self::Literal(text) => {
+                out.push_str(text);
+                return Ok(());
+            }
+            Self::Namespace => key.namespace().as_str(),
+            Self::Key => key.key(),
+            Self::Param(name) => match params.get(name) {
+                Some(value) => value,
+                None => return Err(self.violation("must be set: the origin's URL is made of it")),
+            },
+            // It stands alone in its part, and is expanded there.
+            Self::AllParams => return Ok(()),
+        };
+        out.extend(utf8_percent_encode(value, RESERVED));
+        Ok(())
+    }
+
+    fn violation(&self, description: &'static str) -> Violation {
+        match self {
+            Self::Param(name) => Violation::new("params", description).renamed(format!("params.{name}")),
+            Self::Namespace => Violation::new("namespace", description),
+            Self::Literal(_) | Self::Key | Self::AllParams => Violation::new("key", description),
+        }
+    }
+}
+
+impl fmt::Display for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(text) => f.write_str(text),
+            Self::Namespace => f.write_str("{namespace}"),
+            Self::Key => f.write_str("{key}"),
+            Self::Param(name) => write!(f, "{{params.{name}}}"),
+            Self::AllParams => f.write_str("{params}"),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+#![allow(clippy::unwrap_used)]
+
+use proptest::{prelude::*, sample::select};
+
+use super::*;
+use crate::key::Namespace;
+
+type Params = BTreeMap<String, String>;
+
+fn params(pairs: &[(&str, &str)]) -> Params {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn entry(key: &str, params: &Params) -> EntryKey {
+    let pairs = params.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    EntryKey::new(Namespace::new("user.v1").unwrap(), key, pairs).unwrap()
+}
+
+fn expand(template: &str, key: &str, pairs: &[(&str, &str)]) -> Result<String, String> {
+    let params = params(pairs);
+    let template = UrlTemplate::parse(template).unwrap();
+    template.expand(&entry(key, &params), &params).map(String::from).map_err(|violation| violation.field().to_owned())
+}
+
+#[test]
+fn placeholders_stand_for_the_parts_of_a_key() {
+    for (template, url) in [
+        ("http://h/v1/{key}", "http://h/v1/a%2Fb"),
+        ("https://h:8443/{namespace}/{key}.json", "https://h:8443/user.v1/a%2Fb.json"),
+        ("http://h/{params.lang}/{key}?page={params.page}&x=1", "http://h/de/a%2Fb?page=2%263&x=1"),
+        ("http://h?id={key}", "http://h/?id=a%2Fb"),
+        ("http://h/{key}?{params}", "http://h/a%2Fb?lang=de&page=2%263"),
+        ("http://h/{key}?x=1&{params}&y=2", "http://h/a%2Fb?x=1&lang=de&page=2%263&y=2"),
+        ("http://h/fixed", "http://h/fixed"),
+        ("http://h", "http://h/"),
+        ("http://[::1]:80/{key}/", "http://[::1]/a%2Fb/"),
+        ("http://u:p%40@h/a%20b/{key}", "http://u:p%40@h/a%20b/a%2Fb"),
+    ] {
+        assert_eq!(expand(template, "a/b", &[("lang", "de"), ("page", "2&3")]).unwrap(), url, "{template}");
+    }
+}
+
+#[test]
+fn without_params_nothing_stands_for_them() {
+    for (template, url) in [
+        ("http://h/?{params}", "http://h/"),
+        ("http://h/?{params}&x=1", "http://h/?x=1"),
+        ("http://h/?x=1&{params}", "http://h/?x=1"),
+    ] {
+        assert_eq!(expand(template, "k", &[]).unwrap(), url, "{template}");
+    }
+}
+
+#[test]
+fn a_param_may_be_empty_in_the_query_and_must_be_there() {
+    assert_eq!(expand("http://h/?a={params.a}", "k", &[("a", "")]).unwrap(), "http://h/?a=");
+    assert_eq!(expand("http://h/?a={params.a}", "k", &[]).unwrap_err(), "params.a");
+    assert_eq!(expand("http://h/{params.a}", "k", &[("a", "")]).unwrap_err(), "params.a");
+    assert_eq!(expand("http://h/x{params.a}", "k", &[("a", "")]).unwrap_err(), "params.a");
+}
+
+#[test]
+fn keys_do_not_get_out_of_their_segment() {
+    let escapes: [(&str, Result<&str, &str>); 22] = [
+        ("../admin", Err("key")),
+        ("..", Err("key")),
+        (".", Err("key")),
+        ("a/../../b", Err("key")),
+        ("..\\admin", Err("key")),
+        ("..;/admin", Err("key")),
+        ("..;x", Err("key")),
+        ("...", Ok("...")),
+        (".hidden", Ok(".hidden")),
+        ("%2e%2e", Ok("%252e%252e")),
+        ("%2E%2E%2Fadmin", Ok("%252E%252E%252Fadmin")),
+        ("//evil.com", Ok("%2F%2Fevil.com")),
+        ("/etc/passwd", Ok("%2Fetc%2Fpasswd")),
+        ("@evil.com", Ok("%40evil.com")),
+        (":8080", Ok("%3A8080")),
+        ("http://evil.com", Ok("http%3A%2F%2Fevil.com")),
+        ("?x=1", Ok("%3Fx%3D1")),
+        ("#top", Ok("%23top")),
+        ("\\\\evil", Ok("%5C%5Cevil")),
+        ("\0", Ok("%00")),
+        ("a\r\nHost: evil\tb", Ok("a%0D%0AHost%3A%20evil%09b")),
+        ("é🦀{key}", Ok("%C3%A9%F0%9F%A6%80%7Bkey%7D")),
+    ];
+    for (key, expected) in escapes {
+        let expected = expected.map(|segment| format!("http://h/v1/{segment}/x")).map_err(str::to_owned);
+        assert_eq!(expand("http://h/v1/{key}/x", key, &[]), expected, "{key:?}");
+        assert!(expand("http://h/v1/x?q={key}", key, &[]).is_ok(), "{key:?} is harmless in a query");
+    }
+}
+
+#[test]
+fn dots_of_the_template_and_of_the_key_make_no_step_together() {
+    for template in
+        ["http://h/.{key}", "http://h/{key}.", "http://h/%2e{key}", "http://h/{key}{params.a}", "http://h/{key}%2E/b"]
+    {
+        assert_eq!(expand(template, ".", &[("a", ".")]).unwrap_err(), "key", "{template}");
+        assert!(expand(template, "a", &[("a", ".")]).is_ok(), "{template}");
+    }
+    assert_eq!(expand("http://h/{params.a}/{key}", "k", &[("a", "..")]).unwrap_err(), "params.a");
+}
+
+#[test]
+fn too_long_a_url_is_refused() {
+    let template = format!("http://h/{}", "{key}".repeat(11));
+    assert_eq!(expand(&template, &"/".repeat(1000), &[]).unwrap_err(), "key");
+}
+
+#[test]
+fn what_is_no_template_is_explained() {
+    for (text, problem) in [
+        ("h/{key}", "http://"),
+        ("ftp://h/{key}", "http://"),
+        ("{params.scheme}://h/", "http://"),
+        ("http://{key}/", "only possible in the path"),
+        ("http://h:{params.port}/", "only possible in the path"),
+        ("http://{namespace}@h/", "only possible in the path"),
+        ("http:///x", "host or port"),
+        ("http://h:99999/", "host or port"),
+        ("http://h/#{key}", "fragment"),
+        ("http://h/{kye}", "no placeholder {kye}"),
+        ("http://h/{}", "no placeholder {}"),
+        ("http://h/{params.}", "no placeholder {params.}"),
+        ("http://h/{key", "{ without }"),
+        ("http://h/{a{key}}", "{ without }"),
+        ("http://h/key}", "} without {"),
+        ("http://h/{params}", "only possible in the query"),
+        ("http://h/?x={params}", "must stand alone"),
+        ("http://h/../{key}", "segments . and .."),
+        ("http://h/%2e%2E/{key}", "segments . and .."),
+        ("http://h/%{key}", "two hexadecimal digits"),
+        ("http://h/100%", "two hexadecimal digits"),
+        ("http://h/%2{key}", "two hexadecimal digits"),
+        ("http://h/a b", "spaces"),
+        ("http://ho\tst/", "spaces"),
+        ("http://h\\x/", "must be percent-encoded"),
+        ("http://h/é", "must be percent-encoded"),
+        ("http://h/?a='x'", "query must be percent-encoded"),
+    ] {
+        let message = UrlTemplate::parse(text).unwrap_err().to_string();
+        assert!(message.contains(problem), "{text}: {message}");
+    }
+}
+
+#[test]
+fn it_is_shown_without_its_secret() {
+    for (text, shown) in [
+        ("http://u:secret@h/{key}?{params}", "http://u:***@h/{key}?{params}"),
+        ("http://secret@h/{namespace}", "http://***@h/{namespace}"),
+        ("http://:secret@h/", "http://:***@h/"),
+        ("https://h/a/{params.a}?x={key}&y", "https://h/a/{params.a}?x={key}&y"),
+    ] {
+        let template = UrlTemplate::parse(text).unwrap();
+        assert_eq!(template.to_string(), shown);
+        assert_eq!(format!("{template:?}"), format!("UrlTemplate({shown})"));
+    }
+    let message = UrlTemplate::parse("http://u:secret@h:x/").unwrap_err().to_string();
+    assert!(!message.contains("secret"), "{message}");
+}
+
+/// Texts in which what is dangerous in a URL is likely.
+fn hostile() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        4 => select(vec![
+            ".", "..", "/", "\\", "%2e", "%2E", "%2f", "%", "?", "#", "@", ":", "//", "&", "=", ";", "{key}", "\0", "\n", " ", "é",
+        ])
+        .prop_map(str::to_owned),
+        1 => any::<String>(),
+    ];
+    prop::collection::vec(piece, 1..8)
+        .prop_map(|pieces| pieces.concat())
+        .prop_filter("keys are not empty and not long", |text| (1..=1024).contains(&text.len()))
+}
+
+proptest! {
+    #[test]
+    fn no_key_changes_what_the_template_says(key in hostile(), value in hostile()) {
+        let params = params(&[("a", &value), ("b", "")]);
+        let entry = entry(&key, &params);
+        for (text, segments, names) in [
+            ("https://u:p@h.example:8443/v1/{key}/x{params.a}?k={key}&{params}", 3, vec!["k", "a", "b"]),
+            ("https://u:p@h.example:8443/.{key}{params.a}.?a={params.a}", 1, vec!["a"]),
+            ("https://u:p@h.example:8443/{params.a}/%2e{key}", 2, vec![]),
+        ] {
+            let Ok(url) = UrlTemplate::parse(text).unwrap().expand(&entry, &params) else { continue };
+            prop_assert!(url.as_str().starts_with("https://u:p@h.example:8443/"));
+            prop_assert_eq!(url.path_segments().unwrap().count(), segments);
+            let pairs: Vec<_> = url.query_pairs().collect();
+            prop_assert_eq!(pairs.iter().map(|(name, _)| name.as_ref()).collect::<Vec<_>>(), names);
+            for (name, found) in &pairs {
+                let expected = match name.as_ref() { "k" => key.as_str(), "a" => value.as_str(), _ => "" };
+                prop_assert_eq!(found, expected);
+            }
+            prop_assert!(url.fragment().is_none());
+            prop_assert!(url.as_str().parse::<http::Uri>().is_ok());
+        }
+    }
+
+    #[test]
+    fn a_key_arrives_as_it_is(key in hostile()) {
+        let none = Params::new();
+        let template = UrlTemplate::parse("http://h/{key}").unwrap();
+        if let Ok(url) = template.expand(&entry(&key, &none), &none) {
+            let segment = url.path_segments().unwrap().next().unwrap();
+            let decoded = percent_encoding::percent_decode_str(segment).decode_utf8().unwrap();
+            prop_assert_eq!(decoded.as_ref(), key.as_str());
+        }
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(text in "(https?://)?[a-z]{0,3}[{}/?&#%@:.a-z]{0,20}") {
+        if let Ok(template) = UrlTemplate::parse(&text) {
+            let shown = template.to_string();
+            prop_assert_eq!(UrlTemplate::parse(&shown).unwrap().to_string(), shown);
+        }
+    }
+}
