@@ -1,0 +1,242 @@
+//! Origins that do as they are told, and the clients to them.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures_util::{FutureExt as _, future::BoxFuture};
+use http::HeaderMap;
+use parking_lot::Mutex;
+use tokio::{net::TcpListener, runtime::Runtime, time::Instant};
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Request, Response, Status,
+    body::Body,
+    server::NamedService,
+    transport::{Server, ServerTlsConfig},
+};
+use tower::Service;
+use url::Url;
+
+use crate::{
+    key::{EntryKey, Namespace},
+    origin::{
+        Order, Validators,
+        grpc::{GrpcOptions, GrpcOrigin, resolve::Resolve},
+    },
+    pb::origin::v1::{
+        BatchFetchRequest, BatchFetchResponse, FetchRequest, FetchResponse, Value,
+        fetch_response::Outcome,
+        origin_service_server::{OriginService, OriginServiceServer},
+        value,
+    },
+};
+
+type Said<A> = Result<A, Status>;
+type Does<Q, A> = Arc<dyn Fn(Request<Q>) -> BoxFuture<'static, Said<A>> + Send + Sync>;
+
+/// What a server does when it is called.
+#[derive(Clone)]
+pub(super) struct Script {
+    fetch: Does<FetchRequest, FetchResponse>,
+    batch: Option<Does<BatchFetchRequest, BatchFetchResponse>>,
+    fetches: Arc<AtomicUsize>,
+    batches: Arc<AtomicUsize>,
+}
+
+/// A server on a runtime of its own, so that it can die at once.
+pub(super) struct TestServer {
+    pub(super) address: SocketAddr,
+    script: Script,
+    drain: CancellationToken,
+    runtime: Option<Runtime>,
+}
+
+/// What the name of the origin resolves to.
+#[derive(Clone, Default)]
+pub(super) struct Places(Arc<Mutex<Vec<SocketAddr>>>);
+
+// === impl Script ===
+
+impl Script {
+    pub(super) fn new<F>(fetch: impl Fn(Request<FetchRequest>) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Said<FetchResponse>> + Send + 'static,
+    {
+        let fetch: Does<_, _> = Arc::new(move |request| fetch(request).boxed());
+        Self { fetch, batch: None, fetches: Arc::default(), batches: Arc::default() }
+    }
+
+    /// Always the same.
+    pub(super) fn always(said: Said<FetchResponse>) -> Self {
+        Self::new(move |_| std::future::ready(said.clone()))
+    }
+
+    pub(super) fn with_batch(
+        self,
+        batch: impl Fn(BatchFetchRequest) -> Said<BatchFetchResponse> + Send + Sync + 'static,
+    ) -> Self {
+        let batch: Does<_, _> =
+            Arc::new(move |request: Request<_>| std::future::ready(batch(request.into_inner())).boxed());
+        Self { batch: Some(batch), ..self }
+    }
+}
+
+#[async_trait]
+impl OriginService for Script {
+    async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<FetchResponse>, Status> {
+        self.fetches.fetch_add(1, Ordering::SeqCst);
+        (self.fetch)(request).await.map(Response::new)
+    }
+
+    async fn batch_fetch(&self, request: Request<BatchFetchRequest>) -> Result<Response<BatchFetchResponse>, Status> {
+        self.batches.fetch_add(1, Ordering::SeqCst);
+        match &self.batch {
+            Some(batch) => batch(request).await.map(Response::new),
+            None => Err(Status::unimplemented("one at a time, please")),
+        }
+    }
+}
+
+// === impl TestServer ===
+
+impl TestServer {
+    pub(super) async fn start(script: Script) -> Self {
+        Self::start_at("127.0.0.1:0", script, None).await
+    }
+
+    pub(super) async fn start_at(place: &str, script: Script, tls: Option<ServerTlsConfig>) -> Self {
+        let service = OriginServiceServer::new(script.clone()).max_encoding_message_size(usize::MAX);
+        Self::start_service(place, service, script, tls).await
+    }
+
+    pub(super) async fn start_service<S>(place: &str, service: S, script: Script, tls: Option<ServerTlsConfig>) -> Self
+    where
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible, Future: Send>,
+        S: NamedService + Clone + Send + Sync + 'static,
+    {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let drain = CancellationToken::new();
+        let (place, ending) = (place.to_owned(), drain.clone());
+        let (ready, bound) = tokio::sync::oneshot::channel();
+        runtime.spawn(async move {
+            let listener = TcpListener::bind(place).await.unwrap();
+            ready.send(listener.local_addr().unwrap()).unwrap();
+            let mut server = Server::builder();
+            if let Some(tls) = tls {
+                server = server.tls_config(tls).unwrap();
+            }
+            let connections = TcpListenerStream::new(listener);
+            server.add_service(service).serve_with_incoming_shutdown(connections, ending.cancelled_owned()).await
+        });
+        Self { address: bound.await.unwrap(), script, drain, runtime: Some(runtime) }
+    }
+
+    pub(super) fn fetches(&self) -> usize {
+        self.script.fetches.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn batches(&self) -> usize {
+        self.script.batches.load(Ordering::SeqCst)
+    }
+
+    /// Asks the clients to leave.
+    pub(super) fn drain(&self) {
+        self.drain.cancel();
+    }
+
+    /// Ends, connections and all, without a word.
+    pub(super) fn die(self) {}
+
+    /// A new server where one has died.
+    pub(super) async fn start_again(address: SocketAddr, script: Script) -> Self {
+        let free = || async { TcpListener::bind(address).await.ok() };
+        drop(eventually("the port is free", async || free().await).await);
+        Self::start_at(&address.to_string(), script, None).await
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+// === impl Places ===
+
+impl Places {
+    pub(super) fn set(&self, servers: &[&TestServer]) {
+        *self.0.lock() = servers.iter().map(|server| server.address).collect();
+    }
+
+    pub(super) fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
+#[async_trait]
+impl Resolve for Places {
+    async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        Ok(self.0.lock().clone())
+    }
+}
+
+pub(super) fn options() -> GrpcOptions {
+    GrpcOptions {
+        url: Url::parse("http://origin.test:50052").unwrap(),
+        metadata: HeaderMap::new(),
+        connect_timeout: Duration::from_secs(5),
+        max_value_bytes: 1024 * 1024,
+        max_batch: 10,
+        resolve_interval: Duration::from_millis(500),
+        ca_pem: None,
+    }
+}
+
+pub(super) fn origin(servers: &[&TestServer]) -> (GrpcOrigin, Places) {
+    origin_with(options(), servers)
+}
+
+pub(super) fn origin_with(options: GrpcOptions, servers: &[&TestServer]) -> (GrpcOrigin, Places) {
+    let places = Places::default();
+    places.set(servers);
+    (GrpcOrigin::with_resolver(options, Box::new(places.clone())).unwrap(), places)
+}
+
+pub(super) fn order(key: &str) -> Order {
+    Order {
+        key: EntryKey::new(Namespace::new("user").unwrap(), key, [].into_iter()).unwrap(),
+        params: Arc::default(),
+        validators: Validators::default(),
+        deadline: Instant::now() + Duration::from_secs(20),
+    }
+}
+
+pub(super) fn text(text: &str) -> FetchResponse {
+    let value = Value { kind: Some(value::Kind::Text(text.to_owned())) };
+    FetchResponse { outcome: Some(Outcome::Value(value)), ..Default::default() }
+}
+
+/// Asks until there is an answer. No test waits for a fixed time and hopes.
+pub(super) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = probe().await {
+            return answer;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
