@@ -4,6 +4,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
+/// Most tags on one entry.
+pub const MAX_TAGS: usize = 32;
+/// Longest tag, in bytes.
+pub const MAX_TAG_BYTES: usize = 128;
+
 /// A point in time by the store's clock, in milliseconds since the Unix epoch.
 ///
 /// All times of an entry are read from the clock of the store that holds it, so that the clocks of two replicas are
@@ -33,7 +38,7 @@ pub struct Version(pub u64);
 pub type Tags = Arc<[String]>;
 
 /// How long an entry lives: fresh, then stale in two windows, one after the other (RFC 5861), then gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lifetime {
     /// How long the value is fresh.
     pub ttl: Duration,
@@ -41,6 +46,26 @@ pub struct Lifetime {
     pub stale_while_revalidate: Duration,
     /// How long after that it may be served because the origin failed.
     pub stale_if_error: Duration,
+    /// How long after that it is kept, not to be served, but for the origin to say that it is still good.
+    pub keep: Duration,
+}
+
+/// What an origin says by which it recognises a value that has not changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Validators {
+    /// HTTP's `ETag` with its quotes, or what a gRPC origin chose. Opaque.
+    pub etag: Option<Box<str>>,
+    /// HTTP's `Last-Modified`, as it was sent.
+    pub last_modified: Option<Box<str>>,
+}
+
+/// What is known of a value that was fetched from an origin.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// By which the origin recognises it.
+    pub validators: Validators,
+    /// How long the fetch took, to the millisecond.
+    pub fetch_time: Duration,
 }
 
 /// A value about to be stored.
@@ -56,6 +81,8 @@ pub struct Draft {
     pub lifetime: Lifetime,
     /// Its tags.
     pub tags: Tags,
+    /// Where it came from, if it was fetched.
+    pub provenance: Option<Arc<Provenance>>,
 }
 
 /// A stored value.
@@ -75,8 +102,12 @@ pub struct Entry {
     pub stale_while_revalidate: Duration,
     /// Length of the window that follows that.
     pub stale_if_error: Duration,
+    /// Length of the window that follows that, in which the entry is not served any more.
+    pub keep: Duration,
     /// Its tags.
     pub tags: Tags,
+    /// Where the value came from, if it was fetched.
+    pub provenance: Option<Arc<Provenance>>,
 }
 
 // === impl Millis ===
@@ -129,12 +160,23 @@ impl fmt::Display for Version {
     }
 }
 
+// === impl Validators ===
+
+impl Validators {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.etag.is_none() && self.last_modified.is_none()
+    }
+}
+
 // === impl Lifetime ===
 
 impl Lifetime {
     /// From writing to the hard expiry.
     pub fn total(&self) -> Duration {
-        self.ttl.saturating_add(self.stale_while_revalidate).saturating_add(self.stale_if_error)
+        [self.stale_while_revalidate, self.stale_if_error, self.keep]
+            .into_iter()
+            .fold(self.ttl, Duration::saturating_add)
     }
 }
 
@@ -151,7 +193,9 @@ impl Entry {
             fresh_until: now.after(draft.lifetime.ttl),
             stale_while_revalidate: draft.lifetime.stale_while_revalidate,
             stale_if_error: draft.lifetime.stale_if_error,
+            keep: draft.lifetime.keep,
             tags: draft.tags.clone(),
+            provenance: draft.provenance.clone(),
         }
     }
 
@@ -160,8 +204,21 @@ impl Entry {
         self.kind != Kind::Negative && now < self.fresh_until
     }
 
+    /// Gives the entry a new lifetime from `now`.
+    pub fn reschedule(&mut self, lifetime: &Lifetime, now: Millis) {
+        self.fresh_until = now.after(lifetime.ttl);
+        self.stale_while_revalidate = lifetime.stale_while_revalidate;
+        self.stale_if_error = lifetime.stale_if_error;
+        self.keep = lifetime.keep;
+    }
+
+    /// When the entry can no longer be served.
+    pub fn stale_until(&self) -> Millis {
+        self.fresh_until.after(self.stale_while_revalidate).after(self.stale_if_error)
+    }
+
     /// When the entry is gone for good.
     pub fn expires_at(&self) -> Millis {
-        self.fresh_until.after(self.stale_while_revalidate).after(self.stale_if_error)
+        self.stale_until().after(self.keep)
     }
 }

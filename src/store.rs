@@ -11,12 +11,12 @@ pub mod memory;
 pub mod redis;
 pub mod wakeups;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
 use crate::{
-    entry::{Draft, Entry, Lifetime, Millis, Version},
+    entry::{Draft, Entry, Lifetime, Millis, Provenance, Tags, Version},
     key::{EntryKey, Namespace},
     stats::ledger::{Delta, Report},
 };
@@ -97,30 +97,85 @@ pub enum Filled {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct LeaseToken(pub [u8; 16]);
 
+/// The question who computes a key.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    /// By which the lease is known if it is granted.
+    pub token: LeaseToken,
+    /// How long the lease holds.
+    pub ttl: Duration,
+    /// An entry that is fresh no longer than until this counts as if it were not: zero for any fresh entry to be good
+    /// enough, the end of time for none.
+    pub fresher_than: Millis,
+}
+
 /// Answer to the question who computes a key.
 #[derive(Debug)]
 pub enum Acquired {
     /// Nobody needs to: there is a fresh entry.
     Found(Entry),
-    /// The one who asked. There may be an entry in one of its stale windows.
+    /// The one who asked. There may be an entry, in whatever state.
     Granted {
         /// The previous value.
-        stale: Option<Entry>,
+        previous: Option<Entry>,
     },
     /// Somebody else, for at most that long.
     Held {
         /// Until the lease runs out.
         expires_in: Duration,
         /// The previous value.
-        stale: Option<Entry>,
+        previous: Option<Entry>,
     },
     /// Nobody for a while, because the last one failed.
     BackedOff {
         /// Until the next lease can be granted.
         remaining: Duration,
         /// The previous value.
-        stale: Option<Entry>,
+        previous: Option<Entry>,
+        /// What the last one said.
+        cause: String,
     },
+    /// Everybody for himself for a while, because the entry was deleted and what can be read of it may still be outdated:
+    /// nothing that is computed now will be taken.
+    HeldOff {
+        /// Until a value can be stored again.
+        remaining: Duration,
+    },
+}
+
+/// Whether a lease holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// It does.
+    Held,
+    /// It had expired, was given to somebody else or was given back.
+    Lost,
+    /// The entry or its namespace was invalidated since it was granted.
+    Invalidated,
+    /// The entry was written since it was granted.
+    Superseded,
+}
+
+/// The word of an origin that the stored value is still good.
+#[derive(Debug, Clone)]
+pub struct Confirmation {
+    /// Id of the value.
+    pub version: Version,
+    /// How long it lives from now.
+    pub lifetime: Lifetime,
+    /// Its tags from now on.
+    pub tags: Tags,
+    /// Where it came from.
+    pub provenance: Arc<Provenance>,
+}
+
+/// What became of a confirmation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirmed {
+    /// The entry lives on, and the lease has ended; or why it does not.
+    Settled(Filled),
+    /// The store does not have the value any more. The lease still holds.
+    Gone,
 }
 
 /// What to add to a counter.
@@ -164,8 +219,9 @@ pub trait Store: Send + Sync {
     /// Writes one entry and voids its lease.
     async fn put(&self, key: &EntryKey, draft: &Draft, condition: Condition) -> Result<Written>;
 
-    /// Removes one entry and voids its lease; answers whether there was an entry.
-    async fn delete(&self, key: &EntryKey) -> Result<bool>;
+    /// Removes one entry and voids its lease; answers whether there was an entry. No fill is taken until `hold_off` has passed,
+    /// also not of a lease that was granted meanwhile.
+    async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool>;
 
     /// Makes every entry and lease of a namespace invalid, at a cost that does not depend on how many there are.
     async fn invalidate(&self, namespace: &Namespace) -> Result<()>;
@@ -183,14 +239,22 @@ pub trait Store: Send + Sync {
 /// Keeps leases: who may compute which key.
 #[async_trait]
 pub trait Leases: Send + Sync {
-    /// Asks for the lease of a key that seems to be missing or stale. If it is granted, it is known by `token`.
-    async fn acquire(&self, key: &EntryKey, token: LeaseToken, ttl: Duration) -> Result<Acquired>;
+    /// Asks for the lease of a key that seems to be missing or stale.
+    async fn acquire(&self, key: &EntryKey, ask: &Ask) -> Result<Acquired>;
+
+    /// Makes a lease hold for `ttl` from now, if it still holds.
+    async fn extend(&self, key: &EntryKey, token: LeaseToken, ttl: Duration) -> Result<Hold>;
 
     /// Writes an entry if the lease still holds, and ends the lease.
     async fn fill(&self, key: &EntryKey, token: LeaseToken, draft: &Draft) -> Result<Filled>;
 
-    /// Ends a lease, if it is held, and grants no other for `backoff`; answers whether it was held.
-    async fn abandon(&self, key: &EntryKey, token: LeaseToken, backoff: Duration) -> Result<bool>;
+    /// Gives the stored value a new lifetime if the lease still holds, and ends the lease. The value is not moved, and keeps its
+    /// version; its age begins anew.
+    async fn confirm(&self, key: &EntryKey, token: LeaseToken, confirmation: &Confirmation) -> Result<Confirmed>;
+
+    /// Ends a lease, if it is held, and grants no other for `backoff`, in which `cause` is told to those who ask, at
+    /// most [`MAX_CAUSE_BYTES`] of it; answers whether it was held.
+    async fn abandon(&self, key: &EntryKey, token: LeaseToken, backoff: Duration, cause: &str) -> Result<bool>;
 
     /// Registers for news of the key's lease: it ended, or it may have.
     fn wait_for(&self, key: &EntryKey) -> wakeups::Wakeup;
@@ -268,6 +332,14 @@ pub struct Size {
     pub sampled: bool,
     /// Entries per class of remaining lifetime; see [`TTL_CLASSES`].
     pub ttl: [u64; TTL_CLASSES.len() + 1],
+}
+
+/// Most bytes of a cause that are kept.
+pub const MAX_CAUSE_BYTES: usize = 96;
+
+/// As much of a cause as is kept.
+pub fn short_cause(cause: &str) -> &str {
+    &cause[..cause.floor_char_boundary(MAX_CAUSE_BYTES)]
 }
 
 /// Upper bounds of the classes of remaining lifetime; a last class without a bound follows.

@@ -37,6 +37,30 @@ pub enum Counter {
     LeasesAbandoned,
     /// Answers given while the store could not be asked.
     Degraded,
+    /// Answers of origins.
+    Fetches,
+    /// Fetches that failed, also because the origin was not asked.
+    FetchesFailed,
+    /// GetOrFetch calls answered with what was fetched for another.
+    FetchesCoalesced,
+    /// Refreshes begun before the value was stale.
+    EarlyRefreshes,
+    /// Stale values served while they are refreshed.
+    StaleWhileRevalidate,
+    /// Stale values served because the origin failed.
+    StaleIfError,
+    /// Stale values served because the origin took too long.
+    StaleSoftTimeout,
+    /// Fills refused because the lease had run out.
+    FillsLost,
+    /// Fills refused because the entry was invalidated meanwhile.
+    FillsInvalidated,
+    /// Fills refused because the entry was written meanwhile.
+    FillsSuperseded,
+    /// Fetched values that the store did not take.
+    FillsNotStored,
+    /// Fetched values that must not be stored.
+    Uncacheable,
 }
 
 /// Which latency is measured.
@@ -46,6 +70,8 @@ pub enum Timed {
     Hit,
     /// Of reads that found none.
     Miss,
+    /// Of fetches that succeeded.
+    Fetch,
 }
 
 /// Upper bounds of the latency buckets in microseconds; a last bucket without a bound follows.
@@ -56,7 +82,7 @@ pub const LATENCY_BOUNDS_US: [u64; 18] = [
 const BUCKETS: usize = LATENCY_BOUNDS_US.len() + 1;
 const EVENTS: usize = Counter::ALL.len();
 /// Number of cells.
-pub const CELLS: usize = EVENTS + 2 * BUCKETS;
+pub const CELLS: usize = EVENTS + 3 * BUCKETS;
 
 /// A set of counters at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +96,7 @@ pub struct LiveCounts([AtomicU64; CELLS]);
 
 impl Counter {
     /// All counters, in the order of their cells.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 24] = [
         Self::Hits,
         Self::Stale,
         Self::Negative,
@@ -83,6 +109,18 @@ impl Counter {
         Self::LeasesRefused,
         Self::LeasesAbandoned,
         Self::Degraded,
+        Self::Fetches,
+        Self::FetchesFailed,
+        Self::FetchesCoalesced,
+        Self::EarlyRefreshes,
+        Self::StaleWhileRevalidate,
+        Self::StaleIfError,
+        Self::StaleSoftTimeout,
+        Self::FillsLost,
+        Self::FillsInvalidated,
+        Self::FillsSuperseded,
+        Self::FillsNotStored,
+        Self::Uncacheable,
     ];
 
     /// Name in the store; a change loses what was counted before.
@@ -100,16 +138,29 @@ impl Counter {
             Self::LeasesRefused => "leases_refused",
             Self::LeasesAbandoned => "leases_abandoned",
             Self::Degraded => "degraded",
+            Self::Fetches => "fetches",
+            Self::FetchesFailed => "fetches_failed",
+            Self::FetchesCoalesced => "fetches_coalesced",
+            Self::EarlyRefreshes => "early_refreshes",
+            Self::StaleWhileRevalidate => "stale_while_revalidate",
+            Self::StaleIfError => "stale_if_error",
+            Self::StaleSoftTimeout => "stale_soft_timeout",
+            Self::FillsLost => "fills_lost",
+            Self::FillsInvalidated => "fills_invalidated",
+            Self::FillsSuperseded => "fills_superseded",
+            Self::FillsNotStored => "fills_not_stored",
+            Self::Uncacheable => "uncacheable",
         }
     }
 }
 
-/// Name of a cell in the store: the counter's, or `h` or `m` and the number of a latency bucket.
+/// Name of a cell in the store: the counter's, or `h`, `m` or `f` and the number of a latency bucket.
 pub fn cell_name(cell: usize) -> String {
     match Counter::ALL.get(cell) {
         Some(counter) => counter.name().to_owned(),
         None if cell < EVENTS + BUCKETS => format!("h{}", cell - EVENTS),
-        None => format!("m{}", cell - EVENTS - BUCKETS),
+        None if cell < EVENTS + 2 * BUCKETS => format!("m{}", cell - EVENTS - BUCKETS),
+        None => format!("f{}", cell - EVENTS - 2 * BUCKETS),
     }
 }
 
@@ -130,6 +181,7 @@ fn first_bucket(timed: Timed) -> usize {
     match timed {
         Timed::Hit => EVENTS,
         Timed::Miss => EVENTS + BUCKETS,
+        Timed::Fetch => EVENTS + 2 * BUCKETS,
     }
 }
 

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::{
-    Acquired, Backend, Condition, ErrorKind, Facts, Filled, Increment, Incremented, Inspect, LeaseToken, Leases,
-    Ledger, Result, Size, Store, Written, breaker::Breaker, wakeups::Wakeup,
+    Acquired, Ask, Backend, Condition, Confirmation, Confirmed, ErrorKind, Facts, Filled, Hold, Increment, Incremented,
+    Inspect, LeaseToken, Leases, Ledger, Result, Size, Store, Written, breaker::Breaker, wakeups::Wakeup,
 };
 use crate::{
     entry::{Draft, Entry, Lifetime, Millis},
@@ -34,7 +34,9 @@ pub enum Operation {
     Touch,
     Increment,
     Acquire,
+    Extend,
     Fill,
+    Confirm,
     Abandon,
     LedgerAdd,
     LedgerReport,
@@ -51,7 +53,7 @@ pub struct Guard {
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Get,
         Self::GetMany,
         Self::Put,
@@ -60,7 +62,9 @@ impl Operation {
         Self::Touch,
         Self::Increment,
         Self::Acquire,
+        Self::Extend,
         Self::Fill,
+        Self::Confirm,
         Self::Abandon,
         Self::LedgerAdd,
         Self::LedgerReport,
@@ -84,7 +88,9 @@ impl Operation {
             Self::Touch => "touch",
             Self::Increment => "increment",
             Self::Acquire => "acquire",
+            Self::Extend => "extend",
             Self::Fill => "fill",
+            Self::Confirm => "confirm",
             Self::Abandon => "abandon",
             Self::LedgerAdd => "ledger_add",
             Self::LedgerReport => "ledger_report",
@@ -150,8 +156,8 @@ impl Store for Guard {
         self.run(Operation::Put, self.inner.put(key, draft, condition)).await
     }
 
-    async fn delete(&self, key: &EntryKey) -> Result<bool> {
-        self.run(Operation::Delete, self.inner.delete(key)).await
+    async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
+        self.run(Operation::Delete, self.inner.delete(key, hold_off)).await
     }
 
     async fn invalidate(&self, namespace: &Namespace) -> Result<()> {
@@ -173,16 +179,24 @@ impl Store for Guard {
 
 #[async_trait]
 impl Leases for Guard {
-    async fn acquire(&self, key: &EntryKey, token: LeaseToken, ttl: Duration) -> Result<Acquired> {
-        self.run(Operation::Acquire, self.inner.acquire(key, token, ttl)).await
+    async fn acquire(&self, key: &EntryKey, ask: &Ask) -> Result<Acquired> {
+        self.run(Operation::Acquire, self.inner.acquire(key, ask)).await
+    }
+
+    async fn extend(&self, key: &EntryKey, token: LeaseToken, ttl: Duration) -> Result<Hold> {
+        self.run(Operation::Extend, self.inner.extend(key, token, ttl)).await
     }
 
     async fn fill(&self, key: &EntryKey, token: LeaseToken, draft: &Draft) -> Result<Filled> {
         self.run(Operation::Fill, self.inner.fill(key, token, draft)).await
     }
 
-    async fn abandon(&self, key: &EntryKey, token: LeaseToken, backoff: Duration) -> Result<bool> {
-        self.run(Operation::Abandon, self.inner.abandon(key, token, backoff)).await
+    async fn confirm(&self, key: &EntryKey, token: LeaseToken, confirmation: &Confirmation) -> Result<Confirmed> {
+        self.run(Operation::Confirm, self.inner.confirm(key, token, confirmation)).await
+    }
+
+    async fn abandon(&self, key: &EntryKey, token: LeaseToken, backoff: Duration, cause: &str) -> Result<bool> {
+        self.run(Operation::Abandon, self.inner.abandon(key, token, backoff, cause)).await
     }
 
     fn wait_for(&self, key: &EntryKey) -> Wakeup {

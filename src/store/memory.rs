@@ -38,7 +38,7 @@ use crate::{
 };
 use budget::Budget;
 use generation::Generations;
-use shard::{LeaseState, Shard, Slot};
+use shard::{LeaseState, Shard, Slot, lease_cost};
 
 /// Enough that two cores rarely meet at a lock, and few enough to look at all of them when something must be evicted.
 const SHARDS: usize = 16;
@@ -220,12 +220,21 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn delete(&self, key: &EntryKey) -> Result<bool> {
+    async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
         let store = &*self.0;
+        let held_off = !hold_off.is_zero();
+        if held_off {
+            store.make_room(lease_cost(key))?;
+        }
         let mut shard = store.shard(key).lock();
-        let existed = shard.valid(key, store.now()).is_some();
+        let now = store.now();
+        let existed = shard.valid(key, now).is_some();
         store.budget.release(shard.remove(key));
         store.void_lease(&mut shard, key, LeaseState::Invalidated);
+        if held_off {
+            let generation = store.generations.current(key.namespace());
+            store.budget.release(shard.hold_off(key, generation, now.after(hold_off), now));
+        }
         Ok(existed)
     }
 
@@ -242,9 +251,8 @@ impl Store for MemoryStore {
         let fresh = shard.valid(key, now).is_some_and(|slot| slot.entry.is_fresh(now));
         if fresh {
             shard.reschedule(key, |entry| {
-                entry.fresh_until = now.after(lifetime.ttl);
-                entry.stale_while_revalidate = lifetime.stale_while_revalidate;
-                entry.stale_if_error = lifetime.stale_if_error;
+                let keep = entry.keep;
+                entry.reschedule(&Lifetime { keep, ..lifetime }, now);
             });
         }
         Ok(fresh)
@@ -293,6 +301,7 @@ fn sum(current: Option<&Entry>, increment: &Increment, now: Millis) -> std::resu
         version: increment.version,
         lifetime: increment.lifetime,
         tags: current.map(|entry| entry.tags.clone()).unwrap_or_default(),
+        provenance: None,
     };
     let mut entry = Entry::written(&draft, now);
     if let Some(current) = current {

@@ -24,9 +24,7 @@ use bytes::Bytes;
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
-use super::{
-    Condition, Error, ErrorKind, Increment, Incremented, LeaseToken, Result, Store, Written, wakeups::Wakeups,
-};
+use super::{Condition, Error, ErrorKind, Increment, Incremented, Result, Store, Written, wakeups::Wakeups};
 use crate::{
     entry::{Draft, Entry, Kind, Lifetime, Millis, whole_millis},
     key::{EntryKey, Namespace},
@@ -183,8 +181,9 @@ impl Store for RedisStore {
         }
     }
 
-    async fn delete(&self, key: &EntryKey) -> Result<bool> {
-        let call = self.call(&script::DELETE, key, None);
+    async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
+        let mut call = self.call(&script::DELETE, key, None);
+        call.arg(if hold_off.is_zero() { 0 } else { whole_millis(hold_off) });
         match self.run(&script::DELETE, &call, Repeat::Harmless).await?.word.as_str() {
             "EXISTED" => Ok(true),
             "ABSENT" => Ok(false),

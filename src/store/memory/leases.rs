@@ -5,19 +5,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    MemoryStore,
-    shard::{Lease, LeaseState, lease_cost},
+    Inner, MemoryStore,
+    shard::{Lease, LeaseState, Shard, Slot, lease_cost},
     wakeup_key,
 };
 use crate::{
     entry::{Draft, Entry},
     key::EntryKey,
-    store::{Acquired, Filled, LeaseToken, Leases, Result, wakeups::Wakeup},
+    store::{
+        Acquired, Ask, Confirmation, Confirmed, Filled, Hold, LeaseToken, Leases, Result, short_cause, wakeups::Wakeup,
+    },
 };
 
 #[async_trait]
 impl Leases for MemoryStore {
-    async fn acquire(&self, key: &EntryKey, token: LeaseToken, ttl: Duration) -> Result<Acquired> {
+    async fn acquire(&self, key: &EntryKey, ask: &Ask) -> Result<Acquired> {
         let store = &*self.0;
         store.make_room(lease_cost(key))?;
         let now = store.now();
@@ -26,66 +28,114 @@ impl Leases for MemoryStore {
             store.budget.release(lease_cost(key));
             Ok(acquired)
         };
-        let stale = match shard.valid(key, now).map(|slot| slot.entry.clone()) {
-            Some(entry) if now < entry.fresh_until => return refused(Acquired::Found(entry)),
+        let previous = match shard.valid(key, now).map(|slot| slot.entry.clone()) {
+            Some(entry) if now.max(ask.fresher_than) < entry.fresh_until => return refused(Acquired::Found(entry)),
             other => other,
         };
-        if let Some(lease) = shard.lease(key, now).filter(|lease| lease.generation.is_current()) {
+        if let Some(lease) = shard.lease(key, now) {
             let left = lease.expires_at.since(now);
-            match lease.state {
-                LeaseState::Held => return refused(Acquired::Held { expires_in: left, stale }),
-                LeaseState::BackedOff => return refused(Acquired::BackedOff { remaining: left, stale }),
-                LeaseState::Invalidated | LeaseState::Superseded => {}
+            match &lease.state {
+                LeaseState::HeldOff => return refused(Acquired::HeldOff { remaining: left }),
+                LeaseState::Held if lease.generation.is_current() => {
+                    return refused(Acquired::Held { expires_in: left, previous });
+                }
+                LeaseState::BackedOff(cause) if lease.generation.is_current() => {
+                    let cause = cause.to_string();
+                    return refused(Acquired::BackedOff { remaining: left, previous, cause });
+                }
+                LeaseState::Held | LeaseState::BackedOff(_) | LeaseState::Invalidated | LeaseState::Superseded => {}
             }
         }
         let generation = store.generations.current(key.namespace());
-        let lease = Lease { state: LeaseState::Held, token, generation, expires_at: now.after(ttl) };
+        let lease = Lease { state: LeaseState::Held, token: ask.token, generation, expires_at: now.after(ask.ttl) };
         store.budget.release(shard.grant(key.clone(), lease));
-        Ok(Acquired::Granted { stale })
+        Ok(Acquired::Granted { previous })
+    }
+
+    async fn extend(&self, key: &EntryKey, token: LeaseToken, ttl: Duration) -> Result<Hold> {
+        let store = &*self.0;
+        let now = store.now();
+        let mut shard = store.shard(key).lock();
+        let hold = shard.hold(key, token, now);
+        if hold == Hold::Held {
+            shard.extend_lease(key, now.after(ttl));
+        }
+        Ok(hold)
     }
 
     async fn fill(&self, key: &EntryKey, token: LeaseToken, draft: &Draft) -> Result<Filled> {
         let store = &*self.0;
         store.write(key, Entry::written(draft, store.now()), |shard, now| {
-            let filled = match shard.lease(key, now).filter(|lease| lease.token == token) {
-                None => Filled::LeaseLost,
-                Some(lease) if !lease.generation.is_current() => Filled::Invalidated,
-                Some(lease) => match lease.state {
-                    LeaseState::Held => Filled::Stored,
-                    LeaseState::Invalidated => Filled::Invalidated,
-                    LeaseState::Superseded => Filled::Superseded,
-                    LeaseState::BackedOff => Filled::LeaseLost,
-                },
-            };
+            let filled = filled(shard.hold(key, token, now));
             if filled != Filled::Stored {
                 return Err(filled);
             }
-            store.budget.release(shard.drop_lease(key));
-            store.wakeups.wake(&wakeup_key(key));
+            store.end_lease(shard, key);
             Ok(filled)
         })
     }
 
-    async fn abandon(&self, key: &EntryKey, token: LeaseToken, backoff: Duration) -> Result<bool> {
+    async fn confirm(&self, key: &EntryKey, token: LeaseToken, confirmation: &Confirmation) -> Result<Confirmed> {
         let store = &*self.0;
         let now = store.now();
         let mut shard = store.shard(key).lock();
-        let held = shard
-            .lease(key, now)
-            .filter(|lease| lease.token == token && lease.state == LeaseState::Held && lease.generation.is_current());
-        let Some(held) = held else { return Ok(false) };
-        if backoff.is_zero() {
-            store.budget.release(shard.drop_lease(key));
-        } else {
-            let generation = held.generation.clone();
-            let backed_off = Lease { state: LeaseState::BackedOff, token, generation, expires_at: now.after(backoff) };
-            shard.grant(key.clone(), backed_off);
+        let filled = filled(shard.hold(key, token, now));
+        if filled != Filled::Stored {
+            return Ok(Confirmed::Settled(filled));
         }
-        store.wakeups.wake(&wakeup_key(key));
+        let held = shard.valid(key, now).map(|slot| slot.entry.clone());
+        let Some(mut entry) = held.filter(|entry| entry.version == confirmation.version) else {
+            return Ok(Confirmed::Gone);
+        };
+        entry.created_at = now;
+        entry.reschedule(&confirmation.lifetime, now);
+        entry.tags = confirmation.tags.clone();
+        entry.provenance = Some(confirmation.provenance.clone());
+        // The lease's own: the namespace may have another by now.
+        let Some(generation) = shard.lease(key, now).map(|lease| lease.generation.clone()) else {
+            return Ok(Confirmed::Settled(Filled::LeaseLost));
+        };
+        let slot = Slot::new(key, entry, generation, now);
+        // What little it may have grown by is evicted for by the next write.
+        store.budget.reserve(slot.cost)?;
+        store.budget.release(shard.insert(key.clone(), slot));
+        store.end_lease(&mut shard, key);
+        Ok(Confirmed::Settled(filled))
+    }
+
+    async fn abandon(&self, key: &EntryKey, token: LeaseToken, backoff: Duration, cause: &str) -> Result<bool> {
+        let store = &*self.0;
+        let now = store.now();
+        let mut shard = store.shard(key).lock();
+        if shard.hold(key, token, now) != Hold::Held {
+            return Ok(false);
+        }
+        if backoff.is_zero() {
+            store.end_lease(&mut shard, key);
+        } else {
+            shard.back_off(key, short_cause(cause).into(), now.after(backoff));
+            store.wakeups.wake(&wakeup_key(key));
+        }
         Ok(true)
     }
 
     fn wait_for(&self, key: &EntryKey) -> Wakeup {
         self.0.wakeups.register(wakeup_key(key))
+    }
+}
+
+impl Inner {
+    fn end_lease(&self, shard: &mut Shard, key: &EntryKey) {
+        self.budget.release(shard.drop_lease(key));
+        self.wakeups.wake(&wakeup_key(key));
+    }
+}
+
+fn filled(hold: Hold) -> Filled {
+    match hold {
+        Hold::Held => Filled::Stored,
+        Hold::Lost => Filled::LeaseLost,
+        Hold::Invalidated => Filled::Invalidated,
+        Hold::Superseded => Filled::Superseded,
     }
 }

@@ -10,9 +10,9 @@ use hashlink::LruCache;
 
 use super::generation::Generation;
 use crate::{
-    entry::{Entry, Millis},
+    entry::{Entry, Millis, Provenance},
     key::EntryKey,
-    store::LeaseToken,
+    store::{Hold, LeaseToken, MAX_CAUSE_BYTES},
 };
 
 /// What an entry costs beside the bytes of its key, value and tags: its slot and key in the table of entries, which is at
@@ -20,7 +20,7 @@ use crate::{
 const ENTRY_OVERHEAD: u64 =
     ((size_of::<Slot>() + size_of::<EntryKey>() + 32) + size_of::<(Millis, EntryKey)>() * 3 / 2 + 64) as u64;
 /// What a lease costs beside the bytes of its key.
-const LEASE_OVERHEAD: u64 = (size_of::<Lease>() + size_of::<EntryKey>() + 64) as u64;
+const LEASE_OVERHEAD: u64 = (size_of::<Lease>() + size_of::<EntryKey>() + MAX_CAUSE_BYTES + 64) as u64;
 const TAG_OVERHEAD: usize = size_of::<String>() + 16;
 
 /// A part of the store. Its owner keeps the account of bytes.
@@ -51,12 +51,15 @@ pub(super) struct Lease {
 }
 
 /// A lease that ended before its time is remembered until then, so that its holder can be told why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LeaseState {
     Held,
     Invalidated,
     Superseded,
-    BackedOff,
+    /// The last holder gave up, for this cause.
+    BackedOff(Box<str>),
+    /// No fill is taken, whatever the generation.
+    HeldOff,
 }
 
 // === impl Shard ===
@@ -180,6 +183,42 @@ impl Shard {
         }
     }
 
+    /// Whether `token` holds the lease of a key.
+    pub(super) fn hold(&self, key: &EntryKey, token: LeaseToken, now: Millis) -> Hold {
+        let Some(lease) = self.lease(key, now) else { return Hold::Lost };
+        match lease.state {
+            LeaseState::HeldOff => Hold::Invalidated,
+            _ if lease.token != token => Hold::Lost,
+            _ if !lease.generation.is_current() => Hold::Invalidated,
+            LeaseState::Held => Hold::Held,
+            LeaseState::Invalidated => Hold::Invalidated,
+            LeaseState::Superseded => Hold::Superseded,
+            LeaseState::BackedOff(_) => Hold::Lost,
+        }
+    }
+
+    pub(super) fn extend_lease(&mut self, key: &EntryKey, expires_at: Millis) {
+        if let Some(lease) = self.leases.get_mut(key) {
+            lease.expires_at = expires_at;
+        }
+    }
+
+    /// Ends a lease and lets nobody have another for a while.
+    pub(super) fn back_off(&mut self, key: &EntryKey, cause: Box<str>, until: Millis) {
+        if let Some(lease) = self.leases.get_mut(key) {
+            lease.state = LeaseState::BackedOff(cause);
+            lease.expires_at = until;
+        }
+    }
+
+    /// Takes no fill of a key until then, or later if that was said before; answers the bytes that were freed.
+    pub(super) fn hold_off(&mut self, key: &EntryKey, generation: Arc<Generation>, until: Millis, now: Millis) -> u64 {
+        let before = self.lease(key, now).filter(|lease| lease.state == LeaseState::HeldOff);
+        let expires_at = before.map_or(until, |lease| lease.expires_at.max(until));
+        let lease = Lease { state: LeaseState::HeldOff, token: LeaseToken::random(), generation, expires_at };
+        self.grant(key.clone(), lease)
+    }
+
     pub(super) fn drop_lease(&mut self, key: &EntryKey) -> u64 {
         self.leases.remove(key).map_or(0, |_| lease_cost(key))
     }
@@ -210,7 +249,11 @@ pub(super) fn lease_cost(key: &EntryKey) -> u64 {
 impl Slot {
     pub(super) fn new(key: &EntryKey, entry: Entry, generation: Arc<Generation>, now: Millis) -> Self {
         let tags: usize = entry.tags.iter().map(|tag| tag.len() + TAG_OVERHEAD).sum();
-        let cost = (key.size() + entry.data.len() + tags) as u64 + ENTRY_OVERHEAD;
+        let provenance = entry.provenance.as_ref().map_or(0, |provenance| {
+            let validators = [&provenance.validators.etag, &provenance.validators.last_modified];
+            size_of::<Provenance>() + 32 + validators.into_iter().flatten().map(|text| text.len() + 16).sum::<usize>()
+        });
+        let cost = (key.size() + entry.data.len() + tags + provenance) as u64 + ENTRY_OVERHEAD;
         Self { entry, cost, generation, used_at: now }
     }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     entry::Version,
-    store::{Acquired, Filled, LeaseToken, Leases as _},
+    store::{Acquired, Ask, Filled, LeaseToken, Leases as _},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -26,9 +26,19 @@ fn draft(size: usize, ttl: Duration) -> Draft {
         kind: Kind::Bytes,
         data: vec![b'x'; size].into(),
         version: Version::random(),
-        lifetime: Lifetime { ttl, stale_while_revalidate: Duration::ZERO, stale_if_error: Duration::ZERO },
+        lifetime: Lifetime {
+            ttl,
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            keep: Duration::ZERO,
+        },
         tags: Vec::new().into(),
+        provenance: None,
     }
+}
+
+fn ask(token: LeaseToken) -> Ask {
+    Ask { token, ttl: MINUTE, fresher_than: Millis::default() }
 }
 
 async fn put(store: &MemoryStore, at: &EntryKey, size: usize) -> Result<Written> {
@@ -118,8 +128,8 @@ async fn names_that_are_used_once_leave_nothing_behind() {
 async fn leases_are_accounted_for_and_swept_up() {
     let store = MemoryStore::new(MIB);
     for number in 0..100 {
-        let granted = store.acquire(&key("a", &number.to_string()), LeaseToken::random(), MINUTE).await.unwrap();
-        assert!(matches!(granted, Acquired::Granted { stale: None }));
+        let granted = store.acquire(&key("a", &number.to_string()), &ask(LeaseToken::random())).await.unwrap();
+        assert!(matches!(granted, Acquired::Granted { previous: None }));
     }
     assert!(store.usage().used_bytes > 100 * 50);
     tokio::time::advance(MINUTE).await;
@@ -131,7 +141,7 @@ async fn leases_are_accounted_for_and_swept_up() {
 async fn a_namespace_invalidated_between_lease_and_fill_refuses_the_fill() {
     let store = MemoryStore::new(MIB);
     let (at, token) = (key("a", "k"), LeaseToken::random());
-    store.acquire(&at, token, MINUTE).await.unwrap();
+    store.acquire(&at, &ask(token)).await.unwrap();
     store.invalidate(&namespace("a")).await.unwrap();
     assert_eq!(store.fill(&at, token, &draft(1, MINUTE)).await.unwrap(), Filled::Invalidated);
     assert!(store.get(&at).await.unwrap().is_none());
@@ -206,7 +216,7 @@ proptest! {
                     Step::PutIfAbsent { key, size } => {
                         let _ = store.put(&key_of(key), &draft(size, MINUTE), Condition::IfAbsent).await;
                     }
-                    Step::Delete { key } => drop(store.delete(&key_of(key)).await),
+                    Step::Delete { key } => drop(store.delete(&key_of(key), Duration::ZERO).await),
                     Step::Increment { key } => {
                         let lifetime = draft(0, MINUTE).lifetime;
                         let increment = Increment { delta: 1, initial: 0, lifetime, version: Version::random() };
@@ -218,7 +228,7 @@ proptest! {
                     }
                     Step::Acquire { key } => {
                         let token = LeaseToken::random();
-                        if let Ok(Acquired::Granted { .. }) = store.acquire(&key_of(key), token, MINUTE).await {
+                        if let Ok(Acquired::Granted { .. }) = store.acquire(&key_of(key), &ask(token)).await {
                             tokens.insert(key, token);
                         }
                     }
@@ -229,7 +239,7 @@ proptest! {
                     }
                     Step::Abandon { key } => {
                         if let Some(token) = tokens.get(&key) {
-                            let _ = store.abandon(&key_of(key), *token, Duration::from_millis(5)).await;
+                            let _ = store.abandon(&key_of(key), *token, Duration::from_millis(5), "cause").await;
                         }
                     }
                     Step::Invalidate { namespace: number } => {
@@ -256,7 +266,7 @@ fn a_fill_that_races_an_invalidation_is_never_read_after_it() {
         let store = MemoryStore::new(MIB);
         for round in 0..5_000 {
             let (at, token) = (key("a", "k"), LeaseToken::random());
-            let granted = store.acquire(&at, token, MINUTE).await.unwrap();
+            let granted = store.acquire(&at, &ask(token)).await.unwrap();
             assert!(matches!(granted, Acquired::Granted { .. }), "round {round}: {granted:?}");
             let filling = {
                 let (store, at) = (store.clone(), at.clone());
@@ -265,7 +275,7 @@ fn a_fill_that_races_an_invalidation_is_never_read_after_it() {
             if round % 2 == 0 {
                 store.invalidate(&namespace("a")).await.unwrap();
             } else {
-                store.delete(&at).await.unwrap();
+                store.delete(&at, Duration::ZERO).await.unwrap();
             }
             let read = store.get(&at).await.unwrap();
             assert!(read.is_none(), "round {round}");
@@ -279,7 +289,7 @@ fn a_fill_that_races_an_invalidation_is_never_read_after_it() {
 async fn a_late_fill_is_told_why_also_after_the_sweeper_came_by() {
     let store = MemoryStore::new(MIB);
     let (at, token) = (key("a", "k"), LeaseToken::random());
-    store.acquire(&at, token, MINUTE).await.unwrap();
+    store.acquire(&at, &ask(token)).await.unwrap();
     store.invalidate(&namespace("a")).await.unwrap();
     sweep().await;
     assert_eq!(store.fill(&at, token, &draft(1, MINUTE)).await.unwrap(), Filled::Invalidated);

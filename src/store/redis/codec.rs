@@ -12,7 +12,12 @@
 //!     57     1  kind
 //!     58     1  flags, 0
 //!     59     2  length of the extensions
-//!     61     n  extensions: type (1), length (2), content; 1 is a tag, others are skipped
+//!     61     n  extensions: type (1), length (2), content; unknown types are skipped
+//!                 1  a tag
+//!                 2  ETag, or what a gRPC origin chose in its place
+//!                 3  Last-Modified
+//!                 4  time that the fetch took, milliseconds (8)
+//!                 5  time that the entry is kept after its stale windows, milliseconds (8)
 //!   61+n        value
 //! ```
 //!
@@ -20,36 +25,70 @@
 //! server's time; they know these offsets too. An entry of another format or with unknown flags is treated as missing, so
 //! that replicas of two releases can share one Redis.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes};
 
-use crate::entry::{Draft, Entry, Kind, Lifetime, Millis, Version, whole_millis};
+use crate::entry::{Draft, Entry, Kind, Lifetime, Millis, Provenance, Tags, Version, whole_millis};
 
 /// Size of a generation id.
 pub(super) const GENERATION_BYTES: usize = 16;
 const FORMAT: u8 = 1;
 const HEADER_BYTES: usize = 61;
 const TAG: u8 = 1;
+const ETAG: u8 = 2;
+const LAST_MODIFIED: u8 = 3;
+const FETCH_TIME: u8 = 4;
+const KEEP: u8 = 5;
 
-/// The part of an entry that follows `fresh_until`. `tags` longer than what the format can hold are left out; the limits on
-/// tags keep them far below.
+/// The part of an entry that follows `fresh_until`.
 pub(super) fn encode_tail(draft: &Draft) -> Vec<u8> {
-    let extensions: usize = draft.tags.iter().map(|tag| 3 + tag.len()).sum();
-    let mut tail = Vec::with_capacity(28 + extensions + draft.data.len());
+    let mut tail = Vec::with_capacity(64 + draft.tags.len() * 16 + draft.data.len());
     tail.put_u64(draft.version.0);
     tail.extend_from_slice(&encode_windows(&draft.lifetime));
     tail.extend_from_slice(&kind_and_flags(draft.kind));
-    tail.put_u16(u16::try_from(extensions).unwrap_or(0));
-    if u16::try_from(extensions).is_ok() {
-        for tag in draft.tags.iter() {
-            tail.put_u8(TAG);
-            tail.put_u16(u16::try_from(tag.len()).unwrap_or(0));
-            tail.put_slice(tag.as_bytes());
-        }
-    }
+    put_extensions(&mut tail, &draft.tags, draft.provenance.as_deref(), draft.lifetime.keep);
     tail.put_slice(&draft.data);
     tail
+}
+
+/// The extensions as stored, with their length in front.
+pub(super) fn encode_extensions(tags: &Tags, provenance: Option<&Provenance>, keep: Duration) -> Vec<u8> {
+    let mut extensions = Vec::with_capacity(64);
+    put_extensions(&mut extensions, tags, provenance, keep);
+    extensions
+}
+
+/// What does not fit is left out; the limits on tags and validators keep them far below.
+fn put_extensions(out: &mut Vec<u8>, tags: &Tags, provenance: Option<&Provenance>, keep: Duration) {
+    let start = out.len();
+    out.put_u16(0);
+    for tag in tags.iter() {
+        put_extension(out, start, TAG, tag.as_bytes());
+    }
+    if let Some(provenance) = provenance {
+        let validators = &provenance.validators;
+        for (kind, validator) in [(ETAG, &validators.etag), (LAST_MODIFIED, &validators.last_modified)] {
+            if let Some(validator) = validator {
+                put_extension(out, start, kind, validator.as_bytes());
+            }
+        }
+        put_extension(out, start, FETCH_TIME, &whole_millis(provenance.fetch_time).to_be_bytes());
+    }
+    if !keep.is_zero() {
+        put_extension(out, start, KEEP, &whole_millis(keep).to_be_bytes());
+    }
+    let length = u16::try_from(out.len() - start - 2).unwrap_or(0);
+    out[start..start + 2].copy_from_slice(&length.to_be_bytes());
+}
+
+fn put_extension(out: &mut Vec<u8>, start: usize, kind: u8, content: &[u8]) {
+    let Ok(length) = u16::try_from(content.len()) else { return };
+    if out.len() - start + 3 + content.len() <= usize::from(u16::MAX) {
+        out.put_u8(kind);
+        out.put_u16(length);
+        out.put_slice(content);
+    }
 }
 
 /// The stale windows as stored.
@@ -84,7 +123,7 @@ pub(super) fn decode(stored: Bytes, generation: &[u8]) -> Option<Entry> {
     if rest.len() < extensions {
         return None;
     }
-    let tags = decode_tags(rest.split_to(extensions))?;
+    let extensions = Extensions::decode(rest.split_to(extensions))?;
     Some(Entry {
         kind,
         data: rest,
@@ -93,26 +132,52 @@ pub(super) fn decode(stored: Bytes, generation: &[u8]) -> Option<Entry> {
         fresh_until,
         stale_while_revalidate,
         stale_if_error,
-        tags: tags.into(),
+        keep: extensions.keep,
+        tags: extensions.tags.into(),
+        provenance: extensions.provenance.map(Arc::new),
     })
 }
 
-fn decode_tags(mut extensions: Bytes) -> Option<Vec<String>> {
-    let mut tags = Vec::new();
-    while extensions.has_remaining() {
-        if extensions.len() < 3 {
-            return None;
+#[derive(Default)]
+struct Extensions {
+    tags: Vec<String>,
+    provenance: Option<Provenance>,
+    keep: Duration,
+}
+
+impl Extensions {
+    fn decode(mut stored: Bytes) -> Option<Self> {
+        let mut extensions = Self::default();
+        while stored.has_remaining() {
+            if stored.len() < 3 {
+                return None;
+            }
+            let (kind, length) = (stored.get_u8(), usize::from(stored.get_u16()));
+            if stored.len() < length {
+                return None;
+            }
+            extensions.add(kind, &stored.split_to(length))?;
         }
-        let (kind, length) = (extensions.get_u8(), usize::from(extensions.get_u16()));
-        if extensions.len() < length {
-            return None;
-        }
-        let content = extensions.split_to(length);
-        if kind == TAG {
-            tags.push(String::from_utf8(content.into()).ok()?);
-        }
+        Some(extensions)
     }
-    Some(tags)
+
+    fn add(&mut self, kind: u8, content: &[u8]) -> Option<()> {
+        let text = || std::str::from_utf8(content).ok();
+        let millis = || content.try_into().ok().map(|bytes| Duration::from_millis(u64::from_be_bytes(bytes)));
+        match kind {
+            TAG => self.tags.push(text()?.to_owned()),
+            ETAG => self.provenance().validators.etag = Some(text()?.into()),
+            LAST_MODIFIED => self.provenance().validators.last_modified = Some(text()?.into()),
+            FETCH_TIME => self.provenance().fetch_time = millis()?,
+            KEEP => self.keep = millis()?,
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn provenance(&mut self) -> &mut Provenance {
+        self.provenance.get_or_insert_default()
+    }
 }
 
 #[cfg(test)]
@@ -122,6 +187,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::entry::Validators;
 
     const GENERATION: [u8; 16] = *b"0123456789abcdef";
 
@@ -134,9 +200,19 @@ mod tests {
                 ttl: Duration::from_secs(60),
                 stale_while_revalidate: Duration::from_secs(1),
                 stale_if_error: Duration::from_secs(2),
+                keep: Duration::ZERO,
             },
             tags: vec!["a".to_owned(), "bc".to_owned()].into(),
+            provenance: None,
         }
+    }
+
+    fn fetched() -> Draft {
+        let validators = Validators { etag: Some("\"e1\"".into()), last_modified: Some("yesterday".into()) };
+        let mut draft = draft();
+        draft.lifetime.keep = Duration::from_secs(3);
+        draft.provenance = Some(Arc::new(Provenance { validators, fetch_time: Duration::from_millis(250) }));
+        draft
     }
 
     /// What the scripts do.
@@ -170,10 +246,34 @@ mod tests {
     }
 
     #[test]
+    fn stored_bytes_of_a_fetched_value_never_change() {
+        let expected = [
+            "0032",                     // length of the extensions
+            "01000161",                 // tag
+            "0100026263",               // tag
+            "02000422653122",           // etag
+            "030009796573746572646179", // last modified
+            "04000800000000000000fa",   // fetch time
+            "0500080000000000000bb8",   // keep
+            "76616c7565",               // value
+        ];
+        assert_eq!(HEXLOWER.encode(&store(&fetched(), Millis(1))[59..]), expected.concat());
+    }
+
+    #[test]
     fn an_entry_is_read_as_it_was_written() {
         let now = Millis(1_700_000_000_000);
-        let entry = decode(store(&draft(), now).into(), &GENERATION).unwrap();
-        assert_eq!(entry, Entry::written(&draft(), now));
+        for draft in [draft(), fetched()] {
+            let entry = decode(store(&draft, now).into(), &GENERATION).unwrap();
+            assert_eq!(entry, Entry::written(&draft, now));
+        }
+    }
+
+    #[test]
+    fn extensions_beyond_what_the_format_holds_are_left_out() {
+        let tags: Vec<String> = (0..3).map(|_| "t".repeat(30_000)).collect();
+        let entry = decode(store(&Draft { tags: tags.into(), ..draft() }, Millis(1)).into(), &GENERATION).unwrap();
+        assert_eq!((entry.tags.len(), &entry.data[..]), (2, &b"value"[..]));
     }
 
     #[test]

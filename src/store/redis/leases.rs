@@ -6,30 +6,49 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    LeaseToken, RedisStore, Reply, add_draft, codec,
+    RedisStore, Reply, add_draft, add_lifetime, codec,
     pool::Repeat,
-    script::{ABANDON, ACQUIRE, FILL},
+    script::{ABANDON, ACQUIRE, CONFIRM, EXTEND, FILL},
     unexpected,
 };
 use crate::{
     entry::{Draft, Entry, whole_millis},
     key::EntryKey,
-    store::{Acquired, Filled, Leases, Result, wakeups::Wakeup},
+    store::{
+        Acquired, Ask, Confirmation, Confirmed, Filled, Hold, LeaseToken, Leases, Result, short_cause, wakeups::Wakeup,
+    },
 };
 
 #[async_trait]
 impl Leases for RedisStore {
-    async fn acquire(&self, key: &EntryKey, token: LeaseToken, ttl: Duration) -> Result<Acquired> {
+    async fn acquire(&self, key: &EntryKey, ask: &Ask) -> Result<Acquired> {
         let mut call = self.call(&ACQUIRE, key, None);
-        call.arg(&token.0).arg(whole_millis(ttl));
+        call.arg(&ask.token.0).arg(whole_millis(ask.ttl)).arg(ask.fresher_than.0);
         let mut reply = self.run(&ACQUIRE, &call, Repeat::Never).await?;
         let entry = next_entry(&mut reply)?;
         match reply.word.as_str() {
             "FOUND" => entry.map(Acquired::Found).ok_or_else(|| unexpected("acquire.lua")),
-            "GRANTED" => Ok(Acquired::Granted { stale: entry }),
-            "HELD" => Ok(Acquired::Held { expires_in: reply.next_millis()?, stale: entry }),
-            "BACKED_OFF" => Ok(Acquired::BackedOff { remaining: reply.next_millis()?, stale: entry }),
+            "GRANTED" => Ok(Acquired::Granted { previous: entry }),
+            "HELD" => Ok(Acquired::Held { expires_in: reply.next_millis()?, previous: entry }),
+            "BACKED_OFF" => {
+                let remaining = reply.next_millis()?;
+                let cause: Vec<u8> = reply.next()?;
+                Ok(Acquired::BackedOff { remaining, previous: entry, cause: String::from_utf8_lossy(&cause).into() })
+            }
+            "HELD_OFF" => Ok(Acquired::HeldOff { remaining: reply.next_millis()? }),
             _ => Err(unexpected("acquire.lua")),
+        }
+    }
+
+    async fn extend(&self, key: &EntryKey, token: LeaseToken, ttl: Duration) -> Result<Hold> {
+        let mut call = self.call(&EXTEND, key, None);
+        call.arg(&token.0).arg(whole_millis(ttl));
+        match self.run(&EXTEND, &call, Repeat::Harmless).await?.word.as_str() {
+            "HELD" => Ok(Hold::Held),
+            "LEASE_LOST" => Ok(Hold::Lost),
+            "INVALIDATED" => Ok(Hold::Invalidated),
+            "SUPERSEDED" => Ok(Hold::Superseded),
+            _ => Err(unexpected("extend.lua")),
         }
     }
 
@@ -37,18 +56,26 @@ impl Leases for RedisStore {
         let mut call = self.call(&FILL, key, None);
         add_draft(&mut call, draft);
         call.arg(&token.0);
-        match self.run(&FILL, &call, Repeat::Never).await?.word.as_str() {
-            "STORED" => Ok(Filled::Stored),
-            "LEASE_LOST" => Ok(Filled::LeaseLost),
-            "INVALIDATED" => Ok(Filled::Invalidated),
-            "SUPERSEDED" => Ok(Filled::Superseded),
-            _ => Err(unexpected("fill.lua")),
+        filled(&self.run(&FILL, &call, Repeat::Never).await?.word).ok_or_else(|| unexpected("fill.lua"))
+    }
+
+    async fn confirm(&self, key: &EntryKey, token: LeaseToken, confirmation: &Confirmation) -> Result<Confirmed> {
+        let Confirmation { version, lifetime, tags, provenance } = confirmation;
+        let mut call = self.call(&CONFIRM, key, None);
+        add_lifetime(&mut call, lifetime);
+        call.arg(&version.0.to_be_bytes())
+            .arg(&codec::encode_windows(lifetime))
+            .arg(codec::encode_extensions(tags, Some(provenance), lifetime.keep))
+            .arg(&token.0);
+        match self.run(&CONFIRM, &call, Repeat::Never).await?.word.as_str() {
+            "GONE" => Ok(Confirmed::Gone),
+            word => filled(word).map(Confirmed::Settled).ok_or_else(|| unexpected("confirm.lua")),
         }
     }
 
-    async fn abandon(&self, key: &EntryKey, token: LeaseToken, backoff: Duration) -> Result<bool> {
+    async fn abandon(&self, key: &EntryKey, token: LeaseToken, backoff: Duration, cause: &str) -> Result<bool> {
         let mut call = self.call(&ABANDON, key, None);
-        call.arg(&token.0).arg(whole_millis(backoff));
+        call.arg(&token.0).arg(if backoff.is_zero() { 0 } else { whole_millis(backoff) }).arg(short_cause(cause));
         match self.run(&ABANDON, &call, Repeat::Harmless).await?.word.as_str() {
             "ABANDONED" => Ok(true),
             "LEASE_LOST" => Ok(false),
@@ -58,6 +85,16 @@ impl Leases for RedisStore {
 
     fn wait_for(&self, key: &EntryKey) -> Wakeup {
         self.wakeups.register(self.layout.lease(key))
+    }
+}
+
+fn filled(word: &str) -> Option<Filled> {
+    match word {
+        "STORED" => Some(Filled::Stored),
+        "LEASE_LOST" => Some(Filled::LeaseLost),
+        "INVALIDATED" => Some(Filled::Invalidated),
+        "SUPERSEDED" => Some(Filled::Superseded),
+        _ => None,
     }
 }
 

@@ -5,7 +5,8 @@
 -- ARGV[2] generation id to use if there is no marker
 --
 -- Entry: format, generation, created_at, fresh_until, version, stale windows, kind, flags, extensions, value; see codec.rs.
--- Lease: state (L held, D voided by a delete, S voided by a set, B back-off), token, generation.
+-- Lease: state (L held, D voided by a delete, S voided by a set, B back-off), token, generation, cause of a back-off; or H
+-- alone: no fill is taken.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -39,6 +40,24 @@ local function generation_for_write(current, lifetime)
   end
   redis.call('SET', KEYS[1], ARGV[2], 'PX', lifetime * 2 + 120000)
   return ARGV[2]
+end
+
+-- The generation of the lease that this token still holds; or nothing, and why.
+local function held_lease(token)
+  local lease = redis.call('GET', KEYS[3])
+  if not lease then return nil, 'LEASE_LOST' end
+  local state = string.sub(lease, 1, 1)
+  if state == 'H' then return nil, 'INVALIDATED' end
+  if string.sub(lease, 2, 17) ~= token then return nil, 'LEASE_LOST' end
+  if state == 'D' then return nil, 'INVALIDATED' end
+  if state == 'S' then return nil, 'SUPERSEDED' end
+  if state ~= 'L' then return nil, 'LEASE_LOST' end
+  local generation = redis.call('GET', KEYS[1])
+  if generation ~= string.sub(lease, 18, 33) then
+    redis.call('DEL', KEYS[3])
+    return nil, 'INVALIDATED'
+  end
+  return generation
 end
 
 -- Ends a held lease. What became of it is remembered until it would have expired, so that its holder can be told.
