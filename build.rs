@@ -1,15 +1,21 @@
-//! Compiles the protos without a protoc on the machine, and keeps their descriptors for reflection.
+//! Compiles the protos without a protoc on the machine, and keeps the descriptors of what the server serves for reflection.
 
 use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
+const CACHE: &str = "larder/v1/cache_service.proto";
+const ADMIN: &str = "larder/v1/admin_service.proto";
+const ORIGIN: &str = "larder/origin/v1/origin_service.proto";
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
-    let descriptors = protox::compile(["larder/v1/cache_service.proto"], ["proto"])?;
-    fs::write(out_dir.join("larder_descriptors.bin"), descriptors.encode_to_vec())?;
+    // Reflection lists every service that it has a descriptor of, so it must not have the one that others serve.
+    let served = protox::compile([CACHE, ADMIN], ["proto"])?;
+    fs::write(out_dir.join("larder_descriptors.bin"), served.encode_to_vec())?;
+    let all = protox::compile([CACHE, ADMIN, ORIGIN], ["proto"])?;
     // Sorted maps, because params are hashed in the order of their names.
-    tonic_prost_build::configure().bytes(".").btree_map(".").compile_fds(descriptors)?;
+    tonic_prost_build::configure().bytes(".").btree_map(".").compile_fds(all)?;
     Ok(())
 }

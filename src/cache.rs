@@ -3,26 +3,33 @@
 //! Knows nothing of gRPC or Redis. It is the only reader of the clock and of the namespaces' rules.
 
 mod batch;
+mod batch_fetch;
 mod counter;
 mod delete;
+mod errand;
+mod fill;
 mod get;
 mod get_or_fetch;
 mod grant;
+mod lease;
 mod namespaces;
 mod policy;
+mod read_through;
 mod set;
 mod touch;
+mod usher;
 mod waiting;
+mod warm;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::NamespaceConfig,
     entry::Entry,
     invalid::Violation,
     key::Namespace,
+    origin,
     stats::{
         counts::{Counter, LiveCounts},
         live::LiveStats,
@@ -30,13 +37,18 @@ use crate::{
     store::{self, Backend},
 };
 pub use batch::BatchRead;
+pub use batch_fetch::BatchFetch;
 pub use counter::Sum;
-pub use get_or_fetch::{Answer, FetchRequest, GetOrFetch, Offer};
+pub use fill::Fill;
+pub use get_or_fetch::{Answer, FetchMode, FetchRequest, FetchStatus, GetOrFetch, Offer};
 pub use grant::LeaseGrant;
-pub use namespaces::Namespaces;
+pub use lease::Renewed;
+use namespaces::Rules;
+pub use namespaces::{Gates, Namespaces};
 pub use set::{SetCommand, SetMode, SetOutcome, SetResult};
 pub use touch::Touched;
 use waiting::WaitingRoom;
+pub use warm::{WarmPlan, WarmProgress, read_plan};
 
 /// The cache of one replica.
 pub struct Cache {
@@ -63,6 +75,18 @@ pub enum Error {
     /// The store did not take what must not get lost.
     #[error("not done: {0}")]
     StoreUnavailable(#[source] store::Error),
+    /// The namespace has no origin, and what was asked for needs one.
+    #[error("namespace {0} has no origin")]
+    NoOrigin(Namespace),
+    /// The origin did not answer, and there is nothing to answer instead.
+    #[error("the origin of namespace {namespace}: {error}")]
+    Origin {
+        /// Whose origin it is.
+        namespace: Namespace,
+        /// What it said.
+        #[source]
+        error: origin::Error,
+    },
     /// The entry is not a counter.
     #[error("the entry is not a decimal integer of 64 bits")]
     NotAnInteger,
@@ -82,6 +106,18 @@ pub enum Outcome {
     Negative,
 }
 
+/// Where an entry was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// In the store.
+    Store,
+    /// At the origin, during the call.
+    Origin {
+        /// Whether it is in the store now.
+        is_stored: bool,
+    },
+}
+
 /// An entry that was found.
 #[derive(Debug, Clone)]
 pub struct Found {
@@ -93,6 +129,8 @@ pub struct Found {
     pub age: Duration,
     /// Until when it is fresh; zero if it is not.
     pub ttl_remaining: Duration,
+    /// Where it was read.
+    pub tier: Tier,
 }
 
 /// The answer to a read.
@@ -105,8 +143,9 @@ pub struct Read {
 }
 
 /// A namespace as one call sees it.
+#[derive(Clone)]
 struct Scope {
-    rules: Arc<NamespaceConfig>,
+    rules: Arc<Rules>,
     counts: Arc<LiveCounts>,
 }
 
@@ -122,12 +161,18 @@ impl Cache {
         &self.namespaces
     }
 
-    /// Ends all waiting: whoever waits for somebody else's value is answered at once.
+    /// Ends all waiting for other callers: whoever waits for somebody else's value is answered at once. What this replica fetches
+    /// goes on.
     pub fn close(&self) {
         self.closing.cancel();
     }
 
-    /// Calls that wait for somebody else's value.
+    /// Gives up what is being fetched, so that other replicas can go on with it, and waits until that is done.
+    pub async fn give_up(&self) {
+        self.waiting.close().await;
+    }
+
+    /// Calls that wait for somebody else's value, and refreshes that nobody waits for.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
@@ -140,7 +185,8 @@ impl Cache {
     fn found(&self, entry: Entry, outcome: Outcome) -> Found {
         // The store's clock is an estimate here: an entry must not seem to be older or younger than it can be.
         let now = self.store.now().max(entry.created_at);
-        Found { age: now.since(entry.created_at), ttl_remaining: entry.fresh_until.since(now), entry, outcome }
+        let (age, ttl_remaining) = (now.since(entry.created_at), entry.fresh_until.since(now));
+        Found { age, ttl_remaining, entry, outcome, tier: Tier::Store }
     }
 }
 
@@ -168,9 +214,12 @@ impl Error {
         match self {
             Self::Invalid(violation) => Self::Invalid(violation.within(part)),
             Self::ValueTooLarge(violation) => Self::ValueTooLarge(violation.within(part)),
-            other @ (Self::UnknownNamespace(_) | Self::StoreUnavailable(_) | Self::NotAnInteger | Self::Overflow) => {
-                other
-            }
+            other @ (Self::UnknownNamespace(_)
+            | Self::StoreUnavailable(_)
+            | Self::NoOrigin(_)
+            | Self::Origin { .. }
+            | Self::NotAnInteger
+            | Self::Overflow) => other,
         }
     }
 }

@@ -32,3 +32,4 @@ pub mod stats;
 pub mod store;
 pub mod telemetry;
 pub mod transport;
+pub mod url_template;

@@ -3,6 +3,13 @@
 //! An origin translates an [`Order`] into its protocol and the answer into an [`Answer`]. It knows nothing of leases, of the store
 //! or of who waits; how often and how many at once it is asked is decided by the gate in front of it.
 
+pub mod breaker;
+pub mod gate;
+pub mod grpc;
+pub mod http;
+pub mod open;
+mod pace;
+
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -14,6 +21,8 @@ use crate::{
     invalid::Violation,
     key::EntryKey,
 };
+
+pub use crate::entry::Validators;
 
 /// Result of asking an origin.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -49,15 +58,6 @@ pub struct Order {
     pub validators: Validators,
     /// When nobody waits for the answer any more.
     pub deadline: Instant,
-}
-
-/// What an origin says by which it recognises a value that has not changed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Validators {
-    /// HTTP's `ETag` with its quotes, or what a gRPC origin chose. Opaque.
-    pub etag: Option<Box<str>>,
-    /// HTTP's `Last-Modified`, as it was sent.
-    pub last_modified: Option<Box<str>>,
 }
 
 /// What an origin answered.
@@ -147,15 +147,6 @@ pub enum ErrorKind {
     /// The origin cannot be asked for such a key.
     #[error("{0}")]
     BadKey(Violation),
-}
-
-// === impl Validators ===
-
-impl Validators {
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.etag.is_none() && self.last_modified.is_none()
-    }
 }
 
 // === impl Error ===

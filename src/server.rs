@@ -1,15 +1,17 @@
 //! Puts everything together. This is the only place that names the concrete parts of all layers.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
-    cache::{Cache, Namespaces},
-    config::{Config, StoreConfig, StoreUrl},
-    rpc::{Admission, CacheRpc, Health, LogKeys, Pipeline, RpcMetrics},
+    cache::{Cache, Gates, Namespaces},
+    config::{Config, NamespaceConfig, StoreConfig, StoreUrl},
+    origin::{self, gate::Gate, open::Origins},
+    rpc::{AdminRpc, Admission, CacheRpc, Health, LogKeys, Pipeline, RpcMetrics},
     stats::{fleet::FleetStats, live::LiveStats},
     store::{
         self, Backend,
@@ -18,7 +20,7 @@ use crate::{
         memory::MemoryStore,
         redis::{PoolOptions, RedisOptions, RedisStore},
     },
-    telemetry::{Telemetry, cache_metrics, store_metrics},
+    telemetry::{Telemetry, cache_metrics, origin_metrics::OriginMetrics, store_metrics},
     transport::{self, Shutdown, TransportOptions},
 };
 
@@ -43,6 +45,9 @@ pub enum Error {
     /// The store's URL cannot be used.
     #[error("store.url cannot be used")]
     Store(#[from] store::Error),
+    /// An origin cannot be used.
+    #[error(transparent)]
+    Origin(#[from] origin::open::Error),
     /// The protos' descriptors cannot be used.
     #[error("reflection cannot be set up")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -61,6 +66,8 @@ pub struct Server {
     store_answers: watch::Receiver<bool>,
     log_keys: LogKeys,
     background: CancellationToken,
+    origins: Arc<OpenOrigins>,
+    warming: Vec<Arc<Gate>>,
 }
 
 /// What can be changed while the server runs.
@@ -69,6 +76,8 @@ pub struct Reload {
     cache: Arc<Cache>,
     live: Arc<LiveStats>,
     log_keys: LogKeys,
+    origins: Arc<OpenOrigins>,
+    background: CancellationToken,
 }
 
 impl Server {
@@ -82,17 +91,20 @@ impl Server {
         let background = CancellationToken::new();
         let (store, store_answers) = open_store(&config, telemetry, &background)?;
         let live = Arc::new(LiveStats::new(config.telemetry.max_namespaces));
-        let namespaces = Namespaces::new(&config.defaults, &config.namespaces, config.strict_namespaces);
+        let health = Health::new().await;
+        let origins = Arc::new(OpenOrigins::new(OriginMetrics::new(&telemetry.meter()), health.clone()));
+        let gates = origins.replace(&config.namespaces)?;
+        let namespaces = Namespaces::new(&config.defaults, &config.namespaces, &gates.all, config.strict_namespaces);
         live.reserve(&namespaces.configured());
         let cache = Arc::new(Cache::new(store.clone(), namespaces, live.clone(), config.limits.max_waiting));
         let fleet = Arc::new(FleetStats::new(live.clone(), store));
         let admission = Admission::new(config.limits.max_concurrent_requests);
         cache_metrics::register(&telemetry.meter(), &live, &cache, &admission);
-        let health = Health::new().await;
         let log_keys = LogKeys::default();
         log_keys.set(config.log.keys);
         let pipeline = Pipeline::new(
             CacheRpc::new(cache.clone(), fleet.clone(), log_keys.clone(), &config.limits),
+            AdminRpc::new(cache.clone()),
             &health,
             config.reflection,
             config.limits.max_request_bytes,
@@ -111,12 +123,20 @@ impl Server {
             store_answers,
             log_keys,
             background,
+            origins,
+            warming: gates.new,
         })
     }
 
     /// What can be changed while the server runs.
     pub fn reload(&self) -> Reload {
-        Reload { cache: self.cache.clone(), live: self.live.clone(), log_keys: self.log_keys.clone() }
+        Reload {
+            cache: self.cache.clone(),
+            live: self.live.clone(),
+            log_keys: self.log_keys.clone(),
+            origins: self.origins.clone(),
+            background: self.background.clone(),
+        }
     }
 
     /// Serves until `stop` is cancelled; then finishes what was begun, within the configured limit.
@@ -134,6 +154,7 @@ impl Server {
             pipeline,
             store_answers,
             background,
+            warming,
             ..
         } = self;
         let (listen, admin_listen) = (listener.local_addr()?, admin_listener.local_addr()?);
@@ -151,6 +172,8 @@ impl Server {
         // The first requests need not be degraded only because they were faster than the first probe.
         let _ = tokio::time::timeout(FIRST_PROBE_LIMIT, first_answer.wait_for(|well| *well)).await;
         health.set_ready(true).await;
+        warm(&cache, &warming, &background);
+        drop(warming);
         tracing::info!(%listen, %admin_listen, store = %config.store.url, version = env!("CARGO_PKG_VERSION"), "serving");
 
         stop.cancelled().await;
@@ -165,6 +188,7 @@ impl Server {
         }
         shutdown.cut.cancel();
         background.cancel();
+        let _ = tokio::time::timeout(FLUSH_LIMIT, cache.give_up()).await;
         let _ = tokio::time::timeout(FLUSH_LIMIT, flushing).await;
         let _ = admin.await;
         tracing::info!(took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), "shut down");
@@ -174,10 +198,65 @@ impl Server {
 
 impl Reload {
     /// Applies what can be changed without a restart.
-    pub fn apply(&self, config: &Config) {
-        self.cache.namespaces().replace(&config.defaults, &config.namespaces, config.strict_namespaces);
+    ///
+    /// # Errors
+    /// An origin cannot be used. Nothing is changed then.
+    pub fn apply(&self, config: &Config) -> Result<(), Error> {
+        let gates = self.origins.replace(&config.namespaces)?;
+        let strict = config.strict_namespaces;
+        self.cache.namespaces().replace(&config.defaults, &config.namespaces, &gates.all, strict);
         self.live.reserve(&self.cache.namespaces().configured());
         self.log_keys.set(config.log.keys);
+        warm(&self.cache, &gates.new, &self.background);
+        Ok(())
+    }
+}
+
+/// The origins as they are configured now, with their metrics and their health.
+struct OpenOrigins {
+    origins: Mutex<Origins>,
+    metrics: Arc<OriginMetrics>,
+    health: Health,
+}
+
+/// Gates before origins.
+struct Opened {
+    all: Gates,
+    new: Vec<Arc<Gate>>,
+}
+
+impl OpenOrigins {
+    fn new(metrics: Arc<OriginMetrics>, health: Health) -> Self {
+        Self { origins: Mutex::new(Origins::new(metrics.clone())), metrics, health }
+    }
+
+    fn replace(&self, namespaces: &BTreeMap<String, NamespaceConfig>) -> Result<Opened, Error> {
+        let mut origins = self.origins.lock();
+        let new = origins.replace(namespaces)?;
+        let all = origins.gates();
+        self.metrics.follow(&all);
+        for gate in &new {
+            // It ends with the gate.
+            tokio::spawn(self.health.clone().follow_origin(gate.namespace().clone(), gate.open()));
+        }
+        Ok(Opened { all, new })
+    }
+}
+
+/// Warms the namespaces of these gates by their lists, again and again if they say so, as long as the gates are in use.
+fn warm(cache: &Arc<Cache>, gates: &[Arc<Gate>], stop: &CancellationToken) {
+    for gate in gates {
+        let (cache, gate) = (cache.clone(), Arc::downgrade(gate));
+        let warming = async move {
+            while let Some(namespace) = gate.upgrade().map(|gate| gate.namespace().clone()) {
+                cache.warm_by_list(&namespace).await;
+                let interval = cache.warm_config(&namespace).ok().and_then(|config| config.interval);
+                let Some(interval) = interval else { return };
+                // So that the replicas do not all begin at the same moment.
+                tokio::time::sleep(interval.mul_f64(rand::random_range(0.9..1.1))).await;
+            }
+        };
+        tokio::spawn(stop.clone().run_until_cancelled_owned(warming));
     }
 }
 

@@ -1,5 +1,7 @@
 //! Invalidation: of one entry, and of a whole namespace. It is never claimed without the store's word.
 
+use std::time::Duration;
+
 use super::{Cache, Error};
 use crate::{
     key::{EntryKey, Namespace},
@@ -7,13 +9,13 @@ use crate::{
 };
 
 impl Cache {
-    /// Removes one entry and voids its lease; answers whether there was an entry.
+    /// Removes one entry and voids its lease; answers whether there was an entry. No fill is accepted until `hold_off` has passed.
     ///
     /// # Errors
     /// [`Error::UnknownNamespace`]; [`Error::StoreUnavailable`], and then the entry may still be there.
-    pub async fn delete(&self, key: &EntryKey) -> Result<bool, Error> {
+    pub async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool, Error> {
         let scope = self.scope(key.namespace())?;
-        let existed = self.store.delete(key).await?;
+        let existed = self.store.delete(key, hold_off).await?;
         scope.counts.count(Counter::Deletes);
         Ok(existed)
     }

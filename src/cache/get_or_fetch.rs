@@ -1,17 +1,24 @@
-//! Reading one entry, or being told to compute it.
+//! Reading one entry, or being told to compute it. Where the namespace has an origin, the replica computes it; see
+//! [`super::read_through`].
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
-    Cache, Error, Found, Outcome, Scope, grant::LeaseGrant, is_degraded, policy, policy::Verdict, waiting::Turn,
+    Cache, Error, Found, Outcome, Scope,
+    errand::Errand,
+    fill::Fill,
+    grant::LeaseGrant,
+    is_degraded, policy,
+    policy::Verdict,
+    waiting::{Turn, Wish},
 };
 use crate::{
-    entry::{Entry, Kind},
+    entry::{Entry, Kind, Millis},
     key::EntryKey,
     stats::counts::{Counter, Timed},
-    store::{self, Acquired, LeaseToken},
+    store::{self, Acquired, Ask, LeaseToken},
 };
 
 /// The longest that a call may wait.
@@ -27,12 +34,28 @@ const RETRY_AFTER: (Duration, Duration) = (Duration::from_millis(10), Duration::
 pub struct FetchRequest {
     /// The entry.
     pub key: EntryKey,
+    /// The params of its key, for the origin.
+    pub params: Arc<BTreeMap<String, String>>,
     /// How stale a value the caller accepts, if less than the namespace.
     pub max_stale: Option<Duration>,
     /// How long the caller is ready to wait; the namespace's `lease_wait` if it does not say.
     pub wait: Option<Duration>,
     /// When the call's deadline is.
     pub deadline: Option<Instant>,
+    /// Whether to do what with the cache.
+    pub mode: FetchMode,
+}
+
+/// What a GetOrFetch may do beside reading.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FetchMode {
+    /// Have the value computed if it is missing.
+    #[default]
+    Normal,
+    /// Have it computed in any case: nothing that was computed before this call will do.
+    NoCache,
+    /// Nothing.
+    OnlyIfCached,
 }
 
 /// The answer.
@@ -40,8 +63,33 @@ pub struct FetchRequest {
 pub struct GetOrFetch {
     /// What the caller gets.
     pub answer: Answer,
+    /// What was done beside reading.
+    pub status: FetchStatus,
+    /// What became of a value that was fetched from the origin for this call.
+    pub fill: Option<Fill>,
     /// Whether the store could not be asked.
     pub degraded: bool,
+}
+
+/// What was done beside reading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FetchStatus {
+    /// Nothing.
+    Read,
+    /// The origin sent the value for this call.
+    Fetched,
+    /// The origin confirmed the stored value for this call.
+    Confirmed,
+    /// The call waited, and got what somebody else computed.
+    Coalesced,
+    /// The value is stale, and being refreshed.
+    Refreshing,
+    /// The value is fresh, and being refreshed before it is stale.
+    RefreshingEarly,
+    /// The value is stale, because computing a new one takes too long; that goes on.
+    SoftTimeout,
+    /// The value is stale, because computing a new one failed. The cause, if it is known.
+    Failed(String),
 }
 
 /// What the caller gets.
@@ -56,6 +104,8 @@ pub enum Answer {
         /// When.
         retry_after: Duration,
     },
+    /// Nothing, as the caller did not want more than what is cached.
+    Missing,
 }
 
 /// A permission to compute a value.
@@ -72,63 +122,87 @@ pub struct Offer {
 impl Cache {
     /// Reads one entry. If it is missing, exactly one caller of all replicas is offered the lease; the others wait for the value,
     /// bounded by `wait`. If it is stale, one caller is offered the lease together with it, and the others get it at once.
+    /// Where the namespace has an origin, the value is fetched there instead, and nobody is offered a lease.
     ///
     /// # Errors
-    /// [`Error::UnknownNamespace`].
+    /// [`Error::UnknownNamespace`]; [`Error::Origin`] if there is nothing to answer instead.
     pub async fn get_or_fetch(&self, request: &FetchRequest) -> Result<GetOrFetch, Error> {
         let scope = self.scope(request.key.namespace())?;
-        let started = Instant::now();
-        let fetched = match self.store.get(&request.key).await {
-            Ok(entry) => self.serve_or_compute(&scope, request, entry, started).await,
-            Err(error) => self.without_store(&scope, None, &error),
+        let fetched = match scope.rules.source() {
+            Some(source) => self.read_through(&scope, source, request).await,
+            None => Ok(self.get_or_lease(&scope, request).await),
         };
-        let outcome = match &fetched.answer {
-            Answer::Found(found) => Some(found.outcome),
-            Answer::Lease(_) => {
-                scope.counts.count(Counter::LeasesGranted);
-                None
-            }
-            Answer::Contended { .. } => None,
-        };
-        scope.count_outcome(outcome);
-        scope.count_degraded(fetched.degraded);
-        Ok(fetched)
+        if let Ok(fetched) = &fetched {
+            count(&scope, fetched);
+        }
+        fetched
     }
 
-    async fn serve_or_compute(
+    async fn get_or_lease(&self, scope: &Scope, request: &FetchRequest) -> GetOrFetch {
+        let started = Instant::now();
+        if request.mode == FetchMode::NoCache {
+            let computed = self.compute(scope, request).await;
+            return computed.unwrap_or_else(|error| self.without_store(scope, None, &error));
+        }
+        match self.store.get(&request.key).await {
+            Ok(entry) => self.serve_or_compute(scope, request, entry, started).await,
+            Err(error) if request.mode == FetchMode::OnlyIfCached => {
+                GetOrFetch { degraded: is_degraded(&error), ..Answer::Missing.into() }
+            }
+            Err(error) => self.without_store(scope, None, &error),
+        }
+    }
+
+    pub(super) async fn serve_or_compute(
         &self,
         scope: &Scope,
         request: &FetchRequest,
         entry: Option<Entry>,
         started: Instant,
     ) -> GetOrFetch {
-        let verdict =
-            entry.as_ref().map_or(Verdict::Gone, |entry| policy::judge(entry, self.store.now(), request.max_stale));
-        let hit_or_miss = if verdict == Verdict::Gone { Timed::Miss } else { Timed::Hit };
-        scope.counts.time(hit_or_miss, started.elapsed());
+        let (verdict, entry) = self.judge(scope, request, entry, started);
         match (verdict, entry) {
             (Verdict::Fresh, Some(entry)) => Answer::Found(self.found(entry, Outcome::Hit)).into(),
             (Verdict::Negative, Some(entry)) => Answer::Found(self.found(entry, Outcome::Negative)).into(),
+            (Verdict::Stale, Some(entry)) if request.mode == FetchMode::OnlyIfCached => {
+                Answer::Found(self.found(entry, Outcome::Stale)).into()
+            }
+            (_, _) if request.mode == FetchMode::OnlyIfCached => Answer::Missing.into(),
             (Verdict::Stale, Some(entry)) => self.refresh(scope, request, entry).await,
             (_, entry) => match self.compute(scope, request).await {
-                Ok(answer) => answer.into(),
+                Ok(answer) => answer,
                 Err(error) => self.without_store(scope, self.usable(entry, request.max_stale), &error),
             },
         }
     }
 
+    /// Judges what was read, and takes the time.
+    pub(super) fn judge(
+        &self,
+        scope: &Scope,
+        request: &FetchRequest,
+        entry: Option<Entry>,
+        started: Instant,
+    ) -> (Verdict, Option<Entry>) {
+        let verdict =
+            entry.as_ref().map_or(Verdict::Gone, |entry| policy::judge(entry, self.store.now(), request.max_stale));
+        let hit_or_miss = if verdict == Verdict::Gone { Timed::Miss } else { Timed::Hit };
+        scope.counts.time(hit_or_miss, started.elapsed());
+        (verdict, entry)
+    }
+
     /// The caller computes for itself, with what is already in hand in case that fails.
-    fn without_store(&self, scope: &Scope, stale: Option<Entry>, error: &store::Error) -> GetOrFetch {
+    pub(super) fn without_store(&self, scope: &Scope, stale: Option<Entry>, error: &store::Error) -> GetOrFetch {
         let offer = Offer {
             grant: LeaseGrant::unshared(),
             expires_in: scope.rules.lease_ttl,
             stale: stale.map(|entry| self.found(entry, Outcome::Stale)),
         };
-        GetOrFetch { answer: Answer::Lease(offer), degraded: is_degraded(error) }
+        GetOrFetch { degraded: is_degraded(error), ..Answer::Lease(offer).into() }
     }
 
     /// Somebody should compute a new value, but nobody needs to wait for it.
-    async fn refresh(&self, scope: &Scope, request: &FetchRequest, stale: Entry) -> GetOrFetch {
+    pub(super) async fn refresh(&self, scope: &Scope, request: &FetchRequest, stale: Entry) -> GetOrFetch {
         let mut degraded = false;
         // Whoever waits for the key in this replica has seen to it that it is computed.
         if !self.waiting.is_open(&request.key) {
@@ -141,50 +215,67 @@ impl Cache {
         if !degraded {
             scope.counts.count(Counter::LeasesRefused);
         }
-        GetOrFetch { answer: Answer::Found(self.found(stale, Outcome::Stale)), degraded }
+        let answer = Answer::Found(self.found(stale, Outcome::Stale));
+        GetOrFetch { degraded, status: FetchStatus::Refreshing, ..answer.into() }
     }
 
     /// Somebody must compute the value, and the others wait for it.
-    async fn compute(&self, scope: &Scope, request: &FetchRequest) -> store::Result<Answer> {
+    pub(super) async fn compute(&self, scope: &Scope, request: &FetchRequest) -> store::Result<GetOrFetch> {
         let wait = bounded_wait(scope, request);
         let mut available_in = RETRY_AFTER.0;
         if wait.is_zero() || !self.waiting.is_open(&request.key) {
             match self.ask_for_lease(scope, request).await? {
-                Asked::Answered(answer) => return Ok(answer),
-                Asked::Refused { stale_on_error: Some(stale), .. } => {
+                Asked::Answered(answer) => return Ok(answer.into()),
+                Asked::Refused { stale_on_error: Some((stale, cause)), .. } => {
                     scope.counts.count(Counter::LeasesRefused);
-                    return Ok(Answer::Found(self.found(stale, Outcome::Stale)));
+                    return Ok(self.stale_on_error(stale, cause));
                 }
                 Asked::Refused { available_in: later, .. } => available_in = later,
             }
         }
         scope.counts.count(Counter::LeasesRefused);
         if wait.is_zero() {
-            return Ok(contended(available_in));
+            return Ok(contended(available_in).into());
         }
-        let Some(mut place) = self.waiting.enter(&request.key, request.max_stale, scope.rules.lease_ttl) else {
-            return Ok(contended(available_in));
+        let errand = self.errand(scope, request);
+        let Some(mut place) = self.waiting.enter(errand, request.wish()) else {
+            return Ok(contended(available_in).into());
         };
         let turn = self.closing.run_until_cancelled(tokio::time::timeout(wait, place.turn())).await;
         match turn {
-            Some(Ok(Turn::Found(entry))) => Ok(Answer::Found(self.landed(entry))),
-            Some(Ok(Turn::Lease { grant, expires_in, stale })) => Ok(self.offer(request, grant, expires_in, stale)),
-            Some(Ok(Turn::StaleOnError(entry))) => Ok(Answer::Found(self.found(entry, Outcome::Stale))),
+            Some(Ok(Turn::Found(entry))) => Ok(self.coalesced(entry)),
+            Some(Ok(Turn::Lease { grant, expires_in, previous })) => {
+                Ok(self.offer(request, grant, expires_in, previous).into())
+            }
+            Some(Ok(Turn::StaleOnError(entry))) => Ok(self.stale_on_error(entry, String::new())),
             Some(Ok(Turn::Failed(error))) => Err(error),
-            Some(Err(_)) | None => Ok(contended(place.available_in())),
+            // The origin was taken out of the configuration or put into it a moment ago.
+            Some(Ok(Turn::Landed { landing, .. })) => Ok(self.coalesced(landing.entry)),
+            Some(Ok(Turn::OriginFailed(_)) | Err(_)) | None => Ok(contended(place.available_in()).into()),
         }
     }
 
-    async fn ask_for_lease(&self, scope: &Scope, request: &FetchRequest) -> store::Result<Asked> {
-        let (grant, acquired) = self.acquire(request.key.clone(), scope.rules.lease_ttl).await;
+    pub(super) async fn ask_for_lease(&self, scope: &Scope, request: &FetchRequest) -> store::Result<Asked> {
+        let ttl = scope.rules.lease_ttl;
+        let fresher_than = if request.mode == FetchMode::NoCache { Millis(u64::MAX) } else { Millis::default() };
+        let ask = Ask { token: LeaseToken::random(), ttl, fresher_than };
+        let (grant, acquired) = LeaseGrant::acquire(&self.store, &request.key, ask).await;
         Ok(match acquired? {
             Acquired::Found(entry) => Asked::Answered(Answer::Found(self.landed(entry))),
-            Acquired::Granted { stale } => Asked::Answered(self.offer(request, grant, scope.rules.lease_ttl, stale)),
+            Acquired::Granted { previous } => Asked::Answered(self.offer(request, grant, ttl, previous)),
             Acquired::Held { expires_in, .. } => Asked::Refused { available_in: expires_in, stale_on_error: None },
-            Acquired::BackedOff { remaining, stale } => {
-                Asked::Refused { available_in: remaining, stale_on_error: self.usable(stale, request.max_stale) }
+            Acquired::BackedOff { remaining, previous, cause } => {
+                let stale = previous.filter(|_| request.mode != FetchMode::NoCache);
+                let stale_on_error = self.usable(stale, request.max_stale).map(|stale| (stale, cause));
+                Asked::Refused { available_in: remaining, stale_on_error }
             }
+            // What is computed now will not be stored, whoever does it.
+            Acquired::HeldOff { .. } => Asked::Answered(self.offer(request, LeaseGrant::unshared(), ttl, None)),
         })
+    }
+
+    pub(super) fn errand(&self, scope: &Scope, request: &FetchRequest) -> Errand {
+        Errand { key: request.key.clone(), params: request.params.clone(), scope: scope.clone() }
     }
 
     /// An entry that the store says is fresh.
@@ -193,67 +284,75 @@ impl Cache {
         self.found(entry, outcome)
     }
 
-    /// Asks for the lease to the end, also when the caller goes away meanwhile: what is granted to nobody must go back, and
-    /// that must not overtake the question on another connection.
-    async fn acquire(&self, key: EntryKey, ttl: Duration) -> (LeaseGrant, store::Result<Acquired>) {
-        let mut grant = LeaseGrant::new(&self.store, &key);
-        let store = self.store.clone();
-        let asking = tokio::spawn(async move {
-            let acquired = store.acquire(&key, grant.token(), ttl).await;
-            // If nobody takes it, it is dropped with this task, and so given back.
-            let acquired = acquired.inspect(|acquired| grant.settle(acquired));
-            (grant, acquired)
-        });
-        let panicked = |_| (LeaseGrant::unshared(), Err(store::ErrorKind::Refused.into()));
-        asking.await.unwrap_or_else(panicked)
+    /// The same, for a call that waited for it.
+    pub(super) fn coalesced(&self, entry: Entry) -> GetOrFetch {
+        GetOrFetch { status: FetchStatus::Coalesced, ..Answer::Found(self.landed(entry)).into() }
     }
 
-    fn offer(&self, request: &FetchRequest, grant: LeaseGrant, expires_in: Duration, stale: Option<Entry>) -> Answer {
-        let stale = self.usable(stale, request.max_stale).map(|entry| self.found(entry, Outcome::Stale));
-        Answer::Lease(Offer { grant, expires_in, stale })
+    pub(super) fn stale_on_error(&self, entry: Entry, cause: String) -> GetOrFetch {
+        let answer = Answer::Found(self.found(entry, Outcome::Stale));
+        GetOrFetch { status: FetchStatus::Failed(cause), ..answer.into() }
+    }
+
+    fn offer(&self, request: &FetchRequest, grant: LeaseGrant, ttl: Duration, previous: Option<Entry>) -> Answer {
+        let stale = self.usable(previous, request.max_stale).map(|entry| self.found(entry, Outcome::Stale));
+        Answer::Lease(Offer { grant, expires_in: ttl, stale })
     }
 
     /// The entry, if it may be served because computing a new one failed.
-    fn usable(&self, stale: Option<Entry>, max_stale: Option<Duration>) -> Option<Entry> {
+    pub(super) fn usable(&self, stale: Option<Entry>, max_stale: Option<Duration>) -> Option<Entry> {
         stale.filter(|entry| match policy::judge(entry, self.store.now(), max_stale) {
             Verdict::Stale | Verdict::StaleIfError => true,
             Verdict::Fresh | Verdict::Negative | Verdict::Gone => false,
         })
     }
+}
 
-    /// Gives a lease back without a value. Nobody is granted another for the namespace's `abandon_backoff`.
-    ///
-    /// # Errors
-    /// [`Error::UnknownNamespace`].
-    pub async fn abandon(&self, key: &EntryKey, token: LeaseToken) -> Result<(), Error> {
-        let scope = self.scope(key.namespace())?;
-        match self.store.abandon(key, token, scope.rules.abandon_backoff).await {
-            Ok(true) => scope.counts.count(Counter::LeasesAbandoned),
-            Ok(false) => {}
-            // The lease will expire.
-            Err(error) => scope.count_degraded(is_degraded(&error)),
-        }
-        Ok(())
+impl FetchRequest {
+    pub(super) fn wish(&self) -> Wish {
+        Wish { max_stale: self.max_stale, anew: self.mode == FetchMode::NoCache, ..Wish::default() }
     }
 }
 
 /// What became of the question for a lease.
-enum Asked {
+pub(super) enum Asked {
     Answered(Answer),
-    Refused { available_in: Duration, stale_on_error: Option<Entry> },
+    Refused { available_in: Duration, stale_on_error: Option<(Entry, String)> },
 }
 
 impl From<Answer> for GetOrFetch {
     fn from(answer: Answer) -> Self {
-        Self { answer, degraded: false }
+        Self { answer, status: FetchStatus::Read, fill: None, degraded: false }
     }
 }
 
-fn contended(available_in: Duration) -> Answer {
+pub(super) fn count(scope: &Scope, fetched: &GetOrFetch) {
+    let outcome = match &fetched.answer {
+        Answer::Found(found) => Some(found.outcome),
+        Answer::Lease(_) => {
+            scope.counts.count(Counter::LeasesGranted);
+            None
+        }
+        Answer::Contended { .. } | Answer::Missing => None,
+    };
+    scope.count_outcome(outcome);
+    scope.count_degraded(fetched.degraded);
+    let counter = match &fetched.status {
+        FetchStatus::Read | FetchStatus::Fetched | FetchStatus::Confirmed => return,
+        FetchStatus::Coalesced => Counter::FetchesCoalesced,
+        FetchStatus::Refreshing => Counter::StaleWhileRevalidate,
+        FetchStatus::RefreshingEarly => Counter::EarlyRefreshes,
+        FetchStatus::SoftTimeout => Counter::StaleSoftTimeout,
+        FetchStatus::Failed(_) => Counter::StaleIfError,
+    };
+    scope.counts.count(counter);
+}
+
+pub(super) fn contended(available_in: Duration) -> Answer {
     Answer::Contended { retry_after: available_in.clamp(RETRY_AFTER.0, RETRY_AFTER.1) }
 }
 
-fn bounded_wait(scope: &Scope, request: &FetchRequest) -> Duration {
+pub(super) fn bounded_wait(scope: &Scope, request: &FetchRequest) -> Duration {
     let wait = request.wait.unwrap_or(scope.rules.lease_wait).min(MAX_WAIT);
     let Some(deadline) = request.deadline else { return wait };
     let left = deadline.saturating_duration_since(Instant::now());

@@ -1,10 +1,12 @@
-//! A lease on its way to the caller who will fill it.
+//! A lease on its way to whoever will fill it.
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use crate::{
     key::EntryKey,
-    store::{Acquired, Backend, LeaseToken},
+    store::{Acquired, Ask, Backend, Hold, LeaseToken},
 };
 
 /// A lease that goes back to the store if it is dropped before it is handed over, so that a caller who has gone does not keep
@@ -25,14 +27,60 @@ impl LeaseGrant {
         Self { held: None, token: LeaseToken::random() }
     }
 
-    pub(super) fn token(&self) -> LeaseToken {
+    /// By which the lease is known.
+    pub fn token(&self) -> LeaseToken {
         self.token
+    }
+
+    /// Asks for the lease to the end, also when the caller goes away meanwhile: what is granted to nobody must go back, and
+    /// that must not overtake the question on another connection.
+    pub(super) async fn acquire(
+        store: &Arc<dyn Backend>,
+        key: &EntryKey,
+        ask: Ask,
+    ) -> (Self, crate::store::Result<Acquired>) {
+        let mut grant = Self { held: Some((store.clone(), key.clone())), token: ask.token };
+        let (store, key) = (store.clone(), key.clone());
+        let asking = tokio::spawn(async move {
+            let acquired = store.acquire(&key, &ask).await;
+            // If nobody takes it, it is dropped with this task, and so given back.
+            let acquired = acquired.inspect(|acquired| grant.settle(acquired));
+            (grant, acquired)
+        });
+        let panicked = |_| (Self::unshared(), Err(crate::store::ErrorKind::Refused.into()));
+        asking.await.unwrap_or_else(panicked)
     }
 
     /// Takes note of what the store answered: what it did not grant need not go back.
     pub(super) fn settle(&mut self, acquired: &Acquired) {
         if !matches!(acquired, Acquired::Granted { .. }) {
             self.held = None;
+        }
+    }
+
+    /// Extends the lease again and again, so that it holds for `ttl` at any time. Returns when it is lost; what was
+    /// computed under it will not be stored then.
+    pub async fn keep_alive(&self, ttl: Duration) -> Hold {
+        let Some((store, key)) = &self.held else { return std::future::pending().await };
+        let mut known_until = Instant::now() + ttl;
+        loop {
+            tokio::time::sleep(ttl / 3).await;
+            let asked = Instant::now();
+            match store.extend(key, self.token, ttl).await {
+                Ok(Hold::Held) => known_until = asked + ttl,
+                Ok(lost) => return lost,
+                // As long as it may still hold, the store may come back in time.
+                Err(_) if Instant::now() < known_until => {}
+                Err(_) => return Hold::Lost,
+            }
+        }
+    }
+
+    /// Gives the lease back, and lets nobody have another for `backoff`.
+    pub(super) async fn give_back(mut self, backoff: Duration, cause: &str) {
+        if let Some((store, key)) = self.held.take() {
+            // If this fails, the lease expires.
+            let _ = store.abandon(&key, self.token, backoff, cause).await;
         }
     }
 
@@ -49,7 +97,7 @@ impl Drop for LeaseGrant {
             let token = self.token;
             runtime.spawn(async move {
                 // If this fails too, the lease expires.
-                let _ = store.abandon(&key, token, Duration::ZERO).await;
+                let _ = store.abandon(&key, token, Duration::ZERO, "").await;
             });
         }
     }

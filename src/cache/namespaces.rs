@@ -1,33 +1,65 @@
-//! The rules of every namespace.
+//! The rules of every namespace, and its origin if it has one.
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Deref,
     sync::Arc,
 };
 
 use arc_swap::ArcSwap;
 
 use super::Error;
-use crate::{config::NamespaceConfig, key::Namespace};
+use crate::{
+    config::{NamespaceConfig, OriginConfig},
+    key::Namespace,
+    origin::gate::Gate,
+};
 
 /// Rules by namespace, replaced as a whole when the configuration is read again.
 pub struct Namespaces(ArcSwap<Table>);
 
+/// The gates before the origins, by namespace.
+pub type Gates = HashMap<Namespace, Arc<Gate>>;
+
+/// The rules of one namespace.
+pub(super) struct Rules {
+    config: NamespaceConfig,
+    source: Option<Source>,
+}
+
+/// Where the values of a namespace are fetched.
+pub(super) struct Source {
+    pub(super) gate: Arc<Gate>,
+    pub(super) config: OriginConfig,
+}
+
 struct Table {
-    configured: HashMap<Namespace, Arc<NamespaceConfig>>,
-    defaults: Arc<NamespaceConfig>,
+    configured: HashMap<Namespace, Arc<Rules>>,
+    defaults: Arc<Rules>,
     strict: bool,
 }
 
 impl Namespaces {
-    /// `configured` has complete rules; all other namespaces follow `defaults`, or are refused if `strict`.
-    pub fn new(defaults: &NamespaceConfig, configured: &BTreeMap<String, NamespaceConfig>, strict: bool) -> Self {
-        Self(ArcSwap::from_pointee(Table::new(defaults, configured, strict)))
+    /// `configured` has complete rules; all other namespaces follow `defaults`, or are refused if `strict`. A namespace
+    /// whose origin has no gate is served as one without an origin.
+    pub fn new(
+        defaults: &NamespaceConfig,
+        configured: &BTreeMap<String, NamespaceConfig>,
+        gates: &Gates,
+        strict: bool,
+    ) -> Self {
+        Self(ArcSwap::from_pointee(Table::new(defaults, configured, gates, strict)))
     }
 
     /// Replaces all rules. Calls that have begun go on under the old ones.
-    pub fn replace(&self, defaults: &NamespaceConfig, configured: &BTreeMap<String, NamespaceConfig>, strict: bool) {
-        self.0.store(Arc::new(Table::new(defaults, configured, strict)));
+    pub fn replace(
+        &self,
+        defaults: &NamespaceConfig,
+        configured: &BTreeMap<String, NamespaceConfig>,
+        gates: &Gates,
+        strict: bool,
+    ) {
+        self.0.store(Arc::new(Table::new(defaults, configured, gates, strict)));
     }
 
     /// Namespaces that have rules of their own.
@@ -35,7 +67,7 @@ impl Namespaces {
         self.0.load().configured.keys().cloned().collect()
     }
 
-    pub(super) fn rules(&self, namespace: &Namespace) -> Result<Arc<NamespaceConfig>, Error> {
+    pub(super) fn rules(&self, namespace: &Namespace) -> Result<Arc<Rules>, Error> {
         let table = self.0.load();
         match table.configured.get(namespace) {
             Some(rules) => Ok(rules.clone()),
@@ -46,12 +78,39 @@ impl Namespaces {
 }
 
 impl Table {
-    fn new(defaults: &NamespaceConfig, configured: &BTreeMap<String, NamespaceConfig>, strict: bool) -> Self {
+    fn new(
+        defaults: &NamespaceConfig,
+        configured: &BTreeMap<String, NamespaceConfig>,
+        gates: &Gates,
+        strict: bool,
+    ) -> Self {
         // The configuration has checked the names.
-        let configured = configured
-            .iter()
-            .filter_map(|(name, rules)| Some((Namespace::new(name).ok()?, Arc::new(rules.clone()))))
-            .collect();
-        Self { configured, defaults: Arc::new(defaults.clone()), strict }
+        let configured = configured.iter().filter_map(|(name, config)| {
+            let namespace = Namespace::new(name).ok()?;
+            let rules = Rules::new(config.clone(), gates.get(&namespace).cloned());
+            Some((namespace, Arc::new(rules)))
+        });
+        let defaults = Arc::new(Rules::new(defaults.clone(), None));
+        Self { configured: configured.collect(), defaults, strict }
+    }
+}
+
+impl Rules {
+    pub(super) fn new(config: NamespaceConfig, gate: Option<Arc<Gate>>) -> Self {
+        let source = config.origin.clone().zip(gate).map(|(config, gate)| Source { gate, config });
+        Self { config, source }
+    }
+
+    /// Where values are fetched; none if callers compute them.
+    pub(super) fn source(&self) -> Option<&Source> {
+        self.source.as_ref()
+    }
+}
+
+impl Deref for Rules {
+    type Target = NamespaceConfig;
+
+    fn deref(&self) -> &NamespaceConfig {
+        &self.config
     }
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    config::NamespaceConfig,
-    entry::{Entry, Kind, Lifetime, Millis},
+    config::{NamespaceConfig, OriginConfig},
+    entry::{Entry, Kind, Lifetime, Millis, whole_millis},
+    origin::Terms,
 };
 
 /// What may be done with an entry.
@@ -34,7 +35,7 @@ pub(super) fn judge(entry: &Entry, now: Millis, max_stale: Option<Duration>) -> 
         Verdict::Gone
     } else if stale_for < entry.stale_while_revalidate {
         Verdict::Stale
-    } else if now < entry.expires_at() {
+    } else if now < entry.stale_until() {
         Verdict::StaleIfError
     } else {
         Verdict::Gone
@@ -47,8 +48,47 @@ pub(super) fn lifetime(rules: &NamespaceConfig, ttl: Option<Duration>, dice: f64
     let ttl = ttl.unwrap_or(rules.ttl).min(rules.max_ttl);
     let jittered = ttl.mul_f64(1.0 - rules.ttl_jitter * dice);
     // Milliseconds are what the stores keep, so the answer must say no less and no more.
-    let ttl = Duration::from_millis(crate::entry::whole_millis(jittered).max(1));
-    Lifetime { ttl, stale_while_revalidate: rules.stale_while_revalidate, stale_if_error: rules.stale_if_error }
+    let ttl = Duration::from_millis(whole_millis(jittered).max(1));
+    Lifetime {
+        ttl,
+        stale_while_revalidate: rules.stale_while_revalidate,
+        stale_if_error: rules.stale_if_error,
+        keep: Duration::ZERO,
+    }
+}
+
+/// The lifetime of what was fetched: as the origin says, otherwise as the namespace does, and no part of it longer than the
+/// namespace's maximum. None if it must not be stored, or could never be used. `dice` is between 0 and 1.
+pub(super) fn fetched_lifetime(
+    rules: &NamespaceConfig,
+    origin: &OriginConfig,
+    terms: &Terms,
+    kind: Kind,
+    dice: f64,
+) -> Option<Lifetime> {
+    let is_negative = kind == Kind::Negative;
+    let ttl = terms.ttl.unwrap_or(if is_negative { origin.negative_ttl } else { rules.ttl }).min(rules.max_ttl);
+    let window = |said: Option<Duration>, otherwise| {
+        if is_negative { Duration::ZERO } else { said.unwrap_or(otherwise).min(rules.max_ttl) }
+    };
+    let can_be_confirmed = !is_negative && !terms.validators.is_empty();
+    let lifetime = Lifetime {
+        ttl: Duration::from_millis(whole_millis(ttl.mul_f64(1.0 - rules.ttl_jitter * dice))),
+        stale_while_revalidate: window(terms.stale_while_revalidate, rules.stale_while_revalidate),
+        stale_if_error: window(terms.stale_if_error, rules.stale_if_error),
+        keep: if can_be_confirmed { origin.keep } else { Duration::ZERO },
+    };
+    (!terms.no_store && !lifetime.total().is_zero()).then_some(lifetime)
+}
+
+/// Whether a fresh entry should be fetched anew already: the nearer its end and the longer a fetch takes, the more likely, so
+/// that one caller refreshes it before all of them miss it. `dice` is between 0 and 1.
+///
+/// XFetch, from Vattani, Chierichetti and Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015.
+pub(super) fn is_due_early(entry: &Entry, now: Millis, beta: f64, dice: f64) -> bool {
+    let Some(provenance) = &entry.provenance else { return false };
+    let ahead = provenance.fetch_time.as_secs_f64() * beta * -dice.max(f64::MIN_POSITIVE).ln();
+    beta > 0.0 && ahead >= entry.fresh_until.since(now).as_secs_f64()
 }
 
 #[cfg(test)]
@@ -69,7 +109,9 @@ mod tests {
             fresh_until: Millis(1000),
             stale_while_revalidate: SECOND,
             stale_if_error: SECOND,
+            keep: SECOND,
             tags: Vec::new().into(),
+            provenance: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Cache, Error, is_degraded, policy};
+use super::{Cache, Error, Scope, is_degraded, policy};
 use crate::{
     entry::{Draft, Kind, Tags, Version},
     invalid::Violation,
@@ -116,6 +116,7 @@ impl Cache {
             version: Version::random(),
             lifetime: policy::lifetime(&scope.rules, command.ttl, rand::random()),
             tags: command.tags.clone(),
+            provenance: None,
         };
         let stored = SetResult::Stored { version: draft.version, ttl: draft.lifetime.ttl };
         let written = match command.mode {
@@ -139,7 +140,20 @@ impl Cache {
             Err(error) => SetOutcome { result: SetResult::NotStored, degraded: is_degraded(&error) },
         };
         scope.counts.count(if outcome.result == stored { Counter::Sets } else { Counter::SetsRefused });
+        if let SetMode::Under(_) | SetMode::UnderUnknownLease = command.mode {
+            count_refused_fill(&scope, outcome.result);
+        }
         scope.count_degraded(outcome.degraded);
         Ok(outcome)
     }
+}
+
+fn count_refused_fill(scope: &Scope, result: SetResult) {
+    scope.counts.count(match result {
+        SetResult::LeaseLost => Counter::FillsLost,
+        SetResult::Invalidated => Counter::FillsInvalidated,
+        SetResult::Superseded => Counter::FillsSuperseded,
+        SetResult::NotStored => Counter::FillsNotStored,
+        SetResult::Stored { .. } | SetResult::ConditionNotMet => return,
+    });
 }

@@ -1,9 +1,8 @@
 //! Where calls wait for a value that somebody else computes.
 //!
-//! All calls of this replica that wait for one key wait together: one usher per key asks the store on their behalf, when the store
-//! says that the lease has ended, when it must have expired, and now and then in case the store said nothing. What the
-//! usher learns is only told to those who were there before it asked: a later call may follow an invalidation that this
-//! answer does not know of.
+//! All calls of this replica that wait for one key wait together, and one usher per key (see [`super::usher`]) acts on their
+//! behalf. What the usher learns is only told to those who were there before it asked: a later call may follow an
+//! invalidation that the answer does not know of.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,25 +14,23 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{grant::LeaseGrant, policy, policy::Verdict};
+use super::{errand::Errand, fill::Landing, grant::LeaseGrant, usher::Usher};
 use crate::{
-    entry::{Entry, whole_millis},
+    entry::{Entry, Millis},
     key::EntryKey,
-    store::{self, Acquired, Backend},
+    origin,
+    store::{self, Backend},
 };
-
-/// Between two looks when there is no news: doubled from the first to the second.
-const FIRST_LOOK: Duration = Duration::from_millis(50);
-const LATER_LOOKS: Duration = Duration::from_millis(400);
-
-/// Looks in a row that may fail before the store counts as gone for those who wait.
-const MAX_FAILED_LOOKS: u32 = 3;
 
 /// See the module.
 pub(super) struct WaitingRoom {
-    store: Arc<dyn Backend>,
+    pub(super) store: Arc<dyn Backend>,
+    /// Cancelled when the replica has no more time for what it fetches.
+    pub(super) abort: CancellationToken,
+    ushers: TaskTracker,
     queues: Mutex<HashMap<EntryKey, Queue>>,
     waiting: AtomicUsize,
     max_waiting: usize,
@@ -43,39 +40,87 @@ pub(super) struct WaitingRoom {
 #[derive(Default)]
 struct Queue {
     arrivals: VecDeque<Waiter>,
-    available_in: Arc<AtomicU64>,
+    desk: Arc<Desk>,
 }
 
-struct Waiter {
-    max_stale: Option<Duration>,
-    turn: oneshot::Sender<Turn>,
+/// Where those who wait and their usher leave word for one another.
+#[derive(Default)]
+pub(super) struct Desk {
+    /// When the key is expected to be available, in milliseconds.
+    pub(super) available_in: AtomicU64,
+    /// Rung by everybody who comes.
+    pub(super) bell: Notify,
+}
+
+/// Why a place is taken.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wish {
+    /// How stale a value is accepted.
+    pub(super) max_stale: Option<Duration>,
+    /// What began before this was wished for will not do.
+    pub(super) anew: bool,
+    /// An entry that is fresh no longer than until this will not do.
+    pub(super) fresher_than: Millis,
+    /// The caller knows that the store cannot be asked.
+    pub(super) without_store: bool,
+}
+
+/// Somebody who waits, or the wish of somebody who does not wait for its fulfilment.
+pub(super) struct Waiter {
+    pub(super) wish: Wish,
+    audience: Audience,
+}
+
+enum Audience {
+    Caller(oneshot::Sender<Turn>),
+    Nobody { _counted: Counted },
 }
 
 /// What a waiting call is told.
 #[derive(Debug)]
 pub(super) enum Turn {
-    /// The value landed.
+    /// The value landed in the store.
     Found(Entry),
-    /// It is this call's turn to compute it.
-    Lease { grant: LeaseGrant, expires_in: Duration, stale: Option<Entry> },
+    /// The origin's answer.
+    Landed {
+        /// What it was, and what became of it.
+        landing: Landing,
+        /// Whether it was fetched for this call in the first place.
+        is_first: bool,
+    },
+    /// It is this call's turn to compute it. Without a grant, what it computes will not be stored.
+    Lease { grant: LeaseGrant, expires_in: Duration, previous: Option<Entry> },
     /// Computing it failed, and this is what there was before.
     StaleOnError(Entry),
+    /// Fetching it failed.
+    OriginFailed(origin::Error),
     /// The store cannot be asked any more.
     Failed(store::Error),
 }
 
 /// A call's place in the waiting room, until it is dropped.
 pub(super) struct Place {
-    room: Arc<WaitingRoom>,
     turn: oneshot::Receiver<Turn>,
-    available_in: Arc<AtomicU64>,
+    desk: Arc<Desk>,
+    _counted: Counted,
 }
+
+/// A place that is taken.
+struct Counted(Arc<WaitingRoom>);
 
 impl WaitingRoom {
     pub(super) fn new(store: Arc<dyn Backend>, max_waiting: usize) -> Arc<Self> {
-        Arc::new(Self { store, queues: Mutex::default(), waiting: AtomicUsize::new(0), max_waiting })
+        Arc::new(Self {
+            store,
+            abort: CancellationToken::new(),
+            ushers: TaskTracker::new(),
+            queues: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            max_waiting,
+        })
     }
 
+    /// Calls that wait, and refreshes that nobody waits for.
     pub(super) fn len(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
@@ -86,158 +131,127 @@ impl WaitingRoom {
     }
 
     /// Takes a place; none if the room is full.
-    pub(super) fn enter(
-        self: &Arc<Self>,
-        key: &EntryKey,
-        max_stale: Option<Duration>,
-        lease_ttl: Duration,
-    ) -> Option<Place> {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.max_waiting {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        let (sender, turn) = oneshot::channel();
-        let mut queues = self.queues.lock();
-        let needs_usher = !queues.contains_key(key);
-        let queue = queues.entry(key.clone()).or_default();
-        queue.arrivals.push_back(Waiter { max_stale, turn: sender });
-        let place = Place { room: self.clone(), turn, available_in: queue.available_in.clone() };
-        drop(queues);
-        if needs_usher {
-            tokio::spawn(self.clone().usher(key.clone(), lease_ttl));
+    pub(super) fn enter(self: &Arc<Self>, errand: Errand, wish: Wish) -> Option<Place> {
+        let (place, usher) = self.take_place(errand, wish)?;
+        if let Some(usher) = usher {
+            self.spawn(usher.run());
         }
         Some(place)
     }
 
-    async fn usher(self: Arc<Self>, key: EntryKey, lease_ttl: Duration) {
-        let _closing = CloseOnPanic { room: &self, key: &key };
-        // Before the store is asked, so that no news falls in between.
-        let news = self.store.wait_for(&key);
-        let mut seated = VecDeque::new();
-        let mut look = FIRST_LOOK;
-        let mut failed_looks = 0;
-        while let Some(available_in) = self.seat(&key, &mut seated) {
-            let mut grant = LeaseGrant::new(&self.store, &key);
-            let acquired = self.store.acquire(&key, grant.token(), lease_ttl).await;
-            if acquired.is_ok() {
-                failed_looks = 0;
-            }
-            let left = match acquired.inspect(|acquired| grant.settle(acquired)) {
-                Ok(Acquired::Found(entry)) => {
-                    call_all(&mut seated, |_| Some(Turn::Found(entry.clone())));
-                    Duration::ZERO
-                }
-                Ok(Acquired::Granted { stale }) => {
-                    call_first(&mut seated, Turn::Lease { grant, expires_in: lease_ttl, stale });
-                    lease_ttl
-                }
-                Ok(Acquired::Held { expires_in, .. }) => expires_in,
-                Ok(Acquired::BackedOff { remaining, stale }) => {
-                    call_all(&mut seated, |max_stale| self.stale_on_error(stale.as_ref(), max_stale));
-                    remaining
-                }
-                // One answer that was lost says little: somebody may well be at work.
-                Err(error) if is_passing(error.kind) && failed_looks < MAX_FAILED_LOOKS => {
-                    failed_looks += 1;
-                    look
-                }
-                Err(error) => {
-                    call_all(&mut seated, |_| Some(Turn::Failed(error.kind.into())));
-                    Duration::ZERO
-                }
-            };
-            if seated.is_empty() {
-                continue;
-            }
-            available_in.store(whole_millis(left), Ordering::Relaxed);
-            let pause = left.min(look.mul_f64(rand::random_range(0.8..1.2))) + Duration::from_millis(1);
-            if tokio::time::timeout(pause, news.woken()).await.is_err() {
-                look = (look * 2).min(LATER_LOOKS);
-            }
+    /// Takes a place; none if the room is full. If nobody was there before, the usher must be run.
+    pub(super) fn take_place(self: &Arc<Self>, errand: Errand, wish: Wish) -> Option<(Place, Option<Usher>)> {
+        let counted = self.count()?;
+        let (sender, turn) = oneshot::channel();
+        let waiter = Waiter { wish, audience: Audience::Caller(sender) };
+        let mut queues = self.queues.lock();
+        let is_first = !queues.contains_key(&errand.key);
+        let queue = queues.entry(errand.key.clone()).or_default();
+        queue.arrivals.push_back(waiter);
+        queue.desk.bell.notify_one();
+        let place = Place { turn, desk: queue.desk.clone(), _counted: counted };
+        drop(queues);
+        Some((place, is_first.then(|| Usher::new(self.clone(), errand))))
+    }
+
+    /// Has the key computed without waiting for it, unless somebody is at it already; answers whether that was begun.
+    pub(super) fn refresh(self: &Arc<Self>, errand: Errand, wish: Wish) -> bool {
+        let Some(counted) = self.count() else { return false };
+        let waiter = Waiter { wish, audience: Audience::Nobody { _counted: counted } };
+        let mut queues = self.queues.lock();
+        if queues.contains_key(&errand.key) {
+            return false;
         }
+        queues.entry(errand.key.clone()).or_default().arrivals.push_back(waiter);
+        drop(queues);
+        self.spawn(Usher::new(self.clone(), errand).run());
+        true
+    }
+
+    /// Runs what goes on when the caller that began it has gone.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        use tracing::Instrument as _;
+        self.ushers.spawn(work.in_current_span());
+    }
+
+    /// Gives up what is being fetched, and waits until that is done.
+    pub(super) async fn close(&self) {
+        self.abort.cancel();
+        self.ushers.close();
+        self.ushers.wait().await;
     }
 
     /// Seats those who arrived, and lets go of those who left. If nobody is there any more, the queue is closed.
-    fn seat(&self, key: &EntryKey, seated: &mut VecDeque<Waiter>) -> Option<Arc<AtomicU64>> {
+    pub(super) fn seat(&self, key: &EntryKey, seated: &mut VecDeque<Waiter>) -> Option<Arc<Desk>> {
         let mut queues = self.queues.lock();
         let queue = queues.get_mut(key)?;
         seated.append(&mut queue.arrivals);
-        seated.retain(|waiter| !waiter.turn.is_closed());
+        seated.retain(|waiter| !waiter.has_left());
         if seated.is_empty() {
             queues.remove(key);
             return None;
         }
-        Some(queue.available_in.clone())
+        Some(queue.desk.clone())
     }
 
-    fn stale_on_error(&self, stale: Option<&Entry>, max_stale: Option<Duration>) -> Option<Turn> {
-        let stale = stale?;
-        match policy::judge(stale, self.store.now(), max_stale) {
-            Verdict::Stale | Verdict::StaleIfError => Some(Turn::StaleOnError(stale.clone())),
-            Verdict::Fresh | Verdict::Negative | Verdict::Gone => None,
+    /// Seats those who arrived since.
+    pub(super) fn seat_late(&self, key: &EntryKey, seated: &mut VecDeque<Waiter>) {
+        if let Some(queue) = self.queues.lock().get_mut(key) {
+            seated.append(&mut queue.arrivals);
+        }
+    }
+
+    /// Closes a queue whose usher is gone: it would take arrivals for ever and call none.
+    pub(super) fn close_queue(&self, key: &EntryKey) {
+        let closed = self.queues.lock().remove(key);
+        drop(closed);
+    }
+
+    fn count(self: &Arc<Self>) -> Option<Counted> {
+        // Made first, so that it gives back what was taken.
+        let counted = Counted(self.clone());
+        (self.waiting.fetch_add(1, Ordering::Relaxed) < self.max_waiting).then_some(counted)
+    }
+}
+
+// === impl Waiter ===
+
+impl Waiter {
+    /// Whether somebody waits, or did.
+    pub(super) fn listens(&self) -> bool {
+        matches!(self.audience, Audience::Caller(_))
+    }
+
+    fn has_left(&self) -> bool {
+        matches!(&self.audience, Audience::Caller(turn) if turn.is_closed())
+    }
+
+    /// Tells the waiter. If he has left, what he would have been told comes back.
+    pub(super) fn call(self, turn: Turn) -> Result<(), Turn> {
+        match self.audience {
+            Audience::Caller(sender) => sender.send(turn),
+            Audience::Nobody { .. } => Ok(()),
         }
     }
 }
 
-/// A queue whose usher is gone would take arrivals for ever and call none.
-struct CloseOnPanic<'a> {
-    room: &'a WaitingRoom,
-    key: &'a EntryKey,
-}
-
-impl Drop for CloseOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.room.queues.lock().remove(self.key);
-        }
-    }
-}
-
-/// Whether it makes sense to ask the store once more.
-fn is_passing(kind: store::ErrorKind) -> bool {
-    use store::ErrorKind::{BreakerOpen, Full, Late, Refused, Timeout, Unreachable};
-    match kind {
-        Timeout | Unreachable | Late => true,
-        BreakerOpen | Full | Refused => false,
-    }
-}
-
-/// Tells the first who is still there.
-fn call_first(seated: &mut VecDeque<Waiter>, mut turn: Turn) {
-    while let Some(waiter) = seated.pop_front() {
-        match waiter.turn.send(turn) {
-            Ok(()) => return,
-            Err(refused) => turn = refused,
-        }
-    }
-}
-
-/// Tells everybody for whom there is a turn.
-fn call_all(seated: &mut VecDeque<Waiter>, turn: impl Fn(Option<Duration>) -> Option<Turn>) {
-    for waiter in std::mem::take(seated) {
-        match turn(waiter.max_stale) {
-            // Whoever left does not need to know.
-            Some(turn) => drop(waiter.turn.send(turn)),
-            None => seated.push_back(waiter),
-        }
-    }
-}
+// === impl Place ===
 
 impl Place {
     /// Waits for the turn.
     pub(super) async fn turn(&mut self) -> Turn {
-        // The sender is dropped without a word only if the usher panicked.
+        // The sender is dropped without a word only if the usher panicked, or the replica shuts down.
         (&mut self.turn).await.unwrap_or_else(|_| Turn::Failed(store::ErrorKind::Refused.into()))
     }
 
     /// When the key is expected to be available, as far as is known.
     pub(super) fn available_in(&self) -> Duration {
-        Duration::from_millis(self.available_in.load(Ordering::Relaxed))
+        Duration::from_millis(self.desk.available_in.load(Ordering::Relaxed))
     }
 }
 
-impl Drop for Place {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.room.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }

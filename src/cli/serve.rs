@@ -74,7 +74,10 @@ fn reload_config(current: &mut Config, sources: &Sources, reload: &Reload, telem
     if let Err(error) = telemetry.set_log_level(&new.log.level) {
         tracing::error!(error = &error as &dyn std::error::Error, "the log level stays as it was");
     }
-    reload.apply(&new);
+    if let Err(error) = reload.apply(&new) {
+        tracing::error!(error = &error as &dyn std::error::Error, "the configuration stays as it was");
+        return;
+    }
     let ignored = current.needs_restart(&new);
     if ignored.is_empty() {
         tracing::info!("the configuration was read again");

@@ -1,22 +1,25 @@
 //! The cache's service: every method translates, delegates and translates back.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::{join_all, try_join_all};
-use tonic::{Request, Response, Status, metadata::MetadataValue};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
 
 use super::{
     convert, deadline,
     facts::LogKeys,
+    fetch,
+    fetch_stream::{self, FetchStream},
     stats, status,
-    stream::{self, BatchGetStream},
+    stream::{self, Messages},
 };
 use crate::{
-    cache::{self, Answer, BatchRead, Cache, FetchRequest, Found},
+    cache::{self, BatchFetch, BatchRead, Cache, Renewed},
     config::LimitsConfig,
     key::{EntryKey, Namespace},
     pb::v1::{self as pb, cache_service_server::CacheService},
     stats::fleet::FleetStats,
+    store::Hold,
 };
 
 /// Implements `larder.v1.CacheService`.
@@ -58,7 +61,7 @@ impl CacheService for CacheRpc {
         let key = convert::key(&request.namespace, &request.key, &request.params)?;
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;
         let read = self.cache.get(&key, max_stale).await?;
-        Ok(self.with_x_cache(&key, read.found.as_ref().map(x_cache), convert::get_response(read)))
+        Ok(self.with_x_cache(&key, read.found.as_ref().map(convert::x_cache), convert::get_response(read)))
     }
 
     async fn set(&self, request: Request<pb::SetRequest>) -> Answered<pb::SetResponse> {
@@ -72,7 +75,7 @@ impl CacheService for CacheRpc {
     async fn delete(&self, request: Request<pb::DeleteRequest>) -> Answered<pb::DeleteResponse> {
         let request = request.into_inner();
         let key = convert::key(&request.namespace, &request.key, &request.params)?;
-        let existed = self.cache.delete(&key).await?;
+        let existed = self.cache.delete(&key, fetch::hold_off(request.hold_off)?).await?;
         let mut response = Response::new(pb::DeleteResponse { existed });
         self.log_keys.note(&mut response, &key, if existed { "DELETED" } else { "ABSENT" });
         Ok(response)
@@ -98,31 +101,47 @@ impl CacheService for CacheRpc {
 
     async fn get_or_fetch(&self, request: Request<pb::GetOrFetchRequest>) -> Answered<pb::GetOrFetchResponse> {
         let deadline = deadline::of(request.metadata().as_ref());
+        let request = fetch::request(request.into_inner(), deadline)?;
+        let told = fetch::response(self.cache.get_or_fetch(&request).await?);
+        let mut response = self.with_x_cache(&request.key, told.x_cache, told.response);
+        if let Some(fetched) = told.x_cache_fetch {
+            response.metadata_mut().insert("x-cache-fetch", MetadataValue::from_static(fetched));
+        }
+        Ok(response)
+    }
+
+    type FetchStreamStream = FetchStream;
+
+    async fn fetch_stream(&self, request: Request<Streaming<pb::FetchStreamRequest>>) -> Answered<FetchStream> {
+        let deadline = deadline::of(request.metadata().as_ref());
+        Ok(Response::new(fetch_stream::answer(self.cache.clone(), request.into_inner(), deadline)))
+    }
+
+    type BatchGetOrFetchStream = Messages<pb::BatchGetOrFetchResponse>;
+
+    async fn batch_get_or_fetch(
+        &self,
+        request: Request<pb::BatchGetOrFetchRequest>,
+    ) -> Answered<Self::BatchGetOrFetchStream> {
+        let deadline = deadline::of(request.metadata().as_ref());
+        let mut request = request.into_inner();
+        let keys = self.batch_keys(&request.keys)?;
+        let params = std::mem::take(&mut request.keys).into_iter().map(|key| key.params);
+        let like = fetch::batch_request(&request, deadline)?;
+        let batch = BatchFetch::new(self.cache.clone(), keys.into_iter().zip(params).collect(), like)?;
+        Ok(Response::new(stream::messages(batch, deadline)))
+    }
+
+    async fn renew(&self, request: Request<pb::RenewRequest>) -> Answered<pb::RenewResponse> {
         let request = request.into_inner();
         let key = convert::key(&request.namespace, &request.key, &request.params)?;
-        let max_stale = convert::non_negative("max_stale", request.max_stale)?;
-        let wait = convert::non_negative("wait", request.wait)?;
-        let fetch = FetchRequest { key, max_stale, wait, deadline };
-        let fetched = self.cache.get_or_fetch(&fetch).await?;
-        let (x_cache, outcome) = match fetched.answer {
-            Answer::Found(found) => {
-                (Some(x_cache(&found)), pb::get_or_fetch_response::Outcome::Found(convert::found(found)))
-            }
-            Answer::Lease(offer) => {
-                let lease = pb::Lease {
-                    token: offer.grant.hand_over().0.to_vec().into(),
-                    expires_in: Some(convert::duration(offer.expires_in)),
-                    stale: offer.stale.map(convert::found),
-                };
-                (None, pb::get_or_fetch_response::Outcome::Lease(lease))
-            }
-            Answer::Contended { retry_after } => {
-                let contended = pb::Contended { retry_after: Some(convert::duration(retry_after)) };
-                (None, pb::get_or_fetch_response::Outcome::Contended(contended))
-            }
+        let renewed = match convert::required_token(&request.lease_token)? {
+            Some(token) => self.cache.renew(&key, token).await?,
+            None => Renewed { hold: Some(Hold::Lost), expires_in: Duration::ZERO },
         };
-        let response = pb::GetOrFetchResponse { outcome: Some(outcome), degraded: fetched.degraded };
-        Ok(self.with_x_cache(&fetch.key, x_cache, response))
+        let mut response = Response::new(fetch::renew_response(renewed));
+        self.log_keys.note(&mut response, &key, "RENEWED");
+        Ok(response)
     }
 
     async fn abandon(&self, request: Request<pb::AbandonRequest>) -> Answered<pb::AbandonResponse> {
@@ -132,22 +151,22 @@ impl CacheService for CacheRpc {
         let reason = convert::reason(&request.reason)?;
         tracing::debug!(namespace = %key.namespace(), reason, "a lease was abandoned");
         if let Some(token) = token {
-            self.cache.abandon(&key, token).await?;
+            self.cache.abandon(&key, token, reason).await?;
         }
         let mut response = Response::new(pb::AbandonResponse {});
         self.log_keys.note(&mut response, &key, "ABANDONED");
         Ok(response)
     }
 
-    type BatchGetStream = BatchGetStream;
+    type BatchGetStream = Messages<pb::BatchGetResponse>;
 
-    async fn batch_get(&self, request: Request<pb::BatchGetRequest>) -> Answered<BatchGetStream> {
+    async fn batch_get(&self, request: Request<pb::BatchGetRequest>) -> Answered<Self::BatchGetStream> {
         let deadline = deadline::of(request.metadata().as_ref());
         let request = request.into_inner();
         let keys = self.batch_keys(&request.keys)?;
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;
         let batch = BatchRead::new(self.cache.clone(), keys, max_stale)?;
-        Ok(Response::new(stream::batch_get(batch, deadline)))
+        Ok(Response::new(stream::messages(batch, deadline)))
     }
 
     async fn batch_set(&self, request: Request<pb::BatchSetRequest>) -> Answered<pb::BatchSetResponse> {
@@ -167,8 +186,10 @@ impl CacheService for CacheRpc {
     }
 
     async fn batch_delete(&self, request: Request<pb::BatchDeleteRequest>) -> Answered<pb::BatchDeleteResponse> {
-        let keys = self.batch_keys(&request.into_inner().keys)?;
-        let existed = try_join_all(keys.iter().map(|key| self.cache.delete(key))).await?;
+        let request = request.into_inner();
+        let keys = self.batch_keys(&request.keys)?;
+        let hold_off = fetch::hold_off(request.hold_off)?;
+        let existed = try_join_all(keys.iter().map(|key| self.cache.delete(key, hold_off))).await?;
         Ok(Response::new(pb::BatchDeleteResponse { existed }))
     }
 
@@ -198,15 +219,8 @@ impl CacheService for CacheRpc {
     }
 }
 
-/// What the response metadata say of an entry: outcome, age and remaining TTL, the latter in whole seconds.
-type XCache = (&'static str, u64, u64);
-
-fn x_cache(found: &Found) -> XCache {
-    (convert::outcome_name(Some(found.outcome)), found.age.as_secs(), found.ttl_remaining.as_secs())
-}
-
 impl CacheRpc {
-    fn with_x_cache<T>(&self, key: &EntryKey, x_cache: Option<XCache>, message: T) -> Response<T> {
+    fn with_x_cache<T>(&self, key: &EntryKey, x_cache: Option<convert::XCache>, message: T) -> Response<T> {
         let mut response = Response::new(message);
         let metadata = response.metadata_mut();
         let outcome = x_cache.map_or(convert::outcome_name(None), |(outcome, ..)| outcome);

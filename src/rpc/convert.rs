@@ -6,8 +6,8 @@ use bytes::Bytes;
 use prost_types::Duration as PbDuration;
 
 use crate::{
-    cache::{Found, Outcome, Read, SetCommand, SetMode, SetOutcome, SetResult},
-    entry::{Entry, Kind, Tags, Version},
+    cache::{Found, Outcome, Read, SetCommand, SetMode, SetOutcome, SetResult, Tier},
+    entry::{Entry, Kind, MAX_TAG_BYTES, MAX_TAGS, Tags, Version},
     invalid::Violation,
     key::{EntryKey, Namespace},
     pb::v1 as pb,
@@ -15,8 +15,6 @@ use crate::{
     store::{Condition, LeaseToken},
 };
 
-const MAX_TAGS: usize = 32;
-const MAX_TAG_BYTES: usize = 128;
 const MAX_REASON_BYTES: usize = 256;
 
 type Checked<T> = Result<T, Violation>;
@@ -34,7 +32,7 @@ pub(super) fn key_ref(named: &pb::KeyRef) -> Checked<EntryKey> {
 
 /// A duration that may be zero.
 pub(super) fn non_negative(field: &'static str, duration: Option<PbDuration>) -> Checked<Option<Duration>> {
-    match duration.map(valid) {
+    match duration.map(crate::pb::duration) {
         Some(None) => Err(Violation::new(field, "must not be negative")),
         other => Ok(other.flatten()),
     }
@@ -42,17 +40,11 @@ pub(super) fn non_negative(field: &'static str, duration: Option<PbDuration>) ->
 
 /// A duration that must be positive.
 pub(super) fn ttl(duration: Option<PbDuration>) -> Checked<Option<Duration>> {
-    match duration.map(valid) {
+    match duration.map(crate::pb::duration) {
         None => Ok(None),
         Some(Some(ttl)) if !ttl.is_zero() => Ok(Some(ttl)),
         Some(_) => Err(Violation::new("ttl", "must be positive; leave it unset for the namespace's default")),
     }
-}
-
-/// The library's own conversion overflows for the most negative numbers.
-fn valid(duration: PbDuration) -> Option<Duration> {
-    let nanos = u32::try_from(duration.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
-    Some(Duration::new(u64::try_from(duration.seconds).ok()?, nanos))
 }
 
 /// The lease that a token names; none if no token looks like this. What is opaque to callers cannot be malformed.
@@ -70,6 +62,12 @@ pub(super) fn reason(reason: &str) -> Checked<&str> {
         return Err(Violation::over_limit("reason", description, MAX_REASON_BYTES));
     }
     Ok(reason)
+}
+
+/// The value for a key under a lease.
+pub(super) fn fill(key: EntryKey, fill: pb::FetchStreamFill, mode: SetMode) -> Checked<SetCommand> {
+    let (kind, data) = value(fill.value)?;
+    Ok(SetCommand { key, kind, data, ttl: ttl(fill.ttl)?, tags: tags(fill.tags)?, mode })
 }
 
 pub(super) fn set(request: pb::SetRequest) -> Checked<SetCommand> {
@@ -186,15 +184,26 @@ pub(super) fn outcome_name(outcome: Option<Outcome>) -> &'static str {
     }
 }
 
+/// What the response metadata say of an entry: outcome, age and remaining TTL, the latter in whole seconds.
+pub(super) type XCache = (&'static str, u64, u64);
+
+pub(super) fn x_cache(found: &Found) -> XCache {
+    (outcome_name(Some(found.outcome)), found.age.as_secs(), found.ttl_remaining.as_secs())
+}
+
 /// The value of an entry, if it has one, and what is known of it.
 pub(super) fn value_and_info(found: Found) -> (Option<pb::Value>, pb::EntryInfo) {
-    let Found { entry, age, ttl_remaining, .. } = found;
+    let Found { entry, age, ttl_remaining, tier, outcome: _ } = found;
+    let (tier, is_stored) = match tier {
+        Tier::Store => (pb::Tier::Store, true),
+        Tier::Origin { is_stored } => (pb::Tier::Origin, is_stored),
+    };
     let info = pb::EntryInfo {
-        version: entry.version.to_string(),
+        version: if is_stored { entry.version.to_string() } else { String::new() },
         age: Some(duration(age)),
         ttl_remaining: Some(duration(ttl_remaining)),
         tags: entry.tags.to_vec(),
-        tier: pb::Tier::Store.into(),
+        tier: tier.into(),
     };
     (stored_value(entry), info)
 }

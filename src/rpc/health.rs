@@ -9,6 +9,8 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
+use crate::key::Namespace;
+
 /// Ready to serve, also while the store is down: an outage of Redis must not take every replica out of rotation.
 const READY: [&str; 2] = ["", "larder.v1.CacheService"];
 const LIVENESS: &str = "liveness";
@@ -53,6 +55,18 @@ impl Health {
             let well = *answers.borrow_and_update();
             self.report(&[STORE], well).await;
             if answers.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Reports whether an origin is asked, until it is no longer configured.
+    pub async fn follow_origin(self, namespace: Namespace, mut open: watch::Receiver<bool>) {
+        let name = format!("origin/{namespace}");
+        loop {
+            let well = *open.borrow_and_update();
+            self.report(&[&name], well).await;
+            if open.changed().await.is_err() {
                 return;
             }
         }

@@ -19,6 +19,7 @@ use tracing::{Instrument as _, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{
+    admin_service::AdminRpc,
     admission::{Admission, Permit},
     cache_service::CacheRpc,
     deadline,
@@ -29,7 +30,7 @@ use super::{
     observed_body::ObservedBody,
     reflection, status,
 };
-use crate::pb::v1::cache_service_server::CacheServiceServer;
+use crate::pb::v1::{admin_service_server::AdminServiceServer, cache_service_server::CacheServiceServer};
 
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 
@@ -56,19 +57,21 @@ pub(super) struct Call {
 }
 
 impl Pipeline {
-    /// Serves the cache, health and, if `reflect`, reflection. Messages to the server may have `max_message_bytes`.
+    /// Serves the cache, the operators, health and, if `reflect`, reflection. Messages to the server may have `max_message_bytes`.
     ///
     /// # Errors
     /// The protos' descriptors are broken.
     pub fn new(
         cache: CacheRpc,
+        admin: AdminRpc,
         health: &Health,
         reflect: bool,
         max_message_bytes: usize,
         admission: Arc<Admission>,
         metrics: RpcMetrics,
     ) -> Result<Self, tonic_reflection::server::Error> {
-        let others = Routes::new(health.service());
+        let admin = AdminServiceServer::new(admin).max_decoding_message_size(max_message_bytes);
+        let others = Routes::new(health.service()).add_service(admin);
         let others = if reflect { reflection::add_to(others)? } else { others };
         let cache = CacheServiceServer::new(cache).max_decoding_message_size(max_message_bytes);
         let others = others.prepare();

@@ -56,6 +56,19 @@ fn counters(counts: &Counts) -> pb::Counters {
         degraded: counts.get(Counter::Degraded),
         hit_latency: latency(counts, Timed::Hit),
         miss_latency: latency(counts, Timed::Miss),
+        fetch_latency: latency(counts, Timed::Fetch),
+        fetches: counts.get(Counter::Fetches),
+        fetches_failed: counts.get(Counter::FetchesFailed),
+        fetches_coalesced: counts.get(Counter::FetchesCoalesced),
+        early_refreshes: counts.get(Counter::EarlyRefreshes),
+        stale_while_revalidate: counts.get(Counter::StaleWhileRevalidate),
+        stale_if_error: counts.get(Counter::StaleIfError),
+        stale_soft_timeout: counts.get(Counter::StaleSoftTimeout),
+        fills_lost: counts.get(Counter::FillsLost),
+        fills_invalidated: counts.get(Counter::FillsInvalidated),
+        fills_superseded: counts.get(Counter::FillsSuperseded),
+        fills_not_stored: counts.get(Counter::FillsNotStored),
+        uncacheable: counts.get(Counter::Uncacheable),
     }
 }
 

@@ -8,11 +8,13 @@ use tonic::{
 };
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::{cache, entry::whole_millis, invalid::Violation, store};
+use crate::{cache, entry::whole_millis, invalid::Violation, key::Namespace, origin, pb::v1 as pb, store};
 
 const DOMAIN: &str = "larder";
 /// When it makes sense to ask a store again that was not there: its probe runs about twice a second.
 const STORE_RETRY: Duration = Duration::from_millis(500);
+/// When it makes sense to ask an origin again that failed and did not say: the default back-off after an error.
+const ORIGIN_RETRY: Duration = Duration::from_secs(1);
 /// When it makes sense to ask again after being turned away.
 const OVERLOAD_RETRY: Duration = Duration::from_millis(100);
 
@@ -32,6 +34,8 @@ impl From<cache::Error> for Status {
                 | store::ErrorKind::Late
                 | store::ErrorKind::Refused => retryable(Code::Unavailable, "STORE_UNAVAILABLE", message, STORE_RETRY),
             },
+            cache::Error::NoOrigin(_) => plain(Code::FailedPrecondition, "NO_ORIGIN", message),
+            cache::Error::Origin { namespace, error } => origin_failed(&namespace, error, message),
             cache::Error::NotAnInteger => plain(Code::FailedPrecondition, "NOT_AN_INTEGER", message),
             cache::Error::Overflow => plain(Code::FailedPrecondition, "OVERFLOW", message),
         }
@@ -44,6 +48,72 @@ impl From<Violation> for Status {
     }
 }
 
+/// The origin did not answer, and there is nothing to answer instead.
+fn origin_failed(namespace: &Namespace, error: origin::Error, message: String) -> Status {
+    let reason = origin_reason(&error.kind);
+    let retry = origin_retry(&error);
+    if let origin::ErrorKind::BadKey(violation) = error.kind {
+        return invalid(&violation);
+    }
+    let facts = [("origin", namespace.to_string()), ("cause", error.cause)];
+    let facts = HashMap::from(facts.map(|(name, fact)| (name.to_owned(), fact)));
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, facts);
+    let mut metadata = MetadataMap::new();
+    details.set_retry_info(retry);
+    // A negative number tells gRPC libraries not to try again.
+    let pushback = retry.map_or(MetadataValue::from_static("-1"), |after| MetadataValue::from(whole_millis(after)));
+    metadata.insert("grpc-retry-pushback-ms", pushback);
+    Status::with_error_details_and_metadata(Code::Unavailable, message, details, metadata)
+}
+
+/// The same for one key of a batch.
+pub(super) fn fetch_error(error: cache::Error) -> pb::FetchError {
+    let (reason, retry_after) = match &error {
+        cache::Error::Origin { error, .. } => (origin_reason(&error.kind), origin_retry(error)),
+        cache::Error::Invalid(_)
+        | cache::Error::ValueTooLarge(_)
+        | cache::Error::UnknownNamespace(_)
+        | cache::Error::StoreUnavailable(_)
+        | cache::Error::NoOrigin(_)
+        | cache::Error::NotAnInteger
+        | cache::Error::Overflow => ("INTERNAL", None),
+    };
+    let retry_after = retry_after.map(super::convert::duration);
+    pb::FetchError { reason: reason.to_owned(), message: error.to_string(), retry_after }
+}
+
+/// Reason in ErrorInfo.
+fn origin_reason(kind: &origin::ErrorKind) -> &'static str {
+    use origin::ErrorKind::{
+        BackedOff, BadKey, BreakerOpen, Failed, Invalid, Overloaded, Refused, Timeout, TooLarge, Unreachable,
+    };
+    match kind {
+        Unreachable => "ORIGIN_UNREACHABLE",
+        Timeout => "ORIGIN_TIMEOUT",
+        Failed => "ORIGIN_FAILED",
+        Refused => "ORIGIN_REFUSED",
+        Invalid => "ORIGIN_INVALID",
+        TooLarge => "ORIGIN_TOO_LARGE",
+        BreakerOpen => "ORIGIN_BREAKER_OPEN",
+        Overloaded => "ORIGIN_OVERLOADED",
+        BackedOff => "ORIGIN_BACKED_OFF",
+        BadKey(_) => "INVALID_ARGUMENT",
+    }
+}
+
+/// When it makes sense to ask again; none if another answer is not to be expected.
+fn origin_retry(error: &origin::Error) -> Option<Duration> {
+    use origin::ErrorKind::{
+        BackedOff, BadKey, BreakerOpen, Failed, Invalid, Overloaded, Refused, Timeout, TooLarge, Unreachable,
+    };
+    match error.kind {
+        Unreachable | Timeout | Failed | BreakerOpen | Overloaded | BackedOff => {
+            Some(error.retry_after.unwrap_or(ORIGIN_RETRY))
+        }
+        Refused | Invalid | TooLarge | BadKey(_) => None,
+    }
+}
+
 /// A batch with too many parts.
 pub(super) fn batch_too_large(violation: &Violation) -> Status {
     violated(Code::InvalidArgument, "BATCH_TOO_LARGE", violation)
@@ -53,6 +123,11 @@ pub(super) fn batch_too_large(violation: &Violation) -> Status {
 pub(super) fn overloaded(limit: usize) -> Status {
     let message = format!("too many requests at once, the limit is {limit}");
     retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
+}
+
+/// The file with the keys of a warm list.
+pub(super) fn warm_list_unreadable(error: &std::io::Error) -> Status {
+    plain(Code::FailedPrecondition, "WARM_LIST_UNREADABLE", format!("the warm list cannot be read: {error}"))
 }
 
 /// The caller's time is up.

@@ -1,4 +1,4 @@
-//! The answer to BatchGet: as many messages as it takes to keep each small.
+//! The answers to batches: as many messages as it takes to keep each small.
 
 use std::{pin::Pin, vec};
 
@@ -7,9 +7,9 @@ use prost::Message as _;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::{convert, status};
+use super::{convert, fetch, status};
 use crate::{
-    cache::{BatchRead, Read},
+    cache::{BatchFetch, BatchRead},
     pb::v1 as pb,
 };
 
@@ -17,20 +17,38 @@ use crate::{
 /// size limit.
 const MESSAGE_BYTES: usize = 1024 * 1024;
 
-pub(super) type BatchGetStream = Pin<Box<dyn Stream<Item = Result<pb::BatchGetResponse, Status>> + Send>>;
+/// Messages on their way out.
+pub(super) type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// A batch that is read part by part.
+pub(super) trait Batch: Send + 'static {
+    /// What one key came to.
+    type Item: Send;
+    /// A message with as many of them as fit.
+    type Chunk: Default + Send;
+
+    /// The next results; none when there are no more.
+    fn next_part(&mut self) -> impl Future<Output = Option<Vec<Self::Item>>> + Send;
+
+    /// Bytes that a result takes in a message.
+    fn size(item: &Self::Item) -> usize;
+
+    /// Puts a result into a message.
+    fn add(chunk: &mut Self::Chunk, item: Self::Item);
+}
 
 /// A batch on its way out.
-struct Chunks {
-    batch: BatchRead,
+struct Chunks<B: Batch> {
+    batch: B,
     /// Read, and in no message yet.
-    read: vec::IntoIter<Read>,
+    read: vec::IntoIter<B::Item>,
     /// What was too much for the message before.
-    left_over: Option<(pb::BatchGetResult, bool)>,
+    left_over: Option<B::Item>,
     ended: bool,
 }
 
 /// Reads a batch as fast as the caller takes it, until the deadline.
-pub(super) fn batch_get(batch: BatchRead, deadline: Option<Instant>) -> BatchGetStream {
+pub(super) fn messages<B: Batch>(batch: B, deadline: Option<Instant>) -> Messages<B::Chunk> {
     let chunks = Chunks { batch, read: Vec::new().into_iter(), left_over: None, ended: false };
     Box::pin(stream::unfold(chunks, move |mut chunks| async move {
         if chunks.ended {
@@ -51,32 +69,71 @@ pub(super) fn batch_get(batch: BatchRead, deadline: Option<Instant>) -> BatchGet
     }))
 }
 
-impl Chunks {
-    async fn next_message(&mut self) -> Option<pb::BatchGetResponse> {
-        let mut message = pb::BatchGetResponse::default();
+impl<B: Batch> Chunks<B> {
+    async fn next_message(&mut self) -> Option<B::Chunk> {
+        let mut message = None;
         let mut size = 0;
-        while let Some((result, degraded)) = self.next_result().await {
-            size += result.encoded_len();
-            if size > MESSAGE_BYTES && !message.results.is_empty() {
-                self.left_over = Some((result, degraded));
+        while let Some(item) = self.next_item().await {
+            size += B::size(&item);
+            if size > MESSAGE_BYTES && message.is_some() {
+                self.left_over = Some(item);
                 break;
             }
-            message.degraded |= degraded;
-            message.results.push(result);
+            B::add(message.get_or_insert_default(), item);
         }
-        (!message.results.is_empty()).then_some(message)
+        message
     }
 
-    async fn next_result(&mut self) -> Option<(pb::BatchGetResult, bool)> {
+    async fn next_item(&mut self) -> Option<B::Item> {
         if let Some(left_over) = self.left_over.take() {
             return Some(left_over);
         }
         loop {
             if let Some(read) = self.read.next() {
-                let degraded = read.degraded;
-                return Some((convert::batch_get_result(read), degraded));
+                return Some(read);
             }
             self.read = self.batch.next_part().await?.into_iter();
         }
+    }
+}
+
+impl Batch for BatchRead {
+    type Item = (pb::BatchGetResult, bool);
+    type Chunk = pb::BatchGetResponse;
+
+    async fn next_part(&mut self) -> Option<Vec<Self::Item>> {
+        let reads = BatchRead::next_part(self).await?;
+        let item = |read: crate::cache::Read| {
+            let degraded = read.degraded;
+            (convert::batch_get_result(read), degraded)
+        };
+        Some(reads.into_iter().map(item).collect())
+    }
+
+    fn size((result, _): &Self::Item) -> usize {
+        result.encoded_len()
+    }
+
+    fn add(chunk: &mut Self::Chunk, (result, degraded): Self::Item) {
+        chunk.degraded |= degraded;
+        chunk.results.push(result);
+    }
+}
+
+impl Batch for BatchFetch {
+    type Item = pb::BatchGetOrFetchResult;
+    type Chunk = pb::BatchGetOrFetchResponse;
+
+    async fn next_part(&mut self) -> Option<Vec<Self::Item>> {
+        let fetched = BatchFetch::next_part(self).await?;
+        Some(fetched.into_iter().map(fetch::batch_result).collect())
+    }
+
+    fn size(item: &Self::Item) -> usize {
+        item.encoded_len()
+    }
+
+    fn add(chunk: &mut Self::Chunk, item: Self::Item) {
+        chunk.results.push(item);
     }
 }

@@ -138,7 +138,8 @@ async fn write_and_check(cache: &Cache, names: &BTreeSet<Name>) -> Result<(), Te
     for number in 0..names.len().min(5) {
         let gone = names[number * 7 % names.len()];
         let keys = vec![key_ref(gone)];
-        let existed = cache.batch_delete(BatchDeleteRequest { keys }).await.unwrap().existed;
+        let existed =
+            cache.batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() }).await.unwrap().existed;
         prop_assert_eq!(existed, [expected.insert(gone, None).flatten().is_some()], "{:?}", gone);
     }
     check(cache, &expected).await?;

@@ -57,7 +57,11 @@ on_both_stores!(a_batch_may_name_several_namespaces_and_params, |env| {
     let results = read(&env.cache, keys.clone()).await;
     assert_eq!(texts(results), [Some("paged"), None, Some("elsewhere"), Some("plain")].map(|t| t.map(str::to_owned)));
 
-    let gone = env.cache.batch_delete(BatchDeleteRequest { keys: vec![elsewhere, paged] }).await.unwrap();
+    let gone = env
+        .cache
+        .batch_delete(BatchDeleteRequest { keys: vec![elsewhere, paged], ..BatchDeleteRequest::default() })
+        .await
+        .unwrap();
     assert_eq!(gone.existed, [true, true]);
     assert_eq!(texts(read(&env.cache, keys).await), [None, None, None, Some("plain".to_owned())]);
 });
@@ -101,9 +105,15 @@ on_both_stores!(a_thousand_keys_fit, |env| {
     let keys: Vec<KeyRef> = (0..1000).map(|number| key_ref(&format!("k{number}"))).collect();
     let results = texts(read(&env.cache, keys.clone()).await);
     assert!(results.into_iter().enumerate().all(|(number, text)| text == Some(number.to_string())));
-    let gone = env.cache.batch_delete(BatchDeleteRequest { keys: keys.clone() }).await.unwrap().existed;
+    let gone = env
+        .cache
+        .batch_delete(BatchDeleteRequest { keys: keys.clone(), ..BatchDeleteRequest::default() })
+        .await
+        .unwrap()
+        .existed;
     assert_eq!(gone, [true; 1000]);
-    let gone = env.cache.batch_delete(BatchDeleteRequest { keys }).await.unwrap().existed;
+    let gone =
+        env.cache.batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() }).await.unwrap().existed;
     assert_eq!(gone, [false; 1000]);
 });
 
@@ -145,7 +155,10 @@ on_both_stores!(an_invalid_item_stops_the_batch_before_anything_is_stored, |env|
 
     env.cache.put("first", "v").await;
     let keys = vec![key_ref("first"), KeyRef { namespace: "NO".to_owned(), ..key_ref("k") }];
-    expect_violation(env.cache.batch_delete(BatchDeleteRequest { keys }).await, "keys[1].namespace");
+    expect_violation(
+        env.cache.batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() }).await,
+        "keys[1].namespace",
+    );
     assert_eq!(env.cache.read("first").await.as_deref(), Some("v"));
 });
 
@@ -155,7 +168,8 @@ on_both_stores!(a_key_named_twice_is_one_entry, |env| {
     assert!(results.iter().all(|result| result.result() == SetResult::Stored), "{results:?}");
     assert!(matches!(env.cache.read("k").await.as_deref(), Some("a" | "b")));
     let keys = vec![key_ref("k"), key_ref("k")];
-    let gone = env.cache.batch_delete(BatchDeleteRequest { keys }).await.unwrap().existed;
+    let gone =
+        env.cache.batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() }).await.unwrap().existed;
     assert_eq!(gone.len(), 2);
     assert!(gone.contains(&true));
     assert_eq!(env.cache.read("k").await, None);

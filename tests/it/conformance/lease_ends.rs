@@ -61,7 +61,7 @@ on_both_stores!(an_invalidation_ends_a_lease, |env| {
 
     let lease = env.cache.lease("batch").await;
     let keys = vec![key_ref("something"), key_ref("batch")];
-    env.cache.batch_delete(BatchDeleteRequest { keys }).await.unwrap();
+    env.cache.batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() }).await.unwrap();
     assert_refused_as_invalidated(&env.cache, "batch", &lease).await;
 
     let lease = env.cache.lease("namespace").await;

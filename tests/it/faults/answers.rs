@@ -50,7 +50,7 @@ async fn invalidations_and_counters_do_not_lie() {
     let keys = vec![key_ref("k"), key_ref("l")];
     for refused in [
         cache.delete(delete("k")).await.map(drop),
-        cache.batch_delete(BatchDeleteRequest { keys }).await.map(drop),
+        cache.batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() }).await.map(drop),
         cache.invalidate_namespace(invalidate("ns")).await.map(drop),
         cache.increment(increment("k", 1)).await.map(drop),
     ] {

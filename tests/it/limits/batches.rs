@@ -15,14 +15,17 @@ const TOO_MANY: (Code, &str) = (Code::InvalidArgument, "BATCH_TOO_LARGE");
 
 on_both_stores!(a_batch_is_not_empty, |env| {
     expect_violation(env.cache.batch_get(batch_get(Vec::new())).await, "keys");
-    expect_violation(env.cache.batch_delete(BatchDeleteRequest { keys: Vec::new() }).await, "keys");
+    expect_violation(
+        env.cache.batch_delete(BatchDeleteRequest { keys: Vec::new(), ..BatchDeleteRequest::default() }).await,
+        "keys",
+    );
     expect_violation(env.cache.batch_set(BatchSetRequest { items: Vec::new() }).await, "items");
 });
 
 on_both_stores!(a_batch_has_a_size, |env| {
     let keys = vec![key_ref("k"); 1001];
     expect_over_limit(env.cache.batch_get(batch_get(keys.clone())).await, TOO_MANY.0, TOO_MANY.1, "keys", 1000);
-    let refused = env.cache.batch_delete(BatchDeleteRequest { keys }).await;
+    let refused = env.cache.batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() }).await;
     expect_over_limit(refused, TOO_MANY.0, TOO_MANY.1, "keys", 1000);
     let items = vec![set("k", text("v")); 1001];
     let refused = env.cache.batch_set(BatchSetRequest { items }).await;
@@ -47,7 +50,10 @@ on_both_stores!(the_wrong_key_of_a_batch_is_named, |env| {
         keys[position] = fault;
         let field = format!("keys[{position}].{field}");
         expect_violation(env.cache.batch_get(batch_get(keys.clone())).await, &field);
-        expect_violation(env.cache.batch_delete(BatchDeleteRequest { keys }).await, &field);
+        expect_violation(
+            env.cache.batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() }).await,
+            &field,
+        );
     }
     let backwards = BatchGetRequest { max_stale: ms(-1), ..batch_get(vec![key_ref("k")]) };
     expect_violation(env.cache.batch_get(backwards).await, "max_stale");

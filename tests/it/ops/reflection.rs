@@ -5,7 +5,7 @@ use prost::Message as _;
 use prost_types::FileDescriptorProto;
 use tonic_reflection::pb::{v1, v1alpha};
 
-const SERVICES: [&str; 2] = ["grpc.health.v1.Health", "larder.v1.CacheService"];
+const SERVICES: [&str; 3] = ["grpc.health.v1.Health", "larder.v1.AdminService", "larder.v1.CacheService"];
 
 on_both_stores!(version_1_lists_the_services, |env| {
     use v1::{
@@ -59,6 +59,8 @@ fn assert_lists(names: impl Iterator<Item = String>) {
     for service in SERVICES {
         assert!(names.iter().any(|name| name == service), "{service} is not in {names:?}");
     }
+    // What others serve is not listed as if it were served here.
+    assert!(!names.iter().any(|name| name.contains("Origin")), "{names:?}");
 }
 
 fn assert_describes(file: &[u8]) {

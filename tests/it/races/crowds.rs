@@ -54,7 +54,7 @@ async fn nobody_reads_what_was_deleted() {
             cache.delete(request).await.unwrap();
         } else {
             let keys = vec![KeyRef { namespace: namespace(key), key: "k".to_owned(), ..Default::default() }];
-            cache.batch_delete(BatchDeleteRequest { keys }).await.unwrap();
+            cache.batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() }).await.unwrap();
         }
     })
     .await;
@@ -158,6 +158,7 @@ async fn fetcher(cache: Cache, key: usize, world: Arc<World>) {
                 };
                 counter.fetch_add(1, SeqCst);
             }
+            Answer::Missing(missing) => panic!("{missing:?}"),
             Answer::Contended(_) => {}
         }
         pause(3).await;

@@ -1,0 +1,286 @@
+//! Reading many entries, and having the missing ones computed together.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::future::{join_all, select_all};
+use tokio::time::Instant;
+
+use super::{
+    Cache, Error, Scope,
+    get_or_fetch::{Answer, Asked, FetchMode, FetchRequest, FetchStatus, GetOrFetch, contended, count},
+    is_degraded,
+    policy::Verdict,
+    usher::{Step, Usher, aborted},
+    waiting::{WaitingRoom, Wish},
+};
+use crate::{entry::Entry, key::EntryKey};
+
+/// Keys read at once at first, when nothing is known of the size of their values; later at most so many times more.
+const FIRST_READ: usize = 16;
+const LARGEST_READ: usize = 8 * FIRST_READ;
+/// Size of stored values in one part, in bytes.
+const PART_BYTES: usize = 2 * 1024 * 1024;
+/// Missing entries in one part.
+const PART_MISSING: usize = 128;
+
+/// A batch that is being read. The memory it takes does not grow with the batch: it is answered part by part.
+pub struct BatchFetch {
+    cache: Arc<Cache>,
+    requests: Vec<FetchRequest>,
+    scopes: Vec<Scope>,
+    wait_until: Option<Instant>,
+    done: usize,
+    read: usize,
+    has_lease: bool,
+}
+
+/// What one key of a batch comes to.
+type Fetched = Result<GetOrFetch, Error>;
+
+/// A key of the part at hand.
+struct Item {
+    place: usize,
+    stored: Option<Entry>,
+    verdict: Verdict,
+    without_store: bool,
+}
+
+impl BatchFetch {
+    /// Begins to read. `like` says what holds for all keys.
+    ///
+    /// # Errors
+    /// [`Error::UnknownNamespace`], before anything is read.
+    pub fn new(
+        cache: Arc<Cache>,
+        keys: Vec<(EntryKey, BTreeMap<String, String>)>,
+        like: impl Fn(EntryKey, Arc<BTreeMap<String, String>>) -> FetchRequest,
+    ) -> Result<Self, Error> {
+        let requests: Vec<FetchRequest> = keys.into_iter().map(|(key, params)| like(key, Arc::new(params))).collect();
+        let scopes = requests.iter().map(|request| cache.scope(request.key.namespace())).collect::<Result<_, _>>()?;
+        let wait_until = requests.first().and_then(|request| request.wait).map(|wait| Instant::now() + wait);
+        Ok(Self { cache, requests, scopes, wait_until, done: 0, read: FIRST_READ, has_lease: false })
+    }
+
+    /// What the next keys came to, in order; none when all are answered.
+    pub async fn next_part(&mut self) -> Option<Vec<Fetched>> {
+        if self.done == self.requests.len() {
+            return None;
+        }
+        let items = self.read_part().await;
+        if let Some(until) = self.wait_until {
+            let left = until.saturating_duration_since(Instant::now());
+            self.requests[self.done..].iter_mut().for_each(|request| request.wait = Some(left));
+        }
+        let first = self.done;
+        self.done += items.len();
+        let mut answers: Vec<Option<Fetched>> = items.iter().map(|_| None).collect();
+        let mut answer = |place: usize, fetched| answers[place - first] = Some(fetched);
+        let (with_source, others): (Vec<Item>, Vec<Item>) =
+            items.into_iter().partition(|item| self.scopes[item.place].rules.source().is_some());
+        // Leases first: whoever waits for them should not wait for what is fetched.
+        for (place, fetched) in self.lease_all(others).await {
+            answer(place, Ok(fetched));
+        }
+        for (place, fetched) in self.fetch_all(with_source).await {
+            answer(place, fetched);
+        }
+        let answers: Vec<Fetched> = answers.into_iter().flatten().collect();
+        for (fetched, scope) in answers.iter().zip(&self.scopes[first..]) {
+            if let Ok(fetched) = fetched {
+                count(scope, fetched);
+            }
+        }
+        Some(answers)
+    }
+
+    /// Reads until there is enough to answer, or to be fetched.
+    async fn read_part(&mut self) -> Vec<Item> {
+        let mut items: Vec<Item> = Vec::new();
+        let (mut bytes, mut missing) = (0, 0);
+        while bytes < PART_BYTES && missing < PART_MISSING {
+            let begin = self.done + items.len();
+            let end = self.requests.len().min(begin + self.read.min(PART_MISSING - missing));
+            if begin == end {
+                break;
+            }
+            let read = self.read_some(begin, end).await;
+            let read_bytes: usize = read.iter().flat_map(|item| &item.stored).map(|entry| entry.data.len()).sum();
+            missing += read.iter().filter(|item| !matches!(item.verdict, Verdict::Fresh | Verdict::Negative)).count();
+            bytes += read_bytes;
+            self.read = (PART_BYTES / (read_bytes / read.len()).max(1)).clamp(1, LARGEST_READ.min(self.read * 2));
+            items.extend(read);
+        }
+        items
+    }
+
+    async fn read_some(&self, begin: usize, end: usize) -> Vec<Item> {
+        let started = Instant::now();
+        let places = begin..end;
+        let unread = |without_store| {
+            let item = |place| Item { place, stored: None, verdict: Verdict::Gone, without_store };
+            places.clone().map(item).collect()
+        };
+        if self.requests[begin].mode == FetchMode::NoCache {
+            return unread(false);
+        }
+        let keys: Vec<EntryKey> = self.requests[places.clone()].iter().map(|request| request.key.clone()).collect();
+        match self.cache.store.get_many(&keys).await {
+            Err(error) => unread(is_degraded(&error)),
+            Ok(entries) => {
+                let judged = entries.into_iter().zip(places).map(|(entry, place)| {
+                    let (verdict, stored) =
+                        self.cache.judge(&self.scopes[place], &self.requests[place], entry, started);
+                    Item { place, stored, verdict, without_store: false }
+                });
+                judged.collect()
+            }
+        }
+    }
+
+    /// Answers keys whose values callers compute.
+    async fn lease_all(&mut self, items: Vec<Item>) -> Vec<(usize, GetOrFetch)> {
+        let asked = join_all(items.into_iter().map(|item| self.lease(item))).await;
+        let is_lease = |fetched: &GetOrFetch| matches!(fetched.answer, Answer::Lease(_)) && !fetched.degraded;
+        self.has_lease |= asked.iter().any(|(_, fetched)| is_lease(fetched));
+        let batch = &*self;
+        join_all(asked.into_iter().map(|(place, fetched)| batch.wait_for_others(place, fetched))).await
+    }
+
+    async fn wait_for_others(&self, place: usize, fetched: GetOrFetch) -> (usize, GetOrFetch) {
+        // Whoever waits for one of this call's leases should not be waited for.
+        if self.has_lease || !matches!(fetched.answer, Answer::Contended { .. }) {
+            return (place, fetched);
+        }
+        let (scope, request) = (&self.scopes[place], &self.requests[place]);
+        let computed = self.cache.compute(scope, request).await;
+        (place, computed.unwrap_or_else(|error| self.cache.without_store(scope, None, &error)))
+    }
+
+    async fn lease(&self, item: Item) -> (usize, GetOrFetch) {
+        let Item { place, stored, verdict, without_store } = item;
+        let (cache, scope, request) = (&self.cache, &self.scopes[place], &self.requests[place]);
+        let only_if_cached = request.mode == FetchMode::OnlyIfCached;
+        let fetched = match verdict {
+            Verdict::Stale | Verdict::StaleIfError | Verdict::Gone if without_store && !only_if_cached => {
+                GetOrFetch { degraded: true, ..cache.lease_without_store(scope).into() }
+            }
+            Verdict::StaleIfError | Verdict::Gone if !only_if_cached => match cache.ask_for_lease(scope, request).await
+            {
+                Ok(Asked::Answered(answer)) => answer.into(),
+                Ok(Asked::Refused { stale_on_error: Some((stale, cause)), .. }) => cache.stale_on_error(stale, cause),
+                Ok(Asked::Refused { available_in, .. }) => contended(available_in).into(),
+                Err(error) => cache.without_store(scope, cache.usable(stored, request.max_stale), &error),
+            },
+            _ => {
+                let answered = cache.serve_or_compute(scope, request, stored, Instant::now()).await;
+                GetOrFetch { degraded: answered.degraded || without_store, ..answered }
+            }
+        };
+        (place, fetched)
+    }
+
+    /// Answers keys whose values are fetched, those that are missing together.
+    async fn fetch_all(&self, items: Vec<Item>) -> Vec<(usize, Fetched)> {
+        let mut answered = Vec::with_capacity(items.len());
+        let (mut waiting, mut ushers) = (Vec::new(), Vec::new());
+        for Item { place, stored, verdict, without_store } in items {
+            let (cache, scope, request) = (&self.cache, &self.scopes[place], &self.requests[place]);
+            let Some(source) = scope.rules.source() else { continue };
+            match (verdict, stored) {
+                (Verdict::Fresh, Some(entry)) => {
+                    answered.push((place, Ok(cache.serve_fresh(scope, source, request, entry))));
+                }
+                (Verdict::Negative, Some(entry)) => answered.push((place, Ok(cache.coalesced_now(entry)))),
+                (Verdict::Stale, Some(entry)) => answered.push((place, Ok(cache.serve_stale(scope, request, entry)))),
+                (_, _) if request.mode == FetchMode::OnlyIfCached => {
+                    answered.push((place, Ok(GetOrFetch { degraded: without_store, ..Answer::Missing.into() })));
+                }
+                (_, stored) => {
+                    let wish = Wish { without_store, ..request.wish() };
+                    let taken = cache.waiting.take_place(cache.errand(scope, request), wish);
+                    let (seat, usher) = taken.unzip();
+                    ushers.extend(usher.flatten());
+                    waiting.push(async move {
+                        let fetched = cache.await_fetch(scope, source, request, stored, without_store, seat).await;
+                        (place, fetched)
+                    });
+                }
+            }
+        }
+        run_together(&self.cache.waiting, ushers);
+        answered.extend(join_all(waiting).await);
+        answered
+    }
+}
+
+impl Cache {
+    fn lease_without_store(&self, scope: &Scope) -> Answer {
+        let unreachable = crate::store::ErrorKind::Unreachable.into();
+        self.without_store(scope, None, &unreachable).answer
+    }
+
+    /// What is stored as it is.
+    fn coalesced_now(&self, entry: Entry) -> GetOrFetch {
+        GetOrFetch { status: FetchStatus::Read, ..self.coalesced(entry) }
+    }
+}
+
+/// Runs the ushers of a batch, those of one origin together if it takes batches.
+fn run_together(room: &Arc<WaitingRoom>, ushers: Vec<Usher>) {
+    let mut by_origin: BTreeMap<_, Vec<Usher>> = BTreeMap::new();
+    for usher in ushers {
+        by_origin.entry(usher.errand().key.namespace().clone()).or_default().push(usher);
+    }
+    for ushers in by_origin.into_values() {
+        let limit =
+            ushers.first().and_then(|usher| usher.errand().source()).map_or(1, |source| source.gate.batch_limit());
+        if limit > 1 && ushers.len() > 1 {
+            room.spawn(fetch_together(room.clone(), ushers, limit));
+        } else {
+            ushers.into_iter().for_each(|usher| room.spawn(usher.run()));
+        }
+    }
+}
+
+async fn fetch_together(room: Arc<WaitingRoom>, ushers: Vec<Usher>, limit: usize) {
+    let looks = ushers.into_iter().map(|mut usher| async move {
+        let step = if usher.seat() { usher.look().await } else { Step::Done };
+        (usher, step)
+    });
+    let mut fetching = Vec::new();
+    for (usher, step) in join_all(looks).await {
+        match step {
+            Step::Fetch(mandate) => fetching.push((usher, mandate)),
+            Step::Done | Step::Wait(_) | Step::Rest(_) => room.spawn(usher.go_on(step)),
+        }
+    }
+    while !fetching.is_empty() {
+        let part: Vec<_> = fetching.drain(..limit.min(fetching.len())).collect();
+        room.spawn(fetch_part(room.clone(), part));
+    }
+}
+
+async fn fetch_part(room: Arc<WaitingRoom>, part: Vec<(Usher, super::fill::Mandate)>) {
+    let Some((first, _)) = part.first() else { return };
+    let errand = first.errand().clone();
+    let Some(source) = errand.source() else { return };
+    let orders: Vec<_> =
+        part.iter().map(|(usher, mandate)| usher.errand().order(source, mandate.validators())).collect();
+    let ttl: Duration = errand.lease_ttl();
+    let fetched = {
+        let leases = part.iter().map(|(_, mandate)| Box::pin(mandate.keep_alive(ttl)));
+        tokio::select! {
+            fetched = source.gate.fetch_batch(&orders) => fetched,
+            _ = select_all(leases) => vec![Err(aborted()); orders.len()],
+            () = room.abort.cancelled() => vec![Err(aborted()); orders.len()],
+        }
+    };
+    let landings = part.into_iter().zip(fetched).map(|((mut usher, mandate), fetched)| {
+        let room = room.clone();
+        async move {
+            usher.land(mandate, fetched).await;
+            room.spawn(usher.run());
+        }
+    });
+    join_all(landings).await;
+}

@@ -1,0 +1,153 @@
+//! GetOrFetch where the namespace has an origin: the replica fetches what is missing, once for all who wait.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    Cache, Error, Outcome, Scope, Tier,
+    fill::{Course, Landing},
+    get_or_fetch::{Answer, FetchMode, FetchRequest, FetchStatus, GetOrFetch, bounded_wait, contended},
+    is_degraded,
+    namespaces::Source,
+    policy,
+    policy::Verdict,
+    waiting::{Place, Turn, Wish},
+};
+use crate::{
+    entry::{Entry, Kind},
+    origin,
+};
+
+impl Cache {
+    pub(super) async fn read_through(
+        &self,
+        scope: &Scope,
+        source: &Source,
+        request: &FetchRequest,
+    ) -> Result<GetOrFetch, Error> {
+        let started = Instant::now();
+        let (stored, without_store) = match request.mode {
+            FetchMode::NoCache => (None, false),
+            FetchMode::Normal | FetchMode::OnlyIfCached => match self.store.get(&request.key).await {
+                Ok(entry) => (entry, false),
+                Err(error) => (None, is_degraded(&error)),
+            },
+        };
+        match self.judge(scope, request, stored, started) {
+            (Verdict::Fresh, Some(entry)) => Ok(self.serve_fresh(scope, source, request, entry)),
+            (Verdict::Negative, Some(entry)) => Ok(Answer::Found(self.found(entry, Outcome::Negative)).into()),
+            (Verdict::Stale, Some(entry)) => Ok(self.serve_stale(scope, request, entry)),
+            (_, _) if request.mode == FetchMode::OnlyIfCached => {
+                Ok(GetOrFetch { degraded: without_store, ..Answer::Missing.into() })
+            }
+            (_, entry) => self.fetch(scope, source, request, entry, without_store).await,
+        }
+    }
+
+    pub(super) fn serve_fresh(
+        &self,
+        scope: &Scope,
+        source: &Source,
+        request: &FetchRequest,
+        entry: Entry,
+    ) -> GetOrFetch {
+        let beta = source.config.early_refresh;
+        let is_due = request.mode == FetchMode::Normal
+            && policy::is_due_early(&entry, self.store.now(), beta, rand::random())
+            && self
+                .waiting
+                .refresh(self.errand(scope, request), Wish { fresher_than: entry.fresh_until, ..Wish::default() });
+        let status = if is_due { FetchStatus::RefreshingEarly } else { FetchStatus::Read };
+        GetOrFetch { status, ..Answer::Found(self.found(entry, Outcome::Hit)).into() }
+    }
+
+    pub(super) fn serve_stale(&self, scope: &Scope, request: &FetchRequest, entry: Entry) -> GetOrFetch {
+        let status = match request.mode {
+            FetchMode::OnlyIfCached => FetchStatus::Read,
+            FetchMode::Normal | FetchMode::NoCache => {
+                self.waiting.refresh(self.errand(scope, request), Wish::default());
+                FetchStatus::Refreshing
+            }
+        };
+        GetOrFetch { status, ..Answer::Found(self.found(entry, Outcome::Stale)).into() }
+    }
+
+    /// Waits for the value to be fetched, by whomever. `stored` is what there is to answer instead.
+    async fn fetch(
+        &self,
+        scope: &Scope,
+        source: &Source,
+        request: &FetchRequest,
+        stored: Option<Entry>,
+        without_store: bool,
+    ) -> Result<GetOrFetch, Error> {
+        let (errand, wish) = (self.errand(scope, request), Wish { without_store, ..request.wish() });
+        let place = if bounded_wait(scope, request).is_zero() {
+            self.waiting.refresh(errand, wish);
+            None
+        } else {
+            self.waiting.enter(errand, wish)
+        };
+        self.await_fetch(scope, source, request, stored, without_store, place).await
+    }
+
+    /// Waits in `place`, if there is one, for the value to be fetched.
+    pub(super) async fn await_fetch(
+        &self,
+        scope: &Scope,
+        source: &Source,
+        request: &FetchRequest,
+        stored: Option<Entry>,
+        without_store: bool,
+        place: Option<Place>,
+    ) -> Result<GetOrFetch, Error> {
+        let stale = || self.usable(stored.clone(), request.max_stale);
+        let later = |available_in: Duration| match stale() {
+            Some(entry) => {
+                let answer = Answer::Found(self.found(entry, Outcome::Stale));
+                GetOrFetch { status: FetchStatus::SoftTimeout, degraded: without_store, ..answer.into() }
+            }
+            None => GetOrFetch { degraded: without_store, ..contended(available_in).into() },
+        };
+        let usually = source.gate.mean_fetch_time().unwrap_or_default();
+        let Some(mut place) = place else { return Ok(later(usually)) };
+        let wait = bounded_wait(scope, request);
+        let soft_timeout = source.config.soft_timeout.filter(|_| stale().is_some());
+        let patience = soft_timeout.map_or(wait, |soft_timeout| wait.min(soft_timeout));
+        match tokio::time::timeout(patience, place.turn()).await {
+            Ok(Turn::Found(entry)) => Ok(self.coalesced(entry)),
+            Ok(Turn::Landed { landing, is_first }) => Ok(self.fetched(landing, is_first)),
+            Ok(Turn::OriginFailed(error)) => match stale() {
+                Some(entry) => {
+                    Ok(GetOrFetch { degraded: without_store, ..self.stale_on_error(entry, error.to_string()) })
+                }
+                None => Err(failed(request, error)),
+            },
+            Ok(Turn::StaleOnError(entry)) => Ok(self.stale_on_error(entry, String::new())),
+            // The server shuts down, or the origin was put into the configuration a moment ago.
+            Ok(Turn::Failed(_) | Turn::Lease { .. }) => Ok(later(usually)),
+            Err(_) => Ok(later(place.available_in().max(usually))),
+        }
+    }
+
+    /// The origin's answer to this call or to another.
+    pub(super) fn fetched(&self, landing: Landing, is_first: bool) -> GetOrFetch {
+        let Landing { entry, fill, course } = landing;
+        let outcome = if entry.kind == Kind::Negative { Outcome::Negative } else { Outcome::Hit };
+        let status = match course {
+            _ if !is_first => FetchStatus::Coalesced,
+            Course::Fetched => FetchStatus::Fetched,
+            Course::Confirmed => FetchStatus::Confirmed,
+        };
+        let mut found = self.found(entry, outcome);
+        found.tier = Tier::Origin { is_stored: fill == super::Fill::Stored };
+        GetOrFetch { answer: Answer::Found(found), status, fill: Some(fill), degraded: fill.is_degraded() }
+    }
+}
+
+pub(super) fn failed(request: &FetchRequest, error: origin::Error) -> Error {
+    let namespace = request.key.namespace().clone();
+    tracing::debug!(%namespace, error = &error as &dyn std::error::Error, "the origin failed");
+    Error::Origin { namespace, error }
+}

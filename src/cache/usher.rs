@@ -1,0 +1,364 @@
+//! Acts for all calls of this replica that wait for one key: asks the store when it says that the lease has ended, when it must
+//! have expired, and now and then in case the store said nothing. Granted the lease, it hands it to the first who waits,
+//! or fetches the value itself if the namespace has an origin.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use super::{
+    errand::Errand,
+    fill::{self, Fill, Landing, Mandate},
+    grant::LeaseGrant,
+    is_degraded,
+    namespaces::Source,
+    policy,
+    policy::Verdict,
+    waiting::{Desk, Turn, Waiter, WaitingRoom, Wish},
+};
+use crate::{
+    entry::{Entry, Millis, Validators, whole_millis},
+    origin::{self, ErrorKind, gate::Fetched},
+    stats::counts::{Counter, Timed},
+    store::{self, Acquired, Ask, wakeups::Wakeup},
+};
+
+/// Between two looks when there is no news: doubled from the first to the second.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+const LATER_LOOKS: Duration = Duration::from_millis(400);
+/// Looks in a row that may fail before the store counts as gone for those who wait.
+const MAX_FAILED_LOOKS: u32 = 3;
+/// No entry is fresh for longer.
+const END_OF_TIME: Millis = Millis(u64::MAX);
+
+/// See the module.
+pub(super) struct Usher {
+    room: Arc<WaitingRoom>,
+    errand: Errand,
+    news: Wakeup,
+    seated: VecDeque<Waiter>,
+    desk: Arc<Desk>,
+    look: Duration,
+    failed_looks: u32,
+    is_done: bool,
+}
+
+/// What is to be done next.
+pub(super) enum Step {
+    /// Nothing.
+    Done,
+    /// To look again after news, or after that long at the latest.
+    Wait(Duration),
+    /// To do nothing for so long unless somebody comes: the origin was asked in vain a moment ago.
+    Rest(Duration),
+    /// To fetch the value.
+    Fetch(Mandate),
+}
+
+impl Usher {
+    pub(super) fn new(room: Arc<WaitingRoom>, errand: Errand) -> Self {
+        Self {
+            // Before the store is asked, so that no news falls in between.
+            news: room.store.wait_for(&errand.key),
+            room,
+            errand,
+            seated: VecDeque::new(),
+            desk: Arc::default(),
+            look: FIRST_LOOK,
+            failed_looks: 0,
+            is_done: false,
+        }
+    }
+
+    /// Acts until nobody is there any more.
+    pub(super) async fn run(mut self) {
+        while self.seat() && !self.room.abort.is_cancelled() {
+            let step = self.look().await;
+            self.take(step).await;
+        }
+    }
+
+    /// Takes a step and goes on from there.
+    pub(super) async fn go_on(mut self, step: Step) {
+        self.take(step).await;
+        self.run().await;
+    }
+
+    async fn take(&mut self, step: Step) {
+        match step {
+            Step::Done => {}
+            Step::Wait(left) => self.wait(left).await,
+            Step::Rest(left) => self.rest(left).await,
+            Step::Fetch(mandate) => {
+                let fetched = self.fetch(&mandate).await;
+                self.land(mandate, fetched).await;
+            }
+        }
+    }
+
+    /// Lets in those who wait outside. False if there is nobody, and the queue is closed.
+    pub(super) fn seat(&mut self) -> bool {
+        match self.room.seat(&self.errand.key, &mut self.seated) {
+            Some(desk) => self.desk = desk,
+            None => self.is_done = true,
+        }
+        !self.is_done
+    }
+
+    pub(super) fn errand(&self) -> &Errand {
+        &self.errand
+    }
+
+    /// Asks the store on behalf of all who are seated, and tells them what can be told.
+    pub(super) async fn look(&mut self) -> Step {
+        let has_source = self.errand.source().is_some();
+        if has_source && self.seated.iter().all(|waiter| waiter.wish.without_store) {
+            return Step::Fetch(Mandate::without_lease(Fill::NotStored { degraded: true }));
+        }
+        let ttl = self.errand.lease_ttl();
+        let mut grant = LeaseGrant::new(&self.room.store, &self.errand.key);
+        let ask = Ask { token: grant.token(), ttl, fresher_than: self.fresher_than() };
+        let acquired = self.room.store.acquire(&self.errand.key, &ask).await;
+        if acquired.is_ok() {
+            self.failed_looks = 0;
+        }
+        match acquired.inspect(|acquired| grant.settle(acquired)) {
+            Ok(Acquired::Found(entry)) => {
+                let good_enough = |wish: &Wish| !wish.anew && wish.fresher_than < entry.fresh_until;
+                self.call_all(|wish| good_enough(wish).then(|| Turn::Found(entry.clone())));
+                Step::Done
+            }
+            Ok(Acquired::Granted { previous }) if has_source => Step::Fetch(Mandate { lease: Ok(grant), previous }),
+            Ok(Acquired::Granted { previous }) => {
+                self.call_first(Turn::Lease { grant, expires_in: ttl, previous });
+                Step::Wait(ttl)
+            }
+            Ok(Acquired::Held { expires_in, .. }) => Step::Wait(expires_in),
+            Ok(Acquired::BackedOff { remaining, previous, cause }) => self.back_off(remaining, previous, &cause),
+            Ok(Acquired::HeldOff { .. }) if has_source => Step::Fetch(Mandate::without_lease(Fill::Invalidated)),
+            Ok(Acquired::HeldOff { .. }) => {
+                let lease = |_: &Wish| Turn::Lease { grant: LeaseGrant::unshared(), expires_in: ttl, previous: None };
+                self.call_all(|wish| Some(lease(wish)));
+                Step::Done
+            }
+            Err(error) if has_source => {
+                Step::Fetch(Mandate::without_lease(Fill::NotStored { degraded: is_degraded(&error) }))
+            }
+            // One answer that was lost says little: somebody may well be at work.
+            Err(error) if is_passing(error.kind) && self.failed_looks < MAX_FAILED_LOOKS => {
+                self.failed_looks += 1;
+                Step::Wait(self.look)
+            }
+            Err(error) => {
+                self.call_all(|_| Some(Turn::Failed(error.kind.into())));
+                Step::Done
+            }
+        }
+    }
+
+    /// Fetches the value. Whoever wants it may have left meanwhile: the next will want it too.
+    async fn fetch(&self, mandate: &Mandate) -> origin::Result<Fetched> {
+        let Some(source) = self.errand.source() else { return Err(aborted()) };
+        let order = self.errand.order(source, mandate.validators());
+        tokio::select! {
+            fetched = source.gate.fetch(&order) => fetched,
+            () = mandate.keep_alive(self.errand.lease_ttl()) => Err(aborted()),
+            () = self.room.abort.cancelled() => Err(aborted()),
+        }
+    }
+
+    /// Stores what was fetched, and tells it to those who may know it.
+    pub(super) async fn land(&mut self, mut mandate: Mandate, mut fetched: origin::Result<Fetched>) {
+        let were_there = self.seated.len();
+        loop {
+            match fetched {
+                Ok((answer, took)) => {
+                    self.errand.scope.counts.count(Counter::Fetches);
+                    self.errand.scope.counts.time(Timed::Fetch, took);
+                    // Those who come before the value is stored may have it if it is accepted: then nothing was
+                    // invalidated until now, and they were here before that.
+                    self.room.seat_late(&self.errand.key, &mut self.seated);
+                    let Some(source) = self.errand.source() else { return };
+                    let (store, errand) = (&*self.room.store, &self.errand);
+                    if let Some(landing) = fill::land(store, errand, source, &mut mandate, answer, took).await {
+                        return self.tell(&landing, were_there);
+                    }
+                    fetched = self.fetch(&mandate).await;
+                }
+                Err(error) => return self.fail(mandate, error, were_there).await,
+            }
+        }
+    }
+
+    async fn fail(&mut self, mandate: Mandate, error: origin::Error, were_there: usize) {
+        if self.room.abort.is_cancelled() {
+            if let Ok(lease) = mandate.lease {
+                lease.give_back(Duration::ZERO, "").await;
+            }
+            return;
+        }
+        self.errand.scope.counts.count(Counter::FetchesFailed);
+        if let (Ok(lease), Some(source)) = (mandate.lease, self.errand.source()) {
+            lease.give_back(backoff(source, &error), &error.to_string()).await;
+        }
+        self.call_some(were_there, |_| Some(Turn::OriginFailed(error.clone())));
+        // Nobody insists on a refresh that failed: the next who needs it will ask.
+        self.seated.retain(Waiter::listens);
+    }
+
+    fn tell(&mut self, landing: &Landing, were_there: usize) {
+        let told = if landing.fill == Fill::Stored { self.seated.len() } else { were_there };
+        let mut place = 0;
+        self.call_some(told, |wish| {
+            place += 1;
+            // What began before he came is not what somebody wants who wants it anew.
+            (!wish.anew || place <= were_there).then(|| Turn::Landed { landing: landing.clone(), is_first: place == 1 })
+        });
+    }
+
+    fn back_off(&mut self, remaining: Duration, previous: Option<Entry>, cause: &str) -> Step {
+        if self.errand.source().is_some() {
+            let error = origin::Error {
+                kind: ErrorKind::BackedOff,
+                cause: cause.to_owned(),
+                retry_after: Some(remaining.max(Duration::from_millis(1))),
+            };
+            self.call_listeners(|_| Some(Turn::OriginFailed(error.clone())));
+        } else {
+            let now = self.room.store.now();
+            self.call_all(|wish| stale_on_error(previous.as_ref()?, now, wish));
+            return Step::Wait(remaining);
+        }
+        Step::Rest(remaining)
+    }
+
+    /// Waits for news.
+    async fn wait(&mut self, left: Duration) {
+        if self.seated.is_empty() {
+            return;
+        }
+        self.desk.available_in.store(whole_millis(left), Ordering::Relaxed);
+        let pause = left.min(self.look.mul_f64(rand::random_range(0.8..1.2))) + Duration::from_millis(1);
+        tokio::select! {
+            () = self.news.woken() => {}
+            () = self.desk.bell.notified(), if !self.seated.iter().any(Waiter::listens) => {}
+            () = self.room.abort.cancelled() => {}
+            () = tokio::time::sleep(pause) => self.look = (self.look * 2).min(LATER_LOOKS),
+        }
+    }
+
+    /// Keeps those at bay who want a refresh that nobody waits for, until the back-off is over. Then they may ask again.
+    async fn rest(&mut self, left: Duration) {
+        if self.seated.is_empty() {
+            return;
+        }
+        tokio::select! {
+            () = self.desk.bell.notified() => {}
+            () = self.room.abort.cancelled() => {}
+            () = tokio::time::sleep(left) => self.seated.clear(),
+        }
+    }
+
+    /// Until when an entry must be fresh to be good enough for at least one who is seated.
+    fn fresher_than(&self) -> Millis {
+        let wanted = |waiter: &Waiter| if waiter.wish.anew { END_OF_TIME } else { waiter.wish.fresher_than };
+        self.seated.iter().map(wanted).min().unwrap_or_default()
+    }
+
+    /// Tells the first who is still there.
+    fn call_first(&mut self, mut turn: Turn) {
+        while let Some(waiter) = self.seated.pop_front() {
+            match waiter.call(turn) {
+                Ok(()) => return,
+                Err(refused) => turn = refused,
+            }
+        }
+    }
+
+    /// Tells everybody for whom there is a turn.
+    fn call_all(&mut self, turn: impl FnMut(&Wish) -> Option<Turn>) {
+        self.call_some(self.seated.len(), turn);
+    }
+
+    fn call_listeners(&mut self, turn: impl FnMut(&Wish) -> Option<Turn>) {
+        let (listeners, others) = std::mem::take(&mut self.seated).into_iter().partition(Waiter::listens);
+        self.seated = listeners;
+        self.call_all(turn);
+        self.seated.extend::<VecDeque<Waiter>>(others);
+    }
+
+    /// Tells everybody for whom there is a turn among the first `count`.
+    fn call_some(&mut self, count: usize, mut turn: impl FnMut(&Wish) -> Option<Turn>) {
+        for (place, waiter) in std::mem::take(&mut self.seated).into_iter().enumerate() {
+            match if place < count { turn(&waiter.wish) } else { None } {
+                // Whoever left does not need to know.
+                Some(turn) => drop(waiter.call(turn)),
+                None => self.seated.push_back(waiter),
+            }
+        }
+    }
+}
+
+impl Drop for Usher {
+    fn drop(&mut self) {
+        // After a panic, or when the replica shuts down.
+        if !self.is_done {
+            self.room.close_queue(&self.errand.key);
+        }
+    }
+}
+
+impl Mandate {
+    pub(super) fn validators(&self) -> Validators {
+        let previous = self.previous.as_ref().and_then(|entry| entry.provenance.as_ref());
+        previous.map(|provenance| provenance.validators.clone()).unwrap_or_default()
+    }
+
+    /// Holds the lease for as long as this is polled. Does not return when it is lost: the value is wanted even if it is not
+    /// stored.
+    pub(super) async fn keep_alive(&self, ttl: Duration) {
+        if let Ok(lease) = &self.lease {
+            lease.keep_alive(ttl).await;
+        }
+        std::future::pending().await
+    }
+}
+
+/// For how long nobody should fetch the key.
+fn backoff(source: &Source, error: &origin::Error) -> Duration {
+    match error.kind {
+        // This replica did not ask the origin; another may.
+        ErrorKind::BreakerOpen | ErrorKind::Overloaded | ErrorKind::BackedOff | ErrorKind::BadKey(_) => Duration::ZERO,
+        ErrorKind::Unreachable
+        | ErrorKind::Timeout
+        | ErrorKind::Failed
+        | ErrorKind::Refused
+        | ErrorKind::Invalid
+        | ErrorKind::TooLarge => source.config.error_backoff.max(error.retry_after.unwrap_or_default()),
+    }
+}
+
+fn stale_on_error(previous: &Entry, now: Millis, wish: &Wish) -> Option<Turn> {
+    if wish.anew {
+        return None;
+    }
+    match policy::judge(previous, now, wish.max_stale) {
+        Verdict::Stale | Verdict::StaleIfError => Some(Turn::StaleOnError(previous.clone())),
+        Verdict::Fresh | Verdict::Negative | Verdict::Gone => None,
+    }
+}
+
+pub(super) fn aborted() -> origin::Error {
+    origin::Error::new(ErrorKind::Unreachable, "the server is shutting down")
+}
+
+/// Whether it makes sense to ask the store once more.
+fn is_passing(kind: store::ErrorKind) -> bool {
+    use store::ErrorKind::{BreakerOpen, Full, Late, Refused, Timeout, Unreachable};
+    match kind {
+        Timeout | Unreachable | Late => true,
+        BreakerOpen | Full | Refused => false,
+    }
+}

@@ -1,0 +1,197 @@
+//! Fetching entries before anybody asks for them.
+
+use std::{collections::BTreeMap, num::NonZeroU32, path::PathBuf, sync::Arc};
+
+use futures_util::{StreamExt as _, stream};
+use governor::{Quota, RateLimiter};
+use tokio::time::Instant;
+
+use super::{Answer, Cache, Error, FetchMode, FetchRequest, FetchStatus, Fill, Scope, namespaces::Source, policy};
+use crate::{
+    config::WarmConfig,
+    key::{EntryKey, Namespace},
+};
+
+/// Most keys of one warm list.
+const MAX_WARM_LIST: usize = 100_000;
+
+/// What is to be warmed.
+#[derive(Debug, Clone)]
+pub struct WarmPlan {
+    /// Their namespace.
+    pub namespace: Namespace,
+    /// The entries, with the params of their keys.
+    pub keys: Vec<(EntryKey, BTreeMap<String, String>)>,
+    /// Whether fresh entries are fetched too.
+    pub refresh: bool,
+    /// Fetches per second.
+    pub rate: NonZeroU32,
+}
+
+/// How far the warming is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WarmProgress {
+    /// Keys that are done.
+    pub done: u64,
+    /// Of these, fetched and stored.
+    pub stored: u64,
+    /// Of these, fresh already, or fetched by somebody else.
+    pub fresh: u64,
+    /// Of these, fetched and not stored.
+    pub not_stored: u64,
+    /// Of these, not fetched.
+    pub failed: u64,
+    /// What the last failure was.
+    pub last_error: String,
+}
+
+/// What became of one entry.
+enum Warmed {
+    Stored,
+    Fresh,
+    NotStored,
+    Failed(String),
+}
+
+impl Cache {
+    /// The warm list of a namespace: keys, the file with more of them, and fetches per second.
+    ///
+    /// # Errors
+    /// [`Error::UnknownNamespace`], [`Error::NoOrigin`].
+    pub fn warm_config(&self, namespace: &Namespace) -> Result<WarmConfig, Error> {
+        let scope = self.scope(namespace)?;
+        let source = scope.rules.source().ok_or_else(|| Error::NoOrigin(namespace.clone()))?;
+        Ok(source.config.warm.clone())
+    }
+
+    /// Fetches what is not fresh, at the plan's rate and with at most half of the fetches that the origin takes at once. `report`
+    /// is told after each entry. Dropped, it begins no more fetches.
+    ///
+    /// # Errors
+    /// [`Error::UnknownNamespace`], [`Error::NoOrigin`].
+    pub async fn warm(&self, plan: WarmPlan, mut report: impl FnMut(&WarmProgress)) -> Result<(), Error> {
+        let scope = self.scope(&plan.namespace)?;
+        let source = scope.rules.source().ok_or_else(|| Error::NoOrigin(plan.namespace.clone()))?;
+        let limiter = RateLimiter::direct(Quota::per_second(plan.rate).allow_burst(NonZeroU32::MIN));
+        let at_once = usize::try_from(source.config.max_concurrency / 2).unwrap_or(1).max(1);
+        let mut progress = WarmProgress::default();
+        let warming = stream::iter(plan.keys).map(|(key, params)| {
+            let (scope, limiter) = (&scope, &limiter);
+            async move {
+                if !plan.refresh && self.is_fresh(&key).await {
+                    return Warmed::Fresh;
+                }
+                limiter.until_ready().await;
+                self.warm_one(scope, source, key, params, plan.refresh).await
+            }
+        });
+        let mut warming = std::pin::pin!(warming.buffer_unordered(at_once));
+        while let Some(warmed) = warming.next().await {
+            progress.done += 1;
+            match warmed {
+                Warmed::Stored => progress.stored += 1,
+                Warmed::Fresh => progress.fresh += 1,
+                Warmed::NotStored => progress.not_stored += 1,
+                Warmed::Failed(error) => {
+                    progress.failed += 1;
+                    progress.last_error = error;
+                }
+            }
+            report(&progress);
+        }
+        Ok(())
+    }
+
+    async fn is_fresh(&self, key: &EntryKey) -> bool {
+        let stored = self.store.get(key).await.ok().flatten();
+        let verdict = stored.map(|entry| policy::judge(&entry, self.store.now(), None));
+        matches!(verdict, Some(policy::Verdict::Fresh | policy::Verdict::Negative))
+    }
+
+    async fn warm_one(
+        &self,
+        scope: &Scope,
+        source: &Source,
+        key: EntryKey,
+        params: BTreeMap<String, String>,
+        refresh: bool,
+    ) -> Warmed {
+        let request = FetchRequest {
+            key,
+            params: Arc::new(params),
+            max_stale: Some(std::time::Duration::ZERO),
+            wait: Some(source.config.timeout),
+            deadline: None,
+            mode: if refresh { FetchMode::NoCache } else { FetchMode::Normal },
+        };
+        match self.read_through(scope, source, &request).await {
+            Err(error) => Warmed::Failed(error.to_string()),
+            Ok(fetched) => match (fetched.answer, fetched.status, fetched.fill) {
+                (_, FetchStatus::Failed(cause), _) => Warmed::Failed(cause),
+                (Answer::Found(_), _, Some(Fill::Stored)) => Warmed::Stored,
+                (Answer::Found(_), _, Some(_)) => Warmed::NotStored,
+                (Answer::Found(_), _, None) => Warmed::Fresh,
+                (Answer::Contended { .. } | Answer::Missing | Answer::Lease(_), _, _) => {
+                    Warmed::Failed(format!("no answer within {:?}", source.config.timeout))
+                }
+            },
+        }
+    }
+
+    /// Warms a namespace by its warm list, once.
+    pub async fn warm_by_list(&self, namespace: &Namespace) {
+        let Ok(config) = self.warm_config(namespace) else { return };
+        let started = Instant::now();
+        let plan = match read_plan(namespace.clone(), config).await {
+            Ok(plan) => plan,
+            Err(error) => {
+                tracing::warn!(%namespace, %error, "the warm list cannot be read");
+                return;
+            }
+        };
+        if plan.keys.is_empty() {
+            return;
+        }
+        let mut progress = WarmProgress::default();
+        let warmed = self.warm(plan, |now| progress.clone_from(now)).await;
+        let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let WarmProgress { done, stored, fresh, not_stored, failed, last_error } = progress;
+        match warmed {
+            Ok(()) => tracing::info!(
+                %namespace, done, stored, fresh, not_stored, failed, last_error, took_ms, "warmed by the warm list"
+            ),
+            Err(error) => tracing::warn!(%namespace, %error, "not warmed"),
+        }
+    }
+}
+
+/// The entries of a warm list.
+///
+/// # Errors
+/// The file cannot be read.
+pub async fn read_plan(namespace: Namespace, config: WarmConfig) -> std::io::Result<WarmPlan> {
+    let WarmConfig { mut keys, file, interval: _, rate } = config;
+    if let Some(file) = file {
+        keys.extend(read_file(file).await?);
+    }
+    if keys.len() > MAX_WARM_LIST {
+        tracing::warn!(%namespace, keys = keys.len(), limit = MAX_WARM_LIST, "the warm list is cut off at its limit");
+        keys.truncate(MAX_WARM_LIST);
+    }
+    let entry = |key: &String| match EntryKey::new(namespace.clone(), key, std::iter::empty()) {
+        Ok(key) => Some((key, BTreeMap::new())),
+        Err(violation) => {
+            tracing::warn!(%namespace, %violation, "a key of the warm list is left out");
+            None
+        }
+    };
+    let keys = keys.iter().filter_map(entry).collect();
+    Ok(WarmPlan { namespace, keys, refresh: false, rate: NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN) })
+}
+
+/// One key per line; empty lines are left out.
+async fn read_file(file: PathBuf) -> std::io::Result<Vec<String>> {
+    let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(file)).await;
+    let text = read.map_err(std::io::Error::other)??;
+    Ok(text.lines().filter(|line| !line.is_empty()).take(MAX_WARM_LIST).map(str::to_owned).collect())
+}

@@ -1,0 +1,248 @@
+//! What stands before an origin: how many fetches at once, how many wait for their turn, how often one is tried again, and when the
+//! origin is left alone.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use backon::{ExponentialBuilder, Retryable as _};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit, watch},
+    time::Instant,
+};
+
+use super::{Answer, Error, ErrorKind, Order, Origin, Result, breaker::Breaker, pace::Pace};
+use crate::key::Namespace;
+
+/// Is told of every fetch.
+pub trait Observer: Send + Sync {
+    /// A fetch for `namespace` has ended: `took` from when it was let in, all attempts included.
+    fn fetched(&self, namespace: &Namespace, took: Duration, outcome: std::result::Result<(), &ErrorKind>);
+}
+
+/// How an origin is to be treated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GateRules {
+    /// Time for one fetch, waiting for its turn and repetitions included.
+    pub timeout: Duration,
+    /// Fetches at once.
+    pub max_concurrency: usize,
+    /// Fetches that wait for their turn.
+    pub max_queue: usize,
+    /// Most repetitions of a fetch that failed.
+    pub retries: usize,
+    /// Time before the first of them; doubled for each further one, and jittered.
+    pub retry_backoff: Duration,
+    /// Failures in a row after which the origin is left alone; zero for never.
+    pub breaker_threshold: u32,
+    /// For how long.
+    pub breaker_cooldown: Duration,
+}
+
+/// See the module.
+pub struct Gate {
+    namespace: Namespace,
+    origin: Box<dyn Origin>,
+    rules: GateRules,
+    slots: Semaphore,
+    queued: AtomicUsize,
+    in_flight: AtomicUsize,
+    breaker: Breaker,
+    pace: Pace,
+    observer: Arc<dyn Observer>,
+}
+
+/// An answer, and how long the origin took for it.
+pub type Fetched = (Answer, Duration);
+
+/// Counts something for as long as it lives.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl Gate {
+    /// Puts a gate before the origin of a namespace.
+    pub fn new(namespace: Namespace, origin: Box<dyn Origin>, rules: GateRules, observer: Arc<dyn Observer>) -> Self {
+        Self {
+            namespace,
+            origin,
+            slots: Semaphore::new(rules.max_concurrency.min(Semaphore::MAX_PERMITS)),
+            queued: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+            breaker: Breaker::new(rules.breaker_threshold, rules.breaker_cooldown),
+            pace: Pace::default(),
+            rules,
+            observer,
+        }
+    }
+
+    /// The namespace whose values the origin has.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Whether the origin is asked at all; follows every change.
+    pub fn open(&self) -> watch::Receiver<bool> {
+        self.breaker.closed()
+    }
+
+    /// Fetches under way.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Fetches that wait for their turn.
+    pub fn queued(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// How long a fetch takes on average; none if none was seen.
+    pub fn mean_fetch_time(&self) -> Option<Duration> {
+        self.pace.mean()
+    }
+
+    /// A time that few fetches exceed: observed, or the limit if none was.
+    pub fn expected_fetch_time(&self) -> Duration {
+        self.pace.bound().map_or(self.rules.timeout, |bound| bound.min(self.rules.timeout))
+    }
+
+    /// When a fetch that begins now is given up.
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.rules.timeout
+    }
+
+    /// Most orders that [`Gate::fetch_batch`] sends in one request.
+    pub fn batch_limit(&self) -> usize {
+        self.origin.batch_limit().max(1)
+    }
+
+    /// Fetches one value.
+    ///
+    /// # Errors
+    /// See [`ErrorKind`].
+    pub async fn fetch(&self, order: &Order) -> Result<Fetched> {
+        let started = Instant::now();
+        let fetched = self.patiently(order.deadline, || self.attempt(async || self.origin.fetch(order).await)).await;
+        self.observe(started, std::slice::from_ref(&fetched));
+        fetched
+    }
+
+    /// Fetches up to [`Gate::batch_limit`] values in one request. Only a request that failed as a whole is repeated.
+    pub async fn fetch_batch(&self, orders: &[Order]) -> Vec<Result<Fetched>> {
+        let Some(deadline) = orders.iter().map(|order| order.deadline).min() else { return Vec::new() };
+        let started = Instant::now();
+        let batch = || {
+            self.attempt(async || {
+                let mut answers = self.origin.fetch_batch(orders).await;
+                // One error stands for all if there is no answer at all.
+                match answers.iter().all(std::result::Result::is_err).then(|| answers.pop()).flatten() {
+                    Some(Err(error)) => Err(error),
+                    Some(Ok(_)) | None => Ok(answers),
+                }
+            })
+        };
+        let fetched = match self.patiently(deadline, batch).await {
+            Ok((answers, took)) => answers.into_iter().map(|answer| answer.map(|answer| (answer, took))).collect(),
+            Err(error) => vec![Err(error); orders.len()],
+        };
+        self.observe(started, &fetched);
+        fetched
+    }
+
+    /// Repeats what may succeed a moment later, as long as there is time.
+    async fn patiently<T, F: Future<Output = Result<T>>>(
+        &self,
+        deadline: Instant,
+        attempt: impl FnMut() -> F,
+    ) -> Result<T> {
+        let backoff = ExponentialBuilder::default()
+            .with_min_delay(self.rules.retry_backoff)
+            .with_max_times(self.rules.retries)
+            .with_jitter();
+        // An origin that says when it wants to be asked again is not asked before.
+        let again = |error: &Error| error.kind.is_passing() && error.retry_after.is_none();
+        let attempts = attempt.retry(backoff).when(again);
+        let late = |_| Error::new(ErrorKind::Timeout, format_args!("no answer within {:?}", self.rules.timeout));
+        tokio::time::timeout_at(deadline, attempts).await.map_err(late)?
+    }
+
+    async fn attempt<T>(&self, ask: impl AsyncFnOnce() -> Result<T>) -> Result<(T, Duration)> {
+        let ticket = self.breaker.admit().map_err(|left| Error {
+            kind: ErrorKind::BreakerOpen,
+            cause: "the breaker is open".to_owned(),
+            retry_after: Some(left),
+        })?;
+        let _slot = self.slot().await?;
+        let _counted = Counted::new(&self.in_flight);
+        let started = Instant::now();
+        let judged = Judged { ticket: Some(ticket) };
+        let outcome = ask().await;
+        judged.by(outcome.as_ref().err().is_some_and(|error| error.kind.is_outage()));
+        let took = started.elapsed();
+        if outcome.is_ok() {
+            self.pace.observe(took);
+        }
+        outcome.map(|answer| (answer, took))
+    }
+
+    async fn slot(&self) -> Result<SemaphorePermit<'_>> {
+        if let Ok(slot) = self.slots.try_acquire() {
+            return Ok(slot);
+        }
+        let queued = Counted::new(&self.queued);
+        if self.queued.load(Ordering::Relaxed) > self.rules.max_queue {
+            let cause = format!("{} fetches are waiting already", self.rules.max_queue);
+            return Err(Error::new(ErrorKind::Overloaded, cause));
+        }
+        let slot = self.slots.acquire().await;
+        drop(queued);
+        // Nobody closes the semaphore.
+        slot.map_err(|closed| Error::new(ErrorKind::Overloaded, closed))
+    }
+
+    fn observe(&self, started: Instant, fetched: &[Result<Fetched>]) {
+        for outcome in fetched {
+            let outcome = outcome.as_ref().map(drop).map_err(|error| &error.kind);
+            self.observer.fetched(&self.namespace, started.elapsed(), outcome);
+        }
+    }
+}
+
+/// A fetch that is cut off by its deadline is a failure of the origin.
+struct Judged {
+    ticket: Option<super::breaker::Ticket>,
+}
+
+impl Judged {
+    fn by(mut self, failed: bool) {
+        match self.ticket.take() {
+            Some(ticket) if failed => ticket.failed(),
+            Some(ticket) => ticket.succeeded(),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Judged {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            ticket.failed();
+        }
+    }
+}
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

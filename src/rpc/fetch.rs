@@ -1,0 +1,149 @@
+//! GetOrFetch in its three forms, from messages to what they mean and back.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{convert, status};
+use crate::{
+    cache::{self, Answer, FetchMode, FetchRequest, FetchStatus, Fill, GetOrFetch},
+    entry::whole_millis,
+    invalid::Violation,
+    key::EntryKey,
+    pb::v1 as pb,
+};
+
+/// What the response metadata say of an answer beside what they say of an entry.
+pub(super) struct Told {
+    pub(super) response: pb::GetOrFetchResponse,
+    pub(super) x_cache: Option<convert::XCache>,
+    pub(super) x_cache_fetch: Option<&'static str>,
+}
+
+pub(super) fn request(request: pb::GetOrFetchRequest, deadline: Option<Instant>) -> Result<FetchRequest, Violation> {
+    Ok(FetchRequest {
+        key: convert::key(&request.namespace, &request.key, &request.params)?,
+        params: Arc::new(request.params),
+        max_stale: convert::non_negative("max_stale", request.max_stale)?,
+        wait: convert::non_negative("wait", request.wait)?,
+        deadline,
+        mode: mode(request.no_cache, request.only_if_cached)?,
+    })
+}
+
+/// What holds for all keys of a batch.
+pub(super) fn batch_request(
+    request: &pb::BatchGetOrFetchRequest,
+    deadline: Option<Instant>,
+) -> Result<impl Fn(EntryKey, Arc<BTreeMap<String, String>>) -> FetchRequest + use<>, Violation> {
+    let max_stale = convert::non_negative("max_stale", request.max_stale)?;
+    let wait = convert::non_negative("wait", request.wait)?;
+    let mode = mode(request.no_cache, request.only_if_cached)?;
+    Ok(move |key, params| FetchRequest { key, params, max_stale, wait, deadline, mode })
+}
+
+fn mode(no_cache: bool, only_if_cached: bool) -> Result<FetchMode, Violation> {
+    match (no_cache, only_if_cached) {
+        (false, false) => Ok(FetchMode::Normal),
+        (true, false) => Ok(FetchMode::NoCache),
+        (false, true) => Ok(FetchMode::OnlyIfCached),
+        (true, true) => Err(Violation::new("only_if_cached", "cannot be combined with no_cache")),
+    }
+}
+
+/// The answer, with a lease handed over to the caller.
+pub(super) fn response(fetched: GetOrFetch) -> Told {
+    respond(fetched, |offer| lease(offer.grant.hand_over().0, offer.expires_in, offer.stale))
+}
+
+/// The answer, with `lease` in the place of an offer.
+pub(super) fn respond(fetched: GetOrFetch, lease: impl FnOnce(cache::Offer) -> pb::Lease) -> Told {
+    use pb::get_or_fetch_response::Outcome;
+    let GetOrFetch { answer, status, fill, degraded } = fetched;
+    let (x_cache, outcome) = match answer {
+        Answer::Found(found) => (Some(convert::x_cache(&found)), Outcome::Found(convert::found(found))),
+        Answer::Lease(offer) => (None, Outcome::Lease(lease(offer))),
+        Answer::Contended { retry_after } => {
+            (None, Outcome::Contended(pb::Contended { retry_after: Some(convert::duration(retry_after)) }))
+        }
+        Answer::Missing => (None, Outcome::Missing(pb::Missing {})),
+    };
+    let (fetch_status, x_cache_fetch) = fetch_status(&status);
+    let response = pb::GetOrFetchResponse {
+        outcome: Some(outcome),
+        degraded,
+        fetch_status: fetch_status.into(),
+        fill: fill.map_or(pb::FillResult::Unspecified, fill_result).into(),
+        cause: if let FetchStatus::Failed(cause) = status { cause } else { String::new() },
+    };
+    Told { response, x_cache, x_cache_fetch }
+}
+
+pub(super) fn lease(token: [u8; 16], expires_in: Duration, stale: Option<cache::Found>) -> pb::Lease {
+    pb::Lease {
+        token: token.to_vec().into(),
+        expires_in: Some(convert::duration(expires_in)),
+        stale: stale.map(convert::found),
+    }
+}
+
+/// What one key of a batch came to.
+pub(super) fn batch_result(fetched: Result<GetOrFetch, cache::Error>) -> pb::BatchGetOrFetchResult {
+    use pb::batch_get_or_fetch_result::Result as Pb;
+    let result = match fetched {
+        Ok(fetched) => Pb::Answer(response(fetched).response),
+        Err(error) => Pb::Error(status::fetch_error(error)),
+    };
+    pb::BatchGetOrFetchResult { result: Some(result) }
+}
+
+fn fetch_status(status: &FetchStatus) -> (pb::FetchStatus, Option<&'static str>) {
+    match status {
+        FetchStatus::Read => (pb::FetchStatus::Unspecified, None),
+        FetchStatus::Fetched => (pb::FetchStatus::Fetched, Some("FETCHED")),
+        FetchStatus::Confirmed => (pb::FetchStatus::Confirmed, Some("CONFIRMED")),
+        FetchStatus::Coalesced => (pb::FetchStatus::Coalesced, Some("COALESCED")),
+        FetchStatus::Refreshing => (pb::FetchStatus::Refreshing, Some("REFRESHING")),
+        FetchStatus::RefreshingEarly => (pb::FetchStatus::RefreshingEarly, Some("REFRESHING_EARLY")),
+        FetchStatus::SoftTimeout => (pb::FetchStatus::SoftTimeout, Some("SOFT_TIMEOUT")),
+        FetchStatus::Failed(_) => (pb::FetchStatus::Failed, Some("FAILED")),
+    }
+}
+
+fn fill_result(fill: Fill) -> pb::FillResult {
+    match fill {
+        Fill::Stored => pb::FillResult::Stored,
+        Fill::LeaseLost => pb::FillResult::LeaseLost,
+        Fill::Invalidated => pb::FillResult::Invalidated,
+        Fill::Superseded => pb::FillResult::Superseded,
+        Fill::Uncacheable => pb::FillResult::Uncacheable,
+        Fill::NotStored { .. } => pb::FillResult::NotStored,
+    }
+}
+
+/// The answer to Renew.
+pub(super) fn renew_response(renewed: cache::Renewed) -> pb::RenewResponse {
+    use crate::store::Hold;
+    let result = match renewed.hold {
+        None => pb::RenewResult::Unspecified,
+        Some(Hold::Held) => pb::RenewResult::Renewed,
+        Some(Hold::Lost) => pb::RenewResult::LeaseLost,
+        Some(Hold::Invalidated) => pb::RenewResult::Invalidated,
+        Some(Hold::Superseded) => pb::RenewResult::Superseded,
+    };
+    let expires_in = (renewed.hold == Some(Hold::Held)).then(|| convert::duration(renewed.expires_in));
+    pb::RenewResponse { result: result.into(), expires_in, degraded: renewed.hold.is_none() }
+}
+
+/// The longest time that fills are held off.
+const MAX_HOLD_OFF: Duration = Duration::from_secs(3600);
+
+pub(super) fn hold_off(duration: Option<prost_types::Duration>) -> Result<Duration, Violation> {
+    let hold_off = convert::non_negative("hold_off", duration)?.unwrap_or_default();
+    if hold_off > MAX_HOLD_OFF {
+        let (asked, limit) = (hold_off.as_secs(), MAX_HOLD_OFF.as_secs());
+        let description = format!("is {asked} s long, the limit is {limit} s");
+        return Err(Violation::over_limit("hold_off", description, usize::try_from(limit).unwrap_or(usize::MAX)));
+    }
+    Ok(if hold_off.is_zero() { hold_off } else { Duration::from_millis(whole_millis(hold_off)) })
+}
