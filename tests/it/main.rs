@@ -31,5 +31,7 @@ mod markers;
 mod ops;
 // Fills, deletes and invalidations on two replicas at once.
 mod races;
+// Values that Larder fetches itself.
+mod origins;
 // Spans joined to the caller's trace.
 mod traces;

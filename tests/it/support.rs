@@ -7,6 +7,8 @@ pub(crate) mod client;
 pub(crate) mod env;
 // Load that measures every answer while something breaks.
 pub(crate) mod load;
+// An HTTP origin that does as it is told.
+pub(crate) mod origin;
 // A TCP proxy that breaks connections on command.
 pub(crate) mod proxy;
 // A Redis server of the test's own.

@@ -47,12 +47,11 @@ async fn expired_values_give_their_room_back() {
     }
     // Nobody asks for them again.
     let after = eventually("the room is given back", SOON * 3, async || {
+        // The figures are read one after the other, while the sweeper goes on.
         let store = store(&cache).await;
-        (store.keys == 0).then_some(store)
+        (store.keys == 0 && store.expired_keys >= 1000 && store.used_bytes <= empty + MIB).then_some(store)
     })
     .await;
-    assert!(after.used_bytes <= empty + MIB, "{after:?}");
-    assert!(after.expired_keys >= 1000, "{after:?}");
     assert!(after.peak_bytes >= 10 * MIB / 2, "{after:?}");
 }
 

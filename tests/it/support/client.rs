@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use larder::pb::v1::{
-    AbandonRequest, AbandonResponse, BatchDeleteRequest, BatchDeleteResponse, BatchGetRequest, BatchGetResponse,
-    BatchSetRequest, BatchSetResponse, Contended, DeleteRequest, DeleteResponse, Found, GetOrFetchRequest,
-    GetOrFetchResponse, GetRequest, GetResponse, IncrementRequest, IncrementResponse, InvalidateNamespaceRequest,
-    InvalidateNamespaceResponse, KeyRef, Lease, SetRequest, SetResponse, StatsRequest, StatsResponse, TouchRequest,
-    TouchResponse, Value, cache_service_client::CacheServiceClient, get_or_fetch_response::Outcome as Answer,
-    value::Kind,
+    AbandonRequest, AbandonResponse, BatchDeleteRequest, BatchDeleteResponse, BatchGetOrFetchRequest,
+    BatchGetOrFetchResult, BatchGetRequest, BatchGetResponse, BatchSetRequest, BatchSetResponse, Contended,
+    DeleteRequest, DeleteResponse, Found, GetOrFetchRequest, GetOrFetchResponse, GetRequest, GetResponse,
+    IncrementRequest, IncrementResponse, InvalidateNamespaceRequest, InvalidateNamespaceResponse, KeyRef, Lease,
+    RenewRequest, RenewResponse, SetRequest, SetResponse, StatsRequest, StatsResponse, TouchRequest, TouchResponse,
+    Value, cache_service_client::CacheServiceClient, get_or_fetch_response::Outcome as Answer, value::Kind,
 };
 use tonic::{
     IntoRequest, Response, Status,
@@ -62,6 +62,7 @@ impl Cache {
         stats(StatsRequest) -> StatsResponse;
         get_or_fetch(GetOrFetchRequest) -> GetOrFetchResponse;
         abandon(AbandonRequest) -> AbandonResponse;
+        renew(RenewRequest) -> RenewResponse;
         batch_set(BatchSetRequest) -> BatchSetResponse;
         batch_delete(BatchDeleteRequest) -> BatchDeleteResponse;
         touch(TouchRequest) -> TouchResponse;
@@ -76,6 +77,25 @@ impl Cache {
             chunks.push(chunk);
         }
         Ok(chunks)
+    }
+
+    /// All results of a BatchGetOrFetch.
+    pub(crate) async fn batch_get_or_fetch(
+        &self,
+        request: BatchGetOrFetchRequest,
+    ) -> Result<Vec<BatchGetOrFetchResult>, Status> {
+        let mut stream = self.rpc().batch_get_or_fetch(request).await?.into_inner();
+        let mut results = Vec::new();
+        while let Some(chunk) = stream.message().await? {
+            results.extend(chunk.results);
+        }
+        Ok(results)
+    }
+
+    /// Has a key computed, waits up to 20 s, and expects a text or that there is none.
+    pub(crate) async fn fetched(&self, key: &str) -> (Option<String>, GetOrFetchResponse) {
+        let answer = self.get_or_fetch(fetch(key, 20_000)).await.unwrap();
+        (as_text(answer.clone().expect_found().value), answer)
     }
 
     /// Stores a text and returns its version.

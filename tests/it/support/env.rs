@@ -60,3 +60,45 @@ macro_rules! on_both_stores {
         }
     };
 }
+
+/// Makes one test per store of an async function that takes an [`Env`] and an HTTP origin, which the namespace `ns` reads
+/// through at `/v/{key}`. Further keys of `[namespaces.ns]` and of its `origin` may be given.
+macro_rules! with_origin {
+    ($name:ident, |$env:ident, $origin:ident| $body:block) => {
+        with_origin!($name, namespace: "", origin: "", |$env, $origin| $body);
+    };
+    ($name:ident, origin: $origin_config:expr, |$env:ident, $origin:ident| $body:block) => {
+        with_origin!($name, namespace: "", origin: $origin_config, |$env, $origin| $body);
+    };
+    ($name:ident, namespace: $namespace_config:expr, |$env:ident, $origin:ident| $body:block) => {
+        with_origin!($name, namespace: $namespace_config, origin: "", |$env, $origin| $body);
+    };
+    ($name:ident, namespace: $namespace:expr, origin: $origin_config:expr, |$env:ident, $origin:ident| $body:block) => {
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            use $crate::support::{env::{Env, read_through}, origin::Origin};
+
+            async fn run($env: Env, $origin: Origin) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn memory() {
+                let origin = Origin::start().await;
+                let config = read_through(&origin.url("/v/{key}"), $namespace, $origin_config);
+                run(Env::memory(&[], &config).await, origin).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn redis() {
+                let origin = Origin::start().await;
+                let config = read_through(&origin.url("/v/{key}"), $namespace, $origin_config);
+                run(Env::redis(&[], &config).await, origin).await;
+            }
+        }
+    };
+}
+
+/// The configuration of a namespace `ns` with an HTTP origin.
+pub(crate) fn read_through(url: &str, namespace: &str, origin: &str) -> String {
+    format!("[namespaces.ns]\n{namespace}\n[namespaces.ns.origin]\nurl = '{url}'\n{origin}\n")
+}

@@ -49,3 +49,8 @@ fn assert_field(details: &ErrorDetails, field: &str) {
     assert!(!violations[0].description.is_empty(), "{details:?}");
     assert_eq!(details.error_info().unwrap().metadata.get("field").map(String::as_str), Some(field), "{details:?}");
 }
+
+/// The reason in an error's ErrorInfo.
+pub(crate) fn reason(status: &Status) -> String {
+    status.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status:?}")).reason
+}

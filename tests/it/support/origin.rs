@@ -1,0 +1,260 @@
+//! An HTTP origin under the test's control: it counts what it is asked, and answers, hangs, breaks off or lies as it is told.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
+
+/// What the origin was asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    /// Path and query, as they were sent.
+    pub(crate) target: String,
+    /// Names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    /// How many requests for this target came before.
+    pub(crate) before: usize,
+    pub(crate) at: Instant,
+}
+
+/// What the origin does with a request.
+#[derive(Debug, Clone)]
+pub(crate) enum Reply {
+    /// Sends a response.
+    Send { status: u16, headers: Vec<(&'static str, String)>, body: Vec<u8> },
+    /// Sends these bytes and closes the connection.
+    Raw(Vec<u8>),
+    /// Closes the connection.
+    Close,
+    /// Says nothing any more.
+    Hang,
+    /// Waits first.
+    After(Duration, Box<Reply>),
+}
+
+type Answer = dyn Fn(&Asked) -> Reply + Send + Sync;
+
+/// See the module. Gone when dropped.
+pub(crate) struct Origin {
+    address: SocketAddr,
+    state: Arc<State>,
+    task: JoinHandle<()>,
+}
+
+struct State {
+    answer: Mutex<Arc<Answer>>,
+    asked: Mutex<Vec<Asked>>,
+    in_flight: AtomicUsize,
+    most_in_flight: AtomicUsize,
+    held: watch::Sender<bool>,
+}
+
+struct InFlight<'a>(&'a State);
+
+impl Origin {
+    /// Answers each request with the text `<target>#<number>`, the number counting the requests for that target from 1.
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(State {
+            answer: Mutex::new(Arc::new(numbered)),
+            asked: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            most_in_flight: AtomicUsize::new(0),
+            held: watch::Sender::new(false),
+        });
+        let task = tokio::spawn(accept(listener, state.clone()));
+        Self { address, state, task }
+    }
+
+    /// A URL or a template of one.
+    pub(crate) fn url(&self, target: &str) -> String {
+        format!("http://{}{target}", self.address)
+    }
+
+    /// From now on, answers like this.
+    pub(crate) fn answer(&self, answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) {
+        *self.state.answer.lock().unwrap() = Arc::new(answer);
+    }
+
+    /// From now on, always answers this.
+    pub(crate) fn always(&self, reply: Reply) {
+        self.answer(move |_| reply.clone());
+    }
+
+    /// Requests wait before they are answered, until [`Origin::release`].
+    pub(crate) fn hold(&self) {
+        self.state.held.send_replace(true);
+    }
+
+    pub(crate) fn release(&self) {
+        self.state.held.send_replace(false);
+    }
+
+    /// All that was asked so far.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.state.asked.lock().unwrap().clone()
+    }
+
+    /// How often it was asked.
+    pub(crate) fn calls(&self) -> usize {
+        self.state.asked.lock().unwrap().len()
+    }
+
+    /// Requests being answered, held ones included.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.state.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// The most requests that were being answered at once.
+    pub(crate) fn most_in_flight(&self) -> usize {
+        self.state.most_in_flight.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Asked {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+// === replies ===
+
+/// A text with further headers.
+pub(crate) fn ok(body: impl Into<Vec<u8>>, headers: &[(&'static str, &str)]) -> Reply {
+    send(200, body, headers)
+}
+
+/// A response without a body.
+pub(crate) fn status(status: u16) -> Reply {
+    send(status, "", &[])
+}
+
+pub(crate) fn send(status: u16, body: impl Into<Vec<u8>>, headers: &[(&'static str, &str)]) -> Reply {
+    let plain = headers.iter().all(|(name, _)| *name != "content-type").then_some(("content-type", "text/plain"));
+    let headers = headers.iter().copied().chain(plain).map(|(name, value)| (name, value.to_owned()));
+    Reply::Send { status, headers: headers.collect(), body: body.into() }
+}
+
+/// The same, later.
+pub(crate) fn after(delay: Duration, reply: Reply) -> Reply {
+    Reply::After(delay, Box::new(reply))
+}
+
+/// The default answer.
+pub(crate) fn numbered(asked: &Asked) -> Reply {
+    ok(format!("{}#{}", asked.target, asked.before + 1), &[])
+}
+
+// === the server ===
+
+async fn accept(listener: TcpListener, state: Arc<State>) {
+    // Its connections end with it.
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        stream.set_nodelay(true).unwrap();
+        connections.spawn(serve(stream, state.clone()));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn serve(mut stream: TcpStream, state: Arc<State>) {
+    let mut buffer = Vec::new();
+    while let Some(asked) = read_request(&mut stream, &mut buffer, &state).await {
+        let _in_flight = InFlight::new(&state);
+        let mut held = state.held.subscribe();
+        held.wait_for(|held| !held).await.unwrap();
+        let answer = state.answer.lock().unwrap().clone();
+        let mut reply = answer(&asked);
+        while let Reply::After(delay, next) = reply {
+            tokio::time::sleep(delay).await;
+            reply = *next;
+        }
+        match reply {
+            Reply::Send { status, headers, body } => {
+                if stream.write_all(&response(status, &headers, &body)).await.is_err() {
+                    return;
+                }
+            }
+            Reply::Raw(bytes) => {
+                let _ = stream.write_all(&bytes).await;
+                return;
+            }
+            Reply::Close => return,
+            Reply::Hang => {
+                // Until the other side gives up.
+                let _ = stream.read(&mut [0]).await;
+                return;
+            }
+            Reply::After(..) => unreachable!("unwrapped above"),
+        }
+    }
+}
+
+fn response(status: u16, headers: &[(&'static str, String)], body: &[u8]) -> Vec<u8> {
+    let mut response = format!("HTTP/1.1 {status} x\r\n");
+    for (name, value) in headers {
+        response.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if status != 304 && status != 204 {
+        response.push_str(&format!("content-length: {}\r\n", body.len()));
+    }
+    response.push_str("\r\n");
+    let mut response = response.into_bytes();
+    response.extend_from_slice(body);
+    response
+}
+
+async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>, state: &State) -> Option<Asked> {
+    let end = loop {
+        if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end + 4;
+        }
+        if stream.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+    };
+    let head: Vec<u8> = buffer.drain(..end).collect();
+    let head = String::from_utf8(head).unwrap();
+    let mut lines = head.split("\r\n");
+    let target = lines.next()?.split(' ').nth(1)?.to_owned();
+    let headers = lines.filter_map(|line| line.split_once(": "));
+    let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+    let mut all = state.asked.lock().unwrap();
+    let before = all.iter().filter(|asked| asked.target == target).count();
+    let asked = Asked { target, headers, before, at: Instant::now() };
+    all.push(asked.clone());
+    Some(asked)
+}
+
+impl<'a> InFlight<'a> {
+    fn new(state: &'a State) -> Self {
+        let now = state.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+        state.most_in_flight.fetch_max(now, Ordering::SeqCst);
+        Self(state)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+}
