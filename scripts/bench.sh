@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 
 readonly ROUNDS=${ROUNDS:-7} SECONDS_EACH=${SECONDS_EACH:-3}
 readonly OUT=target/bench LARDER=target/release/larder BASELINE=target/bench/baseline/release/baseline
+readonly STAMPEDE=target/bench/baseline/release/stampede ORIGIN_MS=50
 readonly PATH_PREFIX=/larder.v1.CacheService
 mkdir -p "$OUT"
 
@@ -46,9 +47,18 @@ start_baseline() {
   address[bare]=$(<"$work/bare.out")
 }
 
+start_origin() {
+  taskset -c 1 "$STAMPEDE" origin "$ORIGIN_MS" >"$work/origin.out" &
+  pids+=($!)
+  until_true test -s "$work/origin.out"
+  origin=$(<"$work/origin.out")
+}
+
 # start_larder NAME STORE
 start_larder() {
-  LARDER_LISTEN=127.0.0.1:0 LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_STORE=$2 LARDER_LOG__FORMAT=json \
+  LARDER_NAMESPACES__THROUGH__ORIGIN__URL="http://$origin/{key}" LARDER_NAMESPACES__STAMPEDE__ORIGIN__URL="http://$origin/{key}" \
+    LARDER_NAMESPACES__STAMPEDE__ORIGIN__TIMEOUT=30s LARDER_NAMESPACES__STAMPEDE__ORIGIN__MAX_QUEUE=10000 \
+    LARDER_LIMITS__MAX_WAITING=20000 LARDER_LIMITS__MAX_CONCURRENT_REQUESTS=20000 LARDER_LISTEN=127.0.0.1:0 LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_STORE=$2 LARDER_LOG__FORMAT=json \
     taskset -c 0 "$LARDER" 2>"$work/$1.log" &
   pid[$1]=$! pids+=($!)
   until_true grep -q '"message":"serving"' "$work/$1.log"
@@ -61,13 +71,17 @@ median() { sort -g | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] 
 
 # measure ROW SERVER RPC: one round; appends requests per second and CPU microseconds per request.
 measure() {
-  local row=$1 server=$2 rpc=$3 before after done_requests
+  local row=$1 server=$2 rpc=$3 before after done_requests data least=1024
+  if [[ $rpc == Set ]]; then least=10; fi
   before=$(cpu_ns "${pid[$server]}")
   taskset -c 1 h2load -c 8 -m 32 -t 1 -D "$SECONDS_EACH" --warm-up-time 0 -d "$work/$rpc.frame" \
-    -H 'content-type: application/grpc' -H 'te: trailers' "http://${address[$server]}$PATH_PREFIX/$rpc" >"$work/h2load.out"
+    -H 'content-type: application/grpc' -H 'te: trailers' "http://${address[$server]}$PATH_PREFIX/${rpc/ReadThrough/GetOrFetch}" >"$work/h2load.out"
   after=$(cpu_ns "${pid[$server]}")
   done_requests=$(sed -nE 's/^requests: .* ([0-9]+) succeeded, 0 failed.*/\1/p' "$work/h2load.out")
   [[ -n $done_requests && $done_requests -gt 0 ]] || fail "requests failed: $(grep ^requests "$work/h2load.out")"
+  # An error of gRPC is a success of HTTP, but it has no message.
+  data=$(sed -nE 's/^traffic: .* \(([0-9]+)\) data$/\1/p' "$work/h2load.out")
+  ((data / done_requests >= least)) || fail "$row: answers of $((data / done_requests)) bytes"
   awk -v n="$done_requests" -v s="$SECONDS_EACH" 'BEGIN { print n / s }' >>"$work/$row.rps"
   awk -v n="$done_requests" -v ns=$((after - before)) 'BEGIN { print ns / n / 1000 }' >>"$work/$row.cpu"
 }
@@ -95,6 +109,7 @@ taskset -c 1 redis-server --port 0 --unixsocket "$work/redis.sock" --save "" --a
 pids+=($!)
 until_true redis-cli -s "$work/redis.sock" ping
 start_baseline
+start_origin
 start_larder memory memory
 start_larder redis "unix://$work/redis.sock"
 
@@ -102,12 +117,12 @@ start_larder redis "unix://$work/redis.sock"
 read -rt 2 <> <(:) || true
 idle_memory=$(rss_mb "${pid[memory]}") idle_redis=$(rss_mb "${pid[redis]}")
 
-for rpc in Get GetOrFetch Set; do "$BASELINE" frame "$work/$rpc.frame" "$rpc"; done
+for rpc in Get GetOrFetch ReadThrough Set; do "$BASELINE" frame "$work/$rpc.frame" "$rpc"; done
 for server in memory redis; do "$BASELINE" load "${address[$server]}"; done
 # An error of gRPC is a success of HTTP, so what is measured must be looked at first.
 for server in bare memory redis; do "$BASELINE" check "${address[$server]}"; done
 
-rows=("bare bare Get" "memory-get memory Get" "memory-fetch memory GetOrFetch" "memory-set memory Set" "redis-get redis Get" "redis-set redis Set")
+rows=("bare bare Get" "memory-get memory Get" "memory-fetch memory GetOrFetch" "memory-through memory ReadThrough" "memory-set memory Set" "redis-get redis Get" "redis-set redis Set")
 for round in $(seq 0 "$ROUNDS"); do
   echo "round $round of $ROUNDS" >&2
   for row in "${rows[@]}"; do
@@ -131,12 +146,22 @@ table_row() {
     }'
 }
 
+echo "stampedes" >&2
+for replica in one two three; do start_larder "$replica" "unix://$work/redis.sock"; done
+read -r crowd_calls crowd_p50 crowd_p99 crowd_max <<<"$(taskset -c 1 "$STAMPEDE" crowd 1000 20 "$origin" "$ORIGIN_MS" \
+  "${address[one]}" "${address[two]}" "${address[three]}")"
+cold_before=$(rss_mb "${pid[memory]}")
+read -r cold_found cold_sent_away cold_seconds cold_most <<<"$(taskset -c 1 "$STAMPEDE" cold 10000 "$origin" "${address[memory]}")"
+cold_peak=$(awk '/^VmHWM/ { printf "%.1f", $2 / 1024 }' "/proc/${pid[memory]}/status")
+[[ -n $crowd_max && -n $cold_most ]] || fail "the stampedes did not end well"
+
 {
   echo "| 1 KiB, 8 connections x 32 streams | requests/s | ratio | server CPU per request | ratio | target |"
   echo "|---|---|---|---|---|---|"
   table_row bare "bare tonic, constant" "-"
   table_row memory-get "Get hit, embedded" 0.85
   table_row memory-fetch "GetOrFetch hit, embedded" "-"
+  table_row memory-through "GetOrFetch hit, embedded, fetched from an origin" "-"
   table_row memory-set "Set, embedded" "-"
   table_row redis-get "Get hit, Redis" 0.55
   table_row redis-set "Set, Redis" "-"
@@ -147,6 +172,14 @@ table_row() {
     read -r p50 p99 <<<"$(taskset -c 1 "$BASELINE" latency "${address[$server]}")"
     echo "| Get, $server | $p50 us | $p99 us |"
   done
+  echo
+  echo "| an origin that takes $ORIGIN_MS ms | |"
+  echo "|---|---|"
+  echo "| 1,000 callers on one cold key over 3 replicas: requests to the origin | $crowd_calls |"
+  echo "| their time over the origin's own, p50 / p99 / longest | $crowd_p50 / $crowd_p99 / $crowd_max ms |"
+  echo "| 10,000 cold keys at once on one replica: answered with the value / sent away | $cold_found / $cold_sent_away |"
+  echo "| seconds for all of them; most requests to the origin at once (limit 64) | $cold_seconds s; $cold_most |"
+  echo "| memory (RSS) before / at its peak | $cold_before / $cold_peak MB |"
   echo
   echo "| | measured | target |"
   echo "|---|---|---|"

@@ -159,7 +159,15 @@ fn pack(
         Content::NotFound => (Kind::Negative, bytes::Bytes::new()),
         Content::NotModified => {
             let previous = previous?.clone();
-            let lifetime = policy::fetched_lifetime(rules, &source.config, &terms, previous.kind, rand::random());
+            // What the origin does not say anew holds as before (RFC 9111, 4.3.4), and need not be jittered again.
+            let dice = if terms.ttl.is_some() { rand::random() } else { 0.0 };
+            let terms = Terms {
+                ttl: terms.ttl.or_else(|| Some(previous.fresh_until.since(previous.created_at))),
+                stale_while_revalidate: terms.stale_while_revalidate.or(Some(previous.stale_while_revalidate)),
+                stale_if_error: terms.stale_if_error.or(Some(previous.stale_if_error)),
+                ..terms
+            };
+            let lifetime = policy::fetched_lifetime(rules, &source.config, &terms, previous.kind, dice);
             let tags = terms.tags.clone().unwrap_or_else(|| previous.tags.clone());
             let provenance = provenance(&terms, took);
             let confirmation =

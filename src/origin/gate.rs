@@ -16,6 +16,8 @@ use tokio::{
     time::Instant,
 };
 
+use tracing::Instrument as _;
+
 use super::{Answer, Error, ErrorKind, Order, Origin, Result, breaker::Breaker, pace::Pace};
 use crate::key::Namespace;
 
@@ -178,8 +180,20 @@ impl Gate {
         let _slot = self.slot().await?;
         let _counted = Counted::new(&self.in_flight);
         let started = Instant::now();
+        let span = tracing::info_span!(
+            target: "larder::trace",
+            "fetch",
+            otel.name = "fetch",
+            otel.kind = "client",
+            larder.namespace = %self.namespace,
+            otel.status_code = tracing::field::Empty,
+            error.type = tracing::field::Empty,
+        );
         let judged = Judged { ticket: Some(ticket) };
-        let outcome = ask().await;
+        let outcome = ask().instrument(span.clone()).await;
+        if let Err(error) = &outcome {
+            span.record("otel.status_code", "ERROR").record("error.type", error.kind.name());
+        }
         judged.by(outcome.as_ref().err().is_some_and(|error| error.kind.is_outage()));
         let took = started.elapsed();
         if outcome.is_ok() {

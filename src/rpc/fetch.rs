@@ -1,6 +1,10 @@
 //! GetOrFetch in its three forms, from messages to what they mean and back.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -13,6 +17,8 @@ use crate::{
     pb::v1 as pb,
 };
 
+type Params = BTreeMap<String, String>;
+
 /// What the response metadata say of an answer beside what they say of an entry.
 pub(super) struct Told {
     pub(super) response: pb::GetOrFetchResponse,
@@ -23,7 +29,7 @@ pub(super) struct Told {
 pub(super) fn request(request: pb::GetOrFetchRequest, deadline: Option<Instant>) -> Result<FetchRequest, Violation> {
     Ok(FetchRequest {
         key: convert::key(&request.namespace, &request.key, &request.params)?,
-        params: Arc::new(request.params),
+        params: shared(request.params),
         max_stale: convert::non_negative("max_stale", request.max_stale)?,
         wait: convert::non_negative("wait", request.wait)?,
         deadline,
@@ -31,11 +37,17 @@ pub(super) fn request(request: pb::GetOrFetchRequest, deadline: Option<Instant>)
     })
 }
 
+/// Most keys have no params, and then there is nothing to allocate.
+fn shared(params: Params) -> Arc<Params> {
+    static NONE: LazyLock<Arc<Params>> = LazyLock::new(Arc::default);
+    if params.is_empty() { NONE.clone() } else { Arc::new(params) }
+}
+
 /// What holds for all keys of a batch.
 pub(super) fn batch_request(
     request: &pb::BatchGetOrFetchRequest,
     deadline: Option<Instant>,
-) -> Result<impl Fn(EntryKey, Arc<BTreeMap<String, String>>) -> FetchRequest + use<>, Violation> {
+) -> Result<impl Fn(EntryKey, Arc<Params>) -> FetchRequest + use<>, Violation> {
     let max_stale = convert::non_negative("max_stale", request.max_stale)?;
     let wait = convert::non_negative("wait", request.wait)?;
     let mode = mode(request.no_cache, request.only_if_cached)?;

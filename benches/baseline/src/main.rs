@@ -4,7 +4,7 @@
 //! baseline serve            a server whose Get returns a constant; prints its address
 //! baseline load ADDRESS     stores the value that is read
 //! baseline check ADDRESS    fails unless Get answers with the value
-//! baseline frame FILE RPC   writes the request as h2load sends it, for Get, GetOrFetch or Set
+//! baseline frame FILE RPC   writes the request as h2load sends it, for Get, GetOrFetch, ReadThrough or Set
 //! baseline latency ADDRESS  p50 and p99 of Get, one call at a time, in microseconds
 //! ```
 
@@ -60,6 +60,24 @@ macro_rules! unimplemented_rpcs {
                 Err(Status::unimplemented(""))
             }
 
+            type FetchStreamStream = tonic::codegen::BoxStream<pb::FetchStreamResponse>;
+
+            async fn fetch_stream(
+                &self,
+                _: Request<tonic::Streaming<pb::FetchStreamRequest>>,
+            ) -> Answered<Self::FetchStreamStream> {
+                Err(Status::unimplemented(""))
+            }
+
+            type BatchGetOrFetchStream = tonic::codegen::BoxStream<pb::BatchGetOrFetchResponse>;
+
+            async fn batch_get_or_fetch(
+                &self,
+                _: Request<pb::BatchGetOrFetchRequest>,
+            ) -> Answered<Self::BatchGetOrFetchStream> {
+                Err(Status::unimplemented(""))
+            }
+
             $(async fn $name(&self, _: Request<pb::$request>) -> Answered<pb::$response> {
                 Err(Status::unimplemented(""))
             })*
@@ -74,6 +92,7 @@ unimplemented_rpcs! {
     stats(StatsRequest) -> StatsResponse,
     get_or_fetch(GetOrFetchRequest) -> GetOrFetchResponse,
     abandon(AbandonRequest) -> AbandonResponse,
+    renew(RenewRequest) -> RenewResponse,
     batch_set(BatchSetRequest) -> BatchSetResponse,
     batch_delete(BatchDeleteRequest) -> BatchDeleteResponse,
     touch(TouchRequest) -> TouchResponse,
@@ -119,6 +138,11 @@ fn frame(rpc: &str) -> Result<Vec<u8>, Box<dyn Error>> {
         "Get" => get.encode_to_vec(),
         "GetOrFetch" => {
             pb::GetOrFetchRequest { namespace: get.namespace, key: get.key, ..Default::default() }.encode_to_vec()
+        }
+        // Of the namespace that has an origin.
+        "ReadThrough" => {
+            let namespace = "through".to_owned();
+            pb::GetOrFetchRequest { namespace, key: get.key, ..Default::default() }.encode_to_vec()
         }
         "Set" => set_request().encode_to_vec(),
         _ => return Err("unknown RPC".into()),
