@@ -7,12 +7,15 @@
 //! rpc         protobuf, validity, status codes            knows nothing of caching
 //! cache       freshness, leases, degradation              knows nothing of gRPC or Redis
 //! store       bytes until an instant, atomically          knows nothing of policy
+//! origin      how to ask those who have the values        knows nothing of leases and of who waits
 //! ```
 //!
 //! One Get: [`transport`] hands the request to [`rpc::Pipeline`], which observes, admits and bounds it; the method in `rpc`
 //! checks it and calls [`cache::Cache::get`]; that asks the [`store::Store`], which is the embedded one, or Redis behind
 //! a [`store::guard::Guard`]; the cache judges what it gets by its policy, and `rpc` puts the outcome into a message. A
-//! store that does not answer becomes a degraded miss in the cache and nowhere else.
+//! store that does not answer becomes a degraded miss in the cache and nowhere else. A GetOrFetch that finds nothing waits in
+//! the cache's waiting room, where an usher acts for all who wait: it takes the lease, asks the [`origin`] behind its
+//! [`origin::gate::Gate`], and stores the answer under the lease.
 //!
 //! Beside them: [`config`] is plain data that everybody may know, [`stats`] counts, [`telemetry`] exports, [`admin`] is the
 //! HTTP port, and [`server`] puts it all together.

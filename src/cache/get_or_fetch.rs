@@ -339,6 +339,8 @@ pub(super) fn count(scope: &Scope, fetched: &GetOrFetch) {
     scope.count_degraded(fetched.degraded);
     let counter = match &fetched.status {
         FetchStatus::Read | FetchStatus::Fetched | FetchStatus::Confirmed => return,
+        // Without an origin it was a refused lease, and is counted as that.
+        FetchStatus::Coalesced if scope.rules.source().is_none() => return,
         FetchStatus::Coalesced => Counter::FetchesCoalesced,
         FetchStatus::Refreshing => Counter::StaleWhileRevalidate,
         FetchStatus::RefreshingEarly => Counter::EarlyRefreshes,

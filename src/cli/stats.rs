@@ -45,6 +45,7 @@ fn as_table(stats: &pb::StatsResponse) -> String {
         "sets",
         "deletes",
         "leases",
+        "fetches",
         "saved",
     ]);
     let named = stats.namespaces.iter().map(|namespace| (namespace.namespace.as_str(), namespace.counted.as_ref()));
@@ -66,7 +67,7 @@ fn as_table(stats: &pb::StatsResponse) -> String {
     text
 }
 
-fn counted_row(name: &str, window: &str, counters: &pb::Counters) -> [String; 12] {
+fn counted_row(name: &str, window: &str, counters: &pb::Counters) -> [String; 13] {
     let latency = |of: fn(&pb::Latency) -> Option<prost_types::Duration>| {
         counters.hit_latency.as_ref().and_then(of).map_or_else(dash, |duration| show_duration(&duration))
     };
@@ -82,7 +83,8 @@ fn counted_row(name: &str, window: &str, counters: &pb::Counters) -> [String; 12
         counters.sets.to_string(),
         counters.deletes.to_string(),
         counters.leases_granted.to_string(),
-        counters.leases_refused.to_string(),
+        counters.fetches.to_string(),
+        (counters.leases_refused + counters.fetches_coalesced).to_string(),
     ]
 }
 
@@ -195,6 +197,19 @@ fn counters_json(counters: &pb::Counters) -> Value {
         "degraded": counters.degraded,
         "hit_latency": counters.hit_latency.as_ref().map(latency_json),
         "miss_latency": counters.miss_latency.as_ref().map(latency_json),
+        "fetch_latency": counters.fetch_latency.as_ref().map(latency_json),
+        "fetches": counters.fetches,
+        "fetches_failed": counters.fetches_failed,
+        "fetches_coalesced": counters.fetches_coalesced,
+        "early_refreshes": counters.early_refreshes,
+        "stale_while_revalidate": counters.stale_while_revalidate,
+        "stale_if_error": counters.stale_if_error,
+        "stale_soft_timeout": counters.stale_soft_timeout,
+        "fills_lost": counters.fills_lost,
+        "fills_invalidated": counters.fills_invalidated,
+        "fills_superseded": counters.fills_superseded,
+        "fills_not_stored": counters.fills_not_stored,
+        "uncacheable": counters.uncacheable,
     })
 }
 
