@@ -17,6 +17,7 @@ mod policy;
 mod read_through;
 mod set;
 mod touch;
+mod uncacheable;
 mod usher;
 mod waiting;
 mod warm;

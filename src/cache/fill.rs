@@ -17,6 +17,8 @@ pub(super) struct Landing {
     pub(super) entry: Entry,
     /// Whether it is in the cache.
     pub(super) fill: Fill,
+    /// Whether the origin allows that.
+    pub(super) is_cacheable: bool,
     /// How it was got.
     pub(super) course: Course,
 }
@@ -100,7 +102,7 @@ pub(super) async fn land(
     took: Duration,
 ) -> Option<Landing> {
     let course = if answer.content == Content::NotModified { Course::Confirmed } else { Course::Fetched };
-    let (parcel, cacheable) = pack(errand, source, mandate.previous.as_ref(), answer, took)?;
+    let (parcel, is_cacheable) = pack(errand, source, mandate.previous.as_ref(), answer, took)?;
     let now = store.now();
     let entry = match &parcel {
         Parcel::Draft(draft) => Entry::written(draft, now),
@@ -114,7 +116,7 @@ pub(super) async fn land(
     };
     let fill = match &mandate.lease {
         Err(fill) => *fill,
-        Ok(_) if !cacheable => Fill::Uncacheable,
+        Ok(_) if !is_cacheable => Fill::Uncacheable,
         Ok(lease) => {
             let filled = match &parcel {
                 Parcel::Draft(draft) => store.fill(&errand.key, lease.token(), draft).await.map(Some),
@@ -142,7 +144,7 @@ pub(super) async fn land(
         (Fill::Uncacheable | Fill::NotStored { .. }, Ok(lease)) => lease.give_back(Duration::ZERO, "").await,
         (_, Err(_)) => {}
     }
-    Some(Landing { entry, fill, course })
+    Some(Landing { entry, fill, is_cacheable, course })
 }
 
 fn pack(

@@ -133,7 +133,7 @@ impl Cache {
 
     /// The origin's answer to this call or to another.
     pub(super) fn fetched(&self, landing: Landing, is_first: bool) -> GetOrFetch {
-        let Landing { entry, fill, course } = landing;
+        let Landing { entry, fill, course, is_cacheable: _ } = landing;
         let outcome = if entry.kind == Kind::Negative { Outcome::Negative } else { Outcome::Hit };
         let status = match course {
             _ if !is_first => FetchStatus::Coalesced,

@@ -117,6 +117,9 @@ impl Usher {
         if has_source && self.seated.iter().all(|waiter| waiter.wish.without_store) {
             return Step::Fetch(Mandate::without_lease(Fill::NotStored { degraded: true }));
         }
+        if has_source && self.room.uncacheable.contains(&self.errand.key) {
+            return Step::Fetch(Mandate::without_lease(Fill::Uncacheable));
+        }
         let ttl = self.errand.lease_ttl();
         let mut grant = LeaseGrant::new(&self.room.store, &self.errand.key);
         let ask = Ask { token: grant.token(), ttl, fresher_than: self.fresher_than() };
@@ -183,6 +186,7 @@ impl Usher {
                     let Some(source) = self.errand.source() else { return };
                     let (store, errand) = (&*self.room.store, &self.errand);
                     if let Some(landing) = fill::land(store, errand, source, &mut mandate, answer, took).await {
+                        self.room.uncacheable.note(&self.errand.key, landing.is_cacheable);
                         return self.tell(&landing, were_there);
                     }
                     fetched = self.fetch(&mandate).await;

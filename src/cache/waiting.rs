@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{errand::Errand, fill::Landing, grant::LeaseGrant, usher::Usher};
+use super::{errand::Errand, fill::Landing, grant::LeaseGrant, uncacheable::Uncacheable, usher::Usher};
 use crate::{
     entry::{Entry, Millis},
     key::EntryKey,
@@ -28,6 +28,7 @@ use crate::{
 /// See the module.
 pub(super) struct WaitingRoom {
     pub(super) store: Arc<dyn Backend>,
+    pub(super) uncacheable: Uncacheable,
     /// Cancelled when the replica has no more time for what it fetches.
     pub(super) abort: CancellationToken,
     ushers: TaskTracker,
@@ -112,6 +113,7 @@ impl WaitingRoom {
     pub(super) fn new(store: Arc<dyn Backend>, max_waiting: usize) -> Arc<Self> {
         Arc::new(Self {
             store,
+            uncacheable: Uncacheable::new(),
             abort: CancellationToken::new(),
             ushers: TaskTracker::new(),
             queues: Mutex::default(),
