@@ -88,6 +88,10 @@ pub const CELLS: usize = EVENTS + 3 * BUCKETS;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counts(pub [u64; CELLS]);
 
+/// A set of counters of which most are zero, by cell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SparseCounts(Vec<(u16, u64)>);
+
 /// A set of counters that many tasks add to.
 #[derive(Debug)]
 pub struct LiveCounts([AtomicU64; CELLS]);
@@ -249,6 +253,28 @@ impl Counts {
     }
 }
 
+// === impl SparseCounts ===
+
+impl SparseCounts {
+    /// Adds all of `other`.
+    pub fn add(&mut self, other: &Counts) {
+        for (cell, more) in (0..).zip(other.0).filter(|(_, more)| *more > 0) {
+            match self.0.binary_search_by_key(&cell, |(cell, _)| *cell) {
+                Ok(place) => self.0[place].1 = self.0[place].1.saturating_add(more),
+                Err(place) => self.0.insert(place, (cell, more)),
+            }
+        }
+    }
+
+    /// Adds all of this to `sum`.
+    pub fn add_to(&self, sum: &mut Counts) {
+        for (cell, more) in &self.0 {
+            let cell = &mut sum.0[usize::from(*cell)];
+            *cell = cell.saturating_add(*more);
+        }
+    }
+}
+
 // === impl LiveCounts ===
 
 impl Default for LiveCounts {
@@ -297,6 +323,19 @@ mod tests {
         for (place, counter) in Counter::ALL.into_iter().enumerate() {
             assert_eq!(counter as usize, place);
         }
+    }
+
+    #[test]
+    fn sparse_counters_count_the_same() {
+        let mut counts = Counts::default();
+        (counts.0[0], counts.0[7], counts.0[CELLS - 1]) = (1, 2, 3);
+        let mut sparse = SparseCounts::default();
+        sparse.add(&counts);
+        sparse.add(&counts);
+        let (mut sum, mut twice) = (Counts::default(), counts.clone());
+        sparse.add_to(&mut sum);
+        twice.add(&counts);
+        assert_eq!((sum, sparse.0.len()), (twice, 3));
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::ledger::{ByNamespace, Report};
+use super::{
+    counts::SparseCounts,
+    ledger::{ByNamespace, Report},
+};
 use crate::entry::Millis;
 
 /// One of the two resolutions.
@@ -41,16 +44,22 @@ impl Window {
 #[derive(Debug, Default)]
 pub struct Windows {
     total: ByNamespace,
-    minutes: BTreeMap<u64, ByNamespace>,
-    ten_minutes: BTreeMap<u64, ByNamespace>,
+    minutes: BTreeMap<u64, Bucket>,
+    ten_minutes: BTreeMap<u64, Bucket>,
 }
+
+/// What was counted in the time of one bucket. There are many, and most counters of most namespaces are zero.
+type Bucket = BTreeMap<String, SparseCounts>;
 
 impl Windows {
     /// Adds what was counted until `now`.
     pub fn add(&mut self, counts: &ByNamespace, now: Millis) {
         merge(&mut self.total, counts);
         for (window, buckets) in [(HOUR, &mut self.minutes), (DAY, &mut self.ten_minutes)] {
-            merge(buckets.entry(window.bucket(now)).or_default(), counts);
+            let bucket = buckets.entry(window.bucket(now)).or_default();
+            for (namespace, more) in counts {
+                bucket.entry(namespace.clone()).or_default().add(more);
+            }
             let oldest = *window.at(now).start();
             *buckets = buckets.split_off(&oldest);
         }
@@ -58,9 +67,11 @@ impl Windows {
 
     /// What was counted in the windows that end at `now`.
     pub fn report(&self, now: Millis) -> Report {
-        let sum = |window: Window, buckets: &BTreeMap<u64, ByNamespace>| {
+        let sum = |window: Window, buckets: &BTreeMap<u64, Bucket>| {
             let mut sum = ByNamespace::new();
-            buckets.range(window.at(now)).for_each(|(_, counts)| merge(&mut sum, counts));
+            for (namespace, counts) in buckets.range(window.at(now)).flat_map(|(_, bucket)| bucket) {
+                counts.add_to(sum.entry(namespace.clone()).or_default());
+            }
             sum
         };
         Report { total: self.total.clone(), last_hour: sum(HOUR, &self.minutes), last_day: sum(DAY, &self.ten_minutes) }
