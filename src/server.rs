@@ -1,16 +1,19 @@
 //! Puts everything together. This is the only place that names the concrete parts of all layers.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+mod origins;
 
-use parking_lot::Mutex;
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
 use tokio::{net::TcpListener, sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use origins::{OpenOrigins, warm};
+
 use crate::{
     admin,
-    cache::{Cache, Gates, Namespaces},
-    config::{Config, NamespaceConfig, StoreConfig, StoreUrl},
-    origin::{self, gate::Gate, open::Origins},
+    cache::{Cache, Namespaces},
+    config::{Config, StoreConfig, StoreUrl},
+    origin::{self, gate::Gate},
     rpc::{AdminRpc, Admission, CacheRpc, Health, LogKeys, Pipeline, RpcMetrics},
     stats::{fleet::FleetStats, live::LiveStats},
     store::{
@@ -209,54 +212,6 @@ impl Reload {
         self.log_keys.set(config.log.keys);
         warm(&self.cache, &gates.new, &self.background);
         Ok(())
-    }
-}
-
-/// The origins as they are configured now, with their metrics and their health.
-struct OpenOrigins {
-    origins: Mutex<Origins>,
-    metrics: Arc<OriginMetrics>,
-    health: Health,
-}
-
-/// Gates before origins.
-struct Opened {
-    all: Gates,
-    new: Vec<Arc<Gate>>,
-}
-
-impl OpenOrigins {
-    fn new(metrics: Arc<OriginMetrics>, health: Health) -> Self {
-        Self { origins: Mutex::new(Origins::new(metrics.clone())), metrics, health }
-    }
-
-    fn replace(&self, namespaces: &BTreeMap<String, NamespaceConfig>) -> Result<Opened, Error> {
-        let mut origins = self.origins.lock();
-        let new = origins.replace(namespaces)?;
-        let all = origins.gates();
-        self.metrics.follow(&all);
-        for gate in &new {
-            // It ends with the gate.
-            tokio::spawn(self.health.clone().follow_origin(gate.namespace().clone(), gate.open()));
-        }
-        Ok(Opened { all, new })
-    }
-}
-
-/// Warms the namespaces of these gates by their lists, again and again if they say so, as long as the gates are in use.
-fn warm(cache: &Arc<Cache>, gates: &[Arc<Gate>], stop: &CancellationToken) {
-    for gate in gates {
-        let (cache, gate) = (cache.clone(), Arc::downgrade(gate));
-        let warming = async move {
-            while let Some(namespace) = gate.upgrade().map(|gate| gate.namespace().clone()) {
-                cache.warm_by_list(&namespace).await;
-                let interval = cache.warm_config(&namespace).ok().and_then(|config| config.interval);
-                let Some(interval) = interval else { return };
-                // So that the replicas do not all begin at the same moment.
-                tokio::time::sleep(interval.mul_f64(rand::random_range(0.9..1.1))).await;
-            }
-        };
-        tokio::spawn(stop.clone().run_until_cancelled_owned(warming));
     }
 }
 
