@@ -10,6 +10,7 @@ mod errand;
 mod fill;
 mod get;
 mod get_or_fetch;
+mod get_or_lease;
 mod grant;
 mod lease;
 mod namespaces;

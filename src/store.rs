@@ -339,7 +339,8 @@ pub const MAX_CAUSE_BYTES: usize = 96;
 
 /// As much of a cause as is kept.
 pub fn short_cause(cause: &str) -> &str {
-    &cause[..cause.floor_char_boundary(MAX_CAUSE_BYTES)]
+    let end = (0..=cause.len().min(MAX_CAUSE_BYTES)).rev().find(|end| cause.is_char_boundary(*end));
+    &cause[..end.unwrap_or(0)]
 }
 
 /// Upper bounds of the classes of remaining lifetime; a last class without a bound follows.

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use super::{
     Cache, Error, Scope,
-    get_or_fetch::{Answer, Asked, FetchMode, FetchRequest, FetchStatus, GetOrFetch, contended, count},
+    get_or_fetch::{Answer, FetchMode, FetchRequest, FetchStatus, GetOrFetch, contended, count},
+    get_or_lease::Asked,
     is_degraded,
     policy::Verdict,
     usher::{Step, Usher, aborted},
@@ -160,20 +161,18 @@ impl BatchFetch {
         let Item { place, stored, verdict, without_store } = item;
         let (cache, scope, request) = (&self.cache, &self.scopes[place], &self.requests[place]);
         let only_if_cached = request.mode == FetchMode::OnlyIfCached;
-        let fetched = match verdict {
-            Verdict::Stale | Verdict::StaleIfError | Verdict::Gone if without_store && !only_if_cached => {
-                GetOrFetch { degraded: true, ..cache.lease_without_store(scope).into() }
-            }
-            Verdict::StaleIfError | Verdict::Gone if !only_if_cached => match cache.ask_for_lease(scope, request).await
-            {
+        let is_there = matches!(verdict, Verdict::Fresh | Verdict::Negative | Verdict::Stale);
+        let fetched = if without_store && !only_if_cached {
+            GetOrFetch { degraded: true, ..cache.lease_without_store(scope).into() }
+        } else if is_there || only_if_cached {
+            let served = cache.serve_or_compute(scope, request, verdict, stored).await;
+            GetOrFetch { degraded: served.degraded || without_store, ..served }
+        } else {
+            match cache.ask_for_lease(scope, request).await {
                 Ok(Asked::Answered(answer)) => answer.into(),
                 Ok(Asked::Refused { stale_on_error: Some((stale, cause)), .. }) => cache.stale_on_error(stale, cause),
                 Ok(Asked::Refused { available_in, .. }) => contended(available_in).into(),
                 Err(error) => cache.without_store(scope, cache.usable(stored, request.max_stale), &error),
-            },
-            _ => {
-                let answered = cache.serve_or_compute(scope, request, stored, Instant::now()).await;
-                GetOrFetch { degraded: answered.degraded || without_store, ..answered }
             }
         };
         (place, fetched)

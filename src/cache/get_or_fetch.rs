@@ -1,24 +1,18 @@
-//! Reading one entry, or being told to compute it. Where the namespace has an origin, the replica computes it; see
-//! [`super::read_through`].
+//! Reading one entry, and having it computed when it is missing: by a caller (see [`super::get_or_lease`]) or, where the
+//! namespace has an origin, by the replica (see [`super::read_through`]).
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
-    Cache, Error, Found, Outcome, Scope,
-    errand::Errand,
-    fill::Fill,
-    grant::LeaseGrant,
-    is_degraded, policy,
-    policy::Verdict,
-    waiting::{Turn, Wish},
+    Cache, Error, Found, Outcome, Scope, errand::Errand, fill::Fill, grant::LeaseGrant, policy, policy::Verdict,
+    waiting::Wish,
 };
 use crate::{
-    entry::{Entry, Kind, Millis},
+    entry::{Entry, Kind},
     key::EntryKey,
     stats::counts::{Counter, Timed},
-    store::{self, Acquired, Ask, LeaseToken},
 };
 
 /// The longest that a call may wait.
@@ -27,7 +21,7 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 /// a fifth of it in between.
 const DEADLINE_MARGIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 /// The shortest and the longest advice on when to ask again for a key that somebody computes.
-const RETRY_AFTER: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+pub(super) const RETRY_AFTER: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// What is to be read.
 #[derive(Debug, Clone)]
@@ -138,44 +132,6 @@ impl Cache {
         fetched
     }
 
-    async fn get_or_lease(&self, scope: &Scope, request: &FetchRequest) -> GetOrFetch {
-        let started = Instant::now();
-        if request.mode == FetchMode::NoCache {
-            let computed = self.compute(scope, request).await;
-            return computed.unwrap_or_else(|error| self.without_store(scope, None, &error));
-        }
-        match self.store.get(&request.key).await {
-            Ok(entry) => self.serve_or_compute(scope, request, entry, started).await,
-            Err(error) if request.mode == FetchMode::OnlyIfCached => {
-                GetOrFetch { degraded: is_degraded(&error), ..Answer::Missing.into() }
-            }
-            Err(error) => self.without_store(scope, None, &error),
-        }
-    }
-
-    pub(super) async fn serve_or_compute(
-        &self,
-        scope: &Scope,
-        request: &FetchRequest,
-        entry: Option<Entry>,
-        started: Instant,
-    ) -> GetOrFetch {
-        let (verdict, entry) = self.judge(scope, request, entry, started);
-        match (verdict, entry) {
-            (Verdict::Fresh, Some(entry)) => Answer::Found(self.found(entry, Outcome::Hit)).into(),
-            (Verdict::Negative, Some(entry)) => Answer::Found(self.found(entry, Outcome::Negative)).into(),
-            (Verdict::Stale, Some(entry)) if request.mode == FetchMode::OnlyIfCached => {
-                Answer::Found(self.found(entry, Outcome::Stale)).into()
-            }
-            (_, _) if request.mode == FetchMode::OnlyIfCached => Answer::Missing.into(),
-            (Verdict::Stale, Some(entry)) => self.refresh(scope, request, entry).await,
-            (_, entry) => match self.compute(scope, request).await {
-                Ok(answer) => answer,
-                Err(error) => self.without_store(scope, self.usable(entry, request.max_stale), &error),
-            },
-        }
-    }
-
     /// Judges what was read, and takes the time.
     pub(super) fn judge(
         &self,
@@ -191,95 +147,12 @@ impl Cache {
         (verdict, entry)
     }
 
-    /// The caller computes for itself, with what is already in hand in case that fails.
-    pub(super) fn without_store(&self, scope: &Scope, stale: Option<Entry>, error: &store::Error) -> GetOrFetch {
-        let offer = Offer {
-            grant: LeaseGrant::unshared(),
-            expires_in: scope.rules.lease_ttl,
-            stale: stale.map(|entry| self.found(entry, Outcome::Stale)),
-        };
-        GetOrFetch { degraded: is_degraded(error), ..Answer::Lease(offer).into() }
-    }
-
-    /// Somebody should compute a new value, but nobody needs to wait for it.
-    pub(super) async fn refresh(&self, scope: &Scope, request: &FetchRequest, stale: Entry) -> GetOrFetch {
-        let mut degraded = false;
-        // Whoever waits for the key in this replica has seen to it that it is computed.
-        if !self.waiting.is_open(&request.key) {
-            match self.ask_for_lease(scope, request).await {
-                Ok(Asked::Answered(answer)) => return answer.into(),
-                Ok(Asked::Refused { .. }) => {}
-                Err(error) => degraded = is_degraded(&error),
-            }
-        }
-        if !degraded {
-            scope.counts.count(Counter::LeasesRefused);
-        }
-        let answer = Answer::Found(self.found(stale, Outcome::Stale));
-        GetOrFetch { degraded, status: FetchStatus::Refreshing, ..answer.into() }
-    }
-
-    /// Somebody must compute the value, and the others wait for it.
-    pub(super) async fn compute(&self, scope: &Scope, request: &FetchRequest) -> store::Result<GetOrFetch> {
-        let wait = bounded_wait(scope, request);
-        let mut available_in = RETRY_AFTER.0;
-        if wait.is_zero() || !self.waiting.is_open(&request.key) {
-            match self.ask_for_lease(scope, request).await? {
-                Asked::Answered(answer) => return Ok(answer.into()),
-                Asked::Refused { stale_on_error: Some((stale, cause)), .. } => {
-                    scope.counts.count(Counter::LeasesRefused);
-                    return Ok(self.stale_on_error(stale, cause));
-                }
-                Asked::Refused { available_in: later, .. } => available_in = later,
-            }
-        }
-        scope.counts.count(Counter::LeasesRefused);
-        if wait.is_zero() {
-            return Ok(contended(available_in).into());
-        }
-        let errand = self.errand(scope, request);
-        let Some(mut place) = self.waiting.enter(errand, request.wish()) else {
-            return Ok(contended(available_in).into());
-        };
-        let turn = self.closing.run_until_cancelled(tokio::time::timeout(wait, place.turn())).await;
-        match turn {
-            Some(Ok(Turn::Found(entry))) => Ok(self.coalesced(entry)),
-            Some(Ok(Turn::Lease { grant, expires_in, previous })) => {
-                Ok(self.offer(request, grant, expires_in, previous).into())
-            }
-            Some(Ok(Turn::StaleOnError(entry))) => Ok(self.stale_on_error(entry, String::new())),
-            Some(Ok(Turn::Failed(error))) => Err(error),
-            // The origin was taken out of the configuration or put into it a moment ago.
-            Some(Ok(Turn::Landed { landing, .. })) => Ok(self.coalesced(landing.entry)),
-            Some(Ok(Turn::OriginFailed(_)) | Err(_)) | None => Ok(contended(place.available_in()).into()),
-        }
-    }
-
-    pub(super) async fn ask_for_lease(&self, scope: &Scope, request: &FetchRequest) -> store::Result<Asked> {
-        let ttl = scope.rules.lease_ttl;
-        let fresher_than = if request.mode == FetchMode::NoCache { Millis(u64::MAX) } else { Millis::default() };
-        let ask = Ask { token: LeaseToken::random(), ttl, fresher_than };
-        let (grant, acquired) = LeaseGrant::acquire(&self.store, &request.key, ask).await;
-        Ok(match acquired? {
-            Acquired::Found(entry) => Asked::Answered(Answer::Found(self.landed(entry))),
-            Acquired::Granted { previous } => Asked::Answered(self.offer(request, grant, ttl, previous)),
-            Acquired::Held { expires_in, .. } => Asked::Refused { available_in: expires_in, stale_on_error: None },
-            Acquired::BackedOff { remaining, previous, cause } => {
-                let stale = previous.filter(|_| request.mode != FetchMode::NoCache);
-                let stale_on_error = self.usable(stale, request.max_stale).map(|stale| (stale, cause));
-                Asked::Refused { available_in: remaining, stale_on_error }
-            }
-            // What is computed now will not be stored, whoever does it.
-            Acquired::HeldOff { .. } => Asked::Answered(self.offer(request, LeaseGrant::unshared(), ttl, None)),
-        })
-    }
-
     pub(super) fn errand(&self, scope: &Scope, request: &FetchRequest) -> Errand {
         Errand { key: request.key.clone(), params: request.params.clone(), scope: scope.clone() }
     }
 
     /// An entry that the store says is fresh.
-    fn landed(&self, entry: Entry) -> Found {
+    pub(super) fn landed(&self, entry: Entry) -> Found {
         let outcome = if entry.kind == Kind::Negative { Outcome::Negative } else { Outcome::Hit };
         self.found(entry, outcome)
     }
@@ -292,11 +165,6 @@ impl Cache {
     pub(super) fn stale_on_error(&self, entry: Entry, cause: String) -> GetOrFetch {
         let answer = Answer::Found(self.found(entry, Outcome::Stale));
         GetOrFetch { status: FetchStatus::Failed(cause), ..answer.into() }
-    }
-
-    fn offer(&self, request: &FetchRequest, grant: LeaseGrant, ttl: Duration, previous: Option<Entry>) -> Answer {
-        let stale = self.usable(previous, request.max_stale).map(|entry| self.found(entry, Outcome::Stale));
-        Answer::Lease(Offer { grant, expires_in: ttl, stale })
     }
 
     /// The entry, if it may be served because computing a new one failed.
@@ -312,12 +180,6 @@ impl FetchRequest {
     pub(super) fn wish(&self) -> Wish {
         Wish { max_stale: self.max_stale, anew: self.mode == FetchMode::NoCache, ..Wish::default() }
     }
-}
-
-/// What became of the question for a lease.
-pub(super) enum Asked {
-    Answered(Answer),
-    Refused { available_in: Duration, stale_on_error: Option<(Entry, String)> },
 }
 
 impl From<Answer> for GetOrFetch {

@@ -275,8 +275,8 @@ impl Usher {
     fn call_first(&mut self, mut turn: Turn) {
         while let Some(waiter) = self.seated.pop_front() {
             match waiter.call(turn) {
-                Ok(()) => return,
-                Err(refused) => turn = refused,
+                None => return,
+                Some(refused) => turn = refused,
             }
         }
     }

@@ -229,10 +229,10 @@ impl Waiter {
     }
 
     /// Tells the waiter. If he has left, what he would have been told comes back.
-    pub(super) fn call(self, turn: Turn) -> Result<(), Turn> {
+    pub(super) fn call(self, turn: Turn) -> Option<Turn> {
         match self.audience {
-            Audience::Caller(sender) => sender.send(turn),
-            Audience::Nobody { .. } => Ok(()),
+            Audience::Caller(sender) => sender.send(turn).err(),
+            Audience::Nobody { .. } => None,
         }
     }
 }
