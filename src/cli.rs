@@ -9,7 +9,10 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Duratio
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Config, ConfigError, Overrides, Sources};
+use crate::{
+    config::{self, Config, ConfigError, Overrides, Sources},
+    origin,
+};
 
 /// Exit code for a configuration that cannot be used (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
@@ -67,7 +70,7 @@ struct TargetArgs {
 struct HealthcheckArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// What to ask for: empty for readiness, `liveness`, or `store`
+    /// What to ask for: empty for readiness, `liveness`, `store`, or `origin/<namespace>`
     #[arg(long, default_value = "")]
     service: String,
 }
@@ -93,10 +96,7 @@ impl Cli {
                 Err(error) => refuse(&error),
             },
             Command::CheckConfig(args) => match load(args.sources()) {
-                Ok(config) => {
-                    print!("{}", config.render());
-                    ExitCode::SUCCESS
-                }
+                Ok(config) => check(&config),
                 Err(error) => refuse(&error),
             },
             Command::Healthcheck(args) => healthcheck::run(&args),
@@ -129,7 +129,21 @@ fn environment() -> BTreeMap<String, String> {
         .collect()
 }
 
-fn refuse(error: &ConfigError) -> ExitCode {
+/// Shows the configuration if the server could use it: files that it names are looked at too, but nobody is asked.
+fn check(config: &Config) -> ExitCode {
+    // Whoever resolves names in the background needs one, although nothing is resolved here.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(&error),
+    };
+    if let Err(error) = runtime.block_on(async { origin::open::check(&config.namespaces) }) {
+        return refuse(&error);
+    }
+    print!("{}", config.render());
+    ExitCode::SUCCESS
+}
+
+fn refuse(error: &dyn std::error::Error) -> ExitCode {
     report(error);
     ExitCode::from(EXIT_CONFIG)
 }

@@ -5,13 +5,14 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 
 use super::{
-    Origin,
+    ErrorKind, Origin,
     gate::{Gate, GateRules, Observer},
     grpc::{self, GrpcOptions, GrpcOrigin},
     http::{self as http_origin, HttpOptions, HttpOrigin},
@@ -53,6 +54,21 @@ pub enum Cause {
     /// The gRPC client.
     #[error(transparent)]
     Grpc(#[from] grpc::BuildError),
+}
+
+/// Whether [`Origins::replace`] would open all origins of a configuration. Must be called in a Tokio runtime.
+///
+/// # Errors
+/// One of them cannot be asked.
+pub fn check(namespaces: &BTreeMap<String, NamespaceConfig>) -> Result<(), Error> {
+    Origins::new(Arc::new(Unobserved)).replace(namespaces).map(drop)
+}
+
+/// For origins that are never asked.
+struct Unobserved;
+
+impl Observer for Unobserved {
+    fn fetched(&self, _: &Namespace, _: Duration, _: Result<(), &ErrorKind>) {}
 }
 
 /// The origins of all namespaces, and what they were made of.

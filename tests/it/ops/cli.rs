@@ -69,6 +69,10 @@ fn check_config_finds_mistakes_and_names_the_key() {
         ("[defaults]\nttl_jitter = 1.5", "defaults.ttl_jitter"),
         ("[defaults]\nttl = \"0s\"", "defaults.ttl"),
         ("[namespaces.user.origin]\ntimeout = \"1s\"", "namespaces.user.origin: expected either url or grpc"),
+        (
+            "[namespaces.user.origin]\nurl = \"https://users/{key}\"\nca_file = \"/no/such.pem\"",
+            "namespaces.user.origin cannot be used: cannot read ca_file /no/such.pem",
+        ),
         ("[namespaces.user.origin]\nurl = \"http://u:p@h/{key}\"", "namespaces.user.origin.url"),
         ("[log]\nformat = \"xml\"", "log.format"),
         ("listen = \"nowhere\"", "listen"),
