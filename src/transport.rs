@@ -1,12 +1,19 @@
 //! Connections: accepted, bounded, aged and drained. Knows nothing of what is asked on them.
 
 mod handshake;
+mod inline;
+mod outbox;
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -16,6 +23,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::body::Body;
 
 use handshake::CountedIo;
+use inline::InlineFirst;
+use outbox::CoalescedIo;
 
 /// HTTP/2 windows. The protocol's default of 64 KiB would make one value of the default size limit take many round trips.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -112,9 +121,12 @@ async fn serve_connection<A, F>(
         let answered = answer(request);
         async move { Ok::<_, std::convert::Infallible>(answered.await) }
     });
-    let (io, received) = CountedIo::new(stream);
-    let mut http = http2::Builder::new(TokioExecutor::new());
-    http.timer(TokioTimer::new())
+    let (io, outbox) = CoalescedIo::new(stream);
+    let (io, received) = CountedIo::new(io);
+    let mut http = http2::Builder::new(InlineFirst);
+    // No gRPC client looks at the date.
+    http.auto_date_header(false)
+        .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(options.max_streams)
@@ -131,7 +143,12 @@ async fn serve_connection<A, F>(
     let (mut shaking_hands, mut leaving) = (true, false);
     loop {
         tokio::select! {
-            ended = &mut connection => {
+            ended = poll_fn(|cx| {
+                let polled = connection.as_mut().poll(cx);
+                // All that this poll has written. If the peer is gone, the connection will find out by itself.
+                let _ = outbox.poll_send(cx);
+                polled
+            }) => {
                 if let Err(error) = ended {
                     tracing::debug!(error = &error as &dyn std::error::Error, "a connection failed");
                 }
