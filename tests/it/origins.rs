@@ -2,3 +2,29 @@
 
 // Fetched once, stored, answered; what is missing, and what fails.
 mod basics;
+// Whether and how long an answer is kept, by the headers it came with.
+mod http_caching;
+// Asking again only whether a value has changed.
+mod revalidation;
+// What becomes of an answer's body, and the tags of its entry.
+mod http_values;
+// What the origin is asked, and that no key leads elsewhere.
+mod http_requests;
+// Secrets reach the origin and nobody else.
+mod secrets;
+// Stale values: while they are refreshed, after errors, and when the origin is slow.
+mod staleness;
+// Refreshes before a value is stale.
+mod early_refresh;
+// Calls that want no cache, or nothing else, or cannot wait.
+mod patience;
+// Every failure of an origin, by name; retries and back-off.
+mod failures;
+// Answers that break off, lie, or are none.
+mod broken_answers;
+// How many fetches at once, and when the origin is left alone.
+mod gate;
+// What is counted of fetches.
+mod figures;
+// The store or the origin is away, or both.
+mod outages;

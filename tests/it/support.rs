@@ -7,6 +7,8 @@ pub(crate) mod client;
 pub(crate) mod env;
 // Load that measures every answer while something breaks.
 pub(crate) mod load;
+// What can be seen of entries and in the server's figures.
+pub(crate) mod observe;
 // An HTTP origin that does as it is told.
 pub(crate) mod origin;
 // A TCP proxy that breaks connections on command.

@@ -35,6 +35,8 @@ pub(crate) enum Reply {
     Send { status: u16, headers: Vec<(&'static str, String)>, body: Vec<u8> },
     /// Sends these bytes and closes the connection.
     Raw(Vec<u8>),
+    /// Sends these bytes and says nothing any more.
+    Stall(Vec<u8>),
     /// Closes the connection.
     Close,
     /// Says nothing any more.
@@ -199,14 +201,18 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
                 return;
             }
             Reply::Close => return,
-            Reply::Hang => {
-                // Until the other side gives up.
-                let _ = stream.read(&mut [0]).await;
-                return;
+            Reply::Stall(bytes) => {
+                let _ = stream.write_all(&bytes).await;
+                return until_given_up(&mut stream).await;
             }
+            Reply::Hang => return until_given_up(&mut stream).await,
             Reply::After(..) => unreachable!("unwrapped above"),
         }
     }
+}
+
+async fn until_given_up(stream: &mut TcpStream) {
+    let _ = stream.read(&mut [0]).await;
 }
 
 fn response(status: u16, headers: &[(&'static str, String)], body: &[u8]) -> Vec<u8> {

@@ -1,0 +1,142 @@
+//! Secrets reach the origin and nobody else. The store has no part in it.
+
+use std::io::Write as _;
+
+use nix::sys::signal::Signal;
+use tempfile::NamedTempFile;
+
+use crate::support::{
+    client::fetch,
+    env::read_through,
+    origin::{Origin, Reply, ok, send, status},
+    server::{Larder, run},
+    wait::{SOON, eventually},
+};
+
+const FROM_VARIABLE: &str = "s3cret-from-a-variable";
+const FROM_FILE: &str = "s3cret-from-a-file";
+const LITERAL: &str = "s3cret-in-the-config";
+/// What all of them have in common.
+const MARK: &str = "s3cret";
+
+fn secret_file(text: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn config(origin: &Origin, file: &NamedTempFile) -> String {
+    let headers = format!(
+        "retries = 0\nerror_backoff = '1ms'\nbreaker_threshold = 0\n\
+         [namespaces.ns.origin.headers]\nauthorization = 'Bearer ${{env:USERS_TOKEN}}'\n\
+         x-api-key = 'a-${{file:{}}}-z'\nx-literal = '{LITERAL}'\n",
+        file.path().display()
+    );
+    read_through(&origin.url("/v/{key}"), "", &headers)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_reach_the_origin_and_nobody_else() {
+    let origin = Origin::start().await;
+    // Line breaks at the end do not count.
+    let file = secret_file(&format!("{FROM_FILE}\n"));
+    let config = config(&origin, &file);
+    let larder = Larder::memory()
+        .env("USERS_TOKEN", FROM_VARIABLE)
+        .env("LARDER_LOG__LEVEL", "trace")
+        .env("LARDER_LOG__KEYS", "true")
+        .config(&config)
+        .start()
+        .await;
+    let cache = larder.client().await;
+    cache.fetched("k").await;
+    let asked = origin.asked().pop().unwrap();
+    assert_eq!(asked.header("authorization"), Some(format!("Bearer {FROM_VARIABLE}").as_str()));
+    assert_eq!(asked.header("x-api-key"), Some(format!("a-{FROM_FILE}-z").as_str()));
+    assert_eq!(asked.header("x-literal"), Some(LITERAL));
+
+    // Not when the origin fails in every way, either.
+    let mut told = String::new();
+    for reply in [
+        status(500),
+        status(401),
+        send(302, "", &[("location", "/other")]),
+        ok("{", &[("content-type", "application/json")]),
+        Reply::Close,
+        Reply::Raw(b"\0\x01garbage\r\n\r\n".to_vec()),
+        Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc".to_vec()),
+    ] {
+        origin.always(reply);
+        let error = cache.get_or_fetch(fetch(&format!("k{}", origin.calls()), 20_000)).await.unwrap_err();
+        told.push_str(&format!("{error:?}{}", String::from_utf8_lossy(error.details())));
+    }
+    let address = origin.url("").trim_start_matches("http://").to_owned();
+    drop(origin);
+    let error = cache.get_or_fetch(fetch("gone", 20_000)).await.unwrap_err();
+    told.push_str(&format!("{error:?}{}", String::from_utf8_lossy(error.details())));
+    assert!(told.contains("ORIGIN_UNREACHABLE") && !told.contains(MARK), "{told}");
+    assert!(!told.contains(&address), "callers need not know where it is: {told}");
+
+    // A reload reads them all again, and one that fails may say why.
+    larder.rewrite_config(&config.replace("USERS_TOKEN", "NO_SUCH_TOKEN"));
+    larder.signal(Signal::SIGHUP);
+    eventually("the mistake is logged", SOON, async || larder.logs().contains("NO_SUCH_TOKEN").then_some(())).await;
+    let log = larder.logs();
+    assert!(log.contains("\"TRACE\""), "the log has everything");
+    let line = log.lines().find(|line| line.contains(MARK));
+    assert_eq!(line, None);
+    let metrics = larder.admin("/metrics").await.body;
+    assert!(metrics.contains("larder_origin_fetch_duration") && !metrics.contains(MARK), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_config_shows_references_and_no_secrets() {
+    let origin = Origin::start().await;
+    let file = secret_file(FROM_FILE);
+    let mut toml = NamedTempFile::with_suffix(".toml").unwrap();
+    toml.write_all(config(&origin, &file).as_bytes()).unwrap();
+    let path = toml.path().to_str().unwrap();
+    let output = run(&["check-config"], &[("LARDER_CONFIG", path), ("USERS_TOKEN", FROM_VARIABLE)]);
+    let shown = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+    assert!(shown.contains("Bearer ${env:USERS_TOKEN}") && shown.contains("***") && !shown.contains(MARK), "{shown}");
+
+    // What is wrong with a secret is said without it.
+    let broken = run(&["check-config"], &[("LARDER_CONFIG", path), ("USERS_TOKEN", "s3cret\nwith a line break")]);
+    let shown = format!("{}{}", String::from_utf8_lossy(&broken.stdout), String::from_utf8_lossy(&broken.stderr));
+    assert_eq!(broken.status.code(), Some(78), "{shown}");
+    assert!(shown.contains("namespaces.ns.origin.headers.authorization") && !shown.contains(MARK), "{shown}");
+    std::fs::remove_file(file.path()).unwrap();
+    let missing = run(&["check-config"], &[("LARDER_CONFIG", path), ("USERS_TOKEN", FROM_VARIABLE)]);
+    let shown = format!("{}{}", String::from_utf8_lossy(&missing.stdout), String::from_utf8_lossy(&missing.stderr));
+    assert_eq!(missing.status.code(), Some(78), "{shown}");
+    assert!(shown.contains(file.path().to_str().unwrap()) && !shown.contains(MARK), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_brings_a_rotated_secret_into_force() {
+    let origin = Origin::start().await;
+    let file = secret_file("first");
+    let larder = Larder::memory().env("USERS_TOKEN", "x").config(&config(&origin, &file)).start().await;
+    let cache = larder.client().await;
+    cache.fetched("k").await;
+    std::fs::write(file.path(), "second").unwrap();
+    cache.fetched("before").await;
+    larder.signal(Signal::SIGHUP);
+    eventually("the new secret is sent", SOON, async || {
+        cache.fetched(&format!("k{}", origin.calls())).await;
+        (origin.asked().pop()?.header("x-api-key") == Some("a-second-z")).then_some(())
+    })
+    .await;
+    let keys: Vec<_> = origin.asked().iter().map(|asked| asked.header("x-api-key").unwrap().to_owned()).collect();
+    assert_eq!(keys[..2], ["a-first-z", "a-first-z"]);
+    // What is cached stays.
+    assert_eq!(cache.read("k").await.as_deref(), Some("/v/k#1"));
+
+    // Without it, the old one stays in force.
+    std::fs::remove_file(file.path()).unwrap();
+    larder.signal(Signal::SIGHUP);
+    eventually("the mistake is logged", SOON, async || larder.logs().contains("x-api-key").then_some(())).await;
+    cache.fetched("after").await;
+    assert_eq!(origin.asked().pop().unwrap().header("x-api-key"), Some("a-second-z"));
+}

@@ -1,0 +1,54 @@
+//! What can be seen of entries and in the server's figures, without changing either.
+
+use larder::pb::v1::{Counters, EntryInfo, Outcome, StatsRequest};
+
+use super::{
+    client::{Cache, get},
+    server::Larder,
+    wait::{SOON, eventually},
+};
+
+/// Waits until a Get finds this. Gets have nothing fetched.
+pub(crate) async fn becomes(cache: &Cache, key: &str, outcome: Outcome) -> Option<EntryInfo> {
+    eventually(&format!("{key} is {outcome:?}"), SOON, async || {
+        let answer = cache.get(get(key)).await.unwrap();
+        (answer.outcome() == outcome).then_some(answer.entry)
+    })
+    .await
+}
+
+/// Waits until a Get finds this text, fresh.
+pub(crate) async fn becomes_text(cache: &Cache, key: &str, text: &str) {
+    eventually(&format!("{key} is {text}"), SOON, async || {
+        let answer = cache.get(get(key)).await.unwrap();
+        (answer.outcome() == Outcome::Hit && super::client::as_text(answer.value)? == text).then_some(())
+    })
+    .await;
+}
+
+/// Sum of the series of namespace `ns` with this name.
+pub(crate) async fn metric(larder: &Larder, name: &str) -> f64 {
+    let answer = larder.admin("/metrics").await;
+    let series = answer.body.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+    let of_ns = series.filter(|line| line.contains("namespace=\"ns\""));
+    of_ns.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+/// Waits until a metric has this value.
+pub(crate) async fn metric_becomes(larder: &Larder, name: &str, value: f64) {
+    eventually(&format!("{name} is {value}"), SOON, async || (metric(larder, name).await == value).then_some(())).await;
+}
+
+/// What was counted, once it is what is expected.
+pub(crate) async fn counted(cache: &Cache, what: &str, is_expected: impl Fn(&Counters) -> bool) -> Counters {
+    let mut last = None;
+    let counters = async {
+        eventually(what, SOON, async || {
+            let stats = cache.stats(StatsRequest::default()).await.unwrap();
+            last = stats.totals.and_then(|totals| totals.total);
+            last.filter(&is_expected)
+        })
+        .await
+    };
+    counters.await
+}
