@@ -78,6 +78,11 @@ impl Breaker {
 }
 
 impl Ticket {
+    /// The same permission some time later, if there still is one; otherwise says when the next one may be.
+    pub(super) fn renewed(self) -> Result<Self, Duration> {
+        if self.is_probe { Ok(self) } else { self.breaker.admit() }
+    }
+
     /// The origin answered.
     pub(super) fn succeeded(mut self) {
         let mut state = self.breaker.state.lock();
@@ -176,6 +181,19 @@ mod tests {
         breaker.admit().ok().unwrap().failed();
         early.succeeded();
         assert!(breaker.admit().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_permission_ends_when_it_opens() {
+        let breaker = Breaker::new(1, COOLDOWN);
+        let early = breaker.admit().ok().unwrap().renewed().ok().unwrap();
+        breaker.admit().ok().unwrap().failed();
+        assert!(early.renewed().is_err());
+        tokio::time::advance(COOLDOWN * 2).await;
+        let probe = breaker.admit().ok().unwrap().renewed().ok().unwrap();
+        assert!(breaker.admit().is_err());
+        probe.succeeded();
+        assert!(breaker.admit().is_ok());
     }
 
     #[tokio::test(start_paused = true)]

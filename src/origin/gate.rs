@@ -172,12 +172,15 @@ impl Gate {
     }
 
     async fn attempt<T>(&self, ask: impl AsyncFnOnce() -> Result<T>) -> Result<(T, Duration)> {
-        let ticket = self.breaker.admit().map_err(|left| Error {
+        let left_alone = |left| Error {
             kind: ErrorKind::BreakerOpen,
             cause: "the breaker is open".to_owned(),
             retry_after: Some(left),
-        })?;
+        };
+        let ticket = self.breaker.admit().map_err(left_alone)?;
         let _slot = self.slot().await?;
+        // It may have opened while this fetch waited for its turn.
+        let ticket = ticket.renewed().map_err(left_alone)?;
         let _counted = Counted::new(&self.in_flight);
         let started = Instant::now();
         let span = tracing::info_span!(
@@ -194,7 +197,7 @@ impl Gate {
         if let Err(error) = &outcome {
             span.record("otel.status_code", "ERROR").record("error.type", error.kind.name());
         }
-        judged.by(outcome.as_ref().err().is_some_and(|error| error.kind.is_outage()));
+        judged.by(outcome.as_ref().err().map(|error| &error.kind));
         let took = started.elapsed();
         if outcome.is_ok() {
             self.pace.observe(took);
@@ -231,11 +234,13 @@ struct Judged {
 }
 
 impl Judged {
-    fn by(mut self, failed: bool) {
-        match self.ticket.take() {
-            Some(ticket) if failed => ticket.failed(),
-            Some(ticket) => ticket.succeeded(),
-            None => {}
+    fn by(mut self, failure: Option<&ErrorKind>) {
+        match (self.ticket.take(), failure) {
+            // The origin was not asked.
+            (Some(ticket), Some(ErrorKind::BadKey(_))) => drop(ticket),
+            (Some(ticket), Some(kind)) if kind.is_outage() => ticket.failed(),
+            (Some(ticket), _) => ticket.succeeded(),
+            (None, _) => {}
         }
     }
 }
