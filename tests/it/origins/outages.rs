@@ -1,1 +1,154 @@
-//! soon
+//! The store or the origin is away, or both.
+
+use larder::pb::v1::{FetchStatus, FillResult, GetOrFetchRequest, Outcome, get_or_fetch_response::Outcome as Answer};
+use tonic::Code;
+
+use crate::support::{
+    client::{Cache, Fetched as _, as_text, fetch, get, set_for, text},
+    env::read_through,
+    observe::becomes_text,
+    origin::{Origin, numbered, status},
+    redis::RedisServer,
+    server::Larder,
+    status::expect_error,
+    wait::{SOON, eventually},
+};
+
+/// An origin, and a replica in front of it whose Redis can be killed. The origin is asked for a key whose fetch failed as soon as
+/// somebody wants it.
+async fn start(origin_config: &str) -> (RedisServer, Larder, Cache, Origin) {
+    let origin = Origin::start().await;
+    let redis = RedisServer::start().await;
+    let config = format!("retries = 0\nerror_backoff = '1ms'\nbreaker_threshold = 0\ntimeout = '1m'\n{origin_config}");
+    let config = read_through(&origin.url("/v/{key}"), "stale_if_error = '1m'", &config);
+    let larder = Larder::redis(&redis.url()).config(&config).start().await;
+    let cache = larder.client().await;
+    (redis, larder, cache, origin)
+}
+
+with_origin!(what_is_cached_is_served_without_the_origin, |env, origin| {
+    env.cache.fetched("k").await;
+    drop(origin);
+    for _ in 0..10 {
+        let (value, answer) = env.cache.fetched("k").await;
+        assert_eq!((value.as_deref(), answer.fetch_status()), (Some("/v/k#1"), FetchStatus::Unspecified));
+    }
+    let answer = env.cache.get_or_fetch(fetch("other", 20_000)).await;
+    expect_error(answer, Code::Unavailable, "ORIGIN_UNREACHABLE");
+});
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_store_the_origin_is_still_asked() {
+    let (mut redis, _larder, cache, origin) = start("").await;
+    redis.kill();
+    for number in 1..4 {
+        let (value, answer) = cache.fetched("k").await;
+        assert_eq!(value, Some(format!("/v/k#{number}")));
+        assert!(answer.degraded);
+        assert_eq!((answer.fetch_status(), answer.fill()), (FetchStatus::Fetched, FillResult::NotStored));
+        let found = answer.expect_found();
+        assert_eq!((found.outcome(), found.entry.unwrap().version.as_str()), (Outcome::Hit, ""));
+    }
+    origin.always(status(404));
+    let answer = cache.get_or_fetch(fetch("none", 20_000)).await.unwrap();
+    assert!(answer.degraded);
+    assert_eq!(answer.expect_found().outcome(), Outcome::Negative);
+    let only_if_cached = GetOrFetchRequest { only_if_cached: true, ..fetch("k", 0) };
+    let answer = cache.get_or_fetch(only_if_cached).await.unwrap();
+    assert!(answer.degraded && matches!(answer.outcome, Some(Answer::Missing(_))), "{answer:?}");
+
+    // When the store is back, so is the cache.
+    origin.answer(numbered);
+    redis.restart().await;
+    eventually("it is stored again", SOON, async || {
+        let (_, answer) = cache.fetched("back").await;
+        (answer.fill() == FillResult::Stored || answer.fetch_status() == FetchStatus::Unspecified).then_some(())
+    })
+    .await;
+    assert_eq!(cache.get(get("back")).await.unwrap().outcome(), Outcome::Hit);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_store_each_replica_asks_once_for_all_who_wait() {
+    let (mut redis, _larder, cache, origin) = start("").await;
+    redis.kill();
+    eventually("the store is known to be away", SOON, async || {
+        cache.get(get("x")).await.unwrap().degraded.then_some(())
+    })
+    .await;
+    origin.hold();
+    let calls: Vec<_> = (0..100)
+        .map(|_| {
+            let cache = cache.clone();
+            tokio::spawn(async move { cache.fetched("k").await })
+        })
+        .collect();
+    eventually("it is asked", SOON, async || (origin.calls() == 1).then_some(())).await;
+    origin.release();
+    let mut coalesced = 0;
+    for call in calls {
+        let (value, answer) = call.await.unwrap();
+        assert!(value.unwrap().starts_with("/v/k#") && answer.degraded, "{:?}", answer.outcome);
+        coalesced += usize::from(answer.fetch_status() == FetchStatus::Coalesced);
+    }
+    // Those who came after the question was asked wait for the next.
+    let rounds = origin.calls();
+    assert!(rounds <= 4, "{rounds} rounds");
+    assert_eq!(coalesced, 100 - rounds);
+    assert_eq!(origin.most_in_flight(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_neither_there_is_an_error() {
+    let (mut redis, _larder, cache, origin) = start("").await;
+    redis.kill();
+    origin.always(status(500));
+    for _ in 0..3 {
+        let answer = cache.get_or_fetch(fetch("k", 20_000)).await;
+        let details = expect_error(answer, Code::Unavailable, "ORIGIN_FAILED");
+        assert!(details.retry_info().is_some());
+    }
+    drop(origin);
+    let answer = cache.get_or_fetch(fetch("k", 20_000)).await;
+    expect_error(answer, Code::Unavailable, "ORIGIN_UNREACHABLE");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_goes_away_during_a_fetch_costs_nobody_the_value() {
+    let (mut redis, _larder, cache, origin) = start("").await;
+    origin.hold();
+    let call = tokio::spawn({
+        let cache = cache.clone();
+        async move { cache.fetched("k").await }
+    });
+    eventually("it is asked", SOON, async || (origin.calls() == 1).then_some(())).await;
+    redis.kill();
+    origin.release();
+    let (value, answer) = call.await.unwrap();
+    assert_eq!((value.as_deref(), answer.fetch_status()), (Some("/v/k#1"), FetchStatus::Fetched));
+    assert_eq!((answer.fill(), answer.degraded), (FillResult::NotStored, true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fetch_begun_without_the_store_does_not_overwrite_what_was_set_since() {
+    let (mut redis, _larder, cache, origin) = start("").await;
+    redis.kill();
+    origin.hold();
+    let call = tokio::spawn({
+        let cache = cache.clone();
+        async move { cache.fetched("k").await }
+    });
+    eventually("it is asked", SOON, async || (origin.calls() == 1).then_some(())).await;
+    redis.restart().await;
+    eventually("the store takes values", SOON, async || {
+        let answer = cache.set(set_for("k", text("mine"), 600_000)).await.ok()?;
+        (answer.result() == larder::pb::v1::SetResult::Stored).then_some(())
+    })
+    .await;
+    origin.release();
+    let (value, answer) = call.await.unwrap();
+    assert_eq!((value.as_deref(), answer.fill()), (Some("/v/k#1"), FillResult::NotStored));
+    becomes_text(&cache, "k", "mine").await;
+    let again = cache.get_or_fetch(fetch("k", 20_000)).await.unwrap().expect_found().value;
+    assert_eq!(as_text(again).as_deref(), Some("mine"));
+}
