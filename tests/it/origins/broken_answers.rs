@@ -13,17 +13,19 @@ fn raw(head: &str, body: &str) -> Vec<u8> {
 }
 
 with_origin!(what_is_not_complete_is_no_value,
-    origin: "retries = 0\ntimeout = '1s'\nerror_backoff = '1ms'\nbreaker_threshold = 0", |env, origin| {
+    origin: "retries = 0\ntimeout = '1s'\nerror_backoff = '1ms'\nbreaker_threshold = 0",
+    |env, origin| {
+    let chunked = |body| raw("transfer-encoding: chunked", body);
     let many_headers: String = (0..5_000).map(|number| format!("x-{number}: {number}\r\n")).collect();
     for (name, reply, expected) in [
         ("the body breaks off", Reply::Raw(raw("content-length: 100", "abc")), "ORIGIN_UNREACHABLE"),
         ("the body never comes", Reply::Raw(raw("content-length: 100", "")), "ORIGIN_UNREACHABLE"),
-        ("a chunk breaks off", Reply::Raw(raw("transfer-encoding: chunked", "5\r\nab")), "ORIGIN_UNREACHABLE"),
-        ("the last chunk is missing", Reply::Raw(raw("transfer-encoding: chunked", "2\r\nab\r\n")), "ORIGIN_UNREACHABLE"),
-        ("a chunk has no size", Reply::Raw(raw("transfer-encoding: chunked", "zz\r\nab\r\n0\r\n\r\n")), "ORIGIN_UNREACHABLE"),
+        ("a chunk breaks off", Reply::Raw(chunked("5\r\nab")), "ORIGIN_UNREACHABLE"),
+        ("the last chunk is missing", Reply::Raw(chunked("2\r\nab\r\n")), "ORIGIN_UNREACHABLE"),
+        ("a chunk has no size", Reply::Raw(chunked("zz\r\nab\r\n0\r\n\r\n")), "ORIGIN_UNREACHABLE"),
         ("the head breaks off", Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-le".to_vec()), "ORIGIN_UNREACHABLE"),
         ("the body stops", Reply::Stall(raw("content-length: 100", "abc")), "ORIGIN_TIMEOUT"),
-        ("the chunks stop", Reply::Stall(raw("transfer-encoding: chunked", "2\r\nab\r\n")), "ORIGIN_TIMEOUT"),
+        ("the chunks stop", Reply::Stall(chunked("2\r\nab\r\n")), "ORIGIN_TIMEOUT"),
         ("the head stops", Reply::Stall(b"HTTP/1.1 200 OK\r\n".to_vec()), "ORIGIN_TIMEOUT"),
         ("garbage", Reply::Raw(b"\x16\x03\x01\x02garbage\r\n\r\n".to_vec()), "ORIGIN_INVALID"),
         ("two lengths", Reply::Raw(raw("content-length: 3\r\ncontent-length: 5", "abcde")), "ORIGIN_INVALID"),

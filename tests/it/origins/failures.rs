@@ -44,7 +44,8 @@ async fn fails(cache: &Cache, key: &str) -> Status {
 
 with_origin!(every_failure_has_a_name,
     namespace: "max_value_bytes = 1000",
-    origin: "retries = 0\nerror_backoff = '1ms'\nbreaker_threshold = 0", |env, origin| {
+    origin: "retries = 0\nerror_backoff = '1ms'\nbreaker_threshold = 0",
+    |env, origin| {
     for (number, (reply, reason, cause, passes)) in [
         (status(500), "ORIGIN_FAILED", "status 500", true),
         (status(503), "ORIGIN_FAILED", "status 503", true),
@@ -84,7 +85,9 @@ with_origin!(an_origin_that_is_not_there_cannot_be_reached, origin: "retries = 0
     assert!(told.retry.is_some());
 });
 
-with_origin!(what_may_pass_is_tried_again, origin: "retries = 2\nretry_backoff = '10ms'\nbreaker_threshold = 0", |env, origin| {
+with_origin!(what_may_pass_is_tried_again,
+    origin: "retries = 2\nretry_backoff = '10ms'\nbreaker_threshold = 0",
+    |env, origin| {
     for (key, reply) in [("failed", status(503)), ("closed", Reply::Close)] {
         let reply = reply.clone();
         origin.answer(move |asked| if asked.before < 2 { reply.clone() } else { numbered(asked) });
@@ -155,7 +158,9 @@ async fn replicas_share_the_back_off() {
     assert_eq!(origin.calls(), 1);
 }
 
-with_origin!(all_who_wait_are_told_of_the_failure, origin: "retries = 0\ntimeout = '1m'\nerror_backoff = '1m'", |env, origin| {
+with_origin!(all_who_wait_are_told_of_the_failure,
+    origin: "retries = 0\ntimeout = '1m'\nerror_backoff = '1m'",
+    |env, origin| {
     origin.hold();
     origin.always(status(500));
     let calls: Vec<_> = (0..50)
@@ -174,7 +179,9 @@ with_origin!(all_who_wait_are_told_of_the_failure, origin: "retries = 0\ntimeout
     assert_eq!(origin.calls(), 1);
 });
 
-with_origin!(a_flapping_origin_goes_unnoticed, origin: "retries = 1\nretry_backoff = '1ms'\nbreaker_threshold = 2", |env, origin| {
+with_origin!(a_flapping_origin_goes_unnoticed,
+    origin: "retries = 1\nretry_backoff = '1ms'\nbreaker_threshold = 2",
+    |env, origin| {
     origin.answer(|asked| if asked.before == 0 { status(500) } else { numbered(asked) });
     for number in 0..30 {
         let key = format!("k{number}");

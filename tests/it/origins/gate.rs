@@ -12,9 +12,9 @@ use crate::support::{
     client::{Cache, fetch},
     env::Env,
     observe::{becomes, metric_becomes},
-    origin::{Origin, after, numbered, ok, status},
+    origin::{after, numbered, ok, status},
     status::{expect_violation, reason},
-    wait::{SOON, eventually},
+    wait::{SOON, eventually, throughout},
 };
 
 type Call = JoinHandle<Result<GetOrFetchResponse, Status>>;
@@ -22,10 +22,6 @@ type Call = JoinHandle<Result<GetOrFetchResponse, Status>>;
 fn call(cache: &Cache, key: impl ToString) -> Call {
     let (cache, key) = (cache.clone(), key.to_string());
     tokio::spawn(async move { cache.get_or_fetch(fetch(&key, 60_000)).await })
-}
-
-async fn asked_times(origin: &Origin, calls: usize) {
-    eventually(&format!("{calls} calls"), SOON, async || (origin.calls() == calls).then_some(())).await;
 }
 
 async fn health_becomes(env: &Env, expected: ServingStatus) {
@@ -48,7 +44,8 @@ with_origin!(no_more_fetches_at_once_than_allowed, origin: "max_concurrency = 5\
 });
 
 with_origin!(whoever_finds_the_queue_full_is_told_at_once,
-    origin: "max_concurrency = 2\nmax_queue = 3\ntimeout = '1m'\nerror_backoff = '1m'", |env, origin| {
+    origin: "max_concurrency = 2\nmax_queue = 3\ntimeout = '1m'\nerror_backoff = '1m'",
+    |env, origin| {
     origin.hold();
     let calls: Vec<Call> = (0..5).map(|key| call(&env.cache, key)).collect();
     metric_becomes(&env.larder, "larder_origin_in_flight", 2.0).await;
@@ -70,7 +67,9 @@ with_origin!(whoever_finds_the_queue_full_is_told_at_once,
     health_becomes(&env, ServingStatus::Serving).await;
 });
 
-with_origin!(waiting_for_a_turn_counts_as_time, origin: "max_concurrency = 1\ntimeout = '1s'\nretries = 0", |env, origin| {
+with_origin!(waiting_for_a_turn_counts_as_time,
+    origin: "max_concurrency = 1\ntimeout = '1s'\nretries = 0",
+    |env, origin| {
     origin.hold();
     let calls: Vec<Call> = (0..3).map(|key| call(&env.cache, key)).collect();
     for call in calls {
@@ -79,7 +78,8 @@ with_origin!(waiting_for_a_turn_counts_as_time, origin: "max_concurrency = 1\nti
 });
 
 with_origin!(an_origin_that_keeps_failing_is_left_alone_and_tried_out,
-    origin: "breaker_threshold = 3\nbreaker_cooldown = '1s'\nretries = 0\nerror_backoff = '1ms'\ntimeout = '1m'", |env, origin| {
+    origin: "breaker_threshold = 3\nbreaker_cooldown = '1s'\nretries = 0\nerror_backoff = '1ms'\ntimeout = '1m'",
+    |env, origin| {
     health_becomes(&env, ServingStatus::Serving).await;
     origin.always(status(500));
     for key in 0..3 {
@@ -124,7 +124,8 @@ with_origin!(an_origin_that_keeps_failing_is_left_alone_and_tried_out,
 });
 
 with_origin!(an_origin_that_refuses_is_not_in_trouble,
-    origin: "breaker_threshold = 2\nretries = 0\nerror_backoff = '1ms'", |env, origin| {
+    origin: "breaker_threshold = 2\nretries = 0\nerror_backoff = '1ms'",
+    |env, origin| {
     origin.always(status(403));
     for key in 0..10 {
         assert_eq!(reason(&call(&env.cache, key).await.unwrap().unwrap_err()), "ORIGIN_REFUSED");
@@ -134,7 +135,8 @@ with_origin!(an_origin_that_refuses_is_not_in_trouble,
 });
 
 with_origin!(those_who_wait_for_their_turn_are_turned_away_too,
-    origin: "breaker_threshold = 3\nbreaker_cooldown = '1h'\nmax_concurrency = 1\nretries = 0\ntimeout = '1m'", |env, origin| {
+    origin: "breaker_threshold = 3\nbreaker_cooldown = '1h'\nmax_concurrency = 1\nretries = 0\ntimeout = '1m'",
+    |env, origin| {
     origin.hold();
     origin.always(status(500));
     let calls: Vec<Call> = (0..30).map(|key| call(&env.cache, key)).collect();
@@ -148,7 +150,8 @@ with_origin!(those_who_wait_for_their_turn_are_turned_away_too,
 });
 
 with_origin!(a_key_that_makes_no_url_says_nothing_of_the_origin,
-    origin: "breaker_threshold = 2\nbreaker_cooldown = '10ms'\nretries = 0\nerror_backoff = '1ms'", |env, origin| {
+    origin: "breaker_threshold = 2\nbreaker_cooldown = '10ms'\nretries = 0\nerror_backoff = '1ms'",
+    |env, origin| {
     origin.always(status(500));
     let bad = async || {
         expect_violation_or_open(call(&env.cache, "../up").await.unwrap());
@@ -159,7 +162,7 @@ with_origin!(a_key_that_makes_no_url_says_nothing_of_the_origin,
     }
     health_becomes(&env, ServingStatus::NotServing).await;
     // The cooldown is over sooner or later, and nobody but the origin can close the breaker.
-    crate::support::wait::throughout(Duration::from_millis(300), async || {
+    throughout(Duration::from_millis(300), async || {
         bad().await;
         health_becomes(&env, ServingStatus::NotServing).await;
     })
@@ -169,8 +172,10 @@ with_origin!(a_key_that_makes_no_url_says_nothing_of_the_origin,
     health_becomes(&env, ServingStatus::Serving).await;
 });
 
-with_origin!(what_is_stale_is_served_while_it_is_left_alone, namespace: "stale_if_error = '1m'",
-    origin: "breaker_threshold = 1\nbreaker_cooldown = '1h'\nretries = 0\nearly_refresh = 0", |env, origin| {
+with_origin!(what_is_stale_is_served_while_it_is_left_alone,
+    namespace: "stale_if_error = '1m'",
+    origin: "breaker_threshold = 1\nbreaker_cooldown = '1h'\nretries = 0\nearly_refresh = 0",
+    |env, origin| {
     origin.always(ok("v", &[("cache-control", "max-age=1")]));
     env.cache.fetched("k").await;
     becomes(&env.cache, "k", Outcome::Miss).await;

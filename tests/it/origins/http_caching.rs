@@ -121,7 +121,9 @@ with_origin!(headers_can_be_ignored, namespace: "ttl = '200s'", origin: "cache_h
     }
 });
 
-with_origin!(that_there_is_no_value_is_kept_for_its_own_time, namespace: "max_ttl = '1h'", origin: "negative_ttl = '30s'",
+with_origin!(that_there_is_no_value_is_kept_for_its_own_time,
+    namespace: "max_ttl = '1h'",
+    origin: "negative_ttl = '30s'",
     |env, origin| {
     for (key, status, headers, seconds) in [
         ("silent", 404, [].as_slice(), 30),
@@ -143,7 +145,9 @@ with_origin!(that_there_is_no_value_is_kept_for_its_own_time, namespace: "max_tt
 });
 
 with_origin!(that_there_is_no_value_is_never_stale,
-    namespace: "stale_while_revalidate = '1m'\nstale_if_error = '1m'", origin: "negative_ttl = '1s'\nretries = 0", |env, origin| {
+    namespace: "stale_while_revalidate = '1m'\nstale_if_error = '1m'",
+    origin: "negative_ttl = '1s'\nretries = 0",
+    |env, origin| {
     origin.always(send(404, "", &[("etag", "\"none\"")]));
     negative(&env, "k", FillResult::Stored).await;
     becomes(&env.cache, "k", Outcome::Miss).await;
@@ -155,7 +159,8 @@ with_origin!(that_there_is_no_value_is_never_stale,
 
 with_origin!(the_origin_can_forbid_what_the_namespace_allows,
     namespace: "stale_while_revalidate = '1m'\nstale_if_error = '1m'",
-    origin: "retries = 0\nearly_refresh = 0\nbreaker_threshold = 0", |env, origin| {
+    origin: "retries = 0\nearly_refresh = 0\nbreaker_threshold = 0",
+    |env, origin| {
     for strict in ["max-age=1, must-revalidate", "max-age=1, proxy-revalidate", "s-maxage=1"] {
         origin.always(ok("v", &[("cache-control", strict)]));
         env.cache.fetched(strict).await;

@@ -4,9 +4,9 @@ use larder::pb::v1::{FetchStatus, GetOrFetchRequest};
 use tonic::{Code, Request};
 
 use crate::support::{
-    client::{Cache, Fetched as _, NS, fetch, params},
+    client::{Cache, Fetched as _, fetch, params},
     env::read_through,
-    origin::{Origin, ok, send},
+    origin::{Origin, Reply, ok, send},
     server::Larder,
     status::{expect_error, expect_violation, reason},
 };
@@ -168,7 +168,7 @@ async fn the_namespace_bounds_the_size() {
     let chunked = |size: usize| {
         let chunk = format!("{size:x}\r\n{}\r\n", "x".repeat(size));
         let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-type: text/plain\r\n\r\n";
-        crate::support::origin::Reply::Raw(format!("{head}{chunk}{chunk}0\r\n\r\n").into_bytes())
+        Reply::Raw(format!("{head}{chunk}{chunk}0\r\n\r\n").into_bytes())
     };
     for (key, reply, fits) in [
         ("announced", ok("x".repeat(1000), &[]), true),
@@ -176,14 +176,10 @@ async fn the_namespace_bounds_the_size() {
         ("chunked", chunked(500), true),
         ("chunked-more", chunked(501), false),
         // Nothing is set aside for what is only announced.
-        (
-            "boast",
-            crate::support::origin::Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999999\r\n\r\n".to_vec()),
-            false,
-        ),
+        ("boast", Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999999\r\n\r\n".to_vec()), false),
     ] {
         origin.always(reply);
-        let answer = cache.get_or_fetch(GetOrFetchRequest { namespace: NS.to_owned(), ..fetch(key, 20_000) }).await;
+        let answer = cache.get_or_fetch(fetch(key, 20_000)).await;
         if fits {
             assert!(answer.is_ok(), "{key}: {answer:?}");
         } else {

@@ -78,8 +78,10 @@ with_origin!(a_confirmed_value_is_fresh_again, origin: "early_refresh = 0", |env
     assert_eq!(origin.calls(), 2);
 });
 
-with_origin!(a_stale_value_is_confirmed_in_the_background, namespace: "stale_while_revalidate = '1m'",
-    origin: "early_refresh = 0", |env, origin| {
+with_origin!(a_stale_value_is_confirmed_in_the_background,
+    namespace: "stale_while_revalidate = '1m'",
+    origin: "early_refresh = 0",
+    |env, origin| {
     versioned(&origin, "\"1\"", "max-age=1");
     let version = env.cache.fetched("k").await.1.expect_found().entry.unwrap().version;
     becomes(&env.cache, "k", Outcome::Stale).await;
@@ -132,7 +134,9 @@ with_origin!(a_confirmation_may_change_the_tags, |env, origin| {
     }
 });
 
-with_origin!(a_confirmation_of_something_else_is_no_answer, origin: "error_backoff = '1ms'\nretries = 0", |env, origin| {
+with_origin!(a_confirmation_of_something_else_is_no_answer,
+    origin: "error_backoff = '1ms'\nretries = 0",
+    |env, origin| {
     origin.always(send(304, "", &[]));
     let error = env.cache.get_or_fetch(fetch("unasked", 20_000)).await.unwrap_err();
     assert_eq!(reason(&error), "ORIGIN_INVALID", "{error:?}");

@@ -37,8 +37,10 @@ fn expect_stale(answer: GetOrFetchResponse, status: FetchStatus) {
     assert_eq!(as_text(found.value).as_deref(), Some("#1"));
 }
 
-with_origin!(a_stale_value_is_answered_at_once_and_refreshed_once, namespace: "stale_while_revalidate = '1m'",
-    origin: "early_refresh = 0\ntimeout = '1m'", |env, origin| {
+with_origin!(a_stale_value_is_answered_at_once_and_refreshed_once,
+    namespace: "stale_while_revalidate = '1m'",
+    origin: "early_refresh = 0\ntimeout = '1m'",
+    |env, origin| {
     grow_stale(&env.cache, &origin, "k", Outcome::Stale).await;
     // Nobody is kept waiting, as the origin does not answer for as long as these take.
     origin.hold();
@@ -53,8 +55,10 @@ with_origin!(a_stale_value_is_answered_at_once_and_refreshed_once, namespace: "s
     assert_eq!(origin.calls(), 2);
 });
 
-with_origin!(a_refresh_that_fails_leaves_the_stale_value, namespace: "stale_while_revalidate = '1m'",
-    origin: "early_refresh = 0\nretries = 0\nerror_backoff = '200ms'\nbreaker_threshold = 0", |env, origin| {
+with_origin!(a_refresh_that_fails_leaves_the_stale_value,
+    namespace: "stale_while_revalidate = '1m'",
+    origin: "early_refresh = 0\nretries = 0\nerror_backoff = '200ms'\nbreaker_threshold = 0",
+    |env, origin| {
     grow_stale(&env.cache, &origin, "k", Outcome::Stale).await;
     origin.always(status(500));
     eventually("it is tried again and again", SOON, async || {
@@ -71,8 +75,10 @@ with_origin!(a_refresh_that_fails_leaves_the_stale_value, namespace: "stale_whil
     .await;
 });
 
-with_origin!(a_stale_value_stands_in_for_an_origin_that_fails, namespace: "stale_if_error = '1m'",
-    origin: "early_refresh = 0\nretries = 0\ntimeout = '1s'\nerror_backoff = '1m'\nbreaker_threshold = 0", |env, origin| {
+with_origin!(a_stale_value_stands_in_for_an_origin_that_fails,
+    namespace: "stale_if_error = '1m'",
+    origin: "early_refresh = 0\nretries = 0\ntimeout = '1s'\nerror_backoff = '1m'\nbreaker_threshold = 0",
+    |env, origin| {
     for (key, reply, cause) in [
         ("failed", status(500), "status 500"),
         ("refused", status(403), "status 403"),
@@ -98,8 +104,10 @@ with_origin!(a_stale_value_stands_in_for_an_origin_that_fails, namespace: "stale
     expect_stale(answer, FetchStatus::Failed);
 });
 
-with_origin!(one_window_follows_the_other, namespace: "stale_while_revalidate = '3s'\nstale_if_error = '3s'",
-    origin: "early_refresh = 0\nretries = 0\nerror_backoff = '1ms'\nbreaker_threshold = 0", |env, origin| {
+with_origin!(one_window_follows_the_other,
+    namespace: "stale_while_revalidate = '3s'\nstale_if_error = '3s'",
+    origin: "early_refresh = 0\nretries = 0\nerror_backoff = '1ms'\nbreaker_threshold = 0",
+    |env, origin| {
     grow_stale(&env.cache, &origin, "k", Outcome::Stale).await;
     // Had both windows begun together, both would be over now.
     becomes(&env.cache, "k", Outcome::Miss).await;
@@ -112,8 +120,10 @@ with_origin!(one_window_follows_the_other, namespace: "stale_while_revalidate = 
     assert_eq!(reason(&error.await), "ORIGIN_FAILED");
 });
 
-with_origin!(a_slow_origin_is_not_waited_for_to_the_end, namespace: "stale_if_error = '1m'",
-    origin: "early_refresh = 0\nsoft_timeout = '100ms'\ntimeout = '1m'", |env, origin| {
+with_origin!(a_slow_origin_is_not_waited_for_to_the_end,
+    namespace: "stale_if_error = '1m'",
+    origin: "early_refresh = 0\nsoft_timeout = '100ms'\ntimeout = '1m'",
+    |env, origin| {
     // As long as there is nothing stale, there is nothing to answer instead.
     origin.answer(|asked| after(Duration::from_millis(400), numbered(asked)));
     assert_eq!(env.cache.fetched("slow").await.1.fetch_status(), FetchStatus::Fetched);
@@ -129,8 +139,10 @@ with_origin!(a_slow_origin_is_not_waited_for_to_the_end, namespace: "stale_if_er
     assert_eq!(origin.asked().iter().filter(|asked| asked.target == "/v/k").count(), 2);
 });
 
-with_origin!(who_cannot_wait_gets_what_is_stale, namespace: "stale_if_error = '1m'",
-    origin: "early_refresh = 0\ntimeout = '1m'", |env, origin| {
+with_origin!(who_cannot_wait_gets_what_is_stale,
+    namespace: "stale_if_error = '1m'",
+    origin: "early_refresh = 0\ntimeout = '1m'",
+    |env, origin| {
     grow_stale(&env.cache, &origin, "k", Outcome::Miss).await;
     origin.hold();
     for wait in [100, 0] {
@@ -143,7 +155,8 @@ with_origin!(who_cannot_wait_gets_what_is_stale, namespace: "stale_if_error = '1
 
 with_origin!(the_caller_may_accept_less_than_is_allowed,
     namespace: "stale_while_revalidate = '1m'\nstale_if_error = '1m'",
-    origin: "early_refresh = 0\nretries = 0\nsoft_timeout = '100ms'\ntimeout = '1m'\nerror_backoff = '1ms'", |env, origin| {
+    origin: "early_refresh = 0\nretries = 0\nsoft_timeout = '100ms'\ntimeout = '1m'\nerror_backoff = '1ms'",
+    |env, origin| {
     // Not while it is refreshed, and not because the origin takes its time.
     grow_stale(&env.cache, &origin, "refreshed", Outcome::Stale).await;
     origin.answer(|asked| after(Duration::from_millis(500), numbered(asked)));
@@ -165,7 +178,8 @@ with_origin!(the_caller_may_accept_less_than_is_allowed,
 });
 
 with_origin!(the_caller_cannot_accept_more_than_is_allowed,
-    origin: "early_refresh = 0\nretries = 0\nsoft_timeout = '100ms'", |env, origin| {
+    origin: "early_refresh = 0\nretries = 0\nsoft_timeout = '100ms'",
+    |env, origin| {
     grow_stale(&env.cache, &origin, "k", Outcome::Miss).await;
     origin.always(status(500));
     let error = env.cache.get_or_fetch(accepting("k", 3_600_000)).await.unwrap_err();
