@@ -196,7 +196,7 @@ impl Usher {
         }
     }
 
-    async fn fail(&mut self, mandate: Mandate, error: origin::Error, were_there: usize) {
+    async fn fail(&mut self, mandate: Mandate, mut error: origin::Error, were_there: usize) {
         if self.room.abort.is_cancelled() {
             if let Ok(lease) = mandate.lease {
                 lease.give_back(Duration::ZERO, "").await;
@@ -204,8 +204,14 @@ impl Usher {
             return;
         }
         self.errand.scope.counts.count(Counter::FetchesFailed);
+        // Only under a lease can the others be told to leave the key alone.
+        self.room.uncacheable.note(&self.errand.key, true);
         if let (Ok(lease), Some(source)) = (mandate.lease, self.errand.source()) {
-            lease.give_back(backoff(source, &error), &error.to_string()).await;
+            let backoff = backoff(source, &error);
+            lease.give_back(backoff, &error.to_string()).await;
+            if !backoff.is_zero() {
+                error.retry_after = Some(backoff);
+            }
         }
         self.call_some(were_there, |_| Some(Turn::OriginFailed(error.clone())));
         // Nobody insists on a refresh that failed: the next who needs it will ask.

@@ -111,7 +111,8 @@ with_origin!(what_may_pass_is_tried_again,
 
 with_origin!(a_key_that_failed_is_left_alone_for_a_while, origin: "retries = 0\nerror_backoff = '1m'", |env, origin| {
     origin.always(status(500));
-    told(&fails(&env.cache, "k").await, "ORIGIN_FAILED");
+    let first = told(&fails(&env.cache, "k").await, "ORIGIN_FAILED");
+    assert_eq!(first.retry, Some(Duration::from_secs(60)), "to ask again earlier is in vain");
     origin.answer(numbered);
     for request in [fetch("k", 20_000), GetOrFetchRequest { no_cache: true, ..fetch("k", 20_000) }] {
         let error = env.cache.get_or_fetch(request).await.unwrap_err();
@@ -125,6 +126,17 @@ with_origin!(a_key_that_failed_is_left_alone_for_a_while, origin: "retries = 0\n
     assert_eq!(env.cache.fetched("other").await.0.as_deref(), Some("/v/other#1"));
     env.cache.put("k", "mine").await;
     assert_eq!(env.cache.fetched("k").await.0.as_deref(), Some("mine"));
+});
+
+with_origin!(so_is_one_whose_value_is_not_stored, origin: "retries = 0\nerror_backoff = '1m'", |env, origin| {
+    origin.always(ok("v", &[("cache-control", "no-store")]));
+    env.cache.fetched("k").await;
+    origin.always(status(500));
+    for _ in 0..5 {
+        fails(&env.cache, "k").await;
+    }
+    // The first of them does not know of the back-off yet, and it is not known to the others what it has found out.
+    assert!(origin.calls() <= 3, "{} calls", origin.calls());
 });
 
 with_origin!(the_origin_may_ask_for_a_longer_while, origin: "retries = 3\nerror_backoff = '1ms'", |env, origin| {
