@@ -26,7 +26,7 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use self::freshness::Freshness;
-use super::{Answer, Content, Error, ErrorKind, Order, Origin, Result, Terms};
+use super::{Answer, Content, Error, ErrorKind, Order, Origin, Result, Terms, Validators};
 use crate::{entry::Kind, key::EntryKey};
 
 pub use crate::url_template::UrlTemplate;
@@ -178,13 +178,15 @@ impl HttpOrigin {
                 (None, false)
             }
         };
+        // That there is no value has no version that could be compared with that of a value.
+        let validators = if content == Content::NotFound { Validators::default() } else { validators::of(headers) };
         let terms = Terms {
             no_store: freshness.no_store || !is_taggable,
             ttl: freshness.ttl,
             stale_while_revalidate: freshness.stale_while_revalidate,
             stale_if_error: freshness.stale_if_error,
             tags,
-            validators: validators::of(headers),
+            validators,
         };
         Answer { content, terms }
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use larder::pb::v1::{EntryInfo, FetchStatus, FillResult, Outcome};
+use larder::pb::v1::{EntryInfo, FetchStatus, FillResult, GetOrFetchRequest, Outcome};
 
 use crate::support::{
     client::{Fetched as _, duration, fetch, get},
@@ -155,6 +155,17 @@ with_origin!(that_there_is_no_value_is_never_stale,
     let error = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap_err();
     assert_eq!(reason(&error), "ORIGIN_FAILED");
     assert_eq!(origin.asked()[1].header("if-none-match"), None);
+});
+
+with_origin!(that_there_is_no_value_has_no_version, |env, origin| {
+    // Many frameworks give one to the page that says so.
+    origin.always(send(404, "", &[("etag", "\"none\""), ("last-modified", "Mon, 07 Nov 1994 08:49:37 GMT")]));
+    negative(&env, "k", FillResult::Stored).await;
+    let no_cache = GetOrFetchRequest { no_cache: true, ..fetch("k", 20_000) };
+    env.cache.get_or_fetch(no_cache).await.unwrap();
+    let asked = origin.asked().pop().unwrap();
+    assert_eq!((asked.header("if-none-match"), asked.header("if-modified-since")), (None, None));
+    assert_eq!(origin.calls(), 2);
 });
 
 with_origin!(the_origin_can_forbid_what_the_namespace_allows,
