@@ -6,7 +6,7 @@ use larder::pb::v1::{FetchStatus, Outcome};
 
 use crate::support::{
     client::{delete, duration, fetch},
-    observe::{answering, becomes, becomes_text, counted, metric, metric_becomes},
+    observe::{becomes, becomes_text, counted, metric, metric_becomes, waiting},
     origin::{after, ok, status},
     wait::{SOON, eventually},
 };
@@ -25,7 +25,7 @@ with_origin!(every_way_to_an_answer_is_counted,
     };
     origin.always(after(Duration::from_millis(30), ok("v", &[("cache-control", "max-age=1, stale-if-error=60")])));
     let calls = [ask("k"), ask("k"), ask("k")];
-    answering(&env.larder, 3).await;
+    waiting(&env.larder, 3).await;
     eventually("one of them is for the origin", SOON, async || (origin.calls() == 1).then_some(())).await;
     origin.release();
     let mut statuses = Vec::new();

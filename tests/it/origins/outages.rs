@@ -6,7 +6,7 @@ use tonic::Code;
 use crate::support::{
     client::{Cache, Fetched as _, as_text, fetch, get, set_for, text},
     env::read_through,
-    observe::{answering, becomes_text},
+    observe::{becomes_text, waiting},
     origin::{Origin, numbered, status},
     redis::RedisServer,
     server::Larder,
@@ -82,7 +82,7 @@ async fn without_the_store_each_replica_asks_once_for_all_who_wait() {
             tokio::spawn(async move { cache.fetched("k").await })
         })
         .collect();
-    answering(&larder, 100).await;
+    waiting(&larder, 100).await;
     eventually("it is asked", SOON, async || (origin.calls() == 1).then_some(())).await;
     origin.release();
     let mut coalesced = 0;

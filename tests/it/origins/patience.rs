@@ -7,7 +7,7 @@ use tonic::Request;
 
 use crate::support::{
     client::{Fetched as _, as_text, duration, fetch},
-    observe::{answering, becomes, becomes_text},
+    observe::{becomes, becomes_text, waiting},
     origin::{Origin, ok, send, status},
     status::{expect_violation, reason},
     wait::{SOON, eventually},
@@ -132,7 +132,7 @@ with_origin!(a_fetch_goes_on_when_its_caller_has_gone, origin: "timeout = '1m'",
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
     // The server knows that nobody waits.
-    answering(&env.larder, 0).await;
+    waiting(&env.larder, 0).await;
     origin.release();
     becomes_text(&env.cache, "k", "/v/k#1").await;
     assert_eq!(origin.calls(), 1);

@@ -39,9 +39,9 @@ pub(crate) async fn metric_becomes(larder: &Larder, name: &str, value: f64) {
     eventually(&format!("{name} is {value}"), SOON, async || (metric(larder, name).await == value).then_some(())).await;
 }
 
-/// Waits until the server is busy with so many calls.
-pub(crate) async fn answering(larder: &Larder, calls: usize) {
-    let expected = format!("larder_requests_in_flight {calls}");
+/// Waits until so many calls wait for a value.
+pub(crate) async fn waiting(larder: &Larder, calls: usize) {
+    let expected = format!("larder_waiting {calls}");
     eventually(&expected, SOON, async || {
         let metrics = larder.admin("/metrics").await.body;
         metrics.lines().any(|line| line == expected).then_some(())
