@@ -1,8 +1,9 @@
 //! `grpc.health.v1`: whether to send requests here, whether the process lives, and whether the store answers.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::{sync::watch, task::JoinHandle};
 use tonic_health::{
     ServingStatus,
     pb::health_server::HealthServer,
@@ -21,12 +22,18 @@ const STORE: &str = "store";
 pub struct Health {
     reporter: HealthReporter,
     ready: Arc<watch::Sender<bool>>,
+    /// What reports of each origin.
+    origins: Arc<Mutex<HashMap<Namespace, JoinHandle<()>>>>,
 }
 
 impl Health {
     /// Not ready yet.
     pub async fn new() -> Self {
-        let health = Self { reporter: HealthReporter::new(), ready: Arc::new(watch::Sender::new(false)) };
+        let health = Self {
+            reporter: HealthReporter::new(),
+            ready: Arc::new(watch::Sender::new(false)),
+            origins: Arc::default(),
+        };
         health.report(&READY, false).await;
         health.report(&[LIVENESS], true).await;
         health.report(&[STORE], false).await;
@@ -60,22 +67,39 @@ impl Health {
         }
     }
 
-    /// Reports whether an origin is asked, until it is no longer configured.
-    pub async fn follow_origin(self, namespace: Namespace, mut open: watch::Receiver<bool>) {
-        let name = format!("origin/{namespace}");
-        loop {
-            let well = *open.borrow_and_update();
-            self.report(&[&name], well).await;
-            if open.changed().await.is_err() {
-                return;
+    /// Reports from now on whether the origin of a namespace is asked, and forgets it if there is none any more. Must be called
+    /// in a Tokio runtime.
+    pub fn follow_origin(&self, namespace: Namespace, open: Option<watch::Receiver<bool>>) {
+        let mut origins = self.origins.lock();
+        let before = origins.remove(&namespace).inspect(JoinHandle::abort);
+        let (mut health, name) = (self.clone(), origin_name(&namespace));
+        let following = async move {
+            if let Some(before) = before {
+                // So that it does not have the last word.
+                let _ = before.await;
             }
-        }
+            let Some(mut open) = open else { return health.reporter.clear_service_status(&name).await };
+            loop {
+                let well = *open.borrow_and_update();
+                health.report(&[&name], well).await;
+                if open.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        origins.insert(namespace, tokio::spawn(following));
     }
 
     /// Ends all streams of Watch, so that they do not hold their connections open.
     pub async fn end_watches(&mut self) {
         for name in READY.into_iter().chain([LIVENESS, STORE]) {
             self.reporter.clear_service_status(name).await;
+        }
+        let origins: Vec<_> = self.origins.lock().drain().collect();
+        for (namespace, following) in origins {
+            following.abort();
+            let _ = following.await;
+            self.reporter.clear_service_status(&origin_name(&namespace)).await;
         }
     }
 
@@ -85,4 +109,8 @@ impl Health {
             self.reporter.set_service_status(name, status).await;
         }
     }
+}
+
+fn origin_name(namespace: &Namespace) -> String {
+    format!("origin/{namespace}")
 }

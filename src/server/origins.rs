@@ -38,12 +38,15 @@ impl OpenOrigins {
     /// Opens the origins of a configuration in place of those before.
     pub(super) fn replace(&self, namespaces: &BTreeMap<String, NamespaceConfig>) -> Result<Opened, Error> {
         let mut origins = self.origins.lock();
+        let before = origins.gates();
         let new = origins.replace(namespaces)?;
         let all = origins.gates();
         self.metrics.follow(&all);
         for gate in &new {
-            // It ends with the gate.
-            tokio::spawn(self.health.clone().follow_origin(gate.namespace().clone(), gate.open()));
+            self.health.follow_origin(gate.namespace().clone(), Some(gate.open()));
+        }
+        for gone in before.into_keys().filter(|namespace| !all.contains_key(namespace)) {
+            self.health.follow_origin(gone, None);
         }
         Ok(Opened { all, new })
     }

@@ -28,3 +28,5 @@ mod gate;
 mod figures;
 // The store or the origin is away, or both.
 mod outages;
+// Who watches an origin's health.
+mod health;
