@@ -6,7 +6,7 @@ use tonic::Code;
 use crate::support::{
     client::{Cache, Fetched as _, as_text, fetch, get, set_for, text},
     env::read_through,
-    observe::{becomes_text, waiting},
+    observe::{becomes_text, metric, waiting},
     origin::{Origin, numbered, status},
     redis::RedisServer,
     server::Larder,
@@ -38,7 +38,7 @@ with_origin!(what_is_cached_is_served_without_the_origin, |env, origin| {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_store_the_origin_is_still_asked() {
-    let (mut redis, _larder, cache, origin) = start().await;
+    let (mut redis, larder, cache, origin) = start().await;
     redis.kill();
     for number in 1..4 {
         let (value, answer) = cache.fetched("k").await;
@@ -48,6 +48,7 @@ async fn without_the_store_the_origin_is_still_asked() {
         let found = answer.expect_found();
         assert_eq!((found.outcome(), found.entry.unwrap().version.as_str()), (Outcome::Hit, ""));
     }
+    assert_eq!(metric(&larder, "larder_fills_not_stored_total").await, 3.0);
     origin.always(status(404));
     let answer = cache.get_or_fetch(fetch("none", 20_000)).await.unwrap();
     assert!(answer.degraded);
