@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 
 use crate::support::{
     client::{Cache, Fetched as _, fetch, get},
-    env::read_through,
+    env::{PATIENT, read_through},
     origin::{Origin, Reply, numbered, ok, send, status},
     redis::RedisServer,
     server::Larder,
@@ -161,8 +161,8 @@ async fn replicas_share_the_back_off() {
     let origin = Origin::start().await;
     let redis = RedisServer::start().await;
     let config = read_through(&origin.url("/v/{key}"), "", "retries = 0\nerror_backoff = '1m'");
-    let one = Larder::redis(&redis.url()).config(&config).start().await;
-    let two = Larder::redis(&redis.url()).config(&config).start().await;
+    let one = Larder::redis(&redis.url()).envs(&PATIENT).config(&config).start().await;
+    let two = Larder::redis(&redis.url()).envs(&PATIENT).config(&config).start().await;
     origin.always(status(500));
     told(&fails(&one.client().await, "k").await, "ORIGIN_FAILED");
     let told = told(&fails(&two.client().await, "k").await, "ORIGIN_BACKED_OFF");

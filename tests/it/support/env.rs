@@ -2,6 +2,9 @@
 
 use super::{client::Cache, redis::RedisServer, server::Larder};
 
+/// A machine that is busy for a moment is no outage of the store, after which nothing would be as the tests expect.
+pub(crate) const PATIENT: [(&str, &str); 1] = [("LARDER_STORE__TIMEOUT", "10s")];
+
 /// One server on one store.
 pub(crate) struct Env {
     // Before its store, so that it is gone first.
@@ -85,14 +88,14 @@ macro_rules! with_origin {
             async fn memory() {
                 let origin = Origin::start().await;
                 let config = read_through(&origin.url("/v/{key}"), $namespace, $origin_config);
-                run(Env::memory(&[], &config).await, origin).await;
+                run(Env::memory(&$crate::support::env::PATIENT, &config).await, origin).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn redis() {
                 let origin = Origin::start().await;
                 let config = read_through(&origin.url("/v/{key}"), $namespace, $origin_config);
-                run(Env::redis(&[], &config).await, origin).await;
+                run(Env::redis(&$crate::support::env::PATIENT, &config).await, origin).await;
             }
         }
     };

@@ -12,7 +12,7 @@ use super::{
 pub(crate) async fn becomes(cache: &Cache, key: &str, outcome: Outcome) -> Option<EntryInfo> {
     eventually(&format!("{key} is {outcome:?}"), SOON, async || {
         let answer = cache.get(get(key)).await.unwrap();
-        (answer.outcome() == outcome).then_some(answer.entry)
+        (answer.outcome() == outcome && !answer.degraded).then_some(answer.entry)
     })
     .await
 }
