@@ -13,7 +13,7 @@ fn raw(head: &str, body: &str) -> Vec<u8> {
 }
 
 with_origin!(what_is_not_complete_is_no_value,
-    origin: "retries = 0\ntimeout = '1s'\nerror_backoff = '1ms'\nbreaker_threshold = 0",
+    origin: "retries = 0\ntimeout = '2s'\nerror_backoff = '1ms'\nbreaker_threshold = 0",
     |env, origin| {
     let chunked = |body| raw("transfer-encoding: chunked", body);
     let many_headers: String = (0..5_000).map(|number| format!("x-{number}: {number}\r\n")).collect();

@@ -15,7 +15,7 @@ use crate::support::{
 const FLUSHED: &str = "\n[stats]\nflush_interval = '50ms'";
 
 with_origin!(every_way_to_an_answer_is_counted,
-    origin: &format!("retries = 0\nearly_refresh = 0\nerror_backoff = '1ms'\nsoft_timeout = '100ms'\ntimeout = '1m'{FLUSHED}"),
+    origin: &format!("retries = 0\nearly_refresh = 0\nerror_backoff = '1ms'\nsoft_timeout = '1s'\ntimeout = '1m'{FLUSHED}"),
     |env, origin| {
     // Two fetches that took a while, one of them for two more calls.
     origin.hold();

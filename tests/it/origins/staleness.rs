@@ -77,7 +77,7 @@ with_origin!(a_refresh_that_fails_leaves_the_stale_value,
 
 with_origin!(a_stale_value_stands_in_for_an_origin_that_fails,
     namespace: "stale_if_error = '1m'",
-    origin: "early_refresh = 0\nretries = 0\ntimeout = '1s'\nerror_backoff = '1m'\nbreaker_threshold = 0",
+    origin: "early_refresh = 0\nretries = 0\ntimeout = '2s'\nerror_backoff = '1m'\nbreaker_threshold = 0",
     |env, origin| {
     for (key, reply, cause) in [
         ("failed", status(500), "status 500"),
