@@ -58,7 +58,8 @@ with_origin!(no_value_is_refreshed_early_unless_it_is_wanted,
     loop {
         let (value, answer) = env.cache.fetched("k").await;
         match answer.fetch_status() {
-            FetchStatus::Unspecified => assert_eq!(value.as_deref(), Some("#1")),
+            // The latter when it is stale by the clock of the replica, and by that of the store not quite.
+            FetchStatus::Unspecified | FetchStatus::Coalesced => assert_eq!(value.as_deref(), Some("#1")),
             FetchStatus::Fetched => break assert_eq!(value.as_deref(), Some("#2")),
             other => panic!("{other:?}"),
         }
@@ -91,7 +92,8 @@ with_origin!(a_value_that_somebody_set_is_not_refreshed,
         if answer.fetch_status() == FetchStatus::Fetched {
             break;
         }
-        assert_eq!((value.as_deref(), answer.fetch_status()), (Some("mine"), FetchStatus::Unspecified));
+        assert_eq!(value.as_deref(), Some("mine"));
+        assert_ne!(answer.fetch_status(), FetchStatus::RefreshingEarly);
         assert_eq!(origin.calls(), 0, "how long fetching takes is not known");
     }
 });

@@ -1,5 +1,7 @@
 //! What can be seen of entries and in the server's figures, without changing either.
 
+use std::time::{Duration, Instant};
+
 use larder::pb::v1::{Counters, EntryInfo, Outcome, StatsRequest};
 
 use super::{
@@ -8,11 +10,20 @@ use super::{
     wait::{SOON, eventually},
 };
 
-/// Waits until a Get finds this. Gets have nothing fetched.
+/// How long something must have been so that the replica and the store agree on it: the replica only estimates the store's clock.
+const AGREED: Duration = Duration::from_millis(200);
+
+/// Waits until Gets find this, and have done for a moment. Gets have nothing fetched.
 pub(crate) async fn becomes(cache: &Cache, key: &str, outcome: Outcome) -> Option<EntryInfo> {
+    let mut since = None;
     eventually(&format!("{key} is {outcome:?}"), SOON, async || {
         let answer = cache.get(get(key)).await.unwrap();
-        (answer.outcome() == outcome && !answer.degraded).then_some(answer.entry)
+        if answer.outcome() != outcome || answer.degraded {
+            since = None;
+            return None;
+        }
+        let since = *since.get_or_insert_with(Instant::now);
+        (outcome == Outcome::Hit || since.elapsed() > AGREED).then_some(answer.entry)
     })
     .await
 }
