@@ -30,3 +30,7 @@ mod figures;
 mod outages;
 // Who watches an origin's health.
 mod health;
+// One fetch for a whole fleet.
+mod fleet;
+// What becomes of a fetch when its replica, or the store, goes away.
+mod takeover;

@@ -5,6 +5,8 @@ pub(crate) mod client;
 // One server with its store, and the macro that runs a test on each store.
 #[macro_use]
 pub(crate) mod env;
+// Several servers that share a Redis.
+pub(crate) mod fleet;
 // Load that measures every answer while something breaks.
 pub(crate) mod load;
 // What can be seen of entries and in the server's figures.
