@@ -30,6 +30,8 @@ mod figures;
 mod outages;
 // Who watches an origin's health.
 mod health;
+// What was fetched before an invalidation is never read after it.
+mod fencing;
 // One fetch for a whole fleet.
 mod fleet;
 // What becomes of a fetch when its replica, or the store, goes away.
