@@ -36,3 +36,5 @@ mod fencing;
 mod fleet;
 // What becomes of a fetch when its replica, or the store, goes away.
 mod takeover;
+// Deletes after which no fill is taken for a while.
+mod hold_off;
