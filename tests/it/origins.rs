@@ -38,3 +38,5 @@ mod fleet;
 mod takeover;
 // Deletes after which no fill is taken for a while.
 mod hold_off;
+// Random calls and accidents, checked against what the contract says.
+mod model;
