@@ -63,7 +63,6 @@ fn config(origin: &Origin) -> String {
     let mut config = "
         [store]
         shards = 2
-        timeout = '1s'
         [defaults]
         ttl = '300ms'
         stale_while_revalidate = '200ms'

@@ -45,6 +45,8 @@ impl Fleet {
 
     async fn server(&self) -> Larder {
         let builder = Larder::redis(&self.redis.url()).env("LARDER_DEFAULTS__TTL_JITTER", 0);
+        // A busy machine is not a store that fails: what is fetched without it is fetched more than once.
+        let builder = builder.env("LARDER_STORE__TIMEOUT", "5s");
         builder.config(&self.config).start().await
     }
 }
