@@ -10,6 +10,8 @@ mod conditions;
 mod expiry;
 // What a GetOrFetch lease ends by, and what its late fill is told.
 mod lease_ends;
+// What the holder of a lease can do beside filling.
+mod lease_holders;
 // Who computes, who waits, who is woken.
 mod leases;
 // Params are part of the key.

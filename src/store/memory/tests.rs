@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    entry::Version,
-    store::{Acquired, Ask, Filled, LeaseToken, Leases as _},
+    entry::{MAX_TAG_BYTES, MAX_TAGS, Version},
+    store::{Acquired, Ask, Confirmation, Confirmed, Filled, Hold, LeaseToken, Leases as _},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -39,6 +39,15 @@ fn draft(size: usize, ttl: Duration) -> Draft {
 
 fn ask(token: LeaseToken) -> Ask {
     Ask { token, ttl: MINUTE, fresher_than: Millis::default() }
+}
+
+fn confirmation(version: Version, ttl: Duration, tags: usize) -> Confirmation {
+    Confirmation {
+        version,
+        lifetime: draft(0, ttl).lifetime,
+        tags: vec!["t".repeat(MAX_TAG_BYTES); tags].into(),
+        provenance: Arc::default(),
+    }
 }
 
 async fn put(store: &MemoryStore, at: &EntryKey, size: usize) -> Result<Written> {
@@ -148,6 +157,66 @@ async fn a_namespace_invalidated_between_lease_and_fill_refuses_the_fill() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_holds_for_as_long_as_it_is_extended() {
+    let store = MemoryStore::new(MIB);
+    let (at, token) = (key("a", "k"), LeaseToken::random());
+    store.acquire(&at, &ask(token)).await.unwrap();
+    for _ in 0..5 {
+        tokio::time::advance(MINUTE * 3 / 4).await;
+        assert_eq!(store.extend(&at, token, MINUTE).await.unwrap(), Hold::Held);
+        assert_eq!(store.extend(&at, LeaseToken::random(), MINUTE).await.unwrap(), Hold::Lost);
+    }
+    tokio::time::advance(MINUTE).await;
+    assert_eq!(store.extend(&at, token, MINUTE).await.unwrap(), Hold::Lost);
+    assert_eq!(store.fill(&at, token, &draft(1, MINUTE)).await.unwrap(), Filled::LeaseLost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_confirmed_entry_lives_on_with_new_tags() {
+    let store = MemoryStore::new(MIB);
+    let (at, token) = (key("a", "k"), LeaseToken::random());
+    put(&store, &at, 100).await.unwrap();
+    let written = store.get(&at).await.unwrap().unwrap();
+    tokio::time::advance(MINUTE / 2).await;
+    store.acquire(&at, &Ask { fresher_than: Millis(u64::MAX), ..ask(token) }).await.unwrap();
+
+    // Another value than the stored one cannot be confirmed, and the lease goes on for a fetch of it.
+    let other = confirmation(Version::random(), MINUTE, 0);
+    assert_eq!(store.confirm(&at, token, &other).await.unwrap(), Confirmed::Gone);
+    let confirmation = confirmation(written.version, MINUTE, 3);
+    assert_eq!(store.confirm(&at, token, &confirmation).await.unwrap(), Confirmed::Settled(Filled::Stored));
+    let confirmed = store.get(&at).await.unwrap().unwrap();
+    assert_eq!((confirmed.version, &confirmed.data, confirmed.tags.len()), (written.version, &written.data, 3));
+    assert_eq!(confirmed.fresh_until.since(written.fresh_until), MINUTE / 2);
+    let again = store.confirm(&at, token, &confirmation).await.unwrap();
+    assert_eq!(again, Confirmed::Settled(Filled::LeaseLost));
+
+    store.acquire(&at, &Ask { fresher_than: Millis(u64::MAX), ..ask(token) }).await.unwrap();
+    store.delete(&at, Duration::ZERO).await.unwrap();
+    let late = store.confirm(&at, token, &confirmation).await.unwrap();
+    assert_eq!(late, Confirmed::Settled(Filled::Invalidated));
+    assert!(store.get(&at).await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_that_holds_off_leaves_nothing_behind_when_it_is_over() {
+    let store = MemoryStore::new(MIB);
+    let at = key("a", "k");
+    store.delete(&at, MINUTE).await.unwrap();
+    store.delete(&at, Duration::from_secs(1)).await.unwrap();
+    sweep().await;
+    let Acquired::HeldOff { remaining } = store.acquire(&at, &ask(LeaseToken::random())).await.unwrap() else {
+        panic!("fills are taken already");
+    };
+    assert!(remaining <= MINUTE && remaining > MINUTE / 2, "{remaining:?}");
+    tokio::time::advance(MINUTE).await;
+    sweep().await;
+    assert_eq!(store.usage().used_bytes, 0);
+    let acquired = store.acquire(&at, &ask(LeaseToken::random())).await.unwrap();
+    assert!(matches!(acquired, Acquired::Granted { .. }), "{acquired:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_small_value_does_not_keep_the_buffer_of_its_request() {
     let store = MemoryStore::new(MIB);
     let request = Bytes::from(vec![0; 4096]);
@@ -162,11 +231,13 @@ async fn a_small_value_does_not_keep_the_buffer_of_its_request() {
 enum Step {
     Put { key: u8, size: usize, ttl_ms: u64 },
     PutIfAbsent { key: u8, size: usize },
-    Delete { key: u8 },
+    Delete { key: u8, hold_off_ms: u64 },
     Increment { key: u8 },
     Touch { key: u8, ttl_ms: u64 },
     Acquire { key: u8 },
+    Extend { key: u8, ttl_ms: u64 },
     Fill { key: u8, size: usize },
+    Confirm { key: u8, tags: usize, ttl_ms: u64 },
     Abandon { key: u8 },
     Invalidate { namespace: u8 },
     Wait { ms: u64 },
@@ -178,9 +249,12 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..12u8, size.clone(), ttl_ms.clone()).prop_map(|(key, size, ttl_ms)| Step::Put { key, size, ttl_ms }),
         1 => (0..12u8, size.clone()).prop_map(|(key, size)| Step::PutIfAbsent { key, size }),
-        1 => (0..12u8).prop_map(|key| Step::Delete { key }),
+        1 => (0..12u8, prop_oneof![Just(0), 1..3_000u64])
+            .prop_map(|(key, hold_off_ms)| Step::Delete { key, hold_off_ms }),
         1 => (0..12u8).prop_map(|key| Step::Increment { key }),
-        1 => (0..12u8, ttl_ms).prop_map(|(key, ttl_ms)| Step::Touch { key, ttl_ms }),
+        1 => (0..12u8, ttl_ms.clone()).prop_map(|(key, ttl_ms)| Step::Touch { key, ttl_ms }),
+        1 => (0..12u8, ttl_ms.clone()).prop_map(|(key, ttl_ms)| Step::Extend { key, ttl_ms }),
+        2 => (0..12u8, 0..MAX_TAGS, ttl_ms).prop_map(|(key, tags, ttl_ms)| Step::Confirm { key, tags, ttl_ms }),
         2 => (0..12u8).prop_map(|key| Step::Acquire { key }),
         2 => (0..12u8, size).prop_map(|(key, size)| Step::Fill { key, size }),
         1 => (0..12u8).prop_map(|key| Step::Abandon { key }),
@@ -216,7 +290,9 @@ proptest! {
                     Step::PutIfAbsent { key, size } => {
                         let _ = store.put(&key_of(key), &draft(size, MINUTE), Condition::IfAbsent).await;
                     }
-                    Step::Delete { key } => drop(store.delete(&key_of(key), Duration::ZERO).await),
+                    Step::Delete { key, hold_off_ms } => {
+                        let _ = store.delete(&key_of(key), Duration::from_millis(hold_off_ms)).await;
+                    }
                     Step::Increment { key } => {
                         let lifetime = draft(0, MINUTE).lifetime;
                         let increment = Increment { delta: 1, initial: 0, lifetime, version: Version::random() };
@@ -228,8 +304,22 @@ proptest! {
                     }
                     Step::Acquire { key } => {
                         let token = LeaseToken::random();
-                        if let Ok(Acquired::Granted { .. }) = store.acquire(&key_of(key), &ask(token)).await {
+                        // Whatever is there is not good enough.
+                        let ask = Ask { fresher_than: Millis(u64::MAX), ..ask(token) };
+                        if let Ok(Acquired::Granted { .. }) = store.acquire(&key_of(key), &ask).await {
                             tokens.insert(key, token);
+                        }
+                    }
+                    Step::Extend { key, ttl_ms } => {
+                        if let Some(token) = tokens.get(&key) {
+                            let _ = store.extend(&key_of(key), *token, Duration::from_millis(ttl_ms)).await;
+                        }
+                    }
+                    Step::Confirm { key, tags, ttl_ms } => {
+                        let stored = store.get(&key_of(key)).await.unwrap();
+                        if let (Some(token), Some(entry)) = (tokens.get(&key), stored) {
+                            let confirmation = confirmation(entry.version, Duration::from_millis(ttl_ms), tags);
+                            let _ = store.confirm(&key_of(key), *token, &confirmation).await;
                         }
                     }
                     Step::Fill { key, size } => {

@@ -7,13 +7,14 @@ use std::{
 
 use larder::pb::v1::{FetchStatus, FillResult, GetOrFetchResponse, Outcome};
 use tokio::task::JoinHandle;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::support::{
     client::{Cache, Fetched as _, as_text, fetch},
     env::read_through,
     fleet::Fleet,
-    origin::{Asked, Origin, Reply, after, numbered, ok},
+    origin::{Asked, Origin, Reply, after, numbered, ok, status},
+    status::expect_error,
     wait::{SOON, eventually, throughout},
 };
 
@@ -122,6 +123,18 @@ async fn a_stampede_on_a_stale_value_causes_one_refresh() {
         eventually("it is new", SOON, async || (cache.read("k").await? == "/v/k#2").then_some(())).await;
     }
     assert_eq!(origin.calls(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_is_known_to_all_replicas() {
+    let (fleet, origin) = start("", "error_backoff = '30s'\nretries = 0").await;
+    origin.always(status(500));
+    for (cache, reason) in fleet.caches.iter().zip(["ORIGIN_FAILED", "ORIGIN_BACKED_OFF", "ORIGIN_BACKED_OFF"]) {
+        let error = cache.get_or_fetch(fetch("k", 20_000)).await.unwrap_err();
+        expect_error(Err::<(), _>(error.clone()), Code::Unavailable, reason);
+        assert!(error.message().contains("500"), "{error:?}");
+    }
+    assert_eq!(origin.calls(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

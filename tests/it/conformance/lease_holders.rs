@@ -1,0 +1,108 @@
+//! What the holder of a lease can do beside filling: renew it, and say why it gives up.
+
+use std::time::{Duration, Instant};
+
+use larder::pb::v1::{
+    AbandonRequest, FetchStatus, GetOrFetchRequest, Lease, RenewRequest, RenewResult, SetResult,
+    get_or_fetch_response::Outcome as Answer,
+};
+
+use crate::support::{
+    client::{Cache, Fetched as _, NS, abandon, as_text, delete, fetch, fill, invalidate, ms, set_for, text},
+    wait::{SOON, eventually, throughout},
+};
+
+const BRIEF: [(&str, &str); 1] = [("LARDER_DEFAULTS__LEASE_TTL", "1s")];
+const WINDOW: &str = "[defaults]\nabandon_backoff = '30s'\nstale_if_error = '60s'";
+
+on_both_stores!(a_lease_that_is_renewed_does_not_run_out, env: BRIEF, |env| {
+    let lease = env.cache.lease("k").await;
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(2_500) {
+        let answer = env.cache.renew(renewal("k", &lease)).await.unwrap();
+        assert_eq!((answer.result(), answer.expires_in, answer.degraded), (RenewResult::Renewed, ms(1_000), false));
+        env.cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_contended();
+        throughout(Duration::from_millis(150), async || {}).await;
+    }
+    assert_eq!(try_fill(&env.cache, "k", &lease).await, SetResult::Stored);
+    assert_eq!(renewed(&env.cache, "k", &lease).await, RenewResult::LeaseLost);
+});
+
+on_both_stores!(a_lease_that_has_run_out_is_not_revived, env: [("LARDER_DEFAULTS__LEASE_TTL", "100ms")], |env| {
+    let lease = env.cache.lease("k").await;
+    throughout(Duration::from_millis(200), async || {}).await;
+    assert_eq!(renewed(&env.cache, "k", &lease).await, RenewResult::LeaseLost);
+    env.cache.lease("k").await;
+    assert_eq!(renewed(&env.cache, "k", &lease).await, RenewResult::LeaseLost);
+});
+
+on_both_stores!(a_renewal_is_told_why_the_lease_is_lost, |env| {
+    let lease = env.cache.lease("deleted").await;
+    env.cache.delete(delete("deleted")).await.unwrap();
+    assert_eq!(renewed(&env.cache, "deleted", &lease).await, RenewResult::Invalidated);
+
+    let lease = env.cache.lease("written").await;
+    env.cache.put("written", "newer").await;
+    assert_eq!(renewed(&env.cache, "written", &lease).await, RenewResult::Superseded);
+
+    let lease = env.cache.lease("abandoned").await;
+    env.cache.abandon(abandon("abandoned", &lease)).await.unwrap();
+    assert_eq!(renewed(&env.cache, "abandoned", &lease).await, RenewResult::LeaseLost);
+
+    let lease = env.cache.lease("invalidated").await;
+    env.cache.invalidate_namespace(invalidate(NS)).await.unwrap();
+    assert_eq!(renewed(&env.cache, "invalidated", &lease).await, RenewResult::Invalidated);
+});
+
+on_both_stores!(only_its_own_token_renews_a_lease, |env| {
+    let lease = env.cache.lease("k").await;
+    let other = env.cache.lease("other").await;
+    assert_eq!(renewed(&env.cache, "k", &other).await, RenewResult::LeaseLost);
+    assert_eq!(renewed(&env.cache, "unasked", &lease).await, RenewResult::LeaseLost);
+    let elsewhere = RenewRequest { namespace: "ns2".to_owned(), ..renewal("k", &lease) };
+    assert_eq!(env.cache.renew(elsewhere).await.unwrap().result(), RenewResult::LeaseLost);
+    let made_up = RenewRequest { lease_token: vec![7; 16].into(), ..renewal("k", &lease) };
+    assert_eq!(env.cache.renew(made_up).await.unwrap().result(), RenewResult::LeaseLost);
+    assert_eq!(renewed(&env.cache, "k", &lease).await, RenewResult::Renewed);
+});
+
+on_both_stores!(who_asks_after_an_abandon_is_told_why, config: WINDOW, |env| {
+    // The second is cut at a character.
+    for (key, reason, told) in [
+        ("short", "the database is down".to_owned(), "the database is down".to_owned()),
+        ("long", "é".repeat(100), "é".repeat(48)),
+    ] {
+        env.cache.set(set_for(key, text("old"), 50)).await.unwrap();
+        let expired = async || match env.cache.get_or_fetch(fetch(key, 0)).await.unwrap().outcome.unwrap() {
+            Answer::Lease(lease) => Some(lease),
+            _ => None,
+        };
+        let lease = eventually("it is past its TTL", SOON, expired).await;
+        env.cache.abandon(AbandonRequest { reason, ..abandon(key, &lease) }).await.unwrap();
+        for wait in [0, 5_000] {
+            let answer = env.cache.get_or_fetch(fetch(key, wait)).await.unwrap();
+            assert_eq!((answer.fetch_status(), answer.cause.as_str()), (FetchStatus::Failed, told.as_str()), "{wait}");
+            assert_eq!(as_text(answer.expect_found().value).as_deref(), Some("old"));
+        }
+        // Who accepts nothing stale is told when to come back.
+        let request = GetOrFetchRequest { max_stale: ms(0), ..fetch(key, 0) };
+        env.cache.get_or_fetch(request).await.unwrap().expect_contended();
+    }
+});
+
+async fn try_fill(cache: &Cache, key: &str, lease: &Lease) -> SetResult {
+    cache.set(fill(key, text("filled"), lease)).await.unwrap().result()
+}
+
+async fn renewed(cache: &Cache, key: &str, lease: &Lease) -> RenewResult {
+    cache.renew(renewal(key, lease)).await.unwrap().result()
+}
+
+fn renewal(key: &str, lease: &Lease) -> RenewRequest {
+    RenewRequest {
+        namespace: NS.to_owned(),
+        key: key.to_owned(),
+        lease_token: lease.token.clone(),
+        ..Default::default()
+    }
+}
