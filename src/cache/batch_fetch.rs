@@ -1,6 +1,6 @@
 //! Reading many entries, and having the missing ones computed together.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::future::{join_all, select_all};
 use tokio::time::Instant;
@@ -265,9 +265,8 @@ async fn fetch_part(room: Arc<WaitingRoom>, part: Vec<(Usher, super::fill::Manda
     let Some(source) = errand.source() else { return };
     let orders: Vec<_> =
         part.iter().map(|(usher, mandate)| usher.errand().order(source, mandate.validators())).collect();
-    let ttl: Duration = errand.lease_ttl();
     let fetched = {
-        let leases = part.iter().map(|(_, mandate)| Box::pin(mandate.keep_alive(ttl)));
+        let leases = part.iter().map(|(usher, mandate)| Box::pin(usher.keep_alive(mandate)));
         tokio::select! {
             fetched = source.gate.fetch_batch(&orders) => fetched,
             _ = select_all(leases) => vec![Err(aborted()); orders.len()],

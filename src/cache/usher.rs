@@ -37,6 +37,8 @@ const END_OF_TIME: Millis = Millis(u64::MAX);
 pub(super) struct Usher {
     room: Arc<WaitingRoom>,
     errand: Errand,
+    /// How long the lease holds that was last asked for. What fetches take may have changed since.
+    lease_ttl: Duration,
     news: Wakeup,
     seated: VecDeque<Waiter>,
     desk: Arc<Desk>,
@@ -63,6 +65,7 @@ impl Usher {
             // Before the store is asked, so that no news falls in between.
             news: room.store.wait_for(&errand.key),
             room,
+            lease_ttl: errand.lease_ttl(),
             errand,
             seated: VecDeque::new(),
             desk: Arc::default(),
@@ -121,6 +124,7 @@ impl Usher {
             return Step::Fetch(Mandate::without_lease(Fill::Uncacheable));
         }
         let ttl = self.errand.lease_ttl();
+        self.lease_ttl = ttl;
         let mut grant = LeaseGrant::new(&self.room.store, &self.errand.key);
         let ask = Ask { token: grant.token(), ttl, fresher_than: self.fresher_than() };
         let acquired = self.room.store.acquire(&self.errand.key, &ask).await;
@@ -167,9 +171,14 @@ impl Usher {
         let order = self.errand.order(source, mandate.validators());
         tokio::select! {
             fetched = source.gate.fetch(&order) => fetched,
-            () = mandate.keep_alive(self.errand.lease_ttl()) => Err(aborted()),
+            () = self.keep_alive(mandate) => Err(aborted()),
             () = self.room.abort.cancelled() => Err(aborted()),
         }
+    }
+
+    /// See [`Mandate::keep_alive`].
+    pub(super) async fn keep_alive(&self, mandate: &Mandate) {
+        mandate.keep_alive(self.lease_ttl).await;
     }
 
     /// Stores what was fetched, and tells it to those who may know it.
@@ -328,7 +337,7 @@ impl Mandate {
 
     /// Holds the lease for as long as this is polled. Does not return when it is lost: the value is wanted even if it is not
     /// stored.
-    pub(super) async fn keep_alive(&self, ttl: Duration) {
+    async fn keep_alive(&self, ttl: Duration) {
         if let Ok(lease) = &self.lease {
             lease.keep_alive(ttl).await;
         }

@@ -11,7 +11,7 @@ use crate::support::{
     client::{Cache, Fetched as _, as_text, fetch, set, text},
     env::read_through,
     fleet::Fleet,
-    origin::Origin,
+    origin::{Origin, after, ok, send},
     wait::{SOON, eventually, throughout},
 };
 
@@ -123,6 +123,31 @@ async fn a_fetch_that_takes_longer_than_its_lease_keeps_it() {
         assert_eq!(text_of(answer).as_deref(), Some("/v/k#1"));
     }
     assert_eq!((fetched, origin.calls()), (1, 1));
+}
+
+/// What took so long says that fetches take long, which must not keep the short lease waiting for its next extension.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_is_gone_when_it_is_confirmed_is_fetched_under_the_same_lease() {
+    let (fleet, origin) = start(2, "", "keep = '1s'\nmin_lease = '500ms'\ntimeout = '10s'").await;
+    let lifetime = [("cache-control", "max-age=0"), ("etag", "\"v\"")];
+    for number in 0..20 {
+        fleet.caches[0].fetched(&format!("quick{number}")).await;
+    }
+    origin.always(ok("old", &lifetime));
+    fleet.caches[0].fetched("k").await;
+    let before = origin.calls();
+    origin.answer(move |asked| match asked.header("if-none-match") {
+        Some(_) => after(Duration::from_millis(2_000), send(304, "", &lifetime)),
+        None => after(Duration::from_millis(2_000), ok("new", &[])),
+    });
+    let here = call(&fleet.caches[0], "k");
+    asked(&origin, before + 1).await;
+    let there = call(&fleet.caches[1], "k");
+    for caller in [here, there] {
+        assert_eq!(text_of(caller.await.unwrap().unwrap()).as_deref(), Some("new"));
+    }
+    // The confirmation, and the value.
+    assert_eq!(origin.calls(), before + 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
