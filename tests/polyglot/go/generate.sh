@@ -9,7 +9,7 @@ protoc_gen_go_grpc=$(scripts/tools.sh protoc-gen-go-grpc)
 
 # The package is named here and not by a go_package option: the proto belongs to no language.
 opt="[paths=source_relative, Mlarder/v1/cache_service.proto=larder.test/polyglot/gen/larder/v1;larderv1]"
-"$buf" generate proto --template "
+"$buf" generate proto --path proto/larder/v1/cache_service.proto --template "
 version: v2
 clean: true
 plugins:
