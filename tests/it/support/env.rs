@@ -1,6 +1,16 @@
 //! One server with its store, and the macro that runs a test on each store.
 
-use super::{client::Cache, redis::RedisServer, server::Larder};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+use super::{
+    client::Cache,
+    redis::RedisServer,
+    server::Larder,
+    wait::{SOON, eventually},
+};
+
+/// A machine that is busy for a moment is no outage of the store, after which nothing would be as the tests expect.
+pub(crate) const PATIENT: [(&str, &str); 1] = [("LARDER_STORE__TIMEOUT", "10s")];
 
 /// A machine that is busy for a moment is no outage of the store, after which nothing would be as the tests expect.
 pub(crate) const PATIENT: [(&str, &str); 1] = [("LARDER_STORE__TIMEOUT", "10s")];
@@ -26,8 +36,20 @@ impl Env {
         let redis = RedisServer::start().await;
         let builder = Larder::redis(&redis.url()).env("LARDER_DEFAULTS__TTL_JITTER", 0);
         let larder = builder.envs(variables).config(config).start().await;
-        Self { cache: larder.client().await, larder, _redis: Some(redis) }
+        let cache = larder.client().await;
+        store_answers(&cache).await;
+        Self { cache, larder, _redis: Some(redis) }
     }
+}
+
+/// A server serves at once, and its store may answer a moment later if the machine is busy.
+async fn store_answers(cache: &Cache) {
+    let store = HealthCheckRequest { service: "store".to_owned() };
+    eventually("the store answers", SOON, async || {
+        let answer = HealthClient::new(cache.channel()).check(store.clone()).await.ok()?;
+        (answer.into_inner().status() == ServingStatus::Serving).then_some(())
+    })
+    .await;
 }
 
 /// Makes one test per store of an async function that takes an [`Env`]. Variables and a config file for the server may
