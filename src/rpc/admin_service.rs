@@ -49,7 +49,7 @@ impl AdminRpc {
         let mut plan = if request.keys.is_empty() {
             cache::read_plan(namespace, config).await.map_err(|error| status::warm_list_unreadable(&error))?
         } else {
-            convert::batch_size("keys", request.keys.len(), MAX_WARM_KEYS)?;
+            convert::batch_size("keys", request.keys.len(), MAX_WARM_KEYS).map_err(status::batch_size)?;
             let rate = NonZeroU32::new(config.rate).unwrap_or(NonZeroU32::MIN);
             let named = request.keys.into_iter().enumerate().map(|(place, named)| {
                 let key = convert::key(namespace.as_str(), &named.key, &named.params);

@@ -39,10 +39,7 @@ impl CacheRpc {
     }
 
     fn check_batch(&self, field: &'static str, size: usize) -> Result<(), Status> {
-        convert::batch_size(field, size, self.max_batch_keys).map_err(|violation| match violation.limit() {
-            Some(_) => status::batch_too_large(&violation),
-            None => violation.into(),
-        })
+        convert::batch_size(field, size, self.max_batch_keys).map_err(status::batch_size)
     }
 
     fn batch_keys(&self, keys: &[pb::KeyRef]) -> Result<Vec<EntryKey>, Status> {

@@ -114,9 +114,12 @@ fn origin_retry(error: &origin::Error) -> Option<Duration> {
     }
 }
 
-/// A batch with too many parts.
-pub(super) fn batch_too_large(violation: &Violation) -> Status {
-    violated(Code::InvalidArgument, "BATCH_TOO_LARGE", violation)
+/// A batch with too many parts, or with none.
+pub(super) fn batch_size(violation: Violation) -> Status {
+    match violation.limit() {
+        Some(_) => violated(Code::InvalidArgument, "BATCH_TOO_LARGE", &violation),
+        None => violation.into(),
+    }
 }
 
 /// The server has as much to do as it allows itself.
