@@ -150,13 +150,13 @@ fn refuse(error: &dyn std::error::Error) -> ExitCode {
 
 /// Prints an error and what caused it.
 fn report(error: &dyn std::error::Error) {
-    eprint!("larder: {error}");
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        eprint!(": {deeper}");
-        cause = deeper.source();
-    }
-    eprintln!();
+    eprintln!("larder: {}", chain(error));
+}
+
+/// An error and what caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |chain, cause| format!("{chain}: {cause}"))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::report;
+use super::{chain, report};
 use crate::{
     config::{self, Config, Sources},
     server::{self, Reload, Server},
@@ -67,16 +67,16 @@ fn reload_config(current: &mut Config, sources: &Sources, reload: &Reload, telem
     let new = match config::load(sources.clone()) {
         Ok(new) => new,
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "the configuration stays as it was");
+            tracing::error!(error = chain(&error), "the configuration stays as it was");
             return;
         }
     };
-    if let Err(error) = telemetry.set_log_level(&new.log.level) {
-        tracing::error!(error = &error as &dyn std::error::Error, "the log level stays as it was");
-    }
     if let Err(error) = reload.apply(&new) {
-        tracing::error!(error = &error as &dyn std::error::Error, "the configuration stays as it was");
+        tracing::error!(error = chain(&error), "the configuration stays as it was");
         return;
+    }
+    if let Err(error) = telemetry.set_log_level(&new.log.level) {
+        tracing::error!(error = chain(&error), "the log level stays as it was");
     }
     let ignored = current.needs_restart(&new);
     if ignored.is_empty() {
