@@ -80,6 +80,7 @@ pub struct Reload {
     live: Arc<LiveStats>,
     log_keys: LogKeys,
     origins: Arc<OpenOrigins>,
+    store_answers: watch::Receiver<bool>,
     background: CancellationToken,
 }
 
@@ -138,6 +139,7 @@ impl Server {
             live: self.live.clone(),
             log_keys: self.log_keys.clone(),
             origins: self.origins.clone(),
+            store_answers: self.store_answers.clone(),
             background: self.background.clone(),
         }
     }
@@ -166,7 +168,7 @@ impl Server {
         let answer = move |request| pipeline.clone().answer(request);
         let serving = tokio::spawn(transport::serve(listener, transport_options(&config), shutdown.clone(), answer));
         let admin = tokio::spawn(admin::serve(admin_listener, registry, health.clone(), background.clone()));
-        let follow = background.clone().run_until_cancelled_owned(health.clone().follow_store(store_answers));
+        let follow = background.clone().run_until_cancelled_owned(health.clone().follow_store(store_answers.clone()));
         tokio::spawn(follow);
         let flushing = {
             let (fleet, stop, interval) = (fleet.clone(), background.clone(), config.stats.flush_interval);
@@ -175,7 +177,7 @@ impl Server {
         // The first requests need not be degraded only because they were faster than the first probe.
         let _ = tokio::time::timeout(FIRST_PROBE_LIMIT, first_answer.wait_for(|well| *well)).await;
         health.set_ready(true).await;
-        warm(&cache, &warming, &background);
+        warm(&cache, &warming, &store_answers, &background);
         drop(warming);
         tracing::info!(%listen, %admin_listen, store = %config.store.url, version = env!("CARGO_PKG_VERSION"), "serving");
 
@@ -210,7 +212,7 @@ impl Reload {
         self.cache.namespaces().replace(&config.defaults, &config.namespaces, &gates.all, strict);
         self.live.reserve(&self.cache.namespaces().configured());
         self.log_keys.set(config.log.keys);
-        warm(&self.cache, &gates.new, &self.background);
+        warm(&self.cache, &gates.new, &self.store_answers, &self.background);
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -53,11 +54,19 @@ impl OpenOrigins {
 }
 
 /// Warms the namespaces of these gates by their lists, again and again if they say so, as long as the gates are in use.
-pub(super) fn warm(cache: &Arc<Cache>, gates: &[Arc<Gate>], stop: &CancellationToken) {
+pub(super) fn warm(
+    cache: &Arc<Cache>,
+    gates: &[Arc<Gate>],
+    store_answers: &watch::Receiver<bool>,
+    stop: &CancellationToken,
+) {
     for gate in gates {
-        let (cache, gate) = (cache.clone(), Arc::downgrade(gate));
+        let (cache, gate, mut store_answers) = (cache.clone(), Arc::downgrade(gate), store_answers.clone());
         let warming = async move {
-            while let Some(namespace) = gate.upgrade().map(|gate| gate.namespace().clone()) {
+            // Without the store everything would be fetched in vain.
+            while store_answers.wait_for(|well| *well).await.is_ok()
+                && let Some(namespace) = gate.upgrade().map(|gate| gate.namespace().clone())
+            {
                 cache.warm_by_list(&namespace).await;
                 let interval = cache.warm_config(&namespace).ok().and_then(|config| config.interval);
                 let Some(interval) = interval else { return };
