@@ -40,3 +40,9 @@ mod takeover;
 mod hold_off;
 // Random calls and accidents, checked against what the contract says.
 mod model;
+// Origins that a SIGHUP adds, changes and removes.
+mod reload;
+// Warm lists, at the start and from time to time.
+mod warm_lists;
+// AdminService.Warm.
+mod warming;

@@ -1,0 +1,162 @@
+//! Origins that a SIGHUP adds, changes and removes, and those that it leaves alone.
+
+use larder::pb::v1::{FetchStatus, FillResult, SetRequest, SetResult, WarmKey, WarmRequest};
+use nix::sys::signal::Signal;
+use tonic::Code;
+
+use super::warming::{open, warmed};
+use crate::support::{
+    client::{Fetched as _, NS, as_text, duration, fetch, fill, set, text},
+    env::{Env, PATIENT, read_through},
+    origin::{Origin, ok, status},
+    status::{expect_error, reason},
+    wait::{SOON, eventually},
+};
+
+const FRAIL: &str = "retries = 0\nerror_backoff = '1ms'\nbreaker_threshold = 2\nbreaker_cooldown = '1h'";
+const NEIGHBOUR: &str = "\n[namespaces.other]\nttl = '1m'\n";
+
+on_both_stores!(an_origin_that_is_added_is_asked, env: PATIENT, |env| {
+    env.cache.lease("before").await;
+    let origin = Origin::start().await;
+    reload(&env, &through(&origin, "warm.keys = ['w']")).await;
+    eventually("the warm list is fetched", SOON, async || env.cache.read("w").await).await;
+    assert_eq!(env.cache.fetched("k").await.0.as_deref(), Some("/v/k#1"));
+    let warm = WarmKey { key: "k2".to_owned(), ..WarmKey::default() };
+    let request = WarmRequest { namespace: NS.to_owned(), keys: vec![warm], ..WarmRequest::default() };
+    assert_eq!(warmed(&env.cache, request).await.stored, 1);
+    assert_eq!(origin.calls(), 3);
+});
+
+on_both_stores!(a_lease_from_before_the_origin_is_honoured, env: PATIENT, |env| {
+    let lease = env.cache.lease("k").await;
+    let origin = Origin::start().await;
+    reload(&env, &through(&origin, "")).await;
+    let cache = env.cache.clone();
+    let waiting = tokio::spawn(async move { cache.fetched("k").await.0 });
+    let filled = env.cache.set(fill("k", text("mine"), &lease)).await.unwrap();
+    assert_eq!(filled.result(), SetResult::Stored);
+    assert_eq!(waiting.await.unwrap().as_deref(), Some("mine"));
+    assert_eq!(origin.calls(), 0);
+});
+
+with_origin!(the_url_of_an_origin_can_be_changed, |env, origin| {
+    assert_eq!(env.cache.fetched("a").await.0.as_deref(), Some("/v/a#1"));
+    let other = Origin::start().await;
+    reload(&env, &read_through(&other.url("/other/{key}"), "", "")).await;
+    assert_eq!(env.cache.fetched("b").await.0.as_deref(), Some("/other/b#1"));
+    // What is stored stays.
+    assert_eq!(env.cache.fetched("a").await.0.as_deref(), Some("/v/a#1"));
+    assert_eq!((origin.calls(), other.calls()), (1, 1));
+});
+
+with_origin!(without_its_origin_a_namespace_gives_leases, origin: "warm.keys = ['w']", |env, origin| {
+    eventually("the warm list is fetched", SOON, async || env.cache.read("w").await).await;
+    reload(&env, "[namespaces.ns]\nttl = '1m'\n").await;
+    let lease = env.cache.lease("k").await;
+    let filled = env.cache.set(fill("k", text("mine"), &lease)).await.unwrap();
+    assert_eq!(duration(filled.ttl).as_secs(), 60);
+    assert_eq!(env.cache.fetched("w").await.0.as_deref(), Some("/v/w#1"));
+    let list = WarmRequest { namespace: NS.to_owned(), ..WarmRequest::default() };
+    expect_error(open(&env.cache, list).await, Code::FailedPrecondition, "NO_ORIGIN");
+    assert_eq!(origin.calls(), 1);
+});
+
+with_origin!(an_origin_that_cannot_be_opened_changes_nothing, |env, origin| {
+    let other = Origin::start().await;
+    let unreadable = read_through(&other.url("/{key}"), "ttl = '1m'", "ca_file = '/nowhere/ca.pem'");
+    env.larder.rewrite_config(&format!("{unreadable}{NEIGHBOUR}[log]\nlevel = 'debug'\n"));
+    env.larder.signal(Signal::SIGHUP);
+    eventually("the mistake is logged", SOON, async || env.larder.logs().contains("/nowhere/ca.pem").then_some(()))
+        .await;
+    let logs = env.larder.logs();
+    assert!(logs.contains("namespaces.ns.origin") && logs.contains("the configuration stays as it was"), "{logs}");
+
+    assert_eq!(env.cache.fetched("k").await.0.as_deref(), Some("/v/k#1"));
+    assert_eq!(ttl(&env, NS).await, 1800);
+    assert_eq!(ttl(&env, "other").await, 1800);
+    assert!(!env.larder.logs().contains("\"DEBUG\""), "nor the log level");
+    assert_eq!((origin.calls(), other.calls()), (1, 0));
+
+    reload(&env, &format!("{}{NEIGHBOUR}", through(&other, ""))).await;
+    assert_eq!(ttl(&env, "other").await, 60);
+    assert_eq!(env.cache.fetched("k2").await.0.as_deref(), Some("/v/k2#1"));
+    assert_eq!((origin.calls(), other.calls()), (1, 1));
+});
+
+with_origin!(an_unchanged_origin_stays_left_alone, origin: FRAIL, |env, origin| {
+    origin.always(status(500));
+    let refused = eventually("the breaker opens", SOON, async || {
+        let error = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap_err();
+        (reason(&error) != "ORIGIN_FAILED").then_some(error)
+    })
+    .await;
+    let calls = origin.calls();
+    reload(&env, &format!("{}{NEIGHBOUR}", through(&origin, FRAIL))).await;
+    assert_eq!(ttl(&env, "other").await, 60);
+    let error = env.cache.get_or_fetch(fetch("k2", 20_000)).await.unwrap_err();
+    assert_eq!((error.code(), reason(&error)), (refused.code(), reason(&refused)), "{error:?}");
+    assert_eq!(origin.calls(), calls);
+
+    // One whose configuration has changed is a new one.
+    origin.always(ok("well", &[]));
+    reload(&env, &through(&origin, &format!("{FRAIL}\nmax_queue = 7"))).await;
+    assert_eq!(env.cache.fetched("k3").await.0.as_deref(), Some("well"));
+});
+
+with_origin!(a_fetch_goes_on_when_its_origin_is_changed, |env, origin| {
+    origin.hold();
+    let call = |key: &'static str| {
+        let cache = env.cache.clone();
+        tokio::spawn(async move { cache.fetched(key).await })
+    };
+    let first = call("k");
+    eventually("it is being fetched", SOON, async || (origin.in_flight() == 1).then_some(())).await;
+    let other = Origin::start().await;
+    reload(&env, &read_through(&other.url("/other/{key}"), "", "")).await;
+    // Whoever asks for the same waits for it; what is new is asked of the new one.
+    let second = call("k");
+    assert_eq!(env.cache.fetched("k2").await.0.as_deref(), Some("/other/k2#1"));
+    origin.release();
+    let (value, answer) = first.await.unwrap();
+    assert_eq!(value.as_deref(), Some("/v/k#1"));
+    assert_eq!((answer.fetch_status(), answer.fill()), (FetchStatus::Fetched, FillResult::Stored));
+    assert_eq!(second.await.unwrap().0.as_deref(), Some("/v/k#1"));
+    assert_eq!((origin.calls(), other.calls()), (1, 1));
+});
+
+with_origin!(a_fetch_goes_on_when_its_origin_is_removed, |env, origin| {
+    origin.hold();
+    let cache = env.cache.clone();
+    let first = tokio::spawn(async move { cache.fetched("k").await });
+    eventually("it is being fetched", SOON, async || (origin.in_flight() == 1).then_some(())).await;
+    reload(&env, "[namespaces.ns]\nttl = '1m'\n").await;
+    let cache = env.cache.clone();
+    let second = tokio::spawn(async move { cache.get_or_fetch(fetch("k", 20_000)).await });
+    env.cache.lease("k2").await;
+    origin.release();
+    assert_eq!(first.await.unwrap().0.as_deref(), Some("/v/k#1"));
+    let second = second.await.unwrap().unwrap().expect_found();
+    assert_eq!(as_text(second.value).as_deref(), Some("/v/k#1"));
+    assert_eq!(env.cache.read("k").await.as_deref(), Some("/v/k#1"));
+    assert_eq!(origin.calls(), 1);
+});
+
+fn through(origin: &Origin, settings: &str) -> String {
+    read_through(&origin.url("/v/{key}"), "", settings)
+}
+
+/// Has the server read this configuration, and waits until it has.
+async fn reload(env: &Env, config: &str) {
+    let count = || env.larder.logs().matches("the configuration was read again").count();
+    let before = count();
+    env.larder.rewrite_config(config);
+    env.larder.signal(Signal::SIGHUP);
+    eventually("the configuration is read", SOON, async || (count() > before).then_some(())).await;
+}
+
+/// Of a value that states none, in seconds.
+async fn ttl(env: &Env, namespace: &str) -> u64 {
+    let request = SetRequest { namespace: namespace.to_owned(), ..set("ttl", text("v")) };
+    duration(env.cache.set(request).await.unwrap().ttl).as_secs()
+}
