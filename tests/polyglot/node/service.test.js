@@ -134,12 +134,12 @@ test('stats', async () => {
   });
   assert.deepEqual(stats.namespaces.map((each) => each.namespace), [namespace]);
   for (const window of ['total', 'lastHour', 'lastDay']) {
-    const { hitRate, hitLatency, missLatency, _hitRate, _hitLatency, _missLatency, ...counted } =
-      stats.namespaces[0].counted[window];
-    assert.deepEqual(counted, {
+    const { hitRate, hitLatency, ...counted } = stats.namespaces[0].counted[window];
+    const expected = {
       hits: '4', misses: '4', sets: '3', setsRefused: '1', deletes: '1', invalidations: '1', leasesGranted: '1',
       leasesRefused: '1', leasesAbandoned: '1', stale: '0', negative: '0', degraded: '0',
-    });
+    };
+    assert.deepEqual(Object.fromEntries(Object.keys(expected).map((name) => [name, counted[name]])), expected);
     assert.equal(hitRate, 0.5);
     assert.ok(milliseconds(hitLatency.p50) > 0 && milliseconds(hitLatency.p50) < 1000);
   }
