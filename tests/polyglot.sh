@@ -11,7 +11,7 @@
 set -euo pipefail
 
 # Languages write entries that all of them read; the others only look.
-readonly LANGUAGES="python node go" OTHERS="grpcurl health-probe quickstart"
+readonly LANGUAGES="python node go" OTHERS="grpcurl health-probe quickstart origins"
 
 repository=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 clients=$repository/tests/polyglot
@@ -37,7 +37,7 @@ while read -r variable; do
 done < <(compgen -e | grep -E '^(LARDER|REDIS|OTEL)_' || true)
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/larder-polyglot.XXXXXX")
-server='' redis='' passed=0 failed=0 skipped=0
+server='' redis='' origins='' origin_pids='' passed=0 failed=0 skipped=0
 
 # until_true SECONDS COMMAND...: asks again until the command succeeds.
 until_true() {
@@ -61,7 +61,11 @@ stop() {
 }
 
 clean_up() {
+    local origin
     [[ -z $server ]] || stop "$server" || true
+    for origin in $origin_pids; do
+        stop "$origin" || true
+    done
     [[ -z $redis ]] || stop "$redis" || true
     rm -rf -- "$work"
 }
@@ -102,6 +106,54 @@ start_redis() {
     }
 }
 
+free_port() { python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# Its own error says that nobody listens yet.
+listens() { (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+listens_or_dead() { listens "$1" || dead "$2"; }
+
+# start_origin NAME: on a port that nothing uses; another process may take it first. Sets `port`.
+start_origin() {
+    local pid
+    for _ in 1 2 3 4 5; do
+        port=$(free_port)
+        (
+            cd "$work"
+            export DATABASE=$work/users.db
+            exec "$clients/origins/client.sh" serve "$1" "$port"
+        ) >"$work/origin-$1.log" 2>&1 &
+        pid=$!
+        origin_pids+="$pid "
+        until_true 20 listens_or_dead "$port" "$pid" || break
+        if ! dead "$pid"; then return; fi
+    done
+    cat "$work/origin-$1.log"
+    echo "the origin $1 did not start" >&2
+    exit 1
+}
+
+# What the clients' checks expect of the server.
+configure() {
+    local name port
+    {
+        # What the checks of stale values use.
+        printf '[namespaces.stale]\nstale_while_revalidate = "10m"\n'
+        # Every check has a namespace of its own, and some look at its figures.
+        printf '[telemetry]\nmax_namespaces = 2000\n'
+    } >"$work/larder.toml"
+    for name in $("$clients/origins/client.sh" available); do
+        start_origin "$name"
+        origins+="$name "
+        {
+            printf '[namespaces.origin-%s.origin]\n' "$name"
+            case $name in
+            http) printf 'url = "http://127.0.0.1:%s/{key}?{params}"\nbreaker_threshold = 0\n' "$port" ;;
+            *) printf 'grpc = "http://127.0.0.1:%s"\n' "$port" ;;
+            esac
+        } >>"$work/larder.toml"
+    done
+}
+
 serving_or_dead() { grep -q '"serving"' "$work/larder.log" || dead "$server"; }
 
 # start_server URL: sets `server` and `address`.
@@ -111,10 +163,7 @@ start_server() {
     (
         cd "$work"
         export LARDER_LISTEN=127.0.0.1:0 LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_LOG__FORMAT=json LARDER_STORE=$1
-        # What the checks of stale values use.
-        export LARDER_NAMESPACES__STALE__STALE_WHILE_REVALIDATE=10m
-        # Every check has a namespace of its own, and some look at its figures.
-        export LARDER_TELEMETRY__MAX_NAMESPACES=2000
+        export LARDER_CONFIG=$work/larder.toml
         exec "$larder"
     ) >>"$work/larder.log" 2>&1 &
     server=$!
@@ -134,7 +183,10 @@ stop_server() {
 
 # === Clients ===
 
-run_client() { LARDER_ADDRESS=$address LARDER_WRITERS=${writers-} "$clients/$1/client.sh" "$2" >"$3" 2>&1; }
+run_client() {
+    LARDER_ADDRESS=$address LARDER_WRITERS=${writers-} LARDER_ORIGINS=$origins ORIGIN_DATABASE=$work/users.db \
+        "$clients/$1/client.sh" "$2" >"$3" 2>&1
+}
 
 # Decided once, before any server runs: installing can take minutes, and is not what is being tested.
 set_up_clients() {
@@ -191,6 +243,7 @@ test_store() {
 }
 
 set_up_clients
+configure
 test_store memory memory
 if command -v redis-server >/dev/null; then
     start_redis

@@ -4,6 +4,8 @@
 #   client.sh write   writes the shared entries to $LARDER_ADDRESS
 #   client.sh check   checks everything on $LARDER_ADDRESS, the entries of all $LARDER_WRITERS included
 #
+# LARDER_ORIGINS names the origins that the server has: http is that of the namespace origin-http, and so on.
+#
 # Exit code 69 of setup, and the last line it prints, say which toolchain is missing.
 # shellcheck shell=bash
 
@@ -18,6 +20,7 @@ source "$repository/scripts/tools.sh"
     INSTALLED=$repository/target/polyglot
     CLIENT=$(cd -- "$(dirname -- "$0")" && pwd)
     PROTO=$repository/proto/larder/v1/cache_service.proto
+    ORIGIN_PROTO=$repository/proto/larder/origin/v1/origin_service.proto
 }
 
 # once DIRECTORY INPUT... -- COMMAND...: runs the command unless it has succeeded for these very inputs before.

@@ -3,7 +3,7 @@
 # shellcheck source=tests/polyglot/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 
-readonly SERVICE=larder.v1.CacheService
+readonly SERVICE=larder.v1.CacheService ADMIN=larder.v1.AdminService
 
 setup() { grpcurl >/dev/null; }
 
@@ -64,8 +64,29 @@ check() {
     refuse InvalidArgument '"field": "namespace"' "the limit is 64" '"limit": "64"' \
         -- -d '{"namespace":"'"$(printf 'n%.0s' {1..65})"'","key":"k"}' "$address" "$SERVICE/Get"
 
+    expect "$ADMIN" -- "$address" list
+    refuse FailedPrecondition NO_ORIGIN -- -d '{"namespace":"'"$namespace"'"}' "$address" "$ADMIN/Warm"
+    if [[ " ${LARDER_ORIGINS-} " == *" http "* ]]; then read_through; fi
+
     expect SERVING -- "$address" grpc.health.v1.Health/Check
     expect '"reachable": true' -- -d '{"namespaces":["'"$namespace"'"]}' "$address" "$SERVICE/Stats"
+}
+
+# From ../origins/http_origin.py: what it answers is in the name of the key.
+read_through() {
+    local key=value-grpcurl-$$-$SECONDS-$RANDOM namespace='"namespace":"origin-http"'
+    local fetch="{$namespace,\"key\":\"$key\"}"
+    expect FETCH_STATUS_FETCHED FILL_RESULT_STORED TIER_ORIGIN "\"text\": \"/$key#1\"" "x-cache-fetch: FETCHED" \
+        -- -v -d "$fetch" "$address" "$SERVICE/GetOrFetch"
+    expect TIER_STORE "\"text\": \"/$key#1\"" -- -d "$fetch" "$address" "$SERVICE/GetOrFetch"
+    expect OUTCOME_NEGATIVE -- -d "{$namespace,\"key\":\"missing-$key\"}" "$address" "$SERVICE/GetOrFetch"
+    refuse Unavailable ORIGIN_FAILED '"origin": "origin-http"' \
+        -- -d "{$namespace,\"key\":\"broken-$key\"}" "$address" "$SERVICE/GetOrFetch"
+
+    expect '"total": "2"' '"done": "2"' '"stored": "1"' '"fresh": "1"' '"took": "' \
+        -- -d "{$namespace,\"keys\":[{\"key\":\"$key\"},{\"key\":\"$key-2\"}]}" "$address" "$ADMIN/Warm"
+    expect "\"text\": \"/$key-2#1\"" -- -d "{$namespace,\"key\":\"$key-2\"}" "$address" "$SERVICE/Get"
+    refuse InvalidArgument '"field": "keys[0].key"' -- -d "{$namespace,\"keys\":[{}]}" "$address" "$ADMIN/Warm"
 }
 
 main "$@"

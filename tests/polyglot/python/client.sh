@@ -11,19 +11,19 @@ install() {
 
 generate() {
     "$VENV/bin/python" -m grpc_tools.protoc -I "$repository/proto" \
-        --python_out="$STUBS" --grpc_python_out="$STUBS" "$PROTO"
+        --python_out="$STUBS" --grpc_python_out="$STUBS" "$PROTO" "$ORIGIN_PROTO"
 }
 
 setup() {
     need python3 "the Python client runs on it"
     once "$VENV" "$CLIENT/requirements.txt" -- install
-    once "$STUBS" "$CLIENT/requirements.txt" "$PROTO" -- generate
+    once "$STUBS" "$CLIENT/requirements.txt" "$PROTO" "$ORIGIN_PROTO" -- generate
 }
 
 run_pytest() {
     # Nothing is left behind in the source tree.
     (cd "$CLIENT" && PYTHONPATH=$STUBS PYTHONDONTWRITEBYTECODE=1 \
-        "$VENV/bin/python" -m pytest --quiet --tb=short -p no:cacheprovider "$@")
+        "$VENV/bin/python" -m pytest --quiet --tb=short -rs -p no:cacheprovider "$@")
 }
 
 write() { run_pytest test_shared.py::test_write; }

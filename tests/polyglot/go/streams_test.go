@@ -1,0 +1,97 @@
+package polyglot
+
+// FetchStream: a lease that lives as long as its stream.
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	pb "larder.test/polyglot/gen/larder/v1"
+)
+
+type fetchStream = grpc.BidiStreamingClient[pb.FetchStreamRequest, pb.FetchStreamResponse]
+
+// openStream opens a stream about the key `k`, and returns the answer too.
+func openStream(ctx context.Context, t *testing.T, namespace string) (fetchStream, *pb.GetOrFetchResponse) {
+	t.Helper()
+	stream, err := larder.FetchStream(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := &pb.FetchStreamRequest_Open{Open: &pb.GetOrFetchRequest{Namespace: namespace, Key: "k"}}
+	if err := stream.Send(&pb.FetchStreamRequest{Message: open}); err != nil {
+		t.Fatal(err)
+	}
+	return stream, hear(t, stream).GetAnswer()
+}
+
+func hear(t *testing.T, stream fetchStream) *pb.FetchStreamResponse {
+	t.Helper()
+	told, err := stream.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return told
+}
+
+// waiting is what a caller gets that waits for somebody else's value.
+func waiting(t *testing.T, namespace string) <-chan *pb.GetOrFetchResponse {
+	t.Helper()
+	answers := make(chan *pb.GetOrFetchResponse, 1)
+	go func() {
+		answer, err := larder.GetOrFetch(t.Context(), &pb.GetOrFetchRequest{
+			Namespace: namespace, Key: "k", Wait: durationpb.New(12 * time.Second),
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		answers <- answer
+	}()
+	return answers
+}
+
+func TestStreamFills(t *testing.T) {
+	namespace := newNamespace()
+	stream, answer := openStream(t.Context(), t, namespace)
+	equal(t, "lease", len(answer.GetLease().GetToken()), 16)
+	follower := waiting(t, namespace)
+	fill := &pb.FetchStreamRequest_Fill{Fill: &pb.FetchStreamFill{Value: text("computed")}}
+	if err := stream.Send(&pb.FetchStreamRequest{Message: fill}); err != nil {
+		t.Fatal(err)
+	}
+	filled := hear(t, stream).GetFilled()
+	equal(t, "fill", filled.GetResult(), pb.SetResult_SET_RESULT_STORED)
+	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
+		t.Fatalf("got %v, want the end of the stream", err)
+	}
+	found := (<-follower).GetFound()
+	equal(t, "value", found.GetValue().GetText(), "computed")
+	equal(t, "version", found.GetEntry().GetVersion(), filled.Version)
+
+	_, answer = openStream(t.Context(), t, namespace)
+	equal(t, "value of the next stream", answer.GetFound().GetValue().GetText(), "computed")
+}
+
+func TestCancelledStreamGivesItsLeaseBack(t *testing.T) {
+	namespace := newNamespace()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	_, answer := openStream(ctx, t, namespace)
+	first := answer.GetLease().GetToken()
+	follower := waiting(t, namespace)
+	cancelled := time.Now()
+	cancel()
+	second := (<-follower).GetLease().GetToken()
+	if len(second) == 0 || string(second) == string(first) {
+		t.Fatalf("got the lease %x after %x", second, first)
+	}
+	if late := time.Since(cancelled); late > 3*time.Second {
+		t.Fatalf("the lease was given to the next caller %v after the stream was cancelled", late)
+	}
+}

@@ -1,0 +1,128 @@
+"""FetchStream, BatchGetOrFetch and Renew, where callers compute."""
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
+
+import pytest
+
+from larder.v1 import cache_service_pb2 as pb
+
+# Takes the lease of a key on a stream, says so, and computes until it is killed.
+HOLDER = """
+import os, queue, sys, grpc
+from larder.v1 import cache_service_pb2 as pb
+from larder.v1.cache_service_pb2_grpc import CacheServiceStub
+
+say = queue.SimpleQueue()
+stream = CacheServiceStub(grpc.insecure_channel(os.environ["LARDER_ADDRESS"])).FetchStream(iter(say.get, None))
+say.put(pb.FetchStreamRequest(open=pb.GetOrFetchRequest(namespace=sys.argv[1], key="k")))
+print(next(stream).answer.WhichOneof("outcome"), flush=True)
+print(next(stream), flush=True)
+"""
+
+
+class Stream:
+    """One FetchStream: what is said is sent at once."""
+
+    def __init__(self, larder, namespace, key="k"):
+        self.said = queue.SimpleQueue()
+        self.told = larder.FetchStream(iter(self.said.get, None))
+        self.say(open=pb.GetOrFetchRequest(namespace=namespace, key=key))
+
+    def say(self, **message):
+        self.said.put(pb.FetchStreamRequest(**message))
+
+    def hear(self):
+        return next(self.told)
+
+    def close(self):
+        self.said.put(None)
+
+
+def wait_for(larder, namespace):
+    return larder.GetOrFetch.future(pb.GetOrFetchRequest(namespace=namespace, key="k", wait=timedelta(seconds=12)))
+
+
+def test_stream_fills(larder, namespace):
+    stream = Stream(larder, namespace)
+    assert stream.hear().answer.lease.token
+    follower = wait_for(larder, namespace)
+    stream.say(fill=pb.FetchStreamFill(value=pb.Value(text="computed"), ttl=timedelta(minutes=1), tags=["t"]))
+    filled = stream.hear().filled
+    assert filled.result == pb.SET_RESULT_STORED
+    found = follower.result().found
+    assert (found.value.text, found.entry.version, found.entry.tags) == ("computed", filled.version, ["t"])
+    with pytest.raises(StopIteration):
+        stream.hear()
+    stream.close()
+
+
+def test_stream_of_a_stored_key_ends(larder, namespace):
+    larder.Set(pb.SetRequest(namespace=namespace, key="k", value=pb.Value(text="here")))
+    stream = Stream(larder, namespace)
+    assert stream.hear().answer.found.value.text == "here"
+    with pytest.raises(StopIteration):
+        stream.hear()
+    stream.close()
+
+
+def test_stream_that_is_closed_gives_its_lease_back(larder, namespace):
+    stream = Stream(larder, namespace)
+    first = stream.hear().answer.lease.token
+    follower = wait_for(larder, namespace)
+    closed = time.monotonic()
+    stream.close()
+    assert follower.result().lease.token not in (b"", first)
+    assert time.monotonic() - closed < 3, "at once, and not when the lease would have run out"
+
+
+def test_killed_process_gives_its_lease_back(larder, namespace):
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, namespace], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "lease\n"
+        during = larder.GetOrFetch(pb.GetOrFetchRequest(namespace=namespace, key="k", wait=timedelta(0)))
+        assert during.WhichOneof("outcome") == "contended"
+        follower = wait_for(larder, namespace)
+        killed = time.monotonic()
+        os.kill(holder.pid, signal.SIGKILL)
+        assert follower.result().lease.token
+        assert time.monotonic() - killed < 3, "at once, and not when the lease would have run out"
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def test_batch_grants_leases(larder, namespace):
+    larder.Set(pb.SetRequest(namespace=namespace, key="there", value=pb.Value(text="here")))
+    names = ["a", "there", "b", "a"]
+    request = pb.BatchGetOrFetchRequest(keys=[pb.KeyRef(namespace=namespace, key=name) for name in names])
+    answers = [result.answer for chunk in larder.BatchGetOrFetch(request) for result in chunk.results]
+    assert len(answers) == len(names)
+    assert answers[1].found.value.text == "here"
+    tokens = {name: answer.lease.token for name, answer in zip(names, answers) if answer.lease.token}
+    assert set(tokens) == {"a", "b"}
+    for name, token in tokens.items():
+        fill = pb.SetRequest(namespace=namespace, key=name, value=pb.Value(text=name), lease_token=token)
+        assert larder.Set(fill).result == pb.SET_RESULT_STORED
+    again = [result.answer for chunk in larder.BatchGetOrFetch(request) for result in chunk.results]
+    assert [answer.found.value.text for answer in again] == ["a", "here", "b", "a"]
+
+
+def test_renew(larder, namespace):
+    def renew(token):
+        return larder.Renew(pb.RenewRequest(namespace=namespace, key="k", lease_token=token))
+
+    token = larder.GetOrFetch(pb.GetOrFetchRequest(namespace=namespace, key="k")).lease.token
+    for _ in range(2):
+        renewed = renew(token)
+        assert renewed.result == pb.RENEW_RESULT_RENEWED
+        assert timedelta(0) < renewed.expires_in.ToTimedelta() <= timedelta(seconds=10)
+    other = renew(bytes(16))
+    assert (other.result, other.HasField("expires_in")) == (pb.RENEW_RESULT_LEASE_LOST, False)
+    larder.Set(pb.SetRequest(namespace=namespace, key="k", value=pb.Value(text="newer")))
+    assert renew(token).result == pb.RENEW_RESULT_SUPERSEDED
