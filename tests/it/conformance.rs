@@ -14,6 +14,8 @@ mod lease_ends;
 mod lease_holders;
 // Who computes, who waits, who is woken.
 mod leases;
+// Leases that live as long as the stream of their caller.
+mod fetch_streams;
 // Params are part of the key.
 mod params;
 // Values past their TTL.

@@ -9,7 +9,7 @@ use tonic_health::pb::{
 
 use crate::support::{
     client::fetch,
-    env::{Env, read_through},
+    env::Env,
     origin::{numbered, status},
     wait::{SOON, eventually},
 };

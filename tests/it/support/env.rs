@@ -12,9 +12,6 @@ use super::{
 /// A machine that is busy for a moment is no outage of the store, after which nothing would be as the tests expect.
 pub(crate) const PATIENT: [(&str, &str); 1] = [("LARDER_STORE__TIMEOUT", "10s")];
 
-/// A machine that is busy for a moment is no outage of the store, after which nothing would be as the tests expect.
-pub(crate) const PATIENT: [(&str, &str); 1] = [("LARDER_STORE__TIMEOUT", "10s")];
-
 /// One server on one store.
 pub(crate) struct Env {
     // Before its store, so that it is gone first.
