@@ -46,3 +46,7 @@ mod reload;
 mod warm_lists;
 // AdminService.Warm.
 mod warming;
+// Many keys in one call.
+mod batches;
+// Origins that speak gRPC.
+mod grpc_origins;

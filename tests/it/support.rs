@@ -7,6 +7,8 @@ pub(crate) mod client;
 pub(crate) mod env;
 // Several servers that share a Redis.
 pub(crate) mod fleet;
+// A gRPC origin that does as it is told.
+pub(crate) mod grpc_origin;
 // Load that measures every answer while something breaks.
 pub(crate) mod load;
 // What can be seen of entries and in the server's figures.

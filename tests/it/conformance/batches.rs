@@ -98,7 +98,7 @@ on_both_stores!(the_largest_values_can_be_read_together, |env| {
     assert!(results.iter().all(|result| result.value.as_ref() == Some(&value)));
 });
 
-on_both_stores!(a_thousand_keys_fit, |env| {
+on_both_stores!(a_thousand_keys_fit, env: crate::support::env::PATIENT, |env| {
     let items = (0..1000).map(|number| set(&format!("k{number}"), text(&number.to_string()))).collect();
     let stored = env.cache.batch_set(BatchSetRequest { items }).await.unwrap().results;
     assert_eq!(stored.len(), 1000);

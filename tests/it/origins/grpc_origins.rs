@@ -1,0 +1,152 @@
+//! Origins that speak gRPC.
+
+use std::time::Duration;
+
+use larder::pb::{
+    origin::v1::{FetchResponse, NotFound, NotModified, Value, fetch_response::Outcome as Origins, value::Kind},
+    v1::{FetchStatus, FillResult, GetOrFetchRequest, Outcome, value::Kind as Stored},
+};
+use tonic::{Code, Status};
+
+use crate::support::{
+    client::{Fetched as _, duration, fetch, ms, params},
+    env::{Env, PATIENT},
+    grpc_origin::{GrpcOrigin, outcome, value},
+    status::reason,
+    wait::{SOON, eventually},
+};
+
+fn config(origin: &GrpcOrigin, further: &str) -> String {
+    format!(
+        "[namespaces.ns.origin]\ngrpc = '{}'\nretries = 0\nerror_backoff = '1ms'\n{further}\n\
+         [namespaces.ns.origin.headers]\nauthorization = 'Bearer ${{env:TOKEN}}'\n",
+        origin.url()
+    )
+}
+
+async fn start(further: &str) -> (Env, GrpcOrigin) {
+    let origin = GrpcOrigin::start().await;
+    let variables = [PATIENT[0], ("TOKEN", "hunter2")];
+    (Env::redis(&variables, &config(&origin, further)).await, origin)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_origin_is_told_what_is_asked_for() {
+    let (env, origin) = start("timeout = '20s'").await;
+    let params = params(&[("lang", "en"), ("a", "b")]);
+    let request = GetOrFetchRequest { params: params.clone(), ..fetch("k", 20_000) };
+    env.cache.get_or_fetch(request).await.unwrap().expect_found();
+    let asked = origin.last();
+    assert_eq!((asked.namespace.as_str(), asked.key.as_str(), asked.params), ("ns", "k", params));
+    assert_eq!(asked.previous_etag, "");
+    assert_eq!(origin.metadata("authorization").as_deref(), Some("Bearer hunter2"));
+    assert!(origin.metadata("grpc-timeout").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_are_kept_as_they_say() {
+    let (env, origin) = start("").await;
+    origin.answer(|request| {
+        let kind = match request.key.as_str() {
+            "json" => Kind::Json("{\"a\":1}".to_owned()),
+            "data" => Kind::Data(vec![0, 255].into()),
+            "bad" => Kind::Json("{".to_owned()),
+            _ => Kind::Text("text".to_owned()),
+        };
+        let answer = FetchResponse {
+            ttl: ms(100_000),
+            tags: vec!["b".to_owned(), "a".to_owned()],
+            ..outcome(Origins::Value(Value { kind: Some(kind) }))
+        };
+        Ok(FetchResponse { no_store: request.key == "private", ..answer })
+    });
+    let fetched = async |key: &str| env.cache.get_or_fetch(fetch(key, 20_000)).await;
+    let kinds = [("json", Stored::Json("{\"a\":1}".to_owned())), ("data", Stored::Data(vec![0, 255].into()))];
+    for (key, kind) in kinds.into_iter().chain([("text", Stored::Text("text".to_owned()))]) {
+        let found = fetched(key).await.unwrap().expect_found();
+        assert_eq!(found.value.unwrap().kind, Some(kind));
+        let entry = found.entry.unwrap();
+        assert_eq!(entry.tags, ["a", "b"]);
+        let ttl = duration(entry.ttl_remaining);
+        assert!(ttl > Duration::from_secs(60) && ttl <= Duration::from_secs(100), "{ttl:?}");
+    }
+    assert_eq!(fetched("private").await.unwrap().fill(), FillResult::Uncacheable);
+    assert_eq!(env.cache.read("private").await, None);
+    let error = fetched("bad").await.unwrap_err();
+    assert_eq!((error.code(), reason(&error).as_str()), (Code::Unavailable, "ORIGIN_INVALID"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_has_not_changed_is_not_sent_again() {
+    let (env, origin) = start("").await;
+    origin.answer(|request| {
+        let etag = "e1".to_owned();
+        Ok(if request.previous_etag == etag {
+            FetchResponse { ttl: ms(60_000), ..outcome(Origins::NotModified(NotModified {})) }
+        } else {
+            FetchResponse { ttl: ms(50), etag, ..value("v") }
+        })
+    });
+    let first = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap().expect_found();
+    let confirmed = eventually("it is confirmed", SOON, async || {
+        let answer = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap();
+        (answer.fetch_status() == FetchStatus::Confirmed).then_some(answer)
+    })
+    .await;
+    let found = confirmed.expect_found();
+    assert_eq!(found.value, first.value);
+    let entry = found.entry.unwrap();
+    assert_eq!(entry.version, first.entry.unwrap().version);
+    assert!(duration(entry.ttl_remaining) > Duration::from_secs(30));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_origin_does_not_have_is_remembered() {
+    let (env, origin) = start("").await;
+    origin.answer(|request| match request.key.as_str() {
+        "answer" => Ok(outcome(Origins::NotFound(NotFound {}))),
+        _ => Err(Status::not_found("no such thing")),
+    });
+    for key in ["answer", "status"] {
+        for _ in 0..2 {
+            let found = env.cache.get_or_fetch(fetch(key, 20_000)).await.unwrap().expect_found();
+            assert_eq!(found.outcome(), Outcome::Negative);
+        }
+    }
+    assert_eq!(origin.keys(), ["answer", "status"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failures_have_names() {
+    let (env, origin) = start("breaker_threshold = 0\ntimeout = '1s'").await;
+    let cases = [
+        (Status::unavailable("down"), "ORIGIN_FAILED"),
+        (Status::internal("bug"), "ORIGIN_FAILED"),
+        (Status::permission_denied("no"), "ORIGIN_REFUSED"),
+        (Status::deadline_exceeded("late"), "ORIGIN_TIMEOUT"),
+    ];
+    for (number, (status, expected)) in cases.into_iter().enumerate() {
+        origin.answer(move |_| Err(status.clone()));
+        let error = env.cache.get_or_fetch(fetch(&number.to_string(), 20_000)).await.unwrap_err();
+        assert_eq!((error.code(), reason(&error).as_str()), (Code::Unavailable, expected), "{error:?}");
+        assert!(!error.message().contains("hunter2"));
+    }
+    origin.answer(|_| Ok(value("late")));
+    origin.takes(Duration::from_secs(30));
+    let error = env.cache.get_or_fetch(fetch("slow", 20_000)).await.unwrap_err();
+    assert_eq!(reason(&error), "ORIGIN_TIMEOUT");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_was_restarted_is_found_again() {
+    let (env, mut origin) = start("breaker_threshold = 0").await;
+    env.cache.get_or_fetch(fetch("before", 20_000)).await.unwrap().expect_found();
+    origin.restart().await;
+    let mut number = 0;
+    eventually("it is fetched again", SOON, async || {
+        number += 1;
+        env.cache.get_or_fetch(fetch(&format!("after{number}"), 20_000)).await.ok()
+    })
+    .await
+    .expect_found();
+}
