@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 
 use crate::support::{
     client::{Cache, Fetched as _, fetch, get},
-    env::{PATIENT, read_through},
+    env::{PATIENT, patient, read_through},
     origin::{Origin, Reply, numbered, ok, send, status},
     redis::RedisServer,
     server::Larder,
@@ -160,7 +160,7 @@ with_origin!(the_origin_may_ask_for_a_longer_while, origin: "retries = 3\nerror_
 async fn replicas_share_the_back_off() {
     let origin = Origin::start().await;
     let redis = RedisServer::start().await;
-    let config = read_through(&origin.url("/v/{key}"), "", "retries = 0\nerror_backoff = '1m'");
+    let config = read_through(&origin.url("/v/{key}"), "", &patient("retries = 0\nerror_backoff = '1m'"));
     let one = Larder::redis(&redis.url()).envs(&PATIENT).config(&config).start().await;
     let two = Larder::redis(&redis.url()).envs(&PATIENT).config(&config).start().await;
     origin.always(status(500));

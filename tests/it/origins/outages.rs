@@ -5,7 +5,7 @@ use tonic::Code;
 
 use crate::support::{
     client::{Cache, Fetched as _, as_text, fetch, get, set_for, text},
-    env::read_through,
+    env::{PATIENT, patient, read_through},
     observe::{becomes_text, metric, waiting},
     origin::{Origin, numbered, status},
     redis::RedisServer,
@@ -19,14 +19,14 @@ async fn start() -> (RedisServer, Larder, Cache, Origin) {
     let origin = Origin::start().await;
     let redis = RedisServer::start().await;
     let config = "retries = 0\nerror_backoff = '1ms'\nbreaker_threshold = 0\ntimeout = '1m'";
-    let config = read_through(&origin.url("/v/{key}"), "", config);
-    let larder = Larder::redis(&redis.url()).config(&config).start().await;
+    let config = read_through(&origin.url("/v/{key}"), "", &patient(config));
+    let larder = Larder::redis(&redis.url()).envs(&PATIENT).config(&config).start().await;
     let cache = larder.client().await;
     (redis, larder, cache, origin)
 }
 
 with_origin!(what_is_cached_is_served_without_the_origin, |env, origin| {
-    env.cache.fetched("k").await;
+    assert_eq!(env.cache.fetched("k").await.1.fill(), FillResult::Stored);
     drop(origin);
     for _ in 0..10 {
         let (value, answer) = env.cache.fetched("k").await;

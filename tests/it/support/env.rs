@@ -10,7 +10,8 @@ use super::{
 };
 
 /// A machine that is busy for a moment is no outage of the store, after which nothing would be as the tests expect.
-pub(crate) const PATIENT: [(&str, &str); 1] = [("LARDER_STORE__TIMEOUT", "10s")];
+pub(crate) const PATIENT: [(&str, &str); 2] =
+    [("LARDER_STORE__TIMEOUT", "10s"), ("LARDER_STORE__CONNECT_TIMEOUT", "10s")];
 
 /// One server on one store.
 pub(crate) struct Env {
@@ -99,21 +100,21 @@ macro_rules! with_origin {
         mod $name {
             #[allow(unused_imports)]
             use super::*;
-            use $crate::support::{env::{Env, read_through}, origin::Origin};
+            use $crate::support::{env::{Env, patient, read_through}, origin::Origin};
 
             async fn run($env: Env, $origin: Origin) $body
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn memory() {
                 let origin = Origin::start().await;
-                let config = read_through(&origin.url("/v/{key}"), $namespace, $origin_config);
+                let config = read_through(&origin.url("/v/{key}"), $namespace, &patient($origin_config));
                 run(Env::memory(&$crate::support::env::PATIENT, &config).await, origin).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn redis() {
                 let origin = Origin::start().await;
-                let config = read_through(&origin.url("/v/{key}"), $namespace, $origin_config);
+                let config = read_through(&origin.url("/v/{key}"), $namespace, &patient($origin_config));
                 run(Env::redis(&$crate::support::env::PATIENT, &config).await, origin).await;
             }
         }
@@ -123,4 +124,10 @@ macro_rules! with_origin {
 /// The configuration of a namespace `ns` with an HTTP origin.
 pub(crate) fn read_through(url: &str, namespace: &str, origin: &str) -> String {
     format!("[namespaces.ns]\n{namespace}\n[namespaces.ns.origin]\nurl = '{url}'\n{origin}\n")
+}
+
+/// The configuration of an origin of which no lease is lost only because the machine is busy for a moment.
+pub(crate) fn patient(origin: &str) -> String {
+    let min_lease = if origin.contains("min_lease") { "" } else { "min_lease = '5s'\n" };
+    format!("{min_lease}{origin}")
 }
