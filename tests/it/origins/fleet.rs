@@ -142,19 +142,20 @@ async fn early_refreshes_are_one_at_a_time() {
     let (fleet, origin) = start("ttl = '2s'", "early_refresh = 3.0").await;
     origin.answer(|asked| after(Duration::from_millis(100), numbered(asked)));
     fleet.caches[0].fetched("k").await;
-    let start = Instant::now();
     let mut early = 0;
-    while start.elapsed() < Duration::from_secs(5) {
+    // On a busy machine, some fetches come only when it has expired.
+    eventually("it is refreshed early, again and again", SOON * 3, async || {
         for cache in &fleet.caches {
             let answer = cache.get_or_fetch(fetch("k", 20_000)).await.unwrap();
             early += usize::from(answer.fetch_status() == FetchStatus::RefreshingEarly);
             assert_eq!(answer.expect_found().outcome(), Outcome::Hit);
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+        // Several replicas may begin the same refresh; one of them fetches.
+        (early >= 3 && origin.calls() >= 4).then_some(())
+    })
+    .await;
     eprintln!("{} fetches, {early} callers who asked for one early", origin.calls());
     assert_eq!(origin.most_in_flight(), 1);
-    assert!(early >= 2 && origin.calls() >= 3, "{early} of {}", origin.calls());
 }
 
 async fn start(namespace: &str, config: &str) -> (Fleet, Origin) {
