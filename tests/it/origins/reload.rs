@@ -4,7 +4,7 @@ use larder::pb::v1::{FetchStatus, FillResult, SetRequest, SetResult, WarmKey, Wa
 use nix::sys::signal::Signal;
 use tonic::Code;
 
-use super::warming::{open, warmed};
+use super::warming::{STEADY, open, warmed};
 use crate::support::{
     client::{Fetched as _, NS, as_text, duration, fetch, fill, set, text},
     env::{Env, PATIENT, read_through},
@@ -13,7 +13,8 @@ use crate::support::{
     wait::{SOON, eventually},
 };
 
-const FRAIL: &str = "retries = 0\nerror_backoff = '1ms'\nbreaker_threshold = 2\nbreaker_cooldown = '1h'";
+const FRAIL: &str =
+    "min_lease = '10s'\nretries = 0\nerror_backoff = '1ms'\nbreaker_threshold = 2\nbreaker_cooldown = '1h'";
 const NEIGHBOUR: &str = "\n[namespaces.other]\nttl = '1m'\n";
 
 on_both_stores!(an_origin_that_is_added_is_asked, env: PATIENT, |env| {
@@ -40,7 +41,7 @@ on_both_stores!(a_lease_from_before_the_origin_is_honoured, env: PATIENT, |env| 
     assert_eq!(origin.calls(), 0);
 });
 
-with_origin!(the_url_of_an_origin_can_be_changed, |env, origin| {
+with_origin!(the_url_of_an_origin_can_be_changed, origin: STEADY, |env, origin| {
     assert_eq!(env.cache.fetched("a").await.0.as_deref(), Some("/v/a#1"));
     let other = Origin::start().await;
     reload(&env, &read_through(&other.url("/other/{key}"), "", "")).await;
@@ -50,7 +51,7 @@ with_origin!(the_url_of_an_origin_can_be_changed, |env, origin| {
     assert_eq!((origin.calls(), other.calls()), (1, 1));
 });
 
-with_origin!(without_its_origin_a_namespace_gives_leases, origin: "warm.keys = ['w']", |env, origin| {
+with_origin!(without_its_origin_a_namespace_gives_leases, origin: "min_lease = '10s'\nwarm.keys = ['w']", |env, origin| {
     eventually("the warm list is fetched", SOON, async || env.cache.read("w").await).await;
     reload(&env, "[namespaces.ns]\nttl = '1m'\n").await;
     let lease = env.cache.lease("k").await;
@@ -92,7 +93,7 @@ with_origin!(an_unchanged_origin_stays_left_alone, origin: FRAIL, |env, origin| 
     })
     .await;
     let calls = origin.calls();
-    reload(&env, &format!("{}{NEIGHBOUR}", through(&origin, FRAIL))).await;
+    reload(&env, &format!("{}{NEIGHBOUR}", read_through(&origin.url("/v/{key}"), "", FRAIL))).await;
     assert_eq!(ttl(&env, "other").await, 60);
     let error = env.cache.get_or_fetch(fetch("k2", 20_000)).await.unwrap_err();
     assert_eq!((error.code(), reason(&error)), (refused.code(), reason(&refused)), "{error:?}");
@@ -100,11 +101,11 @@ with_origin!(an_unchanged_origin_stays_left_alone, origin: FRAIL, |env, origin| 
 
     // One whose configuration has changed is a new one.
     origin.always(ok("well", &[]));
-    reload(&env, &through(&origin, &format!("{FRAIL}\nmax_queue = 7"))).await;
+    reload(&env, &read_through(&origin.url("/v/{key}"), "", &format!("{FRAIL}\nmax_queue = 7"))).await;
     assert_eq!(env.cache.fetched("k3").await.0.as_deref(), Some("well"));
 });
 
-with_origin!(a_fetch_goes_on_when_its_origin_is_changed, |env, origin| {
+with_origin!(a_fetch_goes_on_when_its_origin_is_changed, origin: STEADY, |env, origin| {
     origin.hold();
     let call = |key: &'static str| {
         let cache = env.cache.clone();
@@ -125,7 +126,7 @@ with_origin!(a_fetch_goes_on_when_its_origin_is_changed, |env, origin| {
     assert_eq!((origin.calls(), other.calls()), (1, 1));
 });
 
-with_origin!(a_fetch_goes_on_when_its_origin_is_removed, |env, origin| {
+with_origin!(a_fetch_goes_on_when_its_origin_is_removed, origin: STEADY, |env, origin| {
     origin.hold();
     let cache = env.cache.clone();
     let first = tokio::spawn(async move { cache.fetched("k").await });
@@ -143,7 +144,7 @@ with_origin!(a_fetch_goes_on_when_its_origin_is_removed, |env, origin| {
 });
 
 fn through(origin: &Origin, settings: &str) -> String {
-    read_through(&origin.url("/v/{key}"), "", settings)
+    read_through(&origin.url("/v/{key}"), "", &format!("{STEADY}\n{settings}"))
 }
 
 /// Has the server read this configuration, and waits until it has.

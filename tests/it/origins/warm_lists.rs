@@ -6,7 +6,7 @@ use larder::pb::v1::{WarmRequest, WarmResponse};
 use serde_json::Value;
 use tonic::Code;
 
-use super::warming::{Store, open, warmed};
+use super::warming::{STEADY, Store, open, warmed};
 use crate::support::{
     client::NS,
     env::{PATIENT, read_through},
@@ -72,7 +72,7 @@ with_origin!(an_empty_list_is_warmed_at_once, |env, origin| {
 with_origin!(
     what_has_expired_is_fetched_again_by_and_by,
     namespace: "ttl = '200ms'",
-    origin: "warm.keys = ['short', 'long']\nwarm.interval = '1s'",
+    origin: "min_lease = '10s'\nwarm.keys = ['short', 'long']\nwarm.interval = '1s'",
     |env, origin| {
         origin.answer(|asked: &Asked| match asked.target.as_str() {
             "/v/long" => ok("v", &[("cache-control", "max-age=3600")]),
@@ -140,7 +140,7 @@ async fn a_list_that_cannot_be_read_does_not_keep_the_server_from_serving() {
 }
 
 fn listing(origin: &Origin, list: &str) -> String {
-    read_through(&origin.url("/v/{key}"), "", list)
+    read_through(&origin.url("/v/{key}"), "", &format!("{STEADY}\n{list}"))
 }
 
 fn in_file(path: &Path) -> String {

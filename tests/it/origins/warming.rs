@@ -15,7 +15,9 @@ use crate::support::{
     wait::{SOON, eventually},
 };
 
-const NO_RETRIES: &str = "retries = 0\nbreaker_threshold = 0";
+/// A machine that is busy for a moment loses no lease.
+pub(super) const STEADY: &str = "min_lease = '10s'";
+const NO_RETRIES: &str = "min_lease = '10s'\nretries = 0\nbreaker_threshold = 0";
 
 with_origin!(every_key_is_counted_as_what_became_of_it, origin: NO_RETRIES, |env, origin| {
     origin.answer(|asked: &Asked| match asked.target.as_str() {
@@ -39,7 +41,7 @@ with_origin!(every_key_is_counted_as_what_became_of_it, origin: NO_RETRIES, |env
     assert_eq!(origin.calls(), 5);
 });
 
-with_origin!(refresh_fetches_what_is_fresh_too, |env, origin| {
+with_origin!(refresh_fetches_what_is_fresh_too, origin: STEADY, |env, origin| {
     env.cache.put("k", "old").await;
     let last = warmed(&env.cache, WarmRequest { refresh: true, ..keys(&["k"]) }).await;
     assert_eq!((last.stored, last.fresh), (1, 0), "{last:?}");
@@ -49,7 +51,7 @@ with_origin!(refresh_fetches_what_is_fresh_too, |env, origin| {
     assert_eq!(origin.calls(), 2);
 });
 
-with_origin!(the_rate_is_kept_and_progress_is_told, |env, origin| {
+with_origin!(the_rate_is_kept_and_progress_is_told, origin: STEADY, |env, origin| {
     let (count, rate) = (31, 20);
     let names: Vec<String> = (0..count).map(|number| format!("k{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -62,11 +64,11 @@ with_origin!(the_rate_is_kept_and_progress_is_told, |env, origin| {
     assert!(reports.is_sorted_by_key(|report| report.done), "{reports:?}");
     assert!(reports[0].done < 31 && reports.iter().all(|report| report.total == 31), "{reports:?}");
     let last = reports.last().unwrap();
-    assert_eq!((last.done, last.stored), (31, 31));
+    assert_eq!((last.done, last.stored), (31, 31), "{last:?}");
     assert_eq!(origin.calls(), 31);
 });
 
-with_origin!(half_of_what_the_origin_takes_is_left_to_callers, origin: "max_concurrency = 4", |env, origin| {
+with_origin!(half_of_what_the_origin_takes_is_left_to_callers, origin: "max_concurrency = 4\nmin_lease = '10s'", |env, origin| {
     origin.hold();
     let warming = open(&env.cache, keys(&["a", "b", "c", "d", "e", "f"])).await.unwrap();
     eventually("two are fetched", SOON, async || (origin.in_flight() == 2).then_some(())).await;
@@ -81,7 +83,7 @@ with_origin!(half_of_what_the_origin_takes_is_left_to_callers, origin: "max_conc
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_have_params() {
     let origin = Origin::start().await;
-    let config = read_through(&origin.url("/v/{key}?{params}"), "", "");
+    let config = read_through(&origin.url("/v/{key}?{params}"), "", STEADY);
     for store in Store::BOTH {
         let (env, before) = (store.start(&config).await, origin.calls());
         let page = |number: &str| WarmKey { key: "list".to_owned(), params: params(&[("page", number), ("a", "b")]) };
@@ -99,7 +101,7 @@ async fn keys_have_params() {
     }
 }
 
-with_origin!(limits_are_checked_before_anything_is_fetched, |env, origin| {
+with_origin!(limits_are_checked_before_anything_is_fetched, origin: STEADY, |env, origin| {
     let rate = open(&env.cache, WarmRequest { rate: 100_001, ..keys(&["k"]) }).await;
     expect_over_limit(rate, Code::InvalidArgument, "INVALID_ARGUMENT", "rate", 100_000);
     let crowd = open(&env.cache, keys(&vec!["k"; 10_001])).await;
@@ -141,7 +143,7 @@ with_origin!(a_call_that_is_cancelled_begins_no_more_fetches, |env, origin| {
     assert!(origin.calls() < 1000);
 });
 
-with_origin!(four_calls_are_answered_at_once, |env, origin| {
+with_origin!(four_calls_are_answered_at_once, origin: STEADY, |env, origin| {
     origin.hold();
     let mut warming = Vec::new();
     for key in ["a", "b", "c", "d"] {
