@@ -5,7 +5,7 @@ use tonic::Code;
 
 use crate::support::{
     client::{Cache, Fetched as _, as_text, fetch, get, set_for, text},
-    env::{PATIENT, patient, read_through},
+    env::{patient, read_through},
     observe::{becomes_text, metric, waiting},
     origin::{Origin, numbered, status},
     redis::RedisServer,
@@ -20,7 +20,7 @@ async fn start() -> (RedisServer, Larder, Cache, Origin) {
     let redis = RedisServer::start().await;
     let config = "retries = 0\nerror_backoff = '1ms'\nbreaker_threshold = 0\ntimeout = '1m'";
     let config = read_through(&origin.url("/v/{key}"), "", &patient(config));
-    let larder = Larder::redis(&redis.url()).envs(&PATIENT).config(&config).start().await;
+    let larder = Larder::redis(&redis.url()).config(&config).start().await;
     let cache = larder.client().await;
     (redis, larder, cache, origin)
 }
