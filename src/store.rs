@@ -252,6 +252,9 @@ pub trait Leases: Send + Sync {
     /// version; its age begins anew.
     async fn confirm(&self, key: &EntryKey, token: LeaseToken, confirmation: &Confirmation) -> Result<Confirmed>;
 
+    /// Removes an entry if the lease still holds, and ends the lease.
+    async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<Hold>;
+
     /// Ends a lease, if it is held, and grants no other for `backoff`, in which `cause` is told to those who ask, at
     /// most [`MAX_CAUSE_BYTES`] of it; answers whether it was held.
     async fn abandon(&self, key: &EntryKey, token: LeaseToken, backoff: Duration, cause: &str) -> Result<bool>;

@@ -2,12 +2,18 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use futures_util::future::{join_all, select_all};
+use futures_util::{
+    StreamExt as _,
+    future::{join_all, select_all},
+    stream::FuturesUnordered,
+};
 use tokio::time::Instant;
 
 use super::{
     Cache, Error, Scope,
-    get_or_fetch::{Answer, FetchMode, FetchRequest, FetchStatus, GetOrFetch, contended, count},
+    get_or_fetch::{
+        Answer, FetchMode, FetchRequest, FetchStatus, GetOrFetch, MAX_WAIT, bounded_wait, contended, count,
+    },
     get_or_lease::Asked,
     is_degraded,
     policy::Verdict,
@@ -23,13 +29,15 @@ const LARGEST_READ: usize = 8 * FIRST_READ;
 const PART_BYTES: usize = 2 * 1024 * 1024;
 /// Missing entries in one part.
 const PART_MISSING: usize = 128;
+/// Size that the values fetched for one part may have together, in bytes.
+const PART_FETCHED_BYTES: usize = 128 * 1024 * 1024;
 
 /// A batch that is being read. The memory it takes does not grow with the batch: it is answered part by part.
 pub struct BatchFetch {
     cache: Arc<Cache>,
     requests: Vec<FetchRequest>,
     scopes: Vec<Scope>,
-    wait_until: Option<Instant>,
+    wait_until: Instant,
     done: usize,
     read: usize,
     has_lease: bool,
@@ -57,8 +65,11 @@ impl BatchFetch {
         like: impl Fn(EntryKey, Arc<BTreeMap<String, String>>) -> FetchRequest,
     ) -> Result<Self, Error> {
         let requests: Vec<FetchRequest> = keys.into_iter().map(|(key, params)| like(key, Arc::new(params))).collect();
-        let scopes = requests.iter().map(|request| cache.scope(request.key.namespace())).collect::<Result<_, _>>()?;
-        let wait_until = requests.first().and_then(|request| request.wait).map(|wait| Instant::now() + wait);
+        let scopes: Vec<Scope> =
+            requests.iter().map(|request| cache.scope(request.key.namespace())).collect::<Result<_, _>>()?;
+        let longest = |scopes: &[Scope]| scopes.iter().map(|scope| scope.rules.lease_wait).max();
+        let wait = requests.first().and_then(|request| request.wait).or_else(|| longest(&scopes)).unwrap_or_default();
+        let wait_until = Instant::now() + wait.min(MAX_WAIT);
         Ok(Self { cache, requests, scopes, wait_until, done: 0, read: FIRST_READ, has_lease: false })
     }
 
@@ -68,22 +79,20 @@ impl BatchFetch {
             return None;
         }
         let items = self.read_part().await;
-        if let Some(until) = self.wait_until {
-            let left = until.saturating_duration_since(Instant::now());
-            self.requests[self.done..].iter_mut().for_each(|request| request.wait = Some(left));
-        }
+        let left = self.wait_until.saturating_duration_since(Instant::now());
+        self.requests[self.done..].iter_mut().for_each(|request| request.wait = Some(left));
         let first = self.done;
         self.done += items.len();
         let mut answers: Vec<Option<Fetched>> = items.iter().map(|_| None).collect();
         let mut answer = |place: usize, fetched| answers[place - first] = Some(fetched);
         let (with_source, others): (Vec<Item>, Vec<Item>) =
             items.into_iter().partition(|item| self.scopes[item.place].rules.source().is_some());
-        // Leases first: whoever waits for them should not wait for what is fetched.
-        for (place, fetched) in self.lease_all(others).await {
-            answer(place, Ok(fetched));
-        }
+        // Leases last: their time is running from when they are granted.
         for (place, fetched) in self.fetch_all(with_source).await {
             answer(place, fetched);
+        }
+        for (place, fetched) in self.lease_all(others).await {
+            answer(place, Ok(fetched));
         }
         let answers: Vec<Fetched> = answers.into_iter().flatten().collect();
         for (fetched, scope) in answers.iter().zip(&self.scopes[first..]) {
@@ -98,9 +107,11 @@ impl BatchFetch {
     async fn read_part(&mut self) -> Vec<Item> {
         let mut items: Vec<Item> = Vec::new();
         let (mut bytes, mut missing) = (0, 0);
-        while bytes < PART_BYTES && missing < PART_MISSING {
+        let most_missing =
+            (PART_FETCHED_BYTES / self.scopes[self.done].rules.max_value_bytes.max(1)).clamp(1, PART_MISSING);
+        while bytes < PART_BYTES && missing < most_missing {
             let begin = self.done + items.len();
-            let end = self.requests.len().min(begin + self.read.min(PART_MISSING - missing));
+            let end = self.requests.len().min(begin + self.read.min(most_missing - missing));
             if begin == end {
                 break;
             }
@@ -141,20 +152,37 @@ impl BatchFetch {
     /// Answers keys whose values callers compute.
     async fn lease_all(&mut self, items: Vec<Item>) -> Vec<(usize, GetOrFetch)> {
         let asked = join_all(items.into_iter().map(|item| self.lease(item))).await;
-        let is_lease = |fetched: &GetOrFetch| matches!(fetched.answer, Answer::Lease(_)) && !fetched.degraded;
         self.has_lease |= asked.iter().any(|(_, fetched)| is_lease(fetched));
+        let (contended, mut answered): (Vec<_>, Vec<_>) =
+            asked.into_iter().partition(|(_, fetched)| matches!(fetched.answer, Answer::Contended { .. }));
+        // Whoever waits for one of this call's leases should not be waited for: as soon as there is one, no more waiting.
+        if self.has_lease {
+            answered.extend(contended);
+            return answered;
+        }
+        let mut left: BTreeMap<usize, GetOrFetch> = contended.into_iter().collect();
         let batch = &*self;
-        join_all(asked.into_iter().map(|(place, fetched)| batch.wait_for_others(place, fetched))).await
+        let mut waiting: FuturesUnordered<_> =
+            left.keys().copied().map(|place| async move { (place, batch.wait_for_others(place).await) }).collect();
+        let mut has_lease = false;
+        while let Some((place, fetched)) = waiting.next().await {
+            left.remove(&place);
+            has_lease |= is_lease(&fetched);
+            answered.push((place, fetched));
+            if has_lease {
+                break;
+            }
+        }
+        drop(waiting);
+        self.has_lease |= has_lease;
+        answered.extend(left);
+        answered
     }
 
-    async fn wait_for_others(&self, place: usize, fetched: GetOrFetch) -> (usize, GetOrFetch) {
-        // Whoever waits for one of this call's leases should not be waited for.
-        if self.has_lease || !matches!(fetched.answer, Answer::Contended { .. }) {
-            return (place, fetched);
-        }
+    async fn wait_for_others(&self, place: usize) -> GetOrFetch {
         let (scope, request) = (&self.scopes[place], &self.requests[place]);
         let computed = self.cache.compute(scope, request).await;
-        (place, computed.unwrap_or_else(|error| self.cache.without_store(scope, None, &error)))
+        computed.unwrap_or_else(|error| self.cache.without_store(scope, None, &error))
     }
 
     async fn lease(&self, item: Item) -> (usize, GetOrFetch) {
@@ -196,7 +224,13 @@ impl BatchFetch {
                 }
                 (_, stored) => {
                     let wish = Wish { without_store, ..request.wish() };
-                    let taken = cache.waiting.take_place(cache.errand(scope, request), wish);
+                    let errand = cache.errand(scope, request);
+                    let taken = if bounded_wait(scope, request).is_zero() {
+                        cache.waiting.refresh(errand, wish);
+                        None
+                    } else {
+                        cache.waiting.take_place(errand, wish)
+                    };
                     let (seat, usher) = taken.unzip();
                     ushers.extend(usher.flatten());
                     waiting.push(async move {
@@ -224,6 +258,10 @@ impl Cache {
     }
 }
 
+fn is_lease(fetched: &GetOrFetch) -> bool {
+    matches!(fetched.answer, Answer::Lease(_)) && !fetched.degraded
+}
+
 /// Runs the ushers of a batch, those of one origin together if it takes batches.
 fn run_together(room: &Arc<WaitingRoom>, ushers: Vec<Usher>) {
     let mut by_origin: BTreeMap<_, Vec<Usher>> = BTreeMap::new();
@@ -243,11 +281,15 @@ fn run_together(room: &Arc<WaitingRoom>, ushers: Vec<Usher>) {
 
 async fn fetch_together(room: Arc<WaitingRoom>, ushers: Vec<Usher>, limit: usize) {
     let looks = ushers.into_iter().map(|mut usher| async move {
-        let step = if usher.seat() { usher.look().await } else { Step::Done };
-        (usher, step)
+        // Whoever wanted it may have left, and with them the usher goes.
+        if !usher.seat() {
+            return None;
+        }
+        let step = usher.look().await;
+        Some((usher, step))
     });
     let mut fetching = Vec::new();
-    for (usher, step) in join_all(looks).await {
+    for (usher, step) in join_all(looks).await.into_iter().flatten() {
         match step {
             Step::Fetch(mandate) => fetching.push((usher, mandate)),
             Step::Done | Step::Wait(_) | Step::Rest(_) => room.spawn(usher.go_on(step)),

@@ -141,7 +141,14 @@ pub(super) async fn land(
     match (fill, std::mem::replace(&mut mandate.lease, Err(fill))) {
         // The store has ended it.
         (Fill::Stored | Fill::LeaseLost | Fill::Invalidated | Fill::Superseded, Ok(lease)) => drop(lease.hand_over()),
-        (Fill::Uncacheable | Fill::NotStored { .. }, Ok(lease)) => lease.give_back(Duration::ZERO, "").await,
+        (Fill::Uncacheable, Ok(lease)) => {
+            // What was there before is not what the origin says now. If this fails, the lease is given back.
+            match store.discard(&errand.key, lease.token()).await {
+                Ok(_) => drop(lease.hand_over()),
+                Err(_) => lease.give_back(Duration::ZERO, "").await,
+            }
+        }
+        (Fill::NotStored { .. }, Ok(lease)) => lease.give_back(Duration::ZERO, "").await,
         (_, Err(_)) => {}
     }
     Some(Landing { entry, fill, is_cacheable, course })

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The longest that a call may wait.
-const MAX_WAIT: Duration = Duration::from_secs(60);
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(60);
 /// The least and the most that is kept back of the time until a call's deadline, so that the answer still arrives before it;
 /// a fifth of it in between.
 const DEADLINE_MARGIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));

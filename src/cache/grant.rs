@@ -58,16 +58,21 @@ impl LeaseGrant {
         }
     }
 
-    /// Extends the lease again and again, so that it holds for `ttl` at any time. Returns when it is lost; what was
-    /// computed under it will not be stored then.
-    pub async fn keep_alive(&self, ttl: Duration) -> Hold {
+    /// Extends the lease again and again, so that it holds for at least `ttl` at any time: each time for twice as long as before,
+    /// up to `longest`, because what takes long will not be over soon. Returns when it is lost; what was computed under it
+    /// will not be stored then.
+    pub async fn keep_alive(&self, mut ttl: Duration, longest: Duration) -> Hold {
         let Some((store, key)) = &self.held else { return std::future::pending().await };
         let mut known_until = Instant::now() + ttl;
         loop {
             tokio::time::sleep(ttl / 3).await;
             let asked = Instant::now();
-            match store.extend(key, self.token, ttl).await {
-                Ok(Hold::Held) => known_until = asked + ttl,
+            let next = (ttl * 2).min(longest).max(ttl);
+            match store.extend(key, self.token, next).await {
+                Ok(Hold::Held) => {
+                    ttl = next;
+                    known_until = asked + ttl;
+                }
                 Ok(lost) => return lost,
                 // As long as it may still hold, the store may come back in time.
                 Err(_) if Instant::now() < known_until => {}

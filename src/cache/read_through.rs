@@ -115,7 +115,12 @@ impl Cache {
         let wait = bounded_wait(scope, request);
         let soft_timeout = source.config.soft_timeout.filter(|_| stale().is_some());
         let patience = soft_timeout.map_or(wait, |soft_timeout| wait.min(soft_timeout));
-        match tokio::time::timeout(patience, place.turn()).await {
+        let mut turn = tokio::time::timeout(patience, place.turn()).await;
+        if turn.is_err() && patience < wait && stale().is_none() {
+            // What would have been answered instead may no longer be.
+            turn = tokio::time::timeout(wait - patience, place.turn()).await;
+        }
+        match turn {
             Ok(Turn::Found(entry)) => Ok(self.coalesced(entry)),
             Ok(Turn::Landed { landing, is_first }) => Ok(self.fetched(landing, is_first)),
             Ok(Turn::OriginFailed(error)) => match stale() {

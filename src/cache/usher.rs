@@ -30,6 +30,8 @@ const FIRST_LOOK: Duration = Duration::from_millis(50);
 const LATER_LOOKS: Duration = Duration::from_millis(400);
 /// Looks in a row that may fail before the store counts as gone for those who wait.
 const MAX_FAILED_LOOKS: u32 = 3;
+/// An usher who rests keeps a place.
+const LONGEST_REST: Duration = Duration::from_secs(10);
 /// No entry is fresh for longer.
 const END_OF_TIME: Millis = Millis(u64::MAX);
 
@@ -77,7 +79,7 @@ impl Usher {
 
     /// Acts until nobody is there any more.
     pub(super) async fn run(mut self) {
-        while self.seat() && !self.room.abort.is_cancelled() {
+        while !self.is_done && self.seat() && !self.room.abort.is_cancelled() {
             let step = self.look().await;
             self.take(step).await;
         }
@@ -104,7 +106,11 @@ impl Usher {
     /// Lets in those who wait outside. False if there is nobody, and the queue is closed.
     pub(super) fn seat(&mut self) -> bool {
         match self.room.seat(&self.errand.key, &mut self.seated) {
-            Some(desk) => self.desk = desk,
+            Some((desk, errand)) => {
+                self.desk = desk;
+                // The last who came knows the rules of now.
+                self.errand = errand.unwrap_or_else(|| self.errand.clone());
+            }
             None => self.is_done = true,
         }
         !self.is_done
@@ -119,6 +125,9 @@ impl Usher {
         let has_source = self.errand.source().is_some();
         if has_source && self.seated.iter().all(|waiter| waiter.wish.without_store) {
             return Step::Fetch(Mandate::without_lease(Fill::NotStored { degraded: true }));
+        }
+        if let Some(left) = self.errand.source().and_then(|source| source.gate.left_alone()) {
+            return self.leave_alone(left);
         }
         if has_source && self.room.uncacheable.contains(&self.errand.key) {
             return Step::Fetch(Mandate::without_lease(Fill::Uncacheable));
@@ -165,6 +174,15 @@ impl Usher {
         }
     }
 
+    /// Says that the origin is not asked, without asking the store who might.
+    fn leave_alone(&mut self, left: Duration) -> Step {
+        self.errand.scope.counts.count(Counter::FetchesFailed);
+        let cause = "the breaker is open".to_owned();
+        let error = origin::Error { kind: ErrorKind::BreakerOpen, cause, retry_after: Some(left) };
+        self.call_all(|_| Some(Turn::OriginFailed(error.clone())));
+        Step::Done
+    }
+
     /// Fetches the value. Whoever wants it may have left meanwhile: the next will want it too.
     async fn fetch(&self, mandate: &Mandate) -> origin::Result<Fetched> {
         let Some(source) = self.errand.source() else { return Err(aborted()) };
@@ -178,7 +196,7 @@ impl Usher {
 
     /// See [`Mandate::keep_alive`].
     pub(super) async fn keep_alive(&self, mandate: &Mandate) {
-        mandate.keep_alive(self.lease_ttl).await;
+        mandate.keep_alive(self.lease_ttl, self.errand.scope.rules.lease_ttl).await;
     }
 
     /// Stores what was fetched, and tells it to those who may know it.
@@ -276,7 +294,7 @@ impl Usher {
         tokio::select! {
             () = self.desk.bell.notified() => {}
             () = self.room.abort.cancelled() => {}
-            () = tokio::time::sleep(left) => self.seated.clear(),
+            () = tokio::time::sleep(left.min(LONGEST_REST)) => self.seated.clear(),
         }
     }
 
@@ -337,9 +355,9 @@ impl Mandate {
 
     /// Holds the lease for as long as this is polled. Does not return when it is lost: the value is wanted even if it is not
     /// stored.
-    async fn keep_alive(&self, ttl: Duration) {
+    async fn keep_alive(&self, ttl: Duration, longest: Duration) {
         if let Ok(lease) = &self.lease {
-            lease.keep_alive(ttl).await;
+            lease.keep_alive(ttl, longest).await;
         }
         std::future::pending().await
     }

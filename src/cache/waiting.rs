@@ -34,6 +34,8 @@ pub(super) struct WaitingRoom {
     ushers: TaskTracker,
     queues: Mutex<HashMap<EntryKey, Queue>>,
     waiting: AtomicUsize,
+    /// Of these, those to whom the limit applies.
+    bounded: AtomicUsize,
     max_waiting: usize,
 }
 
@@ -41,6 +43,8 @@ pub(super) struct WaitingRoom {
 #[derive(Default)]
 struct Queue {
     arrivals: VecDeque<Waiter>,
+    /// Of the last arrival.
+    errand: Option<Errand>,
     desk: Arc<Desk>,
 }
 
@@ -107,7 +111,10 @@ pub(super) struct Place {
 }
 
 /// A place that is taken.
-struct Counted(Arc<WaitingRoom>);
+struct Counted {
+    room: Arc<WaitingRoom>,
+    is_bounded: bool,
+}
 
 impl WaitingRoom {
     pub(super) fn new(store: Arc<dyn Backend>, max_waiting: usize) -> Arc<Self> {
@@ -118,6 +125,7 @@ impl WaitingRoom {
             ushers: TaskTracker::new(),
             queues: Mutex::default(),
             waiting: AtomicUsize::new(0),
+            bounded: AtomicUsize::new(0),
             max_waiting,
         })
     }
@@ -143,13 +151,15 @@ impl WaitingRoom {
 
     /// Takes a place; none if the room is full. If nobody was there before, the usher must be run.
     pub(super) fn take_place(self: &Arc<Self>, errand: Errand, wish: Wish) -> Option<(Place, Option<Usher>)> {
-        let counted = self.count()?;
         let (sender, turn) = oneshot::channel();
         let waiter = Waiter { wish, audience: Audience::Caller(sender) };
         let mut queues = self.queues.lock();
         let is_first = !queues.contains_key(&errand.key);
+        // The origin's gate bounds those who have something fetched; a full room must not keep them from it.
+        let counted = self.count(!(is_first && errand.source().is_some()))?;
         let queue = queues.entry(errand.key.clone()).or_default();
         queue.arrivals.push_back(waiter);
+        queue.errand = Some(errand.clone());
         queue.desk.bell.notify_one();
         let place = Place { turn, desk: queue.desk.clone(), _counted: counted };
         drop(queues);
@@ -158,11 +168,16 @@ impl WaitingRoom {
 
     /// Has the key computed without waiting for it, unless somebody is at it already; answers whether that was begun.
     pub(super) fn refresh(self: &Arc<Self>, errand: Errand, wish: Wish) -> bool {
-        let Some(counted) = self.count() else { return false };
+        let Some(counted) = self.count(true) else { return false };
         let waiter = Waiter { wish, audience: Audience::Nobody { _counted: counted } };
         let mut queues = self.queues.lock();
-        if queues.contains_key(&errand.key) {
-            return false;
+        if let Some(queue) = queues.get_mut(&errand.key) {
+            // What is under way is not what somebody wants who wants it anew.
+            if wish.anew {
+                queue.arrivals.push_back(waiter);
+                queue.desk.bell.notify_one();
+            }
+            return wish.anew;
         }
         queues.entry(errand.key.clone()).or_default().arrivals.push_back(waiter);
         drop(queues);
@@ -184,7 +199,7 @@ impl WaitingRoom {
     }
 
     /// Seats those who arrived, and lets go of those who left. If nobody is there any more, the queue is closed.
-    pub(super) fn seat(&self, key: &EntryKey, seated: &mut VecDeque<Waiter>) -> Option<Arc<Desk>> {
+    pub(super) fn seat(&self, key: &EntryKey, seated: &mut VecDeque<Waiter>) -> Option<(Arc<Desk>, Option<Errand>)> {
         let mut queues = self.queues.lock();
         let queue = queues.get_mut(key)?;
         seated.append(&mut queue.arrivals);
@@ -193,7 +208,7 @@ impl WaitingRoom {
             queues.remove(key);
             return None;
         }
-        Some(queue.desk.clone())
+        Some((queue.desk.clone(), queue.errand.take()))
     }
 
     /// Seats those who arrived since.
@@ -209,10 +224,12 @@ impl WaitingRoom {
         drop(closed);
     }
 
-    fn count(self: &Arc<Self>) -> Option<Counted> {
+    fn count(self: &Arc<Self>, is_bounded: bool) -> Option<Counted> {
         // Made first, so that it gives back what was taken.
-        let counted = Counted(self.clone());
-        (self.waiting.fetch_add(1, Ordering::Relaxed) < self.max_waiting).then_some(counted)
+        let counted = Counted { room: self.clone(), is_bounded };
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let has_room = !is_bounded || self.bounded.fetch_add(1, Ordering::Relaxed) < self.max_waiting;
+        has_room.then_some(counted)
     }
 }
 
@@ -254,6 +271,9 @@ impl Place {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.room.waiting.fetch_sub(1, Ordering::Relaxed);
+        if self.is_bounded {
+            self.room.bounded.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

@@ -65,6 +65,17 @@ impl Breaker {
         Ok(Ticket { breaker: self.clone(), is_probe })
     }
 
+    /// For how long no fetch is let through; none if one may be.
+    pub(super) fn left_alone(&self) -> Option<Duration> {
+        match *self.state.lock() {
+            State::Closed { .. } => None,
+            State::Open { until } => {
+                Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+            }
+            State::Probing => Some(self.cooldown / 10),
+        }
+    }
+
     fn open(&self) -> State {
         // Replicas that saw the same outage should not all try the origin at the same moment.
         State::Open { until: Instant::now() + self.cooldown.mul_f64(rand::random_range(0.8..1.2)) }

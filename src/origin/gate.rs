@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
+
 use backon::{ExponentialBuilder, Retryable as _};
 use tokio::{
     sync::{Semaphore, SemaphorePermit, watch},
@@ -91,6 +93,11 @@ impl Gate {
         self.breaker.closed()
     }
 
+    /// For how long the origin is still left alone; none if it may be asked.
+    pub fn left_alone(&self) -> Option<Duration> {
+        self.breaker.left_alone()
+    }
+
     /// Fetches under way.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
@@ -127,7 +134,9 @@ impl Gate {
     /// See [`ErrorKind`].
     pub async fn fetch(&self, order: &Order) -> Result<Fetched> {
         let started = Instant::now();
-        let fetched = self.patiently(order.deadline, || self.attempt(async || self.origin.fetch(order).await)).await;
+        let fetched = self
+            .patiently(order.deadline, || self.attempt(order.deadline, async || self.origin.fetch(order).await))
+            .await;
         self.observe(started, std::slice::from_ref(&fetched));
         fetched
     }
@@ -137,10 +146,11 @@ impl Gate {
         let Some(deadline) = orders.iter().map(|order| order.deadline).min() else { return Vec::new() };
         let started = Instant::now();
         let batch = || {
-            self.attempt(async || {
+            self.attempt(deadline, async || {
                 let mut answers = self.origin.fetch_batch(orders).await;
-                // One error stands for all if there is no answer at all.
-                match answers.iter().all(std::result::Result::is_err).then(|| answers.pop()).flatten() {
+                // One error stands for all if the origin is in trouble.
+                let is_outage = |answer: &Result<Answer>| answer.as_ref().is_err_and(|error| error.kind.is_outage());
+                match answers.iter().all(is_outage).then(|| answers.pop()).flatten() {
                     Some(Err(error)) => Err(error),
                     Some(Ok(_)) | None => Ok(answers),
                 }
@@ -166,19 +176,26 @@ impl Gate {
             .with_jitter();
         // An origin that says when it wants to be asked again is not asked before.
         let again = |error: &Error| error.kind.is_passing() && error.retry_after.is_none();
-        let attempts = attempt.retry(backoff).when(again);
+        let failed = Mutex::new(None);
+        let attempts = attempt.retry(backoff).when(again).notify(|error, _| *failed.lock() = Some(error.clone()));
         let late = |_| Error::new(ErrorKind::Timeout, format_args!("no answer within {:?}", self.rules.timeout));
-        tokio::time::timeout_at(deadline, attempts).await.map_err(late)?
+        let outcome = tokio::time::timeout_at(deadline, attempts).await.map_err(late).and_then(|outcome| outcome);
+        let failed = failed.into_inner();
+        // If the breaker opened meanwhile, that is not why the fetch failed.
+        outcome.map_err(|error| match failed {
+            Some(before) if matches!(error.kind, ErrorKind::BreakerOpen) => before,
+            _ => error,
+        })
     }
 
-    async fn attempt<T>(&self, ask: impl AsyncFnOnce() -> Result<T>) -> Result<(T, Duration)> {
+    async fn attempt<T>(&self, deadline: Instant, ask: impl AsyncFnOnce() -> Result<T>) -> Result<(T, Duration)> {
         let left_alone = |left| Error {
             kind: ErrorKind::BreakerOpen,
             cause: "the breaker is open".to_owned(),
             retry_after: Some(left),
         };
         let ticket = self.breaker.admit().map_err(left_alone)?;
-        let _slot = self.slot().await?;
+        let _slot = self.slot(deadline).await?;
         // It may have opened while this fetch waited for its turn.
         let ticket = ticket.renewed().map_err(left_alone)?;
         let _counted = Counted::new(&self.in_flight);
@@ -192,7 +209,7 @@ impl Gate {
             otel.status_code = tracing::field::Empty,
             error.type = tracing::field::Empty,
         );
-        let judged = Judged { ticket: Some(ticket) };
+        let judged = Judged { ticket: Some(ticket), started, patience: self.pace.bound().unwrap_or_default() };
         let outcome = ask().instrument(span.clone()).await;
         if let Err(error) = &outcome {
             span.record("otel.status_code", "ERROR").record("error.type", error.kind.name());
@@ -205,7 +222,8 @@ impl Gate {
         outcome.map(|answer| (answer, took))
     }
 
-    async fn slot(&self) -> Result<SemaphorePermit<'_>> {
+    /// A turn, if there is one early enough for a fetch: one that is begun too late is in vain, and takes the turn of another.
+    async fn slot(&self, deadline: Instant) -> Result<SemaphorePermit<'_>> {
         if let Ok(slot) = self.slots.try_acquire() {
             return Ok(slot);
         }
@@ -214,10 +232,18 @@ impl Gate {
             let cause = format!("{} fetches are waiting already", self.rules.max_queue);
             return Err(Error::new(ErrorKind::Overloaded, cause));
         }
-        let slot = self.slots.acquire().await;
+        let usually = self.pace.mean().unwrap_or_default();
+        let left = deadline.saturating_duration_since(Instant::now());
+        let rounds = self.queued.load(Ordering::Relaxed).div_ceil(self.rules.max_concurrency.max(1));
+        let its_turn = usually.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
+        let too_late = || Error::new(ErrorKind::Overloaded, "its turn would come too late");
+        if its_turn.saturating_add(usually) > left {
+            return Err(too_late());
+        }
+        let slot = tokio::time::timeout(left.saturating_sub(usually), self.slots.acquire()).await;
         drop(queued);
         // Nobody closes the semaphore.
-        slot.map_err(|closed| Error::new(ErrorKind::Overloaded, closed))
+        slot.map_err(|_| too_late())?.map_err(|closed| Error::new(ErrorKind::Overloaded, closed))
     }
 
     fn observe(&self, started: Instant, fetched: &[Result<Fetched>]) {
@@ -228,9 +254,11 @@ impl Gate {
     }
 }
 
-/// A fetch that is cut off by its deadline is a failure of the origin.
+/// A fetch that is cut off by its deadline is a failure of the origin if it was given the time that fetches take.
 struct Judged {
     ticket: Option<super::breaker::Ticket>,
+    started: Instant,
+    patience: Duration,
 }
 
 impl Judged {
@@ -247,7 +275,9 @@ impl Judged {
 
 impl Drop for Judged {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
+        if let Some(ticket) = self.ticket.take()
+            && self.started.elapsed() >= self.patience
+        {
             ticket.failed();
         }
     }
@@ -263,5 +293,76 @@ impl<'a> Counted<'a> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{
+        entry::{Kind, Validators},
+        key::EntryKey,
+        origin::{Content, Terms},
+    };
+
+    /// Takes 100 ms for everything.
+    struct Slow;
+
+    #[async_trait::async_trait]
+    impl Origin for Slow {
+        async fn fetch(&self, _: &Order) -> Result<Answer> {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let content = Content::Value { kind: Kind::Text, data: "v".into() };
+            Ok(Answer { content, terms: Terms::default() })
+        }
+    }
+
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn fetched(&self, _: &Namespace, _: Duration, _: std::result::Result<(), &ErrorKind>) {}
+    }
+
+    fn gate() -> Gate {
+        let rules = GateRules {
+            timeout: Duration::from_secs(1),
+            max_concurrency: 2,
+            max_queue: 1000,
+            retries: 0,
+            retry_backoff: Duration::ZERO,
+            breaker_threshold: 1,
+            breaker_cooldown: Duration::from_secs(10),
+        };
+        Gate::new(Namespace::new("ns").unwrap(), Box::new(Slow), rules, Arc::new(Nobody))
+    }
+
+    async fn fetch(gate: &Gate) -> Result<Fetched> {
+        let key = EntryKey::new(Namespace::new("ns").unwrap(), "k", [].into_iter()).unwrap();
+        let order = Order { key, params: Arc::default(), validators: Validators::default(), deadline: gate.deadline() };
+        gate.fetch(&order).await
+    }
+
+    /// Twenty fetches a second are what it can do: whoever would be late is turned away, and the rest is served.
+    #[tokio::test(start_paused = true)]
+    async fn beyond_its_capacity_an_origin_is_still_of_use() {
+        let gate = gate();
+        fetch(&gate).await.unwrap();
+        let (mut served, mut turned_away) = (0, 0);
+        for _ in 0..3 {
+            let crowd = futures_util::future::join_all((0..100).map(|_| fetch(&gate))).await;
+            for outcome in crowd {
+                match outcome {
+                    Ok(_) => served += 1,
+                    Err(error) => {
+                        assert_eq!(error.kind, ErrorKind::Overloaded, "{error}");
+                        turned_away += 1;
+                    }
+                }
+            }
+        }
+        assert!((45..=60).contains(&served), "{served} served, {turned_away} turned away");
+        assert!(*gate.open().borrow(), "the origin is well");
+        assert_eq!((gate.in_flight(), gate.queued()), (0, 0));
     }
 }

@@ -50,7 +50,7 @@ const MAX_BATCH_BYTES: usize = 64 * 1024 * 1024;
 /// Most times that one call is made.
 const MAX_ATTEMPTS: usize = 5;
 /// Calls at a time in place of one batch.
-const IN_PLACE_OF_BATCH: usize = 16;
+const IN_PLACE_OF_BATCH: usize = 1;
 /// How long an origin that has no batches is not asked for one: its next release may.
 const WITHOUT_BATCHES: Duration = Duration::from_secs(300);
 

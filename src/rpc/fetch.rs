@@ -99,14 +99,22 @@ pub(super) fn lease(token: [u8; 16], expires_in: Duration, stale: Option<cache::
     }
 }
 
-/// What one key of a batch came to.
-pub(super) fn batch_result(fetched: Result<GetOrFetch, cache::Error>) -> pb::BatchGetOrFetchResult {
+/// What one key of a batch came to, and the lease that is to be handed over with it.
+pub(super) fn batch_result(
+    fetched: Result<GetOrFetch, cache::Error>,
+) -> (pb::BatchGetOrFetchResult, Option<cache::LeaseGrant>) {
     use pb::batch_get_or_fetch_result::Result as Pb;
+    let mut grant = None;
+    let keep = |offer: cache::Offer| {
+        let offered = lease(offer.grant.token().0, offer.expires_in, offer.stale);
+        grant = Some(offer.grant);
+        offered
+    };
     let result = match fetched {
-        Ok(fetched) => Pb::Answer(response(fetched).response),
+        Ok(fetched) => Pb::Answer(respond(fetched, keep).response),
         Err(error) => Pb::Error(status::fetch_error(error)),
     };
-    pb::BatchGetOrFetchResult { result: Some(result) }
+    (pb::BatchGetOrFetchResult { result: Some(result) }, grant)
 }
 
 fn fetch_status(status: &FetchStatus) -> (pb::FetchStatus, Option<&'static str>) {

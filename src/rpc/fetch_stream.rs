@@ -88,7 +88,7 @@ impl Session {
         let longest = self.cache.lease_max(&key)?;
         let said = tokio::select! {
             said = self.said.message() => said?,
-            lost = grant.keep_alive(ttl) => {
+            lost = grant.keep_alive(ttl, ttl) => {
                 let why = match lost {
                     Hold::Held | Hold::Lost => pb::SetResult::LeaseLost,
                     Hold::Invalidated => pb::SetResult::Invalidated,

@@ -9,7 +9,7 @@ use tonic::Status;
 
 use super::{convert, fetch, status};
 use crate::{
-    cache::{BatchFetch, BatchRead},
+    cache::{BatchFetch, BatchRead, LeaseGrant},
     pb::v1 as pb,
 };
 
@@ -32,6 +32,9 @@ pub(super) trait Batch: Send + 'static {
 
     /// Bytes that a result takes in a message.
     fn size(item: &Self::Item) -> usize;
+
+    /// Whether a result should not wait for others.
+    fn is_urgent(item: &Self::Item) -> bool;
 
     /// Puts a result into a message.
     fn add(chunk: &mut Self::Chunk, item: Self::Item);
@@ -72,8 +75,12 @@ pub(super) fn messages<B: Batch>(batch: B, deadline: Option<Instant>) -> Message
 impl<B: Batch> Chunks<B> {
     async fn next_message(&mut self) -> Option<B::Chunk> {
         let mut message = None;
-        let mut size = 0;
-        while let Some(item) = self.next_item().await {
+        let (mut size, mut is_urgent) = (0, false);
+        // What is urgent does not wait for the next part to be read.
+        while !(is_urgent && self.left_over.is_none() && self.read.len() == 0)
+            && let Some(item) = self.next_item().await
+        {
+            is_urgent |= B::is_urgent(&item);
             size += B::size(&item);
             if size > MESSAGE_BYTES && message.is_some() {
                 self.left_over = Some(item);
@@ -114,6 +121,10 @@ impl Batch for BatchRead {
         result.encoded_len()
     }
 
+    fn is_urgent(_: &Self::Item) -> bool {
+        false
+    }
+
     fn add(chunk: &mut Self::Chunk, (result, degraded): Self::Item) {
         chunk.degraded |= degraded;
         chunk.results.push(result);
@@ -121,7 +132,7 @@ impl Batch for BatchRead {
 }
 
 impl Batch for BatchFetch {
-    type Item = pb::BatchGetOrFetchResult;
+    type Item = (pb::BatchGetOrFetchResult, Option<LeaseGrant>);
     type Chunk = pb::BatchGetOrFetchResponse;
 
     async fn next_part(&mut self) -> Option<Vec<Self::Item>> {
@@ -129,11 +140,18 @@ impl Batch for BatchFetch {
         Some(fetched.into_iter().map(fetch::batch_result).collect())
     }
 
-    fn size(item: &Self::Item) -> usize {
-        item.encoded_len()
+    fn size((result, _): &Self::Item) -> usize {
+        result.encoded_len()
     }
 
-    fn add(chunk: &mut Self::Chunk, item: Self::Item) {
-        chunk.results.push(item);
+    /// The time of a lease is running.
+    fn is_urgent((_, lease): &Self::Item) -> bool {
+        lease.is_some()
+    }
+
+    fn add(chunk: &mut Self::Chunk, (result, lease): Self::Item) {
+        chunk.results.push(result);
+        // Until now it would have gone back if the caller had left.
+        lease.map(LeaseGrant::hand_over);
     }
 }

@@ -37,6 +37,7 @@ pub enum Operation {
     Extend,
     Fill,
     Confirm,
+    Discard,
     Abandon,
     LedgerAdd,
     LedgerReport,
@@ -53,7 +54,7 @@ pub struct Guard {
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Get,
         Self::GetMany,
         Self::Put,
@@ -65,6 +66,7 @@ impl Operation {
         Self::Extend,
         Self::Fill,
         Self::Confirm,
+        Self::Discard,
         Self::Abandon,
         Self::LedgerAdd,
         Self::LedgerReport,
@@ -91,6 +93,7 @@ impl Operation {
             Self::Extend => "extend",
             Self::Fill => "fill",
             Self::Confirm => "confirm",
+            Self::Discard => "discard",
             Self::Abandon => "abandon",
             Self::LedgerAdd => "ledger_add",
             Self::LedgerReport => "ledger_report",
@@ -193,6 +196,10 @@ impl Leases for Guard {
 
     async fn confirm(&self, key: &EntryKey, token: LeaseToken, confirmation: &Confirmation) -> Result<Confirmed> {
         self.run(Operation::Confirm, self.inner.confirm(key, token, confirmation)).await
+    }
+
+    async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<Hold> {
+        self.run(Operation::Discard, self.inner.discard(key, token)).await
     }
 
     async fn abandon(&self, key: &EntryKey, token: LeaseToken, backoff: Duration, cause: &str) -> Result<bool> {

@@ -50,3 +50,5 @@ mod warming;
 mod batches;
 // Origins that speak gRPC.
 mod grpc_origins;
+// What was stored does not outlive the origin's word.
+mod taken_back;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use reqwest::{
     Client, ClientBuilder,
     redirect::{Attempt, Policy},
@@ -15,12 +17,20 @@ use url::Url;
 
 use super::{BuildError, HttpOptions, HttpVersion};
 
+/// How long a connection may be silent while a fetch waits for it.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+
 pub(super) fn build(options: &HttpOptions) -> Result<Client, BuildError> {
     let builder = Client::builder()
         .no_proxy()
         .referer(false)
         .redirect(redirects(options.max_redirects))
         .connect_timeout(options.connect_timeout)
+        // All fetches may share one connection: that it is dead must show soon.
+        .tcp_user_timeout(SIGN_OF_LIFE * 2)
+        .http2_keep_alive_interval(SIGN_OF_LIFE)
+        .http2_keep_alive_timeout(SIGN_OF_LIFE)
+        .http2_keep_alive_while_idle(false)
         .tls_backend_preconfigured(tls(options)?);
     of_version(builder, options.version).build().map_err(|error| BuildError::Client(error.to_string()))
 }

@@ -34,6 +34,8 @@ impl Freshness {
         }
         // To the library it means that nothing may be served at all; it forbids what is stale, which is seen to above.
         directives.remove("proxy-revalidate");
+        // And it takes this for a lifetime, which it is not (RFC 8246).
+        directives.remove("immutable");
 
         let public = directives.has("public");
         let policy = policy(status, &plain(headers, &directives, now), now);

@@ -103,6 +103,17 @@ impl Leases for MemoryStore {
         Ok(Confirmed::Settled(filled))
     }
 
+    async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<Hold> {
+        let store = &*self.0;
+        let mut shard = store.shard(key).lock();
+        let hold = shard.hold(key, token, store.now());
+        if hold == Hold::Held {
+            store.budget.release(shard.remove(key));
+            store.end_lease(&mut shard, key);
+        }
+        Ok(hold)
+    }
+
     async fn abandon(&self, key: &EntryKey, token: LeaseToken, backoff: Duration, cause: &str) -> Result<bool> {
         let store = &*self.0;
         let now = store.now();

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{
     RedisStore, Reply, add_draft, add_lifetime, codec,
     pool::Repeat,
-    script::{ABANDON, ACQUIRE, CONFIRM, EXTEND, FILL},
+    script::{ABANDON, ACQUIRE, CONFIRM, DISCARD, EXTEND, FILL},
     unexpected,
 };
 use crate::{
@@ -43,13 +43,13 @@ impl Leases for RedisStore {
     async fn extend(&self, key: &EntryKey, token: LeaseToken, ttl: Duration) -> Result<Hold> {
         let mut call = self.call(&EXTEND, key, None);
         call.arg(&token.0).arg(whole_millis(ttl));
-        match self.run(&EXTEND, &call, Repeat::Harmless).await?.word.as_str() {
-            "HELD" => Ok(Hold::Held),
-            "LEASE_LOST" => Ok(Hold::Lost),
-            "INVALIDATED" => Ok(Hold::Invalidated),
-            "SUPERSEDED" => Ok(Hold::Superseded),
-            _ => Err(unexpected("extend.lua")),
-        }
+        hold(&self.run(&EXTEND, &call, Repeat::Harmless).await?.word).ok_or_else(|| unexpected("extend.lua"))
+    }
+
+    async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<Hold> {
+        let mut call = self.call(&DISCARD, key, None);
+        call.arg(&token.0);
+        hold(&self.run(&DISCARD, &call, Repeat::Never).await?.word).ok_or_else(|| unexpected("discard.lua"))
     }
 
     async fn fill(&self, key: &EntryKey, token: LeaseToken, draft: &Draft) -> Result<Filled> {
@@ -85,6 +85,16 @@ impl Leases for RedisStore {
 
     fn wait_for(&self, key: &EntryKey) -> Wakeup {
         self.wakeups.register(self.layout.lease(key))
+    }
+}
+
+fn hold(word: &str) -> Option<Hold> {
+    match word {
+        "HELD" => Some(Hold::Held),
+        "LEASE_LOST" => Some(Hold::Lost),
+        "INVALIDATED" => Some(Hold::Invalidated),
+        "SUPERSEDED" => Some(Hold::Superseded),
+        _ => None,
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) static ACQUIRE: LazyLock<Script> = script!("acquire.lua");
 pub(super) static FILL: LazyLock<Script> = script!("fill.lua");
 pub(super) static EXTEND: LazyLock<Script> = script!("extend.lua");
 pub(super) static CONFIRM: LazyLock<Script> = script!("confirm.lua");
+pub(super) static DISCARD: LazyLock<Script> = script!("discard.lua");
 pub(super) static ABANDON: LazyLock<Script> = script!("abandon.lua");
 pub(super) static LEDGER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/ledger.lua")));
 

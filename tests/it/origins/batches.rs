@@ -202,6 +202,8 @@ on_both_stores!(batches_have_limits, |env| {
     expect_violation(env.cache.batch_get_or_fetch(request(["a", ""])).await, "keys[1].key");
     let many = (0..1001).map(|number| number.to_string());
     expect_error(env.cache.batch_get_or_fetch(request(many)).await, Code::InvalidArgument, "BATCH_TOO_LARGE");
+    let for_ever = Some(prost_types::Duration { seconds: i64::MAX, nanos: 0 });
+    env.cache.batch_get_or_fetch(BatchGetOrFetchRequest { wait: for_ever, ..request(["a"]) }).await.unwrap();
     let both = BatchGetOrFetchRequest { no_cache: true, only_if_cached: true, ..request(["a"]) };
     expect_violation(env.cache.batch_get_or_fetch(both).await, "only_if_cached");
 });

@@ -25,11 +25,22 @@ if type(outcome) == 'table' and outcome.err then
   return outcome
 end
 
+-- Tags stay; by what an origin recognised the value does not, as it is another value now.
+local function tags_of(extensions)
+  local tags, at = '', 1
+  while at + 2 <= #extensions do
+    local length = struct.unpack('>I2', extensions, at + 1)
+    if string.byte(extensions, at) == 1 then tags = tags .. string.sub(extensions, at, at + 2 + length) end
+    at = at + 3 + length
+  end
+  return struct.pack('>I2', #tags) .. tags
+end
+
 local fresh
 if entry then
   fresh = fresh_until(entry)
   local counted = string.sub(entry, 1, 17) .. struct.pack('>I8', now) .. string.sub(entry, 26, 33) .. ARGV[5]
-    .. string.sub(entry, 42, 57) .. ARGV[7] .. string.sub(entry, 60, value_at - 1) .. sum
+    .. string.sub(entry, 42, 57) .. ARGV[7] .. tags_of(string.sub(entry, 62, value_at - 1)) .. sum
   redis.call('SET', KEYS[2], counted, 'KEEPTTL')
 else
   fresh = now + ARGV[4]
