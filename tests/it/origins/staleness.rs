@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use larder::pb::v1::{FetchStatus, GetOrFetchRequest, GetOrFetchResponse, Outcome};
+use larder::pb::v1::{FetchStatus, FillResult, GetOrFetchRequest, GetOrFetchResponse, Outcome};
 
 use crate::support::{
     client::{Cache, Fetched as _, as_text, fetch, ms},
@@ -21,7 +21,8 @@ fn numbered(asked: &Asked) -> Reply {
 /// Has the key fetched for the first time, and waits until its value has become `outcome`.
 async fn grow_stale(cache: &Cache, origin: &Origin, key: &str, outcome: Outcome) {
     origin.answer(numbered);
-    assert_eq!(cache.fetched(key).await.0.as_deref(), Some("#1"));
+    let (value, answer) = cache.fetched(key).await;
+    assert_eq!((value.as_deref(), answer.fill()), (Some("#1"), FillResult::Stored));
     becomes(cache, key, outcome).await;
 }
 
