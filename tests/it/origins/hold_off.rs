@@ -20,12 +20,14 @@ use crate::support::{
     wait::{SOON, eventually, throughout},
 };
 
+/// A busy machine neither loses leases nor gives fetches up.
+const PATIENT: &str = "min_lease = '10s'\ntimeout = '30s'";
 /// Longer than any test takes.
 const LONG: i64 = 60_000;
 /// Short enough to be waited for, and longer than a few calls take.
 const BRIEF: i64 = 1_500;
 
-with_origin!(what_is_fetched_is_answered_and_not_stored, |env, origin| {
+with_origin!(what_is_fetched_is_answered_and_not_stored, origin: PATIENT, |env, origin| {
     env.cache.fetched("k").await;
     assert!(delete_for(&env.cache, "k", LONG).await);
     for round in 2..5 {
@@ -40,7 +42,7 @@ with_origin!(what_is_fetched_is_answered_and_not_stored, |env, origin| {
     assert_eq!(env.cache.fetched("other").await.1.fill(), FillResult::Stored);
 });
 
-with_origin!(fetches_that_land_when_it_is_over_are_refused_too, origin: "timeout = '30s'", |env, origin| {
+with_origin!(fetches_that_land_when_it_is_over_are_refused_too, origin: PATIENT, |env, origin| {
     origin.hold();
     let before = call(&env.cache, "k");
     eventually("it is being fetched", SOON, async || (origin.in_flight() == 1).then_some(())).await;
@@ -62,7 +64,7 @@ with_origin!(fetches_that_land_when_it_is_over_are_refused_too, origin: "timeout
     assert_eq!(env.cache.read("k").await.as_deref(), Some("/v/k#2"));
 });
 
-with_origin!(it_ends_by_itself, |env, origin| {
+with_origin!(it_ends_by_itself, origin: PATIENT, |env, origin| {
     let deleted = Instant::now();
     delete_for(&env.cache, "k", BRIEF).await;
     let answer = eventually("a fill is stored again", SOON, async || {
@@ -195,7 +197,7 @@ on_both_stores!(its_length_is_limited, |env| {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_holds_on_every_replica() {
     let origin = Origin::start().await;
-    let config = read_through(&origin.url("/v/{key}"), "", "timeout = '30s'");
+    let config = read_through(&origin.url("/v/{key}"), "", PATIENT);
     let fleet = Fleet::start(2, &config).await;
     origin.hold();
     let fetching = call(&fleet.caches[0], "k");

@@ -77,7 +77,7 @@ fn config(origin: &Origin) -> String {
             [namespaces.{namespace}.origin]
             url = '{url}'
             timeout = '2s'
-            min_lease = '1s'
+            min_lease = '2s'
             negative_ttl = '200ms'
             error_backoff = '20ms'
             retries = 0
