@@ -240,7 +240,8 @@ impl Gate {
         if its_turn.saturating_add(usually) > left {
             return Err(too_late());
         }
-        let slot = tokio::time::timeout(left.saturating_sub(usually), self.slots.acquire()).await;
+        let latest = deadline.checked_sub(usually).unwrap_or(deadline);
+        let slot = tokio::time::timeout_at(latest, self.slots.acquire()).await;
         drop(queued);
         // Nobody closes the semaphore.
         slot.map_err(|_| too_late())?.map_err(|closed| Error::new(ErrorKind::Overloaded, closed))

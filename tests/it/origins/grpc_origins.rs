@@ -18,7 +18,7 @@ use crate::support::{
 
 fn config(origin: &GrpcOrigin, further: &str) -> String {
     format!(
-        "[namespaces.ns.origin]\ngrpc = '{}'\nretries = 0\nerror_backoff = '1ms'\n{further}\n\
+        "[namespaces.ns.origin]\ngrpc = '{}'\nretries = 0\nerror_backoff = '1ms'\nearly_refresh = 0\nmin_lease = '10s'\n{further}\n\
          [namespaces.ns.origin.headers]\nauthorization = 'Bearer ${{env:TOKEN}}'\n",
         origin.url()
     )

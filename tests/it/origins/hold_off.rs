@@ -22,6 +22,8 @@ use crate::support::{
 
 /// A busy machine neither loses leases nor gives fetches up.
 const PATIENT: &str = "min_lease = '10s'\ntimeout = '30s'";
+/// Nor is it a store that fails.
+const STORE: [(&str, &str); 1] = [("LARDER_STORE__TIMEOUT", "5s")];
 /// Longer than any test takes.
 const LONG: i64 = 60_000;
 /// Short enough to be waited for, and longer than a few calls take.
@@ -79,7 +81,7 @@ with_origin!(it_ends_by_itself, origin: PATIENT, |env, origin| {
     assert_eq!(origin.calls(), calls);
 });
 
-on_both_stores!(leases_are_given_to_all_and_no_fill_is_taken, |env| {
+on_both_stores!(leases_are_given_to_all_and_no_fill_is_taken, env: STORE, |env| {
     let before = env.cache.lease("k").await;
     delete_for(&env.cache, "k", LONG).await;
     let during = [env.cache.lease("k").await, env.cache.lease("k").await];
@@ -95,7 +97,7 @@ on_both_stores!(leases_are_given_to_all_and_no_fill_is_taken, |env| {
     assert_eq!(env.cache.read("k").await, None);
 });
 
-on_both_stores!(leases_from_before_its_end_are_worth_nothing_after_it, |env| {
+on_both_stores!(leases_from_before_its_end_are_worth_nothing_after_it, env: STORE, |env| {
     let before = env.cache.lease("k").await;
     let deleted = Instant::now();
     delete_for(&env.cache, "k", BRIEF).await;
@@ -113,7 +115,7 @@ on_both_stores!(leases_from_before_its_end_are_worth_nothing_after_it, |env| {
     assert_eq!(env.cache.read("k").await.as_deref(), Some("filled"));
 });
 
-on_both_stores!(who_waits_for_a_lease_gets_one_at_once, |env| {
+on_both_stores!(who_waits_for_a_lease_gets_one_at_once, env: STORE, |env| {
     env.cache.lease("k").await;
     let waiters: Vec<_> = (0..5).map(|_| call(&env.cache, "k")).collect();
     let waiting = async || (metric(&env.larder, "larder_waiting").await == 5.0).then_some(());
@@ -125,7 +127,7 @@ on_both_stores!(who_waits_for_a_lease_gets_one_at_once, |env| {
     }
 });
 
-on_both_stores!(a_write_is_taken_at_once, |env| {
+on_both_stores!(a_write_is_taken_at_once, env: STORE, |env| {
     delete_for(&env.cache, "set", LONG).await;
     let lease = env.cache.lease("set").await;
     env.cache.put("set", "written").await;
@@ -142,7 +144,7 @@ on_both_stores!(a_write_is_taken_at_once, |env| {
     assert_eq!(try_fill(&env.cache, "set", &env.cache.lease("set").await).await, SetResult::Invalidated);
 });
 
-on_both_stores!(no_later_invalidation_shortens_it, |env| {
+on_both_stores!(no_later_invalidation_shortens_it, env: STORE, |env| {
     delete_for(&env.cache, "k", LONG).await;
     let held_off = async |after: &str| {
         let lease = env.cache.lease("k").await;
@@ -169,7 +171,7 @@ on_both_stores!(no_later_invalidation_shortens_it, |env| {
     assert_eq!(try_fill(&env.cache, "brief", &env.cache.lease("brief").await).await, SetResult::Invalidated);
 });
 
-on_both_stores!(a_batch_holds_off_all_its_keys, |env| {
+on_both_stores!(a_batch_holds_off_all_its_keys, env: STORE, |env| {
     env.cache.put("a", "v").await;
     let keys = vec![key_ref("a"), key_ref("b")];
     let answer = env.cache.batch_delete(BatchDeleteRequest { keys, hold_off: ms(LONG) }).await.unwrap();
@@ -180,7 +182,7 @@ on_both_stores!(a_batch_holds_off_all_its_keys, |env| {
     assert_eq!(try_fill(&env.cache, "c", &env.cache.lease("c").await).await, SetResult::Stored);
 });
 
-on_both_stores!(its_length_is_limited, |env| {
+on_both_stores!(its_length_is_limited, env: STORE, |env| {
     env.cache.put("k", "v").await;
     let hour = 3_600_000;
     let with = |millis| DeleteRequest { hold_off: ms(millis), ..delete("k") };

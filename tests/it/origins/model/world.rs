@@ -18,7 +18,7 @@ use crate::support::origin::{Asked, Reply, after, ok, send, status};
 pub(super) const NAMESPACES: [&str; 2] = ["ns", "ns2"];
 pub(super) const KEYS: usize = 4;
 /// Every so many changes, the database does not have the key.
-const ABSENT_EVERY: u64 = 10;
+const ABSENT_EVERY: u64 = 6;
 /// How long after the origin's answer a value can be read: TTL and both windows.
 pub(super) const LIFE: Duration = Duration::from_millis(700);
 /// What a busy machine may add between the origin's answer and the store.
@@ -247,8 +247,8 @@ impl Tally {
     }
 
     /// Without these there was no race, and nothing was tested.
-    pub(super) fn assert_eventful(&self) {
+    pub(super) fn is_eventful(&self) -> bool {
         let least = [&self.values, &self.negative, &self.stored, &self.refused, &self.changes, &self.confirmed];
-        assert!(least.into_iter().all(|count| count.load(SeqCst) >= 5), "{}", self.report());
+        least.into_iter().all(|count| count.load(SeqCst) >= 5)
     }
 }
