@@ -14,6 +14,7 @@ mod get_or_lease;
 mod grant;
 mod lease;
 mod namespaces;
+mod nearby;
 mod policy;
 mod read_through;
 mod set;
@@ -47,6 +48,7 @@ pub use grant::LeaseGrant;
 pub use lease::Renewed;
 use namespaces::Rules;
 pub use namespaces::{Gates, Namespaces};
+pub use nearby::Consistency;
 pub use set::{SetCommand, SetMode, SetOutcome, SetResult};
 pub use touch::Touched;
 use waiting::WaitingRoom;
@@ -111,6 +113,8 @@ pub enum Outcome {
 /// Where an entry was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tier {
+    /// In the replica's near cache.
+    Near,
     /// In the store.
     Store,
     /// At the origin, during the call.

@@ -199,6 +199,18 @@ impl Entry {
         }
     }
 
+    /// Bytes that it takes in memory beside its own struct.
+    pub fn heap_bytes(&self) -> usize {
+        const ALLOCATION: usize = 16;
+        let tags: usize = self.tags.iter().map(|tag| tag.len() + size_of::<String>() + ALLOCATION).sum();
+        let provenance = self.provenance.as_ref().map_or(0, |provenance| {
+            let validators = [&provenance.validators.etag, &provenance.validators.last_modified];
+            let texts = validators.into_iter().flatten().map(|text| text.len() + ALLOCATION);
+            size_of::<Provenance>() + 2 * ALLOCATION + texts.sum::<usize>()
+        });
+        self.data.len() + tags + provenance
+    }
+
     /// Whether the entry holds a value that is fresh at `now`.
     pub fn is_fresh(&self, now: Millis) -> bool {
         self.kind != Kind::Negative && now < self.fresh_until

@@ -113,6 +113,14 @@ impl EntryKey {
         Ok(Self { namespace, key: key.into(), params })
     }
 
+    /// The entry that a name in the store stands for; none if that is no such name. `digest` is what
+    /// [`ParamsDigest::write_to`] wrote.
+    pub fn restored(namespace: &str, key: &str, digest: Option<&str>) -> Option<Self> {
+        let namespace = Namespace::new(namespace).ok()?;
+        let params = digest.map(ParamsDigest::read).map_or(Some(None), |digest| digest.map(Some))?;
+        (1..=MAX_KEY_BYTES).contains(&key.len()).then(|| Self { namespace, key: key.into(), params })
+    }
+
     /// The namespace.
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
@@ -133,7 +141,12 @@ impl EntryKey {
         self.key.len() + self.params.as_ref().map_or(0, |_| size_of::<[u8; 32]>())
     }
 
-    /// Hash of key and params that is the same in every process and release: it chooses the shard in Redis.
+    /// Which of its namespace's `shards` in Redis it belongs to; the same in every process and release.
+    pub fn shard(&self, shards: u64) -> u64 {
+        self.stable_hash() % shards.max(1)
+    }
+
+    /// Hash of key and params that is the same in every process and release.
     pub fn stable_hash(&self) -> u64 {
         match &self.params {
             None => xxhash_rust::xxh3::xxh3_64(self.key.as_bytes()),
@@ -181,6 +194,13 @@ impl ParamsDigest {
             ));
         }
         Ok(Some(Self(Arc::new(hasher.finalize().into()))))
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let mut digest = [0; 32];
+        let is_digest = BASE64URL_NOPAD.decode_len(text.len()) == Ok(digest.len())
+            && BASE64URL_NOPAD.decode_mut(text.as_bytes(), &mut digest) == Ok(digest.len());
+        is_digest.then(|| Self(Arc::new(digest)))
     }
 
     /// Appends the digest as 43 characters of unpadded base64url.

@@ -2,7 +2,7 @@
 
 mod origins;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,7 @@ use crate::{
     admin,
     cache::{Cache, Namespaces},
     config::{Config, StoreConfig, StoreUrl},
+    key::Namespace,
     origin::{self, gate::Gate},
     rpc::{AdminRpc, Admission, CacheRpc, Health, LogKeys, Pipeline, RpcMetrics},
     stats::{fleet::FleetStats, live::LiveStats},
@@ -21,9 +22,10 @@ use crate::{
         breaker::Breaker,
         guard::Guard,
         memory::MemoryStore,
+        near::{NearCache, TierOptions, store::NearStore},
         redis::{PoolOptions, RedisOptions, RedisStore},
     },
-    telemetry::{Telemetry, cache_metrics, origin_metrics::OriginMetrics, store_metrics},
+    telemetry::{Telemetry, cache_metrics, near_metrics, origin_metrics::OriginMetrics, store_metrics},
     transport::{self, Shutdown, TransportOptions},
 };
 
@@ -71,6 +73,7 @@ pub struct Server {
     background: CancellationToken,
     origins: Arc<OpenOrigins>,
     warming: Vec<Arc<Gate>>,
+    near: Arc<NearCache>,
 }
 
 /// What can be changed while the server runs.
@@ -80,6 +83,7 @@ pub struct Reload {
     live: Arc<LiveStats>,
     log_keys: LogKeys,
     origins: Arc<OpenOrigins>,
+    near: Arc<NearCache>,
     store_answers: watch::Receiver<bool>,
     background: CancellationToken,
 }
@@ -93,7 +97,9 @@ impl Server {
         let listener = bind(config.listen, "listen").await?;
         let admin_listener = bind(config.admin_listen, "admin_listen").await?;
         let background = CancellationToken::new();
-        let (store, store_answers) = open_store(&config, telemetry, &background)?;
+        let near = NearCache::new(u16::try_from(config.store.shards).unwrap_or(u16::MAX));
+        near.configure(&near_tiers(&config));
+        let (store, store_answers) = open_store(&config, telemetry, &near, &background)?;
         let live = Arc::new(LiveStats::new(config.telemetry.max_namespaces));
         let health = Health::new().await;
         let origins = Arc::new(OpenOrigins::new(OriginMetrics::new(&telemetry.meter()), health.clone()));
@@ -129,6 +135,7 @@ impl Server {
             background,
             origins,
             warming: gates.new,
+            near,
         })
     }
 
@@ -139,6 +146,7 @@ impl Server {
             live: self.live.clone(),
             log_keys: self.log_keys.clone(),
             origins: self.origins.clone(),
+            near: self.near.clone(),
             store_answers: self.store_answers.clone(),
             background: self.background.clone(),
         }
@@ -210,6 +218,7 @@ impl Reload {
         let gates = self.origins.replace(&config.namespaces)?;
         let strict = config.strict_namespaces;
         self.cache.namespaces().replace(&config.defaults, &config.namespaces, &gates.all, strict);
+        self.near.configure(&near_tiers(config));
         self.live.reserve(&self.cache.namespaces().configured());
         self.log_keys.set(config.log.keys);
         warm(&self.cache, &gates.new, &self.store_answers, &self.background);
@@ -225,6 +234,7 @@ async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, Err
 fn open_store(
     config: &Config,
     telemetry: &Telemetry,
+    near: &Arc<NearCache>,
     background: &CancellationToken,
 ) -> Result<(Arc<dyn Backend>, watch::Receiver<bool>), Error> {
     let meter = telemetry.meter();
@@ -235,7 +245,7 @@ fn open_store(
             Ok((Arc::new(store), watch::Sender::new(true).subscribe()))
         }
         StoreUrl::Redis(url) => {
-            let store = RedisStore::new(&redis_options(&config.store, url.clone()), background.clone())?;
+            let store = RedisStore::new(&redis_options(&config.store, url.clone()), near.clone(), background.clone())?;
             let breaker = Breaker::new(config.store.breaker_threshold);
             store_metrics::register_redis(&meter, &store, breaker.state());
             let answers = breaker.state();
@@ -244,9 +254,22 @@ fn open_store(
                 watched.watch(interval, || store::Inspect::ping(&asked)).await;
             };
             tokio::spawn(background.clone().run_until_cancelled_owned(watching));
-            Ok((Arc::new(Guard::new(Arc::new(store), breaker, store_metrics::StoreMetrics::new(&meter))), answers))
+            near_metrics::register(&meter, near);
+            let guard = Guard::new(Arc::new(store), breaker, store_metrics::StoreMetrics::new(&meter));
+            Ok((Arc::new(NearStore::new(Arc::new(guard), near.clone())), answers))
         }
     }
+}
+
+/// What is remembered of which namespace. The embedded store is as near as it gets.
+fn near_tiers(config: &Config) -> HashMap<Namespace, TierOptions> {
+    let namespaces = config.namespaces.iter().filter(|_| config.store.url != StoreUrl::Memory);
+    let tiers = namespaces.filter_map(|(name, rules)| {
+        let near = rules.near_cache.as_ref()?;
+        let options = TierOptions { max_bytes: near.max_bytes as u64, max_staleness: near.max_staleness };
+        Some((Namespace::new(name).ok()?, options))
+    });
+    tiers.collect()
 }
 
 fn redis_options(config: &StoreConfig, url: secrecy::SecretString) -> RedisOptions {

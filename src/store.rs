@@ -2,18 +2,21 @@
 //!
 //! A store keeps entries until their hard expiry, keeps leases, and applies each operation atomically for its key. It may lose
 //! anything at any time, but it never returns an entry under another key, never one that was written before a
-//! [`Store::delete`] or [`Store::invalidate`] of it that succeeded, and never one past its hard expiry. What is fresh,
+//! [`Store::delete`] or [`Store::invalidate`] of it that succeeded, and never one past its hard expiry. [`Store::near`]
+//! alone may be behind, by no more than was configured. What is fresh,
 //! who may fill and what a caller is told is not its business.
 
 pub mod breaker;
 pub mod guard;
 pub mod memory;
+pub mod near;
 pub mod redis;
 pub mod wakeups;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use crate::{
     entry::{Draft, Entry, Lifetime, Millis, Provenance, Tags, Version},
@@ -210,6 +213,12 @@ pub enum Incremented {
 /// Keeps entries.
 #[async_trait]
 pub trait Store: Send + Sync {
+    /// What this replica itself remembers of an entry, as long as that is recent enough at `now` to be an answer. It may have
+    /// expired. Does not wait.
+    fn near(&self, _key: &EntryKey, _now: Instant) -> Option<Entry> {
+        None
+    }
+
     /// Reads one entry.
     async fn get(&self, key: &EntryKey) -> Result<Option<Entry>>;
 

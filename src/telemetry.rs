@@ -1,6 +1,7 @@
 //! Logs, metrics and traces: set up once, handed in where they are used, flushed at the end.
 
 pub mod cache_metrics;
+pub mod near_metrics;
 pub mod origin_metrics;
 pub mod store_metrics;
 

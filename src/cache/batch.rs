@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Cache, Error, Read, Scope};
+use super::{Cache, Consistency, Error, Read, Scope};
 use crate::key::EntryKey;
 
 /// Keys read at first, when nothing is known of the size of their values.
@@ -20,6 +20,7 @@ pub struct BatchRead {
     keys: Vec<EntryKey>,
     scopes: Vec<Arc<Scope>>,
     max_stale: Option<Duration>,
+    consistency: Consistency,
     done: usize,
     part: usize,
 }
@@ -29,7 +30,12 @@ impl BatchRead {
     ///
     /// # Errors
     /// [`Error::UnknownNamespace`], before anything is read.
-    pub fn new(cache: Arc<Cache>, keys: Vec<EntryKey>, max_stale: Option<Duration>) -> Result<Self, Error> {
+    pub fn new(
+        cache: Arc<Cache>,
+        keys: Vec<EntryKey>,
+        max_stale: Option<Duration>,
+        consistency: Consistency,
+    ) -> Result<Self, Error> {
         let mut scopes: Vec<Arc<Scope>> = Vec::with_capacity(keys.len());
         for (place, key) in keys.iter().enumerate() {
             let scope = match scopes.last() {
@@ -38,7 +44,7 @@ impl BatchRead {
             };
             scopes.push(scope);
         }
-        Ok(Self { cache, keys, scopes, max_stale, done: 0, part: FIRST_PART })
+        Ok(Self { cache, keys, scopes, max_stale, consistency, done: 0, part: FIRST_PART })
     }
 
     /// What was found for the next keys, in order; none when all are read.
@@ -48,19 +54,46 @@ impl BatchRead {
             return None;
         }
         let started = Instant::now();
-        let stored = self.cache.store.get_many(&self.keys[part.clone()]).await;
-        let (entries, degraded) = match stored {
-            Ok(entries) => (entries, false),
-            Err(_) => (vec![None; part.len()], true),
-        };
-        let bytes: usize = entries.iter().flatten().map(|entry| entry.data.len()).sum();
-        let reads = entries
-            .into_iter()
-            .zip(&self.scopes[part.clone()])
-            .map(|(entry, scope)| self.cache.read(scope, entry, self.max_stale, degraded, started))
-            .collect();
+        let mut reads: Vec<Option<Read>> = part.clone().map(|place| self.read_nearby(place, started)).collect();
+        let far: Vec<usize> = part.clone().filter(|place| reads[place - part.start].is_none()).collect();
+        if far.len() == reads.len() {
+            self.read_stored(&self.keys[part.clone()], part.clone(), started, |place, read| {
+                reads[place - part.start] = Some(read);
+            })
+            .await;
+        } else if !far.is_empty() {
+            let keys: Vec<EntryKey> = far.iter().map(|place| self.keys[*place].clone()).collect();
+            self.read_stored(&keys, far, started, |place, read| reads[place - part.start] = Some(read)).await;
+        }
+        let reads: Vec<Read> = reads.into_iter().map(Option::unwrap_or_default).collect();
+        let bytes: usize =
+            reads.iter().filter_map(|read| read.found.as_ref()).map(|found| found.entry.data.len()).sum();
         self.done = part.end;
         self.part = (PART_BYTES / (bytes / part.len()).max(1)).clamp(1, LARGEST_PART.min(self.part * 2));
         Some(reads)
+    }
+
+    fn read_nearby(&self, place: usize, started: Instant) -> Option<Read> {
+        let scope = &self.scopes[place];
+        let found = self.cache.nearby(scope, &self.keys[place], self.consistency, started)?;
+        scope.count_outcome(Some(found.outcome));
+        Some(Read { found: Some(found), degraded: false })
+    }
+
+    /// Asks the store for the keys of these places.
+    async fn read_stored(
+        &self,
+        keys: &[EntryKey],
+        places: impl IntoIterator<Item = usize>,
+        started: Instant,
+        mut put: impl FnMut(usize, Read),
+    ) {
+        let (entries, degraded) = match self.cache.store.get_many(keys).await {
+            Ok(entries) => (entries, false),
+            Err(_) => (vec![None; keys.len()], true),
+        };
+        for (place, entry) in places.into_iter().zip(entries) {
+            put(place, self.cache.read(&self.scopes[place], entry, self.max_stale, degraded, started));
+        }
     }
 }

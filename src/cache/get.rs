@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Cache, Error, Outcome, Read, Scope, policy, policy::Verdict};
+use super::{Cache, Consistency, Error, Outcome, Read, Scope, policy, policy::Verdict};
 use crate::{entry::Entry, key::EntryKey, stats::counts::Timed};
 
 impl Cache {
@@ -12,9 +12,18 @@ impl Cache {
     ///
     /// # Errors
     /// [`Error::UnknownNamespace`].
-    pub async fn get(&self, key: &EntryKey, max_stale: Option<Duration>) -> Result<Read, Error> {
+    pub async fn get(
+        &self,
+        key: &EntryKey,
+        max_stale: Option<Duration>,
+        consistency: Consistency,
+    ) -> Result<Read, Error> {
         let scope = self.scope(key.namespace())?;
         let started = Instant::now();
+        if let Some(found) = self.nearby(&scope, key, consistency, started) {
+            scope.count_outcome(Some(found.outcome));
+            return Ok(Read { found: Some(found), degraded: false });
+        }
         let stored = self.store.get(key).await;
         let (entry, degraded) = match stored {
             Ok(entry) => (entry, false),

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Cache, Error, Found, Outcome, Scope, errand::Errand, fill::Fill, grant::LeaseGrant, policy, policy::Verdict,
-    waiting::Wish,
+    Cache, Consistency, Error, Found, Outcome, Scope, errand::Errand, fill::Fill, grant::LeaseGrant, policy,
+    policy::Verdict, waiting::Wish,
 };
 use crate::{
     entry::{Entry, Kind},
@@ -38,6 +38,8 @@ pub struct FetchRequest {
     pub deadline: Option<Instant>,
     /// Whether to do what with the cache.
     pub mode: FetchMode,
+    /// How recent what is cached must be.
+    pub consistency: Consistency,
 }
 
 /// What a GetOrFetch may do beside reading.
@@ -122,9 +124,10 @@ impl Cache {
     /// [`Error::UnknownNamespace`]; [`Error::Origin`] if there is nothing to answer instead.
     pub async fn get_or_fetch(&self, request: &FetchRequest) -> Result<GetOrFetch, Error> {
         let scope = self.scope(request.key.namespace())?;
-        let fetched = match scope.rules.source() {
-            Some(source) => self.read_through(&scope, source, request).await,
-            None => Ok(self.get_or_lease(&scope, request).await),
+        let fetched = match (self.fetch_nearby(&scope, request), scope.rules.source()) {
+            (Some(nearby), _) => Ok(nearby),
+            (None, Some(source)) => self.read_through(&scope, source, request).await,
+            (None, None) => Ok(self.get_or_lease(&scope, request).await),
         };
         if let Ok(fetched) = &fetched {
             count(&scope, fetched);

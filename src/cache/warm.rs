@@ -6,7 +6,9 @@ use futures_util::{StreamExt as _, stream};
 use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 
-use super::{Answer, Cache, Error, FetchMode, FetchRequest, FetchStatus, Fill, Scope, namespaces::Source, policy};
+use super::{
+    Answer, Cache, Consistency, Error, FetchMode, FetchRequest, FetchStatus, Fill, Scope, namespaces::Source, policy,
+};
 use crate::{
     config::WarmConfig,
     key::{EntryKey, Namespace},
@@ -123,6 +125,7 @@ impl Cache {
             wait: Some(source.config.timeout),
             deadline: None,
             mode: if refresh { FetchMode::NoCache } else { FetchMode::Normal },
+            consistency: Consistency::Store,
         };
         match self.read_through(scope, source, &request).await {
             Err(error) => Warmed::Failed(error.to_string()),

@@ -210,6 +210,7 @@ fn counters_json(counters: &pb::Counters) -> Value {
         "fills_superseded": counters.fills_superseded,
         "fills_not_stored": counters.fills_not_stored,
         "uncacheable": counters.uncacheable,
+        "near_hits": counters.near_hits,
     })
 }
 

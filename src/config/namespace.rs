@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::keys::{Keys, Section};
 use super::kind::{DAY, HOUR, MIB, MILLISECOND, SECOND, duration, ratio, size};
+use super::near_cache::NearCacheConfig;
 use super::origin::{OriginConfig, Target};
 use crate::url_template::UrlTemplate;
 
@@ -31,6 +32,8 @@ pub struct NamespaceConfig {
     pub lease_max: Duration,
     /// Where Larder itself fetches what is missing; none = callers do. None in `[defaults]`.
     pub origin: Option<OriginConfig>,
+    /// What each replica remembers; none = nothing. None in `[defaults]`, and without effect on the embedded store.
+    pub near_cache: Option<NearCacheConfig>,
 }
 
 /// `[defaults]`: the rules that hold for every namespace, without what belongs to one.
@@ -50,6 +53,7 @@ impl Default for NamespaceConfig {
             abandon_backoff: Duration::from_secs(1),
             lease_max: Duration::from_secs(5 * 60),
             origin: None,
+            near_cache: None,
         }
     }
 }
@@ -66,6 +70,7 @@ impl Section for NamespaceConfig {
         // Reading puts the target in its place, or fails.
         let template = OriginConfig::new(Target::Http(UrlTemplate::default()));
         keys.optional("origin", &mut self.origin, &template);
+        keys.optional("near_cache", &mut self.near_cache, &NearCacheConfig::default());
     }
 }
 

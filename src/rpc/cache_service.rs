@@ -57,7 +57,8 @@ impl CacheService for CacheRpc {
         let request = request.into_inner();
         let key = convert::key(&request.namespace, &request.key, &request.params)?;
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;
-        let read = self.cache.get(&key, max_stale).await?;
+        let consistency = convert::consistency(request.consistency)?;
+        let read = self.cache.get(&key, max_stale, consistency).await?;
         Ok(self.with_x_cache(&key, read.found.as_ref().map(convert::x_cache), convert::get_response(read)))
     }
 
@@ -162,7 +163,8 @@ impl CacheService for CacheRpc {
         let request = request.into_inner();
         let keys = self.batch_keys(&request.keys)?;
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;
-        let batch = BatchRead::new(self.cache.clone(), keys, max_stale)?;
+        let consistency = convert::consistency(request.consistency)?;
+        let batch = BatchRead::new(self.cache.clone(), keys, max_stale, consistency)?;
         Ok(Response::new(stream::messages(batch, deadline)))
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prost_types::Duration as PbDuration;
 
 use crate::{
-    cache::{Found, Outcome, Read, SetCommand, SetMode, SetOutcome, SetResult, Tier},
+    cache::{Consistency, Found, Outcome, Read, SetCommand, SetMode, SetOutcome, SetResult, Tier},
     entry::{Entry, Kind, MAX_TAG_BYTES, MAX_TAGS, Tags, Version},
     invalid::Violation,
     key::{EntryKey, Namespace},
@@ -35,6 +35,15 @@ pub(super) fn non_negative(field: &'static str, duration: Option<PbDuration>) ->
     match duration.map(crate::pb::duration) {
         Some(None) => Err(Violation::new(field, "must not be negative")),
         other => Ok(other.flatten()),
+    }
+}
+
+/// How recent an answer must be. What a later release may demand cannot be kept here, and is not ignored.
+pub(super) fn consistency(consistency: i32) -> Checked<Consistency> {
+    match pb::Consistency::try_from(consistency) {
+        Ok(pb::Consistency::Unspecified) => Ok(Consistency::Near),
+        Ok(pb::Consistency::Store) => Ok(Consistency::Store),
+        Err(_) => Err(Violation::new("consistency", "is not known to this server")),
     }
 }
 
@@ -195,6 +204,7 @@ pub(super) fn x_cache(found: &Found) -> XCache {
 pub(super) fn value_and_info(found: Found) -> (Option<pb::Value>, pb::EntryInfo) {
     let Found { entry, age, ttl_remaining, tier, outcome: _ } = found;
     let (tier, is_stored) = match tier {
+        Tier::Near => (pb::Tier::Near, true),
         Tier::Store => (pb::Tier::Store, true),
         Tier::Origin { is_stored } => (pb::Tier::Origin, is_stored),
     };

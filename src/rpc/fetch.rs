@@ -34,6 +34,7 @@ pub(super) fn request(request: pb::GetOrFetchRequest, deadline: Option<Instant>)
         wait: convert::non_negative("wait", request.wait)?,
         deadline,
         mode: mode(request.no_cache, request.only_if_cached)?,
+        consistency: convert::consistency(request.consistency)?,
     })
 }
 
@@ -51,7 +52,8 @@ pub(super) fn batch_request(
     let max_stale = convert::non_negative("max_stale", request.max_stale)?;
     let wait = convert::non_negative("wait", request.wait)?;
     let mode = mode(request.no_cache, request.only_if_cached)?;
-    Ok(move |key, params| FetchRequest { key, params, max_stale, wait, deadline, mode })
+    let consistency = convert::consistency(request.consistency)?;
+    Ok(move |key, params| FetchRequest { key, params, max_stale, wait, deadline, mode, consistency })
 }
 
 fn mode(no_cache: bool, only_if_cached: bool) -> Result<FetchMode, Violation> {

@@ -69,6 +69,7 @@ fn counters(counts: &Counts) -> pb::Counters {
         fills_superseded: counts.get(Counter::FillsSuperseded),
         fills_not_stored: counts.get(Counter::FillsNotStored),
         uncacheable: counts.get(Counter::Uncacheable),
+        near_hits: counts.get(Counter::NearHits),
     }
 }
 

@@ -61,6 +61,8 @@ pub enum Counter {
     FillsNotStored,
     /// Fetched values that must not be stored.
     Uncacheable,
+    /// Those of the hits and negative answers that the near cache had.
+    NearHits,
 }
 
 /// Which latency is measured.
@@ -100,7 +102,7 @@ pub struct LiveCounts([AtomicU64; CELLS]);
 
 impl Counter {
     /// All counters, in the order of their cells.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Hits,
         Self::Stale,
         Self::Negative,
@@ -125,6 +127,7 @@ impl Counter {
         Self::FillsSuperseded,
         Self::FillsNotStored,
         Self::Uncacheable,
+        Self::NearHits,
     ];
 
     /// Name in the store; a change loses what was counted before.
@@ -154,6 +157,7 @@ impl Counter {
             Self::FillsSuperseded => "fills_superseded",
             Self::FillsNotStored => "fills_not_stored",
             Self::Uncacheable => "uncacheable",
+            Self::NearHits => "near_hits",
         }
     }
 }

@@ -14,8 +14,10 @@ mod inspect;
 mod layout;
 mod leases;
 mod ledger;
+mod near_feed;
 mod pool;
 mod script;
+mod tracking;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -24,7 +26,9 @@ use bytes::Bytes;
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
-use super::{Condition, Error, ErrorKind, Increment, Incremented, Result, Store, Written, wakeups::Wakeups};
+use super::{
+    Condition, Error, ErrorKind, Increment, Incremented, Result, Store, Written, near::NearCache, wakeups::Wakeups,
+};
 use crate::{
     entry::{Draft, Entry, Kind, Lifetime, Millis, whole_millis},
     key::{EntryKey, Namespace},
@@ -66,18 +70,23 @@ struct Reply {
 
 impl RedisStore {
     /// A store that connects when it is first used, and again whenever it must. Must be called in a Tokio runtime, on which it
-    /// follows the leases until `stop` is cancelled.
+    /// follows the leases, and the entries for `near`, until `stop` is cancelled.
     ///
     /// # Errors
     /// The URL cannot be used.
-    pub fn new(options: &RedisOptions, stop: tokio_util::sync::CancellationToken) -> Result<Self> {
+    pub fn new(
+        options: &RedisOptions,
+        near: Arc<NearCache>,
+        stop: tokio_util::sync::CancellationToken,
+    ) -> Result<Self> {
         let store = Self {
             pool: RedisPool::new(&options.pool)?,
             layout: Arc::new(Layout::new(&options.prefix, options.shards)),
             wakeups: Wakeups::default(),
             closed_buckets: Arc::default(),
         };
-        feed::spawn(&options.pool, store.layout.lease_prefix(), store.wakeups.clone(), stop)?;
+        feed::spawn(&options.pool, store.layout.lease_prefix(), store.wakeups.clone(), stop.clone())?;
+        near_feed::spawn(&options.pool, store.layout.clone(), near, stop)?;
         Ok(store)
     }
 

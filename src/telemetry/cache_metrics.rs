@@ -80,5 +80,8 @@ fn describe(counter: Counter) -> (&'static str, &'static str) {
         }
         Counter::FillsNotStored => ("larder.fills.not_stored", "Fetched values that the store did not take"),
         Counter::Uncacheable => ("larder.fills.uncacheable", "Fetched values that must not be stored"),
+        Counter::NearHits => {
+            ("larder.near.hits", "Reads answered from the near cache; they are counted as hits or negative, too")
+        }
     }
 }

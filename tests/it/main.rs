@@ -33,5 +33,7 @@ mod ops;
 mod races;
 // Values that Larder fetches itself.
 mod origins;
+// What a replica remembers, and how soon it forgets it.
+mod near;
 // Spans joined to the caller's trace.
 mod traces;

@@ -10,7 +10,7 @@ use hashlink::LruCache;
 
 use super::generation::Generation;
 use crate::{
-    entry::{Entry, Millis, Provenance},
+    entry::{Entry, Millis},
     key::EntryKey,
     store::{Hold, LeaseToken, MAX_CAUSE_BYTES},
 };
@@ -21,7 +21,6 @@ const ENTRY_OVERHEAD: u64 =
     ((size_of::<Slot>() + size_of::<EntryKey>() + 32) + size_of::<(Millis, EntryKey)>() * 3 / 2 + 64) as u64;
 /// What a lease costs beside the bytes of its key.
 const LEASE_OVERHEAD: u64 = (size_of::<Lease>() + size_of::<EntryKey>() + MAX_CAUSE_BYTES + 64) as u64;
-const TAG_OVERHEAD: usize = size_of::<String>() + 16;
 
 /// A part of the store. Its owner keeps the account of bytes.
 pub(super) struct Shard {
@@ -248,12 +247,7 @@ pub(super) fn lease_cost(key: &EntryKey) -> u64 {
 
 impl Slot {
     pub(super) fn new(key: &EntryKey, entry: Entry, generation: Arc<Generation>, now: Millis) -> Self {
-        let tags: usize = entry.tags.iter().map(|tag| tag.len() + TAG_OVERHEAD).sum();
-        let provenance = entry.provenance.as_ref().map_or(0, |provenance| {
-            let validators = [&provenance.validators.etag, &provenance.validators.last_modified];
-            size_of::<Provenance>() + 32 + validators.into_iter().flatten().map(|text| text.len() + 16).sum::<usize>()
-        });
-        let cost = (key.size() + entry.data.len() + tags + provenance) as u64 + ENTRY_OVERHEAD;
+        let cost = (key.size() + entry.heap_bytes()) as u64 + ENTRY_OVERHEAD;
         Self { entry, cost, generation, used_at: now }
     }
 

@@ -12,8 +12,6 @@
 //! All keys that one script touches have the same hash tag, so they live in one Cluster slot. Leases have a prefix of their
 //! own, so that a client can follow them without being told of every write.
 
-use std::ops::Range;
-
 use crate::{
     key::{EntryKey, Namespace},
     stats::windows::Window,
@@ -32,6 +30,15 @@ pub(super) struct Names {
     pub(super) marker: Vec<u8>,
     /// The entry.
     pub(super) entry: Vec<u8>,
+}
+
+/// What a name stands for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Meaning<'a> {
+    /// The entries of a namespace under one generation marker.
+    Marker { namespace: &'a str, shard: u64 },
+    /// One entry.
+    Entry { namespace: &'a str, key: &'a str, digest: Option<&'a str> },
 }
 
 impl Layout {
@@ -83,15 +90,32 @@ impl Layout {
         format!("{}:{{stats}}:replica:{replica:016x}", self.prefix)
     }
 
+    /// What all names of a namespace's entries and markers begin with.
+    pub(super) fn namespace_prefix(&self, namespace: &Namespace) -> String {
+        format!("{}:{{{namespace}:", self.prefix)
+    }
+
+    /// What a name stands for, if it is that of an entry or a marker.
+    pub(super) fn meaning<'a>(&self, name: &'a [u8]) -> Option<Meaning<'a>> {
+        let rest = std::str::from_utf8(name).ok()?.strip_prefix(&self.prefix)?.strip_prefix(":{")?;
+        let (tag, local) = rest.split_once('}')?;
+        let (namespace, shard) = tag.rsplit_once(':')?;
+        if local == ":g" {
+            return Some(Meaning::Marker { namespace, shard: shard.parse().ok()? });
+        }
+        if let Some(key) = local.strip_prefix(":k:") {
+            return Some(Meaning::Entry { namespace, key, digest: None });
+        }
+        let (digest, key) = local.strip_prefix(":p:")?.split_once(':')?;
+        Some(Meaning::Entry { namespace, key, digest: Some(digest) })
+    }
+
     /// The namespace of a key if it is the name of an entry.
     pub(super) fn namespace_of<'a>(&self, name: &'a [u8]) -> Option<&'a str> {
-        let rest = name.strip_prefix(self.prefix.as_bytes())?.strip_prefix(b":{")?;
-        let tag: Range<usize> = 0..rest.iter().position(|byte| *byte == b'}')?;
-        let kind = &rest[tag.end + 1..];
-        if !kind.starts_with(b":k:") && !kind.starts_with(b":p:") {
-            return None;
+        match self.meaning(name)? {
+            Meaning::Entry { namespace, .. } => Some(namespace),
+            Meaning::Marker { .. } => None,
         }
-        std::str::from_utf8(&rest[tag]).ok()?.rsplit_once(':').map(|(namespace, _)| namespace)
     }
 
     fn tagged(&self, kind: &str, key: &EntryKey, room: usize) -> String {
@@ -99,7 +123,7 @@ impl Layout {
         let namespace = key.namespace().as_str();
         let mut name = String::with_capacity(self.prefix.len() + namespace.len() + key.key().len() + room + 16);
         // Writing to a string cannot fail.
-        let _ = write!(name, "{}:{kind}{{{namespace}:{}}}", self.prefix, key.stable_hash() % self.shards);
+        let _ = write!(name, "{}:{kind}{{{namespace}:{}}}", self.prefix, key.shard(self.shards));
         name
     }
 }
@@ -172,10 +196,36 @@ mod tests {
         }
     }
 
+    fn entry_named(layout: &Layout, name: &[u8]) -> Option<EntryKey> {
+        match layout.meaning(name)? {
+            Meaning::Entry { namespace, key, digest } => EntryKey::restored(namespace, key, digest),
+            Meaning::Marker { .. } => None,
+        }
+    }
+
+    #[test]
+    fn names_that_are_none_of_ours_stand_for_nothing() {
+        let layout = Layout::new("larder", 64);
+        for name in
+            ["", "larder", "larder:{", "larder:{user:1}", "larder:{user}:k:a", "larder:{user:1}:t", "x:{user:1}:k:a"]
+        {
+            assert_eq!(layout.meaning(name.as_bytes()), None, "{name}");
+        }
+        for name in ["larder:{USER:1}:k:a", "larder:{user:1}:k:", "larder:{user:1}:p:short:a"] {
+            assert_eq!(entry_named(&layout, name.as_bytes()), None, "{name}");
+        }
+        assert_eq!(layout.meaning(b"larder:{user:1}:k:\xff"), None);
+    }
+
     #[test]
     fn entries_tell_their_namespace_and_nothing_else_does() {
         let layout = Layout::new("larder", 64);
-        for key in [key("}:{", &[]), key("a", &[("b", "c")])] {
+        for key in [key("}:{", &[]), key("a", &[("b", "c")]), key(":p:g", &[("b", "c")])] {
+            assert_eq!(entry_named(&layout, &layout.names(&key).entry), Some(key.clone()));
+            let marker = layout.names(&key).marker;
+            let shard = key.shard(64);
+            assert_eq!(layout.meaning(&marker), Some(Meaning::Marker { namespace: "user", shard }));
+            assert!(layout.names(&key).entry.starts_with(layout.namespace_prefix(key.namespace()).as_bytes()));
             assert_eq!(layout.namespace_of(&layout.names(&key).entry), Some("user"));
             assert_eq!(layout.namespace_of(&layout.names(&key).marker), None);
             assert_eq!(layout.namespace_of(&layout.lease(&key)), None);

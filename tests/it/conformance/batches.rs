@@ -188,7 +188,7 @@ on_both_stores!(
         })
         .await;
         assert_eq!(outcomes, [Outcome::Hit, Outcome::Stale, Outcome::Miss]);
-        let never = BatchGetRequest { keys: keys.clone(), max_stale: ms(0) };
+        let never = BatchGetRequest { keys: keys.clone(), max_stale: ms(0), ..Default::default() };
         let chunks = env.cache.batch_get(never).await.unwrap();
         assert_eq!(chunks[0].results[1].outcome(), Outcome::Miss);
         env.cache.invalidate_namespace(invalidate("ns")).await.unwrap();

@@ -71,7 +71,8 @@ on_both_stores!(what_just_fits_is_accepted, |env| {
     };
     assert_eq!((widest.namespace.len(), widest.key.len()), (64, 1024));
     assert_eq!(env.cache.set(widest.clone()).await.unwrap().result(), SetResult::Stored);
-    let request = GetRequest { namespace: widest.namespace, key: widest.key, params: widest.params, max_stale: None };
+    let request =
+        GetRequest { namespace: widest.namespace, key: widest.key, params: widest.params, ..Default::default() };
     let answer = env.cache.get(request).await.unwrap();
     assert!(answer.value == widest.value);
     assert_eq!(answer.entry.unwrap().tags, widest.tags);

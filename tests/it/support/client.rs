@@ -242,5 +242,5 @@ pub(crate) fn key_ref(key: &str) -> KeyRef {
 }
 
 pub(crate) fn batch_get(keys: Vec<KeyRef>) -> BatchGetRequest {
-    BatchGetRequest { keys, max_stale: None }
+    BatchGetRequest { keys, ..Default::default() }
 }

@@ -1,0 +1,65 @@
+//! Reading what the replica remembers, where the namespace allows that.
+
+use tokio::time::Instant;
+
+use super::{
+    Cache, Found, Outcome, Scope, Tier,
+    get_or_fetch::{Answer, FetchMode, FetchRequest, GetOrFetch},
+    policy,
+    policy::Verdict,
+};
+use crate::{
+    key::EntryKey,
+    stats::counts::{Counter, Timed},
+};
+
+/// How recent an answer must be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Consistency {
+    /// As recent as the namespace's near cache, if it has one.
+    #[default]
+    Near,
+    /// As recent as the store.
+    Store,
+}
+
+impl Cache {
+    /// What the replica remembers of an entry, if that is fresh. Anything else is for the store to answer: another replica may have
+    /// refreshed it.
+    pub(super) fn nearby(
+        &self,
+        scope: &Scope,
+        key: &EntryKey,
+        consistency: Consistency,
+        started: Instant,
+    ) -> Option<Found> {
+        if scope.rules.near_cache.is_none() || consistency == Consistency::Store {
+            return None;
+        }
+        let entry = self.store.near(key, started)?;
+        let outcome = match policy::judge(&entry, self.store.now(), None) {
+            Verdict::Fresh => Outcome::Hit,
+            Verdict::Negative => Outcome::Negative,
+            Verdict::Stale | Verdict::StaleIfError | Verdict::Gone => return None,
+        };
+        scope.counts.count(Counter::NearHits);
+        scope.counts.time(Timed::Hit, started.elapsed());
+        Some(Found { tier: Tier::Near, ..self.found(entry, outcome) })
+    }
+
+    /// Answers from what the replica remembers.
+    pub(super) fn fetch_nearby(&self, scope: &Scope, request: &FetchRequest) -> Option<GetOrFetch> {
+        if request.mode == FetchMode::NoCache {
+            return None;
+        }
+        let found = self.nearby(scope, &request.key, request.consistency, Instant::now())?;
+        let Some(source) = scope.rules.source().filter(|_| found.outcome == Outcome::Hit) else {
+            return Some(Answer::Found(found).into());
+        };
+        let mut fetched = self.serve_fresh(scope, source, request, found.entry);
+        if let Answer::Found(found) = &mut fetched.answer {
+            found.tier = Tier::Near;
+        }
+        Some(fetched)
+    }
+}

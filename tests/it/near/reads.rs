@@ -1,0 +1,219 @@
+//! What is answered from the near cache, and what is not.
+
+use larder::pb::v1::{
+    BatchGetRequest, Consistency, FetchStatus, GetOrFetchRequest, GetRequest, Outcome, StatsRequest, Tier,
+};
+
+use super::{CONFIG, coherent, found, remembered};
+use crate::support::{
+    client::{
+        Fetched as _, as_text, batch_get, data, delete, fetch, fill, get, increment, invalidate, key_ref, set, set_for,
+        text, touch,
+    },
+    env::Env,
+    fleet::{Fleet, metric},
+    redis::RedisServer,
+    server::Larder,
+    status::expect_violation,
+    wait::{SOON, eventually},
+};
+
+fn strict(key: &str) -> GetRequest {
+    GetRequest { consistency: Consistency::Store.into(), ..get(key) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_remembered_is_not_asked_for() {
+    let fleet = Fleet::start(1, CONFIG).await;
+    let cache = &fleet.caches[0];
+    coherent(&fleet.servers[0]).await;
+    cache.put("k", "v").await;
+    remembered(cache, "k", "v").await;
+    fleet.redis.reset_counts().await;
+    for _ in 0..100 {
+        assert_eq!(found(cache, get("k")).await, (Some("v".to_owned()), Tier::Near));
+        let fetched = cache.get_or_fetch(fetch("k", 0)).await.unwrap();
+        assert_eq!((fetched.fetch_status(), fetched.degraded), (FetchStatus::Unspecified, false));
+        assert_eq!(fetched.expect_found().entry.unwrap().tier(), Tier::Near);
+    }
+    let counts = fleet.redis.counts().await;
+    assert_eq!(counts.get("mget"), None, "{counts:?}");
+    let response = cache.rpc().get(get("k")).await.unwrap();
+    assert_eq!(response.metadata().get("x-cache").unwrap(), "HIT");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_can_have_the_store_asked() {
+    let fleet = Fleet::start(1, CONFIG).await;
+    let cache = &fleet.caches[0];
+    coherent(&fleet.servers[0]).await;
+    cache.put("k", "v").await;
+    remembered(cache, "k", "v").await;
+    let consistency = Consistency::Store.into();
+    for _ in 0..10 {
+        assert_eq!(found(cache, strict("k")).await, (Some("v".to_owned()), Tier::Store));
+        let fetched = cache.get_or_fetch(GetOrFetchRequest { consistency, ..fetch("k", 0) }).await.unwrap();
+        assert_eq!(fetched.expect_found().entry.unwrap().tier(), Tier::Store);
+        let request = BatchGetRequest { consistency, ..batch_get(vec![key_ref("k")]) };
+        let result = cache.batch_get(request).await.unwrap().remove(0).results.remove(0);
+        assert_eq!(result.entry.unwrap().tier(), Tier::Store);
+    }
+    let unknown = GetRequest { consistency: 99, ..get("k") };
+    expect_violation(cache.get(unknown).await, "consistency");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_takes_what_is_remembered_and_asks_for_the_rest() {
+    let fleet = Fleet::start(1, CONFIG).await;
+    let cache = &fleet.caches[0];
+    coherent(&fleet.servers[0]).await;
+    for key in ["a", "b", "c"] {
+        cache.put(key, key).await;
+    }
+    remembered(cache, "b", "b").await;
+    let keys = || batch_get(["a", "b", "none", "c"].map(key_ref).into());
+    let tiers = async || {
+        let results = cache.batch_get(keys()).await.unwrap().remove(0).results;
+        let texts: Vec<_> = results.iter().map(|result| as_text(result.value.clone())).collect();
+        assert_eq!(texts, [Some("a".to_owned()), Some("b".to_owned()), None, Some("c".to_owned())]);
+        assert_eq!(results[2].outcome(), Outcome::Miss);
+        [0, 1, 3].map(|place: usize| results[place].entry.as_ref().unwrap().tier())
+    };
+    assert_eq!(tiers().await, [Tier::Store, Tier::Near, Tier::Store]);
+    eventually("all are remembered", SOON, async || (tiers().await == [Tier::Near; 3]).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_without_one_and_the_embedded_store_have_nothing_near() {
+    let fleet = Fleet::start(1, CONFIG).await;
+    let embedded = Env::memory(&[], CONFIG).await;
+    for (cache, namespace) in [(&fleet.caches[0], "other"), (&embedded.cache, "ns")] {
+        let in_namespace = larder::pb::v1::SetRequest { namespace: namespace.to_owned(), ..set("k", text("v")) };
+        cache.set(in_namespace).await.unwrap();
+        for _ in 0..20 {
+            let request = GetRequest { namespace: namespace.to_owned(), ..get("k") };
+            assert_eq!(found(cache, request).await, (Some("v".to_owned()), Tier::Store));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_outlives_its_ttl() {
+    let fleet = Fleet::start(1, CONFIG).await;
+    let cache = &fleet.caches[0];
+    coherent(&fleet.servers[0]).await;
+    for round in 0..5 {
+        let key = format!("k{round}");
+        let began = std::time::Instant::now();
+        cache.set(set_for(&key, text("v"), 300)).await.unwrap();
+        let stored = std::time::Instant::now();
+        let mut near = 0;
+        loop {
+            let asked = std::time::Instant::now();
+            let (value, tier) = found(cache, get(&key)).await;
+            near += u32::from(tier == Tier::Near);
+            // The replica estimates the store's clock to within some milliseconds.
+            if asked - stored > std::time::Duration::from_millis(330) {
+                assert_eq!(value, None, "{:?} after it was stored", asked - began);
+                break;
+            }
+        }
+        assert!(near > 10, "{near} near hits");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_of_a_replica_read_what_it_wrote() {
+    let fleet = Fleet::start(1, CONFIG).await;
+    let cache = &fleet.caches[0];
+    coherent(&fleet.servers[0]).await;
+    for round in 0..50 {
+        let (one, two) = (format!("{round}"), format!("{round}b"));
+        cache.put("k", &one).await;
+        remembered(cache, "k", &one).await;
+        cache.put("k", &two).await;
+        assert_eq!(cache.read("k").await, Some(two.clone()));
+        remembered(cache, "k", &two).await;
+        cache.delete(delete("k")).await.unwrap();
+        assert_eq!(cache.read("k").await, None);
+        let lease = cache.lease("k").await;
+        cache.set(fill("k", text(&one), &lease)).await.unwrap();
+        remembered(cache, "k", &one).await;
+        cache.invalidate_namespace(invalidate("ns")).await.unwrap();
+        assert_eq!(cache.read("k").await, None);
+        cache.increment(increment("n", 1)).await.unwrap();
+        remembered(cache, "n", "1").await;
+        cache.increment(increment("n", 1)).await.unwrap();
+        assert_eq!(cache.read("n").await.as_deref(), Some("2"));
+        remembered(cache, "n", "2").await;
+        cache.touch(touch("n", 3_600_000)).await.unwrap();
+        let remaining = cache.get(get("n")).await.unwrap().entry.unwrap().ttl_remaining.unwrap().seconds;
+        assert!(remaining > 3_500, "{remaining} s");
+        cache.delete(delete("n")).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_bounded_and_shows_in_the_figures() {
+    let fleet = Fleet::start(1, CONFIG).await;
+    let (server, cache) = (&fleet.servers[0], &fleet.caches[0]);
+    coherent(server).await;
+    for number in 0..200 {
+        let key = format!("k{number}");
+        cache.set(set(&key, data(vec![7; 16 * 1024]))).await.unwrap();
+        for _ in 0..3 {
+            cache.get(get(&key)).await.unwrap();
+        }
+    }
+    assert!(metric(server, "larder_near_size_bytes").await <= f64::from(1 << 20));
+    assert!(metric(server, "larder_near_entries").await > 10.0);
+    assert!(metric(server, "larder_near_evictions_total").await > 10.0);
+    assert!(metric(server, "larder_near_announced_total").await >= 200.0);
+    let hits = metric(server, "larder_near_hits_total").await;
+    assert!(hits > 100.0, "{hits}");
+    eventually("Stats tells the same", SOON, async || {
+        let stats = cache.stats(StatsRequest::default()).await.unwrap();
+        (stats.totals.unwrap().total.unwrap().near_hits as f64 == hits).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_not_follow_serves_without() {
+    let redis = RedisServer::start_tcp().await;
+    let mut connection = redis.connection().await;
+    let user = ["ACL", "SETUSER", "app", "on", ">secret", "~larder:*", "+@all", "-client"];
+    redis::cmd(user[0]).arg(&user[1..]).exec_async(&mut connection).await.unwrap();
+    let larder = Larder::redis(&redis.url().replace("redis://", "redis://app:secret@")).config(CONFIG).start().await;
+    let cache = larder.client().await;
+    let said = "the near cache is not used";
+    eventually("it is said", SOON, async || larder.logs().contains(said).then_some(())).await;
+    eventually("it works all the same", SOON, async || {
+        cache.set(set("k", text("v"))).await.unwrap();
+        (found_tier(&cache).await == Tier::Store).then_some(())
+    })
+    .await;
+    for _ in 0..20 {
+        assert_eq!(found(&cache, get("k")).await, (Some("v".to_owned()), Tier::Store));
+    }
+    assert_eq!(metric(&larder, "larder_near_coherent").await, 0.0);
+}
+
+async fn found_tier(cache: &crate::support::client::Cache) -> Tier {
+    cache.get(get("k")).await.unwrap().entry.map_or(Tier::Unspecified, |entry| entry.tier())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_can_be_switched_on_and_off() {
+    let fleet = Fleet::start(1, "").await;
+    let (server, cache) = (&fleet.servers[0], &fleet.caches[0]);
+    cache.put("k", "v").await;
+    assert_eq!(found(cache, get("k")).await.1, Tier::Store);
+    server.rewrite_config(CONFIG);
+    server.signal(nix::sys::signal::Signal::SIGHUP);
+    remembered(cache, "k", "v").await;
+    server.rewrite_config("");
+    server.signal(nix::sys::signal::Signal::SIGHUP);
+    eventually("it is off", SOON, async || (found(cache, get("k")).await.1 == Tier::Store).then_some(())).await;
+    assert_eq!(found(cache, get("k")).await.1, Tier::Store);
+}
