@@ -97,6 +97,9 @@ pub enum Error {
     /// The counter cannot go that far.
     #[error("the sum does not fit in 64 bits")]
     Overflow,
+    /// The replica takes on nothing more.
+    #[error("the server is shutting down")]
+    ShuttingDown,
 }
 
 /// What a read found.
@@ -167,15 +170,32 @@ impl Cache {
         &self.namespaces
     }
 
-    /// Ends all waiting for other callers: whoever waits for somebody else's value is answered at once. What this replica fetches
-    /// goes on.
+    /// Ends all waiting for other callers: whoever waits for somebody else's value is answered at once, and nothing more is warmed.
+    /// What this replica fetches goes on.
     pub fn close(&self) {
         self.closing.cancel();
     }
 
-    /// Gives up what is being fetched, so that other replicas can go on with it, and waits until that is done.
+    /// Returns when the replica is about to shut down: what has not begun should not begin any more.
+    pub async fn closing(&self) {
+        self.closing.cancelled().await;
+    }
+
+    /// Gives up what is being fetched and what else holds a lease, so that other replicas can go on with it, and waits until
+    /// that is done. Can be repeated.
     pub async fn give_up(&self) {
         self.waiting.close().await;
+    }
+
+    /// Returns when the replica has no more time: whoever holds a lease should give it back.
+    pub async fn giving_up(&self) {
+        self.waiting.abort.cancelled().await;
+    }
+
+    /// Runs what may come to hold a lease. [`Cache::give_up`] waits until it has ended and its lease is given back; it must end
+    /// at [`Cache::giving_up`].
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.waiting.spawn(work);
     }
 
     /// Calls that wait for somebody else's value, and refreshes that nobody waits for.
@@ -225,7 +245,8 @@ impl Error {
             | Self::NoOrigin(_)
             | Self::Origin { .. }
             | Self::NotAnInteger
-            | Self::Overflow) => other,
+            | Self::Overflow
+            | Self::ShuttingDown) => other,
         }
     }
 }

@@ -31,6 +31,8 @@ use crate::{
 
 /// Time for what must be written down after the last request.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+/// Time for callers to hear that they are not waited for any longer.
+const FAREWELL_LIMIT: Duration = Duration::from_millis(200);
 /// Time that a store has to show itself before the server says that it is ready without it.
 const FIRST_PROBE_LIMIT: Duration = Duration::from_millis(100);
 
@@ -174,7 +176,8 @@ impl Server {
         let mut first_answer = store_answers.clone();
         let shutdown = Shutdown::default();
         let answer = move |request| pipeline.clone().answer(request);
-        let serving = tokio::spawn(transport::serve(listener, transport_options(&config), shutdown.clone(), answer));
+        let mut serving =
+            tokio::spawn(transport::serve(listener, transport_options(&config), shutdown.clone(), answer));
         let admin = tokio::spawn(admin::serve(admin_listener, registry, health.clone(), background.clone()));
         let follow = background.clone().run_until_cancelled_owned(health.clone().follow_store(store_answers.clone()));
         tokio::spawn(follow);
@@ -196,13 +199,21 @@ impl Server {
         cache.close();
         health.end_watches().await;
         shutdown.drain.cancel();
-        if tokio::time::timeout(config.shutdown_timeout, serving).await.is_err() {
-            tracing::warn!("not all requests were finished in time");
-        }
-        shutdown.cut.cancel();
-        background.cancel();
+        let finished = tokio::time::timeout(config.shutdown_timeout, &mut serving).await.is_ok();
         let _ = tokio::time::timeout(FLUSH_LIMIT, cache.give_up()).await;
+        if !finished {
+            tracing::warn!("not all requests were finished in time");
+            // Those who fetch or hold a lease are being told.
+            let told = tokio::time::timeout(FAREWELL_LIMIT, &mut serving).await.is_ok();
+            shutdown.cut.cancel();
+            if !told {
+                let _ = tokio::time::timeout(FLUSH_LIMIT, serving).await;
+            }
+        }
+        background.cancel();
         let _ = tokio::time::timeout(FLUSH_LIMIT, flushing).await;
+        // What was cut off may have dropped leases since.
+        let _ = tokio::time::timeout(FLUSH_LIMIT, cache.give_up()).await;
         let _ = admin.await;
         tracing::info!(took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), "shut down");
         Ok(())

@@ -68,8 +68,8 @@ pub struct Shutdown {
     pub cut: CancellationToken,
 }
 
-/// Accepts connections and serves requests with `answer` until `shutdown.drain`, then waits for the open ones, or
-/// until `shutdown.cut`.
+/// Accepts connections and serves requests with `answer` until `shutdown.drain`, then waits until the open ones have ended,
+/// which they do at `shutdown.cut` at the latest.
 pub async fn serve<A, F>(listener: TcpListener, options: TransportOptions, shutdown: Shutdown, answer: A)
 where
     A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
@@ -94,7 +94,8 @@ where
     shutdown.drain.run_until_cancelled(accepting).await;
     drop(listener);
     connections.close();
-    shutdown.cut.run_until_cancelled(connections.wait()).await;
+    // Each of them ends at `shutdown.cut`.
+    connections.wait().await;
 }
 
 async fn pause_after(error: &io::Error) {

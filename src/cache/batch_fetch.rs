@@ -79,9 +79,8 @@ impl BatchFetch {
             return None;
         }
         let items = self.read_part().await;
-        let left = self.wait_until.saturating_duration_since(Instant::now());
-        self.requests[self.done..].iter_mut().for_each(|request| request.wait = Some(left));
         let first = self.done;
+        self.shorten_wait(first);
         self.done += items.len();
         let mut answers: Vec<Option<Fetched>> = items.iter().map(|_| None).collect();
         let mut answer = |place: usize, fetched| answers[place - first] = Some(fetched);
@@ -91,6 +90,7 @@ impl BatchFetch {
         for (place, fetched) in self.fetch_all(with_source).await {
             answer(place, fetched);
         }
+        self.shorten_wait(first);
         for (place, fetched) in self.lease_all(others).await {
             answer(place, Ok(fetched));
         }
@@ -101,6 +101,12 @@ impl BatchFetch {
             }
         }
         Some(answers)
+    }
+
+    /// Leaves the keys from `first` on what is left of the time to wait, which is that of the whole batch.
+    fn shorten_wait(&mut self, first: usize) {
+        let left = self.wait_until.saturating_duration_since(Instant::now());
+        self.requests[first..].iter_mut().for_each(|request| request.wait = Some(left));
     }
 
     /// Reads until there is enough to answer, or to be fetched.

@@ -135,7 +135,7 @@ impl Cache {
         let ttl = scope.rules.lease_ttl;
         let fresher_than = if request.mode == FetchMode::NoCache { Millis(u64::MAX) } else { Millis::default() };
         let ask = Ask { token: LeaseToken::random(), ttl, fresher_than };
-        let (grant, acquired) = LeaseGrant::acquire(&self.store, &request.key, ask).await;
+        let (grant, acquired) = LeaseGrant::acquire(&self.waiting, &request.key, ask).await;
         Ok(match acquired? {
             Acquired::Found(entry) => Asked::Answered(Answer::Found(self.landed(entry))),
             Acquired::Granted { previous } => Asked::Answered(self.offer(request, grant, ttl, previous)),

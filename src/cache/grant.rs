@@ -4,22 +4,24 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
+use super::waiting::WaitingRoom;
 use crate::{
     key::EntryKey,
-    store::{Acquired, Ask, Backend, Hold, LeaseToken},
+    store::{Acquired, Ask, Hold, LeaseToken},
 };
 
 /// A lease that goes back to the store if it is dropped before it is handed over, so that a caller who has gone does not keep
 /// others waiting until it expires.
 pub struct LeaseGrant {
-    held: Option<(Arc<dyn Backend>, EntryKey)>,
+    /// The room, because a replica that shuts down waits for what it runs: the lease is given back before the process ends.
+    held: Option<(Arc<WaitingRoom>, EntryKey)>,
     token: LeaseToken,
 }
 
 impl LeaseGrant {
     /// To be made before the store is asked for the lease, because the caller may go while the store answers.
-    pub(super) fn new(store: &Arc<dyn Backend>, key: &EntryKey) -> Self {
-        Self { held: Some((store.clone(), key.clone())), token: LeaseToken::random() }
+    pub(super) fn new(room: &Arc<WaitingRoom>, key: &EntryKey) -> Self {
+        Self { held: Some((room.clone(), key.clone())), token: LeaseToken::random() }
     }
 
     /// A lease that no store knows.
@@ -35,13 +37,13 @@ impl LeaseGrant {
     /// Asks for the lease to the end, also when the caller goes away meanwhile: what is granted to nobody must go back, and
     /// that must not overtake the question on another connection.
     pub(super) async fn acquire(
-        store: &Arc<dyn Backend>,
+        room: &Arc<WaitingRoom>,
         key: &EntryKey,
         ask: Ask,
     ) -> (Self, crate::store::Result<Acquired>) {
-        let mut grant = Self { held: Some((store.clone(), key.clone())), token: ask.token };
-        let (store, key) = (store.clone(), key.clone());
-        let asking = tokio::spawn(async move {
+        let mut grant = Self { held: Some((room.clone(), key.clone())), token: ask.token };
+        let (store, key) = (room.store.clone(), key.clone());
+        let asking = room.track(async move {
             let acquired = store.acquire(&key, &ask).await;
             // If nobody takes it, it is dropped with this task, and so given back.
             let acquired = acquired.inspect(|acquired| grant.settle(acquired));
@@ -62,13 +64,13 @@ impl LeaseGrant {
     /// up to `longest`, because what takes long will not be over soon. Returns when it is lost; what was computed under it
     /// will not be stored then.
     pub async fn keep_alive(&self, mut ttl: Duration, longest: Duration) -> Hold {
-        let Some((store, key)) = &self.held else { return std::future::pending().await };
+        let Some((room, key)) = &self.held else { return std::future::pending().await };
         let mut known_until = Instant::now() + ttl;
         loop {
             tokio::time::sleep(ttl / 3).await;
             let asked = Instant::now();
             let next = (ttl * 2).min(longest).max(ttl);
-            match store.extend(key, self.token, next).await {
+            match room.store.extend(key, self.token, next).await {
                 Ok(Hold::Held) => {
                     ttl = next;
                     known_until = asked + ttl;
@@ -83,9 +85,9 @@ impl LeaseGrant {
 
     /// Gives the lease back, and lets nobody have another for `backoff`.
     pub(super) async fn give_back(mut self, backoff: Duration, cause: &str) {
-        if let Some((store, key)) = self.held.take() {
+        if let Some((room, key)) = self.held.take() {
             // If this fails, the lease expires.
-            let _ = store.abandon(&key, self.token, backoff, cause).await;
+            let _ = room.store.abandon(&key, self.token, backoff, cause).await;
         }
     }
 
@@ -98,9 +100,9 @@ impl LeaseGrant {
 
 impl Drop for LeaseGrant {
     fn drop(&mut self) {
-        if let (Some((store, key)), Ok(runtime)) = (self.held.take(), tokio::runtime::Handle::try_current()) {
-            let token = self.token;
-            runtime.spawn(async move {
+        if let (Some((room, key)), Ok(_runtime)) = (self.held.take(), tokio::runtime::Handle::try_current()) {
+            let (store, token) = (room.store.clone(), self.token);
+            room.spawn(async move {
                 // If this fails too, the lease expires.
                 let _ = store.abandon(&key, token, Duration::ZERO, "").await;
             });

@@ -134,7 +134,7 @@ impl Usher {
         }
         let ttl = self.errand.lease_ttl();
         self.lease_ttl = ttl;
-        let mut grant = LeaseGrant::new(&self.room.store, &self.errand.key);
+        let mut grant = LeaseGrant::new(&self.room, &self.errand.key);
         let ask = Ask { token: grant.token(), ttl, fresher_than: self.fresher_than() };
         let acquired = self.room.store.acquire(&self.errand.key, &ask).await;
         if acquired.is_ok() {

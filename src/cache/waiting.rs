@@ -14,7 +14,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    task::JoinHandle,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{errand::Errand, fill::Landing, grant::LeaseGrant, uncacheable::Uncacheable, usher::Usher};
@@ -31,7 +34,7 @@ pub(super) struct WaitingRoom {
     pub(super) uncacheable: Uncacheable,
     /// Cancelled when the replica has no more time for what it fetches.
     pub(super) abort: CancellationToken,
-    ushers: TaskTracker,
+    tasks: TaskTracker,
     queues: Mutex<HashMap<EntryKey, Queue>>,
     waiting: AtomicUsize,
     /// Of these, those to whom the limit applies.
@@ -122,7 +125,7 @@ impl WaitingRoom {
             store,
             uncacheable: Uncacheable::new(),
             abort: CancellationToken::new(),
-            ushers: TaskTracker::new(),
+            tasks: TaskTracker::new(),
             queues: Mutex::default(),
             waiting: AtomicUsize::new(0),
             bounded: AtomicUsize::new(0),
@@ -187,15 +190,20 @@ impl WaitingRoom {
 
     /// Runs what goes on when the caller that began it has gone.
     pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        use tracing::Instrument as _;
-        self.ushers.spawn(work.in_current_span());
+        drop(self.track(work));
     }
 
-    /// Gives up what is being fetched, and waits until that is done.
+    /// The same, for who waits for its outcome as long as he is there.
+    pub(super) fn track<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        use tracing::Instrument as _;
+        self.tasks.spawn(work.in_current_span())
+    }
+
+    /// Gives up what is being fetched, and waits until that is done and every lease is given back.
     pub(super) async fn close(&self) {
         self.abort.cancel();
-        self.ushers.close();
-        self.ushers.wait().await;
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     /// Seats those who arrived, and lets go of those who left. If nobody is there any more, the queue is closed.

@@ -70,7 +70,7 @@ impl Cache {
     /// is told after each entry. Dropped, it begins no more fetches.
     ///
     /// # Errors
-    /// [`Error::UnknownNamespace`], [`Error::NoOrigin`].
+    /// [`Error::UnknownNamespace`], [`Error::NoOrigin`], [`Error::ShuttingDown`].
     pub async fn warm(&self, plan: WarmPlan, mut report: impl FnMut(&WarmProgress)) -> Result<(), Error> {
         let scope = self.scope(&plan.namespace)?;
         let source = scope.rules.source().ok_or_else(|| Error::NoOrigin(plan.namespace.clone()))?;
@@ -88,7 +88,7 @@ impl Cache {
             }
         });
         let mut warming = std::pin::pin!(warming.buffer_unordered(at_once));
-        while let Some(warmed) = warming.next().await {
+        while let Some(warmed) = self.closing.run_until_cancelled(warming.next()).await.ok_or(Error::ShuttingDown)? {
             progress.done += 1;
             match warmed {
                 Warmed::Stored => progress.stored += 1,
@@ -163,6 +163,9 @@ impl Cache {
             Ok(()) => tracing::info!(
                 %namespace, done, stored, fresh, not_stored, failed, last_error, took_ms, "warmed by the warm list"
             ),
+            Err(Error::ShuttingDown) => {
+                tracing::info!(%namespace, done, "warming ends, as the server is shutting down")
+            }
             Err(error) => tracing::warn!(%namespace, %error, "not warmed"),
         }
     }

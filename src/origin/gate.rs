@@ -145,20 +145,35 @@ impl Gate {
     pub async fn fetch_batch(&self, orders: &[Order]) -> Vec<Result<Fetched>> {
         let Some(deadline) = orders.iter().map(|order| order.deadline).min() else { return Vec::new() };
         let started = Instant::now();
+        // What was last said of each order when the origin was in trouble.
+        let failures = Mutex::new(Vec::new());
         let batch = || {
             self.attempt(deadline, async || {
-                let mut answers = self.origin.fetch_batch(orders).await;
-                // One error stands for all if the origin is in trouble.
-                let is_outage = |answer: &Result<Answer>| answer.as_ref().is_err_and(|error| error.kind.is_outage());
-                match answers.iter().all(is_outage).then(|| answers.pop()).flatten() {
-                    Some(Err(error)) => Err(error),
-                    Some(Ok(_)) | None => Ok(answers),
+                let answers = self.origin.fetch_batch(orders).await;
+                let outages =
+                    || answers.iter().filter_map(|answer| answer.as_ref().err()).filter(|e| e.kind.is_outage());
+                if outages().count() < answers.len() {
+                    return Ok(answers);
+                }
+                // One stands for all then: one that says when to ask again, or else one after which that makes sense at once.
+                let patient = outages().find(|error| error.retry_after.is_some());
+                let passing = || outages().find(|error| error.kind.is_passing());
+                match patient.or_else(passing).or_else(|| outages().next()).cloned() {
+                    Some(error) => {
+                        *failures.lock() = answers.into_iter().filter_map(Result::err).collect();
+                        Err(error)
+                    }
+                    None => Ok(answers),
                 }
             })
         };
         let fetched = match self.patiently(deadline, batch).await {
             Ok((answers, took)) => answers.into_iter().map(|answer| answer.map(|answer| (answer, took))).collect(),
-            Err(error) => vec![Err(error); orders.len()],
+            Err(error) => match failures.into_inner() {
+                // Each order has its own cause, unless what stands for all came later.
+                causes if causes.contains(&error) => causes.into_iter().map(Err).collect(),
+                _ => vec![Err(error); orders.len()],
+            },
         };
         self.observe(started, &fetched);
         fetched
@@ -299,71 +314,4 @@ impl Drop for Counted<'_> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::{
-        entry::{Kind, Validators},
-        key::EntryKey,
-        origin::{Content, Terms},
-    };
-
-    /// Takes 100 ms for everything.
-    struct Slow;
-
-    #[async_trait::async_trait]
-    impl Origin for Slow {
-        async fn fetch(&self, _: &Order) -> Result<Answer> {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            let content = Content::Value { kind: Kind::Text, data: "v".into() };
-            Ok(Answer { content, terms: Terms::default() })
-        }
-    }
-
-    struct Nobody;
-
-    impl Observer for Nobody {
-        fn fetched(&self, _: &Namespace, _: Duration, _: std::result::Result<(), &ErrorKind>) {}
-    }
-
-    fn gate() -> Gate {
-        let rules = GateRules {
-            timeout: Duration::from_secs(1),
-            max_concurrency: 2,
-            max_queue: 1000,
-            retries: 0,
-            retry_backoff: Duration::ZERO,
-            breaker_threshold: 1,
-            breaker_cooldown: Duration::from_secs(10),
-        };
-        Gate::new(Namespace::new("ns").unwrap(), Box::new(Slow), rules, Arc::new(Nobody))
-    }
-
-    async fn fetch(gate: &Gate) -> Result<Fetched> {
-        let key = EntryKey::new(Namespace::new("ns").unwrap(), "k", [].into_iter()).unwrap();
-        let order = Order { key, params: Arc::default(), validators: Validators::default(), deadline: gate.deadline() };
-        gate.fetch(&order).await
-    }
-
-    /// Twenty fetches a second are what it can do: whoever would be late is turned away, and the rest is served.
-    #[tokio::test(start_paused = true)]
-    async fn beyond_its_capacity_an_origin_is_still_of_use() {
-        let gate = gate();
-        fetch(&gate).await.unwrap();
-        let (mut served, mut turned_away) = (0, 0);
-        for _ in 0..3 {
-            let crowd = futures_util::future::join_all((0..100).map(|_| fetch(&gate))).await;
-            for outcome in crowd {
-                match outcome {
-                    Ok(_) => served += 1,
-                    Err(error) => {
-                        assert_eq!(error.kind, ErrorKind::Overloaded, "{error}");
-                        turned_away += 1;
-                    }
-                }
-            }
-        }
-        assert!((45..=60).contains(&served), "{served} served, {turned_away} turned away");
-        assert!(*gate.open().borrow(), "the origin is well");
-        assert_eq!((gate.in_flight(), gate.queued()), (0, 0));
-    }
-}
+mod tests;

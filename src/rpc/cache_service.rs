@@ -28,6 +28,7 @@ pub struct CacheRpc {
     fleet: Arc<FleetStats>,
     log_keys: LogKeys,
     max_batch_keys: usize,
+    max_request_bytes: usize,
 }
 
 type Answered<T> = Result<Response<T>, Status>;
@@ -35,7 +36,8 @@ type Answered<T> = Result<Response<T>, Status>;
 impl CacheRpc {
     /// Serves `cache` and what is counted of it.
     pub fn new(cache: Arc<Cache>, fleet: Arc<FleetStats>, log_keys: LogKeys, limits: &LimitsConfig) -> Self {
-        Self { cache, fleet, log_keys, max_batch_keys: limits.max_batch_keys }
+        let &LimitsConfig { max_batch_keys, max_request_bytes, .. } = limits;
+        Self { cache, fleet, log_keys, max_batch_keys, max_request_bytes }
     }
 
     fn check_batch(&self, field: &'static str, size: usize) -> Result<(), Status> {
@@ -112,7 +114,8 @@ impl CacheService for CacheRpc {
 
     async fn fetch_stream(&self, request: Request<Streaming<pb::FetchStreamRequest>>) -> Answered<FetchStream> {
         let deadline = deadline::of(request.metadata().as_ref());
-        Ok(Response::new(fetch_stream::answer(self.cache.clone(), request.into_inner(), deadline)))
+        let (cache, limit) = (self.cache.clone(), self.max_request_bytes);
+        Ok(Response::new(fetch_stream::answer(cache, request.into_inner(), deadline, limit)))
     }
 
     type BatchGetOrFetchStream = Messages<pb::BatchGetOrFetchResponse>;

@@ -9,7 +9,7 @@ use tonic::{Status, Streaming};
 
 use super::{convert, fetch, status};
 use crate::{
-    cache::{Answer, Cache, GetOrFetch, LeaseGrant, SetMode, SetResult},
+    cache::{self, Answer, Cache, GetOrFetch, LeaseGrant, SetMode, SetResult},
     invalid::Violation,
     key::EntryKey,
     pb::v1::{self as pb, fetch_stream_request::Message as Said, fetch_stream_response::Message as Told},
@@ -26,6 +26,8 @@ struct Session {
     cache: Arc<Cache>,
     said: Streaming<pb::FetchStreamRequest>,
     tell: mpsc::Sender<Result<pb::FetchStreamResponse, Status>>,
+    /// The limit that the codec keeps.
+    max_message_bytes: usize,
 }
 
 /// Answers one stream, until `deadline` at the latest.
@@ -33,16 +35,18 @@ pub(super) fn answer(
     cache: Arc<Cache>,
     said: Streaming<pb::FetchStreamRequest>,
     deadline: Option<Instant>,
+    max_message_bytes: usize,
 ) -> FetchStream {
     let (tell, told) = mpsc::channel(1);
-    let session = Session { cache, said, tell: tell.clone() };
+    let session = Session { cache: cache.clone(), said, tell: tell.clone(), max_message_bytes };
     // In a task of its own, because the lease must be kept alive also while nobody polls for an answer. It ends with the
     // stream: when the caller breaks off, there is nobody to tell.
-    tokio::spawn(async move {
+    cache.clone().spawn(async move {
         let work = async {
             tokio::select! {
                 outcome = session.run(deadline) => outcome,
                 () = tell.closed() => Ok(()),
+                () = cache.giving_up() => Err(cache::Error::ShuttingDown.into()),
             }
         };
         let outcome = match deadline {
@@ -52,8 +56,13 @@ pub(super) fn answer(
             }
         };
         if let Err(status) = outcome {
-            // Nobody to tell is nothing to do.
-            let _ = tell.send(Err(status)).await;
+            tokio::select! {
+                biased;
+                // Nobody to tell is nothing to do.
+                _ = tell.send(Err(status)) => {}
+                // A caller who does not read must not hold up the end.
+                () = cache.giving_up() => {}
+            }
         }
     });
     ReceiverStream::new(told).boxed()
@@ -61,7 +70,12 @@ pub(super) fn answer(
 
 impl Session {
     async fn run(mut self, deadline: Option<Instant>) -> Result<(), Status> {
-        let opened = tokio::time::timeout(OPEN_LIMIT, self.said.message()).await;
+        let cache = self.cache.clone();
+        let opened = tokio::select! {
+            biased;
+            opened = tokio::time::timeout(OPEN_LIMIT, self.next()) => opened,
+            () = cache.closing() => return Err(cache::Error::ShuttingDown.into()),
+        };
         let opened = opened.map_err(|_| Violation::new("open", "must be sent within 10 s"))??;
         let request = match opened.and_then(|said| said.message) {
             Some(Said::Open(open)) => fetch::request(open, deadline).map_err(|violation| violation.within("open."))?,
@@ -87,7 +101,7 @@ impl Session {
     async fn hold(mut self, key: EntryKey, grant: LeaseGrant, ttl: Duration) -> Result<(), Status> {
         let longest = self.cache.lease_max(&key)?;
         let said = tokio::select! {
-            said = self.said.message() => said?,
+            said = self.next() => said?,
             lost = grant.keep_alive(ttl, ttl) => {
                 let why = match lost {
                     Hold::Held | Hold::Lost => pb::SetResult::LeaseLost,
@@ -98,7 +112,9 @@ impl Session {
             }
             () = tokio::time::sleep(longest) => return self.tell(Told::Lost(pb::SetResult::LeaseLost.into())).await,
         };
-        match said.and_then(|said| said.message) {
+        // The caller closed its side without a word: the next one is given the lease.
+        let Some(said) = said else { return Ok(()) };
+        match said.message {
             Some(Said::Fill(fill)) => {
                 let command = convert::fill(key, fill, SetMode::Under(grant.token()))
                     .map_err(|violation| violation.within("fill."))?;
@@ -120,9 +136,13 @@ impl Session {
                 Ok(self.cache.abandon(&key, token, reason).await?)
             }
             Some(Said::Open(_)) => Err(Violation::new("open", "must not be sent twice").into()),
-            // The caller closed its side without a word: the next one is given the lease.
-            None => Ok(()),
+            // Also what a newer client says that is not known here.
+            None => Err(Violation::new("message", "must be fill or abandon").into()),
         }
+    }
+
+    async fn next(&mut self) -> Result<Option<pb::FetchStreamRequest>, Status> {
+        self.said.message().await.map_err(|status| status::with_error_info(&status, self.max_message_bytes))
     }
 
     async fn tell(&self, message: Told) -> Result<(), Status> {

@@ -38,6 +38,7 @@ impl From<cache::Error> for Status {
             cache::Error::Origin { namespace, error } => origin_failed(&namespace, error, message),
             cache::Error::NotAnInteger => plain(Code::FailedPrecondition, "NOT_AN_INTEGER", message),
             cache::Error::Overflow => plain(Code::FailedPrecondition, "OVERFLOW", message),
+            cache::Error::ShuttingDown => retryable(Code::Unavailable, "SHUTTING_DOWN", message, OVERLOAD_RETRY),
         }
     }
 }
@@ -59,7 +60,10 @@ fn origin_failed(namespace: &Namespace, error: origin::Error, message: String) -
     let facts = HashMap::from(facts.map(|(name, fact)| (name.to_owned(), fact)));
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, facts);
     let mut metadata = MetadataMap::new();
-    details.set_retry_info(retry);
+    // Without a time it would still tell programs to try again.
+    if retry.is_some() {
+        details.set_retry_info(retry);
+    }
     // A negative number tells gRPC libraries not to try again.
     let pushback = retry.map_or(MetadataValue::from_static("-1"), |after| MetadataValue::from(whole_millis(after)));
     metadata.insert("grpc-retry-pushback-ms", pushback);
@@ -76,7 +80,8 @@ pub(super) fn fetch_error(error: cache::Error) -> pb::FetchError {
         | cache::Error::StoreUnavailable(_)
         | cache::Error::NoOrigin(_)
         | cache::Error::NotAnInteger
-        | cache::Error::Overflow => ("INTERNAL", None),
+        | cache::Error::Overflow
+        | cache::Error::ShuttingDown => ("INTERNAL", None),
     };
     let retry_after = retry_after.map(super::convert::duration);
     pb::FetchError { reason: reason.to_owned(), message: error.to_string(), retry_after }
@@ -222,6 +227,21 @@ mod tests {
         assert_eq!(info.metadata["field"], "items[3].key");
         assert_eq!(info.metadata["limit"], "8");
         assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "items[3].key");
+    }
+
+    #[test]
+    fn what_will_not_change_is_not_to_be_tried_again() {
+        let failed = |kind| {
+            let namespace = Namespace::new("ns").unwrap();
+            Status::from(cache::Error::Origin { namespace, error: origin::Error::new(kind, "so it is") })
+        };
+        let refused = failed(origin::ErrorKind::Refused);
+        assert_eq!(refused.get_details_error_info().unwrap().reason, "ORIGIN_REFUSED");
+        assert!(refused.get_details_retry_info().is_none());
+        assert_eq!(refused.metadata().get("grpc-retry-pushback-ms").unwrap(), "-1");
+        let unreachable = failed(origin::ErrorKind::Unreachable);
+        assert_eq!(unreachable.get_details_retry_info().unwrap().retry_delay, Some(ORIGIN_RETRY));
+        assert_eq!(unreachable.metadata().get("grpc-retry-pushback-ms").unwrap(), "1000");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What every call promises, on every store: one suite, so that the stores cannot drift apart.
 
+// BatchGetOrFetch where callers compute.
+mod batch_leases;
 // Many values in one call.
 mod batches;
 // Increment.
@@ -16,8 +18,12 @@ mod lease_holders;
 mod leases;
 // Leases that live as long as the stream of their caller.
 mod fetch_streams;
+// GetOrFetch that does not read, and GetOrFetch that only reads.
+mod fetch_modes;
 // Params are part of the key.
 mod params;
+// Renew, where there is nothing to renew.
+mod renewals;
 // Values past their TTL.
 mod staleness;
 // Counted, and answered by Stats.

@@ -48,6 +48,8 @@ mod warm_lists;
 mod warming;
 // Many keys in one call.
 mod batches;
+// The same, of keys that are fetched and keys whose values callers compute.
+mod mixed_batches;
 // Origins that speak gRPC.
 mod grpc_origins;
 // What was stored does not outlive the origin's word.

@@ -2,6 +2,8 @@
 
 // Many callers, many rounds, and a clock that everybody agrees on: the origin's counter.
 mod crowds;
+// Callers that die, and replicas that stop, while a lease is held by a stream.
+mod dead_holders;
 // Every order of a few steps, against a model.
 mod interleavings;
 // One origin call per key, also when somebody dies.

@@ -1,5 +1,7 @@
 //! What the tests are made of.
 
+// BatchGetOrFetch and what it is answered.
+pub(crate) mod batch;
 // Small typed helpers around the generated client.
 pub(crate) mod client;
 // One server with its store, and the macro that runs a test on each store.
@@ -23,5 +25,7 @@ pub(crate) mod redis;
 pub(crate) mod server;
 // What an error must carry.
 pub(crate) mod status;
+// A FetchStream, message by message.
+pub(crate) mod stream;
 // Polling with a deadline.
 pub(crate) mod wait;

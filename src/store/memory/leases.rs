@@ -96,10 +96,12 @@ impl Leases for MemoryStore {
             return Ok(Confirmed::Settled(Filled::LeaseLost));
         };
         let slot = Slot::new(key, entry, generation, now);
-        // What little it may have grown by is evicted for by the next write.
         store.budget.reserve(slot.cost)?;
         store.budget.release(shard.insert(key.clone(), slot));
         store.end_lease(&mut shard, key);
+        drop(shard);
+        // Its tags and validators may have grown.
+        while store.budget.is_exceeded() && store.evict_oldest() {}
         Ok(Confirmed::Settled(filled))
     }
 

@@ -3,18 +3,19 @@
 use std::time::{Duration, Instant};
 
 use larder::pb::v1::{
-    FetchStreamAbandon, FetchStreamFill, FetchStreamRequest, FetchStreamResponse, GetOrFetchRequest, SetResult,
+    FetchStreamAbandon, FetchStreamFill, FetchStreamRequest, GetOrFetchRequest, SetResult,
     fetch_stream_request::Message as Said, fetch_stream_response::Message as Told, get_or_fetch_response::Outcome,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, Streaming};
+use tonic::Code;
 
 use crate::support::{
-    client::{Cache, Fetched as _, as_text, data, delete, fetch, invalidate, set, text},
+    client::{Fetched as _, as_text, data, delete, fetch, invalidate, set, text},
     redis::RedisServer,
     server::Larder,
     status::{expect_violation, reason},
+    stream::Stream,
     wait::{SOON, eventually},
 };
 
@@ -23,50 +24,6 @@ const LONG: [(&str, &str); 2] = [("LARDER_DEFAULTS__LEASE_TTL", "50s"), ("LARDER
 const SHORT: [(&str, &str); 2] = [("LARDER_DEFAULTS__LEASE_TTL", "600ms"), ("LARDER_STORE__TIMEOUT", "10s")];
 /// Long for a hand-over, and short beside the leases.
 const AT_ONCE: Duration = Duration::from_secs(5);
-
-/// One open stream.
-struct Stream {
-    say: mpsc::Sender<FetchStreamRequest>,
-    told: Streaming<FetchStreamResponse>,
-}
-
-impl Stream {
-    async fn begin(cache: &Cache, first: Said) -> Result<Self, Status> {
-        let (say, said) = mpsc::channel(4);
-        say.send(FetchStreamRequest { message: Some(first) }).await.unwrap();
-        let told = cache.rpc().fetch_stream(ReceiverStream::new(said)).await?.into_inner();
-        Ok(Self { say, told })
-    }
-
-    async fn open(cache: &Cache, key: &str) -> (Self, Outcome) {
-        let mut stream = Self::begin(cache, Said::Open(fetch(key, 50_000))).await.unwrap();
-        let Some(Told::Answer(answer)) = stream.next().await.unwrap() else { panic!("no answer") };
-        (stream, answer.outcome.unwrap())
-    }
-
-    async fn lease(cache: &Cache, key: &str) -> Self {
-        let (stream, outcome) = Self::open(cache, key).await;
-        assert!(matches!(outcome, Outcome::Lease(_)), "{outcome:?}");
-        stream
-    }
-
-    async fn say(&self, message: Said) {
-        self.say.send(FetchStreamRequest { message: Some(message) }).await.unwrap();
-    }
-
-    async fn next(&mut self) -> Result<Option<Told>, Status> {
-        Ok(self.told.message().await?.and_then(|told| told.message))
-    }
-
-    async fn fill(&mut self, value: &str) -> SetResult {
-        let fill = FetchStreamFill { value: Some(text(value)), ..Default::default() };
-        self.say(Said::Fill(fill)).await;
-        match self.next().await.unwrap() {
-            Some(Told::Filled(filled)) => filled.result(),
-            other => panic!("{other:?}"),
-        }
-    }
-}
 
 on_both_stores!(a_value_that_is_there_ends_the_stream, env: LONG, |env| {
     env.cache.put("k", "v").await;
@@ -191,6 +148,17 @@ on_both_stores!(what_is_said_wrongly_is_refused, env: LONG, |env| {
     for key in ["a", "b", "c"] {
         env.cache.get_or_fetch(fetch(key, 20_000)).await.unwrap().expect_lease();
     }
+});
+
+on_both_stores!(a_message_that_says_nothing_is_not_the_end_of_the_stream, env: LONG, |env| {
+    let mut stream = Stream::silent(&env.cache).await;
+    stream.say(None).await;
+    expect_violation(stream.next().await, "open");
+    let mut stream = Stream::lease(&env.cache, "k").await;
+    stream.say(None).await;
+    expect_violation(stream.next().await, "message");
+    // The lease went back.
+    env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap().expect_lease();
 });
 
 on_both_stores!(the_deadline_ends_the_stream, env: LONG, |env| {

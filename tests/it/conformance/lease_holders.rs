@@ -8,7 +8,7 @@ use larder::pb::v1::{
 };
 
 use crate::support::{
-    client::{Cache, Fetched as _, NS, abandon, as_text, delete, fetch, fill, invalidate, ms, set_for, text},
+    client::{Cache, Fetched as _, NS, abandon, as_text, delete, fetch, fill, invalidate, ms, renewal, set_for, text},
     wait::{SOON, eventually, throughout},
 };
 
@@ -97,13 +97,4 @@ async fn try_fill(cache: &Cache, key: &str, lease: &Lease) -> SetResult {
 
 async fn renewed(cache: &Cache, key: &str, lease: &Lease) -> RenewResult {
     cache.renew(renewal(key, lease)).await.unwrap().result()
-}
-
-fn renewal(key: &str, lease: &Lease) -> RenewRequest {
-    RenewRequest {
-        namespace: NS.to_owned(),
-        key: key.to_owned(),
-        lease_token: lease.token.clone(),
-        ..Default::default()
-    }
 }

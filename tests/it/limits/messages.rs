@@ -1,11 +1,12 @@
 //! Whole messages and headers.
 
-use larder::pb::v1::BatchSetRequest;
+use larder::pb::v1::{BatchSetRequest, FetchStreamFill, fetch_stream_request::Message as Said};
 use tonic::{Code, Request, metadata::MetadataValue};
 
 use crate::support::{
-    client::{data, get, set, text},
-    status::expect_error,
+    client::{Fetched as _, data, fetch, get, set, text},
+    status::{expect_error, expect_over_limit},
+    stream::Stream,
 };
 
 on_both_stores!(a_message_has_a_size, |env| {
@@ -24,6 +25,21 @@ on_both_stores!(the_size_of_a_message_can_be_set, env: [
     env.cache.set(set("k", data(vec![0; 60 * 1024]))).await.unwrap();
     let refused = env.cache.set(set("k", data(vec![0; 140 * 1024]))).await;
     expect_error(refused, Code::ResourceExhausted, "MESSAGE_TOO_LARGE");
+});
+
+on_both_stores!(a_message_of_a_stream_has_the_same_size, env: [("LARDER_DEFAULTS__LEASE_TTL", "50s")], |env| {
+    let fill = || Said::Fill(FetchStreamFill { value: Some(data(vec![0; 5 * 1024 * 1024])), ..Default::default() });
+    let refused = match Stream::begin(&env.cache, fill()).await {
+        Ok(mut stream) => stream.next().await,
+        Err(status) => Err(status),
+    };
+    expect_over_limit(refused, Code::ResourceExhausted, "MESSAGE_TOO_LARGE", "request", 4 * 1024 * 1024);
+    let mut stream = Stream::lease(&env.cache, "k").await;
+    stream.say(fill()).await;
+    let refused = stream.next().await;
+    expect_over_limit(refused, Code::ResourceExhausted, "MESSAGE_TOO_LARGE", "request", 4 * 1024 * 1024);
+    // The lease went back.
+    env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap().expect_lease();
 });
 
 on_both_stores!(headers_have_a_size, |env| {

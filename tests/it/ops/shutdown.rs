@@ -13,6 +13,8 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 
 use crate::support::{
     client::{Cache, Fetched as _, fetch, fill, get, text},
+    status::expect_retry,
+    stream::Stream,
     wait::{SOON, eventually},
 };
 
@@ -78,6 +80,16 @@ on_both_stores!(who_watches_the_health_is_told, env: SHUTDOWN, |env| {
     assert_eq!(told.status(), ServingStatus::NotServing);
     // An open stream holds up nobody.
     assert_eq!(larder.wait_exit(LIMIT + SLACK).await.code(), Some(0));
+});
+
+on_both_stores!(streams_that_say_nothing_hold_up_nobody, env: SHUTDOWN, |env| {
+    let mut larder = env.larder;
+    let mut stream = Stream::silent(&env.cache).await;
+    larder.signal(Signal::SIGTERM);
+    let start = Instant::now();
+    expect_retry(stream.next().await, Code::Unavailable, "SHUTTING_DOWN");
+    assert_eq!(larder.wait_exit(LIMIT + SLACK).await.code(), Some(0));
+    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
 });
 
 on_both_stores!(connections_that_say_nothing_hold_up_nobody, env: SHUTDOWN, |env| {

@@ -3,15 +3,15 @@
 use std::time::{Duration, Instant};
 
 use larder::pb::v1::{
-    BatchDeleteRequest, DeleteRequest, FetchStatus, FillResult, GetOrFetchResponse, Lease, RenewRequest, RenewResult,
-    SetResult,
+    BatchDeleteRequest, DeleteRequest, FetchStatus, FillResult, GetOrFetchResponse, Lease, RenewResult, SetResult,
 };
 use tokio::task::JoinHandle;
 use tonic::Code;
 
 use crate::support::{
     client::{
-        Cache, Fetched as _, NS, abandon, as_text, delete, fetch, fill, increment, invalidate, key_ref, ms, text,
+        Cache, Fetched as _, NS, abandon, as_text, delete, fetch, fill, increment, invalidate, key_ref, ms, renewal,
+        text,
     },
     env::read_through,
     fleet::{Fleet, metric},
@@ -223,13 +223,7 @@ async fn try_fill(cache: &Cache, key: &str, lease: &Lease) -> SetResult {
 }
 
 async fn renew(cache: &Cache, key: &str, lease: &Lease) -> RenewResult {
-    let request = RenewRequest {
-        namespace: NS.to_owned(),
-        key: key.to_owned(),
-        lease_token: lease.token.clone(),
-        ..Default::default()
-    };
-    cache.renew(request).await.unwrap().result()
+    cache.renew(renewal(key, lease)).await.unwrap().result()
 }
 
 fn call(cache: &Cache, key: &str) -> JoinHandle<GetOrFetchResponse> {

@@ -5,6 +5,7 @@ use std::time::Instant;
 use larder::pb::v1::{
     GetOrFetchRequest, Tier, WarmKey, WarmRequest, WarmResponse, admin_service_client::AdminServiceClient,
 };
+use nix::sys::signal::Signal;
 use tonic::{Code, Status, Streaming};
 
 use crate::support::{
@@ -141,6 +142,27 @@ with_origin!(a_call_that_is_cancelled_begins_no_more_fetches, |env, origin| {
     })
     .await;
     assert!(origin.calls() < 1000);
+});
+
+with_origin!(a_server_that_stops_begins_no_more_fetches, origin: STEADY, |env, origin| {
+    let mut larder = env.larder;
+    origin.hold();
+    let names: Vec<String> = (0..100).map(|number| format!("k{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut warming = open(&env.cache, keys(&names)).await.unwrap();
+    let at_once = 32;
+    eventually("the origin is asked", SOON, async || (origin.in_flight() == at_once).then_some(())).await;
+    larder.signal(Signal::SIGTERM);
+    let refused = loop {
+        match warming.message().await {
+            Ok(Some(_)) => {}
+            other => break other,
+        }
+    };
+    expect_retry(refused, Code::Unavailable, "SHUTTING_DOWN");
+    // Long before the time for a shutdown is over.
+    assert_eq!(larder.wait_exit(SOON).await.code(), Some(0));
+    assert_eq!(origin.calls(), at_once);
 });
 
 with_origin!(four_calls_are_answered_at_once, origin: STEADY, |env, origin| {

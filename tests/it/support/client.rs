@@ -228,6 +228,15 @@ pub(crate) fn abandon(key: &str, lease: &Lease) -> AbandonRequest {
     }
 }
 
+pub(crate) fn renewal(key: &str, lease: &Lease) -> RenewRequest {
+    RenewRequest {
+        namespace: NS.to_owned(),
+        key: key.to_owned(),
+        lease_token: lease.token.clone(),
+        ..Default::default()
+    }
+}
+
 /// A Touch for so many milliseconds.
 pub(crate) fn touch(key: &str, millis: i64) -> TouchRequest {
     TouchRequest { namespace: NS.to_owned(), key: key.to_owned(), ttl: ms(millis), ..Default::default() }

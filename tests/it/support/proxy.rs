@@ -53,6 +53,11 @@ impl Proxy {
         Self { address, upstream, traffic, listener: Some(task) }
     }
 
+    /// Where clients reach it.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Redis URL of the proxy.
     pub(crate) fn redis_url(&self) -> String {
         format!("redis://{}", self.address)
