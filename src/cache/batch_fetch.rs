@@ -52,6 +52,22 @@ struct Item {
     stored: Option<Entry>,
     verdict: Verdict,
     without_store: bool,
+    /// What the replica remembers; then there is nothing more to do.
+    nearby: Option<GetOrFetch>,
+}
+
+impl Item {
+    fn unread(place: usize, without_store: bool) -> Self {
+        Self { place, stored: None, verdict: Verdict::Gone, without_store, nearby: None }
+    }
+
+    /// What there is of the key.
+    fn entry(&self) -> Option<&Entry> {
+        match &self.nearby {
+            Some(GetOrFetch { answer: Answer::Found(found), .. }) => Some(&found.entry),
+            _ => self.stored.as_ref(),
+        }
+    }
 }
 
 impl BatchFetch {
@@ -83,6 +99,10 @@ impl BatchFetch {
         self.shorten_wait(first);
         self.done += items.len();
         let mut answers: Vec<Option<Fetched>> = items.iter().map(|_| None).collect();
+        let (nearby, items): (Vec<Item>, Vec<Item>) = items.into_iter().partition(|item| item.nearby.is_some());
+        for Item { place, nearby, .. } in nearby {
+            answers[place - first] = nearby.map(Ok);
+        }
         let mut answer = |place: usize, fetched| answers[place - first] = Some(fetched);
         let (with_source, others): (Vec<Item>, Vec<Item>) =
             items.into_iter().partition(|item| self.scopes[item.place].rules.source().is_some());
@@ -122,7 +142,7 @@ impl BatchFetch {
                 break;
             }
             let read = self.read_some(begin, end).await;
-            let read_bytes: usize = read.iter().flat_map(|item| &item.stored).map(|entry| entry.data.len()).sum();
+            let read_bytes: usize = read.iter().filter_map(Item::entry).map(|entry| entry.data.len()).sum();
             missing += read.iter().filter(|item| !matches!(item.verdict, Verdict::Fresh | Verdict::Negative)).count();
             bytes += read_bytes;
             self.read = (PART_BYTES / (read_bytes / read.len()).max(1)).clamp(1, LARGEST_READ.min(self.read * 2));
@@ -134,25 +154,37 @@ impl BatchFetch {
     async fn read_some(&self, begin: usize, end: usize) -> Vec<Item> {
         let started = Instant::now();
         let places = begin..end;
-        let unread = |without_store| {
-            let item = |place| Item { place, stored: None, verdict: Verdict::Gone, without_store };
-            places.clone().map(item).collect()
-        };
         if self.requests[begin].mode == FetchMode::NoCache {
-            return unread(false);
+            return places.map(|place| Item::unread(place, false)).collect();
         }
-        let keys: Vec<EntryKey> = self.requests[places.clone()].iter().map(|request| request.key.clone()).collect();
-        match self.cache.store.get_many(&keys).await {
-            Err(error) => unread(is_degraded(&error)),
-            Ok(entries) => {
-                let judged = entries.into_iter().zip(places).map(|(entry, place)| {
-                    let (verdict, stored) =
-                        self.cache.judge(&self.scopes[place], &self.requests[place], entry, started);
-                    Item { place, stored, verdict, without_store: false }
-                });
-                judged.collect()
+        let mut items = Vec::with_capacity(places.len());
+        let (mut far, mut keys) = (Vec::new(), Vec::new());
+        for place in places {
+            let (scope, request) = (&self.scopes[place], &self.requests[place]);
+            let nearby = self.cache.fetch_nearby(scope, request);
+            if nearby.is_none() {
+                far.push(place);
+                keys.push(request.key.clone());
             }
+            let verdict = Verdict::Fresh;
+            items.push(Item { place, stored: None, verdict, without_store: false, nearby });
         }
+        if far.is_empty() {
+            return items;
+        }
+        let stored = self.cache.store.get_many(&keys).await;
+        let mut put = |item: Item| {
+            let place = item.place - begin;
+            items[place] = item;
+        };
+        match stored {
+            Err(error) => far.into_iter().for_each(|place| put(Item::unread(place, is_degraded(&error)))),
+            Ok(entries) => entries.into_iter().zip(far).for_each(|(entry, place)| {
+                let (verdict, stored) = self.cache.judge(&self.scopes[place], &self.requests[place], entry, started);
+                put(Item { place, stored, verdict, without_store: false, nearby: None });
+            }),
+        }
+        items
     }
 
     /// Answers keys whose values callers compute.
@@ -192,7 +224,7 @@ impl BatchFetch {
     }
 
     async fn lease(&self, item: Item) -> (usize, GetOrFetch) {
-        let Item { place, stored, verdict, without_store } = item;
+        let Item { place, stored, verdict, without_store, nearby: _ } = item;
         let (cache, scope, request) = (&self.cache, &self.scopes[place], &self.requests[place]);
         let only_if_cached = request.mode == FetchMode::OnlyIfCached;
         let is_there = matches!(verdict, Verdict::Fresh | Verdict::Negative | Verdict::Stale);
@@ -216,7 +248,7 @@ impl BatchFetch {
     async fn fetch_all(&self, items: Vec<Item>) -> Vec<(usize, Fetched)> {
         let mut answered = Vec::with_capacity(items.len());
         let (mut waiting, mut ushers) = (Vec::new(), Vec::new());
-        for Item { place, stored, verdict, without_store } in items {
+        for Item { place, stored, verdict, without_store, nearby: _ } in items {
             let (cache, scope, request) = (&self.cache, &self.scopes[place], &self.requests[place]);
             let Some(source) = scope.rules.source() else { continue };
             match (verdict, stored) {

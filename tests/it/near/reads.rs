@@ -1,7 +1,8 @@
 //! What is answered from the near cache, and what is not.
 
 use larder::pb::v1::{
-    BatchGetRequest, Consistency, FetchStatus, GetOrFetchRequest, GetRequest, Outcome, StatsRequest, Tier,
+    BatchGetOrFetchRequest, BatchGetRequest, Consistency, FetchStatus, GetOrFetchRequest, GetRequest, Outcome,
+    StatsRequest, Tier, batch_get_or_fetch_result,
 };
 
 use super::{CONFIG, coherent, found, remembered};
@@ -81,6 +82,19 @@ async fn a_batch_takes_what_is_remembered_and_asks_for_the_rest() {
     };
     assert_eq!(tiers().await, [Tier::Store, Tier::Near, Tier::Store]);
     eventually("all are remembered", SOON, async || (tiers().await == [Tier::Near; 3]).then_some(())).await;
+    let request = BatchGetOrFetchRequest { keys: ["a", "none", "c"].map(key_ref).into(), ..Default::default() };
+    let results = cache.batch_get_or_fetch(request).await.unwrap();
+    let answers = results.into_iter().map(|result| match result.result {
+        Some(batch_get_or_fetch_result::Result::Answer(answer)) => answer,
+        other => panic!("{other:?}"),
+    });
+    let [a, none, c] = answers.collect::<Vec<_>>().try_into().unwrap();
+    for (answer, expected) in [(a, "a"), (c, "c")] {
+        let found = answer.expect_found();
+        assert_eq!(found.entry.unwrap().tier(), Tier::Near);
+        assert_eq!(as_text(found.value).unwrap(), expected);
+    }
+    none.expect_lease();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
