@@ -7,13 +7,13 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use origins::{OpenOrigins, warm};
+use origins::{OpenOrigins, Opened, Warming};
 
 use crate::{
     admin,
     cache::{Cache, Namespaces},
     config::{Config, StoreConfig, StoreUrl},
-    origin::{self, gate::Gate},
+    origin,
     rpc::{AdminRpc, Admission, CacheRpc, Health, LogKeys, Pipeline, RpcMetrics},
     stats::{fleet::FleetStats, live::LiveStats},
     store::{
@@ -70,7 +70,8 @@ pub struct Server {
     log_keys: LogKeys,
     background: CancellationToken,
     origins: Arc<OpenOrigins>,
-    warming: Vec<Arc<Gate>>,
+    opened: Opened,
+    warming: Arc<Warming>,
 }
 
 /// What can be changed while the server runs.
@@ -80,8 +81,7 @@ pub struct Reload {
     live: Arc<LiveStats>,
     log_keys: LogKeys,
     origins: Arc<OpenOrigins>,
-    store_answers: watch::Receiver<bool>,
-    background: CancellationToken,
+    warming: Arc<Warming>,
 }
 
 impl Server {
@@ -115,6 +115,7 @@ impl Server {
             admission,
             RpcMetrics::new(&telemetry.meter()),
         )?;
+        let warming = Arc::new(Warming::new(cache.clone(), store_answers.clone(), background.clone()));
         Ok(Self {
             config,
             listener,
@@ -128,7 +129,8 @@ impl Server {
             log_keys,
             background,
             origins,
-            warming: gates.new,
+            opened: gates,
+            warming,
         })
     }
 
@@ -139,8 +141,7 @@ impl Server {
             live: self.live.clone(),
             log_keys: self.log_keys.clone(),
             origins: self.origins.clone(),
-            store_answers: self.store_answers.clone(),
-            background: self.background.clone(),
+            warming: self.warming.clone(),
         }
     }
 
@@ -159,6 +160,7 @@ impl Server {
             pipeline,
             store_answers,
             background,
+            opened,
             warming,
             ..
         } = self;
@@ -177,8 +179,8 @@ impl Server {
         // The first requests need not be degraded only because they were faster than the first probe.
         let _ = tokio::time::timeout(FIRST_PROBE_LIMIT, first_answer.wait_for(|well| *well)).await;
         health.set_ready(true).await;
-        warm(&cache, &warming, &store_answers, &background);
-        drop(warming);
+        warming.follow(&opened);
+        drop(opened);
         tracing::info!(%listen, %admin_listen, store = %config.store.url, version = env!("CARGO_PKG_VERSION"), "serving");
 
         stop.cancelled().await;
@@ -212,7 +214,7 @@ impl Reload {
         self.cache.namespaces().replace(&config.defaults, &config.namespaces, &gates.all, strict);
         self.live.reserve(&self.cache.namespaces().configured());
         self.log_keys.set(config.log.keys);
-        warm(&self.cache, &gates.new, &self.store_answers, &self.background);
+        self.warming.follow(&gates);
         Ok(())
     }
 }
