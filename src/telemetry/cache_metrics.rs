@@ -29,7 +29,7 @@ pub fn register(meter: &Meter, live: &Arc<LiveStats>, cache: &Arc<Cache>, admiss
     let cache: Weak<Cache> = Arc::downgrade(cache);
     meter
         .u64_observable_gauge("larder.waiting")
-        .with_description("GetOrFetch calls that wait for somebody else's value")
+        .with_description("Calls that wait for a value, and refreshes that nobody waits for")
         .with_callback(move |observer| {
             observer.observe(cache.upgrade().map_or(0, |cache| cache.waiting() as u64), &[]);
         })
