@@ -36,7 +36,7 @@ pub enum Fill {
     Superseded,
     /// The origin says that it must not be stored, or gave it no time in which it could be used.
     Uncacheable,
-    /// The store could not be reached or has no room.
+    /// The store could not be reached or has no room, or the value was thought to be uncacheable and fetched without a lease.
     NotStored {
         /// Whether the store could not be asked.
         degraded: bool,

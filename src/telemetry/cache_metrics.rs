@@ -78,7 +78,9 @@ fn describe(counter: Counter) -> (&'static str, &'static str) {
         Counter::FillsSuperseded => {
             ("larder.fills.superseded", "Fills refused because the entry was written meanwhile")
         }
-        Counter::FillsNotStored => ("larder.fills.not_stored", "Fetched values that the store did not take"),
+        Counter::FillsNotStored => {
+            ("larder.fills.not_stored", "Fetched values that the store did not take, or that had no lease")
+        }
         Counter::Uncacheable => ("larder.fills.uncacheable", "Fetched values that must not be stored"),
     }
 }
