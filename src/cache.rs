@@ -19,6 +19,7 @@ mod policy;
 mod read_through;
 mod set;
 mod touch;
+mod trace;
 mod uncacheable;
 mod usher;
 mod waiting;
@@ -159,7 +160,8 @@ struct Scope {
 }
 
 impl Cache {
-    /// A cache on `store`. At most `max_waiting` calls wait for somebody else's value at a time.
+    /// A cache on `store`. At most `max_waiting` calls wait for somebody else's value at a time, refreshes
+    /// that nobody waits for included.
     pub fn new(store: Arc<dyn Backend>, namespaces: Namespaces, live: Arc<LiveStats>, max_waiting: usize) -> Self {
         let waiting = WaitingRoom::new(store.clone(), max_waiting);
         Self { store, namespaces, live, waiting, closing: CancellationToken::new() }

@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Duratio
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    causes::Causes,
     config::{self, Config, ConfigError, Overrides, Sources},
     origin,
 };
@@ -150,13 +151,7 @@ fn refuse(error: &dyn std::error::Error) -> ExitCode {
 
 /// Prints an error and what caused it.
 fn report(error: &dyn std::error::Error) {
-    eprintln!("larder: {}", chain(error));
-}
-
-/// An error and what caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |chain, cause| format!("{chain}: {cause}"))
+    eprintln!("larder: {}", Causes(error));
 }
 
 #[cfg(test)]

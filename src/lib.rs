@@ -18,10 +18,11 @@
 //! [`origin::gate::Gate`], and stores the answer under the lease.
 //!
 //! Beside them: [`config`] is plain data that everybody may know, [`stats`] counts, [`telemetry`] exports, [`admin`] is the
-//! HTTP port, and [`server`] puts it all together.
+//! HTTP port, [`causes`] puts errors into words, and [`server`] puts it all together.
 
 pub mod admin;
 pub mod cache;
+pub mod causes;
 pub mod cli;
 pub mod config;
 pub mod entry;

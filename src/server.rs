@@ -7,14 +7,14 @@ use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use origins::{OpenOrigins, warm};
+use origins::{OpenOrigins, Opened, Warming};
 
 use crate::{
     admin,
     cache::{Cache, Namespaces},
     config::{Config, StoreConfig, StoreUrl},
     key::Namespace,
-    origin::{self, gate::Gate},
+    origin,
     rpc::{AdminRpc, Admission, CacheRpc, Health, LogKeys, Pipeline, RpcMetrics},
     stats::{fleet::FleetStats, live::LiveStats},
     store::{
@@ -74,7 +74,8 @@ pub struct Server {
     log_keys: LogKeys,
     background: CancellationToken,
     origins: Arc<OpenOrigins>,
-    warming: Vec<Arc<Gate>>,
+    opened: Opened,
+    warming: Arc<Warming>,
     near: Arc<NearCache>,
 }
 
@@ -86,8 +87,7 @@ pub struct Reload {
     log_keys: LogKeys,
     origins: Arc<OpenOrigins>,
     near: Arc<NearCache>,
-    store_answers: watch::Receiver<bool>,
-    background: CancellationToken,
+    warming: Arc<Warming>,
 }
 
 impl Server {
@@ -123,6 +123,7 @@ impl Server {
             admission,
             RpcMetrics::new(&telemetry.meter()),
         )?;
+        let warming = Arc::new(Warming::new(cache.clone(), store_answers.clone(), background.clone()));
         Ok(Self {
             config,
             listener,
@@ -136,7 +137,8 @@ impl Server {
             log_keys,
             background,
             origins,
-            warming: gates.new,
+            opened: gates,
+            warming,
             near,
         })
     }
@@ -149,8 +151,7 @@ impl Server {
             log_keys: self.log_keys.clone(),
             origins: self.origins.clone(),
             near: self.near.clone(),
-            store_answers: self.store_answers.clone(),
-            background: self.background.clone(),
+            warming: self.warming.clone(),
         }
     }
 
@@ -169,6 +170,7 @@ impl Server {
             pipeline,
             store_answers,
             background,
+            opened,
             warming,
             ..
         } = self;
@@ -188,8 +190,8 @@ impl Server {
         // The first requests need not be degraded only because they were faster than the first probe.
         let _ = tokio::time::timeout(FIRST_PROBE_LIMIT, first_answer.wait_for(|well| *well)).await;
         health.set_ready(true).await;
-        warm(&cache, &warming, &store_answers, &background);
-        drop(warming);
+        warming.follow(&opened);
+        drop(opened);
         tracing::info!(%listen, %admin_listen, store = %config.store.url, version = env!("CARGO_PKG_VERSION"), "serving");
 
         stop.cancelled().await;
@@ -232,7 +234,7 @@ impl Reload {
         self.near.configure(&near_tiers(config));
         self.live.reserve(&self.cache.namespaces().configured());
         self.log_keys.set(config.log.keys);
-        warm(&self.cache, &gates.new, &self.store_answers, &self.background);
+        self.warming.follow(&gates);
         Ok(())
     }
 }

@@ -26,6 +26,8 @@ use handshake::CountedIo;
 use inline::InlineFirst;
 use outbox::CoalescedIo;
 
+use crate::causes::Causes;
+
 /// HTTP/2 windows. The protocol's default of 64 KiB would make one value of the default size limit take many round trips.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
@@ -151,7 +153,7 @@ async fn serve_connection<A, F>(
                 polled
             }) => {
                 if let Err(error) = ended {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "a connection failed");
+                    tracing::debug!(error = %Causes(&error), "a connection failed");
                 }
                 return;
             }

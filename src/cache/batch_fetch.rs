@@ -8,6 +8,7 @@ use futures_util::{
     stream::FuturesUnordered,
 };
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::{
     Cache, Error, Scope,
@@ -27,7 +28,7 @@ const FIRST_READ: usize = 16;
 const LARGEST_READ: usize = 8 * FIRST_READ;
 /// Size of stored values in one part, in bytes.
 const PART_BYTES: usize = 2 * 1024 * 1024;
-/// Missing entries in one part.
+/// Missing entries in one part, unless the origin takes more of them at once.
 const PART_MISSING: usize = 128;
 /// Size that the values fetched for one part may have together, in bytes.
 const PART_FETCHED_BYTES: usize = 128 * 1024 * 1024;
@@ -133,8 +134,7 @@ impl BatchFetch {
     async fn read_part(&mut self) -> Vec<Item> {
         let mut items: Vec<Item> = Vec::new();
         let (mut bytes, mut missing) = (0, 0);
-        let most_missing =
-            (PART_FETCHED_BYTES / self.scopes[self.done].rules.max_value_bytes.max(1)).clamp(1, PART_MISSING);
+        let most_missing = most_missing(&self.scopes[self.done]);
         while bytes < PART_BYTES && missing < most_missing {
             let begin = self.done + items.len();
             let end = self.requests.len().min(begin + self.read.min(most_missing - missing));
@@ -296,6 +296,18 @@ impl Cache {
     }
 }
 
+/// Missing entries in one part: as many full batches of the origin as fit.
+fn most_missing(scope: &Scope) -> usize {
+    let batch = scope.rules.source().map_or(1, |source| source.gate.batch_limit());
+    whole_batches(batch, PART_FETCHED_BYTES / scope.rules.max_value_bytes.max(1))
+}
+
+/// A part of at most `most_by_size` entries.
+fn whole_batches(batch: usize, most_by_size: usize) -> usize {
+    let most = most_by_size.min(batch.max(PART_MISSING)).max(1);
+    if batch > most { most } else { most - most % batch.max(1) }
+}
+
 fn is_lease(fetched: &GetOrFetch) -> bool {
     matches!(fetched.answer, Answer::Lease(_)) && !fetched.degraded
 }
@@ -339,16 +351,16 @@ async fn fetch_together(room: Arc<WaitingRoom>, ushers: Vec<Usher>, limit: usize
     }
 }
 
-async fn fetch_part(room: Arc<WaitingRoom>, part: Vec<(Usher, super::fill::Mandate)>) {
-    let Some((first, _)) = part.first() else { return };
-    let errand = first.errand().clone();
+async fn fetch_part(room: Arc<WaitingRoom>, mut part: Vec<(Usher, super::fill::Mandate)>) {
+    let Some((first, _)) = part.first_mut() else { return };
+    let (errand, span) = (first.errand().clone(), first.span());
     let Some(source) = errand.source() else { return };
     let orders: Vec<_> =
         part.iter().map(|(usher, mandate)| usher.errand().order(source, mandate.validators())).collect();
     let fetched = {
         let leases = part.iter().map(|(usher, mandate)| Box::pin(usher.keep_alive(mandate)));
         tokio::select! {
-            fetched = source.gate.fetch_batch(&orders) => fetched,
+            fetched = source.gate.fetch_batch(&orders).instrument(span) => fetched,
             _ = select_all(leases) => vec![Err(aborted()); orders.len()],
             () = room.abort.cancelled() => vec![Err(aborted()); orders.len()],
         }
@@ -361,4 +373,25 @@ async fn fetch_part(room: Arc<WaitingRoom>, part: Vec<(Usher, super::fill::Manda
         }
     });
     join_all(landings).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_made_of_full_batches_of_the_origin_if_they_fit() {
+        for (batch, most_by_size, expected) in [
+            (1, 1000, 128),
+            (100, 1000, 100),
+            (25, 1000, 125),
+            (500, 1000, 500),
+            (500, 128, 128),
+            (100, 64, 64),
+            (30, 64, 60),
+            (1, 0, 1),
+        ] {
+            assert_eq!(whole_batches(batch, most_by_size), expected, "{batch} of {most_by_size}");
+        }
+    }
 }

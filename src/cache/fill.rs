@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{errand::Errand, grant::LeaseGrant, is_degraded, namespaces::Source, policy};
 use crate::{
-    entry::{Draft, Entry, Kind, Provenance, Version},
+    entry::{Draft, Entry, Kind, Provenance, Validators, Version},
     origin::{Answer, Content, Terms},
     stats::counts::Counter,
     store::{Backend, Confirmation, Confirmed, Filled},
@@ -36,7 +36,7 @@ pub enum Fill {
     Superseded,
     /// The origin says that it must not be stored, or gave it no time in which it could be used.
     Uncacheable,
-    /// The store could not be reached or has no room.
+    /// The store could not be reached or has no room, or the value was thought to be uncacheable and fetched without a lease.
     NotStored {
         /// Whether the store could not be asked.
         degraded: bool,
@@ -70,6 +70,21 @@ impl Mandate {
     /// Fetches although there is no lease.
     pub(super) fn without_lease(fill: Fill) -> Self {
         Self { lease: Err(fill), previous: None }
+    }
+
+    /// By which the origin knows what is stored now.
+    pub(super) fn validators(&self) -> Validators {
+        let previous = self.previous.as_ref().and_then(|entry| entry.provenance.as_ref());
+        previous.map(|provenance| provenance.validators.clone()).unwrap_or_default()
+    }
+
+    /// Holds the lease for as long as this is polled. Does not return when it is lost: the value is wanted even if it is not
+    /// stored.
+    pub(super) async fn keep_alive(&self, ttl: Duration, longest: Duration) {
+        if let Ok(lease) = &self.lease {
+            lease.keep_alive(ttl, longest).await;
+        }
+        std::future::pending().await
     }
 }
 
@@ -115,6 +130,8 @@ pub(super) async fn land(
         }
     };
     let fill = match &mandate.lease {
+        // It may be stored after all, but not without a lease.
+        Err(Fill::Uncacheable) if is_cacheable => Fill::NotStored { degraded: false },
         Err(fill) => *fill,
         Ok(_) if !is_cacheable => Fill::Uncacheable,
         Ok(lease) => {

@@ -7,8 +7,11 @@ use tokio::time::Instant;
 use super::waiting::WaitingRoom;
 use crate::{
     key::EntryKey,
-    store::{Acquired, Ask, Hold, LeaseToken},
+    store::{self, Acquired, Ask, Hold, LeaseToken},
 };
+
+/// Between two attempts to extend a lease when the store fails: a store in trouble is not asked all the time.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// A lease that goes back to the store if it is dropped before it is handed over, so that a caller who has gone does not keep
 /// others waiting until it expires.
@@ -36,11 +39,7 @@ impl LeaseGrant {
 
     /// Asks for the lease to the end, also when the caller goes away meanwhile: what is granted to nobody must go back, and
     /// that must not overtake the question on another connection.
-    pub(super) async fn acquire(
-        room: &Arc<WaitingRoom>,
-        key: &EntryKey,
-        ask: Ask,
-    ) -> (Self, crate::store::Result<Acquired>) {
+    pub(super) async fn acquire(room: &Arc<WaitingRoom>, key: &EntryKey, ask: Ask) -> (Self, store::Result<Acquired>) {
         let mut grant = Self { held: Some((room.clone(), key.clone())), token: ask.token };
         let (store, key) = (room.store.clone(), key.clone());
         let asking = room.track(async move {
@@ -49,7 +48,7 @@ impl LeaseGrant {
             let acquired = acquired.inspect(|acquired| grant.settle(acquired));
             (grant, acquired)
         });
-        let panicked = |_| (Self::unshared(), Err(crate::store::ErrorKind::Refused.into()));
+        let panicked = |_| (Self::unshared(), Err(store::ErrorKind::Refused.into()));
         asking.await.unwrap_or_else(panicked)
     }
 
@@ -63,24 +62,9 @@ impl LeaseGrant {
     /// Extends the lease again and again, so that it holds for at least `ttl` at any time: each time for twice as long as before,
     /// up to `longest`, because what takes long will not be over soon. Returns when it is lost; what was computed under it
     /// will not be stored then.
-    pub async fn keep_alive(&self, mut ttl: Duration, longest: Duration) -> Hold {
+    pub async fn keep_alive(&self, ttl: Duration, longest: Duration) -> Hold {
         let Some((room, key)) = &self.held else { return std::future::pending().await };
-        let mut known_until = Instant::now() + ttl;
-        loop {
-            tokio::time::sleep(ttl / 3).await;
-            let asked = Instant::now();
-            let next = (ttl * 2).min(longest).max(ttl);
-            match room.store.extend(key, self.token, next).await {
-                Ok(Hold::Held) => {
-                    ttl = next;
-                    known_until = asked + ttl;
-                }
-                Ok(lost) => return lost,
-                // As long as it may still hold, the store may come back in time.
-                Err(_) if Instant::now() < known_until => {}
-                Err(_) => return Hold::Lost,
-            }
-        }
+        extend_again_and_again(ttl, longest, |ttl| room.store.extend(key, self.token, ttl)).await
     }
 
     /// Gives the lease back, and lets nobody have another for `backoff`.
@@ -95,6 +79,32 @@ impl LeaseGrant {
     pub fn hand_over(mut self) -> LeaseToken {
         self.held = None;
         self.token
+    }
+}
+
+/// See [`LeaseGrant::keep_alive`].
+async fn extend_again_and_again<F: Future<Output = store::Result<Hold>>>(
+    mut ttl: Duration,
+    longest: Duration,
+    extend: impl Fn(Duration) -> F,
+) -> Hold {
+    let mut known_until = Instant::now() + ttl;
+    let mut pause = ttl / 3;
+    loop {
+        tokio::time::sleep(pause).await;
+        let asked = Instant::now();
+        let next = (ttl * 2).min(longest).max(ttl);
+        match extend(next).await {
+            Ok(Hold::Held) => {
+                ttl = next;
+                known_until = asked + ttl;
+                pause = ttl / 3;
+            }
+            Ok(lost) => return lost,
+            // As long as it may still hold, the store may come back in time. One answer that is late must not cost the lease.
+            Err(_) if Instant::now() < known_until => pause = (ttl / 12).max(SHORTEST_PAUSE),
+            Err(_) => return Hold::Lost,
+        }
     }
 }
 
@@ -113,5 +123,47 @@ impl Drop for LeaseGrant {
 impl std::fmt::Debug for LeaseGrant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("LeaseGrant(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::store::ErrorKind;
+
+    const LEASE: Duration = Duration::from_millis(1200);
+    const LATE: Duration = Duration::from_millis(250);
+
+    /// Answers the attempts in order, late if they fail, and then that the lease is lost. Returns when they were made, in
+    /// milliseconds.
+    async fn attempts(outcomes: &[store::Result<Hold>]) -> (Hold, Vec<u128>) {
+        let (began, made) = (Instant::now(), RefCell::new(Vec::new()));
+        let extend = |_| {
+            let outcome = outcomes.get(made.borrow().len());
+            made.borrow_mut().push(began.elapsed().as_millis());
+            async move {
+                match outcome {
+                    Some(Ok(hold)) => Ok(*hold),
+                    Some(Err(error)) => {
+                        tokio::time::sleep(LATE).await;
+                        Err(error.kind.into())
+                    }
+                    None => Ok(Hold::Lost),
+                }
+            }
+        };
+        let hold = extend_again_and_again(LEASE, LEASE, extend).await;
+        (hold, made.into_inner())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_extension_that_failed_is_tried_again_soon() {
+        let late = || Err(ErrorKind::Timeout.into());
+        let (hold, made) = attempts(&[late(), Ok(Hold::Held)]).await;
+        assert_eq!((hold, made), (Hold::Lost, vec![400, 750, 1150]));
+        let (hold, made) = attempts(&[late(), late(), late(), late()]).await;
+        assert_eq!((hold, made), (Hold::Lost, vec![400, 750, 1100]), "it has run out");
     }
 }

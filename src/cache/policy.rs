@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     config::{NamespaceConfig, OriginConfig},
     entry::{Entry, Kind, Lifetime, Millis, whole_millis},
-    origin::Terms,
+    origin::{self, ErrorKind, Terms},
 };
 
 /// What may be done with an entry.
@@ -79,6 +79,20 @@ pub(super) fn fetched_lifetime(
         keep: if can_be_confirmed { origin.keep } else { Duration::ZERO },
     };
     (!terms.no_store && !lifetime.total().is_zero()).then_some(lifetime)
+}
+
+/// For how long nobody should fetch the key.
+pub(super) fn backoff(config: &OriginConfig, error: &origin::Error) -> Duration {
+    match error.kind {
+        // This replica did not ask the origin; another may.
+        ErrorKind::BreakerOpen | ErrorKind::Overloaded | ErrorKind::BackedOff | ErrorKind::BadKey(_) => Duration::ZERO,
+        ErrorKind::Unreachable
+        | ErrorKind::Timeout
+        | ErrorKind::Failed
+        | ErrorKind::Refused
+        | ErrorKind::Invalid
+        | ErrorKind::TooLarge => config.error_backoff.max(error.retry_after.unwrap_or_default()),
+    }
 }
 
 /// Whether a fresh entry should be fetched anew already: the nearer its end and the longer a fetch takes, the more likely, so

@@ -15,6 +15,7 @@ use super::{
     waiting::{Place, Turn, Wish},
 };
 use crate::{
+    causes::Causes,
     entry::{Entry, Kind},
     origin,
 };
@@ -153,6 +154,6 @@ impl Cache {
 
 pub(super) fn failed(request: &FetchRequest, error: origin::Error) -> Error {
     let namespace = request.key.namespace().clone();
-    tracing::debug!(%namespace, error = &error as &dyn std::error::Error, "the origin failed");
+    tracing::debug!(%namespace, error = %Causes(&error), "the origin failed");
     Error::Origin { namespace, error }
 }

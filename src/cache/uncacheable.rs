@@ -10,10 +10,23 @@ use tokio::time::Instant;
 
 use crate::key::EntryKey;
 
-/// How long it is believed. Whatever is fetched meanwhile may correct it.
-const BELIEVED: Duration = Duration::from_secs(10);
+/// How long it is remembered. Whatever is fetched meanwhile may correct it.
+const REMEMBERED: Duration = Duration::from_secs(10);
+/// How long it is taken for certain. A key that is asked for so often would keep other replicas waiting for its lease all the time.
+const CERTAIN: Duration = Duration::from_secs(1);
 /// Most keys that are remembered.
 const CAPACITY: usize = 4096;
+
+/// What is known of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Memory {
+    /// Nothing: its value may well be stored.
+    None,
+    /// Its value must not be stored, as far as was seen a while ago: a lease is worth asking for, and not worth waiting for.
+    Faded,
+    /// Its value must not be stored.
+    Fresh,
+}
 
 /// See the module.
 pub(super) struct Uncacheable(Mutex<LruCache<EntryKey, Instant>>);
@@ -23,9 +36,13 @@ impl Uncacheable {
         Self(Mutex::new(LruCache::new(CAPACITY)))
     }
 
-    /// Whether the value of the key must not be stored.
-    pub(super) fn contains(&self, key: &EntryKey) -> bool {
-        self.0.lock().peek(key).is_some_and(|until| Instant::now() < *until)
+    /// What is known of the key.
+    pub(super) fn recall(&self, key: &EntryKey) -> Memory {
+        match self.0.lock().peek(key).map(Instant::elapsed) {
+            Some(age) if age < CERTAIN => Memory::Fresh,
+            Some(age) if age < REMEMBERED => Memory::Faded,
+            Some(_) | None => Memory::None,
+        }
     }
 
     /// Takes note of what was seen.
@@ -34,7 +51,7 @@ impl Uncacheable {
         if is_cacheable {
             seen.remove(key);
         } else {
-            seen.insert(key.clone(), Instant::now() + BELIEVED);
+            seen.insert(key.clone(), Instant::now());
         }
     }
 }
@@ -50,14 +67,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_seen_is_believed_for_a_while() {
+    async fn what_was_seen_is_remembered_for_a_while() {
         let uncacheable = Uncacheable::new();
         uncacheable.note(&key("a"), false);
         uncacheable.note(&key("b"), false);
         uncacheable.note(&key("b"), true);
-        assert!(uncacheable.contains(&key("a")) && !uncacheable.contains(&key("b")));
-        tokio::time::advance(BELIEVED).await;
-        assert!(!uncacheable.contains(&key("a")));
+        assert_eq!((uncacheable.recall(&key("a")), uncacheable.recall(&key("b"))), (Memory::Fresh, Memory::None));
+        tokio::time::advance(CERTAIN).await;
+        assert_eq!(uncacheable.recall(&key("a")), Memory::Faded);
+        tokio::time::advance(REMEMBERED - CERTAIN).await;
+        assert_eq!(uncacheable.recall(&key("a")), Memory::None);
     }
 
     #[tokio::test]

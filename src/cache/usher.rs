@@ -8,18 +8,20 @@ use std::{
     time::Duration,
 };
 
+use tracing::{Instrument as _, Span};
+
 use super::{
     errand::Errand,
     fill::{self, Fill, Landing, Mandate},
     grant::LeaseGrant,
-    is_degraded,
-    namespaces::Source,
-    policy,
+    is_degraded, policy,
     policy::Verdict,
+    trace::Trace,
+    uncacheable::Memory,
     waiting::{Desk, Turn, Waiter, WaitingRoom, Wish},
 };
 use crate::{
-    entry::{Entry, Millis, Validators, whole_millis},
+    entry::{Entry, Millis, whole_millis},
     origin::{self, ErrorKind, gate::Fetched},
     stats::counts::{Counter, Timed},
     store::{self, Acquired, Ask, wakeups::Wakeup},
@@ -46,6 +48,8 @@ pub(super) struct Usher {
     desk: Arc<Desk>,
     look: Duration,
     failed_looks: u32,
+    /// What is done, in whose trace.
+    span: Option<(Trace, Span)>,
     is_done: bool,
 }
 
@@ -73,6 +77,7 @@ impl Usher {
             desk: Arc::default(),
             look: FIRST_LOOK,
             failed_looks: 0,
+            span: None,
             is_done: false,
         }
     }
@@ -97,7 +102,8 @@ impl Usher {
             Step::Wait(left) => self.wait(left).await,
             Step::Rest(left) => self.rest(left).await,
             Step::Fetch(mandate) => {
-                let fetched = self.fetch(&mandate).await;
+                let span = self.span();
+                let fetched = self.fetch(&mandate).instrument(span).await;
                 self.land(mandate, fetched).await;
             }
         }
@@ -120,8 +126,31 @@ impl Usher {
         &self.errand
     }
 
+    /// The span of what is done now. It is for whoever has been waiting longest.
+    pub(super) fn span(&mut self) -> Span {
+        let (trace, listens) =
+            self.seated.front().map(|first| (first.trace.clone(), first.listens())).unwrap_or_default();
+        match &self.span {
+            Some((same, span)) if *same == trace => span.clone(),
+            _ => {
+                let span = trace.span(self.errand.key.namespace(), listens);
+                self.span = Some((trace, span.clone()));
+                span
+            }
+        }
+    }
+
     /// Asks the store on behalf of all who are seated, and tells them what can be told.
     pub(super) async fn look(&mut self) -> Step {
+        let span = self.span();
+        let step = self.ask().instrument(span).await;
+        if matches!(step, Step::Done | Step::Rest(_)) {
+            self.span = None;
+        }
+        step
+    }
+
+    async fn ask(&mut self) -> Step {
         let has_source = self.errand.source().is_some();
         if has_source && self.seated.iter().all(|waiter| waiter.wish.without_store) {
             return Step::Fetch(Mandate::without_lease(Fill::NotStored { degraded: true }));
@@ -129,7 +158,8 @@ impl Usher {
         if let Some(left) = self.errand.source().and_then(|source| source.gate.left_alone()) {
             return self.leave_alone(left);
         }
-        if has_source && self.room.uncacheable.contains(&self.errand.key) {
+        let uncacheable = if has_source { self.room.uncacheable.recall(&self.errand.key) } else { Memory::None };
+        if uncacheable == Memory::Fresh {
             return Step::Fetch(Mandate::without_lease(Fill::Uncacheable));
         }
         let ttl = self.errand.lease_ttl();
@@ -150,6 +180,9 @@ impl Usher {
             Ok(Acquired::Granted { previous }) => {
                 self.call_first(Turn::Lease { grant, expires_in: ttl, previous });
                 Step::Wait(ttl)
+            }
+            Ok(Acquired::Held { .. }) if uncacheable == Memory::Faded => {
+                Step::Fetch(Mandate::without_lease(Fill::Uncacheable))
             }
             Ok(Acquired::Held { expires_in, .. }) => Step::Wait(expires_in),
             Ok(Acquired::BackedOff { remaining, previous, cause }) => self.back_off(remaining, previous, &cause),
@@ -200,7 +233,13 @@ impl Usher {
     }
 
     /// Stores what was fetched, and tells it to those who may know it.
-    pub(super) async fn land(&mut self, mut mandate: Mandate, mut fetched: origin::Result<Fetched>) {
+    pub(super) async fn land(&mut self, mandate: Mandate, fetched: origin::Result<Fetched>) {
+        let span = self.span();
+        self.store(mandate, fetched).instrument(span).await;
+        self.span = None;
+    }
+
+    async fn store(&mut self, mut mandate: Mandate, mut fetched: origin::Result<Fetched>) {
         let were_there = self.seated.len();
         loop {
             match fetched {
@@ -234,7 +273,7 @@ impl Usher {
         // Only under a lease can the others be told to leave the key alone.
         self.room.uncacheable.note(&self.errand.key, true);
         if let (Ok(lease), Some(source)) = (mandate.lease, self.errand.source()) {
-            let backoff = backoff(source, &error);
+            let backoff = policy::backoff(&source.config, &error);
             lease.give_back(backoff, &error.to_string()).await;
             if !backoff.is_zero() {
                 error.retry_after = Some(backoff);
@@ -344,36 +383,6 @@ impl Drop for Usher {
         if !self.is_done {
             self.room.close_queue(&self.errand.key);
         }
-    }
-}
-
-impl Mandate {
-    pub(super) fn validators(&self) -> Validators {
-        let previous = self.previous.as_ref().and_then(|entry| entry.provenance.as_ref());
-        previous.map(|provenance| provenance.validators.clone()).unwrap_or_default()
-    }
-
-    /// Holds the lease for as long as this is polled. Does not return when it is lost: the value is wanted even if it is not
-    /// stored.
-    async fn keep_alive(&self, ttl: Duration, longest: Duration) {
-        if let Ok(lease) = &self.lease {
-            lease.keep_alive(ttl, longest).await;
-        }
-        std::future::pending().await
-    }
-}
-
-/// For how long nobody should fetch the key.
-fn backoff(source: &Source, error: &origin::Error) -> Duration {
-    match error.kind {
-        // This replica did not ask the origin; another may.
-        ErrorKind::BreakerOpen | ErrorKind::Overloaded | ErrorKind::BackedOff | ErrorKind::BadKey(_) => Duration::ZERO,
-        ErrorKind::Unreachable
-        | ErrorKind::Timeout
-        | ErrorKind::Failed
-        | ErrorKind::Refused
-        | ErrorKind::Invalid
-        | ErrorKind::TooLarge => source.config.error_backoff.max(error.retry_after.unwrap_or_default()),
     }
 }
 

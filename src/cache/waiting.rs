@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{errand::Errand, fill::Landing, grant::LeaseGrant, uncacheable::Uncacheable, usher::Usher};
+use super::{errand::Errand, fill::Landing, grant::LeaseGrant, trace::Trace, uncacheable::Uncacheable, usher::Usher};
 use crate::{
     entry::{Entry, Millis},
     key::EntryKey,
@@ -76,6 +76,7 @@ pub(super) struct Wish {
 /// Somebody who waits, or the wish of somebody who does not wait for its fulfilment.
 pub(super) struct Waiter {
     pub(super) wish: Wish,
+    pub(super) trace: Trace,
     audience: Audience,
 }
 
@@ -155,7 +156,7 @@ impl WaitingRoom {
     /// Takes a place; none if the room is full. If nobody was there before, the usher must be run.
     pub(super) fn take_place(self: &Arc<Self>, errand: Errand, wish: Wish) -> Option<(Place, Option<Usher>)> {
         let (sender, turn) = oneshot::channel();
-        let waiter = Waiter { wish, audience: Audience::Caller(sender) };
+        let waiter = Waiter { wish, trace: Trace::current(), audience: Audience::Caller(sender) };
         let mut queues = self.queues.lock();
         let is_first = !queues.contains_key(&errand.key);
         // The origin's gate bounds those who have something fetched; a full room must not keep them from it.
@@ -172,7 +173,7 @@ impl WaitingRoom {
     /// Has the key computed without waiting for it, unless somebody is at it already; answers whether that was begun.
     pub(super) fn refresh(self: &Arc<Self>, errand: Errand, wish: Wish) -> bool {
         let Some(counted) = self.count(true) else { return false };
-        let waiter = Waiter { wish, audience: Audience::Nobody { _counted: counted } };
+        let waiter = Waiter { wish, trace: Trace::current(), audience: Audience::Nobody { _counted: counted } };
         let mut queues = self.queues.lock();
         if let Some(queue) = queues.get_mut(&errand.key) {
             // What is under way is not what somebody wants who wants it anew.
@@ -188,9 +189,9 @@ impl WaitingRoom {
         true
     }
 
-    /// Runs what goes on when the caller that began it has gone.
+    /// Runs what goes on when the caller that began it has gone. It is no part of the caller's span.
     pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        drop(self.track(work));
+        self.tasks.spawn(work);
     }
 
     /// The same, for who waits for its outcome as long as he is there.

@@ -5,8 +5,9 @@ use std::{process::ExitCode, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{chain, report};
+use super::report;
 use crate::{
+    causes::Causes,
     config::{self, Config, Sources},
     server::{self, Reload, Server},
     telemetry::{self, Telemetry},
@@ -67,16 +68,16 @@ fn reload_config(current: &mut Config, sources: &Sources, reload: &Reload, telem
     let new = match config::load(sources.clone()) {
         Ok(new) => new,
         Err(error) => {
-            tracing::error!(error = chain(&error), "the configuration stays as it was");
+            tracing::error!(error = %Causes(&error), "the configuration stays as it was");
             return;
         }
     };
     if let Err(error) = reload.apply(&new) {
-        tracing::error!(error = chain(&error), "the configuration stays as it was");
+        tracing::error!(error = %Causes(&error), "the configuration stays as it was");
         return;
     }
     if let Err(error) = telemetry.set_log_level(&new.log.level) {
-        tracing::error!(error = chain(&error), "the log level stays as it was");
+        tracing::error!(error = %Causes(&error), "the log level stays as it was");
     }
     let ignored = current.needs_restart(&new);
     if ignored.is_empty() {

@@ -10,7 +10,8 @@ pub struct LimitsConfig {
     pub max_request_bytes: usize,
     /// Requests in work at once; more are refused as overload.
     pub max_concurrent_requests: usize,
-    /// `GetOrFetch` callers parked at once behind somebody else's lease.
+    /// Calls that wait at once for what somebody else computes or fetches, and refreshes in the background. Where the namespace
+    /// has an origin, the call that has a key fetched does not count: the origin's `max_queue` bounds those.
     pub max_waiting: usize,
     /// Keys of one batch.
     pub max_batch_keys: usize,

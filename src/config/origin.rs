@@ -110,6 +110,9 @@ pub(super) fn has_user_info(url: &str) -> bool {
 
 const AUTHORITY_ENDS: [char; 4] = ['/', '?', '#', '\\'];
 
+/// Several times `store.timeout`, so that a lease outlives an answer of the store that is late.
+pub(super) const DEFAULT_MIN_LEASE: Duration = Duration::from_secs(1);
+
 impl OriginConfig {
     /// An origin with every other key at its default.
     pub fn new(target: Target) -> Self {
@@ -129,7 +132,7 @@ impl OriginConfig {
             breaker_threshold: 5,
             breaker_cooldown: Duration::from_secs(5),
             early_refresh: 1.0,
-            min_lease: Duration::from_millis(250),
+            min_lease: DEFAULT_MIN_LEASE,
             http_version: HttpVersion::Auto,
             max_redirects: 0,
             cache_headers: true,

@@ -6,7 +6,7 @@ use super::Config;
 use super::keys::join;
 use super::kind::{KIB, duration_text, size_text};
 use super::namespace::{NamespaceConfig, is_name};
-use super::origin::OriginConfig;
+use super::origin::{DEFAULT_MIN_LEASE, OriginConfig};
 use super::reader::Report;
 
 /// What a request needs beside its value: key, tags, params and framing.
@@ -63,7 +63,10 @@ fn times_of_origin(namespace: &NamespaceConfig, origin: &OriginConfig, path: &st
         }
     };
     at_most("connect_timeout", origin.connect_timeout, &timeout, origin.timeout);
-    at_most("min_lease", origin.min_lease, &format!("{path}.lease_ttl"), namespace.lease_ttl);
+    // The default gives way to a lease time that is chosen shorter.
+    if origin.min_lease != DEFAULT_MIN_LEASE {
+        at_most("min_lease", origin.min_lease, &format!("{path}.lease_ttl"), namespace.lease_ttl);
+    }
 }
 
 fn value_within_request(config: &Config, namespace: &NamespaceConfig, path: &str, report: &mut Report) {

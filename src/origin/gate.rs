@@ -189,8 +189,8 @@ impl Gate {
             .with_min_delay(self.rules.retry_backoff)
             .with_max_times(self.rules.retries)
             .with_jitter();
-        // An origin that says when it wants to be asked again is not asked before.
-        let again = |error: &Error| error.kind.is_passing() && error.retry_after.is_none();
+        // An origin that says when it wants to be asked again is not asked before. That may be at once.
+        let again = |error: &Error| error.kind.is_passing() && error.retry_after.is_none_or(|wait| wait.is_zero());
         let failed = Mutex::new(None);
         let attempts = attempt.retry(backoff).when(again).notify(|error, _| *failed.lock() = Some(error.clone()));
         let late = |_| Error::new(ErrorKind::Timeout, format_args!("no answer within {:?}", self.rules.timeout));

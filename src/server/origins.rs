@@ -1,14 +1,18 @@
 //! The origins as they are configured now.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cache::{Cache, Gates},
     config::NamespaceConfig,
+    key::Namespace,
     origin::{
         gate::Gate,
         open::{Error, Origins},
@@ -53,27 +57,62 @@ impl OpenOrigins {
     }
 }
 
-/// Warms the namespaces of these gates by their lists, again and again if they say so, as long as the gates are in use.
-pub(super) fn warm(
-    cache: &Arc<Cache>,
-    gates: &[Arc<Gate>],
-    store_answers: &watch::Receiver<bool>,
-    stop: &CancellationToken,
-) {
-    for gate in gates {
-        let (cache, gate, mut store_answers) = (cache.clone(), Arc::downgrade(gate), store_answers.clone());
-        let warming = async move {
-            // Without the store everything would be fetched in vain.
-            while store_answers.wait_for(|well| *well).await.is_ok()
-                && let Some(namespace) = gate.upgrade().map(|gate| gate.namespace().clone())
-            {
-                cache.warm_by_list(&namespace).await;
-                let interval = cache.warm_config(&namespace).ok().and_then(|config| config.interval);
-                let Some(interval) = interval else { return };
-                // So that the replicas do not all begin at the same moment.
-                tokio::time::sleep(interval.mul_f64(rand::random_range(0.9..1.1))).await;
+/// Warms namespaces by their lists, one round of one namespace at a time.
+pub(super) struct Warming {
+    cache: Arc<Cache>,
+    store_answers: watch::Receiver<bool>,
+    stop: CancellationToken,
+    rounds: Mutex<HashMap<Namespace, Rounds>>,
+}
+
+/// The rounds of one namespace.
+struct Rounds {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Warming {
+    pub(super) fn new(cache: Arc<Cache>, store_answers: watch::Receiver<bool>, stop: CancellationToken) -> Self {
+        Self { cache, store_answers, stop, rounds: Mutex::default() }
+    }
+
+    /// Begins with the namespaces of the new gates. What was going on there ends first, and so does that of namespaces without
+    /// a gate.
+    pub(super) fn follow(&self, gates: &Opened) {
+        let mut rounds = self.rounds.lock();
+        rounds.retain(|namespace, rounds| {
+            let has_origin = gates.all.contains_key(namespace);
+            if !has_origin {
+                rounds.stop.cancel();
             }
-        };
-        tokio::spawn(stop.clone().run_until_cancelled_owned(warming));
+            has_origin || !rounds.task.is_finished()
+        });
+        for gate in &gates.new {
+            let namespace = gate.namespace();
+            let before = rounds.remove(namespace).inspect(|before| before.stop.cancel());
+            let stop = self.stop.child_token();
+            let warming = warm(self.cache.clone(), namespace.clone(), self.store_answers.clone());
+            let warming = stop.clone().run_until_cancelled_owned(warming);
+            let task = tokio::spawn(async move {
+                if let Some(before) = before {
+                    // It does not matter how it ended.
+                    let _ = before.task.await;
+                }
+                warming.await;
+            });
+            rounds.insert(namespace.clone(), Rounds { stop, task });
+        }
+    }
+}
+
+/// Warms a namespace by its list, again and again if its configuration says so.
+async fn warm(cache: Arc<Cache>, namespace: Namespace, mut store_answers: watch::Receiver<bool>) {
+    // Without the store everything would be fetched in vain.
+    while store_answers.wait_for(|well| *well).await.is_ok() {
+        cache.warm_by_list(&namespace).await;
+        let interval = cache.warm_config(&namespace).ok().and_then(|config| config.interval);
+        let Some(interval) = interval else { return };
+        // So that the replicas do not all begin at the same moment.
+        tokio::time::sleep(interval.mul_f64(rand::random_range(0.9..1.1))).await;
     }
 }

@@ -12,6 +12,7 @@ use super::{
     windows::{Windows, merge},
 };
 use crate::{
+    causes::Causes,
     entry::Millis,
     key::Namespace,
     store::{self, Backend, Facts, Size},
@@ -90,7 +91,7 @@ impl FleetStats {
 
     async fn flush_or_log(&self) {
         if let Err(error) = self.flush().await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "the counters stay here for now");
+            tracing::debug!(error = %Causes(&error), "the counters stay here for now");
         }
     }
 

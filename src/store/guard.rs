@@ -10,6 +10,7 @@ use super::{
     Inspect, LeaseToken, Leases, Ledger, Result, Size, Store, Written, breaker::Breaker, wakeups::Wakeup,
 };
 use crate::{
+    causes::Causes,
     entry::{Draft, Entry, Lifetime, Millis},
     key::{EntryKey, Namespace},
     stats::ledger::{Delta, Report},
@@ -139,7 +140,7 @@ impl Guard {
         if let Err(error) = &outcome
             && error.kind != ErrorKind::BreakerOpen
         {
-            tracing::debug!(operation = operation.name(), error = error as &dyn std::error::Error, "the store failed");
+            tracing::debug!(operation = operation.name(), error = %Causes(error), "the store failed");
         }
         outcome
     }

@@ -29,7 +29,7 @@ pub fn register(meter: &Meter, live: &Arc<LiveStats>, cache: &Arc<Cache>, admiss
     let cache: Weak<Cache> = Arc::downgrade(cache);
     meter
         .u64_observable_gauge("larder.waiting")
-        .with_description("GetOrFetch calls that wait for somebody else's value")
+        .with_description("Calls that wait for a value, and refreshes that nobody waits for")
         .with_callback(move |observer| {
             observer.observe(cache.upgrade().map_or(0, |cache| cache.waiting() as u64), &[]);
         })
@@ -78,7 +78,9 @@ fn describe(counter: Counter) -> (&'static str, &'static str) {
         Counter::FillsSuperseded => {
             ("larder.fills.superseded", "Fills refused because the entry was written meanwhile")
         }
-        Counter::FillsNotStored => ("larder.fills.not_stored", "Fetched values that the store did not take"),
+        Counter::FillsNotStored => {
+            ("larder.fills.not_stored", "Fetched values that the store did not take, or that had no lease")
+        }
         Counter::Uncacheable => ("larder.fills.uncacheable", "Fetched values that must not be stored"),
         Counter::NearHits => {
             ("larder.near.hits", "Reads answered from the near cache; they are counted as hits or negative, too")

@@ -9,6 +9,7 @@ use std::{
 
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{Request, Response};
+use larder::pb::v1::FetchStatus;
 use tokio::net::TcpListener;
 use tonic::{
     body::Body,
@@ -18,8 +19,10 @@ use tonic_prost::ProstCodec;
 
 use crate::support::{
     client::{fetch, get},
+    env::{PATIENT, read_through},
+    origin::{Origin, ok},
     redis::RedisServer,
-    server::Larder,
+    server::{Builder, Larder},
     wait::{SOON, eventually, throughout},
 };
 
@@ -75,6 +78,65 @@ async fn a_trace_that_is_not_recorded_is_left_alone() {
         assert!(collector.spans().iter().all(|span| hex(&span.trace_id) != TRACE));
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fetch_is_part_of_the_trace_of_who_waits_for_it_and_keeps_no_span_open() {
+    let (collector, origin) = (Collector::start().await, Origin::start().await);
+    let larder = reading_through(Larder::memory(), &collector, &origin).await;
+    let cache = larder.client().await;
+    origin.hold();
+    // The caller does not wait as long as the fetch takes.
+    cache.get_or_fetch(traced(fetch("k", 100), "01")).await.unwrap();
+    let call = collector.server_span("larder.v1.CacheService/GetOrFetch").await;
+    assert_eq!(origin.in_flight(), 1, "the span of the call has ended, and the fetch goes on");
+    origin.release();
+    let computed = collector.span("compute").await;
+    assert_eq!((hex(&computed.trace_id).as_str(), &computed.parent_span_id), (TRACE, &call.span_id));
+    let fetched = collector.span("fetch").await;
+    assert_eq!((&fetched.trace_id, &fetched.parent_span_id), (&computed.trace_id, &computed.span_id));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_in_the_background_is_a_trace_of_its_own_with_a_link_to_the_call() {
+    let (collector, origin, redis) = (Collector::start().await, Origin::start().await, RedisServer::start().await);
+    origin.always(ok("v", &[("cache-control", "max-age=0, stale-while-revalidate=3600")]));
+    let larder = reading_through(Larder::redis(&redis.url()).envs(&PATIENT), &collector, &origin).await;
+    let cache = larder.client().await;
+    cache.get_or_fetch(fetch("k", 20_000)).await.unwrap();
+    let mut links = Vec::new();
+    for refreshes in 1..=2 {
+        let refreshed = cache.get_or_fetch(traced(fetch("k", 20_000), "01")).await.unwrap();
+        assert_eq!(refreshed.fetch_status(), FetchStatus::Refreshing);
+        let spans = eventually("the spans of the refresh are exported", SOON * 2, async || {
+            let spans = collector.spans();
+            let refreshes = spans.iter().filter(|span| span.name == "refresh").count() == refreshes;
+            let stored = spans.iter().filter(|span| span.name == "fill").count() == origin.calls();
+            (refreshes && stored).then_some(spans)
+        })
+        .await;
+        let refresh = spans.iter().rfind(|span| span.name == "refresh").unwrap();
+        assert!(refresh.parent_span_id.is_empty() && hex(&refresh.trace_id) != TRACE, "{refresh:?}");
+        let [link] = &refresh.links[..] else { panic!("{refresh:?}") };
+        assert_eq!(hex(&link.trace_id), TRACE);
+        for name in ["acquire", "fetch", "fill"] {
+            assert!(spans.iter().any(|span| span.name == name && span.parent_span_id == refresh.span_id), "{name}");
+            assert!(spans.iter().all(|span| span.name != name || hex(&span.trace_id) != TRACE), "{name}");
+        }
+        links.push(link.span_id.clone());
+    }
+    assert_ne!(links[0], links[1], "each is linked to its own call");
+}
+
+/// A server that records everything, before an HTTP origin.
+async fn reading_through(larder: Builder, collector: &Collector, origin: &Origin) -> Larder {
+    larder
+        .env("LARDER_TELEMETRY__OTLP_ENDPOINT", &collector.endpoint)
+        .env("LARDER_TELEMETRY__SAMPLE_RATIO", "1")
+        .env("OTEL_BSP_SCHEDULE_DELAY", "100")
+        .config(&read_through(&origin.url("/v/{key}"), "", "timeout = '20s'"))
+        .start()
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,10 +198,17 @@ impl Collector {
 
     /// The span of a call, once it has been sent.
     async fn server_span(&self, name: &str) -> Span {
-        eventually("the span is exported", SOON * 2, async || {
-            self.spans().into_iter().find(|span| span.name == name && span.kind == SERVER)
-        })
-        .await
+        self.first(|span| span.name == name && span.kind == SERVER).await
+    }
+
+    /// The first other span of that name, once it has been sent.
+    async fn span(&self, name: &str) -> Span {
+        self.first(|span| span.name == name && span.kind != SERVER).await
+    }
+
+    async fn first(&self, is_meant: impl Fn(&Span) -> bool) -> Span {
+        let found = async || self.spans().into_iter().find(&is_meant);
+        eventually("the span is exported", SOON * 2, found).await
     }
 }
 
@@ -224,6 +293,16 @@ struct Span {
     end_time_unix_nano: u64,
     #[prost(message, repeated, tag = "9")]
     attributes: Vec<KeyValue>,
+    #[prost(message, repeated, tag = "13")]
+    links: Vec<Link>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Link {
+    #[prost(bytes = "vec", tag = "1")]
+    trace_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    span_id: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

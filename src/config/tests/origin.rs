@@ -111,7 +111,7 @@ fn every_key_of_an_origin_is_read() {
         breaker_threshold = 0
         breaker_cooldown = '7s'
         early_refresh = 2
-        min_lease = '1s'
+        min_lease = '3s'
         http_version = '1.1'
         max_redirects = 3
         cache_headers = false
@@ -140,7 +140,7 @@ fn every_key_of_an_origin_is_read() {
         breaker_threshold: 0,
         breaker_cooldown: Duration::from_secs(7),
         early_refresh: 2.0,
-        min_lease: Duration::from_secs(1),
+        min_lease: Duration::from_secs(3),
         http_version: HttpVersion::Http1,
         max_redirects: 3,
         cache_headers: false,
@@ -239,6 +239,13 @@ fn limits_of_an_origin_hold() {
     }
     let found = problems("[defaults]\nlease_max = '999ms'", &[]);
     assert_eq!(found, ["defaults.lease_max: expected a duration from 1s to 1h, got \"999ms\""]);
+}
+
+#[test]
+fn the_default_of_the_shortest_lease_gives_way_to_a_short_lease_time() {
+    assert_eq!(origin(&http(""), &[]).min_lease, Duration::from_secs(1));
+    let file = format!("[namespaces.a]\nlease_ttl = '500ms'\n{}", http(""));
+    assert_eq!(loaded(&file, &[]).namespaces["a"].lease_ttl, Duration::from_millis(500));
 }
 
 #[test]

@@ -5,6 +5,8 @@ use serde_json::Value;
 use crate::support::{
     client::get,
     env::Env,
+    redis::RedisServer,
+    server::Larder,
     wait::{SOON, eventually},
 };
 
@@ -42,6 +44,25 @@ on_both_stores!(every_line_is_json, env: [("LARDER_LOG__LEVEL", "trace")], |env|
     let serving = env.larder.logs().lines().filter(|line| line.contains("\"message\":\"serving\"")).count();
     assert_eq!(serving, 1);
 });
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn why_something_failed_is_in_the_line() {
+    let mut redis = RedisServer::start().await;
+    let larder = Larder::redis(&redis.url()).env("LARDER_LOG__LEVEL", "larder=debug").start().await;
+    let cache = larder.client().await;
+    eventually("Redis is in use", SOON, async || (!cache.get(get("k")).await.unwrap().degraded).then_some(())).await;
+    redis.kill();
+    let failure = eventually("the failure is logged", SOON, async || {
+        cache.get(get("k")).await.unwrap();
+        let logs = larder.logs();
+        let lines = logs.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut failures = lines.filter(|line| line["fields"]["message"] == "the store failed");
+        failures.next().and_then(|line| line["fields"]["error"].as_str().map(str::to_owned))
+    })
+    .await;
+    let cause = failure.strip_prefix("the store cannot be reached: ").unwrap_or_default();
+    assert!(!cause.is_empty(), "{failure:?}");
+}
 
 async fn exercise(env: &Env) {
     env.cache.put(SECRET, "a-very-telling-value").await;

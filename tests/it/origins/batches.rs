@@ -94,6 +94,12 @@ with_grpc_origin!(large_batches_are_split, "max_batch = 25", |env, origin| {
     assert_eq!((asked.len(), origin.keys().len()), (60, 60));
 });
 
+with_grpc_origin!(a_large_batch_is_as_few_calls_as_the_origin_allows, "max_batch = 100", |env, origin| {
+    let keys: Vec<String> = (0..1000).map(|number| format!("k{number}")).collect();
+    ask(&env.cache, BatchGetOrFetchRequest { wait: crate::support::client::ms(50_000), ..request(&keys) }).await;
+    assert_eq!(origin.batches(), [100; 10]);
+});
+
 with_grpc_origin!(each_key_has_its_own_outcome, "retries = 0", |env, origin| {
     use larder::pb::origin::v1::{NotFound, fetch_response::Outcome as Origins};
     origin.answer(|request| match request.key.as_str() {

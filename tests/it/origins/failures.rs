@@ -101,6 +101,7 @@ with_origin!(what_may_pass_is_tried_again,
         ("refused", status(403), 1),
         ("invalid", ok("{", &[("content-type", "application/json")]), 1),
         ("later", send(503, "", &[("retry-after", "1")]), 1),
+        ("at once", send(503, "", &[("retry-after", "0")]), 3),
     ] {
         origin.always(reply);
         let before = origin.calls();

@@ -6,11 +6,13 @@ use larder::pb::v1::{EntryInfo, FetchStatus, FillResult, GetOrFetchRequest, Outc
 
 use crate::support::{
     client::{Fetched as _, duration, fetch, get},
-    env::Env,
+    env::{Env, PATIENT, read_through},
     observe::becomes,
-    origin::{ok, send},
+    origin::{Origin, ok, send},
+    redis::RedisServer,
+    server::Larder,
     status::reason,
-    wait::{SOON, eventually},
+    wait::{SOON, eventually, throughout},
 };
 
 /// Longer than any call takes, so that what is left of a time tells from which header it came.
@@ -104,6 +106,46 @@ with_origin!(what_must_not_be_stored_is_for_those_who_asked_before, origin: "tim
     }
     assert_eq!(origin.calls(), 2, "who came later has to ask anew");
 });
+
+with_origin!(what_may_be_stored_again_is_stored, |env, origin| {
+    origin.always(ok("v", &[("cache-control", "no-store")]));
+    assert_eq!(env.cache.fetched("k").await.1.fill(), FillResult::Uncacheable);
+    origin.always(ok("v", &[]));
+    // What is fetched a moment later may have no lease, and is not stored then. It is no longer called uncacheable.
+    let first = env.cache.fetched("k").await.1;
+    assert!([FillResult::NotStored, FillResult::Stored].contains(&first.fill()), "{first:?}");
+    env.cache.fetched("k").await;
+    assert_eq!(env.cache.read("k").await.as_deref(), Some("v"));
+    assert!(origin.calls() <= 3, "{} calls", origin.calls());
+});
+
+/// Longer than a key is certain to be uncacheable.
+const DOUBTFUL: Duration = Duration::from_millis(1_200);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_was_uncacheable_a_while_ago_is_fetched_under_a_lease_and_waits_for_none() {
+    let (redis, origin) = (RedisServer::start().await, Origin::start().await);
+    let config = read_through(&origin.url("/v/{key}"), "", "timeout = '20s'\nmin_lease = '10s'");
+    let start = async || Larder::redis(&redis.url()).envs(&PATIENT).config(&config).start().await;
+    let (here, there) = (start().await, start().await);
+    let (here, there) = (here.client().await, there.client().await);
+    origin.always(ok("v", &[("cache-control", "no-store")]));
+    for key in ["single", "shared"] {
+        assert_eq!(here.fetched(key).await.1.fill(), FillResult::Uncacheable);
+    }
+    throughout(DOUBTFUL, async || assert_eq!(origin.calls(), 2)).await;
+    origin.always(ok("v", &[]));
+    assert_eq!(here.fetched("single").await.1.fill(), FillResult::Stored);
+    // While somebody else has the lease, it is fetched without one.
+    origin.hold();
+    let elsewhere = tokio::spawn(async move { there.fetched("shared").await.1.fill() });
+    eventually("it is fetched", SOON, async || (origin.in_flight() == 1).then_some(())).await;
+    let fetched = tokio::spawn(async move { here.fetched("shared").await.1.fill() });
+    eventually("nobody waits for the lease", SOON, async || (origin.in_flight() == 2).then_some(())).await;
+    origin.release();
+    assert_eq!(elsewhere.await.unwrap(), FillResult::Stored);
+    assert_eq!(fetched.await.unwrap(), FillResult::NotStored);
+}
 
 with_origin!(headers_can_be_ignored, namespace: "ttl = '200s'", origin: "cache_headers = false", |env, origin| {
     let cases: [Headers<'_>; 4] = [

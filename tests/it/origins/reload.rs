@@ -1,5 +1,7 @@
 //! Origins that a SIGHUP adds, changes and removes, and those that it leaves alone.
 
+use std::time::Duration;
+
 use larder::pb::v1::{FetchStatus, FillResult, SetRequest, SetResult, WarmKey, WarmRequest};
 use nix::sys::signal::Signal;
 use tonic::Code;
@@ -10,7 +12,7 @@ use crate::support::{
     env::{Env, PATIENT, read_through},
     origin::{Origin, ok, status},
     status::{expect_error, reason},
-    wait::{SOON, eventually},
+    wait::{SOON, eventually, throughout},
 };
 
 const FRAIL: &str =
@@ -103,6 +105,27 @@ with_origin!(an_unchanged_origin_stays_left_alone, origin: FRAIL, |env, origin| 
     origin.always(ok("well", &[]));
     reload(&env, &read_through(&origin.url("/v/{key}"), "", &format!("{FRAIL}\nmax_queue = 7"))).await;
     assert_eq!(env.cache.fetched("k3").await.0.as_deref(), Some("well"));
+});
+
+with_origin!(a_warm_list_that_is_replaced_is_not_warmed_any_more,
+    origin: "min_lease = '10s'\nwarm.rate = 20\nwarm.keys = ['a0', 'a1', 'a2', 'a3', 'a4', 'a5', 'a6', 'a7', 'a8', 'a9', \
+        'b0', 'b1', 'b2', 'b3', 'b4', 'b5', 'b6', 'b7', 'b8', 'b9', 'c0', 'c1', 'c2', 'c3', 'c4', 'c5', 'c6', 'c7', 'c8']",
+    |env, origin| {
+    eventually("the list is being warmed", SOON, async || (origin.calls() > 0).then_some(())).await;
+    reload(&env, &through(&origin, "warm.keys = ['new']")).await;
+    eventually("the new list is warmed", SOON, async || env.cache.read("new").await).await;
+    let calls = origin.calls();
+    throughout(Duration::from_millis(500), async || assert_eq!(origin.calls(), calls)).await;
+    assert!(calls < 30, "{calls}");
+
+    // Nor is one whose origin is gone.
+    let keys = "warm.keys = ['d0', 'd1', 'd2', 'd3', 'd4', 'd5', 'd6', 'd7', 'd8', 'd9']\nwarm.rate = 2";
+    reload(&env, &through(&origin, keys)).await;
+    eventually("the list is being warmed", SOON, async || (origin.calls() > calls).then_some(())).await;
+    reload(&env, "[namespaces.ns]\nttl = '1m'\n").await;
+    eventually("no fetch is under way", SOON, async || (origin.in_flight() == 0).then_some(())).await;
+    let calls = origin.calls();
+    throughout(Duration::from_millis(1_100), async || assert_eq!(origin.calls(), calls)).await;
 });
 
 with_origin!(a_fetch_goes_on_when_its_origin_is_changed, origin: STEADY, |env, origin| {

@@ -1,0 +1,52 @@
+//! To whose trace a fetch belongs.
+//!
+//! A fetch outlives the call that caused it, and an usher serves one call after another. So each fetch, with what is asked of
+//! the store for it, has a span of its own, which keeps no span of a call open: below the span of the call that waits for it,
+//! and in a trace of its own, linked to the call, if nobody does.
+
+use opentelemetry::{
+    Context,
+    trace::{SpanContext, TraceContextExt as _},
+};
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use crate::key::Namespace;
+
+/// The call that had something fetched, as traces know it.
+#[derive(Clone, PartialEq)]
+pub(super) struct Trace(SpanContext);
+
+impl Trace {
+    /// The call that is being answered.
+    pub(super) fn current() -> Self {
+        Self(Span::current().context().span().span_context().clone())
+    }
+
+    /// The span of one fetch and of what is asked of the store for it.
+    pub(super) fn span(&self, namespace: &Namespace, is_awaited: bool) -> Span {
+        let span = tracing::info_span!(
+            target: "larder::trace",
+            parent: None,
+            "compute",
+            otel.name = if is_awaited { "compute" } else { "refresh" },
+            larder.namespace = %namespace,
+        );
+        if span.is_disabled() || !self.0.is_valid() {
+            return span;
+        }
+        if is_awaited {
+            // It fails only where spans are not exported.
+            let _ = span.set_parent(Context::new().with_remote_span_context(self.0.clone()));
+        } else {
+            span.add_link(self.0.clone());
+        }
+        span
+    }
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self(SpanContext::NONE)
+    }
+}
