@@ -23,10 +23,11 @@ fn an_unknown_key_is_found_everywhere() {
     assert_eq!(keys("[Store]\nurl = 'memory'", &[]), ["Store.url"]);
     assert_eq!(keys("[stoer]", &[]), ["stoer"]);
     assert_eq!(keys("[namespaces.'a.b']\ntl = '1s'", &[]), ["namespaces.\"a.b\".tl"]);
-    assert_eq!(keys("[namespaces.a.near_cache]\nmax_bytes = 1", &[]), ["namespaces.a.near_cache.max_bytes"]);
+    assert_eq!(keys("[namespaces.a.near_cache]\nmax_byte = 1", &[]), ["namespaces.a.near_cache.max_byte"]);
+    assert_eq!(keys("[defaults.near_cache]\nmax_bytes = 1", &[]), ["defaults.near_cache.max_bytes"]);
     assert_eq!(keys("[defaults.origin]\nurl = 'http://h'", &[]), ["defaults.origin.url"]);
-    let near_cache = [("LARDER_NAMESPACES__A__B__NEAR_CACHE__MAX_BYTES", "1")];
-    assert_eq!(keys("", &near_cache), ["namespaces.a__b.near_cache.max_bytes"]);
+    let near_cache = [("LARDER_NAMESPACES__A__B__NEAR_CACHE__MAX_BYTE", "1")];
+    assert_eq!(keys("", &near_cache), ["namespaces.a__b.near_cache.max_byte"]);
     assert_eq!(keys("", &[("LARDER_TTL", "1s")]), ["ttl"]);
     assert_eq!(keys("", &[("LARDER_STOER__TIMEOUT", "1s")]), ["stoer.timeout"]);
     assert_eq!(keys("", &[("LARDER_NAMESPACES__USER__TL", "1s")]), ["namespaces.user.tl"]);
@@ -57,6 +58,14 @@ fn a_wrong_value_is_named_with_what_is_expected() {
              got \"a{b}\"",
         ),
         ("memory.max_bytes = 'lots'", "memory.max_bytes: expected a size such as 64KiB, 1MiB or 1048576, got \"lots\""),
+        (
+            "namespaces.a.near_cache.max_bytes = '1KiB'",
+            "namespaces.a.near_cache.max_bytes: expected a size from 64KiB to 1TiB, got \"1KiB\"",
+        ),
+        (
+            "namespaces.a.near_cache.max_staleness = '0s'",
+            "namespaces.a.near_cache.max_staleness: expected a duration from 50ms to 1h, got \"0s\"",
+        ),
         ("memory.max_bytes = 1", "memory.max_bytes: expected a size from 1MiB to 1024TiB, got 1"),
         ("defaults.ttl_jitter = 1", "defaults.ttl_jitter: expected a number from 0 to below 1, got 1"),
         ("defaults.ttl_jitter = nan", "defaults.ttl_jitter: expected a number from 0 to below 1, got NaN"),
