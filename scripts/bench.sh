@@ -54,12 +54,12 @@ start_origin() {
   origin=$(<"$work/origin.out")
 }
 
-# start_larder NAME STORE
+# start_larder NAME STORE [VARIABLE=VALUE...]
 start_larder() {
   LARDER_NAMESPACES__THROUGH__ORIGIN__URL="http://$origin/{key}" LARDER_NAMESPACES__STAMPEDE__ORIGIN__URL="http://$origin/{key}" \
     LARDER_NAMESPACES__STAMPEDE__ORIGIN__TIMEOUT=30s LARDER_NAMESPACES__STAMPEDE__ORIGIN__MAX_QUEUE=10000 \
     LARDER_LIMITS__MAX_WAITING=20000 LARDER_LIMITS__MAX_CONCURRENT_REQUESTS=20000 LARDER_LISTEN=127.0.0.1:0 LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_STORE=$2 LARDER_LOG__FORMAT=json \
-    taskset -c 0 "$LARDER" 2>"$work/$1.log" &
+    taskset -c 0 env "${@:3}" "$LARDER" 2>"$work/$1.log" &
   pid[$1]=$! pids+=($!)
   until_true grep -q '"message":"serving"' "$work/$1.log"
   address[$1]=$(sed -nE 's/.*"listen":"([^"]+)".*/\1/p' "$work/$1.log")
@@ -72,7 +72,10 @@ median() { sort -g | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] 
 # measure ROW SERVER RPC: one round; appends requests per second and CPU microseconds per request.
 measure() {
   local row=$1 server=$2 rpc=$3 before after done_requests data least=1024
-  if [[ $rpc == Set ]]; then least=10; fi
+  case $rpc in
+    Set) least=10 ;;
+    BatchGet) least=10000 ;;
+  esac
   before=$(cpu_ns "${pid[$server]}")
   taskset -c 1 h2load -c 8 -m 32 -t 1 -D "$SECONDS_EACH" --warm-up-time 0 -d "$work/$rpc.frame" \
     -H 'content-type: application/grpc' -H 'te: trailers' "http://${address[$server]}$PATH_PREFIX/${rpc/ReadThrough/GetOrFetch}" >"$work/h2load.out"
@@ -112,17 +115,18 @@ start_baseline
 start_origin
 start_larder memory memory
 start_larder redis "unix://$work/redis.sock"
+start_larder near "unix://$work/redis.sock" LARDER_NAMESPACES__BENCH__NEAR_CACHE__MAX_STALENESS=1s
 
 # Two seconds of rest, and then what an idle server holds.
 read -rt 2 <> <(:) || true
 idle_memory=$(rss_mb "${pid[memory]}") idle_redis=$(rss_mb "${pid[redis]}")
 
-for rpc in Get GetOrFetch ReadThrough Set; do "$BASELINE" frame "$work/$rpc.frame" "$rpc"; done
-for server in memory redis; do "$BASELINE" load "${address[$server]}"; done
+for rpc in Get GetOrFetch ReadThrough BatchGet Set; do "$BASELINE" frame "$work/$rpc.frame" "$rpc"; done
+for server in memory redis near; do "$BASELINE" load "${address[$server]}"; done
 # An error of gRPC is a success of HTTP, so what is measured must be looked at first.
-for server in bare memory redis; do "$BASELINE" check "${address[$server]}"; done
+for server in bare memory redis near; do "$BASELINE" check "${address[$server]}"; done
 
-rows=("bare bare Get" "memory-get memory Get" "memory-fetch memory GetOrFetch" "memory-through memory ReadThrough" "memory-set memory Set" "redis-get redis Get" "redis-set redis Set")
+rows=("bare bare Get" "memory-get memory Get" "memory-fetch memory GetOrFetch" "memory-through memory ReadThrough" "memory-set memory Set" "memory-batch memory BatchGet" "near-get near Get" "near-fetch near GetOrFetch" "near-batch near BatchGet" "redis-get redis Get" "redis-batch redis BatchGet" "redis-set redis Set")
 for round in $(seq 0 "$ROUNDS"); do
   echo "round $round of $ROUNDS" >&2
   for row in "${rows[@]}"; do
@@ -132,7 +136,7 @@ for round in $(seq 0 "$ROUNDS"); do
     if ((round == 0)); then rm "$work/$name.rps" "$work/$name.cpu"; fi
   done
 done
-for server in memory redis; do "$BASELINE" check "${address[$server]}"; done
+for server in memory redis near; do "$BASELINE" check "${address[$server]}"; done
 
 bare_rps=$(median <"$work/bare.rps") bare_cpu=$(median <"$work/bare.cpu")
 
@@ -143,6 +147,15 @@ table_row() {
       ratio = rps / bare
       verdict = target == "-" ? "" : (ratio >= target ? " (reached)" : " (below)")
       printf "| %s | %.0f | %.2f | %.1f us | %.2f | %s%s |\n", title, rps, ratio, cpu, cpu / bare_cpu, target, verdict
+    }'
+}
+
+# batch_row NAME TITLE TARGET
+batch_row() {
+  awk -v title="$2" -v rps="$(median <"$work/$1.rps")" -v bare="$bare_rps" -v target="$3" 'BEGIN {
+      ratio = rps * 100 / bare
+      verdict = target == "-" ? "" : (ratio >= target ? " (reached)" : " (below)")
+      printf "| %s | %.0f | %.0f | %.1f | %s%s |\n", title, rps, rps * 100, ratio, target, verdict
     }'
 }
 
@@ -159,16 +172,24 @@ cold_peak=$(awk '/^VmHWM/ { printf "%.1f", $2 / 1024 }' "/proc/${pid[memory]}/st
   echo "| 1 KiB, 8 connections x 32 streams | requests/s | ratio | server CPU per request | ratio | target |"
   echo "|---|---|---|---|---|---|"
   table_row bare "bare tonic, constant" "-"
-  table_row memory-get "Get hit, embedded" 0.85
+  table_row near-get "Get hit, near cache" 1.7
+  table_row near-fetch "GetOrFetch hit, near cache" "-"
+  table_row memory-get "Get hit, embedded" 1.6
   table_row memory-fetch "GetOrFetch hit, embedded" "-"
   table_row memory-through "GetOrFetch hit, embedded, fetched from an origin" "-"
   table_row memory-set "Set, embedded" "-"
-  table_row redis-get "Get hit, Redis" 0.55
-  table_row redis-set "Set, Redis" "-"
+  table_row redis-get "Get hit, Redis" 1.0
+  table_row redis-set "Set, Redis" 0.7
+  echo
+  echo "| BatchGet of 100 values of 100 B | calls/s | keys/s | keys/s over the bare server's calls/s | target |"
+  echo "|---|---|---|---|---|"
+  batch_row near-batch "near cache" 24
+  batch_row memory-batch "embedded" 24
+  batch_row redis-batch "Redis" "-"
   echo
   echo "| one call at a time | p50 | p99 |"
   echo "|---|---|---|"
-  for server in bare memory redis; do
+  for server in bare near memory redis; do
     read -r p50 p99 <<<"$(taskset -c 1 "$BASELINE" latency "${address[$server]}")"
     echo "| Get, $server | $p50 us | $p99 us |"
   done

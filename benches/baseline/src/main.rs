@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! baseline serve            a server whose Get returns a constant; prints its address
-//! baseline load ADDRESS     stores the value that is read
+//! baseline load ADDRESS     stores the values that are read
 //! baseline check ADDRESS    fails unless Get answers with the value
-//! baseline frame FILE RPC   writes the request as h2load sends it, for Get, GetOrFetch, ReadThrough or Set
+//! baseline frame FILE RPC   writes the request as h2load sends it, for Get, GetOrFetch, ReadThrough, BatchGet or Set
 //! baseline latency ADDRESS  p50 and p99 of Get, one call at a time, in microseconds
 //! ```
 
@@ -26,6 +26,8 @@ use pb::{
 
 const VALUE_BYTES: usize = 1024;
 const CALLS: usize = 20_000;
+const BATCH: usize = 100;
+const BATCH_VALUE_BYTES: usize = 100;
 
 type Answered<T> = Result<Response<T>, Status>;
 
@@ -43,6 +45,17 @@ fn set_request() -> pb::SetRequest {
     let ttl = Some(prost_types::Duration { seconds: 3600, nanos: 0 });
     let get = get_request();
     pb::SetRequest { namespace: get.namespace, key: get.key, value: Some(value()), ttl, ..Default::default() }
+}
+
+fn batch_key(number: usize) -> String {
+    format!("batch-{number:04}")
+}
+
+fn batch_request() -> pb::BatchGetRequest {
+    let namespace = || get_request().namespace;
+    let keys =
+        (0..BATCH).map(|number| pb::KeyRef { namespace: namespace(), key: batch_key(number), ..Default::default() });
+    pb::BatchGetRequest { keys: keys.collect(), ..Default::default() }
 }
 
 macro_rules! unimplemented_rpcs {
@@ -106,8 +119,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     match arguments[..] {
         ["serve"] => serve().await,
         ["load", address] => {
-            let stored = connect(address).await?.set(set_request()).await?.into_inner();
-            if stored.result() == pb::SetResult::Stored { Ok(()) } else { Err(format!("{stored:?}").into()) }
+            let mut client = connect(address).await?;
+            let stored = client.set(set_request()).await?.into_inner();
+            let value =
+                Some(pb::Value { kind: Some(pb::value::Kind::Data(Bytes::from(vec![b'v'; BATCH_VALUE_BYTES]))) });
+            let item = |number| pb::SetRequest { key: batch_key(number), value: value.clone(), ..set_request() };
+            let batch = pb::BatchSetRequest { items: (0..BATCH).map(item).collect() };
+            let results = client.batch_set(batch).await?.into_inner().results;
+            let all_stored = results.iter().chain([&stored]).all(|result| result.result() == pb::SetResult::Stored);
+            if all_stored { Ok(()) } else { Err(format!("{stored:?}").into()) }
         }
         ["check", address] => {
             let read = connect(address).await?.get(get_request()).await?.into_inner();
@@ -144,6 +164,7 @@ fn frame(rpc: &str) -> Result<Vec<u8>, Box<dyn Error>> {
             let namespace = "through".to_owned();
             pb::GetOrFetchRequest { namespace, key: get.key, ..Default::default() }.encode_to_vec()
         }
+        "BatchGet" => batch_request().encode_to_vec(),
         "Set" => set_request().encode_to_vec(),
         _ => return Err("unknown RPC".into()),
     };

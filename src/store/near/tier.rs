@@ -16,7 +16,7 @@ use crate::{entry::Entry, key::EntryKey};
 /// What an entry costs beside its key and value: both as they stand in the table, which is at most 7/8 full, the reference counts before
 /// shared parts, and the header with which the value came.
 const ENTRY_OVERHEAD: u64 = (size_of::<EntryKey>() + size_of::<Remembered>() + 192) as u64;
-/// A value of up to this size must fit into one of the parts into which the table is divided.
+/// The least size of the parts into which the table is divided, if it is that large. An entry must fit into 97 % of its part.
 const SHARD_BYTES: u64 = 4 * 1024 * 1024;
 const MAX_SHARDS: u64 = 64;
 
@@ -67,7 +67,9 @@ struct Evictions(Arc<AtomicU64>);
 impl Tier {
     pub(super) fn new(options: TierOptions, shards: u64) -> Self {
         let evictions = Arc::new(AtomicU64::new(0));
+        // The table has a power of two of them, and would round up.
         let parts = (options.max_bytes / SHARD_BYTES).clamp(1, MAX_SHARDS);
+        let parts = 1 << parts.ilog2();
         let table = OptionsBuilder::new()
             // The table grows as needed; this is only the number of keys whose use is remembered after they left.
             .estimated_items_capacity(usize::try_from(options.max_bytes / 1024).unwrap_or(usize::MAX).max(64))
