@@ -5,7 +5,7 @@
 //! The store announces every change of a key (see `redis/near_feed.rs`), and what it announces is forgotten. Three
 //! things could still make a replica remember what is no longer so:
 //!
-//! - *A read that was under way when its key changed.* A read takes a [`Place`](tier::Place) before it asks the store. An announcement
+//! - *A read that was under way when its key changed.* A read takes a place before it asks the store. An announcement
 //!   clears the place, and what is put into a place that was cleared is dropped.
 //! - *Announcements that were missed.* When the connection on which they come is lost, everything is forgotten and nothing is
 //!   remembered until there is a new one. What was read before that one was set up is recognised by its epoch, and dropped.
