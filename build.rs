@@ -16,6 +16,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     fs::write(out_dir.join("larder_descriptors.bin"), served.encode_to_vec())?;
     let all = protox::compile([CACHE, ADMIN, ORIGIN], ["proto"])?;
     // Sorted maps, because params are hashed in the order of their names.
-    tonic_prost_build::configure().bytes(".").btree_map(".").compile_fds(all)?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .btree_map(".")
+        .codec_path("crate::pb::codec::ExactCodec")
+        .compile_fds(all)?;
     Ok(())
 }

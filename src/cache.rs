@@ -34,10 +34,7 @@ use crate::{
     invalid::Violation,
     key::Namespace,
     origin,
-    stats::{
-        counts::{Counter, LiveCounts},
-        live::LiveStats,
-    },
+    stats::{counts::Counter, live::LiveStats, live_counts::LiveCounts},
     store::{self, Backend},
 };
 pub use batch::BatchRead;

@@ -1,5 +1,7 @@
 //! Code generated from the protos, and their descriptors.
 
+pub mod codec;
+
 use std::time::Duration;
 
 /// `larder.v1`: the protos are the reference.

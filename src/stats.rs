@@ -4,4 +4,5 @@ pub mod counts;
 pub mod fleet;
 pub mod ledger;
 pub mod live;
+pub mod live_counts;
 pub mod windows;

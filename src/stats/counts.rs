@@ -1,13 +1,6 @@
 //! The counters that every namespace has.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        LazyLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, sync::LazyLock, time::Duration};
 
 /// What is counted per namespace. The order is that of the cells in [`Counts`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,10 +87,6 @@ pub struct Counts(pub [u64; CELLS]);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SparseCounts(Vec<(u16, u64)>);
 
-/// A set of counters that many tasks add to.
-#[derive(Debug)]
-pub struct LiveCounts([AtomicU64; CELLS]);
-
 // === impl Counter ===
 
 impl Counter {
@@ -179,7 +168,7 @@ pub fn cell_of(name: &str) -> Option<usize> {
     CELLS_BY_NAME.get(name).copied()
 }
 
-fn bucket_cell(timed: Timed, took: Duration) -> usize {
+pub(super) fn bucket_cell(timed: Timed, took: Duration) -> usize {
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let bucket = LATENCY_BOUNDS_US.partition_point(|bound| *bound < micros);
     first_bucket(timed) + bucket
@@ -279,40 +268,11 @@ impl SparseCounts {
     }
 }
 
-// === impl LiveCounts ===
-
-impl Default for LiveCounts {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| AtomicU64::new(0)))
-    }
-}
-
-impl LiveCounts {
-    /// Counts one event.
-    pub fn count(&self, counter: Counter) {
-        self.count_many(counter, 1);
-    }
-
-    /// Counts several events.
-    pub fn count_many(&self, counter: Counter, events: u64) {
-        self.0[counter as usize].fetch_add(events, Ordering::Relaxed);
-    }
-
-    /// Counts one read's latency.
-    pub fn time(&self, timed: Timed, took: Duration) {
-        self.0[bucket_cell(timed, took)].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The counters now.
-    pub fn snapshot(&self) -> Counts {
-        Counts(std::array::from_fn(|cell| self.0[cell].load(Ordering::Relaxed)))
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::stats::live_counts::LiveCounts;
 
     #[test]
     fn cells_have_names_of_their_own() {

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-use super::{counts::LiveCounts, ledger::ByNamespace};
+use super::{ledger::ByNamespace, live_counts::LiveCounts};
 use crate::key::Namespace;
 
 /// Under which the namespaces beyond the limit are counted. No namespace can have this name.
