@@ -30,7 +30,7 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    entry::Entry,
+    entry::{Entry, Millis},
     invalid::Violation,
     key::Namespace,
     origin,
@@ -208,8 +208,12 @@ impl Cache {
     }
 
     fn found(&self, entry: Entry, outcome: Outcome) -> Found {
+        Self::found_at(self.store.now(), entry, outcome)
+    }
+
+    fn found_at(now: Millis, entry: Entry, outcome: Outcome) -> Found {
         // The store's clock is an estimate here: an entry must not seem to be older or younger than it can be.
-        let now = self.store.now().max(entry.created_at);
+        let now = now.max(entry.created_at);
         let (age, ttl_remaining) = (now.since(entry.created_at), entry.fresh_until.since(now));
         Found { age, ttl_remaining, entry, outcome, tier: Tier::Store }
     }

@@ -147,7 +147,12 @@ impl Version {
         Self(rand::random())
     }
 
-    /// Reads what `Display` wrote.
+    /// 16 hexadecimal digits. Every answer has it, so it does not go through the machinery of formatting.
+    pub fn to_text(self) -> String {
+        data_encoding::HEXLOWER.encode(&self.0.to_be_bytes())
+    }
+
+    /// Reads what [`Version::to_text`] wrote.
     pub fn parse(text: &str) -> Option<Self> {
         let canonical = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         canonical.then(|| u64::from_str_radix(text, 16).ok()).flatten().map(Self)
@@ -156,7 +161,7 @@ impl Version {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        f.write_str(&self.to_text())
     }
 }
 

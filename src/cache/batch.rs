@@ -5,12 +5,14 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{Cache, Consistency, Error, Read, Scope};
-use crate::key::EntryKey;
+use crate::{entry::Millis, key::EntryKey};
 
 /// Keys read at first, when nothing is known of the size of their values.
-const FIRST_PART: usize = 16;
+const FIRST_PART: usize = 32;
 /// Most keys read at once, because small values may be followed by large ones.
 const LARGEST_PART: usize = 128;
+/// How much more is read at once than before, at most.
+const GROWTH: usize = 4;
 /// Size of values to read at once, in bytes.
 const PART_BYTES: usize = 2 * 1024 * 1024;
 
@@ -54,28 +56,34 @@ impl BatchRead {
             return None;
         }
         let started = Instant::now();
-        let mut reads: Vec<Option<Read>> = part.clone().map(|place| self.read_nearby(place, started)).collect();
+        let now = self.cache.store.now();
+        let mut reads: Vec<Option<Read>> = part.clone().map(|place| self.read_nearby(place, now, started)).collect();
         let far: Vec<usize> = part.clone().filter(|place| reads[place - part.start].is_none()).collect();
         if far.len() == reads.len() {
-            self.read_stored(&self.keys[part.clone()], part.clone(), started, |place, read| {
+            self.read_stored(&self.keys[part.clone()], part.clone(), |place, read| {
                 reads[place - part.start] = Some(read);
             })
             .await;
         } else if !far.is_empty() {
             let keys: Vec<EntryKey> = far.iter().map(|place| self.keys[*place].clone()).collect();
-            self.read_stored(&keys, far, started, |place, read| reads[place - part.start] = Some(read)).await;
+            self.read_stored(&keys, far, |place, read| reads[place - part.start] = Some(read)).await;
         }
         let reads: Vec<Read> = reads.into_iter().map(Option::unwrap_or_default).collect();
+        // Each of them took as long as all.
+        let took = started.elapsed();
+        for (read, scope) in reads.iter().zip(&self.scopes[part.clone()]) {
+            scope.counts.time(read.timed(), took);
+        }
         let bytes: usize =
             reads.iter().filter_map(|read| read.found.as_ref()).map(|found| found.entry.data.len()).sum();
         self.done = part.end;
-        self.part = (PART_BYTES / (bytes / part.len()).max(1)).clamp(1, LARGEST_PART.min(self.part * 2));
+        self.part = (PART_BYTES / (bytes / part.len()).max(1)).clamp(1, LARGEST_PART.min(self.part * GROWTH));
         Some(reads)
     }
 
-    fn read_nearby(&self, place: usize, started: Instant) -> Option<Read> {
+    fn read_nearby(&self, place: usize, now: Millis, started: Instant) -> Option<Read> {
         let scope = &self.scopes[place];
-        let found = self.cache.nearby(scope, &self.keys[place], self.consistency, started)?;
+        let found = self.cache.nearby(scope, &self.keys[place], self.consistency, now, started)?;
         scope.count_outcome(Some(found.outcome));
         Some(Read { found: Some(found), degraded: false })
     }
@@ -85,15 +93,15 @@ impl BatchRead {
         &self,
         keys: &[EntryKey],
         places: impl IntoIterator<Item = usize>,
-        started: Instant,
         mut put: impl FnMut(usize, Read),
     ) {
         let (entries, degraded) = match self.cache.store.get_many(keys).await {
             Ok(entries) => (entries, false),
             Err(_) => (vec![None; keys.len()], true),
         };
+        let now = self.cache.store.now();
         for (place, entry) in places.into_iter().zip(entries) {
-            put(place, self.cache.read(&self.scopes[place], entry, self.max_stale, degraded, started));
+            put(place, self.cache.read(&self.scopes[place], entry, self.max_stale, degraded, now));
         }
     }
 }

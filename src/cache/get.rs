@@ -5,7 +5,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Cache, Consistency, Error, Outcome, Read, Scope, policy, policy::Verdict};
-use crate::{entry::Entry, key::EntryKey, stats::counts::Timed};
+use crate::{
+    entry::{Entry, Millis},
+    key::EntryKey,
+    stats::counts::Timed,
+};
 
 impl Cache {
     /// Reads one entry. A store that cannot be asked makes it a degraded miss.
@@ -20,8 +24,9 @@ impl Cache {
     ) -> Result<Read, Error> {
         let scope = self.scope(key.namespace())?;
         let started = Instant::now();
-        if let Some(found) = self.nearby(&scope, key, consistency, started) {
+        if let Some(found) = self.nearby(&scope, key, consistency, self.store.now(), started) {
             scope.count_outcome(Some(found.outcome));
+            scope.counts.time(Timed::Hit, started.elapsed());
             return Ok(Read { found: Some(found), degraded: false });
         }
         let stored = self.store.get(key).await;
@@ -29,7 +34,9 @@ impl Cache {
             Ok(entry) => (entry, false),
             Err(_) => (None, true),
         };
-        Ok(self.read(&scope, entry, max_stale, degraded, started))
+        let read = self.read(&scope, entry, max_stale, degraded, self.store.now());
+        scope.counts.time(read.timed(), started.elapsed());
+        Ok(read)
     }
 
     /// Judges and counts what the store answered.
@@ -39,20 +46,26 @@ impl Cache {
         entry: Option<Entry>,
         max_stale: Option<Duration>,
         degraded: bool,
-        started: Instant,
+        now: Millis,
     ) -> Read {
         let found = entry.and_then(|entry| {
-            let outcome = match policy::judge(&entry, self.store.now(), max_stale) {
+            let outcome = match policy::judge(&entry, now, max_stale) {
                 Verdict::Fresh => Outcome::Hit,
                 Verdict::Stale => Outcome::Stale,
                 Verdict::Negative => Outcome::Negative,
                 Verdict::StaleIfError | Verdict::Gone => return None,
             };
-            Some(self.found(entry, outcome))
+            Some(Self::found_at(now, entry, outcome))
         });
         scope.count_outcome(found.as_ref().map(|found| found.outcome));
         scope.count_degraded(degraded);
-        scope.counts.time(if found.is_some() { Timed::Hit } else { Timed::Miss }, started.elapsed());
         Read { found, degraded }
+    }
+}
+
+impl Read {
+    /// Under which its time is counted.
+    pub(super) fn timed(&self) -> Timed {
+        if self.found.is_some() { Timed::Hit } else { Timed::Miss }
     }
 }

@@ -9,6 +9,7 @@ use super::{
     policy::Verdict,
 };
 use crate::{
+    entry::Millis,
     key::EntryKey,
     stats::counts::{Counter, Timed},
 };
@@ -31,20 +32,20 @@ impl Cache {
         scope: &Scope,
         key: &EntryKey,
         consistency: Consistency,
+        now: Millis,
         started: Instant,
     ) -> Option<Found> {
         if scope.rules.near_cache.is_none() || consistency == Consistency::Store {
             return None;
         }
         let entry = self.store.near(key, started)?;
-        let outcome = match policy::judge(&entry, self.store.now(), None) {
+        let outcome = match policy::judge(&entry, now, None) {
             Verdict::Fresh => Outcome::Hit,
             Verdict::Negative => Outcome::Negative,
             Verdict::Stale | Verdict::StaleIfError | Verdict::Gone => return None,
         };
         scope.counts.count(Counter::NearHits);
-        scope.counts.time(Timed::Hit, started.elapsed());
-        Some(Found { tier: Tier::Near, ..self.found(entry, outcome) })
+        Some(Found { tier: Tier::Near, ..Self::found_at(now, entry, outcome) })
     }
 
     /// Answers from what the replica remembers.
@@ -52,7 +53,9 @@ impl Cache {
         if request.mode == FetchMode::NoCache {
             return None;
         }
-        let found = self.nearby(scope, &request.key, request.consistency, Instant::now())?;
+        let started = Instant::now();
+        let found = self.nearby(scope, &request.key, request.consistency, self.store.now(), started)?;
+        scope.counts.time(Timed::Hit, started.elapsed());
         let Some(source) = scope.rules.source().filter(|_| found.outcome == Outcome::Hit) else {
             return Some(Answer::Found(found).into());
         };

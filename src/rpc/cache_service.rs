@@ -46,10 +46,12 @@ impl CacheRpc {
 
     fn batch_keys(&self, keys: &[pb::KeyRef]) -> Result<Vec<EntryKey>, Status> {
         self.check_batch("keys", keys.len())?;
-        let checked = keys.iter().enumerate().map(|(place, key)| {
-            convert::key_ref(key).map_err(|violation| violation.within(&format!("keys[{place}].")).into())
-        });
-        checked.collect()
+        let mut checked: Vec<EntryKey> = Vec::with_capacity(keys.len());
+        for (place, key) in keys.iter().enumerate() {
+            let key = convert::key_ref(key, checked.last().map(EntryKey::namespace));
+            checked.push(key.map_err(|violation| violation.within(&format!("keys[{place}].")))?);
+        }
+        Ok(checked)
     }
 }
 

@@ -22,12 +22,20 @@ type Checked<T> = Result<T, Violation>;
 // === requests ===
 
 pub(super) fn key(namespace: &str, key: &str, params: &BTreeMap<String, String>) -> Checked<EntryKey> {
-    let params = params.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    EntryKey::new(Namespace::new(namespace)?, key, params)
+    EntryKey::new(Namespace::new(namespace)?, key, pairs(params))
 }
 
-pub(super) fn key_ref(named: &pb::KeyRef) -> Checked<EntryKey> {
-    key(&named.namespace, &named.key, &named.params)
+/// Keys of a batch are often of one namespace, which then need not be checked again for each: `before` is that of the last one.
+pub(super) fn key_ref(named: &pb::KeyRef, before: Option<&Namespace>) -> Checked<EntryKey> {
+    let namespace = match before {
+        Some(namespace) if namespace.as_str() == named.namespace => namespace.clone(),
+        _ => Namespace::new(&named.namespace)?,
+    };
+    EntryKey::new(namespace, &named.key, pairs(&named.params))
+}
+
+fn pairs(params: &BTreeMap<String, String>) -> impl ExactSizeIterator<Item = (&str, &str)> {
+    params.iter().map(|(name, value)| (name.as_str(), value.as_str()))
 }
 
 /// A duration that may be zero.
@@ -209,7 +217,7 @@ pub(super) fn value_and_info(found: Found) -> (Option<pb::Value>, pb::EntryInfo)
         Tier::Origin { is_stored } => (pb::Tier::Origin, is_stored),
     };
     let info = pb::EntryInfo {
-        version: if is_stored { entry.version.to_string() } else { String::new() },
+        version: if is_stored { entry.version.to_text() } else { String::new() },
         age: Some(duration(age)),
         ttl_remaining: Some(duration(ttl_remaining)),
         tags: entry.tags.to_vec(),
@@ -230,6 +238,14 @@ fn stored_value(entry: Entry) -> Option<pb::Value> {
         Kind::Negative => return None,
     };
     Some(pb::Value { kind: Some(kind) })
+}
+
+pub(super) fn value_bytes(value: &pb::Value) -> usize {
+    match &value.kind {
+        Some(pb::value::Kind::Data(data)) => data.len(),
+        Some(pb::value::Kind::Text(text) | pb::value::Kind::Json(text)) => text.len(),
+        None => 0,
+    }
 }
 
 pub(super) fn found(found: Found) -> pb::Found {
