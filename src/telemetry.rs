@@ -3,6 +3,7 @@
 pub mod cache_metrics;
 pub mod near_metrics;
 pub mod origin_metrics;
+pub mod sampling;
 pub mod store_metrics;
 
 use std::time::Duration;
@@ -127,7 +128,9 @@ fn tracer_provider(config: &TelemetryConfig, resource: Resource) -> Result<Optio
     }
     let exporter =
         opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(&config.otlp_endpoint).build()?;
-    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample_ratio)));
+    sampling::start(config.sample_ratio);
+    // A span without a parent is only made where the trace was chosen.
+    let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOn));
     let provider =
         SdkTracerProvider::builder().with_resource(resource).with_sampler(sampler).with_batch_exporter(exporter);
     Ok(Some(provider.build()))

@@ -11,7 +11,7 @@ use opentelemetry::{
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::key::Namespace;
+use crate::{key::Namespace, telemetry::sampling};
 
 /// The call that had something fetched, as traces know it.
 #[derive(Clone, PartialEq)]
@@ -20,11 +20,17 @@ pub(super) struct Trace(SpanContext);
 impl Trace {
     /// The call that is being answered.
     pub(super) fn current() -> Self {
-        Self(Span::current().context().span().span_context().clone())
+        let span = Span::current();
+        // Of a call that its caller does not have recorded there is a context and no span.
+        let context = if span.is_disabled() { Context::current() } else { span.context() };
+        Self(context.span().span_context().clone())
     }
 
     /// The span of one fetch and of what is asked of the store for it.
     pub(super) fn span(&self, namespace: &Namespace, is_awaited: bool) -> Span {
+        if !sampling::is_on() {
+            return Span::none();
+        }
         let span = tracing::info_span!(
             target: "larder::trace",
             parent: None,
@@ -32,13 +38,15 @@ impl Trace {
             otel.name = if is_awaited { "compute" } else { "refresh" },
             larder.namespace = %namespace,
         );
-        if span.is_disabled() || !self.0.is_valid() {
-            return span;
-        }
-        if is_awaited {
+        let parent = match is_awaited {
+            true if self.0.is_valid() => Some(self.0.clone()),
+            false if sampling::is_chosen() => None,
+            true | false => Some(sampling::unrecorded()),
+        };
+        if let Some(parent) = parent {
             // It fails only where spans are not exported.
-            let _ = span.set_parent(Context::new().with_remote_span_context(self.0.clone()));
-        } else {
+            let _ = span.set_parent(Context::new().with_remote_span_context(parent));
+        } else if self.0.is_valid() {
             span.add_link(self.0.clone());
         }
         span

@@ -11,7 +11,7 @@ use std::{convert::Infallible, future::Future, panic::AssertUnwindSafe, sync::Ar
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
-use opentelemetry::{global, propagation::Extractor};
+use opentelemetry::{Context, context::FutureExt as _, global, propagation::Extractor, trace::TraceContextExt as _};
 use tokio::time::Instant;
 use tonic::{Code, Status, body::Body, service::Routes};
 use tower::{Service, ServiceExt as _};
@@ -30,9 +30,14 @@ use super::{
     observed_body::ObservedBody,
     reflection, status,
 };
-use crate::pb::v1::{admin_service_server::AdminServiceServer, cache_service_server::CacheServiceServer};
+use crate::{
+    pb::v1::{admin_service_server::AdminServiceServer, cache_service_server::CacheServiceServer},
+    telemetry::sampling,
+};
 
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
+/// W3C Trace Context.
+const TRACE_PARENT: &str = "traceparent";
 
 /// See the module. Clones share everything.
 #[derive(Clone)]
@@ -51,9 +56,22 @@ pub(super) struct Call {
     method: Method,
     started: Instant,
     metrics: Arc<RpcMetrics>,
+    trace: Trace,
     span: Span,
     facts: Option<Facts>,
     ended: bool,
+}
+
+/// What there is of the trace to which a call belongs.
+#[derive(Default)]
+enum Trace {
+    /// Nothing: nobody knows it, and it is not recorded.
+    #[default]
+    None,
+    /// The call's span.
+    Recorded,
+    /// What the caller says, who does not have it recorded: origins are told so, too.
+    Unrecorded(Context),
 }
 
 impl Pipeline {
@@ -89,9 +107,12 @@ impl Pipeline {
             status::overloaded(parts.admission.limit()).into_http()
         } else {
             let deadline = deadline::of(request.headers());
-            let span = call.span.clone();
             let work = within(deadline, AssertUnwindSafe(parts.route(request, is_cache)).catch_unwind());
-            let outcome = if span.is_disabled() { work.await } else { work.instrument(span).await };
+            let outcome = match call.trace.take() {
+                Trace::None => work.await,
+                Trace::Recorded => work.instrument(call.span.clone()).await,
+                Trace::Unrecorded(caller) => work.with_context(caller).await,
+            };
             match outcome {
                 Some(Ok(response)) => response,
                 // The panic hook has logged it.
@@ -145,23 +166,8 @@ fn explain(response: &mut Response<Body>, max_message_bytes: usize) {
 
 impl Call {
     fn begin(method: Method, headers: &HeaderMap, metrics: Arc<RpcMetrics>) -> Self {
-        let span = tracing::info_span!(
-            target: "larder::trace",
-            "rpc",
-            otel.name = method.name(),
-            otel.kind = "server",
-            otel.status_code = tracing::field::Empty,
-            rpc.system.name = "grpc",
-            rpc.method = method.name(),
-            rpc.response.status_code = tracing::field::Empty,
-            error.type = tracing::field::Empty,
-        );
-        if !span.is_disabled() {
-            let parent = global::get_text_map_propagator(|propagator| propagator.extract(&Headers(headers)));
-            // It fails only where spans are not exported.
-            let _ = span.set_parent(parent);
-        }
-        Self { method, started: Instant::now(), metrics, span, facts: None, ended: false }
+        let (trace, span) = Trace::of(method, headers);
+        Self { method, started: Instant::now(), metrics, trace, span, facts: None, ended: false }
     }
 
     /// Ends the call, or lets the body end it if the answer has only begun.
@@ -206,6 +212,43 @@ impl Call {
                 took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             ),
         }
+    }
+}
+
+impl Trace {
+    fn of(method: Method, headers: &HeaderMap) -> (Self, Span) {
+        if !sampling::is_on() {
+            return (Self::None, Span::none());
+        }
+        let caller = headers
+            .contains_key(TRACE_PARENT)
+            .then(|| global::get_text_map_propagator(|propagator| propagator.extract(&Headers(headers))))
+            .filter(|caller| caller.span().span_context().is_valid());
+        let is_recorded =
+            caller.as_ref().map_or_else(sampling::is_chosen, |caller| caller.span().span_context().is_sampled());
+        if !is_recorded {
+            return (caller.map_or(Self::None, Self::Unrecorded), Span::none());
+        }
+        let span = tracing::info_span!(
+            target: "larder::trace",
+            "rpc",
+            otel.name = method.name(),
+            otel.kind = "server",
+            otel.status_code = tracing::field::Empty,
+            rpc.system.name = "grpc",
+            rpc.method = method.name(),
+            rpc.response.status_code = tracing::field::Empty,
+            error.type = tracing::field::Empty,
+        );
+        if let Some(caller) = caller {
+            // It fails only where spans are not exported.
+            let _ = span.set_parent(caller);
+        }
+        (Self::Recorded, span)
+    }
+
+    fn take(&mut self) -> Self {
+        std::mem::take(self)
     }
 }
 

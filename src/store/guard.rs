@@ -4,6 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::{
     Acquired, Ask, Backend, Condition, Confirmation, Confirmed, ErrorKind, Facts, Filled, Hold, Increment, Incremented,
@@ -14,6 +15,7 @@ use crate::{
     entry::{Draft, Entry, Lifetime, Millis},
     key::{EntryKey, Namespace},
     stats::ledger::{Delta, Report},
+    telemetry::sampling,
 };
 
 /// Is told of every operation on the store.
@@ -104,6 +106,18 @@ impl Operation {
     }
 }
 
+/// Part of the span of whatever the store is asked for.
+fn span(operation: Operation) -> Span {
+    tracing::info_span!(
+        target: "larder::trace",
+        "store",
+        otel.name = operation.name(),
+        otel.kind = "client",
+        db.system.name = "redis",
+        db.operation.name = operation.name(),
+    )
+}
+
 fn is_timeout<T>(outcome: &Result<T>) -> bool {
     outcome.as_ref().is_err_and(|error| error.kind == ErrorKind::Timeout)
 }
@@ -119,15 +133,11 @@ impl Guard {
         let started = Instant::now();
         let outcome = match self.breaker.check() {
             Ok(()) => {
-                let span = tracing::info_span!(
-                    target: "larder::trace",
-                    "store",
-                    otel.name = operation.name(),
-                    otel.kind = "client",
-                    db.system.name = "redis",
-                    db.operation.name = operation.name(),
-                );
-                let outcome = if span.is_disabled() { call.await } else { call.instrument(span).await };
+                let outcome = if sampling::is_on() && !Span::current().is_disabled() {
+                    call.instrument(span(operation)).await
+                } else {
+                    call.await
+                };
                 if !(operation.is_bulk() && is_timeout(&outcome)) {
                     self.breaker.record(&outcome);
                 }

@@ -83,7 +83,7 @@ async fn a_trace_that_is_not_recorded_is_left_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fetch_is_part_of_the_trace_of_who_waits_for_it_and_keeps_no_span_open() {
     let (collector, origin) = (Collector::start().await, Origin::start().await);
-    let larder = reading_through(Larder::memory(), &collector, &origin).await;
+    let larder = reading_through(Larder::memory(), &collector, &origin).start().await;
     let cache = larder.client().await;
     origin.hold();
     // The caller does not wait as long as the fetch takes.
@@ -101,7 +101,7 @@ async fn a_fetch_is_part_of_the_trace_of_who_waits_for_it_and_keeps_no_span_open
 async fn a_refresh_in_the_background_is_a_trace_of_its_own_with_a_link_to_the_call() {
     let (collector, origin, redis) = (Collector::start().await, Origin::start().await, RedisServer::start().await);
     origin.always(ok("v", &[("cache-control", "max-age=0, stale-while-revalidate=3600")]));
-    let larder = reading_through(Larder::redis(&redis.url()).envs(&PATIENT), &collector, &origin).await;
+    let larder = reading_through(Larder::redis(&redis.url()).envs(&PATIENT), &collector, &origin).start().await;
     let cache = larder.client().await;
     cache.get_or_fetch(fetch("k", 20_000)).await.unwrap();
     let mut links = Vec::new();
@@ -128,15 +128,35 @@ async fn a_refresh_in_the_background_is_a_trace_of_its_own_with_a_link_to_the_ca
     assert_ne!(links[0], links[1], "each is linked to its own call");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_is_told_that_a_trace_is_not_recorded() {
+    let (collector, origin) = (Collector::start().await, Origin::start().await);
+    let larder = reading_through(Larder::memory(), &collector, &origin).env("LARDER_TELEMETRY__SAMPLE_RATIO", "0");
+    let larder = larder.start().await;
+    let cache = larder.client().await;
+    cache.get_or_fetch(traced(fetch("theirs", 20_000), "00")).await.unwrap();
+    cache.get_or_fetch(fetch("ours", 20_000)).await.unwrap();
+    cache.get_or_fetch(traced(fetch("recorded", 20_000), "01")).await.unwrap();
+    let told: Vec<String> =
+        origin.asked().iter().map(|asked| asked.header("traceparent").unwrap().to_owned()).collect();
+    let [theirs, ours, recorded] = &told[..] else { panic!("{told:?}") };
+    assert!(theirs.starts_with(&format!("00-{TRACE}-")) && theirs.ends_with("-00"), "{theirs}");
+    assert!(!ours.contains(TRACE) && ours.ends_with("-00"), "{ours}");
+    assert!(recorded.starts_with(&format!("00-{TRACE}-")) && recorded.ends_with("-01"), "{recorded}");
+    let call = collector.server_span("larder.v1.CacheService/GetOrFetch").await;
+    assert_eq!(hex(&call.trace_id), TRACE);
+    // The recorded fetch was the last.
+    collector.span("fetch").await;
+    assert!(collector.spans().iter().all(|span| hex(&span.trace_id) == TRACE), "{:?}", collector.spans());
+}
+
 /// A server that records everything, before an HTTP origin.
-async fn reading_through(larder: Builder, collector: &Collector, origin: &Origin) -> Larder {
+fn reading_through(larder: Builder, collector: &Collector, origin: &Origin) -> Builder {
     larder
         .env("LARDER_TELEMETRY__OTLP_ENDPOINT", &collector.endpoint)
         .env("LARDER_TELEMETRY__SAMPLE_RATIO", "1")
         .env("OTEL_BSP_SCHEDULE_DELAY", "100")
         .config(&read_through(&origin.url("/v/{key}"), "", "timeout = '20s'"))
-        .start()
-        .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
