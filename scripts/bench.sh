@@ -6,46 +6,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly ROUNDS=${ROUNDS:-7} SECONDS_EACH=${SECONDS_EACH:-3}
-readonly OUT=target/bench LARDER=target/release/larder BASELINE=target/bench/baseline/release/baseline
+# shellcheck source=scripts/bench-lib.sh
+source scripts/bench-lib.sh
 readonly STAMPEDE=target/bench/baseline/release/stampede ORIGIN_MS=50
-readonly PATH_PREFIX=/larder.v1.CacheService
-mkdir -p "$OUT"
 
-work=$(mktemp -d)
-pids=()
-cleanup() {
-  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-  wait 2>/dev/null || true
-  rm -rf "$work"
-}
-trap cleanup EXIT
-
-fail() {
-  echo "bench: $1" >&2
-  exit 1
-}
-
-# until_true COMMAND...: waits up to 10 s for it.
-until_true() {
-  local deadline=$((SECONDS + 10))
-  until "$@" >/dev/null 2>&1; do
-    ((SECONDS < deadline)) || fail "waited too long for: $*"
-  done
-}
-
-echo "building (release)" >&2
-cargo build --release --locked --quiet
-cargo build --release --locked --quiet --manifest-path benches/baseline/Cargo.toml --target-dir target/bench/baseline
-
-declare -A address pid
-
-start_baseline() {
-  taskset -c 0 "$BASELINE" serve >"$work/bare.out" &
-  pid[bare]=$! pids+=($!)
-  until_true test -s "$work/bare.out"
-  address[bare]=$(<"$work/bare.out")
-}
+build
 
 start_origin() {
   taskset -c 1 "$STAMPEDE" origin "$ORIGIN_MS" >"$work/origin.out" &
@@ -54,20 +19,40 @@ start_origin() {
   origin=$(<"$work/origin.out")
 }
 
-# start_larder NAME STORE [VARIABLE=VALUE...]
-start_larder() {
-  LARDER_NAMESPACES__THROUGH__ORIGIN__URL="http://$origin/{key}" LARDER_NAMESPACES__STAMPEDE__ORIGIN__URL="http://$origin/{key}" \
-    LARDER_NAMESPACES__STAMPEDE__ORIGIN__TIMEOUT=30s LARDER_NAMESPACES__STAMPEDE__ORIGIN__MAX_QUEUE=10000 \
-    LARDER_LIMITS__MAX_WAITING=20000 LARDER_LIMITS__MAX_CONCURRENT_REQUESTS=20000 LARDER_LISTEN=127.0.0.1:0 LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_STORE=$2 LARDER_LOG__FORMAT=json \
-    taskset -c 0 env "${@:3}" "$LARDER" 2>"$work/$1.log" &
-  pid[$1]=$! pids+=($!)
-  until_true grep -q '"message":"serving"' "$work/$1.log"
-  address[$1]=$(sed -nE 's/.*"listen":"([^"]+)".*/\1/p' "$work/$1.log")
+start_etcd() {
+  local port=$((20000 + RANDOM))
+  taskset -c 0 etcd --data-dir "$work/etcd" --listen-client-urls "http://127.0.0.1:$port" --advertise-client-urls \
+    "http://127.0.0.1:$port" --listen-peer-urls http://127.0.0.1:0 --log-level error >"$work/etcd.log" 2>&1 &
+  pid[etcd]=$! pids+=($!)
+  address[etcd]=127.0.0.1:$port
+  # A PutRequest with key "k" and a value of 1 KiB, and a RangeRequest for it.
+  printf '\0\0\0\4\6\012\1k\022\200\010%s' "$(printf 'v%.0s' {1..1024})" >"$work/Put.frame"
+  printf '\0\0\0\0\3\012\1k' >"$work/Range.frame"
+  until_true put_into_etcd
 }
 
-cpu_ns() { cat "/proc/$1"/task/*/schedstat | awk '{ sum += $1 } END { printf "%.0f", sum }'; }
+put_into_etcd() {
+  h2load -n 1 -d "$work/Put.frame" -H 'content-type: application/grpc' -H 'te: trailers' \
+    "http://${address[etcd]}/etcdserverpb.KV/Put" | grep -q ' 1 succeeded'
+}
 
-median() { sort -g | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
+path_of() {
+  case $1 in
+    Range) echo /etcdserverpb.KV/Range ;;
+    ReadThrough) echo "$PATH_PREFIX/GetOrFetch" ;;
+    *) echo "$PATH_PREFIX/$1" ;;
+  esac
+}
+
+# latencies SERVER: p50, p99 and p99.9 of Get in microseconds, one call at a time on one connection.
+latencies() {
+  taskset -c 1 h2load -c 1 -m 1 -t 1 -n 30000 -d "$work/Get.frame" --log-file "$work/latency.log" \
+    -H 'content-type: application/grpc' -H 'te: trailers' "http://${address[$1]}$PATH_PREFIX/Get" >/dev/null
+  # The first calls warm up.
+  tail -n +3001 "$work/latency.log" | cut -f 3 | sort -n |
+    awk '{ v[NR] = $1 } END { print v[int(NR * 0.5)], v[int(NR * 0.99)], v[int(NR * 0.999)] }'
+  rm "$work/latency.log"
+}
 
 # measure ROW SERVER RPC: one round; appends requests per second and CPU microseconds per request.
 measure() {
@@ -78,7 +63,7 @@ measure() {
   esac
   before=$(cpu_ns "${pid[$server]}")
   taskset -c 1 h2load -c 8 -m 32 -t 1 -D "$SECONDS_EACH" --warm-up-time 0 -d "$work/$rpc.frame" \
-    -H 'content-type: application/grpc' -H 'te: trailers' "http://${address[$server]}$PATH_PREFIX/${rpc/ReadThrough/GetOrFetch}" >"$work/h2load.out"
+    -H 'content-type: application/grpc' -H 'te: trailers' "http://${address[$server]}$(path_of "$rpc")" >"$work/h2load.out"
   after=$(cpu_ns "${pid[$server]}")
   done_requests=$(sed -nE 's/^requests: .* ([0-9]+) succeeded, 0 failed.*/\1/p' "$work/h2load.out")
   [[ -n $done_requests && $done_requests -gt 0 ]] || fail "requests failed: $(grep ^requests "$work/h2load.out")"
@@ -106,27 +91,35 @@ start_ms() {
   done | median
 }
 
-rss_mb() { awk '/^VmRSS/ { printf "%.1f", $2 / 1024 }' "/proc/$1/status"; }
-
-taskset -c 1 redis-server --port 0 --unixsocket "$work/redis.sock" --save "" --appendonly no --daemonize no >"$work/redis.log" &
-pids+=($!)
-until_true redis-cli -s "$work/redis.sock" ping
+start_redis
 start_baseline
 start_origin
-start_larder memory memory
+start_etcd
+with_origin=("LARDER_NAMESPACES__THROUGH__ORIGIN__URL=http://$origin/{key}"
+  "LARDER_NAMESPACES__STAMPEDE__ORIGIN__URL=http://$origin/{key}" "LARDER_NAMESPACES__STAMPEDE__ORIGIN__TIMEOUT=30s"
+  "LARDER_NAMESPACES__STAMPEDE__ORIGIN__MAX_QUEUE=10000" "LARDER_LIMITS__MAX_WAITING=20000"
+  "LARDER_LIMITS__MAX_CONCURRENT_REQUESTS=20000")
+start_larder memory memory "${with_origin[@]}"
 start_larder redis "unix://$work/redis.sock"
 start_larder near "unix://$work/redis.sock" LARDER_NAMESPACES__BENCH__NEAR_CACHE__MAX_STALENESS=1s
+# Spans and metrics are sent to a server that takes the time to read them.
+"$BASELINE" serve >"$work/collector.out" &
+pids+=($!)
+until_true test -s "$work/collector.out"
+start_larder observed memory "LARDER_TELEMETRY__OTLP_ENDPOINT=http://$(<"$work/collector.out")" \
+  LARDER_TELEMETRY__SAMPLE_RATIO=0.01 LARDER_TELEMETRY__METRIC_INTERVAL=1s
+start_larder unobserved memory LARDER_TELEMETRY__METRICS=false
 
 # Two seconds of rest, and then what an idle server holds.
 read -rt 2 <> <(:) || true
 idle_memory=$(rss_mb "${pid[memory]}") idle_redis=$(rss_mb "${pid[redis]}")
 
 for rpc in Get GetOrFetch ReadThrough BatchGet Set; do "$BASELINE" frame "$work/$rpc.frame" "$rpc"; done
-for server in memory redis near; do "$BASELINE" load "${address[$server]}"; done
+for server in memory redis near observed unobserved; do "$BASELINE" load "${address[$server]}"; done
 # An error of gRPC is a success of HTTP, so what is measured must be looked at first.
-for server in bare memory redis near; do "$BASELINE" check "${address[$server]}"; done
+for server in bare memory redis near observed unobserved; do "$BASELINE" check "${address[$server]}"; done
 
-rows=("bare bare Get" "memory-get memory Get" "memory-fetch memory GetOrFetch" "memory-through memory ReadThrough" "memory-set memory Set" "memory-batch memory BatchGet" "near-get near Get" "near-fetch near GetOrFetch" "near-batch near BatchGet" "redis-get redis Get" "redis-batch redis BatchGet" "redis-set redis Set")
+rows=("bare bare Get" "memory-get memory Get" "memory-fetch memory GetOrFetch" "memory-through memory ReadThrough" "memory-set memory Set" "memory-batch memory BatchGet" "near-get near Get" "near-fetch near GetOrFetch" "near-batch near BatchGet" "redis-get redis Get" "redis-batch redis BatchGet" "redis-set redis Set" "observed observed Get" "unobserved unobserved Get" "etcd etcd Range")
 for round in $(seq 0 "$ROUNDS"); do
   echo "round $round of $ROUNDS" >&2
   for row in "${rows[@]}"; do
@@ -136,7 +129,7 @@ for round in $(seq 0 "$ROUNDS"); do
     if ((round == 0)); then rm "$work/$name.rps" "$work/$name.cpu"; fi
   done
 done
-for server in memory redis near; do "$BASELINE" check "${address[$server]}"; done
+for server in memory redis near observed unobserved; do "$BASELINE" check "${address[$server]}"; done
 
 bare_rps=$(median <"$work/bare.rps") bare_cpu=$(median <"$work/bare.cpu")
 
@@ -160,7 +153,7 @@ batch_row() {
 }
 
 echo "stampedes" >&2
-for replica in one two three; do start_larder "$replica" "unix://$work/redis.sock"; done
+for replica in one two three; do start_larder "$replica" "unix://$work/redis.sock" "${with_origin[@]}"; done
 read -r crowd_calls crowd_p50 crowd_p99 crowd_max <<<"$(taskset -c 1 "$STAMPEDE" crowd 1000 20 "$origin" "$ORIGIN_MS" \
   "${address[one]}" "${address[two]}" "${address[three]}")"
 cold_before=$(rss_mb "${pid[memory]}")
@@ -180,6 +173,11 @@ cold_peak=$(awk '/^VmHWM/ { printf "%.1f", $2 / 1024 }' "/proc/${pid[memory]}/st
   table_row memory-set "Set, embedded" "-"
   table_row redis-get "Get hit, Redis" 1.0
   table_row redis-set "Set, Redis" 0.7
+  table_row etcd "etcd, Range" "-"
+  awk -v on="$(median <"$work/observed.rps")" -v off="$(median <"$work/unobserved.rps")" -v cpu_on="$(median <"$work/observed.cpu")" \
+    -v cpu_off="$(median <"$work/unobserved.cpu")" 'BEGIN {
+      printf "\nTelemetry on (metrics, 1 %% of traces, pushed) over off: %.2f of the requests/s, %.2f of the CPU (target 0.93).\n", on / off, cpu_on / cpu_off
+    }'
   echo
   echo "| BatchGet of 100 values of 100 B | calls/s | keys/s | keys/s over the bare server's calls/s | target |"
   echo "|---|---|---|---|---|"
@@ -187,11 +185,19 @@ cold_peak=$(awk '/^VmHWM/ { printf "%.1f", $2 / 1024 }' "/proc/${pid[memory]}/st
   batch_row memory-batch "embedded" 24
   batch_row redis-batch "Redis" "-"
   echo
-  echo "| one call at a time | p50 | p99 |"
-  echo "|---|---|---|"
-  for server in bare near memory redis; do
-    read -r p50 p99 <<<"$(taskset -c 1 "$BASELINE" latency "${address[$server]}")"
-    echo "| Get, $server | $p50 us | $p99 us |"
+  echo "| one call at a time, 1 KiB | p50 | p99 | p99.9 | p50 over redis-benchmark | target |"
+  echo "|---|---|---|---|---|---|"
+  direct=$(taskset -c 1 redis-benchmark -p "$redis_port" -t set,get -d 1024 -c 1 -n 30000 --csv | awk -F '"' '$2 == "GET" { print $10 * 1000, $14 * 1000 }')
+  read -r direct_p50 direct_p99 <<<"$direct"
+  echo "| redis-benchmark, GET | $direct_p50 us | $direct_p99 us | | 1.0 | |"
+  for row in "bare -" "near 1.4" "memory -" "redis 2.5"; do
+    read -r server target <<<"$row"
+    read -r p50 p99 p999 <<<"$(latencies "$server")"
+    awk -v server="$server" -v p50="$p50" -v p99="$p99" -v p999="$p999" -v direct="$direct_p50" -v target="$target" 'BEGIN {
+      ratio = p50 / direct
+      verdict = target == "-" ? "" : (ratio <= target ? " (reached)" : " (above)")
+      printf "| Get, %s | %d us | %d us | %d us | %.1f | %s%s |\n", server, p50, p99, p999, ratio, target, verdict
+    }'
   done
   echo
   echo "| an origin that takes $ORIGIN_MS ms | |"

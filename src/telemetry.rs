@@ -141,6 +141,9 @@ fn meter_provider(
     resource: Resource,
     registry: &Registry,
 ) -> Result<SdkMeterProvider, Error> {
+    if !config.metrics {
+        return Ok(SdkMeterProvider::builder().with_resource(resource).build());
+    }
     let pulled =
         opentelemetry_prometheus::exporter().with_registry(registry.clone()).scope_info_enabled(false).build()?;
     let provider = SdkMeterProvider::builder().with_resource(resource).with_reader(pulled);

@@ -3,7 +3,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::keys::{Keys, Section};
-use super::kind::{HOUR, MILLISECOND, count, duration, ratio, text};
+use super::kind::{HOUR, MILLISECOND, boolean, count, duration, ratio, text};
 
 /// `[telemetry]`: traces and metrics.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +16,8 @@ pub struct TelemetryConfig {
     pub service_name: String,
     /// Time between two pushes of metrics.
     pub metric_interval: Duration,
+    /// Whether anything is measured, for Prometheus and for the collector.
+    pub metrics: bool,
     /// Namespaces with metrics of their own; the rest share one label.
     pub max_namespaces: usize,
 }
@@ -34,6 +36,7 @@ impl Default for TelemetryConfig {
             sample_ratio: 0.01,
             service_name: "larder".to_owned(),
             metric_interval: Duration::from_secs(60),
+            metrics: true,
             max_namespaces: 200,
         }
     }
@@ -53,6 +56,7 @@ impl Section for TelemetryConfig {
         keys.key("sample_ratio", &mut self.sample_ratio, ratio(true));
         keys.key("service_name", &mut self.service_name, name);
         keys.key("metric_interval", &mut self.metric_interval, duration(100 * MILLISECOND, HOUR));
+        keys.key("metrics", &mut self.metrics, boolean());
         keys.key("max_namespaces", &mut self.max_namespaces, count(1..=10_000));
     }
 }

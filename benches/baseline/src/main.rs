@@ -5,14 +5,25 @@
 //! baseline load ADDRESS     stores the values that are read
 //! baseline check ADDRESS    fails unless Get answers with the value
 //! baseline frame FILE RPC   writes the request as h2load sends it, for Get, GetOrFetch, ReadThrough, BatchGet or Set
-//! baseline latency ADDRESS  p50 and p99 of Get, one call at a time, in microseconds
+//! baseline fill ADDRESS KEYS              stores so many small values
+//! baseline spread ADDRESS KEYS SECONDS    reads random ones of them; prints how many were read
+//! baseline idle ADDRESS CONNECTIONS       opens so many connections, says so, and keeps them until its input ends
 //! ```
 
-use std::{env, error::Error, fs, time::Instant};
+use std::{
+    env,
+    error::Error,
+    fs,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use prost::Message as _;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 use tonic::{Request, Response, Status, transport::Server};
 
 #[allow(clippy::all)]
@@ -25,7 +36,7 @@ use pb::{
 };
 
 const VALUE_BYTES: usize = 1024;
-const CALLS: usize = 20_000;
+const FILL_BATCH: usize = 1000;
 const BATCH: usize = 100;
 const BATCH_VALUE_BYTES: usize = 100;
 
@@ -134,8 +145,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
             if read.value == Some(value()) { Ok(()) } else { Err(format!("{:?}", read.outcome()).into()) }
         }
         ["frame", file, rpc] => Ok(fs::write(file, frame(rpc)?)?),
-        ["latency", address] => latency(address).await,
-        _ => Err("usage: baseline serve | load ADDRESS | check ADDRESS | frame FILE RPC | latency ADDRESS".into()),
+        ["fill", address, keys] => fill(address, keys.parse()?).await,
+        ["spread", address, keys, seconds] => spread(address, keys.parse()?, seconds.parse()?).await,
+        ["idle", address, connections] => idle(address, connections.parse()?).await,
+        _ => {
+            Err("usage: baseline serve | load ADDRESS | check ADDRESS | frame FILE RPC | fill … | spread … | idle …"
+                .into())
+        }
     }
 }
 
@@ -174,17 +190,75 @@ fn frame(rpc: &str) -> Result<Vec<u8>, Box<dyn Error>> {
     Ok(frame)
 }
 
-async fn latency(address: &str) -> Result<(), Box<dyn Error>> {
-    let mut client = connect(address).await?;
-    let mut took = Vec::with_capacity(CALLS);
-    for _ in 0..CALLS {
-        let started = Instant::now();
-        client.get(get_request()).await?;
-        took.push(started.elapsed());
+fn small_value() -> pb::Value {
+    pb::Value { kind: Some(pb::value::Kind::Data(Bytes::from_static(&[b'v'; BATCH_VALUE_BYTES]))) }
+}
+
+async fn fill(address: &str, keys: u64) -> Result<(), Box<dyn Error>> {
+    let client = connect(address).await?;
+    let batches = (0..keys).step_by(FILL_BATCH);
+    futures_util::stream::iter(batches)
+        .map(Ok::<_, Box<dyn Error>>)
+        .try_for_each_concurrent(8, |first| {
+            let mut client = client.clone();
+            async move {
+                let numbers = first..keys.min(first + FILL_BATCH as u64);
+                let item = |number: u64| pb::SetRequest {
+                    key: number.to_string(),
+                    value: Some(small_value()),
+                    ..set_request()
+                };
+                let results = client.batch_set(pb::BatchSetRequest { items: numbers.map(item).collect() }).await?;
+                let stored = results.into_inner().results.iter().all(|result| result.result() == pb::SetResult::Stored);
+                if stored { Ok(()) } else { Err("not stored".into()) }
+            }
+        })
+        .await
+}
+
+/// Like h2load with 8 connections of 32 streams, but each call asks for another key.
+async fn spread(address: &str, keys: u64, seconds: u64) -> Result<(), Box<dyn Error>> {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let client = connect(address).await?;
+        for _ in 0..32 {
+            let mut client = client.clone();
+            callers.spawn(async move {
+                let mut found = 0u64;
+                while Instant::now() < end {
+                    let key = (rand::random::<u64>() % keys).to_string();
+                    let read = client.get(pb::GetRequest { key, ..get_request() }).await?.into_inner();
+                    if read.value != Some(small_value()) {
+                        return Err(Status::data_loss(format!("{:?}", read.outcome())));
+                    }
+                    found += 1;
+                }
+                Ok(found)
+            });
+        }
     }
-    // The first calls warm up.
-    let took = &mut took[CALLS / 10..];
-    took.sort_unstable();
-    println!("{} {}", took[took.len() / 2].as_micros(), took[took.len() * 99 / 100].as_micros());
+    let mut sum = 0;
+    while let Some(found) = callers.join_next().await {
+        sum += found??;
+    }
+    println!("{sum}");
+    Ok(())
+}
+
+/// Connections that have shaken hands and say nothing more.
+async fn idle(address: &str, connections: usize) -> Result<(), Box<dyn Error>> {
+    // The preface and an empty SETTINGS frame (RFC 9113, 3.4).
+    const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let mut open = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(HELLO).await?;
+        let mut settings = [0; 9];
+        stream.read_exact(&mut settings).await?;
+        open.push(stream);
+    }
+    println!("open");
+    tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
     Ok(())
 }

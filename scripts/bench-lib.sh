@@ -1,0 +1,89 @@
+# What the benchmarks share. To be sourced.
+# shellcheck shell=bash disable=SC2034
+#
+# The server runs on core 0, the load and Redis on core 1.
+
+readonly ROUNDS=${ROUNDS:-7} SECONDS_EACH=${SECONDS_EACH:-3}
+readonly OUT=target/bench LARDER=target/release/larder BASELINE=target/bench/baseline/release/baseline
+readonly PATH_PREFIX=/larder.v1.CacheService
+mkdir -p "$OUT"
+
+work=$(mktemp -d)
+pids=()
+cleanup() {
+  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+  wait 2>/dev/null || true
+  rm -rf "$work"
+}
+trap cleanup EXIT
+
+fail() {
+  echo "bench: $1" >&2
+  exit 1
+}
+
+# until_true COMMAND...: waits up to 10 s for it.
+until_true() {
+  local deadline=$((SECONDS + 10))
+  until "$@" >/dev/null 2>&1; do
+    ((SECONDS < deadline)) || fail "waited too long for: $*"
+  done
+}
+
+declare -A address pid
+
+start_baseline() {
+  taskset -c 0 "$BASELINE" serve >"$work/bare.out" &
+  pid[bare]=$! pids+=($!)
+  until_true test -s "$work/bare.out"
+  address[bare]=$(<"$work/bare.out")
+}
+
+# start_larder NAME STORE [VARIABLE=VALUE...]: on the cores in $cores.
+start_larder() {
+  env LARDER_LISTEN=127.0.0.1:0 LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_STORE="$2" LARDER_LOG__FORMAT=json "${@:3}" \
+    taskset -c "${cores:-0}" "$LARDER" 2>"$work/$1.log" &
+  pid[$1]=$! pids+=($!)
+  until_true grep -q '"message":"serving"' "$work/$1.log"
+  address[$1]=$(sed -nE 's/.*"listen":"([^"]+)".*/\1/p' "$work/$1.log")
+}
+
+cpu_ns() { cat "/proc/$1"/task/*/schedstat | awk '{ sum += $1 } END { printf "%.0f", sum }'; }
+
+median() { sort -g | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
+
+# rss_mb PID: memory that a process has now.
+rss_mb() { awk '/^VmRSS/ { printf "%.1f", $2 / 1024 }' "/proc/$1/status"; }
+
+start_redis() {
+  local tries=0
+  # Another process may take the port between choosing and binding it.
+  until redis_port=$((20000 + RANDOM)) && ! redis-cli -p "$redis_port" ping >/dev/null 2>&1 &&
+    start_redis_on "$redis_port"; do
+    ((++tries < 10)) || fail "redis-server found no free port"
+  done
+}
+
+start_redis_on() {
+  taskset -c 1 redis-server --port "$1" --bind 127.0.0.1 --unixsocket "$work/redis.sock" --save "" --appendonly no \
+    --daemonize no >"$work/redis.log" &
+  pids+=($!)
+  until_true redis-cli -s "$work/redis.sock" ping
+  redis-cli -p "$1" ping >/dev/null 2>&1
+}
+
+# load CONNECTIONS STREAMS FRAME PATH ADDRESS CORES: sends requests for a round, and prints how many were answered and their bytes.
+load() {
+  taskset -c "$6" h2load -c "$1" -m "$2" -t 1 -D "$SECONDS_EACH" --warm-up-time 0 -d "$work/$3.frame" \
+    -H 'content-type: application/grpc' -H 'te: trailers' "http://$5$4" >"$work/h2load.out"
+  awk '
+    /^requests:/ { done = $8; failed = $10 }
+    /^traffic:/ { gsub(/[()]/, " "); data = $(NF - 1) }
+    END { if (failed > 0 || done == 0) { print "requests failed" > "/dev/stderr"; exit 1 } print done, data }' "$work/h2load.out"
+}
+
+build() {
+  echo "building (release)" >&2
+  cargo build --release --locked --quiet
+  cargo build --release --locked --quiet --manifest-path benches/baseline/Cargo.toml --target-dir target/bench/baseline
+}
