@@ -20,10 +20,11 @@ platform() {
     esac
 }
 
+# Maven says which releases; jars.sha256 says of what bytes.
 install() {
     rm -rf -- "$JARS"
     mkdir -p "$JARS"
-    mvn --quiet --batch-mode --file "$CLIENT/pom.xml" dependency:copy-dependencies \
+    mvn --quiet --batch-mode -Dstyle.color=never --file "$CLIENT/pom.xml" dependency:copy-dependencies \
         -Dplatform="$(platform)" -DoutputDirectory="$JARS"
     # Whatever is not exactly what is listed.
     if (cd "$JARS" && sha256sum -- *) | grep -vxFf "$CLIENT/jars.sha256"; then
@@ -37,7 +38,6 @@ install() {
 generator() { find "$JARS" -name "$1-[0-9]*.exe"; }
 
 compile() {
-    local sources=()
     rm -rf -- "$STUBS" "$CLASSES" "$IMPORTS"
     mkdir -p "$STUBS" "$CLASSES" "$IMPORTS"
     # The proto's imports are in the library that goes with them.
@@ -45,8 +45,8 @@ compile() {
     "$(generator protoc)" -I "$repository/proto" -I "$IMPORTS" --java_out="$STUBS" \
         --plugin=protoc-gen-grpc-java="$(generator protoc-gen-grpc-java)" --grpc-java_out=@generated=omit:"$STUBS" \
         "$PROTO"
-    mapfile -t sources < <(find "$STUBS" "$CLIENT" -name '*.java')
-    javac --release "$JAVA_RELEASE" -nowarn -Xlint:-options -proc:none -cp "$JARS/*" -d "$CLASSES" "${sources[@]}"
+    find "$STUBS" "$CLIENT" -name '*.java' \
+        -exec javac --release "$JAVA_RELEASE" -proc:none -cp "$JARS/*" -d "$CLASSES" {} +
 }
 
 # A Java that is on the path need not be there: some systems have a placeholder that only says how to install one.
@@ -60,6 +60,7 @@ need_jdk() {
     fi
     need java "the Java client runs on it"
     need mvn "the Java client's libraries are installed with it"
+    need sha256sum "the Java client's libraries are checked with it"
 }
 
 setup() {
