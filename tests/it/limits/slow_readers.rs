@@ -79,8 +79,8 @@ on_both_stores!(nothing_is_lost_on_a_socket_that_is_not_read_for_a_while, |env| 
         small_gets(&env.cache).await;
         assert!(!streams.is_finished() && !waiting.is_finished());
         proxy.restore().await;
-        streams.await.unwrap();
-        waiting.await.unwrap();
+        let all = async { tokio::try_join!(streams, waiting).unwrap() };
+        tokio::time::timeout(SOON * 3, all).await.expect("what was held back arrives");
         in_flight(&env.larder, 0).await;
     }
 });
