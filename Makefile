@@ -24,7 +24,7 @@ unit: ## Run the unit and documentation tests
 integration: ## Run the tests that drive the real binary
 	cargo test --locked --test it
 
-polyglot: ## Run the Python, Node, Go, grpcurl and grpc_health_probe clients against the real binary
+polyglot: ## Run the Python, Node, Go, Java, grpcurl and grpc_health_probe clients against the real binary
 	cargo build --locked
 	tests/polyglot.sh
 

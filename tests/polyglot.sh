@@ -11,7 +11,7 @@
 set -euo pipefail
 
 # Languages write entries that all of them read; the others only look.
-readonly LANGUAGES="python node go" OTHERS="grpcurl health-probe quickstart origins"
+readonly LANGUAGES="python node go" OTHERS="java grpcurl health-probe quickstart origins"
 
 repository=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 clients=$repository/tests/polyglot
@@ -156,7 +156,10 @@ configure() {
 
 serving_or_dead() { grep -q '"serving"' "$work/larder.log" || dead "$server"; }
 
-# start_server URL: sets `server` and `address`.
+# told FIELD: an address that the server's log says it listens on.
+told() { sed -n '/"serving"/s/.*"'"$1"'": *"\([^"]*\)".*/\1/p' "$work/larder.log"; }
+
+# start_server URL: sets `server`, `address` and `admin`.
 start_server() {
     # The log of the server before this one must not be taken for its own.
     : >"$work/larder.log"
@@ -168,7 +171,8 @@ start_server() {
     ) >>"$work/larder.log" 2>&1 &
     server=$!
     until_true 20 serving_or_dead || true
-    address=$(sed -n '/"serving"/s/.*"listen": *"\([^"]*\)".*/\1/p' "$work/larder.log")
+    address=$(told listen)
+    admin=$(told admin_listen)
     [[ -n $address ]] || echo "the server does not serve" >>"$work/larder.log"
     [[ -n $address ]]
 }
@@ -184,8 +188,8 @@ stop_server() {
 # === Clients ===
 
 run_client() {
-    LARDER_ADDRESS=$address LARDER_WRITERS=${writers-} LARDER_ORIGINS=$origins ORIGIN_DATABASE=$work/users.db \
-        "$clients/$1/client.sh" "$2" >"$3" 2>&1
+    LARDER_ADDRESS=$address LARDER_ADMIN_ADDRESS=$admin LARDER_WRITERS=${writers-} LARDER_ORIGINS=$origins \
+        ORIGIN_DATABASE=$work/users.db "$clients/$1/client.sh" "$2" >"$3" 2>&1
 }
 
 # Decided once, before any server runs: installing can take minutes, and is not what is being tested.

@@ -10,3 +10,5 @@ mod fields;
 mod messages;
 // Too many calls at once.
 mod overload;
+// Clients that do not read what they asked for.
+mod slow_readers;

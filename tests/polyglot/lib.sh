@@ -5,6 +5,7 @@
 #   client.sh check   checks everything on $LARDER_ADDRESS, the entries of all $LARDER_WRITERS included
 #
 # LARDER_ORIGINS names the origins that the server has: http is that of the namespace origin-http, and so on.
+# LARDER_ADMIN_ADDRESS is where its metrics are.
 #
 # Exit code 69 of setup, and the last line it prints, say which toolchain is missing.
 # shellcheck shell=bash

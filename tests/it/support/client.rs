@@ -39,8 +39,12 @@ macro_rules! calls {
 impl Cache {
     /// Connects to a server.
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-        let endpoint = endpoint.timeout(CALL_LIMIT).connect_timeout(Duration::from_secs(5));
+        Self { channel: endpoint(address).connect().await.unwrap() }
+    }
+
+    /// Connects with these HTTP/2 windows: what may be sent before it is read.
+    pub(crate) async fn connect_with_windows(address: SocketAddr, stream: u32, connection: u32) -> Self {
+        let endpoint = endpoint(address).initial_stream_window_size(stream).initial_connection_window_size(connection);
         Self { channel: endpoint.connect().await.unwrap() }
     }
 
@@ -114,6 +118,11 @@ impl Cache {
     pub(crate) async fn lease(&self, key: &str) -> Lease {
         self.get_or_fetch(fetch(key, 0)).await.unwrap().expect_lease()
     }
+}
+
+fn endpoint(address: SocketAddr) -> Endpoint {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    endpoint.timeout(CALL_LIMIT).connect_timeout(Duration::from_secs(5))
 }
 
 /// What kind of answer a GetOrFetch was.
