@@ -42,9 +42,10 @@ lint: ## Check formatting, lints, documentation and protos
 fmt: ## Format the code
 	cargo fmt
 
-bench: ## Compare with a bare gRPC server, and write the table to target/bench
+bench: ## Compare with a bare gRPC server, Redis and etcd, and write the tables to target/bench
 	@scripts/setup.sh build test bench
 	scripts/bench.sh
+	scripts/bench-limits.sh
 
 clean: ## Remove everything that was built or downloaded
 	cargo clean

@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh build   Rust and a C compiler
 #   scripts/setup.sh test    a redis-server that the tests start themselves
-#   scripts/setup.sh bench   the load generator of the benchmark
+#   scripts/setup.sh bench   the load generator of the benchmark, and what it compares with
 set -euo pipefail
 
 # The oldest Rust that builds it, as in Cargo.toml.
@@ -67,9 +67,9 @@ setup_build() {
   setup_rust
 }
 
-setup_test() {
-  have redis-server && return
-  # The package would start a server of its own, which the tests do not need and the machine may not want.
+# install_service DEBIAN_NAME BREW_NAME: without starting the service that the package brings, which is not needed here, and
+# which the machine may not want.
+install_service() {
   local placed=
   if have apt-get && [[ ! -e $POLICY ]]; then
     placed=yes
@@ -78,18 +78,24 @@ setup_test() {
     printf '#!/bin/sh\nexit 101\n' | as_root tee "$POLICY" >/dev/null
     as_root chmod +x "$POLICY"
   fi
-  install_package redis-server redis
+  install_package "$1" "$2"
   if [[ -n $placed ]]; then
     as_root rm -f "$POLICY"
     trap - EXIT
     # Nor at the next boot.
-    if [[ -d /run/systemd/system ]]; then as_root systemctl --quiet disable redis-server; fi
+    if [[ -d /run/systemd/system ]]; then as_root systemctl --quiet disable "${1/etcd-server/etcd}"; fi
   fi
+}
+
+setup_test() {
+  have redis-server || install_service redis-server redis
 }
 
 setup_bench() {
   have h2load || install_package nghttp2-client nghttp2
   have taskset || install_package util-linux util-linux
+  have redis-benchmark || install_package redis-tools redis
+  have etcd || install_service etcd-server etcd
 }
 
 for part in "$@"; do

@@ -7,7 +7,9 @@ mod outbox;
 use std::{
     future::{Future, poll_fn},
     io,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -24,7 +26,7 @@ use tonic::body::Body;
 
 use handshake::CountedIo;
 use inline::InlineFirst;
-use outbox::CoalescedIo;
+use outbox::{CoalescedIo, Outbox};
 
 use crate::causes::Causes;
 
@@ -146,12 +148,7 @@ async fn serve_connection<A, F>(
     let (mut shaking_hands, mut leaving) = (true, false);
     loop {
         tokio::select! {
-            ended = poll_fn(|cx| {
-                let polled = connection.as_mut().poll(cx);
-                // All that this poll has written. If the peer is gone, the connection will find out by itself.
-                let _ = outbox.poll_send(cx);
-                polled
-            }) => {
+            ended = poll_fn(|cx| poll_and_send(connection.as_mut(), &outbox, cx)) => {
                 if let Err(error) = ended {
                     tracing::debug!(error = %Causes(&error), "a connection failed");
                 }
@@ -170,9 +167,8 @@ async fn serve_connection<A, F>(
             }
             () = shutdown.drain.cancelled(), if !leaving => {
                 // What a peer has said may only not have been read yet.
-                if !received.is_handshake()
-                    && tokio::time::timeout(LAST_WORDS, connection.as_mut()).await.is_ok()
-                {
+                let serving = poll_fn(|cx| poll_and_send(connection.as_mut(), &outbox, cx));
+                if !received.is_handshake() && tokio::time::timeout(LAST_WORDS, serving).await.is_ok() {
                     return;
                 }
                 // A peer that has not said anything has nothing to finish, and cannot be told.
@@ -185,6 +181,13 @@ async fn serve_connection<A, F>(
             () = shutdown.cut.cancelled() => return,
         }
     }
+}
+
+/// Sends all that one poll of a connection has written. If the peer is gone, the connection will find out by itself.
+fn poll_and_send<C: Future>(connection: Pin<&mut C>, outbox: &Outbox, cx: &mut Context<'_>) -> Poll<C::Output> {
+    let polled = connection.poll(cx);
+    let _ = outbox.poll_send(cx);
+    polled
 }
 
 fn end_of_life(max_age: Duration) -> Instant {
