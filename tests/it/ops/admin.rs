@@ -1,6 +1,6 @@
 //! The admin port.
 
-use larder::pb::v1::GetRequest;
+use larder::pb::v1::{GetRequest, StatsRequest};
 
 use crate::support::{
     client::{delete, fetch, get, invalidate},
@@ -51,6 +51,19 @@ on_both_stores!(metrics_count_what_happened, |env| {
     for event in ["hit", "miss", "set", "delete", "invalidation", "lease"] {
         assert!(own.iter().any(|line| line.contains(event)), "nothing about {event} in {own:#?}");
     }
+});
+
+on_both_stores!(metrics_can_be_switched_off, env: [("LARDER_TELEMETRY__METRICS", "false")], |env| {
+    env.cache.put("k", "v").await;
+    env.cache.read("k").await.unwrap();
+    let answer = env.larder.admin("/metrics").await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+    // Statistics are another matter.
+    eventually("the hit is counted", SOON, async || {
+        let stats = env.cache.stats(StatsRequest::default()).await.unwrap();
+        (stats.totals?.total?.hits == 1).then_some(())
+    })
+    .await;
 });
 
 on_both_stores!(namespaces_are_told_apart_up_to_a_limit, env: [("LARDER_TELEMETRY__MAX_NAMESPACES", "5")], |env| {
