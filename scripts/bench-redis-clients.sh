@@ -9,8 +9,9 @@ cd "$(dirname "$0")/.."
 readonly ROUNDS=${ROUNDS:-5} SECONDS_EACH=${SECONDS_EACH:-2}
 readonly OUT=target/bench BIN=target/bench/redis-clients/release/redis-clients
 readonly LIBRARIES=(redis-rs fred rustis own)
-# Connections x tasks: one task has no use for a second connection.
-readonly LOADS=("1 1" "1 16" "1 256" "4 16" "4 256")
+# Connections and tasks: one task has no use for a second connection.
+IFS=, read -ra loads <<<"${LOADS:-1 1,1 16,1 256,4 16,4 256}"
+read -ra transports <<<"${TRANSPORTS:-unix tcp}"
 mkdir -p "$OUT"
 
 work=$(mktemp -d)
@@ -55,8 +56,8 @@ declare -A address=([unix]="$work/redis.sock" [tcp]="127.0.0.1:$port")
 
 for round in $(seq "$ROUNDS"); do
   echo "round $round of $ROUNDS" >&2
-  for transport in unix tcp; do
-    for load in "${LOADS[@]}"; do
+  for transport in "${transports[@]}"; do
+    for load in "${loads[@]}"; do
       read -r connections tasks <<<"$load"
       for library in "${LIBRARIES[@]}"; do
         # It warms up by itself, and fails unless each answer is what was stored.
@@ -70,8 +71,8 @@ done
 {
   echo "| connections x tasks | client | operations/s | ratio | client CPU per operation | ratio | p50 | p99 |"
   echo "|---|---|---|---|---|---|---|---|"
-  for transport in unix tcp; do
-    for load in "${LOADS[@]}"; do
+  for transport in "${transports[@]}"; do
+    for load in "${loads[@]}"; do
       read -r connections tasks <<<"$load"
       first="$work/$transport-$connections-$tasks-${LIBRARIES[0]}"
       for library in "${LIBRARIES[@]}"; do
