@@ -4,10 +4,10 @@ SHELL := bash
 # Where rustup puts cargo: a shell that was opened before does not have it in its path.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help run test unit integration polyglot check fmt lint bench clean
+.PHONY: help run test unit integration polyglot check fmt lint bench bench-redis-clients clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-20s %s\n", $$1, $$2 }'
 
 run: ## Run the server on the embedded store; ARGS="--store redis://localhost" passes flags
 	@scripts/setup.sh build
@@ -46,6 +46,10 @@ bench: ## Compare with a bare gRPC server, Redis and etcd, and write the tables 
 	@scripts/setup.sh build test bench
 	scripts/bench.sh
 	scripts/bench-limits.sh
+
+bench-redis-clients: ## Compare clients of Redis, and write the table to target/bench
+	@scripts/setup.sh build test
+	scripts/bench-redis-clients.sh
 
 clean: ## Remove everything that was built or downloaded
 	cargo clean
