@@ -55,20 +55,22 @@ median() { sort -g | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] 
 # rss_mb PID: memory that a process has now.
 rss_mb() { awk '/^VmRSS/ { printf "%.1f", $2 / 1024 }' "/proc/$1/status"; }
 
+# start_redis CORE: leaves its port in $redis_port and its socket in $redis_socket.
 start_redis() {
   local tries=0
   # Another process may take the port between choosing and binding it.
   until redis_port=$((20000 + RANDOM)) && ! redis-cli -p "$redis_port" ping >/dev/null 2>&1 &&
-    start_redis_on "$redis_port"; do
+    start_redis_on "$redis_port" "$1"; do
     ((++tries < 10)) || fail "redis-server found no free port"
   done
 }
 
 start_redis_on() {
-  taskset -c 1 redis-server --port "$1" --bind 127.0.0.1 --unixsocket "$work/redis.sock" --save "" --appendonly no \
+  redis_socket="$work/redis-$1.sock"
+  taskset -c "$2" redis-server --port "$1" --bind 127.0.0.1 --unixsocket "$redis_socket" --save "" --appendonly no \
     --daemonize no >"$work/redis.log" &
   pids+=($!)
-  until_true redis-cli -s "$work/redis.sock" ping
+  until_true redis-cli -s "$redis_socket" ping
   redis-cli -p "$1" ping >/dev/null 2>&1
 }
 

@@ -11,7 +11,7 @@ readonly KEYS=${KEYS:-10000000} CONNECTIONS=${CONNECTIONS:-10000}
 
 build
 ulimit -n "$(ulimit -H -n)"
-start_redis
+start_redis 1
 near=LARDER_NAMESPACES__BENCH__NEAR_CACHE__MAX_STALENESS=1s
 "$BASELINE" frame "$work/Get.frame" Get
 
@@ -33,8 +33,8 @@ row() { awk -v title="$1" -v value="$2" -v target="$3" 'BEGIN { printf "| %s | %
 ratio() { awk -v one="$1" -v two="$2" 'BEGIN { printf "%.2f", one / two }'; }
 
 echo "cores" >&2
-start_larder one "unix://$work/redis.sock" "$near"
-cores=0,1 start_larder two "unix://$work/redis.sock" "$near"
+start_larder one "unix://$redis_socket" "$near"
+cores=0,1 start_larder two "unix://$redis_socket" "$near"
 for server in one two; do
   "$BASELINE" load "${address[$server]}"
   "$BASELINE" check "${address[$server]}"
@@ -59,7 +59,7 @@ until_true grep -q open "$work/idle.out"
 idle_after=$(rss_mb "${pid[crowd]}")
 
 echo "overload" >&2
-start_larder bounded "unix://$work/redis.sock" LARDER_LIMITS__MAX_CONCURRENT_REQUESTS=256 LARDER_LIMITS__MAX_STREAMS_PER_CONNECTION=1024
+start_larder bounded "unix://$redis_socket" LARDER_LIMITS__MAX_CONCURRENT_REQUESTS=256 LARDER_LIMITS__MAX_STREAMS_PER_CONNECTION=1024
 "$BASELINE" load "${address[bounded]}"
 # Whoever is sent away gets no value, so the values tell how many were served.
 served() {

@@ -91,7 +91,10 @@ start_ms() {
   done | median
 }
 
-start_redis
+# To be compared with a server, a server must be where it is.
+start_redis 0
+direct_port=$redis_port
+start_redis 1
 start_baseline
 start_origin
 start_etcd
@@ -100,8 +103,8 @@ with_origin=("LARDER_NAMESPACES__THROUGH__ORIGIN__URL=http://$origin/{key}"
   "LARDER_NAMESPACES__STAMPEDE__ORIGIN__MAX_QUEUE=10000" "LARDER_LIMITS__MAX_WAITING=20000"
   "LARDER_LIMITS__MAX_CONCURRENT_REQUESTS=20000")
 start_larder memory memory "${with_origin[@]}"
-start_larder redis "unix://$work/redis.sock"
-start_larder near "unix://$work/redis.sock" LARDER_NAMESPACES__BENCH__NEAR_CACHE__MAX_STALENESS=1s
+start_larder redis "unix://$redis_socket"
+start_larder near "unix://$redis_socket" LARDER_NAMESPACES__BENCH__NEAR_CACHE__MAX_STALENESS=1s
 # Spans and metrics are sent to a server that takes the time to read them.
 "$BASELINE" serve >"$work/collector.out" &
 pids+=($!)
@@ -153,7 +156,7 @@ batch_row() {
 }
 
 echo "stampedes" >&2
-for replica in one two three; do start_larder "$replica" "unix://$work/redis.sock" "${with_origin[@]}"; done
+for replica in one two three; do start_larder "$replica" "unix://$redis_socket" "${with_origin[@]}"; done
 read -r crowd_calls crowd_p50 crowd_p99 crowd_max <<<"$(taskset -c 1 "$STAMPEDE" crowd 1000 20 "$origin" "$ORIGIN_MS" \
   "${address[one]}" "${address[two]}" "${address[three]}")"
 cold_before=$(rss_mb "${pid[memory]}")
@@ -187,7 +190,7 @@ cold_peak=$(awk '/^VmHWM/ { printf "%.1f", $2 / 1024 }' "/proc/${pid[memory]}/st
   echo
   echo "| one call at a time, 1 KiB | p50 | p99 | p99.9 | p50 over redis-benchmark | target |"
   echo "|---|---|---|---|---|---|"
-  direct=$(taskset -c 1 redis-benchmark -p "$redis_port" -t set,get -d 1024 -c 1 -n 30000 --csv | awk -F '"' '$2 == "GET" { print $10 * 1000, $14 * 1000 }')
+  direct=$(taskset -c 1 redis-benchmark -p "$direct_port" -t set,get -d 1024 -c 1 -n 30000 --csv | awk -F '"' '$2 == "GET" { print $10 * 1000, $14 * 1000 }')
   read -r direct_p50 direct_p99 <<<"$direct"
   echo "| redis-benchmark, GET | $direct_p50 us | $direct_p99 us | | 1.0 | |"
   for row in "bare -" "near 1.4" "memory -" "redis 2.5"; do
@@ -213,5 +216,5 @@ cold_peak=$(awk '/^VmHWM/ { printf "%.1f", $2 / 1024 }' "/proc/${pid[memory]}/st
   echo "| idle memory (RSS), embedded | $idle_memory MB | 20 MB |"
   echo "| idle memory (RSS), Redis | $idle_redis MB | 20 MB |"
   echo "| start to SERVING, embedded | $(start_ms memory) ms | 200 ms |"
-  echo "| start to SERVING, Redis | $(start_ms "unix://$work/redis.sock") ms | 200 ms |"
+  echo "| start to SERVING, Redis | $(start_ms "unix://$redis_socket") ms | 200 ms |"
 } | tee "$OUT/table.md"
