@@ -95,7 +95,7 @@ with_origin!(an_unchanged_origin_stays_left_alone, origin: FRAIL, |env, origin| 
     })
     .await;
     let calls = origin.calls();
-    reload(&env, &format!("{}{NEIGHBOUR}", read_through(&origin.url("/v/{key}"), "", FRAIL))).await;
+    reload(&env, &format!("{}{NEIGHBOUR}", read_through(&origin.url("/v/{key}"), "", &patient(FRAIL)))).await;
     assert_eq!(ttl(&env, "other").await, 60);
     let error = env.cache.get_or_fetch(fetch("k2", 20_000)).await.unwrap_err();
     assert_eq!((error.code(), reason(&error)), (refused.code(), reason(&refused)), "{error:?}");
