@@ -106,11 +106,11 @@ start_larder memory memory "${with_origin[@]}"
 start_larder redis "unix://$redis_socket"
 start_larder near "unix://$redis_socket" LARDER_NAMESPACES__BENCH__NEAR_CACHE__MAX_STALENESS=1s
 # Spans and metrics are sent to a server that takes the time to read them.
-"$BASELINE" serve >"$work/collector.out" &
+taskset -c 1 "$BASELINE" serve >"$work/collector.out" &
 pids+=($!)
 until_true test -s "$work/collector.out"
 start_larder observed memory "LARDER_TELEMETRY__OTLP_ENDPOINT=http://$(<"$work/collector.out")" \
-  LARDER_TELEMETRY__SAMPLE_RATIO=0.01 LARDER_TELEMETRY__METRIC_INTERVAL=1s
+  LARDER_TELEMETRY__SAMPLE_RATIO=0.01 LARDER_TELEMETRY__METRIC_INTERVAL=10s
 start_larder unobserved memory LARDER_TELEMETRY__METRICS=false
 
 # Two seconds of rest, and then what an idle server holds.

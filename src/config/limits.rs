@@ -8,7 +8,7 @@ use super::kind::{DAY, GIB, HOUR, KIB, MIB, MILLISECOND, count, duration, size};
 pub struct LimitsConfig {
     /// The largest message, in bytes.
     pub max_request_bytes: usize,
-    /// Requests in work at once; more are refused as overload.
+    /// Requests in work at once; up to four times as many stand in line for 20 ms, more are refused as overload.
     pub max_concurrent_requests: usize,
     /// Calls that wait at once for what somebody else computes or fetches, and refreshes in the background. Where the namespace
     /// has an origin, the call that has a key fetched does not count: the origin's `max_queue` bounds those.

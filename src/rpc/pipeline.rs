@@ -1,7 +1,7 @@
 //! What every request goes through, from the outside in:
 //!
 //! 1. it is observed: measured, traced and logged, also when the caller leaves before the answer;
-//! 2. it is admitted, or turned away if the server has enough to do; health checks always are;
+//! 2. it is admitted, maybe after a moment in line, or turned away if the server has enough to do; health checks always are;
 //! 3. its deadline is kept: when it passes, the work stops;
 //! 4. a panic becomes an answer, and costs nobody else anything;
 //! 5. it goes to its service; the cache's own is found without a router.
@@ -102,11 +102,11 @@ impl Pipeline {
         let path = request.uri().path();
         let (method, is_cache) = (Method::of(path), Method::is_cache(path));
         let mut call = Call::begin(method, request.headers(), parts.metrics.clone());
-        let permit = if is_cache { parts.admission.admit() } else { None };
+        let deadline = deadline::of(request.headers());
+        let permit = if is_cache { parts.admission.admit(deadline).await } else { None };
         let mut response = if is_cache && permit.is_none() {
             status::overloaded(parts.admission.limit()).into_http()
         } else {
-            let deadline = deadline::of(request.headers());
             let work = within(deadline, AssertUnwindSafe(parts.route(request, is_cache)).catch_unwind());
             let outcome = match call.trace.take() {
                 Trace::None => work.await,
