@@ -21,7 +21,7 @@ cpu_us() {
   before=$(cpu_ns "${pid[$1]}")
   read -r answered _ < <("${@:2}")
   after=$(cpu_ns "${pid[$1]}")
-  awk -v n="$answered" -v ns=$((after - before)) 'BEGIN { print ns / n / 1000 }'
+  awk -v n="$answered" -v ns=$((after - before)) 'BEGIN { printf "%.2f\n", ns / n / 1000 }'
 }
 
 gets() { load "$1" "$2" Get "$PATH_PREFIX/Get" "$3" "${4:-1}"; }
@@ -65,7 +65,10 @@ start_larder bounded "unix://$redis_socket" LARDER_LIMITS__MAX_CONCURRENT_REQUES
 served() {
   local answered data
   read -r answered data < <(gets 8 "$1" "${address[bounded]}")
-  awk -v data="$data" -v answered="$answered" -v s="$SECONDS_EACH" -v value="$value_bytes" 'BEGIN { print data / value / s, (answered - data / value) / s }'
+  awk -v data="$data" -v answered="$answered" -v s="$SECONDS_EACH" -v value="$value_bytes" 'BEGIN {
+    away = answered - data / value
+    printf "%.0f %.0f\n", data / value / s, (away > 0 ? away : 0) / s
+  }'
 }
 value_bytes=$(gets 1 1 "${address[bounded]}" | awk '{ print $2 / $1 }')
 peak=$(for _ in $(seq "$ROUNDS"); do served 32 | cut -d ' ' -f 1; done | median)
