@@ -4,7 +4,7 @@ SHELL := bash
 # Where rustup puts cargo: a shell that was opened before does not have it in its path.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help run test unit integration polyglot check fmt lint bench bench-redis-clients clean
+.PHONY: help run test unit integration polyglot check fmt lint bench instructions bench-redis-clients clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-20s %s\n", $$1, $$2 }'
@@ -46,6 +46,10 @@ bench: ## Compare with a bare gRPC server, Redis and etcd, and write the tables 
 	@scripts/setup.sh build test bench
 	scripts/bench.sh
 	scripts/bench-limits.sh
+
+instructions: ## Count the instructions that requests cost, and compare with benches/instructions.txt
+	@scripts/setup.sh build test bench
+	scripts/instructions.sh
 
 bench-redis-clients: ## Compare clients of Redis, and write the table to target/bench
 	@scripts/setup.sh build test

@@ -96,6 +96,7 @@ setup_bench() {
   have taskset || install_package util-linux util-linux
   have redis-benchmark || install_package redis-tools redis
   have etcd || install_service etcd-server etcd
+  have valgrind || install_package valgrind valgrind
 }
 
 for part in "$@"; do
