@@ -156,6 +156,11 @@ impl Error {
     pub fn new(kind: ErrorKind, cause: impl fmt::Display) -> Self {
         Self { kind, cause: cause.to_string(), retry_after: None }
     }
+
+    /// The origin is left alone for that long.
+    pub fn left_alone(left: Duration) -> Self {
+        Self { retry_after: Some(left), ..Self::new(ErrorKind::BreakerOpen, "the breaker is open") }
+    }
 }
 
 // === impl ErrorKind ===

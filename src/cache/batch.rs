@@ -1,6 +1,6 @@
 //! Reading many entries, a part at a time, so that the memory it takes does not grow with the batch.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -59,14 +59,20 @@ impl BatchRead {
         let now = self.cache.store.now();
         let mut reads: Vec<Option<Read>> = part.clone().map(|place| self.read_nearby(place, now, started)).collect();
         let far: Vec<usize> = part.clone().filter(|place| reads[place - part.start].is_none()).collect();
-        if far.len() == reads.len() {
-            self.read_stored(&self.keys[part.clone()], part.clone(), |place, read| {
+        if !far.is_empty() {
+            let keys = match far.len() == reads.len() {
+                true => Cow::Borrowed(&self.keys[part.clone()]),
+                false => far.iter().map(|place| self.keys[*place].clone()).collect(),
+            };
+            let (entries, degraded) = match self.cache.store.get_many(&keys).await {
+                Ok(entries) => (entries, false),
+                Err(_) => (vec![None; keys.len()], true),
+            };
+            let now = self.cache.store.now();
+            for (place, entry) in far.into_iter().zip(entries) {
+                let read = self.cache.read(&self.scopes[place], entry, self.max_stale, degraded, now);
                 reads[place - part.start] = Some(read);
-            })
-            .await;
-        } else if !far.is_empty() {
-            let keys: Vec<EntryKey> = far.iter().map(|place| self.keys[*place].clone()).collect();
-            self.read_stored(&keys, far, |place, read| reads[place - part.start] = Some(read)).await;
+            }
         }
         let reads: Vec<Read> = reads.into_iter().map(Option::unwrap_or_default).collect();
         // Each of them took as long as all.
@@ -86,22 +92,5 @@ impl BatchRead {
         let found = self.cache.nearby(scope, &self.keys[place], self.consistency, now, started)?;
         scope.count_outcome(Some(found.outcome));
         Some(Read { found: Some(found), degraded: false })
-    }
-
-    /// Asks the store for the keys of these places.
-    async fn read_stored(
-        &self,
-        keys: &[EntryKey],
-        places: impl IntoIterator<Item = usize>,
-        mut put: impl FnMut(usize, Read),
-    ) {
-        let (entries, degraded) = match self.cache.store.get_many(keys).await {
-            Ok(entries) => (entries, false),
-            Err(_) => (vec![None; keys.len()], true),
-        };
-        let now = self.cache.store.now();
-        for (place, entry) in places.into_iter().zip(entries) {
-            put(place, self.cache.read(&self.scopes[place], entry, self.max_stale, degraded, now));
-        }
     }
 }

@@ -12,16 +12,14 @@ use tracing::Instrument as _;
 
 use super::{
     Cache, Error, Scope,
-    get_or_fetch::{
-        Answer, FetchMode, FetchRequest, FetchStatus, GetOrFetch, MAX_WAIT, bounded_wait, contended, count,
-    },
+    get_or_fetch::{Answer, FetchMode, FetchRequest, GetOrFetch, MAX_WAIT, bounded_wait, contended, count},
     get_or_lease::Asked,
     is_degraded,
     policy::Verdict,
     usher::{Step, Usher, aborted},
     waiting::{WaitingRoom, Wish},
 };
-use crate::{entry::Entry, key::EntryKey};
+use crate::{entry::Entry, key::EntryKey, store::ErrorKind};
 
 /// Keys read at once at first, when nothing is known of the size of their values; later at most so many times more.
 const FIRST_READ: usize = 16;
@@ -229,7 +227,7 @@ impl BatchFetch {
         let only_if_cached = request.mode == FetchMode::OnlyIfCached;
         let is_there = matches!(verdict, Verdict::Fresh | Verdict::Negative | Verdict::Stale);
         let fetched = if without_store && !only_if_cached {
-            GetOrFetch { degraded: true, ..cache.lease_without_store(scope).into() }
+            cache.without_store(scope, None, &ErrorKind::Unreachable.into())
         } else if is_there || only_if_cached {
             let served = cache.serve_or_compute(scope, request, verdict, stored).await;
             GetOrFetch { degraded: served.degraded || without_store, ..served }
@@ -255,7 +253,9 @@ impl BatchFetch {
                 (Verdict::Fresh, Some(entry)) => {
                     answered.push((place, Ok(cache.serve_fresh(scope, source, request, entry))));
                 }
-                (Verdict::Negative, Some(entry)) => answered.push((place, Ok(cache.coalesced_now(entry)))),
+                (Verdict::Negative, Some(entry)) => {
+                    answered.push((place, Ok(Answer::Found(cache.landed(entry)).into())))
+                }
                 (Verdict::Stale, Some(entry)) => answered.push((place, Ok(cache.serve_stale(scope, request, entry)))),
                 (_, _) if request.mode == FetchMode::OnlyIfCached => {
                     answered.push((place, Ok(GetOrFetch { degraded: without_store, ..Answer::Missing.into() })));
@@ -281,18 +281,6 @@ impl BatchFetch {
         run_together(&self.cache.waiting, ushers);
         answered.extend(join_all(waiting).await);
         answered
-    }
-}
-
-impl Cache {
-    fn lease_without_store(&self, scope: &Scope) -> Answer {
-        let unreachable = crate::store::ErrorKind::Unreachable.into();
-        self.without_store(scope, None, &unreachable).answer
-    }
-
-    /// What is stored as it is.
-    fn coalesced_now(&self, entry: Entry) -> GetOrFetch {
-        GetOrFetch { status: FetchStatus::Read, ..self.coalesced(entry) }
     }
 }
 

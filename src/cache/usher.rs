@@ -210,8 +210,7 @@ impl Usher {
     /// Says that the origin is not asked, without asking the store who might.
     fn leave_alone(&mut self, left: Duration) -> Step {
         self.errand.scope.counts.count(Counter::FetchesFailed);
-        let cause = "the breaker is open".to_owned();
-        let error = origin::Error { kind: ErrorKind::BreakerOpen, cause, retry_after: Some(left) };
+        let error = origin::Error::left_alone(left);
         self.call_all(|_| Some(Turn::OriginFailed(error.clone())));
         Step::Done
     }

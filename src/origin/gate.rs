@@ -10,9 +10,8 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
-
 use backon::{ExponentialBuilder, Retryable as _};
+use parking_lot::Mutex;
 use tokio::{
     sync::{Semaphore, SemaphorePermit, watch},
     time::Instant,
@@ -204,15 +203,10 @@ impl Gate {
     }
 
     async fn attempt<T>(&self, deadline: Instant, ask: impl AsyncFnOnce() -> Result<T>) -> Result<(T, Duration)> {
-        let left_alone = |left| Error {
-            kind: ErrorKind::BreakerOpen,
-            cause: "the breaker is open".to_owned(),
-            retry_after: Some(left),
-        };
-        let ticket = self.breaker.admit().map_err(left_alone)?;
+        let ticket = self.breaker.admit().map_err(Error::left_alone)?;
         let _slot = self.slot(deadline).await?;
         // It may have opened while this fetch waited for its turn.
-        let ticket = ticket.renewed().map_err(left_alone)?;
+        let ticket = ticket.renewed().map_err(Error::left_alone)?;
         let _counted = Counted::new(&self.in_flight);
         let started = Instant::now();
         let span = tracing::info_span!(

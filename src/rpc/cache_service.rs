@@ -215,7 +215,7 @@ impl CacheService for CacheRpc {
         let sum = self.cache.increment(&key, request.delta.unwrap_or(1), request.initial, ttl).await?;
         let mut response = Response::new(pb::IncrementResponse {
             value: sum.value,
-            version: sum.version.to_string(),
+            version: sum.version.to_text(),
             ttl_remaining: Some(convert::duration(sum.ttl_remaining)),
         });
         self.log_keys.note(&mut response, &key, "INCREMENTED");

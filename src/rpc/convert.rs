@@ -267,7 +267,7 @@ pub(super) fn batch_get_result(read: Read) -> pb::BatchGetResult {
 
 pub(super) fn set_response(outcome: SetOutcome) -> pb::SetResponse {
     let (version, ttl) = match outcome.result {
-        SetResult::Stored { version, ttl } => (version.to_string(), Some(duration(ttl))),
+        SetResult::Stored { version, ttl } => (version.to_text(), Some(duration(ttl))),
         SetResult::ConditionNotMet
         | SetResult::LeaseLost
         | SetResult::Invalidated
@@ -346,7 +346,7 @@ mod tests {
         assert_eq!(mode(Some(Pb::IfVersion("x".to_owned())), &[]).unwrap(), SetMode::OnUnknownVersion);
         assert_eq!(mode(Some(Pb::IfVersion(String::new())), &[]).unwrap_err().field(), "if_version");
         let version = Version(255);
-        let condition = mode(Some(Pb::IfVersion(version.to_string())), &[]).unwrap();
+        let condition = mode(Some(Pb::IfVersion(version.to_text())), &[]).unwrap();
         assert_eq!(condition, SetMode::On(Condition::IfVersion(version)));
     }
 }

@@ -16,8 +16,9 @@ use crate::{
 /// Above this a message is sent: far below the 4 MiB that clients accept by default, with room for one value of the default
 /// size limit.
 const MESSAGE_BYTES: usize = 1024 * 1024;
-/// What a result takes beside its value and tags, about.
-const BESIDE_VALUE: usize = 64;
+/// What a result takes beside its value and tags, and a tag beside its text, at most.
+const BESIDE_VALUE: usize = 80;
+const BESIDE_TAG: usize = 3;
 
 /// Messages on their way out.
 pub(super) type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -120,9 +121,9 @@ impl Batch for BatchRead {
     }
 
     fn size((result, _): &Self::Item) -> usize {
-        // Near enough, and the encoder has to add it up anyway.
+        // At least that much: adding it up to the byte is left to the encoder.
         let value = result.value.as_ref().map_or(0, convert::value_bytes);
-        let tags = result.entry.iter().flat_map(|entry| &entry.tags).map(String::len).sum::<usize>();
+        let tags = result.entry.iter().flat_map(|entry| &entry.tags).map(|tag| tag.len() + BESIDE_TAG).sum::<usize>();
         value + tags + BESIDE_VALUE
     }
 
@@ -158,5 +159,30 @@ impl Batch for BatchFetch {
         chunk.results.push(result);
         // Until now it would have gone back if the caller had left.
         lease.map(LeaseGrant::hand_over);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_takes_no_more_than_is_counted_for_it() {
+        let longest = prost_types::Duration { seconds: i64::MAX, nanos: 999_999_999 };
+        for (bytes, tags) in [(0, 0), (1, 1), (100, 32), (1024 * 1024, 32)] {
+            let value = pb::Value { kind: Some(pb::value::Kind::Data(vec![7; bytes].into())) };
+            let entry = pb::EntryInfo {
+                version: "0123456789abcdef".to_owned(),
+                age: Some(longest),
+                ttl_remaining: Some(longest),
+                tags: vec!["t".repeat(128); tags],
+                tier: pb::Tier::Origin.into(),
+            };
+            let outcome = pb::Outcome::Negative.into();
+            let item = (pb::BatchGetResult { outcome, value: Some(value), entry: Some(entry) }, false);
+            let counted = <BatchRead as Batch>::size(&item);
+            let taken = pb::BatchGetResponse { results: vec![item.0], degraded: false }.encoded_len();
+            assert!(taken <= counted && counted <= taken + BESIDE_VALUE, "{taken} counted as {counted}");
+        }
     }
 }

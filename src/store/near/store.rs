@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::NearCache;
+use super::{NearCache, tier::Place};
 use crate::{
     entry::{Draft, Entry, Lifetime, Millis},
     key::{EntryKey, Namespace},
@@ -35,6 +35,15 @@ impl NearStore {
     }
 }
 
+/// Remembers what was read, if it will be an answer.
+fn keep(place: Option<Place<'_>>, entry: Option<&Entry>, now: Millis) {
+    if let (Some(place), Some(entry)) = (place, entry)
+        && now < entry.fresh_until
+    {
+        place.keep(entry.clone());
+    }
+}
+
 #[async_trait]
 impl Store for NearStore {
     fn near(&self, key: &EntryKey, now: Instant) -> Option<Entry> {
@@ -45,11 +54,7 @@ impl Store for NearStore {
         let Some(tier) = self.near.tier(key.namespace()) else { return self.inner.get(key).await };
         let place = tier.place(key);
         let entry = self.inner.get(key).await?;
-        if let (Some(place), Some(entry)) = (place, &entry)
-            && self.inner.now() < entry.fresh_until
-        {
-            place.keep(entry.clone());
-        }
+        keep(place, entry.as_ref(), self.inner.now());
         Ok(entry)
     }
 
@@ -59,13 +64,7 @@ impl Store for NearStore {
             tiers.iter().zip(keys).map(|(tier, key)| tier.as_ref().and_then(|tier| tier.place(key))).collect();
         let entries = self.inner.get_many(keys).await?;
         let now = self.inner.now();
-        for (place, entry) in places.into_iter().zip(&entries) {
-            if let (Some(place), Some(entry)) = (place, entry)
-                && now < entry.fresh_until
-            {
-                place.keep(entry.clone());
-            }
-        }
+        places.into_iter().zip(&entries).for_each(|(place, entry)| keep(place, entry.as_ref(), now));
         Ok(entries)
     }
 

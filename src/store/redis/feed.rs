@@ -11,14 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     pool::{self, PoolOptions},
-    tracking::{Announcement, Tracking},
+    tracking::{self, Announcement, Tracking},
 };
 use crate::store::{Result, wakeups::Wakeups};
 
 /// Between two looks at whether the server is still there.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LONGEST_RETRY: Duration = Duration::from_secs(2);
 
 /// Follows the keys under `prefix` until `stop` is cancelled.
 pub(super) fn spawn(options: &PoolOptions, prefix: String, wakeups: Wakeups, stop: CancellationToken) -> Result<()> {
@@ -26,17 +24,14 @@ pub(super) fn spawn(options: &PoolOptions, prefix: String, wakeups: Wakeups, sto
     let client = pool::client(options.url.expose_secret(), ProtocolVersion::RESP3)?;
     let connect_timeout = options.connect_timeout;
     tokio::spawn(stop.run_until_cancelled_owned(async move {
-        let mut retry = FIRST_RETRY;
+        let mut retries = tracking::pauses();
         loop {
             match follow(&client, connect_timeout, &prefix, &wakeups).await {
-                Ok(()) => retry = FIRST_RETRY,
-                Err(error) => {
-                    tracing::debug!(%error, "cannot follow the leases in Redis");
-                    retry = (retry * 2).min(LONGEST_RETRY);
-                }
+                Ok(()) => retries = tracking::pauses(),
+                Err(error) => tracing::debug!(%error, "cannot follow the leases in Redis"),
             }
             wakeups.wake_all();
-            tokio::time::sleep(retry.mul_f64(rand::random_range(0.5..1.0))).await;
+            tokio::time::sleep(retries.next().unwrap_or_default()).await;
         }
     }));
     Ok(())

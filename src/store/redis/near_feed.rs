@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     layout::{Layout, Meaning},
     pool::{self, PoolOptions},
-    tracking::{Announcement, Tracking},
+    tracking::{self, Announcement, Tracking},
 };
 use crate::{
     key::EntryKey,
@@ -19,9 +19,6 @@ use crate::{
         near::{Following, NearCache},
     },
 };
-
-const FIRST_RETRY: Duration = Duration::from_millis(50);
-const LONGEST_RETRY: Duration = Duration::from_secs(2);
 
 /// Feeds `near` until `stop` is cancelled.
 pub(super) fn spawn(
@@ -39,7 +36,7 @@ pub(super) fn spawn(
 
 async fn feed(client: Client, timeout: Duration, layout: Arc<Layout>, near: Arc<NearCache>) {
     let mut wanted = near.following();
-    let (mut retry, mut is_said) = (FIRST_RETRY, false);
+    let (mut retries, mut is_said) = (tracking::pauses(), false);
     loop {
         let following = wanted.borrow_and_update().clone();
         if following.namespaces.is_empty() {
@@ -57,7 +54,7 @@ async fn feed(client: Client, timeout: Duration, layout: Arc<Layout>, near: Arc<
         near.lose();
         let Some(error) = ended else { continue };
         if was_well {
-            (retry, is_said) = (FIRST_RETRY, false);
+            (retries, is_said) = (tracking::pauses(), false);
         }
         // Said once for an outage: that it is without effect must be seen, and a log must not be flooded.
         if std::mem::replace(&mut is_said, true) {
@@ -65,8 +62,7 @@ async fn feed(client: Client, timeout: Duration, layout: Arc<Layout>, near: Arc<
         } else {
             tracing::warn!(%error, "the near cache is not used: Redis cannot be followed");
         }
-        tokio::time::sleep(retry.mul_f64(rand::random_range(0.5..1.0))).await;
-        retry = (retry * 2).min(LONGEST_RETRY);
+        tokio::time::sleep(retries.next().unwrap_or_default()).await;
     }
 }
 

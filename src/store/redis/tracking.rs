@@ -5,8 +5,19 @@
 
 use std::time::Duration;
 
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use redis::{AsyncConnectionConfig, Client, Cmd, PushInfo, PushKind, RedisResult, Value, aio::MultiplexedConnection};
 use tokio_util::sync::CancellationToken;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The jitter may double it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Pauses between attempts to follow Redis, longer and longer, for ever.
+pub(super) fn pauses() -> impl Iterator<Item = Duration> + Send {
+    let growing = ExponentialBuilder::new().with_min_delay(FIRST_PAUSE).with_max_delay(LONGEST_PAUSE);
+    growing.without_max_times().with_jitter().build()
+}
 
 /// What Redis announces.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,6 +98,14 @@ mod tests {
         let announce = |announcement: Announcement<'_>| seen.borrow_mut().push(format!("{announcement:?}"));
         pass_on(&PushInfo { kind, data }, &announce, &loss);
         (seen.into_inner(), loss.is_cancelled())
+    }
+
+    #[test]
+    fn pauses_grow_and_never_end() {
+        let pauses: Vec<Duration> = pauses().take(100).collect();
+        assert_eq!(pauses.len(), 100);
+        assert!(pauses[0] < 2 * FIRST_PAUSE && pauses[99] >= LONGEST_PAUSE);
+        assert!(pauses.iter().all(|pause| (FIRST_PAUSE..=2 * LONGEST_PAUSE).contains(pause)), "{pauses:?}");
     }
 
     #[test]

@@ -54,7 +54,6 @@ import larder.v1.CacheServiceOuterClass.Value;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.condition.EnabledIfEnvironmentVariable;
 
 /** What the server's transport owes to a real client: trailers, cancelled and timed out calls, flow control, crowds. */
 class TransportTest {
@@ -226,7 +225,6 @@ class TransportTest {
   }
 
   @Test
-  @EnabledIfEnvironmentVariable(named = "LARDER_ADMIN_ADDRESS", matches = ".+")
   void cancelledWaits() throws Exception {
     ByteString token = lease();
     List<ListenableFuture<GetOrFetchResponse>> calls = new ArrayList<>();
