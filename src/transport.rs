@@ -1,8 +1,8 @@
 //! Connections: accepted, bounded, aged and drained. Knows nothing of what is asked on them.
 
 mod handshake;
-mod inline;
 mod outbox;
+mod streams;
 
 use std::{
     future::{Future, poll_fn},
@@ -25,8 +25,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::body::Body;
 
 use handshake::CountedIo;
-use inline::InlineFirst;
 use outbox::{CoalescedIo, Outbox};
+use streams::Streams;
 
 use crate::causes::Causes;
 
@@ -63,6 +63,9 @@ pub struct TransportOptions {
     pub keepalive_timeout: Duration,
 }
 
+/// Whether a request means so much work that it should not be done between others.
+pub type IsHeavy = fn(&Request<Incoming>) -> bool;
+
 /// How the connections are told to end.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
@@ -74,8 +77,15 @@ pub struct Shutdown {
 
 /// Accepts connections and serves requests with `answer` until `shutdown.drain`, then waits until the open ones have ended,
 /// which they do at `shutdown.cut` at the latest.
-pub async fn serve<A, F>(listener: TcpListener, options: TransportOptions, shutdown: Shutdown, answer: A)
-where
+///
+/// Requests that mean much work, as `is_heavy` says, do not hold up the others of their connection.
+pub async fn serve<A, F>(
+    listener: TcpListener,
+    options: TransportOptions,
+    shutdown: Shutdown,
+    is_heavy: IsHeavy,
+    answer: A,
+) where
     A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
@@ -88,7 +98,8 @@ where
             let Ok(place) = places.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let serving = serve_connection(stream, options.clone(), shutdown.clone(), answer.clone(), place);
+                    let serving =
+                        serve_connection(stream, place, options.clone(), shutdown.clone(), is_heavy, answer.clone());
                     connections.spawn(serving);
                 }
                 Err(error) => pause_after(&error).await,
@@ -112,23 +123,28 @@ async fn pause_after(error: &io::Error) {
 
 async fn serve_connection<A, F>(
     stream: TcpStream,
+    _place: OwnedSemaphorePermit,
     options: Arc<TransportOptions>,
     shutdown: Shutdown,
+    is_heavy: IsHeavy,
     answer: A,
-    _place: OwnedSemaphorePermit,
 ) where
     A: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     // Without it answers wait for the acknowledgement of earlier ones.
     let _ = stream.set_nodelay(true);
+    let mut streams = Streams::new();
+    let begin = streams.executor();
     let service = service_fn(|request| {
+        // hyper hands the stream to the executor as soon as it has the future of the answer.
+        begin.next_is_heavy(is_heavy(&request));
         let answered = answer(request);
         async move { Ok::<_, std::convert::Infallible>(answered.await) }
     });
     let (io, outbox) = CoalescedIo::new(stream);
     let (io, received) = CountedIo::new(io);
-    let mut http = http2::Builder::new(InlineFirst);
+    let mut http = http2::Builder::new(streams.executor());
     // No gRPC client looks at the date.
     http.auto_date_header(false)
         .timer(TokioTimer::new())
@@ -148,7 +164,7 @@ async fn serve_connection<A, F>(
     let (mut shaking_hands, mut leaving) = (true, false);
     loop {
         tokio::select! {
-            ended = poll_fn(|cx| poll_and_send(connection.as_mut(), &outbox, cx)) => {
+            ended = poll_fn(|cx| poll_and_send(connection.as_mut(), &mut streams, &outbox, cx)) => {
                 if let Err(error) = ended {
                     tracing::debug!(error = %Causes(&error), "a connection failed");
                 }
@@ -167,7 +183,7 @@ async fn serve_connection<A, F>(
             }
             () = shutdown.drain.cancelled(), if !leaving => {
                 // What a peer has said may only not have been read yet.
-                let serving = poll_fn(|cx| poll_and_send(connection.as_mut(), &outbox, cx));
+                let serving = poll_fn(|cx| poll_and_send(connection.as_mut(), &mut streams, &outbox, cx));
                 if !received.is_handshake() && tokio::time::timeout(LAST_WORDS, serving).await.is_ok() {
                     return;
                 }
@@ -183,9 +199,17 @@ async fn serve_connection<A, F>(
     }
 }
 
-/// Sends all that one poll of a connection has written. If the peer is gone, the connection will find out by itself.
-fn poll_and_send<C: Future>(connection: Pin<&mut C>, outbox: &Outbox, cx: &mut Context<'_>) -> Poll<C::Output> {
+/// Goes on with what a connection has to do, and sends all that was written. If the peer is gone, the connection will find out by
+/// itself.
+fn poll_and_send<C: Future>(
+    connection: Pin<&mut C>,
+    streams: &mut Streams,
+    outbox: &Outbox,
+    cx: &mut Context<'_>,
+) -> Poll<C::Output> {
+    streams.poll(cx);
     let polled = connection.poll(cx);
+    streams.poll_begun(cx);
     let _ = outbox.poll_send(cx);
     polled
 }

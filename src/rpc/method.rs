@@ -8,30 +8,41 @@ pub(super) struct Method(usize);
 const OTHER: &str = "_OTHER";
 const CACHE_SERVICE: &str = "/larder.v1.CacheService/";
 
-/// Name, and whether the answer is a stream.
-const METHODS: [(&str, bool); 22] = [
-    (OTHER, false),
-    ("larder.v1.CacheService/Get", false),
-    ("larder.v1.CacheService/Set", false),
-    ("larder.v1.CacheService/GetOrFetch", false),
-    ("larder.v1.CacheService/BatchGet", true),
-    ("larder.v1.CacheService/Delete", false),
-    ("larder.v1.CacheService/InvalidateNamespace", false),
-    ("larder.v1.CacheService/Stats", false),
-    ("larder.v1.CacheService/FetchStream", true),
-    ("larder.v1.CacheService/BatchGetOrFetch", true),
-    ("larder.v1.CacheService/Renew", false),
-    ("larder.v1.CacheService/Abandon", false),
-    ("larder.v1.CacheService/BatchSet", false),
-    ("larder.v1.CacheService/BatchDelete", false),
-    ("larder.v1.CacheService/Touch", false),
-    ("larder.v1.CacheService/Increment", false),
-    ("larder.v1.AdminService/Warm", true),
-    ("grpc.health.v1.Health/Check", false),
-    ("grpc.health.v1.Health/Watch", true),
-    ("grpc.health.v1.Health/List", false),
-    ("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", true),
-    ("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", true),
+/// What a call brings with it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// A key or two, and one answer.
+    Single,
+    /// Many keys, and one answer.
+    Batch,
+    /// Any number of answers.
+    Stream,
+}
+use Shape::{Batch, Single, Stream};
+
+const METHODS: [(&str, Shape); 22] = [
+    (OTHER, Single),
+    ("larder.v1.CacheService/Get", Single),
+    ("larder.v1.CacheService/Set", Single),
+    ("larder.v1.CacheService/GetOrFetch", Single),
+    ("larder.v1.CacheService/BatchGet", Stream),
+    ("larder.v1.CacheService/Delete", Single),
+    ("larder.v1.CacheService/InvalidateNamespace", Single),
+    ("larder.v1.CacheService/Stats", Single),
+    ("larder.v1.CacheService/FetchStream", Stream),
+    ("larder.v1.CacheService/BatchGetOrFetch", Stream),
+    ("larder.v1.CacheService/Renew", Single),
+    ("larder.v1.CacheService/Abandon", Single),
+    ("larder.v1.CacheService/BatchSet", Batch),
+    ("larder.v1.CacheService/BatchDelete", Batch),
+    ("larder.v1.CacheService/Touch", Single),
+    ("larder.v1.CacheService/Increment", Single),
+    ("larder.v1.AdminService/Warm", Stream),
+    ("grpc.health.v1.Health/Check", Single),
+    ("grpc.health.v1.Health/Watch", Stream),
+    ("grpc.health.v1.Health/List", Single),
+    ("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Stream),
+    ("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Stream),
 ];
 
 impl Method {
@@ -63,9 +74,14 @@ impl Method {
         self.0
     }
 
+    /// Whether a call can mean much work.
+    pub(super) fn is_heavy(self) -> bool {
+        METHODS[self.0].1 != Single
+    }
+
     /// Whether its answer is a stream, so that the call goes on after the response has begun.
     pub(super) fn is_streaming(self) -> bool {
-        METHODS[self.0].1
+        METHODS[self.0].1 == Stream
     }
 }
 
@@ -100,6 +116,8 @@ mod tests {
         let streaming: Vec<&str> = Method::all().filter(|method| method.is_streaming()).map(Method::name).collect();
         assert_eq!(streaming.len(), 7);
         assert!(streaming.contains(&"grpc.health.v1.Health/Watch"));
+        let heavy = |rpc: &str| Method::of(&format!("{CACHE_SERVICE}{rpc}")).is_heavy();
+        assert!(heavy("BatchGet") && heavy("BatchSet") && heavy("FetchStream") && !heavy("Get"));
         assert_eq!(Method::of("/larder.v1.CacheService/Nope").name(), OTHER);
         assert_eq!(Method::of("/").name(), OTHER);
     }

@@ -96,6 +96,11 @@ impl Pipeline {
         Ok(Self(Arc::new(Parts { cache, others, admission, metrics: Arc::new(metrics), max_message_bytes })))
     }
 
+    /// Whether a request means so much work that it should not be done between others.
+    pub fn is_heavy(request: &Request<Incoming>) -> bool {
+        Method::of(request.uri().path()).is_heavy()
+    }
+
     /// Answers one request.
     pub async fn answer(self, request: Request<Incoming>) -> Response<Body> {
         let parts = &*self.0;
