@@ -5,6 +5,7 @@ mod outbox;
 mod streams;
 
 use std::{
+    convert::Infallible,
     future::{Future, poll_fn},
     io,
     pin::Pin,
@@ -13,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -139,8 +141,7 @@ async fn serve_connection<A, F>(
     let service = service_fn(|request| {
         // hyper hands the stream to the executor as soon as it has the future of the answer.
         begin.next_is_heavy(is_heavy(&request));
-        let answered = answer(request);
-        async move { Ok::<_, std::convert::Infallible>(answered.await) }
+        answer(request).map(Ok::<_, Infallible>)
     });
     let (io, outbox) = CoalescedIo::new(stream);
     let (io, received) = CountedIo::new(io);

@@ -52,9 +52,14 @@ impl Admission {
 
     /// Admits a request, which does not wait for longer than until `deadline`; none if it is turned away.
     pub(super) async fn admit(&self, deadline: Option<Instant>) -> Option<Permit> {
-        if let Ok(permit) = self.free.clone().try_acquire_owned() {
-            return Some(permit);
+        match self.free.clone().try_acquire_owned() {
+            Ok(permit) => Some(permit),
+            // In a box, which costs nothing to those who need not wait.
+            Err(_) => Box::pin(self.stand_in_line(deadline)).await,
         }
+    }
+
+    async fn stand_in_line(&self, deadline: Option<Instant>) -> Option<Permit> {
         let _place = self.place()?;
         let end = Instant::now() + PATIENCE;
         let end = deadline.map_or(end, |deadline| end.min(deadline));

@@ -8,7 +8,7 @@
 
 use std::{convert::Infallible, future::Future, panic::AssertUnwindSafe, sync::Arc};
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use opentelemetry::{Context, context::FutureExt as _, global, propagation::Extractor, trace::TraceContextExt as _};
@@ -119,7 +119,8 @@ impl Pipeline {
                 Trace::Unrecorded(caller) => work.with_context(caller).await,
             };
             match outcome {
-                Some(Ok(response)) => response,
+                Some(Ok(Ok(response))) => response,
+                Some(Ok(Err(never))) => match never {},
                 // The panic hook has logged it.
                 Some(Err(_)) => status::internal().into_http(),
                 None => status::deadline_exceeded().into_http(),
@@ -132,16 +133,16 @@ impl Pipeline {
 }
 
 impl Parts {
-    async fn route(&self, request: Request<Incoming>, is_cache: bool) -> Response<Body> {
-        let answered: Result<_, Infallible> =
-            if is_cache { self.cache.clone().call(request).await } else { self.others.clone().oneshot(request).await };
-        match answered {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
+    fn route(
+        &self,
+        request: Request<Incoming>,
+        is_cache: bool,
+    ) -> BoxFuture<'static, Result<Response<Body>, Infallible>> {
+        if is_cache { self.cache.clone().call(request) } else { Box::pin(self.others.clone().oneshot(request)) }
     }
 }
 
+/// The outcome of `work`, or none if the deadline passes first.
 async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
     match deadline {
         None => Some(work.await),

@@ -1,16 +1,18 @@
 //! Connections to one Redis: a bb8 pool of multiplexed connections, whose handles are cloned out.
 //!
 //! A multiplexed connection serves many requests at a time. Keeping it checked out for the length of a request, as a pool
-//! is commonly used, would allow one request per connection at a time and measures at a quarter of the throughput.
+//! is commonly used, would allow one request per connection at a time and measures at a quarter of the throughput. The pool
+//! makes, keeps and replaces the connections; between its turns requests share the handles that were checked out last.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
 use bb8_redis::bb8::{ErrorSink, ManageConnection, Pool, RunError};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, ProtocolVersion, RedisError,
@@ -26,6 +28,8 @@ use crate::{
 
 /// Requests that one connection takes before further ones wait for room.
 const PIPELINE_DEPTH: usize = 1024;
+/// Requests after which one asks the pool for its connection, so that connections that were made meanwhile get their share.
+const TURNS: usize = 1021;
 /// Answers in a row that may be late before a connection is given up: its peer may be gone without a word.
 const MAX_TIMEOUTS: u32 = 3;
 
@@ -58,6 +62,9 @@ pub struct PoolState {
 #[derive(Clone)]
 pub(super) struct RedisPool {
     pool: Pool<Manager>,
+    /// A place for each connection, used in turn.
+    at_hand: Arc<[ArcSwapOption<Handle>]>,
+    turn: Arc<AtomicUsize>,
     shared: Arc<Shared>,
     timeout: Duration,
 }
@@ -73,15 +80,9 @@ pub(super) struct Shared {
     failing: AtomicBool,
 }
 
-/// A connection, and how it is doing. Clones share both.
-#[derive(Clone)]
+/// A connection, and how it is doing.
 pub(super) struct Handle {
     connection: MultiplexedConnection,
-    health: Arc<Health>,
-}
-
-#[derive(Debug)]
-struct Health {
     epoch: u64,
     broken: AtomicBool,
     timeouts: AtomicU32,
@@ -143,7 +144,8 @@ impl RedisPool {
             .error_sink(Box::new(ConnectErrors(shared.clone())))
             .retry_connection(false)
             .build_unchecked(Manager { client, config, shared: shared.clone() });
-        Ok(Self { pool, shared, timeout: options.timeout })
+        let at_hand = (0..options.connections).map(|_| ArcSwapOption::empty()).collect();
+        Ok(Self { pool, at_hand, turn: Arc::default(), shared, timeout: options.timeout })
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -175,7 +177,7 @@ impl RedisPool {
     pub(super) async fn query_all(&self, commands: &Pipeline) -> Result<Vec<Value>> {
         let mut used = None;
         let answer = tokio::time::timeout(self.timeout, async {
-            let handle = self.handle(&mut used).await?;
+            let handle = used.insert(self.handle().await?);
             let answer = commands.query_async(&mut handle.connection.clone()).await;
             handle.outcome(answer)
         });
@@ -210,30 +212,44 @@ impl RedisPool {
             }
             Err(error) => {
                 if let Some(handle) = used {
-                    self.shared.epoch.fetch_max(handle.health.epoch + 1, Ordering::Relaxed);
+                    self.shared.epoch.fetch_max(handle.epoch + 1, Ordering::Relaxed);
                 }
                 Err(error)
             }
         }
     }
 
-    async fn attempt(&self, cmd: &Cmd, repeat: Repeat, used: &mut Option<Handle>) -> Result<Value> {
-        let mut handle = self.handle(used).await?;
-        match handle.connection.send_packed_command(cmd).await {
+    async fn attempt(&self, cmd: &Cmd, repeat: Repeat, used: &mut Option<Arc<Handle>>) -> Result<Value> {
+        let handle = used.insert(self.handle().await?);
+        match handle.connection.clone().send_packed_command(cmd).await {
             // The server may have closed an idle connection, or just restarted.
             Err(error) if error.is_connection_dropped() && repeat == Repeat::Harmless => {
                 handle.give_up();
-                let mut handle = self.handle(used).await?;
-                let answer = handle.connection.send_packed_command(cmd).await;
+                let handle = used.insert(self.handle().await?);
+                let answer = handle.connection.clone().send_packed_command(cmd).await;
                 handle.outcome(answer.and_then(error_or_value))
             }
             answer => handle.outcome(answer.and_then(error_or_value)),
         }
     }
 
-    /// A handle to a connection that is not known to be broken; also left in `used`.
-    async fn handle(&self, used: &mut Option<Handle>) -> Result<Handle> {
-        *used = None;
+    /// A connection that is not known to be broken.
+    async fn handle(&self) -> Result<Arc<Handle>> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let place = &self.at_hand[turn % self.at_hand.len()];
+        if !turn.is_multiple_of(TURNS)
+            && let Some(handle) = &*place.load()
+            && self.shared.is_usable(handle)
+        {
+            return Ok(handle.clone());
+        }
+        // In a box, which costs nothing to those who need not ask the pool.
+        let handle = Box::pin(self.pooled()).await?;
+        place.store(Some(handle.clone()));
+        Ok(handle)
+    }
+
+    async fn pooled(&self) -> Result<Arc<Handle>> {
         loop {
             let pooled = match self.pool.get().await {
                 Ok(pooled) => pooled,
@@ -244,7 +260,6 @@ impl RedisPool {
                 }
             };
             if self.shared.is_usable(&pooled) {
-                *used = Some(pooled.clone());
                 return Ok(pooled.clone());
             }
             // Dropping it makes the pool ask `has_broken` and forget it.
@@ -260,7 +275,7 @@ fn error_or_value(value: Value) -> RedisResult<Value> {
     }
 }
 
-fn late(used: Option<Handle>) -> Error {
+fn late(used: Option<Arc<Handle>>) -> Error {
     if let Some(handle) = used {
         handle.timed_out();
     }
@@ -276,8 +291,7 @@ fn is_unknown_script(error: &Error) -> bool {
 
 impl Shared {
     fn is_usable(&self, handle: &Handle) -> bool {
-        let health = &handle.health;
-        !health.broken.load(Ordering::Relaxed) && health.epoch >= self.epoch.load(Ordering::Relaxed)
+        !handle.broken.load(Ordering::Relaxed) && handle.epoch >= self.epoch.load(Ordering::Relaxed)
     }
 }
 
@@ -288,7 +302,7 @@ impl Handle {
     fn outcome<T>(&self, answer: RedisResult<T>) -> Result<T> {
         match answer {
             Ok(value) => {
-                self.health.timeouts.store(0, Ordering::Relaxed);
+                self.timeouts.store(0, Ordering::Relaxed);
                 Ok(value)
             }
             Err(error) => {
@@ -302,36 +316,35 @@ impl Handle {
     }
 
     fn timed_out(&self) {
-        if self.health.timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_TIMEOUTS {
+        if self.timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_TIMEOUTS {
             self.give_up();
         }
     }
 
     fn give_up(&self) {
-        self.health.broken.store(true, Ordering::Relaxed);
+        self.broken.store(true, Ordering::Relaxed);
     }
 }
 
 // === impl Manager ===
 
 impl ManageConnection for Manager {
-    type Connection = Handle;
+    type Connection = Arc<Handle>;
     type Error = RedisError;
 
-    async fn connect(&self) -> std::result::Result<Handle, RedisError> {
+    async fn connect(&self) -> std::result::Result<Arc<Handle>, RedisError> {
         let epoch = self.shared.epoch.load(Ordering::Relaxed);
         let connection = self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
         self.shared.created.fetch_add(1, Ordering::Relaxed);
         self.shared.failing.store(false, Ordering::Relaxed);
-        let health = Health { epoch, broken: AtomicBool::new(false), timeouts: AtomicU32::new(0) };
-        Ok(Handle { connection, health: Arc::new(health) })
+        Ok(Arc::new(Handle { connection, epoch, broken: AtomicBool::new(false), timeouts: AtomicU32::new(0) }))
     }
 
-    async fn is_valid(&self, handle: &mut Handle) -> std::result::Result<(), RedisError> {
-        handle.connection.send_packed_command(&redis::cmd("PING")).await.and_then(error_or_value).map(|_| ())
+    async fn is_valid(&self, handle: &mut Arc<Handle>) -> std::result::Result<(), RedisError> {
+        handle.connection.clone().send_packed_command(&redis::cmd("PING")).await.and_then(error_or_value).map(|_| ())
     }
 
-    fn has_broken(&self, handle: &mut Handle) -> bool {
+    fn has_broken(&self, handle: &mut Arc<Handle>) -> bool {
         !self.shared.is_usable(handle)
     }
 }
