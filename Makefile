@@ -30,7 +30,7 @@ polyglot: ## Run the Python, Node, Go, Java, grpcurl and grpc_health_probe clien
 
 check: lint ## Run everything that must pass before a change lands
 	scripts/check-packaging.sh
-	$(MAKE) test
+	$(MAKE) test instructions
 
 lint: ## Check formatting, lints, documentation and protos
 	@scripts/setup.sh build
@@ -47,8 +47,8 @@ bench: ## Compare with a bare gRPC server, Redis and etcd, and write the tables 
 	scripts/bench.sh
 	scripts/bench-limits.sh
 
-instructions: ## Count the instructions that requests cost, and compare with benches/instructions.txt
-	@scripts/setup.sh build test bench
+instructions: ## Count the instructions and allocations that requests cost, and compare with benches/instructions.txt
+	@scripts/setup.sh build test count
 	scripts/instructions.sh
 
 bench-redis-clients: ## Compare clients of Redis, and write the table to target/bench

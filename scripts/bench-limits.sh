@@ -7,11 +7,13 @@ cd "$(dirname "$0")/.."
 
 # shellcheck source=scripts/bench-lib.sh
 source scripts/bench-lib.sh
+readonly SHAPES=(1x32 1x256 8x32 64x32 250x32 1000x32)
 readonly KEYS=${KEYS:-10000000} CONNECTIONS=${CONNECTIONS:-10000}
 
 build
 ulimit -n "$(ulimit -H -n)"
 start_redis 1
+start_baseline
 near=LARDER_NAMESPACES__BENCH__NEAR_CACHE__MAX_STALENESS=1s
 "$BASELINE" frame "$work/Get.frame" Get
 
@@ -33,7 +35,7 @@ row() { awk -v title="$1" -v value="$2" -v target="$3" 'BEGIN { printf "| %s | %
 ratio() { awk -v one="$1" -v two="$2" 'BEGIN { printf "%.2f", one / two }'; }
 
 echo "cores" >&2
-start_larder one "unix://$redis_socket" "$near"
+start_larder one "unix://$redis_socket" "$near" LARDER_LIMITS__MAX_CONCURRENT_REQUESTS=100000
 cores=0,1 start_larder two "unix://$redis_socket" "$near"
 for server in one two; do
   "$BASELINE" load "${address[$server]}"
@@ -44,8 +46,10 @@ two_cores=$(rounds_of cpu_us two gets 8 32 "${address[two]}" 0,1)
 
 echo "connections" >&2
 declare -A per_request
-for shape in 1x32 8x32 64x32 250x32 1000x8; do
-  per_request[$shape]=$(rounds_of cpu_us one gets "${shape%x*}" "${shape#*x}" "${address[one]}")
+for shape in "${SHAPES[@]}"; do
+  for server in bare one; do
+    per_request[$server,$shape]=$(rounds_of cpu_us "$server" gets "${shape%x*}" "${shape#*x}" "${address[$server]}")
+  done
 done
 
 echo "idle connections" >&2
@@ -88,8 +92,9 @@ many_memory=$(rss_mb "${pid[many]}")
   echo "|---|---|---|"
   row "near hits: CPU per request with one core / with two" "$one_core / $two_cores us" ""
   row "near hits that two cores have time for, over one" "$(ratio "$(awk -v one="$one_core" 'BEGIN { print 2 * one }')" "$two_cores")" "1.7"
-  for shape in 1x32 8x32 64x32 250x32 1000x8; do
-    row "near hits: CPU per request with ${shape%x*} connections of ${shape#*x} streams" "${per_request[$shape]} us" ""
+  for shape in "${SHAPES[@]}"; do
+    row "near hits, ${shape%x*} connections of ${shape#*x} streams: CPU per request (the bare server's)" \
+      "${per_request[one,$shape]} us (${per_request[bare,$shape]} us)" ""
   done
   row "$CONNECTIONS idle connections: memory (RSS) before / with them" "$idle_before / $idle_after MB" "300 MB"
   row "Get from Redis, limit of 256 at once: answers/s with 256 callers" "$peak" ""

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Counts the instructions that requests cost, under callgrind, and fails if one costs more than benches/instructions.txt allows.
+# Counts the instructions and the allocations that requests cost, under callgrind, and fails if one costs more than
+# benches/instructions.txt allows.
 #
 #   scripts/instructions.sh           compares
 #   scripts/instructions.sh --write   writes down what is measured
@@ -21,8 +22,8 @@ start_redis 1
 near=LARDER_NAMESPACES__BENCH__NEAR_CACHE__MAX_STALENESS=1h
 for rpc in Get GetOrFetch BatchGet Set; do "$BASELINE" frame "$work/$rpc.frame" "$rpc"; done
 
-# instructions STORE RPC REQUESTS: of a server that answered so many.
-instructions() {
+# count STORE RPC REQUESTS: instructions and allocations of a server that answered so many.
+count() {
   local log="$work/callgrind.log" process listen
   : >"$log"
   # Background work by the clock would count for more in a longer run.
@@ -39,15 +40,25 @@ instructions() {
     "http://$listen$PATH_PREFIX/$2" | grep -q " $((100 + $3)) succeeded, 0 failed" || fail "requests failed"
   kill "$process"
   wait "$process" || true
-  sed -nE 's/^(totals|summary): ([0-9]+).*/\2/p' "$work/callgrind.out" | head -n 1
+  # A function is named where it is first mentioned, and numbered from then on.
+  awk '
+    /^c?fn=/ {
+      match($0, /\([0-9]+\)/)
+      id = substr($0, RSTART, RLENGTH)
+      if (length($0) >= RSTART + RLENGTH) name[id] = substr($0, RSTART + RLENGTH + 1)
+      called = name[id]
+    }
+    /^calls=/ && called ~ /^mi_(malloc|zalloc|realloc)_aligned$/ { split($1, calls, "="); allocations += calls[2] }
+    /^(totals|summary):/ { instructions = $2 }
+    END { print instructions, allocations }' "$work/callgrind.out"
 }
 
 # per_request STORE RPC [VARIABLE=VALUE...]
 per_request() {
-  local few many
-  few=$(instructions "$1" "$2" "$FEW" "${@:3}")
-  many=$(instructions "$1" "$2" "$MANY" "${@:3}")
-  echo $(((many - few) / (MANY - FEW)))
+  { count "$1" "$2" "$FEW" "${@:3}" && count "$1" "$2" "$MANY" "${@:3}"; } |
+    awk -v requests=$((MANY - FEW)) '
+      NR == 1 { instructions = $1; allocations = $2 }
+      NR == 2 { printf "%.0f %.1f\n", ($1 - instructions) / requests, ($2 - allocations) / requests }'
 }
 
 redis="unix://$redis_socket"
@@ -68,10 +79,10 @@ if [[ ${1:-} == --write ]]; then
   exit
 fi
 awk -v tolerance="$TOLERANCE" '
-  NR == FNR { allowed[$1] = $2; next }
+  NR == FNR { instructions[$1] = $2; allocations[$1] = $3; next }
   {
-    ratio = $2 / allowed[$1]
-    printf "%-22s %8d instructions, %.2f of what is written down\n", $1, $2, ratio
-    if (!(ratio <= tolerance)) failed = 1
+    more = $2 / instructions[$1]
+    printf "%-22s %8d instructions (%.2f of what is written down), %6.1f allocations (%.2f)\n", $1, $2, more, $3, $3 / allocations[$1]
+    if (!(more <= tolerance) || !($3 / allocations[$1] <= tolerance)) failed = 1
   }
   END { if (failed) { print "a request costs too much: see " FILENAME > "/dev/stderr"; exit 1 } }' "$ALLOWED" "$measured"

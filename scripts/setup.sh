@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh build   Rust and a C compiler
 #   scripts/setup.sh test    a redis-server that the tests start themselves
+#   scripts/setup.sh count   a load generator, and what counts instructions
 #   scripts/setup.sh bench   the load generator of the benchmark, and what it compares with
 set -euo pipefail
 
@@ -91,17 +92,22 @@ setup_test() {
   have redis-server || install_service redis-server redis
 }
 
+setup_count() {
+  have h2load || install_package nghttp2-client nghttp2
+  have redis-cli || install_package redis-tools redis
+  have valgrind || install_package valgrind valgrind
+}
+
 setup_bench() {
   have h2load || install_package nghttp2-client nghttp2
   have taskset || install_package util-linux util-linux
   have redis-benchmark || install_package redis-tools redis
   have etcd || install_service etcd-server etcd
-  have valgrind || install_package valgrind valgrind
 }
 
 for part in "$@"; do
   case $part in
-    build | test | bench) "setup_$part" ;;
-    *) fail "unknown part '$part': build, test or bench" ;;
+    build | test | count | bench) "setup_$part" ;;
+    *) fail "unknown part '$part': build, test, count or bench" ;;
   esac
 done

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::{join_all, try_join_all};
-use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
+use tonic::{
+    Request, Response, Status, Streaming,
+    metadata::{MetadataMap, MetadataValue},
+};
 
 use super::{
     convert, deadline,
@@ -230,10 +233,18 @@ impl CacheRpc {
         let outcome = x_cache.map_or(convert::outcome_name(None), |(outcome, ..)| outcome);
         metadata.insert("x-cache", MetadataValue::from_static(outcome));
         if let Some((_, age, ttl_remaining)) = x_cache {
-            metadata.insert("x-cache-age", MetadataValue::from(age));
-            metadata.insert("x-cache-ttl-remaining", MetadataValue::from(ttl_remaining));
+            insert_number(metadata, "x-cache-age", age);
+            insert_number(metadata, "x-cache-ttl-remaining", ttl_remaining);
         }
         self.log_keys.note(&mut response, key, outcome);
         response
+    }
+}
+
+/// The conversion from numbers that the library has allocates twice.
+fn insert_number(metadata: &mut MetadataMap, key: &'static str, number: u64) {
+    // Digits are always valid.
+    if let Ok(digits) = MetadataValue::try_from(itoa::Buffer::new().format(number)) {
+        metadata.insert(key, digits);
     }
 }
