@@ -39,6 +39,11 @@ pub use pool::{PoolOptions, PoolState};
 use pool::{RedisPool, Repeat};
 use script::Script;
 
+/// Bytes of a value from which on an entry does not go through a script.
+const LARGE: usize = 4096;
+/// How long an entry that was set aside is kept if the script does not take it. It comes in the same round trip.
+const ASIDE_TTL: Duration = Duration::from_secs(10);
+
 /// How to use Redis.
 #[derive(Debug, Clone)]
 pub struct RedisOptions {
@@ -106,9 +111,49 @@ impl RedisStore {
         call
     }
 
+    /// Runs a script that stores `draft`; `rest` adds the arguments that come after it.
+    ///
+    /// A large entry is set aside before, in the same round trip: what goes through a script costs the server several times as much
+    /// per byte as what does not.
+    async fn store(
+        &self,
+        script: &Script,
+        key: &EntryKey,
+        draft: &Draft,
+        rest: impl FnOnce(&mut Cmd),
+    ) -> Result<Reply> {
+        let aside = (draft.data.len() >= LARGE).then(|| self.layout.aside(key, rand::random()));
+        let mut call = self.call(script, key, aside.clone());
+        add_lifetime(&mut call, &draft.lifetime);
+        match &aside {
+            None => call.arg(codec::encode_tail(draft)),
+            Some(_) => call.arg(b""),
+        };
+        rest(&mut call);
+        let asked = Instant::now();
+        // Sent twice, it could be applied once before and once after a delete that was acknowledged in between.
+        let answer = match aside {
+            None => self.pool.eval(script, &call, Repeat::Never).await?,
+            Some(name) => {
+                let mut set = redis::cmd("SET");
+                set.arg(name).arg(codec::encode_aside(draft)).arg("PX").arg(whole_millis(ASIDE_TTL));
+                self.pool.eval_after(set, script, &call).await?
+            }
+        };
+        let reply = self.in_time(answer, asked)?;
+        // The server's memory was so short that it gave up what had just been set aside.
+        if reply.word == "ASIDE_MISSING" { Err(ErrorKind::Full.into()) } else { Ok(reply) }
+    }
+
     async fn run(&self, script: &Script, call: &Cmd, repeat: Repeat) -> Result<Reply> {
         let asked = Instant::now();
-        let mut reply = Reply::read(self.pool.eval(script, call, repeat).await?)?;
+        let answer = self.pool.eval(script, call, repeat).await?;
+        self.in_time(answer, asked)
+    }
+
+    /// What a script has answered that was asked for at `asked`.
+    fn in_time(&self, answer: Value, asked: Instant) -> Result<Reply> {
+        let mut reply = Reply::read(answer)?;
         if reply.word == "LATE" {
             let server_time: u64 = reply.next()?;
             self.pool.shared().clock.seen(Millis(server_time), asked);
@@ -116,11 +161,6 @@ impl RedisStore {
         }
         Ok(reply)
     }
-}
-
-fn add_draft(call: &mut Cmd, draft: &Draft) {
-    add_lifetime(call, &draft.lifetime);
-    call.arg(codec::encode_tail(draft));
 }
 
 fn add_lifetime(call: &mut Cmd, lifetime: &Lifetime) {
@@ -174,16 +214,15 @@ impl Store for RedisStore {
     }
 
     async fn put(&self, key: &EntryKey, draft: &Draft, condition: Condition) -> Result<Written> {
-        let mut call = self.call(&script::SET, key, None);
-        add_draft(&mut call, draft);
-        match condition {
-            Condition::Always => call.arg(b""),
-            Condition::IfAbsent => call.arg(b"absent"),
-            Condition::IfPresent => call.arg(b"present"),
-            Condition::IfVersion(version) => call.arg(&version.0.to_be_bytes()),
-        };
-        // Sent twice, it could be applied once before and once after a delete that was acknowledged in between.
-        match self.run(&script::SET, &call, Repeat::Never).await?.word.as_str() {
+        let reply = self.store(&script::SET, key, draft, |call| {
+            match condition {
+                Condition::Always => call.arg(b""),
+                Condition::IfAbsent => call.arg(b"absent"),
+                Condition::IfPresent => call.arg(b"present"),
+                Condition::IfVersion(version) => call.arg(&version.0.to_be_bytes()),
+            };
+        });
+        match reply.await?.word.as_str() {
             "STORED" => Ok(Written::Stored),
             "CONDITION_NOT_MET" => Ok(Written::ConditionNotMet),
             _ => Err(unexpected("set.lua")),

@@ -25,6 +25,11 @@ async fn use_everything(cache: &Cache) {
     assert_eq!(cache.read("k").await.as_deref(), Some("v"));
     assert_eq!(cache.increment(increment("n", 2)).await.unwrap().value, 2);
     assert!(cache.touch(touch("k", 60)).await.unwrap().found);
+    // What does not go through a script needs rights of its own.
+    cache.put("large", &"v".repeat(10_000)).await;
+    let lease = cache.lease("filled").await;
+    cache.set(fill("filled", text(&"v".repeat(10_000)), &lease)).await.unwrap();
+    assert_eq!(cache.read("filled").await.map(|value| value.len()), Some(10_000));
     let lease = cache.lease("leased").await;
     cache.abandon(abandon("leased", &lease)).await.unwrap();
     let lease = cache.lease("filled").await;

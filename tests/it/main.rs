@@ -21,6 +21,8 @@ mod conformance;
 mod faults;
 // What InvalidateNamespace costs, counted in Redis commands.
 mod invalidation_cost;
+// Large values do not go through scripts.
+mod large_values;
 // Hostile names never reach another entry.
 mod keys;
 // Every limit, violated one at a time; overload and deadlines.

@@ -35,6 +35,7 @@ use crate::entry::{Draft, Entry, Kind, Lifetime, Millis, Provenance, Tags, Versi
 pub(super) const GENERATION_BYTES: usize = 16;
 const FORMAT: u8 = 1;
 const HEADER_BYTES: usize = 61;
+const VERSION_AT: usize = 33;
 const TAG: u8 = 1;
 const ETAG: u8 = 2;
 const LAST_MODIFIED: u8 = 3;
@@ -43,7 +44,17 @@ const KEEP: u8 = 5;
 
 /// The part of an entry that follows `fresh_until`.
 pub(super) fn encode_tail(draft: &Draft) -> Vec<u8> {
-    let mut tail = Vec::with_capacity(64 + draft.tags.len() * 16 + draft.data.len());
+    encode_after(0, draft)
+}
+
+/// An entry with room for what the scripts write before the version.
+pub(super) fn encode_aside(draft: &Draft) -> Vec<u8> {
+    encode_after(VERSION_AT, draft)
+}
+
+fn encode_after(room: usize, draft: &Draft) -> Vec<u8> {
+    let mut tail = Vec::with_capacity(room + 64 + draft.tags.len() * 16 + draft.data.len());
+    tail.resize(room, 0);
     tail.put_u64(draft.version.0);
     tail.extend_from_slice(&encode_windows(&draft.lifetime));
     tail.extend_from_slice(&kind_and_flags(draft.kind));

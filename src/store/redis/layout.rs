@@ -6,11 +6,13 @@
 //! <prefix>:{<namespace>:<shard>}:p:<digest>:<key>      entry with params
 //! <prefix>:{<namespace>:<shard>}:t                     scratch key of one script
 //! <prefix>:l:{<namespace>:<shard>}:k:<key>             lease (or :p:<digest>:<key>)
+//! <prefix>:w:{<namespace>:<shard>}:<number>            large entry on its way
 //! <prefix>:{stats}:...                                 the fleet's counters
 //! ```
 //!
 //! All keys that one script touches have the same hash tag, so they live in one Cluster slot. Leases have a prefix of their
-//! own, so that a client can follow them without being told of every write.
+//! own, so that a client can follow them without being told of every write; and so have entries on their way, so that those who
+//! follow entries are not told of them.
 
 use crate::{
     key::{EntryKey, Namespace},
@@ -65,6 +67,15 @@ impl Layout {
     pub(super) fn scratch(&self, key: &EntryKey) -> Vec<u8> {
         let mut name = self.tagged("", key, 2);
         name.push_str(":t");
+        name.into_bytes()
+    }
+
+    /// Where a large entry waits to be stored. `number` tells it from others.
+    pub(super) fn aside(&self, key: &EntryKey, number: u64) -> Vec<u8> {
+        use std::fmt::Write as _;
+        let mut name = self.tagged("w:", key, 18);
+        // Writing to a string cannot fail.
+        let _ = write!(name, ":{number:016x}");
         name.into_bytes()
     }
 
@@ -164,6 +175,7 @@ mod tests {
             text(&layout.names(&plain).entry),
             text(&layout.lease(&plain)),
             text(&layout.scratch(&plain)),
+            text(&layout.aside(&plain, 7)),
             text(&layout.names(&with_params).entry),
             text(&layout.lease(&with_params)),
             layout.totals(),
@@ -176,6 +188,7 @@ mod tests {
             "larder:{user:17}:k:42",
             "larder:l:{user:17}:k:42",
             "larder:{user:17}:t",
+            "larder:w:{user:17}:0000000000000007",
             &format!("larder:{{user:10}}:p:{digest}:42"),
             &format!("larder:l:{{user:10}}:p:{digest}:42"),
             "larder:{stats}:total",

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    RedisStore, Reply, add_draft, add_lifetime, codec,
+    RedisStore, Reply, add_lifetime, codec,
     pool::Repeat,
     script::{ABANDON, ACQUIRE, CONFIRM, DISCARD, EXTEND, FILL},
     unexpected,
@@ -53,10 +53,10 @@ impl Leases for RedisStore {
     }
 
     async fn fill(&self, key: &EntryKey, token: LeaseToken, draft: &Draft) -> Result<Filled> {
-        let mut call = self.call(&FILL, key, None);
-        add_draft(&mut call, draft);
-        call.arg(&token.0);
-        filled(&self.run(&FILL, &call, Repeat::Never).await?.word).ok_or_else(|| unexpected("fill.lua"))
+        let reply = self.store(&FILL, key, draft, |call| {
+            call.arg(&token.0);
+        });
+        filled(&reply.await?.word).ok_or_else(|| unexpected("fill.lua"))
     }
 
     async fn confirm(&self, key: &EntryKey, token: LeaseToken, confirmation: &Confirmation) -> Result<Confirmed> {

@@ -196,6 +196,34 @@ impl RedisPool {
         }
     }
 
+    /// Calls a script in one go with a command that it needs to have been done before.
+    pub(super) async fn eval_after(&self, before: Cmd, script: &Script, call: &Cmd) -> Result<Value> {
+        let mut both = redis::pipe();
+        both.add_command(before).add_command(call.clone());
+        match self.query_both(&both).await? {
+            Err(error) if is_unknown_script(&error) => {
+                self.query(&script.load(), Repeat::Harmless).await?;
+                self.query(call, Repeat::Never).await
+            }
+            other => other,
+        }
+    }
+
+    /// The answer to the second of two commands, if the first has succeeded.
+    async fn query_both(&self, both: &Pipeline) -> Result<Result<Value>> {
+        let mut used = None;
+        let answer = tokio::time::timeout(self.timeout, async {
+            let handle = used.insert(self.handle().await?);
+            let answers = handle.connection.clone().send_packed_commands(both, 0, 2).await;
+            let mut answers = handle.outcome(answers)?.into_iter();
+            let mut next = || handle.outcome(answers.next().ok_or_else(missing_answer).and_then(error_or_value));
+            next()?;
+            Ok(next())
+        });
+        let answer = answer.await;
+        answer.unwrap_or_else(|_| Err(late(used)))
+    }
+
     /// Asks for the server's time on a connection of the pool. If that fails on a connection that was made before, all
     /// connections are suspect and will be made anew.
     pub(super) async fn probe(&self) -> Result<()> {
@@ -273,6 +301,10 @@ fn error_or_value(value: Value) -> RedisResult<Value> {
         Value::ServerError(error) => Err(error.into()),
         value => Ok(value),
     }
+}
+
+fn missing_answer() -> RedisError {
+    (redis::ErrorKind::UnexpectedReturnType, "an answer is missing").into()
 }
 
 fn late(used: Option<Arc<Handle>>) -> Error {

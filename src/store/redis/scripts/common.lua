@@ -1,6 +1,6 @@
 -- Shared by all scripts that touch an entry.
 --
--- KEYS[1] generation marker   KEYS[2] entry   KEYS[3] lease, all in one slot
+-- KEYS[1] generation marker   KEYS[2] entry   KEYS[3] lease   KEYS[4] what was set aside or may be used as scratch, all in one slot
 -- ARGV[1] time after which this must not be applied any more, in milliseconds by this server's clock
 -- ARGV[2] generation id to use if there is no marker
 --
@@ -18,12 +18,44 @@ local FORMAT = '\1'
 
 local function fresh_until(entry) return (struct.unpack('>I8', entry, 26)) end
 
+-- Long strings are dear: the server hashes every byte of every string that it makes in this language. So scripts that have
+-- no need of the value read only what comes before it.
+local HEADER_BYTES = 61
+
+local function if_valid(stored, generation)
+  -- Anything but a string is not ours, and counts as missing.
+  if type(stored) == 'string' and string.sub(stored, 1, 1) == FORMAT and string.sub(stored, 2, 17) == generation then return stored end
+  return nil
+end
+
 -- The entry, if it was written under the current generation.
 local function valid_entry(generation)
-  local entry = generation and redis.pcall('GET', KEYS[2])
-  -- Anything but a string is not ours, and counts as missing.
-  if type(entry) == 'string' and string.sub(entry, 1, 1) == FORMAT and string.sub(entry, 2, 17) == generation then return entry end
-  return nil
+  return if_valid(generation and redis.pcall('GET', KEYS[2]), generation)
+end
+
+-- What comes before its extensions and its value.
+local function valid_header(generation)
+  return if_valid(generation and redis.pcall('GETRANGE', KEYS[2], 0, HEADER_BYTES - 1), generation)
+end
+
+-- Whether the entry that the caller has set aside is missing.
+local function aside_is_missing() return KEYS[4] and redis.call('EXISTS', KEYS[4]) == 0 end
+
+-- Frees at once what is not needed after all.
+local function drop_aside()
+  if KEYS[4] then redis.call('UNLINK', KEYS[4]) end
+end
+
+-- Stores an entry: ARGV[3] to [5] as in set.lua.
+local function store(generation)
+  local head = FORMAT .. generation .. struct.pack('>I8I8', now, now + ARGV[4])
+  if KEYS[4] then
+    redis.call('SETRANGE', KEYS[4], 0, head)
+    redis.call('RENAME', KEYS[4], KEYS[2])
+    redis.call('PEXPIRE', KEYS[2], ARGV[3])
+  else
+    redis.call('SET', KEYS[2], head .. ARGV[5], 'PX', ARGV[3])
+  end
 end
 
 -- The marker outlives every entry under it. It is extended by more than is needed, so that this is rare.

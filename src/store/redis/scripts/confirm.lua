@@ -3,12 +3,17 @@
 
 local generation, why = held_lease(ARGV[8])
 if not generation then return {why} end
-local entry = valid_entry(generation)
-if not entry or string.sub(entry, 34, 41) ~= ARGV[5] then return {'GONE'} end
+local header = valid_header(generation)
+if not header or string.sub(header, 34, 41) ~= ARGV[5] then return {'GONE'} end
 keep_marker(tonumber(ARGV[3]))
-local value_at = 62 + struct.unpack('>I2', entry, 60)
-local confirmed = FORMAT .. generation .. struct.pack('>I8I8', now, now + ARGV[4]) .. ARGV[5] .. ARGV[6]
-  .. string.sub(entry, 58, 59) .. ARGV[7] .. string.sub(entry, value_at)
-redis.call('SET', KEYS[2], confirmed, 'PX', ARGV[3])
+local confirmed = struct.pack('>I8I8', now, now + ARGV[4]) .. ARGV[5] .. ARGV[6] .. string.sub(header, 58, 59) .. ARGV[7]
+local value_at = HEADER_BYTES + struct.unpack('>I2', header, 60)
+if 17 + #confirmed == value_at then
+  redis.call('SETRANGE', KEYS[2], 17, confirmed)
+  redis.call('PEXPIRE', KEYS[2], ARGV[3])
+else
+  local value = redis.call('GETRANGE', KEYS[2], value_at, -1)
+  redis.call('SET', KEYS[2], FORMAT .. generation .. confirmed .. value, 'PX', ARGV[3])
+end
 redis.call('DEL', KEYS[3])
 return {'STORED'}

@@ -1,6 +1,6 @@
 -- ARGV[3] time in milliseconds in which no fill is taken
 
-local entry = valid_entry(redis.call('GET', KEYS[1]))
+local entry = valid_header(redis.call('GET', KEYS[1]))
 local hold_off = tonumber(ARGV[3])
 if hold_off > 0 then
   -- Before the entry goes: without memory for this, nothing must have happened. It does not belong to a generation.

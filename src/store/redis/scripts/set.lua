@@ -1,17 +1,22 @@
--- ARGV[3] lifetime of the key, [4] time that the value is fresh, both in milliseconds; [5] rest of the entry from its version on;
--- [6] condition: '', 'absent', 'present' or a version of 8 bytes
+-- KEYS[4] the entry set aside, with room for its head, if it is large
+-- ARGV[3] lifetime of the key, [4] time that the value is fresh, both in milliseconds; [5] rest of the entry from its version on, if it
+-- is not set aside; [6] condition: '', 'absent', 'present' or a version of 8 bytes
 
+if aside_is_missing() then return {'ASIDE_MISSING'} end
 local generation = redis.call('GET', KEYS[1])
 if ARGV[6] ~= '' then
-  local entry = valid_entry(generation)
+  local entry = valid_header(generation)
   local fresh = entry and fresh_until(entry) > now and string.byte(entry, 58) ~= 3
   local holds
   if ARGV[6] == 'absent' then holds = not fresh
   elseif ARGV[6] == 'present' then holds = fresh
   else holds = entry and string.sub(entry, 34, 41) == ARGV[6] end
-  if not holds then return {'CONDITION_NOT_MET'} end
+  if not holds then
+    drop_aside()
+    return {'CONDITION_NOT_MET'}
+  end
 end
 generation = generation_for_write(generation, tonumber(ARGV[3]))
-redis.call('SET', KEYS[2], FORMAT .. generation .. struct.pack('>I8I8', now, now + ARGV[4]) .. ARGV[5], 'PX', ARGV[3])
+store(generation)
 void_lease('S')
 return {'STORED'}
