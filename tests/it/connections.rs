@@ -27,9 +27,9 @@ async fn use_everything(cache: &Cache) {
     assert!(cache.touch(touch("k", 60)).await.unwrap().found);
     // What does not go through a script needs rights of its own.
     cache.put("large", &"v".repeat(10_000)).await;
-    let lease = cache.lease("filled").await;
-    cache.set(fill("filled", text(&"v".repeat(10_000)), &lease)).await.unwrap();
-    assert_eq!(cache.read("filled").await.map(|value| value.len()), Some(10_000));
+    let lease = cache.lease("leased large").await;
+    cache.set(fill("leased large", text(&"v".repeat(10_000)), &lease)).await.unwrap();
+    assert_eq!(cache.read("leased large").await.map(|value| value.len()), Some(10_000));
     let lease = cache.lease("leased").await;
     cache.abandon(abandon("leased", &lease)).await.unwrap();
     let lease = cache.lease("filled").await;
