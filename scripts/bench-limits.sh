@@ -30,6 +30,20 @@ gets() { load "$1" "$2" Get "$PATH_PREFIX/Get" "$3" "${4:-1}"; }
 
 rounds_of() { for _ in $(seq "$ROUNDS"); do "$@"; done | median; }
 
+# Takes turns: in_turns NAME=COMMAND...; leaves the median of what each prints in $result.
+declare -A result
+in_turns() {
+  local turn name
+  for _ in $(seq "$ROUNDS"); do
+    for turn in "$@"; do ${turn#*=} >>"$work/turns.${turn%%=*}"; done
+  done
+  for turn in "$@"; do
+    name=${turn%%=*}
+    result[$name]=$(median <"$work/turns.$name")
+    rm "$work/turns.$name"
+  done
+}
+
 row() { awk -v title="$1" -v value="$2" -v target="$3" 'BEGIN { printf "| %s | %s | %s |\n", title, value, target }'; }
 
 ratio() { awk -v one="$1" -v two="$2" 'BEGIN { printf "%.2f", one / two }'; }
@@ -41,16 +55,15 @@ for server in one two; do
   "$BASELINE" load "${address[$server]}"
   "$BASELINE" check "${address[$server]}"
 done
-one_core=$(rounds_of cpu_us one gets 8 32 "${address[one]}")
-two_cores=$(rounds_of cpu_us two gets 8 32 "${address[two]}" 0,1)
+in_turns "one=cpu_us one gets 8 32 ${address[one]}" "two=cpu_us two gets 8 32 ${address[two]} 0,1"
+one_core=${result[one]} two_cores=${result[two]}
 
 echo "connections" >&2
-declare -A per_request
+turns=()
 for shape in "${SHAPES[@]}"; do
-  for server in bare one; do
-    per_request[$server,$shape]=$(rounds_of cpu_us "$server" gets "${shape%x*}" "${shape#*x}" "${address[$server]}")
-  done
+  for server in bare one; do turns+=("$server,$shape=cpu_us $server gets ${shape/x/ } ${address[$server]}"); done
 done
+in_turns "${turns[@]}"
 
 echo "idle connections" >&2
 start_larder crowd memory "LARDER_LIMITS__MAX_CONNECTIONS=$((CONNECTIONS + 100))"
@@ -68,16 +81,17 @@ start_larder bounded "unix://$redis_socket" LARDER_LIMITS__MAX_CONCURRENT_REQUES
 # Whoever is sent away gets no value, so the values tell how many were served.
 served() {
   local answered data
-  read -r answered data < <(gets 8 "$1" "${address[bounded]}")
-  awk -v data="$data" -v answered="$answered" -v s="$SECONDS_EACH" -v value="$value_bytes" 'BEGIN {
+  read -r answered data < <(gets 8 "$2" "${address[$1]}")
+  awk -v data="$data" -v answered="$answered" -v s="$SECONDS_EACH" -v value="${value_bytes[$1]}" 'BEGIN {
     away = answered - data / value
     printf "%.0f %.0f\n", data / value / s, (away > 0 ? away : 0) / s
   }'
 }
-value_bytes=$(gets 1 1 "${address[bounded]}" | awk '{ print $2 / $1 }')
-peak=$(for _ in $(seq "$ROUNDS"); do served 32 | cut -d ' ' -f 1; done | median)
-for _ in $(seq "$ROUNDS"); do served 128; done >"$work/overload"
-goodput=$(cut -d ' ' -f 1 "$work/overload" | median) shed=$(cut -d ' ' -f 2 "$work/overload" | median)
+away() { served "$@" | cut -d ' ' -f 2; }
+declare -A value_bytes
+for server in bounded bare; do value_bytes[$server]=$(gets 1 1 "${address[$server]}" | awk '{ print $2 / $1 }'); done
+in_turns "peak=served bounded 32" "goodput=served bounded 128" "bare_peak=served bare 32" "bare_goodput=served bare 128"
+shed=$(away bounded 128)
 
 echo "keys" >&2
 start_larder many memory LARDER_MEMORY__MAX_BYTES=16GiB
@@ -94,11 +108,12 @@ many_memory=$(rss_mb "${pid[many]}")
   row "near hits that two cores have time for, over one" "$(ratio "$(awk -v one="$one_core" 'BEGIN { print 2 * one }')" "$two_cores")" "1.7"
   for shape in "${SHAPES[@]}"; do
     row "near hits, ${shape%x*} connections of ${shape#*x} streams: CPU per request (the bare server's)" \
-      "${per_request[one,$shape]} us (${per_request[bare,$shape]} us)" ""
+      "${result[one,$shape]} us (${result[bare,$shape]} us)" ""
   done
   row "$CONNECTIONS idle connections: memory (RSS) before / with them" "$idle_before / $idle_after MB" "300 MB"
-  row "Get from Redis, limit of 256 at once: answers/s with 256 callers" "$peak" ""
-  row "the same with 1,024 callers: answers/s (over the former) and sent away/s" "$goodput ($(ratio "$goodput" "$peak")), $shed" "0.9"
+  row "Get from Redis, limit of 256 at once: answers/s with 256 callers" "${result[peak]}" ""
+  row "the same with 1,024 callers: answers/s (over the former) and sent away/s" "${result[goodput]} ($(ratio "${result[goodput]}" "${result[peak]}")), $shed" "0.9"
+  row "the bare server, which has no limit, with 1,024 callers over 256" "$(ratio "${result[bare_goodput]}" "${result[bare_peak]}")" ""
   row "embedded, random keys of 1,000 / of $KEYS: CPU per request" "$few_keys / $many_keys us ($(ratio "$many_keys" "$few_keys"))" ""
   row "memory (RSS) with $KEYS entries of 100 B" "$many_memory MB" ""
 } | tee "$OUT/limits.md"

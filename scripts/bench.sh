@@ -44,15 +44,24 @@ path_of() {
   esac
 }
 
-# latencies SERVER: p50, p99 and p99.9 of Get in microseconds, one call at a time on one connection.
+# latencies SERVER: one round of Gets, one call at a time on one connection; appends p50, p99 and p99.9 in microseconds.
 latencies() {
-  taskset -c 1 h2load -c 1 -m 1 -t 1 -n 30000 -d "$work/Get.frame" --log-file "$work/latency.log" \
+  taskset -c 1 h2load -c 1 -m 1 -t 1 -n 8000 -d "$work/Get.frame" --log-file "$work/latency.log" \
     -H 'content-type: application/grpc' -H 'te: trailers' "http://${address[$1]}$PATH_PREFIX/Get" >/dev/null
   # The first calls warm up.
-  tail -n +3001 "$work/latency.log" | cut -f 3 | sort -n |
-    awk '{ v[NR] = $1 } END { print v[int(NR * 0.5)], v[int(NR * 0.99)], v[int(NR * 0.999)] }'
+  tail -n +1001 "$work/latency.log" | cut -f 3 | sort -n |
+    awk '{ v[NR] = $1 } END { print v[int(NR * 0.5)], v[int(NR * 0.99)], v[int(NR * 0.999)] }' >>"$work/$1.latencies"
   rm "$work/latency.log"
 }
+
+# direct_latencies: the same of redis-benchmark.
+direct_latencies() {
+  taskset -c 1 redis-benchmark -p "$direct_port" -t set,get -d 1024 -c 1 -n 8000 --csv |
+    awk -F '"' '$2 == "GET" { print $10 * 1000, $14 * 1000 }' >>"$work/direct.latencies"
+}
+
+# latency NAME COLUMN: the median of the rounds.
+latency() { cut -d ' ' -f "$2" "$work/$1.latencies" | median; }
 
 # measure ROW SERVER RPC: one round; appends requests per second and CPU microseconds per request.
 measure() {
@@ -155,6 +164,12 @@ batch_row() {
     }'
 }
 
+echo "latencies" >&2
+for _ in $(seq "$ROUNDS"); do
+  direct_latencies
+  for server in bare near memory redis; do latencies "$server"; done
+done
+
 echo "stampedes" >&2
 for replica in one two three; do start_larder "$replica" "unix://$redis_socket" "${with_origin[@]}"; done
 read -r crowd_calls crowd_p50 crowd_p99 crowd_max <<<"$(taskset -c 1 "$STAMPEDE" crowd 1000 20 "$origin" "$ORIGIN_MS" \
@@ -190,13 +205,11 @@ cold_peak=$(awk '/^VmHWM/ { printf "%.1f", $2 / 1024 }' "/proc/${pid[memory]}/st
   echo
   echo "| one call at a time, 1 KiB | p50 | p99 | p99.9 | p50 over redis-benchmark | target |"
   echo "|---|---|---|---|---|---|"
-  direct=$(taskset -c 1 redis-benchmark -p "$direct_port" -t set,get -d 1024 -c 1 -n 30000 --csv | awk -F '"' '$2 == "GET" { print $10 * 1000, $14 * 1000 }')
-  read -r direct_p50 direct_p99 <<<"$direct"
-  echo "| redis-benchmark, GET | $direct_p50 us | $direct_p99 us | | 1.0 | |"
+  direct_p50=$(latency direct 1)
+  echo "| redis-benchmark, GET | $direct_p50 us | $(latency direct 2) us | | 1.0 | |"
   for row in "bare -" "near 1.4" "memory -" "redis 2.5"; do
     read -r server target <<<"$row"
-    read -r p50 p99 p999 <<<"$(latencies "$server")"
-    awk -v server="$server" -v p50="$p50" -v p99="$p99" -v p999="$p999" -v direct="$direct_p50" -v target="$target" 'BEGIN {
+    awk -v server="$server" -v p50="$(latency "$server" 1)" -v p99="$(latency "$server" 2)" -v p999="$(latency "$server" 3)" -v direct="$direct_p50" -v target="$target" 'BEGIN {
       ratio = p50 / direct
       verdict = target == "-" ? "" : (ratio <= target ? " (reached)" : " (above)")
       printf "| Get, %s | %d us | %d us | %d us | %.1f | %s%s |\n", server, p50, p99, p999, ratio, target, verdict

@@ -93,6 +93,9 @@ setup_test() {
 }
 
 setup_count() {
+  # Nothing is counted elsewhere.
+  [[ $(uname) == Linux ]] || return 0
+  have taskset || install_package util-linux util-linux
   have h2load || install_package nghttp2-client nghttp2
   have redis-cli || install_package redis-tools redis
   have valgrind || install_package valgrind valgrind

@@ -4,7 +4,11 @@ mod origins;
 
 use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::watch, time::Instant};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::watch,
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use origins::{OpenOrigins, Opened, Warming};
@@ -28,6 +32,10 @@ use crate::{
     telemetry::{Telemetry, cache_metrics, near_metrics, origin_metrics::OriginMetrics, store_metrics},
     transport::{self, Shutdown, TransportOptions},
 };
+
+/// Connections that wait to be accepted, if the system allows so many. All clients come at once when a replica was restarted, and who finds
+/// no place tries again after a second at the earliest.
+const BACKLOG: u32 = 4096;
 
 /// Time for what must be written down after the last request.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
@@ -96,8 +104,8 @@ impl Server {
     /// # Errors
     /// A port or the store's URL cannot be used. A store that does not answer is no error.
     pub async fn bind(config: Config, telemetry: &Telemetry) -> Result<Self, Error> {
-        let listener = bind(config.listen, "listen").await?;
-        let admin_listener = bind(config.admin_listen, "admin_listen").await?;
+        let listener = bind(config.listen, "listen")?;
+        let admin_listener = bind(config.admin_listen, "admin_listen")?;
         let background = CancellationToken::new();
         let near = NearCache::new(u16::try_from(config.store.shards).unwrap_or(u16::MAX));
         near.configure(&near_tiers(&config));
@@ -244,8 +252,14 @@ impl Reload {
     }
 }
 
-async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| Error::Bind { address, key, source })
+fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, Error> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|source| Error::Bind { address, key, source })
 }
 
 /// The one match on the kinds of stores, and the place where what stands before them is stacked.

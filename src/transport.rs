@@ -80,7 +80,7 @@ pub struct Shutdown {
 /// Accepts connections and serves requests with `answer` until `shutdown.drain`, then waits until the open ones have ended,
 /// which they do at `shutdown.cut` at the latest.
 ///
-/// Requests that mean much work, as `is_heavy` says, do not hold up the others of their connection.
+/// Requests that mean much work, as `is_heavy` says, and have to wait for something go on beside the others of their connection.
 pub async fn serve<A, F>(
     listener: TcpListener,
     options: TransportOptions,

@@ -1,6 +1,7 @@
 //! Entries in Redis or Valkey, shared by all replicas.
 //!
-//! A read is one MGET of the generation marker and the entry; a write is one script. Which keys there are is in
+//! A read is one MGET of the generation marker and the entry; a write is one script, and the value beside it
+//! if that is large. Which keys there are is in
 //! `redis/layout.rs`, how an entry looks in `redis/codec.rs`.
 
 // The client library's enums may grow.
@@ -39,7 +40,7 @@ pub use pool::{PoolOptions, PoolState};
 use pool::{RedisPool, Repeat};
 use script::Script;
 
-/// Bytes of a value from which on an entry does not go through a script.
+/// Bytes of a value from which on an entry is not written through a script.
 const LARGE: usize = 4096;
 /// How long an entry that was set aside is kept if the script does not take it. It comes in the same round trip.
 const ASIDE_TTL: Duration = Duration::from_secs(10);
@@ -137,11 +138,11 @@ impl RedisStore {
             Some(name) => {
                 let mut set = redis::cmd("SET");
                 set.arg(name).arg(codec::encode_aside(draft)).arg("PX").arg(whole_millis(ASIDE_TTL));
-                self.pool.eval_after(set, script, &call).await?
+                self.pool.eval_after(set, script, call).await?
             }
         };
         let reply = self.in_time(answer, asked)?;
-        // The server's memory was so short that it gave up what had just been set aside.
+        // The server has evicted what was set aside a moment ago: its memory is short.
         if reply.word == "ASIDE_MISSING" { Err(ErrorKind::Full.into()) } else { Ok(reply) }
     }
 

@@ -2,7 +2,8 @@
 //! together are sent together.
 //!
 //! With a task for each, the first stream to have its answer would wake the connection; Tokio would run that next, and send this one
-//! answer in a system call of its own. Streams that mean much work get a task nevertheless, so that other cores can take part.
+//! answer in a system call of its own. Streams that mean much work and have to wait get a task nevertheless, so that other cores can
+//! take part.
 
 use std::{
     future::Future,

@@ -197,13 +197,13 @@ impl RedisPool {
     }
 
     /// Calls a script in one go with a command that it needs to have been done before.
-    pub(super) async fn eval_after(&self, before: Cmd, script: &Script, call: &Cmd) -> Result<Value> {
+    pub(super) async fn eval_after(&self, before: Cmd, script: &Script, call: Cmd) -> Result<Value> {
         let mut both = redis::pipe();
-        both.add_command(before).add_command(call.clone());
+        both.add_command(before).add_command(call);
         match self.query_both(&both).await? {
             Err(error) if is_unknown_script(&error) => {
                 self.query(&script.load(), Repeat::Harmless).await?;
-                self.query(call, Repeat::Never).await
+                self.query_both(&both).await?
             }
             other => other,
         }

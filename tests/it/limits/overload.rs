@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use larder::pb::v1::GetOrFetchResponse;
-use tokio::task::JoinHandle;
+use nix::sys::signal::Signal;
+use tokio::{net::TcpStream, task::JoinHandle};
 use tonic::{Code, Status};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::support::{
     client::{Cache, delete, fetch, fill, get, increment, set, text},
+    env::Env,
     status::expect_retry,
     wait::{SOON, eventually},
 };
@@ -37,6 +40,20 @@ on_both_stores!(too_many_calls_are_shed_and_told_when_to_come_back, env: FOUR_CA
     }
     assert_eq!(env.cache.read("k").await.as_deref(), Some("v"));
 });
+
+/// All clients connect at once when a replica has been restarted, and it may be busy with the first of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_of_connections_waits_to_be_accepted() {
+    let env = Env::memory(&[], "").await;
+    let address = env.larder.address();
+    env.larder.signal(Signal::SIGSTOP);
+    // The system answers for a process that does not, for as many as may wait.
+    let crowd = (0..1000).map(|_| TcpStream::connect(address));
+    let connected = tokio::time::timeout(Duration::from_secs(20), try_join_all(crowd)).await;
+    env.larder.signal(Signal::SIGCONT);
+    assert_eq!(connected.expect("there is room for all").unwrap().len(), 1000);
+    env.cache.put("k", "v").await;
+}
 
 on_both_stores!(too_many_waiters_do_not_wait, env: THREE_WAITERS, |env| {
     let lease = env.cache.lease("k").await;

@@ -12,7 +12,10 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- A command can wait in a socket buffer while the server hangs. Its sender has then given up and said so, and what was
 -- acknowledged since must not be overwritten.
-if now > tonumber(ARGV[1]) then return {'LATE', now} end
+if now > tonumber(ARGV[1]) then
+  if KEYS[4] then redis.pcall('UNLINK', KEYS[4]) end
+  return {'LATE', now}
+end
 
 local FORMAT = '\1'
 
@@ -38,8 +41,9 @@ local function valid_header(generation)
   return if_valid(generation and redis.pcall('GETRANGE', KEYS[2], 0, HEADER_BYTES - 1), generation)
 end
 
--- Whether the entry that the caller has set aside is missing.
-local function aside_is_missing() return KEYS[4] and redis.call('EXISTS', KEYS[4]) == 0 end
+-- Whether the entry that the caller has set aside is missing. What it needs of memory it has already: a script whose first write is one
+-- that needs none is not stopped for want of it.
+local function aside_is_missing() return KEYS[4] and redis.call('PEXPIRE', KEYS[4], ARGV[3]) == 0 end
 
 -- Frees at once what is not needed after all.
 local function drop_aside()
@@ -52,7 +56,6 @@ local function store(generation)
   if KEYS[4] then
     redis.call('SETRANGE', KEYS[4], 0, head)
     redis.call('RENAME', KEYS[4], KEYS[2])
-    redis.call('PEXPIRE', KEYS[2], ARGV[3])
   else
     redis.call('SET', KEYS[2], head .. ARGV[5], 'PX', ARGV[3])
   end
