@@ -186,13 +186,8 @@ impl Server {
         let mut first_answer = store_answers.clone();
         let shutdown = Shutdown::default();
         let answer = move |request| pipeline.clone().answer(request);
-        let mut serving = tokio::spawn(transport::serve(
-            listener,
-            transport_options(&config),
-            shutdown.clone(),
-            Pipeline::is_heavy,
-            answer,
-        ));
+        let mut serving =
+            tokio::spawn(transport::serve(listener, transport_options(&config), shutdown.clone(), answer));
         let admin = tokio::spawn(admin::serve(admin_listener, registry, health.clone(), background.clone()));
         let follow = background.clone().run_until_cancelled_owned(health.clone().follow_store(store_answers.clone()));
         tokio::spawn(follow);

@@ -65,8 +65,13 @@ pub struct TransportOptions {
     pub keepalive_timeout: Duration,
 }
 
-/// Whether a request means so much work that it should not be done between others.
-pub type IsHeavy = fn(&Request<Incoming>) -> bool;
+/// What has to be done for a request.
+pub struct Work<F> {
+    /// Whether it may be so much that, if it has to wait for something, it goes on beside the other requests of its connection.
+    pub is_heavy: bool,
+    /// The answer.
+    pub answer: F,
+}
 
 /// How the connections are told to end.
 #[derive(Debug, Clone, Default)]
@@ -79,16 +84,9 @@ pub struct Shutdown {
 
 /// Accepts connections and serves requests with `answer` until `shutdown.drain`, then waits until the open ones have ended,
 /// which they do at `shutdown.cut` at the latest.
-///
-/// Requests that mean much work, as `is_heavy` says, and have to wait for something go on beside the others of their connection.
-pub async fn serve<A, F>(
-    listener: TcpListener,
-    options: TransportOptions,
-    shutdown: Shutdown,
-    is_heavy: IsHeavy,
-    answer: A,
-) where
-    A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+pub async fn serve<A, F>(listener: TcpListener, options: TransportOptions, shutdown: Shutdown, answer: A)
+where
+    A: Fn(Request<Incoming>) -> Work<F> + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let connections = TaskTracker::new();
@@ -100,8 +98,7 @@ pub async fn serve<A, F>(
             let Ok(place) = places.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let serving =
-                        serve_connection(stream, place, options.clone(), shutdown.clone(), is_heavy, answer.clone());
+                    let serving = serve_connection(stream, place, options.clone(), shutdown.clone(), answer.clone());
                     connections.spawn(serving);
                 }
                 Err(error) => pause_after(&error).await,
@@ -128,10 +125,9 @@ async fn serve_connection<A, F>(
     _place: OwnedSemaphorePermit,
     options: Arc<TransportOptions>,
     shutdown: Shutdown,
-    is_heavy: IsHeavy,
     answer: A,
 ) where
-    A: Fn(Request<Incoming>) -> F,
+    A: Fn(Request<Incoming>) -> Work<F>,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     // Without it answers wait for the acknowledgement of earlier ones.
@@ -139,9 +135,10 @@ async fn serve_connection<A, F>(
     let mut streams = Streams::new();
     let begin = streams.executor();
     let service = service_fn(|request| {
+        let work = answer(request);
         // hyper hands the stream to the executor as soon as it has the future of the answer.
-        begin.next_is_heavy(is_heavy(&request));
-        answer(request).map(Ok::<_, Infallible>)
+        begin.next_is_heavy(work.is_heavy);
+        work.answer.map(Ok::<_, Infallible>)
     });
     let (io, outbox) = CoalescedIo::new(stream);
     let (io, received) = CountedIo::new(io);

@@ -33,6 +33,7 @@ use super::{
 use crate::{
     pb::v1::{admin_service_server::AdminServiceServer, cache_service_server::CacheServiceServer},
     telemetry::sampling,
+    transport::Work,
 };
 
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
@@ -96,16 +97,15 @@ impl Pipeline {
         Ok(Self(Arc::new(Parts { cache, others, admission, metrics: Arc::new(metrics), max_message_bytes })))
     }
 
-    /// Whether a request means so much work that it should not be done between others.
-    pub fn is_heavy(request: &Request<Incoming>) -> bool {
-        Method::of(request.uri().path()).is_heavy()
+    /// Answers one request.
+    pub fn answer(self, request: Request<Incoming>) -> Work<impl Future<Output = Response<Body>> + Send + 'static> {
+        let method = Method::of(request.uri().path());
+        Work { is_heavy: method.is_heavy(), answer: self.answer_call(method, request) }
     }
 
-    /// Answers one request.
-    pub async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer_call(self, method: Method, request: Request<Incoming>) -> Response<Body> {
         let parts = &*self.0;
-        let path = request.uri().path();
-        let (method, is_cache) = (Method::of(path), Method::is_cache(path));
+        let is_cache = Method::is_cache(request.uri().path());
         let mut call = Call::begin(method, request.headers(), parts.metrics.clone());
         let deadline = deadline::of(request.headers());
         let permit = if is_cache { parts.admission.admit(deadline).await } else { None };

@@ -126,10 +126,7 @@ impl RedisStore {
         let aside = (draft.data.len() >= LARGE).then(|| self.layout.aside(key, rand::random()));
         let mut call = self.call(script, key, aside.clone());
         add_lifetime(&mut call, &draft.lifetime);
-        match &aside {
-            None => call.arg(codec::encode_tail(draft)),
-            Some(_) => call.arg(b""),
-        };
+        call.arg(if aside.is_some() { Vec::new() } else { codec::encode_tail(draft) });
         rest(&mut call);
         let asked = Instant::now();
         // Sent twice, it could be applied once before and once after a delete that was acknowledged in between.

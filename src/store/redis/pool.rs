@@ -20,7 +20,7 @@ use redis::{
 };
 use tokio::time::Instant;
 
-use super::{clock::ServerClock, script::Script};
+use super::{clock::ServerClock, script::Script, unexpected};
 use crate::{
     entry::Millis,
     store::{Error, ErrorKind, Result},
@@ -175,11 +175,17 @@ impl RedisPool {
 
     /// Sends commands that do not depend on each other in one go.
     pub(super) async fn query_all(&self, commands: &Pipeline) -> Result<Vec<Value>> {
+        self.query_each(commands).await?.into_iter().collect()
+    }
+
+    /// Sends commands in one go, of which each may fail by itself.
+    async fn query_each(&self, commands: &Pipeline) -> Result<Vec<Result<Value>>> {
         let mut used = None;
         let answer = tokio::time::timeout(self.timeout, async {
             let handle = used.insert(self.handle().await?);
-            let answer = commands.query_async(&mut handle.connection.clone()).await;
-            handle.outcome(answer)
+            let answers = handle.connection.clone().send_packed_commands(commands, 0, commands.len()).await;
+            let answers = handle.outcome(answers)?.into_iter();
+            Ok(answers.map(|answer| handle.outcome(error_or_value(answer))).collect())
         });
         let answer = answer.await;
         answer.unwrap_or_else(|_| Err(late(used)))
@@ -200,28 +206,15 @@ impl RedisPool {
     pub(super) async fn eval_after(&self, before: Cmd, script: &Script, call: Cmd) -> Result<Value> {
         let mut both = redis::pipe();
         both.add_command(before).add_command(call);
-        match self.query_both(&both).await? {
+        match self.query_all(&both).await {
             Err(error) if is_unknown_script(&error) => {
                 self.query(&script.load(), Repeat::Harmless).await?;
-                self.query_both(&both).await?
+                self.query_all(&both).await
             }
             other => other,
-        }
-    }
-
-    /// The answer to the second of two commands, if the first has succeeded.
-    async fn query_both(&self, both: &Pipeline) -> Result<Result<Value>> {
-        let mut used = None;
-        let answer = tokio::time::timeout(self.timeout, async {
-            let handle = used.insert(self.handle().await?);
-            let answers = handle.connection.clone().send_packed_commands(both, 0, 2).await;
-            let mut answers = handle.outcome(answers)?.into_iter();
-            let mut next = || handle.outcome(answers.next().ok_or_else(missing_answer).and_then(error_or_value));
-            next()?;
-            Ok(next())
-        });
-        let answer = answer.await;
-        answer.unwrap_or_else(|_| Err(late(used)))
+        }?
+        .pop()
+        .ok_or_else(|| unexpected("a script"))
     }
 
     /// Asks for the server's time on a connection of the pool. If that fails on a connection that was made before, all
@@ -301,10 +294,6 @@ fn error_or_value(value: Value) -> RedisResult<Value> {
         Value::ServerError(error) => Err(error.into()),
         value => Ok(value),
     }
-}
-
-fn missing_answer() -> RedisError {
-    (redis::ErrorKind::UnexpectedReturnType, "an answer is missing").into()
 }
 
 fn late(used: Option<Arc<Handle>>) -> Error {

@@ -41,24 +41,23 @@ local function valid_header(generation)
   return if_valid(generation and redis.pcall('GETRANGE', KEYS[2], 0, HEADER_BYTES - 1), generation)
 end
 
--- Whether the entry that the caller has set aside is missing. What it needs of memory it has already: a script whose first write is one
--- that needs none is not stopped for want of it.
-local function aside_is_missing() return KEYS[4] and redis.call('PEXPIRE', KEYS[4], ARGV[3]) == 0 end
-
 -- Frees at once what is not needed after all.
 local function drop_aside()
   if KEYS[4] then redis.call('UNLINK', KEYS[4]) end
 end
 
--- Stores an entry: ARGV[3] to [5] as in set.lua.
+-- Stores an entry: KEYS[4], ARGV[3] to [5] as in set.lua. False if what was set aside has gone.
 local function store(generation)
   local head = FORMAT .. generation .. struct.pack('>I8I8', now, now + ARGV[4])
-  if KEYS[4] then
-    redis.call('SETRANGE', KEYS[4], 0, head)
-    redis.call('RENAME', KEYS[4], KEYS[2])
-  else
+  if not KEYS[4] then
     redis.call('SET', KEYS[2], head .. ARGV[5], 'PX', ARGV[3])
+    return true
   end
+  -- It has its memory already, and the server does not stop a script for want of it whose first write needs none, as this one.
+  if redis.pcall('RENAME', KEYS[4], KEYS[2]).err then return false end
+  redis.call('SETRANGE', KEYS[2], 0, head)
+  redis.call('PEXPIRE', KEYS[2], ARGV[3])
+  return true
 end
 
 -- The marker outlives every entry under it. It is extended by more than is needed, so that this is rare.

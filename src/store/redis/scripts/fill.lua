@@ -1,12 +1,11 @@
 -- KEYS[4], ARGV[3] to [5] as in set.lua; [6] token
 
-if aside_is_missing() then return {'ASIDE_MISSING'} end
 local generation, why = held_lease(ARGV[6])
 if not generation then
   drop_aside()
   return {why}
 end
 keep_marker(tonumber(ARGV[3]))
-store(generation)
+if not store(generation) then return {'ASIDE_MISSING'} end
 redis.call('DEL', KEYS[3])
 return {'STORED'}

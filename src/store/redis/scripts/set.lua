@@ -2,7 +2,6 @@
 -- ARGV[3] lifetime of the key, [4] time that the value is fresh, both in milliseconds; [5] rest of the entry from its version on, if it
 -- is not set aside; [6] condition: '', 'absent', 'present' or a version of 8 bytes
 
-if aside_is_missing() then return {'ASIDE_MISSING'} end
 local generation = redis.call('GET', KEYS[1])
 if ARGV[6] ~= '' then
   local entry = valid_header(generation)
@@ -17,6 +16,6 @@ if ARGV[6] ~= '' then
   end
 end
 generation = generation_for_write(generation, tonumber(ARGV[3]))
-store(generation)
+if not store(generation) then return {'ASIDE_MISSING'} end
 void_lease('S')
 return {'STORED'}
