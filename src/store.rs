@@ -126,8 +126,6 @@ pub enum Acquired {
     Held {
         /// Until the lease runs out.
         expires_in: Duration,
-        /// The previous value.
-        previous: Option<Entry>,
     },
     /// Nobody for a while, because the last one failed.
     BackedOff {

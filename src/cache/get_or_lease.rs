@@ -139,7 +139,7 @@ impl Cache {
         Ok(match acquired? {
             Acquired::Found(entry) => Asked::Answered(Answer::Found(self.landed(entry))),
             Acquired::Granted { previous } => Asked::Answered(self.offer(request, grant, ttl, previous)),
-            Acquired::Held { expires_in, .. } => Asked::Refused { available_in: expires_in, stale_on_error: None },
+            Acquired::Held { expires_in } => Asked::Refused { available_in: expires_in, stale_on_error: None },
             Acquired::BackedOff { remaining, previous, cause } => {
                 let stale = previous.filter(|_| request.mode != FetchMode::NoCache);
                 let stale_on_error = self.usable(stale, request.max_stale).map(|stale| (stale, cause));

@@ -184,7 +184,7 @@ impl Usher {
             Ok(Acquired::Held { .. }) if uncacheable == Memory::Faded => {
                 Step::Fetch(Mandate::without_lease(Fill::Uncacheable))
             }
-            Ok(Acquired::Held { expires_in, .. }) => Step::Wait(expires_in),
+            Ok(Acquired::Held { expires_in }) => Step::Wait(expires_in),
             Ok(Acquired::BackedOff { remaining, previous, cause }) => self.back_off(remaining, previous, &cause),
             Ok(Acquired::HeldOff { .. }) if has_source => Step::Fetch(Mandate::without_lease(Fill::Invalidated)),
             Ok(Acquired::HeldOff { .. }) => {

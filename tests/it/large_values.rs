@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use larder::pb::v1::{SetRequest, SetResult, Tier, set_request::Condition};
+use larder::pb::v1::{GetOrFetchRequest, SetRequest, SetResult, Tier, set_request::Condition};
 use redis::{AsyncCommands as _, aio::MultiplexedConnection};
+use tonic::Code;
 
 use crate::support::{
-    client::{Cache, Fetched as _, as_text, delete, fetch, fill, get, invalidate, set, set_for, text, touch},
+    client::{
+        Cache, Fetched as _, as_text, delete, fetch, fill, get, increment, invalidate, set, set_for, text, touch,
+    },
     redis::RedisServer,
     server::Larder,
+    status::expect_error,
     wait::{SOON, eventually, throughout},
 };
 
@@ -148,6 +152,51 @@ async fn a_server_without_memory_says_so() {
     assert_eq!(env.cache.read("k").await.as_deref(), Some("small"));
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("0").exec_async(&mut env.connection).await.unwrap();
     env.cache.put("k", &large("a")).await;
+}
+
+/// Memory ends before it, in the middle of it, or between it and the script that takes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_stored_whole_or_not_at_all_wherever_memory_ends() {
+    let mut env = Stored::start().await;
+    env.cache.put("k", "small").await;
+    let used: redis::InfoDict = redis::cmd("INFO").arg("memory").query_async(&mut env.connection).await.unwrap();
+    let used: u64 = used.get("used_memory").unwrap();
+    let mut current = "small".to_owned();
+    let (mut stored, mut refused) = (0, 0);
+    for (step, letter) in (0..200).zip(["a", "b", "c"].into_iter().cycle()) {
+        let limit = used + step * 10_000;
+        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(limit).exec_async(&mut env.connection).await.unwrap();
+        match env.cache.set(set("k", text(&large(letter)))).await.unwrap().result() {
+            SetResult::Stored => {
+                current = large(letter);
+                stored += 1;
+            }
+            SetResult::NotStored => refused += 1,
+            other => panic!("{other:?}"),
+        }
+        assert!(env.cache.read("k").await.as_deref() == Some(current.as_str()), "{limit}: something else is stored");
+        assert_eq!(env.aside().await, Vec::<String>::new(), "{limit}");
+    }
+    assert!(stored > 0 && refused > 0, "{stored} {refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_not_read_to_learn_who_computes_the_next() {
+    let env = Stored::start().await;
+    env.cache.put("k", &large("a")).await;
+    let anew = || GetOrFetchRequest { no_cache: true, ..fetch("k", 0) };
+    let lease = env.cache.get_or_fetch(anew()).await.unwrap().expect_lease();
+    env.redis.reset_counts().await;
+    env.cache.get_or_fetch(anew()).await.unwrap().expect_contended();
+    let counts = env.redis.counts().await;
+    // Marker and lease.
+    assert_eq!((counts["evalsha"], counts["get"], counts["getrange"]), (1, 2, 1), "{counts:?}");
+
+    let refused = env.cache.increment(increment("k", 1)).await;
+    expect_error(refused, Code::FailedPrecondition, "NOT_AN_INTEGER");
+    assert_eq!(env.redis.counts().await.get("getrange"), Some(&3));
+    let filled = env.cache.set(fill("k", text(&large("b")), &lease)).await.unwrap();
+    assert_eq!(filled.result(), SetResult::Stored);
 }
 
 /// The server is stopped, so the entry and the script that takes it lie in its socket until their time is over.

@@ -37,7 +37,7 @@ impl Leases for MemoryStore {
             match &lease.state {
                 LeaseState::HeldOff => return refused(Acquired::HeldOff { remaining: left }),
                 LeaseState::Held if lease.generation.is_current() => {
-                    return refused(Acquired::Held { expires_in: left, previous });
+                    return refused(Acquired::Held { expires_in: left });
                 }
                 LeaseState::BackedOff(cause) if lease.generation.is_current() => {
                     let cause = cause.to_string();

@@ -130,11 +130,12 @@ impl Layout {
     }
 
     fn tagged(&self, kind: &str, key: &EntryKey, room: usize) -> String {
-        use std::fmt::Write as _;
         let namespace = key.namespace().as_str();
         let mut name = String::with_capacity(self.prefix.len() + namespace.len() + key.key().len() + room + 16);
-        // Writing to a string cannot fail.
-        let _ = write!(name, "{}:{kind}{{{namespace}:{}}}", self.prefix, key.shard(self.shards));
+        let mut digits = itoa::Buffer::new();
+        for part in [&self.prefix, ":", kind, "{", namespace, ":", digits.format(key.shard(self.shards)), "}"] {
+            name.push_str(part);
+        }
         name
     }
 }

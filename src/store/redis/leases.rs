@@ -25,15 +25,15 @@ impl Leases for RedisStore {
         let mut call = self.call(&ACQUIRE, key, None);
         call.arg(&ask.token.0).arg(whole_millis(ask.ttl)).arg(ask.fresher_than.0);
         let mut reply = self.run(&ACQUIRE, &call, Repeat::Never).await?;
-        let entry = next_entry(&mut reply)?;
         match reply.word.as_str() {
-            "FOUND" => entry.map(Acquired::Found).ok_or_else(|| unexpected("acquire.lua")),
-            "GRANTED" => Ok(Acquired::Granted { previous: entry }),
-            "HELD" => Ok(Acquired::Held { expires_in: reply.next_millis()?, previous: entry }),
+            "FOUND" => next_entry(&mut reply)?.map(Acquired::Found).ok_or_else(|| unexpected("acquire.lua")),
+            "GRANTED" => Ok(Acquired::Granted { previous: next_entry(&mut reply)? }),
+            "HELD" => Ok(Acquired::Held { expires_in: reply.next_millis()? }),
             "BACKED_OFF" => {
+                let previous = next_entry(&mut reply)?;
                 let remaining = reply.next_millis()?;
                 let cause: Vec<u8> = reply.next()?;
-                Ok(Acquired::BackedOff { remaining, previous: entry, cause: String::from_utf8_lossy(&cause).into() })
+                Ok(Acquired::BackedOff { remaining, previous, cause: String::from_utf8_lossy(&cause).into() })
             }
             "HELD_OFF" => Ok(Acquired::HeldOff { remaining: reply.next_millis()? }),
             _ => Err(unexpected("acquire.lua")),

@@ -70,7 +70,11 @@ on_both_stores!(a_sum_that_does_not_fit_changes_nothing, |env| {
 });
 
 on_both_stores!(what_is_no_integer_is_not_counted, |env| {
-    for value in ["", "abc", " 1", "1 ", "1.5", "1e3", "0x10", "--1", "-", "9223372036854775808", "١", "1\0"] {
+    let long = ["0", "1", "-"].map(|digit| digit.repeat(100_000));
+    let long = long.iter().map(String::as_str);
+    let short =
+        ["", "abc", " 1", "1 ", "1.5", "1e3", "0x10", "--1", "-", "9223372036854775808", "١", "1\0", "01", "+1"];
+    for value in short.into_iter().chain(long) {
         env.cache.put("k", value).await;
         let refused = env.cache.increment(increment("k", 1)).await;
         expect_error(refused, Code::FailedPrecondition, "NOT_AN_INTEGER");

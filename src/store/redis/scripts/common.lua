@@ -21,24 +21,16 @@ local FORMAT = '\1'
 
 local function fresh_until(entry) return (struct.unpack('>I8', entry, 26)) end
 
--- Long strings are dear: the server hashes every byte of every string that it makes in this language. So scripts that have
--- no need of the value read only what comes before it.
+-- Long strings are dear: the server hashes every byte of every string that it makes in this language. So scripts read the
+-- value only if they need it, and otherwise what comes before it.
 local HEADER_BYTES = 61
 
-local function if_valid(stored, generation)
-  -- Anything but a string is not ours, and counts as missing.
-  if type(stored) == 'string' and string.sub(stored, 1, 1) == FORMAT and string.sub(stored, 2, 17) == generation then return stored end
-  return nil
-end
-
--- The entry, if it was written under the current generation.
-local function valid_entry(generation)
-  return if_valid(generation and redis.pcall('GET', KEYS[2]), generation)
-end
-
--- What comes before its extensions and its value.
+-- What comes before the entry's extensions and value, if it was written under the current generation.
 local function valid_header(generation)
-  return if_valid(generation and redis.pcall('GETRANGE', KEYS[2], 0, HEADER_BYTES - 1), generation)
+  local header = generation and redis.pcall('GETRANGE', KEYS[2], 0, HEADER_BYTES - 1)
+  -- Anything but a string is not ours, and counts as missing.
+  if type(header) == 'string' and string.sub(header, 1, 1) == FORMAT and string.sub(header, 2, 17) == generation then return header end
+  return nil
 end
 
 -- Frees at once what is not needed after all.

@@ -2,16 +2,20 @@
 -- ARGV[3] lifetime of a new key, [4] time that a new value is fresh, both in milliseconds; [5] version of 8 bytes;
 -- [6] stale windows of a new entry as stored; [7] kind and flags as stored; [8] delta; [9] what a missing counter counts from
 
+local LONGEST_INTEGER = #'-9223372036854775808'
+
 local generation = redis.call('GET', KEYS[1])
-local entry = valid_entry(generation)
-if entry and (fresh_until(entry) <= now or string.byte(entry, 58) == 3) then entry = nil end
+local header = valid_header(generation)
+if header and (fresh_until(header) <= now or string.byte(header, 58) == 3) then header = nil end
 local before = ARGV[9]
-local value_at
-if entry then
-  -- A counter is text, as are its decimal digits.
-  if string.sub(entry, 58, 59) ~= ARGV[7] then return {'NOT_AN_INTEGER'} end
-  value_at = 62 + struct.unpack('>I2', entry, 60)
+local entry, value_at
+if header then
+  value_at = HEADER_BYTES + 1 + struct.unpack('>I2', header, 60)
+  -- No integer has more digits than this, so a long value is not read to its end to find that it is none.
+  entry = redis.call('GETRANGE', KEYS[2], 0, value_at + LONGEST_INTEGER - 1)
   before = string.sub(entry, value_at)
+  -- A counter is text, as are its decimal digits.
+  if string.sub(header, 58, 59) ~= ARGV[7] or #before > LONGEST_INTEGER then return {'NOT_AN_INTEGER'} end
 end
 
 -- Numbers of this language are floating point: the server's own 64-bit arithmetic is borrowed instead.
