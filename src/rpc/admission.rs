@@ -1,19 +1,24 @@
 //! How much the server does at once. What is over the limit stands in line for a moment, and is turned away if nothing has become free
 //! by then: a longer line would only make everybody late, and without any the callers who come back at once would cost more than
 //! those who are served.
+//!
+//! Whoever stands in line is one entry of a queue. They all have the same patience, so one timer for the first of them does for all;
+//! with a timer and a wait list's node for each, an overload would mostly move memory in and out of the processor.
 
 use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// How long a request stands in line.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -23,60 +28,216 @@ const IN_LINE: usize = 4;
 /// Counts requests in flight against a limit.
 #[derive(Debug)]
 pub struct Admission {
-    free: Arc<Semaphore>,
-    in_line: AtomicUsize,
     limit: usize,
+    in_flight: AtomicUsize,
+    /// How many of the line wait, so that nobody else has to lock it.
+    waiting: AtomicUsize,
+    line: Mutex<Line>,
+}
+
+/// Those who wait and those who were told, in the order of their coming.
+#[derive(Debug, Default)]
+struct Line {
+    places: VecDeque<State>,
+    /// The number of the first place there is.
+    first: usize,
+    /// The number of the first place that may be waiting.
+    next: usize,
+    is_watched: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting {
+        until: Instant,
+        waker: Waker,
+    },
+    Admitted,
+    TurnedAway,
+    /// It was told, or did not wait for that.
+    Left,
 }
 
 /// A request in flight, until it is dropped.
-pub(super) type Permit = OwnedSemaphorePermit;
+#[derive(Debug)]
+pub(super) struct Permit(Arc<Admission>);
 
 /// A place in line, until it is dropped.
-struct Place<'a>(&'a AtomicUsize);
+struct Place {
+    admission: Arc<Admission>,
+    number: usize,
+}
 
 impl Admission {
     /// Admits `limit` requests at a time.
     pub fn new(limit: usize) -> Arc<Self> {
-        let free = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { free, in_line: AtomicUsize::new(0), limit })
+        Arc::new(Self { limit, in_flight: AtomicUsize::new(0), waiting: AtomicUsize::new(0), line: Mutex::default() })
     }
 
     /// Requests in flight.
     pub fn in_flight(&self) -> usize {
-        self.limit.saturating_sub(self.free.available_permits())
+        self.in_flight.load(SeqCst)
     }
 
     pub(super) fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Admits a request, which does not wait for longer than until `deadline`; none if it is turned away.
-    pub(super) async fn admit(&self, deadline: Option<Instant>) -> Option<Permit> {
-        match self.free.clone().try_acquire_owned() {
-            Ok(permit) => Some(permit),
-            // In a box, which costs nothing to those who need not wait.
-            Err(_) => Box::pin(self.stand_in_line(deadline)).await,
+    /// Admits a request that came at `now`, and does not wait for longer than until `deadline`; none if it is turned away.
+    pub(super) async fn admit(self: &Arc<Self>, now: Instant, deadline: Option<Instant>) -> Option<Permit> {
+        if self.waiting.load(SeqCst) == 0 && self.take_one() {
+            return Some(Permit(self.clone()));
+        }
+        let end = now + PATIENCE;
+        let place = self.stand_in_line(end)?;
+        match deadline.filter(|deadline| *deadline < end) {
+            None => place.await,
+            Some(deadline) => Box::pin(timeout_at(deadline, place)).await.ok().flatten(),
         }
     }
 
-    async fn stand_in_line(&self, deadline: Option<Instant>) -> Option<Permit> {
-        let _place = self.place()?;
-        let end = Instant::now() + PATIENCE;
-        let end = deadline.map_or(end, |deadline| end.min(deadline));
-        // The semaphore is never closed.
-        tokio::time::timeout_at(end, self.free.clone().acquire_owned()).await.ok()?.ok()
+    fn take_one(&self) -> bool {
+        self.in_flight.fetch_update(SeqCst, SeqCst, |taken| (taken < self.limit).then_some(taken + 1)).is_ok()
     }
 
-    fn place(&self) -> Option<Place<'_>> {
-        // The place is made first, so that it gives back what was taken.
-        let place = Place(&self.in_line);
-        (self.in_line.fetch_add(1, Ordering::Relaxed) < self.limit.saturating_mul(IN_LINE)).then_some(place)
+    fn release(&self) {
+        self.in_flight.fetch_sub(1, SeqCst);
+        self.call_next();
+    }
+
+    fn stand_in_line(self: &Arc<Self>, until: Instant) -> Option<Place> {
+        let number = {
+            let mut line = self.line.lock();
+            if self.waiting.load(SeqCst) >= self.limit.saturating_mul(IN_LINE) {
+                return None;
+            }
+            self.waiting.fetch_add(1, SeqCst);
+            if !std::mem::replace(&mut line.is_watched, true) {
+                tokio::spawn(self.clone().watch(until));
+            }
+            line.join(until)
+        };
+        let place = Place { admission: self.clone(), number };
+        // Who left before the place could be seen has not looked for it.
+        self.call_next();
+        Some(place)
+    }
+
+    /// Admits those who wait, while there is room.
+    fn call_next(&self) {
+        while self.waiting.load(SeqCst) > 0 {
+            let called = self.tell_next(|_| self.take_one().then_some(State::Admitted));
+            let Some(waker) = called else { return };
+            waker.wake();
+        }
+    }
+
+    /// Tells the next of those who wait what `answer` makes of the end of their patience, and returns how they are woken; none if
+    /// nobody waits, or there is no answer yet.
+    fn tell_next(&self, answer: impl FnOnce(Instant) -> Option<State>) -> Option<Waker> {
+        let mut line = self.line.lock();
+        let place = line.next_waiting()?;
+        let State::Waiting { until, .. } = place else { return None };
+        let told = answer(*until)?;
+        let State::Waiting { waker, .. } = std::mem::replace(place, told) else { return None };
+        self.waiting.fetch_sub(1, SeqCst);
+        Some(waker)
+    }
+
+    /// Turns away who has waited for too long, as long as anybody waits.
+    async fn watch(self: Arc<Self>, mut first_ends: Instant) {
+        loop {
+            sleep_until(first_ends).await;
+            let now = Instant::now();
+            while let Some(waker) = self.tell_next(|until| (until <= now).then_some(State::TurnedAway)) {
+                waker.wake();
+            }
+            let mut line = self.line.lock();
+            match line.next_waiting() {
+                Some(State::Waiting { until, .. }) => first_ends = *until,
+                _ => {
+                    line.is_watched = false;
+                    return;
+                }
+            }
+        }
     }
 }
 
-impl Drop for Place<'_> {
+// === impl Line ===
+
+impl Line {
+    /// Adds a place and returns its number.
+    fn join(&mut self, until: Instant) -> usize {
+        self.places.push_back(State::Waiting { until, waker: Waker::noop().clone() });
+        self.first + self.places.len() - 1
+    }
+
+    fn at(&mut self, number: usize) -> Option<&mut State> {
+        self.places.get_mut(number.checked_sub(self.first)?)
+    }
+
+    fn next_waiting(&mut self) -> Option<&mut State> {
+        let told = self.next - self.first;
+        let passed = self.places.range(told..).take_while(|place| !matches!(place, State::Waiting { .. })).count();
+        self.next += passed;
+        self.places.get_mut(told + passed)
+    }
+
+    /// What `number` was told last; nobody asks for it again.
+    fn leave(&mut self, number: usize) -> Option<State> {
+        let last = std::mem::replace(self.at(number)?, State::Left);
+        while matches!(self.places.front(), Some(State::Left)) {
+            self.places.pop_front();
+            self.first += 1;
+        }
+        self.next = self.next.max(self.first);
+        Some(last)
+    }
+}
+
+// === impl Place ===
+
+impl Future for Place {
+    type Output = Option<Permit>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.admission.line.lock().at(self.number) {
+            Some(State::Waiting { waker, .. }) => {
+                waker.clone_from(cx.waker());
+                Poll::Pending
+            }
+            Some(told @ State::Admitted) => {
+                // The permit is the caller's from now on, and not given back with the place.
+                *told = State::TurnedAway;
+                Poll::Ready(Some(Permit(self.admission.clone())))
+            }
+            Some(State::TurnedAway | State::Left) | None => Poll::Ready(None),
+        }
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let last = {
+            let mut line = self.admission.line.lock();
+            let last = line.leave(self.number);
+            if let Some(State::Waiting { .. }) = last {
+                self.admission.waiting.fetch_sub(1, SeqCst);
+            }
+            last
+        };
+        if let Some(State::Admitted) = last {
+            self.admission.release();
+        }
+    }
+}
+
+// === impl Permit ===
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.release();
     }
 }
 
@@ -84,44 +245,129 @@ impl Drop for Place<'_> {
 mod tests {
     use super::*;
 
+    impl Admission {
+        async fn ask(self: &Arc<Self>, deadline: Option<Instant>) -> Option<Permit> {
+            self.admit(Instant::now(), deadline).await
+        }
+
+        /// Nobody is in work, nobody waits, and nothing is left of those who did.
+        fn assert_empty(&self) {
+            assert_eq!((self.in_flight(), self.waiting.load(SeqCst)), (0, 0));
+            assert!(self.line.lock().places.is_empty());
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_is_over_the_limit_is_turned_away_and_leaves_no_trace() {
         let admission = Admission::new(2);
-        let (one, two) = (admission.admit(None).await, admission.admit(None).await);
+        let (one, two) = (admission.ask(None).await, admission.ask(None).await);
         assert!(one.is_some() && two.is_some());
         let asked = Instant::now();
-        assert!(admission.admit(None).await.is_none());
-        assert_eq!(asked.elapsed(), PATIENCE);
-        assert!(admission.admit(Some(asked)).await.is_none());
-        assert_eq!(asked.elapsed(), PATIENCE, "a deadline that has passed is not waited for");
-        assert_eq!((admission.in_flight(), admission.in_line.load(Ordering::Relaxed)), (2, 0));
+        assert!(admission.ask(None).await.is_none());
+        assert!((PATIENCE..PATIENCE + Duration::from_millis(2)).contains(&asked.elapsed()), "{:?}", asked.elapsed());
+        let asked = Instant::now();
+        assert!(admission.ask(Some(asked)).await.is_none());
+        assert_eq!(asked.elapsed(), Duration::ZERO, "a deadline that has passed is not waited for");
+        assert_eq!(admission.in_flight(), 2);
         drop(one);
-        assert!(admission.admit(None).await.is_some());
+        assert!(admission.ask(None).await.is_some());
+        drop(two);
+        admission.assert_empty();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_near_deadline_ends_the_waiting() {
+        let admission = Admission::new(1);
+        let one = admission.ask(None).await;
+        let asked = Instant::now();
+        let (two, three) = tokio::join!(admission.ask(Some(asked + PATIENCE / 4)), async {
+            let three = admission.ask(None).await;
+            (three, asked.elapsed())
+        });
+        assert!(two.is_none() && three.0.is_none());
+        assert!(three.1 >= PATIENCE, "the others have their own patience: {:?}", three.1);
+        drop(one);
+        admission.assert_empty();
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_stands_in_line_comes_next() {
         let admission = Admission::new(1);
-        let one = admission.admit(None).await;
-        let (two, ()) = tokio::join!(admission.admit(None), async {
+        let one = admission.ask(None).await;
+        let come = Mutex::new(Vec::new());
+        let caller = async |name| {
+            let permit = admission.ask(None).await;
+            come.lock().push((name, permit.is_some()));
+        };
+        let leaves = async {
             tokio::time::sleep(PATIENCE / 2).await;
             drop(one);
-        });
-        assert!(two.is_some());
-        assert_eq!(admission.in_line.load(Ordering::Relaxed), 0);
+            // Nobody comes before those who were there.
+            assert_eq!(admission.in_flight(), 1);
+            caller("d").await;
+        };
+        tokio::join!(caller("a"), caller("b"), caller("c"), leaves);
+        assert_eq!(*come.lock(), [("a", true), ("b", true), ("c", true), ("d", true)]);
+        admission.assert_empty();
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_line_is_bounded() {
         let admission = Admission::new(1);
-        let _one = admission.admit(None).await;
+        let one = admission.ask(None).await;
         let asked = Instant::now();
-        let in_line: Vec<_> = (0..IN_LINE).map(|_| admission.admit(None)).collect();
+        let in_line: Vec<_> = (0..IN_LINE).map(|_| admission.ask(None)).collect();
         let turned_away = async {
             tokio::task::yield_now().await;
-            assert!(admission.admit(None).await.is_none());
+            assert!(admission.ask(None).await.is_none());
             assert_eq!(asked.elapsed(), Duration::ZERO);
         };
-        tokio::join!(futures_util::future::join_all(in_line), turned_away);
+        let (waited, ()) = tokio::join!(futures_util::future::join_all(in_line), turned_away);
+        assert!(waited.iter().all(Option::is_none));
+        drop(one);
+        admission.assert_empty();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leaves_gives_the_place_to_the_next() {
+        let admission = Admission::new(1);
+        let one = admission.ask(None).await;
+        let mut leaves = Box::pin(admission.ask(None));
+        let mut stays = Box::pin(admission.ask(None));
+        assert!(futures_util::poll!(&mut leaves).is_pending());
+        assert!(futures_util::poll!(&mut stays).is_pending());
+        drop(one);
+        assert!(futures_util::poll!(&mut stays).is_pending(), "the first one is called first");
+        // It was called, but does not come.
+        drop(leaves);
+        let permit = stays.await;
+        assert!(permit.is_some());
+        drop(permit);
+        admission.assert_empty();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_crowd_is_never_over_the_limit_and_nobody_is_forgotten() {
+        const LIMIT: usize = 3;
+        let admission = Admission::new(LIMIT);
+        let crowd = (0..64_u32).map(|caller| {
+            let admission = admission.clone();
+            tokio::spawn(async move {
+                let mut admitted = 0;
+                for round in 0..500 {
+                    // Some leave at once, some soon, some are patient.
+                    let soon = Instant::now() + Duration::from_micros(u64::from(caller * round % 300));
+                    let deadline = (!(caller + round).is_multiple_of(3)).then_some(soon);
+                    let permit = admission.ask(deadline).await;
+                    assert!(admission.in_flight() <= LIMIT);
+                    admitted += u32::from(permit.is_some());
+                    tokio::task::yield_now().await;
+                }
+                admitted
+            })
+        });
+        let admitted = futures_util::future::join_all(crowd).await.into_iter().map(Result::unwrap);
+        assert!(admitted.sum::<u32>() > 0);
+        admission.assert_empty();
     }
 }

@@ -3,10 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::{join_all, try_join_all};
-use tonic::{
-    Request, Response, Status, Streaming,
-    metadata::{MetadataMap, MetadataValue},
-};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     convert, deadline,
@@ -24,6 +22,13 @@ use crate::{
     stats::fleet::FleetStats,
     store::Hold,
 };
+
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+const X_CACHE_FETCH: HeaderName = HeaderName::from_static("x-cache-fetch");
+/// Seconds.
+const X_CACHE_AGE: HeaderName = HeaderName::from_static("x-cache-age");
+/// Seconds.
+const X_CACHE_TTL_REMAINING: HeaderName = HeaderName::from_static("x-cache-ttl-remaining");
 
 /// Implements `larder.v1.CacheService`.
 pub struct CacheRpc {
@@ -110,7 +115,8 @@ impl CacheService for CacheRpc {
         let told = fetch::response(self.cache.get_or_fetch(&request).await?);
         let mut response = self.with_x_cache(&request.key, told.x_cache, told.response);
         if let Some(fetched) = told.x_cache_fetch {
-            response.metadata_mut().insert("x-cache-fetch", MetadataValue::from_static(fetched));
+            let headers: &mut HeaderMap = response.metadata_mut().as_mut();
+            headers.insert(X_CACHE_FETCH, HeaderValue::from_static(fetched));
         }
         Ok(response)
     }
@@ -229,12 +235,13 @@ impl CacheService for CacheRpc {
 impl CacheRpc {
     fn with_x_cache<T>(&self, key: &EntryKey, x_cache: Option<convert::XCache>, message: T) -> Response<T> {
         let mut response = Response::new(message);
-        let metadata = response.metadata_mut();
+        // The library's own map would parse every name again.
+        let headers: &mut HeaderMap = response.metadata_mut().as_mut();
         let outcome = x_cache.map_or(convert::outcome_name(None), |(outcome, ..)| outcome);
-        metadata.insert("x-cache", MetadataValue::from_static(outcome));
+        headers.insert(X_CACHE, HeaderValue::from_static(outcome));
         if let Some((_, age, ttl_remaining)) = x_cache {
-            insert_number(metadata, "x-cache-age", age);
-            insert_number(metadata, "x-cache-ttl-remaining", ttl_remaining);
+            headers.insert(X_CACHE_AGE, number(age));
+            headers.insert(X_CACHE_TTL_REMAINING, number(ttl_remaining));
         }
         self.log_keys.note(&mut response, key, outcome);
         response
@@ -242,9 +249,7 @@ impl CacheRpc {
 }
 
 /// The conversion from numbers that the library has allocates twice.
-fn insert_number(metadata: &mut MetadataMap, key: &'static str, number: u64) {
+fn number(number: u64) -> HeaderValue {
     // Digits are always valid.
-    if let Ok(digits) = MetadataValue::try_from(itoa::Buffer::new().format(number)) {
-        metadata.insert(key, digits);
-    }
+    HeaderValue::from_str(itoa::Buffer::new().format(number)).unwrap_or(HeaderValue::from_static("0"))
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 
-const HEADER: &str = "grpc-timeout";
+const HEADER: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Longer ones are not worth a timer.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 

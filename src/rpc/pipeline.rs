@@ -9,7 +9,7 @@
 use std::{convert::Infallible, future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use hyper::body::Incoming;
 use opentelemetry::{Context, context::FutureExt as _, global, propagation::Extractor, trace::TraceContextExt as _};
 use tokio::time::Instant;
@@ -36,9 +36,11 @@ use crate::{
     transport::Work,
 };
 
-const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
+// Looked up by text they would be parsed for every request.
+const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 /// W3C Trace Context.
-const TRACE_PARENT: &str = "traceparent";
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// See the module. Clones share everything.
 #[derive(Clone)]
@@ -62,6 +64,9 @@ pub(super) struct Call {
     facts: Option<Facts>,
     ended: bool,
 }
+
+/// The work of a service.
+type Routed = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
 /// What there is of the trace to which a call belongs.
 #[derive(Default)]
@@ -100,45 +105,35 @@ impl Pipeline {
     /// Answers one request.
     pub fn answer(self, request: Request<Incoming>) -> Work<impl Future<Output = Response<Body>> + Send + 'static> {
         let method = Method::of(request.uri().path());
-        Work { is_heavy: method.is_heavy(), answer: self.answer_call(method, request) }
-    }
-
-    async fn answer_call(self, method: Method, request: Request<Incoming>) -> Response<Body> {
-        let parts = &*self.0;
         let is_cache = Method::is_cache(request.uri().path());
-        let mut call = Call::begin(method, request.headers(), parts.metrics.clone());
+        let call = Call::begin(method, request.headers(), self.0.metrics.clone());
         let deadline = deadline::of(request.headers());
-        let permit = if is_cache { parts.admission.admit(deadline).await } else { None };
-        let mut response = if is_cache && permit.is_none() {
-            status::overloaded(parts.admission.limit()).into_http()
-        } else {
-            let work = within(deadline, AssertUnwindSafe(parts.route(request, is_cache)).catch_unwind());
-            let outcome = match call.trace.take() {
-                Trace::None => work.await,
-                Trace::Recorded => work.instrument(call.span.clone()).await,
-                Trace::Unrecorded(caller) => work.with_context(caller).await,
-            };
-            match outcome {
-                Some(Ok(Ok(response))) => response,
-                Some(Ok(Err(never))) => match never {},
-                // The panic hook has logged it.
-                Some(Err(_)) => status::internal().into_http(),
-                None => status::deadline_exceeded().into_http(),
-            }
+        let started = call.started;
+        // Two futures, of which the second takes the place of the first: many stand in line in an overload, and what they hold should
+        // be small.
+        let admitted = async move {
+            let admission = &self.0.admission;
+            let permit = if is_cache { Some(admission.admit(started, deadline).await) } else { None };
+            (self, call, request, permit)
         };
-        explain(&mut response, parts.max_message_bytes);
-        call.facts = response.extensions_mut().remove();
-        call.respond(response, permit)
-    }
-}
-
-impl Parts {
-    fn route(
-        &self,
-        request: Request<Incoming>,
-        is_cache: bool,
-    ) -> BoxFuture<'static, Result<Response<Body>, Infallible>> {
-        if is_cache { self.cache.clone().call(request) } else { Box::pin(self.others.clone().oneshot(request)) }
+        let answer = admitted.then(move |(this, mut call, request, permit)| {
+            let parts = this.0;
+            let work = match permit {
+                Some(None) => Err(status::overloaded(parts.admission.limit())),
+                Some(Some(permit)) => Ok((parts.cache.clone().call(request), Some(permit))),
+                None => Ok((Box::pin(parts.others.clone().oneshot(request)) as Routed, None)),
+            };
+            async move {
+                let (mut response, permit) = match work {
+                    Ok((work, permit)) => (call.outcome(work, deadline).await, permit),
+                    Err(refused) => (refused.into_http(), None),
+                };
+                let code = explain(&mut response, parts.max_message_bytes);
+                call.facts = response.extensions_mut().remove();
+                call.respond(response, code, permit)
+            }
+        });
+        Work { is_heavy: method.is_heavy(), answer }
     }
 }
 
@@ -150,15 +145,15 @@ async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> 
     }
 }
 
-/// Gives details to an error that was not made here, such as an unknown method or a message over the limit.
-fn explain(response: &mut Response<Body>, max_message_bytes: usize) {
+/// How a call ended that has no messages, and none otherwise. Gives details to an error that was not made here, such as an unknown
+/// method or a message over the limit.
+fn explain(response: &mut Response<Body>, max_message_bytes: usize) -> Option<Code> {
     let headers = response.headers();
-    if !headers.contains_key(Status::GRPC_STATUS) || headers.contains_key("grpc-status-details-bin") {
-        return;
+    if !headers.contains_key(Status::GRPC_STATUS) {
+        return None;
     }
-    if let Some(status) = Status::from_header_map(headers)
-        && status.code() != Code::Ok
-    {
+    let status = Status::from_header_map(headers)?;
+    if status.code() != Code::Ok && !headers.contains_key(GRPC_STATUS_DETAILS) {
         let mut explained = status::with_error_info(&status, max_message_bytes).into_http::<Body>();
         // A client whose compression is not known here learns from it which it may use.
         if let Some(accepted) = response.headers().get(ACCEPT_ENCODING) {
@@ -166,6 +161,7 @@ fn explain(response: &mut Response<Body>, max_message_bytes: usize) {
         }
         *response = explained;
     }
+    Some(status.code())
 }
 
 // === impl Call ===
@@ -176,10 +172,27 @@ impl Call {
         Self { method, started: Instant::now(), metrics, trace, span, facts: None, ended: false }
     }
 
+    /// What the service answers, or why it does not.
+    async fn outcome(&mut self, work: Routed, deadline: Option<Instant>) -> Response<Body> {
+        let work = within(deadline, AssertUnwindSafe(work).catch_unwind());
+        let outcome = match self.trace.take() {
+            Trace::None => work.await,
+            Trace::Recorded => work.instrument(self.span.clone()).await,
+            Trace::Unrecorded(caller) => work.with_context(caller).await,
+        };
+        match outcome {
+            Some(Ok(Ok(response))) => response,
+            Some(Ok(Err(never))) => match never {},
+            // The panic hook has logged it.
+            Some(Err(_)) => status::internal().into_http(),
+            None => status::deadline_exceeded().into_http(),
+        }
+    }
+
     /// Ends the call, or lets the body end it if the answer has only begun.
-    fn respond(mut self, response: Response<Body>, permit: Option<Permit>) -> Response<Body> {
-        match Status::from_header_map(response.headers()) {
-            Some(status) => self.ended(status.code()),
+    fn respond(mut self, response: Response<Body>, code: Option<Code>, permit: Option<Permit>) -> Response<Body> {
+        match code {
+            Some(code) => self.ended(code),
             None if self.method.is_streaming() => {
                 return response.map(|body| Body::new(ObservedBody::new(body, self, permit)));
             }
