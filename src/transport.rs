@@ -207,7 +207,6 @@ fn poll_and_send<C: Future>(
 ) -> Poll<C::Output> {
     streams.poll(cx);
     let polled = connection.poll(cx);
-    streams.poll_begun(cx);
     let _ = outbox.poll_send(cx);
     polled
 }

@@ -7,63 +7,100 @@
 
 use std::{
     future::Future,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
-use futures_util::{FutureExt as _, StreamExt as _, future::CatchUnwind, stream::FuturesUnordered};
+use futures_util::task::{ArcWake, AtomicWaker, waker_ref};
 use parking_lot::Mutex;
 use tokio::task::coop::unconstrained;
 
 type Stream = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The streams of a connection that wait for something.
+/// The streams of a connection that wait for something. They end with it.
 pub(super) struct Streams {
-    begun: Arc<Begun>,
-    waiting: FuturesUnordered<CatchUnwind<AssertUnwindSafe<Stream>>>,
+    shared: Arc<Shared>,
+    /// Those that are gone on with; here so that its memory is used again.
+    turn: Vec<usize>,
 }
 
-/// Polls streams once, where they arrive. Clones belong to the same connection.
+/// Polls streams where they arrive. Clones belong to the same connection.
 #[derive(Clone)]
-pub(super) struct InlineFirst(Arc<Begun>);
+pub(super) struct InlineFirst(Arc<Shared>);
 
-/// Only the connection's own task touches it, so nobody ever waits for the lock.
 #[derive(Default)]
-struct Begun {
+struct Shared {
     next_is_heavy: AtomicBool,
-    streams: Mutex<Vec<Stream>>,
+    /// Only the connection's own task touches them, so nobody ever waits for the lock.
+    slots: Mutex<Slots>,
+    woken: Arc<Woken>,
+}
+
+/// Slots are used again, so that a stream that has to wait needs no memory of its own for that.
+#[derive(Default)]
+struct Slots {
+    /// None is one whose stream is being polled.
+    all: Vec<Option<Slot>>,
+    vacant: Vec<usize>,
+}
+
+struct Slot {
+    bell: Arc<Bell>,
+    stream: Option<Stream>,
+}
+
+/// By which the stream of a slot is woken. It may ring for one that was there before, which does no harm.
+struct Bell {
+    slot: usize,
+    has_rung: AtomicBool,
+    woken: Arc<Woken>,
+}
+
+/// Slots whose bells have rung.
+#[derive(Default)]
+struct Woken {
+    slots: Mutex<Vec<usize>>,
+    connection: AtomicWaker,
 }
 
 impl Streams {
     pub(super) fn new() -> Self {
-        Self { begun: Arc::default(), waiting: FuturesUnordered::new() }
+        Self { shared: Arc::default(), turn: Vec::new() }
     }
 
     /// What begins them.
     pub(super) fn executor(&self) -> InlineFirst {
-        InlineFirst(self.begun.clone())
+        InlineFirst(self.shared.clone())
     }
 
-    /// Goes on with those that have been woken.
+    /// Goes on with those that have been woken. Comes before any are begun, as it says who is to be woken for them.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
-        // What they read comes through this connection's task, which does have a budget; without one of their own they are not
-        // stopped in the middle of an answer.
-        while let Poll::Ready(Some(_)) = pin!(unconstrained(self.waiting.next())).poll(cx) {}
-    }
-
-    /// Goes on with those that were begun since.
-    pub(super) fn poll_begun(&mut self, cx: &mut Context<'_>) {
-        let mut begun = self.begun.streams.lock();
-        if !begun.is_empty() {
-            self.waiting.extend(begun.drain(..).map(|stream| AssertUnwindSafe(stream).catch_unwind()));
-            drop(begun);
-            self.poll(cx);
+        self.shared.woken.connection.register(cx.waker());
+        mem::swap(&mut *self.shared.woken.slots.lock(), &mut self.turn);
+        for index in self.turn.drain(..) {
+            let slot = self.shared.slots.lock().take(index);
+            if let Some(mut slot) = slot {
+                slot.bell.has_rung.store(false, Ordering::SeqCst);
+                let has_ended = slot.stream.as_mut().is_some_and(|stream| poll_stream(stream, &slot.bell).is_ready());
+                let ended = if has_ended { slot.stream.take() } else { None };
+                self.shared.slots.lock().put_back(slot, has_ended);
+                drop(ended);
+            }
         }
+    }
+}
+
+impl Drop for Streams {
+    fn drop(&mut self) {
+        // They know who began them, and would never be dropped.
+        let slots = mem::take(&mut *self.shared.slots.lock());
+        drop(slots);
     }
 }
 
@@ -76,14 +113,71 @@ impl InlineFirst {
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for InlineFirst {
     fn execute(&self, future: F) {
-        let mut stream = Box::pin(future);
-        // Nobody is woken by this poll: what is not ready is polled again, and leaves its own word.
-        let first = || pin!(unconstrained(stream.as_mut())).poll(&mut Context::from_waker(Waker::noop()));
-        // A panic must not take the other streams of the connection with it. The panic hook has logged it.
-        match catch_unwind(AssertUnwindSafe(first)) {
-            Ok(Poll::Ready(())) | Err(_) => {}
-            Ok(Poll::Pending) if self.0.next_is_heavy.load(Ordering::Relaxed) => drop(tokio::spawn(stream)),
-            Ok(Poll::Pending) => self.0.streams.lock().push(stream),
+        let mut stream: Stream = Box::pin(future);
+        let mut slot = self.0.slots.lock().vacant(&self.0.woken);
+        let mut has_ended = poll_stream(&mut stream, &slot.bell).is_ready();
+        if !has_ended && self.0.next_is_heavy.load(Ordering::Relaxed) {
+            has_ended = true;
+            tokio::spawn(stream);
+        } else if !has_ended {
+            slot.stream = Some(stream);
+        }
+        self.0.slots.lock().put_back(slot, has_ended);
+    }
+}
+
+/// Ready, too, if it panics: that must not take the other streams of the connection with it. The panic hook has logged it.
+fn poll_stream(stream: &mut Stream, bell: &Arc<Bell>) -> Poll<()> {
+    let waker = waker_ref(bell);
+    let mut cx = Context::from_waker(&waker);
+    // What they read comes through this connection's task, which does have a budget; without one of their own they are not
+    // stopped in the middle of an answer.
+    let poll = || pin!(unconstrained(stream.as_mut())).poll(&mut cx);
+    catch_unwind(AssertUnwindSafe(poll)).unwrap_or(Poll::Ready(()))
+}
+
+// === impl Slots ===
+
+impl Slots {
+    /// Takes a slot without a stream.
+    fn vacant(&mut self, woken: &Arc<Woken>) -> Slot {
+        if let Some(slot) = self.vacant.pop().and_then(|index| self.take(index)) {
+            return slot;
+        }
+        let bell = Bell { slot: self.all.len(), has_rung: AtomicBool::new(false), woken: woken.clone() };
+        self.all.push(None);
+        Slot { bell: Arc::new(bell), stream: None }
+    }
+
+    fn take(&mut self, index: usize) -> Option<Slot> {
+        self.all.get_mut(index)?.take()
+    }
+
+    fn put_back(&mut self, slot: Slot, is_vacated: bool) {
+        let index = slot.bell.slot;
+        if let Some(place) = self.all.get_mut(index) {
+            *place = Some(slot);
+            if is_vacated {
+                self.vacant.push(index);
+            }
+        }
+    }
+}
+
+// === impl Bell ===
+
+impl ArcWake for Bell {
+    fn wake_by_ref(bell: &Arc<Self>) {
+        if bell.has_rung.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let is_first = {
+            let mut slots = bell.woken.slots.lock();
+            slots.push(bell.slot);
+            slots.len() == 1
+        };
+        if is_first {
+            bell.woken.connection.wake();
         }
     }
 }
@@ -101,12 +195,17 @@ mod tests {
 
     use super::*;
 
+    impl Streams {
+        fn waiting(&self) -> usize {
+            self.shared.slots.lock().all.iter().flatten().filter(|slot| slot.stream.is_some()).count()
+        }
+    }
+
     /// Polls `streams` as their connection does, until `done`.
     async fn run(streams: &mut Streams, done: impl Future<Output = ()>) {
         let mut done = pin!(done);
         let polled = poll_fn(|cx| {
             streams.poll(cx);
-            streams.poll_begun(cx);
             done.as_mut().poll(cx)
         });
         let in_time = tokio::time::timeout(Duration::from_secs(10), polled).await;
@@ -120,7 +219,7 @@ mod tests {
         let streams = Streams::new();
         streams.executor().execute(async move { does.store(true, SeqCst) });
         assert!(done.load(SeqCst));
-        assert!(streams.begun.streams.lock().is_empty());
+        assert_eq!(streams.waiting(), 0);
     }
 
     #[tokio::test]
@@ -136,7 +235,7 @@ mod tests {
         let early = tokio::time::timeout(Duration::from_millis(20), end.notified());
         assert!(early.await.is_err(), "it runs without its connection");
         run(&mut streams, end.notified()).await;
-        assert!(streams.waiting.is_empty());
+        assert_eq!(streams.waiting(), 0);
     }
 
     #[tokio::test]
@@ -169,5 +268,54 @@ mod tests {
         });
         go_on.notify_one();
         run(&mut streams, end.notified()).await;
+    }
+    #[tokio::test]
+    async fn they_end_with_their_connection() {
+        struct Says(Arc<AtomicBool>);
+        impl Drop for Says {
+            fn drop(&mut self) {
+                self.0.store(true, SeqCst);
+            }
+        }
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let (streams, says) = (Streams::new(), Says(has_ended.clone()));
+        let executor = streams.executor();
+        // It knows who began it, as those of hyper do.
+        let same = executor.clone();
+        executor.execute(async move {
+            let _both = (same, says);
+            std::future::pending::<()>().await;
+        });
+        assert!(!has_ended.load(SeqCst));
+        drop(streams);
+        assert!(has_ended.load(SeqCst));
+    }
+
+    #[tokio::test]
+    async fn a_slot_is_used_again_and_late_bells_do_no_harm() {
+        let (go_on, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let mut streams = Streams::new();
+        let old = Arc::new(Mutex::new(None));
+        for round in 0..100 {
+            let (told, says, left) = (go_on.clone(), end.clone(), old.clone());
+            streams.executor().execute(async move {
+                poll_fn(|cx| {
+                    // The bell of this stream is rung again after its end, during the next.
+                    left.lock().replace(cx.waker().clone()).map_or(Poll::Ready(()), |late| {
+                        late.wake();
+                        Poll::Ready(())
+                    })
+                })
+                .await;
+                told.notified().await;
+                says.notify_one();
+            });
+            assert_eq!(streams.waiting(), 1, "round {round}");
+            go_on.notify_one();
+            run(&mut streams, end.notified()).await;
+            assert_eq!(streams.waiting(), 0, "round {round}");
+        }
+        let slots = streams.shared.slots.lock();
+        assert_eq!((slots.all.len(), slots.vacant.as_slice()), (1, [0].as_slice()));
     }
 }
