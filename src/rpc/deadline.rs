@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 
-const HEADER: HeaderName = HeaderName::from_static("grpc-timeout");
+pub(super) const HEADER: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Longer ones are not worth a timer.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 

@@ -52,6 +52,20 @@ on_both_stores!(headers_have_a_size, |env| {
     assert_eq!(env.larder.client().await.read("k").await.as_deref(), Some("v"));
 });
 
+on_both_stores!(a_compression_that_is_not_known_is_refused, |env| {
+    env.cache.put("k", "v").await;
+    let compressed = |encoding| {
+        let mut request = Request::new(get("k"));
+        request.metadata_mut().insert("grpc-encoding", MetadataValue::from_static(encoding));
+        request
+    };
+    let Err(refused) = env.cache.get(compressed("gzip")).await else { panic!("it was answered") };
+    assert!(refused.metadata().contains_key("grpc-accept-encoding"), "{refused:?}");
+    expect_error::<()>(Err(refused), Code::Unimplemented, "UNIMPLEMENTED");
+    let answer = env.cache.get(compressed("identity")).await.unwrap();
+    assert_eq!(answer.value, Some(text("v")));
+});
+
 on_both_stores!(what_was_too_large_does_not_break_the_connection, |env| {
     for _ in 0..3 {
         env.cache.set(set("k", data(vec![0; 5 * 1024 * 1024]))).await.unwrap_err();
