@@ -48,7 +48,8 @@ start_larder() {
   address[$1]=$(sed -nE 's/.*"listen":"([^"]+)".*/\1/p' "$work/$1.log")
 }
 
-cpu_ns() { cat "/proc/$1"/task/*/schedstat | awk '{ sum += $1 } END { printf "%.0f", sum }'; }
+# cpu_ns PID...: time that these processes have been on a core.
+cpu_ns() { for process in "$@"; do cat "/proc/$process"/task/*/schedstat; done | awk '{ sum += $1 } END { printf "%.0f", sum }'; }
 
 median() { sort -g | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 
@@ -76,12 +77,13 @@ start_redis_on() {
 
 # load CONNECTIONS STREAMS FRAME PATH ADDRESS CORES: sends requests for a round, and prints how many were answered and their bytes.
 load() {
+  local out="$work/h2load.$BASHPID.out"
   taskset -c "$6" h2load -c "$1" -m "$2" -t 1 -D "$SECONDS_EACH" --warm-up-time 0 -d "$work/$3.frame" \
-    -H 'content-type: application/grpc' -H 'te: trailers' "http://$5$4" >"$work/h2load.out"
+    -H 'content-type: application/grpc' -H 'te: trailers' "http://$5$4" >"$out"
   awk '
     /^requests:/ { done = $8; failed = $10 }
     /^traffic:/ { gsub(/[()]/, " "); data = $(NF - 1) }
-    END { if (failed > 0 || done == 0) { print "requests failed" > "/dev/stderr"; exit 1 } print done, data }' "$work/h2load.out"
+    END { if (failed > 0 || done == 0) { print "requests failed" > "/dev/stderr"; exit 1 } print done, data }' "$out"
 }
 
 build() {

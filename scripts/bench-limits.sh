@@ -17,16 +17,25 @@ start_baseline
 near=LARDER_NAMESPACES__BENCH__NEAR_CACHE__MAX_STALENESS=1s
 "$BASELINE" frame "$work/Get.frame" Get
 
-# cpu_us SERVER COMMAND...: runs a load that prints how many requests were answered, and prints the server's CPU per request.
+# cpu_us SERVERS COMMAND...: runs a load that prints how many requests were answered, and prints the servers' CPU per request.
 cpu_us() {
-  local before after answered
-  before=$(cpu_ns "${pid[$1]}")
+  local before after answered server processes=()
+  for server in ${1//,/ }; do processes+=("${pid[$server]}"); done
+  before=$(cpu_ns "${processes[@]}")
   read -r answered _ < <("${@:2}")
-  after=$(cpu_ns "${pid[$1]}")
+  after=$(cpu_ns "${processes[@]}")
   awk -v n="$answered" -v ns=$((after - before)) 'BEGIN { printf "%.2f\n", ns / n / 1000 }'
 }
 
 gets() { load "$1" "$2" Get "$PATH_PREFIX/Get" "$3" "${4:-1}"; }
+
+# gets_of_both CONNECTIONS STREAMS SERVER SERVER: the same load on two servers at once.
+gets_of_both() {
+  gets "$1" "$2" "${address[$3]}" 0,1 >"$work/both.$3" &
+  gets "$1" "$2" "${address[$4]}" 0,1 >"$work/both.$4"
+  wait $!
+  cat "$work/both.$3" "$work/both.$4" | awk '{ answered += $1; data += $2 } END { print answered, data }'
+}
 
 rounds_of() { for _ in $(seq "$ROUNDS"); do "$@"; done | median; }
 
@@ -51,11 +60,14 @@ ratio() { awk -v one="$1" -v two="$2" 'BEGIN { printf "%.2f", one / two }'; }
 echo "cores" >&2
 start_larder one "unix://$redis_socket" "$near" LARDER_LIMITS__MAX_CONCURRENT_REQUESTS=100000
 cores=0,1 start_larder two "unix://$redis_socket" "$near"
-for server in one two; do
+cores=0 start_larder left "unix://$redis_socket" "$near"
+cores=1 start_larder right "unix://$redis_socket" "$near"
+for server in one two left right; do
   "$BASELINE" load "${address[$server]}"
   "$BASELINE" check "${address[$server]}"
 done
-in_turns "one=cpu_us one gets 8 32 ${address[one]}" "two=cpu_us two gets 8 32 ${address[two]} 0,1"
+in_turns "one=cpu_us one gets 8 32 ${address[one]}" "two=cpu_us two gets 8 32 ${address[two]} 0,1" \
+  "apart=cpu_us left,right gets_of_both 4 32 left right"
 one_core=${result[one]} two_cores=${result[two]}
 
 echo "connections" >&2
@@ -105,6 +117,7 @@ many_memory=$(rss_mb "${pid[many]}")
   echo "| | measured | target |"
   echo "|---|---|---|"
   row "near hits: CPU per request with one core / with two" "$one_core / $two_cores us" ""
+  row "the same with a process for each of two cores" "${result[apart]} us" ""
   row "near hits that two cores have time for, over one" "$(ratio "$(awk -v one="$one_core" 'BEGIN { print 2 * one }')" "$two_cores")" "1.7"
   for shape in "${SHAPES[@]}"; do
     row "near hits, ${shape%x*} connections of ${shape#*x} streams: CPU per request (the bare server's)" \

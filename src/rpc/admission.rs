@@ -83,13 +83,15 @@ impl Admission {
         self.limit
     }
 
-    /// Admits a request that came at `now`, and does not wait for longer than until `deadline`; none if it is turned away.
-    pub(super) async fn admit(self: &Arc<Self>, now: Instant, deadline: Option<Instant>) -> Option<Permit> {
-        if self.waiting.load(SeqCst) == 0 && self.take_one() {
-            return Some(Permit(self.clone()));
-        }
-        let end = now + PATIENCE;
-        let place = self.stand_in_line(end)?;
+    /// Admits a request at once; none if it has to stand in line.
+    pub(super) fn admit(self: &Arc<Self>) -> Option<Permit> {
+        (self.waiting.load(SeqCst) == 0 && self.take_one()).then(|| Permit(self.clone()))
+    }
+
+    /// Admits a request that came at `since` when it is its turn, if that is before `deadline`; none if it is turned away.
+    pub(super) async fn stand_in_line(self: &Arc<Self>, since: Instant, deadline: Option<Instant>) -> Option<Permit> {
+        let end = since + PATIENCE;
+        let place = self.place(end)?;
         match deadline.filter(|deadline| *deadline < end) {
             None => place.await,
             Some(deadline) => Box::pin(timeout_at(deadline, place)).await.ok().flatten(),
@@ -105,7 +107,8 @@ impl Admission {
         self.call_next();
     }
 
-    fn stand_in_line(self: &Arc<Self>, until: Instant) -> Option<Place> {
+    /// The last place in line; none if there are enough.
+    fn place(self: &Arc<Self>, until: Instant) -> Option<Place> {
         let number = {
             let mut line = self.line.lock();
             if self.waiting.load(SeqCst) >= self.limit.saturating_mul(IN_LINE) {
@@ -247,7 +250,10 @@ mod tests {
 
     impl Admission {
         async fn ask(self: &Arc<Self>, deadline: Option<Instant>) -> Option<Permit> {
-            self.admit(Instant::now(), deadline).await
+            match self.admit() {
+                Some(permit) => Some(permit),
+                None => self.stand_in_line(Instant::now(), deadline).await,
+            }
         }
 
         /// Nobody is in work, nobody waits, and nothing is left of those who did.

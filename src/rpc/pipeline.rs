@@ -8,7 +8,10 @@
 
 use std::{convert::Infallible, future::Future, panic::AssertUnwindSafe, sync::Arc};
 
-use futures_util::{FutureExt as _, future::BoxFuture};
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Either},
+};
 use http::{HeaderMap, HeaderName, Request, Response};
 use hyper::body::Incoming;
 use opentelemetry::{Context, context::FutureExt as _, global, propagation::Extractor, trace::TraceContextExt as _};
@@ -66,6 +69,13 @@ pub(super) struct Call {
     ended: bool,
 }
 
+/// Whether a call may be served.
+enum Admitted {
+    Always,
+    Now(Permit),
+    Never,
+}
+
 /// The work of a service.
 type Routed = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
@@ -106,38 +116,57 @@ impl Pipeline {
     /// Answers one request.
     pub fn answer(self, mut request: Request<Incoming>) -> Work<impl Future<Output = Response<Body>> + Send + 'static> {
         let method = Method::of(request.uri().path());
-        let is_cache = Method::is_cache(request.uri().path());
         let call = Call::begin(method, request.headers(), self.0.metrics.clone());
         let deadline = deadline::of(request.headers());
-        let started = call.started;
-        if is_cache {
+        let answer = if !Method::is_cache(request.uri().path()) {
+            Either::Left(self.serve(call, request, deadline, Admitted::Always))
+        } else {
             forget_headers(request.headers_mut());
-        }
-        // Two futures, of which the second takes the place of the first: many stand in line in an overload, and what they hold should
-        // be small.
-        let admitted = async move {
-            let admission = &self.0.admission;
-            let permit = if is_cache { Some(admission.admit(started, deadline).await) } else { None };
-            (self, call, request, permit)
-        };
-        let answer = admitted.then(move |(this, mut call, request, permit)| {
-            let parts = this.0;
-            let work = match permit {
-                Some(None) => Err(status::overloaded(parts.admission.limit())),
-                Some(Some(permit)) => Ok((parts.cache.clone().call(request), Some(permit))),
-                None => Ok((Box::pin(parts.others.clone().oneshot(request)) as Routed, None)),
-            };
-            async move {
-                let (mut response, permit) = match work {
-                    Ok((work, permit)) => (call.outcome(work, deadline).await, permit),
-                    Err(refused) => (refused.into_http(), None),
-                };
-                let code = explain(&mut response, parts.max_message_bytes);
-                call.facts = response.extensions_mut().remove();
-                call.respond(response, code, permit)
+            match self.0.admission.admit() {
+                Some(permit) => Either::Left(self.serve(call, request, deadline, Admitted::Now(permit))),
+                None => Either::Right(self.serve_later(call, request, deadline)),
             }
-        });
+        };
         Work { is_heavy: method.is_heavy(), answer }
+    }
+
+    /// Two futures, of which the second takes the place of the first: in an overload many stand in line, and what they hold should be
+    /// small.
+    fn serve_later(
+        self,
+        call: Call,
+        request: Request<Incoming>,
+        deadline: Option<Instant>,
+    ) -> impl Future<Output = Response<Body>> + Send + 'static {
+        let in_line = async move {
+            let permit = self.0.admission.stand_in_line(call.started, deadline).await;
+            (self, call, request, permit.map_or(Admitted::Never, Admitted::Now))
+        };
+        in_line.then(move |(this, call, request, admitted)| this.serve(call, request, deadline, admitted))
+    }
+
+    fn serve(
+        self,
+        mut call: Call,
+        request: Request<Incoming>,
+        deadline: Option<Instant>,
+        admitted: Admitted,
+    ) -> impl Future<Output = Response<Body>> + Send + 'static {
+        let parts = self.0;
+        let work = match admitted {
+            Admitted::Always => Ok((Box::pin(parts.others.clone().oneshot(request)) as Routed, None)),
+            Admitted::Now(permit) => Ok((parts.cache.clone().call(request), Some(permit))),
+            Admitted::Never => Err(status::overloaded(parts.admission.limit())),
+        };
+        async move {
+            let (mut response, permit) = match work {
+                Ok((work, permit)) => (call.outcome(work, deadline).await, permit),
+                Err(refused) => (refused.into_http(), None),
+            };
+            let code = explain(&mut response, parts.max_message_bytes);
+            call.facts = response.extensions_mut().remove();
+            call.respond(response, code, permit)
+        }
     }
 }
 
