@@ -5,16 +5,16 @@ mod outbox;
 mod streams;
 
 use std::{
-    convert::Infallible,
-    future::{Future, poll_fn},
+    future::{Future, poll_fn, ready},
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, future::Either};
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -135,10 +135,13 @@ async fn serve_connection<A, F>(
     let mut streams = Streams::new();
     let begin = streams.executor();
     let service = service_fn(|request| {
-        let work = answer(request);
+        // As in the answer itself, a panic must not take the other requests of the connection with it. The panic hook has logged it.
+        let Ok(work) = catch_unwind(AssertUnwindSafe(|| answer(request))) else {
+            return Either::Right(ready(Err(io::Error::other("it panicked"))));
+        };
         // hyper hands the stream to the executor as soon as it has the future of the answer.
         begin.next_is_heavy(work.is_heavy);
-        work.answer.map(Ok::<_, Infallible>)
+        Either::Left(work.answer.map(Ok))
     });
     let (io, outbox) = CoalescedIo::new(stream);
     let (io, received) = CountedIo::new(io);
@@ -215,4 +218,61 @@ fn end_of_life(max_age: Duration) -> Instant {
     const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
     let age = if max_age.is_zero() { FOR_EVER } else { max_age.mul_f64(rand::random_range(0.9..1.1)) };
     Instant::now() + age
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_panics_costs_the_others_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let options = TransportOptions {
+            // All requests share it.
+            max_connections: 1,
+            max_streams: 100,
+            max_header_bytes: 16 * 1024,
+            max_age: Duration::ZERO,
+            keepalive_interval: Duration::ZERO,
+            keepalive_timeout: Duration::from_secs(1),
+        };
+        let (began, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (says, told) = (began.clone(), go_on.clone());
+        let answer = move |request: Request<Incoming>| {
+            let (says, told, path) = (says.clone(), told.clone(), request.uri().path().to_owned());
+            assert_ne!(path, "/at-once");
+            let answer = async move {
+                assert_ne!(path, "/in-the-answer");
+                says.notify_one();
+                told.notified().await;
+                Response::new(Body::empty())
+            };
+            Work { is_heavy: false, answer }
+        };
+        let shutdown = Shutdown::default();
+        let serving = tokio::spawn(serve(listener, options, shutdown.clone(), answer));
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let mut get = |path: &str| {
+            let request = Request::get(format!("http://{address}{path}")).body(()).unwrap();
+            client.send_request(request, true).unwrap().0
+        };
+        let other = get("/other");
+        began.notified().await;
+        for path in ["/at-once", "/in-the-answer"] {
+            let refused = tokio::time::timeout(Duration::from_secs(10), get(path)).await.unwrap();
+            assert!(refused.is_err(), "{path}: {refused:?}");
+        }
+        go_on.notify_one();
+        let answered = tokio::time::timeout(Duration::from_secs(10), other).await.unwrap();
+        assert!(answered.unwrap().status().is_success());
+        shutdown.drain.cancel();
+        drop(client);
+        serving.await.unwrap();
+    }
 }

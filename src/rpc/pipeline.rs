@@ -70,10 +70,11 @@ pub(super) struct Call {
 }
 
 /// Whether a call may be served.
-enum Admitted {
-    Always,
-    Now(Permit),
-    Never,
+enum Verdict {
+    /// It need not ask.
+    Exempt,
+    Admitted(Permit),
+    TurnedAway,
 }
 
 /// The work of a service.
@@ -119,11 +120,11 @@ impl Pipeline {
         let call = Call::begin(method, request.headers(), self.0.metrics.clone());
         let deadline = deadline::of(request.headers());
         let answer = if !Method::is_cache(request.uri().path()) {
-            Either::Left(self.serve(call, request, deadline, Admitted::Always))
+            Either::Left(self.serve(call, request, deadline, Verdict::Exempt))
         } else {
             forget_headers(request.headers_mut());
             match self.0.admission.admit() {
-                Some(permit) => Either::Left(self.serve(call, request, deadline, Admitted::Now(permit))),
+                Some(permit) => Either::Left(self.serve(call, request, deadline, Verdict::Admitted(permit))),
                 None => Either::Right(self.serve_later(call, request, deadline)),
             }
         };
@@ -140,9 +141,9 @@ impl Pipeline {
     ) -> impl Future<Output = Response<Body>> + Send + 'static {
         let in_line = async move {
             let permit = self.0.admission.stand_in_line(call.started, deadline).await;
-            (self, call, request, permit.map_or(Admitted::Never, Admitted::Now))
+            (self, call, request, permit.map_or(Verdict::TurnedAway, Verdict::Admitted))
         };
-        in_line.then(move |(this, call, request, admitted)| this.serve(call, request, deadline, admitted))
+        in_line.then(move |(this, call, request, verdict)| this.serve(call, request, deadline, verdict))
     }
 
     fn serve(
@@ -150,13 +151,13 @@ impl Pipeline {
         mut call: Call,
         request: Request<Incoming>,
         deadline: Option<Instant>,
-        admitted: Admitted,
+        verdict: Verdict,
     ) -> impl Future<Output = Response<Body>> + Send + 'static {
         let parts = self.0;
-        let work = match admitted {
-            Admitted::Always => Ok((Box::pin(parts.others.clone().oneshot(request)) as Routed, None)),
-            Admitted::Now(permit) => Ok((parts.cache.clone().call(request), Some(permit))),
-            Admitted::Never => Err(status::overloaded(parts.admission.limit())),
+        let work = match verdict {
+            Verdict::Exempt => Ok((Box::pin(parts.others.clone().oneshot(request)) as Routed, None)),
+            Verdict::Admitted(permit) => Ok((parts.cache.clone().call(request), Some(permit))),
+            Verdict::TurnedAway => Err(status::overloaded(parts.admission.limit())),
         };
         async move {
             let (mut response, permit) = match work {
@@ -170,8 +171,8 @@ impl Pipeline {
     }
 }
 
-/// Keeps of the headers of a call to the cache what is asked for later. Those who stand in line would hold the others until they are
-/// admitted; in an overload that is a twentieth of the CPU per request.
+/// Keeps of the headers of a call to the cache those that are asked for later. A call in line would hold all the rest until it is admitted;
+/// in an overload that is a twentieth of the CPU per request.
 fn forget_headers(headers: &mut HeaderMap) {
     let all = std::mem::take(headers);
     for name in [&GRPC_ENCODING, &deadline::HEADER] {
@@ -197,15 +198,18 @@ fn explain(response: &mut Response<Body>, max_message_bytes: usize) -> Option<Co
         return None;
     }
     let status = Status::from_header_map(headers)?;
-    if status.code() != Code::Ok && !headers.contains_key(GRPC_STATUS_DETAILS) {
-        let mut explained = status::with_error_info(&status, max_message_bytes).into_http::<Body>();
-        // A client whose compression is not known here learns from it which it may use.
-        if let Some(accepted) = response.headers().get(ACCEPT_ENCODING) {
-            explained.headers_mut().insert(ACCEPT_ENCODING, accepted.clone());
-        }
-        *response = explained;
+    if status.code() == Code::Ok || headers.contains_key(GRPC_STATUS_DETAILS) {
+        return Some(status.code());
     }
-    Some(status.code())
+    let status = status::with_error_info(&status, max_message_bytes);
+    let code = status.code();
+    let mut explained = status.into_http::<Body>();
+    // A client whose compression is not known here learns from it which it may use.
+    if let Some(accepted) = response.headers().get(ACCEPT_ENCODING) {
+        explained.headers_mut().insert(ACCEPT_ENCODING, accepted.clone());
+    }
+    *response = explained;
+    Some(code)
 }
 
 // === impl Call ===

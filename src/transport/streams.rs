@@ -21,6 +21,9 @@ use futures_util::task::{ArcWake, AtomicWaker, waker_ref};
 use parking_lot::Mutex;
 use tokio::task::coop::unconstrained;
 
+/// Slots that a connection keeps while none of its streams waits.
+const SPARE_SLOTS: usize = 128;
+
 type Stream = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The streams of a connection that wait for something. They end with it.
@@ -39,7 +42,7 @@ struct Shared {
     next_is_heavy: AtomicBool,
     /// Only the connection's own task touches them, so nobody ever waits for the lock.
     slots: Mutex<Slots>,
-    woken: Arc<Woken>,
+    rung: Arc<Rung>,
 }
 
 /// Slots are used again, so that a stream that has to wait needs no memory of its own for that.
@@ -47,6 +50,7 @@ struct Shared {
 struct Slots {
     /// None is one whose stream is being polled.
     all: Vec<Option<Slot>>,
+    /// Indices of those without a stream.
     vacant: Vec<usize>,
 }
 
@@ -57,15 +61,15 @@ struct Slot {
 
 /// By which the stream of a slot is woken. It may ring for one that was there before, which does no harm.
 struct Bell {
-    slot: usize,
+    index: usize,
     has_rung: AtomicBool,
-    woken: Arc<Woken>,
+    rung: Arc<Rung>,
 }
 
-/// Slots whose bells have rung.
+/// Whose bells have rung.
 #[derive(Default)]
-struct Woken {
-    slots: Mutex<Vec<usize>>,
+struct Rung {
+    indices: Mutex<Vec<usize>>,
     connection: AtomicWaker,
 }
 
@@ -81,18 +85,20 @@ impl Streams {
 
     /// Goes on with those that have been woken. Comes before any are begun, as it says who is to be woken for them.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
-        self.shared.woken.connection.register(cx.waker());
-        mem::swap(&mut *self.shared.woken.slots.lock(), &mut self.turn);
+        self.shared.rung.connection.register(cx.waker());
+        mem::swap(&mut *self.shared.rung.indices.lock(), &mut self.turn);
         for index in self.turn.drain(..) {
             let slot = self.shared.slots.lock().take(index);
             if let Some(mut slot) = slot {
-                slot.bell.has_rung.store(false, Ordering::SeqCst);
+                // A swap, so that what happened before a ring that came to nothing is seen by the poll that follows.
+                slot.bell.has_rung.swap(false, Ordering::SeqCst);
                 let has_ended = slot.stream.as_mut().is_some_and(|stream| poll_stream(stream, &slot.bell).is_ready());
                 let ended = if has_ended { slot.stream.take() } else { None };
                 self.shared.slots.lock().put_back(slot, has_ended);
                 drop(ended);
             }
         }
+        self.shared.slots.lock().shrink();
     }
 }
 
@@ -114,7 +120,7 @@ impl InlineFirst {
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for InlineFirst {
     fn execute(&self, future: F) {
         let mut stream: Stream = Box::pin(future);
-        let mut slot = self.0.slots.lock().vacant(&self.0.woken);
+        let mut slot = self.0.slots.lock().take_vacant(&self.0.rung);
         let mut has_ended = poll_stream(&mut stream, &slot.bell).is_ready();
         if !has_ended && self.0.next_is_heavy.load(Ordering::Relaxed) {
             has_ended = true;
@@ -140,11 +146,11 @@ fn poll_stream(stream: &mut Stream, bell: &Arc<Bell>) -> Poll<()> {
 
 impl Slots {
     /// Takes a slot without a stream.
-    fn vacant(&mut self, woken: &Arc<Woken>) -> Slot {
+    fn take_vacant(&mut self, rung: &Arc<Rung>) -> Slot {
         if let Some(slot) = self.vacant.pop().and_then(|index| self.take(index)) {
             return slot;
         }
-        let bell = Bell { slot: self.all.len(), has_rung: AtomicBool::new(false), woken: woken.clone() };
+        let bell = Bell { index: self.all.len(), has_rung: AtomicBool::new(false), rung: rung.clone() };
         self.all.push(None);
         Slot { bell: Arc::new(bell), stream: None }
     }
@@ -153,8 +159,15 @@ impl Slots {
         self.all.get_mut(index)?.take()
     }
 
+    /// Gives back what a crowd has needed, when it has gone. Bells that ring later ring for nobody.
+    fn shrink(&mut self) {
+        if self.all.len() > SPARE_SLOTS && self.vacant.len() == self.all.len() {
+            *self = Self::default();
+        }
+    }
+
     fn put_back(&mut self, slot: Slot, is_vacated: bool) {
-        let index = slot.bell.slot;
+        let index = slot.bell.index;
         if let Some(place) = self.all.get_mut(index) {
             *place = Some(slot);
             if is_vacated {
@@ -172,12 +185,12 @@ impl ArcWake for Bell {
             return;
         }
         let is_first = {
-            let mut slots = bell.woken.slots.lock();
-            slots.push(bell.slot);
-            slots.len() == 1
+            let mut indices = bell.rung.indices.lock();
+            indices.push(bell.index);
+            indices.len() == 1
         };
         if is_first {
-            bell.woken.connection.wake();
+            bell.rung.connection.wake();
         }
     }
 }
@@ -258,17 +271,53 @@ mod tests {
         let (told, says) = (go_on.clone(), end.clone());
         let mut streams = Streams::new();
         streams.executor().execute(async { panic!("at once") });
-        streams.executor().execute(async {
-            tokio::task::yield_now().await;
+        let late = go_on.clone();
+        streams.executor().execute(async move {
+            late.notified().await;
             panic!("later")
         });
         streams.executor().execute(async move {
             told.notified().await;
             says.notify_one();
         });
-        go_on.notify_one();
+        go_on.notify_waiters();
         run(&mut streams, end.notified()).await;
+        assert_eq!(streams.waiting(), 0);
     }
+
+    #[tokio::test]
+    async fn what_a_crowd_has_needed_is_given_back() {
+        let (go_on, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let mut streams = Streams::new();
+        let bells = Arc::new(Mutex::new(Vec::new()));
+        for _ in 0..=SPARE_SLOTS {
+            let (told, says, bells) = (go_on.clone(), end.clone(), bells.clone());
+            streams.executor().execute(async move {
+                poll_fn(|cx| {
+                    bells.lock().push(cx.waker().clone());
+                    Poll::Ready(())
+                })
+                .await;
+                told.notified().await;
+                says.notify_one();
+            });
+        }
+        assert_eq!(streams.waiting(), SPARE_SLOTS + 1);
+        go_on.notify_waiters();
+        run(&mut streams, end.notified()).await;
+        assert_eq!(streams.shared.slots.lock().all.len(), 0);
+        // Their bells may still ring, and the next streams are begun and woken nevertheless.
+        bells.lock().drain(..).for_each(std::task::Waker::wake);
+        let (told, says) = (go_on.clone(), end.clone());
+        streams.executor().execute(async move {
+            told.notified().await;
+            says.notify_one();
+        });
+        go_on.notify_waiters();
+        run(&mut streams, end.notified()).await;
+        assert_eq!((streams.waiting(), streams.shared.slots.lock().all.len()), (0, 1));
+    }
+
     #[tokio::test]
     async fn they_end_with_their_connection() {
         struct Says(Arc<AtomicBool>);

@@ -1,10 +1,13 @@
 //! The admin port.
 
-use larder::pb::v1::{GetRequest, StatsRequest};
+use larder::pb::v1::{BatchSetRequest, GetRequest, StatsRequest};
+use tokio::net::TcpStream;
+use tonic::Code;
 
 use crate::support::{
-    client::{delete, fetch, get, invalidate},
+    client::{data, delete, fetch, get, invalidate, set},
     env::Env,
+    status::expect_error,
     wait::{SOON, eventually},
 };
 
@@ -12,6 +15,29 @@ on_both_stores!(probes_are_answered, |env| {
     assert_eq!(env.larder.admin("/livez").await.status, 200);
     assert_eq!(env.larder.admin("/readyz").await.status, 200);
     assert_eq!(env.larder.admin("/nothing").await.status, 404);
+});
+
+on_both_stores!(errors_are_counted_as_the_caller_sees_them, |env| {
+    let items = (0..5).map(|number| set(&format!("k{number}"), data(vec![0; 1024 * 1024]))).collect();
+    let refused = env.cache.batch_set(BatchSetRequest { items }).await;
+    expect_error(refused, Code::ResourceExhausted, "MESSAGE_TOO_LARGE");
+    // One byte that is no message.
+    let stream = TcpStream::connect(env.larder.address()).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::post("http://larder/larder.v1.CacheService/Get");
+    let request = request.header("content-type", "application/grpc").header("te", "trailers").body(()).unwrap();
+    let (refused, mut body) = client.send_request(request, false).unwrap();
+    body.send_data(vec![0, 0, 0, 0, 1, 0xff].into(), true).unwrap();
+    assert_eq!(refused.await.unwrap().headers()["grpc-status"], (Code::InvalidArgument as i32).to_string());
+
+    let text = metrics(&env).await;
+    for (method, status) in [("BatchSet", "RESOURCE_EXHAUSTED"), ("Get", "INVALID_ARGUMENT")] {
+        let method = ("rpc_method", format!("larder.v1.CacheService/{method}"));
+        let counted = |labels: &[_]| sum(&text, "rpc_server_call_duration_seconds_count", labels);
+        let as_seen = counted(&[method.clone(), ("rpc_response_status_code", status.to_owned())]);
+        assert_eq!((as_seen, counted(&[method])), (1.0, 1.0), "{text}");
+    }
 });
 
 on_both_stores!(metrics_count_what_happened, |env| {

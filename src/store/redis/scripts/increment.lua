@@ -10,12 +10,13 @@ if header and (fresh_until(header) <= now or string.byte(header, 58) == 3) then 
 local before = ARGV[9]
 local entry, value_at
 if header then
+  -- A counter is text, as are its decimal digits.
+  if string.sub(header, 58, 59) ~= ARGV[7] then return {'NOT_AN_INTEGER'} end
   value_at = HEADER_BYTES + 1 + struct.unpack('>I2', header, 60)
-  -- No integer has more digits than this, so a long value is not read to its end to find that it is none.
+  -- No integer is longer than this, so a long value is not read to its end to find that it is none.
   entry = redis.call('GETRANGE', KEYS[2], 0, value_at + LONGEST_INTEGER - 1)
   before = string.sub(entry, value_at)
-  -- A counter is text, as are its decimal digits.
-  if string.sub(header, 58, 59) ~= ARGV[7] or #before > LONGEST_INTEGER then return {'NOT_AN_INTEGER'} end
+  if #before > LONGEST_INTEGER then return {'NOT_AN_INTEGER'} end
 end
 
 -- Numbers of this language are floating point: the server's own 64-bit arithmetic is borrowed instead.
