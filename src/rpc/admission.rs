@@ -65,7 +65,8 @@ pub(super) struct Permit(Arc<Admission>);
 /// The right to a place in line, until it is dropped.
 struct Ticket {
     admission: Arc<Admission>,
-    number: usize,
+    /// None when it has been used.
+    number: Option<usize>,
 }
 
 impl Admission {
@@ -120,7 +121,7 @@ impl Admission {
             }
             line.join(until)
         };
-        let ticket = Ticket { admission: self.clone(), number };
+        let ticket = Ticket { admission: self.clone(), number: Some(number) };
         // A permit that was given back before `waiting` was raised has been offered to nobody.
         self.call_next();
         Some(ticket)
@@ -205,26 +206,25 @@ impl Future for Ticket {
     type Output = Option<Permit>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.admission.line.lock().at(self.number) {
-            Some(Place::Waiting { waker, .. }) => {
-                waker.clone_from(cx.waker());
-                Poll::Pending
-            }
-            Some(place @ Place::Admitted) => {
-                // The permit is the caller's from now on, and not given back with the place.
-                *place = Place::Left;
-                Poll::Ready(Some(Permit(self.admission.clone())))
-            }
-            Some(Place::TurnedAway | Place::Left) | None => Poll::Ready(None),
+        let Self { admission, number } = self.get_mut();
+        let Some(place) = *number else { return Poll::Ready(None) };
+        let mut line = admission.line.lock();
+        if let Some(Place::Waiting { waker, .. }) = line.at(place) {
+            waker.clone_from(cx.waker());
+            return Poll::Pending;
         }
+        *number = None;
+        let is_admitted = matches!(line.leave(place), Some(Place::Admitted));
+        Poll::Ready(is_admitted.then(|| Permit(admission.clone())))
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        let Some(number) = self.number else { return };
         let last = {
             let mut line = self.admission.line.lock();
-            let last = line.leave(self.number);
+            let last = line.leave(number);
             if let Some(Place::Waiting { .. }) = last {
                 self.admission.waiting.fetch_sub(1, SeqCst);
             }

@@ -69,14 +69,6 @@ pub(super) struct Call {
     ended: bool,
 }
 
-/// Whether a call may be served.
-enum Verdict {
-    /// It need not ask.
-    Exempt,
-    Admitted(Permit),
-    TurnedAway,
-}
-
 /// The work of a service.
 type Routed = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
@@ -120,11 +112,15 @@ impl Pipeline {
         let call = Call::begin(method, request.headers(), self.0.metrics.clone());
         let deadline = deadline::of(request.headers());
         let answer = if !Method::is_cache(request.uri().path()) {
-            Either::Left(self.serve(call, request, deadline, Verdict::Exempt))
+            let work: Routed = Box::pin(self.0.others.clone().oneshot(request));
+            Either::Left(self.serve(call, deadline, Ok((work, None))))
         } else {
             forget_headers(request.headers_mut());
             match self.0.admission.admit() {
-                Some(permit) => Either::Left(self.serve(call, request, deadline, Verdict::Admitted(permit))),
+                Some(permit) => {
+                    let work = self.0.cache.clone().call(request);
+                    Either::Left(self.serve(call, deadline, Ok((work, Some(permit)))))
+                }
                 None => Either::Right(self.serve_later(call, request, deadline)),
             }
         };
@@ -141,30 +137,31 @@ impl Pipeline {
     ) -> impl Future<Output = Response<Body>> + Send + 'static {
         let in_line = async move {
             let permit = self.0.admission.stand_in_line(call.started, deadline).await;
-            (self, call, request, permit.map_or(Verdict::TurnedAway, Verdict::Admitted))
+            (self, call, request, permit)
         };
-        in_line.then(move |(this, call, request, verdict)| this.serve(call, request, deadline, verdict))
+        in_line.then(move |(this, call, request, permit)| {
+            let work = match permit {
+                Some(permit) => Ok((this.0.cache.clone().call(request), Some(permit))),
+                None => Err(status::overloaded(this.0.admission.limit())),
+            };
+            this.serve(call, deadline, work)
+        })
     }
 
+    /// Answers a call with what the service makes of it, or with why it was not asked.
     fn serve(
         self,
         mut call: Call,
-        request: Request<Incoming>,
         deadline: Option<Instant>,
-        verdict: Verdict,
+        work: Result<(Routed, Option<Permit>), Status>,
     ) -> impl Future<Output = Response<Body>> + Send + 'static {
-        let parts = self.0;
-        let work = match verdict {
-            Verdict::Exempt => Ok((Box::pin(parts.others.clone().oneshot(request)) as Routed, None)),
-            Verdict::Admitted(permit) => Ok((parts.cache.clone().call(request), Some(permit))),
-            Verdict::TurnedAway => Err(status::overloaded(parts.admission.limit())),
-        };
+        let max_message_bytes = self.0.max_message_bytes;
         async move {
             let (mut response, permit) = match work {
                 Ok((work, permit)) => (call.outcome(work, deadline).await, permit),
                 Err(refused) => (refused.into_http(), None),
             };
-            let code = explain(&mut response, parts.max_message_bytes);
+            let code = explain(&mut response, max_message_bytes);
             call.facts = response.extensions_mut().remove();
             call.respond(response, code, permit)
         }

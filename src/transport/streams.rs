@@ -87,16 +87,15 @@ impl Streams {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
         self.shared.rung.connection.register(cx.waker());
         mem::swap(&mut *self.shared.rung.indices.lock(), &mut self.turn);
+        if self.turn.is_empty() {
+            return;
+        }
         for index in self.turn.drain(..) {
-            let slot = self.shared.slots.lock().take(index);
-            if let Some(mut slot) = slot {
-                // A swap, so that what happened before a ring that came to nothing is seen by the poll that follows.
-                slot.bell.has_rung.swap(false, Ordering::SeqCst);
-                let has_ended = slot.stream.as_mut().is_some_and(|stream| poll_stream(stream, &slot.bell).is_ready());
-                let ended = if has_ended { slot.stream.take() } else { None };
-                self.shared.slots.lock().put_back(slot, has_ended);
-                drop(ended);
-            }
+            let Some(mut slot) = self.shared.slots.lock().take(index) else { continue };
+            // A swap, so that what happened before a ring that came to nothing is seen by the poll that follows.
+            slot.bell.has_rung.swap(false, Ordering::SeqCst);
+            let ended = slot.stream.take_if(|stream| poll_stream(stream, &slot.bell).is_ready());
+            self.shared.slots.lock().put_back(slot, ended.is_some());
         }
         self.shared.slots.lock().shrink();
     }

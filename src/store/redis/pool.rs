@@ -173,19 +173,13 @@ impl RedisPool {
         answer.unwrap_or_else(|_| Err(late(used)))
     }
 
-    /// Sends commands that do not depend on each other in one go.
+    /// Sends commands in one go. An error of one is the answer to all.
     pub(super) async fn query_all(&self, commands: &Pipeline) -> Result<Vec<Value>> {
-        self.query_each(commands).await?.into_iter().collect()
-    }
-
-    /// Sends commands in one go, of which each may fail by itself.
-    async fn query_each(&self, commands: &Pipeline) -> Result<Vec<Result<Value>>> {
         let mut used = None;
         let answer = tokio::time::timeout(self.timeout, async {
             let handle = used.insert(self.handle().await?);
             let answers = handle.connection.clone().send_packed_commands(commands, 0, commands.len()).await;
-            let answers = handle.outcome(answers)?.into_iter();
-            Ok(answers.map(|answer| handle.outcome(error_or_value(answer))).collect())
+            handle.outcome(answers)?.into_iter().map(|answer| handle.outcome(error_or_value(answer))).collect()
         });
         let answer = answer.await;
         answer.unwrap_or_else(|_| Err(late(used)))
