@@ -41,8 +41,8 @@ use crate::{
 
 // Looked up by text they would be parsed for every request.
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
-const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 /// W3C Trace Context.
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -64,24 +64,20 @@ pub(super) struct Call {
     started: Instant,
     metrics: Arc<RpcMetrics>,
     trace: Trace,
-    span: Span,
-    facts: Option<Facts>,
     ended: bool,
 }
 
 /// The work of a service.
 type Routed = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
-/// What there is of the trace to which a call belongs.
-#[derive(Default)]
+/// What there is of the trace to which a call belongs. In boxes, as most calls have none and should be small.
 enum Trace {
     /// Nothing: nobody knows it, and it is not recorded.
-    #[default]
     None,
     /// The call's span.
-    Recorded,
+    Recorded(Box<Span>),
     /// What the caller says, who does not have it recorded: origins are told so, too.
-    Unrecorded(Context),
+    Unrecorded(Box<Context>),
 }
 
 impl Pipeline {
@@ -151,7 +147,7 @@ impl Pipeline {
     /// Answers a call with what the service makes of it, or with why it was not asked.
     fn serve(
         self,
-        mut call: Call,
+        call: Call,
         deadline: Option<Instant>,
         work: Result<(Routed, Option<Permit>), Status>,
     ) -> impl Future<Output = Response<Body>> + Send + 'static {
@@ -162,7 +158,6 @@ impl Pipeline {
                 Err(refused) => (refused.into_http(), None),
             };
             let code = explain(&mut response, max_message_bytes);
-            call.facts = response.extensions_mut().remove();
             call.respond(response, code, permit)
         }
     }
@@ -213,17 +208,16 @@ fn explain(response: &mut Response<Body>, max_message_bytes: usize) -> Option<Co
 
 impl Call {
     fn begin(method: Method, headers: &HeaderMap, metrics: Arc<RpcMetrics>) -> Self {
-        let (trace, span) = Trace::of(method, headers);
-        Self { method, started: Instant::now(), metrics, trace, span, facts: None, ended: false }
+        Self { method, started: Instant::now(), metrics, trace: Trace::of(method, headers), ended: false }
     }
 
     /// What the service answers, or why it does not.
-    async fn outcome(&mut self, work: Routed, deadline: Option<Instant>) -> Response<Body> {
+    async fn outcome(&self, work: Routed, deadline: Option<Instant>) -> Response<Body> {
         let work = within(deadline, AssertUnwindSafe(work).catch_unwind());
-        let outcome = match self.trace.take() {
+        let outcome = match &self.trace {
             Trace::None => work.await,
-            Trace::Recorded => work.instrument(self.span.clone()).await,
-            Trace::Unrecorded(caller) => work.with_context(caller).await,
+            Trace::Recorded(span) => work.instrument(Span::clone(span)).await,
+            Trace::Unrecorded(caller) => work.with_context(Context::clone(caller)).await,
         };
         match outcome {
             Some(Ok(Ok(response))) => response,
@@ -235,31 +229,33 @@ impl Call {
     }
 
     /// Ends the call, or lets the body end it if the answer has only begun.
-    fn respond(mut self, response: Response<Body>, code: Option<Code>, permit: Option<Permit>) -> Response<Body> {
-        match code {
-            Some(code) => self.ended(code),
-            None if self.method.is_streaming() => {
-                return response.map(|body| Body::new(ObservedBody::new(body, self, permit)));
-            }
-            None => self.ended(Code::Ok),
+    fn respond(mut self, mut response: Response<Body>, code: Option<Code>, permit: Option<Permit>) -> Response<Body> {
+        if code.is_none() && self.method.is_streaming() {
+            return response.map(|body| Body::new(ObservedBody::new(body, self, permit)));
         }
+        let facts = response.extensions_mut().remove();
+        self.ended_with(code.unwrap_or(Code::Ok), facts.as_ref());
         response
     }
 
     /// Takes note of how the call ended; only the first word counts.
     pub(super) fn ended(&mut self, code: Code) {
+        self.ended_with(code, None);
+    }
+
+    fn ended_with(&mut self, code: Code, facts: Option<&Facts>) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
         let took = self.started.elapsed();
         self.metrics.record(self.method, code, took);
-        if !self.span.is_disabled() {
-            self.span.record("rpc.response.status_code", code_name(code));
+        if let Trace::Recorded(span) = &self.trace {
+            span.record("rpc.response.status_code", code_name(code));
             if is_server_error(code) {
-                self.span.record("otel.status_code", "ERROR").record("error.type", code_name(code));
+                span.record("otel.status_code", "ERROR").record("error.type", code_name(code));
             }
         }
-        match &self.facts {
+        match facts {
             Some(facts) => tracing::debug!(
                 target: TARGET,
                 method = self.method.name(),
@@ -280,9 +276,9 @@ impl Call {
 }
 
 impl Trace {
-    fn of(method: Method, headers: &HeaderMap) -> (Self, Span) {
+    fn of(method: Method, headers: &HeaderMap) -> Self {
         if !sampling::is_on() {
-            return (Self::None, Span::none());
+            return Self::None;
         }
         let caller = headers
             .contains_key(TRACE_PARENT)
@@ -291,7 +287,7 @@ impl Trace {
         let is_recorded =
             caller.as_ref().map_or_else(sampling::is_chosen, |caller| caller.span().span_context().is_sampled());
         if !is_recorded {
-            return (caller.map_or(Self::None, Self::Unrecorded), Span::none());
+            return caller.map_or(Self::None, |caller| Self::Unrecorded(Box::new(caller)));
         }
         let span = tracing::info_span!(
             target: "larder::trace",
@@ -308,11 +304,7 @@ impl Trace {
             // It fails only where spans are not exported.
             let _ = span.set_parent(caller);
         }
-        (Self::Recorded, span)
-    }
-
-    fn take(&mut self) -> Self {
-        std::mem::take(self)
+        Self::Recorded(Box::new(span))
     }
 }
 
