@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/bench-lib.sh
 source scripts/bench-lib.sh
 readonly STAMPEDE=target/bench/baseline/release/stampede ORIGIN_MS=50
+readonly COLLECTOR=target/bench/baseline/release/collector
 
 build
 
@@ -114,9 +115,9 @@ with_origin=("LARDER_NAMESPACES__THROUGH__ORIGIN__URL=http://$origin/{key}"
 start_larder memory memory "${with_origin[@]}"
 start_larder redis "unix://$redis_socket"
 start_larder near "unix://$redis_socket" LARDER_NAMESPACES__BENCH__NEAR_CACHE__MAX_STALENESS=1s
-# Spans and metrics are sent to a server that takes the time to read them.
-taskset -c 1 "$BASELINE" serve >"$work/collector.out" &
-pids+=($!)
+taskset -c 1 "$COLLECTOR" >"$work/collector.out" &
+collector=$!
+pids+=("$collector")
 until_true test -s "$work/collector.out"
 start_larder observed memory "LARDER_TELEMETRY__OTLP_ENDPOINT=http://$(<"$work/collector.out")" \
   LARDER_TELEMETRY__SAMPLE_RATIO=0.01 LARDER_TELEMETRY__METRIC_INTERVAL=10s
@@ -142,6 +143,11 @@ for round in $(seq 0 "$ROUNDS"); do
   done
 done
 for server in memory redis near observed unobserved; do "$BASELINE" check "${address[$server]}"; done
+# What is not sent costs nothing.
+kill "$collector"
+wait "$collector"
+read -r spans pushes < <(tail -n 1 "$work/collector.out")
+((spans > 1000 && pushes > 0)) || fail "the collector took $spans spans and $pushes pushes of metrics"
 
 bare_rps=$(median <"$work/bare.rps") bare_cpu=$(median <"$work/bare.cpu")
 
