@@ -287,8 +287,13 @@ impl Store for RedisStore {
 
 impl Reply {
     fn read(value: Value) -> Result<Self> {
-        let Value::Array(values) = value else { return Err(unexpected("a script")) };
-        let mut reply = Self { word: String::new(), rest: values.into_iter() };
+        let parts = match value {
+            // A word alone, without an array around it, is a little less work for the server.
+            word @ Value::BulkString(_) => vec![word],
+            Value::Array(parts) => parts,
+            _ => return Err(unexpected("a script")),
+        };
+        let mut reply = Self { word: String::new(), rest: parts.into_iter() };
         reply.word = reply.next()?;
         Ok(reply)
     }

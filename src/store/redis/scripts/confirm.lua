@@ -2,9 +2,9 @@
 -- stored; [7] extensions as stored, with their length; [8] token
 
 local generation, why = held_lease(ARGV[8])
-if not generation then return {why} end
+if not generation then return why end
 local header = valid_header(generation)
-if not header or string.sub(header, 34, 41) ~= ARGV[5] then return {'GONE'} end
+if not header or string.sub(header, 34, 41) ~= ARGV[5] then return 'GONE' end
 keep_marker(tonumber(ARGV[3]))
 local confirmed = struct.pack('>I8I8', now, now + ARGV[4]) .. ARGV[5] .. ARGV[6] .. string.sub(header, 58, 59) .. ARGV[7]
 local value_at = HEADER_BYTES + struct.unpack('>I2', header, 60)
@@ -16,4 +16,4 @@ else
   redis.call('SET', KEYS[2], FORMAT .. generation .. confirmed .. value, 'PX', ARGV[3])
 end
 redis.call('DEL', KEYS[3])
-return {'STORED'}
+return 'STORED'

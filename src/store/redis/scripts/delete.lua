@@ -12,4 +12,4 @@ else
   void_lease('D')
 end
 redis.call('DEL', KEYS[2])
-return {entry and 'EXISTED' or 'ABSENT'}
+return entry and 'EXISTED' or 'ABSENT'

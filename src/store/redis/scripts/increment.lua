@@ -11,12 +11,12 @@ local before = ARGV[9]
 local entry, value_at
 if header then
   -- A counter is text, as are its decimal digits.
-  if string.sub(header, 58, 59) ~= ARGV[7] then return {'NOT_AN_INTEGER'} end
+  if string.sub(header, 58, 59) ~= ARGV[7] then return 'NOT_AN_INTEGER' end
   value_at = HEADER_BYTES + 1 + struct.unpack('>I2', header, 60)
   -- No integer is longer than this, so a long value is not read to its end to find that it is none.
   entry = redis.call('GETRANGE', KEYS[2], 0, value_at + LONGEST_INTEGER - 1)
   before = string.sub(entry, value_at)
-  if #before > LONGEST_INTEGER then return {'NOT_AN_INTEGER'} end
+  if #before > LONGEST_INTEGER then return 'NOT_AN_INTEGER' end
 end
 
 -- Numbers of this language are floating point: the server's own 64-bit arithmetic is borrowed instead.
@@ -25,8 +25,8 @@ local outcome = redis.pcall('INCRBY', KEYS[4], ARGV[8])
 local sum = redis.call('GET', KEYS[4])
 redis.call('DEL', KEYS[4])
 if type(outcome) == 'table' and outcome.err then
-  if string.find(outcome.err, 'overflow') then return {'OVERFLOW'} end
-  if string.find(outcome.err, 'not an integer') then return {'NOT_AN_INTEGER'} end
+  if string.find(outcome.err, 'overflow') then return 'OVERFLOW' end
+  if string.find(outcome.err, 'not an integer') then return 'NOT_AN_INTEGER' end
   return outcome
 end
 

@@ -12,10 +12,10 @@ if ARGV[6] ~= '' then
   else holds = entry and string.sub(entry, 34, 41) == ARGV[6] end
   if not holds then
     drop_aside()
-    return {'CONDITION_NOT_MET'}
+    return 'CONDITION_NOT_MET'
   end
 end
 generation = generation_for_write(generation, tonumber(ARGV[3]))
-if not store(generation) then return {'ASIDE_MISSING'} end
+if not store(generation) then return 'ASIDE_MISSING' end
 void_lease('S')
-return {'STORED'}
+return 'STORED'
