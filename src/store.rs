@@ -28,14 +28,14 @@ use crate::{
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a store did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{kind}")]
 pub struct Error {
     /// What kind of failure it is.
     pub kind: ErrorKind,
     /// What the store's client said, if anything.
     #[source]
-    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 /// Kinds of store failures.
@@ -367,7 +367,7 @@ pub fn ttl_class(remaining: Duration) -> usize {
 impl Error {
     /// A failure with its cause.
     pub fn new(kind: ErrorKind, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { kind, source: Some(source.into()) }
+        Self { kind, source: Some(Arc::from(source.into())) }
     }
 }
 

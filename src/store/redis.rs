@@ -1,8 +1,7 @@
 //! Entries in Redis or Valkey, shared by all replicas.
 //!
-//! A read is one MGET of the generation marker and the entry; a write is one script, and the value beside it
-//! if that is large. Which keys there are is in
-//! `redis/layout.rs`, how an entry looks in `redis/codec.rs`.
+//! A read is the generation marker and the entry in one MGET, together with other reads of the same moment; a write is one script, and the
+//! value beside it if that is large. Which keys there are is in `redis/layout.rs`, how an entry looks in `redis/codec.rs`.
 
 // The client library's enums may grow.
 #![allow(clippy::wildcard_enum_match_arm)]
@@ -17,13 +16,13 @@ mod leases;
 mod ledger;
 mod near_feed;
 mod pool;
+mod reads;
 mod script;
 mod tracking;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
@@ -38,6 +37,7 @@ use crate::{
 use layout::Layout;
 pub use pool::{PoolOptions, PoolState};
 use pool::{RedisPool, Repeat};
+use reads::Reads;
 use script::Script;
 
 /// Bytes of a value from which on an entry is not written through a script.
@@ -61,6 +61,7 @@ pub struct RedisOptions {
 pub struct RedisStore {
     pool: RedisPool,
     layout: Arc<Layout>,
+    reads: Reads,
     wakeups: Wakeups,
     /// Counters of minutes and ten minutes that are over, which do not change any more.
     closed_buckets: Arc<tokio::sync::Mutex<HashMap<String, ByNamespace>>>,
@@ -85,8 +86,10 @@ impl RedisStore {
         near: Arc<NearCache>,
         stop: tokio_util::sync::CancellationToken,
     ) -> Result<Self> {
+        let pool = RedisPool::new(&options.pool)?;
         let store = Self {
-            pool: RedisPool::new(&options.pool)?,
+            reads: Reads::new(pool.clone()),
+            pool,
             layout: Arc::new(Layout::new(&options.prefix, options.shards)),
             wakeups: Wakeups::default(),
             closed_buckets: Arc::default(),
@@ -165,50 +168,18 @@ fn add_lifetime(call: &mut Cmd, lifetime: &Lifetime) {
     call.arg(whole_millis(lifetime.total())).arg(whole_millis(lifetime.ttl));
 }
 
-fn entry_in(value: Value, generation: &[u8]) -> Option<Entry> {
-    match value {
-        Value::BulkString(stored) => codec::decode(Bytes::from(stored), generation),
-        _ => None,
-    }
-}
-
 #[async_trait]
 impl Store for RedisStore {
     async fn get(&self, key: &EntryKey) -> Result<Option<Entry>> {
-        let names = self.layout.names(key);
-        let mut mget = redis::cmd("MGET");
-        mget.arg(&names.marker).arg(&names.entry);
-        match self.pool.query(&mget, Repeat::Harmless).await? {
-            Value::Array(values) => match <[Value; 2]>::try_from(values) {
-                Ok([Value::BulkString(generation), entry]) => Ok(entry_in(entry, &generation)),
-                Ok([Value::Nil, _]) => Ok(None),
-                _ => Err(unexpected("MGET")),
-            },
-            _ => Err(unexpected("MGET")),
-        }
+        self.reads.read(self.layout.names(key)).await
     }
 
     async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<Option<Entry>>> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let mut mget = redis::cmd("MGET");
-        for key in keys {
-            let names = self.layout.names(key);
-            mget.arg(&names.marker).arg(&names.entry);
-        }
-        let Value::Array(values) = self.pool.query(&mget, Repeat::Harmless).await? else {
-            return Err(unexpected("MGET"));
-        };
-        let mut values = values.into_iter();
-        let mut entries = Vec::with_capacity(keys.len());
-        while let (Some(generation), Some(entry)) = (values.next(), values.next()) {
-            entries.push(match generation {
-                Value::BulkString(generation) => entry_in(entry, &generation),
-                _ => None,
-            });
-        }
-        if entries.len() == keys.len() { Ok(entries) } else { Err(unexpected("MGET")) }
+        let names: Vec<_> = keys.iter().map(|key| self.layout.names(key)).collect();
+        reads::read_all(&self.pool, &names).await
     }
 
     async fn put(&self, key: &EntryKey, draft: &Draft, condition: Condition) -> Result<Written> {

@@ -23,6 +23,8 @@ mod faults;
 mod invalidation_cost;
 // Large values do not go through scripts.
 mod large_values;
+// Reads of the same moment go to Redis together.
+mod shared_reads;
 // Hostile names never reach another entry.
 mod keys;
 // Every limit, violated one at a time; overload and deadlines.

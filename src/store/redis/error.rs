@@ -1,12 +1,14 @@
 //! What the client library's errors mean for the store.
 
+use std::sync::Arc;
+
 use redis::{ErrorKind as Redis, RedisError, ServerErrorKind};
 
 use crate::store::{Error, ErrorKind};
 
 impl From<RedisError> for Error {
     fn from(error: RedisError) -> Self {
-        Self { kind: kind(&error), source: Some(Box::new(error)) }
+        Self { kind: kind(&error), source: Some(Arc::new(error)) }
     }
 }
 
