@@ -39,6 +39,7 @@ const FIRST_GUESS: usize = 16 * 1024;
 pub(super) struct Reads {
     pool: RedisPool,
     alone: Arc<AtomicUsize>,
+    /// Bounded by the requests that are admitted.
     others: mpsc::UnboundedSender<Read>,
 }
 
