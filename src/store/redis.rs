@@ -178,8 +178,8 @@ impl Store for RedisStore {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let names: Vec<_> = keys.iter().map(|key| self.layout.names(key)).collect();
-        reads::read_all(&self.pool, &names).await
+        let mget = reads::mget(keys.iter().map(|key| self.layout.names(key)));
+        reads::read_all(&self.pool, &mget).await
     }
 
     async fn put(&self, key: &EntryKey, draft: &Draft, condition: Condition) -> Result<Written> {
@@ -258,15 +258,15 @@ impl Store for RedisStore {
 
 impl Reply {
     fn read(value: Value) -> Result<Self> {
-        let parts = match value {
-            // A word alone, without an array around it, is a little less work for the server.
-            word @ Value::BulkString(_) => vec![word],
-            Value::Array(parts) => parts,
-            _ => return Err(unexpected("a script")),
+        let (word, rest) = match value {
+            Value::Array(parts) => {
+                let mut parts = parts.into_iter();
+                (parts.next().ok_or_else(|| unexpected("a script"))?, parts)
+            }
+            // A word alone, which is a little less work for the server than an array around it.
+            word => (word, Vec::new().into_iter()),
         };
-        let mut reply = Self { word: String::new(), rest: parts.into_iter() };
-        reply.word = reply.next()?;
-        Ok(reply)
+        Ok(Self { word: read(word)?, rest })
     }
 
     fn next_value(&mut self) -> Result<Value> {
@@ -274,7 +274,7 @@ impl Reply {
     }
 
     fn next<T: redis::FromRedisValue>(&mut self) -> Result<T> {
-        redis::from_redis_value(self.next_value()?).map_err(|error| redis::RedisError::from(error).into())
+        read(self.next_value()?)
     }
 
     fn next_millis(&mut self) -> Result<Duration> {
@@ -282,6 +282,10 @@ impl Reply {
         let millis: i64 = self.next()?;
         Ok(Duration::from_millis(u64::try_from(millis).unwrap_or(0)))
     }
+}
+
+fn read<T: redis::FromRedisValue>(value: Value) -> Result<T> {
+    redis::from_redis_value(value).map_err(|error| redis::RedisError::from(error).into())
 }
 
 fn unexpected(what: &str) -> Error {

@@ -11,7 +11,7 @@ use std::sync::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use redis::Value;
+use redis::{Cmd, Value};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -70,7 +70,7 @@ impl Reads {
     pub(super) async fn read(&self, names: Names) -> Result<Option<Entry>> {
         if let Some(_alone) = Alone::among(&self.alone) {
             // In a box, so that those who go together need no room for it.
-            let mut entries = Box::pin(read_all(&self.pool, std::slice::from_ref(&names))).await?;
+            let mut entries = Box::pin(read_all(&self.pool, &mget([names]))).await?;
             return entries.pop().ok_or_else(|| unexpected("MGET"));
         }
         let (answer, entry) = oneshot::channel();
@@ -103,7 +103,7 @@ async fn answer_all(pool: &RedisPool, portion: &Portion, reads: Vec<Read>) {
     if names.is_empty() {
         return;
     }
-    match read_all(pool, &names).await {
+    match read_all(pool, &mget(names)).await {
         Ok(entries) => {
             portion.saw(&entries);
             for (answer, entry) in answers.into_iter().zip(entries) {
@@ -112,6 +112,9 @@ async fn answer_all(pool: &RedisPool, portion: &Portion, reads: Vec<Read>) {
             }
         }
         Err(error) => {
+            if error.kind == ErrorKind::Timeout {
+                portion.saw_nothing_in_time();
+            }
             for answer in answers {
                 let _ = answer.send(Err(error.clone()));
             }
@@ -119,17 +122,22 @@ async fn answer_all(pool: &RedisPool, portion: &Portion, reads: Vec<Read>) {
     }
 }
 
-/// The entries of these names, in their order, in one round trip.
-pub(super) async fn read_all(pool: &RedisPool, names: &[Names]) -> Result<Vec<Option<Entry>>> {
+/// The command that reads the entries of these names.
+pub(super) fn mget(names: impl IntoIterator<Item = Names>) -> Cmd {
     let mut mget = redis::cmd("MGET");
     for names in names {
-        mget.arg(&names.marker).arg(&names.entry);
+        mget.arg(names.marker).arg(names.entry);
     }
-    let Value::Array(values) = pool.query(&mget, Repeat::Harmless).await? else {
+    mget
+}
+
+/// What an [`mget`] reads, in the order of its names.
+pub(super) async fn read_all(pool: &RedisPool, mget: &Cmd) -> Result<Vec<Option<Entry>>> {
+    let Value::Array(values) = pool.query(mget, Repeat::Harmless).await? else {
         return Err(unexpected("MGET"));
     };
+    let mut entries = Vec::with_capacity(values.len() / 2);
     let mut values = values.into_iter();
-    let mut entries = Vec::with_capacity(names.len());
     while let (Some(generation), Some(entry)) = (values.next(), values.next()) {
         entries.push(match (generation, entry) {
             (Value::BulkString(generation), Value::BulkString(stored)) => {
@@ -138,7 +146,8 @@ pub(super) async fn read_all(pool: &RedisPool, names: &[Names]) -> Result<Vec<Op
             _ => None,
         });
     }
-    if entries.len() == names.len() { Ok(entries) } else { Err(unexpected("MGET")) }
+    // The name of the command, and two of each entry.
+    if entries.len() * 2 + 1 == mget.args_iter().len() { Ok(entries) } else { Err(unexpected("MGET")) }
 }
 
 // === impl Portion ===
@@ -151,9 +160,18 @@ impl Portion {
     /// Takes note at once of larger entries, and slowly of smaller ones.
     fn saw(&self, entries: &[Option<Entry>]) {
         let bytes: usize = entries.iter().flatten().map(|entry| entry.data.len()).sum();
-        let now = bytes / entries.len().max(1);
+        self.saw_bytes(bytes / entries.len().max(1));
+    }
+
+    fn saw_bytes(&self, each: usize) {
         let before = self.entry_bytes.load(Relaxed);
-        self.entry_bytes.store(now.max((before * 7 + now) / 8), Relaxed);
+        self.entry_bytes.store(each.max((before * 7 + each) / 8), Relaxed);
+    }
+
+    /// It may have been too much at once, of which nobody would ever see how large it is.
+    fn saw_nothing_in_time(&self) {
+        let before = self.entry_bytes.load(Relaxed).max(BYTES_TOGETHER / TOGETHER);
+        self.entry_bytes.store((before * 2).min(BYTES_TOGETHER), Relaxed);
     }
 }
 
@@ -162,14 +180,65 @@ impl Portion {
 impl<'a> Alone<'a> {
     /// None if there are enough.
     fn among(all: &'a AtomicUsize) -> Option<Self> {
+        // Not written to by the many, so that cores need not hand it around.
+        if all.load(Relaxed) >= ALONE {
+            return None;
+        }
+        let before = all.fetch_add(1, Relaxed);
         let one = Self(all);
-        // Counted before it is looked at, as it is given back when dropped.
-        (all.fetch_add(1, Relaxed) < ALONE).then_some(one)
+        (before < ALONE).then_some(one)
     }
 }
 
 impl Drop for Alone<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LARGE: usize = 1024 * 1024;
+
+    fn portion() -> Portion {
+        Portion { entry_bytes: AtomicUsize::new(FIRST_GUESS) }
+    }
+
+    /// How often `happens` until so many reads go together.
+    fn times_until(portion: &Portion, reads: usize, happens: impl Fn(&Portion)) -> usize {
+        let times = (0..100).take_while(|_| portion.reads() != reads).inspect(|_| happens(portion)).count();
+        assert_eq!(portion.reads(), reads);
+        times
+    }
+
+    #[test]
+    fn small_ones_go_together_and_large_ones_alone() {
+        let portion = portion();
+        assert!((1..TOGETHER).contains(&portion.reads()));
+        assert!(times_until(&portion, TOGETHER, |portion| portion.saw_bytes(100)) > 1);
+        assert_eq!(times_until(&portion, 1, |portion| portion.saw_bytes(LARGE)), 1);
+        assert!(times_until(&portion, TOGETHER, |portion| portion.saw_bytes(0)) > 1);
+    }
+
+    #[test]
+    fn those_that_are_too_large_to_be_read_together_in_time_are_read_alone_soon() {
+        let portion = portion();
+        times_until(&portion, TOGETHER, |portion| portion.saw_bytes(100));
+        assert_eq!(times_until(&portion, 1, Portion::saw_nothing_in_time), 5);
+        // And again together when the server is well.
+        assert!(times_until(&portion, TOGETHER, |portion| portion.saw_bytes(100)) > 1);
+    }
+
+    #[test]
+    fn two_go_by_themselves_at_a_time() {
+        let all = AtomicUsize::new(0);
+        let (one, two) = (Alone::among(&all), Alone::among(&all));
+        assert!(one.is_some() && two.is_some() && Alone::among(&all).is_none());
+        drop(one);
+        assert!(Alone::among(&all).is_some());
+        drop(two);
+        assert_eq!(all.load(Relaxed), 0);
     }
 }
