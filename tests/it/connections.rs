@@ -24,7 +24,7 @@ async fn use_everything(cache: &Cache) {
     cache.put("k", "v").await;
     assert_eq!(cache.read("k").await.as_deref(), Some("v"));
     assert_eq!(cache.increment(increment("n", 2)).await.unwrap().value, 2);
-    assert!(cache.touch(touch("k", 60)).await.unwrap().found);
+    assert!(cache.touch(touch("k", 60_000)).await.unwrap().found);
     // What does not go through a script needs rights of its own.
     cache.put("large", &"v".repeat(10_000)).await;
     let lease = cache.lease("leased large").await;
