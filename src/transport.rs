@@ -203,15 +203,20 @@ async fn serve_connection<A, F>(
 /// Goes on with what a connection has to do, and sends all that was written. If the peer is gone, the connection will find out by
 /// itself.
 fn poll_and_send<C: Future>(
-    connection: Pin<&mut C>,
+    mut connection: Pin<&mut C>,
     streams: &mut Streams,
     outbox: &Outbox,
     cx: &mut Context<'_>,
 ) -> Poll<C::Output> {
-    streams.poll(cx);
-    let polled = connection.poll(cx);
-    let _ = outbox.poll_send(cx);
-    polled
+    loop {
+        let are_left = streams.poll(cx);
+        // It writes what they answered.
+        let polled = connection.as_mut().poll(cx);
+        if polled.is_ready() || !are_left {
+            let _ = outbox.poll_send(cx);
+            return polled;
+        }
+    }
 }
 
 fn end_of_life(max_age: Duration) -> Instant {

@@ -6,6 +6,7 @@
 //! take part.
 
 use std::{
+    collections::VecDeque,
     future::Future,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -21,6 +22,9 @@ use futures_util::task::{ArcWake, AtomicWaker, waker_ref};
 use parking_lot::Mutex;
 use tokio::task::coop::unconstrained;
 
+/// Streams that are gone on with before their answers are written. What many answers pass through on their way, one after the other, does
+/// not fit in the processor's own cache.
+const AT_A_TIME: usize = 8;
 /// Slots that a connection keeps while none of its streams waits.
 const SPARE_SLOTS: usize = 128;
 
@@ -30,7 +34,7 @@ type Stream = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(super) struct Streams {
     shared: Arc<Shared>,
     /// Those that are gone on with; here so that its memory is used again.
-    turn: Vec<usize>,
+    turn: VecDeque<usize>,
 }
 
 /// Polls streams where they arrive. Clones belong to the same connection.
@@ -69,13 +73,13 @@ struct Bell {
 /// Whose bells have rung.
 #[derive(Default)]
 struct Rung {
-    indices: Mutex<Vec<usize>>,
+    indices: Mutex<VecDeque<usize>>,
     connection: AtomicWaker,
 }
 
 impl Streams {
     pub(super) fn new() -> Self {
-        Self { shared: Arc::default(), turn: Vec::new() }
+        Self { shared: Arc::default(), turn: VecDeque::new() }
     }
 
     /// What begins them.
@@ -83,14 +87,17 @@ impl Streams {
         InlineFirst(self.shared.clone())
     }
 
-    /// Goes on with those that have been woken. Comes before any are begun, as it says who is to be woken for them.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
-        self.shared.rung.connection.register(cx.waker());
-        mem::swap(&mut *self.shared.rung.indices.lock(), &mut self.turn);
+    /// Goes on with some of those that have been woken, and says whether it has to be called again for the others. Comes before any are
+    /// begun, as it says who is to be woken for them.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         if self.turn.is_empty() {
-            return;
+            self.shared.rung.connection.register(cx.waker());
+            mem::swap(&mut *self.shared.rung.indices.lock(), &mut self.turn);
         }
-        for index in self.turn.drain(..) {
+        if self.turn.is_empty() {
+            return false;
+        }
+        for index in self.turn.drain(..self.turn.len().min(AT_A_TIME)) {
             let Some(mut slot) = self.shared.slots.lock().take(index) else { continue };
             // A swap, so that what happened before a ring that came to nothing is seen by the poll that follows.
             slot.bell.has_rung.swap(false, Ordering::SeqCst);
@@ -98,6 +105,7 @@ impl Streams {
             self.shared.slots.lock().put_back(slot, ended.is_some());
         }
         self.shared.slots.lock().shrink();
+        !self.turn.is_empty()
     }
 }
 
@@ -185,7 +193,7 @@ impl ArcWake for Bell {
         }
         let is_first = {
             let mut indices = bell.rung.indices.lock();
-            indices.push(bell.index);
+            indices.push_back(bell.index);
             indices.len() == 1
         };
         if is_first {
@@ -217,7 +225,7 @@ mod tests {
     async fn run(streams: &mut Streams, done: impl Future<Output = ()>) {
         let mut done = pin!(done);
         let polled = poll_fn(|cx| {
-            streams.poll(cx);
+            while streams.poll(cx) {}
             done.as_mut().poll(cx)
         });
         let in_time = tokio::time::timeout(Duration::from_secs(10), polled).await;
@@ -315,6 +323,35 @@ mod tests {
         go_on.notify_waiters();
         run(&mut streams, end.notified()).await;
         assert_eq!((streams.waiting(), streams.shared.slots.lock().all.len()), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn a_crowd_goes_on_a_few_at_a_time_in_the_order_of_their_bells() {
+        const CROWD: usize = AT_A_TIME * 2 + 1;
+        let bells = Arc::new(Mutex::new(Vec::new()));
+        let gone_on = Arc::new(Mutex::new(Vec::new()));
+        let mut streams = Streams::new();
+        for name in 0..CROWD {
+            let (bells, gone_on) = (bells.clone(), gone_on.clone());
+            let mut is_begun = false;
+            streams.executor().execute(poll_fn(move |cx| {
+                if mem::replace(&mut is_begun, true) {
+                    gone_on.lock().push(name);
+                    return Poll::Ready(());
+                }
+                bells.lock().push(cx.waker().clone());
+                Poll::Pending
+            }));
+        }
+        let rung: Vec<_> = (0..CROWD).rev().collect();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(!streams.poll(&mut cx), "nobody was woken");
+        rung.iter().for_each(|&name| bells.lock()[name].wake_by_ref());
+        for (expected, are_left) in [(AT_A_TIME, true), (AT_A_TIME * 2, true), (CROWD, false), (CROWD, false)] {
+            assert_eq!(streams.poll(&mut cx), are_left);
+            assert_eq!(*gone_on.lock(), rung[..expected]);
+        }
+        assert_eq!(streams.waiting(), 0);
     }
 
     #[tokio::test]
