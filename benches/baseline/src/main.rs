@@ -14,6 +14,7 @@ use std::{
     env,
     error::Error,
     fs,
+    net::Ipv4Addr,
     time::{Duration, Instant},
 };
 
@@ -22,7 +23,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use prost::Message as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpSocket, TcpStream},
 };
 use tonic::{Request, Response, Status, transport::Server};
 
@@ -160,7 +161,10 @@ async fn connect(address: &str) -> Result<CacheServiceClient<tonic::transport::C
 }
 
 async fn serve() -> Result<(), Box<dyn Error>> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    // Of a crowd that comes at once some would be left out for good, and the load would wait for them.
+    let listener = socket.listen(4096)?;
     println!("{}", listener.local_addr()?);
     let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
     let service = CacheServiceServer::new(Constant(value()));
