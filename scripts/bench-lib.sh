@@ -81,7 +81,8 @@ load() {
   local out="$work/h2load.$BASHPID.out"
   # It waits for ever for a connection that is never answered.
   timeout $((SECONDS_EACH + 60)) taskset -c "$6" h2load -c "$1" -m "$2" -t 1 -D "$SECONDS_EACH" --warm-up-time 0 \
-    -d "$work/$3.frame" -H 'content-type: application/grpc' -H 'te: trailers' "http://$5$4" >"$out"
+    -d "$work/$3.frame" -H 'content-type: application/grpc' -H 'te: trailers' "http://$5$4" >"$out" ||
+    fail "the load did not end, or failed: $*"
   awk '
     /^requests:/ { done = $8; failed = $10 }
     /^traffic:/ { gsub(/[()]/, " "); data = $(NF - 1) }

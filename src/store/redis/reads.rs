@@ -98,12 +98,16 @@ async fn collect(pool: RedisPool, mut asked: mpsc::UnboundedReceiver<Read>) {
 }
 
 async fn answer_all(pool: &RedisPool, portion: &Portion, reads: Vec<Read>) {
+    let mut answers = Vec::with_capacity(reads.len());
     let wanted = reads.into_iter().filter(|read| !read.answer.is_closed());
-    let (names, answers): (Vec<_>, Vec<_>) = wanted.map(|read| (read.names, read.answer)).unzip();
-    if names.is_empty() {
+    let mget = mget(wanted.map(|Read { names, answer }| {
+        answers.push(answer);
+        names
+    }));
+    if answers.is_empty() {
         return;
     }
-    match read_all(pool, &mget(names)).await {
+    match read_all(pool, &mget).await {
         Ok(entries) => {
             portion.saw(&entries);
             for (answer, entry) in answers.into_iter().zip(entries) {
