@@ -102,8 +102,9 @@ served() {
 away() { served "$@" | cut -d ' ' -f 2; }
 declare -A value_bytes
 for server in bounded bare; do value_bytes[$server]=$(gets 1 1 "${address[$server]}" | awk '{ print $2 / $1 }'); done
-in_turns "peak=served bounded 32" "goodput=served bounded 128" "bare_peak=served bare 32" "bare_goodput=served bare 128"
-shed=$(away bounded 128)
+in_turns "peak=served bounded 32" "goodput=served bounded 128" "crowd=served bounded 512" \
+  "bare_peak=served bare 32" "bare_goodput=served bare 128"
+shed=$(away bounded 128) crowd_shed=$(away bounded 512)
 
 echo "keys" >&2
 start_larder many memory LARDER_MEMORY__MAX_BYTES=16GiB
@@ -126,6 +127,7 @@ many_memory=$(rss_mb "${pid[many]}")
   row "$CONNECTIONS idle connections: memory (RSS) before / with them" "$idle_before / $idle_after MB" "300 MB"
   row "Get from Redis, limit of 256 at once: answers/s with 256 callers" "${result[peak]}" ""
   row "the same with 1,024 callers: answers/s (over the former) and sent away/s" "${result[goodput]} ($(ratio "${result[goodput]}" "${result[peak]}")), $shed" "0.9"
+  row "the same with 4,096 callers" "${result[crowd]} ($(ratio "${result[crowd]}" "${result[peak]}")), $crowd_shed" ""
   row "the bare server, which has no limit, with 1,024 callers over 256" "$(ratio "${result[bare_goodput]}" "${result[bare_peak]}")" ""
   row "embedded, random keys of 1,000 / of $KEYS: CPU per request" "$few_keys / $many_keys us ($(ratio "$many_keys" "$few_keys"))" ""
   row "memory (RSS) with $KEYS entries of 100 B" "$many_memory MB" ""

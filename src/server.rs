@@ -30,7 +30,7 @@ use crate::{
         redis::{PoolOptions, RedisOptions, RedisStore},
     },
     telemetry::{Telemetry, cache_metrics, near_metrics, origin_metrics::OriginMetrics, store_metrics},
-    transport::{self, Shutdown, TransportOptions},
+    transport::{self, Backpressure, Shutdown, TransportOptions},
 };
 
 /// Connections that wait to be accepted, if the system allows so many. All clients come at once when a replica was restarted, and who finds
@@ -85,6 +85,7 @@ pub struct Server {
     opened: Opened,
     warming: Arc<Warming>,
     near: Arc<NearCache>,
+    backpressure: Arc<Backpressure>,
 }
 
 /// What can be changed while the server runs.
@@ -99,11 +100,11 @@ pub struct Reload {
 }
 
 impl Server {
-    /// Binds the ports and puts the parts together. Serves nothing yet.
+    /// Binds the ports and puts the parts together. Serves nothing yet. The runtime ends `backpressure` whenever it has nothing to do.
     ///
     /// # Errors
     /// A port or the store's URL cannot be used. A store that does not answer is no error.
-    pub async fn bind(config: Config, telemetry: &Telemetry) -> Result<Self, Error> {
+    pub async fn bind(config: Config, telemetry: &Telemetry, backpressure: Arc<Backpressure>) -> Result<Self, Error> {
         let listener = bind(config.listen, "listen")?;
         let admin_listener = bind(config.admin_listen, "admin_listen")?;
         let background = CancellationToken::new();
@@ -118,8 +119,8 @@ impl Server {
         live.reserve(&namespaces.configured());
         let cache = Arc::new(Cache::new(store.clone(), namespaces, live.clone(), config.limits.max_waiting));
         let fleet = Arc::new(FleetStats::new(live.clone(), store));
-        let admission = Admission::new(config.limits.max_concurrent_requests);
-        cache_metrics::register(&telemetry.meter(), &live, &cache, &admission);
+        let admission = Admission::new(config.limits.max_concurrent_requests, backpressure.clone());
+        cache_metrics::register(&telemetry.meter(), &live, &cache, &admission, &backpressure);
         let log_keys = LogKeys::default();
         log_keys.set(config.log.keys);
         let pipeline = Pipeline::new(
@@ -148,6 +149,7 @@ impl Server {
             opened: gates,
             warming,
             near,
+            backpressure,
         })
     }
 
@@ -180,14 +182,15 @@ impl Server {
             background,
             opened,
             warming,
+            backpressure,
             ..
         } = self;
         let (listen, admin_listen) = (listener.local_addr()?, admin_listener.local_addr()?);
         let mut first_answer = store_answers.clone();
         let shutdown = Shutdown::default();
         let answer = move |request| pipeline.clone().answer(request);
-        let mut serving =
-            tokio::spawn(transport::serve(listener, transport_options(&config), shutdown.clone(), answer));
+        let options = transport_options(&config);
+        let mut serving = tokio::spawn(transport::serve(listener, options, backpressure, shutdown.clone(), answer));
         let admin = tokio::spawn(admin::serve(admin_listener, registry, health.clone(), background.clone()));
         let follow = background.clone().run_until_cancelled_owned(health.clone().follow_store(store_answers.clone()));
         tokio::spawn(follow);

@@ -1,5 +1,7 @@
 //! Connections: accepted, bounded, aged and drained. Knows nothing of what is asked on them.
 
+mod awaited;
+mod backpressure;
 mod handshake;
 mod outbox;
 mod streams;
@@ -26,6 +28,11 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::body::Body;
 
+pub use awaited::RequestBody;
+pub use backpressure::Backpressure;
+
+use awaited::Awaited;
+use backpressure::Intake;
 use handshake::CountedIo;
 use outbox::{CoalescedIo, Outbox};
 use streams::Streams;
@@ -69,6 +76,8 @@ pub struct TransportOptions {
 pub struct Work<F> {
     /// Whether it may be so much that, if it has to wait for something, it goes on beside the other requests of its connection.
     pub is_heavy: bool,
+    /// Whether it was asked for while there was enough to do, so that it is not begun yet.
+    pub is_too_much: bool,
     /// The answer.
     pub answer: F,
 }
@@ -83,10 +92,15 @@ pub struct Shutdown {
 }
 
 /// Accepts connections and serves requests with `answer` until `shutdown.drain`, then waits until the open ones have ended,
-/// which they do at `shutdown.cut` at the latest.
-pub async fn serve<A, F>(listener: TcpListener, options: TransportOptions, shutdown: Shutdown, answer: A)
-where
-    A: Fn(Request<Incoming>) -> Work<F> + Clone + Send + Sync + 'static,
+/// which they do at `shutdown.cut` at the latest. Those that have brought too much are read in turns under `backpressure`.
+pub async fn serve<A, F>(
+    listener: TcpListener,
+    options: TransportOptions,
+    backpressure: Arc<Backpressure>,
+    shutdown: Shutdown,
+    answer: A,
+) where
+    A: Fn(Request<RequestBody>) -> Work<F> + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let connections = TaskTracker::new();
@@ -98,7 +112,9 @@ where
             let Ok(place) = places.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let serving = serve_connection(stream, place, options.clone(), shutdown.clone(), answer.clone());
+                    let intake = Intake::new(backpressure.clone());
+                    let serving =
+                        serve_connection(stream, place, intake, options.clone(), shutdown.clone(), answer.clone());
                     connections.spawn(serving);
                 }
                 Err(error) => pause_after(&error).await,
@@ -123,27 +139,34 @@ async fn pause_after(error: &io::Error) {
 async fn serve_connection<A, F>(
     stream: TcpStream,
     _place: OwnedSemaphorePermit,
+    intake: Intake,
     options: Arc<TransportOptions>,
     shutdown: Shutdown,
     answer: A,
 ) where
-    A: Fn(Request<Incoming>) -> Work<F>,
+    A: Fn(Request<RequestBody>) -> Work<F>,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     // Without it answers wait for the acknowledgement of earlier ones.
     let _ = stream.set_nodelay(true);
     let mut streams = Streams::new();
     let begin = streams.executor();
-    let service = service_fn(|request| {
+    let awaited = Awaited::default();
+    let service = service_fn(|request: Request<Incoming>| {
+        let request = request.map(|body| awaited.request(body));
         // As in the answer itself, a panic must not take the other requests of the connection with it. The panic hook has logged it.
         let Ok(work) = catch_unwind(AssertUnwindSafe(|| answer(request))) else {
             return Either::Right(ready(Err(io::Error::other("it panicked"))));
         };
         // hyper hands the stream to the executor as soon as it has the future of the answer.
         begin.next_is_heavy(work.is_heavy);
-        Either::Left(work.answer.map(Ok))
+        if work.is_too_much {
+            intake.brings_too_much();
+        }
+        let awaited = awaited.clone();
+        Either::Left(work.answer.map(|answer| Ok(answer.map(|body| awaited.answer(body)))))
     });
-    let (io, outbox) = CoalescedIo::new(stream);
+    let (io, outbox) = CoalescedIo::new(stream, intake.clone());
     let (io, received) = CountedIo::new(io);
     let mut http = http2::Builder::new(streams.executor());
     // No gRPC client looks at the date.
@@ -165,7 +188,7 @@ async fn serve_connection<A, F>(
     let (mut shaking_hands, mut leaving) = (true, false);
     loop {
         tokio::select! {
-            ended = poll_fn(|cx| poll_and_send(connection.as_mut(), &mut streams, &outbox, cx)) => {
+            ended = poll_fn(|cx| poll_and_send(connection.as_mut(), &mut streams, &intake, &awaited, &outbox, cx)) => {
                 if let Err(error) = ended {
                     tracing::debug!(error = %Causes(&error), "a connection failed");
                 }
@@ -184,7 +207,7 @@ async fn serve_connection<A, F>(
             }
             () = shutdown.drain.cancelled(), if !leaving => {
                 // What a peer has said may only not have been read yet.
-                let serving = poll_fn(|cx| poll_and_send(connection.as_mut(), &mut streams, &outbox, cx));
+                let serving = poll_fn(|cx| poll_and_send(connection.as_mut(), &mut streams, &intake, &awaited, &outbox, cx));
                 if !received.is_handshake() && tokio::time::timeout(LAST_WORDS, serving).await.is_ok() {
                     return;
                 }
@@ -205,6 +228,8 @@ async fn serve_connection<A, F>(
 fn poll_and_send<C: Future>(
     mut connection: Pin<&mut C>,
     streams: &mut Streams,
+    intake: &Intake,
+    awaited: &Awaited,
     outbox: &Outbox,
     cx: &mut Context<'_>,
 ) -> Poll<C::Output> {
@@ -212,7 +237,12 @@ fn poll_and_send<C: Future>(
         let are_left = streams.poll(cx);
         // It writes what they answered.
         let polled = connection.as_mut().poll(cx);
-        if polled.is_ready() || !are_left {
+        // Only now is it known what could not be written.
+        let reads_on = !are_left && intake.was_refused() && awaited.is_any();
+        if reads_on {
+            intake.let_through();
+        }
+        if polled.is_ready() || !(are_left || reads_on) {
             let _ = outbox.poll_send(cx);
             return polled;
         }
@@ -227,57 +257,4 @@ fn end_of_life(max_age: Duration) -> Instant {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use tokio::sync::Notify;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_request_that_panics_costs_the_others_nothing() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let options = TransportOptions {
-            // All requests share it.
-            max_connections: 1,
-            max_streams: 100,
-            max_header_bytes: 16 * 1024,
-            max_age: Duration::ZERO,
-            keepalive_interval: Duration::ZERO,
-            keepalive_timeout: Duration::from_secs(1),
-        };
-        let (began, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (says, told) = (began.clone(), go_on.clone());
-        let answer = move |request: Request<Incoming>| {
-            let (says, told, path) = (says.clone(), told.clone(), request.uri().path().to_owned());
-            assert_ne!(path, "/at-once");
-            let answer = async move {
-                assert_ne!(path, "/in-the-answer");
-                says.notify_one();
-                told.notified().await;
-                Response::new(Body::empty())
-            };
-            Work { is_heavy: false, answer }
-        };
-        let shutdown = Shutdown::default();
-        let serving = tokio::spawn(serve(listener, options, shutdown.clone(), answer));
-        let stream = TcpStream::connect(address).await.unwrap();
-        let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
-        tokio::spawn(connection);
-        let mut get = |path: &str| {
-            let request = Request::get(format!("http://{address}{path}")).body(()).unwrap();
-            client.send_request(request, true).unwrap().0
-        };
-        let other = get("/other");
-        began.notified().await;
-        for path in ["/at-once", "/in-the-answer"] {
-            let refused = tokio::time::timeout(Duration::from_secs(10), get(path)).await.unwrap();
-            assert!(refused.is_err(), "{path}: {refused:?}");
-        }
-        go_on.notify_one();
-        let answered = tokio::time::timeout(Duration::from_secs(10), other).await.unwrap();
-        assert!(answered.unwrap().status().is_success());
-        shutdown.drain.cancel();
-        drop(client);
-        serving.await.unwrap();
-    }
-}
+mod tests;

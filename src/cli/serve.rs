@@ -1,6 +1,6 @@
 //! `larder serve`: runs the server and follows signals.
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -11,6 +11,7 @@ use crate::{
     config::{self, Config, Sources},
     server::{self, Reload, Server},
     telemetry::{self, Telemetry},
+    transport::Backpressure,
 };
 
 /// Time for the last spans and metrics to be exported.
@@ -28,8 +29,12 @@ enum Error {
 
 /// Runs until a signal says to stop.
 pub(super) fn run(config: Config, sources: Sources) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    match runtime.map_err(Error::from).and_then(|runtime| runtime.block_on(serve(config, sources))) {
+    let backpressure = Arc::<Backpressure>::default();
+    let idle = backpressure.clone();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_park(move || idle.end()).build();
+    let served =
+        runtime.map_err(Error::from).and_then(|runtime| runtime.block_on(serve(config, sources, backpressure)));
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report(&error);
@@ -38,11 +43,11 @@ pub(super) fn run(config: Config, sources: Sources) -> ExitCode {
     }
 }
 
-async fn serve(config: Config, sources: Sources) -> Result<(), Error> {
+async fn serve(config: Config, sources: Sources, backpressure: Arc<Backpressure>) -> Result<(), Error> {
     let telemetry = Telemetry::start(&config.log, &config.telemetry)?;
     log_panics();
     let mut signals = Signals::install()?;
-    let server = Server::bind(config.clone(), &telemetry).await?;
+    let server = Server::bind(config.clone(), &telemetry, backpressure).await?;
     let stop = CancellationToken::new();
     let reload = server.reload();
     let running = server.run(telemetry.registry().clone(), stop.clone());

@@ -20,6 +20,8 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::transport::Backpressure;
+
 /// How long a request stands in line.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// How many stand in line for each that is in work, at most.
@@ -33,6 +35,8 @@ pub struct Admission {
     /// How many of the line wait, so that nobody else has to lock it.
     waiting: AtomicUsize,
     line: Mutex<Line>,
+    /// On while somebody waits, and a little longer.
+    backpressure: Arc<Backpressure>,
 }
 
 /// Those who wait and those who were told, in the order of their coming.
@@ -70,9 +74,15 @@ struct Ticket {
 }
 
 impl Admission {
-    /// Admits `limit` requests at a time.
-    pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, in_flight: AtomicUsize::new(0), waiting: AtomicUsize::new(0), line: Mutex::default() })
+    /// Admits `limit` requests at a time, with `backpressure` while more stand in line.
+    pub fn new(limit: usize, backpressure: Arc<Backpressure>) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            in_flight: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            line: Mutex::default(),
+            backpressure,
+        })
     }
 
     /// Requests in flight.
@@ -106,6 +116,9 @@ impl Admission {
     fn release(&self) {
         self.in_flight.fetch_sub(1, SeqCst);
         self.call_next();
+        if self.in_flight() <= self.limit / 2 {
+            self.backpressure.end();
+        }
     }
 
     /// The last place in line; none if there are enough.
@@ -115,7 +128,9 @@ impl Admission {
             if self.waiting.load(SeqCst) >= self.limit.saturating_mul(IN_LINE) {
                 return None;
             }
-            self.waiting.fetch_add(1, SeqCst);
+            if self.waiting.fetch_add(1, SeqCst) == 0 {
+                self.backpressure.begin();
+            }
             if !std::mem::replace(&mut line.is_watched, true) {
                 tokio::spawn(self.clone().watch(until));
             }
@@ -144,8 +159,15 @@ impl Admission {
         let Place::Waiting { until, .. } = place else { return None };
         let told = answer(*until)?;
         let Place::Waiting { waker, .. } = std::mem::replace(place, told) else { return None };
-        self.waiting.fetch_sub(1, SeqCst);
+        self.one_less_waits();
         Some(waker)
+    }
+
+    /// Called under the lock of the line, as whether somebody waits is told in the order in which it happens.
+    fn one_less_waits(&self) {
+        if self.waiting.fetch_sub(1, SeqCst) == 1 {
+            self.backpressure.ease();
+        }
     }
 
     /// Turns away who has waited for too long, as long as anybody waits.
@@ -226,7 +248,7 @@ impl Drop for Ticket {
             let mut line = self.admission.line.lock();
             let last = line.leave(number);
             if let Some(Place::Waiting { .. }) = last {
-                self.admission.waiting.fetch_sub(1, SeqCst);
+                self.admission.one_less_waits();
             }
             last
         };
@@ -265,7 +287,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_over_the_limit_is_turned_away_and_leaves_no_trace() {
-        let admission = Admission::new(2);
+        let admission = Admission::new(2, Arc::default());
         let (one, two) = (admission.ask(None).await, admission.ask(None).await);
         assert!(one.is_some() && two.is_some());
         let asked = Instant::now();
@@ -283,7 +305,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_near_deadline_ends_the_waiting() {
-        let admission = Admission::new(1);
+        let admission = Admission::new(1, Arc::default());
         let one = admission.ask(None).await;
         let asked = Instant::now();
         let caller = async |deadline| (admission.ask(deadline).await.is_some(), asked.elapsed());
@@ -297,7 +319,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_stands_in_line_comes_next() {
-        let admission = Admission::new(1);
+        let admission = Admission::new(1, Arc::default());
         let one = admission.ask(None).await;
         let come = Mutex::new(Vec::new());
         let caller = async |name| {
@@ -317,8 +339,36 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn there_is_backpressure_from_the_first_in_line_until_half_of_the_limit_is_free() {
+        let backpressure = Arc::<Backpressure>::default();
+        let admission = Admission::new(4, backpressure.clone());
+        let mut work: Vec<_> = std::iter::repeat_with(|| admission.admit()).take(4).collect();
+        assert!(work.iter().all(Option::is_some) && backpressure.is_off());
+        let waits = tokio::spawn({
+            let admission = admission.clone();
+            async move { admission.stand_in_line(Instant::now(), None).await }
+        });
+        while backpressure.is_off() {
+            tokio::task::yield_now().await;
+        }
+        work.truncate(3);
+        assert!(matches!(waits.await, Ok(Some(_))));
+        assert!(!backpressure.is_off(), "all that has become free is taken");
+        work.truncate(1);
+        assert!(backpressure.is_off());
+        // Who is turned away stands in line no more, either.
+        work.extend(std::iter::repeat_with(|| admission.admit()).take(3));
+        assert!(admission.ask(None).await.is_none());
+        assert!(!backpressure.is_off());
+        work.truncate(2);
+        assert!(backpressure.is_off());
+        drop(work);
+        admission.assert_empty();
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_line_is_bounded() {
-        let admission = Admission::new(1);
+        let admission = Admission::new(1, Arc::default());
         let one = admission.ask(None).await;
         let asked = Instant::now();
         let in_line: Vec<_> = (0..IN_LINE).map(|_| admission.ask(None)).collect();
@@ -335,7 +385,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_leaves_gives_the_place_to_the_next() {
-        let admission = Admission::new(1);
+        let admission = Admission::new(1, Arc::default());
         let one = admission.ask(None).await;
         let mut leaves = Box::pin(admission.ask(None));
         let mut stays = Box::pin(admission.ask(None));
@@ -354,7 +404,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn a_crowd_is_never_over_the_limit() {
         const LIMIT: usize = 3;
-        let admission = Admission::new(LIMIT);
+        let admission = Admission::new(LIMIT, Arc::default());
         let crowd = (0..64_u32).map(|caller| {
             let admission = admission.clone();
             tokio::spawn(async move {
@@ -378,7 +428,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_becomes_free_while_somebody_joins_the_line_is_not_forgotten() {
-        let admission = Admission::new(1);
+        let admission = Admission::new(1, Arc::default());
         let one = admission.admit();
         assert!(admission.admit().is_none());
         // Nobody is in line yet.

@@ -13,7 +13,6 @@ use futures_util::{
     future::{BoxFuture, Either},
 };
 use http::{HeaderMap, HeaderName, Request, Response};
-use hyper::body::Incoming;
 use opentelemetry::{Context, context::FutureExt as _, global, propagation::Extractor, trace::TraceContextExt as _};
 use tokio::time::Instant;
 use tonic::{Code, Status, body::Body, service::Routes};
@@ -36,7 +35,7 @@ use super::{
 use crate::{
     pb::v1::{admin_service_server::AdminServiceServer, cache_service_server::CacheServiceServer},
     telemetry::sampling,
-    transport::Work,
+    transport::{RequestBody, Work},
 };
 
 // Looked up by text they would be parsed for every request.
@@ -103,10 +102,14 @@ impl Pipeline {
     }
 
     /// Answers one request.
-    pub fn answer(self, mut request: Request<Incoming>) -> Work<impl Future<Output = Response<Body>> + Send + 'static> {
+    pub fn answer(
+        self,
+        mut request: Request<RequestBody>,
+    ) -> Work<impl Future<Output = Response<Body>> + Send + 'static> {
         let method = Method::of(request.uri().path());
         let call = Call::begin(method, request.headers(), self.0.metrics.clone());
         let deadline = deadline::of(request.headers());
+        let mut is_too_much = false;
         let answer = if !Method::is_cache(request.uri().path()) {
             let work: Routed = Box::pin(self.0.others.clone().oneshot(request));
             Either::Left(self.serve(call, deadline, Ok((work, None))))
@@ -117,10 +120,13 @@ impl Pipeline {
                     let work = self.0.cache.clone().call(request);
                     Either::Left(self.serve(call, deadline, Ok((work, Some(permit)))))
                 }
-                None => Either::Right(self.serve_later(call, request, deadline)),
+                None => {
+                    is_too_much = true;
+                    Either::Right(self.serve_later(call, request, deadline))
+                }
             }
         };
-        Work { is_heavy: method.is_heavy(), answer }
+        Work { is_heavy: method.is_heavy(), is_too_much, answer }
     }
 
     /// Two futures, of which the second takes the place of the first: in an overload many stand in line, and what they hold should be
@@ -128,7 +134,7 @@ impl Pipeline {
     fn serve_later(
         self,
         call: Call,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         deadline: Option<Instant>,
     ) -> impl Future<Output = Response<Body>> + Send + 'static {
         let in_line = async move {

@@ -9,10 +9,17 @@ use crate::{
     cache::Cache,
     rpc::Admission,
     stats::{counts::Counter, live::LiveStats},
+    transport::Backpressure,
 };
 
 /// Registers the instruments.
-pub fn register(meter: &Meter, live: &Arc<LiveStats>, cache: &Arc<Cache>, admission: &Arc<Admission>) {
+pub fn register(
+    meter: &Meter,
+    live: &Arc<LiveStats>,
+    cache: &Arc<Cache>,
+    admission: &Arc<Admission>,
+    backpressure: &Arc<Backpressure>,
+) {
     for counter in Counter::ALL {
         let live = live.clone();
         let (name, description) = describe(counter);
@@ -39,6 +46,12 @@ pub fn register(meter: &Meter, live: &Arc<LiveStats>, cache: &Arc<Cache>, admiss
         .u64_observable_gauge("larder.requests.in_flight")
         .with_description("Requests being answered")
         .with_callback(move |observer| observer.observe(admission.in_flight() as u64, &[]))
+        .build();
+    let backpressure = backpressure.clone();
+    meter
+        .u64_observable_gauge("larder.connections.held_back")
+        .with_description("Connections that are not read, as there is enough to do")
+        .with_callback(move |observer| observer.observe(backpressure.held() as u64, &[]))
         .build();
 }
 

@@ -14,11 +14,10 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::{TcpStream, tcp::OwnedWriteHalf},
 };
+
+use super::backpressure::{Intake, PacedReader};
 
 /// Bytes that wait at most.
 const LIMIT: usize = 64 * 1024;
@@ -32,7 +31,7 @@ thread_local! {
 
 /// What hyper reads from and writes to.
 pub(super) struct CoalescedIo {
-    reader: OwnedReadHalf,
+    reader: PacedReader,
     outbox: Outbox,
 }
 
@@ -48,8 +47,9 @@ struct Waiting {
 }
 
 impl CoalescedIo {
-    pub(super) fn new(stream: TcpStream) -> (Self, Outbox) {
+    pub(super) fn new(stream: TcpStream, intake: Intake) -> (Self, Outbox) {
         let (reader, writer) = stream.into_split();
+        let reader = PacedReader::new(reader, intake);
         let outbox = Outbox(Arc::new(Mutex::new(Waiting { writer, bytes: Vec::new(), sent: 0 })));
         (Self { reader, outbox: outbox.clone() }, outbox)
     }
@@ -173,7 +173,7 @@ mod tests {
     async fn pair() -> (CoalescedIo, Outbox, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (io, outbox) = CoalescedIo::new(listener.accept().await.unwrap().0);
+        let (io, outbox) = CoalescedIo::new(listener.accept().await.unwrap().0, Intake::new(Arc::default()));
         (io, outbox, peer)
     }
 

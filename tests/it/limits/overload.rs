@@ -1,8 +1,14 @@
 //! Too many calls at once.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use larder::pb::v1::GetOrFetchResponse;
 use nix::sys::signal::Signal;
 use tokio::{net::TcpStream, task::JoinHandle};
@@ -12,6 +18,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use crate::support::{
     client::{Cache, delete, fetch, fill, get, increment, set, text},
     env::Env,
+    fleet::metric,
     status::expect_retry,
     wait::{SOON, eventually},
 };
@@ -39,6 +46,49 @@ on_both_stores!(too_many_calls_are_shed_and_told_when_to_come_back, env: FOUR_CA
         waiter.await.unwrap().unwrap();
     }
     assert_eq!(env.cache.read("k").await.as_deref(), Some("v"));
+});
+
+const ONE_CALL: [(&str, &str); 1] = [("LARDER_LIMITS__MAX_CONCURRENT_REQUESTS", "1")];
+
+on_both_stores!(who_brings_too_much_is_held_back_until_there_is_room, env: ONE_CALL, |env| {
+    env.cache.put("other", "v").await;
+    let lease = env.cache.lease("k").await;
+    let waiter = park(&env.cache, 1).await.remove(0);
+    let crowd: Vec<_> = join_all((0..4).map(|_| Cache::connect(env.larder.address()))).await;
+    let served = Arc::new(AtomicUsize::new(0));
+    let callers: Vec<_> = crowd
+        .iter()
+        .cycle()
+        .take(64)
+        .map(|cache| {
+            let (cache, served) = (cache.clone(), served.clone());
+            tokio::spawn(async move {
+                loop {
+                    match cache.get(get("other")).await {
+                        Ok(_) => _ = served.fetch_add(1, SeqCst),
+                        Err(status) => expect_retry::<()>(Err(status), Code::ResourceExhausted, "OVERLOADED"),
+                    }
+                }
+            })
+        })
+        .collect();
+    eventually("connections are held back", SOON, async || {
+        (metric(&env.larder, "larder_connections_held_back").await > 0.0).then_some(())
+    })
+    .await;
+    assert_eq!(served.load(SeqCst), 0, "there is no room");
+    // Who asks for the health on such a connection is answered, and the call that is in work goes on.
+    let mut health = HealthClient::new(crowd[0].channel());
+    health.check(HealthCheckRequest { service: String::new() }).await.unwrap();
+    assert!(!waiter.is_finished());
+    waiter.abort();
+    eventually("all of them are served", SOON, async || (served.load(SeqCst) > 1_000).then_some(())).await;
+    callers.iter().for_each(JoinHandle::abort);
+    eventually("nobody is left", SOON, async || env.cache.set(fill("k", text("v"), &lease)).await.ok()).await;
+    eventually("no connection is held back", SOON, async || {
+        (metric(&env.larder, "larder_connections_held_back").await == 0.0).then_some(())
+    })
+    .await;
 });
 
 /// All clients connect at once when a replica has been restarted, and it may be busy with the first of them.

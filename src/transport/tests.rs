@@ -1,0 +1,198 @@
+//! The transport as a client sees it.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use tokio::{
+    sync::Notify,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// A transport that serves until it is told to drain.
+struct Served {
+    address: SocketAddr,
+    shutdown: Shutdown,
+    serving: JoinHandle<()>,
+}
+
+impl Served {
+    async fn new<A, F>(backpressure: &Arc<Backpressure>, answer: A) -> Self
+    where
+        A: Fn(Request<RequestBody>) -> Work<F> + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let options = TransportOptions {
+            // All requests share it.
+            max_connections: 1,
+            max_streams: 100,
+            max_header_bytes: 16 * 1024,
+            max_age: Duration::ZERO,
+            keepalive_interval: Duration::ZERO,
+            keepalive_timeout: Duration::from_secs(1),
+        };
+        let shutdown = Shutdown::default();
+        let serving = tokio::spawn(serve(listener, options, backpressure.clone(), shutdown.clone(), answer));
+        Self { address, shutdown, serving }
+    }
+
+    async fn connect(&self) -> Client {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        Client { address: self.address, requests }
+    }
+
+    /// Its clients are gone.
+    async fn drain(self) {
+        self.shutdown.drain.cancel();
+        timeout(SOON, self.serving).await.unwrap().unwrap();
+    }
+}
+
+struct Client {
+    address: SocketAddr,
+    requests: h2::client::SendRequest<Bytes>,
+}
+
+impl Client {
+    fn begin(&mut self, path: &str, is_whole: bool) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {
+        let request = Request::get(format!("http://{}{path}", self.address)).body(()).unwrap();
+        self.requests.send_request(request, is_whole).unwrap()
+    }
+
+    async fn get(&mut self, path: &str) -> Result<Response<h2::RecvStream>, h2::Error> {
+        let answer = self.begin(path, true).0;
+        timeout(SOON, answer).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_panics_costs_the_others_nothing() {
+    let (began, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (says, told) = (began.clone(), go_on.clone());
+    let answer = move |request: Request<RequestBody>| {
+        let (says, told, path) = (says.clone(), told.clone(), request.uri().path().to_owned());
+        assert_ne!(path, "/at-once");
+        let answer = async move {
+            assert_ne!(path, "/in-the-answer");
+            says.notify_one();
+            told.notified().await;
+            Response::new(Body::empty())
+        };
+        Work { is_heavy: false, is_too_much: false, answer }
+    };
+    let served = Served::new(&Arc::default(), answer).await;
+    let mut client = served.connect().await;
+    let other = client.begin("/other", true).0;
+    began.notified().await;
+    for path in ["/at-once", "/in-the-answer"] {
+        let refused = client.get(path).await;
+        assert!(refused.is_err(), "{path}: {refused:?}");
+    }
+    go_on.notify_one();
+    assert!(timeout(SOON, other).await.unwrap().unwrap().status().is_success());
+    drop(client);
+    served.drain().await;
+}
+
+/// The size of a large answer: 128 windows of HTTP/2's default size.
+const LARGE: usize = 8 << 20;
+
+/// A client of a transport under backpressure, whose connection has brought too much, so that each read is held back for 20 ms. `/large`
+/// has a large answer; of other requests the bytes are counted as they come.
+async fn held_back(backpressure: &Arc<Backpressure>) -> (Served, Client, Arc<AtomicUsize>) {
+    let received = Arc::new(AtomicUsize::new(0));
+    let counts = received.clone();
+    let answer = move |request: Request<RequestBody>| {
+        let received = counts.clone();
+        let answer = async move {
+            if request.uri().path() == "/large" {
+                return Response::new(Body::new(Full::new(Bytes::from(vec![7; LARGE]))));
+            }
+            let mut body = request.into_body();
+            while let Some(Ok(frame)) = body.frame().await {
+                received.fetch_add(frame.data_ref().map_or(0, Bytes::len), SeqCst);
+            }
+            Response::new(Body::empty())
+        };
+        Work { is_heavy: false, is_too_much: true, answer }
+    };
+    let served = Served::new(backpressure, answer).await;
+    let mut client = served.connect().await;
+    assert!(client.get("/first").await.is_ok());
+    backpressure.begin();
+    (served, client, received)
+}
+
+/// Polls until there is a difference, for which the other side needs to be asked nothing.
+async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let polling = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(timeout(SOON, polling).await.is_ok(), "{what}");
+}
+
+#[tokio::test]
+async fn what_is_too_much_is_read_in_its_turn() {
+    let backpressure = Arc::default();
+    let (served, mut client, _) = held_back(&backpressure).await;
+    let second = client.begin("/second", true).0;
+    eventually("it is held back", || backpressure.held() == 1).await;
+    backpressure.ease();
+    backpressure.end();
+    assert!(timeout(SOON, second).await.unwrap().is_ok());
+    assert_eq!(backpressure.held(), 0);
+    drop(client);
+    served.drain().await;
+}
+
+#[tokio::test]
+async fn a_request_that_was_begun_is_read_to_its_end() {
+    const PARTS: usize = 200;
+    let backpressure = Arc::default();
+    let (served, mut client, received) = held_back(&backpressure).await;
+    let (answer, mut upload) = client.begin("/upload", false);
+    let began = Instant::now();
+    for part in 1..=PARTS {
+        upload.send_data(Bytes::from_static(b"part"), part == PARTS).unwrap();
+        eventually("the part arrives", || received.load(SeqCst) == part * 4).await;
+    }
+    assert!(timeout(SOON, answer).await.unwrap().is_ok());
+    // Held back it would take 4 s.
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    drop((client, upload));
+    served.drain().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_was_begun_is_sent_to_its_end() {
+    let backpressure = Arc::default();
+    let (served, mut client, _) = held_back(&backpressure).await;
+    let began = Instant::now();
+    let mut body = client.get("/large").await.unwrap().into_body();
+    let mut received = 0;
+    while let Some(data) = timeout(SOON, body.data()).await.unwrap() {
+        let data = data.unwrap();
+        received += data.len();
+        // The server has to hear of this at least once for each window.
+        body.flow_control().release_capacity(data.len()).unwrap();
+    }
+    assert_eq!(received, LARGE);
+    // Held back it would take more than 2.5 s.
+    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+    drop((client, body));
+    served.drain().await;
+}
