@@ -112,9 +112,9 @@ pub async fn serve<A, F>(
             let Ok(place) = places.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let intake = Intake::new(backpressure.clone());
+                    let (options, backpressure) = (options.clone(), backpressure.clone());
                     let serving =
-                        serve_connection(stream, place, intake, options.clone(), shutdown.clone(), answer.clone());
+                        serve_connection(stream, place, options, backpressure, shutdown.clone(), answer.clone());
                     connections.spawn(serving);
                 }
                 Err(error) => pause_after(&error).await,
@@ -139,8 +139,8 @@ async fn pause_after(error: &io::Error) {
 async fn serve_connection<A, F>(
     stream: TcpStream,
     _place: OwnedSemaphorePermit,
-    intake: Intake,
     options: Arc<TransportOptions>,
+    backpressure: Arc<Backpressure>,
     shutdown: Shutdown,
     answer: A,
 ) where
@@ -152,6 +152,7 @@ async fn serve_connection<A, F>(
     let mut streams = Streams::new();
     let begin = streams.executor();
     let awaited = Awaited::default();
+    let intake = Intake::new(backpressure, awaited.clone());
     let service = service_fn(|request: Request<Incoming>| {
         let request = request.map(|body| awaited.request(body));
         // As in the answer itself, a panic must not take the other requests of the connection with it. The panic hook has logged it.
@@ -188,7 +189,7 @@ async fn serve_connection<A, F>(
     let (mut shaking_hands, mut leaving) = (true, false);
     loop {
         tokio::select! {
-            ended = poll_fn(|cx| poll_and_send(connection.as_mut(), &mut streams, &intake, &awaited, &outbox, cx)) => {
+            ended = poll_fn(|cx| poll_and_send(connection.as_mut(), &mut streams, &intake, &outbox, cx)) => {
                 if let Err(error) = ended {
                     tracing::debug!(error = %Causes(&error), "a connection failed");
                 }
@@ -207,7 +208,7 @@ async fn serve_connection<A, F>(
             }
             () = shutdown.drain.cancelled(), if !leaving => {
                 // What a peer has said may only not have been read yet.
-                let serving = poll_fn(|cx| poll_and_send(connection.as_mut(), &mut streams, &intake, &awaited, &outbox, cx));
+                let serving = poll_fn(|cx| poll_and_send(connection.as_mut(), &mut streams, &intake, &outbox, cx));
                 if !received.is_handshake() && tokio::time::timeout(LAST_WORDS, serving).await.is_ok() {
                     return;
                 }
@@ -229,20 +230,16 @@ fn poll_and_send<C: Future>(
     mut connection: Pin<&mut C>,
     streams: &mut Streams,
     intake: &Intake,
-    awaited: &Awaited,
     outbox: &Outbox,
     cx: &mut Context<'_>,
 ) -> Poll<C::Output> {
+    intake.goes_on();
     loop {
         let are_left = streams.poll(cx);
         // It writes what they answered.
         let polled = connection.as_mut().poll(cx);
-        // Only now is it known what could not be written.
-        let reads_on = !are_left && intake.was_refused() && awaited.is_any();
-        if reads_on {
-            intake.let_through();
-        }
-        if polled.is_ready() || !(are_left || reads_on) {
+        let goes_on = polled.is_pending() && (are_left || intake.reads_on(cx));
+        if !goes_on {
             let _ = outbox.poll_send(cx);
             return polled;
         }

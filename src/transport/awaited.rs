@@ -1,30 +1,40 @@
 //! Whether something on a connection waits for its peer: a request of which more is to come, or an answer for which the peer has made no
-//! room yet. Such a connection is read whatever else there is to do, as what was begun holds more than what is to come.
+//! room yet. Such a connection is read whatever else there is to do, as what was begun holds more than what is to come. A stream that stays
+//! open, such as that of FetchStream, counts for as long as it does.
 
 use std::{
     io::IoSlice,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::{Buf, Bytes};
+use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-/// Counts what waits for the peer of a connection. Clones share the count.
+/// Counts what waits for the peer of a connection. Clones share the counts.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Awaited(Arc<AtomicUsize>);
+pub(super) struct Awaited(Arc<Counts>);
 
-/// The body of a request. Counted while somebody waits for more of it.
+#[derive(Debug, Default)]
+struct Counts {
+    requests: AtomicUsize,
+    answers: AtomicUsize,
+    /// Woken when something begins to wait, as what has a task of its own does at any time.
+    connection: AtomicWaker,
+}
+
+/// The body of a request. Counted from when somebody had to wait for more of it until there is no more.
 #[derive(Debug)]
 pub struct RequestBody {
     body: Incoming,
     awaited: Awaited,
-    is_waiting: bool,
+    is_counted: bool,
 }
 
 /// The body of an answer.
@@ -40,33 +50,49 @@ pub(super) struct Unsent {
 }
 
 impl Awaited {
-    pub(super) fn is_any(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
-    }
-
     pub(super) fn request(&self, body: Incoming) -> RequestBody {
-        RequestBody { body, awaited: self.clone(), is_waiting: false }
+        RequestBody { body, awaited: self.clone(), is_counted: false }
     }
 
     pub(super) fn answer<B>(self, body: B) -> AnswerBody<B> {
         AnswerBody { body, awaited: self }
     }
 
-    fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    /// Whether a request waits for more of itself.
+    pub(super) fn is_request(&self) -> bool {
+        self.0.requests.load(SeqCst) > 0
     }
 
-    fn remove(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    /// Whether anything waits; if not, `connection` is woken when something does.
+    pub(super) fn is_any_or_wakes(&self, connection: &Waker) -> bool {
+        self.0.connection.register(connection);
+        self.is_request() || self.0.answers.load(SeqCst) > 0
+    }
+
+    /// The connection goes on, and asks again before it waits.
+    pub(super) fn wakes_nobody(&self) {
+        self.0.connection.take();
+    }
+
+    fn add(&self, count: &AtomicUsize) {
+        if count.fetch_add(1, SeqCst) == 0 {
+            self.0.connection.wake();
+        }
     }
 }
 
 // === impl RequestBody ===
 
 impl RequestBody {
-    fn set_waiting(&mut self, is_waiting: bool) {
-        if std::mem::replace(&mut self.is_waiting, is_waiting) != is_waiting {
-            if is_waiting { self.awaited.add() } else { self.awaited.remove() }
+    fn count(&mut self) {
+        if !std::mem::replace(&mut self.is_counted, true) {
+            self.awaited.add(&self.awaited.0.requests);
+        }
+    }
+
+    fn discount(&mut self) {
+        if std::mem::take(&mut self.is_counted) {
+            self.awaited.0.requests.fetch_sub(1, SeqCst);
         }
     }
 }
@@ -77,7 +103,11 @@ impl Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        self.set_waiting(polled.is_pending());
+        match &polled {
+            Poll::Pending => self.count(),
+            Poll::Ready(Some(Ok(_))) => {}
+            Poll::Ready(_) => self.discount(),
+        }
         polled
     }
 
@@ -92,7 +122,7 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        self.set_waiting(false);
+        self.discount();
     }
 }
 
@@ -121,7 +151,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AnswerBody<B> {
 
 impl Unsent {
     fn new(bytes: Bytes, awaited: Awaited) -> Self {
-        awaited.add();
+        awaited.add(&awaited.0.answers);
         Self { bytes, awaited }
     }
 }
@@ -150,6 +180,41 @@ impl Buf for Unsent {
 
 impl Drop for Unsent {
     fn drop(&mut self) {
-        self.awaited.remove();
+        self.awaited.0.answers.fetch_sub(1, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::task::{ArcWake, waker_ref};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl ArcWake for Wakes {
+        fn wake_by_ref(wakes: &Arc<Self>) {
+            wakes.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_connection_is_woken_by_what_begins_to_wait_beside_it() {
+        let (awaited, wakes) = (Awaited::default(), Arc::<Wakes>::default());
+        let connection = waker_ref(&wakes);
+        let part = || Unsent::new(Bytes::from_static(b"part"), awaited.clone());
+        assert!(!awaited.is_any_or_wakes(&connection));
+        let one = part();
+        assert_eq!(wakes.0.load(SeqCst), 1);
+        assert!(awaited.is_any_or_wakes(&connection));
+        drop(one);
+        assert!(!awaited.is_any_or_wakes(&connection));
+        // It goes on by itself.
+        awaited.wakes_nobody();
+        let one = part();
+        assert_eq!(wakes.0.load(SeqCst), 1);
+        assert!(awaited.is_any_or_wakes(&connection));
+        drop(one);
     }
 }

@@ -5,9 +5,10 @@
 //! as they were turned away leave no time for those who are served.
 //!
 //! It is on from when somebody stands in line until nobody does and half of the limit is free, so that what is read next can be begun;
-//! or until a core has nothing else to do, so that no place is kept free for nothing. Connections are then read in turns, in the order
-//! in which they came to have something to read. Nothing that was begun may wait for that: see [`awaited`](super::awaited). And nobody
-//! is held back for more than [`PATIENCE`], so that callers are turned away quickly if there is no end to it.
+//! or until one of the server's threads runs out of tasks, so that no place is kept free for nothing. Then those that were held back are
+//! called, in the order of their coming and a few at a time, as the first of them may bring enough again. Nothing that was begun may
+//! wait for that: see [`awaited`](super::awaited). And nobody is held back for more than [`PATIENCE`], so that callers are turned away
+//! soon if there is no end to it.
 
 use std::{
     collections::BTreeMap,
@@ -28,8 +29,13 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
+use super::awaited::Awaited;
+
 /// How long a connection is not read at most.
 const PATIENCE: Duration = Duration::from_millis(20);
+/// How many are called at the end, and again by each that comes. With one, no two threads would ever read at a time, and one that does not
+/// come would leave all others to their patience.
+const CALLED: usize = 2;
 
 const OFF: u8 = 0;
 const EASING: u8 = 1;
@@ -43,11 +49,11 @@ pub struct Backpressure {
     held: Mutex<Held>,
 }
 
-/// Connections by the number of their turn.
+/// Those who wait to be called, by their numbers.
 #[derive(Debug, Default)]
 struct Held {
     wakers: BTreeMap<u64, Waker>,
-    next: u64,
+    last: u64,
 }
 
 /// A connection's part in it. Clones belong to the same connection; only its own task touches them, so nobody ever waits for the lock.
@@ -56,12 +62,15 @@ pub(super) struct Intake(Arc<Mutex<Turn>>);
 
 struct Turn {
     backpressure: Arc<Backpressure>,
-    /// While it is held back.
+    awaited: Awaited,
+    /// From when it is held back until it reads again.
     number: Option<u64>,
     /// Made when it is needed: most connections never are held back.
     patience: Option<Pin<Box<Sleep>>>,
     has_brought_too_much: bool,
-    was_refused: bool,
+    /// Whether it reads until that brings too much. What is left of an upload that was turned away can be much, too, and is not.
+    is_its_turn: bool,
+    is_refused: bool,
     is_let_through: bool,
 }
 
@@ -85,7 +94,7 @@ impl Backpressure {
     /// There is room for more: ends it, unless somebody stands in line.
     pub fn end(&self) {
         if self.state.load(SeqCst) == EASING && self.state.compare_exchange(EASING, OFF, SeqCst, SeqCst).is_ok() {
-            self.call_first();
+            self.call();
         }
     }
 
@@ -98,109 +107,112 @@ impl Backpressure {
         self.state.load(SeqCst) == OFF
     }
 
-    /// Wakes whose turn it is. Who is not read nevertheless, as it is on again, keeps the turn.
-    fn call_first(&self) {
-        let first = self.held.lock().wakers.first_key_value().map(|(_, waker)| waker.clone());
-        if let Some(waker) = first {
+    /// Wakes those whose turn it is. Who finds it on again takes the old place.
+    fn call(&self) {
+        for _ in 0..CALLED {
+            let Some((_, waker)) = self.held.lock().wakers.pop_first() else { return };
             waker.wake();
         }
     }
 
-    fn join(&self, waker: &Waker) -> u64 {
+    fn number(&self) -> u64 {
         let mut held = self.held.lock();
-        let number = held.next;
-        held.next += 1;
-        held.wakers.insert(number, waker.clone());
-        number
+        held.last += 1;
+        held.last
+    }
+
+    fn hold(&self, number: u64, waker: &Waker) {
+        self.held.lock().wakers.insert(number, waker.clone());
     }
 
     fn leave(&self, number: u64) {
         self.held.lock().wakers.remove(&number);
         if self.is_off() {
-            self.call_first();
+            self.call();
         }
-    }
-
-    /// Whether it is this one's turn. If not, `waker` is woken when it is.
-    fn is_turn_of(&self, number: u64, waker: &Waker) -> bool {
-        let mut held = self.held.lock();
-        if let Some(known) = held.wakers.get_mut(&number) {
-            known.clone_from(waker);
-        }
-        // Asked under the lock: who ends it calls the first after that.
-        self.is_off() && held.wakers.first_key_value().is_none_or(|(first, _)| *first == number)
     }
 }
 
+// === impl Intake ===
+
 impl Intake {
-    pub(super) fn new(backpressure: Arc<Backpressure>) -> Self {
+    pub(super) fn new(backpressure: Arc<Backpressure>, awaited: Awaited) -> Self {
         Self(Arc::new(Mutex::new(Turn {
             backpressure,
+            awaited,
             number: None,
             patience: None,
             has_brought_too_much: false,
-            was_refused: false,
+            is_its_turn: false,
+            is_refused: false,
             is_let_through: false,
         })))
     }
 
     /// The connection has brought a call that could not be begun. Others, such as those of health probes, are not held back.
     pub(super) fn brings_too_much(&self) {
-        self.0.lock().has_brought_too_much = true;
+        let mut turn = self.0.lock();
+        turn.has_brought_too_much = true;
+        turn.is_its_turn = false;
     }
 
-    /// Whether reading was refused since this was last asked. Until then it is refused again.
-    pub(super) fn was_refused(&self) -> bool {
-        std::mem::take(&mut self.0.lock().was_refused)
+    /// The connection is polled. Before that ends it asks whether it reads on.
+    pub(super) fn goes_on(&self) {
+        self.0.lock().awaited.wakes_nobody();
     }
 
-    /// Allows for one more read.
-    pub(super) fn let_through(&self) {
-        self.0.lock().is_let_through = true;
-    }
-
-    fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.lock().poll(cx)
+    /// What was read is begun, all streams have gone on, and all that can be written is. Says whether to read on, for which there is
+    /// then leave, once.
+    pub(super) fn reads_on(&self, cx: &Context<'_>) -> bool {
+        let mut turn = self.0.lock();
+        let wants_to = std::mem::take(&mut turn.is_refused);
+        turn.is_let_through = wants_to && (turn.is_its_turn || turn.awaited.is_any_or_wakes(cx.waker()));
+        turn.is_its_turn &= turn.is_let_through;
+        turn.is_let_through
     }
 }
 
+// === impl Turn ===
+
 impl Turn {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if std::mem::take(&mut self.is_let_through) {
+        let is_let_through = std::mem::take(&mut self.is_let_through);
+        if is_let_through || !self.has_brought_too_much || self.awaited.is_request() {
             self.leave();
             return Poll::Ready(());
         }
-        if self.was_refused {
-            return Poll::Pending;
-        }
-        if !self.has_brought_too_much {
+        if self.number.is_none() && self.backpressure.is_off() {
             return Poll::Ready(());
         }
-        let number = match self.number {
-            Some(number) => number,
-            None if self.backpressure.is_off() && self.backpressure.held() == 0 => return Poll::Ready(()),
-            None => self.join(cx),
-        };
-        if self.backpressure.is_turn_of(number, cx.waker()) || self.is_out_of_patience(cx) {
+        self.hold(cx);
+        // Asked after that, as who ends it calls those who are there by then.
+        if !self.is_its_turn && (self.backpressure.is_off() || self.is_out_of_patience(cx)) {
+            self.is_its_turn = true;
             self.leave();
             return Poll::Ready(());
         }
-        self.was_refused = true;
+        self.is_refused = true;
         Poll::Pending
     }
 
-    fn join(&mut self, cx: &Context<'_>) -> u64 {
-        let number = self.backpressure.join(cx.waker());
-        self.number = Some(number);
-        match &mut self.patience {
-            Some(patience) => patience.as_mut().reset(Instant::now() + PATIENCE),
-            None => self.patience = Some(Box::pin(sleep(PATIENCE))),
-        }
-        number
+    fn hold(&mut self, cx: &Context<'_>) {
+        let number = *self.number.get_or_insert_with(|| {
+            match &mut self.patience {
+                Some(patience) => patience.as_mut().reset(Instant::now() + PATIENCE),
+                None => self.patience = Some(Box::pin(sleep(PATIENCE))),
+            }
+            self.backpressure.number()
+        });
+        self.backpressure.hold(number, cx.waker());
     }
 
     fn is_out_of_patience(&mut self, cx: &mut Context<'_>) -> bool {
-        self.patience.as_mut().is_some_and(|patience| patience.as_mut().poll(cx).is_ready())
+        let is_out = self.patience.as_mut().is_some_and(|patience| patience.as_mut().poll(cx).is_ready());
+        if is_out {
+            // If it has been easing for so long, what is in work takes its time.
+            self.backpressure.end();
+        }
+        is_out
     }
 
     fn leave(&mut self) {
@@ -216,6 +228,8 @@ impl Drop for Turn {
     }
 }
 
+// === impl PacedReader ===
+
 impl PacedReader {
     pub(super) fn new(reader: OwnedReadHalf, intake: Intake) -> Self {
         Self { reader, intake }
@@ -224,166 +238,17 @@ impl PacedReader {
 
 impl AsyncRead for PacedReader {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Self { reader, intake } = &mut *self;
+        let mut turn = intake.0.lock();
+        if turn.is_refused {
+            return Poll::Pending;
+        }
         // Whoever has nothing to read should not wait for a turn.
-        ready!(self.reader.as_ref().poll_read_ready(cx))?;
-        ready!(self.intake.poll_turn(cx));
-        Pin::new(&mut self.reader).poll_read(cx, buf)
+        ready!(reader.as_ref().poll_read_ready(cx))?;
+        ready!(turn.poll(cx));
+        Pin::new(reader).poll_read(cx, buf)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{future::poll_fn, sync::atomic::AtomicUsize};
-
-    use futures_util::task::{ArcWake, waker};
-
-    use super::*;
-
-    /// A connection, and how often it was woken.
-    struct Connection {
-        intake: Intake,
-        wakes: Arc<Wakes>,
-    }
-
-    #[derive(Default)]
-    struct Wakes(AtomicUsize);
-
-    impl ArcWake for Wakes {
-        fn wake_by_ref(wakes: &Arc<Self>) {
-            wakes.0.fetch_add(1, SeqCst);
-        }
-    }
-
-    impl Connection {
-        fn that_brings_too_much(backpressure: &Arc<Backpressure>) -> Self {
-            let intake = Intake::new(backpressure.clone());
-            intake.brings_too_much();
-            Self { intake, wakes: Arc::default() }
-        }
-
-        /// Whether it may read when it is polled next.
-        fn reads(&self) -> bool {
-            self.intake.was_refused();
-            self.intake.poll_turn(&mut Context::from_waker(&waker(self.wakes.clone()))).is_ready()
-        }
-
-        fn wakes(&self) -> usize {
-            self.wakes.0.load(SeqCst)
-        }
-    }
-
-    fn crowd<const SIZE: usize>(backpressure: &Arc<Backpressure>) -> [Connection; SIZE] {
-        std::array::from_fn(|_| Connection::that_brings_too_much(backpressure))
-    }
-
-    #[tokio::test]
-    async fn who_has_brought_nothing_is_read_whatever_there_is_to_do() {
-        let backpressure = Arc::<Backpressure>::default();
-        let probe = Connection { intake: Intake::new(backpressure.clone()), wakes: Arc::default() };
-        backpressure.begin();
-        assert!(probe.reads());
-        probe.intake.brings_too_much();
-        assert!(!probe.reads());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_is_on_until_there_is_room() {
-        let backpressure = Arc::<Backpressure>::default();
-        let [one] = crowd(&backpressure);
-        assert!(one.reads());
-        backpressure.begin();
-        assert!(!one.reads());
-        backpressure.end();
-        assert!(!one.reads(), "somebody stands in line");
-        backpressure.ease();
-        assert!(!one.reads(), "what is read could not be begun");
-        assert_eq!(one.wakes(), 0);
-        backpressure.end();
-        assert_eq!(one.wakes(), 1);
-        assert!(one.reads() && one.reads());
-        assert_eq!(backpressure.held(), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn connections_are_read_in_turns() {
-        let backpressure = Arc::<Backpressure>::default();
-        let [a, b, c, late] = crowd(&backpressure);
-        backpressure.begin();
-        assert!(!a.reads() && !b.reads() && !c.reads());
-        backpressure.ease();
-        backpressure.end();
-        assert_eq!([a.wakes(), b.wakes(), c.wakes()], [1, 0, 0]);
-        assert!(!b.reads() && !late.reads(), "a comes first");
-        assert!(a.reads());
-        assert_eq!([b.wakes(), c.wakes()], [1, 0]);
-        // What a brought is too much again, before b has read.
-        backpressure.begin();
-        assert!(!a.reads() && !b.reads());
-        backpressure.ease();
-        backpressure.end();
-        assert!(!c.reads() && !a.reads(), "b keeps its turn");
-        assert!(b.reads() && c.reads() && late.reads() && a.reads());
-        assert_eq!(backpressure.held(), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_leaves_passes_the_turn_on() {
-        let backpressure = Arc::<Backpressure>::default();
-        let [a, b, c] = crowd(&backpressure);
-        backpressure.begin();
-        assert!(!a.reads() && !b.reads() && !c.reads());
-        drop(b);
-        backpressure.ease();
-        backpressure.end();
-        assert_eq!([a.wakes(), c.wakes()], [1, 0]);
-        drop(a);
-        assert_eq!(c.wakes(), 1);
-        assert!(c.reads());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nobody_is_held_back_for_long() {
-        let backpressure = Arc::<Backpressure>::default();
-        let [one] = crowd(&backpressure);
-        backpressure.begin();
-        for _ in 0..3 {
-            let held = Instant::now();
-            poll_fn(|cx| {
-                one.intake.was_refused();
-                one.intake.poll_turn(cx)
-            })
-            .await;
-            let held = held.elapsed();
-            assert!((PATIENCE..PATIENCE + Duration::from_millis(2)).contains(&held), "{held:?}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_begun_goes_on() {
-        let backpressure = Arc::<Backpressure>::default();
-        let [one, next] = crowd(&backpressure);
-        backpressure.begin();
-        assert!(!one.reads() && !next.reads());
-        one.intake.let_through();
-        assert!(one.reads());
-        assert!(!one.reads(), "it is for one read");
-        backpressure.ease();
-        backpressure.end();
-        assert!(!one.reads(), "it has used its turn");
-        assert!(next.reads() && one.reads());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_was_refused_is_refused_until_asked_about_it() {
-        let backpressure = Arc::<Backpressure>::default();
-        let [one] = crowd(&backpressure);
-        backpressure.begin();
-        let mut cx = Context::from_waker(Waker::noop());
-        assert!(one.intake.poll_turn(&mut cx).is_pending());
-        backpressure.ease();
-        backpressure.end();
-        assert!(one.intake.poll_turn(&mut cx).is_pending());
-        assert!(one.intake.was_refused() && !one.intake.was_refused());
-        assert!(one.intake.poll_turn(&mut cx).is_ready());
-    }
-}
+mod tests;

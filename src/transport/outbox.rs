@@ -168,12 +168,13 @@ mod tests {
         net::TcpListener,
     };
 
-    use super::*;
+    use super::{super::awaited::Awaited, *};
 
     async fn pair() -> (CoalescedIo, Outbox, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (io, outbox) = CoalescedIo::new(listener.accept().await.unwrap().0, Intake::new(Arc::default()));
+        let (io, outbox) =
+            CoalescedIo::new(listener.accept().await.unwrap().0, Intake::new(Arc::default(), Awaited::default()));
         (io, outbox, peer)
     }
 

@@ -84,6 +84,9 @@ on_both_stores!(who_brings_too_much_is_held_back_until_there_is_room, env: ONE_C
     waiter.abort();
     eventually("all of them are served", SOON, async || (served.load(SeqCst) > 1_000).then_some(())).await;
     callers.iter().for_each(JoinHandle::abort);
+    for caller in callers {
+        assert!(caller.await.is_err_and(|end| end.is_cancelled()), "a caller was told something else");
+    }
     eventually("nobody is left", SOON, async || env.cache.set(fill("k", text("v"), &lease)).await.ok()).await;
     eventually("no connection is held back", SOON, async || {
         (metric(&env.larder, "larder_connections_held_back").await == 0.0).then_some(())
