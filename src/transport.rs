@@ -82,6 +82,14 @@ pub struct Work<F> {
     pub answer: F,
 }
 
+/// What a request is answered.
+pub struct Answer {
+    /// What is sent.
+    pub response: Response<Body>,
+    /// The rest of a request that was turned away without being read.
+    pub unread: Option<RequestBody>,
+}
+
 /// How the connections are told to end.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
@@ -101,7 +109,7 @@ pub async fn serve<A, F>(
     answer: A,
 ) where
     A: Fn(Request<RequestBody>) -> Work<F> + Clone + Send + Sync + 'static,
-    F: Future<Output = Response<Body>> + Send + 'static,
+    F: Future<Output = Answer> + Send + 'static,
 {
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(options.max_connections));
@@ -145,13 +153,13 @@ async fn serve_connection<A, F>(
     answer: A,
 ) where
     A: Fn(Request<RequestBody>) -> Work<F>,
-    F: Future<Output = Response<Body>> + Send + 'static,
+    F: Future<Output = Answer> + Send + 'static,
 {
     // Without it answers wait for the acknowledgement of earlier ones.
     let _ = stream.set_nodelay(true);
     let mut streams = Streams::new();
     let begin = streams.executor();
-    let awaited = Awaited::default();
+    let awaited = Awaited::new(begin.clone());
     let intake = Intake::new(backpressure, awaited.clone());
     let service = service_fn(|request: Request<Incoming>| {
         let request = request.map(|body| awaited.request(body));
@@ -165,7 +173,12 @@ async fn serve_connection<A, F>(
             intake.brings_too_much();
         }
         let awaited = awaited.clone();
-        Either::Left(work.answer.map(|answer| Ok(answer.map(|body| awaited.answer(body)))))
+        Either::Left(work.answer.map(|answer| {
+            if let Some(rest) = answer.unread {
+                rest.discard_rest();
+            }
+            Ok(answer.response.map(|body| awaited.answer(body)))
+        }))
     });
     let (io, outbox) = CoalescedIo::new(stream, intake.clone());
     let (io, received) = CountedIo::new(io);

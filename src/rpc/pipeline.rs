@@ -35,7 +35,7 @@ use super::{
 use crate::{
     pb::v1::{admin_service_server::AdminServiceServer, cache_service_server::CacheServiceServer},
     telemetry::sampling,
-    transport::{RequestBody, Work},
+    transport::{Answer, RequestBody, Work},
 };
 
 // Looked up by text they would be parsed for every request.
@@ -102,10 +102,7 @@ impl Pipeline {
     }
 
     /// Answers one request.
-    pub fn answer(
-        self,
-        mut request: Request<RequestBody>,
-    ) -> Work<impl Future<Output = Response<Body>> + Send + 'static> {
+    pub fn answer(self, mut request: Request<RequestBody>) -> Work<impl Future<Output = Answer> + Send + 'static> {
         let method = Method::of(request.uri().path());
         let call = Call::begin(method, request.headers(), self.0.metrics.clone());
         let deadline = deadline::of(request.headers());
@@ -136,7 +133,7 @@ impl Pipeline {
         call: Call,
         request: Request<RequestBody>,
         deadline: Option<Instant>,
-    ) -> impl Future<Output = Response<Body>> + Send + 'static {
+    ) -> impl Future<Output = Answer> + Send + 'static {
         let in_line = async move {
             let permit = self.0.admission.stand_in_line(call.started, deadline).await;
             (self, call, request, permit)
@@ -144,7 +141,7 @@ impl Pipeline {
         in_line.then(move |(this, call, request, permit)| {
             let work = match permit {
                 Some(permit) => Ok((this.0.cache.clone().call(request), Some(permit))),
-                None => Err(status::overloaded(this.0.admission.limit())),
+                None => Err((status::overloaded(this.0.admission.limit()), request.into_body())),
             };
             this.serve(call, deadline, work)
         })
@@ -155,16 +152,16 @@ impl Pipeline {
         self,
         call: Call,
         deadline: Option<Instant>,
-        work: Result<(Routed, Option<Permit>), Status>,
-    ) -> impl Future<Output = Response<Body>> + Send + 'static {
+        work: Result<(Routed, Option<Permit>), (Status, RequestBody)>,
+    ) -> impl Future<Output = Answer> + Send + 'static {
         let max_message_bytes = self.0.max_message_bytes;
         async move {
-            let (mut response, permit) = match work {
-                Ok((work, permit)) => (call.outcome(work, deadline).await, permit),
-                Err(refused) => (refused.into_http(), None),
+            let (mut response, permit, unread) = match work {
+                Ok((work, permit)) => (call.outcome(work, deadline).await, permit, None),
+                Err((refused, unread)) => (refused.into_http(), None, Some(unread)),
             };
             let code = explain(&mut response, max_message_bytes);
-            call.respond(response, code, permit)
+            Answer { response: call.respond(response, code, permit), unread }
         }
     }
 }

@@ -3,6 +3,7 @@
 //! open, such as that of FetchStream, counts for as long as it does.
 
 use std::{
+    future::poll_fn,
     io::IoSlice,
     pin::Pin,
     sync::{
@@ -15,22 +16,26 @@ use std::{
 use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, rt::Executor as _};
+
+use super::streams::InlineFirst;
+
+/// What is read of a request that was turned away.
+const REST_BYTES: usize = 64 * 1024;
 
 /// Counts what waits for the peer of a connection. Clones share the counts.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Awaited(Arc<Counts>);
 
-#[derive(Debug, Default)]
 struct Counts {
     requests: AtomicUsize,
     answers: AtomicUsize,
     /// Woken when something begins to wait, as what has a task of its own does at any time.
     connection: AtomicWaker,
+    streams: InlineFirst,
 }
 
 /// The body of a request. Counted from when somebody had to wait for more of it until there is no more.
-#[derive(Debug)]
 pub struct RequestBody {
     body: Incoming,
     awaited: Awaited,
@@ -50,6 +55,12 @@ pub(super) struct Unsent {
 }
 
 impl Awaited {
+    /// Of the connection with `streams`.
+    pub(super) fn new(streams: InlineFirst) -> Self {
+        let (requests, answers) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self(Arc::new(Counts { requests, answers, connection: AtomicWaker::new(), streams }))
+    }
+
     pub(super) fn request(&self, body: Incoming) -> RequestBody {
         RequestBody { body, awaited: self.clone(), is_counted: false }
     }
@@ -84,6 +95,21 @@ impl Awaited {
 // === impl RequestBody ===
 
 impl RequestBody {
+    /// Reads the rest, for nobody, as it comes. A stream that is dropped before is reset, and what a peer had sent by then is an error of which
+    /// a connection may have so many only before it is closed. Nobody waits for it, so it is not counted; and what is too long is
+    /// better reset.
+    pub(super) fn discard_rest(mut self) {
+        self.discount();
+        let streams = self.awaited.0.streams.clone();
+        streams.execute(async move {
+            let mut left = REST_BYTES;
+            while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await {
+                let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
+                left = rest;
+            }
+        });
+    }
+
     fn count(&mut self) {
         if !std::mem::replace(&mut self.is_counted, true) {
             self.awaited.add(&self.awaited.0.requests);
@@ -188,7 +214,7 @@ impl Drop for Unsent {
 mod tests {
     use futures_util::task::{ArcWake, waker_ref};
 
-    use super::*;
+    use super::{super::streams::Streams, *};
 
     #[derive(Default)]
     struct Wakes(AtomicUsize);
@@ -201,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_woken_by_what_begins_to_wait_beside_it() {
-        let (awaited, wakes) = (Awaited::default(), Arc::<Wakes>::default());
+        let (awaited, wakes) = (Awaited::new(Streams::new().executor()), Arc::<Wakes>::default());
         let connection = waker_ref(&wakes);
         let part = || Unsent::new(Bytes::from_static(b"part"), awaited.clone());
         assert!(!awaited.is_any_or_wakes(&connection));

@@ -168,13 +168,18 @@ mod tests {
         net::TcpListener,
     };
 
-    use super::{super::awaited::Awaited, *};
+    use super::{
+        super::{awaited::Awaited, streams::Streams},
+        *,
+    };
 
     async fn pair() -> (CoalescedIo, Outbox, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (io, outbox) =
-            CoalescedIo::new(listener.accept().await.unwrap().0, Intake::new(Arc::default(), Awaited::default()));
+        let (io, outbox) = CoalescedIo::new(
+            listener.accept().await.unwrap().0,
+            Intake::new(Arc::default(), Awaited::new(Streams::new().executor())),
+        );
         (io, outbox, peer)
     }
 

@@ -29,7 +29,7 @@ impl Served {
     async fn new<A, F>(backpressure: &Arc<Backpressure>, answer: A) -> Self
     where
         A: Fn(Request<RequestBody>) -> Work<F> + Clone + Send + Sync + 'static,
-        F: Future<Output = Response<Body>> + Send + 'static,
+        F: Future<Output = Answer> + Send + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -89,7 +89,7 @@ async fn a_request_that_panics_costs_the_others_nothing() {
             assert_ne!(path, "/in-the-answer");
             says.notify_one();
             told.notified().await;
-            Response::new(Body::empty())
+            Answer { response: Response::new(Body::empty()), unread: None }
         };
         Work { is_heavy: false, is_too_much: false, answer }
     };
@@ -120,13 +120,14 @@ async fn held_back(backpressure: &Arc<Backpressure>) -> (Served, Client, Arc<Ato
         let is_heavy = request.uri().path() == "/heavy";
         let answer = async move {
             if request.uri().path() == "/large" {
-                return Response::new(Body::new(Full::new(Bytes::from(vec![7; LARGE]))));
+                let response = Response::new(Body::new(Full::new(Bytes::from(vec![7; LARGE]))));
+                return Answer { response, unread: None };
             }
             let mut body = request.into_body();
             while let Some(Ok(frame)) = body.frame().await {
                 received.fetch_add(frame.data_ref().map_or(0, Bytes::len), SeqCst);
             }
-            Response::new(Body::empty())
+            Answer { response: Response::new(Body::empty()), unread: None }
         };
         Work { is_heavy, is_too_much: true, answer }
     };
@@ -204,5 +205,28 @@ async fn an_answer_that_was_begun_is_sent_to_its_end() {
     // Held back it would take more than 2.5 s.
     assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
     drop((client, body));
+    served.drain().await;
+}
+
+#[tokio::test]
+async fn a_request_that_was_turned_away_is_not_reset() {
+    const CALLS: usize = 2000;
+    let answer = |request: Request<RequestBody>| {
+        let answer = async { Answer { response: Response::new(Body::empty()), unread: Some(request.into_body()) } };
+        Work { is_heavy: false, is_too_much: true, answer }
+    };
+    let served = Served::new(&Arc::default(), answer).await;
+    let mut client = served.connect().await;
+    for call in 0..CALLS {
+        let (answer, mut request) = client.begin("/", false);
+        assert!(timeout(SOON, answer).await.unwrap().unwrap().status().is_success(), "call {call}");
+        request.send_data(Bytes::from_static(b"late"), true).unwrap();
+    }
+    // Who sends too much of it is told not to.
+    let (answer, mut request) = client.begin("/", false);
+    assert!(timeout(SOON, answer).await.unwrap().is_ok());
+    request.send_data(Bytes::from(vec![7; 1 << 20]), false).unwrap();
+    assert!(timeout(SOON, poll_fn(|cx| request.poll_reset(cx))).await.is_ok());
+    drop((client, request));
     served.drain().await;
 }

@@ -2,7 +2,7 @@ use std::{future::poll_fn, sync::atomic::AtomicUsize};
 
 use futures_util::task::{ArcWake, waker};
 
-use super::*;
+use super::{super::streams::Streams, *};
 
 /// A connection, and how often it was woken.
 struct Connection {
@@ -21,7 +21,10 @@ impl ArcWake for Wakes {
 
 impl Connection {
     fn new(backpressure: &Arc<Backpressure>) -> Self {
-        Self { intake: Intake::new(backpressure.clone(), Awaited::default()), wakes: Arc::default() }
+        Self {
+            intake: Intake::new(backpressure.clone(), Awaited::new(Streams::new().executor())),
+            wakes: Arc::default(),
+        }
     }
 
     /// Whether it may read when it is polled next, for which nothing on it asks.
