@@ -5,6 +5,8 @@ mod backpressure;
 mod handshake;
 mod outbox;
 mod streams;
+#[cfg(test)]
+mod wakes;
 
 use std::{
     future::{Future, poll_fn, ready},

@@ -11,17 +11,20 @@ use std::{
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes};
-use futures_util::task::AtomicWaker;
+use futures_util::{FutureExt as _, task::AtomicWaker};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, rt::Executor as _};
+use tokio::time::timeout;
 
 use super::streams::InlineFirst;
 
-/// What is read of a request that was turned away.
+/// What is read of a request that was turned away, and for how long.
 const REST_BYTES: usize = 64 * 1024;
+const REST_TIME: Duration = Duration::from_secs(1);
 
 /// Counts what waits for the peer of a connection. Clones share the counts.
 #[derive(Clone)]
@@ -96,18 +99,19 @@ impl Awaited {
 
 impl RequestBody {
     /// Reads the rest, for nobody, as it comes. A stream that is dropped before is reset, and what a peer had sent by then is an error of which
-    /// a connection may have so many only before it is closed. Nobody waits for it, so it is not counted; and what is too long is
-    /// better reset.
+    /// a connection may have so many only before it is closed. Nobody waits for it, so it is not counted. What is too long, or does not end
+    /// as the peer streams, is better reset.
     pub(super) fn discard_rest(mut self) {
         self.discount();
         let streams = self.awaited.0.streams.clone();
-        streams.execute(async move {
+        let discarding = async move {
             let mut left = REST_BYTES;
             while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await {
                 let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
                 left = rest;
             }
-        });
+        };
+        streams.execute(timeout(REST_TIME, discarding).map(drop));
     }
 
     fn count(&mut self) {
@@ -212,34 +216,26 @@ impl Drop for Unsent {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::task::{ArcWake, waker_ref};
-
-    use super::{super::streams::Streams, *};
-
-    #[derive(Default)]
-    struct Wakes(AtomicUsize);
-
-    impl ArcWake for Wakes {
-        fn wake_by_ref(wakes: &Arc<Self>) {
-            wakes.0.fetch_add(1, SeqCst);
-        }
-    }
+    use super::{
+        super::{streams::Streams, wakes::Wakes},
+        *,
+    };
 
     #[test]
     fn a_connection_is_woken_by_what_begins_to_wait_beside_it() {
         let (awaited, wakes) = (Awaited::new(Streams::new().executor()), Arc::<Wakes>::default());
-        let connection = waker_ref(&wakes);
+        let connection = Waker::from(wakes.clone());
         let part = || Unsent::new(Bytes::from_static(b"part"), awaited.clone());
         assert!(!awaited.is_any_or_wakes(&connection));
         let one = part();
-        assert_eq!(wakes.0.load(SeqCst), 1);
+        assert_eq!(wakes.count(), 1);
         assert!(awaited.is_any_or_wakes(&connection));
         drop(one);
         assert!(!awaited.is_any_or_wakes(&connection));
         // It goes on by itself.
         awaited.wakes_nobody();
         let one = part();
-        assert_eq!(wakes.0.load(SeqCst), 1);
+        assert_eq!(wakes.count(), 1);
         assert!(awaited.is_any_or_wakes(&connection));
         drop(one);
     }

@@ -1,22 +1,14 @@
-use std::{future::poll_fn, sync::atomic::AtomicUsize};
+use std::future::poll_fn;
 
-use futures_util::task::{ArcWake, waker};
-
-use super::{super::streams::Streams, *};
+use super::{
+    super::{streams::Streams, wakes::Wakes},
+    *,
+};
 
 /// A connection, and how often it was woken.
 struct Connection {
     intake: Intake,
     wakes: Arc<Wakes>,
-}
-
-#[derive(Default)]
-struct Wakes(AtomicUsize);
-
-impl ArcWake for Wakes {
-    fn wake_by_ref(wakes: &Arc<Self>) {
-        wakes.0.fetch_add(1, SeqCst);
-    }
 }
 
 impl Connection {
@@ -29,7 +21,7 @@ impl Connection {
 
     /// Whether it may read when it is polled next, for which nothing on it asks.
     fn reads(&self) -> bool {
-        let waker = waker(self.wakes.clone());
+        let waker = Waker::from(self.wakes.clone());
         let mut cx = Context::from_waker(&waker);
         self.intake.goes_on();
         let reads = self.intake.0.lock().poll(&mut cx).is_ready();
@@ -38,7 +30,7 @@ impl Connection {
     }
 
     fn wakes(&self) -> usize {
-        self.wakes.0.load(SeqCst)
+        self.wakes.count()
     }
 }
 
