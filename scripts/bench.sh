@@ -45,13 +45,16 @@ path_of() {
   esac
 }
 
-# latencies SERVER: one round of Gets, one call at a time on one connection; appends p50, p99 and p99.9 in microseconds.
+# latencies SERVER: one round of Gets, one call at a time on one connection; appends p50, p99 and p99.9, and CPU per request, in microseconds.
 latencies() {
+  local before after
+  before=$(cpu_ns "${pid[$1]}")
   taskset -c 1 h2load -c 1 -m 1 -t 1 -n 8000 -d "$work/Get.frame" --log-file "$work/latency.log" \
     -H 'content-type: application/grpc' -H 'te: trailers' "http://${address[$1]}$PATH_PREFIX/Get" >/dev/null
+  after=$(cpu_ns "${pid[$1]}")
   # The first calls warm up.
   tail -n +1001 "$work/latency.log" | cut -f 3 | sort -n |
-    awk '{ v[NR] = $1 } END { print v[int(NR * 0.5)], v[int(NR * 0.99)], v[int(NR * 0.999)] }' >>"$work/$1.latencies"
+    awk -v cpu=$(((after - before) / 8000000)) '{ v[NR] = $1 } END { print v[int(NR * 0.5)], v[int(NR * 0.99)], v[int(NR * 0.999)], cpu }' >>"$work/$1.latencies"
   rm "$work/latency.log"
 }
 
@@ -170,11 +173,32 @@ batch_row() {
     }'
 }
 
+# What can be had for some of the time of a processor.
+busy_poll=LARDER_BUSY_POLL=100us
+start_larder near-polled "unix://$redis_socket" LARDER_NAMESPACES__BENCH__NEAR_CACHE__MAX_STALENESS=1s "$busy_poll"
+start_larder memory-polled memory "$busy_poll"
+start_larder redis-tcp "redis://127.0.0.1:$redis_port"
+start_larder redis-polled "redis://127.0.0.1:$redis_port" "$busy_poll"
+for server in near-polled memory-polled redis-tcp redis-polled; do
+  "$BASELINE" load "${address[$server]}"
+  "$BASELINE" check "${address[$server]}"
+done
+
 echo "latencies" >&2
 for _ in $(seq "$ROUNDS"); do
   direct_latencies
-  for server in bare near memory redis; do latencies "$server"; done
+  for server in bare near near-polled memory memory-polled redis redis-tcp redis-polled; do latencies "$server"; done
 done
+
+# latency_row SERVER TITLE TARGET
+latency_row() {
+  awk -v title="$2" -v p50="$(latency "$1" 1)" -v p99="$(latency "$1" 2)" -v p999="$(latency "$1" 3)" -v cpu="$(latency "$1" 4)" \
+    -v direct="$direct_p50" -v target="$3" 'BEGIN {
+      ratio = p50 / direct
+      verdict = target == "-" ? "" : (ratio <= target ? " (reached)" : " (above)")
+      printf "| Get, %s | %d us | %d us | %d us | %d us | %.2f | %s%s |\n", title, p50, p99, p999, cpu, ratio, target, verdict
+    }'
+}
 
 echo "stampedes" >&2
 for replica in one two three; do start_larder "$replica" "unix://$redis_socket" "${with_origin[@]}"; done
@@ -209,18 +233,18 @@ cold_peak=$(awk '/^VmHWM/ { printf "%.1f", $2 / 1024 }' "/proc/${pid[memory]}/st
   batch_row memory-batch "embedded" 24
   batch_row redis-batch "Redis" "-"
   echo
-  echo "| one call at a time, 1 KiB | p50 | p99 | p99.9 | p50 over redis-benchmark | target |"
-  echo "|---|---|---|---|---|---|"
+  echo "| one call at a time, 1 KiB | p50 | p99 | p99.9 | server CPU per request | p50 over redis-benchmark | target |"
+  echo "|---|---|---|---|---|---|---|"
   direct_p50=$(latency direct 1)
-  echo "| redis-benchmark, GET | $direct_p50 us | $(latency direct 2) us | | 1.0 | |"
-  for row in "bare -" "near 1.4" "memory -" "redis 2.5"; do
-    read -r server target <<<"$row"
-    awk -v server="$server" -v p50="$(latency "$server" 1)" -v p99="$(latency "$server" 2)" -v p999="$(latency "$server" 3)" -v direct="$direct_p50" -v target="$target" 'BEGIN {
-      ratio = p50 / direct
-      verdict = target == "-" ? "" : (ratio <= target ? " (reached)" : " (above)")
-      printf "| Get, %s | %d us | %d us | %d us | %.1f | %s%s |\n", server, p50, p99, p999, ratio, target, verdict
-    }'
-  done
+  echo "| redis-benchmark, GET | $direct_p50 us | $(latency direct 2) us | | | 1.0 | |"
+  latency_row bare "bare tonic" -
+  latency_row near "near cache" 1.4
+  latency_row near-polled "near cache, busy_poll" 1.4
+  latency_row memory "embedded" -
+  latency_row memory-polled "embedded, busy_poll" -
+  latency_row redis "Redis by unix socket" 2.5
+  latency_row redis-tcp "Redis by TCP" -
+  latency_row redis-polled "Redis by TCP, busy_poll" 2.5
   echo
   echo "| an origin that takes $ORIGIN_MS ms | |"
   echo "|---|---|"

@@ -35,7 +35,7 @@ use config::{File, FileFormat};
 
 use environment::{Environment, Layer};
 use keys::{Keys, Section, join};
-use kind::{HOUR, MILLISECOND, address, boolean, duration};
+use kind::{HOUR, MICROSECOND, MILLISECOND, address, boolean, duration};
 use listing::Listing;
 use namespace::Defaults;
 use reader::{Reader, Report};
@@ -59,6 +59,8 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// How long running requests may take to finish after a signal to stop.
     pub shutdown_timeout: Duration,
+    /// How long a thread that has run out of work looks for more before it sleeps. Zero: not at all.
+    pub busy_poll: Duration,
     /// Whether a namespace without a table of its own is refused.
     pub strict_namespaces: bool,
     /// Whether gRPC reflection is served.
@@ -196,6 +198,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 50051)),
             admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)),
             shutdown_timeout: Duration::from_secs(20),
+            busy_poll: Duration::ZERO,
             strict_namespaces: false,
             reflection: true,
             store: StoreConfig::default(),
@@ -215,6 +218,7 @@ impl Section for Config {
         keys.key("listen", &mut self.listen, address());
         keys.key("admin_listen", &mut self.admin_listen, address());
         keys.key("shutdown_timeout", &mut self.shutdown_timeout, duration(MILLISECOND, HOUR));
+        keys.key("busy_poll", &mut self.busy_poll, duration(MICROSECOND, MILLISECOND).or_zero());
         keys.key("strict_namespaces", &mut self.strict_namespaces, boolean());
         keys.key("reflection", &mut self.reflection, boolean());
         keys.section("store", &mut self.store);

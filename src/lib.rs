@@ -18,7 +18,7 @@
 //! [`origin::gate::Gate`], and stores the answer under the lease.
 //!
 //! Beside them: [`config`] is plain data that everybody may know, [`stats`] counts, [`telemetry`] exports, [`admin`] is the
-//! HTTP port, [`causes`] puts errors into words, and [`server`] puts it all together.
+//! HTTP port, [`causes`] puts errors into words, [`runtime`] has the threads, and [`server`] puts it all together.
 
 pub mod admin;
 pub mod cache;
@@ -31,6 +31,7 @@ pub mod key;
 pub mod origin;
 pub mod pb;
 pub mod rpc;
+pub mod runtime;
 pub mod server;
 pub mod stats;
 pub mod store;

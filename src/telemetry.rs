@@ -3,6 +3,7 @@
 pub mod cache_metrics;
 pub mod near_metrics;
 pub mod origin_metrics;
+pub mod runtime_metrics;
 pub mod sampling;
 pub mod store_metrics;
 

@@ -9,8 +9,9 @@ use super::report;
 use crate::{
     causes::Causes,
     config::{self, Config, Sources},
+    runtime::{self, BusyPoll, Threads, Unsupported},
     server::{self, Reload, Server},
-    telemetry::{self, Telemetry},
+    telemetry::{self, Telemetry, runtime_metrics},
     transport::Backpressure,
 };
 
@@ -30,10 +31,9 @@ enum Error {
 /// Runs until a signal says to stop.
 pub(super) fn run(config: Config, sources: Sources) -> ExitCode {
     let backpressure = Arc::<Backpressure>::default();
-    let idle = backpressure.clone();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_park(move || idle.end()).build();
-    let served =
-        runtime.map_err(Error::from).and_then(|runtime| runtime.block_on(serve(config, sources, backpressure)));
+    let served = runtime::build(config.busy_poll, backpressure.clone())
+        .map_err(Error::from)
+        .and_then(|Threads { runtime, busy_poll }| runtime.block_on(serve(config, sources, backpressure, busy_poll)));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -43,9 +43,18 @@ pub(super) fn run(config: Config, sources: Sources) -> ExitCode {
     }
 }
 
-async fn serve(config: Config, sources: Sources, backpressure: Arc<Backpressure>) -> Result<(), Error> {
+async fn serve(
+    config: Config,
+    sources: Sources,
+    backpressure: Arc<Backpressure>,
+    busy_poll: Result<Arc<BusyPoll>, Unsupported>,
+) -> Result<(), Error> {
     let telemetry = Telemetry::start(&config.log, &config.telemetry)?;
     log_panics();
+    match busy_poll {
+        Ok(busy_poll) => runtime_metrics::register(&telemetry.meter(), &busy_poll),
+        Err(error) => tracing::warn!(error = %Causes(&error), "busy_poll has no effect"),
+    }
     let mut signals = Signals::install()?;
     let server = Server::bind(config.clone(), &telemetry, backpressure).await?;
     let stop = CancellationToken::new();

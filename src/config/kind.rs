@@ -15,7 +15,7 @@ use super::error::redact;
 use super::keys::quoted;
 
 pub(super) use duration::text_of as duration_text;
-pub(super) use duration::{DAY, HOUR, MILLISECOND, SECOND, duration};
+pub(super) use duration::{DAY, HOUR, MICROSECOND, MILLISECOND, SECOND, duration};
 pub(super) use header::header;
 pub(super) use list::list;
 pub(super) use number::{count, number, ratio};

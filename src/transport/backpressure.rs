@@ -91,11 +91,14 @@ impl Backpressure {
         self.state.store(EASING, SeqCst);
     }
 
-    /// There is room for more: ends it, unless somebody stands in line.
-    pub fn end(&self) {
-        if self.state.load(SeqCst) == EASING && self.state.compare_exchange(EASING, OFF, SeqCst, SeqCst).is_ok() {
+    /// There is room for more: ends it, unless somebody stands in line. Says whether it has ended, and connections go on.
+    pub fn end(&self) -> bool {
+        let has_ended =
+            self.state.load(SeqCst) == EASING && self.state.compare_exchange(EASING, OFF, SeqCst, SeqCst).is_ok();
+        if has_ended {
             self.call();
         }
+        has_ended
     }
 
     /// Connections that are held back.

@@ -2,6 +2,8 @@
 
 // The admin port.
 mod admin;
+// Threads that look for work before they sleep.
+mod busy_poll;
 // The other subcommands.
 mod cli;
 // Figures of all replicas together.

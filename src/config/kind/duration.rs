@@ -5,6 +5,7 @@ use config::ValueKind;
 use super::super::keys::quoted;
 use super::{Kind, as_text, mismatch};
 
+pub(crate) const MICROSECOND: Duration = Duration::from_micros(1);
 pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);

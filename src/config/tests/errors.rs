@@ -42,6 +42,7 @@ fn a_wrong_value_is_named_with_what_is_expected() {
              got \"localhost\"",
         ),
         ("reflection = 'maybe'", "reflection: expected true or false, got \"maybe\""),
+        ("busy_poll = '2ms'", "busy_poll: expected 0s or a duration from 1us to 1ms, got \"2ms\""),
         ("store.timeout = 'fast'", "store.timeout: expected a duration such as 250ms, 30s or 7d, got \"fast\""),
         ("store.timeout = 5", "store.timeout: expected a duration such as 250ms, 30s or 7d, got 5"),
         ("store.timeout = '0s'", "store.timeout: expected a duration from 1ms to 1m, got \"0s\""),

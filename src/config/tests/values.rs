@@ -6,6 +6,7 @@ fn variables_set_any_key() {
         "[store]\ntimeout = '1s'\nshards = 8\n[namespaces.user]\nttl = '2h'\nmax_ttl = '3h'",
         &[
             ("LARDER_STORE__TIMEOUT", "100ms"),
+            ("LARDER_BUSY_POLL", "50us"),
             ("LARDER_STRICT_NAMESPACES", "Yes"),
             ("LARDER_DEFAULTS__TTL", "5m"),
             ("LARDER_DEFAULTS__TTL_JITTER", "0"),
@@ -21,6 +22,7 @@ fn variables_set_any_key() {
     );
     assert_eq!(config.store.timeout, Duration::from_millis(100));
     assert_eq!(config.store.shards, 8, "the rest of the table stays");
+    assert_eq!(config.busy_poll, Duration::from_micros(50));
     assert!(config.strict_namespaces);
     assert_eq!(config.defaults.ttl, Duration::from_secs(300));
     assert_eq!(config.defaults.ttl_jitter, 0.0);

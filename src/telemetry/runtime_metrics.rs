@@ -1,0 +1,28 @@
+//! Metrics of the threads.
+
+use std::sync::Arc;
+
+use opentelemetry::{KeyValue, metrics::Meter};
+
+use crate::runtime::BusyPoll;
+
+/// Registers the instruments.
+pub fn register(meter: &Meter, busy_poll: &Arc<BusyPoll>) {
+    let polls = busy_poll.clone();
+    meter
+        .u64_observable_counter("larder.busy_polls")
+        .with_description("Times that a thread without work looked for more before it slept, by whether there was some")
+        .with_callback(move |observer| {
+            let (found, in_vain) = polls.outcomes();
+            observer.observe(found, &[KeyValue::new("outcome", "work")]);
+            observer.observe(in_vain, &[KeyValue::new("outcome", "none")]);
+        })
+        .build();
+    let spent = busy_poll.clone();
+    meter
+        .f64_observable_counter("larder.busy_poll.duration")
+        .with_unit("s")
+        .with_description("Time of the processors spent with looking for work")
+        .with_callback(move |observer| observer.observe(spent.spent().as_secs_f64(), &[]))
+        .build();
+}
