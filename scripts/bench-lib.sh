@@ -49,8 +49,8 @@ start_larder() {
   address[$1]=$(sed -nE 's/.*"listen":"([^"]+)".*/\1/p' "$work/$1.log")
 }
 
-# cpu_ns PID...: time that these processes have been on a core.
-cpu_ns() { for process in "$@"; do cat "/proc/$process"/task/*/schedstat; done | awk '{ sum += $1 } END { printf "%.0f", sum }'; }
+# cpu_ns PID...: time that these processes have been on a core. A thread may end while it is being read.
+cpu_ns() { for process in "$@"; do cat "/proc/$process"/task/*/schedstat 2>/dev/null || true; done | awk '{ sum += $1 } END { printf "%.0f", sum }'; }
 
 median() { sort -g | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 

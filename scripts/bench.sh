@@ -54,7 +54,7 @@ latencies() {
   after=$(cpu_ns "${pid[$1]}")
   # The first calls warm up.
   tail -n +1001 "$work/latency.log" | cut -f 3 | sort -n |
-    awk -v cpu=$(((after - before) / 8000000)) '{ v[NR] = $1 } END { print v[int(NR * 0.5)], v[int(NR * 0.99)], v[int(NR * 0.999)], cpu }' >>"$work/$1.latencies"
+    awk -v ns=$((after - before)) '{ v[NR] = $1 } END { print v[int(NR * 0.5)], v[int(NR * 0.99)], v[int(NR * 0.999)], ns / 8000000 }' >>"$work/$1.latencies"
   rm "$work/latency.log"
 }
 
@@ -173,7 +173,7 @@ batch_row() {
     }'
 }
 
-# What can be had for some of the time of a processor.
+# What can be had for some of the time of a processor. Those who look for work sleep while others are measured.
 busy_poll=LARDER_BUSY_POLL=100us
 start_larder near-polled "unix://$redis_socket" LARDER_NAMESPACES__BENCH__NEAR_CACHE__MAX_STALENESS=1s "$busy_poll"
 start_larder memory-polled memory "$busy_poll"
@@ -183,12 +183,19 @@ for server in near-polled memory-polled redis-tcp redis-polled; do
   "$BASELINE" load "${address[$server]}"
   "$BASELINE" check "${address[$server]}"
 done
+polled=("${pid[near-polled]}" "${pid[memory-polled]}" "${pid[redis-polled]}")
+kill -STOP "${polled[@]}"
 
 echo "latencies" >&2
 for _ in $(seq "$ROUNDS"); do
   direct_latencies
-  for server in bare near near-polled memory memory-polled redis redis-tcp redis-polled; do latencies "$server"; done
+  for server in bare near near-polled memory memory-polled redis redis-tcp redis-polled; do
+    if [[ $server == *-polled ]]; then kill -CONT "${pid[$server]}"; fi
+    latencies "$server"
+    if [[ $server == *-polled ]]; then kill -STOP "${pid[$server]}"; fi
+  done
 done
+kill -KILL "${polled[@]}"
 
 # latency_row SERVER TITLE TARGET
 latency_row() {
@@ -196,7 +203,7 @@ latency_row() {
     -v direct="$direct_p50" -v target="$3" 'BEGIN {
       ratio = p50 / direct
       verdict = target == "-" ? "" : (ratio <= target ? " (reached)" : " (above)")
-      printf "| Get, %s | %d us | %d us | %d us | %d us | %.2f | %s%s |\n", title, p50, p99, p999, cpu, ratio, target, verdict
+      printf "| Get, %s | %.0f us | %.0f us | %.0f us | %.0f us | %.2f | %s%s |\n", title, p50, p99, p999, cpu, ratio, target, verdict
     }'
 }
 

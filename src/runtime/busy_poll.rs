@@ -6,19 +6,22 @@
 //!
 //! Tokio's threads do not do so, and cannot be made to by a task that yields again and again: they would wake each other all the time
 //! to share it. But there is a hook for a thread that is about to park. In there it looks at the runtime's own epoll instance, which is put
-//! into another one for that: the outer one tells that there are events in it, and leaves them there (epoll(7), "Questions and
-//! answers", Q4).
+//! into another one for that: the outer one tells that there are events in it, and leaves them there (epoll(7): "Is the epoll file descriptor
+//! itself poll/epoll/selectable?").
 //!
 //! Only the last thread that is awake does it. While another one works, a thread is wanted when that one has too much to do, of which the
-//! events say nothing.
+//! events say nothing. And while another one sleeps where events come in, it is that one which is woken.
+//!
+//! What is not an event waits until the look has ended: timers, and tasks that are woken by threads that are not the runtime's.
 
 use std::{
+    cell::Cell,
     collections::BTreeSet,
     fs, hint, io,
     os::fd::RawFd,
     sync::{
         OnceLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -45,6 +48,11 @@ pub enum Unsupported {
     Watch(#[source] io::Error),
 }
 
+thread_local! {
+    /// Whether this thread sleeps where events come in.
+    static TAKES_EVENTS: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Looks for work on behalf of threads that have none. By default it does not.
 #[derive(Debug, Default)]
 pub struct BusyPoll {
@@ -52,6 +60,10 @@ pub struct BusyPoll {
     watched: OnceLock<Watched>,
     /// Threads that are asleep, or about to be.
     parked: AtomicUsize,
+    /// Whether one of them, the first, sleeps where events come in.
+    is_taken: AtomicBool,
+    /// Whether the next look is not worth it.
+    is_idle: AtomicBool,
     found: AtomicU64,
     in_vain: AtomicU64,
     nanos: AtomicU64,
@@ -60,7 +72,7 @@ pub struct BusyPoll {
 #[derive(Debug)]
 struct Watched {
     threads: usize,
-    /// Two threads may believe for a moment that each of them is the last.
+    /// There is nobody to wait for: only the last thread looks.
     outer: Mutex<Outer>,
 }
 
@@ -69,6 +81,15 @@ struct Watched {
 struct Outer {
     poll: Poll,
     events: Events,
+    /// The runtime's, which is open as long as its threads are there.
+    inner: RawFd,
+}
+
+enum Look {
+    Found,
+    InVain,
+    /// Another thread has woken.
+    Interrupted,
 }
 
 impl BusyPoll {
@@ -77,57 +98,73 @@ impl BusyPoll {
         Self { limit, ..Self::default() }
     }
 
-    /// Looks for the events of `queue`, an epoll instance that may be open more than once, when all but one of `threads` are asleep.
-    pub(super) fn watch(&self, threads: usize, queue: impl IntoIterator<Item = RawFd>) -> Result<(), Unsupported> {
-        let poll = Poll::new().map_err(Unsupported::Watch)?;
-        let mut is_any = false;
-        for number in queue {
-            is_any = true;
-            let mut source = SourceFd(&number);
-            poll.registry().register(&mut source, Token(0), Interest::READABLE).map_err(Unsupported::Watch)?;
-        }
-        if !is_any {
-            return Err(Unsupported::NoQueue);
-        }
-        let outer = Mutex::new(Outer { poll, events: Events::with_capacity(1) });
-        _ = self.watched.set(Watched { threads, outer });
+    /// Looks for the events of the epoll instance `queue` when all but one of `threads` are asleep.
+    pub(super) fn watch(&self, threads: usize, queue: RawFd) -> Result<(), Unsupported> {
+        let outer = Outer::new(queue).map_err(Unsupported::Watch)?;
+        _ = self.watched.set(Watched { threads, outer: Mutex::new(outer) });
         Ok(())
     }
 
     /// A thread is about to sleep: looks for work first, unless it has some.
     pub(super) fn park(&self, has_tasks: bool) {
-        if !has_tasks && let Some(watched) = self.watched.get() {
+        let is_idle = self.is_idle.swap(false, Relaxed);
+        if !has_tasks
+            && !is_idle
+            && let Some(watched) = self.watched.get()
+        {
             self.look_for_work(watched);
         }
         self.parked.fetch_add(1, Relaxed);
+        TAKES_EVENTS.set(!self.is_taken.swap(true, Relaxed));
     }
 
     /// A thread has slept.
     pub(super) fn unpark(&self) {
+        if TAKES_EVENTS.replace(false) {
+            self.is_taken.store(false, Relaxed);
+        }
         self.parked.fetch_sub(1, Relaxed);
     }
 
+    /// A thread that has nothing to do after this had nothing to do before.
+    pub(super) fn stays_idle(&self) {
+        self.is_idle.store(true, Relaxed);
+    }
+
     fn look_for_work(&self, watched: &Watched) {
-        let is_last = || self.parked.load(Relaxed) + 1 == watched.threads;
+        let is_last = || self.parked.load(Relaxed) + 1 == watched.threads && !self.is_taken.load(Relaxed);
         if !is_last() {
             return;
         }
         let Some(mut outer) = watched.outer.try_lock() else { return };
         let began = Instant::now();
-        let (has_found, took) = loop {
-            let is_found = outer.has_events();
+        // Who cannot look goes to sleep, and is woken.
+        if outer.rearm().is_err() {
+            return;
+        }
+        let (look, took) = loop {
+            let Ok(is_found) = outer.has_events() else { return };
             let took = began.elapsed();
-            if is_found || took >= self.limit || !is_last() {
-                break (is_found, took);
+            if is_found {
+                break (Look::Found, took);
+            }
+            if took >= self.limit {
+                break (Look::InVain, took);
+            }
+            if !is_last() {
+                break (Look::Interrupted, took);
             }
             hint::spin_loop();
         };
-        let outcome = if has_found { &self.found } else { &self.in_vain };
-        outcome.fetch_add(1, Relaxed);
+        match look {
+            Look::Found => _ = self.found.fetch_add(1, Relaxed),
+            Look::InVain => _ = self.in_vain.fetch_add(1, Relaxed),
+            Look::Interrupted => {}
+        }
         self.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// How often work was found, and how often not.
+    /// How often there was an event, and how often there was none for as long as was looked for one.
     pub fn outcomes(&self) -> (u64, u64) {
         (self.found.load(Relaxed), self.in_vain.load(Relaxed))
     }
@@ -139,9 +176,20 @@ impl BusyPoll {
 }
 
 impl Outer {
-    fn has_events(&mut self) -> bool {
-        // Who cannot look goes to sleep, and is woken.
-        self.poll.poll(&mut self.events, Some(Duration::ZERO)).is_err() || !self.events.is_empty()
+    fn new(inner: RawFd) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        poll.registry().register(&mut SourceFd(&inner), Token(0), Interest::READABLE)?;
+        Ok(Self { poll, events: Events::with_capacity(1), inner })
+    }
+
+    /// Forgets what was said before: an event that was found may still be there.
+    fn rearm(&self) -> io::Result<()> {
+        self.poll.registry().reregister(&mut SourceFd(&self.inner), Token(0), Interest::READABLE)
+    }
+
+    fn has_events(&mut self) -> io::Result<bool> {
+        self.poll.poll(&mut self.events, Some(Duration::ZERO))?;
+        Ok(!self.events.is_empty())
     }
 }
 
@@ -170,14 +218,14 @@ mod tests {
     use super::*;
 
     const MOMENT: Duration = Duration::from_millis(5);
-    const FOR_EVER: Duration = Duration::from_secs(3_600);
+    const LONG: Duration = Duration::from_secs(30);
 
     /// An epoll instance, what adds an event to it, and what looks there for `limit` on behalf of `threads`.
     fn watching(limit: Duration, threads: usize) -> (Poll, Waker, BusyPoll) {
         let queue = Poll::new().unwrap();
         let waker = Waker::new(queue.registry(), Token(1)).unwrap();
         let polling = BusyPoll::new(limit);
-        polling.watch(threads, [queue.as_raw_fd()]).unwrap();
+        polling.watch(threads, queue.as_raw_fd()).unwrap();
         (queue, waker, polling)
     }
 
@@ -185,6 +233,12 @@ mod tests {
         let mut events = Events::with_capacity(4);
         queue.poll(&mut events, Some(Duration::ZERO)).unwrap();
         events.iter().count()
+    }
+
+    /// What a thread does that has nothing to do for a moment.
+    fn park_and_unpark(polling: &BusyPoll) {
+        polling.park(false);
+        polling.unpark();
     }
 
     fn until_it_looks(polling: &BusyPoll) {
@@ -195,19 +249,27 @@ mod tests {
 
     #[test]
     fn what_has_come_is_found_and_left_there() {
-        let (mut queue, waker, polling) = watching(FOR_EVER, 1);
+        let (mut queue, waker, polling) = watching(LONG, 1);
         for round in 1..=3 {
             waker.wake().unwrap();
-            polling.park(false);
-            polling.unpark();
+            park_and_unpark(&polling);
             assert_eq!(polling.outcomes(), (round, 0));
             assert_eq!(events(&mut queue), 1);
         }
     }
 
     #[test]
+    fn what_nobody_has_taken_is_found_again() {
+        let (_queue, waker, polling) = watching(LONG, 1);
+        waker.wake().unwrap();
+        park_and_unpark(&polling);
+        park_and_unpark(&polling);
+        assert_eq!(polling.outcomes(), (2, 0));
+    }
+
+    #[test]
     fn what_comes_meanwhile_is_found() {
-        let (_queue, waker, polling) = watching(FOR_EVER, 1);
+        let (_queue, waker, polling) = watching(LONG, 1);
         thread::scope(|scope| {
             scope.spawn(|| {
                 until_it_looks(&polling);
@@ -230,21 +292,44 @@ mod tests {
     }
 
     #[test]
-    fn who_has_tasks_or_is_not_the_last_does_not_look() {
-        let (_queue, waker, polling) = watching(FOR_EVER, 2);
+    fn who_has_tasks_or_nothing_to_wait_for_does_not_look() {
+        let (_queue, waker, polling) = watching(LONG, 1);
         waker.wake().unwrap();
-        polling.park(false);
         polling.park(true);
-        assert_eq!(polling.outcomes(), (0, 0));
         polling.unpark();
-        polling.park(false);
-        assert_eq!(polling.outcomes(), (1, 0), "the other one is asleep");
+        polling.stays_idle();
+        park_and_unpark(&polling);
+        assert_eq!(polling.outcomes(), (0, 0));
+        park_and_unpark(&polling);
+        assert_eq!(polling.outcomes(), (1, 0), "that was only once");
+    }
+
+    #[test]
+    fn the_last_looks_unless_another_sleeps_where_events_come_in() {
+        let (_queue, waker, polling) = watching(LONG, 2);
+        waker.wake().unwrap();
+        thread::scope(|scope| {
+            let first = || {
+                polling.park(false);
+                assert_eq!(polling.outcomes(), (0, 0), "another is awake");
+            };
+            scope.spawn(first).join().unwrap();
+            park_and_unpark(&polling);
+            assert_eq!(polling.outcomes(), (0, 0), "the other is where events come in");
+            polling.park(false);
+            let second = || polling.park(false);
+            // As if the first had been woken, which took the events with it.
+            polling.is_taken.store(false, Relaxed);
+            polling.parked.fetch_sub(1, Relaxed);
+            scope.spawn(second).join().unwrap();
+            assert_eq!(polling.outcomes(), (1, 0));
+        });
     }
 
     #[test]
     fn nobody_looks_while_another_is_awake() {
-        let (_queue, _waker, polling) = watching(FOR_EVER, 2);
-        polling.park(false);
+        let (_queue, _waker, polling) = watching(LONG, 2);
+        polling.parked.fetch_add(1, Relaxed);
         thread::scope(|scope| {
             scope.spawn(|| {
                 until_it_looks(&polling);
@@ -252,15 +337,16 @@ mod tests {
             });
             polling.park(false);
         });
-        assert_eq!(polling.outcomes(), (0, 1));
+        assert_eq!(polling.outcomes(), (0, 0));
+        assert!(polling.spent() > Duration::ZERO);
     }
 
     #[test]
     fn without_a_queue_there_is_nothing_to_look_for() {
-        assert!(matches!(BusyPoll::new(MOMENT).watch(1, []), Err(Unsupported::NoQueue)));
         let unset = BusyPoll::default();
         unset.park(false);
         assert_eq!(unset.outcomes(), (0, 0));
+        assert!(matches!(BusyPoll::new(MOMENT).watch(1, -1), Err(Unsupported::Watch(_))));
     }
 
     #[cfg(target_os = "linux")]

@@ -11,10 +11,12 @@ pub fn register(meter: &Meter, busy_poll: &Arc<BusyPoll>) {
     let polls = busy_poll.clone();
     meter
         .u64_observable_counter("larder.busy_polls")
-        .with_description("Times that a thread without work looked for more before it slept, by whether there was some")
+        .with_description(
+            "Times that a thread without work looked for an event before it slept, by whether there was one",
+        )
         .with_callback(move |observer| {
             let (found, in_vain) = polls.outcomes();
-            observer.observe(found, &[KeyValue::new("outcome", "work")]);
+            observer.observe(found, &[KeyValue::new("outcome", "event")]);
             observer.observe(in_vain, &[KeyValue::new("outcome", "none")]);
         })
         .build();
@@ -22,7 +24,7 @@ pub fn register(meter: &Meter, busy_poll: &Arc<BusyPoll>) {
     meter
         .f64_observable_counter("larder.busy_poll.duration")
         .with_unit("s")
-        .with_description("Time of the processors spent with looking for work")
+        .with_description("Time that threads without work have looked for some")
         .with_callback(move |observer| observer.observe(spent.spent().as_secs_f64(), &[]))
         .build();
 }
