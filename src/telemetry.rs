@@ -75,7 +75,13 @@ impl Telemetry {
         };
         let spans = traces.as_ref().map(|traces| {
             let exported = filter::Targets::new().with_target(TRACE_TARGET, tracing::Level::INFO);
-            tracing_opentelemetry::layer().with_tracer(traces.tracer("larder")).with_filter(exported)
+            // Who reads a trace asks what the service did, and not in which line and on which thread.
+            let layer = tracing_opentelemetry::layer()
+                .with_location(false)
+                .with_threads(false)
+                .with_target(false)
+                .with_tracked_inactivity(false);
+            layer.with_tracer(traces.tracer("larder")).with_filter(exported)
         });
         tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init()?;
         let registry = Registry::new();
