@@ -211,7 +211,7 @@ pub(super) fn event_queues() -> Result<BTreeSet<RawFd>, Unsupported> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::{os::fd::AsRawFd as _, thread};
+    use std::{os::fd::AsRawFd as _, sync::Barrier, thread};
 
     use mio::Waker;
 
@@ -308,20 +308,21 @@ mod tests {
     fn the_last_looks_unless_another_sleeps_where_events_come_in() {
         let (_queue, waker, polling) = watching(LONG, 2);
         waker.wake().unwrap();
+        let (sleeps, has_slept) = (Barrier::new(2), Barrier::new(2));
         thread::scope(|scope| {
-            let first = || {
+            let first = scope.spawn(|| {
                 polling.park(false);
-                assert_eq!(polling.outcomes(), (0, 0), "another is awake");
-            };
-            scope.spawn(first).join().unwrap();
-            park_and_unpark(&polling);
-            assert_eq!(polling.outcomes(), (0, 0), "the other is where events come in");
+                sleeps.wait();
+                has_slept.wait();
+                polling.unpark();
+            });
+            sleeps.wait();
+            assert_eq!(polling.outcomes(), (0, 0), "another is awake");
             polling.park(false);
-            let second = || polling.park(false);
-            // As if the first had been woken, which took the events with it.
-            polling.is_taken.store(false, Relaxed);
-            polling.parked.fetch_sub(1, Relaxed);
-            scope.spawn(second).join().unwrap();
+            assert_eq!(polling.outcomes(), (0, 0), "the other is where events come in");
+            has_slept.wait();
+            first.join().unwrap();
+            scope.spawn(|| polling.park(false)).join().unwrap();
             assert_eq!(polling.outcomes(), (1, 0));
         });
     }
@@ -329,12 +330,17 @@ mod tests {
     #[test]
     fn nobody_looks_while_another_is_awake() {
         let (_queue, _waker, polling) = watching(LONG, 2);
-        polling.parked.fetch_add(1, Relaxed);
+        let sleeps = Barrier::new(2);
+        polling.park(false);
         thread::scope(|scope| {
             scope.spawn(|| {
+                polling.park(false);
+                sleeps.wait();
                 until_it_looks(&polling);
                 polling.unpark();
             });
+            sleeps.wait();
+            polling.unpark();
             polling.park(false);
         });
         assert_eq!(polling.outcomes(), (0, 0));
