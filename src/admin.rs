@@ -20,7 +20,12 @@ struct Admin {
 }
 
 /// Serves `/metrics`, `/livez` and `/readyz` until `stop` is cancelled.
-pub async fn serve(listener: TcpListener, registry: Registry, health: Health, stop: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    registry: Registry,
+    health: Health,
+    stop: CancellationToken,
+) {
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(async || "ok\n"))
@@ -36,15 +41,25 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let encoder = TextEncoder::new();
     let mut text = Vec::new();
     match encoder.encode(&admin.registry.gather(), &mut text) {
-        Ok(()) => (StatusCode::OK, [(header::CONTENT_TYPE, encoder.format_type().to_owned())], text),
+        Ok(()) => {
+            (StatusCode::OK, [(header::CONTENT_TYPE, encoder.format_type().to_owned())], text)
+        }
         Err(error) => {
             tracing::error!(%error, "cannot write the metrics");
             let plain = "text/plain; charset=utf-8".to_owned();
-            (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, plain)], b"cannot write the metrics\n".to_vec())
+            (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                [(header::CONTENT_TYPE, plain)],
+                b"cannot write the metrics\n".to_vec(),
+            )
         }
     }
 }
 
 async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
-    if admin.health.is_ready() { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
+    if admin.health.is_ready() {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
 }

@@ -159,7 +159,12 @@ struct Scope {
 impl Cache {
     /// A cache on `store`. At most `max_waiting` calls wait for somebody else's value at a time, refreshes
     /// that nobody waits for included.
-    pub fn new(store: Arc<dyn Backend>, namespaces: Namespaces, live: Arc<LiveStats>, max_waiting: usize) -> Self {
+    pub fn new(
+        store: Arc<dyn Backend>,
+        namespaces: Namespaces,
+        live: Arc<LiveStats>,
+        max_waiting: usize,
+    ) -> Self {
         let waiting = WaitingRoom::new(store.clone(), max_waiting);
         Self { store, namespaces, live, waiting, closing: CancellationToken::new() }
     }

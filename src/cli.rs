@@ -167,9 +167,13 @@ mod tests {
 
     #[test]
     fn serving_is_the_default_and_takes_the_same_flags() {
-        for line in [&["larder", "--store", "memory"][..], &["larder", "serve", "--store", "memory"]] {
+        for line in
+            [&["larder", "--store", "memory"][..], &["larder", "serve", "--store", "memory"]]
+        {
             let Ok(cli) = Cli::try_parse_from(line) else { panic!("{line:?}") };
-            let Command::Serve(args) = cli.command.unwrap_or(Command::Serve(cli.serve)) else { panic!("{line:?}") };
+            let Command::Serve(args) = cli.command.unwrap_or(Command::Serve(cli.serve)) else {
+                panic!("{line:?}")
+            };
             assert_eq!(args.store.as_deref(), Some("memory"));
         }
     }

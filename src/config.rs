@@ -161,7 +161,9 @@ impl Config {
     /// Reloaded without one: `namespaces`, `defaults`, `log.level` and `log.keys`.
     pub fn needs_restart(&self, new: &Self) -> Vec<String> {
         let reloaded = |key: &str| {
-            key.starts_with("namespaces.") || key.starts_with("defaults.") || matches!(key, "log.level" | "log.keys")
+            key.starts_with("namespaces.")
+                || key.starts_with("defaults.")
+                || matches!(key, "log.level" | "log.keys")
         };
         let old = Listing::of(self).into_values();
         // A rendered URL hides its password, and a new password needs a restart as well.

@@ -135,7 +135,9 @@ pub fn whole_millis(duration: Duration) -> u64 {
 impl Kind {
     /// The kind of a stored number, if this release knows it.
     pub fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Bytes, Self::Text, Self::Json, Self::Negative].into_iter().find(|kind| *kind as u8 == byte)
+        [Self::Bytes, Self::Text, Self::Json, Self::Negative]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -154,7 +156,8 @@ impl Version {
 
     /// Reads what [`Version::to_text`] wrote.
     pub fn parse(text: &str) -> Option<Self> {
-        let canonical = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let canonical =
+            text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         canonical.then(|| u64::from_str_radix(text, 16).ok()).flatten().map(Self)
     }
 }
@@ -201,7 +204,8 @@ impl Entry {
     /// Bytes that it takes in memory beside its own struct.
     pub fn heap_bytes(&self) -> usize {
         const ALLOCATION: usize = 16;
-        let tags: usize = self.tags.iter().map(|tag| tag.len() + size_of::<String>() + ALLOCATION).sum();
+        let tags: usize =
+            self.tags.iter().map(|tag| tag.len() + size_of::<String>() + ALLOCATION).sum();
         let provenance = self.provenance.as_ref().map_or(0, |provenance| {
             let validators = [&provenance.validators.etag, &provenance.validators.last_modified];
             let texts = validators.into_iter().flatten().map(|text| text.len() + ALLOCATION);

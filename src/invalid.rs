@@ -18,7 +18,11 @@ impl Violation {
     }
 
     /// A number that was exceeded. The description must name the limit too.
-    pub fn over_limit(field: &'static str, description: impl Into<Cow<'static, str>>, limit: usize) -> Self {
+    pub fn over_limit(
+        field: &'static str,
+        description: impl Into<Cow<'static, str>>,
+        limit: usize,
+    ) -> Self {
         Self { field: field.into(), description: description.into(), limit: Some(limit as u64) }
     }
 

@@ -117,8 +117,13 @@ impl EntryKey {
     /// [`ParamsDigest::write_to`] wrote.
     pub fn restored(namespace: &str, key: &str, digest: Option<&str>) -> Option<Self> {
         let namespace = Namespace::new(namespace).ok()?;
-        let params = digest.map(ParamsDigest::read).map_or(Some(None), |digest| digest.map(Some))?;
-        (1..=MAX_KEY_BYTES).contains(&key.len()).then(|| Self { namespace, key: key.into(), params })
+        let params =
+            digest.map(ParamsDigest::read).map_or(Some(None), |digest| digest.map(Some))?;
+        (1..=MAX_KEY_BYTES).contains(&key.len()).then(|| Self {
+            namespace,
+            key: key.into(),
+            params,
+        })
     }
 
     /// The namespace.
@@ -163,7 +168,9 @@ impl EntryKey {
 // === impl ParamsDigest ===
 
 impl ParamsDigest {
-    fn of<'a>(params: impl ExactSizeIterator<Item = (&'a str, &'a str)>) -> Result<Option<Self>, Violation> {
+    fn of<'a>(
+        params: impl ExactSizeIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Option<Self>, Violation> {
         if params.len() == 0 {
             return Ok(None);
         }
@@ -261,14 +268,18 @@ mod tests {
     #[test]
     fn params_are_bounded() {
         let name = Namespace::new("user").unwrap();
-        let many: Vec<(String, String)> = (0..65).map(|n| (format!("{n:03}"), String::new())).collect();
+        let many: Vec<(String, String)> =
+            (0..65).map(|n| (format!("{n:03}"), String::new())).collect();
         let pairs = many.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let violation = EntryKey::new(name.clone(), "k", pairs).unwrap_err();
         assert_eq!((violation.field(), violation.limit()), ("params", Some(64)));
 
         let large = "v".repeat(MAX_PARAMS_BYTES);
         let violation = EntryKey::new(name, "k", [("n", large.as_str())].into_iter()).unwrap_err();
-        assert_eq!((violation.field(), violation.limit()), ("params", Some(MAX_PARAMS_BYTES as u64)));
+        assert_eq!(
+            (violation.field(), violation.limit()),
+            ("params", Some(MAX_PARAMS_BYTES as u64))
+        );
     }
 
     /// The layout in Redis depends on these: a change of either moves every entry.

@@ -20,7 +20,8 @@ pub mod origin {
 }
 
 /// The encoded `FileDescriptorSet` of the protos that the server serves, for reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/larder_descriptors.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/larder_descriptors.bin"));
 
 /// What a message says of a time span; none if it is negative or malformed.
 pub fn duration(duration: prost_types::Duration) -> Option<Duration> {

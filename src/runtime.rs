@@ -48,7 +48,11 @@ pub fn build(busy_poll: Duration, backpressure: Arc<Backpressure>) -> io::Result
     let runtime = builder.build()?;
     let busy_poll = others.and_then(|others| {
         // The same one is open more than once.
-        let queue = busy_poll::event_queues()?.difference(&others).next().copied().ok_or(Unsupported::NoQueue)?;
+        let queue = busy_poll::event_queues()?
+            .difference(&others)
+            .next()
+            .copied()
+            .ok_or(Unsupported::NoQueue)?;
         polling.watch(runtime.metrics().num_workers(), queue)?;
         let now = Instant::now();
         runtime.spawn(tick(polling.clone(), now));

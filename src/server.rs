@@ -29,7 +29,9 @@ use crate::{
         near::{NearCache, TierOptions, store::NearStore},
         redis::{PoolOptions, RedisOptions, RedisStore},
     },
-    telemetry::{Telemetry, cache_metrics, near_metrics, origin_metrics::OriginMetrics, store_metrics},
+    telemetry::{
+        Telemetry, cache_metrics, near_metrics, origin_metrics::OriginMetrics, store_metrics,
+    },
     transport::{self, Backpressure, Shutdown, TransportOptions},
 };
 
@@ -104,7 +106,11 @@ impl Server {
     ///
     /// # Errors
     /// A port or the store's URL cannot be used. A store that does not answer is no error.
-    pub async fn bind(config: Config, telemetry: &Telemetry, backpressure: Arc<Backpressure>) -> Result<Self, Error> {
+    pub async fn bind(
+        config: Config,
+        telemetry: &Telemetry,
+        backpressure: Arc<Backpressure>,
+    ) -> Result<Self, Error> {
         let listener = bind(config.listen, "listen")?;
         let admin_listener = bind(config.admin_listen, "admin_listen")?;
         let background = CancellationToken::new();
@@ -113,11 +119,22 @@ impl Server {
         let (store, store_answers) = open_store(&config, telemetry, &near, &background)?;
         let live = Arc::new(LiveStats::new(config.telemetry.max_namespaces));
         let health = Health::new().await;
-        let origins = Arc::new(OpenOrigins::new(OriginMetrics::new(&telemetry.meter()), health.clone()));
+        let origins =
+            Arc::new(OpenOrigins::new(OriginMetrics::new(&telemetry.meter()), health.clone()));
         let gates = origins.replace(&config.namespaces)?;
-        let namespaces = Namespaces::new(&config.defaults, &config.namespaces, &gates.all, config.strict_namespaces);
+        let namespaces = Namespaces::new(
+            &config.defaults,
+            &config.namespaces,
+            &gates.all,
+            config.strict_namespaces,
+        );
         live.reserve(&namespaces.configured());
-        let cache = Arc::new(Cache::new(store.clone(), namespaces, live.clone(), config.limits.max_waiting));
+        let cache = Arc::new(Cache::new(
+            store.clone(),
+            namespaces,
+            live.clone(),
+            config.limits.max_waiting,
+        ));
         let fleet = Arc::new(FleetStats::new(live.clone(), store));
         let admission = Admission::new(config.limits.max_concurrent_requests, backpressure.clone());
         cache_metrics::register(&telemetry.meter(), &live, &cache, &admission, &backpressure);
@@ -132,7 +149,8 @@ impl Server {
             admission,
             RpcMetrics::new(&telemetry.meter()),
         )?;
-        let warming = Arc::new(Warming::new(cache.clone(), store_answers.clone(), background.clone()));
+        let warming =
+            Arc::new(Warming::new(cache.clone(), store_answers.clone(), background.clone()));
         Ok(Self {
             config,
             listener,
@@ -169,7 +187,11 @@ impl Server {
     ///
     /// # Errors
     /// The addresses of the bound ports cannot be read.
-    pub async fn run(self, registry: prometheus::Registry, stop: CancellationToken) -> io::Result<()> {
+    pub async fn run(
+        self,
+        registry: prometheus::Registry,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
         let Self {
             config,
             listener,
@@ -190,12 +212,26 @@ impl Server {
         let shutdown = Shutdown::default();
         let answer = move |request| pipeline.clone().answer(request);
         let options = transport_options(&config);
-        let mut serving = tokio::spawn(transport::serve(listener, options, backpressure, shutdown.clone(), answer));
-        let admin = tokio::spawn(admin::serve(admin_listener, registry, health.clone(), background.clone()));
-        let follow = background.clone().run_until_cancelled_owned(health.clone().follow_store(store_answers.clone()));
+        let mut serving = tokio::spawn(transport::serve(
+            listener,
+            options,
+            backpressure,
+            shutdown.clone(),
+            answer,
+        ));
+        let admin = tokio::spawn(admin::serve(
+            admin_listener,
+            registry,
+            health.clone(),
+            background.clone(),
+        ));
+        let follow = background
+            .clone()
+            .run_until_cancelled_owned(health.clone().follow_store(store_answers.clone()));
         tokio::spawn(follow);
         let flushing = {
-            let (fleet, stop, interval) = (fleet.clone(), background.clone(), config.stats.flush_interval);
+            let (fleet, stop, interval) =
+                (fleet.clone(), background.clone(), config.stats.flush_interval);
             tokio::spawn(async move { fleet.flush_every(interval, stop).await })
         };
         // The first requests need not be degraded only because they were faster than the first probe.
@@ -228,7 +264,10 @@ impl Server {
         // What was cut off may have dropped leases since.
         let _ = tokio::time::timeout(FLUSH_LIMIT, cache.give_up()).await;
         let _ = admin.await;
-        tracing::info!(took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), "shut down");
+        tracing::info!(
+            took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "shut down"
+        );
         Ok(())
     }
 }
@@ -275,17 +314,23 @@ fn open_store(
             Ok((Arc::new(store), watch::Sender::new(true).subscribe()))
         }
         StoreUrl::Redis(url) => {
-            let store = RedisStore::new(&redis_options(&config.store, url.clone()), near.clone(), background.clone())?;
+            let store = RedisStore::new(
+                &redis_options(&config.store, url.clone()),
+                near.clone(),
+                background.clone(),
+            )?;
             let breaker = Breaker::new(config.store.breaker_threshold);
             store_metrics::register_redis(&meter, &store, breaker.state());
             let answers = breaker.state();
-            let (watched, asked, interval) = (breaker.clone(), store.clone(), config.store.probe_interval);
+            let (watched, asked, interval) =
+                (breaker.clone(), store.clone(), config.store.probe_interval);
             let watching = async move {
                 watched.watch(interval, || store::Inspect::ping(&asked)).await;
             };
             tokio::spawn(background.clone().run_until_cancelled_owned(watching));
             near_metrics::register(&meter, near);
-            let guard = Guard::new(Arc::new(store), breaker, store_metrics::StoreMetrics::new(&meter));
+            let guard =
+                Guard::new(Arc::new(store), breaker, store_metrics::StoreMetrics::new(&meter));
             Ok((Arc::new(NearStore::new(Arc::new(guard), near.clone())), answers))
         }
     }
@@ -296,7 +341,8 @@ fn near_tiers(config: &Config) -> HashMap<Namespace, TierOptions> {
     let namespaces = config.namespaces.iter().filter(|_| config.store.url != StoreUrl::Memory);
     let tiers = namespaces.filter_map(|(name, rules)| {
         let near = rules.near_cache.as_ref()?;
-        let options = TierOptions { max_bytes: near.max_bytes as u64, max_staleness: near.max_staleness };
+        let options =
+            TierOptions { max_bytes: near.max_bytes as u64, max_staleness: near.max_staleness };
         Some((Namespace::new(name).ok()?, options))
     });
     tiers.collect()

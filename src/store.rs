@@ -257,14 +257,25 @@ pub trait Leases: Send + Sync {
 
     /// Gives the stored value a new lifetime if the lease still holds, and ends the lease. The value is not moved, and keeps its
     /// version; its age begins anew.
-    async fn confirm(&self, key: &EntryKey, token: LeaseToken, confirmation: &Confirmation) -> Result<Confirmed>;
+    async fn confirm(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        confirmation: &Confirmation,
+    ) -> Result<Confirmed>;
 
     /// Removes an entry if the lease still holds, and ends the lease.
     async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<Hold>;
 
     /// Ends a lease, if it is held, and grants no other for `backoff`, in which `cause` is told to those who ask, at
     /// most [`MAX_CAUSE_BYTES`] of it; answers whether it was held.
-    async fn abandon(&self, key: &EntryKey, token: LeaseToken, backoff: Duration, cause: &str) -> Result<bool>;
+    async fn abandon(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        backoff: Duration,
+        cause: &str,
+    ) -> Result<bool>;
 
     /// Registers for news of the key's lease: it ended, or it may have.
     fn wait_for(&self, key: &EntryKey) -> wakeups::Wakeup;
@@ -354,8 +365,12 @@ pub fn short_cause(cause: &str) -> &str {
 }
 
 /// Upper bounds of the classes of remaining lifetime; a last class without a bound follows.
-pub const TTL_CLASSES: [Duration; 4] =
-    [Duration::from_secs(60), Duration::from_secs(600), Duration::from_secs(3600), Duration::from_secs(86_400)];
+pub const TTL_CLASSES: [Duration; 4] = [
+    Duration::from_secs(60),
+    Duration::from_secs(600),
+    Duration::from_secs(3600),
+    Duration::from_secs(86_400),
+];
 
 /// The class of a remaining lifetime.
 pub fn ttl_class(remaining: Duration) -> usize {
@@ -366,7 +381,10 @@ pub fn ttl_class(remaining: Duration) -> usize {
 
 impl Error {
     /// A failure with its cause.
-    pub fn new(kind: ErrorKind, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub fn new(
+        kind: ErrorKind,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
         Self { kind, source: Some(Arc::from(source.into())) }
     }
 }
@@ -426,7 +444,12 @@ impl Size {
             let scaled = u128::from(number) * u128::from(keys) / u128::from(drawn.max(1));
             u64::try_from(scaled).unwrap_or(u64::MAX)
         };
-        Self { keys: scale(self.keys), bytes: scale(self.bytes), sampled: true, ttl: self.ttl.map(scale) }
+        Self {
+            keys: scale(self.keys),
+            bytes: scale(self.bytes),
+            sampled: true,
+            ttl: self.ttl.map(scale),
+        }
     }
 
     /// Scales the classes of lifetimes, of which only a sample was looked at, to the number of keys.
@@ -434,8 +457,10 @@ impl Size {
         let looked_at: u64 = self.ttl.iter().sum();
         if looked_at > 0 && looked_at < self.keys {
             let (keys, ttl) = (self.keys, self.ttl);
-            self.ttl = ttl
-                .map(|class| u64::try_from(u128::from(class) * u128::from(keys) / u128::from(looked_at)).unwrap_or(0));
+            self.ttl = ttl.map(|class| {
+                u64::try_from(u128::from(class) * u128::from(keys) / u128::from(looked_at))
+                    .unwrap_or(0)
+            });
             self.sampled = true;
         }
     }

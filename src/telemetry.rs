@@ -19,7 +19,8 @@ use opentelemetry_sdk::{
 };
 use prometheus::Registry;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry as Subscriber, filter, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
+    EnvFilter, Layer, Registry as Subscriber, filter, layer::SubscriberExt as _, reload,
+    util::SubscriberInitExt as _,
 };
 
 use crate::config::{LogConfig, LogFormat, TelemetryConfig};
@@ -70,7 +71,9 @@ impl Telemetry {
         let (filter, handle) = reload::Layer::new(log_filter(&log.level)?);
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
         let lines = match log.format {
-            LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
+            LogFormat::Text => {
+                lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed()
+            }
             LogFormat::Json => lines.json().boxed(),
         };
         let spans = traces.as_ref().map(|traces| {
@@ -129,17 +132,24 @@ fn log_filter(level: &str) -> Result<EnvFilter, filter::ParseError> {
     EnvFilter::try_new(format!("{quiet},{level},{TRACE_TARGET}=off"))
 }
 
-fn tracer_provider(config: &TelemetryConfig, resource: Resource) -> Result<Option<SdkTracerProvider>, Error> {
+fn tracer_provider(
+    config: &TelemetryConfig,
+    resource: Resource,
+) -> Result<Option<SdkTracerProvider>, Error> {
     if config.otlp_endpoint.is_empty() {
         return Ok(None);
     }
-    let exporter =
-        opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(&config.otlp_endpoint).build()?;
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(&config.otlp_endpoint)
+        .build()?;
     sampling::start(config.sample_ratio);
     // A span without a parent is only made where the trace was chosen.
     let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOn));
-    let provider =
-        SdkTracerProvider::builder().with_resource(resource).with_sampler(sampler).with_batch_exporter(exporter);
+    let provider = SdkTracerProvider::builder()
+        .with_resource(resource)
+        .with_sampler(sampler)
+        .with_batch_exporter(exporter);
     Ok(Some(provider.build()))
 }
 
@@ -151,14 +161,18 @@ fn meter_provider(
     if !config.metrics {
         return Ok(SdkMeterProvider::builder().with_resource(resource).build());
     }
-    let pulled =
-        opentelemetry_prometheus::exporter().with_registry(registry.clone()).scope_info_enabled(false).build()?;
+    let pulled = opentelemetry_prometheus::exporter()
+        .with_registry(registry.clone())
+        .scope_info_enabled(false)
+        .build()?;
     let provider = SdkMeterProvider::builder().with_resource(resource).with_reader(pulled);
     if config.otlp_endpoint.is_empty() {
         return Ok(provider.build());
     }
-    let exporter =
-        opentelemetry_otlp::MetricExporter::builder().with_tonic().with_endpoint(&config.otlp_endpoint).build()?;
+    let exporter = opentelemetry_otlp::MetricExporter::builder()
+        .with_tonic()
+        .with_endpoint(&config.otlp_endpoint)
+        .build()?;
     let pushed = PeriodicReader::builder(exporter).with_interval(config.metric_interval).build();
     Ok(provider.with_reader(pushed).build())
 }

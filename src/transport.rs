@@ -123,8 +123,14 @@ pub async fn serve<A, F>(
             match listener.accept().await {
                 Ok((stream, _)) => {
                     let (options, backpressure) = (options.clone(), backpressure.clone());
-                    let serving =
-                        serve_connection(stream, place, options, backpressure, shutdown.clone(), answer.clone());
+                    let serving = serve_connection(
+                        stream,
+                        place,
+                        options,
+                        backpressure,
+                        shutdown.clone(),
+                        answer.clone(),
+                    );
                     connections.spawn(serving);
                 }
                 Err(error) => pause_after(&error).await,
@@ -139,7 +145,8 @@ pub async fn serve<A, F>(
 }
 
 async fn pause_after(error: &io::Error) {
-    let peer_has_gone = matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset);
+    let peer_has_gone =
+        matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset);
     if !peer_has_gone {
         tracing::warn!(%error, "cannot accept connections");
         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -196,7 +203,8 @@ async fn serve_connection<A, F>(
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_send_buf_size(SEND_BUFFER);
     if !options.keepalive_interval.is_zero() {
-        http.keep_alive_interval(options.keepalive_interval).keep_alive_timeout(options.keepalive_timeout);
+        http.keep_alive_interval(options.keepalive_interval)
+            .keep_alive_timeout(options.keepalive_timeout);
     }
     let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(io), service));
     let mut handshake = std::pin::pin!(tokio::time::sleep(HANDSHAKE_TIMEOUT));
@@ -263,7 +271,8 @@ fn poll_and_send<C: Future>(
 
 fn end_of_life(max_age: Duration) -> Instant {
     const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-    let age = if max_age.is_zero() { FOR_EVER } else { max_age.mul_f64(rand::random_range(0.9..1.1)) };
+    let age =
+        if max_age.is_zero() { FOR_EVER } else { max_age.mul_f64(rand::random_range(0.9..1.1)) };
     Instant::now() + age
 }
 

@@ -58,17 +58,21 @@ impl UrlTemplate {
         if authority.contains(['{', '}']) {
             return invalid("placeholders are only possible in the path and in the query");
         }
-        let url = Url::parse(&format!("{scheme}://{authority}"))
-            .map_err(|error| InvalidTemplate(format!("its host or port cannot be read: {error}")))?;
+        let url = Url::parse(&format!("{scheme}://{authority}")).map_err(|error| {
+            InvalidTemplate(format!("its host or port cannot be read: {error}"))
+        })?;
         if rest.contains('#') {
             return invalid("it must not have a fragment (#...): fragments are never sent");
         }
-        let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+        let (path, query) =
+            rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
         let path = path.strip_prefix('/').unwrap_or(path);
         let template = Self {
             base: url[..Position::BeforePath].to_owned(),
             path: path.split('/').map(pieces).collect::<Result<_, _>>()?,
-            query: query.map(|query| query.split('&').map(pieces).collect::<Result<_, _>>()).transpose()?,
+            query: query
+                .map(|query| query.split('&').map(pieces).collect::<Result<_, _>>())
+                .transpose()?,
         };
         template.check()?;
         Ok(template)
@@ -79,7 +83,11 @@ impl UrlTemplate {
     /// # Errors
     /// A violation of field `key` or `params.<name>`: a param is missing, a segment of the path would be empty, or would be
     /// taken for a step up or down the path.
-    pub fn expand(&self, key: &EntryKey, params: &BTreeMap<String, String>) -> Result<Url, Violation> {
+    pub fn expand(
+        &self,
+        key: &EntryKey,
+        params: &BTreeMap<String, String>,
+    ) -> Result<Url, Violation> {
         let mut text = self.base.clone();
         for segment in &self.path {
             text.push('/');
@@ -91,7 +99,9 @@ impl UrlTemplate {
             let start = text.len();
             text.push(separator);
             if *part == [Piece::AllParams] {
-                let pairs = params.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value)));
+                let pairs = params
+                    .iter()
+                    .map(|(name, value)| format!("{}={}", encode(name), encode(value)));
                 text.push_str(&pairs.collect::<Vec<_>>().join("&"));
             } else {
                 for piece in part {
@@ -105,7 +115,8 @@ impl UrlTemplate {
             }
         }
         if text.len() > MAX_URL_BYTES {
-            let description = format!("makes a URL of {} bytes, the limit is {MAX_URL_BYTES}", text.len());
+            let description =
+                format!("makes a URL of {} bytes, the limit is {MAX_URL_BYTES}", text.len());
             return Err(Violation::over_limit("key", description, MAX_URL_BYTES));
         }
         // The parser must find what was written and where it was written. By the encoding it always does; should that ever be
@@ -119,7 +130,9 @@ impl UrlTemplate {
     fn check(&self) -> Result<(), InvalidTemplate> {
         let in_path = self.path.iter().flatten();
         if in_path.clone().any(|piece| *piece == Piece::AllParams) {
-            return invalid("{params} is only possible in the query; in the path, name one: {params.<name>}");
+            return invalid(
+                "{params} is only possible in the query; in the path, name one: {params.<name>}",
+            );
         }
         let crowded = |part: &Part| part.len() > 1 && part.contains(&Piece::AllParams);
         if self.query.iter().flatten().any(crowded) {
@@ -184,7 +197,8 @@ impl fmt::Display for UrlTemplate {
             (Some(start), Some(end)) => {
                 let start = start + "://".len();
                 // A name without a password is as likely as not a token.
-                let secret = self.base[start..end].find(':').map_or(start, |colon| start + colon + 1);
+                let secret =
+                    self.base[start..end].find(':').map_or(start, |colon| start + colon + 1);
                 format!("{}***{}", &self.base[..secret], &self.base[end..])
             }
             (None, _) | (_, None) => self.base.clone(),

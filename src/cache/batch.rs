@@ -57,8 +57,10 @@ impl BatchRead {
         }
         let started = Instant::now();
         let now = self.cache.store.now();
-        let mut reads: Vec<Option<Read>> = part.clone().map(|place| self.read_nearby(place, now, started)).collect();
-        let far: Vec<usize> = part.clone().filter(|place| reads[place - part.start].is_none()).collect();
+        let mut reads: Vec<Option<Read>> =
+            part.clone().map(|place| self.read_nearby(place, now, started)).collect();
+        let far: Vec<usize> =
+            part.clone().filter(|place| reads[place - part.start].is_none()).collect();
         if !far.is_empty() {
             let keys = match far.len() == reads.len() {
                 true => Cow::Borrowed(&self.keys[part.clone()]),
@@ -70,7 +72,8 @@ impl BatchRead {
             };
             let now = self.cache.store.now();
             for (place, entry) in far.into_iter().zip(entries) {
-                let read = self.cache.read(&self.scopes[place], entry, self.max_stale, degraded, now);
+                let read =
+                    self.cache.read(&self.scopes[place], entry, self.max_stale, degraded, now);
                 reads[place - part.start] = Some(read);
             }
         }
@@ -80,10 +83,14 @@ impl BatchRead {
         for (read, scope) in reads.iter().zip(&self.scopes[part.clone()]) {
             scope.counts.time(read.timed(), took);
         }
-        let bytes: usize =
-            reads.iter().filter_map(|read| read.found.as_ref()).map(|found| found.entry.data.len()).sum();
+        let bytes: usize = reads
+            .iter()
+            .filter_map(|read| read.found.as_ref())
+            .map(|found| found.entry.data.len())
+            .sum();
         self.done = part.end;
-        self.part = (PART_BYTES / (bytes / part.len()).max(1)).clamp(1, LARGEST_PART.min(self.part * GROWTH));
+        self.part = (PART_BYTES / (bytes / part.len()).max(1))
+            .clamp(1, LARGEST_PART.min(self.part * GROWTH));
         Some(reads)
     }
 

@@ -12,7 +12,9 @@ use tracing::Instrument as _;
 
 use super::{
     Cache, Error, Scope,
-    get_or_fetch::{Answer, FetchMode, FetchRequest, GetOrFetch, MAX_WAIT, bounded_wait, contended, count},
+    get_or_fetch::{
+        Answer, FetchMode, FetchRequest, GetOrFetch, MAX_WAIT, bounded_wait, contended, count,
+    },
     get_or_lease::Asked,
     is_degraded,
     policy::Verdict,
@@ -79,13 +81,28 @@ impl BatchFetch {
         keys: Vec<(EntryKey, BTreeMap<String, String>)>,
         like: impl Fn(EntryKey, Arc<BTreeMap<String, String>>) -> FetchRequest,
     ) -> Result<Self, Error> {
-        let requests: Vec<FetchRequest> = keys.into_iter().map(|(key, params)| like(key, Arc::new(params))).collect();
-        let scopes: Vec<Scope> =
-            requests.iter().map(|request| cache.scope(request.key.namespace())).collect::<Result<_, _>>()?;
+        let requests: Vec<FetchRequest> =
+            keys.into_iter().map(|(key, params)| like(key, Arc::new(params))).collect();
+        let scopes: Vec<Scope> = requests
+            .iter()
+            .map(|request| cache.scope(request.key.namespace()))
+            .collect::<Result<_, _>>()?;
         let longest = |scopes: &[Scope]| scopes.iter().map(|scope| scope.rules.lease_wait).max();
-        let wait = requests.first().and_then(|request| request.wait).or_else(|| longest(&scopes)).unwrap_or_default();
+        let wait = requests
+            .first()
+            .and_then(|request| request.wait)
+            .or_else(|| longest(&scopes))
+            .unwrap_or_default();
         let wait_until = Instant::now() + wait.min(MAX_WAIT);
-        Ok(Self { cache, requests, scopes, wait_until, done: 0, read: FIRST_READ, has_lease: false })
+        Ok(Self {
+            cache,
+            requests,
+            scopes,
+            wait_until,
+            done: 0,
+            read: FIRST_READ,
+            has_lease: false,
+        })
     }
 
     /// What the next keys came to, in order; none when all are answered.
@@ -98,7 +115,8 @@ impl BatchFetch {
         self.shorten_wait(first);
         self.done += items.len();
         let mut answers: Vec<Option<Fetched>> = items.iter().map(|_| None).collect();
-        let (nearby, items): (Vec<Item>, Vec<Item>) = items.into_iter().partition(|item| item.nearby.is_some());
+        let (nearby, items): (Vec<Item>, Vec<Item>) =
+            items.into_iter().partition(|item| item.nearby.is_some());
         for Item { place, nearby, .. } in nearby {
             answers[place - first] = nearby.map(Ok);
         }
@@ -140,10 +158,15 @@ impl BatchFetch {
                 break;
             }
             let read = self.read_some(begin, end).await;
-            let read_bytes: usize = read.iter().filter_map(Item::entry).map(|entry| entry.data.len()).sum();
-            missing += read.iter().filter(|item| !matches!(item.verdict, Verdict::Fresh | Verdict::Negative)).count();
+            let read_bytes: usize =
+                read.iter().filter_map(Item::entry).map(|entry| entry.data.len()).sum();
+            missing += read
+                .iter()
+                .filter(|item| !matches!(item.verdict, Verdict::Fresh | Verdict::Negative))
+                .count();
             bytes += read_bytes;
-            self.read = (PART_BYTES / (read_bytes / read.len()).max(1)).clamp(1, LARGEST_READ.min(self.read * 2));
+            self.read = (PART_BYTES / (read_bytes / read.len()).max(1))
+                .clamp(1, LARGEST_READ.min(self.read * 2));
             items.extend(read);
         }
         items
@@ -176,9 +199,12 @@ impl BatchFetch {
             items[place] = item;
         };
         match stored {
-            Err(error) => far.into_iter().for_each(|place| put(Item::unread(place, is_degraded(&error)))),
+            Err(error) => {
+                far.into_iter().for_each(|place| put(Item::unread(place, is_degraded(&error))))
+            }
             Ok(entries) => entries.into_iter().zip(far).for_each(|(entry, place)| {
-                let (verdict, stored) = self.cache.judge(&self.scopes[place], &self.requests[place], entry, started);
+                let (verdict, stored) =
+                    self.cache.judge(&self.scopes[place], &self.requests[place], entry, started);
                 put(Item { place, stored, verdict, without_store: false, nearby: None });
             }),
         }
@@ -189,8 +215,9 @@ impl BatchFetch {
     async fn lease_all(&mut self, items: Vec<Item>) -> Vec<(usize, GetOrFetch)> {
         let asked = join_all(items.into_iter().map(|item| self.lease(item))).await;
         self.has_lease |= asked.iter().any(|(_, fetched)| is_lease(fetched));
-        let (contended, mut answered): (Vec<_>, Vec<_>) =
-            asked.into_iter().partition(|(_, fetched)| matches!(fetched.answer, Answer::Contended { .. }));
+        let (contended, mut answered): (Vec<_>, Vec<_>) = asked
+            .into_iter()
+            .partition(|(_, fetched)| matches!(fetched.answer, Answer::Contended { .. }));
         // Whoever waits for one of this call's leases should not be waited for: as soon as there is one, no more waiting.
         if self.has_lease {
             answered.extend(contended);
@@ -198,8 +225,11 @@ impl BatchFetch {
         }
         let mut left: BTreeMap<usize, GetOrFetch> = contended.into_iter().collect();
         let batch = &*self;
-        let mut waiting: FuturesUnordered<_> =
-            left.keys().copied().map(|place| async move { (place, batch.wait_for_others(place).await) }).collect();
+        let mut waiting: FuturesUnordered<_> = left
+            .keys()
+            .copied()
+            .map(|place| async move { (place, batch.wait_for_others(place).await) })
+            .collect();
         let mut has_lease = false;
         while let Some((place, fetched)) = waiting.next().await {
             left.remove(&place);
@@ -234,9 +264,13 @@ impl BatchFetch {
         } else {
             match cache.ask_for_lease(scope, request).await {
                 Ok(Asked::Answered(answer)) => answer.into(),
-                Ok(Asked::Refused { stale_on_error: Some((stale, cause)), .. }) => cache.stale_on_error(stale, cause),
+                Ok(Asked::Refused { stale_on_error: Some((stale, cause)), .. }) => {
+                    cache.stale_on_error(stale, cause)
+                }
                 Ok(Asked::Refused { available_in, .. }) => contended(available_in).into(),
-                Err(error) => cache.without_store(scope, cache.usable(stored, request.max_stale), &error),
+                Err(error) => {
+                    cache.without_store(scope, cache.usable(stored, request.max_stale), &error)
+                }
             }
         };
         (place, fetched)
@@ -256,9 +290,14 @@ impl BatchFetch {
                 (Verdict::Negative, Some(entry)) => {
                     answered.push((place, Ok(Answer::Found(cache.landed(entry)).into())))
                 }
-                (Verdict::Stale, Some(entry)) => answered.push((place, Ok(cache.serve_stale(scope, request, entry)))),
+                (Verdict::Stale, Some(entry)) => {
+                    answered.push((place, Ok(cache.serve_stale(scope, request, entry))))
+                }
                 (_, _) if request.mode == FetchMode::OnlyIfCached => {
-                    answered.push((place, Ok(GetOrFetch { degraded: without_store, ..Answer::Missing.into() })));
+                    answered.push((
+                        place,
+                        Ok(GetOrFetch { degraded: without_store, ..Answer::Missing.into() }),
+                    ));
                 }
                 (_, stored) => {
                     let wish = Wish { without_store, ..request.wish() };
@@ -272,7 +311,9 @@ impl BatchFetch {
                     let (seat, usher) = taken.unzip();
                     ushers.extend(usher.flatten());
                     waiting.push(async move {
-                        let fetched = cache.await_fetch(scope, source, request, stored, without_store, seat).await;
+                        let fetched = cache
+                            .await_fetch(scope, source, request, stored, without_store, seat)
+                            .await;
                         (place, fetched)
                     });
                 }
@@ -307,8 +348,10 @@ fn run_together(room: &Arc<WaitingRoom>, ushers: Vec<Usher>) {
         by_origin.entry(usher.errand().key.namespace().clone()).or_default().push(usher);
     }
     for ushers in by_origin.into_values() {
-        let limit =
-            ushers.first().and_then(|usher| usher.errand().source()).map_or(1, |source| source.gate.batch_limit());
+        let limit = ushers
+            .first()
+            .and_then(|usher| usher.errand().source())
+            .map_or(1, |source| source.gate.batch_limit());
         if limit > 1 && ushers.len() > 1 {
             room.spawn(fetch_together(room.clone(), ushers, limit));
         } else {
@@ -343,8 +386,10 @@ async fn fetch_part(room: Arc<WaitingRoom>, mut part: Vec<(Usher, super::fill::M
     let Some((first, _)) = part.first_mut() else { return };
     let (errand, span) = (first.errand().clone(), first.span());
     let Some(source) = errand.source() else { return };
-    let orders: Vec<_> =
-        part.iter().map(|(usher, mandate)| usher.errand().order(source, mandate.validators())).collect();
+    let orders: Vec<_> = part
+        .iter()
+        .map(|(usher, mandate)| usher.errand().order(source, mandate.validators()))
+        .collect();
     let fetched = {
         let leases = part.iter().map(|(usher, mandate)| Box::pin(usher.keep_alive(mandate)));
         tokio::select! {

@@ -27,12 +27,18 @@ impl Errand {
     pub(super) fn lease_ttl(&self) -> Duration {
         let longest = self.scope.rules.lease_ttl;
         self.source().map_or(longest, |source| {
-            (source.gate.expected_fetch_time() * 2).clamp(source.config.min_lease.min(longest), longest)
+            (source.gate.expected_fetch_time() * 2)
+                .clamp(source.config.min_lease.min(longest), longest)
         })
     }
 
     /// What is asked of `source`.
     pub(super) fn order(&self, source: &Source, validators: Validators) -> Order {
-        Order { key: self.key.clone(), params: self.params.clone(), validators, deadline: source.gate.deadline() }
+        Order {
+            key: self.key.clone(),
+            params: self.params.clone(),
+            validators,
+            deadline: source.gate.deadline(),
+        }
     }
 }

@@ -116,7 +116,8 @@ pub(super) async fn land(
     answer: Answer,
     took: Duration,
 ) -> Option<Landing> {
-    let course = if answer.content == Content::NotModified { Course::Confirmed } else { Course::Fetched };
+    let course =
+        if answer.content == Content::NotModified { Course::Confirmed } else { Course::Fetched };
     let (parcel, is_cacheable) = pack(errand, source, mandate.previous.as_ref(), answer, took)?;
     let now = store.now();
     let entry = match &parcel {
@@ -136,13 +137,16 @@ pub(super) async fn land(
         Ok(_) if !is_cacheable => Fill::Uncacheable,
         Ok(lease) => {
             let filled = match &parcel {
-                Parcel::Draft(draft) => store.fill(&errand.key, lease.token(), draft).await.map(Some),
-                Parcel::Confirmation(_, confirmation) => {
-                    store.confirm(&errand.key, lease.token(), confirmation).await.map(|confirmed| match confirmed {
+                Parcel::Draft(draft) => {
+                    store.fill(&errand.key, lease.token(), draft).await.map(Some)
+                }
+                Parcel::Confirmation(_, confirmation) => store
+                    .confirm(&errand.key, lease.token(), confirmation)
+                    .await
+                    .map(|confirmed| match confirmed {
                         Confirmed::Settled(filled) => Some(filled),
                         Confirmed::Gone => None,
-                    })
-                }
+                    }),
             };
             match filled {
                 Ok(Some(filled)) => filled.into(),
@@ -157,7 +161,9 @@ pub(super) async fn land(
     count(errand, fill);
     match (fill, std::mem::replace(&mut mandate.lease, Err(fill))) {
         // The store has ended it.
-        (Fill::Stored | Fill::LeaseLost | Fill::Invalidated | Fill::Superseded, Ok(lease)) => drop(lease.hand_over()),
+        (Fill::Stored | Fill::LeaseLost | Fill::Invalidated | Fill::Superseded, Ok(lease)) => {
+            drop(lease.hand_over())
+        }
         (Fill::Uncacheable, Ok(lease)) => {
             // What was there before is not what the origin says now. If this fails, the lease is given back.
             match store.discard(&errand.key, lease.token()).await {
@@ -189,15 +195,22 @@ fn pack(
             let dice = if terms.ttl.is_some() { rand::random() } else { 0.0 };
             let terms = Terms {
                 ttl: terms.ttl.or_else(|| Some(previous.fresh_until.since(previous.created_at))),
-                stale_while_revalidate: terms.stale_while_revalidate.or(Some(previous.stale_while_revalidate)),
+                stale_while_revalidate: terms
+                    .stale_while_revalidate
+                    .or(Some(previous.stale_while_revalidate)),
                 stale_if_error: terms.stale_if_error.or(Some(previous.stale_if_error)),
                 ..terms
             };
-            let lifetime = policy::fetched_lifetime(rules, &source.config, &terms, previous.kind, dice);
+            let lifetime =
+                policy::fetched_lifetime(rules, &source.config, &terms, previous.kind, dice);
             let tags = terms.tags.clone().unwrap_or_else(|| previous.tags.clone());
             let provenance = provenance(&terms, took);
-            let confirmation =
-                Confirmation { version: previous.version, lifetime: lifetime.unwrap_or_default(), tags, provenance };
+            let confirmation = Confirmation {
+                version: previous.version,
+                lifetime: lifetime.unwrap_or_default(),
+                tags,
+                provenance,
+            };
             return Some((Parcel::Confirmation(previous, confirmation), lifetime.is_some()));
         }
     };

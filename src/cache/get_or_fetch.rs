@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Cache, Consistency, Error, Found, Outcome, Scope, errand::Errand, fill::Fill, grant::LeaseGrant, policy,
-    policy::Verdict, waiting::Wish,
+    Cache, Consistency, Error, Found, Outcome, Scope, errand::Errand, fill::Fill,
+    grant::LeaseGrant, policy, policy::Verdict, waiting::Wish,
 };
 use crate::{
     entry::{Entry, Kind},
@@ -19,9 +19,11 @@ use crate::{
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(60);
 /// The least and the most that is kept back of the time until a call's deadline, so that the answer still arrives before it;
 /// a fifth of it in between.
-const DEADLINE_MARGIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
+const DEADLINE_MARGIN: (Duration, Duration) =
+    (Duration::from_millis(20), Duration::from_millis(200));
 /// The shortest and the longest advice on when to ask again for a key that somebody computes.
-pub(super) const RETRY_AFTER: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+pub(super) const RETRY_AFTER: (Duration, Duration) =
+    (Duration::from_millis(10), Duration::from_secs(1));
 
 /// What is to be read.
 #[derive(Debug, Clone)]
@@ -143,8 +145,9 @@ impl Cache {
         entry: Option<Entry>,
         started: Instant,
     ) -> (Verdict, Option<Entry>) {
-        let verdict =
-            entry.as_ref().map_or(Verdict::Gone, |entry| policy::judge(entry, self.store.now(), request.max_stale));
+        let verdict = entry.as_ref().map_or(Verdict::Gone, |entry| {
+            policy::judge(entry, self.store.now(), request.max_stale)
+        });
         let hit_or_miss = if verdict == Verdict::Gone { Timed::Miss } else { Timed::Hit };
         scope.counts.time(hit_or_miss, started.elapsed());
         (verdict, entry)
@@ -171,7 +174,11 @@ impl Cache {
     }
 
     /// The entry, if it may be served because computing a new one failed.
-    pub(super) fn usable(&self, stale: Option<Entry>, max_stale: Option<Duration>) -> Option<Entry> {
+    pub(super) fn usable(
+        &self,
+        stale: Option<Entry>,
+        max_stale: Option<Duration>,
+    ) -> Option<Entry> {
         stale.filter(|entry| match policy::judge(entry, self.store.now(), max_stale) {
             Verdict::Stale | Verdict::StaleIfError => true,
             Verdict::Fresh | Verdict::Negative | Verdict::Gone => false,

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 use super::{
     Cache, Outcome, Scope,
     get_or_fetch::{
-        Answer, FetchMode, FetchRequest, FetchStatus, GetOrFetch, Offer, RETRY_AFTER, bounded_wait, contended,
+        Answer, FetchMode, FetchRequest, FetchStatus, GetOrFetch, Offer, RETRY_AFTER, bounded_wait,
+        contended,
     },
     grant::LeaseGrant,
     is_degraded,
@@ -54,7 +55,9 @@ impl Cache {
     ) -> GetOrFetch {
         match (verdict, entry) {
             (Verdict::Fresh, Some(entry)) => Answer::Found(self.found(entry, Outcome::Hit)).into(),
-            (Verdict::Negative, Some(entry)) => Answer::Found(self.found(entry, Outcome::Negative)).into(),
+            (Verdict::Negative, Some(entry)) => {
+                Answer::Found(self.found(entry, Outcome::Negative)).into()
+            }
             (Verdict::Stale, Some(entry)) if request.mode == FetchMode::OnlyIfCached => {
                 Answer::Found(self.found(entry, Outcome::Stale)).into()
             }
@@ -62,13 +65,20 @@ impl Cache {
             (Verdict::Stale, Some(entry)) => self.refresh(scope, request, entry).await,
             (_, entry) => match self.compute(scope, request).await {
                 Ok(answer) => answer,
-                Err(error) => self.without_store(scope, self.usable(entry, request.max_stale), &error),
+                Err(error) => {
+                    self.without_store(scope, self.usable(entry, request.max_stale), &error)
+                }
             },
         }
     }
 
     /// The caller computes for itself, with what is already in hand in case that fails.
-    pub(super) fn without_store(&self, scope: &Scope, stale: Option<Entry>, error: &store::Error) -> GetOrFetch {
+    pub(super) fn without_store(
+        &self,
+        scope: &Scope,
+        stale: Option<Entry>,
+        error: &store::Error,
+    ) -> GetOrFetch {
         let offer = Offer {
             grant: LeaseGrant::unshared(),
             expires_in: scope.rules.lease_ttl,
@@ -78,7 +88,12 @@ impl Cache {
     }
 
     /// Somebody should compute a new value, but nobody needs to wait for it.
-    pub(super) async fn refresh(&self, scope: &Scope, request: &FetchRequest, stale: Entry) -> GetOrFetch {
+    pub(super) async fn refresh(
+        &self,
+        scope: &Scope,
+        request: &FetchRequest,
+        stale: Entry,
+    ) -> GetOrFetch {
         let mut degraded = false;
         // Whoever waits for the key in this replica has seen to it that it is computed.
         if !self.waiting.is_open(&request.key) {
@@ -96,7 +111,11 @@ impl Cache {
     }
 
     /// Somebody must compute the value, and the others wait for it.
-    pub(super) async fn compute(&self, scope: &Scope, request: &FetchRequest) -> store::Result<GetOrFetch> {
+    pub(super) async fn compute(
+        &self,
+        scope: &Scope,
+        request: &FetchRequest,
+    ) -> store::Result<GetOrFetch> {
         let wait = bounded_wait(scope, request);
         let mut available_in = RETRY_AFTER.0;
         if wait.is_zero() || !self.waiting.is_open(&request.key) {
@@ -127,31 +146,52 @@ impl Cache {
             Some(Ok(Turn::Failed(error))) => Err(error),
             // The origin was taken out of the configuration or put into it a moment ago.
             Some(Ok(Turn::Landed { landing, .. })) => Ok(self.coalesced(landing.entry)),
-            Some(Ok(Turn::OriginFailed(_)) | Err(_)) | None => Ok(contended(place.available_in()).into()),
+            Some(Ok(Turn::OriginFailed(_)) | Err(_)) | None => {
+                Ok(contended(place.available_in()).into())
+            }
         }
     }
 
-    pub(super) async fn ask_for_lease(&self, scope: &Scope, request: &FetchRequest) -> store::Result<Asked> {
+    pub(super) async fn ask_for_lease(
+        &self,
+        scope: &Scope,
+        request: &FetchRequest,
+    ) -> store::Result<Asked> {
         let ttl = scope.rules.lease_ttl;
-        let fresher_than = if request.mode == FetchMode::NoCache { Millis(u64::MAX) } else { Millis::default() };
+        let fresher_than =
+            if request.mode == FetchMode::NoCache { Millis(u64::MAX) } else { Millis::default() };
         let ask = Ask { token: LeaseToken::random(), ttl, fresher_than };
         let (grant, acquired) = LeaseGrant::acquire(&self.waiting, &request.key, ask).await;
         Ok(match acquired? {
             Acquired::Found(entry) => Asked::Answered(Answer::Found(self.landed(entry))),
-            Acquired::Granted { previous } => Asked::Answered(self.offer(request, grant, ttl, previous)),
-            Acquired::Held { expires_in } => Asked::Refused { available_in: expires_in, stale_on_error: None },
+            Acquired::Granted { previous } => {
+                Asked::Answered(self.offer(request, grant, ttl, previous))
+            }
+            Acquired::Held { expires_in } => {
+                Asked::Refused { available_in: expires_in, stale_on_error: None }
+            }
             Acquired::BackedOff { remaining, previous, cause } => {
                 let stale = previous.filter(|_| request.mode != FetchMode::NoCache);
-                let stale_on_error = self.usable(stale, request.max_stale).map(|stale| (stale, cause));
+                let stale_on_error =
+                    self.usable(stale, request.max_stale).map(|stale| (stale, cause));
                 Asked::Refused { available_in: remaining, stale_on_error }
             }
             // What is computed now will not be stored, whoever does it.
-            Acquired::HeldOff { .. } => Asked::Answered(self.offer(request, LeaseGrant::unshared(), ttl, None)),
+            Acquired::HeldOff { .. } => {
+                Asked::Answered(self.offer(request, LeaseGrant::unshared(), ttl, None))
+            }
         })
     }
 
-    fn offer(&self, request: &FetchRequest, grant: LeaseGrant, ttl: Duration, previous: Option<Entry>) -> Answer {
-        let stale = self.usable(previous, request.max_stale).map(|entry| self.found(entry, Outcome::Stale));
+    fn offer(
+        &self,
+        request: &FetchRequest,
+        grant: LeaseGrant,
+        ttl: Duration,
+        previous: Option<Entry>,
+    ) -> Answer {
+        let stale =
+            self.usable(previous, request.max_stale).map(|entry| self.found(entry, Outcome::Stale));
         Answer::Lease(Offer { grant, expires_in: ttl, stale })
     }
 }

@@ -39,7 +39,11 @@ impl LeaseGrant {
 
     /// Asks for the lease to the end, also when the caller goes away meanwhile: what is granted to nobody must go back, and
     /// that must not overtake the question on another connection.
-    pub(super) async fn acquire(room: &Arc<WaitingRoom>, key: &EntryKey, ask: Ask) -> (Self, store::Result<Acquired>) {
+    pub(super) async fn acquire(
+        room: &Arc<WaitingRoom>,
+        key: &EntryKey,
+        ask: Ask,
+    ) -> (Self, store::Result<Acquired>) {
         let mut grant = Self { held: Some((room.clone(), key.clone())), token: ask.token };
         let (store, key) = (room.store.clone(), key.clone());
         let asking = room.track(async move {
@@ -110,7 +114,9 @@ async fn extend_again_and_again<F: Future<Output = store::Result<Hold>>>(
 
 impl Drop for LeaseGrant {
     fn drop(&mut self) {
-        if let (Some((room, key)), Ok(_runtime)) = (self.held.take(), tokio::runtime::Handle::try_current()) {
+        if let (Some((room, key)), Ok(_runtime)) =
+            (self.held.take(), tokio::runtime::Handle::try_current())
+        {
             let (store, token) = (room.store.clone(), self.token);
             room.spawn(async move {
                 // If this fails too, the lease expires.

@@ -41,7 +41,12 @@ impl Cache {
     ///
     /// # Errors
     /// [`Error::UnknownNamespace`].
-    pub async fn abandon(&self, key: &EntryKey, token: LeaseToken, cause: &str) -> Result<(), Error> {
+    pub async fn abandon(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        cause: &str,
+    ) -> Result<(), Error> {
         let scope = self.scope(key.namespace())?;
         match self.store.abandon(key, token, scope.rules.abandon_backoff, cause).await {
             Ok(true) => scope.counts.count(Counter::LeasesAbandoned),

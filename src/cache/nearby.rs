@@ -54,7 +54,8 @@ impl Cache {
             return None;
         }
         let started = Instant::now();
-        let found = self.nearby(scope, &request.key, request.consistency, self.store.now(), started)?;
+        let found =
+            self.nearby(scope, &request.key, request.consistency, self.store.now(), started)?;
         scope.counts.time(Timed::Hit, started.elapsed());
         let Some(source) = scope.rules.source().filter(|_| found.outcome == Outcome::Hit) else {
             return Some(Answer::Found(found).into());

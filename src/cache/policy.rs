@@ -67,7 +67,10 @@ pub(super) fn fetched_lifetime(
     dice: f64,
 ) -> Option<Lifetime> {
     let is_negative = kind == Kind::Negative;
-    let ttl = terms.ttl.unwrap_or(if is_negative { origin.negative_ttl } else { rules.ttl }).min(rules.max_ttl);
+    let ttl = terms
+        .ttl
+        .unwrap_or(if is_negative { origin.negative_ttl } else { rules.ttl })
+        .min(rules.max_ttl);
     let window = |said: Option<Duration>, otherwise| {
         if is_negative { Duration::ZERO } else { said.unwrap_or(otherwise).min(rules.max_ttl) }
     };
@@ -85,7 +88,10 @@ pub(super) fn fetched_lifetime(
 pub(super) fn backoff(config: &OriginConfig, error: &origin::Error) -> Duration {
     match error.kind {
         // This replica did not ask the origin; another may.
-        ErrorKind::BreakerOpen | ErrorKind::Overloaded | ErrorKind::BackedOff | ErrorKind::BadKey(_) => Duration::ZERO,
+        ErrorKind::BreakerOpen
+        | ErrorKind::Overloaded
+        | ErrorKind::BackedOff
+        | ErrorKind::BadKey(_) => Duration::ZERO,
         ErrorKind::Unreachable
         | ErrorKind::Timeout
         | ErrorKind::Failed
@@ -132,8 +138,14 @@ mod tests {
     #[test]
     fn windows_follow_one_another() {
         use Verdict::{Fresh, Gone, Stale, StaleIfError};
-        let cases =
-            [(0, Fresh), (999, Fresh), (1000, Stale), (1999, Stale), (2000, StaleIfError), (2999, StaleIfError)];
+        let cases = [
+            (0, Fresh),
+            (999, Fresh),
+            (1000, Stale),
+            (1999, Stale),
+            (2000, StaleIfError),
+            (2999, StaleIfError),
+        ];
         for (now, verdict) in cases.into_iter().chain([(3000, Gone), (u64::MAX, Gone)]) {
             assert_eq!(judge(&entry(Kind::Text), Millis(now), None), verdict, "at {now}");
         }
@@ -141,7 +153,9 @@ mod tests {
 
     #[test]
     fn the_caller_can_tighten_the_windows_and_not_loosen_them() {
-        let judge = |now, max_stale| judge(&entry(Kind::Json), Millis(now), Some(Duration::from_millis(max_stale)));
+        let judge = |now, max_stale| {
+            judge(&entry(Kind::Json), Millis(now), Some(Duration::from_millis(max_stale)))
+        };
         assert_eq!(judge(999, 0), Verdict::Fresh);
         assert_eq!(judge(1000, 0), Verdict::Gone);
         assert_eq!(judge(1499, 500), Verdict::Stale);
@@ -157,8 +171,12 @@ mod tests {
 
     #[test]
     fn a_ttl_is_defaulted_clamped_and_then_shortened() {
-        let rules =
-            NamespaceConfig { ttl: 10 * SECOND, max_ttl: 60 * SECOND, ttl_jitter: 0.5, ..NamespaceConfig::default() };
+        let rules = NamespaceConfig {
+            ttl: 10 * SECOND,
+            max_ttl: 60 * SECOND,
+            ttl_jitter: 0.5,
+            ..NamespaceConfig::default()
+        };
         let ttl = |asked, dice| lifetime(&rules, asked, dice).ttl;
         assert_eq!(ttl(None, 0.0), 10 * SECOND);
         assert_eq!(ttl(Some(20 * SECOND), 0.0), 20 * SECOND);

@@ -7,7 +7,9 @@ use tokio::time::Instant;
 use super::{
     Cache, Error, Outcome, Scope, Tier,
     fill::{Course, Landing},
-    get_or_fetch::{Answer, FetchMode, FetchRequest, FetchStatus, GetOrFetch, bounded_wait, contended},
+    get_or_fetch::{
+        Answer, FetchMode, FetchRequest, FetchStatus, GetOrFetch, bounded_wait, contended,
+    },
     is_degraded,
     namespaces::Source,
     policy,
@@ -30,14 +32,17 @@ impl Cache {
         let started = Instant::now();
         let (stored, without_store) = match request.mode {
             FetchMode::NoCache => (None, false),
-            FetchMode::Normal | FetchMode::OnlyIfCached => match self.store.get(&request.key).await {
+            FetchMode::Normal | FetchMode::OnlyIfCached => match self.store.get(&request.key).await
+            {
                 Ok(entry) => (entry, false),
                 Err(error) => (None, is_degraded(&error)),
             },
         };
         match self.judge(scope, request, stored, started) {
             (Verdict::Fresh, Some(entry)) => Ok(self.serve_fresh(scope, source, request, entry)),
-            (Verdict::Negative, Some(entry)) => Ok(Answer::Found(self.found(entry, Outcome::Negative)).into()),
+            (Verdict::Negative, Some(entry)) => {
+                Ok(Answer::Found(self.found(entry, Outcome::Negative)).into())
+            }
             (Verdict::Stale, Some(entry)) => Ok(self.serve_stale(scope, request, entry)),
             (_, _) if request.mode == FetchMode::OnlyIfCached => {
                 Ok(GetOrFetch { degraded: without_store, ..Answer::Missing.into() })
@@ -56,14 +61,20 @@ impl Cache {
         let beta = source.config.early_refresh;
         let is_due = request.mode == FetchMode::Normal
             && policy::is_due_early(&entry, self.store.now(), beta, rand::random())
-            && self
-                .waiting
-                .refresh(self.errand(scope, request), Wish { fresher_than: entry.fresh_until, ..Wish::default() });
+            && self.waiting.refresh(
+                self.errand(scope, request),
+                Wish { fresher_than: entry.fresh_until, ..Wish::default() },
+            );
         let status = if is_due { FetchStatus::RefreshingEarly } else { FetchStatus::Read };
         GetOrFetch { status, ..Answer::Found(self.found(entry, Outcome::Hit)).into() }
     }
 
-    pub(super) fn serve_stale(&self, scope: &Scope, request: &FetchRequest, entry: Entry) -> GetOrFetch {
+    pub(super) fn serve_stale(
+        &self,
+        scope: &Scope,
+        request: &FetchRequest,
+        entry: Entry,
+    ) -> GetOrFetch {
         let status = match request.mode {
             FetchMode::OnlyIfCached => FetchStatus::Read,
             FetchMode::Normal | FetchMode::NoCache => {
@@ -83,7 +94,8 @@ impl Cache {
         stored: Option<Entry>,
         without_store: bool,
     ) -> Result<GetOrFetch, Error> {
-        let (errand, wish) = (self.errand(scope, request), Wish { without_store, ..request.wish() });
+        let (errand, wish) =
+            (self.errand(scope, request), Wish { without_store, ..request.wish() });
         let place = if bounded_wait(scope, request).is_zero() {
             self.waiting.refresh(errand, wish);
             None
@@ -107,7 +119,11 @@ impl Cache {
         let later = |available_in: Duration| match stale() {
             Some(entry) => {
                 let answer = Answer::Found(self.found(entry, Outcome::Stale));
-                GetOrFetch { status: FetchStatus::SoftTimeout, degraded: without_store, ..answer.into() }
+                GetOrFetch {
+                    status: FetchStatus::SoftTimeout,
+                    degraded: without_store,
+                    ..answer.into()
+                }
             }
             None => GetOrFetch { degraded: without_store, ..contended(available_in).into() },
         };
@@ -125,9 +141,10 @@ impl Cache {
             Ok(Turn::Found(entry)) => Ok(self.coalesced(entry)),
             Ok(Turn::Landed { landing, is_first }) => Ok(self.fetched(landing, is_first)),
             Ok(Turn::OriginFailed(error)) => match stale() {
-                Some(entry) => {
-                    Ok(GetOrFetch { degraded: without_store, ..self.stale_on_error(entry, error.to_string()) })
-                }
+                Some(entry) => Ok(GetOrFetch {
+                    degraded: without_store,
+                    ..self.stale_on_error(entry, error.to_string())
+                }),
                 None => Err(failed(request, error)),
             },
             Ok(Turn::StaleOnError(entry)) => Ok(self.stale_on_error(entry, String::new())),
@@ -148,7 +165,12 @@ impl Cache {
         };
         let mut found = self.found(entry, outcome);
         found.tier = Tier::Origin { is_stored: fill == super::Fill::Stored };
-        GetOrFetch { answer: Answer::Found(found), status, fill: Some(fill), degraded: fill.is_degraded() }
+        GetOrFetch {
+            answer: Answer::Found(found),
+            status,
+            fill: Some(fill),
+            degraded: fill.is_degraded(),
+        }
     }
 }
 

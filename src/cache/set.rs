@@ -84,13 +84,17 @@ impl Cache {
         let rules = self.namespaces.rules(command.key.namespace())?;
         let (size, limit) = (command.data.len(), rules.max_value_bytes);
         if size > limit {
-            let description =
-                format!("is {size} bytes long, the limit of namespace {} is {limit}", command.key.namespace());
+            let description = format!(
+                "is {size} bytes long, the limit of namespace {} is {limit}",
+                command.key.namespace()
+            );
             return Err(Error::ValueTooLarge(Violation::over_limit("value", description, limit)));
         }
         if command.kind == Kind::Json {
             let parsed: Result<serde::de::IgnoredAny, _> = serde_json::from_slice(&command.data);
-            parsed.map_err(|error| Violation::new("value.json", format!("is not valid JSON: {error}")))?;
+            parsed.map_err(|error| {
+                Violation::new("value.json", format!("is not valid JSON: {error}"))
+            })?;
         }
         Ok(())
     }
@@ -126,20 +130,28 @@ impl Cache {
                     Written::ConditionNotMet => SetResult::ConditionNotMet,
                 })
             }
-            SetMode::Under(token) => self.store.fill(&command.key, token, &draft).await.map(|filled| match filled {
-                Filled::Stored => stored,
-                Filled::LeaseLost => SetResult::LeaseLost,
-                Filled::Invalidated => SetResult::Invalidated,
-                Filled::Superseded => SetResult::Superseded,
-            }),
+            SetMode::Under(token) => {
+                self.store.fill(&command.key, token, &draft).await.map(|filled| match filled {
+                    Filled::Stored => stored,
+                    Filled::LeaseLost => SetResult::LeaseLost,
+                    Filled::Invalidated => SetResult::Invalidated,
+                    Filled::Superseded => SetResult::Superseded,
+                })
+            }
             SetMode::OnUnknownVersion => Ok(SetResult::ConditionNotMet),
             SetMode::UnderUnknownLease => Ok(SetResult::LeaseLost),
         };
         let outcome = match written {
             Ok(result) => SetOutcome { result, degraded: false },
-            Err(error) => SetOutcome { result: SetResult::NotStored, degraded: is_degraded(&error) },
+            Err(error) => {
+                SetOutcome { result: SetResult::NotStored, degraded: is_degraded(&error) }
+            }
         };
-        scope.counts.count(if outcome.result == stored { Counter::Sets } else { Counter::SetsRefused });
+        scope.counts.count(if outcome.result == stored {
+            Counter::Sets
+        } else {
+            Counter::SetsRefused
+        });
         if let SetMode::Under(_) | SetMode::UnderUnknownLease = command.mode {
             count_refused_fill(&scope, outcome.result);
         }

@@ -72,7 +72,10 @@ mod tests {
         uncacheable.note(&key("a"), false);
         uncacheable.note(&key("b"), false);
         uncacheable.note(&key("b"), true);
-        assert_eq!((uncacheable.recall(&key("a")), uncacheable.recall(&key("b"))), (Memory::Fresh, Memory::None));
+        assert_eq!(
+            (uncacheable.recall(&key("a")), uncacheable.recall(&key("b"))),
+            (Memory::Fresh, Memory::None)
+        );
         tokio::time::advance(CERTAIN).await;
         assert_eq!(uncacheable.recall(&key("a")), Memory::Faded);
         tokio::time::advance(REMEMBERED - CERTAIN).await;

@@ -128,8 +128,11 @@ impl Usher {
 
     /// The span of what is done now. It is for whoever has been waiting longest.
     pub(super) fn span(&mut self) -> Span {
-        let (trace, listens) =
-            self.seated.front().map(|first| (first.trace.clone(), first.listens())).unwrap_or_default();
+        let (trace, listens) = self
+            .seated
+            .front()
+            .map(|first| (first.trace.clone(), first.listens()))
+            .unwrap_or_default();
         match &self.span {
             Some((same, span)) if *same == trace => span.clone(),
             _ => {
@@ -158,7 +161,8 @@ impl Usher {
         if let Some(left) = self.errand.source().and_then(|source| source.gate.left_alone()) {
             return self.leave_alone(left);
         }
-        let uncacheable = if has_source { self.room.uncacheable.recall(&self.errand.key) } else { Memory::None };
+        let uncacheable =
+            if has_source { self.room.uncacheable.recall(&self.errand.key) } else { Memory::None };
         if uncacheable == Memory::Fresh {
             return Step::Fetch(Mandate::without_lease(Fill::Uncacheable));
         }
@@ -176,7 +180,9 @@ impl Usher {
                 self.call_all(|wish| good_enough(wish).then(|| Turn::Found(entry.clone())));
                 Step::Done
             }
-            Ok(Acquired::Granted { previous }) if has_source => Step::Fetch(Mandate { lease: Ok(grant), previous }),
+            Ok(Acquired::Granted { previous }) if has_source => {
+                Step::Fetch(Mandate { lease: Ok(grant), previous })
+            }
             Ok(Acquired::Granted { previous }) => {
                 self.call_first(Turn::Lease { grant, expires_in: ttl, previous });
                 Step::Wait(ttl)
@@ -185,16 +191,24 @@ impl Usher {
                 Step::Fetch(Mandate::without_lease(Fill::Uncacheable))
             }
             Ok(Acquired::Held { expires_in }) => Step::Wait(expires_in),
-            Ok(Acquired::BackedOff { remaining, previous, cause }) => self.back_off(remaining, previous, &cause),
-            Ok(Acquired::HeldOff { .. }) if has_source => Step::Fetch(Mandate::without_lease(Fill::Invalidated)),
+            Ok(Acquired::BackedOff { remaining, previous, cause }) => {
+                self.back_off(remaining, previous, &cause)
+            }
+            Ok(Acquired::HeldOff { .. }) if has_source => {
+                Step::Fetch(Mandate::without_lease(Fill::Invalidated))
+            }
             Ok(Acquired::HeldOff { .. }) => {
-                let lease = |_: &Wish| Turn::Lease { grant: LeaseGrant::unshared(), expires_in: ttl, previous: None };
+                let lease = |_: &Wish| Turn::Lease {
+                    grant: LeaseGrant::unshared(),
+                    expires_in: ttl,
+                    previous: None,
+                };
                 self.call_all(|wish| Some(lease(wish)));
                 Step::Done
             }
-            Err(error) if has_source => {
-                Step::Fetch(Mandate::without_lease(Fill::NotStored { degraded: is_degraded(&error) }))
-            }
+            Err(error) if has_source => Step::Fetch(Mandate::without_lease(Fill::NotStored {
+                degraded: is_degraded(&error),
+            })),
             // One answer that was lost says little: somebody may well be at work.
             Err(error) if is_passing(error.kind) && self.failed_looks < MAX_FAILED_LOOKS => {
                 self.failed_looks += 1;
@@ -250,7 +264,9 @@ impl Usher {
                     self.room.seat_late(&self.errand.key, &mut self.seated);
                     let Some(source) = self.errand.source() else { return };
                     let (store, errand) = (&*self.room.store, &self.errand);
-                    if let Some(landing) = fill::land(store, errand, source, &mut mandate, answer, took).await {
+                    if let Some(landing) =
+                        fill::land(store, errand, source, &mut mandate, answer, took).await
+                    {
                         self.room.uncacheable.note(&self.errand.key, landing.is_cacheable);
                         return self.tell(&landing, were_there);
                     }
@@ -289,7 +305,8 @@ impl Usher {
         self.call_some(told, |wish| {
             place += 1;
             // What began before he came is not what somebody wants who wants it anew.
-            (!wish.anew || place <= were_there).then(|| Turn::Landed { landing: landing.clone(), is_first: place == 1 })
+            (!wish.anew || place <= were_there)
+                .then(|| Turn::Landed { landing: landing.clone(), is_first: place == 1 })
         });
     }
 
@@ -315,7 +332,8 @@ impl Usher {
             return;
         }
         self.desk.available_in.store(whole_millis(left), Ordering::Relaxed);
-        let pause = left.min(self.look.mul_f64(rand::random_range(0.8..1.2))) + Duration::from_millis(1);
+        let pause =
+            left.min(self.look.mul_f64(rand::random_range(0.8..1.2))) + Duration::from_millis(1);
         tokio::select! {
             () = self.news.woken() => {}
             () = self.desk.bell.notified(), if !self.seated.iter().any(Waiter::listens) => {}
@@ -338,7 +356,8 @@ impl Usher {
 
     /// Until when an entry must be fresh to be good enough for at least one who is seated.
     fn fresher_than(&self) -> Millis {
-        let wanted = |waiter: &Waiter| if waiter.wish.anew { END_OF_TIME } else { waiter.wish.fresher_than };
+        let wanted =
+            |waiter: &Waiter| if waiter.wish.anew { END_OF_TIME } else { waiter.wish.fresher_than };
         self.seated.iter().map(wanted).min().unwrap_or_default()
     }
 
@@ -358,7 +377,8 @@ impl Usher {
     }
 
     fn call_listeners(&mut self, turn: impl FnMut(&Wish) -> Option<Turn>) {
-        let (listeners, others) = std::mem::take(&mut self.seated).into_iter().partition(Waiter::listens);
+        let (listeners, others) =
+            std::mem::take(&mut self.seated).into_iter().partition(Waiter::listens);
         self.seated = listeners;
         self.call_all(turn);
         self.seated.extend::<VecDeque<Waiter>>(others);

@@ -20,7 +20,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{errand::Errand, fill::Landing, grant::LeaseGrant, trace::Trace, uncacheable::Uncacheable, usher::Usher};
+use super::{
+    errand::Errand, fill::Landing, grant::LeaseGrant, trace::Trace, uncacheable::Uncacheable,
+    usher::Usher,
+};
 use crate::{
     entry::{Entry, Millis},
     key::EntryKey,
@@ -154,7 +157,11 @@ impl WaitingRoom {
     }
 
     /// Takes a place; none if the room is full. If nobody was there before, the usher must be run.
-    pub(super) fn take_place(self: &Arc<Self>, errand: Errand, wish: Wish) -> Option<(Place, Option<Usher>)> {
+    pub(super) fn take_place(
+        self: &Arc<Self>,
+        errand: Errand,
+        wish: Wish,
+    ) -> Option<(Place, Option<Usher>)> {
         let (sender, turn) = oneshot::channel();
         let waiter = Waiter { wish, trace: Trace::current(), audience: Audience::Caller(sender) };
         let mut queues = self.queues.lock();
@@ -173,7 +180,11 @@ impl WaitingRoom {
     /// Has the key computed without waiting for it, unless somebody is at it already; answers whether that was begun.
     pub(super) fn refresh(self: &Arc<Self>, errand: Errand, wish: Wish) -> bool {
         let Some(counted) = self.count(true) else { return false };
-        let waiter = Waiter { wish, trace: Trace::current(), audience: Audience::Nobody { _counted: counted } };
+        let waiter = Waiter {
+            wish,
+            trace: Trace::current(),
+            audience: Audience::Nobody { _counted: counted },
+        };
         let mut queues = self.queues.lock();
         if let Some(queue) = queues.get_mut(&errand.key) {
             // What is under way is not what somebody wants who wants it anew.
@@ -195,7 +206,10 @@ impl WaitingRoom {
     }
 
     /// The same, for who waits for its outcome as long as he is there.
-    pub(super) fn track<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    pub(super) fn track<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
         use tracing::Instrument as _;
         self.tasks.spawn(work.in_current_span())
     }
@@ -208,7 +222,11 @@ impl WaitingRoom {
     }
 
     /// Seats those who arrived, and lets go of those who left. If nobody is there any more, the queue is closed.
-    pub(super) fn seat(&self, key: &EntryKey, seated: &mut VecDeque<Waiter>) -> Option<(Arc<Desk>, Option<Errand>)> {
+    pub(super) fn seat(
+        &self,
+        key: &EntryKey,
+        seated: &mut VecDeque<Waiter>,
+    ) -> Option<(Arc<Desk>, Option<Errand>)> {
         let mut queues = self.queues.lock();
         let queue = queues.get_mut(key)?;
         seated.append(&mut queue.arrivals);
@@ -237,7 +255,8 @@ impl WaitingRoom {
         // Made first, so that it gives back what was taken.
         let counted = Counted { room: self.clone(), is_bounded };
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        let has_room = !is_bounded || self.bounded.fetch_add(1, Ordering::Relaxed) < self.max_waiting;
+        let has_room =
+            !is_bounded || self.bounded.fetch_add(1, Ordering::Relaxed) < self.max_waiting;
         has_room.then_some(counted)
     }
 }

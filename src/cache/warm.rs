@@ -7,7 +7,8 @@ use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 
 use super::{
-    Answer, Cache, Consistency, Error, FetchMode, FetchRequest, FetchStatus, Fill, Scope, namespaces::Source, policy,
+    Answer, Cache, Consistency, Error, FetchMode, FetchRequest, FetchStatus, Fill, Scope,
+    namespaces::Source, policy,
 };
 use crate::{
     config::WarmConfig,
@@ -71,10 +72,15 @@ impl Cache {
     ///
     /// # Errors
     /// [`Error::UnknownNamespace`], [`Error::NoOrigin`], [`Error::ShuttingDown`].
-    pub async fn warm(&self, plan: WarmPlan, mut report: impl FnMut(&WarmProgress)) -> Result<(), Error> {
+    pub async fn warm(
+        &self,
+        plan: WarmPlan,
+        mut report: impl FnMut(&WarmProgress),
+    ) -> Result<(), Error> {
         let scope = self.scope(&plan.namespace)?;
         let source = scope.rules.source().ok_or_else(|| Error::NoOrigin(plan.namespace.clone()))?;
-        let limiter = RateLimiter::direct(Quota::per_second(plan.rate).allow_burst(NonZeroU32::MIN));
+        let limiter =
+            RateLimiter::direct(Quota::per_second(plan.rate).allow_burst(NonZeroU32::MIN));
         let at_once = usize::try_from(source.config.max_concurrency / 2).unwrap_or(1).max(1);
         let mut progress = WarmProgress::default();
         let warming = stream::iter(plan.keys).map(|(key, params)| {
@@ -88,7 +94,9 @@ impl Cache {
             }
         });
         let mut warming = std::pin::pin!(warming.buffer_unordered(at_once));
-        while let Some(warmed) = self.closing.run_until_cancelled(warming.next()).await.ok_or(Error::ShuttingDown)? {
+        while let Some(warmed) =
+            self.closing.run_until_cancelled(warming.next()).await.ok_or(Error::ShuttingDown)?
+        {
             progress.done += 1;
             match warmed {
                 Warmed::Stored => progress.stored += 1,
@@ -192,12 +200,22 @@ pub async fn read_plan(namespace: Namespace, config: WarmConfig) -> std::io::Res
         }
     };
     let keys = keys.iter().filter_map(entry).collect();
-    Ok(WarmPlan { namespace, keys, refresh: false, rate: NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN) })
+    Ok(WarmPlan {
+        namespace,
+        keys,
+        refresh: false,
+        rate: NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN),
+    })
 }
 
 /// One key per line; empty lines are left out.
 async fn read_file(file: PathBuf) -> std::io::Result<Vec<String>> {
     let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(file)).await;
     let text = read.map_err(std::io::Error::other)??;
-    Ok(text.lines().filter(|line| !line.is_empty()).take(MAX_WARM_LIST).map(str::to_owned).collect())
+    Ok(text
+        .lines()
+        .filter(|line| !line.is_empty())
+        .take(MAX_WARM_LIST)
+        .map(str::to_owned)
+        .collect())
 }

@@ -38,11 +38,16 @@ pub(super) fn run<F: Future<Output = Result<(), Error>>>(
 ) -> ExitCode {
     let address = args.address.clone().unwrap_or_else(default_address);
     let limit = args.timeout;
-    let outcome =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::from).and_then(|runtime| {
+    let outcome = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::from)
+        .and_then(|runtime| {
             runtime.block_on(async {
                 let work = async { command(connect(address.clone()).await?).await };
-                tokio::time::timeout(limit, work).await.unwrap_or(Err(Error::Timeout { address, limit }))
+                tokio::time::timeout(limit, work)
+                    .await
+                    .unwrap_or(Err(Error::Timeout { address, limit }))
             })
         });
     match outcome {
@@ -65,7 +70,8 @@ async fn connect(address: String) -> Result<Target, Error> {
 
 /// Where the server of the same environment listens; from here, if it listens everywhere.
 fn default_address() -> String {
-    let configured = environment().remove("LARDER_LISTEN").and_then(|listen| listen.parse::<SocketAddr>().ok());
+    let configured =
+        environment().remove("LARDER_LISTEN").and_then(|listen| listen.parse::<SocketAddr>().ok());
     match configured {
         Some(mut address) if address.ip().is_unspecified() => {
             let here = if address.is_ipv4() { "127.0.0.1" } else { "::1" };

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use super::{
     HealthcheckArgs,
@@ -18,7 +20,9 @@ pub(super) fn run(args: &HealthcheckArgs) -> ExitCode {
                     println!("SERVING");
                     Ok(())
                 }
-                status @ (ServingStatus::NotServing | ServingStatus::ServiceUnknown | ServingStatus::Unknown) => {
+                status @ (ServingStatus::NotServing
+                | ServingStatus::ServiceUnknown
+                | ServingStatus::Unknown) => {
                     Err(Error::Unhealthy { address, status: status.as_str_name() })
                 }
             },

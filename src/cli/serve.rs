@@ -33,7 +33,9 @@ pub(super) fn run(config: Config, sources: Sources) -> ExitCode {
     let backpressure = Arc::<Backpressure>::default();
     let served = runtime::build(config.busy_poll, backpressure.clone())
         .map_err(Error::from)
-        .and_then(|Threads { runtime, busy_poll }| runtime.block_on(serve(config, sources, backpressure, busy_poll)));
+        .and_then(|Threads { runtime, busy_poll }| {
+            runtime.block_on(serve(config, sources, backpressure, busy_poll))
+        });
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -97,7 +99,10 @@ fn reload_config(current: &mut Config, sources: &Sources, reload: &Reload, telem
     if ignored.is_empty() {
         tracing::info!("the configuration was read again");
     } else {
-        tracing::warn!(keys = ignored.join(", "), "the configuration was read again, but these keys need a restart");
+        tracing::warn!(
+            keys = ignored.join(", "),
+            "the configuration was read again, but these keys need a restart"
+        );
     }
     *current = new;
 }

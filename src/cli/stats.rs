@@ -48,10 +48,17 @@ fn as_table(stats: &pb::StatsResponse) -> String {
         "fetches",
         "saved",
     ]);
-    let named = stats.namespaces.iter().map(|namespace| (namespace.namespace.as_str(), namespace.counted.as_ref()));
+    let named = stats
+        .namespaces
+        .iter()
+        .map(|namespace| (namespace.namespace.as_str(), namespace.counted.as_ref()));
     for (name, windows) in named.chain([("(all)", stats.totals.as_ref())]) {
         let Some(windows) = windows else { continue };
-        let rows = [("total", &windows.total), ("last hour", &windows.last_hour), ("last day", &windows.last_day)];
+        let rows = [
+            ("total", &windows.total),
+            ("last hour", &windows.last_hour),
+            ("last day", &windows.last_day),
+        ];
         for (place, (window, counters)) in rows.into_iter().enumerate() {
             let Some(counters) = counters else { continue };
             counted.add_row(counted_row(if place == 0 { name } else { "" }, window, counters));
@@ -60,7 +67,8 @@ fn as_table(stats: &pb::StatsResponse) -> String {
     for column in counted.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    let mut text = format!("{counted}\n\n{}\n{}", sizes_table(stats), store_lines(stats.store.as_ref()));
+    let mut text =
+        format!("{counted}\n\n{}\n{}", sizes_table(stats), store_lines(stats.store.as_ref()));
     if stats.degraded {
         text.push_str("\nThe store could not be asked: the figures are of this replica only, since it started.");
     }
@@ -69,7 +77,11 @@ fn as_table(stats: &pb::StatsResponse) -> String {
 
 fn counted_row(name: &str, window: &str, counters: &pb::Counters) -> [String; 13] {
     let latency = |of: fn(&pb::Latency) -> Option<prost_types::Duration>| {
-        counters.hit_latency.as_ref().and_then(of).map_or_else(dash, |duration| show_duration(&duration))
+        counters
+            .hit_latency
+            .as_ref()
+            .and_then(of)
+            .map_or_else(dash, |duration| show_duration(&duration))
     };
     [
         name.to_owned(),
@@ -91,7 +103,17 @@ fn counted_row(name: &str, window: &str, counters: &pb::Counters) -> [String; 13
 fn sizes_table(stats: &pb::StatsResponse) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["namespace", "keys", "bytes", "", "<= 1 min", "<= 10 min", "<= 1 h", "<= 1 d", "longer"]);
+    table.set_header([
+        "namespace",
+        "keys",
+        "bytes",
+        "",
+        "<= 1 min",
+        "<= 10 min",
+        "<= 1 h",
+        "<= 1 d",
+        "longer",
+    ]);
     for namespace in &stats.namespaces {
         let Some(size) = &namespace.size else { continue };
         let mut row = vec![
@@ -114,12 +136,19 @@ fn store_lines(store: Option<&pb::StoreStats>) -> String {
     if !store.reachable {
         return format!("store      {}, not reachable", store.kind);
     }
-    let limit =
-        if store.max_bytes == 0 { "no limit".to_owned() } else { format!("limit {}", ByteSize(store.max_bytes)) };
+    let limit = if store.max_bytes == 0 {
+        "no limit".to_owned()
+    } else {
+        format!("limit {}", ByteSize(store.max_bytes))
+    };
     let name = if store.server_version.is_empty() { &store.kind } else { &store.server_version };
     let mut lines = vec![
         format!("store      {name}, up {}", show_uptime(store.uptime)),
-        format!("memory     {} in use, peak {}, {limit}", ByteSize(store.used_bytes), ByteSize(store.peak_bytes)),
+        format!(
+            "memory     {} in use, peak {}, {limit}",
+            ByteSize(store.used_bytes),
+            ByteSize(store.peak_bytes)
+        ),
         format!(
             "keys       {}, {} expired, {} evicted ({})",
             store.keys, store.expired_keys, store.evicted_keys, store.eviction_policy
@@ -219,8 +248,11 @@ fn latency_json(latency: &pb::Latency) -> Value {
 }
 
 fn size_json(size: &pb::NamespaceSize) -> Value {
-    let ttl: Vec<Value> =
-        size.ttl.iter().map(|bucket| json!({ "up_to": seconds(bucket.up_to), "keys": bucket.keys })).collect();
+    let ttl: Vec<Value> = size
+        .ttl
+        .iter()
+        .map(|bucket| json!({ "up_to": seconds(bucket.up_to), "keys": bucket.keys }))
+        .collect();
     json!({ "keys": size.keys, "bytes": size.bytes, "sampled": size.sampled, "ttl": ttl })
 }
 
@@ -245,5 +277,7 @@ fn store_json(store: &pb::StoreStats) -> Value {
 }
 
 fn seconds(duration: Option<prost_types::Duration>) -> Option<f64> {
-    duration.and_then(|duration| Duration::try_from(duration).ok()).map(|duration| duration.as_secs_f64())
+    duration
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .map(|duration| duration.as_secs_f64())
 }

@@ -36,8 +36,10 @@ impl Environment {
     /// What OpenTelemetry's own variables say; the file may say otherwise.
     pub(super) fn open_telemetry(&self) -> Layer {
         let mut layer = Layer::default();
-        for (variable, key) in [("OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint"), ("OTEL_SERVICE_NAME", "service_name")]
-        {
+        for (variable, key) in [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint"),
+            ("OTEL_SERVICE_NAME", "service_name"),
+        ] {
             if let Some(value) = self.get(variable) {
                 layer.set(&["telemetry", key], variable, value.to_owned());
             }
@@ -81,7 +83,8 @@ impl Environment {
 
 /// Whether Kubernetes set this variable for a Service called `larder` or `larder-something`.
 fn is_kubernetes(key: &str) -> bool {
-    let of_service = |key: &str| key.starts_with("SERVICE_") || key == "PORT" || key.starts_with("PORT_");
+    let of_service =
+        |key: &str| key.starts_with("SERVICE_") || key == "PORT" || key.starts_with("PORT_");
     // Our keys have a section, and with it a double underscore.
     let of_other = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"].iter().any(|end| key.ends_with(end))
         || ["_SERVICE_PORT_", "_TCP_", "_UDP_"].iter().any(|part| key.contains(part))
@@ -104,7 +107,9 @@ impl Layer {
     /// `SECTION__KEY`, where the name of a namespace may itself hold a double underscore.
     fn set_variable(&mut self, key: &str, name: &str, value: String) {
         let key = key.to_ascii_lowercase();
-        let Some((namespace, tables, key)) = key.strip_prefix("namespaces__").and_then(of_namespace) else {
+        let Some((namespace, tables, key)) =
+            key.strip_prefix("namespaces__").and_then(of_namespace)
+        else {
             return self.set(&key.split("__").collect::<Vec<_>>(), name, value);
         };
         let header = tables == ["origin", "headers"];
@@ -118,7 +123,8 @@ impl Layer {
 /// without swallowing a table.
 fn of_namespace(rest: &str) -> Option<(&str, Vec<&str>, &str)> {
     for table in NESTED {
-        let Some((namespace, below)) = rest.split_once(&format!("__{table}__")).filter(|(name, _)| !name.is_empty())
+        let Some((namespace, below)) =
+            rest.split_once(&format!("__{table}__")).filter(|(name, _)| !name.is_empty())
         else {
             continue;
         };

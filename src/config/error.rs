@@ -67,7 +67,8 @@ pub(super) fn redact(text: &str) -> String {
 /// where it ends is what the parser does not know.
 fn redact_excerpt(message: &str) -> String {
     let line = |line: &str| {
-        let excerpt = line.split_once(" | ").filter(|(number, _)| number.trim().parse::<u32>().is_ok());
+        let excerpt =
+            line.split_once(" | ").filter(|(number, _)| number.trim().parse::<u32>().is_ok());
         let Some((number, text)) = excerpt else {
             return redact(line);
         };

@@ -22,22 +22,38 @@ pub(super) trait Keys {
     fn only_if(&mut self, holds: bool, only: &'static str, visit: impl FnOnce(&mut Self));
 
     /// Values of one kind under names the operator chooses. The case of a name does not matter.
-    fn entries<K: Kind>(&mut self, name: &'static str, entries: &mut BTreeMap<String, K::Value>, kind: K);
+    fn entries<K: Kind>(
+        &mut self,
+        name: &'static str,
+        entries: &mut BTreeMap<String, K::Value>,
+        kind: K,
+    );
 
     /// A table. The keys of a section come before its tables, as in TOML.
     fn section(&mut self, name: &'static str, section: &mut impl Section);
 
     /// A table that need not be there; where it is, it starts as a copy of `template`.
-    fn optional<S: Section + Clone>(&mut self, name: &'static str, section: &mut Option<S>, template: &S);
+    fn optional<S: Section + Clone>(
+        &mut self,
+        name: &'static str,
+        section: &mut Option<S>,
+        template: &S,
+    );
 
     /// Tables under names the operator chooses; each starts as a copy of `template`.
-    fn sections<S: Section + Clone>(&mut self, name: &'static str, sections: &mut BTreeMap<String, S>, template: &S);
+    fn sections<S: Section + Clone>(
+        &mut self,
+        name: &'static str,
+        sections: &mut BTreeMap<String, S>,
+        template: &S,
+    );
 }
 
 /// Appends a name to a path, quoted as TOML wants it when it holds a dot or the like.
 pub(super) fn join(path: &str, name: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    let name = if !name.is_empty() && name.chars().all(bare) { name.to_owned() } else { quoted(name) };
+    let name =
+        if !name.is_empty() && name.chars().all(bare) { name.to_owned() } else { quoted(name) };
     if path.is_empty() { name } else { format!("{path}.{name}") }
 }
 

@@ -76,7 +76,12 @@ impl Keys for Listing {
         }
     }
 
-    fn entries<K: Kind>(&mut self, name: &'static str, entries: &mut BTreeMap<String, K::Value>, kind: K) {
+    fn entries<K: Kind>(
+        &mut self,
+        name: &'static str,
+        entries: &mut BTreeMap<String, K::Value>,
+        kind: K,
+    ) {
         if !entries.is_empty() {
             let keys = entries.iter().map(|(name, value)| (name.clone(), kind.render(value)));
             self.tables.push(Table { path: join(&self.path, name), keys: keys.collect() });
@@ -87,13 +92,23 @@ impl Keys for Listing {
         self.enter(join(&self.path, name), section);
     }
 
-    fn optional<S: Section + Clone>(&mut self, name: &'static str, section: &mut Option<S>, _template: &S) {
+    fn optional<S: Section + Clone>(
+        &mut self,
+        name: &'static str,
+        section: &mut Option<S>,
+        _template: &S,
+    ) {
         if let Some(section) = section {
             self.section(name, section);
         }
     }
 
-    fn sections<S: Section + Clone>(&mut self, name: &'static str, sections: &mut BTreeMap<String, S>, _template: &S) {
+    fn sections<S: Section + Clone>(
+        &mut self,
+        name: &'static str,
+        sections: &mut BTreeMap<String, S>,
+        _template: &S,
+    ) {
         let path = join(&self.path, name);
         for (name, section) in sections {
             self.enter(join(&path, name), section);

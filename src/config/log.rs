@@ -45,6 +45,7 @@ impl Section for LogConfig {
 /// everything of it and nothing else.
 fn is_filter(text: &str) -> bool {
     let word = text.chars().all(|c| c.is_ascii_alphanumeric());
-    let valid = if word { text.parse::<LevelFilter>().is_ok() } else { EnvFilter::try_new(text).is_ok() };
+    let valid =
+        if word { text.parse::<LevelFilter>().is_ok() } else { EnvFilter::try_new(text).is_ok() };
     valid && !text.is_empty()
 }

@@ -96,5 +96,7 @@ impl NamespaceConfig {
 pub(super) fn is_name(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let mut bytes = name.bytes();
-    name.len() <= 64 && bytes.next().is_some_and(plain) && bytes.all(|b| plain(b) || b"._-".contains(&b))
+    name.len() <= 64
+        && bytes.next().is_some_and(plain)
+        && bytes.all(|b| plain(b) || b"._-".contains(&b))
 }

@@ -8,8 +8,8 @@ use url::Url;
 
 use super::keys::{Keys, Section, join};
 use super::kind::{
-    DAY, GrpcForm, HOUR, MILLISECOND, SECOND, UrlForm, boolean, choice, count, duration, header, list, number,
-    optional_path,
+    DAY, GrpcForm, HOUR, MILLISECOND, SECOND, UrlForm, boolean, choice, count, duration, header,
+    list, number, optional_path,
 };
 use super::reader::Report;
 use crate::key::MAX_KEY_BYTES;
@@ -144,7 +144,12 @@ impl OriginConfig {
     }
 
     /// Checks the headers and fills in their secrets. `path` is that of this table.
-    pub(super) fn resolve_headers(&mut self, path: &str, env: &BTreeMap<String, String>, report: &mut Report) {
+    pub(super) fn resolve_headers(
+        &mut self,
+        path: &str,
+        env: &BTreeMap<String, String>,
+        report: &mut Report,
+    ) {
         let path = join(path, "headers");
         let grpc = matches!(self.target, Target::Grpc(_));
         for (name, template) in &mut self.headers {
@@ -190,14 +195,22 @@ impl Section for OriginConfig {
         keys.key("ca_file", &mut self.ca_file, optional_path());
         // Where it is unclear what the origin is, keys of both are let pass.
         keys.only_if(form != Some("grpc"), "an origin with `url`", |keys| {
-            let versions = &[("auto", HttpVersion::Auto), ("1.1", HttpVersion::Http1), ("2", HttpVersion::Http2)];
+            let versions = &[
+                ("auto", HttpVersion::Auto),
+                ("1.1", HttpVersion::Http1),
+                ("2", HttpVersion::Http2),
+            ];
             keys.key("http_version", &mut self.http_version, choice(versions));
             keys.key("max_redirects", &mut self.max_redirects, count(0..=10));
             keys.key("cache_headers", &mut self.cache_headers, boolean());
         });
         keys.only_if(form != Some("url"), "an origin with `grpc`", |keys| {
             keys.key("max_batch", &mut self.max_batch, count(1..=1000));
-            keys.key("resolve_interval", &mut self.resolve_interval, duration(100 * MILLISECOND, HOUR));
+            keys.key(
+                "resolve_interval",
+                &mut self.resolve_interval,
+                duration(100 * MILLISECOND, HOUR),
+            );
         });
         keys.entries("headers", &mut self.headers, header());
         keys.section("warm", &mut self.warm);

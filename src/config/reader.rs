@@ -127,13 +127,20 @@ impl Keys for Reader<'_> {
         self.refused = None;
     }
 
-    fn entries<K: Kind>(&mut self, name: &'static str, entries: &mut BTreeMap<String, K::Value>, kind: K) {
+    fn entries<K: Kind>(
+        &mut self,
+        name: &'static str,
+        entries: &mut BTreeMap<String, K::Value>,
+        kind: K,
+    ) {
         self.known.push(name);
         let Some(value) = self.table.remove(name) else {
             return;
         };
         let path = join(&self.path, name);
-        for (name, raw) in fold_case(&path, table_of(&path, value, self.report).unwrap_or_default(), self.report) {
+        for (name, raw) in
+            fold_case(&path, table_of(&path, value, self.report).unwrap_or_default(), self.report)
+        {
             let key = join(&path, &name);
             let origin = self.report.origin(&key, &raw);
             match kind.parse(&raw.kind) {
@@ -150,7 +157,12 @@ impl Keys for Reader<'_> {
         }
     }
 
-    fn optional<S: Section + Clone>(&mut self, name: &'static str, section: &mut Option<S>, template: &S) {
+    fn optional<S: Section + Clone>(
+        &mut self,
+        name: &'static str,
+        section: &mut Option<S>,
+        template: &S,
+    ) {
         self.known.push(name);
         if let Some(value) = self.table.remove(name) {
             let section = section.insert(template.clone());
@@ -158,7 +170,12 @@ impl Keys for Reader<'_> {
         }
     }
 
-    fn sections<S: Section + Clone>(&mut self, name: &'static str, sections: &mut BTreeMap<String, S>, template: &S) {
+    fn sections<S: Section + Clone>(
+        &mut self,
+        name: &'static str,
+        sections: &mut BTreeMap<String, S>,
+        template: &S,
+    ) {
         self.known.push(name);
         let Some(value) = self.table.remove(name) else {
             return;
@@ -182,14 +199,22 @@ fn table_of(path: &str, value: Value, report: &mut Report) -> Option<BTreeMap<St
 }
 
 /// Leaves one entry of those whose names differ by case only: a variable, which has no say in its case, wins over the file.
-fn fold_case(path: &str, table: BTreeMap<String, Value>, report: &mut Report) -> BTreeMap<String, Value> {
+fn fold_case(
+    path: &str,
+    table: BTreeMap<String, Value>,
+    report: &mut Report,
+) -> BTreeMap<String, Value> {
     let mut folded: BTreeMap<String, (String, Value)> = BTreeMap::new();
     for (name, value) in table {
         match folded.get(&name.to_ascii_lowercase()) {
             Some((_, other)) if other.origin().is_none() && value.origin().is_none() => {
                 let key = join(path, &name);
                 let origin = report.origin(&key, &value);
-                report.problem(&key, Some(origin), "given twice, as the case of the name does not matter".to_owned());
+                report.problem(
+                    &key,
+                    Some(origin),
+                    "given twice, as the case of the name does not matter".to_owned(),
+                );
             }
             Some((_, other)) if other.origin().is_some() => {}
             Some(_) | None => drop(folded.insert(name.to_ascii_lowercase(), (name, value))),

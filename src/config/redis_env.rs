@@ -14,7 +14,10 @@ const SWITCHES: [&str; 2] = ["REDIS_ENABLED", "REDIS_CACHE_ENABLED"];
 type Origin = &'static str;
 
 /// The store that the environment selects, if any, with the variable that selects it.
-pub(super) fn store_url(env: &Environment, configured: Option<&str>) -> Result<Option<(String, Origin)>, Problem> {
+pub(super) fn store_url(
+    env: &Environment,
+    configured: Option<&str>,
+) -> Result<Option<(String, Origin)>, Problem> {
     let switch = switch(env)?;
     if let Some((false, origin)) = switch {
         return Ok(Some(("memory".to_owned(), origin)));
@@ -29,7 +32,9 @@ pub(super) fn store_url(env: &Environment, configured: Option<&str>) -> Result<O
     }
     match switch {
         // The switch says that, not where: a Redis of the file stays.
-        Some((true, origin)) if !names_redis(configured) => Ok(Some((compose(env, "127.0.0.1")?, origin))),
+        Some((true, origin)) if !names_redis(configured) => {
+            Ok(Some((compose(env, "127.0.0.1")?, origin)))
+        }
         _ => Ok(None),
     }
 }

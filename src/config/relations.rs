@@ -48,7 +48,12 @@ fn ttl_within_max(namespace: &NamespaceConfig, path: &str, report: &mut Report) 
     }
 }
 
-fn times_of_origin(namespace: &NamespaceConfig, origin: &OriginConfig, path: &str, report: &mut Report) {
+fn times_of_origin(
+    namespace: &NamespaceConfig,
+    origin: &OriginConfig,
+    path: &str,
+    report: &mut Report,
+) {
     let timeout = format!("{path}.origin.timeout");
     if let Some(soft) = origin.soft_timeout.filter(|soft| *soft >= origin.timeout) {
         let (soft, limit) = (duration_text(soft), duration_text(origin.timeout));
@@ -69,13 +74,19 @@ fn times_of_origin(namespace: &NamespaceConfig, origin: &OriginConfig, path: &st
     }
 }
 
-fn value_within_request(config: &Config, namespace: &NamespaceConfig, path: &str, report: &mut Report) {
+fn value_within_request(
+    config: &Config,
+    namespace: &NamespaceConfig,
+    path: &str,
+    report: &mut Report,
+) {
     let value = u64::try_from(namespace.max_value_bytes).unwrap_or(u64::MAX);
     let request = u64::try_from(config.limits.max_request_bytes).unwrap_or(u64::MAX);
     let room = request.saturating_sub(OVERHEAD);
     if value > room {
         let (value, room) = (size_text(value), size_text(room));
-        let message = format!("expected at most {room} (limits.max_request_bytes less 64KiB), got {value}");
+        let message =
+            format!("expected at most {room} (limits.max_request_bytes less 64KiB), got {value}");
         report.relation(&format!("{path}.max_value_bytes"), "limits.max_request_bytes", message);
     }
 }

@@ -84,7 +84,8 @@ impl FromStr for StoreUrl {
         let split = text.split_once("://").filter(|(scheme, _)| scheme.bytes().all(is_scheme));
         let Some((scheme, _)) = split else {
             // No user-info without a scheme, unless somebody forgot the scheme.
-            let got = if text.contains('@') { "a text without scheme".to_owned() } else { quoted(text) };
+            let got =
+                if text.contains('@') { "a text without scheme".to_owned() } else { quoted(text) };
             return Err(invalid(got));
         };
         // Only the scheme is shown: in a broken URL it is anyone's guess where a password ends.
@@ -100,7 +101,9 @@ impl FromStr for StoreUrl {
                     None
                 }
             }
-            scheme if is_socket(scheme) => (url.path().len() <= 1).then_some("without the path of a socket"),
+            scheme if is_socket(scheme) => {
+                (url.path().len() <= 1).then_some("without the path of a socket")
+            }
             _ => Some("of another scheme"),
         };
         match problem {

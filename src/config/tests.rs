@@ -37,7 +37,9 @@ fn loaded(file: &str, env: &[(&str, &str)]) -> Config {
 /// The problems as `key: message`, without their origins.
 fn problems(file: &str, env: &[(&str, &str)]) -> Vec<String> {
     match try_load(file, env).unwrap_err() {
-        ConfigError::Invalid { problems } => problems.iter().map(|p| format!("{}: {}", p.key, p.message)).collect(),
+        ConfigError::Invalid { problems } => {
+            problems.iter().map(|p| format!("{}: {}", p.key, p.message)).collect()
+        }
         other @ (ConfigError::Read { .. } | ConfigError::Syntax { .. }) => panic!("{other}"),
     }
 }
@@ -69,9 +71,16 @@ fn the_example_holds_the_defaults_and_the_old_namespaces() {
     let mut all = loaded(&uncommented(), &EXAMPLE_ENV);
     all.namespaces.retain(|_, namespace| namespace.origin.is_none());
     assert_eq!(config, all);
-    let minutes: Vec<_> = config.namespaces.iter().map(|(name, n)| (name.as_str(), n.ttl.as_secs() / 60)).collect();
-    let expected =
-        [("company", 120), ("locations", 1440), ("pickup", 5), ("points", 5), ("statistics", 30), ("user", 60)];
+    let minutes: Vec<_> =
+        config.namespaces.iter().map(|(name, n)| (name.as_str(), n.ttl.as_secs() / 60)).collect();
+    let expected = [
+        ("company", 120),
+        ("locations", 1440),
+        ("pickup", 5),
+        ("points", 5),
+        ("statistics", 30),
+        ("user", 60),
+    ];
     assert_eq!(minutes, expected);
     assert_eq!(Config { namespaces: BTreeMap::new(), ..config }, Config::default());
 }

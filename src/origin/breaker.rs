@@ -110,7 +110,9 @@ impl Ticket {
         let breaker = &self.breaker;
         let mut state = breaker.state.lock();
         match *state {
-            State::Closed { failures } if breaker.threshold == 0 || failures + 1 < breaker.threshold => {
+            State::Closed { failures }
+                if breaker.threshold == 0 || failures + 1 < breaker.threshold =>
+            {
                 *state = State::Closed { failures: failures.saturating_add(1) };
             }
             State::Closed { .. } => breaker.settle(&mut state, breaker.open()),

@@ -25,7 +25,12 @@ use crate::key::Namespace;
 /// Is told of every fetch.
 pub trait Observer: Send + Sync {
     /// A fetch for `namespace` has ended: `took` from when it was let in, all attempts included.
-    fn fetched(&self, namespace: &Namespace, took: Duration, outcome: std::result::Result<(), &ErrorKind>);
+    fn fetched(
+        &self,
+        namespace: &Namespace,
+        took: Duration,
+        outcome: std::result::Result<(), &ErrorKind>,
+    );
 }
 
 /// How an origin is to be treated.
@@ -68,7 +73,12 @@ struct Counted<'a>(&'a AtomicUsize);
 
 impl Gate {
     /// Puts a gate before the origin of a namespace.
-    pub fn new(namespace: Namespace, origin: Box<dyn Origin>, rules: GateRules, observer: Arc<dyn Observer>) -> Self {
+    pub fn new(
+        namespace: Namespace,
+        origin: Box<dyn Origin>,
+        rules: GateRules,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         Self {
             namespace,
             origin,
@@ -134,7 +144,9 @@ impl Gate {
     pub async fn fetch(&self, order: &Order) -> Result<Fetched> {
         let started = Instant::now();
         let fetched = self
-            .patiently(order.deadline, || self.attempt(order.deadline, async || self.origin.fetch(order).await))
+            .patiently(order.deadline, || {
+                self.attempt(order.deadline, async || self.origin.fetch(order).await)
+            })
             .await;
         self.observe(started, std::slice::from_ref(&fetched));
         fetched
@@ -142,15 +154,21 @@ impl Gate {
 
     /// Fetches up to [`Gate::batch_limit`] values in one request. Only a request that failed as a whole is repeated.
     pub async fn fetch_batch(&self, orders: &[Order]) -> Vec<Result<Fetched>> {
-        let Some(deadline) = orders.iter().map(|order| order.deadline).min() else { return Vec::new() };
+        let Some(deadline) = orders.iter().map(|order| order.deadline).min() else {
+            return Vec::new();
+        };
         let started = Instant::now();
         // What was last said of each order when the origin was in trouble.
         let failures = Mutex::new(Vec::new());
         let batch = || {
             self.attempt(deadline, async || {
                 let answers = self.origin.fetch_batch(orders).await;
-                let outages =
-                    || answers.iter().filter_map(|answer| answer.as_ref().err()).filter(|e| e.kind.is_outage());
+                let outages = || {
+                    answers
+                        .iter()
+                        .filter_map(|answer| answer.as_ref().err())
+                        .filter(|e| e.kind.is_outage())
+                };
                 if outages().count() < answers.len() {
                     return Ok(answers);
                 }
@@ -167,7 +185,9 @@ impl Gate {
             })
         };
         let fetched = match self.patiently(deadline, batch).await {
-            Ok((answers, took)) => answers.into_iter().map(|answer| answer.map(|answer| (answer, took))).collect(),
+            Ok((answers, took)) => {
+                answers.into_iter().map(|answer| answer.map(|answer| (answer, took))).collect()
+            }
             Err(error) => match failures.into_inner() {
                 // Each order has its own cause, unless what stands for all came later.
                 causes if causes.contains(&error) => causes.into_iter().map(Err).collect(),
@@ -189,11 +209,24 @@ impl Gate {
             .with_max_times(self.rules.retries)
             .with_jitter();
         // An origin that says when it wants to be asked again is not asked before. That may be at once.
-        let again = |error: &Error| error.kind.is_passing() && error.retry_after.is_none_or(|wait| wait.is_zero());
+        let again = |error: &Error| {
+            error.kind.is_passing() && error.retry_after.is_none_or(|wait| wait.is_zero())
+        };
         let failed = Mutex::new(None);
-        let attempts = attempt.retry(backoff).when(again).notify(|error, _| *failed.lock() = Some(error.clone()));
-        let late = |_| Error::new(ErrorKind::Timeout, format_args!("no answer within {:?}", self.rules.timeout));
-        let outcome = tokio::time::timeout_at(deadline, attempts).await.map_err(late).and_then(|outcome| outcome);
+        let attempts = attempt
+            .retry(backoff)
+            .when(again)
+            .notify(|error, _| *failed.lock() = Some(error.clone()));
+        let late = |_| {
+            Error::new(
+                ErrorKind::Timeout,
+                format_args!("no answer within {:?}", self.rules.timeout),
+            )
+        };
+        let outcome = tokio::time::timeout_at(deadline, attempts)
+            .await
+            .map_err(late)
+            .and_then(|outcome| outcome);
         let failed = failed.into_inner();
         // If the breaker opened meanwhile, that is not why the fetch failed.
         outcome.map_err(|error| match failed {
@@ -202,7 +235,11 @@ impl Gate {
         })
     }
 
-    async fn attempt<T>(&self, deadline: Instant, ask: impl AsyncFnOnce() -> Result<T>) -> Result<(T, Duration)> {
+    async fn attempt<T>(
+        &self,
+        deadline: Instant,
+        ask: impl AsyncFnOnce() -> Result<T>,
+    ) -> Result<(T, Duration)> {
         let ticket = self.breaker.admit().map_err(Error::left_alone)?;
         let _slot = self.slot(deadline).await?;
         // It may have opened while this fetch waited for its turn.
@@ -218,7 +255,11 @@ impl Gate {
             otel.status_code = tracing::field::Empty,
             error.type = tracing::field::Empty,
         );
-        let judged = Judged { ticket: Some(ticket), started, patience: self.pace.bound().unwrap_or_default() };
+        let judged = Judged {
+            ticket: Some(ticket),
+            started,
+            patience: self.pace.bound().unwrap_or_default(),
+        };
         let outcome = ask().instrument(span.clone()).await;
         if let Err(error) = &outcome {
             span.record("otel.status_code", "ERROR").record("error.type", error.kind.name());
@@ -243,7 +284,8 @@ impl Gate {
         }
         let usually = self.pace.mean().unwrap_or_default();
         let left = deadline.saturating_duration_since(Instant::now());
-        let rounds = self.queued.load(Ordering::Relaxed).div_ceil(self.rules.max_concurrency.max(1));
+        let rounds =
+            self.queued.load(Ordering::Relaxed).div_ceil(self.rules.max_concurrency.max(1));
         let its_turn = usually.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
         let too_late = || Error::new(ErrorKind::Overloaded, "its turn would come too late");
         if its_turn.saturating_add(usually) > left {

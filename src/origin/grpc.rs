@@ -80,11 +80,15 @@ impl GrpcOrigin {
     /// The options make no sense.
     pub fn new(options: GrpcOptions) -> std::result::Result<Self, BuildError> {
         let host = options.url.host().ok_or(BuildError::Url("must have a host"))?.to_owned();
-        let port = options.url.port_or_known_default().ok_or(BuildError::Url("must have a port"))?;
+        let port =
+            options.url.port_or_known_default().ok_or(BuildError::Url("must have a port"))?;
         Self::with_resolver(options, Box::new(Dns { host, port }))
     }
 
-    fn with_resolver(options: GrpcOptions, resolver: Box<dyn Resolve>) -> std::result::Result<Self, BuildError> {
+    fn with_resolver(
+        options: GrpcOptions,
+        resolver: Box<dyn Resolve>,
+    ) -> std::result::Result<Self, BuildError> {
         let endpoint = options::endpoint(&options)?;
         let mut metadata = options.metadata;
         if let Some(name) = metadata.keys().find(|name| options::is_of_protocol(name)) {
@@ -93,7 +97,8 @@ impl GrpcOrigin {
         // Out of logs, and out of the compression state of the connection.
         metadata.values_mut().for_each(|value| value.set_sensitive(true));
         let connect_timeout = options.connect_timeout;
-        let route = Route { resolver, endpoint, connect_timeout, interval: options.resolve_interval };
+        let route =
+            Route { resolver, endpoint, connect_timeout, interval: options.resolve_interval };
         Ok(Self {
             addresses: Addresses::new(route),
             metadata,
@@ -122,7 +127,8 @@ impl GrpcOrigin {
                 && let Some(turn) = self.addresses.choose(&tried, deadline).await?
             {
                 attempts -= 1;
-                let client = OriginServiceClient::new(turn.channel()).max_decoding_message_size(max_bytes);
+                let client =
+                    OriginServiceClient::new(turn.channel()).max_decoding_message_size(max_bytes);
                 let calling = method(client, self.request(message.clone(), deadline));
                 // The library panics at a status with broken details.
                 let Ok(answered) = AssertUnwindSafe(calling).catch_unwind().await else {
@@ -134,7 +140,10 @@ impl GrpcOrigin {
                 last = match answered {
                     Ok(response) => return Ok(Ok(response.into_inner())),
                     // An origin that stops at the deadline it was told may be quicker than the timer here.
-                    Err(status) if status.code() == Code::Cancelled && Instant::now() + DEADLINE_MARGIN >= deadline => {
+                    Err(status)
+                        if status.code() == Code::Cancelled
+                            && Instant::now() + DEADLINE_MARGIN >= deadline =>
+                    {
                         return Err(failure::timeout());
                     }
                     Err(status) if !reach.is_of_connection() => return Ok(Err(status)),
@@ -161,7 +170,8 @@ impl GrpcOrigin {
         global::get_text_map_propagator(|propagator| {
             propagator.inject_context(&context, &mut HeaderInjector(&mut headers));
         });
-        let mut request = Request::from_parts(MetadataMap::from_headers(headers), Extensions::default(), message);
+        let mut request =
+            Request::from_parts(MetadataMap::from_headers(headers), Extensions::default(), message);
         request.set_timeout(deadline.saturating_duration_since(Instant::now()));
         request
     }
@@ -171,18 +181,27 @@ impl GrpcOrigin {
         // Whoever waits for less long stops waiting; the others still want their answers.
         let deadline = orders.iter().map(|order| order.deadline).max()?;
         let message = BatchFetchRequest { requests: orders.iter().map(convert::request).collect() };
-        let method =
-            |mut client: OriginServiceClient<_>, request| async move { client.batch_fetch(request).await }.boxed();
+        let method = |mut client: OriginServiceClient<_>, request| {
+            async move { client.batch_fetch(request).await }.boxed()
+        };
         let max_bytes = self.max_message_bytes().saturating_mul(orders.len()).min(MAX_BATCH_BYTES);
-        let failure = match self.ask(method, message, max_bytes.max(self.max_message_bytes()), deadline).await {
+        let failure = match self
+            .ask(method, message, max_bytes.max(self.max_message_bytes()), deadline)
+            .await
+        {
             Ok(Ok(response)) => return Some(self.results(orders, response)),
-            Ok(Err(status)) if Reach::of(&status) == Reach::Answered && status.code() == Code::Unimplemented => {
+            Ok(Err(status))
+                if Reach::of(&status) == Reach::Answered
+                    && status.code() == Code::Unimplemented =>
+            {
                 tracing::info!("an origin has no BatchFetch: it is asked for one key at a time");
                 *self.no_batches_until.lock() = Some(Instant::now() + WITHOUT_BATCHES);
                 return None;
             }
             Ok(Err(status)) => match failure::judge(&status) {
-                Ok(_) => convert::invalid("BatchFetch is answered NOT_FOUND, which does not say for which key"),
+                Ok(_) => convert::invalid(
+                    "BatchFetch is answered NOT_FOUND, which does not say for which key",
+                ),
                 // Each of the values may still be small enough.
                 Err(error) if error.kind == ErrorKind::TooLarge => return None,
                 Err(error) => error,
@@ -195,7 +214,8 @@ impl GrpcOrigin {
     fn results(&self, orders: &[Order], response: BatchFetchResponse) -> Vec<Result<Answer>> {
         let (asked, answered) = (orders.len(), response.results.len());
         if asked != answered {
-            let error = convert::invalid(&format!("the batch has {answered} results for {asked} requests"));
+            let error =
+                convert::invalid(&format!("the batch has {answered} results for {asked} requests"));
             return vec![Err(error); asked];
         }
         let result = |(order, BatchFetchResult { result }): (&Order, _)| match result {
@@ -224,8 +244,13 @@ impl GrpcOrigin {
 #[async_trait]
 impl Origin for GrpcOrigin {
     async fn fetch(&self, order: &Order) -> Result<Answer> {
-        let method = |mut client: OriginServiceClient<_>, request| async move { client.fetch(request).await }.boxed();
-        match self.ask(method, convert::request(order), self.max_message_bytes(), order.deadline).await? {
+        let method = |mut client: OriginServiceClient<_>, request| {
+            async move { client.fetch(request).await }.boxed()
+        };
+        match self
+            .ask(method, convert::request(order), self.max_message_bytes(), order.deadline)
+            .await?
+        {
             Ok(response) => convert::answer(order, response, self.max_value_bytes, Packing::Alone),
             Err(status) => failure::judge(&status),
         }
@@ -237,7 +262,11 @@ impl Origin for GrpcOrigin {
     }
 
     async fn fetch_batch(&self, orders: &[Order]) -> Vec<Result<Answer>> {
-        let together = if orders.len() > 1 && self.batch_limit() > 1 { self.in_one(orders).await } else { None };
+        let together = if orders.len() > 1 && self.batch_limit() > 1 {
+            self.in_one(orders).await
+        } else {
+            None
+        };
         match together {
             Some(results) => results,
             None => self.one_by_one(orders).await,

@@ -93,7 +93,10 @@ pub enum BuildError {
 impl fmt::Debug for HttpOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headers: Vec<_> = self.headers.keys().collect();
-        f.debug_struct("HttpOptions").field("url", &self.url).field("headers", &headers).finish_non_exhaustive()
+        f.debug_struct("HttpOptions")
+            .field("url", &self.url)
+            .field("headers", &headers)
+            .finish_non_exhaustive()
     }
 }
 
@@ -116,7 +119,9 @@ impl HttpOrigin {
 
     async fn send(&self, order: &Order) -> Result<Response> {
         let url = self.options.url.expand(&order.key, &order.params);
-        let url = url.map_err(|violation| Error::new(ErrorKind::BadKey(violation), "no URL can be made of it"))?;
+        let url = url.map_err(|violation| {
+            Error::new(ErrorKind::BadKey(violation), "no URL can be made of it")
+        })?;
         let mut headers = self.headers.clone();
         validators::put(&order.validators, &mut headers);
         let context = Span::current().context();
@@ -133,8 +138,11 @@ impl HttpOrigin {
         let now = SystemTime::now();
         match status.as_u16() {
             200 | 203 => {
-                let body = timeout_at(order.deadline, body::read(response, self.options.max_value_bytes)).await;
-                let data = body.map_err(|_| Error::new(ErrorKind::Timeout, "its answer was not complete"))??;
+                let body =
+                    timeout_at(order.deadline, body::read(response, self.options.max_value_bytes))
+                        .await;
+                let data = body
+                    .map_err(|_| Error::new(ErrorKind::Timeout, "its answer was not complete"))??;
                 let content = Content::Value { kind: body::kind(&headers, &data)?, data };
                 Ok(self.answer(&order.key, content, status, &headers, now))
             }
@@ -146,7 +154,8 @@ impl HttpOrigin {
             304 => {
                 let confirmed = validators::confirmed(&order.validators, &headers)?;
                 // It is the stored answer that is kept on, by the headers of this one (RFC 9111, 4.3.4).
-                let answer = self.answer(&order.key, Content::NotModified, StatusCode::OK, &headers, now);
+                let answer =
+                    self.answer(&order.key, Content::NotModified, StatusCode::OK, &headers, now);
                 Ok(Answer { terms: Terms { validators: confirmed, ..answer.terms }, ..answer })
             }
             _ => Err(failure::bad_status(status, &headers, now)),
@@ -179,7 +188,11 @@ impl HttpOrigin {
             }
         };
         // That there is no value has no version that could be compared with that of a value.
-        let validators = if content == Content::NotFound { Validators::default() } else { validators::of(headers) };
+        let validators = if content == Content::NotFound {
+            Validators::default()
+        } else {
+            validators::of(headers)
+        };
         let terms = Terms {
             no_store: freshness.no_store || !is_taggable,
             ttl: freshness.ttl,

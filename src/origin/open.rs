@@ -88,11 +88,16 @@ impl Origins {
     ///
     /// # Errors
     /// One of them cannot be asked. All stay as they were.
-    pub fn replace(&mut self, namespaces: &BTreeMap<String, NamespaceConfig>) -> Result<Vec<Arc<Gate>>, Error> {
+    pub fn replace(
+        &mut self,
+        namespaces: &BTreeMap<String, NamespaceConfig>,
+    ) -> Result<Vec<Arc<Gate>>, Error> {
         let mut open = HashMap::new();
         let mut new = Vec::new();
         for (name, config) in namespaces {
-            let (Some(origin), Ok(namespace)) = (&config.origin, Namespace::new(name)) else { continue };
+            let (Some(origin), Ok(namespace)) = (&config.origin, Namespace::new(name)) else {
+                continue;
+            };
             let gate = match self.open.get(&namespace) {
                 Some((same, gate)) if same == config => gate.clone(),
                 _ => {
@@ -114,16 +119,32 @@ impl Origins {
         self.open.iter().map(|(namespace, (_, gate))| (namespace.clone(), gate.clone())).collect()
     }
 
-    fn gate(&self, namespace: &Namespace, config: &NamespaceConfig, origin: &OriginConfig) -> Result<Arc<Gate>, Cause> {
+    fn gate(
+        &self,
+        namespace: &Namespace,
+        config: &NamespaceConfig,
+        origin: &OriginConfig,
+    ) -> Result<Arc<Gate>, Cause> {
         let opened: Box<dyn Origin> = match &origin.target {
-            Target::Http(template) => Box::new(HttpOrigin::new(http_options(template, config, origin)?)?),
+            Target::Http(template) => {
+                Box::new(HttpOrigin::new(http_options(template, config, origin)?)?)
+            }
             Target::Grpc(url) => Box::new(GrpcOrigin::new(grpc_options(url, config, origin)?)?),
         };
-        Ok(Arc::new(Gate::new(namespace.clone(), opened, gate_rules(origin), self.observer.clone())))
+        Ok(Arc::new(Gate::new(
+            namespace.clone(),
+            opened,
+            gate_rules(origin),
+            self.observer.clone(),
+        )))
     }
 }
 
-fn http_options(template: &UrlTemplate, config: &NamespaceConfig, origin: &OriginConfig) -> Result<HttpOptions, Cause> {
+fn http_options(
+    template: &UrlTemplate,
+    config: &NamespaceConfig,
+    origin: &OriginConfig,
+) -> Result<HttpOptions, Cause> {
     Ok(HttpOptions {
         url: template.clone(),
         headers: headers(origin)?,
@@ -142,7 +163,11 @@ fn http_options(template: &UrlTemplate, config: &NamespaceConfig, origin: &Origi
     })
 }
 
-fn grpc_options(url: &url::Url, config: &NamespaceConfig, origin: &OriginConfig) -> Result<GrpcOptions, Cause> {
+fn grpc_options(
+    url: &url::Url,
+    config: &NamespaceConfig,
+    origin: &OriginConfig,
+) -> Result<GrpcOptions, Cause> {
     Ok(GrpcOptions {
         url: url.clone(),
         metadata: headers(origin)?,
@@ -176,7 +201,8 @@ fn headers(origin: &OriginConfig) -> Result<HeaderMap, Cause> {
     for (name, template) in &origin.headers {
         let unusable = || Cause::Header(name.clone());
         let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
-        let mut value = HeaderValue::from_str(template.value().expose_secret()).map_err(|_| unusable())?;
+        let mut value =
+            HeaderValue::from_str(template.value().expose_secret()).map_err(|_| unusable())?;
         value.set_sensitive(true);
         headers.insert(header, value);
     }

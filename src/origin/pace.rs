@@ -21,9 +21,10 @@ impl Pace {
         let mut seen = self.0.lock();
         *seen = Some(match *seen {
             None => Seen { mean: took, deviation: took / 2 },
-            Some(Seen { mean, deviation }) => {
-                Seen { mean: (mean * 7 + took) / 8, deviation: (deviation * 3 + mean.abs_diff(took)) / 4 }
-            }
+            Some(Seen { mean, deviation }) => Seen {
+                mean: (mean * 7 + took) / 8,
+                deviation: (deviation * 3 + mean.abs_diff(took)) / 4,
+            },
         });
     }
 
@@ -54,9 +55,15 @@ mod tests {
         assert_eq!(Pace::default().bound(), None);
         assert_eq!(after([100]), Duration::from_millis(300));
         let steady = after([100; 50]);
-        assert!(steady >= Duration::from_millis(100) && steady < Duration::from_millis(110), "{steady:?}");
+        assert!(
+            steady >= Duration::from_millis(100) && steady < Duration::from_millis(110),
+            "{steady:?}"
+        );
         let slower = after([100; 50].into_iter().chain([1000; 50]));
-        assert!(slower >= Duration::from_secs(1) && slower < Duration::from_millis(1100), "{slower:?}");
+        assert!(
+            slower >= Duration::from_secs(1) && slower < Duration::from_millis(1100),
+            "{slower:?}"
+        );
         assert!(after([10, 500].repeat(20)) > Duration::from_millis(500));
     }
 }

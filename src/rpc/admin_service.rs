@@ -47,9 +47,12 @@ impl AdminRpc {
             return Err(Violation::over_limit("rate", description, MAX_WARM_RATE as usize).into());
         }
         let mut plan = if request.keys.is_empty() {
-            cache::read_plan(namespace, config).await.map_err(|error| status::warm_list_unreadable(&error))?
+            cache::read_plan(namespace, config)
+                .await
+                .map_err(|error| status::warm_list_unreadable(&error))?
         } else {
-            convert::batch_size("keys", request.keys.len(), MAX_WARM_KEYS).map_err(status::batch_size)?;
+            convert::batch_size("keys", request.keys.len(), MAX_WARM_KEYS)
+                .map_err(status::batch_size)?;
             let rate = NonZeroU32::new(config.rate).unwrap_or(NonZeroU32::MIN);
             let named = request.keys.into_iter().enumerate().map(|(place, named)| {
                 let key = convert::key(namespace.as_str(), &named.key, &named.params);
@@ -69,9 +72,16 @@ impl AdminRpc {
 impl AdminService for AdminRpc {
     type WarmStream = Pin<Box<dyn Stream<Item = Result<pb::WarmResponse, Status>> + Send>>;
 
-    async fn warm(&self, request: Request<pb::WarmRequest>) -> Result<Response<Self::WarmStream>, Status> {
+    async fn warm(
+        &self,
+        request: Request<pb::WarmRequest>,
+    ) -> Result<Response<Self::WarmStream>, Status> {
         let deadline = deadline::of(request.metadata().as_ref());
-        let permit = self.warmings.clone().try_acquire_owned().map_err(|_| status::overloaded(MAX_WARMINGS))?;
+        let permit = self
+            .warmings
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| status::overloaded(MAX_WARMINGS))?;
         let plan = self.plan(request.into_inner()).await?;
         let (tell, told) = mpsc::channel(1);
         let cache = self.cache.clone();

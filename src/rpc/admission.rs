@@ -100,7 +100,11 @@ impl Admission {
     }
 
     /// Admits a request that came at `since` when it is its turn, if that is before `deadline`; none if it is turned away.
-    pub(super) async fn stand_in_line(self: &Arc<Self>, since: Instant, deadline: Option<Instant>) -> Option<Permit> {
+    pub(super) async fn stand_in_line(
+        self: &Arc<Self>,
+        since: Instant,
+        deadline: Option<Instant>,
+    ) -> Option<Permit> {
         let end = since + PATIENCE;
         let ticket = self.join(end)?;
         match deadline.filter(|deadline| *deadline < end) {
@@ -110,7 +114,9 @@ impl Admission {
     }
 
     fn take_one(&self) -> bool {
-        self.in_flight.fetch_update(SeqCst, SeqCst, |taken| (taken < self.limit).then_some(taken + 1)).is_ok()
+        self.in_flight
+            .fetch_update(SeqCst, SeqCst, |taken| (taken < self.limit).then_some(taken + 1))
+            .is_ok()
     }
 
     fn release(&self) {
@@ -180,7 +186,9 @@ impl Admission {
         loop {
             sleep_until(first_ends).await;
             let now = Instant::now();
-            while let Some(waker) = self.tell_next(|until| (until <= now).then_some(Place::TurnedAway)) {
+            while let Some(waker) =
+                self.tell_next(|until| (until <= now).then_some(Place::TurnedAway))
+            {
                 waker.wake();
             }
             let mut line = self.line.lock();
@@ -210,7 +218,11 @@ impl Line {
 
     fn next_waiting(&mut self) -> Option<&mut Place> {
         let from = self.next - self.first;
-        let passed = self.places.range(from..).take_while(|place| !matches!(place, Place::Waiting { .. })).count();
+        let passed = self
+            .places
+            .range(from..)
+            .take_while(|place| !matches!(place, Place::Waiting { .. }))
+            .count();
         self.next += passed;
         self.places.get_mut(from + passed)
     }
@@ -297,7 +309,11 @@ mod tests {
         assert!(one.is_some() && two.is_some());
         let asked = Instant::now();
         assert!(admission.ask(None).await.is_none());
-        assert!((PATIENCE..PATIENCE + Duration::from_millis(2)).contains(&asked.elapsed()), "{:?}", asked.elapsed());
+        assert!(
+            (PATIENCE..PATIENCE + Duration::from_millis(2)).contains(&asked.elapsed()),
+            "{:?}",
+            asked.elapsed()
+        );
         let asked = Instant::now();
         assert!(admission.ask(Some(asked)).await.is_none());
         assert_eq!(asked.elapsed(), Duration::ZERO, "a deadline that has passed is not waited for");
@@ -417,7 +433,8 @@ mod tests {
                 let mut admitted = 0;
                 for round in 0..500 {
                     // Some leave at once, some soon, some are patient.
-                    let soon = Instant::now() + Duration::from_micros(u64::from(caller * round % 300));
+                    let soon =
+                        Instant::now() + Duration::from_micros(u64::from(caller * round % 300));
                     let deadline = (!(caller + round).is_multiple_of(3)).then_some(soon);
                     let permit = admission.ask(deadline).await;
                     assert!(admission.in_flight() <= LIMIT);

@@ -43,7 +43,12 @@ type Answered<T> = Result<Response<T>, Status>;
 
 impl CacheRpc {
     /// Serves `cache` and what is counted of it.
-    pub fn new(cache: Arc<Cache>, fleet: Arc<FleetStats>, log_keys: LogKeys, limits: &LimitsConfig) -> Self {
+    pub fn new(
+        cache: Arc<Cache>,
+        fleet: Arc<FleetStats>,
+        log_keys: LogKeys,
+        limits: &LimitsConfig,
+    ) -> Self {
         let &LimitsConfig { max_batch_keys, max_request_bytes, .. } = limits;
         Self { cache, fleet, log_keys, max_batch_keys, max_request_bytes }
     }
@@ -71,7 +76,11 @@ impl CacheService for CacheRpc {
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;
         let consistency = convert::consistency(request.consistency)?;
         let read = self.cache.get(&key, max_stale, consistency).await?;
-        Ok(self.with_x_cache(&key, read.found.as_ref().map(convert::x_cache), convert::get_response(read)))
+        Ok(self.with_x_cache(
+            &key,
+            read.found.as_ref().map(convert::x_cache),
+            convert::get_response(read),
+        ))
     }
 
     async fn set(&self, request: Request<pb::SetRequest>) -> Answered<pb::SetResponse> {
@@ -109,7 +118,10 @@ impl CacheService for CacheRpc {
         Ok(Response::new(stats::response(&self.fleet.overview().await, &chosen)))
     }
 
-    async fn get_or_fetch(&self, request: Request<pb::GetOrFetchRequest>) -> Answered<pb::GetOrFetchResponse> {
+    async fn get_or_fetch(
+        &self,
+        request: Request<pb::GetOrFetchRequest>,
+    ) -> Answered<pb::GetOrFetchResponse> {
         let deadline = deadline::of(request.metadata().as_ref());
         let request = fetch::request(request.into_inner(), deadline)?;
         let told = fetch::response(self.cache.get_or_fetch(&request).await?);
@@ -123,7 +135,10 @@ impl CacheService for CacheRpc {
 
     type FetchStreamStream = FetchStream;
 
-    async fn fetch_stream(&self, request: Request<Streaming<pb::FetchStreamRequest>>) -> Answered<FetchStream> {
+    async fn fetch_stream(
+        &self,
+        request: Request<Streaming<pb::FetchStreamRequest>>,
+    ) -> Answered<FetchStream> {
         let deadline = deadline::of(request.metadata().as_ref());
         let (cache, limit) = (self.cache.clone(), self.max_request_bytes);
         Ok(Response::new(fetch_stream::answer(cache, request.into_inner(), deadline, limit)))
@@ -140,7 +155,8 @@ impl CacheService for CacheRpc {
         let keys = self.batch_keys(&request.keys)?;
         let params = std::mem::take(&mut request.keys).into_iter().map(|key| key.params);
         let like = fetch::batch_request(&request, deadline)?;
-        let batch = BatchFetch::new(self.cache.clone(), keys.into_iter().zip(params).collect(), like)?;
+        let batch =
+            BatchFetch::new(self.cache.clone(), keys.into_iter().zip(params).collect(), like)?;
         Ok(Response::new(stream::messages(batch, deadline)))
     }
 
@@ -172,7 +188,10 @@ impl CacheService for CacheRpc {
 
     type BatchGetStream = Messages<pb::BatchGetResponse>;
 
-    async fn batch_get(&self, request: Request<pb::BatchGetRequest>) -> Answered<Self::BatchGetStream> {
+    async fn batch_get(
+        &self,
+        request: Request<pb::BatchGetRequest>,
+    ) -> Answered<Self::BatchGetStream> {
         let deadline = deadline::of(request.metadata().as_ref());
         let request = request.into_inner();
         let keys = self.batch_keys(&request.keys)?;
@@ -182,7 +201,10 @@ impl CacheService for CacheRpc {
         Ok(Response::new(stream::messages(batch, deadline)))
     }
 
-    async fn batch_set(&self, request: Request<pb::BatchSetRequest>) -> Answered<pb::BatchSetResponse> {
+    async fn batch_set(
+        &self,
+        request: Request<pb::BatchSetRequest>,
+    ) -> Answered<pb::BatchSetResponse> {
         let items = request.into_inner().items;
         self.check_batch("items", items.len())?;
         let mut commands = Vec::with_capacity(items.len());
@@ -198,7 +220,10 @@ impl CacheService for CacheRpc {
         Ok(Response::new(pb::BatchSetResponse { results: results.collect::<Result<_, _>>()? }))
     }
 
-    async fn batch_delete(&self, request: Request<pb::BatchDeleteRequest>) -> Answered<pb::BatchDeleteResponse> {
+    async fn batch_delete(
+        &self,
+        request: Request<pb::BatchDeleteRequest>,
+    ) -> Answered<pb::BatchDeleteResponse> {
         let request = request.into_inner();
         let keys = self.batch_keys(&request.keys)?;
         let hold_off = fetch::hold_off(request.hold_off)?;
@@ -212,16 +237,21 @@ impl CacheService for CacheRpc {
         let touched = self.cache.touch(&key, convert::ttl(request.ttl)?).await?;
         let found = touched.ttl.is_some();
         let ttl = touched.ttl.map(convert::duration);
-        let mut response = Response::new(pb::TouchResponse { found, ttl, degraded: touched.degraded });
+        let mut response =
+            Response::new(pb::TouchResponse { found, ttl, degraded: touched.degraded });
         self.log_keys.note(&mut response, &key, if found { "TOUCHED" } else { "ABSENT" });
         Ok(response)
     }
 
-    async fn increment(&self, request: Request<pb::IncrementRequest>) -> Answered<pb::IncrementResponse> {
+    async fn increment(
+        &self,
+        request: Request<pb::IncrementRequest>,
+    ) -> Answered<pb::IncrementResponse> {
         let request = request.into_inner();
         let key = convert::key(&request.namespace, &request.key, &request.params)?;
         let ttl = convert::ttl(request.ttl)?;
-        let sum = self.cache.increment(&key, request.delta.unwrap_or(1), request.initial, ttl).await?;
+        let sum =
+            self.cache.increment(&key, request.delta.unwrap_or(1), request.initial, ttl).await?;
         let mut response = Response::new(pb::IncrementResponse {
             value: sum.value,
             version: sum.version.to_text(),
@@ -233,7 +263,12 @@ impl CacheService for CacheRpc {
 }
 
 impl CacheRpc {
-    fn with_x_cache<T>(&self, key: &EntryKey, x_cache: Option<convert::XCache>, message: T) -> Response<T> {
+    fn with_x_cache<T>(
+        &self,
+        key: &EntryKey,
+        x_cache: Option<convert::XCache>,
+        message: T,
+    ) -> Response<T> {
         let mut response = Response::new(message);
         // The library's own map would parse every name again.
         let headers: &mut HeaderMap = response.metadata_mut().as_mut();
@@ -251,5 +286,6 @@ impl CacheRpc {
 /// The conversion from numbers that the library has allocates twice.
 fn number(number: u64) -> HeaderValue {
     // Digits are always valid.
-    HeaderValue::from_str(itoa::Buffer::new().format(number)).unwrap_or(HeaderValue::from_static("0"))
+    HeaderValue::from_str(itoa::Buffer::new().format(number))
+        .unwrap_or(HeaderValue::from_static("0"))
 }

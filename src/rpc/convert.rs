@@ -21,7 +21,11 @@ type Checked<T> = Result<T, Violation>;
 
 // === requests ===
 
-pub(super) fn key(namespace: &str, key: &str, params: &BTreeMap<String, String>) -> Checked<EntryKey> {
+pub(super) fn key(
+    namespace: &str,
+    key: &str,
+    params: &BTreeMap<String, String>,
+) -> Checked<EntryKey> {
     EntryKey::new(Namespace::new(namespace)?, key, pairs(params))
 }
 
@@ -39,7 +43,10 @@ fn pairs(params: &BTreeMap<String, String>) -> impl ExactSizeIterator<Item = (&s
 }
 
 /// A duration that may be zero.
-pub(super) fn non_negative(field: &'static str, duration: Option<PbDuration>) -> Checked<Option<Duration>> {
+pub(super) fn non_negative(
+    field: &'static str,
+    duration: Option<PbDuration>,
+) -> Checked<Option<Duration>> {
     match duration.map(crate::pb::duration) {
         Some(None) => Err(Violation::new(field, "must not be negative")),
         other => Ok(other.flatten()),
@@ -60,7 +67,10 @@ pub(super) fn ttl(duration: Option<PbDuration>) -> Checked<Option<Duration>> {
     match duration.map(crate::pb::duration) {
         None => Ok(None),
         Some(Some(ttl)) if !ttl.is_zero() => Ok(Some(ttl)),
-        Some(_) => Err(Violation::new("ttl", "must be positive; leave it unset for the namespace's default")),
+        Some(_) => Err(Violation::new(
+            "ttl",
+            "must be positive; leave it unset for the namespace's default",
+        )),
     }
 }
 
@@ -70,12 +80,17 @@ pub(super) fn token(token: &[u8]) -> Option<LeaseToken> {
 }
 
 pub(super) fn required_token(lease_token: &[u8]) -> Checked<Option<LeaseToken>> {
-    if lease_token.is_empty() { Err(Violation::new("lease_token", "must be set")) } else { Ok(token(lease_token)) }
+    if lease_token.is_empty() {
+        Err(Violation::new("lease_token", "must be set"))
+    } else {
+        Ok(token(lease_token))
+    }
 }
 
 pub(super) fn reason(reason: &str) -> Checked<&str> {
     if reason.len() > MAX_REASON_BYTES {
-        let description = format!("is {} bytes long, the limit is {MAX_REASON_BYTES}", reason.len());
+        let description =
+            format!("is {} bytes long, the limit is {MAX_REASON_BYTES}", reason.len());
         return Err(Violation::over_limit("reason", description, MAX_REASON_BYTES));
     }
     Ok(reason)
@@ -141,8 +156,12 @@ fn mode(condition: Option<pb::set_request::Condition>, lease_token: &[u8]) -> Ch
         None => Condition::Always,
         Some(Pb::IfAbsent(true)) => Condition::IfAbsent,
         Some(Pb::IfPresent(true)) => Condition::IfPresent,
-        Some(Pb::IfAbsent(false)) => return Err(Violation::new("if_absent", "must be true when set")),
-        Some(Pb::IfPresent(false)) => return Err(Violation::new("if_present", "must be true when set")),
+        Some(Pb::IfAbsent(false)) => {
+            return Err(Violation::new("if_absent", "must be true when set"));
+        }
+        Some(Pb::IfPresent(false)) => {
+            return Err(Violation::new("if_present", "must be true when set"));
+        }
         Some(Pb::IfVersion(version)) if version.is_empty() => {
             return Err(Violation::new("if_version", "must not be empty when set"));
         }
@@ -157,7 +176,8 @@ fn mode(condition: Option<pb::set_request::Condition>, lease_token: &[u8]) -> Ch
 /// Namespaces to report on; what cannot be told apart has a name that no namespace has.
 pub(super) fn reported(namespaces: &[String]) -> Checked<()> {
     for (place, name) in namespaces.iter().enumerate().filter(|(_, name)| *name != OTHER) {
-        Namespace::new(name).map_err(|violation| violation.renamed(format!("namespaces[{place}]")))?;
+        Namespace::new(name)
+            .map_err(|violation| violation.renamed(format!("namespaces[{place}]")))?;
     }
     Ok(())
 }
@@ -168,7 +188,11 @@ pub(super) fn batch_size(field: &'static str, size: usize, limit: usize) -> Chec
         return Err(Violation::new(field, "must not be empty"));
     }
     if size > limit {
-        return Err(Violation::over_limit(field, format!("has {size} elements, the limit is {limit}"), limit));
+        return Err(Violation::over_limit(
+            field,
+            format!("has {size} elements, the limit is {limit}"),
+            limit,
+        ));
     }
     Ok(())
 }
@@ -231,10 +255,14 @@ fn stored_value(entry: Entry) -> Option<pb::Value> {
     let text = |data: Bytes| String::from_utf8(data.into());
     let kind = match entry.kind {
         Kind::Bytes => pb::value::Kind::Data(entry.data),
-        Kind::Text => text(entry.data)
-            .map_or_else(|broken| pb::value::Kind::Data(broken.into_bytes().into()), pb::value::Kind::Text),
-        Kind::Json => text(entry.data)
-            .map_or_else(|broken| pb::value::Kind::Data(broken.into_bytes().into()), pb::value::Kind::Json),
+        Kind::Text => text(entry.data).map_or_else(
+            |broken| pb::value::Kind::Data(broken.into_bytes().into()),
+            pb::value::Kind::Text,
+        ),
+        Kind::Json => text(entry.data).map_or_else(
+            |broken| pb::value::Kind::Data(broken.into_bytes().into()),
+            pb::value::Kind::Json,
+        ),
         Kind::Negative => return None,
     };
     Some(pb::Value { kind: Some(kind) })
@@ -274,7 +302,12 @@ pub(super) fn set_response(outcome: SetOutcome) -> pb::SetResponse {
         | SetResult::Superseded
         | SetResult::NotStored => (String::new(), None),
     };
-    pb::SetResponse { result: set_result(outcome.result).into(), version, ttl, degraded: outcome.degraded }
+    pb::SetResponse {
+        result: set_result(outcome.result).into(),
+        version,
+        ttl,
+        degraded: outcome.degraded,
+    }
 }
 
 fn set_result(result: SetResult) -> pb::SetResult {
@@ -343,8 +376,14 @@ mod tests {
         assert_eq!(mode(None, &[0; 15]).unwrap(), SetMode::UnderUnknownLease);
         assert_eq!(required_token(&[]).unwrap_err().field(), "lease_token");
         assert_eq!(mode(Some(Pb::IfAbsent(false)), &[]).unwrap_err().field(), "if_absent");
-        assert_eq!(mode(Some(Pb::IfVersion("x".to_owned())), &[]).unwrap(), SetMode::OnUnknownVersion);
-        assert_eq!(mode(Some(Pb::IfVersion(String::new())), &[]).unwrap_err().field(), "if_version");
+        assert_eq!(
+            mode(Some(Pb::IfVersion("x".to_owned())), &[]).unwrap(),
+            SetMode::OnUnknownVersion
+        );
+        assert_eq!(
+            mode(Some(Pb::IfVersion(String::new())), &[]).unwrap_err().field(),
+            "if_version"
+        );
         let version = Version(255);
         let condition = mode(Some(Pb::IfVersion(version.to_text())), &[]).unwrap();
         assert_eq!(condition, SetMode::On(Condition::IfVersion(version)));

@@ -32,11 +32,20 @@ impl LogKeys {
     }
 
     fn show(&self, key: &EntryKey) -> String {
-        if self.0.load(Ordering::Relaxed) { key.key().to_owned() } else { format!("#{:016x}", key.stable_hash()) }
+        if self.0.load(Ordering::Relaxed) {
+            key.key().to_owned()
+        } else {
+            format!("#{:016x}", key.stable_hash())
+        }
     }
 
     /// Adds the facts to a response, if they will be logged.
-    pub(super) fn note<T>(&self, response: &mut tonic::Response<T>, key: &EntryKey, outcome: &'static str) {
+    pub(super) fn note<T>(
+        &self,
+        response: &mut tonic::Response<T>,
+        key: &EntryKey,
+        outcome: &'static str,
+    ) {
         if tracing::enabled!(target: TARGET, Level::DEBUG) {
             let facts = Facts { namespace: key.namespace().clone(), key: self.show(key), outcome };
             response.extensions_mut().insert(facts);
@@ -44,7 +53,11 @@ impl LogKeys {
     }
 
     /// The same for a call that names no key.
-    pub(super) fn note_namespace<T>(response: &mut tonic::Response<T>, namespace: &Namespace, outcome: &'static str) {
+    pub(super) fn note_namespace<T>(
+        response: &mut tonic::Response<T>,
+        namespace: &Namespace,
+        outcome: &'static str,
+    ) {
         if tracing::enabled!(target: TARGET, Level::DEBUG) {
             let facts = Facts { namespace: namespace.clone(), key: String::new(), outcome };
             response.extensions_mut().insert(facts);

@@ -26,7 +26,10 @@ pub(super) struct Told {
     pub(super) x_cache_fetch: Option<&'static str>,
 }
 
-pub(super) fn request(request: pb::GetOrFetchRequest, deadline: Option<Instant>) -> Result<FetchRequest, Violation> {
+pub(super) fn request(
+    request: pb::GetOrFetchRequest,
+    deadline: Option<Instant>,
+) -> Result<FetchRequest, Violation> {
     Ok(FetchRequest {
         key: convert::key(&request.namespace, &request.key, &request.params)?,
         params: shared(request.params),
@@ -53,7 +56,15 @@ pub(super) fn batch_request(
     let wait = convert::non_negative("wait", request.wait)?;
     let mode = mode(request.no_cache, request.only_if_cached)?;
     let consistency = convert::consistency(request.consistency)?;
-    Ok(move |key, params| FetchRequest { key, params, max_stale, wait, deadline, mode, consistency })
+    Ok(move |key, params| FetchRequest {
+        key,
+        params,
+        max_stale,
+        wait,
+        deadline,
+        mode,
+        consistency,
+    })
 }
 
 fn mode(no_cache: bool, only_if_cached: bool) -> Result<FetchMode, Violation> {
@@ -75,11 +86,14 @@ pub(super) fn respond(fetched: GetOrFetch, lease: impl FnOnce(cache::Offer) -> p
     use pb::get_or_fetch_response::Outcome;
     let GetOrFetch { answer, status, fill, degraded } = fetched;
     let (x_cache, outcome) = match answer {
-        Answer::Found(found) => (Some(convert::x_cache(&found)), Outcome::Found(convert::found(found))),
-        Answer::Lease(offer) => (None, Outcome::Lease(lease(offer))),
-        Answer::Contended { retry_after } => {
-            (None, Outcome::Contended(pb::Contended { retry_after: Some(convert::duration(retry_after)) }))
+        Answer::Found(found) => {
+            (Some(convert::x_cache(&found)), Outcome::Found(convert::found(found)))
         }
+        Answer::Lease(offer) => (None, Outcome::Lease(lease(offer))),
+        Answer::Contended { retry_after } => (
+            None,
+            Outcome::Contended(pb::Contended { retry_after: Some(convert::duration(retry_after)) }),
+        ),
         Answer::Missing => (None, Outcome::Missing(pb::Missing {})),
     };
     let (fetch_status, x_cache_fetch) = fetch_status(&status);
@@ -93,7 +107,11 @@ pub(super) fn respond(fetched: GetOrFetch, lease: impl FnOnce(cache::Offer) -> p
     Told { response, x_cache, x_cache_fetch }
 }
 
-pub(super) fn lease(token: [u8; 16], expires_in: Duration, stale: Option<cache::Found>) -> pb::Lease {
+pub(super) fn lease(
+    token: [u8; 16],
+    expires_in: Duration,
+    stale: Option<cache::Found>,
+) -> pb::Lease {
     pb::Lease {
         token: token.to_vec().into(),
         expires_in: Some(convert::duration(expires_in)),
@@ -126,7 +144,9 @@ fn fetch_status(status: &FetchStatus) -> (pb::FetchStatus, Option<&'static str>)
         FetchStatus::Confirmed => (pb::FetchStatus::Confirmed, Some("CONFIRMED")),
         FetchStatus::Coalesced => (pb::FetchStatus::Coalesced, Some("COALESCED")),
         FetchStatus::Refreshing => (pb::FetchStatus::Refreshing, Some("REFRESHING")),
-        FetchStatus::RefreshingEarly => (pb::FetchStatus::RefreshingEarly, Some("REFRESHING_EARLY")),
+        FetchStatus::RefreshingEarly => {
+            (pb::FetchStatus::RefreshingEarly, Some("REFRESHING_EARLY"))
+        }
         FetchStatus::SoftTimeout => (pb::FetchStatus::SoftTimeout, Some("SOFT_TIMEOUT")),
         FetchStatus::Failed(_) => (pb::FetchStatus::Failed, Some("FAILED")),
     }
@@ -153,7 +173,8 @@ pub(super) fn renew_response(renewed: cache::Renewed) -> pb::RenewResponse {
         Some(Hold::Invalidated) => pb::RenewResult::Invalidated,
         Some(Hold::Superseded) => pb::RenewResult::Superseded,
     };
-    let expires_in = (renewed.hold == Some(Hold::Held)).then(|| convert::duration(renewed.expires_in));
+    let expires_in =
+        (renewed.hold == Some(Hold::Held)).then(|| convert::duration(renewed.expires_in));
     pb::RenewResponse { result: result.into(), expires_in, degraded: renewed.hold.is_none() }
 }
 
@@ -165,7 +186,11 @@ pub(super) fn hold_off(duration: Option<prost_types::Duration>) -> Result<Durati
     if hold_off > MAX_HOLD_OFF {
         let (asked, limit) = (hold_off.as_secs(), MAX_HOLD_OFF.as_secs());
         let description = format!("is {asked} s long, the limit is {limit} s");
-        return Err(Violation::over_limit("hold_off", description, usize::try_from(limit).unwrap_or(usize::MAX)));
+        return Err(Violation::over_limit(
+            "hold_off",
+            description,
+            usize::try_from(limit).unwrap_or(usize::MAX),
+        ));
     }
     Ok(if hold_off.is_zero() { hold_off } else { Duration::from_millis(whole_millis(hold_off)) })
 }

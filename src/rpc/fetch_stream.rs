@@ -12,14 +12,17 @@ use crate::{
     cache::{self, Answer, Cache, GetOrFetch, LeaseGrant, SetMode, SetResult},
     invalid::Violation,
     key::EntryKey,
-    pb::v1::{self as pb, fetch_stream_request::Message as Said, fetch_stream_response::Message as Told},
+    pb::v1::{
+        self as pb, fetch_stream_request::Message as Said, fetch_stream_response::Message as Told,
+    },
     store::Hold,
 };
 
 /// Time that a caller has to say what the stream is about.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
 
-pub(super) type FetchStream = Pin<Box<dyn Stream<Item = Result<pb::FetchStreamResponse, Status>> + Send>>;
+pub(super) type FetchStream =
+    Pin<Box<dyn Stream<Item = Result<pb::FetchStreamResponse, Status>> + Send>>;
 
 /// One stream. Dropped at any point, it gives the lease back.
 struct Session {
@@ -51,9 +54,9 @@ pub(super) fn answer(
         };
         let outcome = match deadline {
             None => work.await,
-            Some(deadline) => {
-                tokio::time::timeout_at(deadline, work).await.unwrap_or_else(|_| Err(status::deadline_exceeded()))
-            }
+            Some(deadline) => tokio::time::timeout_at(deadline, work)
+                .await
+                .unwrap_or_else(|_| Err(status::deadline_exceeded())),
         };
         if let Err(status) = outcome {
             tokio::select! {
@@ -78,7 +81,9 @@ impl Session {
         };
         let opened = opened.map_err(|_| Violation::new("open", "must be sent within 10 s"))??;
         let request = match opened.and_then(|said| said.message) {
-            Some(Said::Open(open)) => fetch::request(open, deadline).map_err(|violation| violation.within("open."))?,
+            Some(Said::Open(open)) => {
+                fetch::request(open, deadline).map_err(|violation| violation.within("open."))?
+            }
             Some(Said::Fill(_) | Said::Abandon(_)) | None => {
                 return Err(Violation::new("open", "must be the first message").into());
             }
@@ -92,7 +97,8 @@ impl Session {
         let grant = offer.grant;
         let lease = fetch::lease(grant.token().0, offer.expires_in, offer.stale);
         let outcome = Some(pb::get_or_fetch_response::Outcome::Lease(lease));
-        let answer = pb::GetOrFetchResponse { outcome, degraded, ..pb::GetOrFetchResponse::default() };
+        let answer =
+            pb::GetOrFetchResponse { outcome, degraded, ..pb::GetOrFetchResponse::default() };
         self.tell(Told::Answer(answer)).await?;
         self.hold(request.key, grant, offer.expires_in).await
     }
@@ -118,7 +124,8 @@ impl Session {
             Some(Said::Fill(fill)) => {
                 let command = convert::fill(key, fill, SetMode::Under(grant.token()))
                     .map_err(|violation| violation.within("fill."))?;
-                let outcome = self.cache.set(&command).await.map_err(|error| error.within("fill."))?;
+                let outcome =
+                    self.cache.set(&command).await.map_err(|error| error.within("fill."))?;
                 match outcome.result {
                     // The lease may still hold: it goes back when the grant is dropped.
                     SetResult::NotStored | SetResult::ConditionNotMet => {}
@@ -130,7 +137,8 @@ impl Session {
                 self.tell(Told::Filled(convert::set_response(outcome))).await
             }
             Some(Said::Abandon(abandon)) => {
-                let reason = convert::reason(&abandon.reason).map_err(|violation| violation.within("abandon."))?;
+                let reason = convert::reason(&abandon.reason)
+                    .map_err(|violation| violation.within("abandon."))?;
                 let token = grant.hand_over();
                 tracing::debug!(namespace = %key.namespace(), reason, "a lease was abandoned");
                 Ok(self.cache.abandon(&key, token, reason).await?)
@@ -142,7 +150,10 @@ impl Session {
     }
 
     async fn next(&mut self) -> Result<Option<pb::FetchStreamRequest>, Status> {
-        self.said.message().await.map_err(|status| status::with_error_info(&status, self.max_message_bytes))
+        self.said
+            .message()
+            .await
+            .map_err(|status| status::with_error_info(&status, self.max_message_bytes))
     }
 
     async fn tell(&self, message: Told) -> Result<(), Status> {

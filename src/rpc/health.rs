@@ -78,7 +78,9 @@ impl Health {
                 // So that it does not have the last word.
                 let _ = before.await;
             }
-            let Some(mut open) = open else { return health.reporter.clear_service_status(&name).await };
+            let Some(mut open) = open else {
+                return health.reporter.clear_service_status(&name).await;
+            };
             loop {
                 let well = *open.borrow_and_update();
                 health.report(&[&name], well).await;

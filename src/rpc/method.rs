@@ -57,7 +57,13 @@ impl Method {
     /// The method of a path such as `/larder.v1.CacheService/Get`.
     pub(super) fn of(path: &str) -> Self {
         let name = path.strip_prefix('/').unwrap_or(path);
-        Self(METHODS.iter().skip(1).position(|(known, _)| *known == name).map_or(0, |place| place + 1))
+        Self(
+            METHODS
+                .iter()
+                .skip(1)
+                .position(|(known, _)| *known == name)
+                .map_or(0, |place| place + 1),
+        )
     }
 
     /// Whether a path belongs to the cache's own service.
@@ -101,7 +107,12 @@ mod tests {
         for file in descriptors.file.iter().filter(|file| file.package() == "larder.v1") {
             for service in &file.service {
                 for rpc in &service.method {
-                    let method = Method::of(&format!("/{}.{}/{}", file.package(), service.name(), rpc.name()));
+                    let method = Method::of(&format!(
+                        "/{}.{}/{}",
+                        file.package(),
+                        service.name(),
+                        rpc.name()
+                    ));
                     assert_ne!(method.name(), OTHER, "{}", rpc.name());
                     assert_eq!(method.is_streaming(), rpc.server_streaming(), "{}", rpc.name());
                     seen += 1;
@@ -113,7 +124,8 @@ mod tests {
 
     #[test]
     fn streams_of_the_standard_services_are_known() {
-        let streaming: Vec<&str> = Method::all().filter(|method| method.is_streaming()).map(Method::name).collect();
+        let streaming: Vec<&str> =
+            Method::all().filter(|method| method.is_streaming()).map(Method::name).collect();
         assert_eq!(streaming.len(), 7);
         assert!(streaming.contains(&"grpc.health.v1.Health/Watch"));
         let heavy = |rpc: &str| Method::of(&format!("{CACHE_SERVICE}{rpc}")).is_heavy();

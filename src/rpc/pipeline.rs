@@ -13,7 +13,9 @@ use futures_util::{
     future::{BoxFuture, Either},
 };
 use http::{HeaderMap, HeaderName, Request, Response};
-use opentelemetry::{Context, context::FutureExt as _, global, propagation::Extractor, trace::TraceContextExt as _};
+use opentelemetry::{
+    Context, context::FutureExt as _, global, propagation::Extractor, trace::TraceContextExt as _,
+};
 use tokio::time::Instant;
 use tonic::{Code, Status, body::Body, service::Routes};
 use tower::{Service, ServiceExt as _};
@@ -98,11 +100,20 @@ impl Pipeline {
         let others = if reflect { reflection::add_to(others)? } else { others };
         let cache = CacheServiceServer::new(cache).max_decoding_message_size(max_message_bytes);
         let others = others.prepare();
-        Ok(Self(Arc::new(Parts { cache, others, admission, metrics: Arc::new(metrics), max_message_bytes })))
+        Ok(Self(Arc::new(Parts {
+            cache,
+            others,
+            admission,
+            metrics: Arc::new(metrics),
+            max_message_bytes,
+        })))
     }
 
     /// Answers one request.
-    pub fn answer(self, mut request: Request<RequestBody>) -> Work<impl Future<Output = Answer> + Send + 'static> {
+    pub fn answer(
+        self,
+        mut request: Request<RequestBody>,
+    ) -> Work<impl Future<Output = Answer> + Send + 'static> {
         let method = Method::of(request.uri().path());
         let call = Call::begin(method, request.headers(), self.0.metrics.clone());
         let deadline = deadline::of(request.headers());
@@ -211,7 +222,13 @@ fn explain(response: &mut Response<Body>, max_message_bytes: usize) -> Option<Co
 
 impl Call {
     fn begin(method: Method, headers: &HeaderMap, metrics: Arc<RpcMetrics>) -> Self {
-        Self { method, started: Instant::now(), metrics, trace: Trace::of(method, headers), ended: false }
+        Self {
+            method,
+            started: Instant::now(),
+            metrics,
+            trace: Trace::of(method, headers),
+            ended: false,
+        }
     }
 
     /// What the service answers, or why it does not.
@@ -232,7 +249,12 @@ impl Call {
     }
 
     /// Ends the call, or lets the body end it if the answer has only begun.
-    fn respond(mut self, mut response: Response<Body>, code: Option<Code>, permit: Option<Permit>) -> Response<Body> {
+    fn respond(
+        mut self,
+        mut response: Response<Body>,
+        code: Option<Code>,
+        permit: Option<Permit>,
+    ) -> Response<Body> {
         if code.is_none() && self.method.is_streaming() {
             return response.map(|body| Body::new(ObservedBody::new(body, self, permit)));
         }
@@ -285,10 +307,13 @@ impl Trace {
         }
         let caller = headers
             .contains_key(TRACE_PARENT)
-            .then(|| global::get_text_map_propagator(|propagator| propagator.extract(&Headers(headers))))
+            .then(|| {
+                global::get_text_map_propagator(|propagator| propagator.extract(&Headers(headers)))
+            })
             .filter(|caller| caller.span().span_context().is_valid());
-        let is_recorded =
-            caller.as_ref().map_or_else(sampling::is_chosen, |caller| caller.span().span_context().is_sampled());
+        let is_recorded = caller
+            .as_ref()
+            .map_or_else(sampling::is_chosen, |caller| caller.span().span_context().is_sampled());
         if !is_recorded {
             return caller.map_or(Self::None, |caller| Self::Unrecorded(Box::new(caller)));
         }

@@ -27,7 +27,11 @@ pub(super) fn response(overview: &Overview, chosen: &[String]) -> pb::StatsRespo
     names.retain(|name| chosen.is_empty() || chosen.contains(name));
     let namespaces = names.into_iter().map(|namespace| pb::NamespaceStats {
         counted: Some(counted(std::slice::from_ref(&namespace))),
-        size: overview.sizes.iter().find(|(name, _)| name.as_str() == namespace).map(|(_, held)| size(held)),
+        size: overview
+            .sizes
+            .iter()
+            .find(|(name, _)| name.as_str() == namespace)
+            .map(|(_, held)| size(held)),
         namespace,
     });
     pb::StatsResponse {
@@ -81,11 +85,18 @@ fn latency(counts: &Counts, timed: Timed) -> Option<pb::Latency> {
 fn size(size: &Size) -> pb::NamespaceSize {
     let bounds = TTL_CLASSES.into_iter().map(|bound| Some(convert::duration(bound))).chain([None]);
     let ttl = bounds.zip(size.ttl).map(|(up_to, keys)| pb::TtlBucket { up_to, keys });
-    pb::NamespaceSize { keys: size.keys, bytes: size.bytes, sampled: size.sampled, ttl: ttl.collect() }
+    pb::NamespaceSize {
+        keys: size.keys,
+        bytes: size.bytes,
+        sampled: size.sampled,
+        ttl: ttl.collect(),
+    }
 }
 
 fn store(facts: Option<&Facts>) -> pb::StoreStats {
-    let Some(facts) = facts else { return pb::StoreStats { kind: "redis".to_owned(), ..pb::StoreStats::default() } };
+    let Some(facts) = facts else {
+        return pb::StoreStats { kind: "redis".to_owned(), ..pb::StoreStats::default() };
+    };
     pb::StoreStats {
         kind: facts.kind.to_owned(),
         server_version: facts.server_version.clone(),

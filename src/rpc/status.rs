@@ -8,7 +8,9 @@ use tonic::{
 };
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::{cache, entry::whole_millis, invalid::Violation, key::Namespace, origin, pb::v1 as pb, store};
+use crate::{
+    cache, entry::whole_millis, invalid::Violation, key::Namespace, origin, pb::v1 as pb, store,
+};
 
 const DOMAIN: &str = "larder";
 /// When it makes sense to ask a store again that was not there: its probe runs about twice a second.
@@ -23,8 +25,12 @@ impl From<cache::Error> for Status {
         let message = error.to_string();
         match error {
             cache::Error::Invalid(violation) => invalid(&violation),
-            cache::Error::ValueTooLarge(violation) => violated(Code::ResourceExhausted, "VALUE_TOO_LARGE", &violation),
-            cache::Error::UnknownNamespace(_) => plain(Code::NotFound, "UNKNOWN_NAMESPACE", message),
+            cache::Error::ValueTooLarge(violation) => {
+                violated(Code::ResourceExhausted, "VALUE_TOO_LARGE", &violation)
+            }
+            cache::Error::UnknownNamespace(_) => {
+                plain(Code::NotFound, "UNKNOWN_NAMESPACE", message)
+            }
             cache::Error::StoreUnavailable(error) => match error.kind {
                 // Repeating it does not make room.
                 store::ErrorKind::Full => plain(Code::ResourceExhausted, "STORE_FULL", message),
@@ -32,13 +38,19 @@ impl From<cache::Error> for Status {
                 | store::ErrorKind::Timeout
                 | store::ErrorKind::BreakerOpen
                 | store::ErrorKind::Late
-                | store::ErrorKind::Refused => retryable(Code::Unavailable, "STORE_UNAVAILABLE", message, STORE_RETRY),
+                | store::ErrorKind::Refused => {
+                    retryable(Code::Unavailable, "STORE_UNAVAILABLE", message, STORE_RETRY)
+                }
             },
             cache::Error::NoOrigin(_) => plain(Code::FailedPrecondition, "NO_ORIGIN", message),
             cache::Error::Origin { namespace, error } => origin_failed(&namespace, error, message),
-            cache::Error::NotAnInteger => plain(Code::FailedPrecondition, "NOT_AN_INTEGER", message),
+            cache::Error::NotAnInteger => {
+                plain(Code::FailedPrecondition, "NOT_AN_INTEGER", message)
+            }
             cache::Error::Overflow => plain(Code::FailedPrecondition, "OVERFLOW", message),
-            cache::Error::ShuttingDown => retryable(Code::Unavailable, "SHUTTING_DOWN", message, OVERLOAD_RETRY),
+            cache::Error::ShuttingDown => {
+                retryable(Code::Unavailable, "SHUTTING_DOWN", message, OVERLOAD_RETRY)
+            }
         }
     }
 }
@@ -65,7 +77,8 @@ fn origin_failed(namespace: &Namespace, error: origin::Error, message: String) -
         details.set_retry_info(retry);
     }
     // A negative number tells gRPC libraries not to try again.
-    let pushback = retry.map_or(MetadataValue::from_static("-1"), |after| MetadataValue::from(whole_millis(after)));
+    let pushback = retry
+        .map_or(MetadataValue::from_static("-1"), |after| MetadataValue::from(whole_millis(after)));
     metadata.insert("grpc-retry-pushback-ms", pushback);
     Status::with_error_details_and_metadata(Code::Unavailable, message, details, metadata)
 }
@@ -90,7 +103,8 @@ pub(super) fn fetch_error(error: cache::Error) -> pb::FetchError {
 /// Reason in ErrorInfo.
 fn origin_reason(kind: &origin::ErrorKind) -> &'static str {
     use origin::ErrorKind::{
-        BackedOff, BadKey, BreakerOpen, Failed, Invalid, Overloaded, Refused, Timeout, TooLarge, Unreachable,
+        BackedOff, BadKey, BreakerOpen, Failed, Invalid, Overloaded, Refused, Timeout, TooLarge,
+        Unreachable,
     };
     match kind {
         Unreachable => "ORIGIN_UNREACHABLE",
@@ -109,7 +123,8 @@ fn origin_reason(kind: &origin::ErrorKind) -> &'static str {
 /// When it makes sense to ask again; none if another answer is not to be expected.
 fn origin_retry(error: &origin::Error) -> Option<Duration> {
     use origin::ErrorKind::{
-        BackedOff, BadKey, BreakerOpen, Failed, Invalid, Overloaded, Refused, Timeout, TooLarge, Unreachable,
+        BackedOff, BadKey, BreakerOpen, Failed, Invalid, Overloaded, Refused, Timeout, TooLarge,
+        Unreachable,
     };
     match error.kind {
         Unreachable | Timeout | Failed | BreakerOpen | Overloaded | BackedOff => {
@@ -135,7 +150,11 @@ pub(super) fn overloaded(limit: usize) -> Status {
 
 /// The file with the keys of a warm list.
 pub(super) fn warm_list_unreadable(error: &std::io::Error) -> Status {
-    plain(Code::FailedPrecondition, "WARM_LIST_UNREADABLE", format!("the warm list cannot be read: {error}"))
+    plain(
+        Code::FailedPrecondition,
+        "WARM_LIST_UNREADABLE",
+        format!("the warm list cannot be read: {error}"),
+    )
 }
 
 /// The caller's time is up.
@@ -145,22 +164,36 @@ pub(super) fn deadline_exceeded() -> Status {
 
 /// A bug.
 pub(super) fn internal() -> Status {
-    plain(Code::Internal, "INTERNAL", "the server failed to handle this call; its log says more".to_owned())
+    plain(
+        Code::Internal,
+        "INTERNAL",
+        "the server failed to handle this call; its log says more".to_owned(),
+    )
 }
 
 /// A status that was not made here, with the details that all have. `max_message_bytes` is the limit that the codec keeps.
 pub(super) fn with_error_info(status: &Status, max_message_bytes: usize) -> Status {
     let reason = match status.code() {
         Code::Unimplemented if status.message().is_empty() => {
-            return plain(Code::Unimplemented, "UNIMPLEMENTED", "the server has no such method".to_owned());
+            return plain(
+                Code::Unimplemented,
+                "UNIMPLEMENTED",
+                "the server has no such method".to_owned(),
+            );
         }
         Code::Unimplemented => "UNIMPLEMENTED",
         // The codec calls what the caller sent an internal error.
         Code::Internal if status.message().starts_with("failed to decode") => {
-            return plain(Code::InvalidArgument, "INVALID_ARGUMENT", format!("request: {}", status.message()));
+            return plain(
+                Code::InvalidArgument,
+                "INVALID_ARGUMENT",
+                format!("request: {}", status.message()),
+            );
         }
         // The codec says so when a message is over the limit.
-        Code::OutOfRange | Code::ResourceExhausted => return message_too_large(status, max_message_bytes),
+        Code::OutOfRange | Code::ResourceExhausted => {
+            return message_too_large(status, max_message_bytes);
+        }
         Code::InvalidArgument => "INVALID_ARGUMENT",
         Code::Cancelled => "CANCELLED",
         Code::NotFound => "NOT_FOUND",
@@ -180,7 +213,8 @@ pub(super) fn with_error_info(status: &Status, max_message_bytes: usize) -> Stat
 }
 
 fn message_too_large(status: &Status, limit: usize) -> Status {
-    let violation = Violation::over_limit("request", format!("is too large: {}", status.message()), limit);
+    let violation =
+        Violation::over_limit("request", format!("is too large: {}", status.message()), limit);
     violated(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", &violation)
 }
 
@@ -199,7 +233,11 @@ fn violated(code: Code, reason: &str, violation: &Violation) -> Status {
 }
 
 fn plain(code: Code, reason: &str, message: String) -> Status {
-    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new()))
+    Status::with_error_details(
+        code,
+        message,
+        ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new()),
+    )
 }
 
 /// Says when to try again, in the details for people and in the trailer for gRPC libraries, which do not read details.
@@ -218,7 +256,8 @@ mod tests {
 
     #[test]
     fn a_violation_names_field_and_limit() {
-        let violation = Violation::over_limit("key", "is 9 bytes long, the limit is 8", 8).within("items[3].");
+        let violation =
+            Violation::over_limit("key", "is 9 bytes long, the limit is 8", 8).within("items[3].");
         let status = Status::from(violation);
         assert_eq!(status.code(), Code::InvalidArgument);
         assert_eq!(status.message(), "items[3].key is 9 bytes long, the limit is 8");
@@ -226,14 +265,20 @@ mod tests {
         assert_eq!((info.reason.as_str(), info.domain.as_str()), ("INVALID_ARGUMENT", "larder"));
         assert_eq!(info.metadata["field"], "items[3].key");
         assert_eq!(info.metadata["limit"], "8");
-        assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "items[3].key");
+        assert_eq!(
+            status.get_details_bad_request().unwrap().field_violations[0].field,
+            "items[3].key"
+        );
     }
 
     #[test]
     fn what_will_not_change_is_not_to_be_tried_again() {
         let failed = |kind| {
             let namespace = Namespace::new("ns").unwrap();
-            Status::from(cache::Error::Origin { namespace, error: origin::Error::new(kind, "so it is") })
+            Status::from(cache::Error::Origin {
+                namespace,
+                error: origin::Error::new(kind, "so it is"),
+            })
         };
         let refused = failed(origin::ErrorKind::Refused);
         assert_eq!(refused.get_details_error_info().unwrap().reason, "ORIGIN_REFUSED");
@@ -246,7 +291,8 @@ mod tests {
 
     #[test]
     fn an_unavailable_store_says_when_to_try_again() {
-        let status = Status::from(cache::Error::from(store::Error::from(store::ErrorKind::Timeout)));
+        let status =
+            Status::from(cache::Error::from(store::Error::from(store::ErrorKind::Timeout)));
         assert_eq!(status.code(), Code::Unavailable);
         assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(STORE_RETRY));
         assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "500");

@@ -123,7 +123,12 @@ impl Batch for BatchRead {
     fn size((result, _): &Self::Item) -> usize {
         // At least that much: adding it up to the byte is left to the encoder.
         let value = result.value.as_ref().map_or(0, convert::value_bytes);
-        let tags = result.entry.iter().flat_map(|entry| &entry.tags).map(|tag| tag.len() + BESIDE_TAG).sum::<usize>();
+        let tags = result
+            .entry
+            .iter()
+            .flat_map(|entry| &entry.tags)
+            .map(|tag| tag.len() + BESIDE_TAG)
+            .sum::<usize>();
         value + tags + BESIDE_VALUE
     }
 
@@ -179,10 +184,15 @@ mod tests {
                 tier: pb::Tier::Origin.into(),
             };
             let outcome = pb::Outcome::Negative.into();
-            let item = (pb::BatchGetResult { outcome, value: Some(value), entry: Some(entry) }, false);
+            let item =
+                (pb::BatchGetResult { outcome, value: Some(value), entry: Some(entry) }, false);
             let counted = <BatchRead as Batch>::size(&item);
-            let taken = pb::BatchGetResponse { results: vec![item.0], degraded: false }.encoded_len();
-            assert!(taken <= counted && counted <= taken + BESIDE_VALUE, "{taken} counted as {counted}");
+            let taken =
+                pb::BatchGetResponse { results: vec![item.0], degraded: false }.encoded_len();
+            assert!(
+                taken <= counted && counted <= taken + BESIDE_VALUE,
+                "{taken} counted as {counted}"
+            );
         }
     }
 }

@@ -132,7 +132,8 @@ impl BusyPoll {
     }
 
     fn look_for_work(&self, watched: &Watched) {
-        let is_last = || self.parked.load(Relaxed) + 1 == watched.threads && !self.is_taken.load(Relaxed);
+        let is_last =
+            || self.parked.load(Relaxed) + 1 == watched.threads && !self.is_taken.load(Relaxed);
         if !is_last() {
             return;
         }
@@ -198,7 +199,8 @@ pub(super) fn event_queues() -> Result<BTreeSet<RawFd>, Unsupported> {
     let mut queues = BTreeSet::new();
     for file in fs::read_dir(OPEN_FILES).map_err(Unsupported::Files)? {
         let path = file.map_err(Unsupported::Files)?.path();
-        let number = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+        let number =
+            path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
         // It may have been closed since, as that of the directory itself will be.
         let is_queue = fs::read_link(&path).is_ok_and(|link| link.as_os_str() == EVENT_QUEUE);
         if let (Some(number), true) = (number, is_queue) {

@@ -41,7 +41,10 @@ impl OpenOrigins {
     }
 
     /// Opens the origins of a configuration in place of those before.
-    pub(super) fn replace(&self, namespaces: &BTreeMap<String, NamespaceConfig>) -> Result<Opened, Error> {
+    pub(super) fn replace(
+        &self,
+        namespaces: &BTreeMap<String, NamespaceConfig>,
+    ) -> Result<Opened, Error> {
         let mut origins = self.origins.lock();
         let before = origins.gates();
         let new = origins.replace(namespaces)?;
@@ -72,7 +75,11 @@ struct Rounds {
 }
 
 impl Warming {
-    pub(super) fn new(cache: Arc<Cache>, store_answers: watch::Receiver<bool>, stop: CancellationToken) -> Self {
+    pub(super) fn new(
+        cache: Arc<Cache>,
+        store_answers: watch::Receiver<bool>,
+        stop: CancellationToken,
+    ) -> Self {
         Self { cache, store_answers, stop, rounds: Mutex::default() }
     }
 

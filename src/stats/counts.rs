@@ -71,8 +71,8 @@ pub enum Timed {
 
 /// Upper bounds of the latency buckets in microseconds; a last bucket without a bound follows.
 pub const LATENCY_BOUNDS_US: [u64; 18] = [
-    10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000,
-    2_000_000, 5_000_000,
+    10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000,
+    500_000, 1_000_000, 2_000_000, 5_000_000,
 ];
 const BUCKETS: usize = LATENCY_BOUNDS_US.len() + 1;
 const EVENTS: usize = Counter::ALL.len();
@@ -214,7 +214,8 @@ impl Counts {
 
     /// Share of reads that were answered from the cache; none without reads.
     pub fn hit_rate(&self) -> Option<f64> {
-        let answered = self.get(Counter::Hits) + self.get(Counter::Stale) + self.get(Counter::Negative);
+        let answered =
+            self.get(Counter::Hits) + self.get(Counter::Stale) + self.get(Counter::Negative);
         let all = answered + self.get(Counter::Misses);
         #[allow(clippy::cast_precision_loss)]
         (all > 0).then(|| answered as f64 / all as f64)
@@ -237,7 +238,8 @@ impl Counts {
                 let lower = bucket.checked_sub(1).map_or(0, |before| LATENCY_BOUNDS_US[before]);
                 let upper = LATENCY_BOUNDS_US.get(bucket).copied().unwrap_or(lower);
                 #[allow(clippy::cast_precision_loss)]
-                let micros = lower as f64 + (upper - lower) as f64 * ((rank - below) / count).clamp(0.0, 1.0);
+                let micros = lower as f64
+                    + (upper - lower) as f64 * ((rank - below) / count).clamp(0.0, 1.0);
                 return Some(Duration::from_secs_f64(micros / 1e6));
             }
             below += count;

@@ -118,7 +118,9 @@ impl Progress {
         let none = Counts::default();
         let counts: ByNamespace = counted
             .iter()
-            .map(|(namespace, counts)| (namespace.clone(), counts.since(self.taken.get(namespace).unwrap_or(&none))))
+            .map(|(namespace, counts)| {
+                (namespace.clone(), counts.since(self.taken.get(namespace).unwrap_or(&none)))
+            })
             .filter(|(_, counts)| !counts.is_zero())
             .collect();
         self.taken = counted;
@@ -140,7 +142,8 @@ impl Progress {
 /// The sum over the namespaces that `chosen` names; over all if it is empty.
 pub fn sum(counts: &ByNamespace, chosen: &[String]) -> Counts {
     let mut sum = Counts::default();
-    let wanted = counts.iter().filter(|(namespace, _)| chosen.is_empty() || chosen.contains(namespace));
+    let wanted =
+        counts.iter().filter(|(namespace, _)| chosen.is_empty() || chosen.contains(namespace));
     wanted.for_each(|(_, counts)| sum.add(counts));
     sum
 }
@@ -148,6 +151,8 @@ pub fn sum(counts: &ByNamespace, chosen: &[String]) -> Counts {
 /// Names that occur in any part of a report.
 pub fn names(report: &Report) -> Vec<String> {
     let mut all = ByNamespace::new();
-    [&report.total, &report.last_hour, &report.last_day].into_iter().for_each(|part| merge(&mut all, part));
+    [&report.total, &report.last_hour, &report.last_day]
+        .into_iter()
+        .for_each(|part| merge(&mut all, part));
     all.into_keys().collect()
 }

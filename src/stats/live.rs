@@ -53,8 +53,12 @@ impl LiveStats {
     /// All counters now, without those that are zero throughout.
     pub fn snapshot(&self) -> ByNamespace {
         let known = self.by_namespace.load();
-        let named = known.iter().map(|(namespace, counts)| (namespace.to_string(), counts.snapshot()));
-        named.chain([(OTHER.to_owned(), self.other.snapshot())]).filter(|(_, counts)| !counts.is_zero()).collect()
+        let named =
+            known.iter().map(|(namespace, counts)| (namespace.to_string(), counts.snapshot()));
+        named
+            .chain([(OTHER.to_owned(), self.other.snapshot())])
+            .filter(|(_, counts)| !counts.is_zero())
+            .collect()
     }
 }
 
@@ -70,7 +74,11 @@ mod tests {
         for name in ["a", "b", "c", "d", "a"] {
             live.of(&Namespace::new(name).unwrap()).count(Counter::Hits);
         }
-        let hits = live.snapshot().into_iter().map(|(name, counts)| (name, counts.get(Counter::Hits)));
-        assert_eq!(hits.collect::<Vec<_>>(), [("_other".to_owned(), 2), ("a".to_owned(), 2), ("b".to_owned(), 1)]);
+        let hits =
+            live.snapshot().into_iter().map(|(name, counts)| (name, counts.get(Counter::Hits)));
+        assert_eq!(
+            hits.collect::<Vec<_>>(),
+            [("_other".to_owned(), 2), ("a".to_owned(), 2), ("b".to_owned(), 1)]
+        );
     }
 }

@@ -24,8 +24,9 @@ pub struct LiveCounts(Box<[Stripe]>);
 #[repr(align(128))]
 struct Stripe([AtomicU64; CELLS]);
 
-static STRIPES: LazyLock<usize> =
-    LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from).next_power_of_two().min(MAX_STRIPES));
+static STRIPES: LazyLock<usize> = LazyLock::new(|| {
+    thread::available_parallelism().map_or(1, usize::from).next_power_of_two().min(MAX_STRIPES)
+});
 
 thread_local! {
     static NUMBER: usize = {
@@ -58,7 +59,9 @@ impl LiveCounts {
 
     /// The counters now.
     pub fn snapshot(&self) -> Counts {
-        Counts(array::from_fn(|cell| self.0.iter().map(|stripe| stripe.0[cell].load(Ordering::Relaxed)).sum()))
+        Counts(array::from_fn(|cell| {
+            self.0.iter().map(|stripe| stripe.0[cell].load(Ordering::Relaxed)).sum()
+        }))
     }
 
     fn add(&self, cell: usize, more: u64) {

@@ -69,12 +69,17 @@ impl Windows {
     pub fn report(&self, now: Millis) -> Report {
         let sum = |window: Window, buckets: &BTreeMap<u64, Bucket>| {
             let mut sum = ByNamespace::new();
-            for (namespace, counts) in buckets.range(window.at(now)).flat_map(|(_, bucket)| bucket) {
+            for (namespace, counts) in buckets.range(window.at(now)).flat_map(|(_, bucket)| bucket)
+            {
                 counts.add_to(sum.entry(namespace.clone()).or_default());
             }
             sum
         };
-        Report { total: self.total.clone(), last_hour: sum(HOUR, &self.minutes), last_day: sum(DAY, &self.ten_minutes) }
+        Report {
+            total: self.total.clone(),
+            last_hour: sum(HOUR, &self.minutes),
+            last_day: sum(DAY, &self.ten_minutes),
+        }
     }
 }
 

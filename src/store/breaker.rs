@@ -67,7 +67,11 @@ impl Breaker {
 
     /// Asks the store how it is, for ever: now and then while the breaker is closed, every `interval` (jittered by a fifth)
     /// while it is open.
-    pub async fn watch<F: Future<Output = Result<()>>>(&self, interval: Duration, probe: impl Fn() -> F) {
+    pub async fn watch<F: Future<Output = Result<()>>>(
+        &self,
+        interval: Duration,
+        probe: impl Fn() -> F,
+    ) {
         let mut state = self.state();
         loop {
             let outcome = probe().await;
@@ -76,9 +80,11 @@ impl Breaker {
                 self.set_closed(true);
             }
             let closed = *state.borrow_and_update();
-            let pause = if closed { HEARTBEAT } else { interval.mul_f64(rand::random_range(0.8..1.2)) };
+            let pause =
+                if closed { HEARTBEAT } else { interval.mul_f64(rand::random_range(0.8..1.2)) };
             // A breaker that opens under traffic does not wait for the next heartbeat.
-            let changed = tokio::time::timeout(pause, state.wait_for(|now| *now != closed)).await.is_ok();
+            let changed =
+                tokio::time::timeout(pause, state.wait_for(|now| *now != closed)).await.is_ok();
             // It gets some rest first: what made it fail may not be what a probe sees.
             if changed && closed {
                 tokio::time::sleep(interval.mul_f64(rand::random_range(0.8..1.2))).await;
@@ -87,12 +93,16 @@ impl Breaker {
     }
 
     fn set_closed(&self, closed: bool) {
-        let changed = self.closed.send_if_modified(|state| std::mem::replace(state, closed) != closed);
+        let changed =
+            self.closed.send_if_modified(|state| std::mem::replace(state, closed) != closed);
         if changed && closed {
             self.failures.store(0, Ordering::Relaxed);
             tracing::info!("the store answers");
         } else if changed {
-            tracing::warn!(failures = self.threshold, "the store does not answer: serving without it");
+            tracing::warn!(
+                failures = self.threshold,
+                "the store does not answer: serving without it"
+            );
         }
     }
 }

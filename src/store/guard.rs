@@ -7,8 +7,9 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::{
-    Acquired, Ask, Backend, Condition, Confirmation, Confirmed, ErrorKind, Facts, Filled, Hold, Increment, Incremented,
-    Inspect, LeaseToken, Leases, Ledger, Result, Size, Store, Written, breaker::Breaker, wakeups::Wakeup,
+    Acquired, Ask, Backend, Condition, Confirmation, Confirmed, ErrorKind, Facts, Filled, Hold,
+    Increment, Incremented, Inspect, LeaseToken, Leases, Ledger, Result, Size, Store, Written,
+    breaker::Breaker, wakeups::Wakeup,
 };
 use crate::{
     causes::Causes,
@@ -79,7 +80,10 @@ impl Operation {
 
     /// Whether it moves so much that it may take long although the store is well.
     fn is_bulk(self) -> bool {
-        matches!(self, Self::GetMany | Self::LedgerAdd | Self::LedgerReport | Self::Facts | Self::Sizes)
+        matches!(
+            self,
+            Self::GetMany | Self::LedgerAdd | Self::LedgerReport | Self::Facts | Self::Sizes
+        )
     }
 
     /// Name in metrics and spans.
@@ -124,11 +128,19 @@ fn is_timeout<T>(outcome: &Result<T>) -> bool {
 
 impl Guard {
     /// Puts `breaker` before `inner`. Somebody must run [`Breaker::watch`], or it never closes.
-    pub fn new(inner: Arc<dyn Backend>, breaker: Arc<Breaker>, observer: Arc<dyn Observer>) -> Self {
+    pub fn new(
+        inner: Arc<dyn Backend>,
+        breaker: Arc<Breaker>,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         Self { inner, breaker, observer }
     }
 
-    async fn run<T>(&self, operation: Operation, call: impl Future<Output = Result<T>>) -> Result<T> {
+    async fn run<T>(
+        &self,
+        operation: Operation,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         use tracing::Instrument as _;
         let started = Instant::now();
         let outcome = match self.breaker.check() {
@@ -205,7 +217,12 @@ impl Leases for Guard {
         self.run(Operation::Fill, self.inner.fill(key, token, draft)).await
     }
 
-    async fn confirm(&self, key: &EntryKey, token: LeaseToken, confirmation: &Confirmation) -> Result<Confirmed> {
+    async fn confirm(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        confirmation: &Confirmation,
+    ) -> Result<Confirmed> {
         self.run(Operation::Confirm, self.inner.confirm(key, token, confirmation)).await
     }
 
@@ -213,7 +230,13 @@ impl Leases for Guard {
         self.run(Operation::Discard, self.inner.discard(key, token)).await
     }
 
-    async fn abandon(&self, key: &EntryKey, token: LeaseToken, backoff: Duration, cause: &str) -> Result<bool> {
+    async fn abandon(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        backoff: Duration,
+        cause: &str,
+    ) -> Result<bool> {
         self.run(Operation::Abandon, self.inner.abandon(key, token, backoff, cause)).await
     }
 

@@ -25,8 +25,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    Condition, ErrorKind, Facts, Increment, Incremented, Inspect, Ledger, Result, Size, Store, Written, ttl_class,
-    wakeups::Wakeups,
+    Condition, ErrorKind, Facts, Increment, Incremented, Inspect, Ledger, Result, Size, Store,
+    Written, ttl_class, wakeups::Wakeups,
 };
 use crate::{
     entry::{Draft, Entry, Kind, Lifetime, Millis},
@@ -162,8 +162,11 @@ impl Inner {
     }
 
     fn evict_oldest(&self) -> bool {
-        let oldest_uses =
-            self.shards.iter().enumerate().filter_map(|(place, shard)| Some((shard.lock().oldest_use()?, place)));
+        let oldest_uses = self
+            .shards
+            .iter()
+            .enumerate()
+            .filter_map(|(place, shard)| Some((shard.lock().oldest_use()?, place)));
         let Some((_, place)) = oldest_uses.min() else { return false };
         let freed = self.shards[place].lock().evict();
         self.budget.release(freed);
@@ -210,7 +213,9 @@ impl Store for MemoryStore {
                 Condition::Always => true,
                 Condition::IfAbsent => !current.is_some_and(|entry| entry.is_fresh(now)),
                 Condition::IfPresent => current.is_some_and(|entry| entry.is_fresh(now)),
-                Condition::IfVersion(version) => current.is_some_and(|entry| entry.version == version),
+                Condition::IfVersion(version) => {
+                    current.is_some_and(|entry| entry.version == version)
+                }
             };
             if !holds {
                 return Err(Written::ConditionNotMet);
@@ -269,7 +274,10 @@ impl Store for MemoryStore {
             let ttl_remaining = entry.fresh_until.since(entry.created_at);
             let seen = current.map(|entry| (entry.version, entry.fresh_until));
             let stored = store.write(key, entry, |shard, now| {
-                let current = shard.valid(key, now).map(|slot| &slot.entry).filter(|entry| entry.is_fresh(now));
+                let current = shard
+                    .valid(key, now)
+                    .map(|slot| &slot.entry)
+                    .filter(|entry| entry.is_fresh(now));
                 if current.map(|entry| (entry.version, entry.fresh_until)) != seen {
                     return Err(false);
                 }
@@ -288,10 +296,16 @@ impl Store for MemoryStore {
     }
 }
 
-fn sum(current: Option<&Entry>, increment: &Increment, now: Millis) -> std::result::Result<(i64, Entry), Incremented> {
+fn sum(
+    current: Option<&Entry>,
+    increment: &Increment,
+    now: Millis,
+) -> std::result::Result<(i64, Entry), Incremented> {
     let before = match current {
         None => increment.initial,
-        Some(entry) if entry.kind == Kind::Text => parse_counter(&entry.data).ok_or(Incremented::NotAnInteger)?,
+        Some(entry) if entry.kind == Kind::Text => {
+            parse_counter(&entry.data).ok_or(Incremented::NotAnInteger)?
+        }
         Some(_) => return Err(Incremented::NotAnInteger),
     };
     let sum = before.checked_add(increment.delta).ok_or(Incremented::Overflow)?;
@@ -376,6 +390,10 @@ impl Clock {
     }
 
     fn now(&self) -> Millis {
-        Millis(self.started_at.0.saturating_add(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)))
+        Millis(
+            self.started_at.0.saturating_add(
+                u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            ),
+        )
     }
 }

@@ -109,7 +109,8 @@ impl NearCache {
         self.tiers.store(Arc::new(tiers.collect()));
         let mut namespaces: Vec<Namespace> = wanted.keys().cloned().collect();
         namespaces.sort_unstable();
-        let shortest = wanted.values().map(|options| options.max_staleness).min().unwrap_or(HEARTBEAT.1);
+        let shortest =
+            wanted.values().map(|options| options.max_staleness).min().unwrap_or(HEARTBEAT.1);
         let heartbeat = (shortest / BEATS).clamp(HEARTBEAT.0, HEARTBEAT.1);
         let following = Following { namespaces, heartbeat };
         self.following.send_if_modified(|now| {
@@ -130,7 +131,8 @@ impl NearCache {
         let tier = tiers.get(key.namespace())?;
         // Before the look at the entry: what was announced before this moment has been forgotten then.
         let as_of = self.as_of.load(Ordering::Acquire);
-        let is_recent = as_of != 0 && self.since_start(now).saturating_sub(as_of) <= tier.max_staleness_ns();
+        let is_recent =
+            as_of != 0 && self.since_start(now).saturating_sub(as_of) <= tier.max_staleness_ns();
         if is_recent { tier.get(key) } else { None }
     }
 
@@ -195,7 +197,11 @@ impl NearCache {
 
     /// What is remembered per namespace.
     pub fn usage(&self) -> Vec<(Namespace, Usage)> {
-        self.tiers.load().iter().map(|(namespace, tier)| (namespace.clone(), tier.usage())).collect()
+        self.tiers
+            .load()
+            .iter()
+            .map(|(namespace, tier)| (namespace.clone(), tier.usage()))
+            .collect()
     }
 
     /// Where to look for places for what is about to be read; none if it is not to be remembered.
@@ -205,7 +211,8 @@ impl NearCache {
     }
 
     fn since_start(&self, instant: Instant) -> u64 {
-        u64::try_from(instant.saturating_duration_since(self.started).as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(instant.saturating_duration_since(self.started).as_nanos())
+            .unwrap_or(u64::MAX)
     }
 }
 
@@ -371,7 +378,10 @@ mod tests {
         near.configure(&HashMap::from([(ns.clone(), options), (other.clone(), further)]));
         assert_eq!(read(&near, "a").unwrap(), "1");
         let following = near.following().borrow().clone();
-        assert_eq!(following, Following { namespaces: vec![ns.clone(), other], heartbeat: SECOND / 50 });
+        assert_eq!(
+            following,
+            Following { namespaces: vec![ns.clone(), other], heartbeat: SECOND / 50 }
+        );
         near.configure(&HashMap::from([(ns, further)]));
         assert_eq!(read(&near, "a"), None);
         near.configure(&HashMap::new());

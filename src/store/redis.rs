@@ -27,7 +27,8 @@ use redis::{Cmd, Value};
 use tokio::time::Instant;
 
 use super::{
-    Condition, Error, ErrorKind, Increment, Incremented, Result, Store, Written, near::NearCache, wakeups::Wakeups,
+    Condition, Error, ErrorKind, Increment, Incremented, Result, Store, Written, near::NearCache,
+    wakeups::Wakeups,
 };
 use crate::{
     entry::{Draft, Entry, Kind, Lifetime, Millis, whole_millis},
@@ -94,7 +95,12 @@ impl RedisStore {
             wakeups: Wakeups::default(),
             closed_buckets: Arc::default(),
         };
-        feed::spawn(&options.pool, store.layout.lease_prefix(), store.wakeups.clone(), stop.clone())?;
+        feed::spawn(
+            &options.pool,
+            store.layout.lease_prefix(),
+            store.wakeups.clone(),
+            stop.clone(),
+        )?;
         near_feed::spawn(&options.pool, store.layout.clone(), near, stop)?;
         Ok(store)
     }
@@ -137,7 +143,10 @@ impl RedisStore {
             None => self.pool.eval(script, &call, Repeat::Never).await?,
             Some(name) => {
                 let mut set = redis::cmd("SET");
-                set.arg(name).arg(codec::encode_aside(draft)).arg("PX").arg(whole_millis(ASIDE_TTL));
+                set.arg(name)
+                    .arg(codec::encode_aside(draft))
+                    .arg("PX")
+                    .arg(whole_millis(ASIDE_TTL));
                 self.pool.eval_after(set, script, call).await?
             }
         };
@@ -242,7 +251,9 @@ impl Store for RedisStore {
             .arg(increment.initial);
         let mut reply = self.run(&script::INCREMENT, &call, Repeat::Never).await?;
         match reply.word.as_str() {
-            "SUM" => Ok(Incremented::Sum { value: reply.next()?, ttl_remaining: reply.next_millis()? }),
+            "SUM" => {
+                Ok(Incremented::Sum { value: reply.next()?, ttl_remaining: reply.next_millis()? })
+            }
             "NOT_AN_INTEGER" => Ok(Incremented::NotAnInteger),
             "OVERFLOW" => Ok(Incremented::Overflow),
             _ => Err(unexpected("increment.lua")),

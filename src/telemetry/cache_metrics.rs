@@ -59,44 +59,64 @@ fn describe(counter: Counter) -> (&'static str, &'static str) {
     match counter {
         Counter::Hits => ("larder.hits", "Reads answered with a fresh value"),
         Counter::Stale => ("larder.stale", "Reads answered with a stale value"),
-        Counter::Negative => ("larder.negative", "Reads answered with the knowledge that there is no value"),
+        Counter::Negative => {
+            ("larder.negative", "Reads answered with the knowledge that there is no value")
+        }
         Counter::Misses => ("larder.misses", "Reads answered without a value"),
         Counter::Sets => ("larder.sets", "Values stored, fills included"),
-        Counter::SetsRefused => ("larder.sets.refused", "Sets that were not stored, whatever the reason"),
+        Counter::SetsRefused => {
+            ("larder.sets.refused", "Sets that were not stored, whatever the reason")
+        }
         Counter::Deletes => ("larder.deletes", "Entries deleted"),
         Counter::Invalidations => ("larder.invalidations", "Namespaces invalidated"),
         Counter::LeasesGranted => ("larder.leases.granted", "Leases granted"),
-        Counter::LeasesRefused => ("larder.leases.refused", "GetOrFetch calls that found somebody else at work"),
-        Counter::LeasesAbandoned => ("larder.leases.abandoned", "Leases given back without a value"),
-        Counter::Degraded => ("larder.degraded", "Answers given while the store could not be asked"),
+        Counter::LeasesRefused => {
+            ("larder.leases.refused", "GetOrFetch calls that found somebody else at work")
+        }
+        Counter::LeasesAbandoned => {
+            ("larder.leases.abandoned", "Leases given back without a value")
+        }
+        Counter::Degraded => {
+            ("larder.degraded", "Answers given while the store could not be asked")
+        }
         Counter::Fetches => ("larder.fetches", "Answers of origins"),
         Counter::FetchesFailed => {
             ("larder.fetches.failed", "Fetches that failed, also because the origin was not asked")
         }
-        Counter::FetchesCoalesced => {
-            ("larder.fetches.coalesced", "GetOrFetch calls answered with what was fetched for another")
+        Counter::FetchesCoalesced => (
+            "larder.fetches.coalesced",
+            "GetOrFetch calls answered with what was fetched for another",
+        ),
+        Counter::EarlyRefreshes => {
+            ("larder.refreshes.early", "Refreshes begun before the value was stale")
         }
-        Counter::EarlyRefreshes => ("larder.refreshes.early", "Refreshes begun before the value was stale"),
         Counter::StaleWhileRevalidate => {
             ("larder.stale.while_revalidate", "Stale values served while they are refreshed")
         }
-        Counter::StaleIfError => ("larder.stale.if_error", "Stale values served because the origin failed"),
+        Counter::StaleIfError => {
+            ("larder.stale.if_error", "Stale values served because the origin failed")
+        }
         Counter::StaleSoftTimeout => {
             ("larder.stale.soft_timeout", "Stale values served because the origin took too long")
         }
         Counter::FillsLost => ("larder.fills.lost", "Fills refused because the lease had run out"),
-        Counter::FillsInvalidated => {
-            ("larder.fills.invalidated", "Fills refused because the entry was invalidated meanwhile")
-        }
+        Counter::FillsInvalidated => (
+            "larder.fills.invalidated",
+            "Fills refused because the entry was invalidated meanwhile",
+        ),
         Counter::FillsSuperseded => {
             ("larder.fills.superseded", "Fills refused because the entry was written meanwhile")
         }
-        Counter::FillsNotStored => {
-            ("larder.fills.not_stored", "Fetched values that the store did not take, or that had no lease")
+        Counter::FillsNotStored => (
+            "larder.fills.not_stored",
+            "Fetched values that the store did not take, or that had no lease",
+        ),
+        Counter::Uncacheable => {
+            ("larder.fills.uncacheable", "Fetched values that must not be stored")
         }
-        Counter::Uncacheable => ("larder.fills.uncacheable", "Fetched values that must not be stored"),
-        Counter::NearHits => {
-            ("larder.near.hits", "Reads answered from the near cache; they are counted as hits or negative, too")
-        }
+        Counter::NearHits => (
+            "larder.near.hits",
+            "Reads answered from the near cache; they are counted as hits or negative, too",
+        ),
     }
 }

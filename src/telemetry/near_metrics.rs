@@ -27,7 +27,10 @@ pub fn register(meter: &Meter, near: &Arc<NearCache>) {
             .with_description(description)
             .with_callback(move |observer| {
                 for (namespace, usage) in near.usage() {
-                    observer.observe(figure(usage), &[KeyValue::new("namespace", namespace.to_string())]);
+                    observer.observe(
+                        figure(usage),
+                        &[KeyValue::new("namespace", namespace.to_string())],
+                    );
                 }
             })
             .build();
@@ -38,7 +41,8 @@ pub fn register(meter: &Meter, near: &Arc<NearCache>) {
         .with_description("Entries that left the near cache to make room")
         .with_callback(move |observer| {
             for (namespace, usage) in evicted.usage() {
-                observer.observe(usage.evictions, &[KeyValue::new("namespace", namespace.to_string())]);
+                observer
+                    .observe(usage.evictions, &[KeyValue::new("namespace", namespace.to_string())]);
             }
         })
         .build();
@@ -51,7 +55,9 @@ pub fn register(meter: &Meter, near: &Arc<NearCache>) {
     let flushed = near.clone();
     meter
         .u64_observable_counter("larder.near.flushes")
-        .with_description("Times that the near cache forgot everything because it could not follow the store")
+        .with_description(
+            "Times that the near cache forgot everything because it could not follow the store",
+        )
         .with_callback(move |observer| observer.observe(flushed.events().flushes, &[]))
         .build();
 }

@@ -40,10 +40,14 @@ impl OriginMetrics {
         type Read = fn(&Gate) -> u64;
         let gauges: [(&str, &str, Read); 3] = [
             ("larder.origin.in_flight", "Fetches under way", |gate| gate.in_flight() as u64),
-            ("larder.origin.queued", "Fetches that wait for their turn", |gate| gate.queued() as u64),
-            ("larder.origin.breaker.open", "1 while the origin is being left alone after repeated failures", |gate| {
-                u64::from(!*gate.open().borrow())
+            ("larder.origin.queued", "Fetches that wait for their turn", |gate| {
+                gate.queued() as u64
             }),
+            (
+                "larder.origin.breaker.open",
+                "1 while the origin is being left alone after repeated failures",
+                |gate| u64::from(!*gate.open().borrow()),
+            ),
         ];
         for (name, description, read) in gauges {
             let gates = gates.clone();
@@ -53,7 +57,10 @@ impl OriginMetrics {
                 .with_callback(move |observer| {
                     for (namespace, gate) in &*gates.read() {
                         if let Some(gate) = gate.upgrade() {
-                            observer.observe(read(&gate), &[KeyValue::new("namespace", namespace.to_string())]);
+                            observer.observe(
+                                read(&gate),
+                                &[KeyValue::new("namespace", namespace.to_string())],
+                            );
                         }
                     }
                 })

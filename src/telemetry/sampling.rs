@@ -25,7 +25,8 @@ pub fn is_chosen() -> bool {
 
 /// The parent of what is not recorded: whoever is called on its behalf is told so.
 pub fn unrecorded() -> SpanContext {
-    let (trace, span) = (TraceId::from(rand::random::<u128>()), SpanId::from(rand::random::<u64>()));
+    let (trace, span) =
+        (TraceId::from(rand::random::<u128>()), SpanId::from(rand::random::<u64>()));
     SpanContext::new(trace, span, TraceFlags::NOT_SAMPLED, true, TraceState::NONE)
 }
 

@@ -37,9 +37,12 @@ impl StoreMetrics {
             .build();
         let errors = meter
             .u64_counter("larder.store.errors")
-            .with_description("Operations on the store that failed, those that the breaker refused included")
+            .with_description(
+                "Operations on the store that failed, those that the breaker refused included",
+            )
             .build();
-        let succeeded = Operation::ALL.map(|operation| duration.bind(&attributes(operation, None))).into();
+        let succeeded =
+            Operation::ALL.map(|operation| duration.bind(&attributes(operation, None))).into();
         Arc::new(Self { duration, succeeded, errors })
     }
 }
@@ -58,8 +61,10 @@ impl Observer for StoreMetrics {
 }
 
 fn attributes(operation: Operation, failure: Option<ErrorKind>) -> Vec<KeyValue> {
-    let mut attributes =
-        vec![KeyValue::new("db.system.name", "redis"), KeyValue::new("db.operation.name", operation.name())];
+    let mut attributes = vec![
+        KeyValue::new("db.system.name", "redis"),
+        KeyValue::new("db.operation.name", operation.name()),
+    ];
     attributes.extend(failure.map(|kind| KeyValue::new("error.type", kind.name())));
     attributes
 }
@@ -79,7 +84,9 @@ pub fn register_redis(meter: &Meter, store: &RedisStore, closed: watch::Receiver
         .build();
     type Count = fn(&RedisStore) -> u64;
     let counters: [(&str, &str, Count); 3] = [
-        ("larder.store.connections.created", "Connections to Redis made", |store| store.pool_state().created),
+        ("larder.store.connections.created", "Connections to Redis made", |store| {
+            store.pool_state().created
+        }),
         ("larder.store.connections.failed", "Attempts to connect to Redis that failed", |store| {
             store.pool_state().failed
         }),

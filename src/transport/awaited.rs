@@ -106,8 +106,11 @@ impl RequestBody {
         let streams = self.awaited.0.streams.clone();
         let discarding = async move {
             let mut left = REST_BYTES;
-            while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await {
-                let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
+            while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await
+            {
+                let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else {
+                    return;
+                };
                 left = rest;
             }
         };
@@ -131,7 +134,10 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         match &polled {
             Poll::Pending => self.count(),
@@ -162,10 +168,15 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AnswerBody<B> {
     type Data = Unsent;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Unsent>, B::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Unsent>, B::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         let awaited = &self.awaited;
-        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|bytes| Unsent::new(bytes, awaited.clone())))))
+        Poll::Ready(frame.map(|frame| {
+            frame.map(|frame| frame.map_data(|bytes| Unsent::new(bytes, awaited.clone())))
+        }))
     }
 
     fn is_end_stream(&self) -> bool {

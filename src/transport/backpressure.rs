@@ -93,8 +93,8 @@ impl Backpressure {
 
     /// There is room for more: ends it, unless somebody stands in line. Says whether it has ended, and connections go on.
     pub fn end(&self) -> bool {
-        let has_ended =
-            self.state.load(SeqCst) == EASING && self.state.compare_exchange(EASING, OFF, SeqCst, SeqCst).is_ok();
+        let has_ended = self.state.load(SeqCst) == EASING
+            && self.state.compare_exchange(EASING, OFF, SeqCst, SeqCst).is_ok();
         if has_ended {
             self.call();
         }
@@ -169,7 +169,8 @@ impl Intake {
     pub(super) fn reads_on(&self, cx: &Context<'_>) -> bool {
         let mut turn = self.0.lock();
         let wants_to = std::mem::take(&mut turn.is_refused);
-        turn.is_let_through = wants_to && (turn.is_its_turn || turn.awaited.is_any_or_wakes(cx.waker()));
+        turn.is_let_through =
+            wants_to && (turn.is_its_turn || turn.awaited.is_any_or_wakes(cx.waker()));
         turn.is_its_turn &= turn.is_let_through;
         turn.is_let_through
     }
@@ -210,7 +211,8 @@ impl Turn {
     }
 
     fn is_out_of_patience(&mut self, cx: &mut Context<'_>) -> bool {
-        let is_out = self.patience.as_mut().is_some_and(|patience| patience.as_mut().poll(cx).is_ready());
+        let is_out =
+            self.patience.as_mut().is_some_and(|patience| patience.as_mut().poll(cx).is_ready());
         if is_out {
             // If it has been easing for so long, what is in work takes its time.
             self.backpressure.end();
@@ -240,7 +242,11 @@ impl PacedReader {
 }
 
 impl AsyncRead for PacedReader {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let Self { reader, intake } = &mut *self;
         let mut turn = intake.0.lock();
         if turn.is_refused {

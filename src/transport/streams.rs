@@ -157,7 +157,8 @@ impl Slots {
         if let Some(slot) = self.vacant.pop().and_then(|index| self.take(index)) {
             return slot;
         }
-        let bell = Bell { index: self.all.len(), has_rung: AtomicBool::new(false), rung: rung.clone() };
+        let bell =
+            Bell { index: self.all.len(), has_rung: AtomicBool::new(false), rung: rung.clone() };
         self.all.push(None);
         Slot { bell: Arc::new(bell), stream: None }
     }
@@ -217,7 +218,14 @@ mod tests {
 
     impl Streams {
         fn waiting(&self) -> usize {
-            self.shared.slots.lock().all.iter().flatten().filter(|slot| slot.stream.is_some()).count()
+            self.shared
+                .slots
+                .lock()
+                .all
+                .iter()
+                .flatten()
+                .filter(|slot| slot.stream.is_some())
+                .count()
         }
     }
 
@@ -347,7 +355,9 @@ mod tests {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         assert!(!streams.poll(&mut cx), "nobody was woken");
         rung.iter().for_each(|&name| bells.lock()[name].wake_by_ref());
-        for (expected, are_left) in [(AT_A_TIME, true), (AT_A_TIME * 2, true), (CROWD, false), (CROWD, false)] {
+        for (expected, are_left) in
+            [(AT_A_TIME, true), (AT_A_TIME * 2, true), (CROWD, false), (CROWD, false)]
+        {
             assert_eq!(streams.poll(&mut cx), are_left);
             assert_eq!(*gone_on.lock(), rung[..expected]);
         }

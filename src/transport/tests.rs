@@ -43,7 +43,8 @@ impl Served {
             keepalive_timeout: Duration::from_secs(1),
         };
         let shutdown = Shutdown::default();
-        let serving = tokio::spawn(serve(listener, options, backpressure.clone(), shutdown.clone(), answer));
+        let serving =
+            tokio::spawn(serve(listener, options, backpressure.clone(), shutdown.clone(), answer));
         Self { address, shutdown, serving }
     }
 
@@ -67,7 +68,11 @@ struct Client {
 }
 
 impl Client {
-    fn begin(&mut self, path: &str, is_whole: bool) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {
+    fn begin(
+        &mut self,
+        path: &str,
+        is_whole: bool,
+    ) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {
         let request = Request::get(format!("http://{}{path}", self.address)).body(()).unwrap();
         self.requests.send_request(request, is_whole).unwrap()
     }
@@ -212,7 +217,9 @@ async fn an_answer_that_was_begun_is_sent_to_its_end() {
 async fn a_request_that_was_turned_away_is_not_reset() {
     const CALLS: usize = 2000;
     let answer = |request: Request<RequestBody>| {
-        let answer = async { Answer { response: Response::new(Body::empty()), unread: Some(request.into_body()) } };
+        let answer = async {
+            Answer { response: Response::new(Body::empty()), unread: Some(request.into_body()) }
+        };
         Work { is_heavy: false, is_too_much: true, answer }
     };
     let served = Served::new(&Arc::default(), answer).await;

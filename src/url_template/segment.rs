@@ -40,8 +40,11 @@ pub(super) fn pieces(text: &str) -> Result<Part, InvalidTemplate> {
         let Some(inner) = placeholder.strip_prefix('{') else {
             return invalid("} without { (as part of the text, write %7D)");
         };
-        let Some((name, after)) = inner.split_once('}').filter(|(name, _)| !name.contains('{')) else {
-            return invalid("{ without } (as part of the text, write %7B; names in { } have no / & ? and #)");
+        let Some((name, after)) = inner.split_once('}').filter(|(name, _)| !name.contains('{'))
+        else {
+            return invalid(
+                "{ without } (as part of the text, write %7B; names in { } have no / & ? and #)",
+            );
         };
         pieces.push(placeholder_named(name)?);
         rest = after;
@@ -107,7 +110,9 @@ pub(super) fn expand_segment(
     if let Some(piece) = first
         && climbs(&out[start..])
     {
-        return Err(piece.violation("must not have . or .. as a segment: it becomes part of the origin's path"));
+        return Err(piece.violation(
+            "must not have . or .. as a segment: it becomes part of the origin's path",
+        ));
     }
     Ok(())
 }
@@ -155,7 +160,9 @@ impl Piece {
 
     fn violation(&self, description: &'static str) -> Violation {
         match self {
-            Self::Param(name) => Violation::new("params", description).renamed(format!("params.{name}")),
+            Self::Param(name) => {
+                Violation::new("params", description).renamed(format!("params.{name}"))
+            }
             Self::Namespace => Violation::new("namespace", description),
             Self::Literal(_) | Self::Key | Self::AllParams => Violation::new("key", description),
         }

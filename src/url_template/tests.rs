@@ -19,7 +19,10 @@ fn entry(key: &str, params: &Params) -> EntryKey {
 fn expand(template: &str, key: &str, pairs: &[(&str, &str)]) -> Result<String, String> {
     let params = params(pairs);
     let template = UrlTemplate::parse(template).unwrap();
-    template.expand(&entry(key, &params), &params).map(String::from).map_err(|violation| violation.field().to_owned())
+    template
+        .expand(&entry(key, &params), &params)
+        .map(String::from)
+        .map_err(|violation| violation.field().to_owned())
 }
 
 #[test]
@@ -36,7 +39,11 @@ fn placeholders_stand_for_the_parts_of_a_key() {
         ("http://[::1]:80/{key}/", "http://[::1]/a%2Fb/"),
         ("http://u:p%40@h/a%20b/{key}", "http://u:p%40@h/a%20b/a%2Fb"),
     ] {
-        assert_eq!(expand(template, "a/b", &[("lang", "de"), ("page", "2&3")]).unwrap(), url, "{template}");
+        assert_eq!(
+            expand(template, "a/b", &[("lang", "de"), ("page", "2&3")]).unwrap(),
+            url,
+            "{template}"
+        );
     }
 }
 
@@ -86,17 +93,25 @@ fn keys_do_not_get_out_of_their_segment() {
         ("é🦀{key}", Ok("%C3%A9%F0%9F%A6%80%7Bkey%7D")),
     ];
     for (key, expected) in escapes {
-        let expected = expected.map(|segment| format!("http://h/v1/{segment}/x")).map_err(str::to_owned);
+        let expected =
+            expected.map(|segment| format!("http://h/v1/{segment}/x")).map_err(str::to_owned);
         assert_eq!(expand("http://h/v1/{key}/x", key, &[]), expected, "{key:?}");
-        assert!(expand("http://h/v1/x?q={key}", key, &[]).is_ok(), "{key:?} is harmless in a query");
+        assert!(
+            expand("http://h/v1/x?q={key}", key, &[]).is_ok(),
+            "{key:?} is harmless in a query"
+        );
     }
 }
 
 #[test]
 fn dots_of_the_template_and_of_the_key_make_no_step_together() {
-    for template in
-        ["http://h/.{key}", "http://h/{key}.", "http://h/%2e{key}", "http://h/{key}{params.a}", "http://h/{key}%2E/b"]
-    {
+    for template in [
+        "http://h/.{key}",
+        "http://h/{key}.",
+        "http://h/%2e{key}",
+        "http://h/{key}{params.a}",
+        "http://h/{key}%2E/b",
+    ] {
         assert_eq!(expand(template, ".", &[("a", ".")]).unwrap_err(), "key", "{template}");
         assert!(expand(template, "a", &[("a", ".")]).is_ok(), "{template}");
     }

@@ -6,7 +6,10 @@ use futures::FutureExt as _;
 use larder::pb::v1::StatsRequest;
 
 use crate::support::{
-    client::{Cache, Fetched as _, abandon, delete, fetch, fill, get, increment, invalidate, set, text, touch},
+    client::{
+        Cache, Fetched as _, abandon, delete, fetch, fill, get, increment, invalidate, set, text,
+        touch,
+    },
     redis::RedisServer,
     server::Larder,
     wait::eventually,
@@ -15,7 +18,10 @@ use crate::support::{
 /// The line of SECURITY.md that operators copy.
 fn documented_user() -> Vec<String> {
     let document = include_str!("../../SECURITY.md");
-    let line = document.lines().find(|line| line.starts_with("ACL SETUSER larder")).expect("a line for operators");
+    let line = document
+        .lines()
+        .find(|line| line.starts_with("ACL SETUSER larder"))
+        .expect("a line for operators");
     line.split(' ').map(str::to_owned).collect()
 }
 
@@ -65,7 +71,13 @@ async fn as_the_user_that_is_documented() {
     });
     acl.exec_async(&mut administrator).await.unwrap();
     // Nobody else may come in, so that the user is what makes it work.
-    redis::cmd("ACL").arg("SETUSER").arg("default").arg("off").exec_async(&mut administrator).await.unwrap();
+    redis::cmd("ACL")
+        .arg("SETUSER")
+        .arg("default")
+        .arg("off")
+        .exec_async(&mut administrator)
+        .await
+        .unwrap();
     let url = redis.url().replace("redis://", "redis://larder:CHANGE-ME@");
     let larder = Larder::redis(&url).start().await;
     use_everything(&larder.client().await).await;
@@ -82,7 +94,8 @@ async fn as_the_user_that_is_documented() {
     waiting.await.unwrap().unwrap().expect_found();
     let denied: Vec<redis::Value> =
         redis::cmd("ACL").arg("LOG").query_async(&mut administrator).await.unwrap_or_default();
-    let denied = denied.iter().map(|entry| format!("{entry:?}")).filter(|entry| !entry.contains("config"));
+    let denied =
+        denied.iter().map(|entry| format!("{entry:?}")).filter(|entry| !entry.contains("config"));
     assert_eq!(denied.collect::<Vec<_>>(), Vec::<String>::new());
 }
 
@@ -120,9 +133,12 @@ async fn start_tls(certificate: &str, key: &str, authority: &str) -> (RedisServe
             ("--tls-ca-cert-file", authority.to_owned()),
             ("--tls-auth-clients", "no".to_owned()),
         ];
-        let arguments: Vec<String> = arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
+        let arguments: Vec<String> =
+            arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        if let Ok(redis) = AssertUnwindSafe(RedisServer::start_with(&arguments)).catch_unwind().await {
+        if let Ok(redis) =
+            AssertUnwindSafe(RedisServer::start_with(&arguments)).catch_unwind().await
+        {
             return (redis, port);
         }
     }

@@ -33,7 +33,8 @@ async fn it_does_not_depend_on_the_number_of_keys() {
     assert_eq!(few, many);
     // One marker for each of the 64 shards, and no more than a few commands for each.
     assert!((1..=64 * 4).contains(&many.values().sum::<u64>()), "{many:?}");
-    let sample = (0..MANY).step_by(MANY / 1000).map(|number| key_ref(&format!("k{number}"))).collect();
+    let sample =
+        (0..MANY).step_by(MANY / 1000).map(|number| key_ref(&format!("k{number}"))).collect();
     let chunks = cache.batch_get(batch_get(sample)).await.unwrap();
     assert!(chunks.iter().flat_map(|chunk| &chunk.results).all(|result| result.value.is_none()));
     write(&cache, 100).await;

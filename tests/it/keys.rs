@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use larder::pb::v1::{
-    BatchDeleteRequest, BatchSetRequest, GetRequest, InvalidateNamespaceRequest, KeyRef, SetRequest, SetResult,
+    BatchDeleteRequest, BatchSetRequest, GetRequest, InvalidateNamespaceRequest, KeyRef,
+    SetRequest, SetResult,
 };
 use proptest::{
     collection::{btree_map, btree_set},
@@ -97,7 +98,10 @@ async fn names_of_redis_keys_are_keys_like_any_other() {
         let physical: Vec<Vec<u8>> = connection.keys("*").await.unwrap();
         assert!(physical.len() >= names.len());
         for name in physical.iter().filter_map(|name| std::str::from_utf8(name).ok()) {
-            let tails = name.char_indices().filter(|(_, letter)| *letter == ':').map(|(at, _)| &name[at + 1..]);
+            let tails = name
+                .char_indices()
+                .filter(|(_, letter)| *letter == ':')
+                .map(|(at, _)| &name[at + 1..]);
             for tail in tails.chain([name]).filter(|tail| (1..=1024).contains(&tail.len())) {
                 names.insert(("ns".to_owned(), tail.to_owned(), BTreeMap::new()));
                 names.insert(("k".to_owned(), tail.to_owned(), page.clone()));
@@ -111,10 +115,13 @@ async fn names_of_redis_keys_are_keys_like_any_other() {
 /// Writes entries under sets of hostile names, and checks that each can be read, deleted and invalidated on its own.
 fn never_meet(cache: &Cache) {
     let runtime = tokio::runtime::Handle::current();
-    let config = Config { cases: 40, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
+    let config =
+        Config { cases: 40, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
     tokio::task::block_in_place(|| {
         TestRunner::new(config)
-            .run(&btree_set(name(), 2..24), |names| runtime.block_on(write_and_check(cache, &names)))
+            .run(&btree_set(name(), 2..24), |names| {
+                runtime.block_on(write_and_check(cache, &names))
+            })
             .unwrap();
     });
 }
@@ -122,15 +129,22 @@ fn never_meet(cache: &Cache) {
 async fn write_and_check(cache: &Cache, names: &BTreeSet<Name>) -> Result<(), TestCaseError> {
     let namespaces: BTreeSet<&String> = names.iter().map(|(namespace, _, _)| namespace).collect();
     for namespace in &namespaces {
-        cache.invalidate_namespace(InvalidateNamespaceRequest { namespace: (*namespace).clone() }).await.unwrap();
+        cache
+            .invalidate_namespace(InvalidateNamespaceRequest { namespace: (*namespace).clone() })
+            .await
+            .unwrap();
     }
     let mut expected: BTreeMap<&Name, Option<String>> = BTreeMap::new();
     let names: Vec<&Name> = names.iter().collect();
     for (number, chunk) in names.chunks(500).enumerate() {
         let values = (0..chunk.len()).map(|index| format!("value {number}-{index}"));
-        let items = chunk.iter().zip(values.clone()).map(|(name, value)| set(name, &value)).collect();
+        let items =
+            chunk.iter().zip(values.clone()).map(|(name, value)| set(name, &value)).collect();
         let results = cache.batch_set(BatchSetRequest { items }).await.unwrap().results;
-        prop_assert!(results.iter().all(|result| result.result() == SetResult::Stored), "{results:?}");
+        prop_assert!(
+            results.iter().all(|result| result.result() == SetResult::Stored),
+            "{results:?}"
+        );
         expected.extend(chunk.iter().copied().zip(values.map(Some)));
     }
     check(cache, &expected).await?;
@@ -138,14 +152,20 @@ async fn write_and_check(cache: &Cache, names: &BTreeSet<Name>) -> Result<(), Te
     for number in 0..names.len().min(5) {
         let gone = names[number * 7 % names.len()];
         let keys = vec![key_ref(gone)];
-        let existed =
-            cache.batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() }).await.unwrap().existed;
+        let existed = cache
+            .batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() })
+            .await
+            .unwrap()
+            .existed;
         prop_assert_eq!(existed, [expected.insert(gone, None).flatten().is_some()], "{:?}", gone);
     }
     check(cache, &expected).await?;
 
     let emptied = *namespaces.first().unwrap();
-    cache.invalidate_namespace(InvalidateNamespaceRequest { namespace: emptied.clone() }).await.unwrap();
+    cache
+        .invalidate_namespace(InvalidateNamespaceRequest { namespace: emptied.clone() })
+        .await
+        .unwrap();
     for (name, value) in &mut expected {
         if name.0 == *emptied {
             *value = None;
@@ -154,13 +174,18 @@ async fn write_and_check(cache: &Cache, names: &BTreeSet<Name>) -> Result<(), Te
     check(cache, &expected).await
 }
 
-async fn check(cache: &Cache, expected: &BTreeMap<&Name, Option<String>>) -> Result<(), TestCaseError> {
+async fn check(
+    cache: &Cache,
+    expected: &BTreeMap<&Name, Option<String>>,
+) -> Result<(), TestCaseError> {
     let names: Vec<&Name> = expected.keys().copied().collect();
     let mut seen = Vec::new();
     for keys in names.chunks(500) {
         let keys = keys.iter().map(|name| key_ref(name)).collect();
         let chunks = cache.batch_get(batch_get(keys)).await.unwrap();
-        seen.extend(chunks.into_iter().flat_map(|chunk| chunk.results).map(|result| as_text(result.value)));
+        seen.extend(
+            chunks.into_iter().flat_map(|chunk| chunk.results).map(|result| as_text(result.value)),
+        );
     }
     for ((name, value), seen) in expected.iter().zip(seen) {
         prop_assert_eq!(value, &seen, "{:?}", name);
@@ -176,9 +201,11 @@ fn name() -> impl Strategy<Value = Name> {
         1 => any::<String>().prop_map(|key| if key.is_empty() { "x".to_owned() } else { truncated(&key) }),
         1 => piece.clone().prop_map(|piece| truncated(&piece.repeat(1024))),
     ];
-    let namespace =
-        prop::sample::select(["ns", "ns0", "ns.0", "n", "k", "p", "g", "l", "0", "stats", "larder"].as_slice());
-    let params = btree_map(piece.clone().prop_map(str::to_owned), piece.prop_map(str::to_owned), 0..3);
+    let namespace = prop::sample::select(
+        ["ns", "ns0", "ns.0", "n", "k", "p", "g", "l", "0", "stats", "larder"].as_slice(),
+    );
+    let params =
+        btree_map(piece.clone().prop_map(str::to_owned), piece.prop_map(str::to_owned), 0..3);
     (namespace.prop_map(str::to_owned), key, params)
 }
 
@@ -200,13 +227,17 @@ fn set(name: &Name, value: &str) -> SetRequest {
 
 on_both_stores!(one_byte_makes_another_key, |env| {
     let long = "k".repeat(1023);
-    let keys: Vec<String> =
-        ["a", "b", "\0", "\u{7f}"].iter().map(|last| format!("{long}{last}")).chain([long.clone()]).collect();
+    let keys: Vec<String> = ["a", "b", "\0", "\u{7f}"]
+        .iter()
+        .map(|last| format!("{long}{last}"))
+        .chain([long.clone()])
+        .collect();
     for key in &keys {
         env.cache.set(crate::support::client::set(key, data(key.as_bytes()))).await.unwrap();
     }
     for key in &keys {
-        let request = GetRequest { namespace: "ns".to_owned(), key: key.clone(), ..Default::default() };
+        let request =
+            GetRequest { namespace: "ns".to_owned(), key: key.clone(), ..Default::default() };
         assert_eq!(env.cache.get(request).await.unwrap().value, Some(data(key.as_bytes())));
     }
 });

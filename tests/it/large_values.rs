@@ -8,7 +8,8 @@ use tonic::Code;
 
 use crate::support::{
     client::{
-        Cache, Fetched as _, as_text, delete, fetch, fill, get, increment, invalidate, set, set_for, text, touch,
+        Cache, Fetched as _, as_text, delete, fetch, fill, get, increment, invalidate, set,
+        set_for, text, touch,
     },
     redis::RedisServer,
     server::Larder,
@@ -29,10 +30,14 @@ impl Stored {
     async fn start() -> Self {
         let redis = RedisServer::start().await;
         let connection = redis.connection().await;
-        let larder =
-            Larder::redis(&redis.url()).env("LARDER_STORE__SHARDS", "1").env("LARDER_STATS__FLUSH_INTERVAL", "1h");
-        let larder =
-            larder.env("LARDER_STORE__TIMEOUT", "1s").env("LARDER_NAMESPACES__NS__TTL_JITTER", "0").start().await;
+        let larder = Larder::redis(&redis.url())
+            .env("LARDER_STORE__SHARDS", "1")
+            .env("LARDER_STATS__FLUSH_INTERVAL", "1h");
+        let larder = larder
+            .env("LARDER_STORE__TIMEOUT", "1s")
+            .env("LARDER_NAMESPACES__NS__TTL_JITTER", "0")
+            .start()
+            .await;
         let cache = larder.client().await;
         Self { redis, connection, larder, cache }
     }
@@ -98,7 +103,8 @@ async fn a_lease_is_filled_with_one() {
 async fn what_is_refused_leaves_nothing_behind() {
     let mut env = Stored::start().await;
     env.cache.put("k", &large("a")).await;
-    let absent = SetRequest { condition: Some(Condition::IfAbsent(true)), ..set("k", text(&large("b"))) };
+    let absent =
+        SetRequest { condition: Some(Condition::IfAbsent(true)), ..set("k", text(&large("b"))) };
     assert_eq!(env.cache.set(absent).await.unwrap().result(), SetResult::ConditionNotMet);
     assert_eq!(env.aside().await, Vec::<String>::new());
 
@@ -145,12 +151,24 @@ async fn a_server_that_forgets_its_scripts_is_told_again() {
 async fn a_server_without_memory_says_so() {
     let mut env = Stored::start().await;
     env.cache.put("k", "small").await;
-    redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").exec_async(&mut env.connection).await.unwrap();
+    redis::cmd("CONFIG")
+        .arg("SET")
+        .arg("maxmemory")
+        .arg("1")
+        .exec_async(&mut env.connection)
+        .await
+        .unwrap();
     let refused = env.cache.set(set("k", text(&large("a")))).await.unwrap();
     assert_eq!((refused.result(), refused.degraded), (SetResult::NotStored, false));
     assert_eq!(env.aside().await, Vec::<String>::new());
     assert_eq!(env.cache.read("k").await.as_deref(), Some("small"));
-    redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("0").exec_async(&mut env.connection).await.unwrap();
+    redis::cmd("CONFIG")
+        .arg("SET")
+        .arg("maxmemory")
+        .arg("0")
+        .exec_async(&mut env.connection)
+        .await
+        .unwrap();
     env.cache.put("k", &large("a")).await;
 }
 
@@ -159,13 +177,20 @@ async fn a_server_without_memory_says_so() {
 async fn it_is_stored_whole_or_not_at_all_wherever_memory_ends() {
     let mut env = Stored::start().await;
     env.cache.put("k", "small").await;
-    let used: redis::InfoDict = redis::cmd("INFO").arg("memory").query_async(&mut env.connection).await.unwrap();
+    let used: redis::InfoDict =
+        redis::cmd("INFO").arg("memory").query_async(&mut env.connection).await.unwrap();
     let used: u64 = used.get("used_memory").unwrap();
     let mut current = "small".to_owned();
     let (mut stored, mut refused) = (0, 0);
     for (step, letter) in (0..200).zip(["a", "b", "c"].into_iter().cycle()) {
         let limit = used + step * 10_000;
-        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(limit).exec_async(&mut env.connection).await.unwrap();
+        redis::cmd("CONFIG")
+            .arg("SET")
+            .arg("maxmemory")
+            .arg(limit)
+            .exec_async(&mut env.connection)
+            .await
+            .unwrap();
         match env.cache.set(set("k", text(&large(letter)))).await.unwrap().result() {
             SetResult::Stored => {
                 current = large(letter);
@@ -174,7 +199,10 @@ async fn it_is_stored_whole_or_not_at_all_wherever_memory_ends() {
             SetResult::NotStored => refused += 1,
             other => panic!("{other:?}"),
         }
-        assert!(env.cache.read("k").await.as_deref() == Some(current.as_str()), "{limit}: something else is stored");
+        assert!(
+            env.cache.read("k").await.as_deref() == Some(current.as_str()),
+            "{limit}: something else is stored"
+        );
         assert_eq!(env.aside().await, Vec::<String>::new(), "{limit}");
     }
     assert!(stored > 0 && refused > 0, "{stored} {refused}");
@@ -208,8 +236,10 @@ async fn one_that_comes_too_late_is_not_stored() {
     let set = env.cache.set(set("k", text(&large("a")))).await.unwrap();
     assert_eq!(set.result(), SetResult::NotStored);
     env.redis.resume();
-    eventually("the store is back", SOON, async || (!env.cache.get(get("k")).await.unwrap().degraded).then_some(()))
-        .await;
+    eventually("the store is back", SOON, async || {
+        (!env.cache.get(get("k")).await.unwrap().degraded).then_some(())
+    })
+    .await;
     throughout(Duration::from_millis(300), async || {
         assert_eq!(env.cache.read("k").await.as_deref(), Some("small"));
     })
@@ -221,7 +251,11 @@ async fn one_that_comes_too_late_is_not_stored() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_that_remember_one_hear_of_the_next() {
     let redis = RedisServer::start().await;
-    let start = || Larder::redis(&redis.url()).env("LARDER_NAMESPACES__NS__NEAR_CACHE__MAX_STALENESS", "10m").start();
+    let start = || {
+        Larder::redis(&redis.url())
+            .env("LARDER_NAMESPACES__NS__NEAR_CACHE__MAX_STALENESS", "10m")
+            .start()
+    };
     let (here, there) = (start().await, start().await);
     let (writer, reader) = (here.client().await, there.client().await);
     for letter in ["a", "b", "c"] {

@@ -6,7 +6,10 @@ use larder::pb::v1::{Outcome, SetResult};
 use redis::{AsyncCommands as _, aio::MultiplexedConnection};
 
 use crate::support::{
-    client::{Cache, Fetched as _, delete, fetch, fill, get, increment, invalidate, key_ref, set, text, touch},
+    client::{
+        Cache, Fetched as _, delete, fetch, fill, get, increment, invalidate, key_ref, set, text,
+        touch,
+    },
     redis::RedisServer,
     server::Larder,
     wait::throughout,
@@ -48,7 +51,10 @@ async fn every_write_makes_a_missing_marker() {
         let key = format!("k{round}");
         scene.keys.del::<_, ()>(MARKER).await.unwrap();
         let lease = scene.cache.lease(&key).await;
-        assert_eq!(scene.cache.set(fill(&key, text("v"), &lease)).await.unwrap().result(), SetResult::Stored);
+        assert_eq!(
+            scene.cache.set(fill(&key, text("v"), &lease)).await.unwrap().result(),
+            SetResult::Stored
+        );
         assert_eq!(scene.cache.read(&key).await.as_deref(), Some("v"));
         scene.keys.del::<_, ()>(MARKER).await.unwrap();
         assert_eq!(scene.cache.increment(increment(&key, 5)).await.unwrap().value, 5);
@@ -122,19 +128,24 @@ async fn bytes_of_another_format_are_a_miss() {
     for bytes in damaged {
         scene.keys.set::<_, _, ()>(&name, &bytes).await.unwrap();
         let answer = scene.cache.get(get("k")).await.unwrap();
-        let shortened = bytes.len() < good.len() && good.starts_with(&bytes) && bytes.len() + 5 >= good.len();
+        let shortened =
+            bytes.len() < good.len() && good.starts_with(&bytes) && bytes.len() + 5 >= good.len();
         // A value cut short within its last bytes cannot be told from a shorter one; its header is whole.
         if !shortened {
             assert_eq!((answer.outcome(), answer.degraded), (Outcome::Miss, false), "{bytes:?}");
         }
     }
     scene.keys.set::<_, _, ()>(&name, [&[99], &good[1..]].concat()).await.unwrap();
-    let chunks = scene.cache.batch_get(crate::support::client::batch_get(vec![key_ref("k")])).await.unwrap();
+    let chunks =
+        scene.cache.batch_get(crate::support::client::batch_get(vec![key_ref("k")])).await.unwrap();
     assert_eq!(chunks[0].results[0].outcome(), Outcome::Miss);
     assert_eq!(scene.cache.increment(increment("k", 3)).await.unwrap().value, 3);
     scene.keys.set::<_, _, ()>(&name, [&[99], &good[1..]].concat()).await.unwrap();
     let lease = scene.cache.lease("k").await;
-    assert_eq!(scene.cache.set(fill("k", text("new"), &lease)).await.unwrap().result(), SetResult::Stored);
+    assert_eq!(
+        scene.cache.set(fill("k", text("new"), &lease)).await.unwrap().result(),
+        SetResult::Stored
+    );
     assert_eq!(scene.cache.read("k").await.as_deref(), Some("new"));
 }
 
@@ -159,7 +170,10 @@ async fn an_emptied_redis_is_an_empty_cache() {
     redis::cmd("FLUSHALL").exec_async(&mut scene.keys).await.unwrap();
     redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut scene.keys).await.unwrap();
     assert_eq!(scene.cache.read("k").await, None);
-    assert_ne!(scene.cache.set(fill("leased", text("v"), &lease)).await.unwrap().result(), SetResult::Stored);
+    assert_ne!(
+        scene.cache.set(fill("leased", text("v"), &lease)).await.unwrap().result(),
+        SetResult::Stored
+    );
     assert_eq!(scene.cache.read("leased").await, None);
     for _ in 0..3 {
         redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut scene.keys).await.unwrap();
@@ -183,7 +197,8 @@ async fn a_redis_that_evicts_costs_hits_only() {
     let scene = Scene::start_on(RedisServer::start_with(&limit).await).await;
     let value = |number: usize| format!("{number}-{}", "v".repeat(10_000));
     for number in 0..1500 {
-        let stored = scene.cache.set(set(&format!("k{number}"), text(&value(number)))).await.unwrap();
+        let stored =
+            scene.cache.set(set(&format!("k{number}"), text(&value(number)))).await.unwrap();
         assert!(!stored.degraded);
     }
     let mut hits = 0;
@@ -211,7 +226,10 @@ async fn a_full_redis_refuses_sets_and_obeys_deletes() {
         results.push(scene.cache.set(set(&format!("k{number}"), large.clone())).await.unwrap());
     }
     let refused = results.last().unwrap();
-    assert_eq!((refused.result(), refused.version.as_str(), refused.ttl), (SetResult::NotStored, "", None));
+    assert_eq!(
+        (refused.result(), refused.version.as_str(), refused.ttl),
+        (SetResult::NotStored, "", None)
+    );
     // The store answers; it only has no room.
     assert!(!refused.degraded);
     assert_eq!(scene.cache.read("first").await.as_deref(), Some("v"));
@@ -243,7 +261,10 @@ async fn entries_leave_redis_by_themselves() {
     }
     scene.cache.get_or_fetch(fetch("leased", 0)).await.unwrap().expect_contended();
     throughout(Duration::from_millis(600), async || {}).await;
-    assert!(!scene.names().await.iter().any(|name| name.contains(":k:k")), "expired entries are still there");
+    assert!(
+        !scene.names().await.iter().any(|name| name.contains(":k:k")),
+        "expired entries are still there"
+    );
 }
 
 impl Scene {
@@ -253,7 +274,12 @@ impl Scene {
 
     async fn start_on(redis: RedisServer) -> Self {
         let larder = Larder::redis(&redis.url()).env("LARDER_STORE__SHARDS", 1).start().await;
-        Self { cache: larder.client().await, keys: redis.connection().await, _larder: larder, _redis: redis }
+        Self {
+            cache: larder.client().await,
+            keys: redis.connection().await,
+            _larder: larder,
+            _redis: redis,
+        }
     }
 
     /// Name and bytes of the only entry.

@@ -39,7 +39,8 @@ async fn remembered(cache: &Cache, key: &str, text: &str) {
     eventually(&format!("{key} = {text} is remembered"), SOON, async || {
         let answer = cache.get(get(key)).await.unwrap();
         let is_near = answer.entry.as_ref().is_some_and(|entry| entry.tier() == Tier::Near);
-        (answer.outcome() == Outcome::Hit && is_near && as_text(answer.value)? == text).then_some(())
+        (answer.outcome() == Outcome::Hit && is_near && as_text(answer.value)? == text)
+            .then_some(())
     })
     .await;
 }

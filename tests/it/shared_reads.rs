@@ -25,7 +25,8 @@ struct Env {
 async fn start() -> Env {
     let redis = RedisServer::start().await;
     let larder = Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "1h");
-    let larder = larder.env("LARDER_STORE__TIMEOUT", "10s").env("LARDER_STORE__SHARDS", "1").start().await;
+    let larder =
+        larder.env("LARDER_STORE__TIMEOUT", "10s").env("LARDER_STORE__SHARDS", "1").start().await;
     let cache = larder.client().await;
     Env { redis, _larder: larder, cache }
 }
@@ -43,7 +44,8 @@ async fn each_caller_gets_the_answer_to_his_own_question() {
         env.cache.put(&format!("k{number}"), &value(number)).await;
     }
     // Nothing of Larder's has this form.
-    let _: () = env.redis.connection().await.hset("larder:{ns:0}:k:k3", "not", "ours").await.unwrap();
+    let _: () =
+        env.redis.connection().await.hset("larder:{ns:0}:k:k3", "not", "ours").await.unwrap();
     env.redis.reset_counts().await;
     for round in 0..3 {
         let reads = (0..READS).map(async |number| {
@@ -57,7 +59,10 @@ async fn each_caller_gets_the_answer_to_his_own_question() {
         }
     }
     let commands = env.redis.counts().await;
-    assert_eq!(commands.keys().map(String::as_str).collect::<BTreeSet<_>>(), BTreeSet::from(["mget"]));
+    assert_eq!(
+        commands.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+        BTreeSet::from(["mget"])
+    );
     assert!(commands["mget"] < 3 * READS as u64 / 2, "{commands:?}");
 }
 
@@ -72,8 +77,10 @@ async fn what_fails_fails_for_all_of_them_and_for_nobody_after() {
         assert_eq!((read.outcome(), read.degraded), (Outcome::Miss, true));
     }
     env.redis.restart().await;
-    eventually("reads reach Redis", SOON, async || (!env.cache.get(get("k")).await.unwrap().degraded).then_some(()))
-        .await;
+    eventually("reads reach Redis", SOON, async || {
+        (!env.cache.get(get("k")).await.unwrap().degraded).then_some(())
+    })
+    .await;
     let reads = join_all((0..READS).map(|_| env.cache.get(get("k")))).await;
     assert!(reads.into_iter().all(|read| !read.unwrap().degraded));
 }

@@ -50,11 +50,16 @@ async fn a_call_becomes_a_span_of_the_callers_trace() {
     assert_eq!(hex(&span.trace_id), TRACE);
     assert_eq!(hex(&span.parent_span_id), PARENT);
     assert!(span.span_id.len() == 8 && hex(&span.span_id) != PARENT);
-    let attribute = |name: &str| span.attributes.iter().find(|pair| pair.key == name).map(|pair| pair.text());
+    let attribute =
+        |name: &str| span.attributes.iter().find(|pair| pair.key == name).map(|pair| pair.text());
     assert_eq!(attribute("rpc.system.name").as_deref(), Some("grpc"), "{span:?}");
     assert_eq!(attribute("rpc.method").as_deref(), Some("larder.v1.CacheService/Get"), "{span:?}");
     assert!(span.end_time_unix_nano > span.start_time_unix_nano);
-    assert!(collector.resources().contains(&"larder-under-test".to_owned()), "{:?}", collector.resources());
+    assert!(
+        collector.resources().contains(&"larder-under-test".to_owned()),
+        "{:?}",
+        collector.resources()
+    );
     // Keys are nobody's business here either.
     assert!(!span.attributes.iter().any(|pair| pair.text() == "k"), "{span:?}");
     // Nor are lines of code and threads anybody's.
@@ -96,16 +101,25 @@ async fn a_fetch_is_part_of_the_trace_of_who_waits_for_it_and_keeps_no_span_open
     assert_eq!(origin.in_flight(), 1, "the span of the call has ended, and the fetch goes on");
     origin.release();
     let computed = collector.span("compute").await;
-    assert_eq!((hex(&computed.trace_id).as_str(), &computed.parent_span_id), (TRACE, &call.span_id));
+    assert_eq!(
+        (hex(&computed.trace_id).as_str(), &computed.parent_span_id),
+        (TRACE, &call.span_id)
+    );
     let fetched = collector.span("fetch").await;
-    assert_eq!((&fetched.trace_id, &fetched.parent_span_id), (&computed.trace_id, &computed.span_id));
+    assert_eq!(
+        (&fetched.trace_id, &fetched.parent_span_id),
+        (&computed.trace_id, &computed.span_id)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refresh_in_the_background_is_a_trace_of_its_own_with_a_link_to_the_call() {
-    let (collector, origin, redis) = (Collector::start().await, Origin::start().await, RedisServer::start().await);
+    let (collector, origin, redis) =
+        (Collector::start().await, Origin::start().await, RedisServer::start().await);
     origin.always(ok("v", &[("cache-control", "max-age=0, stale-while-revalidate=3600")]));
-    let larder = reading_through(Larder::redis(&redis.url()).envs(&PATIENT), &collector, &origin).start().await;
+    let larder = reading_through(Larder::redis(&redis.url()).envs(&PATIENT), &collector, &origin)
+        .start()
+        .await;
     let cache = larder.client().await;
     cache.get_or_fetch(fetch("k", 20_000)).await.unwrap();
     let mut links = Vec::new();
@@ -120,12 +134,23 @@ async fn a_refresh_in_the_background_is_a_trace_of_its_own_with_a_link_to_the_ca
         })
         .await;
         let refresh = spans.iter().rfind(|span| span.name == "refresh").unwrap();
-        assert!(refresh.parent_span_id.is_empty() && hex(&refresh.trace_id) != TRACE, "{refresh:?}");
+        assert!(
+            refresh.parent_span_id.is_empty() && hex(&refresh.trace_id) != TRACE,
+            "{refresh:?}"
+        );
         let [link] = &refresh.links[..] else { panic!("{refresh:?}") };
         assert_eq!(hex(&link.trace_id), TRACE);
         for name in ["acquire", "fetch", "fill"] {
-            assert!(spans.iter().any(|span| span.name == name && span.parent_span_id == refresh.span_id), "{name}");
-            assert!(spans.iter().all(|span| span.name != name || hex(&span.trace_id) != TRACE), "{name}");
+            assert!(
+                spans
+                    .iter()
+                    .any(|span| span.name == name && span.parent_span_id == refresh.span_id),
+                "{name}"
+            );
+            assert!(
+                spans.iter().all(|span| span.name != name || hex(&span.trace_id) != TRACE),
+                "{name}"
+            );
         }
         links.push(link.span_id.clone());
     }
@@ -135,23 +160,34 @@ async fn a_refresh_in_the_background_is_a_trace_of_its_own_with_a_link_to_the_ca
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_origin_is_told_that_a_trace_is_not_recorded() {
     let (collector, origin) = (Collector::start().await, Origin::start().await);
-    let larder = reading_through(Larder::memory(), &collector, &origin).env("LARDER_TELEMETRY__SAMPLE_RATIO", "0");
+    let larder = reading_through(Larder::memory(), &collector, &origin)
+        .env("LARDER_TELEMETRY__SAMPLE_RATIO", "0");
     let larder = larder.start().await;
     let cache = larder.client().await;
     cache.get_or_fetch(traced(fetch("theirs", 20_000), "00")).await.unwrap();
     cache.get_or_fetch(fetch("ours", 20_000)).await.unwrap();
     cache.get_or_fetch(traced(fetch("recorded", 20_000), "01")).await.unwrap();
-    let told: Vec<String> =
-        origin.asked().iter().map(|asked| asked.header("traceparent").unwrap().to_owned()).collect();
+    let told: Vec<String> = origin
+        .asked()
+        .iter()
+        .map(|asked| asked.header("traceparent").unwrap().to_owned())
+        .collect();
     let [theirs, ours, recorded] = &told[..] else { panic!("{told:?}") };
     assert!(theirs.starts_with(&format!("00-{TRACE}-")) && theirs.ends_with("-00"), "{theirs}");
     assert!(!ours.contains(TRACE) && ours.ends_with("-00"), "{ours}");
-    assert!(recorded.starts_with(&format!("00-{TRACE}-")) && recorded.ends_with("-01"), "{recorded}");
+    assert!(
+        recorded.starts_with(&format!("00-{TRACE}-")) && recorded.ends_with("-01"),
+        "{recorded}"
+    );
     let call = collector.server_span("larder.v1.CacheService/GetOrFetch").await;
     assert_eq!(hex(&call.trace_id), TRACE);
     // The recorded fetch was the last.
     collector.span("fetch").await;
-    assert!(collector.spans().iter().all(|span| hex(&span.trace_id) == TRACE), "{:?}", collector.spans());
+    assert!(
+        collector.spans().iter().all(|span| hex(&span.trace_id) == TRACE),
+        "{:?}",
+        collector.spans()
+    );
 }
 
 /// A server that records everything, before an HTTP origin.
@@ -204,19 +240,28 @@ impl Collector {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let collector = Self { endpoint, received: Arc::default() };
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
-        tokio::spawn(tonic::transport::Server::builder().add_service(collector.clone()).serve_with_incoming(incoming));
+        tokio::spawn(
+            tonic::transport::Server::builder()
+                .add_service(collector.clone())
+                .serve_with_incoming(incoming),
+        );
         collector
     }
 
     fn spans(&self) -> Vec<Span> {
         let received = self.received.lock().unwrap();
-        received.iter().flat_map(|resource| &resource.scope_spans).flat_map(|scope| scope.spans.clone()).collect()
+        received
+            .iter()
+            .flat_map(|resource| &resource.scope_spans)
+            .flat_map(|scope| scope.spans.clone())
+            .collect()
     }
 
     /// The names of the services that sent something.
     fn resources(&self) -> Vec<String> {
         let received = self.received.lock().unwrap();
-        let attributes = received.iter().filter_map(|spans| spans.resource.as_ref()).flat_map(|r| &r.attributes);
+        let attributes =
+            received.iter().filter_map(|spans| spans.resource.as_ref()).flat_map(|r| &r.attributes);
         attributes.filter(|pair| pair.key == "service.name").map(KeyValue::text).collect()
     }
 
@@ -260,7 +305,8 @@ struct Export(Collector);
 
 impl UnaryService<ExportTraceServiceRequest> for Export {
     type Response = ExportTraceServiceResponse;
-    type Future = BoxFuture<'static, Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status>>;
+    type Future =
+        BoxFuture<'static, Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status>>;
 
     fn call(&mut self, request: tonic::Request<ExportTraceServiceRequest>) -> Self::Future {
         self.0.received.lock().unwrap().extend(request.into_inner().resource_spans);

@@ -32,7 +32,10 @@ impl Kind for List {
             return items.iter().map(|item: &Value| self.item(&item.kind)).collect();
         }
         if let ValueKind::String(text) = raw {
-            return text.split(',').map(|item| self.item(&ValueKind::String(item.trim().to_owned()))).collect();
+            return text
+                .split(',')
+                .map(|item| self.item(&ValueKind::String(item.trim().to_owned())))
+                .collect();
         }
         Err(mismatch(format_args!("a list of {}", self.expected), raw))
     }

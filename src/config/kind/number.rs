@@ -47,7 +47,8 @@ impl Kind for Ratio {
     type Value = f64;
 
     fn parse(&self, raw: &ValueKind) -> Result<f64, String> {
-        let expected = if self.inclusive { "a number from 0 to 1" } else { "a number from 0 to below 1" };
+        let expected =
+            if self.inclusive { "a number from 0 to 1" } else { "a number from 0 to below 1" };
         as_number(raw)
             .filter(|n| (0.0..1.0).contains(n) || (self.inclusive && *n == 1.0))
             .ok_or_else(|| mismatch(expected, raw))

@@ -29,8 +29,9 @@ where
 
     fn parse(&self, raw: &ValueKind) -> Result<T, String> {
         let named = || as_text(raw)?.parse().ok().map(|size: ByteSize| size.as_u64());
-        let bytes =
-            as_integer(raw).or_else(named).ok_or_else(|| mismatch("a size such as 64KiB, 1MiB or 1048576", raw))?;
+        let bytes = as_integer(raw)
+            .or_else(named)
+            .ok_or_else(|| mismatch("a size such as 64KiB, 1MiB or 1048576", raw))?;
         let (min, max) = (text_of(*self.range.start()), text_of(*self.range.end()));
         T::try_from(bytes)
             .ok()

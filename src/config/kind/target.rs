@@ -7,7 +7,8 @@ use super::super::origin::has_user_info;
 use super::{Form, as_text, mismatch};
 use crate::url_template::UrlTemplate;
 
-const NO_USER_INFO: &str = "it must not hold a user or password: write them into the table `headers`";
+const NO_USER_INFO: &str =
+    "it must not hold a user or password: write them into the table `headers`";
 
 /// The template of the URLs of an HTTP origin. Its messages do not repeat what may hold a password.
 pub(crate) struct UrlForm;

@@ -20,7 +20,10 @@ impl Kind for Text {
     type Value = String;
 
     fn parse(&self, raw: &ValueKind) -> Result<String, String> {
-        as_text(raw).filter(|text| (self.valid)(text)).map(str::to_owned).ok_or_else(|| mismatch(self.expected, raw))
+        as_text(raw)
+            .filter(|text| (self.valid)(text))
+            .map(str::to_owned)
+            .ok_or_else(|| mismatch(self.expected, raw))
     }
 
     fn render(&self, value: &String) -> String {

@@ -91,7 +91,11 @@ impl HeaderTemplate {
         }
         let value = SecretString::from(value);
         let printable = |b: u8| (b' '..=b'~').contains(&b);
-        if value.expose_secret().bytes().all(printable) { Ok(value) } else { Err(InvalidHeader::Characters) }
+        if value.expose_secret().bytes().all(printable) {
+            Ok(value)
+        } else {
+            Err(InvalidHeader::Characters)
+        }
     }
 
     /// What is sent: what the text stood for when the configuration was read.
@@ -201,5 +205,9 @@ pub(super) fn check_name(name: &str, grpc: bool) -> Result<(), &'static str> {
         return Err("expected another header, as gRPC takes those that end with -bin for binary");
     }
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    if name.bytes().all(allowed) { Ok(()) } else { Err("expected a name of a-z, 0-9, '-', '_' and '.', as in gRPC") }
+    if name.bytes().all(allowed) {
+        Ok(())
+    } else {
+        Err("expected a name of a-z, 0-9, '-', '_' and '.', as in gRPC")
+    }
 }

@@ -23,8 +23,14 @@ fn an_unknown_key_is_found_everywhere() {
     assert_eq!(keys("[Store]\nurl = 'memory'", &[]), ["Store.url"]);
     assert_eq!(keys("[stoer]", &[]), ["stoer"]);
     assert_eq!(keys("[namespaces.'a.b']\ntl = '1s'", &[]), ["namespaces.\"a.b\".tl"]);
-    assert_eq!(keys("[namespaces.a.near_cache]\nmax_byte = 1", &[]), ["namespaces.a.near_cache.max_byte"]);
-    assert_eq!(keys("[defaults.near_cache]\nmax_bytes = 1", &[]), ["defaults.near_cache.max_bytes"]);
+    assert_eq!(
+        keys("[namespaces.a.near_cache]\nmax_byte = 1", &[]),
+        ["namespaces.a.near_cache.max_byte"]
+    );
+    assert_eq!(
+        keys("[defaults.near_cache]\nmax_bytes = 1", &[]),
+        ["defaults.near_cache.max_bytes"]
+    );
     assert_eq!(keys("[defaults.origin]\nurl = 'http://h'", &[]), ["defaults.origin.url"]);
     let near_cache = [("LARDER_NAMESPACES__A__B__NEAR_CACHE__MAX_BYTE", "1")];
     assert_eq!(keys("", &near_cache), ["namespaces.a__b.near_cache.max_byte"]);
@@ -43,7 +49,10 @@ fn a_wrong_value_is_named_with_what_is_expected() {
         ),
         ("reflection = 'maybe'", "reflection: expected true or false, got \"maybe\""),
         ("busy_poll = '2ms'", "busy_poll: expected 0s or a duration from 1us to 1ms, got \"2ms\""),
-        ("store.timeout = 'fast'", "store.timeout: expected a duration such as 250ms, 30s or 7d, got \"fast\""),
+        (
+            "store.timeout = 'fast'",
+            "store.timeout: expected a duration such as 250ms, 30s or 7d, got \"fast\"",
+        ),
         ("store.timeout = 5", "store.timeout: expected a duration such as 250ms, 30s or 7d, got 5"),
         ("store.timeout = '0s'", "store.timeout: expected a duration from 1ms to 1m, got \"0s\""),
         ("store.shards = 0", "store.shards: expected an integer from 1 to 4096, got 0"),
@@ -52,13 +61,19 @@ fn a_wrong_value_is_named_with_what_is_expected() {
         ("store.shards = true", "store.shards: expected an integer from 1 to 4096, got true"),
         ("store.shards = [1]", "store.shards: expected an integer from 1 to 4096, got a list"),
         ("store.connections = 65", "store.connections: expected an integer from 1 to 64, got 65"),
-        ("store.probe_interval = '31s'", "store.probe_interval: expected a duration from 10ms to 30s, got \"31s\""),
+        (
+            "store.probe_interval = '31s'",
+            "store.probe_interval: expected a duration from 10ms to 30s, got \"31s\"",
+        ),
         (
             "store.prefix = 'a{b}'",
             "store.prefix: expected 1 to 64 characters of A-Z, a-z, 0-9, '.', '_', ':' and '-', \
              got \"a{b}\"",
         ),
-        ("memory.max_bytes = 'lots'", "memory.max_bytes: expected a size such as 64KiB, 1MiB or 1048576, got \"lots\""),
+        (
+            "memory.max_bytes = 'lots'",
+            "memory.max_bytes: expected a size such as 64KiB, 1MiB or 1048576, got \"lots\"",
+        ),
         (
             "namespaces.a.near_cache.max_bytes = '1KiB'",
             "namespaces.a.near_cache.max_bytes: expected a size from 64KiB to 1TiB, got \"1KiB\"",
@@ -68,11 +83,26 @@ fn a_wrong_value_is_named_with_what_is_expected() {
             "namespaces.a.near_cache.max_staleness: expected a duration from 50ms to 1h, got \"0s\"",
         ),
         ("memory.max_bytes = 1", "memory.max_bytes: expected a size from 1MiB to 1024TiB, got 1"),
-        ("defaults.ttl_jitter = 1", "defaults.ttl_jitter: expected a number from 0 to below 1, got 1"),
-        ("defaults.ttl_jitter = nan", "defaults.ttl_jitter: expected a number from 0 to below 1, got NaN"),
-        ("telemetry.sample_ratio = 1.1", "telemetry.sample_ratio: expected a number from 0 to 1, got 1.1"),
-        ("defaults.lease_wait = '61s'", "defaults.lease_wait: expected a duration from 0s to 1m, got \"61s\""),
-        ("defaults.lease_ttl = '9ms'", "defaults.lease_ttl: expected a duration from 10ms to 1h, got \"9ms\""),
+        (
+            "defaults.ttl_jitter = 1",
+            "defaults.ttl_jitter: expected a number from 0 to below 1, got 1",
+        ),
+        (
+            "defaults.ttl_jitter = nan",
+            "defaults.ttl_jitter: expected a number from 0 to below 1, got NaN",
+        ),
+        (
+            "telemetry.sample_ratio = 1.1",
+            "telemetry.sample_ratio: expected a number from 0 to 1, got 1.1",
+        ),
+        (
+            "defaults.lease_wait = '61s'",
+            "defaults.lease_wait: expected a duration from 0s to 1m, got \"61s\"",
+        ),
+        (
+            "defaults.lease_ttl = '9ms'",
+            "defaults.lease_ttl: expected a duration from 10ms to 1h, got \"9ms\"",
+        ),
         (
             "limits.max_connection_age = '1ms'",
             "limits.max_connection_age: expected 0s or a duration from 100ms to 365d, got \"1ms\"",

@@ -11,7 +11,10 @@ pub(super) fn header(line: &str) -> String {
 /// Name and value of each header.
 pub(super) fn headers(file: &str, env: &[(&str, &str)]) -> Vec<(String, String)> {
     let headers = origin(file, env).headers;
-    headers.into_iter().map(|(name, header)| (name, header.value().expose_secret().to_owned())).collect()
+    headers
+        .into_iter()
+        .map(|(name, header)| (name, header.value().expose_secret().to_owned()))
+        .collect()
 }
 
 #[test]
@@ -31,7 +34,10 @@ fn the_case_of_a_header_does_not_matter() {
 fn secrets_are_filled_in() {
     let mut secret = tempfile::NamedTempFile::new().unwrap();
     secret.write_all(b"from file\r\n\n").unwrap();
-    let file = header(&format!("X = 'a ${{env:ONE}}${{file:{}}} b ${{env:ONE}}'", secret.path().display()));
+    let file = header(&format!(
+        "X = 'a ${{env:ONE}}${{file:{}}} b ${{env:ONE}}'",
+        secret.path().display()
+    ));
     let load = |one| headers(&file, &[("ONE", one)]).remove(0).1;
     assert_eq!(load("1"), "a 1from file b 1");
     let before = origin(&file, &[("ONE", "1")]);
@@ -41,7 +47,10 @@ fn secrets_are_filled_in() {
     assert_eq!(load("1"), "a 1renewed b 1");
     assert_ne!(before, origin(&file, &[("ONE", "1")]), "a changed file is a change");
     assert_eq!(
-        before.headers["X"].resolve(&BTreeMap::from([("ONE".to_owned(), "3".to_owned())])).unwrap().expose_secret(),
+        before.headers["X"]
+            .resolve(&BTreeMap::from([("ONE".to_owned(), "3".to_owned())]))
+            .unwrap()
+            .expose_secret(),
         "a 3renewed b 3"
     );
 }
@@ -53,8 +62,11 @@ fn a_secret_that_is_missing_is_named_and_none_is_shown() {
     std::fs::write(large.path(), "s".repeat(70_000)).unwrap();
     let binary = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(binary.path(), [0xff, 0xfe]).unwrap();
-    let (empty, large, binary) =
-        (empty.path().display().to_string(), large.path().display().to_string(), binary.path().display().to_string());
+    let (empty, large, binary) = (
+        empty.path().display().to_string(),
+        large.path().display().to_string(),
+        binary.path().display().to_string(),
+    );
     let unknown = "expected ${env:NAME} or ${file:/path}, got another ${...}";
     let printable = "expected a value of printable ASCII characters, got others in it";
     for (value, expected) in [
@@ -62,7 +74,8 @@ fn a_secret_that_is_missing_is_named_and_none_is_shown() {
         ("'secret ${env:EMPTY}'", "the variable EMPTY is not set, or empty".to_owned()),
         (
             "'secret ${file:/no/such/file}'",
-            "the file /no/such/file cannot be read: No such file or directory (os error 2)".to_owned(),
+            "the file /no/such/file cannot be read: No such file or directory (os error 2)"
+                .to_owned(),
         ),
         (&format!("'${{file:{empty}}}'"), format!("the file {empty} is empty")),
         (&format!("'${{file:{large}}}'"), format!("the file {large} is larger than 64KiB")),
@@ -104,7 +117,8 @@ fn a_secret_is_shown_nowhere() {
         assert!(!shown.contains("secret") && !shown.contains("hunter2"), "{shown}");
     }
     assert!(debug.contains("HeaderTemplate(Bearer ${env:TOKEN})"), "{debug}");
-    let table = "[namespaces.a.origin.headers]\nLiteral = \"***\"\nScheme = \"Bearer ${env:TOKEN}\"\n";
+    let table =
+        "[namespaces.a.origin.headers]\nLiteral = \"***\"\nScheme = \"Bearer ${env:TOKEN}\"\n";
     assert!(rendered.contains(table), "{rendered}");
 }
 
@@ -139,14 +153,18 @@ fn names_of_headers_are_checked() {
         "Keep-Alive",
         "Range",
     ] {
-        let expected =
-            format!("namespaces.a.origin.headers.{name}: expected another header, as Larder decides on this one");
+        let expected = format!(
+            "namespaces.a.origin.headers.{name}: expected another header, as Larder decides on this one"
+        );
         assert_eq!(found(header(&format!("{name} = 'v'"))), expected);
         assert_eq!(found(grpc_header(&format!("{name} = 'v'"))), expected);
     }
     for name in ["", "a b", "a:b", "é"] {
         let found = found(header(&format!("'{name}' = 'v'")));
-        assert!(found.ends_with("expected the name of a header, got characters that none has"), "{found}");
+        assert!(
+            found.ends_with("expected the name of a header, got characters that none has"),
+            "{found}"
+        );
     }
     for (name, why) in [
         ("grpc-timeout", "expected another header, as gRPC decides on this one"),
@@ -159,7 +177,11 @@ fn names_of_headers_are_checked() {
         assert!(found.ends_with(why), "{found}");
     }
     loaded(
-        &grpc_header("Authorization = 'v'\nx_tenant.id = 'v'".replace("x_tenant.id", "'x_tenant.id'").as_str()),
+        &grpc_header(
+            "Authorization = 'v'\nx_tenant.id = 'v'"
+                .replace("x_tenant.id", "'x_tenant.id'")
+                .as_str(),
+        ),
         &[],
     );
 }

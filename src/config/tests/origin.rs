@@ -74,13 +74,25 @@ fn addresses_of_origins_are_checked() {
     for (key, value, expected) in [
         ("url", "'ftp://h/{key}'", format!("{url}, but it must begin with http:// or https://")),
         ("url", "''", format!("{url}, but it must begin with http:// or https://")),
-        ("url", "'http:///{key}'", format!("{url}, but its host or port cannot be read: empty host")),
-        ("url", "'http://h:x/'", format!("{url}, but its host or port cannot be read: invalid port number")),
+        (
+            "url",
+            "'http:///{key}'",
+            format!("{url}, but its host or port cannot be read: empty host"),
+        ),
+        (
+            "url",
+            "'http://h:x/'",
+            format!("{url}, but its host or port cannot be read: invalid port number"),
+        ),
         ("url", "'http://user:secret@h/{key}'", format!("{url}, but {credentials}")),
         ("url", "'https://secret@h?k={key}'", format!("{url}, but {credentials}")),
         ("url", "5", format!("{url}, got 5")),
         ("grpc", "'users:50051'", format!("{grpc}, but it must begin with http:// or https://")),
-        ("grpc", "'nothing'", format!("{grpc}, but it cannot be read: relative URL without a base")),
+        (
+            "grpc",
+            "'nothing'",
+            format!("{grpc}, but it cannot be read: relative URL without a base"),
+        ),
         ("grpc", "'http://h/path'", format!("{grpc}, but it must end after host and port")),
         ("grpc", "'http://h?secret'", format!("{grpc}, but it must end after host and port")),
         ("grpc", "'http://user:secret@h'", format!("{grpc}, but {credentials}")),
@@ -126,7 +138,10 @@ fn every_key_of_an_origin_is_read() {
     ";
     let expected = OriginConfig {
         target: to_url("http://h/{key}"),
-        headers: BTreeMap::from([("X-Odd!".to_owned(), HeaderTemplate::new("v", &BTreeMap::new()).unwrap())]),
+        headers: BTreeMap::from([(
+            "X-Odd!".to_owned(),
+            HeaderTemplate::new("v", &BTreeMap::new()).unwrap(),
+        )]),
         timeout: Duration::from_secs(5),
         connect_timeout: Duration::from_secs(1),
         soft_timeout: Some(Duration::from_millis(150)),
@@ -164,7 +179,11 @@ fn every_key_of_an_origin_is_read() {
     };
     let again = loaded(&written.render(), &[]);
     let secret = again.namespaces["a"].origin.as_ref().unwrap().headers["X-Odd!"].value();
-    assert_eq!(secret.expose_secret(), "***", "a literal is not shown, and so cannot be read again");
+    assert_eq!(
+        secret.expose_secret(),
+        "***",
+        "a literal is not shown, and so cannot be read again"
+    );
     assert_eq!(again.render(), written.render());
 }
 
@@ -172,7 +191,9 @@ fn every_key_of_an_origin_is_read() {
 fn a_rendered_origin_loads_again() {
     let env = [("TOKEN", "t")];
     let headers = "[namespaces.a.origin.headers]\nAuthorization = 'Bearer ${env:TOKEN}'";
-    for file in [http(headers), grpc(&format!("max_batch = 7\n{headers}")), http("soft_timeout = '0s'")] {
+    for file in
+        [http(headers), grpc(&format!("max_batch = 7\n{headers}")), http("soft_timeout = '0s'")]
+    {
         let config = loaded(&file, &env);
         assert_eq!(loaded(&config.render(), &env), config);
     }
@@ -199,7 +220,8 @@ fn variables_reach_into_an_origin() {
     assert_eq!(origin.ca_file, Some("/ca.pem".into()));
     assert_eq!(origin.warm.keys, ["1", "2", "3"]);
     assert_eq!(origin.warm.rate, 5);
-    let expected = [("authorization", "Bearer t"), ("x-api-key", "k")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+    let expected = [("authorization", "Bearer t"), ("x-api-key", "k")]
+        .map(|(n, v)| (n.to_owned(), v.to_owned()));
     assert_eq!(headers("", &env), expected);
     let namespaces = loaded("", &env).namespaces;
     assert_eq!(namespaces["a"].ttl, Duration::from_secs(60));
@@ -207,8 +229,13 @@ fn variables_reach_into_an_origin() {
     let origin = namespaces["b__c"].origin.as_ref().unwrap();
     assert_eq!(origin.target, Target::Grpc(url::Url::parse("https://h").unwrap()));
 
-    let error = try_load("", &[("LARDER_NAMESPACES__A__ORIGIN__TIMEOTU", "1s"), env[0]]).unwrap_err().to_string();
-    assert!(error.starts_with("namespaces.a.origin.timeotu: unknown key, expected one of url, grpc, "), "{error}");
+    let error = try_load("", &[("LARDER_NAMESPACES__A__ORIGIN__TIMEOTU", "1s"), env[0]])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("namespaces.a.origin.timeotu: unknown key, expected one of url, grpc, "),
+        "{error}"
+    );
     assert!(error.ends_with("(LARDER_NAMESPACES__A__ORIGIN__TIMEOTU)"), "{error}");
 }
 
@@ -216,7 +243,10 @@ fn variables_reach_into_an_origin() {
 fn limits_of_an_origin_hold() {
     for (lines, expected) in [
         ("timeout = '0s'", "timeout: expected a duration from 1ms to 10m, got \"0s\""),
-        ("soft_timeout = '11m'", "soft_timeout: expected 0s or a duration from 1ms to 10m, got \"11m\""),
+        (
+            "soft_timeout = '11m'",
+            "soft_timeout: expected 0s or a duration from 1ms to 10m, got \"11m\"",
+        ),
         ("max_concurrency = 0", "max_concurrency: expected an integer from 1 to 10000, got 0"),
         ("retries = 11", "retries: expected an integer from 0 to 10, got 11"),
         ("early_refresh = -0.5", "early_refresh: expected a number from 0 to 100, got -0.5"),
@@ -226,16 +256,38 @@ fn limits_of_an_origin_hold() {
         ("ca_file = 1", "ca_file: expected the path of a file, got 1"),
         ("headers = 'X: secret'", "headers: expected a table of keys, got a single value"),
         ("warm.keys = 5", "warm.keys: expected a list of keys of 1 to 1024 bytes, got 5"),
-        ("warm.keys = ['a', '']", "warm.keys: expected a list of keys of 1 to 1024 bytes, got \"\" in it"),
-        ("warm.keys = ['a', 5]", "warm.keys: expected a list of keys of 1 to 1024 bytes, got 5 in it"),
-        ("warm.keys = 'a,,b'", "warm.keys: expected a list of keys of 1 to 1024 bytes, got \"\" in it"),
-        ("warm.interval = '1ms'", "warm.interval: expected 0s or a duration from 1s to 365d, got \"1ms\""),
+        (
+            "warm.keys = ['a', '']",
+            "warm.keys: expected a list of keys of 1 to 1024 bytes, got \"\" in it",
+        ),
+        (
+            "warm.keys = ['a', 5]",
+            "warm.keys: expected a list of keys of 1 to 1024 bytes, got 5 in it",
+        ),
+        (
+            "warm.keys = 'a,,b'",
+            "warm.keys: expected a list of keys of 1 to 1024 bytes, got \"\" in it",
+        ),
+        (
+            "warm.interval = '1ms'",
+            "warm.interval: expected 0s or a duration from 1s to 365d, got \"1ms\"",
+        ),
         ("warm.key = 'a'", "warm.key: unknown key, expected one of keys, file, interval, rate"),
-        ("soft_timeout = '2s'", "soft_timeout: expected less than 2s (namespaces.a.origin.timeout), got 2s"),
-        ("timeout = '300ms'", "connect_timeout: expected at most 300ms (namespaces.a.origin.timeout), got 500ms"),
+        (
+            "soft_timeout = '2s'",
+            "soft_timeout: expected less than 2s (namespaces.a.origin.timeout), got 2s",
+        ),
+        (
+            "timeout = '300ms'",
+            "connect_timeout: expected at most 300ms (namespaces.a.origin.timeout), got 500ms",
+        ),
         ("min_lease = '11s'", "min_lease: expected at most 10s (namespaces.a.lease_ttl), got 11s"),
     ] {
-        assert_eq!(problems(&http(lines), &[]), [format!("namespaces.a.origin.{expected}")], "{lines}");
+        assert_eq!(
+            problems(&http(lines), &[]),
+            [format!("namespaces.a.origin.{expected}")],
+            "{lines}"
+        );
     }
     let found = problems("[defaults]\nlease_max = '999ms'", &[]);
     assert_eq!(found, ["defaults.lease_max: expected a duration from 1s to 1h, got \"999ms\""]);
@@ -260,7 +312,9 @@ fn an_origin_needs_no_restart() {
 fn defaults() -> BTreeMap<String, String> {
     let grpc = Target::Grpc(url::Url::parse("http://h").unwrap());
     let targets = [to_url("http://h"), grpc];
-    let listed = targets.into_iter().flat_map(|target| Listing::of(&OriginConfig::new(target)).into_values());
+    let listed = targets
+        .into_iter()
+        .flat_map(|target| Listing::of(&OriginConfig::new(target)).into_values());
     listed.filter(|(key, _)| !["url", "grpc"].contains(&key.as_str())).collect()
 }
 
@@ -271,7 +325,10 @@ fn the_example_has_every_key_of_an_origin_with_its_default() {
     let mut kinds = Vec::new();
     for origin in origins {
         kinds.push(matches!(origin.target, Target::Http(_)));
-        assert_eq!(OriginConfig { headers: BTreeMap::new(), ..origin.clone() }, OriginConfig::new(origin.target));
+        assert_eq!(
+            OriginConfig { headers: BTreeMap::new(), ..origin.clone() },
+            OriginConfig::new(origin.target)
+        );
     }
     kinds.sort_unstable();
     assert_eq!(kinds, [false, true]);
@@ -298,9 +355,13 @@ fn the_example_has_every_key_of_an_origin_with_its_default() {
 #[test]
 fn the_manual_has_every_key_of_an_origin_with_its_default() {
     let rows: Vec<_> = MANUAL.lines().filter(|line| line.starts_with("| `origin.")).collect();
-    let mut expected: Vec<_> =
-        defaults().into_iter().map(|(key, value)| format!("| `origin.{key}` | `{value}` |")).collect();
-    expected.extend(["url", "grpc", "headers.<header>"].map(|key| format!("| `origin.{key}` | none |")));
+    let mut expected: Vec<_> = defaults()
+        .into_iter()
+        .map(|(key, value)| format!("| `origin.{key}` | `{value}` |"))
+        .collect();
+    expected.extend(
+        ["url", "grpc", "headers.<header>"].map(|key| format!("| `origin.{key}` | none |")),
+    );
     for row in &expected {
         assert!(rows.iter().any(|line| line.starts_with(row)), "no row {row}");
     }

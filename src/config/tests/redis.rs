@@ -35,7 +35,11 @@ fn the_switch_wins_over_all_but_the_flag() {
         check(FILE, &[("REDIS_ENABLED", off), ("LARDER_STORE", "redis://s")], "memory");
     }
     check(FILE, &[("REDIS_CACHE_ENABLED", "false"), ("REDIS_URL", "redis://u")], "memory");
-    check("", &[("REDIS_CACHE_ENABLED", "false"), ("REDIS_ENABLED", "1")], "redis://127.0.0.1:6379/0");
+    check(
+        "",
+        &[("REDIS_CACHE_ENABLED", "false"), ("REDIS_ENABLED", "1")],
+        "redis://127.0.0.1:6379/0",
+    );
     check("", &[("REDIS_ENABLED", "On"), ("REDIS_URL", "redis://u")], "redis://u");
     check("", &[("REDIS_ENABLED", "true"), ("REDIS_PORT", "7")], "redis://127.0.0.1:7/0");
     check(FILE, &[("REDIS_ENABLED", "true")], "redis://file:6379/1");
@@ -71,7 +75,11 @@ fn kubernetes_ports_and_wrong_values() {
     for (name, value, expected) in [
         ("REDIS_PORT", "http", "store.url: expected a port from 1 to 65535, got \"http\""),
         ("REDIS_DB", "-1", "store.url: expected the number of a database, got \"-1\""),
-        ("REDIS_ENABLED", "maybe", "store.url: expected true or false (also 1, 0, yes, no, on, off), got \"maybe\""),
+        (
+            "REDIS_ENABLED",
+            "maybe",
+            "store.url: expected true or false (also 1, 0, yes, no, on, off), got \"maybe\"",
+        ),
     ] {
         assert_eq!(problems("", &[host, (name, value)]), [expected]);
         let error = try_load("", &[host, (name, value)]).unwrap_err().to_string();
@@ -110,7 +118,10 @@ fn what_is_no_store_is_refused_without_its_password() {
         ("postgres://u:secret@h", "got a postgres:// URL of another scheme"),
         ("redis://u:secret@h:port", "got a redis:// URL with invalid port number"),
         ("redis://u:se/secret@h", "got a redis:// URL with invalid port number"),
-        ("redis://u:secret@h/name", "got a redis:// URL whose path is not the number of a database"),
+        (
+            "redis://u:secret@h/name",
+            "got a redis:// URL whose path is not the number of a database",
+        ),
         ("redis:///0", "got a redis:// URL without a host"),
         ("unix://?pass=secret", "got a unix:// URL without the path of a socket"),
     ] {

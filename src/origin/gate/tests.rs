@@ -63,7 +63,12 @@ async fn fetch(gate: &Gate) -> Result<Fetched> {
 
 fn order(gate: &Gate, key: &str) -> Order {
     let key = EntryKey::new(Namespace::new("ns").unwrap(), key, [].into_iter()).unwrap();
-    Order { key, params: Arc::default(), validators: Validators::default(), deadline: gate.deadline() }
+    Order {
+        key,
+        params: Arc::default(),
+        validators: Validators::default(),
+        deadline: gate.deadline(),
+    }
 }
 
 /// Twenty fetches a second are what it can do: whoever would be late is turned away, and the rest is served.
@@ -95,7 +100,8 @@ async fn fail(said: &[Error]) -> (Vec<Error>, usize) {
     let origin = Failing(said.to_vec(), asked.clone());
     let rules = GateRules { retries: 1, breaker_threshold: 0, ..rules() };
     let gate = Gate::new(Namespace::new("ns").unwrap(), Box::new(origin), rules, Arc::new(Nobody));
-    let orders: Vec<Order> = (0..said.len()).map(|number| order(&gate, &number.to_string())).collect();
+    let orders: Vec<Order> =
+        (0..said.len()).map(|number| order(&gate, &number.to_string())).collect();
     let came = gate.fetch_batch(&orders).await.into_iter().map(|came| came.unwrap_err()).collect();
     (came, asked.load(Ordering::Relaxed))
 }
@@ -105,8 +111,11 @@ async fn each_key_of_a_batch_keeps_its_own_cause() {
     let failed = |cause: &str| Error::new(ErrorKind::Failed, cause);
     let timeout = || Error::new(ErrorKind::Timeout, "too slow");
     // Tried again if one of them may succeed a moment later, wherever it is.
-    for said in [vec![failed("a"), timeout(), failed("b")], vec![timeout(), failed("a")], vec![failed("a"), timeout()]]
-    {
+    for said in [
+        vec![failed("a"), timeout(), failed("b")],
+        vec![timeout(), failed("a")],
+        vec![failed("a"), timeout()],
+    ] {
         assert_eq!(fail(&said).await, (said, 2));
     }
     let later = Error { retry_after: Some(Duration::from_secs(1)), ..failed("busy") };

@@ -153,7 +153,10 @@ impl Health {
 
 fn back_off(failures: u32) -> Duration {
     let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-    SHORTEST_BACK_OFF.saturating_mul(factor).min(LONGEST_BACK_OFF).mul_f64(rand::random_range(0.75..1.25))
+    SHORTEST_BACK_OFF
+        .saturating_mul(factor)
+        .min(LONGEST_BACK_OFF)
+        .mul_f64(rand::random_range(0.75..1.25))
 }
 
 #[cfg(test)]

@@ -58,11 +58,17 @@ impl Addresses {
     ///
     /// # Errors
     /// The origin's name does not resolve.
-    pub(super) async fn choose(&self, tried: &[SocketAddr], deadline: Instant) -> Result<Option<Turn>> {
+    pub(super) async fn choose(
+        &self,
+        tried: &[SocketAddr],
+        deadline: Instant,
+    ) -> Result<Option<Turn>> {
         let mut known = self.known.clone();
         let gone = |_| Error::new(ErrorKind::Unreachable, "the resolver has stopped");
-        let known =
-            known.wait_for(|known| !known.addresses.is_empty() || known.failure.is_some()).await.map_err(gone)?;
+        let known = known
+            .wait_for(|known| !known.addresses.is_empty() || known.failure.is_some())
+            .await
+            .map_err(gone)?;
         if let (true, Some(failure)) = (known.addresses.is_empty(), &known.failure) {
             self.doubt();
             return Err(Error::new(ErrorKind::Unreachable, failure));
@@ -96,10 +102,9 @@ fn choose(addresses: &[Arc<Address>], tried: &[SocketAddr], now: Instant) -> Opt
 async fn keep_up_to_date(route: Route, known: watch::Sender<Known>, doubt: Arc<Notify>) {
     loop {
         let asked_at = Instant::now();
-        let found =
-            route.resolver.resolve().await.and_then(|found| {
-                if found.is_empty() { Err(io::Error::other("it has no addresses")) } else { Ok(found) }
-            });
+        let found = route.resolver.resolve().await.and_then(|found| {
+            if found.is_empty() { Err(io::Error::other("it has no addresses")) } else { Ok(found) }
+        });
         let interval = match found {
             Ok(found) => {
                 known.send_if_modified(|known| known.is_changed_by(found, &route));
@@ -107,7 +112,9 @@ async fn keep_up_to_date(route: Route, known: watch::Sender<Known>, doubt: Arc<N
             }
             Err(error) => {
                 tracing::debug!(%error, host = route.endpoint.uri().host(), "an origin's name does not resolve");
-                known.send_modify(|known| known.failure = Some(format!("the origin's name does not resolve: {error}")));
+                known.send_modify(|known| {
+                    known.failure = Some(format!("the origin's name does not resolve: {error}"))
+                });
                 route.interval.min(INTERVAL_AFTER_FAILURE)
             }
         };
@@ -131,7 +138,8 @@ impl Known {
         let before = std::mem::take(&mut self.addresses);
         let kept = |socket| before.iter().find(|address| address.socket() == socket).cloned();
         let new = |socket| Arc::new(Address::new(socket, &route.endpoint, route.connect_timeout));
-        self.addresses = found.into_iter().map(|socket| kept(socket).unwrap_or_else(|| new(socket))).collect();
+        self.addresses =
+            found.into_iter().map(|socket| kept(socket).unwrap_or_else(|| new(socket))).collect();
         true
     }
 }

@@ -90,7 +90,8 @@ fn content(value: Value, max_value_bytes: usize, packing: Packing) -> Result<Con
         None => return Err(invalid("the value is none of data, text and json")),
     };
     if data.len() > max_value_bytes {
-        let cause = format!("the value is {} bytes long, the limit is {max_value_bytes}", data.len());
+        let cause =
+            format!("the value is {} bytes long, the limit is {max_value_bytes}", data.len());
         return Err(Error::new(ErrorKind::TooLarge, cause));
     }
     if kind == Kind::Json
@@ -98,7 +99,8 @@ fn content(value: Value, max_value_bytes: usize, packing: Packing) -> Result<Con
     {
         return Err(invalid(&format!("the value is not JSON: {error}")));
     }
-    let pins_more = kind == Kind::Bytes && (packing == Packing::Together || data.len() < RECEIVE_BUFFER);
+    let pins_more =
+        kind == Kind::Bytes && (packing == Packing::Together || data.len() < RECEIVE_BUFFER);
     Ok(Content::Value { kind, data: if pins_more { Bytes::copy_from_slice(&data) } else { data } })
 }
 
@@ -115,7 +117,10 @@ fn tags(mut tags: Vec<String>) -> std::result::Result<Option<Tags>, String> {
         return Err(format!("it has {} tags, the limit is {MAX_TAGS}", tags.len()));
     }
     if let Some(tag) = tags.iter().find(|tag| tag.is_empty() || tag.len() > MAX_TAG_BYTES) {
-        return Err(format!("one of its tags has {} bytes, 1 to {MAX_TAG_BYTES} are allowed", tag.len()));
+        return Err(format!(
+            "one of its tags has {} bytes, 1 to {MAX_TAG_BYTES} are allowed",
+            tag.len()
+        ));
     }
     tags.sort_unstable();
     tags.dedup();
@@ -160,15 +165,26 @@ mod tests {
         let negative = Some(PbDuration { seconds: i64::MIN, nanos: i32::MIN });
         let cases = [
             FetchResponse::default(),
-            FetchResponse { outcome: Some(Outcome::Value(Value { kind: None })), ..Default::default() },
+            FetchResponse {
+                outcome: Some(Outcome::Value(Value { kind: None })),
+                ..Default::default()
+            },
             FetchResponse { outcome: json("{"), ..Default::default() },
             FetchResponse { outcome: json(""), ..Default::default() },
             FetchResponse { outcome: data(b"v"), ttl: negative, ..Default::default() },
-            FetchResponse { outcome: data(b"v"), stale_while_revalidate: negative, ..Default::default() },
+            FetchResponse {
+                outcome: data(b"v"),
+                stale_while_revalidate: negative,
+                ..Default::default()
+            },
             FetchResponse { outcome: data(b"v"), stale_if_error: negative, ..Default::default() },
         ];
         for response in cases {
-            assert_eq!(judged(response.clone()).unwrap_err().kind, ErrorKind::Invalid, "{response:?}");
+            assert_eq!(
+                judged(response.clone()).unwrap_err().kind,
+                ErrorKind::Invalid,
+                "{response:?}"
+            );
         }
         let too_large = FetchResponse { outcome: data(b"12345"), ..Default::default() };
         assert_eq!(judged(too_large).unwrap_err().kind, ErrorKind::TooLarge);
@@ -204,7 +220,9 @@ mod tests {
             let terms = with_tags(tags);
             assert!(terms.no_store && terms.tags.is_none());
         }
-        let with_etag = |etag| judged(FetchResponse { outcome: data(b"v"), etag, ..Default::default() }).unwrap().terms;
+        let with_etag = |etag| {
+            judged(FetchResponse { outcome: data(b"v"), etag, ..Default::default() }).unwrap().terms
+        };
         assert!(!with_etag("e".repeat(1024)).validators.is_empty());
         assert!(with_etag("e".repeat(1025)).validators.is_empty());
     }
@@ -216,7 +234,8 @@ mod tests {
         let large = message.slice(..2 * RECEIVE_BUFFER);
         let is_copied = |data: &Bytes, packing| {
             let value = Value { kind: Some(value::Kind::Data(data.clone())) };
-            let Content::Value { data: kept, .. } = content(value, usize::MAX, packing).unwrap() else {
+            let Content::Value { data: kept, .. } = content(value, usize::MAX, packing).unwrap()
+            else {
                 panic!("no value")
             };
             assert_eq!(kept, data);
@@ -230,8 +249,15 @@ mod tests {
     #[test]
     fn terms_of_an_absent_value_are_kept_too() {
         let ttl = Some(PbDuration { seconds: 3, nanos: 0 });
-        let response = FetchResponse { outcome: Some(Outcome::NotFound(NotFound {})), ttl, ..Default::default() };
+        let response = FetchResponse {
+            outcome: Some(Outcome::NotFound(NotFound {})),
+            ttl,
+            ..Default::default()
+        };
         let answer = judged(response).unwrap();
-        assert_eq!((answer.content, answer.terms.ttl), (Content::NotFound, Some(Duration::from_secs(3))));
+        assert_eq!(
+            (answer.content, answer.terms.ttl),
+            (Content::NotFound, Some(Duration::from_secs(3)))
+        );
     }
 }

@@ -58,7 +58,8 @@ impl Dial {
                 Ok(TokioIo::new(stream))
             }
             Err(error) => {
-                *self.last_failure.lock() = Some(Failure { at: Instant::now(), kind: error.kind() });
+                *self.last_failure.lock() =
+                    Some(Failure { at: Instant::now(), kind: error.kind() });
                 Err(self.error(error.kind()))
             }
         }

@@ -99,7 +99,10 @@ pub(super) fn timeout() -> Error {
 
 fn of_origin(status: &Status) -> Result<Answer> {
     if status.code() == Code::OutOfRange && status.message().starts_with(TOO_LARGE) {
-        return Err(Error::new(ErrorKind::TooLarge, "the message is larger than any value that may be stored"));
+        return Err(Error::new(
+            ErrorKind::TooLarge,
+            "the message is larger than any value that may be stored",
+        ));
     }
     if status.code() == Code::Internal && status.message().starts_with(NOT_A_MESSAGE) {
         return Err(convert::invalid("the answer is not of the expected message type"));
@@ -128,7 +131,11 @@ fn of_code(code: Code, message: &str, retry_after: Option<Duration>) -> Result<A
         | Code::Unauthenticated
         | Code::Unimplemented => ErrorKind::Refused,
     };
-    let cause = if message.is_empty() { format!("{code:?}") } else { format!("{code:?}: {}", shortened(message)) };
+    let cause = if message.is_empty() {
+        format!("{code:?}")
+    } else {
+        format!("{code:?}: {}", shortened(message))
+    };
     Err(Error { kind, cause, retry_after: retry_after.map(|wait| wait.min(MAX_RETRY_AFTER)) })
 }
 

@@ -78,7 +78,11 @@ pub(super) fn endpoint(options: &GrpcOptions) -> std::result::Result<Endpoint, B
         Some(pem) if has_certificates(pem) => {
             let tls = tls.ca_certificate(Certificate::from_pem(pem));
             // The library fails if the system has none, which does not matter here.
-            if rustls_native_certs::load_native_certs().certs.is_empty() { tls } else { tls.with_native_roots() }
+            if rustls_native_certs::load_native_certs().certs.is_empty() {
+                tls
+            } else {
+                tls.with_native_roots()
+            }
         }
         Some(_) => return Err(BuildError::Authorities),
         None => tls.with_native_roots(),

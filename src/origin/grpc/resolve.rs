@@ -24,7 +24,9 @@ impl Resolve for Dns {
         match &self.host {
             Host::Ipv4(ip) => Ok(vec![(*ip, self.port).into()]),
             Host::Ipv6(ip) => Ok(vec![(*ip, self.port).into()]),
-            Host::Domain(name) => Ok(tokio::net::lookup_host((name.as_str(), self.port)).await?.collect()),
+            Host::Domain(name) => {
+                Ok(tokio::net::lookup_host((name.as_str(), self.port)).await?.collect())
+            }
         }
     }
 }

@@ -16,7 +16,8 @@ const MAX_TRUSTED_BYTES: usize = 1024 * 1024;
 
 /// Reads a body up to `limit` bytes.
 pub(super) async fn read(mut response: Response, limit: usize) -> Result<Bytes> {
-    let announced = response.content_length().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+    let announced =
+        response.content_length().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large(limit));
     }
@@ -40,26 +41,31 @@ fn too_large(limit: usize) -> Error {
 /// # Errors
 /// It is encoded in a way that was not asked for, or is not the JSON that it claims to be.
 pub(super) fn kind(headers: &HeaderMap, body: &[u8]) -> Result<Kind> {
-    let is_plain = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
+    let is_plain =
+        |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
     if !headers.get_all(header::CONTENT_ENCODING).iter().all(is_plain) {
         return Err(Error::new(ErrorKind::Invalid, "it is compressed, which was not asked for"));
     }
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (media_type, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
     let media_type = media_type.trim().to_ascii_lowercase();
     if media_type == "application/json" || media_type.ends_with("+json") {
         return check_json(body).map(|()| Kind::Json);
     }
-    let is_text = media_type.starts_with("text/") && is_utf8(parameters) && std::str::from_utf8(body).is_ok();
+    let is_text =
+        media_type.starts_with("text/") && is_utf8(parameters) && std::str::from_utf8(body).is_ok();
     Ok(if is_text { Kind::Text } else { Kind::Bytes })
 }
 
 fn check_json(body: &[u8]) -> Result<()> {
     // The parser alone would let anything pass in strings that nobody looks at.
-    let text = std::str::from_utf8(body).map_err(|_| Error::new(ErrorKind::Invalid, "its JSON is not UTF-8"))?;
+    let text = std::str::from_utf8(body)
+        .map_err(|_| Error::new(ErrorKind::Invalid, "its JSON is not UTF-8"))?;
     let document = serde_json::from_str::<IgnoredAny>(text);
     document.map(drop).map_err(|error| {
-        let cause = format_args!("it is not JSON from line {}, column {} on", error.line(), error.column());
+        let cause =
+            format_args!("it is not JSON from line {}, column {} on", error.line(), error.column());
         Error::new(ErrorKind::Invalid, cause)
     })
 }
@@ -70,8 +76,9 @@ fn is_utf8(parameters: &str) -> bool {
         let (name, value) = parameter.split_once('=')?;
         name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
     });
-    let mut unnamed_or_known =
-        charsets.map(|charset| ["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known)));
+    let mut unnamed_or_known = charsets.map(|charset| {
+        ["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
+    });
     unnamed_or_known.all(|known| known)
 }
 
@@ -108,8 +115,14 @@ mod tests {
 
     #[test]
     fn json_is_json() {
-        for broken in [b"".as_slice(), b"{", b"{}{}", b"[1,]", b"\"\xff\"", b"NaN", b"\xef\xbb\xbf{}"] {
-            assert_eq!(kind_of("application/json", broken).unwrap_err().kind, ErrorKind::Invalid, "{broken:?}");
+        for broken in
+            [b"".as_slice(), b"{", b"{}{}", b"[1,]", b"\"\xff\"", b"NaN", b"\xef\xbb\xbf{}"]
+        {
+            assert_eq!(
+                kind_of("application/json", broken).unwrap_err().kind,
+                ErrorKind::Invalid,
+                "{broken:?}"
+            );
         }
         let deep = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();
         assert_eq!(kind_of("application/json", &deep), Ok(Kind::Json));

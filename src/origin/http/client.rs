@@ -32,7 +32,9 @@ pub(super) fn build(options: &HttpOptions) -> Result<Client, BuildError> {
         .http2_keep_alive_timeout(SIGN_OF_LIFE)
         .http2_keep_alive_while_idle(false)
         .tls_backend_preconfigured(tls(options)?);
-    of_version(builder, options.version).build().map_err(|error| BuildError::Client(error.to_string()))
+    of_version(builder, options.version)
+        .build()
+        .map_err(|error| BuildError::Client(error.to_string()))
 }
 
 fn of_version(builder: ClientBuilder, version: HttpVersion) -> ClientBuilder {
@@ -65,7 +67,11 @@ fn same_server(from: &Url, to: &Url) -> bool {
 
 fn tls(options: &HttpOptions) -> Result<ClientConfig, BuildError> {
     // Reading the system's roots takes its time; only those who need them do.
-    let roots = if options.url.is_https() { trusted_roots(options.ca_pem.as_deref())? } else { RootCertStore::empty() };
+    let roots = if options.url.is_https() {
+        trusted_roots(options.ca_pem.as_deref())?
+    } else {
+        RootCertStore::empty()
+    };
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| BuildError::Client(error.to_string()))?

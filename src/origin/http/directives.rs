@@ -20,8 +20,12 @@ impl Directives {
                 directives.add(&directive);
             }
         }
-        let uncached = |value: &HeaderValue| value.as_bytes().to_ascii_lowercase().windows(8).any(|w| w == b"no-cache");
-        if !headers.contains_key(header::CACHE_CONTROL) && headers.get_all(header::PRAGMA).iter().any(uncached) {
+        let uncached = |value: &HeaderValue| {
+            value.as_bytes().to_ascii_lowercase().windows(8).any(|w| w == b"no-cache")
+        };
+        if !headers.contains_key(header::CACHE_CONTROL)
+            && headers.get_all(header::PRAGMA).iter().any(uncached)
+        {
             directives.add("no-cache");
         }
         directives
@@ -66,7 +70,8 @@ impl Directives {
     /// The directives as one line for readers that take it literally: times are numbers, other arguments are left out.
     pub(super) fn plain(&self) -> String {
         let times = ["max-age", "s-maxage"];
-        let word = |name: &String| match self.time(name).filter(|_| times.contains(&name.as_str())) {
+        let word = |name: &String| match self.time(name).filter(|_| times.contains(&name.as_str()))
+        {
             Some(time) => format!("{name}={}", time.as_secs()),
             None => name.clone(),
         };
@@ -117,7 +122,9 @@ mod tests {
     use super::*;
 
     fn read(lines: &[&[u8]]) -> Directives {
-        let lines = lines.iter().map(|line| (header::CACHE_CONTROL, HeaderValue::from_bytes(line).unwrap()));
+        let lines = lines
+            .iter()
+            .map(|line| (header::CACHE_CONTROL, HeaderValue::from_bytes(line).unwrap()));
         Directives::of(&lines.collect())
     }
 
@@ -147,7 +154,10 @@ mod tests {
 
     #[test]
     fn lines_are_joined_and_foreign_bytes_hide_nothing() {
-        assert_eq!(read(&[b"max-age=60", b"x=\"\xff\", no-store"]).plain(), "max-age=60, no-store, x");
+        assert_eq!(
+            read(&[b"max-age=60", b"x=\"\xff\", no-store"]).plain(),
+            "max-age=60, no-store, x"
+        );
         assert_eq!(read(&[b"max-age=60", b"max-age=30"]).time("max-age"), Some(Duration::ZERO));
     }
 

@@ -18,7 +18,9 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 pub(super) fn bad_status(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Error {
     let cause = format_args!("status {}", status.as_u16());
     match status.as_u16() {
-        429 | 500..=599 => Error { retry_after: retry_after(headers, now), ..Error::new(ErrorKind::Failed, cause) },
+        429 | 500..=599 => {
+            Error { retry_after: retry_after(headers, now), ..Error::new(ErrorKind::Failed, cause) }
+        }
         300..=499 => Error::new(ErrorKind::Refused, cause),
         _ => Error::new(ErrorKind::Invalid, cause),
     }
@@ -38,10 +40,16 @@ pub(super) fn no_answer(error: &reqwest::Error) -> Error {
     if error.is_connect() && error.is_timeout() {
         return Error::new(ErrorKind::Unreachable, "no connection in time");
     }
-    if causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>()).any(hyper::Error::is_parse) {
+    if causes(error)
+        .filter_map(|cause| cause.downcast_ref::<hyper::Error>())
+        .any(hyper::Error::is_parse)
+    {
         return Error::new(ErrorKind::Invalid, "its answer cannot be read as HTTP");
     }
-    Error::new(ErrorKind::Unreachable, reason(error).unwrap_or_else(|| "the connection failed".to_owned()))
+    Error::new(
+        ErrorKind::Unreachable,
+        reason(error).unwrap_or_else(|| "the connection failed".to_owned()),
+    )
 }
 
 /// An answer that ended before it was complete.
@@ -64,7 +72,8 @@ fn reason(error: &reqwest::Error) -> Option<String> {
         }
         let kind = cause.downcast_ref::<io::Error>()?.kind();
         // Of these kinds are wrappers, too, and what they wrap comes next.
-        (!matches!(kind, io::ErrorKind::Other | io::ErrorKind::InvalidData)).then(|| kind.to_string())
+        (!matches!(kind, io::ErrorKind::Other | io::ErrorKind::InvalidData))
+            .then(|| kind.to_string())
     })
 }
 
@@ -101,7 +110,11 @@ mod tests {
             (599, ErrorKind::Failed),
             (600, ErrorKind::Invalid),
         ] {
-            let error = bad_status(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), SystemTime::UNIX_EPOCH);
+            let error = bad_status(
+                StatusCode::from_u16(status).unwrap(),
+                &HeaderMap::new(),
+                SystemTime::UNIX_EPOCH,
+            );
             assert_eq!((error.kind, error.cause), (kind, format!("status {status}")));
         }
     }
@@ -120,10 +133,19 @@ mod tests {
             ("soon", None),
             ("-1", None),
         ] {
-            let headers = [(header::RETRY_AFTER, HeaderValue::from_static(text))].into_iter().collect();
+            let headers =
+                [(header::RETRY_AFTER, HeaderValue::from_static(text))].into_iter().collect();
             let wait = wait.map(Duration::from_secs);
-            assert_eq!(bad_status(StatusCode::SERVICE_UNAVAILABLE, &headers, now).retry_after, wait, "{text}");
-            assert_eq!(bad_status(StatusCode::BAD_REQUEST, &headers, now).retry_after, None, "{text}");
+            assert_eq!(
+                bad_status(StatusCode::SERVICE_UNAVAILABLE, &headers, now).retry_after,
+                wait,
+                "{text}"
+            );
+            assert_eq!(
+                bad_status(StatusCode::BAD_REQUEST, &headers, now).retry_after,
+                None,
+                "{text}"
+            );
         }
     }
 }

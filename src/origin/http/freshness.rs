@@ -24,11 +24,16 @@ pub(super) struct Freshness {
 
 impl Freshness {
     /// Judges an answer of the status under which it will be kept. `default_ttl` is for those that name no time.
-    pub(super) fn of(status: StatusCode, headers: &HeaderMap, default_ttl: Duration, now: SystemTime) -> Self {
+    pub(super) fn of(
+        status: StatusCode,
+        headers: &HeaderMap,
+        default_ttl: Duration,
+        now: SystemTime,
+    ) -> Self {
         let mut directives = Directives::of(headers);
         let (stale_while_revalidate, stale_if_error) = stale_windows(&directives);
-        let timed =
-            ["max-age", "s-maxage"].iter().any(|name| directives.has(name)) || headers.contains_key(header::EXPIRES);
+        let timed = ["max-age", "s-maxage"].iter().any(|name| directives.has(name))
+            || headers.contains_key(header::EXPIRES);
         if !timed {
             directives.set("max-age", whole_seconds(default_ttl));
         }
@@ -39,7 +44,10 @@ impl Freshness {
 
         let public = directives.has("public");
         let policy = policy(status, &plain(headers, &directives, now), now);
-        if !policy.is_storable() || varies_by_everything(headers) || (sets_cookie(headers) && !public) {
+        if !policy.is_storable()
+            || varies_by_everything(headers)
+            || (sets_cookie(headers) && !public)
+        {
             return Self { no_store: true, ..Self::default() };
         }
         let left = policy.time_to_live(now).min(LONGEST);
@@ -109,8 +117,9 @@ fn age(headers: &HeaderMap) -> Option<Duration> {
 }
 
 fn varies_by_everything(headers: &HeaderMap) -> bool {
-    let names =
-        |value: &HeaderValue| value.as_bytes().split(|byte| *byte == b',').any(|name| name.trim_ascii() == b"*");
+    let names = |value: &HeaderValue| {
+        value.as_bytes().split(|byte| *byte == b',').any(|name| name.trim_ascii() == b"*")
+    };
     headers.get_all(header::VARY).iter().any(names)
 }
 

@@ -61,9 +61,15 @@ mod tests {
         let tags = |tags: &[&str]| Ok(Some(tags.iter().map(|tag| (*tag).to_owned()).collect()));
         assert_eq!(read(&[]), Ok(None));
         assert_eq!(read(&[(CACHE_TAG, b"")]), tags(&[]));
-        assert_eq!(read(&[(CACHE_TAG, b"b, a b ,,b"), (CACHE_TAG, b"c")]), tags(&["a b", "b", "c"]));
+        assert_eq!(
+            read(&[(CACHE_TAG, b"b, a b ,,b"), (CACHE_TAG, b"c")]),
+            tags(&["a b", "b", "c"])
+        );
         assert_eq!(read(&[(SURROGATE_KEY, b"b a,b  c\tb")]), tags(&["a,b", "b", "c"]));
-        assert_eq!(read(&[(SURROGATE_KEY, b"b a"), (CACHE_TAG, "b,\u{fc}".as_bytes())]), tags(&["a", "b", "\u{fc}"]));
+        assert_eq!(
+            read(&[(SURROGATE_KEY, b"b a"), (CACHE_TAG, "b,\u{fc}".as_bytes())]),
+            tags(&["a", "b", "\u{fc}"])
+        );
     }
 
     #[test]

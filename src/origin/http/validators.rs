@@ -18,9 +18,10 @@ pub(super) fn of(headers: &HeaderMap) -> Validators {
 
 /// Makes a request conditional.
 pub(super) fn put(validators: &Validators, headers: &mut HeaderMap) {
-    for (name, text) in
-        [(header::IF_NONE_MATCH, &validators.etag), (header::IF_MODIFIED_SINCE, &validators.last_modified)]
-    {
+    for (name, text) in [
+        (header::IF_NONE_MATCH, &validators.etag),
+        (header::IF_MODIFIED_SINCE, &validators.last_modified),
+    ] {
         // They came in a header, and so they fit into one.
         if let Some(value) = text.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
             headers.insert(name, value);
@@ -41,7 +42,10 @@ pub(super) fn confirmed(asked: &Validators, headers: &HeaderMap) -> Result<Valid
     if let (Some(old), Some(new)) = (&asked.etag, &answered.etag)
         && opaque(old) != opaque(new)
     {
-        return Err(Error::new(ErrorKind::Invalid, "status 304 about another version of the value"));
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            "status 304 about another version of the value",
+        ));
     }
     Ok(Validators {
         etag: answered.etag.or_else(|| asked.etag.clone()),
@@ -60,7 +64,9 @@ mod tests {
 
     fn headers(etag: &str, last_modified: &str) -> HeaderMap {
         let value = |text| HeaderValue::from_str(text).unwrap();
-        [(header::ETAG, value(etag)), (header::LAST_MODIFIED, value(last_modified))].into_iter().collect()
+        [(header::ETAG, value(etag)), (header::LAST_MODIFIED, value(last_modified))]
+            .into_iter()
+            .collect()
     }
 
     #[test]
@@ -78,13 +84,19 @@ mod tests {
         let asked = Validators { etag: Some("\"a\"".into()), last_modified: Some("monday".into()) };
         assert_eq!(confirmed(&asked, &HeaderMap::new()).unwrap(), asked);
         let newer = confirmed(&asked, &headers("W/\"a\"", "tuesday")).unwrap();
-        assert_eq!(newer, Validators { etag: Some("W/\"a\"".into()), last_modified: Some("tuesday".into()) });
+        assert_eq!(
+            newer,
+            Validators { etag: Some("W/\"a\"".into()), last_modified: Some("tuesday".into()) }
+        );
     }
 
     #[test]
     fn a_304_is_about_what_was_asked() {
         let asked = Validators { etag: Some("\"a\"".into()), last_modified: None };
         assert_eq!(confirmed(&asked, &headers("\"b\"", "x")).unwrap_err().kind, ErrorKind::Invalid);
-        assert_eq!(confirmed(&Validators::default(), &headers("\"b\"", "x")).unwrap_err().kind, ErrorKind::Invalid);
+        assert_eq!(
+            confirmed(&Validators::default(), &headers("\"b\"", "x")).unwrap_err().kind,
+            ErrorKind::Invalid
+        );
     }
 }

@@ -78,7 +78,9 @@ impl Generations {
         let current = self.current.read();
         current
             .iter()
-            .map(|(name, generation)| (name.clone(), load(&generation.keys), load(&generation.bytes)))
+            .map(|(name, generation)| {
+                (name.clone(), load(&generation.keys), load(&generation.bytes))
+            })
             .collect()
     }
 }

@@ -13,7 +13,8 @@ use crate::{
     entry::{Draft, Entry},
     key::EntryKey,
     store::{
-        Acquired, Ask, Confirmation, Confirmed, Filled, Hold, LeaseToken, Leases, Result, short_cause, wakeups::Wakeup,
+        Acquired, Ask, Confirmation, Confirmed, Filled, Hold, LeaseToken, Leases, Result,
+        short_cause, wakeups::Wakeup,
     },
 };
 
@@ -29,7 +30,9 @@ impl Leases for MemoryStore {
             Ok(acquired)
         };
         let previous = match shard.valid(key, now).map(|slot| slot.entry.clone()) {
-            Some(entry) if now.max(ask.fresher_than) < entry.fresh_until => return refused(Acquired::Found(entry)),
+            Some(entry) if now.max(ask.fresher_than) < entry.fresh_until => {
+                return refused(Acquired::Found(entry));
+            }
             other => other,
         };
         if let Some(lease) = shard.lease(key, now) {
@@ -43,11 +46,19 @@ impl Leases for MemoryStore {
                     let cause = cause.to_string();
                     return refused(Acquired::BackedOff { remaining: left, previous, cause });
                 }
-                LeaseState::Held | LeaseState::BackedOff(_) | LeaseState::Invalidated | LeaseState::Superseded => {}
+                LeaseState::Held
+                | LeaseState::BackedOff(_)
+                | LeaseState::Invalidated
+                | LeaseState::Superseded => {}
             }
         }
         let generation = store.generations.current(key.namespace());
-        let lease = Lease { state: LeaseState::Held, token: ask.token, generation, expires_at: now.after(ask.ttl) };
+        let lease = Lease {
+            state: LeaseState::Held,
+            token: ask.token,
+            generation,
+            expires_at: now.after(ask.ttl),
+        };
         store.budget.release(shard.grant(key.clone(), lease));
         Ok(Acquired::Granted { previous })
     }
@@ -75,7 +86,12 @@ impl Leases for MemoryStore {
         })
     }
 
-    async fn confirm(&self, key: &EntryKey, token: LeaseToken, confirmation: &Confirmation) -> Result<Confirmed> {
+    async fn confirm(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        confirmation: &Confirmation,
+    ) -> Result<Confirmed> {
         let store = &*self.0;
         let now = store.now();
         let mut shard = store.shard(key).lock();
@@ -116,7 +132,13 @@ impl Leases for MemoryStore {
         Ok(hold)
     }
 
-    async fn abandon(&self, key: &EntryKey, token: LeaseToken, backoff: Duration, cause: &str) -> Result<bool> {
+    async fn abandon(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        backoff: Duration,
+        cause: &str,
+    ) -> Result<bool> {
         let store = &*self.0;
         let now = store.now();
         let mut shard = store.shard(key).lock();

@@ -17,10 +17,12 @@ use crate::{
 
 /// What an entry costs beside the bytes of its key, value and tags: its slot and key in the table of entries, which is at
 /// most 7/8 full, and its place in the index by expiry, whose nodes are about 2/3 full, and the allocator's headers.
-const ENTRY_OVERHEAD: u64 =
-    ((size_of::<Slot>() + size_of::<EntryKey>() + 32) + size_of::<(Millis, EntryKey)>() * 3 / 2 + 64) as u64;
+const ENTRY_OVERHEAD: u64 = ((size_of::<Slot>() + size_of::<EntryKey>() + 32)
+    + size_of::<(Millis, EntryKey)>() * 3 / 2
+    + 64) as u64;
 /// What a lease costs beside the bytes of its key.
-const LEASE_OVERHEAD: u64 = (size_of::<Lease>() + size_of::<EntryKey>() + MAX_CAUSE_BYTES + 64) as u64;
+const LEASE_OVERHEAD: u64 =
+    (size_of::<Lease>() + size_of::<EntryKey>() + MAX_CAUSE_BYTES + 64) as u64;
 
 /// A part of the store. Its owner keeps the account of bytes.
 pub(super) struct Shard {
@@ -65,7 +67,11 @@ pub(super) enum LeaseState {
 
 impl Default for Shard {
     fn default() -> Self {
-        Self { entries: LruCache::new_unbounded(), by_expiry: BTreeSet::new(), leases: HashMap::new() }
+        Self {
+            entries: LruCache::new_unbounded(),
+            by_expiry: BTreeSet::new(),
+            leases: HashMap::new(),
+        }
     }
 }
 
@@ -132,7 +138,8 @@ impl Shard {
     /// bytes that were freed, and where to go on.
     pub(super) fn purge(&mut self, place: Option<&Place>, limit: usize) -> (u64, Option<Place>) {
         let start = place.map_or(Bound::Unbounded, Bound::Excluded);
-        let looked_at: Vec<Place> = self.by_expiry.range((start, Bound::Unbounded)).take(limit).cloned().collect();
+        let looked_at: Vec<Place> =
+            self.by_expiry.range((start, Bound::Unbounded)).take(limit).cloned().collect();
         let mut freed = 0;
         for (_, key) in &looked_at {
             if self.entries.peek(key).is_some_and(|slot| !slot.generation.is_current()) {
@@ -143,7 +150,10 @@ impl Shard {
     }
 
     /// Valid entries with their remaining lifetime, most recently used first.
-    pub(super) fn lifetimes(&self, now: Millis) -> impl Iterator<Item = (&EntryKey, std::time::Duration)> {
+    pub(super) fn lifetimes(
+        &self,
+        now: Millis,
+    ) -> impl Iterator<Item = (&EntryKey, std::time::Duration)> {
         let valid = self.entries.iter().rev().filter(move |(_, slot)| slot.is_valid(now));
         valid.map(move |(key, slot)| (key, slot.entry.expires_at().since(now)))
     }
@@ -211,10 +221,21 @@ impl Shard {
     }
 
     /// Takes no fill of a key until then, or later if that was said before; answers the bytes that were freed.
-    pub(super) fn hold_off(&mut self, key: &EntryKey, generation: Arc<Generation>, until: Millis, now: Millis) -> u64 {
+    pub(super) fn hold_off(
+        &mut self,
+        key: &EntryKey,
+        generation: Arc<Generation>,
+        until: Millis,
+        now: Millis,
+    ) -> u64 {
         let before = self.lease(key, now).filter(|lease| lease.state == LeaseState::HeldOff);
         let expires_at = before.map_or(until, |lease| lease.expires_at.max(until));
-        let lease = Lease { state: LeaseState::HeldOff, token: LeaseToken::random(), generation, expires_at };
+        let lease = Lease {
+            state: LeaseState::HeldOff,
+            token: LeaseToken::random(),
+            generation,
+            expires_at,
+        };
         self.grant(key.clone(), lease)
     }
 
@@ -225,8 +246,12 @@ impl Shard {
     /// Drops leases whose time is over, and names them, because somebody may be waiting. A lease of an ended generation stays
     /// until then, so that its holder can be told why its value is refused.
     pub(super) fn expire_leases(&mut self, now: Millis) -> (u64, Vec<EntryKey>) {
-        let over: Vec<EntryKey> =
-            self.leases.iter().filter(|(_, lease)| lease.expires_at <= now).map(|(key, _)| key.clone()).collect();
+        let over: Vec<EntryKey> = self
+            .leases
+            .iter()
+            .filter(|(_, lease)| lease.expires_at <= now)
+            .map(|(key, _)| key.clone())
+            .collect();
         (over.iter().map(|key| self.drop_lease(key)).sum(), over)
     }
 }
@@ -246,7 +271,12 @@ pub(super) fn lease_cost(key: &EntryKey) -> u64 {
 // === impl Slot ===
 
 impl Slot {
-    pub(super) fn new(key: &EntryKey, entry: Entry, generation: Arc<Generation>, now: Millis) -> Self {
+    pub(super) fn new(
+        key: &EntryKey,
+        entry: Entry,
+        generation: Arc<Generation>,
+        now: Millis,
+    ) -> Self {
         let cost = (key.size() + entry.heap_bytes()) as u64 + ENTRY_OVERHEAD;
         Self { entry, cost, generation, used_at: now }
     }

@@ -85,7 +85,10 @@ async fn a_value_as_large_as_the_budget_is_stored_and_a_larger_one_refused() {
     assert!(store.get(&key("a", "large")).await.unwrap().is_some());
     let refused = put(&store, &key("a", "too large"), 1_100_000).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Full);
-    assert!(store.get(&key("a", "large")).await.unwrap().is_some(), "what does not fit must not cost what does");
+    assert!(
+        store.get(&key("a", "large")).await.unwrap().is_some(),
+        "what does not fit must not cost what does"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,7 +117,8 @@ async fn an_invalidated_namespace_is_gone_at_once_and_its_memory_soon() {
     assert!(store.get(&key("a", "0")).await.unwrap().is_some());
     sweep().await;
     let sizes = store.sizes().await.unwrap();
-    let keys: Vec<(&str, u64)> = sizes.iter().map(|(name, size)| (name.as_str(), size.keys)).collect();
+    let keys: Vec<(&str, u64)> =
+        sizes.iter().map(|(name, size)| (name.as_str(), size.keys)).collect();
     assert_eq!(keys, [("a", 1), ("b", 1)]);
     assert_eq!(store.usage().keys, 2);
 }
@@ -124,7 +128,10 @@ async fn names_that_are_used_once_leave_nothing_behind() {
     let store = MemoryStore::new(MIB);
     for number in 0..1000 {
         let once = format!("n{number}");
-        store.put(&key(&once, "k"), &draft(1, Duration::from_millis(10)), Condition::Always).await.unwrap();
+        store
+            .put(&key(&once, "k"), &draft(1, Duration::from_millis(10)), Condition::Always)
+            .await
+            .unwrap();
         store.invalidate(&namespace(&format!("never-used-{number}"))).await.unwrap();
     }
     sweep().await;
@@ -137,7 +144,10 @@ async fn names_that_are_used_once_leave_nothing_behind() {
 async fn leases_are_accounted_for_and_swept_up() {
     let store = MemoryStore::new(MIB);
     for number in 0..100 {
-        let granted = store.acquire(&key("a", &number.to_string()), &ask(LeaseToken::random())).await.unwrap();
+        let granted = store
+            .acquire(&key("a", &number.to_string()), &ask(LeaseToken::random()))
+            .await
+            .unwrap();
         assert!(matches!(granted, Acquired::Granted { previous: None }));
     }
     assert!(store.usage().used_bytes > 100 * 50);
@@ -184,9 +194,15 @@ async fn a_confirmed_entry_lives_on_with_new_tags() {
     let other = confirmation(Version::random(), MINUTE, 0);
     assert_eq!(store.confirm(&at, token, &other).await.unwrap(), Confirmed::Gone);
     let confirmation = confirmation(written.version, MINUTE, 3);
-    assert_eq!(store.confirm(&at, token, &confirmation).await.unwrap(), Confirmed::Settled(Filled::Stored));
+    assert_eq!(
+        store.confirm(&at, token, &confirmation).await.unwrap(),
+        Confirmed::Settled(Filled::Stored)
+    );
     let confirmed = store.get(&at).await.unwrap().unwrap();
-    assert_eq!((confirmed.version, &confirmed.data, confirmed.tags.len()), (written.version, &written.data, 3));
+    assert_eq!(
+        (confirmed.version, &confirmed.data, confirmed.tags.len()),
+        (written.version, &written.data, 3)
+    );
     assert_eq!(confirmed.fresh_until.since(written.fresh_until), MINUTE / 2);
     let again = store.confirm(&at, token, &confirmation).await.unwrap();
     assert_eq!(again, Confirmed::Settled(Filled::LeaseLost));
@@ -205,7 +221,9 @@ async fn a_delete_that_holds_off_leaves_nothing_behind_when_it_is_over() {
     store.delete(&at, MINUTE).await.unwrap();
     store.delete(&at, Duration::from_secs(1)).await.unwrap();
     sweep().await;
-    let Acquired::HeldOff { remaining } = store.acquire(&at, &ask(LeaseToken::random())).await.unwrap() else {
+    let Acquired::HeldOff { remaining } =
+        store.acquire(&at, &ask(LeaseToken::random())).await.unwrap()
+    else {
         panic!("fills are taken already");
     };
     assert!(remaining <= MINUTE && remaining > MINUTE / 2, "{remaining:?}");
@@ -351,7 +369,11 @@ proptest! {
 /// A fill under a lease that was granted before an invalidation is never read after it, however the two meet.
 #[test]
 fn a_fill_that_races_an_invalidation_is_never_read_after_it() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let store = MemoryStore::new(MIB);
         for round in 0..5_000 {
@@ -360,7 +382,9 @@ fn a_fill_that_races_an_invalidation_is_never_read_after_it() {
             assert!(matches!(granted, Acquired::Granted { .. }), "round {round}: {granted:?}");
             let filling = {
                 let (store, at) = (store.clone(), at.clone());
-                tokio::spawn(async move { store.fill(&at, token, &draft(1, MINUTE)).await.unwrap() })
+                tokio::spawn(
+                    async move { store.fill(&at, token, &draft(1, MINUTE)).await.unwrap() },
+                )
             };
             if round % 2 == 0 {
                 store.invalidate(&namespace("a")).await.unwrap();

@@ -11,8 +11,9 @@ use crate::{
     key::{EntryKey, Namespace},
     stats::ledger::{Delta, Report},
     store::{
-        Acquired, Ask, Backend, Condition, Confirmation, Confirmed, Facts, Filled, Hold, Increment, Incremented,
-        Inspect, LeaseToken, Leases, Ledger, Result, Size, Store, Written, wakeups::Wakeup,
+        Acquired, Ask, Backend, Condition, Confirmation, Confirmed, Facts, Filled, Hold, Increment,
+        Incremented, Inspect, LeaseToken, Leases, Ledger, Result, Size, Store, Written,
+        wakeups::Wakeup,
     },
 };
 
@@ -60,11 +61,17 @@ impl Store for NearStore {
 
     async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<Option<Entry>>> {
         let tiers: Vec<_> = keys.iter().map(|key| self.near.tier(key.namespace())).collect();
-        let places: Vec<_> =
-            tiers.iter().zip(keys).map(|(tier, key)| tier.as_ref().and_then(|tier| tier.place(key))).collect();
+        let places: Vec<_> = tiers
+            .iter()
+            .zip(keys)
+            .map(|(tier, key)| tier.as_ref().and_then(|tier| tier.place(key)))
+            .collect();
         let entries = self.inner.get_many(keys).await?;
         let now = self.inner.now();
-        places.into_iter().zip(&entries).for_each(|(place, entry)| keep(place, entry.as_ref(), now));
+        places
+            .into_iter()
+            .zip(&entries)
+            .for_each(|(place, entry)| keep(place, entry.as_ref(), now));
         Ok(entries)
     }
 
@@ -109,7 +116,12 @@ impl Leases for NearStore {
         self.forgetting(key, self.inner.fill(key, token, draft).await)
     }
 
-    async fn confirm(&self, key: &EntryKey, token: LeaseToken, confirmation: &Confirmation) -> Result<Confirmed> {
+    async fn confirm(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        confirmation: &Confirmation,
+    ) -> Result<Confirmed> {
         self.forgetting(key, self.inner.confirm(key, token, confirmation).await)
     }
 
@@ -117,7 +129,13 @@ impl Leases for NearStore {
         self.forgetting(key, self.inner.discard(key, token).await)
     }
 
-    async fn abandon(&self, key: &EntryKey, token: LeaseToken, backoff: Duration, cause: &str) -> Result<bool> {
+    async fn abandon(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        backoff: Duration,
+        cause: &str,
+    ) -> Result<bool> {
         self.inner.abandon(key, token, backoff, cause).await
     }
 

@@ -72,7 +72,9 @@ impl Tier {
         let parts = 1 << parts.ilog2();
         let table = OptionsBuilder::new()
             // The table grows as needed; this is only the number of keys whose use is remembered after they left.
-            .estimated_items_capacity(usize::try_from(options.max_bytes / 1024).unwrap_or(usize::MAX).max(64))
+            .estimated_items_capacity(
+                usize::try_from(options.max_bytes / 1024).unwrap_or(usize::MAX).max(64),
+            )
             .weight_capacity(options.max_bytes)
             .shards(usize::try_from(parts).unwrap_or(1))
             .build();

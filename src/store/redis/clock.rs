@@ -20,13 +20,21 @@ pub(super) struct ServerClock {
 impl ServerClock {
     /// Supposes that the server's clock shows the same as the local one, until it is seen.
     pub(super) fn new() -> Self {
-        let local = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Self { started: Instant::now(), offset: AtomicI64::new(i64::try_from(local.as_millis()).unwrap_or(0)) }
+        let local = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
+        Self {
+            started: Instant::now(),
+            offset: AtomicI64::new(i64::try_from(local.as_millis()).unwrap_or(0)),
+        }
     }
 
     /// The server's time.
     pub(super) fn now(&self) -> Millis {
-        Millis(u64::try_from(self.offset.load(Ordering::Relaxed) + self.since_start(Instant::now())).unwrap_or(0))
+        Millis(
+            u64::try_from(self.offset.load(Ordering::Relaxed) + self.since_start(Instant::now()))
+                .unwrap_or(0),
+        )
     }
 
     /// Takes note that the server's clock showed `shown` at some moment between `asked` and now.
@@ -42,7 +50,8 @@ impl ServerClock {
     }
 
     fn since_start(&self, instant: Instant) -> i64 {
-        i64::try_from(instant.saturating_duration_since(self.started).as_millis()).unwrap_or(i64::MAX)
+        i64::try_from(instant.saturating_duration_since(self.started).as_millis())
+            .unwrap_or(i64::MAX)
     }
 }
 

@@ -64,7 +64,11 @@ fn encode_after(room: usize, draft: &Draft) -> Vec<u8> {
 }
 
 /// The extensions as stored, with their length in front.
-pub(super) fn encode_extensions(tags: &Tags, provenance: Option<&Provenance>, keep: Duration) -> Vec<u8> {
+pub(super) fn encode_extensions(
+    tags: &Tags,
+    provenance: Option<&Provenance>,
+    keep: Duration,
+) -> Vec<u8> {
     let mut extensions = Vec::with_capacity(64);
     put_extensions(&mut extensions, tags, provenance, keep);
     extensions
@@ -79,7 +83,9 @@ fn put_extensions(out: &mut Vec<u8>, tags: &Tags, provenance: Option<&Provenance
     }
     if let Some(provenance) = provenance {
         let validators = &provenance.validators;
-        for (kind, validator) in [(ETAG, &validators.etag), (LAST_MODIFIED, &validators.last_modified)] {
+        for (kind, validator) in
+            [(ETAG, &validators.etag), (LAST_MODIFIED, &validators.last_modified)]
+        {
             if let Some(validator) = validator {
                 put_extension(out, start, kind, validator.as_bytes());
             }
@@ -118,7 +124,10 @@ pub(super) fn kind_and_flags(kind: Kind) -> [u8; 2] {
 /// Reads an entry that was written under `generation`; none if it was not, or is not an entry that this release knows.
 pub(super) fn decode(stored: Bytes, generation: &[u8]) -> Option<Entry> {
     let mut rest = stored;
-    if rest.len() < HEADER_BYTES || rest.get_u8() != FORMAT || rest.split_to(GENERATION_BYTES) != generation {
+    if rest.len() < HEADER_BYTES
+        || rest.get_u8() != FORMAT
+        || rest.split_to(GENERATION_BYTES) != generation
+    {
         return None;
     }
     let created_at = Millis(rest.get_u64());
@@ -174,7 +183,9 @@ impl Extensions {
 
     fn add(&mut self, kind: u8, content: &[u8]) -> Option<()> {
         let text = || std::str::from_utf8(content).ok();
-        let millis = || content.try_into().ok().map(|bytes| Duration::from_millis(u64::from_be_bytes(bytes)));
+        let millis = || {
+            content.try_into().ok().map(|bytes| Duration::from_millis(u64::from_be_bytes(bytes)))
+        };
         match kind {
             TAG => self.tags.push(text()?.to_owned()),
             ETAG => self.provenance().validators.etag = Some(text()?.into()),
@@ -219,10 +230,12 @@ mod tests {
     }
 
     fn fetched() -> Draft {
-        let validators = Validators { etag: Some("\"e1\"".into()), last_modified: Some("yesterday".into()) };
+        let validators =
+            Validators { etag: Some("\"e1\"".into()), last_modified: Some("yesterday".into()) };
         let mut draft = draft();
         draft.lifetime.keep = Duration::from_secs(3);
-        draft.provenance = Some(Arc::new(Provenance { validators, fetch_time: Duration::from_millis(250) }));
+        draft.provenance =
+            Some(Arc::new(Provenance { validators, fetch_time: Duration::from_millis(250) }));
         draft
     }
 
@@ -283,7 +296,9 @@ mod tests {
     #[test]
     fn extensions_beyond_what_the_format_holds_are_left_out() {
         let tags: Vec<String> = (0..3).map(|_| "t".repeat(30_000)).collect();
-        let entry = decode(store(&Draft { tags: tags.into(), ..draft() }, Millis(1)).into(), &GENERATION).unwrap();
+        let entry =
+            decode(store(&Draft { tags: tags.into(), ..draft() }, Millis(1)).into(), &GENERATION)
+                .unwrap();
         assert_eq!((entry.tags.len(), &entry.data[..]), (2, &b"value"[..]));
     }
 

@@ -19,7 +19,12 @@ use crate::store::{Result, wakeups::Wakeups};
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Follows the keys under `prefix` until `stop` is cancelled.
-pub(super) fn spawn(options: &PoolOptions, prefix: String, wakeups: Wakeups, stop: CancellationToken) -> Result<()> {
+pub(super) fn spawn(
+    options: &PoolOptions,
+    prefix: String,
+    wakeups: Wakeups,
+    stop: CancellationToken,
+) -> Result<()> {
     use secrecy::ExposeSecret as _;
     let client = pool::client(options.url.expose_secret(), ProtocolVersion::RESP3)?;
     let connect_timeout = options.connect_timeout;
@@ -38,7 +43,12 @@ pub(super) fn spawn(options: &PoolOptions, prefix: String, wakeups: Wakeups, sto
 }
 
 /// Follows until the connection ends; an error if it could not be set up.
-async fn follow(client: &Client, timeout: Duration, prefix: &str, wakeups: &Wakeups) -> RedisResult<()> {
+async fn follow(
+    client: &Client,
+    timeout: Duration,
+    prefix: &str,
+    wakeups: &Wakeups,
+) -> RedisResult<()> {
     let woken = wakeups.clone();
     let announce = move |announcement: Announcement<'_>| match announcement {
         Announcement::Changed(key) => woken.wake(key),

@@ -28,10 +28,13 @@ impl Inspect for RedisStore {
             redis::from_redis_value(Value::Array(answers)).map_err(redis::RedisError::from)?;
         let mut facts = read_info(&info, keys);
         // Many providers do not let their customers read the configuration.
-        let save = self.pool.query(redis::cmd("CONFIG").arg("GET").arg("save"), Repeat::Harmless).await;
-        let save = save.ok().and_then(|answer| redis::from_redis_value::<(String, String)>(answer).ok());
+        let save =
+            self.pool.query(redis::cmd("CONFIG").arg("GET").arg("save"), Repeat::Harmless).await;
+        let save =
+            save.ok().and_then(|answer| redis::from_redis_value::<(String, String)>(answer).ok());
         if save.is_some_and(|(_, points)| !points.is_empty()) {
-            facts.persistence = if facts.persistence == "aof" { "aof+rdb" } else { "rdb" }.to_owned();
+            facts.persistence =
+                if facts.persistence == "aof" { "aof+rdb" } else { "rdb" }.to_owned();
         }
         Ok(facts)
     }
@@ -43,9 +46,14 @@ impl Inspect for RedisStore {
             names.cmd("RANDOMKEY");
         });
         let mut answers = self.pool.query_all(&names).await?.into_iter();
-        let keys: u64 =
-            answers.next().map(redis::from_redis_value).transpose().map_err(redis::RedisError::from)?.unwrap_or(0);
-        let drawn: Vec<Vec<u8>> = answers.filter_map(|name| redis::from_redis_value(name).ok()).collect();
+        let keys: u64 = answers
+            .next()
+            .map(redis::from_redis_value)
+            .transpose()
+            .map_err(redis::RedisError::from)?
+            .unwrap_or(0);
+        let drawn: Vec<Vec<u8>> =
+            answers.filter_map(|name| redis::from_redis_value(name).ok()).collect();
         let entries: Vec<(&str, &Vec<u8>)> =
             drawn.iter().filter_map(|name| Some((self.layout.namespace_of(name)?, name))).collect();
         if entries.is_empty() {
@@ -76,7 +84,8 @@ impl Inspect for RedisStore {
 }
 
 fn read_info(info: &str, keys: u64) -> Facts {
-    let fields: HashMap<&str, &str> = info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
+    let fields: HashMap<&str, &str> =
+        info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
     let text = |name: &str| fields.get(name).copied().unwrap_or_default().to_owned();
     let number = |name: &str| fields.get(name).and_then(|value| value.parse::<u64>().ok());
     let persistence = if text("aof_enabled") == "1" { "aof" } else { "none" };
@@ -90,7 +99,9 @@ fn read_info(info: &str, keys: u64) -> Facts {
         used_bytes: number("used_memory").unwrap_or(0),
         peak_bytes: number("used_memory_peak").unwrap_or(0),
         max_bytes: number("maxmemory").unwrap_or(0),
-        fragmentation_ratio: fields.get("mem_fragmentation_ratio").and_then(|value| value.parse().ok()),
+        fragmentation_ratio: fields
+            .get("mem_fragmentation_ratio")
+            .and_then(|value| value.parse().ok()),
         eviction_policy: text("maxmemory_policy"),
         evicted_keys: number("evicted_keys").unwrap_or(0),
         expired_keys: number("expired_keys").unwrap_or(0),

@@ -108,7 +108,8 @@ impl Layout {
 
     /// What a name stands for, if it is that of an entry or a marker.
     pub(super) fn meaning<'a>(&self, name: &'a [u8]) -> Option<Meaning<'a>> {
-        let rest = std::str::from_utf8(name).ok()?.strip_prefix(&self.prefix)?.strip_prefix(":{")?;
+        let rest =
+            std::str::from_utf8(name).ok()?.strip_prefix(&self.prefix)?.strip_prefix(":{")?;
         let (tag, local) = rest.split_once('}')?;
         let (namespace, shard) = tag.rsplit_once(':')?;
         if local == ":g" {
@@ -131,9 +132,20 @@ impl Layout {
 
     fn tagged(&self, kind: &str, key: &EntryKey, room: usize) -> String {
         let namespace = key.namespace().as_str();
-        let mut name = String::with_capacity(self.prefix.len() + namespace.len() + key.key().len() + room + 16);
+        let mut name = String::with_capacity(
+            self.prefix.len() + namespace.len() + key.key().len() + room + 16,
+        );
         let mut digits = itoa::Buffer::new();
-        for part in [&self.prefix, ":", kind, "{", namespace, ":", digits.format(key.shard(self.shards)), "}"] {
+        for part in [
+            &self.prefix,
+            ":",
+            kind,
+            "{",
+            namespace,
+            ":",
+            digits.format(key.shard(self.shards)),
+            "}",
+        ] {
             name.push_str(part);
         }
         name
@@ -220,9 +232,15 @@ mod tests {
     #[test]
     fn names_that_are_none_of_ours_stand_for_nothing() {
         let layout = Layout::new("larder", 64);
-        for name in
-            ["", "larder", "larder:{", "larder:{user:1}", "larder:{user}:k:a", "larder:{user:1}:t", "x:{user:1}:k:a"]
-        {
+        for name in [
+            "",
+            "larder",
+            "larder:{",
+            "larder:{user:1}",
+            "larder:{user}:k:a",
+            "larder:{user:1}:t",
+            "x:{user:1}:k:a",
+        ] {
             assert_eq!(layout.meaning(name.as_bytes()), None, "{name}");
         }
         for name in ["larder:{USER:1}:k:a", "larder:{user:1}:k:", "larder:{user:1}:p:short:a"] {
@@ -239,7 +257,12 @@ mod tests {
             let marker = layout.names(&key).marker;
             let shard = key.shard(64);
             assert_eq!(layout.meaning(&marker), Some(Meaning::Marker { namespace: "user", shard }));
-            assert!(layout.names(&key).entry.starts_with(layout.namespace_prefix(key.namespace()).as_bytes()));
+            assert!(
+                layout
+                    .names(&key)
+                    .entry
+                    .starts_with(layout.namespace_prefix(key.namespace()).as_bytes())
+            );
             assert_eq!(layout.namespace_of(&layout.names(&key).entry), Some("user"));
             assert_eq!(layout.namespace_of(&layout.names(&key).marker), None);
             assert_eq!(layout.namespace_of(&layout.lease(&key)), None);

@@ -15,7 +15,8 @@ use crate::{
     entry::{Draft, Entry, whole_millis},
     key::EntryKey,
     store::{
-        Acquired, Ask, Confirmation, Confirmed, Filled, Hold, LeaseToken, Leases, Result, short_cause, wakeups::Wakeup,
+        Acquired, Ask, Confirmation, Confirmed, Filled, Hold, LeaseToken, Leases, Result,
+        short_cause, wakeups::Wakeup,
     },
 };
 
@@ -26,14 +27,20 @@ impl Leases for RedisStore {
         call.arg(&ask.token.0).arg(whole_millis(ask.ttl)).arg(ask.fresher_than.0);
         let mut reply = self.run(&ACQUIRE, &call, Repeat::Never).await?;
         match reply.word.as_str() {
-            "FOUND" => next_entry(&mut reply)?.map(Acquired::Found).ok_or_else(|| unexpected("acquire.lua")),
+            "FOUND" => next_entry(&mut reply)?
+                .map(Acquired::Found)
+                .ok_or_else(|| unexpected("acquire.lua")),
             "GRANTED" => Ok(Acquired::Granted { previous: next_entry(&mut reply)? }),
             "HELD" => Ok(Acquired::Held { expires_in: reply.next_millis()? }),
             "BACKED_OFF" => {
                 let previous = next_entry(&mut reply)?;
                 let remaining = reply.next_millis()?;
                 let cause: Vec<u8> = reply.next()?;
-                Ok(Acquired::BackedOff { remaining, previous, cause: String::from_utf8_lossy(&cause).into() })
+                Ok(Acquired::BackedOff {
+                    remaining,
+                    previous,
+                    cause: String::from_utf8_lossy(&cause).into(),
+                })
             }
             "HELD_OFF" => Ok(Acquired::HeldOff { remaining: reply.next_millis()? }),
             _ => Err(unexpected("acquire.lua")),
@@ -43,13 +50,15 @@ impl Leases for RedisStore {
     async fn extend(&self, key: &EntryKey, token: LeaseToken, ttl: Duration) -> Result<Hold> {
         let mut call = self.call(&EXTEND, key, None);
         call.arg(&token.0).arg(whole_millis(ttl));
-        hold(&self.run(&EXTEND, &call, Repeat::Harmless).await?.word).ok_or_else(|| unexpected("extend.lua"))
+        hold(&self.run(&EXTEND, &call, Repeat::Harmless).await?.word)
+            .ok_or_else(|| unexpected("extend.lua"))
     }
 
     async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<Hold> {
         let mut call = self.call(&DISCARD, key, None);
         call.arg(&token.0);
-        hold(&self.run(&DISCARD, &call, Repeat::Never).await?.word).ok_or_else(|| unexpected("discard.lua"))
+        hold(&self.run(&DISCARD, &call, Repeat::Never).await?.word)
+            .ok_or_else(|| unexpected("discard.lua"))
     }
 
     async fn fill(&self, key: &EntryKey, token: LeaseToken, draft: &Draft) -> Result<Filled> {
@@ -59,7 +68,12 @@ impl Leases for RedisStore {
         filled(&reply.await?.word).ok_or_else(|| unexpected("fill.lua"))
     }
 
-    async fn confirm(&self, key: &EntryKey, token: LeaseToken, confirmation: &Confirmation) -> Result<Confirmed> {
+    async fn confirm(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        confirmation: &Confirmation,
+    ) -> Result<Confirmed> {
         let Confirmation { version, lifetime, tags, provenance } = confirmation;
         let mut call = self.call(&CONFIRM, key, None);
         add_lifetime(&mut call, lifetime);
@@ -73,9 +87,17 @@ impl Leases for RedisStore {
         }
     }
 
-    async fn abandon(&self, key: &EntryKey, token: LeaseToken, backoff: Duration, cause: &str) -> Result<bool> {
+    async fn abandon(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        backoff: Duration,
+        cause: &str,
+    ) -> Result<bool> {
         let mut call = self.call(&ABANDON, key, None);
-        call.arg(&token.0).arg(if backoff.is_zero() { 0 } else { whole_millis(backoff) }).arg(short_cause(cause));
+        call.arg(&token.0)
+            .arg(if backoff.is_zero() { 0 } else { whole_millis(backoff) })
+            .arg(short_cause(cause));
         match self.run(&ABANDON, &call, Repeat::Harmless).await?.word.as_str() {
             "ABANDONED" => Ok(true),
             "LEASE_LOST" => Ok(false),

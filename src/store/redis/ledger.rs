@@ -31,7 +31,8 @@ impl Ledger for RedisStore {
         let mut call = LEDGER.call(&keys);
         call.arg(delta.sequence).arg(HOUR.keep_ms()).arg(DAY.keep_ms());
         for (namespace, counts) in &delta.counts {
-            for (cell, counted) in counts.0.iter().enumerate().filter(|(_, counted)| **counted > 0) {
+            for (cell, counted) in counts.0.iter().enumerate().filter(|(_, counted)| **counted > 0)
+            {
                 call.arg(format!("{namespace}{SEPARATOR}{}", cell_name(cell))).arg(*counted);
             }
         }
@@ -46,11 +47,13 @@ impl Ledger for RedisStore {
         let mut closed = self.closed_buckets.lock().await;
         let now = self.now();
         let newest = [HOUR, DAY].map(|window| self.layout.bucket(window, window.bucket(now)));
-        let names = |window: Window| window.at(now).map(move |bucket| self.layout.bucket(window, bucket));
+        let names =
+            |window: Window| window.at(now).map(move |bucket| self.layout.bucket(window, bucket));
         let hour: Vec<String> = names(HOUR).collect();
         let day: Vec<String> = names(DAY).collect();
         closed.retain(|name, _| hour.contains(name) || day.contains(name));
-        let missing: Vec<&String> = hour.iter().chain(&day).filter(|name| !closed.contains_key(*name)).collect();
+        let missing: Vec<&String> =
+            hour.iter().chain(&day).filter(|name| !closed.contains_key(*name)).collect();
         for part in missing.chunks(HASHES_AT_ONCE) {
             for (name, counts) in part.iter().zip(self.hashes(part).await?) {
                 closed.insert((*name).clone(), counts);
@@ -59,12 +62,16 @@ impl Ledger for RedisStore {
         let total = self.hashes(&[&self.layout.totals()]).await?.pop().unwrap_or_default();
         let sum = |names: &[String]| {
             let mut sum = ByNamespace::new();
-            names.iter().filter_map(|name| closed.get(name)).for_each(|counts| merge(&mut sum, counts));
+            names
+                .iter()
+                .filter_map(|name| closed.get(name))
+                .for_each(|counts| merge(&mut sum, counts));
             sum
         };
         let report = Report { total, last_hour: sum(&hour), last_day: sum(&day) };
         // The current buckets go on counting; so may the ones before, for replicas that are a little late.
-        let before = [HOUR, DAY].map(|window| self.layout.bucket(window, window.bucket(now).saturating_sub(1)));
+        let before = [HOUR, DAY]
+            .map(|window| self.layout.bucket(window, window.bucket(now).saturating_sub(1)));
         newest.iter().chain(&before).for_each(|name| drop(closed.remove(name)));
         Ok(report)
     }
@@ -89,7 +96,8 @@ impl RedisStore {
 }
 
 fn add_hash(sum: &mut ByNamespace, hash: Value) -> Result<()> {
-    let fields: Vec<(String, u64)> = redis::from_redis_value(hash).map_err(redis::RedisError::from)?;
+    let fields: Vec<(String, u64)> =
+        redis::from_redis_value(hash).map_err(redis::RedisError::from)?;
     for (field, counted) in fields {
         // A newer replica may count what this one does not know.
         let Some((namespace, name)) = field.split_once(SEPARATOR) else { continue };

@@ -15,8 +15,9 @@ use std::{
 use arc_swap::ArcSwapOption;
 use bb8_redis::bb8::{ErrorSink, ManageConnection, Pool, RunError};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, ProtocolVersion, RedisError,
-    RedisResult, Value, aio::MultiplexedConnection, io::tcp::TcpSettings,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline,
+    ProtocolVersion, RedisError, RedisResult, Value, aio::MultiplexedConnection,
+    io::tcp::TcpSettings,
 };
 use tokio::time::Instant;
 
@@ -105,8 +106,9 @@ pub(super) enum Repeat {
 pub(super) fn client(url: &str, protocol: ProtocolVersion) -> RedisResult<Client> {
     let info = url.into_connection_info()?;
     let settings = info.redis_settings().clone().set_protocol(protocol);
-    let keepalive =
-        socket2::TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5));
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(15))
+        .with_interval(Duration::from_secs(5));
     let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
     Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp))
 }
@@ -118,7 +120,10 @@ impl RedisPool {
     pub(super) fn new(options: &PoolOptions) -> Result<Self> {
         use secrecy::ExposeSecret as _;
         let client = client(options.url.expose_secret(), ProtocolVersion::RESP2)?;
-        if matches!(client.get_connection_info().addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
+        if matches!(
+            client.get_connection_info().addr(),
+            ConnectionAddr::TcpTls { insecure: true, .. }
+        ) {
             tracing::warn!("the certificate of Redis is not verified, as its URL asks for");
         }
         let shared = Arc::new(Shared {
@@ -178,8 +183,13 @@ impl RedisPool {
         let mut used = None;
         let answer = tokio::time::timeout(self.timeout, async {
             let handle = used.insert(self.handle().await?);
-            let answers = handle.connection.clone().send_packed_commands(commands, 0, commands.len()).await;
-            handle.outcome(answers)?.into_iter().map(|answer| handle.outcome(error_or_value(answer))).collect()
+            let answers =
+                handle.connection.clone().send_packed_commands(commands, 0, commands.len()).await;
+            handle
+                .outcome(answers)?
+                .into_iter()
+                .map(|answer| handle.outcome(error_or_value(answer)))
+                .collect()
         });
         let answer = answer.await;
         answer.unwrap_or_else(|_| Err(late(used)))
@@ -197,7 +207,12 @@ impl RedisPool {
     }
 
     /// Calls a script in one go with a command that it needs to have been done before.
-    pub(super) async fn eval_after(&self, before: Cmd, script: &Script, call: Cmd) -> Result<Value> {
+    pub(super) async fn eval_after(
+        &self,
+        before: Cmd,
+        script: &Script,
+        call: Cmd,
+    ) -> Result<Value> {
         let mut both = redis::pipe();
         both.add_command(before).add_command(call);
         match self.query_all(&both).await {
@@ -217,11 +232,14 @@ impl RedisPool {
         let asked = Instant::now();
         let mut used = None;
         let time = redis::cmd("TIME");
-        let answer = tokio::time::timeout(self.timeout, self.attempt(&time, Repeat::Harmless, &mut used)).await;
+        let answer =
+            tokio::time::timeout(self.timeout, self.attempt(&time, Repeat::Harmless, &mut used))
+                .await;
         let answer = answer.unwrap_or_else(|_| Err(ErrorKind::Timeout.into()));
         match answer {
             Ok(value) => {
-                let (seconds, micros): (u64, u64) = redis::from_redis_value(value).map_err(RedisError::from)?;
+                let (seconds, micros): (u64, u64) =
+                    redis::from_redis_value(value).map_err(RedisError::from)?;
                 self.shared.clock.seen(Millis(seconds * 1000 + micros / 1000), asked);
                 Ok(())
             }
@@ -234,7 +252,12 @@ impl RedisPool {
         }
     }
 
-    async fn attempt(&self, cmd: &Cmd, repeat: Repeat, used: &mut Option<Arc<Handle>>) -> Result<Value> {
+    async fn attempt(
+        &self,
+        cmd: &Cmd,
+        repeat: Repeat,
+        used: &mut Option<Arc<Handle>>,
+    ) -> Result<Value> {
         let handle = used.insert(self.handle().await?);
         match handle.connection.clone().send_packed_command(cmd).await {
             // The server may have closed an idle connection, or just restarted.
@@ -322,7 +345,10 @@ impl Handle {
             }
             Err(error) => {
                 // A server that became a replica refuses writes: the next connection may find the new primary.
-                if error.is_unrecoverable_error() || error.is_io_error() || error.code() == Some("READONLY") {
+                if error.is_unrecoverable_error()
+                    || error.is_io_error()
+                    || error.code() == Some("READONLY")
+                {
                     self.give_up();
                 }
                 Err(error.into())
@@ -349,14 +375,26 @@ impl ManageConnection for Manager {
 
     async fn connect(&self) -> std::result::Result<Arc<Handle>, RedisError> {
         let epoch = self.shared.epoch.load(Ordering::Relaxed);
-        let connection = self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
+        let connection =
+            self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
         self.shared.created.fetch_add(1, Ordering::Relaxed);
         self.shared.failing.store(false, Ordering::Relaxed);
-        Ok(Arc::new(Handle { connection, epoch, broken: AtomicBool::new(false), timeouts: AtomicU32::new(0) }))
+        Ok(Arc::new(Handle {
+            connection,
+            epoch,
+            broken: AtomicBool::new(false),
+            timeouts: AtomicU32::new(0),
+        }))
     }
 
     async fn is_valid(&self, handle: &mut Arc<Handle>) -> std::result::Result<(), RedisError> {
-        handle.connection.clone().send_packed_command(&redis::cmd("PING")).await.and_then(error_or_value).map(|_| ())
+        handle
+            .connection
+            .clone()
+            .send_packed_command(&redis::cmd("PING"))
+            .await
+            .and_then(error_or_value)
+            .map(|_| ())
     }
 
     fn has_broken(&self, handle: &mut Arc<Handle>) -> bool {

@@ -151,7 +151,11 @@ pub(super) async fn read_all(pool: &RedisPool, mget: &Cmd) -> Result<Vec<Option<
         });
     }
     // The name of the command, and two of each entry.
-    if entries.len() * 2 + 1 == mget.args_iter().len() { Ok(entries) } else { Err(unexpected("MGET")) }
+    if entries.len() * 2 + 1 == mget.args_iter().len() {
+        Ok(entries)
+    } else {
+        Err(unexpected("MGET"))
+    }
 }
 
 // === impl Portion ===
@@ -212,7 +216,8 @@ mod tests {
 
     /// How often `happens` until so many reads go together.
     fn times_until(portion: &Portion, reads: usize, happens: impl Fn(&Portion)) -> usize {
-        let times = (0..100).take_while(|_| portion.reads() != reads).inspect(|_| happens(portion)).count();
+        let times =
+            (0..100).take_while(|_| portion.reads() != reads).inspect(|_| happens(portion)).count();
         assert_eq!(portion.reads(), reads);
         times
     }

@@ -13,7 +13,11 @@ pub(super) struct Script {
 macro_rules! script {
     ($file:literal) => {
         LazyLock::new(|| {
-            Script::new(concat!(include_str!("scripts/common.lua"), "\n", include_str!(concat!("scripts/", $file))))
+            Script::new(concat!(
+                include_str!("scripts/common.lua"),
+                "\n",
+                include_str!(concat!("scripts/", $file))
+            ))
         })
     };
 }
@@ -28,7 +32,8 @@ pub(super) static EXTEND: LazyLock<Script> = script!("extend.lua");
 pub(super) static CONFIRM: LazyLock<Script> = script!("confirm.lua");
 pub(super) static DISCARD: LazyLock<Script> = script!("discard.lua");
 pub(super) static ABANDON: LazyLock<Script> = script!("abandon.lua");
-pub(super) static LEDGER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/ledger.lua")));
+pub(super) static LEDGER: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/ledger.lua")));
 
 impl Script {
     fn new(code: &str) -> Self {

@@ -6,7 +6,10 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use redis::{AsyncConnectionConfig, Client, Cmd, PushInfo, PushKind, RedisResult, Value, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, PushInfo, PushKind, RedisResult, Value,
+    aio::MultiplexedConnection,
+};
 use tokio_util::sync::CancellationToken;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -15,7 +18,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Pauses between attempts to follow Redis, longer and longer, for ever.
 pub(super) fn pauses() -> impl Iterator<Item = Duration> + Send {
-    let growing = ExponentialBuilder::new().with_min_delay(FIRST_PAUSE).with_max_delay(LONGEST_PAUSE);
+    let growing =
+        ExponentialBuilder::new().with_min_delay(FIRST_PAUSE).with_max_delay(LONGEST_PAUSE);
     growing.without_max_times().with_jitter().build()
 }
 
@@ -95,7 +99,8 @@ mod tests {
 
     fn passed_on(kind: PushKind, data: Vec<Value>) -> (Vec<String>, bool) {
         let (seen, loss) = (RefCell::new(Vec::new()), CancellationToken::new());
-        let announce = |announcement: Announcement<'_>| seen.borrow_mut().push(format!("{announcement:?}"));
+        let announce =
+            |announcement: Announcement<'_>| seen.borrow_mut().push(format!("{announcement:?}"));
         pass_on(&PushInfo { kind, data }, &announce, &loss);
         (seen.into_inner(), loss.is_cancelled())
     }
@@ -105,12 +110,16 @@ mod tests {
         let pauses: Vec<Duration> = pauses().take(100).collect();
         assert_eq!(pauses.len(), 100);
         assert!(pauses[0] < 2 * FIRST_PAUSE && pauses[99] >= LONGEST_PAUSE);
-        assert!(pauses.iter().all(|pause| (FIRST_PAUSE..=2 * LONGEST_PAUSE).contains(pause)), "{pauses:?}");
+        assert!(
+            pauses.iter().all(|pause| (FIRST_PAUSE..=2 * LONGEST_PAUSE).contains(pause)),
+            "{pauses:?}"
+        );
     }
 
     #[test]
     fn every_key_is_passed_on_and_no_keys_mean_all() {
-        let keys = Value::Array(vec![Value::BulkString(b"a".into()), Value::BulkString(b"b".into())]);
+        let keys =
+            Value::Array(vec![Value::BulkString(b"a".into()), Value::BulkString(b"b".into())]);
         assert_eq!(
             passed_on(PushKind::Invalidate, vec![keys]),
             (vec!["Changed([97])".into(), "Changed([98])".into()], false)

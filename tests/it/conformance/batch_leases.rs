@@ -6,7 +6,9 @@ use std::{
 };
 
 use futures::future::join_all;
-use larder::pb::v1::{BatchGetOrFetchRequest, FetchStatus, KeyRef, Outcome, get_or_fetch_response::Outcome as Answer};
+use larder::pb::v1::{
+    BatchGetOrFetchRequest, FetchStatus, KeyRef, Outcome, get_or_fetch_response::Outcome as Answer,
+};
 use tokio::task::JoinHandle;
 
 use crate::support::{
@@ -42,7 +44,8 @@ on_both_stores!(keys_have_params_and_namespaces, |env| {
         keys: vec![key("ns", "1"), key("ns", "2"), key("ns2", "1"), key_ref("k")],
         ..BatchGetOrFetchRequest::default()
     };
-    let leases = answers(&env.cache, request).await.into_iter().map(|answer| answer.expect_lease().token);
+    let leases =
+        answers(&env.cache, request).await.into_iter().map(|answer| answer.expect_lease().token);
     assert_eq!(leases.collect::<BTreeSet<_>>().len(), 4);
 });
 
@@ -163,5 +166,8 @@ async fn without_a_store_everybody_computes() {
 
 /// The call has had the time to begin to wait.
 async fn parked<T>(call: &JoinHandle<T>) {
-    throughout(Duration::from_millis(100), async || assert!(!call.is_finished(), "it did not wait")).await;
+    throughout(Duration::from_millis(100), async || {
+        assert!(!call.is_finished(), "it did not wait")
+    })
+    .await;
 }

@@ -1,14 +1,15 @@
 //! Many values in one call.
 
 use larder::pb::v1::{
-    BatchDeleteRequest, BatchGetRequest, BatchGetResult, BatchSetRequest, KeyRef, Outcome, SetRequest, SetResult, Tier,
-    set_request::Condition,
+    BatchDeleteRequest, BatchGetRequest, BatchGetResult, BatchSetRequest, KeyRef, Outcome,
+    SetRequest, SetResult, Tier, set_request::Condition,
 };
 use prost::Message as _;
 
 use crate::support::{
     client::{
-        Cache, as_text, batch_get, data, duration, fill, get, invalidate, key_ref, ms, params, set, set_for, text,
+        Cache, as_text, batch_get, data, duration, fill, get, invalidate, key_ref, ms, params, set,
+        set_for, text,
     },
     status::expect_violation,
     wait::{SOON, eventually},
@@ -55,11 +56,17 @@ on_both_stores!(a_batch_may_name_several_namespaces_and_params, |env| {
     let nowhere = KeyRef { namespace: "ns3".to_owned(), ..key_ref("k") };
     let keys = vec![paged.clone(), nowhere, elsewhere.clone(), key_ref("k")];
     let results = read(&env.cache, keys.clone()).await;
-    assert_eq!(texts(results), [Some("paged"), None, Some("elsewhere"), Some("plain")].map(|t| t.map(str::to_owned)));
+    assert_eq!(
+        texts(results),
+        [Some("paged"), None, Some("elsewhere"), Some("plain")].map(|t| t.map(str::to_owned))
+    );
 
     let gone = env
         .cache
-        .batch_delete(BatchDeleteRequest { keys: vec![elsewhere, paged], ..BatchDeleteRequest::default() })
+        .batch_delete(BatchDeleteRequest {
+            keys: vec![elsewhere, paged],
+            ..BatchDeleteRequest::default()
+        })
         .await
         .unwrap();
     assert_eq!(gone.existed, [true, true]);
@@ -72,7 +79,8 @@ on_both_stores!(a_large_answer_comes_in_several_messages, |env| {
         data(vec![number; 20 * 1024])
     };
     for first in (0..300).step_by(100) {
-        let items = (first..first + 100).map(|number| set(&format!("k{number}"), value(number))).collect();
+        let items =
+            (first..first + 100).map(|number| set(&format!("k{number}"), value(number))).collect();
         let stored = env.cache.batch_set(BatchSetRequest { items }).await.unwrap().results;
         assert!(stored.iter().all(|result| result.result() == SetResult::Stored));
     }
@@ -80,7 +88,10 @@ on_both_stores!(a_large_answer_comes_in_several_messages, |env| {
     let chunks = env.cache.batch_get(batch_get(keys)).await.unwrap();
     assert!(chunks.len() > 1);
     // Near 1 MiB: one value of the largest size may be on top.
-    assert!(chunks.iter().all(|chunk| chunk.encoded_len() <= CLIENT_LIMIT / 2), "a message is too large");
+    assert!(
+        chunks.iter().all(|chunk| chunk.encoded_len() <= CLIENT_LIMIT / 2),
+        "a message is too large"
+    );
     let results: Vec<BatchGetResult> = chunks.into_iter().flat_map(|chunk| chunk.results).collect();
     assert_eq!(results.len(), 300);
     for (number, result) in results.into_iter().enumerate() {
@@ -120,7 +131,8 @@ on_both_stores!(a_thousand_keys_fit, env: crate::support::env::PATIENT, |env| {
 on_both_stores!(every_item_has_its_own_result, |env| {
     let version = env.cache.put("present", "old").await;
     let lease = env.cache.lease("leased").await;
-    let when = |key: &str, condition| SetRequest { condition: Some(condition), ..set(key, text("new")) };
+    let when =
+        |key: &str, condition| SetRequest { condition: Some(condition), ..set(key, text("new")) };
     let items = vec![
         when("present", Condition::IfAbsent(true)),
         when("absent", Condition::IfAbsent(true)),
@@ -133,7 +145,8 @@ on_both_stores!(every_item_has_its_own_result, |env| {
     let results = env.cache.batch_set(BatchSetRequest { items }).await.unwrap().results;
     let outcomes: Vec<SetResult> = results.iter().map(|result| result.result()).collect();
     use SetResult::{ConditionNotMet, LeaseLost, Stored};
-    let expected = [ConditionNotMet, Stored, Stored, LeaseLost, ConditionNotMet, ConditionNotMet, Stored];
+    let expected =
+        [ConditionNotMet, Stored, Stored, LeaseLost, ConditionNotMet, ConditionNotMet, Stored];
     assert_eq!(outcomes, expected);
     for result in &results {
         assert_eq!(result.version.is_empty(), result.result() != Stored, "{result:?}");
@@ -168,8 +181,12 @@ on_both_stores!(a_key_named_twice_is_one_entry, |env| {
     assert!(results.iter().all(|result| result.result() == SetResult::Stored), "{results:?}");
     assert!(matches!(env.cache.read("k").await.as_deref(), Some("a" | "b")));
     let keys = vec![key_ref("k"), key_ref("k")];
-    let gone =
-        env.cache.batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() }).await.unwrap().existed;
+    let gone = env
+        .cache
+        .batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() })
+        .await
+        .unwrap()
+        .existed;
     assert_eq!(gone.len(), 2);
     assert!(gone.contains(&true));
     assert_eq!(env.cache.read("k").await, None);
@@ -197,7 +214,13 @@ on_both_stores!(
 );
 
 async fn read(cache: &Cache, keys: Vec<KeyRef>) -> Vec<BatchGetResult> {
-    cache.batch_get(batch_get(keys)).await.unwrap().into_iter().flat_map(|chunk| chunk.results).collect()
+    cache
+        .batch_get(batch_get(keys))
+        .await
+        .unwrap()
+        .into_iter()
+        .flat_map(|chunk| chunk.results)
+        .collect()
 }
 
 fn texts(results: Vec<BatchGetResult>) -> Vec<Option<String>> {

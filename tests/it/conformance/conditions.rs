@@ -49,13 +49,27 @@ on_both_stores!(if_version_stores_only_over_that_version, |env| {
     let first = env.cache.put("k", "1").await;
     let stored = env.cache.set(with("k", "2", Condition::IfVersion(first.clone()))).await.unwrap();
     assert_stored(&stored);
-    assert_refused(&env.cache.set(with("k", "3", Condition::IfVersion(first.clone()))).await.unwrap());
-    assert_refused(&env.cache.set(with("k", "3", Condition::IfVersion("no version".to_owned()))).await.unwrap());
-    assert_refused(&env.cache.set(with("other", "3", Condition::IfVersion(stored.version.clone()))).await.unwrap());
+    assert_refused(
+        &env.cache.set(with("k", "3", Condition::IfVersion(first.clone()))).await.unwrap(),
+    );
+    assert_refused(
+        &env.cache
+            .set(with("k", "3", Condition::IfVersion("no version".to_owned())))
+            .await
+            .unwrap(),
+    );
+    assert_refused(
+        &env.cache
+            .set(with("other", "3", Condition::IfVersion(stored.version.clone())))
+            .await
+            .unwrap(),
+    );
     assert_eq!(env.cache.read("k").await.as_deref(), Some("2"));
 
     env.cache.delete(delete("k")).await.unwrap();
-    assert_refused(&env.cache.set(with("k", "4", Condition::IfVersion(stored.version))).await.unwrap());
+    assert_refused(
+        &env.cache.set(with("k", "4", Condition::IfVersion(stored.version))).await.unwrap(),
+    );
     assert_eq!(env.cache.read("k").await, None);
 });
 

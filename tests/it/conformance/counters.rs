@@ -36,7 +36,10 @@ on_both_stores!(get_reads_counters_and_set_resets_them, |env| {
 
     let again = env.cache.increment(increment("k", 1)).await.unwrap();
     assert_ne!(again.version, counted.version);
-    let outdated = SetRequest { condition: Some(Condition::IfVersion(counted.version)), ..set("k", text("0")) };
+    let outdated = SetRequest {
+        condition: Some(Condition::IfVersion(counted.version)),
+        ..set("k", text("0"))
+    };
     assert_eq!(env.cache.set(outdated).await.unwrap().result(), SetResult::ConditionNotMet);
 });
 
@@ -62,9 +65,13 @@ on_both_stores!(a_sum_that_does_not_fit_changes_nothing, |env| {
         let refused = env.cache.increment(increment("k", delta)).await;
         expect_error(refused, Code::FailedPrecondition, "OVERFLOW");
         let answer = env.cache.get(get("k")).await.unwrap();
-        assert_eq!((answer.value, answer.entry.unwrap().version), (Some(text(&start.to_string())), version));
+        assert_eq!(
+            (answer.value, answer.entry.unwrap().version),
+            (Some(text(&start.to_string())), version)
+        );
     }
-    let refused = env.cache.increment(IncrementRequest { initial: i64::MAX, ..increment("new", 1) }).await;
+    let refused =
+        env.cache.increment(IncrementRequest { initial: i64::MAX, ..increment("new", 1) }).await;
     expect_error(refused, Code::FailedPrecondition, "OVERFLOW");
     assert_eq!(env.cache.read("new").await, None);
 });
@@ -72,8 +79,22 @@ on_both_stores!(a_sum_that_does_not_fit_changes_nothing, |env| {
 on_both_stores!(what_is_no_integer_is_not_counted, |env| {
     let long = ["0", "1", "-"].map(|digit| digit.repeat(100_000));
     let long = long.iter().map(String::as_str);
-    let short =
-        ["", "abc", " 1", "1 ", "1.5", "1e3", "0x10", "--1", "-", "9223372036854775808", "١", "1\0", "01", "+1"];
+    let short = [
+        "",
+        "abc",
+        " 1",
+        "1 ",
+        "1.5",
+        "1e3",
+        "0x10",
+        "--1",
+        "-",
+        "9223372036854775808",
+        "١",
+        "1\0",
+        "01",
+        "+1",
+    ];
     for value in short.into_iter().chain(long) {
         env.cache.put("k", value).await;
         let refused = env.cache.increment(increment("k", 1)).await;
@@ -100,7 +121,10 @@ on_both_stores!(concurrent_increments_sum_up, |env| {
 on_both_stores!(a_counter_keeps_its_expiry, |env| {
     let created = IncrementRequest { ttl: ms(60_000), ..increment("k", 1) };
     let remaining = duration(env.cache.increment(created).await.unwrap().ttl_remaining);
-    assert!((Duration::from_secs(40)..=Duration::from_secs(60)).contains(&remaining), "{remaining:?}");
+    assert!(
+        (Duration::from_secs(40)..=Duration::from_secs(60)).contains(&remaining),
+        "{remaining:?}"
+    );
     let longer = IncrementRequest { ttl: ms(3_600_000), ..increment("k", 1) };
     let remaining = duration(env.cache.increment(longer).await.unwrap().ttl_remaining);
     assert!(remaining <= Duration::from_secs(60), "{remaining:?}");
@@ -109,7 +133,10 @@ on_both_stores!(a_counter_keeps_its_expiry, |env| {
 
     let unset = env.cache.increment(increment("default", 1)).await.unwrap();
     let remaining = duration(unset.ttl_remaining);
-    assert!((Duration::from_secs(1700)..=Duration::from_secs(1800)).contains(&remaining), "{remaining:?}");
+    assert!(
+        (Duration::from_secs(1700)..=Duration::from_secs(1800)).contains(&remaining),
+        "{remaining:?}"
+    );
 });
 
 on_both_stores!(an_expired_counter_starts_again, |env| {
@@ -129,7 +156,8 @@ on_both_stores!(an_expired_counter_starts_again, |env| {
 
 on_both_stores!(a_counter_has_a_valid_ttl, |env| {
     for millis in [0, -1] {
-        let refused = env.cache.increment(IncrementRequest { ttl: ms(millis), ..increment("k", 1) }).await;
+        let refused =
+            env.cache.increment(IncrementRequest { ttl: ms(millis), ..increment("k", 1) }).await;
         expect_violation(refused, "ttl");
     }
     assert_eq!(env.cache.read("k").await, None);

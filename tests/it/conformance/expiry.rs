@@ -38,12 +38,17 @@ on_both_stores!(an_entry_lives_as_long_as_its_ttl_says, |env| {
     wait_gone(&env.cache, "k").await;
     // Times are kept in whole milliseconds.
     assert!(start.elapsed() >= Duration::from_millis(398), "gone after {:?}", start.elapsed());
-    assert!(stored_at.elapsed() < Duration::from_secs(2), "still there after {:?}", stored_at.elapsed());
+    assert!(
+        stored_at.elapsed() < Duration::from_secs(2),
+        "still there after {:?}",
+        stored_at.elapsed()
+    );
 });
 
 on_both_stores!(less_than_a_millisecond_is_one, |env| {
     let tiny = prost_types::Duration { seconds: 0, nanos: 1 };
-    let stored = env.cache.set(SetRequest { ttl: Some(tiny), ..set("k", text("v")) }).await.unwrap();
+    let stored =
+        env.cache.set(SetRequest { ttl: Some(tiny), ..set("k", text("v")) }).await.unwrap();
     assert_eq!(stored.result(), SetResult::Stored);
     assert_eq!(duration(stored.ttl), Duration::from_millis(1));
     wait_gone(&env.cache, "k").await;
@@ -154,5 +159,6 @@ fn within(namespace: &str, request: SetRequest) -> SetRequest {
 }
 
 async fn wait_gone(cache: &Cache, key: &str) {
-    eventually("the entry expires", SOON, async || cache.read(key).await.is_none().then_some(())).await;
+    eventually("the entry expires", SOON, async || cache.read(key).await.is_none().then_some(()))
+        .await;
 }

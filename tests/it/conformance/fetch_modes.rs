@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use larder::pb::v1::{
-    FetchStatus, GetOrFetchRequest, Outcome, SetRequest, SetResult, get_or_fetch_response::Outcome as Answer,
+    FetchStatus, GetOrFetchRequest, Outcome, SetRequest, SetResult,
+    get_or_fetch_response::Outcome as Answer,
 };
 
 use crate::support::{
@@ -25,7 +26,10 @@ on_both_stores!(a_fresh_value_can_be_computed_anew, |env| {
     assert_eq!((found.outcome(), as_text(found.value).as_deref()), (Outcome::Hit, Some("old")));
     env.cache.get_or_fetch(no_cache("k", 0)).await.unwrap().expect_contended();
 
-    assert_eq!(env.cache.set(fill("k", text("new"), &lease)).await.unwrap().result(), SetResult::Stored);
+    assert_eq!(
+        env.cache.set(fill("k", text("new"), &lease)).await.unwrap().result(),
+        SetResult::Stored
+    );
     assert_eq!(env.cache.read("k").await.as_deref(), Some("new"));
 });
 
@@ -36,12 +40,18 @@ on_both_stores!(each_who_insists_computes, |env| {
         let cache = env.cache.clone();
         tokio::spawn(async move { cache.get_or_fetch(no_cache("k", 50_000)).await })
     };
-    throughout(Duration::from_millis(100), async || assert!(!second.is_finished(), "it did not wait")).await;
+    throughout(Duration::from_millis(100), async || {
+        assert!(!second.is_finished(), "it did not wait")
+    })
+    .await;
     env.cache.set(fill("k", text("first"), &first)).await.unwrap();
     // What the first computes began before the second asked.
     let second = second.await.unwrap().unwrap().expect_lease();
     assert_eq!(env.cache.read("k").await.as_deref(), Some("first"));
-    assert_eq!(env.cache.set(fill("k", text("second"), &second)).await.unwrap().result(), SetResult::Stored);
+    assert_eq!(
+        env.cache.set(fill("k", text("second"), &second)).await.unwrap().result(),
+        SetResult::Stored
+    );
     assert_eq!(env.cache.read("k").await.as_deref(), Some("second"));
 });
 
@@ -58,7 +68,10 @@ on_both_stores!(a_write_supersedes_what_is_computed_anew, |env| {
     env.cache.put("k", "old").await;
     let lease = env.cache.get_or_fetch(no_cache("k", 0)).await.unwrap().expect_lease();
     env.cache.put("k", "newer").await;
-    assert_eq!(env.cache.set(fill("k", text("late"), &lease)).await.unwrap().result(), SetResult::Superseded);
+    assert_eq!(
+        env.cache.set(fill("k", text("late"), &lease)).await.unwrap().result(),
+        SetResult::Superseded
+    );
     assert_eq!(env.cache.read("k").await.as_deref(), Some("newer"));
 });
 

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use larder::pb::v1::{
     FetchStreamAbandon, FetchStreamFill, FetchStreamRequest, GetOrFetchRequest, SetResult,
-    fetch_stream_request::Message as Said, fetch_stream_response::Message as Told, get_or_fetch_response::Outcome,
+    fetch_stream_request::Message as Said, fetch_stream_response::Message as Told,
+    get_or_fetch_response::Outcome,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,8 +21,10 @@ use crate::support::{
 };
 
 /// Leases that nobody waits for to expire.
-const LONG: [(&str, &str); 2] = [("LARDER_DEFAULTS__LEASE_TTL", "50s"), ("LARDER_STORE__TIMEOUT", "10s")];
-const SHORT: [(&str, &str); 2] = [("LARDER_DEFAULTS__LEASE_TTL", "600ms"), ("LARDER_STORE__TIMEOUT", "10s")];
+const LONG: [(&str, &str); 2] =
+    [("LARDER_DEFAULTS__LEASE_TTL", "50s"), ("LARDER_STORE__TIMEOUT", "10s")];
+const SHORT: [(&str, &str); 2] =
+    [("LARDER_DEFAULTS__LEASE_TTL", "600ms"), ("LARDER_STORE__TIMEOUT", "10s")];
 /// Long for a hand-over, and short beside the leases.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
@@ -83,7 +86,9 @@ async fn a_caller_that_dies_makes_room_for_the_next_on_another_replica() {
     // A connection of its own, which ends with the client.
     let dying = here.client().await;
     let stream = Stream::lease(&dying, "k").await;
-    let next = tokio::spawn(async move { other.get_or_fetch(fetch("k", 50_000)).await.unwrap().expect_lease() });
+    let next = tokio::spawn(async move {
+        other.get_or_fetch(fetch("k", 50_000)).await.unwrap().expect_lease()
+    });
     eventually("the next caller waits", SOON, async || waiting(&there).await.then_some(())).await;
     let died = Instant::now();
     drop((stream, dying));
@@ -119,7 +124,8 @@ on_both_stores!(a_fill_that_comes_too_late_is_refused, env: LONG, |env| {
     assert_eq!(env.cache.read("k").await.as_deref(), Some("newer"));
 });
 
-const SHORT_LIVED: [(&str, &str); 2] = [("LARDER_DEFAULTS__LEASE_TTL", "200ms"), ("LARDER_DEFAULTS__LEASE_MAX", "1s")];
+const SHORT_LIVED: [(&str, &str); 2] =
+    [("LARDER_DEFAULTS__LEASE_TTL", "200ms"), ("LARDER_DEFAULTS__LEASE_MAX", "1s")];
 
 on_both_stores!(no_stream_holds_a_lease_for_ever, env: SHORT_LIVED, |env| {
     let mut stream = Stream::lease(&env.cache, "k").await;
@@ -175,5 +181,10 @@ on_both_stores!(the_deadline_ends_the_stream, env: LONG, |env| {
 });
 
 async fn waiting(larder: &Larder) -> bool {
-    larder.admin("/metrics").await.body.lines().any(|line| line.starts_with("larder_waiting ") && !line.ends_with(" 0"))
+    larder
+        .admin("/metrics")
+        .await
+        .body
+        .lines()
+        .any(|line| line.starts_with("larder_waiting ") && !line.ends_with(" 0"))
 }

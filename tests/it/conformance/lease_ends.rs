@@ -1,12 +1,14 @@
 //! What a GetOrFetch lease ends by, and what its late fill is told.
 
 use larder::pb::v1::{
-    BatchDeleteRequest, BatchSetRequest, GetOrFetchRequest, IncrementRequest, Lease, SetRequest, SetResult,
+    BatchDeleteRequest, BatchSetRequest, GetOrFetchRequest, IncrementRequest, Lease, SetRequest,
+    SetResult,
 };
 
 use crate::support::{
     client::{
-        Cache, Fetched as _, delete, fetch, fill, increment, invalidate, key_ref, ms, params, set, set_for, text, touch,
+        Cache, Fetched as _, delete, fetch, fill, increment, invalidate, key_ref, ms, params, set,
+        set_for, text, touch,
     },
     wait::{SOON, eventually},
 };
@@ -21,10 +23,12 @@ on_both_stores!(a_lease_fills_once, |env| {
 
 on_both_stores!(one_of_many_fills_is_accepted, |env| {
     let lease = env.cache.lease("k").await;
-    let fills = (0..20)
-        .map(async |number: usize| env.cache.set(fill("k", text(&number.to_string()), &lease)).await.unwrap().result());
+    let fills = (0..20).map(async |number: usize| {
+        env.cache.set(fill("k", text(&number.to_string()), &lease)).await.unwrap().result()
+    });
     let results = futures::future::join_all(fills).await;
-    let stored: Vec<usize> = (0..20).filter(|number| results[*number] == SetResult::Stored).collect();
+    let stored: Vec<usize> =
+        (0..20).filter(|number| results[*number] == SetResult::Stored).collect();
     assert_eq!(stored.len(), 1, "{results:?}");
     assert_eq!(env.cache.read("k").await, Some(stored[0].to_string()));
 });
@@ -36,7 +40,10 @@ on_both_stores!(a_write_supersedes_a_lease, |env| {
     assert_eq!(env.cache.read("set").await.as_deref(), Some("newer"));
 
     let lease = env.cache.lease("batch").await;
-    env.cache.batch_set(BatchSetRequest { items: vec![set("batch", text("newer"))] }).await.unwrap();
+    env.cache
+        .batch_set(BatchSetRequest { items: vec![set("batch", text("newer"))] })
+        .await
+        .unwrap();
     assert_eq!(try_fill(&env.cache, "batch", &lease).await, SetResult::Superseded);
     assert_eq!(env.cache.read("batch").await.as_deref(), Some("newer"));
 
@@ -49,7 +56,8 @@ on_both_stores!(a_write_supersedes_a_lease, |env| {
 on_both_stores!(a_write_that_has_expired_still_superseded, |env| {
     let lease = env.cache.lease("k").await;
     env.cache.set(set_for("k", text("brief"), 1)).await.unwrap();
-    eventually("it expires", SOON, async || env.cache.read("k").await.is_none().then_some(())).await;
+    eventually("it expires", SOON, async || env.cache.read("k").await.is_none().then_some(()))
+        .await;
     assert_ne!(try_fill(&env.cache, "k", &lease).await, SetResult::Stored);
     assert_eq!(env.cache.read("k").await, None);
 });
@@ -61,7 +69,10 @@ on_both_stores!(an_invalidation_ends_a_lease, |env| {
 
     let lease = env.cache.lease("batch").await;
     let keys = vec![key_ref("something"), key_ref("batch")];
-    env.cache.batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() }).await.unwrap();
+    env.cache
+        .batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() })
+        .await
+        .unwrap();
     assert_refused_as_invalidated(&env.cache, "batch", &lease).await;
 
     let lease = env.cache.lease("namespace").await;
@@ -112,7 +123,11 @@ on_both_stores!(a_token_is_good_for_its_key_only, |env| {
         SetRequest { lease_token: vec![7; 300].into(), ..set("k", text("x")) },
     ];
     for misuse in misuses {
-        assert_eq!(env.cache.set(misuse.clone()).await.unwrap().result(), SetResult::LeaseLost, "{misuse:?}");
+        assert_eq!(
+            env.cache.set(misuse.clone()).await.unwrap().result(),
+            SetResult::LeaseLost,
+            "{misuse:?}"
+        );
     }
     assert_eq!(env.cache.read("k").await, None);
     assert_eq!(env.cache.read("unasked").await, None);
@@ -131,7 +146,8 @@ on_both_stores!(a_lease_ends_by_itself, env: [("LARDER_DEFAULTS__LEASE_TTL", "20
 
 on_both_stores!(a_fill_has_the_ttl_and_tags_that_it_names, |env| {
     let lease = env.cache.lease("k").await;
-    let request = SetRequest { ttl: ms(5_000), tags: vec!["t".to_owned()], ..fill("k", text("v"), &lease) };
+    let request =
+        SetRequest { ttl: ms(5_000), tags: vec!["t".to_owned()], ..fill("k", text("v"), &lease) };
     let filled = env.cache.set(request).await.unwrap();
     assert_eq!((filled.result(), filled.ttl), (SetResult::Stored, ms(5_000)));
     let found = env.cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_found();
@@ -139,7 +155,8 @@ on_both_stores!(a_fill_has_the_ttl_and_tags_that_it_names, |env| {
 });
 
 on_both_stores!(leases_of_params_are_apart, |env| {
-    let with = |page: &str| GetOrFetchRequest { params: params(&[("page", page)]), ..fetch("k", 0) };
+    let with =
+        |page: &str| GetOrFetchRequest { params: params(&[("page", page)]), ..fetch("k", 0) };
     let one = env.cache.get_or_fetch(with("1")).await.unwrap().expect_lease();
     env.cache.get_or_fetch(with("2")).await.unwrap().expect_lease();
     let plain = env.cache.lease("k").await;

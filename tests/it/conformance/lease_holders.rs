@@ -8,7 +8,10 @@ use larder::pb::v1::{
 };
 
 use crate::support::{
-    client::{Cache, Fetched as _, NS, abandon, as_text, delete, fetch, fill, invalidate, ms, renewal, set_for, text},
+    client::{
+        Cache, Fetched as _, NS, abandon, as_text, delete, fetch, fill, invalidate, ms, renewal,
+        set_for, text,
+    },
     wait::{SOON, eventually, throughout},
 };
 

@@ -4,13 +4,16 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use larder::pb::v1::{
-    GetOrFetchRequest, GetOrFetchResponse, Lease, Outcome, SetResult, Tier, get_or_fetch_response::Outcome as Answer,
+    GetOrFetchRequest, GetOrFetchResponse, Lease, Outcome, SetResult, Tier,
+    get_or_fetch_response::Outcome as Answer,
 };
 use tokio::task::JoinHandle;
 use tonic::Status;
 
 use crate::support::{
-    client::{Cache, Fetched as _, abandon, as_text, delete, duration, fetch, fill, get, set, text},
+    client::{
+        Cache, Fetched as _, abandon, as_text, delete, duration, fetch, fill, get, set, text,
+    },
     wait::{SOON, eventually},
 };
 
@@ -25,7 +28,10 @@ on_both_stores!(the_first_caller_computes_and_fills, |env| {
     let lease = answer.expect_lease();
     assert!(lease.token.len() >= 16 && lease.stale.is_none());
     let expires_in = duration(lease.expires_in);
-    assert!((Duration::from_secs(8)..=Duration::from_secs(10)).contains(&expires_in), "{expires_in:?}");
+    assert!(
+        (Duration::from_secs(8)..=Duration::from_secs(10)).contains(&expires_in),
+        "{expires_in:?}"
+    );
 
     let filled = env.cache.set(fill("k", text("v"), &lease)).await.unwrap();
     assert_eq!(filled.result(), SetResult::Stored);
@@ -48,7 +54,10 @@ on_both_stores!(who_does_not_wait_is_told_when_to_come_back, |env| {
     let contended = env.cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_contended();
     assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
     let retry_after = duration(contended.retry_after);
-    assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(10), "{retry_after:?}");
+    assert!(
+        retry_after > Duration::ZERO && retry_after <= Duration::from_secs(10),
+        "{retry_after:?}"
+    );
 });
 
 on_both_stores!(a_wait_ends_when_it_should, env: [("LARDER_DEFAULTS__LEASE_WAIT", "400ms")], |env| {
@@ -71,7 +80,10 @@ on_both_stores!(a_value_ends_the_wait_as_soon_as_it_lands, |env| {
         let landed = Instant::now();
         for waiter in waiters {
             let found = waiter.await.unwrap().unwrap().expect_found();
-            assert_eq!((found.outcome(), as_text(found.value).as_deref()), (Outcome::Hit, Some("v")));
+            assert_eq!(
+                (found.outcome(), as_text(found.value).as_deref()),
+                (Outcome::Hit, Some("v"))
+            );
         }
         assert!(landed.elapsed() < AT_ONCE, "{:?}", landed.elapsed());
     }
@@ -122,7 +134,10 @@ on_both_stores!(an_abandoned_lease_backs_off_and_is_granted_again, |env| {
     let abandoned = Instant::now();
     let refused = env.cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_contended();
     let retry_after = duration(refused.retry_after);
-    assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(1), "{retry_after:?}");
+    assert!(
+        retry_after > Duration::ZERO && retry_after <= Duration::from_secs(1),
+        "{retry_after:?}"
+    );
     impatient.await.unwrap().unwrap().expect_contended();
 
     // The back-off is a second by default; then exactly one caller goes on.
@@ -158,8 +173,14 @@ on_both_stores!(only_the_holder_can_abandon, |env| {
         env.cache.abandon(abandon("k", ignored)).await.unwrap();
     }
     env.cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_contended();
-    assert_eq!(env.cache.set(fill("k", text("v"), &lease)).await.unwrap().result(), SetResult::Stored);
-    assert_eq!(env.cache.set(fill("other", text("v"), &foreign)).await.unwrap().result(), SetResult::Stored);
+    assert_eq!(
+        env.cache.set(fill("k", text("v"), &lease)).await.unwrap().result(),
+        SetResult::Stored
+    );
+    assert_eq!(
+        env.cache.set(fill("other", text("v"), &foreign)).await.unwrap().result(),
+        SetResult::Stored
+    );
     // An old token is ignored as well: it must not throw out a value.
     env.cache.abandon(abandon("k", &lease)).await.unwrap();
     assert_eq!(env.cache.read("k").await.as_deref(), Some("v"));
@@ -232,7 +253,11 @@ on_both_stores!(a_deleted_key_is_computed_by_one_of_those_who_wait, |env| {
             other => panic!("{other:?}"),
         }
     });
-    assert_eq!(futures::future::join_all(answers).await.into_iter().sum::<u32>(), 1, "one of them fills");
+    assert_eq!(
+        futures::future::join_all(answers).await.into_iter().sum::<u32>(),
+        1,
+        "one of them fills"
+    );
     assert!(deleted.elapsed() < AT_ONCE * 2, "{:?}", deleted.elapsed());
 });
 
@@ -241,7 +266,10 @@ on_both_stores!(a_refused_condition_leaves_the_lease_alone, |env| {
     let condition = Some(larder::pb::v1::set_request::Condition::IfPresent(true));
     let refused = larder::pb::v1::SetRequest { condition, ..set("k", text("x")) };
     assert_eq!(env.cache.set(refused).await.unwrap().result(), SetResult::ConditionNotMet);
-    assert_eq!(env.cache.set(fill("k", text("v"), &lease)).await.unwrap().result(), SetResult::Stored);
+    assert_eq!(
+        env.cache.set(fill("k", text("v"), &lease)).await.unwrap().result(),
+        SetResult::Stored
+    );
 });
 
 type Waiter = JoinHandle<Result<GetOrFetchResponse, Status>>;
@@ -268,7 +296,9 @@ async fn leave(cache: &Cache, waiters: &[Waiter]) {
     for waiter in waiters {
         waiter.abort();
     }
-    eventually("the calls are cancelled", SOON, async || waiters.iter().all(JoinHandle::is_finished).then_some(()))
-        .await;
+    eventually("the calls are cancelled", SOON, async || {
+        waiters.iter().all(JoinHandle::is_finished).then_some(())
+    })
+    .await;
     cache.get(get("something else")).await.unwrap();
 }

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use larder::pb::v1::{DeleteRequest, GetOrFetchRequest, GetRequest, IncrementRequest, SetRequest, TouchRequest};
+use larder::pb::v1::{
+    DeleteRequest, GetOrFetchRequest, GetRequest, IncrementRequest, SetRequest, TouchRequest,
+};
 
-use crate::support::client::{Cache, Fetched as _, as_text, delete, fetch, get, increment, params, set, text, touch};
+use crate::support::client::{
+    Cache, Fetched as _, as_text, delete, fetch, get, increment, params, set, text, touch,
+};
 
 on_both_stores!(params_make_another_entry, |env| {
     let variants = [
@@ -26,7 +30,8 @@ on_both_stores!(params_make_another_entry, |env| {
 });
 
 on_both_stores!(the_order_of_params_is_irrelevant, |env| {
-    let pairs: Vec<(String, String)> = (0..20).map(|number| (format!("n{number}"), format!("v{number}"))).collect();
+    let pairs: Vec<(String, String)> =
+        (0..20).map(|number| (format!("n{number}"), format!("v{number}"))).collect();
     put(&env.cache, &pairs.iter().cloned().collect(), "v").await;
     // Every map is sent in an order of its own, because every map hashes in its own way.
     for _ in 0..20 {
@@ -50,7 +55,8 @@ on_both_stores!(every_call_honours_params, |env| {
 
     let request = GetOrFetchRequest { params: page.clone(), ..fetch("k", 0) };
     let lease = env.cache.get_or_fetch(request.clone()).await.unwrap().expect_lease();
-    let filled = SetRequest { params: page.clone(), lease_token: lease.token, ..set("k", text("filled")) };
+    let filled =
+        SetRequest { params: page.clone(), lease_token: lease.token, ..set("k", text("filled")) };
     env.cache.set(filled).await.unwrap();
     let found = env.cache.get_or_fetch(request).await.unwrap().expect_found();
     assert_eq!(as_text(found.value).as_deref(), Some("filled"));

@@ -27,7 +27,8 @@ on_both_stores!(the_fields_of_a_renewal_have_limits, |env| {
     let violated = async |request: RenewRequest, field| {
         expect_violation(env.cache.renew(request).await, field);
     };
-    violated(RenewRequest { lease_token: Vec::new().into(), ..request.clone() }, "lease_token").await;
+    violated(RenewRequest { lease_token: Vec::new().into(), ..request.clone() }, "lease_token")
+        .await;
     violated(RenewRequest { key: String::new(), ..request.clone() }, "key").await;
     violated(RenewRequest { namespace: "N".to_owned(), ..request.clone() }, "namespace").await;
     assert_eq!(env.cache.renew(request).await.unwrap().result(), RenewResult::Renewed);
@@ -48,7 +49,10 @@ async fn without_a_store_a_renewal_does_not_know() {
     let lease = cache.lease("k").await;
     redis.kill();
     let renewed = renew(&cache, "k", &lease).await;
-    assert_eq!((renewed.result(), renewed.expires_in, renewed.degraded), (RenewResult::Unspecified, None, true));
+    assert_eq!(
+        (renewed.result(), renewed.expires_in, renewed.degraded),
+        (RenewResult::Unspecified, None, true)
+    );
     redis.restart().await;
     // A Redis that kept nothing does not know the lease either.
     let renewed = eventually("the store is asked again", SOON, async || {

@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use larder::pb::v1::{
-    AbandonRequest, DeleteRequest, Found, GetOrFetchRequest, GetRequest, GetResponse, Outcome, SetRequest,
-    TouchRequest, get_or_fetch_response::Outcome as Answer,
+    AbandonRequest, DeleteRequest, Found, GetOrFetchRequest, GetRequest, GetResponse, Outcome,
+    SetRequest, TouchRequest, get_or_fetch_response::Outcome as Answer,
 };
 
 use crate::support::{
     client::{
-        Cache, Fetched as _, abandon, as_text, delete, duration, fetch, fill, get, invalidate, ms, set_for, text, touch,
+        Cache, Fetched as _, abandon, as_text, delete, duration, fetch, fill, get, invalidate, ms,
+        set_for, text, touch,
     },
     wait::{SOON, eventually, throughout},
 };
@@ -182,7 +183,8 @@ async fn stale(cache: &Cache, namespace: &str) -> GetResponse {
     let request = SetRequest { namespace: namespace.to_owned(), ..set_for("k", text("old"), 50) };
     cache.set(request).await.unwrap();
     eventually("the entry is past its TTL", SOON, async || {
-        let answer = cache.get(GetRequest { namespace: namespace.to_owned(), ..get("k") }).await.unwrap();
+        let answer =
+            cache.get(GetRequest { namespace: namespace.to_owned(), ..get("k") }).await.unwrap();
         (answer.outcome() != Outcome::Hit).then_some(answer)
     })
     .await

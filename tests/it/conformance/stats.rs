@@ -3,7 +3,9 @@
 use larder::pb::v1::{Counters, StatsRequest, StatsResponse};
 
 use crate::support::{
-    client::{Cache, abandon, delete, duration, fetch, fill, get, increment, invalidate, set, text},
+    client::{
+        Cache, abandon, delete, duration, fetch, fill, get, increment, invalidate, set, text,
+    },
     wait::{SOON, eventually},
 };
 
@@ -88,13 +90,18 @@ async fn exercise(cache: &Cache) {
 
     let elsewhere = || larder::pb::v1::GetRequest { namespace: "a".to_owned(), ..get("k") };
     cache.get(elsewhere()).await.unwrap();
-    let request = larder::pb::v1::IncrementRequest { namespace: "a".to_owned(), ..increment("k", 1) };
+    let request =
+        larder::pb::v1::IncrementRequest { namespace: "a".to_owned(), ..increment("k", 1) };
     cache.increment(request).await.unwrap();
     cache.get(elsewhere()).await.unwrap();
 }
 
 fn assert_exercised(counters: &Counters) {
-    assert_eq!((counters.hits, counters.stale, counters.negative, counters.misses), (2, 0, 0, 4), "{counters:?}");
+    assert_eq!(
+        (counters.hits, counters.stale, counters.negative, counters.misses),
+        (2, 0, 0, 4),
+        "{counters:?}"
+    );
     assert_eq!(counters.hit_rate, Some(2.0 / 6.0));
     assert_eq!((counters.sets, counters.sets_refused), (2, 1), "{counters:?}");
     assert_eq!((counters.deletes, counters.invalidations), (1, 1), "{counters:?}");

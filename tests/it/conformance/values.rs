@@ -54,7 +54,9 @@ on_both_stores!(json_is_validated_and_not_rewritten, |env| {
         assert_eq!(env.cache.get(get("doc")).await.unwrap().value, Some(json(document)));
     }
     let before = env.cache.get(get("doc")).await.unwrap().value;
-    for broken in ["", "{", "{\"a\":1} x", "'a'", "NaN", "01", "[1,]", "{a:1}", "\"\u{1}\"", "[1] [2]", "nul"] {
+    for broken in
+        ["", "{", "{\"a\":1} x", "'a'", "NaN", "01", "[1,]", "{a:1}", "\"\u{1}\"", "[1] [2]", "nul"]
+    {
         let refused = env.cache.set(set("doc", json(broken))).await;
         expect_violation(refused, "value.json");
     }
@@ -89,7 +91,10 @@ on_both_stores!(delete_removes_one_entry_and_says_whether_it_was_there, |env| {
 
 on_both_stores!(an_expired_entry_did_not_exist, |env| {
     env.cache.set(set_for("k", text("v"), 1)).await.unwrap();
-    eventually("the entry expires", SOON, async || env.cache.read("k").await.is_none().then_some(())).await;
+    eventually("the entry expires", SOON, async || {
+        env.cache.read("k").await.is_none().then_some(())
+    })
+    .await;
     assert!(!env.cache.delete(delete("k")).await.unwrap().existed);
 });
 
@@ -98,7 +103,10 @@ on_both_stores!(invalidation_empties_one_namespace, |env| {
     for number in 0..200 {
         let key = format!("k{number}");
         env.cache.put(&key, "v").await;
-        env.cache.set(SetRequest { namespace: "ns2".to_owned(), ..set(&key, text("v")) }).await.unwrap();
+        env.cache
+            .set(SetRequest { namespace: "ns2".to_owned(), ..set(&key, text("v")) })
+            .await
+            .unwrap();
     }
     env.cache.invalidate_namespace(invalidate("ns")).await.unwrap();
     for number in 0..200 {
@@ -107,7 +115,13 @@ on_both_stores!(invalidation_empties_one_namespace, |env| {
         assert_eq!(env.cache.get(other(&key)).await.unwrap().outcome(), Outcome::Hit);
     }
     assert!(!env.cache.delete(delete("k0")).await.unwrap().existed);
-    assert!(env.cache.delete(DeleteRequest { namespace: "ns2".to_owned(), ..delete("k0") }).await.unwrap().existed);
+    assert!(
+        env.cache
+            .delete(DeleteRequest { namespace: "ns2".to_owned(), ..delete("k0") })
+            .await
+            .unwrap()
+            .existed
+    );
 });
 
 on_both_stores!(an_invalidated_namespace_can_be_used_at_once, |env| {

@@ -3,15 +3,18 @@
 use std::time::{Duration, Instant};
 
 use larder::pb::v1::{
-    BatchDeleteRequest, BatchSetRequest, Outcome, SetResult, StatsRequest, get_or_fetch_response::Outcome as Answer,
+    BatchDeleteRequest, BatchSetRequest, Outcome, SetResult, StatsRequest,
+    get_or_fetch_response::Outcome as Answer,
 };
 use tonic::Code;
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use crate::support::{
     client::{
-        Cache, Fetched as _, abandon, batch_get, delete, fetch, fill, get, increment, invalidate, key_ref, set, text,
-        touch,
+        Cache, Fetched as _, abandon, batch_get, delete, fetch, fill, get, increment, invalidate,
+        key_ref, set, text, touch,
     },
     redis::RedisServer,
     server::Larder,
@@ -24,7 +27,10 @@ async fn reads_and_sets_answer_degraded() {
     let (larder, redis) = without_store().await;
     let cache = larder.client().await;
     let read = cache.get(get("k")).await.unwrap();
-    assert_eq!((read.outcome(), read.value, read.entry, read.degraded), (Outcome::Miss, None, None, true));
+    assert_eq!(
+        (read.outcome(), read.value, read.entry, read.degraded),
+        (Outcome::Miss, None, None, true)
+    );
     let written = cache.set(set("k", text("v"))).await.unwrap();
     assert_eq!((written.result(), written.degraded), (SetResult::NotStored, true));
     assert_eq!((written.version.as_str(), written.ttl), ("", None));
@@ -35,11 +41,15 @@ async fn reads_and_sets_answer_degraded() {
     assert!(chunks.iter().all(|chunk| chunk.degraded));
     let results: Vec<_> = chunks.into_iter().flat_map(|chunk| chunk.results).collect();
     assert_eq!(results.len(), 3);
-    assert!(results.iter().all(|result| result.outcome() == Outcome::Miss && result.value.is_none()));
+    assert!(
+        results.iter().all(|result| result.outcome() == Outcome::Miss && result.value.is_none())
+    );
     let items = vec![set("a", text("v")), set("b", text("v"))];
     let results = cache.batch_set(BatchSetRequest { items }).await.unwrap().results;
     assert_eq!(results.len(), 2);
-    assert!(results.iter().all(|result| result.result() == SetResult::NotStored && result.degraded));
+    assert!(
+        results.iter().all(|result| result.result() == SetResult::NotStored && result.degraded)
+    );
     drop(redis);
 }
 
@@ -50,7 +60,10 @@ async fn invalidations_and_counters_do_not_lie() {
     let keys = vec![key_ref("k"), key_ref("l")];
     for refused in [
         cache.delete(delete("k")).await.map(drop),
-        cache.batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() }).await.map(drop),
+        cache
+            .batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() })
+            .await
+            .map(drop),
         cache.invalidate_namespace(invalidate("ns")).await.map(drop),
         cache.increment(increment("k", 1)).await.map(drop),
     ] {
@@ -81,9 +94,15 @@ async fn every_caller_computes_for_itself() {
 
     // Nor does such a lease fill anything once the store is back.
     redis.restart().await;
-    eventually("the store is back", SOON, async || (!cache.get(get("k")).await.unwrap().degraded).then_some(())).await;
+    eventually("the store is back", SOON, async || {
+        (!cache.get(get("k")).await.unwrap().degraded).then_some(())
+    })
+    .await;
     for lease in &leases[2..] {
-        assert_ne!(cache.set(fill("k", text("v"), lease)).await.unwrap().result(), SetResult::Stored);
+        assert_ne!(
+            cache.set(fill("k", text("v"), lease)).await.unwrap().result(),
+            SetResult::Stored
+        );
         cache.abandon(abandon("k", lease)).await.unwrap();
     }
     assert_eq!(cache.read("k").await, None);
@@ -168,13 +187,17 @@ async fn without_store() -> (Larder, RedisServer) {
     let cache = larder.client().await;
     cache.put("k", "v").await;
     redis.kill();
-    eventually("the outage shows", SOON, async || cache.get(get("k")).await.unwrap().degraded.then_some(())).await;
+    eventually("the outage shows", SOON, async || {
+        cache.get(get("k")).await.unwrap().degraded.then_some(())
+    })
+    .await;
     (larder, redis)
 }
 
 async fn assert_store_health(cache: &Cache, expected: ServingStatus) {
     let what = format!("the store is {expected:?}");
-    eventually(&what, SOON, async || (health(cache, "store").await == expected).then_some(())).await;
+    eventually(&what, SOON, async || (health(cache, "store").await == expected).then_some(()))
+        .await;
 }
 
 async fn health(cache: &Cache, service: &str) -> ServingStatus {

@@ -36,7 +36,8 @@ async fn a_set_whose_answer_was_lost_is_not_sent_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn those_who_wait_sit_out_a_short_stop() {
     let redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url()).env("LARDER_STORE__BREAKER_THRESHOLD", 1000).start().await;
+    let larder =
+        Larder::redis(&redis.url()).env("LARDER_STORE__BREAKER_THRESHOLD", 1000).start().await;
     let cache = larder.client().await;
     let lease = cache.lease("k").await;
     let waiters: Vec<_> = (0..30)
@@ -64,7 +65,10 @@ async fn those_who_wait_sit_out_a_short_stop() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stale_value_is_served_by_a_redis_that_is_full() {
     let redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url()).env("LARDER_DEFAULTS__STALE_WHILE_REVALIDATE", "10m").start().await;
+    let larder = Larder::redis(&redis.url())
+        .env("LARDER_DEFAULTS__STALE_WHILE_REVALIDATE", "10m")
+        .start()
+        .await;
     let cache = larder.client().await;
     cache.set(set_for("k", text("v"), 50)).await.unwrap();
     eventually("the value is stale", SOON, async || {
@@ -72,7 +76,13 @@ async fn a_stale_value_is_served_by_a_redis_that_is_full() {
     })
     .await;
     let mut administrator = redis.connection().await;
-    redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").exec_async(&mut administrator).await.unwrap();
+    redis::cmd("CONFIG")
+        .arg("SET")
+        .arg("maxmemory")
+        .arg("1")
+        .exec_async(&mut administrator)
+        .await
+        .unwrap();
     let found = cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_found();
     assert_eq!((found.outcome(), as_text(found.value).as_deref()), (Outcome::Stale, Some("v")));
     let refused = cache.set(set("other", text("v"))).await.unwrap();
@@ -91,9 +101,22 @@ async fn a_redis_that_became_a_replica_is_still_read() {
     cache.put("k", "v").await;
     let mut administrator = redis.connection().await;
     let address = nobody.url();
-    let port = address.rsplit(':').next().unwrap().trim_end_matches('/').split('/').next().unwrap().to_owned();
+    let port = address
+        .rsplit(':')
+        .next()
+        .unwrap()
+        .trim_end_matches('/')
+        .split('/')
+        .next()
+        .unwrap()
+        .to_owned();
     drop(nobody);
-    redis::cmd("REPLICAOF").arg("127.0.0.1").arg(port).exec_async(&mut administrator).await.unwrap();
+    redis::cmd("REPLICAOF")
+        .arg("127.0.0.1")
+        .arg(port)
+        .exec_async(&mut administrator)
+        .await
+        .unwrap();
     for _ in 0..20 {
         let refused = cache.set(set("other", text("v"))).await.unwrap();
         assert_eq!(refused.result(), SetResult::NotStored);

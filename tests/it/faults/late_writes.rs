@@ -31,8 +31,10 @@ async fn a_set_that_timed_out_does_not_come_back_after_a_delete() {
         redis.resume();
         delete_all(&deleter, round).await;
         assert_all_gone([&writer, &deleter], round).await;
-        eventually("the writer is back", SOON, async || (!writer.get(get("k")).await.unwrap().degraded).then_some(()))
-            .await;
+        eventually("the writer is back", SOON, async || {
+            (!writer.get(get("k")).await.unwrap().degraded).then_some(())
+        })
+        .await;
     }
 }
 
@@ -70,7 +72,8 @@ async fn a_set_held_up_in_the_network_is_not_applied() {
     assert_all_gone([&writer, &deleter], 0).await;
     assert_eq!(deleter.read("leased").await, None);
     eventually("the writer is back", SOON, async || {
-        (writer.set(set("back", text("v"))).await.unwrap().result() == SetResult::Stored).then_some(())
+        (writer.set(set("back", text("v"))).await.unwrap().result() == SetResult::Stored)
+            .then_some(())
     })
     .await;
 }
@@ -111,7 +114,10 @@ async fn set_all(cache: &Cache, round: usize) -> usize {
 
 async fn delete_all(cache: &Cache, round: usize) {
     join_all((0..KEYS).map(async |number| {
-        eventually("it is deleted", SOON, async || cache.delete(delete(&key(round, number))).await.ok()).await;
+        eventually("it is deleted", SOON, async || {
+            cache.delete(delete(&key(round, number))).await.ok()
+        })
+        .await;
     }))
     .await;
 }

@@ -52,7 +52,8 @@ async fn redis_is_killed_and_restarted_on_tcp() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_is_restarted_quickly() {
-    let mut redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    let mut redis =
+        RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
     let larder = Larder::redis(&redis.url()).start().await;
     let cache = larder.client().await;
     cache.put("durable", "v").await;
@@ -209,7 +210,10 @@ async fn back(cache: &Cache, how: &str, round: usize) {
     })
     .await;
     eprintln!("{how}: entries are served again after {:?}", start.elapsed());
-    eventually("deletes are obeyed again", RETURN_LIMIT, async || cache.delete(delete(&key)).await.ok()).await;
+    eventually("deletes are obeyed again", RETURN_LIMIT, async || {
+        cache.delete(delete(&key)).await.ok()
+    })
+    .await;
     assert_eq!(cache.read(&key).await, None);
 }
 

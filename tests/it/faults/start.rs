@@ -51,7 +51,11 @@ async fn it_starts_in_front_of_a_redis_that_hangs() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_can_be_switched_off() {
     let redis = RedisServer::start().await;
-    let larder = Builder::default().env("REDIS_URL", redis.url()).env("REDIS_ENABLED", "false").start().await;
+    let larder = Builder::default()
+        .env("REDIS_URL", redis.url())
+        .env("REDIS_ENABLED", "false")
+        .start()
+        .await;
     let cache = larder.client().await;
     cache.put("k", "v").await;
     assert_eq!(cache.read("k").await.as_deref(), Some("v"));
@@ -65,8 +69,12 @@ async fn the_variables_of_the_replaced_systems_find_redis() {
     let redis = RedisServer::start_tcp().await;
     let url = redis.url();
     let port = url.rsplit(':').next().unwrap();
-    let by_parts = Builder::default().env("REDIS_HOST", "127.0.0.1").env("REDIS_PORT", port).env("REDIS_DB", "3");
-    let by_url = Builder::default().env("REDIS_URL", format!("{url}/3")).env("REDIS_ENABLED", "true");
+    let by_parts = Builder::default()
+        .env("REDIS_HOST", "127.0.0.1")
+        .env("REDIS_PORT", port)
+        .env("REDIS_DB", "3");
+    let by_url =
+        Builder::default().env("REDIS_URL", format!("{url}/3")).env("REDIS_ENABLED", "true");
     let [one, two] = [by_parts.start().await, by_url.start().await];
     one.client().await.put("k", "v").await;
     assert_eq!(two.client().await.read("k").await.as_deref(), Some("v"));

@@ -1,7 +1,8 @@
 //! Batches: sizes, and which item is wrong.
 
 use larder::pb::v1::{
-    BatchDeleteRequest, BatchGetRequest, BatchSetRequest, KeyRef, SetRequest, set_request::Condition,
+    BatchDeleteRequest, BatchGetRequest, BatchSetRequest, KeyRef, SetRequest,
+    set_request::Condition,
 };
 use tonic::Code;
 
@@ -16,7 +17,9 @@ const TOO_MANY: (Code, &str) = (Code::InvalidArgument, "BATCH_TOO_LARGE");
 on_both_stores!(a_batch_is_not_empty, |env| {
     expect_violation(env.cache.batch_get(batch_get(Vec::new())).await, "keys");
     expect_violation(
-        env.cache.batch_delete(BatchDeleteRequest { keys: Vec::new(), ..BatchDeleteRequest::default() }).await,
+        env.cache
+            .batch_delete(BatchDeleteRequest { keys: Vec::new(), ..BatchDeleteRequest::default() })
+            .await,
         "keys",
     );
     expect_violation(env.cache.batch_set(BatchSetRequest { items: Vec::new() }).await, "items");
@@ -24,8 +27,15 @@ on_both_stores!(a_batch_is_not_empty, |env| {
 
 on_both_stores!(a_batch_has_a_size, |env| {
     let keys = vec![key_ref("k"); 1001];
-    expect_over_limit(env.cache.batch_get(batch_get(keys.clone())).await, TOO_MANY.0, TOO_MANY.1, "keys", 1000);
-    let refused = env.cache.batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() }).await;
+    expect_over_limit(
+        env.cache.batch_get(batch_get(keys.clone())).await,
+        TOO_MANY.0,
+        TOO_MANY.1,
+        "keys",
+        1000,
+    );
+    let refused =
+        env.cache.batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() }).await;
     expect_over_limit(refused, TOO_MANY.0, TOO_MANY.1, "keys", 1000);
     let items = vec![set("k", text("v")); 1001];
     let refused = env.cache.batch_set(BatchSetRequest { items }).await;
@@ -44,14 +54,21 @@ on_both_stores!(the_wrong_key_of_a_batch_is_named, |env| {
     let large = params(&[("n", &"v".repeat(9000))]);
     let nowhere = KeyRef { namespace: "no where".to_owned(), ..key_ref("k") };
     let crowded = KeyRef { params: large, ..key_ref("k") };
-    let faults = [(key_ref(""), "key"), (key_ref(&long), "key"), (nowhere, "namespace"), (crowded, "params")];
+    let faults = [
+        (key_ref(""), "key"),
+        (key_ref(&long), "key"),
+        (nowhere, "namespace"),
+        (crowded, "params"),
+    ];
     for (position, (fault, field)) in faults.into_iter().enumerate() {
         let mut keys = vec![key_ref("good"); 5];
         keys[position] = fault;
         let field = format!("keys[{position}].{field}");
         expect_violation(env.cache.batch_get(batch_get(keys.clone())).await, &field);
         expect_violation(
-            env.cache.batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() }).await,
+            env.cache
+                .batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() })
+                .await,
             &field,
         );
     }

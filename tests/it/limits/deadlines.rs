@@ -78,7 +78,10 @@ on_both_stores!(a_wait_is_never_longer_than_a_minute, env: [("LARDER_DEFAULTS__L
 });
 
 fn patient_client(larder: &Larder) -> PatientClient {
-    let client = Client::builder(TokioExecutor::new()).timer(TokioTimer::new()).http2_only(true).build_http();
+    let client = Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .http2_only(true)
+        .build_http();
     CacheServiceClient::with_origin(client, format!("http://{}", larder.address()).parse().unwrap())
 }
 

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use larder::pb::v1::{
-    AbandonRequest, DeleteRequest, GetOrFetchRequest, GetRequest, IncrementRequest, Lease, SetRequest, SetResult,
-    StatsRequest, TouchRequest, set_request::Condition,
+    AbandonRequest, DeleteRequest, GetOrFetchRequest, GetRequest, IncrementRequest, Lease,
+    SetRequest, SetResult, StatsRequest, TouchRequest, set_request::Condition,
 };
 use tonic::{Code, Status};
 
 use crate::support::{
-    client::{Cache, NS, abandon, data, delete, fetch, get, increment, invalidate, ms, params, set, text, touch},
+    client::{
+        Cache, NS, abandon, data, delete, fetch, get, increment, invalidate, ms, params, set, text,
+        touch,
+    },
     status::{expect_error, expect_over_limit, expect_violation},
 };
 
@@ -27,7 +30,13 @@ on_both_stores!(every_call_checks_the_namespace, |env| {
     for refused in every_call(&env.cache, &long, "k").await {
         expect_over_limit(refused, INVALID.0, INVALID.1, "namespace", 64);
     }
-    expect_over_limit(env.cache.invalidate_namespace(invalidate(&long)).await, INVALID.0, INVALID.1, "namespace", 64);
+    expect_over_limit(
+        env.cache.invalidate_namespace(invalidate(&long)).await,
+        INVALID.0,
+        INVALID.1,
+        "namespace",
+        64,
+    );
 });
 
 on_both_stores!(every_call_checks_the_key, |env| {
@@ -42,17 +51,30 @@ on_both_stores!(every_call_checks_the_key, |env| {
 });
 
 on_both_stores!(every_call_checks_params, |env| {
-    let many: BTreeMap<String, String> = (0..65).map(|number| (format!("n{number}"), String::new())).collect();
+    let many: BTreeMap<String, String> =
+        (0..65).map(|number| (format!("n{number}"), String::new())).collect();
     let large = params(&[("n", &"v".repeat(8 * 1024))]);
     for (bad, limit) in [(many, 64), (large, 8 * 1024)] {
         let calls: [Result<(), Status>; 7] = [
             env.cache.get(GetRequest { params: bad.clone(), ..get("k") }).await.map(drop),
-            env.cache.set(SetRequest { params: bad.clone(), ..set("k", text("v")) }).await.map(drop),
+            env.cache
+                .set(SetRequest { params: bad.clone(), ..set("k", text("v")) })
+                .await
+                .map(drop),
             env.cache.delete(DeleteRequest { params: bad.clone(), ..delete("k") }).await.map(drop),
-            env.cache.get_or_fetch(GetOrFetchRequest { params: bad.clone(), ..fetch("k", 0) }).await.map(drop),
+            env.cache
+                .get_or_fetch(GetOrFetchRequest { params: bad.clone(), ..fetch("k", 0) })
+                .await
+                .map(drop),
             env.cache.touch(TouchRequest { params: bad.clone(), ..touch("k", 1) }).await.map(drop),
-            env.cache.increment(IncrementRequest { params: bad.clone(), ..increment("k", 1) }).await.map(drop),
-            env.cache.abandon(AbandonRequest { params: bad.clone(), ..abandon("k", &some_lease()) }).await.map(drop),
+            env.cache
+                .increment(IncrementRequest { params: bad.clone(), ..increment("k", 1) })
+                .await
+                .map(drop),
+            env.cache
+                .abandon(AbandonRequest { params: bad.clone(), ..abandon("k", &some_lease()) })
+                .await
+                .map(drop),
         ];
         for refused in calls {
             expect_over_limit(refused, INVALID.0, INVALID.1, "params", limit);
@@ -71,8 +93,12 @@ on_both_stores!(what_just_fits_is_accepted, |env| {
     };
     assert_eq!((widest.namespace.len(), widest.key.len()), (64, 1024));
     assert_eq!(env.cache.set(widest.clone()).await.unwrap().result(), SetResult::Stored);
-    let request =
-        GetRequest { namespace: widest.namespace, key: widest.key, params: widest.params, ..Default::default() };
+    let request = GetRequest {
+        namespace: widest.namespace,
+        key: widest.key,
+        params: widest.params,
+        ..Default::default()
+    };
     let answer = env.cache.get(request).await.unwrap();
     assert!(answer.value == widest.value);
     assert_eq!(answer.entry.unwrap().tags, widest.tags);
@@ -111,7 +137,11 @@ on_both_stores!(conditions_must_make_sense, |env| {
     expect_violation(env.cache.set(when(Condition::IfAbsent(false))).await, "if_absent");
     expect_violation(env.cache.set(when(Condition::IfPresent(false))).await, "if_present");
     let lease = env.cache.lease("k").await;
-    for condition in [Condition::IfAbsent(true), Condition::IfPresent(true), Condition::IfVersion("v".to_owned())] {
+    for condition in [
+        Condition::IfAbsent(true),
+        Condition::IfPresent(true),
+        Condition::IfVersion("v".to_owned()),
+    ] {
         let both = SetRequest { lease_token: lease.token.clone(), ..when(condition) };
         expect_error(env.cache.set(both).await, Code::InvalidArgument, "INVALID_ARGUMENT");
     }
@@ -129,7 +159,14 @@ on_both_stores!(times_must_make_sense, |env| {
 });
 
 on_both_stores!(durations_beyond_all_bounds_break_nothing, |env| {
-    let durations = [(i64::MAX, i32::MAX), (i64::MIN, i32::MIN), (1, -1), (-1, 1), (0, i32::MAX), (i64::MAX, 0)];
+    let durations = [
+        (i64::MAX, i32::MAX),
+        (i64::MIN, i32::MIN),
+        (1, -1),
+        (-1, 1),
+        (0, i32::MAX),
+        (i64::MAX, 0),
+    ];
     for (seconds, nanos) in durations {
         let odd = Some(prost_types::Duration { seconds, nanos });
         let calls: [Result<(), Status>; 5] = [
@@ -137,11 +174,17 @@ on_both_stores!(durations_beyond_all_bounds_break_nothing, |env| {
             env.cache.touch(TouchRequest { ttl: odd, ..touch("k", 1) }).await.map(drop),
             env.cache.increment(IncrementRequest { ttl: odd, ..increment("n", 1) }).await.map(drop),
             env.cache.get(GetRequest { max_stale: odd, ..get("k") }).await.map(drop),
-            env.cache.get_or_fetch(GetOrFetchRequest { max_stale: odd, ..fetch("k2", 0) }).await.map(drop),
+            env.cache
+                .get_or_fetch(GetOrFetchRequest { max_stale: odd, ..fetch("k2", 0) })
+                .await
+                .map(drop),
         ];
         for answer in calls {
             let code = answer.map_or_else(|status| status.code(), |()| Code::Ok);
-            assert!(matches!(code, Code::Ok | Code::InvalidArgument), "{code:?} for {seconds} s and {nanos} ns");
+            assert!(
+                matches!(code, Code::Ok | Code::InvalidArgument),
+                "{code:?} for {seconds} s and {nanos} ns"
+            );
         }
     }
 });
@@ -178,10 +221,19 @@ async fn every_call(cache: &Cache, namespace: &str, key: &str) -> [Result<(), St
         cache.get(GetRequest { namespace: namespace(), ..get(key) }).await.map(drop),
         cache.set(SetRequest { namespace: namespace(), ..set(key, text("v")) }).await.map(drop),
         cache.delete(DeleteRequest { namespace: namespace(), ..delete(key) }).await.map(drop),
-        cache.get_or_fetch(GetOrFetchRequest { namespace: namespace(), ..fetch(key, 0) }).await.map(drop),
-        cache.abandon(AbandonRequest { namespace: namespace(), ..abandon(key, &some_lease()) }).await.map(drop),
+        cache
+            .get_or_fetch(GetOrFetchRequest { namespace: namespace(), ..fetch(key, 0) })
+            .await
+            .map(drop),
+        cache
+            .abandon(AbandonRequest { namespace: namespace(), ..abandon(key, &some_lease()) })
+            .await
+            .map(drop),
         cache.touch(TouchRequest { namespace: namespace(), ..touch(key, 1_000) }).await.map(drop),
-        cache.increment(IncrementRequest { namespace: namespace(), ..increment(key, 1) }).await.map(drop),
+        cache
+            .increment(IncrementRequest { namespace: namespace(), ..increment(key, 1) })
+            .await
+            .map(drop),
     ]
 }
 

@@ -10,7 +10,8 @@ use crate::support::{
 };
 
 on_both_stores!(a_message_has_a_size, |env| {
-    let items = (0..5).map(|number| set(&format!("k{number}"), data(vec![0; 1024 * 1024]))).collect();
+    let items =
+        (0..5).map(|number| set(&format!("k{number}"), data(vec![0; 1024 * 1024]))).collect();
     let refused = env.cache.batch_set(BatchSetRequest { items }).await;
     let details = expect_error(refused, Code::ResourceExhausted, "MESSAGE_TOO_LARGE");
     let limit = details.error_info().unwrap().metadata.get("limit").cloned();

@@ -97,7 +97,9 @@ fn distinct(number: usize) -> Vec<u8> {
 
 async fn store(cache: &Cache) {
     for begin in (0..VALUES).step_by(40) {
-        let items = (begin..begin + 40).map(|number| set(&format!("k{number}"), data(distinct(number)))).collect();
+        let items = (begin..begin + 40)
+            .map(|number| set(&format!("k{number}"), data(distinct(number))))
+            .collect();
         cache.batch_set(BatchSetRequest { items }).await.unwrap();
     }
     cache.put("small", "v").await;
@@ -105,7 +107,8 @@ async fn store(cache: &Cache) {
 
 /// Asks for all values so many times.
 async fn begin(cache: &Cache, times: usize) -> Streaming<BatchGetResponse> {
-    let keys = (0..VALUES * times).map(|number| key_ref(&format!("k{}", number % VALUES))).collect();
+    let keys =
+        (0..VALUES * times).map(|number| key_ref(&format!("k{}", number % VALUES))).collect();
     cache.rpc().batch_get(batch_get(keys)).await.unwrap().into_inner()
 }
 
@@ -115,7 +118,9 @@ async fn check(first: BatchGetResponse, mut stream: Streaming<BatchGetResponse>,
     while let Some(some) = chunk {
         for result in some.results {
             match result.value.and_then(|value| value.kind) {
-                Some(Kind::Data(bytes)) => assert!(bytes == distinct(read % VALUES), "value {read}"),
+                Some(Kind::Data(bytes)) => {
+                    assert!(bytes == distinct(read % VALUES), "value {read}")
+                }
                 other => panic!("no data for value {read}, but {other:?}"),
             }
             read += 1;

@@ -47,7 +47,10 @@ async fn what_another_replica_does_is_announced() {
         delays.push(becomes(here, "k", None).await);
     }
     delays.sort();
-    eprintln!("seen through the other replica after: median {:?}, at most {:?}", delays[75], delays[149]);
+    eprintln!(
+        "seen through the other replica after: median {:?}, at most {:?}",
+        delays[75], delays[149]
+    );
     // Long before what is remembered would be asked for again.
     assert!(delays[75] < Duration::from_millis(500), "{delays:?}");
 }
@@ -56,8 +59,10 @@ async fn what_another_replica_does_is_announced() {
 async fn params_are_part_of_what_is_announced() {
     let fleet = fleet().await;
     let [here, there] = [&fleet.caches[0], &fleet.caches[1]];
-    let with = |value: &str| SetRequest { params: params(&[("lang", "de")]), ..set("k:{}", text(value)) };
-    let reading = || larder::pb::v1::GetRequest { params: params(&[("lang", "de")]), ..get("k:{}") };
+    let with =
+        |value: &str| SetRequest { params: params(&[("lang", "de")]), ..set("k:{}", text(value)) };
+    let reading =
+        || larder::pb::v1::GetRequest { params: params(&[("lang", "de")]), ..get("k:{}") };
     there.set(with("1")).await.unwrap();
     there.put("k:{}", "plain").await;
     remembered(here, "k:{}", "plain").await;
@@ -80,7 +85,8 @@ async fn what_happens_in_redis_itself_is_announced() {
     let mut connection = fleet.redis.connection().await;
     here.put("k", "v").await;
     remembered(here, "k", "v").await;
-    let keys: Vec<String> = redis::cmd("KEYS").arg("larder:{ns:*}:k:k").query_async(&mut connection).await.unwrap();
+    let keys: Vec<String> =
+        redis::cmd("KEYS").arg("larder:{ns:*}:k:k").query_async(&mut connection).await.unwrap();
     redis::cmd("DEL").arg(&keys).exec_async(&mut connection).await.unwrap();
     becomes(here, "k", None).await;
     here.put("k", "v").await;
@@ -110,13 +116,22 @@ async fn a_lost_connection_costs_what_is_remembered_and_nothing_else() {
 pub(super) async fn kill_followers(connection: &mut redis::aio::MultiplexedConnection) {
     let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(connection).await.unwrap();
     let field = |client: &str, name: &str| {
-        client.split(' ').find_map(|field| field.strip_prefix(name).map(str::to_owned)).unwrap_or_default()
+        client
+            .split(' ')
+            .find_map(|field| field.strip_prefix(name).map(str::to_owned))
+            .unwrap_or_default()
     };
     let mut killed = 0;
     // B: tracks in broadcasting mode.
     for client in clients.lines().filter(|client| field(client, "flags=").contains('B')) {
         let id = field(client, "id=");
-        killed += redis::cmd("CLIENT").arg("KILL").arg("ID").arg(id).query_async::<u32>(connection).await.unwrap();
+        killed += redis::cmd("CLIENT")
+            .arg("KILL")
+            .arg("ID")
+            .arg(id)
+            .query_async::<u32>(connection)
+            .await
+            .unwrap();
     }
     assert!(killed > 0, "nobody follows: {clients}");
 }

@@ -1,15 +1,15 @@
 //! What is answered from the near cache, and what is not.
 
 use larder::pb::v1::{
-    BatchGetOrFetchRequest, BatchGetRequest, Consistency, FetchStatus, GetOrFetchRequest, GetRequest, Outcome,
-    StatsRequest, Tier, batch_get_or_fetch_result,
+    BatchGetOrFetchRequest, BatchGetRequest, Consistency, FetchStatus, GetOrFetchRequest,
+    GetRequest, Outcome, StatsRequest, Tier, batch_get_or_fetch_result,
 };
 
 use super::{CONFIG, coherent, found, remembered};
 use crate::support::{
     client::{
-        Fetched as _, as_text, batch_get, data, delete, fetch, fill, get, increment, invalidate, key_ref, set, set_for,
-        text, touch,
+        Fetched as _, as_text, batch_get, data, delete, fetch, fill, get, increment, invalidate,
+        key_ref, set, set_for, text, touch,
     },
     env::Env,
     fleet::{Fleet, metric},
@@ -53,7 +53,8 @@ async fn a_caller_can_have_the_store_asked() {
     let consistency = Consistency::Store.into();
     for _ in 0..10 {
         assert_eq!(found(cache, strict("k")).await, (Some("v".to_owned()), Tier::Store));
-        let fetched = cache.get_or_fetch(GetOrFetchRequest { consistency, ..fetch("k", 0) }).await.unwrap();
+        let fetched =
+            cache.get_or_fetch(GetOrFetchRequest { consistency, ..fetch("k", 0) }).await.unwrap();
         assert_eq!(fetched.expect_found().entry.unwrap().tier(), Tier::Store);
         let request = BatchGetRequest { consistency, ..batch_get(vec![key_ref("k")]) };
         let result = cache.batch_get(request).await.unwrap().remove(0).results.remove(0);
@@ -81,8 +82,14 @@ async fn a_batch_takes_what_is_remembered_and_asks_for_the_rest() {
         [0, 1, 3].map(|place: usize| results[place].entry.as_ref().unwrap().tier())
     };
     assert_eq!(tiers().await, [Tier::Store, Tier::Near, Tier::Store]);
-    eventually("all are remembered", SOON, async || (tiers().await == [Tier::Near; 3]).then_some(())).await;
-    let request = BatchGetOrFetchRequest { keys: ["a", "none", "c"].map(key_ref).into(), ..Default::default() };
+    eventually("all are remembered", SOON, async || {
+        (tiers().await == [Tier::Near; 3]).then_some(())
+    })
+    .await;
+    let request = BatchGetOrFetchRequest {
+        keys: ["a", "none", "c"].map(key_ref).into(),
+        ..Default::default()
+    };
     let results = cache.batch_get_or_fetch(request).await.unwrap();
     let answers = results.into_iter().map(|result| match result.result {
         Some(batch_get_or_fetch_result::Result::Answer(answer)) => answer,
@@ -102,7 +109,8 @@ async fn a_namespace_without_one_and_the_embedded_store_have_nothing_near() {
     let fleet = Fleet::start(1, CONFIG).await;
     let embedded = Env::memory(&[], CONFIG).await;
     for (cache, namespace) in [(&fleet.caches[0], "other"), (&embedded.cache, "ns")] {
-        let in_namespace = larder::pb::v1::SetRequest { namespace: namespace.to_owned(), ..set("k", text("v")) };
+        let in_namespace =
+            larder::pb::v1::SetRequest { namespace: namespace.to_owned(), ..set("k", text("v")) };
         cache.set(in_namespace).await.unwrap();
         for _ in 0..20 {
             let request = GetRequest { namespace: namespace.to_owned(), ..get("k") };
@@ -161,7 +169,8 @@ async fn callers_of_a_replica_read_what_it_wrote() {
         assert_eq!(cache.read("n").await.as_deref(), Some("2"));
         remembered(cache, "n", "2").await;
         cache.touch(touch("n", 3_600_000)).await.unwrap();
-        let remaining = cache.get(get("n")).await.unwrap().entry.unwrap().ttl_remaining.unwrap().seconds;
+        let remaining =
+            cache.get(get("n")).await.unwrap().entry.unwrap().ttl_remaining.unwrap().seconds;
         assert!(remaining > 3_500, "{remaining} s");
         cache.delete(delete("n")).await.unwrap();
     }
@@ -198,7 +207,10 @@ async fn what_may_not_follow_serves_without() {
     let mut connection = redis.connection().await;
     let user = ["ACL", "SETUSER", "app", "on", ">secret", "~larder:*", "+@all", "-client"];
     redis::cmd(user[0]).arg(&user[1..]).exec_async(&mut connection).await.unwrap();
-    let larder = Larder::redis(&redis.url().replace("redis://", "redis://app:secret@")).config(CONFIG).start().await;
+    let larder = Larder::redis(&redis.url().replace("redis://", "redis://app:secret@"))
+        .config(CONFIG)
+        .start()
+        .await;
     let cache = larder.client().await;
     let said = "the near cache is not used";
     eventually("it is said", SOON, async || larder.logs().contains(said).then_some(())).await;
@@ -228,6 +240,9 @@ async fn it_can_be_switched_on_and_off() {
     remembered(cache, "k", "v").await;
     server.rewrite_config("");
     server.signal(nix::sys::signal::Signal::SIGHUP);
-    eventually("it is off", SOON, async || (found(cache, get("k")).await.1 == Tier::Store).then_some(())).await;
+    eventually("it is off", SOON, async || {
+        (found(cache, get("k")).await.1 == Tier::Store).then_some(())
+    })
+    .await;
     assert_eq!(found(cache, get("k")).await.1, Tier::Store);
 }

@@ -43,14 +43,19 @@ impl Observed {
     fn check(&self, key: usize, number: u64, tier: Tier, began: Instant) {
         let acknowledged = self.acknowledged[key].lock().unwrap();
         let missed = acknowledged.partition_point(|(written, _)| *written <= number);
-        let behind = acknowledged.get(missed).map_or(Duration::ZERO, |(_, at)| began.saturating_duration_since(*at));
+        let behind = acknowledged
+            .get(missed)
+            .map_or(Duration::ZERO, |(_, at)| began.saturating_duration_since(*at));
         drop(acknowledged);
         let place = usize::from(tier == Tier::Near);
         self.worst[place].fetch_max(u64::try_from(behind.as_micros()).unwrap(), SeqCst);
         self.reads.fetch_add(1, SeqCst);
         self.near.fetch_add(place as u64, SeqCst);
         assert!(behind <= BOUND, "k{key}: a read of {number} ({tier:?}) was behind by {behind:?}");
-        assert!(place == 1 || behind.is_zero(), "k{key}: the store's answer {number} was behind by {behind:?}");
+        assert!(
+            place == 1 || behind.is_zero(),
+            "k{key}: the store's answer {number} was behind by {behind:?}"
+        );
     }
 }
 
@@ -91,7 +96,9 @@ async fn no_read_is_behind_by_more_than_was_promised() {
     let urls = [redis.url(), proxies[0].redis_url(), proxies[1].redis_url()];
     let mut servers = Vec::new();
     for url in urls {
-        servers.push(Larder::redis(&url).env("LARDER_DEFAULTS__TTL_JITTER", 0).config(CONFIG).start().await);
+        servers.push(
+            Larder::redis(&url).env("LARDER_DEFAULTS__TTL_JITTER", 0).config(CONFIG).start().await,
+        );
     }
     let acknowledged = (0..KEYS).map(|_| Mutex::default()).collect();
     let observed = Arc::new(Observed { acknowledged, ..Observed::default() });
@@ -106,7 +113,8 @@ async fn no_read_is_behind_by_more_than_was_promised() {
     let pass = async |what: &str, millis: u64| {
         let (reads, near) = (observed.reads.load(SeqCst), observed.near.load(SeqCst));
         tokio::time::sleep(Duration::from_millis(millis)).await;
-        let (reads, near) = (observed.reads.load(SeqCst) - reads, observed.near.load(SeqCst) - near);
+        let (reads, near) =
+            (observed.reads.load(SeqCst) - reads, observed.near.load(SeqCst) - near);
         let worst = Duration::from_micros(observed.worst[1].load(SeqCst));
         eprintln!("{what}: {reads} reads, {near} of them near; furthest behind so far {worst:?}");
     };
@@ -141,10 +149,17 @@ async fn no_read_is_behind_by_more_than_was_promised() {
     for task in tasks {
         task.await.unwrap();
     }
-    let [reads, near, writes] = [&observed.reads, &observed.near, &observed.writes].map(|count| count.load(SeqCst));
-    let [store, worst] = [0, 1].map(|tier: usize| Duration::from_micros(observed.worst[tier].load(SeqCst)));
-    eprintln!("{writes} writes, {reads} reads, {near} near; furthest behind: near {worst:?}, store {store:?}");
-    assert!(writes > 200 && near > 1000 && reads > near, "{writes} writes, {reads} reads, {near} near");
+    let [reads, near, writes] =
+        [&observed.reads, &observed.near, &observed.writes].map(|count| count.load(SeqCst));
+    let [store, worst] =
+        [0, 1].map(|tier: usize| Duration::from_micros(observed.worst[tier].load(SeqCst)));
+    eprintln!(
+        "{writes} writes, {reads} reads, {near} near; furthest behind: near {worst:?}, store {store:?}"
+    );
+    assert!(
+        writes > 200 && near > 1000 && reads > near,
+        "{writes} writes, {reads} reads, {near} near"
+    );
     // Announcements were missed, or this would not have tried anything.
     assert!(worst > Duration::from_millis(100), "{worst:?}");
 }

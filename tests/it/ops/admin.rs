@@ -18,7 +18,8 @@ on_both_stores!(probes_are_answered, |env| {
 });
 
 on_both_stores!(errors_are_counted_as_the_caller_sees_them, |env| {
-    let items = (0..5).map(|number| set(&format!("k{number}"), data(vec![0; 1024 * 1024]))).collect();
+    let items =
+        (0..5).map(|number| set(&format!("k{number}"), data(vec![0; 1024 * 1024]))).collect();
     let refused = env.cache.batch_set(BatchSetRequest { items }).await;
     expect_error(refused, Code::ResourceExhausted, "MESSAGE_TOO_LARGE");
     // One byte that is no message.
@@ -26,10 +27,17 @@ on_both_stores!(errors_are_counted_as_the_caller_sees_them, |env| {
     let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
     let request = http::Request::post("http://larder/larder.v1.CacheService/Get");
-    let request = request.header("content-type", "application/grpc").header("te", "trailers").body(()).unwrap();
+    let request = request
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(())
+        .unwrap();
     let (refused, mut body) = client.send_request(request, false).unwrap();
     body.send_data(vec![0, 0, 0, 0, 1, 0xff].into(), true).unwrap();
-    assert_eq!(refused.await.unwrap().headers()["grpc-status"], (Code::InvalidArgument as i32).to_string());
+    assert_eq!(
+        refused.await.unwrap().headers()["grpc-status"],
+        (Code::InvalidArgument as i32).to_string()
+    );
 
     let text = metrics(&env).await;
     for (method, status) in [("BatchSet", "RESOURCE_EXHAUSTED"), ("Get", "INVALID_ARGUMENT")] {
@@ -131,7 +139,9 @@ fn assert_well_formed(text: &str) {
 fn sum(text: &str, name: &str, labels: &[(&str, String)]) -> f64 {
     text.lines()
         .filter(|line| line.starts_with(name))
-        .filter(|line| labels.iter().all(|(label, value)| line.contains(&format!("{label}=\"{value}\""))))
+        .filter(|line| {
+            labels.iter().all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")))
+        })
         .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
         .sum()
 }

@@ -25,7 +25,10 @@ async fn healthcheck_tells_by_its_exit_code() {
     assert_eq!(check(Some("nobody")), Some(1));
     redis.kill();
     larder.client().await.get(get("k")).await.unwrap();
-    eventually("the store is not well", SOON, async || (check(Some("store")) == Some(1)).then_some(())).await;
+    eventually("the store is not well", SOON, async || {
+        (check(Some("store")) == Some(1)).then_some(())
+    })
+    .await;
     assert_eq!(check(None), Some(0));
     larder.kill();
     assert_eq!(check(None), Some(1));
@@ -45,7 +48,10 @@ async fn healthcheck_does_not_wait_for_ever() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let start = std::time::Instant::now();
-    assert_eq!(run(&["healthcheck", "--address", &address, "--timeout", "300ms"], &[]).status.code(), Some(1));
+    assert_eq!(
+        run(&["healthcheck", "--address", &address, "--timeout", "300ms"], &[]).status.code(),
+        Some(1)
+    );
     assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
 }
 
@@ -56,7 +62,8 @@ fn check_config_finds_mistakes_and_names_the_key() {
         std::fs::write(file.path(), toml).unwrap();
         run(&["check-config"], &[("LARDER_CONFIG", file.path().to_str().unwrap())])
     };
-    let good = check("[namespaces.user]\nttl = \"1h\"\n[store]\nurl = \"redis://127.0.0.1:6379/0\"\n");
+    let good =
+        check("[namespaces.user]\nttl = \"1h\"\n[store]\nurl = \"redis://127.0.0.1:6379/0\"\n");
     assert_eq!(good.status.code(), Some(0), "{}", text(&good));
     let mistakes = [
         ("no_such_key = 1", "no_such_key"),
@@ -68,7 +75,10 @@ fn check_config_finds_mistakes_and_names_the_key() {
         ("[namespaces.USER]\nttl = \"1h\"", "namespaces.USER"),
         ("[defaults]\nttl_jitter = 1.5", "defaults.ttl_jitter"),
         ("[defaults]\nttl = \"0s\"", "defaults.ttl"),
-        ("[namespaces.user.origin]\ntimeout = \"1s\"", "namespaces.user.origin: expected either url or grpc"),
+        (
+            "[namespaces.user.origin]\ntimeout = \"1s\"",
+            "namespaces.user.origin: expected either url or grpc",
+        ),
         (
             "[namespaces.user.origin]\nurl = \"https://users/{key}\"\nca_file = \"/no/such.pem\"",
             "namespaces.user.origin cannot be used: cannot read ca_file /no/such.pem",
@@ -104,7 +114,10 @@ fn usage_mistakes_are_told_apart() {
     assert_eq!(run(&["no-such-command"], &[]).status.code(), Some(2));
     let version = run(&["--version"], &[]);
     assert_eq!(version.status.code(), Some(0));
-    assert_eq!(String::from_utf8(version.stdout).unwrap().trim(), concat!("larder ", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        String::from_utf8(version.stdout).unwrap().trim(),
+        concat!("larder ", env!("CARGO_PKG_VERSION"))
+    );
     assert_eq!(run(&["--help"], &[]).status.code(), Some(0));
 }
 
@@ -112,7 +125,8 @@ fn usage_mistakes_are_told_apart() {
 fn a_port_in_use_is_no_config_mistake() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let failed = run(&["--listen", &address, "--admin-listen", "127.0.0.1:0", "--store", "memory"], &[]);
+    let failed =
+        run(&["--listen", &address, "--admin-listen", "127.0.0.1:0", "--store", "memory"], &[]);
     assert_eq!(failed.status.code(), Some(1), "{}", text(&failed));
     assert!(text(&failed).contains(&address), "{}", text(&failed));
 }
@@ -130,9 +144,15 @@ async fn secrets_are_not_shown() {
     ];
     let output = run(&["check-config"], &origin);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    assert!(text(&output).contains("authorization = \"Bearer ${env:USERS_TOKEN}\"\nx-api-key = \"***\"\n"));
+    assert!(
+        text(&output)
+            .contains("authorization = \"Bearer ${env:USERS_TOKEN}\"\nx-api-key = \"***\"\n")
+    );
     assert!(!text(&output).contains("hunter2"), "{}", text(&output));
-    let larder = Larder::redis("redis://user:hunter2@127.0.0.1:1/0").env("LARDER_LOG__LEVEL", "trace").start().await;
+    let larder = Larder::redis("redis://user:hunter2@127.0.0.1:1/0")
+        .env("LARDER_LOG__LEVEL", "trace")
+        .start()
+        .await;
     larder.client().await.get(get("k")).await.unwrap();
     assert!(!larder.logs().contains("hunter2"));
 }
@@ -150,7 +170,10 @@ async fn stats_are_a_table_or_json() {
         let output = run(&["stats", "--json", "--address", &address], &[]);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output));
         let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        text(&output).contains("\"hits\"").then_some(json).filter(|json| json.to_string().contains(":3"))
+        text(&output)
+            .contains("\"hits\"")
+            .then_some(json)
+            .filter(|json| json.to_string().contains(":3"))
     })
     .await;
     assert!(json.is_object(), "{json}");

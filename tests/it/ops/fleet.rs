@@ -12,7 +12,9 @@ use crate::support::{
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_replicas_report_the_same() {
     let redis = RedisServer::start().await;
-    let server = async || Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "100ms").start().await;
+    let server = async || {
+        Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "100ms").start().await
+    };
     let mut servers = [server().await, server().await];
     let caches = [servers[0].client().await, servers[1].client().await];
     for (cache, rounds) in caches.iter().zip([30, 12]) {
@@ -28,7 +30,8 @@ async fn two_replicas_report_the_same() {
     caches[1].invalidate_namespace(invalidate("other")).await.unwrap();
 
     let writes = Counters { sets: 42, deletes: 1, invalidations: 1, ..Default::default() };
-    let expected = Counters { hits: 42, misses: 44, leases_granted: 1, leases_refused: 1, ..writes };
+    let expected =
+        Counters { hits: 42, misses: 44, leases_granted: 1, leases_refused: 1, ..writes };
     for cache in &caches {
         let total = settled(cache, &expected).await;
         assert_eq!(total.hit_rate, Some(42.0 / 86.0));
@@ -36,7 +39,10 @@ async fn two_replicas_report_the_same() {
     let [one, two] = [stats(&caches[0]).await, stats(&caches[1]).await];
     assert_eq!(one.totals, two.totals);
     let counted = |stats: &StatsResponse| {
-        let each = stats.namespaces.iter().map(|namespace| (namespace.namespace.clone(), namespace.counted));
+        let each = stats
+            .namespaces
+            .iter()
+            .map(|namespace| (namespace.namespace.clone(), namespace.counted));
         each.collect::<Vec<_>>()
     };
     assert_eq!(counted(&one), counted(&two));
@@ -50,8 +56,10 @@ async fn two_replicas_report_the_same() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn figures_survive_an_outage() {
-    let mut redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
-    let larder = Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "100ms").start().await;
+    let mut redis =
+        RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    let larder =
+        Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "100ms").start().await;
     let cache = larder.client().await;
     for _ in 0..10 {
         cache.get(get("k")).await.unwrap();

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tonic::Code;
 use tonic_health::pb::{
-    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_client::HealthClient,
+    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
+    health_client::HealthClient,
 };
 
 use crate::support::{client::Cache, redis::RedisServer, server::Larder};
@@ -14,7 +15,11 @@ on_both_stores!(every_name_is_serving, |env| {
         let answer = check(&env.cache, service).await.unwrap();
         assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
         let mut watch = client(&env.cache).watch(request(service)).await.unwrap().into_inner();
-        assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving, "{service}");
+        assert_eq!(
+            watch.message().await.unwrap().unwrap().status(),
+            ServingStatus::Serving,
+            "{service}"
+        );
     }
     assert_eq!(check(&env.cache, "nobody").await.unwrap_err().code(), Code::NotFound);
 });
@@ -32,7 +37,8 @@ async fn who_watches_the_store_is_told() {
     for expected in [ServingStatus::NotServing, ServingStatus::Serving] {
         // Nobody else asks the store: the server has to notice by itself.
         let told = tokio::time::timeout(Duration::from_secs(20), store.message()).await;
-        let told = told.unwrap_or_else(|_| panic!("nobody was told that the store is {expected:?}"));
+        let told =
+            told.unwrap_or_else(|_| panic!("nobody was told that the store is {expected:?}"));
         assert_eq!(told.unwrap().unwrap().status(), expected);
         redis.restart().await;
     }

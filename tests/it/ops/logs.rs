@@ -50,7 +50,10 @@ async fn why_something_failed_is_in_the_line() {
     let mut redis = RedisServer::start().await;
     let larder = Larder::redis(&redis.url()).env("LARDER_LOG__LEVEL", "larder=debug").start().await;
     let cache = larder.client().await;
-    eventually("Redis is in use", SOON, async || (!cache.get(get("k")).await.unwrap().degraded).then_some(())).await;
+    eventually("Redis is in use", SOON, async || {
+        (!cache.get(get("k")).await.unwrap().degraded).then_some(())
+    })
+    .await;
     redis.kill();
     let failure = eventually("the failure is logged", SOON, async || {
         cache.get(get("k")).await.unwrap();
@@ -74,8 +77,9 @@ async fn exercise(env: &Env) {
 async fn request_lines(env: &Env) -> Vec<String> {
     eventually("requests are logged", SOON, async || {
         let logs = env.larder.logs();
-        let lines =
-            logs.lines().filter(|line| line.contains("\"DEBUG\"") && line.contains("Get") && line.contains("\"ns\""));
+        let lines = logs.lines().filter(|line| {
+            line.contains("\"DEBUG\"") && line.contains("Get") && line.contains("\"ns\"")
+        });
         let lines: Vec<String> = lines.map(str::to_owned).collect();
         (!lines.is_empty()).then_some(lines)
     })

@@ -25,7 +25,8 @@ async fn small_values_stay_within_the_limit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_value_larger_than_the_store_is_not_stored() {
-    let variables = [("LARDER_MEMORY__MAX_BYTES", "1MiB"), ("LARDER_DEFAULTS__MAX_VALUE_BYTES", "2MiB")];
+    let variables =
+        [("LARDER_MEMORY__MAX_BYTES", "1MiB"), ("LARDER_DEFAULTS__MAX_VALUE_BYTES", "2MiB")];
     let larder = Larder::memory().envs(&variables).start().await;
     let cache = larder.client().await;
     let answer = cache.set(set("k", data(vec![0; 1_900_000]))).await.unwrap();
@@ -42,14 +43,17 @@ async fn expired_values_give_their_room_back() {
     let cache = larder.client().await;
     let empty = store(&cache).await.used_bytes;
     for batch in 0..10 {
-        let items = (0..100).map(|number| set_for(&format!("k{batch}-{number}"), data(vec![1; 10_000]), 200)).collect();
+        let items = (0..100)
+            .map(|number| set_for(&format!("k{batch}-{number}"), data(vec![1; 10_000]), 200))
+            .collect();
         cache.batch_set(BatchSetRequest { items }).await.unwrap();
     }
     // Nobody asks for them again.
     let after = eventually("the room is given back", SOON * 3, async || {
         // The figures are read one after the other, while the sweeper goes on.
         let store = store(&cache).await;
-        (store.keys == 0 && store.expired_keys >= 1000 && store.used_bytes <= empty + MIB).then_some(store)
+        (store.keys == 0 && store.expired_keys >= 1000 && store.used_bytes <= empty + MIB)
+            .then_some(store)
     })
     .await;
     assert!(after.peak_bytes >= 10 * MIB / 2, "{after:?}");
@@ -66,7 +70,9 @@ async fn overfill(size: usize, per_batch: usize, batches: usize) {
     }
     let before = resident(&larder);
     for batch in 0..batches {
-        let items = (0..per_batch).map(|number| set(&format!("k{batch}-{number}"), data(vec![2; size]))).collect();
+        let items = (0..per_batch)
+            .map(|number| set(&format!("k{batch}-{number}"), data(vec![2; size])))
+            .collect();
         cache.batch_set(BatchSetRequest { items }).await.unwrap();
         let newest = format!("k{batch}-{}", per_batch - 1);
         let answer = cache.get(get(&newest)).await.unwrap();

@@ -5,7 +5,8 @@ use prost::Message as _;
 use prost_types::FileDescriptorProto;
 use tonic_reflection::pb::{v1, v1alpha};
 
-const SERVICES: [&str; 3] = ["grpc.health.v1.Health", "larder.v1.AdminService", "larder.v1.CacheService"];
+const SERVICES: [&str; 3] =
+    ["grpc.health.v1.Health", "larder.v1.AdminService", "larder.v1.CacheService"];
 
 on_both_stores!(version_1_lists_the_services, |env| {
     use v1::{
@@ -14,16 +15,22 @@ on_both_stores!(version_1_lists_the_services, |env| {
     };
     let mut client = ServerReflectionClient::new(env.cache.channel());
     let mut ask = async |question: MessageRequest| {
-        let request = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
-        let mut answers = client.server_reflection_info(stream::iter([request])).await.unwrap().into_inner();
+        let request =
+            ServerReflectionRequest { host: String::new(), message_request: Some(question) };
+        let mut answers =
+            client.server_reflection_info(stream::iter([request])).await.unwrap().into_inner();
         answers.message().await.unwrap().unwrap().message_response.unwrap()
     };
-    let MessageResponse::ListServicesResponse(list) = ask(MessageRequest::ListServices(String::new())).await else {
+    let MessageResponse::ListServicesResponse(list) =
+        ask(MessageRequest::ListServices(String::new())).await
+    else {
         panic!("no list");
     };
     assert_lists(list.service.into_iter().map(|service| service.name));
     let symbol = MessageRequest::FileContainingSymbol("larder.v1.CacheService".to_owned());
-    let MessageResponse::FileDescriptorResponse(files) = ask(symbol).await else { panic!("no descriptor") };
+    let MessageResponse::FileDescriptorResponse(files) = ask(symbol).await else {
+        panic!("no descriptor")
+    };
     assert_describes(&files.file_descriptor_proto[0]);
 });
 
@@ -34,16 +41,22 @@ on_both_stores!(version_1_alpha_lists_the_services, |env| {
     };
     let mut client = ServerReflectionClient::new(env.cache.channel());
     let mut ask = async |question: MessageRequest| {
-        let request = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
-        let mut answers = client.server_reflection_info(stream::iter([request])).await.unwrap().into_inner();
+        let request =
+            ServerReflectionRequest { host: String::new(), message_request: Some(question) };
+        let mut answers =
+            client.server_reflection_info(stream::iter([request])).await.unwrap().into_inner();
         answers.message().await.unwrap().unwrap().message_response.unwrap()
     };
-    let MessageResponse::ListServicesResponse(list) = ask(MessageRequest::ListServices(String::new())).await else {
+    let MessageResponse::ListServicesResponse(list) =
+        ask(MessageRequest::ListServices(String::new())).await
+    else {
         panic!("no list");
     };
     assert_lists(list.service.into_iter().map(|service| service.name));
     let symbol = MessageRequest::FileContainingSymbol("larder.v1.CacheService".to_owned());
-    let MessageResponse::FileDescriptorResponse(files) = ask(symbol).await else { panic!("no descriptor") };
+    let MessageResponse::FileDescriptorResponse(files) = ask(symbol).await else {
+        panic!("no descriptor")
+    };
     assert_describes(&files.file_descriptor_proto[0]);
 });
 

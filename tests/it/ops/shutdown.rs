@@ -9,7 +9,9 @@ use tokio::{
     net::TcpStream,
 };
 use tonic::Code;
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use crate::support::{
     client::{Cache, Fetched as _, fetch, fill, get, text},
@@ -150,7 +152,8 @@ async fn calls_under_way_are_not_cut_off() {
     crate::support::wait::throughout(Duration::from_millis(300), async || {}).await;
     larder.signal(Signal::SIGTERM);
     assert_eq!(larder.wait_exit(LIMIT + SLACK).await.code(), Some(0));
-    let answered: u64 = futures::future::join_all(callers).await.into_iter().map(Result::unwrap).sum();
+    let answered: u64 =
+        futures::future::join_all(callers).await.into_iter().map(Result::unwrap).sum();
     let mut counted = redis::cmd("HGET");
     counted.arg("larder:{stats}:total").arg("ns|hits");
     let counted: u64 = counted.query_async(&mut redis.connection().await).await.unwrap();
@@ -161,7 +164,10 @@ async fn calls_under_way_are_not_cut_off() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_counted_is_not_lost() {
     let redis = crate::support::redis::RedisServer::start().await;
-    let builder = || crate::support::server::Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "1h");
+    let builder = || {
+        crate::support::server::Larder::redis(&redis.url())
+            .env("LARDER_STATS__FLUSH_INTERVAL", "1h")
+    };
     let mut first = builder().start().await;
     let cache = first.client().await;
     for _ in 0..10 {

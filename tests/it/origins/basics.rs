@@ -19,7 +19,10 @@ with_origin!(a_missing_value_is_fetched_once_and_stored, |env, origin| {
 
     let (value, answer) = env.cache.fetched("k").await;
     assert_eq!(value.as_deref(), Some("/v/k#1"));
-    assert_eq!((answer.fetch_status(), answer.fill()), (FetchStatus::Unspecified, FillResult::Unspecified));
+    assert_eq!(
+        (answer.fetch_status(), answer.fill()),
+        (FetchStatus::Unspecified, FillResult::Unspecified)
+    );
     let stored = answer.expect_found().entry.unwrap();
     assert_eq!((stored.tier(), stored.version), (Tier::Store, entry.version));
     assert_eq!(env.cache.read("k").await.as_deref(), Some("/v/k#1"));

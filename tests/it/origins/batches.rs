@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use larder::pb::v1::{
-    BatchGetOrFetchRequest, BatchGetOrFetchResult, FetchStatus, GetOrFetchResponse, KeyRef, Outcome,
-    batch_get_or_fetch_result::Result as Came, get_or_fetch_response::Outcome as Answer,
+    BatchGetOrFetchRequest, BatchGetOrFetchResult, FetchStatus, GetOrFetchResponse, KeyRef,
+    Outcome, batch_get_or_fetch_result::Result as Came, get_or_fetch_response::Outcome as Answer,
 };
 use tonic::{Code, Status};
 
@@ -94,11 +94,19 @@ with_grpc_origin!(large_batches_are_split, "max_batch = 25", |env, origin| {
     assert_eq!((asked.len(), origin.keys().len()), (60, 60));
 });
 
-with_grpc_origin!(a_large_batch_is_as_few_calls_as_the_origin_allows, "max_batch = 100", |env, origin| {
-    let keys: Vec<String> = (0..1000).map(|number| format!("k{number}")).collect();
-    ask(&env.cache, BatchGetOrFetchRequest { wait: crate::support::client::ms(50_000), ..request(&keys) }).await;
-    assert_eq!(origin.batches(), [100; 10]);
-});
+with_grpc_origin!(
+    a_large_batch_is_as_few_calls_as_the_origin_allows,
+    "max_batch = 100",
+    |env, origin| {
+        let keys: Vec<String> = (0..1000).map(|number| format!("k{number}")).collect();
+        ask(
+            &env.cache,
+            BatchGetOrFetchRequest { wait: crate::support::client::ms(50_000), ..request(&keys) },
+        )
+        .await;
+        assert_eq!(origin.batches(), [100; 10]);
+    }
+);
 
 with_grpc_origin!(each_key_has_its_own_outcome, "retries = 0", |env, origin| {
     use larder::pb::origin::v1::{NotFound, fetch_response::Outcome as Origins};
@@ -113,9 +121,15 @@ with_grpc_origin!(each_key_has_its_own_outcome, "retries = 0", |env, origin| {
     assert_eq!(results.len(), keys.len());
     for (key, result) in keys.into_iter().zip(results) {
         match (key, result.result.unwrap()) {
-            ("broken", Came::Error(error)) => assert_eq!(error.reason, "ORIGIN_FAILED", "{error:?}"),
-            ("missing", Came::Answer(answer)) => assert_eq!(answer.expect_found().outcome(), Outcome::Negative),
-            ("fresh", Came::Answer(answer)) => assert_eq!(value_of(answer).as_deref(), Some("stored")),
+            ("broken", Came::Error(error)) => {
+                assert_eq!(error.reason, "ORIGIN_FAILED", "{error:?}")
+            }
+            ("missing", Came::Answer(answer)) => {
+                assert_eq!(answer.expect_found().outcome(), Outcome::Negative)
+            }
+            ("fresh", Came::Answer(answer)) => {
+                assert_eq!(value_of(answer).as_deref(), Some("stored"))
+            }
             (key, Came::Answer(answer)) => assert_eq!(value_of(answer).as_deref(), Some(key)),
             other => panic!("{other:?}"),
         }
@@ -136,7 +150,9 @@ with_grpc_origin!(batches_and_single_calls_share_their_fetches, "", |env, origin
     origin.takes(Duration::from_millis(500));
     let calls = (0..4).map(|first| {
         let cache = env.cache.clone();
-        tokio::spawn(async move { ask(&cache, request((first..first + 20).map(|n| format!("k{n}")))).await })
+        tokio::spawn(async move {
+            ask(&cache, request((first..first + 20).map(|n| format!("k{n}")))).await
+        })
     });
     let calls: Vec<_> = calls.collect();
     let single = env.cache.fetched("k10").await.0;
@@ -151,8 +167,10 @@ with_grpc_origin!(batches_and_single_calls_share_their_fetches, "", |env, origin
 
 with_origin!(an_http_origin_is_asked_for_each_key, |env, origin| {
     let keys: Vec<String> = (0..1000).map(|number| format!("k{number}")).collect();
-    let answers =
-        ask(&env.cache, BatchGetOrFetchRequest { wait: crate::support::client::ms(50_000), ..request(&keys) });
+    let answers = ask(
+        &env.cache,
+        BatchGetOrFetchRequest { wait: crate::support::client::ms(50_000), ..request(&keys) },
+    );
     for (key, answer) in keys.iter().zip(answers.await) {
         assert_eq!(value_of(answer), Some(format!("/v/{key}#1")));
     }
@@ -167,15 +185,21 @@ with_origin!(a_batch_may_only_read_or_fetch_anew, |env, origin| {
     assert_eq!(value_of(answers[0].clone()).as_deref(), Some("stored"));
     assert!(matches!(answers[1].outcome, Some(Answer::Missing(_))), "{:?}", answers[1]);
     assert_eq!(origin.calls(), 0);
-    let answers = ask(&env.cache, BatchGetOrFetchRequest { no_cache: true, ..request(["a", "b"]) }).await;
+    let answers =
+        ask(&env.cache, BatchGetOrFetchRequest { no_cache: true, ..request(["a", "b"]) }).await;
     let values: Vec<_> = answers.into_iter().map(value_of).collect();
     assert_eq!(values, [Some("/v/a#1".to_owned()), Some("/v/b#1".to_owned())]);
 });
 
 with_origin!(large_answers_come_in_several_messages, |env, origin| {
     origin.always(crate::support::origin::ok(vec![b'x'; 300_000], &[]));
-    let mut stream =
-        env.cache.rpc().batch_get_or_fetch(request((0..20).map(|n| n.to_string()))).await.unwrap().into_inner();
+    let mut stream = env
+        .cache
+        .rpc()
+        .batch_get_or_fetch(request((0..20).map(|n| n.to_string())))
+        .await
+        .unwrap()
+        .into_inner();
     let mut sizes = Vec::new();
     while let Some(chunk) = stream.message().await.unwrap() {
         sizes.push(chunk.results.len());
@@ -207,9 +231,16 @@ on_both_stores!(batches_have_limits, |env| {
     expect_violation(env.cache.batch_get_or_fetch(request([""; 0])).await, "keys");
     expect_violation(env.cache.batch_get_or_fetch(request(["a", ""])).await, "keys[1].key");
     let many = (0..1001).map(|number| number.to_string());
-    expect_error(env.cache.batch_get_or_fetch(request(many)).await, Code::InvalidArgument, "BATCH_TOO_LARGE");
+    expect_error(
+        env.cache.batch_get_or_fetch(request(many)).await,
+        Code::InvalidArgument,
+        "BATCH_TOO_LARGE",
+    );
     let for_ever = Some(prost_types::Duration { seconds: i64::MAX, nanos: 0 });
-    env.cache.batch_get_or_fetch(BatchGetOrFetchRequest { wait: for_ever, ..request(["a"]) }).await.unwrap();
+    env.cache
+        .batch_get_or_fetch(BatchGetOrFetchRequest { wait: for_ever, ..request(["a"]) })
+        .await
+        .unwrap();
     let both = BatchGetOrFetchRequest { no_cache: true, only_if_cached: true, ..request(["a"]) };
     expect_violation(env.cache.batch_get_or_fetch(both).await, "only_if_cached");
 });
@@ -226,7 +257,13 @@ async fn namespaces_can_be_mixed_and_replicas_share_their_fetches() {
     let (one, two) = (here.client().await, there.client().await);
     let (one, two) = tokio::join!(ask(&one, batch.clone()), ask(&two, batch));
     let is_lease = |answer: &GetOrFetchResponse| matches!(answer.outcome, Some(Answer::Lease(_)));
-    assert_eq!(usize::from(is_lease(&one[50])) + usize::from(is_lease(&two[50])), 1, "{:?} {:?}", one[50], two[50]);
+    assert_eq!(
+        usize::from(is_lease(&one[50])) + usize::from(is_lease(&two[50])),
+        1,
+        "{:?} {:?}",
+        one[50],
+        two[50]
+    );
     for answer in one.into_iter().take(50).chain(two.into_iter().take(50)) {
         assert!(value_of(answer).is_some());
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use larder::pb::v1::{FetchStatus, GetOrFetchRequest, Outcome, get_or_fetch_response::Outcome as Answer};
+use larder::pb::v1::{
+    FetchStatus, GetOrFetchRequest, Outcome, get_or_fetch_response::Outcome as Answer,
+};
 
 use crate::support::{
     client::{Fetched as _, as_text, fetch},
@@ -14,7 +16,10 @@ use crate::support::{
 /// Each takes long to fetch; the first is not fresh for much longer.
 fn slow(asked: &Asked) -> Reply {
     let cache_control = if asked.before == 0 { "max-age=2" } else { "max-age=100" };
-    after(Duration::from_millis(300), ok(format!("#{}", asked.before + 1), &[("cache-control", cache_control)]))
+    after(
+        Duration::from_millis(300),
+        ok(format!("#{}", asked.before + 1), &[("cache-control", cache_control)]),
+    )
 }
 
 with_origin!(a_value_is_refreshed_before_it_expires, origin: "early_refresh = 10\ntimeout = '1m'", |env, origin| {

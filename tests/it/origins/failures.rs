@@ -30,8 +30,13 @@ fn told(status: &Status, reason: &str) -> Told {
     assert!(!cause.is_empty() && status.message().contains(&cause), "{status:?}");
     let retry = details.retry_info().and_then(|info| info.retry_delay);
     // gRPC libraries look at the trailer, and people at the details.
-    let pushback: i64 = status.metadata().get("grpc-retry-pushback-ms").unwrap().to_str().unwrap().parse().unwrap();
-    assert_eq!(pushback, retry.map_or(-1, |retry| i64::try_from(retry.as_millis()).unwrap()), "{status:?}");
+    let pushback: i64 =
+        status.metadata().get("grpc-retry-pushback-ms").unwrap().to_str().unwrap().parse().unwrap();
+    assert_eq!(
+        pushback,
+        retry.map_or(-1, |retry| i64::try_from(retry.as_millis()).unwrap()),
+        "{status:?}"
+    );
     Told { cause, retry }
 }
 
@@ -161,7 +166,8 @@ with_origin!(the_origin_may_ask_for_a_longer_while, origin: "retries = 3\nerror_
 async fn replicas_share_the_back_off() {
     let origin = Origin::start().await;
     let redis = RedisServer::start().await;
-    let config = read_through(&origin.url("/v/{key}"), "", &patient("retries = 0\nerror_backoff = '1m'"));
+    let config =
+        read_through(&origin.url("/v/{key}"), "", &patient("retries = 0\nerror_backoff = '1m'"));
     let one = Larder::redis(&redis.url()).envs(&PATIENT).config(&config).start().await;
     let two = Larder::redis(&redis.url()).envs(&PATIENT).config(&config).start().await;
     origin.always(status(500));

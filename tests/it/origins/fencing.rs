@@ -83,7 +83,16 @@ async fn on_memory(means: Means) {
     let origin = origin().await;
     let env = Env::memory(&[], &read_through(&origin.url("/v/{key}"), "", CONFIG)).await;
     let servers = std::slice::from_ref(&env.larder);
-    run(World { origin: &origin, servers, here: env.cache.clone(), there: env.larder.client().await }, means).await;
+    run(
+        World {
+            origin: &origin,
+            servers,
+            here: env.cache.clone(),
+            there: env.larder.client().await,
+        },
+        means,
+    )
+    .await;
 }
 
 async fn origin() -> Origin {
@@ -106,7 +115,9 @@ impl Means {
         match self {
             Self::Delete => drop(cache.delete(delete(key)).await.unwrap()),
             Self::Set => drop(cache.put(key, WRITTEN).await),
-            Self::InvalidateNamespace => drop(cache.invalidate_namespace(invalidate(NS)).await.unwrap()),
+            Self::InvalidateNamespace => {
+                drop(cache.invalidate_namespace(invalidate(NS)).await.unwrap())
+            }
         }
     }
 
@@ -141,7 +152,9 @@ impl World<'_> {
         for caller in callers {
             let Some(answer) = caller.await.unwrap() else { continue };
             // Who came before may have it, and is told.
-            if answer.fetch_status() == FetchStatus::Fetched || answer.fetch_status() == FetchStatus::Confirmed {
+            if answer.fetch_status() == FetchStatus::Fetched
+                || answer.fetch_status() == FetchStatus::Confirmed
+            {
                 let stored = means != Means::Set && is_newer(answer.clone(), newest);
                 let expected = if stored { FillResult::Stored } else { means.refusal() };
                 // By then, the lease may be another caller's.
@@ -171,7 +184,10 @@ impl World<'_> {
         })
         .await;
         let (value, answer) = self.here.fetched(key).await;
-        assert!(is_newer(answer, newest), "{context}: {value:?} is fetched, but {newest} was obsolete");
+        assert!(
+            is_newer(answer, newest),
+            "{context}: {value:?} is fetched, but {newest} was obsolete"
+        );
         assert_eq!(self.there.read(key).await, value, "{context}");
     }
 

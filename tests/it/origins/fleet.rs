@@ -29,7 +29,8 @@ const LANDING: Duration = Duration::from_secs(5);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_callers_cause_one_fetch() {
     let (fleet, origin) = start("", "").await;
-    let callers: Vec<Caller> = (0..1000).map(|number| call(&fleet.caches[number % REPLICAS], "k")).collect();
+    let callers: Vec<Caller> =
+        (0..1000).map(|number| call(&fleet.caches[number % REPLICAS], "k")).collect();
     let answered = origin_answered(&origin, 1).await;
     let mut late = Vec::new();
     let mut fetched = 0;
@@ -48,13 +49,18 @@ async fn a_thousand_callers_cause_one_fetch() {
     assert_eq!((origin.calls(), fetched), (1, 1));
     late.sort_unstable();
     let (median, last) = (late[late.len() / 2], late[late.len() - 1]);
-    eprintln!("1000 callers were answered {median:?} (median), {last:?} (last) after the origin's answer");
+    eprintln!(
+        "1000 callers were answered {median:?} (median), {last:?} (last) after the origin's answer"
+    );
     assert!(last < LANDING, "{last:?}");
 
     // Those who come late find it.
     for cache in &fleet.caches {
         let (value, answer) = cache.fetched("k").await;
-        assert_eq!((value.as_deref(), answer.fetch_status()), (Some("/v/k#1"), FetchStatus::Unspecified));
+        assert_eq!(
+            (value.as_deref(), answer.fetch_status()),
+            (Some("/v/k#1"), FetchStatus::Unspecified)
+        );
     }
     assert_eq!(origin.calls(), 1);
 }
@@ -68,7 +74,10 @@ async fn one_who_comes_while_it_is_fetched_gets_the_same() {
     for cache in &fleet.caches {
         callers.push(call(cache, "k"));
     }
-    eventually("all wait", SOON, async || (fleet.metric("larder_waiting").await == 4.0).then_some(())).await;
+    eventually("all wait", SOON, async || {
+        (fleet.metric("larder_waiting").await == 4.0).then_some(())
+    })
+    .await;
     origin.release();
     for caller in callers {
         assert_eq!(text_of(caller.await.unwrap().0.unwrap()).as_deref(), Some("/v/k#1"));
@@ -79,8 +88,9 @@ async fn one_who_comes_while_it_is_fetched_gets_the_same() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_cold_keys_cause_one_fetch_each() {
     let (fleet, origin) = start("", "").await;
-    let callers =
-        (0..600).map(|number| (number % 20, call(&fleet.caches[number % REPLICAS], &format!("k{}", number % 20))));
+    let callers = (0..600).map(|number| {
+        (number % 20, call(&fleet.caches[number % REPLICAS], &format!("k{}", number % 20)))
+    });
     for (key, caller) in callers.collect::<Vec<_>>() {
         assert_eq!(text_of(caller.await.unwrap().0.unwrap()), Some(format!("/v/k{key}#1")));
     }
@@ -90,10 +100,17 @@ async fn many_cold_keys_cause_one_fetch_each() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stampede_at_expiry_causes_one_fetch() {
     let (fleet, origin) = start("", "early_refresh = 0").await;
-    origin.answer(|asked| after(FETCH_TIME, for_seconds(asked, if asked.before == 0 { 1 } else { 60 })));
+    origin.answer(|asked| {
+        after(FETCH_TIME, for_seconds(asked, if asked.before == 0 { 1 } else { 60 }))
+    });
     fleet.caches[0].fetched("k").await;
-    eventually("it expires", SOON, async || fleet.caches[0].read("k").await.is_none().then_some(())).await;
-    for caller in (0..300).map(|number| call(&fleet.caches[number % REPLICAS], "k")).collect::<Vec<_>>() {
+    eventually("it expires", SOON, async || {
+        fleet.caches[0].read("k").await.is_none().then_some(())
+    })
+    .await;
+    for caller in
+        (0..300).map(|number| call(&fleet.caches[number % REPLICAS], "k")).collect::<Vec<_>>()
+    {
         assert_eq!(text_of(caller.await.unwrap().0.unwrap()).as_deref(), Some("/v/k#2"));
     }
     assert_eq!(origin.calls(), 2);
@@ -108,19 +125,28 @@ async fn a_stampede_on_a_stale_value_causes_one_refresh() {
     origin.hold();
     let (_, answer) = fleet.caches[0].fetched("k").await;
     assert_eq!(answer.fetch_status(), FetchStatus::Refreshing);
-    eventually("it is being refreshed", SOON, async || (origin.in_flight() == 1).then_some(())).await;
+    eventually("it is being refreshed", SOON, async || (origin.in_flight() == 1).then_some(()))
+        .await;
     // Nobody waits for the refresh, and nobody else begins one.
-    let callers: Vec<Caller> = (0..300).map(|number| call(&fleet.caches[number % REPLICAS], "k")).collect();
+    let callers: Vec<Caller> =
+        (0..300).map(|number| call(&fleet.caches[number % REPLICAS], "k")).collect();
     for caller in callers {
         let answer = caller.await.unwrap().0.unwrap();
-        assert_eq!((answer.fetch_status(), answer.fill()), (FetchStatus::Refreshing, FillResult::Unspecified));
+        assert_eq!(
+            (answer.fetch_status(), answer.fill()),
+            (FetchStatus::Refreshing, FillResult::Unspecified)
+        );
         let found = answer.expect_found();
-        assert_eq!((found.outcome(), as_text(found.value).as_deref()), (Outcome::Stale, Some("/v/k#1")));
+        assert_eq!(
+            (found.outcome(), as_text(found.value).as_deref()),
+            (Outcome::Stale, Some("/v/k#1"))
+        );
     }
     throughout(Duration::from_millis(300), async || assert_eq!(origin.in_flight(), 1)).await;
     origin.release();
     for cache in &fleet.caches {
-        eventually("it is new", SOON, async || (cache.read("k").await? == "/v/k#2").then_some(())).await;
+        eventually("it is new", SOON, async || (cache.read("k").await? == "/v/k#2").then_some(()))
+            .await;
     }
     assert_eq!(origin.calls(), 2);
 }
@@ -129,7 +155,9 @@ async fn a_stampede_on_a_stale_value_causes_one_refresh() {
 async fn a_failure_is_known_to_all_replicas() {
     let (fleet, origin) = start("", "error_backoff = '30s'\nretries = 0").await;
     origin.always(status(500));
-    for (cache, reason) in fleet.caches.iter().zip(["ORIGIN_FAILED", "ORIGIN_BACKED_OFF", "ORIGIN_BACKED_OFF"]) {
+    for (cache, reason) in
+        fleet.caches.iter().zip(["ORIGIN_FAILED", "ORIGIN_BACKED_OFF", "ORIGIN_BACKED_OFF"])
+    {
         let error = cache.get_or_fetch(fetch("k", 20_000)).await.unwrap_err();
         expect_error(Err::<(), _>(error.clone()), Code::Unavailable, reason);
         assert!(error.message().contains("500"), "{error:?}");
@@ -163,7 +191,8 @@ async fn start(namespace: &str, config: &str) -> (Fleet, Origin) {
     origin.answer(|asked| after(FETCH_TIME, numbered(asked)));
     // A busy machine neither loses leases nor gives fetches up.
     let config = format!("min_lease = '10s'\ntimeout = '30s'\n{config}");
-    let fleet = Fleet::start(REPLICAS, &read_through(&origin.url("/v/{key}"), namespace, &config)).await;
+    let fleet =
+        Fleet::start(REPLICAS, &read_through(&origin.url("/v/{key}"), namespace, &config)).await;
     (fleet, origin)
 }
 
@@ -182,7 +211,8 @@ fn call(cache: &Cache, key: &str) -> Caller {
 /// When it had answered so many requests.
 async fn origin_answered(origin: &Origin, calls: usize) -> Instant {
     eventually("the origin has answered", SOON, async || {
-        (origin.calls() >= calls && origin.in_flight() == 0).then(|| origin.asked()[calls - 1].at + FETCH_TIME)
+        (origin.calls() >= calls && origin.in_flight() == 0)
+            .then(|| origin.asked()[calls - 1].at + FETCH_TIME)
     })
     .await
 }

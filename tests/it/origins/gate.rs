@@ -5,7 +5,9 @@ use std::time::Duration;
 use larder::pb::v1::{FetchStatus, GetOrFetchResponse, Outcome};
 use tokio::task::JoinHandle;
 use tonic::Status;
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 use tonic_types::StatusExt as _;
 
 use crate::support::{
@@ -27,7 +29,8 @@ fn call(cache: &Cache, key: impl ToString) -> Call {
 async fn health_becomes(env: &Env, expected: ServingStatus) {
     eventually(&format!("origin/ns is {expected:?}"), SOON, async || {
         let request = HealthCheckRequest { service: "origin/ns".to_owned() };
-        let answer = HealthClient::new(env.cache.channel()).check(request).await.unwrap().into_inner();
+        let answer =
+            HealthClient::new(env.cache.channel()).check(request).await.unwrap().into_inner();
         (answer.status() == expected).then_some(())
     })
     .await;

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use larder::pb::{
-    origin::v1::{FetchResponse, NotFound, NotModified, Value, fetch_response::Outcome as Origins, value::Kind},
+    origin::v1::{
+        FetchResponse, NotFound, NotModified, Value, fetch_response::Outcome as Origins,
+        value::Kind,
+    },
     v1::{FetchStatus, FillResult, GetOrFetchRequest, Outcome, value::Kind as Stored},
 };
 use tonic::{Code, Status};
@@ -61,7 +64,10 @@ async fn answers_are_kept_as_they_say() {
         Ok(FetchResponse { no_store: request.key == "private", ..answer })
     });
     let fetched = async |key: &str| env.cache.get_or_fetch(fetch(key, 20_000)).await;
-    let kinds = [("json", Stored::Json("{\"a\":1}".to_owned())), ("data", Stored::Data(vec![0, 255].into()))];
+    let kinds = [
+        ("json", Stored::Json("{\"a\":1}".to_owned())),
+        ("data", Stored::Data(vec![0, 255].into())),
+    ];
     for (key, kind) in kinds.into_iter().chain([("text", Stored::Text("text".to_owned()))]) {
         let found = fetched(key).await.unwrap().expect_found();
         assert_eq!(found.value.unwrap().kind, Some(kind));
@@ -128,7 +134,11 @@ async fn failures_have_names() {
     for (number, (status, expected)) in cases.into_iter().enumerate() {
         origin.answer(move |_| Err(status.clone()));
         let error = env.cache.get_or_fetch(fetch(&number.to_string(), 20_000)).await.unwrap_err();
-        assert_eq!((error.code(), reason(&error).as_str()), (Code::Unavailable, expected), "{error:?}");
+        assert_eq!(
+            (error.code(), reason(&error).as_str()),
+            (Code::Unavailable, expected),
+            "{error:?}"
+        );
         assert!(!error.message().contains("hunter2"));
     }
     origin.answer(|_| Ok(value("late")));

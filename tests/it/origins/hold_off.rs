@@ -3,15 +3,16 @@
 use std::time::{Duration, Instant};
 
 use larder::pb::v1::{
-    BatchDeleteRequest, DeleteRequest, FetchStatus, FillResult, GetOrFetchResponse, Lease, RenewResult, SetResult,
+    BatchDeleteRequest, DeleteRequest, FetchStatus, FillResult, GetOrFetchResponse, Lease,
+    RenewResult, SetResult,
 };
 use tokio::task::JoinHandle;
 use tonic::Code;
 
 use crate::support::{
     client::{
-        Cache, Fetched as _, NS, abandon, as_text, delete, fetch, fill, increment, invalidate, key_ref, ms, renewal,
-        text,
+        Cache, Fetched as _, NS, abandon, as_text, delete, fetch, fill, increment, invalidate,
+        key_ref, ms, renewal, text,
     },
     env::read_through,
     fleet::{Fleet, metric},

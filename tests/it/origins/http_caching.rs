@@ -72,7 +72,8 @@ with_origin!(what_must_not_be_stored_is_only_answered, |env, origin| {
         let sent: Vec<(&'static str, String)> =
             headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         origin.answer(move |asked| {
-            let headers: Vec<_> = sent.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let headers: Vec<_> =
+                sent.iter().map(|(name, value)| (*name, value.as_str())).collect();
             ok(format!("#{}", asked.before + 1), &headers)
         });
         let before = origin.calls();
@@ -82,8 +83,16 @@ with_origin!(what_must_not_be_stored_is_only_answered, |env, origin| {
             let told = (answer.fetch_status(), answer.fill(), answer.degraded);
             assert_eq!(told, (FetchStatus::Fetched, FillResult::Uncacheable, false), "{headers:?}");
             let found = answer.expect_found();
-            assert_eq!((found.outcome(), found.entry.unwrap().version.as_str()), (Outcome::Hit, ""), "{headers:?}");
-            assert_eq!(env.cache.get(get(&key)).await.unwrap().outcome(), Outcome::Miss, "{headers:?}");
+            assert_eq!(
+                (found.outcome(), found.entry.unwrap().version.as_str()),
+                (Outcome::Hit, ""),
+                "{headers:?}"
+            );
+            assert_eq!(
+                env.cache.get(get(&key)).await.unwrap().outcome(),
+                Outcome::Miss,
+                "{headers:?}"
+            );
         }
         assert_eq!(origin.calls() - before, 2, "{headers:?}");
     }
@@ -141,7 +150,10 @@ async fn a_key_that_was_uncacheable_a_while_ago_is_fetched_under_a_lease_and_wai
     let elsewhere = tokio::spawn(async move { there.fetched("shared").await.1.fill() });
     eventually("it is fetched", SOON, async || (origin.in_flight() == 1).then_some(())).await;
     let fetched = tokio::spawn(async move { here.fetched("shared").await.1.fill() });
-    eventually("nobody waits for the lease", SOON, async || (origin.in_flight() == 2).then_some(())).await;
+    eventually("nobody waits for the lease", SOON, async || {
+        (origin.in_flight() == 2).then_some(())
+    })
+    .await;
     origin.release();
     assert_eq!(elsewhere.await.unwrap(), FillResult::Stored);
     assert_eq!(fetched.await.unwrap(), FillResult::NotStored);
@@ -201,7 +213,11 @@ with_origin!(that_there_is_no_value_is_never_stale,
 
 with_origin!(that_there_is_no_value_has_no_version, |env, origin| {
     // Many frameworks give one to the page that says so.
-    origin.always(send(404, "", &[("etag", "\"none\""), ("last-modified", "Mon, 07 Nov 1994 08:49:37 GMT")]));
+    origin.always(send(
+        404,
+        "",
+        &[("etag", "\"none\""), ("last-modified", "Mon, 07 Nov 1994 08:49:37 GMT")],
+    ));
     negative(&env, "k", FillResult::Stored).await;
     let no_cache = GetOrFetchRequest { no_cache: true, ..fetch("k", 20_000) };
     env.cache.get_or_fetch(no_cache).await.unwrap();

@@ -14,7 +14,8 @@ use crate::support::{
 /// A server whose origin has this template, with further keys of the origin.
 async fn with_template(template: &str, config: &str) -> (Larder, Cache, Origin) {
     let origin = Origin::start().await;
-    let larder = Larder::memory().config(&read_through(&origin.url(template), "", config)).start().await;
+    let larder =
+        Larder::memory().config(&read_through(&origin.url(template), "", config)).start().await;
     let cache = larder.client().await;
     (larder, cache, origin)
 }
@@ -27,7 +28,10 @@ fn with_params(key: &str, pairs: &[(&str, &str)]) -> GetOrFetchRequest {
 async fn the_url_is_made_of_namespace_key_and_params() {
     let template = "/{namespace}/{params.lang}/{key}.json?fixed=1&page={params.page}&{params}";
     let (_larder, cache, origin) = with_template(template, "").await;
-    cache.get_or_fetch(with_params("a b", &[("lang", "de"), ("page", "2&3"), ("x", "=?#")])).await.unwrap();
+    cache
+        .get_or_fetch(with_params("a b", &[("lang", "de"), ("page", "2&3"), ("x", "=?#")]))
+        .await
+        .unwrap();
     let asked = origin.asked().pop().unwrap();
     assert_eq!(asked.target, "/ns/de/a%20b.json?fixed=1&page=2%263&lang=de&page=2%263&x=%3D%3F%23");
     assert!(asked.header("host").unwrap().starts_with("127.0.0.1:"), "{asked:?}");
@@ -49,7 +53,8 @@ async fn the_url_is_made_of_namespace_key_and_params() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_key_and_no_param_leaves_its_place() {
-    let (_larder, cache, origin) = with_template("/v/{key}/{params.x}/end?q={params.x}&fixed", "").await;
+    let (_larder, cache, origin) =
+        with_template("/v/{key}/{params.x}/end?q={params.x}&fixed", "").await;
     // A name, what is asked for, and what the origin sees of it; none if it is refused.
     for (name, value, seen) in [
         ("up", "../admin", None),
@@ -110,7 +115,8 @@ async fn a_redirect_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redirects_are_followed_as_far_as_allowed() {
-    let (_larder, cache, origin) = with_template("/hops/{key}", "max_redirects = 2\nerror_backoff = '1ms'").await;
+    let (_larder, cache, origin) =
+        with_template("/hops/{key}", "max_redirects = 2\nerror_backoff = '1ms'").await;
     let other = Origin::start().await;
     let away = other.url("/away");
     origin.answer(move |asked| match asked.target.as_str() {
@@ -146,10 +152,13 @@ async fn the_trace_goes_on_at_the_origin() {
     let cache = larder.client().await;
     for (key, flags) in [("recorded", "01"), ("not", "00")] {
         let mut request = Request::new(fetch(key, 20_000));
-        request.metadata_mut().insert("traceparent", format!("00-{TRACE}-{PARENT}-{flags}").parse().unwrap());
+        request
+            .metadata_mut()
+            .insert("traceparent", format!("00-{TRACE}-{PARENT}-{flags}").parse().unwrap());
         cache.get_or_fetch(request).await.unwrap().expect_found();
         let asked = origin.asked().pop().unwrap();
-        let context: Vec<&str> = asked.header("traceparent").expect("a traceparent").split('-').collect();
+        let context: Vec<&str> =
+            asked.header("traceparent").expect("a traceparent").split('-').collect();
         let [version, trace, parent, told] = context[..] else { panic!("{context:?}") };
         assert_eq!((version, trace, told), ("00", TRACE, flags), "{key}");
         assert_eq!(parent.len(), 16);
@@ -167,7 +176,8 @@ async fn the_namespace_bounds_the_size() {
     let cache = larder.client().await;
     let chunked = |size: usize| {
         let chunk = format!("{size:x}\r\n{}\r\n", "x".repeat(size));
-        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-type: text/plain\r\n\r\n";
+        let head =
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-type: text/plain\r\n\r\n";
         Reply::Raw(format!("{head}{chunk}{chunk}0\r\n\r\n").into_bytes())
     };
     for (key, reply, fits) in [
@@ -176,7 +186,11 @@ async fn the_namespace_bounds_the_size() {
         ("chunked", chunked(500), true),
         ("chunked-more", chunked(501), false),
         // Nothing is set aside for what is only announced.
-        ("boast", Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999999\r\n\r\n".to_vec()), false),
+        (
+            "boast",
+            Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999999\r\n\r\n".to_vec()),
+            false,
+        ),
     ] {
         origin.always(reply);
         let answer = cache.get_or_fetch(fetch(key, 20_000)).await;
@@ -184,7 +198,11 @@ async fn the_namespace_bounds_the_size() {
             assert!(answer.is_ok(), "{key}: {answer:?}");
         } else {
             let details = expect_error(answer, Code::Unavailable, "ORIGIN_TOO_LARGE");
-            assert_eq!(details.error_info().unwrap().metadata["cause"], "more than 1000 bytes", "{key}");
+            assert_eq!(
+                details.error_info().unwrap().metadata["cause"],
+                "more than 1000 bytes",
+                "{key}"
+            );
         }
     }
     assert_eq!(origin.calls(), 5);

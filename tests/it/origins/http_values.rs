@@ -19,7 +19,11 @@ with_origin!(the_content_type_names_the_kind, |env, origin| {
         ("text/html; charset=UTF-8", b"", text("")),
         ("text/plain", b"\xff", Kind::Data(b"\xff".as_slice().into())),
         ("text/plain; charset=iso-8859-1", b"a", Kind::Data(b"a".as_slice().into())),
-        ("application/octet-stream", b"\0\x01\r\n\r\n", Kind::Data(b"\0\x01\r\n\r\n".as_slice().into())),
+        (
+            "application/octet-stream",
+            b"\0\x01\r\n\r\n",
+            Kind::Data(b"\0\x01\r\n\r\n".as_slice().into()),
+        ),
         ("image/png", b"", Kind::Data(b"".as_slice().into())),
     ]
     .into_iter()
@@ -27,7 +31,14 @@ with_origin!(the_content_type_names_the_kind, |env, origin| {
     {
         origin.always(ok(body, &[("content-type", content_type)]));
         let key = format!("k{number}");
-        let fetched = env.cache.get_or_fetch(fetch(&key, 20_000)).await.unwrap().expect_found().value.unwrap();
+        let fetched = env
+            .cache
+            .get_or_fetch(fetch(&key, 20_000))
+            .await
+            .unwrap()
+            .expect_found()
+            .value
+            .unwrap();
         assert_eq!(fetched.kind, Some(expected), "{content_type}");
         assert_eq!(env.cache.get(get(&key)).await.unwrap().value, Some(fetched), "{content_type}");
     }
@@ -77,6 +88,10 @@ with_origin!(an_entry_that_cannot_have_all_its_tags_is_not_stored, |env, origin|
     for (key, tags) in [("many", many), ("long", "x".repeat(129))] {
         origin.always(send(200, "v", &[("cache-tag", &tags)]));
         let (value, answer) = env.cache.fetched(key).await;
-        assert_eq!((value.as_deref(), answer.fill()), (Some("v"), FillResult::Uncacheable), "{key}");
+        assert_eq!(
+            (value.as_deref(), answer.fill()),
+            (Some("v"), FillResult::Uncacheable),
+            "{key}"
+        );
     }
 });

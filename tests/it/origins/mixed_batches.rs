@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use larder::pb::v1::{
-    BatchGetOrFetchRequest, BatchGetOrFetchResult, GetOrFetchRequest, KeyRef, Lease, SetRequest, SetResult,
-    get_or_fetch_response::Outcome as Answer,
+    BatchGetOrFetchRequest, BatchGetOrFetchResult, GetOrFetchRequest, KeyRef, Lease, SetRequest,
+    SetResult, get_or_fetch_response::Outcome as Answer,
 };
 
 use crate::support::{

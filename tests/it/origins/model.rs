@@ -127,7 +127,8 @@ async fn run(world: &Arc<World>, replicas: &[Arc<Replica>], events: impl Future<
 /// The events, and on a busy machine what it takes for the callers to have met.
 async fn enough(events: impl Future<Output = ()>, world: &World) {
     events.await;
-    eventually("enough has happened", SOON * 6, async || world.tally.is_eventful().then_some(())).await;
+    eventually("enough has happened", SOON * 6, async || world.tally.is_eventful().then_some(()))
+        .await;
 }
 
 /// Stops and kills one server after the other.

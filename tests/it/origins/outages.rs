@@ -1,6 +1,8 @@
 //! The store or the origin is away, or both.
 
-use larder::pb::v1::{FetchStatus, FillResult, GetOrFetchRequest, Outcome, get_or_fetch_response::Outcome as Answer};
+use larder::pb::v1::{
+    FetchStatus, FillResult, GetOrFetchRequest, Outcome, get_or_fetch_response::Outcome as Answer,
+};
 use tonic::Code;
 
 use crate::support::{
@@ -30,7 +32,10 @@ with_origin!(what_is_cached_is_served_without_the_origin, |env, origin| {
     drop(origin);
     for _ in 0..10 {
         let (value, answer) = env.cache.fetched("k").await;
-        assert_eq!((value.as_deref(), answer.fetch_status()), (Some("/v/k#1"), FetchStatus::Unspecified));
+        assert_eq!(
+            (value.as_deref(), answer.fetch_status()),
+            (Some("/v/k#1"), FetchStatus::Unspecified)
+        );
     }
     let answer = env.cache.get_or_fetch(fetch("other", 20_000)).await;
     expect_error(answer, Code::Unavailable, "ORIGIN_UNREACHABLE");
@@ -44,7 +49,10 @@ async fn without_the_store_the_origin_is_still_asked() {
         let (value, answer) = cache.fetched("k").await;
         assert_eq!(value, Some(format!("/v/k#{number}")));
         assert!(answer.degraded);
-        assert_eq!((answer.fetch_status(), answer.fill()), (FetchStatus::Fetched, FillResult::NotStored));
+        assert_eq!(
+            (answer.fetch_status(), answer.fill()),
+            (FetchStatus::Fetched, FillResult::NotStored)
+        );
         let found = answer.expect_found();
         assert_eq!((found.outcome(), found.entry.unwrap().version.as_str()), (Outcome::Hit, ""));
     }
@@ -62,7 +70,8 @@ async fn without_the_store_the_origin_is_still_asked() {
     redis.restart().await;
     eventually("it is stored again", SOON, async || {
         let (_, answer) = cache.fetched("back").await;
-        (answer.fill() == FillResult::Stored || answer.fetch_status() == FetchStatus::Unspecified).then_some(())
+        (answer.fill() == FillResult::Stored || answer.fetch_status() == FetchStatus::Unspecified)
+            .then_some(())
     })
     .await;
     assert_eq!(cache.get(get("back")).await.unwrap().outcome(), Outcome::Hit);

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use larder::pb::v1::{FetchStatus, FillResult, GetOrFetchRequest, Outcome, get_or_fetch_response::Outcome as Answer};
+use larder::pb::v1::{
+    FetchStatus, FillResult, GetOrFetchRequest, Outcome, get_or_fetch_response::Outcome as Answer,
+};
 use tonic::Request;
 
 use crate::support::{
@@ -22,14 +24,18 @@ fn only_if_cached(key: &str) -> GetOrFetchRequest {
 }
 
 async fn asked_times(origin: &Origin, calls: usize) {
-    eventually(&format!("{calls} calls"), SOON, async || (origin.calls() == calls).then_some(())).await;
+    eventually(&format!("{calls} calls"), SOON, async || (origin.calls() == calls).then_some(()))
+        .await;
 }
 
 with_origin!(without_the_cache_a_fresh_value_is_fetched_again, |env, origin| {
     env.cache.fetched("k").await;
     for (number, text) in [(2, "/v/k#2"), (3, "/v/k#3")] {
         let answer = env.cache.get_or_fetch(no_cache("k")).await.unwrap();
-        assert_eq!((answer.fetch_status(), answer.fill()), (FetchStatus::Fetched, FillResult::Stored));
+        assert_eq!(
+            (answer.fetch_status(), answer.fill()),
+            (FetchStatus::Fetched, FillResult::Stored)
+        );
         assert_eq!(as_text(answer.expect_found().value).as_deref(), Some(text));
         assert_eq!(env.cache.read("k").await.as_deref(), Some(text), "the others have it, too");
         assert_eq!(origin.calls(), number);

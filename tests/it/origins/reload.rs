@@ -15,8 +15,7 @@ use crate::support::{
     wait::{SOON, eventually, throughout},
 };
 
-const FRAIL: &str =
-    "min_lease = '10s'\nretries = 0\nerror_backoff = '1ms'\nbreaker_threshold = 2\nbreaker_cooldown = '1h'";
+const FRAIL: &str = "min_lease = '10s'\nretries = 0\nerror_backoff = '1ms'\nbreaker_threshold = 2\nbreaker_cooldown = '1h'";
 const NEIGHBOUR: &str = "\n[namespaces.other]\nttl = '1m'\n";
 
 on_both_stores!(an_origin_that_is_added_is_asked, env: PATIENT, |env| {
@@ -67,13 +66,19 @@ with_origin!(without_its_origin_a_namespace_gives_leases, origin: "min_lease = '
 
 with_origin!(an_origin_that_cannot_be_opened_changes_nothing, |env, origin| {
     let other = Origin::start().await;
-    let unreadable = read_through(&other.url("/{key}"), "ttl = '1m'", "ca_file = '/nowhere/ca.pem'");
+    let unreadable =
+        read_through(&other.url("/{key}"), "ttl = '1m'", "ca_file = '/nowhere/ca.pem'");
     env.larder.rewrite_config(&format!("{unreadable}{NEIGHBOUR}[log]\nlevel = 'debug'\n"));
     env.larder.signal(Signal::SIGHUP);
-    eventually("the mistake is logged", SOON, async || env.larder.logs().contains("/nowhere/ca.pem").then_some(()))
-        .await;
+    eventually("the mistake is logged", SOON, async || {
+        env.larder.logs().contains("/nowhere/ca.pem").then_some(())
+    })
+    .await;
     let logs = env.larder.logs();
-    assert!(logs.contains("namespaces.ns.origin") && logs.contains("the configuration stays as it was"), "{logs}");
+    assert!(
+        logs.contains("namespaces.ns.origin") && logs.contains("the configuration stays as it was"),
+        "{logs}"
+    );
 
     assert_eq!(env.cache.fetched("k").await.0.as_deref(), Some("/v/k#1"));
     assert_eq!(ttl(&env, NS).await, 1800);

@@ -20,7 +20,11 @@ fn versioned(origin: &Origin, version: &'static str, cache_control: &'static str
 
 fn reply(asked: &Asked, version: &'static str, cache_control: &'static str) -> Reply {
     let headers = [("etag", version), ("cache-control", cache_control)];
-    if asked.header("if-none-match") == Some(version) { send(304, "", &headers) } else { ok(version, &headers) }
+    if asked.header("if-none-match") == Some(version) {
+        send(304, "", &headers)
+    } else {
+        ok(version, &headers)
+    }
 }
 
 with_origin!(no_cache_means_that_every_call_asks, |env, origin| {
@@ -34,9 +38,15 @@ with_origin!(no_cache_means_that_every_call_asks, |env, origin| {
     for calls in 2..5 {
         let (value, answer) = env.cache.fetched("k").await;
         assert_eq!(value.as_deref(), Some("\"1\""));
-        assert_eq!((answer.fetch_status(), answer.fill()), (FetchStatus::Confirmed, FillResult::Stored));
+        assert_eq!(
+            (answer.fetch_status(), answer.fill()),
+            (FetchStatus::Confirmed, FillResult::Stored)
+        );
         let found = answer.expect_found();
-        assert_eq!((found.outcome(), found.entry.unwrap().version), (Outcome::Hit, version.clone()));
+        assert_eq!(
+            (found.outcome(), found.entry.unwrap().version),
+            (Outcome::Hit, version.clone())
+        );
         assert_eq!(origin.calls(), calls);
         assert_eq!(origin.asked().last().unwrap().header("if-none-match"), Some("\"1\""));
     }
@@ -50,7 +60,10 @@ with_origin!(no_cache_means_that_every_call_asks, |env, origin| {
 with_origin!(a_date_serves_as_well, |env, origin| {
     origin.answer(|asked| match asked.header("if-modified-since") {
         Some(MONDAY) => send(304, "", &[("cache-control", "no-cache")]),
-        _ => ok(format!("#{}", asked.before + 1), &[("last-modified", MONDAY), ("cache-control", "no-cache")]),
+        _ => ok(
+            format!("#{}", asked.before + 1),
+            &[("last-modified", MONDAY), ("cache-control", "no-cache")],
+        ),
     });
     assert_eq!(env.cache.fetched("k").await.0.as_deref(), Some("#1"));
     // The second 304 shows that the date outlived the first, which did not repeat it.
@@ -125,9 +138,12 @@ with_origin!(a_confirmation_may_change_the_tags, |env, origin| {
             if asked.before == 0 { ok("v", &headers) } else { send(304, "", &headers) }
         }
     };
-    for (cache_tag, tags) in
-        [(Some("b,a"), ["a", "b"].as_slice()), (None, &["a", "b"]), (Some("c"), &["c"]), (Some(""), &[])]
-    {
+    for (cache_tag, tags) in [
+        (Some("b,a"), ["a", "b"].as_slice()),
+        (None, &["a", "b"]),
+        (Some("c"), &["c"]),
+        (Some(""), &[]),
+    ] {
         origin.answer(answer(cache_tag));
         let (_, answer) = env.cache.fetched("k").await;
         assert_eq!(answer.expect_found().entry.unwrap().tags, tags, "{cache_tag:?}");

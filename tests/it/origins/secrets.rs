@@ -67,7 +67,8 @@ async fn secrets_reach_the_origin_and_nobody_else() {
         Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc".to_vec()),
     ] {
         origin.always(reply);
-        let error = cache.get_or_fetch(fetch(&format!("k{}", origin.calls()), 20_000)).await.unwrap_err();
+        let error =
+            cache.get_or_fetch(fetch(&format!("k{}", origin.calls()), 20_000)).await.unwrap_err();
         told.push_str(&format!("{error:?}{}", String::from_utf8_lossy(error.details())));
     }
     let address = origin.url("").trim_start_matches("http://").to_owned();
@@ -80,13 +81,19 @@ async fn secrets_reach_the_origin_and_nobody_else() {
     // A reload reads them all again, and one that fails may say why.
     larder.rewrite_config(&config.replace("USERS_TOKEN", "NO_SUCH_TOKEN"));
     larder.signal(Signal::SIGHUP);
-    eventually("the mistake is logged", SOON, async || larder.logs().contains("NO_SUCH_TOKEN").then_some(())).await;
+    eventually("the mistake is logged", SOON, async || {
+        larder.logs().contains("NO_SUCH_TOKEN").then_some(())
+    })
+    .await;
     let log = larder.logs();
     assert!(log.contains("\"TRACE\""), "the log has everything");
     let line = log.lines().find(|line| line.contains(MARK));
     assert_eq!(line, None);
     let metrics = larder.admin("/metrics").await.body;
-    assert!(metrics.contains("larder_origin_fetch_duration") && !metrics.contains(MARK), "{metrics}");
+    assert!(
+        metrics.contains("larder_origin_fetch_duration") && !metrics.contains(MARK),
+        "{metrics}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,18 +104,42 @@ async fn check_config_shows_references_and_no_secrets() {
     toml.write_all(config(&origin, &file).as_bytes()).unwrap();
     let path = toml.path().to_str().unwrap();
     let output = run(&["check-config"], &[("LARDER_CONFIG", path), ("USERS_TOKEN", FROM_VARIABLE)]);
-    let shown = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let shown = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert_eq!(output.status.code(), Some(0), "{shown}");
-    assert!(shown.contains("Bearer ${env:USERS_TOKEN}") && shown.contains("***") && !shown.contains(MARK), "{shown}");
+    assert!(
+        shown.contains("Bearer ${env:USERS_TOKEN}")
+            && shown.contains("***")
+            && !shown.contains(MARK),
+        "{shown}"
+    );
 
     // What is wrong with a secret is said without it.
-    let broken = run(&["check-config"], &[("LARDER_CONFIG", path), ("USERS_TOKEN", "s3cret\nwith a line break")]);
-    let shown = format!("{}{}", String::from_utf8_lossy(&broken.stdout), String::from_utf8_lossy(&broken.stderr));
+    let broken = run(
+        &["check-config"],
+        &[("LARDER_CONFIG", path), ("USERS_TOKEN", "s3cret\nwith a line break")],
+    );
+    let shown = format!(
+        "{}{}",
+        String::from_utf8_lossy(&broken.stdout),
+        String::from_utf8_lossy(&broken.stderr)
+    );
     assert_eq!(broken.status.code(), Some(78), "{shown}");
-    assert!(shown.contains("namespaces.ns.origin.headers.authorization") && !shown.contains(MARK), "{shown}");
+    assert!(
+        shown.contains("namespaces.ns.origin.headers.authorization") && !shown.contains(MARK),
+        "{shown}"
+    );
     std::fs::remove_file(file.path()).unwrap();
-    let missing = run(&["check-config"], &[("LARDER_CONFIG", path), ("USERS_TOKEN", FROM_VARIABLE)]);
-    let shown = format!("{}{}", String::from_utf8_lossy(&missing.stdout), String::from_utf8_lossy(&missing.stderr));
+    let missing =
+        run(&["check-config"], &[("LARDER_CONFIG", path), ("USERS_TOKEN", FROM_VARIABLE)]);
+    let shown = format!(
+        "{}{}",
+        String::from_utf8_lossy(&missing.stdout),
+        String::from_utf8_lossy(&missing.stderr)
+    );
     assert_eq!(missing.status.code(), Some(78), "{shown}");
     assert!(shown.contains(file.path().to_str().unwrap()) && !shown.contains(MARK), "{shown}");
 }
@@ -117,7 +148,8 @@ async fn check_config_shows_references_and_no_secrets() {
 async fn a_reload_brings_a_rotated_secret_into_force() {
     let origin = Origin::start().await;
     let file = secret_file("first");
-    let larder = Larder::memory().env("USERS_TOKEN", "x").config(&config(&origin, &file)).start().await;
+    let larder =
+        Larder::memory().env("USERS_TOKEN", "x").config(&config(&origin, &file)).start().await;
     let cache = larder.client().await;
     cache.fetched("k").await;
     std::fs::write(file.path(), "second").unwrap();
@@ -128,7 +160,8 @@ async fn a_reload_brings_a_rotated_secret_into_force() {
         (origin.asked().pop()?.header("x-api-key") == Some("a-second-z")).then_some(())
     })
     .await;
-    let keys: Vec<_> = origin.asked().iter().map(|asked| asked.header("x-api-key").unwrap().to_owned()).collect();
+    let keys: Vec<_> =
+        origin.asked().iter().map(|asked| asked.header("x-api-key").unwrap().to_owned()).collect();
     assert_eq!(keys[..2], ["a-first-z", "a-first-z"]);
     // What is cached stays.
     assert_eq!(cache.read("k").await.as_deref(), Some("/v/k#1"));
@@ -136,7 +169,10 @@ async fn a_reload_brings_a_rotated_secret_into_force() {
     // Without it, the old one stays in force.
     std::fs::remove_file(file.path()).unwrap();
     larder.signal(Signal::SIGHUP);
-    eventually("the mistake is logged", SOON, async || larder.logs().contains("x-api-key").then_some(())).await;
+    eventually("the mistake is logged", SOON, async || {
+        larder.logs().contains("x-api-key").then_some(())
+    })
+    .await;
     cache.fetched("after").await;
     assert_eq!(origin.asked().pop().unwrap().header("x-api-key"), Some("a-second-z"));
 }

@@ -46,7 +46,8 @@ async fn kill_in_mid_fetch(fleet: &mut Fleet, origin: &Origin) -> Duration {
     let before = origin.calls();
     let doomed = call(&fleet.caches[0], "k");
     asked(origin, before + 1).await;
-    let callers: Vec<Caller> = (0..40).map(|number| call(&fleet.caches[1 + number % 2], "k")).collect();
+    let callers: Vec<Caller> =
+        (0..40).map(|number| call(&fleet.caches[1 + number % 2], "k")).collect();
     let waiting = async || (fleet.metric("larder_waiting").await == 41.0).then_some(());
     eventually("all wait", SOON, waiting).await;
     fleet.servers[0].kill();
@@ -68,11 +69,16 @@ async fn a_replica_that_shuts_down_finishes_its_fetches() {
     origin.hold();
     let callers = [call(&fleet.caches[0], "k"), call(&fleet.caches[1], "k")];
     asked(&origin, 1).await;
-    let first = usize::from(crate::support::fleet::metric(&fleet.servers[1], "larder_origin_in_flight").await > 0.0);
+    let first = usize::from(
+        crate::support::fleet::metric(&fleet.servers[1], "larder_origin_in_flight").await > 0.0,
+    );
     fleet.servers[first].signal(Signal::SIGTERM);
     let logged = async || fleet.servers[first].logs().contains("shutting down").then_some(());
     eventually("it shuts down", SOON, logged).await;
-    throughout(Duration::from_millis(200), async || assert!(callers.iter().all(|caller| !caller.is_finished()))).await;
+    throughout(Duration::from_millis(200), async || {
+        assert!(callers.iter().all(|caller| !caller.is_finished()))
+    })
+    .await;
     origin.release();
     for caller in callers {
         assert_eq!(text_of(caller.await.unwrap().unwrap()).as_deref(), Some("/v/k#1"));
@@ -85,18 +91,26 @@ async fn a_replica_that_shuts_down_finishes_its_fetches() {
 async fn a_replica_without_time_to_finish_gives_its_lease_back() {
     let config = "shutdown_timeout = '200ms'\n[defaults]\nlease_ttl = '60s'";
     let origin = Origin::start().await;
-    let config =
-        format!("{config}\n{}", read_through(&origin.url("/v/{key}"), "", "timeout = '30s'\nmin_lease = '60s'"));
+    let config = format!(
+        "{config}\n{}",
+        read_through(&origin.url("/v/{key}"), "", "timeout = '30s'\nmin_lease = '60s'")
+    );
     let mut fleet = Fleet::start(2, &config).await;
     origin.hold();
     let (here, there) = (call(&fleet.caches[0], "k"), fleet.caches[1].clone());
     asked(&origin, 1).await;
     let there = call(&there, "k");
-    eventually("both wait", SOON, async || (fleet.metric("larder_waiting").await == 2.0).then_some(())).await;
+    eventually("both wait", SOON, async || {
+        (fleet.metric("larder_waiting").await == 2.0).then_some(())
+    })
+    .await;
     fleet.servers[0].signal(Signal::SIGTERM);
     let stopped = Instant::now();
     asked(&origin, 2).await;
-    eprintln!("the lease was given back {:?} after SIGTERM, with 200 ms to finish", stopped.elapsed());
+    eprintln!(
+        "the lease was given back {:?} after SIGTERM, with 200 ms to finish",
+        stopped.elapsed()
+    );
     assert!(stopped.elapsed() < Duration::from_millis(200) + SLACK, "{:?}", stopped.elapsed());
     origin.release();
     assert_eq!(text_of(there.await.unwrap().unwrap()).as_deref(), Some("/v/k#2"));
@@ -107,7 +121,8 @@ async fn a_replica_without_time_to_finish_gives_its_lease_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fetch_that_takes_longer_than_its_lease_keeps_it() {
-    let (fleet, origin) = start(3, "lease_ttl = '2500ms'", "min_lease = '2500ms'\ntimeout = '30s'").await;
+    let (fleet, origin) =
+        start(3, "lease_ttl = '2500ms'", "min_lease = '2500ms'\ntimeout = '30s'").await;
     origin.hold();
     let callers: Vec<Caller> = (0..30).map(|number| call(&fleet.caches[number % 3], "k")).collect();
     asked(&origin, 1).await;
@@ -152,7 +167,8 @@ async fn a_value_that_is_gone_when_it_is_confirmed_is_fetched_under_the_same_lea
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_was_stopped_beyond_its_lease_overwrites_nothing() {
-    let (fleet, origin) = start(2, "lease_ttl = '500ms'", "min_lease = '500ms'\ntimeout = '30s'").await;
+    let (fleet, origin) =
+        start(2, "lease_ttl = '500ms'", "min_lease = '500ms'\ntimeout = '30s'").await;
     origin.hold();
     let late = call(&fleet.caches[0], "k");
     asked(&origin, 1).await;
@@ -167,7 +183,10 @@ async fn a_replica_that_was_stopped_beyond_its_lease_overwrites_nothing() {
     assert_eq!(text_of(next.await.unwrap().unwrap()).as_deref(), Some("/v/k#2"));
     fleet.servers[0].signal(Signal::SIGCONT);
     let answer = late.await.unwrap().unwrap();
-    assert_eq!((answer.fetch_status(), answer.fill()), (FetchStatus::Fetched, FillResult::LeaseLost));
+    assert_eq!(
+        (answer.fetch_status(), answer.fill()),
+        (FetchStatus::Fetched, FillResult::LeaseLost)
+    );
     // Its own caller keeps what was fetched for it, and nobody else sees it.
     assert_eq!(text_of(answer).as_deref(), Some("/v/k#1"));
     for cache in &fleet.caches {
@@ -185,7 +204,10 @@ async fn without_the_store_the_caller_still_gets_the_value() {
     fleet.redis.kill();
     origin.release();
     let answer = caller.await.unwrap().unwrap();
-    assert_eq!((answer.fetch_status(), answer.fill()), (FetchStatus::Fetched, FillResult::NotStored));
+    assert_eq!(
+        (answer.fetch_status(), answer.fill()),
+        (FetchStatus::Fetched, FillResult::NotStored)
+    );
     assert!(answer.degraded, "{answer:?}");
     assert_eq!(text_of(answer).as_deref(), Some("/v/k#1"));
 
@@ -209,7 +231,10 @@ async fn what_was_fetched_before_the_store_lost_everything_is_not_stored() {
     fleet.caches[1].set(set("k", text("newer"))).await.unwrap();
     origin.release();
     let answer = caller.await.unwrap().unwrap();
-    assert_eq!((answer.fetch_status(), answer.fill()), (FetchStatus::Fetched, FillResult::LeaseLost));
+    assert_eq!(
+        (answer.fetch_status(), answer.fill()),
+        (FetchStatus::Fetched, FillResult::LeaseLost)
+    );
     assert_eq!(text_of(answer).as_deref(), Some("/v/k#1"));
     for cache in &fleet.caches {
         assert_eq!(cache.read("k").await.as_deref(), Some("newer"));
@@ -236,7 +261,8 @@ async fn asked(origin: &Origin, calls: usize) {
 /// Every server has found the store again.
 async fn stores_again(fleet: &Fleet) {
     for cache in &fleet.caches {
-        let stored = async || (!cache.set(set("probe", text("v"))).await.ok()?.degraded).then_some(());
+        let stored =
+            async || (!cache.set(set("probe", text("v"))).await.ok()?.degraded).then_some(());
         eventually("the store is back", SOON, stored).await;
     }
 }

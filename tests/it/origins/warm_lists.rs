@@ -27,7 +27,11 @@ async fn keys_of_the_configuration_and_of_the_file_are_warmed_at_the_start() {
     for store in Store::BOTH {
         let (before, env) = (origin.calls(), store.start(&config).await);
         let round = rounds(&env.larder, 1).await.pop().unwrap();
-        assert_eq!((&round["done"], &round["stored"], &round["failed"]), (&4.into(), &4.into(), &0.into()), "{round}");
+        assert_eq!(
+            (&round["done"], &round["stored"], &round["failed"]),
+            (&4.into(), &4.into(), &0.into()),
+            "{round}"
+        );
         assert_eq!(round["namespace"], NS);
         for key in ["a", "b", "c", "with space/and slash"] {
             assert!(env.cache.read(key).await.is_some(), "{key}");
@@ -51,20 +55,30 @@ async fn the_list_is_what_a_call_without_keys_warms() {
         let env = store.start(&config).await;
         rounds(&env.larder, 1).await;
         let list = || WarmRequest { namespace: NS.to_owned(), ..WarmRequest::default() };
-        let counts = |answer: WarmResponse| (answer.total, answer.done, answer.stored, answer.fresh);
+        let counts =
+            |answer: WarmResponse| (answer.total, answer.done, answer.stored, answer.fresh);
         assert_eq!(counts(warmed(&env.cache, list()).await), (2, 2, 0, 2));
-        assert_eq!(counts(warmed(&env.cache, WarmRequest { refresh: true, ..list() }).await), (2, 2, 2, 0));
+        assert_eq!(
+            counts(warmed(&env.cache, WarmRequest { refresh: true, ..list() }).await),
+            (2, 2, 2, 0)
+        );
         // The file is read for each call.
         fs::write(&file, "b\nc\n").unwrap();
         assert_eq!(counts(warmed(&env.cache, list()).await), (3, 3, 1, 2));
         fs::remove_file(&file).unwrap();
-        expect_error(open(&env.cache, list()).await, Code::FailedPrecondition, "WARM_LIST_UNREADABLE");
+        expect_error(
+            open(&env.cache, list()).await,
+            Code::FailedPrecondition,
+            "WARM_LIST_UNREADABLE",
+        );
         fs::write(&file, "b\n").unwrap();
     }
 }
 
 with_origin!(an_empty_list_is_warmed_at_once, |env, origin| {
-    let last = warmed(&env.cache, WarmRequest { namespace: NS.to_owned(), ..WarmRequest::default() }).await;
+    let last =
+        warmed(&env.cache, WarmRequest { namespace: NS.to_owned(), ..WarmRequest::default() })
+            .await;
     assert_eq!(last, WarmResponse { took: last.took, ..WarmResponse::default() });
     assert_eq!(origin.calls(), 0);
 });

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use larder::pb::v1::{
-    GetOrFetchRequest, Tier, WarmKey, WarmRequest, WarmResponse, admin_service_client::AdminServiceClient,
+    GetOrFetchRequest, Tier, WarmKey, WarmRequest, WarmResponse,
+    admin_service_client::AdminServiceClient,
 };
 use nix::sys::signal::Signal;
 use tonic::{Code, Status, Streaming};
@@ -87,11 +88,15 @@ async fn keys_have_params() {
     let config = read_through(&origin.url("/v/{key}?{params}"), "", STEADY);
     for store in Store::BOTH {
         let (env, before) = (store.start(&config).await, origin.calls());
-        let page = |number: &str| WarmKey { key: "list".to_owned(), params: params(&[("page", number), ("a", "b")]) };
+        let page = |number: &str| WarmKey {
+            key: "list".to_owned(),
+            params: params(&[("page", number), ("a", "b")]),
+        };
         let request = WarmRequest { keys: vec![page("1"), page("2"), page("1")], ..keys(&[]) };
         let last = warmed(&env.cache, request).await;
         assert_eq!((last.done, last.stored + last.fresh, last.failed), (3, 3, 0), "{last:?}");
-        let mut asked: Vec<String> = origin.asked()[before..].iter().map(|asked| asked.target.clone()).collect();
+        let mut asked: Vec<String> =
+            origin.asked()[before..].iter().map(|asked| asked.target.clone()).collect();
         asked.sort();
         assert_eq!(asked, ["/v/list?a=b&page=1", "/v/list?a=b&page=2"]);
         let request = GetOrFetchRequest { params: page("2").params, ..fetch("list", 20_000) };
@@ -208,7 +213,10 @@ fn keys(names: &[&str]) -> WarmRequest {
     WarmRequest { namespace: NS.to_owned(), keys, rate: 10_000, ..WarmRequest::default() }
 }
 
-pub(super) async fn open(cache: &Cache, request: WarmRequest) -> Result<Streaming<WarmResponse>, Status> {
+pub(super) async fn open(
+    cache: &Cache,
+    request: WarmRequest,
+) -> Result<Streaming<WarmResponse>, Status> {
     AdminServiceClient::new(cache.channel()).warm(request).await.map(tonic::Response::into_inner)
 }
 

@@ -12,13 +12,15 @@ use std::{
 };
 
 use larder::pb::v1::{
-    BatchDeleteRequest, DeleteRequest, GetOrFetchRequest, GetRequest, KeyRef, SetRequest, SetResult, Value,
-    get_or_fetch_response::Outcome as Answer,
+    BatchDeleteRequest, DeleteRequest, GetOrFetchRequest, GetRequest, KeyRef, SetRequest,
+    SetResult, Value, get_or_fetch_response::Outcome as Answer,
 };
 use rand::RngExt as _;
 
 use super::Fleet;
-use crate::support::client::{Cache, abandon, as_text, batch_get, delete, fetch, fill, get, invalidate, ms, text};
+use crate::support::client::{
+    Cache, abandon, as_text, batch_get, delete, fetch, fill, get, invalidate, ms, text,
+};
 
 const KEYS: usize = 4;
 const DURATION: Duration = Duration::from_secs(6);
@@ -53,8 +55,15 @@ async fn nobody_reads_what_was_deleted() {
             let request = DeleteRequest { namespace: namespace(key), ..delete("k") };
             cache.delete(request).await.unwrap();
         } else {
-            let keys = vec![KeyRef { namespace: namespace(key), key: "k".to_owned(), ..Default::default() }];
-            cache.batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() }).await.unwrap();
+            let keys = vec![KeyRef {
+                namespace: namespace(key),
+                key: "k".to_owned(),
+                ..Default::default()
+            }];
+            cache
+                .batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() })
+                .await
+                .unwrap();
         }
     })
     .await;
@@ -86,12 +95,19 @@ async fn nobody_reads_what_was_invalidated_while_leases_run_out() {
     assert!(tally.refused.load(SeqCst) > 20 && tally.hits.load(SeqCst) > 20, "{}", tally.report());
 }
 
-async fn run<F>(variables: &[(&str, &str)], tell: impl Fn(Cache, usize, u64) -> F + Copy + Send + 'static) -> Tally
+async fn run<F>(
+    variables: &[(&str, &str)],
+    tell: impl Fn(Cache, usize, u64) -> F + Copy + Send + 'static,
+) -> Tally
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let fleet = Fleet::start(variables).await;
-    let world = Arc::new(World { origins: Default::default(), tally: Tally::default(), over: AtomicBool::new(false) });
+    let world = Arc::new(World {
+        origins: Default::default(),
+        tally: Tally::default(),
+        over: AtomicBool::new(false),
+    });
     let mut tasks = Vec::new();
     for key in 0..KEYS {
         for cache in &fleet.caches {
@@ -138,22 +154,31 @@ async fn fetcher(cache: Cache, key: usize, world: Arc<World>) {
     let origin = &world.origins[key];
     while !world.over.load(SeqCst) {
         let least = origin.acknowledged.load(SeqCst);
-        let request = GetOrFetchRequest { namespace: namespace(key), wait: ms(50), ..fetch("k", 0) };
+        let request =
+            GetOrFetchRequest { namespace: namespace(key), wait: ms(50), ..fetch("k", 0) };
         match cache.get_or_fetch(request).await.unwrap().outcome.unwrap() {
             Answer::Found(found) => world.check(found.value, least, key),
             Answer::Lease(lease) => {
                 let value = origin.now.load(SeqCst);
                 pause(8).await;
                 if rand::rng().random_ratio(1, 20) {
-                    let request = larder::pb::v1::AbandonRequest { namespace: namespace(key), ..abandon("k", &lease) };
+                    let request = larder::pb::v1::AbandonRequest {
+                        namespace: namespace(key),
+                        ..abandon("k", &lease)
+                    };
                     cache.abandon(request).await.unwrap();
                     continue;
                 }
-                let request = SetRequest { namespace: namespace(key), ..fill("k", text(&value.to_string()), &lease) };
+                let request = SetRequest {
+                    namespace: namespace(key),
+                    ..fill("k", text(&value.to_string()), &lease)
+                };
                 let tally = &world.tally;
                 let counter = match cache.set(request).await.unwrap().result() {
                     SetResult::Stored => &tally.filled,
-                    SetResult::LeaseLost | SetResult::Invalidated | SetResult::Superseded => &tally.refused,
+                    SetResult::LeaseLost | SetResult::Invalidated | SetResult::Superseded => {
+                        &tally.refused
+                    }
                     other => panic!("{other:?}"),
                 };
                 counter.fetch_add(1, SeqCst);
@@ -173,7 +198,8 @@ async fn reader(cache: Cache, key: usize, world: Arc<World>) {
         let request = GetRequest { namespace: namespace(key), ..get("k") };
         world.check(cache.get(request).await.unwrap().value, least, key);
         let least = origin.acknowledged.load(SeqCst);
-        let keys = vec![KeyRef { namespace: namespace(key), key: "k".to_owned(), ..Default::default() }];
+        let keys =
+            vec![KeyRef { namespace: namespace(key), key: "k".to_owned(), ..Default::default() }];
         let chunks = cache.batch_get(batch_get(keys)).await.unwrap();
         world.check(chunks[0].results[0].value.clone(), least, key);
         pause(2).await;
@@ -184,7 +210,10 @@ impl World {
     fn check(&self, value: Option<Value>, least: u64, key: usize) {
         if let Some(value) = as_text(value) {
             let value: u64 = value.parse().unwrap();
-            assert!(value >= least, "key {key}: {value} was read after the invalidation of {least} was acknowledged");
+            assert!(
+                value >= least,
+                "key {key}: {value} was read after the invalidation of {least} was acknowledged"
+            );
             self.tally.hits.fetch_add(1, SeqCst);
         }
     }
@@ -204,7 +233,8 @@ impl Tally {
 
     /// Without these there was no race, and nothing was tested.
     fn assert_eventful(&self) {
-        let least = [&self.filled, &self.refused, &self.hits, &self.invalidations].map(|counter| counter.load(SeqCst));
+        let least = [&self.filled, &self.refused, &self.hits, &self.invalidations]
+            .map(|counter| counter.load(SeqCst));
         assert!(least.into_iter().all(|events| events >= 20), "{}", self.report());
     }
 }

@@ -54,7 +54,10 @@ async fn the_client_process_is_killed() {
         client.args(["--exact", "races::dead_holders::holds_until_it_is_killed", "--ignored"]);
         client.env(HOLD_AT, format!("{}/{key}", fleet.servers[0].address())).stdout(Stdio::null());
         let mut client = client.spawn().unwrap();
-        eventually("the process has the lease", SOON, async || there.read(&format!("{key} is held")).await).await;
+        eventually("the process has the lease", SOON, async || {
+            there.read(&format!("{key} is held")).await
+        })
+        .await;
         let waiter = wait_for(there, &key).await;
         client.kill().unwrap();
         let killed = Instant::now();
@@ -114,12 +117,20 @@ async fn through_proxy(fleet: &Fleet) -> (Proxy, Cache) {
 async fn wait_for(cache: &Cache, key: &str) -> JoinHandle<GetOrFetchResponse> {
     let (cache, request) = (cache.clone(), fetch(key, 40_000));
     let waiter = tokio::spawn(async move { cache.get_or_fetch(request).await.unwrap() });
-    throughout(Duration::from_millis(100), async || assert!(!waiter.is_finished(), "it did not wait")).await;
+    throughout(Duration::from_millis(100), async || {
+        assert!(!waiter.is_finished(), "it did not wait")
+    })
+    .await;
     waiter
 }
 
 /// The caller is the next who computes.
-async fn handed_over(what: &str, at: Instant, waiter: JoinHandle<GetOrFetchResponse>, limit: Duration) {
+async fn handed_over(
+    what: &str,
+    at: Instant,
+    waiter: JoinHandle<GetOrFetchResponse>,
+    limit: Duration,
+) {
     waiter.await.unwrap().expect_lease();
     let took = at.elapsed();
     println!("handed over {took:?} after {what}");

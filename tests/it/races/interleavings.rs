@@ -85,7 +85,13 @@ fn merge(rest: &[Vec<Step>], merged: &mut Vec<Step>, orders: &mut Vec<Vec<Step>>
     }
 }
 
-async fn run(caches: [&Cache; 2], third_party: usize, namespace: &str, means: Means, order: &[Step]) {
+async fn run(
+    caches: [&Cache; 2],
+    third_party: usize,
+    namespace: &str,
+    means: Means,
+    order: &[Step],
+) {
     let mut model = Model::default();
     let mut leases: [Option<Lease>; 2] = [None, None];
     let within = || namespace.to_owned();
@@ -96,7 +102,9 @@ async fn run(caches: [&Cache; 2], third_party: usize, namespace: &str, means: Me
                 let request = GetOrFetchRequest { namespace: within(), ..fetch("k", 0) };
                 let answer = caches[caller].get_or_fetch(request).await.unwrap();
                 match (answer.outcome.unwrap(), &model.value, model.holder) {
-                    (Answer::Found(found), Some(value), _) => assert_eq!(as_text(found.value).as_ref(), Some(value)),
+                    (Answer::Found(found), Some(value), _) => {
+                        assert_eq!(as_text(found.value).as_ref(), Some(value))
+                    }
                     (Answer::Lease(lease), None, None) => {
                         model.happened(SetResult::LeaseLost);
                         model.holder = Some(caller);
@@ -104,7 +112,9 @@ async fn run(caches: [&Cache; 2], third_party: usize, namespace: &str, means: Me
                         leases[caller] = Some(lease);
                     }
                     (Answer::Contended(_), None, Some(_)) => {}
-                    (other, value, holder) => panic!("{other:?} with {value:?} and {holder:?} at {context}"),
+                    (other, value, holder) => {
+                        panic!("{other:?} with {value:?} and {holder:?} at {context}")
+                    }
                 }
             }
             Step::Fill(caller) => {
@@ -118,7 +128,10 @@ async fn run(caches: [&Cache; 2], third_party: usize, namespace: &str, means: Me
                     model.value = Some(value);
                 } else {
                     let since = &model.since[caller];
-                    assert!(since.contains(&result), "{result:?} instead of one of {since:?} at {context}");
+                    assert!(
+                        since.contains(&result),
+                        "{result:?} instead of one of {since:?} at {context}"
+                    );
                 }
             }
             Step::Write => {
@@ -135,7 +148,10 @@ async fn run(caches: [&Cache; 2], third_party: usize, namespace: &str, means: Me
                         assert_eq!(existed, model.value.is_some(), "{context}");
                     }
                     Means::InvalidateNamespace => {
-                        caches[third_party].invalidate_namespace(invalidate(namespace)).await.unwrap();
+                        caches[third_party]
+                            .invalidate_namespace(invalidate(namespace))
+                            .await
+                            .unwrap();
                     }
                 }
                 model.happened(SetResult::Invalidated);

@@ -22,9 +22,12 @@ async fn one_of_a_hundred_callers_on_two_replicas_computes() {
     let fleet = Fleet::start(&[]).await;
     for round in 0..3 {
         let key = format!("k{round}");
-        let mut callers: Vec<Caller> = (0..100).map(|number| call(&fleet.caches[number % 2], &key)).collect();
-        eventually("somebody gets the lease", SOON, async || callers.iter().any(Caller::is_finished).then_some(()))
-            .await;
+        let mut callers: Vec<Caller> =
+            (0..100).map(|number| call(&fleet.caches[number % 2], &key)).collect();
+        eventually("somebody gets the lease", SOON, async || {
+            callers.iter().any(Caller::is_finished).then_some(())
+        })
+        .await;
         // Time for a second one to get it as well, if the replicas do not agree.
         throughout(Duration::from_millis(300), async || {}).await;
         let done = callers.extract_if(.., |caller| caller.is_finished()).collect::<Vec<_>>();
@@ -66,7 +69,10 @@ async fn a_lease_can_be_filled_and_abandoned_through_either_replica() {
     let fleet = Fleet::start(&[]).await;
     let [here, there] = &fleet.caches;
     let lease = here.lease("fill").await;
-    assert_eq!(there.set(fill("fill", text("v"), &lease)).await.unwrap().result(), SetResult::Stored);
+    assert_eq!(
+        there.set(fill("fill", text("v"), &lease)).await.unwrap().result(),
+        SetResult::Stored
+    );
     assert_eq!(here.read("fill").await.as_deref(), Some("v"));
 
     let lease = here.lease("abandon").await;
@@ -103,9 +109,10 @@ async fn when_the_holder_dies_with_its_replica_the_next_one_computes() {
     fleet.servers[0].kill();
     // One of the waiters takes over after the lease has run out, fills, and thereby answers the others.
     let mut fills = Vec::new();
-    let taken_over =
-        eventually("one takes over", SOON, async || waiters.iter().any(Caller::is_finished).then(|| asked.elapsed()))
-            .await;
+    let taken_over = eventually("one takes over", SOON, async || {
+        waiters.iter().any(Caller::is_finished).then(|| asked.elapsed())
+    })
+    .await;
     assert!(taken_over >= Duration::from_millis(1490), "{taken_over:?}");
     assert!(taken_over < Duration::from_millis(1500) + AT_ONCE, "{taken_over:?}");
     let (done, waiting): (Vec<_>, Vec<_>) = waiters.into_iter().partition(Caller::is_finished);

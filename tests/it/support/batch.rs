@@ -1,7 +1,8 @@
 //! BatchGetOrFetch and what it is answered.
 
 use larder::pb::v1::{
-    BatchGetOrFetchRequest, BatchGetOrFetchResult, GetOrFetchResponse, batch_get_or_fetch_result::Result as Fetched,
+    BatchGetOrFetchRequest, BatchGetOrFetchResult, GetOrFetchResponse,
+    batch_get_or_fetch_result::Result as Fetched,
 };
 use tokio::task::JoinHandle;
 
@@ -14,12 +15,18 @@ pub(crate) fn batch(keys: &[&str]) -> BatchGetOrFetchRequest {
 }
 
 /// The answers to a batch without errors.
-pub(crate) async fn answers(cache: &Cache, request: BatchGetOrFetchRequest) -> Vec<GetOrFetchResponse> {
+pub(crate) async fn answers(
+    cache: &Cache,
+    request: BatchGetOrFetchRequest,
+) -> Vec<GetOrFetchResponse> {
     cache.batch_get_or_fetch(request).await.unwrap().into_iter().map(answered).collect()
 }
 
 /// The same, asked for by a task of its own.
-pub(crate) fn spawn(cache: &Cache, request: BatchGetOrFetchRequest) -> JoinHandle<Vec<GetOrFetchResponse>> {
+pub(crate) fn spawn(
+    cache: &Cache,
+    request: BatchGetOrFetchRequest,
+) -> JoinHandle<Vec<GetOrFetchResponse>> {
     let cache = cache.clone();
     tokio::spawn(async move { answers(&cache, request).await })
 }

@@ -3,12 +3,14 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use larder::pb::v1::{
-    AbandonRequest, AbandonResponse, BatchDeleteRequest, BatchDeleteResponse, BatchGetOrFetchRequest,
-    BatchGetOrFetchResult, BatchGetRequest, BatchGetResponse, BatchSetRequest, BatchSetResponse, Contended,
-    DeleteRequest, DeleteResponse, Found, GetOrFetchRequest, GetOrFetchResponse, GetRequest, GetResponse,
-    IncrementRequest, IncrementResponse, InvalidateNamespaceRequest, InvalidateNamespaceResponse, KeyRef, Lease,
-    RenewRequest, RenewResponse, SetRequest, SetResponse, StatsRequest, StatsResponse, TouchRequest, TouchResponse,
-    Value, cache_service_client::CacheServiceClient, get_or_fetch_response::Outcome as Answer, value::Kind,
+    AbandonRequest, AbandonResponse, BatchDeleteRequest, BatchDeleteResponse,
+    BatchGetOrFetchRequest, BatchGetOrFetchResult, BatchGetRequest, BatchGetResponse,
+    BatchSetRequest, BatchSetResponse, Contended, DeleteRequest, DeleteResponse, Found,
+    GetOrFetchRequest, GetOrFetchResponse, GetRequest, GetResponse, IncrementRequest,
+    IncrementResponse, InvalidateNamespaceRequest, InvalidateNamespaceResponse, KeyRef, Lease,
+    RenewRequest, RenewResponse, SetRequest, SetResponse, StatsRequest, StatsResponse,
+    TouchRequest, TouchResponse, Value, cache_service_client::CacheServiceClient,
+    get_or_fetch_response::Outcome as Answer, value::Kind,
 };
 use tonic::{
     IntoRequest, Response, Status,
@@ -43,8 +45,14 @@ impl Cache {
     }
 
     /// Connects with these HTTP/2 windows: what may be sent before it is read.
-    pub(crate) async fn connect_with_windows(address: SocketAddr, stream: u32, connection: u32) -> Self {
-        let endpoint = endpoint(address).initial_stream_window_size(stream).initial_connection_window_size(connection);
+    pub(crate) async fn connect_with_windows(
+        address: SocketAddr,
+        stream: u32,
+        connection: u32,
+    ) -> Self {
+        let endpoint = endpoint(address)
+            .initial_stream_window_size(stream)
+            .initial_connection_window_size(connection);
         Self { channel: endpoint.connect().await.unwrap() }
     }
 
@@ -74,7 +82,10 @@ impl Cache {
     }
 
     /// All chunks of a BatchGet.
-    pub(crate) async fn batch_get(&self, request: BatchGetRequest) -> Result<Vec<BatchGetResponse>, Status> {
+    pub(crate) async fn batch_get(
+        &self,
+        request: BatchGetRequest,
+    ) -> Result<Vec<BatchGetResponse>, Status> {
         let mut stream = self.rpc().batch_get(request).await?.into_inner();
         let mut chunks = Vec::new();
         while let Some(chunk) = stream.message().await? {
@@ -202,7 +213,12 @@ pub(crate) fn get(key: &str) -> GetRequest {
 }
 
 pub(crate) fn set(key: &str, value: Value) -> SetRequest {
-    SetRequest { namespace: NS.to_owned(), key: key.to_owned(), value: Some(value), ..Default::default() }
+    SetRequest {
+        namespace: NS.to_owned(),
+        key: key.to_owned(),
+        value: Some(value),
+        ..Default::default()
+    }
 }
 
 /// A Set that lasts for so many milliseconds.
@@ -225,7 +241,12 @@ pub(crate) fn invalidate(namespace: &str) -> InvalidateNamespaceRequest {
 
 /// A GetOrFetch that waits for so many milliseconds.
 pub(crate) fn fetch(key: &str, wait: i64) -> GetOrFetchRequest {
-    GetOrFetchRequest { namespace: NS.to_owned(), key: key.to_owned(), wait: ms(wait), ..Default::default() }
+    GetOrFetchRequest {
+        namespace: NS.to_owned(),
+        key: key.to_owned(),
+        wait: ms(wait),
+        ..Default::default()
+    }
 }
 
 pub(crate) fn abandon(key: &str, lease: &Lease) -> AbandonRequest {
@@ -248,11 +269,21 @@ pub(crate) fn renewal(key: &str, lease: &Lease) -> RenewRequest {
 
 /// A Touch for so many milliseconds.
 pub(crate) fn touch(key: &str, millis: i64) -> TouchRequest {
-    TouchRequest { namespace: NS.to_owned(), key: key.to_owned(), ttl: ms(millis), ..Default::default() }
+    TouchRequest {
+        namespace: NS.to_owned(),
+        key: key.to_owned(),
+        ttl: ms(millis),
+        ..Default::default()
+    }
 }
 
 pub(crate) fn increment(key: &str, delta: i64) -> IncrementRequest {
-    IncrementRequest { namespace: NS.to_owned(), key: key.to_owned(), delta: Some(delta), ..Default::default() }
+    IncrementRequest {
+        namespace: NS.to_owned(),
+        key: key.to_owned(),
+        delta: Some(delta),
+        ..Default::default()
+    }
 }
 
 pub(crate) fn key_ref(key: &str) -> KeyRef {

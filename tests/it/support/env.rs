@@ -1,6 +1,8 @@
 //! One server with its store, and the macro that runs a test on each store.
 
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use super::{
     client::Cache,
@@ -24,8 +26,12 @@ pub(crate) struct Env {
 impl Env {
     /// A server on the embedded store.
     pub(crate) async fn memory(variables: &[(&str, &str)], config: &str) -> Self {
-        let larder =
-            Larder::memory().env("LARDER_DEFAULTS__TTL_JITTER", 0).envs(variables).config(config).start().await;
+        let larder = Larder::memory()
+            .env("LARDER_DEFAULTS__TTL_JITTER", 0)
+            .envs(variables)
+            .config(config)
+            .start()
+            .await;
         Self { cache: larder.client().await, larder, _redis: None }
     }
 
@@ -129,7 +135,9 @@ pub(crate) fn read_through(url: &str, namespace: &str, origin: &str) -> String {
 /// The configuration of an origin of which no lease is lost only because the machine is busy for a moment, and of which nothing is
 /// refreshed before its time, by chance, unless that is what a test is about.
 pub(crate) fn patient(origin: &str) -> String {
-    let unless_said = |key: &str, line: &str| if origin.contains(key) { String::new() } else { format!("{line}\n") };
+    let unless_said = |key: &str, line: &str| {
+        if origin.contains(key) { String::new() } else { format!("{line}\n") }
+    };
     let min_lease = unless_said("min_lease", "min_lease = '5s'");
     let early_refresh = unless_said("early_refresh", "early_refresh = 0");
     format!("{min_lease}{early_refresh}{origin}")

@@ -18,7 +18,8 @@ impl Fleet {
     /// Starts so many servers, all with this config file. TTLs are exact.
     pub(crate) async fn start(size: usize, config: &str) -> Self {
         let redis = RedisServer::start().await;
-        let mut fleet = Self { servers: Vec::new(), caches: Vec::new(), redis, config: config.to_owned() };
+        let mut fleet =
+            Self { servers: Vec::new(), caches: Vec::new(), redis, config: config.to_owned() };
         for _ in 0..size {
             let server = fleet.server().await;
             fleet.caches.push(server.client().await);

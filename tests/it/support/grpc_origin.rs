@@ -10,8 +10,8 @@ use std::{
 };
 
 use larder::pb::origin::v1::{
-    BatchFetchRequest, BatchFetchResponse, BatchFetchResult, FetchError, FetchRequest, FetchResponse, Value,
-    batch_fetch_result,
+    BatchFetchRequest, BatchFetchResponse, BatchFetchResult, FetchError, FetchRequest,
+    FetchResponse, Value, batch_fetch_result,
     fetch_response::Outcome,
     origin_service_server::{OriginService, OriginServiceServer},
     value::Kind,
@@ -44,7 +44,9 @@ impl GrpcOrigin {
     /// Answers each key with the text `<key>!`.
     pub(crate) async fn start() -> Self {
         let state = State {
-            answer: Mutex::new(Arc::new(|request: &FetchRequest| Ok(value(&format!("{}!", request.key))))),
+            answer: Mutex::new(Arc::new(|request: &FetchRequest| {
+                Ok(value(&format!("{}!", request.key)))
+            })),
             asked: Mutex::default(),
             batches: Mutex::default(),
             metadata: Mutex::default(),
@@ -150,12 +152,18 @@ impl Service {
 
 #[tonic::async_trait]
 impl OriginService for Service {
-    async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<FetchResponse>, Status> {
+    async fn fetch(
+        &self,
+        request: Request<FetchRequest>,
+    ) -> Result<Response<FetchResponse>, Status> {
         self.begin(request.metadata()).await;
         self.fetch_one(request.into_inner()).map(Response::new)
     }
 
-    async fn batch_fetch(&self, request: Request<BatchFetchRequest>) -> Result<Response<BatchFetchResponse>, Status> {
+    async fn batch_fetch(
+        &self,
+        request: Request<BatchFetchRequest>,
+    ) -> Result<Response<BatchFetchResponse>, Status> {
         if !self.0.has_batches.load(SeqCst) {
             return Err(Status::unimplemented("no batches"));
         }

@@ -41,7 +41,9 @@ impl Load {
         let over = Arc::new(AtomicBool::new(false));
         let record = Arc::new(Mutex::new(Record::default()));
         let callers = (0..CALLERS)
-            .map(|number| tokio::spawn(call(cache.clone(), number, Arc::clone(&over), Arc::clone(&record))))
+            .map(|number| {
+                tokio::spawn(call(cache.clone(), number, Arc::clone(&over), Arc::clone(&record)))
+            })
             .collect();
         Self { callers, over, record }
     }
@@ -59,7 +61,12 @@ impl Load {
         );
         assert!(record.failures.is_empty(), "{what}: {:?}", record.failures);
         assert!(record.calls > 100, "{what}: only {} calls", record.calls);
-        assert!(record.slowest < limit, "{what}: {} took {:?}", record.slowest_call, record.slowest);
+        assert!(
+            record.slowest < limit,
+            "{what}: {} took {:?}",
+            record.slowest_call,
+            record.slowest
+        );
         record
     }
 }
@@ -89,7 +96,10 @@ async fn call(cache: Cache, number: usize, over: Arc<AtomicBool>, record: Arc<Mu
         let (name, answer) = match round % 5 {
             0 => ("Get", cache.get(get(&key)).await.map(|answer| answer.degraded)),
             1 => ("Set", cache.set(set(&key, text("v"))).await.map(|answer| answer.degraded)),
-            2 => ("GetOrFetch", cache.get_or_fetch(fetch(&key, 0)).await.map(|answer| answer.degraded)),
+            2 => (
+                "GetOrFetch",
+                cache.get_or_fetch(fetch(&key, 0)).await.map(|answer| answer.degraded),
+            ),
             3 => ("Touch", cache.touch(touch(&key, 60_000)).await.map(|answer| answer.degraded)),
             _ => {
                 let keys = vec![key_ref(&key), key_ref("load")];

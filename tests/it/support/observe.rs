@@ -32,7 +32,8 @@ pub(crate) async fn becomes(cache: &Cache, key: &str, outcome: Outcome) -> Optio
 pub(crate) async fn becomes_text(cache: &Cache, key: &str, text: &str) {
     eventually(&format!("{key} is {text}"), SOON, async || {
         let answer = cache.get(get(key)).await.unwrap();
-        (answer.outcome() == Outcome::Hit && super::client::as_text(answer.value)? == text).then_some(())
+        (answer.outcome() == Outcome::Hit && super::client::as_text(answer.value)? == text)
+            .then_some(())
     })
     .await;
 }
@@ -47,7 +48,10 @@ pub(crate) async fn metric(larder: &Larder, name: &str) -> f64 {
 
 /// Waits until a metric has this value.
 pub(crate) async fn metric_becomes(larder: &Larder, name: &str, value: f64) {
-    eventually(&format!("{name} is {value}"), SOON, async || (metric(larder, name).await == value).then_some(())).await;
+    eventually(&format!("{name} is {value}"), SOON, async || {
+        (metric(larder, name).await == value).then_some(())
+    })
+    .await;
 }
 
 /// Waits until so many calls wait for a value.
@@ -61,7 +65,11 @@ pub(crate) async fn waiting(larder: &Larder, calls: usize) {
 }
 
 /// What was counted, once it is what is expected.
-pub(crate) async fn counted(cache: &Cache, what: &str, is_expected: impl Fn(&Counters) -> bool) -> Counters {
+pub(crate) async fn counted(
+    cache: &Cache,
+    what: &str,
+    is_expected: impl Fn(&Counters) -> bool,
+) -> Counters {
     let mut last = None;
     let counters = async {
         eventually(what, SOON, async || {

@@ -149,9 +149,17 @@ pub(crate) fn status(status: u16) -> Reply {
     send(status, "", &[])
 }
 
-pub(crate) fn send(status: u16, body: impl Into<Vec<u8>>, headers: &[(&'static str, &str)]) -> Reply {
-    let plain = headers.iter().all(|(name, _)| *name != "content-type").then_some(("content-type", "text/plain"));
-    let headers = headers.iter().copied().chain(plain).map(|(name, value)| (name, value.to_owned()));
+pub(crate) fn send(
+    status: u16,
+    body: impl Into<Vec<u8>>,
+    headers: &[(&'static str, &str)],
+) -> Reply {
+    let plain = headers
+        .iter()
+        .all(|(name, _)| *name != "content-type")
+        .then_some(("content-type", "text/plain"));
+    let headers =
+        headers.iter().copied().chain(plain).map(|(name, value)| (name, value.to_owned()));
     Reply::Send { status, headers: headers.collect(), body: body.into() }
 }
 
@@ -229,7 +237,11 @@ fn response(status: u16, headers: &[(&'static str, String)], body: &[u8]) -> Vec
     response
 }
 
-async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>, state: &State) -> Option<Asked> {
+async fn read_request(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    state: &State,
+) -> Option<Asked> {
     let end = loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             break end + 4;
@@ -243,7 +255,8 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>, state: &Stat
     let mut lines = head.split("\r\n");
     let target = lines.next()?.split(' ').nth(1)?.to_owned();
     let headers = lines.filter_map(|line| line.split_once(": "));
-    let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+    let headers =
+        headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
     let mut all = state.asked.lock().unwrap();
     let before = all.iter().filter(|asked| asked.target == target).count();
     let asked = Asked { target, headers, before, at: Instant::now() };

@@ -39,7 +39,8 @@ pub(crate) struct Proxy {
     listener: Option<JoinHandle<()>>,
 }
 
-const FLOWING: Traffic = Traffic { requests_flow: true, replies_flow: true, latency: Duration::ZERO };
+const FLOWING: Traffic =
+    Traffic { requests_flow: true, replies_flow: true, latency: Duration::ZERO };
 
 // === impl Proxy ===
 
@@ -98,11 +99,16 @@ impl Proxy {
         self.traffic.send_replace(FLOWING);
         if self.listener.is_none() {
             let address = self.address;
-            let listener = eventually("the proxy gets its port back", Duration::from_secs(5), async || {
-                TcpListener::bind(address).await.ok()
-            })
-            .await;
-            self.listener = Some(tokio::spawn(accept(listener, self.upstream.clone(), self.traffic.subscribe())));
+            let listener =
+                eventually("the proxy gets its port back", Duration::from_secs(5), async || {
+                    TcpListener::bind(address).await.ok()
+                })
+                .await;
+            self.listener = Some(tokio::spawn(accept(
+                listener,
+                self.upstream.clone(),
+                self.traffic.subscribe(),
+            )));
         }
     }
 }
@@ -166,7 +172,9 @@ async fn pump(
     loop {
         let Ok(size) = from.read(&mut buffer).await else { break };
         let received = Instant::now();
-        let Ok(latency) = traffic.wait_for(&flows).await.map(|traffic| traffic.latency) else { break };
+        let Ok(latency) = traffic.wait_for(&flows).await.map(|traffic| traffic.latency) else {
+            break;
+        };
         tokio::time::sleep(latency.saturating_sub(received.elapsed())).await;
         if size == 0 || to.write_all(&buffer[..size]).await.is_err() {
             break;

@@ -19,7 +19,8 @@ use super::{proxy::Upstream, wait::eventually};
 
 const START_LIMIT: Duration = Duration::from_secs(10);
 /// Commands that servers and tests send by themselves, so that they say nothing about a call.
-const BACKGROUND: [&str; 9] = ["ping", "info", "hello", "client", "select", "config", "command", "time", "auth"];
+const BACKGROUND: [&str; 9] =
+    ["ping", "info", "hello", "client", "select", "config", "command", "time", "auth"];
 
 /// One redis-server process, killed when dropped.
 pub(crate) struct RedisServer {
@@ -126,14 +127,21 @@ impl RedisServer {
 
     /// How often each command was called since the last [`Self::reset_counts`], without [`BACKGROUND`].
     pub(crate) async fn counts(&self) -> BTreeMap<String, u64> {
-        let info: String =
-            redis::cmd("INFO").arg("commandstats").query_async(&mut self.connection().await).await.unwrap();
+        let info: String = redis::cmd("INFO")
+            .arg("commandstats")
+            .query_async(&mut self.connection().await)
+            .await
+            .unwrap();
         info.lines().filter_map(parse_count).filter(|(name, _)| !is_background(name)).collect()
     }
 
     /// Starts counting commands anew.
     pub(crate) async fn reset_counts(&self) {
-        redis::cmd("CONFIG").arg("RESETSTAT").exec_async(&mut self.connection().await).await.unwrap();
+        redis::cmd("CONFIG")
+            .arg("RESETSTAT")
+            .exec_async(&mut self.connection().await)
+            .await
+            .unwrap();
     }
 
     fn spawn(&mut self) {
@@ -141,9 +149,13 @@ impl RedisServer {
         command.arg("--dir").arg(self.directory.path());
         match &self.endpoint {
             Endpoint::Socket(path) => command.args(["--port", "0", "--unixsocket"]).arg(path),
-            Endpoint::Port(port) => command.args(["--bind", "127.0.0.1", "--port"]).arg(port.to_string()),
+            Endpoint::Port(port) => {
+                command.args(["--bind", "127.0.0.1", "--port"]).arg(port.to_string())
+            }
         };
-        command.args(["--save", "", "--appendonly", "no", "--daemonize", "no"]).args(&self.arguments);
+        command
+            .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
+            .args(&self.arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().unwrap_or_else(|error| {
             panic!("cannot run redis-server ({error}): install it, or run `make test`, which does")

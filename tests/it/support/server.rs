@@ -123,7 +123,10 @@ impl Larder {
     /// Asks an endpoint of the admin port.
     pub(crate) async fn admin(&self, path: &str) -> AdminAnswer {
         let mut stream = TcpStream::connect(self.admin_listen).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.admin_listen);
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
+            self.admin_listen
+        );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

@@ -23,16 +23,33 @@ pub(crate) fn expect_violation<T>(answer: Result<T, Status>, field: &str) -> Err
 }
 
 /// Checks that a violation names its field, and its limit in words and as metadata.
-pub(crate) fn expect_over_limit<T>(answer: Result<T, Status>, code: Code, reason: &str, field: &str, limit: u64) {
+pub(crate) fn expect_over_limit<T>(
+    answer: Result<T, Status>,
+    code: Code,
+    reason: &str,
+    field: &str,
+    limit: u64,
+) {
     let details = expect_error(answer, code, reason);
     assert_field(&details, field);
     let violation = &details.bad_request().unwrap().field_violations[0];
-    assert!(violation.description.contains(&limit.to_string()), "{violation:?} does not say {limit}");
-    assert_eq!(details.error_info().unwrap().metadata.get("limit"), Some(&limit.to_string()), "{details:?}");
+    assert!(
+        violation.description.contains(&limit.to_string()),
+        "{violation:?} does not say {limit}"
+    );
+    assert_eq!(
+        details.error_info().unwrap().metadata.get("limit"),
+        Some(&limit.to_string()),
+        "{details:?}"
+    );
 }
 
 /// Checks an answer that a client should repeat later, and that it says so to both kinds of clients.
-pub(crate) fn expect_retry<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, reason: &str) {
+pub(crate) fn expect_retry<T: std::fmt::Debug>(
+    answer: Result<T, Status>,
+    code: Code,
+    reason: &str,
+) {
     let status = answer.expect_err("the call must be refused");
     let pushback = status.metadata().get("grpc-retry-pushback-ms").cloned();
     let details = expect_error::<T>(Err(status.clone()), code, reason);
@@ -43,11 +60,18 @@ pub(crate) fn expect_retry<T: std::fmt::Debug>(answer: Result<T, Status>, code: 
 }
 
 fn assert_field(details: &ErrorDetails, field: &str) {
-    let violations = &details.bad_request().unwrap_or_else(|| panic!("no BadRequest: {details:?}")).field_violations;
+    let violations = &details
+        .bad_request()
+        .unwrap_or_else(|| panic!("no BadRequest: {details:?}"))
+        .field_violations;
     let fields: Vec<&str> = violations.iter().map(|violation| violation.field.as_str()).collect();
     assert_eq!(fields, [field], "{details:?}");
     assert!(!violations[0].description.is_empty(), "{details:?}");
-    assert_eq!(details.error_info().unwrap().metadata.get("field").map(String::as_str), Some(field), "{details:?}");
+    assert_eq!(
+        details.error_info().unwrap().metadata.get("field").map(String::as_str),
+        Some(field),
+        "{details:?}"
+    );
 }
 
 /// The reason in an error's ErrorInfo.

@@ -1,8 +1,9 @@
 //! A FetchStream, message by message.
 
 use larder::pb::v1::{
-    FetchStreamFill, FetchStreamRequest, FetchStreamResponse, SetResult, fetch_stream_request::Message as Said,
-    fetch_stream_response::Message as Told, get_or_fetch_response::Outcome,
+    FetchStreamFill, FetchStreamRequest, FetchStreamResponse, SetResult,
+    fetch_stream_request::Message as Said, fetch_stream_response::Message as Told,
+    get_or_fetch_response::Outcome,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;

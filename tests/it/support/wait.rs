@@ -8,7 +8,11 @@ const PERIOD: Duration = Duration::from_millis(10);
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 /// Asks until there is an answer, and returns it. Panics after `deadline`.
-pub(crate) async fn eventually<T>(what: &str, deadline: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(
+    what: &str,
+    deadline: Duration,
+    mut probe: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let start = Instant::now();
     loop {
         if let Some(answer) = probe().await {

@@ -33,7 +33,8 @@ use crate::{
     entry::Kind,
     origin::{Content, ErrorKind, Order, Origin as _, Terms, Validators},
     pb::origin::v1::{
-        FetchError, FetchRequest, FetchResponse, NotFound, NotModified, Value, fetch_response::Outcome, value,
+        FetchError, FetchRequest, FetchResponse, NotFound, NotModified, Value,
+        fetch_response::Outcome, value,
     },
 };
 
@@ -92,7 +93,10 @@ async fn there_may_be_no_value_or_an_old_one() {
     for key in ["absent", "unknown"] {
         assert_eq!(origin.fetch(&order(key)).await.unwrap().content, Content::NotFound);
     }
-    let known = Order { validators: Validators { etag: Some("e".into()), last_modified: None }, ..order("same") };
+    let known = Order {
+        validators: Validators { etag: Some("e".into()), last_modified: None },
+        ..order("same")
+    };
     assert_eq!(origin.fetch(&known).await.unwrap().content, Content::NotModified);
     assert_eq!(origin.fetch(&order("same")).await.unwrap_err().kind, ErrorKind::Invalid);
 }
@@ -147,7 +151,11 @@ async fn a_status_with_broken_details_harms_nobody_else() {
     broken.insert("grpc-status-details-bin", HeaderValue::from_static("?"));
     let status = Status::with_metadata(Code::Internal, "", MetadataMap::from_headers(broken));
     let server = TestServer::start(Script::new(move |request: Request<FetchRequest>| {
-        std::future::ready(if request.get_ref().key == "broken" { Err(status.clone()) } else { Ok(text("v")) })
+        std::future::ready(if request.get_ref().key == "broken" {
+            Err(status.clone())
+        } else {
+            Ok(text("v"))
+        })
     }))
     .await;
     let (origin, _places) = origin(&[&server]);
@@ -159,7 +167,8 @@ async fn a_status_with_broken_details_harms_nobody_else() {
 async fn a_deadline_is_sent_and_kept() {
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     let server = TestServer::start(Script::new(move |request: Request<FetchRequest>| {
-        let timeout = request.metadata().get("grpc-timeout").map(|value| value.to_str().unwrap().to_owned());
+        let timeout =
+            request.metadata().get("grpc-timeout").map(|value| value.to_str().unwrap().to_owned());
         sender.send(timeout).unwrap();
         std::future::pending()
     }))
@@ -187,7 +196,10 @@ async fn what_is_too_large_is_told_from_what_is_broken() {
     let limit = options().max_value_bytes;
     assert!(origin.fetch(&order(&limit.to_string())).await.is_ok());
     for size in [limit + 1, 2 * limit] {
-        assert_eq!(origin.fetch(&order(&size.to_string())).await.unwrap_err().kind, ErrorKind::TooLarge);
+        assert_eq!(
+            origin.fetch(&order(&size.to_string())).await.unwrap_err().kind,
+            ErrorKind::TooLarge
+        );
     }
 }
 
@@ -224,7 +236,13 @@ impl Service<http::Request<Body>> for Stranger {
 
 #[tokio::test]
 async fn another_message_is_invalid() {
-    let server = TestServer::start_service("127.0.0.1:0", Stranger, Script::always(Ok(text("unused"))), None).await;
+    let server = TestServer::start_service(
+        "127.0.0.1:0",
+        Stranger,
+        Script::always(Ok(text("unused"))),
+        None,
+    )
+    .await;
     let (origin, _places) = origin(&[&server]);
     let error = origin.fetch(&order("k")).await.unwrap_err();
     assert_eq!(
@@ -236,7 +254,8 @@ async fn another_message_is_invalid() {
 #[tokio::test]
 async fn calls_are_part_of_the_trace() {
     let server = TestServer::start(Script::new(|request: Request<FetchRequest>| async move {
-        let parent = request.metadata().get("traceparent").map(|value| value.to_str().unwrap().to_owned());
+        let parent =
+            request.metadata().get("traceparent").map(|value| value.to_str().unwrap().to_owned());
         Ok(text(&parent.unwrap_or_default()))
     }))
     .await;

@@ -38,8 +38,11 @@ async fn patient() -> (TestServer, Arc<Semaphore>) {
 
 #[tokio::test]
 async fn calls_are_spread_over_all_addresses() {
-    let servers =
-        [TestServer::start(answers()).await, TestServer::start(answers()).await, TestServer::start(answers()).await];
+    let servers = [
+        TestServer::start(answers()).await,
+        TestServer::start(answers()).await,
+        TestServer::start(answers()).await,
+    ];
     let (origin, _places) = origin(&servers.each_ref());
     assert_eq!(fetch_all(&origin, 300).await, []);
     for server in &servers {
@@ -127,7 +130,10 @@ async fn an_origin_that_restarts_is_connected_to_again() {
     assert_eq!(fetch_all(&origin, 1).await, []);
     let address = server.address;
     server.die();
-    eventually("it is gone", async || (fetch_all(&origin, 1).await == [ErrorKind::Unreachable]).then_some(())).await;
+    eventually("it is gone", async || {
+        (fetch_all(&origin, 1).await == [ErrorKind::Unreachable]).then_some(())
+    })
+    .await;
     let again = TestServer::start_again(address, answers()).await;
     eventually("it is back", async || fetch_all(&origin, 1).await.is_empty().then_some(())).await;
     assert_eq!(fetch_all(&origin, 20).await, []);
@@ -136,7 +142,8 @@ async fn an_origin_that_restarts_is_connected_to_again() {
 
 #[tokio::test]
 async fn a_server_that_leaves_in_good_order_fails_no_call() {
-    let (leaving, staying) = (TestServer::start(answers()).await, TestServer::start(answers()).await);
+    let (leaving, staying) =
+        (TestServer::start(answers()).await, TestServer::start(answers()).await);
     let (origin, _places) = origin(&[&leaving, &staying]);
     for round in 0..40 {
         if round == 10 {
@@ -180,7 +187,8 @@ async fn a_name_without_addresses_fails_until_it_has_some() {
     assert_eq!(error.kind, ErrorKind::Unreachable);
     assert!(error.cause.contains("does not resolve"), "{error}");
     places.set(&[&server]);
-    eventually("it has addresses", async || fetch_all(&origin, 1).await.is_empty().then_some(())).await;
+    eventually("it has addresses", async || fetch_all(&origin, 1).await.is_empty().then_some(()))
+        .await;
     // What was known stays in use when the resolver fails.
     places.set(&[]);
     tokio::time::timeout(Duration::from_millis(700), async {
@@ -207,7 +215,8 @@ async fn nothing_that_listens_is_unreachable_at_once() {
     let server = TestServer::start(answers()).await;
     let (origin, _places) = origin(&[&server]);
     server.die();
-    let crowd = tokio::time::timeout(Duration::from_secs(5), fetch_all(&origin, 100)).await.unwrap();
+    let crowd =
+        tokio::time::timeout(Duration::from_secs(5), fetch_all(&origin, 100)).await.unwrap();
     assert_eq!(crowd, vec![ErrorKind::Unreachable; 100]);
 }
 

@@ -7,8 +7,8 @@ use super::support::{Script, TestServer, order, origin, text};
 use crate::{
     origin::{Answer, Content, ErrorKind, Order, Origin as _, Result},
     pb::origin::v1::{
-        BatchFetchRequest, BatchFetchResponse, BatchFetchResult, FetchError, FetchRequest, FetchResponse,
-        batch_fetch_result::Result as PbResult,
+        BatchFetchRequest, BatchFetchResponse, BatchFetchResult, FetchError, FetchRequest,
+        FetchResponse, batch_fetch_result::Result as PbResult,
     },
 };
 
@@ -17,7 +17,9 @@ fn orders(keys: &[&str]) -> Vec<Order> {
 }
 
 fn said(result: &Result<Answer>) -> &str {
-    let Ok(Answer { content: Content::Value { data, .. }, .. }) = result else { panic!("{result:?}") };
+    let Ok(Answer { content: Content::Value { data, .. }, .. }) = result else {
+        panic!("{result:?}")
+    };
     std::str::from_utf8(data).unwrap()
 }
 
@@ -54,9 +56,13 @@ async fn results_come_in_order_and_each_stands_alone() {
     let results = origin.fetch_batch(&orders(&keys)).await;
     assert_eq!((said(&results[0]), said(&results[3])), ("a", "b"));
     let busy = results[1].as_ref().unwrap_err();
-    assert_eq!((&busy.kind, busy.retry_after.map(|wait| wait.as_secs())), (&ErrorKind::Failed, Some(7)));
+    assert_eq!(
+        (&busy.kind, busy.retry_after.map(|wait| wait.as_secs())),
+        (&ErrorKind::Failed, Some(7))
+    );
     assert_eq!(results[2].as_ref().unwrap().content, Content::NotFound);
-    for (place, kind) in [(4, ErrorKind::Refused), (5, ErrorKind::Failed), (6, ErrorKind::Invalid)] {
+    for (place, kind) in [(4, ErrorKind::Refused), (5, ErrorKind::Failed), (6, ErrorKind::Invalid)]
+    {
         assert_eq!(results[place].as_ref().unwrap_err().kind, kind, "{}", keys[place]);
     }
     assert_eq!((server.batches(), server.fetches()), (1, 0));
@@ -107,7 +113,8 @@ async fn what_cannot_be_told_apart_is_nobodys() {
 #[tokio::test]
 async fn a_batch_that_is_too_large_is_fetched_in_parts() {
     let huge = |request: BatchFetchRequest| {
-        let results = request.requests.iter().map(|_| response(text(&"x".repeat(3 * 1024 * 1024)))).collect();
+        let results =
+            request.requests.iter().map(|_| response(text(&"x".repeat(3 * 1024 * 1024)))).collect();
         Ok(BatchFetchResponse { results })
     };
     let server = TestServer::start(echo().with_batch(huge)).await;

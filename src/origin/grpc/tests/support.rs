@@ -86,20 +86,27 @@ impl Script {
         self,
         batch: impl Fn(BatchFetchRequest) -> Said<BatchFetchResponse> + Send + Sync + 'static,
     ) -> Self {
-        let batch: Does<_, _> =
-            Arc::new(move |request: Request<_>| std::future::ready(batch(request.into_inner())).boxed());
+        let batch: Does<_, _> = Arc::new(move |request: Request<_>| {
+            std::future::ready(batch(request.into_inner())).boxed()
+        });
         Self { batch: Some(batch), ..self }
     }
 }
 
 #[async_trait]
 impl OriginService for Script {
-    async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<FetchResponse>, Status> {
+    async fn fetch(
+        &self,
+        request: Request<FetchRequest>,
+    ) -> Result<Response<FetchResponse>, Status> {
         self.fetches.fetch_add(1, Ordering::SeqCst);
         (self.fetch)(request).await.map(Response::new)
     }
 
-    async fn batch_fetch(&self, request: Request<BatchFetchRequest>) -> Result<Response<BatchFetchResponse>, Status> {
+    async fn batch_fetch(
+        &self,
+        request: Request<BatchFetchRequest>,
+    ) -> Result<Response<BatchFetchResponse>, Status> {
         self.batches.fetch_add(1, Ordering::SeqCst);
         match &self.batch {
             Some(batch) => batch(request).await.map(Response::new),
@@ -115,17 +122,36 @@ impl TestServer {
         Self::start_at("127.0.0.1:0", script, None).await
     }
 
-    pub(super) async fn start_at(place: &str, script: Script, tls: Option<ServerTlsConfig>) -> Self {
-        let service = OriginServiceServer::new(script.clone()).max_encoding_message_size(usize::MAX);
+    pub(super) async fn start_at(
+        place: &str,
+        script: Script,
+        tls: Option<ServerTlsConfig>,
+    ) -> Self {
+        let service =
+            OriginServiceServer::new(script.clone()).max_encoding_message_size(usize::MAX);
         Self::start_service(place, service, script, tls).await
     }
 
-    pub(super) async fn start_service<S>(place: &str, service: S, script: Script, tls: Option<ServerTlsConfig>) -> Self
+    pub(super) async fn start_service<S>(
+        place: &str,
+        service: S,
+        script: Script,
+        tls: Option<ServerTlsConfig>,
+    ) -> Self
     where
-        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible, Future: Send>,
+        S: Service<
+                http::Request<Body>,
+                Response = http::Response<Body>,
+                Error = Infallible,
+                Future: Send,
+            >,
         S: NamedService + Clone + Send + Sync + 'static,
     {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let drain = CancellationToken::new();
         let (place, ending) = (place.to_owned(), drain.clone());
         let (ready, bound) = tokio::sync::oneshot::channel();
@@ -137,7 +163,10 @@ impl TestServer {
                 server = server.tls_config(tls).unwrap();
             }
             let connections = TcpListenerStream::new(listener);
-            server.add_service(service).serve_with_incoming_shutdown(connections, ending.cancelled_owned()).await
+            server
+                .add_service(service)
+                .serve_with_incoming_shutdown(connections, ending.cancelled_owned())
+                .await
         });
         Self { address: bound.await.unwrap(), script, drain, runtime: Some(runtime) }
     }

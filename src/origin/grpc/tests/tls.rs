@@ -32,7 +32,8 @@ async fn the_certificate_must_be_for_the_name_and_by_the_authority() {
     let (authority, identity) = certificates("origin.test");
     let (stranger, _) = certificates("origin.test");
     let tls = ServerTlsConfig::new().identity(identity);
-    let server = TestServer::start_at("127.0.0.1:0", Script::always(Ok(text("v"))), Some(tls)).await;
+    let server =
+        TestServer::start_at("127.0.0.1:0", Script::always(Ok(text("v"))), Some(tls)).await;
     // The name does not resolve: the address is the resolver's, the name is the certificate's.
     let (origin, _places) = origin_with(tls_options("origin.test", authority.clone()), &[&server]);
     assert!(origin.fetch(&order("k")).await.is_ok());
@@ -62,7 +63,9 @@ async fn options_are_checked() {
     }
     for name in ["grpc-timeout", "te", "content-type"] {
         let name = HeaderName::from_static(name);
-        let error = build(&|options| _ = options.metadata.insert(name.clone(), HeaderValue::from_static("v")));
+        let error = build(&|options| {
+            _ = options.metadata.insert(name.clone(), HeaderValue::from_static("v"))
+        });
         assert!(matches!(error, Some(BuildError::Metadata(_))), "{name}");
     }
     for pem in [&b""[..], b"-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n"] {

@@ -15,9 +15,17 @@ type Lines = [(&'static str, &'static str)];
 fn judge(status: u16, lines: &[(&str, &str)]) -> Freshness {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
-        headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        headers.append(
+            HeaderName::try_from(*name).unwrap(),
+            HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+        );
     }
-    Freshness::of(StatusCode::from_u16(status).unwrap(), &headers, DEFAULT, SystemTime::UNIX_EPOCH + NOW)
+    Freshness::of(
+        StatusCode::from_u16(status).unwrap(),
+        &headers,
+        DEFAULT,
+        SystemTime::UNIX_EPOCH + NOW,
+    )
 }
 
 fn secs(seconds: u64) -> Option<Duration> {
@@ -33,21 +41,52 @@ fn how_long_an_answer_is_fresh() {
         ("4.2.1: max-age wins over Expires", &[(cc, "max-age=60"), ("expires", "0")], secs(60)),
         (
             "4.2.1: Expires less Date",
-            &[("expires", "Sun, 06 Nov 1994 09:00:00 GMT"), ("date", "Sun, 06 Nov 1994 08:50:00 GMT")],
+            &[
+                ("expires", "Sun, 06 Nov 1994 09:00:00 GMT"),
+                ("date", "Sun, 06 Nov 1994 08:50:00 GMT"),
+            ],
             secs(600),
         ),
-        ("4.2.1: Expires less now without Date", &[("expires", "Sun, 06 Nov 1994 08:50:37 GMT")], secs(60)),
-        ("4.2.1: Date that is none", &[("expires", "Sun, 06 Nov 1994 08:50:37 GMT"), ("date", "today")], secs(60)),
-        ("RFC 9110, 5.6.7: old forms of dates", &[("expires", "Sunday, 06-Nov-94 08:50:37 GMT")], secs(60)),
-        ("RFC 9110, 5.6.7: older forms of dates", &[("expires", "Sun Nov  6 08:50:37 1994")], secs(60)),
+        (
+            "4.2.1: Expires less now without Date",
+            &[("expires", "Sun, 06 Nov 1994 08:50:37 GMT")],
+            secs(60),
+        ),
+        (
+            "4.2.1: Date that is none",
+            &[("expires", "Sun, 06 Nov 1994 08:50:37 GMT"), ("date", "today")],
+            secs(60),
+        ),
+        (
+            "RFC 9110, 5.6.7: old forms of dates",
+            &[("expires", "Sunday, 06-Nov-94 08:50:37 GMT")],
+            secs(60),
+        ),
+        (
+            "RFC 9110, 5.6.7: older forms of dates",
+            &[("expires", "Sun Nov  6 08:50:37 1994")],
+            secs(60),
+        ),
         ("5.3: Expires in the past", &[("expires", "Sun, 06 Nov 1994 08:49:00 GMT")], secs(0)),
         ("5.3: Expires that is no date", &[("expires", "0")], secs(0)),
-        ("5.3: Expires of the end of time", &[("expires", "Fri, 31 Dec 9999 23:59:59 GMT")], Some(LONGEST)),
+        (
+            "5.3: Expires of the end of time",
+            &[("expires", "Fri, 31 Dec 9999 23:59:59 GMT")],
+            Some(LONGEST),
+        ),
         ("4.2.3: less Age", &[(cc, "max-age=60"), ("age", "20")], secs(40)),
         ("4.2.3: older than its time", &[(cc, "max-age=60"), ("age", "61")], secs(0)),
-        ("5.1: the first Age counts", &[(cc, "max-age=60"), ("age", "20, 30"), ("age", "40")], secs(40)),
+        (
+            "5.1: the first Age counts",
+            &[(cc, "max-age=60"), ("age", "20, 30"), ("age", "40")],
+            secs(40),
+        ),
         ("5.1: Age that is no number", &[(cc, "max-age=60"), ("age", "young")], secs(60)),
-        ("5.1: Age beyond numbers", &[(cc, "max-age=60"), ("age", "99999999999999999999999")], secs(0)),
+        (
+            "5.1: Age beyond numbers",
+            &[(cc, "max-age=60"), ("age", "99999999999999999999999")],
+            secs(0),
+        ),
         ("no time named: the namespace's", &[], None),
         (
             "no time named, whatever else",
@@ -56,12 +95,20 @@ fn how_long_an_answer_is_fresh() {
         ),
         ("no time named: less Age", &[("age", "30")], Some(DEFAULT - Duration::from_secs(30))),
         ("no time named: older than that", &[("age", "91")], secs(0)),
-        ("no time named: in its last half second", &[("age", "90")], Some(Duration::from_millis(500))),
+        (
+            "no time named: in its last half second",
+            &[("age", "90")],
+            Some(Duration::from_millis(500)),
+        ),
         ("5.2.2.4: no-cache", &[(cc, "no-cache")], secs(0)),
         ("5.2.2.4: no-cache wins over max-age", &[(cc, "no-cache, max-age=60")], secs(0)),
         ("5.2.2.4: qualified no-cache", &[(cc, "no-cache=\"set-cookie\", max-age=60")], secs(0)),
         ("5.4: Pragma where nothing else is said", &[("pragma", "no-cache")], secs(0)),
-        ("5.4: Pragma beside Cache-Control", &[("pragma", "no-cache"), (cc, "max-age=60")], secs(60)),
+        (
+            "5.4: Pragma beside Cache-Control",
+            &[("pragma", "no-cache"), (cc, "max-age=60")],
+            secs(60),
+        ),
         ("max-age=0", &[(cc, "max-age=0")], secs(0)),
         ("s-maxage=0", &[(cc, "s-maxage=0, max-age=60")], secs(0)),
         ("5.2.2.2: must-revalidate is no time", &[(cc, "must-revalidate")], None),
@@ -73,8 +120,16 @@ fn how_long_an_answer_is_fresh() {
         ("4.2.1: no number", &[(cc, "max-age=soon")], secs(0)),
         ("4.2.1: negative", &[(cc, "max-age=-60")], secs(0)),
         ("5.2: an unknown directive", &[(cc, "max-age=60, community=\"UCI, no-store\"")], secs(60)),
-        ("7.3: cookies for everybody", &[(cc, "public, max-age=60"), ("set-cookie", "a=b")], secs(60)),
-        ("4.1: Vary by what is always the same", &[(cc, "max-age=60"), ("vary", "accept-encoding, accept")], secs(60)),
+        (
+            "7.3: cookies for everybody",
+            &[(cc, "public, max-age=60"), ("set-cookie", "a=b")],
+            secs(60),
+        ),
+        (
+            "4.1: Vary by what is always the same",
+            &[(cc, "max-age=60"), ("vary", "accept-encoding, accept")],
+            secs(60),
+        ),
     ];
     for (rule, headers, ttl) in cases {
         for status in [200, 203, 204, 404, 410] {
@@ -94,12 +149,19 @@ fn what_must_not_be_stored() {
         ("5.2.2.7: private", &[(cc, "private, max-age=60")]),
         ("5.2.2.7: qualified private", &[(cc, "private=\"x-user\", max-age=60")]),
         ("4.1: Vary: *", &[(cc, "max-age=60"), ("vary", "*")]),
-        ("4.1: Vary: * among others", &[(cc, "max-age=60"), ("vary", "accept"), ("vary", "cookie, *")]),
+        (
+            "4.1: Vary: * among others",
+            &[(cc, "max-age=60"), ("vary", "accept"), ("vary", "cookie, *")],
+        ),
         ("7.3: cookies", &[(cc, "max-age=60"), ("set-cookie", "a=b")]),
         ("7.3: cookies, and no time named", &[("set-cookie", "a=b")]),
     ];
     for (rule, headers) in cases {
-        assert_eq!(judge(200, headers), Freshness { no_store: true, ..Freshness::default() }, "{rule}");
+        assert_eq!(
+            judge(200, headers),
+            Freshness { no_store: true, ..Freshness::default() },
+            "{rule}"
+        );
     }
 }
 
@@ -109,18 +171,38 @@ fn how_long_an_answer_may_be_stale() {
         ("nothing said: the namespace's", "max-age=60", None, None),
         ("RFC 5861, 3", "max-age=60, stale-while-revalidate=30", secs(30), None),
         ("RFC 5861, 4", "max-age=60, Stale-If-Error=\"40\"", None, secs(40)),
-        ("both, without another time", "stale-while-revalidate=30, stale-if-error=40", secs(30), secs(40)),
+        (
+            "both, without another time",
+            "stale-while-revalidate=30, stale-if-error=40",
+            secs(30),
+            secs(40),
+        ),
         ("none allowed", "stale-while-revalidate=0, stale-if-error=0", secs(0), secs(0)),
         ("no number", "stale-while-revalidate=long, stale-if-error", secs(0), secs(0)),
         ("said twice", "stale-if-error=1, stale-if-error=2", None, secs(0)),
         ("beyond numbers", "stale-if-error=99999999999999999999999", None, Some(LONGEST)),
         ("5.2.2.2: must-revalidate", "must-revalidate", secs(0), secs(0)),
-        ("must-revalidate wins", "must-revalidate, stale-while-revalidate=30, stale-if-error=40", secs(0), secs(0)),
-        ("5.2.2.8: proxy-revalidate", "max-age=60, proxy-revalidate, stale-if-error=40", secs(0), secs(0)),
+        (
+            "must-revalidate wins",
+            "must-revalidate, stale-while-revalidate=30, stale-if-error=40",
+            secs(0),
+            secs(0),
+        ),
+        (
+            "5.2.2.8: proxy-revalidate",
+            "max-age=60, proxy-revalidate, stale-if-error=40",
+            secs(0),
+            secs(0),
+        ),
         ("5.2.2.4: no-cache", "no-cache, stale-while-revalidate=30", secs(0), secs(0)),
         ("5.2.2.10: s-maxage", "s-maxage=60", secs(0), secs(0)),
         ("s-maxage with one window", "s-maxage=60, stale-while-revalidate=30", secs(30), secs(0)),
-        ("s-maxage with both", "s-maxage=60, stale-while-revalidate=30, stale-if-error=40", secs(30), secs(40)),
+        (
+            "s-maxage with both",
+            "s-maxage=60, stale-while-revalidate=30, stale-if-error=40",
+            secs(30),
+            secs(40),
+        ),
     ] {
         let freshness = judge(200, &[("cache-control", line)]);
         assert_eq!(

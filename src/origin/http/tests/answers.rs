@@ -39,11 +39,17 @@ async fn no_content_is_an_empty_value() {
 
 #[tokio::test]
 async fn not_found_and_gone_are_answers() {
-    for respond in [|| with_body(404, &[("age", "4")], "no such user"), || answer(410, &[("age", "4")])] {
+    for respond in
+        [|| with_body(404, &[("age", "4")], "no such user"), || answer(410, &[("age", "4")])]
+    {
         let server = Server::saying(respond).await;
         let answer = ask(&server).await.unwrap();
         assert_eq!(answer.content, Content::NotFound);
-        assert_eq!(answer.terms.ttl, Some(Duration::from_secs(5)), "the namespace's negative TTL less the age");
+        assert_eq!(
+            answer.terms.ttl,
+            Some(Duration::from_secs(5)),
+            "the namespace's negative TTL less the age"
+        );
     }
 }
 
@@ -51,14 +57,23 @@ async fn not_found_and_gone_are_answers() {
 async fn what_has_not_changed_is_not_sent_again() {
     let server = Server::http(Speaks::Http1, None, |request| {
         let known = request.headers.get("if-none-match").is_some_and(|etag| etag == "\"v1\"");
-        if known { answer(304, &[("cache-control", "max-age=7"), ("etag", "\"v1\"")]) } else { answer(500, &[]) }
+        if known {
+            answer(304, &[("cache-control", "max-age=7"), ("etag", "\"v1\"")])
+        } else {
+            answer(500, &[])
+        }
     })
     .await;
-    let validators = Validators { etag: Some("\"v1\"".into()), last_modified: Some("yesterday".into()) };
+    let validators =
+        Validators { etag: Some("\"v1\"".into()), last_modified: Some("yesterday".into()) };
     let origin = HttpOrigin::new(options(&server.url("/{key}"))).unwrap();
-    let answer = origin.fetch(&Order { validators: validators.clone(), ..order("k") }).await.unwrap();
+    let answer =
+        origin.fetch(&Order { validators: validators.clone(), ..order("k") }).await.unwrap();
     assert_eq!(answer.content, Content::NotModified);
-    assert_eq!(answer.terms, Terms { ttl: Some(Duration::from_secs(7)), validators, ..Terms::default() });
+    assert_eq!(
+        answer.terms,
+        Terms { ttl: Some(Duration::from_secs(7)), validators, ..Terms::default() }
+    );
     assert_eq!(server.header("if-modified-since").unwrap(), "yesterday");
 }
 
@@ -71,18 +86,31 @@ async fn not_modified_needs_a_question() {
 #[tokio::test]
 async fn the_namespace_can_be_put_above_the_headers() {
     let server = Server::saying(|| {
-        answer(200, &[("cache-control", "no-store"), ("age", "5"), ("etag", "\"v\""), ("surrogate-key", "a")])
+        answer(
+            200,
+            &[
+                ("cache-control", "no-store"),
+                ("age", "5"),
+                ("etag", "\"v\""),
+                ("surrogate-key", "a"),
+            ],
+        )
     })
     .await;
     let options = HttpOptions { respect_cache_headers: false, ..options(&server.url("/{key}")) };
     let terms = ask_with(options).await.unwrap().terms;
     let validators = Validators { etag: Some("\"v\"".into()), last_modified: None };
-    assert_eq!(terms, Terms { tags: Some(["a".to_owned()].into()), validators, ..Terms::default() });
+    assert_eq!(
+        terms,
+        Terms { tags: Some(["a".to_owned()].into()), validators, ..Terms::default() }
+    );
 }
 
 #[tokio::test]
 async fn an_entry_that_its_tags_would_not_find_is_not_kept() {
-    let server = Server::http(Speaks::Http1, None, |_| answer(200, &[("cache-tag", &"t".repeat(129))])).await;
+    let server =
+        Server::http(Speaks::Http1, None, |_| answer(200, &[("cache-tag", &"t".repeat(129))]))
+            .await;
     for respect_cache_headers in [true, false] {
         let options = HttpOptions { respect_cache_headers, ..options(&server.url("/{key}")) };
         let terms = ask_with(options).await.unwrap().terms;
@@ -99,7 +127,10 @@ async fn the_request_says_what_is_needed_and_no_more() {
     let url = server.url("/v1/{key}?x={namespace}").replace("://", "://larder:pass%20word@");
     let options = HttpOptions { headers, ..options(&url) };
     let shown = format!("{options:?}");
-    assert!(shown.contains("x-api-key") && !shown.contains("secret") && !shown.contains("pass"), "{shown}");
+    assert!(
+        shown.contains("x-api-key") && !shown.contains("secret") && !shown.contains("pass"),
+        "{shown}"
+    );
     let origin = HttpOrigin::new(options).unwrap();
     assert!(origin.headers["x-api-key"].is_sensitive());
     origin.fetch(&order("../a")).await.unwrap_err();
@@ -108,7 +139,8 @@ async fn the_request_says_what_is_needed_and_no_more() {
     let seen = server.seen.lock();
     let [request] = seen.as_slice() else { panic!("{seen:?}") };
     assert_eq!(request.uri, "/v1/a%20b%2F%C3%BC?x=user");
-    let headers = request.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap()));
+    let headers =
+        request.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap()));
     let expected = [
         ("accept", "*/*"),
         ("accept-encoding", "identity"),
@@ -129,7 +161,8 @@ async fn the_origin_can_go_on_with_the_trace() {
 
     global::set_text_map_propagator(TraceContextPropagator::new());
     let tracer = SdkTracerProvider::builder().build().tracer("test");
-    let subscriber = tracing_subscriber::registry().with(tracing_opentelemetry::layer().with_tracer(tracer));
+    let subscriber =
+        tracing_subscriber::registry().with(tracing_opentelemetry::layer().with_tracer(tracer));
     let _guard = tracing::subscriber::set_default(subscriber);
     let server = Server::saying(|| answer(204, &[])).await;
     ask(&server).instrument(tracing::info_span!("fetch")).await.unwrap();
@@ -140,7 +173,8 @@ async fn the_origin_can_go_on_with_the_trace() {
 #[test]
 fn options_that_contradict_each_other_are_refused() {
     let with = |url: &str, name: &'static str| {
-        let headers = [(HeaderName::from_static(name), HeaderValue::from_static("x"))].into_iter().collect();
+        let headers =
+            [(HeaderName::from_static(name), HeaderValue::from_static("x"))].into_iter().collect();
         HttpOrigin::new(HttpOptions { headers, ..options(url) }).err()
     };
     assert_eq!(with("http://u:p@h/", "authorization"), Some(BuildError::TwoCredentials));

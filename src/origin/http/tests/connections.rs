@@ -49,7 +49,10 @@ async fn a_name_without_an_address_is_unreachable() {
 async fn connecting_has_a_limit_of_its_own() {
     let server = Server::silent().await;
     let (ca_pem, _) = certificate(&[]);
-    let options = HttpOptions { connect_timeout: IMPATIENCE, ..https(&server, Some(ca_pem), HttpVersion::Auto) };
+    let options = HttpOptions {
+        connect_timeout: IMPATIENCE,
+        ..https(&server, Some(ca_pem), HttpVersion::Auto)
+    };
     let error = ask_with(options).await.unwrap_err();
     assert_eq!(error, Error::new(ErrorKind::Unreachable, "no connection in time"));
 }
@@ -83,8 +86,10 @@ async fn over_tls_the_version_is_agreed_on() {
         (&[], HttpVersion::Auto, Speaks::Http1),
     ] {
         let (ca_pem, tls) = certificate(offered);
-        let server =
-            Server::http(speaks, Some(tls), |_| with_body(200, &[("content-type", "text/plain")], "tls")).await;
+        let server = Server::http(speaks, Some(tls), |_| {
+            with_body(200, &[("content-type", "text/plain")], "tls")
+        })
+        .await;
         let content = ask_with(https(&server, Some(ca_pem), version)).await.unwrap().content;
         assert_eq!(content, Content::Value { kind: Kind::Text, data: Bytes::from_static(b"tls") });
     }

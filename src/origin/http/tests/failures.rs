@@ -17,7 +17,8 @@ async fn a_status_that_is_no_answer_is_named() {
         (206, ErrorKind::Invalid),
     ] {
         let headers = [("location", "/elsewhere"), ("www-authenticate", "secret")];
-        let server = Server::http(Speaks::Http1, None, move |_| with_body(status, &headers, "secret")).await;
+        let server =
+            Server::http(Speaks::Http1, None, move |_| with_body(status, &headers, "secret")).await;
         assert_eq!(failure(&server).await, Error::new(kind, format_args!("status {status}")));
         assert_eq!(server.seen.lock().len(), 1, "{status}");
     }
@@ -38,11 +39,14 @@ async fn redirects_are_followed_only_where_they_stay_and_only_so_often() {
         _ => answer(302, &[("location", "http://localhost:1/")]),
     })
     .await;
-    let limited = |path: &str, max_redirects| HttpOptions { max_redirects, ..options(&server.url(path)) };
+    let limited =
+        |path: &str, max_redirects| HttpOptions { max_redirects, ..options(&server.url(path)) };
     let there = ask_with(limited("/{key}", 2)).await.unwrap().content;
     assert_eq!(there, Content::Value { kind: Kind::Bytes, data: Bytes::from_static(b"there") });
     assert_eq!(server.header("referer"), None);
-    for (path, max_redirects, status) in [("/{key}", 0, 307), ("/{key}", 1, 301), ("/away/{key}", 2, 302)] {
+    for (path, max_redirects, status) in
+        [("/{key}", 0, 307), ("/{key}", 1, 301), ("/away/{key}", 2, 302)]
+    {
         let error = ask_with(limited(path, max_redirects)).await.unwrap_err();
         assert_eq!(error, Error::new(ErrorKind::Refused, format_args!("status {status}")));
     }
@@ -57,9 +61,12 @@ async fn a_value_may_be_as_large_as_allowed_and_no_larger() {
     let bodies: [fn(usize) -> Body; 2] = [|size| Body::from(vec![b'x'; size]), chunks];
     for body in bodies {
         for (size, fits) in [(1000, true), (1010, false)] {
-            let server = Server::http(Speaks::Http1, None, move |_| with_body(200, &[], body(size))).await;
+            let server =
+                Server::http(Speaks::Http1, None, move |_| with_body(200, &[], body(size))).await;
             match ask(&server).await {
-                Ok(Answer { content: Content::Value { data, .. }, .. }) => assert!(fits && data.len() == size),
+                Ok(Answer { content: Content::Value { data, .. }, .. }) => {
+                    assert!(fits && data.len() == size)
+                }
                 other => assert_eq!((other.unwrap_err().kind, fits), (ErrorKind::TooLarge, false)),
             }
         }
@@ -78,7 +85,8 @@ async fn a_body_without_end_is_cut_off() {
 
 #[tokio::test]
 async fn what_claims_to_be_too_large_is_not_read() {
-    let server = Server::lying(b"HTTP/1.1 200 OK\r\ncontent-length: 9223372036854775807\r\n\r\nx").await;
+    let server =
+        Server::lying(b"HTTP/1.1 200 OK\r\ncontent-length: 9223372036854775807\r\n\r\nx").await;
     assert_eq!(failure(&server).await.kind, ErrorKind::TooLarge);
 }
 
@@ -121,7 +129,9 @@ async fn other_protocols_are_not_understood() {
 #[tokio::test]
 async fn what_is_not_what_it_claims_to_be_cannot_be_used() {
     for (name, value) in [("content-type", "application/json"), ("content-encoding", "gzip")] {
-        let server = Server::http(Speaks::Http1, None, move |_| with_body(200, &[(name, value)], "{secret")).await;
+        let server =
+            Server::http(Speaks::Http1, None, move |_| with_body(200, &[(name, value)], "{secret"))
+                .await;
         let error = failure(&server).await;
         assert_eq!(error.kind, ErrorKind::Invalid);
         assert!(!error.cause.contains("secret"), "{error}");
@@ -132,7 +142,9 @@ async fn what_is_not_what_it_claims_to_be_cannot_be_used() {
 async fn a_key_that_has_no_url_is_not_asked_for() {
     let origin = HttpOrigin::new(options("http://127.0.0.1:1/{key}?x={params.x}")).unwrap();
     for (key, field) in [("..", "key"), ("k", "params.x")] {
-        let ErrorKind::BadKey(violation) = origin.fetch(&order(key)).await.unwrap_err().kind else { panic!("{key}") };
+        let ErrorKind::BadKey(violation) = origin.fetch(&order(key)).await.unwrap_err().kind else {
+            panic!("{key}")
+        };
         assert_eq!(violation.field(), field);
     }
 }
@@ -141,11 +153,14 @@ async fn a_key_that_has_no_url_is_not_asked_for() {
 async fn nothing_is_waited_for_beyond_the_deadline() {
     let hanging = Server::silent().await;
     let dripping = Server::saying(|| {
-        let drip = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"x"))]).chain(stream::pending());
+        let drip = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"x"))])
+            .chain(stream::pending());
         with_body(200, &[], Body::from_stream(drip))
     })
     .await;
-    for (server, cause) in [(hanging, "nothing came back"), (dripping, "its answer was not complete")] {
+    for (server, cause) in
+        [(hanging, "nothing came back"), (dripping, "its answer was not complete")]
+    {
         let origin = HttpOrigin::new(options(&server.url("/{key}"))).unwrap();
         let started = Instant::now();
         // The headers must be there in time, and the body must not be.

@@ -126,7 +126,9 @@ impl Drop for Server {
     }
 }
 
-async fn serve<R: Future<Output = std::result::Result<Response<Body>, Infallible>> + Send + 'static>(
+async fn serve<
+    R: Future<Output = std::result::Result<Response<Body>, Infallible>> + Send + 'static,
+>(
     speaks: Speaks,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     answer: impl Fn(Request<Incoming>) -> R + Send + 'static,
@@ -134,9 +136,13 @@ async fn serve<R: Future<Output = std::result::Result<Response<Body>, Infallible
     let (io, service) = (TokioIo::new(stream), service_fn(answer));
     // A client that leaves is no concern of these tests.
     let _ = match speaks {
-        Speaks::Http1 => hyper::server::conn::http1::Builder::new().serve_connection(io, service).await,
+        Speaks::Http1 => {
+            hyper::server::conn::http1::Builder::new().serve_connection(io, service).await
+        }
         Speaks::Http2 => {
-            hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await
+            hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(io, service)
+                .await
         }
     };
 }
@@ -156,7 +162,11 @@ pub(super) fn answer(status: u16, headers: &[(&str, &str)]) -> Response<Body> {
     with_body(status, headers, Body::empty())
 }
 
-pub(super) fn with_body(status: u16, headers: &[(&str, &str)], body: impl Into<Body>) -> Response<Body> {
+pub(super) fn with_body(
+    status: u16,
+    headers: &[(&str, &str)],
+    body: impl Into<Body>,
+) -> Response<Body> {
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
         response = response.header(*name, *value);

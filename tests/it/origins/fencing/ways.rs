@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use larder::pb::v1::{
-    BatchGetOrFetchRequest, FetchStatus, GetOrFetchRequest, GetOrFetchResponse, WarmKey, WarmRequest,
-    admin_service_client::AdminServiceClient, batch_get_or_fetch_result::Result as OfKey,
+    BatchGetOrFetchRequest, FetchStatus, GetOrFetchRequest, GetOrFetchResponse, WarmKey,
+    WarmRequest, admin_service_client::AdminServiceClient,
+    batch_get_or_fetch_result::Result as OfKey,
 };
 use tokio::task::JoinHandle;
 
@@ -49,11 +50,17 @@ impl Way {
     }
 
     /// Begins the fetch; the values that its callers get, if they waited for it.
-    pub(super) async fn begin(self, world: &World<'_>, key: &str) -> Vec<JoinHandle<Option<GetOrFetchResponse>>> {
+    pub(super) async fn begin(
+        self,
+        world: &World<'_>,
+        key: &str,
+    ) -> Vec<JoinHandle<Option<GetOrFetchResponse>>> {
         let here = world.here.clone();
         match self {
             Self::Foreground | Self::Confirmation => vec![call(&here, fetch(key, 50_000))],
-            Self::NoCache => vec![call(&here, GetOrFetchRequest { no_cache: true, ..fetch(key, 50_000) })],
+            Self::NoCache => {
+                vec![call(&here, GetOrFetchRequest { no_cache: true, ..fetch(key, 50_000) })]
+            }
             Self::Coalesced => {
                 let first = call(&here, fetch(key, 50_000));
                 world.waiting(1.0).await;
@@ -62,8 +69,11 @@ impl Way {
                 vec![first, second]
             }
             Self::StaleRefresh | Self::EarlyRefresh => {
-                let status =
-                    if self == Self::StaleRefresh { FetchStatus::Refreshing } else { FetchStatus::RefreshingEarly };
+                let status = if self == Self::StaleRefresh {
+                    FetchStatus::Refreshing
+                } else {
+                    FetchStatus::RefreshingEarly
+                };
                 let begun = async || {
                     let answer = here.get_or_fetch(fetch(key, 50_000)).await.unwrap();
                     (answer.fetch_status() == status).then_some(())
@@ -72,9 +82,18 @@ impl Way {
                 Vec::new()
             }
             Self::Batch => {
-                let request = BatchGetOrFetchRequest { keys: vec![key_ref(key)], ..Default::default() };
+                let request =
+                    BatchGetOrFetchRequest { keys: vec![key_ref(key)], ..Default::default() };
                 vec![tokio::spawn(async move {
-                    match here.batch_get_or_fetch(request).await.unwrap().pop().unwrap().result.unwrap() {
+                    match here
+                        .batch_get_or_fetch(request)
+                        .await
+                        .unwrap()
+                        .pop()
+                        .unwrap()
+                        .result
+                        .unwrap()
+                    {
                         OfKey::Answer(answer) => Some(answer),
                         OfKey::Error(error) => panic!("{error:?}"),
                     }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use larder::pb::v1::{
-    BatchGetOrFetchRequest, DeleteRequest, FillResult, GetOrFetchRequest, GetOrFetchResponse, GetRequest, KeyRef,
-    Outcome, SetRequest, SetResult, batch_get_or_fetch_result::Result as OfKey,
+    BatchGetOrFetchRequest, DeleteRequest, FillResult, GetOrFetchRequest, GetOrFetchResponse,
+    GetRequest, KeyRef, Outcome, SetRequest, SetResult, batch_get_or_fetch_result::Result as OfKey,
     get_or_fetch_response::Outcome as Answer,
 };
 use rand::{RngExt as _, rngs::StdRng, seq::IndexedRandom as _};
@@ -58,10 +58,28 @@ impl Actor {
             let key = self.key(&world);
             match self.dice.random_range(0..10) {
                 0 => self.fetch_batch().await,
-                1 => self.get_or_fetch(key, GetOrFetchRequest { no_cache: true, ..request(key, 5_000) }).await,
-                2 => self.get_or_fetch(key, GetOrFetchRequest { only_if_cached: true, ..request(key, 5_000) }).await,
+                1 => {
+                    self.get_or_fetch(
+                        key,
+                        GetOrFetchRequest { no_cache: true, ..request(key, 5_000) },
+                    )
+                    .await
+                }
+                2 => {
+                    self.get_or_fetch(
+                        key,
+                        GetOrFetchRequest { only_if_cached: true, ..request(key, 5_000) },
+                    )
+                    .await
+                }
                 3 => self.get_or_fetch(key, request(key, 0)).await,
-                4 => self.get_or_fetch(key, GetOrFetchRequest { max_stale: ms(0), ..request(key, 5_000) }).await,
+                4 => {
+                    self.get_or_fetch(
+                        key,
+                        GetOrFetchRequest { max_stale: ms(0), ..request(key, 5_000) },
+                    )
+                    .await
+                }
                 _ => self.get_or_fetch(key, request(key, 5_000)).await,
             }
             self.pause(20).await;
@@ -113,7 +131,8 @@ impl Actor {
             let began = Instant::now();
             let number = key.change();
             let (value, id) = key.write(number);
-            let request = SetRequest { namespace: key.namespace.to_owned(), ..set(&key.name, text(&value)) };
+            let request =
+                SetRequest { namespace: key.namespace.to_owned(), ..set(&key.name, text(&value)) };
             let answer = self.cache().set(request).await.unwrap();
             assert_eq!(answer.result(), SetResult::Stored, "{answer:?}");
             key.written(id);
@@ -129,7 +148,11 @@ impl Actor {
         let number = key.change();
         let hold_off = if self.dice.random_ratio(1, 10) { HOLD_OFF } else { Duration::ZERO };
         let hold_off_ms = ms(i64::try_from(hold_off.as_millis()).unwrap());
-        let request = DeleteRequest { namespace: key.namespace.to_owned(), hold_off: hold_off_ms, ..delete(&key.name) };
+        let request = DeleteRequest {
+            namespace: key.namespace.to_owned(),
+            hold_off: hold_off_ms,
+            ..delete(&key.name)
+        };
         match self.cache().delete(request).await {
             Ok(_) => key.acknowledge(number),
             Err(error) => self.lost(before, &error),
@@ -173,7 +196,8 @@ impl Actor {
             ..Default::default()
         });
         let anew = self.dice.random_ratio(1, 10);
-        let request = BatchGetOrFetchRequest { keys: keys.collect(), no_cache: anew, ..Default::default() };
+        let request =
+            BatchGetOrFetchRequest { keys: keys.collect(), no_cache: anew, ..Default::default() };
         let before = self.accidents();
         match self.cache().batch_get_or_fetch(request).await {
             Ok(results) => {
@@ -197,17 +221,26 @@ impl Actor {
         match answer.fill() {
             FillResult::Stored => tally.stored.fetch_add(1, SeqCst),
             FillResult::Unspecified | FillResult::Uncacheable => 0,
-            FillResult::LeaseLost | FillResult::Invalidated | FillResult::Superseded | FillResult::NotStored => {
-                tally.refused.fetch_add(1, SeqCst)
-            }
+            FillResult::LeaseLost
+            | FillResult::Invalidated
+            | FillResult::Superseded
+            | FillResult::NotStored => tally.refused.fetch_add(1, SeqCst),
         };
         if answer.degraded || answer.fill() == FillResult::NotStored {
             tally.degraded.fetch_add(1, SeqCst);
-            self.world.turmoil.lock().unwrap().push((reading.began, Instant::now() + Duration::from_secs(1)));
+            self.world
+                .turmoil
+                .lock()
+                .unwrap()
+                .push((reading.began, Instant::now() + Duration::from_secs(1)));
         }
         match answer.outcome.unwrap() {
-            Answer::Found(found) if found.outcome() == Outcome::Negative => self.absent(key, reading),
-            Answer::Found(found) => self.check(key, Some(as_text(found.value).unwrap()), reading, anew),
+            Answer::Found(found) if found.outcome() == Outcome::Negative => {
+                self.absent(key, reading)
+            }
+            Answer::Found(found) => {
+                self.check(key, Some(as_text(found.value).unwrap()), reading, anew)
+            }
             Answer::Contended(_) | Answer::Missing(_) => self.check(key, None, reading, anew),
             Answer::Lease(lease) => panic!("{lease:?} although there is an origin"),
         }
@@ -238,7 +271,10 @@ impl Actor {
     }
 
     fn lost(&self, before: u64, error: &Status) {
-        assert!(before % 2 == 1 || self.accidents() != before, "nothing had happened to the server: {error:?}");
+        assert!(
+            before % 2 == 1 || self.accidents() != before,
+            "nothing had happened to the server: {error:?}"
+        );
         self.world.tally.lost_calls.fetch_add(1, SeqCst);
     }
 

@@ -95,23 +95,35 @@ impl World {
             sources: Mutex::default(),
             voids: Mutex::default(),
         };
-        let keys = NAMESPACES.into_iter().flat_map(|namespace| (0..KEYS).map(move |number| key(namespace, number)));
-        Self { keys: keys.collect(), turmoil: Mutex::default(), tally: Tally::default(), over: AtomicBool::new(false) }
+        let keys = NAMESPACES
+            .into_iter()
+            .flat_map(|namespace| (0..KEYS).map(move |number| key(namespace, number)));
+        Self {
+            keys: keys.collect(),
+            turmoil: Mutex::default(),
+            tally: Tally::default(),
+            over: AtomicBool::new(false),
+        }
     }
 
     /// What the origin does at `/{namespace}/{key}`.
     pub(super) fn answer(&self, asked: &Asked) -> Reply {
-        let key = self.keys.iter().find(|key| asked.target == key.target()).expect("a key of the model");
+        let key =
+            self.keys.iter().find(|key| asked.target == key.target()).expect("a key of the model");
         // Read as soon as it is asked, and told later.
         let number = key.now.load(SeqCst);
-        let delay = Duration::from_millis(rand::random_range(0..if rand::random_ratio(1, 10) { 250 } else { 40 }));
+        let delay = Duration::from_millis(rand::random_range(
+            0..if rand::random_ratio(1, 10) { 250 } else { 40 },
+        ));
         self.tally.fetches.fetch_add(1, SeqCst);
         let mut sources = key.sources.lock().unwrap();
         let ended = asked.at + delay;
         let id = sources.len();
         sources.push(Source { is_fetch: true, began: asked.at, ended, confirmed: None });
         let etag = |id: usize| format!("\"{number}.{id}\"");
-        let known = asked.header("if-none-match").and_then(|tag| tag.split('.').nth(1)?.trim_matches('"').parse().ok());
+        let known = asked
+            .header("if-none-match")
+            .and_then(|tag| tag.split('.').nth(1)?.trim_matches('"').parse().ok());
         let reply = match known {
             _ if rand::random_ratio(1, 15) => status(500),
             _ if number.is_multiple_of(ABSENT_EVERY) => status(404),
@@ -140,11 +152,18 @@ impl World {
             fetches.retain(|source| source.is_fetch);
             fetches.sort_by_key(|source| source.began);
             for (place, first) in fetches.iter().enumerate() {
-                for second in fetches[place + 1..].iter().take_while(|second| second.began < first.ended) {
+                for second in
+                    fetches[place + 1..].iter().take_while(|second| second.began < first.ended)
+                {
                     let leased = first.began.checked_sub(LEASE_BEFORE_FETCH).unwrap();
-                    let between = |times: &(Instant, Instant)| times.0 <= second.began && times.1 >= leased;
+                    let between =
+                        |times: &(Instant, Instant)| times.0 <= second.began && times.1 >= leased;
                     let is_excused = voids.iter().chain(&*turmoil).any(between);
-                    assert!(is_excused, "two fetches of {} at a time: {first:?} and {second:?}", key.target());
+                    assert!(
+                        is_excused,
+                        "two fetches of {} at a time: {first:?} and {second:?}",
+                        key.target()
+                    );
                     excused += 1;
                 }
             }
@@ -202,7 +221,8 @@ impl Key {
     /// Checks what a read was told.
     pub(super) fn check(&self, value: &str, reading: Reading, anew: bool) {
         let mut parts = value.split('|');
-        let mut part = || parts.next().unwrap_or_else(|| panic!("{value} is no value of the model"));
+        let mut part =
+            || parts.next().unwrap_or_else(|| panic!("{value} is no value of the model"));
         assert_eq!(part(), self.target(), "a value of another key");
         let (number, id): (u64, usize) = (part().parse().unwrap(), part().parse().unwrap());
         let floor = reading.floor;
@@ -212,14 +232,21 @@ impl Key {
         let over = landed + LIFE + MARGIN;
         assert!(reading.began <= over, "{value} was read {:?} too late", reading.began - over);
         let asked = source.confirmed.map_or(source.began, |(asked, _)| asked.max(source.began));
-        assert!(!anew || asked >= reading.began, "{value} is older than the call that wanted it anew");
+        assert!(
+            !anew || asked >= reading.began,
+            "{value} is older than the call that wanted it anew"
+        );
     }
 
     /// Checks that the database did not have the key at some time that a read may have been told of.
     pub(super) fn check_absent(&self, reading: Reading) {
         let (floor, now) = (reading.floor, self.now.load(SeqCst));
         let was_absent = (floor..=now).any(|number| number.is_multiple_of(ABSENT_EVERY));
-        assert!(was_absent, "{} is said to be absent, which it was not between {floor} and {now}", self.target());
+        assert!(
+            was_absent,
+            "{} is said to be absent, which it was not between {floor} and {now}",
+            self.target()
+        );
     }
 }
 
@@ -248,7 +275,14 @@ impl Tally {
 
     /// Without these there was no race, and nothing was tested.
     pub(super) fn is_eventful(&self) -> bool {
-        let least = [&self.values, &self.negative, &self.stored, &self.refused, &self.changes, &self.confirmed];
+        let least = [
+            &self.values,
+            &self.negative,
+            &self.stored,
+            &self.refused,
+            &self.changes,
+            &self.confirmed,
+        ];
         least.into_iter().all(|count| count.load(SeqCst) >= 5)
     }
 }
