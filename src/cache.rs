@@ -2,27 +2,21 @@
 //!
 //! Knows nothing of gRPC or Redis. It is the only reader of the clock and of the namespaces' rules.
 
-mod batch;
-mod batch_fetch;
-mod counter;
+mod batch_get;
+mod batch_get_or_fetch;
 mod delete;
-mod errand;
-mod fill;
+pub mod fleet_stats;
 mod get;
 mod get_or_fetch;
-mod get_or_lease;
-mod grant;
-mod lease;
+mod increment;
+pub mod metrics;
 mod namespaces;
-mod nearby;
+mod near_read;
 mod policy;
-mod read_through;
+mod renew;
 mod set;
+mod singleflight;
 mod touch;
-mod trace;
-mod uncacheable;
-mod usher;
-mod waiting;
 mod warm;
 
 use std::{sync::Arc, time::Duration};
@@ -30,34 +24,34 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    entry::{Entry, Millis},
-    invalid::Violation,
-    key::Namespace,
+    model::{Entry, Namespace, Timestamp, Violation},
     origin,
-    stats::{counts::Counter, live::LiveStats, live_counts::LiveCounts},
+    stats::{counters::Counter, registry::StatsRegistry, striped_counters::StripedCounters},
     store::{self, Backend},
 };
-pub use batch::BatchRead;
-pub use batch_fetch::BatchFetch;
-pub use counter::Sum;
-pub use fill::Fill;
-pub use get_or_fetch::{Answer, FetchMode, FetchRequest, FetchStatus, GetOrFetch, Offer};
-pub use grant::LeaseGrant;
-pub use lease::Renewed;
-use namespaces::Rules;
-pub use namespaces::{Gates, Namespaces};
-pub use nearby::Consistency;
+pub use batch_get::BatchGet;
+pub use batch_get_or_fetch::BatchGetOrFetch;
+pub use get_or_fetch::{
+    FetchMode, FetchStatus, GetOrFetchOutcome, GetOrFetchRequest, GetOrFetchResult, LeaseOffer,
+};
+pub use increment::IncrementResult;
+use namespaces::NamespaceRules;
+pub use namespaces::{Namespaces, OriginClients};
+pub use near_read::Consistency;
+pub use renew::RenewResult;
 pub use set::{SetCommand, SetMode, SetOutcome, SetResult};
-pub use touch::Touched;
-use waiting::WaitingRoom;
+pub use singleflight::fill::FillOutcome;
+pub use singleflight::lease_guard::LeaseGuard;
+use singleflight::waiters::FlightGroup;
+pub use touch::TouchResult;
 pub use warm::{WarmPlan, WarmProgress, read_plan};
 
 /// The cache of one replica.
 pub struct Cache {
     store: Arc<dyn Backend>,
     namespaces: Namespaces,
-    live: Arc<LiveStats>,
-    waiting: Arc<WaitingRoom>,
+    live: Arc<StatsRegistry>,
+    waiting: Arc<FlightGroup>,
     closing: CancellationToken,
 }
 
@@ -142,7 +136,7 @@ pub struct Found {
 
 /// The answer to a read.
 #[derive(Debug, Clone, Default)]
-pub struct Read {
+pub struct GetResult {
     /// What was found, if anything.
     pub found: Option<Found>,
     /// Whether the store could not be asked.
@@ -151,9 +145,9 @@ pub struct Read {
 
 /// A namespace as one call sees it.
 #[derive(Clone)]
-struct Scope {
-    rules: Arc<Rules>,
-    counts: Arc<LiveCounts>,
+struct NamespaceContext {
+    rules: Arc<NamespaceRules>,
+    counts: Arc<StripedCounters>,
 }
 
 impl Cache {
@@ -162,10 +156,10 @@ impl Cache {
     pub fn new(
         store: Arc<dyn Backend>,
         namespaces: Namespaces,
-        live: Arc<LiveStats>,
+        live: Arc<StatsRegistry>,
         max_waiting: usize,
     ) -> Self {
-        let waiting = WaitingRoom::new(store.clone(), max_waiting);
+        let waiting = FlightGroup::new(store.clone(), max_waiting);
         Self { store, namespaces, live, waiting, closing: CancellationToken::new() }
     }
 
@@ -207,16 +201,16 @@ impl Cache {
         self.waiting.len()
     }
 
-    fn scope(&self, namespace: &Namespace) -> Result<Scope, Error> {
+    fn scope(&self, namespace: &Namespace) -> Result<NamespaceContext, Error> {
         let rules = self.namespaces.rules(namespace)?;
-        Ok(Scope { rules, counts: self.live.of(namespace) })
+        Ok(NamespaceContext { rules, counts: self.live.of(namespace) })
     }
 
     fn found(&self, entry: Entry, outcome: Outcome) -> Found {
         Self::found_at(self.store.now(), entry, outcome)
     }
 
-    fn found_at(now: Millis, entry: Entry, outcome: Outcome) -> Found {
+    fn found_at(now: Timestamp, entry: Entry, outcome: Outcome) -> Found {
         // The store's clock is an estimate here: an entry must not seem to be older or younger than it can be.
         let now = now.max(entry.created_at);
         let (age, ttl_remaining) = (now.since(entry.created_at), entry.fresh_until.since(now));
@@ -224,7 +218,7 @@ impl Cache {
     }
 }
 
-impl Scope {
+impl NamespaceContext {
     fn count_outcome(&self, outcome: Option<Outcome>) {
         self.counts.count(match outcome {
             Some(Outcome::Hit) => Counter::Hits,

@@ -22,12 +22,11 @@
 
 pub mod admin;
 pub mod cache;
-pub mod causes;
 pub mod cli;
 pub mod config;
-pub mod entry;
-pub mod invalid;
-pub mod key;
+pub mod error_chain;
+pub mod health;
+pub mod model;
 pub mod origin;
 pub mod pb;
 pub mod rpc;
@@ -36,5 +35,6 @@ pub mod server;
 pub mod stats;
 pub mod store;
 pub mod telemetry;
+pub mod trace_sampler;
 pub mod transport;
 pub mod url_template;

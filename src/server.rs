@@ -11,27 +11,27 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use origins::{OpenOrigins, Opened, Warming};
+use origins::{OriginManager, OriginSet, Warmer};
 
 use crate::{
     admin,
-    cache::{Cache, Namespaces},
+    cache::{self, Cache, Namespaces, fleet_stats::FleetStats},
     config::{Config, StoreConfig, StoreUrl},
-    key::Namespace,
-    origin,
-    rpc::{AdminRpc, Admission, CacheRpc, Health, LogKeys, Pipeline, RpcMetrics},
-    stats::{fleet::FleetStats, live::LiveStats},
+    health::Health,
+    model::Namespace,
+    origin::{self, metrics::OriginMetrics},
+    rpc::{AdminRpc, Admission, CacheRpc, KeyLogging, Pipeline, RpcMetrics},
+    stats::registry::StatsRegistry,
     store::{
         self, Backend,
         breaker::Breaker,
-        guard::Guard,
+        circuit_breaker_store::CircuitBreakerStore,
         memory::MemoryStore,
-        near::{NearCache, TierOptions, store::NearStore},
+        metrics as store_metrics,
+        near_cache::{NearCache, NearCacheOptions, metrics as near_metrics, store::NearCacheStore},
         redis::{PoolOptions, RedisOptions, RedisStore},
     },
-    telemetry::{
-        Telemetry, cache_metrics, near_metrics, origin_metrics::OriginMetrics, store_metrics,
-    },
+    telemetry::Telemetry,
     transport::{self, Backpressure, Shutdown, TransportOptions},
 };
 
@@ -64,7 +64,7 @@ pub enum Error {
     Store(#[from] store::Error),
     /// An origin cannot be used.
     #[error(transparent)]
-    Origin(#[from] origin::open::Error),
+    Origin(#[from] origin::registry::Error),
     /// The protos' descriptors cannot be used.
     #[error("reflection cannot be set up")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -76,16 +76,16 @@ pub struct Server {
     listener: TcpListener,
     admin_listener: TcpListener,
     cache: Arc<Cache>,
-    live: Arc<LiveStats>,
+    live: Arc<StatsRegistry>,
     fleet: Arc<FleetStats>,
     health: Health,
     pipeline: Pipeline,
     store_answers: watch::Receiver<bool>,
-    log_keys: LogKeys,
+    log_keys: KeyLogging,
     background: CancellationToken,
-    origins: Arc<OpenOrigins>,
-    opened: Opened,
-    warming: Arc<Warming>,
+    origins: Arc<OriginManager>,
+    opened: OriginSet,
+    warming: Arc<Warmer>,
     near: Arc<NearCache>,
     backpressure: Arc<Backpressure>,
 }
@@ -94,11 +94,11 @@ pub struct Server {
 #[derive(Clone)]
 pub struct Reload {
     cache: Arc<Cache>,
-    live: Arc<LiveStats>,
-    log_keys: LogKeys,
-    origins: Arc<OpenOrigins>,
+    live: Arc<StatsRegistry>,
+    log_keys: KeyLogging,
+    origins: Arc<OriginManager>,
     near: Arc<NearCache>,
-    warming: Arc<Warming>,
+    warming: Arc<Warmer>,
 }
 
 impl Server {
@@ -117,10 +117,10 @@ impl Server {
         let near = NearCache::new(u16::try_from(config.store.shards).unwrap_or(u16::MAX));
         near.configure(&near_tiers(&config));
         let (store, store_answers) = open_store(&config, telemetry, &near, &background)?;
-        let live = Arc::new(LiveStats::new(config.telemetry.max_namespaces));
+        let live = Arc::new(StatsRegistry::new(config.telemetry.max_namespaces));
         let health = Health::new().await;
         let origins =
-            Arc::new(OpenOrigins::new(OriginMetrics::new(&telemetry.meter()), health.clone()));
+            Arc::new(OriginManager::new(OriginMetrics::new(&telemetry.meter()), health.clone()));
         let gates = origins.replace(&config.namespaces)?;
         let namespaces = Namespaces::new(
             &config.defaults,
@@ -137,8 +137,8 @@ impl Server {
         ));
         let fleet = Arc::new(FleetStats::new(live.clone(), store));
         let admission = Admission::new(config.limits.max_concurrent_requests, backpressure.clone());
-        cache_metrics::register(&telemetry.meter(), &live, &cache, &admission, &backpressure);
-        let log_keys = LogKeys::default();
+        cache::metrics::register(&telemetry.meter(), &live, &cache, &admission, &backpressure);
+        let log_keys = KeyLogging::default();
         log_keys.set(config.log.keys);
         let pipeline = Pipeline::new(
             CacheRpc::new(cache.clone(), fleet.clone(), log_keys.clone(), &config.limits),
@@ -150,7 +150,7 @@ impl Server {
             RpcMetrics::new(&telemetry.meter()),
         )?;
         let warming =
-            Arc::new(Warming::new(cache.clone(), store_answers.clone(), background.clone()));
+            Arc::new(Warmer::new(cache.clone(), store_answers.clone(), background.clone()));
         Ok(Self {
             config,
             listener,
@@ -329,20 +329,25 @@ fn open_store(
             };
             tokio::spawn(background.clone().run_until_cancelled_owned(watching));
             near_metrics::register(&meter, near);
-            let guard =
-                Guard::new(Arc::new(store), breaker, store_metrics::StoreMetrics::new(&meter));
-            Ok((Arc::new(NearStore::new(Arc::new(guard), near.clone())), answers))
+            let guard = CircuitBreakerStore::new(
+                Arc::new(store),
+                breaker,
+                store_metrics::StoreMetrics::new(&meter),
+            );
+            Ok((Arc::new(NearCacheStore::new(Arc::new(guard), near.clone())), answers))
         }
     }
 }
 
 /// What is remembered of which namespace. The embedded store is as near as it gets.
-fn near_tiers(config: &Config) -> HashMap<Namespace, TierOptions> {
+fn near_tiers(config: &Config) -> HashMap<Namespace, NearCacheOptions> {
     let namespaces = config.namespaces.iter().filter(|_| config.store.url != StoreUrl::Memory);
     let tiers = namespaces.filter_map(|(name, rules)| {
         let near = rules.near_cache.as_ref()?;
-        let options =
-            TierOptions { max_bytes: near.max_bytes as u64, max_staleness: near.max_staleness };
+        let options = NearCacheOptions {
+            max_bytes: near.max_bytes as u64,
+            max_staleness: near.max_staleness,
+        };
         Some((Namespace::new(name).ok()?, options))
     });
     tiers.collect()

@@ -7,11 +7,12 @@
 //! who may fill and what a caller is told is not its business.
 
 pub mod breaker;
-pub mod guard;
+pub mod circuit_breaker_store;
+pub mod key_watch;
 pub mod memory;
-pub mod near;
+pub mod metrics;
+pub mod near_cache;
 pub mod redis;
-pub mod wakeups;
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,9 +20,10 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::{
-    entry::{Draft, Entry, Lifetime, Millis, Provenance, Tags, Version},
-    key::{EntryKey, Namespace},
-    stats::ledger::{Delta, Report},
+    model::{
+        Entry, EntryKey, FetchMetadata, Lifetime, Namespace, NewEntry, Tags, Timestamp, Version,
+    },
+    stats::delta::{StatsDelta, StatsReport},
 };
 
 /// Result of a store operation.
@@ -76,7 +78,7 @@ pub enum Condition {
 
 /// What became of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
+pub enum PutOutcome {
     /// It is stored.
     Stored,
     /// The condition did not hold.
@@ -85,7 +87,7 @@ pub enum Written {
 
 /// What became of a write under a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Filled {
+pub enum FillStatus {
     /// It is stored.
     Stored,
     /// The lease is no longer held.
@@ -102,19 +104,19 @@ pub struct LeaseToken(pub [u8; 16]);
 
 /// The question who computes a key.
 #[derive(Debug, Clone, Copy)]
-pub struct Ask {
+pub struct AcquireRequest {
     /// By which the lease is known if it is granted.
     pub token: LeaseToken,
     /// How long the lease holds.
     pub ttl: Duration,
     /// An entry that is fresh no longer than until this counts as if it were not: zero for any fresh entry to be good
     /// enough, the end of time for none.
-    pub fresher_than: Millis,
+    pub fresher_than: Timestamp,
 }
 
 /// Answer to the question who computes a key.
 #[derive(Debug)]
-pub enum Acquired {
+pub enum AcquireOutcome {
     /// Nobody needs to: there is a fresh entry.
     Found(Entry),
     /// The one who asked. There may be an entry, in whatever state.
@@ -146,7 +148,7 @@ pub enum Acquired {
 
 /// Whether a lease holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hold {
+pub enum LeaseStatus {
     /// It does.
     Held,
     /// It had expired, was given to somebody else or was given back.
@@ -159,7 +161,7 @@ pub enum Hold {
 
 /// The word of an origin that the stored value is still good.
 #[derive(Debug, Clone)]
-pub struct Confirmation {
+pub struct Revalidation {
     /// Id of the value.
     pub version: Version,
     /// How long it lives from now.
@@ -167,14 +169,14 @@ pub struct Confirmation {
     /// Its tags from now on.
     pub tags: Tags,
     /// Where it came from.
-    pub provenance: Arc<Provenance>,
+    pub fetch_metadata: Arc<FetchMetadata>,
 }
 
 /// What became of a confirmation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Confirmed {
+pub enum RevalidateOutcome {
     /// The entry lives on, and the lease has ended; or why it does not.
-    Settled(Filled),
+    Settled(FillStatus),
     /// The store does not have the value any more. The lease still holds.
     Gone,
 }
@@ -194,7 +196,7 @@ pub struct Increment {
 
 /// What became of an increment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Incremented {
+pub enum IncrementOutcome {
     /// It is applied.
     Sum {
         /// The sum.
@@ -224,7 +226,12 @@ pub trait Store: Send + Sync {
     async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<Option<Entry>>>;
 
     /// Writes one entry and voids its lease.
-    async fn put(&self, key: &EntryKey, draft: &Draft, condition: Condition) -> Result<Written>;
+    async fn put(
+        &self,
+        key: &EntryKey,
+        draft: &NewEntry,
+        condition: Condition,
+    ) -> Result<PutOutcome>;
 
     /// Removes one entry and voids its lease; answers whether there was an entry. No fill is taken until `hold_off` has passed,
     /// also not of a lease that was granted meanwhile.
@@ -237,23 +244,25 @@ pub trait Store: Send + Sync {
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool>;
 
     /// Adds to a counter and voids its lease. An entry that is not fresh counts as missing.
-    async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<Incremented>;
+    async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome>;
 
     /// The store's clock, as well as it is known here. Does not wait.
-    fn now(&self) -> Millis;
+    fn now(&self) -> Timestamp;
 }
 
 /// Keeps leases: who may compute which key.
 #[async_trait]
 pub trait Leases: Send + Sync {
     /// Asks for the lease of a key that seems to be missing or stale.
-    async fn acquire(&self, key: &EntryKey, ask: &Ask) -> Result<Acquired>;
+    async fn acquire(&self, key: &EntryKey, ask: &AcquireRequest) -> Result<AcquireOutcome>;
 
     /// Makes a lease hold for `ttl` from now, if it still holds.
-    async fn extend(&self, key: &EntryKey, token: LeaseToken, ttl: Duration) -> Result<Hold>;
+    async fn extend(&self, key: &EntryKey, token: LeaseToken, ttl: Duration)
+    -> Result<LeaseStatus>;
 
     /// Writes an entry if the lease still holds, and ends the lease.
-    async fn fill(&self, key: &EntryKey, token: LeaseToken, draft: &Draft) -> Result<Filled>;
+    async fn fill(&self, key: &EntryKey, token: LeaseToken, draft: &NewEntry)
+    -> Result<FillStatus>;
 
     /// Gives the stored value a new lifetime if the lease still holds, and ends the lease. The value is not moved, and keeps its
     /// version; its age begins anew.
@@ -261,11 +270,11 @@ pub trait Leases: Send + Sync {
         &self,
         key: &EntryKey,
         token: LeaseToken,
-        confirmation: &Confirmation,
-    ) -> Result<Confirmed>;
+        confirmation: &Revalidation,
+    ) -> Result<RevalidateOutcome>;
 
     /// Removes an entry if the lease still holds, and ends the lease.
-    async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<Hold>;
+    async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<LeaseStatus>;
 
     /// Ends a lease, if it is held, and grants no other for `backoff`, in which `cause` is told to those who ask, at
     /// most [`MAX_CAUSE_BYTES`] of it; answers whether it was held.
@@ -278,17 +287,17 @@ pub trait Leases: Send + Sync {
     ) -> Result<bool>;
 
     /// Registers for news of the key's lease: it ended, or it may have.
-    fn wait_for(&self, key: &EntryKey) -> wakeups::Wakeup;
+    fn wait_for(&self, key: &EntryKey) -> key_watch::KeyWatch;
 }
 
 /// Keeps the fleet's counters.
 #[async_trait]
-pub trait Ledger: Send + Sync {
+pub trait StatsStore: Send + Sync {
     /// Adds what one replica counted. A delta that was added before, as its sequence number tells, is not added again.
-    async fn add(&self, delta: &Delta) -> Result<()>;
+    async fn add(&self, delta: &StatsDelta) -> Result<()>;
 
-    /// What all replicas counted, up to their last [`Ledger::add`].
-    async fn report(&self) -> Result<Report>;
+    /// What all replicas counted, up to their last [`StatsStore::add`].
+    async fn report(&self) -> Result<StatsReport>;
 }
 
 /// Tells how the store is.
@@ -298,20 +307,20 @@ pub trait Inspect: Send + Sync {
     async fn ping(&self) -> Result<()>;
 
     /// What the store says of itself.
-    async fn facts(&self) -> Result<Facts>;
+    async fn facts(&self) -> Result<StoreInfo>;
 
     /// What the store holds per namespace.
-    async fn sizes(&self) -> Result<Vec<(Namespace, Size)>>;
+    async fn sizes(&self) -> Result<Vec<(Namespace, NamespaceUsage)>>;
 }
 
 /// All that Larder asks of a store.
-pub trait Backend: Store + Leases + Ledger + Inspect {}
+pub trait Backend: Store + Leases + StatsStore + Inspect {}
 
-impl<T: Store + Leases + Ledger + Inspect> Backend for T {}
+impl<T: Store + Leases + StatsStore + Inspect> Backend for T {}
 
 /// What a store says of itself. Sizes in bytes.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Facts {
+pub struct StoreInfo {
     /// `memory` or `redis`.
     pub kind: &'static str,
     /// Version of the server.
@@ -344,7 +353,7 @@ pub struct Facts {
 
 /// What a store holds for one namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Size {
+pub struct NamespaceUsage {
     /// Number of entries.
     pub keys: u64,
     /// Their size in the store's memory, in bytes.
@@ -436,7 +445,7 @@ impl std::fmt::Debug for LeaseToken {
 
 // === impl Size ===
 
-impl Size {
+impl NamespaceUsage {
     /// What a sample of `drawn` keys says about a store of `keys`.
     #[must_use]
     pub fn scaled(&self, keys: u64, drawn: u64) -> Self {

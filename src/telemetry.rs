@@ -1,11 +1,6 @@
 //! Logs, metrics and traces: set up once, handed in where they are used, flushed at the end.
 
-pub mod cache_metrics;
-pub mod near_metrics;
-pub mod origin_metrics;
 pub mod runtime_metrics;
-pub mod sampling;
-pub mod store_metrics;
 
 use std::time::Duration;
 
@@ -24,6 +19,7 @@ use tracing_subscriber::{
 };
 
 use crate::config::{LogConfig, LogFormat, TelemetryConfig};
+use crate::trace_sampler;
 
 /// Target of spans that are exported and never logged.
 const TRACE_TARGET: &str = "larder::trace";
@@ -143,7 +139,7 @@ fn tracer_provider(
         .with_tonic()
         .with_endpoint(&config.otlp_endpoint)
         .build()?;
-    sampling::start(config.sample_ratio);
+    trace_sampler::start(config.sample_ratio);
     // A span without a parent is only made where the trace was chosen.
     let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOn));
     let provider = SdkTracerProvider::builder()

@@ -39,7 +39,7 @@ use handshake::CountedIo;
 use outbox::{CoalescedIo, Outbox};
 use streams::Streams;
 
-use crate::causes::Causes;
+use crate::error_chain::ErrorChain;
 
 /// HTTP/2 windows. The protocol's default of 64 KiB would make one value of the default size limit take many round trips.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -214,7 +214,7 @@ async fn serve_connection<A, F>(
         tokio::select! {
             ended = poll_fn(|cx| poll_and_send(connection.as_mut(), &mut streams, &intake, &outbox, cx)) => {
                 if let Err(error) = ended {
-                    tracing::debug!(error = %Causes(&error), "a connection failed");
+                    tracing::debug!(error = %ErrorChain(&error), "a connection failed");
                 }
                 return;
             }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{Cache, Error};
 use crate::{
-    key::{EntryKey, Namespace},
-    stats::counts::Counter,
+    model::{EntryKey, Namespace},
+    stats::counters::Counter,
 };
 
 impl Cache {

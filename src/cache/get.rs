@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Cache, Consistency, Error, Outcome, Read, Scope, policy, policy::Verdict};
+use super::{
+    Cache, Consistency, Error, GetResult, NamespaceContext, Outcome, policy, policy::Verdict,
+};
 use crate::{
-    entry::{Entry, Millis},
-    key::EntryKey,
-    stats::counts::Timed,
+    model::{Entry, EntryKey, Timestamp},
+    stats::counters::LatencyKind,
 };
 
 impl Cache {
@@ -21,13 +22,13 @@ impl Cache {
         key: &EntryKey,
         max_stale: Option<Duration>,
         consistency: Consistency,
-    ) -> Result<Read, Error> {
+    ) -> Result<GetResult, Error> {
         let scope = self.scope(key.namespace())?;
         let started = Instant::now();
         if let Some(found) = self.nearby(&scope, key, consistency, self.store.now(), started) {
             scope.count_outcome(Some(found.outcome));
-            scope.counts.time(Timed::Hit, started.elapsed());
-            return Ok(Read { found: Some(found), degraded: false });
+            scope.counts.time(LatencyKind::Hit, started.elapsed());
+            return Ok(GetResult { found: Some(found), degraded: false });
         }
         let stored = self.store.get(key).await;
         let (entry, degraded) = match stored {
@@ -42,12 +43,12 @@ impl Cache {
     /// Judges and counts what the store answered.
     pub(super) fn read(
         &self,
-        scope: &Scope,
+        scope: &NamespaceContext,
         entry: Option<Entry>,
         max_stale: Option<Duration>,
         degraded: bool,
-        now: Millis,
-    ) -> Read {
+        now: Timestamp,
+    ) -> GetResult {
         let found = entry.and_then(|entry| {
             let outcome = match policy::judge(&entry, now, max_stale) {
                 Verdict::Fresh => Outcome::Hit,
@@ -59,13 +60,13 @@ impl Cache {
         });
         scope.count_outcome(found.as_ref().map(|found| found.outcome));
         scope.count_degraded(degraded);
-        Read { found, degraded }
+        GetResult { found, degraded }
     }
 }
 
-impl Read {
+impl GetResult {
     /// Under which its time is counted.
-    pub(super) fn timed(&self) -> Timed {
-        if self.found.is_some() { Timed::Hit } else { Timed::Miss }
+    pub(super) fn timed(&self) -> LatencyKind {
+        if self.found.is_some() { LatencyKind::Hit } else { LatencyKind::Miss }
     }
 }

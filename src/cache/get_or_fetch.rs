@@ -1,18 +1,21 @@
 //! Reading one entry, and having it computed when it is missing: by a caller (see [`super::get_or_lease`]) or, where the
 //! namespace has an origin, by the replica (see [`super::read_through`]).
 
+pub(super) mod lease_mode;
+pub(super) mod origin_mode;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
-    Cache, Consistency, Error, Found, Outcome, Scope, errand::Errand, fill::Fill,
-    grant::LeaseGrant, policy, policy::Verdict, waiting::Wish,
+    Cache, Consistency, Error, Found, NamespaceContext, Outcome, policy, policy::Verdict,
+    singleflight::fetch_job::FetchJob, singleflight::fill::FillOutcome,
+    singleflight::lease_guard::LeaseGuard, singleflight::waiters::Requirement,
 };
 use crate::{
-    entry::{Entry, Kind},
-    key::EntryKey,
-    stats::counts::{Counter, Timed},
+    model::{Entry, EntryKey, Kind},
+    stats::counters::{Counter, LatencyKind},
 };
 
 /// The longest that a call may wait.
@@ -27,7 +30,7 @@ pub(super) const RETRY_AFTER: (Duration, Duration) =
 
 /// What is to be read.
 #[derive(Debug, Clone)]
-pub struct FetchRequest {
+pub struct GetOrFetchRequest {
     /// The entry.
     pub key: EntryKey,
     /// The params of its key, for the origin.
@@ -58,13 +61,13 @@ pub enum FetchMode {
 
 /// The answer.
 #[derive(Debug)]
-pub struct GetOrFetch {
+pub struct GetOrFetchResult {
     /// What the caller gets.
-    pub answer: Answer,
+    pub answer: GetOrFetchOutcome,
     /// What was done beside reading.
     pub status: FetchStatus,
     /// What became of a value that was fetched from the origin for this call.
-    pub fill: Option<Fill>,
+    pub fill: Option<FillOutcome>,
     /// Whether the store could not be asked.
     pub degraded: bool,
 }
@@ -77,7 +80,7 @@ pub enum FetchStatus {
     /// The origin sent the value for this call.
     Fetched,
     /// The origin confirmed the stored value for this call.
-    Confirmed,
+    Revalidated,
     /// The call waited, and got what somebody else computed.
     Coalesced,
     /// The value is stale, and being refreshed.
@@ -92,11 +95,11 @@ pub enum FetchStatus {
 
 /// What the caller gets.
 #[derive(Debug)]
-pub enum Answer {
+pub enum GetOrFetchOutcome {
     /// A value, or the knowledge that there is none.
     Found(Found),
     /// The permission to compute it.
-    Lease(Offer),
+    Lease(LeaseOffer),
     /// The advice to come back later.
     Contended {
         /// When.
@@ -108,9 +111,9 @@ pub enum Answer {
 
 /// A permission to compute a value.
 #[derive(Debug)]
-pub struct Offer {
+pub struct LeaseOffer {
     /// To be handed over with the answer.
-    pub grant: LeaseGrant,
+    pub grant: LeaseGuard,
     /// How long it holds.
     pub expires_in: Duration,
     /// The previous value, if it may be used when computing fails.
@@ -124,7 +127,10 @@ impl Cache {
     ///
     /// # Errors
     /// [`Error::UnknownNamespace`]; [`Error::Origin`] if there is nothing to answer instead.
-    pub async fn get_or_fetch(&self, request: &FetchRequest) -> Result<GetOrFetch, Error> {
+    pub async fn get_or_fetch(
+        &self,
+        request: &GetOrFetchRequest,
+    ) -> Result<GetOrFetchResult, Error> {
         let scope = self.scope(request.key.namespace())?;
         let fetched = match (self.fetch_nearby(&scope, request), scope.rules.source()) {
             (Some(nearby), _) => Ok(nearby),
@@ -140,21 +146,22 @@ impl Cache {
     /// Judges what was read, and takes the time.
     pub(super) fn judge(
         &self,
-        scope: &Scope,
-        request: &FetchRequest,
+        scope: &NamespaceContext,
+        request: &GetOrFetchRequest,
         entry: Option<Entry>,
         started: Instant,
     ) -> (Verdict, Option<Entry>) {
         let verdict = entry.as_ref().map_or(Verdict::Gone, |entry| {
             policy::judge(entry, self.store.now(), request.max_stale)
         });
-        let hit_or_miss = if verdict == Verdict::Gone { Timed::Miss } else { Timed::Hit };
+        let hit_or_miss =
+            if verdict == Verdict::Gone { LatencyKind::Miss } else { LatencyKind::Hit };
         scope.counts.time(hit_or_miss, started.elapsed());
         (verdict, entry)
     }
 
-    pub(super) fn errand(&self, scope: &Scope, request: &FetchRequest) -> Errand {
-        Errand { key: request.key.clone(), params: request.params.clone(), scope: scope.clone() }
+    pub(super) fn errand(&self, scope: &NamespaceContext, request: &GetOrFetchRequest) -> FetchJob {
+        FetchJob { key: request.key.clone(), params: request.params.clone(), scope: scope.clone() }
     }
 
     /// An entry that the store says is fresh.
@@ -164,13 +171,16 @@ impl Cache {
     }
 
     /// The same, for a call that waited for it.
-    pub(super) fn coalesced(&self, entry: Entry) -> GetOrFetch {
-        GetOrFetch { status: FetchStatus::Coalesced, ..Answer::Found(self.landed(entry)).into() }
+    pub(super) fn coalesced(&self, entry: Entry) -> GetOrFetchResult {
+        GetOrFetchResult {
+            status: FetchStatus::Coalesced,
+            ..GetOrFetchOutcome::Found(self.landed(entry)).into()
+        }
     }
 
-    pub(super) fn stale_on_error(&self, entry: Entry, cause: String) -> GetOrFetch {
-        let answer = Answer::Found(self.found(entry, Outcome::Stale));
-        GetOrFetch { status: FetchStatus::Failed(cause), ..answer.into() }
+    pub(super) fn stale_on_error(&self, entry: Entry, cause: String) -> GetOrFetchResult {
+        let answer = GetOrFetchOutcome::Found(self.found(entry, Outcome::Stale));
+        GetOrFetchResult { status: FetchStatus::Failed(cause), ..answer.into() }
     }
 
     /// The entry, if it may be served because computing a new one failed.
@@ -186,31 +196,35 @@ impl Cache {
     }
 }
 
-impl FetchRequest {
-    pub(super) fn wish(&self) -> Wish {
-        Wish { max_stale: self.max_stale, anew: self.mode == FetchMode::NoCache, ..Wish::default() }
+impl GetOrFetchRequest {
+    pub(super) fn wish(&self) -> Requirement {
+        Requirement {
+            max_stale: self.max_stale,
+            anew: self.mode == FetchMode::NoCache,
+            ..Requirement::default()
+        }
     }
 }
 
-impl From<Answer> for GetOrFetch {
-    fn from(answer: Answer) -> Self {
+impl From<GetOrFetchOutcome> for GetOrFetchResult {
+    fn from(answer: GetOrFetchOutcome) -> Self {
         Self { answer, status: FetchStatus::Read, fill: None, degraded: false }
     }
 }
 
-pub(super) fn count(scope: &Scope, fetched: &GetOrFetch) {
+pub(super) fn count(scope: &NamespaceContext, fetched: &GetOrFetchResult) {
     let outcome = match &fetched.answer {
-        Answer::Found(found) => Some(found.outcome),
-        Answer::Lease(_) => {
+        GetOrFetchOutcome::Found(found) => Some(found.outcome),
+        GetOrFetchOutcome::Lease(_) => {
             scope.counts.count(Counter::LeasesGranted);
             None
         }
-        Answer::Contended { .. } | Answer::Missing => None,
+        GetOrFetchOutcome::Contended { .. } | GetOrFetchOutcome::Missing => None,
     };
     scope.count_outcome(outcome);
     scope.count_degraded(fetched.degraded);
     let counter = match &fetched.status {
-        FetchStatus::Read | FetchStatus::Fetched | FetchStatus::Confirmed => return,
+        FetchStatus::Read | FetchStatus::Fetched | FetchStatus::Revalidated => return,
         // Without an origin it was a refused lease, and is counted as that.
         FetchStatus::Coalesced if scope.rules.source().is_none() => return,
         FetchStatus::Coalesced => Counter::FetchesCoalesced,
@@ -222,11 +236,11 @@ pub(super) fn count(scope: &Scope, fetched: &GetOrFetch) {
     scope.counts.count(counter);
 }
 
-pub(super) fn contended(available_in: Duration) -> Answer {
-    Answer::Contended { retry_after: available_in.clamp(RETRY_AFTER.0, RETRY_AFTER.1) }
+pub(super) fn contended(available_in: Duration) -> GetOrFetchOutcome {
+    GetOrFetchOutcome::Contended { retry_after: available_in.clamp(RETRY_AFTER.0, RETRY_AFTER.1) }
 }
 
-pub(super) fn bounded_wait(scope: &Scope, request: &FetchRequest) -> Duration {
+pub(super) fn bounded_wait(scope: &NamespaceContext, request: &GetOrFetchRequest) -> Duration {
     let wait = request.wait.unwrap_or(scope.rules.lease_wait).min(MAX_WAIT);
     let Some(deadline) = request.deadline else { return wait };
     let left = deadline.saturating_duration_since(Instant::now());

@@ -11,31 +11,31 @@ use arc_swap::ArcSwap;
 use super::Error;
 use crate::{
     config::{NamespaceConfig, OriginConfig},
-    key::Namespace,
-    origin::gate::Gate,
+    model::Namespace,
+    origin::client::OriginClient,
 };
 
 /// Rules by namespace, replaced as a whole when the configuration is read again.
 pub struct Namespaces(ArcSwap<Table>);
 
 /// The gates before the origins, by namespace.
-pub type Gates = HashMap<Namespace, Arc<Gate>>;
+pub type OriginClients = HashMap<Namespace, Arc<OriginClient>>;
 
 /// The rules of one namespace.
-pub(super) struct Rules {
+pub(super) struct NamespaceRules {
     config: NamespaceConfig,
-    source: Option<Source>,
+    source: Option<OriginBinding>,
 }
 
 /// Where the values of a namespace are fetched.
-pub(super) struct Source {
-    pub(super) gate: Arc<Gate>,
+pub(super) struct OriginBinding {
+    pub(super) gate: Arc<OriginClient>,
     pub(super) config: OriginConfig,
 }
 
 struct Table {
-    configured: HashMap<Namespace, Arc<Rules>>,
-    defaults: Arc<Rules>,
+    configured: HashMap<Namespace, Arc<NamespaceRules>>,
+    defaults: Arc<NamespaceRules>,
     strict: bool,
 }
 
@@ -45,7 +45,7 @@ impl Namespaces {
     pub fn new(
         defaults: &NamespaceConfig,
         configured: &BTreeMap<String, NamespaceConfig>,
-        gates: &Gates,
+        gates: &OriginClients,
         strict: bool,
     ) -> Self {
         Self(ArcSwap::from_pointee(Table::new(defaults, configured, gates, strict)))
@@ -56,7 +56,7 @@ impl Namespaces {
         &self,
         defaults: &NamespaceConfig,
         configured: &BTreeMap<String, NamespaceConfig>,
-        gates: &Gates,
+        gates: &OriginClients,
         strict: bool,
     ) {
         self.0.store(Arc::new(Table::new(defaults, configured, gates, strict)));
@@ -67,7 +67,7 @@ impl Namespaces {
         self.0.load().configured.keys().cloned().collect()
     }
 
-    pub(super) fn rules(&self, namespace: &Namespace) -> Result<Arc<Rules>, Error> {
+    pub(super) fn rules(&self, namespace: &Namespace) -> Result<Arc<NamespaceRules>, Error> {
         let table = self.0.load();
         match table.configured.get(namespace) {
             Some(rules) => Ok(rules.clone()),
@@ -81,33 +81,34 @@ impl Table {
     fn new(
         defaults: &NamespaceConfig,
         configured: &BTreeMap<String, NamespaceConfig>,
-        gates: &Gates,
+        gates: &OriginClients,
         strict: bool,
     ) -> Self {
         // The configuration has checked the names.
         let configured = configured.iter().filter_map(|(name, config)| {
             let namespace = Namespace::new(name).ok()?;
-            let rules = Rules::new(config.clone(), gates.get(&namespace).cloned());
+            let rules = NamespaceRules::new(config.clone(), gates.get(&namespace).cloned());
             Some((namespace, Arc::new(rules)))
         });
-        let defaults = Arc::new(Rules::new(defaults.clone(), None));
+        let defaults = Arc::new(NamespaceRules::new(defaults.clone(), None));
         Self { configured: configured.collect(), defaults, strict }
     }
 }
 
-impl Rules {
-    pub(super) fn new(config: NamespaceConfig, gate: Option<Arc<Gate>>) -> Self {
-        let source = config.origin.clone().zip(gate).map(|(config, gate)| Source { gate, config });
+impl NamespaceRules {
+    pub(super) fn new(config: NamespaceConfig, gate: Option<Arc<OriginClient>>) -> Self {
+        let source =
+            config.origin.clone().zip(gate).map(|(config, gate)| OriginBinding { gate, config });
         Self { config, source }
     }
 
     /// Where values are fetched; none if callers compute them.
-    pub(super) fn source(&self) -> Option<&Source> {
+    pub(super) fn source(&self) -> Option<&OriginBinding> {
         self.source.as_ref()
     }
 }
 
-impl Deref for Rules {
+impl Deref for NamespaceRules {
     type Target = NamespaceConfig;
 
     fn deref(&self) -> &NamespaceConfig {

@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Cache, Error, Scope, is_degraded, policy};
+use super::{Cache, Error, NamespaceContext, is_degraded, policy};
 use crate::{
-    entry::{Draft, Kind, Tags, Version},
-    invalid::Violation,
-    key::EntryKey,
-    stats::counts::Counter,
-    store::{Condition, Filled, LeaseToken, Written},
+    model::{EntryKey, Kind, NewEntry, Tags, Version, Violation},
+    stats::counters::Counter,
+    store::{Condition, FillStatus, LeaseToken, PutOutcome},
 };
 
 /// What is to be written.
@@ -46,7 +44,7 @@ pub enum SetMode {
 
 /// What became of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SetResult {
+pub enum SetOutcome {
     /// It is stored.
     Stored {
         /// Id of the write.
@@ -68,9 +66,9 @@ pub enum SetResult {
 
 /// The answer to a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SetOutcome {
+pub struct SetResult {
     /// What became of it.
-    pub result: SetResult,
+    pub result: SetOutcome,
     /// Whether the store could not be asked.
     pub degraded: bool,
 }
@@ -103,7 +101,7 @@ impl Cache {
     ///
     /// # Errors
     /// Those of [`Cache::check`].
-    pub async fn set(&self, command: &SetCommand) -> Result<SetOutcome, Error> {
+    pub async fn set(&self, command: &SetCommand) -> Result<SetResult, Error> {
         self.check(command)?;
         self.set_checked(command).await
     }
@@ -112,39 +110,39 @@ impl Cache {
     ///
     /// # Errors
     /// [`Error::UnknownNamespace`].
-    pub async fn set_checked(&self, command: &SetCommand) -> Result<SetOutcome, Error> {
+    pub async fn set_checked(&self, command: &SetCommand) -> Result<SetResult, Error> {
         let scope = self.scope(command.key.namespace())?;
-        let draft = Draft {
+        let draft = NewEntry {
             kind: command.kind,
             data: command.data.clone(),
             version: Version::random(),
             lifetime: policy::lifetime(&scope.rules, command.ttl, rand::random()),
             tags: command.tags.clone(),
-            provenance: None,
+            fetch_metadata: None,
         };
-        let stored = SetResult::Stored { version: draft.version, ttl: draft.lifetime.ttl };
+        let stored = SetOutcome::Stored { version: draft.version, ttl: draft.lifetime.ttl };
         let written = match command.mode {
             SetMode::On(condition) => {
                 self.store.put(&command.key, &draft, condition).await.map(|written| match written {
-                    Written::Stored => stored,
-                    Written::ConditionNotMet => SetResult::ConditionNotMet,
+                    PutOutcome::Stored => stored,
+                    PutOutcome::ConditionNotMet => SetOutcome::ConditionNotMet,
                 })
             }
             SetMode::Under(token) => {
                 self.store.fill(&command.key, token, &draft).await.map(|filled| match filled {
-                    Filled::Stored => stored,
-                    Filled::LeaseLost => SetResult::LeaseLost,
-                    Filled::Invalidated => SetResult::Invalidated,
-                    Filled::Superseded => SetResult::Superseded,
+                    FillStatus::Stored => stored,
+                    FillStatus::LeaseLost => SetOutcome::LeaseLost,
+                    FillStatus::Invalidated => SetOutcome::Invalidated,
+                    FillStatus::Superseded => SetOutcome::Superseded,
                 })
             }
-            SetMode::OnUnknownVersion => Ok(SetResult::ConditionNotMet),
-            SetMode::UnderUnknownLease => Ok(SetResult::LeaseLost),
+            SetMode::OnUnknownVersion => Ok(SetOutcome::ConditionNotMet),
+            SetMode::UnderUnknownLease => Ok(SetOutcome::LeaseLost),
         };
         let outcome = match written {
-            Ok(result) => SetOutcome { result, degraded: false },
+            Ok(result) => SetResult { result, degraded: false },
             Err(error) => {
-                SetOutcome { result: SetResult::NotStored, degraded: is_degraded(&error) }
+                SetResult { result: SetOutcome::NotStored, degraded: is_degraded(&error) }
             }
         };
         scope.counts.count(if outcome.result == stored {
@@ -160,12 +158,12 @@ impl Cache {
     }
 }
 
-fn count_refused_fill(scope: &Scope, result: SetResult) {
+fn count_refused_fill(scope: &NamespaceContext, result: SetOutcome) {
     scope.counts.count(match result {
-        SetResult::LeaseLost => Counter::FillsLost,
-        SetResult::Invalidated => Counter::FillsInvalidated,
-        SetResult::Superseded => Counter::FillsSuperseded,
-        SetResult::NotStored => Counter::FillsNotStored,
-        SetResult::Stored { .. } | SetResult::ConditionNotMet => return,
+        SetOutcome::LeaseLost => Counter::FillsLost,
+        SetOutcome::Invalidated => Counter::FillsInvalidated,
+        SetOutcome::Superseded => Counter::FillsSuperseded,
+        SetOutcome::NotStored => Counter::FillsNotStored,
+        SetOutcome::Stored { .. } | SetOutcome::ConditionNotMet => return,
     });
 }

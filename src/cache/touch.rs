@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::{Cache, Error, is_degraded, policy};
-use crate::key::EntryKey;
+use crate::model::EntryKey;
 
 /// The answer to a touch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Touched {
+pub struct TouchResult {
     /// The TTL that was applied; none if there was no fresh entry.
     pub ttl: Option<Duration>,
     /// Whether the store could not be asked.
@@ -19,12 +19,12 @@ impl Cache {
     ///
     /// # Errors
     /// [`Error::UnknownNamespace`].
-    pub async fn touch(&self, key: &EntryKey, ttl: Option<Duration>) -> Result<Touched, Error> {
+    pub async fn touch(&self, key: &EntryKey, ttl: Option<Duration>) -> Result<TouchResult, Error> {
         let scope = self.scope(key.namespace())?;
         let lifetime = policy::lifetime(&scope.rules, ttl, rand::random());
         let touched = match self.store.touch(key, lifetime).await {
-            Ok(found) => Touched { ttl: found.then_some(lifetime.ttl), degraded: false },
-            Err(error) => Touched { ttl: None, degraded: is_degraded(&error) },
+            Ok(found) => TouchResult { ttl: found.then_some(lifetime.ttl), degraded: false },
+            Err(error) => TouchResult { ttl: None, degraded: is_degraded(&error) },
         };
         scope.count_degraded(touched.degraded);
         Ok(touched)

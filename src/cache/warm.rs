@@ -7,12 +7,12 @@ use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 
 use super::{
-    Answer, Cache, Consistency, Error, FetchMode, FetchRequest, FetchStatus, Fill, Scope,
-    namespaces::Source, policy,
+    Cache, Consistency, Error, FetchMode, FetchStatus, FillOutcome, GetOrFetchOutcome,
+    GetOrFetchRequest, NamespaceContext, namespaces::OriginBinding, policy,
 };
 use crate::{
     config::WarmConfig,
-    key::{EntryKey, Namespace},
+    model::{EntryKey, Namespace},
 };
 
 /// Most keys of one warm list.
@@ -120,13 +120,13 @@ impl Cache {
 
     async fn warm_one(
         &self,
-        scope: &Scope,
-        source: &Source,
+        scope: &NamespaceContext,
+        source: &OriginBinding,
         key: EntryKey,
         params: BTreeMap<String, String>,
         refresh: bool,
     ) -> Warmed {
-        let request = FetchRequest {
+        let request = GetOrFetchRequest {
             key,
             params: Arc::new(params),
             max_stale: Some(std::time::Duration::ZERO),
@@ -139,12 +139,16 @@ impl Cache {
             Err(error) => Warmed::Failed(error.to_string()),
             Ok(fetched) => match (fetched.answer, fetched.status, fetched.fill) {
                 (_, FetchStatus::Failed(cause), _) => Warmed::Failed(cause),
-                (Answer::Found(_), _, Some(Fill::Stored)) => Warmed::Stored,
-                (Answer::Found(_), _, Some(_)) => Warmed::NotStored,
-                (Answer::Found(_), _, None) => Warmed::Fresh,
-                (Answer::Contended { .. } | Answer::Missing | Answer::Lease(_), _, _) => {
-                    Warmed::Failed(format!("no answer within {:?}", source.config.timeout))
-                }
+                (GetOrFetchOutcome::Found(_), _, Some(FillOutcome::Stored)) => Warmed::Stored,
+                (GetOrFetchOutcome::Found(_), _, Some(_)) => Warmed::NotStored,
+                (GetOrFetchOutcome::Found(_), _, None) => Warmed::Fresh,
+                (
+                    GetOrFetchOutcome::Contended { .. }
+                    | GetOrFetchOutcome::Missing
+                    | GetOrFetchOutcome::Lease(_),
+                    _,
+                    _,
+                ) => Warmed::Failed(format!("no answer within {:?}", source.config.timeout)),
             },
         }
     }

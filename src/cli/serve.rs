@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::report;
 use crate::{
-    causes::Causes,
     config::{self, Config, Sources},
+    error_chain::ErrorChain,
     runtime::{self, BusyPoll, Threads, Unsupported},
     server::{self, Reload, Server},
     telemetry::{self, Telemetry, runtime_metrics},
@@ -55,7 +55,7 @@ async fn serve(
     log_panics();
     match busy_poll {
         Ok(busy_poll) => runtime_metrics::register(&telemetry.meter(), &busy_poll),
-        Err(error) => tracing::warn!(error = %Causes(&error), "busy_poll has no effect"),
+        Err(error) => tracing::warn!(error = %ErrorChain(&error), "busy_poll has no effect"),
     }
     let mut signals = Signals::install()?;
     let server = Server::bind(config.clone(), &telemetry, backpressure).await?;
@@ -84,16 +84,16 @@ fn reload_config(current: &mut Config, sources: &Sources, reload: &Reload, telem
     let new = match config::load(sources.clone()) {
         Ok(new) => new,
         Err(error) => {
-            tracing::error!(error = %Causes(&error), "the configuration stays as it was");
+            tracing::error!(error = %ErrorChain(&error), "the configuration stays as it was");
             return;
         }
     };
     if let Err(error) = reload.apply(&new) {
-        tracing::error!(error = %Causes(&error), "the configuration stays as it was");
+        tracing::error!(error = %ErrorChain(&error), "the configuration stays as it was");
         return;
     }
     if let Err(error) = telemetry.set_log_level(&new.log.level) {
-        tracing::error!(error = %Causes(&error), "the log level stays as it was");
+        tracing::error!(error = %ErrorChain(&error), "the log level stays as it was");
     }
     let ignored = current.needs_restart(&new);
     if ignored.is_empty() {

@@ -13,8 +13,7 @@ use tonic::{Request, Response, Status};
 use super::{convert, deadline, status};
 use crate::{
     cache::{self, Cache, WarmPlan, WarmProgress},
-    invalid::Violation,
-    key::Namespace,
+    model::{Namespace, Violation},
     pb::v1::{self as pb, admin_service_server::AdminService},
 };
 

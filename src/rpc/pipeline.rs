@@ -23,20 +23,20 @@ use tracing::{Instrument as _, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{
+    access_log::{AccessLogFields, TARGET},
     admin_service::AdminRpc,
     admission::{Admission, Permit},
     cache_service::CacheRpc,
+    call::ObservedBody,
     deadline,
-    facts::{Facts, TARGET},
-    health::Health,
     method::Method,
     metrics::{RpcMetrics, code_name},
-    observed_body::ObservedBody,
     reflection, status,
 };
 use crate::{
+    health::Health,
     pb::v1::{admin_service_server::AdminServiceServer, cache_service_server::CacheServiceServer},
-    telemetry::sampling,
+    trace_sampler,
     transport::{Answer, RequestBody, Work},
 };
 
@@ -268,7 +268,7 @@ impl Call {
         self.ended_with(code, None);
     }
 
-    fn ended_with(&mut self, code: Code, facts: Option<&Facts>) {
+    fn ended_with(&mut self, code: Code, facts: Option<&AccessLogFields>) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
@@ -302,7 +302,7 @@ impl Call {
 
 impl Trace {
     fn of(method: Method, headers: &HeaderMap) -> Self {
-        if !sampling::is_on() {
+        if !trace_sampler::is_on() {
             return Self::None;
         }
         let caller = headers
@@ -311,9 +311,9 @@ impl Trace {
                 global::get_text_map_propagator(|propagator| propagator.extract(&Headers(headers)))
             })
             .filter(|caller| caller.span().span_context().is_valid());
-        let is_recorded = caller
-            .as_ref()
-            .map_or_else(sampling::is_chosen, |caller| caller.span().span_context().is_sampled());
+        let is_recorded = caller.as_ref().map_or_else(trace_sampler::is_chosen, |caller| {
+            caller.span().span_context().is_sampled()
+        });
         if !is_recorded {
             return caller.map_or(Self::None, |caller| Self::Unrecorded(Box::new(caller)));
         }

@@ -10,41 +10,41 @@ use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cache::{Cache, Gates},
+    cache::{Cache, OriginClients},
     config::NamespaceConfig,
-    key::Namespace,
+    health::Health,
+    model::Namespace,
     origin::{
-        gate::Gate,
-        open::{Error, Origins},
+        client::OriginClient,
+        metrics::OriginMetrics,
+        registry::{Error, OriginRegistry},
     },
-    rpc::Health,
-    telemetry::origin_metrics::OriginMetrics,
 };
 
 /// The origins, with their metrics and their health.
-pub(super) struct OpenOrigins {
-    origins: Mutex<Origins>,
+pub(super) struct OriginManager {
+    origins: Mutex<OriginRegistry>,
     metrics: Arc<OriginMetrics>,
     health: Health,
 }
 
 /// Gates before origins.
-pub(super) struct Opened {
-    pub(super) all: Gates,
+pub(super) struct OriginSet {
+    pub(super) all: OriginClients,
     /// Those that were not there before.
-    pub(super) new: Vec<Arc<Gate>>,
+    pub(super) new: Vec<Arc<OriginClient>>,
 }
 
-impl OpenOrigins {
+impl OriginManager {
     pub(super) fn new(metrics: Arc<OriginMetrics>, health: Health) -> Self {
-        Self { origins: Mutex::new(Origins::new(metrics.clone())), metrics, health }
+        Self { origins: Mutex::new(OriginRegistry::new(metrics.clone())), metrics, health }
     }
 
     /// Opens the origins of a configuration in place of those before.
     pub(super) fn replace(
         &self,
         namespaces: &BTreeMap<String, NamespaceConfig>,
-    ) -> Result<Opened, Error> {
+    ) -> Result<OriginSet, Error> {
         let mut origins = self.origins.lock();
         let before = origins.gates();
         let new = origins.replace(namespaces)?;
@@ -56,25 +56,25 @@ impl OpenOrigins {
         for gone in before.into_keys().filter(|namespace| !all.contains_key(namespace)) {
             self.health.follow_origin(gone, None);
         }
-        Ok(Opened { all, new })
+        Ok(OriginSet { all, new })
     }
 }
 
 /// Warms namespaces by their lists, one round of one namespace at a time.
-pub(super) struct Warming {
+pub(super) struct Warmer {
     cache: Arc<Cache>,
     store_answers: watch::Receiver<bool>,
     stop: CancellationToken,
-    rounds: Mutex<HashMap<Namespace, Rounds>>,
+    rounds: Mutex<HashMap<Namespace, WarmTask>>,
 }
 
 /// The rounds of one namespace.
-struct Rounds {
+struct WarmTask {
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
-impl Warming {
+impl Warmer {
     pub(super) fn new(
         cache: Arc<Cache>,
         store_answers: watch::Receiver<bool>,
@@ -85,7 +85,7 @@ impl Warming {
 
     /// Begins with the namespaces of the new gates. What was going on there ends first, and so does that of namespaces without
     /// a gate.
-    pub(super) fn follow(&self, gates: &Opened) {
+    pub(super) fn follow(&self, gates: &OriginSet) {
         let mut rounds = self.rounds.lock();
         rounds.retain(|namespace, rounds| {
             let has_origin = gates.all.contains_key(namespace);
@@ -107,7 +107,7 @@ impl Warming {
                 }
                 warming.await;
             });
-            rounds.insert(namespace.clone(), Rounds { stop, task });
+            rounds.insert(namespace.clone(), WarmTask { stop, task });
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{
-    counts::SparseCounts,
-    ledger::{ByNamespace, Report},
+    counters::SparseCounters,
+    delta::{ByNamespace, StatsReport},
 };
-use crate::entry::Millis;
+use crate::model::Timestamp;
 
 /// One of the two resolutions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,12 +24,12 @@ pub const DAY: Window = Window { bucket_ms: 600_000, buckets: 144 };
 
 impl Window {
     /// Number of the bucket that `now` falls in.
-    pub fn bucket(&self, now: Millis) -> u64 {
+    pub fn bucket(&self, now: Timestamp) -> u64 {
         now.0 / self.bucket_ms
     }
 
     /// Numbers of the buckets that make up the window at `now`.
-    pub fn at(&self, now: Millis) -> std::ops::RangeInclusive<u64> {
+    pub fn at(&self, now: Timestamp) -> std::ops::RangeInclusive<u64> {
         let newest = self.bucket(now);
         newest.saturating_sub(self.buckets - 1)..=newest
     }
@@ -49,11 +49,11 @@ pub struct Windows {
 }
 
 /// What was counted in the time of one bucket. There are many, and most counters of most namespaces are zero.
-type Bucket = BTreeMap<String, SparseCounts>;
+type Bucket = BTreeMap<String, SparseCounters>;
 
 impl Windows {
     /// Adds what was counted until `now`.
-    pub fn add(&mut self, counts: &ByNamespace, now: Millis) {
+    pub fn add(&mut self, counts: &ByNamespace, now: Timestamp) {
         merge(&mut self.total, counts);
         for (window, buckets) in [(HOUR, &mut self.minutes), (DAY, &mut self.ten_minutes)] {
             let bucket = buckets.entry(window.bucket(now)).or_default();
@@ -66,7 +66,7 @@ impl Windows {
     }
 
     /// What was counted in the windows that end at `now`.
-    pub fn report(&self, now: Millis) -> Report {
+    pub fn report(&self, now: Timestamp) -> StatsReport {
         let sum = |window: Window, buckets: &BTreeMap<u64, Bucket>| {
             let mut sum = ByNamespace::new();
             for (namespace, counts) in buckets.range(window.at(now)).flat_map(|(_, bucket)| bucket)
@@ -75,7 +75,7 @@ impl Windows {
             }
             sum
         };
-        Report {
+        StatsReport {
             total: self.total.clone(),
             last_hour: sum(HOUR, &self.minutes),
             last_day: sum(DAY, &self.ten_minutes),
@@ -93,10 +93,10 @@ pub fn merge(into: &mut ByNamespace, counts: &ByNamespace) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::counts::{Counter, Counts};
+    use crate::stats::counters::{Counter, Counters};
 
     fn hits(namespace: &str, hits: u64) -> ByNamespace {
-        let mut counts = Counts::default();
+        let mut counts = Counters::default();
         counts.0[Counter::Hits as usize] = hits;
         ByNamespace::from([(namespace.to_owned(), counts)])
     }
@@ -107,8 +107,8 @@ mod tests {
 
     #[test]
     fn what_is_older_than_the_window_leaves_it_but_not_the_total() {
-        let start = Millis(1_000_000 * DAY.bucket_ms);
-        let at = |minutes: u64| Millis(start.0 + minutes * 60_000);
+        let start = Timestamp(1_000_000 * DAY.bucket_ms);
+        let at = |minutes: u64| Timestamp(start.0 + minutes * 60_000);
         let mut windows = Windows::default();
         windows.add(&hits("a", 1), at(0));
         windows.add(&hits("b", 2), at(59));
@@ -127,10 +127,10 @@ mod tests {
     fn old_buckets_are_dropped() {
         let mut windows = Windows::default();
         for minute in 0..10_000 {
-            windows.add(&hits("a", 1), Millis(minute * 60_000));
+            windows.add(&hits("a", 1), Timestamp(minute * 60_000));
         }
         assert_eq!(windows.minutes.len(), 60);
         assert_eq!(windows.ten_minutes.len(), 144);
-        assert_eq!(hits_in(&windows.report(Millis(9_999 * 60_000)).total), 10_000);
+        assert_eq!(hits_in(&windows.report(Timestamp(9_999 * 60_000)).total), 10_000);
     }
 }

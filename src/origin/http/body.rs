@@ -5,9 +5,9 @@ use http::{HeaderMap, HeaderValue, header};
 use reqwest::Response;
 use serde::de::IgnoredAny;
 
-use super::failure::broken_off;
+use super::error::broken_off;
 use crate::{
-    entry::Kind,
+    model::Kind,
     origin::{Error, ErrorKind, Result},
 };
 

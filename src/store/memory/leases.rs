@@ -10,17 +10,16 @@ use super::{
     wakeup_key,
 };
 use crate::{
-    entry::{Draft, Entry},
-    key::EntryKey,
+    model::{Entry, EntryKey, NewEntry},
     store::{
-        Acquired, Ask, Confirmation, Confirmed, Filled, Hold, LeaseToken, Leases, Result,
-        short_cause, wakeups::Wakeup,
+        AcquireOutcome, AcquireRequest, FillStatus, LeaseStatus, LeaseToken, Leases, Result,
+        RevalidateOutcome, Revalidation, key_watch::KeyWatch, short_cause,
     },
 };
 
 #[async_trait]
 impl Leases for MemoryStore {
-    async fn acquire(&self, key: &EntryKey, ask: &Ask) -> Result<Acquired> {
+    async fn acquire(&self, key: &EntryKey, ask: &AcquireRequest) -> Result<AcquireOutcome> {
         let store = &*self.0;
         store.make_room(lease_cost(key))?;
         let now = store.now();
@@ -31,20 +30,20 @@ impl Leases for MemoryStore {
         };
         let previous = match shard.valid(key, now).map(|slot| slot.entry.clone()) {
             Some(entry) if now.max(ask.fresher_than) < entry.fresh_until => {
-                return refused(Acquired::Found(entry));
+                return refused(AcquireOutcome::Found(entry));
             }
             other => other,
         };
         if let Some(lease) = shard.lease(key, now) {
             let left = lease.expires_at.since(now);
             match &lease.state {
-                LeaseState::HeldOff => return refused(Acquired::HeldOff { remaining: left }),
+                LeaseState::HeldOff => return refused(AcquireOutcome::HeldOff { remaining: left }),
                 LeaseState::Held if lease.generation.is_current() => {
-                    return refused(Acquired::Held { expires_in: left });
+                    return refused(AcquireOutcome::Held { expires_in: left });
                 }
                 LeaseState::BackedOff(cause) if lease.generation.is_current() => {
                     let cause = cause.to_string();
-                    return refused(Acquired::BackedOff { remaining: left, previous, cause });
+                    return refused(AcquireOutcome::BackedOff { remaining: left, previous, cause });
                 }
                 LeaseState::Held
                 | LeaseState::BackedOff(_)
@@ -60,25 +59,35 @@ impl Leases for MemoryStore {
             expires_at: now.after(ask.ttl),
         };
         store.budget.release(shard.grant(key.clone(), lease));
-        Ok(Acquired::Granted { previous })
+        Ok(AcquireOutcome::Granted { previous })
     }
 
-    async fn extend(&self, key: &EntryKey, token: LeaseToken, ttl: Duration) -> Result<Hold> {
+    async fn extend(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        ttl: Duration,
+    ) -> Result<LeaseStatus> {
         let store = &*self.0;
         let now = store.now();
         let mut shard = store.shard(key).lock();
         let hold = shard.hold(key, token, now);
-        if hold == Hold::Held {
+        if hold == LeaseStatus::Held {
             shard.extend_lease(key, now.after(ttl));
         }
         Ok(hold)
     }
 
-    async fn fill(&self, key: &EntryKey, token: LeaseToken, draft: &Draft) -> Result<Filled> {
+    async fn fill(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        draft: &NewEntry,
+    ) -> Result<FillStatus> {
         let store = &*self.0;
         store.write(key, Entry::written(draft, store.now()), |shard, now| {
             let filled = filled(shard.hold(key, token, now));
-            if filled != Filled::Stored {
+            if filled != FillStatus::Stored {
                 return Err(filled);
             }
             store.end_lease(shard, key);
@@ -90,26 +99,26 @@ impl Leases for MemoryStore {
         &self,
         key: &EntryKey,
         token: LeaseToken,
-        confirmation: &Confirmation,
-    ) -> Result<Confirmed> {
+        confirmation: &Revalidation,
+    ) -> Result<RevalidateOutcome> {
         let store = &*self.0;
         let now = store.now();
         let mut shard = store.shard(key).lock();
         let filled = filled(shard.hold(key, token, now));
-        if filled != Filled::Stored {
-            return Ok(Confirmed::Settled(filled));
+        if filled != FillStatus::Stored {
+            return Ok(RevalidateOutcome::Settled(filled));
         }
         let held = shard.valid(key, now).map(|slot| slot.entry.clone());
         let Some(mut entry) = held.filter(|entry| entry.version == confirmation.version) else {
-            return Ok(Confirmed::Gone);
+            return Ok(RevalidateOutcome::Gone);
         };
         entry.created_at = now;
         entry.reschedule(&confirmation.lifetime, now);
         entry.tags = confirmation.tags.clone();
-        entry.provenance = Some(confirmation.provenance.clone());
+        entry.fetch_metadata = Some(confirmation.fetch_metadata.clone());
         // The lease's own: the namespace may have another by now.
         let Some(generation) = shard.lease(key, now).map(|lease| lease.generation.clone()) else {
-            return Ok(Confirmed::Settled(Filled::LeaseLost));
+            return Ok(RevalidateOutcome::Settled(FillStatus::LeaseLost));
         };
         let slot = Slot::new(key, entry, generation, now);
         store.budget.reserve(slot.cost)?;
@@ -118,14 +127,14 @@ impl Leases for MemoryStore {
         drop(shard);
         // Its tags and validators may have grown.
         while store.budget.is_exceeded() && store.evict_oldest() {}
-        Ok(Confirmed::Settled(filled))
+        Ok(RevalidateOutcome::Settled(filled))
     }
 
-    async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<Hold> {
+    async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<LeaseStatus> {
         let store = &*self.0;
         let mut shard = store.shard(key).lock();
         let hold = shard.hold(key, token, store.now());
-        if hold == Hold::Held {
+        if hold == LeaseStatus::Held {
             store.budget.release(shard.remove(key));
             store.end_lease(&mut shard, key);
         }
@@ -142,7 +151,7 @@ impl Leases for MemoryStore {
         let store = &*self.0;
         let now = store.now();
         let mut shard = store.shard(key).lock();
-        if shard.hold(key, token, now) != Hold::Held {
+        if shard.hold(key, token, now) != LeaseStatus::Held {
             return Ok(false);
         }
         if backoff.is_zero() {
@@ -154,7 +163,7 @@ impl Leases for MemoryStore {
         Ok(true)
     }
 
-    fn wait_for(&self, key: &EntryKey) -> Wakeup {
+    fn wait_for(&self, key: &EntryKey) -> KeyWatch {
         self.0.wakeups.register(wakeup_key(key))
     }
 }
@@ -166,11 +175,11 @@ impl Inner {
     }
 }
 
-fn filled(hold: Hold) -> Filled {
+fn filled(hold: LeaseStatus) -> FillStatus {
     match hold {
-        Hold::Held => Filled::Stored,
-        Hold::Lost => Filled::LeaseLost,
-        Hold::Invalidated => Filled::Invalidated,
-        Hold::Superseded => Filled::Superseded,
+        LeaseStatus::Held => FillStatus::Stored,
+        LeaseStatus::Lost => FillStatus::LeaseLost,
+        LeaseStatus::Invalidated => FillStatus::Invalidated,
+        LeaseStatus::Superseded => FillStatus::Superseded,
     }
 }
