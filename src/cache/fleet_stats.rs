@@ -104,8 +104,8 @@ impl FleetStats {
             Ok(report) => (report, false),
             Err(_) => (self.progress.lock().await.own.report(self.store.now()), true),
         };
-        let facts = self.store.facts().await.ok();
-        let sizes = self.store.sizes().await.unwrap_or_default();
+        let facts = self.store.info().await.ok();
+        let sizes = self.store.usage().await.unwrap_or_default();
         Overview { report, facts, sizes, degraded }
     }
 }

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::{
     Cache, Consistency, Error, FetchMode, FetchStatus, FillOutcome, GetOrFetchOutcome,
-    GetOrFetchRequest, NamespaceContext, namespaces::OriginBinding, policy,
+    GetOrFetchRequest, NamespaceContext, get_or_fetch::FetchContext, namespaces::OriginBinding,
+    policy,
 };
 use crate::{
     config::WarmConfig,
@@ -62,9 +63,10 @@ impl Cache {
     /// # Errors
     /// [`Error::UnknownNamespace`], [`Error::NoOrigin`].
     pub fn warm_config(&self, namespace: &Namespace) -> Result<WarmConfig, Error> {
-        let scope = self.scope(namespace)?;
-        let source = scope.rules.source().ok_or_else(|| Error::NoOrigin(namespace.clone()))?;
-        Ok(source.config.warm.clone())
+        let context = self.context(namespace)?;
+        let origin =
+            context.rules.origin.as_ref().ok_or_else(|| Error::NoOrigin(namespace.clone()))?;
+        Ok(origin.config.warm.clone())
     }
 
     /// Fetches what is not fresh, at the plan's rate and with at most half of the fetches that the origin takes at once. `report`
@@ -77,20 +79,21 @@ impl Cache {
         plan: WarmPlan,
         mut report: impl FnMut(&WarmProgress),
     ) -> Result<(), Error> {
-        let scope = self.scope(&plan.namespace)?;
-        let source = scope.rules.source().ok_or_else(|| Error::NoOrigin(plan.namespace.clone()))?;
+        let context = self.context(&plan.namespace)?;
+        let origin =
+            context.rules.origin.as_ref().ok_or_else(|| Error::NoOrigin(plan.namespace.clone()))?;
         let limiter =
             RateLimiter::direct(Quota::per_second(plan.rate).allow_burst(NonZeroU32::MIN));
-        let at_once = usize::try_from(source.config.max_concurrency / 2).unwrap_or(1).max(1);
+        let at_once = usize::try_from(origin.config.max_concurrency / 2).unwrap_or(1).max(1);
         let mut progress = WarmProgress::default();
         let warming = stream::iter(plan.keys).map(|(key, params)| {
-            let (scope, limiter) = (&scope, &limiter);
+            let (context, limiter) = (&context, &limiter);
             async move {
                 if !plan.refresh && self.is_fresh(&key).await {
                     return Warmed::Fresh;
                 }
                 limiter.until_ready().await;
-                self.warm_one(scope, source, key, params, plan.refresh).await
+                self.warm_one(context, origin, key, params, plan.refresh).await
             }
         });
         let mut warming = std::pin::pin!(warming.buffer_unordered(at_once));
@@ -114,14 +117,14 @@ impl Cache {
 
     async fn is_fresh(&self, key: &EntryKey) -> bool {
         let stored = self.store.get(key).await.ok().flatten();
-        let verdict = stored.map(|entry| policy::judge(&entry, self.store.now(), None));
+        let verdict = stored.map(|entry| policy::evaluate(&entry, self.store.now(), None));
         matches!(verdict, Some(policy::Verdict::Fresh | policy::Verdict::Negative))
     }
 
     async fn warm_one(
         &self,
-        scope: &NamespaceContext,
-        source: &OriginBinding,
+        context: &NamespaceContext,
+        origin: &OriginBinding,
         key: EntryKey,
         params: BTreeMap<String, String>,
         refresh: bool,
@@ -130,25 +133,25 @@ impl Cache {
             key,
             params: Arc::new(params),
             max_stale: Some(std::time::Duration::ZERO),
-            wait: Some(source.config.timeout),
+            wait: Some(origin.config.timeout),
             deadline: None,
             mode: if refresh { FetchMode::NoCache } else { FetchMode::Normal },
             consistency: Consistency::Store,
         };
-        match self.read_through(scope, source, &request).await {
+        match FetchContext::read(self, context, &request).await.compute().await {
             Err(error) => Warmed::Failed(error.to_string()),
-            Ok(fetched) => match (fetched.answer, fetched.status, fetched.fill) {
-                (_, FetchStatus::Failed(cause), _) => Warmed::Failed(cause),
+            Ok(fetched) => match (fetched.outcome, fetched.status, fetched.fill) {
+                (_, FetchStatus::Failed(cause), _) => Warmed::Failed(cause.unwrap_or_default()),
                 (GetOrFetchOutcome::Found(_), _, Some(FillOutcome::Stored)) => Warmed::Stored,
                 (GetOrFetchOutcome::Found(_), _, Some(_)) => Warmed::NotStored,
                 (GetOrFetchOutcome::Found(_), _, None) => Warmed::Fresh,
                 (
                     GetOrFetchOutcome::Contended { .. }
-                    | GetOrFetchOutcome::Missing
+                    | GetOrFetchOutcome::NotCached
                     | GetOrFetchOutcome::Lease(_),
                     _,
                     _,
-                ) => Warmed::Failed(format!("no answer within {:?}", source.config.timeout)),
+                ) => Warmed::Failed(format!("no answer within {:?}", origin.config.timeout)),
             },
         }
     }

@@ -112,7 +112,7 @@ impl Batch for BatchGet {
     type Chunk = pb::BatchGetResponse;
 
     async fn next_part(&mut self) -> Option<Vec<Self::Item>> {
-        let reads = BatchGet::next_part(self).await?;
+        let reads = BatchGet::next_chunk(self).await?;
         let item = |read: crate::cache::GetResult| {
             let degraded = read.degraded;
             (convert::batch_get_result(read), degraded)
@@ -147,7 +147,7 @@ impl Batch for BatchGetOrFetch {
     type Chunk = pb::BatchGetOrFetchResponse;
 
     async fn next_part(&mut self) -> Option<Vec<Self::Item>> {
-        let fetched = BatchGetOrFetch::next_part(self).await?;
+        let fetched = BatchGetOrFetch::next_chunk(self).await?;
         Some(fetched.into_iter().map(get_or_fetch::batch_result).collect())
     }
 
@@ -163,7 +163,7 @@ impl Batch for BatchGetOrFetch {
     fn add(chunk: &mut Self::Chunk, (result, lease): Self::Item) {
         chunk.results.push(result);
         // Until now it would have gone back if the caller had left.
-        lease.map(LeaseGuard::hand_over);
+        lease.map(LeaseGuard::into_token);
     }
 }
 

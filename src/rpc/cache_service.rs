@@ -20,7 +20,7 @@ use crate::{
     config::LimitsConfig,
     model::{EntryKey, Namespace},
     pb::v1::{self as pb, cache_service_server::CacheService},
-    store::LeaseStatus,
+    store::LeaseLoss,
 };
 
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
@@ -87,7 +87,7 @@ impl CacheService for CacheRpc {
         let command = convert::set(request.into_inner())?;
         let outcome = self.cache.set(&command).await?;
         let mut response = Response::new(convert::set_response(outcome));
-        self.log_keys.note(&mut response, &command.key, convert::set_result_name(outcome.result));
+        self.log_keys.note(&mut response, &command.key, convert::set_result_name(outcome.outcome));
         Ok(response)
     }
 
@@ -165,7 +165,9 @@ impl CacheService for CacheRpc {
         let key = convert::key(&request.namespace, &request.key, &request.params)?;
         let renewed = match convert::required_token(&request.lease_token)? {
             Some(token) => self.cache.renew(&key, token).await?,
-            None => RenewResult { hold: Some(LeaseStatus::Lost), expires_in: Duration::ZERO },
+            None => {
+                RenewResult { status: Some(Err(LeaseLoss::Expired)), expires_in: Duration::ZERO }
+            }
         };
         let mut response = Response::new(get_or_fetch::renew_response(renewed));
         self.log_keys.note(&mut response, &key, "RENEWED");

@@ -15,7 +15,7 @@ use crate::{
     model::{Entry, EntryKey, Kind, MAX_TAG_BYTES, MAX_TAGS, Namespace, Tags, Version, Violation},
     pb::v1 as pb,
     stats::registry::OTHER,
-    store::{Condition, LeaseToken},
+    store::{Condition, LeaseLoss, LeaseToken},
 };
 
 const MAX_REASON_BYTES: usize = 256;
@@ -296,20 +296,18 @@ pub(super) fn batch_get_result(read: GetResult) -> pb::BatchGetResult {
     pb::BatchGetResult { outcome, value, entry }
 }
 
-pub(super) fn set_response(outcome: SetResult) -> pb::SetResponse {
-    let (version, ttl) = match outcome.result {
+pub(super) fn set_response(result: SetResult) -> pb::SetResponse {
+    let (version, ttl) = match result.outcome {
         SetOutcome::Stored { version, ttl } => (version.to_text(), Some(duration(ttl))),
-        SetOutcome::ConditionNotMet
-        | SetOutcome::LeaseLost
-        | SetOutcome::Invalidated
-        | SetOutcome::Superseded
-        | SetOutcome::NotStored => (String::new(), None),
+        SetOutcome::ConditionNotMet | SetOutcome::LeaseLost(_) | SetOutcome::NotStored => {
+            (String::new(), None)
+        }
     };
     pb::SetResponse {
-        result: set_result(outcome.result).into(),
+        result: set_result(result.outcome).into(),
         version,
         ttl,
-        degraded: outcome.degraded,
+        degraded: result.degraded,
     }
 }
 
@@ -317,9 +315,9 @@ fn set_result(result: SetOutcome) -> pb::SetResult {
     match result {
         SetOutcome::Stored { .. } => pb::SetResult::Stored,
         SetOutcome::ConditionNotMet => pb::SetResult::ConditionNotMet,
-        SetOutcome::LeaseLost => pb::SetResult::LeaseLost,
-        SetOutcome::Invalidated => pb::SetResult::Invalidated,
-        SetOutcome::Superseded => pb::SetResult::Superseded,
+        SetOutcome::LeaseLost(LeaseLoss::Expired) => pb::SetResult::LeaseLost,
+        SetOutcome::LeaseLost(LeaseLoss::Invalidated) => pb::SetResult::Invalidated,
+        SetOutcome::LeaseLost(LeaseLoss::Superseded) => pb::SetResult::Superseded,
         SetOutcome::NotStored => pb::SetResult::NotStored,
     }
 }
@@ -329,9 +327,9 @@ pub(super) fn set_result_name(result: SetOutcome) -> &'static str {
     match result {
         SetOutcome::Stored { .. } => "STORED",
         SetOutcome::ConditionNotMet => "CONDITION_NOT_MET",
-        SetOutcome::LeaseLost => "LEASE_LOST",
-        SetOutcome::Invalidated => "INVALIDATED",
-        SetOutcome::Superseded => "SUPERSEDED",
+        SetOutcome::LeaseLost(LeaseLoss::Expired) => "LEASE_LOST",
+        SetOutcome::LeaseLost(LeaseLoss::Invalidated) => "INVALIDATED",
+        SetOutcome::LeaseLost(LeaseLoss::Superseded) => "SUPERSEDED",
         SetOutcome::NotStored => "NOT_STORED",
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     pb::v1::{
         self as pb, fetch_stream_request::Message as Said, fetch_stream_response::Message as Told,
     },
-    store::LeaseStatus,
+    store::LeaseLoss,
 };
 
 /// Time that a caller has to say what the stream is about.
@@ -87,14 +87,14 @@ impl Session {
             }
         };
         let fetched = self.cache.get_or_fetch(&request).await?;
-        let GetOrFetchResult { answer, status, fill, degraded } = fetched;
-        let GetOrFetchOutcome::Lease(offer) = answer else {
+        let GetOrFetchResult { outcome, status, fill, degraded } = fetched;
+        let GetOrFetchOutcome::Lease(offer) = outcome else {
             let answer =
-                get_or_fetch::response(GetOrFetchResult { answer, status, fill, degraded })
+                get_or_fetch::response(GetOrFetchResult { outcome, status, fill, degraded })
                     .response;
             return self.tell(Told::Answer(answer)).await;
         };
-        let grant = offer.grant;
+        let grant = offer.guard;
         let lease = get_or_fetch::lease(grant.token().0, offer.expires_in, offer.stale);
         let outcome = Some(pb::get_or_fetch_response::Outcome::Lease(lease));
         let answer =
@@ -110,9 +110,9 @@ impl Session {
             said = self.next() => said?,
             lost = grant.keep_alive(ttl, ttl) => {
                 let why = match lost {
-                    LeaseStatus::Held | LeaseStatus::Lost => pb::SetResult::LeaseLost,
-                    LeaseStatus::Invalidated => pb::SetResult::Invalidated,
-                    LeaseStatus::Superseded => pb::SetResult::Superseded,
+                    LeaseLoss::Expired => pb::SetResult::LeaseLost,
+                    LeaseLoss::Invalidated => pb::SetResult::Invalidated,
+                    LeaseLoss::Superseded => pb::SetResult::Superseded,
                 };
                 return self.tell(Told::Lost(why.into())).await;
             }
@@ -126,20 +126,17 @@ impl Session {
                     .map_err(|violation| violation.within("fill."))?;
                 let outcome =
                     self.cache.set(&command).await.map_err(|error| error.within("fill."))?;
-                match outcome.result {
+                match outcome.outcome {
                     // The lease may still hold: it goes back when the grant is dropped.
                     SetOutcome::NotStored | SetOutcome::ConditionNotMet => {}
-                    SetOutcome::Stored { .. }
-                    | SetOutcome::LeaseLost
-                    | SetOutcome::Invalidated
-                    | SetOutcome::Superseded => drop(grant.hand_over()),
+                    SetOutcome::Stored { .. } | SetOutcome::LeaseLost(_) => grant.disarm(),
                 }
                 self.tell(Told::Filled(convert::set_response(outcome))).await
             }
             Some(Said::Abandon(abandon)) => {
                 let reason = convert::reason(&abandon.reason)
                     .map_err(|violation| violation.within("abandon."))?;
-                let token = grant.hand_over();
+                let token = grant.into_token();
                 tracing::debug!(namespace = %key.namespace(), reason, "a lease was abandoned");
                 Ok(self.cache.abandon(&key, token, reason).await?)
             }

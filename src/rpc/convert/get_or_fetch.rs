@@ -16,6 +16,7 @@ use crate::{
     },
     model::{EntryKey, Violation, millis_ceil},
     pb::v1 as pb,
+    store::LeaseLoss,
 };
 
 type Params = BTreeMap<String, String>;
@@ -79,7 +80,7 @@ fn mode(no_cache: bool, only_if_cached: bool) -> Result<FetchMode, Violation> {
 
 /// The answer, with a lease handed over to the caller.
 pub(in crate::rpc) fn response(fetched: GetOrFetchResult) -> Told {
-    respond(fetched, |offer| lease(offer.grant.hand_over().0, offer.expires_in, offer.stale))
+    respond(fetched, |offer| lease(offer.guard.into_token().0, offer.expires_in, offer.stale))
 }
 
 /// The answer, with `lease` in the place of an offer.
@@ -88,8 +89,8 @@ pub(in crate::rpc) fn respond(
     lease: impl FnOnce(cache::LeaseOffer) -> pb::Lease,
 ) -> Told {
     use pb::get_or_fetch_response::Outcome;
-    let GetOrFetchResult { answer, status, fill, degraded } = fetched;
-    let (x_cache, outcome) = match answer {
+    let GetOrFetchResult { outcome, status, fill, degraded } = fetched;
+    let (x_cache, outcome) = match outcome {
         GetOrFetchOutcome::Found(found) => {
             (Some(convert::x_cache(&found)), Outcome::Found(convert::found(found)))
         }
@@ -98,7 +99,7 @@ pub(in crate::rpc) fn respond(
             None,
             Outcome::Contended(pb::Contended { retry_after: Some(convert::duration(retry_after)) }),
         ),
-        GetOrFetchOutcome::Missing => (None, Outcome::Missing(pb::Missing {})),
+        GetOrFetchOutcome::NotCached => (None, Outcome::Missing(pb::Missing {})),
     };
     let (fetch_status, x_cache_fetch) = fetch_status(&status);
     let response = pb::GetOrFetchResponse {
@@ -106,7 +107,7 @@ pub(in crate::rpc) fn respond(
         degraded,
         fetch_status: fetch_status.into(),
         fill: fill.map_or(pb::FillResult::Unspecified, fill_result).into(),
-        cause: if let FetchStatus::Failed(cause) = status { cause } else { String::new() },
+        cause: if let FetchStatus::Failed(Some(cause)) = status { cause } else { String::new() },
     };
     Told { response, x_cache, x_cache_fetch }
 }
@@ -130,8 +131,8 @@ pub(in crate::rpc) fn batch_result(
     use pb::batch_get_or_fetch_result::Result as Pb;
     let mut grant = None;
     let keep = |offer: cache::LeaseOffer| {
-        let offered = lease(offer.grant.token().0, offer.expires_in, offer.stale);
-        grant = Some(offer.grant);
+        let offered = lease(offer.guard.token().0, offer.expires_in, offer.stale);
+        grant = Some(offer.guard);
         offered
     };
     let result = match fetched {
@@ -159,9 +160,9 @@ fn fetch_status(status: &FetchStatus) -> (pb::FetchStatus, Option<&'static str>)
 fn fill_result(fill: FillOutcome) -> pb::FillResult {
     match fill {
         FillOutcome::Stored => pb::FillResult::Stored,
-        FillOutcome::LeaseLost => pb::FillResult::LeaseLost,
-        FillOutcome::Invalidated => pb::FillResult::Invalidated,
-        FillOutcome::Superseded => pb::FillResult::Superseded,
+        FillOutcome::LeaseLost(LeaseLoss::Expired) => pb::FillResult::LeaseLost,
+        FillOutcome::LeaseLost(LeaseLoss::Invalidated) => pb::FillResult::Invalidated,
+        FillOutcome::LeaseLost(LeaseLoss::Superseded) => pb::FillResult::Superseded,
         FillOutcome::Uncacheable => pb::FillResult::Uncacheable,
         FillOutcome::NotStored { .. } => pb::FillResult::NotStored,
     }
@@ -169,17 +170,16 @@ fn fill_result(fill: FillOutcome) -> pb::FillResult {
 
 /// The answer to Renew.
 pub(in crate::rpc) fn renew_response(renewed: cache::RenewResult) -> pb::RenewResponse {
-    use crate::store::LeaseStatus;
-    let result = match renewed.hold {
+    let result = match renewed.status {
         None => pb::RenewResult::Unspecified,
-        Some(LeaseStatus::Held) => pb::RenewResult::Renewed,
-        Some(LeaseStatus::Lost) => pb::RenewResult::LeaseLost,
-        Some(LeaseStatus::Invalidated) => pb::RenewResult::Invalidated,
-        Some(LeaseStatus::Superseded) => pb::RenewResult::Superseded,
+        Some(Ok(())) => pb::RenewResult::Renewed,
+        Some(Err(LeaseLoss::Expired)) => pb::RenewResult::LeaseLost,
+        Some(Err(LeaseLoss::Invalidated)) => pb::RenewResult::Invalidated,
+        Some(Err(LeaseLoss::Superseded)) => pb::RenewResult::Superseded,
     };
     let expires_in =
-        (renewed.hold == Some(LeaseStatus::Held)).then(|| convert::duration(renewed.expires_in));
-    pb::RenewResponse { result: result.into(), expires_in, degraded: renewed.hold.is_none() }
+        (renewed.status == Some(Ok(()))).then(|| convert::duration(renewed.expires_in));
+    pb::RenewResponse { result: result.into(), expires_in, degraded: renewed.status.is_none() }
 }
 
 /// The longest time that fills are held off.
