@@ -47,7 +47,7 @@ pub struct Lifetime {
     /// How long after that it may be served because the origin failed.
     pub stale_if_error: Duration,
     /// How long after that it is kept, not to be served, but for the origin to say that it is still good.
-    pub keep: Duration,
+    pub revalidation_window: Duration,
 }
 
 /// What an origin says by which it recognises a value that has not changed.
@@ -103,7 +103,7 @@ pub struct Entry {
     /// Length of the window that follows that.
     pub stale_if_error: Duration,
     /// Length of the window that follows that, in which the entry is not served any more.
-    pub keep: Duration,
+    pub revalidation_window: Duration,
     /// Its tags.
     pub tags: Tags,
     /// Where the value came from, if it was fetched.
@@ -176,7 +176,7 @@ impl Validators {
 impl Lifetime {
     /// From writing to the hard expiry.
     pub fn total(&self) -> Duration {
-        [self.stale_while_revalidate, self.stale_if_error, self.keep]
+        [self.stale_while_revalidate, self.stale_if_error, self.revalidation_window]
             .into_iter()
             .fold(self.ttl, Duration::saturating_add)
     }
@@ -195,7 +195,7 @@ impl Entry {
             fresh_until: now.after(draft.lifetime.ttl),
             stale_while_revalidate: draft.lifetime.stale_while_revalidate,
             stale_if_error: draft.lifetime.stale_if_error,
-            keep: draft.lifetime.keep,
+            revalidation_window: draft.lifetime.revalidation_window,
             tags: draft.tags.clone(),
             fetch_metadata: draft.fetch_metadata.clone(),
         }
@@ -225,7 +225,7 @@ impl Entry {
         self.fresh_until = now.after(lifetime.ttl);
         self.stale_while_revalidate = lifetime.stale_while_revalidate;
         self.stale_if_error = lifetime.stale_if_error;
-        self.keep = lifetime.keep;
+        self.revalidation_window = lifetime.revalidation_window;
     }
 
     /// When the entry can no longer be served.
@@ -235,6 +235,6 @@ impl Entry {
 
     /// When the entry is gone for good.
     pub fn expires_at(&self) -> Timestamp {
-        self.stale_until().after(self.keep)
+        self.stale_until().after(self.revalidation_window)
     }
 }

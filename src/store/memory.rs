@@ -260,8 +260,8 @@ impl Store for MemoryStore {
         let fresh = shard.valid(key, now).is_some_and(|slot| slot.entry.is_fresh(now));
         if fresh {
             shard.reschedule(key, |entry| {
-                let keep = entry.keep;
-                entry.reschedule(&Lifetime { keep, ..lifetime }, now);
+                let revalidation_window = entry.revalidation_window;
+                entry.reschedule(&Lifetime { revalidation_window, ..lifetime }, now);
             });
         }
         Ok(fresh)

@@ -239,7 +239,7 @@ mod tests {
             fresh_until: Timestamp(u64::MAX),
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
-            keep: Duration::ZERO,
+            revalidation_window: Duration::ZERO,
             tags: Vec::new().into(),
             fetch_metadata: None,
         }
