@@ -21,7 +21,8 @@ use tokio::time::Instant;
 
 use crate::{
     model::{
-        Entry, EntryKey, FetchMetadata, Lifetime, Namespace, NewEntry, Tags, Timestamp, Version,
+        Entry, EntryKey, FetchMetadata, Lifetime, Namespace, NewEntry, SaturatingFrom as _, Tags,
+        Timestamp, Version,
     },
     stats::delta::{StatsDelta, StatsReport},
 };
@@ -451,7 +452,7 @@ impl NamespaceUsage {
     pub fn scaled(&self, keys: u64, drawn: u64) -> Self {
         let scale = |number: u64| {
             let scaled = u128::from(number) * u128::from(keys) / u128::from(drawn.max(1));
-            u64::try_from(scaled).unwrap_or(u64::MAX)
+            u64::saturating_from(scaled)
         };
         Self {
             keys: scale(self.keys),

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, sync::LazyLock, time::Duration};
 
+use crate::model::SaturatingFrom as _;
+
 /// What is counted per namespace. The order is that of the cells in [`Counters`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
@@ -169,7 +171,7 @@ pub fn cell_of(name: &str) -> Option<usize> {
 }
 
 pub(super) fn bucket_cell(timed: LatencyKind, took: Duration) -> usize {
-    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    let micros = u64::saturating_from(took.as_micros());
     let bucket = LATENCY_BOUNDS_US.partition_point(|bound| *bound < micros);
     first_bucket(timed) + bucket
 }
