@@ -44,7 +44,7 @@ pub use singleflight::fill::FillOutcome;
 pub use singleflight::lease_guard::LeaseGuard;
 use singleflight::waiters::FlightGroup;
 pub use touch::TouchResult;
-pub use warm::{WarmPlan, WarmProgress, read_plan};
+pub use warm::{WarmPlan, WarmProgress};
 
 /// The cache of one replica.
 pub struct Cache {

@@ -38,3 +38,4 @@ pub mod telemetry;
 pub mod trace_sampler;
 pub mod transport;
 pub mod url_template;
+pub mod warm_list;

@@ -16,7 +16,7 @@ const MAX_TRUSTED_BYTES: usize = 1024 * 1024;
 
 /// Reads a body up to `limit` bytes.
 pub(super) async fn read(mut response: Response, limit: usize) -> Result<Bytes> {
-    let announced = response.content_length().map(|length| usize::saturating_from(length));
+    let announced = response.content_length().map(usize::saturating_from);
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large(limit));
     }
