@@ -123,7 +123,7 @@ impl Telemetry {
     }
 }
 
-/// Builds the filter for log lines. Exported spans are not logged, and neither is the export itself.
+/// Builds the filter for log lines. Exported spans are not logged, and neither is their export.
 fn log_filter(level: &str) -> Result<EnvFilter, filter::ParseError> {
     let quiet = "h2=warn,hyper=warn,hyper_util=warn,tower=warn,tonic=warn,\
         opentelemetry=warn,opentelemetry_sdk=warn";
