@@ -50,7 +50,7 @@ pub use request::{Consistency, FetchMode, GetOrFetchRequest};
 pub use set::{SetCommand, SetMode, SetOutcome, SetResult};
 pub use singleflight::{FillOutcome, LeaseGuard};
 pub use touch::TouchResult;
-pub use warm::{WarmPlan, WarmProgress, read_plan};
+pub use warm::{WarmPlan, WarmProgress};
 
 /// The cache of one replica.
 pub struct Cache {

@@ -19,5 +19,5 @@ pub use access_log::KeyLogging;
 pub use admin_service::AdminRpc;
 pub use admission::Admission;
 pub use cache_service::CacheRpc;
-pub use metrics::{LATENCY_BOUNDS, RpcMetrics};
+pub use metrics::RpcMetrics;
 pub use pipeline::Pipeline;

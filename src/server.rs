@@ -1,6 +1,7 @@
 //! Puts everything together. This is the only place that names the concrete parts of all layers.
 
 mod origins;
+mod warmer;
 
 use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -11,7 +12,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use origins::{OriginManager, OriginSet, Warmer};
+use origins::{OriginManager, OriginSet};
+use warmer::Warmer;
 
 use crate::{
     admin,

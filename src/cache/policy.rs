@@ -53,7 +53,7 @@ pub(super) fn lifetime(rules: &NamespaceConfig, ttl: Option<Duration>, dice: f64
         ttl,
         stale_while_revalidate: rules.stale_while_revalidate,
         stale_if_error: rules.stale_if_error,
-        keep: Duration::ZERO,
+        revalidation_window: Duration::ZERO,
     }
 }
 
@@ -79,7 +79,7 @@ pub(super) fn fetched_lifetime(
         ttl: Duration::from_millis(millis_ceil(ttl.mul_f64(1.0 - rules.ttl_jitter * dice))),
         stale_while_revalidate: window(terms.stale_while_revalidate, rules.stale_while_revalidate),
         stale_if_error: window(terms.stale_if_error, rules.stale_if_error),
-        keep: if can_be_confirmed { origin.keep } else { Duration::ZERO },
+        revalidation_window: if can_be_confirmed { origin.keep } else { Duration::ZERO },
     };
     (!terms.no_store && !lifetime.total().is_zero()).then_some(lifetime)
 }
@@ -129,7 +129,7 @@ mod tests {
             fresh_until: Timestamp(1000),
             stale_while_revalidate: SECOND,
             stale_if_error: SECOND,
-            keep: SECOND,
+            revalidation_window: SECOND,
             tags: Vec::new().into(),
             fetch_metadata: None,
         }

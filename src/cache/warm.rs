@@ -1,10 +1,9 @@
 //! Fetching entries before anybody asks for them.
 
-use std::{collections::BTreeMap, num::NonZeroU32, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 
 use futures_util::{StreamExt as _, stream};
 use governor::{Quota, RateLimiter};
-use tokio::time::Instant;
 
 use super::{
     Cache, Consistency, Error, FetchMode, FetchStatus, FillOutcome, GetOrFetchOutcome,
@@ -15,9 +14,6 @@ use crate::{
     config::WarmConfig,
     model::{EntryKey, Namespace},
 };
-
-/// Most keys of one warm list.
-const MAX_WARM_LIST: usize = 100_000;
 
 /// What is to be warmed.
 #[derive(Debug, Clone)]
@@ -155,74 +151,4 @@ impl Cache {
             },
         }
     }
-
-    /// Warms a namespace by its warm list, once.
-    pub async fn warm_by_list(&self, namespace: &Namespace) {
-        let Ok(config) = self.warm_config(namespace) else { return };
-        let started = Instant::now();
-        let plan = match read_plan(namespace.clone(), config).await {
-            Ok(plan) => plan,
-            Err(error) => {
-                tracing::warn!(%namespace, %error, "the warm list cannot be read");
-                return;
-            }
-        };
-        if plan.keys.is_empty() {
-            return;
-        }
-        let mut progress = WarmProgress::default();
-        let warmed = self.warm(plan, |now| progress.clone_from(now)).await;
-        let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let WarmProgress { done, stored, fresh, not_stored, failed, last_error } = progress;
-        match warmed {
-            Ok(()) => tracing::info!(
-                %namespace, done, stored, fresh, not_stored, failed, last_error, took_ms, "warmed by the warm list"
-            ),
-            Err(Error::ShuttingDown) => {
-                tracing::info!(%namespace, done, "warming ends, as the server is shutting down")
-            }
-            Err(error) => tracing::warn!(%namespace, %error, "not warmed"),
-        }
-    }
-}
-
-/// The entries of a warm list.
-///
-/// # Errors
-/// The file cannot be read.
-pub async fn read_plan(namespace: Namespace, config: WarmConfig) -> std::io::Result<WarmPlan> {
-    let WarmConfig { mut keys, file, interval: _, rate } = config;
-    if let Some(file) = file {
-        keys.extend(read_file(file).await?);
-    }
-    if keys.len() > MAX_WARM_LIST {
-        tracing::warn!(%namespace, keys = keys.len(), limit = MAX_WARM_LIST, "the warm list is cut off at its limit");
-        keys.truncate(MAX_WARM_LIST);
-    }
-    let entry = |key: &String| match EntryKey::new(namespace.clone(), key, std::iter::empty()) {
-        Ok(key) => Some((key, BTreeMap::new())),
-        Err(violation) => {
-            tracing::warn!(%namespace, %violation, "a key of the warm list is left out");
-            None
-        }
-    };
-    let keys = keys.iter().filter_map(entry).collect();
-    Ok(WarmPlan {
-        namespace,
-        keys,
-        refresh: false,
-        rate: NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN),
-    })
-}
-
-/// One key per line; empty lines are left out.
-async fn read_file(file: PathBuf) -> std::io::Result<Vec<String>> {
-    let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(file)).await;
-    let text = read.map_err(std::io::Error::other)??;
-    Ok(text
-        .lines()
-        .filter(|line| !line.is_empty())
-        .take(MAX_WARM_LIST)
-        .map(str::to_owned)
-        .collect())
 }

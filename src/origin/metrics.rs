@@ -13,12 +13,12 @@ use opentelemetry::{
 use parking_lot::RwLock;
 
 use crate::{
+    histogram::LATENCY_BOUNDS,
     model::Namespace,
     origin::{
         ErrorKind,
         client::{Observer, OriginClient},
     },
-    rpc::LATENCY_BOUNDS,
 };
 
 /// What is measured of every fetch, and read from every gate.

@@ -12,7 +12,10 @@ use crate::{
     cache::{
         Consistency, Found, GetResult, Outcome, SetCommand, SetMode, SetOutcome, SetResult, Tier,
     },
-    model::{Entry, EntryKey, Kind, MAX_TAG_BYTES, MAX_TAGS, Namespace, Tags, Version, Violation},
+    model::{
+        Entry, EntryKey, Kind, MAX_TAG_BYTES, MAX_TAGS, Namespace, SaturatingFrom as _, Tags,
+        Version, Violation,
+    },
     pb::v1 as pb,
     stats::registry::OTHER,
     store::{Condition, LeaseLoss, LeaseToken},
@@ -204,7 +207,7 @@ pub(super) fn batch_size(field: &'static str, size: usize, limit: usize) -> Chec
 
 pub(super) fn duration(duration: Duration) -> PbDuration {
     PbDuration {
-        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        seconds: i64::saturating_from(duration.as_secs()),
         nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
     }
 }

@@ -35,6 +35,7 @@ use super::{
 };
 use crate::{
     health::Health,
+    model::SaturatingFrom as _,
     pb::v1::{admin_service_server::AdminServiceServer, cache_service_server::CacheServiceServer},
     trace_sampler,
     transport::{Answer, RequestBody, Work},
@@ -288,13 +289,13 @@ impl Call {
                 namespace = %facts.namespace,
                 key = facts.key,
                 outcome = facts.outcome,
-                took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                took_us = u64::saturating_from(took.as_micros()),
             ),
             None => tracing::debug!(
                 target: TARGET,
                 method = self.method.name(),
                 status = code_name(code),
-                took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                took_us = u64::saturating_from(took.as_micros()),
             ),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::Result;
-use crate::model::Namespace;
+use crate::model::{Namespace, SaturatingFrom as _};
 
 /// Upper bounds of the classes of remaining TTL; a last class without a bound follows.
 pub const TTL_CLASSES: [Duration; 4] = [
@@ -106,7 +106,7 @@ impl NamespaceUsage {
 /// `number * keys / sampled`; the largest number where that does not fit.
 fn proportion(number: u64, keys: u64, sampled: u64) -> u64 {
     let scaled = u128::from(number) * u128::from(keys) / u128::from(sampled);
-    u64::try_from(scaled).unwrap_or(u64::MAX)
+    u64::saturating_from(scaled)
 }
 
 #[cfg(test)]

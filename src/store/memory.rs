@@ -29,7 +29,7 @@ use super::{
     PutOutcome, Result, StatsStore, Store, StoreInfo, key_watch::KeyWatchers, ttl_class,
 };
 use crate::{
-    model::{Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp},
+    model::{Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, SaturatingFrom as _, Timestamp},
     stats::{
         delta::{StatsDelta, StatsReport},
         windows::Windows,
@@ -260,8 +260,8 @@ impl Store for MemoryStore {
         let fresh = shard.valid(key, now).is_some_and(|slot| slot.entry.is_fresh(now));
         if fresh {
             shard.reschedule(key, |entry| {
-                let keep = entry.keep;
-                entry.reschedule(&Lifetime { keep, ..lifetime }, now);
+                let revalidation_window = entry.revalidation_window;
+                entry.reschedule(&Lifetime { revalidation_window, ..lifetime }, now);
             });
         }
         Ok(fresh)
@@ -391,15 +391,15 @@ impl Inspect for MemoryStore {
 impl Clock {
     fn start() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let started_at = Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX));
+        let started_at = Timestamp(u64::saturating_from(since_epoch.as_millis()));
         Self { started: Instant::now(), started_at }
     }
 
     fn now(&self) -> Timestamp {
         Timestamp(
-            self.started_at.0.saturating_add(
-                u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            ),
+            self.started_at
+                .0
+                .saturating_add(u64::saturating_from(self.started.elapsed().as_millis())),
         )
     }
 }

@@ -9,7 +9,7 @@ use opentelemetry::{
 use tokio::sync::watch;
 
 use crate::{
-    rpc::LATENCY_BOUNDS,
+    histogram::LATENCY_BOUNDS,
     store::{
         ErrorKind,
         circuit_breaker_store::{Observer, Operation},

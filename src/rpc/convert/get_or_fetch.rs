@@ -14,7 +14,7 @@ use crate::{
         self, FetchMode, FetchStatus, FillOutcome, GetOrFetchOutcome, GetOrFetchRequest,
         GetOrFetchResult,
     },
-    model::{EntryKey, Violation, millis_ceil},
+    model::{EntryKey, SaturatingFrom as _, Violation, millis_ceil},
     pb::v1 as pb,
     store::LeaseLoss,
 };
@@ -192,11 +192,7 @@ pub(in crate::rpc) fn hold_off(
     if hold_off > MAX_HOLD_OFF {
         let (asked, limit) = (hold_off.as_secs(), MAX_HOLD_OFF.as_secs());
         let description = format!("is {asked} s long, the limit is {limit} s");
-        return Err(Violation::over_limit(
-            "hold_off",
-            description,
-            usize::try_from(limit).unwrap_or(usize::MAX),
-        ));
+        return Err(Violation::over_limit("hold_off", description, usize::saturating_from(limit)));
     }
     Ok(if hold_off.is_zero() { hold_off } else { Duration::from_millis(millis_ceil(hold_off)) })
 }

@@ -33,7 +33,7 @@ fn draft(size: usize, ttl: Duration) -> NewEntry {
             ttl,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
-            keep: Duration::ZERO,
+            revalidation_window: Duration::ZERO,
         },
         tags: Vec::new().into(),
         fetch_metadata: None,

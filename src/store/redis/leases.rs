@@ -88,7 +88,7 @@ impl Leases for RedisStore {
         add_lifetime(&mut call, lifetime);
         call.arg(&version.0.to_be_bytes())
             .arg(&codec::encode_windows(lifetime))
-            .arg(codec::encode_extensions(tags, Some(fetch_metadata), lifetime.keep))
+            .arg(codec::encode_extensions(tags, Some(fetch_metadata), lifetime.revalidation_window))
             .arg(&token.0);
         match self.run(&REVALIDATE, &call, Retry::Never).await?.word.as_str() {
             "GONE" => Ok(RevalidateOutcome::Gone),

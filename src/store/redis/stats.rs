@@ -29,7 +29,7 @@ impl StatsStore for RedisStore {
             self.layout.sequence(delta.replica),
         ];
         let mut call = STATS.call(&keys);
-        call.arg(delta.sequence).arg(HOUR.keep_ms()).arg(DAY.keep_ms());
+        call.arg(delta.sequence).arg(HOUR.retention_ms()).arg(DAY.retention_ms());
         for (namespace, counts) in &delta.counts {
             for (cell, counted) in counts.0.iter().enumerate().filter(|(_, counted)| **counted > 0)
             {
