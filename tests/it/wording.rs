@@ -107,7 +107,7 @@ fn sources() -> Vec<Source> {
     all
 }
 
-/// Numbers and texts of the lines whose comments have words.
+/// Numbers and texts of the lines with words in comments.
 fn comment_lines(source: &Source) -> Vec<(usize, String)> {
     let lines = (1..).zip(source.comments.lines());
     lines

@@ -121,7 +121,7 @@ on_both_stores!(one_of_many_if_version_sets_wins, |env| {
     }
 });
 
-/// Lets 32 callers race, and returns the numbers of those whose value was stored.
+/// Lets 32 callers race, and returns the numbers of the callers with a stored value.
 async fn race(cache: &Cache, key: &str, condition: Condition) -> Vec<usize> {
     let calls = (0..32).map(async |number: usize| {
         let answer = cache.set(set_if(key, &number.to_string(), condition.clone())).await.unwrap();

@@ -182,7 +182,7 @@ async fn an_outage_keeps_the_replica_ready() {
     assert_store_health(&cache, ServingStatus::Serving).await;
 }
 
-/// A server whose store has just failed, and that has noticed the outage.
+/// A server with a store that has just failed, after the server has noticed the outage.
 async fn without_store() -> (Larder, RedisServer) {
     let mut redis = RedisServer::start().await;
     let larder = Larder::redis(&redis.url()).start().await;
