@@ -1,4 +1,4 @@
-//! Redis is well but for a moment, or for one thing.
+//! Redis fails only briefly, or only for some commands.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::support::{
     wait::{SOON, eventually, throughout},
 };
 
-/// What was applied before a delete must not be applied again after it because its answer was lost.
+/// A set applied before a delete must not be retried after it, even if its reply was lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_set_whose_answer_was_lost_is_not_sent_again() {
+async fn a_set_with_a_lost_reply_is_not_retried() {
     let redis = RedisServer::start().await;
     let mut proxy = Proxy::start(redis.upstream()).await;
     let writer = Larder::redis(&proxy.redis_url()).env("LARDER_STORE__TIMEOUT", "5s").start().await;
@@ -23,7 +23,7 @@ async fn a_set_whose_answer_was_lost_is_not_sent_again() {
     writer.put("warm", "v").await;
     proxy.hold_replies();
     let setting = tokio::spawn(async move { writer.set(set("k", text("v"))).await });
-    eventually("the value is there", SOON, async || other.read("k").await).await;
+    eventually("the value is stored", SOON, async || other.read("k").await).await;
     assert!(other.delete(delete("k")).await.unwrap().existed);
     proxy.cut().await;
     proxy.restore().await;
@@ -32,9 +32,9 @@ async fn a_set_whose_answer_was_lost_is_not_sent_again() {
     assert_eq!(other.read("k").await, None);
 }
 
-/// A moment without an answer is no reason for everybody who waits to compute.
+/// A short pause of Redis must not make all waiters compute.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn those_who_wait_sit_out_a_short_stop() {
+async fn waiters_survive_a_short_pause() {
     let redis = RedisServer::start().await;
     let larder =
         Larder::redis(&redis.url()).env("LARDER_STORE__BREAKER_THRESHOLD", 1000).start().await;
@@ -61,9 +61,9 @@ async fn those_who_wait_sit_out_a_short_stop() {
     }
 }
 
-/// A stale value that may be served is served, also when nobody can be told to refresh it.
+/// A stale value within its window is served even if no lease can be granted to refresh it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stale_value_is_served_by_a_redis_that_is_full() {
+async fn a_full_redis_serves_stale_values() {
     let redis = RedisServer::start().await;
     let larder = Larder::redis(&redis.url())
         .env("LARDER_DEFAULTS__STALE_WHILE_REVALIDATE", "10m")
@@ -75,32 +75,26 @@ async fn a_stale_value_is_served_by_a_redis_that_is_full() {
         (cache.get(get("k")).await.unwrap().outcome() == Outcome::Stale).then_some(())
     })
     .await;
-    let mut administrator = redis.connection().await;
-    redis::cmd("CONFIG")
-        .arg("SET")
-        .arg("maxmemory")
-        .arg("1")
-        .exec_async(&mut administrator)
-        .await
-        .unwrap();
+    let mut admin = redis.connection().await;
+    redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").exec_async(&mut admin).await.unwrap();
     let found = cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_found();
     assert_eq!((found.outcome(), as_text(found.value).as_deref()), (Outcome::Stale, Some("v")));
     let refused = cache.set(set("other", text("v"))).await.unwrap();
     assert_eq!((refused.result(), refused.degraded), (SetResult::NotStored, false));
-    // What frees memory still works.
+    // Commands that free memory still work.
     assert!(cache.delete(delete("k")).await.unwrap().existed);
     cache.invalidate_namespace(crate::support::client::invalidate("ns")).await.unwrap();
 }
 
-/// A demoted primary refuses writes and answers everything else: reads go on, and the breaker stays closed.
+/// A demoted primary refuses only writes: reads continue, and the circuit breaker stays closed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_became_a_replica_is_still_read() {
-    let (redis, nobody) = (RedisServer::start().await, RedisServer::start_tcp().await);
+async fn a_demoted_primary_is_still_read() {
+    let (redis, unreachable) = (RedisServer::start().await, RedisServer::start_tcp().await);
     let larder = Larder::redis(&redis.url()).start().await;
     let cache = larder.client().await;
     cache.put("k", "v").await;
-    let mut administrator = redis.connection().await;
-    let address = nobody.url();
+    let mut admin = redis.connection().await;
+    let address = unreachable.url();
     let port = address
         .rsplit(':')
         .next()
@@ -110,13 +104,8 @@ async fn a_redis_that_became_a_replica_is_still_read() {
         .next()
         .unwrap()
         .to_owned();
-    drop(nobody);
-    redis::cmd("REPLICAOF")
-        .arg("127.0.0.1")
-        .arg(port)
-        .exec_async(&mut administrator)
-        .await
-        .unwrap();
+    drop(unreachable);
+    redis::cmd("REPLICAOF").arg("127.0.0.1").arg(port).exec_async(&mut admin).await.unwrap();
     for _ in 0..20 {
         let refused = cache.set(set("other", text("v"))).await.unwrap();
         assert_eq!(refused.result(), SetResult::NotStored);

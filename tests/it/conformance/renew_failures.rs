@@ -1,4 +1,4 @@
-//! Renewals that cannot be: of what is no lease, in no namespace, without a store.
+//! Renew without a valid lease, in an unknown namespace, and without a store.
 
 use larder::pb::v1::{Lease, RenewRequest, RenewResponse, RenewResult};
 use tonic::Code;
@@ -12,7 +12,7 @@ use crate::support::{
     wait::{SOON, eventually},
 };
 
-on_both_stores!(what_is_no_lease_of_the_key_is_not_renewed, |env| {
+on_both_stores!(only_a_lease_of_the_key_is_renewed, |env| {
     let lease = env.cache.lease("k").await;
     let malformed = Lease { token: b"x".as_slice().into(), ..Default::default() };
     assert_eq!(renew(&env.cache, "k", &malformed).await.result(), RenewResult::LeaseLost);
@@ -21,28 +21,32 @@ on_both_stores!(what_is_no_lease_of_the_key_is_not_renewed, |env| {
     assert_eq!(renew(&env.cache, "k", &lease).await.result(), RenewResult::Renewed);
 });
 
-on_both_stores!(the_fields_of_a_renewal_have_limits, |env| {
+on_both_stores!(renew_validates_its_fields, |env| {
     let lease = env.cache.lease("k").await;
     let request = renewal("k", &lease);
-    let violated = async |request: RenewRequest, field| {
+    let assert_violation = async |request: RenewRequest, field| {
         expect_violation(env.cache.renew(request).await, field);
     };
-    violated(RenewRequest { lease_token: Vec::new().into(), ..request.clone() }, "lease_token")
+    assert_violation(
+        RenewRequest { lease_token: Vec::new().into(), ..request.clone() },
+        "lease_token",
+    )
+    .await;
+    assert_violation(RenewRequest { key: String::new(), ..request.clone() }, "key").await;
+    assert_violation(RenewRequest { namespace: "N".to_owned(), ..request.clone() }, "namespace")
         .await;
-    violated(RenewRequest { key: String::new(), ..request.clone() }, "key").await;
-    violated(RenewRequest { namespace: "N".to_owned(), ..request.clone() }, "namespace").await;
     assert_eq!(env.cache.renew(request).await.unwrap().result(), RenewResult::Renewed);
 });
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_namespace_that_nobody_configured_has_no_leases() {
+async fn renew_in_an_unknown_namespace_is_not_found() {
     let env = Env::memory(&[("LARDER_STRICT_NAMESPACES", "true")], "").await;
     let lease = Lease { token: vec![1; 16].into(), ..Default::default() };
     expect_error(env.cache.renew(renewal("k", &lease)).await, Code::NotFound, "UNKNOWN_NAMESPACE");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_store_a_renewal_does_not_know() {
+async fn without_a_store_renew_is_degraded() {
     let mut redis = RedisServer::start().await;
     let larder = Larder::redis(&redis.url()).start().await;
     let cache = larder.client().await;
@@ -54,8 +58,8 @@ async fn without_a_store_a_renewal_does_not_know() {
         (RenewResult::Unspecified, None, true)
     );
     redis.restart().await;
-    // A Redis that kept nothing does not know the lease either.
-    let renewed = eventually("the store is asked again", SOON, async || {
+    // The restarted Redis is empty and does not know the lease.
+    let renewed = eventually("the store is used again", SOON, async || {
         Some(renew(&cache, "k", &lease).await).filter(|renewed| !renewed.degraded)
     });
     assert!(matches!(renewed.await.result(), RenewResult::LeaseLost | RenewResult::Invalidated));

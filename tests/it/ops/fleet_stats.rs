@@ -1,4 +1,4 @@
-//! Figures of all replicas together.
+//! Statistics of all replicas together.
 
 use larder::pb::v1::{Counters, StatsRequest, StatsResponse};
 
@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_replicas_report_the_same() {
+async fn replicas_report_the_same_stats() {
     let redis = RedisServer::start().await;
     let server = async || {
         Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "100ms").start().await
@@ -33,7 +33,7 @@ async fn two_replicas_report_the_same() {
     let expected =
         Counters { hits: 42, misses: 44, leases_granted: 1, leases_refused: 1, ..writes };
     for cache in &caches {
-        let total = settled(cache, &expected).await;
+        let total = wait_for_total(cache, &expected).await;
         assert_eq!(total.hit_rate, Some(42.0 / 86.0));
     }
     let [one, two] = [stats(&caches[0]).await, stats(&caches[1]).await];
@@ -47,15 +47,15 @@ async fn two_replicas_report_the_same() {
     };
     assert_eq!(counted(&one), counted(&two));
 
-    // What a replica counted stays when it goes.
+    // Counts remain after their replica has stopped.
     servers[0].kill();
-    settled(&caches[1], &expected).await;
+    wait_for_total(&caches[1], &expected).await;
     let third = server().await;
-    settled(&third.client().await, &expected).await;
+    wait_for_total(&third.client().await, &expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn figures_survive_an_outage() {
+async fn stats_survive_an_outage() {
     let mut redis =
         RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
     let larder =
@@ -64,14 +64,14 @@ async fn figures_survive_an_outage() {
     for _ in 0..10 {
         cache.get(get("k")).await.unwrap();
     }
-    settled(&cache, &Counters { misses: 10, ..Default::default() }).await;
+    wait_for_total(&cache, &Counters { misses: 10, ..Default::default() }).await;
     redis.kill();
     for _ in 0..10 {
         cache.get(get("k")).await.unwrap();
     }
     redis.restart().await;
-    // Counted once, although every flush was repeated until it was taken.
-    let total = settled(&cache, &Counters { misses: 20, ..Default::default() }).await;
+    // Counted once, although each flush was retried until it succeeded.
+    let total = wait_for_total(&cache, &Counters { misses: 20, ..Default::default() }).await;
     assert_eq!(total.degraded, 10, "{total:?}");
     crate::support::wait::throughout(std::time::Duration::from_millis(500), async || {
         assert_eq!(stats(&cache).await.totals.unwrap().total.unwrap().misses, 20);
@@ -83,8 +83,8 @@ async fn stats(cache: &Cache) -> StatsResponse {
     cache.stats(StatsRequest::default()).await.unwrap()
 }
 
-/// The total once all that was counted has arrived, which replicas hand over one after the other.
-async fn settled(cache: &Cache, expected: &Counters) -> Counters {
+/// Waits until the flushes of all replicas have arrived, and returns the total.
+async fn wait_for_total(cache: &Cache, expected: &Counters) -> Counters {
     let counted = |total: &Counters| {
         let reads = (total.hits, total.misses, total.leases_granted, total.leases_refused);
         (reads, (total.sets, total.deletes, total.invalidations))

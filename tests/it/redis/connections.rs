@@ -1,4 +1,4 @@
-//! Ways to reach Redis: TCP, TLS with a private authority, an ACL user with no more rights than needed.
+//! Connections to Redis: TCP, TLS with a private CA, and an ACL user with minimal permissions.
 
 use std::{fs, net::TcpListener, panic::AssertUnwindSafe, path::Path, time::Duration};
 
@@ -15,23 +15,23 @@ use crate::support::{
     wait::eventually,
 };
 
-/// The line of SECURITY.md that operators copy.
-fn documented_user() -> Vec<String> {
-    let document = include_str!("../../SECURITY.md");
+/// The `ACL SETUSER` command of SECURITY.md, in words.
+fn documented_acl_command() -> Vec<String> {
+    let document = include_str!("../../../SECURITY.md");
     let line = document
         .lines()
         .find(|line| line.starts_with("ACL SETUSER larder"))
-        .expect("a line for operators");
+        .expect("an ACL SETUSER line in SECURITY.md");
     line.split(' ').map(str::to_owned).collect()
 }
 
-/// One call of each kind, all of which must reach the store.
-async fn use_everything(cache: &Cache) {
+/// Makes one call of each kind; all of them must reach the store.
+async fn exercise_all_calls(cache: &Cache) {
     cache.put("k", "v").await;
     assert_eq!(cache.read("k").await.as_deref(), Some("v"));
     assert_eq!(cache.increment(increment("n", 2)).await.unwrap().value, 2);
     assert!(cache.touch(touch("k", 60_000)).await.unwrap().found);
-    // What does not go through a script needs rights of its own.
+    // Large values bypass the scripts and need further permissions.
     cache.put("large", &"v".repeat(10_000)).await;
     let lease = cache.lease("leased large").await;
     cache.set(fill("leased large", text(&"v".repeat(10_000)), &lease)).await.unwrap();
@@ -51,39 +51,39 @@ async fn use_everything(cache: &Cache) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn by_tcp_under_every_name() {
+async fn tcp_works_with_every_url_scheme() {
     let redis = RedisServer::start_tcp().await;
     let address = redis.url().trim_start_matches("redis://").to_owned();
     for scheme in ["redis", "valkey"] {
         let larder = Larder::redis(&format!("{scheme}://{address}")).start().await;
-        use_everything(&larder.client().await).await;
+        exercise_all_calls(&larder.client().await).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn as_the_user_that_is_documented() {
+async fn the_documented_acl_user_suffices() {
     let redis = RedisServer::start_tcp().await;
-    let mut administrator = redis.connection().await;
-    let words = documented_user();
+    let mut admin = redis.connection().await;
+    let words = documented_acl_command();
     let mut acl = redis::cmd(&words[0]);
     words[1..].iter().for_each(|word| {
         acl.arg(word);
     });
-    acl.exec_async(&mut administrator).await.unwrap();
-    // Nobody else may come in, so that the user is what makes it work.
+    acl.exec_async(&mut admin).await.unwrap();
+    // Disables the default user, so that only the documented user can connect.
     redis::cmd("ACL")
         .arg("SETUSER")
         .arg("default")
         .arg("off")
-        .exec_async(&mut administrator)
+        .exec_async(&mut admin)
         .await
         .unwrap();
     let url = redis.url().replace("redis://", "redis://larder:CHANGE-ME@");
     let larder = Larder::redis(&url).start().await;
-    use_everything(&larder.client().await).await;
+    exercise_all_calls(&larder.client().await).await;
     assert!(!larder.logs().contains("CHANGE-ME"));
 
-    // What waits is woken by the feed too, which needs rights of its own.
+    // Waiters are woken by invalidation messages, which need further permissions.
     let cache = larder.client().await;
     let lease = cache.lease("awaited").await;
     let waiting = tokio::spawn({
@@ -93,14 +93,14 @@ async fn as_the_user_that_is_documented() {
     cache.set(fill("awaited", text("v"), &lease)).await.unwrap();
     waiting.await.unwrap().unwrap().expect_found();
     let denied: Vec<redis::Value> =
-        redis::cmd("ACL").arg("LOG").query_async(&mut administrator).await.unwrap_or_default();
+        redis::cmd("ACL").arg("LOG").query_async(&mut admin).await.unwrap_or_default();
     let denied =
         denied.iter().map(|entry| format!("{entry:?}")).filter(|entry| !entry.contains("config"));
     assert_eq!(denied.collect::<Vec<_>>(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn by_tls_with_a_private_authority() {
+async fn tls_works_with_a_private_ca() {
     let directory = tempfile::tempdir().unwrap();
     let authority = write_certificates(directory.path());
     let file = |name: &str| directory.path().join(name).display().to_string();
@@ -108,16 +108,16 @@ async fn by_tls_with_a_private_authority() {
     let url = format!("rediss://localhost:{port}");
     let trusted = Larder::redis(&url).env("SSL_CERT_FILE", &authority).start().await;
     let cache = trusted.client().await;
-    // A server does not wait long for its first handshake before it serves.
+    // The server starts serving before a slow first TLS handshake is complete.
     eventually("Redis is reached", Duration::from_secs(10), async || {
         (!cache.get(get("k")).await.unwrap().degraded).then_some(())
     })
     .await;
-    use_everything(&cache).await;
+    exercise_all_calls(&cache).await;
 
-    let mistrusting = Larder::redis(&url).env("SSL_CERT_FILE", "/dev/null").start().await;
-    assert!(mistrusting.client().await.get(get("k")).await.unwrap().degraded);
-    let stored = mistrusting.client().await.set(set("k", text("v"))).await.unwrap();
+    let untrusting = Larder::redis(&url).env("SSL_CERT_FILE", "/dev/null").start().await;
+    assert!(untrusting.client().await.get(get("k")).await.unwrap().degraded);
+    let stored = untrusting.client().await.set(set("k", text("v"))).await.unwrap();
     assert!(stored.degraded);
     drop(redis);
 }
@@ -145,7 +145,7 @@ async fn start_tls(certificate: &str, key: &str, authority: &str) -> (RedisServe
     panic!("redis-server with TLS does not start");
 }
 
-/// Writes an authority and a certificate by it for localhost; answers the path of the authority.
+/// Writes a CA and a certificate for localhost signed by it; returns the path of the CA file.
 fn write_certificates(directory: &Path) -> String {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::default();

@@ -1,4 +1,4 @@
-//! What InvalidateNamespace costs, counted in Redis commands.
+//! Cost of InvalidateNamespace, counted in Redis commands.
 
 use std::collections::BTreeMap;
 
@@ -12,17 +12,17 @@ use crate::support::{
 };
 
 const MANY: usize = 100_000;
-/// What would look at every key.
+/// Commands that iterate over keys or drop a whole database.
 const FORBIDDEN: [&str; 6] = ["keys", "scan", "hscan", "dbsize", "randomkey", "flushdb"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_does_not_depend_on_the_number_of_keys() {
+async fn cost_is_independent_of_the_number_of_keys() {
     let redis = RedisServer::start().await;
     let larder = start(&redis).await;
     let cache = larder.client().await;
 
     write(&cache, 100).await;
-    // The first time, scripts are loaded.
+    // The first call loads the scripts.
     cache.invalidate_namespace(invalidate("ns")).await.unwrap();
     write(&cache, 100).await;
     let few = cost(&redis, &cache).await;
@@ -31,7 +31,7 @@ async fn it_does_not_depend_on_the_number_of_keys() {
     eprintln!("InvalidateNamespace of {MANY} keys: {many:?}");
 
     assert_eq!(few, many);
-    // One marker for each of the 64 shards, and no more than a few commands for each.
+    // One marker for each of the 64 shards, and at most four commands for each marker.
     assert!((1..=64 * 4).contains(&many.values().sum::<u64>()), "{many:?}");
     let sample =
         (0..MANY).step_by(MANY / 1000).map(|number| key_ref(&format!("k{number}"))).collect();
@@ -42,7 +42,7 @@ async fn it_does_not_depend_on_the_number_of_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_call_looks_at_all_keys() {
+async fn no_call_scans_all_keys() {
     let redis = RedisServer::start().await;
     let larder = start(&redis).await;
     let cache = larder.client().await;
@@ -62,7 +62,7 @@ async fn no_call_looks_at_all_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hit_is_one_command() {
+async fn a_hit_costs_one_command() {
     let redis = RedisServer::start().await;
     let larder = start(&redis).await;
     let cache = larder.client().await;
@@ -76,7 +76,8 @@ async fn a_hit_is_one_command() {
 }
 
 async fn start(redis: &RedisServer) -> Larder {
-    // Figures are flushed by commands too. Thousands of writes at once may take their time on a busy machine.
+    // Flushing statistics also sends commands. Thousands of concurrent writes can be slow on a busy
+    // machine.
     let larder = Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "1h");
     larder.env("LARDER_STORE__TIMEOUT", "10s").start().await
 }

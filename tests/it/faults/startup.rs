@@ -1,4 +1,4 @@
-//! Starting without Redis, and doing without it on purpose.
+//! Starting without Redis, and running without it on purpose.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::support::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_serves_without_redis_and_finds_it_when_it_appears() {
+async fn redis_may_start_after_the_server() {
     let mut redis = RedisServer::stopped();
     let larder = Larder::redis(&redis.url()).start().await;
     let cache = larder.client().await;
@@ -22,17 +22,17 @@ async fn it_serves_without_redis_and_finds_it_when_it_appears() {
     }
     redis.restart().await;
     let appeared = Instant::now();
-    eventually("Redis is found", Duration::from_secs(3), async || {
+    eventually("Redis is used", Duration::from_secs(3), async || {
         let stored = cache.set(set("k", text("v"))).await.unwrap();
         (stored.result() == SetResult::Stored).then_some(())
     })
     .await;
-    eprintln!("found after {:?}", appeared.elapsed());
+    eprintln!("used after {:?}", appeared.elapsed());
     assert_eq!(cache.read("k").await.as_deref(), Some("v"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_starts_in_front_of_a_redis_that_hangs() {
+async fn a_hanging_redis_does_not_block_startup() {
     let redis = RedisServer::start().await;
     redis.pause();
     let larder = Larder::redis(&redis.url()).start().await;
@@ -41,7 +41,7 @@ async fn it_starts_in_front_of_a_redis_that_hangs() {
     assert!(cache.get(get("k")).await.unwrap().degraded);
     assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
     redis.resume();
-    eventually("Redis is found", Duration::from_secs(3), async || {
+    eventually("Redis is used", Duration::from_secs(3), async || {
         let stored = cache.set(set("k", text("v"))).await.unwrap();
         (stored.result() == SetResult::Stored).then_some(())
     })
@@ -49,7 +49,7 @@ async fn it_starts_in_front_of_a_redis_that_hangs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_can_be_switched_off() {
+async fn redis_can_be_disabled() {
     let redis = RedisServer::start().await;
     let larder = Builder::default()
         .env("REDIS_URL", redis.url())
@@ -65,7 +65,7 @@ async fn redis_can_be_switched_off() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_variables_of_the_replaced_systems_find_redis() {
+async fn legacy_variables_configure_redis() {
     let redis = RedisServer::start_tcp().await;
     let url = redis.url();
     let port = url.rsplit(':').next().unwrap();

@@ -1,4 +1,4 @@
-//! Hostile names never reach another entry.
+//! Hostile namespaces, keys and params never reach another entry.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,10 +20,10 @@ use crate::support::{
     server::Larder,
 };
 
-/// A name of an entry, in an order so that a set of them has no name twice.
+/// Namespace, key and params of an entry, in an ordered type so that sets exclude duplicates.
 type Name = (String, String, BTreeMap<String, String>);
 
-/// What a name in Redis is made of, and what is special to Redis, Lua, a terminal or a shell.
+/// Parts of Redis key names, and characters special to Redis, Lua, a terminal or a shell.
 const PIECES: [&str; 30] = [
     ":",
     "{",
@@ -58,20 +58,20 @@ const PIECES: [&str; 30] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hostile_names_never_meet_on_memory() {
+async fn hostile_names_never_collide_on_memory() {
     let env = Env::memory(&[], "").await;
-    never_meet(&env.cache);
+    assert_no_collisions(&env.cache);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hostile_names_never_meet_on_redis() {
+async fn hostile_names_never_collide_on_redis() {
     // With one shard, every entry of a namespace has the same slot and the same marker.
     let env = Env::redis(&[("LARDER_STORE__SHARDS", "1")], "").await;
-    never_meet(&env.cache);
+    assert_no_collisions(&env.cache);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn names_of_redis_keys_are_keys_like_any_other() {
+async fn names_of_redis_keys_are_ordinary_keys() {
     let redis = RedisServer::start().await;
     let larder = Larder::redis(&redis.url()).env("LARDER_STORE__SHARDS", "1").start().await;
     let cache = larder.client().await;
@@ -83,11 +83,11 @@ async fn names_of_redis_keys_are_keys_like_any_other() {
         names.insert((namespace.to_owned(), "key".to_owned(), BTreeMap::new()));
         names.insert((namespace.to_owned(), "key".to_owned(), page.clone()));
     }
-    // Twice, so that names are also made from the names of names.
+    // Twice, so that names are also built from the Redis keys of such names.
     for _ in 0..2 {
         write_and_check(&cache, &names).await.unwrap();
         for namespace in ["ns", "k", "stats"] {
-            // Leases are keys as well.
+            // Leases are Redis keys as well.
             let missing = larder::pb::v1::GetOrFetchRequest {
                 namespace: namespace.to_owned(),
                 key: format!("missing{}", names.len()),
@@ -112,8 +112,9 @@ async fn names_of_redis_keys_are_keys_like_any_other() {
     write_and_check(&cache, &names).await.unwrap();
 }
 
-/// Writes entries under sets of hostile names, and checks that each can be read, deleted and invalidated on its own.
-fn never_meet(cache: &Cache) {
+/// Writes entries under sets of hostile names, and checks that reading, deleting or invalidating
+/// some of them does not affect the others.
+fn assert_no_collisions(cache: &Cache) {
     let runtime = tokio::runtime::Handle::current();
     let config =
         Config { cases: 40, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
@@ -194,11 +195,13 @@ async fn check(
 }
 
 fn name() -> impl Strategy<Value = Name> {
-    // Few names of each kind, so that the same ones meet in one set.
+    // A small alphabet, so that similar names occur in one set.
     let piece = prop::sample::select(PIECES.as_slice());
     let key = prop_oneof![
         4 => prop::collection::vec(piece.clone(), 1..6).prop_map(|pieces| pieces.concat()),
-        1 => any::<String>().prop_map(|key| if key.is_empty() { "x".to_owned() } else { truncated(&key) }),
+        1 => any::<String>().prop_map(|key| {
+            if key.is_empty() { "x".to_owned() } else { truncated(&key) }
+        }),
         1 => piece.clone().prop_map(|piece| truncated(&piece.repeat(1024))),
     ];
     let namespace = prop::sample::select(
@@ -209,7 +212,7 @@ fn name() -> impl Strategy<Value = Name> {
     (namespace.prop_map(str::to_owned), key, params)
 }
 
-/// As much of a key as fits.
+/// The longest prefix of a key that fits into 1,024 bytes.
 fn truncated(key: &str) -> String {
     let end = (0..=1024).rev().find(|end| key.is_char_boundary(*end)).unwrap_or_default();
     key[..end.min(key.len())].to_owned()
@@ -225,7 +228,7 @@ fn set(name: &Name, value: &str) -> SetRequest {
     SetRequest { namespace, key, params, value: Some(text(value)), ..Default::default() }
 }
 
-on_both_stores!(one_byte_makes_another_key, |env| {
+on_both_stores!(keys_that_differ_in_one_byte_are_distinct, |env| {
     let long = "k".repeat(1023);
     let keys: Vec<String> = ["a", "b", "\0", "\u{7f}"]
         .iter()

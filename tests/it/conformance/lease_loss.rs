@@ -1,4 +1,4 @@
-//! What a GetOrFetch lease ends by, and what its late fill is told.
+//! Events that end a GetOrFetch lease, and the result of a late fill.
 
 use larder::pb::v1::{
     BatchDeleteRequest, BatchSetRequest, GetOrFetchRequest, IncrementRequest, Lease, SetRequest,
@@ -21,7 +21,7 @@ on_both_stores!(a_lease_fills_once, |env| {
     assert_eq!(env.cache.read("k").await.as_deref(), Some("filled"));
 });
 
-on_both_stores!(one_of_many_fills_is_accepted, |env| {
+on_both_stores!(only_one_of_many_fills_is_accepted, |env| {
     let lease = env.cache.lease("k").await;
     let fills = (0..20).map(async |number: usize| {
         env.cache.set(fill("k", text(&number.to_string()), &lease)).await.unwrap().result()
@@ -53,16 +53,18 @@ on_both_stores!(a_write_supersedes_a_lease, |env| {
     assert_eq!(env.cache.read("count").await.as_deref(), Some("7"));
 });
 
-on_both_stores!(a_write_that_has_expired_still_superseded, |env| {
+on_both_stores!(an_expired_write_still_supersedes_a_lease, |env| {
     let lease = env.cache.lease("k").await;
     env.cache.set(set_for("k", text("brief"), 1)).await.unwrap();
-    eventually("it expires", SOON, async || env.cache.read("k").await.is_none().then_some(()))
-        .await;
+    eventually("the entry expires", SOON, async || {
+        env.cache.read("k").await.is_none().then_some(())
+    })
+    .await;
     assert_ne!(try_fill(&env.cache, "k", &lease).await, SetResult::Stored);
     assert_eq!(env.cache.read("k").await, None);
 });
 
-on_both_stores!(an_invalidation_ends_a_lease, |env| {
+on_both_stores!(deletes_and_invalidations_void_a_lease, |env| {
     let lease = env.cache.lease("delete").await;
     assert!(!env.cache.delete(delete("delete")).await.unwrap().existed);
     assert_refused_as_invalidated(&env.cache, "delete", &lease).await;
@@ -80,7 +82,7 @@ on_both_stores!(an_invalidation_ends_a_lease, |env| {
     assert_refused_as_invalidated(&env.cache, "namespace", &lease).await;
 });
 
-on_both_stores!(an_invalidation_elsewhere_does_not, |env| {
+on_both_stores!(other_keys_and_touch_do_not_void_a_lease, |env| {
     let lease = env.cache.lease("k").await;
     env.cache.invalidate_namespace(invalidate("ns2")).await.unwrap();
     env.cache.delete(delete("k2")).await.unwrap();
@@ -91,13 +93,13 @@ on_both_stores!(an_invalidation_elsewhere_does_not, |env| {
     assert_eq!(env.cache.read("k").await.as_deref(), Some("filled"));
 });
 
-on_both_stores!(the_place_is_free_after_an_invalidation, |env| {
+on_both_stores!(a_new_lease_is_granted_after_an_invalidation, |env| {
     let old = env.cache.lease("k").await;
     env.cache.delete(delete("k")).await.unwrap();
     let new = env.cache.lease("k").await;
     assert_ne!(try_fill(&env.cache, "k", &old).await, SetResult::Stored);
     assert_eq!(env.cache.read("k").await, None);
-    // The refused fill has not disturbed the lease that holds.
+    // The refused fill did not affect the current lease.
     env.cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_contended();
     env.cache.invalidate_namespace(invalidate("ns")).await.unwrap();
     let newest = env.cache.lease("k").await;
@@ -107,7 +109,7 @@ on_both_stores!(the_place_is_free_after_an_invalidation, |env| {
     assert_eq!(env.cache.read("k").await.as_deref(), Some("filled"));
 });
 
-on_both_stores!(a_token_is_good_for_its_key_only, |env| {
+on_both_stores!(a_token_is_valid_only_for_its_key, |env| {
     let lease = env.cache.lease("k").await;
     let other = env.cache.lease("other").await;
     let page = params(&[("page", "1")]);
@@ -136,15 +138,19 @@ on_both_stores!(a_token_is_good_for_its_key_only, |env| {
     assert_eq!(try_fill(&env.cache, "k", &lease).await, SetResult::Stored);
 });
 
-on_both_stores!(a_lease_ends_by_itself, env: [("LARDER_DEFAULTS__LEASE_TTL", "200ms")], |env| {
-    let lease = env.cache.lease("k").await;
-    // Nobody else asks, so that nobody takes it over.
-    crate::support::wait::throughout(std::time::Duration::from_millis(400), async || {}).await;
-    assert_eq!(try_fill(&env.cache, "k", &lease).await, SetResult::LeaseLost);
-    assert_eq!(env.cache.read("k").await, None);
-});
+on_both_stores!(
+    an_expired_lease_fills_nothing,
+    env: [("LARDER_DEFAULTS__LEASE_TTL", "200ms")],
+    |env| {
+        let lease = env.cache.lease("k").await;
+        // Without another request, no caller takes over the lease.
+        crate::support::wait::throughout(std::time::Duration::from_millis(400), async || {}).await;
+        assert_eq!(try_fill(&env.cache, "k", &lease).await, SetResult::LeaseLost);
+        assert_eq!(env.cache.read("k").await, None);
+    }
+);
 
-on_both_stores!(a_fill_has_the_ttl_and_tags_that_it_names, |env| {
+on_both_stores!(a_fill_sets_ttl_and_tags, |env| {
     let lease = env.cache.lease("k").await;
     let request =
         SetRequest { ttl: ms(5_000), tags: vec!["t".to_owned()], ..fill("k", text("v"), &lease) };
@@ -154,7 +160,7 @@ on_both_stores!(a_fill_has_the_ttl_and_tags_that_it_names, |env| {
     assert_eq!(found.entry.unwrap().tags, ["t"]);
 });
 
-on_both_stores!(leases_of_params_are_apart, |env| {
+on_both_stores!(params_have_separate_leases, |env| {
     let with =
         |page: &str| GetOrFetchRequest { params: params(&[("page", page)]), ..fetch("k", 0) };
     let one = env.cache.get_or_fetch(with("1")).await.unwrap().expect_lease();

@@ -1,4 +1,4 @@
-//! What each call answers without a store.
+//! Answers of each call without a store.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ use crate::support::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reads_and_sets_answer_degraded() {
+async fn reads_and_sets_are_degraded() {
     let (larder, redis) = without_store().await;
     let cache = larder.client().await;
     let read = cache.get(get("k")).await.unwrap();
@@ -54,7 +54,7 @@ async fn reads_and_sets_answer_degraded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn invalidations_and_counters_do_not_lie() {
+async fn deletes_and_increments_fail() {
     let (larder, redis) = without_store().await;
     let cache = larder.client().await;
     let keys = vec![key_ref("k"), key_ref("l")];
@@ -69,14 +69,14 @@ async fn invalidations_and_counters_do_not_lie() {
     ] {
         expect_retry(refused, Code::Unavailable, "STORE_UNAVAILABLE");
     }
-    // What is wrong with a request is still said.
+    // Invalid requests are still reported as such.
     expect_violation(cache.delete(delete("")).await, "key");
     expect_violation(cache.get(get("")).await, "key");
     drop(redis);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_caller_computes_for_itself() {
+async fn every_caller_gets_its_own_lease() {
     let (larder, mut redis) = without_store().await;
     let cache = larder.client().await;
     let start = Instant::now();
@@ -92,9 +92,9 @@ async fn every_caller_computes_for_itself() {
     assert_eq!((filled.result(), filled.degraded), (SetResult::NotStored, true));
     cache.abandon(abandon("k", &leases[1])).await.unwrap();
 
-    // Nor does such a lease fill anything once the store is back.
+    // Such a lease fills nothing, not even after the store has recovered.
     redis.restart().await;
-    eventually("the store is back", SOON, async || {
+    eventually("the store has recovered", SOON, async || {
         (!cache.get(get("k")).await.unwrap().degraded).then_some(())
     })
     .await;
@@ -111,7 +111,7 @@ async fn every_caller_computes_for_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lease_is_abandoned_without_complaint() {
+async fn abandon_succeeds() {
     let mut redis = RedisServer::start().await;
     let larder = Larder::redis(&redis.url()).start().await;
     let cache = larder.client().await;
@@ -121,7 +121,7 @@ async fn a_lease_is_abandoned_without_complaint() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_is_let_go_when_the_store_goes() {
+async fn waiters_are_answered_when_the_store_fails() {
     let mut redis = RedisServer::start().await;
     let larder = Larder::redis(&redis.url()).start().await;
     let cache = larder.client().await;
@@ -138,17 +138,19 @@ async fn who_waits_is_let_go_when_the_store_goes() {
     for waiter in waiters {
         let answer = waiter.await.unwrap().unwrap();
         match answer.outcome {
-            Some(Answer::Lease(_)) => assert!(answer.degraded, "nobody can have granted it"),
+            Some(Answer::Lease(_)) => {
+                assert!(answer.degraded, "no store can have granted this lease")
+            }
             Some(Answer::Contended(_)) => {}
             other => panic!("{other:?}"),
         }
     }
-    eprintln!("callers who waited were answered after {:?}", killed.elapsed());
+    eprintln!("waiters were answered after {:?}", killed.elapsed());
     assert!(killed.elapsed() < Duration::from_secs(7), "{:?}", killed.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stats_are_of_this_replica() {
+async fn stats_cover_only_this_replica() {
     let (larder, redis) = without_store().await;
     let cache = larder.client().await;
     for _ in 0..5 {
@@ -163,7 +165,7 @@ async fn stats_are_of_this_replica() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_takes_no_replica_out_of_rotation() {
+async fn an_outage_keeps_the_replica_ready() {
     let mut redis = RedisServer::start().await;
     let larder = Larder::redis(&redis.url()).start().await;
     let cache = larder.client().await;
@@ -180,14 +182,14 @@ async fn an_outage_takes_no_replica_out_of_rotation() {
     assert_store_health(&cache, ServingStatus::Serving).await;
 }
 
-/// A server whose store has just gone, and that knows.
+/// A server with a store that has just failed, after the server has noticed the outage.
 async fn without_store() -> (Larder, RedisServer) {
     let mut redis = RedisServer::start().await;
     let larder = Larder::redis(&redis.url()).start().await;
     let cache = larder.client().await;
     cache.put("k", "v").await;
     redis.kill();
-    eventually("the outage shows", SOON, async || {
+    eventually("the outage is noticed", SOON, async || {
         cache.get(get("k")).await.unwrap().degraded.then_some(())
     })
     .await;

@@ -1,4 +1,4 @@
-//! Reads of the same moment go to Redis together, and nobody can tell.
+//! Concurrent reads go to Redis in one command, and each caller gets its own answer.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -15,41 +15,41 @@ use crate::support::{
 
 const READS: usize = 300;
 
-struct Env {
+struct Setup {
     redis: RedisServer,
-    /// Ends when dropped.
+    /// Stopped when dropped.
     _larder: Larder,
     cache: Cache,
 }
 
-async fn start() -> Env {
+async fn start() -> Setup {
     let redis = RedisServer::start().await;
     let larder = Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "1h");
     let larder =
         larder.env("LARDER_STORE__TIMEOUT", "10s").env("LARDER_STORE__SHARDS", "1").start().await;
     let cache = larder.client().await;
-    Env { redis, _larder: larder, cache }
+    Setup { redis, _larder: larder, cache }
 }
 
 fn value(number: usize) -> String {
-    // Small ones and a few that are not.
+    // Mostly small values, and a few large ones.
     format!("{number} ").repeat(if number.is_multiple_of(50) { 100_000 } else { 5 })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_caller_gets_the_answer_to_his_own_question() {
-    let env = start().await;
+async fn each_caller_gets_its_own_answer() {
+    let setup = start().await;
     let exists = |number: usize| !number.is_multiple_of(3);
     for number in (0..READS).filter(|number| exists(*number)) {
-        env.cache.put(&format!("k{number}"), &value(number)).await;
+        setup.cache.put(&format!("k{number}"), &value(number)).await;
     }
-    // Nothing of Larder's has this form.
+    // A hash, which Larder never stores under the name of an entry.
     let _: () =
-        env.redis.connection().await.hset("larder:{ns:0}:k:k3", "not", "ours").await.unwrap();
-    env.redis.reset_counts().await;
+        setup.redis.connection().await.hset("larder:{ns:0}:k:k3", "not", "ours").await.unwrap();
+    setup.redis.reset_counts().await;
     for round in 0..3 {
         let reads = (0..READS).map(async |number| {
-            let read = env.cache.get(get(&format!("k{number}"))).await.unwrap();
+            let read = setup.cache.get(get(&format!("k{number}"))).await.unwrap();
             assert!(!read.degraded);
             (number, read.value)
         });
@@ -58,7 +58,7 @@ async fn each_caller_gets_the_answer_to_his_own_question() {
             assert!(as_text(read) == expected, "k{number} in round {round}");
         }
     }
-    let commands = env.redis.counts().await;
+    let commands = setup.redis.counts().await;
     assert_eq!(
         commands.keys().map(String::as_str).collect::<BTreeSet<_>>(),
         BTreeSet::from(["mget"])
@@ -67,36 +67,36 @@ async fn each_caller_gets_the_answer_to_his_own_question() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_fails_fails_for_all_of_them_and_for_nobody_after() {
-    let mut env = start().await;
-    env.cache.put("k", "v").await;
-    env.redis.kill();
-    let reads = join_all((0..READS).map(|_| env.cache.get(get("k")))).await;
+async fn a_failed_batch_does_not_affect_later_reads() {
+    let mut setup = start().await;
+    setup.cache.put("k", "v").await;
+    setup.redis.kill();
+    let reads = join_all((0..READS).map(|_| setup.cache.get(get("k")))).await;
     for read in reads {
         let read = read.unwrap();
         assert_eq!((read.outcome(), read.degraded), (Outcome::Miss, true));
     }
-    env.redis.restart().await;
+    setup.redis.restart().await;
     eventually("reads reach Redis", SOON, async || {
-        (!env.cache.get(get("k")).await.unwrap().degraded).then_some(())
+        (!setup.cache.get(get("k")).await.unwrap().degraded).then_some(())
     })
     .await;
-    let reads = join_all((0..READS).map(|_| env.cache.get(get("k")))).await;
+    let reads = join_all((0..READS).map(|_| setup.cache.get(get("k")))).await;
     assert!(reads.into_iter().all(|read| !read.unwrap().degraded));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn callers_who_leave_take_nothing_from_the_others() {
-    let env = start().await;
-    env.cache.put("k", "v").await;
+async fn cancelled_reads_do_not_affect_others() {
+    let setup = start().await;
+    setup.cache.put("k", "v").await;
     for _ in 0..5 {
         let reads = (0..READS).map(async |number| {
-            let read = env.cache.get(get("k"));
-            // Few enough not to look like an attack by resets.
+            let read = setup.cache.get(get("k"));
+            // Few enough cancellations not to look like a rapid-reset attack.
             if number.is_multiple_of(10) {
-                // Some leave before they have asked, some while they wait, some with the answer.
-                let patience = Duration::from_micros(20 * number as u64);
-                return tokio::time::timeout(patience, read).await.ok();
+                // Some are cancelled before the request, some while it waits, some with the answer.
+                let timeout = Duration::from_micros(20 * number as u64);
+                return tokio::time::timeout(timeout, read).await.ok();
             }
             Some(read.await)
         });

@@ -1,4 +1,4 @@
-//! The embedded store stays as small as it says.
+//! The embedded store keeps to its memory limit.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ async fn large_values_stay_within_the_limit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn small_values_stay_within_the_limit() {
-    // What is around a value is most of it.
+    // Most of an entry is overhead around its value.
     overfill(40, 1000, 300).await;
 }
 
@@ -38,7 +38,7 @@ async fn a_value_larger_than_the_store_is_not_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn expired_values_give_their_room_back() {
+async fn expired_values_free_their_memory() {
     let larder = Larder::memory().start().await;
     let cache = larder.client().await;
     let empty = store(&cache).await.used_bytes;
@@ -48,9 +48,9 @@ async fn expired_values_give_their_room_back() {
             .collect();
         cache.batch_set(BatchSetRequest { items }).await.unwrap();
     }
-    // Nobody asks for them again.
-    let after = eventually("the room is given back", SOON * 3, async || {
-        // The figures are read one after the other, while the sweeper goes on.
+    // No call reads the values again.
+    let after = eventually("the memory is freed", SOON * 3, async || {
+        // Not a snapshot: the statistics are read one by one while the sweeper runs.
         let store = store(&cache).await;
         (store.keys == 0 && store.expired_keys >= 1000 && store.used_bytes <= empty + MIB)
             .then_some(store)
@@ -59,11 +59,11 @@ async fn expired_values_give_their_room_back() {
     assert!(after.peak_bytes >= 10 * MIB / 2, "{after:?}");
 }
 
-/// Writes more than fits, and compares what the store says with what the process has.
+/// Writes more than fits, and compares the store's size with the growth of the process.
 async fn overfill(size: usize, per_batch: usize, batches: usize) {
     let larder = Larder::memory().env("LARDER_MEMORY__MAX_BYTES", "16MiB").start().await;
     let cache = larder.client().await;
-    // What the process needs for calls of this size, without storing anything.
+    // Lets the process allocate the memory of such calls, while it stores only one key.
     for _ in 0..5 {
         let items = (0..per_batch).map(|_| set("same", data(vec![1; size]))).collect();
         cache.batch_set(BatchSetRequest { items }).await.unwrap();
@@ -83,10 +83,13 @@ async fn overfill(size: usize, per_batch: usize, batches: usize) {
     eprintln!("{} keys of {size} bytes: {} used, {grown} resident", store.keys, store.used_bytes);
     assert_eq!(store.max_bytes, 16 * MIB);
     assert!(store.used_bytes <= 16 * MIB, "{store:?}");
-    assert!(store.used_bytes >= 8 * MIB, "the room is not used: {store:?}");
+    assert!(store.used_bytes >= 8 * MIB, "the memory is not used: {store:?}");
     assert!(store.evicted_keys > 0, "{store:?}");
     assert!(store.keys * size as u64 <= store.used_bytes, "{store:?}");
-    assert!(grown <= store.used_bytes * 3 / 2 + 8 * MIB, "{grown} bytes more for {store:?}");
+    assert!(
+        grown <= store.used_bytes * 3 / 2 + 8 * MIB,
+        "the process grew by {grown} bytes for {store:?}"
+    );
 }
 
 async fn store(cache: &Cache) -> StoreStats {
