@@ -41,15 +41,23 @@ with_origin!(what_the_origin_does_not_have_is_remembered, |env, origin| {
     assert_eq!(env.cache.read("k").await.as_deref(), Some("v"));
 });
 
-with_origin!(an_error_is_told_and_not_stored, origin: "retries = 0\nerror_backoff = '1ms'", |env, origin| {
-    origin.always(status(500));
-    let error = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap_err();
-    assert_eq!((error.code(), reason(&error).as_str()), (Code::Unavailable, "ORIGIN_FAILED"), "{error:?}");
-    assert_eq!(env.cache.get(get("k")).await.unwrap().outcome(), Outcome::Miss);
-    origin.always(ok("well", &[]));
-    let value = eventually("it is fetched", SOON, async || {
-        let answer = env.cache.get_or_fetch(fetch("k", 20_000)).await.ok()?;
-        crate::support::client::as_text(answer.expect_found().value)
-    });
-    assert_eq!(value.await, "well");
-});
+with_origin!(
+    an_error_is_told_and_not_stored,
+    origin: "retries = 0\nerror_backoff = '1ms'",
+    |env, origin| {
+        origin.always(status(500));
+        let error = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap_err();
+        assert_eq!(
+            (error.code(), reason(&error).as_str()),
+            (Code::Unavailable, "ORIGIN_FAILED"),
+            "{error:?}"
+        );
+        assert_eq!(env.cache.get(get("k")).await.unwrap().outcome(), Outcome::Miss);
+        origin.always(ok("well", &[]));
+        let value = eventually("it is fetched", SOON, async || {
+            let answer = env.cache.get_or_fetch(fetch("k", 20_000)).await.ok()?;
+            crate::support::client::as_text(answer.expect_found().value)
+        });
+        assert_eq!(value.await, "well");
+    }
+);

@@ -210,7 +210,10 @@ with_origin!(large_answers_come_in_several_messages, |env, origin| {
 
 on_both_stores!(callers_are_given_leases_and_never_wait_for_one_another, env: PATIENT, |env| {
     let first = ask(&env.cache, request(["a", "b", "c"])).await;
-    assert!(first.iter().all(|answer| matches!(answer.outcome, Some(Answer::Lease(_)))), "{first:?}");
+    assert!(
+        first.iter().all(|answer| matches!(answer.outcome, Some(Answer::Lease(_)))),
+        "{first:?}"
+    );
     // Longer than it would take if this waited for the first.
     let second = ask(&env.cache, request(["c", "d", "a"]));
     let second = tokio::time::timeout(Duration::from_secs(4), second).await.unwrap();
@@ -221,7 +224,10 @@ on_both_stores!(callers_are_given_leases_and_never_wait_for_one_another, env: PA
 
 on_both_stores!(a_batch_without_a_lease_waits_for_the_others, env: PATIENT, |env| {
     let lease = env.cache.lease("a").await;
-    let waiter = tokio::spawn({ let cache = env.cache.clone(); async move { ask(&cache, request(["a"])).await } });
+    let waiter = tokio::spawn({
+        let cache = env.cache.clone();
+        async move { ask(&cache, request(["a"])).await }
+    });
     env.cache.set(crate::support::client::fill("a", text("v"), &lease)).await.unwrap();
     let answers = waiter.await.unwrap();
     assert_eq!(value_of(answers[0].clone()).as_deref(), Some("v"));

@@ -14,128 +14,168 @@ use crate::support::{
 /// What is counted is soon told.
 const FLUSHED: &str = "\n[stats]\nflush_interval = '50ms'";
 
-with_origin!(every_way_to_an_answer_is_counted,
+with_origin!(
+    every_way_to_an_answer_is_counted,
     origin: &format!("retries = 0\nearly_refresh = 0\nerror_backoff = '1ms'\nsoft_timeout = '1s'\ntimeout = '1m'{FLUSHED}"),
     |env, origin| {
-    // Two fetches that took a while, one of them for two more calls.
-    origin.hold();
-    let ask = |key: &'static str| {
-        let cache = env.cache.clone();
-        tokio::spawn(async move { cache.fetched(key).await.1.fetch_status() })
-    };
-    origin.always(after(Duration::from_millis(30), ok("v", &[("cache-control", "max-age=1, stale-if-error=60")])));
-    let calls = [ask("k"), ask("k"), ask("k")];
-    waiting(&env.larder, 3).await;
-    eventually("one of them is for the origin", SOON, async || (origin.calls() == 1).then_some(())).await;
-    origin.release();
-    let mut statuses = Vec::new();
-    for call in calls {
-        statuses.push(call.await.unwrap());
+        // Two fetches that took a while, one of them for two more calls.
+        origin.hold();
+        let ask = |key: &'static str| {
+            let cache = env.cache.clone();
+            tokio::spawn(async move { cache.fetched(key).await.1.fetch_status() })
+        };
+        origin.always(after(
+            Duration::from_millis(30),
+            ok("v", &[("cache-control", "max-age=1, stale-if-error=60")]),
+        ));
+        let calls = [ask("k"), ask("k"), ask("k")];
+        waiting(&env.larder, 3).await;
+        eventually("one of them is for the origin", SOON, async || {
+            (origin.calls() == 1).then_some(())
+        })
+        .await;
+        origin.release();
+        let mut statuses = Vec::new();
+        for call in calls {
+            statuses.push(call.await.unwrap());
+        }
+        statuses.sort_unstable();
+        assert_eq!(
+            statuses,
+            [FetchStatus::Fetched, FetchStatus::Coalesced, FetchStatus::Coalesced]
+        );
+        origin.always(ok("v", &[("cache-control", "max-age=1, stale-while-revalidate=60")]));
+        env.cache.fetched("swr").await;
+        origin.always(ok("v", &[("cache-control", "no-store")]));
+        env.cache.fetched("unstored").await;
+
+        // Stale in three ways; two of their fetches fail, and one is still under way.
+        becomes(&env.cache, "k", Outcome::Miss).await;
+        becomes(&env.cache, "swr", Outcome::Stale).await;
+        origin.always(status(500));
+        assert_eq!(env.cache.fetched("k").await.1.fetch_status(), FetchStatus::Failed);
+        assert_eq!(env.cache.fetched("swr").await.1.fetch_status(), FetchStatus::Refreshing);
+        metric_becomes(&env.larder, "larder_fetches_failed_total", 2.0).await;
+        origin.hold();
+        eventually("the back-off is over", SOON, async || {
+            (env.cache.fetched("k").await.1.fetch_status() == FetchStatus::SoftTimeout)
+                .then_some(())
+        })
+        .await;
+        metric_becomes(&env.larder, "larder_origin_in_flight", 1.0).await;
+
+        let counters = counted(&env.cache, "all is counted", |counters| {
+            counters.fetches == 3
+                && counters.fetches_failed >= 2
+                && counters.stale_soft_timeout == 1
+        })
+        .await;
+        assert_eq!(
+            (counters.fetches_failed, counters.fetches_coalesced, counters.uncacheable),
+            (2, 2, 1),
+            "{counters:?}"
+        );
+        assert_eq!(
+            (counters.stale_while_revalidate, counters.early_refreshes),
+            (1, 0),
+            "{counters:?}"
+        );
+        assert!(counters.stale_if_error >= 1, "{counters:?}");
+        assert_eq!((counters.sets, counters.leases_granted), (2, 0), "{counters:?}");
+        let late = [counters.fills_lost, counters.fills_invalidated, counters.fills_superseded];
+        assert_eq!((late, counters.fills_not_stored), ([0; 3], 0), "{counters:?}");
+        let latency = counters.fetch_latency.expect("fetches took time");
+        assert!(duration(latency.p99) >= Duration::from_millis(30), "{latency:?}");
+
+        for (name, value) in [
+            ("larder_fetches_total", counters.fetches),
+            ("larder_fetches_failed_total", counters.fetches_failed),
+            ("larder_fetches_coalesced_total", counters.fetches_coalesced),
+            ("larder_stale_while_revalidate_total", counters.stale_while_revalidate),
+            ("larder_stale_if_error_total", counters.stale_if_error),
+            ("larder_stale_soft_timeout_total", counters.stale_soft_timeout),
+            ("larder_fills_uncacheable_total", counters.uncacheable),
+            ("larder_origin_fetch_duration_seconds_count", 5),
+        ] {
+            assert_eq!(metric(&env.larder, name).await, value as f64, "{name}");
+        }
+        let metrics = env.larder.admin("/metrics").await.body;
+        let failed = metrics.lines().any(|line| {
+            line.starts_with("larder_origin_fetch_duration_seconds_count")
+                && line.contains("error_type=\"failed\"")
+        });
+        assert!(failed, "{metrics}");
+        origin.release();
     }
-    statuses.sort_unstable();
-    assert_eq!(statuses, [FetchStatus::Fetched, FetchStatus::Coalesced, FetchStatus::Coalesced]);
-    origin.always(ok("v", &[("cache-control", "max-age=1, stale-while-revalidate=60")]));
-    env.cache.fetched("swr").await;
-    origin.always(ok("v", &[("cache-control", "no-store")]));
-    env.cache.fetched("unstored").await;
+);
 
-    // Stale in three ways; two of their fetches fail, and one is still under way.
-    becomes(&env.cache, "k", Outcome::Miss).await;
-    becomes(&env.cache, "swr", Outcome::Stale).await;
-    origin.always(status(500));
-    assert_eq!(env.cache.fetched("k").await.1.fetch_status(), FetchStatus::Failed);
-    assert_eq!(env.cache.fetched("swr").await.1.fetch_status(), FetchStatus::Refreshing);
-    metric_becomes(&env.larder, "larder_fetches_failed_total", 2.0).await;
-    origin.hold();
-    eventually("the back-off is over", SOON, async || {
-        (env.cache.fetched("k").await.1.fetch_status() == FetchStatus::SoftTimeout).then_some(())
-    })
-    .await;
-    metric_becomes(&env.larder, "larder_origin_in_flight", 1.0).await;
-
-    let counters = counted(&env.cache, "all is counted", |counters| {
-        counters.fetches == 3 && counters.fetches_failed >= 2 && counters.stale_soft_timeout == 1
-    })
-    .await;
-    assert_eq!((counters.fetches_failed, counters.fetches_coalesced, counters.uncacheable), (2, 2, 1), "{counters:?}");
-    assert_eq!((counters.stale_while_revalidate, counters.early_refreshes), (1, 0), "{counters:?}");
-    assert!(counters.stale_if_error >= 1, "{counters:?}");
-    assert_eq!((counters.sets, counters.leases_granted), (2, 0), "{counters:?}");
-    let late = [counters.fills_lost, counters.fills_invalidated, counters.fills_superseded];
-    assert_eq!((late, counters.fills_not_stored), ([0; 3], 0), "{counters:?}");
-    let latency = counters.fetch_latency.expect("fetches took time");
-    assert!(duration(latency.p99) >= Duration::from_millis(30), "{latency:?}");
-
-    for (name, value) in [
-        ("larder_fetches_total", counters.fetches),
-        ("larder_fetches_failed_total", counters.fetches_failed),
-        ("larder_fetches_coalesced_total", counters.fetches_coalesced),
-        ("larder_stale_while_revalidate_total", counters.stale_while_revalidate),
-        ("larder_stale_if_error_total", counters.stale_if_error),
-        ("larder_stale_soft_timeout_total", counters.stale_soft_timeout),
-        ("larder_fills_uncacheable_total", counters.uncacheable),
-        ("larder_origin_fetch_duration_seconds_count", 5),
-    ] {
-        assert_eq!(metric(&env.larder, name).await, value as f64, "{name}");
-    }
-    let metrics = env.larder.admin("/metrics").await.body;
-    let failed = metrics.lines().any(|line| {
-        line.starts_with("larder_origin_fetch_duration_seconds_count") && line.contains("error_type=\"failed\"")
-    });
-    assert!(failed, "{metrics}");
-    origin.release();
-});
-
-with_origin!(early_refreshes_are_counted,
+with_origin!(
+    early_refreshes_are_counted,
     origin: &format!("early_refresh = 100\ntimeout = '1m'{FLUSHED}"),
     |env, origin| {
-    // So slow that the next call is as good as sure to be chosen.
-    origin.answer(|asked| {
-        let cache_control = if asked.before == 0 { "max-age=5" } else { "max-age=100" };
-        after(Duration::from_millis(500), ok(format!("#{}", asked.before + 1), &[("cache-control", cache_control)]))
-    });
-    env.cache.fetched("k").await;
-    eventually("it is refreshed early", SOON, async || {
-        (env.cache.fetched("k").await.1.fetch_status() == FetchStatus::RefreshingEarly).then_some(())
-    })
-    .await;
-    becomes_text(&env.cache, "k", "#2").await;
-    counted(&env.cache, "an early refresh is counted", |counters| {
-        (counters.early_refreshes, counters.fetches) == (1, 2)
-    })
-    .await;
-    assert_eq!(metric(&env.larder, "larder_refreshes_early_total").await, 1.0);
-});
-
-with_origin!(fills_that_came_too_late_are_counted, origin: &format!("timeout = '1m'{FLUSHED}"), |env, origin| {
-    for what in ["invalidated", "superseded"] {
-        origin.hold();
-        let cache = env.cache.clone();
-        let call = tokio::spawn(async move { cache.fetched(what).await });
-        eventually("it is fetched", SOON, async || (origin.in_flight() == 1).then_some(())).await;
-        if what == "superseded" {
-            env.cache.put(what, "mine").await;
-        } else {
-            env.cache.delete(delete(what)).await.unwrap();
-        }
-        origin.release();
-        call.await.unwrap();
-        eventually("it is answered", SOON, async || (origin.in_flight() == 0).then_some(())).await;
+        // So slow that the next call is as good as sure to be chosen.
+        origin.answer(|asked| {
+            let cache_control = if asked.before == 0 { "max-age=5" } else { "max-age=100" };
+            after(
+                Duration::from_millis(500),
+                ok(format!("#{}", asked.before + 1), &[("cache-control", cache_control)]),
+            )
+        });
+        env.cache.fetched("k").await;
+        eventually("it is refreshed early", SOON, async || {
+            (env.cache.fetched("k").await.1.fetch_status() == FetchStatus::RefreshingEarly)
+                .then_some(())
+        })
+        .await;
+        becomes_text(&env.cache, "k", "#2").await;
+        counted(&env.cache, "an early refresh is counted", |counters| {
+            (counters.early_refreshes, counters.fetches) == (1, 2)
+        })
+        .await;
+        assert_eq!(metric(&env.larder, "larder_refreshes_early_total").await, 1.0);
     }
-    counted(&env.cache, "both are counted", |counters| {
-        (counters.fills_invalidated, counters.fills_superseded) == (1, 1)
-    })
-    .await;
-    assert_eq!(env.cache.read("superseded").await.as_deref(), Some("mine"));
-});
+);
 
-with_origin!(what_was_not_even_asked_has_failed,
+with_origin!(
+    fills_that_came_too_late_are_counted,
+    origin: &format!("timeout = '1m'{FLUSHED}"),
+    |env, origin| {
+        for what in ["invalidated", "superseded"] {
+            origin.hold();
+            let cache = env.cache.clone();
+            let call = tokio::spawn(async move { cache.fetched(what).await });
+            eventually("it is fetched", SOON, async || (origin.in_flight() == 1).then_some(()))
+                .await;
+            if what == "superseded" {
+                env.cache.put(what, "mine").await;
+            } else {
+                env.cache.delete(delete(what)).await.unwrap();
+            }
+            origin.release();
+            call.await.unwrap();
+            eventually("it is answered", SOON, async || (origin.in_flight() == 0).then_some(()))
+                .await;
+        }
+        counted(&env.cache, "both are counted", |counters| {
+            (counters.fills_invalidated, counters.fills_superseded) == (1, 1)
+        })
+        .await;
+        assert_eq!(env.cache.read("superseded").await.as_deref(), Some("mine"));
+    }
+);
+
+with_origin!(
+    what_was_not_even_asked_has_failed,
     origin: &format!("retries = 0\nbreaker_threshold = 1\nbreaker_cooldown = '1h'{FLUSHED}"),
     |env, origin| {
-    origin.always(status(500));
-    for key in ["a", "b", "c"] {
-        env.cache.get_or_fetch(fetch(key, 20_000)).await.unwrap_err();
+        origin.always(status(500));
+        for key in ["a", "b", "c"] {
+            env.cache.get_or_fetch(fetch(key, 20_000)).await.unwrap_err();
+        }
+        counted(&env.cache, "all have failed", |counters| {
+            (counters.fetches, counters.fetches_failed) == (0, 3)
+        })
+        .await;
+        metric_becomes(&env.larder, "larder_origin_breaker_open", 1.0).await;
     }
-    counted(&env.cache, "all have failed", |counters| (counters.fetches, counters.fetches_failed) == (0, 3)).await;
-    metric_becomes(&env.larder, "larder_origin_breaker_open", 1.0).await;
-});
+);

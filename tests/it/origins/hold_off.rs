@@ -36,7 +36,10 @@ with_origin!(what_is_fetched_is_answered_and_not_stored, origin: PATIENT, |env, 
     for round in 2..5 {
         let (value, answer) = env.cache.fetched("k").await;
         assert_eq!(value, Some(format!("/v/k#{round}")));
-        assert_eq!((answer.fetch_status(), answer.fill()), (FetchStatus::Fetched, FillResult::Invalidated));
+        assert_eq!(
+            (answer.fetch_status(), answer.fill()),
+            (FetchStatus::Fetched, FillResult::Invalidated)
+        );
         assert!(!answer.degraded);
         assert_eq!(env.cache.read("k").await, None);
     }
@@ -54,7 +57,10 @@ with_origin!(fetches_that_land_when_it_is_over_are_refused_too, origin: PATIENT,
     let during = call(&env.cache, "k");
     let waiting = async || (metric(&env.larder, "larder_waiting").await == 2.0).then_some(());
     eventually("both wait", SOON, waiting).await;
-    assert!(deleted.elapsed() < Duration::from_millis(1_000), "the machine is too slow for this test");
+    assert!(
+        deleted.elapsed() < Duration::from_millis(1_000),
+        "the machine is too slow for this test"
+    );
     throughout(Duration::from_millis(1_700), async || {}).await;
     origin.release();
     let answer = before.await.unwrap();
@@ -142,14 +148,21 @@ on_both_stores!(a_write_is_taken_at_once, env: STORE, |env| {
     assert_eq!(env.cache.read("count").await.as_deref(), Some("3"));
     // The write has not lifted it.
     env.cache.delete(delete("set")).await.unwrap();
-    assert_eq!(try_fill(&env.cache, "set", &env.cache.lease("set").await).await, SetResult::Invalidated);
+    assert_eq!(
+        try_fill(&env.cache, "set", &env.cache.lease("set").await).await,
+        SetResult::Invalidated
+    );
 });
 
 on_both_stores!(no_later_invalidation_shortens_it, env: STORE, |env| {
     delete_for(&env.cache, "k", LONG).await;
     let held_off = async |after: &str| {
         let lease = env.cache.lease("k").await;
-        assert_eq!(try_fill(&env.cache, "k", &lease).await, SetResult::Invalidated, "after {after}");
+        assert_eq!(
+            try_fill(&env.cache, "k", &lease).await,
+            SetResult::Invalidated,
+            "after {after}"
+        );
         assert_eq!(env.cache.read("k").await, None, "after {after}");
     };
     // If it shortened it to this, it would be over by the next call.
@@ -169,16 +182,24 @@ on_both_stores!(no_later_invalidation_shortens_it, env: STORE, |env| {
     delete_for(&env.cache, "brief", 1).await;
     delete_for(&env.cache, "brief", LONG).await;
     throughout(Duration::from_millis(20), async || {}).await;
-    assert_eq!(try_fill(&env.cache, "brief", &env.cache.lease("brief").await).await, SetResult::Invalidated);
+    assert_eq!(
+        try_fill(&env.cache, "brief", &env.cache.lease("brief").await).await,
+        SetResult::Invalidated
+    );
 });
 
 on_both_stores!(a_batch_holds_off_all_its_keys, env: STORE, |env| {
     env.cache.put("a", "v").await;
     let keys = vec![key_ref("a"), key_ref("b")];
-    let answer = env.cache.batch_delete(BatchDeleteRequest { keys, hold_off: ms(LONG) }).await.unwrap();
+    let answer =
+        env.cache.batch_delete(BatchDeleteRequest { keys, hold_off: ms(LONG) }).await.unwrap();
     assert_eq!(answer.existed, [true, false]);
     for key in ["a", "b"] {
-        assert_eq!(try_fill(&env.cache, key, &env.cache.lease(key).await).await, SetResult::Invalidated, "{key}");
+        assert_eq!(
+            try_fill(&env.cache, key, &env.cache.lease(key).await).await,
+            SetResult::Invalidated,
+            "{key}"
+        );
     }
     assert_eq!(try_fill(&env.cache, "c", &env.cache.lease("c").await).await, SetResult::Stored);
 });
@@ -192,7 +213,13 @@ on_both_stores!(its_length_is_limited, env: STORE, |env| {
     expect_violation(env.cache.batch_delete(batch(-1)).await, "hold_off");
     let (code, reason) = (Code::InvalidArgument, "INVALID_ARGUMENT");
     expect_over_limit(env.cache.delete(with(hour + 1)).await, code, reason, "hold_off", 3600);
-    expect_over_limit(env.cache.batch_delete(batch(hour + 1)).await, code, reason, "hold_off", 3600);
+    expect_over_limit(
+        env.cache.batch_delete(batch(hour + 1)).await,
+        code,
+        reason,
+        "hold_off",
+        3600,
+    );
     assert_eq!(env.cache.read("k").await.as_deref(), Some("v"));
     assert!(env.cache.delete(with(hour)).await.unwrap().existed);
 });

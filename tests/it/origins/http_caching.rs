@@ -20,38 +20,59 @@ const LEEWAY: u64 = 8;
 
 type Headers<'a> = &'a [(&'static str, &'a str)];
 
-with_origin!(the_origin_says_for_how_long, namespace: "ttl = '200s'\nmax_ttl = '1h'", |env, origin| {
-    let now = SystemTime::now();
-    let date = httpdate::fmt_http_date(now);
-    let expires = httpdate::fmt_http_date(now + Duration::from_secs(50));
-    let past = httpdate::fmt_http_date(now - Duration::from_secs(50));
-    let cases: [(Headers<'_>, u64); 13] = [
-        (&[("cache-control", "max-age=60")], 60),
-        (&[("cache-control", "max-age=60, s-maxage=30")], 30),
-        (&[("cache-control", "s-maxage=90, max-age=0")], 90),
-        (&[("cache-control", "max-age=60"), ("age", "20")], 40),
-        (&[("date", &date), ("expires", &expires)], 50),
-        (&[("date", &date), ("expires", &past), ("cache-control", "max-age=60")], 60),
-        (&[("cache-control", "public, MAX-AGE=\"60\"")], 60),
-        (&[("cache-control", "max-age=60"), ("set-cookie", "a=b"), ("cache-control", "public")], 60),
-        (&[("cache-control", "max-age=60"), ("vary", "accept-language")], 60),
-        // The namespace decides what the origin leaves open, and how long is too long.
-        (&[], 200),
-        (&[("cache-control", "public")], 200),
-        (&[("age", "20")], 180),
-        (&[("cache-control", "max-age=86400")], 3600),
-    ];
-    for (number, (headers, seconds)) in cases.into_iter().enumerate() {
-        origin.always(ok("v", headers));
-        let (key, most) = (format!("k{number}"), Duration::from_secs(seconds));
-        let (_, answer) = env.cache.fetched(&key).await;
-        assert_eq!((answer.fetch_status(), answer.fill()), (FetchStatus::Fetched, FillResult::Stored), "{headers:?}");
-        for entry in [answer.expect_found().entry.unwrap(), env.cache.get(get(&key)).await.unwrap().entry.unwrap()] {
-            let left = duration(entry.ttl_remaining);
-            assert!(left <= most && left + Duration::from_secs(LEEWAY) > most, "{headers:?}: {left:?}");
+with_origin!(
+    the_origin_says_for_how_long,
+    namespace: "ttl = '200s'\nmax_ttl = '1h'",
+    |env, origin| {
+        let now = SystemTime::now();
+        let date = httpdate::fmt_http_date(now);
+        let expires = httpdate::fmt_http_date(now + Duration::from_secs(50));
+        let past = httpdate::fmt_http_date(now - Duration::from_secs(50));
+        let cases: [(Headers<'_>, u64); 13] = [
+            (&[("cache-control", "max-age=60")], 60),
+            (&[("cache-control", "max-age=60, s-maxage=30")], 30),
+            (&[("cache-control", "s-maxage=90, max-age=0")], 90),
+            (&[("cache-control", "max-age=60"), ("age", "20")], 40),
+            (&[("date", &date), ("expires", &expires)], 50),
+            (&[("date", &date), ("expires", &past), ("cache-control", "max-age=60")], 60),
+            (&[("cache-control", "public, MAX-AGE=\"60\"")], 60),
+            (
+                &[
+                    ("cache-control", "max-age=60"),
+                    ("set-cookie", "a=b"),
+                    ("cache-control", "public"),
+                ],
+                60,
+            ),
+            (&[("cache-control", "max-age=60"), ("vary", "accept-language")], 60),
+            // The namespace decides what the origin leaves open, and how long is too long.
+            (&[], 200),
+            (&[("cache-control", "public")], 200),
+            (&[("age", "20")], 180),
+            (&[("cache-control", "max-age=86400")], 3600),
+        ];
+        for (number, (headers, seconds)) in cases.into_iter().enumerate() {
+            origin.always(ok("v", headers));
+            let (key, most) = (format!("k{number}"), Duration::from_secs(seconds));
+            let (_, answer) = env.cache.fetched(&key).await;
+            assert_eq!(
+                (answer.fetch_status(), answer.fill()),
+                (FetchStatus::Fetched, FillResult::Stored),
+                "{headers:?}"
+            );
+            for entry in [
+                answer.expect_found().entry.unwrap(),
+                env.cache.get(get(&key)).await.unwrap().entry.unwrap(),
+            ] {
+                let left = duration(entry.ttl_remaining);
+                assert!(
+                    left <= most && left + Duration::from_secs(LEEWAY) > most,
+                    "{headers:?}: {left:?}"
+                );
+            }
         }
     }
-});
+);
 
 with_origin!(what_must_not_be_stored_is_only_answered, |env, origin| {
     let cases: [Headers<'_>; 10] = [
@@ -98,23 +119,27 @@ with_origin!(what_must_not_be_stored_is_only_answered, |env, origin| {
     }
 });
 
-with_origin!(what_must_not_be_stored_is_for_those_who_asked_before, origin: "timeout = '20s'", |env, origin| {
-    origin.always(ok("v", &[("cache-control", "no-store")]));
-    origin.hold();
-    let ask = || {
-        let cache = env.cache.clone();
-        tokio::spawn(async move { cache.fetched("k").await })
-    };
-    let early = ask();
-    eventually("it is fetched", SOON, async || (origin.calls() == 1).then_some(())).await;
-    let late = ask();
-    origin.release();
-    for answer in [early, late] {
-        let (value, answer) = answer.await.unwrap();
-        assert_eq!((value.as_deref(), answer.fill()), (Some("v"), FillResult::Uncacheable));
+with_origin!(
+    what_must_not_be_stored_is_for_those_who_asked_before,
+    origin: "timeout = '20s'",
+    |env, origin| {
+        origin.always(ok("v", &[("cache-control", "no-store")]));
+        origin.hold();
+        let ask = || {
+            let cache = env.cache.clone();
+            tokio::spawn(async move { cache.fetched("k").await })
+        };
+        let early = ask();
+        eventually("it is fetched", SOON, async || (origin.calls() == 1).then_some(())).await;
+        let late = ask();
+        origin.release();
+        for answer in [early, late] {
+            let (value, answer) = answer.await.unwrap();
+            assert_eq!((value.as_deref(), answer.fill()), (Some("v"), FillResult::Uncacheable));
+        }
+        assert_eq!(origin.calls(), 2, "who came later has to ask anew");
     }
-    assert_eq!(origin.calls(), 2, "who came later has to ask anew");
-});
+);
 
 with_origin!(what_may_be_stored_again_is_stored, |env, origin| {
     origin.always(ok("v", &[("cache-control", "no-store")]));
@@ -159,57 +184,70 @@ async fn a_key_that_was_uncacheable_a_while_ago_is_fetched_under_a_lease_and_wai
     assert_eq!(fetched.await.unwrap(), FillResult::NotStored);
 }
 
-with_origin!(headers_can_be_ignored, namespace: "ttl = '200s'", origin: "cache_headers = false", |env, origin| {
-    let cases: [Headers<'_>; 4] = [
-        &[("cache-control", "no-store")],
-        &[("cache-control", "private, max-age=1")],
-        &[("cache-control", "s-maxage=0"), ("expires", "0"), ("age", "100")],
-        &[("set-cookie", "a=b"), ("vary", "*")],
-    ];
-    for (number, headers) in cases.into_iter().enumerate() {
-        origin.always(ok("v", headers));
-        let (_, answer) = env.cache.fetched(&format!("k{number}")).await;
-        assert_eq!(answer.fill(), FillResult::Stored, "{headers:?}");
-        let left = duration(answer.expect_found().entry.unwrap().ttl_remaining);
-        assert!(left > Duration::from_secs(200 - LEEWAY), "{headers:?}: {left:?}");
+with_origin!(
+    headers_can_be_ignored,
+    namespace: "ttl = '200s'",
+    origin: "cache_headers = false",
+    |env, origin| {
+        let cases: [Headers<'_>; 4] = [
+            &[("cache-control", "no-store")],
+            &[("cache-control", "private, max-age=1")],
+            &[("cache-control", "s-maxage=0"), ("expires", "0"), ("age", "100")],
+            &[("set-cookie", "a=b"), ("vary", "*")],
+        ];
+        for (number, headers) in cases.into_iter().enumerate() {
+            origin.always(ok("v", headers));
+            let (_, answer) = env.cache.fetched(&format!("k{number}")).await;
+            assert_eq!(answer.fill(), FillResult::Stored, "{headers:?}");
+            let left = duration(answer.expect_found().entry.unwrap().ttl_remaining);
+            assert!(left > Duration::from_secs(200 - LEEWAY), "{headers:?}: {left:?}");
+        }
     }
-});
+);
 
-with_origin!(that_there_is_no_value_is_kept_for_its_own_time,
+with_origin!(
+    that_there_is_no_value_is_kept_for_its_own_time,
     namespace: "max_ttl = '1h'",
     origin: "negative_ttl = '30s'",
     |env, origin| {
-    for (key, status, headers, seconds) in [
-        ("silent", 404, [].as_slice(), 30),
-        ("gone", 410, &[], 30),
-        ("timed", 404, &[("cache-control", "max-age=90")], 90),
-        ("gone-timed", 410, &[("cache-control", "s-maxage=90")], 90),
-        ("long", 404, &[("cache-control", "max-age=86400")], 3600),
-        ("aged", 404, &[("age", "15")], 15),
-    ] {
-        origin.always(send(status, "no such thing", headers));
-        let entry = negative(&env, key, FillResult::Stored).await;
-        let (left, most) = (duration(entry.ttl_remaining), Duration::from_secs(seconds));
-        assert!(left <= most && left + Duration::from_secs(LEEWAY) > most, "{key}: {left:?}");
-        assert_eq!(env.cache.get(get(key)).await.unwrap().outcome(), Outcome::Negative, "{key}");
+        for (key, status, headers, seconds) in [
+            ("silent", 404, [].as_slice(), 30),
+            ("gone", 410, &[], 30),
+            ("timed", 404, &[("cache-control", "max-age=90")], 90),
+            ("gone-timed", 410, &[("cache-control", "s-maxage=90")], 90),
+            ("long", 404, &[("cache-control", "max-age=86400")], 3600),
+            ("aged", 404, &[("age", "15")], 15),
+        ] {
+            origin.always(send(status, "no such thing", headers));
+            let entry = negative(&env, key, FillResult::Stored).await;
+            let (left, most) = (duration(entry.ttl_remaining), Duration::from_secs(seconds));
+            assert!(left <= most && left + Duration::from_secs(LEEWAY) > most, "{key}: {left:?}");
+            assert_eq!(
+                env.cache.get(get(key)).await.unwrap().outcome(),
+                Outcome::Negative,
+                "{key}"
+            );
+        }
+        origin.always(send(404, "", &[("cache-control", "no-store")]));
+        negative(&env, "unstored", FillResult::Uncacheable).await;
+        assert_eq!(env.cache.get(get("unstored")).await.unwrap().outcome(), Outcome::Miss);
     }
-    origin.always(send(404, "", &[("cache-control", "no-store")]));
-    negative(&env, "unstored", FillResult::Uncacheable).await;
-    assert_eq!(env.cache.get(get("unstored")).await.unwrap().outcome(), Outcome::Miss);
-});
+);
 
-with_origin!(that_there_is_no_value_is_never_stale,
+with_origin!(
+    that_there_is_no_value_is_never_stale,
     namespace: "stale_while_revalidate = '1m'\nstale_if_error = '1m'",
     origin: "negative_ttl = '1s'\nretries = 0",
     |env, origin| {
-    origin.always(send(404, "", &[("etag", "\"none\"")]));
-    negative(&env, "k", FillResult::Stored).await;
-    becomes(&env.cache, "k", Outcome::Miss).await;
-    origin.always(send(500, "", &[]));
-    let error = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap_err();
-    assert_eq!(reason(&error), "ORIGIN_FAILED");
-    assert_eq!(origin.asked()[1].header("if-none-match"), None);
-});
+        origin.always(send(404, "", &[("etag", "\"none\"")]));
+        negative(&env, "k", FillResult::Stored).await;
+        becomes(&env.cache, "k", Outcome::Miss).await;
+        origin.always(send(500, "", &[]));
+        let error = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap_err();
+        assert_eq!(reason(&error), "ORIGIN_FAILED");
+        assert_eq!(origin.asked()[1].header("if-none-match"), None);
+    }
+);
 
 with_origin!(that_there_is_no_value_has_no_version, |env, origin| {
     // Many frameworks give one to the page that says so.
@@ -226,34 +264,40 @@ with_origin!(that_there_is_no_value_has_no_version, |env, origin| {
     assert_eq!(origin.calls(), 2);
 });
 
-with_origin!(the_origin_can_forbid_what_the_namespace_allows,
+with_origin!(
+    the_origin_can_forbid_what_the_namespace_allows,
     namespace: "stale_while_revalidate = '1m'\nstale_if_error = '1m'",
     origin: "retries = 0\nearly_refresh = 0\nbreaker_threshold = 0",
     |env, origin| {
-    for strict in ["max-age=1, must-revalidate", "max-age=1, proxy-revalidate", "s-maxage=1"] {
-        origin.always(ok("v", &[("cache-control", strict)]));
-        env.cache.fetched(strict).await;
-        becomes(&env.cache, strict, Outcome::Miss).await;
-        origin.always(send(500, "", &[]));
-        let error = env.cache.get_or_fetch(fetch(strict, 20_000)).await.unwrap_err();
-        assert_eq!(reason(&error), "ORIGIN_FAILED", "{strict}");
+        for strict in ["max-age=1, must-revalidate", "max-age=1, proxy-revalidate", "s-maxage=1"] {
+            origin.always(ok("v", &[("cache-control", strict)]));
+            env.cache.fetched(strict).await;
+            becomes(&env.cache, strict, Outcome::Miss).await;
+            origin.always(send(500, "", &[]));
+            let error = env.cache.get_or_fetch(fetch(strict, 20_000)).await.unwrap_err();
+            assert_eq!(reason(&error), "ORIGIN_FAILED", "{strict}");
+        }
     }
-});
+);
 
-with_origin!(the_origin_can_allow_what_the_namespace_does_not, origin: "retries = 0\nearly_refresh = 0", |env, origin| {
-    origin.always(ok("v", &[("cache-control", "max-age=1, stale-while-revalidate=60")]));
-    env.cache.fetched("swr").await;
-    origin.always(ok("v", &[("cache-control", "max-age=1, stale-if-error=60")]));
-    env.cache.fetched("sie").await;
-    becomes(&env.cache, "swr", Outcome::Stale).await;
-    becomes(&env.cache, "sie", Outcome::Miss).await;
-    origin.always(send(500, "", &[]));
-    for (key, status) in [("swr", FetchStatus::Refreshing), ("sie", FetchStatus::Failed)] {
-        let (value, answer) = env.cache.fetched(key).await;
-        assert_eq!((value.as_deref(), answer.fetch_status()), (Some("v"), status), "{key}");
-        assert_eq!(answer.expect_found().outcome(), Outcome::Stale, "{key}");
+with_origin!(
+    the_origin_can_allow_what_the_namespace_does_not,
+    origin: "retries = 0\nearly_refresh = 0",
+    |env, origin| {
+        origin.always(ok("v", &[("cache-control", "max-age=1, stale-while-revalidate=60")]));
+        env.cache.fetched("swr").await;
+        origin.always(ok("v", &[("cache-control", "max-age=1, stale-if-error=60")]));
+        env.cache.fetched("sie").await;
+        becomes(&env.cache, "swr", Outcome::Stale).await;
+        becomes(&env.cache, "sie", Outcome::Miss).await;
+        origin.always(send(500, "", &[]));
+        for (key, status) in [("swr", FetchStatus::Refreshing), ("sie", FetchStatus::Failed)] {
+            let (value, answer) = env.cache.fetched(key).await;
+            assert_eq!((value.as_deref(), answer.fetch_status()), (Some("v"), status), "{key}");
+            assert_eq!(answer.expect_found().outcome(), Outcome::Stale, "{key}");
+        }
     }
-});
+);
 
 async fn negative(env: &Env, key: &str, fill: FillResult) -> EntryInfo {
     let answer = env.cache.get_or_fetch(fetch(key, 20_000)).await.unwrap();

@@ -26,7 +26,12 @@ const AT_ONCE: Duration = Duration::from_secs(10);
 
 with_origin!(a_lease_does_not_run_out_while_other_keys_are_fetched, origin: BRIEF, |env, origin| {
     origin.always(after(FETCH_TIME, ok("v", &[])));
-    let mut answers = env.cache.batch_get_or_fetch(batch(vec![own("a"), key_ref("a")])).await.unwrap().into_iter();
+    let mut answers = env
+        .cache
+        .batch_get_or_fetch(batch(vec![own("a"), key_ref("a")]))
+        .await
+        .unwrap()
+        .into_iter();
     let lease = lease(answers.next().unwrap()).expect("a lease");
     assert_eq!(fill_own(&env.cache, "a", &lease).await, SetResult::Stored);
     assert_eq!(fetched(answers.next().unwrap()).as_deref(), Some("v"));
@@ -55,7 +60,9 @@ with_origin!(leases_are_told_before_further_keys_are_fetched, origin: LASTING, |
     // More than are looked at together.
     let keys = (0..200).map(|number| own(&number.to_string())).chain([key_ref("last")]).collect();
     let mut stream = env.cache.rpc().batch_get_or_fetch(batch(keys)).await.unwrap().into_inner();
-    let first = tokio::time::timeout(AT_ONCE, stream.message()).await.expect("it does not wait for the origin");
+    let first = tokio::time::timeout(AT_ONCE, stream.message())
+        .await
+        .expect("it does not wait for the origin");
     let mut results = first.unwrap().unwrap().results;
     assert!(!results.is_empty() && results.len() <= 200, "{}", results.len());
     assert!(results.iter().all(|result| lease(result.clone()).is_some()));
@@ -78,7 +85,10 @@ with_origin!(the_time_to_wait_is_that_of_the_whole_batch, origin: LASTING, |env,
     let request = BatchGetOrFetchRequest { wait: ms(6_000), ..batch(vec![own("a"), key_ref("a")]) };
     let mut answers = env.cache.batch_get_or_fetch(request).await.unwrap().into_iter();
     let waited = asked.elapsed();
-    assert!((Duration::from_millis(5_900)..Duration::from_millis(8_500)).contains(&waited), "{waited:?}");
+    assert!(
+        (Duration::from_millis(5_900)..Duration::from_millis(8_500)).contains(&waited),
+        "{waited:?}"
+    );
     answered(answers.next().unwrap()).expect_contended();
     assert_eq!(fetched(answers.next().unwrap()).as_deref(), Some("v"));
 });

@@ -42,36 +42,44 @@ with_origin!(without_the_cache_a_fresh_value_is_fetched_again, |env, origin| {
     }
 });
 
-with_origin!(without_the_cache_nothing_that_began_before_will_do, origin: "timeout = '1m'", |env, origin| {
-    origin.hold();
-    let ask = |request: GetOrFetchRequest| {
-        let cache = env.cache.clone();
-        tokio::spawn(async move { as_text(cache.get_or_fetch(request).await.unwrap().expect_found().value) })
-    };
-    let first = ask(fetch("k", 20_000));
-    asked_times(&origin, 1).await;
-    let second = ask(no_cache("k"));
-    // It is waiting, together with one who takes what there is.
-    let third = ask(fetch("k", 20_000));
-    origin.release();
-    assert_eq!(first.await.unwrap().as_deref(), Some("/v/k#1"));
-    assert_eq!(second.await.unwrap().as_deref(), Some("/v/k#2"));
-    let third = third.await.unwrap();
-    assert!(matches!(third.as_deref(), Some("/v/k#1" | "/v/k#2")), "{third:?}");
-    assert_eq!(origin.calls(), 2);
-});
+with_origin!(
+    without_the_cache_nothing_that_began_before_will_do,
+    origin: "timeout = '1m'",
+    |env, origin| {
+        origin.hold();
+        let ask = |request: GetOrFetchRequest| {
+            let cache = env.cache.clone();
+            tokio::spawn(async move {
+                as_text(cache.get_or_fetch(request).await.unwrap().expect_found().value)
+            })
+        };
+        let first = ask(fetch("k", 20_000));
+        asked_times(&origin, 1).await;
+        let second = ask(no_cache("k"));
+        // It is waiting, together with one who takes what there is.
+        let third = ask(fetch("k", 20_000));
+        origin.release();
+        assert_eq!(first.await.unwrap().as_deref(), Some("/v/k#1"));
+        assert_eq!(second.await.unwrap().as_deref(), Some("/v/k#2"));
+        let third = third.await.unwrap();
+        assert!(matches!(third.as_deref(), Some("/v/k#1" | "/v/k#2")), "{third:?}");
+        assert_eq!(origin.calls(), 2);
+    }
+);
 
-with_origin!(without_the_cache_a_failure_is_an_error,
+with_origin!(
+    without_the_cache_a_failure_is_an_error,
     namespace: "stale_while_revalidate = '1m'\nstale_if_error = '1m'",
     origin: "retries = 0\nerror_backoff = '1ms'\nsoft_timeout = '50ms'",
     |env, origin| {
-    env.cache.fetched("k").await;
-    origin.always(status(500));
-    let error = env.cache.get_or_fetch(no_cache("k")).await.unwrap_err();
-    assert_eq!(reason(&error), "ORIGIN_FAILED");
-    // What there was is still there, for those who take it.
-    assert_eq!(env.cache.fetched("k").await.0.as_deref(), Some("/v/k#1"));
-});
+        env.cache.fetched("k").await;
+        origin.always(status(500));
+        let error = env.cache.get_or_fetch(no_cache("k")).await.unwrap_err();
+        assert_eq!(reason(&error), "ORIGIN_FAILED");
+        // What there was is still there, for those who take it.
+        assert_eq!(env.cache.fetched("k").await.0.as_deref(), Some("/v/k#1"));
+    }
+);
 
 with_origin!(without_the_cache_a_value_is_confirmed_too, |env, origin| {
     origin.answer(|asked| match asked.header("if-none-match") {
@@ -84,24 +92,26 @@ with_origin!(without_the_cache_a_value_is_confirmed_too, |env, origin| {
     assert_eq!(as_text(answer.expect_found().value).as_deref(), Some("v"));
 });
 
-with_origin!(who_takes_only_what_is_cached_never_calls_the_origin,
+with_origin!(
+    who_takes_only_what_is_cached_never_calls_the_origin,
     namespace: "stale_while_revalidate = '1m'\nttl = '1s'",
     origin: "early_refresh = 0",
     |env, origin| {
-    let answer = env.cache.get_or_fetch(only_if_cached("k")).await.unwrap();
-    assert!(matches!(answer.outcome, Some(Answer::Missing(_))), "{answer:?}");
-    assert_eq!((answer.fetch_status(), answer.degraded), (FetchStatus::Unspecified, false));
-    env.cache.fetched("k").await;
-    becomes(&env.cache, "k", Outcome::Stale).await;
-    for _ in 0..5 {
         let answer = env.cache.get_or_fetch(only_if_cached("k")).await.unwrap();
-        assert_eq!(answer.fetch_status(), FetchStatus::Unspecified);
-        assert_eq!(answer.expect_found().outcome(), Outcome::Stale);
+        assert!(matches!(answer.outcome, Some(Answer::Missing(_))), "{answer:?}");
+        assert_eq!((answer.fetch_status(), answer.degraded), (FetchStatus::Unspecified, false));
+        env.cache.fetched("k").await;
+        becomes(&env.cache, "k", Outcome::Stale).await;
+        for _ in 0..5 {
+            let answer = env.cache.get_or_fetch(only_if_cached("k")).await.unwrap();
+            assert_eq!(answer.fetch_status(), FetchStatus::Unspecified);
+            assert_eq!(answer.expect_found().outcome(), Outcome::Stale);
+        }
+        assert_eq!(origin.calls(), 1);
+        let both = GetOrFetchRequest { no_cache: true, ..only_if_cached("k") };
+        expect_violation(env.cache.get_or_fetch(both).await, "only_if_cached");
     }
-    assert_eq!(origin.calls(), 1);
-    let both = GetOrFetchRequest { no_cache: true, ..only_if_cached("k") };
-    expect_violation(env.cache.get_or_fetch(both).await, "only_if_cached");
-});
+);
 
 with_origin!(who_does_not_wait_is_told_to_come_back, origin: "timeout = '1m'", |env, origin| {
     origin.hold();

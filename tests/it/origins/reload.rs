@@ -25,7 +25,8 @@ on_both_stores!(an_origin_that_is_added_is_asked, env: PATIENT, |env| {
     eventually("the warm list is fetched", SOON, async || env.cache.read("w").await).await;
     assert_eq!(env.cache.fetched("k").await.0.as_deref(), Some("/v/k#1"));
     let warm = WarmKey { key: "k2".to_owned(), ..WarmKey::default() };
-    let request = WarmRequest { namespace: NS.to_owned(), keys: vec![warm], ..WarmRequest::default() };
+    let request =
+        WarmRequest { namespace: NS.to_owned(), keys: vec![warm], ..WarmRequest::default() };
     assert_eq!(warmed(&env.cache, request).await.stored, 1);
     assert_eq!(origin.calls(), 3);
 });
@@ -52,17 +53,21 @@ with_origin!(the_url_of_an_origin_can_be_changed, origin: STEADY, |env, origin| 
     assert_eq!((origin.calls(), other.calls()), (1, 1));
 });
 
-with_origin!(without_its_origin_a_namespace_gives_leases, origin: "min_lease = '10s'\nwarm.keys = ['w']", |env, origin| {
-    eventually("the warm list is fetched", SOON, async || env.cache.read("w").await).await;
-    reload(&env, "[namespaces.ns]\nttl = '1m'\n").await;
-    let lease = env.cache.lease("k").await;
-    let filled = env.cache.set(fill("k", text("mine"), &lease)).await.unwrap();
-    assert_eq!(duration(filled.ttl).as_secs(), 60);
-    assert_eq!(env.cache.fetched("w").await.0.as_deref(), Some("/v/w#1"));
-    let list = WarmRequest { namespace: NS.to_owned(), ..WarmRequest::default() };
-    expect_error(open(&env.cache, list).await, Code::FailedPrecondition, "NO_ORIGIN");
-    assert_eq!(origin.calls(), 1);
-});
+with_origin!(
+    without_its_origin_a_namespace_gives_leases,
+    origin: "min_lease = '10s'\nwarm.keys = ['w']",
+    |env, origin| {
+        eventually("the warm list is fetched", SOON, async || env.cache.read("w").await).await;
+        reload(&env, "[namespaces.ns]\nttl = '1m'\n").await;
+        let lease = env.cache.lease("k").await;
+        let filled = env.cache.set(fill("k", text("mine"), &lease)).await.unwrap();
+        assert_eq!(duration(filled.ttl).as_secs(), 60);
+        assert_eq!(env.cache.fetched("w").await.0.as_deref(), Some("/v/w#1"));
+        let list = WarmRequest { namespace: NS.to_owned(), ..WarmRequest::default() };
+        expect_error(open(&env.cache, list).await, Code::FailedPrecondition, "NO_ORIGIN");
+        assert_eq!(origin.calls(), 1);
+    }
+);
 
 with_origin!(an_origin_that_cannot_be_opened_changes_nothing, |env, origin| {
     let other = Origin::start().await;
@@ -100,7 +105,11 @@ with_origin!(an_unchanged_origin_stays_left_alone, origin: FRAIL, |env, origin| 
     })
     .await;
     let calls = origin.calls();
-    reload(&env, &format!("{}{NEIGHBOUR}", read_through(&origin.url("/v/{key}"), "", &patient(FRAIL)))).await;
+    reload(
+        &env,
+        &format!("{}{NEIGHBOUR}", read_through(&origin.url("/v/{key}"), "", &patient(FRAIL))),
+    )
+    .await;
     assert_eq!(ttl(&env, "other").await, 60);
     let error = env.cache.get_or_fetch(fetch("k2", 20_000)).await.unwrap_err();
     assert_eq!((error.code(), reason(&error)), (refused.code(), reason(&refused)), "{error:?}");
@@ -108,30 +117,38 @@ with_origin!(an_unchanged_origin_stays_left_alone, origin: FRAIL, |env, origin| 
 
     // One whose configuration has changed is a new one.
     origin.always(ok("well", &[]));
-    reload(&env, &read_through(&origin.url("/v/{key}"), "", &format!("{FRAIL}\nmax_queue = 7"))).await;
+    reload(&env, &read_through(&origin.url("/v/{key}"), "", &format!("{FRAIL}\nmax_queue = 7")))
+        .await;
     assert_eq!(env.cache.fetched("k3").await.0.as_deref(), Some("well"));
 });
 
-with_origin!(a_warm_list_that_is_replaced_is_not_warmed_any_more,
+with_origin!(
+    a_warm_list_that_is_replaced_is_not_warmed_any_more,
     origin: "min_lease = '10s'\nwarm.rate = 20\nwarm.keys = ['a0', 'a1', 'a2', 'a3', 'a4', 'a5', 'a6', 'a7', 'a8', 'a9', \
         'b0', 'b1', 'b2', 'b3', 'b4', 'b5', 'b6', 'b7', 'b8', 'b9', 'c0', 'c1', 'c2', 'c3', 'c4', 'c5', 'c6', 'c7', 'c8']",
     |env, origin| {
-    eventually("the list is being warmed", SOON, async || (origin.calls() > 0).then_some(())).await;
-    reload(&env, &through(&origin, "warm.keys = ['new']")).await;
-    eventually("the new list is warmed", SOON, async || env.cache.read("new").await).await;
-    let calls = origin.calls();
-    throughout(Duration::from_millis(500), async || assert_eq!(origin.calls(), calls)).await;
-    assert!(calls < 30, "{calls}");
+        eventually("the list is being warmed", SOON, async || (origin.calls() > 0).then_some(()))
+            .await;
+        reload(&env, &through(&origin, "warm.keys = ['new']")).await;
+        eventually("the new list is warmed", SOON, async || env.cache.read("new").await).await;
+        let calls = origin.calls();
+        throughout(Duration::from_millis(500), async || assert_eq!(origin.calls(), calls)).await;
+        assert!(calls < 30, "{calls}");
 
-    // Nor is one whose origin is gone.
-    let keys = "warm.keys = ['d0', 'd1', 'd2', 'd3', 'd4', 'd5', 'd6', 'd7', 'd8', 'd9']\nwarm.rate = 2";
-    reload(&env, &through(&origin, keys)).await;
-    eventually("the list is being warmed", SOON, async || (origin.calls() > calls).then_some(())).await;
-    reload(&env, "[namespaces.ns]\nttl = '1m'\n").await;
-    eventually("no fetch is under way", SOON, async || (origin.in_flight() == 0).then_some(())).await;
-    let calls = origin.calls();
-    throughout(Duration::from_millis(1_100), async || assert_eq!(origin.calls(), calls)).await;
-});
+        // Nor is one whose origin is gone.
+        let keys = "warm.keys = ['d0', 'd1', 'd2', 'd3', 'd4', 'd5', 'd6', 'd7', 'd8', 'd9']\nwarm.rate = 2";
+        reload(&env, &through(&origin, keys)).await;
+        eventually("the list is being warmed", SOON, async || {
+            (origin.calls() > calls).then_some(())
+        })
+        .await;
+        reload(&env, "[namespaces.ns]\nttl = '1m'\n").await;
+        eventually("no fetch is under way", SOON, async || (origin.in_flight() == 0).then_some(()))
+            .await;
+        let calls = origin.calls();
+        throughout(Duration::from_millis(1_100), async || assert_eq!(origin.calls(), calls)).await;
+    }
+);
 
 with_origin!(a_fetch_goes_on_when_its_origin_is_changed, origin: STEADY, |env, origin| {
     origin.hold();

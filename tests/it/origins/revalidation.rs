@@ -80,8 +80,14 @@ with_origin!(a_confirmed_value_is_fresh_again, origin: "early_refresh = 0", |env
     becomes(&env.cache, "k", Outcome::Miss).await;
     versioned(&origin, "\"1\"", "max-age=100");
     let (_, answer) = env.cache.fetched("k").await;
-    assert_eq!((answer.fetch_status(), answer.fill()), (FetchStatus::Confirmed, FillResult::Stored));
-    for entry in [answer.expect_found().entry.unwrap(), becomes(&env.cache, "k", Outcome::Hit).await.unwrap()] {
+    assert_eq!(
+        (answer.fetch_status(), answer.fill()),
+        (FetchStatus::Confirmed, FillResult::Stored)
+    );
+    for entry in [
+        answer.expect_found().entry.unwrap(),
+        becomes(&env.cache, "k", Outcome::Hit).await.unwrap(),
+    ] {
         assert_eq!(entry.version, version);
         let left = duration(entry.ttl_remaining);
         assert!(left > Duration::from_secs(90) && left <= Duration::from_secs(100), "{left:?}");
@@ -91,44 +97,58 @@ with_origin!(a_confirmed_value_is_fresh_again, origin: "early_refresh = 0", |env
     assert_eq!(origin.calls(), 2);
 });
 
-with_origin!(a_stale_value_is_confirmed_in_the_background,
+with_origin!(
+    a_stale_value_is_confirmed_in_the_background,
     namespace: "stale_while_revalidate = '1m'",
     origin: "early_refresh = 0",
     |env, origin| {
-    versioned(&origin, "\"1\"", "max-age=1");
-    let version = env.cache.fetched("k").await.1.expect_found().entry.unwrap().version;
-    becomes(&env.cache, "k", Outcome::Stale).await;
-    versioned(&origin, "\"1\"", "max-age=100");
-    assert_eq!(env.cache.fetched("k").await.1.fetch_status(), FetchStatus::Refreshing);
-    assert_eq!(becomes(&env.cache, "k", Outcome::Hit).await.unwrap().version, version);
-    assert_eq!(origin.calls(), 2);
-});
+        versioned(&origin, "\"1\"", "max-age=1");
+        let version = env.cache.fetched("k").await.1.expect_found().entry.unwrap().version;
+        becomes(&env.cache, "k", Outcome::Stale).await;
+        versioned(&origin, "\"1\"", "max-age=100");
+        assert_eq!(env.cache.fetched("k").await.1.fetch_status(), FetchStatus::Refreshing);
+        assert_eq!(becomes(&env.cache, "k", Outcome::Hit).await.unwrap().version, version);
+        assert_eq!(origin.calls(), 2);
+    }
+);
 
-with_origin!(a_value_that_vanished_meanwhile_is_fetched, origin: "timeout = '20s'\nkeep = '2s'", |env, origin| {
-    versioned(&origin, "\"1\"", "no-cache");
-    env.cache.fetched("k").await;
-    origin.answer(|asked| {
-        let reply = reply(asked, "\"1\"", "no-cache");
-        // Longer than the value is kept.
-        if asked.before == 1 { after(Duration::from_secs(3), reply) } else { reply }
-    });
-    let (value, answer) = env.cache.fetched("k").await;
-    assert_eq!((value.as_deref(), answer.fetch_status()), (Some("\"1\""), FetchStatus::Fetched));
-    assert_eq!(answer.fill(), FillResult::Stored);
-    let asked: Vec<_> = origin.asked().iter().map(|asked| asked.header("if-none-match").is_some()).collect();
-    assert_eq!(asked, [false, true, false]);
-});
+with_origin!(
+    a_value_that_vanished_meanwhile_is_fetched,
+    origin: "timeout = '20s'\nkeep = '2s'",
+    |env, origin| {
+        versioned(&origin, "\"1\"", "no-cache");
+        env.cache.fetched("k").await;
+        origin.answer(|asked| {
+            let reply = reply(asked, "\"1\"", "no-cache");
+            // Longer than the value is kept.
+            if asked.before == 1 { after(Duration::from_secs(3), reply) } else { reply }
+        });
+        let (value, answer) = env.cache.fetched("k").await;
+        assert_eq!(
+            (value.as_deref(), answer.fetch_status()),
+            (Some("\"1\""), FetchStatus::Fetched)
+        );
+        assert_eq!(answer.fill(), FillResult::Stored);
+        let asked: Vec<_> =
+            origin.asked().iter().map(|asked| asked.header("if-none-match").is_some()).collect();
+        assert_eq!(asked, [false, true, false]);
+    }
+);
 
-with_origin!(what_is_not_kept_is_not_compared, origin: "keep = '0s'\nearly_refresh = 0", |env, origin| {
-    versioned(&origin, "\"1\"", "max-age=1");
-    env.cache.fetched("k").await;
-    becomes(&env.cache, "k", Outcome::Miss).await;
-    assert_eq!(env.cache.fetched("k").await.1.fetch_status(), FetchStatus::Fetched);
-    assert_eq!(origin.asked()[1].header("if-none-match"), None);
-    // And what could neither be used nor compared is not stored at all.
-    versioned(&origin, "\"1\"", "no-cache");
-    assert_eq!(env.cache.fetched("other").await.1.fill(), FillResult::Uncacheable);
-});
+with_origin!(
+    what_is_not_kept_is_not_compared,
+    origin: "keep = '0s'\nearly_refresh = 0",
+    |env, origin| {
+        versioned(&origin, "\"1\"", "max-age=1");
+        env.cache.fetched("k").await;
+        becomes(&env.cache, "k", Outcome::Miss).await;
+        assert_eq!(env.cache.fetched("k").await.1.fetch_status(), FetchStatus::Fetched);
+        assert_eq!(origin.asked()[1].header("if-none-match"), None);
+        // And what could neither be used nor compared is not stored at all.
+        versioned(&origin, "\"1\"", "no-cache");
+        assert_eq!(env.cache.fetched("other").await.1.fill(), FillResult::Uncacheable);
+    }
+);
 
 with_origin!(a_confirmation_may_change_the_tags, |env, origin| {
     let answer = |cache_tag: Option<&'static str>| {
@@ -150,15 +170,17 @@ with_origin!(a_confirmation_may_change_the_tags, |env, origin| {
     }
 });
 
-with_origin!(a_confirmation_of_something_else_is_no_answer,
+with_origin!(
+    a_confirmation_of_something_else_is_no_answer,
     origin: "error_backoff = '1ms'\nretries = 0",
     |env, origin| {
-    origin.always(send(304, "", &[]));
-    let error = env.cache.get_or_fetch(fetch("unasked", 20_000)).await.unwrap_err();
-    assert_eq!(reason(&error), "ORIGIN_INVALID", "{error:?}");
-    versioned(&origin, "\"1\"", "no-cache");
-    env.cache.fetched("k").await;
-    origin.always(send(304, "", &[("etag", "\"2\"")]));
-    let error = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap_err();
-    assert_eq!(reason(&error), "ORIGIN_INVALID", "{error:?}");
-});
+        origin.always(send(304, "", &[]));
+        let error = env.cache.get_or_fetch(fetch("unasked", 20_000)).await.unwrap_err();
+        assert_eq!(reason(&error), "ORIGIN_INVALID", "{error:?}");
+        versioned(&origin, "\"1\"", "no-cache");
+        env.cache.fetched("k").await;
+        origin.always(send(304, "", &[("etag", "\"2\"")]));
+        let error = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap_err();
+        assert_eq!(reason(&error), "ORIGIN_INVALID", "{error:?}");
+    }
+);

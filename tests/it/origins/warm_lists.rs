@@ -93,7 +93,8 @@ with_origin!(
             _ => numbered(asked),
         });
         rounds(&env.larder, 3).await;
-        let calls = |target: &str| origin.asked().iter().filter(|asked| asked.target == target).count();
+        let calls =
+            |target: &str| origin.asked().iter().filter(|asked| asked.target == target).count();
         assert!(calls("/v/short") >= 3, "{}", calls("/v/short"));
         // At the very first it may have been asked before the test said how long it lasts.
         assert!(calls("/v/long") <= 2, "{}", calls("/v/long"));

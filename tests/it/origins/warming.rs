@@ -30,7 +30,15 @@ with_origin!(every_key_is_counted_as_what_became_of_it, origin: NO_RETRIES, |env
     });
     env.cache.put("fresh", "v").await;
     let last = warmed(&env.cache, keys(&["a", "fresh", "private", "nobody", "broken", "b"])).await;
-    let expected = WarmResponse { total: 6, done: 6, stored: 3, fresh: 1, not_stored: 1, failed: 1, ..last.clone() };
+    let expected = WarmResponse {
+        total: 6,
+        done: 6,
+        stored: 3,
+        fresh: 1,
+        not_stored: 1,
+        failed: 1,
+        ..last.clone()
+    };
     assert_eq!(last, expected);
     assert!(last.last_error.contains("500"), "{last:?}");
     assert!(last.took.is_some_and(|took| took.seconds > 0 || took.nanos > 0), "{last:?}");
@@ -58,7 +66,8 @@ with_origin!(the_rate_is_kept_and_progress_is_told, origin: STEADY, |env, origin
     let names: Vec<String> = (0..count).map(|number| format!("k{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let started = Instant::now();
-    let reports = collect(open(&env.cache, WarmRequest { rate, ..keys(&names) }).await.unwrap()).await;
+    let reports =
+        collect(open(&env.cache, WarmRequest { rate, ..keys(&names) }).await.unwrap()).await;
     let took = started.elapsed();
     // The first one need not wait. A little less, for the clocks.
     assert!(took.as_secs_f64() > 0.9 * f64::from(count - 1) / f64::from(rate), "{took:?}");
@@ -70,17 +79,27 @@ with_origin!(the_rate_is_kept_and_progress_is_told, origin: STEADY, |env, origin
     assert_eq!(origin.calls(), 31);
 });
 
-with_origin!(half_of_what_the_origin_takes_is_left_to_callers, origin: "max_concurrency = 4\nmin_lease = '10s'", |env, origin| {
-    origin.hold();
-    let warming = open(&env.cache, keys(&["a", "b", "c", "d", "e", "f"])).await.unwrap();
-    eventually("two are fetched", SOON, async || (origin.in_flight() == 2).then_some(())).await;
-    let caller = { let cache = env.cache.clone(); tokio::spawn(async move { cache.fetched("k").await.0 }) };
-    eventually("the caller's is fetched beside them", SOON, async || (origin.in_flight() == 3).then_some(())).await;
-    origin.release();
-    assert_eq!(collect(warming).await.last().unwrap().stored, 6);
-    assert_eq!(caller.await.unwrap().as_deref(), Some("/v/k#1"));
-    assert!(origin.most_in_flight() <= 3, "{}", origin.most_in_flight());
-});
+with_origin!(
+    half_of_what_the_origin_takes_is_left_to_callers,
+    origin: "max_concurrency = 4\nmin_lease = '10s'",
+    |env, origin| {
+        origin.hold();
+        let warming = open(&env.cache, keys(&["a", "b", "c", "d", "e", "f"])).await.unwrap();
+        eventually("two are fetched", SOON, async || (origin.in_flight() == 2).then_some(())).await;
+        let caller = {
+            let cache = env.cache.clone();
+            tokio::spawn(async move { cache.fetched("k").await.0 })
+        };
+        eventually("the caller's is fetched beside them", SOON, async || {
+            (origin.in_flight() == 3).then_some(())
+        })
+        .await;
+        origin.release();
+        assert_eq!(collect(warming).await.last().unwrap().stored, 6);
+        assert_eq!(caller.await.unwrap().as_deref(), Some("/v/k#1"));
+        assert!(origin.most_in_flight() <= 3, "{}", origin.most_in_flight());
+    }
+);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_have_params() {
@@ -115,11 +134,15 @@ with_origin!(limits_are_checked_before_anything_is_fetched, origin: STEADY, |env
     expect_violation(open(&env.cache, keys(&["a", ""])).await, "keys[1].key");
     expect_violation(open(&env.cache, keys(&["a", "b", &"k".repeat(1025)])).await, "keys[2].key");
     let nameless = WarmKey { key: "k".to_owned(), params: params(&[("", "v")]) };
-    expect_violation(open(&env.cache, WarmRequest { keys: vec![nameless], ..keys(&[]) }).await, "keys[0].params");
+    expect_violation(
+        open(&env.cache, WarmRequest { keys: vec![nameless], ..keys(&[]) }).await,
+        "keys[0].params",
+    );
     let nowhere = WarmRequest { namespace: "no where".to_owned(), ..keys(&["k"]) };
     expect_violation(open(&env.cache, nowhere).await, "namespace");
     assert_eq!(origin.calls(), 0);
-    let most = open(&env.cache, WarmRequest { rate: 100_000, ..keys(&vec!["k"; 10_000]) }).await.unwrap();
+    let most =
+        open(&env.cache, WarmRequest { rate: 100_000, ..keys(&vec!["k"; 10_000]) }).await.unwrap();
     assert_eq!(collect(most).await.last().unwrap().done, 10_000);
     assert_eq!(origin.calls(), 1);
 });
@@ -156,7 +179,8 @@ with_origin!(a_server_that_stops_begins_no_more_fetches, origin: STEADY, |env, o
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut warming = open(&env.cache, keys(&names)).await.unwrap();
     let at_once = 32;
-    eventually("the origin is asked", SOON, async || (origin.in_flight() == at_once).then_some(())).await;
+    eventually("the origin is asked", SOON, async || (origin.in_flight() == at_once).then_some(()))
+        .await;
     larder.signal(Signal::SIGTERM);
     let refused = loop {
         match warming.message().await {
@@ -179,13 +203,15 @@ with_origin!(four_calls_are_answered_at_once, origin: STEADY, |env, origin| {
     expect_retry(open(&env.cache, keys(&["e"])).await, Code::ResourceExhausted, "OVERLOADED");
     // One that is cancelled makes room, although its fetch goes on.
     drop(warming.pop());
-    let next = eventually("there is room", SOON, async || open(&env.cache, keys(&["e"])).await.ok()).await;
+    let next =
+        eventually("there is room", SOON, async || open(&env.cache, keys(&["e"])).await.ok()).await;
     warming.push(next);
     origin.release();
     for each in warming {
         assert_eq!(collect(each).await.last().unwrap().stored, 1);
     }
-    eventually("there is room again", SOON, async || open(&env.cache, keys(&["f"])).await.ok()).await;
+    eventually("there is room again", SOON, async || open(&env.cache, keys(&["f"])).await.ok())
+        .await;
 });
 
 /// For tests whose configuration is more than a text.
