@@ -184,3 +184,17 @@ with_origin!(
         assert_eq!(reason(&error), "ORIGIN_INVALID", "{error:?}");
     }
 );
+
+with_origin!(a_counter_is_not_what_the_origin_sent, |env, origin| {
+    origin.always(ok("5", &[("etag", "\"five\""), ("cache-control", "max-age=1")]));
+    assert_eq!(env.cache.fetched("k").await.0.as_deref(), Some("5"));
+    assert_eq!(env.cache.increment(increment("k", 1)).await.unwrap().value, 6);
+    let refetched =
+        eventually("the counter is stale, and the value fetched anew", SOON, async || {
+            let answer = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap();
+            let is_fetched = answer.fetch_status() == FetchStatus::Fetched;
+            as_text(answer.expect_found().value).filter(|_| is_fetched)
+        });
+    assert_eq!(refetched.await, "5");
+    assert!(origin.asked().iter().all(|asked| asked.header("if-none-match").is_none()));
+});

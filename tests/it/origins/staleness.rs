@@ -205,3 +205,25 @@ with_origin!(
         assert_eq!(reason(&error), "ORIGIN_FAILED");
     }
 );
+
+with_origin!(
+    what_the_origin_takes_back_is_not_served_any_more,
+    namespace: "stale_while_revalidate = '1h'",
+    |env, origin| {
+        origin.always(ok("old", &[("cache-control", "max-age=1")]));
+        assert_eq!(env.cache.fetched("k").await.0.as_deref(), Some("old"));
+        // It may not be stored that there is no value; but that there was one must not be believed any longer.
+        origin.always(send(404, "", &[("cache-control", "no-store")]));
+        eventually("the old value is stale", SOON, async || {
+            let answer = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap();
+            (answer.fetch_status() == FetchStatus::Refreshing).then_some(())
+        })
+        .await;
+        eventually("the old value is gone", SOON, async || {
+            (env.cache.get(get("k")).await.unwrap().outcome() == Outcome::Miss).then_some(())
+        })
+        .await;
+        let found = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap().expect_found();
+        assert_eq!(found.outcome(), Outcome::Negative);
+    }
+);

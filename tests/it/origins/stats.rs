@@ -1,4 +1,4 @@
-//! What is counted of fetches: by Stats for the fleet, and as metrics of the replica.
+//! Counters of fetches, in Stats for the fleet and in the metrics of a replica.
 
 use std::time::Duration;
 
@@ -11,16 +11,19 @@ use crate::support::{
     wait::{SOON, eventually},
 };
 
-/// What is counted is soon told.
-const FLUSHED: &str = "\n[stats]\nflush_interval = '50ms'";
+/// Makes counters visible in Stats soon.
+const FAST_FLUSH: &str = "\n[stats]\nflush_interval = '50ms'";
 
 with_origin!(
-    every_way_to_an_answer_is_counted,
-    origin: &format!("retries = 0\nearly_refresh = 0\nerror_backoff = '1ms'\nsoft_timeout = '1s'\ntimeout = '1m'{FLUSHED}"),
+    every_outcome_is_counted,
+    origin: &format!(
+        "retries = 0\nearly_refresh = 0\nerror_backoff = '1ms'\nsoft_timeout = '1s'\n\
+         timeout = '1m'{FAST_FLUSH}"
+    ),
     |env, origin| {
-        // Two fetches that took a while, one of them for two more calls.
+        // A slow fetch that two more calls join, and two fast ones.
         origin.hold();
-        let ask = |key: &'static str| {
+        let call = |key: &'static str| {
             let cache = env.cache.clone();
             tokio::spawn(async move { cache.fetched(key).await.1.fetch_status() })
         };
@@ -28,9 +31,9 @@ with_origin!(
             Duration::from_millis(30),
             ok("v", &[("cache-control", "max-age=1, stale-if-error=60")]),
         ));
-        let calls = [ask("k"), ask("k"), ask("k")];
+        let calls = [call("k"), call("k"), call("k")];
         waiting(&env.larder, 3).await;
-        eventually("one of them is for the origin", SOON, async || {
+        eventually("one call fetches from the origin", SOON, async || {
             (origin.calls() == 1).then_some(())
         })
         .await;
@@ -49,7 +52,7 @@ with_origin!(
         origin.always(ok("v", &[("cache-control", "no-store")]));
         env.cache.fetched("unstored").await;
 
-        // Stale in three ways; two of their fetches fail, and one is still under way.
+        // One stale answer of each kind: two of the fetches fail, and one is still running.
         becomes(&env.cache, "k", Outcome::Miss).await;
         becomes(&env.cache, "swr", Outcome::Stale).await;
         origin.always(status(500));
@@ -64,7 +67,7 @@ with_origin!(
         .await;
         metric_becomes(&env.larder, "larder_origin_in_flight", 1.0).await;
 
-        let counters = counted(&env.cache, "all is counted", |counters| {
+        let counters = counted(&env.cache, "all fetches are counted", |counters| {
             counters.fetches == 3
                 && counters.fetches_failed >= 2
                 && counters.stale_soft_timeout == 1
@@ -82,9 +85,9 @@ with_origin!(
         );
         assert!(counters.stale_if_error >= 1, "{counters:?}");
         assert_eq!((counters.sets, counters.leases_granted), (2, 0), "{counters:?}");
-        let late = [counters.fills_lost, counters.fills_invalidated, counters.fills_superseded];
-        assert_eq!((late, counters.fills_not_stored), ([0; 3], 0), "{counters:?}");
-        let latency = counters.fetch_latency.expect("fetches took time");
+        let refused = [counters.fills_lost, counters.fills_invalidated, counters.fills_superseded];
+        assert_eq!((refused, counters.fills_not_stored), ([0; 3], 0), "{counters:?}");
+        let latency = counters.fetch_latency.expect("latency of the fetches");
         assert!(duration(latency.p99) >= Duration::from_millis(30), "{latency:?}");
 
         for (name, value) in [
@@ -111,9 +114,9 @@ with_origin!(
 
 with_origin!(
     early_refreshes_are_counted,
-    origin: &format!("early_refresh = 100\ntimeout = '1m'{FLUSHED}"),
+    origin: &format!("early_refresh = 100\ntimeout = '1m'{FAST_FLUSH}"),
     |env, origin| {
-        // So slow that the next call is as good as sure to be chosen.
+        // So slow that the next call almost certainly refreshes early.
         origin.answer(|asked| {
             let cache_control = if asked.before == 0 { "max-age=5" } else { "max-age=100" };
             after(
@@ -122,7 +125,7 @@ with_origin!(
             )
         });
         env.cache.fetched("k").await;
-        eventually("it is refreshed early", SOON, async || {
+        eventually("the value is refreshed early", SOON, async || {
             (env.cache.fetched("k").await.1.fetch_status() == FetchStatus::RefreshingEarly)
                 .then_some(())
         })
@@ -137,26 +140,30 @@ with_origin!(
 );
 
 with_origin!(
-    fills_that_came_too_late_are_counted,
-    origin: &format!("timeout = '1m'{FLUSHED}"),
+    refused_fills_are_counted,
+    origin: &format!("timeout = '1m'{FAST_FLUSH}"),
     |env, origin| {
-        for what in ["invalidated", "superseded"] {
+        for cause in ["invalidated", "superseded"] {
             origin.hold();
             let cache = env.cache.clone();
-            let call = tokio::spawn(async move { cache.fetched(what).await });
-            eventually("it is fetched", SOON, async || (origin.in_flight() == 1).then_some(()))
-                .await;
-            if what == "superseded" {
-                env.cache.put(what, "mine").await;
+            let call = tokio::spawn(async move { cache.fetched(cause).await });
+            eventually("the value is fetched", SOON, async || {
+                (origin.in_flight() == 1).then_some(())
+            })
+            .await;
+            if cause == "superseded" {
+                env.cache.put(cause, "mine").await;
             } else {
-                env.cache.delete(delete(what)).await.unwrap();
+                env.cache.delete(delete(cause)).await.unwrap();
             }
             origin.release();
             call.await.unwrap();
-            eventually("it is answered", SOON, async || (origin.in_flight() == 0).then_some(()))
-                .await;
+            eventually("the origin has answered", SOON, async || {
+                (origin.in_flight() == 0).then_some(())
+            })
+            .await;
         }
-        counted(&env.cache, "both are counted", |counters| {
+        counted(&env.cache, "both refusals are counted", |counters| {
             (counters.fills_invalidated, counters.fills_superseded) == (1, 1)
         })
         .await;
@@ -165,14 +172,14 @@ with_origin!(
 );
 
 with_origin!(
-    what_was_not_even_asked_has_failed,
-    origin: &format!("retries = 0\nbreaker_threshold = 1\nbreaker_cooldown = '1h'{FLUSHED}"),
+    fetches_rejected_by_the_breaker_count_as_failed,
+    origin: &format!("retries = 0\nbreaker_threshold = 1\nbreaker_cooldown = '1h'{FAST_FLUSH}"),
     |env, origin| {
         origin.always(status(500));
         for key in ["a", "b", "c"] {
             env.cache.get_or_fetch(fetch(key, 20_000)).await.unwrap_err();
         }
-        counted(&env.cache, "all have failed", |counters| {
+        counted(&env.cache, "all fetches have failed", |counters| {
             (counters.fetches, counters.fetches_failed) == (0, 3)
         })
         .await;

@@ -1,4 +1,4 @@
-//! Answers that break off, lie, or are none.
+//! Truncated and invalid HTTP responses.
 
 use larder::pb::v1::Outcome;
 
@@ -13,62 +13,50 @@ fn raw(head: &str, body: &str) -> Vec<u8> {
 }
 
 with_origin!(
-    what_is_not_complete_is_no_value,
+    incomplete_response_is_an_error,
     origin: "retries = 0\ntimeout = '2s'\nerror_backoff = '1ms'\nbreaker_threshold = 0",
     |env, origin| {
         let chunked = |body| raw("transfer-encoding: chunked", body);
         let many_headers: String =
             (0..5_000).map(|number| format!("x-{number}: {number}\r\n")).collect();
         for (name, reply, expected) in [
+            ("truncated body", Reply::Raw(raw("content-length: 100", "abc")), "ORIGIN_UNREACHABLE"),
+            ("missing body", Reply::Raw(raw("content-length: 100", "")), "ORIGIN_UNREACHABLE"),
+            ("truncated chunk", Reply::Raw(chunked("5\r\nab")), "ORIGIN_UNREACHABLE"),
+            ("missing last chunk", Reply::Raw(chunked("2\r\nab\r\n")), "ORIGIN_UNREACHABLE"),
             (
-                "the body breaks off",
-                Reply::Raw(raw("content-length: 100", "abc")),
-                "ORIGIN_UNREACHABLE",
-            ),
-            (
-                "the body never comes",
-                Reply::Raw(raw("content-length: 100", "")),
-                "ORIGIN_UNREACHABLE",
-            ),
-            ("a chunk breaks off", Reply::Raw(chunked("5\r\nab")), "ORIGIN_UNREACHABLE"),
-            ("the last chunk is missing", Reply::Raw(chunked("2\r\nab\r\n")), "ORIGIN_UNREACHABLE"),
-            (
-                "a chunk has no size",
+                "chunk without a size",
                 Reply::Raw(chunked("zz\r\nab\r\n0\r\n\r\n")),
                 "ORIGIN_UNREACHABLE",
             ),
             (
-                "the head breaks off",
+                "truncated head",
                 Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-le".to_vec()),
                 "ORIGIN_UNREACHABLE",
             ),
-            ("the body stops", Reply::Stall(raw("content-length: 100", "abc")), "ORIGIN_TIMEOUT"),
-            ("the chunks stop", Reply::Stall(chunked("2\r\nab\r\n")), "ORIGIN_TIMEOUT"),
-            ("the head stops", Reply::Stall(b"HTTP/1.1 200 OK\r\n".to_vec()), "ORIGIN_TIMEOUT"),
+            ("stalled body", Reply::Stall(raw("content-length: 100", "abc")), "ORIGIN_TIMEOUT"),
+            ("stalled chunks", Reply::Stall(chunked("2\r\nab\r\n")), "ORIGIN_TIMEOUT"),
+            ("stalled head", Reply::Stall(b"HTTP/1.1 200 OK\r\n".to_vec()), "ORIGIN_TIMEOUT"),
             ("garbage", Reply::Raw(b"\x16\x03\x01\x02garbage\r\n\r\n".to_vec()), "ORIGIN_INVALID"),
             (
                 "two lengths",
                 Reply::Raw(raw("content-length: 3\r\ncontent-length: 5", "abcde")),
                 "ORIGIN_INVALID",
             ),
-            (
-                "a length that is none",
-                Reply::Raw(raw("content-length: -3", "abc")),
-                "ORIGIN_INVALID",
-            ),
-            ("a header of bytes", Reply::Raw(raw("x-\0: 1", "abc")), "ORIGIN_INVALID"),
+            ("invalid length", Reply::Raw(raw("content-length: -3", "abc")), "ORIGIN_INVALID"),
+            ("NUL in a header", Reply::Raw(raw("x-\0: 1", "abc")), "ORIGIN_INVALID"),
             (
                 "too many headers",
                 Reply::Raw(raw(&format!("{many_headers}content-length: 3"), "abc")),
                 "ORIGIN_INVALID",
             ),
-            ("nothing", Reply::Raw(Vec::new()), "ORIGIN_UNREACHABLE"),
+            ("empty response", Reply::Raw(Vec::new()), "ORIGIN_UNREACHABLE"),
         ] {
             origin.always(reply);
             let error = env.cache.get_or_fetch(fetch(name, 20_000)).await.unwrap_err();
             assert_eq!(reason(&error), expected, "{name}: {error:?}");
             assert_eq!(env.cache.get(get(name)).await.unwrap().outcome(), Outcome::Miss, "{name}");
-            // Nor does what is left of it become the answer to the next question.
+            // The remaining bytes are not used as the response to the next request.
             origin.answer(numbered);
             let next = env.cache.fetched(&format!("next-{}", origin.calls())).await.0.unwrap();
             assert!(next.starts_with("/v/next-"), "{name}: {next}");
@@ -76,7 +64,7 @@ with_origin!(
     }
 );
 
-with_origin!(what_comes_after_the_end_belongs_to_nobody, origin: "retries = 0", |env, origin| {
+with_origin!(bytes_after_the_body_are_discarded, origin: "retries = 0", |env, origin| {
     let smuggled =
         "abcHTTP/1.1 200 OK\r\ncontent-length: 4\r\ncontent-type: text/plain\r\n\r\nevil";
     for reply in [
@@ -92,7 +80,7 @@ with_origin!(what_comes_after_the_end_belongs_to_nobody, origin: "retries = 0", 
     }
 });
 
-with_origin!(an_answer_without_a_length_ends_with_the_connection, |env, origin| {
+with_origin!(body_without_a_length_ends_with_the_connection, |env, origin| {
     origin.always(Reply::Raw(raw("connection: close", "all of it")));
     assert_eq!(env.cache.fetched("k").await.0.as_deref(), Some("all of it"));
 });
