@@ -124,7 +124,7 @@ where
         let cache = fleet.caches[key % 2].clone();
         tasks.push(tokio::spawn(invalidator(cache, key, Arc::clone(&shared), invalidate_entry)));
     }
-    let start = Instant::current();
+    let start = Instant::now();
     crate::support::wait::throughout(DURATION, async || {
         assert!(!tasks.iter().any(|task| task.is_finished()), "after {:?}", start.elapsed());
     })
