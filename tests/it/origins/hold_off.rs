@@ -28,7 +28,7 @@ const STORE_TIMEOUT: [(&str, &str); 1] = [("LARDER_STORE__TIMEOUT", "5s")];
 /// Milliseconds, longer than any test.
 const LONG: i64 = 60_000;
 /// Milliseconds, short enough to wait for and longer than a few calls.
-const BRIEF: i64 = 1_500;
+const SHORT: i64 = 1_500;
 
 with_origin!(fetched_value_is_answered_but_not_stored, origin: LONG_TIMEOUTS, |env, origin| {
     env.cache.fetched("k").await;
@@ -48,37 +48,44 @@ with_origin!(fetched_value_is_answered_but_not_stored, origin: LONG_TIMEOUTS, |e
     assert_eq!(env.cache.fetched("other").await.1.fill(), FillResult::Stored);
 });
 
-with_origin!(fetches_from_before_or_during_the_hold_off_end, origin: LONG_TIMEOUTS, |env, origin| {
-    origin.hold();
-    let before = call(&env.cache, "k");
-    eventually("the value is being fetched", SOON, async || {
-        (origin.in_flight() == 1).then_some(())
-    })
-    .await;
-    let deleted = Instant::now();
-    delete_with_hold_off(&env.cache, "k", BRIEF).await;
-    let during = call(&env.cache, "k");
-    let waiting = async || (metric(&env.larder, "larder_waiting").await == 2.0).then_some(());
-    eventually("both callers wait", SOON, waiting).await;
-    assert!(
-        deleted.elapsed() < Duration::from_millis(1_000),
-        "the machine is too slow for this test"
-    );
-    throughout(Duration::from_millis(1_700), async || {}).await;
-    origin.release();
-    let answer = before.await.unwrap();
-    assert!(matches!(answer.fill(), FillResult::LeaseLost | FillResult::Invalidated), "{answer:?}");
-    assert_eq!(text_of(answer).as_deref(), Some("/v/k#1"));
-    // The second call waited, and its fetch started after the hold-off.
-    let answer = during.await.unwrap();
-    assert_eq!(answer.fill(), FillResult::Stored);
-    assert_eq!(text_of(answer).as_deref(), Some("/v/k#2"));
-    assert_eq!(env.cache.read("k").await.as_deref(), Some("/v/k#2"));
-});
+with_origin!(
+    fetch_from_before_the_hold_off_is_refused_after_it,
+    origin: LONG_TIMEOUTS,
+    |env, origin| {
+        origin.hold();
+        let before = call(&env.cache, "k");
+        eventually("the value is being fetched", SOON, async || {
+            (origin.in_flight() == 1).then_some(())
+        })
+        .await;
+        let deleted = Instant::now();
+        delete_with_hold_off(&env.cache, "k", SHORT).await;
+        let during = call(&env.cache, "k");
+        let waiting = async || (metric(&env.larder, "larder_waiting").await == 2.0).then_some(());
+        eventually("both callers wait", SOON, waiting).await;
+        assert!(
+            deleted.elapsed() < Duration::from_millis(1_000),
+            "the machine is too slow for this test"
+        );
+        throughout(Duration::from_millis(1_700), async || {}).await;
+        origin.release();
+        let answer = before.await.unwrap();
+        assert!(
+            matches!(answer.fill(), FillResult::LeaseLost | FillResult::Invalidated),
+            "{answer:?}"
+        );
+        assert_eq!(text_of(answer).as_deref(), Some("/v/k#1"));
+        // The second call waited, and its fetch started after the hold-off.
+        let answer = during.await.unwrap();
+        assert_eq!(answer.fill(), FillResult::Stored);
+        assert_eq!(text_of(answer).as_deref(), Some("/v/k#2"));
+        assert_eq!(env.cache.read("k").await.as_deref(), Some("/v/k#2"));
+    }
+);
 
 with_origin!(hold_off_expires, origin: LONG_TIMEOUTS, |env, origin| {
     let deleted = Instant::now();
-    delete_with_hold_off(&env.cache, "k", BRIEF).await;
+    delete_with_hold_off(&env.cache, "k", SHORT).await;
     let answer = eventually("a fill is stored again", SOON, async || {
         let answer = env.cache.fetched("k").await.1;
         (answer.fill() == FillResult::Stored).then_some(answer)
@@ -114,7 +121,7 @@ on_both_stores!(
 on_both_stores!(leases_from_before_the_end_are_void_afterwards, env: STORE_TIMEOUT, |env| {
     let before = env.cache.lease("k").await;
     let deleted = Instant::now();
-    delete_with_hold_off(&env.cache, "k", BRIEF).await;
+    delete_with_hold_off(&env.cache, "k", SHORT).await;
     let during = env.cache.lease("k").await;
     let stored = async || {
         let lease = env.cache.lease("k").await;
