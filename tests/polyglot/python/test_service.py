@@ -1,4 +1,4 @@
-"""What surrounds the values: errors, metadata, deadlines, health, reflection, statistics."""
+"""Errors, metadata, deadlines, cancellation, health, reflection and statistics."""
 
 import time
 from datetime import timedelta
@@ -69,30 +69,30 @@ def test_deadline(larder, namespace):
     started = time.monotonic()
     try:
         answer = larder.GetOrFetch(pb.GetOrFetchRequest(**name, wait=timedelta(seconds=30)), timeout=0.3)
-        assert answer.WhichOneof("outcome") == "contended", "the server's last word before the deadline"
+        assert answer.WhichOneof("outcome") == "contended", "the server answers contended just before the deadline"
     except grpc.RpcError as error:
         assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     assert 0.2 < time.monotonic() - started < 3
     filled = larder.Set(pb.SetRequest(**name, value=pb.Value(text="x"), lease_token=lease.token))
-    assert filled.result == pb.SET_RESULT_STORED, "somebody else's deadline does not touch the lease"
+    assert filled.result == pb.SET_RESULT_STORED, "another caller's deadline does not affect the lease"
 
 
 def test_cancellation(larder, namespace):
     name = {"namespace": namespace, "key": "k"}
     lease = larder.GetOrFetch(pb.GetOrFetchRequest(**name)).lease
     waiting = larder.GetOrFetch.future(pb.GetOrFetchRequest(**name, wait=timedelta(seconds=30)))
-    # A call that was answered proves that the connection has carried the one before it.
+    # An answered call proves that the server has received the call before it.
     larder.Get(pb.GetRequest(**name))
     waiting.cancel()
     assert waiting.code() == grpc.StatusCode.CANCELLED
     filled = larder.Set(pb.SetRequest(**name, value=pb.Value(data=bytes(65536)), lease_token=lease.token))
-    assert filled.result == pb.SET_RESULT_STORED, "a caller that went away does not take the lease with it"
+    assert filled.result == pb.SET_RESULT_STORED, "a cancelled caller does not affect the lease"
 
     stream = larder.BatchGet(pb.BatchGetRequest(keys=[pb.KeyRef(**name)] * 1000))
     assert next(iter(stream)).results[0].outcome == pb.OUTCOME_HIT
     stream.cancel()
     assert stream.code() == grpc.StatusCode.CANCELLED
-    assert larder.Get(pb.GetRequest(**name)).outcome == pb.OUTCOME_HIT, "the connection is as good as before"
+    assert larder.Get(pb.GetRequest(**name)).outcome == pb.OUTCOME_HIT, "the connection still works"
 
 
 def test_health(channel):

@@ -1,4 +1,7 @@
-"""Entries that one language writes and every other one reads: ../shared.json, under keys that start with the writer."""
+"""Entries of ../shared.json that each language writes and all others read.
+
+Keys begin with the name of the writer.
+"""
 
 import base64
 import json
@@ -21,7 +24,7 @@ def value(entry):
 
 def test_write(larder):
     for entry in ENTRIES:
-        # Backwards: the order in which a language hands over its params is nothing to rely on.
+        # In reverse order: keys must not depend on the order of params.
         params = dict(reversed(entry["params"].items()))
         request = pb.SetRequest(namespace="shared", key=f"python/{entry['key']}", params=params, value=value(entry))
         assert larder.Set(request).result == pb.SET_RESULT_STORED

@@ -1,4 +1,4 @@
-"""FetchStream, BatchGetOrFetch and Renew, where callers compute."""
+"""FetchStream, BatchGetOrFetch and Renew with leases."""
 
 import os
 import queue
@@ -12,7 +12,7 @@ import pytest
 
 from larder.v1 import cache_service_pb2 as pb
 
-# Takes the lease of a key on a stream, says so, and computes until it is killed.
+# A process that acquires a lease on a stream, reports it, and waits to be killed.
 HOLDER = """
 import os, queue, sys, grpc
 from larder.v1 import cache_service_pb2 as pb
@@ -27,7 +27,7 @@ print(next(stream), flush=True)
 
 
 class Stream:
-    """One FetchStream: what is said is sent at once."""
+    """A FetchStream. Messages are sent immediately."""
 
     def __init__(self, larder, namespace, key="k"):
         self.said = queue.SimpleQueue()
@@ -62,7 +62,7 @@ def test_stream_fills(larder, namespace):
     stream.close()
 
 
-def test_stream_of_a_stored_key_ends(larder, namespace):
+def test_stream_ends_after_a_stored_value(larder, namespace):
     larder.Set(pb.SetRequest(namespace=namespace, key="k", value=pb.Value(text="here")))
     stream = Stream(larder, namespace)
     assert stream.hear().answer.found.value.text == "here"
@@ -71,17 +71,17 @@ def test_stream_of_a_stored_key_ends(larder, namespace):
     stream.close()
 
 
-def test_stream_that_is_closed_gives_its_lease_back(larder, namespace):
+def test_closed_stream_releases_its_lease(larder, namespace):
     stream = Stream(larder, namespace)
     first = stream.hear().answer.lease.token
     follower = wait_for(larder, namespace)
     closed = time.monotonic()
     stream.close()
     assert follower.result().lease.token not in (b"", first)
-    assert time.monotonic() - closed < 3, "at once, and not when the lease would have run out"
+    assert time.monotonic() - closed < 3, "the lease is released at once, before it expires"
 
 
-def test_killed_process_gives_its_lease_back(larder, namespace):
+def test_killed_process_releases_its_lease(larder, namespace):
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, namespace], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout.readline() == "lease\n"
@@ -91,7 +91,7 @@ def test_killed_process_gives_its_lease_back(larder, namespace):
         killed = time.monotonic()
         os.kill(holder.pid, signal.SIGKILL)
         assert follower.result().lease.token
-        assert time.monotonic() - killed < 3, "at once, and not when the lease would have run out"
+        assert time.monotonic() - killed < 3, "the lease is released at once, before it expires"
     finally:
         holder.kill()
         holder.communicate()

@@ -10,7 +10,7 @@ from conftest import refusal
 from larder.v1 import cache_service_pb2 as pb
 
 INT64_MAX, INT64_MIN = 2**63 - 1, -(2**63)
-# A replica knows the store's clock to within some milliseconds.
+# Tolerance for a replica's estimate of the store's clock.
 CLOCKS_DIFFER = timedelta(milliseconds=50)
 
 
@@ -19,7 +19,7 @@ def test_kinds(larder, namespace):
         "data": pb.Value(data=b"\x00\x01\xff"),
         "empty": pb.Value(data=b""),
         "text": pb.Value(text="grüße 👋"),
-        # The document comes back byte for byte, odd spacing included.
+        # The document is returned byte for byte, including the whitespace.
         "json": pb.Value(json='{ "b":1,\n "a" : [null, 1.0] }'),
     }
     for key, value in values.items():
@@ -34,11 +34,11 @@ def test_kinds(larder, namespace):
 def test_binary(larder, namespace, data):
     larder.Set(pb.SetRequest(namespace=namespace, key="blob", value=pb.Value(data=data)))
     got = larder.Get(pb.GetRequest(namespace=namespace, key="blob"))
-    assert got.value.data == data, f"{len(got.value.data)} bytes came back"
+    assert got.value.data == data, f"got {len(got.value.data)} bytes"
 
 
 def test_keys(larder, namespace):
-    # The two é are one character and an e with a combining accent: keys are bytes and are not normalised.
+    # The two é are one character, and an e with a combining accent: keys are not normalised.
     keys = ["日本語", "🦀", "caf\u00e9", "cafe\u0301", "a\0b", "\0", "a:b", "{a}", "a b\n", "x" * 1024]
     for key in keys:
         larder.Set(pb.SetRequest(namespace=namespace, key=key, value=pb.Value(text=f"value of {key}")))
@@ -53,7 +53,7 @@ def test_params(larder, namespace):
     pairs = [("page", "2"), ("order", "desc"), ("ü", "🦀"), ("empty", "")]
     larder.Set(pb.SetRequest(namespace=namespace, key="list", params=dict(pairs), value=pb.Value(text="with")))
     assert get(dict(reversed(pairs))) == "with"
-    assert get({}) == "", "an entry with params is another one than the one without"
+    assert get({}) == "", "params are part of the key"
     larder.Set(pb.SetRequest(namespace=namespace, key="list", value=pb.Value(text="without")))
     assert get({}) == "without"
     assert get(dict(pairs)) == "with"
@@ -109,7 +109,7 @@ def test_conditions(larder, namespace):
 def test_versions_and_tags(larder, namespace):
     request = pb.SetRequest(namespace=namespace, key="k", value=pb.Value(text="x"), tags=["user:2", "blue", "team:7"])
     versions = [larder.Set(request).version for _ in range(3)]
-    assert all(versions) and len(set(versions)) == 3, "every Set makes a new version"
+    assert all(versions) and len(set(versions)) == 3, "every Set creates a new version"
     entry = larder.Get(pb.GetRequest(namespace=namespace, key="k")).entry
     assert entry.version == versions[-1]
     assert entry.tags == ["blue", "team:7", "user:2"]
@@ -170,7 +170,7 @@ def test_increment(larder, namespace):
     assert larder.Get(pb.GetRequest(namespace=namespace, key="max")).value.text == str(INT64_MAX)
     assert increment("min", delta=INT64_MIN) == INT64_MIN
     assert increment("min", delta=INT64_MAX) == -1
-    assert increment("exact", initial=2**53, delta=1) == 2**53 + 1, "no double on the way"
+    assert increment("exact", initial=2**53, delta=1) == 2**53 + 1, "no conversion to a double"
 
     larder.Set(pb.SetRequest(namespace=namespace, key="visits", value=pb.Value(text="7")))
     assert increment("visits") == 8, "Set resets a counter"
