@@ -29,7 +29,10 @@ ADDRESS = os.environ.get("ADDRESS", "127.0.0.1:50052")
 
 def open_database():
     database = sqlite3.connect(DATABASE)
-    database.execute("CREATE TABLE IF NOT EXISTS users (id TEXT PRIMARY KEY, name TEXT, team TEXT, version INTEGER)")
+    database.execute(
+        "CREATE TABLE IF NOT EXISTS users "
+        "(id TEXT PRIMARY KEY, name TEXT, team TEXT, version INTEGER)"
+    )
     database.execute("INSERT OR IGNORE INTO users VALUES ('ada', 'Ada Lovelace', 'engines', 1)")
     database.commit()
     return database
@@ -53,7 +56,9 @@ class Users(rpc.OriginServiceServicer):
         terms = {"ttl": timedelta(minutes=5), "tags": [f"team:{team}"], "etag": str(version)}
         if request.previous_etag == str(version):
             return pb.FetchResponse(not_modified=pb.NotModified(), **terms)
-        return pb.FetchResponse(value=pb.Value(json=json.dumps({"name": name, "team": team})), **terms)
+        return pb.FetchResponse(
+            value=pb.Value(json=json.dumps({"name": name, "team": team})), **terms
+        )
 
     # BatchFetch is optional: without it, Larder fetches one key at a time.
 

@@ -18,7 +18,9 @@ with grpc.insecure_channel(os.environ.get("LARDER_ADDRESS", "127.0.0.1:50051")) 
     larder = CacheServiceStub(channel)
 
     greeting = {"namespace": "quickstart", "key": "greeting"}
-    stored = larder.Set(pb.SetRequest(**greeting, value=pb.Value(text="hello"), ttl=timedelta(minutes=5)))
+    stored = larder.Set(
+        pb.SetRequest(**greeting, value=pb.Value(text="hello"), ttl=timedelta(minutes=5))
+    )
     print("set:", pb.SetResult.Name(stored.result), "for", stored.ttl.ToTimedelta())
     got = larder.Get(pb.GetRequest(**greeting))
     print("get:", pb.Outcome.Name(got.outcome), got.value.text)

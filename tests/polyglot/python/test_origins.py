@@ -40,7 +40,9 @@ def test_read_through(larder):
     again = larder.GetOrFetch(missing)
     assert (again.found.value.text, again.fetch_status) == (text, pb.FETCH_STATUS_UNSPECIFIED)
     assert again.found.entry.version == answer.found.entry.version
-    stored = larder.Get(pb.GetRequest(namespace="origin-http", key=missing.key, params=missing.params))
+    stored = larder.Get(
+        pb.GetRequest(namespace="origin-http", key=missing.key, params=missing.params)
+    )
     assert stored.value.text == text
 
 
@@ -65,7 +67,10 @@ def test_origin_failure_is_an_error(larder):
     _, info = refusal(grpc.StatusCode.UNAVAILABLE, larder.GetOrFetch, broken)
     assert (info.reason, info.metadata["origin"]) == ("ORIGIN_FAILED", "origin-http")
     assert "500" in info.metadata["cause"]
-    assert larder.Get(pb.GetRequest(namespace="origin-http", key=broken.key)).outcome == pb.OUTCOME_MISS
+    assert (
+        larder.Get(pb.GetRequest(namespace="origin-http", key=broken.key)).outcome
+        == pb.OUTCOME_MISS
+    )
 
 
 @http
@@ -79,7 +84,9 @@ def test_batch(larder):
     names = [named("value"), named("missing"), named("broken"), named("value")]
     names.append(names[0])
     keys = [pb.KeyRef(namespace="origin-http", key=name) for name in names]
-    stream = larder.BatchGetOrFetch(pb.BatchGetOrFetchRequest(keys=keys, wait=timedelta(seconds=10)))
+    stream = larder.BatchGetOrFetch(
+        pb.BatchGetOrFetchRequest(keys=keys, wait=timedelta(seconds=10))
+    )
     results = [result for chunk in stream for result in chunk.results]
     assert len(results) == len(names)
     for place in (0, 3, 4):
@@ -96,8 +103,13 @@ def test_example(larder):
     user = named("user")
 
     def write(name, version):
-        with closing(sqlite3.connect(os.environ["ORIGIN_DATABASE"], timeout=10)) as database, database:
-            database.execute("INSERT OR REPLACE INTO users VALUES (?, ?, 'engines', ?)", (user, name, version))
+        with (
+            closing(sqlite3.connect(os.environ["ORIGIN_DATABASE"], timeout=10)) as database,
+            database,
+        ):
+            database.execute(
+                "INSERT OR REPLACE INTO users VALUES (?, ?, 'engines', ?)", (user, name, version)
+            )
 
     def fetch(**how):
         answer = larder.GetOrFetch(request("origin-python", user, **how))
@@ -105,7 +117,11 @@ def test_example(larder):
 
     write("Grace", 1)
     name, first = fetch()
-    assert (name, first.fetch_status, first.fill) == ("Grace", pb.FETCH_STATUS_FETCHED, pb.FILL_RESULT_STORED)
+    assert (name, first.fetch_status, first.fill) == (
+        "Grace",
+        pb.FETCH_STATUS_FETCHED,
+        pb.FILL_RESULT_STORED,
+    )
     assert first.found.entry.tags == ["team:engines"]
     remaining = first.found.entry.ttl_remaining.ToTimedelta()
     assert timedelta(minutes=4) < remaining <= timedelta(minutes=5), "the TTL is the origin's"
@@ -115,7 +131,9 @@ def test_example(larder):
     name, second = fetch(no_cache=True)
     assert (name, second.fetch_status) == ("Grace Hopper", pb.FETCH_STATUS_FETCHED)
     name, third = fetch(no_cache=True)
-    assert (name, third.fetch_status) == ("Grace Hopper", pb.FETCH_STATUS_CONFIRMED), "the ETag is unchanged"
+    assert (name, third.fetch_status) == ("Grace Hopper", pb.FETCH_STATUS_CONFIRMED), (
+        "the ETag is unchanged"
+    )
     assert fetch()[0] == "Grace Hopper"
 
 

@@ -26,7 +26,9 @@ def test_write(larder):
     for entry in ENTRIES:
         # In reverse order: keys must not depend on the order of params.
         params = dict(reversed(entry["params"].items()))
-        request = pb.SetRequest(namespace="shared", key=f"python/{entry['key']}", params=params, value=value(entry))
+        request = pb.SetRequest(
+            namespace="shared", key=f"python/{entry['key']}", params=params, value=value(entry)
+        )
         assert larder.Set(request).result == pb.SET_RESULT_STORED
 
 
@@ -35,4 +37,6 @@ def test_read(larder, writer):
     for entry in ENTRIES:
         key = f"{writer}/{entry['key']}"
         got = larder.Get(pb.GetRequest(namespace="shared", key=key, params=entry["params"]))
-        assert (got.outcome, got.value) == (pb.OUTCOME_HIT, value(entry)), f"{key!r} {entry['params']}"
+        assert (got.outcome, got.value) == (pb.OUTCOME_HIT, value(entry)), (
+            f"{key!r} {entry['params']}"
+        )

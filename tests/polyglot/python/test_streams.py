@@ -19,7 +19,8 @@ from larder.v1 import cache_service_pb2 as pb
 from larder.v1.cache_service_pb2_grpc import CacheServiceStub
 
 say = queue.SimpleQueue()
-stream = CacheServiceStub(grpc.insecure_channel(os.environ["LARDER_ADDRESS"])).FetchStream(iter(say.get, None))
+stub = CacheServiceStub(grpc.insecure_channel(os.environ["LARDER_ADDRESS"]))
+stream = stub.FetchStream(iter(say.get, None))
 say.put(pb.FetchStreamRequest(open=pb.GetOrFetchRequest(namespace=sys.argv[1], key="k")))
 print(next(stream).answer.WhichOneof("outcome"), flush=True)
 print(next(stream), flush=True)
@@ -45,18 +46,28 @@ class Stream:
 
 
 def wait_for(larder, namespace):
-    return larder.GetOrFetch.future(pb.GetOrFetchRequest(namespace=namespace, key="k", wait=timedelta(seconds=12)))
+    return larder.GetOrFetch.future(
+        pb.GetOrFetchRequest(namespace=namespace, key="k", wait=timedelta(seconds=12))
+    )
 
 
 def test_stream_fills(larder, namespace):
     stream = Stream(larder, namespace)
     assert stream.hear().answer.lease.token
     follower = wait_for(larder, namespace)
-    stream.say(fill=pb.FetchStreamFill(value=pb.Value(text="computed"), ttl=timedelta(minutes=1), tags=["t"]))
+    stream.say(
+        fill=pb.FetchStreamFill(
+            value=pb.Value(text="computed"), ttl=timedelta(minutes=1), tags=["t"]
+        )
+    )
     filled = stream.hear().filled
     assert filled.result == pb.SET_RESULT_STORED
     found = follower.result().found
-    assert (found.value.text, found.entry.version, found.entry.tags) == ("computed", filled.version, ["t"])
+    assert (found.value.text, found.entry.version, found.entry.tags) == (
+        "computed",
+        filled.version,
+        ["t"],
+    )
     with pytest.raises(StopIteration):
         stream.hear()
     stream.close()
@@ -82,10 +93,14 @@ def test_closed_stream_releases_its_lease(larder, namespace):
 
 
 def test_killed_process_releases_its_lease(larder, namespace):
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, namespace], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, namespace], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert holder.stdout.readline() == "lease\n"
-        during = larder.GetOrFetch(pb.GetOrFetchRequest(namespace=namespace, key="k", wait=timedelta(0)))
+        during = larder.GetOrFetch(
+            pb.GetOrFetchRequest(namespace=namespace, key="k", wait=timedelta(0))
+        )
         assert during.WhichOneof("outcome") == "contended"
         follower = wait_for(larder, namespace)
         killed = time.monotonic()
@@ -100,14 +115,22 @@ def test_killed_process_releases_its_lease(larder, namespace):
 def test_batch_grants_leases(larder, namespace):
     larder.Set(pb.SetRequest(namespace=namespace, key="there", value=pb.Value(text="here")))
     names = ["a", "there", "b", "a"]
-    request = pb.BatchGetOrFetchRequest(keys=[pb.KeyRef(namespace=namespace, key=name) for name in names])
-    answers = [result.answer for chunk in larder.BatchGetOrFetch(request) for result in chunk.results]
+    request = pb.BatchGetOrFetchRequest(
+        keys=[pb.KeyRef(namespace=namespace, key=name) for name in names]
+    )
+    answers = [
+        result.answer for chunk in larder.BatchGetOrFetch(request) for result in chunk.results
+    ]
     assert len(answers) == len(names)
     assert answers[1].found.value.text == "here"
-    tokens = {name: answer.lease.token for name, answer in zip(names, answers) if answer.lease.token}
+    tokens = {
+        name: answer.lease.token for name, answer in zip(names, answers) if answer.lease.token
+    }
     assert set(tokens) == {"a", "b"}
     for name, token in tokens.items():
-        fill = pb.SetRequest(namespace=namespace, key=name, value=pb.Value(text=name), lease_token=token)
+        fill = pb.SetRequest(
+            namespace=namespace, key=name, value=pb.Value(text=name), lease_token=token
+        )
         assert larder.Set(fill).result == pb.SET_RESULT_STORED
     again = [result.answer for chunk in larder.BatchGetOrFetch(request) for result in chunk.results]
     assert [answer.found.value.text for answer in again] == ["a", "here", "b", "a"]

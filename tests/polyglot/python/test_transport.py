@@ -24,9 +24,13 @@ REPEATED = 3
 
 def all_waiting():
     """Number of calls that wait in the server, from its metrics."""
-    with urllib.request.urlopen(f"http://{os.environ['LARDER_ADMIN_ADDRESS']}/metrics", timeout=5) as response:
+    with urllib.request.urlopen(
+        f"http://{os.environ['LARDER_ADMIN_ADDRESS']}/metrics", timeout=5
+    ) as response:
         metrics = response.read().decode()
-    (calls,) = (line.split(" ")[1] for line in metrics.splitlines() if line.startswith("larder_waiting "))
+    (calls,) = (
+        line.split(" ")[1] for line in metrics.splitlines() if line.startswith("larder_waiting ")
+    )
     return int(calls)
 
 
@@ -40,7 +44,11 @@ def store_batch(larder, namespace, times=1):
     keys = [pb.KeyRef(namespace=namespace, key=f"k{number}") for number in range(BATCH_VALUES)]
     for begin in range(0, BATCH_VALUES, 40):
         items = [
-            pb.SetRequest(namespace=namespace, key=f"k{number}", value=pb.Value(data=distinct(number, BATCH_VALUE)))
+            pb.SetRequest(
+                namespace=namespace,
+                key=f"k{number}",
+                value=pb.Value(data=distinct(number, BATCH_VALUE)),
+            )
             for number in range(begin, begin + 40)
         ]
         answer = larder.BatchSet(pb.BatchSetRequest(items=items))
@@ -66,7 +74,10 @@ def test_trailers(larder, namespace):
     assert "key" in error.details()
     encoded = dict(error.trailing_metadata())["grpc-status-details-bin"]
     status = status_pb2.Status.FromString(encoded)
-    assert (status.code, status.message) == (grpc.StatusCode.INVALID_ARGUMENT.value[0], error.details())
+    assert (status.code, status.message) == (
+        grpc.StatusCode.INVALID_ARGUMENT.value[0],
+        error.details(),
+    )
     bad_request = error_details_pb2.BadRequest()
     assert any(detail.Unpack(bad_request) for detail in status.details)
     assert [violation.field for violation in bad_request.field_violations] == ["key"]
@@ -112,7 +123,9 @@ def test_short_deadlines(larder, namespace):
 
 def test_large_values(larder, namespace):
     name, value = {"namespace": namespace, "key": "k"}, distinct(7, LONGEST)
-    assert larder.Set(pb.SetRequest(**name, value=pb.Value(data=value))).result == pb.SET_RESULT_STORED
+    assert (
+        larder.Set(pb.SetRequest(**name, value=pb.Value(data=value))).result == pb.SET_RESULT_STORED
+    )
     calls = [larder.Get.future(pb.GetRequest(**name)) for _ in range(50)]
     assert [call.result().value.data == value for call in calls] == [True] * len(calls)
 
