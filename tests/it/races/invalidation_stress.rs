@@ -1,7 +1,8 @@
-//! Many callers, many rounds, and a clock that everybody agrees on: the origin's counter.
+//! Concurrent callers and invalidations, checked against the origin's counter.
 //!
-//! The origin counts up, then the cache is told by Delete or InvalidateNamespace; whoever fills reads the origin under a
-//! lease. Once an invalidation has answered OK, no read that starts later may return a smaller number.
+//! The origin's counter is incremented, then the entry is invalidated by Delete or
+//! InvalidateNamespace. Fillers read the counter under a lease. After an invalidation is
+//! acknowledged, a read that starts later must not return a smaller number.
 
 use std::{
     sync::{
@@ -25,33 +26,33 @@ use crate::support::client::{
 const KEYS: usize = 4;
 const DURATION: Duration = Duration::from_secs(6);
 
-/// What one key is about.
+/// The origin's counter for one key.
 #[derive(Default)]
 struct Origin {
-    /// What the origin says now.
-    now: AtomicU64,
-    /// What it said at the last invalidation that was acknowledged.
+    /// Current value.
+    current: AtomicU64,
+    /// Value at the last acknowledged invalidation.
     acknowledged: AtomicU64,
 }
 
 #[derive(Default)]
-struct Tally {
+struct Counters {
     filled: AtomicU64,
     refused: AtomicU64,
     hits: AtomicU64,
     invalidations: AtomicU64,
 }
 
-struct World {
+struct Shared {
     origins: [Origin; KEYS],
-    tally: Tally,
-    over: AtomicBool,
+    counters: Counters,
+    stopped: AtomicBool,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_reads_what_was_deleted() {
-    let tally = run(&[], |cache, key, turn| async move {
-        if turn.is_multiple_of(2) {
+async fn deleted_value_is_never_read() {
+    let counters = run(&[], |cache, key, round| async move {
+        if round.is_multiple_of(2) {
             let request = DeleteRequest { namespace: namespace(key), ..delete("k") };
             cache.delete(request).await.unwrap();
         } else {
@@ -67,24 +68,24 @@ async fn nobody_reads_what_was_deleted() {
         }
     })
     .await;
-    tally.assert_eventful();
+    counters.assert_enough_events();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_reads_what_was_invalidated() {
-    let tally = run(&[("LARDER_STORE__SHARDS", "4")], |cache, key, _| async move {
+async fn invalidated_value_is_never_read() {
+    let counters = run(&[("LARDER_STORE__SHARDS", "4")], |cache, key, _| async move {
         cache.invalidate_namespace(invalidate(&namespace(key))).await.unwrap();
     })
     .await;
-    tally.assert_eventful();
+    counters.assert_enough_events();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_reads_what_was_invalidated_while_leases_run_out() {
-    // Most fills come when the lease is already somebody else's.
+async fn invalidated_value_is_never_read_when_leases_expire() {
+    // Most fills arrive after another caller has acquired the lease.
     let variables = [("LARDER_STORE__SHARDS", "4"), ("LARDER_DEFAULTS__LEASE_TTL", "20ms")];
-    let tally = run(&variables, |cache, key, turn| async move {
-        if turn.is_multiple_of(3) {
+    let counters = run(&variables, |cache, key, round| async move {
+        if round.is_multiple_of(3) {
             cache.invalidate_namespace(invalidate(&namespace(key))).await.unwrap();
         } else {
             let request = DeleteRequest { namespace: namespace(key), ..delete("k") };
@@ -92,75 +93,79 @@ async fn nobody_reads_what_was_invalidated_while_leases_run_out() {
         }
     })
     .await;
-    assert!(tally.refused.load(SeqCst) > 20 && tally.hits.load(SeqCst) > 20, "{}", tally.report());
+    assert!(
+        counters.refused.load(SeqCst) > 20 && counters.hits.load(SeqCst) > 20,
+        "{}",
+        counters.report()
+    );
 }
 
 async fn run<F>(
     variables: &[(&str, &str)],
-    tell: impl Fn(Cache, usize, u64) -> F + Copy + Send + 'static,
-) -> Tally
+    invalidate_entry: impl Fn(Cache, usize, u64) -> F + Copy + Send + 'static,
+) -> Counters
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let fleet = Fleet::start(variables).await;
-    let world = Arc::new(World {
+    let shared = Arc::new(Shared {
         origins: Default::default(),
-        tally: Tally::default(),
-        over: AtomicBool::new(false),
+        counters: Counters::default(),
+        stopped: AtomicBool::new(false),
     });
     let mut tasks = Vec::new();
     for key in 0..KEYS {
         for cache in &fleet.caches {
             for _ in 0..3 {
-                tasks.push(tokio::spawn(fetcher(cache.clone(), key, Arc::clone(&world))));
+                tasks.push(tokio::spawn(fetcher(cache.clone(), key, Arc::clone(&shared))));
             }
-            tasks.push(tokio::spawn(reader(cache.clone(), key, Arc::clone(&world))));
+            tasks.push(tokio::spawn(reader(cache.clone(), key, Arc::clone(&shared))));
         }
         let cache = fleet.caches[key % 2].clone();
-        tasks.push(tokio::spawn(invalidator(cache, key, Arc::clone(&world), tell)));
+        tasks.push(tokio::spawn(invalidator(cache, key, Arc::clone(&shared), invalidate_entry)));
     }
     let start = Instant::now();
     crate::support::wait::throughout(DURATION, async || {
         assert!(!tasks.iter().any(|task| task.is_finished()), "after {:?}", start.elapsed());
     })
     .await;
-    world.over.store(true, SeqCst);
+    shared.stopped.store(true, SeqCst);
     for task in tasks {
         task.await.unwrap();
     }
-    eprintln!("{}", world.tally.report());
-    Arc::into_inner(world).expect("all tasks are over").tally
+    eprintln!("{}", shared.counters.report());
+    Arc::into_inner(shared).expect("all tasks have ended").counters
 }
 
-/// Changes the origin and tells the cache.
+/// Increments the origin's counter and invalidates the entry.
 async fn invalidator<F: Future<Output = ()>>(
     cache: Cache,
     key: usize,
-    world: Arc<World>,
-    tell: impl Fn(Cache, usize, u64) -> F,
+    shared: Arc<Shared>,
+    invalidate_entry: impl Fn(Cache, usize, u64) -> F,
 ) {
-    let origin = &world.origins[key];
-    while !world.over.load(SeqCst) {
-        let now = origin.now.fetch_add(1, SeqCst) + 1;
-        tell(cache.clone(), key, now).await;
-        origin.acknowledged.store(now, SeqCst);
-        world.tally.invalidations.fetch_add(1, SeqCst);
-        pause(20).await;
+    let origin = &shared.origins[key];
+    while !shared.stopped.load(SeqCst) {
+        let value = origin.current.fetch_add(1, SeqCst) + 1;
+        invalidate_entry(cache.clone(), key, value).await;
+        origin.acknowledged.store(value, SeqCst);
+        shared.counters.invalidations.fetch_add(1, SeqCst);
+        random_pause(20).await;
     }
 }
 
-/// Asks, computes when it has to, and fills.
-async fn fetcher(cache: Cache, key: usize, world: Arc<World>) {
-    let origin = &world.origins[key];
-    while !world.over.load(SeqCst) {
-        let least = origin.acknowledged.load(SeqCst);
+/// Calls GetOrFetch; fills or abandons when it is granted the lease.
+async fn fetcher(cache: Cache, key: usize, shared: Arc<Shared>) {
+    let origin = &shared.origins[key];
+    while !shared.stopped.load(SeqCst) {
+        let bound = origin.acknowledged.load(SeqCst);
         let request =
             GetOrFetchRequest { namespace: namespace(key), wait: ms(50), ..fetch("k", 0) };
         match cache.get_or_fetch(request).await.unwrap().outcome.unwrap() {
-            Answer::Found(found) => world.check(found.value, least, key),
+            Answer::Found(found) => shared.check(found.value, bound, key),
             Answer::Lease(lease) => {
-                let value = origin.now.load(SeqCst);
-                pause(8).await;
+                let value = origin.current.load(SeqCst);
+                random_pause(8).await;
                 if rand::rng().random_ratio(1, 20) {
                     let request = larder::pb::v1::AbandonRequest {
                         namespace: namespace(key),
@@ -173,11 +178,11 @@ async fn fetcher(cache: Cache, key: usize, world: Arc<World>) {
                     namespace: namespace(key),
                     ..fill("k", text(&value.to_string()), &lease)
                 };
-                let tally = &world.tally;
+                let counters = &shared.counters;
                 let counter = match cache.set(request).await.unwrap().result() {
-                    SetResult::Stored => &tally.filled,
+                    SetResult::Stored => &counters.filled,
                     SetResult::LeaseLost | SetResult::Invalidated | SetResult::Superseded => {
-                        &tally.refused
+                        &counters.refused
                     }
                     other => panic!("{other:?}"),
                 };
@@ -186,40 +191,40 @@ async fn fetcher(cache: Cache, key: usize, world: Arc<World>) {
             Answer::Missing(missing) => panic!("{missing:?}"),
             Answer::Contended(_) => {}
         }
-        pause(3).await;
+        random_pause(3).await;
     }
 }
 
-/// Reads by Get and by BatchGet in turn.
-async fn reader(cache: Cache, key: usize, world: Arc<World>) {
-    let origin = &world.origins[key];
-    while !world.over.load(SeqCst) {
-        let least = origin.acknowledged.load(SeqCst);
+/// Alternates between Get and BatchGet.
+async fn reader(cache: Cache, key: usize, shared: Arc<Shared>) {
+    let origin = &shared.origins[key];
+    while !shared.stopped.load(SeqCst) {
+        let bound = origin.acknowledged.load(SeqCst);
         let request = GetRequest { namespace: namespace(key), ..get("k") };
-        world.check(cache.get(request).await.unwrap().value, least, key);
-        let least = origin.acknowledged.load(SeqCst);
+        shared.check(cache.get(request).await.unwrap().value, bound, key);
+        let bound = origin.acknowledged.load(SeqCst);
         let keys =
             vec![KeyRef { namespace: namespace(key), key: "k".to_owned(), ..Default::default() }];
         let chunks = cache.batch_get(batch_get(keys)).await.unwrap();
-        world.check(chunks[0].results[0].value.clone(), least, key);
-        pause(2).await;
+        shared.check(chunks[0].results[0].value.clone(), bound, key);
+        random_pause(2).await;
     }
 }
 
-impl World {
-    fn check(&self, value: Option<Value>, least: u64, key: usize) {
+impl Shared {
+    fn check(&self, value: Option<Value>, bound: u64, key: usize) {
         if let Some(value) = as_text(value) {
             let value: u64 = value.parse().unwrap();
             assert!(
-                value >= least,
-                "key {key}: {value} was read after the invalidation of {least} was acknowledged"
+                value >= bound,
+                "key {key}: {value} was read after the invalidation of {bound} was acknowledged"
             );
-            self.tally.hits.fetch_add(1, SeqCst);
+            self.counters.hits.fetch_add(1, SeqCst);
         }
     }
 }
 
-impl Tally {
+impl Counters {
     fn report(&self) -> String {
         let of = |counter: &AtomicU64| counter.load(SeqCst);
         format!(
@@ -231,11 +236,11 @@ impl Tally {
         )
     }
 
-    /// Without these there was no race, and nothing was tested.
-    fn assert_eventful(&self) {
-        let least = [&self.filled, &self.refused, &self.hits, &self.invalidations]
+    /// Fails when too few fills, refusals, hits or invalidations happened to cause a race.
+    fn assert_enough_events(&self) {
+        let counts = [&self.filled, &self.refused, &self.hits, &self.invalidations]
             .map(|counter| counter.load(SeqCst));
-        assert!(least.into_iter().all(|events| events >= 20), "{}", self.report());
+        assert!(counts.into_iter().all(|events| events >= 20), "{}", self.report());
     }
 }
 
@@ -243,8 +248,8 @@ fn namespace(key: usize) -> String {
     format!("race{key}")
 }
 
-/// Goes on at a random time, so that rounds differ.
-async fn pause(millis: u64) {
+/// Sleeps for a random time up to `millis`, so that rounds differ.
+async fn random_pause(millis: u64) {
     let micros = rand::rng().random_range(0..millis * 1000);
     tokio::time::sleep(Duration::from_micros(micros)).await;
 }

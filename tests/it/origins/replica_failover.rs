@@ -1,4 +1,4 @@
-//! What becomes of a fetch when its replica, or the store, goes away.
+//! Fetches when a replica or the store fails.
 
 use std::time::{Duration, Instant};
 
@@ -17,64 +17,65 @@ use crate::support::{
 
 type Caller = JoinHandle<Result<GetOrFetchResponse, Status>>;
 
-/// What a busy machine may add to any time.
+/// Added to every time limit for a busy machine.
 const SLACK: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_replica_takes_over_when_the_lease_has_run_out() {
+async fn another_replica_fetches_after_the_lease_expires() {
     let (mut fleet, origin) = start(3, "", "min_lease = '500ms'\ntimeout = '5s'").await;
-    // How long fetches take is known of each replica by itself.
+    // Each replica estimates the fetch duration from its own fetches.
     for number in 0..20 {
         fleet.caches[0].fetched(&format!("quick{number}")).await;
     }
-    let took = kill_in_mid_fetch(&mut fleet, &origin).await;
-    eprintln!("with quick fetches before: taken over {took:?} after the kill");
+    let took = kill_during_fetch(&mut fleet, &origin).await;
+    eprintln!("after quick fetches: fetched by another replica {took:?} after the kill");
     assert!(took < Duration::from_millis(500) + SLACK, "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_first_fetch_of_all_is_taken_over_within_lease_ttl() {
+async fn first_fetch_fails_over_within_the_lease_ttl() {
     let (mut fleet, origin) = start(3, "lease_ttl = '1500ms'", "timeout = '5s'").await;
-    let took = kill_in_mid_fetch(&mut fleet, &origin).await;
-    eprintln!("in the first fetch, with a lease of 1.5 s: taken over {took:?} after the kill");
+    let took = kill_during_fetch(&mut fleet, &origin).await;
+    eprintln!("first fetch, lease of 1.5 s: fetched by another replica {took:?} after the kill");
     assert!(took < Duration::from_millis(1500) + SLACK, "{took:?}");
 }
 
-/// Kills the first replica while it fetches and others wait; returns when the second fetch began.
-async fn kill_in_mid_fetch(fleet: &mut Fleet, origin: &Origin) -> Duration {
+/// Kills the first replica during a fetch that others wait for. Returns the time until another
+/// replica fetches.
+async fn kill_during_fetch(fleet: &mut Fleet, origin: &Origin) -> Duration {
     origin.hold();
     let before = origin.calls();
-    let doomed = call(&fleet.caches[0], "k");
-    asked(origin, before + 1).await;
+    let killed_call = call(&fleet.caches[0], "k");
+    await_origin_calls(origin, before + 1).await;
     let callers: Vec<Caller> =
         (0..40).map(|number| call(&fleet.caches[1 + number % 2], "k")).collect();
     let waiting = async || (fleet.metric("larder_waiting").await == 41.0).then_some(());
-    eventually("all wait", SOON, waiting).await;
+    eventually("all callers wait", SOON, waiting).await;
     fleet.servers[0].kill();
     let killed = Instant::now();
-    asked(origin, before + 2).await;
+    await_origin_calls(origin, before + 2).await;
     let took = killed.elapsed();
     origin.release();
     for caller in callers {
         assert_eq!(text_of(caller.await.unwrap().unwrap()).as_deref(), Some("/v/k#2"));
     }
-    doomed.await.unwrap().unwrap_err();
+    killed_call.await.unwrap().unwrap_err();
     assert_eq!(origin.calls(), before + 2);
     took
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_shuts_down_finishes_its_fetches() {
+async fn shutdown_waits_for_running_fetches() {
     let (mut fleet, origin) = start(2, "", "timeout = '30s'").await;
     origin.hold();
     let callers = [call(&fleet.caches[0], "k"), call(&fleet.caches[1], "k")];
-    asked(&origin, 1).await;
+    await_origin_calls(&origin, 1).await;
     let first = usize::from(
         crate::support::fleet::metric(&fleet.servers[1], "larder_origin_in_flight").await > 0.0,
     );
     fleet.servers[first].signal(Signal::SIGTERM);
     let logged = async || fleet.servers[first].logs().contains("shutting down").then_some(());
-    eventually("it shuts down", SOON, logged).await;
+    eventually("the server shuts down", SOON, logged).await;
     throughout(Duration::from_millis(200), async || {
         assert!(callers.iter().all(|caller| !caller.is_finished()))
     })
@@ -88,7 +89,7 @@ async fn a_replica_that_shuts_down_finishes_its_fetches() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_without_time_to_finish_gives_its_lease_back() {
+async fn shutdown_timeout_releases_the_lease() {
     let config = "shutdown_timeout = '200ms'\n[defaults]\nlease_ttl = '60s'";
     let origin = Origin::start().await;
     let config = format!(
@@ -97,35 +98,35 @@ async fn a_replica_without_time_to_finish_gives_its_lease_back() {
     );
     let mut fleet = Fleet::start(2, &config).await;
     origin.hold();
-    let (here, there) = (call(&fleet.caches[0], "k"), fleet.caches[1].clone());
-    asked(&origin, 1).await;
-    let there = call(&there, "k");
-    eventually("both wait", SOON, async || {
+    let (first_call, second_cache) = (call(&fleet.caches[0], "k"), fleet.caches[1].clone());
+    await_origin_calls(&origin, 1).await;
+    let second_call = call(&second_cache, "k");
+    eventually("both callers wait", SOON, async || {
         (fleet.metric("larder_waiting").await == 2.0).then_some(())
     })
     .await;
     fleet.servers[0].signal(Signal::SIGTERM);
     let stopped = Instant::now();
-    asked(&origin, 2).await;
+    await_origin_calls(&origin, 2).await;
     eprintln!(
-        "the lease was given back {:?} after SIGTERM, with 200 ms to finish",
+        "the lease was released {:?} after SIGTERM, with a shutdown timeout of 200 ms",
         stopped.elapsed()
     );
     assert!(stopped.elapsed() < Duration::from_millis(200) + SLACK, "{:?}", stopped.elapsed());
     origin.release();
-    assert_eq!(text_of(there.await.unwrap().unwrap()).as_deref(), Some("/v/k#2"));
+    assert_eq!(text_of(second_call.await.unwrap().unwrap()).as_deref(), Some("/v/k#2"));
     assert!(fleet.servers[0].wait_exit(SOON).await.success());
-    // Its connection was cut.
-    let _ = here.await.unwrap();
+    // The connection was closed during the call.
+    let _ = first_call.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fetch_that_takes_longer_than_its_lease_keeps_it() {
+async fn lease_is_extended_during_a_long_fetch() {
     let (fleet, origin) =
         start(3, "lease_ttl = '2500ms'", "min_lease = '2500ms'\ntimeout = '30s'").await;
     origin.hold();
     let callers: Vec<Caller> = (0..30).map(|number| call(&fleet.caches[number % 3], "k")).collect();
-    asked(&origin, 1).await;
+    await_origin_calls(&origin, 1).await;
     throughout(Duration::from_secs(6), async || assert_eq!(origin.calls(), 1)).await;
     origin.release();
     let mut fetched = 0;
@@ -140,9 +141,10 @@ async fn a_fetch_that_takes_longer_than_its_lease_keeps_it() {
     assert_eq!((fetched, origin.calls()), (1, 1));
 }
 
-/// What took so long says that fetches take long, which must not keep the short lease waiting for its next extension.
+/// The slow revalidation raises the estimated fetch duration. This must not delay the next
+/// extension of the short lease.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_value_that_is_gone_when_it_is_confirmed_is_fetched_under_the_same_lease() {
+async fn entry_that_expires_during_revalidation_is_fetched_under_the_same_lease() {
     let (fleet, origin) = start(2, "", "keep = '1s'\nmin_lease = '1500ms'\ntimeout = '30s'").await;
     let lifetime = [("cache-control", "max-age=0"), ("etag", "\"v\"")];
     for number in 0..20 {
@@ -151,43 +153,43 @@ async fn a_value_that_is_gone_when_it_is_confirmed_is_fetched_under_the_same_lea
     origin.always(ok("old", &lifetime));
     fleet.caches[0].fetched("k").await;
     let before = origin.calls();
-    origin.answer(move |asked| match asked.header("if-none-match") {
+    origin.answer(move |await_origin_calls| match await_origin_calls.header("if-none-match") {
         Some(_) => after(Duration::from_millis(3_000), send(304, "", &lifetime)),
         None => after(Duration::from_millis(3_000), ok("new", &[])),
     });
-    let here = call(&fleet.caches[0], "k");
-    asked(&origin, before + 1).await;
-    let there = call(&fleet.caches[1], "k");
-    for caller in [here, there] {
+    let first_call = call(&fleet.caches[0], "k");
+    await_origin_calls(&origin, before + 1).await;
+    let second_call = call(&fleet.caches[1], "k");
+    for caller in [first_call, second_call] {
         assert_eq!(text_of(caller.await.unwrap().unwrap()).as_deref(), Some("new"));
     }
-    // The confirmation, and the value.
+    // The revalidation and the fetch.
     assert_eq!(origin.calls(), before + 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_was_stopped_beyond_its_lease_overwrites_nothing() {
+async fn replica_paused_beyond_its_lease_does_not_overwrite() {
     let (fleet, origin) =
         start(2, "lease_ttl = '500ms'", "min_lease = '500ms'\ntimeout = '30s'").await;
     origin.hold();
-    let late = call(&fleet.caches[0], "k");
-    asked(&origin, 1).await;
+    let paused_call = call(&fleet.caches[0], "k");
+    await_origin_calls(&origin, 1).await;
     fleet.servers[0].signal(Signal::SIGSTOP);
     let stopped = Instant::now();
-    let next = call(&fleet.caches[1], "k");
-    asked(&origin, 2).await;
+    let second_call = call(&fleet.caches[1], "k");
+    await_origin_calls(&origin, 2).await;
     let took = stopped.elapsed();
-    eprintln!("with a lease of 500 ms: taken over {took:?} after the replica stopped");
+    eprintln!("lease of 500 ms: fetched by another replica {took:?} after the pause");
     assert!(took < Duration::from_millis(500) + SLACK, "{took:?}");
     origin.release();
-    assert_eq!(text_of(next.await.unwrap().unwrap()).as_deref(), Some("/v/k#2"));
+    assert_eq!(text_of(second_call.await.unwrap().unwrap()).as_deref(), Some("/v/k#2"));
     fleet.servers[0].signal(Signal::SIGCONT);
-    let answer = late.await.unwrap().unwrap();
+    let answer = paused_call.await.unwrap().unwrap();
     assert_eq!(
         (answer.fetch_status(), answer.fill()),
         (FetchStatus::Fetched, FillResult::LeaseLost)
     );
-    // Its own caller keeps what was fetched for it, and nobody else sees it.
+    // The paused replica's caller receives the value of its fetch, which is not stored.
     assert_eq!(text_of(answer).as_deref(), Some("/v/k#1"));
     for cache in &fleet.caches {
         assert_eq!(cache.read("k").await.as_deref(), Some("/v/k#2"));
@@ -196,11 +198,11 @@ async fn a_replica_that_was_stopped_beyond_its_lease_overwrites_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_store_the_caller_still_gets_the_value() {
+async fn store_outage_does_not_fail_the_fetch() {
     let (mut fleet, origin) = start(2, "", "timeout = '30s'").await;
     origin.hold();
     let caller = call(&fleet.caches[0], "k");
-    asked(&origin, 1).await;
+    await_origin_calls(&origin, 1).await;
     fleet.redis.kill();
     origin.release();
     let answer = caller.await.unwrap().unwrap();
@@ -212,7 +214,7 @@ async fn without_the_store_the_caller_still_gets_the_value() {
     assert_eq!(text_of(answer).as_deref(), Some("/v/k#1"));
 
     fleet.redis.restart().await;
-    stores_again(&fleet).await;
+    await_store(&fleet).await;
     for cache in &fleet.caches {
         assert_eq!(cache.read("k").await, None);
     }
@@ -220,14 +222,14 @@ async fn without_the_store_the_caller_still_gets_the_value() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_fetched_before_the_store_lost_everything_is_not_stored() {
+async fn fill_from_before_a_store_wipe_is_refused() {
     let (mut fleet, origin) = start(2, "", "timeout = '30s'").await;
     origin.hold();
     let caller = call(&fleet.caches[0], "k");
-    asked(&origin, 1).await;
+    await_origin_calls(&origin, 1).await;
     fleet.redis.kill();
     fleet.redis.restart().await;
-    stores_again(&fleet).await;
+    await_store(&fleet).await;
     fleet.caches[1].set(set("k", text("newer"))).await.unwrap();
     origin.release();
     let answer = caller.await.unwrap().unwrap();
@@ -253,17 +255,17 @@ fn call(cache: &Cache, key: &str) -> Caller {
     tokio::spawn(async move { cache.get_or_fetch(request).await })
 }
 
-async fn asked(origin: &Origin, calls: usize) {
+async fn await_origin_calls(origin: &Origin, calls: usize) {
     eventually("the origin is asked", SOON, async || (origin.calls() >= calls).then_some(())).await;
     assert_eq!(origin.calls(), calls);
 }
 
-/// Every server has found the store again.
-async fn stores_again(fleet: &Fleet) {
+/// Waits until every server stores values again.
+async fn await_store(fleet: &Fleet) {
     for cache in &fleet.caches {
         let stored =
             async || (!cache.set(set("probe", text("v"))).await.ok()?.degraded).then_some(());
-        eventually("the store is back", SOON, stored).await;
+        eventually("the store is reachable again", SOON, stored).await;
     }
 }
 
