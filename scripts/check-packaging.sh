@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks the packaging as far as possible without building an image. Docker and promtool are not
-# installed by any script: where they are missing, the checks that need them are reported as skipped.
+# Checks the packaging as far as possible without building an image. No script installs Docker or
+# promtool: where one is missing, the check that needs it is reported as skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -37,7 +37,7 @@ shellcheck=$(scripts/tools.sh shellcheck)
 ok "shell scripts"
 
 # The health check must be a subcommand of the binary, and every file that is copied must exist.
-grep -q '^HEALTHCHECK .*"healthcheck"' Dockerfile
+grep -q 'CMD \["/usr/local/bin/larder", "healthcheck"\]' Dockerfile
 sed -nE 's/^COPY ([^-].*) [^ ]+$/\1/p' Dockerfile | tr ' ' '\n' | while read -r path; do
   [[ -e $path ]] || { echo "Dockerfile copies $path, which does not exist" >&2; exit 1; }
 done
