@@ -38,6 +38,7 @@ lint: ## Check formatting, lints, documentation and protos
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 	"$$(scripts/tools.sh buf)" lint proto
+	scripts/check-dependencies.sh
 
 fmt: ## Format the code
 	cargo fmt
