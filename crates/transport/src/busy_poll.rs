@@ -177,7 +177,8 @@ impl BusyPoller {
         self.parked.fetch_sub(1, Relaxed);
     }
 
-    /// Skips the next poll. The thread was woken by a tick and has found no event since the last one.
+    /// Skips the next poll. No poll has found an event since the last tick, and the tick itself has
+    /// woken the thread.
     fn skip_next(&self) {
         self.is_idle.store(true, Relaxed);
     }

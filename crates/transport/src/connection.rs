@@ -1,7 +1,7 @@
 //! Serves one connection, from the preface to the last response.
 //!
-//! [`build`] puts the parts of a connection together, [`Driver`] polls them, and [`Lifecycle`] ends
-//! the connection: when the peer sends no preface, at its maximum age, and at shutdown.
+//! [`serve_connection`] builds the parts of a connection, [`Driver`] polls them, and [`Lifecycle`]
+//! ends the connection: when the peer sends no preface, at its maximum age, and at shutdown.
 
 use std::{
     error::Error,

@@ -6,8 +6,8 @@
 //!
 //! # Algorithm
 //!
-//! - [`InlineExecutor`] polls a new stream where it arrives. A stream that has to wait is put into a
-//!   slot. Streams that may spawn get a task instead, so that other cores can take part.
+//! - [`InlineExecutor`] polls a new stream where it arrives. A stream that has to wait is put into
+//!   a slot. Streams that may spawn get a task instead, so that other cores can take part.
 //! - Each slot has a waker, which adds the index of the slot to the [`ReadyQueue`] and wakes the
 //!   connection's task. Slots and wakers are reused, so that a stream that waits allocates nothing.
 //! - [`StreamSet::poll_batch`] polls the streams in the queue, a few at a time. In between the

@@ -123,8 +123,8 @@ async fn a_panic_ends_only_its_own_request() {
 const LARGE: usize = 8 << 20;
 
 /// A server under backpressure and a client whose connection has brought a queued request, so that
-/// each of its reads is delayed by 20 ms. `/large` has a large response. The bytes of other requests
-/// are counted as they arrive. Requests to `/spawned` get a task of their own.
+/// each of its reads is delayed by 20 ms. `/large` has a large response. The bytes of other
+/// requests are counted as they arrive. Requests to `/spawned` get a task of their own.
 async fn paused() -> (Server, Client, Arc<AtomicUsize>) {
     let received = Arc::new(AtomicUsize::new(0));
     let counter = received.clone();

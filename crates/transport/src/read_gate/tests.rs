@@ -15,7 +15,7 @@ impl Connection {
         Self { gate: ReadGate::new(backpressure.clone(), pending), wakes: Arc::default() }
     }
 
-    /// Polls the connection once, with data to read and no pending bodies. Returns whether it reads.
+    /// Polls the connection once, with data to read and no pending body. Returns whether it reads.
     fn reads(&self) -> bool {
         let waker = Waker::from(self.wakes.clone());
         let mut cx = Context::from_waker(&waker);
