@@ -4,12 +4,11 @@
 use std::sync::{Arc, Weak};
 
 use opentelemetry::{KeyValue, metrics::Meter};
+use transport::Admission;
 
 use crate::{
     cache::Cache,
-    rpc::Admission,
     stats::{counters::Counter, registry::StatsRegistry},
-    transport::Backpressure,
 };
 
 /// Registers the instruments.
@@ -18,7 +17,6 @@ pub fn register(
     registry: &Arc<StatsRegistry>,
     cache: &Arc<Cache>,
     admission: &Arc<Admission>,
-    backpressure: &Arc<Backpressure>,
 ) {
     for counter in Counter::ALL {
         let registry = registry.clone();
@@ -41,17 +39,17 @@ pub fn register(
             observer.observe(cache.upgrade().map_or(0, |cache| cache.waiting() as u64), &[]);
         })
         .build();
-    let admission = admission.clone();
+    let in_flight = admission.clone();
     meter
         .u64_observable_gauge("larder.requests.in_flight")
         .with_description("Requests being answered")
-        .with_callback(move |observer| observer.observe(admission.in_flight() as u64, &[]))
+        .with_callback(move |observer| observer.observe(in_flight.in_flight() as u64, &[]))
         .build();
-    let backpressure = backpressure.clone();
+    let paused = admission.clone();
     meter
         .u64_observable_gauge("larder.connections.held_back")
         .with_description("Connections that are not read, as there is enough to do")
-        .with_callback(move |observer| observer.observe(backpressure.held() as u64, &[]))
+        .with_callback(move |observer| observer.observe(paused.paused_connections() as u64, &[]))
         .build();
 }
 

@@ -1,4 +1,4 @@
-//! For tests: a waker that counts.
+//! A waker for tests that counts its wake-ups.
 
 use std::{
     sync::{
@@ -8,17 +8,17 @@ use std::{
     task::Wake,
 };
 
-/// How often somebody was woken.
+/// Counts how often it was woken.
 #[derive(Default)]
-pub(super) struct Wakes(AtomicUsize);
+pub(crate) struct WakeCounter(AtomicUsize);
 
-impl Wakes {
-    pub(super) fn count(&self) -> usize {
+impl WakeCounter {
+    pub(crate) fn count(&self) -> usize {
         self.0.load(SeqCst)
     }
 }
 
-impl Wake for Wakes {
+impl Wake for WakeCounter {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, SeqCst);
     }

@@ -1,4 +1,5 @@
-//! Tells whether a peer has spoken HTTP/2 yet. hyper waits for that without a limit, and for ever when told to shut down.
+//! Detects whether a peer has sent the HTTP/2 connection preface. hyper waits for the preface
+//! without a limit, and a graceful shutdown before it never ends.
 
 use std::{
     io,
@@ -12,34 +13,34 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The connection preface and the header of the frame of settings that must follow it.
-const HANDSHAKE_BYTES: usize = 24 + 9;
+/// The client preface, and the header of the SETTINGS frame that must follow it (RFC 9113, 3.4).
+const PREFACE_BYTES: usize = 24 + 9;
 
-/// Counts what is read.
-pub(super) struct CountedIo<S> {
+/// An IO stream that counts the bytes read from it until the preface is complete.
+pub(crate) struct PrefaceIo<S> {
     stream: S,
-    received: Received,
+    preface: Preface,
 }
 
-/// How much was read. Clones share the count.
+/// Bytes received of a peer's preface. Clones share the count.
 #[derive(Clone, Default)]
-pub(super) struct Received(Arc<AtomicUsize>);
+pub(crate) struct Preface(Arc<AtomicUsize>);
 
-impl Received {
-    /// Whether it was enough for a handshake.
-    pub(super) fn is_handshake(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= HANDSHAKE_BYTES
+impl Preface {
+    pub(crate) fn is_complete(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= PREFACE_BYTES
     }
 }
 
-impl<S> CountedIo<S> {
-    pub(super) fn new(stream: S) -> (Self, Received) {
-        let received = Received::default();
-        (Self { stream, received: received.clone() }, received)
+impl<S> PrefaceIo<S> {
+    pub(crate) fn new(stream: S) -> (Self, Preface) {
+        let preface = Preface::default();
+        (Self { stream, preface: preface.clone() }, preface)
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for CountedIo<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for PrefaceIo<S> {
+    #[inline]
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -47,14 +48,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for CountedIo<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if !self.received.is_handshake() {
-            self.received.0.fetch_add(buf.filled().len() - before, Ordering::Relaxed);
+        if !self.preface.is_complete() {
+            self.preface.0.fetch_add(buf.filled().len() - before, Ordering::Relaxed);
         }
         polled
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for CountedIo<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for PrefaceIo<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
