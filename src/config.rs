@@ -9,22 +9,23 @@
 
 mod environment;
 mod error;
-mod keys;
-mod kind;
+mod legacy_env;
 mod limits;
-mod listing;
 mod log;
 mod namespace;
 mod near_cache;
 mod origin;
 mod reader;
-mod redis_env;
-mod relations;
+mod render;
 mod store;
 mod store_url;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod toml;
+mod validate;
+mod value;
+mod visitor;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -34,18 +35,21 @@ use std::time::Duration;
 use config::{File, FileFormat};
 
 use environment::{Environment, Layer};
-use keys::{Keys, Section, join};
-use kind::{HOUR, MICROSECOND, MILLISECOND, address, boolean, duration};
-use listing::Listing;
 use namespace::Defaults;
-use reader::{Reader, Report};
+use reader::{Diagnostics, Reader};
+use render::TomlRenderer;
+use toml::join;
+use value::{HOUR, MICROSECOND, MILLISECOND, address, boolean, duration};
+use visitor::{ConfigVisitor, Section};
 
 pub use error::{ConfigError, Problem};
 pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
 pub use namespace::NamespaceConfig;
 pub use near_cache::NearCacheConfig;
-pub use origin::{HeaderTemplate, HttpVersion, InvalidHeader, OriginConfig, Target, WarmConfig};
+pub use origin::{
+    HeaderTemplate, HttpVersionSetting, InvalidHeader, OriginConfig, Target, WarmConfig,
+};
 pub use store::{MemoryConfig, StoreConfig};
 pub use store_url::{InvalidStoreUrl, StoreUrl};
 pub use telemetry::{StatsConfig, TelemetryConfig};
@@ -119,9 +123,9 @@ pub fn load(sources: Sources) -> Result<Config, ConfigError> {
         .add_source(File::from_str(&file, FileFormat::Toml))
         .build()
         .map_err(|error| ConfigError::syntax(&origin, &error))?;
-    let mut report = Report::new(origin.clone());
+    let mut diagnostics = Diagnostics::new(origin.clone());
     let configured_url = below.get_string("store.url").ok();
-    let variables = environment.larder(configured_url.as_deref(), &mut report);
+    let variables = environment.larder(configured_url.as_deref(), &mut diagnostics);
     let layers = config::Config::builder()
         .add_source(below)
         .add_source(variables)
@@ -130,15 +134,15 @@ pub fn load(sources: Sources) -> Result<Config, ConfigError> {
         .map_err(|error| ConfigError::syntax(&origin, &error))?;
 
     let mut config = Config::default();
-    Reader::read(layers.cache, &mut config, &mut report);
+    Reader::read(layers.cache, &mut config, &mut diagnostics);
     for (name, namespace) in &mut config.namespaces {
         if let Some(origin) = &mut namespace.origin {
             let path = join(&join("namespaces", name), "origin");
-            origin.resolve_headers(&path, environment.variables(), &mut report);
+            origin.resolve_headers(&path, environment.variables(), &mut diagnostics);
         }
     }
-    relations::check(&config, &mut report);
-    report.into_result()?;
+    validate::check(&config, &mut diagnostics);
+    diagnostics.into_result()?;
     config.store.url = environment.complete_credentials(config.store.url);
     Ok(config)
 }
@@ -153,7 +157,7 @@ fn read_file(path: Option<&PathBuf>) -> Result<String, ConfigError> {
 impl Config {
     /// Renders the effective configuration as TOML that [`load`] reads, passwords as `***`.
     pub fn render(&self) -> String {
-        Listing::of(self).to_toml()
+        TomlRenderer::of(self).to_toml()
     }
 
     /// The keys whose new value only a restart brings into force, in order.
@@ -165,10 +169,10 @@ impl Config {
                 || key.starts_with("defaults.")
                 || matches!(key, "log.level" | "log.keys")
         };
-        let old = Listing::of(self).into_values();
+        let old = TomlRenderer::of(self).into_values();
         // A rendered URL hides its password, and a new password needs a restart as well.
         let url_changed = |key: &str| key == "store.url" && self.store.url != new.store.url;
-        Listing::of(new)
+        TomlRenderer::of(new)
             .into_values()
             .into_iter()
             .filter(|(key, value)| old.get(key) != Some(value) || url_changed(key))
@@ -216,21 +220,21 @@ impl Default for Config {
 }
 
 impl Section for Config {
-    fn visit(&mut self, keys: &mut impl Keys) {
-        keys.key("listen", &mut self.listen, address());
-        keys.key("admin_listen", &mut self.admin_listen, address());
-        keys.key("shutdown_timeout", &mut self.shutdown_timeout, duration(MILLISECOND, HOUR));
-        keys.key("busy_poll", &mut self.busy_poll, duration(MICROSECOND, MILLISECOND).or_zero());
-        keys.key("strict_namespaces", &mut self.strict_namespaces, boolean());
-        keys.key("reflection", &mut self.reflection, boolean());
-        keys.section("store", &mut self.store);
-        keys.section("memory", &mut self.memory);
-        keys.section("defaults", &mut Defaults(&mut self.defaults));
+    fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
+        visitor.key("listen", &mut self.listen, address());
+        visitor.key("admin_listen", &mut self.admin_listen, address());
+        visitor.key("shutdown_timeout", &mut self.shutdown_timeout, duration(MILLISECOND, HOUR));
+        visitor.key("busy_poll", &mut self.busy_poll, duration(MICROSECOND, MILLISECOND).or_zero());
+        visitor.key("strict_namespaces", &mut self.strict_namespaces, boolean());
+        visitor.key("reflection", &mut self.reflection, boolean());
+        visitor.section("store", &mut self.store);
+        visitor.section("memory", &mut self.memory);
+        visitor.section("defaults", &mut Defaults(&mut self.defaults));
         // After `defaults`, whose values every namespace starts from.
-        keys.sections("namespaces", &mut self.namespaces, &self.defaults);
-        keys.section("limits", &mut self.limits);
-        keys.section("log", &mut self.log);
-        keys.section("telemetry", &mut self.telemetry);
-        keys.section("stats", &mut self.stats);
+        visitor.sections("namespaces", &mut self.namespaces, &self.defaults);
+        visitor.section("limits", &mut self.limits);
+        visitor.section("log", &mut self.log);
+        visitor.section("telemetry", &mut self.telemetry);
+        visitor.section("stats", &mut self.stats);
     }
 }

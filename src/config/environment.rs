@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use config::{Map, Source, Value, ValueKind};
 
 use super::StoreUrl;
-use super::reader::Report;
-use super::redis_env;
+use super::legacy_env;
+use super::reader::Diagnostics;
 
 const PREFIX: &str = "LARDER_";
 
@@ -48,10 +48,10 @@ impl Environment {
     }
 
     /// What the `REDIS_*` and `LARDER_*` variables say. `configured` is the store of the file.
-    pub(super) fn larder(&self, configured: Option<&str>, report: &mut Report) -> Layer {
+    pub(super) fn larder(&self, configured: Option<&str>, diagnostics: &mut Diagnostics) -> Layer {
         let mut layer = Layer::default();
-        if let Some(prefix) = self.get(redis_env::PREFIX) {
-            layer.set(&["store", "prefix"], redis_env::PREFIX, prefix.to_owned());
+        if let Some(prefix) = self.get(legacy_env::PREFIX) {
+            layer.set(&["store", "prefix"], legacy_env::PREFIX, prefix.to_owned());
         }
         for (name, value) in &self.variables {
             let Some(key) = name.strip_prefix(PREFIX) else {
@@ -63,10 +63,10 @@ impl Environment {
             layer.set_variable(key, name, value.clone());
         }
         // Last, because REDIS_ENABLED=false wins over the rest.
-        match redis_env::store_url(self, configured) {
+        match legacy_env::store_url(self, configured) {
             Ok(Some((url, origin))) => layer.set(&["store", "url"], origin, url),
             Ok(None) => {}
-            Err(problem) => report.problem(&problem.key, problem.origin, problem.message),
+            Err(problem) => diagnostics.problem(&problem.key, problem.origin, problem.message),
         }
         layer
     }

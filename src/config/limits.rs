@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use super::keys::{Keys, Section};
-use super::kind::{DAY, GIB, HOUR, KIB, MIB, MILLISECOND, count, duration, size};
+use super::value::{DAY, GIB, HOUR, KIB, MIB, MILLISECOND, count, duration, size};
+use super::visitor::{ConfigVisitor, Section};
 
 /// `[limits]`: what one process accepts at most.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,20 +47,20 @@ impl Default for LimitsConfig {
 }
 
 impl Section for LimitsConfig {
-    fn visit(&mut self, keys: &mut impl Keys) {
+    fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
         let many = 1_000_000;
         let moment = 100 * MILLISECOND;
-        keys.key("max_request_bytes", &mut self.max_request_bytes, size(65 * KIB..=GIB));
-        keys.key("max_concurrent_requests", &mut self.max_concurrent_requests, count(1..=many));
-        keys.key("max_waiting", &mut self.max_waiting, count(0..=many));
-        keys.key("max_batch_keys", &mut self.max_batch_keys, count(1..=10_000));
-        keys.key("max_connections", &mut self.max_connections, count(1..=many));
+        visitor.key("max_request_bytes", &mut self.max_request_bytes, size(65 * KIB..=GIB));
+        visitor.key("max_concurrent_requests", &mut self.max_concurrent_requests, count(1..=many));
+        visitor.key("max_waiting", &mut self.max_waiting, count(0..=many));
+        visitor.key("max_batch_keys", &mut self.max_batch_keys, count(1..=10_000));
+        visitor.key("max_connections", &mut self.max_connections, count(1..=many));
         let max_streams = &mut self.max_streams_per_connection;
-        keys.key("max_streams_per_connection", max_streams, count(1..=65_535));
-        keys.key("max_header_bytes", &mut self.max_header_bytes, size(KIB..=MIB));
+        visitor.key("max_streams_per_connection", max_streams, count(1..=65_535));
+        visitor.key("max_header_bytes", &mut self.max_header_bytes, size(KIB..=MIB));
         let age = duration(moment, 365 * DAY).or_zero();
-        keys.key("max_connection_age", &mut self.max_connection_age, age);
-        keys.key("keepalive_interval", &mut self.keepalive_interval, duration(moment, HOUR));
-        keys.key("keepalive_timeout", &mut self.keepalive_timeout, duration(moment, HOUR));
+        visitor.key("max_connection_age", &mut self.max_connection_age, age);
+        visitor.key("keepalive_interval", &mut self.keepalive_interval, duration(moment, HOUR));
+        visitor.key("keepalive_timeout", &mut self.keepalive_timeout, duration(moment, HOUR));
     }
 }

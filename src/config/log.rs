@@ -1,8 +1,8 @@
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::keys::{Keys, Section};
-use super::kind::{boolean, choice, text};
+use super::value::{boolean, choice, text};
+use super::visitor::{ConfigVisitor, Section};
 
 /// `[log]`: the log on stderr.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,13 +31,13 @@ impl Default for LogConfig {
 }
 
 impl Section for LogConfig {
-    fn visit(&mut self, keys: &mut impl Keys) {
+    fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
         let expected = "a level (error, warn, info, debug, trace, off) or a filter such as \
             info,larder::store=debug";
-        keys.key("level", &mut self.level, text(expected, is_filter));
+        visitor.key("level", &mut self.level, text(expected, is_filter));
         let formats = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
-        keys.key("format", &mut self.format, choice(formats));
-        keys.key("keys", &mut self.keys, boolean());
+        visitor.key("format", &mut self.format, choice(formats));
+        visitor.key("keys", &mut self.keys, boolean());
     }
 }
 

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use super::keys::{Keys, Section};
-use super::kind::{DAY, HOUR, MIB, MILLISECOND, SECOND, duration, ratio, size};
 use super::near_cache::NearCacheConfig;
 use super::origin::{OriginConfig, Target};
+use super::value::{DAY, HOUR, MIB, MILLISECOND, SECOND, duration, ratio, size};
+use super::visitor::{ConfigVisitor, Section};
 use crate::url_template::UrlTemplate;
 
 /// `[defaults]` or `[namespaces.<name>]`: the rules of one namespace.
@@ -59,36 +59,36 @@ impl Default for NamespaceConfig {
 }
 
 impl Section for Defaults<'_> {
-    fn visit(&mut self, keys: &mut impl Keys) {
-        self.0.visit_rules(keys);
+    fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
+        self.0.visit_rules(visitor);
     }
 }
 
 impl Section for NamespaceConfig {
-    fn visit(&mut self, keys: &mut impl Keys) {
-        self.visit_rules(keys);
+    fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
+        self.visit_rules(visitor);
         // Reading puts the target in its place, or fails.
         let template = OriginConfig::new(Target::Http(UrlTemplate::default()));
-        keys.optional("origin", &mut self.origin, &template);
-        keys.optional("near_cache", &mut self.near_cache, &NearCacheConfig::default());
+        visitor.optional("origin", &mut self.origin, &template);
+        visitor.optional("near_cache", &mut self.near_cache, &NearCacheConfig::default());
     }
 }
 
 impl NamespaceConfig {
-    fn visit_rules(&mut self, keys: &mut impl Keys) {
+    fn visit_rules(&mut self, visitor: &mut impl ConfigVisitor) {
         let zero = Duration::ZERO;
         let year = 365 * DAY;
-        keys.key("ttl", &mut self.ttl, duration(MILLISECOND, year));
-        keys.key("max_ttl", &mut self.max_ttl, duration(MILLISECOND, year));
-        keys.key("ttl_jitter", &mut self.ttl_jitter, ratio(false));
-        keys.key("max_value_bytes", &mut self.max_value_bytes, size(1..=512 * MIB));
+        visitor.key("ttl", &mut self.ttl, duration(MILLISECOND, year));
+        visitor.key("max_ttl", &mut self.max_ttl, duration(MILLISECOND, year));
+        visitor.key("ttl_jitter", &mut self.ttl_jitter, ratio(false));
+        visitor.key("max_value_bytes", &mut self.max_value_bytes, size(1..=512 * MIB));
         let stale_while_revalidate = &mut self.stale_while_revalidate;
-        keys.key("stale_while_revalidate", stale_while_revalidate, duration(zero, year));
-        keys.key("stale_if_error", &mut self.stale_if_error, duration(zero, year));
-        keys.key("lease_ttl", &mut self.lease_ttl, duration(10 * MILLISECOND, HOUR));
-        keys.key("lease_wait", &mut self.lease_wait, duration(zero, 60 * SECOND));
-        keys.key("abandon_backoff", &mut self.abandon_backoff, duration(zero, HOUR));
-        keys.key("lease_max", &mut self.lease_max, duration(SECOND, HOUR));
+        visitor.key("stale_while_revalidate", stale_while_revalidate, duration(zero, year));
+        visitor.key("stale_if_error", &mut self.stale_if_error, duration(zero, year));
+        visitor.key("lease_ttl", &mut self.lease_ttl, duration(10 * MILLISECOND, HOUR));
+        visitor.key("lease_wait", &mut self.lease_wait, duration(zero, 60 * SECOND));
+        visitor.key("abandon_backoff", &mut self.abandon_backoff, duration(zero, HOUR));
+        visitor.key("lease_max", &mut self.lease_max, duration(SECOND, HOUR));
     }
 }
 

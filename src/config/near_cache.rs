@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use super::keys::{Keys, Section};
-use super::kind::{GIB, HOUR, KIB, MILLISECOND, duration, size};
+use super::value::{GIB, HOUR, KIB, MILLISECOND, duration, size};
+use super::visitor::{ConfigVisitor, Section};
 
 /// `[namespaces.<name>.near_cache]`: what each replica remembers of a namespace in Redis.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,8 +19,8 @@ impl Default for NearCacheConfig {
 }
 
 impl Section for NearCacheConfig {
-    fn visit(&mut self, keys: &mut impl Keys) {
-        keys.key("max_bytes", &mut self.max_bytes, size(64 * KIB..=1024 * GIB));
-        keys.key("max_staleness", &mut self.max_staleness, duration(50 * MILLISECOND, HOUR));
+    fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
+        visitor.key("max_bytes", &mut self.max_bytes, size(64 * KIB..=1024 * GIB));
+        visitor.key("max_staleness", &mut self.max_staleness, duration(50 * MILLISECOND, HOUR));
     }
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::keys::{Keys, Section, join};
-use super::kind::{
+use super::reader::Diagnostics;
+use super::toml::join;
+use super::value::{
     DAY, GrpcForm, HOUR, MILLISECOND, SECOND, UrlForm, boolean, choice, count, duration, header,
     list, number, optional_path,
 };
-use super::reader::Report;
+use super::visitor::{ConfigVisitor, Section};
 use crate::key::MAX_KEY_BYTES;
 use crate::url_template::UrlTemplate;
 
@@ -54,7 +55,7 @@ pub struct OriginConfig {
     /// The shortest lease of a fetch. A lease follows the time that fetches take, between this and `lease_ttl`.
     pub min_lease: Duration,
     /// The version of HTTP. Only for [`Target::Http`].
-    pub http_version: HttpVersion,
+    pub http_version: HttpVersionSetting,
     /// Redirects that are followed in a row. Only for [`Target::Http`].
     pub max_redirects: u32,
     /// Whether `Cache-Control` and its like are honoured. Only for [`Target::Http`].
@@ -80,7 +81,7 @@ pub enum Target {
 
 /// The version of HTTP that an origin is asked in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HttpVersion {
+pub enum HttpVersionSetting {
     /// What the two agree on over TLS, else 1.1.
     Auto,
     /// HTTP/1.1.
@@ -133,7 +134,7 @@ impl OriginConfig {
             breaker_cooldown: Duration::from_secs(5),
             early_refresh: 1.0,
             min_lease: DEFAULT_MIN_LEASE,
-            http_version: HttpVersion::Auto,
+            http_version: HttpVersionSetting::Auto,
             max_redirects: 0,
             cache_headers: true,
             ca_file: None,
@@ -148,18 +149,18 @@ impl OriginConfig {
         &mut self,
         path: &str,
         env: &BTreeMap<String, String>,
-        report: &mut Report,
+        diagnostics: &mut Diagnostics,
     ) {
         let path = join(path, "headers");
         let grpc = matches!(self.target, Target::Grpc(_));
         for (name, template) in &mut self.headers {
             let key = join(&path, name);
             if let Err(problem) = header::check_name(name, grpc) {
-                report.relation(&key, &key, problem.to_owned());
+                diagnostics.relation(&key, &key, problem.to_owned());
             }
             match template.resolved(env) {
                 Ok(resolved) => *template = resolved,
-                Err(error) => report.relation(&key, &key, error.to_string()),
+                Err(error) => diagnostics.relation(&key, &key, error.to_string()),
             }
         }
     }
@@ -172,57 +173,65 @@ impl Default for WarmConfig {
 }
 
 impl Section for OriginConfig {
-    fn visit(&mut self, keys: &mut impl Keys) {
+    fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
         let zero = Duration::ZERO;
         let minute = 60 * SECOND;
         let year = 365 * DAY;
         let longest = 10 * minute;
-        let form = keys.one_of(&mut self.target, &[&UrlForm, &GrpcForm]);
-        keys.key("timeout", &mut self.timeout, duration(MILLISECOND, longest));
-        keys.key("connect_timeout", &mut self.connect_timeout, duration(MILLISECOND, longest));
-        keys.key("soft_timeout", &mut self.soft_timeout, duration(MILLISECOND, longest).or_off());
-        keys.key("negative_ttl", &mut self.negative_ttl, duration(zero, year));
-        keys.key("keep", &mut self.keep, duration(zero, year));
-        keys.key("max_concurrency", &mut self.max_concurrency, count(1..=10_000));
-        keys.key("max_queue", &mut self.max_queue, count(0..=1_000_000));
-        keys.key("retries", &mut self.retries, count(0..=10));
-        keys.key("retry_backoff", &mut self.retry_backoff, duration(zero, minute));
-        keys.key("error_backoff", &mut self.error_backoff, duration(zero, HOUR));
-        keys.key("breaker_threshold", &mut self.breaker_threshold, count(0..=10_000));
-        keys.key("breaker_cooldown", &mut self.breaker_cooldown, duration(10 * MILLISECOND, HOUR));
-        keys.key("early_refresh", &mut self.early_refresh, number(0.0..=100.0));
-        keys.key("min_lease", &mut self.min_lease, duration(10 * MILLISECOND, HOUR));
-        keys.key("ca_file", &mut self.ca_file, optional_path());
+        let form = visitor.one_of(&mut self.target, &[&UrlForm, &GrpcForm]);
+        visitor.key("timeout", &mut self.timeout, duration(MILLISECOND, longest));
+        visitor.key("connect_timeout", &mut self.connect_timeout, duration(MILLISECOND, longest));
+        visitor.key(
+            "soft_timeout",
+            &mut self.soft_timeout,
+            duration(MILLISECOND, longest).or_off(),
+        );
+        visitor.key("negative_ttl", &mut self.negative_ttl, duration(zero, year));
+        visitor.key("keep", &mut self.keep, duration(zero, year));
+        visitor.key("max_concurrency", &mut self.max_concurrency, count(1..=10_000));
+        visitor.key("max_queue", &mut self.max_queue, count(0..=1_000_000));
+        visitor.key("retries", &mut self.retries, count(0..=10));
+        visitor.key("retry_backoff", &mut self.retry_backoff, duration(zero, minute));
+        visitor.key("error_backoff", &mut self.error_backoff, duration(zero, HOUR));
+        visitor.key("breaker_threshold", &mut self.breaker_threshold, count(0..=10_000));
+        visitor.key(
+            "breaker_cooldown",
+            &mut self.breaker_cooldown,
+            duration(10 * MILLISECOND, HOUR),
+        );
+        visitor.key("early_refresh", &mut self.early_refresh, number(0.0..=100.0));
+        visitor.key("min_lease", &mut self.min_lease, duration(10 * MILLISECOND, HOUR));
+        visitor.key("ca_file", &mut self.ca_file, optional_path());
         // Where it is unclear what the origin is, keys of both are let pass.
-        keys.only_if(form != Some("grpc"), "an origin with `url`", |keys| {
+        visitor.only_if(form != Some("grpc"), "an origin with `url`", |visitor| {
             let versions = &[
-                ("auto", HttpVersion::Auto),
-                ("1.1", HttpVersion::Http1),
-                ("2", HttpVersion::Http2),
+                ("auto", HttpVersionSetting::Auto),
+                ("1.1", HttpVersionSetting::Http1),
+                ("2", HttpVersionSetting::Http2),
             ];
-            keys.key("http_version", &mut self.http_version, choice(versions));
-            keys.key("max_redirects", &mut self.max_redirects, count(0..=10));
-            keys.key("cache_headers", &mut self.cache_headers, boolean());
+            visitor.key("http_version", &mut self.http_version, choice(versions));
+            visitor.key("max_redirects", &mut self.max_redirects, count(0..=10));
+            visitor.key("cache_headers", &mut self.cache_headers, boolean());
         });
-        keys.only_if(form != Some("url"), "an origin with `grpc`", |keys| {
-            keys.key("max_batch", &mut self.max_batch, count(1..=1000));
-            keys.key(
+        visitor.only_if(form != Some("url"), "an origin with `grpc`", |visitor| {
+            visitor.key("max_batch", &mut self.max_batch, count(1..=1000));
+            visitor.key(
                 "resolve_interval",
                 &mut self.resolve_interval,
                 duration(100 * MILLISECOND, HOUR),
             );
         });
-        keys.entries("headers", &mut self.headers, header());
-        keys.section("warm", &mut self.warm);
+        visitor.entries("headers", &mut self.headers, header());
+        visitor.section("warm", &mut self.warm);
     }
 }
 
 impl Section for WarmConfig {
-    fn visit(&mut self, keys: &mut impl Keys) {
+    fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
         let is_key = |key: &str| (1..=MAX_KEY_BYTES).contains(&key.len());
-        keys.key("keys", &mut self.keys, list("keys of 1 to 1024 bytes", is_key));
-        keys.key("file", &mut self.file, optional_path());
-        keys.key("interval", &mut self.interval, duration(SECOND, 365 * DAY).or_off());
-        keys.key("rate", &mut self.rate, count(1..=100_000));
+        visitor.key("keys", &mut self.keys, list("keys of 1 to 1024 bytes", is_key));
+        visitor.key("file", &mut self.file, optional_path());
+        visitor.key("interval", &mut self.interval, duration(SECOND, 365 * DAY).or_off());
+        visitor.key("rate", &mut self.rate, count(1..=100_000));
     }
 }

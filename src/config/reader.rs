@@ -3,17 +3,18 @@ use std::collections::BTreeMap;
 use config::{Value, ValueKind};
 
 use super::error::{ConfigError, Problem};
-use super::keys::{Keys, Section, join};
-use super::kind::{Form, Kind};
+use super::toml::join;
+use super::value::{Form, ValueType};
+use super::visitor::{ConfigVisitor, Section};
 
 /// What came to light while reading.
-pub(super) struct Report {
+pub(super) struct Diagnostics {
     problems: Vec<Problem>,
     origins: BTreeMap<String, String>,
     file: String,
 }
 
-impl Report {
+impl Diagnostics {
     /// `file` stands for the origin of values that name none: only the file's do not.
     pub(super) fn new(file: String) -> Self {
         Self { problems: Vec::new(), origins: BTreeMap::new(), file }
@@ -53,19 +54,24 @@ pub(super) struct Reader<'a> {
     known: Vec<&'static str>,
     /// What the keys being visited are for, if this table is something else.
     refused: Option<&'static str>,
-    report: &'a mut Report,
+    diagnostics: &'a mut Diagnostics,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn read(root: Value, section: &mut impl Section, report: &'a mut Report) {
-        Self::read_at(String::new(), root, section, report);
+    pub(super) fn read(root: Value, section: &mut impl Section, diagnostics: &'a mut Diagnostics) {
+        Self::read_at(String::new(), root, section, diagnostics);
     }
 
-    fn read_at(path: String, value: Value, section: &mut impl Section, report: &'a mut Report) {
-        let Some(table) = table_of(&path, value, report) else {
+    fn read_at(
+        path: String,
+        value: Value,
+        section: &mut impl Section,
+        diagnostics: &'a mut Diagnostics,
+    ) {
+        let Some(table) = table_of(&path, value, diagnostics) else {
             return;
         };
-        let mut reader = Self { path, table, known: Vec::new(), refused: None, report };
+        let mut reader = Self { path, table, known: Vec::new(), refused: None, diagnostics };
         section.visit(&mut reader);
         reader.reject_unknown();
     }
@@ -73,27 +79,27 @@ impl<'a> Reader<'a> {
     fn reject_unknown(self) {
         for (name, value) in self.table {
             let message = format!("unknown key, expected one of {}", self.known.join(", "));
-            for (key, origin) in leaves(join(&self.path, &name), value, self.report) {
-                self.report.problem(&key, Some(origin), message.clone());
+            for (key, origin) in leaves(join(&self.path, &name), value, self.diagnostics) {
+                self.diagnostics.problem(&key, Some(origin), message.clone());
             }
         }
     }
 }
 
-impl Keys for Reader<'_> {
-    fn key<K: Kind>(&mut self, name: &'static str, value: &mut K::Value, kind: K) {
+impl ConfigVisitor for Reader<'_> {
+    fn key<T: ValueType>(&mut self, name: &'static str, value: &mut T::Value, value_type: T) {
         self.known.push(name);
         let Some(raw) = self.table.remove(name) else {
             return;
         };
         let key = join(&self.path, name);
-        let origin = self.report.origin(&key, &raw);
+        let origin = self.diagnostics.origin(&key, &raw);
         if let Some(only) = self.refused {
-            return self.report.problem(&key, Some(origin), format!("only for {only}"));
+            return self.diagnostics.problem(&key, Some(origin), format!("only for {only}"));
         }
-        match kind.parse(&raw.kind) {
+        match value_type.parse(&raw.kind) {
             Ok(parsed) => *value = parsed,
-            Err(message) => self.report.problem(&key, Some(origin), message),
+            Err(message) => self.diagnostics.problem(&key, Some(origin), message),
         }
     }
 
@@ -108,15 +114,15 @@ impl Keys for Reader<'_> {
             // A table that stands in several sources does not say in which; its keys do.
             let values = given.iter().map(|(_, raw)| raw).chain(self.table.values());
             let variable = values.filter_map(Value::origin).next().map(str::to_owned);
-            let origin = variable.unwrap_or_else(|| self.report.file.clone());
-            self.report.problem(&self.path, Some(origin), message);
+            let origin = variable.unwrap_or_else(|| self.diagnostics.file.clone());
+            self.diagnostics.problem(&self.path, Some(origin), message);
             return None;
         };
         let key = join(&self.path, form.name());
-        let origin = self.report.origin(&key, raw);
+        let origin = self.diagnostics.origin(&key, raw);
         match form.parse(&raw.kind) {
             Ok(parsed) => *value = parsed,
-            Err(message) => self.report.problem(&key, Some(origin), message),
+            Err(message) => self.diagnostics.problem(&key, Some(origin), message),
         }
         Some(form.name())
     }
@@ -127,25 +133,27 @@ impl Keys for Reader<'_> {
         self.refused = None;
     }
 
-    fn entries<K: Kind>(
+    fn entries<T: ValueType>(
         &mut self,
         name: &'static str,
-        entries: &mut BTreeMap<String, K::Value>,
-        kind: K,
+        entries: &mut BTreeMap<String, T::Value>,
+        value_type: T,
     ) {
         self.known.push(name);
         let Some(value) = self.table.remove(name) else {
             return;
         };
         let path = join(&self.path, name);
-        for (name, raw) in
-            fold_case(&path, table_of(&path, value, self.report).unwrap_or_default(), self.report)
-        {
+        for (name, raw) in fold_case(
+            &path,
+            table_of(&path, value, self.diagnostics).unwrap_or_default(),
+            self.diagnostics,
+        ) {
             let key = join(&path, &name);
-            let origin = self.report.origin(&key, &raw);
-            match kind.parse(&raw.kind) {
+            let origin = self.diagnostics.origin(&key, &raw);
+            match value_type.parse(&raw.kind) {
                 Ok(parsed) => drop(entries.insert(name, parsed)),
-                Err(message) => self.report.problem(&key, Some(origin), message),
+                Err(message) => self.diagnostics.problem(&key, Some(origin), message),
             }
         }
     }
@@ -153,7 +161,7 @@ impl Keys for Reader<'_> {
     fn section(&mut self, name: &'static str, section: &mut impl Section) {
         self.known.push(name);
         if let Some(value) = self.table.remove(name) {
-            Reader::read_at(join(&self.path, name), value, section, self.report);
+            Reader::read_at(join(&self.path, name), value, section, self.diagnostics);
         }
     }
 
@@ -166,7 +174,7 @@ impl Keys for Reader<'_> {
         self.known.push(name);
         if let Some(value) = self.table.remove(name) {
             let section = section.insert(template.clone());
-            Reader::read_at(join(&self.path, name), value, section, self.report);
+            Reader::read_at(join(&self.path, name), value, section, self.diagnostics);
         }
     }
 
@@ -181,20 +189,28 @@ impl Keys for Reader<'_> {
             return;
         };
         let path = join(&self.path, name);
-        for (name, value) in table_of(&path, value, self.report).unwrap_or_default() {
+        for (name, value) in table_of(&path, value, self.diagnostics).unwrap_or_default() {
             let mut section = template.clone();
-            Reader::read_at(join(&path, &name), value, &mut section, self.report);
+            Reader::read_at(join(&path, &name), value, &mut section, self.diagnostics);
             sections.insert(name, section);
         }
     }
 }
 
-fn table_of(path: &str, value: Value, report: &mut Report) -> Option<BTreeMap<String, Value>> {
-    let origin = report.origin(path, &value);
+fn table_of(
+    path: &str,
+    value: Value,
+    diagnostics: &mut Diagnostics,
+) -> Option<BTreeMap<String, Value>> {
+    let origin = diagnostics.origin(path, &value);
     if let ValueKind::Table(table) = value.kind {
         return Some(table.into_iter().collect());
     }
-    report.problem(path, Some(origin), "expected a table of keys, got a single value".to_owned());
+    diagnostics.problem(
+        path,
+        Some(origin),
+        "expected a table of keys, got a single value".to_owned(),
+    );
     None
 }
 
@@ -202,15 +218,15 @@ fn table_of(path: &str, value: Value, report: &mut Report) -> Option<BTreeMap<St
 fn fold_case(
     path: &str,
     table: BTreeMap<String, Value>,
-    report: &mut Report,
+    diagnostics: &mut Diagnostics,
 ) -> BTreeMap<String, Value> {
     let mut folded: BTreeMap<String, (String, Value)> = BTreeMap::new();
     for (name, value) in table {
         match folded.get(&name.to_ascii_lowercase()) {
             Some((_, other)) if other.origin().is_none() && value.origin().is_none() => {
                 let key = join(path, &name);
-                let origin = report.origin(&key, &value);
-                report.problem(
+                let origin = diagnostics.origin(&key, &value);
+                diagnostics.problem(
                     &key,
                     Some(origin),
                     "given twice, as the case of the name does not matter".to_owned(),
@@ -224,8 +240,8 @@ fn fold_case(
 }
 
 /// The keys below an unknown one: each has its own origin, a table has none.
-fn leaves(key: String, value: Value, report: &mut Report) -> Vec<(String, String)> {
-    let origin = report.origin(&key, &value);
+fn leaves(key: String, value: Value, diagnostics: &mut Diagnostics) -> Vec<(String, String)> {
+    let origin = diagnostics.origin(&key, &value);
     let ValueKind::Table(table) = value.kind else {
         return vec![(key, origin)];
     };
@@ -234,5 +250,5 @@ fn leaves(key: String, value: Value, report: &mut Report) -> Vec<(String, String
     }
     let sorted: BTreeMap<_, _> = table.into_iter().collect();
     let below = sorted.into_iter().map(|(name, value)| (join(&key, &name), value));
-    below.flat_map(|(key, value)| leaves(key, value, report)).collect()
+    below.flat_map(|(key, value)| leaves(key, value, diagnostics)).collect()
 }

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use super::StoreUrl;
-use super::keys::{Keys, Section};
-use super::kind::{MIB, MILLISECOND, SECOND, count, duration, size, store_url, text};
+use super::value::{MIB, MILLISECOND, SECOND, count, duration, size, store_url, text};
+use super::visitor::{ConfigVisitor, Section};
 
 /// `[store]`: where entries are kept and how that store is reached.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,23 +55,23 @@ impl Default for MemoryConfig {
 }
 
 impl Section for StoreConfig {
-    fn visit(&mut self, keys: &mut impl Keys) {
+    fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
         let minute = 60 * SECOND;
-        keys.key("url", &mut self.url, store_url());
-        keys.key("prefix", &mut self.prefix, text(PREFIX, is_prefix));
-        keys.key("timeout", &mut self.timeout, duration(MILLISECOND, minute));
-        keys.key("connect_timeout", &mut self.connect_timeout, duration(MILLISECOND, minute));
-        keys.key("connections", &mut self.connections, count(1..=64));
-        keys.key("shards", &mut self.shards, count(1..=4096));
-        keys.key("breaker_threshold", &mut self.breaker_threshold, count(1..=10_000));
+        visitor.key("url", &mut self.url, store_url());
+        visitor.key("prefix", &mut self.prefix, text(PREFIX, is_prefix));
+        visitor.key("timeout", &mut self.timeout, duration(MILLISECOND, minute));
+        visitor.key("connect_timeout", &mut self.connect_timeout, duration(MILLISECOND, minute));
+        visitor.key("connections", &mut self.connections, count(1..=64));
+        visitor.key("shards", &mut self.shards, count(1..=4096));
+        visitor.key("breaker_threshold", &mut self.breaker_threshold, count(1..=10_000));
         let probe_interval = duration(10 * MILLISECOND, 30 * SECOND);
-        keys.key("probe_interval", &mut self.probe_interval, probe_interval);
+        visitor.key("probe_interval", &mut self.probe_interval, probe_interval);
     }
 }
 
 impl Section for MemoryConfig {
-    fn visit(&mut self, keys: &mut impl Keys) {
-        keys.key("max_bytes", &mut self.max_bytes, size(MIB..=(1 << 50)));
+    fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
+        visitor.key("max_bytes", &mut self.max_bytes, size(MIB..=(1 << 50)));
     }
 }
 

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::error::redact;
-use super::keys::quoted;
+use super::toml::quoted;
 
 /// Where entries are kept. `Debug` and `Display` hide the password.
 #[derive(Clone, Default)]

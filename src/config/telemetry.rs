@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::keys::{Keys, Section};
-use super::kind::{HOUR, MILLISECOND, boolean, count, duration, ratio, text};
+use super::value::{HOUR, MILLISECOND, boolean, count, duration, ratio, text};
+use super::visitor::{ConfigVisitor, Section};
 
 /// `[telemetry]`: traces and metrics.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,21 +49,25 @@ impl Default for StatsConfig {
 }
 
 impl Section for TelemetryConfig {
-    fn visit(&mut self, keys: &mut impl Keys) {
+    fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
         let endpoint = text("\"\" or a URL such as http://collector:4317", is_endpoint);
         let name = text("1 to 255 characters", |name| (1..=255).contains(&name.len()));
-        keys.key("otlp_endpoint", &mut self.otlp_endpoint, endpoint);
-        keys.key("sample_ratio", &mut self.sample_ratio, ratio(true));
-        keys.key("service_name", &mut self.service_name, name);
-        keys.key("metric_interval", &mut self.metric_interval, duration(100 * MILLISECOND, HOUR));
-        keys.key("metrics", &mut self.metrics, boolean());
-        keys.key("max_namespaces", &mut self.max_namespaces, count(1..=10_000));
+        visitor.key("otlp_endpoint", &mut self.otlp_endpoint, endpoint);
+        visitor.key("sample_ratio", &mut self.sample_ratio, ratio(true));
+        visitor.key("service_name", &mut self.service_name, name);
+        visitor.key(
+            "metric_interval",
+            &mut self.metric_interval,
+            duration(100 * MILLISECOND, HOUR),
+        );
+        visitor.key("metrics", &mut self.metrics, boolean());
+        visitor.key("max_namespaces", &mut self.max_namespaces, count(1..=10_000));
     }
 }
 
 impl Section for StatsConfig {
-    fn visit(&mut self, keys: &mut impl Keys) {
-        keys.key("flush_interval", &mut self.flush_interval, duration(10 * MILLISECOND, HOUR));
+    fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
+        visitor.key("flush_interval", &mut self.flush_interval, duration(10 * MILLISECOND, HOUR));
     }
 }
 

@@ -12,7 +12,7 @@ use std::io::Write;
 use super::*;
 
 const EXAMPLE: &str = include_str!("../../larder.example.toml");
-const MANUAL: &str = include_str!("../../docs/CONFIGURATION.md");
+const MANUAL: &str = include_str!("../../docs/configuration.md");
 
 fn sources(file: &str, env: &[(&str, &str)]) -> (Sources, tempfile::NamedTempFile) {
     let mut written = tempfile::NamedTempFile::new().unwrap();
@@ -98,14 +98,14 @@ fn the_example_has_every_key() {
     }
     found.retain(|key| !key.starts_with("namespaces."));
     found.sort();
-    let keys: Vec<_> = Listing::of(&Config::default()).into_values().into_keys().collect();
+    let keys: Vec<_> = TomlRenderer::of(&Config::default()).into_values().into_keys().collect();
     assert_eq!(found, keys);
 }
 
 #[test]
 fn the_manual_has_every_key_with_its_default() {
     let rows: Vec<_> = MANUAL.lines().filter(|line| line.starts_with("| `")).collect();
-    for (key, value) in Listing::of(&Config::default()).into_values() {
+    for (key, value) in TomlRenderer::of(&Config::default()).into_values() {
         let row = format!("| `{key}` | `{value}` |");
         assert!(rows.iter().any(|line| line.starts_with(&row)), "no row {row}");
     }

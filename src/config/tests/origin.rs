@@ -156,7 +156,7 @@ fn every_key_of_an_origin_is_read() {
         breaker_cooldown: Duration::from_secs(7),
         early_refresh: 2.0,
         min_lease: Duration::from_secs(3),
-        http_version: HttpVersion::Http1,
+        http_version: HttpVersionSetting::Http1,
         max_redirects: 3,
         cache_headers: false,
         ca_file: Some("/etc/ca.pem".into()),
@@ -314,7 +314,7 @@ fn defaults() -> BTreeMap<String, String> {
     let targets = [to_url("http://h"), grpc];
     let listed = targets
         .into_iter()
-        .flat_map(|target| Listing::of(&OriginConfig::new(target)).into_values());
+        .flat_map(|target| TomlRenderer::of(&OriginConfig::new(target)).into_values());
     listed.filter(|(key, _)| !["url", "grpc"].contains(&key.as_str())).collect()
 }
 

@@ -95,7 +95,7 @@ fn open_telemetry_variables_fill_in_what_nothing_else_sets() {
 
 #[test]
 fn sizes_and_durations_are_written_for_people() {
-    use kind::{duration_text, size_text};
+    use value::{duration_text, size_text};
     for (millis, expected) in [(0, "0s"), (1500, "1500ms"), (90_000, "90s"), (604_800_000, "7d")] {
         assert_eq!(duration_text(Duration::from_millis(millis)), expected);
     }

@@ -2,8 +2,8 @@ use config::ValueKind;
 use url::Url;
 
 use super::super::Target;
-use super::super::keys::quoted;
 use super::super::origin::has_user_info;
+use super::super::toml::quoted;
 use super::{Form, as_text, mismatch};
 use crate::url_template::UrlTemplate;
 

@@ -1,8 +1,8 @@
 use config::ValueKind;
 
 use super::super::HeaderTemplate;
-use super::super::keys::quoted;
-use super::Kind;
+use super::super::toml::quoted;
+use super::ValueType;
 
 /// The value of a header. Its messages never repeat it, as it may be a secret.
 pub(crate) fn header() -> Header {
@@ -11,7 +11,7 @@ pub(crate) fn header() -> Header {
 
 pub(crate) struct Header;
 
-impl Kind for Header {
+impl ValueType for Header {
     type Value = HeaderTemplate;
 
     fn parse(&self, raw: &ValueKind) -> Result<HeaderTemplate, String> {

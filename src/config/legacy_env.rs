@@ -3,8 +3,8 @@
 use super::StoreUrl;
 use super::environment::Environment;
 use super::error::Problem;
-use super::keys::quoted;
-use super::kind::parse_boolean;
+use super::toml::quoted;
+use super::value::parse_boolean;
 
 pub(super) const PREFIX: &str = "REDIS_CACHE_KEY_PREFIX";
 

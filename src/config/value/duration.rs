@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use config::ValueKind;
 
-use super::super::keys::quoted;
-use super::{Kind, as_text, mismatch};
+use super::super::toml::quoted;
+use super::{ValueType, as_text, mismatch};
 
 pub(crate) const MICROSECOND: Duration = Duration::from_micros(1);
 pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
@@ -12,31 +12,31 @@ pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A duration such as `250ms`, from `min` to `max`.
-pub(crate) fn duration(min: Duration, max: Duration) -> DurationKind {
-    DurationKind { min, max, or_zero: false }
+pub(crate) fn duration(min: Duration, max: Duration) -> DurationType {
+    DurationType { min, max, or_zero: false }
 }
 
-pub(crate) struct DurationKind {
+pub(crate) struct DurationType {
     min: Duration,
     max: Duration,
     or_zero: bool,
 }
 
-impl DurationKind {
+impl DurationType {
     /// Also accepts `0s`, although that is below the least.
     pub(crate) fn or_zero(self) -> Self {
         Self { or_zero: true, ..self }
     }
 
     /// Also accepts `0s`, which stands for none.
-    pub(crate) fn or_off(self) -> OrOff {
-        OrOff(self.or_zero())
+    pub(crate) fn or_off(self) -> OptionalDurationType {
+        OptionalDurationType(self.or_zero())
     }
 }
 
-pub(crate) struct OrOff(DurationKind);
+pub(crate) struct OptionalDurationType(DurationType);
 
-impl Kind for OrOff {
+impl ValueType for OptionalDurationType {
     type Value = Option<Duration>;
 
     fn parse(&self, raw: &ValueKind) -> Result<Option<Duration>, String> {
@@ -48,7 +48,7 @@ impl Kind for OrOff {
     }
 }
 
-impl Kind for DurationKind {
+impl ValueType for DurationType {
     type Value = Duration;
 
     fn parse(&self, raw: &ValueKind) -> Result<Duration, String> {

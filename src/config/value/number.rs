@@ -3,7 +3,7 @@ use std::ops::RangeInclusive;
 
 use config::ValueKind;
 
-use super::{Kind, as_integer, as_text, mismatch};
+use super::{ValueType, as_integer, as_text, mismatch};
 
 /// A whole number.
 pub(crate) fn count<T>(range: RangeInclusive<u64>) -> Count<T> {
@@ -15,7 +15,7 @@ pub(crate) struct Count<T> {
     value: PhantomData<T>,
 }
 
-impl<T> Kind for Count<T>
+impl<T> ValueType for Count<T>
 where
     T: TryFrom<u64> + TryInto<u64> + Copy,
 {
@@ -43,7 +43,7 @@ pub(crate) struct Ratio {
     inclusive: bool,
 }
 
-impl Kind for Ratio {
+impl ValueType for Ratio {
     type Value = f64;
 
     fn parse(&self, raw: &ValueKind) -> Result<f64, String> {
@@ -68,7 +68,7 @@ pub(crate) struct Number {
     range: RangeInclusive<f64>,
 }
 
-impl Kind for Number {
+impl ValueType for Number {
     type Value = f64;
 
     fn parse(&self, raw: &ValueKind) -> Result<f64, String> {

@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
 
-use super::keys::{Keys, Section, join};
-use super::kind::{Form, Kind};
+use super::toml::join;
+use super::value::{Form, ValueType};
+use super::visitor::{ConfigVisitor, Section};
 
 /// Every key with its value as TOML, table by table.
 #[derive(Default)]
-pub(super) struct Listing {
+pub(super) struct TomlRenderer {
     path: String,
     tables: Vec<Table>,
 }
@@ -15,12 +16,12 @@ struct Table {
     keys: Vec<(String, String)>,
 }
 
-impl Listing {
+impl TomlRenderer {
     pub(super) fn of<S: Section + Clone>(section: &S) -> Self {
-        let mut listing = Self::default();
+        let mut renderer = Self::default();
         // One walk serves reading and listing, and reading needs a section it may change.
-        listing.enter(String::new(), &mut section.clone());
-        listing
+        renderer.enter(String::new(), &mut section.clone());
+        renderer
     }
 
     pub(super) fn to_toml(&self) -> String {
@@ -59,9 +60,9 @@ impl Listing {
     }
 }
 
-impl Keys for Listing {
-    fn key<K: Kind>(&mut self, name: &'static str, value: &mut K::Value, kind: K) {
-        self.push(name, kind.render(value));
+impl ConfigVisitor for TomlRenderer {
+    fn key<T: ValueType>(&mut self, name: &'static str, value: &mut T::Value, value_type: T) {
+        self.push(name, value_type.render(value));
     }
 
     fn one_of<V>(&mut self, value: &mut V, forms: &[&dyn Form<V>]) -> Option<&'static str> {
@@ -76,14 +77,14 @@ impl Keys for Listing {
         }
     }
 
-    fn entries<K: Kind>(
+    fn entries<T: ValueType>(
         &mut self,
         name: &'static str,
-        entries: &mut BTreeMap<String, K::Value>,
-        kind: K,
+        entries: &mut BTreeMap<String, T::Value>,
+        value_type: T,
     ) {
         if !entries.is_empty() {
-            let keys = entries.iter().map(|(name, value)| (name.clone(), kind.render(value)));
+            let keys = entries.iter().map(|(name, value)| (name.clone(), value_type.render(value)));
             self.tables.push(Table { path: join(&self.path, name), keys: keys.collect() });
         }
     }

@@ -1,7 +1,7 @@
 use config::{Value, ValueKind};
 
-use super::super::keys::quoted;
-use super::{Kind, mismatch};
+use super::super::toml::quoted;
+use super::{ValueType, mismatch};
 
 /// A list of texts that `valid` accepts; `expected` describes those. A variable has them with commas between.
 pub(crate) fn list(expected: &'static str, valid: fn(&str) -> bool) -> List {
@@ -24,7 +24,7 @@ impl List {
     }
 }
 
-impl Kind for List {
+impl ValueType for List {
     type Value = Vec<String>;
 
     fn parse(&self, raw: &ValueKind) -> Result<Vec<String>, String> {

@@ -3,8 +3,8 @@ use std::net::SocketAddr;
 use config::ValueKind;
 
 use super::super::StoreUrl;
-use super::super::keys::quoted;
-use super::{Kind, as_text, mismatch};
+use super::super::toml::quoted;
+use super::{ValueType, as_text, mismatch};
 
 /// A text that `valid` accepts; `expected` describes those.
 pub(crate) fn text(expected: &'static str, valid: fn(&str) -> bool) -> Text {
@@ -16,7 +16,7 @@ pub(crate) struct Text {
     valid: fn(&str) -> bool,
 }
 
-impl Kind for Text {
+impl ValueType for Text {
     type Value = String;
 
     fn parse(&self, raw: &ValueKind) -> Result<String, String> {
@@ -40,7 +40,7 @@ pub(crate) struct Choice<T: 'static> {
     words: &'static [(&'static str, T)],
 }
 
-impl<T: Copy + PartialEq> Kind for Choice<T> {
+impl<T: Copy + PartialEq> ValueType for Choice<T> {
     type Value = T;
 
     fn parse(&self, raw: &ValueKind) -> Result<T, String> {
@@ -64,7 +64,7 @@ pub(crate) fn boolean() -> Boolean {
 
 pub(crate) struct Boolean;
 
-impl Kind for Boolean {
+impl ValueType for Boolean {
     type Value = bool;
 
     fn parse(&self, raw: &ValueKind) -> Result<bool, String> {
@@ -94,7 +94,7 @@ pub(crate) fn address() -> Address {
 
 pub(crate) struct Address;
 
-impl Kind for Address {
+impl ValueType for Address {
     type Value = SocketAddr;
 
     fn parse(&self, raw: &ValueKind) -> Result<SocketAddr, String> {
@@ -108,13 +108,13 @@ impl Kind for Address {
 }
 
 /// The address of a store. Its messages never repeat a password.
-pub(crate) fn store_url() -> StoreUrlKind {
-    StoreUrlKind
+pub(crate) fn store_url() -> StoreUrlType {
+    StoreUrlType
 }
 
-pub(crate) struct StoreUrlKind;
+pub(crate) struct StoreUrlType;
 
-impl Kind for StoreUrlKind {
+impl ValueType for StoreUrlType {
     type Value = StoreUrl;
 
     fn parse(&self, raw: &ValueKind) -> Result<StoreUrl, String> {

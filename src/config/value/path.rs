@@ -2,8 +2,8 @@ use std::path::PathBuf;
 
 use config::ValueKind;
 
-use super::super::keys::quoted;
-use super::{Kind, as_text, mismatch};
+use super::super::toml::quoted;
+use super::{ValueType, as_text, mismatch};
 
 /// The path of a file; an empty text stands for none.
 pub(crate) fn optional_path() -> OptionalPath {
@@ -12,7 +12,7 @@ pub(crate) fn optional_path() -> OptionalPath {
 
 pub(crate) struct OptionalPath;
 
-impl Kind for OptionalPath {
+impl ValueType for OptionalPath {
     type Value = Option<PathBuf>;
 
     fn parse(&self, raw: &ValueKind) -> Result<Option<PathBuf>, String> {

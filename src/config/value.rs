@@ -12,7 +12,7 @@ mod text;
 use config::ValueKind;
 
 use super::error::redact;
-use super::keys::quoted;
+use super::toml::quoted;
 
 pub(super) use duration::text_of as duration_text;
 pub(super) use duration::{DAY, HOUR, MICROSECOND, MILLISECOND, SECOND, duration};
@@ -25,7 +25,7 @@ pub(super) use target::{GrpcForm, UrlForm};
 pub(super) use text::{address, boolean, choice, parse_boolean, store_url, text};
 
 /// A kind of value.
-pub(super) trait Kind {
+pub(super) trait ValueType {
     type Value;
 
     /// Reads a value; the error says what was expected and what was found instead.
@@ -40,7 +40,7 @@ pub(super) trait Form<V> {
     /// The key.
     fn name(&self) -> &'static str;
 
-    /// As [`Kind::parse`].
+    /// As [`ValueType::parse`].
     fn parse(&self, raw: &ValueKind) -> Result<V, String>;
 
     /// Writes a value that has this form.

@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 use bytesize::ByteSize;
 use config::ValueKind;
 
-use super::super::keys::quoted;
-use super::{Kind, as_integer, as_text, mismatch};
+use super::super::toml::quoted;
+use super::{ValueType, as_integer, as_text, mismatch};
 
 pub(crate) const KIB: u64 = 1 << 10;
 pub(crate) const MIB: u64 = 1 << 20;
@@ -21,7 +21,7 @@ pub(crate) struct Size<T> {
     value: PhantomData<T>,
 }
 
-impl<T> Kind for Size<T>
+impl<T> ValueType for Size<T>
 where
     T: TryFrom<u64> + TryInto<u64> + Copy,
 {
