@@ -161,12 +161,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_well_formed() {
+    fn command_line_is_well_formed() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn serving_is_the_default_and_takes_the_same_flags() {
+    fn serve_is_the_default_and_takes_the_same_flags() {
         for line in
             [&["larder", "--store", "memory"][..], &["larder", "serve", "--store", "memory"]]
         {

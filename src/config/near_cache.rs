@@ -3,12 +3,13 @@ use std::time::Duration;
 use super::value::{GIB, HOUR, KIB, MILLISECOND, duration, size};
 use super::visitor::{ConfigVisitor, Section};
 
-/// `[namespaces.<name>.near_cache]`: what each replica remembers of a namespace in Redis.
+/// `[namespaces.<name>.near_cache]`: the cache in each replica for a namespace in Redis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NearCacheConfig {
-    /// Memory for it, in bytes.
+    /// Memory limit on each replica, in bytes.
     pub max_bytes: usize,
-    /// For how long at most a read may miss a write or an invalidation that was acknowledged through another replica.
+    /// Upper bound on the time for which a read can miss a write or an invalidation that was
+    /// acknowledged through another replica.
     pub max_staleness: Duration,
 }
 

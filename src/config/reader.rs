@@ -2,58 +2,18 @@ use std::collections::BTreeMap;
 
 use config::{Value, ValueKind};
 
-use super::error::{ConfigError, Problem};
+use super::diagnostics::Diagnostics;
+use super::target::Target;
 use super::toml::join;
-use super::value::{Form, ValueType};
+use super::value::ValueType;
 use super::visitor::{ConfigVisitor, Section};
 
-/// What came to light while reading.
-pub(super) struct Diagnostics {
-    problems: Vec<Problem>,
-    origins: BTreeMap<String, String>,
-    file: String,
-}
-
-impl Diagnostics {
-    /// `file` stands for the origin of values that name none: only the file's do not.
-    pub(super) fn new(file: String) -> Self {
-        Self { problems: Vec::new(), origins: BTreeMap::new(), file }
-    }
-
-    pub(super) fn problem(&mut self, key: &str, origin: Option<String>, message: String) {
-        self.problems.push(Problem { key: key.to_owned(), message, origin });
-    }
-
-    /// Adds a problem between keys, unless one of them has a problem of its own.
-    pub(super) fn relation(&mut self, key: &str, other: &str, message: String) {
-        if !self.problems.iter().any(|problem| problem.key == key || problem.key == other) {
-            let origin = self.origins.get(key).or_else(|| self.origins.get(other)).cloned();
-            self.problem(key, origin, message);
-        }
-    }
-
-    pub(super) fn into_result(self) -> Result<(), ConfigError> {
-        if self.problems.is_empty() {
-            return Ok(());
-        }
-        Err(ConfigError::Invalid { problems: self.problems })
-    }
-
-    fn origin(&mut self, key: &str, value: &Value) -> String {
-        let origin = value.origin().unwrap_or(&self.file).to_owned();
-        self.origins.insert(key.to_owned(), origin.clone());
-        origin
-    }
-}
-
-/// Fills a section from a table. A key of the table that the section does not name is a problem.
+/// Fills a section from a table. A key of the table that the section does not list is a problem.
 pub(super) struct Reader<'a> {
     path: String,
     // Sorted, so that unknown keys are reported in a stable order.
     table: BTreeMap<String, Value>,
     known: Vec<&'static str>,
-    /// What the keys being visited are for, if this table is something else.
-    refused: Option<&'static str>,
     diagnostics: &'a mut Diagnostics,
 }
 
@@ -71,16 +31,37 @@ impl<'a> Reader<'a> {
         let Some(table) = table_of(&path, value, diagnostics) else {
             return;
         };
-        let mut reader = Self { path, table, known: Vec::new(), refused: None, diagnostics };
+        let mut reader = Self { path, table, known: Vec::new(), diagnostics };
         section.visit(&mut reader);
         reader.reject_unknown();
+    }
+
+    fn take(&mut self, name: &'static str) -> Option<Value> {
+        self.known.push(name);
+        self.table.remove(name)
+    }
+
+    fn take_table(&mut self, path: &str, name: &'static str) -> BTreeMap<String, Value> {
+        let table = self.take(name).and_then(|value| table_of(path, value, self.diagnostics));
+        table.unwrap_or_default()
+    }
+
+    /// Parses the value of a key, or reports why it cannot be parsed.
+    fn parse<T>(
+        &mut self,
+        key: &str,
+        raw: &Value,
+        parse: impl FnOnce(&ValueKind) -> Result<T, String>,
+    ) -> Option<T> {
+        let origin = self.diagnostics.record_origin(key, raw);
+        parse(&raw.kind).map_err(|message| self.diagnostics.problem(key, origin, message)).ok()
     }
 
     fn reject_unknown(self) {
         for (name, value) in self.table {
             let message = format!("unknown key, expected one of {}", self.known.join(", "));
             for (key, origin) in leaves(join(&self.path, &name), value, self.diagnostics) {
-                self.diagnostics.problem(&key, Some(origin), message.clone());
+                self.diagnostics.problem(&key, origin, message.clone());
             }
         }
     }
@@ -88,49 +69,37 @@ impl<'a> Reader<'a> {
 
 impl ConfigVisitor for Reader<'_> {
     fn key<T: ValueType>(&mut self, name: &'static str, value: &mut T::Value, value_type: T) {
-        self.known.push(name);
-        let Some(raw) = self.table.remove(name) else {
-            return;
-        };
-        let key = join(&self.path, name);
-        let origin = self.diagnostics.origin(&key, &raw);
-        if let Some(only) = self.refused {
-            return self.diagnostics.problem(&key, Some(origin), format!("only for {only}"));
-        }
-        match value_type.parse(&raw.kind) {
-            Ok(parsed) => *value = parsed,
-            Err(message) => self.diagnostics.problem(&key, Some(origin), message),
+        if let Some(raw) = self.take(name)
+            && let Some(parsed) =
+                self.parse(&join(&self.path, name), &raw, |raw| value_type.parse(raw))
+        {
+            *value = parsed;
         }
     }
 
-    fn one_of<V>(&mut self, value: &mut V, forms: &[&dyn Form<V>]) -> Option<&'static str> {
-        self.known.extend(forms.iter().map(|form| form.name()));
-        let given = forms.iter().filter_map(|form| Some((form, self.table.remove(form.name())?)));
-        let given: Vec<_> = given.collect();
-        let [(form, raw)] = given.as_slice() else {
-            let names: Vec<_> = forms.iter().map(|form| form.name()).collect();
-            let got = if given.is_empty() { "neither" } else { "both" };
-            let message = format!("expected either {}, got {got}", names.join(" or "));
-            // A table that stands in several sources does not say in which; its keys do.
-            let values = given.iter().map(|(_, raw)| raw).chain(self.table.values());
-            let variable = values.filter_map(Value::origin).next().map(str::to_owned);
-            let origin = variable.unwrap_or_else(|| self.diagnostics.file.clone());
-            self.diagnostics.problem(&self.path, Some(origin), message);
-            return None;
-        };
-        let key = join(&self.path, form.name());
-        let origin = self.diagnostics.origin(&key, raw);
-        match form.parse(&raw.kind) {
-            Ok(parsed) => *value = parsed,
-            Err(message) => self.diagnostics.problem(&key, Some(origin), message),
+    fn target(&mut self, target: &mut Target) -> Option<&'static str> {
+        let given = Target::KEYS.map(|name| self.take(name).map(|raw| (name, raw)));
+        let given: Vec<_> = given.into_iter().flatten().collect();
+        if let [(name, raw)] = given.as_slice() {
+            let parse = |raw: &ValueKind| Target::parse(name, raw);
+            if let Some(parsed) = self.parse(&join(&self.path, name), raw, parse) {
+                *target = parsed;
+            }
+            return Some(name);
         }
-        Some(form.name())
+        // A table that is merged from several sources names no origin; its values do.
+        let values = given.iter().map(|(_, raw)| raw).chain(self.table.values());
+        let origin = self.diagnostics.origin_of(values);
+        let got = if given.is_empty() { "neither" } else { "both" };
+        let message = format!("expected either {}, got {got}", Target::KEYS.join(" or "));
+        self.diagnostics.problem(&self.path, origin, message);
+        None
     }
 
-    fn only_if(&mut self, holds: bool, only: &'static str, visit: impl FnOnce(&mut Self)) {
-        self.refused = (!holds).then_some(only);
-        visit(self);
-        self.refused = None;
+    fn inapplicable(&mut self, name: &'static str, message: &'static str) {
+        if let Some(raw) = self.take(name) {
+            self.parse(&join(&self.path, name), &raw, |_| Err::<(), _>(message.to_owned()));
+        }
     }
 
     fn entries<T: ValueType>(
@@ -139,28 +108,18 @@ impl ConfigVisitor for Reader<'_> {
         entries: &mut BTreeMap<String, T::Value>,
         value_type: T,
     ) {
-        self.known.push(name);
-        let Some(value) = self.table.remove(name) else {
-            return;
-        };
         let path = join(&self.path, name);
-        for (name, raw) in fold_case(
-            &path,
-            table_of(&path, value, self.diagnostics).unwrap_or_default(),
-            self.diagnostics,
-        ) {
-            let key = join(&path, &name);
-            let origin = self.diagnostics.origin(&key, &raw);
-            match value_type.parse(&raw.kind) {
-                Ok(parsed) => drop(entries.insert(name, parsed)),
-                Err(message) => self.diagnostics.problem(&key, Some(origin), message),
+        let table = self.take_table(&path, name);
+        for (name, raw) in fold_case(&path, table, self.diagnostics) {
+            if let Some(value) = self.parse(&join(&path, &name), &raw, |raw| value_type.parse(raw))
+            {
+                entries.insert(name, value);
             }
         }
     }
 
     fn section(&mut self, name: &'static str, section: &mut impl Section) {
-        self.known.push(name);
-        if let Some(value) = self.table.remove(name) {
+        if let Some(value) = self.take(name) {
             Reader::read_at(join(&self.path, name), value, section, self.diagnostics);
         }
     }
@@ -171,8 +130,7 @@ impl ConfigVisitor for Reader<'_> {
         section: &mut Option<S>,
         template: &S,
     ) {
-        self.known.push(name);
-        if let Some(value) = self.table.remove(name) {
+        if let Some(value) = self.take(name) {
             let section = section.insert(template.clone());
             Reader::read_at(join(&self.path, name), value, section, self.diagnostics);
         }
@@ -184,12 +142,8 @@ impl ConfigVisitor for Reader<'_> {
         sections: &mut BTreeMap<String, S>,
         template: &S,
     ) {
-        self.known.push(name);
-        let Some(value) = self.table.remove(name) else {
-            return;
-        };
         let path = join(&self.path, name);
-        for (name, value) in table_of(&path, value, self.diagnostics).unwrap_or_default() {
+        for (name, value) in self.take_table(&path, name) {
             let mut section = template.clone();
             Reader::read_at(join(&path, &name), value, &mut section, self.diagnostics);
             sections.insert(name, section);
@@ -202,19 +156,16 @@ fn table_of(
     value: Value,
     diagnostics: &mut Diagnostics,
 ) -> Option<BTreeMap<String, Value>> {
-    let origin = diagnostics.origin(path, &value);
+    let origin = diagnostics.record_origin(path, &value);
     if let ValueKind::Table(table) = value.kind {
         return Some(table.into_iter().collect());
     }
-    diagnostics.problem(
-        path,
-        Some(origin),
-        "expected a table of keys, got a single value".to_owned(),
-    );
+    diagnostics.problem(path, origin, "expected a table of keys, got a single value".to_owned());
     None
 }
 
-/// Leaves one entry of those whose names differ by case only: a variable, which has no say in its case, wins over the file.
+/// Keeps one of the entries whose names differ only in case. A variable, whose name has no case,
+/// wins over the file.
 fn fold_case(
     path: &str,
     table: BTreeMap<String, Value>,
@@ -225,12 +176,9 @@ fn fold_case(
         match folded.get(&name.to_ascii_lowercase()) {
             Some((_, other)) if other.origin().is_none() && value.origin().is_none() => {
                 let key = join(path, &name);
-                let origin = diagnostics.origin(&key, &value);
-                diagnostics.problem(
-                    &key,
-                    Some(origin),
-                    "given twice, as the case of the name does not matter".to_owned(),
-                );
+                let origin = diagnostics.record_origin(&key, &value);
+                let message = "given twice, as the case of the name does not matter";
+                diagnostics.problem(&key, origin, message.to_owned());
             }
             Some((_, other)) if other.origin().is_some() => {}
             Some(_) | None => drop(folded.insert(name.to_ascii_lowercase(), (name, value))),
@@ -239,9 +187,9 @@ fn fold_case(
     folded.into_values().collect()
 }
 
-/// The keys below an unknown one: each has its own origin, a table has none.
+/// The keys below an unknown key, with their origins. A table names no origin, its values do.
 fn leaves(key: String, value: Value, diagnostics: &mut Diagnostics) -> Vec<(String, String)> {
-    let origin = diagnostics.origin(&key, &value);
+    let origin = diagnostics.record_origin(&key, &value);
     let ValueKind::Table(table) = value.kind else {
         return vec![(key, origin)];
     };

@@ -1,30 +1,40 @@
 use std::collections::BTreeMap;
 
+use super::Config;
+use super::target::Target;
 use super::toml::join;
-use super::value::{Form, ValueType};
+use super::value::ValueType;
 use super::visitor::{ConfigVisitor, Section};
 
-/// Every key with its value as TOML, table by table.
+/// Renders each key with its value as TOML, table by table.
 #[derive(Default)]
 pub(super) struct TomlRenderer {
     path: String,
-    tables: Vec<Table>,
+    tables: Vec<RenderedTable>,
 }
 
-struct Table {
+struct RenderedTable {
     path: String,
     keys: Vec<(String, String)>,
+}
+
+impl Config {
+    /// Renders the effective configuration as TOML that [`load`](super::load()) reads, with
+    /// passwords as `***`.
+    pub fn render(&self) -> String {
+        TomlRenderer::of(self).to_toml()
+    }
 }
 
 impl TomlRenderer {
     pub(super) fn of<S: Section + Clone>(section: &S) -> Self {
         let mut renderer = Self::default();
-        // One walk serves reading and listing, and reading needs a section it may change.
+        // A visit takes `&mut`, because the reader changes the section.
         renderer.enter(String::new(), &mut section.clone());
         renderer
     }
 
-    pub(super) fn to_toml(&self) -> String {
+    fn to_toml(&self) -> String {
         let mut out = String::new();
         for table in &self.tables {
             if !table.path.is_empty() {
@@ -37,10 +47,10 @@ impl TomlRenderer {
         out
     }
 
-    /// The values under their full keys.
+    /// The rendered values by their full keys.
     pub(super) fn into_values(self) -> BTreeMap<String, String> {
-        let keys = |table: Table| {
-            let Table { path, keys } = table;
+        let keys = |table: RenderedTable| {
+            let RenderedTable { path, keys } = table;
             keys.into_iter().map(move |(name, value)| (join(&path, &name), value))
         };
         self.tables.into_iter().flat_map(keys).collect()
@@ -48,7 +58,7 @@ impl TomlRenderer {
 
     fn enter(&mut self, path: String, section: &mut impl Section) {
         let above = std::mem::replace(&mut self.path, path.clone());
-        self.tables.push(Table { path, keys: Vec::new() });
+        self.tables.push(RenderedTable { path, keys: Vec::new() });
         section.visit(self);
         self.path = above;
     }
@@ -65,17 +75,12 @@ impl ConfigVisitor for TomlRenderer {
         self.push(name, value_type.render(value));
     }
 
-    fn one_of<V>(&mut self, value: &mut V, forms: &[&dyn Form<V>]) -> Option<&'static str> {
-        let (form, text) = forms.iter().find_map(|form| Some((form, form.render(value)?)))?;
-        self.push(form.name(), text);
-        Some(form.name())
+    fn target(&mut self, target: &mut Target) -> Option<&'static str> {
+        self.push(target.key(), target.render());
+        Some(target.key())
     }
 
-    fn only_if(&mut self, holds: bool, _only: &'static str, visit: impl FnOnce(&mut Self)) {
-        if holds {
-            visit(self);
-        }
-    }
+    fn inapplicable(&mut self, _name: &'static str, _message: &'static str) {}
 
     fn entries<T: ValueType>(
         &mut self,
@@ -84,8 +89,10 @@ impl ConfigVisitor for TomlRenderer {
         value_type: T,
     ) {
         if !entries.is_empty() {
-            let keys = entries.iter().map(|(name, value)| (name.clone(), value_type.render(value)));
-            self.tables.push(Table { path: join(&self.path, name), keys: keys.collect() });
+            let render =
+                |(name, value): (&String, &T::Value)| (name.clone(), value_type.render(value));
+            let keys = entries.iter().map(render).collect();
+            self.tables.push(RenderedTable { path: join(&self.path, name), keys });
         }
     }
 

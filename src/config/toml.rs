@@ -1,6 +1,6 @@
 //! Writes keys and strings as TOML.
 
-/// Appends a name to a path, quoted as TOML wants it when it holds a dot or the like.
+/// Appends a name to a dotted key, quoted where TOML requires it.
 pub(super) fn join(path: &str, name: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let name =

@@ -1,54 +1,68 @@
-//! The kinds of values: how each is read, which limits hold, how it is written.
+//! The types of values: how each is parsed, its limits, and how it is rendered.
 
 mod duration;
-mod header;
 mod list;
 mod number;
-mod path;
 mod size;
-mod target;
 mod text;
+
+use std::fmt;
+use std::marker::PhantomData;
 
 use config::ValueKind;
 
-use super::error::redact;
+use super::redact::redact;
 use super::toml::quoted;
 
-pub(super) use duration::text_of as duration_text;
-pub(super) use duration::{DAY, HOUR, MICROSECOND, MILLISECOND, SECOND, duration};
-pub(super) use header::header;
+pub(super) use duration::{DAY, HOUR, MICROSECOND, MILLISECOND, SECOND, duration, format_duration};
 pub(super) use list::list;
-pub(super) use number::{count, number, ratio};
-pub(super) use path::optional_path;
-pub(super) use size::{GIB, KIB, MIB, size, text_of as size_text};
-pub(super) use target::{GrpcForm, UrlForm};
-pub(super) use text::{address, boolean, choice, parse_boolean, store_url, text};
+pub(super) use number::{count, number, number_below};
+pub(super) use size::{GIB, KIB, MIB, format_size, size};
+pub(super) use text::{boolean, choice, optional_path, parse_boolean, socket_address, text};
 
-/// A kind of value.
+/// The type of a value.
 pub(super) trait ValueType {
     type Value;
 
-    /// Reads a value; the error says what was expected and what was found instead.
+    /// Parses a value. The error names the expected and the actual value.
     fn parse(&self, raw: &ValueKind) -> Result<Self::Value, String>;
 
-    /// Writes the value as TOML.
+    /// Renders the value as TOML.
     fn render(&self, value: &Self::Value) -> String;
 }
 
-/// One of several ways to write a value, each under a key of its own.
-pub(super) trait Form<V> {
-    /// The key.
-    fn name(&self) -> &'static str;
+/// A value type made of two functions, `parse` and `render`.
+pub(super) fn value_type<T>(
+    parse: impl Fn(&ValueKind) -> Result<T, String>,
+    render: impl Fn(&T) -> String,
+) -> impl ValueType<Value = T> {
+    FnValueType { parse, render, value: PhantomData }
+}
 
-    /// As [`ValueType::parse`].
-    fn parse(&self, raw: &ValueKind) -> Result<V, String>;
+struct FnValueType<T, P, R> {
+    parse: P,
+    render: R,
+    value: PhantomData<T>,
+}
 
-    /// Writes a value that has this form.
-    fn render(&self, value: &V) -> Option<String>;
+impl<T, P, R> ValueType for FnValueType<T, P, R>
+where
+    P: Fn(&ValueKind) -> Result<T, String>,
+    R: Fn(&T) -> String,
+{
+    type Value = T;
+
+    fn parse(&self, raw: &ValueKind) -> Result<T, String> {
+        (self.parse)(raw)
+    }
+
+    fn render(&self, value: &T) -> String {
+        (self.render)(value)
+    }
 }
 
 /// "expected ..., got ...", the form of every message about a value.
-fn mismatch(expected: impl std::fmt::Display, raw: &ValueKind) -> String {
+pub(super) fn mismatch(expected: impl fmt::Display, raw: &ValueKind) -> String {
     let got = match raw {
         ValueKind::String(text) => quoted(&redact(text)),
         ValueKind::Table(_) => "a table".to_owned(),
@@ -64,12 +78,12 @@ fn mismatch(expected: impl std::fmt::Display, raw: &ValueKind) -> String {
     format!("expected {expected}, got {got}")
 }
 
-/// The text of a string value; nothing else is taken for one.
-fn as_text(raw: &ValueKind) -> Option<&str> {
+/// The trimmed text of a string value; no other value is text.
+pub(super) fn as_text(raw: &ValueKind) -> Option<&str> {
     if let ValueKind::String(text) = raw { Some(text.trim()) } else { None }
 }
 
-/// An integer, or the text of one: variables have only text.
+/// An integer, or the text of one, because variables have only text.
 fn as_integer(raw: &ValueKind) -> Option<u64> {
     if let ValueKind::I64(number) = raw {
         return u64::try_from(*number).ok();

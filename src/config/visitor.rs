@@ -1,27 +1,35 @@
-//! One list of keys per section, walked by whoever needs it: the reader and the renderer.
+//! The visitor pattern of the configuration.
+//!
+//! A section lists its keys once, in [`Section::visit`]. The reader fills them in from a table,
+//! and the TOML renderer writes them.
 
 use std::collections::BTreeMap;
 
-use super::value::{Form, ValueType};
+use super::target::Target;
+use super::value::ValueType;
 
-/// A table of the configuration: names each of its keys, with the kind of its value.
+/// A table of the configuration.
 pub(super) trait Section {
+    /// Passes each key to the visitor, with the type of its value.
     fn visit(&mut self, visitor: &mut impl ConfigVisitor);
 }
 
-/// What is done with each key.
+/// An operation on each key of a section. The keys of a section come before its tables, as in
+/// TOML.
 pub(super) trait ConfigVisitor {
+    /// A key with a single value.
     fn key<T: ValueType>(&mut self, name: &'static str, value: &mut T::Value, value_type: T);
 
-    /// Keys of which a table has exactly one, as each is another form of the same value.
+    /// The keys of an origin's target, of which exactly one must be given.
     ///
-    /// Returns the one it has; none if it has not exactly one, which is a problem.
-    fn one_of<V>(&mut self, value: &mut V, forms: &[&dyn Form<V>]) -> Option<&'static str>;
+    /// Returns the key that is given, or `None` if not exactly one is.
+    fn target(&mut self, target: &mut Target) -> Option<&'static str>;
 
-    /// Keys that mean something only if `holds`. Where they do not, `only` says what they are for.
-    fn only_if(&mut self, holds: bool, only: &'static str, visit: impl FnOnce(&mut Self));
+    /// A key that does not apply to this section. It must not be given and is never rendered;
+    /// `message` is the error.
+    fn inapplicable(&mut self, name: &'static str, message: &'static str);
 
-    /// Values of one kind under names the operator chooses. The case of a name does not matter.
+    /// A table whose keys the operator chooses, with values of one type. Their case is ignored.
     fn entries<T: ValueType>(
         &mut self,
         name: &'static str,
@@ -29,10 +37,10 @@ pub(super) trait ConfigVisitor {
         value_type: T,
     );
 
-    /// A table. The keys of a section come before its tables, as in TOML.
+    /// A table.
     fn section(&mut self, name: &'static str, section: &mut impl Section);
 
-    /// A table that need not be there; where it is, it starts as a copy of `template`.
+    /// A table that may be absent; if given, it starts as a copy of `template`.
     fn optional<S: Section + Clone>(
         &mut self,
         name: &'static str,
@@ -40,7 +48,7 @@ pub(super) trait ConfigVisitor {
         template: &S,
     );
 
-    /// Tables under names the operator chooses; each starts as a copy of `template`.
+    /// Tables whose names the operator chooses; each starts as a copy of `template`.
     fn sections<S: Section + Clone>(
         &mut self,
         name: &'static str,

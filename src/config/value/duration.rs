@@ -3,48 +3,38 @@ use std::time::Duration;
 use config::ValueKind;
 
 use super::super::toml::quoted;
-use super::{ValueType, as_text, mismatch};
+use super::{ValueType, as_text, mismatch, value_type};
 
-pub(crate) const MICROSECOND: Duration = Duration::from_micros(1);
-pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
-pub(crate) const SECOND: Duration = Duration::from_secs(1);
-pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
-pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(in crate::config) const MICROSECOND: Duration = Duration::from_micros(1);
+pub(in crate::config) const MILLISECOND: Duration = Duration::from_millis(1);
+pub(in crate::config) const SECOND: Duration = Duration::from_secs(1);
+pub(in crate::config) const HOUR: Duration = Duration::from_secs(60 * 60);
+pub(in crate::config) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A duration such as `250ms`, from `min` to `max`.
-pub(crate) fn duration(min: Duration, max: Duration) -> DurationType {
+pub(in crate::config) fn duration(min: Duration, max: Duration) -> DurationType {
     DurationType { min, max, or_zero: false }
 }
 
-pub(crate) struct DurationType {
+pub(in crate::config) struct DurationType {
     min: Duration,
     max: Duration,
     or_zero: bool,
 }
 
 impl DurationType {
-    /// Also accepts `0s`, although that is below the least.
-    pub(crate) fn or_zero(self) -> Self {
+    /// Also accepts `0s`, although it is below the minimum.
+    pub(in crate::config) fn or_zero(self) -> Self {
         Self { or_zero: true, ..self }
     }
 
-    /// Also accepts `0s`, which stands for none.
-    pub(crate) fn or_off(self) -> OptionalDurationType {
-        OptionalDurationType(self.or_zero())
-    }
-}
-
-pub(crate) struct OptionalDurationType(DurationType);
-
-impl ValueType for OptionalDurationType {
-    type Value = Option<Duration>;
-
-    fn parse(&self, raw: &ValueKind) -> Result<Option<Duration>, String> {
-        self.0.parse(raw).map(|value| Some(value).filter(|value| !value.is_zero()))
-    }
-
-    fn render(&self, value: &Option<Duration>) -> String {
-        self.0.render(&value.unwrap_or_default())
+    /// Also accepts `0s`, which stands for `None`.
+    pub(in crate::config) fn or_off(self) -> impl ValueType<Value = Option<Duration>> {
+        let duration = self.or_zero();
+        value_type(
+            move |raw| duration.parse(raw).map(|value| Some(value).filter(|v| !v.is_zero())),
+            |value: &Option<Duration>| quoted(&format_duration(value.unwrap_or_default())),
+        )
     }
 }
 
@@ -60,17 +50,17 @@ impl ValueType for DurationType {
             return Ok(value);
         }
         let zero = if self.or_zero { "0s or " } else { "" };
-        let (min, max) = (text_of(self.min), text_of(self.max));
+        let (min, max) = (format_duration(self.min), format_duration(self.max));
         Err(mismatch(format_args!("{zero}a duration from {min} to {max}"), raw))
     }
 
     fn render(&self, value: &Duration) -> String {
-        quoted(&text_of(*value))
+        quoted(&format_duration(*value))
     }
 }
 
-/// Writes a duration in the largest unit that divides it: `7d`, `90m`, `1500ms`.
-pub(crate) fn text_of(duration: Duration) -> String {
+/// Formats a duration in the largest unit that divides it: `7d`, `90m`, `1500ms`.
+pub(in crate::config) fn format_duration(duration: Duration) -> String {
     const UNITS: [(&str, u128); 7] = [
         ("d", 86_400_000_000_000),
         ("h", 3_600_000_000_000),

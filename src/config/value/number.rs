@@ -1,86 +1,47 @@
-use std::marker::PhantomData;
-use std::ops::RangeInclusive;
+use std::fmt;
+use std::ops::{Range, RangeInclusive};
 
 use config::ValueKind;
 
-use super::{ValueType, as_integer, as_text, mismatch};
+use super::{ValueType, as_integer, as_text, mismatch, value_type};
 
-/// A whole number.
-pub(crate) fn count<T>(range: RangeInclusive<u64>) -> Count<T> {
-    Count { range, value: PhantomData }
-}
-
-pub(crate) struct Count<T> {
-    range: RangeInclusive<u64>,
-    value: PhantomData<T>,
-}
-
-impl<T> ValueType for Count<T>
+/// An integer.
+pub(in crate::config) fn count<T>(range: RangeInclusive<u64>) -> impl ValueType<Value = T>
 where
     T: TryFrom<u64> + TryInto<u64> + Copy,
 {
-    type Value = T;
-
-    fn parse(&self, raw: &ValueKind) -> Result<T, String> {
-        let (min, max) = (self.range.start(), self.range.end());
-        as_integer(raw)
-            .filter(|number| self.range.contains(number))
-            .and_then(|number| T::try_from(number).ok())
-            .ok_or_else(|| mismatch(format_args!("an integer from {min} to {max}"), raw))
-    }
-
-    fn render(&self, value: &T) -> String {
-        (*value).try_into().unwrap_or(u64::MAX).to_string()
-    }
-}
-
-/// A part of one: from 0 up to 1, and 1 itself only if `inclusive`.
-pub(crate) fn ratio(inclusive: bool) -> Ratio {
-    Ratio { inclusive }
-}
-
-pub(crate) struct Ratio {
-    inclusive: bool,
-}
-
-impl ValueType for Ratio {
-    type Value = f64;
-
-    fn parse(&self, raw: &ValueKind) -> Result<f64, String> {
-        let expected =
-            if self.inclusive { "a number from 0 to 1" } else { "a number from 0 to below 1" };
-        as_number(raw)
-            .filter(|n| (0.0..1.0).contains(n) || (self.inclusive && *n == 1.0))
-            .ok_or_else(|| mismatch(expected, raw))
-    }
-
-    fn render(&self, value: &f64) -> String {
-        render_number(*value)
-    }
+    value_type(
+        move |raw| {
+            let (min, max) = (range.start(), range.end());
+            as_integer(raw)
+                .filter(|number| range.contains(number))
+                .and_then(|number| T::try_from(number).ok())
+                .ok_or_else(|| mismatch(format_args!("an integer from {min} to {max}"), raw))
+        },
+        |value: &T| (*value).try_into().unwrap_or(u64::MAX).to_string(),
+    )
 }
 
 /// A number, with or without a fraction.
-pub(crate) fn number(range: RangeInclusive<f64>) -> Number {
-    Number { range }
+pub(in crate::config) fn number(range: RangeInclusive<f64>) -> impl ValueType<Value = f64> {
+    let expected = format!("a number from {} to {}", range.start(), range.end());
+    float(expected, move |number| range.contains(&number))
 }
 
-pub(crate) struct Number {
-    range: RangeInclusive<f64>,
+/// A number below the end of a range.
+pub(in crate::config) fn number_below(range: Range<f64>) -> impl ValueType<Value = f64> {
+    let expected = format!("a number from {} to below {}", range.start, range.end);
+    float(expected, move |number| range.contains(&number))
 }
 
-impl ValueType for Number {
-    type Value = f64;
-
-    fn parse(&self, raw: &ValueKind) -> Result<f64, String> {
-        let (min, max) = (self.range.start(), self.range.end());
-        as_number(raw)
-            .filter(|number| self.range.contains(number))
-            .ok_or_else(|| mismatch(format_args!("a number from {min} to {max}"), raw))
-    }
-
-    fn render(&self, value: &f64) -> String {
-        render_number(*value)
-    }
+fn float(expected: impl fmt::Display, valid: impl Fn(f64) -> bool) -> impl ValueType<Value = f64> {
+    value_type(
+        move |raw| {
+            as_number(raw).filter(|number| valid(*number)).ok_or_else(|| mismatch(&expected, raw))
+        },
+        // `{:?}` keeps the decimal point, without which TOML would read an integer.
+        |value: &f64| format!("{value:?}"),
+    )
 }
 
 fn as_number(raw: &ValueKind) -> Option<f64> {
@@ -89,9 +50,4 @@ fn as_number(raw: &ValueKind) -> Option<f64> {
     }
     let whole = || u32::try_from(as_integer(raw)?).ok().map(f64::from);
     as_text(raw).and_then(|text| text.parse().ok()).or_else(whole)
-}
-
-fn render_number(value: f64) -> String {
-    // `{:?}` keeps the point, without which TOML would read an integer.
-    format!("{value:?}")
 }
