@@ -51,7 +51,7 @@ pub enum InvalidHeader {
     #[error("the file {} is larger than 64KiB", .0.display())]
     TooLarge(PathBuf),
     /// Control characters, line breaks, or characters beyond ASCII.
-    #[error("expected a value of printable ASCII characters, got others in it")]
+    #[error("expected printable ASCII characters only")]
     Characters,
 }
 
@@ -183,7 +183,7 @@ impl PartialEq for HeaderTemplate {
 
 impl Eq for HeaderTemplate {}
 
-/// Headers that belong to the connection, to the message or to Larder, so operators cannot set them.
+/// Headers of the connection, of the message or of Larder, which operators cannot set.
 const RESERVED: [&str; 18] = [
     "accept-encoding",
     "connection",
@@ -209,20 +209,20 @@ const RESERVED: [&str; 18] = [
 pub(super) fn check_name(name: &str, grpc: bool) -> Result<(), &'static str> {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if name.is_empty() || !name.bytes().all(token) {
-        return Err("expected the name of a header, got characters that none has");
+        return Err("expected the name of a header, got characters that are not allowed in one");
     }
     let name = name.to_ascii_lowercase();
     if RESERVED.contains(&name.as_str()) {
-        return Err("expected another header, as Larder decides on this one");
+        return Err("expected another header, as Larder controls this one");
     }
     if !grpc {
         return Ok(());
     }
     if name.starts_with("grpc-") || name == "content-type" {
-        return Err("expected another header, as gRPC decides on this one");
+        return Err("expected another header, as gRPC controls this one");
     }
     if name.ends_with("-bin") {
-        return Err("expected another header, as gRPC takes those that end with -bin for binary");
+        return Err("expected another header, as gRPC treats names that end with -bin as binary");
     }
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     if name.bytes().all(allowed) {

@@ -15,7 +15,7 @@ const OVERHEAD: u64 = 64 * KIB;
 
 pub(super) fn validate(config: &Config, diagnostics: &mut Diagnostics) {
     if config.listen == config.admin_listen && config.listen.port() != 0 {
-        let message = format!("expected another address than listen, got {} twice", config.listen);
+        let message = format!("expected an address other than listen, got {} twice", config.listen);
         diagnostics.conflict("admin_listen", "listen", message);
     }
     check_ttl(&config.defaults, "defaults", diagnostics);

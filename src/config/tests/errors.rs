@@ -80,7 +80,8 @@ fn wrong_values_are_reported_with_the_expected_form() {
         ),
         (
             "namespaces.a.near_cache.max_staleness = '0s'",
-            "namespaces.a.near_cache.max_staleness: expected a duration from 50ms to 1h, got \"0s\"",
+            "namespaces.a.near_cache.max_staleness: expected a duration from 50ms to 1h, \
+             got \"0s\"",
         ),
         ("memory.max_bytes = 1", "memory.max_bytes: expected a size from 1MiB to 1024TiB, got 1"),
         (
@@ -141,7 +142,7 @@ fn conflicting_values_are_refused() {
     loaded("[namespaces.a]\nmax_value_bytes = '4032KiB'", &[]);
     assert_eq!(
         problems("admin_listen = '127.0.0.1:50051'", &[]),
-        ["admin_listen: expected another address than listen, got 127.0.0.1:50051 twice"],
+        ["admin_listen: expected an address other than listen, got 127.0.0.1:50051 twice"],
     );
     loaded("listen = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'", &[]);
 }

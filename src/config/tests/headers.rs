@@ -68,7 +68,7 @@ fn missing_secret_is_reported_without_revealing_any_value() {
         binary.path().display().to_string(),
     );
     let unknown = "expected ${env:NAME} or ${file:/path}, got another ${...}";
-    let printable = "expected a value of printable ASCII characters, got others in it";
+    let printable = "expected printable ASCII characters only";
     for (value, expected) in [
         ("'secret ${env:NONE}'", "the variable NONE is not set, or empty".to_owned()),
         ("'secret ${env:EMPTY}'", "the variable EMPTY is not set, or empty".to_owned()),
@@ -154,22 +154,21 @@ fn header_names_are_validated() {
         "Range",
     ] {
         let expected = format!(
-            "namespaces.a.origin.headers.{name}: expected another header, as Larder decides on this one"
+            "namespaces.a.origin.headers.{name}: \
+             expected another header, as Larder controls this one"
         );
         assert_eq!(found(header(&format!("{name} = 'v'"))), expected);
         assert_eq!(found(grpc_header(&format!("{name} = 'v'"))), expected);
     }
     for name in ["", "a b", "a:b", "é"] {
         let found = found(header(&format!("'{name}' = 'v'")));
-        assert!(
-            found.ends_with("expected the name of a header, got characters that none has"),
-            "{found}"
-        );
+        let expected = "expected the name of a header, got characters that are not allowed in one";
+        assert!(found.ends_with(expected), "{found}");
     }
     for (name, why) in [
-        ("grpc-timeout", "expected another header, as gRPC decides on this one"),
-        ("Content-Type", "expected another header, as gRPC decides on this one"),
-        ("trace-bin", "expected another header, as gRPC takes those that end with -bin for binary"),
+        ("grpc-timeout", "expected another header, as gRPC controls this one"),
+        ("Content-Type", "expected another header, as gRPC controls this one"),
+        ("trace-bin", "expected another header, as gRPC treats names that end with -bin as binary"),
         ("a~b", "expected a name of a-z, 0-9, '-', '_' and '.', as in gRPC"),
     ] {
         loaded(&header(&format!("'{name}' = 'v'")), &[]);
