@@ -6,7 +6,6 @@
 //! alone may be behind, by no more than was configured. What is fresh,
 //! who may fill and what a caller is told is not its business.
 
-pub mod breaker;
 pub mod circuit_breaker_store;
 pub mod key_watch;
 pub mod memory;
