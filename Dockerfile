@@ -4,6 +4,7 @@
 FROM rust:1.95-trixie AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs larder.example.toml ./
+COPY crates crates
 COPY proto proto
 COPY src src
 # The cache mounts keep downloads and compiled crates between builds, and are not part of a layer.

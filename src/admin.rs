@@ -11,7 +11,7 @@ use prometheus::{Encoder as _, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::rpc::Health;
+use crate::health::Health;
 
 #[derive(Clone)]
 struct Admin {

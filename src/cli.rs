@@ -10,8 +10,8 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Duratio
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    causes::Causes,
     config::{self, Config, ConfigError, Overrides, Sources},
+    error_chain::ErrorChain,
     origin,
 };
 
@@ -137,7 +137,7 @@ fn check(config: &Config) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&error),
     };
-    if let Err(error) = runtime.block_on(async { origin::open::check(&config.namespaces) }) {
+    if let Err(error) = runtime.block_on(async { origin::registry::check(&config.namespaces) }) {
         return refuse(&error);
     }
     print!("{}", config.render());
@@ -151,7 +151,7 @@ fn refuse(error: &dyn std::error::Error) -> ExitCode {
 
 /// Prints an error and what caused it.
 fn report(error: &dyn std::error::Error) {
-    eprintln!("larder: {}", Causes(error));
+    eprintln!("larder: {}", ErrorChain(error));
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! Where the cache fetches what it does not have: systems that the operator names, one per namespace.
 //!
-//! An origin translates an [`Order`] into its protocol and the answer into an [`Answer`]. It knows nothing of leases, of the store
+//! An origin translates an [`FetchRequest`] into its protocol and the answer into an [`FetchResponse`]. It knows nothing of leases, of the store
 //! or of who waits; how often and how many at once it is asked is decided by the gate in front of it.
 
 pub mod breaker;
-pub mod gate;
+pub mod client;
 pub mod grpc;
 pub mod http;
-pub mod open;
-mod pace;
+mod latency_estimator;
+pub mod metrics;
+pub mod registry;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -16,13 +17,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::{
-    entry::{Kind, Tags},
-    invalid::Violation,
-    key::EntryKey,
-};
+use crate::model::{EntryKey, Kind, Tags, Violation};
 
-pub use crate::entry::Validators;
+pub use crate::model::Validators;
 
 /// Result of asking an origin.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -34,7 +31,7 @@ pub trait Origin: Send + Sync {
     ///
     /// # Errors
     /// Anything but a value, the word that there is none, or that it has not changed.
-    async fn fetch(&self, order: &Order) -> Result<Answer>;
+    async fn fetch(&self, order: &FetchRequest) -> Result<FetchResponse>;
 
     /// Most orders that [`Origin::fetch_batch`] takes at once; 1 if there is nothing to gain by it.
     fn batch_limit(&self) -> usize {
@@ -42,14 +39,14 @@ pub trait Origin: Send + Sync {
     }
 
     /// Fetches up to [`Origin::batch_limit`] values in one request; the results come in the order of the orders.
-    async fn fetch_batch(&self, orders: &[Order]) -> Vec<Result<Answer>> {
+    async fn fetch_batch(&self, orders: &[FetchRequest]) -> Vec<Result<FetchResponse>> {
         futures_util::future::join_all(orders.iter().map(|order| self.fetch(order))).await
     }
 }
 
 /// What is to be fetched.
 #[derive(Debug, Clone)]
-pub struct Order {
+pub struct FetchRequest {
     /// The entry.
     pub key: EntryKey,
     /// The params of its key.
@@ -62,16 +59,16 @@ pub struct Order {
 
 /// What an origin answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct FetchResponse {
     /// The value, or what there is to say instead.
-    pub content: Content,
+    pub content: FetchBody,
     /// How it may be kept.
-    pub terms: Terms,
+    pub terms: CacheDirectives,
 }
 
 /// The value, or what there is to say instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
+pub enum FetchBody {
     /// A value.
     Value {
         /// Its kind. JSON is valid JSON.
@@ -87,7 +84,7 @@ pub enum Content {
 
 /// How an answer may be kept. What the origin leaves open is up to the namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Terms {
+pub struct CacheDirectives {
     /// The answer may be given to those who wait for it, and must not be stored.
     pub no_store: bool,
     /// How long it is fresh. Zero: it must be asked for again every time.
@@ -96,7 +93,7 @@ pub struct Terms {
     pub stale_while_revalidate: Option<Duration>,
     /// How long after that it may be served because the origin fails.
     pub stale_if_error: Option<Duration>,
-    /// Tags of the entry. None of a [`Content::NotModified`]: as before.
+    /// Tags of the entry. None of a [`FetchBody::NotModified`]: as before.
     pub tags: Option<Tags>,
     /// By which the origin will recognise this value.
     pub validators: Validators,

@@ -1,6 +1,7 @@
 //! Puts everything together. This is the only place that names the concrete parts of all layers.
 
 mod origins;
+mod warmer;
 
 use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -10,29 +11,30 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
+use transport::{Admission, Shutdown};
 
-use origins::{OpenOrigins, Opened, Warming};
+use origins::{OriginManager, OriginSet};
+use warmer::Warmer;
 
 use crate::{
     admin,
-    cache::{Cache, Namespaces},
+    cache::{self, Cache, Namespaces, fleet_stats::FleetStats},
     config::{Config, StoreConfig, StoreUrl},
-    key::Namespace,
-    origin,
-    rpc::{AdminRpc, Admission, CacheRpc, Health, LogKeys, Pipeline, RpcMetrics},
-    stats::{fleet::FleetStats, live::LiveStats},
+    health::Health,
+    model::Namespace,
+    origin::{self, metrics::OriginMetrics},
+    rpc::{AdminRpc, CacheRpc, KeyLogging, Pipeline, RpcMetrics},
+    stats::registry::StatsRegistry,
     store::{
         self, Backend,
         breaker::Breaker,
-        guard::Guard,
+        circuit_breaker_store::CircuitBreakerStore,
         memory::MemoryStore,
-        near::{NearCache, TierOptions, store::NearStore},
+        metrics as store_metrics,
+        near_cache::{NearCache, NearCacheOptions, metrics as near_metrics, store::NearCacheStore},
         redis::{PoolOptions, RedisOptions, RedisStore},
     },
-    telemetry::{
-        Telemetry, cache_metrics, near_metrics, origin_metrics::OriginMetrics, store_metrics,
-    },
-    transport::{self, Backpressure, Shutdown, TransportOptions},
+    telemetry::Telemetry,
 };
 
 /// Connections that wait to be accepted, if the system allows so many. All clients come at once when a replica was restarted, and who finds
@@ -64,7 +66,7 @@ pub enum Error {
     Store(#[from] store::Error),
     /// An origin cannot be used.
     #[error(transparent)]
-    Origin(#[from] origin::open::Error),
+    Origin(#[from] origin::registry::Error),
     /// The protos' descriptors cannot be used.
     #[error("reflection cannot be set up")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -76,40 +78,41 @@ pub struct Server {
     listener: TcpListener,
     admin_listener: TcpListener,
     cache: Arc<Cache>,
-    live: Arc<LiveStats>,
+    live: Arc<StatsRegistry>,
     fleet: Arc<FleetStats>,
     health: Health,
     pipeline: Pipeline,
     store_answers: watch::Receiver<bool>,
-    log_keys: LogKeys,
+    log_keys: KeyLogging,
     background: CancellationToken,
-    origins: Arc<OpenOrigins>,
-    opened: Opened,
-    warming: Arc<Warming>,
+    origins: Arc<OriginManager>,
+    opened: OriginSet,
+    warming: Arc<Warmer>,
     near: Arc<NearCache>,
-    backpressure: Arc<Backpressure>,
+    admission: Arc<Admission>,
 }
 
 /// What can be changed while the server runs.
 #[derive(Clone)]
 pub struct Reload {
     cache: Arc<Cache>,
-    live: Arc<LiveStats>,
-    log_keys: LogKeys,
-    origins: Arc<OpenOrigins>,
+    live: Arc<StatsRegistry>,
+    log_keys: KeyLogging,
+    origins: Arc<OriginManager>,
     near: Arc<NearCache>,
-    warming: Arc<Warming>,
+    warming: Arc<Warmer>,
 }
 
 impl Server {
-    /// Binds the ports and puts the parts together. Serves nothing yet. The runtime ends `backpressure` whenever it has nothing to do.
+    /// Binds the ports and puts the parts together. Serves nothing yet. The runtime releases the
+    /// backpressure of `admission` whenever it has nothing to do.
     ///
     /// # Errors
     /// A port or the store's URL cannot be used. A store that does not answer is no error.
     pub async fn bind(
         config: Config,
         telemetry: &Telemetry,
-        backpressure: Arc<Backpressure>,
+        admission: Arc<Admission>,
     ) -> Result<Self, Error> {
         let listener = bind(config.listen, "listen")?;
         let admin_listener = bind(config.admin_listen, "admin_listen")?;
@@ -117,10 +120,10 @@ impl Server {
         let near = NearCache::new(u16::try_from(config.store.shards).unwrap_or(u16::MAX));
         near.configure(&near_tiers(&config));
         let (store, store_answers) = open_store(&config, telemetry, &near, &background)?;
-        let live = Arc::new(LiveStats::new(config.telemetry.max_namespaces));
+        let live = Arc::new(StatsRegistry::new(config.telemetry.max_namespaces));
         let health = Health::new().await;
         let origins =
-            Arc::new(OpenOrigins::new(OriginMetrics::new(&telemetry.meter()), health.clone()));
+            Arc::new(OriginManager::new(OriginMetrics::new(&telemetry.meter()), health.clone()));
         let gates = origins.replace(&config.namespaces)?;
         let namespaces = Namespaces::new(
             &config.defaults,
@@ -136,9 +139,8 @@ impl Server {
             config.limits.max_waiting,
         ));
         let fleet = Arc::new(FleetStats::new(live.clone(), store));
-        let admission = Admission::new(config.limits.max_concurrent_requests, backpressure.clone());
-        cache_metrics::register(&telemetry.meter(), &live, &cache, &admission, &backpressure);
-        let log_keys = LogKeys::default();
+        cache::metrics::register(&telemetry.meter(), &live, &cache, &admission);
+        let log_keys = KeyLogging::default();
         log_keys.set(config.log.keys);
         let pipeline = Pipeline::new(
             CacheRpc::new(cache.clone(), fleet.clone(), log_keys.clone(), &config.limits),
@@ -146,11 +148,11 @@ impl Server {
             &health,
             config.reflection,
             config.limits.max_request_bytes,
-            admission,
+            admission.clone(),
             RpcMetrics::new(&telemetry.meter()),
         )?;
         let warming =
-            Arc::new(Warming::new(cache.clone(), store_answers.clone(), background.clone()));
+            Arc::new(Warmer::new(cache.clone(), store_answers.clone(), background.clone()));
         Ok(Self {
             config,
             listener,
@@ -167,7 +169,7 @@ impl Server {
             opened: gates,
             warming,
             near,
-            backpressure,
+            admission,
         })
     }
 
@@ -204,7 +206,7 @@ impl Server {
             background,
             opened,
             warming,
-            backpressure,
+            admission,
             ..
         } = self;
         let (listen, admin_listen) = (listener.local_addr()?, admin_listener.local_addr()?);
@@ -212,13 +214,8 @@ impl Server {
         let shutdown = Shutdown::default();
         let answer = move |request| pipeline.clone().answer(request);
         let options = transport_options(&config);
-        let mut serving = tokio::spawn(transport::serve(
-            listener,
-            options,
-            backpressure,
-            shutdown.clone(),
-            answer,
-        ));
+        let mut serving =
+            tokio::spawn(transport::serve(listener, options, admission, shutdown.clone(), answer));
         let admin = tokio::spawn(admin::serve(
             admin_listener,
             registry,
@@ -254,7 +251,7 @@ impl Server {
             tracing::warn!("not all requests were finished in time");
             // Those who fetch or hold a lease are being told.
             let told = tokio::time::timeout(FAREWELL_LIMIT, &mut serving).await.is_ok();
-            shutdown.cut.cancel();
+            shutdown.abort.cancel();
             if !told {
                 let _ = tokio::time::timeout(FLUSH_LIMIT, serving).await;
             }
@@ -329,20 +326,25 @@ fn open_store(
             };
             tokio::spawn(background.clone().run_until_cancelled_owned(watching));
             near_metrics::register(&meter, near);
-            let guard =
-                Guard::new(Arc::new(store), breaker, store_metrics::StoreMetrics::new(&meter));
-            Ok((Arc::new(NearStore::new(Arc::new(guard), near.clone())), answers))
+            let guard = CircuitBreakerStore::new(
+                Arc::new(store),
+                breaker,
+                store_metrics::StoreMetrics::new(&meter),
+            );
+            Ok((Arc::new(NearCacheStore::new(Arc::new(guard), near.clone())), answers))
         }
     }
 }
 
 /// What is remembered of which namespace. The embedded store is as near as it gets.
-fn near_tiers(config: &Config) -> HashMap<Namespace, TierOptions> {
+fn near_tiers(config: &Config) -> HashMap<Namespace, NearCacheOptions> {
     let namespaces = config.namespaces.iter().filter(|_| config.store.url != StoreUrl::Memory);
     let tiers = namespaces.filter_map(|(name, rules)| {
         let near = rules.near_cache.as_ref()?;
-        let options =
-            TierOptions { max_bytes: near.max_bytes as u64, max_staleness: near.max_staleness };
+        let options = NearCacheOptions {
+            max_bytes: near.max_bytes as u64,
+            max_staleness: near.max_staleness,
+        };
         Some((Namespace::new(name).ok()?, options))
     });
     tiers.collect()
@@ -361,9 +363,9 @@ fn redis_options(config: &StoreConfig, url: secrecy::SecretString) -> RedisOptio
     }
 }
 
-fn transport_options(config: &Config) -> TransportOptions {
+fn transport_options(config: &Config) -> transport::Options {
     let limits = &config.limits;
-    TransportOptions {
+    transport::Options {
         max_connections: limits.max_connections,
         max_streams: limits.max_streams_per_connection,
         max_header_bytes: limits.max_header_bytes,

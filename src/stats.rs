@@ -1,8 +1,7 @@
-//! What happened, counted: per replica in memory, for the whole fleet in the store.
+//! Counters: per replica in memory, for the whole fleet in the store.
 
-pub mod counts;
-pub mod fleet;
-pub mod ledger;
-pub mod live;
-pub mod live_counts;
+pub mod counters;
+pub mod delta;
+pub mod registry;
+pub mod striped_counters;
 pub mod windows;

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt};
 use url::{Position, Url};
 
 use self::segment::{Part, Piece, encode, has_whole_escapes, is_written_as_is, pieces};
-use crate::{invalid::Violation, key::EntryKey};
+use crate::model::{EntryKey, Violation};
 
 /// Longest URL that is asked for: beyond it, servers and the client's own types give up in ways of their own.
 const MAX_URL_BYTES: usize = 32 * 1024;

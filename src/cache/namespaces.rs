@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    ops::Deref,
     sync::Arc,
 };
 
@@ -11,63 +10,64 @@ use arc_swap::ArcSwap;
 use super::Error;
 use crate::{
     config::{NamespaceConfig, OriginConfig},
-    key::Namespace,
-    origin::gate::Gate,
+    model::Namespace,
+    origin::client::OriginClient,
 };
 
-/// Rules by namespace, replaced as a whole when the configuration is read again.
-pub struct Namespaces(ArcSwap<Table>);
+/// Rules by namespace, replaced as a whole when the configuration is reloaded.
+pub struct Namespaces(ArcSwap<RuleTable>);
 
-/// The gates before the origins, by namespace.
-pub type Gates = HashMap<Namespace, Arc<Gate>>;
+/// The clients of the origins, by namespace.
+pub type OriginClients = HashMap<Namespace, Arc<OriginClient>>;
 
 /// The rules of one namespace.
-pub(super) struct Rules {
-    config: NamespaceConfig,
-    source: Option<Source>,
+pub(super) struct NamespaceRules {
+    pub(super) config: NamespaceConfig,
+    /// Where missing values are fetched; `None` if callers compute them under a lease.
+    pub(super) origin: Option<OriginBinding>,
 }
 
-/// Where the values of a namespace are fetched.
-pub(super) struct Source {
-    pub(super) gate: Arc<Gate>,
+/// The origin of a namespace, and how it is used.
+pub(super) struct OriginBinding {
+    pub(super) client: Arc<OriginClient>,
     pub(super) config: OriginConfig,
 }
 
-struct Table {
-    configured: HashMap<Namespace, Arc<Rules>>,
-    defaults: Arc<Rules>,
+struct RuleTable {
+    configured: HashMap<Namespace, Arc<NamespaceRules>>,
+    defaults: Arc<NamespaceRules>,
     strict: bool,
 }
 
 impl Namespaces {
-    /// `configured` has complete rules; all other namespaces follow `defaults`, or are refused if `strict`. A namespace
-    /// whose origin has no gate is served as one without an origin.
+    /// `configured` has the rules of configured namespaces. All others follow `defaults`, or are
+    /// refused if `strict`. A namespace whose origin has no client is served without an origin.
     pub fn new(
         defaults: &NamespaceConfig,
         configured: &BTreeMap<String, NamespaceConfig>,
-        gates: &Gates,
+        clients: &OriginClients,
         strict: bool,
     ) -> Self {
-        Self(ArcSwap::from_pointee(Table::new(defaults, configured, gates, strict)))
+        Self(ArcSwap::from_pointee(RuleTable::new(defaults, configured, clients, strict)))
     }
 
-    /// Replaces all rules. Calls that have begun go on under the old ones.
+    /// Replaces all rules. Calls that have begun finish under the old ones.
     pub fn replace(
         &self,
         defaults: &NamespaceConfig,
         configured: &BTreeMap<String, NamespaceConfig>,
-        gates: &Gates,
+        clients: &OriginClients,
         strict: bool,
     ) {
-        self.0.store(Arc::new(Table::new(defaults, configured, gates, strict)));
+        self.0.store(Arc::new(RuleTable::new(defaults, configured, clients, strict)));
     }
 
-    /// Namespaces that have rules of their own.
+    /// Namespaces with rules of their own.
     pub fn configured(&self) -> Vec<Namespace> {
         self.0.load().configured.keys().cloned().collect()
     }
 
-    pub(super) fn rules(&self, namespace: &Namespace) -> Result<Arc<Rules>, Error> {
+    pub(super) fn rules(&self, namespace: &Namespace) -> Result<Arc<NamespaceRules>, Error> {
         let table = self.0.load();
         match table.configured.get(namespace) {
             Some(rules) => Ok(rules.clone()),
@@ -77,40 +77,58 @@ impl Namespaces {
     }
 }
 
-impl Table {
+impl RuleTable {
     fn new(
         defaults: &NamespaceConfig,
         configured: &BTreeMap<String, NamespaceConfig>,
-        gates: &Gates,
+        clients: &OriginClients,
         strict: bool,
     ) -> Self {
-        // The configuration has checked the names.
+        // The configuration checks names by the same rule, so none is left out here.
         let configured = configured.iter().filter_map(|(name, config)| {
             let namespace = Namespace::new(name).ok()?;
-            let rules = Rules::new(config.clone(), gates.get(&namespace).cloned());
+            let rules = NamespaceRules::new(config.clone(), clients.get(&namespace).cloned());
             Some((namespace, Arc::new(rules)))
         });
-        let defaults = Arc::new(Rules::new(defaults.clone(), None));
+        let defaults = Arc::new(NamespaceRules::new(defaults.clone(), None));
         Self { configured: configured.collect(), defaults, strict }
     }
 }
 
-impl Rules {
-    pub(super) fn new(config: NamespaceConfig, gate: Option<Arc<Gate>>) -> Self {
-        let source = config.origin.clone().zip(gate).map(|(config, gate)| Source { gate, config });
-        Self { config, source }
-    }
-
-    /// Where values are fetched; none if callers compute them.
-    pub(super) fn source(&self) -> Option<&Source> {
-        self.source.as_ref()
+impl NamespaceRules {
+    pub(super) fn new(config: NamespaceConfig, client: Option<Arc<OriginClient>>) -> Self {
+        let origin = config.origin.clone().zip(client);
+        let origin = origin.map(|(config, client)| OriginBinding { client, config });
+        Self { config, origin }
     }
 }
 
-impl Deref for Rules {
-    type Target = NamespaceConfig;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
 
-    fn deref(&self) -> &NamespaceConfig {
-        &self.config
+    use super::*;
+
+    fn table(ttl: u64) -> BTreeMap<String, NamespaceConfig> {
+        let config =
+            NamespaceConfig { ttl: Duration::from_secs(ttl), ..NamespaceConfig::default() };
+        BTreeMap::from([("user".to_owned(), config)])
+    }
+
+    fn ttl(namespaces: &Namespaces, name: &str) -> Option<u64> {
+        let rules = namespaces.rules(&Namespace::new(name).unwrap());
+        rules.ok().map(|rules| rules.config.ttl.as_secs())
+    }
+
+    #[test]
+    fn unconfigured_namespaces_follow_the_defaults_unless_strict() {
+        let defaults = NamespaceConfig::default();
+        let none = OriginClients::new();
+        let namespaces = Namespaces::new(&defaults, &table(60), &none, false);
+        assert_eq!((ttl(&namespaces, "user"), ttl(&namespaces, "other")), (Some(60), Some(1800)));
+        assert_eq!(namespaces.configured(), [Namespace::new("user").unwrap()]);
+        namespaces.replace(&defaults, &table(90), &none, true);
+        assert_eq!((ttl(&namespaces, "user"), ttl(&namespaces, "other")), (Some(90), None));
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::{
     config::{NamespaceConfig, OriginConfig},
-    entry::{Entry, Kind, Lifetime, Millis, whole_millis},
-    origin::{self, ErrorKind, Terms},
+    model::{Entry, Kind, Lifetime, Timestamp, millis_ceil},
+    origin::{self, CacheDirectives, ErrorKind},
 };
 
 /// What may be done with an entry.
@@ -20,25 +20,25 @@ pub(super) enum Verdict {
     /// Serve it only if it cannot be computed anew.
     StaleIfError,
     /// Treat it as missing.
-    Gone,
+    Expired,
 }
 
 /// Judges an entry by the clock, by the windows stored with it, and by how much staleness the caller accepts: the caller
 /// can only tighten the windows.
-pub(super) fn judge(entry: &Entry, now: Millis, max_stale: Option<Duration>) -> Verdict {
+pub(super) fn evaluate(entry: &Entry, now: Timestamp, max_stale: Option<Duration>) -> Verdict {
     if now < entry.fresh_until {
         return if entry.kind == Kind::Negative { Verdict::Negative } else { Verdict::Fresh };
     }
     let stale_for = now.since(entry.fresh_until);
     let accepted = max_stale.is_none_or(|accepted| stale_for < accepted);
     if entry.kind == Kind::Negative || !accepted {
-        Verdict::Gone
+        Verdict::Expired
     } else if stale_for < entry.stale_while_revalidate {
         Verdict::Stale
     } else if now < entry.stale_until() {
         Verdict::StaleIfError
     } else {
-        Verdict::Gone
+        Verdict::Expired
     }
 }
 
@@ -48,12 +48,12 @@ pub(super) fn lifetime(rules: &NamespaceConfig, ttl: Option<Duration>, dice: f64
     let ttl = ttl.unwrap_or(rules.ttl).min(rules.max_ttl);
     let jittered = ttl.mul_f64(1.0 - rules.ttl_jitter * dice);
     // Milliseconds are what the stores keep, so the answer must say no less and no more.
-    let ttl = Duration::from_millis(whole_millis(jittered).max(1));
+    let ttl = Duration::from_millis(millis_ceil(jittered).max(1));
     Lifetime {
         ttl,
         stale_while_revalidate: rules.stale_while_revalidate,
         stale_if_error: rules.stale_if_error,
-        keep: Duration::ZERO,
+        revalidation_window: Duration::ZERO,
     }
 }
 
@@ -62,7 +62,7 @@ pub(super) fn lifetime(rules: &NamespaceConfig, ttl: Option<Duration>, dice: f64
 pub(super) fn fetched_lifetime(
     rules: &NamespaceConfig,
     origin: &OriginConfig,
-    terms: &Terms,
+    terms: &CacheDirectives,
     kind: Kind,
     dice: f64,
 ) -> Option<Lifetime> {
@@ -76,10 +76,10 @@ pub(super) fn fetched_lifetime(
     };
     let can_be_confirmed = !is_negative && !terms.validators.is_empty();
     let lifetime = Lifetime {
-        ttl: Duration::from_millis(whole_millis(ttl.mul_f64(1.0 - rules.ttl_jitter * dice))),
+        ttl: Duration::from_millis(millis_ceil(ttl.mul_f64(1.0 - rules.ttl_jitter * dice))),
         stale_while_revalidate: window(terms.stale_while_revalidate, rules.stale_while_revalidate),
         stale_if_error: window(terms.stale_if_error, rules.stale_if_error),
-        keep: if can_be_confirmed { origin.keep } else { Duration::ZERO },
+        revalidation_window: if can_be_confirmed { origin.keep } else { Duration::ZERO },
     };
     (!terms.no_store && !lifetime.total().is_zero()).then_some(lifetime)
 }
@@ -105,9 +105,9 @@ pub(super) fn backoff(config: &OriginConfig, error: &origin::Error) -> Duration 
 /// that one caller refreshes it before all of them miss it. `dice` is between 0 and 1.
 ///
 /// XFetch, from Vattani, Chierichetti and Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015.
-pub(super) fn is_due_early(entry: &Entry, now: Millis, beta: f64, dice: f64) -> bool {
-    let Some(provenance) = &entry.provenance else { return false };
-    let ahead = provenance.fetch_time.as_secs_f64() * beta * -dice.max(f64::MIN_POSITIVE).ln();
+pub(super) fn is_due_early(entry: &Entry, now: Timestamp, beta: f64, dice: f64) -> bool {
+    let Some(fetch_metadata) = &entry.fetch_metadata else { return false };
+    let ahead = fetch_metadata.fetch_time.as_secs_f64() * beta * -dice.max(f64::MIN_POSITIVE).ln();
     beta > 0.0 && ahead >= entry.fresh_until.since(now).as_secs_f64()
 }
 
@@ -116,7 +116,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::entry::Version;
+    use crate::model::Version;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -125,19 +125,19 @@ mod tests {
             kind,
             data: Bytes::new(),
             version: Version(1),
-            created_at: Millis(0),
-            fresh_until: Millis(1000),
+            created_at: Timestamp(0),
+            fresh_until: Timestamp(1000),
             stale_while_revalidate: SECOND,
             stale_if_error: SECOND,
-            keep: SECOND,
+            revalidation_window: SECOND,
             tags: Vec::new().into(),
-            provenance: None,
+            fetch_metadata: None,
         }
     }
 
     #[test]
     fn windows_follow_one_another() {
-        use Verdict::{Fresh, Gone, Stale, StaleIfError};
+        use Verdict::{Expired, Fresh, Stale, StaleIfError};
         let cases = [
             (0, Fresh),
             (999, Fresh),
@@ -146,27 +146,27 @@ mod tests {
             (2000, StaleIfError),
             (2999, StaleIfError),
         ];
-        for (now, verdict) in cases.into_iter().chain([(3000, Gone), (u64::MAX, Gone)]) {
-            assert_eq!(judge(&entry(Kind::Text), Millis(now), None), verdict, "at {now}");
+        for (now, verdict) in cases.into_iter().chain([(3000, Expired), (u64::MAX, Expired)]) {
+            assert_eq!(evaluate(&entry(Kind::Text), Timestamp(now), None), verdict, "at {now}");
         }
     }
 
     #[test]
     fn the_caller_can_tighten_the_windows_and_not_loosen_them() {
-        let judge = |now, max_stale| {
-            judge(&entry(Kind::Json), Millis(now), Some(Duration::from_millis(max_stale)))
+        let evaluate = |now, max_stale| {
+            evaluate(&entry(Kind::Json), Timestamp(now), Some(Duration::from_millis(max_stale)))
         };
-        assert_eq!(judge(999, 0), Verdict::Fresh);
-        assert_eq!(judge(1000, 0), Verdict::Gone);
-        assert_eq!(judge(1499, 500), Verdict::Stale);
-        assert_eq!(judge(1500, 500), Verdict::Gone);
-        assert_eq!(judge(3000, 1_000_000), Verdict::Gone);
+        assert_eq!(evaluate(999, 0), Verdict::Fresh);
+        assert_eq!(evaluate(1000, 0), Verdict::Expired);
+        assert_eq!(evaluate(1499, 500), Verdict::Stale);
+        assert_eq!(evaluate(1500, 500), Verdict::Expired);
+        assert_eq!(evaluate(3000, 1_000_000), Verdict::Expired);
     }
 
     #[test]
     fn knowing_that_there_is_no_value_is_never_stale() {
-        assert_eq!(judge(&entry(Kind::Negative), Millis(999), None), Verdict::Negative);
-        assert_eq!(judge(&entry(Kind::Negative), Millis(1000), None), Verdict::Gone);
+        assert_eq!(evaluate(&entry(Kind::Negative), Timestamp(999), None), Verdict::Negative);
+        assert_eq!(evaluate(&entry(Kind::Negative), Timestamp(1000), None), Verdict::Expired);
     }
 
     #[test]

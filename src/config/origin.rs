@@ -12,7 +12,7 @@ use super::kind::{
     list, number, optional_path,
 };
 use super::reader::Report;
-use crate::key::MAX_KEY_BYTES;
+use crate::model::MAX_KEY_BYTES;
 use crate::url_template::UrlTemplate;
 
 pub use header::{HeaderTemplate, InvalidHeader};

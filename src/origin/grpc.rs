@@ -3,13 +3,13 @@
 //! The calls are spread over all addresses that the origin's name resolves to, so that it needs no load balancer, and an
 //! address that fails costs a call nothing as long as there is another one.
 
-mod address;
-mod addresses;
+mod balancer;
+mod connector;
 mod convert;
-mod dial;
-mod failure;
+mod endpoint;
+mod error;
 mod options;
-mod resolve;
+mod resolver;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -32,12 +32,12 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 pub use self::options::{BuildError, GrpcOptions};
 use self::{
-    addresses::{Addresses, Route},
+    balancer::{Balancer, Route},
     convert::Packing,
-    failure::Reach,
-    resolve::{Dns, Resolve},
+    error::CallOutcome,
+    resolver::{DnsResolver, Resolve},
 };
-use super::{Answer, ErrorKind, Order, Origin, Result};
+use super::{ErrorKind, FetchRequest, FetchResponse, Origin, Result};
 use crate::pb::origin::v1::{
     BatchFetchRequest, BatchFetchResponse, BatchFetchResult, batch_fetch_result,
     origin_service_client::OriginServiceClient,
@@ -58,7 +58,7 @@ const DEADLINE_MARGIN: Duration = Duration::from_millis(10);
 
 /// An origin that speaks gRPC.
 pub struct GrpcOrigin {
-    addresses: Addresses,
+    addresses: Balancer,
     metadata: HeaderMap,
     max_value_bytes: usize,
     max_batch: usize,
@@ -82,7 +82,7 @@ impl GrpcOrigin {
         let host = options.url.host().ok_or(BuildError::Url("must have a host"))?.to_owned();
         let port =
             options.url.port_or_known_default().ok_or(BuildError::Url("must have a port"))?;
-        Self::with_resolver(options, Box::new(Dns { host, port }))
+        Self::with_resolver(options, Box::new(DnsResolver { host, port }))
     }
 
     fn with_resolver(
@@ -100,7 +100,7 @@ impl GrpcOrigin {
         let route =
             Route { resolver, endpoint, connect_timeout, interval: options.resolve_interval };
         Ok(Self {
-            addresses: Addresses::new(route),
+            addresses: Balancer::new(route),
             metadata,
             max_value_bytes: options.max_value_bytes,
             max_batch: options.max_batch.max(1),
@@ -134,7 +134,8 @@ impl GrpcOrigin {
                 let Ok(answered) = AssertUnwindSafe(calling).catch_unwind().await else {
                     return Err(convert::invalid("the answer is not gRPC"));
                 };
-                let reach = answered.as_ref().map_or_else(Reach::of, |_| Reach::Answered);
+                let reach =
+                    answered.as_ref().map_or_else(CallOutcome::of, |_| CallOutcome::Answered);
                 let socket = turn.socket();
                 turn.ended(reach);
                 last = match answered {
@@ -144,24 +145,24 @@ impl GrpcOrigin {
                         if status.code() == Code::Cancelled
                             && Instant::now() + DEADLINE_MARGIN >= deadline =>
                     {
-                        return Err(failure::timeout());
+                        return Err(error::timeout());
                     }
                     Err(status) if !reach.is_of_connection() => return Ok(Err(status)),
                     Err(status) => status,
                 };
                 self.addresses.doubt();
                 // A call that may have been carried out is made only once more: it may be what breaks the connection.
-                if reach == Reach::Broken {
+                if reach == CallOutcome::Broken {
                     attempts = attempts.min(1);
                 }
                 // Where a call was not taken, the next connection may take it.
-                if reach != Reach::NotTaken {
+                if reach != CallOutcome::NotTaken {
                     tried.push(socket);
                 }
             }
             Ok(Err(last))
         };
-        timeout_at(deadline, asking).await.unwrap_or_else(|_| Err(failure::timeout()))
+        timeout_at(deadline, asking).await.unwrap_or_else(|_| Err(error::timeout()))
     }
 
     fn request<Q>(&self, message: Q, deadline: Instant) -> Request<Q> {
@@ -177,7 +178,7 @@ impl GrpcOrigin {
     }
 
     /// Fetches in one call; none if that cannot be done for these orders.
-    async fn in_one(&self, orders: &[Order]) -> Option<Vec<Result<Answer>>> {
+    async fn in_one(&self, orders: &[FetchRequest]) -> Option<Vec<Result<FetchResponse>>> {
         // Whoever waits for less long stops waiting; the others still want their answers.
         let deadline = orders.iter().map(|order| order.deadline).max()?;
         let message = BatchFetchRequest { requests: orders.iter().map(convert::request).collect() };
@@ -191,14 +192,14 @@ impl GrpcOrigin {
         {
             Ok(Ok(response)) => return Some(self.results(orders, response)),
             Ok(Err(status))
-                if Reach::of(&status) == Reach::Answered
+                if CallOutcome::of(&status) == CallOutcome::Answered
                     && status.code() == Code::Unimplemented =>
             {
                 tracing::info!("an origin has no BatchFetch: it is asked for one key at a time");
                 *self.no_batches_until.lock() = Some(Instant::now() + WITHOUT_BATCHES);
                 return None;
             }
-            Ok(Err(status)) => match failure::judge(&status) {
+            Ok(Err(status)) => match error::judge(&status) {
                 Ok(_) => convert::invalid(
                     "BatchFetch is answered NOT_FOUND, which does not say for which key",
                 ),
@@ -211,24 +212,28 @@ impl GrpcOrigin {
         Some(vec![Err(failure); orders.len()])
     }
 
-    fn results(&self, orders: &[Order], response: BatchFetchResponse) -> Vec<Result<Answer>> {
+    fn results(
+        &self,
+        orders: &[FetchRequest],
+        response: BatchFetchResponse,
+    ) -> Vec<Result<FetchResponse>> {
         let (asked, answered) = (orders.len(), response.results.len());
         if asked != answered {
             let error =
                 convert::invalid(&format!("the batch has {answered} results for {asked} requests"));
             return vec![Err(error); asked];
         }
-        let result = |(order, BatchFetchResult { result }): (&Order, _)| match result {
+        let result = |(order, BatchFetchResult { result }): (&FetchRequest, _)| match result {
             Some(batch_fetch_result::Result::Response(response)) => {
                 convert::answer(order, response, self.max_value_bytes, Packing::Together)
             }
-            Some(batch_fetch_result::Result::Error(error)) => failure::of_one(error),
+            Some(batch_fetch_result::Result::Error(error)) => error::of_one(error),
             None => Err(convert::invalid("a result of the batch is empty")),
         };
         orders.iter().zip(response.results).map(result).collect()
     }
 
-    async fn one_by_one(&self, orders: &[Order]) -> Vec<Result<Answer>> {
+    async fn one_by_one(&self, orders: &[FetchRequest]) -> Vec<Result<FetchResponse>> {
         let mut results = Vec::with_capacity(orders.len());
         for some in orders.chunks(IN_PLACE_OF_BATCH) {
             results.extend(join_all(some.iter().map(|order| self.fetch(order))).await);
@@ -243,7 +248,7 @@ impl GrpcOrigin {
 
 #[async_trait]
 impl Origin for GrpcOrigin {
-    async fn fetch(&self, order: &Order) -> Result<Answer> {
+    async fn fetch(&self, order: &FetchRequest) -> Result<FetchResponse> {
         let method = |mut client: OriginServiceClient<_>, request| {
             async move { client.fetch(request).await }.boxed()
         };
@@ -252,7 +257,7 @@ impl Origin for GrpcOrigin {
             .await?
         {
             Ok(response) => convert::answer(order, response, self.max_value_bytes, Packing::Alone),
-            Err(status) => failure::judge(&status),
+            Err(status) => error::judge(&status),
         }
     }
 
@@ -261,7 +266,7 @@ impl Origin for GrpcOrigin {
         if has_none { 1 } else { self.max_batch }
     }
 
-    async fn fetch_batch(&self, orders: &[Order]) -> Vec<Result<Answer>> {
+    async fn fetch_batch(&self, orders: &[FetchRequest]) -> Vec<Result<FetchResponse>> {
         let together = if orders.len() > 1 && self.batch_limit() > 1 {
             self.in_one(orders).await
         } else {

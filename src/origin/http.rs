@@ -3,7 +3,7 @@
 mod body;
 mod client;
 mod directives;
-mod failure;
+mod error;
 mod freshness;
 mod tags;
 #[cfg(test)]
@@ -26,8 +26,11 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use self::freshness::Freshness;
-use super::{Answer, Content, Error, ErrorKind, Order, Origin, Result, Terms, Validators};
-use crate::{entry::Kind, key::EntryKey};
+use super::{
+    CacheDirectives, Error, ErrorKind, FetchBody, FetchRequest, FetchResponse, Origin, Result,
+    Validators,
+};
+use crate::model::{EntryKey, Kind};
 
 pub use crate::url_template::UrlTemplate;
 
@@ -117,7 +120,7 @@ impl HttpOrigin {
         Ok(Self { client: client::build(&options)?, headers, options })
     }
 
-    async fn send(&self, order: &Order) -> Result<Response> {
+    async fn send(&self, order: &FetchRequest) -> Result<Response> {
         let url = self.options.url.expand(&order.key, &order.params);
         let url = url.map_err(|violation| {
             Error::new(ErrorKind::BadKey(violation), "no URL can be made of it")
@@ -130,10 +133,10 @@ impl HttpOrigin {
         });
         let sent = timeout_at(order.deadline, self.client.get(url).headers(headers).send()).await;
         let sent = sent.map_err(|_| Error::new(ErrorKind::Timeout, "nothing came back"))?;
-        sent.map_err(|error| failure::no_answer(&error))
+        sent.map_err(|error| error::no_answer(&error))
     }
 
-    async fn read(&self, order: &Order, response: Response) -> Result<Answer> {
+    async fn read(&self, order: &FetchRequest, response: Response) -> Result<FetchResponse> {
         let (status, headers) = (response.status(), response.headers().clone());
         let now = SystemTime::now();
         match status.as_u16() {
@@ -143,36 +146,39 @@ impl HttpOrigin {
                         .await;
                 let data = body
                     .map_err(|_| Error::new(ErrorKind::Timeout, "its answer was not complete"))??;
-                let content = Content::Value { kind: body::kind(&headers, &data)?, data };
+                let content = FetchBody::Value { kind: body::kind(&headers, &data)?, data };
                 Ok(self.answer(&order.key, content, status, &headers, now))
             }
             204 => {
-                let content = Content::Value { kind: Kind::Bytes, data: Bytes::new() };
+                let content = FetchBody::Value { kind: Kind::Bytes, data: Bytes::new() };
                 Ok(self.answer(&order.key, content, status, &headers, now))
             }
-            404 | 410 => Ok(self.answer(&order.key, Content::NotFound, status, &headers, now)),
+            404 | 410 => Ok(self.answer(&order.key, FetchBody::NotFound, status, &headers, now)),
             304 => {
                 let confirmed = validators::confirmed(&order.validators, &headers)?;
                 // It is the stored answer that is kept on, by the headers of this one (RFC 9111, 4.3.4).
                 let answer =
-                    self.answer(&order.key, Content::NotModified, StatusCode::OK, &headers, now);
-                Ok(Answer { terms: Terms { validators: confirmed, ..answer.terms }, ..answer })
+                    self.answer(&order.key, FetchBody::NotModified, StatusCode::OK, &headers, now);
+                Ok(FetchResponse {
+                    terms: CacheDirectives { validators: confirmed, ..answer.terms },
+                    ..answer
+                })
             }
-            _ => Err(failure::bad_status(status, &headers, now)),
+            _ => Err(error::bad_status(status, &headers, now)),
         }
     }
 
     fn answer(
         &self,
         key: &EntryKey,
-        content: Content,
+        content: FetchBody,
         status: StatusCode,
         headers: &HeaderMap,
         now: SystemTime,
-    ) -> Answer {
+    ) -> FetchResponse {
         let default_ttl = match content {
-            Content::Value { .. } | Content::NotModified => self.options.ttl,
-            Content::NotFound => self.options.negative_ttl,
+            FetchBody::Value { .. } | FetchBody::NotModified => self.options.ttl,
+            FetchBody::NotFound => self.options.negative_ttl,
         };
         let freshness = if self.options.respect_cache_headers {
             Freshness::of(status, headers, default_ttl, now)
@@ -188,12 +194,12 @@ impl HttpOrigin {
             }
         };
         // That there is no value has no version that could be compared with that of a value.
-        let validators = if content == Content::NotFound {
+        let validators = if content == FetchBody::NotFound {
             Validators::default()
         } else {
             validators::of(headers)
         };
-        let terms = Terms {
+        let terms = CacheDirectives {
             no_store: freshness.no_store || !is_taggable,
             ttl: freshness.ttl,
             stale_while_revalidate: freshness.stale_while_revalidate,
@@ -201,13 +207,13 @@ impl HttpOrigin {
             tags,
             validators,
         };
-        Answer { content, terms }
+        FetchResponse { content, terms }
     }
 }
 
 #[async_trait]
 impl Origin for HttpOrigin {
-    async fn fetch(&self, order: &Order) -> Result<Answer> {
+    async fn fetch(&self, order: &FetchRequest) -> Result<FetchResponse> {
         let response = self.send(order).await?;
         self.read(order, response).await
     }

@@ -12,10 +12,10 @@ use tonic::{Request, Response, Status};
 
 use super::{convert, deadline, status};
 use crate::{
-    cache::{self, Cache, WarmPlan, WarmProgress},
-    invalid::Violation,
-    key::Namespace,
+    cache::{Cache, WarmPlan, WarmProgress},
+    model::{Namespace, Violation},
     pb::v1::{self as pb, admin_service_server::AdminService},
+    warm_list,
 };
 
 /// Most keys that one call names.
@@ -47,7 +47,7 @@ impl AdminRpc {
             return Err(Violation::over_limit("rate", description, MAX_WARM_RATE as usize).into());
         }
         let mut plan = if request.keys.is_empty() {
-            cache::read_plan(namespace, config)
+            warm_list::read(namespace, config)
                 .await
                 .map_err(|error| status::warm_list_unreadable(&error))?
         } else {

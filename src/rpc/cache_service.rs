@@ -7,20 +7,20 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    convert, deadline,
-    facts::LogKeys,
-    fetch,
+    access_log::KeyLogging,
+    batch_stream::{self, Messages},
+    convert,
+    convert::{get_or_fetch, stats},
+    deadline,
     fetch_stream::{self, FetchStream},
-    stats, status,
-    stream::{self, Messages},
+    status,
 };
 use crate::{
-    cache::{self, BatchFetch, BatchRead, Cache, Renewed},
+    cache::{self, BatchGet, BatchGetOrFetch, Cache, RenewResult, fleet_stats::FleetStats},
     config::LimitsConfig,
-    key::{EntryKey, Namespace},
+    model::{EntryKey, Namespace},
     pb::v1::{self as pb, cache_service_server::CacheService},
-    stats::fleet::FleetStats,
-    store::Hold,
+    store::LeaseLoss,
 };
 
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
@@ -34,7 +34,7 @@ const X_CACHE_TTL_REMAINING: HeaderName = HeaderName::from_static("x-cache-ttl-r
 pub struct CacheRpc {
     cache: Arc<Cache>,
     fleet: Arc<FleetStats>,
-    log_keys: LogKeys,
+    log_keys: KeyLogging,
     max_batch_keys: usize,
     max_request_bytes: usize,
 }
@@ -46,7 +46,7 @@ impl CacheRpc {
     pub fn new(
         cache: Arc<Cache>,
         fleet: Arc<FleetStats>,
-        log_keys: LogKeys,
+        log_keys: KeyLogging,
         limits: &LimitsConfig,
     ) -> Self {
         let &LimitsConfig { max_batch_keys, max_request_bytes, .. } = limits;
@@ -87,14 +87,14 @@ impl CacheService for CacheRpc {
         let command = convert::set(request.into_inner())?;
         let outcome = self.cache.set(&command).await?;
         let mut response = Response::new(convert::set_response(outcome));
-        self.log_keys.note(&mut response, &command.key, convert::set_result_name(outcome.result));
+        self.log_keys.note(&mut response, &command.key, convert::set_result_name(outcome.outcome));
         Ok(response)
     }
 
     async fn delete(&self, request: Request<pb::DeleteRequest>) -> Answered<pb::DeleteResponse> {
         let request = request.into_inner();
         let key = convert::key(&request.namespace, &request.key, &request.params)?;
-        let existed = self.cache.delete(&key, fetch::hold_off(request.hold_off)?).await?;
+        let existed = self.cache.delete(&key, get_or_fetch::hold_off(request.hold_off)?).await?;
         let mut response = Response::new(pb::DeleteResponse { existed });
         self.log_keys.note(&mut response, &key, if existed { "DELETED" } else { "ABSENT" });
         Ok(response)
@@ -107,7 +107,7 @@ impl CacheService for CacheRpc {
         let namespace = Namespace::new(&request.into_inner().namespace)?;
         self.cache.invalidate_namespace(&namespace).await?;
         let mut response = Response::new(pb::InvalidateNamespaceResponse {});
-        LogKeys::note_namespace(&mut response, &namespace, "INVALIDATED");
+        KeyLogging::note_namespace(&mut response, &namespace, "INVALIDATED");
         Ok(response)
     }
 
@@ -123,8 +123,8 @@ impl CacheService for CacheRpc {
         request: Request<pb::GetOrFetchRequest>,
     ) -> Answered<pb::GetOrFetchResponse> {
         let deadline = deadline::of(request.metadata().as_ref());
-        let request = fetch::request(request.into_inner(), deadline)?;
-        let told = fetch::response(self.cache.get_or_fetch(&request).await?);
+        let request = get_or_fetch::request(request.into_inner(), deadline)?;
+        let told = get_or_fetch::response(self.cache.get_or_fetch(&request).await?);
         let mut response = self.with_x_cache(&request.key, told.x_cache, told.response);
         if let Some(fetched) = told.x_cache_fetch {
             let headers: &mut HeaderMap = response.metadata_mut().as_mut();
@@ -154,10 +154,10 @@ impl CacheService for CacheRpc {
         let mut request = request.into_inner();
         let keys = self.batch_keys(&request.keys)?;
         let params = std::mem::take(&mut request.keys).into_iter().map(|key| key.params);
-        let like = fetch::batch_request(&request, deadline)?;
+        let like = get_or_fetch::batch_request(&request, deadline)?;
         let batch =
-            BatchFetch::new(self.cache.clone(), keys.into_iter().zip(params).collect(), like)?;
-        Ok(Response::new(stream::messages(batch, deadline)))
+            BatchGetOrFetch::new(self.cache.clone(), keys.into_iter().zip(params).collect(), like)?;
+        Ok(Response::new(batch_stream::messages(batch, deadline)))
     }
 
     async fn renew(&self, request: Request<pb::RenewRequest>) -> Answered<pb::RenewResponse> {
@@ -165,9 +165,11 @@ impl CacheService for CacheRpc {
         let key = convert::key(&request.namespace, &request.key, &request.params)?;
         let renewed = match convert::required_token(&request.lease_token)? {
             Some(token) => self.cache.renew(&key, token).await?,
-            None => Renewed { hold: Some(Hold::Lost), expires_in: Duration::ZERO },
+            None => {
+                RenewResult { status: Some(Err(LeaseLoss::Expired)), expires_in: Duration::ZERO }
+            }
         };
-        let mut response = Response::new(fetch::renew_response(renewed));
+        let mut response = Response::new(get_or_fetch::renew_response(renewed));
         self.log_keys.note(&mut response, &key, "RENEWED");
         Ok(response)
     }
@@ -197,8 +199,8 @@ impl CacheService for CacheRpc {
         let keys = self.batch_keys(&request.keys)?;
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;
         let consistency = convert::consistency(request.consistency)?;
-        let batch = BatchRead::new(self.cache.clone(), keys, max_stale, consistency)?;
-        Ok(Response::new(stream::messages(batch, deadline)))
+        let batch = BatchGet::new(self.cache.clone(), keys, max_stale, consistency)?;
+        Ok(Response::new(batch_stream::messages(batch, deadline)))
     }
 
     async fn batch_set(
@@ -226,7 +228,7 @@ impl CacheService for CacheRpc {
     ) -> Answered<pb::BatchDeleteResponse> {
         let request = request.into_inner();
         let keys = self.batch_keys(&request.keys)?;
-        let hold_off = fetch::hold_off(request.hold_off)?;
+        let hold_off = get_or_fetch::hold_off(request.hold_off)?;
         let existed = try_join_all(keys.iter().map(|key| self.cache.delete(key, hold_off))).await?;
         Ok(Response::new(pb::BatchDeleteResponse { existed }))
     }

@@ -1,18 +1,24 @@
 //! From messages to what they mean, and back. After this no invalid input exists.
 
+pub(super) mod get_or_fetch;
+pub(super) mod stats;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use prost_types::Duration as PbDuration;
 
 use crate::{
-    cache::{Consistency, Found, Outcome, Read, SetCommand, SetMode, SetOutcome, SetResult, Tier},
-    entry::{Entry, Kind, MAX_TAG_BYTES, MAX_TAGS, Tags, Version},
-    invalid::Violation,
-    key::{EntryKey, Namespace},
+    cache::{
+        Consistency, Found, GetResult, Outcome, SetCommand, SetMode, SetOutcome, SetResult, Tier,
+    },
+    model::{
+        Entry, EntryKey, Kind, MAX_TAG_BYTES, MAX_TAGS, Namespace, SaturatingFrom as _, Tags,
+        Version, Violation,
+    },
     pb::v1 as pb,
-    stats::live::OTHER,
-    store::{Condition, LeaseToken},
+    stats::registry::OTHER,
+    store::{Condition, LeaseLoss, LeaseToken},
 };
 
 const MAX_REASON_BYTES: usize = 256;
@@ -201,7 +207,7 @@ pub(super) fn batch_size(field: &'static str, size: usize, limit: usize) -> Chec
 
 pub(super) fn duration(duration: Duration) -> PbDuration {
     PbDuration {
-        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        seconds: i64::saturating_from(duration.as_secs()),
         nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
     }
 }
@@ -282,54 +288,52 @@ pub(super) fn found(found: Found) -> pb::Found {
     pb::Found { value, entry: Some(entry), outcome }
 }
 
-pub(super) fn get_response(read: Read) -> pb::GetResponse {
+pub(super) fn get_response(read: GetResult) -> pb::GetResponse {
     let outcome = outcome(read.found.as_ref().map(|found| found.outcome)).into();
     let (value, entry) = read.found.map(value_and_info).unzip();
     pb::GetResponse { outcome, value: value.flatten(), entry, degraded: read.degraded }
 }
 
-pub(super) fn batch_get_result(read: Read) -> pb::BatchGetResult {
+pub(super) fn batch_get_result(read: GetResult) -> pb::BatchGetResult {
     let pb::GetResponse { outcome, value, entry, degraded: _ } = get_response(read);
     pb::BatchGetResult { outcome, value, entry }
 }
 
-pub(super) fn set_response(outcome: SetOutcome) -> pb::SetResponse {
-    let (version, ttl) = match outcome.result {
-        SetResult::Stored { version, ttl } => (version.to_text(), Some(duration(ttl))),
-        SetResult::ConditionNotMet
-        | SetResult::LeaseLost
-        | SetResult::Invalidated
-        | SetResult::Superseded
-        | SetResult::NotStored => (String::new(), None),
+pub(super) fn set_response(result: SetResult) -> pb::SetResponse {
+    let (version, ttl) = match result.outcome {
+        SetOutcome::Stored { version, ttl } => (version.to_text(), Some(duration(ttl))),
+        SetOutcome::ConditionNotMet | SetOutcome::LeaseLost(_) | SetOutcome::NotStored => {
+            (String::new(), None)
+        }
     };
     pb::SetResponse {
-        result: set_result(outcome.result).into(),
+        result: set_result(result.outcome).into(),
         version,
         ttl,
-        degraded: outcome.degraded,
+        degraded: result.degraded,
     }
 }
 
-fn set_result(result: SetResult) -> pb::SetResult {
+fn set_result(result: SetOutcome) -> pb::SetResult {
     match result {
-        SetResult::Stored { .. } => pb::SetResult::Stored,
-        SetResult::ConditionNotMet => pb::SetResult::ConditionNotMet,
-        SetResult::LeaseLost => pb::SetResult::LeaseLost,
-        SetResult::Invalidated => pb::SetResult::Invalidated,
-        SetResult::Superseded => pb::SetResult::Superseded,
-        SetResult::NotStored => pb::SetResult::NotStored,
+        SetOutcome::Stored { .. } => pb::SetResult::Stored,
+        SetOutcome::ConditionNotMet => pb::SetResult::ConditionNotMet,
+        SetOutcome::LeaseLost(LeaseLoss::Expired) => pb::SetResult::LeaseLost,
+        SetOutcome::LeaseLost(LeaseLoss::Invalidated) => pb::SetResult::Invalidated,
+        SetOutcome::LeaseLost(LeaseLoss::Superseded) => pb::SetResult::Superseded,
+        SetOutcome::NotStored => pb::SetResult::NotStored,
     }
 }
 
 /// Name of what became of a Set, for logs.
-pub(super) fn set_result_name(result: SetResult) -> &'static str {
+pub(super) fn set_result_name(result: SetOutcome) -> &'static str {
     match result {
-        SetResult::Stored { .. } => "STORED",
-        SetResult::ConditionNotMet => "CONDITION_NOT_MET",
-        SetResult::LeaseLost => "LEASE_LOST",
-        SetResult::Invalidated => "INVALIDATED",
-        SetResult::Superseded => "SUPERSEDED",
-        SetResult::NotStored => "NOT_STORED",
+        SetOutcome::Stored { .. } => "STORED",
+        SetOutcome::ConditionNotMet => "CONDITION_NOT_MET",
+        SetOutcome::LeaseLost(LeaseLoss::Expired) => "LEASE_LOST",
+        SetOutcome::LeaseLost(LeaseLoss::Invalidated) => "INVALIDATED",
+        SetOutcome::LeaseLost(LeaseLoss::Superseded) => "SUPERSEDED",
+        SetOutcome::NotStored => "NOT_STORED",
     }
 }
 

@@ -7,15 +7,14 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::{convert, fetch, status};
+use super::{convert, convert::get_or_fetch, status};
 use crate::{
-    cache::{self, Answer, Cache, GetOrFetch, LeaseGrant, SetMode, SetResult},
-    invalid::Violation,
-    key::EntryKey,
+    cache::{self, Cache, GetOrFetchOutcome, GetOrFetchResult, LeaseGuard, SetMode, SetOutcome},
+    model::{EntryKey, Violation},
     pb::v1::{
         self as pb, fetch_stream_request::Message as Said, fetch_stream_response::Message as Told,
     },
-    store::Hold,
+    store::LeaseLoss,
 };
 
 /// Time that a caller has to say what the stream is about.
@@ -81,21 +80,22 @@ impl Session {
         };
         let opened = opened.map_err(|_| Violation::new("open", "must be sent within 10 s"))??;
         let request = match opened.and_then(|said| said.message) {
-            Some(Said::Open(open)) => {
-                fetch::request(open, deadline).map_err(|violation| violation.within("open."))?
-            }
+            Some(Said::Open(open)) => get_or_fetch::request(open, deadline)
+                .map_err(|violation| violation.within("open."))?,
             Some(Said::Fill(_) | Said::Abandon(_)) | None => {
                 return Err(Violation::new("open", "must be the first message").into());
             }
         };
         let fetched = self.cache.get_or_fetch(&request).await?;
-        let GetOrFetch { answer, status, fill, degraded } = fetched;
-        let Answer::Lease(offer) = answer else {
-            let answer = fetch::response(GetOrFetch { answer, status, fill, degraded }).response;
+        let GetOrFetchResult { outcome, status, fill, degraded } = fetched;
+        let GetOrFetchOutcome::Lease(offer) = outcome else {
+            let answer =
+                get_or_fetch::response(GetOrFetchResult { outcome, status, fill, degraded })
+                    .response;
             return self.tell(Told::Answer(answer)).await;
         };
-        let grant = offer.grant;
-        let lease = fetch::lease(grant.token().0, offer.expires_in, offer.stale);
+        let grant = offer.guard;
+        let lease = get_or_fetch::lease(grant.token().0, offer.expires_in, offer.stale);
         let outcome = Some(pb::get_or_fetch_response::Outcome::Lease(lease));
         let answer =
             pb::GetOrFetchResponse { outcome, degraded, ..pb::GetOrFetchResponse::default() };
@@ -104,15 +104,15 @@ impl Session {
     }
 
     /// Keeps the lease alive until the caller has a value or gives up.
-    async fn hold(mut self, key: EntryKey, grant: LeaseGrant, ttl: Duration) -> Result<(), Status> {
+    async fn hold(mut self, key: EntryKey, grant: LeaseGuard, ttl: Duration) -> Result<(), Status> {
         let longest = self.cache.lease_max(&key)?;
         let said = tokio::select! {
             said = self.next() => said?,
             lost = grant.keep_alive(ttl, ttl) => {
                 let why = match lost {
-                    Hold::Held | Hold::Lost => pb::SetResult::LeaseLost,
-                    Hold::Invalidated => pb::SetResult::Invalidated,
-                    Hold::Superseded => pb::SetResult::Superseded,
+                    LeaseLoss::Expired => pb::SetResult::LeaseLost,
+                    LeaseLoss::Invalidated => pb::SetResult::Invalidated,
+                    LeaseLoss::Superseded => pb::SetResult::Superseded,
                 };
                 return self.tell(Told::Lost(why.into())).await;
             }
@@ -126,20 +126,17 @@ impl Session {
                     .map_err(|violation| violation.within("fill."))?;
                 let outcome =
                     self.cache.set(&command).await.map_err(|error| error.within("fill."))?;
-                match outcome.result {
+                match outcome.outcome {
                     // The lease may still hold: it goes back when the grant is dropped.
-                    SetResult::NotStored | SetResult::ConditionNotMet => {}
-                    SetResult::Stored { .. }
-                    | SetResult::LeaseLost
-                    | SetResult::Invalidated
-                    | SetResult::Superseded => drop(grant.hand_over()),
+                    SetOutcome::NotStored | SetOutcome::ConditionNotMet => {}
+                    SetOutcome::Stored { .. } | SetOutcome::LeaseLost(_) => grant.disarm(),
                 }
                 self.tell(Told::Filled(convert::set_response(outcome))).await
             }
             Some(Said::Abandon(abandon)) => {
                 let reason = convert::reason(&abandon.reason)
                     .map_err(|violation| violation.within("abandon."))?;
-                let token = grant.hand_over();
+                let token = grant.into_token();
                 tracing::debug!(namespace = %key.namespace(), reason, "a lease was abandoned");
                 Ok(self.cache.abandon(&key, token, reason).await?)
             }

@@ -81,7 +81,7 @@ impl Method {
     }
 
     /// Whether a call can mean much work.
-    pub(super) fn is_heavy(self) -> bool {
+    pub(super) fn may_spawn(self) -> bool {
         METHODS[self.0].1 != Single
     }
 
@@ -128,7 +128,7 @@ mod tests {
             Method::all().filter(|method| method.is_streaming()).map(Method::name).collect();
         assert_eq!(streaming.len(), 7);
         assert!(streaming.contains(&"grpc.health.v1.Health/Watch"));
-        let heavy = |rpc: &str| Method::of(&format!("{CACHE_SERVICE}{rpc}")).is_heavy();
+        let heavy = |rpc: &str| Method::of(&format!("{CACHE_SERVICE}{rpc}")).may_spawn();
         assert!(heavy("BatchGet") && heavy("BatchSet") && heavy("FetchStream") && !heavy("Get"));
         assert_eq!(Method::of("/larder.v1.CacheService/Nope").name(), OTHER);
         assert_eq!(Method::of("/").name(), OTHER);

@@ -9,12 +9,7 @@ use opentelemetry::{
 use tonic::Code;
 
 use super::method::Method;
-
-/// Bounds that fit a cache, in seconds: from 50 us.
-pub const LATENCY_BOUNDS: [f64; 17] = [
-    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5,
-    1.0, 2.5, 5.0, 10.0,
-];
+use crate::histogram::LATENCY_BOUNDS;
 
 /// Instruments of the RPC side.
 pub struct RpcMetrics {

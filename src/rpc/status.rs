@@ -9,7 +9,11 @@ use tonic::{
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    cache, entry::whole_millis, invalid::Violation, key::Namespace, origin, pb::v1 as pb, store,
+    cache,
+    model::{Namespace, Violation, millis_ceil},
+    origin,
+    pb::v1 as pb,
+    store,
 };
 
 const DOMAIN: &str = "larder";
@@ -78,7 +82,7 @@ fn origin_failed(namespace: &Namespace, error: origin::Error, message: String) -
     }
     // A negative number tells gRPC libraries not to try again.
     let pushback = retry
-        .map_or(MetadataValue::from_static("-1"), |after| MetadataValue::from(whole_millis(after)));
+        .map_or(MetadataValue::from_static("-1"), |after| MetadataValue::from(millis_ceil(after)));
     metadata.insert("grpc-retry-pushback-ms", pushback);
     Status::with_error_details_and_metadata(Code::Unavailable, message, details, metadata)
 }
@@ -245,7 +249,7 @@ fn retryable(code: Code, reason: &str, message: String, after: Duration) -> Stat
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
     details.set_retry_info(Some(after));
     let mut metadata = MetadataMap::new();
-    metadata.insert("grpc-retry-pushback-ms", MetadataValue::from(whole_millis(after)));
+    metadata.insert("grpc-retry-pushback-ms", MetadataValue::from(millis_ceil(after)));
     Status::with_error_details_and_metadata(code, message, details, metadata)
 }
 

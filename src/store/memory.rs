@@ -25,20 +25,19 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    Condition, ErrorKind, Facts, Increment, Incremented, Inspect, Ledger, Result, Size, Store,
-    Written, ttl_class, wakeups::Wakeups,
+    Condition, ErrorKind, Increment, IncrementOutcome, Inspect, LeaseLoss, NamespaceUsage,
+    PutOutcome, Result, StatsStore, Store, StoreInfo, key_watch::KeyWatchers, ttl_class,
 };
 use crate::{
-    entry::{Draft, Entry, Kind, Lifetime, Millis},
-    key::{EntryKey, Namespace},
+    model::{Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, SaturatingFrom as _, Timestamp},
     stats::{
-        ledger::{Delta, Report},
+        delta::{StatsDelta, StatsReport},
         windows::Windows,
     },
 };
 use budget::Budget;
 use generation::Generations;
-use shard::{LeaseState, Shard, Slot, lease_cost};
+use shard::{Shard, Slot, lease_cost};
 
 /// Enough that two cores rarely meet at a lock, and few enough to look at all of them when something must be evicted.
 const SHARDS: usize = 16;
@@ -53,7 +52,7 @@ struct Inner {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
     generations: Generations,
-    wakeups: Wakeups,
+    wakeups: KeyWatchers,
     ledger: Mutex<Windows>,
     clock: Clock,
     budget: Budget,
@@ -62,7 +61,7 @@ struct Inner {
 /// Wall-clock time that does not jump: read once, then carried on by the monotonic clock.
 struct Clock {
     started: Instant,
-    started_at: Millis,
+    started_at: Timestamp,
 }
 
 // === impl MemoryStore ===
@@ -75,7 +74,7 @@ impl MemoryStore {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             generations: Generations::default(),
-            wakeups: Wakeups::default(),
+            wakeups: KeyWatchers::default(),
             ledger: Mutex::default(),
             clock: Clock::start(),
             budget: Budget::new(max_bytes),
@@ -85,10 +84,10 @@ impl MemoryStore {
     }
 
     /// What the store holds and has done. Does not wait.
-    pub fn usage(&self) -> Facts {
+    pub fn snapshot(&self) -> StoreInfo {
         let store = &*self.0;
         let budget = &store.budget;
-        Facts {
+        StoreInfo {
             kind: "memory",
             used_bytes: budget.used(),
             peak_bytes: budget.peak.load(Ordering::Relaxed),
@@ -99,7 +98,7 @@ impl MemoryStore {
             keys: store.shards.iter().map(|shard| shard.lock().len() as u64).sum(),
             persistence: "none".to_owned(),
             uptime: store.clock.started.elapsed(),
-            ..Facts::default()
+            ..StoreInfo::default()
         }
     }
 }
@@ -113,7 +112,7 @@ impl Inner {
         &self.shards[place]
     }
 
-    fn now(&self) -> Millis {
+    fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
@@ -129,7 +128,7 @@ impl Inner {
         &self,
         key: &EntryKey,
         mut entry: Entry,
-        allowed: impl FnOnce(&mut Shard, Millis) -> std::result::Result<T, T>,
+        allowed: impl FnOnce(&mut Shard, Timestamp) -> std::result::Result<T, T>,
     ) -> Result<T> {
         // A received value is a window into the buffer of its whole request, which it would keep in memory.
         entry.data = Bytes::copy_from_slice(&entry.data);
@@ -174,8 +173,8 @@ impl Inner {
         true
     }
 
-    fn void_lease(&self, shard: &mut Shard, key: &EntryKey, state: LeaseState) {
-        if shard.void_lease(key, state) {
+    fn void_lease(&self, shard: &mut Shard, key: &EntryKey, loss: LeaseLoss) {
+        if shard.void_lease(key, loss) {
             self.wakeups.wake(&wakeup_key(key));
         }
     }
@@ -205,7 +204,12 @@ impl Store for MemoryStore {
         Ok(keys.iter().map(|key| self.0.read(key)).collect())
     }
 
-    async fn put(&self, key: &EntryKey, draft: &Draft, condition: Condition) -> Result<Written> {
+    async fn put(
+        &self,
+        key: &EntryKey,
+        draft: &NewEntry,
+        condition: Condition,
+    ) -> Result<PutOutcome> {
         let store = &*self.0;
         store.write(key, Entry::written(draft, store.now()), |shard, now| {
             let current = shard.valid(key, now).map(|slot| &slot.entry);
@@ -218,10 +222,10 @@ impl Store for MemoryStore {
                 }
             };
             if !holds {
-                return Err(Written::ConditionNotMet);
+                return Err(PutOutcome::ConditionNotMet);
             }
-            store.void_lease(shard, key, LeaseState::Superseded);
-            Ok(Written::Stored)
+            store.void_lease(shard, key, LeaseLoss::Superseded);
+            Ok(PutOutcome::Stored)
         })
     }
 
@@ -235,7 +239,7 @@ impl Store for MemoryStore {
         let now = store.now();
         let existed = shard.valid(key, now).is_some();
         store.budget.release(shard.remove(key));
-        store.void_lease(&mut shard, key, LeaseState::Invalidated);
+        store.void_lease(&mut shard, key, LeaseLoss::Invalidated);
         if held_off {
             let generation = store.generations.current(key.namespace());
             store.budget.release(shard.hold_off(key, generation, now.after(hold_off), now));
@@ -256,14 +260,14 @@ impl Store for MemoryStore {
         let fresh = shard.valid(key, now).is_some_and(|slot| slot.entry.is_fresh(now));
         if fresh {
             shard.reschedule(key, |entry| {
-                let keep = entry.keep;
-                entry.reschedule(&Lifetime { keep, ..lifetime }, now);
+                let revalidation_window = entry.revalidation_window;
+                entry.reschedule(&Lifetime { revalidation_window, ..lifetime }, now);
             });
         }
         Ok(fresh)
     }
 
-    async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<Incremented> {
+    async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {
         let store = &*self.0;
         loop {
             let current = store.read(key).filter(|entry| entry.is_fresh(store.now()));
@@ -281,17 +285,17 @@ impl Store for MemoryStore {
                 if current.map(|entry| (entry.version, entry.fresh_until)) != seen {
                     return Err(false);
                 }
-                store.void_lease(shard, key, LeaseState::Superseded);
+                store.void_lease(shard, key, LeaseLoss::Superseded);
                 Ok(true)
             })?;
             // Somebody else was faster, and with every turn of the loop somebody is.
             if stored {
-                return Ok(Incremented::Sum { value: sum, ttl_remaining });
+                return Ok(IncrementOutcome::Sum { value: sum, ttl_remaining });
             }
         }
     }
 
-    fn now(&self) -> Millis {
+    fn now(&self) -> Timestamp {
         self.0.now()
     }
 }
@@ -299,23 +303,23 @@ impl Store for MemoryStore {
 fn sum(
     current: Option<&Entry>,
     increment: &Increment,
-    now: Millis,
-) -> std::result::Result<(i64, Entry), Incremented> {
+    now: Timestamp,
+) -> std::result::Result<(i64, Entry), IncrementOutcome> {
     let before = match current {
         None => increment.initial,
         Some(entry) if entry.kind == Kind::Text => {
-            parse_counter(&entry.data).ok_or(Incremented::NotAnInteger)?
+            parse_counter(&entry.data).ok_or(IncrementOutcome::NotAnInteger)?
         }
-        Some(_) => return Err(Incremented::NotAnInteger),
+        Some(_) => return Err(IncrementOutcome::NotAnInteger),
     };
-    let sum = before.checked_add(increment.delta).ok_or(Incremented::Overflow)?;
-    let draft = Draft {
+    let sum = before.checked_add(increment.delta).ok_or(IncrementOutcome::Overflow)?;
+    let draft = NewEntry {
         kind: Kind::Text,
         data: sum.to_string().into(),
         version: increment.version,
         lifetime: increment.lifetime,
         tags: current.map(|entry| entry.tags.clone()).unwrap_or_default(),
-        provenance: None,
+        fetch_metadata: None,
     };
     let mut entry = Entry::written(&draft, now);
     if let Some(current) = current {
@@ -334,13 +338,13 @@ fn parse_counter(data: &[u8]) -> Option<i64> {
 }
 
 #[async_trait]
-impl Ledger for MemoryStore {
-    async fn add(&self, delta: &Delta) -> Result<()> {
+impl StatsStore for MemoryStore {
+    async fn add(&self, delta: &StatsDelta) -> Result<()> {
         self.0.ledger.lock().add(&delta.counts, self.0.now());
         Ok(())
     }
 
-    async fn report(&self) -> Result<Report> {
+    async fn report(&self) -> Result<StatsReport> {
         Ok(self.0.ledger.lock().report(self.0.now()))
     }
 }
@@ -351,18 +355,20 @@ impl Inspect for MemoryStore {
         Ok(())
     }
 
-    async fn facts(&self) -> Result<Facts> {
-        Ok(self.usage())
+    async fn info(&self) -> Result<StoreInfo> {
+        Ok(self.snapshot())
     }
 
-    async fn sizes(&self) -> Result<Vec<(Namespace, Size)>> {
+    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
         let store = &*self.0;
         let now = store.now();
-        let mut sizes: Vec<(Namespace, Size)> = store
+        let mut sizes: Vec<(Namespace, NamespaceUsage)> = store
             .generations
             .sizes()
             .into_iter()
-            .map(|(namespace, keys, bytes)| (namespace, Size { keys, bytes, ..Size::default() }))
+            .map(|(namespace, keys, bytes)| {
+                (namespace, NamespaceUsage { keys, bytes, ..NamespaceUsage::default() })
+            })
             .collect();
         sizes.sort_by(|(one, _), (two, _)| one.cmp(two));
         for shard in &store.shards {
@@ -385,15 +391,15 @@ impl Inspect for MemoryStore {
 impl Clock {
     fn start() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let started_at = Millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX));
+        let started_at = Timestamp(u64::saturating_from(since_epoch.as_millis()));
         Self { started: Instant::now(), started_at }
     }
 
-    fn now(&self) -> Millis {
-        Millis(
-            self.started_at.0.saturating_add(
-                u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            ),
+    fn now(&self) -> Timestamp {
+        Timestamp(
+            self.started_at
+                .0
+                .saturating_add(u64::saturating_from(self.started.elapsed().as_millis())),
         )
     }
 }

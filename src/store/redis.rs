@@ -6,19 +6,19 @@
 // The client library's enums may grow.
 #![allow(clippy::wildcard_enum_match_arm)]
 
+mod client_tracking;
 mod clock;
 mod codec;
 mod error;
-mod feed;
 mod inspect;
-mod layout;
+mod key_schema;
+mod lease_invalidations;
 mod leases;
-mod ledger;
-mod near_feed;
+mod near_invalidations;
 mod pool;
-mod reads;
+mod read_batcher;
 mod script;
-mod tracking;
+mod stats;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -27,18 +27,17 @@ use redis::{Cmd, Value};
 use tokio::time::Instant;
 
 use super::{
-    Condition, Error, ErrorKind, Increment, Incremented, Result, Store, Written, near::NearCache,
-    wakeups::Wakeups,
+    Condition, Error, ErrorKind, Increment, IncrementOutcome, PutOutcome, Result, Store,
+    key_watch::KeyWatchers, near_cache::NearCache,
 };
 use crate::{
-    entry::{Draft, Entry, Kind, Lifetime, Millis, whole_millis},
-    key::{EntryKey, Namespace},
-    stats::ledger::ByNamespace,
+    model::{Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, millis_ceil},
+    stats::delta::ByNamespace,
 };
-use layout::Layout;
+use key_schema::KeySchema;
 pub use pool::{PoolOptions, PoolState};
-use pool::{RedisPool, Repeat};
-use reads::Reads;
+use pool::{RedisPool, Retry};
+use read_batcher::ReadBatcher;
 use script::Script;
 
 /// Bytes of a value from which on an entry is not written through a script.
@@ -61,15 +60,15 @@ pub struct RedisOptions {
 #[derive(Clone)]
 pub struct RedisStore {
     pool: RedisPool,
-    layout: Arc<Layout>,
-    reads: Reads,
-    wakeups: Wakeups,
+    layout: Arc<KeySchema>,
+    reads: ReadBatcher,
+    wakeups: KeyWatchers,
     /// Counters of minutes and ten minutes that are over, which do not change any more.
     closed_buckets: Arc<tokio::sync::Mutex<HashMap<String, ByNamespace>>>,
 }
 
 /// The answer of a script: a word, and what goes with it.
-struct Reply {
+struct ScriptReply {
     word: String,
     rest: std::vec::IntoIter<Value>,
 }
@@ -89,19 +88,19 @@ impl RedisStore {
     ) -> Result<Self> {
         let pool = RedisPool::new(&options.pool)?;
         let store = Self {
-            reads: Reads::new(pool.clone()),
+            reads: ReadBatcher::new(pool.clone()),
             pool,
-            layout: Arc::new(Layout::new(&options.prefix, options.shards)),
-            wakeups: Wakeups::default(),
+            layout: Arc::new(KeySchema::new(&options.prefix, options.shards)),
+            wakeups: KeyWatchers::default(),
             closed_buckets: Arc::default(),
         };
-        feed::spawn(
+        lease_invalidations::spawn(
             &options.pool,
             store.layout.lease_prefix(),
             store.wakeups.clone(),
             stop.clone(),
         )?;
-        near_feed::spawn(&options.pool, store.layout.clone(), near, stop)?;
+        near_invalidations::spawn(&options.pool, store.layout.clone(), near, stop)?;
         Ok(store)
     }
 
@@ -129,9 +128,9 @@ impl RedisStore {
         &self,
         script: &Script,
         key: &EntryKey,
-        draft: &Draft,
+        draft: &NewEntry,
         rest: impl FnOnce(&mut Cmd),
-    ) -> Result<Reply> {
+    ) -> Result<ScriptReply> {
         let aside = (draft.data.len() >= LARGE).then(|| self.layout.aside(key, rand::random()));
         let mut call = self.call(script, key, aside.clone());
         add_lifetime(&mut call, &draft.lifetime);
@@ -140,13 +139,10 @@ impl RedisStore {
         let asked = Instant::now();
         // Sent twice, it could be applied once before and once after a delete that was acknowledged in between.
         let answer = match aside {
-            None => self.pool.eval(script, &call, Repeat::Never).await?,
+            None => self.pool.eval(script, &call, Retry::Never).await?,
             Some(name) => {
                 let mut set = redis::cmd("SET");
-                set.arg(name)
-                    .arg(codec::encode_aside(draft))
-                    .arg("PX")
-                    .arg(whole_millis(ASIDE_TTL));
+                set.arg(name).arg(codec::encode_aside(draft)).arg("PX").arg(millis_ceil(ASIDE_TTL));
                 self.pool.eval_after(set, script, call).await?
             }
         };
@@ -155,18 +151,18 @@ impl RedisStore {
         if reply.word == "ASIDE_MISSING" { Err(ErrorKind::Full.into()) } else { Ok(reply) }
     }
 
-    async fn run(&self, script: &Script, call: &Cmd, repeat: Repeat) -> Result<Reply> {
+    async fn run(&self, script: &Script, call: &Cmd, repeat: Retry) -> Result<ScriptReply> {
         let asked = Instant::now();
         let answer = self.pool.eval(script, call, repeat).await?;
         self.in_time(answer, asked)
     }
 
     /// What a script has answered that was asked for at `asked`.
-    fn in_time(&self, answer: Value, asked: Instant) -> Result<Reply> {
-        let mut reply = Reply::read(answer)?;
+    fn in_time(&self, answer: Value, asked: Instant) -> Result<ScriptReply> {
+        let mut reply = ScriptReply::read(answer)?;
         if reply.word == "LATE" {
             let server_time: u64 = reply.next()?;
-            self.pool.shared().clock.seen(Millis(server_time), asked);
+            self.pool.shared().clock.seen(Timestamp(server_time), asked);
             return Err(ErrorKind::Late.into());
         }
         Ok(reply)
@@ -174,7 +170,7 @@ impl RedisStore {
 }
 
 fn add_lifetime(call: &mut Cmd, lifetime: &Lifetime) {
-    call.arg(whole_millis(lifetime.total())).arg(whole_millis(lifetime.ttl));
+    call.arg(millis_ceil(lifetime.total())).arg(millis_ceil(lifetime.ttl));
 }
 
 #[async_trait]
@@ -187,11 +183,16 @@ impl Store for RedisStore {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let mget = reads::mget(keys.iter().map(|key| self.layout.names(key)));
-        reads::read_all(&self.pool, &mget).await
+        let mget = read_batcher::mget(keys.iter().map(|key| self.layout.names(key)));
+        read_batcher::read_all(&self.pool, &mget).await
     }
 
-    async fn put(&self, key: &EntryKey, draft: &Draft, condition: Condition) -> Result<Written> {
+    async fn put(
+        &self,
+        key: &EntryKey,
+        draft: &NewEntry,
+        condition: Condition,
+    ) -> Result<PutOutcome> {
         let reply = self.store(&script::SET, key, draft, |call| {
             match condition {
                 Condition::Always => call.arg(b""),
@@ -201,16 +202,16 @@ impl Store for RedisStore {
             };
         });
         match reply.await?.word.as_str() {
-            "STORED" => Ok(Written::Stored),
-            "CONDITION_NOT_MET" => Ok(Written::ConditionNotMet),
+            "STORED" => Ok(PutOutcome::Stored),
+            "CONDITION_NOT_MET" => Ok(PutOutcome::ConditionNotMet),
             _ => Err(unexpected("set.lua")),
         }
     }
 
     async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
         let mut call = self.call(&script::DELETE, key, None);
-        call.arg(if hold_off.is_zero() { 0 } else { whole_millis(hold_off) });
-        match self.run(&script::DELETE, &call, Repeat::Harmless).await?.word.as_str() {
+        call.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) });
+        match self.run(&script::DELETE, &call, Retry::Harmless).await?.word.as_str() {
             "EXISTED" => Ok(true),
             "ABSENT" => Ok(false),
             _ => Err(unexpected("delete.lua")),
@@ -224,7 +225,7 @@ impl Store for RedisStore {
         for marker in self.layout.markers(namespace) {
             unlink.arg(marker);
         }
-        match self.pool.query(&unlink, Repeat::Harmless).await? {
+        match self.pool.query(&unlink, Retry::Harmless).await? {
             Value::Int(_) => Ok(()),
             _ => Err(unexpected("UNLINK")),
         }
@@ -234,14 +235,14 @@ impl Store for RedisStore {
         let mut call = self.call(&script::TOUCH, key, None);
         add_lifetime(&mut call, &lifetime);
         call.arg(&codec::encode_windows(&lifetime));
-        match self.run(&script::TOUCH, &call, Repeat::Never).await?.word.as_str() {
+        match self.run(&script::TOUCH, &call, Retry::Never).await?.word.as_str() {
             "TOUCHED" => Ok(true),
             "ABSENT" => Ok(false),
             _ => Err(unexpected("touch.lua")),
         }
     }
 
-    async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<Incremented> {
+    async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {
         let mut call = self.call(&script::INCREMENT, key, Some(self.layout.scratch(key)));
         add_lifetime(&mut call, &increment.lifetime);
         call.arg(&increment.version.0.to_be_bytes())
@@ -249,25 +250,26 @@ impl Store for RedisStore {
             .arg(&codec::kind_and_flags(Kind::Text))
             .arg(increment.delta)
             .arg(increment.initial);
-        let mut reply = self.run(&script::INCREMENT, &call, Repeat::Never).await?;
+        let mut reply = self.run(&script::INCREMENT, &call, Retry::Never).await?;
         match reply.word.as_str() {
-            "SUM" => {
-                Ok(Incremented::Sum { value: reply.next()?, ttl_remaining: reply.next_millis()? })
-            }
-            "NOT_AN_INTEGER" => Ok(Incremented::NotAnInteger),
-            "OVERFLOW" => Ok(Incremented::Overflow),
+            "SUM" => Ok(IncrementOutcome::Sum {
+                value: reply.next()?,
+                ttl_remaining: reply.next_millis()?,
+            }),
+            "NOT_AN_INTEGER" => Ok(IncrementOutcome::NotAnInteger),
+            "OVERFLOW" => Ok(IncrementOutcome::Overflow),
             _ => Err(unexpected("increment.lua")),
         }
     }
 
-    fn now(&self) -> Millis {
+    fn now(&self) -> Timestamp {
         self.pool.shared().clock.now()
     }
 }
 
 // === impl Reply ===
 
-impl Reply {
+impl ScriptReply {
     fn read(value: Value) -> Result<Self> {
         let (word, rest) = match value {
             Value::Array(parts) => {

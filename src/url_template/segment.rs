@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::{InvalidTemplate, invalid};
-use crate::{invalid::Violation, key::EntryKey};
+use crate::model::{EntryKey, Violation};
 
 /// Everything but RFC 3986's unreserved characters.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

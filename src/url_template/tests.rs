@@ -3,7 +3,7 @@
 use proptest::{prelude::*, sample::select};
 
 use super::*;
-use crate::key::Namespace;
+use crate::model::Namespace;
 
 type Params = BTreeMap<String, String>;
 

@@ -7,11 +7,14 @@ use prost_types::Duration as PbDuration;
 use serde::de::IgnoredAny;
 
 use crate::{
-    entry::{Kind, MAX_TAG_BYTES, MAX_TAGS, Tags},
-    origin::{Answer, Content, Error, ErrorKind, Order, Result, Terms, Validators},
+    model::{Kind, MAX_TAG_BYTES, MAX_TAGS, Tags},
+    origin::{
+        CacheDirectives, Error, ErrorKind, FetchBody, FetchRequest, FetchResponse, Result,
+        Validators,
+    },
     pb::{
         self,
-        origin::v1::{FetchRequest, FetchResponse, Value, fetch_response::Outcome, value},
+        origin::v1::{self as wire, fetch_response::Outcome, value},
     },
 };
 
@@ -28,8 +31,8 @@ pub(super) enum Packing {
     Together,
 }
 
-pub(super) fn request(order: &Order) -> FetchRequest {
-    FetchRequest {
+pub(super) fn request(order: &FetchRequest) -> wire::FetchRequest {
+    wire::FetchRequest {
         namespace: order.key.namespace().to_string(),
         key: order.key.key().to_owned(),
         params: order.params.as_ref().clone(),
@@ -38,16 +41,16 @@ pub(super) fn request(order: &Order) -> FetchRequest {
 }
 
 pub(super) fn answer(
-    order: &Order,
-    response: FetchResponse,
+    order: &FetchRequest,
+    response: wire::FetchResponse,
     max_value_bytes: usize,
     packing: Packing,
-) -> Result<Answer> {
+) -> Result<FetchResponse> {
     let tags = tags(response.tags);
     if let Err(why) = &tags {
         tracing::warn!(namespace = %order.key.namespace(), "a value of the origin is not stored: {why}");
     }
-    let mut terms = Terms {
+    let mut terms = CacheDirectives {
         no_store: response.no_store || tags.is_err(),
         ttl: span("ttl", response.ttl)?,
         stale_while_revalidate: span("stale_while_revalidate", response.stale_while_revalidate)?,
@@ -57,7 +60,7 @@ pub(super) fn answer(
     };
     let content = match response.outcome {
         Some(Outcome::Value(value)) => content(value, max_value_bytes, packing)?,
-        Some(Outcome::NotFound(_)) => Content::NotFound,
+        Some(Outcome::NotFound(_)) => FetchBody::NotFound,
         Some(Outcome::NotModified(_)) => {
             if order.validators.etag.is_none() {
                 return Err(invalid("not_modified, but there was no previous_etag"));
@@ -65,23 +68,23 @@ pub(super) fn answer(
             if terms.validators.etag.is_none() {
                 terms.validators.clone_from(&order.validators);
             }
-            Content::NotModified
+            FetchBody::NotModified
         }
         None => return Err(invalid("the answer has no outcome")),
     };
-    Ok(Answer { content, terms })
+    Ok(FetchResponse { content, terms })
 }
 
 /// That there is no value, said without a message.
-pub(super) fn not_found() -> Answer {
-    Answer { content: Content::NotFound, terms: Terms::default() }
+pub(super) fn not_found() -> FetchResponse {
+    FetchResponse { content: FetchBody::NotFound, terms: CacheDirectives::default() }
 }
 
 pub(super) fn invalid(cause: &str) -> Error {
     Error::new(ErrorKind::Invalid, cause)
 }
 
-fn content(value: Value, max_value_bytes: usize, packing: Packing) -> Result<Content> {
+fn content(value: wire::Value, max_value_bytes: usize, packing: Packing) -> Result<FetchBody> {
     let (kind, data) = match value.kind {
         Some(value::Kind::Data(data)) => (Kind::Bytes, data),
         // The library has copied these out of what it received.
@@ -101,7 +104,10 @@ fn content(value: Value, max_value_bytes: usize, packing: Packing) -> Result<Con
     }
     let pins_more =
         kind == Kind::Bytes && (packing == Packing::Together || data.len() < RECEIVE_BUFFER);
-    Ok(Content::Value { kind, data: if pins_more { Bytes::copy_from_slice(&data) } else { data } })
+    Ok(FetchBody::Value {
+        kind,
+        data: if pins_more { Bytes::copy_from_slice(&data) } else { data },
+    })
 }
 
 fn span(field: &str, duration: Option<PbDuration>) -> Result<Option<Duration>> {
@@ -138,25 +144,27 @@ mod tests {
 
     use super::*;
     use crate::{
-        key::{EntryKey, Namespace},
+        model::{EntryKey, Namespace},
         pb::origin::v1::{NotFound, NotModified},
     };
 
-    fn order(etag: Option<&str>) -> Order {
+    fn order(etag: Option<&str>) -> FetchRequest {
         let key = EntryKey::new(Namespace::new("user").unwrap(), "k", [].into_iter()).unwrap();
         let validators = Validators { etag: etag.map(Into::into), last_modified: None };
-        Order { key, params: Default::default(), validators, deadline: Instant::now() }
+        FetchRequest { key, params: Default::default(), validators, deadline: Instant::now() }
     }
 
     fn data(bytes: &'static [u8]) -> Option<Outcome> {
-        Some(Outcome::Value(Value { kind: Some(value::Kind::Data(Bytes::from_static(bytes))) }))
+        Some(Outcome::Value(wire::Value {
+            kind: Some(value::Kind::Data(Bytes::from_static(bytes))),
+        }))
     }
 
     fn json(text: &str) -> Option<Outcome> {
-        Some(Outcome::Value(Value { kind: Some(value::Kind::Json(text.to_owned())) }))
+        Some(Outcome::Value(wire::Value { kind: Some(value::Kind::Json(text.to_owned())) }))
     }
 
-    fn judged(response: FetchResponse) -> Result<Answer> {
+    fn judged(response: wire::FetchResponse) -> Result<FetchResponse> {
         answer(&order(Some("old")), response, 4, Packing::Alone)
     }
 
@@ -164,20 +172,24 @@ mod tests {
     fn what_is_not_an_answer_is_invalid() {
         let negative = Some(PbDuration { seconds: i64::MIN, nanos: i32::MIN });
         let cases = [
-            FetchResponse::default(),
-            FetchResponse {
-                outcome: Some(Outcome::Value(Value { kind: None })),
+            wire::FetchResponse::default(),
+            wire::FetchResponse {
+                outcome: Some(Outcome::Value(wire::Value { kind: None })),
                 ..Default::default()
             },
-            FetchResponse { outcome: json("{"), ..Default::default() },
-            FetchResponse { outcome: json(""), ..Default::default() },
-            FetchResponse { outcome: data(b"v"), ttl: negative, ..Default::default() },
-            FetchResponse {
+            wire::FetchResponse { outcome: json("{"), ..Default::default() },
+            wire::FetchResponse { outcome: json(""), ..Default::default() },
+            wire::FetchResponse { outcome: data(b"v"), ttl: negative, ..Default::default() },
+            wire::FetchResponse {
                 outcome: data(b"v"),
                 stale_while_revalidate: negative,
                 ..Default::default()
             },
-            FetchResponse { outcome: data(b"v"), stale_if_error: negative, ..Default::default() },
+            wire::FetchResponse {
+                outcome: data(b"v"),
+                stale_if_error: negative,
+                ..Default::default()
+            },
         ];
         for response in cases {
             assert_eq!(
@@ -186,14 +198,14 @@ mod tests {
                 "{response:?}"
             );
         }
-        let too_large = FetchResponse { outcome: data(b"12345"), ..Default::default() };
+        let too_large = wire::FetchResponse { outcome: data(b"12345"), ..Default::default() };
         assert_eq!(judged(too_large).unwrap_err().kind, ErrorKind::TooLarge);
-        assert!(judged(FetchResponse { outcome: json("[1]"), ..Default::default() }).is_ok());
+        assert!(judged(wire::FetchResponse { outcome: json("[1]"), ..Default::default() }).is_ok());
     }
 
     #[test]
     fn what_is_unchanged_was_there_and_keeps_its_etag() {
-        let response = |etag: &str| FetchResponse {
+        let response = |etag: &str| wire::FetchResponse {
             outcome: Some(Outcome::NotModified(NotModified {})),
             etag: etag.to_owned(),
             ..Default::default()
@@ -202,7 +214,7 @@ mod tests {
         assert_eq!(refused.kind, ErrorKind::Invalid);
         for (etag, kept) in [("", "old"), ("new", "new")] {
             let answer = judged(response(etag)).unwrap();
-            assert_eq!(answer.content, Content::NotModified);
+            assert_eq!(answer.content, FetchBody::NotModified);
             assert_eq!(answer.terms.validators.etag.as_deref(), Some(kept));
             assert_eq!(answer.terms.tags, None);
         }
@@ -211,7 +223,9 @@ mod tests {
     #[test]
     fn tags_and_etags_have_limits() {
         let with_tags = |tags: Vec<String>| {
-            judged(FetchResponse { outcome: data(b"v"), tags, ..Default::default() }).unwrap().terms
+            judged(wire::FetchResponse { outcome: data(b"v"), tags, ..Default::default() })
+                .unwrap()
+                .terms
         };
         let sorted = with_tags(["b", "a", "b"].map(str::to_owned).to_vec());
         assert_eq!(sorted.tags.as_deref(), Some(&["a".to_owned(), "b".to_owned()][..]));
@@ -221,7 +235,9 @@ mod tests {
             assert!(terms.no_store && terms.tags.is_none());
         }
         let with_etag = |etag| {
-            judged(FetchResponse { outcome: data(b"v"), etag, ..Default::default() }).unwrap().terms
+            judged(wire::FetchResponse { outcome: data(b"v"), etag, ..Default::default() })
+                .unwrap()
+                .terms
         };
         assert!(!with_etag("e".repeat(1024)).validators.is_empty());
         assert!(with_etag("e".repeat(1025)).validators.is_empty());
@@ -233,8 +249,8 @@ mod tests {
         let small = message.slice(..RECEIVE_BUFFER / 2);
         let large = message.slice(..2 * RECEIVE_BUFFER);
         let is_copied = |data: &Bytes, packing| {
-            let value = Value { kind: Some(value::Kind::Data(data.clone())) };
-            let Content::Value { data: kept, .. } = content(value, usize::MAX, packing).unwrap()
+            let value = wire::Value { kind: Some(value::Kind::Data(data.clone())) };
+            let FetchBody::Value { data: kept, .. } = content(value, usize::MAX, packing).unwrap()
             else {
                 panic!("no value")
             };
@@ -249,7 +265,7 @@ mod tests {
     #[test]
     fn terms_of_an_absent_value_are_kept_too() {
         let ttl = Some(PbDuration { seconds: 3, nanos: 0 });
-        let response = FetchResponse {
+        let response = wire::FetchResponse {
             outcome: Some(Outcome::NotFound(NotFound {})),
             ttl,
             ..Default::default()
@@ -257,7 +273,7 @@ mod tests {
         let answer = judged(response).unwrap();
         assert_eq!(
             (answer.content, answer.terms.ttl),
-            (Content::NotFound, Some(Duration::from_secs(3)))
+            (FetchBody::NotFound, Some(Duration::from_secs(3)))
         );
     }
 }

@@ -9,9 +9,9 @@ pub(super) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Names in lower case, with their arguments without quotes.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Directives(BTreeMap<String, Option<String>>);
+pub(super) struct CacheControl(BTreeMap<String, Option<String>>);
 
-impl Directives {
+impl CacheControl {
     /// Reads all `Cache-Control` lines of an answer; without any, what HTTP/1.0 had instead.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();
@@ -121,11 +121,11 @@ fn unquoted(argument: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    fn read(lines: &[&[u8]]) -> Directives {
+    fn read(lines: &[&[u8]]) -> CacheControl {
         let lines = lines
             .iter()
             .map(|line| (header::CACHE_CONTROL, HeaderValue::from_bytes(line).unwrap()));
-        Directives::of(&lines.collect())
+        CacheControl::of(&lines.collect())
     }
 
     #[test]
@@ -165,8 +165,8 @@ mod tests {
     fn pragma_counts_where_nothing_newer_is_said() {
         let mut headers = HeaderMap::new();
         headers.insert(header::PRAGMA, HeaderValue::from_static("No-Cache"));
-        assert!(Directives::of(&headers).has("no-cache"));
+        assert!(CacheControl::of(&headers).has("no-cache"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=1"));
-        assert!(!Directives::of(&headers).has("no-cache"));
+        assert!(!CacheControl::of(&headers).has("no-cache"));
     }
 }

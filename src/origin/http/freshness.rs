@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_cache_semantics::{CacheOptions, CachePolicy};
 
-use super::directives::{Directives, LONGEST, seconds};
+use super::directives::{CacheControl, LONGEST, seconds};
 
 /// What an answer says of how it may be kept; what it leaves open is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Freshness {
         default_ttl: Duration,
         now: SystemTime,
     ) -> Self {
-        let mut directives = Directives::of(headers);
+        let mut directives = CacheControl::of(headers);
         let (stale_while_revalidate, stale_if_error) = stale_windows(&directives);
         let timed = ["max-age", "s-maxage"].iter().any(|name| directives.has(name))
             || headers.contains_key(header::EXPIRES);
@@ -62,7 +62,7 @@ impl Freshness {
 }
 
 /// How long an answer may be served stale: while it is refreshed, and because of an error.
-fn stale_windows(directives: &Directives) -> (Option<Duration>, Option<Duration>) {
+fn stale_windows(directives: &CacheControl) -> (Option<Duration>, Option<Duration>) {
     if ["must-revalidate", "proxy-revalidate", "no-cache"].iter().any(|name| directives.has(name)) {
         return (Some(Duration::ZERO), Some(Duration::ZERO));
     }
@@ -84,7 +84,7 @@ fn policy(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> CachePoli
 }
 
 /// The headers that matter, each once and in the one form that the library reads.
-fn plain(headers: &HeaderMap, directives: &Directives, now: SystemTime) -> HeaderMap {
+fn plain(headers: &HeaderMap, directives: &CacheControl, now: SystemTime) -> HeaderMap {
     let mut plain = HeaderMap::new();
     let mut put = |name: HeaderName, value: String| {
         if let Ok(value) = HeaderValue::try_from(value) {

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName};
 
-use crate::entry::{MAX_TAG_BYTES, MAX_TAGS, Tags};
+use crate::model::{MAX_TAG_BYTES, MAX_TAGS, Tags};
 
 const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");

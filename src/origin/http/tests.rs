@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use self::server::Server;
 use super::*;
-use crate::{key::Namespace, origin::Validators};
+use crate::{model::Namespace, origin::Validators};
 
 /// Long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,9 +35,9 @@ fn options(url: &str) -> HttpOptions {
     }
 }
 
-fn order(key: &str) -> Order {
+fn order(key: &str) -> FetchRequest {
     let key = EntryKey::new(Namespace::new("user").unwrap(), key, [].into_iter()).unwrap();
-    Order {
+    FetchRequest {
         key,
         params: Arc::new(BTreeMap::new()),
         validators: Validators::default(),
@@ -46,10 +46,10 @@ fn order(key: &str) -> Order {
 }
 
 /// Asks a server for the key `k`.
-async fn ask(server: &Server) -> Result<Answer> {
+async fn ask(server: &Server) -> Result<FetchResponse> {
     ask_with(options(&server.url("/{key}"))).await
 }
 
-async fn ask_with(options: HttpOptions) -> Result<Answer> {
+async fn ask_with(options: HttpOptions) -> Result<FetchResponse> {
     HttpOrigin::new(options).unwrap().fetch(&order("k")).await
 }

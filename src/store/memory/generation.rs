@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::RwLock;
 
-use crate::key::Namespace;
+use crate::model::Namespace;
 
 /// What was written to a namespace between two invalidations.
 #[derive(Debug, Default)]

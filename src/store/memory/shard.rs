@@ -10,15 +10,14 @@ use hashlink::LruCache;
 
 use super::generation::Generation;
 use crate::{
-    entry::{Entry, Millis},
-    key::EntryKey,
-    store::{Hold, LeaseToken, MAX_CAUSE_BYTES},
+    model::{Entry, EntryKey, Timestamp},
+    store::{LeaseLoss, LeaseStatus, LeaseToken, MAX_CAUSE_BYTES},
 };
 
 /// What an entry costs beside the bytes of its key, value and tags: its slot and key in the table of entries, which is at
 /// most 7/8 full, and its place in the index by expiry, whose nodes are about 2/3 full, and the allocator's headers.
 const ENTRY_OVERHEAD: u64 = ((size_of::<Slot>() + size_of::<EntryKey>() + 32)
-    + size_of::<(Millis, EntryKey)>() * 3 / 2
+    + size_of::<(Timestamp, EntryKey)>() * 3 / 2
     + 64) as u64;
 /// What a lease costs beside the bytes of its key.
 const LEASE_OVERHEAD: u64 =
@@ -27,12 +26,12 @@ const LEASE_OVERHEAD: u64 =
 /// A part of the store. Its owner keeps the account of bytes.
 pub(super) struct Shard {
     entries: LruCache<EntryKey, Slot>,
-    by_expiry: BTreeSet<Place>,
+    by_expiry: BTreeSet<ExpiryKey>,
     leases: HashMap<EntryKey, Lease>,
 }
 
 /// An entry's place in the index by expiry.
-pub(super) type Place = (Millis, EntryKey);
+pub(super) type ExpiryKey = (Timestamp, EntryKey);
 
 /// A stored entry.
 pub(super) struct Slot {
@@ -40,7 +39,7 @@ pub(super) struct Slot {
     /// Bytes in memory.
     pub(super) cost: u64,
     generation: Arc<Generation>,
-    used_at: Millis,
+    used_at: Timestamp,
 }
 
 /// Who may compute a key, or what became of the lease.
@@ -48,15 +47,14 @@ pub(super) struct Lease {
     pub(super) state: LeaseState,
     pub(super) token: LeaseToken,
     pub(super) generation: Arc<Generation>,
-    pub(super) expires_at: Millis,
+    pub(super) expires_at: Timestamp,
 }
 
 /// A lease that ended before its time is remembered until then, so that its holder can be told why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LeaseState {
     Held,
-    Invalidated,
-    Superseded,
+    Voided(LeaseLoss),
     /// The last holder gave up, for this cause.
     BackedOff(Box<str>),
     /// No fill is taken, whatever the generation.
@@ -77,7 +75,7 @@ impl Default for Shard {
 
 impl Shard {
     /// The valid entry of a key, which then counts as used.
-    pub(super) fn valid(&mut self, key: &EntryKey, now: Millis) -> Option<&mut Slot> {
+    pub(super) fn valid(&mut self, key: &EntryKey, now: Timestamp) -> Option<&mut Slot> {
         let slot = self.entries.get_mut(key).filter(|slot| slot.is_valid(now))?;
         slot.used_at = now;
         Some(slot)
@@ -110,7 +108,7 @@ impl Shard {
     }
 
     /// When the entry that was not used for longest was last used.
-    pub(super) fn oldest_use(&self) -> Option<Millis> {
+    pub(super) fn oldest_use(&self) -> Option<Timestamp> {
         self.entries.iter().next().map(|(_, slot)| slot.used_at)
     }
 
@@ -121,7 +119,7 @@ impl Shard {
     }
 
     /// Drops up to `limit` entries whose time is over.
-    pub(super) fn expire(&mut self, now: Millis, limit: usize) -> Expired {
+    pub(super) fn expire(&mut self, now: Timestamp, limit: usize) -> Expired {
         let mut expired = Expired::default();
         while expired.entries < limit
             && let Some((expires_at, key)) = self.by_expiry.first()
@@ -136,9 +134,13 @@ impl Shard {
 
     /// Looks at up to `limit` entries after `place`, in order of expiry, and drops those of ended generations. Answers the
     /// bytes that were freed, and where to go on.
-    pub(super) fn purge(&mut self, place: Option<&Place>, limit: usize) -> (u64, Option<Place>) {
+    pub(super) fn purge(
+        &mut self,
+        place: Option<&ExpiryKey>,
+        limit: usize,
+    ) -> (u64, Option<ExpiryKey>) {
         let start = place.map_or(Bound::Unbounded, Bound::Excluded);
-        let looked_at: Vec<Place> =
+        let looked_at: Vec<ExpiryKey> =
             self.by_expiry.range((start, Bound::Unbounded)).take(limit).cloned().collect();
         let mut freed = 0;
         for (_, key) in &looked_at {
@@ -152,7 +154,7 @@ impl Shard {
     /// Valid entries with their remaining lifetime, most recently used first.
     pub(super) fn lifetimes(
         &self,
-        now: Millis,
+        now: Timestamp,
     ) -> impl Iterator<Item = (&EntryKey, std::time::Duration)> {
         let valid = self.entries.iter().rev().filter(move |(_, slot)| slot.is_valid(now));
         valid.map(move |(key, slot)| (key, slot.entry.expires_at().since(now)))
@@ -171,7 +173,7 @@ impl Shard {
     }
 
     /// The lease of a key, unless its time or its generation is over.
-    pub(super) fn lease(&self, key: &EntryKey, now: Millis) -> Option<&Lease> {
+    pub(super) fn lease(&self, key: &EntryKey, now: Timestamp) -> Option<&Lease> {
         self.leases.get(key).filter(|lease| now < lease.expires_at)
     }
 
@@ -182,10 +184,10 @@ impl Shard {
     }
 
     /// Ends a held lease early; answers whether there was one.
-    pub(super) fn void_lease(&mut self, key: &EntryKey, state: LeaseState) -> bool {
+    pub(super) fn void_lease(&mut self, key: &EntryKey, loss: LeaseLoss) -> bool {
         match self.leases.get_mut(key) {
             Some(lease) if lease.state == LeaseState::Held => {
-                lease.state = state;
+                lease.state = LeaseState::Voided(loss);
                 true
             }
             _ => false,
@@ -193,27 +195,31 @@ impl Shard {
     }
 
     /// Whether `token` holds the lease of a key.
-    pub(super) fn hold(&self, key: &EntryKey, token: LeaseToken, now: Millis) -> Hold {
-        let Some(lease) = self.lease(key, now) else { return Hold::Lost };
+    pub(super) fn lease_status(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        now: Timestamp,
+    ) -> LeaseStatus {
+        let Some(lease) = self.lease(key, now) else { return Err(LeaseLoss::Expired) };
         match lease.state {
-            LeaseState::HeldOff => Hold::Invalidated,
-            _ if lease.token != token => Hold::Lost,
-            _ if !lease.generation.is_current() => Hold::Invalidated,
-            LeaseState::Held => Hold::Held,
-            LeaseState::Invalidated => Hold::Invalidated,
-            LeaseState::Superseded => Hold::Superseded,
-            LeaseState::BackedOff(_) => Hold::Lost,
+            LeaseState::HeldOff => Err(LeaseLoss::Invalidated),
+            _ if lease.token != token => Err(LeaseLoss::Expired),
+            _ if !lease.generation.is_current() => Err(LeaseLoss::Invalidated),
+            LeaseState::Held => Ok(()),
+            LeaseState::Voided(loss) => Err(loss),
+            LeaseState::BackedOff(_) => Err(LeaseLoss::Expired),
         }
     }
 
-    pub(super) fn extend_lease(&mut self, key: &EntryKey, expires_at: Millis) {
+    pub(super) fn extend_lease(&mut self, key: &EntryKey, expires_at: Timestamp) {
         if let Some(lease) = self.leases.get_mut(key) {
             lease.expires_at = expires_at;
         }
     }
 
     /// Ends a lease and lets nobody have another for a while.
-    pub(super) fn back_off(&mut self, key: &EntryKey, cause: Box<str>, until: Millis) {
+    pub(super) fn back_off(&mut self, key: &EntryKey, cause: Box<str>, until: Timestamp) {
         if let Some(lease) = self.leases.get_mut(key) {
             lease.state = LeaseState::BackedOff(cause);
             lease.expires_at = until;
@@ -225,8 +231,8 @@ impl Shard {
         &mut self,
         key: &EntryKey,
         generation: Arc<Generation>,
-        until: Millis,
-        now: Millis,
+        until: Timestamp,
+        now: Timestamp,
     ) -> u64 {
         let before = self.lease(key, now).filter(|lease| lease.state == LeaseState::HeldOff);
         let expires_at = before.map_or(until, |lease| lease.expires_at.max(until));
@@ -245,7 +251,7 @@ impl Shard {
 
     /// Drops leases whose time is over, and names them, because somebody may be waiting. A lease of an ended generation stays
     /// until then, so that its holder can be told why its value is refused.
-    pub(super) fn expire_leases(&mut self, now: Millis) -> (u64, Vec<EntryKey>) {
+    pub(super) fn expire_leases(&mut self, now: Timestamp) -> (u64, Vec<EntryKey>) {
         let over: Vec<EntryKey> = self
             .leases
             .iter()
@@ -275,13 +281,13 @@ impl Slot {
         key: &EntryKey,
         entry: Entry,
         generation: Arc<Generation>,
-        now: Millis,
+        now: Timestamp,
     ) -> Self {
         let cost = (key.size() + entry.heap_bytes()) as u64 + ENTRY_OVERHEAD;
         Self { entry, cost, generation, used_at: now }
     }
 
-    pub(super) fn is_valid(&self, now: Millis) -> bool {
+    pub(super) fn is_valid(&self, now: Timestamp) -> bool {
         now < self.entry.expires_at() && self.generation.is_current()
     }
 }

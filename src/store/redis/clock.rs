@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::entry::Millis;
+use crate::model::{SaturatingFrom as _, Timestamp};
 
 /// Tells the server's time without asking it, from the difference to the local monotonic clock when it was last seen.
 #[derive(Debug)]
@@ -30,17 +30,17 @@ impl ServerClock {
     }
 
     /// The server's time.
-    pub(super) fn now(&self) -> Millis {
-        Millis(
+    pub(super) fn now(&self) -> Timestamp {
+        Timestamp(
             u64::try_from(self.offset.load(Ordering::Relaxed) + self.since_start(Instant::now()))
                 .unwrap_or(0),
         )
     }
 
     /// Takes note that the server's clock showed `shown` at some moment between `asked` and now.
-    pub(super) fn seen(&self, shown: Millis, asked: Instant) {
+    pub(super) fn seen(&self, shown: Timestamp, asked: Instant) {
         let uncertainty = asked.elapsed() / 2;
-        let shown = i64::try_from(shown.0).unwrap_or(i64::MAX);
+        let shown = i64::saturating_from(shown.0);
         let offset = shown.saturating_sub(self.since_start(asked + uncertainty));
         // A slow answer says little: it must not spoil what a quick one said before, unless it proves that wrong.
         let error = offset.abs_diff(self.offset.load(Ordering::Relaxed));
@@ -50,8 +50,7 @@ impl ServerClock {
     }
 
     fn since_start(&self, instant: Instant) -> i64 {
-        i64::try_from(instant.saturating_duration_since(self.started).as_millis())
-            .unwrap_or(i64::MAX)
+        i64::saturating_from(instant.saturating_duration_since(self.started).as_millis())
     }
 }
 
@@ -64,11 +63,11 @@ mod tests {
         let clock = ServerClock::new();
         let asked = Instant::now();
         tokio::time::advance(Duration::from_millis(10)).await;
-        clock.seen(Millis(1_000_000), asked);
-        assert_eq!(clock.now(), Millis(1_000_005));
-        clock.seen(Millis(1_000_004), asked);
-        assert_eq!(clock.now(), Millis(1_000_005));
+        clock.seen(Timestamp(1_000_000), asked);
+        assert_eq!(clock.now(), Timestamp(1_000_005));
+        clock.seen(Timestamp(1_000_004), asked);
+        assert_eq!(clock.now(), Timestamp(1_000_005));
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(clock.now(), Millis(1_001_005));
+        assert_eq!(clock.now(), Timestamp(1_001_005));
     }
 }

@@ -29,7 +29,9 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes};
 
-use crate::entry::{Draft, Entry, Kind, Lifetime, Millis, Provenance, Tags, Version, whole_millis};
+use crate::model::{
+    Entry, FetchMetadata, Kind, Lifetime, NewEntry, Tags, Timestamp, Version, millis_ceil,
+};
 
 /// Size of a generation id.
 pub(super) const GENERATION_BYTES: usize = 16;
@@ -43,22 +45,27 @@ const FETCH_TIME: u8 = 4;
 const KEEP: u8 = 5;
 
 /// The part of an entry that follows `fresh_until`.
-pub(super) fn encode_tail(draft: &Draft) -> Vec<u8> {
+pub(super) fn encode_tail(draft: &NewEntry) -> Vec<u8> {
     encode_after(0, draft)
 }
 
 /// An entry with room for what the scripts write before the version.
-pub(super) fn encode_aside(draft: &Draft) -> Vec<u8> {
+pub(super) fn encode_aside(draft: &NewEntry) -> Vec<u8> {
     encode_after(VERSION_AT, draft)
 }
 
-fn encode_after(room: usize, draft: &Draft) -> Vec<u8> {
+fn encode_after(room: usize, draft: &NewEntry) -> Vec<u8> {
     let mut tail = Vec::with_capacity(room + 64 + draft.tags.len() * 16 + draft.data.len());
     tail.resize(room, 0);
     tail.put_u64(draft.version.0);
     tail.extend_from_slice(&encode_windows(&draft.lifetime));
     tail.extend_from_slice(&kind_and_flags(draft.kind));
-    put_extensions(&mut tail, &draft.tags, draft.provenance.as_deref(), draft.lifetime.keep);
+    put_extensions(
+        &mut tail,
+        &draft.tags,
+        draft.fetch_metadata.as_deref(),
+        draft.lifetime.revalidation_window,
+    );
     tail.put_slice(&draft.data);
     tail
 }
@@ -66,23 +73,28 @@ fn encode_after(room: usize, draft: &Draft) -> Vec<u8> {
 /// The extensions as stored, with their length in front.
 pub(super) fn encode_extensions(
     tags: &Tags,
-    provenance: Option<&Provenance>,
-    keep: Duration,
+    fetch_metadata: Option<&FetchMetadata>,
+    revalidation_window: Duration,
 ) -> Vec<u8> {
     let mut extensions = Vec::with_capacity(64);
-    put_extensions(&mut extensions, tags, provenance, keep);
+    put_extensions(&mut extensions, tags, fetch_metadata, revalidation_window);
     extensions
 }
 
 /// What does not fit is left out; the limits on tags and validators keep them far below.
-fn put_extensions(out: &mut Vec<u8>, tags: &Tags, provenance: Option<&Provenance>, keep: Duration) {
+fn put_extensions(
+    out: &mut Vec<u8>,
+    tags: &Tags,
+    fetch_metadata: Option<&FetchMetadata>,
+    revalidation_window: Duration,
+) {
     let start = out.len();
     out.put_u16(0);
     for tag in tags.iter() {
         put_extension(out, start, TAG, tag.as_bytes());
     }
-    if let Some(provenance) = provenance {
-        let validators = &provenance.validators;
+    if let Some(fetch_metadata) = fetch_metadata {
+        let validators = &fetch_metadata.validators;
         for (kind, validator) in
             [(ETAG, &validators.etag), (LAST_MODIFIED, &validators.last_modified)]
         {
@@ -90,10 +102,15 @@ fn put_extensions(out: &mut Vec<u8>, tags: &Tags, provenance: Option<&Provenance
                 put_extension(out, start, kind, validator.as_bytes());
             }
         }
-        put_extension(out, start, FETCH_TIME, &whole_millis(provenance.fetch_time).to_be_bytes());
+        put_extension(
+            out,
+            start,
+            FETCH_TIME,
+            &millis_ceil(fetch_metadata.fetch_time).to_be_bytes(),
+        );
     }
-    if !keep.is_zero() {
-        put_extension(out, start, KEEP, &whole_millis(keep).to_be_bytes());
+    if !revalidation_window.is_zero() {
+        put_extension(out, start, KEEP, &millis_ceil(revalidation_window).to_be_bytes());
     }
     let length = u16::try_from(out.len() - start - 2).unwrap_or(0);
     out[start..start + 2].copy_from_slice(&length.to_be_bytes());
@@ -111,8 +128,8 @@ fn put_extension(out: &mut Vec<u8>, start: usize, kind: u8, content: &[u8]) {
 /// The stale windows as stored.
 pub(super) fn encode_windows(lifetime: &Lifetime) -> [u8; 16] {
     let mut windows = [0; 16];
-    windows[..8].copy_from_slice(&whole_millis(lifetime.stale_while_revalidate).to_be_bytes());
-    windows[8..].copy_from_slice(&whole_millis(lifetime.stale_if_error).to_be_bytes());
+    windows[..8].copy_from_slice(&millis_ceil(lifetime.stale_while_revalidate).to_be_bytes());
+    windows[8..].copy_from_slice(&millis_ceil(lifetime.stale_if_error).to_be_bytes());
     windows
 }
 
@@ -130,8 +147,8 @@ pub(super) fn decode(stored: Bytes, generation: &[u8]) -> Option<Entry> {
     {
         return None;
     }
-    let created_at = Millis(rest.get_u64());
-    let fresh_until = Millis(rest.get_u64());
+    let created_at = Timestamp(rest.get_u64());
+    let fresh_until = Timestamp(rest.get_u64());
     let version = Version(rest.get_u64());
     let stale_while_revalidate = Duration::from_millis(rest.get_u64());
     let stale_if_error = Duration::from_millis(rest.get_u64());
@@ -152,17 +169,17 @@ pub(super) fn decode(stored: Bytes, generation: &[u8]) -> Option<Entry> {
         fresh_until,
         stale_while_revalidate,
         stale_if_error,
-        keep: extensions.keep,
+        revalidation_window: extensions.revalidation_window,
         tags: extensions.tags.into(),
-        provenance: extensions.provenance.map(Arc::new),
+        fetch_metadata: extensions.fetch_metadata.map(Arc::new),
     })
 }
 
 #[derive(Default)]
 struct Extensions {
     tags: Vec<String>,
-    provenance: Option<Provenance>,
-    keep: Duration,
+    fetch_metadata: Option<FetchMetadata>,
+    revalidation_window: Duration,
 }
 
 impl Extensions {
@@ -188,17 +205,17 @@ impl Extensions {
         };
         match kind {
             TAG => self.tags.push(text()?.to_owned()),
-            ETAG => self.provenance().validators.etag = Some(text()?.into()),
-            LAST_MODIFIED => self.provenance().validators.last_modified = Some(text()?.into()),
-            FETCH_TIME => self.provenance().fetch_time = millis()?,
-            KEEP => self.keep = millis()?,
+            ETAG => self.fetch_metadata().validators.etag = Some(text()?.into()),
+            LAST_MODIFIED => self.fetch_metadata().validators.last_modified = Some(text()?.into()),
+            FETCH_TIME => self.fetch_metadata().fetch_time = millis()?,
+            KEEP => self.revalidation_window = millis()?,
             _ => {}
         }
         Some(())
     }
 
-    fn provenance(&mut self) -> &mut Provenance {
-        self.provenance.get_or_insert_default()
+    fn fetch_metadata(&mut self) -> &mut FetchMetadata {
+        self.fetch_metadata.get_or_insert_default()
     }
 }
 
@@ -209,12 +226,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::entry::Validators;
+    use crate::model::Validators;
 
     const GENERATION: [u8; 16] = *b"0123456789abcdef";
 
-    fn draft() -> Draft {
-        Draft {
+    fn draft() -> NewEntry {
+        NewEntry {
             kind: Kind::Text,
             data: Bytes::from_static(b"value"),
             version: Version(0x1122_3344_5566_7788),
@@ -222,25 +239,25 @@ mod tests {
                 ttl: Duration::from_secs(60),
                 stale_while_revalidate: Duration::from_secs(1),
                 stale_if_error: Duration::from_secs(2),
-                keep: Duration::ZERO,
+                revalidation_window: Duration::ZERO,
             },
             tags: vec!["a".to_owned(), "bc".to_owned()].into(),
-            provenance: None,
+            fetch_metadata: None,
         }
     }
 
-    fn fetched() -> Draft {
+    fn fetched() -> NewEntry {
         let validators =
             Validators { etag: Some("\"e1\"".into()), last_modified: Some("yesterday".into()) };
         let mut draft = draft();
-        draft.lifetime.keep = Duration::from_secs(3);
-        draft.provenance =
-            Some(Arc::new(Provenance { validators, fetch_time: Duration::from_millis(250) }));
+        draft.lifetime.revalidation_window = Duration::from_secs(3);
+        draft.fetch_metadata =
+            Some(Arc::new(FetchMetadata { validators, fetch_time: Duration::from_millis(250) }));
         draft
     }
 
     /// What the scripts do.
-    fn store(draft: &Draft, now: Millis) -> Vec<u8> {
+    fn store(draft: &NewEntry, now: Timestamp) -> Vec<u8> {
         let mut stored = vec![FORMAT];
         stored.extend_from_slice(&GENERATION);
         stored.put_u64(now.0);
@@ -266,7 +283,10 @@ mod tests {
             "0100026263",                       // tag
             "76616c7565",                       // value
         ];
-        assert_eq!(HEXLOWER.encode(&store(&draft(), Millis(0x0102_0304_0506))), expected.concat());
+        assert_eq!(
+            HEXLOWER.encode(&store(&draft(), Timestamp(0x0102_0304_0506))),
+            expected.concat()
+        );
     }
 
     #[test]
@@ -281,12 +301,12 @@ mod tests {
             "0500080000000000000bb8",   // keep
             "76616c7565",               // value
         ];
-        assert_eq!(HEXLOWER.encode(&store(&fetched(), Millis(1))[59..]), expected.concat());
+        assert_eq!(HEXLOWER.encode(&store(&fetched(), Timestamp(1))[59..]), expected.concat());
     }
 
     #[test]
     fn an_entry_is_read_as_it_was_written() {
-        let now = Millis(1_700_000_000_000);
+        let now = Timestamp(1_700_000_000_000);
         for draft in [draft(), fetched()] {
             let entry = decode(store(&draft, now).into(), &GENERATION).unwrap();
             assert_eq!(entry, Entry::written(&draft, now));
@@ -296,15 +316,17 @@ mod tests {
     #[test]
     fn extensions_beyond_what_the_format_holds_are_left_out() {
         let tags: Vec<String> = (0..3).map(|_| "t".repeat(30_000)).collect();
-        let entry =
-            decode(store(&Draft { tags: tags.into(), ..draft() }, Millis(1)).into(), &GENERATION)
-                .unwrap();
+        let entry = decode(
+            store(&NewEntry { tags: tags.into(), ..draft() }, Timestamp(1)).into(),
+            &GENERATION,
+        )
+        .unwrap();
         assert_eq!((entry.tags.len(), &entry.data[..]), (2, &b"value"[..]));
     }
 
     #[test]
     fn an_entry_of_another_generation_format_or_with_unknown_flags_is_missing() {
-        let stored = store(&draft(), Millis(1));
+        let stored = store(&draft(), Timestamp(1));
         assert_eq!(decode(stored.clone().into(), b"another-generati"), None);
         for (offset, byte) in [(0, 2), (57, 9), (58, 1)] {
             let mut other = stored.clone();
@@ -315,7 +337,7 @@ mod tests {
 
     #[test]
     fn unknown_extensions_are_skipped() {
-        let mut stored = store(&Draft { tags: Vec::new().into(), ..draft() }, Millis(1));
+        let mut stored = store(&NewEntry { tags: Vec::new().into(), ..draft() }, Timestamp(1));
         stored[59..61].copy_from_slice(&7u16.to_be_bytes());
         stored.splice(61..61, [9, 0, 4, 1, 2, 3, 4]);
         let entry = decode(stored.into(), &GENERATION).unwrap();

@@ -5,10 +5,10 @@ use std::{collections::HashMap, time::Duration};
 use async_trait::async_trait;
 use redis::Value;
 
-use super::{RedisStore, pool::Repeat};
+use super::{RedisStore, pool::Retry};
 use crate::{
-    key::Namespace,
-    store::{Facts, Inspect, Result, Size, ttl_class},
+    model::Namespace,
+    store::{Inspect, NamespaceUsage, Result, StoreInfo, ttl_class},
 };
 
 /// Keys looked at to estimate what Redis holds.
@@ -20,7 +20,7 @@ impl Inspect for RedisStore {
         self.pool.probe().await
     }
 
-    async fn facts(&self) -> Result<Facts> {
+    async fn info(&self) -> Result<StoreInfo> {
         let mut commands = redis::pipe();
         commands.cmd("INFO").cmd("DBSIZE");
         let answers = self.pool.query_all(&commands).await?;
@@ -29,7 +29,7 @@ impl Inspect for RedisStore {
         let mut facts = read_info(&info, keys);
         // Many providers do not let their customers read the configuration.
         let save =
-            self.pool.query(redis::cmd("CONFIG").arg("GET").arg("save"), Repeat::Harmless).await;
+            self.pool.query(redis::cmd("CONFIG").arg("GET").arg("save"), Retry::Harmless).await;
         let save =
             save.ok().and_then(|answer| redis::from_redis_value::<(String, String)>(answer).ok());
         if save.is_some_and(|(_, points)| !points.is_empty()) {
@@ -39,7 +39,7 @@ impl Inspect for RedisStore {
         Ok(facts)
     }
 
-    async fn sizes(&self) -> Result<Vec<(Namespace, Size)>> {
+    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
         let mut names = redis::pipe();
         names.cmd("DBSIZE");
         (0..SAMPLE).for_each(|_| {
@@ -64,7 +64,7 @@ impl Inspect for RedisStore {
             looks.cmd("MEMORY").arg("USAGE").arg(name).cmd("PTTL").arg(name);
         }
         let looks = self.pool.query_all(&looks).await?;
-        let mut sampled: HashMap<&str, Size> = HashMap::new();
+        let mut sampled: HashMap<&str, NamespaceUsage> = HashMap::new();
         for ((namespace, _), look) in entries.iter().zip(looks.chunks_exact(2)) {
             let (Value::Int(bytes), Value::Int(ttl)) = (&look[0], &look[1]) else { continue };
             let size = sampled.entry(namespace).or_default();
@@ -72,7 +72,7 @@ impl Inspect for RedisStore {
             size.bytes += u64::try_from(*bytes).unwrap_or(0);
             size.ttl[ttl_class(Duration::from_millis(u64::try_from(*ttl).unwrap_or(0)))] += 1;
         }
-        let mut sizes: Vec<(Namespace, Size)> = sampled
+        let mut sizes: Vec<(Namespace, NamespaceUsage)> = sampled
             .into_iter()
             .filter_map(|(namespace, size)| {
                 Some((Namespace::new(namespace).ok()?, size.scaled(keys, drawn.len() as u64)))
@@ -83,7 +83,7 @@ impl Inspect for RedisStore {
     }
 }
 
-fn read_info(info: &str, keys: u64) -> Facts {
+fn read_info(info: &str, keys: u64) -> StoreInfo {
     let fields: HashMap<&str, &str> =
         info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
     let text = |name: &str| fields.get(name).copied().unwrap_or_default().to_owned();
@@ -93,7 +93,7 @@ fn read_info(info: &str, keys: u64) -> Facts {
         Some(version) => format!("Valkey {version}"),
         None => format!("Redis {}", text("redis_version")),
     };
-    Facts {
+    StoreInfo {
         kind: "redis",
         server_version,
         used_bytes: number("used_memory").unwrap_or(0),

@@ -6,84 +6,97 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    RedisStore, Reply, add_lifetime, codec,
-    pool::Repeat,
-    script::{ABANDON, ACQUIRE, CONFIRM, DISCARD, EXTEND, FILL},
+    RedisStore, ScriptReply, add_lifetime, codec,
+    pool::Retry,
+    script::{ABANDON, ACQUIRE, DISCARD, EXTEND, FILL, REVALIDATE},
     unexpected,
 };
 use crate::{
-    entry::{Draft, Entry, whole_millis},
-    key::EntryKey,
+    model::{Entry, EntryKey, NewEntry, millis_ceil},
     store::{
-        Acquired, Ask, Confirmation, Confirmed, Filled, Hold, LeaseToken, Leases, Result,
-        short_cause, wakeups::Wakeup,
+        AcquireOutcome, AcquireRequest, LeaseLoss, LeaseStatus, LeaseToken, Leases, Result,
+        RevalidateOutcome, Revalidation, key_watch::KeyWatch, short_cause,
     },
 };
 
 #[async_trait]
 impl Leases for RedisStore {
-    async fn acquire(&self, key: &EntryKey, ask: &Ask) -> Result<Acquired> {
+    async fn acquire(&self, key: &EntryKey, request: &AcquireRequest) -> Result<AcquireOutcome> {
         let mut call = self.call(&ACQUIRE, key, None);
-        call.arg(&ask.token.0).arg(whole_millis(ask.ttl)).arg(ask.fresher_than.0);
-        let mut reply = self.run(&ACQUIRE, &call, Repeat::Never).await?;
+        call.arg(&request.token.0).arg(millis_ceil(request.ttl)).arg(request.fresher_than.0);
+        let mut reply = self.run(&ACQUIRE, &call, Retry::Never).await?;
         match reply.word.as_str() {
             "FOUND" => next_entry(&mut reply)?
-                .map(Acquired::Found)
+                .map(AcquireOutcome::Found)
                 .ok_or_else(|| unexpected("acquire.lua")),
-            "GRANTED" => Ok(Acquired::Granted { previous: next_entry(&mut reply)? }),
-            "HELD" => Ok(Acquired::Held { expires_in: reply.next_millis()? }),
+            "GRANTED" => Ok(AcquireOutcome::Granted { previous: next_entry(&mut reply)? }),
+            "HELD" => Ok(AcquireOutcome::Held { expires_in: reply.next_millis()? }),
             "BACKED_OFF" => {
                 let previous = next_entry(&mut reply)?;
                 let remaining = reply.next_millis()?;
                 let cause: Vec<u8> = reply.next()?;
-                Ok(Acquired::BackedOff {
+                Ok(AcquireOutcome::BackedOff {
                     remaining,
                     previous,
                     cause: String::from_utf8_lossy(&cause).into(),
                 })
             }
-            "HELD_OFF" => Ok(Acquired::HeldOff { remaining: reply.next_millis()? }),
+            "HELD_OFF" => Ok(AcquireOutcome::HeldOff { remaining: reply.next_millis()? }),
             _ => Err(unexpected("acquire.lua")),
         }
     }
 
-    async fn extend(&self, key: &EntryKey, token: LeaseToken, ttl: Duration) -> Result<Hold> {
-        let mut call = self.call(&EXTEND, key, None);
-        call.arg(&token.0).arg(whole_millis(ttl));
-        hold(&self.run(&EXTEND, &call, Repeat::Harmless).await?.word)
-            .ok_or_else(|| unexpected("extend.lua"))
-    }
-
-    async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<Hold> {
-        let mut call = self.call(&DISCARD, key, None);
-        call.arg(&token.0);
-        hold(&self.run(&DISCARD, &call, Repeat::Never).await?.word)
-            .ok_or_else(|| unexpected("discard.lua"))
-    }
-
-    async fn fill(&self, key: &EntryKey, token: LeaseToken, draft: &Draft) -> Result<Filled> {
-        let reply = self.store(&FILL, key, draft, |call| {
-            call.arg(&token.0);
-        });
-        filled(&reply.await?.word).ok_or_else(|| unexpected("fill.lua"))
-    }
-
-    async fn confirm(
+    async fn extend(
         &self,
         key: &EntryKey,
         token: LeaseToken,
-        confirmation: &Confirmation,
-    ) -> Result<Confirmed> {
-        let Confirmation { version, lifetime, tags, provenance } = confirmation;
-        let mut call = self.call(&CONFIRM, key, None);
+        ttl: Duration,
+    ) -> Result<LeaseStatus> {
+        let mut call = self.call(&EXTEND, key, None);
+        call.arg(&token.0).arg(millis_ceil(ttl));
+        let reply = self.run(&EXTEND, &call, Retry::Harmless).await?;
+        lease_status(&reply.word, "HELD").ok_or_else(|| unexpected("extend.lua"))
+    }
+
+    async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<LeaseStatus> {
+        let mut call = self.call(&DISCARD, key, None);
+        call.arg(&token.0);
+        let reply = self.run(&DISCARD, &call, Retry::Never).await?;
+        lease_status(&reply.word, "HELD").ok_or_else(|| unexpected("discard.lua"))
+    }
+
+    async fn fill(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        entry: &NewEntry,
+    ) -> Result<LeaseStatus> {
+        let reply = self.store(&FILL, key, entry, |call| {
+            call.arg(&token.0);
+        });
+        lease_status(&reply.await?.word, "STORED").ok_or_else(|| unexpected("fill.lua"))
+    }
+
+    async fn revalidate(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        revalidation: &Revalidation,
+    ) -> Result<RevalidateOutcome> {
+        let Revalidation { version, lifetime, tags, fetch_metadata } = revalidation;
+        let mut call = self.call(&REVALIDATE, key, None);
         add_lifetime(&mut call, lifetime);
         call.arg(&version.0.to_be_bytes())
             .arg(&codec::encode_windows(lifetime))
-            .arg(codec::encode_extensions(tags, Some(provenance), lifetime.keep))
+            .arg(codec::encode_extensions(tags, Some(fetch_metadata), lifetime.revalidation_window))
             .arg(&token.0);
-        match self.run(&CONFIRM, &call, Repeat::Never).await?.word.as_str() {
-            "GONE" => Ok(Confirmed::Gone),
-            word => filled(word).map(Confirmed::Settled).ok_or_else(|| unexpected("confirm.lua")),
+        match self.run(&REVALIDATE, &call, Retry::Never).await?.word.as_str() {
+            "GONE" => Ok(RevalidateOutcome::Gone),
+            word => match lease_status(word, "STORED") {
+                Some(Ok(())) => Ok(RevalidateOutcome::Revalidated),
+                Some(Err(loss)) => Ok(RevalidateOutcome::LeaseLost(loss)),
+                None => Err(unexpected("revalidate.lua")),
+            },
         }
     }
 
@@ -96,42 +109,32 @@ impl Leases for RedisStore {
     ) -> Result<bool> {
         let mut call = self.call(&ABANDON, key, None);
         call.arg(&token.0)
-            .arg(if backoff.is_zero() { 0 } else { whole_millis(backoff) })
+            .arg(if backoff.is_zero() { 0 } else { millis_ceil(backoff) })
             .arg(short_cause(cause));
-        match self.run(&ABANDON, &call, Repeat::Harmless).await?.word.as_str() {
+        match self.run(&ABANDON, &call, Retry::Harmless).await?.word.as_str() {
             "ABANDONED" => Ok(true),
             "LEASE_LOST" => Ok(false),
             _ => Err(unexpected("abandon.lua")),
         }
     }
 
-    fn wait_for(&self, key: &EntryKey) -> Wakeup {
+    fn watch_lease(&self, key: &EntryKey) -> KeyWatch {
         self.wakeups.register(self.layout.lease(key))
     }
 }
 
-fn hold(word: &str) -> Option<Hold> {
+/// The lease's status by a script's first word, which is `success` while the lease is held.
+fn lease_status(word: &str, success: &str) -> Option<LeaseStatus> {
     match word {
-        "HELD" => Some(Hold::Held),
-        "LEASE_LOST" => Some(Hold::Lost),
-        "INVALIDATED" => Some(Hold::Invalidated),
-        "SUPERSEDED" => Some(Hold::Superseded),
-        _ => None,
-    }
-}
-
-fn filled(word: &str) -> Option<Filled> {
-    match word {
-        "STORED" => Some(Filled::Stored),
-        "LEASE_LOST" => Some(Filled::LeaseLost),
-        "INVALIDATED" => Some(Filled::Invalidated),
-        "SUPERSEDED" => Some(Filled::Superseded),
-        _ => None,
+        "LEASE_LOST" => Some(Err(LeaseLoss::Expired)),
+        "INVALIDATED" => Some(Err(LeaseLoss::Invalidated)),
+        "SUPERSEDED" => Some(Err(LeaseLoss::Superseded)),
+        word => (word == success).then_some(Ok(())),
     }
 }
 
 /// The entry in a reply; the script has checked its generation, and an empty string stands for none.
-fn next_entry(reply: &mut Reply) -> Result<Option<Entry>> {
+fn next_entry(reply: &mut ScriptReply) -> Result<Option<Entry>> {
     let stored: Vec<u8> = reply.next()?;
     let generation: Vec<u8> = stored.get(1..=codec::GENERATION_BYTES).unwrap_or_default().to_vec();
     Ok(codec::decode(Bytes::from(stored), &generation))

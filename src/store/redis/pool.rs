@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use super::{clock::ServerClock, script::Script, unexpected};
 use crate::{
-    entry::Millis,
+    model::Timestamp,
     store::{Error, ErrorKind, Result},
 };
 
@@ -66,12 +66,12 @@ pub(super) struct RedisPool {
     /// A place for each connection, used in turn.
     at_hand: Arc<[ArcSwapOption<Handle>]>,
     turn: Arc<AtomicUsize>,
-    shared: Arc<Shared>,
+    shared: Arc<PoolHealth>,
     timeout: Duration,
 }
 
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct PoolHealth {
     pub(super) clock: ServerClock,
     /// Connections of an earlier epoch are not used any more.
     epoch: AtomicU64,
@@ -92,12 +92,12 @@ pub(super) struct Handle {
 struct Manager {
     client: Client,
     config: AsyncConnectionConfig,
-    shared: Arc<Shared>,
+    shared: Arc<PoolHealth>,
 }
 
 /// Whether an operation may be sent again when it is not known if it was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Repeat {
+pub(super) enum Retry {
     Harmless,
     Never,
 }
@@ -126,7 +126,7 @@ impl RedisPool {
         ) {
             tracing::warn!("the certificate of Redis is not verified, as its URL asks for");
         }
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(PoolHealth {
             clock: ServerClock::new(),
             epoch: AtomicU64::new(0),
             created: AtomicU64::new(0),
@@ -153,7 +153,7 @@ impl RedisPool {
         Ok(Self { pool, at_hand, turn: Arc::default(), shared, timeout: options.timeout })
     }
 
-    pub(super) fn shared(&self) -> &Shared {
+    pub(super) fn shared(&self) -> &PoolHealth {
         &self.shared
     }
 
@@ -167,12 +167,12 @@ impl RedisPool {
     }
 
     /// The latest moment, by the server's clock, at which what is sent now may be applied.
-    pub(super) fn not_after(&self) -> Millis {
+    pub(super) fn not_after(&self) -> Timestamp {
         self.shared.clock.now().after(self.timeout)
     }
 
     /// Sends one command.
-    pub(super) async fn query(&self, cmd: &Cmd, repeat: Repeat) -> Result<Value> {
+    pub(super) async fn query(&self, cmd: &Cmd, repeat: Retry) -> Result<Value> {
         let mut used = None;
         let answer = tokio::time::timeout(self.timeout, self.attempt(cmd, repeat, &mut used)).await;
         answer.unwrap_or_else(|_| Err(late(used)))
@@ -196,10 +196,10 @@ impl RedisPool {
     }
 
     /// Calls a script, which the server is told first if it does not know it.
-    pub(super) async fn eval(&self, script: &Script, call: &Cmd, repeat: Repeat) -> Result<Value> {
+    pub(super) async fn eval(&self, script: &Script, call: &Cmd, repeat: Retry) -> Result<Value> {
         match self.query(call, repeat).await {
             Err(error) if is_unknown_script(&error) => {
-                self.query(&script.load(), Repeat::Harmless).await?;
+                self.query(&script.load(), Retry::Harmless).await?;
                 self.query(call, repeat).await
             }
             other => other,
@@ -217,7 +217,7 @@ impl RedisPool {
         both.add_command(before).add_command(call);
         match self.query_all(&both).await {
             Err(error) if is_unknown_script(&error) => {
-                self.query(&script.load(), Repeat::Harmless).await?;
+                self.query(&script.load(), Retry::Harmless).await?;
                 self.query_all(&both).await
             }
             other => other,
@@ -233,14 +233,14 @@ impl RedisPool {
         let mut used = None;
         let time = redis::cmd("TIME");
         let answer =
-            tokio::time::timeout(self.timeout, self.attempt(&time, Repeat::Harmless, &mut used))
+            tokio::time::timeout(self.timeout, self.attempt(&time, Retry::Harmless, &mut used))
                 .await;
         let answer = answer.unwrap_or_else(|_| Err(ErrorKind::Timeout.into()));
         match answer {
             Ok(value) => {
                 let (seconds, micros): (u64, u64) =
                     redis::from_redis_value(value).map_err(RedisError::from)?;
-                self.shared.clock.seen(Millis(seconds * 1000 + micros / 1000), asked);
+                self.shared.clock.seen(Timestamp(seconds * 1000 + micros / 1000), asked);
                 Ok(())
             }
             Err(error) => {
@@ -255,13 +255,13 @@ impl RedisPool {
     async fn attempt(
         &self,
         cmd: &Cmd,
-        repeat: Repeat,
+        repeat: Retry,
         used: &mut Option<Arc<Handle>>,
     ) -> Result<Value> {
         let handle = used.insert(self.handle().await?);
         match handle.connection.clone().send_packed_command(cmd).await {
             // The server may have closed an idle connection, or just restarted.
-            Err(error) if error.is_connection_dropped() && repeat == Repeat::Harmless => {
+            Err(error) if error.is_connection_dropped() && repeat == Retry::Harmless => {
                 handle.give_up();
                 let handle = used.insert(self.handle().await?);
                 let answer = handle.connection.clone().send_packed_command(cmd).await;
@@ -327,7 +327,7 @@ fn is_unknown_script(error: &Error) -> bool {
 
 // === impl Shared ===
 
-impl Shared {
+impl PoolHealth {
     fn is_usable(&self, handle: &Handle) -> bool {
         !handle.broken.load(Ordering::Relaxed) && handle.epoch >= self.epoch.load(Ordering::Relaxed)
     }
@@ -404,7 +404,7 @@ impl ManageConnection for Manager {
 
 /// Takes the errors of connecting, which callers of the pool do not get to see.
 #[derive(Debug, Clone)]
-struct ConnectErrors(Arc<Shared>);
+struct ConnectErrors(Arc<PoolHealth>);
 
 impl ErrorSink<RedisError> for ConnectErrors {
     fn sink(&self, error: RedisError) {

@@ -30,44 +30,44 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::support::{Script, TestServer, options, order, origin, origin_with, text};
 use crate::{
-    entry::Kind,
-    origin::{Content, ErrorKind, Order, Origin as _, Terms, Validators},
+    model::Kind,
+    origin::{CacheDirectives, ErrorKind, FetchBody, FetchRequest, Origin as _, Validators},
     pb::origin::v1::{
-        FetchError, FetchRequest, FetchResponse, NotFound, NotModified, Value,
-        fetch_response::Outcome, value,
+        self as wire, FetchError, NotFound, NotModified, Value, fetch_response::Outcome, value,
     },
 };
 
 #[tokio::test]
 async fn an_order_arrives_and_an_answer_comes_back() {
-    let server = TestServer::start(Script::new(|request: Request<FetchRequest>| async move {
-        let authorization = request.metadata().get("authorization").cloned();
-        let FetchRequest { namespace, key, params, previous_etag } = request.into_inner();
-        let said = format!("{namespace} {key} {params:?} {previous_etag} {authorization:?}");
-        let seconds = |seconds| Some(PbDuration { seconds, nanos: 0 });
-        Ok(FetchResponse {
-            outcome: Some(Outcome::Value(Value { kind: Some(value::Kind::Data(said.into())) })),
-            ttl: seconds(1),
-            stale_while_revalidate: seconds(2),
-            stale_if_error: seconds(3),
-            tags: vec!["t".to_owned()],
-            etag: "new".to_owned(),
-            no_store: true,
-        })
-    }))
-    .await;
+    let server =
+        TestServer::start(Script::new(|request: Request<wire::FetchRequest>| async move {
+            let authorization = request.metadata().get("authorization").cloned();
+            let wire::FetchRequest { namespace, key, params, previous_etag } = request.into_inner();
+            let said = format!("{namespace} {key} {params:?} {previous_etag} {authorization:?}");
+            let seconds = |seconds| Some(PbDuration { seconds, nanos: 0 });
+            Ok(wire::FetchResponse {
+                outcome: Some(Outcome::Value(Value { kind: Some(value::Kind::Data(said.into())) })),
+                ttl: seconds(1),
+                stale_while_revalidate: seconds(2),
+                stale_if_error: seconds(3),
+                tags: vec!["t".to_owned()],
+                etag: "new".to_owned(),
+                no_store: true,
+            })
+        }))
+        .await;
     let mut options = options();
     options.metadata.insert("authorization", HeaderValue::from_static("Bearer secret"));
     let (origin, _places) = origin_with(options, &[&server]);
-    let order = Order {
+    let order = FetchRequest {
         params: Arc::new(BTreeMap::from([("lang".to_owned(), "de".to_owned())])),
         validators: Validators { etag: Some("old".into()), last_modified: None },
         ..order("ada")
     };
     let answer = origin.fetch(&order).await.unwrap();
     let data = Bytes::from_static(br#"user ada {"lang": "de"} old Some("Bearer secret")"#);
-    assert_eq!(answer.content, Content::Value { kind: Kind::Bytes, data });
-    let terms = Terms {
+    assert_eq!(answer.content, FetchBody::Value { kind: Kind::Bytes, data });
+    let terms = CacheDirectives {
         no_store: true,
         ttl: Some(Duration::from_secs(1)),
         stale_while_revalidate: Some(Duration::from_secs(2)),
@@ -80,34 +80,36 @@ async fn an_order_arrives_and_an_answer_comes_back() {
 
 #[tokio::test]
 async fn there_may_be_no_value_or_an_old_one() {
-    let server = TestServer::start(Script::new(|request: Request<FetchRequest>| async move {
-        let outcome = match request.get_ref().key.as_str() {
-            "absent" => Outcome::NotFound(NotFound {}),
-            "unknown" => return Err(Status::not_found("nobody")),
-            _ => Outcome::NotModified(NotModified {}),
-        };
-        Ok(FetchResponse { outcome: Some(outcome), ..Default::default() })
-    }))
-    .await;
+    let server =
+        TestServer::start(Script::new(|request: Request<wire::FetchRequest>| async move {
+            let outcome = match request.get_ref().key.as_str() {
+                "absent" => Outcome::NotFound(NotFound {}),
+                "unknown" => return Err(Status::not_found("nobody")),
+                _ => Outcome::NotModified(NotModified {}),
+            };
+            Ok(wire::FetchResponse { outcome: Some(outcome), ..Default::default() })
+        }))
+        .await;
     let (origin, _places) = origin(&[&server]);
     for key in ["absent", "unknown"] {
-        assert_eq!(origin.fetch(&order(key)).await.unwrap().content, Content::NotFound);
+        assert_eq!(origin.fetch(&order(key)).await.unwrap().content, FetchBody::NotFound);
     }
-    let known = Order {
+    let known = FetchRequest {
         validators: Validators { etag: Some("e".into()), last_modified: None },
         ..order("same")
     };
-    assert_eq!(origin.fetch(&known).await.unwrap().content, Content::NotModified);
+    assert_eq!(origin.fetch(&known).await.unwrap().content, FetchBody::NotModified);
     assert_eq!(origin.fetch(&order("same")).await.unwrap_err().kind, ErrorKind::Invalid);
 }
 
 #[tokio::test]
 async fn every_status_has_a_meaning() {
-    let server = TestServer::start(Script::new(|request: Request<FetchRequest>| async move {
-        let code: i32 = request.get_ref().key.parse().unwrap();
-        Err(Status::new(Code::from_i32(code), "because\n"))
-    }))
-    .await;
+    let server =
+        TestServer::start(Script::new(|request: Request<wire::FetchRequest>| async move {
+            let code: i32 = request.get_ref().key.parse().unwrap();
+            Err(Status::new(Code::from_i32(code), "because\n"))
+        }))
+        .await;
     let (origin, _places) = origin(&[&server]);
     use ErrorKind::{Failed, Refused, Timeout};
     let meanings = [
@@ -150,7 +152,7 @@ async fn a_status_with_broken_details_harms_nobody_else() {
     let mut broken = HeaderMap::new();
     broken.insert("grpc-status-details-bin", HeaderValue::from_static("?"));
     let status = Status::with_metadata(Code::Internal, "", MetadataMap::from_headers(broken));
-    let server = TestServer::start(Script::new(move |request: Request<FetchRequest>| {
+    let server = TestServer::start(Script::new(move |request: Request<wire::FetchRequest>| {
         std::future::ready(if request.get_ref().key == "broken" {
             Err(status.clone())
         } else {
@@ -166,7 +168,7 @@ async fn a_status_with_broken_details_harms_nobody_else() {
 #[tokio::test]
 async fn a_deadline_is_sent_and_kept() {
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-    let server = TestServer::start(Script::new(move |request: Request<FetchRequest>| {
+    let server = TestServer::start(Script::new(move |request: Request<wire::FetchRequest>| {
         let timeout =
             request.metadata().get("grpc-timeout").map(|value| value.to_str().unwrap().to_owned());
         sender.send(timeout).unwrap();
@@ -174,7 +176,8 @@ async fn a_deadline_is_sent_and_kept() {
     }))
     .await;
     let (origin, _places) = origin(&[&server]);
-    let order = Order { deadline: Instant::now() + Duration::from_millis(200), ..order("k") };
+    let order =
+        FetchRequest { deadline: Instant::now() + Duration::from_millis(200), ..order("k") };
     let start = Instant::now();
     assert_eq!(origin.fetch(&order).await.unwrap_err().kind, ErrorKind::Timeout);
     assert!(start.elapsed() < Duration::from_secs(10));
@@ -188,10 +191,11 @@ async fn a_deadline_is_sent_and_kept() {
 
 #[tokio::test]
 async fn what_is_too_large_is_told_from_what_is_broken() {
-    let server = TestServer::start(Script::new(|request: Request<FetchRequest>| async move {
-        Ok(text(&"x".repeat(request.get_ref().key.parse().unwrap())))
-    }))
-    .await;
+    let server =
+        TestServer::start(Script::new(|request: Request<wire::FetchRequest>| async move {
+            Ok(text(&"x".repeat(request.get_ref().key.parse().unwrap())))
+        }))
+        .await;
     let (origin, _places) = origin(&[&server]);
     let limit = options().max_value_bytes;
     assert!(origin.fetch(&order(&limit.to_string())).await.is_ok());
@@ -211,11 +215,11 @@ impl NamedService for Stranger {
     const NAME: &'static str = "larder.origin.v1.OriginService";
 }
 
-impl UnaryService<FetchRequest> for Stranger {
+impl UnaryService<wire::FetchRequest> for Stranger {
     type Response = FetchError;
     type Future = Ready<Result<Response<FetchError>, Status>>;
 
-    fn call(&mut self, _: Request<FetchRequest>) -> Self::Future {
+    fn call(&mut self, _: Request<wire::FetchRequest>) -> Self::Future {
         ready(Ok(Response::new(FetchError { code: 1, ..Default::default() })))
     }
 }
@@ -253,18 +257,21 @@ async fn another_message_is_invalid() {
 
 #[tokio::test]
 async fn calls_are_part_of_the_trace() {
-    let server = TestServer::start(Script::new(|request: Request<FetchRequest>| async move {
-        let parent =
-            request.metadata().get("traceparent").map(|value| value.to_str().unwrap().to_owned());
-        Ok(text(&parent.unwrap_or_default()))
-    }))
-    .await;
+    let server =
+        TestServer::start(Script::new(|request: Request<wire::FetchRequest>| async move {
+            let parent = request
+                .metadata()
+                .get("traceparent")
+                .map(|value| value.to_str().unwrap().to_owned());
+            Ok(text(&parent.unwrap_or_default()))
+        }))
+        .await;
     let (origin, _places) = origin(&[&server]);
     global::set_text_map_propagator(TraceContextPropagator::new());
     let provider = SdkTracerProvider::builder().build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
     let answer = origin.fetch(&order("k")).instrument(tracing::info_span!("call")).await.unwrap();
-    let Content::Value { data, .. } = answer.content else { panic!("no value") };
+    let FetchBody::Value { data, .. } = answer.content else { panic!("no value") };
     assert!(data.starts_with(b"00-") && data.len() == 55, "{data:?}");
 }

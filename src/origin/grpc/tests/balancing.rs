@@ -8,8 +8,8 @@ use tonic::Request;
 
 use super::support::{Script, TestServer, eventually, options, order, origin, text};
 use crate::{
-    origin::{ErrorKind, Order, Origin as _, grpc::GrpcOrigin},
-    pb::origin::v1::FetchRequest,
+    origin::{ErrorKind, FetchRequest, Origin as _, grpc::GrpcOrigin},
+    pb::origin::v1 as wire,
 };
 
 fn answers() -> Script {
@@ -17,7 +17,7 @@ fn answers() -> Script {
 }
 
 async fn fetch_all(origin: &GrpcOrigin, count: usize) -> Vec<ErrorKind> {
-    let orders: Vec<Order> = (0..count).map(|_| order("k")).collect();
+    let orders: Vec<FetchRequest> = (0..count).map(|_| order("k")).collect();
     let results = join_all(orders.iter().map(|order| origin.fetch(order))).await;
     results.into_iter().filter_map(|result| result.err().map(|error| error.kind)).collect()
 }
@@ -26,7 +26,7 @@ async fn fetch_all(origin: &GrpcOrigin, count: usize) -> Vec<ErrorKind> {
 async fn patient() -> (TestServer, Arc<Semaphore>) {
     let go = Arc::new(Semaphore::new(0));
     let gate = go.clone();
-    let script = Script::new(move |_: Request<FetchRequest>| {
+    let script = Script::new(move |_: Request<wire::FetchRequest>| {
         let gate = gate.clone();
         async move {
             gate.acquire().await.unwrap().forget();
@@ -80,7 +80,8 @@ async fn an_address_that_never_answers_is_set_aside() {
     let (origin, _places) = origin(&[&silent, &well]);
     let mut late = 0;
     for _ in 0..100 {
-        let order = Order { deadline: Instant::now() + Duration::from_millis(200), ..order("k") };
+        let order =
+            FetchRequest { deadline: Instant::now() + Duration::from_millis(200), ..order("k") };
         late += usize::from(origin.fetch(&order).await.is_err());
     }
     assert!(late < 20, "{late} of 100");

@@ -5,29 +5,31 @@ use tonic::{Code, Request, Status};
 
 use super::support::{Script, TestServer, order, origin, text};
 use crate::{
-    origin::{Answer, Content, ErrorKind, Order, Origin as _, Result},
+    origin::{ErrorKind, FetchBody, FetchRequest, FetchResponse, Origin as _, Result},
     pb::origin::v1::{
-        BatchFetchRequest, BatchFetchResponse, BatchFetchResult, FetchError, FetchRequest,
-        FetchResponse, batch_fetch_result::Result as PbResult,
+        self as wire, BatchFetchRequest, BatchFetchResponse, BatchFetchResult, FetchError,
+        batch_fetch_result::Result as PbResult,
     },
 };
 
-fn orders(keys: &[&str]) -> Vec<Order> {
+fn orders(keys: &[&str]) -> Vec<FetchRequest> {
     keys.iter().map(|key| order(key)).collect()
 }
 
-fn said(result: &Result<Answer>) -> &str {
-    let Ok(Answer { content: Content::Value { data, .. }, .. }) = result else {
+fn said(result: &Result<FetchResponse>) -> &str {
+    let Ok(FetchResponse { content: FetchBody::Value { data, .. }, .. }) = result else {
         panic!("{result:?}")
     };
     std::str::from_utf8(data).unwrap()
 }
 
 fn echo() -> Script {
-    Script::new(|request: Request<FetchRequest>| async move { Ok(text(&request.into_inner().key)) })
+    Script::new(|request: Request<wire::FetchRequest>| async move {
+        Ok(text(&request.into_inner().key))
+    })
 }
 
-fn response(response: FetchResponse) -> BatchFetchResult {
+fn response(response: wire::FetchResponse) -> BatchFetchResult {
     BatchFetchResult { result: Some(PbResult::Response(response)) }
 }
 
@@ -39,7 +41,7 @@ fn error(code: Code, retry_after: Option<PbDuration>) -> BatchFetchResult {
 #[tokio::test]
 async fn results_come_in_order_and_each_stands_alone() {
     let script = echo().with_batch(|request: BatchFetchRequest| {
-        let result = |request: FetchRequest| match request.key.as_str() {
+        let result = |request: wire::FetchRequest| match request.key.as_str() {
             "busy" => error(Code::ResourceExhausted, Some(PbDuration { seconds: 7, nanos: 0 })),
             "absent" => error(Code::NotFound, None),
             "forbidden" => error(Code::PermissionDenied, None),
@@ -60,7 +62,7 @@ async fn results_come_in_order_and_each_stands_alone() {
         (&busy.kind, busy.retry_after.map(|wait| wait.as_secs())),
         (&ErrorKind::Failed, Some(7))
     );
-    assert_eq!(results[2].as_ref().unwrap().content, Content::NotFound);
+    assert_eq!(results[2].as_ref().unwrap().content, FetchBody::NotFound);
     for (place, kind) in [(4, ErrorKind::Refused), (5, ErrorKind::Failed), (6, ErrorKind::Invalid)]
     {
         assert_eq!(results[place].as_ref().unwrap_err().kind, kind, "{}", keys[place]);

@@ -29,13 +29,13 @@ use tower::Service;
 use url::Url;
 
 use crate::{
-    key::{EntryKey, Namespace},
+    model::{EntryKey, Namespace},
     origin::{
-        Order, Validators,
-        grpc::{GrpcOptions, GrpcOrigin, resolve::Resolve},
+        FetchRequest, Validators,
+        grpc::{GrpcOptions, GrpcOrigin, resolver::Resolve},
     },
     pb::origin::v1::{
-        BatchFetchRequest, BatchFetchResponse, FetchRequest, FetchResponse, Value,
+        self as wire, BatchFetchRequest, BatchFetchResponse, Value,
         fetch_response::Outcome,
         origin_service_server::{OriginService, OriginServiceServer},
         value,
@@ -48,7 +48,7 @@ type Does<Q, A> = Arc<dyn Fn(Request<Q>) -> BoxFuture<'static, Said<A>> + Send +
 /// What a server does when it is called.
 #[derive(Clone)]
 pub(super) struct Script {
-    fetch: Does<FetchRequest, FetchResponse>,
+    fetch: Does<wire::FetchRequest, wire::FetchResponse>,
     batch: Option<Does<BatchFetchRequest, BatchFetchResponse>>,
     fetches: Arc<AtomicUsize>,
     batches: Arc<AtomicUsize>,
@@ -69,16 +69,18 @@ pub(super) struct Places(Arc<Mutex<Vec<SocketAddr>>>);
 // === impl Script ===
 
 impl Script {
-    pub(super) fn new<F>(fetch: impl Fn(Request<FetchRequest>) -> F + Send + Sync + 'static) -> Self
+    pub(super) fn new<F>(
+        fetch: impl Fn(Request<wire::FetchRequest>) -> F + Send + Sync + 'static,
+    ) -> Self
     where
-        F: Future<Output = Said<FetchResponse>> + Send + 'static,
+        F: Future<Output = Said<wire::FetchResponse>> + Send + 'static,
     {
         let fetch: Does<_, _> = Arc::new(move |request| fetch(request).boxed());
         Self { fetch, batch: None, fetches: Arc::default(), batches: Arc::default() }
     }
 
     /// Always the same.
-    pub(super) fn always(said: Said<FetchResponse>) -> Self {
+    pub(super) fn always(said: Said<wire::FetchResponse>) -> Self {
         Self::new(move |_| std::future::ready(said.clone()))
     }
 
@@ -97,8 +99,8 @@ impl Script {
 impl OriginService for Script {
     async fn fetch(
         &self,
-        request: Request<FetchRequest>,
-    ) -> Result<Response<FetchResponse>, Status> {
+        request: Request<wire::FetchRequest>,
+    ) -> Result<Response<wire::FetchResponse>, Status> {
         self.fetches.fetch_add(1, Ordering::SeqCst);
         (self.fetch)(request).await.map(Response::new)
     }
@@ -244,8 +246,8 @@ pub(super) fn origin_with(options: GrpcOptions, servers: &[&TestServer]) -> (Grp
     (GrpcOrigin::with_resolver(options, Box::new(places.clone())).unwrap(), places)
 }
 
-pub(super) fn order(key: &str) -> Order {
-    Order {
+pub(super) fn order(key: &str) -> FetchRequest {
+    FetchRequest {
         key: EntryKey::new(Namespace::new("user").unwrap(), key, [].into_iter()).unwrap(),
         params: Arc::default(),
         validators: Validators::default(),
@@ -253,9 +255,9 @@ pub(super) fn order(key: &str) -> Order {
     }
 }
 
-pub(super) fn text(text: &str) -> FetchResponse {
+pub(super) fn text(text: &str) -> wire::FetchResponse {
     let value = Value { kind: Some(value::Kind::Text(text.to_owned())) };
-    FetchResponse { outcome: Some(Outcome::Value(value)), ..Default::default() }
+    wire::FetchResponse { outcome: Some(Outcome::Value(value)), ..Default::default() }
 }
 
 /// Asks until there is an answer. No test waits for a fixed time and hopes.

@@ -14,9 +14,9 @@ async fn a_value_comes_with_its_terms() {
     })
     .await;
     let answer = ask(&server).await.unwrap();
-    let content = Content::Value { kind: Kind::Json, data: Bytes::from_static(b"{\"id\": 1}") };
+    let content = FetchBody::Value { kind: Kind::Json, data: Bytes::from_static(b"{\"id\": 1}") };
     assert_eq!(answer.content, content);
-    let terms = Terms {
+    let terms = CacheDirectives {
         no_store: false,
         ttl: Some(Duration::from_secs(60)),
         stale_while_revalidate: Some(Duration::from_secs(5)),
@@ -33,8 +33,11 @@ async fn a_value_comes_with_its_terms() {
 #[tokio::test]
 async fn no_content_is_an_empty_value() {
     let server = Server::saying(|| answer(204, &[])).await;
-    let content = Content::Value { kind: Kind::Bytes, data: Bytes::new() };
-    assert_eq!(ask(&server).await.unwrap(), Answer { content, terms: Terms::default() });
+    let content = FetchBody::Value { kind: Kind::Bytes, data: Bytes::new() };
+    assert_eq!(
+        ask(&server).await.unwrap(),
+        FetchResponse { content, terms: CacheDirectives::default() }
+    );
 }
 
 #[tokio::test]
@@ -44,7 +47,7 @@ async fn not_found_and_gone_are_answers() {
     {
         let server = Server::saying(respond).await;
         let answer = ask(&server).await.unwrap();
-        assert_eq!(answer.content, Content::NotFound);
+        assert_eq!(answer.content, FetchBody::NotFound);
         assert_eq!(
             answer.terms.ttl,
             Some(Duration::from_secs(5)),
@@ -68,11 +71,15 @@ async fn what_has_not_changed_is_not_sent_again() {
         Validators { etag: Some("\"v1\"".into()), last_modified: Some("yesterday".into()) };
     let origin = HttpOrigin::new(options(&server.url("/{key}"))).unwrap();
     let answer =
-        origin.fetch(&Order { validators: validators.clone(), ..order("k") }).await.unwrap();
-    assert_eq!(answer.content, Content::NotModified);
+        origin.fetch(&FetchRequest { validators: validators.clone(), ..order("k") }).await.unwrap();
+    assert_eq!(answer.content, FetchBody::NotModified);
     assert_eq!(
         answer.terms,
-        Terms { ttl: Some(Duration::from_secs(7)), validators, ..Terms::default() }
+        CacheDirectives {
+            ttl: Some(Duration::from_secs(7)),
+            validators,
+            ..CacheDirectives::default()
+        }
     );
     assert_eq!(server.header("if-modified-since").unwrap(), "yesterday");
 }
@@ -102,7 +109,11 @@ async fn the_namespace_can_be_put_above_the_headers() {
     let validators = Validators { etag: Some("\"v\"".into()), last_modified: None };
     assert_eq!(
         terms,
-        Terms { tags: Some(["a".to_owned()].into()), validators, ..Terms::default() }
+        CacheDirectives {
+            tags: Some(["a".to_owned()].into()),
+            validators,
+            ..CacheDirectives::default()
+        }
     );
 }
 

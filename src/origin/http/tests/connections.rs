@@ -72,7 +72,7 @@ async fn http2_is_spoken_without_tls_where_it_is_asked_for() {
     let server = Server::http(Speaks::Http2, None, |_| with_body(200, &[], "h2")).await;
     let options = HttpOptions { version: HttpVersion::Http2, ..options(&server.url("/{key}")) };
     let content = ask_with(options).await.unwrap().content;
-    assert_eq!(content, Content::Value { kind: Kind::Bytes, data: Bytes::from_static(b"h2") });
+    assert_eq!(content, FetchBody::Value { kind: Kind::Bytes, data: Bytes::from_static(b"h2") });
     assert_eq!(server.seen.lock()[0].version, http::Version::HTTP_2);
 }
 
@@ -91,7 +91,10 @@ async fn over_tls_the_version_is_agreed_on() {
         })
         .await;
         let content = ask_with(https(&server, Some(ca_pem), version)).await.unwrap().content;
-        assert_eq!(content, Content::Value { kind: Kind::Text, data: Bytes::from_static(b"tls") });
+        assert_eq!(
+            content,
+            FetchBody::Value { kind: Kind::Text, data: Bytes::from_static(b"tls") }
+        );
     }
 }
 

@@ -42,7 +42,7 @@ async fn redirects_are_followed_only_where_they_stay_and_only_so_often() {
     let limited =
         |path: &str, max_redirects| HttpOptions { max_redirects, ..options(&server.url(path)) };
     let there = ask_with(limited("/{key}", 2)).await.unwrap().content;
-    assert_eq!(there, Content::Value { kind: Kind::Bytes, data: Bytes::from_static(b"there") });
+    assert_eq!(there, FetchBody::Value { kind: Kind::Bytes, data: Bytes::from_static(b"there") });
     assert_eq!(server.header("referer"), None);
     for (path, max_redirects, status) in
         [("/{key}", 0, 307), ("/{key}", 1, 301), ("/away/{key}", 2, 302)]
@@ -64,7 +64,7 @@ async fn a_value_may_be_as_large_as_allowed_and_no_larger() {
             let server =
                 Server::http(Speaks::Http1, None, move |_| with_body(200, &[], body(size))).await;
             match ask(&server).await {
-                Ok(Answer { content: Content::Value { data, .. }, .. }) => {
+                Ok(FetchResponse { content: FetchBody::Value { data, .. }, .. }) => {
                     assert!(fits && data.len() == size)
                 }
                 other => assert_eq!((other.unwrap_err().kind, fits), (ErrorKind::TooLarge, false)),
@@ -109,7 +109,7 @@ async fn an_answer_ends_where_it_says() {
         b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nhalfHTTP/1.1 200 OK\r\n\r\nx".as_slice(),
         b"HTTP/1.0 200 OK\r\n\r\nhalf",
     ] {
-        let content = Content::Value { kind: Kind::Bytes, data: Bytes::from_static(b"half") };
+        let content = FetchBody::Value { kind: Kind::Bytes, data: Bytes::from_static(b"half") };
         assert_eq!(ask(&Server::lying(answer).await).await.unwrap().content, content);
     }
 }
@@ -165,7 +165,7 @@ async fn nothing_is_waited_for_beyond_the_deadline() {
         let started = Instant::now();
         // The headers must be there in time, and the body must not be.
         let deadline = started + 5 * IMPATIENCE;
-        let error = origin.fetch(&Order { deadline, ..order("k") }).await.unwrap_err();
+        let error = origin.fetch(&FetchRequest { deadline, ..order("k") }).await.unwrap_err();
         assert_eq!(error, Error::new(ErrorKind::Timeout, cause));
         assert!(started.elapsed() < PATIENCE / 2);
     }

@@ -1,0 +1,263 @@
+//! Statistics of the fleet: sends this replica's counts to the store, and reads those of all
+//! replicas.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    error_chain::ErrorChain,
+    model::{Namespace, Timestamp},
+    stats::{
+        counters::Counters,
+        delta::{ByNamespace, StatsDelta, StatsReport},
+        registry::StatsRegistry,
+        windows::{Windows, merge},
+    },
+    store::{self, Backend, NamespaceUsage, StoreInfo},
+};
+
+/// Flushes the counters of this replica to the store, and reports the statistics of the fleet.
+pub struct FleetStats {
+    registry: Arc<StatsRegistry>,
+    store: Arc<dyn Backend>,
+    state: Mutex<FlushState>,
+}
+
+/// Progress of the flushes: which counts the store has, and which it may have.
+struct FlushState {
+    replica: u64,
+    sequence: u64,
+    /// Snapshot of the registry at the last flush.
+    snapshot: ByNamespace,
+    /// Counts that are in no delta yet.
+    unsent: ByNamespace,
+    /// Delta without acknowledgement. It is sent again unchanged, because the store may have
+    /// applied it.
+    pending: Option<StatsDelta>,
+    /// Counts of this replica alone, for the time in which the store is unavailable.
+    local: Windows,
+}
+
+/// Statistics of the fleet, and the state of the store.
+#[derive(Debug)]
+pub struct Overview {
+    /// Counts of the fleet; of this replica alone if `degraded` is set.
+    pub report: StatsReport,
+    /// The store's description of itself; none if it is unavailable.
+    pub facts: Option<StoreInfo>,
+    /// Usage of the store by namespace.
+    pub sizes: Vec<(Namespace, NamespaceUsage)>,
+    /// Whether the store was unavailable.
+    pub degraded: bool,
+}
+
+impl FleetStats {
+    /// Creates the statistics. Counts reach the store with [`FleetStats::flush`].
+    pub fn new(registry: Arc<StatsRegistry>, store: Arc<dyn Backend>) -> Self {
+        Self { registry, store, state: Mutex::new(FlushState::new(rand::random())) }
+    }
+
+    /// Sends the counts since the last flush to the store.
+    ///
+    /// # Errors
+    /// The store did not acknowledge them. No count is lost: the next flush sends them again.
+    pub async fn flush(&self) -> store::Result<()> {
+        let mut state = self.state.lock().await;
+        state.collect(&self.registry, self.store.now());
+        while let Some(delta) = state.next_delta() {
+            self.store.add(delta).await?;
+            state.pending = None;
+        }
+        Ok(())
+    }
+
+    /// Flushes every `interval` until `stop` is cancelled, and then once more.
+    pub async fn flush_every(&self, interval: Duration, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.flush_or_log().await;
+        }
+        self.flush_or_log().await;
+    }
+
+    async fn flush_or_log(&self) {
+        if let Err(error) = self.flush().await {
+            tracing::debug!(
+                error = %ErrorChain(&error),
+                "the counters could not be flushed and are kept for the next flush"
+            );
+        }
+    }
+
+    /// Reports the statistics of the fleet: of this replica up to now, of the others up to their
+    /// last flush.
+    pub async fn overview(&self) -> Overview {
+        let report = match self.flush().await {
+            Ok(()) => self.store.report().await,
+            Err(error) => Err(error),
+        };
+        let (report, degraded) = match report {
+            Ok(report) => (report, false),
+            Err(_) => (self.state.lock().await.local.report(self.store.now()), true),
+        };
+        let facts = self.store.info().await.ok();
+        let sizes = self.store.usage().await.unwrap_or_default();
+        Overview { report, facts, sizes, degraded }
+    }
+}
+
+impl FlushState {
+    fn new(replica: u64) -> Self {
+        Self {
+            replica,
+            sequence: 0,
+            snapshot: ByNamespace::new(),
+            unsent: ByNamespace::new(),
+            pending: None,
+            local: Windows::default(),
+        }
+    }
+
+    /// Collects the counts since the last call.
+    fn collect(&mut self, registry: &StatsRegistry, now: Timestamp) {
+        let snapshot = registry.snapshot();
+        let none = Counters::default();
+        let counts: ByNamespace = snapshot
+            .iter()
+            .map(|(namespace, counters)| {
+                let earlier = self.snapshot.get(namespace).unwrap_or(&none);
+                (namespace.clone(), counters.since(earlier))
+            })
+            .filter(|(_, counters)| !counters.is_zero())
+            .collect();
+        self.snapshot = snapshot;
+        self.local.add(&counts, now);
+        merge(&mut self.unsent, &counts);
+    }
+
+    /// Returns the delta to send next, if any: the pending one, or else one of the unsent counts.
+    fn next_delta(&mut self) -> Option<&StatsDelta> {
+        if self.pending.is_none() && !self.unsent.is_empty() {
+            self.sequence += 1;
+            let counts = std::mem::take(&mut self.unsent);
+            self.pending =
+                Some(StatsDelta { replica: self.replica, sequence: self.sequence, counts });
+        }
+        self.pending.as_ref()
+    }
+}
+
+/// Sums the counters of the namespaces in `chosen`, or of all namespaces if it is empty.
+pub fn sum(counts: &ByNamespace, chosen: &[String]) -> Counters {
+    let mut sum = Counters::default();
+    let wanted =
+        counts.iter().filter(|(namespace, _)| chosen.is_empty() || chosen.contains(namespace));
+    wanted.for_each(|(_, counters)| sum.add(counters));
+    sum
+}
+
+/// Returns the names of all namespaces in a report, sorted.
+pub fn names(report: &StatsReport) -> Vec<String> {
+    let mut all = ByNamespace::new();
+    [&report.total, &report.last_hour, &report.last_day]
+        .into_iter()
+        .for_each(|counts| merge(&mut all, counts));
+    all.into_keys().collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{stats::counters::Counter, store::memory::MemoryStore};
+
+    const NOW: Timestamp = Timestamp(1_000_000_000_000);
+
+    fn count_hits(registry: &StatsRegistry, namespace: &str, hits: u64) {
+        registry.of(&Namespace::new(namespace).unwrap()).count_many(Counter::Hits, hits);
+    }
+
+    fn hits(counts: &ByNamespace) -> Vec<(&str, u64)> {
+        counts.iter().map(|(name, counters)| (name.as_str(), counters.get(Counter::Hits))).collect()
+    }
+
+    #[test]
+    fn no_counts_make_no_delta() {
+        let registry = StatsRegistry::new(8);
+        let mut state = FlushState::new(7);
+        state.collect(&registry, NOW);
+        assert!(state.next_delta().is_none());
+        count_hits(&registry, "a", 1);
+        state.collect(&registry, NOW);
+        assert!(state.next_delta().is_some());
+        state.pending = None;
+        state.collect(&registry, NOW);
+        assert!(state.next_delta().is_none());
+    }
+
+    #[test]
+    fn unacknowledged_delta_is_repeated_unchanged_before_later_counts() {
+        let registry = StatsRegistry::new(8);
+        let mut state = FlushState::new(7);
+        count_hits(&registry, "a", 1);
+        state.collect(&registry, NOW);
+        let first = state.next_delta().unwrap().clone();
+        assert_eq!((first.replica, first.sequence, hits(&first.counts)), (7, 1, vec![("a", 1)]));
+
+        count_hits(&registry, "a", 2);
+        count_hits(&registry, "b", 4);
+        state.collect(&registry, NOW);
+        let repeated = state.next_delta().unwrap();
+        assert_eq!((repeated.sequence, &repeated.counts), (1, &first.counts));
+
+        state.pending = None;
+        let second = state.next_delta().unwrap();
+        assert_eq!((second.sequence, hits(&second.counts)), (2, vec![("a", 2), ("b", 4)]));
+    }
+
+    #[test]
+    fn local_report_has_counts_that_the_store_has_not_acknowledged() {
+        let registry = StatsRegistry::new(8);
+        let mut state = FlushState::new(7);
+        count_hits(&registry, "a", 3);
+        state.collect(&registry, NOW);
+        let report = state.local.report(NOW);
+        assert_eq!(
+            (hits(&report.total), hits(&report.last_hour)),
+            (vec![("a", 3)], vec![("a", 3)])
+        );
+    }
+
+    #[tokio::test]
+    async fn overview_sums_all_replicas_of_a_store() {
+        let store = Arc::new(MemoryStore::new(1 << 20));
+        let replicas = [1, 2].map(|hits| {
+            let registry = Arc::new(StatsRegistry::new(8));
+            count_hits(&registry, "a", hits);
+            FleetStats::new(registry, store.clone())
+        });
+        let [first, second] = replicas;
+        second.flush().await.unwrap();
+        let overview = first.overview().await;
+        assert!(!overview.degraded);
+        assert_eq!(hits(&overview.report.total), [("a", 3)]);
+        assert_eq!(names(&overview.report), ["a"]);
+    }
+
+    #[test]
+    fn sum_is_limited_to_the_chosen_namespaces() {
+        let registry = StatsRegistry::new(8);
+        for (name, hits) in [("a", 1), ("b", 2), ("c", 4)] {
+            count_hits(&registry, name, hits);
+        }
+        let counts = registry.snapshot();
+        let sum_of = |chosen: &[&str]| {
+            let chosen: Vec<String> = chosen.iter().map(ToString::to_string).collect();
+            sum(&counts, &chosen).get(Counter::Hits)
+        };
+        assert_eq!((sum_of(&[]), sum_of(&["b"]), sum_of(&["a", "c", "d"])), (7, 2, 5));
+    }
+}

@@ -1,0 +1,115 @@
+//! Metrics of the cache. They are read from the counters of the statistics at the time of a scrape,
+//! so that requests do not count twice.
+
+use std::sync::{Arc, Weak};
+
+use opentelemetry::{KeyValue, metrics::Meter};
+use transport::Admission;
+
+use crate::{
+    cache::Cache,
+    stats::{counters::Counter, registry::StatsRegistry},
+};
+
+/// Registers the instruments.
+pub fn register(
+    meter: &Meter,
+    registry: &Arc<StatsRegistry>,
+    cache: &Arc<Cache>,
+    admission: &Arc<Admission>,
+) {
+    for counter in Counter::ALL {
+        let registry = registry.clone();
+        let (name, description) = describe(counter);
+        meter
+            .u64_observable_counter(name)
+            .with_description(description)
+            .with_callback(move |observer| {
+                for (namespace, counts) in registry.snapshot() {
+                    observer.observe(counts.get(counter), &[KeyValue::new("namespace", namespace)]);
+                }
+            })
+            .build();
+    }
+    let cache: Weak<Cache> = Arc::downgrade(cache);
+    meter
+        .u64_observable_gauge("larder.waiting")
+        .with_description("Calls that wait for a value, and background refreshes")
+        .with_callback(move |observer| {
+            observer.observe(cache.upgrade().map_or(0, |cache| cache.waiting() as u64), &[]);
+        })
+        .build();
+    let in_flight = admission.clone();
+    meter
+        .u64_observable_gauge("larder.requests.in_flight")
+        .with_description("Requests being answered")
+        .with_callback(move |observer| observer.observe(in_flight.in_flight() as u64, &[]))
+        .build();
+    let paused = admission.clone();
+    meter
+        .u64_observable_gauge("larder.connections.held_back")
+        .with_description("Connections that are not read, as there is enough to do")
+        .with_callback(move |observer| observer.observe(paused.paused_connections() as u64, &[]))
+        .build();
+}
+
+fn describe(counter: Counter) -> (&'static str, &'static str) {
+    match counter {
+        Counter::Hits => ("larder.hits", "Reads answered with a fresh value"),
+        Counter::Stale => ("larder.stale", "Reads answered with a stale value"),
+        Counter::Negative => ("larder.negative", "Reads answered with a negative entry"),
+        Counter::Misses => ("larder.misses", "Reads answered without a value"),
+        Counter::Sets => ("larder.sets", "Values stored, fills included"),
+        Counter::SetsRefused => {
+            ("larder.sets.refused", "Sets that were not stored, for any reason")
+        }
+        Counter::Deletes => ("larder.deletes", "Entries deleted"),
+        Counter::Invalidations => ("larder.invalidations", "Namespaces invalidated"),
+        Counter::LeasesGranted => ("larder.leases.granted", "Leases granted"),
+        Counter::LeasesRefused => {
+            ("larder.leases.refused", "GetOrFetch calls that found the lease taken")
+        }
+        Counter::LeasesAbandoned => ("larder.leases.abandoned", "Leases released without a value"),
+        Counter::Degraded => ("larder.degraded", "Answers given while the store was unavailable"),
+        Counter::Fetches => ("larder.fetches", "Fetches that an origin answered"),
+        Counter::FetchesFailed => (
+            "larder.fetches.failed",
+            "Fetches that failed, including those rejected without a call to the origin",
+        ),
+        Counter::FetchesCoalesced => {
+            ("larder.fetches.coalesced", "GetOrFetch calls answered by the fetch of another call")
+        }
+        Counter::EarlyRefreshes => {
+            ("larder.refreshes.early", "Refreshes that started before the value was stale")
+        }
+        Counter::StaleWhileRevalidate => {
+            ("larder.stale.while_revalidate", "Stale values served during a refresh")
+        }
+        Counter::StaleIfError => {
+            ("larder.stale.if_error", "Stale values served because the origin failed")
+        }
+        Counter::StaleSoftTimeout => {
+            ("larder.stale.soft_timeout", "Stale values served because the origin took too long")
+        }
+        Counter::FillsLost => ("larder.fills.lost", "Fills refused because the lease had expired"),
+        Counter::FillsInvalidated => (
+            "larder.fills.invalidated",
+            "Fills refused because the entry was invalidated after the lease was granted",
+        ),
+        Counter::FillsSuperseded => (
+            "larder.fills.superseded",
+            "Fills refused because the entry was written after the lease was granted",
+        ),
+        Counter::FillsNotStored => (
+            "larder.fills.not_stored",
+            "Fetched values that the store did not accept, or that had no lease",
+        ),
+        Counter::Uncacheable => {
+            ("larder.fills.uncacheable", "Fetched values that the origin forbids to store")
+        }
+        Counter::NearHits => (
+            "larder.near.hits",
+            "Reads answered from the near cache, which also count as hits or negative",
+        ),
+    }
+}

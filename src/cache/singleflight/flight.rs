@@ -1,0 +1,449 @@
+//! The flight of one key: the task that acquires the lease, fetches the value where the namespace
+//! has an origin, and notifies the waiters.
+
+use std::{sync::Arc, time::Duration};
+
+use tracing::{Instrument as _, Span};
+
+use super::{
+    cacheability::Prediction,
+    fetch_job::FetchJob,
+    fill::{self, FetchedEntry, FillOutcome, FillPermit},
+    flight_result::FlightResult,
+    group::{FlightGroup, FlightHandle, FlightState, RefreshOutcome, Waiters},
+    lease_guard::LeaseGuard,
+    span::FlightSpan,
+    waiters::Requirement,
+};
+use crate::{
+    cache::policy::{self, Verdict},
+    model::{Entry, Timestamp},
+    origin::{self, ErrorKind, client::Fetched},
+    stats::counters::{Counter, LatencyKind},
+    store::{AcquireOutcome, AcquireRequest, Error, LeaseLoss, key_watch::KeyWatch},
+};
+
+/// Pause between polls of the store without a notification: doubled from the first to the last.
+const FIRST_POLL_INTERVAL: Duration = Duration::from_millis(50);
+const MAX_POLL_INTERVAL: Duration = Duration::from_millis(400);
+/// Polls in a row that may fail before the waiters are told that the store is down.
+const MAX_FAILED_POLLS: u32 = 3;
+/// Upper bound of a cool-down: a flight that cools down occupies waiter slots.
+const MAX_COOL_DOWN: Duration = Duration::from_secs(10);
+
+/// The flight of one key.
+pub(in crate::cache) struct Flight {
+    group: Arc<FlightGroup>,
+    job: FetchJob,
+    /// Duration of the lease that was acquired last. The expected fetch time may have changed.
+    lease_ttl: Duration,
+    lease_ended: KeyWatch,
+    waiters: Waiters,
+    state: Arc<FlightState>,
+    poll_interval: Duration,
+    failed_polls: u32,
+    /// The current span, and the waiter it belongs to.
+    span: Option<(FlightSpan, Span)>,
+    is_done: bool,
+}
+
+/// What a flight does next.
+pub(super) enum NextStep {
+    /// Admits waiters and polls again.
+    Continue,
+    /// Waits for the lease's end, for at most this long.
+    Wait(Duration),
+    /// Suppresses background refreshes for this long: the last fetch failed.
+    CoolDown(Duration),
+    /// Fetches the value.
+    Fetch(FillPermit),
+}
+
+impl FlightGroup {
+    /// Joins the flight of the job's key, and starts it if there is none. `None` if too many
+    /// callers wait.
+    pub(in crate::cache) fn join(
+        self: &Arc<Self>,
+        job: FetchJob,
+        requirement: Requirement,
+    ) -> Option<FlightHandle> {
+        let (handle, flight) = self.join_unstarted(job, requirement)?;
+        if let Some(flight) = flight {
+            self.start(flight);
+        }
+        Some(handle)
+    }
+
+    /// Starts a flight.
+    pub(in crate::cache) fn start(&self, flight: Flight) {
+        self.spawn(flight.run());
+    }
+
+    /// As [`FlightGroup::join`], but a new flight is returned, for the caller to start.
+    pub(in crate::cache) fn join_unstarted(
+        self: &Arc<Self>,
+        job: FetchJob,
+        requirement: Requirement,
+    ) -> Option<(FlightHandle, Option<Flight>)> {
+        let (handle, is_first) = self.add_caller(&job, requirement)?;
+        Some((handle, is_first.then(|| Flight::new(self.clone(), job))))
+    }
+
+    /// Computes the key in the background, unless it is being computed; returns whether a
+    /// computation was started.
+    pub(in crate::cache) fn refresh(
+        self: &Arc<Self>,
+        job: FetchJob,
+        requirement: Requirement,
+    ) -> bool {
+        let outcome = self.add_refresh(&job, requirement);
+        if outcome == RefreshOutcome::Opened {
+            self.start(Flight::new(self.clone(), job));
+        }
+        outcome != RefreshOutcome::Refused
+    }
+}
+
+impl Flight {
+    fn new(group: Arc<FlightGroup>, job: FetchJob) -> Self {
+        Self {
+            // Before the store is asked, so that no notification falls in between.
+            lease_ended: group.keeper.store.watch_lease(&job.key),
+            group,
+            lease_ttl: job.lease_ttl(),
+            job,
+            waiters: Waiters::default(),
+            state: Arc::default(),
+            poll_interval: FIRST_POLL_INTERVAL,
+            failed_polls: 0,
+            span: None,
+            is_done: false,
+        }
+    }
+
+    /// Runs until no waiter is left.
+    pub(super) async fn run(mut self) {
+        while !self.is_done && self.admit_waiters() && !self.group.keeper.abort.is_cancelled() {
+            let step = self.poll().await;
+            self.take(step).await;
+        }
+    }
+
+    /// Takes a step that was decided already, and runs on from there.
+    pub(super) async fn run_from(mut self, step: NextStep) {
+        self.take(step).await;
+        self.run().await;
+    }
+
+    async fn take(&mut self, step: NextStep) {
+        match step {
+            NextStep::Continue => {}
+            NextStep::Wait(time) => self.wait(time).await,
+            NextStep::CoolDown(time) => self.cool_down(time).await,
+            NextStep::Fetch(permit) => {
+                let span = self.span();
+                let fetched = self.fetch(&permit).instrument(span).await;
+                self.complete(permit, fetched).await;
+            }
+        }
+    }
+
+    /// Admits callers that have joined. False if no waiter is left: then the flight is over.
+    pub(super) fn admit_waiters(&mut self) -> bool {
+        match self.group.admit(&self.job.key, &mut self.waiters) {
+            Some((state, job)) => {
+                self.state = state;
+                // The last caller has the newest rules of the namespace.
+                self.job = job.unwrap_or_else(|| self.job.clone());
+            }
+            None => self.is_done = true,
+        }
+        !self.is_done
+    }
+
+    pub(super) fn job(&self) -> &FetchJob {
+        &self.job
+    }
+
+    /// The span for the current step. It belongs to the first waiter.
+    pub(super) fn span(&mut self) -> Span {
+        let (owner, is_awaited) = match self.waiters.first() {
+            Some(first) => (first.span.clone(), first.is_caller()),
+            None => (FlightSpan::default(), false),
+        };
+        match &self.span {
+            Some((same, span)) if *same == owner => span.clone(),
+            _ => {
+                let span = owner.start(self.job.key.namespace(), is_awaited);
+                self.span = Some((owner, span.clone()));
+                span
+            }
+        }
+    }
+
+    /// Asks the store for the lease, and notifies the waiters that can be answered.
+    pub(super) async fn poll(&mut self) -> NextStep {
+        let span = self.span();
+        let step = self.acquire().instrument(span).await;
+        if matches!(step, NextStep::Continue | NextStep::CoolDown(_)) {
+            self.span = None;
+        }
+        step
+    }
+
+    async fn acquire(&mut self) -> NextStep {
+        let has_origin = self.job.origin().is_some();
+        if has_origin && self.waiters.all_skip_store() {
+            return NextStep::Fetch(FillPermit::unleased(FillOutcome::NOT_STORED_DEGRADED));
+        }
+        if let Some(time) = self.job.origin().and_then(|origin| origin.client.left_alone()) {
+            return self.reject_by_breaker(time);
+        }
+        let prediction = if has_origin {
+            self.group.predictor.predict(&self.job.key)
+        } else {
+            Prediction::Unknown
+        };
+        if prediction == Prediction::Uncacheable {
+            return NextStep::Fetch(FillPermit::unleased(FillOutcome::Uncacheable));
+        }
+        self.lease_ttl = self.job.lease_ttl();
+        let mut guard = LeaseGuard::new(&self.group.keeper, &self.job.key);
+        let request = AcquireRequest {
+            token: guard.token(),
+            ttl: self.lease_ttl,
+            fresher_than: self.waiters.fresher_than(),
+        };
+        match self.group.keeper.store.acquire(&self.job.key, &request).await {
+            Ok(outcome) => {
+                self.failed_polls = 0;
+                guard.disarm_unless_granted(&outcome);
+                if has_origin {
+                    self.next_with_origin(outcome, guard, prediction)
+                } else {
+                    self.next_without_origin(outcome, guard)
+                }
+            }
+            Err(error) => self.next_after_error(&error),
+        }
+    }
+
+    /// The namespace has an origin: the flight computes the value.
+    fn next_with_origin(
+        &mut self,
+        outcome: AcquireOutcome,
+        guard: LeaseGuard,
+        prediction: Prediction,
+    ) -> NextStep {
+        match outcome {
+            AcquireOutcome::Found(entry) => self.notify_found(&entry),
+            AcquireOutcome::Granted { previous } => {
+                NextStep::Fetch(FillPermit::leased(guard, previous))
+            }
+            AcquireOutcome::Held { .. } if prediction == Prediction::ProbablyUncacheable => {
+                NextStep::Fetch(FillPermit::unleased(FillOutcome::Uncacheable))
+            }
+            AcquireOutcome::Held { expires_in } => NextStep::Wait(expires_in),
+            AcquireOutcome::BackedOff { remaining, cause, .. } => {
+                let error = origin::Error {
+                    kind: ErrorKind::BackedOff,
+                    cause,
+                    retry_after: Some(remaining.max(Duration::from_millis(1))),
+                };
+                self.waiters.notify_callers(|| FlightResult::OriginFailed(error.clone()));
+                NextStep::CoolDown(remaining)
+            }
+            AcquireOutcome::HeldOff { .. } => {
+                let lost = FillOutcome::LeaseLost(LeaseLoss::Invalidated);
+                NextStep::Fetch(FillPermit::unleased(lost))
+            }
+        }
+    }
+
+    /// The namespace has no origin: a waiter computes the value.
+    fn next_without_origin(&mut self, outcome: AcquireOutcome, guard: LeaseGuard) -> NextStep {
+        let expires_in = self.lease_ttl;
+        match outcome {
+            AcquireOutcome::Found(entry) => self.notify_found(&entry),
+            AcquireOutcome::Granted { previous } => {
+                let granted = FlightResult::LeaseGranted { guard, expires_in, previous };
+                self.waiters.notify_first(granted);
+                NextStep::Wait(expires_in)
+            }
+            AcquireOutcome::Held { expires_in } => NextStep::Wait(expires_in),
+            AcquireOutcome::BackedOff { remaining, previous, .. } => {
+                let now = self.group.keeper.store.now();
+                self.waiters.notify_all(|wanted| stale_on_error(previous.as_ref()?, now, wanted));
+                NextStep::Wait(remaining)
+            }
+            AcquireOutcome::HeldOff { .. } => {
+                self.waiters.notify_all(|_| {
+                    let guard = LeaseGuard::detached();
+                    Some(FlightResult::LeaseGranted { guard, expires_in, previous: None })
+                });
+                NextStep::Continue
+            }
+        }
+    }
+
+    fn next_after_error(&mut self, error: &Error) -> NextStep {
+        if self.job.origin().is_some() {
+            let outcome = FillOutcome::NotStored { degraded: error.is_degraded() };
+            return NextStep::Fetch(FillPermit::unleased(outcome));
+        }
+        // One lost answer says little: another caller may be computing the value.
+        if error.kind.is_transient() && self.failed_polls < MAX_FAILED_POLLS {
+            self.failed_polls += 1;
+            return NextStep::Wait(self.poll_interval);
+        }
+        self.waiters.notify_all(|_| Some(FlightResult::StoreFailed(error.kind.into())));
+        NextStep::Continue
+    }
+
+    fn notify_found(&mut self, entry: &Entry) -> NextStep {
+        let stored = || FlightResult::Stored(entry.clone());
+        self.waiters.notify_all(|wanted| wanted.accepts(entry.fresh_until).then(stored));
+        NextStep::Continue
+    }
+
+    /// The origin's circuit breaker is open: the store need not be asked.
+    fn reject_by_breaker(&mut self, time: Duration) -> NextStep {
+        self.job.context.counters.count(Counter::FetchesFailed);
+        let error = origin::Error::left_alone(time);
+        self.waiters.notify_all(|_| Some(FlightResult::OriginFailed(error.clone())));
+        NextStep::Continue
+    }
+
+    /// Fetches the value, even if all waiters leave: the next caller will need it too.
+    async fn fetch(&self, permit: &FillPermit) -> origin::Result<Fetched> {
+        let Some(origin) = self.job.origin() else { return Err(aborted()) };
+        let request = self.job.request(origin, permit.validators());
+        tokio::select! {
+            fetched = origin.client.fetch(&request) => fetched,
+            () = self.keep_lease(permit) => Err(aborted()),
+            () = self.group.keeper.abort.cancelled() => Err(aborted()),
+        }
+    }
+
+    /// Extends the lease for as long as this is polled; never returns.
+    pub(super) async fn keep_lease(&self, permit: &FillPermit) {
+        permit.keep_lease(self.lease_ttl, self.job.max_lease_ttl()).await;
+    }
+
+    /// Fills the cache with the fetched value, and notifies the waiters.
+    pub(super) async fn complete(&mut self, permit: FillPermit, fetched: origin::Result<Fetched>) {
+        let span = self.span();
+        self.fill(permit, fetched).instrument(span).await;
+        self.span = None;
+    }
+
+    async fn fill(&mut self, mut permit: FillPermit, mut fetched: origin::Result<Fetched>) {
+        let admitted_before = self.waiters.len();
+        loop {
+            let (response, fetch_time) = match fetched {
+                Ok(fetched) => fetched,
+                Err(error) => return self.fail(permit, error, admitted_before).await,
+            };
+            self.job.context.counters.count(Counter::Fetches);
+            self.job.context.counters.time(LatencyKind::Fetch, fetch_time);
+            // A fill that is accepted proves that nothing was invalidated until now, so callers
+            // that arrived during the fetch may have the value.
+            self.group.admit_late(&self.job.key, &mut self.waiters);
+            let Some(origin) = self.job.origin() else { return };
+            let store = &*self.group.keeper.store;
+            match fill::fill(store, &self.job, origin, &mut permit, response, fetch_time).await {
+                Some(fetched) => {
+                    self.group.predictor.record(&self.job.key, fetched.is_cacheable);
+                    return self.notify_fetched(&fetched, admitted_before);
+                }
+                None => fetched = self.fetch(&permit).await,
+            }
+        }
+    }
+
+    async fn fail(&mut self, permit: FillPermit, mut error: origin::Error, admitted_before: usize) {
+        if self.group.keeper.abort.is_cancelled() {
+            permit.release(Duration::ZERO, "").await;
+            return;
+        }
+        self.job.context.counters.count(Counter::FetchesFailed);
+        // Only under a lease can the failure be shared with other replicas.
+        self.group.predictor.record(&self.job.key, true);
+        if let (true, Some(origin)) = (permit.is_leased(), self.job.origin()) {
+            let backoff = policy::backoff(&origin.config, &error);
+            permit.release(backoff, &error.to_string()).await;
+            if !backoff.is_zero() {
+                error.retry_after = Some(backoff);
+            }
+        }
+        self.waiters
+            .notify_up_to(admitted_before, |_, _| Some(FlightResult::OriginFailed(error.clone())));
+        // A background refresh that failed is not repeated: the next caller starts another.
+        self.waiters.remove_background();
+    }
+
+    fn notify_fetched(&mut self, fetched: &FetchedEntry, admitted_before: usize) {
+        let is_stored = fetched.fill == FillOutcome::Stored;
+        let count = if is_stored { self.waiters.len() } else { admitted_before };
+        self.waiters.notify_up_to(count, |index, wanted| {
+            // Callers that forced a refresh and joined late need a newer fetch.
+            let is_accepted = !wanted.force_refresh || index < admitted_before;
+            is_accepted
+                .then(|| FlightResult::Fetched { fetched: fetched.clone(), is_first: index == 0 })
+        });
+    }
+
+    /// Waits until the lease ends, or until it is time to poll.
+    async fn wait(&mut self, time: Duration) {
+        if self.waiters.is_empty() {
+            return;
+        }
+        self.state.set_available_in(time);
+        let interval = self.poll_interval.mul_f64(rand::random_range(0.8..1.2));
+        let pause = time.min(interval) + Duration::from_millis(1);
+        tokio::select! {
+            () = self.lease_ended.notified() => {}
+            () = self.state.joined.notified(), if !self.waiters.has_caller() => {}
+            () = self.group.keeper.abort.cancelled() => {}
+            () = tokio::time::sleep(pause) => {
+                self.poll_interval = (self.poll_interval * 2).min(MAX_POLL_INTERVAL);
+            }
+        }
+    }
+
+    /// Suppresses background refreshes until the back-off ends. A caller that joins ends it.
+    async fn cool_down(&mut self, time: Duration) {
+        if self.waiters.is_empty() {
+            return;
+        }
+        tokio::select! {
+            () = self.state.joined.notified() => {}
+            () = self.group.keeper.abort.cancelled() => {}
+            () = tokio::time::sleep(time.min(MAX_COOL_DOWN)) => self.waiters.clear(),
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        // After a panic, or at shutdown.
+        if !self.is_done {
+            self.group.close_key(&self.job.key);
+        }
+    }
+}
+
+fn stale_on_error(previous: &Entry, now: Timestamp, wanted: &Requirement) -> Option<FlightResult> {
+    if wanted.force_refresh {
+        return None;
+    }
+    match policy::evaluate(previous, now, wanted.max_stale) {
+        Verdict::Stale | Verdict::StaleIfError => Some(FlightResult::Stale(previous.clone())),
+        Verdict::Fresh | Verdict::Negative | Verdict::Expired => None,
+    }
+}
+
+/// The failure of a fetch that was aborted.
+pub(super) fn aborted() -> origin::Error {
+    origin::Error::new(ErrorKind::Unreachable, "the server is shutting down")
+}

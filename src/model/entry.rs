@@ -1,0 +1,412 @@
+//! Entries: what the cache holds, as plain data.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::Timestamp;
+
+/// Maximum number of tags on one entry.
+pub const MAX_TAGS: usize = 32;
+/// Maximum length of a tag, in bytes.
+pub const MAX_TAG_BYTES: usize = 128;
+
+/// Kind of value that an entry holds. The numbers are part of the stored format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Any bytes.
+    Bytes = 0,
+    /// UTF-8 text.
+    Text = 1,
+    /// One JSON document.
+    Json = 2,
+    /// A negative entry: the origin has no value for the key.
+    Negative = 3,
+}
+
+/// Opaque id of one written value. Random, because a counter would repeat numbers after a failover
+/// that lost writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version(pub u64);
+
+/// Tags of an entry, sorted and unique.
+pub type Tags = Arc<[String]>;
+
+/// Lifetime of an entry: fresh for the TTL, then stale in two windows that follow one another
+/// (RFC 5861), then kept for revalidation only, then expired.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lifetime {
+    /// Time for which the value is fresh.
+    pub ttl: Duration,
+    /// Window after the TTL in which the stale value may be served during a refresh.
+    pub stale_while_revalidate: Duration,
+    /// Window after that in which the stale value may be served if the origin fails.
+    pub stale_if_error: Duration,
+    /// Window after that in which the entry is not served, but the origin can still confirm that
+    /// the value has not changed.
+    pub revalidation_window: Duration,
+}
+
+/// Validators of a value (RFC 9110): the origin compares them to tell whether it has changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Validators {
+    /// HTTP's `ETag` with its quotes, or the opaque tag of a gRPC origin.
+    pub etag: Option<Box<str>>,
+    /// HTTP's `Last-Modified`, as the origin sent it.
+    pub last_modified: Option<Box<str>>,
+}
+
+/// Metadata of a value that was fetched from an origin.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FetchMetadata {
+    /// Validators that the origin sent with the value.
+    pub validators: Validators,
+    /// Duration of the fetch, to the millisecond.
+    pub fetch_time: Duration,
+}
+
+/// A value about to be stored.
+#[derive(Debug, Clone)]
+pub struct NewEntry {
+    /// Kind of the value.
+    pub kind: Kind,
+    /// The value.
+    pub data: Bytes,
+    /// Id of this write.
+    pub version: Version,
+    /// Lifetime, which begins when the store writes the entry.
+    pub lifetime: Lifetime,
+    /// Tags.
+    pub tags: Tags,
+    /// Metadata of the fetch; none if the value was set by a caller.
+    pub fetch_metadata: Option<Arc<FetchMetadata>>,
+}
+
+/// A stored value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Kind of the value.
+    pub kind: Kind,
+    /// The value.
+    pub data: Bytes,
+    /// Id of the write.
+    pub version: Version,
+    /// Time of the write.
+    pub created_at: Timestamp,
+    /// End of the TTL.
+    pub fresh_until: Timestamp,
+    /// Window after `fresh_until` in which the value may be served during a refresh.
+    pub stale_while_revalidate: Duration,
+    /// Window after that in which the value may be served if the origin fails.
+    pub stale_if_error: Duration,
+    /// Window after that in which the entry is kept for revalidation and not served.
+    pub revalidation_window: Duration,
+    /// Tags.
+    pub tags: Tags,
+    /// Metadata of the fetch; none if the value was set by a caller.
+    pub fetch_metadata: Option<Arc<FetchMetadata>>,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// Returns the kind with this stored number; none if this release does not know it.
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Bytes, Self::Text, Self::Json, Self::Negative]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
+    }
+}
+
+// === impl Version ===
+
+impl Version {
+    /// Generates an id.
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+
+    /// Encodes the id as 16 hexadecimal digits. Every response carries one, so this avoids the
+    /// slower `format!`.
+    pub fn to_text(self) -> String {
+        data_encoding::HEXLOWER.encode(&self.0.to_be_bytes())
+    }
+
+    /// Decodes the text that [`Version::to_text`] wrote; none for any other text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let canonical =
+            text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        canonical.then(|| u64::from_str_radix(text, 16).ok()).flatten().map(Self)
+    }
+}
+
+// === impl Validators ===
+
+impl Validators {
+    /// Whether the origin sent no validator.
+    pub fn is_empty(&self) -> bool {
+        self.etag.is_none() && self.last_modified.is_none()
+    }
+}
+
+// === impl Lifetime ===
+
+impl Lifetime {
+    /// Time from the write to the expiry; saturates.
+    pub fn total(&self) -> Duration {
+        [self.stale_while_revalidate, self.stale_if_error, self.revalidation_window]
+            .into_iter()
+            .fold(self.ttl, Duration::saturating_add)
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// Builds the entry that results from writing `new` at `now`.
+    pub fn written(new: &NewEntry, now: Timestamp) -> Self {
+        Self {
+            kind: new.kind,
+            data: new.data.clone(),
+            version: new.version,
+            created_at: now,
+            fresh_until: now.after(new.lifetime.ttl),
+            stale_while_revalidate: new.lifetime.stale_while_revalidate,
+            stale_if_error: new.lifetime.stale_if_error,
+            revalidation_window: new.lifetime.revalidation_window,
+            tags: new.tags.clone(),
+            fetch_metadata: new.fetch_metadata.clone(),
+        }
+    }
+
+    /// Estimated heap memory of the entry in bytes, besides the struct itself.
+    pub fn heap_bytes(&self) -> usize {
+        // Overhead of the allocator, or the counters of an `Arc`.
+        const ALLOCATION: usize = 16;
+        let tags: usize =
+            self.tags.iter().map(|tag| tag.len() + size_of::<String>() + ALLOCATION).sum();
+        let fetch_metadata = self.fetch_metadata.as_ref().map_or(0, |metadata| {
+            let validators = [&metadata.validators.etag, &metadata.validators.last_modified];
+            let texts = validators.into_iter().flatten().map(|text| text.len() + ALLOCATION);
+            size_of::<FetchMetadata>() + 2 * ALLOCATION + texts.sum::<usize>()
+        });
+        self.data.len() + tags + fetch_metadata
+    }
+
+    /// Whether the entry holds a value that is fresh at `now`. A negative entry holds no value.
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        self.kind != Kind::Negative && now < self.fresh_until
+    }
+
+    /// Starts a new lifetime at `now`.
+    pub fn reschedule(&mut self, lifetime: &Lifetime, now: Timestamp) {
+        self.fresh_until = now.after(lifetime.ttl);
+        self.stale_while_revalidate = lifetime.stale_while_revalidate;
+        self.stale_if_error = lifetime.stale_if_error;
+        self.revalidation_window = lifetime.revalidation_window;
+    }
+
+    /// End of the last window in which the entry may be served.
+    pub fn stale_until(&self) -> Timestamp {
+        self.fresh_until.after(self.stale_while_revalidate).after(self.stale_if_error)
+    }
+
+    /// Time at which the entry expires and the store may drop it.
+    pub fn expires_at(&self) -> Timestamp {
+        self.stale_until().after(self.revalidation_window)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const LIFETIME: Lifetime = Lifetime {
+        ttl: Duration::from_millis(1_000),
+        stale_while_revalidate: Duration::from_millis(200),
+        stale_if_error: Duration::from_millis(30),
+        revalidation_window: Duration::from_millis(4),
+    };
+
+    fn new_entry(kind: Kind) -> NewEntry {
+        NewEntry {
+            kind,
+            data: Bytes::from_static(b"0123456789"),
+            version: Version(7),
+            lifetime: LIFETIME,
+            tags: Arc::from([]),
+            fetch_metadata: None,
+        }
+    }
+
+    fn entry(kind: Kind) -> Entry {
+        Entry::written(&new_entry(kind), Timestamp(5_000))
+    }
+
+    #[test]
+    fn kind_round_trips_through_its_stored_number() {
+        for (byte, kind) in (0..).zip([Kind::Bytes, Kind::Text, Kind::Json, Kind::Negative]) {
+            assert_eq!(Kind::from_byte(byte), Some(kind));
+            assert_eq!(kind as u8, byte);
+        }
+        assert_eq!(Kind::from_byte(4), None);
+        assert_eq!(Kind::from_byte(255), None);
+    }
+
+    #[test]
+    fn version_text_is_16_lowercase_hexadecimal_digits() {
+        assert_eq!(Version(0).to_text(), "0000000000000000");
+        assert_eq!(Version(0x0123_4567_89ab_cdef).to_text(), "0123456789abcdef");
+        assert_eq!(Version(u64::MAX).to_text(), "ffffffffffffffff");
+    }
+
+    #[test]
+    fn version_parses_only_its_own_text() {
+        for version in [Version(0), Version(42), Version(u64::MAX)] {
+            assert_eq!(Version::parse(&version.to_text()), Some(version));
+        }
+        let malformed = [
+            "",
+            "0",
+            "000000000000000",
+            "00000000000000000",
+            "000000000000000A",
+            "000000000000000g",
+            "+00000000000000a",
+            "000000000000000\u{e9}",
+        ];
+        for text in malformed {
+            assert_eq!(Version::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn random_versions_differ() {
+        assert_ne!(Version::random(), Version::random());
+    }
+
+    #[test]
+    fn validators_are_empty_without_etag_and_last_modified() {
+        let validators = |etag: Option<&str>, last_modified: Option<&str>| Validators {
+            etag: etag.map(Into::into),
+            last_modified: last_modified.map(Into::into),
+        };
+        assert!(validators(None, None).is_empty());
+        assert!(!validators(Some("e"), None).is_empty());
+        assert!(!validators(None, Some("m")).is_empty());
+        assert!(!validators(Some("e"), Some("m")).is_empty());
+    }
+
+    #[test]
+    fn total_lifetime_is_the_sum_of_all_windows_and_saturates() {
+        assert_eq!(LIFETIME.total(), Duration::from_millis(1_234));
+        assert_eq!(Lifetime::default().total(), Duration::ZERO);
+        assert_eq!(Lifetime { ttl: Duration::MAX, ..LIFETIME }.total(), Duration::MAX);
+        let longest_window = Lifetime { revalidation_window: Duration::MAX, ..LIFETIME };
+        assert_eq!(longest_window.total(), Duration::MAX);
+    }
+
+    #[test]
+    fn written_entry_takes_everything_from_the_new_entry() {
+        let metadata = Arc::new(FetchMetadata::default());
+        let new = NewEntry {
+            tags: Arc::from(["t".to_owned()]),
+            fetch_metadata: Some(metadata.clone()),
+            ..new_entry(Kind::Json)
+        };
+        let expected = Entry {
+            kind: Kind::Json,
+            data: Bytes::from_static(b"0123456789"),
+            version: Version(7),
+            created_at: Timestamp(5_000),
+            fresh_until: Timestamp(6_000),
+            stale_while_revalidate: LIFETIME.stale_while_revalidate,
+            stale_if_error: LIFETIME.stale_if_error,
+            revalidation_window: LIFETIME.revalidation_window,
+            tags: Arc::from(["t".to_owned()]),
+            fetch_metadata: Some(metadata),
+        };
+        assert_eq!(Entry::written(&new, Timestamp(5_000)), expected);
+    }
+
+    #[test]
+    fn windows_follow_one_another() {
+        let entry = entry(Kind::Bytes);
+        assert_eq!(entry.fresh_until, Timestamp(6_000));
+        assert_eq!(entry.stale_until(), Timestamp(6_230));
+        assert_eq!(entry.expires_at(), Timestamp(6_234));
+    }
+
+    #[test]
+    fn windows_saturate_at_the_largest_timestamp() {
+        let lifetime = Lifetime { ttl: Duration::MAX, ..LIFETIME };
+        let new = NewEntry { lifetime, ..new_entry(Kind::Bytes) };
+        let entry = Entry::written(&new, Timestamp(5_000));
+        assert_eq!(entry.fresh_until, Timestamp(u64::MAX));
+        assert_eq!(entry.stale_until(), Timestamp(u64::MAX));
+        assert_eq!(entry.expires_at(), Timestamp(u64::MAX));
+    }
+
+    #[test]
+    fn value_is_fresh_until_its_ttl_ends() {
+        let entry = entry(Kind::Text);
+        assert!(entry.is_fresh(Timestamp(0)));
+        assert!(entry.is_fresh(Timestamp(5_999)));
+        assert!(!entry.is_fresh(Timestamp(6_000)));
+        assert!(!entry.is_fresh(Timestamp(6_001)));
+    }
+
+    #[test]
+    fn negative_entry_is_never_fresh() {
+        let entry = entry(Kind::Negative);
+        assert!(!entry.is_fresh(Timestamp(5_999)));
+        assert!(!entry.is_fresh(Timestamp(6_000)));
+    }
+
+    #[test]
+    fn reschedule_replaces_every_window_and_nothing_else() {
+        let mut entry = entry(Kind::Bytes);
+        let before = entry.clone();
+        let lifetime = Lifetime {
+            ttl: Duration::from_millis(10),
+            stale_while_revalidate: Duration::from_millis(20),
+            stale_if_error: Duration::from_millis(30),
+            revalidation_window: Duration::from_millis(40),
+        };
+        entry.reschedule(&lifetime, Timestamp(9_000));
+        let expected = Entry {
+            fresh_until: Timestamp(9_010),
+            stale_while_revalidate: Duration::from_millis(20),
+            stale_if_error: Duration::from_millis(30),
+            revalidation_window: Duration::from_millis(40),
+            ..before
+        };
+        assert_eq!(entry, expected);
+    }
+
+    #[test]
+    fn heap_bytes_counts_data_tags_and_metadata() {
+        let plain = entry(Kind::Bytes);
+        assert_eq!(plain.heap_bytes(), 10);
+
+        let tags: Tags = Arc::from(["ab".to_owned(), "c".to_owned()]);
+        let tagged = Entry { tags, ..plain.clone() };
+        let tags_bytes = 2 + 1 + 2 * size_of::<String>() + 32;
+        assert_eq!(tagged.heap_bytes(), 10 + tags_bytes);
+
+        let fetched = |etag: Option<&str>, last_modified: Option<&str>| {
+            let validators = Validators {
+                etag: etag.map(Into::into),
+                last_modified: last_modified.map(Into::into),
+            };
+            let metadata = FetchMetadata { validators, fetch_time: Duration::ZERO };
+            Entry { fetch_metadata: Some(Arc::new(metadata)), ..tagged.clone() }.heap_bytes()
+        };
+        let without_validators = 10 + tags_bytes + size_of::<FetchMetadata>() + 32;
+        assert_eq!(fetched(None, None), without_validators);
+        assert_eq!(fetched(Some("123"), None), without_validators + 3 + 16);
+        assert_eq!(fetched(Some("123"), Some("12345")), without_validators + 8 + 32);
+    }
+}

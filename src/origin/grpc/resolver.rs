@@ -1,0 +1,32 @@
+//! From the name of an origin to its addresses.
+
+use std::{io, net::SocketAddr};
+
+use async_trait::async_trait;
+use url::Host;
+
+/// Finds the addresses of an origin.
+#[async_trait]
+pub(super) trait Resolve: Send + Sync + 'static {
+    /// All addresses at this moment, in any order.
+    async fn resolve(&self) -> io::Result<Vec<SocketAddr>>;
+}
+
+/// The resolver of the system.
+pub(super) struct DnsResolver {
+    pub(super) host: Host,
+    pub(super) port: u16,
+}
+
+#[async_trait]
+impl Resolve for DnsResolver {
+    async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        match &self.host {
+            Host::Ipv4(ip) => Ok(vec![(*ip, self.port).into()]),
+            Host::Ipv6(ip) => Ok(vec![(*ip, self.port).into()]),
+            Host::Domain(name) => {
+                Ok(tokio::net::lookup_host((name.as_str(), self.port)).await?.collect())
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Counters for many threads that add at the same time.
+
+use std::{
+    array,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use super::counters::{CELLS, Counter, Counters, LatencyKind, bucket_cell};
+
+/// Maximum number of stripes; more threads share them.
+const MAX_STRIPES: usize = 16;
+
+/// One set of counters per core. A cache line that two cores write to would travel between their
+/// caches with every request.
+#[derive(Debug)]
+pub struct StripedCounters(Box<[Stripe]>);
+
+/// Aligned to two cache lines, because processors fetch lines in pairs.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Stripe([AtomicU64; CELLS]);
+
+static STRIPE_COUNT: LazyLock<usize> = LazyLock::new(|| {
+    thread::available_parallelism().map_or(1, usize::from).next_power_of_two().min(MAX_STRIPES)
+});
+
+thread_local! {
+    static THREAD_NUMBER: usize = {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        THREADS.fetch_add(1, Ordering::Relaxed)
+    };
+}
+
+impl Default for StripedCounters {
+    fn default() -> Self {
+        Self((0..*STRIPE_COUNT).map(|_| Stripe(array::from_fn(|_| AtomicU64::new(0)))).collect())
+    }
+}
+
+impl StripedCounters {
+    /// Counts one event.
+    pub fn count(&self, counter: Counter) {
+        self.count_many(counter, 1);
+    }
+
+    /// Counts several events.
+    pub fn count_many(&self, counter: Counter, events: u64) {
+        self.add(counter as usize, events);
+    }
+
+    /// Counts one latency.
+    pub fn time(&self, kind: LatencyKind, took: Duration) {
+        self.add(bucket_cell(kind, took), 1);
+    }
+
+    /// Sums the stripes.
+    pub fn snapshot(&self) -> Counters {
+        Counters(array::from_fn(|cell| {
+            self.0.iter().map(|stripe| stripe.0[cell].load(Ordering::Relaxed)).sum()
+        }))
+    }
+
+    fn add(&self, cell: usize, count: u64) {
+        // The number of stripes is a power of two.
+        let stripe = THREAD_NUMBER.with(|number| number & (self.0.len() - 1));
+        self.0[stripe].0[cell].fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_all_threads_add_up() {
+        let counts = StripedCounters::default();
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        counts.count(Counter::Hits);
+                        counts.time(LatencyKind::Hit, Duration::from_micros(3));
+                    }
+                });
+            }
+        });
+        let sum = counts.snapshot();
+        assert_eq!(sum.get(Counter::Hits), 8000);
+        assert_eq!(sum.0.iter().sum::<u64>(), 16_000);
+    }
+}

@@ -1,0 +1,287 @@
+//! A store behind a breaker: asked only while it is well, and every answer observed.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+use tracing::Span;
+
+use super::{
+    AcquireOutcome, AcquireRequest, Backend, Condition, ErrorKind, Increment, IncrementOutcome,
+    Inspect, LeaseStatus, LeaseToken, Leases, NamespaceUsage, PutOutcome, Result,
+    RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, breaker::Breaker,
+    key_watch::KeyWatch,
+};
+use crate::{
+    error_chain::ErrorChain,
+    model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp},
+    stats::delta::{StatsDelta, StatsReport},
+    trace_sampler,
+};
+
+/// Is told of every operation on the store.
+pub trait Observer: Send + Sync {
+    /// An operation has ended.
+    fn observed(&self, operation: Operation, took: Duration, failure: Option<ErrorKind>);
+}
+
+/// Operations on a store, as they are named in metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+#[allow(missing_docs)] // They are named after the methods.
+pub enum Operation {
+    Get,
+    GetMany,
+    Put,
+    Delete,
+    Invalidate,
+    Touch,
+    Increment,
+    Acquire,
+    Extend,
+    Fill,
+    Revalidate,
+    Discard,
+    Abandon,
+    StatsAdd,
+    StatsReport,
+    Info,
+    Usage,
+}
+
+/// See the module.
+pub struct CircuitBreakerStore {
+    inner: Arc<dyn Backend>,
+    breaker: Arc<Breaker>,
+    observer: Arc<dyn Observer>,
+}
+
+impl Operation {
+    /// All operations.
+    pub const ALL: [Self; 17] = [
+        Self::Get,
+        Self::GetMany,
+        Self::Put,
+        Self::Delete,
+        Self::Invalidate,
+        Self::Touch,
+        Self::Increment,
+        Self::Acquire,
+        Self::Extend,
+        Self::Fill,
+        Self::Revalidate,
+        Self::Discard,
+        Self::Abandon,
+        Self::StatsAdd,
+        Self::StatsReport,
+        Self::Info,
+        Self::Usage,
+    ];
+
+    /// Whether it moves so much that it may take long although the store is well.
+    fn is_bulk(self) -> bool {
+        matches!(
+            self,
+            Self::GetMany | Self::StatsAdd | Self::StatsReport | Self::Info | Self::Usage
+        )
+    }
+
+    /// Name in metrics and spans.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::GetMany => "get_many",
+            Self::Put => "put",
+            Self::Delete => "delete",
+            Self::Invalidate => "invalidate",
+            Self::Touch => "touch",
+            Self::Increment => "increment",
+            Self::Acquire => "acquire",
+            Self::Extend => "extend",
+            Self::Fill => "fill",
+            Self::Revalidate => "confirm",
+            Self::Discard => "discard",
+            Self::Abandon => "abandon",
+            Self::StatsAdd => "ledger_add",
+            Self::StatsReport => "ledger_report",
+            Self::Info => "facts",
+            Self::Usage => "sizes",
+        }
+    }
+}
+
+/// Part of the span of whatever the store is asked for.
+fn span(operation: Operation) -> Span {
+    tracing::info_span!(
+        target: "larder::trace",
+        "store",
+        otel.name = operation.name(),
+        otel.kind = "client",
+        db.system.name = "redis",
+        db.operation.name = operation.name(),
+    )
+}
+
+fn is_timeout<T>(outcome: &Result<T>) -> bool {
+    outcome.as_ref().is_err_and(|error| error.kind == ErrorKind::Timeout)
+}
+
+impl CircuitBreakerStore {
+    /// Puts `breaker` before `inner`. Somebody must run [`Breaker::watch`], or it never closes.
+    pub fn new(
+        inner: Arc<dyn Backend>,
+        breaker: Arc<Breaker>,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        Self { inner, breaker, observer }
+    }
+
+    async fn run<T>(
+        &self,
+        operation: Operation,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        use tracing::Instrument as _;
+        let started = Instant::now();
+        let outcome = match self.breaker.check() {
+            Ok(()) => {
+                let outcome = if trace_sampler::is_on() && !Span::current().is_disabled() {
+                    call.instrument(span(operation)).await
+                } else {
+                    call.await
+                };
+                if !(operation.is_bulk() && is_timeout(&outcome)) {
+                    self.breaker.record(&outcome);
+                }
+                outcome
+            }
+            Err(open) => Err(open),
+        };
+        let failure = outcome.as_ref().err().map(|error| error.kind);
+        self.observer.observed(operation, started.elapsed(), failure);
+        if let Err(error) = &outcome
+            && error.kind != ErrorKind::BreakerOpen
+        {
+            tracing::debug!(operation = operation.name(), error = %ErrorChain(error), "the store failed");
+        }
+        outcome
+    }
+}
+
+#[async_trait]
+impl Store for CircuitBreakerStore {
+    async fn get(&self, key: &EntryKey) -> Result<Option<Entry>> {
+        self.run(Operation::Get, self.inner.get(key)).await
+    }
+
+    async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<Option<Entry>>> {
+        self.run(Operation::GetMany, self.inner.get_many(keys)).await
+    }
+
+    async fn put(
+        &self,
+        key: &EntryKey,
+        entry: &NewEntry,
+        condition: Condition,
+    ) -> Result<PutOutcome> {
+        self.run(Operation::Put, self.inner.put(key, entry, condition)).await
+    }
+
+    async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
+        self.run(Operation::Delete, self.inner.delete(key, hold_off)).await
+    }
+
+    async fn invalidate(&self, namespace: &Namespace) -> Result<()> {
+        self.run(Operation::Invalidate, self.inner.invalidate(namespace)).await
+    }
+
+    async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {
+        self.run(Operation::Touch, self.inner.touch(key, lifetime)).await
+    }
+
+    async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {
+        self.run(Operation::Increment, self.inner.increment(key, increment)).await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.now()
+    }
+}
+
+#[async_trait]
+impl Leases for CircuitBreakerStore {
+    async fn acquire(&self, key: &EntryKey, request: &AcquireRequest) -> Result<AcquireOutcome> {
+        self.run(Operation::Acquire, self.inner.acquire(key, request)).await
+    }
+
+    async fn extend(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        ttl: Duration,
+    ) -> Result<LeaseStatus> {
+        self.run(Operation::Extend, self.inner.extend(key, token, ttl)).await
+    }
+
+    async fn fill(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        entry: &NewEntry,
+    ) -> Result<LeaseStatus> {
+        self.run(Operation::Fill, self.inner.fill(key, token, entry)).await
+    }
+
+    async fn revalidate(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        revalidation: &Revalidation,
+    ) -> Result<RevalidateOutcome> {
+        self.run(Operation::Revalidate, self.inner.revalidate(key, token, revalidation)).await
+    }
+
+    async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<LeaseStatus> {
+        self.run(Operation::Discard, self.inner.discard(key, token)).await
+    }
+
+    async fn abandon(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        backoff: Duration,
+        cause: &str,
+    ) -> Result<bool> {
+        self.run(Operation::Abandon, self.inner.abandon(key, token, backoff, cause)).await
+    }
+
+    fn watch_lease(&self, key: &EntryKey) -> KeyWatch {
+        self.inner.watch_lease(key)
+    }
+}
+
+#[async_trait]
+impl StatsStore for CircuitBreakerStore {
+    async fn add(&self, delta: &StatsDelta) -> Result<()> {
+        self.run(Operation::StatsAdd, self.inner.add(delta)).await
+    }
+
+    async fn report(&self) -> Result<StatsReport> {
+        self.run(Operation::StatsReport, self.inner.report()).await
+    }
+}
+
+#[async_trait]
+impl Inspect for CircuitBreakerStore {
+    async fn ping(&self) -> Result<()> {
+        self.inner.ping().await
+    }
+
+    async fn info(&self) -> Result<StoreInfo> {
+        self.run(Operation::Info, self.inner.info()).await
+    }
+
+    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
+        self.run(Operation::Usage, self.inner.usage()).await
+    }
+}
