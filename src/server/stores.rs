@@ -8,16 +8,16 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    circuit_breaker::ProbeIntervals,
     config::{Config, StoreConfig, StoreUrl},
     model::{Namespace, SaturatingFrom as _},
     store::{
-        Backend, Inspect as _, Result,
-        breaker::Breaker,
-        circuit_breaker_store::CircuitBreakerStore,
+        Backend, Result,
+        circuit_breaker_store::{self, CircuitBreakerStore},
         memory::MemoryStore,
         metrics::{StoreMetrics, register_memory, register_redis},
         near_cache::{NearCache, NearCacheOptions, metrics as near_metrics, store::NearCacheStore},
-        redis::{PoolOptions, RedisOptions, RedisStore},
+        redis::{CLOCK_SYNC_INTERVAL, PoolOptions, RedisOptions, RedisStore},
     },
 };
 
@@ -60,13 +60,16 @@ impl OpenStore {
         background: &CancellationToken,
     ) -> Result<Self> {
         let redis = RedisStore::new(options, near_cache.clone(), background.clone())?;
-        let breaker = Breaker::new(config.breaker_threshold);
-        let answers = breaker.state();
-        register_redis(meter, &redis, breaker.state());
+        let breaker = circuit_breaker_store::breaker(config.breaker_threshold);
+        let answers = breaker.subscribe();
+        register_redis(meter, &redis, breaker.subscribe());
         near_metrics::register(meter, near_cache);
-        let (probed, probes, interval) = (redis.clone(), breaker.clone(), config.probe_interval);
-        let probing = async move { probes.watch(interval, || probed.ping()).await };
-        tokio::spawn(background.clone().run_until_cancelled_owned(probing));
+        let (pinged, probed) = (redis.clone(), breaker.clone());
+        let intervals = ProbeIntervals { closed: CLOCK_SYNC_INTERVAL, open: config.probe_interval };
+        let pings = async move {
+            circuit_breaker_store::ping_periodically(&pinged, &probed, intervals).await;
+        };
+        tokio::spawn(background.clone().run_until_cancelled_owned(pings));
         let store = CircuitBreakerStore::new(Arc::new(redis), breaker, StoreMetrics::new(meter));
         let store = NearCacheStore::new(Arc::new(store), near_cache.clone());
         Ok(Self { backend: Arc::new(store), answers })
