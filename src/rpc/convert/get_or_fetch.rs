@@ -98,7 +98,7 @@ pub(in crate::rpc) fn respond(
             None,
             Outcome::Contended(pb::Contended { retry_after: Some(convert::duration(retry_after)) }),
         ),
-        GetOrFetchOutcome::Missing => (None, Outcome::Missing(pb::Missing {})),
+        GetOrFetchOutcome::Missing => (None, Outcome::NotCached(pb::NotCached {})),
     };
     let (fetch_status, x_cache_fetch) = fetch_status(&status);
     let response = pb::GetOrFetchResponse {
@@ -145,7 +145,7 @@ fn fetch_status(status: &FetchStatus) -> (pb::FetchStatus, Option<&'static str>)
     match status {
         FetchStatus::Read => (pb::FetchStatus::Unspecified, None),
         FetchStatus::Fetched => (pb::FetchStatus::Fetched, Some("FETCHED")),
-        FetchStatus::Revalidated => (pb::FetchStatus::Confirmed, Some("CONFIRMED")),
+        FetchStatus::Revalidated => (pb::FetchStatus::Revalidated, Some("REVALIDATED")),
         FetchStatus::Coalesced => (pb::FetchStatus::Coalesced, Some("COALESCED")),
         FetchStatus::Refreshing => (pb::FetchStatus::Refreshing, Some("REFRESHING")),
         FetchStatus::RefreshingEarly => {

@@ -143,7 +143,7 @@ on_both_stores!(a_batch_can_insist_or_only_read, |env| {
     let only = BatchGetOrFetchRequest { only_if_cached: true, ..batch(&["there", "missing"]) };
     let mut read = answers(&env.cache, only.clone()).await.into_iter();
     read.next().unwrap().expect_found();
-    assert!(matches!(read.next().unwrap().outcome, Some(Answer::Missing(_))));
+    assert!(matches!(read.next().unwrap().outcome, Some(Answer::NotCached(_))));
     let anew = BatchGetOrFetchRequest { no_cache: true, ..batch(&["there", "missing"]) };
     for answer in answers(&env.cache, anew).await {
         answer.expect_lease();

@@ -183,7 +183,7 @@ with_origin!(a_batch_may_only_read_or_fetch_anew, |env, origin| {
     let only_if_cached = BatchGetOrFetchRequest { only_if_cached: true, ..request(["a", "b"]) };
     let answers = ask(&env.cache, only_if_cached).await;
     assert_eq!(value_of(answers[0].clone()).as_deref(), Some("stored"));
-    assert!(matches!(answers[1].outcome, Some(Answer::Missing(_))), "{:?}", answers[1]);
+    assert!(matches!(answers[1].outcome, Some(Answer::NotCached(_))), "{:?}", answers[1]);
     assert_eq!(origin.calls(), 0);
     let answers =
         ask(&env.cache, BatchGetOrFetchRequest { no_cache: true, ..request(["a", "b"]) }).await;

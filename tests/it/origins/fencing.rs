@@ -153,7 +153,7 @@ impl World<'_> {
             let Some(answer) = caller.await.unwrap() else { continue };
             // Who came before may have it, and is told.
             if answer.fetch_status() == FetchStatus::Fetched
-                || answer.fetch_status() == FetchStatus::Confirmed
+                || answer.fetch_status() == FetchStatus::Revalidated
             {
                 let stored = means != Means::Set && is_newer(answer.clone(), newest);
                 let expected = if stored { FillResult::Stored } else { means.refusal() };

@@ -96,7 +96,7 @@ async fn a_value_that_has_not_changed_is_not_sent_again() {
     let first = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap().expect_found();
     let confirmed = eventually("it is confirmed", SOON, async || {
         let answer = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap();
-        (answer.fetch_status() == FetchStatus::Confirmed).then_some(answer)
+        (answer.fetch_status() == FetchStatus::Revalidated).then_some(answer)
     })
     .await;
     let found = confirmed.expect_found();

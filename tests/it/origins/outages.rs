@@ -63,7 +63,7 @@ async fn without_the_store_the_origin_is_still_asked() {
     assert_eq!(answer.expect_found().outcome(), Outcome::Negative);
     let only_if_cached = GetOrFetchRequest { only_if_cached: true, ..fetch("k", 0) };
     let answer = cache.get_or_fetch(only_if_cached).await.unwrap();
-    assert!(answer.degraded && matches!(answer.outcome, Some(Answer::Missing(_))), "{answer:?}");
+    assert!(answer.degraded && matches!(answer.outcome, Some(Answer::NotCached(_))), "{answer:?}");
 
     // When the store is back, so is the cache.
     origin.answer(numbered);

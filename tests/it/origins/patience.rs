@@ -80,7 +80,7 @@ with_origin!(without_the_cache_a_value_is_confirmed_too, |env, origin| {
     });
     env.cache.fetched("k").await;
     let answer = env.cache.get_or_fetch(no_cache("k")).await.unwrap();
-    assert_eq!(answer.fetch_status(), FetchStatus::Confirmed);
+    assert_eq!(answer.fetch_status(), FetchStatus::Revalidated);
     assert_eq!(as_text(answer.expect_found().value).as_deref(), Some("v"));
 });
 
@@ -89,7 +89,7 @@ with_origin!(who_takes_only_what_is_cached_never_calls_the_origin,
     origin: "early_refresh = 0",
     |env, origin| {
     let answer = env.cache.get_or_fetch(only_if_cached("k")).await.unwrap();
-    assert!(matches!(answer.outcome, Some(Answer::Missing(_))), "{answer:?}");
+    assert!(matches!(answer.outcome, Some(Answer::NotCached(_))), "{answer:?}");
     assert_eq!((answer.fetch_status(), answer.degraded), (FetchStatus::Unspecified, false));
     env.cache.fetched("k").await;
     becomes(&env.cache, "k", Outcome::Stale).await;

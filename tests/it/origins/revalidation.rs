@@ -40,7 +40,7 @@ with_origin!(no_cache_means_that_every_call_asks, |env, origin| {
         assert_eq!(value.as_deref(), Some("\"1\""));
         assert_eq!(
             (answer.fetch_status(), answer.fill()),
-            (FetchStatus::Confirmed, FillResult::Stored)
+            (FetchStatus::Revalidated, FillResult::Stored)
         );
         let found = answer.expect_found();
         assert_eq!(
@@ -54,7 +54,7 @@ with_origin!(no_cache_means_that_every_call_asks, |env, origin| {
     let (value, answer) = env.cache.fetched("k").await;
     assert_eq!((value.as_deref(), answer.fetch_status()), (Some("\"2\""), FetchStatus::Fetched));
     assert_ne!(answer.expect_found().entry.unwrap().version, version);
-    assert_eq!(env.cache.fetched("k").await.1.fetch_status(), FetchStatus::Confirmed);
+    assert_eq!(env.cache.fetched("k").await.1.fetch_status(), FetchStatus::Revalidated);
 });
 
 with_origin!(a_date_serves_as_well, |env, origin| {
@@ -69,7 +69,7 @@ with_origin!(a_date_serves_as_well, |env, origin| {
     // The second 304 shows that the date outlived the first, which did not repeat it.
     for _ in 0..2 {
         let (value, answer) = env.cache.fetched("k").await;
-        assert_eq!((value.as_deref(), answer.fetch_status()), (Some("#1"), FetchStatus::Confirmed));
+        assert_eq!((value.as_deref(), answer.fetch_status()), (Some("#1"), FetchStatus::Revalidated));
     }
 });
 
@@ -80,7 +80,7 @@ with_origin!(a_confirmed_value_is_fresh_again, origin: "early_refresh = 0", |env
     becomes(&env.cache, "k", Outcome::Miss).await;
     versioned(&origin, "\"1\"", "max-age=100");
     let (_, answer) = env.cache.fetched("k").await;
-    assert_eq!((answer.fetch_status(), answer.fill()), (FetchStatus::Confirmed, FillResult::Stored));
+    assert_eq!((answer.fetch_status(), answer.fill()), (FetchStatus::Revalidated, FillResult::Stored));
     for entry in [answer.expect_found().entry.unwrap(), becomes(&env.cache, "k", Outcome::Hit).await.unwrap()] {
         assert_eq!(entry.version, version);
         let left = duration(entry.ttl_remaining);

@@ -183,7 +183,7 @@ async fn fetcher(cache: Cache, key: usize, world: Arc<World>) {
                 };
                 counter.fetch_add(1, SeqCst);
             }
-            Answer::Missing(missing) => panic!("{missing:?}"),
+            Answer::NotCached(not_cached) => panic!("{not_cached:?}"),
             Answer::Contended(_) => {}
         }
         pause(3).await;

@@ -122,7 +122,7 @@ async fn when_the_holder_dies_with_its_replica_the_next_one_computes() {
                 fills.push(there.set(fill("k", text("v"), &lease)).await.unwrap().result());
             }
             Answer::Found(found) => assert_eq!(as_text(found.value).as_deref(), Some("v")),
-            other @ (Answer::Contended(_) | Answer::Missing(_)) => panic!("{other:?}"),
+            other @ (Answer::Contended(_) | Answer::NotCached(_)) => panic!("{other:?}"),
         }
     }
     assert_eq!(fills, [SetResult::Stored]);

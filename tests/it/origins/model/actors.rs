@@ -241,7 +241,7 @@ impl Actor {
             Answer::Found(found) => {
                 self.check(key, Some(as_text(found.value).unwrap()), reading, anew)
             }
-            Answer::Contended(_) | Answer::Missing(_) => self.check(key, None, reading, anew),
+            Answer::Contended(_) | Answer::NotCached(_) => self.check(key, None, reading, anew),
             Answer::Lease(lease) => panic!("{lease:?} although there is an origin"),
         }
     }
