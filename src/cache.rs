@@ -29,6 +29,14 @@ use crate::{
     stats::{counters::Counter, registry::StatsRegistry, striped_counters::StripedCounters},
     store::{self, Backend},
 };
+/// Types of the layers below that are part of the cache's interface.
+pub use crate::{
+    origin::{Error as OriginError, ErrorKind as OriginErrorKind},
+    store::{
+        Condition, ErrorKind as StoreErrorKind, LeaseStatus, LeaseToken, NamespaceUsage, StoreInfo,
+        TTL_CLASSES,
+    },
+};
 pub use batch_get::BatchGet;
 pub use batch_get_or_fetch::BatchGetOrFetch;
 pub use get_or_fetch::{

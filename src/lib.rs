@@ -26,6 +26,7 @@ pub mod cli;
 pub mod config;
 pub mod error_chain;
 pub mod health;
+pub mod histogram_bounds;
 pub mod model;
 pub mod origin;
 pub mod pb;

@@ -1,4 +1,4 @@
-//! The gRPC side: requests are translated and checked here, and decided elsewhere.
+//! The gRPC services: validation, conversion and status codes. Decisions are made in [`crate::cache`].
 
 mod access_log;
 mod admin_service;
@@ -19,5 +19,5 @@ pub use access_log::KeyLogging;
 pub use admin_service::AdminRpc;
 pub use admission::Admission;
 pub use cache_service::CacheRpc;
-pub use metrics::{LATENCY_BOUNDS, RpcMetrics};
+pub use metrics::{RpcMetrics, register_load};
 pub use pipeline::Pipeline;

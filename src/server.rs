@@ -20,7 +20,7 @@ use crate::{
     health::Health,
     model::Namespace,
     origin::{self, metrics::OriginMetrics},
-    rpc::{AdminRpc, Admission, CacheRpc, KeyLogging, Pipeline, RpcMetrics},
+    rpc::{self, AdminRpc, Admission, CacheRpc, KeyLogging, Pipeline, RpcMetrics},
     stats::registry::StatsRegistry,
     store::{
         self, Backend,
@@ -137,7 +137,8 @@ impl Server {
         ));
         let fleet = Arc::new(FleetStats::new(live.clone(), store));
         let admission = Admission::new(config.limits.max_concurrent_requests, backpressure.clone());
-        cache::metrics::register(&telemetry.meter(), &live, &cache, &admission, &backpressure);
+        cache::metrics::register(&telemetry.meter(), &live, &cache);
+        rpc::register_load(&telemetry.meter(), &admission, &backpressure);
         let log_keys = KeyLogging::default();
         log_keys.set(config.log.keys);
         let pipeline = Pipeline::new(

@@ -303,6 +303,9 @@ pub trait StatsStore: Send + Sync {
 /// Tells how the store is.
 #[async_trait]
 pub trait Inspect: Send + Sync {
+    /// `memory` or `redis`; known even while the store is unreachable.
+    fn kind(&self) -> &'static str;
+
     /// Whether the store answers, asked as cheaply as possible.
     async fn ping(&self) -> Result<()>;
 
@@ -321,8 +324,6 @@ impl<T: Store + Leases + StatsStore + Inspect> Backend for T {}
 /// What a store says of itself. Sizes in bytes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StoreInfo {
-    /// `memory` or `redis`.
-    pub kind: &'static str,
     /// Version of the server.
     pub server_version: String,
     /// Memory in use.

@@ -42,6 +42,8 @@ struct FlushState {
 pub struct Overview {
     /// What was counted.
     pub report: StatsReport,
+    /// `memory` or `redis`.
+    pub store_kind: &'static str,
     /// What the store says of itself, if it says anything.
     pub facts: Option<StoreInfo>,
     /// What the store holds.
@@ -106,7 +108,7 @@ impl FleetStats {
         };
         let facts = self.store.facts().await.ok();
         let sizes = self.store.sizes().await.unwrap_or_default();
-        Overview { report, facts, sizes, degraded }
+        Overview { report, store_kind: self.store.kind(), facts, sizes, degraded }
     }
 }
 

@@ -7,19 +7,11 @@ use opentelemetry::{KeyValue, metrics::Meter};
 
 use crate::{
     cache::Cache,
-    rpc::Admission,
     stats::{counters::Counter, registry::StatsRegistry},
-    transport::Backpressure,
 };
 
 /// Registers the instruments.
-pub fn register(
-    meter: &Meter,
-    live: &Arc<StatsRegistry>,
-    cache: &Arc<Cache>,
-    admission: &Arc<Admission>,
-    backpressure: &Arc<Backpressure>,
-) {
+pub fn register(meter: &Meter, live: &Arc<StatsRegistry>, cache: &Arc<Cache>) {
     for counter in Counter::ALL {
         let live = live.clone();
         let (name, description) = describe(counter);
@@ -40,18 +32,6 @@ pub fn register(
         .with_callback(move |observer| {
             observer.observe(cache.upgrade().map_or(0, |cache| cache.waiting() as u64), &[]);
         })
-        .build();
-    let admission = admission.clone();
-    meter
-        .u64_observable_gauge("larder.requests.in_flight")
-        .with_description("Requests being answered")
-        .with_callback(move |observer| observer.observe(admission.in_flight() as u64, &[]))
-        .build();
-    let backpressure = backpressure.clone();
-    meter
-        .u64_observable_gauge("larder.connections.held_back")
-        .with_description("Connections that are not read, as there is enough to do")
-        .with_callback(move |observer| observer.observe(backpressure.held() as u64, &[]))
         .build();
 }
 

@@ -9,7 +9,7 @@ use opentelemetry::{
 use tokio::sync::watch;
 
 use crate::{
-    rpc::LATENCY_BOUNDS,
+    histogram_bounds::LATENCY_SECONDS,
     store::{
         ErrorKind,
         circuit_breaker_store::{Observer, Operation},
@@ -33,7 +33,7 @@ impl StoreMetrics {
             .f64_histogram("db.client.operation.duration")
             .with_unit("s")
             .with_description("Duration of operations on the store")
-            .with_boundaries(LATENCY_BOUNDS.to_vec())
+            .with_boundaries(LATENCY_SECONDS.to_vec())
             .build();
         let errors = meter
             .u64_counter("larder.store.errors")

@@ -69,7 +69,10 @@ with_origin!(a_date_serves_as_well, |env, origin| {
     // The second 304 shows that the date outlived the first, which did not repeat it.
     for _ in 0..2 {
         let (value, answer) = env.cache.fetched("k").await;
-        assert_eq!((value.as_deref(), answer.fetch_status()), (Some("#1"), FetchStatus::Revalidated));
+        assert_eq!(
+            (value.as_deref(), answer.fetch_status()),
+            (Some("#1"), FetchStatus::Revalidated)
+        );
     }
 });
 
