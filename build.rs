@@ -12,8 +12,8 @@ const ORIGIN: &str = "larder/origin/v1/origin_service.proto";
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
-    // Reflection lists every service in its descriptors: the OriginService, which Larder only calls,
-    // must not be among them.
+    // Reflection lists every service in its descriptors: the OriginService, which Larder only
+    // calls, must not be among them.
     let served = protox::compile([CACHE, ADMIN], ["proto"])?;
     fs::write(out_dir.join("larder_descriptors.bin"), served.encode_to_vec())?;
     let all = protox::compile([CACHE, ADMIN, ORIGIN], ["proto"])?;

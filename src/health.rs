@@ -12,8 +12,8 @@ use tonic_health::{
 
 use crate::model::Namespace;
 
-/// Services for readiness. They stay SERVING while the store is down, because an outage of Redis must
-/// not take all replicas out of rotation.
+/// Services for readiness. They stay SERVING while the store is down, because an outage of Redis
+/// must not take all replicas out of rotation.
 const READINESS: [&str; 2] = ["", "larder.v1.CacheService"];
 const LIVENESS: &str = "liveness";
 const STORE: &str = "store";
@@ -62,8 +62,8 @@ impl Health {
         self.follow(STORE, healthy).await;
     }
 
-    /// Reports from now on whether the circuit breaker of a namespace's origin is closed. `None` ends
-    /// the reports, for a namespace without an origin. Must be called in a Tokio runtime.
+    /// Reports from now on whether the circuit breaker of a namespace's origin is closed. `None`
+    /// ends the reports, for a namespace without an origin. Must be called in a Tokio runtime.
     pub fn follow_origin(&self, namespace: Namespace, closed: Option<watch::Receiver<bool>>) {
         let mut origins = self.origins.lock();
         let previous = origins.remove(&namespace).inspect(JoinHandle::abort);

@@ -1,4 +1,5 @@
-//! The gRPC services: validation, conversion and status codes. Decisions are made in [`crate::cache`].
+//! The gRPC services: validation, conversion and status codes. Decisions are made in
+//! [`crate::cache`].
 
 mod access_log;
 mod admin_service;

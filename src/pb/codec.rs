@@ -1,8 +1,8 @@
 //! A codec whose buffers have the size of their message.
 //!
-//! tonic's own codec starts with a buffer of 8 KiB for each request and each response. Most messages
-//! are smaller, and larger ones are copied while their buffer grows. A small value that is kept would
-//! also keep the whole buffer alive.
+//! tonic's own codec starts with a buffer of 8 KiB for each request and each response. Most
+//! messages are smaller, and larger ones are copied while their buffer grows. A small value that is
+//! kept would also keep the whole buffer alive.
 
 use std::marker::PhantomData;
 
@@ -10,8 +10,8 @@ use prost::Message;
 use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
 use tonic_prost::{ProstDecoder, ProstEncoder};
 
-/// Initial size of the read buffer, in bytes. Most requests without a value fit, so that they are read
-/// into one allocation. A longer message gets a buffer of its exact size.
+/// Initial size of the read buffer, in bytes. Most requests without a value fit, so that they are
+/// read into one allocation. A longer message gets a buffer of its exact size.
 const READ_BUFFER: usize = 128;
 /// Initial size of the write buffer, in bytes: the frame header. The message gets its exact size.
 const WRITE_BUFFER: usize = 8;

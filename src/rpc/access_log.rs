@@ -14,8 +14,8 @@ use crate::model::{EntryKey, Namespace};
 /// Target of the access log.
 pub(super) const TARGET: &str = "larder::request";
 
-/// Whether keys are logged in plain text. By default only a hash is logged, which is equal for equal
-/// keys. Clones share the setting.
+/// Whether keys are logged in plain text. By default only a hash is logged, which is equal for
+/// equal keys. Clones share the setting.
 #[derive(Debug, Clone, Default)]
 pub struct KeyLogging(Arc<AtomicBool>);
 

@@ -13,8 +13,8 @@ use crate::{
     pb::v1 as pb,
 };
 
-/// Size above which a message is sent, in bytes. Even with one more value of the default size limit,
-/// a message stays below the 4 MiB that clients accept by default.
+/// Size above which a message is sent, in bytes. Even with one more value of the default size
+/// limit, a message stays below the 4 MiB that clients accept by default.
 const MESSAGE_BYTES: usize = 1024 * 1024;
 /// Upper bound of the encoded size of a BatchGetResult without its value and tags, in bytes.
 const RESULT_OVERHEAD: usize = 80;

@@ -1,6 +1,7 @@
 //! The one place that turns errors into gRPC statuses.
 //!
-//! Every status carries an ErrorInfo with a stable reason, so that programs need not parse messages.
+//! Every status carries an ErrorInfo with a stable reason, so that programs need not parse
+//! messages.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -246,8 +247,8 @@ fn plain(code: Code, reason: &str, message: String) -> Status {
     )
 }
 
-/// A status with a retry delay, both in the details and in the trailer, because gRPC libraries do not
-/// read details.
+/// A status with a retry delay, both in the details and in the trailer, because gRPC libraries do
+/// not read details.
 fn retryable(code: Code, reason: &str, message: String, after: Duration) -> Status {
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
     details.set_retry_info(Some(after));

@@ -33,8 +33,8 @@ impl XCache {
     }
 }
 
-/// The consistency of a request. A level introduced by a later release is rejected, because ignoring
-/// it would break its guarantee.
+/// The consistency of a request. A level introduced by a later release is rejected, because
+/// ignoring it would break its guarantee.
 pub(in crate::rpc) fn consistency(consistency: i32) -> Checked<Consistency> {
     match pb::Consistency::try_from(consistency) {
         Ok(pb::Consistency::Unspecified) => Ok(Consistency::Near),
