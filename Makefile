@@ -18,8 +18,8 @@ test: ## Run all tests, with a real redis-server of their own
 	$(MAKE) unit integration polyglot
 
 unit: ## Run the unit and documentation tests
-	cargo test --locked --lib --bins
-	cargo test --locked --doc
+	cargo test --locked --workspace --lib --bins
+	cargo test --locked --workspace --doc
 
 integration: ## Run the tests that drive the real binary
 	cargo test --locked --test it
@@ -34,13 +34,14 @@ check: lint ## Run everything that must pass before a change lands
 
 lint: ## Check formatting, lints, documentation and protos
 	@scripts/setup.sh build
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	"$$(scripts/tools.sh buf)" lint proto
+	scripts/check-dependencies.sh
 
 fmt: ## Format the code
-	cargo fmt
+	cargo fmt --all
 
 bench: ## Compare with a bare gRPC server, Redis and etcd, and write the tables to target/bench
 	@scripts/setup.sh build test bench

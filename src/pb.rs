@@ -4,6 +4,8 @@ pub mod codec;
 
 use std::time::Duration;
 
+use crate::model::SaturatingFrom as _;
+
 /// `larder.v1`, the services of Larder. The protos are the reference.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::restriction, clippy::pedantic)]
 pub mod v1 {
@@ -30,6 +32,14 @@ pub fn duration(duration: prost_types::Duration) -> Option<Duration> {
     Some(Duration::new(u64::try_from(duration.seconds).ok()?, nanos))
 }
 
+/// A duration for a message. It is cut off at the longest that protobuf can hold.
+pub fn from_duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::saturating_from(duration.as_secs()),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +52,15 @@ mod tests {
         for (seconds, nanos) in [(-1, 0), (0, -1), (i64::MIN, i32::MIN), (0, 1_000_000_000)] {
             assert_eq!(convert(seconds, nanos), None, "{seconds} s, {nanos} ns");
         }
+    }
+
+    #[test]
+    fn longest_duration_is_cut_off() {
+        let convert = |duration| {
+            let converted = from_duration(duration);
+            (converted.seconds, converted.nanos)
+        };
+        assert_eq!(convert(Duration::from_millis(1500)), (1, 500_000_000));
+        assert_eq!(convert(Duration::MAX).0, i64::MAX);
     }
 }

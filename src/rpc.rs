@@ -3,7 +3,6 @@
 
 mod access_log;
 mod admin_service;
-mod admission;
 mod batch_stream;
 mod cache_service;
 mod call;
@@ -18,7 +17,6 @@ mod status;
 
 pub use access_log::KeyLogging;
 pub use admin_service::AdminRpc;
-pub use admission::Admission;
 pub use cache_service::CacheRpc;
 pub use metrics::{RpcMetrics, register_load};
 pub use pipeline::Pipeline;

@@ -1,6 +1,7 @@
 //! Puts everything together. This is the only place that names the concrete parts of all layers.
 
 mod origins;
+mod warmer;
 
 use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -10,8 +11,10 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
+use transport::{Admission, Shutdown};
 
-use origins::{OriginManager, OriginSet, Warmer};
+use origins::{OriginManager, OriginSet};
+use warmer::Warmer;
 
 use crate::{
     admin,
@@ -20,7 +23,7 @@ use crate::{
     health::Health,
     model::Namespace,
     origin::{self, metrics::OriginMetrics},
-    rpc::{self, AdminRpc, Admission, CacheRpc, KeyLogging, Pipeline, RpcMetrics},
+    rpc::{self, AdminRpc, CacheRpc, KeyLogging, Pipeline, RpcMetrics},
     stats::registry::StatsRegistry,
     store::{
         self, Backend,
@@ -32,7 +35,6 @@ use crate::{
         redis::{PoolOptions, RedisOptions, RedisStore},
     },
     telemetry::Telemetry,
-    transport::{self, Backpressure, Shutdown, TransportOptions},
 };
 
 /// Connections that wait to be accepted, if the system allows so many. All clients come at once when a replica was restarted, and who finds
@@ -87,7 +89,7 @@ pub struct Server {
     opened: OriginSet,
     warming: Arc<Warmer>,
     near: Arc<NearCache>,
-    backpressure: Arc<Backpressure>,
+    admission: Arc<Admission>,
 }
 
 /// What can be changed while the server runs.
@@ -102,14 +104,15 @@ pub struct Reload {
 }
 
 impl Server {
-    /// Binds the ports and puts the parts together. Serves nothing yet. The runtime ends `backpressure` whenever it has nothing to do.
+    /// Binds the ports and puts the parts together. Serves nothing yet. The runtime releases the
+    /// backpressure of `admission` whenever it has nothing to do.
     ///
     /// # Errors
     /// A port or the store's URL cannot be used. A store that does not answer is no error.
     pub async fn bind(
         config: Config,
         telemetry: &Telemetry,
-        backpressure: Arc<Backpressure>,
+        admission: Arc<Admission>,
     ) -> Result<Self, Error> {
         let listener = bind(config.listen, "listen")?;
         let admin_listener = bind(config.admin_listen, "admin_listen")?;
@@ -136,9 +139,8 @@ impl Server {
             config.limits.max_waiting,
         ));
         let fleet = Arc::new(FleetStats::new(live.clone(), store));
-        let admission = Admission::new(config.limits.max_concurrent_requests, backpressure.clone());
         cache::metrics::register(&telemetry.meter(), &live, &cache);
-        rpc::register_load(&telemetry.meter(), &admission, &backpressure);
+        rpc::register_load(&telemetry.meter(), &admission);
         let log_keys = KeyLogging::default();
         log_keys.set(config.log.keys);
         let pipeline = Pipeline::new(
@@ -147,7 +149,7 @@ impl Server {
             &health,
             config.reflection,
             config.limits.max_request_bytes,
-            admission,
+            admission.clone(),
             RpcMetrics::new(&telemetry.meter()),
         )?;
         let warming =
@@ -168,7 +170,7 @@ impl Server {
             opened: gates,
             warming,
             near,
-            backpressure,
+            admission,
         })
     }
 
@@ -205,7 +207,7 @@ impl Server {
             background,
             opened,
             warming,
-            backpressure,
+            admission,
             ..
         } = self;
         let (listen, admin_listen) = (listener.local_addr()?, admin_listener.local_addr()?);
@@ -213,13 +215,8 @@ impl Server {
         let shutdown = Shutdown::default();
         let answer = move |request| pipeline.clone().answer(request);
         let options = transport_options(&config);
-        let mut serving = tokio::spawn(transport::serve(
-            listener,
-            options,
-            backpressure,
-            shutdown.clone(),
-            answer,
-        ));
+        let mut serving =
+            tokio::spawn(transport::serve(listener, options, admission, shutdown.clone(), answer));
         let admin = tokio::spawn(admin::serve(
             admin_listener,
             registry,
@@ -255,7 +252,7 @@ impl Server {
             tracing::warn!("not all requests were finished in time");
             // Those who fetch or hold a lease are being told.
             let told = tokio::time::timeout(FAREWELL_LIMIT, &mut serving).await.is_ok();
-            shutdown.cut.cancel();
+            shutdown.abort.cancel();
             if !told {
                 let _ = tokio::time::timeout(FLUSH_LIMIT, serving).await;
             }
@@ -367,9 +364,9 @@ fn redis_options(config: &StoreConfig, url: secrecy::SecretString) -> RedisOptio
     }
 }
 
-fn transport_options(config: &Config) -> TransportOptions {
+fn transport_options(config: &Config) -> transport::Options {
     let limits = &config.limits;
-    TransportOptions {
+    transport::Options {
         max_connections: limits.max_connections,
         max_streams: limits.max_streams_per_connection,
         max_header_bytes: limits.max_header_bytes,

@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
-# Runs clients in several languages, written as their users would, against the real server: once on the embedded store
-# and once on a Redis that is started here.
+# Runs clients in several languages, each with its usual gRPC library, against the real server: once
+# on the embedded store and once on Redis.
 #
-#   tests/polyglot.sh             every client
+#   tests/polyglot.sh             all clients
 #   tests/polyglot.sh python go   these only
+#   tests/polyglot.sh --setup     only installs what the clients need
 #
-# LARDER_BIN is the server to test (target/debug/larder by default). A client whose toolchain is not on the machine is
-# skipped by name; with CI=true that counts as a failure, so that nothing stops being tested without anybody noticing.
+# LARDER_BIN is the server under test (target/debug/larder by default). A client whose toolchain is
+# not installed is reported as skipped; with CI=true that is a failure, so that no test disappears
+# unnoticed.
 
 set -euo pipefail
 
-# Languages write entries that all of them read; the others only look.
+# Clients in LANGUAGES write entries that all of them read; OTHERS only read.
 readonly LANGUAGES="python node go" OTHERS="java grpcurl health-probe quickstart origins"
 
 repository=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -31,7 +33,7 @@ if [[ ! -x $larder ]]; then
     exit 2
 fi
 
-# A server that is configured by whoever runs this could reach a store that is not ours to write to.
+# Variables of the caller could point the server at a store that the tests must not write to.
 while read -r variable; do
     unset "$variable"
 done < <(compgen -e | grep -E '^(LARDER|REDIS|OTEL)_' || true)
@@ -39,7 +41,7 @@ done < <(compgen -e | grep -E '^(LARDER|REDIS|OTEL)_' || true)
 work=$(mktemp -d "${TMPDIR:-/tmp}/larder-polyglot.XXXXXX")
 server='' redis='' origins='' origin_pids='' passed=0 failed=0 skipped=0
 
-# until_true SECONDS COMMAND...: asks again until the command succeeds.
+# until_true SECONDS COMMAND...: repeats the command until it succeeds or the time is over.
 until_true() {
     local deadline=$((SECONDS + $1))
     shift
@@ -51,7 +53,7 @@ until_true() {
 
 dead() { ! kill -0 "$1" 2>/dev/null; }
 
-# stop PID: asks to stop, waits, and answers the exit code.
+# stop PID: terminates the process, waits for it, and returns its exit code.
 stop() {
     local code=0
     kill -TERM "$1" 2>/dev/null || true
@@ -73,7 +75,7 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# === Verdicts ===
+# === Results ===
 
 passed() {
     echo "ok $1"
@@ -93,7 +95,7 @@ skipped() {
     skipped=$((skipped + 1))
 }
 
-# === What is tested ===
+# === Servers ===
 
 start_redis() {
     redis-server --port 0 --unixsocket "$work/redis.sock" --dir "$work" --save "" --appendonly no \
@@ -106,13 +108,16 @@ start_redis() {
     }
 }
 
-free_port() { python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+free_port() {
+    python3 -c 'import socket; print(socket.create_server(("127.0.0.1", 0)).getsockname()[1])'
+}
 
-# Its own error says that nobody listens yet.
+# Bash reports a refused connection on stderr, which is expected here.
 listens() { (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 listens_or_dead() { listens "$1" || dead "$2"; }
 
-# start_origin NAME: on a port that nothing uses; another process may take it first. Sets `port`.
+# start_origin NAME: starts an origin on a free port, and sets `port`. Another process may take the
+# port first, so this is repeated.
 start_origin() {
     local pid
     for _ in 1 2 3 4 5; do
@@ -132,13 +137,13 @@ start_origin() {
     exit 1
 }
 
-# What the clients' checks expect of the server.
+# Writes the configuration that the clients expect, and starts the origins in it.
 configure() {
     local name port
     {
-        # What the checks of stale values use.
+        # For the checks of stale values.
         printf '[namespaces.stale]\nstale_while_revalidate = "10m"\n'
-        # Every check has a namespace of its own, and some look at its figures.
+        # Every check has its own namespace, and some read its statistics.
         printf '[telemetry]\nmax_namespaces = 2000\n'
     } >"$work/larder.toml"
     for name in $("$clients/origins/client.sh" available); do
@@ -147,7 +152,9 @@ configure() {
         {
             printf '[namespaces.origin-%s.origin]\n' "$name"
             case $name in
-            http) printf 'url = "http://127.0.0.1:%s/{key}?{params}"\nbreaker_threshold = 0\n' "$port" ;;
+            http)
+                printf 'url = "http://127.0.0.1:%s/{key}?{params}"\nbreaker_threshold = 0\n' "$port"
+                ;;
             *) printf 'grpc = "http://127.0.0.1:%s"\n' "$port" ;;
             esac
         } >>"$work/larder.toml"
@@ -156,25 +163,26 @@ configure() {
 
 serving_or_dead() { grep -q '"serving"' "$work/larder.log" || dead "$server"; }
 
-# told FIELD: an address that the server's log says it listens on.
-told() { sed -n '/"serving"/s/.*"'"$1"'": *"\([^"]*\)".*/\1/p' "$work/larder.log"; }
+# logged FIELD: prints an address from the log entry of the server's start.
+logged() { sed -n '/"serving"/s/.*"'"$1"'": *"\([^"]*\)".*/\1/p' "$work/larder.log"; }
 
 # start_server URL: sets `server`, `address` and `admin`.
 start_server() {
-    # The log of the server before this one must not be taken for its own.
+    # The log of the previous server must not be mistaken for this one.
     : >"$work/larder.log"
     (
         cd "$work"
-        export LARDER_LISTEN=127.0.0.1:0 LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_LOG__FORMAT=json LARDER_STORE=$1
-        export LARDER_CONFIG=$work/larder.toml
-        # No client checks what becomes of a store that is late, and on a busy machine 50 large values at once are.
+        export LARDER_LISTEN=127.0.0.1:0 LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_LOG__FORMAT=json
+        export LARDER_CONFIG=$work/larder.toml LARDER_STORE=$1
+        # No client checks timeouts of the store, and 50 large values at once reach the default
+        # timeout on a busy machine.
         export LARDER_STORE__TIMEOUT=10s
         exec "$larder"
     ) >>"$work/larder.log" 2>&1 &
     server=$!
     until_true 20 serving_or_dead || true
-    address=$(told listen)
-    admin=$(told admin_listen)
+    address=$(logged listen)
+    admin=$(logged admin_listen)
     [[ -n $address ]] || echo "the server does not serve" >>"$work/larder.log"
     [[ -n $address ]]
 }
@@ -190,11 +198,12 @@ stop_server() {
 # === Clients ===
 
 run_client() {
-    LARDER_ADDRESS=$address LARDER_ADMIN_ADDRESS=$admin LARDER_WRITERS=${writers-} LARDER_ORIGINS=$origins \
-        ORIGIN_DATABASE=$work/users.db "$clients/$1/client.sh" "$2" >"$3" 2>&1
+    LARDER_ADDRESS=$address LARDER_ADMIN_ADDRESS=$admin LARDER_WRITERS=${writers-} \
+        LARDER_ORIGINS=$origins ORIGIN_DATABASE=$work/users.db \
+        "$clients/$1/client.sh" "$2" >"$3" 2>&1
 }
 
-# Decided once, before any server runs: installing can take minutes, and is not what is being tested.
+# Runs before any server starts, because an installation can take minutes.
 set_up_clients() {
     local client code
     for client in $chosen; do
@@ -204,7 +213,7 @@ set_up_clients() {
     done
 }
 
-# ready CLIENT STORE: whether there is anything to run; if not, says why.
+# ready CLIENT STORE: succeeds if the client can run; otherwise reports the reason.
 ready() {
     local code
     code=$(<"$work/$1.code")
@@ -243,7 +252,7 @@ run_clients() {
 test_store() {
     local well=true
     if start_server "$2"; then run_clients "$1"; else well=false; fi
-    # A server that cannot be stopped in good order has failed too, whatever its answers were.
+    # A server that does not stop cleanly has failed, even if all clients passed.
     stop_server || well=false
     $well || failed "larder/$1" "$work/larder.log"
 }

@@ -20,25 +20,25 @@ pub(super) enum Verdict {
     /// Serve it only if it cannot be computed anew.
     StaleIfError,
     /// Treat it as missing.
-    Gone,
+    Expired,
 }
 
 /// Judges an entry by the clock, by the windows stored with it, and by how much staleness the caller accepts: the caller
 /// can only tighten the windows.
-pub(super) fn judge(entry: &Entry, now: Timestamp, max_stale: Option<Duration>) -> Verdict {
+pub(super) fn evaluate(entry: &Entry, now: Timestamp, max_stale: Option<Duration>) -> Verdict {
     if now < entry.fresh_until {
         return if entry.kind == Kind::Negative { Verdict::Negative } else { Verdict::Fresh };
     }
     let stale_for = now.since(entry.fresh_until);
     let accepted = max_stale.is_none_or(|accepted| stale_for < accepted);
     if entry.kind == Kind::Negative || !accepted {
-        Verdict::Gone
+        Verdict::Expired
     } else if stale_for < entry.stale_while_revalidate {
         Verdict::Stale
     } else if now < entry.stale_until() {
         Verdict::StaleIfError
     } else {
-        Verdict::Gone
+        Verdict::Expired
     }
 }
 
@@ -53,7 +53,7 @@ pub(super) fn lifetime(rules: &NamespaceConfig, ttl: Option<Duration>, dice: f64
         ttl,
         stale_while_revalidate: rules.stale_while_revalidate,
         stale_if_error: rules.stale_if_error,
-        keep: Duration::ZERO,
+        revalidation_window: Duration::ZERO,
     }
 }
 
@@ -79,7 +79,7 @@ pub(super) fn fetched_lifetime(
         ttl: Duration::from_millis(millis_ceil(ttl.mul_f64(1.0 - rules.ttl_jitter * dice))),
         stale_while_revalidate: window(terms.stale_while_revalidate, rules.stale_while_revalidate),
         stale_if_error: window(terms.stale_if_error, rules.stale_if_error),
-        keep: if can_be_confirmed { origin.keep } else { Duration::ZERO },
+        revalidation_window: if can_be_confirmed { origin.keep } else { Duration::ZERO },
     };
     (!terms.no_store && !lifetime.total().is_zero()).then_some(lifetime)
 }
@@ -129,7 +129,7 @@ mod tests {
             fresh_until: Timestamp(1000),
             stale_while_revalidate: SECOND,
             stale_if_error: SECOND,
-            keep: SECOND,
+            revalidation_window: SECOND,
             tags: Vec::new().into(),
             fetch_metadata: None,
         }
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn windows_follow_one_another() {
-        use Verdict::{Fresh, Gone, Stale, StaleIfError};
+        use Verdict::{Expired, Fresh, Stale, StaleIfError};
         let cases = [
             (0, Fresh),
             (999, Fresh),
@@ -146,27 +146,27 @@ mod tests {
             (2000, StaleIfError),
             (2999, StaleIfError),
         ];
-        for (now, verdict) in cases.into_iter().chain([(3000, Gone), (u64::MAX, Gone)]) {
-            assert_eq!(judge(&entry(Kind::Text), Timestamp(now), None), verdict, "at {now}");
+        for (now, verdict) in cases.into_iter().chain([(3000, Expired), (u64::MAX, Expired)]) {
+            assert_eq!(evaluate(&entry(Kind::Text), Timestamp(now), None), verdict, "at {now}");
         }
     }
 
     #[test]
     fn the_caller_can_tighten_the_windows_and_not_loosen_them() {
-        let judge = |now, max_stale| {
-            judge(&entry(Kind::Json), Timestamp(now), Some(Duration::from_millis(max_stale)))
+        let evaluate = |now, max_stale| {
+            evaluate(&entry(Kind::Json), Timestamp(now), Some(Duration::from_millis(max_stale)))
         };
-        assert_eq!(judge(999, 0), Verdict::Fresh);
-        assert_eq!(judge(1000, 0), Verdict::Gone);
-        assert_eq!(judge(1499, 500), Verdict::Stale);
-        assert_eq!(judge(1500, 500), Verdict::Gone);
-        assert_eq!(judge(3000, 1_000_000), Verdict::Gone);
+        assert_eq!(evaluate(999, 0), Verdict::Fresh);
+        assert_eq!(evaluate(1000, 0), Verdict::Expired);
+        assert_eq!(evaluate(1499, 500), Verdict::Stale);
+        assert_eq!(evaluate(1500, 500), Verdict::Expired);
+        assert_eq!(evaluate(3000, 1_000_000), Verdict::Expired);
     }
 
     #[test]
     fn knowing_that_there_is_no_value_is_never_stale() {
-        assert_eq!(judge(&entry(Kind::Negative), Timestamp(999), None), Verdict::Negative);
-        assert_eq!(judge(&entry(Kind::Negative), Timestamp(1000), None), Verdict::Gone);
+        assert_eq!(evaluate(&entry(Kind::Negative), Timestamp(999), None), Verdict::Negative);
+        assert_eq!(evaluate(&entry(Kind::Negative), Timestamp(1000), None), Verdict::Expired);
     }
 
     #[test]

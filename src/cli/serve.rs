@@ -4,15 +4,17 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use transport::{
+    Admission,
+    runtime::{self, BusyPollStats, Threads, Unsupported},
+};
 
 use super::report;
 use crate::{
     config::{self, Config, Sources},
     error_chain::ErrorChain,
-    runtime::{self, BusyPoll, Threads, Unsupported},
     server::{self, Reload, Server},
     telemetry::{self, Telemetry, runtime_metrics},
-    transport::Backpressure,
 };
 
 /// Time for the last spans and metrics to be exported.
@@ -30,12 +32,12 @@ enum Error {
 
 /// Runs until a signal says to stop.
 pub(super) fn run(config: Config, sources: Sources) -> ExitCode {
-    let backpressure = Arc::<Backpressure>::default();
-    let served = runtime::build(config.busy_poll, backpressure.clone())
-        .map_err(Error::from)
-        .and_then(|Threads { runtime, busy_poll }| {
-            runtime.block_on(serve(config, sources, backpressure, busy_poll))
-        });
+    let admission = Admission::new(config.limits.max_concurrent_requests);
+    let served = runtime::build(config.busy_poll, &admission).map_err(Error::from).and_then(
+        |Threads { runtime, busy_poll }| {
+            runtime.block_on(serve(config, sources, admission, busy_poll))
+        },
+    );
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -48,8 +50,8 @@ pub(super) fn run(config: Config, sources: Sources) -> ExitCode {
 async fn serve(
     config: Config,
     sources: Sources,
-    backpressure: Arc<Backpressure>,
-    busy_poll: Result<Arc<BusyPoll>, Unsupported>,
+    admission: Arc<Admission>,
+    busy_poll: Result<Arc<BusyPollStats>, Unsupported>,
 ) -> Result<(), Error> {
     let telemetry = Telemetry::start(&config.log, &config.telemetry)?;
     log_panics();
@@ -58,7 +60,7 @@ async fn serve(
         Err(error) => tracing::warn!(error = %ErrorChain(&error), "busy_poll has no effect"),
     }
     let mut signals = Signals::install()?;
-    let server = Server::bind(config.clone(), &telemetry, backpressure).await?;
+    let server = Server::bind(config.clone(), &telemetry, admission).await?;
     let stop = CancellationToken::new();
     let reload = server.reload();
     let running = server.run(telemetry.registry().clone(), stop.clone());

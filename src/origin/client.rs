@@ -23,7 +23,7 @@ use super::{
     Error, ErrorKind, FetchRequest, FetchResponse, Origin, Result, breaker::Breaker,
     latency_estimator::LatencyEstimator,
 };
-use crate::model::Namespace;
+use crate::model::{Namespace, SaturatingFrom as _};
 
 /// Is told of every fetch.
 pub trait Observer: Send + Sync {
@@ -289,7 +289,7 @@ impl OriginClient {
         let left = deadline.saturating_duration_since(Instant::now());
         let rounds =
             self.queued.load(Ordering::Relaxed).div_ceil(self.rules.max_concurrency.max(1));
-        let its_turn = usually.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
+        let its_turn = usually.saturating_mul(u32::saturating_from(rounds));
         let too_late = || Error::new(ErrorKind::Overloaded, "its turn would come too late");
         if its_turn.saturating_add(usually) > left {
             return Err(too_late());

@@ -13,7 +13,7 @@ use opentelemetry::{
 use parking_lot::RwLock;
 
 use crate::{
-    histogram_bounds::LATENCY_SECONDS,
+    histogram::LATENCY_BOUNDS,
     model::Namespace,
     origin::{
         ErrorKind,
@@ -34,7 +34,7 @@ impl OriginMetrics {
             .f64_histogram("larder.origin.fetch.duration")
             .with_unit("s")
             .with_description("Time that fetches from origins took, waiting for their turn and repetitions included")
-            .with_boundaries(LATENCY_SECONDS.to_vec())
+            .with_boundaries(LATENCY_BOUNDS.to_vec())
             .build();
         let gates: Arc<RwLock<HashMap<Namespace, Weak<OriginClient>>>> = Arc::default();
         type Read = fn(&OriginClient) -> u64;

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::{HttpVersion, NamespaceConfig, OriginConfig, Target},
-    model::Namespace,
+    model::{Namespace, SaturatingFrom as _},
     url_template::UrlTemplate,
 };
 
@@ -192,7 +192,7 @@ fn gate_rules(origin: &OriginConfig) -> OriginLimits {
 }
 
 fn number(number: u32) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
+    usize::saturating_from(number)
 }
 
 /// The configuration has checked names and values.

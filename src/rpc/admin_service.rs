@@ -12,10 +12,14 @@ use tonic::{Request, Response, Status};
 
 use super::{convert, deadline, status};
 use crate::{
-    cache::{self, Cache, WarmPlan, WarmProgress},
+    cache::{Cache, WarmPlan, WarmProgress},
     config::WarmConfig,
     model::{Namespace, Violation},
-    pb::v1::{self as pb, admin_service_server::AdminService},
+    pb::{
+        from_duration,
+        v1::{self as pb, admin_service_server::AdminService},
+    },
+    warm_list,
 };
 
 /// Most keys in one Warm.
@@ -50,7 +54,7 @@ impl AdminRpc {
             return Err(Violation::over_limit("rate", description, MAX_WARM_RATE as usize).into());
         }
         let mut plan = if request.keys.is_empty() {
-            cache::read_plan(namespace, config)
+            warm_list::read(namespace, config)
                 .await
                 .map_err(|error| status::warm_list_unreadable(&error))?
         } else {
@@ -128,7 +132,7 @@ async fn warm(cache: Arc<Cache>, plan: WarmPlan, sender: &WarmSender) -> Result<
 
 fn response(progress: &WarmProgress, total: u64, started: Instant) -> pb::WarmResponse {
     let WarmProgress { done, stored, fresh, not_stored, failed, last_error } = progress.clone();
-    let took = Some(convert::duration(started.elapsed()));
+    let took = Some(from_duration(started.elapsed()));
     pb::WarmResponse { total, done, stored, fresh, not_stored, failed, last_error, took }
 }
 

@@ -112,7 +112,7 @@ impl Batch for BatchGet {
     type Message = pb::BatchGetResponse;
 
     async fn next_chunk(&mut self) -> Option<Vec<Self::Item>> {
-        let results = BatchGet::next_part(self).await?;
+        let results = BatchGet::next_chunk(self).await?;
         let item = |result: GetResult| {
             let degraded = result.degraded;
             (convert::batch_get_result(result), degraded)
@@ -144,7 +144,7 @@ impl Batch for BatchGetOrFetch {
     type Message = pb::BatchGetOrFetchResponse;
 
     async fn next_chunk(&mut self) -> Option<Vec<Self::Item>> {
-        let results = BatchGetOrFetch::next_part(self).await?;
+        let results = BatchGetOrFetch::next_chunk(self).await?;
         Some(results.into_iter().map(convert::batch_get_or_fetch_result).collect())
     }
 
@@ -160,7 +160,7 @@ impl Batch for BatchGetOrFetch {
     fn add(message: &mut Self::Message, (result, lease): Self::Item) {
         message.results.push(result);
         // The lease of a result that is never sent is released by its guard.
-        lease.map(LeaseGuard::hand_over);
+        lease.map(LeaseGuard::into_token);
     }
 }
 

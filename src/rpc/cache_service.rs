@@ -18,7 +18,10 @@ use crate::{
     cache::{self, BatchGet, BatchGetOrFetch, Cache, SetCommand, fleet_stats::FleetStats},
     config::LimitsConfig,
     model::{EntryKey, Namespace},
-    pb::v1::{self as pb, cache_service_server::CacheService},
+    pb::{
+        from_duration,
+        v1::{self as pb, cache_service_server::CacheService},
+    },
 };
 
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
@@ -89,7 +92,7 @@ impl CacheService for CacheRpc {
     async fn set(&self, request: Request<pb::SetRequest>) -> RpcResult<pb::SetResponse> {
         let command = convert::set_command(request.into_inner())?;
         let result = self.cache.set(&command).await?;
-        let outcome = convert::set_result_name(result.result);
+        let outcome = convert::set_result_name(result.outcome);
         Ok(self.with_log_fields(&command.key, outcome, convert::set_response(result)))
     }
 
@@ -133,7 +136,7 @@ impl CacheService for CacheRpc {
             let headers: &mut HeaderMap = response.metadata_mut().as_mut();
             headers.insert(X_CACHE_FETCH, HeaderValue::from_static(fetch_status));
         }
-        reply.lease.map(|lease| lease.guard.hand_over());
+        reply.lease.map(|lease| lease.guard.into_token());
         Ok(response)
     }
 
@@ -231,7 +234,7 @@ impl CacheService for CacheRpc {
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
         let touched = self.cache.touch(&key, convert::ttl(request.ttl)?).await?;
         let (found, degraded) = (touched.ttl.is_some(), touched.degraded);
-        let ttl = touched.ttl.map(convert::duration);
+        let ttl = touched.ttl.map(from_duration);
         let outcome = if found { "TOUCHED" } else { "ABSENT" };
         Ok(self.with_log_fields(&key, outcome, pb::TouchResponse { found, ttl, degraded }))
     }
@@ -247,7 +250,7 @@ impl CacheService for CacheRpc {
         let response = pb::IncrementResponse {
             value: sum.value,
             version: sum.version.to_text(),
-            ttl_remaining: Some(convert::duration(sum.ttl_remaining)),
+            ttl_remaining: Some(from_duration(sum.ttl_remaining)),
         };
         Ok(self.with_log_fields(&key, "INCREMENTED", response))
     }

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::{Code, Status, body::Body};
 
-use super::{admission::Permit, pipeline::Call};
+use transport::Permit;
+
+use super::pipeline::Call;
 
 /// Keeps the call open until its last frame.
 pub(super) struct ObservedBody {

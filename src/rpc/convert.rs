@@ -65,14 +65,6 @@ pub(super) fn check_batch_size(field: &'static str, size: usize, limit: usize) -
     Ok(())
 }
 
-/// A duration in a response.
-pub(super) fn duration(duration: Duration) -> PbDuration {
-    PbDuration {
-        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -109,14 +101,5 @@ mod tests {
         let large = check_batch_size("keys", 3, 2).unwrap_err();
         assert_eq!(large.to_string(), "keys has 3 elements, the limit is 2");
         assert_eq!(large.limit(), Some(2));
-    }
-
-    #[test]
-    fn longest_duration_is_clamped_to_what_protobuf_can_hold() {
-        assert_eq!(
-            duration(Duration::from_millis(1500)),
-            PbDuration { seconds: 1, nanos: 500_000_000 }
-        );
-        assert_eq!(duration(Duration::MAX).seconds, i64::MAX);
     }
 }

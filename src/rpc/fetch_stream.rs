@@ -105,8 +105,8 @@ impl Session {
         let (ttl, max_hold) = (lease.expires_in, self.cache.lease_max(&key)?);
         let request = tokio::select! {
             request = self.receive() => request?,
-            status = lease.guard.keep_alive(ttl, ttl) => {
-                return self.lose(convert::lease_loss(status)).await;
+            loss = lease.guard.keep_alive(ttl, ttl) => {
+                return self.lose(convert::lease_loss(loss)).await;
             }
             () = tokio::time::sleep(max_hold) => {
                 return self.lose(pb::SetResult::LeaseLost).await;
@@ -135,13 +135,10 @@ impl Session {
         let command = convert::fill_command(key, fill, mode)
             .map_err(|violation| violation.within("fill."))?;
         let result = self.cache.set(&command).await.map_err(|error| error.within("fill."))?;
-        match result.result {
+        match result.outcome {
             // The lease may still be held: dropping the guard releases it.
             SetOutcome::NotStored | SetOutcome::ConditionNotMet => {}
-            SetOutcome::Stored { .. }
-            | SetOutcome::LeaseLost
-            | SetOutcome::Invalidated
-            | SetOutcome::Superseded => drop(lease.guard.hand_over()),
+            SetOutcome::Stored { .. } | SetOutcome::LeaseLost(_) => lease.guard.disarm(),
         }
         self.send(ServerMessage::Filled(convert::set_response(result))).await;
         Ok(())
@@ -155,7 +152,7 @@ impl Session {
     ) -> Result<(), Status> {
         let reason = convert::abandon_reason(&abandon.reason)
             .map_err(|violation| violation.within("abandon."))?;
-        let token = lease.guard.hand_over();
+        let token = lease.guard.into_token();
         tracing::debug!(namespace = %key.namespace(), reason, "a lease was abandoned");
         Ok(self.cache.abandon(key, token, reason).await?)
     }

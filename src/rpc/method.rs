@@ -82,7 +82,7 @@ impl Method {
     }
 
     /// Whether a call may need its own task, because its work is not bounded by one entry.
-    pub(super) fn is_heavy(self) -> bool {
+    pub(super) fn may_spawn(self) -> bool {
         METHODS[self.0].1 != Single
     }
 
@@ -132,10 +132,10 @@ mod tests {
     }
 
     #[test]
-    fn only_batches_and_streams_are_heavy() {
-        let is_heavy = |rpc: &str| Method::of(&format!("{CACHE_SERVICE}{rpc}")).is_heavy();
-        assert!(is_heavy("BatchGet") && is_heavy("BatchSet") && is_heavy("FetchStream"));
-        assert!(!is_heavy("Get") && !is_heavy("GetOrFetch") && !is_heavy("Nope"));
+    fn only_batches_and_streams_may_spawn() {
+        let may_spawn = |rpc: &str| Method::of(&format!("{CACHE_SERVICE}{rpc}")).may_spawn();
+        assert!(may_spawn("BatchGet") && may_spawn("BatchSet") && may_spawn("FetchStream"));
+        assert!(!may_spawn("Get") && !may_spawn("GetOrFetch") && !may_spawn("Nope"));
     }
 
     #[test]

@@ -8,8 +8,10 @@ use opentelemetry::{
 };
 use tonic::Code;
 
-use super::{Admission, method::Method};
-use crate::{histogram_bounds, transport::Backpressure};
+use transport::Admission;
+
+use super::method::Method;
+use crate::histogram::LATENCY_BOUNDS;
 
 /// Instruments for calls.
 pub struct RpcMetrics {
@@ -25,7 +27,7 @@ impl RpcMetrics {
             .f64_histogram("rpc.server.call.duration")
             .with_unit("s")
             .with_description("Duration of calls, from request to the end of the response")
-            .with_boundaries(histogram_bounds::LATENCY_SECONDS.to_vec())
+            .with_boundaries(LATENCY_BOUNDS.to_vec())
             .build();
         let succeeded =
             Method::all().map(|method| duration.bind(&attributes(method, Code::Ok))).collect();
@@ -43,18 +45,20 @@ impl RpcMetrics {
 }
 
 /// Registers the gauges of the server's load.
-pub fn register_load(meter: &Meter, admission: &Arc<Admission>, backpressure: &Arc<Backpressure>) {
-    let admission = admission.clone();
+pub fn register_load(meter: &Meter, admission: &Arc<Admission>) {
+    let requests = admission.clone();
     meter
         .u64_observable_gauge("larder.requests.in_flight")
         .with_description("Requests being answered")
-        .with_callback(move |observer| observer.observe(admission.in_flight() as u64, &[]))
+        .with_callback(move |observer| observer.observe(requests.in_flight() as u64, &[]))
         .build();
-    let backpressure = backpressure.clone();
+    let connections = admission.clone();
     meter
         .u64_observable_gauge("larder.connections.held_back")
         .with_description("Connections whose reads are paused by backpressure")
-        .with_callback(move |observer| observer.observe(backpressure.held() as u64, &[]))
+        .with_callback(move |observer| {
+            observer.observe(connections.paused_connections() as u64, &[])
+        })
         .build();
 }
 

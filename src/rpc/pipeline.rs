@@ -21,11 +21,11 @@ use tonic::{Code, Status, body::Body, service::Routes};
 use tower::{Service, ServiceExt as _};
 use tracing::{Instrument as _, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use transport::{Admission, Dispatched, Permit, Rejected, Reply, RequestBody};
 
 use super::{
     access_log::{AccessLogFields, TARGET},
     admin_service::AdminRpc,
-    admission::{Admission, Permit},
     cache_service::CacheRpc,
     call::ObservedBody,
     deadline,
@@ -35,9 +35,9 @@ use super::{
 };
 use crate::{
     health::Health,
+    model::SaturatingFrom as _,
     pb::v1::{admin_service_server::AdminServiceServer, cache_service_server::CacheServiceServer},
     trace_sampler,
-    transport::{Answer, RequestBody, Work},
 };
 
 // Looked up by text they would be parsed for every request.
@@ -113,28 +113,28 @@ impl Pipeline {
     pub fn answer(
         self,
         mut request: Request<RequestBody>,
-    ) -> Work<impl Future<Output = Answer> + Send + 'static> {
+    ) -> Dispatched<impl Future<Output = Reply<Body>> + Send + 'static> {
         let method = Method::of(request.uri().path());
         let call = Call::begin(method, request.headers(), self.0.metrics.clone());
         let deadline = deadline::of(request.headers());
-        let mut is_too_much = false;
-        let answer = if !Method::is_cache(request.uri().path()) {
+        let mut is_queued = false;
+        let reply = if !Method::is_cache(request.uri().path()) {
             let work: Routed = Box::pin(self.0.others.clone().oneshot(request));
             Either::Left(self.serve(call, deadline, Ok((work, None))))
         } else {
             forget_headers(request.headers_mut());
-            match self.0.admission.admit() {
+            match self.0.admission.try_acquire() {
                 Some(permit) => {
                     let work = self.0.cache.clone().call(request);
                     Either::Left(self.serve(call, deadline, Ok((work, Some(permit)))))
                 }
                 None => {
-                    is_too_much = true;
+                    is_queued = true;
                     Either::Right(self.serve_later(call, request, deadline))
                 }
             }
         };
-        Work { is_heavy: method.is_heavy(), is_too_much, answer }
+        Dispatched { may_spawn: method.may_spawn(), is_queued, reply }
     }
 
     /// Two futures, of which the second takes the place of the first: in an overload many stand in line, and what they hold should be
@@ -144,15 +144,17 @@ impl Pipeline {
         call: Call,
         request: Request<RequestBody>,
         deadline: Option<Instant>,
-    ) -> impl Future<Output = Answer> + Send + 'static {
+    ) -> impl Future<Output = Reply<Body>> + Send + 'static {
         let in_line = async move {
-            let permit = self.0.admission.stand_in_line(call.started, deadline).await;
+            let permit = self.0.admission.acquire_queued(call.started, deadline).await;
             (self, call, request, permit)
         };
         in_line.then(move |(this, call, request, permit)| {
             let work = match permit {
-                Some(permit) => Ok((this.0.cache.clone().call(request), Some(permit))),
-                None => Err((status::overloaded(this.0.admission.limit()), request.into_body())),
+                Ok(permit) => Ok((this.0.cache.clone().call(request), Some(permit))),
+                Err(Rejected) => {
+                    Err((status::overloaded(this.0.admission.limit()), request.into_body()))
+                }
             };
             this.serve(call, deadline, work)
         })
@@ -164,7 +166,7 @@ impl Pipeline {
         call: Call,
         deadline: Option<Instant>,
         work: Result<(Routed, Option<Permit>), (Status, RequestBody)>,
-    ) -> impl Future<Output = Answer> + Send + 'static {
+    ) -> impl Future<Output = Reply<Body>> + Send + 'static {
         let max_message_bytes = self.0.max_message_bytes;
         async move {
             let (mut response, permit, unread) = match work {
@@ -172,7 +174,7 @@ impl Pipeline {
                 Err((refused, unread)) => (refused.into_http(), None, Some(unread)),
             };
             let code = explain(&mut response, max_message_bytes);
-            Answer { response: call.respond(response, code, permit), unread }
+            Reply { response: call.respond(response, code, permit), unread }
         }
     }
 }
@@ -288,13 +290,13 @@ impl Call {
                 namespace = %facts.namespace,
                 key = facts.key,
                 outcome = facts.outcome,
-                took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                took_us = u64::saturating_from(took.as_micros()),
             ),
             None => tracing::debug!(
                 target: TARGET,
                 method = self.method.name(),
                 status = code_name(code),
-                took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                took_us = u64::saturating_from(took.as_micros()),
             ),
         }
     }

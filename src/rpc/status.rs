@@ -11,11 +11,10 @@ use tonic::{
 };
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use super::convert;
 use crate::{
     cache::{self, OriginError, OriginErrorKind, StoreErrorKind},
     model::{Namespace, Violation, millis_ceil},
-    pb::v1 as pb,
+    pb::{from_duration, v1 as pb},
 };
 
 const DOMAIN: &str = "larder";
@@ -102,7 +101,7 @@ pub(super) fn fetch_error(error: cache::Error) -> pb::FetchError {
         | cache::Error::Overflow
         | cache::Error::ShuttingDown => ("INTERNAL", None),
     };
-    let retry_after = retry_after.map(convert::duration);
+    let retry_after = retry_after.map(from_duration);
     pb::FetchError { reason: reason.to_owned(), message: error.to_string(), retry_after }
 }
 

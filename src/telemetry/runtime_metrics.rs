@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use opentelemetry::{KeyValue, metrics::Meter};
 
-use crate::runtime::BusyPoll;
+use transport::runtime::BusyPollStats;
 
 /// Registers the instruments.
-pub fn register(meter: &Meter, busy_poll: &Arc<BusyPoll>) {
+pub fn register(meter: &Meter, busy_poll: &Arc<BusyPollStats>) {
     let polls = busy_poll.clone();
     meter
         .u64_observable_counter("larder.busy_polls")
@@ -15,9 +15,8 @@ pub fn register(meter: &Meter, busy_poll: &Arc<BusyPoll>) {
             "Times that a thread without work looked for an event before it slept, by whether there was one",
         )
         .with_callback(move |observer| {
-            let (found, in_vain) = polls.outcomes();
-            observer.observe(found, &[KeyValue::new("outcome", "event")]);
-            observer.observe(in_vain, &[KeyValue::new("outcome", "none")]);
+            observer.observe(polls.found(), &[KeyValue::new("outcome", "event")]);
+            observer.observe(polls.timed_out(), &[KeyValue::new("outcome", "none")]);
         })
         .build();
     let spent = busy_poll.clone();

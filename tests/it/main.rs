@@ -13,28 +13,18 @@
 #[macro_use]
 mod support;
 
-// Ways to reach Redis.
-mod connections;
 // What every call promises, on every store.
 mod conformance;
 // What happens without the store, and after it is back.
 mod faults;
-// What InvalidateNamespace costs, counted in Redis commands.
-mod invalidation_cost;
-// Large values do not go through scripts.
-mod large_values;
-// Reads of the same moment go to Redis together.
-mod shared_reads;
-// Hostile names never reach another entry.
-mod keys;
 // Every limit, violated one at a time; overload and deadlines.
 mod limits;
-// What Redis may lose or mix up without anybody being told an old value.
-mod markers;
 // What an operator sees and does: health, metrics, signals, command line.
 mod ops;
 // Fills, deletes and invalidations on two replicas at once.
 mod races;
+// Redis itself: connections, cost in commands, data loss, key names.
+mod redis;
 // Values that Larder fetches itself.
 mod origins;
 // What a replica remembers, and how soon it forgets it.

@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 
 use super::error::broken_off;
 use crate::{
-    model::Kind,
+    model::{Kind, SaturatingFrom as _},
     origin::{Error, ErrorKind, Result},
 };
 
@@ -16,8 +16,7 @@ const MAX_TRUSTED_BYTES: usize = 1024 * 1024;
 
 /// Reads a body up to `limit` bytes.
 pub(super) async fn read(mut response: Response, limit: usize) -> Result<Bytes> {
-    let announced =
-        response.content_length().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+    let announced = response.content_length().map(usize::saturating_from);
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large(limit));
     }

@@ -1,10 +1,10 @@
 //! Get and BatchGet, and what all reads have in common.
 
-use super::{Checked, duration, value::entry_value};
+use super::{Checked, value::entry_value};
 use crate::{
     cache::{Consistency, Found, GetResult, Outcome, Tier},
     model::Violation,
-    pb::v1 as pb,
+    pb::{from_duration, v1 as pb},
 };
 
 /// The `x-cache*` response metadata of an entry.
@@ -79,8 +79,8 @@ fn value_and_info(found: Found) -> (Option<pb::Value>, pb::EntryInfo) {
     };
     let info = pb::EntryInfo {
         version: if is_stored { entry.version.to_text() } else { String::new() },
-        age: Some(duration(age)),
-        ttl_remaining: Some(duration(ttl_remaining)),
+        age: Some(from_duration(age)),
+        ttl_remaining: Some(from_duration(ttl_remaining)),
         tags: entry.tags.to_vec(),
         tier: tier.into(),
     };

@@ -8,21 +8,21 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Checked, XCache, consistency, duration, entry_key, get::found, non_negative};
+use super::{Checked, XCache, consistency, entry_key, get::found, non_negative};
 use crate::{
     cache::{
         self, FetchMode, FetchStatus, FillOutcome, GetOrFetchOutcome, GetOrFetchRequest,
-        GetOrFetchResult, LeaseGuard, LeaseOffer,
+        GetOrFetchResult, LeaseGuard, LeaseLoss, LeaseOffer,
     },
     model::{EntryKey, Violation},
-    pb::v1 as pb,
+    pb::{from_duration, v1 as pb},
     rpc::status,
 };
 
 type Params = BTreeMap<String, String>;
 
 /// A response with its metadata.
-pub(in crate::rpc) struct Reply {
+pub(in crate::rpc) struct GetOrFetchReply {
     pub(in crate::rpc) response: pb::GetOrFetchResponse,
     /// The lease in the response, to be handed over when the response is sent.
     pub(in crate::rpc) lease: Option<GrantedLease>,
@@ -86,27 +86,27 @@ fn mode(no_cache: bool, only_if_cached: bool) -> Checked<FetchMode> {
     }
 }
 
-pub(in crate::rpc) fn get_or_fetch_reply(result: GetOrFetchResult) -> Reply {
+pub(in crate::rpc) fn get_or_fetch_reply(result: GetOrFetchResult) -> GetOrFetchReply {
     use pb::get_or_fetch_response::Outcome;
-    let GetOrFetchResult { answer, status, fill, degraded } = result;
+    let GetOrFetchResult { outcome, status, fill, degraded } = result;
     let mut lease = None;
-    let (x_cache, outcome) = match answer {
+    let (x_cache, outcome) = match outcome {
         GetOrFetchOutcome::Found(entry) => (Some(XCache::of(&entry)), Outcome::Found(found(entry))),
         GetOrFetchOutcome::Lease(offer) => {
-            let LeaseOffer { grant: guard, expires_in, stale } = offer;
+            let LeaseOffer { guard, expires_in, stale } = offer;
             let message = pb::Lease {
                 token: guard.token().0.to_vec().into(),
-                expires_in: Some(duration(expires_in)),
+                expires_in: Some(from_duration(expires_in)),
                 stale: stale.map(found),
             };
             lease = Some(GrantedLease { guard, expires_in });
             (None, Outcome::Lease(message))
         }
         GetOrFetchOutcome::Contended { retry_after } => {
-            let retry_after = Some(duration(retry_after));
+            let retry_after = Some(from_duration(retry_after));
             (None, Outcome::Contended(pb::Contended { retry_after }))
         }
-        GetOrFetchOutcome::Missing => (None, Outcome::NotCached(pb::NotCached {})),
+        GetOrFetchOutcome::NotCached => (None, Outcome::NotCached(pb::NotCached {})),
     };
     let (fetch_status, x_cache_fetch) = fetch_status(&status);
     let response = pb::GetOrFetchResponse {
@@ -114,9 +114,9 @@ pub(in crate::rpc) fn get_or_fetch_reply(result: GetOrFetchResult) -> Reply {
         degraded,
         fetch_status: fetch_status.into(),
         fill: fill.map_or(pb::FillResult::Unspecified, fill_result).into(),
-        cause: if let FetchStatus::Failed(cause) = status { cause } else { String::new() },
+        cause: if let FetchStatus::Failed(Some(cause)) = status { cause } else { String::new() },
     };
-    Reply { response, lease, x_cache, x_cache_fetch }
+    GetOrFetchReply { response, lease, x_cache, x_cache_fetch }
 }
 
 /// The result for one key of a batch, and its lease, to be handed over when the result is sent.
@@ -126,7 +126,7 @@ pub(in crate::rpc) fn batch_get_or_fetch_result(
     use pb::batch_get_or_fetch_result::Result as Pb;
     let (result, lease) = match result {
         Ok(result) => {
-            let Reply { response, lease, .. } = get_or_fetch_reply(result);
+            let GetOrFetchReply { response, lease, .. } = get_or_fetch_reply(result);
             (Pb::Answer(response), lease.map(|lease| lease.guard))
         }
         Err(error) => (Pb::Error(status::fetch_error(error)), None),
@@ -152,9 +152,9 @@ fn fetch_status(status: &FetchStatus) -> (pb::FetchStatus, Option<&'static str>)
 fn fill_result(fill: FillOutcome) -> pb::FillResult {
     match fill {
         FillOutcome::Stored => pb::FillResult::Stored,
-        FillOutcome::LeaseLost => pb::FillResult::LeaseLost,
-        FillOutcome::Invalidated => pb::FillResult::Invalidated,
-        FillOutcome::Superseded => pb::FillResult::Superseded,
+        FillOutcome::LeaseLost(LeaseLoss::Expired) => pb::FillResult::LeaseLost,
+        FillOutcome::LeaseLost(LeaseLoss::Invalidated) => pb::FillResult::Invalidated,
+        FillOutcome::LeaseLost(LeaseLoss::Superseded) => pb::FillResult::Superseded,
         FillOutcome::Uncacheable => pb::FillResult::Uncacheable,
         FillOutcome::NotStored { .. } => pb::FillResult::NotStored,
     }
@@ -167,7 +167,7 @@ mod tests {
     use crate::cache::{Outcome, Tier};
     use pb::get_or_fetch_response::Outcome as Pb;
 
-    fn reply(answer: GetOrFetchOutcome) -> Reply {
+    fn reply(answer: GetOrFetchOutcome) -> GetOrFetchReply {
         get_or_fetch_reply(answer.into())
     }
 
@@ -186,7 +186,7 @@ mod tests {
             namespace: "ns".to_owned(),
             key: "k".to_owned(),
             params: params.clone(),
-            wait: Some(duration(Duration::ZERO)),
+            wait: Some(from_duration(Duration::ZERO)),
             ..pb::GetOrFetchRequest::default()
         };
         let request = get_or_fetch_request(request, None).unwrap();
@@ -203,7 +203,7 @@ mod tests {
             FetchStatus::Refreshing,
             FetchStatus::RefreshingEarly,
             FetchStatus::SoftTimeout,
-            FetchStatus::Failed("cause".to_owned()),
+            FetchStatus::Failed(Some("cause".to_owned())),
         ] {
             let answer = GetOrFetchOutcome::Found(found_text(Outcome::Hit, Tier::Store));
             let reply = get_or_fetch_reply(GetOrFetchResult { status, ..answer.into() });
@@ -219,13 +219,13 @@ mod tests {
         let found = reply(GetOrFetchOutcome::Found(found_text(Outcome::Stale, Tier::Store)));
         assert_eq!(found.x_cache.unwrap().outcome, "STALE");
         assert!(matches!(found.response.outcome, Some(Pb::Found(_))));
-        let missing = reply(GetOrFetchOutcome::Missing);
-        assert!(missing.x_cache.is_none());
-        assert!(matches!(missing.response.outcome, Some(Pb::NotCached(_))));
+        let not_cached = reply(GetOrFetchOutcome::NotCached);
+        assert!(not_cached.x_cache.is_none());
+        assert!(matches!(not_cached.response.outcome, Some(Pb::NotCached(_))));
         let retry_after = Duration::from_millis(10);
         let contended = reply(GetOrFetchOutcome::Contended { retry_after });
         assert!(contended.x_cache.is_none() && contended.lease.is_none());
-        let expected = pb::Contended { retry_after: Some(duration(retry_after)) };
+        let expected = pb::Contended { retry_after: Some(from_duration(retry_after)) };
         assert_eq!(contended.response.outcome, Some(Pb::Contended(expected)));
     }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Checked, duration, non_negative};
+use super::{Checked, non_negative};
 use crate::{
-    cache::{LeaseStatus, LeaseToken, RenewResult},
-    model::{Violation, millis_ceil},
-    pb::v1 as pb,
+    cache::{LeaseLoss, LeaseToken, RenewResult},
+    model::{SaturatingFrom as _, Violation, millis_ceil},
+    pb::{from_duration, v1 as pb},
 };
 
 /// Longest reason of an Abandon, in bytes.
@@ -44,36 +44,37 @@ pub(in crate::rpc) fn hold_off(duration: Option<prost_types::Duration>) -> Check
     if hold_off > MAX_HOLD_OFF {
         let (given, limit) = (hold_off.as_secs(), MAX_HOLD_OFF.as_secs());
         let description = format!("is {given} s long, the limit is {limit} s");
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        return Err(Violation::over_limit("hold_off", description, limit));
+        return Err(Violation::over_limit("hold_off", description, usize::saturating_from(limit)));
     }
     Ok(if hold_off.is_zero() { hold_off } else { Duration::from_millis(millis_ceil(hold_off)) })
 }
 
 pub(in crate::rpc) fn renew_response(renewed: RenewResult) -> pb::RenewResponse {
-    let result = match renewed.hold {
+    let result = match renewed.status {
         None => pb::RenewResult::Unspecified,
-        Some(LeaseStatus::Held) => pb::RenewResult::Renewed,
-        Some(LeaseStatus::Lost) => pb::RenewResult::LeaseLost,
-        Some(LeaseStatus::Invalidated) => pb::RenewResult::Invalidated,
-        Some(LeaseStatus::Superseded) => pb::RenewResult::Superseded,
+        Some(Ok(())) => pb::RenewResult::Renewed,
+        Some(Err(LeaseLoss::Expired)) => pb::RenewResult::LeaseLost,
+        Some(Err(LeaseLoss::Invalidated)) => pb::RenewResult::Invalidated,
+        Some(Err(LeaseLoss::Superseded)) => pb::RenewResult::Superseded,
     };
-    let expires_in =
-        (renewed.hold == Some(LeaseStatus::Held)).then(|| duration(renewed.expires_in));
-    pb::RenewResponse { result: result.into(), expires_in, degraded: renewed.hold.is_none() }
+    let expires_in = (renewed.status == Some(Ok(()))).then(|| from_duration(renewed.expires_in));
+    pb::RenewResponse { result: result.into(), expires_in, degraded: renewed.status.is_none() }
 }
 
 /// The response to the renewal of a lease that nobody holds.
 pub(in crate::rpc) fn lost_lease_response() -> pb::RenewResponse {
-    renew_response(RenewResult { hold: Some(LeaseStatus::Lost), expires_in: Duration::ZERO })
+    renew_response(RenewResult {
+        status: Some(Err(LeaseLoss::Expired)),
+        expires_in: Duration::ZERO,
+    })
 }
 
-/// Why a stream lost its lease.
-pub(in crate::rpc) fn lease_loss(status: LeaseStatus) -> pb::SetResult {
-    match status {
-        LeaseStatus::Held | LeaseStatus::Lost => pb::SetResult::LeaseLost,
-        LeaseStatus::Invalidated => pb::SetResult::Invalidated,
-        LeaseStatus::Superseded => pb::SetResult::Superseded,
+/// Why a fill is rejected.
+pub(in crate::rpc) fn lease_loss(loss: LeaseLoss) -> pb::SetResult {
+    match loss {
+        LeaseLoss::Expired => pb::SetResult::LeaseLost,
+        LeaseLoss::Invalidated => pb::SetResult::Invalidated,
+        LeaseLoss::Superseded => pb::SetResult::Superseded,
     }
 }
 
@@ -110,21 +111,21 @@ mod tests {
     #[test]
     fn renewal_says_until_when_the_lease_is_held_or_why_it_is_not() {
         let expires_in = Duration::from_secs(10);
-        let respond = |hold| renew_response(RenewResult { hold, expires_in });
-        let held = respond(Some(LeaseStatus::Held));
+        let respond = |status| renew_response(RenewResult { status, expires_in });
+        let held = respond(Some(Ok(())));
         assert_eq!(held.result(), pb::RenewResult::Renewed);
-        assert_eq!(held.expires_in, Some(duration(expires_in)));
+        assert_eq!(held.expires_in, Some(from_duration(expires_in)));
         let unknown = respond(None);
         assert_eq!(unknown.result(), pb::RenewResult::Unspecified);
         assert!(unknown.degraded && unknown.expires_in.is_none());
-        for (status, result) in [
-            (LeaseStatus::Lost, pb::RenewResult::LeaseLost),
-            (LeaseStatus::Invalidated, pb::RenewResult::Invalidated),
-            (LeaseStatus::Superseded, pb::RenewResult::Superseded),
+        for (loss, result) in [
+            (LeaseLoss::Expired, pb::RenewResult::LeaseLost),
+            (LeaseLoss::Invalidated, pb::RenewResult::Invalidated),
+            (LeaseLoss::Superseded, pb::RenewResult::Superseded),
         ] {
-            let lost = respond(Some(status));
+            let lost = respond(Some(Err(loss)));
             assert_eq!((lost.result(), lost.expires_in, lost.degraded), (result, None, false));
         }
-        assert_eq!(lost_lease_response(), respond(Some(LeaseStatus::Lost)));
+        assert_eq!(lost_lease_response(), respond(Some(Err(LeaseLoss::Expired))));
     }
 }

@@ -1,15 +1,15 @@
 //! Set, and the fill of a FetchStream.
 
 use super::{
-    Checked, duration, entry_key,
-    lease::token,
+    Checked, entry_key,
+    lease::{lease_loss, token},
     ttl,
     value::{required_value, tags},
 };
 use crate::{
-    cache::{Condition, SetCommand, SetMode, SetOutcome, SetResult},
+    cache::{Condition, LeaseLoss, SetCommand, SetMode, SetOutcome, SetResult},
     model::{EntryKey, Version, Violation},
-    pb::v1 as pb,
+    pb::{from_duration, v1 as pb},
 };
 
 pub(in crate::rpc) fn set_command(request: pb::SetRequest) -> Checked<SetCommand> {
@@ -65,25 +65,21 @@ fn mode(condition: Option<pb::set_request::Condition>, lease_token: &[u8]) -> Ch
 }
 
 pub(in crate::rpc) fn set_response(result: SetResult) -> pb::SetResponse {
-    let (version, ttl) = match result.result {
-        SetOutcome::Stored { version, ttl } => (version.to_text(), Some(duration(ttl))),
-        SetOutcome::ConditionNotMet
-        | SetOutcome::LeaseLost
-        | SetOutcome::Invalidated
-        | SetOutcome::Superseded
-        | SetOutcome::NotStored => (String::new(), None),
+    let (version, ttl) = match result.outcome {
+        SetOutcome::Stored { version, ttl } => (version.to_text(), Some(from_duration(ttl))),
+        SetOutcome::ConditionNotMet | SetOutcome::LeaseLost(_) | SetOutcome::NotStored => {
+            (String::new(), None)
+        }
     };
     let degraded = result.degraded;
-    pb::SetResponse { result: set_result(result.result).into(), version, ttl, degraded }
+    pb::SetResponse { result: set_result(result.outcome).into(), version, ttl, degraded }
 }
 
 fn set_result(outcome: SetOutcome) -> pb::SetResult {
     match outcome {
         SetOutcome::Stored { .. } => pb::SetResult::Stored,
         SetOutcome::ConditionNotMet => pb::SetResult::ConditionNotMet,
-        SetOutcome::LeaseLost => pb::SetResult::LeaseLost,
-        SetOutcome::Invalidated => pb::SetResult::Invalidated,
-        SetOutcome::Superseded => pb::SetResult::Superseded,
+        SetOutcome::LeaseLost(loss) => lease_loss(loss),
         SetOutcome::NotStored => pb::SetResult::NotStored,
     }
 }
@@ -93,9 +89,9 @@ pub(in crate::rpc) fn set_result_name(outcome: SetOutcome) -> &'static str {
     match outcome {
         SetOutcome::Stored { .. } => "STORED",
         SetOutcome::ConditionNotMet => "CONDITION_NOT_MET",
-        SetOutcome::LeaseLost => "LEASE_LOST",
-        SetOutcome::Invalidated => "INVALIDATED",
-        SetOutcome::Superseded => "SUPERSEDED",
+        SetOutcome::LeaseLost(LeaseLoss::Expired) => "LEASE_LOST",
+        SetOutcome::LeaseLost(LeaseLoss::Invalidated) => "INVALIDATED",
+        SetOutcome::LeaseLost(LeaseLoss::Superseded) => "SUPERSEDED",
         SetOutcome::NotStored => "NOT_STORED",
     }
 }
@@ -137,10 +133,13 @@ mod tests {
     fn only_a_stored_value_has_version_and_ttl() {
         let ttl = Duration::from_secs(2);
         let stored = SetOutcome::Stored { version: Version(255), ttl };
-        let response = set_response(SetResult { result: stored, degraded: false });
+        let response = set_response(SetResult { outcome: stored, degraded: false });
         assert_eq!(response.result(), pb::SetResult::Stored);
-        assert_eq!((response.version, response.ttl), (Version(255).to_text(), Some(duration(ttl))));
-        let response = set_response(SetResult { result: SetOutcome::NotStored, degraded: true });
+        assert_eq!(
+            (response.version, response.ttl),
+            (Version(255).to_text(), Some(from_duration(ttl)))
+        );
+        let response = set_response(SetResult { outcome: SetOutcome::NotStored, degraded: true });
         assert_eq!(response.result(), pb::SetResult::NotStored);
         assert!(response.version.is_empty() && response.ttl.is_none() && response.degraded);
     }
@@ -150,9 +149,9 @@ mod tests {
         for outcome in [
             SetOutcome::Stored { version: Version(1), ttl: Duration::ZERO },
             SetOutcome::ConditionNotMet,
-            SetOutcome::LeaseLost,
-            SetOutcome::Invalidated,
-            SetOutcome::Superseded,
+            SetOutcome::LeaseLost(LeaseLoss::Expired),
+            SetOutcome::LeaseLost(LeaseLoss::Invalidated),
+            SetOutcome::LeaseLost(LeaseLoss::Superseded),
             SetOutcome::NotStored,
         ] {
             let name = set_result(outcome).as_str_name();

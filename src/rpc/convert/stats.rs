@@ -2,14 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Checked, duration};
+use super::Checked;
 use crate::{
     cache::{
         NamespaceUsage, StoreInfo, TTL_CLASSES,
         fleet_stats::{self, Overview},
     },
     model::Namespace,
-    pb::v1 as pb,
+    pb::{from_duration, v1 as pb},
     stats::{
         counters::{Counter, Counters, LatencyKind},
         registry::OTHER,
@@ -95,12 +95,12 @@ fn counters(counts: &Counters) -> pb::Counters {
 }
 
 fn latency(counts: &Counters, kind: LatencyKind) -> Option<pb::Latency> {
-    let percentile = |share| counts.latency(kind, share).map(duration);
+    let percentile = |share| counts.latency(kind, share).map(from_duration);
     Some(pb::Latency { p50: Some(percentile(0.5)?), p95: percentile(0.95), p99: percentile(0.99) })
 }
 
 fn size(usage: &NamespaceUsage) -> pb::NamespaceSize {
-    let bounds = TTL_CLASSES.into_iter().map(|bound| Some(duration(bound))).chain([None]);
+    let bounds = TTL_CLASSES.into_iter().map(|bound| Some(from_duration(bound))).chain([None]);
     let ttl = bounds.zip(usage.ttl).map(|(up_to, keys)| pb::TtlBucket { up_to, keys });
     pb::NamespaceSize {
         keys: usage.keys,
@@ -130,7 +130,7 @@ fn store(kind: &str, info: Option<&StoreInfo>) -> pb::StoreStats {
         clients: info.clients,
         ops_per_second: info.ops_per_second,
         persistence: info.persistence.clone(),
-        uptime: Some(duration(Duration::from_secs(info.uptime.as_secs()))),
+        uptime: Some(from_duration(Duration::from_secs(info.uptime.as_secs()))),
     }
 }
 

@@ -24,7 +24,7 @@ impl Inspect for RedisStore {
         self.pool.probe().await
     }
 
-    async fn facts(&self) -> Result<StoreInfo> {
+    async fn info(&self) -> Result<StoreInfo> {
         let mut commands = redis::pipe();
         commands.cmd("INFO").cmd("DBSIZE");
         let answers = self.pool.query_all(&commands).await?;
@@ -43,7 +43,7 @@ impl Inspect for RedisStore {
         Ok(facts)
     }
 
-    async fn sizes(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
+    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
         let mut names = redis::pipe();
         names.cmd("DBSIZE");
         (0..SAMPLE).for_each(|_| {
