@@ -6,6 +6,7 @@ mod admin_service;
 mod batch_stream;
 mod cache_service;
 mod call;
+mod call_trace;
 mod convert;
 mod deadline;
 mod fetch_stream;

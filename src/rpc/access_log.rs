@@ -2,17 +2,22 @@
 //!
 //! Handlers collect the fields only while the event is enabled.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
+use tonic::Code;
 use tracing::Level;
 
-use crate::model::{EntryKey, Namespace};
+use super::{method::Method, metrics::code_name};
+use crate::model::{EntryKey, Namespace, SaturatingFrom as _};
 
 /// Target of the access log.
-pub(super) const TARGET: &str = "larder::request";
+const TARGET: &str = "larder::request";
 
 /// Whether keys are logged in plain text. By default only a hash is logged, which is equal for
 /// equal keys. Clones share the setting.
@@ -22,9 +27,9 @@ pub struct KeyLogging(Arc<AtomicBool>);
 /// An extension of the response that carries the handler's fields to the end of the call.
 #[derive(Debug, Clone)]
 pub(super) struct AccessLogFields {
-    pub(super) namespace: Namespace,
-    pub(super) key: String,
-    pub(super) outcome: &'static str,
+    namespace: Namespace,
+    key: String,
+    outcome: &'static str,
 }
 
 impl KeyLogging {
@@ -69,6 +74,32 @@ pub(super) fn attach_namespace<T>(
             key: String::new(),
             outcome,
         });
+    }
+}
+
+/// Writes the event of a call that has ended.
+pub(super) fn write(
+    method: Method,
+    code: Code,
+    duration: Duration,
+    fields: Option<&AccessLogFields>,
+) {
+    match fields {
+        Some(fields) => tracing::debug!(
+            target: TARGET,
+            method = method.name(),
+            status = code_name(code),
+            namespace = %fields.namespace,
+            key = fields.key,
+            outcome = fields.outcome,
+            took_us = u64::saturating_from(duration.as_micros()),
+        ),
+        None => tracing::debug!(
+            target: TARGET,
+            method = method.name(),
+            status = code_name(code),
+            took_us = u64::saturating_from(duration.as_micros()),
+        ),
     }
 }
 

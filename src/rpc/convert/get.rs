@@ -105,7 +105,7 @@ pub(super) mod tests {
             fresh_until: Timestamp(4000),
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
-            keep: Duration::ZERO,
+            revalidation_window: Duration::ZERO,
             tags: vec!["t".to_owned()].into(),
             fetch_metadata: None,
         };

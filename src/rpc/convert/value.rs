@@ -82,7 +82,7 @@ mod tests {
             fresh_until: Timestamp(1),
             stale_while_revalidate: std::time::Duration::ZERO,
             stale_if_error: std::time::Duration::ZERO,
-            keep: std::time::Duration::ZERO,
+            revalidation_window: std::time::Duration::ZERO,
             tags: Vec::new().into(),
             fetch_metadata: None,
         }
