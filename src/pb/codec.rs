@@ -1,4 +1,4 @@
-//! A codec whose buffers have the size of their message.
+//! A codec with buffers of the size of their message.
 //!
 //! tonic's own codec starts with a buffer of 8 KiB for each request and each response. Most
 //! messages are smaller, and larger ones are copied while their buffer grows. A small value that is

@@ -55,7 +55,7 @@ pub fn register_load(meter: &Meter, admission: &Arc<Admission>) {
     let connections = admission.clone();
     meter
         .u64_observable_gauge("larder.connections.held_back")
-        .with_description("Connections whose reads are paused by backpressure")
+        .with_description("Connections that are not read because of backpressure")
         .with_callback(move |observer| {
             observer.observe(connections.paused_connections() as u64, &[])
         })

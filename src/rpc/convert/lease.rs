@@ -15,7 +15,7 @@ const MAX_REASON_BYTES: usize = 256;
 const MAX_HOLD_OFF: Duration = Duration::from_secs(3600);
 
 /// The lease that a token names. Tokens are opaque to callers, so that one of another form is not
-/// invalid: `None` stands for a lease that nobody holds.
+/// invalid: `None` stands for a lease that is not held.
 pub(super) fn token(token: &[u8]) -> Option<LeaseToken> {
     token.try_into().ok().map(LeaseToken)
 }
@@ -61,7 +61,7 @@ pub(in crate::rpc) fn renew_response(renewed: RenewResult) -> pb::RenewResponse 
     pb::RenewResponse { result: result.into(), expires_in, degraded: renewed.status.is_none() }
 }
 
-/// The response to the renewal of a lease that nobody holds.
+/// The response to the renewal of a lease that is not held.
 pub(in crate::rpc) fn lost_lease_response() -> pb::RenewResponse {
     renew_response(RenewResult {
         status: Some(Err(LeaseLoss::Expired)),
