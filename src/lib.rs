@@ -22,6 +22,7 @@
 
 pub mod admin;
 pub mod cache;
+pub mod circuit_breaker;
 pub mod cli;
 pub mod config;
 pub mod error_chain;

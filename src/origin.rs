@@ -3,7 +3,6 @@
 //! An origin translates an [`FetchRequest`] into its protocol and the answer into an [`FetchResponse`]. It knows nothing of leases, of the store
 //! or of who waits; how often and how many at once it is asked is decided by the gate in front of it.
 
-pub mod breaker;
 pub mod client;
 pub mod grpc;
 pub mod http;

@@ -19,6 +19,7 @@ use warmer::Warmer;
 use crate::{
     admin,
     cache::{self, Cache, Namespaces, fleet_stats::FleetStats},
+    circuit_breaker::ProbeIntervals,
     config::{Config, StoreConfig, StoreUrl},
     health::Health,
     model::Namespace,
@@ -27,12 +28,11 @@ use crate::{
     stats::registry::StatsRegistry,
     store::{
         self, Backend,
-        breaker::Breaker,
-        circuit_breaker_store::CircuitBreakerStore,
+        circuit_breaker_store::{self, CircuitBreakerStore},
         memory::MemoryStore,
         metrics as store_metrics,
         near_cache::{NearCache, NearCacheOptions, metrics as near_metrics, store::NearCacheStore},
-        redis::{PoolOptions, RedisOptions, RedisStore},
+        redis::{CLOCK_SYNC_INTERVAL, PoolOptions, RedisOptions, RedisStore},
     },
     telemetry::Telemetry,
 };
@@ -317,15 +317,16 @@ fn open_store(
                 near.clone(),
                 background.clone(),
             )?;
-            let breaker = Breaker::new(config.store.breaker_threshold);
-            store_metrics::register_redis(&meter, &store, breaker.state());
-            let answers = breaker.state();
-            let (watched, asked, interval) =
-                (breaker.clone(), store.clone(), config.store.probe_interval);
-            let watching = async move {
-                watched.watch(interval, || store::Inspect::ping(&asked)).await;
+            let breaker = circuit_breaker_store::breaker(config.store.breaker_threshold);
+            store_metrics::register_redis(&meter, &store, breaker.subscribe());
+            let answers = breaker.subscribe();
+            let (probed, pinged) = (breaker.clone(), store.clone());
+            let intervals =
+                ProbeIntervals { closed: CLOCK_SYNC_INTERVAL, open: config.store.probe_interval };
+            let pings = async move {
+                circuit_breaker_store::ping_periodically(&pinged, &probed, intervals).await;
             };
-            tokio::spawn(background.clone().run_until_cancelled_owned(watching));
+            tokio::spawn(background.clone().run_until_cancelled_owned(pings));
             near_metrics::register(&meter, near);
             let guard = CircuitBreakerStore::new(
                 Arc::new(store),

@@ -7,7 +7,6 @@
 //! no more than was configured. Freshness, the permission to fill and the answer to the caller are
 //! decided in [`crate::cache`].
 
-pub mod breaker;
 pub mod circuit_breaker_store;
 mod error;
 mod inspect;

@@ -20,10 +20,13 @@ use tokio::{
 use tracing::Instrument as _;
 
 use super::{
-    Error, ErrorKind, FetchRequest, FetchResponse, Origin, Result, breaker::Breaker,
+    Error, ErrorKind, FetchRequest, FetchResponse, Origin, Result,
     latency_estimator::LatencyEstimator,
 };
-use crate::model::{Namespace, SaturatingFrom as _};
+use crate::{
+    circuit_breaker::{CallPermit, TrialBreaker},
+    model::{Namespace, SaturatingFrom as _},
+};
 
 /// Is told of every fetch.
 pub trait Observer: Send + Sync {
@@ -63,7 +66,7 @@ pub struct OriginClient {
     slots: Semaphore,
     queued: AtomicUsize,
     in_flight: AtomicUsize,
-    breaker: Breaker,
+    breaker: TrialBreaker,
     pace: LatencyEstimator,
     observer: Arc<dyn Observer>,
 }
@@ -88,7 +91,7 @@ impl OriginClient {
             slots: Semaphore::new(rules.max_concurrency.min(Semaphore::MAX_PERMITS)),
             queued: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
-            breaker: Breaker::new(rules.breaker_threshold, rules.breaker_cooldown),
+            breaker: TrialBreaker::new(rules.breaker_threshold, rules.breaker_cooldown),
             pace: LatencyEstimator::default(),
             rules,
             observer,
@@ -102,12 +105,12 @@ impl OriginClient {
 
     /// Whether the origin is asked at all; follows every change.
     pub fn open(&self) -> watch::Receiver<bool> {
-        self.breaker.closed()
+        self.breaker.subscribe()
     }
 
     /// For how long the origin is still left alone; none if it may be asked.
     pub fn left_alone(&self) -> Option<Duration> {
-        self.breaker.left_alone()
+        self.breaker.retry_after()
     }
 
     /// Fetches under way.
@@ -243,10 +246,10 @@ impl OriginClient {
         deadline: Instant,
         ask: impl AsyncFnOnce() -> Result<T>,
     ) -> Result<(T, Duration)> {
-        let ticket = self.breaker.admit().map_err(Error::left_alone)?;
+        let permit = self.breaker.admit().map_err(Error::left_alone)?;
         let _slot = self.slot(deadline).await?;
         // It may have opened while this fetch waited for its turn.
-        let ticket = ticket.renewed().map_err(Error::left_alone)?;
+        let permit = permit.renew().map_err(Error::left_alone)?;
         let _counted = InFlightGuard::new(&self.in_flight);
         let started = Instant::now();
         let span = tracing::info_span!(
@@ -259,7 +262,7 @@ impl OriginClient {
             error.type = tracing::field::Empty,
         );
         let judged = BreakerGuard {
-            ticket: Some(ticket),
+            permit: Some(permit),
             started,
             patience: self.pace.bound().unwrap_or_default(),
         };
@@ -310,30 +313,30 @@ impl OriginClient {
 }
 
 /// A fetch that is cut off by its deadline is a failure of the origin if it was given the time that fetches take.
-struct BreakerGuard {
-    ticket: Option<super::breaker::Ticket>,
+struct BreakerGuard<'a> {
+    permit: Option<CallPermit<'a>>,
     started: Instant,
     patience: Duration,
 }
 
-impl BreakerGuard {
+impl BreakerGuard<'_> {
     fn by(mut self, failure: Option<&ErrorKind>) {
-        match (self.ticket.take(), failure) {
+        match (self.permit.take(), failure) {
             // The origin was not asked.
-            (Some(ticket), Some(ErrorKind::BadKey(_))) => drop(ticket),
-            (Some(ticket), Some(kind)) if kind.is_outage() => ticket.failed(),
-            (Some(ticket), _) => ticket.succeeded(),
+            (Some(permit), Some(ErrorKind::BadKey(_))) => drop(permit),
+            (Some(permit), Some(kind)) if kind.is_outage() => permit.fail(),
+            (Some(permit), _) => permit.succeed(),
             (None, _) => {}
         }
     }
 }
 
-impl Drop for BreakerGuard {
+impl Drop for BreakerGuard<'_> {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take()
+        if let Some(permit) = self.permit.take()
             && self.started.elapsed() >= self.patience
         {
-            ticket.failed();
+            permit.fail();
         }
     }
 }

@@ -137,7 +137,7 @@ impl GrpcOrigin {
                 let reach =
                     answered.as_ref().map_or_else(CallOutcome::of, |_| CallOutcome::Answered);
                 let socket = turn.socket();
-                turn.ended(reach);
+                turn.end(reach);
                 last = match answered {
                     Ok(response) => return Ok(Ok(response.into_inner())),
                     // An origin that stops at the deadline it was told may be quicker than the timer here.

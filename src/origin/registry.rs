@@ -18,7 +18,7 @@ use super::{
     http::{self as http_origin, HttpOptions, HttpOrigin},
 };
 use crate::{
-    config::{HttpVersion, NamespaceConfig, OriginConfig, Target},
+    config::{HttpVersionSetting, NamespaceConfig, OriginConfig, Target},
     model::{Namespace, SaturatingFrom as _},
     url_template::UrlTemplate,
 };
@@ -152,9 +152,9 @@ fn http_options(
         max_value_bytes: config.max_value_bytes,
         max_redirects: number(origin.max_redirects),
         version: match origin.http_version {
-            HttpVersion::Auto => http_origin::HttpVersion::Auto,
-            HttpVersion::Http1 => http_origin::HttpVersion::Http1,
-            HttpVersion::Http2 => http_origin::HttpVersion::Http2,
+            HttpVersionSetting::Auto => http_origin::HttpVersion::Auto,
+            HttpVersionSetting::Http1 => http_origin::HttpVersion::Http1,
+            HttpVersionSetting::Http2 => http_origin::HttpVersion::Http2,
         },
         ca_pem: ca_pem(origin)?,
         respect_cache_headers: origin.cache_headers,

@@ -9,10 +9,10 @@ use tracing::Span;
 use super::{
     AcquireOutcome, AcquireRequest, Backend, Condition, ErrorKind, Increment, IncrementOutcome,
     Inspect, LeaseStatus, LeaseToken, Leases, NamespaceUsage, PutOutcome, Result,
-    RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, breaker::Breaker,
-    key_watch::KeyWatch,
+    RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, key_watch::KeyWatch,
 };
 use crate::{
+    circuit_breaker::{CircuitBreaker, ProbeIntervals},
     error_chain::ErrorChain,
     model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp},
     stats::delta::{StatsDelta, StatsReport},
@@ -52,8 +52,31 @@ pub enum Operation {
 /// See the module.
 pub struct CircuitBreakerStore {
     inner: Arc<dyn Backend>,
-    breaker: Arc<Breaker>,
+    breaker: Arc<CircuitBreaker>,
     observer: Arc<dyn Observer>,
+}
+
+/// The circuit breaker of a store. It starts open, and logs each change.
+pub fn breaker(failure_threshold: u32) -> Arc<CircuitBreaker> {
+    Arc::new(CircuitBreaker::new(failure_threshold, move |closed| {
+        if closed {
+            tracing::info!("the store answers");
+        } else {
+            tracing::warn!(
+                failures = failure_threshold,
+                "the store does not answer: serving without it"
+            );
+        }
+    }))
+}
+
+/// Pings a store on behalf of its breaker, until the future is dropped.
+pub async fn ping_periodically(
+    store: &impl Inspect,
+    breaker: &CircuitBreaker,
+    intervals: ProbeIntervals,
+) {
+    breaker.run_probe(intervals, || store.ping(), |error| error.kind.is_outage()).await;
 }
 
 impl Operation {
@@ -127,10 +150,10 @@ fn is_timeout<T>(outcome: &Result<T>) -> bool {
 }
 
 impl CircuitBreakerStore {
-    /// Puts `breaker` before `inner`. Somebody must run [`Breaker::watch`], or it never closes.
+    /// Puts `breaker` in front of `inner`. The breaker stays open unless [`ping_periodically`] runs.
     pub fn new(
         inner: Arc<dyn Backend>,
-        breaker: Arc<Breaker>,
+        breaker: Arc<CircuitBreaker>,
         observer: Arc<dyn Observer>,
     ) -> Self {
         Self { inner, breaker, observer }
@@ -143,19 +166,18 @@ impl CircuitBreakerStore {
     ) -> Result<T> {
         use tracing::Instrument as _;
         let started = Instant::now();
-        let outcome = match self.breaker.check() {
-            Ok(()) => {
-                let outcome = if trace_sampler::is_on() && !Span::current().is_disabled() {
-                    call.instrument(span(operation)).await
-                } else {
-                    call.await
-                };
-                if !(operation.is_bulk() && is_timeout(&outcome)) {
-                    self.breaker.record(&outcome);
-                }
-                outcome
+        let outcome = if self.breaker.is_closed() {
+            let outcome = if trace_sampler::is_on() && !Span::current().is_disabled() {
+                call.instrument(span(operation)).await
+            } else {
+                call.await
+            };
+            if !(operation.is_bulk() && is_timeout(&outcome)) {
+                self.breaker.record(&outcome, |error| error.kind.is_outage());
             }
-            Err(open) => Err(open),
+            outcome
+        } else {
+            Err(ErrorKind::BreakerOpen.into())
         };
         let failure = outcome.as_ref().err().map(|error| error.kind);
         self.observer.observed(operation, started.elapsed(), failure);

@@ -34,6 +34,7 @@ use crate::{
     model::{Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, millis_ceil},
     stats::delta::ByNamespace,
 };
+pub use clock::CLOCK_SYNC_INTERVAL;
 use key_schema::KeySchema;
 pub use pool::{PoolOptions, PoolState};
 use pool::{RedisPool, Retry};

@@ -170,7 +170,7 @@ async fn sampling_decision_is_propagated_to_the_origin() {
     let contexts: Vec<String> = origin
         .asked()
         .iter()
-        .map(|asked| asked.header("traceparent").unwrap().to_owned())
+        .map(|request| request.header("traceparent").unwrap().to_owned())
         .collect();
     let [callers, own, recorded] = &contexts[..] else { panic!("{contexts:?}") };
     assert!(callers.starts_with(&format!("00-{TRACE}-")) && callers.ends_with("-00"), "{callers}");

@@ -13,7 +13,7 @@ use crate::{
         testing::{self, FailingStore, FakeOrigin, key, new_entry, request},
     },
     config::NamespaceConfig,
-    model::{EntryKey, Timestamp},
+    model::{EntryKey, NewEntry, Timestamp},
     origin::ErrorKind,
     stats::{counters::Counter, striped_counters::StripedCounters},
     store::{
@@ -536,12 +536,12 @@ async fn an_unchanged_value_that_is_gone_is_fetched_again() {
     origin.delay(SECOND);
     let mut waiter = replica.join_forced("k");
     sleep(SECOND / 2).await;
-    // Another version in the place of the one that is being revalidated, under the same lease.
-    replica.store.touch(&key("k"), new_entry("", MILLISECOND).lifetime).await.unwrap();
-    sleep(SECOND / 4).await;
+    // Evicts the value that is being revalidated; the lease stays.
+    let large = NewEntry { data: vec![b'x'; 1_047_900].into(), ..new_entry("", 60 * SECOND) };
+    replica.store.put(&key("large"), &large, Condition::Always).await.unwrap();
+    assert!(replica.store.get(&key("k")).await.unwrap().is_none());
     let result = waiter.result().await;
-    assert_eq!(stored_value(&result), b"v");
-    assert_eq!(fill_of(&result).0, FillOutcome::Stored);
+    assert_eq!((stored_value(&result), fill_of(&result).0), (&b"v"[..], FillOutcome::Stored));
     assert_eq!(origin.fetches(), 3);
 }
 

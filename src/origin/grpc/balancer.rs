@@ -74,7 +74,7 @@ impl Balancer {
             return Err(Error::new(ErrorKind::Unreachable, failure));
         }
         let now = Instant::now();
-        Ok(choose(&known.addresses, tried, now).map(|address| address.take(now, deadline)))
+        Ok(choose(&known.addresses, tried, now).map(|address| address.begin_call(now, deadline)))
     }
 
     /// Has the name resolved again soon.
@@ -91,7 +91,7 @@ fn choose(
     now: Instant,
 ) -> Option<Arc<Endpoint>> {
     let untried = || addresses.iter().filter(|address| !tried.contains(&address.socket()));
-    let mut candidates: Vec<_> = untried().filter(|address| address.is_open(now)).collect();
+    let mut candidates: Vec<_> = untried().filter(|address| address.is_available(now)).collect();
     if candidates.is_empty() {
         candidates = untried().collect();
     }

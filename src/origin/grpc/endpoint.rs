@@ -1,4 +1,4 @@
-//! One address of an origin: its connection, who is using it, and how it has done lately.
+//! One address of an origin: its connection, its calls in flight, and its ejection after failures.
 
 use std::{
     net::SocketAddr,
@@ -14,11 +14,13 @@ use tokio::time::Instant;
 use tonic::transport::{self, Channel};
 
 use super::{connector::Connector, error::CallOutcome};
+use crate::circuit_breaker::BreakerState;
 
-const SHORTEST_BACK_OFF: Duration = Duration::from_millis(100);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(5);
-/// Calls in a row that are not answered in time. A slow origin answers some; where nothing answers there may be nobody.
-const SILENCES: u32 = 3;
+const MIN_EJECTION: Duration = Duration::from_millis(100);
+const MAX_EJECTION: Duration = Duration::from_secs(5);
+/// Consecutive timeouts that eject an endpoint. A slow origin answers some calls; where no call is
+/// answered the host may be gone.
+const TIMEOUTS_TO_EJECT: u32 = 3;
 
 /// One address. It connects when it is first called, and again whenever its connection has ended.
 pub(super) struct Endpoint {
@@ -28,29 +30,25 @@ pub(super) struct Endpoint {
     health: Mutex<Health>,
 }
 
-/// ```text
-/// Good     --the connection fails, or no answer to several-->  SetAside
-/// SetAside --its time is over, a call-->                       Probed    (the one call that finds out)
-/// Probed   --the connection fails, or no answer-->             SetAside  (for longer)
-/// any      --an answer-->                                      Good
-/// ```
+/// Outlier ejection: a circuit breaker whose open state means "chosen only if there is no other".
+/// Unlike a breaker that rejects calls, it learns from every call: any answer closes it, and any
+/// failure during a trial counts.
 #[derive(Default)]
 struct Health {
-    /// In a row. None: all is well.
-    failures: u32,
-    set_aside_until: Option<Instant>,
-    probed: bool,
-    silences: u32,
+    state: BreakerState,
+    /// Consecutive ejections: each lasts longer than the one before.
+    ejections: u32,
+    consecutive_timeouts: u32,
 }
 
-/// A call on an address, from the choice to the answer.
+/// A call to an endpoint, from the choice of the endpoint to the outcome.
 pub(super) struct EndpointCall {
-    address: Arc<Endpoint>,
+    endpoint: Arc<Endpoint>,
     deadline: Instant,
     has_ended: bool,
 }
 
-// === impl Address ===
+// === impl Endpoint ===
 
 impl Endpoint {
     pub(super) fn new(
@@ -70,51 +68,51 @@ impl Endpoint {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Whether a call may go here when there is a choice.
-    pub(super) fn is_open(&self, now: Instant) -> bool {
-        self.health.lock().is_open(now)
+    /// Whether it is preferred over ejected endpoints.
+    pub(super) fn is_available(&self, now: Instant) -> bool {
+        self.health.lock().state.admits(now)
     }
 
     /// Begins a call.
-    pub(super) fn take(self: Arc<Self>, now: Instant, deadline: Instant) -> EndpointCall {
-        self.health.lock().probe(now);
+    pub(super) fn begin_call(self: Arc<Self>, now: Instant, deadline: Instant) -> EndpointCall {
+        self.health.lock().begin_call(now);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        EndpointCall { address: self, deadline, has_ended: false }
+        EndpointCall { endpoint: self, deadline, has_ended: false }
     }
 }
 
-// === impl Turn ===
+// === impl EndpointCall ===
 
 impl EndpointCall {
     pub(super) fn socket(&self) -> SocketAddr {
-        self.address.socket
+        self.endpoint.socket
     }
 
     pub(super) fn channel(&self) -> Channel {
-        self.address.channel.clone()
+        self.endpoint.channel.clone()
     }
 
-    /// Takes note of how the call ended.
-    pub(super) fn ended(mut self, reach: CallOutcome) {
+    /// Reports the outcome.
+    pub(super) fn end(mut self, outcome: CallOutcome) {
         self.has_ended = true;
-        let mut health = self.address.health.lock();
-        match reach {
-            CallOutcome::Answered => health.good(),
-            CallOutcome::NotConnected | CallOutcome::Broken => health.bad(Instant::now()),
-            // A peer that goes away in good order.
+        let mut health = self.endpoint.health.lock();
+        match outcome {
+            CallOutcome::Answered => health.answered(),
+            CallOutcome::NotConnected | CallOutcome::Broken => health.failed(Instant::now()),
+            // A peer that shuts down gracefully.
             CallOutcome::NotTaken => {}
-            CallOutcome::TimedOut => health.silent(Instant::now()),
+            CallOutcome::TimedOut => health.timed_out(Instant::now()),
         }
     }
 }
 
 impl Drop for EndpointCall {
     fn drop(&mut self) {
-        self.address.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
         let now = Instant::now();
-        // Given up at its deadline, and not because somebody has gone.
+        // Dropped at its deadline, and not because the caller has cancelled.
         if !self.has_ended && self.deadline <= now {
-            self.address.health.lock().silent(now);
+            self.endpoint.health.lock().timed_out(now);
         }
     }
 }
@@ -122,79 +120,169 @@ impl Drop for EndpointCall {
 // === impl Health ===
 
 impl Health {
-    fn is_open(&self, now: Instant) -> bool {
-        self.set_aside_until.is_none_or(|until| until <= now)
-    }
-
-    fn probe(&mut self, now: Instant) {
-        if self.set_aside_until.is_some() && self.is_open(now) {
-            self.probed = true;
-            self.set_aside_until = Some(now + back_off(self.failures));
+    fn begin_call(&mut self, now: Instant) {
+        if self.state != BreakerState::Closed {
+            self.state.begin_trial(now, Some(now + ejection_time(self.ejections)));
         }
     }
 
-    fn bad(&mut self, now: Instant) {
-        // Many calls fail with one connection; they are one failure.
-        if self.probed || self.is_open(now) {
-            self.failures = self.failures.saturating_add(1);
-            self.set_aside_until = Some(now + back_off(self.failures));
-            self.probed = false;
+    fn failed(&mut self, now: Instant) {
+        // Many calls fail with one connection: while the endpoint is ejected they count once.
+        let is_trial = matches!(self.state, BreakerState::HalfOpen { .. });
+        if is_trial || self.state.admits(now) {
+            self.ejections = self.ejections.saturating_add(1);
+            let retry_at = Some(now + ejection_time(self.ejections));
+            self.state = BreakerState::Open { retry_at };
         }
     }
 
-    fn silent(&mut self, now: Instant) {
-        self.silences += 1;
-        if self.probed || self.silences >= SILENCES {
-            self.silences = 0;
-            self.bad(now);
+    fn timed_out(&mut self, now: Instant) {
+        self.consecutive_timeouts += 1;
+        let is_trial = matches!(self.state, BreakerState::HalfOpen { .. });
+        if is_trial || self.consecutive_timeouts >= TIMEOUTS_TO_EJECT {
+            self.consecutive_timeouts = 0;
+            self.failed(now);
         }
     }
 
-    fn good(&mut self) {
+    fn answered(&mut self) {
         *self = Self::default();
     }
 }
 
-fn back_off(failures: u32) -> Duration {
-    let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-    SHORTEST_BACK_OFF
-        .saturating_mul(factor)
-        .min(LONGEST_BACK_OFF)
-        .mul_f64(rand::random_range(0.75..1.25))
+/// Doubles with each consecutive ejection; jittered by a quarter.
+fn ejection_time(ejections: u32) -> Duration {
+    let factor = 1_u32.checked_shl(ejections.saturating_sub(1)).unwrap_or(u32::MAX);
+    MIN_EJECTION.saturating_mul(factor).min(MAX_EJECTION).mul_f64(rand::random_range(0.75..1.25))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const MARGIN: Duration = Duration::from_millis(1);
+
+    fn is_available(health: &Health, now: Instant) -> bool {
+        health.state.admits(now)
+    }
+
+    /// The end of the current ejection.
+    fn ejected_until(health: &Health) -> Instant {
+        match health.state {
+            BreakerState::Open { retry_at: Some(at) }
+            | BreakerState::HalfOpen { expires_at: Some(at) } => at,
+            state @ (BreakerState::Closed
+            | BreakerState::Open { .. }
+            | BreakerState::HalfOpen { .. }) => panic!("not ejected: {state:?}"),
+        }
+    }
+
+    fn ejected(now: Instant) -> Health {
+        let mut health = Health::default();
+        health.failed(now);
+        health
+    }
+
     #[test]
-    fn an_address_is_set_aside_for_longer_each_time_and_probed_by_one() {
+    fn failed_trials_eject_for_longer_each_time() {
         let mut now = Instant::now();
         let mut health = Health::default();
         let mut last = Duration::ZERO;
         for _ in 0..3 {
-            assert!(health.is_open(now));
-            health.probe(now);
-            health.bad(now);
-            assert!(!health.is_open(now));
-            let until = health.set_aside_until.unwrap_or(now);
+            assert!(is_available(&health, now));
+            health.begin_call(now);
+            health.failed(now);
+            assert!(!is_available(&health, now));
+            let until = ejected_until(&health);
             assert!(until - now > last);
-            // Others that fail meanwhile make it no worse.
-            health.bad(now);
-            assert_eq!(health.set_aside_until, Some(until));
             last = until - now;
             now = until;
         }
-        health.probe(now);
-        assert!(!health.is_open(now), "somebody is finding out");
-        health.good();
-        assert!(health.is_open(now));
-        for _ in 1..SILENCES {
-            health.silent(now);
-            assert!(health.is_open(now));
+    }
+
+    #[test]
+    fn failures_of_other_calls_do_not_prolong_an_ejection() {
+        let now = Instant::now();
+        let mut health = ejected(now);
+        let until = ejected_until(&health);
+        health.failed(until - MARGIN);
+        assert_eq!((ejected_until(&health), health.ejections), (until, 1));
+        health.failed(until);
+        assert!(ejected_until(&health) > until);
+    }
+
+    #[test]
+    fn one_call_is_the_trial_until_it_expires() {
+        let now = Instant::now();
+        let mut health = ejected(now);
+        let trial_at = ejected_until(&health);
+        health.begin_call(trial_at);
+        assert!(!is_available(&health, trial_at));
+        let expires_at = ejected_until(&health);
+        assert!(expires_at > trial_at);
+        assert!(!is_available(&health, expires_at - MARGIN));
+        health.begin_call(expires_at);
+        assert!(ejected_until(&health) > expires_at, "another trial");
+    }
+
+    #[test]
+    fn any_answer_ends_the_ejection() {
+        let now = Instant::now();
+        let mut health = ejected(now);
+        health.answered();
+        assert!(is_available(&health, now));
+        assert_eq!((health.ejections, health.consecutive_timeouts), (0, 0));
+    }
+
+    #[test]
+    fn only_consecutive_timeouts_eject() {
+        let now = Instant::now();
+        let mut health = Health::default();
+        for _ in 0..2 {
+            for _ in 1..TIMEOUTS_TO_EJECT {
+                health.timed_out(now);
+                assert!(is_available(&health, now));
+            }
+            health.answered();
         }
-        health.silent(now);
-        assert!(!health.is_open(now));
-        assert!(back_off(u32::MAX) <= LONGEST_BACK_OFF.mul_f64(1.25));
+        for _ in 1..TIMEOUTS_TO_EJECT {
+            health.timed_out(now);
+        }
+        health.timed_out(now);
+        assert!(!is_available(&health, now));
+        assert_eq!(health.consecutive_timeouts, 0);
+    }
+
+    #[test]
+    fn trial_that_times_out_ejects_again() {
+        let now = Instant::now();
+        let mut health = ejected(now);
+        let trial_at = ejected_until(&health);
+        health.begin_call(trial_at);
+        health.timed_out(trial_at);
+        assert_eq!((health.ejections, health.consecutive_timeouts), (2, 0));
+    }
+
+    #[test]
+    fn ejection_time_doubles_up_to_a_limit() {
+        for (ejections, millis) in [
+            (0, 100),
+            (1, 100),
+            (2, 200),
+            (3, 400),
+            (6, 3200),
+            (7, 5000),
+            (33, 5000),
+            (u32::MAX, 5000),
+        ] {
+            let expected = Duration::from_millis(millis);
+            for _ in 0..20 {
+                let time = ejection_time(ejections);
+                assert!(
+                    (expected.mul_f64(0.75)..expected.mul_f64(1.25)).contains(&time),
+                    "{time:?}"
+                );
+            }
+        }
     }
 }

@@ -9,6 +9,10 @@ use tokio::time::Instant;
 
 use crate::model::{SaturatingFrom as _, Timestamp};
 
+/// How often the server's clock must be read to stay current while there is no traffic. Each ping
+/// reads it, so this is also the interval of the pings while the store works.
+pub const CLOCK_SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Tells the server's time without asking it, from the difference to the local monotonic clock when it was last seen.
 #[derive(Debug)]
 pub(super) struct ServerClock {

@@ -91,8 +91,8 @@ with_grpc_origin!(large_batches_are_split, "max_batch = 25", |env, origin| {
     let mut batches = origin.batches();
     batches.sort_unstable();
     assert_eq!(batches, [10, 25, 25]);
-    let asked: BTreeSet<String> = origin.keys().into_iter().collect();
-    assert_eq!((asked.len(), origin.keys().len()), (60, 60));
+    let fetched: BTreeSet<String> = origin.keys().into_iter().collect();
+    assert_eq!((fetched.len(), origin.keys().len()), (60, 60));
 });
 
 with_grpc_origin!(max_batch_determines_the_number_of_calls, "max_batch = 100", |env, origin| {

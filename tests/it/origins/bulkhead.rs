@@ -27,7 +27,7 @@ with_origin!(
     max_concurrency_limits_fetches,
     origin: "max_concurrency = 5\ntimeout = '1m'",
     |env, origin| {
-        origin.answer(|asked| after(Duration::from_millis(5), numbered(asked)));
+        origin.answer(|request| after(Duration::from_millis(5), numbered(request)));
         let calls: Vec<Call> = (0..300).map(|key| call(&env.cache, key)).collect();
         for call in calls {
             let answer = call.await.unwrap().unwrap();

@@ -14,11 +14,11 @@ use crate::support::{
 };
 
 /// A slow reply. The first expires soon.
-fn slow(asked: &Asked) -> Reply {
-    let cache_control = if asked.before == 0 { "max-age=2" } else { "max-age=100" };
+fn slow(request: &Asked) -> Reply {
+    let cache_control = if request.before == 0 { "max-age=2" } else { "max-age=100" };
     after(
         Duration::from_millis(300),
-        ok(format!("#{}", asked.before + 1), &[("cache-control", cache_control)]),
+        ok(format!("#{}", request.before + 1), &[("cache-control", cache_control)]),
     )
 }
 
@@ -61,7 +61,7 @@ with_origin!(
         origin.release();
         becomes_text(&env.cache, &key, "#2").await;
         assert_eq!(
-            origin.asked().iter().filter(|asked| asked.target == format!("/v/{key}")).count(),
+            origin.asked().iter().filter(|request| request.target == format!("/v/{key}")).count(),
             2
         );
     }

@@ -104,7 +104,7 @@ with_origin!(
         for (key, reply) in [("failed", status(503)), ("closed", Reply::Close)] {
             let reply = reply.clone();
             origin.answer(
-                move |asked| if asked.before < 2 { reply.clone() } else { numbered(asked) },
+                move |request| if request.before < 2 { reply.clone() } else { numbered(request) },
             );
             let before = origin.calls();
             let (value, answer) = env.cache.fetched(key).await;
@@ -168,13 +168,13 @@ with_origin!(
     retry_after_extends_the_back_off,
     origin: "retries = 3\nerror_backoff = '1ms'",
     |env, origin| {
-        origin.answer(|asked| match asked.before {
+        origin.answer(|request| match request.before {
             0 => send(503, "", &[("retry-after", "3")]),
-            _ => numbered(asked),
+            _ => numbered(request),
         });
         let first = details_of(&fetch_error(&env.cache, "k").await, "ORIGIN_FAILED");
         assert_eq!(first.retry, Some(Duration::from_secs(3)));
-        let asked = origin.asked()[0].at;
+        let first_call = origin.asked()[0].at;
         let second = details_of(&fetch_error(&env.cache, "k").await, "ORIGIN_BACKED_OFF");
         assert!(
             second.retry.unwrap() <= Duration::from_secs(3) && second.cause.contains("status 503")
@@ -184,7 +184,7 @@ with_origin!(
             env.cache.get_or_fetch(fetch("k", 20_000)).await.ok()
         })
         .await;
-        let waited = origin.asked()[1].at - asked;
+        let waited = origin.asked()[1].at - first_call;
         assert!(waited > Duration::from_millis(2_900), "{waited:?}");
         assert_eq!(origin.calls(), 2);
     }
@@ -236,7 +236,7 @@ with_origin!(
     retries_hide_a_flapping_origin,
     origin: "retries = 1\nretry_backoff = '1ms'\nbreaker_threshold = 2",
     |env, origin| {
-        origin.answer(|asked| if asked.before == 0 { status(500) } else { numbered(asked) });
+        origin.answer(|request| if request.before == 0 { status(500) } else { numbered(request) });
         for number in 0..30 {
             let key = format!("k{number}");
             let (value, answer) = env.cache.fetched(&key).await;

@@ -80,7 +80,7 @@ with_origin!(
 );
 
 with_origin!(no_cache_revalidates_the_stored_value, |env, origin| {
-    origin.answer(|asked| match asked.header("if-none-match") {
+    origin.answer(|request| match request.header("if-none-match") {
         Some("\"1\"") => send(304, "", &[("cache-control", "max-age=100")]),
         _ => ok("v", &[("etag", "\"1\""), ("cache-control", "max-age=100")]),
     });

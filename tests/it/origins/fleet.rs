@@ -101,8 +101,8 @@ async fn cold_keys_cause_one_fetch_each() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stampede_at_expiry_causes_one_fetch() {
     let (fleet, origin) = start("", "early_refresh = 0").await;
-    origin.answer(|asked| {
-        after(FETCH_TIME, numbered_for(asked, if asked.before == 0 { 1 } else { 60 }))
+    origin.answer(|request| {
+        after(FETCH_TIME, numbered_for(request, if request.before == 0 { 1 } else { 60 }))
     });
     fleet.caches[0].fetched("k").await;
     eventually("the value expires", SOON, async || {
@@ -121,7 +121,7 @@ async fn stampede_at_expiry_causes_one_fetch() {
 async fn stampede_on_a_stale_value_causes_one_refresh() {
     let (fleet, origin) = start("stale_while_revalidate = '60s'", "").await;
     // The first value is stale on arrival.
-    origin.answer(|asked| numbered_for(asked, if asked.before == 0 { 0 } else { 60 }));
+    origin.answer(|request| numbered_for(request, if request.before == 0 { 0 } else { 60 }));
     fleet.caches[0].fetched("k").await;
     origin.hold();
     let (_, answer) = fleet.caches[0].fetched("k").await;
@@ -173,7 +173,7 @@ async fn failure_is_shared_by_all_replicas() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn early_refreshes_do_not_overlap() {
     let (fleet, origin) = start("ttl = '2s'", "early_refresh = 3.0").await;
-    origin.answer(|asked| after(Duration::from_millis(100), numbered(asked)));
+    origin.answer(|request| after(Duration::from_millis(100), numbered(request)));
     fleet.caches[0].fetched("k").await;
     let mut early = 0;
     // On a busy machine, some fetches start only after the value has expired.
@@ -193,7 +193,7 @@ async fn early_refreshes_do_not_overlap() {
 
 async fn start(namespace: &str, config: &str) -> (Fleet, Origin) {
     let origin = Origin::start().await;
-    origin.answer(|asked| after(FETCH_TIME, numbered(asked)));
+    origin.answer(|request| after(FETCH_TIME, numbered(request)));
     // Long enough for a busy machine neither to lose leases nor to time out fetches.
     let config = format!("min_lease = '10s'\ntimeout = '30s'\n{config}");
     let fleet =
@@ -202,9 +202,9 @@ async fn start(namespace: &str, config: &str) -> (Fleet, Origin) {
 }
 
 /// The default reply, with a TTL in seconds.
-fn numbered_for(asked: &Asked, ttl: u64) -> Reply {
+fn numbered_for(request: &Asked, ttl: u64) -> Reply {
     let lifetime = format!("max-age={ttl}");
-    ok(format!("{}#{}", asked.target, asked.before + 1), &[("cache-control", &lifetime)])
+    ok(format!("{}#{}", request.target, request.before + 1), &[("cache-control", &lifetime)])
 }
 
 fn call(cache: &Cache, key: &str) -> Caller {
@@ -224,8 +224,8 @@ async fn await_responses(origin: &Origin, calls: usize) -> Instant {
 
 fn fetches(origin: &Origin) -> BTreeMap<String, usize> {
     let mut fetches = BTreeMap::new();
-    for asked in origin.asked() {
-        *fetches.entry(asked.target).or_default() += 1;
+    for request in origin.asked() {
+        *fetches.entry(request.target).or_default() += 1;
     }
     fetches
 }

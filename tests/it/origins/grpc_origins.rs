@@ -40,9 +40,12 @@ async fn request_carries_namespace_key_params_and_headers() {
     let params = params(&[("lang", "en"), ("a", "b")]);
     let request = GetOrFetchRequest { params: params.clone(), ..fetch("k", 20_000) };
     env.cache.get_or_fetch(request).await.unwrap().expect_found();
-    let asked = origin.last();
-    assert_eq!((asked.namespace.as_str(), asked.key.as_str(), asked.params), ("ns", "k", params));
-    assert_eq!(asked.previous_etag, "");
+    let received = origin.last();
+    assert_eq!(
+        (received.namespace.as_str(), received.key.as_str(), received.params),
+        ("ns", "k", params)
+    );
+    assert_eq!(received.previous_etag, "");
     assert_eq!(origin.metadata("authorization").as_deref(), Some("Bearer hunter2"));
     assert!(origin.metadata("grpc-timeout").is_some());
 }

@@ -22,7 +22,7 @@ use crate::support::{
 };
 
 /// Long enough for a busy machine neither to lose leases nor to time out fetches.
-const LONG_TIMEOUTS: &str = "min_lease = '10s'\ntimeout = '30s'";
+const ORIGIN_TIMEOUTS: &str = "min_lease = '10s'\ntimeout = '30s'";
 /// A busy machine is not a store outage.
 const STORE_TIMEOUT: [(&str, &str); 1] = [("LARDER_STORE__TIMEOUT", "5s")];
 /// Milliseconds, longer than any test.
@@ -30,7 +30,7 @@ const LONG: i64 = 60_000;
 /// Milliseconds, short enough to wait for and longer than a few calls.
 const SHORT: i64 = 1_500;
 
-with_origin!(fetched_value_is_answered_but_not_stored, origin: LONG_TIMEOUTS, |env, origin| {
+with_origin!(fetched_value_is_answered_but_not_stored, origin: ORIGIN_TIMEOUTS, |env, origin| {
     env.cache.fetched("k").await;
     assert!(delete_with_hold_off(&env.cache, "k", LONG).await);
     for round in 2..5 {
@@ -50,7 +50,7 @@ with_origin!(fetched_value_is_answered_but_not_stored, origin: LONG_TIMEOUTS, |e
 
 with_origin!(
     fetch_from_before_the_hold_off_is_refused_after_it,
-    origin: LONG_TIMEOUTS,
+    origin: ORIGIN_TIMEOUTS,
     |env, origin| {
         origin.hold();
         let before = call(&env.cache, "k");
@@ -83,7 +83,7 @@ with_origin!(
     }
 );
 
-with_origin!(hold_off_expires, origin: LONG_TIMEOUTS, |env, origin| {
+with_origin!(hold_off_expires, origin: ORIGIN_TIMEOUTS, |env, origin| {
     let deleted = Instant::now();
     delete_with_hold_off(&env.cache, "k", SHORT).await;
     let answer = eventually("a fill is stored again", SOON, async || {
@@ -241,7 +241,7 @@ on_both_stores!(hold_off_length_is_limited, env: STORE_TIMEOUT, |env| {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hold_off_applies_to_every_replica() {
     let origin = Origin::start().await;
-    let config = read_through(&origin.url("/v/{key}"), "", LONG_TIMEOUTS);
+    let config = read_through(&origin.url("/v/{key}"), "", ORIGIN_TIMEOUTS);
     let fleet = Fleet::start(2, &config).await;
     origin.hold();
     let fetching = call(&fleet.caches[0], "k");

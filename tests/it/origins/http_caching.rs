@@ -84,10 +84,10 @@ with_origin!(uncacheable_responses_are_answered_but_not_stored, |env, origin| {
         let key = format!("k{number}");
         let sent: Vec<(&'static str, String)> =
             headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        origin.answer(move |asked| {
+        origin.answer(move |request| {
             let headers: Vec<_> =
                 sent.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            ok(format!("#{}", asked.before + 1), &headers)
+            ok(format!("#{}", request.before + 1), &headers)
         });
         let before = origin.calls();
         for expected in ["#1", "#2"] {
@@ -258,8 +258,11 @@ with_origin!(not_found_is_not_revalidated, |env, origin| {
     negative(&env, "k", FillResult::Stored).await;
     let no_cache = GetOrFetchRequest { no_cache: true, ..fetch("k", 20_000) };
     env.cache.get_or_fetch(no_cache).await.unwrap();
-    let asked = origin.asked().pop().unwrap();
-    assert_eq!((asked.header("if-none-match"), asked.header("if-modified-since")), (None, None));
+    let received = origin.asked().pop().unwrap();
+    assert_eq!(
+        (received.header("if-none-match"), received.header("if-modified-since")),
+        (None, None)
+    );
     assert_eq!(origin.calls(), 2);
 });
 

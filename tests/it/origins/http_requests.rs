@@ -32,11 +32,14 @@ async fn url_is_built_from_namespace_key_and_params() {
         .get_or_fetch(with_params("a b", &[("lang", "de"), ("page", "2&3"), ("x", "=?#")]))
         .await
         .unwrap();
-    let asked = origin.asked().pop().unwrap();
-    assert_eq!(asked.target, "/ns/de/a%20b.json?fixed=1&page=2%263&lang=de&page=2%263&x=%3D%3F%23");
-    assert!(asked.header("host").unwrap().starts_with("127.0.0.1:"), "{asked:?}");
-    assert!(asked.header("user-agent").unwrap().starts_with("larder/"), "{asked:?}");
-    assert_eq!(asked.header("accept-encoding"), Some("identity"));
+    let received = origin.asked().pop().unwrap();
+    assert_eq!(
+        received.target,
+        "/ns/de/a%20b.json?fixed=1&page=2%263&lang=de&page=2%263&x=%3D%3F%23"
+    );
+    assert!(received.header("host").unwrap().starts_with("127.0.0.1:"), "{received:?}");
+    assert!(received.header("user-agent").unwrap().starts_with("larder/"), "{received:?}");
+    assert_eq!(received.header("accept-encoding"), Some("identity"));
 
     // Params are part of the key: each page is a separate entry, and is fetched once.
     let page = |page| with_params("k", &[("lang", "de"), ("page", page)]);
@@ -91,9 +94,9 @@ async fn keys_and_params_cannot_escape_the_url_segment() {
             };
             assert!(answer.is_ok(), "{name}: {answer:?}");
             let (key, param) = if field == "key" { (encoded, "x") } else { ("x", encoded) };
-            let asked = origin.asked().pop().unwrap();
-            assert_eq!(asked.target, format!("/v/{key}/{param}/end?q={param}&fixed"), "{name}");
-            assert_eq!(asked.header("x-evil"), None, "{name}");
+            let received = origin.asked().pop().unwrap();
+            assert_eq!(received.target, format!("/v/{key}/{param}/end?q={param}&fixed"), "{name}");
+            assert_eq!(received.header("x-evil"), None, "{name}");
         }
         assert_eq!(origin.calls() - before, if encoded.is_some() { 2 } else { 0 }, "{name}");
     }
@@ -119,7 +122,7 @@ async fn redirects_are_followed_up_to_the_limit() {
         with_template("/hops/{key}", "max_redirects = 2\nerror_backoff = '1ms'").await;
     let other = Origin::start().await;
     let away = other.url("/away");
-    origin.answer(move |asked| match asked.target.as_str() {
+    origin.answer(move |request| match request.target.as_str() {
         "/hops/away" => send(302, "", &[("location", &away)]),
         "/hops/0" => ok("arrived", &[]),
         hops => {
@@ -156,9 +159,9 @@ async fn trace_context_is_propagated_to_the_origin() {
             .metadata_mut()
             .insert("traceparent", format!("00-{TRACE}-{PARENT}-{flags}").parse().unwrap());
         cache.get_or_fetch(request).await.unwrap().expect_found();
-        let asked = origin.asked().pop().unwrap();
+        let received = origin.asked().pop().unwrap();
         let context: Vec<&str> =
-            asked.header("traceparent").expect("a traceparent").split('-').collect();
+            received.header("traceparent").expect("a traceparent").split('-').collect();
         let [version, trace, parent, sampled] = context[..] else { panic!("{context:?}") };
         assert_eq!((version, trace, sampled), ("00", TRACE, flags), "{key}");
         assert_eq!(parent.len(), 16);

@@ -54,11 +54,11 @@ with_origin!(
         });
         eventually("the origin is called", SOON, async || (origin.calls() == 1).then_some(()))
             .await;
-        let asked = Instant::now();
+        let started = Instant::now();
         let request = GetOrFetchRequest { namespace: LEASED_NS.to_owned(), ..fetch("a", 50_000) };
         let lease = env.cache.get_or_fetch(request).await.unwrap().expect_lease();
-        println!("the lease was granted after {:?}", asked.elapsed());
-        assert!(asked.elapsed() < AT_ONCE, "{:?}", asked.elapsed());
+        println!("the lease was granted after {:?}", started.elapsed());
+        assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
         assert_eq!(fill_leased(&env.cache, "a", &lease).await, SetResult::Stored);
         origin.release();
         let values: Vec<_> = slow.await.unwrap().into_iter().map(fetched).collect();
@@ -93,11 +93,11 @@ with_origin!(wait_applies_to_the_whole_batch, origin: LONG_LEASE, |env, origin| 
     origin.always(after(Duration::from_secs(3), ok("v", &[])));
     let request = GetOrFetchRequest { namespace: LEASED_NS.to_owned(), ..fetch("a", 0) };
     env.cache.get_or_fetch(request).await.unwrap().expect_lease();
-    let asked = Instant::now();
+    let started = Instant::now();
     let request =
         BatchGetOrFetchRequest { wait: ms(6_000), ..batch(vec![leased_key("a"), key_ref("a")]) };
     let mut answers = env.cache.batch_get_or_fetch(request).await.unwrap().into_iter();
-    let waited = asked.elapsed();
+    let waited = started.elapsed();
     assert!(
         (Duration::from_millis(5_900)..Duration::from_millis(8_500)).contains(&waited),
         "{waited:?}"

@@ -60,7 +60,7 @@ async fn start() -> (Arc<History>, Origin) {
     let (history, origin) = (Arc::new(History::new()), Origin::start().await);
     origin.answer({
         let history = history.clone();
-        move |asked| history.answer(asked)
+        move |request| history.answer(request)
     });
     (history, origin)
 }

@@ -256,7 +256,8 @@ fn call(cache: &Cache, key: &str) -> Caller {
 }
 
 async fn await_origin_calls(origin: &Origin, calls: usize) {
-    eventually("the origin is asked", SOON, async || (origin.calls() >= calls).then_some(())).await;
+    eventually("the origin is called", SOON, async || (origin.calls() >= calls).then_some(()))
+        .await;
     assert_eq!(origin.calls(), calls);
 }
 

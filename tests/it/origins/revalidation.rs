@@ -16,12 +16,12 @@ const MONDAY: &str = "Mon, 07 Nov 1994 08:49:37 GMT";
 
 /// Sets the version of the origin's value. A request with that version is answered 304.
 fn set_version(origin: &Origin, version: &'static str, cache_control: &'static str) {
-    origin.answer(move |asked| reply(asked, version, cache_control));
+    origin.answer(move |request| reply(request, version, cache_control));
 }
 
-fn reply(asked: &Asked, version: &'static str, cache_control: &'static str) -> Reply {
+fn reply(request: &Asked, version: &'static str, cache_control: &'static str) -> Reply {
     let headers = [("etag", version), ("cache-control", cache_control)];
-    if asked.header("if-none-match") == Some(version) {
+    if request.header("if-none-match") == Some(version) {
         send(304, "", &headers)
     } else {
         ok(version, &headers)
@@ -59,10 +59,10 @@ with_origin!(no_cache_header_revalidates_on_every_call, |env, origin| {
 });
 
 with_origin!(last_modified_is_a_validator, |env, origin| {
-    origin.answer(|asked| match asked.header("if-modified-since") {
+    origin.answer(|request| match request.header("if-modified-since") {
         Some(MONDAY) => send(304, "", &[("cache-control", "no-cache")]),
         _ => ok(
-            format!("#{}", asked.before + 1),
+            format!("#{}", request.before + 1),
             &[("last-modified", MONDAY), ("cache-control", "no-cache")],
         ),
     });
@@ -122,10 +122,10 @@ with_origin!(
     |env, origin| {
         set_version(&origin, "\"1\"", "no-cache");
         env.cache.fetched("k").await;
-        origin.answer(|asked| {
-            let reply = reply(asked, "\"1\"", "no-cache");
+        origin.answer(|request| {
+            let reply = reply(request, "\"1\"", "no-cache");
             // Longer than `keep`.
-            if asked.before == 1 { after(Duration::from_secs(3), reply) } else { reply }
+            if request.before == 1 { after(Duration::from_secs(3), reply) } else { reply }
         });
         let (value, answer) = env.cache.fetched("k").await;
         assert_eq!(
@@ -133,9 +133,12 @@ with_origin!(
             (Some("\"1\""), FetchStatus::Fetched)
         );
         assert_eq!(answer.fill(), FillResult::Stored);
-        let asked: Vec<_> =
-            origin.asked().iter().map(|asked| asked.header("if-none-match").is_some()).collect();
-        assert_eq!(asked, [false, true, false]);
+        let conditional: Vec<_> = origin
+            .asked()
+            .iter()
+            .map(|request| request.header("if-none-match").is_some())
+            .collect();
+        assert_eq!(conditional, [false, true, false]);
     }
 );
 
@@ -156,10 +159,10 @@ with_origin!(
 
 with_origin!(revalidation_may_change_the_tags, |env, origin| {
     let answer = |cache_tag: Option<&'static str>| {
-        move |asked: &Asked| {
+        move |request: &Asked| {
             let mut headers = vec![("etag", "\"1\""), ("cache-control", "no-cache")];
             headers.extend(cache_tag.map(|tag| ("cache-tag", tag)));
-            if asked.before == 0 { ok("v", &headers) } else { send(304, "", &headers) }
+            if request.before == 0 { ok("v", &headers) } else { send(304, "", &headers) }
         }
     };
     for (cache_tag, tags) in [
@@ -200,5 +203,5 @@ with_origin!(incremented_value_is_not_revalidated, |env, origin| {
             as_text(answer.expect_found().value).filter(|_| is_fetched)
         });
     assert_eq!(refetched.await, "5");
-    assert!(origin.asked().iter().all(|asked| asked.header("if-none-match").is_none()));
+    assert!(origin.asked().iter().all(|request| request.header("if-none-match").is_none()));
 });

@@ -50,10 +50,10 @@ async fn secrets_reach_only_the_origin() {
         .await;
     let cache = larder.client().await;
     cache.fetched("k").await;
-    let asked = origin.asked().pop().unwrap();
-    assert_eq!(asked.header("authorization"), Some(format!("Bearer {FROM_VARIABLE}").as_str()));
-    assert_eq!(asked.header("x-api-key"), Some(format!("a-{FROM_FILE}-z").as_str()));
-    assert_eq!(asked.header("x-literal"), Some(LITERAL));
+    let received = origin.asked().pop().unwrap();
+    assert_eq!(received.header("authorization"), Some(format!("Bearer {FROM_VARIABLE}").as_str()));
+    assert_eq!(received.header("x-api-key"), Some(format!("a-{FROM_FILE}-z").as_str()));
+    assert_eq!(received.header("x-literal"), Some(LITERAL));
 
     // Errors contain no secrets, however the origin fails.
     let mut errors = String::new();
@@ -167,8 +167,11 @@ async fn reload_applies_a_rotated_secret() {
         (origin.asked().pop()?.header("x-api-key") == Some("a-second-z")).then_some(())
     })
     .await;
-    let keys: Vec<_> =
-        origin.asked().iter().map(|asked| asked.header("x-api-key").unwrap().to_owned()).collect();
+    let keys: Vec<_> = origin
+        .asked()
+        .iter()
+        .map(|request| request.header("x-api-key").unwrap().to_owned())
+        .collect();
     assert_eq!(keys[..2], ["a-first-z", "a-first-z"]);
     // Cached values are kept.
     assert_eq!(cache.read("k").await.as_deref(), Some("/v/k#1"));

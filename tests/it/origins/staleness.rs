@@ -13,9 +13,9 @@ use crate::support::{
 };
 
 /// A numbered value. The first expires soon.
-fn numbered(asked: &Asked) -> Reply {
-    let cache_control = if asked.before == 0 { "max-age=1" } else { "max-age=100" };
-    ok(format!("#{}", asked.before + 1), &[("cache-control", cache_control)])
+fn numbered(request: &Asked) -> Reply {
+    let cache_control = if request.before == 0 { "max-age=1" } else { "max-age=100" };
+    ok(format!("#{}", request.before + 1), &[("cache-control", cache_control)])
 }
 
 /// Fetches the key for the first time, and waits until a Get answers `outcome`.
@@ -139,7 +139,7 @@ with_origin!(
     origin: "early_refresh = 0\nsoft_timeout = '100ms'\ntimeout = '1m'",
     |env, origin| {
         // Without a stale value, the call waits for the origin.
-        origin.answer(|asked| after(Duration::from_millis(400), numbered(asked)));
+        origin.answer(|request| after(Duration::from_millis(400), numbered(request)));
         assert_eq!(env.cache.fetched("slow").await.1.fetch_status(), FetchStatus::Fetched);
         fetch_and_expire(&env.cache, &origin, "k", Outcome::Miss).await;
         origin.hold();
@@ -150,7 +150,7 @@ with_origin!(
         // The fetch continues, and is the only one.
         origin.release();
         becomes_text(&env.cache, "k", "#2").await;
-        assert_eq!(origin.asked().iter().filter(|asked| asked.target == "/v/k").count(), 2);
+        assert_eq!(origin.asked().iter().filter(|request| request.target == "/v/k").count(), 2);
     }
 );
 
@@ -178,7 +178,7 @@ with_origin!(
     |env, origin| {
         // Neither a refresh nor a slow origin allows a stale value.
         fetch_and_expire(&env.cache, &origin, "refreshed", Outcome::Stale).await;
-        origin.answer(|asked| after(Duration::from_millis(500), numbered(asked)));
+        origin.answer(|request| after(Duration::from_millis(500), numbered(request)));
         let answer = env.cache.get_or_fetch(with_max_stale("refreshed", 0)).await.unwrap();
         assert_eq!(answer.fetch_status(), FetchStatus::Fetched);
         assert_eq!(as_text(answer.expect_found().value).as_deref(), Some("#2"));

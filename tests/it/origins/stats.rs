@@ -117,11 +117,11 @@ with_origin!(
     origin: &format!("early_refresh = 100\ntimeout = '1m'{FAST_FLUSH}"),
     |env, origin| {
         // So slow that the next call almost certainly refreshes early.
-        origin.answer(|asked| {
-            let cache_control = if asked.before == 0 { "max-age=5" } else { "max-age=100" };
+        origin.answer(|request| {
+            let cache_control = if request.before == 0 { "max-age=5" } else { "max-age=100" };
             after(
                 Duration::from_millis(500),
-                ok(format!("#{}", asked.before + 1), &[("cache-control", cache_control)]),
+                ok(format!("#{}", request.before + 1), &[("cache-control", cache_control)]),
             )
         });
         env.cache.fetched("k").await;

@@ -88,13 +88,13 @@ with_origin!(
     namespace: "ttl = '200ms'",
     origin: "min_lease = '10s'\nwarm.keys = ['short', 'long']\nwarm.interval = '1s'",
     |env, origin| {
-        origin.answer(|asked: &Asked| match asked.target.as_str() {
+        origin.answer(|request: &Asked| match request.target.as_str() {
             "/v/long" => ok("v", &[("cache-control", "max-age=3600")]),
-            _ => numbered(asked),
+            _ => numbered(request),
         });
         reports(&env.larder, 3).await;
         let calls =
-            |target: &str| origin.asked().iter().filter(|asked| asked.target == target).count();
+            |target: &str| origin.asked().iter().filter(|request| request.target == target).count();
         assert!(calls("/v/short") >= 3, "{}", calls("/v/short"));
         // The first fetch may have been answered before the test set the TTL.
         assert!(calls("/v/long") <= 2, "{}", calls("/v/long"));

@@ -22,11 +22,11 @@ pub(super) const LONG_LEASE: &str = "min_lease = '10s'";
 const NO_RETRIES: &str = "min_lease = '10s'\nretries = 0\nbreaker_threshold = 0";
 
 with_origin!(every_key_is_counted_by_outcome, origin: NO_RETRIES, |env, origin| {
-    origin.answer(|asked: &Asked| match asked.target.as_str() {
+    origin.answer(|request: &Asked| match request.target.as_str() {
         "/v/private" => ok("v", &[("cache-control", "no-store")]),
         "/v/absent" => status(404),
         "/v/broken" => status(500),
-        _ => numbered(asked),
+        _ => numbered(request),
     });
     env.cache.put("fresh", "v").await;
     let last = warmed(&env.cache, keys(&["a", "fresh", "private", "absent", "broken", "b"])).await;
@@ -117,10 +117,10 @@ async fn keys_can_have_params() {
         let request = WarmRequest { keys: vec![page("1"), page("2"), page("1")], ..keys(&[]) };
         let last = warmed(&env.cache, request).await;
         assert_eq!((last.done, last.stored + last.fresh, last.failed), (3, 3, 0), "{last:?}");
-        let mut asked: Vec<String> =
-            origin.asked()[before..].iter().map(|asked| asked.target.clone()).collect();
-        asked.sort();
-        assert_eq!(asked, ["/v/list?a=b&page=1", "/v/list?a=b&page=2"]);
+        let mut targets: Vec<String> =
+            origin.asked()[before..].iter().map(|request| request.target.clone()).collect();
+        targets.sort();
+        assert_eq!(targets, ["/v/list?a=b&page=1", "/v/list?a=b&page=2"]);
         let request = GetOrFetchRequest { params: page("2").params, ..fetch("list", 20_000) };
         let entry = env.cache.get_or_fetch(request).await.unwrap().expect_found().entry.unwrap();
         assert_eq!(entry.tier(), Tier::Store);

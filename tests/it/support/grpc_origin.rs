@@ -33,7 +33,7 @@ struct Service(Arc<State>);
 
 struct State {
     answer: Mutex<Arc<Answer>>,
-    asked: Mutex<Vec<FetchRequest>>,
+    requests: Mutex<Vec<FetchRequest>>,
     batches: Mutex<Vec<usize>>,
     metadata: Mutex<MetadataMap>,
     takes: Mutex<Duration>,
@@ -47,7 +47,7 @@ impl GrpcOrigin {
             answer: Mutex::new(Arc::new(|request: &FetchRequest| {
                 Ok(value(&format!("{}!", request.key)))
             })),
-            asked: Mutex::default(),
+            requests: Mutex::default(),
             batches: Mutex::default(),
             metadata: Mutex::default(),
             takes: Mutex::default(),
@@ -89,12 +89,12 @@ impl GrpcOrigin {
 
     /// All requested keys so far, single and in batches, in order.
     pub(crate) fn keys(&self) -> Vec<String> {
-        self.service.0.asked.lock().unwrap().iter().map(|request| request.key.clone()).collect()
+        self.service.0.requests.lock().unwrap().iter().map(|request| request.key.clone()).collect()
     }
 
     /// The last request.
     pub(crate) fn last(&self) -> FetchRequest {
-        self.service.0.asked.lock().unwrap().last().unwrap().clone()
+        self.service.0.requests.lock().unwrap().last().unwrap().clone()
     }
 
     /// Sizes of the batches so far.
@@ -145,7 +145,7 @@ impl Service {
     fn fetch_one(&self, request: FetchRequest) -> Result<FetchResponse, Status> {
         let answer = self.0.answer.lock().unwrap().clone();
         let answered = answer(&request);
-        self.0.asked.lock().unwrap().push(request);
+        self.0.requests.lock().unwrap().push(request);
         answered
     }
 }

@@ -56,7 +56,7 @@ pub(crate) struct Origin {
 
 struct State {
     answer: Mutex<Arc<Answer>>,
-    asked: Mutex<Vec<Asked>>,
+    requests: Mutex<Vec<Asked>>,
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
     held: watch::Sender<bool>,
@@ -72,7 +72,7 @@ impl Origin {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
             answer: Mutex::new(Arc::new(numbered)),
-            asked: Mutex::default(),
+            requests: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             most_in_flight: AtomicUsize::new(0),
             held: watch::Sender::new(false),
@@ -107,12 +107,12 @@ impl Origin {
 
     /// All requests so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.state.asked.lock().unwrap().clone()
+        self.state.requests.lock().unwrap().clone()
     }
 
     /// Number of requests so far.
     pub(crate) fn calls(&self) -> usize {
-        self.state.asked.lock().unwrap().len()
+        self.state.requests.lock().unwrap().len()
     }
 
     /// Number of unanswered requests.
@@ -170,8 +170,8 @@ pub(crate) fn after(delay: Duration, reply: Reply) -> Reply {
 }
 
 /// The default reply.
-pub(crate) fn numbered(asked: &Asked) -> Reply {
-    ok(format!("{}#{}", asked.target, asked.before + 1), &[])
+pub(crate) fn numbered(request: &Asked) -> Reply {
+    ok(format!("{}#{}", request.target, request.before + 1), &[])
 }
 
 // === the server ===
@@ -189,12 +189,12 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
 
 async fn serve(mut stream: TcpStream, state: Arc<State>) {
     let mut buffer = Vec::new();
-    while let Some(asked) = read_request(&mut stream, &mut buffer, &state).await {
+    while let Some(request) = read_request(&mut stream, &mut buffer, &state).await {
         let _in_flight = InFlight::new(&state);
         let mut held = state.held.subscribe();
         held.wait_for(|held| !held).await.unwrap();
         let answer = state.answer.lock().unwrap().clone();
-        let mut reply = answer(&asked);
+        let mut reply = answer(&request);
         while let Reply::After(delay, next) = reply {
             tokio::time::sleep(delay).await;
             reply = *next;
@@ -258,11 +258,11 @@ async fn read_request(
     let headers = lines.filter_map(|line| line.split_once(": "));
     let headers =
         headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
-    let mut all = state.asked.lock().unwrap();
-    let before = all.iter().filter(|asked| asked.target == target).count();
-    let asked = Asked { target, headers, before, at: Instant::now() };
-    all.push(asked.clone());
-    Some(asked)
+    let mut all = state.requests.lock().unwrap();
+    let before = all.iter().filter(|request| request.target == target).count();
+    let request = Asked { target, headers, before, at: Instant::now() };
+    all.push(request.clone());
+    Some(request)
 }
 
 impl<'a> InFlight<'a> {

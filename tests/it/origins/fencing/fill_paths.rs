@@ -117,13 +117,13 @@ impl FillPath {
 }
 
 /// Replies so that the key, which is named after its path, is fetched again by that path.
-pub(super) fn answer(asked: &Asked) -> Reply {
-    let body = format!("{}", asked.before + 1);
-    let is_path = |path: FillPath| asked.target.contains(&format!("{path:?}"));
-    if asked.before > 0 && asked.header("if-none-match").is_some() {
+pub(super) fn answer(request: &Asked) -> Reply {
+    let body = format!("{}", request.before + 1);
+    let is_path = |path: FillPath| request.target.contains(&format!("{path:?}"));
+    if request.before > 0 && request.header("if-none-match").is_some() {
         return send(304, "", &[("etag", "\"v\""), ("cache-control", "max-age=60")]);
     }
-    let is_first = asked.before == 0;
+    let is_first = request.before == 0;
     let lifetime = match is_first {
         true if is_path(FillPath::StaleRefresh) => "max-age=0, stale-while-revalidate=60",
         true if is_path(FillPath::Revalidation) => "max-age=0, stale-while-revalidate=0",

@@ -107,9 +107,12 @@ impl History {
     }
 
     /// The origin's reply to a request for `/{namespace}/{key}`.
-    pub(super) fn answer(&self, asked: &Asked) -> Reply {
-        let key =
-            self.keys.iter().find(|key| asked.target == key.target()).expect("a key of the model");
+    pub(super) fn answer(&self, request: &Asked) -> Reply {
+        let key = self
+            .keys
+            .iter()
+            .find(|key| request.target == key.target())
+            .expect("a key of the model");
         // The database is read at once, and the reply is sent later.
         let number = key.database.load(SeqCst);
         let delay = Duration::from_millis(rand::random_range(
@@ -117,20 +120,20 @@ impl History {
         ));
         self.counts.fetches.fetch_add(1, SeqCst);
         let mut sources = key.sources.lock().unwrap();
-        let ended = asked.at + delay;
+        let ended = request.at + delay;
         let id = sources.len();
-        sources.push(Source { is_fetch: true, started: asked.at, ended, revalidated: None });
+        sources.push(Source { is_fetch: true, started: request.at, ended, revalidated: None });
         let etag = |id: usize| format!("\"{number}.{id}\"");
-        let known = asked
+        let known = request
             .header("if-none-match")
             .and_then(|tag| tag.split('.').nth(1)?.trim_matches('"').parse().ok());
         let reply = match known {
             _ if rand::random_ratio(1, 15) => status(500),
             _ if number.is_multiple_of(ABSENT_EVERY) => status(404),
-            Some(known) if asked.header("if-none-match") == Some(etag(known).as_str()) => {
+            Some(known) if request.header("if-none-match") == Some(etag(known).as_str()) => {
                 self.counts.revalidated.fetch_add(1, SeqCst);
                 let revalidated = &mut sources[known].revalidated;
-                *revalidated = (*revalidated).max(Some((asked.at, ended)));
+                *revalidated = (*revalidated).max(Some((request.at, ended)));
                 send(304, "", &[("etag", &etag(known))])
             }
             _ => ok(key.value(number, id), &[("etag", &etag(id))]),

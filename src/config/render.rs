@@ -1,29 +1,40 @@
 use std::collections::BTreeMap;
 
-use super::keys::{Keys, Section, join};
-use super::kind::{Form, Kind};
+use super::Config;
+use super::target::Target;
+use super::toml::join;
+use super::value::ValueType;
+use super::visitor::{ConfigVisitor, Section};
 
-/// Every key with its value as TOML, table by table.
+/// Renders each key with its value as TOML, table by table.
 #[derive(Default)]
-pub(super) struct Listing {
+pub(super) struct TomlRenderer {
     path: String,
-    tables: Vec<Table>,
+    tables: Vec<RenderedTable>,
 }
 
-struct Table {
+struct RenderedTable {
     path: String,
     keys: Vec<(String, String)>,
 }
 
-impl Listing {
+impl Config {
+    /// Renders the effective configuration as TOML that [`load`](super::load()) reads, with
+    /// passwords as `***`.
+    pub fn render(&self) -> String {
+        TomlRenderer::of(self).to_toml()
+    }
+}
+
+impl TomlRenderer {
     pub(super) fn of<S: Section + Clone>(section: &S) -> Self {
-        let mut listing = Self::default();
-        // One walk serves reading and listing, and reading needs a section it may change.
-        listing.enter(String::new(), &mut section.clone());
-        listing
+        let mut renderer = Self::default();
+        // A visit takes `&mut`, because the reader changes the section.
+        renderer.enter(String::new(), &mut section.clone());
+        renderer
     }
 
-    pub(super) fn to_toml(&self) -> String {
+    fn to_toml(&self) -> String {
         let mut out = String::new();
         for table in &self.tables {
             if !table.path.is_empty() {
@@ -36,10 +47,10 @@ impl Listing {
         out
     }
 
-    /// The values under their full keys.
+    /// The rendered values by their full keys.
     pub(super) fn into_values(self) -> BTreeMap<String, String> {
-        let keys = |table: Table| {
-            let Table { path, keys } = table;
+        let keys = |table: RenderedTable| {
+            let RenderedTable { path, keys } = table;
             keys.into_iter().map(move |(name, value)| (join(&path, &name), value))
         };
         self.tables.into_iter().flat_map(keys).collect()
@@ -47,7 +58,7 @@ impl Listing {
 
     fn enter(&mut self, path: String, section: &mut impl Section) {
         let above = std::mem::replace(&mut self.path, path.clone());
-        self.tables.push(Table { path, keys: Vec::new() });
+        self.tables.push(RenderedTable { path, keys: Vec::new() });
         section.visit(self);
         self.path = above;
     }
@@ -59,32 +70,29 @@ impl Listing {
     }
 }
 
-impl Keys for Listing {
-    fn key<K: Kind>(&mut self, name: &'static str, value: &mut K::Value, kind: K) {
-        self.push(name, kind.render(value));
+impl ConfigVisitor for TomlRenderer {
+    fn key<T: ValueType>(&mut self, name: &'static str, value: &mut T::Value, value_type: T) {
+        self.push(name, value_type.render(value));
     }
 
-    fn one_of<V>(&mut self, value: &mut V, forms: &[&dyn Form<V>]) -> Option<&'static str> {
-        let (form, text) = forms.iter().find_map(|form| Some((form, form.render(value)?)))?;
-        self.push(form.name(), text);
-        Some(form.name())
+    fn target(&mut self, target: &mut Target) -> Option<&'static str> {
+        self.push(target.key(), target.render());
+        Some(target.key())
     }
 
-    fn only_if(&mut self, holds: bool, _only: &'static str, visit: impl FnOnce(&mut Self)) {
-        if holds {
-            visit(self);
-        }
-    }
+    fn inapplicable(&mut self, _name: &'static str, _message: &'static str) {}
 
-    fn entries<K: Kind>(
+    fn entries<T: ValueType>(
         &mut self,
         name: &'static str,
-        entries: &mut BTreeMap<String, K::Value>,
-        kind: K,
+        entries: &mut BTreeMap<String, T::Value>,
+        value_type: T,
     ) {
         if !entries.is_empty() {
-            let keys = entries.iter().map(|(name, value)| (name.clone(), kind.render(value)));
-            self.tables.push(Table { path: join(&self.path, name), keys: keys.collect() });
+            let render =
+                |(name, value): (&String, &T::Value)| (name.clone(), value_type.render(value));
+            let keys = entries.iter().map(render).collect();
+            self.tables.push(RenderedTable { path: join(&self.path, name), keys });
         }
     }
 

@@ -4,28 +4,33 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use config::ValueKind;
 use secrecy::{ExposeSecret, SecretString};
 
-/// Most bytes of a file with a secret: more than servers take as a header.
+use super::toml::quoted;
+use super::value::{ValueType, value_type};
+
+/// Size limit of a file with a secret; servers accept no header of that size.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// The value of a header, as it is written and as it is sent.
+/// The value of a header, as written in the configuration and as sent to the origin.
 ///
-/// In the text, `${env:NAME}` stands for the variable `NAME` and `${file:/path}` for what is in that file. `Debug` and
-/// `Display` show a text with such a reference, and `***` instead of one without: that may be a secret itself.
+/// `${env:NAME}` stands for the variable `NAME`, `${file:/path}` for the content of that file.
+/// `Debug` and `Display` show a text with such a reference. They show `***` for any other text,
+/// because it may be a secret itself.
 #[derive(Clone)]
 pub struct HeaderTemplate {
     written: SecretString,
     value: SecretString,
 }
 
-/// Why a text gives no value of a header. The message repeats no part of a value.
+/// Why a text is not a valid header value. The message repeats no part of a value.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidHeader {
-    /// A reference that does not end.
+    /// A reference without its closing brace.
     #[error("expected a }} after each ${{")]
     Unclosed,
-    /// A reference to something else.
+    /// A reference that is neither `env` nor `file`.
     #[error("expected ${{env:NAME}} or ${{file:/path}}, got another ${{...}}")]
     UnknownReference,
     /// A variable that is not set. An empty one counts as unset.
@@ -36,38 +41,38 @@ pub enum InvalidHeader {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         cause: io::Error,
     },
-    /// A file without anything in it.
+    /// A file without content.
     #[error("the file {} is empty", .0.display())]
     EmptyFile(PathBuf),
     /// A file that is too large for a secret.
     #[error("the file {} is larger than 64KiB", .0.display())]
     TooLarge(PathBuf),
     /// Control characters, line breaks, or characters beyond ASCII.
-    #[error("expected a value of printable ASCII characters, got others in it")]
+    #[error("expected printable ASCII characters only")]
     Characters,
 }
 
-/// A piece of a template.
-enum Piece<'a> {
+enum HeaderPiece<'a> {
     Text(&'a str),
     Variable(&'a str),
     File(&'a Path),
 }
 
 impl HeaderTemplate {
-    /// Reads a text and fills in what it refers to.
+    /// Parses a text and fills in its references.
     ///
     /// # Errors
-    /// The text is no template, something it refers to is missing, or no header could hold the outcome.
+    /// The text has a malformed reference, a variable or file is missing, or the result is not a
+    /// valid header value.
     pub fn new(text: &str, env: &BTreeMap<String, String>) -> Result<Self, InvalidHeader> {
         Self::unresolved(text)?.resolved(env)
     }
 
-    /// Reads a text; what it refers to is filled in later.
-    pub(in crate::config) fn unresolved(text: &str) -> Result<Self, InvalidHeader> {
+    /// Parses a text; its references are filled in later.
+    fn unresolved(text: &str) -> Result<Self, InvalidHeader> {
         pieces(text)?;
         Ok(Self { written: text.into(), value: SecretString::default() })
     }
@@ -76,17 +81,19 @@ impl HeaderTemplate {
         Ok(Self { written: self.written.clone(), value: self.resolve(env)? })
     }
 
-    /// What the text stands for now: variables are looked up in `env`, files are read.
+    /// Fills in the references: looks up variables in `env` and reads files.
     ///
     /// # Errors
-    /// Something that the text refers to is missing, or no header could hold the outcome.
+    /// A variable or file is missing, or the result is not a valid header value.
     pub fn resolve(&self, env: &BTreeMap<String, String>) -> Result<SecretString, InvalidHeader> {
         let mut value = String::new();
         for piece in pieces(self.written.expose_secret())? {
             match piece {
-                Piece::Text(text) => value.push_str(text),
-                Piece::Variable(name) => value.push_str(variable(name, env)?),
-                Piece::File(path) => value.push_str(read(path)?.trim_end_matches(['\r', '\n'])),
+                HeaderPiece::Text(text) => value.push_str(text),
+                HeaderPiece::Variable(name) => value.push_str(variable(name, env)?),
+                HeaderPiece::File(path) => {
+                    value.push_str(read(path)?.trim_end_matches(['\r', '\n']))
+                }
             }
         }
         let value = SecretString::from(value);
@@ -98,26 +105,39 @@ impl HeaderTemplate {
         }
     }
 
-    /// What is sent: what the text stood for when the configuration was read.
+    /// The value that is sent, as resolved when the configuration was read.
     pub fn value(&self) -> &SecretString {
         &self.value
     }
 }
 
-fn pieces(text: &str) -> Result<Vec<Piece<'_>>, InvalidHeader> {
+/// The value of a header. Its messages never repeat it, because it may be a secret.
+pub(super) fn header() -> impl ValueType<Value = HeaderTemplate> {
+    value_type(
+        |raw| {
+            if let ValueKind::String(text) = raw {
+                return HeaderTemplate::unresolved(text.trim()).map_err(|error| error.to_string());
+            }
+            Err("expected a text in quotes, got something else".to_owned())
+        },
+        |header: &HeaderTemplate| quoted(&header.to_string()),
+    )
+}
+
+fn pieces(text: &str) -> Result<Vec<HeaderPiece<'_>>, InvalidHeader> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
         let (reference, after) = after.split_once('}').ok_or(InvalidHeader::Unclosed)?;
-        pieces.push(Piece::Text(before));
+        pieces.push(HeaderPiece::Text(before));
         pieces.push(match reference.split_once(':') {
-            Some(("env", name)) if !name.is_empty() => Piece::Variable(name),
-            Some(("file", path)) if !path.is_empty() => Piece::File(Path::new(path)),
+            Some(("env", name)) if !name.is_empty() => HeaderPiece::Variable(name),
+            Some(("file", path)) if !path.is_empty() => HeaderPiece::File(Path::new(path)),
             Some(_) | None => return Err(InvalidHeader::UnknownReference),
         });
         rest = after;
     }
-    pieces.push(Piece::Text(rest));
+    pieces.push(HeaderPiece::Text(rest));
     Ok(pieces)
 }
 
@@ -153,7 +173,7 @@ impl fmt::Debug for HeaderTemplate {
     }
 }
 
-/// Two are the same if they are written alike and send the same: a secret may change behind its name.
+/// Compares the resolved values as well: a secret can change while its reference stays the same.
 impl PartialEq for HeaderTemplate {
     fn eq(&self, other: &Self) -> bool {
         self.written.expose_secret() == other.written.expose_secret()
@@ -163,7 +183,7 @@ impl PartialEq for HeaderTemplate {
 
 impl Eq for HeaderTemplate {}
 
-/// What belongs to the connection, to the message or to Larder, and is therefore never up to the operator.
+/// Headers of the connection, of the message or of Larder, which operators cannot set.
 const RESERVED: [&str; 18] = [
     "accept-encoding",
     "connection",
@@ -185,24 +205,24 @@ const RESERVED: [&str; 18] = [
     "upgrade",
 ];
 
-/// Whether a header of that name may be sent with each request, to an origin that speaks gRPC if `grpc`.
+/// Checks that operators may set a header of this name. `grpc` applies the rules of gRPC metadata.
 pub(super) fn check_name(name: &str, grpc: bool) -> Result<(), &'static str> {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if name.is_empty() || !name.bytes().all(token) {
-        return Err("expected the name of a header, got characters that none has");
+        return Err("expected the name of a header, got characters that are not allowed in one");
     }
     let name = name.to_ascii_lowercase();
     if RESERVED.contains(&name.as_str()) {
-        return Err("expected another header, as Larder decides on this one");
+        return Err("expected another header, as Larder controls this one");
     }
     if !grpc {
         return Ok(());
     }
     if name.starts_with("grpc-") || name == "content-type" {
-        return Err("expected another header, as gRPC decides on this one");
+        return Err("expected another header, as gRPC controls this one");
     }
     if name.ends_with("-bin") {
-        return Err("expected another header, as gRPC takes those that end with -bin for binary");
+        return Err("expected another header, as gRPC treats names that end with -bin as binary");
     }
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     if name.bytes().all(allowed) {
