@@ -180,7 +180,7 @@ with_origin!(only_if_cached_and_no_cache_apply_to_batches, |env, origin| {
     let only_if_cached = BatchGetOrFetchRequest { only_if_cached: true, ..request(["a", "b"]) };
     let answers = call(&env.cache, only_if_cached).await;
     assert_eq!(value_of(answers[0].clone()).as_deref(), Some("stored"));
-    assert!(matches!(answers[1].outcome, Some(Answer::Missing(_))), "{:?}", answers[1]);
+    assert!(matches!(answers[1].outcome, Some(Answer::NotCached(_))), "{:?}", answers[1]);
     assert_eq!(origin.calls(), 0);
     let answers =
         call(&env.cache, BatchGetOrFetchRequest { no_cache: true, ..request(["a", "b"]) }).await;

@@ -99,7 +99,7 @@ with_origin!(
             let request = GetOrFetchRequest { only_if_cached: true, ..fetch("k", 0) };
             let answer = env.cache.get_or_fetch(request).await.unwrap();
             assert_eq!(answer.fetch_status(), FetchStatus::Unspecified);
-            if matches!(answer.outcome, Some(Answer::Missing(_))) {
+            if matches!(answer.outcome, Some(Answer::NotCached(_))) {
                 break;
             }
         }

@@ -164,7 +164,7 @@ impl Setup<'_> {
             let Some(answer) = caller.await.unwrap() else { continue };
             // Callers that came before may receive the obsolete value, with the result of its fill.
             if answer.fetch_status() == FetchStatus::Fetched
-                || answer.fetch_status() == FetchStatus::Confirmed
+                || answer.fetch_status() == FetchStatus::Revalidated
             {
                 let stored = invalidation != Invalidation::Set && is_newer(answer.clone(), newest);
                 let expected = if stored { FillResult::Stored } else { invalidation.refusal() };

@@ -100,7 +100,7 @@ async fn unchanged_value_is_revalidated_by_etag() {
     let first = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap().expect_found();
     let confirmed = eventually("the value is revalidated", SOON, async || {
         let answer = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap();
-        (answer.fetch_status() == FetchStatus::Confirmed).then_some(answer)
+        (answer.fetch_status() == FetchStatus::Revalidated).then_some(answer)
     })
     .await;
     let found = confirmed.expect_found();

@@ -63,7 +63,7 @@ async fn store_outage_falls_back_to_the_origin() {
     assert_eq!(answer.expect_found().outcome(), Outcome::Negative);
     let only_if_cached = GetOrFetchRequest { only_if_cached: true, ..fetch("k", 0) };
     let answer = cache.get_or_fetch(only_if_cached).await.unwrap();
-    assert!(answer.degraded && matches!(answer.outcome, Some(Answer::Missing(_))), "{answer:?}");
+    assert!(answer.degraded && matches!(answer.outcome, Some(Answer::NotCached(_))), "{answer:?}");
 
     // Values are cached again when the store is reachable.
     origin.answer(numbered);

@@ -41,7 +41,7 @@ with_origin!(no_cache_header_revalidates_on_every_call, |env, origin| {
         assert_eq!(value.as_deref(), Some("\"1\""));
         assert_eq!(
             (answer.fetch_status(), answer.fill()),
-            (FetchStatus::Confirmed, FillResult::Stored)
+            (FetchStatus::Revalidated, FillResult::Stored)
         );
         let found = answer.expect_found();
         assert_eq!(
@@ -55,7 +55,7 @@ with_origin!(no_cache_header_revalidates_on_every_call, |env, origin| {
     let (value, answer) = env.cache.fetched("k").await;
     assert_eq!((value.as_deref(), answer.fetch_status()), (Some("\"2\""), FetchStatus::Fetched));
     assert_ne!(answer.expect_found().entry.unwrap().version, version);
-    assert_eq!(env.cache.fetched("k").await.1.fetch_status(), FetchStatus::Confirmed);
+    assert_eq!(env.cache.fetched("k").await.1.fetch_status(), FetchStatus::Revalidated);
 });
 
 with_origin!(last_modified_is_a_validator, |env, origin| {
@@ -70,7 +70,10 @@ with_origin!(last_modified_is_a_validator, |env, origin| {
     // The second 304 shows that the date was kept after the first, which did not repeat it.
     for _ in 0..2 {
         let (value, answer) = env.cache.fetched("k").await;
-        assert_eq!((value.as_deref(), answer.fetch_status()), (Some("#1"), FetchStatus::Confirmed));
+        assert_eq!(
+            (value.as_deref(), answer.fetch_status()),
+            (Some("#1"), FetchStatus::Revalidated)
+        );
     }
 });
 
@@ -83,7 +86,7 @@ with_origin!(revalidated_value_is_fresh_again, origin: "early_refresh = 0", |env
     let (_, answer) = env.cache.fetched("k").await;
     assert_eq!(
         (answer.fetch_status(), answer.fill()),
-        (FetchStatus::Confirmed, FillResult::Stored)
+        (FetchStatus::Revalidated, FillResult::Stored)
     );
     for entry in [
         answer.expect_found().entry.unwrap(),
