@@ -9,12 +9,12 @@ use larder::pb::v1::{
 use crate::support::{
     client::{Fetched as _, as_text, fetch},
     observe::becomes_text,
-    origin::{Asked, Reply, after, ok},
+    origin::{OriginRequest, Reply, after, ok},
     wait::{SOON, eventually},
 };
 
 /// A slow reply. The first expires soon.
-fn slow(request: &Asked) -> Reply {
+fn slow(request: &OriginRequest) -> Reply {
     let cache_control = if request.before == 0 { "max-age=2" } else { "max-age=100" };
     after(
         Duration::from_millis(300),
@@ -61,7 +61,7 @@ with_origin!(
         origin.release();
         becomes_text(&env.cache, &key, "#2").await;
         assert_eq!(
-            origin.asked().iter().filter(|request| request.target == format!("/v/{key}")).count(),
+            origin.requests().iter().filter(|request| request.target == format!("/v/{key}")).count(),
             2
         );
     }

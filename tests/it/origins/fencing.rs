@@ -218,7 +218,7 @@ impl Setup<'_> {
     /// Number of fetches of the key.
     fn fetches(&self, key: &str) -> u64 {
         let target = format!("/v/{key}");
-        self.origin.asked().iter().filter(|request| request.target == target).count() as u64
+        self.origin.requests().iter().filter(|request| request.target == target).count() as u64
     }
 
     async fn await_waiters(&self, count: f64) {

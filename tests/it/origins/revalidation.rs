@@ -7,7 +7,7 @@ use larder::pb::v1::{FetchStatus, FillResult, Outcome};
 use crate::support::{
     client::{Fetched as _, as_text, duration, fetch, get, increment},
     observe::becomes,
-    origin::{Asked, Origin, Reply, after, ok, send},
+    origin::{Origin, OriginRequest, Reply, after, ok, send},
     status::reason,
     wait::{SOON, eventually},
 };
@@ -19,7 +19,7 @@ fn set_version(origin: &Origin, version: &'static str, cache_control: &'static s
     origin.answer(move |request| reply(request, version, cache_control));
 }
 
-fn reply(request: &Asked, version: &'static str, cache_control: &'static str) -> Reply {
+fn reply(request: &OriginRequest, version: &'static str, cache_control: &'static str) -> Reply {
     let headers = [("etag", version), ("cache-control", cache_control)];
     if request.header("if-none-match") == Some(version) {
         send(304, "", &headers)
@@ -49,7 +49,7 @@ with_origin!(no_cache_header_revalidates_on_every_call, |env, origin| {
             (Outcome::Hit, version.clone())
         );
         assert_eq!(origin.calls(), calls);
-        assert_eq!(origin.asked().last().unwrap().header("if-none-match"), Some("\"1\""));
+        assert_eq!(origin.requests().last().unwrap().header("if-none-match"), Some("\"1\""));
     }
     set_version(&origin, "\"2\"", "no-cache");
     let (value, answer) = env.cache.fetched("k").await;
@@ -134,7 +134,7 @@ with_origin!(
         );
         assert_eq!(answer.fill(), FillResult::Stored);
         let conditional: Vec<_> = origin
-            .asked()
+            .requests()
             .iter()
             .map(|request| request.header("if-none-match").is_some())
             .collect();
@@ -150,7 +150,7 @@ with_origin!(
         env.cache.fetched("k").await;
         becomes(&env.cache, "k", Outcome::Miss).await;
         assert_eq!(env.cache.fetched("k").await.1.fetch_status(), FetchStatus::Fetched);
-        assert_eq!(origin.asked()[1].header("if-none-match"), None);
+        assert_eq!(origin.requests()[1].header("if-none-match"), None);
         // A value that can be neither served nor revalidated is not stored.
         set_version(&origin, "\"1\"", "no-cache");
         assert_eq!(env.cache.fetched("other").await.1.fill(), FillResult::Uncacheable);
@@ -159,7 +159,7 @@ with_origin!(
 
 with_origin!(revalidation_may_change_the_tags, |env, origin| {
     let answer = |cache_tag: Option<&'static str>| {
-        move |request: &Asked| {
+        move |request: &OriginRequest| {
             let mut headers = vec![("etag", "\"1\""), ("cache-control", "no-cache")];
             headers.extend(cache_tag.map(|tag| ("cache-tag", tag)));
             if request.before == 0 { ok("v", &headers) } else { send(304, "", &headers) }
@@ -203,5 +203,5 @@ with_origin!(incremented_value_is_not_revalidated, |env, origin| {
             as_text(answer.expect_found().value).filter(|_| is_fetched)
         });
     assert_eq!(refetched.await, "5");
-    assert!(origin.asked().iter().all(|request| request.header("if-none-match").is_none()));
+    assert!(origin.requests().iter().all(|request| request.header("if-none-match").is_none()));
 });
