@@ -2,6 +2,7 @@
 
 mod entry;
 mod key;
+mod saturating;
 mod violation;
 
 pub use entry::{
@@ -12,4 +13,5 @@ pub use key::{
     EntryKey, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, MAX_PARAMS, MAX_PARAMS_BYTES, Namespace,
     ParamsDigest,
 };
+pub use saturating::SaturatingFrom;
 pub use violation::Violation;

@@ -1,4 +1,4 @@
-//! From the configuration to the gates before the origins: the one match on the kinds of origins.
+//! Builds the clients of all origins from the configuration.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,131 +12,131 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 
 use super::{
-    ErrorKind, Origin,
-    client::{Observer, OriginClient, OriginLimits},
-    grpc::{self, GrpcOptions, GrpcOrigin},
-    http::{self as http_origin, HttpOptions, HttpOrigin},
+    FailureKind, Origin,
+    client::{FetchObserver, OriginClient, OriginLimits},
+    grpc::{GrpcBuildError, GrpcOptions, GrpcOrigin},
+    http::{self as http_origin, HttpBuildError, HttpOptions, HttpOrigin},
 };
 use crate::{
     config::{HttpVersion, NamespaceConfig, OriginConfig, Target},
-    model::Namespace,
+    model::{Namespace, SaturatingFrom as _},
     url_template::UrlTemplate,
 };
 
-/// Why an origin cannot be asked.
+/// An origin whose client cannot be built.
 #[derive(Debug, thiserror::Error)]
 #[error("namespaces.{namespace}.origin cannot be used")]
 pub struct Error {
-    /// Whose origin it is.
+    /// Namespace of the origin.
     pub namespace: Namespace,
-    /// Why.
+    /// What is wrong with its configuration.
     #[source]
-    pub cause: Cause,
+    pub cause: OriginBuildError,
 }
 
-/// What is wrong with an origin's configuration.
+/// Configuration from which no client can be built.
 #[derive(Debug, thiserror::Error)]
-pub enum Cause {
-    /// A header.
+pub enum OriginBuildError {
+    /// The name or value of a header is malformed.
     #[error("header {0} cannot be sent")]
     Header(String),
-    /// The file with certificates.
+    /// The file with certificates cannot be read.
     #[error("cannot read ca_file {}", path.display())]
     CaFile {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// The HTTP client.
+    /// The HTTP client cannot be built.
     #[error(transparent)]
-    Http(#[from] http_origin::BuildError),
-    /// The gRPC client.
+    Http(#[from] HttpBuildError),
+    /// The gRPC client cannot be built.
     #[error(transparent)]
-    Grpc(#[from] grpc::BuildError),
+    Grpc(#[from] GrpcBuildError),
 }
 
-/// Whether [`OriginRegistry::replace`] would open all origins of a configuration. Must be called in a Tokio runtime.
+/// Checks that [`OriginRegistry::replace`] would accept a configuration. Must be called in a Tokio
+/// runtime.
 ///
 /// # Errors
-/// One of them cannot be asked.
+/// A client cannot be built.
 pub fn check(namespaces: &BTreeMap<String, NamespaceConfig>) -> Result<(), Error> {
     OriginRegistry::new(Arc::new(Unobserved)).replace(namespaces).map(drop)
 }
 
-/// For origins that are never asked.
+/// Observer of origins from which nothing is fetched.
 struct Unobserved;
 
-impl Observer for Unobserved {
-    fn fetched(&self, _: &Namespace, _: Duration, _: Result<(), &ErrorKind>) {}
+impl FetchObserver for Unobserved {
+    fn on_fetch(&self, _: &Namespace, _: Duration, _: Result<(), &FailureKind>) {}
 }
 
-/// The origins of all namespaces, and what they were made of.
+/// Clients of all origins, each with the configuration that it was built from.
 pub struct OriginRegistry {
-    observer: Arc<dyn Observer>,
-    open: HashMap<Namespace, (NamespaceConfig, Arc<OriginClient>)>,
+    observer: Arc<dyn FetchObserver>,
+    clients: HashMap<Namespace, (NamespaceConfig, Arc<OriginClient>)>,
 }
 
 impl OriginRegistry {
-    /// None yet.
-    pub fn new(observer: Arc<dyn Observer>) -> Self {
-        Self { observer, open: HashMap::new() }
+    /// An empty registry, whose clients will report to `observer`.
+    pub fn new(observer: Arc<dyn FetchObserver>) -> Self {
+        Self { observer, clients: HashMap::new() }
     }
 
-    /// Opens the origins of a configuration. Those whose configuration has not changed stay as they are, with what is known of
-    /// them. Answers the gates that are new. Must be called in a Tokio runtime.
+    /// Replaces the origins by those of a configuration, and returns the new clients. A client whose
+    /// configuration has not changed is kept, with its connections, its breaker and its latency
+    /// estimate. Must be called in a Tokio runtime.
     ///
     /// # Errors
-    /// One of them cannot be asked. All stay as they were.
+    /// A client cannot be built. The registry does not change.
     pub fn replace(
         &mut self,
         namespaces: &BTreeMap<String, NamespaceConfig>,
     ) -> Result<Vec<Arc<OriginClient>>, Error> {
-        let mut open = HashMap::new();
+        let mut clients = HashMap::new();
         let mut new = Vec::new();
         for (name, config) in namespaces {
             let (Some(origin), Ok(namespace)) = (&config.origin, Namespace::new(name)) else {
                 continue;
             };
-            let gate = match self.open.get(&namespace) {
-                Some((same, gate)) if same == config => gate.clone(),
+            let client = match self.clients.get(&namespace) {
+                Some((current, client)) if current == config => client.clone(),
                 _ => {
-                    let gate = self
-                        .gate(&namespace, config, origin)
+                    let client = self
+                        .build_client(&namespace, config, origin)
                         .map_err(|cause| Error { namespace: namespace.clone(), cause })?;
-                    new.push(gate.clone());
-                    gate
+                    new.push(client.clone());
+                    client
                 }
             };
-            open.insert(namespace, (config.clone(), gate));
+            clients.insert(namespace, (config.clone(), client));
         }
-        self.open = open;
+        self.clients = clients;
         Ok(new)
     }
 
-    /// The gates by namespace.
-    pub fn gates(&self) -> HashMap<Namespace, Arc<OriginClient>> {
-        self.open.iter().map(|(namespace, (_, gate))| (namespace.clone(), gate.clone())).collect()
+    /// All clients by namespace.
+    pub fn clients(&self) -> HashMap<Namespace, Arc<OriginClient>> {
+        let entries = self.clients.iter();
+        entries.map(|(namespace, (_, client))| (namespace.clone(), client.clone())).collect()
     }
 
-    fn gate(
+    /// The only match on the protocols of origins.
+    fn build_client(
         &self,
         namespace: &Namespace,
         config: &NamespaceConfig,
         origin: &OriginConfig,
-    ) -> Result<Arc<OriginClient>, Cause> {
-        let opened: Box<dyn Origin> = match &origin.target {
+    ) -> Result<Arc<OriginClient>, OriginBuildError> {
+        let implementation: Box<dyn Origin> = match &origin.target {
             Target::Http(template) => {
                 Box::new(HttpOrigin::new(http_options(template, config, origin)?)?)
             }
             Target::Grpc(url) => Box::new(GrpcOrigin::new(grpc_options(url, config, origin)?)?),
         };
-        Ok(Arc::new(OriginClient::new(
-            namespace.clone(),
-            opened,
-            gate_rules(origin),
-            self.observer.clone(),
-        )))
+        let (limits, observer) = (limits(origin), self.observer.clone());
+        Ok(Arc::new(OriginClient::new(namespace.clone(), implementation, limits, observer)))
     }
 }
 
@@ -144,13 +144,13 @@ fn http_options(
     template: &UrlTemplate,
     config: &NamespaceConfig,
     origin: &OriginConfig,
-) -> Result<HttpOptions, Cause> {
+) -> Result<HttpOptions, OriginBuildError> {
     Ok(HttpOptions {
         url: template.clone(),
         headers: headers(origin)?,
         connect_timeout: origin.connect_timeout,
         max_value_bytes: config.max_value_bytes,
-        max_redirects: number(origin.max_redirects),
+        max_redirects: usize::saturating_from(origin.max_redirects),
         version: match origin.http_version {
             HttpVersion::Auto => http_origin::HttpVersion::Auto,
             HttpVersion::Http1 => http_origin::HttpVersion::Http1,
@@ -167,53 +167,49 @@ fn grpc_options(
     url: &url::Url,
     config: &NamespaceConfig,
     origin: &OriginConfig,
-) -> Result<GrpcOptions, Cause> {
+) -> Result<GrpcOptions, OriginBuildError> {
     Ok(GrpcOptions {
         url: url.clone(),
         metadata: headers(origin)?,
         connect_timeout: origin.connect_timeout,
         max_value_bytes: config.max_value_bytes,
-        max_batch: number(origin.max_batch),
+        max_batch: usize::saturating_from(origin.max_batch),
         resolve_interval: origin.resolve_interval,
         ca_pem: ca_pem(origin)?,
     })
 }
 
-fn gate_rules(origin: &OriginConfig) -> OriginLimits {
+fn limits(origin: &OriginConfig) -> OriginLimits {
     OriginLimits {
         timeout: origin.timeout,
-        max_concurrency: number(origin.max_concurrency),
-        max_queue: number(origin.max_queue),
-        retries: number(origin.retries),
+        max_concurrency: usize::saturating_from(origin.max_concurrency),
+        max_queue: usize::saturating_from(origin.max_queue),
+        retries: usize::saturating_from(origin.retries),
         retry_backoff: origin.retry_backoff,
         breaker_threshold: origin.breaker_threshold,
         breaker_cooldown: origin.breaker_cooldown,
     }
 }
 
-fn number(number: u32) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-/// The configuration has checked names and values.
-fn headers(origin: &OriginConfig) -> Result<HeaderMap, Cause> {
+/// The configured headers. The configuration has already validated names and values.
+fn headers(origin: &OriginConfig) -> Result<HeaderMap, OriginBuildError> {
     let mut headers = HeaderMap::new();
     for (name, template) in &origin.headers {
-        let unusable = || Cause::Header(name.clone());
-        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
+        let malformed = || OriginBuildError::Header(name.clone());
+        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| malformed())?;
         let mut value =
-            HeaderValue::from_str(template.value().expose_secret()).map_err(|_| unusable())?;
+            HeaderValue::from_str(template.value().expose_secret()).map_err(|_| malformed())?;
         value.set_sensitive(true);
         headers.insert(header, value);
     }
     Ok(headers)
 }
 
-fn ca_pem(origin: &OriginConfig) -> Result<Option<Vec<u8>>, Cause> {
+fn ca_pem(origin: &OriginConfig) -> Result<Option<Vec<u8>>, OriginBuildError> {
     let read = |path: &PathBuf| std::fs::read(path).map_err(|source| unreadable(path, source));
     origin.ca_file.as_ref().map(read).transpose()
 }
 
-fn unreadable(path: &Path, source: io::Error) -> Cause {
-    Cause::CaFile { path: path.to_owned(), source }
+fn unreadable(path: &Path, source: io::Error) -> OriginBuildError {
+    OriginBuildError::CaFile { path: path.to_owned(), source }
 }

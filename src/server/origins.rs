@@ -46,12 +46,12 @@ impl OriginManager {
         namespaces: &BTreeMap<String, NamespaceConfig>,
     ) -> Result<OriginSet, Error> {
         let mut origins = self.origins.lock();
-        let before = origins.gates();
+        let before = origins.clients();
         let new = origins.replace(namespaces)?;
-        let all = origins.gates();
-        self.metrics.follow(&all);
+        let all = origins.clients();
+        self.metrics.set_clients(&all);
         for gate in &new {
-            self.health.follow_origin(gate.namespace().clone(), Some(gate.open()));
+            self.health.follow_origin(gate.namespace().clone(), Some(gate.availability()));
         }
         for gone in before.into_keys().filter(|namespace| !all.contains_key(namespace)) {
             self.health.follow_origin(gone, None);

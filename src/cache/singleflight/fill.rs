@@ -119,7 +119,7 @@ pub(in crate::cache) async fn land(
     answer: FetchResponse,
     took: Duration,
 ) -> Option<FetchedEntry> {
-    let course = if answer.content == FetchBody::NotModified {
+    let course = if answer.body == FetchBody::NotModified {
         FetchKind::RevalidateOutcome
     } else {
         FetchKind::Fetched
@@ -195,8 +195,8 @@ fn pack(
     took: Duration,
 ) -> Option<(FillWrite, bool)> {
     let rules = &errand.scope.rules;
-    let FetchResponse { content, terms } = answer;
-    let (kind, data) = match content {
+    let FetchResponse { body, directives: terms } = answer;
+    let (kind, data) = match body {
         FetchBody::Value { kind, data } => (kind, data),
         FetchBody::NotFound => (Kind::Negative, bytes::Bytes::new()),
         FetchBody::NotModified => {

@@ -22,7 +22,7 @@ use super::super::{
 };
 use crate::{
     model::{Entry, Timestamp, millis_ceil},
-    origin::{self, ErrorKind, client::Fetched},
+    origin::{self, ErrorKind, client::TimedResponse},
     stats::counters::{Counter, LatencyKind},
     store::{self, AcquireOutcome, AcquireRequest, key_watch::KeyWatch},
 };
@@ -160,7 +160,7 @@ impl Flight {
                 degraded: true,
             }));
         }
-        if let Some(left) = self.errand.source().and_then(|source| source.gate.left_alone()) {
+        if let Some(left) = self.errand.source().and_then(|source| source.gate.open_for()) {
             return self.leave_alone(left);
         }
         let uncacheable = if has_source {
@@ -232,13 +232,13 @@ impl Flight {
     /// Says that the origin is not asked, without asking the store who might.
     fn leave_alone(&mut self, left: Duration) -> NextStep {
         self.errand.scope.counts.count(Counter::FetchesFailed);
-        let error = origin::Error::left_alone(left);
+        let error = origin::Error::breaker_open(left);
         self.call_all(|_| Some(FlightResult::OriginFailed(error.clone())));
         NextStep::Done
     }
 
     /// Fetches the value. Whoever wants it may have left meanwhile: the next will want it too.
-    async fn fetch(&self, mandate: &FillPermit) -> origin::Result<Fetched> {
+    async fn fetch(&self, mandate: &FillPermit) -> origin::Result<TimedResponse> {
         let Some(source) = self.errand.source() else { return Err(aborted()) };
         let order = self.errand.order(source, mandate.validators());
         tokio::select! {
@@ -257,18 +257,18 @@ impl Flight {
     pub(in crate::cache) async fn land(
         &mut self,
         mandate: FillPermit,
-        fetched: origin::Result<Fetched>,
+        fetched: origin::Result<TimedResponse>,
     ) {
         let span = self.span();
         self.store(mandate, fetched).instrument(span).await;
         self.span = None;
     }
 
-    async fn store(&mut self, mut mandate: FillPermit, mut fetched: origin::Result<Fetched>) {
+    async fn store(&mut self, mut mandate: FillPermit, mut fetched: origin::Result<TimedResponse>) {
         let were_there = self.seated.len();
         loop {
             match fetched {
-                Ok((answer, took)) => {
+                Ok(TimedResponse { response: answer, elapsed: took }) => {
                     self.errand.scope.counts.count(Counter::Fetches);
                     self.errand.scope.counts.time(LatencyKind::Fetch, took);
                     // Those who come before the value is stored may have it if it is accepted: then nothing was

@@ -1,4 +1,4 @@
-//! Connections to one address, whatever the name that is in its certificate.
+//! Opens connections to one address. The name in the certificate remains that of the origin's URL.
 
 use std::{
     future::Future,
@@ -19,13 +19,13 @@ use tokio::{
 };
 use tower::Service;
 
-/// The library makes one attempt for each call that waits, one after the other. After a failure the others fail at once,
-/// instead of each waiting for another attempt.
-const PAUSE: Duration = Duration::from_millis(50);
-/// How long sent bytes may go unacknowledged before the connection is given up. Keepalive does not see it when there is
+/// Time for which a failed attempt fails further ones. The library makes one attempt after the other
+/// for the calls that wait, and each would wait for a timeout of its own.
+const FAILURE_TTL: Duration = Duration::from_millis(50);
+/// Longest time without an acknowledgement of sent bytes. Keepalive does not apply while there is
 /// something to send.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects to one address.
 #[derive(Clone)]
@@ -47,14 +47,14 @@ impl Connector {
 
     async fn connect(self) -> io::Result<TokioIo<TcpStream>> {
         if let Some(failure) = &*self.last_failure.lock()
-            && failure.at.elapsed() < PAUSE
+            && failure.at.elapsed() < FAILURE_TTL
         {
             return Err(self.error(failure.kind));
         }
         let connecting = timeout(self.timeout, TcpStream::connect(self.socket));
         match connecting.await.unwrap_or_else(|elapsed| Err(elapsed.into())) {
             Ok(stream) => {
-                tune(&stream);
+                set_options(&stream);
                 Ok(TokioIo::new(stream))
             }
             Err(error) => {
@@ -70,11 +70,11 @@ impl Connector {
     }
 }
 
-/// Settings that a connection also works without.
-fn tune(stream: &TcpStream) {
+/// Sets socket options. They are optional, so errors do not matter.
+fn set_options(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(TCP_USER_TIMEOUT));
 }
 
 impl Service<Uri> for Connector {

@@ -100,7 +100,7 @@ impl EndpointCall {
             CallOutcome::Answered => health.answered(),
             CallOutcome::NotConnected | CallOutcome::Broken => health.failed(Instant::now()),
             // A peer that shuts down gracefully.
-            CallOutcome::NotTaken => {}
+            CallOutcome::Unprocessed => {}
             CallOutcome::TimedOut => health.timed_out(Instant::now()),
         }
     }

@@ -1,4 +1,4 @@
-//! What a failed call says: of the origin, and of the address that it went to.
+//! Evaluates failed calls: what they mean for the fetch, and for the health of the endpoint.
 
 use std::{error::Error as StdError, time::Duration};
 
@@ -8,37 +8,35 @@ use tonic_types::RetryInfo;
 
 use super::convert;
 use crate::{
-    origin::{Error, ErrorKind, FetchResponse, Result},
+    origin::{Error, FailureKind, FetchResponse, MAX_RETRY_AFTER, Result},
     pb::{self, origin::v1::FetchError},
 };
 
-/// The longest that an origin can ask to be left alone.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
-/// Of what an origin says of its failure.
+/// Longest part of an origin's message that is shown.
 const MAX_MESSAGE_CHARS: usize = 200;
-/// The library has no other mark of these; tests hold it to them.
+/// The library marks these errors only by their texts, which tests pin.
 const TOO_LARGE: &str = "Error, decoded message length too large";
 const NOT_A_MESSAGE: &str = "failed to decode Protobuf message";
 
-/// What a failed call says of the address that it went to.
+/// Outcome of a call, as far as it concerns the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallOutcome {
-    /// The origin answered: the address is well.
+    /// The origin answered, if only with an error.
     Answered,
-    /// There is no connection, and nothing was sent.
+    /// The connection could not be opened.
     NotConnected,
-    /// The connection ended before the call was sent, or the peer says that it did not look at it.
-    NotTaken,
-    /// The connection broke. The call may have been carried out.
+    /// The connection was closed before the call was sent, or the peer did not process it.
+    Unprocessed,
+    /// The connection broke. The call may have been processed.
     Broken,
-    /// The time was over, which is nobody's fault for sure.
+    /// The deadline passed. The endpoint may be healthy.
     TimedOut,
 }
 
 impl CallOutcome {
-    pub(super) fn of(status: &Status) -> Self {
+    pub(super) fn from_status(status: &Status) -> Self {
         let mut cause = status.source();
-        // What was received has no cause here.
+        // A status that was received has no source.
         if cause.is_none() {
             return Self::Answered;
         }
@@ -50,107 +48,107 @@ impl CallOutcome {
                 return Self::TimedOut;
             }
             if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled)
-                || error.downcast_ref::<h2::Error>().is_some_and(was_not_looked_at)
+                || error.downcast_ref::<h2::Error>().is_some_and(is_unprocessed)
             {
-                return Self::NotTaken;
+                return Self::Unprocessed;
             }
             cause = error.source();
         }
         Self::Broken
     }
 
-    /// Whether a connection did not come about or has ended.
-    pub(super) fn is_of_connection(self) -> bool {
+    /// Whether a connection could not be opened or has ended.
+    pub(super) fn is_connection_failure(self) -> bool {
         match self {
-            Self::NotConnected | Self::NotTaken | Self::Broken => true,
+            Self::NotConnected | Self::Unprocessed | Self::Broken => true,
             Self::Answered | Self::TimedOut => false,
         }
     }
 }
 
-/// Streams that a peer refuses, and those after the last one that it names as it goes away (RFC 9113, 6.8 and 8.7).
-fn was_not_looked_at(error: &h2::Error) -> bool {
+/// Whether the peer refused the stream, or excluded it in a graceful GOAWAY (RFC 9113, 6.8, 8.7).
+fn is_unprocessed(error: &h2::Error) -> bool {
     error.is_remote()
         && (error.reason() == Some(h2::Reason::REFUSED_STREAM)
             || (error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR)))
 }
 
-/// What a status says of the value.
-pub(super) fn judge(status: &Status) -> Result<FetchResponse> {
-    match CallOutcome::of(status) {
-        CallOutcome::Answered => of_origin(status),
+/// Result of a fetch that ended with a status.
+pub(super) fn from_status(status: &Status) -> Result<FetchResponse> {
+    match CallOutcome::from_status(status) {
+        CallOutcome::Answered => from_origin_status(status),
         CallOutcome::TimedOut => Err(timeout()),
-        CallOutcome::NotConnected | CallOutcome::NotTaken | CallOutcome::Broken => {
-            Err(Error::new(ErrorKind::Unreachable, shortened(&root_cause(status).to_string())))
+        CallOutcome::NotConnected | CallOutcome::Unprocessed | CallOutcome::Broken => {
+            Err(Error::new(FailureKind::Unreachable, shortened(&root_cause(status).to_string())))
         }
     }
 }
 
-/// What the failure of one request of a batch says of the value.
-pub(super) fn of_one(error: FetchError) -> Result<FetchResponse> {
-    // Fetch cannot fail with OK either.
+/// Result of a request of a batch that failed.
+pub(super) fn from_fetch_error(error: FetchError) -> Result<FetchResponse> {
+    // OK is no error code in Fetch either.
     let code = if error.code == 0 { Code::Unknown } else { Code::from_i32(error.code) };
-    of_code(code, &error.message, error.retry_after.and_then(pb::duration))
+    from_code(code, &error.message, error.retry_after.and_then(pb::duration))
 }
 
 pub(super) fn timeout() -> Error {
-    Error::new(ErrorKind::Timeout, "no answer before the deadline")
+    Error::new(FailureKind::Timeout, "no answer before the deadline")
 }
 
-fn of_origin(status: &Status) -> Result<FetchResponse> {
+fn from_origin_status(status: &Status) -> Result<FetchResponse> {
     if status.code() == Code::OutOfRange && status.message().starts_with(TOO_LARGE) {
         return Err(Error::new(
-            ErrorKind::TooLarge,
+            FailureKind::TooLarge,
             "the message is larger than any value that may be stored",
         ));
     }
     if status.code() == Code::Internal && status.message().starts_with(NOT_A_MESSAGE) {
         return Err(convert::invalid("the answer is not of the expected message type"));
     }
-    of_code(status.code(), status.message(), retry_after(status))
+    from_code(status.code(), status.message(), retry_after(status))
 }
 
-fn of_code(code: Code, message: &str, retry_after: Option<Duration>) -> Result<FetchResponse> {
+fn from_code(code: Code, message: &str, retry_after: Option<Duration>) -> Result<FetchResponse> {
     let kind = match code {
         Code::NotFound => return Ok(convert::not_found()),
-        Code::Ok => ErrorKind::Invalid,
-        Code::DeadlineExceeded => ErrorKind::Timeout,
-        // Aborted: the origin lost a race of its own, and may win the next one.
+        Code::Ok => FailureKind::Invalid,
+        Code::DeadlineExceeded => FailureKind::Timeout,
+        // Aborted: a conflict within the origin, which may not occur again.
         Code::Aborted
         | Code::Cancelled
         | Code::DataLoss
         | Code::Internal
         | Code::ResourceExhausted
         | Code::Unavailable
-        | Code::Unknown => ErrorKind::Failed,
+        | Code::Unknown => FailureKind::Failed,
         Code::AlreadyExists
         | Code::FailedPrecondition
         | Code::InvalidArgument
         | Code::OutOfRange
         | Code::PermissionDenied
         | Code::Unauthenticated
-        | Code::Unimplemented => ErrorKind::Refused,
+        | Code::Unimplemented => FailureKind::Refused,
     };
     let cause = if message.is_empty() {
         format!("{code:?}")
     } else {
         format!("{code:?}: {}", shortened(message))
     };
-    Err(Error { kind, cause, retry_after: retry_after.map(|wait| wait.min(MAX_RETRY_AFTER)) })
+    Err(Error { kind, cause, retry_after: retry_after.map(|delay| delay.min(MAX_RETRY_AFTER)) })
 }
 
-/// The library's own accessor overflows for the most negative numbers.
+/// Delay of a `RetryInfo`. The library's own accessor overflows for very negative numbers.
 fn retry_after(status: &Status) -> Option<Duration> {
     let details = tonic_types::pb::Status::decode(status.details()).ok()?.details;
     let info = details.iter().find(|detail| detail.type_url == RetryInfo::TYPE_URL)?;
     pb::duration(tonic_types::pb::RetryInfo::decode(&*info.value).ok()?.retry_delay?)
 }
 
-/// What the layers of a transport wrap around is what happened.
+/// The innermost source. The layers of the transport only wrap it.
 fn root_cause(status: &Status) -> &(dyn StdError + 'static) {
     let mut cause: &(dyn StdError + 'static) = status;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+    while let Some(source) = cause.source() {
+        cause = source;
     }
     cause
 }

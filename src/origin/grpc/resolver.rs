@@ -1,18 +1,18 @@
-//! From the name of an origin to its addresses.
+//! Resolves the host name of an origin.
 
 use std::{io, net::SocketAddr};
 
 use async_trait::async_trait;
 use url::Host;
 
-/// Finds the addresses of an origin.
+/// Looks up the addresses of an origin.
 #[async_trait]
 pub(super) trait Resolve: Send + Sync + 'static {
-    /// All addresses at this moment, in any order.
+    /// All current addresses, in any order.
     async fn resolve(&self) -> io::Result<Vec<SocketAddr>>;
 }
 
-/// The resolver of the system.
+/// The system's resolver.
 pub(super) struct DnsResolver {
     pub(super) host: Host,
     pub(super) port: u16,

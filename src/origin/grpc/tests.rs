@@ -1,4 +1,4 @@
-//! Against real servers on ports of their own.
+//! Tests against real servers, each on its own port.
 
 mod answers;
 mod balancing;
