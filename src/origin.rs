@@ -32,7 +32,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// A system of record.
 #[async_trait]
 pub trait Origin: Send + Sync {
-    /// Fetches one value. Must be idempotent. The caller drops the future at the request's deadline.
+    /// Fetches one value. Must be idempotent. The caller drops the future at the deadline.
     ///
     /// # Errors
     /// Anything but a value, its absence, or the confirmation that it has not changed.

@@ -84,8 +84,8 @@ impl OriginRegistry {
         Self { observer, clients: HashMap::new() }
     }
 
-    /// Replaces the origins by those of a configuration, and returns the new clients. A client whose
-    /// configuration has not changed is kept, with its connections, its breaker and its latency
+    /// Replaces the origins by those of a configuration, and returns the new clients. A client with
+    /// an unchanged configuration is kept, with its connections, its breaker and its latency
     /// estimate. Must be called in a Tokio runtime.
     ///
     /// # Errors

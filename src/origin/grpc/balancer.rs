@@ -85,8 +85,8 @@ impl Balancer {
     }
 }
 
-/// Power of two choices: the less busy of two random endpoints. This spreads calls nearly as well as
-/// the least busy of all, without sending every call to the endpoint that has just become idle.
+/// Power of two choices: the less busy of two random endpoints. This spreads calls nearly as well
+/// as the least busy of all, without sending every call to the endpoint that has just become idle.
 /// Ejected endpoints are chosen only if there are no others.
 fn choose(
     endpoints: &[Arc<Endpoint>],

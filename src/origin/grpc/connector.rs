@@ -19,8 +19,8 @@ use tokio::{
 };
 use tower::Service;
 
-/// Time for which a failed attempt fails further ones. The library makes one attempt after the other
-/// for the calls that wait, and each would wait for a timeout of its own.
+/// Time for which a failed attempt fails further ones. The library makes one attempt after another
+/// for the waiting calls, and each attempt would run into its own timeout.
 const FAILURE_TTL: Duration = Duration::from_millis(50);
 /// Longest time without an acknowledgement of sent bytes. Keepalive does not apply while there is
 /// something to send.

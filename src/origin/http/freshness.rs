@@ -1,7 +1,7 @@
 //! Freshness of responses by the rules of HTTP (RFC 9111) and its stale windows (RFC 5861).
 //!
-//! Larder is a shared cache. `http-cache-semantics` decides whether a response may be stored and how
-//! long it is fresh. This module normalizes the headers that it reads, and adds the rules that it
+//! Larder is a shared cache. `http-cache-semantics` decides whether a response may be stored and
+//! how long it is fresh. This module normalizes the headers for it, and adds the rules that it
 //! lacks.
 
 #[cfg(test)]
