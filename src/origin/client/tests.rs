@@ -34,7 +34,14 @@ struct ScriptedOrigin {
 
 /// Records all observed fetches.
 #[derive(Default)]
-struct Recorder(Mutex<Vec<(String, Duration, std::result::Result<(), FailureKind>)>>);
+struct Recorder(Mutex<Vec<Observed>>);
+
+#[derive(Debug, PartialEq)]
+struct Observed {
+    namespace: String,
+    elapsed: Duration,
+    outcome: std::result::Result<(), FailureKind>,
+}
 
 /// A client with its origin and its observer.
 struct Setup {
@@ -78,7 +85,8 @@ impl FetchObserver for Recorder {
         elapsed: Duration,
         outcome: std::result::Result<(), &FailureKind>,
     ) {
-        self.0.lock().push((namespace.to_string(), elapsed, outcome.map_err(Clone::clone)));
+        let (namespace, outcome) = (namespace.to_string(), outcome.map_err(Clone::clone));
+        self.0.lock().push(Observed { namespace, elapsed, outcome });
     }
 }
 
@@ -219,7 +227,9 @@ async fn each_fetch_is_observed_once() {
     setup.fetch().await.unwrap();
     let observed = setup.observed.0.lock();
     let [refused, retried] = &observed[..] else { panic!("{observed:?}") };
-    assert_eq!(refused, &("ns".to_owned(), LATENCY, Err(FailureKind::Refused)));
-    assert_eq!((retried.0.as_str(), &retried.2), ("ns", &Ok(())));
-    assert!(retried.1 >= 3 * LATENCY, "both attempts and the backoff");
+    let outcome = Err(FailureKind::Refused);
+    let expected = Observed { namespace: "ns".to_owned(), elapsed: LATENCY, outcome };
+    assert_eq!(*refused, expected);
+    assert_eq!((retried.namespace.as_str(), &retried.outcome), ("ns", &Ok(())));
+    assert!(retried.elapsed >= 3 * LATENCY, "both attempts and the backoff");
 }

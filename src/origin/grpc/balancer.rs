@@ -160,3 +160,235 @@ impl EndpointSet {
         true
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{collections::VecDeque, net::Ipv4Addr};
+
+    use async_trait::async_trait;
+    use parking_lot::Mutex;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::origin::grpc::error::CallOutcome;
+
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    /// Results of the lookups, `None` for a failed one. The last one repeats.
+    #[derive(Clone)]
+    struct ScriptedResolver {
+        lookups: Arc<Mutex<Vec<Instant>>>,
+        results: Arc<Mutex<VecDeque<Option<Vec<u16>>>>>,
+    }
+
+    impl ScriptedResolver {
+        fn new(results: impl IntoIterator<Item = Option<Vec<u16>>>) -> Self {
+            let results = Arc::new(Mutex::new(results.into_iter().collect()));
+            Self { lookups: Arc::default(), results }
+        }
+
+        /// Times between the lookups.
+        fn intervals(&self) -> Vec<Duration> {
+            self.lookups.lock().windows(2).map(|pair| pair[1] - pair[0]).collect()
+        }
+    }
+
+    #[async_trait]
+    impl Resolve for ScriptedResolver {
+        async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+            self.lookups.lock().push(Instant::now());
+            let mut results = self.results.lock();
+            let result =
+                if results.len() > 1 { results.pop_front() } else { results.front().cloned() };
+            match result.flatten() {
+                Some(ports) => Ok(ports.into_iter().map(socket).collect()),
+                None => Err(io::Error::other("no such host")),
+            }
+        }
+    }
+
+    fn socket(port: u16) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, port).into()
+    }
+
+    fn options(resolver: ScriptedResolver) -> BalancerOptions {
+        BalancerOptions {
+            resolver: Box::new(resolver),
+            endpoint: transport::Endpoint::from_static("http://origin.test"),
+            connect_timeout: Duration::from_secs(1),
+            resolve_interval: INTERVAL,
+        }
+    }
+
+    fn balancer(resolver: &ScriptedResolver) -> Balancer {
+        Balancer::new(options(resolver.clone()))
+    }
+
+    fn endpoints(ports: impl IntoIterator<Item = u16>) -> Vec<Arc<Endpoint>> {
+        let options = options(ScriptedResolver::new([]));
+        let mut set = EndpointSet::default();
+        set.replace(ports.into_iter().map(socket).collect(), &options);
+        set.endpoints
+    }
+
+    fn begin_call(endpoint: &Arc<Endpoint>) -> EndpointCall {
+        let now = Instant::now();
+        endpoint.clone().begin_call(now, now + INTERVAL)
+    }
+
+    fn eject(endpoint: &Arc<Endpoint>) {
+        begin_call(endpoint).end(CallOutcome::NotConnected);
+    }
+
+    /// Ports that are chosen in many attempts.
+    fn choices(endpoints: &[Arc<Endpoint>], tried: &[SocketAddr]) -> Vec<u16> {
+        let choice = |_| Some(choose(endpoints, tried, Instant::now())?.socket().port());
+        let mut ports: Vec<u16> = (0..100).filter_map(choice).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
+    async fn chosen(balancer: &Balancer) -> Result<Option<u16>> {
+        let call = balancer.choose(&[], Instant::now() + INTERVAL).await?;
+        Ok(call.map(|call| call.socket().port()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn less_busy_endpoint_of_two_is_chosen() {
+        let endpoints = endpoints([1, 2]);
+        assert_eq!(choices(&endpoints, &[]), [1, 2]);
+        let call = begin_call(&endpoints[0]);
+        assert_eq!(choices(&endpoints, &[]), [2]);
+        let calls = [begin_call(&endpoints[1]), begin_call(&endpoints[1])];
+        assert_eq!(choices(&endpoints, &[]), [1]);
+        drop(calls);
+        assert_eq!(choices(&endpoints, &[]), [2]);
+        drop(call);
+        assert_eq!(choices(&endpoints, &[]), [1, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn busiest_endpoint_is_never_chosen() {
+        let endpoints = endpoints([1, 2, 3]);
+        let _call = begin_call(&endpoints[1]);
+        assert_eq!(choices(&endpoints, &[]), [1, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tried_endpoints_are_not_chosen_again() {
+        let endpoints = endpoints([1, 2, 3]);
+        assert_eq!(choices(&endpoints, &[socket(2)]), [1, 3]);
+        assert_eq!(choices(&endpoints, &[socket(1), socket(2)]), [3]);
+        assert_eq!(choices(&endpoints, &[socket(1), socket(2), socket(3)]), [0; 0]);
+        assert_eq!(choices(&[], &[]), [0; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ejected_endpoints_are_the_last_resort() {
+        let endpoints = endpoints([1, 2, 3]);
+        eject(&endpoints[0]);
+        assert_eq!(choices(&endpoints, &[]), [2, 3]);
+        eject(&endpoints[1]);
+        assert_eq!(choices(&endpoints, &[]), [3]);
+        assert_eq!(choices(&endpoints, &[socket(3)]), [1, 2]);
+        eject(&endpoints[2]);
+        assert_eq!(choices(&endpoints, &[]), [1, 2, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn name_is_resolved_periodically() {
+        let resolver = ScriptedResolver::new([Some(vec![1]), Some(vec![2])]);
+        let balancer = balancer(&resolver);
+        assert_eq!(chosen(&balancer).await, Ok(Some(1)));
+        sleep(10 * INTERVAL).await;
+        assert_eq!(chosen(&balancer).await, Ok(Some(2)));
+        let intervals = resolver.intervals();
+        assert!((9..=11).contains(&intervals.len()), "{intervals:?}");
+        let bounds = INTERVAL.mul_f64(0.89)..INTERVAL.mul_f64(1.11);
+        assert!(intervals.iter().all(|interval| bounds.contains(interval)), "{intervals:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lookups_on_request_keep_a_distance() {
+        let resolver = ScriptedResolver::new([Some(vec![1])]);
+        let balancer = balancer(&resolver);
+        chosen(&balancer).await.unwrap();
+        for _ in 0..10 {
+            balancer.re_resolve();
+            sleep(MIN_RESOLVE_INTERVAL / 5).await;
+        }
+        sleep(2 * MIN_RESOLVE_INTERVAL).await;
+        assert_eq!(resolver.intervals(), [MIN_RESOLVE_INTERVAL; 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failed_lookup_is_repeated_sooner() {
+        let resolver = ScriptedResolver::new([None]);
+        let balancer = balancer(&resolver);
+        let error = chosen(&balancer).await.unwrap_err();
+        let cause = "the origin's name does not resolve: no such host";
+        assert_eq!(error, Error::new(FailureKind::Unreachable, cause));
+        sleep(Duration::from_secs(4)).await;
+        // The failed call has requested the first one.
+        let [first, others @ ..] = &resolver.intervals()[..] else { panic!("no lookups") };
+        assert_eq!(*first, MIN_RESOLVE_INTERVAL);
+        let bounds = Duration::from_millis(890)..Duration::from_millis(1110);
+        assert!(others.len() >= 2 && others.iter().all(|interval| bounds.contains(interval)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn empty_lookup_is_a_failed_one() {
+        let balancer = balancer(&ScriptedResolver::new([Some(vec![])]));
+        let error = chosen(&balancer).await.unwrap_err();
+        assert_eq!(error.cause, "the origin's name does not resolve: it has no addresses");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn known_endpoints_survive_a_failed_lookup() {
+        let resolver = ScriptedResolver::new([Some(vec![1]), None]);
+        let balancer = balancer(&resolver);
+        chosen(&balancer).await.unwrap();
+        sleep(3 * INTERVAL).await;
+        assert!(resolver.lookups.lock().len() > 3);
+        assert_eq!(chosen(&balancer).await, Ok(Some(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_fail_only_until_the_name_resolves() {
+        let balancer = balancer(&ScriptedResolver::new([None, Some(vec![1])]));
+        assert!(chosen(&balancer).await.is_err());
+        sleep(2 * INTERVAL_AFTER_FAILURE).await;
+        assert_eq!(chosen(&balancer).await, Ok(Some(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dropped_balancer_stops_resolving() {
+        let resolver = ScriptedResolver::new([Some(vec![1])]);
+        let balancer = balancer(&resolver);
+        chosen(&balancer).await.unwrap();
+        drop(balancer);
+        sleep(10 * INTERVAL).await;
+        assert_eq!(resolver.lookups.lock().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_changed_endpoints_are_replaced() {
+        let options = options(ScriptedResolver::new([]));
+        let mut set = EndpointSet { failure: Some("down".to_owned()), ..Default::default() };
+        let ports = |ports: &[u16]| ports.iter().copied().map(socket).collect::<Vec<_>>();
+        assert!(set.replace(ports(&[2, 1, 2]), &options));
+        assert_eq!(set.failure, None);
+        let before = set.endpoints.clone();
+        assert_eq!(
+            before.iter().map(|endpoint| endpoint.socket().port()).collect::<Vec<_>>(),
+            [1, 2]
+        );
+        assert!(!set.replace(ports(&[1, 2]), &options), "the order does not matter");
+        assert!(set.replace(ports(&[2, 3]), &options));
+        assert!(Arc::ptr_eq(&set.endpoints[0], &before[1]), "a known endpoint is kept");
+        assert_eq!(set.endpoints[1].socket().port(), 3);
+        assert_eq!(set.endpoints.len(), 2);
+    }
+}

@@ -90,3 +90,59 @@ impl Service<Uri> for Connector {
         Box::pin(self.clone().connect())
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A connector whose address accepts connections.
+    async fn connector() -> (Connector, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        (Connector::new(listener.local_addr().unwrap(), Duration::from_secs(60)), listener)
+    }
+
+    fn fail(connector: &Connector, at: Instant) {
+        let kind = io::ErrorKind::ConnectionRefused;
+        *connector.last_failure.lock() = Some(ConnectError { at, kind });
+    }
+
+    #[tokio::test]
+    async fn sockets_have_their_options() {
+        let (mut connector, _listener) = connector().await;
+        let stream = connector.call(Uri::from_static("http://origin.test")).await.unwrap();
+        let stream = stream.inner();
+        assert!(stream.nodelay().unwrap());
+        #[cfg(target_os = "linux")]
+        {
+            let timeout = socket2::SockRef::from(stream).tcp_user_timeout().unwrap();
+            assert_eq!(timeout, Some(TCP_USER_TIMEOUT));
+        }
+    }
+
+    #[tokio::test]
+    async fn failure_fails_further_attempts_for_a_moment() {
+        let (connector, _listener) = connector().await;
+        fail(&connector, Instant::now() + Duration::from_secs(60));
+        let error = connector.clone().connect().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let cause = format!("cannot connect to {}: connection refused", connector.socket);
+        assert_eq!(error.to_string(), cause);
+        fail(&connector, Instant::now() - FAILURE_TTL);
+        assert!(connector.connect().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn failed_attempt_is_remembered() {
+        // Bound without listening, so that connections are refused.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let connector = Connector::new(socket.local_addr().unwrap(), Duration::from_secs(60));
+        let error = connector.clone().connect().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let remembered = connector.last_failure.lock().as_ref().map(|failure| failure.kind);
+        assert_eq!(remembered, Some(io::ErrorKind::ConnectionRefused));
+    }
+}

@@ -157,3 +157,145 @@ fn shortened(message: &str) -> String {
     let printable = message.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
     printable.take(MAX_MESSAGE_CHARS).collect()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tonic_types::{ErrorDetails, StatusExt as _};
+
+    use super::*;
+    use crate::origin::FetchBody;
+
+    /// A status as the library makes it of an error of its own.
+    fn status_of(error: impl StdError + Send + Sync + 'static) -> Status {
+        Status::from_error(Box::new(error))
+    }
+
+    fn h2_error(reason: h2::Reason) -> h2::Error {
+        reason.into()
+    }
+
+    #[test]
+    fn received_status_is_an_answer() {
+        let outcome = CallOutcome::from_status(&Status::unavailable("down"));
+        assert_eq!(outcome, CallOutcome::Answered);
+        assert!(!outcome.is_connection_failure());
+    }
+
+    #[test]
+    fn local_errors_are_told_apart() {
+        let io = || std::io::Error::other("broken pipe");
+        for (status, outcome, is_connection_failure) in [
+            (status_of(ConnectError(Box::new(io()))), CallOutcome::NotConnected, true),
+            (status_of(TimeoutExpired(())), CallOutcome::TimedOut, false),
+            (status_of(io()), CallOutcome::Broken, true),
+            // Only the peer can say that it has not processed the call.
+            (status_of(h2_error(h2::Reason::REFUSED_STREAM)), CallOutcome::Broken, true),
+        ] {
+            let actual = CallOutcome::from_status(&status);
+            assert_eq!(actual, outcome, "{status:?}");
+            assert_eq!(actual.is_connection_failure(), is_connection_failure, "{status:?}");
+        }
+        assert!(CallOutcome::Unprocessed.is_connection_failure());
+    }
+
+    #[test]
+    fn local_errors_are_outages_with_their_innermost_cause() {
+        let refused = status_of(ConnectError(Box::new(std::io::Error::other("refused"))));
+        let expected = Error::new(FailureKind::Unreachable, "refused");
+        assert_eq!(from_status(&refused), Err(expected));
+        let expired = status_of(TimeoutExpired(()));
+        let expected = Error::new(FailureKind::Timeout, "no answer before the deadline");
+        assert_eq!(from_status(&expired), Err(expected));
+    }
+
+    #[test]
+    fn not_found_is_an_absent_value() {
+        let response = from_status(&Status::not_found("unknown key")).unwrap();
+        assert_eq!(response.body, FetchBody::NotFound);
+    }
+
+    #[test]
+    fn every_code_has_a_kind() {
+        use FailureKind::{Failed, Invalid, Refused, Timeout};
+        for (code, kind) in [
+            (Code::Ok, Invalid),
+            (Code::Cancelled, Failed),
+            (Code::Unknown, Failed),
+            (Code::InvalidArgument, Refused),
+            (Code::DeadlineExceeded, Timeout),
+            (Code::AlreadyExists, Refused),
+            (Code::PermissionDenied, Refused),
+            (Code::ResourceExhausted, Failed),
+            (Code::FailedPrecondition, Refused),
+            (Code::Aborted, Failed),
+            (Code::OutOfRange, Refused),
+            (Code::Unimplemented, Refused),
+            (Code::Internal, Failed),
+            (Code::Unavailable, Failed),
+            (Code::DataLoss, Failed),
+            (Code::Unauthenticated, Refused),
+        ] {
+            let error = from_status(&Status::new(code, "because")).unwrap_err();
+            assert_eq!(error, Error::new(kind.clone(), format_args!("{code:?}: because")));
+            let error = from_status(&Status::new(code, "")).unwrap_err();
+            assert_eq!(error, Error::new(kind, format_args!("{code:?}")));
+        }
+    }
+
+    #[test]
+    fn errors_of_the_library_are_recognised_by_code_and_text() {
+        for (code, message, kind) in [
+            (Code::OutOfRange, format!("{TOO_LARGE}: found 9"), FailureKind::TooLarge),
+            (Code::OutOfRange, "page 9".to_owned(), FailureKind::Refused),
+            (Code::Internal, format!("{TOO_LARGE}: found 9"), FailureKind::Failed),
+            (Code::Internal, format!("{NOT_A_MESSAGE}: eof"), FailureKind::Invalid),
+            (Code::Unknown, format!("{NOT_A_MESSAGE}: eof"), FailureKind::Failed),
+        ] {
+            let error = from_status(&Status::new(code, &message)).unwrap_err();
+            assert_eq!(error.kind, kind, "{code:?} {message}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_bounded() {
+        for (seconds, expected) in [(0, 0), (2, 2), (300, 300), (301, 300)] {
+            let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(seconds)));
+            let status = Status::with_error_details(Code::Unavailable, "later", details);
+            let error = from_status(&status).unwrap_err();
+            assert_eq!(error.retry_after, Some(Duration::from_secs(expected)));
+        }
+        let details = ErrorDetails::with_help_link("docs", "https://origin.test");
+        let status = Status::with_error_details(Code::Unavailable, "later", details);
+        assert_eq!(from_status(&status).unwrap_err().retry_after, None);
+    }
+
+    #[test]
+    fn errors_of_a_batch_are_those_of_a_fetch() {
+        let fetch_error = |code: i32, seconds: Option<i64>| FetchError {
+            code,
+            message: "because".to_owned(),
+            retry_after: seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
+        };
+        let failed = from_fetch_error(fetch_error(14, Some(7))).unwrap_err();
+        assert_eq!(
+            (&failed.kind, failed.cause.as_str()),
+            (&FailureKind::Failed, "Unavailable: because")
+        );
+        assert_eq!(failed.retry_after, Some(Duration::from_secs(7)));
+        assert_eq!(from_fetch_error(fetch_error(5, None)).unwrap().body, FetchBody::NotFound);
+        let unknown = from_fetch_error(fetch_error(0, None)).unwrap_err();
+        assert_eq!(
+            (unknown.kind, unknown.cause.as_str()),
+            (FailureKind::Failed, "Unknown: because")
+        );
+    }
+
+    #[test]
+    fn messages_are_printable_and_short() {
+        let long = format!("a\nb\u{7f}{}", "\u{fc}".repeat(300));
+        let error = from_status(&Status::unavailable(long)).unwrap_err();
+        let expected = format!("Unavailable: a b {}", "\u{fc}".repeat(196));
+        assert_eq!(error.cause, expected);
+    }
+}

@@ -101,3 +101,67 @@ pub(super) fn is_reserved(name: &HeaderName) -> bool {
     name.as_str().starts_with("grpc-")
         || [http::header::TE, http::header::CONTENT_TYPE, http::header::USER_AGENT].contains(name)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    const MALFORMED: &[u8] = b"-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n";
+
+    #[test]
+    fn every_certificate_must_be_well_formed() {
+        assert!(has_certificates(CERTIFICATE));
+        assert!(has_certificates(&CERTIFICATE.repeat(2)));
+        for pem in
+            [b"".to_vec(), b"text".to_vec(), MALFORMED.to_vec(), [CERTIFICATE, MALFORMED].concat()]
+        {
+            assert!(!has_certificates(&pem), "{}", String::from_utf8_lossy(&pem));
+        }
+    }
+
+    #[test]
+    fn names_of_the_protocol_are_reserved() {
+        for (name, expected) in [
+            ("grpc-timeout", true),
+            ("grpc-anything", true),
+            ("te", true),
+            ("content-type", true),
+            ("user-agent", true),
+            ("authorization", false),
+            ("x-grpc-timeout", false),
+        ] {
+            assert_eq!(is_reserved(&HeaderName::from_static(name)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn url_has_only_scheme_host_and_port() {
+        for (url, is_valid) in [
+            ("http://h", true),
+            ("https://h:1/", true),
+            ("http://[::1]:1", true),
+            ("ftp://h", false),
+            ("unix:/tmp/x", false),
+            ("http://h/path", false),
+            ("http://h?query", false),
+            ("http://h#fragment", false),
+            ("http://user@h", false),
+            ("http://:password@h", false),
+        ] {
+            let options = GrpcOptions {
+                url: url.parse().unwrap(),
+                metadata: HeaderMap::new(),
+                connect_timeout: Duration::from_secs(1),
+                max_value_bytes: 1,
+                max_batch: 1,
+                resolve_interval: Duration::from_secs(1),
+                ca_pem: None,
+            };
+            let result = endpoint(&options);
+            assert_eq!(result.is_ok(), is_valid, "{url}");
+            assert!(matches!(result, Ok(_) | Err(GrpcBuildError::Url(_))), "{url}");
+        }
+    }
+}

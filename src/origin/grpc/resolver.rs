@@ -30,3 +30,27 @@ impl Resolve for DnsResolver {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn addresses_are_not_looked_up() {
+        for (host, expected) in [("192.0.2.1", "192.0.2.1:7"), ("[2001:db8::1]", "[2001:db8::1]:7")]
+        {
+            let resolver = DnsResolver { host: Host::parse(host).unwrap(), port: 7 };
+            let expected: Vec<SocketAddr> = vec![expected.parse().unwrap()];
+            assert_eq!(resolver.resolve().await.unwrap(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn names_are_looked_up() {
+        let resolver = DnsResolver { host: Host::parse("localhost").unwrap(), port: 7 };
+        let found = resolver.resolve().await.unwrap();
+        assert!(!found.is_empty());
+        assert!(found.iter().all(|address| address.ip().is_loopback() && address.port() == 7));
+    }
+}

@@ -1,7 +1,8 @@
-//! Tests against real servers, each on its own port.
+//! Tests, most of them against real servers on ports of their own.
 
 mod answers;
 mod balancing;
 mod batches;
+mod conversion;
 mod support;
 mod tls;

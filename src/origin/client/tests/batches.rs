@@ -47,8 +47,8 @@ async fn partial_failures_are_returned_without_a_retry() {
     let expected = [timed(), Err(failed_with("a")), Err(refused), timed()];
     assert_eq!(fetch(&setup, 4).await, expected);
     assert_eq!(setup.calls(), 1);
-    let outcomes: Vec<_> =
-        setup.observed.0.lock().iter().map(|(_, _, outcome)| outcome.clone()).collect();
+    let observed = setup.observed.0.lock();
+    let outcomes: Vec<_> = observed.iter().map(|fetch| fetch.outcome.clone()).collect();
     let kinds = [Ok(()), Err(FailureKind::Failed), Err(FailureKind::Refused), Ok(())];
     assert_eq!(outcomes, kinds, "each key is observed");
 }

@@ -41,7 +41,7 @@ async fn fetches_beyond_the_queue_fail_at_once() {
         assert_eq!(result.as_ref().unwrap_err(), &expected);
     }
     let observed = setup.observed.0.lock();
-    assert_eq!(observed[0].1, Duration::ZERO);
+    assert_eq!(observed[0].elapsed, Duration::ZERO);
     assert!(setup.is_closed(), "an overload is no failure of the origin");
 }
 
