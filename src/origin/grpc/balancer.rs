@@ -7,7 +7,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
-use tonic::transport;
+use tonic::transport::Endpoint as EndpointOptions;
 
 use super::{
     endpoint::{Endpoint, EndpointCall},
@@ -23,7 +23,7 @@ const INTERVAL_AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Options for all connections of an origin.
 pub(super) struct BalancerOptions {
     pub(super) resolver: Box<dyn Resolve>,
-    pub(super) endpoint: transport::Endpoint,
+    pub(super) endpoint: EndpointOptions,
     pub(super) connect_timeout: Duration,
     pub(super) resolve_interval: Duration,
 }
@@ -215,7 +215,7 @@ mod tests {
     fn options(resolver: ScriptedResolver) -> BalancerOptions {
         BalancerOptions {
             resolver: Box::new(resolver),
-            endpoint: transport::Endpoint::from_static("http://origin.test"),
+            endpoint: EndpointOptions::from_static("http://origin.test"),
             connect_timeout: Duration::from_secs(1),
             resolve_interval: INTERVAL,
         }

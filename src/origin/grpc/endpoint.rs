@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use tonic::transport::{self, Channel};
+use tonic::transport::{Channel, Endpoint as EndpointOptions};
 
 use super::{connector::Connector, error::CallOutcome};
 use crate::circuit_breaker::BreakerState;
@@ -53,7 +53,7 @@ pub(super) struct EndpointCall {
 impl Endpoint {
     pub(super) fn new(
         socket: SocketAddr,
-        endpoint: &transport::Endpoint,
+        endpoint: &EndpointOptions,
         connect_timeout: Duration,
     ) -> Self {
         let channel = endpoint.connect_with_connector_lazy(Connector::new(socket, connect_timeout));
@@ -287,7 +287,7 @@ mod tests {
     }
 
     fn endpoint() -> Arc<Endpoint> {
-        let options = transport::Endpoint::from_static("http://origin.test");
+        let options = EndpointOptions::from_static("http://origin.test");
         let socket = SocketAddr::from(([127, 0, 0, 1], 1));
         Arc::new(Endpoint::new(socket, &options, Duration::from_secs(1)))
     }
