@@ -194,7 +194,7 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 #[test]
 fn person_words_are_whole_words() {
-    assert_eq!(person_words("// Nobody knows I/O this is, after 250 us."), 2);
+    assert_eq!(person_words("// Nobody knows who does this I/O, after 250 us."), 2);
     assert_eq!(person_words("// The user's house, where whole shells heal."), 0);
     assert_eq!(person_words("/// The value of `i` and `us`."), 0);
     assert_eq!(person_words("//! No one who waits: I'm here."), 3);
