@@ -12,6 +12,19 @@
 //!   connection's task. Slots and wakers are reused, so that a stream that waits allocates nothing.
 //! - [`StreamSet::poll_batch`] polls the streams in the queue, a few at a time. In between the
 //!   connection writes the responses to its buffer.
+//!
+//! # Why not `FuturesUnordered`
+//!
+//! It has the same ready queue and one waker per future, but it polls each new future itself. So a
+//! stream that has to wait is polled twice where it arrives. It also wakes its own task when all of
+//! its futures are pending, which polls the connection once more. A variant of this module on it,
+//! compared with `scripts/instructions.sh` and in 12 interleaved rounds of h2load:
+//!
+//! | `FuturesUnordered` over slots | value in memory | value in Redis |
+//! |---|---|---|
+//! | instructions per Get, one at a time | 0.99 | 1.06 |
+//! | allocations per Get, one at a time | 1.00 | 1.02 |
+//! | CPU per Get, 8 connections of 32 streams | 0.98 | 1.01 |
 
 use std::{
     collections::VecDeque,
@@ -51,7 +64,8 @@ pub(crate) struct InlineExecutor(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     next_may_spawn: AtomicBool,
-    /// Only the connection's task uses the slots, so the lock is never contended.
+    /// Rarely contended: besides the connection's task, only a spawned stream uses the slots, when
+    /// it discards the rest of a rejected request.
     slots: Mutex<Slots>,
     ready: Arc<ReadyQueue>,
 }
