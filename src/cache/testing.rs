@@ -414,6 +414,10 @@ impl StatsStore for FailingStore {
 
 #[async_trait]
 impl Inspect for FailingStore {
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
     async fn ping(&self) -> Result<()> {
         self.ask().await
     }

@@ -295,6 +295,10 @@ impl StatsStore for CircuitBreakerStore {
 
 #[async_trait]
 impl Inspect for CircuitBreakerStore {
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
     async fn ping(&self) -> Result<()> {
         self.inner.ping().await
     }

@@ -28,12 +28,8 @@ const LAYERS: &[(&str, &str)] = &[
     ("histogram", ""),
     ("model", ""),
     ("origin", "circuit_breaker config histogram model pb url_template"),
-    ("pb", ""),
-    (
-        "rpc",
-        "cache config health histogram model origin pb stats store trace_sampler transport \
-         warm_list",
-    ),
+    ("pb", "model"),
+    ("rpc", "cache config health histogram model pb stats trace_sampler transport warm_list"),
     (
         "server",
         "admin cache circuit_breaker config health model origin rpc stats store telemetry \
