@@ -49,7 +49,7 @@ pub enum Operation {
     Usage,
 }
 
-/// See the module.
+/// A store behind a circuit breaker, whose operations are observed and traced.
 pub struct CircuitBreakerStore {
     inner: Arc<dyn Backend>,
     breaker: Arc<CircuitBreaker>,
