@@ -13,3 +13,32 @@ impl fmt::Display for ErrorChain<'_> {
         causes.try_for_each(|cause| write!(f, ": {cause}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Failure {
+        text: &'static str,
+        source: Option<Box<Failure>>,
+    }
+
+    #[test]
+    fn causes_follow_in_order() {
+        let root = Failure { text: "connection refused", source: None };
+        let middle = Failure { text: "redis is unreachable", source: Some(Box::new(root)) };
+        let error = Failure { text: "not stored", source: Some(Box::new(middle)) };
+        assert_eq!(
+            ErrorChain(&error).to_string(),
+            "not stored: redis is unreachable: connection refused"
+        );
+    }
+
+    #[test]
+    fn error_without_a_cause_stands_alone() {
+        let error = Failure { text: "not stored", source: None };
+        assert_eq!(ErrorChain(&error).to_string(), "not stored");
+    }
+}

@@ -48,3 +48,47 @@ async fn read_file(file: PathBuf) -> io::Result<Vec<String>> {
     let keys = text.lines().filter(|line| !line.is_empty()).take(MAX_WARM_LIST);
     Ok(keys.map(str::to_owned).collect())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn config(keys: &[&str], file: Option<PathBuf>) -> WarmConfig {
+        let keys = keys.iter().map(ToString::to_string).collect();
+        WarmConfig { keys, file, interval: None, rate: 50 }
+    }
+
+    async fn keys(config: WarmConfig) -> Vec<String> {
+        let plan = read(Namespace::new("user").unwrap(), config).await.unwrap();
+        plan.keys.iter().map(|(key, _)| key.key().to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn keys_of_the_file_follow_those_of_the_configuration() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("keys");
+        std::fs::write(&file, "b\n\n c\r\nd").unwrap();
+        assert_eq!(keys(config(&["a"], Some(file))).await, ["a", "b", " c", "d"]);
+    }
+
+    #[tokio::test]
+    async fn invalid_keys_are_left_out() {
+        let too_long = "k".repeat(crate::model::MAX_KEY_BYTES + 1);
+        assert_eq!(keys(config(&["a", "", &too_long, "b"], None)).await, ["a", "b"]);
+    }
+
+    #[tokio::test]
+    async fn list_is_cut_off_at_its_limit() {
+        let mut long = config(&[], None);
+        long.keys = (0..=MAX_WARM_LIST).map(|number| number.to_string()).collect();
+        assert_eq!(keys(long).await.len(), MAX_WARM_LIST);
+    }
+
+    #[tokio::test]
+    async fn unreadable_file_is_an_error() {
+        let namespace = Namespace::new("user").unwrap();
+        let missing = config(&["a"], Some(PathBuf::from("/nonexistent/keys")));
+        assert!(read(namespace, missing).await.is_err());
+    }
+}

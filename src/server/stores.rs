@@ -105,3 +105,36 @@ fn redis_options(config: &StoreConfig, url: SecretString) -> RedisOptions {
         shards: u16::saturating_from(config.shards),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::{NamespaceConfig, NearCacheConfig};
+
+    fn config(url: StoreUrl) -> Config {
+        let with_near_cache = NamespaceConfig {
+            near_cache: Some(NearCacheConfig { max_bytes: 4096, ..NearCacheConfig::default() }),
+            ..NamespaceConfig::default()
+        };
+        let mut config = Config::default();
+        config.store.url = url;
+        config.namespaces.insert("near".to_owned(), with_near_cache);
+        config.namespaces.insert("far".to_owned(), NamespaceConfig::default());
+        config
+    }
+
+    #[test]
+    fn only_configured_namespaces_have_a_near_cache() {
+        let redis = StoreUrl::Redis("redis://localhost".to_owned().into());
+        let options = near_cache_options(&config(redis));
+        let sizes: Vec<(&str, u64)> =
+            options.iter().map(|(name, options)| (name.as_str(), options.max_bytes)).collect();
+        assert_eq!(sizes, [("near", 4096)]);
+    }
+
+    #[test]
+    fn embedded_store_has_no_near_cache() {
+        assert!(near_cache_options(&config(StoreUrl::Memory)).is_empty());
+    }
+}
