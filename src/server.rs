@@ -27,7 +27,7 @@ use crate::{
     rpc::{AdminRpc, CacheRpc, KeyLogging, Pipeline, RpcMetrics},
     stats::registry::StatsRegistry,
     store::{
-        self, Backend,
+        self, Backend, StatsBackend,
         circuit_breaker_store::{self, CircuitBreakerStore},
         memory::MemoryStore,
         metrics as store_metrics,
@@ -119,7 +119,8 @@ impl Server {
         let background = CancellationToken::new();
         let near = NearCache::new(u16::try_from(config.store.shards).unwrap_or(u16::MAX));
         near.configure(&near_tiers(&config));
-        let (store, store_answers) = open_store(&config, telemetry, &near, &background)?;
+        let Stores { cache: store, stats, answers: store_answers } =
+            open_store(&config, telemetry, &near, &background)?;
         let live = Arc::new(StatsRegistry::new(config.telemetry.max_namespaces));
         let health = Health::new().await;
         let origins =
@@ -132,13 +133,9 @@ impl Server {
             config.strict_namespaces,
         );
         live.reserve(&namespaces.configured());
-        let cache = Arc::new(Cache::new(
-            store.clone(),
-            namespaces,
-            live.clone(),
-            config.limits.max_waiting,
-        ));
-        let fleet = Arc::new(FleetStats::new(live.clone(), store));
+        let cache =
+            Arc::new(Cache::new(store, namespaces, live.clone(), config.limits.max_waiting));
+        let fleet = Arc::new(FleetStats::new(live.clone(), stats));
         cache::metrics::register(&telemetry.meter(), &live, &cache, &admission);
         let log_keys = KeyLogging::default();
         log_keys.set(config.log.keys);
@@ -296,19 +293,30 @@ fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, Error> {
     listen().map_err(|source| Error::Bind { address, key, source })
 }
 
+/// The opened store, as its users need it.
+struct Stores {
+    cache: Arc<dyn Backend>,
+    /// Not behind the near cache, which has no part in statistics.
+    stats: Arc<dyn StatsBackend>,
+    /// Whether the store answers.
+    answers: watch::Receiver<bool>,
+}
+
 /// The one match on the kinds of stores, and the place where what stands before them is stacked.
 fn open_store(
     config: &Config,
     telemetry: &Telemetry,
     near: &Arc<NearCache>,
     background: &CancellationToken,
-) -> Result<(Arc<dyn Backend>, watch::Receiver<bool>), Error> {
+) -> Result<Stores, Error> {
     let meter = telemetry.meter();
     match &config.store.url {
         StoreUrl::Memory => {
             let store = MemoryStore::new(config.memory.max_bytes);
             store_metrics::register_memory(&meter, &store);
-            Ok((Arc::new(store), watch::Sender::new(true).subscribe()))
+            let store = Arc::new(store);
+            let answers = watch::Sender::new(true).subscribe();
+            Ok(Stores { cache: store.clone(), stats: store, answers })
         }
         StoreUrl::Redis(url) => {
             let store = RedisStore::new(
@@ -327,12 +335,10 @@ fn open_store(
             };
             tokio::spawn(background.clone().run_until_cancelled_owned(pings));
             near_metrics::register(&meter, near);
-            let guard = CircuitBreakerStore::new(
-                Arc::new(store),
-                breaker,
-                store_metrics::StoreMetrics::new(&meter),
-            );
-            Ok((Arc::new(NearCacheStore::new(Arc::new(guard), near.clone())), answers))
+            let metrics = store_metrics::StoreMetrics::new(&meter);
+            let stats = Arc::new(CircuitBreakerStore::new(store, breaker, metrics));
+            let cache = Arc::new(NearCacheStore::new(stats.clone(), near.clone()));
+            Ok(Stores { cache, stats, answers })
         }
     }
 }

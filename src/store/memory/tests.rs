@@ -6,10 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    model::{MAX_TAG_BYTES, MAX_TAGS, Version},
+    model::{Kind, MAX_TAG_BYTES, MAX_TAGS, Version},
     store::{
-        AcquireOutcome, AcquireRequest, LeaseLoss, LeaseToken, Leases as _, RevalidateOutcome,
-        Revalidation,
+        AcquireOutcome, AcquireRequest, Inspect as _, LeaseLoss, LeaseToken, Leases as _,
+        RevalidateOutcome, Revalidation,
     },
 };
 
