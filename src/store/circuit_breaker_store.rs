@@ -161,7 +161,8 @@ fn is_timeout<T>(outcome: &Result<T>) -> bool {
 // === impl CircuitBreakerStore ===
 
 impl<S> CircuitBreakerStore<S> {
-    /// Puts `breaker` in front of `inner`. The breaker stays open unless [`ping_periodically`] runs.
+    /// Puts `breaker` in front of `inner`. The breaker stays open unless [`ping_periodically`]
+    /// runs.
     pub fn new(
         inner: S,
         breaker: Arc<CircuitBreaker>,

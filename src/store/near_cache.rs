@@ -1,4 +1,5 @@
-//! The near cache: each replica's copies of entries of the store, so that most reads need not ask it.
+//! The near cache: each replica's copies of entries of the store, so that most reads need not ask
+//! it.
 //!
 //! # Coherence
 //!
@@ -106,8 +107,8 @@ impl NearCache {
         })
     }
 
-    /// Sets the namespaces that have a near cache. A namespace whose options are unchanged keeps its
-    /// copies.
+    /// Sets the namespaces that have a near cache. A namespace whose options are unchanged keeps
+    /// its copies.
     pub fn configure(&self, options: &HashMap<Namespace, NearCacheOptions>) {
         let before = self.tables.load();
         let tables = options.iter().map(|(namespace, options)| {

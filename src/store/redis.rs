@@ -79,9 +79,9 @@ struct ScriptReply {
 // === impl RedisStore ===
 
 impl RedisStore {
-    /// Creates a store that connects when it is first used, and reconnects as needed. Must be called
-    /// in a Tokio runtime, on which it tracks the leases, and the entries for `near`, until `stop`
-    /// is cancelled.
+    /// Creates a store that connects when it is first used, and reconnects as needed. Must be
+    /// called in a Tokio runtime, on which it tracks the leases, and the entries for `near`, until
+    /// `stop` is cancelled.
     ///
     /// # Errors
     /// The URL cannot be used.
@@ -113,8 +113,8 @@ impl RedisStore {
         self.pool.state()
     }
 
-    /// Builds a call of a script for one entry, with the arguments that all scripts have. `extra` is
-    /// the fourth key, see `common.lua`.
+    /// Builds a call of a script for one entry, with the arguments that all scripts have. `extra`
+    /// is the fourth key, see `common.lua`.
     fn call(&self, script: &Script, key: &EntryKey, extra: Option<Vec<u8>>) -> Cmd {
         let EntryKeys { marker, entry } = self.schema.entry_keys(key);
         let mut keys = vec![marker, entry, self.schema.lease(key)];

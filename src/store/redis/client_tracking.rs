@@ -71,7 +71,8 @@ impl ClientTracking {
         self.lost.cancelled().await;
     }
 
-    /// Sends a command. All changes announced before its answer have been passed on when it returns.
+    /// Sends a command. All changes announced before its answer have been passed on when it
+    /// returns.
     pub(super) async fn query(&self, command: &Cmd) -> RedisResult<Value> {
         command.query_async(&mut self.connection.clone()).await
     }

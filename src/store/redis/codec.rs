@@ -21,9 +21,9 @@
 //!   61+n        value
 //! ```
 //!
-//! Numbers are big-endian. The scripts write the part before the version, because only they know the
-//! generation and the server's time; they use the same offsets. An entry of another format or with
-//! unknown flags counts as missing, so that replicas of two releases can share one Redis.
+//! Numbers are big-endian. The scripts write the part before the version, because only they know
+//! the generation and the server's time; they use the same offsets. An entry of another format or
+//! with unknown flags counts as missing, so that replicas of two releases can share one Redis.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,6 +1,6 @@
 //! Invalidation of the near cache: a connection on which Redis announces changed entries and
-//! generation markers, and on which the replica sends heartbeats. `store/near_cache.rs` explains why
-//! that keeps the near cache coherent.
+//! generation markers, and on which the replica sends heartbeats. `store/near_cache.rs` explains
+//! why that keeps the near cache coherent.
 
 use std::{sync::Arc, time::Duration};
 
@@ -123,8 +123,8 @@ fn apply(schema: &KeySchema, near: &NearCache, invalidation: Invalidation<'_>) {
 }
 
 /// Checks that the server answers and is still the primary: a server that became a replica may lag
-/// behind the new primary, which acknowledges the writes. HELLO tells the role, changes nothing, and
-/// is permitted to users with few rights.
+/// behind the new primary, which acknowledges the writes. HELLO tells the role, changes nothing,
+/// and is permitted to users with few rights.
 async fn heartbeat(tracking: &ClientTracking) -> RedisResult<()> {
     let Value::Map(fields) = tracking.query(&redis::cmd("HELLO")).await? else {
         return Err((ErrorKind::UnexpectedReturnType, "unexpected answer to HELLO").into());

@@ -2,8 +2,8 @@
 //!
 //! A multiplexed connection serves many requests at a time. Keeping it checked out for the length
 //! of a request, which is the usual way to use a pool, would limit it to one request at a time and
-//! measures at a quarter of the throughput. Here the pool makes, keeps and replaces the connections,
-//! and requests share the handles that were checked out last.
+//! measures at a quarter of the throughput. Here the pool makes, keeps and replaces the
+//! connections, and requests share the handles that were checked out last.
 
 use std::{
     sync::{
@@ -96,7 +96,8 @@ impl RedisPool {
             .set_pipeline_buffer_size(PIPELINE_DEPTH);
         let pool = Pool::builder()
             .max_size(options.connections)
-            // Checkouts are so brief that the pool would never see the need for a second connection.
+            // Checkouts are so brief that the pool would never see the need for a second
+            // connection.
             .min_idle(options.connections)
             .test_on_check_out(false)
             .connection_timeout(options.connect_timeout)

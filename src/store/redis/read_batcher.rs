@@ -1,9 +1,9 @@
 //! Concurrent reads are sent to the server as one command.
 //!
 //! Most of the cost of a read does not depend on the number of its keys. A lone read is sent
-//! directly, because any detour would only delay it. While direct reads are in flight, further reads
-//! are queued, and those that are queued together are sent together. No read waits for others to
-//! arrive.
+//! directly, because any detour would only delay it. While direct reads are in flight, further
+//! reads are queued, and those that are queued together are sent together. No read waits for others
+//! to arrive.
 
 use std::sync::{
     Arc,
