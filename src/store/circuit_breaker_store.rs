@@ -311,6 +311,10 @@ impl<S: StatsStore> StatsStore for CircuitBreakerStore<S> {
 
 #[async_trait]
 impl<S: Inspect> Inspect for CircuitBreakerStore<S> {
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
     async fn ping(&self) -> Result<()> {
         self.inner.ping().await
     }

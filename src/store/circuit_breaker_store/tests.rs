@@ -209,6 +209,7 @@ async fn statistics_and_inspection_pass_and_are_observed_but_pings_are_not() {
     assert_eq!(store.info().await.unwrap().keys, 1);
     assert_eq!(store.usage().await.unwrap().len(), 1);
     store.ping().await.unwrap();
+    assert_eq!(store.kind(), "memory");
     assert_eq!(observed.take_succeeded(), "ledger_add ledger_report put facts sizes");
 }
 

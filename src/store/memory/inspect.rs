@@ -19,7 +19,6 @@ impl MemoryStore {
         let store = &*self.0;
         let budget = &store.budget;
         StoreInfo {
-            kind: "memory",
             used_bytes: budget.used(),
             peak_bytes: budget.peak.load(Ordering::Relaxed),
             max_bytes: budget.max,
@@ -36,6 +35,10 @@ impl MemoryStore {
 
 #[async_trait]
 impl Inspect for MemoryStore {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
     async fn ping(&self) -> Result<()> {
         Ok(())
     }
