@@ -95,6 +95,25 @@ impl Store for Arc<ScriptedReads> {
     }
 }
 
+#[async_trait]
+impl Inspect for Arc<ScriptedReads> {
+    fn kind(&self) -> &'static str {
+        unimplemented!()
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.read(()).await
+    }
+
+    async fn info(&self) -> Result<StoreInfo> {
+        unimplemented!()
+    }
+
+    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
+        unimplemented!()
+    }
+}
+
 fn key() -> EntryKey {
     EntryKey::new(Namespace::new("ns").unwrap(), "k", [].into_iter()).unwrap()
 }
@@ -227,6 +246,16 @@ async fn open_breaker_rejects_without_calling_the_store() {
     assert_eq!(store.get(&key()).await.unwrap(), None);
     assert_eq!(inner.calls.load(Ordering::Relaxed), 1);
     assert_eq!(observed.take(), [(Operation::Get, Duration::from_secs(1), None)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_breaker_lets_pings_pass() {
+    let (inner, observed) = (Arc::new(ScriptedReads::default()), Arc::new(Observed::default()));
+    let store = CircuitBreakerStore::new(inner.clone(), breaker(THRESHOLD), observed.clone());
+    store.ping().await.unwrap();
+    *inner.failure.lock() = Some(ErrorKind::Unreachable);
+    assert_eq!(store.ping().await.unwrap_err().kind, ErrorKind::Unreachable);
+    assert_eq!(observed.take(), []);
 }
 
 #[tokio::test(start_paused = true)]
