@@ -44,15 +44,15 @@ impl Observed {
     }
 }
 
-/// A store whose reads take a second and end as chosen. The other operations are not used.
+/// A store whose operations take a second and end as chosen.
 #[derive(Default)]
-struct ScriptedReads {
+struct ScriptedStore {
     failure: Mutex<Option<ErrorKind>>,
     calls: AtomicUsize,
 }
 
-impl ScriptedReads {
-    async fn read<T>(&self, value: T) -> Result<T> {
+impl ScriptedStore {
+    async fn answer<T>(&self, value: T) -> Result<T> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_secs(1)).await;
         let failure = *self.failure.lock();
@@ -61,33 +61,33 @@ impl ScriptedReads {
 }
 
 #[async_trait]
-impl Store for Arc<ScriptedReads> {
+impl Store for Arc<ScriptedStore> {
     async fn get(&self, _key: &EntryKey) -> Result<Option<Entry>> {
-        self.read(None).await
+        self.answer(None).await
     }
 
     async fn get_many(&self, _keys: &[EntryKey]) -> Result<Vec<Option<Entry>>> {
-        self.read(Vec::new()).await
+        self.answer(Vec::new()).await
     }
 
     async fn put(&self, _: &EntryKey, _: &NewEntry, _: Condition) -> Result<PutOutcome> {
-        unimplemented!()
+        self.answer(PutOutcome::Stored).await
     }
 
     async fn delete(&self, _: &EntryKey, _: Duration) -> Result<bool> {
-        unimplemented!()
+        self.answer(true).await
     }
 
     async fn invalidate(&self, _: &Namespace) -> Result<()> {
-        unimplemented!()
+        self.answer(()).await
     }
 
     async fn touch(&self, _: &EntryKey, _: Lifetime) -> Result<bool> {
-        unimplemented!()
+        self.answer(true).await
     }
 
     async fn increment(&self, _: &EntryKey, _: &Increment) -> Result<IncrementOutcome> {
-        unimplemented!()
+        self.answer(IncrementOutcome::Overflow).await
     }
 
     fn now(&self) -> Timestamp {
@@ -96,21 +96,21 @@ impl Store for Arc<ScriptedReads> {
 }
 
 #[async_trait]
-impl Inspect for Arc<ScriptedReads> {
+impl Inspect for Arc<ScriptedStore> {
     fn kind(&self) -> &'static str {
-        unimplemented!()
+        "scripted"
     }
 
     async fn ping(&self) -> Result<()> {
-        self.read(()).await
+        self.answer(()).await
     }
 
     async fn info(&self) -> Result<StoreInfo> {
-        unimplemented!()
+        self.answer(StoreInfo::default()).await
     }
 
     async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
-        unimplemented!()
+        self.answer(Vec::new()).await
     }
 }
 
@@ -149,7 +149,7 @@ async fn close(breaker: &CircuitBreaker) {
 
 /// Reads until the breaker opens. Returns the number of reads.
 async fn reads_until_open(
-    store: &CircuitBreakerStore<Arc<ScriptedReads>>,
+    store: &CircuitBreakerStore<Arc<ScriptedStore>>,
     read: impl AsyncFn() -> Option<ErrorKind>,
 ) -> u32 {
     let mut reads = 0;
@@ -234,7 +234,7 @@ async fn statistics_and_inspection_pass_and_are_observed_but_pings_are_not() {
 
 #[tokio::test(start_paused = true)]
 async fn open_breaker_rejects_without_calling_the_store() {
-    let (inner, observed) = (Arc::new(ScriptedReads::default()), Arc::new(Observed::default()));
+    let (inner, observed) = (Arc::new(ScriptedStore::default()), Arc::new(Observed::default()));
     let store = CircuitBreakerStore::new(inner.clone(), breaker(THRESHOLD), observed.clone());
     let rejected = store.get(&key()).await.unwrap_err();
     assert_eq!(rejected.kind, ErrorKind::BreakerOpen);
@@ -250,7 +250,7 @@ async fn open_breaker_rejects_without_calling_the_store() {
 
 #[tokio::test(start_paused = true)]
 async fn open_breaker_lets_pings_pass() {
-    let (inner, observed) = (Arc::new(ScriptedReads::default()), Arc::new(Observed::default()));
+    let (inner, observed) = (Arc::new(ScriptedStore::default()), Arc::new(Observed::default()));
     let store = CircuitBreakerStore::new(inner.clone(), breaker(THRESHOLD), observed.clone());
     store.ping().await.unwrap();
     *inner.failure.lock() = Some(ErrorKind::Unreachable);
@@ -267,7 +267,7 @@ async fn outages_open_the_breaker_and_other_failures_do_not() {
         (ErrorKind::Full, false),
         (ErrorKind::Refused, false),
     ] {
-        let inner = Arc::new(ScriptedReads::default());
+        let inner = Arc::new(ScriptedStore::default());
         *inner.failure.lock() = Some(kind);
         let (store, observed) = closed(inner).await;
         let read = async || store.get(&key()).await.err().map(|error| error.kind);
@@ -281,7 +281,7 @@ async fn outages_open_the_breaker_and_other_failures_do_not() {
 #[tokio::test(start_paused = true)]
 async fn timeouts_of_bulk_operations_do_not_count() {
     for (kind, opens) in [(ErrorKind::Timeout, false), (ErrorKind::Unreachable, true)] {
-        let inner = Arc::new(ScriptedReads::default());
+        let inner = Arc::new(ScriptedStore::default());
         *inner.failure.lock() = Some(kind);
         let (store, _) = closed(inner).await;
         let read = async || store.get_many(&[]).await.err().map(|error| error.kind);

@@ -17,18 +17,22 @@ enum Step {
     Increment { key: u8 },
     Touch { key: u8, ttl_ms: u64 },
     Acquire { key: u8 },
-    Extend { key: u8, ttl_ms: u64 },
-    Fill { key: u8, size: usize },
-    Revalidate { key: u8, tags: usize, ttl_ms: u64 },
-    Abandon { key: u8 },
+    Leased { key: u8, step: LeasedStep },
     Invalidate { namespace: u8 },
     Wait { ms: u64 },
 }
 
+/// A step under the lease of a key.
+#[derive(Debug, Clone)]
+enum LeasedStep {
+    Extend { ttl_ms: u64 },
+    Fill { size: usize },
+    Revalidate { tags: usize, ttl_ms: u64 },
+    Abandon,
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let key = || 0..12u8;
-    let size = || prop_oneof![0..200usize, 10_000..60_000usize];
-    let ttl_ms = || prop_oneof![1..50u64, 5_000..100_000u64];
     let hold_off_ms = prop_oneof![Just(0), 1..3_000u64];
     prop_oneof![
         4 => (key(), size(), ttl_ms())
@@ -38,15 +42,29 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(key, hold_off_ms)| Step::Delete { key, hold_off_ms }),
         1 => key().prop_map(|key| Step::Increment { key }),
         1 => (key(), ttl_ms()).prop_map(|(key, ttl_ms)| Step::Touch { key, ttl_ms }),
-        1 => (key(), ttl_ms()).prop_map(|(key, ttl_ms)| Step::Extend { key, ttl_ms }),
-        2 => (key(), 0..MAX_TAGS, ttl_ms())
-            .prop_map(|(key, tags, ttl_ms)| Step::Revalidate { key, tags, ttl_ms }),
         2 => key().prop_map(|key| Step::Acquire { key }),
-        2 => (key(), size()).prop_map(|(key, size)| Step::Fill { key, size }),
-        1 => key().prop_map(|key| Step::Abandon { key }),
+        6 => (key(), leased_step()).prop_map(|(key, step)| Step::Leased { key, step }),
         1 => (0..3u8).prop_map(|namespace| Step::Invalidate { namespace }),
         1 => (1..2_000u64).prop_map(|ms| Step::Wait { ms }),
     ]
+}
+
+fn leased_step() -> impl Strategy<Value = LeasedStep> {
+    prop_oneof![
+        1 => ttl_ms().prop_map(|ttl_ms| LeasedStep::Extend { ttl_ms }),
+        2 => (0..MAX_TAGS, ttl_ms())
+            .prop_map(|(tags, ttl_ms)| LeasedStep::Revalidate { tags, ttl_ms }),
+        2 => size().prop_map(|size| LeasedStep::Fill { size }),
+        1 => Just(LeasedStep::Abandon),
+    ]
+}
+
+fn size() -> impl Strategy<Value = usize> {
+    prop_oneof![0..200usize, 10_000..60_000usize]
+}
+
+fn ttl_ms() -> impl Strategy<Value = u64> {
+    prop_oneof![1..50u64, 5_000..100_000u64]
 }
 
 fn key_of(number: u8) -> EntryKey {
@@ -95,38 +113,33 @@ impl Run {
                     self.tokens.insert(key, token);
                 }
             }
-            step => self.apply_leased(step).await,
+            Step::Leased { key, step } => {
+                if let Some(&token) = self.tokens.get(&key) {
+                    self.apply_leased(&key_of(key), token, step).await;
+                }
+            }
         }
     }
 
-    /// Applies a step that needs a lease, if there was one.
-    async fn apply_leased(&mut self, step: Step) {
-        let (Step::Extend { key, .. }
-        | Step::Fill { key, .. }
-        | Step::Revalidate { key, .. }
-        | Step::Abandon { key }) = step
-        else {
-            unreachable!("{step:?} needs no lease")
-        };
-        let Some(&token) = self.tokens.get(&key) else { return };
-        let (store, key) = (&self.store, key_of(key));
+    async fn apply_leased(&self, key: &EntryKey, token: LeaseToken, step: LeasedStep) {
+        let store = &self.store;
         match step {
-            Step::Extend { ttl_ms, .. } => {
-                let _ = store.extend(&key, token, Duration::from_millis(ttl_ms)).await;
+            LeasedStep::Extend { ttl_ms } => {
+                let _ = store.extend(key, token, Duration::from_millis(ttl_ms)).await;
             }
-            Step::Fill { size, .. } => {
-                let _ = store.fill(&key, token, &new_entry(size, MINUTE)).await;
+            LeasedStep::Fill { size } => {
+                let _ = store.fill(key, token, &new_entry(size, MINUTE)).await;
             }
-            Step::Revalidate { tags, ttl_ms, .. } => {
-                if let Some(entry) = store.get(&key).await.unwrap() {
+            LeasedStep::Revalidate { tags, ttl_ms } => {
+                if let Some(entry) = store.get(key).await.unwrap() {
                     let tag = "t".repeat(MAX_TAG_BYTES);
                     let (ttl, tags) = (Duration::from_millis(ttl_ms), vec![&*tag; tags]);
                     let revalidation = revalidation(entry.version, ttl, &tags);
-                    let _ = store.revalidate(&key, token, &revalidation).await;
+                    let _ = store.revalidate(key, token, &revalidation).await;
                 }
             }
-            _ => {
-                let _ = store.abandon(&key, token, 5 * MILLISECOND, "cause").await;
+            LeasedStep::Abandon => {
+                let _ = store.abandon(key, token, 5 * MILLISECOND, "cause").await;
             }
         }
     }

@@ -153,7 +153,7 @@ async fn namespaces_without_a_near_cache_are_only_read() {
     let other = key_in("other", "a");
     stack.memory.put(&other, &new_entry(), Condition::Always).await.unwrap();
     assert!(stack.store.get(&other).await.unwrap().is_some());
-    assert!(stack.store.get_many(&[other.clone()]).await.unwrap()[0].is_some());
+    assert!(stack.store.get_many(std::slice::from_ref(&other)).await.unwrap()[0].is_some());
     assert!(stack.store.near(&other, Instant::now()).is_none());
 }
 
