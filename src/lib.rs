@@ -79,6 +79,7 @@ pub mod cache;
 pub mod circuit_breaker;
 pub mod cli;
 pub mod config;
+pub mod count_guard;
 pub mod error_chain;
 pub mod health;
 pub mod histogram;

@@ -1,4 +1,4 @@
-//! The interface between the cache and a place that keeps entries, and its implementations.
+//! The interface between the cache and the stores, and the stores.
 //!
 //! A store keeps entries until their hard expiry, keeps leases, and applies each operation
 //! atomically for its key. It may lose anything at any time. It never returns an entry under
@@ -8,6 +8,7 @@
 //! decided in [`crate::cache`].
 
 pub mod circuit_breaker_store;
+mod clock;
 mod error;
 mod inspect;
 pub mod key_watch;
@@ -33,10 +34,10 @@ pub use lease::{
 };
 pub use stats_store::StatsStore;
 
-/// When a write is applied.
+/// Condition under which a write is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
-    /// In any case.
+    /// Unconditionally.
     Always,
     /// Only if there is no fresh entry.
     IfAbsent,
@@ -46,7 +47,7 @@ pub enum Condition {
     IfVersion(Version),
 }
 
-/// Answer to [`Store::put`].
+/// Result of [`Store::put`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutOutcome {
     /// The entry is stored.
@@ -55,7 +56,7 @@ pub enum PutOutcome {
     ConditionNotMet,
 }
 
-/// Adds to a counter.
+/// Parameters of [`Store::increment`].
 #[derive(Debug, Clone, Copy)]
 pub struct Increment {
     /// Added to the counter; negative subtracts.
@@ -68,7 +69,7 @@ pub struct Increment {
     pub version: Version,
 }
 
-/// Answer to [`Store::increment`].
+/// Result of [`Store::increment`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IncrementOutcome {
     /// The increment is applied.
@@ -84,7 +85,7 @@ pub enum IncrementOutcome {
     Overflow,
 }
 
-/// Keeps entries.
+/// Stores entries.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// The near cache's copy of an entry, if it is recent enough at `now` to be an answer. The
@@ -125,7 +126,12 @@ pub trait Store: Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
-/// Everything that Larder needs from a store.
-pub trait Backend: Store + Leases + StatsStore + Inspect {}
+/// A store as the cache uses it: entries and leases.
+pub trait Backend: Store + Leases {}
 
-impl<T: Store + Leases + StatsStore + Inspect> Backend for T {}
+impl<T: Store + Leases> Backend for T {}
+
+/// A store as the statistics of the fleet use it: counters, state, and the clock of [`Store`].
+pub trait StatsBackend: Store + StatsStore + Inspect {}
+
+impl<T: Store + StatsStore + Inspect> StatsBackend for T {}

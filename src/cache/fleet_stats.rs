@@ -15,13 +15,13 @@ use crate::{
         registry::StatsRegistry,
         windows::{Windows, merge},
     },
-    store::{self, Backend, NamespaceUsage, StoreInfo},
+    store::{self, NamespaceUsage, StatsBackend, StoreInfo},
 };
 
 /// Flushes the counters of this replica to the store, and reports the statistics of the fleet.
 pub struct FleetStats {
     registry: Arc<StatsRegistry>,
-    store: Arc<dyn Backend>,
+    store: Arc<dyn StatsBackend>,
     state: Mutex<FlushState>,
 }
 
@@ -57,7 +57,7 @@ pub struct Overview {
 
 impl FleetStats {
     /// Creates the statistics. Counts reach the store with [`FleetStats::flush`].
-    pub fn new(registry: Arc<StatsRegistry>, store: Arc<dyn Backend>) -> Self {
+    pub fn new(registry: Arc<StatsRegistry>, store: Arc<dyn StatsBackend>) -> Self {
         Self { registry, store, state: Mutex::new(FlushState::new(rand::random())) }
     }
 

@@ -23,11 +23,10 @@ use crate::{
         self, CacheDirectives, FetchBody, FetchRequest, FetchResponse, Origin,
         client::{FetchObserver, OriginClient, OriginLimits},
     },
-    stats::delta::{StatsDelta, StatsReport},
     store::{
         AcquireOutcome, AcquireRequest, Backend, Condition, ErrorKind, Increment, IncrementOutcome,
-        Inspect, LeaseStatus, LeaseToken, Leases, NamespaceUsage, PutOutcome, Result,
-        RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, key_watch::KeyWatch,
+        LeaseStatus, LeaseToken, Leases, PutOutcome, Result, RevalidateOutcome, Revalidation,
+        Store, key_watch::KeyWatch,
     },
     url_template::UrlTemplate,
 };
@@ -402,39 +401,5 @@ impl Leases for FailingStore {
 
     fn watch_lease(&self, key: &EntryKey) -> KeyWatch {
         self.inner.watch_lease(key)
-    }
-}
-
-#[async_trait]
-impl StatsStore for FailingStore {
-    async fn add(&self, delta: &StatsDelta) -> Result<()> {
-        self.ask().await?;
-        self.inner.add(delta).await
-    }
-
-    async fn report(&self) -> Result<StatsReport> {
-        self.ask().await?;
-        self.inner.report().await
-    }
-}
-
-#[async_trait]
-impl Inspect for FailingStore {
-    fn kind(&self) -> &'static str {
-        self.inner.kind()
-    }
-
-    async fn ping(&self) -> Result<()> {
-        self.ask().await
-    }
-
-    async fn info(&self) -> Result<StoreInfo> {
-        self.ask().await?;
-        self.inner.info().await
-    }
-
-    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
-        self.ask().await?;
-        self.inner.usage().await
     }
 }

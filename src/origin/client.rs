@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     circuit_breaker::{CallPermit, TrialBreaker},
+    count_guard::CountGuard,
     model::{Namespace, SaturatingFrom as _},
 };
 
@@ -79,9 +80,6 @@ pub struct TimedResponse {
     /// Latency of the successful attempt, without the wait in the queue.
     pub elapsed: Duration,
 }
-
-/// Counts one in a gauge while it lives.
-struct GaugeGuard<'a>(&'a AtomicUsize);
 
 /// Reports one attempt to the circuit breaker. An attempt that is dropped before it has an outcome
 /// counts as a failure if it has already taken as long as the upper bound of the latency.
@@ -250,7 +248,7 @@ impl OriginClient {
         let _slot = self.acquire_slot(deadline).await?;
         // The breaker may have opened during the wait for the slot.
         let permit = permit.renew().map_err(Error::breaker_open)?;
-        let _in_flight = GaugeGuard::new(&self.in_flight);
+        let _in_flight = CountGuard::new(&self.in_flight);
         let started = Instant::now();
         let span = self.span();
         let upper_bound = self.latency.upper_bound().unwrap_or_default();
@@ -285,7 +283,7 @@ impl OriginClient {
         if let Ok(slot) = self.slots.try_acquire() {
             return Ok(slot);
         }
-        let in_queue = GaugeGuard::new(&self.queued);
+        let in_queue = CountGuard::new(&self.queued);
         let queued = self.queued();
         let OriginLimits { max_queue, max_concurrency, .. } = self.limits;
         if queued > max_queue {
@@ -349,21 +347,6 @@ impl Drop for AttemptGuard<'_> {
         {
             permit.fail();
         }
-    }
-}
-
-// === impl GaugeGuard ===
-
-impl<'a> GaugeGuard<'a> {
-    fn new(gauge: &'a AtomicUsize) -> Self {
-        gauge.fetch_add(1, Ordering::Relaxed);
-        Self(gauge)
-    }
-}
-
-impl Drop for GaugeGuard<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

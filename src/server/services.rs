@@ -62,12 +62,12 @@ impl Services {
         );
         registry.reserve(&namespaces.configured());
         let cache = Arc::new(Cache::new(
-            store.backend.clone(),
+            store.backend,
             namespaces,
             registry.clone(),
             config.limits.max_waiting,
         ));
-        let fleet = Arc::new(FleetStats::new(registry.clone(), store.backend));
+        let fleet = Arc::new(FleetStats::new(registry.clone(), store.stats));
         cache::metrics::register(&meter, &registry, &cache);
         rpc::register_load(&meter, &admission);
         let key_logging = KeyLogging::default();

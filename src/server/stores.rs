@@ -12,7 +12,7 @@ use crate::{
     config::{Config, StoreConfig, StoreUrl},
     model::{Namespace, SaturatingFrom as _},
     store::{
-        Backend, Result,
+        Backend, Result, StatsBackend,
         circuit_breaker_store::{self, CircuitBreakerStore},
         memory::MemoryStore,
         metrics::{StoreMetrics, register_memory, register_redis},
@@ -24,6 +24,8 @@ use crate::{
 /// The store of a server.
 pub(super) struct OpenStore {
     pub(super) backend: Arc<dyn Backend>,
+    /// The same store without the near cache, which has no part in statistics.
+    pub(super) stats: Arc<dyn StatsBackend>,
     /// Whether the store answers.
     pub(super) answers: watch::Receiver<bool>,
 }
@@ -42,7 +44,8 @@ impl OpenStore {
                 let store = MemoryStore::new(config.memory.max_bytes);
                 register_memory(meter, &store);
                 let answers = watch::Sender::new(true).subscribe();
-                Ok(Self { backend: Arc::new(store), answers })
+                let store = Arc::new(store);
+                Ok(Self { backend: store.clone(), stats: store, answers })
             }
             StoreUrl::Redis(url) => {
                 let options = redis_options(&config.store, url.clone());
@@ -70,9 +73,10 @@ impl OpenStore {
             circuit_breaker_store::ping_periodically(&pinged, &probed, intervals).await;
         };
         tokio::spawn(background.clone().run_until_cancelled_owned(pings));
-        let store = CircuitBreakerStore::new(Arc::new(redis), breaker, StoreMetrics::new(meter));
-        let store = NearCacheStore::new(Arc::new(store), near_cache.clone());
-        Ok(Self { backend: Arc::new(store), answers })
+        let store = CircuitBreakerStore::new(redis, breaker, StoreMetrics::new(meter));
+        let stats = Arc::new(store);
+        let backend = Arc::new(NearCacheStore::new(stats.clone(), near_cache.clone()));
+        Ok(Self { backend, stats, answers })
     }
 }
 

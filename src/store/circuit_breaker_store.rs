@@ -1,4 +1,7 @@
-//! A store behind a breaker: asked only while it is well, and every answer observed.
+//! A store behind a circuit breaker, with every operation observed.
+
+#[cfg(test)]
+mod tests;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -7,9 +10,9 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::{
-    AcquireOutcome, AcquireRequest, Backend, Condition, ErrorKind, Increment, IncrementOutcome,
-    Inspect, LeaseStatus, LeaseToken, Leases, NamespaceUsage, PutOutcome, Result,
-    RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, key_watch::KeyWatch,
+    AcquireOutcome, AcquireRequest, Condition, ErrorKind, Increment, IncrementOutcome, Inspect,
+    LeaseStatus, LeaseToken, Leases, NamespaceUsage, PutOutcome, Result, RevalidateOutcome,
+    Revalidation, StatsStore, Store, StoreInfo, key_watch::KeyWatch,
 };
 use crate::{
     circuit_breaker::{CircuitBreaker, ProbeIntervals},
@@ -19,16 +22,22 @@ use crate::{
     trace_sampler,
 };
 
-/// Is told of every operation on the store.
-pub trait Observer: Send + Sync {
-    /// An operation has ended.
-    fn observed(&self, operation: Operation, took: Duration, failure: Option<ErrorKind>);
+/// Observes the operations on a store, for metrics.
+pub trait OperationObserver: Send + Sync {
+    /// Runs after each operation, with its duration. `failure` is none if it succeeded, and
+    /// [`ErrorKind::BreakerOpen`] if the breaker rejected it.
+    fn on_operation_end(
+        &self,
+        operation: Operation,
+        duration: Duration,
+        failure: Option<ErrorKind>,
+    );
 }
 
-/// Operations on a store, as they are named in metrics.
+/// Operations on a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
-#[allow(missing_docs)] // They are named after the methods.
+#[allow(missing_docs)] // The names are those of the methods.
 pub enum Operation {
     Get,
     GetMany,
@@ -49,28 +58,28 @@ pub enum Operation {
     Usage,
 }
 
-/// A store behind a circuit breaker, whose operations are observed and traced.
-pub struct CircuitBreakerStore {
-    inner: Arc<dyn Backend>,
+/// A store whose operations fail at once while its circuit breaker is open.
+pub struct CircuitBreakerStore<S> {
+    inner: S,
     breaker: Arc<CircuitBreaker>,
-    observer: Arc<dyn Observer>,
+    observer: Arc<dyn OperationObserver>,
 }
 
-/// The circuit breaker of a store. It starts open, and logs each change.
+/// Creates the circuit breaker of a store. It starts open, and logs each change.
 pub fn breaker(failure_threshold: u32) -> Arc<CircuitBreaker> {
     Arc::new(CircuitBreaker::new(failure_threshold, move |closed| {
         if closed {
-            tracing::info!("the store answers");
+            tracing::info!("the store is available");
         } else {
             tracing::warn!(
                 failures = failure_threshold,
-                "the store does not answer: serving without it"
+                "the store is unavailable: serving without it"
             );
         }
     }))
 }
 
-/// Pings a store on behalf of its breaker, until the future is dropped.
+/// Pings a store for its breaker, until the future is dropped.
 pub async fn ping_periodically(
     store: &impl Inspect,
     breaker: &CircuitBreaker,
@@ -101,7 +110,7 @@ impl Operation {
         Self::Usage,
     ];
 
-    /// Whether it moves so much that it may take long although the store is well.
+    /// Whether the operation moves so much data that it may time out while the store works.
     fn is_bulk(self) -> bool {
         matches!(
             self,
@@ -109,7 +118,7 @@ impl Operation {
         )
     }
 
-    /// Name in metrics and spans.
+    /// Name in metrics and spans. Dashboards rely on these names, so they never change.
     pub fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
@@ -133,7 +142,7 @@ impl Operation {
     }
 }
 
-/// Part of the span of whatever the store is asked for.
+/// The span of one operation, within that of the request.
 fn span(operation: Operation) -> Span {
     tracing::info_span!(
         target: "larder::trace",
@@ -149,12 +158,15 @@ fn is_timeout<T>(outcome: &Result<T>) -> bool {
     outcome.as_ref().is_err_and(|error| error.kind == ErrorKind::Timeout)
 }
 
-impl CircuitBreakerStore {
-    /// Puts `breaker` in front of `inner`. The breaker stays open unless [`ping_periodically`] runs.
+// === impl CircuitBreakerStore ===
+
+impl<S> CircuitBreakerStore<S> {
+    /// Puts `breaker` in front of `inner`. The breaker stays open unless [`ping_periodically`]
+    /// runs.
     pub fn new(
-        inner: Arc<dyn Backend>,
+        inner: S,
         breaker: Arc<CircuitBreaker>,
-        observer: Arc<dyn Observer>,
+        observer: Arc<dyn OperationObserver>,
     ) -> Self {
         Self { inner, breaker, observer }
     }
@@ -166,32 +178,36 @@ impl CircuitBreakerStore {
     ) -> Result<T> {
         use tracing::Instrument as _;
         let started = Instant::now();
-        let outcome = if self.breaker.is_closed() {
-            let outcome = if trace_sampler::is_on() && !Span::current().is_disabled() {
-                call.instrument(span(operation)).await
-            } else {
-                call.await
-            };
-            if !(operation.is_bulk() && is_timeout(&outcome)) {
-                self.breaker.record(&outcome, |error| error.kind.is_outage());
-            }
-            outcome
-        } else {
+        let outcome = if !self.breaker.is_closed() {
             Err(ErrorKind::BreakerOpen.into())
+        } else if trace_sampler::is_on() && !Span::current().is_disabled() {
+            self.record(operation, call.instrument(span(operation)).await)
+        } else {
+            self.record(operation, call.await)
         };
         let failure = outcome.as_ref().err().map(|error| error.kind);
-        self.observer.observed(operation, started.elapsed(), failure);
+        self.observer.on_operation_end(operation, started.elapsed(), failure);
         if let Err(error) = &outcome
             && error.kind != ErrorKind::BreakerOpen
         {
-            tracing::debug!(operation = operation.name(), error = %ErrorChain(error), "the store failed");
+            let error = ErrorChain(error);
+            tracing::debug!(operation = operation.name(), %error, "the store failed");
+        }
+        outcome
+    }
+
+    /// Counts the outcome of an operation for the breaker. A timeout of a bulk operation does not
+    /// count: it does not show that the store is down.
+    fn record<T>(&self, operation: Operation, outcome: Result<T>) -> Result<T> {
+        if !(operation.is_bulk() && is_timeout(&outcome)) {
+            self.breaker.record(&outcome, |error| error.kind.is_outage());
         }
         outcome
     }
 }
 
 #[async_trait]
-impl Store for CircuitBreakerStore {
+impl<S: Store> Store for CircuitBreakerStore<S> {
     async fn get(&self, key: &EntryKey) -> Result<Option<Entry>> {
         self.run(Operation::Get, self.inner.get(key)).await
     }
@@ -231,7 +247,7 @@ impl Store for CircuitBreakerStore {
 }
 
 #[async_trait]
-impl Leases for CircuitBreakerStore {
+impl<S: Leases> Leases for CircuitBreakerStore<S> {
     async fn acquire(&self, key: &EntryKey, request: &AcquireRequest) -> Result<AcquireOutcome> {
         self.run(Operation::Acquire, self.inner.acquire(key, request)).await
     }
@@ -283,7 +299,7 @@ impl Leases for CircuitBreakerStore {
 }
 
 #[async_trait]
-impl StatsStore for CircuitBreakerStore {
+impl<S: StatsStore> StatsStore for CircuitBreakerStore<S> {
     async fn add(&self, delta: &StatsDelta) -> Result<()> {
         self.run(Operation::StatsAdd, self.inner.add(delta)).await
     }
@@ -294,7 +310,7 @@ impl StatsStore for CircuitBreakerStore {
 }
 
 #[async_trait]
-impl Inspect for CircuitBreakerStore {
+impl<S: Inspect> Inspect for CircuitBreakerStore<S> {
     fn kind(&self) -> &'static str {
         self.inner.kind()
     }

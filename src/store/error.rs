@@ -27,13 +27,13 @@ pub enum ErrorKind {
     #[error("the store did not answer in time")]
     Timeout,
     /// The circuit breaker is open: the store was not asked.
-    #[error("the store is being left alone after repeated failures")]
+    #[error("the circuit breaker of the store is open after repeated failures")]
     BreakerOpen,
     /// A write reached the store after its time limit and was not applied.
     #[error("the write reached the store too late")]
     Late,
     /// The store has no memory for the value.
-    #[error("the store has no room")]
+    #[error("the store is out of memory")]
     Full,
     /// The store answered with an error of its own.
     #[error("the store refused the operation")]

@@ -1,4 +1,4 @@
-//! Wakes whoever waits for something to happen to a key.
+//! Notifications of events per key.
 
 use std::{
     collections::HashMap,
@@ -8,51 +8,56 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Who waits for which key. Clones share the same list.
+/// The watched keys. Clones share the same watches.
 #[derive(Clone, Default)]
 pub struct KeyWatchers {
-    waiting: Arc<Mutex<WaitingByKey>>,
+    by_key: Arc<Mutex<WatchersByKey>>,
 }
 
-type WaitingByKey = HashMap<Arc<[u8]>, Vec<Weak<Notify>>>;
+type WatchersByKey = HashMap<Arc<[u8]>, Vec<Weak<Notify>>>;
 
-/// A place on the list, until it is dropped. News that arrives between registering and waiting is not lost.
+/// A watch on one key, until it is dropped. A notification between [`KeyWatchers::watch`] and
+/// [`KeyWatch::notified`] is not lost.
 pub struct KeyWatch {
-    list: KeyWatchers,
+    watchers: KeyWatchers,
     key: Arc<[u8]>,
     notify: Arc<Notify>,
 }
 
+// === impl KeyWatchers ===
+
 impl KeyWatchers {
-    /// Registers for news of `key`.
-    pub fn register(&self, key: impl Into<Arc<[u8]>>) -> KeyWatch {
+    /// Watches `key`.
+    pub fn watch(&self, key: impl Into<Arc<[u8]>>) -> KeyWatch {
         let key = key.into();
         let notify = Arc::new(Notify::new());
-        self.waiting.lock().entry(key.clone()).or_default().push(Arc::downgrade(&notify));
-        KeyWatch { list: self.clone(), key, notify }
+        self.by_key.lock().entry(key.clone()).or_default().push(Arc::downgrade(&notify));
+        KeyWatch { watchers: self.clone(), key, notify }
     }
 
-    /// Wakes all who wait for `key`.
-    pub fn wake(&self, key: &[u8]) {
-        if let Some(waiting) = self.waiting.lock().get(key) {
-            waiting.iter().filter_map(Weak::upgrade).for_each(|notify| notify.notify_one());
+    /// Notifies all watches of `key`.
+    pub fn notify(&self, key: &[u8]) {
+        if let Some(watches) = self.by_key.lock().get(key) {
+            watches.iter().filter_map(Weak::upgrade).for_each(|notify| notify.notify_one());
         }
     }
 
-    /// Wakes everybody, because news may have been missed.
-    pub fn wake_all(&self) {
-        let waiting = self.waiting.lock();
-        waiting.values().flatten().filter_map(Weak::upgrade).for_each(|notify| notify.notify_one());
+    /// Notifies all watches of all keys, because events may have been missed.
+    pub fn notify_all(&self) {
+        let by_key = self.by_key.lock();
+        by_key.values().flatten().filter_map(Weak::upgrade).for_each(|notify| notify.notify_one());
     }
 
-    /// Whether nobody waits.
+    /// Whether no key is watched.
     pub fn is_empty(&self) -> bool {
-        self.waiting.lock().is_empty()
+        self.by_key.lock().is_empty()
     }
 }
 
+// === impl KeyWatch ===
+
 impl KeyWatch {
-    /// Waits for the next news.
+    /// Waits for the next notification.
     pub async fn notified(&self) {
         self.notify.notified().await;
     }
@@ -60,11 +65,11 @@ impl KeyWatch {
 
 impl Drop for KeyWatch {
     fn drop(&mut self) {
-        let mut waiting = self.list.waiting.lock();
-        if let Some(list) = waiting.get_mut(&self.key) {
-            list.retain(|other| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(&self.notify)));
-            if list.is_empty() {
-                waiting.remove(&self.key);
+        let mut by_key = self.watchers.by_key.lock();
+        if let Some(watches) = by_key.get_mut(&self.key) {
+            watches.retain(|other| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(&self.notify)));
+            if watches.is_empty() {
+                by_key.remove(&self.key);
             }
         }
     }
@@ -72,35 +77,52 @@ impl Drop for KeyWatch {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    #[tokio::test]
-    async fn news_before_waiting_is_not_lost() {
-        let wakeups = KeyWatchers::default();
-        let wakeup = wakeups.register(*b"k");
-        wakeups.wake(b"k");
-        wakeup.notified().await;
+    async fn is_notified(watch: &KeyWatch) -> bool {
+        tokio::time::timeout(Duration::from_secs(1), watch.notified()).await.is_ok()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_the_key_that_had_news_is_woken() {
-        let wakeups = KeyWatchers::default();
-        let (one, two) = (wakeups.register(*b"one"), wakeups.register(*b"two"));
-        wakeups.wake(b"one");
-        one.notified().await;
-        let waited = tokio::time::timeout(std::time::Duration::from_secs(1), two.notified()).await;
-        assert!(waited.is_err());
-        wakeups.wake_all();
-        two.notified().await;
+    async fn notification_before_the_wait_is_not_lost() {
+        let watchers = KeyWatchers::default();
+        let watch = watchers.watch(*b"k");
+        watchers.notify(b"k");
+        assert!(is_notified(&watch).await);
+        assert!(!is_notified(&watch).await, "one notification ends one wait");
     }
 
-    #[test]
-    fn leaving_takes_the_place_off_the_list() {
-        let wakeups = KeyWatchers::default();
-        let (one, two) = (wakeups.register(*b"k"), wakeups.register(*b"k"));
+    #[tokio::test(start_paused = true)]
+    async fn only_watches_of_the_key_are_notified() {
+        let watchers = KeyWatchers::default();
+        let (one, again) = (watchers.watch(*b"one"), watchers.watch(*b"one"));
+        let two = watchers.watch(*b"two");
+        watchers.notify(b"one");
+        watchers.notify(b"three");
+        assert!(is_notified(&one).await && is_notified(&again).await);
+        assert!(!is_notified(&two).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn notify_all_notifies_every_watch() {
+        let watchers = KeyWatchers::default();
+        let (one, two) = (watchers.watch(*b"one"), watchers.watch(*b"two"));
+        watchers.notify_all();
+        assert!(is_notified(&one).await && is_notified(&two).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dropped_watch_leaves_the_others_of_its_key() {
+        let watchers = KeyWatchers::default();
+        assert!(watchers.is_empty());
+        let (one, two) = (watchers.watch(*b"k"), watchers.watch(*b"k"));
         drop(one);
-        assert!(!wakeups.is_empty());
+        assert!(!watchers.is_empty());
+        watchers.notify(b"k");
+        assert!(is_notified(&two).await);
         drop(two);
-        assert!(wakeups.is_empty());
+        assert!(watchers.is_empty());
     }
 }

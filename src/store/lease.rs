@@ -28,7 +28,7 @@ pub enum LeaseLoss {
 /// Whether a lease was held when the store applied an operation under it.
 pub type LeaseStatus = std::result::Result<(), LeaseLoss>;
 
-/// Asks for the lease of a key.
+/// Parameters of [`Leases::acquire`].
 #[derive(Debug, Clone, Copy)]
 pub struct AcquireRequest {
     /// Identifies the lease if it is granted.
@@ -40,7 +40,7 @@ pub struct AcquireRequest {
     pub fresher_than: Timestamp,
 }
 
-/// Answer to [`Leases::acquire`].
+/// Result of [`Leases::acquire`].
 #[derive(Debug)]
 pub enum AcquireOutcome {
     /// No lease is needed: there is a fresh entry.
@@ -85,7 +85,7 @@ pub struct Revalidation {
     pub fetch_metadata: Arc<FetchMetadata>,
 }
 
-/// Answer to [`Leases::revalidate`].
+/// Result of [`Leases::revalidate`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RevalidateOutcome {
     /// The entry has its new lifetime, and the lease has ended.

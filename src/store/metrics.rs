@@ -1,4 +1,5 @@
-//! Metrics of the store, by the semantic conventions for databases where there are any.
+//! Metrics of the stores, named by OpenTelemetry's semantic conventions for databases where they
+//! have a name.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,22 +13,22 @@ use crate::{
     histogram::LATENCY_BOUNDS,
     store::{
         ErrorKind,
-        circuit_breaker_store::{Observer, Operation},
+        circuit_breaker_store::{Operation, OperationObserver},
         memory::MemoryStore,
         redis::RedisStore,
     },
 };
 
-/// Measures every operation on Redis.
+/// Duration and errors of the operations on Redis.
 pub struct StoreMetrics {
     duration: Histogram<f64>,
-    /// The histogram for each operation's successes, which need not look for their attributes.
+    /// The histogram of each operation's successes, bound to its attributes in advance.
     succeeded: Vec<BoundHistogram<f64>>,
     errors: Counter<u64>,
 }
 
 impl StoreMetrics {
-    /// Instruments of `meter`.
+    /// Creates the instruments.
     pub fn new(meter: &Meter) -> Arc<Self> {
         let duration = meter
             .f64_histogram("db.client.operation.duration")
@@ -37,9 +38,7 @@ impl StoreMetrics {
             .build();
         let errors = meter
             .u64_counter("larder.store.errors")
-            .with_description(
-                "Operations on the store that failed, those that the breaker refused included",
-            )
+            .with_description("Operations on the store that failed or that the breaker rejected")
             .build();
         let succeeded =
             Operation::ALL.map(|operation| duration.bind(&attributes(operation, None))).into();
@@ -47,13 +46,18 @@ impl StoreMetrics {
     }
 }
 
-impl Observer for StoreMetrics {
-    fn observed(&self, operation: Operation, took: Duration, failure: Option<ErrorKind>) {
-        let seconds = took.as_secs_f64();
+impl OperationObserver for StoreMetrics {
+    fn on_operation_end(
+        &self,
+        operation: Operation,
+        duration: Duration,
+        failure: Option<ErrorKind>,
+    ) {
+        let seconds = duration.as_secs_f64();
         let Some(kind) = failure else { return self.succeeded[operation as usize].record(seconds) };
         let attributes = attributes(operation, Some(kind));
         self.errors.add(1, &attributes);
-        // What the breaker refuses takes no time, and would make an outage look fast.
+        // Rejections by the breaker take no time, and would make an outage look fast.
         if kind != ErrorKind::BreakerOpen {
             self.duration.record(seconds, &attributes);
         }
@@ -69,11 +73,11 @@ fn attributes(operation: Operation, failure: Option<ErrorKind>) -> Vec<KeyValue>
     attributes
 }
 
-/// Registers what is known of the connections to Redis and of the breaker before it.
+/// Registers the metrics of the connections to Redis and of its circuit breaker.
 pub fn register_redis(meter: &Meter, store: &RedisStore, closed: watch::Receiver<bool>) {
     meter
         .u64_observable_gauge("larder.store.breaker.open")
-        .with_description("1 while the store is being left alone after repeated failures")
+        .with_description("1 while the circuit breaker of the store is open")
         .with_callback(move |observer| observer.observe(u64::from(!*closed.borrow()), &[]))
         .build();
     let pool = store.clone();
@@ -91,7 +95,7 @@ pub fn register_redis(meter: &Meter, store: &RedisStore, closed: watch::Receiver
             store.pool_state().failed
         }),
         ("db.client.connection.timeouts", "Operations that got no connection in time", |store| {
-            store.pool_state().starved
+            store.pool_state().checkout_timeouts
         }),
     ];
     for (name, description, count) in counters {
@@ -104,7 +108,7 @@ pub fn register_redis(meter: &Meter, store: &RedisStore, closed: watch::Receiver
     }
 }
 
-/// Registers what the embedded store holds.
+/// Registers the metrics of the embedded store.
 pub fn register_memory(meter: &Meter, store: &MemoryStore) {
     let (used, max, evicted) = (store.clone(), store.clone(), store.clone());
     meter

@@ -1,26 +1,28 @@
-//! Entries in Redis or Valkey, shared by all replicas.
+//! The store in Redis or Valkey, shared by all replicas.
 //!
-//! A read is the generation marker and the entry in one MGET, together with other reads of the same moment; a write is one script, and the
-//! value beside it if that is large. Which keys there are is in `redis/layout.rs`, how an entry looks in `redis/codec.rs`.
+//! A read is an MGET of the generation marker and the entry, batched with concurrent reads. A write
+//! is one script; a large value is sent next to the script. `redis/key_schema.rs` lists the keys,
+//! and `redis/codec.rs` defines the format of entries.
 
-// The client library's enums may grow.
+// The client library's enums may get new variants.
 #![allow(clippy::wildcard_enum_match_arm)]
 
 mod client_tracking;
-mod clock;
 mod codec;
+mod connection;
 mod error;
 mod inspect;
 mod key_schema;
 mod lease_invalidations;
 mod leases;
 mod near_invalidations;
+mod outage_log;
 mod pool;
 mod read_batcher;
 mod script;
 mod stats;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use redis::{Cmd, Value};
@@ -30,45 +32,45 @@ use super::{
     Condition, Error, ErrorKind, Increment, IncrementOutcome, PutOutcome, Result, Store,
     key_watch::KeyWatchers, near_cache::NearCache,
 };
-use crate::{
-    model::{Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, millis_ceil},
-    stats::delta::ByNamespace,
-};
-pub use clock::CLOCK_SYNC_INTERVAL;
-use key_schema::KeySchema;
+use crate::model::{Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, millis_ceil};
+use key_schema::{EntryKeys, KeySchema};
 pub use pool::{PoolOptions, PoolState};
 use pool::{RedisPool, Retry};
 use read_batcher::ReadBatcher;
 use script::Script;
+use stats::ClosedBuckets;
 
-/// Bytes of a value from which on an entry is not written through a script.
-const LARGE: usize = 4096;
-/// How long an entry that was set aside is kept if the script does not take it. It comes in the same round trip.
-const ASIDE_TTL: Duration = Duration::from_secs(10);
+/// How often the server's clock must be read to stay current while there is no traffic. Each ping
+/// reads it, so this is also the interval of the pings while the store works.
+pub const CLOCK_SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How to use Redis.
+/// Size in bytes from which on a value is staged instead of passed to the script.
+const MIN_STAGED_BYTES: usize = 4096;
+/// TTL of a staged entry, in case that its script, which follows in the same round trip, fails.
+const STAGING_TTL: Duration = Duration::from_secs(10);
+
+/// Options of the store in Redis.
 #[derive(Debug, Clone)]
 pub struct RedisOptions {
-    /// How to reach it.
+    /// Options of the connections.
     pub pool: PoolOptions,
-    /// What the names of all keys begin with.
+    /// Prefix of all keys.
     pub prefix: String,
     /// Generation markers per namespace. Replicas that share a Redis must agree on it.
     pub shards: u16,
 }
 
-/// See the module. Clones share the same connections.
+/// The store in Redis. Clones share the same connections.
 #[derive(Clone)]
 pub struct RedisStore {
     pool: RedisPool,
-    layout: Arc<KeySchema>,
+    schema: Arc<KeySchema>,
     reads: ReadBatcher,
-    wakeups: KeyWatchers,
-    /// Counters of minutes and ten minutes that are over, which do not change any more.
-    closed_buckets: Arc<tokio::sync::Mutex<HashMap<String, ByNamespace>>>,
+    lease_watchers: KeyWatchers,
+    closed_buckets: Arc<ClosedBuckets>,
 }
 
-/// The answer of a script: a word, and what goes with it.
+/// The reply of a script: a word, and the values that belong to it.
 struct ScriptReply {
     word: String,
     rest: std::vec::IntoIter<Value>,
@@ -77,8 +79,9 @@ struct ScriptReply {
 // === impl RedisStore ===
 
 impl RedisStore {
-    /// A store that connects when it is first used, and again whenever it must. Must be called in a Tokio runtime, on which it
-    /// follows the leases, and the entries for `near`, until `stop` is cancelled.
+    /// Creates a store that connects when it is first used, and reconnects as needed. Must be
+    /// called in a Tokio runtime, on which it tracks the leases, and the entries for `near`, until
+    /// `stop` is cancelled.
     ///
     /// # Errors
     /// The URL cannot be used.
@@ -91,79 +94,85 @@ impl RedisStore {
         let store = Self {
             reads: ReadBatcher::new(pool.clone()),
             pool,
-            layout: Arc::new(KeySchema::new(&options.prefix, options.shards)),
-            wakeups: KeyWatchers::default(),
+            schema: Arc::new(KeySchema::new(&options.prefix, options.shards)),
+            lease_watchers: KeyWatchers::default(),
             closed_buckets: Arc::default(),
         };
         lease_invalidations::spawn(
             &options.pool,
-            store.layout.lease_prefix(),
-            store.wakeups.clone(),
+            store.schema.lease_prefix(),
+            store.lease_watchers.clone(),
             stop.clone(),
         )?;
-        near_invalidations::spawn(&options.pool, store.layout.clone(), near, stop)?;
+        near_invalidations::spawn(&options.pool, store.schema.clone(), near, stop)?;
         Ok(store)
     }
 
-    /// What the pool of connections has done and holds.
+    /// State and counters of the connection pool.
     pub fn pool_state(&self) -> PoolState {
         self.pool.state()
     }
 
-    /// A script's call for one entry, with the arguments that all scripts have.
-    fn call(&self, script: &Script, key: &EntryKey, scratch: Option<Vec<u8>>) -> Cmd {
-        let names = self.layout.names(key);
-        let mut keys = vec![names.marker, names.entry, self.layout.lease(key)];
-        keys.extend(scratch);
+    /// Builds a call of a script for one entry, with the arguments that all scripts have. `extra`
+    /// is the fourth key, see `common.lua`.
+    fn call(&self, script: &Script, key: &EntryKey, extra: Option<Vec<u8>>) -> Cmd {
+        let EntryKeys { marker, entry } = self.schema.entry_keys(key);
+        let mut keys = vec![marker, entry, self.schema.lease(key)];
+        keys.extend(extra);
         let mut call = script.call(&keys);
         let generation: [u8; codec::GENERATION_BYTES] = rand::random();
         call.arg(self.pool.not_after().0).arg(&generation);
         call
     }
 
-    /// Runs a script that stores `draft`; `rest` adds the arguments that come after it.
+    /// Runs a script that stores `entry`; `rest` adds the arguments after the entry.
     ///
-    /// A large entry is set aside before, in the same round trip: what goes through a script costs the server several times as much
-    /// per byte as what does not.
+    /// A large entry is staged under another key in the same round trip: a byte that passes through
+    /// a script costs the server several times as much as one that does not.
     async fn store(
         &self,
         script: &Script,
         key: &EntryKey,
-        draft: &NewEntry,
+        entry: &NewEntry,
         rest: impl FnOnce(&mut Cmd),
     ) -> Result<ScriptReply> {
-        let aside = (draft.data.len() >= LARGE).then(|| self.layout.aside(key, rand::random()));
-        let mut call = self.call(script, key, aside.clone());
-        add_lifetime(&mut call, &draft.lifetime);
-        call.arg(if aside.is_some() { Vec::new() } else { codec::encode_tail(draft) });
+        let is_staged = entry.data.len() >= MIN_STAGED_BYTES;
+        let staging = is_staged.then(|| self.schema.staging(key, rand::random()));
+        let mut call = self.call(script, key, staging.clone());
+        add_lifetime(&mut call, &entry.lifetime);
+        call.arg(if is_staged { Vec::new() } else { codec::encode_tail(entry) });
         rest(&mut call);
-        let asked = Instant::now();
-        // Sent twice, it could be applied once before and once after a delete that was acknowledged in between.
-        let answer = match aside {
+        let sent_at = Instant::now();
+        // Never sent again: it could be applied a second time after a delete that was acknowledged
+        // in the meantime.
+        let answer = match staging {
             None => self.pool.eval(script, &call, Retry::Never).await?,
             Some(name) => {
                 let mut set = redis::cmd("SET");
-                set.arg(name).arg(codec::encode_aside(draft)).arg("PX").arg(millis_ceil(ASIDE_TTL));
+                set.arg(name)
+                    .arg(codec::encode_staged(entry))
+                    .arg("PX")
+                    .arg(millis_ceil(STAGING_TTL));
                 self.pool.eval_after(set, script, call).await?
             }
         };
-        let reply = self.in_time(answer, asked)?;
-        // The server has evicted what was set aside a moment ago: its memory is short.
-        if reply.word == "ASIDE_MISSING" { Err(ErrorKind::Full.into()) } else { Ok(reply) }
+        let reply = self.reply(answer, sent_at)?;
+        // The server has evicted the entry that was staged a moment ago: it is out of memory.
+        if reply.word == "STAGED_MISSING" { Err(ErrorKind::Full.into()) } else { Ok(reply) }
     }
 
-    async fn run(&self, script: &Script, call: &Cmd, repeat: Retry) -> Result<ScriptReply> {
-        let asked = Instant::now();
-        let answer = self.pool.eval(script, call, repeat).await?;
-        self.in_time(answer, asked)
+    async fn run(&self, script: &Script, call: &Cmd, retry: Retry) -> Result<ScriptReply> {
+        let sent_at = Instant::now();
+        let answer = self.pool.eval(script, call, retry).await?;
+        self.reply(answer, sent_at)
     }
 
-    /// What a script has answered that was asked for at `asked`.
-    fn in_time(&self, answer: Value, asked: Instant) -> Result<ScriptReply> {
-        let mut reply = ScriptReply::read(answer)?;
+    /// Parses the reply of a script that was called at `sent_at`. Fails if it was called too late.
+    fn reply(&self, answer: Value, sent_at: Instant) -> Result<ScriptReply> {
+        let mut reply = ScriptReply::parse(answer)?;
         if reply.word == "LATE" {
             let server_time: u64 = reply.next()?;
-            self.pool.shared().clock.seen(Timestamp(server_time), asked);
+            self.pool.clock().synchronize(Timestamp(server_time), sent_at);
             return Err(ErrorKind::Late.into());
         }
         Ok(reply)
@@ -177,24 +186,24 @@ fn add_lifetime(call: &mut Cmd, lifetime: &Lifetime) {
 #[async_trait]
 impl Store for RedisStore {
     async fn get(&self, key: &EntryKey) -> Result<Option<Entry>> {
-        self.reads.read(self.layout.names(key)).await
+        self.reads.read(self.schema.entry_keys(key)).await
     }
 
     async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<Option<Entry>>> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let mget = read_batcher::mget(keys.iter().map(|key| self.layout.names(key)));
+        let mget = read_batcher::mget(keys.iter().map(|key| self.schema.entry_keys(key)));
         read_batcher::read_all(&self.pool, &mget).await
     }
 
     async fn put(
         &self,
         key: &EntryKey,
-        draft: &NewEntry,
+        entry: &NewEntry,
         condition: Condition,
     ) -> Result<PutOutcome> {
-        let reply = self.store(&script::SET, key, draft, |call| {
+        let reply = self.store(&script::SET, key, entry, |call| {
             match condition {
                 Condition::Always => call.arg(b""),
                 Condition::IfAbsent => call.arg(b"absent"),
@@ -212,7 +221,7 @@ impl Store for RedisStore {
     async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
         let mut call = self.call(&script::DELETE, key, None);
         call.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) });
-        match self.run(&script::DELETE, &call, Retry::Harmless).await?.word.as_str() {
+        match self.run(&script::DELETE, &call, Retry::Idempotent).await?.word.as_str() {
             "EXISTED" => Ok(true),
             "ABSENT" => Ok(false),
             _ => Err(unexpected("delete.lua")),
@@ -220,13 +229,14 @@ impl Store for RedisStore {
     }
 
     async fn invalidate(&self, namespace: &Namespace) -> Result<()> {
-        // What has no marker is invalid, and the next write begins a new generation. Removing the markers, unlike replacing
-        // them, also works when Redis is out of memory, and leaves nothing behind for names that are never used again.
+        // Entries without a marker are invalid, and the next write begins a new generation. Unlike
+        // replacing the markers, removing them also works when Redis is out of memory, and leaves
+        // nothing behind for namespaces that are never used again.
         let mut unlink = redis::cmd("UNLINK");
-        for marker in self.layout.markers(namespace) {
+        for marker in self.schema.markers(namespace) {
             unlink.arg(marker);
         }
-        match self.pool.query(&unlink, Retry::Harmless).await? {
+        match self.pool.query(&unlink, Retry::Idempotent).await? {
             Value::Int(_) => Ok(()),
             _ => Err(unexpected("UNLINK")),
         }
@@ -244,7 +254,7 @@ impl Store for RedisStore {
     }
 
     async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {
-        let mut call = self.call(&script::INCREMENT, key, Some(self.layout.scratch(key)));
+        let mut call = self.call(&script::INCREMENT, key, Some(self.schema.scratch(key)));
         add_lifetime(&mut call, &increment.lifetime);
         call.arg(&increment.version.0.to_be_bytes())
             .arg(&codec::encode_windows(&increment.lifetime))
@@ -264,23 +274,23 @@ impl Store for RedisStore {
     }
 
     fn now(&self) -> Timestamp {
-        self.pool.shared().clock.now()
+        self.pool.clock().now()
     }
 }
 
-// === impl Reply ===
+// === impl ScriptReply ===
 
 impl ScriptReply {
-    fn read(value: Value) -> Result<Self> {
+    fn parse(value: Value) -> Result<Self> {
         let (word, rest) = match value {
             Value::Array(parts) => {
                 let mut parts = parts.into_iter();
                 (parts.next().ok_or_else(|| unexpected("a script"))?, parts)
             }
-            // A word alone, which is a little less work for the server than an array around it.
+            // A word alone is a little less work for the server than an array.
             word => (word, Vec::new().into_iter()),
         };
-        Ok(Self { word: read(word)?, rest })
+        Ok(Self { word: parse(word)?, rest })
     }
 
     fn next_value(&mut self) -> Result<Value> {
@@ -288,20 +298,20 @@ impl ScriptReply {
     }
 
     fn next<T: redis::FromRedisValue>(&mut self) -> Result<T> {
-        read(self.next_value()?)
+        parse(self.next_value()?)
     }
 
     fn next_millis(&mut self) -> Result<Duration> {
-        // Negative numbers say that the key has no expiry, or has just gone.
+        // A negative number means that the key has no expiry or does not exist any more.
         let millis: i64 = self.next()?;
         Ok(Duration::from_millis(u64::try_from(millis).unwrap_or(0)))
     }
 }
 
-fn read<T: redis::FromRedisValue>(value: Value) -> Result<T> {
+fn parse<T: redis::FromRedisValue>(value: Value) -> Result<T> {
     redis::from_redis_value(value).map_err(|error| redis::RedisError::from(error).into())
 }
 
-fn unexpected(what: &str) -> Error {
-    Error::new(ErrorKind::Refused, format!("unexpected answer to {what}"))
+fn unexpected(command: &str) -> Error {
+    Error::new(ErrorKind::Refused, format!("unexpected answer to {command}"))
 }

@@ -1,10 +1,10 @@
-//! The account of bytes.
+//! The byte budget.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::store::{ErrorKind, Result};
 
-/// Bytes in use and the bound on them.
+/// Bytes in use and their limit, with counters of removed entries.
 pub(super) struct Budget {
     pub(super) max: u64,
     used: AtomicU64,
@@ -23,7 +23,7 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Takes bytes, even if that exceeds the bound; refuses what could never fit.
+    /// Reserves bytes, even if that exceeds the limit. Fails if they exceed the limit alone.
     pub(super) fn reserve(&self, bytes: u64) -> Result<()> {
         if bytes > self.max {
             return Err(ErrorKind::Full.into());

@@ -1,4 +1,4 @@
-//! Generations of namespaces: what makes invalidating one as cheap as flipping a flag.
+//! Generations of namespaces: invalidating a namespace sets one flag.
 
 use std::{
     collections::HashMap,
@@ -10,9 +10,9 @@ use std::{
 
 use parking_lot::RwLock;
 
-use crate::model::Namespace;
+use crate::{model::Namespace, store::NamespaceUsage};
 
-/// What was written to a namespace between two invalidations.
+/// The entries and leases of a namespace between two invalidations.
 #[derive(Debug, Default)]
 pub(super) struct Generation {
     ended: AtomicBool,
@@ -20,32 +20,36 @@ pub(super) struct Generation {
     bytes: AtomicU64,
 }
 
-/// The current generation of every namespace that has one.
+/// The current generation of each namespace in use.
 #[derive(Default)]
 pub(super) struct Generations {
     current: RwLock<HashMap<Namespace, Arc<Generation>>>,
     ended: AtomicBool,
 }
 
+// === impl Generation ===
+
 impl Generation {
-    /// Whether what belongs to it is still valid.
+    /// Whether the entries and leases of the generation are valid.
     pub(super) fn is_current(&self) -> bool {
         !self.ended.load(Ordering::Acquire)
     }
 
-    pub(super) fn gained(&self, bytes: u64) {
+    pub(super) fn add_entry(&self, bytes: u64) {
         self.keys.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn lost(&self, bytes: u64) {
+    pub(super) fn remove_entry(&self, bytes: u64) {
         self.keys.fetch_sub(1, Ordering::Relaxed);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
+// === impl Generations ===
+
 impl Generations {
-    /// The generation that belongs to what is written now.
+    /// The generation of a write that begins now.
     pub(super) fn current(&self, namespace: &Namespace) -> Arc<Generation> {
         if let Some(current) = self.current.read().get(namespace) {
             return current.clone();
@@ -53,8 +57,8 @@ impl Generations {
         self.current.write().entry(namespace.clone()).or_default().clone()
     }
 
-    /// Ends the current generation. What began before this belongs to the old one, what begins after it returns to a
-    /// new one.
+    /// Ends the current generation. Operations that began before belong to it, and operations that
+    /// begin afterwards belong to a new one.
     pub(super) fn end(&self, namespace: &Namespace) {
         if let Some(ended) = self.current.write().remove(namespace) {
             ended.ended.store(true, Ordering::Release);
@@ -62,25 +66,25 @@ impl Generations {
         }
     }
 
-    /// Whether a generation ended since this was last asked.
+    /// Whether a generation has ended since the last call.
     pub(super) fn take_ended(&self) -> bool {
         self.ended.swap(false, Ordering::Relaxed)
     }
 
-    /// Forgets generations that nothing belongs to, so that ever new names do not fill the memory.
-    pub(super) fn forget_unused(&self) {
+    /// Removes generations without entries and leases, so that names that are used once do not
+    /// accumulate in memory.
+    pub(super) fn remove_unused(&self) {
         self.current.write().retain(|_, generation| Arc::strong_count(generation) > 1);
     }
 
     /// Keys and bytes per namespace.
-    pub(super) fn sizes(&self) -> Vec<(Namespace, u64, u64)> {
-        let load = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+    pub(super) fn usage(&self) -> Vec<(Namespace, NamespaceUsage)> {
+        let usage = |generation: &Generation| NamespaceUsage {
+            keys: generation.keys.load(Ordering::Relaxed),
+            bytes: generation.bytes.load(Ordering::Relaxed),
+            ..NamespaceUsage::default()
+        };
         let current = self.current.read();
-        current
-            .iter()
-            .map(|(name, generation)| {
-                (name.clone(), load(&generation.keys), load(&generation.bytes))
-            })
-            .collect()
+        current.iter().map(|(name, generation)| (name.clone(), usage(generation))).collect()
     }
 }

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::{
     Inner, MemoryStore,
-    shard::{Lease, LeaseState, Shard, Slot, lease_cost},
-    wakeup_key,
+    shard::{Lease, LeaseState, Shard, StoredEntry, lease_cost},
+    watch_key,
 };
 use crate::{
     model::{Entry, EntryKey, NewEntry},
@@ -21,29 +21,29 @@ use crate::{
 impl Leases for MemoryStore {
     async fn acquire(&self, key: &EntryKey, request: &AcquireRequest) -> Result<AcquireOutcome> {
         let store = &*self.0;
-        store.make_room(lease_cost(key))?;
+        store.reserve(lease_cost(key))?;
         let now = store.now();
         let mut shard = store.shard(key).lock();
-        let refused = |acquired| {
+        let refused = |outcome| {
             store.budget.release(lease_cost(key));
-            Ok(acquired)
+            Ok(outcome)
         };
-        let previous = match shard.valid(key, now).map(|slot| slot.entry.clone()) {
+        let previous = match shard.get(key, now).map(|stored| stored.entry.clone()) {
             Some(entry) if now.max(request.fresher_than) < entry.fresh_until => {
                 return refused(AcquireOutcome::Found(entry));
             }
             other => other,
         };
         if let Some(lease) = shard.lease(key, now) {
-            let left = lease.expires_at.since(now);
+            let remaining = lease.expires_at.since(now);
             match &lease.state {
-                LeaseState::HeldOff => return refused(AcquireOutcome::HeldOff { remaining: left }),
+                LeaseState::HeldOff => return refused(AcquireOutcome::HeldOff { remaining }),
                 LeaseState::Held if lease.generation.is_current() => {
-                    return refused(AcquireOutcome::Held { expires_in: left });
+                    return refused(AcquireOutcome::Held { expires_in: remaining });
                 }
                 LeaseState::BackedOff(cause) if lease.generation.is_current() => {
                     let cause = cause.to_string();
-                    return refused(AcquireOutcome::BackedOff { remaining: left, previous, cause });
+                    return refused(AcquireOutcome::BackedOff { remaining, previous, cause });
                 }
                 LeaseState::Held | LeaseState::BackedOff(_) | LeaseState::Voided(_) => {}
             }
@@ -103,24 +103,24 @@ impl Leases for MemoryStore {
         if let Err(loss) = shard.lease_status(key, token, now) {
             return Ok(RevalidateOutcome::LeaseLost(loss));
         }
-        let held = shard.valid(key, now).map(|slot| slot.entry.clone());
-        let Some(mut entry) = held.filter(|entry| entry.version == revalidation.version) else {
+        let current = shard.get(key, now).map(|stored| stored.entry.clone());
+        let Some(mut entry) = current.filter(|entry| entry.version == revalidation.version) else {
             return Ok(RevalidateOutcome::Gone);
         };
         entry.created_at = now;
         entry.reschedule(&revalidation.lifetime, now);
         entry.tags = revalidation.tags.clone();
         entry.fetch_metadata = Some(revalidation.fetch_metadata.clone());
-        // The lease's own: the namespace may have another by now.
+        // The lease's generation: the namespace may have a later one by now.
         let Some(generation) = shard.lease(key, now).map(|lease| lease.generation.clone()) else {
             return Ok(RevalidateOutcome::LeaseLost(LeaseLoss::Expired));
         };
-        let slot = Slot::new(key, entry, generation, now);
-        store.budget.reserve(slot.cost)?;
-        store.budget.release(shard.insert(key.clone(), slot));
+        let stored = StoredEntry::new(key, entry, generation, now);
+        store.budget.reserve(stored.cost)?;
+        store.budget.release(shard.insert(key.clone(), stored));
         store.end_lease(&mut shard, key);
         drop(shard);
-        // Its tags and validators may have grown.
+        // The tags and validators may be larger than before.
         while store.budget.is_exceeded() && store.evict_oldest() {}
         Ok(RevalidateOutcome::Revalidated)
     }
@@ -153,19 +153,19 @@ impl Leases for MemoryStore {
             store.end_lease(&mut shard, key);
         } else {
             shard.back_off(key, short_cause(cause).into(), now.after(backoff));
-            store.wakeups.wake(&wakeup_key(key));
+            store.lease_watchers.notify(&watch_key(key));
         }
         Ok(true)
     }
 
     fn watch_lease(&self, key: &EntryKey) -> KeyWatch {
-        self.0.wakeups.register(wakeup_key(key))
+        self.0.lease_watchers.watch(watch_key(key))
     }
 }
 
 impl Inner {
     fn end_lease(&self, shard: &mut Shard, key: &EntryKey) {
-        self.budget.release(shard.drop_lease(key));
-        self.wakeups.wake(&wakeup_key(key));
+        self.budget.release(shard.remove_lease(key));
+        self.lease_watchers.notify(&watch_key(key));
     }
 }

@@ -1,4 +1,5 @@
-//! One shard: entries in order of use and of expiry, and leases. Every change returns the bytes it freed.
+//! One shard of the store: entries in order of use and of expiry, and leases. A method that frees
+//! bytes returns their number, and the caller keeps the budget.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -14,35 +15,36 @@ use crate::{
     store::{LeaseLoss, LeaseStatus, LeaseToken, MAX_CAUSE_BYTES},
 };
 
-/// What an entry costs beside the bytes of its key, value and tags: its slot and key in the table of entries, which is at
-/// most 7/8 full, and its place in the index by expiry, whose nodes are about 2/3 full, and the allocator's headers.
-const ENTRY_OVERHEAD: u64 = ((size_of::<Slot>() + size_of::<EntryKey>() + 32)
+/// Cost of an entry in bytes, besides its key, value and tags: the structs in the table of entries,
+/// which is at most 7/8 full, and in the index by expiry, whose nodes are about 2/3 full, and the
+/// headers of the allocator.
+pub(super) const ENTRY_OVERHEAD: u64 = ((size_of::<StoredEntry>() + size_of::<EntryKey>() + 32)
     + size_of::<(Timestamp, EntryKey)>() * 3 / 2
     + 64) as u64;
-/// What a lease costs beside the bytes of its key.
-const LEASE_OVERHEAD: u64 =
+/// Cost of a lease in bytes, besides its key.
+pub(super) const LEASE_OVERHEAD: u64 =
     (size_of::<Lease>() + size_of::<EntryKey>() + MAX_CAUSE_BYTES + 64) as u64;
 
-/// A part of the store. Its owner keeps the account of bytes.
+/// Entries and leases of the keys with the same hash.
 pub(super) struct Shard {
-    entries: LruCache<EntryKey, Slot>,
+    entries: LruCache<EntryKey, StoredEntry>,
     by_expiry: BTreeSet<ExpiryKey>,
     leases: HashMap<EntryKey, Lease>,
 }
 
-/// An entry's place in the index by expiry.
+/// Key of an entry in the index by expiry.
 pub(super) type ExpiryKey = (Timestamp, EntryKey);
 
-/// A stored entry.
-pub(super) struct Slot {
+/// An entry with its bookkeeping.
+pub(super) struct StoredEntry {
     pub(super) entry: Entry,
-    /// Bytes in memory.
+    /// Memory in bytes, including the key.
     pub(super) cost: u64,
     generation: Arc<Generation>,
-    used_at: Timestamp,
+    last_used_at: Timestamp,
 }
 
-/// Who may compute a key, or what became of the lease.
+/// The lease of a key, or the record of one that has ended.
 pub(super) struct Lease {
     pub(super) state: LeaseState,
     pub(super) token: LeaseToken,
@@ -50,14 +52,15 @@ pub(super) struct Lease {
     pub(super) expires_at: Timestamp,
 }
 
-/// A lease that ended before its time is remembered until then, so that its holder can be told why.
+/// State of a lease. A lease that ends early is recorded until it would have expired, so that its
+/// holder can learn why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LeaseState {
     Held,
     Voided(LeaseLoss),
-    /// The last holder gave up, for this cause.
+    /// The last holder abandoned the lease, for this cause.
     BackedOff(Box<str>),
-    /// No fill is taken, whatever the generation.
+    /// No fill is accepted, under any generation.
     HeldOff,
 }
 
@@ -74,53 +77,53 @@ impl Default for Shard {
 }
 
 impl Shard {
-    /// The valid entry of a key, which then counts as used.
-    pub(super) fn valid(&mut self, key: &EntryKey, now: Timestamp) -> Option<&mut Slot> {
-        let slot = self.entries.get_mut(key).filter(|slot| slot.is_valid(now))?;
-        slot.used_at = now;
-        Some(slot)
+    /// The valid entry of a key. Marks it as the most recently used.
+    pub(super) fn get(&mut self, key: &EntryKey, now: Timestamp) -> Option<&StoredEntry> {
+        let stored = self.entries.get_mut(key).filter(|stored| stored.is_valid(now))?;
+        stored.last_used_at = now;
+        Some(stored)
     }
 
-    /// Puts an entry in place of what is there.
-    pub(super) fn insert(&mut self, key: EntryKey, slot: Slot) -> u64 {
+    /// Inserts an entry, or replaces the current one.
+    pub(super) fn insert(&mut self, key: EntryKey, stored: StoredEntry) -> u64 {
         let freed = self.remove(&key);
-        slot.generation.gained(slot.cost);
-        self.by_expiry.insert((slot.entry.expires_at(), key.clone()));
-        self.entries.insert(key, slot);
+        stored.generation.add_entry(stored.cost);
+        self.by_expiry.insert((stored.entry.expires_at(), key.clone()));
+        self.entries.insert(key, stored);
         freed
     }
 
-    /// Changes the times of an entry.
+    /// Changes the lifetime of an entry.
     pub(super) fn reschedule(&mut self, key: &EntryKey, change: impl FnOnce(&mut Entry)) {
-        if let Some(slot) = self.entries.get_mut(key) {
-            self.by_expiry.remove(&(slot.entry.expires_at(), key.clone()));
-            change(&mut slot.entry);
-            self.by_expiry.insert((slot.entry.expires_at(), key.clone()));
+        if let Some(stored) = self.entries.get_mut(key) {
+            self.by_expiry.remove(&(stored.entry.expires_at(), key.clone()));
+            change(&mut stored.entry);
+            self.by_expiry.insert((stored.entry.expires_at(), key.clone()));
         }
     }
 
     pub(super) fn remove(&mut self, key: &EntryKey) -> u64 {
-        self.entries.remove(key).map_or(0, |slot| {
-            self.by_expiry.remove(&(slot.entry.expires_at(), key.clone()));
-            slot.generation.lost(slot.cost);
-            slot.cost
+        self.entries.remove(key).map_or(0, |stored| {
+            self.by_expiry.remove(&(stored.entry.expires_at(), key.clone()));
+            stored.generation.remove_entry(stored.cost);
+            stored.cost
         })
     }
 
-    /// When the entry that was not used for longest was last used.
+    /// Time of the last use of the least recently used entry.
     pub(super) fn oldest_use(&self) -> Option<Timestamp> {
-        self.entries.iter().next().map(|(_, slot)| slot.used_at)
+        self.entries.iter().next().map(|(_, stored)| stored.last_used_at)
     }
 
-    /// Drops the entry that was not used for longest.
-    pub(super) fn evict(&mut self) -> u64 {
+    /// Removes the least recently used entry.
+    pub(super) fn evict_oldest(&mut self) -> u64 {
         let oldest = self.entries.iter().next().map(|(key, _)| key.clone());
         oldest.map_or(0, |key| self.remove(&key))
     }
 
-    /// Drops up to `limit` entries whose time is over.
-    pub(super) fn expire(&mut self, now: Timestamp, limit: usize) -> Expired {
-        let mut expired = Expired::default();
+    /// Removes up to `limit` expired entries.
+    pub(super) fn expire(&mut self, now: Timestamp, limit: usize) -> ExpireOutcome {
+        let mut expired = ExpireOutcome::default();
         while expired.entries < limit
             && let Some((expires_at, key)) = self.by_expiry.first()
             && *expires_at <= now
@@ -132,23 +135,23 @@ impl Shard {
         expired
     }
 
-    /// Looks at up to `limit` entries after `place`, in order of expiry, and drops those of ended generations. Answers the
-    /// bytes that were freed, and where to go on.
+    /// Visits up to `limit` entries after `after`, in order of expiry, and removes those of ended
+    /// generations. Returns the freed bytes, and the position to continue from; none at the end.
     pub(super) fn purge(
         &mut self,
-        place: Option<&ExpiryKey>,
+        after: Option<&ExpiryKey>,
         limit: usize,
     ) -> (u64, Option<ExpiryKey>) {
-        let start = place.map_or(Bound::Unbounded, Bound::Excluded);
-        let looked_at: Vec<ExpiryKey> =
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let visited: Vec<ExpiryKey> =
             self.by_expiry.range((start, Bound::Unbounded)).take(limit).cloned().collect();
         let mut freed = 0;
-        for (_, key) in &looked_at {
-            if self.entries.peek(key).is_some_and(|slot| !slot.generation.is_current()) {
+        for (_, key) in &visited {
+            if self.entries.peek(key).is_some_and(|stored| !stored.generation.is_current()) {
                 freed += self.remove(key);
             }
         }
-        (freed, (looked_at.len() == limit).then(|| looked_at.last().cloned()).flatten())
+        (freed, (visited.len() == limit).then(|| visited.last().cloned()).flatten())
     }
 
     /// Valid entries with their remaining lifetime, most recently used first.
@@ -156,34 +159,34 @@ impl Shard {
         &self,
         now: Timestamp,
     ) -> impl Iterator<Item = (&EntryKey, std::time::Duration)> {
-        let valid = self.entries.iter().rev().filter(move |(_, slot)| slot.is_valid(now));
-        valid.map(move |(key, slot)| (key, slot.entry.expires_at().since(now)))
+        let valid = self.entries.iter().rev().filter(move |(_, stored)| stored.is_valid(now));
+        valid.map(move |(key, stored)| (key, stored.entry.expires_at().since(now)))
     }
 
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Bytes of all that is held, counted anew.
+    /// Bytes of all entries and leases, summed up again.
     #[cfg(test)]
     pub(super) fn recount(&self) -> u64 {
         assert_eq!(self.entries.len(), self.by_expiry.len());
-        let entries: u64 = self.entries.iter().map(|(_, slot)| slot.cost).sum();
+        let entries: u64 = self.entries.iter().map(|(_, stored)| stored.cost).sum();
         entries + self.leases.keys().map(lease_cost).sum::<u64>()
     }
 
-    /// The lease of a key, unless its time or its generation is over.
+    /// The lease of a key, in any state, unless it has expired.
     pub(super) fn lease(&self, key: &EntryKey, now: Timestamp) -> Option<&Lease> {
         self.leases.get(key).filter(|lease| now < lease.expires_at)
     }
 
-    /// Puts a lease in place of what is there; answers the bytes that were freed.
+    /// Grants a lease, or replaces the current one.
     pub(super) fn grant(&mut self, key: EntryKey, lease: Lease) -> u64 {
         let cost = lease_cost(&key);
         self.leases.insert(key, lease).map_or(0, |_| cost)
     }
 
-    /// Ends a held lease early; answers whether there was one.
+    /// Voids a held lease. Returns whether there was one.
     pub(super) fn void_lease(&mut self, key: &EntryKey, loss: LeaseLoss) -> bool {
         match self.leases.get_mut(key) {
             Some(lease) if lease.state == LeaseState::Held => {
@@ -218,7 +221,7 @@ impl Shard {
         }
     }
 
-    /// Ends a lease and lets nobody have another for a while.
+    /// Ends a lease, and grants no other until `until`.
     pub(super) fn back_off(&mut self, key: &EntryKey, cause: Box<str>, until: Timestamp) {
         if let Some(lease) = self.leases.get_mut(key) {
             lease.state = LeaseState::BackedOff(cause);
@@ -226,7 +229,8 @@ impl Shard {
         }
     }
 
-    /// Takes no fill of a key until then, or later if that was said before; answers the bytes that were freed.
+    /// Accepts no fill of a key until `until`, or until the end of an earlier hold-off if that is
+    /// later.
     pub(super) fn hold_off(
         &mut self,
         key: &EntryKey,
@@ -234,8 +238,8 @@ impl Shard {
         until: Timestamp,
         now: Timestamp,
     ) -> u64 {
-        let before = self.lease(key, now).filter(|lease| lease.state == LeaseState::HeldOff);
-        let expires_at = before.map_or(until, |lease| lease.expires_at.max(until));
+        let earlier = self.lease(key, now).filter(|lease| lease.state == LeaseState::HeldOff);
+        let expires_at = earlier.map_or(until, |lease| lease.expires_at.max(until));
         let lease = Lease {
             state: LeaseState::HeldOff,
             token: LeaseToken::random(),
@@ -245,38 +249,39 @@ impl Shard {
         self.grant(key.clone(), lease)
     }
 
-    pub(super) fn drop_lease(&mut self, key: &EntryKey) -> u64 {
+    pub(super) fn remove_lease(&mut self, key: &EntryKey) -> u64 {
         self.leases.remove(key).map_or(0, |_| lease_cost(key))
     }
 
-    /// Drops leases whose time is over, and names them, because somebody may be waiting. A lease of an ended generation stays
-    /// until then, so that its holder can be told why its value is refused.
+    /// Removes expired leases, and returns the freed bytes and their keys, which may be watched. A
+    /// lease of an ended generation is kept until it expires, so that its holder can learn why the
+    /// fill is refused.
     pub(super) fn expire_leases(&mut self, now: Timestamp) -> (u64, Vec<EntryKey>) {
-        let over: Vec<EntryKey> = self
+        let expired: Vec<EntryKey> = self
             .leases
             .iter()
             .filter(|(_, lease)| lease.expires_at <= now)
             .map(|(key, _)| key.clone())
             .collect();
-        (over.iter().map(|key| self.drop_lease(key)).sum(), over)
+        (expired.iter().map(|key| self.remove_lease(key)).sum(), expired)
     }
 }
 
-/// What [`Shard::expire`] did.
+/// Result of [`Shard::expire`].
 #[derive(Default)]
-pub(super) struct Expired {
+pub(super) struct ExpireOutcome {
     pub(super) entries: usize,
     pub(super) freed: u64,
 }
 
-/// Bytes that a lease takes.
+/// Cost of a lease, in bytes.
 pub(super) fn lease_cost(key: &EntryKey) -> u64 {
     key.size() as u64 + LEASE_OVERHEAD
 }
 
-// === impl Slot ===
+// === impl StoredEntry ===
 
-impl Slot {
+impl StoredEntry {
     pub(super) fn new(
         key: &EntryKey,
         entry: Entry,
@@ -284,7 +289,7 @@ impl Slot {
         now: Timestamp,
     ) -> Self {
         let cost = (key.size() + entry.heap_bytes()) as u64 + ENTRY_OVERHEAD;
-        Self { entry, cost, generation, used_at: now }
+        Self { entry, cost, generation, last_used_at: now }
     }
 
     pub(super) fn is_valid(&self, now: Timestamp) -> bool {

@@ -1,24 +1,30 @@
-//! Sweeps up what expired or was invalidated, so that it does not take room until somebody asks for it.
+//! The sweeper: removes expired and invalidated entries, so that they do not occupy memory until
+//! the next read of their key.
 
 use std::{
     sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
-use super::{Inner, wakeup_key};
+use tokio::{
+    task::yield_now,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{Inner, watch_key};
 
 const INTERVAL: Duration = Duration::from_millis(500);
-/// Entries dropped under one lock: about a tenth of a millisecond.
+/// Entries removed under one lock, which takes about a tenth of a millisecond.
 const BATCH: usize = 256;
 
 /// Sweeps until the store is dropped.
 pub(super) fn spawn(store: &Arc<Inner>) {
     let store = Arc::downgrade(store);
     tokio::spawn(async move {
-        let mut interval = tokio::time::interval(INTERVAL);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ticks = interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            interval.tick().await;
+            ticks.tick().await;
             if sweep(&store).await.is_none() {
                 return;
             }
@@ -26,48 +32,49 @@ pub(super) fn spawn(store: &Arc<Inner>) {
     });
 }
 
+/// Sweeps all shards; none if the store was dropped.
 async fn sweep(store: &Weak<Inner>) -> Option<()> {
-    let purge = store.upgrade()?.generations.take_ended();
-    for place in 0..store.upgrade()?.shards.len() {
+    let has_ended_generation = store.upgrade()?.generations.take_ended();
+    for index in 0..store.upgrade()?.shards.len() {
         let store = store.upgrade()?;
-        store.sweep_leases(place);
-        if purge {
-            store.purge(place).await;
+        store.sweep_leases(index);
+        if has_ended_generation {
+            store.purge(index).await;
         }
-        while store.expire(place) == BATCH {
-            tokio::task::yield_now().await;
+        while store.expire(index) == BATCH {
+            yield_now().await;
         }
-        tokio::task::yield_now().await;
+        yield_now().await;
     }
-    store.upgrade()?.generations.forget_unused();
+    store.upgrade()?.generations.remove_unused();
     Some(())
 }
 
 impl Inner {
-    async fn purge(&self, place: usize) {
+    async fn purge(&self, index: usize) {
         let mut after = None;
         loop {
-            let (freed, next) = self.shards[place].lock().purge(after.as_ref(), BATCH);
+            let (freed, next) = self.shards[index].lock().purge(after.as_ref(), BATCH);
             self.budget.release(freed);
             if next.is_none() {
                 return;
             }
             after = next;
-            tokio::task::yield_now().await;
+            yield_now().await;
         }
     }
 
-    fn expire(&self, place: usize) -> usize {
+    fn expire(&self, index: usize) -> usize {
         let now = self.now();
-        let expired = self.shards[place].lock().expire(now, BATCH);
+        let expired = self.shards[index].lock().expire(now, BATCH);
         self.budget.release(expired.freed);
         self.budget.expired.fetch_add(expired.entries as u64, Ordering::Relaxed);
         expired.entries
     }
 
-    fn sweep_leases(&self, place: usize) {
-        let (freed, ended) = self.shards[place].lock().expire_leases(self.now());
+    fn sweep_leases(&self, index: usize) {
+        let (freed, expired) = self.shards[index].lock().expire_leases(self.now());
         self.budget.release(freed);
-        ended.iter().for_each(|key| self.wakeups.wake(&wakeup_key(key)));
+        expired.iter().for_each(|key| self.lease_watchers.notify(&watch_key(key)));
     }
 }

@@ -1,4 +1,7 @@
-//! A store with a near cache in front of it.
+//! A store behind a near cache.
+
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,69 +11,73 @@ use tokio::time::Instant;
 use super::{NearCache, table::Reservation};
 use crate::{
     model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp},
-    stats::delta::{StatsDelta, StatsReport},
     store::{
-        AcquireOutcome, AcquireRequest, Backend, Condition, Increment, IncrementOutcome, Inspect,
-        LeaseStatus, LeaseToken, Leases, NamespaceUsage, PutOutcome, Result, RevalidateOutcome,
-        Revalidation, StatsStore, Store, StoreInfo, key_watch::KeyWatch,
+        AcquireOutcome, AcquireRequest, Backend, Condition, Increment, IncrementOutcome,
+        LeaseStatus, LeaseToken, Leases, PutOutcome, Result, RevalidateOutcome, Revalidation,
+        Store, key_watch::KeyWatch,
     },
 };
 
-/// Remembers what is read of the store, and forgets what is written to it: before the write is acknowledged, and also if it is not known
-/// whether it was applied.
+/// Copies entries that are read from the store into the near cache. Removes the copies of entries
+/// that are written before the write is acknowledged, and also if its outcome is unknown.
 pub struct NearCacheStore {
     inner: Arc<dyn Backend>,
-    near: Arc<NearCache>,
+    near_cache: Arc<NearCache>,
 }
 
 impl NearCacheStore {
-    /// Puts `near` in front of `inner`. Somebody must feed it with the announcements of `inner`, or it is not used.
-    pub fn new(inner: Arc<dyn Backend>, near: Arc<NearCache>) -> Self {
-        Self { inner, near }
+    /// Puts `near_cache` in front of `inner`. It is not used unless the announcements of `inner`
+    /// are passed on to it.
+    pub fn new(inner: Arc<dyn Backend>, near_cache: Arc<NearCache>) -> Self {
+        Self { inner, near_cache }
     }
 
-    fn forgetting<T>(&self, key: &EntryKey, outcome: T) -> T {
-        self.near.forget(key);
+    /// Removes the copy of a key after a write to it.
+    fn invalidated<T>(&self, key: &EntryKey, outcome: T) -> T {
+        self.near_cache.invalidate(key);
         outcome
     }
 }
 
-/// Remembers what was read, if it will be an answer.
-fn keep(place: Option<Reservation<'_>>, entry: Option<&Entry>, now: Timestamp) {
-    if let (Some(place), Some(entry)) = (place, entry)
+/// Inserts an entry that was read, if it is still fresh: the near cache serves no other.
+fn insert(reservation: Option<Reservation<'_>>, entry: Option<&Entry>, now: Timestamp) {
+    if let (Some(reservation), Some(entry)) = (reservation, entry)
         && now < entry.fresh_until
     {
-        place.keep(entry.clone());
+        reservation.insert(entry.clone());
     }
 }
 
 #[async_trait]
 impl Store for NearCacheStore {
     fn near(&self, key: &EntryKey, now: Instant) -> Option<Entry> {
-        self.near.get(key, now)
+        self.near_cache.get(key, now)
     }
 
     async fn get(&self, key: &EntryKey) -> Result<Option<Entry>> {
-        let Some(tier) = self.near.tier(key.namespace()) else { return self.inner.get(key).await };
-        let place = tier.place(key);
+        let Some(table) = self.near_cache.table(key.namespace()) else {
+            return self.inner.get(key).await;
+        };
+        let reservation = table.reserve(key);
         let entry = self.inner.get(key).await?;
-        keep(place, entry.as_ref(), self.inner.now());
+        insert(reservation, entry.as_ref(), self.inner.now());
         Ok(entry)
     }
 
     async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<Option<Entry>>> {
-        let tiers: Vec<_> = keys.iter().map(|key| self.near.tier(key.namespace())).collect();
-        let places: Vec<_> = tiers
+        let tables: Vec<_> =
+            keys.iter().map(|key| self.near_cache.table(key.namespace())).collect();
+        let reservations: Vec<_> = tables
             .iter()
             .zip(keys)
-            .map(|(tier, key)| tier.as_ref().and_then(|tier| tier.place(key)))
+            .map(|(table, key)| table.as_ref().and_then(|table| table.reserve(key)))
             .collect();
         let entries = self.inner.get_many(keys).await?;
         let now = self.inner.now();
-        places
+        reservations
             .into_iter()
             .zip(&entries)
-            .for_each(|(place, entry)| keep(place, entry.as_ref(), now));
+            .for_each(|(reservation, entry)| insert(reservation, entry.as_ref(), now));
         Ok(entries)
     }
 
@@ -80,25 +87,25 @@ impl Store for NearCacheStore {
         entry: &NewEntry,
         condition: Condition,
     ) -> Result<PutOutcome> {
-        self.forgetting(key, self.inner.put(key, entry, condition).await)
+        self.invalidated(key, self.inner.put(key, entry, condition).await)
     }
 
     async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
-        self.forgetting(key, self.inner.delete(key, hold_off).await)
+        self.invalidated(key, self.inner.delete(key, hold_off).await)
     }
 
     async fn invalidate(&self, namespace: &Namespace) -> Result<()> {
         let outcome = self.inner.invalidate(namespace).await;
-        self.near.forget_namespace(namespace);
+        self.near_cache.invalidate_namespace(namespace);
         outcome
     }
 
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {
-        self.forgetting(key, self.inner.touch(key, lifetime).await)
+        self.invalidated(key, self.inner.touch(key, lifetime).await)
     }
 
     async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {
-        self.forgetting(key, self.inner.increment(key, increment).await)
+        self.invalidated(key, self.inner.increment(key, increment).await)
     }
 
     fn now(&self) -> Timestamp {
@@ -127,7 +134,7 @@ impl Leases for NearCacheStore {
         token: LeaseToken,
         entry: &NewEntry,
     ) -> Result<LeaseStatus> {
-        self.forgetting(key, self.inner.fill(key, token, entry).await)
+        self.invalidated(key, self.inner.fill(key, token, entry).await)
     }
 
     async fn revalidate(
@@ -136,11 +143,11 @@ impl Leases for NearCacheStore {
         token: LeaseToken,
         revalidation: &Revalidation,
     ) -> Result<RevalidateOutcome> {
-        self.forgetting(key, self.inner.revalidate(key, token, revalidation).await)
+        self.invalidated(key, self.inner.revalidate(key, token, revalidation).await)
     }
 
     async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<LeaseStatus> {
-        self.forgetting(key, self.inner.discard(key, token).await)
+        self.invalidated(key, self.inner.discard(key, token).await)
     }
 
     async fn abandon(
@@ -155,35 +162,5 @@ impl Leases for NearCacheStore {
 
     fn watch_lease(&self, key: &EntryKey) -> KeyWatch {
         self.inner.watch_lease(key)
-    }
-}
-
-#[async_trait]
-impl StatsStore for NearCacheStore {
-    async fn add(&self, delta: &StatsDelta) -> Result<()> {
-        self.inner.add(delta).await
-    }
-
-    async fn report(&self) -> Result<StatsReport> {
-        self.inner.report().await
-    }
-}
-
-#[async_trait]
-impl Inspect for NearCacheStore {
-    fn kind(&self) -> &'static str {
-        self.inner.kind()
-    }
-
-    async fn ping(&self) -> Result<()> {
-        self.inner.ping().await
-    }
-
-    async fn info(&self) -> Result<StoreInfo> {
-        self.inner.info().await
-    }
-
-    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
-        self.inner.usage().await
     }
 }

@@ -1,8 +1,11 @@
-//! What is remembered of one namespace.
+//! The bounded table of one namespace.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use quick_cache::{
@@ -13,45 +16,56 @@ use quick_cache::{
 use super::NearCacheOptions;
 use crate::model::{Entry, EntryKey, SaturatingFrom as _};
 
-/// What an entry costs beside its key and value: both as they stand in the table, which is at most 7/8 full, the reference counts before
-/// shared parts, and the header with which the value came.
-const ENTRY_OVERHEAD: u64 = (size_of::<EntryKey>() + size_of::<Cached>() + 192) as u64;
-/// The least size of the parts into which the table is divided, if it is that large. An entry must fit into 97 % of its part.
-const SHARD_BYTES: u64 = 4 * 1024 * 1024;
+/// Cost of an entry in bytes, besides its key and value: both structs as they stand in the table,
+/// which is at most 7/8 full, the reference counts of shared parts, and the header that arrived
+/// with the value.
+pub(super) const ENTRY_OVERHEAD: u64 =
+    (size_of::<EntryKey>() + size_of::<CachedEntry>() + 192) as u64;
+/// Least capacity of a shard in bytes, if the table has that much. An entry must fit into 97 % of
+/// its shard.
+const MIN_SHARD_BYTES: u64 = 4 * 1024 * 1024;
 const MAX_SHARDS: u64 = 64;
+/// Capacity per key whose use is remembered after its eviction, in bytes, and the least number of
+/// such keys. The table itself grows as needed.
+const BYTES_PER_EXPECTED_ENTRY: u64 = 1024;
+const MIN_EXPECTED_ENTRIES: usize = 64;
 
-/// What a namespace remembers, and what it cost.
+/// Usage of one namespace.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NearCacheUsage {
     /// Number of entries.
     pub entries: u64,
-    /// Their size in memory, in bytes.
+    /// Memory of the entries, in bytes.
     pub bytes: u64,
-    /// Entries that left to make room.
+    /// Entries that were evicted to make room.
     pub evictions: u64,
 }
 
+/// The copies of one namespace, with an epoch for each of its generation markers.
 pub(super) struct NamespaceTable {
     options: NearCacheOptions,
     max_staleness_ns: u64,
-    table: Table,
-    /// The epoch of each generation marker. What was read in an epoch that is over is forgotten.
+    cache: Table,
+    /// Entries that were read in an earlier epoch are invalid.
     epochs: Box<[AtomicU64]>,
     evictions: Arc<AtomicU64>,
 }
 
-type Table = Cache<EntryKey, Cached, EntryWeighter, DefaultHashBuilder, EvictionCounter>;
+type Table = Cache<EntryKey, CachedEntry, EntryWeighter, DefaultHashBuilder, EvictionCounter>;
 
-/// The right to have remembered what is about to be read. Only one read at a time has it for a key, and it ends when the key is forgotten.
+/// Reserves the slot of a key for a read in flight. Only one read at a time holds it, and an
+/// invalidation of the key voids it.
 pub(super) struct Reservation<'a> {
-    guard:
-        PlaceholderGuard<'a, EntryKey, Cached, EntryWeighter, DefaultHashBuilder, EvictionCounter>,
+    guard: Guard<'a>,
     key_bytes: u64,
     epoch: u64,
 }
 
+type Guard<'a> =
+    PlaceholderGuard<'a, EntryKey, CachedEntry, EntryWeighter, DefaultHashBuilder, EvictionCounter>;
+
 #[derive(Clone)]
-struct Cached {
+struct CachedEntry {
     entry: Entry,
     epoch: u64,
     weight: u64,
@@ -63,30 +77,30 @@ struct EntryWeighter;
 #[derive(Clone)]
 struct EvictionCounter(Arc<AtomicU64>);
 
-// === impl Tier ===
+// === impl NamespaceTable ===
 
 impl NamespaceTable {
-    pub(super) fn new(options: NearCacheOptions, shards: u64) -> Self {
+    pub(super) fn new(options: NearCacheOptions, generation_shards: u64) -> Self {
         let evictions = Arc::new(AtomicU64::new(0));
-        // The table has a power of two of them, and would round up.
-        let parts = (options.max_bytes / SHARD_BYTES).clamp(1, MAX_SHARDS);
-        let parts = 1 << parts.ilog2();
+        let NearCacheOptions { max_bytes, max_staleness } = options;
+        let expected_entries = usize::saturating_from(max_bytes / BYTES_PER_EXPECTED_ENTRY);
         let table = OptionsBuilder::new()
-            // The table grows as needed; this is only the number of keys whose use is remembered after they left.
-            .estimated_items_capacity(usize::saturating_from(options.max_bytes / 1024).max(64))
-            .weight_capacity(options.max_bytes)
-            .shards(usize::try_from(parts).unwrap_or(1))
+            .estimated_items_capacity(expected_entries.max(MIN_EXPECTED_ENTRIES))
+            .weight_capacity(max_bytes)
+            .shards(shards(max_bytes))
             .build();
         let lifecycle = EvictionCounter(evictions.clone());
         let hasher = DefaultHashBuilder::default();
         Self {
             options,
-            max_staleness_ns: u64::saturating_from(options.max_staleness.as_nanos()),
-            table: match table {
+            max_staleness_ns: u64::saturating_from(max_staleness.as_nanos()),
+            cache: match table {
                 Ok(options) => Cache::with_options(options, EntryWeighter, hasher, lifecycle),
-                Err(_) => Cache::with(64, options.max_bytes, EntryWeighter, hasher, lifecycle),
+                Err(_) => {
+                    Cache::with(MIN_EXPECTED_ENTRIES, max_bytes, EntryWeighter, hasher, lifecycle)
+                }
             },
-            epochs: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            epochs: (0..generation_shards).map(|_| AtomicU64::new(0)).collect(),
             evictions,
         }
     }
@@ -100,47 +114,47 @@ impl NamespaceTable {
     }
 
     pub(super) fn get(&self, key: &EntryKey) -> Option<Entry> {
-        let remembered = self.table.get(key)?;
-        (remembered.epoch == self.epoch(key)).then_some(remembered.entry)
+        let cached = self.cache.get(key)?;
+        (cached.epoch == self.epoch(key)).then_some(cached.entry)
     }
 
-    /// A place for what is about to be read; none if there is one already, or nothing to read.
-    pub(super) fn place(&self, key: &EntryKey) -> Option<Reservation<'_>> {
-        // Before the store is asked: what was invalidated since then is of a later epoch.
+    /// Reserves the slot of a key that is about to be read; none if another read holds it.
+    pub(super) fn reserve(&self, key: &EntryKey) -> Option<Reservation<'_>> {
+        // Loaded before the store is asked: an invalidation after that begins a later epoch.
         let epoch = self.epoch(key);
         let key_bytes = key.size() as u64;
         for _ in 0..2 {
-            match self.table.get_value_or_guard(key, Some(std::time::Duration::ZERO)) {
+            match self.cache.get_value_or_guard(key, Some(Duration::ZERO)) {
                 GuardResult::Guard(guard) => return Some(Reservation { guard, key_bytes, epoch }),
-                // It was not good enough for whoever reads.
-                GuardResult::Value(_) => self.forget(key),
+                // The caller asks the store although there is a copy, so the copy is outdated.
+                GuardResult::Value(_) => self.invalidate(key),
                 GuardResult::Timeout => return None,
             }
         }
         None
     }
 
-    pub(super) fn forget(&self, key: &EntryKey) {
-        self.table.remove(key);
+    pub(super) fn invalidate(&self, key: &EntryKey) {
+        self.cache.remove(key);
     }
 
-    pub(super) fn forget_shard(&self, shard: u64) {
+    pub(super) fn invalidate_shard(&self, shard: u64) {
         if let Some(epoch) = usize::try_from(shard).ok().and_then(|shard| self.epochs.get(shard)) {
             epoch.fetch_add(1, Ordering::AcqRel);
         }
     }
 
-    pub(super) fn forget_all(&self) {
+    pub(super) fn invalidate_all(&self) {
         self.epochs.iter().for_each(|epoch| {
             epoch.fetch_add(1, Ordering::AcqRel);
         });
-        self.table.clear();
+        self.cache.clear();
     }
 
     pub(super) fn usage(&self) -> NearCacheUsage {
         NearCacheUsage {
-            entries: self.table.len() as u64,
-            bytes: self.table.weight(),
+            entries: self.cache.len() as u64,
+            bytes: self.cache.weight(),
             evictions: self.evictions.load(Ordering::Relaxed),
         }
     }
@@ -154,27 +168,37 @@ impl NamespaceTable {
     }
 }
 
-// === impl Place ===
+/// Number of shards of a table: a power of two, because the library would round up to one.
+fn shards(max_bytes: u64) -> usize {
+    let shards = (max_bytes / MIN_SHARD_BYTES).clamp(1, MAX_SHARDS);
+    1 << shards.ilog2()
+}
+
+// === impl Reservation ===
 
 impl Reservation<'_> {
-    /// Remembers what was read, unless that was overtaken.
-    pub(super) fn keep(self, entry: Entry) {
+    /// Inserts the entry that was read, unless the reservation was voided.
+    pub(super) fn insert(self, entry: Entry) {
         let weight = self.key_bytes + entry.heap_bytes() as u64 + ENTRY_OVERHEAD;
-        // An error says that it was overtaken, or that the entry is too large.
-        let _ = self.guard.insert(Cached { entry, epoch: self.epoch, weight });
+        // An error means that the reservation was voided, or that the entry is too large.
+        let _ = self.guard.insert(CachedEntry { entry, epoch: self.epoch, weight });
     }
 }
 
-impl Weighter<EntryKey, Cached> for EntryWeighter {
-    fn weight(&self, _key: &EntryKey, remembered: &Cached) -> u64 {
-        remembered.weight
+// === impl EntryWeighter ===
+
+impl Weighter<EntryKey, CachedEntry> for EntryWeighter {
+    fn weight(&self, _key: &EntryKey, cached: &CachedEntry) -> u64 {
+        cached.weight
     }
 }
 
-impl Lifecycle<EntryKey, Cached> for EvictionCounter {
+// === impl EvictionCounter ===
+
+impl Lifecycle<EntryKey, CachedEntry> for EvictionCounter {
     type RequestState = ();
 
-    fn on_evict(&self, _state: &mut (), _key: EntryKey, _remembered: Cached) {
+    fn on_evict(&self, _state: &mut (), _key: EntryKey, _evicted: CachedEntry) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }

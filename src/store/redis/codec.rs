@@ -1,4 +1,4 @@
-//! Entries as they are stored in Redis.
+//! The format of entries in Redis.
 //!
 //! ```text
 //! offset  size
@@ -14,16 +14,16 @@
 //!     59     2  length of the extensions
 //!     61     n  extensions: type (1), length (2), content; unknown types are skipped
 //!                 1  a tag
-//!                 2  ETag, or what a gRPC origin chose in its place
+//!                 2  ETag, or the opaque tag of a gRPC origin
 //!                 3  Last-Modified
-//!                 4  time that the fetch took, milliseconds (8)
-//!                 5  time that the entry is kept after its stale windows, milliseconds (8)
+//!                 4  duration of the fetch, milliseconds (8)
+//!                 5  revalidation window, milliseconds (8)
 //!   61+n        value
 //! ```
 //!
-//! Numbers are big-endian. The scripts write what comes before the version, because only they know the generation and the
-//! server's time; they know these offsets too. An entry of another format or with unknown flags is treated as missing, so
-//! that replicas of two releases can share one Redis.
+//! Numbers are big-endian. The scripts write the part before the version, because only they know
+//! the generation and the server's time; they use the same offsets. An entry of another format or
+//! with unknown flags counts as missing, so that replicas of two releases can share one Redis.
 
 use std::{sync::Arc, time::Duration};
 
@@ -42,35 +42,35 @@ const TAG: u8 = 1;
 const ETAG: u8 = 2;
 const LAST_MODIFIED: u8 = 3;
 const FETCH_TIME: u8 = 4;
-const KEEP: u8 = 5;
+const REVALIDATION_WINDOW: u8 = 5;
 
-/// The part of an entry that follows `fresh_until`.
-pub(super) fn encode_tail(draft: &NewEntry) -> Vec<u8> {
-    encode_after(0, draft)
+/// Encodes the part of an entry from its version on.
+pub(super) fn encode_tail(entry: &NewEntry) -> Vec<u8> {
+    encode_after(0, entry)
 }
 
-/// An entry with room for what the scripts write before the version.
-pub(super) fn encode_aside(draft: &NewEntry) -> Vec<u8> {
-    encode_after(VERSION_AT, draft)
+/// Encodes an entry for staging, with zeros in place of the part that the script writes.
+pub(super) fn encode_staged(entry: &NewEntry) -> Vec<u8> {
+    encode_after(VERSION_AT, entry)
 }
 
-fn encode_after(room: usize, draft: &NewEntry) -> Vec<u8> {
-    let mut tail = Vec::with_capacity(room + 64 + draft.tags.len() * 16 + draft.data.len());
-    tail.resize(room, 0);
-    tail.put_u64(draft.version.0);
-    tail.extend_from_slice(&encode_windows(&draft.lifetime));
-    tail.extend_from_slice(&kind_and_flags(draft.kind));
+fn encode_after(padding: usize, entry: &NewEntry) -> Vec<u8> {
+    let mut tail = Vec::with_capacity(padding + 64 + entry.tags.len() * 16 + entry.data.len());
+    tail.resize(padding, 0);
+    tail.put_u64(entry.version.0);
+    tail.extend_from_slice(&encode_windows(&entry.lifetime));
+    tail.extend_from_slice(&kind_and_flags(entry.kind));
     put_extensions(
         &mut tail,
-        &draft.tags,
-        draft.fetch_metadata.as_deref(),
-        draft.lifetime.revalidation_window,
+        &entry.tags,
+        entry.fetch_metadata.as_deref(),
+        entry.lifetime.revalidation_window,
     );
-    tail.put_slice(&draft.data);
+    tail.put_slice(&entry.data);
     tail
 }
 
-/// The extensions as stored, with their length in front.
+/// Encodes the extensions with their length.
 pub(super) fn encode_extensions(
     tags: &Tags,
     fetch_metadata: Option<&FetchMetadata>,
@@ -81,7 +81,7 @@ pub(super) fn encode_extensions(
     extensions
 }
 
-/// What does not fit is left out; the limits on tags and validators keep them far below.
+/// Omits extensions that do not fit; the limits on tags and validators keep them far below that.
 fn put_extensions(
     out: &mut Vec<u8>,
     tags: &Tags,
@@ -110,7 +110,12 @@ fn put_extensions(
         );
     }
     if !revalidation_window.is_zero() {
-        put_extension(out, start, KEEP, &millis_ceil(revalidation_window).to_be_bytes());
+        put_extension(
+            out,
+            start,
+            REVALIDATION_WINDOW,
+            &millis_ceil(revalidation_window).to_be_bytes(),
+        );
     }
     let length = u16::try_from(out.len() - start - 2).unwrap_or(0);
     out[start..start + 2].copy_from_slice(&length.to_be_bytes());
@@ -125,7 +130,7 @@ fn put_extension(out: &mut Vec<u8>, start: usize, kind: u8, content: &[u8]) {
     }
 }
 
-/// The stale windows as stored.
+/// Encodes the stale windows.
 pub(super) fn encode_windows(lifetime: &Lifetime) -> [u8; 16] {
     let mut windows = [0; 16];
     windows[..8].copy_from_slice(&millis_ceil(lifetime.stale_while_revalidate).to_be_bytes());
@@ -133,12 +138,13 @@ pub(super) fn encode_windows(lifetime: &Lifetime) -> [u8; 16] {
     windows
 }
 
-/// Kind and flags as stored.
+/// Encodes kind and flags.
 pub(super) fn kind_and_flags(kind: Kind) -> [u8; 2] {
     [kind as u8, 0]
 }
 
-/// Reads an entry that was written under `generation`; none if it was not, or is not an entry that this release knows.
+/// Decodes an entry; none if it was written under another generation, or is malformed or unknown to
+/// this release.
 pub(super) fn decode(stored: Bytes, generation: &[u8]) -> Option<Entry> {
     let mut rest = stored;
     if rest.len() < HEADER_BYTES
@@ -208,7 +214,7 @@ impl Extensions {
             ETAG => self.fetch_metadata().validators.etag = Some(text()?.into()),
             LAST_MODIFIED => self.fetch_metadata().validators.last_modified = Some(text()?.into()),
             FETCH_TIME => self.fetch_metadata().fetch_time = millis()?,
-            KEEP => self.revalidation_window = millis()?,
+            REVALIDATION_WINDOW => self.revalidation_window = millis()?,
             _ => {}
         }
         Some(())
@@ -230,7 +236,7 @@ mod tests {
 
     const GENERATION: [u8; 16] = *b"0123456789abcdef";
 
-    fn draft() -> NewEntry {
+    fn set_entry() -> NewEntry {
         NewEntry {
             kind: Kind::Text,
             data: Bytes::from_static(b"value"),
@@ -246,27 +252,27 @@ mod tests {
         }
     }
 
-    fn fetched() -> NewEntry {
+    fn fetched_entry() -> NewEntry {
         let validators =
             Validators { etag: Some("\"e1\"".into()), last_modified: Some("yesterday".into()) };
-        let mut draft = draft();
-        draft.lifetime.revalidation_window = Duration::from_secs(3);
-        draft.fetch_metadata =
+        let mut entry = set_entry();
+        entry.lifetime.revalidation_window = Duration::from_secs(3);
+        entry.fetch_metadata =
             Some(Arc::new(FetchMetadata { validators, fetch_time: Duration::from_millis(250) }));
-        draft
+        entry
     }
 
-    /// What the scripts do.
-    fn store(draft: &NewEntry, now: Timestamp) -> Vec<u8> {
+    /// Does the part of the scripts.
+    fn store(entry: &NewEntry, now: Timestamp) -> Vec<u8> {
         let mut stored = vec![FORMAT];
         stored.extend_from_slice(&GENERATION);
         stored.put_u64(now.0);
-        stored.put_u64(now.after(draft.lifetime.ttl).0);
-        stored.extend_from_slice(&encode_tail(draft));
+        stored.put_u64(now.after(entry.lifetime.ttl).0);
+        stored.extend_from_slice(&encode_tail(entry));
         stored
     }
 
-    /// The next release must be able to read what this one wrote.
+    /// The next release must be able to decode the entries of this one.
     #[test]
     fn stored_bytes_never_change() {
         let expected = [
@@ -284,7 +290,7 @@ mod tests {
             "76616c7565",                       // value
         ];
         assert_eq!(
-            HEXLOWER.encode(&store(&draft(), Timestamp(0x0102_0304_0506))),
+            HEXLOWER.encode(&store(&set_entry(), Timestamp(0x0102_0304_0506))),
             expected.concat()
         );
     }
@@ -298,26 +304,29 @@ mod tests {
             "02000422653122",           // etag
             "030009796573746572646179", // last modified
             "04000800000000000000fa",   // fetch time
-            "0500080000000000000bb8",   // keep
+            "0500080000000000000bb8",   // revalidation window
             "76616c7565",               // value
         ];
-        assert_eq!(HEXLOWER.encode(&store(&fetched(), Timestamp(1))[59..]), expected.concat());
+        assert_eq!(
+            HEXLOWER.encode(&store(&fetched_entry(), Timestamp(1))[59..]),
+            expected.concat()
+        );
     }
 
     #[test]
-    fn an_entry_is_read_as_it_was_written() {
+    fn entries_round_trip() {
         let now = Timestamp(1_700_000_000_000);
-        for draft in [draft(), fetched()] {
-            let entry = decode(store(&draft, now).into(), &GENERATION).unwrap();
-            assert_eq!(entry, Entry::written(&draft, now));
+        for new in [set_entry(), fetched_entry()] {
+            let entry = decode(store(&new, now).into(), &GENERATION).unwrap();
+            assert_eq!(entry, Entry::written(&new, now));
         }
     }
 
     #[test]
-    fn extensions_beyond_what_the_format_holds_are_left_out() {
+    fn extensions_that_exceed_the_length_field_are_omitted() {
         let tags: Vec<String> = (0..3).map(|_| "t".repeat(30_000)).collect();
         let entry = decode(
-            store(&NewEntry { tags: tags.into(), ..draft() }, Timestamp(1)).into(),
+            store(&NewEntry { tags: tags.into(), ..set_entry() }, Timestamp(1)).into(),
             &GENERATION,
         )
         .unwrap();
@@ -325,8 +334,8 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_another_generation_format_or_with_unknown_flags_is_missing() {
-        let stored = store(&draft(), Timestamp(1));
+    fn other_generations_formats_kinds_and_flags_count_as_missing() {
+        let stored = store(&set_entry(), Timestamp(1));
         assert_eq!(decode(stored.clone().into(), b"another-generati"), None);
         for (offset, byte) in [(0, 2), (57, 9), (58, 1)] {
             let mut other = stored.clone();
@@ -337,7 +346,7 @@ mod tests {
 
     #[test]
     fn unknown_extensions_are_skipped() {
-        let mut stored = store(&NewEntry { tags: Vec::new().into(), ..draft() }, Timestamp(1));
+        let mut stored = store(&NewEntry { tags: Vec::new().into(), ..set_entry() }, Timestamp(1));
         stored[59..61].copy_from_slice(&7u16.to_be_bytes());
         stored.splice(61..61, [9, 0, 4, 1, 2, 3, 4]);
         let entry = decode(stored.into(), &GENERATION).unwrap();
@@ -346,7 +355,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(mut stored in proptest::collection::vec(any::<u8>(), 0..200), valid in any::<bool>()) {
+        fn decoding_never_panics(
+            mut stored in proptest::collection::vec(any::<u8>(), 0..200),
+            valid in any::<bool>(),
+        ) {
             if valid && stored.len() > 17 {
                 stored[0] = FORMAT;
                 stored[1..17].copy_from_slice(&GENERATION);

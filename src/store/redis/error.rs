@@ -1,4 +1,4 @@
-//! What the client library's errors mean for the store.
+//! The kinds of the client library's errors.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ fn kind(error: &RedisError) -> ErrorKind {
     }
 }
 
-/// A script that runs out of memory answers with an error whose code is that of the script.
+/// A script that runs out of memory fails with the error code of scripts; the detail tells why.
 fn says_out_of_memory(error: &RedisError) -> bool {
     error.detail().is_some_and(|detail| detail.contains("OOM "))
 }

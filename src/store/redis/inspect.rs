@@ -1,4 +1,4 @@
-//! What Redis says of itself, and what is sampled of what it holds.
+//! State and sampled usage of Redis.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,8 +11,8 @@ use crate::{
     store::{Inspect, NamespaceUsage, Result, StoreInfo, ttl_class},
 };
 
-/// Keys looked at to estimate what Redis holds.
-const SAMPLE: usize = 512;
+/// Number of random keys from which the usage is estimated.
+const SAMPLE_KEYS: usize = 512;
 
 #[async_trait]
 impl Inspect for RedisStore {
@@ -30,23 +30,23 @@ impl Inspect for RedisStore {
         let answers = self.pool.query_all(&commands).await?;
         let (info, keys): (String, u64) =
             redis::from_redis_value(Value::Array(answers)).map_err(redis::RedisError::from)?;
-        let mut facts = read_info(&info, keys);
-        // Many providers do not let their customers read the configuration.
+        let mut state = parse_info(&info, keys);
+        // Many providers do not permit CONFIG.
         let save =
-            self.pool.query(redis::cmd("CONFIG").arg("GET").arg("save"), Retry::Harmless).await;
+            self.pool.query(redis::cmd("CONFIG").arg("GET").arg("save"), Retry::Idempotent).await;
         let save =
             save.ok().and_then(|answer| redis::from_redis_value::<(String, String)>(answer).ok());
         if save.is_some_and(|(_, points)| !points.is_empty()) {
-            facts.persistence =
-                if facts.persistence == "aof" { "aof+rdb" } else { "rdb" }.to_owned();
+            state.persistence =
+                if state.persistence == "aof" { "aof+rdb" } else { "rdb" }.to_owned();
         }
-        Ok(facts)
+        Ok(state)
     }
 
     async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
         let mut names = redis::pipe();
         names.cmd("DBSIZE");
-        (0..SAMPLE).for_each(|_| {
+        (0..SAMPLE_KEYS).for_each(|_| {
             names.cmd("RANDOMKEY");
         });
         let mut answers = self.pool.query_all(&names).await?.into_iter();
@@ -59,35 +59,35 @@ impl Inspect for RedisStore {
         let drawn: Vec<Vec<u8>> =
             answers.filter_map(|name| redis::from_redis_value(name).ok()).collect();
         let entries: Vec<(&str, &Vec<u8>)> =
-            drawn.iter().filter_map(|name| Some((self.layout.namespace_of(name)?, name))).collect();
+            drawn.iter().filter_map(|name| Some((self.schema.namespace_of(name)?, name))).collect();
         if entries.is_empty() {
             return Ok(Vec::new());
         }
-        let mut looks = redis::pipe();
+        let mut details = redis::pipe();
         for (_, name) in &entries {
-            looks.cmd("MEMORY").arg("USAGE").arg(name).cmd("PTTL").arg(name);
+            details.cmd("MEMORY").arg("USAGE").arg(name).cmd("PTTL").arg(name);
         }
-        let looks = self.pool.query_all(&looks).await?;
+        let details = self.pool.query_all(&details).await?;
         let mut sampled: HashMap<&str, NamespaceUsage> = HashMap::new();
-        for ((namespace, _), look) in entries.iter().zip(looks.chunks_exact(2)) {
-            let (Value::Int(bytes), Value::Int(ttl)) = (&look[0], &look[1]) else { continue };
-            let size = sampled.entry(namespace).or_default();
-            size.keys += 1;
-            size.bytes += u64::try_from(*bytes).unwrap_or(0);
-            size.ttl[ttl_class(Duration::from_millis(u64::try_from(*ttl).unwrap_or(0)))] += 1;
+        for ((namespace, _), detail) in entries.iter().zip(details.chunks_exact(2)) {
+            let (Value::Int(bytes), Value::Int(ttl)) = (&detail[0], &detail[1]) else { continue };
+            let usage = sampled.entry(namespace).or_default();
+            usage.keys += 1;
+            usage.bytes += u64::try_from(*bytes).unwrap_or(0);
+            usage.ttl[ttl_class(Duration::from_millis(u64::try_from(*ttl).unwrap_or(0)))] += 1;
         }
-        let mut sizes: Vec<(Namespace, NamespaceUsage)> = sampled
+        let mut usage: Vec<(Namespace, NamespaceUsage)> = sampled
             .into_iter()
-            .filter_map(|(namespace, size)| {
-                Some((Namespace::new(namespace).ok()?, size.scaled(keys, drawn.len() as u64)))
+            .filter_map(|(namespace, usage)| {
+                Some((Namespace::new(namespace).ok()?, usage.scaled(keys, drawn.len() as u64)))
             })
             .collect();
-        sizes.sort_by(|(one, _), (two, _)| one.cmp(two));
-        Ok(sizes)
+        usage.sort_by(|(one, _), (two, _)| one.cmp(two));
+        Ok(usage)
     }
 }
 
-fn read_info(info: &str, keys: u64) -> StoreInfo {
+fn parse_info(info: &str, keys: u64) -> StoreInfo {
     let fields: HashMap<&str, &str> =
         info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
     let text = |name: &str| fields.get(name).copied().unwrap_or_default().to_owned();

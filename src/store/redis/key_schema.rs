@@ -1,4 +1,4 @@
-//! Names of keys in Redis.
+//! The names of the keys in Redis.
 //!
 //! ```text
 //! <prefix>:{<namespace>:<shard>}:g                     generation marker
@@ -6,40 +6,40 @@
 //! <prefix>:{<namespace>:<shard>}:p:<digest>:<key>      entry with params
 //! <prefix>:{<namespace>:<shard>}:t                     scratch key of one script
 //! <prefix>:l:{<namespace>:<shard>}:k:<key>             lease (or :p:<digest>:<key>)
-//! <prefix>:w:{<namespace>:<shard>}:<number>            large entry on its way
+//! <prefix>:w:{<namespace>:<shard>}:<number>            large entry before it is stored
 //! <prefix>:{stats}:...                                 the fleet's counters
 //! ```
 //!
-//! All keys that one script touches have the same hash tag, so they live in one Cluster slot. Leases have a prefix of their
-//! own, so that a client can follow them without being told of every write; and so have entries on their way, so that those who
-//! follow entries are not told of them.
+//! All keys of one script have the same hash tag, so they live in one Cluster slot. Leases have
+//! their own prefix, so that a client can track them without announcements of every write. So have
+//! staged entries, so that clients that track entries get no announcements of them.
 
 use crate::{
     model::{EntryKey, Namespace},
     stats::windows::Window,
 };
 
-/// Chooses names under a prefix.
+/// Builds and parses the names under a prefix.
 #[derive(Debug, Clone)]
 pub(super) struct KeySchema {
     prefix: String,
     shards: u64,
 }
 
-/// The names that belong to one entry.
+/// The names of the keys that a read needs.
 pub(super) struct EntryKeys {
-    /// Its shard's generation marker.
+    /// The generation marker of the shard.
     pub(super) marker: Vec<u8>,
     /// The entry.
     pub(super) entry: Vec<u8>,
 }
 
-/// What a name stands for.
+/// The parsed name of a key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ParsedKey<'a> {
-    /// The entries of a namespace under one generation marker.
+    /// A generation marker of a namespace.
     Marker { namespace: &'a str, shard: u64 },
-    /// One entry.
+    /// An entry.
     Entry { namespace: &'a str, key: &'a str, digest: Option<&'a str> },
 }
 
@@ -49,7 +49,7 @@ impl KeySchema {
         Self { prefix: prefix.to_owned(), shards: u64::from(shards.max(1)) }
     }
 
-    pub(super) fn names(&self, key: &EntryKey) -> EntryKeys {
+    pub(super) fn entry_keys(&self, key: &EntryKey) -> EntryKeys {
         let mut entry = self.tagged("", key, 64);
         let mut marker = Vec::with_capacity(entry.len() + 2);
         marker.extend_from_slice(entry.as_bytes());
@@ -70,8 +70,8 @@ impl KeySchema {
         name.into_bytes()
     }
 
-    /// Where a large entry waits to be stored. `number` tells it from others.
-    pub(super) fn aside(&self, key: &EntryKey, number: u64) -> Vec<u8> {
+    /// The staging key of a large entry. `number` keeps concurrent writes apart.
+    pub(super) fn staging(&self, key: &EntryKey, number: u64) -> Vec<u8> {
         use std::fmt::Write as _;
         let mut name = self.tagged("w:", key, 18);
         // Writing to a string cannot fail.
@@ -79,12 +79,12 @@ impl KeySchema {
         name.into_bytes()
     }
 
-    /// All generation markers of a namespace.
+    /// The generation markers of a namespace.
     pub(super) fn markers(&self, namespace: &Namespace) -> Vec<String> {
         (0..self.shards).map(|shard| format!("{}:{{{namespace}:{shard}}}:g", self.prefix)).collect()
     }
 
-    /// What all names of leases begin with.
+    /// The prefix of all leases.
     pub(super) fn lease_prefix(&self) -> String {
         format!("{}:l:", self.prefix)
     }
@@ -101,13 +101,13 @@ impl KeySchema {
         format!("{}:{{stats}}:replica:{replica:016x}", self.prefix)
     }
 
-    /// What all names of a namespace's entries and markers begin with.
+    /// The prefix of all entries and markers of a namespace.
     pub(super) fn namespace_prefix(&self, namespace: &Namespace) -> String {
         format!("{}:{{{namespace}:", self.prefix)
     }
 
-    /// What a name stands for, if it is that of an entry or a marker.
-    pub(super) fn meaning<'a>(&self, name: &'a [u8]) -> Option<ParsedKey<'a>> {
+    /// Parses a name; none if it is not that of an entry or a marker.
+    pub(super) fn parse<'a>(&self, name: &'a [u8]) -> Option<ParsedKey<'a>> {
         let rest =
             std::str::from_utf8(name).ok()?.strip_prefix(&self.prefix)?.strip_prefix(":{")?;
         let (tag, local) = rest.split_once('}')?;
@@ -122,18 +122,18 @@ impl KeySchema {
         Some(ParsedKey::Entry { namespace, key, digest: Some(digest) })
     }
 
-    /// The namespace of a key if it is the name of an entry.
+    /// The namespace of an entry, by its name; none for any other name.
     pub(super) fn namespace_of<'a>(&self, name: &'a [u8]) -> Option<&'a str> {
-        match self.meaning(name)? {
+        match self.parse(name)? {
             ParsedKey::Entry { namespace, .. } => Some(namespace),
             ParsedKey::Marker { .. } => None,
         }
     }
 
-    fn tagged(&self, kind: &str, key: &EntryKey, room: usize) -> String {
+    fn tagged(&self, kind: &str, key: &EntryKey, spare: usize) -> String {
         let namespace = key.namespace().as_str();
         let mut name = String::with_capacity(
-            self.prefix.len() + namespace.len() + key.key().len() + room + 16,
+            self.prefix.len() + namespace.len() + key.key().len() + spare + 16,
         );
         let mut digits = itoa::Buffer::new();
         for part in [
@@ -178,22 +178,22 @@ mod tests {
         String::from_utf8(name.to_vec()).unwrap()
     }
 
-    /// Two releases that run side by side must agree on these.
+    /// Replicas of two releases can share one Redis, so they must agree on the names.
     #[test]
     fn names_never_change() {
-        let layout = KeySchema::new("larder", 64);
+        let schema = KeySchema::new("larder", 64);
         let (plain, with_params) = (key("42", &[]), key("42", &[("lang", "de")]));
         let names = [
-            text(&layout.names(&plain).marker),
-            text(&layout.names(&plain).entry),
-            text(&layout.lease(&plain)),
-            text(&layout.scratch(&plain)),
-            text(&layout.aside(&plain, 7)),
-            text(&layout.names(&with_params).entry),
-            text(&layout.lease(&with_params)),
-            layout.totals(),
-            layout.bucket(HOUR, 29_000_000),
-            layout.sequence(7),
+            text(&schema.entry_keys(&plain).marker),
+            text(&schema.entry_keys(&plain).entry),
+            text(&schema.lease(&plain)),
+            text(&schema.scratch(&plain)),
+            text(&schema.staging(&plain, 7)),
+            text(&schema.entry_keys(&with_params).entry),
+            text(&schema.lease(&with_params)),
+            schema.totals(),
+            schema.bucket(HOUR, 29_000_000),
+            schema.sequence(7),
         ];
         let digest = "e-E9-VncLV-Q-jg4_34-_btAQLbFbjxoNFLH4tDVBUY";
         let expected = [
@@ -212,18 +212,18 @@ mod tests {
     }
 
     #[test]
-    fn the_shard_of_a_key_has_one_of_the_namespace_s_markers() {
-        let layout = KeySchema::new("larder", 64);
-        let markers = layout.markers(&Namespace::new("user").unwrap());
+    fn marker_of_a_key_is_one_of_the_namespace() {
+        let schema = KeySchema::new("larder", 64);
+        let markers = schema.markers(&Namespace::new("user").unwrap());
         assert_eq!(markers.len(), 64);
         for number in 0..1000 {
-            let marker = text(&layout.names(&key(&number.to_string(), &[])).marker);
+            let marker = text(&schema.entry_keys(&key(&number.to_string(), &[])).marker);
             assert!(markers.contains(&marker), "{marker}");
         }
     }
 
-    fn entry_named(layout: &KeySchema, name: &[u8]) -> Option<EntryKey> {
-        match layout.meaning(name)? {
+    fn entry_named(schema: &KeySchema, name: &[u8]) -> Option<EntryKey> {
+        match schema.parse(name)? {
             ParsedKey::Entry { namespace, key, digest } => {
                 EntryKey::restored(namespace, key, digest)
             }
@@ -232,8 +232,8 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_none_of_ours_stand_for_nothing() {
-        let layout = KeySchema::new("larder", 64);
+    fn foreign_and_malformed_names_are_not_parsed() {
+        let schema = KeySchema::new("larder", 64);
         for name in [
             "",
             "larder",
@@ -243,36 +243,33 @@ mod tests {
             "larder:{user:1}:t",
             "x:{user:1}:k:a",
         ] {
-            assert_eq!(layout.meaning(name.as_bytes()), None, "{name}");
+            assert_eq!(schema.parse(name.as_bytes()), None, "{name}");
         }
         for name in ["larder:{USER:1}:k:a", "larder:{user:1}:k:", "larder:{user:1}:p:short:a"] {
-            assert_eq!(entry_named(&layout, name.as_bytes()), None, "{name}");
+            assert_eq!(entry_named(&schema, name.as_bytes()), None, "{name}");
         }
-        assert_eq!(layout.meaning(b"larder:{user:1}:k:\xff"), None);
+        assert_eq!(schema.parse(b"larder:{user:1}:k:\xff"), None);
     }
 
     #[test]
-    fn entries_tell_their_namespace_and_nothing_else_does() {
-        let layout = KeySchema::new("larder", 64);
+    fn names_of_entries_and_markers_round_trip() {
+        let schema = KeySchema::new("larder", 64);
         for key in [key("}:{", &[]), key("a", &[("b", "c")]), key(":p:g", &[("b", "c")])] {
-            assert_eq!(entry_named(&layout, &layout.names(&key).entry), Some(key.clone()));
-            let marker = layout.names(&key).marker;
+            assert_eq!(entry_named(&schema, &schema.entry_keys(&key).entry), Some(key.clone()));
+            let marker = schema.entry_keys(&key).marker;
             let shard = key.shard(64);
-            assert_eq!(
-                layout.meaning(&marker),
-                Some(ParsedKey::Marker { namespace: "user", shard })
-            );
+            assert_eq!(schema.parse(&marker), Some(ParsedKey::Marker { namespace: "user", shard }));
             assert!(
-                layout
-                    .names(&key)
+                schema
+                    .entry_keys(&key)
                     .entry
-                    .starts_with(layout.namespace_prefix(key.namespace()).as_bytes())
+                    .starts_with(schema.namespace_prefix(key.namespace()).as_bytes())
             );
-            assert_eq!(layout.namespace_of(&layout.names(&key).entry), Some("user"));
-            assert_eq!(layout.namespace_of(&layout.names(&key).marker), None);
-            assert_eq!(layout.namespace_of(&layout.lease(&key)), None);
+            assert_eq!(schema.namespace_of(&schema.entry_keys(&key).entry), Some("user"));
+            assert_eq!(schema.namespace_of(&schema.entry_keys(&key).marker), None);
+            assert_eq!(schema.namespace_of(&schema.lease(&key)), None);
         }
-        assert_eq!(layout.namespace_of(layout.totals().as_bytes()), None);
-        assert_eq!(layout.namespace_of(b"other:{user:1}:k:a"), None);
+        assert_eq!(schema.namespace_of(schema.totals().as_bytes()), None);
+        assert_eq!(schema.namespace_of(b"other:{user:1}:k:a"), None);
     }
 }

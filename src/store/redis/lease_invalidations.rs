@@ -1,8 +1,8 @@
-//! News of leases: a connection of its own on which Redis says which of them changed, so that callers who wait for a value are woken when
-//! it lands, whichever replica stored it.
+//! Notification of lease watches: a connection on which Redis announces changed leases, so that
+//! waiters learn of a stored value when it is stored, through whichever replica.
 //!
-//! The feed only makes waiting short. Whoever waits also looks now and then, so that a lost message costs time and nothing else,
-//! and a server without tracking is merely slower.
+//! This only shortens the waits. Waiters also poll the store from time to time, so that a lost
+//! announcement costs time and nothing else, and a server without client tracking is merely slower.
 
 use std::time::Duration;
 
@@ -11,56 +11,60 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     client_tracking::{self, ClientTracking, Invalidation},
-    pool::{self, PoolOptions},
+    connection,
+    pool::PoolOptions,
 };
 use crate::store::{Result, key_watch::KeyWatchers};
 
-/// Between two looks at whether the server is still there.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Interval of the checks that the server still answers.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Follows the keys under `prefix` until `stop` is cancelled.
+/// Notifies the watches of the keys under `prefix` until `stop` is cancelled.
 pub(super) fn spawn(
     options: &PoolOptions,
     prefix: String,
-    wakeups: KeyWatchers,
+    watchers: KeyWatchers,
     stop: CancellationToken,
 ) -> Result<()> {
     use secrecy::ExposeSecret as _;
-    let client = pool::client(options.url.expose_secret(), ProtocolVersion::RESP3)?;
+    let client = connection::client(options.url.expose_secret(), ProtocolVersion::RESP3)?;
     let connect_timeout = options.connect_timeout;
     tokio::spawn(stop.run_until_cancelled_owned(async move {
-        let mut retries = client_tracking::pauses();
+        let mut pauses = client_tracking::pauses();
         loop {
-            match follow(&client, connect_timeout, &prefix, &wakeups).await {
-                Ok(()) => retries = client_tracking::pauses(),
+            match follow(&client, connect_timeout, &prefix, &watchers).await {
+                Ok(()) => pauses = client_tracking::pauses(),
                 Err(error) => tracing::debug!(%error, "cannot follow the leases in Redis"),
             }
-            wakeups.wake_all();
-            tokio::time::sleep(retries.next().unwrap_or_default()).await;
+            watchers.notify_all();
+            tokio::time::sleep(pauses.next().unwrap_or_default()).await;
         }
     }));
     Ok(())
 }
 
-/// Follows until the connection ends; an error if it could not be set up.
+/// Follows Redis until the connection ends. Fails if the connection could not be set up.
 async fn follow(
     client: &Client,
     timeout: Duration,
     prefix: &str,
-    wakeups: &KeyWatchers,
+    watchers: &KeyWatchers,
 ) -> RedisResult<()> {
-    let woken = wakeups.clone();
-    let announce = move |announcement: Invalidation<'_>| match announcement {
-        Invalidation::Changed(key) => woken.wake(key),
-        Invalidation::All => woken.wake_all(),
+    let on_invalidation = {
+        let watchers = watchers.clone();
+        move |invalidation: Invalidation<'_>| match invalidation {
+            Invalidation::Key(key) => watchers.notify(key),
+            Invalidation::All => watchers.notify_all(),
+        }
     };
-    let tracking = ClientTracking::open(client, timeout, &[prefix.to_owned()], announce).await?;
+    let prefixes = [prefix.to_owned()];
+    let tracking = ClientTracking::open(client, timeout, &prefixes, on_invalidation).await?;
     tracing::debug!("following the leases in Redis");
-    // What changed before the feed was set up was not announced.
-    wakeups.wake_all();
-    let heartbeat = async {
+    // Changes before the connection was set up were not announced.
+    watchers.notify_all();
+    let heartbeats = async {
         loop {
-            tokio::time::sleep(HEARTBEAT).await;
+            tokio::time::sleep(HEARTBEAT_INTERVAL).await;
             if tracking.query(&redis::cmd("PING")).await.is_err() {
                 return;
             }
@@ -68,7 +72,7 @@ async fn follow(
     };
     tokio::select! {
         () = tracking.lost() => {}
-        () = heartbeat => {}
+        () = heartbeats => {}
     }
     Ok(())
 }

@@ -54,7 +54,7 @@ impl Leases for RedisStore {
     ) -> Result<LeaseStatus> {
         let mut call = self.call(&EXTEND, key, None);
         call.arg(&token.0).arg(millis_ceil(ttl));
-        let reply = self.run(&EXTEND, &call, Retry::Harmless).await?;
+        let reply = self.run(&EXTEND, &call, Retry::Idempotent).await?;
         lease_status(&reply.word, "HELD").ok_or_else(|| unexpected("extend.lua"))
     }
 
@@ -111,7 +111,7 @@ impl Leases for RedisStore {
         call.arg(&token.0)
             .arg(if backoff.is_zero() { 0 } else { millis_ceil(backoff) })
             .arg(short_cause(cause));
-        match self.run(&ABANDON, &call, Retry::Harmless).await?.word.as_str() {
+        match self.run(&ABANDON, &call, Retry::Idempotent).await?.word.as_str() {
             "ABANDONED" => Ok(true),
             "LEASE_LOST" => Ok(false),
             _ => Err(unexpected("abandon.lua")),
@@ -119,11 +119,12 @@ impl Leases for RedisStore {
     }
 
     fn watch_lease(&self, key: &EntryKey) -> KeyWatch {
-        self.wakeups.register(self.layout.lease(key))
+        self.lease_watchers.watch(self.schema.lease(key))
     }
 }
 
-/// The lease's status by a script's first word, which is `success` while the lease is held.
+/// The status of the lease by the first word of a script's reply, which is `success` while the
+/// lease is held.
 fn lease_status(word: &str, success: &str) -> Option<LeaseStatus> {
     match word {
         "LEASE_LOST" => Some(Err(LeaseLoss::Expired)),
@@ -133,7 +134,7 @@ fn lease_status(word: &str, success: &str) -> Option<LeaseStatus> {
     }
 }
 
-/// The entry in a reply; the script has checked its generation, and an empty string stands for none.
+/// The entry in a reply; an empty string stands for none. The script has checked the generation.
 fn next_entry(reply: &mut ScriptReply) -> Result<Option<Entry>> {
     let stored: Vec<u8> = reply.next()?;
     let generation: Vec<u8> = stored.get(1..=codec::GENERATION_BYTES).unwrap_or_default().to_vec();

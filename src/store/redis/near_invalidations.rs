@@ -1,5 +1,6 @@
-//! What the near cache must forget: a connection of its own on which Redis says which entries and generation markers changed, and on
-//! which it is asked for signs of life. Why that is enough is said in `store/near.rs`.
+//! Invalidation of the near cache: a connection on which Redis announces changed entries and
+//! generation markers, and on which the replica sends heartbeats. `store/near_cache.rs` explains
+//! why that keeps the near cache coherent.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,8 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     client_tracking::{self, ClientTracking, Invalidation},
+    connection,
     key_schema::{KeySchema, ParsedKey},
-    pool::{self, PoolOptions},
+    outage_log::OutageLog,
+    pool::PoolOptions,
 };
 use crate::{
     model::EntryKey,
@@ -20,108 +23,110 @@ use crate::{
     },
 };
 
-/// Feeds `near` until `stop` is cancelled.
+/// Passes announcements on to `near` until `stop` is cancelled.
 pub(super) fn spawn(
     options: &PoolOptions,
-    layout: Arc<KeySchema>,
+    schema: Arc<KeySchema>,
     near: Arc<NearCache>,
     stop: CancellationToken,
 ) -> Result<()> {
     use secrecy::ExposeSecret as _;
-    let client = pool::client(options.url.expose_secret(), ProtocolVersion::RESP3)?;
+    let client = connection::client(options.url.expose_secret(), ProtocolVersion::RESP3)?;
     let timeout = options.connect_timeout;
-    tokio::spawn(stop.run_until_cancelled_owned(feed(client, timeout, layout, near)));
+    tokio::spawn(stop.run_until_cancelled_owned(run(client, timeout, schema, near)));
     Ok(())
 }
 
-async fn feed(client: Client, timeout: Duration, layout: Arc<KeySchema>, near: Arc<NearCache>) {
-    let mut wanted = near.following();
-    let (mut retries, mut is_said) = (client_tracking::pauses(), false);
+async fn run(client: Client, timeout: Duration, schema: Arc<KeySchema>, near: Arc<NearCache>) {
+    let mut wanted = near.subscription();
+    let (mut pauses, outage) = (client_tracking::pauses(), OutageLog::default());
     loop {
-        let following = wanted.borrow_and_update().clone();
-        if following.namespaces.is_empty() {
+        let subscription = wanted.borrow_and_update().clone();
+        if subscription.namespaces.is_empty() {
             if wanted.changed().await.is_err() {
                 return;
             }
             continue;
         }
         let ended = tokio::select! {
-            ended = follow(&client, timeout, &layout, &near, &following) => Some(ended),
-            // Other namespaces are followed on another connection.
+            error = follow(&client, timeout, &schema, &near, &subscription) => Some(error),
+            // Another subscription needs another connection.
             _ = wanted.changed() => None,
         };
-        let was_well = near.events().is_coherent;
-        near.lose();
+        let was_coherent = near.stats().is_coherent;
+        near.on_disconnected();
         let Some(error) = ended else { continue };
-        if was_well {
-            (retries, is_said) = (client_tracking::pauses(), false);
+        if was_coherent {
+            pauses = client_tracking::pauses();
+            outage.recovered();
         }
-        // Said once for an outage: that it is without effect must be seen, and a log must not be flooded.
-        if std::mem::replace(&mut is_said, true) {
-            tracing::debug!(%error, "the near cache is not used: Redis cannot be followed");
-        } else {
-            tracing::warn!(%error, "the near cache is not used: Redis cannot be followed");
-        }
-        tokio::time::sleep(retries.next().unwrap_or_default()).await;
+        outage.failed(&error, "the near cache is not used: Redis cannot be followed");
+        tokio::time::sleep(pauses.next().unwrap_or_default()).await;
     }
 }
 
-/// Follows until that is no longer possible, and says why.
+/// Follows Redis until that fails, and returns the reason.
 async fn follow(
     client: &Client,
     timeout: Duration,
-    layout: &Arc<KeySchema>,
+    schema: &Arc<KeySchema>,
     near: &Arc<NearCache>,
-    following: &Subscription,
+    subscription: &Subscription,
 ) -> RedisError {
+    let namespaces = &subscription.namespaces;
     let prefixes: Vec<String> =
-        following.namespaces.iter().map(|namespace| layout.namespace_prefix(namespace)).collect();
-    let (names, forgetful) = (layout.clone(), near.clone());
-    let announce = move |announcement: Invalidation<'_>| forget(&names, &forgetful, announcement);
-    let tracking = match ClientTracking::open(client, timeout, &prefixes, announce).await {
+        namespaces.iter().map(|namespace| schema.namespace_prefix(namespace)).collect();
+    let on_invalidation = {
+        let (schema, near) = (schema.clone(), near.clone());
+        move |invalidation: Invalidation<'_>| apply(&schema, &near, invalidation)
+    };
+    let tracking = match ClientTracking::open(client, timeout, &prefixes, on_invalidation).await {
         Ok(tracking) => tracking,
         Err(error) => return error,
     };
-    near.begin();
+    near.on_connected();
     let mut is_first = true;
     loop {
-        let asked = Instant::now();
-        match sign_of_life(&tracking).await {
-            Ok(()) => near.confirm(asked),
+        let sent_at = Instant::now();
+        match heartbeat(&tracking).await {
+            Ok(()) => near.on_heartbeat(sent_at),
             Err(error) => return error,
         }
         if std::mem::take(&mut is_first) {
-            tracing::info!(namespaces = following.namespaces.len(), "the near cache follows Redis");
+            tracing::info!(namespaces = namespaces.len(), "the near cache follows Redis");
         }
         tokio::select! {
             () = tracking.lost() => return (ErrorKind::Io, "the connection ended").into(),
-            () = tokio::time::sleep_until(asked + following.heartbeat) => {}
+            () = tokio::time::sleep_until(sent_at + subscription.heartbeat) => {}
         }
     }
 }
 
-fn forget(layout: &KeySchema, near: &NearCache, announcement: Invalidation<'_>) {
-    match announcement {
-        Invalidation::Changed(name) => {
+fn apply(schema: &KeySchema, near: &NearCache, invalidation: Invalidation<'_>) {
+    match invalidation {
+        Invalidation::Key(name) => {
             near.count_announced(1);
-            match layout.meaning(name) {
+            match schema.parse(name) {
                 Some(ParsedKey::Entry { namespace, key, digest }) => {
                     if let Some(key) = EntryKey::restored(namespace, key, digest) {
-                        near.forget(&key);
+                        near.invalidate(&key);
                     }
                 }
-                Some(ParsedKey::Marker { namespace, shard }) => near.forget_shard(namespace, shard),
+                Some(ParsedKey::Marker { namespace, shard }) => {
+                    near.invalidate_shard(namespace, shard);
+                }
                 None => {}
             }
         }
-        Invalidation::All => near.forget_all(),
+        Invalidation::All => near.invalidate_all(),
     }
 }
 
-/// Asks the server whether it is there, and still the one that takes writes: a server that became a replica may lag behind the one that
-/// acknowledges them now. HELLO tells that, changes nothing, and is permitted to users who may do little else.
-async fn sign_of_life(tracking: &ClientTracking) -> RedisResult<()> {
-    let Value::Map(facts) = tracking.query(&redis::cmd("HELLO")).await? else {
+/// Checks that the server answers and is still the primary: a server that became a replica may lag
+/// behind the new primary, which acknowledges the writes. HELLO tells the role, changes nothing,
+/// and is permitted to users with few rights.
+async fn heartbeat(tracking: &ClientTracking) -> RedisResult<()> {
+    let Value::Map(fields) = tracking.query(&redis::cmd("HELLO")).await? else {
         return Err((ErrorKind::UnexpectedReturnType, "unexpected answer to HELLO").into());
     };
     let is = |value: &Value, word: &[u8]| match value {
@@ -129,6 +134,6 @@ async fn sign_of_life(tracking: &ClientTracking) -> RedisResult<()> {
         Value::SimpleString(text) => text.as_bytes() == word,
         _ => false,
     };
-    let is_primary = facts.iter().any(|(name, value)| is(name, b"role") && is(value, b"master"));
+    let is_primary = fields.iter().any(|(name, value)| is(name, b"role") && is(value, b"master"));
     if is_primary { Ok(()) } else { Err((ErrorKind::Client, "the server takes no writes").into()) }
 }

@@ -1,8 +1,9 @@
-//! Reads that are asked for at the same time go to the server as one command.
+//! Concurrent reads are sent to the server as one command.
 //!
-//! Most of what a read costs on its way there and back does not depend on how many keys it names. Who reads alone asks by himself, as any
-//! detour would only make him later; but while others are under way, reads are collected, and those that have come together go together.
-//! Nobody waits for others to come.
+//! Most of the cost of a read does not depend on the number of its keys. A lone read is sent
+//! directly, because any detour would only delay it. While direct reads are in flight, further
+//! reads are queued, and those that are queued together are sent together. No read waits for others
+//! to arrive.
 
 use std::sync::{
     Arc,
@@ -21,123 +22,121 @@ use super::{
     unexpected,
 };
 use crate::{
+    count_guard::CountGuard,
     model::Entry,
     store::{ErrorKind, Result},
 };
 
-/// Reads that go by themselves at a time.
-const ALONE: usize = 2;
-/// Reads that go together, at most.
-const TOGETHER: usize = 32;
-/// Bytes that their answers should have together, at most: the first of them is only there when the last one is.
-const BYTES_TOGETHER: usize = 256 * 1024;
-/// Bytes that an entry is taken to have as long as none has been seen.
-const FIRST_GUESS: usize = 16 * 1024;
+/// Direct reads in flight at a time.
+const MAX_DIRECT_READS: usize = 2;
+/// Reads in one batch.
+const MAX_BATCH_READS: usize = 32;
+/// Target size of the answer to a batch, in bytes: its first entry is only available with the last.
+const MAX_BATCH_BYTES: usize = 256 * 1024;
+/// Assumed size of an entry before any was read, in bytes.
+const INITIAL_ENTRY_BYTES: usize = 16 * 1024;
 
-/// Reads entries of any names. Clones share what is under way.
+/// Reads entries by the names of their keys. Clones share the batches.
 #[derive(Clone)]
 pub(super) struct ReadBatcher {
     pool: RedisPool,
-    alone: Arc<AtomicUsize>,
-    /// Bounded by the requests that are admitted.
-    others: mpsc::UnboundedSender<PendingRead>,
+    direct_reads: Arc<AtomicUsize>,
+    /// Bounded by the limit on concurrent requests.
+    queue: mpsc::UnboundedSender<PendingRead>,
 }
 
 struct PendingRead {
-    names: EntryKeys,
-    answer: oneshot::Sender<Result<Option<Entry>>>,
+    keys: EntryKeys,
+    reply: oneshot::Sender<Result<Option<Entry>>>,
 }
 
-/// How many go together, by how large their answers were lately.
+/// Chooses the number of reads in a batch by the recent size of entries.
 struct BatchSizer {
     entry_bytes: AtomicUsize,
 }
 
-/// Counts a read that goes by itself, until it is dropped.
-struct DirectPermit<'a>(&'a AtomicUsize);
-
-// === impl Reads ===
+// === impl ReadBatcher ===
 
 impl ReadBatcher {
     /// Must be called in a Tokio runtime.
     pub(super) fn new(pool: RedisPool) -> Self {
-        let (others, asked) = mpsc::unbounded_channel();
-        tokio::spawn(collect(pool.clone(), asked));
-        Self { pool, alone: Arc::default(), others }
+        let (queue, queued) = mpsc::unbounded_channel();
+        tokio::spawn(send_batches(pool.clone(), queued));
+        Self { pool, direct_reads: Arc::default(), queue }
     }
 
-    /// The entry of these names, if there is one under the current generation.
-    pub(super) async fn read(&self, names: EntryKeys) -> Result<Option<Entry>> {
-        if let Some(_alone) = DirectPermit::among(&self.alone) {
-            // In a box, so that those who go together need no room for it.
-            let mut entries = Box::pin(read_all(&self.pool, &mget([names]))).await?;
+    /// Reads the entry under these keys, if it belongs to the current generation.
+    pub(super) async fn read(&self, keys: EntryKeys) -> Result<Option<Entry>> {
+        if let Some(_direct) = CountGuard::try_new(&self.direct_reads, MAX_DIRECT_READS) {
+            // Boxed, so that queued reads do not carry the state of a direct one.
+            let mut entries = Box::pin(read_all(&self.pool, &mget([keys]))).await?;
             return entries.pop().ok_or_else(|| unexpected("MGET"));
         }
-        let (answer, entry) = oneshot::channel();
-        self.others.send(PendingRead { names, answer }).map_err(|_| ErrorKind::Unreachable)?;
+        let (reply, entry) = oneshot::channel();
+        self.queue.send(PendingRead { keys, reply }).map_err(|_| ErrorKind::Unreachable)?;
         entry.await.unwrap_or_else(|_| Err(ErrorKind::Unreachable.into()))
     }
 }
 
-/// Sends what is asked for, until nobody can ask any more.
-async fn collect(pool: RedisPool, mut asked: mpsc::UnboundedReceiver<PendingRead>) {
-    let portion = BatchSizer { entry_bytes: AtomicUsize::new(FIRST_GUESS) };
-    let mut under_way = FuturesUnordered::new();
+/// Sends queued reads in batches, until all senders are dropped.
+async fn send_batches(pool: RedisPool, mut queued: mpsc::UnboundedReceiver<PendingRead>) {
+    let sizer = BatchSizer { entry_bytes: AtomicUsize::new(INITIAL_ENTRY_BYTES) };
+    let mut in_flight = FuturesUnordered::new();
     loop {
-        let mut come = Vec::new();
+        let mut batch = Vec::new();
         tokio::select! {
-            count = asked.recv_many(&mut come, portion.reads()) => {
+            count = queued.recv_many(&mut batch, sizer.batch_reads()) => {
                 if count == 0 {
                     return;
                 }
-                under_way.push(answer_all(&pool, &portion, come));
+                in_flight.push(read_batch(&pool, &sizer, batch));
             }
-            Some(()) = under_way.next(), if !under_way.is_empty() => {}
+            Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
         }
     }
 }
 
-async fn answer_all(pool: &RedisPool, portion: &BatchSizer, reads: Vec<PendingRead>) {
-    let mut answers = Vec::with_capacity(reads.len());
-    let wanted = reads.into_iter().filter(|read| !read.answer.is_closed());
-    let mget = mget(wanted.map(|PendingRead { names, answer }| {
-        answers.push(answer);
-        names
+async fn read_batch(pool: &RedisPool, sizer: &BatchSizer, batch: Vec<PendingRead>) {
+    let mut replies = Vec::with_capacity(batch.len());
+    let wanted = batch.into_iter().filter(|read| !read.reply.is_closed());
+    let mget = mget(wanted.map(|PendingRead { keys, reply }| {
+        replies.push(reply);
+        keys
     }));
-    if answers.is_empty() {
+    if replies.is_empty() {
         return;
     }
     match read_all(pool, &mget).await {
         Ok(entries) => {
-            portion.saw(&entries);
-            for (answer, entry) in answers.into_iter().zip(entries) {
-                // Who does not take it has left.
-                let _ = answer.send(Ok(entry));
+            sizer.record(&entries);
+            for (reply, entry) in replies.into_iter().zip(entries) {
+                // An error means that the caller is gone.
+                let _ = reply.send(Ok(entry));
             }
         }
         Err(error) => {
             if error.kind == ErrorKind::Timeout {
-                portion.saw_nothing_in_time();
+                sizer.record_timeout();
             }
-            for answer in answers {
-                let _ = answer.send(Err(error.clone()));
+            for reply in replies {
+                let _ = reply.send(Err(error.clone()));
             }
         }
     }
 }
 
-/// The command that reads the entries of these names.
-pub(super) fn mget(names: impl IntoIterator<Item = EntryKeys>) -> Cmd {
+/// Builds the command that reads the entries under these keys.
+pub(super) fn mget(keys: impl IntoIterator<Item = EntryKeys>) -> Cmd {
     let mut mget = redis::cmd("MGET");
-    for names in names {
-        mget.arg(names.marker).arg(names.entry);
+    for EntryKeys { marker, entry } in keys {
+        mget.arg(marker).arg(entry);
     }
     mget
 }
 
-/// What an [`mget`] reads, in the order of its names.
+/// Sends an [`mget`], and returns the entries in the order of its keys.
 pub(super) async fn read_all(pool: &RedisPool, mget: &Cmd) -> Result<Vec<Option<Entry>>> {
-    let Value::Array(values) = pool.query(mget, Retry::Harmless).await? else {
+    let Value::Array(values) = pool.query(mget, Retry::Idempotent).await? else {
         return Err(unexpected("MGET"));
     };
     let mut entries = Vec::with_capacity(values.len() / 2);
@@ -150,7 +149,7 @@ pub(super) async fn read_all(pool: &RedisPool, mget: &Cmd) -> Result<Vec<Option<
             _ => None,
         });
     }
-    // The name of the command, and two of each entry.
+    // The arguments are the name of the command, and two keys per entry.
     if entries.len() * 2 + 1 == mget.args_iter().len() {
         Ok(entries)
     } else {
@@ -158,49 +157,29 @@ pub(super) async fn read_all(pool: &RedisPool, mget: &Cmd) -> Result<Vec<Option<
     }
 }
 
-// === impl Portion ===
+// === impl BatchSizer ===
 
 impl BatchSizer {
-    fn reads(&self) -> usize {
-        (BYTES_TOGETHER / self.entry_bytes.load(Relaxed).max(1)).clamp(1, TOGETHER)
+    fn batch_reads(&self) -> usize {
+        (MAX_BATCH_BYTES / self.entry_bytes.load(Relaxed).max(1)).clamp(1, MAX_BATCH_READS)
     }
 
-    /// Takes note at once of larger entries, and slowly of smaller ones.
-    fn saw(&self, entries: &[Option<Entry>]) {
+    fn record(&self, entries: &[Option<Entry>]) {
         let bytes: usize = entries.iter().flatten().map(|entry| entry.data.len()).sum();
-        self.saw_bytes(bytes / entries.len().max(1));
+        self.record_entry_bytes(bytes / entries.len().max(1));
     }
 
-    fn saw_bytes(&self, each: usize) {
+    /// Follows growing entries at once, and shrinking ones slowly.
+    fn record_entry_bytes(&self, mean: usize) {
         let before = self.entry_bytes.load(Relaxed);
-        self.entry_bytes.store(each.max((before * 7 + each) / 8), Relaxed);
+        self.entry_bytes.store(mean.max((before * 7 + mean) / 8), Relaxed);
     }
 
-    /// It may have been too much at once, of which nobody would ever see how large it is.
-    fn saw_nothing_in_time(&self) {
-        let before = self.entry_bytes.load(Relaxed).max(BYTES_TOGETHER / TOGETHER);
-        self.entry_bytes.store((before * 2).min(BYTES_TOGETHER), Relaxed);
-    }
-}
-
-// === impl Alone ===
-
-impl<'a> DirectPermit<'a> {
-    /// None if there are enough.
-    fn among(all: &'a AtomicUsize) -> Option<Self> {
-        // Not written to by the many, so that cores need not hand it around.
-        if all.load(Relaxed) >= ALONE {
-            return None;
-        }
-        let before = all.fetch_add(1, Relaxed);
-        let one = Self(all);
-        (before < ALONE).then_some(one)
-    }
-}
-
-impl Drop for DirectPermit<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+    /// Shrinks the next batches: the batch may have timed out because it was too large, and then
+    /// the size of its entries stays unknown.
+    fn record_timeout(&self) {
+        let before = self.entry_bytes.load(Relaxed).max(MAX_BATCH_BYTES / MAX_BATCH_READS);
+        self.entry_bytes.store((before * 2).min(MAX_BATCH_BYTES), Relaxed);
     }
 }
 
@@ -208,46 +187,37 @@ impl Drop for DirectPermit<'_> {
 mod tests {
     use super::*;
 
+    const SMALL: usize = 100;
     const LARGE: usize = 1024 * 1024;
 
-    fn portion() -> BatchSizer {
-        BatchSizer { entry_bytes: AtomicUsize::new(FIRST_GUESS) }
+    fn sizer() -> BatchSizer {
+        BatchSizer { entry_bytes: AtomicUsize::new(INITIAL_ENTRY_BYTES) }
     }
 
-    /// How often `happens` until so many reads go together.
-    fn times_until(portion: &BatchSizer, reads: usize, happens: impl Fn(&BatchSizer)) -> usize {
-        let times =
-            (0..100).take_while(|_| portion.reads() != reads).inspect(|_| happens(portion)).count();
-        assert_eq!(portion.reads(), reads);
-        times
-    }
-
-    #[test]
-    fn small_ones_go_together_and_large_ones_alone() {
-        let portion = portion();
-        assert!((1..TOGETHER).contains(&portion.reads()));
-        assert!(times_until(&portion, TOGETHER, |portion| portion.saw_bytes(100)) > 1);
-        assert_eq!(times_until(&portion, 1, |portion| portion.saw_bytes(LARGE)), 1);
-        assert!(times_until(&portion, TOGETHER, |portion| portion.saw_bytes(0)) > 1);
+    /// Number of events until batches have `reads` reads.
+    fn events_until(sizer: &BatchSizer, reads: usize, event: impl Fn(&BatchSizer)) -> usize {
+        let events =
+            (0..100).take_while(|_| sizer.batch_reads() != reads).inspect(|_| event(sizer)).count();
+        assert_eq!(sizer.batch_reads(), reads);
+        events
     }
 
     #[test]
-    fn those_that_are_too_large_to_be_read_together_in_time_are_read_alone_soon() {
-        let portion = portion();
-        times_until(&portion, TOGETHER, |portion| portion.saw_bytes(100));
-        assert_eq!(times_until(&portion, 1, BatchSizer::saw_nothing_in_time), 5);
-        // And again together when the server is well.
-        assert!(times_until(&portion, TOGETHER, |portion| portion.saw_bytes(100)) > 1);
+    fn batches_grow_slowly_with_small_entries_and_shrink_at_once_with_large_ones() {
+        let sizer = sizer();
+        assert!((1..MAX_BATCH_READS).contains(&sizer.batch_reads()));
+        let small = |sizer: &BatchSizer| sizer.record_entry_bytes(SMALL);
+        assert!(events_until(&sizer, MAX_BATCH_READS, small) > 1);
+        assert_eq!(events_until(&sizer, 1, |sizer| sizer.record_entry_bytes(LARGE)), 1);
+        assert!(events_until(&sizer, MAX_BATCH_READS, |sizer| sizer.record_entry_bytes(0)) > 1);
     }
 
     #[test]
-    fn two_go_by_themselves_at_a_time() {
-        let all = AtomicUsize::new(0);
-        let (one, two) = (DirectPermit::among(&all), DirectPermit::among(&all));
-        assert!(one.is_some() && two.is_some() && DirectPermit::among(&all).is_none());
-        drop(one);
-        assert!(DirectPermit::among(&all).is_some());
-        drop(two);
-        assert_eq!(all.load(Relaxed), 0);
+    fn timeouts_shrink_batches_to_single_reads_until_reads_succeed() {
+        let sizer = sizer();
+        let small = |sizer: &BatchSizer| sizer.record_entry_bytes(SMALL);
+        events_until(&sizer, MAX_BATCH_READS, small);
+        assert_eq!(events_until(&sizer, 1, BatchSizer::record_timeout), 5);
+        assert!(events_until(&sizer, MAX_BATCH_READS, small) > 1);
     }
 }

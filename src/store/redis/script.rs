@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use redis::Cmd;
 
-/// A script and the hash by which the server knows it.
+/// A script, and the hash under which the server caches it.
 pub(super) struct Script {
     code: String,
     hash: String,
@@ -40,8 +40,8 @@ impl Script {
         Self { code: code.to_owned(), hash: redis::Script::new(code).get_hash().to_owned() }
     }
 
-    /// The call of the script, to which its arguments can be added. The library's own way to invoke a script copies every
-    /// argument once more.
+    /// Builds a call of the script; its arguments follow. The client library's own `invoke` would
+    /// copy every argument once more.
     pub(super) fn call<K: AsRef<[u8]>>(&self, keys: &[K]) -> Cmd {
         let mut cmd = redis::cmd("EVALSHA");
         cmd.arg(&self.hash).arg(keys.len());
@@ -51,7 +51,7 @@ impl Script {
         cmd
     }
 
-    /// The command that makes the script known to the server.
+    /// Builds the command that loads the script into the server.
     pub(super) fn load(&self) -> Cmd {
         let mut cmd = redis::cmd("SCRIPT");
         cmd.arg("LOAD").arg(&self.code);

@@ -1,10 +1,20 @@
-//! The fleet's counters in Redis: one hash for the totals, and one for every minute and ten minutes.
+//! The fleet's counters in Redis: one hash for the totals, and one per minute and per ten minutes.
+
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use redis::Value;
+use tokio::sync::Mutex;
 
-use super::{RedisStore, pool::Retry, script::STATS, unexpected};
+use super::{
+    RedisStore,
+    key_schema::KeySchema,
+    pool::{RedisPool, Retry},
+    script::STATS,
+    unexpected,
+};
 use crate::{
+    model::Timestamp,
     stats::{
         counters::{cell_name, cell_of},
         delta::{ByNamespace, StatsDelta, StatsReport},
@@ -13,53 +23,70 @@ use crate::{
     store::{Result, StatsStore, Store as _},
 };
 
-/// Between the name of a namespace, which cannot contain it, and the name of a counter.
+/// Separates a namespace, which cannot contain it, from the name of a counter.
 const SEPARATOR: char = '|';
-/// Buckets read in one go: with many namespaces each has thousands of fields, and requests share the connection.
-const HASHES_AT_ONCE: usize = 8;
+/// Hashes read in one round trip: with many namespaces each has thousands of fields, and requests
+/// share the connection.
+const HASHES_PER_READ: usize = 8;
+
+/// Counters of the buckets that have ended, which do not change any more, by the name of the key.
+#[derive(Default)]
+pub(super) struct ClosedBuckets(Mutex<HashMap<String, ByNamespace>>);
 
 #[async_trait]
 impl StatsStore for RedisStore {
     async fn add(&self, delta: &StatsDelta) -> Result<()> {
         let now = self.now();
         let keys = [
-            self.layout.totals(),
-            self.layout.bucket(HOUR, HOUR.bucket(now)),
-            self.layout.bucket(DAY, DAY.bucket(now)),
-            self.layout.sequence(delta.replica),
+            self.schema.totals(),
+            self.schema.bucket(HOUR, HOUR.bucket(now)),
+            self.schema.bucket(DAY, DAY.bucket(now)),
+            self.schema.sequence(delta.replica),
         ];
         let mut call = STATS.call(&keys);
         call.arg(delta.sequence).arg(HOUR.retention_ms()).arg(DAY.retention_ms());
         for (namespace, counts) in &delta.counts {
-            for (cell, counted) in counts.0.iter().enumerate().filter(|(_, counted)| **counted > 0)
-            {
-                call.arg(format!("{namespace}{SEPARATOR}{}", cell_name(cell))).arg(*counted);
+            for (cell, count) in counts.0.iter().enumerate().filter(|(_, count)| **count > 0) {
+                call.arg(format!("{namespace}{SEPARATOR}{}", cell_name(cell))).arg(*count);
             }
         }
-        match self.pool.eval(&STATS, &call, Retry::Harmless).await? {
+        match self.pool.eval(&STATS, &call, Retry::Idempotent).await? {
             Value::Int(_) => Ok(()),
-            _ => Err(unexpected("ledger.lua")),
+            _ => Err(unexpected("stats.lua")),
         }
     }
 
     async fn report(&self) -> Result<StatsReport> {
-        // One at a time: who waits here finds the closed buckets of who was before.
-        let mut closed = self.closed_buckets.lock().await;
-        let now = self.now();
-        let newest = [HOUR, DAY].map(|window| self.layout.bucket(window, window.bucket(now)));
+        self.closed_buckets.report(&self.pool, &self.schema, self.now()).await
+    }
+}
+
+// === impl ClosedBuckets ===
+
+impl ClosedBuckets {
+    /// Sums the totals and the windows that end at `now`, and reads only the buckets that are not
+    /// known yet.
+    async fn report(
+        &self,
+        pool: &RedisPool,
+        schema: &KeySchema,
+        now: Timestamp,
+    ) -> Result<StatsReport> {
+        // Held during the reads: a report that waits finds the buckets that the one before it read.
+        let mut closed = self.0.lock().await;
         let names =
-            |window: Window| window.at(now).map(move |bucket| self.layout.bucket(window, bucket));
+            |window: Window| window.at(now).map(move |bucket| schema.bucket(window, bucket));
         let hour: Vec<String> = names(HOUR).collect();
         let day: Vec<String> = names(DAY).collect();
         closed.retain(|name, _| hour.contains(name) || day.contains(name));
         let missing: Vec<&String> =
             hour.iter().chain(&day).filter(|name| !closed.contains_key(*name)).collect();
-        for part in missing.chunks(HASHES_AT_ONCE) {
-            for (name, counts) in part.iter().zip(self.hashes(part).await?) {
+        for names in missing.chunks(HASHES_PER_READ) {
+            for (name, counts) in names.iter().zip(read_hashes(pool, names).await?) {
                 closed.insert((*name).clone(), counts);
             }
         }
-        let total = self.hashes(&[&self.layout.totals()]).await?.pop().unwrap_or_default();
+        let total = read_hashes(pool, &[&schema.totals()]).await?.pop().unwrap_or_default();
         let sum = |names: &[String]| {
             let mut sum = ByNamespace::new();
             names
@@ -69,44 +96,45 @@ impl StatsStore for RedisStore {
             sum
         };
         let report = StatsReport { total, last_hour: sum(&hour), last_day: sum(&day) };
-        // The current buckets go on counting; so may the ones before, for replicas that are a little late.
-        let before = [HOUR, DAY]
-            .map(|window| self.layout.bucket(window, window.bucket(now).saturating_sub(1)));
-        newest.iter().chain(&before).for_each(|name| drop(closed.remove(name)));
+        // The current bucket still changes. So may the one before it, for replicas that are late.
+        for window in [HOUR, DAY] {
+            let current = window.bucket(now);
+            for bucket in [current, current.saturating_sub(1)] {
+                closed.remove(&schema.bucket(window, bucket));
+            }
+        }
         Ok(report)
     }
 }
 
-impl RedisStore {
-    async fn hashes(&self, names: &[&String]) -> Result<Vec<ByNamespace>> {
-        let mut commands = redis::pipe();
-        names.iter().for_each(|name| {
-            commands.hgetall(name);
-        });
-        let mut hashes = Vec::with_capacity(names.len());
-        for hash in self.pool.query_all(&commands).await? {
-            let mut counts = ByNamespace::new();
-            add_hash(&mut counts, hash)?;
-            hashes.push(counts);
-            // With many namespaces one hash is work enough for one turn.
-            tokio::task::yield_now().await;
-        }
-        Ok(hashes)
+async fn read_hashes(pool: &RedisPool, names: &[&String]) -> Result<Vec<ByNamespace>> {
+    let mut commands = redis::pipe();
+    names.iter().for_each(|name| {
+        commands.hgetall(name);
+    });
+    let mut hashes = Vec::with_capacity(names.len());
+    for hash in pool.query_all(&commands).await? {
+        let mut counts = ByNamespace::new();
+        add_hash(&mut counts, hash)?;
+        hashes.push(counts);
+        // With many namespaces, one hash is enough work between two yields.
+        tokio::task::yield_now().await;
     }
+    Ok(hashes)
 }
 
 fn add_hash(sum: &mut ByNamespace, hash: Value) -> Result<()> {
     let fields: Vec<(String, u64)> =
         redis::from_redis_value(hash).map_err(redis::RedisError::from)?;
-    for (field, counted) in fields {
-        // A newer replica may count what this one does not know.
+    for (field, count) in fields {
+        // A replica of a later release may have counters that this release does not know.
         let Some((namespace, name)) = field.split_once(SEPARATOR) else { continue };
         let Some(cell) = cell_of(name) else { continue };
         let counts = match sum.get_mut(namespace) {
             Some(counts) => counts,
             None => sum.entry(namespace.to_owned()).or_default(),
         };
-        counts.0[cell] = counts.0[cell].saturating_add(counted);
+        counts.0[cell] = counts.0[cell].saturating_add(count);
     }
     Ok(())
 }

@@ -1,17 +1,19 @@
 -- Shared by all scripts that touch an entry.
 --
--- KEYS[1] generation marker   KEYS[2] entry   KEYS[3] lease   KEYS[4] what was set aside or may be used as scratch, all in one slot
--- ARGV[1] time after which this must not be applied any more, in milliseconds by this server's clock
+-- KEYS[1] generation marker   KEYS[2] entry   KEYS[3] lease   KEYS[4] staged entry or scratch key,
+-- if the script needs one; all in one slot
+-- ARGV[1] time after which the script must not be applied, in milliseconds by this server's clock
 -- ARGV[2] generation id to use if there is no marker
 --
--- Entry: format, generation, created_at, fresh_until, version, stale windows, kind, flags, extensions, value; see codec.rs.
--- Lease: state (L held, D voided by a delete, S voided by a set, B back-off), token, generation, cause of a back-off; or H
--- alone: no fill is taken.
+-- Entry: format, generation, created_at, fresh_until, version, stale windows, kind, flags,
+-- extensions, value; see codec.rs.
+-- Lease: state (L held, D voided by a delete, S voided by a set, B back-off), token, generation,
+-- cause of a back-off; or H alone: hold-off, no fill is accepted.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
--- A command can wait in a socket buffer while the server hangs. Its sender has then given up and said so, and what was
--- acknowledged since must not be overwritten.
+-- A command can wait in a socket buffer while the server hangs. By then its sender has reported a
+-- failure, and must not overwrite writes that were acknowledged in the meantime.
 if now > tonumber(ARGV[1]) then
   if KEYS[4] then redis.pcall('UNLINK', KEYS[4]) end
   return {'LATE', now}
@@ -21,44 +23,47 @@ local FORMAT = '\1'
 
 local function fresh_until(entry) return (struct.unpack('>I8', entry, 26)) end
 
--- Long strings are dear: the server hashes every byte of every string that it makes in this language. So scripts read the
--- value only if they need it, and otherwise what comes before it.
+-- Long strings are expensive: the server hashes every byte of every string that a script creates.
+-- So scripts read a value only if they need it, and otherwise only the header before it.
 local HEADER_BYTES = 61
 
--- What comes before the entry's extensions and value, if it was written under the current generation.
+-- The header of the entry, if the entry belongs to the current generation.
 local function valid_header(generation)
   local header = generation and redis.pcall('GETRANGE', KEYS[2], 0, HEADER_BYTES - 1)
-  -- Anything but a string is not ours, and counts as missing.
-  if type(header) == 'string' and string.sub(header, 1, 1) == FORMAT and string.sub(header, 2, 17) == generation then return header end
+  -- A key of another type is foreign, and counts as missing.
+  if type(header) == 'string' and string.sub(header, 1, 1) == FORMAT
+    and string.sub(header, 2, 17) == generation then return header end
   return nil
 end
 
--- Frees at once what is not needed after all.
-local function drop_aside()
+-- Frees a staged entry that is not stored.
+local function drop_staged()
   if KEYS[4] then redis.call('UNLINK', KEYS[4]) end
 end
 
--- Stores an entry: KEYS[4], ARGV[3] to [5] as in set.lua. False if what was set aside has gone.
+-- Stores an entry: KEYS[4], ARGV[3] to [5] as in set.lua. False if the staged entry is gone.
 local function store(generation)
   local head = FORMAT .. generation .. struct.pack('>I8I8', now, now + ARGV[4])
   if not KEYS[4] then
     redis.call('SET', KEYS[2], head .. ARGV[5], 'PX', ARGV[3])
     return true
   end
-  -- It has its memory already, and the server does not stop a script for want of it whose first write needs none, as this one.
+  -- The staged entry has its memory already. The server does not stop a script for lack of memory
+  -- if its first write needs none, as this one.
   if redis.pcall('RENAME', KEYS[4], KEYS[2]).err then return false end
   redis.call('SETRANGE', KEYS[2], 0, head)
   redis.call('PEXPIRE', KEYS[2], ARGV[3])
   return true
 end
 
--- The marker outlives every entry under it. It is extended by more than is needed, so that this is rare.
+-- The marker outlives every entry under it. It is extended by more than needed, so that extensions
+-- are rare.
 local function keep_marker(lifetime)
   local left = redis.call('PTTL', KEYS[1])
   if left < lifetime + 60000 then redis.call('PEXPIRE', KEYS[1], lifetime * 2 + 120000) end
 end
 
--- The current generation, begun with the given id if there is none.
+-- The current generation. Begins one with the given id if there is none.
 local function generation_for_write(current, lifetime)
   if current then
     keep_marker(lifetime)
@@ -68,7 +73,7 @@ local function generation_for_write(current, lifetime)
   return ARGV[2]
 end
 
--- The generation of the lease that this token still holds; or nothing, and why.
+-- The generation of the lease that the token holds; or nil and the reason.
 local function held_lease(token)
   local lease = redis.call('GET', KEYS[3])
   if not lease then return nil, 'LEASE_LOST' end
@@ -86,12 +91,12 @@ local function held_lease(token)
   return generation
 end
 
--- Ends a held lease. What became of it is remembered until it would have expired, so that its holder can be told.
+-- Voids a held lease. The reason is stored until the lease would have expired, for its holder.
 local function void_lease(state)
   local lease = redis.call('GET', KEYS[3])
   if lease and string.sub(lease, 1, 1) == 'L' then
     local voided = redis.pcall('SET', KEYS[3], state .. string.sub(lease, 2), 'KEEPTTL')
-    -- Without memory for the reason, the lease must still go.
+    -- Without memory for the reason, the lease must still end.
     if voided.err then redis.call('DEL', KEYS[3]) end
   end
 end

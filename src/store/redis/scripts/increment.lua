@@ -1,6 +1,7 @@
 -- KEYS[4] scratch key
--- ARGV[3] lifetime of a new key, [4] time that a new value is fresh, both in milliseconds; [5] version of 8 bytes;
--- [6] stale windows of a new entry as stored; [7] kind and flags as stored; [8] delta; [9] what a missing counter counts from
+-- ARGV[3] lifetime of a new key, [4] TTL of a new value, both in milliseconds; [5] version of 8
+-- bytes; [6] encoded stale windows of a new entry; [7] encoded kind and flags; [8] delta;
+-- [9] initial value of a missing counter
 
 local LONGEST_INTEGER = #'-9223372036854775808'
 
@@ -10,16 +11,16 @@ if header and (fresh_until(header) <= now or string.byte(header, 58) == 3) then 
 local before = ARGV[9]
 local entry, value_at
 if header then
-  -- A counter is text, as are its decimal digits.
+  -- A counter is a text of decimal digits.
   if string.sub(header, 58, 59) ~= ARGV[7] then return 'NOT_AN_INTEGER' end
   value_at = HEADER_BYTES + 1 + struct.unpack('>I2', header, 60)
-  -- No integer is longer than this, so a long value is not read to its end to find that it is none.
+  -- No integer is longer than this, so a long value is refused without reading all of it.
   entry = redis.call('GETRANGE', KEYS[2], 0, value_at + LONGEST_INTEGER - 1)
   before = string.sub(entry, value_at)
   if #before > LONGEST_INTEGER then return 'NOT_AN_INTEGER' end
 end
 
--- Numbers of this language are floating point: the server's own 64-bit arithmetic is borrowed instead.
+-- Lua's numbers are floating point, so INCRBY does the 64-bit arithmetic.
 redis.call('SET', KEYS[4], before)
 local outcome = redis.pcall('INCRBY', KEYS[4], ARGV[8])
 local sum = redis.call('GET', KEYS[4])
@@ -30,12 +31,14 @@ if type(outcome) == 'table' and outcome.err then
   return outcome
 end
 
--- Tags stay; by what an origin recognised the value does not, as it is another value now.
+-- The new value keeps the tags, and not the validators, which belong to the old value.
 local function tags_of(extensions)
   local tags, at = '', 1
   while at + 2 <= #extensions do
     local length = struct.unpack('>I2', extensions, at + 1)
-    if string.byte(extensions, at) == 1 then tags = tags .. string.sub(extensions, at, at + 2 + length) end
+    if string.byte(extensions, at) == 1 then
+      tags = tags .. string.sub(extensions, at, at + 2 + length)
+    end
     at = at + 3 + length
   end
   return struct.pack('>I2', #tags) .. tags
@@ -44,14 +47,16 @@ end
 local fresh
 if entry then
   fresh = fresh_until(entry)
-  local counted = string.sub(entry, 1, 17) .. struct.pack('>I8', now) .. string.sub(entry, 26, 33) .. ARGV[5]
-    .. string.sub(entry, 42, 57) .. ARGV[7] .. tags_of(string.sub(entry, 62, value_at - 1)) .. sum
-  redis.call('SET', KEYS[2], counted, 'KEEPTTL')
+  local updated = string.sub(entry, 1, 17) .. struct.pack('>I8', now) .. string.sub(entry, 26, 33)
+    .. ARGV[5] .. string.sub(entry, 42, 57) .. ARGV[7]
+    .. tags_of(string.sub(entry, 62, value_at - 1)) .. sum
+  redis.call('SET', KEYS[2], updated, 'KEEPTTL')
 else
   fresh = now + ARGV[4]
   generation = generation_for_write(generation, tonumber(ARGV[3]))
-  local counted = FORMAT .. generation .. struct.pack('>I8I8', now, fresh) .. ARGV[5] .. ARGV[6] .. ARGV[7] .. '\0\0' .. sum
-  redis.call('SET', KEYS[2], counted, 'PX', ARGV[3])
+  local created = FORMAT .. generation .. struct.pack('>I8I8', now, fresh)
+    .. ARGV[5] .. ARGV[6] .. ARGV[7] .. '\0\0' .. sum
+  redis.call('SET', KEYS[2], created, 'PX', ARGV[3])
 end
 void_lease('S')
 return {'SUM', sum, fresh - now}

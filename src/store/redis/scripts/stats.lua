@@ -1,21 +1,23 @@
--- Adds what one replica counted.
+-- Adds the counts of one replica.
 --
--- KEYS[1] totals   KEYS[2] bucket of the minute   KEYS[3] bucket of the ten minutes   KEYS[4] last sequence number of the replica
--- ARGV[1] sequence number, [2] and [3] time to keep the buckets in milliseconds, then pairs of field and number
+-- KEYS[1] totals   KEYS[2] bucket of the minute   KEYS[3] bucket of the ten minutes
+-- KEYS[4] last sequence number of the replica
+-- ARGV[1] sequence number, [2] and [3] retention of the buckets in milliseconds, then pairs of
+-- field and number
 
--- The reply to an earlier attempt may have been lost: what was added once is not added again.
+-- The reply to an earlier attempt may have been lost. A delta that arrives twice is added once.
 local last = redis.call('GET', KEYS[4])
 if last and tonumber(last) >= tonumber(ARGV[1]) then return 0 end
--- Names come from callers: those beyond the limit are counted together.
+-- Callers choose the namespaces. Those beyond the limit are counted together.
 local MAX_FIELDS = 20000
 for key = 1, 3 do
-  local room = MAX_FIELDS - redis.call('HLEN', KEYS[key])
-  for place = 4, #ARGV, 2 do
-    local field = ARGV[place]
+  local free = MAX_FIELDS - redis.call('HLEN', KEYS[key])
+  for index = 4, #ARGV, 2 do
+    local field = ARGV[index]
     if redis.call('HEXISTS', KEYS[key], field) == 0 then
-      if room > 0 then room = room - 1 else field = '_other' .. string.match(field, '|.*') end
+      if free > 0 then free = free - 1 else field = '_other' .. string.match(field, '|.*') end
     end
-    redis.call('HINCRBY', KEYS[key], field, ARGV[place + 1])
+    redis.call('HINCRBY', KEYS[key], field, ARGV[index + 1])
   end
 end
 redis.call('PEXPIRE', KEYS[2], ARGV[2])

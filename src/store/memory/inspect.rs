@@ -1,0 +1,68 @@
+//! State and usage of the embedded store.
+
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+
+use super::MemoryStore;
+use crate::{
+    model::Namespace,
+    store::{Inspect, NamespaceUsage, Result, StoreInfo, ttl_class},
+};
+
+/// Entries per shard whose remaining TTL is sampled.
+const TTL_SAMPLE: usize = 4096;
+
+impl MemoryStore {
+    /// The state of the store. Does not block.
+    pub fn snapshot(&self) -> StoreInfo {
+        let store = &*self.0;
+        let budget = &store.budget;
+        StoreInfo {
+            used_bytes: budget.used(),
+            peak_bytes: budget.peak.load(Ordering::Relaxed),
+            max_bytes: budget.max,
+            eviction_policy: "lru".to_owned(),
+            evicted_keys: budget.evicted.load(Ordering::Relaxed),
+            expired_keys: budget.expired.load(Ordering::Relaxed),
+            keys: store.shards.iter().map(|shard| shard.lock().len() as u64).sum(),
+            persistence: "none".to_owned(),
+            uptime: store.clock.uptime(),
+            ..StoreInfo::default()
+        }
+    }
+}
+
+#[async_trait]
+impl Inspect for MemoryStore {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
+    async fn ping(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn info(&self) -> Result<StoreInfo> {
+        Ok(self.snapshot())
+    }
+
+    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
+        let store = &*self.0;
+        let now = store.now();
+        let mut usage = store.generations.usage();
+        usage.sort_by(|(one, _), (two, _)| one.cmp(two));
+        for shard in &store.shards {
+            let shard = shard.lock();
+            for (key, remaining) in shard.lifetimes(now).take(TTL_SAMPLE) {
+                if let Ok(index) = usage.binary_search_by(|(name, _)| name.cmp(key.namespace())) {
+                    usage[index].1.ttl[ttl_class(remaining)] += 1;
+                }
+            }
+        }
+        for (_, usage) in &mut usage {
+            usage.scale_ttl();
+        }
+        Ok(usage)
+    }
+}

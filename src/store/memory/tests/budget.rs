@@ -1,0 +1,169 @@
+//! The byte budget and the order of eviction.
+
+use super::*;
+use crate::store::{
+    RevalidateOutcome,
+    memory::{budget::Budget, shard::LEASE_OVERHEAD},
+};
+
+#[tokio::test(start_paused = true)]
+async fn entries_are_accounted_to_the_byte() {
+    let store = MemoryStore::new(MIB);
+    assert_eq!((used(&store), store.snapshot().max_bytes), (0, MIB));
+    put(&store, &key("one"), 100).await.unwrap();
+    let one = entry_cost(&key("one"), 100);
+    assert_eq!(used(&store), one);
+    let tagged = NewEntry { tags: Arc::from(["tag".to_owned()]), ..new_entry(10, MINUTE) };
+    store.put(&key("two"), &tagged, Condition::Always).await.unwrap();
+    let tags = Entry::written(&tagged, store.now()).heap_bytes() - 10;
+    let two = entry_cost(&key("two"), 10 + tags);
+    assert_eq!(used(&store), one + two);
+    put(&store, &key("two"), 20).await.unwrap();
+    assert_eq!(used(&store), one + entry_cost(&key("two"), 20), "a write replaces the entry");
+    store.delete(&key("one"), Duration::ZERO).await.unwrap();
+    assert_eq!(used(&store), entry_cost(&key("two"), 20));
+    assert_eq!(store.snapshot().peak_bytes, one + two + entry_cost(&key("two"), 20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_are_accounted_to_the_byte() {
+    let store = MemoryStore::new(MIB);
+    let cost = key("k").size() as u64 + LEASE_OVERHEAD;
+    assert_eq!(lease_cost(&key("k")), cost);
+    let token = acquire(&store, &key("k")).await;
+    assert_eq!(used(&store), cost);
+    acquire_again(&store, &key("k")).await;
+    assert_eq!(used(&store), cost, "a refused request costs nothing");
+    assert!(store.abandon(&key("k"), token, Duration::ZERO, "").await.unwrap());
+    assert_eq!(used(&store), 0);
+    store.delete(&key("k"), MINUTE).await.unwrap();
+    assert_eq!(used(&store), cost, "a hold-off is a lease record");
+    store.delete(&key("k"), MINUTE).await.unwrap();
+    assert_eq!(used(&store), cost, "and replaces the record before it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn fill_discard_and_found_release_the_lease() {
+    let store = MemoryStore::new(MIB);
+    let token = acquire(&store, &key("k")).await;
+    assert_eq!(store.fill(&key("k"), token, &new_entry(10, MINUTE)).await.unwrap(), Ok(()));
+    assert_eq!(used(&store), entry_cost(&key("k"), 10));
+    assert!(matches!(acquire_again(&store, &key("k")).await, AcquireOutcome::Found(_)));
+    assert_eq!(used(&store), entry_cost(&key("k"), 10));
+    let token = acquire(&store, &key("k")).await;
+    assert_eq!(store.discard(&key("k"), token).await.unwrap(), Ok(()));
+    assert_eq!(used(&store), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn least_recently_used_entry_is_evicted_first() {
+    let store = MemoryStore::new(MIB);
+    for number in 0..3 {
+        put(&store, &key(&number.to_string()), 300_000).await.unwrap();
+        advance(5 * MILLISECOND).await;
+    }
+    assert!(exists(&store, &key("0")).await);
+    advance(5 * MILLISECOND).await;
+    put(&store, &key("3"), 300_000).await.unwrap();
+    let mut left = Vec::new();
+    for number in 0..4 {
+        left.push(exists(&store, &key(&number.to_string())).await);
+    }
+    assert_eq!(left, [true, false, true, true]);
+    assert_eq!(store.snapshot().evicted_keys, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn budget_is_filled_to_the_last_byte_before_anything_is_evicted() {
+    let keys = [key("0"), key("1"), key("2")];
+    let cost = entry_cost(&keys[0], 1_000);
+    for (spare, evicted) in [(0, 0), (1, 1)] {
+        let store = MemoryStore::new(3 * cost - spare);
+        for key in &keys {
+            put(&store, key, 1_000).await.unwrap();
+            advance(MILLISECOND).await;
+        }
+        assert_eq!(store.snapshot().evicted_keys, evicted, "{spare} bytes too few");
+        assert_eq!(exists(&store, &keys[0]).await, evicted == 0);
+        assert_eq!(used(&store), (3 - evicted) * cost);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_entries_are_evicted_as_a_large_one_needs() {
+    let store = MemoryStore::new(MIB);
+    for number in 0..10 {
+        put(&store, &key(&number.to_string()), 100_000).await.unwrap();
+        advance(MILLISECOND).await;
+    }
+    put(&store, &key("large"), 250_000).await.unwrap();
+    assert_eq!(store.snapshot().evicted_keys, 3);
+    assert!(!exists(&store, &key("2")).await && exists(&store, &key("3")).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn value_as_large_as_the_budget_is_stored_and_a_larger_one_refused() {
+    let cost = entry_cost(&key("k"), 1_000);
+    let store = MemoryStore::new(cost);
+    put(&store, &key("k"), 1_000).await.unwrap();
+    assert_eq!(used(&store), cost);
+    let refused = put(&store, &key("k"), 1_001).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Full);
+    assert_eq!(get(&store, &key("k")).await.unwrap().data.len(), 1_000, "nothing was evicted");
+    assert_eq!(used(&store), cost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn write_fails_if_only_leases_are_left_to_evict() {
+    let cost = lease_cost(&key("0"));
+    let store = MemoryStore::new(2 * cost);
+    acquire(&store, &key("0")).await;
+    acquire(&store, &key("1")).await;
+    let request = forced_request(LeaseToken::random());
+    assert_eq!(store.acquire(&key("2"), &request).await.unwrap_err().kind, ErrorKind::Full);
+    let refused = store.delete(&key("2"), MINUTE).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Full);
+    assert_eq!((used(&store), store.snapshot().evicted_keys), (2 * cost, 0));
+    store.delete(&key("2"), Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn revalidation_that_grows_an_entry_evicts_others() {
+    let tag = "t".repeat(100);
+    let revalidation = |version| revalidation(version, MINUTE, &[&*tag; 10]);
+    let new = new_entry(100, MINUTE);
+    let grown = Entry {
+        tags: revalidation(new.version).tags,
+        fetch_metadata: Some(Arc::default()),
+        ..Entry::written(&new, Timestamp(0))
+    };
+    let both = entry_cost(&key("0"), 100) + entry_cost(&key("1"), grown.heap_bytes());
+    for (spare, evicted) in [(0, 0), (1, 1)] {
+        let store = MemoryStore::new(both - spare);
+        put(&store, &key("0"), 100).await.unwrap();
+        advance(MILLISECOND).await;
+        store.put(&key("1"), &new, Condition::Always).await.unwrap();
+        let token = acquire(&store, &key("1")).await;
+        let outcome = store.revalidate(&key("1"), token, &revalidation(new.version)).await;
+        assert_eq!(outcome.unwrap(), RevalidateOutcome::Revalidated);
+        assert_eq!(store.snapshot().evicted_keys, evicted, "{spare} bytes too few");
+        assert!(exists(&store, &key("1")).await);
+    }
+}
+
+#[test]
+fn peak_is_the_highest_use_within_the_limit() {
+    let budget = Budget::new(100);
+    let peak = |budget: &Budget| budget.peak.load(Ordering::Relaxed);
+    budget.reserve(60).unwrap();
+    assert_eq!((budget.used(), peak(&budget), budget.is_exceeded()), (60, 60, false));
+    budget.release(20);
+    budget.reserve(10).unwrap();
+    assert_eq!((budget.used(), peak(&budget)), (50, 60));
+    budget.reserve(50).unwrap();
+    assert_eq!((budget.used(), peak(&budget), budget.is_exceeded()), (100, 100, false));
+    budget.reserve(100).unwrap();
+    assert_eq!((budget.used(), peak(&budget), budget.is_exceeded()), (200, 100, true));
+    assert_eq!(budget.reserve(101).unwrap_err().kind, ErrorKind::Full);
+    assert_eq!(budget.used(), 200);
+}
