@@ -173,3 +173,6 @@ impl FetchContext<'_> {
         GetOrFetchOutcome::Lease(LeaseOffer { guard, expires_in, stale }).into()
     }
 }
+
+#[cfg(test)]
+mod tests;
