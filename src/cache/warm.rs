@@ -152,3 +152,6 @@ impl Cache {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
