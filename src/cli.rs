@@ -134,7 +134,7 @@ fn environment() -> BTreeMap<String, String> {
 /// Prints the configuration if the server could use it. Reads the files that it names, but sends
 /// no requests.
 fn check_config(config: &Config) -> ExitCode {
-    // gRPC origins need a runtime to spawn their resolver on, although it resolves nothing here.
+    // The resolver of a gRPC origin is a task of a runtime, although it resolves nothing here.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return config_error(&error),

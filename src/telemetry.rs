@@ -1,7 +1,5 @@
 //! Sets up logs, metrics and traces at the start, and flushes them at the end.
 
-pub mod runtime_metrics;
-
 use std::time::Duration;
 
 use opentelemetry::{KeyValue, global, metrics::MeterProvider as _, trace::TracerProvider as _};

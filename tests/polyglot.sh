@@ -19,16 +19,21 @@ repository=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 clients=$repository/tests/polyglot
 readonly repository clients
 
+setup_only=false
+if [[ ${1-} == --setup ]]; then
+    setup_only=true
+    shift
+fi
 chosen=${*:-$LANGUAGES $OTHERS}
 for client in $chosen; do
     [[ " $LANGUAGES $OTHERS " == *" $client "* ]] && continue
-    echo "usage: tests/polyglot.sh [$LANGUAGES $OTHERS]..." >&2
+    echo "usage: tests/polyglot.sh [--setup] [$LANGUAGES $OTHERS]..." >&2
     exit 2
 done
 
 larder=${LARDER_BIN:-$repository/target/debug/larder}
 [[ $larder == /* ]] || larder=$PWD/$larder
-if [[ ! -x $larder ]]; then
+if [[ ! -x $larder && $setup_only == false ]]; then
     echo "$larder not found: run \`cargo build\`, or name another binary with LARDER_BIN" >&2
     exit 2
 fi
@@ -39,7 +44,7 @@ while read -r variable; do
 done < <(compgen -e | grep -E '^(LARDER|REDIS|OTEL)_' || true)
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/larder-polyglot.XXXXXX")
-server='' redis='' origins='' origin_pids='' passed=0 failed=0 skipped=0
+redis='' origins='' origin_pids='' stores=''
 
 # until_true SECONDS COMMAND...: repeats the command until it succeeds or the time is over.
 until_true() {
@@ -63,12 +68,11 @@ stop() {
 }
 
 clean_up() {
-    local origin
-    [[ -z $server ]] || stop "$server" || true
-    for origin in $origin_pids; do
-        stop "$origin" || true
+    local pid
+    # Each store first stops its own client and server.
+    for pid in $stores $origin_pids $redis; do
+        stop "$pid" || true
     done
-    [[ -z $redis ]] || stop "$redis" || true
     rm -rf -- "$work"
 }
 trap clean_up EXIT
@@ -76,24 +80,29 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 # === Results ===
+#
+# The stores are tested by two processes, so each result is a line of a file.
 
 passed() {
     echo "ok $1"
-    passed=$((passed + 1))
+    echo passed >>"$work/results"
 }
 
 # failed NAME LOG
 failed() {
-    echo "FAILED $1"
-    sed 's/^/    /' "$2"
-    failed=$((failed + 1))
+    # One write, so that the output of the two stores does not mix.
+    printf '%s\n' "FAILED $1"$'\n'"$(sed 's/^/    /' "$2")"
+    echo failed >>"$work/results"
 }
 
 # skipped NAME REASON
 skipped() {
     echo "SKIPPED $1: $2"
-    skipped=$((skipped + 1))
+    echo skipped >>"$work/results"
 }
+
+# count RESULT
+count() { grep -cx "$1" "$work/results" || true; }
 
 # === Servers ===
 
@@ -161,15 +170,14 @@ configure() {
     done
 }
 
-serving_or_dead() { grep -q '"serving"' "$work/larder.log" || dead "$server"; }
+serving_or_dead() { grep -q '"serving"' "$log" || dead "$server"; }
 
 # logged FIELD: prints an address from the log entry of the server's start.
-logged() { sed -n '/"serving"/s/.*"'"$1"'": *"\([^"]*\)".*/\1/p' "$work/larder.log"; }
+logged() { sed -n '/"serving"/s/.*"'"$1"'": *"\([^"]*\)".*/\1/p' "$log"; }
 
 # start_server URL: sets `server`, `address` and `admin`.
 start_server() {
-    # The log of the previous server must not be mistaken for this one.
-    : >"$work/larder.log"
+    : >"$log"
     (
         cd "$work"
         export LARDER_LISTEN=127.0.0.1:0 LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_LOG__FORMAT=json
@@ -178,12 +186,12 @@ start_server() {
         # timeout on a busy machine.
         export LARDER_STORE__TIMEOUT=10s
         exec "$larder"
-    ) >>"$work/larder.log" 2>&1 &
+    ) >>"$log" 2>&1 &
     server=$!
     until_true 20 serving_or_dead || true
     address=$(logged listen)
     admin=$(logged admin_listen)
-    [[ -n $address ]] || echo "the server does not serve" >>"$work/larder.log"
+    [[ -n $address ]] || echo "the server does not serve" >>"$log"
     [[ -n $address ]]
 }
 
@@ -191,26 +199,47 @@ stop_server() {
     local code=0
     stop "$server" || code=$?
     server=''
-    [[ $code == 0 ]] || echo "the server ended with exit code $code" >>"$work/larder.log"
+    [[ $code == 0 ]] || echo "the server ended with exit code $code" >>"$log"
     return "$code"
 }
 
 # === Clients ===
 
+# run_client CLIENT COMMAND LOG: in the background, because bash runs no trap during a foreground
+# command.
 run_client() {
+    local code=0
     LARDER_ADDRESS=$address LARDER_ADMIN_ADDRESS=$admin LARDER_WRITERS=${writers-} \
         LARDER_ORIGINS=$origins ORIGIN_DATABASE=$work/users.db \
-        "$clients/$1/client.sh" "$2" >"$3" 2>&1
+        "$clients/$1/client.sh" "$2" >"$3" 2>&1 &
+    client=$!
+    wait "$client" || code=$?
+    client=''
+    return "$code"
 }
 
-# Runs before any server starts, because an installation can take minutes.
-set_up_clients() {
+# set_up CLIENT...: one after the other.
+set_up() {
     local client code
-    for client in $chosen; do
+    for client in "$@"; do
+        [[ " $chosen " == *" $client "* ]] || continue
         code=0
         "$clients/$client/client.sh" setup >"$work/$client.setup" 2>&1 || code=$?
         echo "$code" >"$work/$client.code"
     done
+}
+
+# Runs before any server starts, because an installation can take minutes. Clients that share an
+# installation are set up one after the other.
+set_up_clients() {
+    local pid pids=()
+    set_up python quickstart grpcurl origins &
+    pids+=($!)
+    set_up node java &
+    pids+=($!)
+    set_up go health-probe &
+    pids+=($!)
+    for pid in "${pids[@]}"; do wait "$pid"; done
 }
 
 # ready CLIENT STORE: succeeds if the client can run; otherwise reports the reason.
@@ -227,51 +256,66 @@ ready() {
 
 # run_clients STORE
 run_clients() {
-    local store=$1 client able='' writers=''
-    for client in $chosen; do
-        ready "$client" "$store" || continue
-        if [[ " $LANGUAGES " == *" $client "* ]]; then
-            if ! run_client "$client" write "$work/log"; then
-                failed "$client/$store" "$work/log"
+    local store=$1 name able='' writers='' output=$work/$1.client.log
+    for name in $chosen; do
+        ready "$name" "$store" || continue
+        if [[ " $LANGUAGES " == *" $name "* ]]; then
+            if ! run_client "$name" write "$output"; then
+                failed "$name/$store" "$output"
                 continue
             fi
-            writers+="$client "
+            writers+="$name "
         fi
-        able+="$client "
+        able+="$name "
     done
-    for client in $able; do
-        if run_client "$client" check "$work/log"; then
-            passed "$client/$store"
+    for name in $able; do
+        if run_client "$name" check "$output"; then
+            passed "$name/$store"
         else
-            failed "$client/$store" "$work/log"
+            failed "$name/$store" "$output"
         fi
     done
 }
 
-# test_store NAME URL
+# === Stores ===
+
+# test_store NAME URL: runs in its own process.
 test_store() {
     local well=true
+    log=$work/$1.larder.log server='' client=''
+    # A background process does not inherit the traps.
+    trap 'for pid in $client $server; do stop "$pid" || true; done' EXIT
+    trap 'exit 143' TERM
     if start_server "$2"; then run_clients "$1"; else well=false; fi
     # A server that does not stop cleanly has failed, even if all clients passed.
     stop_server || well=false
-    $well || failed "larder/$1" "$work/larder.log"
+    $well || failed "larder/$1" "$log"
 }
 
 set_up_clients
+if [[ $setup_only == true ]]; then
+    for client in $chosen; do ready "$client" setup || true; done
+    exit
+fi
+: >"$work/results"
 configure
-test_store memory memory
+test_store memory memory &
+stores=$!
 if command -v redis-server >/dev/null; then
     start_redis
-    test_store redis "unix://$work/redis.sock"
+    test_store redis "unix://$work/redis.sock" &
+    stores+=" $!"
 else
     for client in $chosen; do
         skipped "$client/redis" "redis-server not found"
     done
 fi
+for store in $stores; do wait "$store"; done
+stores=''
 
-echo "polyglot: $passed passed, $failed failed, $skipped skipped"
-if [[ ${CI-} == true && $skipped != 0 ]]; then
+echo "polyglot: $(count passed) passed, $(count failed) failed, $(count skipped) skipped"
+if [[ ${CI-} == true && $(count skipped) != 0 ]]; then
     echo "CI=true: nothing may be skipped" >&2
     exit 1
 fi
-[[ $failed == 0 ]]
+[[ $(count failed) == 0 ]]

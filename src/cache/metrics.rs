@@ -4,7 +4,6 @@
 use std::sync::{Arc, Weak};
 
 use opentelemetry::{KeyValue, metrics::Meter};
-use transport::Admission;
 
 use crate::{
     cache::Cache,
@@ -12,12 +11,7 @@ use crate::{
 };
 
 /// Registers the instruments.
-pub fn register(
-    meter: &Meter,
-    registry: &Arc<StatsRegistry>,
-    cache: &Arc<Cache>,
-    admission: &Arc<Admission>,
-) {
+pub fn register(meter: &Meter, registry: &Arc<StatsRegistry>, cache: &Arc<Cache>) {
     for counter in Counter::ALL {
         let registry = registry.clone();
         let (name, description) = describe(counter);
@@ -38,18 +32,6 @@ pub fn register(
         .with_callback(move |observer| {
             observer.observe(cache.upgrade().map_or(0, |cache| cache.waiting() as u64), &[]);
         })
-        .build();
-    let in_flight = admission.clone();
-    meter
-        .u64_observable_gauge("larder.requests.in_flight")
-        .with_description("Requests being answered")
-        .with_callback(move |observer| observer.observe(in_flight.in_flight() as u64, &[]))
-        .build();
-    let paused = admission.clone();
-    meter
-        .u64_observable_gauge("larder.connections.held_back")
-        .with_description("Connections that are not read, as there is enough to do")
-        .with_callback(move |observer| observer.observe(paused.paused_connections() as u64, &[]))
         .build();
 }
 

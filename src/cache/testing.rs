@@ -24,7 +24,7 @@ use crate::{
     model::{Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, Validators, Version},
     origin::{
         self, CacheDirectives, FetchBody, FetchRequest, FetchResponse, Origin,
-        client::{Observer, OriginClient, OriginLimits},
+        client::{FetchObserver, OriginClient, OriginLimits},
     },
     stats::delta::{StatsDelta, StatsReport},
     store::{
@@ -89,7 +89,7 @@ pub(super) struct FakeOrigin(Arc<FakeOriginState>);
 
 struct FakeOriginState {
     value: Mutex<&'static str>,
-    failure: Mutex<Option<origin::ErrorKind>>,
+    failure: Mutex<Option<origin::FailureKind>>,
     delay: Mutex<Duration>,
     no_store: AtomicBool,
     directives: Mutex<CacheDirectives>,
@@ -128,7 +128,7 @@ impl FakeOrigin {
         Self(Arc::new(FakeOriginState { delay: Mutex::new(delay), ..Self::new(value) }))
     }
 
-    pub(super) fn failing(kind: origin::ErrorKind) -> Self {
+    pub(super) fn failing(kind: origin::FailureKind) -> Self {
         Self(Arc::new(FakeOriginState { failure: Mutex::new(Some(kind)), ..Self::new("") }))
     }
 
@@ -156,7 +156,7 @@ impl FakeOrigin {
         *self.0.delay.lock() = delay;
     }
 
-    pub(super) fn fail(&self, failure: Option<origin::ErrorKind>) {
+    pub(super) fn fail(&self, failure: Option<origin::FailureKind>) {
         *self.0.failure.lock() = failure;
     }
 
@@ -194,7 +194,7 @@ impl FakeOrigin {
         let etag = self.0.has_validators.then(|| value.into());
         let validators = Validators { etag, last_modified: None };
         let is_unchanged = self.0.has_validators && request.validators == validators;
-        let content = if self.0.is_not_found.load(Ordering::Relaxed) {
+        let body = if self.0.is_not_found.load(Ordering::Relaxed) {
             FetchBody::NotFound
         } else if is_unchanged {
             FetchBody::NotModified
@@ -203,7 +203,8 @@ impl FakeOrigin {
         };
         let no_store = self.0.no_store.load(Ordering::Relaxed);
         let directives = self.0.directives.lock().clone();
-        Ok(FetchResponse { content, terms: CacheDirectives { no_store, validators, ..directives } })
+        let directives = CacheDirectives { no_store, validators, ..directives };
+        Ok(FetchResponse { body, directives })
     }
 }
 
@@ -229,8 +230,14 @@ impl Origin for FakeOrigin {
 
 struct Unobserved;
 
-impl Observer for Unobserved {
-    fn fetched(&self, _: &Namespace, _: Duration, _: std::result::Result<(), &origin::ErrorKind>) {}
+impl FetchObserver for Unobserved {
+    fn on_fetch(
+        &self,
+        _: &Namespace,
+        _: Duration,
+        _: std::result::Result<(), &origin::FailureKind>,
+    ) {
+    }
 }
 
 /// The configuration of an origin, without what only its connections need.
@@ -469,6 +476,10 @@ impl StatsStore for FailingStore {
 
 #[async_trait]
 impl Inspect for FailingStore {
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
     async fn ping(&self) -> Result<()> {
         self.ask().await
     }

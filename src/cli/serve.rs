@@ -13,8 +13,8 @@ use super::print_error;
 use crate::{
     config::{self, Config, Sources},
     error_chain::ErrorChain,
-    server::{self, Reload, Server},
-    telemetry::{self, Telemetry, runtime_metrics},
+    server::{self, Reload, Server, runtime_metrics},
+    telemetry::{self, Telemetry},
 };
 
 /// Time limit for exporting the last spans and metrics.
@@ -56,7 +56,7 @@ async fn serve(
     let telemetry = Telemetry::start(&config.log, &config.telemetry)?;
     log_panics();
     match busy_poll {
-        Ok(busy_poll) => runtime_metrics::register(&telemetry.meter(), &busy_poll),
+        Ok(busy_poll) => runtime_metrics::register_busy_poll(&telemetry.meter(), &busy_poll),
         Err(error) => tracing::warn!(error = %ErrorChain(&error), "busy_poll has no effect"),
     }
     let mut signals = Signals::install()?;

@@ -73,7 +73,7 @@ impl Environment {
     }
 
     /// Fills in the password of a Redis URL that has none, whichever source the URL has. The URL
-    /// can then stand in a file and the password in a secret.
+    /// can then be in a file and the password in a secret.
     pub(super) fn complete_credentials(&self, url: StoreUrl) -> StoreUrl {
         match self.get("REDIS_PASSWORD") {
             Some(password) => url.with_credentials(self.get("REDIS_USERNAME"), password),

@@ -26,7 +26,7 @@ pub struct OriginConfig {
     /// How long callers wait before a stale value is served instead, if there is one; `None`: until
     /// the fetch ends.
     pub soft_timeout: Option<Duration>,
-    /// How long it is cached that a key has no value. Zero: not at all.
+    /// How long the absence of a value is cached. Zero: not at all.
     pub negative_ttl: Duration,
     /// How long after all stale windows an entry with a validator is kept, only so that the origin
     /// can answer "not modified".

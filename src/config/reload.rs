@@ -4,12 +4,12 @@ use super::render::TomlRenderer;
 impl Config {
     /// The changed keys whose new value takes effect only after a restart, in order.
     ///
-    /// `namespaces`, `defaults`, `log.level` and `log.keys` are reloaded without one.
+    /// A reload applies `namespaces`, `defaults`, `strict_namespaces`, `log.level` and `log.keys`.
     pub fn needs_restart(&self, new: &Self) -> Vec<String> {
         let reloaded = |key: &str| {
             key.starts_with("namespaces.")
                 || key.starts_with("defaults.")
-                || matches!(key, "log.level" | "log.keys")
+                || matches!(key, "strict_namespaces" | "log.level" | "log.keys")
         };
         let old = TomlRenderer::of(self).into_values();
         // A rendered URL hides its password, and a new password needs a restart as well.

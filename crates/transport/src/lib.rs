@@ -13,6 +13,39 @@
 //!
 //! [`runtime`] builds the Tokio runtime. Its threads release backpressure when they have no task,
 //! and can poll for events before they sleep (feature `busy-poll`).
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use transport::{Admission, Dispatched, Options, Reply, RequestBody, Shutdown, runtime, serve};
+//!
+//! fn main() -> std::io::Result<()> {
+//!     let options = Options {
+//!         max_connections: 1024,
+//!         max_streams: 256,
+//!         max_header_bytes: 16 * 1024,
+//!         max_age: Duration::ZERO,
+//!         keepalive_interval: Duration::from_secs(30),
+//!         keepalive_timeout: Duration::from_secs(10),
+//!     };
+//!     let admission = Admission::new(1000);
+//!     let runtime::Threads { runtime, .. } = runtime::build(Duration::ZERO, &admission)?;
+//!     runtime.block_on(async {
+//!         let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//!         let handler = |_: Request<RequestBody>| Dispatched {
+//!             may_spawn: false,
+//!             is_queued: false,
+//!             reply: async {
+//!                 Reply { response: Response::new(Full::from("hello")), unread: None }
+//!             },
+//!         };
+//!         serve(listener, options, admission, Shutdown::default(), handler).await;
+//!         Ok(())
+//!     })
+//! }
+//! ```
 
 mod admission;
 mod backpressure;
@@ -62,7 +95,7 @@ pub struct Options {
     pub keepalive_timeout: Duration,
 }
 
-/// A request that the handler has accepted.
+/// The future of a reply, and how to run it.
 pub struct Dispatched<F> {
     /// Whether the stream gets a task of its own if it has to wait, because it may be much work.
     /// Other streams run in the task of their connection.

@@ -93,3 +93,22 @@ impl BusyPollStats {
         Duration::from_nanos(self.nanos.load(Relaxed))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn busy_polling_is_off_at_zero() {
+        let threads = build(Duration::ZERO, &Admission::new(1)).unwrap();
+        assert_eq!(threads.busy_poll.unwrap().spent(), Duration::ZERO);
+    }
+
+    #[cfg(not(feature = "busy-poll"))]
+    #[test]
+    fn busy_polling_is_unsupported_without_its_feature() {
+        let threads = build(Duration::from_micros(100), &Admission::new(1)).unwrap();
+        assert!(matches!(threads.busy_poll, Err(Unsupported::NotBuilt)));
+    }
+}

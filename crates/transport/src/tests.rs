@@ -1,7 +1,7 @@
 //! The server as a client sees it.
 
 use std::{
-    future::poll_fn,
+    future::{pending, poll_fn},
     net::SocketAddr,
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
 };
@@ -9,6 +9,7 @@ use std::{
 use futures_util::poll;
 use http_body_util::{BodyExt as _, Full};
 use tokio::{
+    io::AsyncReadExt as _,
     net::TcpStream,
     sync::Notify,
     task::JoinHandle,
@@ -244,4 +245,43 @@ async fn the_unread_body_of_a_rejected_request_is_discarded_within_limits() {
     }
     drop(client);
     server.drain().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_has_sent_nothing_does_not_delay_the_drain() {
+    let handler = |_| Dispatched {
+        may_spawn: false,
+        is_queued: false,
+        reply: async { reply(Full::default()) },
+    };
+    let server = Server::start(handler).await;
+    let mut peer = TcpStream::connect(server.address).await.unwrap();
+    // The server may not have accepted the connection yet.
+    peer.readable().await.unwrap();
+    server.drain().await;
+    // The SETTINGS of the server, and then the end.
+    let mut received = Vec::new();
+    timeout(SOON, peer.read_to_end(&mut received)).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_abort_closes_connections_with_requests_in_flight() {
+    let began = Arc::new(Notify::new());
+    let on_begin = began.clone();
+    let handler = move |_| {
+        let on_begin = on_begin.clone();
+        let reply = async move {
+            on_begin.notify_one();
+            pending().await
+        };
+        Dispatched { may_spawn: false, is_queued: false, reply }
+    };
+    let server = Server::start(handler).await;
+    let mut client = server.connect().await;
+    let response = client.begin("/", true).0;
+    began.notified().await;
+    server.shutdown.drain.cancel();
+    server.shutdown.abort.cancel();
+    assert!(timeout(SOON, response).await.unwrap().is_err());
+    timeout(SOON, server.serving).await.unwrap().unwrap();
 }

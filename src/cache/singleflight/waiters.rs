@@ -30,7 +30,7 @@ pub(super) struct Waiter<P> {
     pub(super) kind: WaiterKind<P>,
 }
 
-/// Who waits.
+/// A caller, or a background refresh.
 pub(super) enum WaiterKind<P> {
     /// A caller.
     Caller(oneshot::Sender<FlightResult>),
