@@ -293,22 +293,4 @@ fn whole_batches(batch: usize, max_by_size: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_chunk_holds_full_batches_of_the_origin_if_they_fit() {
-        for (batch, max_by_size, expected) in [
-            (1, 1000, 128),
-            (100, 1000, 100),
-            (25, 1000, 125),
-            (500, 1000, 500),
-            (500, 128, 128),
-            (100, 64, 64),
-            (30, 64, 60),
-            (1, 0, 1),
-        ] {
-            assert_eq!(whole_batches(batch, max_by_size), expected, "{batch} of {max_by_size}");
-        }
-    }
-}
+mod tests;

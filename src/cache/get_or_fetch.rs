@@ -196,3 +196,6 @@ impl From<GetOrFetchOutcome> for GetOrFetchResult {
         Self { outcome, status: FetchStatus::Read, fill: None, degraded: false }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,3 +48,59 @@ impl Cache {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{
+        cache::testing::{SECOND, TestCache, config, key, key_in, new_entry},
+        store::ErrorKind,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_counter_starts_at_its_initial_value_and_keeps_its_ttl() {
+        let test = TestCache::of_callers(config());
+        let increment = async |delta| {
+            test.cache.increment(&key("k"), delta, 10, Some(60 * SECOND)).await.unwrap()
+        };
+        let first = increment(5).await;
+        assert_eq!((first.value, first.ttl_remaining), (15, 60 * SECOND));
+        tokio::time::sleep(20 * SECOND).await;
+        let second = increment(-7).await;
+        assert_eq!((second.value, second.ttl_remaining), (8, 40 * SECOND));
+        let stored = test.stored("k").await.unwrap();
+        assert_eq!((stored.data.as_ref(), stored.version), (&b"8"[..], second.version));
+        assert_ne!(first.version, second.version);
+        assert_eq!(test.all_counted(), [(Counter::Sets, 2)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_counter_without_a_ttl_gets_that_of_the_namespace() {
+        let test = TestCache::of_callers(config());
+        let result = test.cache.increment(&key("k"), 1, 0, None).await.unwrap();
+        assert_eq!((result.value, result.ttl_remaining), (1, 1800 * SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_counter_or_would_overflow_is_an_error() {
+        let test = TestCache::of_callers(config());
+        test.put("text", &new_entry("v", 60 * SECOND)).await;
+        let text = test.cache.increment(&key("text"), 1, 0, None).await;
+        assert!(matches!(text, Err(Error::NotAnInteger)), "{text:?}");
+        let overflow = test.cache.increment(&key("k"), 1, i64::MAX, None).await;
+        assert!(matches!(overflow, Err(Error::Overflow)), "{overflow:?}");
+        assert!(test.all_counted().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unconfirmed_increment_is_an_error() {
+        let test = TestCache::of_callers(config());
+        test.store.fail(ErrorKind::Timeout);
+        let result = test.cache.increment(&key("k"), 1, 0, None).await;
+        assert!(matches!(result, Err(Error::StoreUnavailable(_))), "{result:?}");
+        assert!(test.all_counted().is_empty());
+        let unknown = test.cache.increment(&key_in("other", "k"), 1, 0, None).await;
+        assert!(matches!(unknown, Err(Error::UnknownNamespace(_))));
+    }
+}

@@ -122,7 +122,10 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::model::Version;
+    use crate::{
+        cache::testing::origin_config,
+        model::{FetchMetadata, Validators, Version, Violation},
+    };
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -190,5 +193,141 @@ mod tests {
         assert_eq!(ttl(Some(90 * SECOND), 1.0), 30 * SECOND);
         assert_eq!(ttl(Some(Duration::from_nanos(1)), 1.0), Duration::from_millis(1));
         assert_eq!(ttl(Some(Duration::from_micros(1500)), 0.0), Duration::from_millis(2));
+    }
+
+    // === fetched values ===
+
+    fn fetched_rules() -> NamespaceConfig {
+        NamespaceConfig {
+            ttl: 10 * SECOND,
+            max_ttl: 60 * SECOND,
+            ttl_jitter: 0.5,
+            stale_while_revalidate: 2 * SECOND,
+            stale_if_error: 3 * SECOND,
+            ..NamespaceConfig::default()
+        }
+    }
+
+    fn fetched(directives: &CacheDirectives, kind: Kind, dice: f64) -> Option<Lifetime> {
+        let origin =
+            OriginConfig { negative_ttl: 4 * SECOND, keep: 100 * SECOND, ..origin_config() };
+        fetched_lifetime(&fetched_rules(), &origin, directives, kind, dice)
+    }
+
+    fn lifetime_of(ttl: u64, revalidate: u64, error: u64, keep: u64) -> Option<Lifetime> {
+        let [ttl, stale_while_revalidate, stale_if_error, revalidation_window] =
+            [ttl, revalidate, error, keep].map(Duration::from_secs);
+        Some(Lifetime { ttl, stale_while_revalidate, stale_if_error, revalidation_window })
+    }
+
+    #[test]
+    fn without_directives_the_namespaces_rules_apply() {
+        let directives = CacheDirectives::default();
+        assert_eq!(fetched(&directives, Kind::Text, 0.0), lifetime_of(10, 2, 3, 0));
+        assert_eq!(fetched(&directives, Kind::Text, 1.0), lifetime_of(5, 2, 3, 0));
+        assert_eq!(fetched(&directives, Kind::Negative, 0.0), lifetime_of(4, 0, 0, 0));
+        assert_eq!(fetched(&directives, Kind::Negative, 1.0), lifetime_of(2, 0, 0, 0));
+    }
+
+    #[test]
+    fn directives_replace_the_rules_up_to_the_maximum() {
+        let directives = CacheDirectives {
+            ttl: Some(20 * SECOND),
+            stale_while_revalidate: Some(7 * SECOND),
+            stale_if_error: Some(8 * SECOND),
+            ..CacheDirectives::default()
+        };
+        assert_eq!(fetched(&directives, Kind::Json, 0.0), lifetime_of(20, 7, 8, 0));
+        assert_eq!(fetched(&directives, Kind::Negative, 0.0), lifetime_of(20, 0, 0, 0));
+        let hour = Some(3600 * SECOND);
+        let directives = CacheDirectives {
+            ttl: hour,
+            stale_while_revalidate: hour,
+            stale_if_error: hour,
+            ..directives
+        };
+        assert_eq!(fetched(&directives, Kind::Text, 0.0), lifetime_of(60, 60, 60, 0));
+        assert_eq!(fetched(&directives, Kind::Text, 1.0), lifetime_of(30, 60, 60, 0));
+    }
+
+    #[test]
+    fn only_a_value_with_validators_is_kept_for_revalidation() {
+        let validators = Validators { etag: Some("e".into()), last_modified: None };
+        let directives = CacheDirectives { validators, ..CacheDirectives::default() };
+        assert_eq!(fetched(&directives, Kind::Text, 0.0), lifetime_of(10, 2, 3, 100));
+        assert_eq!(fetched(&directives, Kind::Negative, 0.0), lifetime_of(4, 0, 0, 0));
+    }
+
+    #[test]
+    fn a_value_without_permission_or_lifetime_is_not_stored() {
+        let no_store = CacheDirectives { no_store: true, ..CacheDirectives::default() };
+        assert_eq!(fetched(&no_store, Kind::Text, 0.0), None);
+        let zero = Some(Duration::ZERO);
+        let no_lifetime = CacheDirectives {
+            ttl: zero,
+            stale_while_revalidate: zero,
+            stale_if_error: zero,
+            ..CacheDirectives::default()
+        };
+        assert_eq!(fetched(&no_lifetime, Kind::Text, 0.0), None);
+        assert_eq!(fetched(&no_lifetime, Kind::Negative, 0.0), None);
+        let stale_only = CacheDirectives { stale_if_error: None, ..no_lifetime };
+        assert_eq!(fetched(&stale_only, Kind::Text, 0.0), lifetime_of(0, 0, 3, 0));
+    }
+
+    #[test]
+    fn an_origin_that_was_asked_and_failed_is_not_asked_for_a_while() {
+        let config = OriginConfig { error_backoff: 2 * SECOND, ..origin_config() };
+        let backoff = |kind: FailureKind, retry_after| {
+            let error = origin::Error { retry_after, ..origin::Error::new(kind, "") };
+            backoff(&config, &error)
+        };
+        use FailureKind::{
+            BackedOff, BadKey, BreakerOpen, Failed, Invalid, Overloaded, Refused, Timeout,
+            TooLarge, Unreachable,
+        };
+        for kind in [Unreachable, Timeout, Failed, Refused, Invalid, TooLarge] {
+            assert_eq!(backoff(kind.clone(), None), 2 * SECOND, "{kind:?}");
+            assert_eq!(backoff(kind.clone(), Some(SECOND)), 2 * SECOND, "{kind:?}");
+            assert_eq!(backoff(kind.clone(), Some(5 * SECOND)), 5 * SECOND, "{kind:?}");
+        }
+        let bad_key = BadKey(Violation::new("key", "is bad"));
+        for kind in [BreakerOpen, Overloaded, BackedOff, bad_key] {
+            assert_eq!(backoff(kind.clone(), Some(5 * SECOND)), Duration::ZERO, "{kind:?}");
+        }
+    }
+
+    // === early refreshes ===
+
+    #[test]
+    fn an_entry_is_due_early_when_a_fetch_may_outlast_it() {
+        // An entry that is fresh for one more second.
+        let is_due = |fetch_time, beta, dice| {
+            let metadata = FetchMetadata { fetch_time, ..FetchMetadata::default() };
+            let entry = Entry { fetch_metadata: Some(metadata.into()), ..entry(Kind::Text) };
+            is_due_early(&entry, Timestamp(0), beta, dice)
+        };
+        let e_inverse = (-1.0_f64).exp();
+        assert!(is_due(SECOND + Duration::from_millis(1), 1.0, e_inverse), "longer than a second");
+        assert!(!is_due(SECOND - Duration::from_millis(1), 1.0, e_inverse));
+        assert!(is_due(SECOND, 1.1, e_inverse) && !is_due(SECOND, 0.9, e_inverse));
+        assert!(is_due(SECOND, 1.0, 0.3) && !is_due(SECOND, 1.0, 0.4), "the lower, the earlier");
+        assert!(!is_due(60 * SECOND, 100.0, 1.0), "the highest dice never refreshes early");
+        assert!(is_due(SECOND / 600, 1.0, 0.0), "the lowest dice is not infinitely early");
+        assert!(!is_due(SECOND / 1000, 1.0, 0.0), "the lowest dice is not infinitely early");
+        assert!(!is_due(60 * SECOND, 0.0, 0.0), "beta zero is off");
+    }
+
+    #[test]
+    fn an_entry_that_was_not_fetched_is_never_due_early() {
+        assert!(!is_due_early(&entry(Kind::Text), Timestamp(999), 100.0, 0.0));
+    }
+
+    #[test]
+    fn beta_zero_is_off_even_at_the_end_of_the_ttl() {
+        let metadata = Some(FetchMetadata::default().into());
+        let entry = Entry { fetch_metadata: metadata, ..entry(Kind::Text) };
+        assert!(!is_due_early(&entry, Timestamp(1000), 0.0, 0.5));
+        assert!(is_due_early(&entry, Timestamp(1000), 1.0, 0.5));
     }
 }

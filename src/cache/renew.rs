@@ -67,3 +67,93 @@ impl Cache {
         Ok(config.lease_max.max(config.lease_ttl))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::{
+        cache::testing::{SECOND, TestCache, config, key, key_in, lease, new_entry, request},
+        config::NamespaceConfig,
+        store::{ErrorKind, LeaseLoss},
+    };
+
+    fn leases_of_4_s() -> TestCache {
+        TestCache::of_callers(NamespaceConfig { lease_ttl: 4 * SECOND, ..config() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewed_lease_lasts_for_another_lease_ttl() {
+        let test = leases_of_4_s();
+        let token = lease(test.get_or_fetch(&request("k")).await).guard.into_token();
+        for _ in 0..3 {
+            sleep(3 * SECOND).await;
+            let renewed = test.cache.renew(&key("k"), token).await.unwrap();
+            let expires_in = 4 * SECOND;
+            assert_eq!(renewed, RenewResult { status: Some(Ok(())), expires_in });
+        }
+        sleep(4 * SECOND).await;
+        let expired = test.cache.renew(&key("k"), token).await.unwrap();
+        assert_eq!(expired.status, Some(Err(LeaseLoss::Expired)));
+        assert_eq!(test.counted(Counter::Degraded), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_fails_leaves_the_status_unknown() {
+        let test = leases_of_4_s();
+        let token = test.acquire("k").await;
+        for (kind, degraded) in [(ErrorKind::Full, 0), (ErrorKind::Timeout, 1)] {
+            test.store.fail(kind);
+            assert_eq!(test.cache.renew(&key("k"), token).await.unwrap().status, None);
+            assert_eq!(test.counted(Counter::Degraded), degraded, "{kind:?}");
+        }
+        let unknown = test.cache.renew(&key_in("other", "k"), token).await;
+        assert!(matches!(unknown, Err(Error::UnknownNamespace(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_abandoned_key_is_not_leased_during_the_back_off() {
+        let rules = NamespaceConfig { abandon_backoff: 2 * SECOND, ..config() };
+        let test = TestCache::of_callers(rules);
+        let mut entry = new_entry("old", SECOND);
+        entry.lifetime.stale_if_error = 60 * SECOND;
+        test.put("k", &entry).await;
+        sleep(SECOND).await;
+        let token = test.acquire("k").await;
+        test.cache.abandon(&key("k"), token, "down").await.unwrap();
+        assert_eq!(test.all_counted(), [(Counter::LeasesAbandoned, 1)]);
+        let during = test.get_or_fetch(&request("k")).await;
+        let failed = crate::cache::FetchStatus::Failed(Some("down".to_owned()));
+        assert_eq!(during.status, failed);
+        sleep(2 * SECOND).await;
+        assert!(test.get_or_fetch(&request("k")).await.is_lease());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_is_not_held_is_not_counted_as_abandoned() {
+        let test = leases_of_4_s();
+        let token = LeaseToken::random();
+        test.cache.abandon(&key("k"), token, "down").await.unwrap();
+        test.store.fail(ErrorKind::Full);
+        test.cache.abandon(&key("k"), token, "down").await.unwrap();
+        assert!(test.all_counted().is_empty());
+        test.store.fail(ErrorKind::Timeout);
+        test.cache.abandon(&key("k"), token, "down").await.unwrap();
+        assert_eq!(test.all_counted(), [(Counter::Degraded, 1)]);
+        let unknown = test.cache.abandon(&key_in("other", "k"), token, "down").await;
+        assert!(matches!(unknown, Err(Error::UnknownNamespace(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_may_hold_a_lease_for_at_least_one_lease_ttl() {
+        for (lease_max, expected) in [(60, 60), (1, 10)] {
+            let rules = NamespaceConfig { lease_max: lease_max * SECOND, ..config() };
+            let test = TestCache::of_callers(rules);
+            assert_eq!(test.cache.lease_max(&key("k")).unwrap(), expected * SECOND);
+            let unknown = test.cache.lease_max(&key_in("other", "k"));
+            assert!(matches!(unknown, Err(Error::UnknownNamespace(_))));
+        }
+    }
+}

@@ -159,3 +159,6 @@ impl SetResult {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,9 @@
 //! Fixtures for the unit tests of the cache: entries, a scripted origin, and a store that fails.
 #![allow(clippy::unwrap_used)]
 
+mod answers;
+mod test_cache;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -30,6 +33,12 @@ use crate::{
     },
     url_template::UrlTemplate,
 };
+
+pub(super) use answers::{found, is_not_cached, lease, retry_after, seen, value};
+pub(super) use test_cache::{TestCache, config, key_in};
+
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// The namespace of the tests.
 pub(super) fn namespace() -> Namespace {
@@ -82,10 +91,13 @@ struct FakeOriginState {
     failure: Mutex<Option<origin::FailureKind>>,
     delay: Mutex<Duration>,
     no_store: AtomicBool,
+    directives: Mutex<CacheDirectives>,
+    is_not_found: AtomicBool,
     has_validators: bool,
     batch_limit: usize,
     fetches: AtomicUsize,
     batches: AtomicUsize,
+    last_request: Mutex<Option<FetchRequest>>,
 }
 
 impl FakeOrigin {
@@ -95,11 +107,19 @@ impl FakeOrigin {
             failure: Mutex::new(None),
             delay: Mutex::new(Duration::ZERO),
             no_store: AtomicBool::new(false),
+            directives: Mutex::default(),
+            is_not_found: AtomicBool::new(false),
             has_validators: false,
             batch_limit: 1,
             fetches: AtomicUsize::new(0),
             batches: AtomicUsize::new(0),
+            last_request: Mutex::new(None),
         }
+    }
+
+    /// Answers at once.
+    pub(super) fn fast(value: &'static str) -> Self {
+        Self(Arc::new(Self::new(value)))
     }
 
     /// Answers after `delay`.
@@ -139,6 +159,20 @@ impl FakeOrigin {
         *self.0.failure.lock() = failure;
     }
 
+    /// Says from now on that there is no value.
+    pub(super) fn lose_value(&self) {
+        self.0.is_not_found.store(true, Ordering::Relaxed);
+    }
+
+    /// Sends these directives from now on.
+    pub(super) fn direct(&self, directives: CacheDirectives) {
+        *self.0.directives.lock() = directives;
+    }
+
+    pub(super) fn last_request(&self) -> Option<FetchRequest> {
+        self.0.last_request.lock().clone()
+    }
+
     /// Values that were asked for.
     pub(super) fn fetches(&self) -> usize {
         self.0.fetches.load(Ordering::Relaxed)
@@ -151,6 +185,7 @@ impl FakeOrigin {
 
     fn answer(&self, request: &FetchRequest) -> origin::Result<FetchResponse> {
         self.0.fetches.fetch_add(1, Ordering::Relaxed);
+        *self.0.last_request.lock() = Some(request.clone());
         if let Some(kind) = &*self.0.failure.lock() {
             return Err(origin::Error::new(kind.clone(), "scripted"));
         }
@@ -158,16 +193,17 @@ impl FakeOrigin {
         let etag = self.0.has_validators.then(|| value.into());
         let validators = Validators { etag, last_modified: None };
         let is_unchanged = self.0.has_validators && request.validators == validators;
-        let body = if is_unchanged {
+        let body = if self.0.is_not_found.load(Ordering::Relaxed) {
+            FetchBody::NotFound
+        } else if is_unchanged {
             FetchBody::NotModified
         } else {
             FetchBody::Value { kind: Kind::Text, data: Bytes::from_static(value.as_bytes()) }
         };
         let no_store = self.0.no_store.load(Ordering::Relaxed);
-        Ok(FetchResponse {
-            body,
-            directives: CacheDirectives { no_store, validators, ..CacheDirectives::default() },
-        })
+        let directives = self.0.directives.lock().clone();
+        let directives = CacheDirectives { no_store, validators, ..directives };
+        Ok(FetchResponse { body, directives })
     }
 }
 
@@ -237,9 +273,11 @@ pub(super) fn rules(origin: &FakeOrigin) -> NamespaceRules {
 pub(super) struct FailingStore {
     inner: Arc<dyn Backend>,
     failure: Mutex<Option<ErrorKind>>,
+    lease_failure: Mutex<Option<ErrorKind>>,
     delay: Mutex<Duration>,
     panics: AtomicBool,
     acquires: AtomicUsize,
+    reads: Mutex<Vec<usize>>,
     near: Mutex<HashMap<EntryKey, Entry>>,
 }
 
@@ -248,9 +286,11 @@ impl FailingStore {
         Self {
             inner,
             failure: Mutex::default(),
+            lease_failure: Mutex::default(),
             delay: Mutex::default(),
             panics: AtomicBool::new(false),
             acquires: AtomicUsize::new(0),
+            reads: Mutex::default(),
             near: Mutex::default(),
         }
     }
@@ -260,8 +300,14 @@ impl FailingStore {
         *self.failure.lock() = Some(kind);
     }
 
+    /// Every request for a lease fails from now on.
+    pub(super) fn fail_leases(&self, kind: ErrorKind) {
+        *self.lease_failure.lock() = Some(kind);
+    }
+
     pub(super) fn recover(&self) {
         *self.failure.lock() = None;
+        *self.lease_failure.lock() = None;
     }
 
     /// Every operation takes this long from now on.
@@ -283,6 +329,11 @@ impl FailingStore {
         self.acquires.load(Ordering::Relaxed)
     }
 
+    /// Keys of each read until now, failed ones included.
+    pub(super) fn take_reads(&self) -> Vec<usize> {
+        std::mem::take(&mut self.reads.lock())
+    }
+
     async fn ask(&self) -> Result<()> {
         let delay = *self.delay.lock();
         if !delay.is_zero() {
@@ -300,11 +351,13 @@ impl Store for FailingStore {
     }
 
     async fn get(&self, key: &EntryKey) -> Result<Option<Entry>> {
+        self.reads.lock().push(1);
         self.ask().await?;
         self.inner.get(key).await
     }
 
     async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<Option<Entry>>> {
+        self.reads.lock().push(keys.len());
         self.ask().await?;
         self.inner.get_many(keys).await
     }
@@ -350,6 +403,9 @@ impl Leases for FailingStore {
         self.acquires.fetch_add(1, Ordering::Relaxed);
         assert!(!self.panics.swap(false, Ordering::Relaxed), "a scripted panic");
         self.ask().await?;
+        if let Some(kind) = *self.lease_failure.lock() {
+            return Err(kind.into());
+        }
         self.inner.acquire(key, request).await
     }
 

@@ -30,3 +30,59 @@ impl Cache {
         Ok(touched)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::{
+        cache::testing::{SECOND, TestCache, config, key, key_in, new_entry},
+        config::NamespaceConfig,
+        stats::counters::Counter,
+        store::ErrorKind,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fresh_entry_gets_a_new_ttl_from_now() {
+        let rules = NamespaceConfig { ttl: 90 * SECOND, max_ttl: 600 * SECOND, ..config() };
+        let test = TestCache::of_callers(rules);
+        for (asked, expected) in [(None, 90), (Some(20), 20), (Some(1000), 600)] {
+            test.put("k", &new_entry("v", 10 * SECOND)).await;
+            sleep(5 * SECOND).await;
+            let touched = test.cache.touch(&key("k"), asked.map(Duration::from_secs)).await;
+            let ttl = Some(Duration::from_secs(expected));
+            assert_eq!(touched.unwrap(), TouchResult { ttl, degraded: false });
+            let stored = test.stored("k").await.unwrap();
+            assert_eq!(Some(stored.fresh_until.since(test.memory.now())), ttl);
+        }
+        assert!(test.all_counted().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_entry_that_is_not_fresh_is_not_touched() {
+        let test = TestCache::of_callers(config());
+        let mut entry = new_entry("v", SECOND);
+        entry.lifetime.stale_while_revalidate = 60 * SECOND;
+        test.put("stale", &entry).await;
+        sleep(2 * SECOND).await;
+        for name in ["stale", "missing"] {
+            let touched = test.cache.touch(&key(name), None).await.unwrap();
+            assert_eq!(touched, TouchResult { ttl: None, degraded: false }, "{name}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_fails_degrades_the_answer() {
+        let test = TestCache::of_callers(config());
+        for (kind, degraded) in [(ErrorKind::Timeout, true), (ErrorKind::Full, false)] {
+            test.store.fail(kind);
+            let touched = test.cache.touch(&key("k"), None).await.unwrap();
+            assert_eq!(touched, TouchResult { ttl: None, degraded });
+        }
+        assert_eq!(test.all_counted(), [(Counter::Degraded, 1)]);
+        let unknown = test.cache.touch(&key_in("other", "k"), None).await;
+        assert!(matches!(unknown, Err(Error::UnknownNamespace(_))));
+    }
+}

@@ -153,3 +153,6 @@ impl Cache {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

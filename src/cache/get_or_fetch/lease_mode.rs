@@ -174,3 +174,6 @@ impl FetchContext<'_> {
         GetOrFetchOutcome::Lease(LeaseOffer { guard, expires_in, stale }).into()
     }
 }
+
+#[cfg(test)]
+mod tests;

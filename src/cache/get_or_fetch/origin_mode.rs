@@ -169,3 +169,6 @@ impl FetchContext<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
