@@ -37,6 +37,14 @@ use crate::{model::Namespace, stats::registry::StatsRegistry, store::Backend};
 use namespace_context::NamespaceContext;
 use singleflight::FlightGroup;
 
+/// Types of the layers below that are part of the cache's interface.
+pub use crate::{
+    origin::{Error as OriginError, FailureKind},
+    store::{
+        Condition, ErrorKind as StoreErrorKind, LeaseLoss, LeaseToken, NamespaceUsage, StoreInfo,
+        TTL_CLASSES,
+    },
+};
 pub use batch_get::BatchGet;
 pub use batch_get_or_fetch::BatchGetOrFetch;
 pub use error::Error;

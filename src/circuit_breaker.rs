@@ -4,7 +4,7 @@
 //! ```text
 //! Closed   --consecutive failures reach the threshold-->  Open
 //! Open     --a background probe succeeds-->               Closed    (CircuitBreaker::run_probe)
-//! Open     --the cooldown is over, a call arrives-->      HalfOpen  (TrialBreaker: it is the trial)
+//! Open     --a call arrives after the cooldown-->         HalfOpen  (TrialBreaker::admit)
 //! HalfOpen --the trial succeeds-->                        Closed
 //! HalfOpen --the trial fails-->                           Open
 //! ```
@@ -45,9 +45,8 @@ pub enum BreakerState {
 /// Runs after each change, with true if the breaker has closed and false if it has opened.
 type ChangeHook = Box<dyn Fn(bool) + Send + Sync>;
 
-/// A breaker that starts open and that [`CircuitBreaker::run_probe`] closes. No call is ever used to
-/// find out whether the service is back: an outage costs each caller nothing, and the service one
-/// probe per interval.
+/// A breaker that starts open and that [`CircuitBreaker::run_probe`] closes. No call is used to
+/// test the service: an outage costs each caller nothing, and the service one probe per interval.
 pub struct CircuitBreaker {
     /// Consecutive failures that open it; zero: it never opens.
     failure_threshold: u32,
@@ -111,8 +110,8 @@ impl CircuitBreaker {
         self.closed.subscribe()
     }
 
-    /// Counts the outcome of a call. Only errors for which `is_outage` holds are failures: any other
-    /// error is an answer, and shows that the service works.
+    /// Counts the outcome of a call. Only errors for which `is_outage` holds are failures. Any
+    /// other error is an answer, which shows that the service works.
     pub fn record<T, E>(&self, outcome: &Result<T, E>, is_outage: impl FnOnce(&E) -> bool) {
         match outcome {
             Err(error) if is_outage(error) => {

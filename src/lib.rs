@@ -1,24 +1,78 @@
-//! Larder: a gRPC cache service, one namespaced and TTL-governed cache for services in every language.
+//! Larder: a gRPC cache service, one namespaced, TTL-governed cache for services in every language.
 //!
-//! The way of a request, and what each room knows:
+//! # Layers
 //!
-//! ```text
-//! transport   connections, HTTP/2 limits, draining        knows nothing of what is asked
-//! rpc         protobuf, validity, status codes            knows nothing of caching
-//! cache       freshness, leases, degradation              knows nothing of gRPC or Redis
-//! store       bytes until an instant, atomically          knows nothing of policy
-//! origin      how to ask those who have the values        knows nothing of leases and of who waits
-//! ```
+//! A request passes five layers from top to bottom, and its answer passes them back up.
 //!
-//! One Get: [`transport::serve`] hands the request to [`rpc::Pipeline`], which observes, admits and bounds it; the method in `rpc`
-//! checks it and calls [`cache::Cache::get`]; that asks the [`store::Store`], which is the embedded one, or Redis behind
-//! a [`store::guard::Guard`]; the cache judges what it gets by its policy, and `rpc` puts the outcome into a message. A
-//! store that does not answer becomes a degraded miss in the cache and nowhere else. A GetOrFetch that finds nothing waits in
-//! the cache's waiting room, where an usher acts for all who wait: it takes the lease, asks the [`origin`] behind its
-//! [`origin::gate::Gate`], and stores the answer under the lease.
+//! | module | knows | does not know |
+//! |---|---|---|
+//! | [`transport`] (`crates/transport`) | connections, HTTP/2, admission, drain | gRPC, Larder |
+//! | [`rpc`] | protobuf, validation, status codes, deadlines | freshness, leases |
+//! | [`cache`] | freshness, singleflight, degradation | gRPC, Redis |
+//! | [`store`] | entries until they expire, leases, atomicity per key | freshness policy |
+//! | [`origin`] | HTTP and gRPC origins, retries, concurrency | store, leases, waiters |
 //!
-//! Beside them: [`config`] is plain data that everybody may know, [`stats`] counts, [`telemetry`] exports, [`admin`] is the
-//! HTTP port, [`causes`] puts errors into words, [`transport::runtime`] has the threads, and [`server`] puts it all together.
+//! [`server`] builds the parts of all layers and connects them. [`cli`] reads the command line and
+//! handles signals. [`config`] is plain data that all layers may read. [`model`] has the types that
+//! all layers share: keys, entries, timestamps. [`stats`] counts, [`telemetry`] exports, [`health`]
+//! and [`admin`] answer probes. `docs/architecture.md` has the diagrams, and the table of the
+//! modules that each module may use; a test checks it.
+//!
+//! # One Get
+//!
+//! 1. `crates/transport`: the connection's task reads the request and calls the handler.
+//! 2. `rpc/pipeline.rs`: starts the observed call (`rpc/call.rs`: span, metrics, access log),
+//!    admits or rejects the request, and sets its deadline.
+//! 3. `rpc/cache_service.rs`, `rpc/convert`: validates the message into an [`model::EntryKey`].
+//! 4. `cache/get.rs`, [`cache::Cache::get`]: reads the near cache (`cache/near_read.rs`) if the
+//!    namespace has one, and otherwise asks the store.
+//! 5. `store`: the embedded store (`store/memory.rs`) looks up the entry. On Redis, the near cache
+//!    (`store/near_cache/store.rs`) reserves a slot for the answer, the circuit breaker
+//!    (`store/circuit_breaker_store.rs`) lets the call pass, and the read batcher
+//!    (`store/redis/read_batcher.rs`) sends it with other concurrent reads as one `MGET`.
+//! 6. `cache/policy.rs`: evaluates the entry as fresh, stale, negative or expired. `cache/get.rs`
+//!    counts the outcome.
+//! 7. `rpc/convert`: builds the response and its metadata.
+//!
+//! A failure of the store becomes a degraded miss in step 4, and nowhere else.
+//!
+//! # One cold GetOrFetch with an origin
+//!
+//! 1. As a Get, up to [`cache::Cache::get_or_fetch`] in `cache/get_or_fetch.rs`.
+//! 2. `get_or_fetch/context.rs`: reads the store; `get_or_fetch/decision.rs`: decides by the state
+//!    of the entry and the mode of the call. Here: compute the value.
+//! 3. `get_or_fetch/origin_mode.rs`: joins the flight of the key (`singleflight/group.rs`). The
+//!    first caller starts it; all of them are its waiters (`singleflight/waiters.rs`).
+//! 4. `singleflight/flight.rs`: acquires the key's lease, so that one replica fetches for all.
+//! 5. `origin/client.rs`: the bulkhead of the origin limits concurrent fetches, and retries. Behind
+//!    it, `origin/http.rs` or `origin/grpc.rs` sends the request. Meanwhile the lease is extended
+//!    (`singleflight/lease_guard.rs`).
+//! 6. `singleflight/fill.rs`: writes the value under the lease. The store refuses it if the key was
+//!    invalidated or written since.
+//! 7. `singleflight/flight.rs`: notifies the waiters. `cache/get_or_fetch.rs` counts the outcome.
+//!
+//! Without an origin, `get_or_fetch/lease_mode.rs` offers the lease to one caller in steps 3 to 5,
+//! and the caller fills with Set.
+//!
+//! # Where things go
+//!
+//! - A method: `proto/`, a conversion in `rpc/convert`, a use case in `cache`.
+//! - A use case: one file in `cache`, an `impl Cache` with one public method.
+//! - An operation of the store: a trait in `store.rs`, both implementations, and the decorators.
+//! - A metric: the `metrics.rs` of the folder that emits it.
+//! - A configuration key: the section's file in `config`.
+//!
+//! Planned features have their place too:
+//!
+//! | feature | place |
+//! |---|---|
+//! | invalidation by tag or pattern, bans | a use case in `cache`, an operation of `store` |
+//! | events of changed entries | `src/events`: used by `cache`, uses `store` |
+//! | watch | a streaming method in `rpc`, on `src/events` |
+//! | authentication | `src/auth`, a leaf; a step of `rpc/pipeline.rs` |
+//! | journal of changes | a decorator in `store`, as `store/circuit_breaker_store.rs` |
+//! | dashboard | `src/admin/dashboard`, on the admin port |
+//! | client libraries | `clients/<language>`, next to `src`: they know the protos only |
 
 pub mod admin;
 pub mod cache;

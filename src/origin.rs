@@ -1,7 +1,8 @@
-//! Where the cache fetches what it does not have: systems that the operator names, one per namespace.
+//! Origins: the systems of record from which the cache fetches values, one per namespace.
 //!
-//! An origin translates an [`FetchRequest`] into its protocol and the answer into an [`FetchResponse`]. It knows nothing of leases, of the store
-//! or of who waits; how often and how many at once it is asked is decided by the gate in front of it.
+//! An [`Origin`] translates a [`FetchRequest`] into its protocol, and the response into a
+//! [`FetchResponse`]. It knows nothing of leases, of the store or of waiting callers. The
+//! [`client::OriginClient`] in front of it limits concurrency, retries and breaks the circuit.
 
 pub mod client;
 pub mod grpc;
@@ -20,127 +21,131 @@ use crate::model::{EntryKey, Kind, Tags, Violation};
 
 pub use crate::model::Validators;
 
-/// Result of asking an origin.
+/// Longest `retry_after` that is accepted from an origin.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
+
+/// Result of a fetch.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A system that has the values.
+/// A system of record.
 #[async_trait]
 pub trait Origin: Send + Sync {
-    /// Fetches one value. Asking twice must do no harm. The caller gives up at the order's deadline by dropping the future.
+    /// Fetches one value. Must be idempotent. The caller drops the future at the deadline.
     ///
     /// # Errors
-    /// Anything but a value, the word that there is none, or that it has not changed.
-    async fn fetch(&self, order: &FetchRequest) -> Result<FetchResponse>;
+    /// Anything but a value, its absence, or the confirmation that it has not changed.
+    async fn fetch(&self, request: &FetchRequest) -> Result<FetchResponse>;
 
-    /// Most orders that [`Origin::fetch_batch`] takes at once; 1 if there is nothing to gain by it.
+    /// Largest number of requests that [`Origin::fetch_batch`] takes; 1 if batches bring nothing.
     fn batch_limit(&self) -> usize {
         1
     }
 
-    /// Fetches up to [`Origin::batch_limit`] values in one request; the results come in the order of the orders.
-    async fn fetch_batch(&self, orders: &[FetchRequest]) -> Vec<Result<FetchResponse>> {
-        futures_util::future::join_all(orders.iter().map(|order| self.fetch(order))).await
+    /// Fetches up to [`Origin::batch_limit`] values in one call. Results are in the order of the
+    /// requests.
+    async fn fetch_batch(&self, requests: &[FetchRequest]) -> Vec<Result<FetchResponse>> {
+        futures_util::future::join_all(requests.iter().map(|request| self.fetch(request))).await
     }
 }
 
-/// What is to be fetched.
+/// A request for one value.
 #[derive(Debug, Clone)]
 pub struct FetchRequest {
-    /// The entry.
+    /// Key of the entry.
     pub key: EntryKey,
-    /// The params of its key.
+    /// Params of the key.
     pub params: Arc<BTreeMap<String, String>>,
-    /// What the origin said of the value that is already there, so that it need not send it again.
+    /// Validators of the cached value, which make the request conditional.
     pub validators: Validators,
-    /// When nobody waits for the answer any more.
+    /// Time at which the fetch is abandoned.
     pub deadline: Instant,
 }
 
-/// What an origin answered.
+/// Response of an origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchResponse {
-    /// The value, or what there is to say instead.
-    pub content: FetchBody,
-    /// How it may be kept.
-    pub terms: CacheDirectives,
+    /// The value, its absence, or its confirmation.
+    pub body: FetchBody,
+    /// How the response may be cached.
+    pub directives: CacheDirectives,
 }
 
-/// The value, or what there is to say instead.
+/// Body of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FetchBody {
     /// A value.
     Value {
-        /// Its kind. JSON is valid JSON.
+        /// Kind of the value. JSON has been validated.
         kind: Kind,
-        /// Its bytes.
+        /// Bytes of the value.
         data: Bytes,
     },
-    /// There is no value.
+    /// The value does not exist.
     NotFound,
-    /// The value that the order's validators name is still good. Only if the order had validators.
+    /// The cached value is still current. Only in response to a request with validators.
     NotModified,
 }
 
-/// How an answer may be kept. What the origin leaves open is up to the namespace.
+/// How a response may be cached. Where the origin says nothing, the namespace's rules apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CacheDirectives {
-    /// The answer may be given to those who wait for it, and must not be stored.
+    /// The response may be passed to waiting callers, but not stored.
     pub no_store: bool,
-    /// How long it is fresh. Zero: it must be asked for again every time.
+    /// Time for which the response is fresh. Zero: each use needs revalidation.
     pub ttl: Option<Duration>,
-    /// How long after that it may be served while it is refreshed.
+    /// Time after the expiry for which it may be served while it is refreshed.
     pub stale_while_revalidate: Option<Duration>,
-    /// How long after that it may be served because the origin fails.
+    /// Time after the expiry for which it may be served if the origin fails.
     pub stale_if_error: Option<Duration>,
-    /// Tags of the entry. None of a [`FetchBody::NotModified`]: as before.
+    /// Tags of the entry. None in a [`FetchBody::NotModified`]: the tags do not change.
     pub tags: Option<Tags>,
-    /// By which the origin will recognise this value.
+    /// Validators with which the origin recognises this version of the value.
     pub validators: Validators,
 }
 
-/// Why an origin did not answer.
+/// Failure of a fetch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind}: {cause}")]
 pub struct Error {
-    /// What kind of failure it is.
-    pub kind: ErrorKind,
-    /// What happened, for people: short, and without anything that is secret.
+    /// Kind of the failure.
+    pub kind: FailureKind,
+    /// Short explanation. Text and no source error, whose own text could show URLs and credentials.
     pub cause: String,
-    /// When the origin wants to be asked again, if it says so.
+    /// Time after which the origin accepts the next request, if it says so.
     pub retry_after: Option<Duration>,
 }
 
-/// Kinds of failures of an origin.
+/// Kinds of failed fetches.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ErrorKind {
-    /// No connection, or it broke before the answer was complete.
+pub enum FailureKind {
+    /// No connection, or one that broke before the response was complete.
     #[error("the origin cannot be reached")]
     Unreachable,
-    /// No complete answer in time.
+    /// No complete response before the deadline.
     #[error("the origin did not answer in time")]
     Timeout,
-    /// The origin says that it is in trouble, such as HTTP's 500 to 599 and 429.
+    /// The origin reports an outage, such as HTTP's 500 to 599 and 429.
     #[error("the origin failed")]
     Failed,
-    /// The origin does not accept the request, such as HTTP's other 4xx, or an unexpected redirect.
+    /// The origin rejects the request, such as HTTP's other 4xx, or an unexpected redirect.
     #[error("the origin refused the request")]
     Refused,
-    /// The answer is not what it claims to be.
+    /// The response is malformed.
     #[error("the origin's answer cannot be used")]
     Invalid,
-    /// The value is larger than the namespace allows.
+    /// The value exceeds the namespace's limit.
     #[error("the origin's answer is too large")]
     TooLarge,
-    /// The origin was not asked, because it failed before and has not been seen well since.
-    #[error("the origin is being left alone after repeated failures")]
+    /// No request was sent, because the circuit breaker is open.
+    #[error("the origin is not asked after repeated failures")]
     BreakerOpen,
-    /// The origin was not asked, because too many questions to it are waiting already.
+    /// No request was sent, because the queue of fetches is full or too slow.
     #[error("too many fetches are waiting for the origin")]
     Overloaded,
-    /// The origin was not asked, because a fetch of this key failed a moment ago.
+    /// No request was sent, because a recent fetch of the key failed.
     #[error("the last fetch of this key failed")]
     BackedOff,
-    /// The origin cannot be asked for such a key.
+    /// No request was sent, because the origin cannot express the key.
     #[error("{0}")]
     BadKey(Violation),
 }
@@ -148,21 +153,24 @@ pub enum ErrorKind {
 // === impl Error ===
 
 impl Error {
-    /// A failure with its cause.
-    pub fn new(kind: ErrorKind, cause: impl fmt::Display) -> Self {
+    /// A failure with its cause, which must not contain secrets.
+    pub fn new(kind: FailureKind, cause: impl fmt::Display) -> Self {
         Self { kind, cause: cause.to_string(), retry_after: None }
     }
 
-    /// The origin is left alone for that long.
-    pub fn left_alone(left: Duration) -> Self {
-        Self { retry_after: Some(left), ..Self::new(ErrorKind::BreakerOpen, "the breaker is open") }
+    /// The rejection by an open circuit breaker.
+    pub fn breaker_open(retry_after: Duration) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(FailureKind::BreakerOpen, "the breaker is open")
+        }
     }
 }
 
-// === impl ErrorKind ===
+// === impl FailureKind ===
 
-impl ErrorKind {
-    /// Whether it says that the origin is in trouble, rather than this one fetch.
+impl FailureKind {
+    /// Whether it shows an outage of the origin, rather than a problem of this one fetch.
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Unreachable | Self::Timeout | Self::Failed => true,
@@ -176,11 +184,11 @@ impl ErrorKind {
         }
     }
 
-    /// Whether the same fetch may well succeed a moment later.
-    pub fn is_passing(&self) -> bool {
+    /// Whether an immediate retry may succeed.
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable | Self::Failed => true,
-            // A fetch that timed out has used up its time.
+            // A fetch that timed out has no time left.
             Self::Timeout
             | Self::Refused
             | Self::Invalid
@@ -192,7 +200,7 @@ impl ErrorKind {
         }
     }
 
-    /// Name for metrics, logs and ErrorInfo.
+    /// Name in metrics, logs and ErrorInfo.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
@@ -206,5 +214,75 @@ impl ErrorKind {
             Self::BackedOff => "backed_off",
             Self::BadKey(_) => "bad_key",
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::model::Namespace;
+
+    #[test]
+    fn kinds_have_names_and_say_whether_a_retry_helps() {
+        let bad_key = FailureKind::BadKey(Namespace::new("").unwrap_err());
+        for (kind, name, is_outage, is_transient) in [
+            (FailureKind::Unreachable, "unreachable", true, true),
+            (FailureKind::Timeout, "timeout", true, false),
+            (FailureKind::Failed, "failed", true, true),
+            (FailureKind::Refused, "refused", false, false),
+            (FailureKind::Invalid, "invalid", false, false),
+            (FailureKind::TooLarge, "too_large", false, false),
+            (FailureKind::BreakerOpen, "breaker_open", false, false),
+            (FailureKind::Overloaded, "overloaded", false, false),
+            (FailureKind::BackedOff, "backed_off", false, false),
+            (bad_key, "bad_key", false, false),
+        ] {
+            assert_eq!(
+                (kind.name(), kind.is_outage(), kind.is_transient()),
+                (name, is_outage, is_transient)
+            );
+        }
+    }
+
+    #[test]
+    fn errors_show_kind_and_cause() {
+        let error = Error::new(FailureKind::Failed, "status 503");
+        assert_eq!(error.to_string(), "the origin failed: status 503");
+        assert_eq!(error.retry_after, None);
+        let open = Error::breaker_open(Duration::from_secs(3));
+        assert_eq!(
+            (open.kind, open.cause.as_str()),
+            (FailureKind::BreakerOpen, "the breaker is open")
+        );
+        assert_eq!(open.retry_after, Some(Duration::from_secs(3)));
+    }
+
+    /// Answers with the key.
+    struct Echo;
+
+    #[async_trait]
+    impl Origin for Echo {
+        async fn fetch(&self, request: &FetchRequest) -> Result<FetchResponse> {
+            let data = Bytes::from(request.key.key().to_owned());
+            let body = FetchBody::Value { kind: Kind::Text, data };
+            Ok(FetchResponse { body, directives: CacheDirectives::default() })
+        }
+    }
+
+    #[tokio::test]
+    async fn batches_are_single_fetches_by_default() {
+        assert_eq!(Echo.batch_limit(), 1);
+        let requests = ["a", "b"].map(|key| FetchRequest {
+            key: EntryKey::new(Namespace::new("ns").unwrap(), key, [].into_iter()).unwrap(),
+            params: Arc::default(),
+            validators: Validators::default(),
+            deadline: Instant::now(),
+        });
+        let bodies =
+            Echo.fetch_batch(&requests).await.into_iter().map(|result| result.unwrap().body);
+        let expected =
+            ["a", "b"].map(|data| FetchBody::Value { kind: Kind::Text, data: data.into() });
+        assert_eq!(bodies.collect::<Vec<_>>(), expected);
     }
 }

@@ -45,6 +45,8 @@ struct FlushState {
 pub struct Overview {
     /// Counts of the fleet; of this replica alone if `degraded` is set.
     pub report: StatsReport,
+    /// `memory` or `redis`.
+    pub store_kind: &'static str,
     /// The store's description of itself; none if it is unavailable.
     pub facts: Option<StoreInfo>,
     /// Usage of the store by namespace.
@@ -105,7 +107,7 @@ impl FleetStats {
         };
         let facts = self.store.info().await.ok();
         let sizes = self.store.usage().await.unwrap_or_default();
-        Overview { report, facts, sizes, degraded }
+        Overview { report, store_kind: self.store.kind(), facts, sizes, degraded }
     }
 }
 

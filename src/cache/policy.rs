@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     config::{NamespaceConfig, OriginConfig},
     model::{Entry, Kind, Lifetime, Timestamp, millis_ceil},
-    origin::{self, CacheDirectives, ErrorKind},
+    origin::{self, CacheDirectives, FailureKind},
 };
 
 /// State of an entry, by which it may be served.
@@ -92,16 +92,16 @@ pub(super) fn fetched_lifetime(
 pub(super) fn backoff(config: &OriginConfig, error: &origin::Error) -> Duration {
     match error.kind {
         // This replica did not ask the origin, and another one may.
-        ErrorKind::BreakerOpen
-        | ErrorKind::Overloaded
-        | ErrorKind::BackedOff
-        | ErrorKind::BadKey(_) => Duration::ZERO,
-        ErrorKind::Unreachable
-        | ErrorKind::Timeout
-        | ErrorKind::Failed
-        | ErrorKind::Refused
-        | ErrorKind::Invalid
-        | ErrorKind::TooLarge => config.error_backoff.max(error.retry_after.unwrap_or_default()),
+        FailureKind::BreakerOpen
+        | FailureKind::Overloaded
+        | FailureKind::BackedOff
+        | FailureKind::BadKey(_) => Duration::ZERO,
+        FailureKind::Unreachable
+        | FailureKind::Timeout
+        | FailureKind::Failed
+        | FailureKind::Refused
+        | FailureKind::Invalid
+        | FailureKind::TooLarge => config.error_backoff.max(error.retry_after.unwrap_or_default()),
     }
 }
 

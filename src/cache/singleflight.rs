@@ -5,19 +5,14 @@
 //! is a task that acts for all its waiters. It ends when no waiter is left.
 //!
 //! ```text
-//!                  ┌──────────────── new waiters ────────────────┐
-//!                  ▼                                             │
-//!   start ──► admit waiters ──► acquire the lease ──► Found: notify all ─────────► admit …
-//!                  │                     │
-//!                  │ none left           ├──► Held: wait for the lease's end ─────► admit …
-//!                  ▼                     │
-//!                 end                    ├──► BackedOff: notify; background
-//!                                        │    refreshes cool down ────────────────► admit …
-//!                                        │
-//!                                        ├──► Granted, no origin: offer the lease
-//!                                        │    to the first waiter ────────────────► admit …
-//!                                        │
-//!                                        └──► Granted, origin: fetch ──► fill ──► notify ──► admit …
+//! start ──► admit waiters ──► acquire the lease
+//!             ▲    │             │
+//!             │    │ none left   ├─ Found ──────────────────► notify all ─────────────────┐
+//!             │    ▼             ├─ Held ───────────────────► wait for the lease's end ───┤
+//!             │   end            ├─ BackedOff ──────────────► notify; refreshes cool down ┤
+//!             │                  ├─ Granted, no origin ─────► offer the lease to one ─────┤
+//!             │                  └─ Granted, origin ──► fetch ──► fill ──► notify all ────┤
+//!             └───────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! A result is given only to waiters that were admitted before the flight asked for it: a caller

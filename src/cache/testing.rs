@@ -21,7 +21,7 @@ use crate::{
     model::{Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, Validators, Version},
     origin::{
         self, CacheDirectives, FetchBody, FetchRequest, FetchResponse, Origin,
-        client::{Observer, OriginClient, OriginLimits},
+        client::{FetchObserver, OriginClient, OriginLimits},
     },
     stats::delta::{StatsDelta, StatsReport},
     store::{
@@ -80,7 +80,7 @@ pub(super) struct FakeOrigin(Arc<FakeOriginState>);
 
 struct FakeOriginState {
     value: Mutex<&'static str>,
-    failure: Mutex<Option<origin::ErrorKind>>,
+    failure: Mutex<Option<origin::FailureKind>>,
     delay: Mutex<Duration>,
     no_store: AtomicBool,
     has_validators: bool,
@@ -108,7 +108,7 @@ impl FakeOrigin {
         Self(Arc::new(FakeOriginState { delay: Mutex::new(delay), ..Self::new(value) }))
     }
 
-    pub(super) fn failing(kind: origin::ErrorKind) -> Self {
+    pub(super) fn failing(kind: origin::FailureKind) -> Self {
         Self(Arc::new(FakeOriginState { failure: Mutex::new(Some(kind)), ..Self::new("") }))
     }
 
@@ -136,7 +136,7 @@ impl FakeOrigin {
         *self.0.delay.lock() = delay;
     }
 
-    pub(super) fn fail(&self, failure: Option<origin::ErrorKind>) {
+    pub(super) fn fail(&self, failure: Option<origin::FailureKind>) {
         *self.0.failure.lock() = failure;
     }
 
@@ -159,15 +159,15 @@ impl FakeOrigin {
         let etag = self.0.has_validators.then(|| value.into());
         let validators = Validators { etag, last_modified: None };
         let is_unchanged = self.0.has_validators && request.validators == validators;
-        let content = if is_unchanged {
+        let body = if is_unchanged {
             FetchBody::NotModified
         } else {
             FetchBody::Value { kind: Kind::Text, data: Bytes::from_static(value.as_bytes()) }
         };
         let no_store = self.0.no_store.load(Ordering::Relaxed);
         Ok(FetchResponse {
-            content,
-            terms: CacheDirectives { no_store, validators, ..CacheDirectives::default() },
+            body,
+            directives: CacheDirectives { no_store, validators, ..CacheDirectives::default() },
         })
     }
 }
@@ -194,8 +194,14 @@ impl Origin for FakeOrigin {
 
 struct Unobserved;
 
-impl Observer for Unobserved {
-    fn fetched(&self, _: &Namespace, _: Duration, _: std::result::Result<(), &origin::ErrorKind>) {}
+impl FetchObserver for Unobserved {
+    fn on_fetch(
+        &self,
+        _: &Namespace,
+        _: Duration,
+        _: std::result::Result<(), &origin::FailureKind>,
+    ) {
+    }
 }
 
 /// The configuration of an origin, without what only its connections need.
@@ -414,6 +420,10 @@ impl StatsStore for FailingStore {
 
 #[async_trait]
 impl Inspect for FailingStore {
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
     async fn ping(&self) -> Result<()> {
         self.ask().await
     }

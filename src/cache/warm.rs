@@ -1,4 +1,4 @@
-//! Fetching entries before anybody asks for them.
+//! Warming: fetches entries before callers ask for them.
 
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 
@@ -15,37 +15,37 @@ use crate::{
     model::{EntryKey, Namespace},
 };
 
-/// What is to be warmed.
+/// Keys to fetch, and how fast.
 #[derive(Debug, Clone)]
 pub struct WarmPlan {
-    /// Their namespace.
+    /// The namespace of the keys.
     pub namespace: Namespace,
-    /// The entries, with the params of their keys.
+    /// The keys, with their params.
     pub keys: Vec<(EntryKey, BTreeMap<String, String>)>,
-    /// Whether fresh entries are fetched too.
+    /// Whether fresh entries are fetched as well.
     pub refresh: bool,
     /// Fetches per second.
     pub rate: NonZeroU32,
 }
 
-/// How far the warming is.
+/// Progress of a plan.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WarmProgress {
-    /// Keys that are done.
+    /// Finished keys.
     pub done: u64,
     /// Of these, fetched and stored.
     pub stored: u64,
-    /// Of these, fresh already, or fetched by somebody else.
+    /// Of these, fresh already, or fetched for another call.
     pub fresh: u64,
     /// Of these, fetched and not stored.
     pub not_stored: u64,
     /// Of these, not fetched.
     pub failed: u64,
-    /// What the last failure was.
+    /// The last failure; empty if there was none.
     pub last_error: String,
 }
 
-/// What became of one entry.
+/// What became of one key.
 enum Warmed {
     Stored,
     Fresh,
@@ -65,8 +65,9 @@ impl Cache {
         Ok(origin.config.warm.clone())
     }
 
-    /// Fetches what is not fresh, at the plan's rate and with at most half of the fetches that the origin takes at once. `report`
-    /// is told after each entry. Dropped, it begins no more fetches.
+    /// Fetches the keys of the plan that are not fresh, at the plan's rate and with at most half of
+    /// the origin's concurrent fetches. `report` is called after each key. When the future is
+    /// dropped, no more fetches begin.
     ///
     /// # Errors
     /// [`Error::UnknownNamespace`], [`Error::NoOrigin`], [`Error::ShuttingDown`].

@@ -85,7 +85,7 @@ impl Environment {
 /// Whether Kubernetes set this variable for a Service called `larder` or `larder-something`.
 fn is_kubernetes(key: &str) -> bool {
     let of_larder = key.starts_with("SERVICE_") || key == "PORT" || key.starts_with("PORT_");
-    // Our keys have a section, and with it a double underscore.
+    // Keys of Larder have a section, and with it a double underscore.
     let of_other = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"].iter().any(|end| key.ends_with(end))
         || ["_SERVICE_PORT_", "_TCP_", "_UDP_"].iter().any(|part| key.contains(part))
         || ["_TCP", "_UDP"].iter().any(|end| key.ends_with(end));

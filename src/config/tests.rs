@@ -149,7 +149,8 @@ fn later_sources_override_earlier_ones() {
 fn only_keys_that_a_reload_ignores_need_a_restart() {
     let old = Config::default();
     let new = loaded(
-        "shutdown_timeout = '1s'\nstrict_namespaces = true\n[defaults]\nttl = '1m'\n[namespaces.a]\n\
+        "shutdown_timeout = '1s'\nstrict_namespaces = true\n\
+         [defaults]\nttl = '1m'\n[namespaces.a]\n\
          [log]\nlevel = 'debug'\nformat = 'json'\nkeys = true",
         &[],
     );

@@ -1,5 +1,5 @@
-//! What stands before an origin: how many fetches at once, how many wait for their turn, how often one is tried again, and when the
-//! origin is left alone.
+//! Client of one origin: a bulkhead with a bounded queue, retries with backoff, a circuit breaker
+//! and a deadline.
 
 use std::{
     future::Future,
@@ -16,11 +16,10 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit, watch},
     time::Instant,
 };
-
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use super::{
-    Error, ErrorKind, FetchRequest, FetchResponse, Origin, Result,
+    Error, FailureKind, FetchRequest, FetchResponse, Origin, Result,
     latency_estimator::LatencyEstimator,
 };
 use crate::{
@@ -28,117 +27,136 @@ use crate::{
     model::{Namespace, SaturatingFrom as _},
 };
 
-/// Is told of every fetch.
-pub trait Observer: Send + Sync {
-    /// A fetch for `namespace` has ended: `took` from when it was let in, all attempts included.
-    fn fetched(
+/// Observes the fetches of all origins.
+pub trait FetchObserver: Send + Sync {
+    /// Called once per key when a fetch has ended. `elapsed` includes the wait in the queue and all
+    /// attempts.
+    fn on_fetch(
         &self,
         namespace: &Namespace,
-        took: Duration,
-        outcome: std::result::Result<(), &ErrorKind>,
+        elapsed: Duration,
+        outcome: std::result::Result<(), &FailureKind>,
     );
 }
 
-/// How an origin is to be treated.
+/// Limits for the fetches from one origin.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OriginLimits {
-    /// Time for one fetch, waiting for its turn and repetitions included.
+    /// Time for one fetch, including the wait in the queue and all attempts.
     pub timeout: Duration,
-    /// Fetches at once.
+    /// Concurrent requests.
     pub max_concurrency: usize,
-    /// Fetches that wait for their turn.
+    /// Fetches that may wait for a slot; further ones fail at once.
     pub max_queue: usize,
-    /// Most repetitions of a fetch that failed.
+    /// Retries of a failed fetch.
     pub retries: usize,
-    /// Time before the first of them; doubled for each further one, and jittered.
+    /// Delay before the first retry. It doubles with each further one, and is jittered.
     pub retry_backoff: Duration,
-    /// Failures in a row after which the origin is left alone; zero for never.
+    /// Consecutive failures that open the circuit breaker; zero: it never opens.
     pub breaker_threshold: u32,
-    /// For how long.
+    /// Time for which the circuit breaker stays open; jittered.
     pub breaker_cooldown: Duration,
 }
 
-/// See the module.
+/// An origin behind its limits.
 pub struct OriginClient {
     namespace: Namespace,
     origin: Box<dyn Origin>,
-    rules: OriginLimits,
+    limits: OriginLimits,
     slots: Semaphore,
     queued: AtomicUsize,
     in_flight: AtomicUsize,
     breaker: TrialBreaker,
-    pace: LatencyEstimator,
-    observer: Arc<dyn Observer>,
+    latency: LatencyEstimator,
+    observer: Arc<dyn FetchObserver>,
 }
 
-/// An answer, and how long the origin took for it.
-pub type Fetched = (FetchResponse, Duration);
+/// A response with the latency of its request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimedResponse {
+    /// The response.
+    pub response: FetchResponse,
+    /// Latency of the successful attempt, without the wait in the queue.
+    pub elapsed: Duration,
+}
 
-/// Counts something for as long as it lives.
-struct InFlightGuard<'a>(&'a AtomicUsize);
+/// Counts one in a gauge while it lives.
+struct GaugeGuard<'a>(&'a AtomicUsize);
+
+/// Reports one attempt to the circuit breaker. An attempt that is dropped before it has an outcome
+/// counts as a failure if it has already taken as long as the upper bound of the latency.
+struct AttemptGuard<'a> {
+    permit: Option<CallPermit<'a>>,
+    started: Instant,
+    /// Zero before the first observation.
+    upper_bound: Duration,
+}
+
+// === impl OriginClient ===
 
 impl OriginClient {
-    /// Puts a gate before the origin of a namespace.
+    /// A client of the origin of a namespace.
     pub fn new(
         namespace: Namespace,
         origin: Box<dyn Origin>,
-        rules: OriginLimits,
-        observer: Arc<dyn Observer>,
+        limits: OriginLimits,
+        observer: Arc<dyn FetchObserver>,
     ) -> Self {
         Self {
             namespace,
             origin,
-            slots: Semaphore::new(rules.max_concurrency.min(Semaphore::MAX_PERMITS)),
+            slots: Semaphore::new(limits.max_concurrency.min(Semaphore::MAX_PERMITS)),
             queued: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
-            breaker: TrialBreaker::new(rules.breaker_threshold, rules.breaker_cooldown),
-            pace: LatencyEstimator::default(),
-            rules,
+            breaker: TrialBreaker::new(limits.breaker_threshold, limits.breaker_cooldown),
+            latency: LatencyEstimator::default(),
+            limits,
             observer,
         }
     }
 
-    /// The namespace whose values the origin has.
+    /// Namespace whose values the origin serves.
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
     }
 
-    /// Whether the origin is asked at all; follows every change.
-    pub fn open(&self) -> watch::Receiver<bool> {
+    /// Whether the circuit breaker is closed, with every change.
+    pub fn availability(&self) -> watch::Receiver<bool> {
         self.breaker.subscribe()
     }
 
-    /// For how long the origin is still left alone; none if it may be asked.
-    pub fn left_alone(&self) -> Option<Duration> {
+    /// Time for which the circuit breaker rejects fetches; none if it admits one now.
+    pub fn open_for(&self) -> Option<Duration> {
         self.breaker.retry_after()
     }
 
-    /// Fetches under way.
+    /// Requests in flight; a batch counts as one.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Fetches that wait for their turn.
+    /// Requests in the queue; a batch counts as one.
     pub fn queued(&self) -> usize {
         self.queued.load(Ordering::Relaxed)
     }
 
-    /// How long a fetch takes on average; none if none was seen.
+    /// Mean latency of a fetch; none before the first successful one.
     pub fn mean_fetch_time(&self) -> Option<Duration> {
-        self.pace.mean()
+        self.latency.mean()
     }
 
-    /// A time that few fetches exceed: observed, or the limit if none was.
+    /// Latency that few fetches exceed: estimated, but at most the timeout.
     pub fn expected_fetch_time(&self) -> Duration {
-        self.pace.bound().map_or(self.rules.timeout, |bound| bound.min(self.rules.timeout))
+        let timeout = self.limits.timeout;
+        self.latency.upper_bound().map_or(timeout, |bound| bound.min(timeout))
     }
 
-    /// When a fetch that begins now is given up.
+    /// Deadline of a fetch that begins now.
     pub fn deadline(&self) -> Instant {
-        Instant::now() + self.rules.timeout
+        Instant::now() + self.limits.timeout
     }
 
-    /// Most orders that [`OriginClient::fetch_batch`] sends in one request.
+    /// Largest number of requests that [`OriginClient::fetch_batch`] takes.
     pub fn batch_limit(&self) -> usize {
         self.origin.batch_limit().max(1)
     }
@@ -146,113 +164,111 @@ impl OriginClient {
     /// Fetches one value.
     ///
     /// # Errors
-    /// See [`ErrorKind`].
-    pub async fn fetch(&self, order: &FetchRequest) -> Result<Fetched> {
+    /// See [`FailureKind`].
+    pub async fn fetch(&self, request: &FetchRequest) -> Result<TimedResponse> {
         let started = Instant::now();
-        let fetched = self
-            .patiently(order.deadline, || {
-                self.attempt(order.deadline, async || self.origin.fetch(order).await)
-            })
-            .await;
-        self.observe(started, std::slice::from_ref(&fetched));
-        fetched
+        let attempt = || self.attempt(request.deadline, async || self.origin.fetch(request).await);
+        let result = self.with_retries(request.deadline, attempt).await;
+        let result = result.map(|(response, elapsed)| TimedResponse { response, elapsed });
+        self.observe(started, std::slice::from_ref(&result));
+        result
     }
 
-    /// Fetches up to [`OriginClient::batch_limit`] values in one request. Only a request that failed as a whole is repeated.
-    pub async fn fetch_batch(&self, orders: &[FetchRequest]) -> Vec<Result<Fetched>> {
-        let Some(deadline) = orders.iter().map(|order| order.deadline).min() else {
+    /// Fetches up to [`OriginClient::batch_limit`] values in one request. The request is retried
+    /// only if it failed for every key.
+    pub async fn fetch_batch(&self, requests: &[FetchRequest]) -> Vec<Result<TimedResponse>> {
+        let Some(deadline) = requests.iter().map(|request| request.deadline).min() else {
             return Vec::new();
         };
         let started = Instant::now();
-        // What was last said of each order when the origin was in trouble.
-        let failures = Mutex::new(Vec::new());
-        let batch = || {
+        // Errors of the last attempt that failed for every key.
+        let last_errors = Mutex::new(Vec::new());
+        let attempt = || {
             self.attempt(deadline, async || {
-                let answers = self.origin.fetch_batch(orders).await;
-                let outages = || {
-                    answers
-                        .iter()
-                        .filter_map(|answer| answer.as_ref().err())
-                        .filter(|e| e.kind.is_outage())
-                };
-                if outages().count() < answers.len() {
-                    return Ok(answers);
-                }
-                // One stands for all then: one that says when to ask again, or else one after which that makes sense at once.
-                let patient = outages().find(|error| error.retry_after.is_some());
-                let passing = || outages().find(|error| error.kind.is_passing());
-                match patient.or_else(passing).or_else(|| outages().next()).cloned() {
-                    Some(error) => {
-                        *failures.lock() = answers.into_iter().filter_map(Result::err).collect();
-                        Err(error)
-                    }
-                    None => Ok(answers),
-                }
+                let results = self.origin.fetch_batch(requests).await;
+                let Some(error) = outage_of_all(&results) else { return Ok(results) };
+                *last_errors.lock() = results.into_iter().filter_map(Result::err).collect();
+                Err(error)
             })
         };
-        let fetched = match self.patiently(deadline, batch).await {
-            Ok((answers, took)) => {
-                answers.into_iter().map(|answer| answer.map(|answer| (answer, took))).collect()
+        let results = match self.with_retries(deadline, attempt).await {
+            Ok((results, elapsed)) => {
+                let timed = |response| TimedResponse { response, elapsed };
+                results.into_iter().map(|result| result.map(timed)).collect()
             }
-            Err(error) => match failures.into_inner() {
-                // Each order has its own cause, unless what stands for all came later.
-                causes if causes.contains(&error) => causes.into_iter().map(Err).collect(),
-                _ => vec![Err(error); orders.len()],
+            Err(error) => match last_errors.into_inner() {
+                // Each key keeps its own error, unless a later one failed the batch as a whole.
+                errors if errors.contains(&error) => errors.into_iter().map(Err).collect(),
+                _ => vec![Err(error); requests.len()],
             },
         };
-        self.observe(started, &fetched);
-        fetched
+        self.observe(started, &results);
+        results
     }
 
-    /// Repeats what may succeed a moment later, as long as there is time.
-    async fn patiently<T, F: Future<Output = Result<T>>>(
+    /// Retries transient failures with backoff until the deadline.
+    async fn with_retries<T, F: Future<Output = Result<T>>>(
         &self,
         deadline: Instant,
         attempt: impl FnMut() -> F,
     ) -> Result<T> {
         let backoff = ExponentialBuilder::default()
-            .with_min_delay(self.rules.retry_backoff)
-            .with_max_times(self.rules.retries)
+            .with_min_delay(self.limits.retry_backoff)
+            .with_max_times(self.limits.retries)
             .with_jitter();
-        // An origin that says when it wants to be asked again is not asked before. That may be at once.
-        let again = |error: &Error| {
-            error.kind.is_passing() && error.retry_after.is_none_or(|wait| wait.is_zero())
+        // An origin that asks for a delay is not called before it is over, but may allow zero.
+        let is_retryable = |error: &Error| {
+            error.kind.is_transient() && error.retry_after.is_none_or(|delay| delay.is_zero())
         };
-        let failed = Mutex::new(None);
+        let last_error = Mutex::new(None);
         let attempts = attempt
             .retry(backoff)
-            .when(again)
-            .notify(|error, _| *failed.lock() = Some(error.clone()));
-        let late = |_| {
-            Error::new(
-                ErrorKind::Timeout,
-                format_args!("no answer within {:?}", self.rules.timeout),
-            )
+            .when(is_retryable)
+            .notify(|error, _| *last_error.lock() = Some(error.clone()));
+        let timeout = |_| {
+            let cause = format_args!("no answer within {:?}", self.limits.timeout);
+            Error::new(FailureKind::Timeout, cause)
         };
-        let outcome = tokio::time::timeout_at(deadline, attempts)
+        let result = tokio::time::timeout_at(deadline, attempts)
             .await
-            .map_err(late)
-            .and_then(|outcome| outcome);
-        let failed = failed.into_inner();
-        // If the breaker opened meanwhile, that is not why the fetch failed.
-        outcome.map_err(|error| match failed {
-            Some(before) if matches!(error.kind, ErrorKind::BreakerOpen) => before,
+            .map_err(timeout)
+            .and_then(|result| result);
+        // A breaker that opened between two attempts is not why the fetch failed.
+        result.map_err(|error| match last_error.into_inner() {
+            Some(last_error) if error.kind == FailureKind::BreakerOpen => last_error,
             _ => error,
         })
     }
 
+    /// Sends one request when the breaker admits it and a slot is free. Returns its latency too.
     async fn attempt<T>(
         &self,
         deadline: Instant,
-        ask: impl AsyncFnOnce() -> Result<T>,
+        send: impl AsyncFnOnce() -> Result<T>,
     ) -> Result<(T, Duration)> {
-        let permit = self.breaker.admit().map_err(Error::left_alone)?;
-        let _slot = self.slot(deadline).await?;
-        // It may have opened while this fetch waited for its turn.
-        let permit = permit.renew().map_err(Error::left_alone)?;
-        let _counted = InFlightGuard::new(&self.in_flight);
+        let permit = self.breaker.admit().map_err(Error::breaker_open)?;
+        let _slot = self.acquire_slot(deadline).await?;
+        // The breaker may have opened during the wait for the slot.
+        let permit = permit.renew().map_err(Error::breaker_open)?;
+        let _in_flight = GaugeGuard::new(&self.in_flight);
         let started = Instant::now();
-        let span = tracing::info_span!(
+        let span = self.span();
+        let upper_bound = self.latency.upper_bound().unwrap_or_default();
+        let guard = AttemptGuard { permit: Some(permit), started, upper_bound };
+        let result = send().instrument(span.clone()).await;
+        if let Err(error) = &result {
+            span.record("otel.status_code", "ERROR").record("error.type", error.kind.name());
+        }
+        guard.end(result.as_ref().err().map(|error| &error.kind));
+        let elapsed = started.elapsed();
+        if result.is_ok() {
+            self.latency.observe(elapsed);
+        }
+        result.map(|response| (response, elapsed))
+    }
+
+    fn span(&self) -> Span {
+        tracing::info_span!(
             target: "larder::trace",
             "fetch",
             otel.name = "fetch",
@@ -260,70 +276,65 @@ impl OriginClient {
             larder.namespace = %self.namespace,
             otel.status_code = tracing::field::Empty,
             error.type = tracing::field::Empty,
-        );
-        let judged = BreakerGuard {
-            permit: Some(permit),
-            started,
-            patience: self.pace.bound().unwrap_or_default(),
-        };
-        let outcome = ask().instrument(span.clone()).await;
-        if let Err(error) = &outcome {
-            span.record("otel.status_code", "ERROR").record("error.type", error.kind.name());
-        }
-        judged.by(outcome.as_ref().err().map(|error| &error.kind));
-        let took = started.elapsed();
-        if outcome.is_ok() {
-            self.pace.observe(took);
-        }
-        outcome.map(|answer| (answer, took))
+        )
     }
 
-    /// A turn, if there is one early enough for a fetch: one that is begun too late is in vain, and takes the turn of another.
-    async fn slot(&self, deadline: Instant) -> Result<SemaphorePermit<'_>> {
+    /// Waits for a slot that becomes free early enough for a fetch. One that starts too late would
+    /// miss its deadline, and take the slot from another.
+    async fn acquire_slot(&self, deadline: Instant) -> Result<SemaphorePermit<'_>> {
         if let Ok(slot) = self.slots.try_acquire() {
             return Ok(slot);
         }
-        let queued = InFlightGuard::new(&self.queued);
-        if self.queued.load(Ordering::Relaxed) > self.rules.max_queue {
-            let cause = format!("{} fetches are waiting already", self.rules.max_queue);
-            return Err(Error::new(ErrorKind::Overloaded, cause));
+        let in_queue = GaugeGuard::new(&self.queued);
+        let queued = self.queued();
+        let OriginLimits { max_queue, max_concurrency, .. } = self.limits;
+        if queued > max_queue {
+            let cause = format_args!("{max_queue} fetches are waiting already");
+            return Err(Error::new(FailureKind::Overloaded, cause));
         }
-        let usually = self.pace.mean().unwrap_or_default();
-        let left = deadline.saturating_duration_since(Instant::now());
-        let rounds =
-            self.queued.load(Ordering::Relaxed).div_ceil(self.rules.max_concurrency.max(1));
-        let its_turn = usually.saturating_mul(u32::saturating_from(rounds));
-        let too_late = || Error::new(ErrorKind::Overloaded, "its turn would come too late");
-        if its_turn.saturating_add(usually) > left {
+        let too_late = || Error::new(FailureKind::Overloaded, "a slot would be free too late");
+        let latency = self.latency.mean().unwrap_or_default();
+        let rounds = u32::saturating_from(queued.div_ceil(max_concurrency.max(1)));
+        let expected_wait = latency.saturating_mul(rounds);
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        if expected_wait.saturating_add(latency) > remaining {
             return Err(too_late());
         }
-        let latest = deadline.checked_sub(usually).unwrap_or(deadline);
-        let slot = tokio::time::timeout_at(latest, self.slots.acquire()).await;
-        drop(queued);
-        // Nobody closes the semaphore.
-        slot.map_err(|_| too_late())?.map_err(|closed| Error::new(ErrorKind::Overloaded, closed))
+        let latest_start = deadline.checked_sub(latency).unwrap_or(deadline);
+        let slot = tokio::time::timeout_at(latest_start, self.slots.acquire()).await;
+        drop(in_queue);
+        // The semaphore is never closed.
+        slot.map_err(|_| too_late())?.map_err(|closed| Error::new(FailureKind::Overloaded, closed))
     }
 
-    fn observe(&self, started: Instant, fetched: &[Result<Fetched>]) {
-        for outcome in fetched {
-            let outcome = outcome.as_ref().map(drop).map_err(|error| &error.kind);
-            self.observer.fetched(&self.namespace, started.elapsed(), outcome);
+    fn observe(&self, started: Instant, results: &[Result<TimedResponse>]) {
+        for result in results {
+            let outcome = result.as_ref().map(drop).map_err(|error| &error.kind);
+            self.observer.on_fetch(&self.namespace, started.elapsed(), outcome);
         }
     }
 }
 
-/// A fetch that is cut off by its deadline is a failure of the origin if it was given the time that fetches take.
-struct BreakerGuard<'a> {
-    permit: Option<CallPermit<'a>>,
-    started: Instant,
-    patience: Duration,
+/// If every key failed with an outage, the error that stands for the batch: one with a delay before
+/// the next request, or else a transient one, which allows a retry at once.
+fn outage_of_all(results: &[Result<FetchResponse>]) -> Option<Error> {
+    let is_outage = |result: &Result<_>| matches!(result, Err(error) if error.kind.is_outage());
+    if !results.iter().all(is_outage) {
+        return None;
+    }
+    let errors = || results.iter().filter_map(|result| result.as_ref().err());
+    let with_delay = errors().find(|error| error.retry_after.is_some());
+    let transient = errors().find(|error| error.kind.is_transient());
+    with_delay.or(transient).or_else(|| errors().next()).cloned()
 }
 
-impl BreakerGuard<'_> {
-    fn by(mut self, failure: Option<&ErrorKind>) {
+// === impl AttemptGuard ===
+
+impl AttemptGuard<'_> {
+    fn end(mut self, failure: Option<&FailureKind>) {
         match (self.permit.take(), failure) {
-            // The origin was not asked.
-            (Some(permit), Some(ErrorKind::BadKey(_))) => drop(permit),
+            // No request was sent.
+            (Some(permit), Some(FailureKind::BadKey(_))) => drop(permit),
             (Some(permit), Some(kind)) if kind.is_outage() => permit.fail(),
             (Some(permit), _) => permit.succeed(),
             (None, _) => {}
@@ -331,24 +342,26 @@ impl BreakerGuard<'_> {
     }
 }
 
-impl Drop for BreakerGuard<'_> {
+impl Drop for AttemptGuard<'_> {
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take()
-            && self.started.elapsed() >= self.patience
+            && self.started.elapsed() >= self.upper_bound
         {
             permit.fail();
         }
     }
 }
 
-impl<'a> InFlightGuard<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
+// === impl GaugeGuard ===
+
+impl<'a> GaugeGuard<'a> {
+    fn new(gauge: &'a AtomicUsize) -> Self {
+        gauge.fetch_add(1, Ordering::Relaxed);
+        Self(gauge)
     }
 }
 
-impl Drop for InFlightGuard<'_> {
+impl Drop for GaugeGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -1,7 +1,7 @@
 //! Origins that speak gRPC: implementations of `larder.origin.v1.OriginService`.
 //!
-//! The calls are spread over all addresses that the origin's name resolves to, so that it needs no load balancer, and an
-//! address that fails costs a call nothing as long as there is another one.
+//! Calls are balanced over all addresses of the origin's host name, so no load balancer is needed.
+//! A call fails over to another address if its connection fails.
 
 mod balancer;
 mod connector;
@@ -30,139 +30,160 @@ use tonic::{Code, Request, Response, Status, metadata::MetadataMap, transport::C
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-pub use self::options::{BuildError, GrpcOptions};
+pub use self::options::{GrpcBuildError, GrpcOptions};
 use self::{
-    balancer::{Balancer, Route},
-    convert::Packing,
+    balancer::{Balancer, BalancerOptions},
+    convert::MessageKind,
+    endpoint::EndpointCall,
     error::CallOutcome,
     resolver::{DnsResolver, Resolve},
 };
-use super::{ErrorKind, FetchRequest, FetchResponse, Origin, Result};
+use super::{FailureKind, FetchRequest, FetchResponse, Origin, Result};
 use crate::pb::origin::v1::{
     BatchFetchRequest, BatchFetchResponse, BatchFetchResult, batch_fetch_result,
     origin_service_client::OriginServiceClient,
 };
 
-/// What may be in a message beside a value.
-const BESIDE_VALUE: usize = 64 * 1024;
-/// Longest answer to a batch. What does not fit is fetched one by one.
+/// Bytes of a message besides the value.
+const MESSAGE_OVERHEAD: usize = 64 * 1024;
+/// Largest response to a batch. If it is exceeded, the keys are fetched one by one.
 const MAX_BATCH_BYTES: usize = 64 * 1024 * 1024;
-/// Most times that one call is made.
+/// Attempts of one call, over all endpoints.
 const MAX_ATTEMPTS: usize = 5;
-/// Calls at a time in place of one batch.
-const IN_PLACE_OF_BATCH: usize = 1;
-/// How long an origin that has no batches is not asked for one: its next release may.
-const WITHOUT_BATCHES: Duration = Duration::from_secs(300);
-/// How much earlier than here the deadline of a call may pass at the origin, whose timer is another.
+/// Concurrent calls in place of one batch.
+const UNBATCHED_CONCURRENCY: usize = 1;
+/// Time after which BatchFetch is tried again. A new release of the origin may have it.
+const BATCH_RETRY_INTERVAL: Duration = Duration::from_secs(300);
+/// Time by which the origin's own timer may fire before the deadline.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(10);
 
 /// An origin that speaks gRPC.
 pub struct GrpcOrigin {
-    addresses: Balancer,
+    balancer: Balancer,
     metadata: HeaderMap,
     max_value_bytes: usize,
     max_batch: usize,
-    /// Until when the origin is taken to have no BatchFetch.
-    no_batches_until: Mutex<Option<Instant>>,
+    /// Set after the origin has answered UNIMPLEMENTED to BatchFetch.
+    unbatched_until: Mutex<Option<Instant>>,
 }
 
-/// One method of the generated client.
-type Method<Q, A> = fn(OriginServiceClient<Channel>, Request<Q>) -> BoxFuture<'static, Answered<A>>;
-type Answered<A> = std::result::Result<Response<A>, Status>;
+/// A method of the generated client.
+type Method<Q, A> =
+    fn(OriginServiceClient<Channel>, Request<Q>) -> BoxFuture<'static, CallResult<Response<A>>>;
+type CallResult<A> = std::result::Result<A, Status>;
+
+/// A call that can be made to any endpoint.
+struct Call<Q, A> {
+    method: Method<Q, A>,
+    message: Q,
+    max_response_bytes: usize,
+    deadline: Instant,
+}
 
 // === impl GrpcOrigin ===
 
 impl GrpcOrigin {
-    /// An origin that connects when it is first asked. Its host is resolved from now on, until it is dropped. Must be
-    /// called on a runtime.
+    /// An origin that connects at the first fetch. Its host name is resolved periodically until it
+    /// is dropped. Must be called in a Tokio runtime.
     ///
     /// # Errors
-    /// The options make no sense.
-    pub fn new(options: GrpcOptions) -> std::result::Result<Self, BuildError> {
-        let host = options.url.host().ok_or(BuildError::Url("must have a host"))?.to_owned();
+    /// The options are invalid.
+    pub fn new(options: GrpcOptions) -> std::result::Result<Self, GrpcBuildError> {
+        let host = options.url.host().ok_or(GrpcBuildError::Url("must have a host"))?.to_owned();
         let port =
-            options.url.port_or_known_default().ok_or(BuildError::Url("must have a port"))?;
+            options.url.port_or_known_default().ok_or(GrpcBuildError::Url("must have a port"))?;
         Self::with_resolver(options, Box::new(DnsResolver { host, port }))
     }
 
     fn with_resolver(
         options: GrpcOptions,
         resolver: Box<dyn Resolve>,
-    ) -> std::result::Result<Self, BuildError> {
+    ) -> std::result::Result<Self, GrpcBuildError> {
         let endpoint = options::endpoint(&options)?;
         let mut metadata = options.metadata;
-        if let Some(name) = metadata.keys().find(|name| options::is_of_protocol(name)) {
-            return Err(BuildError::Metadata(name.clone()));
+        if let Some(name) = metadata.keys().find(|name| options::is_reserved(name)) {
+            return Err(GrpcBuildError::Metadata(name.clone()));
         }
-        // Out of logs, and out of the compression state of the connection.
+        // Keeps the values out of logs and out of the header compression of the connection.
         metadata.values_mut().for_each(|value| value.set_sensitive(true));
-        let connect_timeout = options.connect_timeout;
-        let route =
-            Route { resolver, endpoint, connect_timeout, interval: options.resolve_interval };
+        let balancer = Balancer::new(BalancerOptions {
+            resolver,
+            endpoint,
+            connect_timeout: options.connect_timeout,
+            resolve_interval: options.resolve_interval,
+        });
         Ok(Self {
-            addresses: Balancer::new(route),
+            balancer,
             metadata,
             max_value_bytes: options.max_value_bytes,
             max_batch: options.max_batch.max(1),
-            no_batches_until: Mutex::new(None),
+            unbatched_until: Mutex::new(None),
         })
     }
 
-    /// Calls the origin, and again at another address when a connection fails: fetching changes nothing.
+    /// Makes a call until its deadline.
     ///
     /// # Errors
-    /// There is no outcome of a call to speak of.
-    async fn ask<Q: Clone, A>(
-        &self,
-        method: Method<Q, A>,
-        message: Q,
-        max_bytes: usize,
-        deadline: Instant,
-    ) -> Result<std::result::Result<A, Status>> {
-        let asking = async {
-            let mut tried = Vec::new();
-            let mut last = Status::unavailable("the origin has no address");
-            let mut attempts = MAX_ATTEMPTS;
-            while attempts > 0
-                && let Some(turn) = self.addresses.choose(&tried, deadline).await?
-            {
-                attempts -= 1;
-                let client =
-                    OriginServiceClient::new(turn.channel()).max_decoding_message_size(max_bytes);
-                let calling = method(client, self.request(message.clone(), deadline));
-                // The library panics at a status with broken details.
-                let Ok(answered) = AssertUnwindSafe(calling).catch_unwind().await else {
-                    return Err(convert::invalid("the answer is not gRPC"));
-                };
-                let reach =
-                    answered.as_ref().map_or_else(CallOutcome::of, |_| CallOutcome::Answered);
-                let socket = turn.socket();
-                turn.end(reach);
-                last = match answered {
-                    Ok(response) => return Ok(Ok(response.into_inner())),
-                    // An origin that stops at the deadline it was told may be quicker than the timer here.
-                    Err(status)
-                        if status.code() == Code::Cancelled
-                            && Instant::now() + DEADLINE_MARGIN >= deadline =>
-                    {
-                        return Err(error::timeout());
-                    }
-                    Err(status) if !reach.is_of_connection() => return Ok(Err(status)),
-                    Err(status) => status,
-                };
-                self.addresses.doubt();
-                // A call that may have been carried out is made only once more: it may be what breaks the connection.
-                if reach == CallOutcome::Broken {
-                    attempts = attempts.min(1);
+    /// No status was received: no address, no gRPC, or no time left.
+    async fn call<Q: Clone, A>(&self, call: Call<Q, A>) -> Result<CallResult<A>> {
+        let result = timeout_at(call.deadline, self.call_with_failover(&call)).await;
+        result.unwrap_or_else(|_| Err(error::timeout()))
+    }
+
+    /// Makes a call, and repeats it at another endpoint if the connection fails. A fetch is
+    /// idempotent.
+    async fn call_with_failover<Q: Clone, A>(&self, call: &Call<Q, A>) -> Result<CallResult<A>> {
+        let mut tried = Vec::new();
+        let mut last = Status::unavailable("the origin has no address");
+        let mut attempts = MAX_ATTEMPTS;
+        while attempts > 0
+            && let Some(endpoint) = self.balancer.choose(&tried, call.deadline).await?
+        {
+            attempts -= 1;
+            let socket = endpoint.socket();
+            let (result, outcome) = self.call_endpoint(endpoint, call).await?;
+            last = match result {
+                Ok(response) => return Ok(Ok(response)),
+                // The timer of the origin may fire before the one here.
+                Err(status)
+                    if status.code() == Code::Cancelled
+                        && Instant::now() + DEADLINE_MARGIN >= call.deadline =>
+                {
+                    return Err(error::timeout());
                 }
-                // Where a call was not taken, the next connection may take it.
-                if reach != CallOutcome::NotTaken {
-                    tried.push(socket);
-                }
+                Err(status) if !outcome.is_connection_failure() => return Ok(Err(status)),
+                Err(status) => status,
+            };
+            self.balancer.re_resolve();
+            // The call may have been processed, and may be what broke the connection: one more try.
+            if outcome == CallOutcome::Broken {
+                attempts = attempts.min(1);
             }
-            Ok(Err(last))
+            // An unprocessed call may succeed on the next connection to the same endpoint.
+            if outcome != CallOutcome::Unprocessed {
+                tried.push(socket);
+            }
+        }
+        Ok(Err(last))
+    }
+
+    async fn call_endpoint<Q: Clone, A>(
+        &self,
+        endpoint: EndpointCall,
+        call: &Call<Q, A>,
+    ) -> Result<(CallResult<A>, CallOutcome)> {
+        let client = OriginServiceClient::new(endpoint.channel())
+            .max_decoding_message_size(call.max_response_bytes);
+        let response = (call.method)(client, self.request(call.message.clone(), call.deadline));
+        // The library panics at a status with malformed details.
+        let Ok(result) = AssertUnwindSafe(response).catch_unwind().await else {
+            return Err(convert::invalid("the answer is not gRPC"));
         };
-        timeout_at(deadline, asking).await.unwrap_or_else(|_| Err(error::timeout()))
+        let result = result.map(Response::into_inner);
+        let outcome =
+            result.as_ref().map_or_else(CallOutcome::from_status, |_| CallOutcome::Answered);
+        endpoint.end(outcome);
+        Ok((result, outcome))
     }
 
     fn request<Q>(&self, message: Q, deadline: Instant) -> Request<Q> {
@@ -177,104 +198,115 @@ impl GrpcOrigin {
         request
     }
 
-    /// Fetches in one call; none if that cannot be done for these orders.
-    async fn in_one(&self, orders: &[FetchRequest]) -> Option<Vec<Result<FetchResponse>>> {
-        // Whoever waits for less long stops waiting; the others still want their answers.
-        let deadline = orders.iter().map(|order| order.deadline).max()?;
-        let message = BatchFetchRequest { requests: orders.iter().map(convert::request).collect() };
-        let method = |mut client: OriginServiceClient<_>, request| {
-            async move { client.batch_fetch(request).await }.boxed()
+    /// Fetches with BatchFetch. None: the keys must be fetched one by one.
+    async fn fetch_in_one_call(
+        &self,
+        requests: &[FetchRequest],
+    ) -> Option<Vec<Result<FetchResponse>>> {
+        let max_value_message = self.max_message_bytes();
+        let max_batch = max_value_message.saturating_mul(requests.len()).min(MAX_BATCH_BYTES);
+        let call = Call {
+            method: |mut client, request| async move { client.batch_fetch(request).await }.boxed(),
+            message: BatchFetchRequest {
+                requests: requests.iter().map(convert::request_to_wire).collect(),
+            },
+            max_response_bytes: max_batch.max(max_value_message),
+            // Requests with an earlier deadline are dropped by their callers.
+            deadline: requests.iter().map(|request| request.deadline).max()?,
         };
-        let max_bytes = self.max_message_bytes().saturating_mul(orders.len()).min(MAX_BATCH_BYTES);
-        let failure = match self
-            .ask(method, message, max_bytes.max(self.max_message_bytes()), deadline)
-            .await
-        {
-            Ok(Ok(response)) => return Some(self.results(orders, response)),
+        let failure = match self.call(call).await {
+            Ok(Ok(response)) => return Some(self.batch_results(requests, response)),
             Ok(Err(status))
-                if CallOutcome::of(&status) == CallOutcome::Answered
+                if CallOutcome::from_status(&status) == CallOutcome::Answered
                     && status.code() == Code::Unimplemented =>
             {
                 tracing::info!("an origin has no BatchFetch: it is asked for one key at a time");
-                *self.no_batches_until.lock() = Some(Instant::now() + WITHOUT_BATCHES);
+                *self.unbatched_until.lock() = Some(Instant::now() + BATCH_RETRY_INTERVAL);
                 return None;
             }
-            Ok(Err(status)) => match error::judge(&status) {
+            Ok(Err(status)) => match error::from_status(&status) {
                 Ok(_) => convert::invalid(
                     "BatchFetch is answered NOT_FOUND, which does not say for which key",
                 ),
-                // Each of the values may still be small enough.
-                Err(error) if error.kind == ErrorKind::TooLarge => return None,
+                // Each value may still be within the limit.
+                Err(error) if error.kind == FailureKind::TooLarge => return None,
                 Err(error) => error,
             },
             Err(error) => error,
         };
-        Some(vec![Err(failure); orders.len()])
+        Some(vec![Err(failure); requests.len()])
     }
 
-    fn results(
+    fn batch_results(
         &self,
-        orders: &[FetchRequest],
+        requests: &[FetchRequest],
         response: BatchFetchResponse,
     ) -> Vec<Result<FetchResponse>> {
-        let (asked, answered) = (orders.len(), response.results.len());
-        if asked != answered {
-            let error =
-                convert::invalid(&format!("the batch has {answered} results for {asked} requests"));
-            return vec![Err(error); asked];
+        let (expected, received) = (requests.len(), response.results.len());
+        if expected != received {
+            let cause = format!("the batch has {received} results for {expected} requests");
+            return vec![Err(convert::invalid(&cause)); expected];
         }
-        let result = |(order, BatchFetchResult { result }): (&FetchRequest, _)| match result {
-            Some(batch_fetch_result::Result::Response(response)) => {
-                convert::answer(order, response, self.max_value_bytes, Packing::Together)
-            }
-            Some(batch_fetch_result::Result::Error(error)) => error::of_one(error),
+        let convert = |(request, BatchFetchResult { result }): (&FetchRequest, _)| match result {
+            Some(batch_fetch_result::Result::Response(response)) => convert::response_from_wire(
+                request,
+                response,
+                self.max_value_bytes,
+                MessageKind::Batch,
+            ),
+            Some(batch_fetch_result::Result::Error(error)) => error::from_fetch_error(error),
             None => Err(convert::invalid("a result of the batch is empty")),
         };
-        orders.iter().zip(response.results).map(result).collect()
+        requests.iter().zip(response.results).map(convert).collect()
     }
 
-    async fn one_by_one(&self, orders: &[FetchRequest]) -> Vec<Result<FetchResponse>> {
-        let mut results = Vec::with_capacity(orders.len());
-        for some in orders.chunks(IN_PLACE_OF_BATCH) {
-            results.extend(join_all(some.iter().map(|order| self.fetch(order))).await);
+    async fn fetch_one_by_one(&self, requests: &[FetchRequest]) -> Vec<Result<FetchResponse>> {
+        let mut results = Vec::with_capacity(requests.len());
+        for chunk in requests.chunks(UNBATCHED_CONCURRENCY) {
+            results.extend(join_all(chunk.iter().map(|request| self.fetch(request))).await);
         }
         results
     }
 
     fn max_message_bytes(&self) -> usize {
-        self.max_value_bytes.saturating_add(BESIDE_VALUE)
+        self.max_value_bytes.saturating_add(MESSAGE_OVERHEAD)
     }
 }
 
 #[async_trait]
 impl Origin for GrpcOrigin {
-    async fn fetch(&self, order: &FetchRequest) -> Result<FetchResponse> {
-        let method = |mut client: OriginServiceClient<_>, request| {
-            async move { client.fetch(request).await }.boxed()
+    async fn fetch(&self, request: &FetchRequest) -> Result<FetchResponse> {
+        let call = Call {
+            method: |mut client, request| async move { client.fetch(request).await }.boxed(),
+            message: convert::request_to_wire(request),
+            max_response_bytes: self.max_message_bytes(),
+            deadline: request.deadline,
         };
-        match self
-            .ask(method, convert::request(order), self.max_message_bytes(), order.deadline)
-            .await?
-        {
-            Ok(response) => convert::answer(order, response, self.max_value_bytes, Packing::Alone),
-            Err(status) => error::judge(&status),
+        match self.call(call).await? {
+            Ok(response) => convert::response_from_wire(
+                request,
+                response,
+                self.max_value_bytes,
+                MessageKind::Single,
+            ),
+            Err(status) => error::from_status(&status),
         }
     }
 
     fn batch_limit(&self) -> usize {
-        let has_none = self.no_batches_until.lock().is_some_and(|until| Instant::now() < until);
-        if has_none { 1 } else { self.max_batch }
+        let until = *self.unbatched_until.lock();
+        if until.is_some_and(|until| Instant::now() < until) { 1 } else { self.max_batch }
     }
 
-    async fn fetch_batch(&self, orders: &[FetchRequest]) -> Vec<Result<FetchResponse>> {
-        let together = if orders.len() > 1 && self.batch_limit() > 1 {
-            self.in_one(orders).await
+    async fn fetch_batch(&self, requests: &[FetchRequest]) -> Vec<Result<FetchResponse>> {
+        let results = if requests.len() > 1 && self.batch_limit() > 1 {
+            self.fetch_in_one_call(requests).await
         } else {
             None
         };
-        match together {
+        match results {
             Some(results) => results,
-            None => self.one_by_one(orders).await,
+            None => self.fetch_one_by_one(requests).await,
         }
     }
 }

@@ -1,8 +1,8 @@
-//! An origin that speaks HTTP.
+//! Origins that speak HTTP: one URL per key.
 
 mod body;
+mod cache_control;
 mod client;
-mod directives;
 mod error;
 mod freshness;
 mod tags;
@@ -27,71 +27,81 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use self::freshness::Freshness;
 use super::{
-    CacheDirectives, Error, ErrorKind, FetchBody, FetchRequest, FetchResponse, Origin, Result,
+    CacheDirectives, Error, FailureKind, FetchBody, FetchRequest, FetchResponse, Origin, Result,
     Validators,
 };
-use crate::model::{EntryKey, Kind};
+use crate::model::{Kind, Namespace};
 
 pub use crate::url_template::UrlTemplate;
 
 const USER_AGENT: &str = concat!("larder/", env!("CARGO_PKG_VERSION"));
 
-/// How an origin is asked over HTTP, and what is taken from it. `Debug` shows no secrets.
+/// Options of an HTTP origin. `Debug` shows no secrets.
 #[derive(Clone)]
 pub struct HttpOptions {
-    /// Where the value of a key is.
+    /// Template of the URL of a key.
     pub url: UrlTemplate,
-    /// Sent with each request, such as `Authorization`. Whatever they are, they count as secret.
+    /// Headers of each request, such as `Authorization`. All values are treated as secrets.
     pub headers: HeaderMap,
-    /// Limit for name resolution, connecting and TLS together.
+    /// Limit for name resolution, connection and TLS handshake together.
     pub connect_timeout: Duration,
-    /// Largest value that is taken.
+    /// Largest value, in bytes.
     pub max_value_bytes: usize,
-    /// Most redirects that are followed, and only to the same scheme, host and port. With 0, a redirect is a refusal.
+    /// Redirects that are followed, and only to the same scheme, host and port. With zero, a
+    /// redirect is a refusal.
     pub max_redirects: usize,
-    /// Versions of HTTP that are spoken.
+    /// HTTP version.
     pub version: HttpVersion,
     /// Certificates in PEM that are trusted in addition to the system's.
     pub ca_pem: Option<Vec<u8>>,
-    /// Whether the origin decides by `Cache-Control` and its relatives how its answers are kept. If not, the namespace does.
+    /// Whether `Cache-Control` and related headers apply, or only the namespace's rules.
     pub respect_cache_headers: bool,
-    /// The namespace's own, from which `Age` is subtracted where the origin names no time.
+    /// TTL of the namespace, from which `Age` is subtracted if the response has no lifetime.
     pub ttl: Duration,
-    /// The same for answers that there is no value.
+    /// The same for values that do not exist.
     pub negative_ttl: Duration,
 }
 
-/// Versions of HTTP.
+/// HTTP version of the requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum HttpVersion {
-    /// HTTP/2 if the server offers it over TLS, else HTTP/1.1.
+    /// HTTP/2 if the server offers it over TLS, otherwise HTTP/1.1.
     #[default]
     Auto,
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2, also without TLS.
+    /// HTTP/2, even without TLS.
     Http2,
 }
 
-/// Why there can be no such origin.
+/// Options from which no client can be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BuildError {
-    /// The operator's certificates cannot be read.
+pub enum HttpBuildError {
+    /// The configured certificates are malformed.
     #[error("the trusted certificates cannot be used: {0}")]
     Ca(String),
-    /// Nobody would be trusted.
+    /// Without a root certificate no server can be trusted.
     #[error("the system trusts no certificates, and there are none of the origin's own")]
     NoRoots,
-    /// A header that a request gets from Larder.
+    /// The header belongs to the request and is set by Larder.
     #[error("the header {0} cannot be set: it belongs to the request itself")]
     ReservedHeader(HeaderName),
-    /// One of them would be ignored.
+    /// One of the two would be ignored.
     #[error("there are credentials in the URL and in the header authorization")]
     TwoCredentials,
-    /// The client cannot be made.
+    /// The HTTP library rejects the options.
     #[error("the HTTP client cannot be made: {0}")]
     Client(String),
 }
+
+/// An origin with one URL per key.
+pub struct HttpOrigin {
+    client: Client,
+    headers: HeaderMap,
+    options: HttpOptions,
+}
+
+// === impl HttpOptions ===
 
 impl fmt::Debug for HttpOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -103,131 +113,134 @@ impl fmt::Debug for HttpOptions {
     }
 }
 
-/// An origin that has a URL for each key.
-pub struct HttpOrigin {
-    client: Client,
-    headers: HeaderMap,
-    options: HttpOptions,
-}
+// === impl HttpOrigin ===
 
 impl HttpOrigin {
-    /// Makes the client; it connects when it is first asked.
+    /// Builds the client. It connects at the first fetch.
     ///
     /// # Errors
     /// The options contradict each other, or the certificates cannot be used.
-    pub fn new(options: HttpOptions) -> std::result::Result<Self, BuildError> {
+    pub fn new(options: HttpOptions) -> std::result::Result<Self, HttpBuildError> {
         let headers = request_headers(&options)?;
         Ok(Self { client: client::build(&options)?, headers, options })
     }
 
-    async fn send(&self, order: &FetchRequest) -> Result<Response> {
-        let url = self.options.url.expand(&order.key, &order.params);
+    async fn send(&self, request: &FetchRequest) -> Result<Response> {
+        let url = self.options.url.expand(&request.key, &request.params);
         let url = url.map_err(|violation| {
-            Error::new(ErrorKind::BadKey(violation), "no URL can be made of it")
+            Error::new(FailureKind::BadKey(violation), "the key has no URL")
         })?;
         let mut headers = self.headers.clone();
-        validators::put(&order.validators, &mut headers);
+        validators::set_conditions(&request.validators, &mut headers);
         let context = Span::current().context();
         global::get_text_map_propagator(|propagator| {
             propagator.inject_context(&context, &mut HeaderInjector(&mut headers));
         });
-        let sent = timeout_at(order.deadline, self.client.get(url).headers(headers).send()).await;
-        let sent = sent.map_err(|_| Error::new(ErrorKind::Timeout, "nothing came back"))?;
-        sent.map_err(|error| error::no_answer(&error))
+        let sent = timeout_at(request.deadline, self.client.get(url).headers(headers).send()).await;
+        let sent =
+            sent.map_err(|_| Error::new(FailureKind::Timeout, "no response before the deadline"))?;
+        sent.map_err(|error| error::no_response(&error))
     }
 
-    async fn read(&self, order: &FetchRequest, response: Response) -> Result<FetchResponse> {
+    async fn read(&self, request: &FetchRequest, response: Response) -> Result<FetchResponse> {
         let (status, headers) = (response.status(), response.headers().clone());
         let now = SystemTime::now();
-        match status.as_u16() {
+        let body = match status.as_u16() {
             200 | 203 => {
-                let body =
-                    timeout_at(order.deadline, body::read(response, self.options.max_value_bytes))
-                        .await;
-                let data = body
-                    .map_err(|_| Error::new(ErrorKind::Timeout, "its answer was not complete"))??;
-                let content = FetchBody::Value { kind: body::kind(&headers, &data)?, data };
-                Ok(self.answer(&order.key, content, status, &headers, now))
+                let limit = self.options.max_value_bytes;
+                let data = timeout_at(request.deadline, body::read(response, limit)).await;
+                let data = data.map_err(|_| {
+                    Error::new(FailureKind::Timeout, "no complete response before the deadline")
+                })??;
+                FetchBody::Value { kind: body::kind(&headers, &data)?, data }
             }
-            204 => {
-                let content = FetchBody::Value { kind: Kind::Bytes, data: Bytes::new() };
-                Ok(self.answer(&order.key, content, status, &headers, now))
-            }
-            404 | 410 => Ok(self.answer(&order.key, FetchBody::NotFound, status, &headers, now)),
+            204 => FetchBody::Value { kind: Kind::Bytes, data: Bytes::new() },
+            404 | 410 => FetchBody::NotFound,
             304 => {
-                let confirmed = validators::confirmed(&order.validators, &headers)?;
-                // It is the stored answer that is kept on, by the headers of this one (RFC 9111, 4.3.4).
-                let answer =
-                    self.answer(&order.key, FetchBody::NotModified, StatusCode::OK, &headers, now);
-                Ok(FetchResponse {
-                    terms: CacheDirectives { validators: confirmed, ..answer.terms },
-                    ..answer
-                })
+                let validators = validators::after_revalidation(&request.validators, &headers)?;
+                // The lifetime is that of the stored response, extended by these headers (RFC 9111,
+                // 4.3.4).
+                let directives = self.directives(
+                    request.key.namespace(),
+                    &FetchBody::NotModified,
+                    StatusCode::OK,
+                    &headers,
+                    now,
+                );
+                return Ok(FetchResponse {
+                    body: FetchBody::NotModified,
+                    directives: CacheDirectives { validators, ..directives },
+                });
             }
-            _ => Err(error::bad_status(status, &headers, now)),
-        }
+            _ => return Err(error::unexpected_status(status, &headers, now)),
+        };
+        let directives = self.directives(request.key.namespace(), &body, status, &headers, now);
+        Ok(FetchResponse { body, directives })
     }
 
-    fn answer(
+    fn directives(
         &self,
-        key: &EntryKey,
-        content: FetchBody,
+        namespace: &Namespace,
+        body: &FetchBody,
         status: StatusCode,
         headers: &HeaderMap,
         now: SystemTime,
-    ) -> FetchResponse {
-        let default_ttl = match content {
+    ) -> CacheDirectives {
+        let default_ttl = match body {
             FetchBody::Value { .. } | FetchBody::NotModified => self.options.ttl,
             FetchBody::NotFound => self.options.negative_ttl,
         };
         let freshness = if self.options.respect_cache_headers {
-            Freshness::of(status, headers, default_ttl, now)
+            Freshness::from_response(status, headers, default_ttl, now)
         } else {
             Freshness::default()
         };
-        let (tags, is_taggable) = match tags::tags_of(headers) {
+        let (tags, has_usable_tags) = match tags::from_headers(headers) {
             Ok(tags) => (tags, true),
             Err(problem) => {
-                // An entry that cannot be found by its tags would outlive the invalidation of what it shows.
-                tracing::warn!(namespace = %key.namespace(), %problem, "an answer is not stored because of its tags");
+                // Without its tags, the entry would outlive the invalidation of what it shows.
+                tracing::warn!(
+                    %namespace,
+                    %problem,
+                    "an answer is not stored because of its tags"
+                );
                 (None, false)
             }
         };
-        // That there is no value has no version that could be compared with that of a value.
-        let validators = if content == FetchBody::NotFound {
+        // The absence of a value has no version that could be compared with that of a value.
+        let validators = if *body == FetchBody::NotFound {
             Validators::default()
         } else {
-            validators::of(headers)
+            validators::from_headers(headers)
         };
-        let terms = CacheDirectives {
-            no_store: freshness.no_store || !is_taggable,
+        CacheDirectives {
+            no_store: freshness.no_store || !has_usable_tags,
             ttl: freshness.ttl,
             stale_while_revalidate: freshness.stale_while_revalidate,
             stale_if_error: freshness.stale_if_error,
             tags,
             validators,
-        };
-        FetchResponse { content, terms }
+        }
     }
 }
 
 #[async_trait]
 impl Origin for HttpOrigin {
-    async fn fetch(&self, order: &FetchRequest) -> Result<FetchResponse> {
-        let response = self.send(order).await?;
-        self.read(order, response).await
+    async fn fetch(&self, request: &FetchRequest) -> Result<FetchResponse> {
+        let response = self.send(request).await?;
+        self.read(request, response).await
     }
 }
 
-/// The headers that all requests have in common.
-fn request_headers(options: &HttpOptions) -> std::result::Result<HeaderMap, BuildError> {
+/// Headers that all requests have in common.
+fn request_headers(options: &HttpOptions) -> std::result::Result<HeaderMap, HttpBuildError> {
     let mut headers = HeaderMap::new();
     headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     if let Some(reserved) = options.headers.keys().find(|name| is_reserved(name)) {
-        return Err(BuildError::ReservedHeader(reserved.clone()));
+        return Err(HttpBuildError::ReservedHeader(reserved.clone()));
     }
     if options.url.has_credentials() && options.headers.contains_key(header::AUTHORIZATION) {
-        return Err(BuildError::TwoCredentials);
+        return Err(HttpBuildError::TwoCredentials);
     }
     for name in options.headers.keys() {
         headers.remove(name);
@@ -241,7 +254,7 @@ fn request_headers(options: &HttpOptions) -> std::result::Result<HeaderMap, Buil
     Ok(headers)
 }
 
-/// Whether a header says what only the one who makes the request can know.
+/// Whether a header depends on the single request, and so cannot be configured.
 fn is_reserved(name: &HeaderName) -> bool {
     let reserved = [
         header::ACCEPT_ENCODING,

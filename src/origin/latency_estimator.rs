@@ -1,41 +1,41 @@
-//! How long an origin takes, as far as has been seen: the estimator of RFC 6298, which bounds a quantity by its smoothed mean and
-//! its smoothed deviation.
+//! Estimates an origin's latency as RFC 6298 does for round trips: the smoothed mean, and an upper
+//! bound of the mean plus four times the smoothed deviation.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// See the module.
+/// Latency estimate of one origin. None before the first observation.
 #[derive(Debug, Default)]
-pub(super) struct LatencyEstimator(Mutex<Option<Seen>>);
+pub(super) struct LatencyEstimator(Mutex<Option<Estimate>>);
 
 #[derive(Debug, Clone, Copy)]
-struct Seen {
+struct Estimate {
     mean: Duration,
     deviation: Duration,
 }
 
 impl LatencyEstimator {
-    /// Takes note of a fetch.
-    pub(super) fn observe(&self, took: Duration) {
-        let mut seen = self.0.lock();
-        *seen = Some(match *seen {
-            None => Seen { mean: took, deviation: took / 2 },
-            Some(Seen { mean, deviation }) => Seen {
-                mean: (mean * 7 + took) / 8,
-                deviation: (deviation * 3 + mean.abs_diff(took)) / 4,
+    /// Adds the latency of a successful fetch.
+    pub(super) fn observe(&self, latency: Duration) {
+        let mut estimate = self.0.lock();
+        *estimate = Some(match *estimate {
+            None => Estimate { mean: latency, deviation: latency / 2 },
+            Some(Estimate { mean, deviation }) => Estimate {
+                mean: (mean * 7 + latency) / 8,
+                deviation: (deviation * 3 + mean.abs_diff(latency)) / 4,
             },
         });
     }
 
-    /// How long a fetch takes on average; none if none was seen.
+    /// Mean latency.
     pub(super) fn mean(&self) -> Option<Duration> {
-        self.0.lock().map(|seen| seen.mean)
+        self.0.lock().map(|estimate| estimate.mean)
     }
 
-    /// A time that few fetches exceed; none if none was seen.
-    pub(super) fn bound(&self) -> Option<Duration> {
-        self.0.lock().map(|seen| seen.mean + seen.deviation * 4)
+    /// Upper bound: few fetches take longer.
+    pub(super) fn upper_bound(&self) -> Option<Duration> {
+        self.0.lock().map(|estimate| estimate.mean + estimate.deviation * 4)
     }
 }
 
@@ -44,26 +44,46 @@ impl LatencyEstimator {
 mod tests {
     use super::*;
 
-    fn after(times: impl IntoIterator<Item = u64>) -> Duration {
-        let pace = LatencyEstimator::default();
-        times.into_iter().for_each(|millis| pace.observe(Duration::from_millis(millis)));
-        pace.bound().unwrap()
+    fn estimator(latencies: impl IntoIterator<Item = u64>) -> LatencyEstimator {
+        let estimator = LatencyEstimator::default();
+        for millis in latencies {
+            estimator.observe(Duration::from_millis(millis));
+        }
+        estimator
+    }
+
+    fn upper_bound(latencies: impl IntoIterator<Item = u64>) -> Duration {
+        estimator(latencies).upper_bound().unwrap()
     }
 
     #[test]
-    fn follows_what_it_sees() {
-        assert_eq!(LatencyEstimator::default().bound(), None);
-        assert_eq!(after([100]), Duration::from_millis(300));
-        let steady = after([100; 50]);
-        assert!(
-            steady >= Duration::from_millis(100) && steady < Duration::from_millis(110),
-            "{steady:?}"
-        );
-        let slower = after([100; 50].into_iter().chain([1000; 50]));
-        assert!(
-            slower >= Duration::from_secs(1) && slower < Duration::from_millis(1100),
-            "{slower:?}"
-        );
-        assert!(after([10, 500].repeat(20)) > Duration::from_millis(500));
+    fn without_observations_there_is_no_estimate() {
+        let estimator = LatencyEstimator::default();
+        assert_eq!((estimator.mean(), estimator.upper_bound()), (None, None));
+    }
+
+    #[test]
+    fn estimates_are_those_of_rfc_6298() {
+        let micros = |micros| Some(Duration::from_micros(micros));
+        for (latencies, mean, bound) in [
+            (&[100][..], 100_000, 300_000),
+            (&[100, 180], 110_000, 110_000 + 4 * 57_500),
+            (&[100, 20], 90_000, 90_000 + 4 * 57_500),
+            (&[100, 180, 110], 110_000, 110_000 + 4 * 43_125),
+        ] {
+            let estimator = estimator(latencies.iter().copied());
+            assert_eq!(estimator.mean(), micros(mean), "{latencies:?}");
+            assert_eq!(estimator.upper_bound(), micros(bound), "{latencies:?}");
+        }
+    }
+
+    #[test]
+    fn upper_bound_follows_changes() {
+        let millis = Duration::from_millis;
+        let steady = upper_bound([100; 50]);
+        assert!((millis(100)..millis(110)).contains(&steady), "{steady:?}");
+        let slower = upper_bound([100; 50].into_iter().chain([1000; 50]));
+        assert!((millis(1000)..millis(1100)).contains(&slower), "{slower:?}");
+        assert!(upper_bound([10, 500].repeat(20)) > millis(500));
     }
 }

@@ -16,15 +16,18 @@ use crate::{
     histogram::LATENCY_BOUNDS,
     model::Namespace,
     origin::{
-        ErrorKind,
-        client::{Observer, OriginClient},
+        FailureKind,
+        client::{FetchObserver, OriginClient},
     },
 };
 
-/// What is measured of every fetch, and read from every gate.
+/// Clients by namespace. Weak: the metrics of a removed origin end with it.
+type Clients = Arc<RwLock<HashMap<Namespace, Weak<OriginClient>>>>;
+
+/// A histogram of all fetches, and gauges that read from each client.
 pub struct OriginMetrics {
     fetches: Histogram<f64>,
-    gates: Arc<RwLock<HashMap<Namespace, Weak<OriginClient>>>>,
+    clients: Clients,
 }
 
 impl OriginMetrics {
@@ -33,53 +36,173 @@ impl OriginMetrics {
         let fetches = meter
             .f64_histogram("larder.origin.fetch.duration")
             .with_unit("s")
-            .with_description("Time that fetches from origins took, waiting for their turn and repetitions included")
+            .with_description(
+                "Time that fetches from origins took, including the wait in the queue and retries",
+            )
             .with_boundaries(LATENCY_BOUNDS.to_vec())
             .build();
-        let gates: Arc<RwLock<HashMap<Namespace, Weak<OriginClient>>>> = Arc::default();
+        let clients = Clients::default();
         type Read = fn(&OriginClient) -> u64;
         let gauges: [(&str, &str, Read); 3] = [
-            ("larder.origin.in_flight", "Fetches under way", |gate| gate.in_flight() as u64),
-            ("larder.origin.queued", "Fetches that wait for their turn", |gate| {
-                gate.queued() as u64
+            ("larder.origin.in_flight", "Fetches in flight", |client| client.in_flight() as u64),
+            ("larder.origin.queued", "Fetches that wait for a slot", |client| {
+                client.queued() as u64
             }),
             (
                 "larder.origin.breaker.open",
-                "1 while the origin is being left alone after repeated failures",
-                |gate| u64::from(!*gate.open().borrow()),
+                "1 while the circuit breaker of the origin is open after repeated failures",
+                |client| u64::from(!*client.availability().borrow()),
             ),
         ];
         for (name, description, read) in gauges {
-            let gates = gates.clone();
+            let clients = clients.clone();
             meter
                 .u64_observable_gauge(name)
                 .with_description(description)
                 .with_callback(move |observer| {
-                    for (namespace, gate) in &*gates.read() {
-                        if let Some(gate) = gate.upgrade() {
-                            observer.observe(
-                                read(&gate),
-                                &[KeyValue::new("namespace", namespace.to_string())],
-                            );
+                    for (namespace, client) in &*clients.read() {
+                        if let Some(client) = client.upgrade() {
+                            let attributes = [KeyValue::new("namespace", namespace.to_string())];
+                            observer.observe(read(&client), &attributes);
                         }
                     }
                 })
                 .build();
         }
-        Arc::new(Self { fetches, gates })
+        Arc::new(Self { fetches, clients })
     }
 
-    /// Reads from these gates from now on.
-    pub fn follow(&self, gates: &HashMap<Namespace, Arc<OriginClient>>) {
-        let gates = gates.iter().map(|(namespace, gate)| (namespace.clone(), Arc::downgrade(gate)));
-        *self.gates.write() = gates.collect();
+    /// Replaces the clients that the gauges read from.
+    pub fn set_clients(&self, clients: &HashMap<Namespace, Arc<OriginClient>>) {
+        let weak =
+            |(namespace, client): (&Namespace, &_)| (namespace.clone(), Arc::downgrade(client));
+        *self.clients.write() = clients.iter().map(weak).collect();
     }
 }
 
-impl Observer for OriginMetrics {
-    fn fetched(&self, namespace: &Namespace, took: Duration, outcome: Result<(), &ErrorKind>) {
+impl FetchObserver for OriginMetrics {
+    fn on_fetch(
+        &self,
+        namespace: &Namespace,
+        elapsed: Duration,
+        outcome: Result<(), &FailureKind>,
+    ) {
         let mut attributes = vec![KeyValue::new("namespace", namespace.to_string())];
         attributes.extend(outcome.err().map(|kind| KeyValue::new("error.type", kind.name())));
-        self.fetches.record(took.as_secs_f64(), &attributes);
+        self.fetches.record(elapsed.as_secs_f64(), &attributes);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use async_trait::async_trait;
+    use opentelemetry::metrics::MeterProvider as _;
+    use opentelemetry_sdk::metrics::SdkMeterProvider;
+    use prometheus::{Encoder as _, Registry, TextEncoder};
+
+    use super::*;
+    use crate::{
+        model::EntryKey,
+        origin::{Error, FetchRequest, FetchResponse, Origin, client::OriginLimits},
+    };
+
+    /// Fails after the first poll.
+    struct FailingOrigin;
+
+    #[async_trait]
+    impl Origin for FailingOrigin {
+        async fn fetch(&self, _: &FetchRequest) -> crate::origin::Result<FetchResponse> {
+            tokio::task::yield_now().await;
+            Err(Error::new(FailureKind::Failed, "down"))
+        }
+    }
+
+    struct Exported {
+        registry: Registry,
+        metrics: Arc<OriginMetrics>,
+        _provider: SdkMeterProvider,
+    }
+
+    impl Exported {
+        fn new() -> Self {
+            let registry = Registry::new();
+            let exporter = opentelemetry_prometheus::exporter()
+                .with_registry(registry.clone())
+                .build()
+                .unwrap();
+            let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+            let metrics = OriginMetrics::new(&provider.meter("test"));
+            Self { registry, metrics, _provider: provider }
+        }
+
+        /// The value of a series of the namespace `ns` with a name and labels.
+        fn value(&self, name: &str, label: &str) -> Option<f64> {
+            let mut text = Vec::new();
+            TextEncoder::new().encode(&self.registry.gather(), &mut text).unwrap();
+            let text = String::from_utf8(text).unwrap();
+            let is_series = |line: &&str| {
+                line.starts_with(&format!("{name}{{"))
+                    && line.contains("namespace=\"ns\"")
+                    && line.contains(label)
+            };
+            text.lines().find(is_series)?.rsplit(' ').next()?.parse().ok()
+        }
+    }
+
+    fn client(metrics: Arc<OriginMetrics>) -> Arc<OriginClient> {
+        let limits = OriginLimits {
+            timeout: Duration::from_secs(1),
+            max_concurrency: 1,
+            max_queue: 10,
+            retries: 0,
+            retry_backoff: Duration::ZERO,
+            breaker_threshold: 1,
+            breaker_cooldown: Duration::from_secs(10),
+        };
+        let namespace = Namespace::new("ns").unwrap();
+        Arc::new(OriginClient::new(namespace, Box::new(FailingOrigin), limits, metrics))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gauges_read_from_the_clients() {
+        let exported = Exported::new();
+        let client = client(exported.metrics.clone());
+        let clients = HashMap::from([(client.namespace().clone(), client.clone())]);
+        exported.metrics.set_clients(&clients);
+        let gauges = || {
+            ["in_flight", "queued", "breaker_open"]
+                .map(|name| exported.value(&format!("larder_origin_{name}"), ""))
+        };
+        assert_eq!(gauges(), [Some(0.0), Some(0.0), Some(0.0)]);
+        let request = FetchRequest {
+            key: EntryKey::new(client.namespace().clone(), "k", [].into_iter()).unwrap(),
+            params: Arc::default(),
+            validators: Default::default(),
+            deadline: client.deadline(),
+        };
+        let mut fetches =
+            Box::pin(futures_util::future::join_all((0..3).map(|_| client.fetch(&request))));
+        assert!(futures_util::poll!(&mut fetches).is_pending());
+        assert_eq!(gauges(), [Some(1.0), Some(2.0), Some(0.0)]);
+        fetches.await;
+        assert_eq!(gauges(), [Some(0.0), Some(0.0), Some(1.0)]);
+        drop((client, clients));
+        assert_eq!(gauges(), [None; 3], "the client is gone");
+    }
+
+    #[test]
+    fn fetches_are_recorded_by_namespace_and_failure() {
+        let exported = Exported::new();
+        let namespace = Namespace::new("ns").unwrap();
+        let record =
+            |outcome| exported.metrics.on_fetch(&namespace, Duration::from_secs(2), outcome);
+        record(Ok(()));
+        record(Err(&FailureKind::TooLarge));
+        record(Err(&FailureKind::TooLarge));
+        let name = "larder_origin_fetch_duration_seconds_sum";
+        assert_eq!(exported.value(name, "error_type=\"too_large\""), Some(4.0));
+        let all = exported.value("larder_origin_fetch_duration_seconds_count", "");
+        assert!(all.is_some());
     }
 }

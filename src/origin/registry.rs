@@ -1,4 +1,4 @@
-//! From the configuration to the gates before the origins: the one match on the kinds of origins.
+//! Builds the clients of all origins from the configuration.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,10 +12,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 
 use super::{
-    ErrorKind, Origin,
-    client::{Observer, OriginClient, OriginLimits},
-    grpc::{self, GrpcOptions, GrpcOrigin},
-    http::{self as http_origin, HttpOptions, HttpOrigin},
+    FailureKind, Origin,
+    client::{FetchObserver, OriginClient, OriginLimits},
+    grpc::{GrpcBuildError, GrpcOptions, GrpcOrigin},
+    http::{HttpBuildError, HttpOptions, HttpOrigin, HttpVersion},
 };
 use crate::{
     config::{HttpVersionSetting, NamespaceConfig, OriginConfig, Target},
@@ -23,120 +23,120 @@ use crate::{
     url_template::UrlTemplate,
 };
 
-/// Why an origin cannot be asked.
+/// An origin whose client cannot be built.
 #[derive(Debug, thiserror::Error)]
 #[error("namespaces.{namespace}.origin cannot be used")]
 pub struct Error {
-    /// Whose origin it is.
+    /// Namespace of the origin.
     pub namespace: Namespace,
-    /// Why.
+    /// What is wrong with its configuration.
     #[source]
-    pub cause: Cause,
+    pub cause: OriginBuildError,
 }
 
-/// What is wrong with an origin's configuration.
+/// Configuration from which no client can be built.
 #[derive(Debug, thiserror::Error)]
-pub enum Cause {
-    /// A header.
+pub enum OriginBuildError {
+    /// The name or value of a header is malformed.
     #[error("header {0} cannot be sent")]
     Header(String),
-    /// The file with certificates.
+    /// The file with certificates cannot be read.
     #[error("cannot read ca_file {}", path.display())]
     CaFile {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// The HTTP client.
+    /// The HTTP client cannot be built.
     #[error(transparent)]
-    Http(#[from] http_origin::BuildError),
-    /// The gRPC client.
+    Http(#[from] HttpBuildError),
+    /// The gRPC client cannot be built.
     #[error(transparent)]
-    Grpc(#[from] grpc::BuildError),
+    Grpc(#[from] GrpcBuildError),
 }
 
-/// Whether [`OriginRegistry::replace`] would open all origins of a configuration. Must be called in a Tokio runtime.
+/// Checks that [`OriginRegistry::replace`] would accept a configuration. Must be called in a Tokio
+/// runtime.
 ///
 /// # Errors
-/// One of them cannot be asked.
+/// A client cannot be built.
 pub fn check(namespaces: &BTreeMap<String, NamespaceConfig>) -> Result<(), Error> {
     OriginRegistry::new(Arc::new(Unobserved)).replace(namespaces).map(drop)
 }
 
-/// For origins that are never asked.
+/// Observer of origins from which nothing is fetched.
 struct Unobserved;
 
-impl Observer for Unobserved {
-    fn fetched(&self, _: &Namespace, _: Duration, _: Result<(), &ErrorKind>) {}
+impl FetchObserver for Unobserved {
+    fn on_fetch(&self, _: &Namespace, _: Duration, _: Result<(), &FailureKind>) {}
 }
 
-/// The origins of all namespaces, and what they were made of.
+/// Clients of all origins, each with the configuration that it was built from.
 pub struct OriginRegistry {
-    observer: Arc<dyn Observer>,
-    open: HashMap<Namespace, (NamespaceConfig, Arc<OriginClient>)>,
+    observer: Arc<dyn FetchObserver>,
+    clients: HashMap<Namespace, (NamespaceConfig, Arc<OriginClient>)>,
 }
 
 impl OriginRegistry {
-    /// None yet.
-    pub fn new(observer: Arc<dyn Observer>) -> Self {
-        Self { observer, open: HashMap::new() }
+    /// An empty registry, whose clients will report to `observer`.
+    pub fn new(observer: Arc<dyn FetchObserver>) -> Self {
+        Self { observer, clients: HashMap::new() }
     }
 
-    /// Opens the origins of a configuration. Those whose configuration has not changed stay as they are, with what is known of
-    /// them. Answers the gates that are new. Must be called in a Tokio runtime.
+    /// Replaces the origins by those of a configuration, and returns the new clients. A client with
+    /// an unchanged configuration is kept, with its connections, its breaker and its latency
+    /// estimate. Must be called in a Tokio runtime.
     ///
     /// # Errors
-    /// One of them cannot be asked. All stay as they were.
+    /// A client cannot be built. The registry does not change.
     pub fn replace(
         &mut self,
         namespaces: &BTreeMap<String, NamespaceConfig>,
     ) -> Result<Vec<Arc<OriginClient>>, Error> {
-        let mut open = HashMap::new();
+        let mut clients = HashMap::new();
         let mut new = Vec::new();
         for (name, config) in namespaces {
             let (Some(origin), Ok(namespace)) = (&config.origin, Namespace::new(name)) else {
                 continue;
             };
-            let gate = match self.open.get(&namespace) {
-                Some((same, gate)) if same == config => gate.clone(),
+            let client = match self.clients.get(&namespace) {
+                Some((current, client)) if current == config => client.clone(),
                 _ => {
-                    let gate = self
-                        .gate(&namespace, config, origin)
+                    let client = self
+                        .build_client(&namespace, config, origin)
                         .map_err(|cause| Error { namespace: namespace.clone(), cause })?;
-                    new.push(gate.clone());
-                    gate
+                    new.push(client.clone());
+                    client
                 }
             };
-            open.insert(namespace, (config.clone(), gate));
+            clients.insert(namespace, (config.clone(), client));
         }
-        self.open = open;
+        self.clients = clients;
         Ok(new)
     }
 
-    /// The gates by namespace.
-    pub fn gates(&self) -> HashMap<Namespace, Arc<OriginClient>> {
-        self.open.iter().map(|(namespace, (_, gate))| (namespace.clone(), gate.clone())).collect()
+    /// All clients by namespace.
+    pub fn clients(&self) -> HashMap<Namespace, Arc<OriginClient>> {
+        let entries = self.clients.iter();
+        entries.map(|(namespace, (_, client))| (namespace.clone(), client.clone())).collect()
     }
 
-    fn gate(
+    /// The only match on the protocols of origins.
+    fn build_client(
         &self,
         namespace: &Namespace,
         config: &NamespaceConfig,
         origin: &OriginConfig,
-    ) -> Result<Arc<OriginClient>, Cause> {
-        let opened: Box<dyn Origin> = match &origin.target {
+    ) -> Result<Arc<OriginClient>, OriginBuildError> {
+        let implementation: Box<dyn Origin> = match &origin.target {
             Target::Http(template) => {
                 Box::new(HttpOrigin::new(http_options(template, config, origin)?)?)
             }
             Target::Grpc(url) => Box::new(GrpcOrigin::new(grpc_options(url, config, origin)?)?),
         };
-        Ok(Arc::new(OriginClient::new(
-            namespace.clone(),
-            opened,
-            gate_rules(origin),
-            self.observer.clone(),
-        )))
+        let (limits, observer) = (limits(origin), self.observer.clone());
+        Ok(Arc::new(OriginClient::new(namespace.clone(), implementation, limits, observer)))
     }
 }
 
@@ -144,17 +144,17 @@ fn http_options(
     template: &UrlTemplate,
     config: &NamespaceConfig,
     origin: &OriginConfig,
-) -> Result<HttpOptions, Cause> {
+) -> Result<HttpOptions, OriginBuildError> {
     Ok(HttpOptions {
         url: template.clone(),
         headers: headers(origin)?,
         connect_timeout: origin.connect_timeout,
         max_value_bytes: config.max_value_bytes,
-        max_redirects: number(origin.max_redirects),
+        max_redirects: usize::saturating_from(origin.max_redirects),
         version: match origin.http_version {
-            HttpVersionSetting::Auto => http_origin::HttpVersion::Auto,
-            HttpVersionSetting::Http1 => http_origin::HttpVersion::Http1,
-            HttpVersionSetting::Http2 => http_origin::HttpVersion::Http2,
+            HttpVersionSetting::Auto => HttpVersion::Auto,
+            HttpVersionSetting::Http1 => HttpVersion::Http1,
+            HttpVersionSetting::Http2 => HttpVersion::Http2,
         },
         ca_pem: ca_pem(origin)?,
         respect_cache_headers: origin.cache_headers,
@@ -167,53 +167,232 @@ fn grpc_options(
     url: &url::Url,
     config: &NamespaceConfig,
     origin: &OriginConfig,
-) -> Result<GrpcOptions, Cause> {
+) -> Result<GrpcOptions, OriginBuildError> {
     Ok(GrpcOptions {
         url: url.clone(),
         metadata: headers(origin)?,
         connect_timeout: origin.connect_timeout,
         max_value_bytes: config.max_value_bytes,
-        max_batch: number(origin.max_batch),
+        max_batch: usize::saturating_from(origin.max_batch),
         resolve_interval: origin.resolve_interval,
         ca_pem: ca_pem(origin)?,
     })
 }
 
-fn gate_rules(origin: &OriginConfig) -> OriginLimits {
+fn limits(origin: &OriginConfig) -> OriginLimits {
     OriginLimits {
         timeout: origin.timeout,
-        max_concurrency: number(origin.max_concurrency),
-        max_queue: number(origin.max_queue),
-        retries: number(origin.retries),
+        max_concurrency: usize::saturating_from(origin.max_concurrency),
+        max_queue: usize::saturating_from(origin.max_queue),
+        retries: usize::saturating_from(origin.retries),
         retry_backoff: origin.retry_backoff,
         breaker_threshold: origin.breaker_threshold,
         breaker_cooldown: origin.breaker_cooldown,
     }
 }
 
-fn number(number: u32) -> usize {
-    usize::saturating_from(number)
-}
-
-/// The configuration has checked names and values.
-fn headers(origin: &OriginConfig) -> Result<HeaderMap, Cause> {
+/// The configured headers. The configuration has already validated names and values.
+fn headers(origin: &OriginConfig) -> Result<HeaderMap, OriginBuildError> {
     let mut headers = HeaderMap::new();
     for (name, template) in &origin.headers {
-        let unusable = || Cause::Header(name.clone());
-        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
+        let malformed = || OriginBuildError::Header(name.clone());
+        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| malformed())?;
         let mut value =
-            HeaderValue::from_str(template.value().expose_secret()).map_err(|_| unusable())?;
+            HeaderValue::from_str(template.value().expose_secret()).map_err(|_| malformed())?;
         value.set_sensitive(true);
         headers.insert(header, value);
     }
     Ok(headers)
 }
 
-fn ca_pem(origin: &OriginConfig) -> Result<Option<Vec<u8>>, Cause> {
+fn ca_pem(origin: &OriginConfig) -> Result<Option<Vec<u8>>, OriginBuildError> {
     let read = |path: &PathBuf| std::fs::read(path).map_err(|source| unreadable(path, source));
     origin.ca_file.as_ref().map(read).transpose()
 }
 
-fn unreadable(path: &Path, source: io::Error) -> Cause {
-    Cause::CaFile { path: path.to_owned(), source }
+fn unreadable(path: &Path, source: io::Error) -> OriginBuildError {
+    OriginBuildError::CaFile { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::HeaderTemplate;
+
+    fn http_origin() -> OriginConfig {
+        OriginConfig::new(Target::Http(UrlTemplate::parse("http://h/{key}").unwrap()))
+    }
+
+    fn grpc_origin() -> OriginConfig {
+        OriginConfig::new(Target::Grpc("http://h:1".parse().unwrap()))
+    }
+
+    fn namespace(origin: OriginConfig) -> NamespaceConfig {
+        NamespaceConfig { origin: Some(origin), ..NamespaceConfig::default() }
+    }
+
+    fn header(name: &str, value: &str) -> (String, HeaderTemplate) {
+        (name.to_owned(), HeaderTemplate::new(value, &BTreeMap::new()).unwrap())
+    }
+
+    fn config<const N: usize>(
+        namespaces: [(&str, NamespaceConfig); N],
+    ) -> BTreeMap<String, NamespaceConfig> {
+        namespaces.map(|(name, config)| (name.to_owned(), config)).into()
+    }
+
+    fn registry() -> OriginRegistry {
+        OriginRegistry::new(Arc::new(Unobserved))
+    }
+
+    fn client(registry: &OriginRegistry, name: &str) -> Option<Arc<OriginClient>> {
+        registry.clients().get(&Namespace::new(name).unwrap()).cloned()
+    }
+
+    #[tokio::test]
+    async fn namespaces_with_an_origin_have_a_client() {
+        let mut registry = registry();
+        let new = registry
+            .replace(&config([
+                ("a", namespace(http_origin())),
+                ("b", namespace(grpc_origin())),
+                ("c", NamespaceConfig::default()),
+            ]))
+            .unwrap();
+        let names = |clients: &[Arc<OriginClient>]| {
+            clients.iter().map(|client| client.namespace().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&new), ["a", "b"]);
+        assert!(Arc::ptr_eq(&client(&registry, "a").unwrap(), &new[0]));
+        assert!(client(&registry, "b").is_some() && client(&registry, "c").is_none());
+        assert_eq!(new[0].batch_limit(), 1);
+        assert_eq!(new[1].batch_limit(), 100);
+    }
+
+    #[tokio::test]
+    async fn client_is_kept_unless_its_namespace_changes() {
+        let mut registry = registry();
+        let unchanged = namespace(grpc_origin());
+        let before = |changed| config([("a", unchanged.clone()), ("b", namespace(changed))]);
+        registry.replace(&before(grpc_origin())).unwrap();
+        let (a, b) = (client(&registry, "a").unwrap(), client(&registry, "b").unwrap());
+        let changed = OriginConfig { retries: 2, ..grpc_origin() };
+        let new = registry.replace(&before(changed)).unwrap();
+        assert!(Arc::ptr_eq(&client(&registry, "a").unwrap(), &a));
+        let [replaced] = &new[..] else { panic!("{} new clients", new.len()) };
+        assert!(Arc::ptr_eq(&client(&registry, "b").unwrap(), replaced));
+        assert!(!Arc::ptr_eq(replaced, &b));
+        assert!(registry.replace(&config([("a", unchanged.clone())])).unwrap().is_empty());
+        assert!(client(&registry, "b").is_none());
+        let other_ttl = NamespaceConfig { ttl: Duration::from_secs(1), ..unchanged.clone() };
+        assert_eq!(registry.replace(&config([("a", other_ttl)])).unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn failure_changes_nothing() {
+        let mut registry = registry();
+        registry.replace(&config([("a", namespace(http_origin()))])).unwrap();
+        let a = client(&registry, "a").unwrap();
+        let unreadable = OriginConfig { ca_file: Some("/no/such.pem".into()), ..http_origin() };
+        let failing = config([("a", namespace(grpc_origin())), ("b", namespace(unreadable))]);
+        let error = registry.replace(&failing).err().unwrap();
+        assert_eq!(error.to_string(), "namespaces.b.origin cannot be used");
+        assert_eq!(error.cause.to_string(), "cannot read ca_file /no/such.pem");
+        assert!(Arc::ptr_eq(&client(&registry, "a").unwrap(), &a));
+        assert_eq!(registry.clients().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn check_builds_the_clients() {
+        assert!(check(&config([("a", namespace(http_origin()))])).is_ok());
+        let reserved = OriginConfig { headers: [header("range", "x")].into(), ..http_origin() };
+        let error = check(&config([("a", namespace(reserved))])).unwrap_err();
+        assert!(matches!(error.cause, OriginBuildError::Http(HttpBuildError::ReservedHeader(_))));
+        let reserved = OriginConfig { headers: [header("te", "x")].into(), ..grpc_origin() };
+        let error = check(&config([("a", namespace(reserved))])).unwrap_err();
+        assert!(matches!(error.cause, OriginBuildError::Grpc(GrpcBuildError::Metadata(_))));
+        let malformed = OriginConfig { headers: [header("a b", "x")].into(), ..http_origin() };
+        let error = check(&config([("a", namespace(malformed))])).unwrap_err();
+        assert_eq!(error.cause.to_string(), "header a b cannot be sent");
+    }
+
+    #[test]
+    fn limits_are_those_of_the_configuration() {
+        let origin = OriginConfig {
+            timeout: Duration::from_secs(1),
+            max_concurrency: 2,
+            max_queue: 3,
+            retries: 4,
+            retry_backoff: Duration::from_secs(5),
+            breaker_threshold: 6,
+            breaker_cooldown: Duration::from_secs(7),
+            ..http_origin()
+        };
+        let expected = OriginLimits {
+            timeout: Duration::from_secs(1),
+            max_concurrency: 2,
+            max_queue: 3,
+            retries: 4,
+            retry_backoff: Duration::from_secs(5),
+            breaker_threshold: 6,
+            breaker_cooldown: Duration::from_secs(7),
+        };
+        assert_eq!(limits(&origin), expected);
+    }
+
+    #[test]
+    fn http_options_are_those_of_the_configuration() {
+        for (setting, version) in [
+            (HttpVersionSetting::Auto, HttpVersion::Auto),
+            (HttpVersionSetting::Http1, HttpVersion::Http1),
+            (HttpVersionSetting::Http2, HttpVersion::Http2),
+        ] {
+            let origin = OriginConfig {
+                headers: [header("x-api-key", "secret")].into(),
+                connect_timeout: Duration::from_secs(1),
+                max_redirects: 2,
+                http_version: setting,
+                cache_headers: false,
+                negative_ttl: Duration::from_secs(3),
+                ..http_origin()
+            };
+            let ttl = Duration::from_secs(4);
+            let namespace = NamespaceConfig { ttl, max_value_bytes: 5, ..Default::default() };
+            let url = UrlTemplate::parse("http://h/{key}").unwrap();
+            let options = http_options(&url, &namespace, &origin).unwrap();
+            assert_eq!(options.headers["x-api-key"], "secret");
+            assert!(options.headers["x-api-key"].is_sensitive());
+            assert_eq!(
+                (options.connect_timeout, options.max_redirects),
+                (Duration::from_secs(1), 2)
+            );
+            assert_eq!((options.version, options.respect_cache_headers), (version, false));
+            assert_eq!((options.ttl, options.negative_ttl), (ttl, Duration::from_secs(3)));
+            assert_eq!((options.max_value_bytes, options.ca_pem), (5, None));
+        }
+    }
+
+    #[test]
+    fn grpc_options_are_those_of_the_configuration() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "pem").unwrap();
+        let origin = OriginConfig {
+            headers: [header("authorization", "secret")].into(),
+            connect_timeout: Duration::from_secs(1),
+            max_batch: 2,
+            resolve_interval: Duration::from_secs(3),
+            ca_file: Some(file.path().to_owned()),
+            ..grpc_origin()
+        };
+        let namespace = NamespaceConfig { max_value_bytes: 4, ..Default::default() };
+        let url = "http://h:1".parse().unwrap();
+        let options = grpc_options(&url, &namespace, &origin).unwrap();
+        assert_eq!(options.url, url);
+        assert_eq!(options.metadata["authorization"], "secret");
+        assert_eq!((options.max_batch, options.max_value_bytes), (2, 4));
+        assert_eq!(options.connect_timeout, Duration::from_secs(1));
+        assert_eq!(options.resolve_interval, Duration::from_secs(3));
+        assert_eq!(options.ca_pem.as_deref(), Some(&b"pem"[..]));
+    }
 }

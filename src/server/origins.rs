@@ -42,12 +42,12 @@ impl OriginManager {
         namespaces: &BTreeMap<String, NamespaceConfig>,
     ) -> Result<OriginSet, Error> {
         let mut registry = self.registry.lock();
-        let before = registry.gates();
+        let before = registry.clients();
         let new = registry.replace(namespaces)?;
-        let all = registry.gates();
-        self.metrics.follow(&all);
+        let all = registry.clients();
+        self.metrics.set_clients(&all);
         for client in &new {
-            self.health.follow_origin(client.namespace().clone(), Some(client.open()));
+            self.health.follow_origin(client.namespace().clone(), Some(client.availability()));
         }
         for removed in before.into_keys().filter(|namespace| !all.contains_key(namespace)) {
             self.health.follow_origin(removed, None);

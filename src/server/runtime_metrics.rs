@@ -1,9 +1,9 @@
-//! Metrics of the transport: admission, backpressure and the threads of the runtime.
+//! Metrics of the runtime.
 
 use std::sync::Arc;
 
 use opentelemetry::{KeyValue, metrics::Meter};
-use transport::{Admission, runtime::BusyPollStats};
+use transport::runtime::BusyPollStats;
 
 /// Registers the metrics of busy polling.
 pub fn register_busy_poll(meter: &Meter, busy_poll: &Arc<BusyPollStats>) {
@@ -22,23 +22,5 @@ pub fn register_busy_poll(meter: &Meter, busy_poll: &Arc<BusyPollStats>) {
         .with_unit("s")
         .with_description("Time that idle threads have polled for events")
         .with_callback(move |observer| observer.observe(polls.spent().as_secs_f64(), &[]))
-        .build();
-}
-
-/// Registers the metrics of admission and backpressure.
-pub(super) fn register_admission(meter: &Meter, admission: &Arc<Admission>) {
-    let requests = admission.clone();
-    meter
-        .u64_observable_gauge("larder.requests.in_flight")
-        .with_description("Requests being answered")
-        .with_callback(move |observer| observer.observe(requests.in_flight() as u64, &[]))
-        .build();
-    let connections = admission.clone();
-    meter
-        .u64_observable_gauge("larder.connections.held_back")
-        .with_description("Connections that are not read because of backpressure")
-        .with_callback(move |observer| {
-            observer.observe(connections.paused_connections() as u64, &[]);
-        })
         .build();
 }

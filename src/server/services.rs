@@ -10,7 +10,6 @@ use super::{
     Error,
     origins::{OriginManager, OriginSet},
     reload::Reload,
-    runtime_metrics,
     stores::{OpenStore, near_cache_options},
     warmer::Warmer,
 };
@@ -20,7 +19,7 @@ use crate::{
     health::Health,
     model::SaturatingFrom as _,
     origin::metrics::OriginMetrics,
-    rpc::{AdminRpc, CacheRpc, KeyLogging, Pipeline, RpcMetrics},
+    rpc::{self, AdminRpc, CacheRpc, KeyLogging, Pipeline, RpcMetrics},
     stats::registry::StatsRegistry,
     store::near_cache::NearCache,
     telemetry::Telemetry,
@@ -70,7 +69,7 @@ impl Services {
         ));
         let fleet = Arc::new(FleetStats::new(registry.clone(), store.backend));
         cache::metrics::register(&meter, &registry, &cache);
-        runtime_metrics::register_admission(&meter, &admission);
+        rpc::register_load(&meter, &admission);
         let key_logging = KeyLogging::default();
         key_logging.set(config.log.keys);
         let pipeline = Pipeline::new(

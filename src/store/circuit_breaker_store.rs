@@ -49,7 +49,7 @@ pub enum Operation {
     Usage,
 }
 
-/// See the module.
+/// A store behind a circuit breaker, whose operations are observed and traced.
 pub struct CircuitBreakerStore {
     inner: Arc<dyn Backend>,
     breaker: Arc<CircuitBreaker>,
@@ -295,6 +295,10 @@ impl StatsStore for CircuitBreakerStore {
 
 #[async_trait]
 impl Inspect for CircuitBreakerStore {
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
     async fn ping(&self) -> Result<()> {
         self.inner.ping().await
     }

@@ -18,6 +18,9 @@ pub const TTL_CLASSES: [Duration; 4] = [
 /// Reports the state of a store.
 #[async_trait]
 pub trait Inspect: Send + Sync {
+    /// `memory` or `redis`. Does not depend on whether the store answers.
+    fn kind(&self) -> &'static str;
+
     /// Whether the store answers, by its cheapest command.
     async fn ping(&self) -> Result<()>;
 
@@ -31,8 +34,6 @@ pub trait Inspect: Send + Sync {
 /// State of a store. Sizes are in bytes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StoreInfo {
-    /// `memory` or `redis`.
-    pub kind: &'static str,
     /// Version of the server.
     pub server_version: String,
     /// Memory in use.

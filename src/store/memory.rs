@@ -88,7 +88,6 @@ impl MemoryStore {
         let store = &*self.0;
         let budget = &store.budget;
         StoreInfo {
-            kind: "memory",
             used_bytes: budget.used(),
             peak_bytes: budget.peak.load(Ordering::Relaxed),
             max_bytes: budget.max,
@@ -351,6 +350,10 @@ impl StatsStore for MemoryStore {
 
 #[async_trait]
 impl Inspect for MemoryStore {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
     async fn ping(&self) -> Result<()> {
         Ok(())
     }

@@ -18,24 +18,30 @@ use crate::sources::{Source, line_of, paths, without_tests};
 
 /// Each top-level module of the library and each other crate, with the ones that it may use.
 const LAYERS: &[(&str, &str)] = &[
-    ("admin", "rpc"),
-    ("cache", "causes config entry invalid key origin stats store telemetry"),
-    ("causes", ""),
-    ("cli", "causes config origin pb runtime server telemetry transport"),
-    ("config", "key url_template"),
-    ("entry", ""),
-    ("invalid", ""),
-    ("key", "invalid"),
-    ("origin", "config entry invalid key pb url_template"),
-    ("pb", ""),
-    ("rpc", "cache config entry invalid key origin pb stats store telemetry transport"),
-    ("runtime", "transport"),
-    ("server", "admin cache config key origin rpc stats store telemetry transport"),
-    ("stats", "causes entry key store"),
-    ("store", "causes entry key stats telemetry"),
-    ("telemetry", "cache config key origin rpc runtime stats store transport"),
-    ("transport", "causes"),
-    ("url_template", "invalid key"),
+    ("admin", "health"),
+    ("cache", "config error_chain model origin stats store trace_sampler"),
+    ("circuit_breaker", ""),
+    ("cli", "config error_chain origin pb server telemetry transport"),
+    ("config", "model url_template"),
+    ("error_chain", ""),
+    ("health", "model"),
+    ("histogram", ""),
+    ("model", ""),
+    ("origin", "circuit_breaker config histogram model pb url_template"),
+    ("pb", "model"),
+    ("rpc", "cache config health histogram model pb stats trace_sampler transport warm_list"),
+    (
+        "server",
+        "admin cache circuit_breaker config health model origin rpc stats store telemetry \
+         transport warm_list",
+    ),
+    ("stats", "model"),
+    ("store", "circuit_breaker error_chain histogram model stats trace_sampler"),
+    ("telemetry", "config trace_sampler"),
+    ("trace_sampler", ""),
+    ("transport", ""),
+    ("url_template", "model"),
+    ("warm_list", "cache config model"),
 ];
 
 /// The library crate in `src`.

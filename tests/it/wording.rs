@@ -16,7 +16,7 @@ const MAX_PERSON_LINES_PER_THOUSAND: usize = 5;
 /// How many of the worst comment lines are printed.
 const WORST: usize = 20;
 /// Personal pronouns and words for persons. Comments name the thing instead: caller, task, request.
-const PERSON_WORDS: &str = "he him his she who whom whose whoever somebody someone nobody \
+const PERSON_WORDS: &str = "he him his she who whom whoever somebody someone nobody \
                             anybody everybody anyone everyone i we us our you your";
 const NO_ONE: [&str; 2] = ["no", "one"];
 /// Text that holds one of the words without meaning a person: input and output.
@@ -194,7 +194,7 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 #[test]
 fn person_words_are_whole_words() {
-    assert_eq!(person_words("// Nobody knows whose I/O this is, after 250 us."), 2);
+    assert_eq!(person_words("// Nobody knows who does this I/O, after 250 us."), 2);
     assert_eq!(person_words("// The user's house, where whole shells heal."), 0);
     assert_eq!(person_words("/// The value of `i` and `us`."), 0);
     assert_eq!(person_words("//! No one who waits: I'm here."), 3);

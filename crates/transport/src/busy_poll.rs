@@ -41,7 +41,7 @@ use tokio::{
 
 use crate::{
     backpressure::Backpressure,
-    runtime::{BusyPollStats, Threads, Unsupported},
+    threads::{BusyPollStats, Threads, Unsupported},
 };
 
 /// Links from the process's file descriptors to what they are.

@@ -57,6 +57,7 @@ mod pending_io;
 mod preface;
 mod read_gate;
 pub mod runtime;
+mod threads;
 #[cfg(test)]
 mod wake_counter;
 mod write_coalescing;

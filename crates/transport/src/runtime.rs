@@ -1,53 +1,14 @@
 //! The Tokio runtime, and what its threads do before they sleep: they release backpressure and, if
 //! configured, poll for events.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 
 #[cfg(feature = "busy-poll")]
 use crate::busy_poll;
+pub use crate::threads::{BusyPollStats, Threads, Unsupported};
 use crate::{Admission, backpressure::Backpressure};
-
-/// The runtime and its counters.
-pub struct Threads {
-    /// Runs all tasks.
-    pub runtime: Runtime,
-    /// Counters of busy polling, or why it has no effect. All are zero while it is off.
-    pub busy_poll: Result<Arc<BusyPollStats>, Unsupported>,
-}
-
-/// Counters of busy polling.
-#[derive(Debug, Default)]
-pub struct BusyPollStats {
-    pub(crate) found: AtomicU64,
-    pub(crate) timed_out: AtomicU64,
-    pub(crate) nanos: AtomicU64,
-}
-
-/// Why busy polling has no effect.
-#[derive(Debug, thiserror::Error)]
-pub enum Unsupported {
-    /// The system does not list open files: it is not Linux, or /proc is not mounted.
-    #[error("the open files cannot be listed in /proc/self/fd")]
-    Files(#[source] io::Error),
-    /// The runtime uses another event queue.
-    #[error("the runtime has not opened an epoll instance")]
-    NoQueue,
-    /// The runtime's epoll instance cannot be watched.
-    #[error("the runtime's epoll instance cannot be watched")]
-    Watch(#[source] io::Error),
-    /// The feature `busy-poll` is off.
-    #[error("the program was built without busy polling")]
-    NotBuilt,
-}
 
 /// Builds the runtime. A thread without tasks releases the backpressure of `admission`, and then
 /// polls for events for the time `busy_poll` before it sleeps. Zero means it sleeps at once. No
@@ -75,23 +36,6 @@ fn without_busy_poll(
         .on_thread_park(move || _ = backpressure.release())
         .build()?;
     Ok(Threads { runtime, busy_poll })
-}
-
-impl BusyPollStats {
-    /// Polls that found an event.
-    pub fn found(&self) -> u64 {
-        self.found.load(Relaxed)
-    }
-
-    /// Polls that found no event in the configured time.
-    pub fn timed_out(&self) -> u64 {
-        self.timed_out.load(Relaxed)
-    }
-
-    /// Time spent polling.
-    pub fn spent(&self) -> Duration {
-        Duration::from_nanos(self.nanos.load(Relaxed))
-    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::{
 };
 
 /// What became of an attempt to get the lease.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is returned")]
 pub(in crate::cache) enum LeaseAttempt {
     /// The call is answered.
     Answered(GetOrFetchResult),

@@ -158,18 +158,18 @@ impl FillWrite {
         response: FetchResponse,
         fetch_time: Duration,
     ) -> Option<(Self, bool)> {
-        let FetchResponse { content, terms } = response;
-        let (kind, data) = match content {
+        let FetchResponse { body, directives } = response;
+        let (kind, data) = match body {
             FetchBody::Value { kind, data } => (kind, data),
             FetchBody::NotFound => (Kind::Negative, bytes::Bytes::new()),
             FetchBody::NotModified => {
-                return Some(Self::revalidation(job, origin, previous?, terms, fetch_time));
+                return Some(Self::revalidation(job, origin, previous?, directives, fetch_time));
             }
         };
         let lifetime = policy::fetched_lifetime(
             job.context.config(),
             &origin.config,
-            &terms,
+            &directives,
             kind,
             rand::random(),
         );
@@ -178,8 +178,8 @@ impl FillWrite {
             data,
             version: Version::random(),
             lifetime: lifetime.unwrap_or_default(),
-            tags: terms.tags.clone().unwrap_or_default(),
-            fetch_metadata: Some(fetch_metadata(&terms, fetch_time)),
+            tags: directives.tags.clone().unwrap_or_default(),
+            fetch_metadata: Some(fetch_metadata(&directives, fetch_time)),
         };
         Some((Self::New(entry), lifetime.is_some()))
     }

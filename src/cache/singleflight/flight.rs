@@ -18,7 +18,7 @@ use super::{
 use crate::{
     cache::policy::{self, Verdict},
     model::{Entry, Timestamp},
-    origin::{self, ErrorKind, client::Fetched},
+    origin::{self, FailureKind, client::TimedResponse},
     stats::counters::{Counter, LatencyKind},
     store::{AcquireOutcome, AcquireRequest, Error, LeaseLoss, key_watch::KeyWatch},
 };
@@ -196,7 +196,7 @@ impl Flight {
         if has_origin && self.waiters.all_skip_store() {
             return NextStep::Fetch(FillPermit::unleased(FillOutcome::NOT_STORED_DEGRADED));
         }
-        if let Some(time) = self.job.origin().and_then(|origin| origin.client.left_alone()) {
+        if let Some(time) = self.job.origin().and_then(|origin| origin.client.open_for()) {
             return self.reject_by_breaker(time);
         }
         let prediction = if has_origin {
@@ -246,7 +246,7 @@ impl Flight {
             AcquireOutcome::Held { expires_in } => NextStep::Wait(expires_in),
             AcquireOutcome::BackedOff { remaining, cause, .. } => {
                 let error = origin::Error {
-                    kind: ErrorKind::BackedOff,
+                    kind: FailureKind::BackedOff,
                     cause,
                     retry_after: Some(remaining.max(Duration::from_millis(1))),
                 };
@@ -309,13 +309,13 @@ impl Flight {
     /// The origin's circuit breaker is open: the store need not be asked.
     fn reject_by_breaker(&mut self, time: Duration) -> NextStep {
         self.job.context.counters.count(Counter::FetchesFailed);
-        let error = origin::Error::left_alone(time);
+        let error = origin::Error::breaker_open(time);
         self.waiters.notify_all(|_| Some(FlightResult::OriginFailed(error.clone())));
         NextStep::Continue
     }
 
     /// Fetches the value, even if all waiters leave: the next caller will need it too.
-    async fn fetch(&self, permit: &FillPermit) -> origin::Result<Fetched> {
+    async fn fetch(&self, permit: &FillPermit) -> origin::Result<TimedResponse> {
         let Some(origin) = self.job.origin() else { return Err(aborted()) };
         let request = self.job.request(origin, permit.validators());
         tokio::select! {
@@ -331,27 +331,31 @@ impl Flight {
     }
 
     /// Fills the cache with the fetched value, and notifies the waiters.
-    pub(super) async fn complete(&mut self, permit: FillPermit, fetched: origin::Result<Fetched>) {
+    pub(super) async fn complete(
+        &mut self,
+        permit: FillPermit,
+        fetched: origin::Result<TimedResponse>,
+    ) {
         let span = self.span();
         self.fill(permit, fetched).instrument(span).await;
         self.span = None;
     }
 
-    async fn fill(&mut self, mut permit: FillPermit, mut fetched: origin::Result<Fetched>) {
+    async fn fill(&mut self, mut permit: FillPermit, mut fetched: origin::Result<TimedResponse>) {
         let admitted_before = self.waiters.len();
         loop {
-            let (response, fetch_time) = match fetched {
+            let TimedResponse { response, elapsed } = match fetched {
                 Ok(fetched) => fetched,
                 Err(error) => return self.fail(permit, error, admitted_before).await,
             };
             self.job.context.counters.count(Counter::Fetches);
-            self.job.context.counters.time(LatencyKind::Fetch, fetch_time);
+            self.job.context.counters.time(LatencyKind::Fetch, elapsed);
             // A fill that is accepted proves that nothing was invalidated until now, so callers
             // that arrived during the fetch may have the value.
             self.group.admit_late(&self.job.key, &mut self.waiters);
             let Some(origin) = self.job.origin() else { return };
             let store = &*self.group.keeper.store;
-            match fill::fill(store, &self.job, origin, &mut permit, response, fetch_time).await {
+            match fill::fill(store, &self.job, origin, &mut permit, response, elapsed).await {
                 Some(fetched) => {
                     self.group.predictor.record(&self.job.key, fetched.is_cacheable);
                     return self.notify_fetched(&fetched, admitted_before);
@@ -445,5 +449,5 @@ fn stale_on_error(previous: &Entry, now: Timestamp, wanted: &Requirement) -> Opt
 
 /// The failure of a fetch that was aborted.
 pub(super) fn aborted() -> origin::Error {
-    origin::Error::new(ErrorKind::Unreachable, "the server is shutting down")
+    origin::Error::new(FailureKind::Unreachable, "the server is shutting down")
 }

@@ -1,4 +1,14 @@
-//! The gate, before origins that are slow or fail.
+//! The client in front of a scripted origin, on a paused clock.
+
+mod batches;
+mod breaker;
+mod bulkhead;
+mod retries;
+
+use std::collections::VecDeque;
+
+use futures_util::future::join_all;
+use tokio::time::{advance, sleep};
 
 use super::*;
 use crate::{
@@ -6,121 +16,220 @@ use crate::{
     origin::{CacheDirectives, FetchBody},
 };
 
-/// Takes 100 ms for everything.
-struct Slow;
+const LATENCY: Duration = Duration::from_millis(100);
+const TIMEOUT: Duration = Duration::from_secs(1);
+const COOLDOWN: Duration = Duration::from_secs(10);
+
+/// Results of the next calls, one per key; after them every key has a value.
+type Results = Vec<Result<FetchResponse>>;
+
+/// An origin that takes `LATENCY` for each call, or hangs.
+#[derive(Default)]
+struct ScriptedOrigin {
+    script: Mutex<VecDeque<Results>>,
+    calls: AtomicUsize,
+    hangs: Mutex<bool>,
+    batch_limit: usize,
+}
+
+/// Records all observed fetches.
+#[derive(Default)]
+struct Recorder(Mutex<Vec<Observed>>);
+
+#[derive(Debug, PartialEq)]
+struct Observed {
+    namespace: String,
+    elapsed: Duration,
+    outcome: std::result::Result<(), FailureKind>,
+}
+
+/// A client with its origin and its observer.
+struct Setup {
+    client: OriginClient,
+    origin: Arc<ScriptedOrigin>,
+    observed: Arc<Recorder>,
+}
+
+impl ScriptedOrigin {
+    async fn call(&self, count: usize) -> Results {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let results = self.script.lock().pop_front();
+        let hangs = *self.hangs.lock();
+        if hangs {
+            std::future::pending::<()>().await;
+        }
+        sleep(LATENCY).await;
+        results.unwrap_or_else(|| vec![Ok(value()); count])
+    }
+}
 
 #[async_trait::async_trait]
-impl Origin for Slow {
+impl Origin for Arc<ScriptedOrigin> {
     async fn fetch(&self, _: &FetchRequest) -> Result<FetchResponse> {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let content = FetchBody::Value { kind: Kind::Text, data: "v".into() };
-        Ok(FetchResponse { content, terms: CacheDirectives::default() })
+        self.call(1).await.remove(0)
+    }
+
+    fn batch_limit(&self) -> usize {
+        self.batch_limit
+    }
+
+    async fn fetch_batch(&self, requests: &[FetchRequest]) -> Results {
+        self.call(requests.len()).await
     }
 }
 
-struct Nobody;
-
-impl Observer for Nobody {
-    fn fetched(&self, _: &Namespace, _: Duration, _: std::result::Result<(), &ErrorKind>) {}
-}
-
-/// Fails for each key in its own way, and counts how often it is asked.
-struct Failing(Vec<Error>, Arc<AtomicUsize>);
-
-#[async_trait::async_trait]
-impl Origin for Failing {
-    async fn fetch(&self, _: &FetchRequest) -> Result<FetchResponse> {
-        Err(self.0[0].clone())
-    }
-
-    async fn fetch_batch(&self, _: &[FetchRequest]) -> Vec<Result<FetchResponse>> {
-        self.1.fetch_add(1, Ordering::Relaxed);
-        self.0.iter().cloned().map(Err).collect()
+impl FetchObserver for Recorder {
+    fn on_fetch(
+        &self,
+        namespace: &Namespace,
+        elapsed: Duration,
+        outcome: std::result::Result<(), &FailureKind>,
+    ) {
+        let (namespace, outcome) = (namespace.to_string(), outcome.map_err(Clone::clone));
+        self.0.lock().push(Observed { namespace, elapsed, outcome });
     }
 }
 
-fn gate() -> OriginClient {
-    let rules = rules();
-    OriginClient::new(Namespace::new("ns").unwrap(), Box::new(Slow), rules, Arc::new(Nobody))
+impl Setup {
+    fn new(limits: OriginLimits) -> Self {
+        Self::with_origin(limits, ScriptedOrigin::default())
+    }
+
+    fn with_origin(limits: OriginLimits, origin: ScriptedOrigin) -> Self {
+        let (origin, observed) = (Arc::new(origin), Arc::<Recorder>::default());
+        let namespace = Namespace::new("ns").unwrap();
+        let client =
+            OriginClient::new(namespace, Box::new(origin.clone()), limits, observed.clone());
+        Self { client, origin, observed }
+    }
+
+    /// Adds the results of the next calls, each for one key.
+    fn script(&self, results: impl IntoIterator<Item = Result<FetchResponse>>) {
+        self.origin.script.lock().extend(results.into_iter().map(|result| vec![result]));
+    }
+
+    fn hang(&self, hangs: bool) {
+        *self.origin.hangs.lock() = hangs;
+    }
+
+    async fn fetch(&self) -> Result<TimedResponse> {
+        self.client.fetch(&request(self.client.deadline())).await
+    }
+
+    async fn fetch_within(&self, time: Duration) -> Result<TimedResponse> {
+        self.client.fetch(&request(Instant::now() + time)).await
+    }
+
+    async fn failure(&self) -> FailureKind {
+        self.fetch().await.unwrap_err().kind
+    }
+
+    /// Fetches several keys at once.
+    async fn fetch_concurrently(&self, count: usize) -> Vec<Result<TimedResponse>> {
+        join_all((0..count).map(|_| self.fetch())).await
+    }
+
+    fn calls(&self) -> usize {
+        self.origin.calls.load(Ordering::Relaxed)
+    }
+
+    fn is_closed(&self) -> bool {
+        *self.client.availability().borrow()
+    }
 }
 
-fn rules() -> OriginLimits {
+fn limits() -> OriginLimits {
     OriginLimits {
-        timeout: Duration::from_secs(1),
+        timeout: TIMEOUT,
         max_concurrency: 2,
         max_queue: 1000,
         retries: 0,
-        retry_backoff: Duration::ZERO,
+        retry_backoff: LATENCY,
         breaker_threshold: 1,
-        breaker_cooldown: Duration::from_secs(10),
+        breaker_cooldown: COOLDOWN,
     }
 }
 
-async fn fetch(gate: &OriginClient) -> Result<Fetched> {
-    gate.fetch(&order(gate, "k")).await
-}
-
-fn order(gate: &OriginClient, key: &str) -> FetchRequest {
-    let key = EntryKey::new(Namespace::new("ns").unwrap(), key, [].into_iter()).unwrap();
+fn request(deadline: Instant) -> FetchRequest {
     FetchRequest {
-        key,
+        key: EntryKey::new(Namespace::new("ns").unwrap(), "k", [].into_iter()).unwrap(),
         params: Arc::default(),
         validators: Validators::default(),
-        deadline: gate.deadline(),
+        deadline,
     }
 }
 
-/// Twenty fetches a second are what it can do: whoever would be late is turned away, and the rest is served.
-#[tokio::test(start_paused = true)]
-async fn beyond_its_capacity_an_origin_is_still_of_use() {
-    let gate = gate();
-    fetch(&gate).await.unwrap();
-    let (mut served, mut turned_away) = (0, 0);
-    for _ in 0..3 {
-        let crowd = futures_util::future::join_all((0..100).map(|_| fetch(&gate))).await;
-        for outcome in crowd {
-            match outcome {
-                Ok(_) => served += 1,
-                Err(error) => {
-                    assert_eq!(error.kind, ErrorKind::Overloaded, "{error}");
-                    turned_away += 1;
-                }
-            }
-        }
-    }
-    assert!((45..=60).contains(&served), "{served} served, {turned_away} turned away");
-    assert!(*gate.open().borrow(), "the origin is well");
-    assert_eq!((gate.in_flight(), gate.queued()), (0, 0));
+fn value() -> FetchResponse {
+    let body = FetchBody::Value { kind: Kind::Text, data: "v".into() };
+    FetchResponse { body, directives: CacheDirectives::default() }
 }
 
-/// What each key of a batch comes to where the origin says this of each, and how often it was asked.
-async fn fail(said: &[Error]) -> (Vec<Error>, usize) {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let origin = Failing(said.to_vec(), asked.clone());
-    let rules = OriginLimits { retries: 1, breaker_threshold: 0, ..rules() };
-    let gate =
-        OriginClient::new(Namespace::new("ns").unwrap(), Box::new(origin), rules, Arc::new(Nobody));
-    let orders: Vec<FetchRequest> =
-        (0..said.len()).map(|number| order(&gate, &number.to_string())).collect();
-    let came = gate.fetch_batch(&orders).await.into_iter().map(|came| came.unwrap_err()).collect();
-    (came, asked.load(Ordering::Relaxed))
+fn error(kind: FailureKind) -> Error {
+    Error::new(kind, "scripted")
+}
+
+fn failed<T>() -> Result<T> {
+    Err(error(FailureKind::Failed))
+}
+
+fn bad_key() -> FailureKind {
+    FailureKind::BadKey(Namespace::new("").unwrap_err())
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_key_of_a_batch_keeps_its_own_cause() {
-    let failed = |cause: &str| Error::new(ErrorKind::Failed, cause);
-    let timeout = || Error::new(ErrorKind::Timeout, "too slow");
-    // Tried again if one of them may succeed a moment later, wherever it is.
-    for said in [
-        vec![failed("a"), timeout(), failed("b")],
-        vec![timeout(), failed("a")],
-        vec![failed("a"), timeout()],
-    ] {
-        assert_eq!(fail(&said).await, (said, 2));
-    }
-    let later = Error { retry_after: Some(Duration::from_secs(1)), ..failed("busy") };
-    let refused = Error::new(ErrorKind::Refused, "no");
-    for said in [vec![timeout(), timeout()], vec![failed("a"), later], vec![failed("a"), refused]] {
-        assert_eq!(fail(&said).await, (said, 1));
-    }
+async fn response_has_the_latency_of_its_request() {
+    let setup = Setup::new(limits());
+    let response = setup.fetch().await.unwrap();
+    assert_eq!(response, TimedResponse { response: value(), elapsed: LATENCY });
+    assert_eq!(setup.client.namespace().to_string(), "ns");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_successful_fetches_count_for_the_latency() {
+    let setup = Setup::new(OriginLimits { breaker_threshold: 0, ..limits() });
+    setup.script([failed()]);
+    setup.failure().await;
+    assert_eq!(setup.client.mean_fetch_time(), None);
+    assert_eq!(setup.client.expected_fetch_time(), TIMEOUT, "unknown");
+    setup.fetch().await.unwrap();
+    assert_eq!(setup.client.mean_fetch_time(), Some(LATENCY));
+    assert_eq!(setup.client.expected_fetch_time(), 3 * LATENCY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn expected_fetch_time_is_at_most_the_timeout() {
+    let setup = Setup::new(OriginLimits { timeout: 2 * LATENCY, ..limits() });
+    setup.fetch().await.unwrap();
+    assert_eq!(setup.client.expected_fetch_time(), 2 * LATENCY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn deadline_is_after_the_timeout() {
+    let setup = Setup::new(limits());
+    assert_eq!(setup.client.deadline(), Instant::now() + TIMEOUT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fetch_ends_at_its_deadline() {
+    let setup = Setup::new(limits());
+    setup.hang(true);
+    let started = Instant::now();
+    let error = setup.fetch().await.unwrap_err();
+    assert_eq!(started.elapsed(), TIMEOUT);
+    assert_eq!(error, Error::new(FailureKind::Timeout, "no answer within 1s"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_fetch_is_observed_once() {
+    let setup = Setup::new(OriginLimits { breaker_threshold: 0, retries: 1, ..limits() });
+    setup.script([Err(error(FailureKind::Refused)), failed(), Ok(value())]);
+    setup.failure().await;
+    setup.fetch().await.unwrap();
+    let observed = setup.observed.0.lock();
+    let [refused, retried] = &observed[..] else { panic!("{observed:?}") };
+    let outcome = Err(FailureKind::Refused);
+    let expected = Observed { namespace: "ns".to_owned(), elapsed: LATENCY, outcome };
+    assert_eq!(*refused, expected);
+    assert_eq!((retried.namespace.as_str(), &retried.outcome), ("ns", &Ok(())));
+    assert!(retried.elapsed >= 3 * LATENCY, "both attempts and the backoff");
 }

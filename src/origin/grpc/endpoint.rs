@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use tonic::transport::{self, Channel};
+use tonic::transport::{Channel, Endpoint as EndpointOptions};
 
 use super::{connector::Connector, error::CallOutcome};
 use crate::circuit_breaker::BreakerState;
@@ -53,7 +53,7 @@ pub(super) struct EndpointCall {
 impl Endpoint {
     pub(super) fn new(
         socket: SocketAddr,
-        endpoint: &transport::Endpoint,
+        endpoint: &EndpointOptions,
         connect_timeout: Duration,
     ) -> Self {
         let channel = endpoint.connect_with_connector_lazy(Connector::new(socket, connect_timeout));
@@ -100,7 +100,7 @@ impl EndpointCall {
             CallOutcome::Answered => health.answered(),
             CallOutcome::NotConnected | CallOutcome::Broken => health.failed(Instant::now()),
             // A peer that shuts down gracefully.
-            CallOutcome::NotTaken => {}
+            CallOutcome::Unprocessed => {}
             CallOutcome::TimedOut => health.timed_out(Instant::now()),
         }
     }
@@ -284,5 +284,101 @@ mod tests {
                 );
             }
         }
+    }
+
+    fn endpoint() -> Arc<Endpoint> {
+        let options = EndpointOptions::from_static("http://origin.test");
+        let socket = SocketAddr::from(([127, 0, 0, 1], 1));
+        Arc::new(Endpoint::new(socket, &options, Duration::from_secs(1)))
+    }
+
+    fn begin_call(endpoint: &Arc<Endpoint>, timeout: Duration) -> EndpointCall {
+        let now = Instant::now();
+        endpoint.clone().begin_call(now, now + timeout)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_in_flight_are_counted() {
+        let endpoint = endpoint();
+        let call = begin_call(&endpoint, MARGIN);
+        let other = begin_call(&endpoint, MARGIN);
+        assert_eq!(endpoint.in_flight(), 2);
+        assert_eq!(call.socket(), endpoint.socket());
+        call.end(CallOutcome::Answered);
+        drop(other);
+        assert_eq!(endpoint.in_flight(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_failures_eject_at_once() {
+        for (outcome, is_ejected) in [
+            (CallOutcome::NotConnected, true),
+            (CallOutcome::Broken, true),
+            (CallOutcome::Unprocessed, false),
+            (CallOutcome::TimedOut, false),
+            (CallOutcome::Answered, false),
+        ] {
+            let endpoint = endpoint();
+            begin_call(&endpoint, MARGIN).end(outcome);
+            assert_eq!(!endpoint.is_available(Instant::now()), is_ejected, "{outcome:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answer_ends_the_ejection() {
+        let endpoint = endpoint();
+        let late = begin_call(&endpoint, MARGIN);
+        begin_call(&endpoint, MARGIN).end(CallOutcome::NotConnected);
+        late.end(CallOutcome::Answered);
+        assert!(endpoint.is_available(Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn timeouts_count_whether_reported_or_dropped_at_the_deadline() {
+        let endpoint = endpoint();
+        for _ in 1..TIMEOUTS_TO_EJECT {
+            begin_call(&endpoint, MARGIN).end(CallOutcome::TimedOut);
+        }
+        let dropped = begin_call(&endpoint, MARGIN);
+        tokio::time::advance(MARGIN).await;
+        assert!(endpoint.is_available(Instant::now()));
+        drop(dropped);
+        assert!(!endpoint.is_available(Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cancelled_calls_do_not_count() {
+        let endpoint = endpoint();
+        for _ in 0..2 * TIMEOUTS_TO_EJECT {
+            drop(begin_call(&endpoint, MARGIN));
+        }
+        assert!(endpoint.is_available(Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reported_outcome_counts_once() {
+        let endpoint = endpoint();
+        for _ in 1..TIMEOUTS_TO_EJECT {
+            let call = begin_call(&endpoint, MARGIN);
+            tokio::time::advance(MARGIN).await;
+            call.end(CallOutcome::TimedOut);
+        }
+        assert!(endpoint.is_available(Instant::now()));
+        let call = begin_call(&endpoint, MARGIN);
+        tokio::time::advance(MARGIN).await;
+        call.end(CallOutcome::Unprocessed);
+        assert!(endpoint.is_available(Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ejected_endpoint_admits_one_trial() {
+        let endpoint = endpoint();
+        begin_call(&endpoint, MARGIN).end(CallOutcome::Broken);
+        tokio::time::advance(MIN_EJECTION * 2).await;
+        assert!(endpoint.is_available(Instant::now()));
+        let trial = begin_call(&endpoint, MARGIN);
+        assert!(!endpoint.is_available(Instant::now()));
+        trial.end(CallOutcome::Answered);
+        assert!(endpoint.is_available(Instant::now()));
     }
 }

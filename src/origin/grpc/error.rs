@@ -1,4 +1,4 @@
-//! What a failed call says: of the origin, and of the address that it went to.
+//! Evaluates failed calls: what they mean for the fetch, and for the health of the endpoint.
 
 use std::{error::Error as StdError, time::Duration};
 
@@ -8,37 +8,35 @@ use tonic_types::RetryInfo;
 
 use super::convert;
 use crate::{
-    origin::{Error, ErrorKind, FetchResponse, Result},
+    origin::{Error, FailureKind, FetchResponse, MAX_RETRY_AFTER, Result},
     pb::{self, origin::v1::FetchError},
 };
 
-/// The longest that an origin can ask to be left alone.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
-/// Of what an origin says of its failure.
+/// Longest part of an origin's message that is shown.
 const MAX_MESSAGE_CHARS: usize = 200;
-/// The library has no other mark of these; tests hold it to them.
+/// The library marks these errors only by their texts, which tests pin.
 const TOO_LARGE: &str = "Error, decoded message length too large";
 const NOT_A_MESSAGE: &str = "failed to decode Protobuf message";
 
-/// What a failed call says of the address that it went to.
+/// Outcome of a call, as far as it concerns the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallOutcome {
-    /// The origin answered: the address is well.
+    /// The origin answered, if only with an error.
     Answered,
-    /// There is no connection, and nothing was sent.
+    /// The connection could not be opened.
     NotConnected,
-    /// The connection ended before the call was sent, or the peer says that it did not look at it.
-    NotTaken,
-    /// The connection broke. The call may have been carried out.
+    /// The connection was closed before the call was sent, or the peer did not process it.
+    Unprocessed,
+    /// The connection broke. The call may have been processed.
     Broken,
-    /// The time was over, which is nobody's fault for sure.
+    /// The deadline passed. The endpoint may be healthy.
     TimedOut,
 }
 
 impl CallOutcome {
-    pub(super) fn of(status: &Status) -> Self {
+    pub(super) fn from_status(status: &Status) -> Self {
         let mut cause = status.source();
-        // What was received has no cause here.
+        // A status that was received has no source.
         if cause.is_none() {
             return Self::Answered;
         }
@@ -50,107 +48,107 @@ impl CallOutcome {
                 return Self::TimedOut;
             }
             if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled)
-                || error.downcast_ref::<h2::Error>().is_some_and(was_not_looked_at)
+                || error.downcast_ref::<h2::Error>().is_some_and(is_unprocessed)
             {
-                return Self::NotTaken;
+                return Self::Unprocessed;
             }
             cause = error.source();
         }
         Self::Broken
     }
 
-    /// Whether a connection did not come about or has ended.
-    pub(super) fn is_of_connection(self) -> bool {
+    /// Whether a connection could not be opened or has ended.
+    pub(super) fn is_connection_failure(self) -> bool {
         match self {
-            Self::NotConnected | Self::NotTaken | Self::Broken => true,
+            Self::NotConnected | Self::Unprocessed | Self::Broken => true,
             Self::Answered | Self::TimedOut => false,
         }
     }
 }
 
-/// Streams that a peer refuses, and those after the last one that it names as it goes away (RFC 9113, 6.8 and 8.7).
-fn was_not_looked_at(error: &h2::Error) -> bool {
+/// Whether the peer refused the stream, or excluded it in a graceful GOAWAY (RFC 9113, 6.8, 8.7).
+fn is_unprocessed(error: &h2::Error) -> bool {
     error.is_remote()
         && (error.reason() == Some(h2::Reason::REFUSED_STREAM)
             || (error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR)))
 }
 
-/// What a status says of the value.
-pub(super) fn judge(status: &Status) -> Result<FetchResponse> {
-    match CallOutcome::of(status) {
-        CallOutcome::Answered => of_origin(status),
+/// Result of a fetch that ended with a status.
+pub(super) fn from_status(status: &Status) -> Result<FetchResponse> {
+    match CallOutcome::from_status(status) {
+        CallOutcome::Answered => from_origin_status(status),
         CallOutcome::TimedOut => Err(timeout()),
-        CallOutcome::NotConnected | CallOutcome::NotTaken | CallOutcome::Broken => {
-            Err(Error::new(ErrorKind::Unreachable, shortened(&root_cause(status).to_string())))
+        CallOutcome::NotConnected | CallOutcome::Unprocessed | CallOutcome::Broken => {
+            Err(Error::new(FailureKind::Unreachable, shortened(&root_cause(status).to_string())))
         }
     }
 }
 
-/// What the failure of one request of a batch says of the value.
-pub(super) fn of_one(error: FetchError) -> Result<FetchResponse> {
-    // Fetch cannot fail with OK either.
+/// Result of a request of a batch that failed.
+pub(super) fn from_fetch_error(error: FetchError) -> Result<FetchResponse> {
+    // OK is no error code in Fetch either.
     let code = if error.code == 0 { Code::Unknown } else { Code::from_i32(error.code) };
-    of_code(code, &error.message, error.retry_after.and_then(pb::duration))
+    from_code(code, &error.message, error.retry_after.and_then(pb::duration))
 }
 
 pub(super) fn timeout() -> Error {
-    Error::new(ErrorKind::Timeout, "no answer before the deadline")
+    Error::new(FailureKind::Timeout, "no answer before the deadline")
 }
 
-fn of_origin(status: &Status) -> Result<FetchResponse> {
+fn from_origin_status(status: &Status) -> Result<FetchResponse> {
     if status.code() == Code::OutOfRange && status.message().starts_with(TOO_LARGE) {
         return Err(Error::new(
-            ErrorKind::TooLarge,
+            FailureKind::TooLarge,
             "the message is larger than any value that may be stored",
         ));
     }
     if status.code() == Code::Internal && status.message().starts_with(NOT_A_MESSAGE) {
         return Err(convert::invalid("the answer is not of the expected message type"));
     }
-    of_code(status.code(), status.message(), retry_after(status))
+    from_code(status.code(), status.message(), retry_after(status))
 }
 
-fn of_code(code: Code, message: &str, retry_after: Option<Duration>) -> Result<FetchResponse> {
+fn from_code(code: Code, message: &str, retry_after: Option<Duration>) -> Result<FetchResponse> {
     let kind = match code {
         Code::NotFound => return Ok(convert::not_found()),
-        Code::Ok => ErrorKind::Invalid,
-        Code::DeadlineExceeded => ErrorKind::Timeout,
-        // Aborted: the origin lost a race of its own, and may win the next one.
+        Code::Ok => FailureKind::Invalid,
+        Code::DeadlineExceeded => FailureKind::Timeout,
+        // Aborted: a conflict within the origin, which may not occur again.
         Code::Aborted
         | Code::Cancelled
         | Code::DataLoss
         | Code::Internal
         | Code::ResourceExhausted
         | Code::Unavailable
-        | Code::Unknown => ErrorKind::Failed,
+        | Code::Unknown => FailureKind::Failed,
         Code::AlreadyExists
         | Code::FailedPrecondition
         | Code::InvalidArgument
         | Code::OutOfRange
         | Code::PermissionDenied
         | Code::Unauthenticated
-        | Code::Unimplemented => ErrorKind::Refused,
+        | Code::Unimplemented => FailureKind::Refused,
     };
     let cause = if message.is_empty() {
         format!("{code:?}")
     } else {
         format!("{code:?}: {}", shortened(message))
     };
-    Err(Error { kind, cause, retry_after: retry_after.map(|wait| wait.min(MAX_RETRY_AFTER)) })
+    Err(Error { kind, cause, retry_after: retry_after.map(|delay| delay.min(MAX_RETRY_AFTER)) })
 }
 
-/// The library's own accessor overflows for the most negative numbers.
+/// Delay of a `RetryInfo`. The library's own accessor overflows for very negative numbers.
 fn retry_after(status: &Status) -> Option<Duration> {
     let details = tonic_types::pb::Status::decode(status.details()).ok()?.details;
     let info = details.iter().find(|detail| detail.type_url == RetryInfo::TYPE_URL)?;
     pb::duration(tonic_types::pb::RetryInfo::decode(&*info.value).ok()?.retry_delay?)
 }
 
-/// What the layers of a transport wrap around is what happened.
+/// The innermost source. The layers of the transport only wrap it.
 fn root_cause(status: &Status) -> &(dyn StdError + 'static) {
     let mut cause: &(dyn StdError + 'static) = status;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+    while let Some(source) = cause.source() {
+        cause = source;
     }
     cause
 }
@@ -158,4 +156,146 @@ fn root_cause(status: &Status) -> &(dyn StdError + 'static) {
 fn shortened(message: &str) -> String {
     let printable = message.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
     printable.take(MAX_MESSAGE_CHARS).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tonic_types::{ErrorDetails, StatusExt as _};
+
+    use super::*;
+    use crate::origin::FetchBody;
+
+    /// A status as the library makes it of an error of its own.
+    fn status_of(error: impl StdError + Send + Sync + 'static) -> Status {
+        Status::from_error(Box::new(error))
+    }
+
+    fn h2_error(reason: h2::Reason) -> h2::Error {
+        reason.into()
+    }
+
+    #[test]
+    fn received_status_is_an_answer() {
+        let outcome = CallOutcome::from_status(&Status::unavailable("down"));
+        assert_eq!(outcome, CallOutcome::Answered);
+        assert!(!outcome.is_connection_failure());
+    }
+
+    #[test]
+    fn local_errors_are_told_apart() {
+        let io = || std::io::Error::other("broken pipe");
+        for (status, outcome, is_connection_failure) in [
+            (status_of(ConnectError(Box::new(io()))), CallOutcome::NotConnected, true),
+            (status_of(TimeoutExpired(())), CallOutcome::TimedOut, false),
+            (status_of(io()), CallOutcome::Broken, true),
+            // Only the peer can say that it has not processed the call.
+            (status_of(h2_error(h2::Reason::REFUSED_STREAM)), CallOutcome::Broken, true),
+        ] {
+            let actual = CallOutcome::from_status(&status);
+            assert_eq!(actual, outcome, "{status:?}");
+            assert_eq!(actual.is_connection_failure(), is_connection_failure, "{status:?}");
+        }
+        assert!(CallOutcome::Unprocessed.is_connection_failure());
+    }
+
+    #[test]
+    fn local_errors_are_outages_with_their_innermost_cause() {
+        let refused = status_of(ConnectError(Box::new(std::io::Error::other("refused"))));
+        let expected = Error::new(FailureKind::Unreachable, "refused");
+        assert_eq!(from_status(&refused), Err(expected));
+        let expired = status_of(TimeoutExpired(()));
+        let expected = Error::new(FailureKind::Timeout, "no answer before the deadline");
+        assert_eq!(from_status(&expired), Err(expected));
+    }
+
+    #[test]
+    fn not_found_is_an_absent_value() {
+        let response = from_status(&Status::not_found("unknown key")).unwrap();
+        assert_eq!(response.body, FetchBody::NotFound);
+    }
+
+    #[test]
+    fn every_code_has_a_kind() {
+        use FailureKind::{Failed, Invalid, Refused, Timeout};
+        for (code, kind) in [
+            (Code::Ok, Invalid),
+            (Code::Cancelled, Failed),
+            (Code::Unknown, Failed),
+            (Code::InvalidArgument, Refused),
+            (Code::DeadlineExceeded, Timeout),
+            (Code::AlreadyExists, Refused),
+            (Code::PermissionDenied, Refused),
+            (Code::ResourceExhausted, Failed),
+            (Code::FailedPrecondition, Refused),
+            (Code::Aborted, Failed),
+            (Code::OutOfRange, Refused),
+            (Code::Unimplemented, Refused),
+            (Code::Internal, Failed),
+            (Code::Unavailable, Failed),
+            (Code::DataLoss, Failed),
+            (Code::Unauthenticated, Refused),
+        ] {
+            let error = from_status(&Status::new(code, "because")).unwrap_err();
+            assert_eq!(error, Error::new(kind.clone(), format_args!("{code:?}: because")));
+            let error = from_status(&Status::new(code, "")).unwrap_err();
+            assert_eq!(error, Error::new(kind, format_args!("{code:?}")));
+        }
+    }
+
+    #[test]
+    fn errors_of_the_library_are_recognised_by_code_and_text() {
+        for (code, message, kind) in [
+            (Code::OutOfRange, format!("{TOO_LARGE}: found 9"), FailureKind::TooLarge),
+            (Code::OutOfRange, "page 9".to_owned(), FailureKind::Refused),
+            (Code::Internal, format!("{TOO_LARGE}: found 9"), FailureKind::Failed),
+            (Code::Internal, format!("{NOT_A_MESSAGE}: eof"), FailureKind::Invalid),
+            (Code::Unknown, format!("{NOT_A_MESSAGE}: eof"), FailureKind::Failed),
+        ] {
+            let error = from_status(&Status::new(code, &message)).unwrap_err();
+            assert_eq!(error.kind, kind, "{code:?} {message}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_bounded() {
+        for (seconds, expected) in [(0, 0), (2, 2), (300, 300), (301, 300)] {
+            let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(seconds)));
+            let status = Status::with_error_details(Code::Unavailable, "later", details);
+            let error = from_status(&status).unwrap_err();
+            assert_eq!(error.retry_after, Some(Duration::from_secs(expected)));
+        }
+        let details = ErrorDetails::with_help_link("docs", "https://origin.test");
+        let status = Status::with_error_details(Code::Unavailable, "later", details);
+        assert_eq!(from_status(&status).unwrap_err().retry_after, None);
+    }
+
+    #[test]
+    fn errors_of_a_batch_are_those_of_a_fetch() {
+        let fetch_error = |code: i32, seconds: Option<i64>| FetchError {
+            code,
+            message: "because".to_owned(),
+            retry_after: seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
+        };
+        let failed = from_fetch_error(fetch_error(14, Some(7))).unwrap_err();
+        assert_eq!(
+            (&failed.kind, failed.cause.as_str()),
+            (&FailureKind::Failed, "Unavailable: because")
+        );
+        assert_eq!(failed.retry_after, Some(Duration::from_secs(7)));
+        assert_eq!(from_fetch_error(fetch_error(5, None)).unwrap().body, FetchBody::NotFound);
+        let unknown = from_fetch_error(fetch_error(0, None)).unwrap_err();
+        assert_eq!(
+            (unknown.kind, unknown.cause.as_str()),
+            (FailureKind::Failed, "Unknown: because")
+        );
+    }
+
+    #[test]
+    fn messages_are_printable_and_short() {
+        let long = format!("a\nb\u{7f}{}", "\u{fc}".repeat(300));
+        let error = from_status(&Status::unavailable(long)).unwrap_err();
+        let expected = format!("Unavailable: a b {}", "\u{fc}".repeat(196));
+        assert_eq!(error.cause, expected);
+    }
 }

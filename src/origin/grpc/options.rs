@@ -1,4 +1,4 @@
-//! What the operator says of a gRPC origin, and the connections that follow from it.
+//! Options of a gRPC origin, and the connection settings that follow from them.
 
 use std::time::Duration;
 
@@ -7,65 +7,65 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use url::Url;
 
-/// HTTP/2 windows. The protocol's default of 64 KiB would make one large value take many round trips.
+/// HTTP/2 flow-control windows. With the default of 64 KiB a large value takes many round trips.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-/// Time without a sign of life before a peer that owes an answer is asked for one. Servers take offence at more than two
-/// such questions in five minutes without an answer in between, so this is longer than most deadlines.
+/// Time without data before a ping, while calls are in flight. Servers close connections after more
+/// than two pings in five minutes without data, so this is longer than most deadlines.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where a gRPC origin is, and how it is spoken to.
+/// Options of a gRPC origin.
 #[derive(Clone)]
 pub struct GrpcOptions {
-    /// `http://` or `https://`, a host and perhaps a port; nothing else.
+    /// Scheme `http` or `https`, host and optional port; nothing else.
     pub url: Url,
-    /// Sent with every call, such as `authorization`.
+    /// Metadata of every call, such as `authorization`.
     pub metadata: HeaderMap,
-    /// Time for a connection, and again for its TLS handshake.
+    /// Limit for the connection, and again for the TLS handshake.
     pub connect_timeout: Duration,
-    /// Longest value.
+    /// Largest value, in bytes.
     pub max_value_bytes: usize,
-    /// Most orders in one call; at most 1: there are no batches.
+    /// Largest batch; 1 or less: no batches.
     pub max_batch: usize,
-    /// How often the host is resolved. It also is after a connection has failed.
+    /// Time between two lookups of the host. A failed connection triggers one as well.
     pub resolve_interval: Duration,
     /// Certificates in PEM that are trusted in addition to the system's.
     pub ca_pem: Option<Vec<u8>>,
 }
 
-/// Options that make no origin.
+/// Options from which no client can be built.
 #[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// The URL is not of the form that it must be.
+pub enum GrpcBuildError {
+    /// The URL has the wrong form.
     #[error("the URL of a gRPC origin {0}")]
     Url(&'static str),
-    /// A name that belongs to the protocol.
+    /// The protocol itself sets the name.
     #[error("the metadata of a gRPC origin cannot have {0}, which the protocol sets")]
     Metadata(HeaderName),
-    /// There is no certificate in what should have some, or something broken.
+    /// The PEM file holds no certificate, or a malformed one.
     #[error("the authorities of a gRPC origin are not certificates in PEM")]
     Authorities,
-    /// TLS cannot be set up.
+    /// The TLS library rejects the options.
     #[error("no TLS for a gRPC origin")]
     Tls(#[source] tonic::transport::Error),
 }
 
-/// What the connections to all addresses have in common.
-pub(super) fn endpoint(options: &GrpcOptions) -> std::result::Result<Endpoint, BuildError> {
+/// Settings that the connections to all addresses share.
+pub(super) fn endpoint(options: &GrpcOptions) -> std::result::Result<Endpoint, GrpcBuildError> {
     let url = &options.url;
     let is_tls = match url.scheme() {
         "http" => false,
         "https" => true,
-        _ => return Err(BuildError::Url("must begin with http:// or https://")),
+        _ => return Err(GrpcBuildError::Url("must begin with http:// or https://")),
     };
     let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     if !bare || !url.username().is_empty() || url.password().is_some() {
-        return Err(BuildError::Url("must have nothing but a host and a port"));
+        return Err(GrpcBuildError::Url("must have nothing but a host and a port"));
     }
     let endpoint = Endpoint::from_shared(url.to_string())
         .and_then(|endpoint| endpoint.user_agent(concat!("larder/", env!("CARGO_PKG_VERSION"))))
-        .map_err(|_| BuildError::Url("is not a URI"))?
+        .map_err(|_| GrpcBuildError::Url("is not a URI"))?
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
@@ -77,26 +77,91 @@ pub(super) fn endpoint(options: &GrpcOptions) -> std::result::Result<Endpoint, B
     let tls = match &options.ca_pem {
         Some(pem) if has_certificates(pem) => {
             let tls = tls.ca_certificate(Certificate::from_pem(pem));
-            // The library fails if the system has none, which does not matter here.
+            // The library fails if the system has no roots, which are optional here.
             if rustls_native_certs::load_native_certs().certs.is_empty() {
                 tls
             } else {
                 tls.with_native_roots()
             }
         }
-        Some(_) => return Err(BuildError::Authorities),
+        Some(_) => return Err(GrpcBuildError::Authorities),
         None => tls.with_native_roots(),
     };
-    endpoint.tls_config(tls).map_err(BuildError::Tls)
+    endpoint.tls_config(tls).map_err(GrpcBuildError::Tls)
 }
 
-/// The library passes over what it cannot read.
+/// Checks the certificates. The library skips malformed ones.
 fn has_certificates(pem: &[u8]) -> bool {
     let mut certificates = CertificateDer::pem_slice_iter(pem).peekable();
     certificates.peek().is_some() && certificates.all(|certificate| certificate.is_ok())
 }
 
-pub(super) fn is_of_protocol(name: &HeaderName) -> bool {
+/// Whether the protocol sets a name itself.
+pub(super) fn is_reserved(name: &HeaderName) -> bool {
     name.as_str().starts_with("grpc-")
         || [http::header::TE, http::header::CONTENT_TYPE, http::header::USER_AGENT].contains(name)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    const MALFORMED: &[u8] = b"-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n";
+
+    #[test]
+    fn every_certificate_must_be_well_formed() {
+        assert!(has_certificates(CERTIFICATE));
+        assert!(has_certificates(&CERTIFICATE.repeat(2)));
+        for pem in
+            [b"".to_vec(), b"text".to_vec(), MALFORMED.to_vec(), [CERTIFICATE, MALFORMED].concat()]
+        {
+            assert!(!has_certificates(&pem), "{}", String::from_utf8_lossy(&pem));
+        }
+    }
+
+    #[test]
+    fn names_of_the_protocol_are_reserved() {
+        for (name, expected) in [
+            ("grpc-timeout", true),
+            ("grpc-anything", true),
+            ("te", true),
+            ("content-type", true),
+            ("user-agent", true),
+            ("authorization", false),
+            ("x-grpc-timeout", false),
+        ] {
+            assert_eq!(is_reserved(&HeaderName::from_static(name)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn url_has_only_scheme_host_and_port() {
+        for (url, is_valid) in [
+            ("http://h", true),
+            ("https://h:1/", true),
+            ("http://[::1]:1", true),
+            ("ftp://h", false),
+            ("unix:/tmp/x", false),
+            ("http://h/path", false),
+            ("http://h?query", false),
+            ("http://h#fragment", false),
+            ("http://user@h", false),
+            ("http://:password@h", false),
+        ] {
+            let options = GrpcOptions {
+                url: url.parse().unwrap(),
+                metadata: HeaderMap::new(),
+                connect_timeout: Duration::from_secs(1),
+                max_value_bytes: 1,
+                max_batch: 1,
+                resolve_interval: Duration::from_secs(1),
+                ca_pem: None,
+            };
+            let result = endpoint(&options);
+            assert_eq!(result.is_ok(), is_valid, "{url}");
+            assert!(matches!(result, Ok(_) | Err(GrpcBuildError::Url(_))), "{url}");
+        }
+    }
 }

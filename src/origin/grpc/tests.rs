@@ -1,7 +1,8 @@
-//! Against real servers on ports of their own.
+//! Tests, most of them against real servers on ports of their own.
 
 mod answers;
 mod balancing;
 mod batches;
+mod conversion;
 mod support;
 mod tls;

@@ -1,49 +1,55 @@
-//! The value in an answer: all of it, not too much of it, and what kind it is.
+//! Reads the value from a response: its bytes, up to the limit, and its kind.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use reqwest::Response;
 use serde::de::IgnoredAny;
 
-use super::error::broken_off;
+use super::error::incomplete_response;
 use crate::{
     model::{Kind, SaturatingFrom as _},
-    origin::{Error, ErrorKind, Result},
+    origin::{Error, FailureKind, Result},
 };
 
-/// Most bytes that are set aside because an answer says that they will come.
+/// Largest buffer that is allocated on the word of `Content-Length` alone.
 const MAX_TRUSTED_BYTES: usize = 1024 * 1024;
+/// UTF-8 and its subset.
+const UTF8_CHARSETS: [&str; 3] = ["utf-8", "utf8", "us-ascii"];
 
-/// Reads a body up to `limit` bytes.
+/// Reads a body of at most `limit` bytes.
 pub(super) async fn read(mut response: Response, limit: usize) -> Result<Bytes> {
     let announced = response.content_length().map(usize::saturating_from);
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large(limit));
     }
     let mut body = Vec::with_capacity(announced.unwrap_or_default().min(MAX_TRUSTED_BYTES));
-    while let Some(chunk) = response.chunk().await.map_err(|error| broken_off(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| incomplete_response(&error))? {
         if chunk.len() > limit - body.len() {
             return Err(too_large(limit));
         }
         body.extend_from_slice(&chunk);
     }
-    // Chunks are windows into larger buffers, which a cached value would keep alive; this is just as large as the value.
+    // A copy of exactly the value's size: chunks are slices of larger buffers, which a cached value
+    // would keep alive.
     Ok(body.into_boxed_slice().into())
 }
 
 fn too_large(limit: usize) -> Error {
-    Error::new(ErrorKind::TooLarge, format_args!("more than {limit} bytes"))
+    Error::new(FailureKind::TooLarge, format_args!("more than {limit} bytes"))
 }
 
-/// The kind of value that an answer holds.
+/// Kind of the value, by the `Content-Type`.
 ///
 /// # Errors
-/// It is encoded in a way that was not asked for, or is not the JSON that it claims to be.
+/// The body is compressed, or it is not the JSON that the header promises.
 pub(super) fn kind(headers: &HeaderMap, body: &[u8]) -> Result<Kind> {
-    let is_plain =
+    let is_identity =
         |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
-    if !headers.get_all(header::CONTENT_ENCODING).iter().all(is_plain) {
-        return Err(Error::new(ErrorKind::Invalid, "it is compressed, which was not asked for"));
+    if !headers.get_all(header::CONTENT_ENCODING).iter().all(is_identity) {
+        return Err(Error::new(
+            FailureKind::Invalid,
+            "the response is compressed, which was not accepted",
+        ));
     }
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -58,27 +64,29 @@ pub(super) fn kind(headers: &HeaderMap, body: &[u8]) -> Result<Kind> {
 }
 
 fn check_json(body: &[u8]) -> Result<()> {
-    // The parser alone would let anything pass in strings that nobody looks at.
+    // The parser does not validate UTF-8 in strings that it skips.
     let text = std::str::from_utf8(body)
-        .map_err(|_| Error::new(ErrorKind::Invalid, "its JSON is not UTF-8"))?;
+        .map_err(|_| Error::new(FailureKind::Invalid, "the JSON is not UTF-8"))?;
     let document = serde_json::from_str::<IgnoredAny>(text);
     document.map(drop).map_err(|error| {
-        let cause =
-            format_args!("it is not JSON from line {}, column {} on", error.line(), error.column());
-        Error::new(ErrorKind::Invalid, cause)
+        let cause = format_args!(
+            "the value is not JSON at line {}, column {}",
+            error.line(),
+            error.column()
+        );
+        Error::new(FailureKind::Invalid, cause)
     })
 }
 
-/// Whether the parameters of a content type name UTF-8, or a part of it, or nothing.
+/// Whether the charset in the parameters of a content type is UTF-8, a subset of it, or missing.
 fn is_utf8(parameters: &str) -> bool {
-    let charsets = parameters.split(';').filter_map(|parameter| {
+    let mut charsets = parameters.split(';').filter_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
         name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
     });
-    let mut unnamed_or_known = charsets.map(|charset| {
-        ["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
-    });
-    unnamed_or_known.all(|known| known)
+    let is_subset =
+        |charset: &str| UTF8_CHARSETS.iter().any(|known| charset.eq_ignore_ascii_case(known));
+    charsets.all(is_subset)
 }
 
 #[cfg(test)]
@@ -93,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_content_type_names_the_kind() {
+    fn kind_follows_the_content_type() {
         for (content_type, body, expected) in [
             ("application/json", b"{\"a\":[1]}".as_slice(), Kind::Json),
             ("Application/JSON; charset=utf-8", b" 1 ", Kind::Json),
@@ -113,13 +121,13 @@ mod tests {
     }
 
     #[test]
-    fn json_is_json() {
+    fn malformed_json_is_invalid() {
         for broken in
             [b"".as_slice(), b"{", b"{}{}", b"[1,]", b"\"\xff\"", b"NaN", b"\xef\xbb\xbf{}"]
         {
             assert_eq!(
                 kind_of("application/json", broken).unwrap_err().kind,
-                ErrorKind::Invalid,
+                FailureKind::Invalid,
                 "{broken:?}"
             );
         }
@@ -133,6 +141,6 @@ mod tests {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("Identity"));
         assert!(kind(&headers, b"a").is_ok());
         headers.append(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        assert_eq!(kind(&headers, b"a").unwrap_err().kind, ErrorKind::Invalid);
+        assert_eq!(kind(&headers, b"a").unwrap_err().kind, FailureKind::Invalid);
     }
 }

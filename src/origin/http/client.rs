@@ -1,8 +1,7 @@
-//! The HTTP client of one origin, and nothing that it does unasked: no proxies from the environment, no cookies, no Referer.
+//! The HTTP client of one origin, without the implicit behaviour of the library: no proxies from
+//! the environment, no cookies, no `Referer`.
 
-use std::sync::Arc;
-
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use reqwest::{
     Client, ClientBuilder,
@@ -15,29 +14,29 @@ use rustls::{
 };
 use url::Url;
 
-use super::{BuildError, HttpOptions, HttpVersion};
+use super::{HttpBuildError, HttpOptions, HttpVersion};
 
-/// How long a connection may be silent while a fetch waits for it.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+/// Longest silence of a connection with requests in flight before it is checked.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
-pub(super) fn build(options: &HttpOptions) -> Result<Client, BuildError> {
+pub(super) fn build(options: &HttpOptions) -> Result<Client, HttpBuildError> {
     let builder = Client::builder()
         .no_proxy()
         .referer(false)
-        .redirect(redirects(options.max_redirects))
+        .redirect(redirect_policy(options.max_redirects))
         .connect_timeout(options.connect_timeout)
-        // All fetches may share one connection: that it is dead must show soon.
-        .tcp_user_timeout(SIGN_OF_LIFE * 2)
-        .http2_keep_alive_interval(SIGN_OF_LIFE)
-        .http2_keep_alive_timeout(SIGN_OF_LIFE)
+        // All fetches may share one connection, so a dead one must be detected soon.
+        .tcp_user_timeout(KEEPALIVE_INTERVAL * 2)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .http2_keep_alive_timeout(KEEPALIVE_INTERVAL)
         .http2_keep_alive_while_idle(false)
-        .tls_backend_preconfigured(tls(options)?);
-    of_version(builder, options.version)
+        .tls_backend_preconfigured(tls_config(options)?);
+    with_version(builder, options.version)
         .build()
-        .map_err(|error| BuildError::Client(error.to_string()))
+        .map_err(|error| HttpBuildError::Client(error.to_string()))
 }
 
-fn of_version(builder: ClientBuilder, version: HttpVersion) -> ClientBuilder {
+fn with_version(builder: ClientBuilder, version: HttpVersion) -> ClientBuilder {
     match version {
         HttpVersion::Auto => builder,
         HttpVersion::Http1 => builder.http1_only(),
@@ -45,19 +44,20 @@ fn of_version(builder: ClientBuilder, version: HttpVersion) -> ClientBuilder {
     }
 }
 
-/// Follows up to `limit` redirects that stay where they are; with any other, the redirect is the answer.
-fn redirects(limit: usize) -> Policy {
+/// Follows up to `limit` redirects to the same server. Any other redirect is the response.
+fn redirect_policy(limit: usize) -> Policy {
     if limit == 0 {
         return Policy::none();
     }
     Policy::custom(move |attempt: Attempt<'_>| {
-        let stays = attempt.previous().last().is_some_and(|from| same_server(from, attempt.url()));
-        if stays && attempt.previous().len() <= limit { attempt.follow() } else { attempt.stop() }
+        let is_same =
+            attempt.previous().last().is_some_and(|from| is_same_server(from, attempt.url()));
+        if is_same && attempt.previous().len() <= limit { attempt.follow() } else { attempt.stop() }
     })
 }
 
-/// Whether a redirect leads to where the request, with its credentials, was to go anyway.
-fn same_server(from: &Url, to: &Url) -> bool {
+/// Whether a redirect stays on the server for which the credentials are meant.
+fn is_same_server(from: &Url, to: &Url) -> bool {
     from.scheme() == to.scheme()
         && from.host() == to.host()
         && from.port_or_known_default() == to.port_or_known_default()
@@ -65,8 +65,8 @@ fn same_server(from: &Url, to: &Url) -> bool {
         && to.password().is_none()
 }
 
-fn tls(options: &HttpOptions) -> Result<ClientConfig, BuildError> {
-    // Reading the system's roots takes its time; only those who need them do.
+fn tls_config(options: &HttpOptions) -> Result<ClientConfig, HttpBuildError> {
+    // Reading the system's roots is slow, and only HTTPS needs them.
     let roots = if options.url.is_https() {
         trusted_roots(options.ca_pem.as_deref())?
     } else {
@@ -74,7 +74,7 @@ fn tls(options: &HttpOptions) -> Result<ClientConfig, BuildError> {
     };
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| BuildError::Client(error.to_string()))?
+        .map_err(|error| HttpBuildError::Client(error.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
     let protocols: &[&[u8]] = match options.version {
@@ -86,23 +86,23 @@ fn tls(options: &HttpOptions) -> Result<ClientConfig, BuildError> {
     Ok(config)
 }
 
-/// The system's roots and the operator's.
-fn trusted_roots(ca_pem: Option<&[u8]>) -> Result<RootCertStore, BuildError> {
+/// The roots of the system and those of the configuration.
+fn trusted_roots(ca_pem: Option<&[u8]>) -> Result<RootCertStore, HttpBuildError> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(system.certs);
     if let Some(pem) = ca_pem {
         let before = roots.len();
         for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate = certificate.map_err(|error| BuildError::Ca(error.to_string()))?;
-            roots.add(certificate).map_err(|error| BuildError::Ca(error.to_string()))?;
+            let certificate = certificate.map_err(|error| HttpBuildError::Ca(error.to_string()))?;
+            roots.add(certificate).map_err(|error| HttpBuildError::Ca(error.to_string()))?;
         }
         if roots.len() == before {
-            return Err(BuildError::Ca("there is no certificate in it".to_owned()));
+            return Err(HttpBuildError::Ca("there is no certificate in it".to_owned()));
         }
     }
     if roots.is_empty() {
-        return Err(BuildError::NoRoots);
+        return Err(HttpBuildError::NoRoots);
     }
     Ok(roots)
 }
@@ -113,9 +113,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_redirect_stays_only_with_the_same_server() {
+    fn redirects_stay_on_the_same_server() {
         let from = Url::parse("http://h/a").unwrap();
-        for (to, stays) in [
+        for (to, is_same) in [
             ("http://h/b", true),
             ("http://h:80/b?x", true),
             ("https://h/b", false),
@@ -124,7 +124,7 @@ mod tests {
             ("http://u@h/b", false),
             ("http://u:p@h/b", false),
         ] {
-            assert_eq!(same_server(&from, &Url::parse(to).unwrap()), stays, "{to}");
+            assert_eq!(is_same_server(&from, &Url::parse(to).unwrap()), is_same, "{to}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Why there is no answer, in words that may be shown: no URL, no header and nothing of a body is in them.
+//! Explains failed requests. The texts contain no URL, no header and no part of a body, which may
+//! hold secrets.
 
 use std::{
     error::Error as StdError,
@@ -8,83 +9,81 @@ use std::{
 
 use http::{HeaderMap, StatusCode, header};
 
-use super::directives::seconds;
-use crate::origin::{Error, ErrorKind};
+use super::cache_control::parse_seconds;
+use crate::origin::{Error, FailureKind, MAX_RETRY_AFTER};
 
-/// Longest time for which an origin is believed that it wants to be left alone.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
-
-/// A status that is no answer.
-pub(super) fn bad_status(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Error {
+/// The failure that a status other than success, absence or confirmation stands for.
+pub(super) fn unexpected_status(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Error {
     let cause = format_args!("status {}", status.as_u16());
     match status.as_u16() {
-        429 | 500..=599 => {
-            Error { retry_after: retry_after(headers, now), ..Error::new(ErrorKind::Failed, cause) }
-        }
-        300..=499 => Error::new(ErrorKind::Refused, cause),
-        _ => Error::new(ErrorKind::Invalid, cause),
+        429 | 500..=599 => Error {
+            retry_after: retry_after(headers, now),
+            ..Error::new(FailureKind::Failed, cause)
+        },
+        300..=499 => Error::new(FailureKind::Refused, cause),
+        _ => Error::new(FailureKind::Invalid, cause),
     }
 }
 
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = seconds(text).or_else(|| {
+    let delay = parse_seconds(text).or_else(|| {
         let date = httpdate::parse_http_date(text).ok()?;
         Some(date.duration_since(now).unwrap_or_default())
     })?;
-    Some(wait.min(MAX_RETRY_AFTER))
+    Some(delay.min(MAX_RETRY_AFTER))
 }
 
-/// A request that got no answer.
-pub(super) fn no_answer(error: &reqwest::Error) -> Error {
+/// The failure of a request without a response.
+pub(super) fn no_response(error: &reqwest::Error) -> Error {
     if error.is_connect() && error.is_timeout() {
-        return Error::new(ErrorKind::Unreachable, "no connection in time");
+        return Error::new(FailureKind::Unreachable, "no connection in time");
     }
-    if causes(error)
-        .filter_map(|cause| cause.downcast_ref::<hyper::Error>())
+    if sources(error)
+        .filter_map(|source| source.downcast_ref::<hyper::Error>())
         .any(hyper::Error::is_parse)
     {
-        return Error::new(ErrorKind::Invalid, "its answer cannot be read as HTTP");
+        return Error::new(FailureKind::Invalid, "the response is not HTTP");
     }
     Error::new(
-        ErrorKind::Unreachable,
+        FailureKind::Unreachable,
         reason(error).unwrap_or_else(|| "the connection failed".to_owned()),
     )
 }
 
-/// An answer that ended before it was complete.
-pub(super) fn broken_off(error: &reqwest::Error) -> Error {
+/// The failure of a request whose response ended early.
+pub(super) fn incomplete_response(error: &reqwest::Error) -> Error {
     let reason = reason(error).map(|reason| format!(": {reason}")).unwrap_or_default();
-    Error::new(ErrorKind::Unreachable, format_args!("the answer broke off{reason}"))
+    Error::new(FailureKind::Unreachable, format_args!("the response is incomplete{reason}"))
 }
 
-/// What TLS, the operating system or the connection says about it.
+/// The reason given by TLS, the connection or the operating system.
 fn reason(error: &reqwest::Error) -> Option<String> {
     if error.is_dns() {
-        return Some("its name cannot be resolved".to_owned());
+        return Some("the host name cannot be resolved".to_owned());
     }
-    causes(error).find_map(|cause| {
-        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+    sources(error).find_map(|source| {
+        if let Some(tls) = source.downcast_ref::<rustls::Error>() {
             return Some(tls.to_string());
         }
-        if let Some(http) = cause.downcast_ref::<hyper::Error>() {
+        if let Some(http) = source.downcast_ref::<hyper::Error>() {
             return http.is_incomplete_message().then(|| "the connection was closed".to_owned());
         }
-        let kind = cause.downcast_ref::<io::Error>()?.kind();
-        // Of these kinds are wrappers, too, and what they wrap comes next.
+        let kind = source.downcast_ref::<io::Error>()?.kind();
+        // Wrappers have these kinds as well, and the wrapped error comes next.
         (!matches!(kind, io::ErrorKind::Other | io::ErrorKind::InvalidData))
             .then(|| kind.to_string())
     })
 }
 
-/// An error's causes, from the outside in.
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-    std::iter::successors(error.source(), |cause| {
-        let cause: &(dyn StdError + 'static) = *cause;
-        // The system's errors keep what they wrap from the chain, and give away its source instead.
-        match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+/// The sources of an error, outermost first.
+fn sources(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    std::iter::successors(error.source(), |source| {
+        let source: &(dyn StdError + 'static) = *source;
+        // `io::Error` skips the error that it wraps, and returns the source of that error instead.
+        match source.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(wrapped) => Some(wrapped),
-            None => cause.source(),
+            None => source.source(),
         }
     })
 }
@@ -97,20 +96,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_names_the_kind() {
+    fn kind_follows_the_status() {
         for (status, kind) in [
-            (199, ErrorKind::Invalid),
-            (201, ErrorKind::Invalid),
-            (206, ErrorKind::Invalid),
-            (301, ErrorKind::Refused),
-            (400, ErrorKind::Refused),
-            (401, ErrorKind::Refused),
-            (429, ErrorKind::Failed),
-            (500, ErrorKind::Failed),
-            (599, ErrorKind::Failed),
-            (600, ErrorKind::Invalid),
+            (199, FailureKind::Invalid),
+            (201, FailureKind::Invalid),
+            (206, FailureKind::Invalid),
+            (301, FailureKind::Refused),
+            (400, FailureKind::Refused),
+            (401, FailureKind::Refused),
+            (429, FailureKind::Failed),
+            (500, FailureKind::Failed),
+            (599, FailureKind::Failed),
+            (600, FailureKind::Invalid),
         ] {
-            let error = bad_status(
+            let error = unexpected_status(
                 StatusCode::from_u16(status).unwrap(),
                 &HeaderMap::new(),
                 SystemTime::UNIX_EPOCH,
@@ -120,9 +119,9 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_a_number_or_a_date() {
+    fn retry_after_is_a_number_or_a_date_up_to_a_limit() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        for (text, wait) in [
+        for (text, seconds) in [
             ("7", Some(7)),
             (" 7 ", Some(7)),
             ("0", Some(0)),
@@ -135,14 +134,14 @@ mod tests {
         ] {
             let headers =
                 [(header::RETRY_AFTER, HeaderValue::from_static(text))].into_iter().collect();
-            let wait = wait.map(Duration::from_secs);
+            let retry_after = seconds.map(Duration::from_secs);
             assert_eq!(
-                bad_status(StatusCode::SERVICE_UNAVAILABLE, &headers, now).retry_after,
-                wait,
+                unexpected_status(StatusCode::SERVICE_UNAVAILABLE, &headers, now).retry_after,
+                retry_after,
                 "{text}"
             );
             assert_eq!(
-                bad_status(StatusCode::BAD_REQUEST, &headers, now).retry_after,
+                unexpected_status(StatusCode::BAD_REQUEST, &headers, now).retry_after,
                 None,
                 "{text}"
             );

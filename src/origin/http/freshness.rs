@@ -1,7 +1,8 @@
-//! How an answer may be kept, by HTTP's own rules (RFC 9111) and those for stale answers (RFC 5861).
+//! Freshness of responses by the rules of HTTP (RFC 9111) and its stale windows (RFC 5861).
 //!
-//! Larder is a shared cache. Whether an answer may be stored and how long it is fresh is decided by `http-cache-semantics`;
-//! here it gets headers that it cannot misread, and what it does not know is added.
+//! Larder is a shared cache. `http-cache-semantics` decides whether a response may be stored and
+//! how long it is fresh. This module normalizes the headers for it, and adds the rules that it
+//! lacks.
 
 #[cfg(test)]
 mod tests;
@@ -11,9 +12,9 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_cache_semantics::{CacheOptions, CachePolicy};
 
-use super::directives::{CacheControl, LONGEST, seconds};
+use super::cache_control::{CacheControl, MAX_TIME, parse_seconds};
 
-/// What an answer says of how it may be kept; what it leaves open is none.
+/// How long a response may be cached. None: the response does not say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Freshness {
     pub(super) no_store: bool,
@@ -23,37 +24,38 @@ pub(super) struct Freshness {
 }
 
 impl Freshness {
-    /// Judges an answer of the status under which it will be kept. `default_ttl` is for those that name no time.
-    pub(super) fn of(
+    /// Evaluates a response. `status` is the one under which it is stored. `default_ttl` applies if
+    /// the response has no lifetime.
+    pub(super) fn from_response(
         status: StatusCode,
         headers: &HeaderMap,
         default_ttl: Duration,
         now: SystemTime,
     ) -> Self {
-        let mut directives = CacheControl::of(headers);
+        let mut directives = CacheControl::from_headers(headers);
         let (stale_while_revalidate, stale_if_error) = stale_windows(&directives);
-        let timed = ["max-age", "s-maxage"].iter().any(|name| directives.has(name))
+        let has_lifetime = ["max-age", "s-maxage"].iter().any(|name| directives.has(name))
             || headers.contains_key(header::EXPIRES);
-        if !timed {
-            directives.set("max-age", whole_seconds(default_ttl));
+        if !has_lifetime {
+            directives.set("max-age", rounded_up(default_ttl));
         }
-        // To the library it means that nothing may be served at all; it forbids what is stale, which is seen to above.
+        // The library takes it as a ban on every reuse. It forbids only stale responses, see above.
         directives.remove("proxy-revalidate");
-        // And it takes this for a lifetime, which it is not (RFC 8246).
+        // The library takes it as a lifetime, which it is not (RFC 8246).
         directives.remove("immutable");
 
-        let public = directives.has("public");
-        let policy = policy(status, &plain(headers, &directives, now), now);
+        let is_public = directives.has("public");
+        let policy = policy(status, &normalized(headers, &directives, now), now);
         if !policy.is_storable()
             || varies_by_everything(headers)
-            || (sets_cookie(headers) && !public)
+            || (sets_cookie(headers) && !is_public)
         {
             return Self { no_store: true, ..Self::default() };
         }
-        let left = policy.time_to_live(now).min(LONGEST);
+        let remaining = policy.time_to_live(now).min(MAX_TIME);
         let ttl = match age(headers) {
-            _ if left.is_zero() => Some(Duration::ZERO),
-            _ if timed => Some(left),
+            _ if remaining.is_zero() => Some(Duration::ZERO),
+            _ if has_lifetime => Some(remaining),
             None => None,
             Some(age) => Some(default_ttl.saturating_sub(age)),
         };
@@ -61,19 +63,19 @@ impl Freshness {
     }
 }
 
-/// How long an answer may be served stale: while it is refreshed, and because of an error.
+/// Windows in which a stale response may be served: while it is refreshed, and if the origin fails.
 fn stale_windows(directives: &CacheControl) -> (Option<Duration>, Option<Duration>) {
     if ["must-revalidate", "proxy-revalidate", "no-cache"].iter().any(|name| directives.has(name)) {
         return (Some(Duration::ZERO), Some(Duration::ZERO));
     }
-    // It implies proxy-revalidate (RFC 9111, 5.2.2.10), unless the origin says in the same breath what may be stale.
-    let unsaid = directives.has("s-maxage").then_some(Duration::ZERO);
-    let window = |name| directives.time(name).or(unsaid);
+    // It implies proxy-revalidate (RFC 9111, 5.2.2.10), unless the response has a stale window.
+    let default = directives.has("s-maxage").then_some(Duration::ZERO);
+    let window = |name| directives.time(name).or(default);
     (window("stale-while-revalidate"), window("stale-if-error"))
 }
 
-/// The library's judgement. The request it sees is without the configured headers: they say who Larder is, not for whom it
-/// asks, so that an `Authorization` among them does not make the answer anybody's own.
+/// The policy of the library. The request that it sees lacks the configured headers: they
+/// authenticate Larder and not a user, so an `Authorization` does not make the response private.
 fn policy(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> CachePolicy {
     let request = Request::new(());
     let mut response = Response::new(());
@@ -83,37 +85,37 @@ fn policy(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> CachePoli
     CachePolicy::new_options(&request, &response, now, options)
 }
 
-/// The headers that matter, each once and in the one form that the library reads.
-fn plain(headers: &HeaderMap, directives: &CacheControl, now: SystemTime) -> HeaderMap {
-    let mut plain = HeaderMap::new();
+/// The relevant headers, each once and in the form that the library reads.
+fn normalized(headers: &HeaderMap, directives: &CacheControl, now: SystemTime) -> HeaderMap {
+    let mut normalized = HeaderMap::new();
     let mut put = |name: HeaderName, value: String| {
         if let Ok(value) = HeaderValue::try_from(value) {
-            plain.insert(name, value);
+            normalized.insert(name, value);
         }
     };
-    put(header::CACHE_CONTROL, directives.plain());
+    put(header::CACHE_CONTROL, directives.normalized());
     if let Some(age) = age(headers) {
         put(header::AGE, age.as_secs().to_string());
     }
-    if let Some(date) = headers.get(header::DATE).and_then(date) {
+    if let Some(date) = headers.get(header::DATE).and_then(parse_date) {
         put(header::DATE, httpdate::fmt_http_date(date));
     }
     if let Some(expires) = headers.get(header::EXPIRES) {
-        // What is no date is in the past (RFC 9111, 5.3).
-        let expires = date(expires).unwrap_or(SystemTime::UNIX_EPOCH).min(now + 2 * LONGEST);
+        // A malformed date is in the past (RFC 9111, 5.3).
+        let expires = parse_date(expires).unwrap_or(SystemTime::UNIX_EPOCH).min(now + 2 * MAX_TIME);
         put(header::EXPIRES, httpdate::fmt_http_date(expires));
     }
-    plain
+    normalized
 }
 
-fn date(value: &HeaderValue) -> Option<SystemTime> {
+fn parse_date(value: &HeaderValue) -> Option<SystemTime> {
     httpdate::parse_http_date(value.to_str().ok()?.trim()).ok()
 }
 
-/// How long the answer has been in caches on its way; none if it does not say.
+/// Time that the response has spent in caches on its way, if it says so.
 fn age(headers: &HeaderMap) -> Option<Duration> {
     let age = headers.get(header::AGE)?.to_str().ok()?;
-    seconds(age.split(',').next()?)
+    parse_seconds(age.split(',').next()?)
 }
 
 fn varies_by_everything(headers: &HeaderMap) -> bool {
@@ -123,11 +125,11 @@ fn varies_by_everything(headers: &HeaderMap) -> bool {
     headers.get_all(header::VARY).iter().any(names)
 }
 
-/// A cookie is for one visitor, and so, most likely, is the answer.
+/// A cookie is for one user, and so, most likely, is the response.
 fn sets_cookie(headers: &HeaderMap) -> bool {
     headers.contains_key(header::SET_COOKIE)
 }
 
-fn whole_seconds(duration: Duration) -> Duration {
+fn rounded_up(duration: Duration) -> Duration {
     Duration::from_secs(duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0)))
 }

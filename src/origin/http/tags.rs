@@ -1,4 +1,4 @@
-//! The tags that an answer gives its entry.
+//! Tags of an entry, from the headers `Cache-Tag` and `Surrogate-Key`.
 
 use http::{HeaderMap, HeaderName};
 
@@ -7,7 +7,7 @@ use crate::model::{MAX_TAG_BYTES, MAX_TAGS, Tags};
 const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 
-/// Why the tags of an answer cannot be those of an entry.
+/// Tags that an entry cannot have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum UnusableTags {
     #[error("there are more than {MAX_TAGS}")]
@@ -18,8 +18,9 @@ pub(super) enum UnusableTags {
     NotText,
 }
 
-/// The tags in `Cache-Tag`, which separates them by commas, and `Surrogate-Key`, which does by spaces. None without either.
-pub(super) fn tags_of(headers: &HeaderMap) -> Result<Option<Tags>, UnusableTags> {
+/// Parses `Cache-Tag`, separated by commas, and `Surrogate-Key`, separated by spaces. None: the
+/// response has neither.
+pub(super) fn from_headers(headers: &HeaderMap) -> Result<Option<Tags>, UnusableTags> {
     if !headers.contains_key(CACHE_TAG) && !headers.contains_key(SURROGATE_KEY) {
         return Ok(None);
     }
@@ -48,38 +49,38 @@ mod tests {
 
     use super::*;
 
-    fn read(lines: &[(HeaderName, &[u8])]) -> Result<Option<Vec<String>>, UnusableTags> {
+    fn parse(lines: &[(HeaderName, &[u8])]) -> Result<Option<Vec<String>>, UnusableTags> {
         let mut headers = HeaderMap::new();
         for (name, line) in lines {
             headers.append(name, HeaderValue::from_bytes(line).unwrap());
         }
-        tags_of(&headers).map(|tags| tags.map(|tags| tags.to_vec()))
+        from_headers(&headers).map(|tags| tags.map(|tags| tags.to_vec()))
     }
 
     #[test]
-    fn both_headers_name_them() {
+    fn tags_of_both_headers_are_joined_and_sorted() {
         let tags = |tags: &[&str]| Ok(Some(tags.iter().map(|tag| (*tag).to_owned()).collect()));
-        assert_eq!(read(&[]), Ok(None));
-        assert_eq!(read(&[(CACHE_TAG, b"")]), tags(&[]));
+        assert_eq!(parse(&[]), Ok(None));
+        assert_eq!(parse(&[(CACHE_TAG, b"")]), tags(&[]));
         assert_eq!(
-            read(&[(CACHE_TAG, b"b, a b ,,b"), (CACHE_TAG, b"c")]),
+            parse(&[(CACHE_TAG, b"b, a b ,,b"), (CACHE_TAG, b"c")]),
             tags(&["a b", "b", "c"])
         );
-        assert_eq!(read(&[(SURROGATE_KEY, b"b a,b  c\tb")]), tags(&["a,b", "b", "c"]));
+        assert_eq!(parse(&[(SURROGATE_KEY, b"b a,b  c\tb")]), tags(&["a,b", "b", "c"]));
         assert_eq!(
-            read(&[(SURROGATE_KEY, b"b a"), (CACHE_TAG, "b,\u{fc}".as_bytes())]),
+            parse(&[(SURROGATE_KEY, b"b a"), (CACHE_TAG, "b,\u{fc}".as_bytes())]),
             tags(&["a", "b", "\u{fc}"])
         );
     }
 
     #[test]
-    fn those_that_no_entry_can_have_are_told_apart() {
+    fn unusable_tags_are_rejected() {
         let many = (0..33).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
-        assert_eq!(read(&[(CACHE_TAG, many.as_bytes())]), Err(UnusableTags::TooMany));
+        assert_eq!(parse(&[(CACHE_TAG, many.as_bytes())]), Err(UnusableTags::TooMany));
         let repeated = "a,".repeat(33);
-        assert!(read(&[(CACHE_TAG, repeated.as_bytes())]).is_ok());
-        assert!(read(&[(CACHE_TAG, &[b'a'; 128])]).is_ok());
-        assert_eq!(read(&[(CACHE_TAG, &[b'a'; 129])]), Err(UnusableTags::TooLong));
-        assert_eq!(read(&[(CACHE_TAG, b"a,\xff")]), Err(UnusableTags::NotText));
+        assert!(parse(&[(CACHE_TAG, repeated.as_bytes())]).is_ok());
+        assert!(parse(&[(CACHE_TAG, &[b'a'; 128])]).is_ok());
+        assert_eq!(parse(&[(CACHE_TAG, &[b'a'; 129])]), Err(UnusableTags::TooLong));
+        assert_eq!(parse(&[(CACHE_TAG, b"a,\xff")]), Err(UnusableTags::NotText));
     }
 }

@@ -1,4 +1,4 @@
-//! The origin against servers that answer, refuse, lie, hang and break.
+//! Tests against servers that answer, refuse, hang, break and send malformed responses.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,18 +13,21 @@ use tokio::time::Instant;
 
 use self::server::Server;
 use super::*;
-use crate::{model::Namespace, origin::Validators};
+use crate::{
+    model::{EntryKey, Namespace},
+    origin::Validators,
+};
 
-/// Long enough for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// For what will not come; also on a busy machine, it is not there before.
-const IMPATIENCE: Duration = Duration::from_millis(200);
+/// Never reached, even on a busy machine.
+const LONG: Duration = Duration::from_secs(60);
+/// For events that never happen, so that the load of the machine does not matter.
+const SHORT: Duration = Duration::from_millis(200);
 
 fn options(url: &str) -> HttpOptions {
     HttpOptions {
         url: UrlTemplate::parse(url).unwrap(),
         headers: HeaderMap::new(),
-        connect_timeout: PATIENCE,
+        connect_timeout: LONG,
         max_value_bytes: 1000,
         max_redirects: 0,
         version: HttpVersion::Auto,
@@ -35,21 +38,21 @@ fn options(url: &str) -> HttpOptions {
     }
 }
 
-fn order(key: &str) -> FetchRequest {
+fn request(key: &str) -> FetchRequest {
     let key = EntryKey::new(Namespace::new("user").unwrap(), key, [].into_iter()).unwrap();
     FetchRequest {
         key,
         params: Arc::new(BTreeMap::new()),
         validators: Validators::default(),
-        deadline: Instant::now() + PATIENCE,
+        deadline: Instant::now() + LONG,
     }
 }
 
-/// Asks a server for the key `k`.
-async fn ask(server: &Server) -> Result<FetchResponse> {
-    ask_with(options(&server.url("/{key}"))).await
+/// Fetches the key `k` from a server.
+async fn fetch(server: &Server) -> Result<FetchResponse> {
+    fetch_with(options(&server.url("/{key}"))).await
 }
 
-async fn ask_with(options: HttpOptions) -> Result<FetchResponse> {
-    HttpOrigin::new(options).unwrap().fetch(&order("k")).await
+async fn fetch_with(options: HttpOptions) -> Result<FetchResponse> {
+    HttpOrigin::new(options).unwrap().fetch(&request("k")).await
 }

@@ -1,14 +1,14 @@
-//! What a request says of the value that is already there (RFC 9110, 13), and what an answer says of its own.
+//! Validators of responses, and the conditions of requests (RFC 9110, 13).
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::origin::{Error, ErrorKind, Result, Validators};
+use crate::origin::{Error, FailureKind, Result, Validators};
 
-/// Longest validator that is kept.
+/// Longest validator that is stored.
 const MAX_BYTES: usize = 1024;
 
-/// Those of an answer.
-pub(super) fn of(headers: &HeaderMap) -> Validators {
+/// Validators of a response. Those that are too long to store are left out.
+pub(super) fn from_headers(headers: &HeaderMap) -> Validators {
     let text = |name: HeaderName| {
         let text = headers.get(name)?.to_str().ok()?.trim();
         (!text.is_empty() && text.len() <= MAX_BYTES).then(|| text.into())
@@ -17,43 +17,45 @@ pub(super) fn of(headers: &HeaderMap) -> Validators {
 }
 
 /// Makes a request conditional.
-pub(super) fn put(validators: &Validators, headers: &mut HeaderMap) {
+pub(super) fn set_conditions(validators: &Validators, headers: &mut HeaderMap) {
     for (name, text) in [
         (header::IF_NONE_MATCH, &validators.etag),
         (header::IF_MODIFIED_SINCE, &validators.last_modified),
     ] {
-        // They came in a header, and so they fit into one.
+        // They come from headers, so the conversion succeeds.
         if let Some(value) = text.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
             headers.insert(name, value);
         }
     }
 }
 
-/// Those of the stored value after the answer that it has not changed: the answer's, and for what it leaves out, the old ones.
+/// Validators of the stored value after a 304: those of the response, and the stored ones where it
+/// has none.
 ///
 /// # Errors
-/// Nobody asked whether it has, or the answer is about another value. A server that only looks at dates takes a value that
-/// was replaced within the same second for the old one; the tag gives it away (RFC 9111, 4.3.4).
-pub(super) fn confirmed(asked: &Validators, headers: &HeaderMap) -> Result<Validators> {
-    if asked.is_empty() {
-        return Err(Error::new(ErrorKind::Invalid, "status 304 to a request without conditions"));
+/// The request had no condition, or the response is about another version. A server that compares
+/// only dates does not notice a change within the same second, but its `ETag` differs (RFC 9111,
+/// 4.3.4).
+pub(super) fn after_revalidation(stored: &Validators, headers: &HeaderMap) -> Result<Validators> {
+    if stored.is_empty() {
+        return Err(Error::new(FailureKind::Invalid, "status 304 to a request without conditions"));
     }
-    let answered = of(headers);
-    if let (Some(old), Some(new)) = (&asked.etag, &answered.etag)
-        && opaque(old) != opaque(new)
+    let response = from_headers(headers);
+    if let (Some(old), Some(new)) = (&stored.etag, &response.etag)
+        && opaque_tag(old) != opaque_tag(new)
     {
         return Err(Error::new(
-            ErrorKind::Invalid,
+            FailureKind::Invalid,
             "status 304 about another version of the value",
         ));
     }
     Ok(Validators {
-        etag: answered.etag.or_else(|| asked.etag.clone()),
-        last_modified: answered.last_modified.or_else(|| asked.last_modified.clone()),
+        etag: response.etag.or_else(|| stored.etag.clone()),
+        last_modified: response.last_modified.or_else(|| stored.last_modified.clone()),
     })
 }
 
-fn opaque(etag: &str) -> &str {
+fn opaque_tag(etag: &str) -> &str {
     etag.strip_prefix("W/").unwrap_or(etag)
 }
 
@@ -70,20 +72,21 @@ mod tests {
     }
 
     #[test]
-    fn those_that_are_too_long_are_left_out() {
+    fn long_and_empty_validators_are_left_out() {
         let long = "x".repeat(1025);
-        assert_eq!(of(&headers(&long, &long)), Validators::default());
-        assert_eq!(of(&headers("", " ")), Validators::default());
-        let both = of(&headers(&long[1..], "yesterday"));
+        assert_eq!(from_headers(&headers(&long, &long)), Validators::default());
+        assert_eq!(from_headers(&headers("", " ")), Validators::default());
+        let both = from_headers(&headers(&long[1..], "yesterday"));
         assert_eq!(both.etag.unwrap().len(), 1024);
         assert_eq!(both.last_modified.as_deref(), Some("yesterday"));
     }
 
     #[test]
-    fn what_a_304_leaves_out_stays_as_it_was() {
-        let asked = Validators { etag: Some("\"a\"".into()), last_modified: Some("monday".into()) };
-        assert_eq!(confirmed(&asked, &HeaderMap::new()).unwrap(), asked);
-        let newer = confirmed(&asked, &headers("W/\"a\"", "tuesday")).unwrap();
+    fn validators_missing_from_a_304_are_kept() {
+        let stored =
+            Validators { etag: Some("\"a\"".into()), last_modified: Some("monday".into()) };
+        assert_eq!(after_revalidation(&stored, &HeaderMap::new()).unwrap(), stored);
+        let newer = after_revalidation(&stored, &headers("W/\"a\"", "tuesday")).unwrap();
         assert_eq!(
             newer,
             Validators { etag: Some("W/\"a\"".into()), last_modified: Some("tuesday".into()) }
@@ -91,12 +94,15 @@ mod tests {
     }
 
     #[test]
-    fn a_304_is_about_what_was_asked() {
-        let asked = Validators { etag: Some("\"a\"".into()), last_modified: None };
-        assert_eq!(confirmed(&asked, &headers("\"b\"", "x")).unwrap_err().kind, ErrorKind::Invalid);
+    fn a_304_must_match_the_condition() {
+        let stored = Validators { etag: Some("\"a\"".into()), last_modified: None };
         assert_eq!(
-            confirmed(&Validators::default(), &headers("\"b\"", "x")).unwrap_err().kind,
-            ErrorKind::Invalid
+            after_revalidation(&stored, &headers("\"b\"", "x")).unwrap_err().kind,
+            FailureKind::Invalid
+        );
+        assert_eq!(
+            after_revalidation(&Validators::default(), &headers("\"b\"", "x")).unwrap_err().kind,
+            FailureKind::Invalid
         );
     }
 }

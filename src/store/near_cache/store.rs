@@ -171,6 +171,10 @@ impl StatsStore for NearCacheStore {
 
 #[async_trait]
 impl Inspect for NearCacheStore {
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
     async fn ping(&self) -> Result<()> {
         self.inner.ping().await
     }

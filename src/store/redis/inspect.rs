@@ -16,6 +16,10 @@ const SAMPLE: usize = 512;
 
 #[async_trait]
 impl Inspect for RedisStore {
+    fn kind(&self) -> &'static str {
+        "redis"
+    }
+
     async fn ping(&self) -> Result<()> {
         self.pool.probe().await
     }
@@ -94,7 +98,6 @@ fn read_info(info: &str, keys: u64) -> StoreInfo {
         None => format!("Redis {}", text("redis_version")),
     };
     StoreInfo {
-        kind: "redis",
         server_version,
         used_bytes: number("used_memory").unwrap_or(0),
         peak_bytes: number("used_memory_peak").unwrap_or(0),

@@ -157,7 +157,7 @@ on_both_stores!(batches_support_no_cache_and_only_if_cached, |env| {
     let only = BatchGetOrFetchRequest { only_if_cached: true, ..batch(&["there", "missing"]) };
     let mut read = answers(&env.cache, only.clone()).await.into_iter();
     read.next().unwrap().expect_found();
-    assert!(matches!(read.next().unwrap().outcome, Some(Answer::Missing(_))));
+    assert!(matches!(read.next().unwrap().outcome, Some(Answer::NotCached(_))));
     let forced = BatchGetOrFetchRequest { no_cache: true, ..batch(&["there", "missing"]) };
     for answer in answers(&env.cache, forced).await {
         answer.expect_lease();

@@ -84,7 +84,7 @@ on_both_stores!(only_if_cached_grants_no_lease, config: STALE, |env| {
     let is_missing = async || {
         let answer = env.cache.get_or_fetch(only(20_000)).await.unwrap();
         assert_eq!((answer.fetch_status(), answer.degraded), (FetchStatus::Unspecified, false));
-        assert!(matches!(answer.outcome, Some(Answer::Missing(_))), "{answer:?}");
+        assert!(matches!(answer.outcome, Some(Answer::NotCached(_))), "{answer:?}");
     };
     is_missing().await;
     // The call does not wait for the lease of another caller either.
@@ -101,7 +101,7 @@ on_both_stores!(only_if_cached_grants_no_lease, config: STALE, |env| {
     .await;
     let fresh = GetOrFetchRequest { max_stale: ms(0), ..only(0) };
     let answer = env.cache.get_or_fetch(fresh).await.unwrap();
-    assert!(matches!(answer.outcome, Some(Answer::Missing(_))), "{answer:?}");
+    assert!(matches!(answer.outcome, Some(Answer::NotCached(_))), "{answer:?}");
     // The lease for the refresh is still free.
     env.cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_lease();
 });
@@ -114,7 +114,7 @@ async fn without_a_store_only_if_cached_is_degraded() {
     redis.kill();
     let only = GetOrFetchRequest { only_if_cached: true, ..fetch("k", 0) };
     let answer = cache.get_or_fetch(only).await.unwrap();
-    assert!(answer.degraded && matches!(answer.outcome, Some(Answer::Missing(_))), "{answer:?}");
+    assert!(answer.degraded && matches!(answer.outcome, Some(Answer::NotCached(_))), "{answer:?}");
     let answer = cache.get_or_fetch(no_cache("k", 20_000)).await.unwrap();
     assert!(answer.degraded);
     answer.expect_lease();

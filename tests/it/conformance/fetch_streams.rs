@@ -62,9 +62,9 @@ on_both_stores!(a_broken_stream_releases_its_lease, env: LONG, |env| {
     let endings: [fn(Stream); 2] = [
         drop,
         // Only the request side ends, without a message.
-        |Stream { say, told }| {
-            drop(say);
-            std::mem::forget(told);
+        |Stream { requests, responses }| {
+            drop(requests);
+            std::mem::forget(responses);
         },
     ];
     for (number, end) in endings.into_iter().enumerate() {
@@ -110,7 +110,7 @@ async fn a_lost_connection_releases_the_lease_to_another_replica() {
 on_both_stores!(an_abandoned_lease_backs_off, env: LONG, |env| {
     let mut stream = Stream::lease(&env.cache, "k").await;
     stream
-        .say(ClientMessage::Abandon(FetchStreamAbandon { reason: "no database".to_owned() }))
+        .send(ClientMessage::Abandon(FetchStreamAbandon { reason: "no database".to_owned() }))
         .await;
     assert!(stream.next().await.unwrap().is_none());
     env.cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_contended();
@@ -158,7 +158,7 @@ on_both_stores!(a_stream_lease_has_a_maximum_duration, env: SHORT_LIVED, |env| {
 });
 
 on_both_stores!(invalid_messages_are_refused, env: LONG, |env| {
-    let first = async |said| match Stream::begin(&env.cache, said).await {
+    let first = async |said| match Stream::start(&env.cache, said).await {
         Ok(mut stream) => stream.next().await,
         Err(status) => Err(status),
     };
@@ -169,7 +169,7 @@ on_both_stores!(invalid_messages_are_refused, env: LONG, |env| {
     );
     let after = async |key: &str, said| {
         let mut stream = Stream::lease(&env.cache, key).await;
-        stream.say(said).await;
+        stream.send(said).await;
         stream.next().await
     };
     expect_violation(after("a", ClientMessage::Open(fetch("a", 0))).await, "open");
@@ -191,11 +191,11 @@ on_both_stores!(invalid_messages_are_refused, env: LONG, |env| {
 });
 
 on_both_stores!(an_empty_message_is_refused, env: LONG, |env| {
-    let mut stream = Stream::silent(&env.cache).await;
-    stream.say(None).await;
+    let mut stream = Stream::open_empty(&env.cache).await;
+    stream.send(None).await;
     expect_violation(stream.next().await, "open");
     let mut stream = Stream::lease(&env.cache, "k").await;
-    stream.say(None).await;
+    stream.send(None).await;
     expect_violation(stream.next().await, "message");
     // The lease was released.
     env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap().expect_lease();

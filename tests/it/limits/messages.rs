@@ -44,7 +44,7 @@ on_both_stores!(
                 ..Default::default()
             })
         };
-        let refused = match Stream::begin(&env.cache, fill()).await {
+        let refused = match Stream::start(&env.cache, fill()).await {
             Ok(mut stream) => stream.next().await,
             Err(status) => Err(status),
         };
@@ -56,7 +56,7 @@ on_both_stores!(
             4 * 1024 * 1024,
         );
         let mut stream = Stream::lease(&env.cache, "k").await;
-        stream.say(fill()).await;
+        stream.send(fill()).await;
         let refused = stream.next().await;
         expect_over_limit(
             refused,

@@ -87,7 +87,7 @@ on_both_stores!(health_watchers_are_notified, env: SHUTDOWN, |env| {
 
 on_both_stores!(silent_streams_do_not_delay_shutdown, env: SHUTDOWN, |env| {
     let mut larder = env.larder;
-    let mut stream = Stream::silent(&env.cache).await;
+    let mut stream = Stream::open_empty(&env.cache).await;
     larder.signal(Signal::SIGTERM);
     let start = Instant::now();
     expect_retry(stream.next().await, Code::Unavailable, "SHUTTING_DOWN");

@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 
 use crate::support::{
     client::{Cache, Fetched as _, as_text, key_ref, set_for, text},
-    env::{Env, PATIENT, read_through},
+    env::{Env, LONG_TIMEOUTS, read_through},
     grpc_origin::{GrpcOrigin, outcome, value},
     origin::Origin,
     redis::RedisServer,
@@ -54,13 +54,13 @@ macro_rules! with_grpc_origin {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn memory() {
                 let origin = GrpcOrigin::start().await;
-                run(Env::memory(&PATIENT, &grpc(&origin, $further)).await, origin).await;
+                run(Env::memory(&LONG_TIMEOUTS, &grpc(&origin, $further)).await, origin).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn redis() {
                 let origin = GrpcOrigin::start().await;
-                run(Env::redis(&PATIENT, &grpc(&origin, $further)).await, origin).await;
+                run(Env::redis(&LONG_TIMEOUTS, &grpc(&origin, $further)).await, origin).await;
             }
         }
     };
@@ -144,7 +144,7 @@ with_grpc_origin!(origin_without_batches_is_called_per_key, "", |env, origin| {
 });
 
 with_grpc_origin!(batches_and_single_calls_share_fetches, "", |env, origin| {
-    origin.takes(Duration::from_millis(500));
+    origin.set_delay(Duration::from_millis(500));
     let calls = (0..4).map(|first| {
         let cache = env.cache.clone();
         tokio::spawn(async move {
@@ -172,7 +172,7 @@ with_origin!(http_origin_is_called_per_key, |env, origin| {
         assert_eq!(value_of(answer), Some(format!("/v/{key}#1")));
     }
     assert_eq!(origin.calls(), 1000);
-    assert!(origin.most_in_flight() <= 64);
+    assert!(origin.max_in_flight() <= 64);
 });
 
 with_origin!(only_if_cached_and_no_cache_apply_to_batches, |env, origin| {
@@ -180,7 +180,7 @@ with_origin!(only_if_cached_and_no_cache_apply_to_batches, |env, origin| {
     let only_if_cached = BatchGetOrFetchRequest { only_if_cached: true, ..request(["a", "b"]) };
     let answers = call(&env.cache, only_if_cached).await;
     assert_eq!(value_of(answers[0].clone()).as_deref(), Some("stored"));
-    assert!(matches!(answers[1].outcome, Some(Answer::Missing(_))), "{:?}", answers[1]);
+    assert!(matches!(answers[1].outcome, Some(Answer::NotCached(_))), "{:?}", answers[1]);
     assert_eq!(origin.calls(), 0);
     let answers =
         call(&env.cache, BatchGetOrFetchRequest { no_cache: true, ..request(["a", "b"]) }).await;
@@ -205,7 +205,7 @@ with_origin!(large_answers_are_split_into_messages, |env, origin| {
     assert!(sizes.iter().all(|size| *size <= 4), "{sizes:?}");
 });
 
-on_both_stores!(batch_with_a_granted_lease_does_not_wait_for_other_holders, env: PATIENT, |env| {
+on_both_stores!(batch_with_a_granted_lease_does_not_wait_for_other_holders, env: LONG_TIMEOUTS, |env| {
     let first = call(&env.cache, request(["a", "b", "c"])).await;
     assert!(
         first.iter().all(|answer| matches!(answer.outcome, Some(Answer::Lease(_)))),
@@ -219,7 +219,7 @@ on_both_stores!(batch_with_a_granted_lease_does_not_wait_for_other_holders, env:
     assert!(matches!(second[2].outcome, Some(Answer::Contended(_))), "{second:?}");
 });
 
-on_both_stores!(batch_without_a_granted_lease_waits, env: PATIENT, |env| {
+on_both_stores!(batch_without_a_granted_lease_waits, env: LONG_TIMEOUTS, |env| {
     let lease = env.cache.lease("a").await;
     let waiter = tokio::spawn({
         let cache = env.cache.clone();
@@ -252,7 +252,8 @@ on_both_stores!(batch_limits_are_enforced, |env| {
 async fn namespaces_can_be_mixed_and_replicas_share_fetches() {
     let (redis, origin) = (RedisServer::start().await, Origin::start().await);
     let config = read_through(&origin.url("/v/{key}"), "", "");
-    let start = async || Larder::redis(&redis.url()).envs(&PATIENT).config(&config).start().await;
+    let start =
+        async || Larder::redis(&redis.url()).envs(&LONG_TIMEOUTS).config(&config).start().await;
     let (first, second) = (start().await, start().await);
     let mut keys: Vec<KeyRef> = (0..50).map(|number| key_ref(&number.to_string())).collect();
     keys.push(KeyRef { namespace: "callers".to_owned(), ..key_ref("own") });

@@ -33,7 +33,7 @@ with_origin!(
             let answer = call.await.unwrap().unwrap();
             assert_eq!(answer.fetch_status(), FetchStatus::Fetched);
         }
-        assert_eq!((origin.most_in_flight(), origin.calls()), (5, 300));
+        assert_eq!((origin.max_in_flight(), origin.calls()), (5, 300));
     }
 );
 

@@ -9,12 +9,12 @@ use larder::pb::v1::{
 use crate::support::{
     client::{Fetched as _, as_text, fetch},
     observe::becomes_text,
-    origin::{Asked, Reply, after, ok},
+    origin::{OriginRequest, Reply, after, ok},
     wait::{SOON, eventually},
 };
 
 /// A slow reply. The first expires soon.
-fn slow(request: &Asked) -> Reply {
+fn slow(request: &OriginRequest) -> Reply {
     let cache_control = if request.before == 0 { "max-age=2" } else { "max-age=100" };
     after(
         Duration::from_millis(300),
@@ -61,7 +61,7 @@ with_origin!(
         origin.release();
         becomes_text(&env.cache, &key, "#2").await;
         assert_eq!(
-            origin.asked().iter().filter(|request| request.target == format!("/v/{key}")).count(),
+            origin.requests().iter().filter(|request| request.target == format!("/v/{key}")).count(),
             2
         );
     }
@@ -99,7 +99,7 @@ with_origin!(
             let request = GetOrFetchRequest { only_if_cached: true, ..fetch("k", 0) };
             let answer = env.cache.get_or_fetch(request).await.unwrap();
             assert_eq!(answer.fetch_status(), FetchStatus::Unspecified);
-            if matches!(answer.outcome, Some(Answer::Missing(_))) {
+            if matches!(answer.outcome, Some(Answer::NotCached(_))) {
                 break;
             }
         }

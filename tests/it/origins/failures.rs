@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 
 use crate::support::{
     client::{Cache, Fetched as _, fetch, get},
-    env::{PATIENT, patient, read_through},
+    env::{LONG_TIMEOUTS, read_through, with_defaults},
     origin::{Origin, Reply, numbered, ok, send, status},
     redis::RedisServer,
     server::Larder,
@@ -174,7 +174,7 @@ with_origin!(
         });
         let first = details_of(&fetch_error(&env.cache, "k").await, "ORIGIN_FAILED");
         assert_eq!(first.retry, Some(Duration::from_secs(3)));
-        let first_call = origin.asked()[0].at;
+        let first_call = origin.requests()[0].at;
         let second = details_of(&fetch_error(&env.cache, "k").await, "ORIGIN_BACKED_OFF");
         assert!(
             second.retry.unwrap() <= Duration::from_secs(3) && second.cause.contains("status 503")
@@ -184,7 +184,7 @@ with_origin!(
             env.cache.get_or_fetch(fetch("k", 20_000)).await.ok()
         })
         .await;
-        let waited = origin.asked()[1].at - first_call;
+        let waited = origin.requests()[1].at - first_call;
         assert!(waited > Duration::from_millis(2_900), "{waited:?}");
         assert_eq!(origin.calls(), 2);
     }
@@ -194,10 +194,13 @@ with_origin!(
 async fn back_off_is_shared_by_replicas() {
     let origin = Origin::start().await;
     let redis = RedisServer::start().await;
-    let config =
-        read_through(&origin.url("/v/{key}"), "", &patient("retries = 0\nerror_backoff = '1m'"));
-    let one = Larder::redis(&redis.url()).envs(&PATIENT).config(&config).start().await;
-    let two = Larder::redis(&redis.url()).envs(&PATIENT).config(&config).start().await;
+    let config = read_through(
+        &origin.url("/v/{key}"),
+        "",
+        &with_defaults("retries = 0\nerror_backoff = '1m'"),
+    );
+    let one = Larder::redis(&redis.url()).envs(&LONG_TIMEOUTS).config(&config).start().await;
+    let two = Larder::redis(&redis.url()).envs(&LONG_TIMEOUTS).config(&config).start().await;
     origin.always(status(500));
     details_of(&fetch_error(&one.client().await, "k").await, "ORIGIN_FAILED");
     let details = details_of(&fetch_error(&two.client().await, "k").await, "ORIGIN_BACKED_OFF");

@@ -164,7 +164,7 @@ impl Setup<'_> {
             let Some(answer) = caller.await.unwrap() else { continue };
             // Callers that came before may receive the obsolete value, with the result of its fill.
             if answer.fetch_status() == FetchStatus::Fetched
-                || answer.fetch_status() == FetchStatus::Confirmed
+                || answer.fetch_status() == FetchStatus::Revalidated
             {
                 let stored = invalidation != Invalidation::Set && is_newer(answer.clone(), newest);
                 let expected = if stored { FillResult::Stored } else { invalidation.refusal() };
@@ -218,7 +218,7 @@ impl Setup<'_> {
     /// Number of fetches of the key.
     fn fetches(&self, key: &str) -> u64 {
         let target = format!("/v/{key}");
-        self.origin.asked().iter().filter(|request| request.target == target).count() as u64
+        self.origin.requests().iter().filter(|request| request.target == target).count() as u64
     }
 
     async fn await_waiters(&self, count: f64) {

@@ -86,7 +86,7 @@ with_origin!(no_cache_revalidates_the_stored_value, |env, origin| {
     });
     env.cache.fetched("k").await;
     let answer = env.cache.get_or_fetch(no_cache("k")).await.unwrap();
-    assert_eq!(answer.fetch_status(), FetchStatus::Confirmed);
+    assert_eq!(answer.fetch_status(), FetchStatus::Revalidated);
     assert_eq!(as_text(answer.expect_found().value).as_deref(), Some("v"));
 });
 
@@ -96,7 +96,7 @@ with_origin!(
     origin: "early_refresh = 0",
     |env, origin| {
         let answer = env.cache.get_or_fetch(only_if_cached("k")).await.unwrap();
-        assert!(matches!(answer.outcome, Some(Answer::Missing(_))), "{answer:?}");
+        assert!(matches!(answer.outcome, Some(Answer::NotCached(_))), "{answer:?}");
         assert_eq!((answer.fetch_status(), answer.degraded), (FetchStatus::Unspecified, false));
         env.cache.fetched("k").await;
         becomes(&env.cache, "k", Outcome::Stale).await;

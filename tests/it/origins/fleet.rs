@@ -13,7 +13,7 @@ use crate::support::{
     client::{Cache, Fetched as _, as_text, fetch},
     env::read_through,
     fleet::Fleet,
-    origin::{Asked, Origin, Reply, after, numbered, ok, status},
+    origin::{Origin, OriginRequest, Reply, after, numbered, ok, status},
     status::expect_error,
     wait::{SOON, eventually, throughout},
 };
@@ -188,7 +188,7 @@ async fn early_refreshes_do_not_overlap() {
     })
     .await;
     eprintln!("{} fetches, {early} early refreshes reported", origin.calls());
-    assert_eq!(origin.most_in_flight(), 1);
+    assert_eq!(origin.max_in_flight(), 1);
 }
 
 async fn start(namespace: &str, config: &str) -> (Fleet, Origin) {
@@ -202,7 +202,7 @@ async fn start(namespace: &str, config: &str) -> (Fleet, Origin) {
 }
 
 /// The default reply, with a TTL in seconds.
-fn numbered_for(request: &Asked, ttl: u64) -> Reply {
+fn numbered_for(request: &OriginRequest, ttl: u64) -> Reply {
     let lifetime = format!("max-age={ttl}");
     ok(format!("{}#{}", request.target, request.before + 1), &[("cache-control", &lifetime)])
 }
@@ -217,14 +217,14 @@ fn call(cache: &Cache, key: &str) -> Caller {
 async fn await_responses(origin: &Origin, calls: usize) -> Instant {
     eventually("the origin has answered", SOON, async || {
         (origin.calls() >= calls && origin.in_flight() == 0)
-            .then(|| origin.asked()[calls - 1].at + FETCH_TIME)
+            .then(|| origin.requests()[calls - 1].at + FETCH_TIME)
     })
     .await
 }
 
 fn fetches(origin: &Origin) -> BTreeMap<String, usize> {
     let mut fetches = BTreeMap::new();
-    for request in origin.asked() {
+    for request in origin.requests() {
         *fetches.entry(request.target).or_default() += 1;
     }
     fetches

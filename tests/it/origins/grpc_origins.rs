@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 
 use crate::support::{
     client::{Fetched as _, duration, fetch, ms, params},
-    env::{Env, PATIENT},
+    env::{Env, LONG_TIMEOUTS},
     grpc_origin::{GrpcOrigin, outcome, value},
     status::reason,
     wait::{SOON, eventually},
@@ -30,7 +30,7 @@ fn config(origin: &GrpcOrigin, further: &str) -> String {
 
 async fn start(further: &str) -> (Env, GrpcOrigin) {
     let origin = GrpcOrigin::start().await;
-    let variables = [PATIENT[0], ("TOKEN", "hunter2")];
+    let variables = [LONG_TIMEOUTS[0], ("TOKEN", "hunter2")];
     (Env::redis(&variables, &config(&origin, further)).await, origin)
 }
 
@@ -100,7 +100,7 @@ async fn unchanged_value_is_revalidated_by_etag() {
     let first = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap().expect_found();
     let confirmed = eventually("the value is revalidated", SOON, async || {
         let answer = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap();
-        (answer.fetch_status() == FetchStatus::Confirmed).then_some(answer)
+        (answer.fetch_status() == FetchStatus::Revalidated).then_some(answer)
     })
     .await;
     let found = confirmed.expect_found();
@@ -146,7 +146,7 @@ async fn status_codes_map_to_reasons() {
         assert!(!error.message().contains("hunter2"));
     }
     origin.answer(|_| Ok(value("late")));
-    origin.takes(Duration::from_secs(30));
+    origin.set_delay(Duration::from_secs(30));
     let error = env.cache.get_or_fetch(fetch("slow", 20_000)).await.unwrap_err();
     assert_eq!(reason(&error), "ORIGIN_TIMEOUT");
 }

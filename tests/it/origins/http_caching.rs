@@ -6,7 +6,7 @@ use larder::pb::v1::{EntryInfo, FetchStatus, FillResult, GetOrFetchRequest, Outc
 
 use crate::support::{
     client::{Fetched as _, duration, fetch, get},
-    env::{Env, PATIENT, read_through},
+    env::{Env, LONG_TIMEOUTS, read_through},
     observe::becomes,
     origin::{Origin, ok, send},
     redis::RedisServer,
@@ -158,7 +158,8 @@ const PREDICTION_EXPIRY: Duration = Duration::from_millis(1_200);
 async fn formerly_uncacheable_key_is_fetched_under_a_lease_but_does_not_wait_for_one() {
     let (redis, origin) = (RedisServer::start().await, Origin::start().await);
     let config = read_through(&origin.url("/v/{key}"), "", "timeout = '20s'\nmin_lease = '10s'");
-    let start = async || Larder::redis(&redis.url()).envs(&PATIENT).config(&config).start().await;
+    let start =
+        async || Larder::redis(&redis.url()).envs(&LONG_TIMEOUTS).config(&config).start().await;
     let (first, second) = (start().await, start().await);
     let (first, second) = (first.client().await, second.client().await);
     origin.always(ok("v", &[("cache-control", "no-store")]));
@@ -244,7 +245,7 @@ with_origin!(
         origin.always(send(500, "", &[]));
         let error = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap_err();
         assert_eq!(reason(&error), "ORIGIN_FAILED");
-        assert_eq!(origin.asked()[1].header("if-none-match"), None);
+        assert_eq!(origin.requests()[1].header("if-none-match"), None);
     }
 );
 
@@ -258,7 +259,7 @@ with_origin!(not_found_is_not_revalidated, |env, origin| {
     negative(&env, "k", FillResult::Stored).await;
     let no_cache = GetOrFetchRequest { no_cache: true, ..fetch("k", 20_000) };
     env.cache.get_or_fetch(no_cache).await.unwrap();
-    let received = origin.asked().pop().unwrap();
+    let received = origin.requests().pop().unwrap();
     assert_eq!(
         (received.header("if-none-match"), received.header("if-modified-since")),
         (None, None)

@@ -32,7 +32,7 @@ async fn url_is_built_from_namespace_key_and_params() {
         .get_or_fetch(with_params("a b", &[("lang", "de"), ("page", "2&3"), ("x", "=?#")]))
         .await
         .unwrap();
-    let received = origin.asked().pop().unwrap();
+    let received = origin.requests().pop().unwrap();
     assert_eq!(
         received.target,
         "/ns/de/a%20b.json?fixed=1&page=2%263&lang=de&page=2%263&x=%3D%3F%23"
@@ -94,7 +94,7 @@ async fn keys_and_params_cannot_escape_the_url_segment() {
             };
             assert!(answer.is_ok(), "{name}: {answer:?}");
             let (key, param) = if field == "key" { (encoded, "x") } else { ("x", encoded) };
-            let received = origin.asked().pop().unwrap();
+            let received = origin.requests().pop().unwrap();
             assert_eq!(received.target, format!("/v/{key}/{param}/end?q={param}&fixed"), "{name}");
             assert_eq!(received.header("x-evil"), None, "{name}");
         }
@@ -159,7 +159,7 @@ async fn trace_context_is_propagated_to_the_origin() {
             .metadata_mut()
             .insert("traceparent", format!("00-{TRACE}-{PARENT}-{flags}").parse().unwrap());
         cache.get_or_fetch(request).await.unwrap().expect_found();
-        let received = origin.asked().pop().unwrap();
+        let received = origin.requests().pop().unwrap();
         let context: Vec<&str> =
             received.header("traceparent").expect("a traceparent").split('-').collect();
         let [version, trace, parent, sampled] = context[..] else { panic!("{context:?}") };

@@ -7,7 +7,7 @@ use tonic::Code;
 
 use crate::support::{
     client::{Cache, Fetched as _, as_text, fetch, get, set_for, text},
-    env::{patient, read_through},
+    env::{read_through, with_defaults},
     observe::{becomes_text, metric, waiting},
     origin::{Origin, numbered, status},
     redis::RedisServer,
@@ -21,7 +21,7 @@ async fn start() -> (RedisServer, Larder, Cache, Origin) {
     let origin = Origin::start().await;
     let redis = RedisServer::start().await;
     let config = "retries = 0\nerror_backoff = '1ms'\nbreaker_threshold = 0\ntimeout = '1m'";
-    let config = read_through(&origin.url("/v/{key}"), "", &patient(config));
+    let config = read_through(&origin.url("/v/{key}"), "", &with_defaults(config));
     let larder = Larder::redis(&redis.url()).config(&config).start().await;
     let cache = larder.client().await;
     (redis, larder, cache, origin)
@@ -63,7 +63,7 @@ async fn store_outage_falls_back_to_the_origin() {
     assert_eq!(answer.expect_found().outcome(), Outcome::Negative);
     let only_if_cached = GetOrFetchRequest { only_if_cached: true, ..fetch("k", 0) };
     let answer = cache.get_or_fetch(only_if_cached).await.unwrap();
-    assert!(answer.degraded && matches!(answer.outcome, Some(Answer::Missing(_))), "{answer:?}");
+    assert!(answer.degraded && matches!(answer.outcome, Some(Answer::NotCached(_))), "{answer:?}");
 
     // Values are cached again when the store is reachable.
     origin.answer(numbered);
@@ -105,7 +105,7 @@ async fn store_outage_coalesces_fetches_per_replica() {
     let rounds = origin.calls();
     assert!(rounds <= 2, "{rounds} rounds");
     assert_eq!(coalesced, 100 - rounds);
-    assert_eq!(origin.most_in_flight(), 1);
+    assert_eq!(origin.max_in_flight(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

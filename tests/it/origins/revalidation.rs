@@ -7,7 +7,7 @@ use larder::pb::v1::{FetchStatus, FillResult, Outcome};
 use crate::support::{
     client::{Fetched as _, as_text, duration, fetch, get, increment},
     observe::becomes,
-    origin::{Asked, Origin, Reply, after, ok, send},
+    origin::{Origin, OriginRequest, Reply, after, ok, send},
     status::reason,
     wait::{SOON, eventually},
 };
@@ -19,7 +19,7 @@ fn set_version(origin: &Origin, version: &'static str, cache_control: &'static s
     origin.answer(move |request| reply(request, version, cache_control));
 }
 
-fn reply(request: &Asked, version: &'static str, cache_control: &'static str) -> Reply {
+fn reply(request: &OriginRequest, version: &'static str, cache_control: &'static str) -> Reply {
     let headers = [("etag", version), ("cache-control", cache_control)];
     if request.header("if-none-match") == Some(version) {
         send(304, "", &headers)
@@ -41,7 +41,7 @@ with_origin!(no_cache_header_revalidates_on_every_call, |env, origin| {
         assert_eq!(value.as_deref(), Some("\"1\""));
         assert_eq!(
             (answer.fetch_status(), answer.fill()),
-            (FetchStatus::Confirmed, FillResult::Stored)
+            (FetchStatus::Revalidated, FillResult::Stored)
         );
         let found = answer.expect_found();
         assert_eq!(
@@ -49,13 +49,13 @@ with_origin!(no_cache_header_revalidates_on_every_call, |env, origin| {
             (Outcome::Hit, version.clone())
         );
         assert_eq!(origin.calls(), calls);
-        assert_eq!(origin.asked().last().unwrap().header("if-none-match"), Some("\"1\""));
+        assert_eq!(origin.requests().last().unwrap().header("if-none-match"), Some("\"1\""));
     }
     set_version(&origin, "\"2\"", "no-cache");
     let (value, answer) = env.cache.fetched("k").await;
     assert_eq!((value.as_deref(), answer.fetch_status()), (Some("\"2\""), FetchStatus::Fetched));
     assert_ne!(answer.expect_found().entry.unwrap().version, version);
-    assert_eq!(env.cache.fetched("k").await.1.fetch_status(), FetchStatus::Confirmed);
+    assert_eq!(env.cache.fetched("k").await.1.fetch_status(), FetchStatus::Revalidated);
 });
 
 with_origin!(last_modified_is_a_validator, |env, origin| {
@@ -70,7 +70,10 @@ with_origin!(last_modified_is_a_validator, |env, origin| {
     // The second 304 shows that the date was kept after the first, which did not repeat it.
     for _ in 0..2 {
         let (value, answer) = env.cache.fetched("k").await;
-        assert_eq!((value.as_deref(), answer.fetch_status()), (Some("#1"), FetchStatus::Confirmed));
+        assert_eq!(
+            (value.as_deref(), answer.fetch_status()),
+            (Some("#1"), FetchStatus::Revalidated)
+        );
     }
 });
 
@@ -83,7 +86,7 @@ with_origin!(revalidated_value_is_fresh_again, origin: "early_refresh = 0", |env
     let (_, answer) = env.cache.fetched("k").await;
     assert_eq!(
         (answer.fetch_status(), answer.fill()),
-        (FetchStatus::Confirmed, FillResult::Stored)
+        (FetchStatus::Revalidated, FillResult::Stored)
     );
     for entry in [
         answer.expect_found().entry.unwrap(),
@@ -131,7 +134,7 @@ with_origin!(
         );
         assert_eq!(answer.fill(), FillResult::Stored);
         let conditional: Vec<_> = origin
-            .asked()
+            .requests()
             .iter()
             .map(|request| request.header("if-none-match").is_some())
             .collect();
@@ -147,7 +150,7 @@ with_origin!(
         env.cache.fetched("k").await;
         becomes(&env.cache, "k", Outcome::Miss).await;
         assert_eq!(env.cache.fetched("k").await.1.fetch_status(), FetchStatus::Fetched);
-        assert_eq!(origin.asked()[1].header("if-none-match"), None);
+        assert_eq!(origin.requests()[1].header("if-none-match"), None);
         // A value that can be neither served nor revalidated is not stored.
         set_version(&origin, "\"1\"", "no-cache");
         assert_eq!(env.cache.fetched("other").await.1.fill(), FillResult::Uncacheable);
@@ -156,7 +159,7 @@ with_origin!(
 
 with_origin!(revalidation_may_change_the_tags, |env, origin| {
     let answer = |cache_tag: Option<&'static str>| {
-        move |request: &Asked| {
+        move |request: &OriginRequest| {
             let mut headers = vec![("etag", "\"1\""), ("cache-control", "no-cache")];
             headers.extend(cache_tag.map(|tag| ("cache-tag", tag)));
             if request.before == 0 { ok("v", &headers) } else { send(304, "", &headers) }
@@ -200,5 +203,5 @@ with_origin!(incremented_value_is_not_revalidated, |env, origin| {
             as_text(answer.expect_found().value).filter(|_| is_fetched)
         });
     assert_eq!(refetched.await, "5");
-    assert!(origin.asked().iter().all(|request| request.header("if-none-match").is_none()));
+    assert!(origin.requests().iter().all(|request| request.header("if-none-match").is_none()));
 });

@@ -50,7 +50,7 @@ async fn secrets_reach_only_the_origin() {
         .await;
     let cache = larder.client().await;
     cache.fetched("k").await;
-    let received = origin.asked().pop().unwrap();
+    let received = origin.requests().pop().unwrap();
     assert_eq!(received.header("authorization"), Some(format!("Bearer {FROM_VARIABLE}").as_str()));
     assert_eq!(received.header("x-api-key"), Some(format!("a-{FROM_FILE}-z").as_str()));
     assert_eq!(received.header("x-literal"), Some(LITERAL));
@@ -164,11 +164,11 @@ async fn reload_applies_a_rotated_secret() {
     larder.signal(Signal::SIGHUP);
     eventually("the new secret is sent", SOON, async || {
         cache.fetched(&format!("k{}", origin.calls())).await;
-        (origin.asked().pop()?.header("x-api-key") == Some("a-second-z")).then_some(())
+        (origin.requests().pop()?.header("x-api-key") == Some("a-second-z")).then_some(())
     })
     .await;
     let keys: Vec<_> = origin
-        .asked()
+        .requests()
         .iter()
         .map(|request| request.header("x-api-key").unwrap().to_owned())
         .collect();
@@ -184,5 +184,5 @@ async fn reload_applies_a_rotated_secret() {
     })
     .await;
     cache.fetched("after").await;
-    assert_eq!(origin.asked().pop().unwrap().header("x-api-key"), Some("a-second-z"));
+    assert_eq!(origin.requests().pop().unwrap().header("x-api-key"), Some("a-second-z"));
 }

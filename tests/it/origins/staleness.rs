@@ -7,13 +7,13 @@ use larder::pb::v1::{FetchStatus, FillResult, GetOrFetchRequest, GetOrFetchRespo
 use crate::support::{
     client::{Cache, Fetched as _, as_text, fetch, get, ms},
     observe::{becomes, becomes_text},
-    origin::{Asked, Origin, Reply, after, ok, send, status},
+    origin::{Origin, OriginRequest, Reply, after, ok, send, status},
     status::reason,
     wait::{SOON, eventually},
 };
 
 /// A numbered value. The first expires soon.
-fn numbered(request: &Asked) -> Reply {
+fn numbered(request: &OriginRequest) -> Reply {
     let cache_control = if request.before == 0 { "max-age=1" } else { "max-age=100" };
     ok(format!("#{}", request.before + 1), &[("cache-control", cache_control)])
 }
@@ -150,7 +150,7 @@ with_origin!(
         // The fetch continues, and is the only one.
         origin.release();
         becomes_text(&env.cache, "k", "#2").await;
-        assert_eq!(origin.asked().iter().filter(|request| request.target == "/v/k").count(), 2);
+        assert_eq!(origin.requests().iter().filter(|request| request.target == "/v/k").count(), 2);
     }
 );
 

@@ -9,8 +9,8 @@ use tonic::Code;
 use super::warming::{LONG_LEASE, Store, open, warmed};
 use crate::support::{
     client::NS,
-    env::{PATIENT, read_through},
-    origin::{Asked, Origin, numbered, ok},
+    env::{LONG_TIMEOUTS, read_through},
+    origin::{Origin, OriginRequest, numbered, ok},
     redis::RedisServer,
     server::Larder,
     status::expect_error,
@@ -88,13 +88,13 @@ with_origin!(
     namespace: "ttl = '200ms'",
     origin: "min_lease = '10s'\nwarm.keys = ['short', 'long']\nwarm.interval = '1s'",
     |env, origin| {
-        origin.answer(|request: &Asked| match request.target.as_str() {
+        origin.answer(|request: &OriginRequest| match request.target.as_str() {
             "/v/long" => ok("v", &[("cache-control", "max-age=3600")]),
             _ => numbered(request),
         });
         reports(&env.larder, 3).await;
         let calls =
-            |target: &str| origin.asked().iter().filter(|request| request.target == target).count();
+            |target: &str| origin.requests().iter().filter(|request| request.target == target).count();
         assert!(calls("/v/short") >= 3, "{}", calls("/v/short"));
         // The first fetch may have been answered before the test set the TTL.
         assert!(calls("/v/long") <= 2, "{}", calls("/v/long"));
@@ -105,7 +105,7 @@ with_origin!(
 async fn replicas_share_the_warming() {
     let (redis, origin) = (RedisServer::start().await, Origin::start().await);
     let config = with_warm_list(&origin, "warm.keys = ['a', 'b', 'c']\nwarm.rate = 1000");
-    let replica = || Larder::redis(&redis.url()).envs(&PATIENT).config(&config).start();
+    let replica = || Larder::redis(&redis.url()).envs(&LONG_TIMEOUTS).config(&config).start();
     // Replicas that warm at the same time fetch each key once.
     let (first, second) = tokio::join!(replica(), replica());
     let mut stored = 0;
@@ -126,7 +126,7 @@ async fn replicas_share_the_warming() {
 async fn warming_waits_for_the_store() {
     let (mut redis, origin) = (RedisServer::stopped(), Origin::start().await);
     let config = with_warm_list(&origin, "warm.keys = ['a', 'b']");
-    let larder = Larder::redis(&redis.url()).envs(&PATIENT).config(&config).start().await;
+    let larder = Larder::redis(&redis.url()).envs(&LONG_TIMEOUTS).config(&config).start().await;
     throughout(Duration::from_millis(500), async || assert_eq!(origin.calls(), 0)).await;
     redis.restart().await;
     let report = reports(&larder, 1).await.pop().unwrap();

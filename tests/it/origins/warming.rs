@@ -11,8 +11,8 @@ use tonic::{Code, Status, Streaming};
 
 use crate::support::{
     client::{Cache, Fetched as _, NS, fetch, params},
-    env::{Env, PATIENT, read_through},
-    origin::{Asked, Origin, numbered, ok, status},
+    env::{Env, LONG_TIMEOUTS, read_through},
+    origin::{Origin, OriginRequest, numbered, ok, status},
     status::{expect_error, expect_over_limit, expect_retry, expect_violation},
     wait::{SOON, eventually},
 };
@@ -22,7 +22,7 @@ pub(super) const LONG_LEASE: &str = "min_lease = '10s'";
 const NO_RETRIES: &str = "min_lease = '10s'\nretries = 0\nbreaker_threshold = 0";
 
 with_origin!(every_key_is_counted_by_outcome, origin: NO_RETRIES, |env, origin| {
-    origin.answer(|request: &Asked| match request.target.as_str() {
+    origin.answer(|request: &OriginRequest| match request.target.as_str() {
         "/v/private" => ok("v", &[("cache-control", "no-store")]),
         "/v/absent" => status(404),
         "/v/broken" => status(500),
@@ -100,7 +100,7 @@ with_origin!(
         origin.release();
         assert_eq!(collect(warming).await.last().unwrap().stored, 6);
         assert_eq!(caller.await.unwrap().as_deref(), Some("/v/k#1"));
-        assert!(origin.most_in_flight() <= 3, "{}", origin.most_in_flight());
+        assert!(origin.max_in_flight() <= 3, "{}", origin.max_in_flight());
     }
 );
 
@@ -118,7 +118,7 @@ async fn keys_can_have_params() {
         let last = warmed(&env.cache, request).await;
         assert_eq!((last.done, last.stored + last.fresh, last.failed), (3, 3, 0), "{last:?}");
         let mut targets: Vec<String> =
-            origin.asked()[before..].iter().map(|request| request.target.clone()).collect();
+            origin.requests()[before..].iter().map(|request| request.target.clone()).collect();
         targets.sort();
         assert_eq!(targets, ["/v/list?a=b&page=1", "/v/list?a=b&page=2"]);
         let request = GetOrFetchRequest { params: page("2").params, ..fetch("list", 20_000) };
@@ -232,8 +232,8 @@ impl Store {
 
     pub(super) async fn start(self, config: &str) -> Env {
         match self {
-            Self::Memory => Env::memory(&PATIENT, config).await,
-            Self::Redis => Env::redis(&PATIENT, config).await,
+            Self::Memory => Env::memory(&LONG_TIMEOUTS, config).await,
+            Self::Redis => Env::redis(&LONG_TIMEOUTS, config).await,
         }
     }
 }

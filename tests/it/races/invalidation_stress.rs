@@ -188,7 +188,7 @@ async fn fetcher(cache: Cache, key: usize, shared: Arc<Shared>) {
                 };
                 counter.fetch_add(1, SeqCst);
             }
-            Answer::Missing(missing) => panic!("{missing:?}"),
+            Answer::NotCached(not_cached) => panic!("{not_cached:?}"),
             Answer::Contended(_) => {}
         }
         random_pause(3).await;

@@ -131,7 +131,7 @@ async fn next_waiter_is_granted_the_lease_after_the_holders_replica_dies() {
                 fills.push(second.set(fill("k", text("v"), &lease)).await.unwrap().result());
             }
             Answer::Found(found) => assert_eq!(as_text(found.value).as_deref(), Some("v")),
-            other @ (Answer::Contended(_) | Answer::Missing(_)) => panic!("{other:?}"),
+            other @ (Answer::Contended(_) | Answer::NotCached(_)) => panic!("{other:?}"),
         }
     }
     assert_eq!(fills, [SetResult::Stored]);

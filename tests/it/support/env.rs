@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Store timeouts with which a busy machine does not look like a store outage.
-pub(crate) const PATIENT: [(&str, &str); 2] =
+pub(crate) const LONG_TIMEOUTS: [(&str, &str); 2] =
     [("LARDER_STORE__TIMEOUT", "10s"), ("LARDER_STORE__CONNECT_TIMEOUT", "10s")];
 
 /// One server on one store.
@@ -115,24 +115,24 @@ macro_rules! with_origin {
         mod $name {
             #[allow(unused_imports)]
             use super::*;
-            use $crate::support::{env::{Env, patient, read_through}, origin::Origin};
+            use $crate::support::{env::{Env, read_through, with_defaults}, origin::Origin};
 
             async fn run($env: Env, $origin: Origin) $body
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn memory() {
                 let origin = Origin::start().await;
-                let (url, settings) = (origin.url("/v/{key}"), patient($origin_config));
+                let (url, settings) = (origin.url("/v/{key}"), with_defaults($origin_config));
                 let config = read_through(&url, $namespace, &settings);
-                run(Env::memory(&$crate::support::env::PATIENT, &config).await, origin).await;
+                run(Env::memory(&$crate::support::env::LONG_TIMEOUTS, &config).await, origin).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn redis() {
                 let origin = Origin::start().await;
-                let (url, settings) = (origin.url("/v/{key}"), patient($origin_config));
+                let (url, settings) = (origin.url("/v/{key}"), with_defaults($origin_config));
                 let config = read_through(&url, $namespace, &settings);
-                run(Env::redis(&$crate::support::env::PATIENT, &config).await, origin).await;
+                run(Env::redis(&$crate::support::env::LONG_TIMEOUTS, &config).await, origin).await;
             }
         }
     };
@@ -145,7 +145,7 @@ pub(crate) fn read_through(url: &str, namespace: &str, origin: &str) -> String {
 
 /// Adds defaults to an origin's configuration: leases long enough for a busy machine, and no early
 /// refreshes.
-pub(crate) fn patient(origin: &str) -> String {
+pub(crate) fn with_defaults(origin: &str) -> String {
     let unless_set = |key: &str, line: &str| {
         if origin.contains(key) { String::new() } else { format!("{line}\n") }
     };

@@ -36,7 +36,7 @@ struct State {
     requests: Mutex<Vec<FetchRequest>>,
     batches: Mutex<Vec<usize>>,
     metadata: Mutex<MetadataMap>,
-    takes: Mutex<Duration>,
+    delay: Mutex<Duration>,
     has_batches: AtomicBool,
 }
 
@@ -50,7 +50,7 @@ impl GrpcOrigin {
             requests: Mutex::default(),
             batches: Mutex::default(),
             metadata: Mutex::default(),
-            takes: Mutex::default(),
+            delay: Mutex::default(),
             has_batches: AtomicBool::new(true),
         };
         let service = Service(Arc::new(state));
@@ -78,8 +78,8 @@ impl GrpcOrigin {
     }
 
     /// Sets the delay of each call.
-    pub(crate) fn takes(&self, duration: Duration) {
-        *self.service.0.takes.lock().unwrap() = duration;
+    pub(crate) fn set_delay(&self, duration: Duration) {
+        *self.service.0.delay.lock().unwrap() = duration;
     }
 
     /// Makes BatchFetch unimplemented.
@@ -138,8 +138,8 @@ pub(crate) fn outcome(outcome: Outcome) -> FetchResponse {
 impl Service {
     async fn begin(&self, metadata: &MetadataMap) {
         *self.0.metadata.lock().unwrap() = metadata.clone();
-        let takes = *self.0.takes.lock().unwrap();
-        tokio::time::sleep(takes).await;
+        let delay = *self.0.delay.lock().unwrap();
+        tokio::time::sleep(delay).await;
     }
 
     fn fetch_one(&self, request: FetchRequest) -> Result<FetchResponse, Status> {

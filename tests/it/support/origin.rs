@@ -18,7 +18,7 @@ use tokio::{
 
 /// A request that the origin received.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct OriginRequest {
     /// Path and query, as sent.
     pub(crate) target: String,
     /// Names are in lower case.
@@ -45,7 +45,7 @@ pub(crate) enum Reply {
     After(Duration, Box<Reply>),
 }
 
-type Answer = dyn Fn(&Asked) -> Reply + Send + Sync;
+type Answer = dyn Fn(&OriginRequest) -> Reply + Send + Sync;
 
 /// A scripted HTTP origin, stopped when dropped.
 pub(crate) struct Origin {
@@ -56,9 +56,9 @@ pub(crate) struct Origin {
 
 struct State {
     answer: Mutex<Arc<Answer>>,
-    requests: Mutex<Vec<Asked>>,
+    requests: Mutex<Vec<OriginRequest>>,
     in_flight: AtomicUsize,
-    most_in_flight: AtomicUsize,
+    max_in_flight: AtomicUsize,
     held: watch::Sender<bool>,
 }
 
@@ -74,7 +74,7 @@ impl Origin {
             answer: Mutex::new(Arc::new(numbered)),
             requests: Mutex::default(),
             in_flight: AtomicUsize::new(0),
-            most_in_flight: AtomicUsize::new(0),
+            max_in_flight: AtomicUsize::new(0),
             held: watch::Sender::new(false),
         });
         let task = tokio::spawn(accept(listener, state.clone()));
@@ -87,7 +87,7 @@ impl Origin {
     }
 
     /// Sets the reply to each request.
-    pub(crate) fn answer(&self, answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) {
+    pub(crate) fn answer(&self, answer: impl Fn(&OriginRequest) -> Reply + Send + Sync + 'static) {
         *self.state.answer.lock().unwrap() = Arc::new(answer);
     }
 
@@ -106,7 +106,7 @@ impl Origin {
     }
 
     /// All requests so far.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn requests(&self) -> Vec<OriginRequest> {
         self.state.requests.lock().unwrap().clone()
     }
 
@@ -121,8 +121,8 @@ impl Origin {
     }
 
     /// Highest number of unanswered requests so far.
-    pub(crate) fn most_in_flight(&self) -> usize {
-        self.state.most_in_flight.load(Ordering::SeqCst)
+    pub(crate) fn max_in_flight(&self) -> usize {
+        self.state.max_in_flight.load(Ordering::SeqCst)
     }
 }
 
@@ -132,7 +132,7 @@ impl Drop for Origin {
     }
 }
 
-impl Asked {
+impl OriginRequest {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -170,7 +170,7 @@ pub(crate) fn after(delay: Duration, reply: Reply) -> Reply {
 }
 
 /// The default reply.
-pub(crate) fn numbered(request: &Asked) -> Reply {
+pub(crate) fn numbered(request: &OriginRequest) -> Reply {
     ok(format!("{}#{}", request.target, request.before + 1), &[])
 }
 
@@ -242,7 +242,7 @@ async fn read_request(
     stream: &mut TcpStream,
     buffer: &mut Vec<u8>,
     state: &State,
-) -> Option<Asked> {
+) -> Option<OriginRequest> {
     let end = loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             break end + 4;
@@ -260,7 +260,7 @@ async fn read_request(
         headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
     let mut all = state.requests.lock().unwrap();
     let before = all.iter().filter(|request| request.target == target).count();
-    let request = Asked { target, headers, before, at: Instant::now() };
+    let request = OriginRequest { target, headers, before, at: Instant::now() };
     all.push(request.clone());
     Some(request)
 }
@@ -268,7 +268,7 @@ async fn read_request(
 impl<'a> InFlight<'a> {
     fn new(state: &'a State) -> Self {
         let now = state.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
-        state.most_in_flight.fetch_max(now, Ordering::SeqCst);
+        state.max_in_flight.fetch_max(now, Ordering::SeqCst);
         Self(state)
     }
 }

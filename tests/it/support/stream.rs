@@ -13,29 +13,30 @@ use super::client::{Cache, fetch, text};
 
 /// An open stream, cancelled when dropped.
 pub(crate) struct Stream {
-    pub(crate) say: mpsc::Sender<FetchStreamRequest>,
-    pub(crate) told: Streaming<FetchStreamResponse>,
+    pub(crate) requests: mpsc::Sender<FetchStreamRequest>,
+    pub(crate) responses: Streaming<FetchStreamResponse>,
 }
 
 impl Stream {
     /// Opens a stream and sends its first message.
-    pub(crate) async fn begin(cache: &Cache, first: ClientMessage) -> Result<Self, Status> {
-        let (say, said) = mpsc::channel(4);
-        say.send(FetchStreamRequest { message: Some(first) }).await.unwrap();
-        let told = cache.rpc().fetch_stream(ReceiverStream::new(said)).await?.into_inner();
-        Ok(Self { say, told })
+    pub(crate) async fn start(cache: &Cache, first: ClientMessage) -> Result<Self, Status> {
+        let (requests, receiver) = mpsc::channel(4);
+        requests.send(FetchStreamRequest { message: Some(first) }).await.unwrap();
+        let responses = cache.rpc().fetch_stream(ReceiverStream::new(receiver)).await?.into_inner();
+        Ok(Self { requests, responses })
     }
 
     /// Opens a stream without sending a message.
-    pub(crate) async fn silent(cache: &Cache) -> Self {
-        let (say, said) = mpsc::channel(4);
-        let told = cache.rpc().fetch_stream(ReceiverStream::new(said)).await.unwrap().into_inner();
-        Self { say, told }
+    pub(crate) async fn open_empty(cache: &Cache) -> Self {
+        let (requests, receiver) = mpsc::channel(4);
+        let responses =
+            cache.rpc().fetch_stream(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+        Self { requests, responses }
     }
 
     /// Opens a stream for a key and returns its outcome.
     pub(crate) async fn open(cache: &Cache, key: &str) -> (Self, Outcome) {
-        let mut stream = Self::begin(cache, ClientMessage::Open(fetch(key, 50_000))).await.unwrap();
+        let mut stream = Self::start(cache, ClientMessage::Open(fetch(key, 50_000))).await.unwrap();
         let Some(ServerMessage::Answer(answer)) = stream.next().await.unwrap() else {
             panic!("no answer")
         };
@@ -50,19 +51,19 @@ impl Stream {
     }
 
     /// Sends a message, or an empty one.
-    pub(crate) async fn say(&self, message: impl Into<Option<ClientMessage>>) {
-        self.say.send(FetchStreamRequest { message: message.into() }).await.unwrap();
+    pub(crate) async fn send(&self, message: impl Into<Option<ClientMessage>>) {
+        self.requests.send(FetchStreamRequest { message: message.into() }).await.unwrap();
     }
 
     /// The next message; none at the end of the stream.
     pub(crate) async fn next(&mut self) -> Result<Option<ServerMessage>, Status> {
-        Ok(self.told.message().await?.and_then(|told| told.message))
+        Ok(self.responses.message().await?.and_then(|response| response.message))
     }
 
     /// Fills under the lease.
     pub(crate) async fn fill(&mut self, value: &str) -> SetResult {
         let fill = FetchStreamFill { value: Some(text(value)), ..Default::default() };
-        self.say(ClientMessage::Fill(fill)).await;
+        self.send(ClientMessage::Fill(fill)).await;
         match self.next().await.unwrap() {
             Some(ServerMessage::Filled(filled)) => filled.result(),
             other => panic!("{other:?}"),

@@ -76,7 +76,7 @@ def test_origin_failure_is_an_error(larder):
 @http
 def test_only_if_cached(larder):
     missing = request("origin-http", named("value"), only_if_cached=True)
-    assert larder.GetOrFetch(missing).WhichOneof("outcome") == "missing"
+    assert larder.GetOrFetch(missing).WhichOneof("outcome") == "not_cached"
 
 
 @http
@@ -131,7 +131,7 @@ def test_example(larder):
     name, second = fetch(no_cache=True)
     assert (name, second.fetch_status) == ("Grace Hopper", pb.FETCH_STATUS_FETCHED)
     name, third = fetch(no_cache=True)
-    assert (name, third.fetch_status) == ("Grace Hopper", pb.FETCH_STATUS_CONFIRMED), (
+    assert (name, third.fetch_status) == ("Grace Hopper", pb.FETCH_STATUS_REVALIDATED), (
         "the ETag is unchanged"
     )
     assert fetch()[0] == "Grace Hopper"

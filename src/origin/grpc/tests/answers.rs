@@ -1,4 +1,4 @@
-//! What is said, and what it is taken for.
+//! Requests, and the results of all kinds of responses.
 
 use std::{
     collections::BTreeMap,
@@ -28,25 +28,28 @@ use tower::Service;
 use tracing::Instrument as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use super::support::{Script, TestServer, options, order, origin, origin_with, text};
+use super::support::{Script, TestServer, options, origin, origin_with, request, text};
 use crate::{
     model::Kind,
-    origin::{CacheDirectives, ErrorKind, FetchBody, FetchRequest, Origin as _, Validators},
+    origin::{CacheDirectives, FailureKind, FetchBody, FetchRequest, Origin as _, Validators},
     pb::origin::v1::{
         self as wire, FetchError, NotFound, NotModified, Value, fetch_response::Outcome, value,
     },
 };
 
 #[tokio::test]
-async fn an_order_arrives_and_an_answer_comes_back() {
+async fn request_and_response_are_converted() {
     let server =
         TestServer::start(Script::new(|request: Request<wire::FetchRequest>| async move {
             let authorization = request.metadata().get("authorization").cloned();
             let wire::FetchRequest { namespace, key, params, previous_etag } = request.into_inner();
-            let said = format!("{namespace} {key} {params:?} {previous_etag} {authorization:?}");
+            let received =
+                format!("{namespace} {key} {params:?} {previous_etag} {authorization:?}");
             let seconds = |seconds| Some(PbDuration { seconds, nanos: 0 });
             Ok(wire::FetchResponse {
-                outcome: Some(Outcome::Value(Value { kind: Some(value::Kind::Data(said.into())) })),
+                outcome: Some(Outcome::Value(Value {
+                    kind: Some(value::Kind::Data(received.into())),
+                })),
                 ttl: seconds(1),
                 stale_while_revalidate: seconds(2),
                 stale_if_error: seconds(3),
@@ -58,16 +61,16 @@ async fn an_order_arrives_and_an_answer_comes_back() {
         .await;
     let mut options = options();
     options.metadata.insert("authorization", HeaderValue::from_static("Bearer secret"));
-    let (origin, _places) = origin_with(options, &[&server]);
-    let order = FetchRequest {
+    let (origin, _resolver) = origin_with(options, &[&server]);
+    let request = FetchRequest {
         params: Arc::new(BTreeMap::from([("lang".to_owned(), "de".to_owned())])),
         validators: Validators { etag: Some("old".into()), last_modified: None },
-        ..order("ada")
+        ..request("ada")
     };
-    let answer = origin.fetch(&order).await.unwrap();
+    let answer = origin.fetch(&request).await.unwrap();
     let data = Bytes::from_static(br#"user ada {"lang": "de"} old Some("Bearer secret")"#);
-    assert_eq!(answer.content, FetchBody::Value { kind: Kind::Bytes, data });
-    let terms = CacheDirectives {
+    assert_eq!(answer.body, FetchBody::Value { kind: Kind::Bytes, data });
+    let directives = CacheDirectives {
         no_store: true,
         ttl: Some(Duration::from_secs(1)),
         stale_while_revalidate: Some(Duration::from_secs(2)),
@@ -75,44 +78,44 @@ async fn an_order_arrives_and_an_answer_comes_back() {
         tags: Some(["t".to_owned()].into()),
         validators: Validators { etag: Some("new".into()), last_modified: None },
     };
-    assert_eq!(answer.terms, terms);
+    assert_eq!(answer.directives, directives);
 }
 
 #[tokio::test]
-async fn there_may_be_no_value_or_an_old_one() {
+async fn not_found_and_not_modified_are_answers() {
     let server =
         TestServer::start(Script::new(|request: Request<wire::FetchRequest>| async move {
             let outcome = match request.get_ref().key.as_str() {
                 "absent" => Outcome::NotFound(NotFound {}),
-                "unknown" => return Err(Status::not_found("nobody")),
+                "unknown" => return Err(Status::not_found("unknown key")),
                 _ => Outcome::NotModified(NotModified {}),
             };
             Ok(wire::FetchResponse { outcome: Some(outcome), ..Default::default() })
         }))
         .await;
-    let (origin, _places) = origin(&[&server]);
+    let (origin, _resolver) = origin(&[&server]);
     for key in ["absent", "unknown"] {
-        assert_eq!(origin.fetch(&order(key)).await.unwrap().content, FetchBody::NotFound);
+        assert_eq!(origin.fetch(&request(key)).await.unwrap().body, FetchBody::NotFound);
     }
     let known = FetchRequest {
         validators: Validators { etag: Some("e".into()), last_modified: None },
-        ..order("same")
+        ..request("same")
     };
-    assert_eq!(origin.fetch(&known).await.unwrap().content, FetchBody::NotModified);
-    assert_eq!(origin.fetch(&order("same")).await.unwrap_err().kind, ErrorKind::Invalid);
+    assert_eq!(origin.fetch(&known).await.unwrap().body, FetchBody::NotModified);
+    assert_eq!(origin.fetch(&request("same")).await.unwrap_err().kind, FailureKind::Invalid);
 }
 
 #[tokio::test]
-async fn every_status_has_a_meaning() {
+async fn every_status_has_a_failure_kind() {
     let server =
         TestServer::start(Script::new(|request: Request<wire::FetchRequest>| async move {
             let code: i32 = request.get_ref().key.parse().unwrap();
             Err(Status::new(Code::from_i32(code), "because\n"))
         }))
         .await;
-    let (origin, _places) = origin(&[&server]);
-    use ErrorKind::{Failed, Refused, Timeout};
-    let meanings = [
+    let (origin, _resolver) = origin(&[&server]);
+    use FailureKind::{Failed, Refused, Timeout};
+    let kinds = [
         (Code::Cancelled, Failed),
         (Code::Unknown, Failed),
         (Code::InvalidArgument, Refused),
@@ -129,26 +132,26 @@ async fn every_status_has_a_meaning() {
         (Code::DataLoss, Failed),
         (Code::Unauthenticated, Refused),
     ];
-    for (code, kind) in meanings {
-        let error = origin.fetch(&order(&(code as i32).to_string())).await.unwrap_err();
+    for (code, kind) in kinds {
+        let error = origin.fetch(&request(&(code as i32).to_string())).await.unwrap_err();
         assert_eq!((error.kind, error.cause), (kind, format!("{code:?}: because ")));
     }
 }
 
 #[tokio::test]
-async fn an_origin_says_when_to_come_back_within_reason() {
-    for (asked, heeded) in [(2, 2), (3600, 300)] {
-        let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(asked)));
+async fn retry_info_sets_a_bounded_retry_after() {
+    for (sent, expected) in [(2, 2), (3600, 300)] {
+        let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(sent)));
         let status = Status::with_error_details(Code::Unavailable, "later", details);
         let server = TestServer::start(Script::always(Err(status))).await;
-        let (origin, _places) = origin(&[&server]);
-        let error = origin.fetch(&order("k")).await.unwrap_err();
-        assert_eq!(error.retry_after, Some(Duration::from_secs(heeded)));
+        let (origin, _resolver) = origin(&[&server]);
+        let error = origin.fetch(&request("k")).await.unwrap_err();
+        assert_eq!(error.retry_after, Some(Duration::from_secs(expected)));
     }
 }
 
 #[tokio::test]
-async fn a_status_with_broken_details_harms_nobody_else() {
+async fn status_with_malformed_details_fails_only_its_call() {
     let mut broken = HeaderMap::new();
     broken.insert("grpc-status-details-bin", HeaderValue::from_static("?"));
     let status = Status::with_metadata(Code::Internal, "", MetadataMap::from_headers(broken));
@@ -160,13 +163,13 @@ async fn a_status_with_broken_details_harms_nobody_else() {
         })
     }))
     .await;
-    let (origin, _places) = origin(&[&server]);
-    assert_eq!(origin.fetch(&order("broken")).await.unwrap_err().kind, ErrorKind::Invalid);
-    assert!(origin.fetch(&order("k")).await.is_ok());
+    let (origin, _resolver) = origin(&[&server]);
+    assert_eq!(origin.fetch(&request("broken")).await.unwrap_err().kind, FailureKind::Invalid);
+    assert!(origin.fetch(&request("k")).await.is_ok());
 }
 
 #[tokio::test]
-async fn a_deadline_is_sent_and_kept() {
+async fn deadline_is_sent_and_enforced() {
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     let server = TestServer::start(Script::new(move |request: Request<wire::FetchRequest>| {
         let timeout =
@@ -175,47 +178,47 @@ async fn a_deadline_is_sent_and_kept() {
         std::future::pending()
     }))
     .await;
-    let (origin, _places) = origin(&[&server]);
-    let order =
-        FetchRequest { deadline: Instant::now() + Duration::from_millis(200), ..order("k") };
+    let (origin, _resolver) = origin(&[&server]);
+    let request =
+        FetchRequest { deadline: Instant::now() + Duration::from_millis(200), ..request("k") };
     let start = Instant::now();
-    assert_eq!(origin.fetch(&order).await.unwrap_err().kind, ErrorKind::Timeout);
+    assert_eq!(origin.fetch(&request).await.unwrap_err().kind, FailureKind::Timeout);
     assert!(start.elapsed() < Duration::from_secs(10));
     let timeout = receiver.recv().await.unwrap().unwrap();
     let micros: u64 = timeout.strip_suffix(['u', 'n']).unwrap().parse().unwrap();
     assert!(micros > 0, "{timeout}");
-    // Over before it began: nobody is asked.
-    assert_eq!(origin.fetch(&order).await.unwrap_err().kind, ErrorKind::Timeout);
+    // The deadline has passed, so no call is made.
+    assert_eq!(origin.fetch(&request).await.unwrap_err().kind, FailureKind::Timeout);
     assert_eq!(server.fetches(), 1);
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_told_from_what_is_broken() {
+async fn oversized_values_are_too_large() {
     let server =
         TestServer::start(Script::new(|request: Request<wire::FetchRequest>| async move {
             Ok(text(&"x".repeat(request.get_ref().key.parse().unwrap())))
         }))
         .await;
-    let (origin, _places) = origin(&[&server]);
+    let (origin, _resolver) = origin(&[&server]);
     let limit = options().max_value_bytes;
-    assert!(origin.fetch(&order(&limit.to_string())).await.is_ok());
+    assert!(origin.fetch(&request(&limit.to_string())).await.is_ok());
     for size in [limit + 1, 2 * limit] {
         assert_eq!(
-            origin.fetch(&order(&size.to_string())).await.unwrap_err().kind,
-            ErrorKind::TooLarge
+            origin.fetch(&request(&size.to_string())).await.unwrap_err().kind,
+            FailureKind::TooLarge
         );
     }
 }
 
-/// Speaks gRPC, but of something else.
+/// A gRPC service with another response message.
 #[derive(Clone)]
-struct Stranger;
+struct OtherService;
 
-impl NamedService for Stranger {
+impl NamedService for OtherService {
     const NAME: &'static str = "larder.origin.v1.OriginService";
 }
 
-impl UnaryService<wire::FetchRequest> for Stranger {
+impl UnaryService<wire::FetchRequest> for OtherService {
     type Response = FetchError;
     type Future = Ready<Result<Response<FetchError>, Status>>;
 
@@ -224,7 +227,7 @@ impl UnaryService<wire::FetchRequest> for Stranger {
     }
 }
 
-impl Service<http::Request<Body>> for Stranger {
+impl Service<http::Request<Body>> for OtherService {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
@@ -234,29 +237,31 @@ impl Service<http::Request<Body>> for Stranger {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        Box::pin(async move { Ok(Grpc::new(ProstCodec::default()).unary(Stranger, request).await) })
+        Box::pin(
+            async move { Ok(Grpc::new(ProstCodec::default()).unary(OtherService, request).await) },
+        )
     }
 }
 
 #[tokio::test]
-async fn another_message_is_invalid() {
+async fn other_message_types_are_invalid() {
     let server = TestServer::start_service(
         "127.0.0.1:0",
-        Stranger,
+        OtherService,
         Script::always(Ok(text("unused"))),
         None,
     )
     .await;
-    let (origin, _places) = origin(&[&server]);
-    let error = origin.fetch(&order("k")).await.unwrap_err();
+    let (origin, _resolver) = origin(&[&server]);
+    let error = origin.fetch(&request("k")).await.unwrap_err();
     assert_eq!(
         (error.kind, error.cause.as_str()),
-        (ErrorKind::Invalid, "the answer is not of the expected message type")
+        (FailureKind::Invalid, "the answer is not of the expected message type")
     );
 }
 
 #[tokio::test]
-async fn calls_are_part_of_the_trace() {
+async fn calls_propagate_the_trace_context() {
     let server =
         TestServer::start(Script::new(|request: Request<wire::FetchRequest>| async move {
             let parent = request
@@ -266,12 +271,12 @@ async fn calls_are_part_of_the_trace() {
             Ok(text(&parent.unwrap_or_default()))
         }))
         .await;
-    let (origin, _places) = origin(&[&server]);
+    let (origin, _resolver) = origin(&[&server]);
     global::set_text_map_propagator(TraceContextPropagator::new());
     let provider = SdkTracerProvider::builder().build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
-    let answer = origin.fetch(&order("k")).instrument(tracing::info_span!("call")).await.unwrap();
-    let FetchBody::Value { data, .. } = answer.content else { panic!("no value") };
+    let answer = origin.fetch(&request("k")).instrument(tracing::info_span!("call")).await.unwrap();
+    let FetchBody::Value { data, .. } = answer.body else { panic!("no value") };
     assert!(data.starts_with(b"00-") && data.len() == 55, "{data:?}");
 }

@@ -1,4 +1,4 @@
-//! Several addresses, and what becomes of the calls when they come and go.
+//! Balancing over several addresses that come, go and fail.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,44 +6,44 @@ use futures_util::future::join_all;
 use tokio::{sync::Semaphore, time::Instant};
 use tonic::Request;
 
-use super::support::{Script, TestServer, eventually, options, order, origin, text};
+use super::support::{Script, TestServer, eventually, options, origin, request, text};
 use crate::{
-    origin::{ErrorKind, FetchRequest, Origin as _, grpc::GrpcOrigin},
+    origin::{FailureKind, FetchRequest, Origin as _, grpc::GrpcOrigin},
     pb::origin::v1 as wire,
 };
 
-fn answers() -> Script {
+fn answering() -> Script {
     Script::always(Ok(text("v")))
 }
 
-async fn fetch_all(origin: &GrpcOrigin, count: usize) -> Vec<ErrorKind> {
-    let orders: Vec<FetchRequest> = (0..count).map(|_| order("k")).collect();
+async fn fetch_all(origin: &GrpcOrigin, count: usize) -> Vec<FailureKind> {
+    let orders: Vec<FetchRequest> = (0..count).map(|_| request("k")).collect();
     let results = join_all(orders.iter().map(|order| origin.fetch(order))).await;
     results.into_iter().filter_map(|result| result.err().map(|error| error.kind)).collect()
 }
 
-/// A server that answers when it is told to.
-async fn patient() -> (TestServer, Arc<Semaphore>) {
-    let go = Arc::new(Semaphore::new(0));
-    let gate = go.clone();
+/// A server whose answers each wait for a permit.
+async fn blocked() -> (TestServer, Arc<Semaphore>) {
+    let permits = Arc::new(Semaphore::new(0));
+    let answers = permits.clone();
     let script = Script::new(move |_: Request<wire::FetchRequest>| {
-        let gate = gate.clone();
+        let answers = answers.clone();
         async move {
-            gate.acquire().await.unwrap().forget();
+            answers.acquire().await.unwrap().forget();
             Ok(text("v"))
         }
     });
-    (TestServer::start(script).await, go)
+    (TestServer::start(script).await, permits)
 }
 
 #[tokio::test]
 async fn calls_are_spread_over_all_addresses() {
     let servers = [
-        TestServer::start(answers()).await,
-        TestServer::start(answers()).await,
-        TestServer::start(answers()).await,
+        TestServer::start(answering()).await,
+        TestServer::start(answering()).await,
+        TestServer::start(answering()).await,
     ];
-    let (origin, _places) = origin(&servers.each_ref());
+    let (origin, _resolver) = origin(&servers.each_ref());
     assert_eq!(fetch_all(&origin, 300).await, []);
     for server in &servers {
         assert!((50..200).contains(&server.fetches()), "{}", server.fetches());
@@ -51,12 +51,12 @@ async fn calls_are_spread_over_all_addresses() {
 }
 
 #[tokio::test]
-async fn calls_avoid_the_busy() {
-    let (busy, go) = patient().await;
-    let idle = TestServer::start(answers()).await;
-    let (origin, _places) = origin(&[&busy, &idle]);
+async fn calls_avoid_busy_endpoints() {
+    let (busy, permits) = blocked().await;
+    let idle = TestServer::start(answering()).await;
+    let (origin, _resolver) = origin(&[&busy, &idle]);
     let origin = Arc::new(origin);
-    let fetch = |origin: Arc<GrpcOrigin>| async move { origin.fetch(&order("k")).await };
+    let fetch = |origin: Arc<GrpcOrigin>| async move { origin.fetch(&request("k")).await };
     let filling: Vec<_> = (0..20).map(|_| tokio::spawn(fetch(origin.clone()))).collect();
     let stuck = eventually("all calls have arrived, and some are answered", async || {
         let answered = filling.iter().filter(|call| call.is_finished()).count();
@@ -67,37 +67,37 @@ async fn calls_avoid_the_busy() {
         assert!(fetch(origin.clone()).await.is_ok());
     }
     assert_eq!(busy.fetches(), stuck);
-    go.add_permits(20);
+    permits.add_permits(20);
     for call in filling {
         assert!(call.await.unwrap().is_ok());
     }
 }
 
 #[tokio::test]
-async fn an_address_that_never_answers_is_set_aside() {
-    let (silent, _go) = patient().await;
-    let well = TestServer::start(answers()).await;
-    let (origin, _places) = origin(&[&silent, &well]);
+async fn silent_endpoint_is_ejected() {
+    let (silent, _permits) = blocked().await;
+    let healthy = TestServer::start(answering()).await;
+    let (origin, _resolver) = origin(&[&silent, &healthy]);
     let mut late = 0;
     for _ in 0..100 {
-        let order =
-            FetchRequest { deadline: Instant::now() + Duration::from_millis(200), ..order("k") };
-        late += usize::from(origin.fetch(&order).await.is_err());
+        let request =
+            FetchRequest { deadline: Instant::now() + Duration::from_millis(200), ..request("k") };
+        late += usize::from(origin.fetch(&request).await.is_err());
     }
     assert!(late < 20, "{late} of 100");
 }
 
 #[tokio::test]
-async fn an_address_that_dies_costs_nothing_and_is_used_again_when_it_is_back() {
-    let (one, other) = (TestServer::start(answers()).await, TestServer::start(answers()).await);
-    let (origin, _places) = origin(&[&one, &other]);
+async fn dead_endpoint_fails_no_call_and_is_used_again_after_a_restart() {
+    let (one, other) = (TestServer::start(answering()).await, TestServer::start(answering()).await);
+    let (origin, _resolver) = origin(&[&one, &other]);
     assert_eq!(fetch_all(&origin, 20).await, []);
     let address = one.address;
-    one.die();
+    one.kill();
     for _ in 0..50 {
         assert_eq!(fetch_all(&origin, 1).await, []);
     }
-    let again = TestServer::start_again(address, answers()).await;
+    let again = TestServer::restart(address, answering()).await;
     eventually("it is used again", async || {
         assert_eq!(fetch_all(&origin, 1).await, []);
         (again.fetches() > 5).then_some(())
@@ -106,69 +106,72 @@ async fn an_address_that_dies_costs_nothing_and_is_used_again_when_it_is_back() 
 }
 
 #[tokio::test]
-async fn a_call_whose_connection_breaks_is_made_once_more() {
-    let deadly = [patient().await.0, patient().await.0, patient().await.0];
-    let (origin, _places) = origin(&deadly.each_ref());
-    let mut deadly = Vec::from(deadly);
-    let order = order("k");
-    let mut waiting = Box::pin(origin.fetch(&order));
+async fn call_on_a_broken_connection_is_repeated_once() {
+    let doomed = [blocked().await.0, blocked().await.0, blocked().await.0];
+    let (origin, _resolver) = origin(&doomed.each_ref());
+    let mut doomed = Vec::from(doomed);
+    let request = request("k");
+    let mut waiting = Box::pin(origin.fetch(&request));
     for _ in 0..2 {
         let victim = eventually("the call has arrived", async || {
             let _ = tokio::time::timeout(Duration::from_millis(10), &mut waiting).await;
-            deadly.iter().position(|server| server.fetches() == 1)
+            doomed.iter().position(|server| server.fetches() == 1)
         });
         let victim = victim.await;
-        deadly.swap_remove(victim).die();
+        doomed.swap_remove(victim).kill();
     }
-    assert_eq!(waiting.await.unwrap_err().kind, ErrorKind::Unreachable);
-    assert_eq!(deadly[0].fetches(), 0);
+    assert_eq!(waiting.await.unwrap_err().kind, FailureKind::Unreachable);
+    assert_eq!(doomed[0].fetches(), 0);
 }
 
 #[tokio::test]
-async fn an_origin_that_restarts_is_connected_to_again() {
-    let server = TestServer::start(answers()).await;
-    let (origin, _places) = origin(&[&server]);
+async fn restarted_origin_is_reconnected() {
+    let server = TestServer::start(answering()).await;
+    let (origin, _resolver) = origin(&[&server]);
     assert_eq!(fetch_all(&origin, 1).await, []);
     let address = server.address;
-    server.die();
-    eventually("it is gone", async || {
-        (fetch_all(&origin, 1).await == [ErrorKind::Unreachable]).then_some(())
+    server.kill();
+    eventually("the connection is lost", async || {
+        (fetch_all(&origin, 1).await == [FailureKind::Unreachable]).then_some(())
     })
     .await;
-    let again = TestServer::start_again(address, answers()).await;
-    eventually("it is back", async || fetch_all(&origin, 1).await.is_empty().then_some(())).await;
+    let again = TestServer::restart(address, answering()).await;
+    eventually("it is connected again", async || {
+        fetch_all(&origin, 1).await.is_empty().then_some(())
+    })
+    .await;
     assert_eq!(fetch_all(&origin, 20).await, []);
     assert!(again.fetches() > 20);
 }
 
 #[tokio::test]
-async fn a_server_that_leaves_in_good_order_fails_no_call() {
-    let (leaving, staying) =
-        (TestServer::start(answers()).await, TestServer::start(answers()).await);
-    let (origin, _places) = origin(&[&leaving, &staying]);
+async fn graceful_shutdown_fails_no_call() {
+    let (draining, staying) =
+        (TestServer::start(answering()).await, TestServer::start(answering()).await);
+    let (origin, _resolver) = origin(&[&draining, &staying]);
     for round in 0..40 {
         if round == 10 {
-            leaving.drain();
+            draining.drain();
         }
         assert_eq!(fetch_all(&origin, 20).await, [], "round {round}");
     }
 }
 
 #[tokio::test]
-async fn addresses_come_and_go_with_the_name() {
-    let (old, go) = patient().await;
-    let new = TestServer::start(answers()).await;
-    let (origin, places) = origin(&[&old]);
-    let order = order("k");
-    let mut waiting = Box::pin(origin.fetch(&order));
+async fn endpoints_follow_the_resolver() {
+    let (old, permits) = blocked().await;
+    let new = TestServer::start(answering()).await;
+    let (origin, resolver) = origin(&[&old]);
+    let request = request("k");
+    let mut waiting = Box::pin(origin.fetch(&request));
     eventually("the call has arrived", async || {
         let _ = tokio::time::timeout(Duration::from_millis(10), &mut waiting).await;
         (old.fetches() == 1).then_some(())
     })
     .await;
-    places.set(&[&new]);
-    go.add_permits(1_000);
-    eventually("the new one is known", async || {
+    resolver.set(&[&new]);
+    permits.add_permits(1_000);
+    eventually("the new endpoint is used", async || {
         assert_eq!(fetch_all(&origin, 1).await, []);
         (new.fetches() > 0).then_some(())
     })
@@ -176,22 +179,22 @@ async fn addresses_come_and_go_with_the_name() {
     let before = old.fetches();
     assert_eq!(fetch_all(&origin, 20).await, []);
     assert_eq!(old.fetches(), before);
-    // The old one is let go when its last call has ended, not before.
+    // A removed endpoint stays connected until its last call has ended.
     assert!(waiting.await.is_ok());
 }
 
 #[tokio::test]
-async fn a_name_without_addresses_fails_until_it_has_some() {
-    let server = TestServer::start(answers()).await;
-    let (origin, places) = origin(&[]);
-    let error = origin.fetch(&order("k")).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Unreachable);
+async fn calls_fail_until_the_name_resolves() {
+    let server = TestServer::start(answering()).await;
+    let (origin, resolver) = origin(&[]);
+    let error = origin.fetch(&request("k")).await.unwrap_err();
+    assert_eq!(error.kind, FailureKind::Unreachable);
     assert!(error.cause.contains("does not resolve"), "{error}");
-    places.set(&[&server]);
+    resolver.set(&[&server]);
     eventually("it has addresses", async || fetch_all(&origin, 1).await.is_empty().then_some(()))
         .await;
-    // What was known stays in use when the resolver fails.
-    places.set(&[]);
+    // A failed lookup keeps the known endpoints.
+    resolver.set(&[]);
     tokio::time::timeout(Duration::from_millis(700), async {
         loop {
             assert_eq!(fetch_all(&origin, 1).await, []);
@@ -202,28 +205,28 @@ async fn a_name_without_addresses_fails_until_it_has_some() {
 }
 
 #[tokio::test]
-async fn resolving_ends_with_the_origin() {
-    let server = TestServer::start(answers()).await;
-    let (origin, places) = origin(&[&server]);
+async fn dropped_origin_stops_resolving() {
+    let server = TestServer::start(answering()).await;
+    let (origin, resolver) = origin(&[&server]);
     assert_eq!(fetch_all(&origin, 1).await, []);
-    assert!(places.is_in_use());
+    assert!(resolver.is_used());
     drop(origin);
-    eventually("nobody resolves", async || (!places.is_in_use()).then_some(())).await;
+    eventually("the resolver is dropped", async || (!resolver.is_used()).then_some(())).await;
 }
 
 #[tokio::test]
-async fn nothing_that_listens_is_unreachable_at_once() {
-    let server = TestServer::start(answers()).await;
-    let (origin, _places) = origin(&[&server]);
-    server.die();
-    let crowd =
+async fn closed_port_fails_all_calls_at_once() {
+    let server = TestServer::start(answering()).await;
+    let (origin, _resolver) = origin(&[&server]);
+    server.kill();
+    let failures =
         tokio::time::timeout(Duration::from_secs(5), fetch_all(&origin, 100)).await.unwrap();
-    assert_eq!(crowd, vec![ErrorKind::Unreachable; 100]);
+    assert_eq!(failures, vec![FailureKind::Unreachable; 100]);
 }
 
 #[tokio::test]
-async fn a_name_is_resolved_by_the_system() {
-    let server = TestServer::start(answers()).await;
+async fn host_names_and_addresses_are_resolved() {
+    let server = TestServer::start(answering()).await;
     for host in ["localhost", "127.0.0.1"] {
         let mut options = options();
         options.url = format!("http://{host}:{}", server.address.port()).parse().unwrap();

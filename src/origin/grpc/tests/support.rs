@@ -1,4 +1,4 @@
-//! Origins that do as they are told, and the clients to them.
+//! Scripted origins, and clients for them.
 
 use std::{
     convert::Infallible,
@@ -42,19 +42,19 @@ use crate::{
     },
 };
 
-type Said<A> = Result<A, Status>;
-type Does<Q, A> = Arc<dyn Fn(Request<Q>) -> BoxFuture<'static, Said<A>> + Send + Sync>;
+type Scripted<A> = Result<A, Status>;
+type Handler<Q, A> = Arc<dyn Fn(Request<Q>) -> BoxFuture<'static, Scripted<A>> + Send + Sync>;
 
-/// What a server does when it is called.
+/// Behaviour of a server.
 #[derive(Clone)]
 pub(super) struct Script {
-    fetch: Does<wire::FetchRequest, wire::FetchResponse>,
-    batch: Option<Does<BatchFetchRequest, BatchFetchResponse>>,
+    fetch: Handler<wire::FetchRequest, wire::FetchResponse>,
+    batch: Option<Handler<BatchFetchRequest, BatchFetchResponse>>,
     fetches: Arc<AtomicUsize>,
     batches: Arc<AtomicUsize>,
 }
 
-/// A server on a runtime of its own, so that it can die at once.
+/// A server with its own runtime, so that it can be killed with all connections.
 pub(super) struct TestServer {
     pub(super) address: SocketAddr,
     script: Script,
@@ -62,9 +62,9 @@ pub(super) struct TestServer {
     runtime: Option<Runtime>,
 }
 
-/// What the name of the origin resolves to.
+/// A resolver with a changeable result.
 #[derive(Clone, Default)]
-pub(super) struct Places(Arc<Mutex<Vec<SocketAddr>>>);
+pub(super) struct ScriptedResolver(Arc<Mutex<Vec<SocketAddr>>>);
 
 // === impl Script ===
 
@@ -73,22 +73,22 @@ impl Script {
         fetch: impl Fn(Request<wire::FetchRequest>) -> F + Send + Sync + 'static,
     ) -> Self
     where
-        F: Future<Output = Said<wire::FetchResponse>> + Send + 'static,
+        F: Future<Output = Scripted<wire::FetchResponse>> + Send + 'static,
     {
-        let fetch: Does<_, _> = Arc::new(move |request| fetch(request).boxed());
+        let fetch: Handler<_, _> = Arc::new(move |request| fetch(request).boxed());
         Self { fetch, batch: None, fetches: Arc::default(), batches: Arc::default() }
     }
 
-    /// Always the same.
-    pub(super) fn always(said: Said<wire::FetchResponse>) -> Self {
-        Self::new(move |_| std::future::ready(said.clone()))
+    /// The same result for each fetch.
+    pub(super) fn always(result: Scripted<wire::FetchResponse>) -> Self {
+        Self::new(move |_| std::future::ready(result.clone()))
     }
 
     pub(super) fn with_batch(
         self,
-        batch: impl Fn(BatchFetchRequest) -> Said<BatchFetchResponse> + Send + Sync + 'static,
+        batch: impl Fn(BatchFetchRequest) -> Scripted<BatchFetchResponse> + Send + Sync + 'static,
     ) -> Self {
-        let batch: Does<_, _> = Arc::new(move |request: Request<_>| {
+        let batch: Handler<_, _> = Arc::new(move |request: Request<_>| {
             std::future::ready(batch(request.into_inner())).boxed()
         });
         Self { batch: Some(batch), ..self }
@@ -112,7 +112,7 @@ impl OriginService for Script {
         self.batches.fetch_add(1, Ordering::SeqCst);
         match &self.batch {
             Some(batch) => batch(request).await.map(Response::new),
-            None => Err(Status::unimplemented("one at a time, please")),
+            None => Err(Status::unimplemented("no batches")),
         }
     }
 }
@@ -125,17 +125,17 @@ impl TestServer {
     }
 
     pub(super) async fn start_at(
-        place: &str,
+        address: &str,
         script: Script,
         tls: Option<ServerTlsConfig>,
     ) -> Self {
         let service =
             OriginServiceServer::new(script.clone()).max_encoding_message_size(usize::MAX);
-        Self::start_service(place, service, script, tls).await
+        Self::start_service(address, service, script, tls).await
     }
 
     pub(super) async fn start_service<S>(
-        place: &str,
+        address: &str,
         service: S,
         script: Script,
         tls: Option<ServerTlsConfig>,
@@ -155,10 +155,10 @@ impl TestServer {
             .build()
             .unwrap();
         let drain = CancellationToken::new();
-        let (place, ending) = (place.to_owned(), drain.clone());
+        let (address, draining) = (address.to_owned(), drain.clone());
         let (ready, bound) = tokio::sync::oneshot::channel();
         runtime.spawn(async move {
-            let listener = TcpListener::bind(place).await.unwrap();
+            let listener = TcpListener::bind(address).await.unwrap();
             ready.send(listener.local_addr().unwrap()).unwrap();
             let mut server = Server::builder();
             if let Some(tls) = tls {
@@ -167,7 +167,7 @@ impl TestServer {
             let connections = TcpListenerStream::new(listener);
             server
                 .add_service(service)
-                .serve_with_incoming_shutdown(connections, ending.cancelled_owned())
+                .serve_with_incoming_shutdown(connections, draining.cancelled_owned())
                 .await
         });
         Self { address: bound.await.unwrap(), script, drain, runtime: Some(runtime) }
@@ -181,16 +181,16 @@ impl TestServer {
         self.script.batches.load(Ordering::SeqCst)
     }
 
-    /// Asks the clients to leave.
+    /// Shuts down gracefully.
     pub(super) fn drain(&self) {
         self.drain.cancel();
     }
 
-    /// Ends, connections and all, without a word.
-    pub(super) fn die(self) {}
+    /// Stops at once, and closes all connections.
+    pub(super) fn kill(self) {}
 
-    /// A new server where one has died.
-    pub(super) async fn start_again(address: SocketAddr, script: Script) -> Self {
+    /// Starts a new server at the address of a killed one.
+    pub(super) async fn restart(address: SocketAddr, script: Script) -> Self {
         let free = || async { TcpListener::bind(address).await.ok() };
         drop(eventually("the port is free", async || free().await).await);
         Self::start_at(&address.to_string(), script, None).await
@@ -205,20 +205,20 @@ impl Drop for TestServer {
     }
 }
 
-// === impl Places ===
+// === impl ScriptedResolver ===
 
-impl Places {
+impl ScriptedResolver {
     pub(super) fn set(&self, servers: &[&TestServer]) {
         *self.0.lock() = servers.iter().map(|server| server.address).collect();
     }
 
-    pub(super) fn is_in_use(&self) -> bool {
+    pub(super) fn is_used(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 }
 
 #[async_trait]
-impl Resolve for Places {
+impl Resolve for ScriptedResolver {
     async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         Ok(self.0.lock().clone())
     }
@@ -236,17 +236,20 @@ pub(super) fn options() -> GrpcOptions {
     }
 }
 
-pub(super) fn origin(servers: &[&TestServer]) -> (GrpcOrigin, Places) {
+pub(super) fn origin(servers: &[&TestServer]) -> (GrpcOrigin, ScriptedResolver) {
     origin_with(options(), servers)
 }
 
-pub(super) fn origin_with(options: GrpcOptions, servers: &[&TestServer]) -> (GrpcOrigin, Places) {
-    let places = Places::default();
-    places.set(servers);
-    (GrpcOrigin::with_resolver(options, Box::new(places.clone())).unwrap(), places)
+pub(super) fn origin_with(
+    options: GrpcOptions,
+    servers: &[&TestServer],
+) -> (GrpcOrigin, ScriptedResolver) {
+    let resolver = ScriptedResolver::default();
+    resolver.set(servers);
+    (GrpcOrigin::with_resolver(options, Box::new(resolver.clone())).unwrap(), resolver)
 }
 
-pub(super) fn order(key: &str) -> FetchRequest {
+pub(super) fn request(key: &str) -> FetchRequest {
     FetchRequest {
         key: EntryKey::new(Namespace::new("user").unwrap(), key, [].into_iter()).unwrap(),
         params: Arc::default(),
@@ -260,14 +263,14 @@ pub(super) fn text(text: &str) -> wire::FetchResponse {
     wire::FetchResponse { outcome: Some(Outcome::Value(value)), ..Default::default() }
 }
 
-/// Asks until there is an answer. No test waits for a fixed time and hopes.
-pub(super) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+/// Polls until the probe returns a value.
+pub(super) async fn eventually<T>(condition: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(answer) = probe().await {
             return answer;
         }
-        assert!(start.elapsed() < Duration::from_secs(20), "not in time: {what}");
+        assert!(start.elapsed() < Duration::from_secs(20), "not in time: {condition}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -1,15 +1,15 @@
-//! Who vouches for an origin, and what is not an origin at all.
+//! TLS, and validation of the options.
 
 use http::{HeaderName, HeaderValue};
 use tonic::transport::{Identity, ServerTlsConfig};
 
-use super::support::{Script, TestServer, options, order, origin_with, text};
+use super::support::{Script, TestServer, options, origin_with, request, text};
 use crate::origin::{
-    ErrorKind, Origin as _,
-    grpc::{BuildError, GrpcOptions, GrpcOrigin},
+    FailureKind, Origin as _,
+    grpc::{GrpcBuildError, GrpcOptions, GrpcOrigin},
 };
 
-/// An authority, and a server's identity by it.
+/// A certificate authority, and a server identity signed by it.
 fn certificates(name: &str) -> (Vec<u8>, Identity) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::default();
@@ -28,26 +28,29 @@ fn tls_options(host: &str, ca_pem: Vec<u8>) -> GrpcOptions {
 }
 
 #[tokio::test]
-async fn the_certificate_must_be_for_the_name_and_by_the_authority() {
+async fn certificate_must_match_name_and_authority() {
     let (authority, identity) = certificates("origin.test");
-    let (stranger, _) = certificates("origin.test");
+    let (other_authority, _) = certificates("origin.test");
     let tls = ServerTlsConfig::new().identity(identity);
     let server =
         TestServer::start_at("127.0.0.1:0", Script::always(Ok(text("v"))), Some(tls)).await;
-    // The name does not resolve: the address is the resolver's, the name is the certificate's.
-    let (origin, _places) = origin_with(tls_options("origin.test", authority.clone()), &[&server]);
-    assert!(origin.fetch(&order("k")).await.is_ok());
-    for options in [tls_options("origin.test", stranger), tls_options("other.test", authority)] {
-        let (origin, _places) = origin_with(options, &[&server]);
-        let error = origin.fetch(&order("k")).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Unreachable);
+    // The address comes from the test's resolver; the name is only that of the certificate.
+    let (origin, _resolver) =
+        origin_with(tls_options("origin.test", authority.clone()), &[&server]);
+    assert!(origin.fetch(&request("k")).await.is_ok());
+    for options in
+        [tls_options("origin.test", other_authority), tls_options("other.test", authority)]
+    {
+        let (origin, _resolver) = origin_with(options, &[&server]);
+        let error = origin.fetch(&request("k")).await.unwrap_err();
+        assert_eq!(error.kind, FailureKind::Unreachable);
         assert!(error.cause.contains("certificate"), "{error}");
     }
     assert_eq!(server.fetches(), 1);
 }
 
 #[tokio::test]
-async fn options_are_checked() {
+async fn invalid_options_are_rejected() {
     let build = |change: &dyn Fn(&mut GrpcOptions)| {
         let mut options = options();
         change(&mut options);
@@ -56,7 +59,7 @@ async fn options_are_checked() {
     assert!(build(&|_| {}).is_none());
     for url in ["ftp://h:1", "http://h:1/path", "http://user@h:1", "http://h:1?q", "unix:/tmp/x"] {
         let error = build(&|options| options.url = url.parse().unwrap());
-        assert!(matches!(error, Some(BuildError::Url(_))), "{url}: {error:?}");
+        assert!(matches!(error, Some(GrpcBuildError::Url(_))), "{url}: {error:?}");
     }
     for url in ["http://h", "https://h", "http://[::1]:1/"] {
         assert!(build(&|options| options.url = url.parse().unwrap()).is_none(), "{url}");
@@ -66,13 +69,13 @@ async fn options_are_checked() {
         let error = build(&|options| {
             _ = options.metadata.insert(name.clone(), HeaderValue::from_static("v"))
         });
-        assert!(matches!(error, Some(BuildError::Metadata(_))), "{name}");
+        assert!(matches!(error, Some(GrpcBuildError::Metadata(_))), "{name}");
     }
     for pem in [&b""[..], b"-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n"] {
         let error = build(&|options| {
             options.url = "https://h".parse().unwrap();
             options.ca_pem = Some(pem.to_vec());
         });
-        assert!(matches!(error, Some(BuildError::Authorities)), "{error:?}");
+        assert!(matches!(error, Some(GrpcBuildError::Authorities)), "{error:?}");
     }
 }

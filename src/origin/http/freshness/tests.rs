@@ -4,15 +4,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The namespace's, where the answer names no time.
+/// TTL of the namespace, for responses without a lifetime.
 const DEFAULT: Duration = Duration::from_millis(90_500);
-/// Sun, 06 Nov 1994 08:49:37 GMT
+/// Sun, 06 Nov 1994 08:49:37 GMT.
 const NOW: Duration = Duration::from_secs(784_111_777);
 
-/// Lines of a header.
+/// Header lines.
 type Lines = [(&'static str, &'static str)];
 
-fn judge(status: u16, lines: &[(&str, &str)]) -> Freshness {
+fn evaluate(status: u16, lines: &[(&str, &str)]) -> Freshness {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
         headers.append(
@@ -20,7 +20,7 @@ fn judge(status: u16, lines: &[(&str, &str)]) -> Freshness {
             HeaderValue::from_bytes(value.as_bytes()).unwrap(),
         );
     }
-    Freshness::of(
+    Freshness::from_response(
         StatusCode::from_u16(status).unwrap(),
         &headers,
         DEFAULT,
@@ -33,7 +33,7 @@ fn secs(seconds: u64) -> Option<Duration> {
 }
 
 #[test]
-fn how_long_an_answer_is_fresh() {
+fn lifetime_follows_the_rfcs() {
     let cc = "cache-control";
     let cases: &[(&str, &Lines, Option<Duration>)] = &[
         ("4.2.1: max-age", &[(cc, "max-age=60")], secs(60)),
@@ -53,7 +53,7 @@ fn how_long_an_answer_is_fresh() {
             secs(60),
         ),
         (
-            "4.2.1: Date that is none",
+            "4.2.1: malformed Date",
             &[("expires", "Sun, 06 Nov 1994 08:50:37 GMT"), ("date", "today")],
             secs(60),
         ),
@@ -68,72 +68,72 @@ fn how_long_an_answer_is_fresh() {
             secs(60),
         ),
         ("5.3: Expires in the past", &[("expires", "Sun, 06 Nov 1994 08:49:00 GMT")], secs(0)),
-        ("5.3: Expires that is no date", &[("expires", "0")], secs(0)),
+        ("5.3: malformed Expires", &[("expires", "0")], secs(0)),
         (
-            "5.3: Expires of the end of time",
+            "5.3: Expires in the far future",
             &[("expires", "Fri, 31 Dec 9999 23:59:59 GMT")],
-            Some(LONGEST),
+            Some(MAX_TIME),
         ),
         ("4.2.3: less Age", &[(cc, "max-age=60"), ("age", "20")], secs(40)),
-        ("4.2.3: older than its time", &[(cc, "max-age=60"), ("age", "61")], secs(0)),
+        ("4.2.3: older than its lifetime", &[(cc, "max-age=60"), ("age", "61")], secs(0)),
         (
             "5.1: the first Age counts",
             &[(cc, "max-age=60"), ("age", "20, 30"), ("age", "40")],
             secs(40),
         ),
-        ("5.1: Age that is no number", &[(cc, "max-age=60"), ("age", "young")], secs(60)),
+        ("5.1: malformed Age", &[(cc, "max-age=60"), ("age", "young")], secs(60)),
         (
-            "5.1: Age beyond numbers",
+            "5.1: Age beyond integers",
             &[(cc, "max-age=60"), ("age", "99999999999999999999999")],
             secs(0),
         ),
-        ("no time named: the namespace's", &[], None),
+        ("no lifetime: that of the namespace", &[], None),
         (
-            "no time named, whatever else",
+            "no lifetime, with other directives",
             &[(cc, "public, immutable"), ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")],
             None,
         ),
-        ("no time named: less Age", &[("age", "30")], Some(DEFAULT - Duration::from_secs(30))),
-        ("no time named: older than that", &[("age", "91")], secs(0)),
+        ("no lifetime: less Age", &[("age", "30")], Some(DEFAULT - Duration::from_secs(30))),
+        ("no lifetime: older than the default", &[("age", "91")], secs(0)),
         (
-            "no time named: in its last half second",
+            "no lifetime: in the last half second",
             &[("age", "90")],
             Some(Duration::from_millis(500)),
         ),
         ("5.2.2.4: no-cache", &[(cc, "no-cache")], secs(0)),
         ("5.2.2.4: no-cache wins over max-age", &[(cc, "no-cache, max-age=60")], secs(0)),
         ("5.2.2.4: qualified no-cache", &[(cc, "no-cache=\"set-cookie\", max-age=60")], secs(0)),
-        ("5.4: Pragma where nothing else is said", &[("pragma", "no-cache")], secs(0)),
+        ("5.4: Pragma without Cache-Control", &[("pragma", "no-cache")], secs(0)),
         (
-            "5.4: Pragma beside Cache-Control",
+            "5.4: Pragma next to Cache-Control",
             &[("pragma", "no-cache"), (cc, "max-age=60")],
             secs(60),
         ),
         ("max-age=0", &[(cc, "max-age=0")], secs(0)),
         ("s-maxage=0", &[(cc, "s-maxage=0, max-age=60")], secs(0)),
-        ("5.2.2.2: must-revalidate is no time", &[(cc, "must-revalidate")], None),
-        ("5.2.2.8: proxy-revalidate is no time", &[(cc, "max-age=60, proxy-revalidate")], secs(60)),
-        ("5.2: names in any case, lines joined", &[(cc, "Public"), (cc, "MAX-AGE=60")], secs(60)),
-        ("4.2.1: said twice", &[(cc, "max-age=60"), (cc, "max-age=30")], secs(0)),
-        ("1.2.2: more than a number", &[(cc, "max-age=99999999999999999999999")], Some(LONGEST)),
-        ("1.2.2: more than a year", &[(cc, "max-age=99999999")], Some(LONGEST)),
-        ("4.2.1: no number", &[(cc, "max-age=soon")], secs(0)),
-        ("4.2.1: negative", &[(cc, "max-age=-60")], secs(0)),
-        ("5.2: an unknown directive", &[(cc, "max-age=60, community=\"UCI, no-store\"")], secs(60)),
+        ("5.2.2.2: must-revalidate is no lifetime", &[(cc, "must-revalidate")], None),
         (
-            "7.3: cookies for everybody",
-            &[(cc, "public, max-age=60"), ("set-cookie", "a=b")],
+            "5.2.2.8: proxy-revalidate is no lifetime",
+            &[(cc, "max-age=60, proxy-revalidate")],
             secs(60),
         ),
+        ("5.2: names in any case, lines joined", &[(cc, "Public"), (cc, "MAX-AGE=60")], secs(60)),
+        ("4.2.1: contradictory", &[(cc, "max-age=60"), (cc, "max-age=30")], secs(0)),
+        ("1.2.2: beyond integers", &[(cc, "max-age=99999999999999999999999")], Some(MAX_TIME)),
+        ("1.2.2: more than a year", &[(cc, "max-age=99999999")], Some(MAX_TIME)),
+        ("4.2.1: malformed", &[(cc, "max-age=soon")], secs(0)),
+        ("4.2.1: negative", &[(cc, "max-age=-60")], secs(0)),
+        ("5.2: an unknown directive", &[(cc, "max-age=60, community=\"UCI, no-store\"")], secs(60)),
+        ("7.3: public cookies", &[(cc, "public, max-age=60"), ("set-cookie", "a=b")], secs(60)),
         (
-            "4.1: Vary by what is always the same",
+            "4.1: Vary by headers that are always the same",
             &[(cc, "max-age=60"), ("vary", "accept-encoding, accept")],
             secs(60),
         ),
     ];
     for (rule, headers, ttl) in cases {
         for status in [200, 203, 204, 404, 410] {
-            let freshness = judge(status, headers);
+            let freshness = evaluate(status, headers);
             assert!(!freshness.no_store, "{rule}, status {status}");
             assert_eq!(freshness.ttl, *ttl, "{rule}, status {status}");
         }
@@ -141,7 +141,7 @@ fn how_long_an_answer_is_fresh() {
 }
 
 #[test]
-fn what_must_not_be_stored() {
+fn private_responses_are_not_stored() {
     let cc = "cache-control";
     let cases: &[(&str, &Lines)] = &[
         ("5.2.2.5: no-store", &[(cc, "no-store")]),
@@ -154,11 +154,11 @@ fn what_must_not_be_stored() {
             &[(cc, "max-age=60"), ("vary", "accept"), ("vary", "cookie, *")],
         ),
         ("7.3: cookies", &[(cc, "max-age=60"), ("set-cookie", "a=b")]),
-        ("7.3: cookies, and no time named", &[("set-cookie", "a=b")]),
+        ("7.3: cookies, without a lifetime", &[("set-cookie", "a=b")]),
     ];
     for (rule, headers) in cases {
         assert_eq!(
-            judge(200, headers),
+            evaluate(200, headers),
             Freshness { no_store: true, ..Freshness::default() },
             "{rule}"
         );
@@ -166,21 +166,21 @@ fn what_must_not_be_stored() {
 }
 
 #[test]
-fn how_long_an_answer_may_be_stale() {
+fn stale_windows_follow_the_rfcs() {
     for (rule, line, while_revalidate, if_error) in [
-        ("nothing said: the namespace's", "max-age=60", None, None),
+        ("no window: that of the namespace", "max-age=60", None, None),
         ("RFC 5861, 3", "max-age=60, stale-while-revalidate=30", secs(30), None),
         ("RFC 5861, 4", "max-age=60, Stale-If-Error=\"40\"", None, secs(40)),
         (
-            "both, without another time",
+            "both, without a lifetime",
             "stale-while-revalidate=30, stale-if-error=40",
             secs(30),
             secs(40),
         ),
-        ("none allowed", "stale-while-revalidate=0, stale-if-error=0", secs(0), secs(0)),
-        ("no number", "stale-while-revalidate=long, stale-if-error", secs(0), secs(0)),
-        ("said twice", "stale-if-error=1, stale-if-error=2", None, secs(0)),
-        ("beyond numbers", "stale-if-error=99999999999999999999999", None, Some(LONGEST)),
+        ("no stale responses", "stale-while-revalidate=0, stale-if-error=0", secs(0), secs(0)),
+        ("malformed", "stale-while-revalidate=long, stale-if-error", secs(0), secs(0)),
+        ("contradictory", "stale-if-error=1, stale-if-error=2", None, secs(0)),
+        ("beyond integers", "stale-if-error=99999999999999999999999", None, Some(MAX_TIME)),
         ("5.2.2.2: must-revalidate", "must-revalidate", secs(0), secs(0)),
         (
             "must-revalidate wins",
@@ -204,7 +204,7 @@ fn how_long_an_answer_may_be_stale() {
             secs(40),
         ),
     ] {
-        let freshness = judge(200, &[("cache-control", line)]);
+        let freshness = evaluate(200, &[("cache-control", line)]);
         assert_eq!(
             (freshness.stale_while_revalidate, freshness.stale_if_error),
             (while_revalidate, if_error),
@@ -213,14 +213,19 @@ fn how_long_an_answer_may_be_stale() {
     }
 }
 
+/// Printable text, or directives with times.
+const LINE: &str =
+    concat!("[ -~]{0,40}|", "[a-z-]{1,12}=[0-9\"]{0,25}(, ?[a-z-]{1,12}=[0-9]{0,25}){0,3}",);
+
 proptest! {
     #[test]
-    fn nothing_that_an_origin_says_is_too_much(
-        lines in prop::collection::vec((0..6usize, "[ -~]{0,40}|[a-z-]{1,12}=[0-9\"]{0,25}(, ?[a-z-]{1,12}=[0-9]{0,25}){0,3}"), 0..6),
+    fn arbitrary_headers_give_bounded_lifetimes(
+        lines in prop::collection::vec((0..6usize, LINE), 0..6),
     ) {
         let names = ["cache-control", "expires", "date", "age", "vary", "pragma"];
-        let lines: Vec<_> = lines.iter().map(|(name, value)| (names[*name], value.as_str())).collect();
-        let freshness = judge(200, &lines);
-        prop_assert!(freshness.ttl.is_none_or(|ttl| ttl <= LONGEST));
+        let lines: Vec<_> =
+            lines.iter().map(|(name, value)| (names[*name], value.as_str())).collect();
+        let freshness = evaluate(200, &lines);
+        prop_assert!(freshness.ttl.is_none_or(|ttl| ttl <= MAX_TIME));
     }
 }

@@ -1,4 +1,4 @@
-//! Servers for one test each, on ports of their own.
+//! Servers for single tests, each on its own port.
 
 use std::{
     convert::Infallible,
@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// A server that is gone when it is dropped.
+/// A server that stops when it is dropped.
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) seen: Arc<Mutex<Vec<Parts>>>,
@@ -30,19 +30,19 @@ pub(super) struct Server {
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum Speaks {
+pub(super) enum Protocol {
     Http1,
     Http2,
 }
 
 impl Server {
-    /// Answers all requests alike.
-    pub(super) async fn saying(answer: fn() -> Response<Body>) -> Self {
-        Self::http(Speaks::Http1, None, move |_| answer()).await
+    /// Sends the same response to all requests.
+    pub(super) async fn answering(answer: fn() -> Response<Body>) -> Self {
+        Self::http(Protocol::Http1, None, move |_| answer()).await
     }
 
     pub(super) async fn http(
-        speaks: Speaks,
+        protocol: Protocol,
         tls: Option<TlsAcceptor>,
         answer: impl Fn(&Parts) -> Response<Body> + Clone + Send + Sync + 'static,
     ) -> Self {
@@ -58,11 +58,11 @@ impl Server {
                     async { Ok::<_, Infallible>(response) }
                 };
                 match tls {
-                    None => serve(speaks, stream, answer).await,
-                    // A client that does not like the certificate leaves.
+                    None => serve(protocol, stream, answer).await,
+                    // A client that rejects the certificate closes the connection.
                     Some(tls) => {
                         if let Ok(stream) = tls.accept(stream).await {
-                            serve(speaks, stream, answer).await;
+                            serve(protocol, stream, answer).await;
                         }
                     }
                 }
@@ -73,18 +73,18 @@ impl Server {
         server
     }
 
-    /// Answers each connection with the same bytes, whatever it says, and closes it.
-    pub(super) async fn lying(bytes: &'static [u8]) -> Self {
+    /// Sends the same bytes on each connection after the request, and closes it.
+    pub(super) async fn sending(bytes: &'static [u8]) -> Self {
         Self::raw(move |mut stream| async move {
             read_head(&mut stream).await;
-            // The client may have left after the first lie.
+            // The client may already have closed the connection.
             let _ = stream.write_all(bytes).await;
             let _ = stream.shutdown().await;
         })
         .await
     }
 
-    /// Takes connections and says nothing.
+    /// Accepts connections and sends nothing.
     pub(super) async fn silent() -> Self {
         Self::raw(|stream| async move {
             let _held = stream;
@@ -129,17 +129,17 @@ impl Drop for Server {
 async fn serve<
     R: Future<Output = std::result::Result<Response<Body>, Infallible>> + Send + 'static,
 >(
-    speaks: Speaks,
+    protocol: Protocol,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     answer: impl Fn(Request<Incoming>) -> R + Send + 'static,
 ) {
     let (io, service) = (TokioIo::new(stream), service_fn(answer));
-    // A client that leaves is no concern of these tests.
-    let _ = match speaks {
-        Speaks::Http1 => {
+    // Clients may close connections at any time.
+    let _ = match protocol {
+        Protocol::Http1 => {
             hyper::server::conn::http1::Builder::new().serve_connection(io, service).await
         }
-        Speaks::Http2 => {
+        Protocol::Http2 => {
             hyper::server::conn::http2::Builder::new(TokioExecutor::new())
                 .serve_connection(io, service)
                 .await
@@ -157,7 +157,7 @@ async fn read_head(stream: &mut TcpStream) {
     }
 }
 
-/// An answer with a status and headers, without a body.
+/// A response without a body.
 pub(super) fn answer(status: u16, headers: &[(&str, &str)]) -> Response<Body> {
     with_body(status, headers, Body::empty())
 }

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::{Setup, call};
 use crate::support::{
     client::{NS, fetch, key_ref},
-    origin::{Asked, Reply, after, ok, send},
+    origin::{OriginRequest, Reply, after, ok, send},
     wait::{SOON, eventually},
 };
 
@@ -117,7 +117,7 @@ impl FillPath {
 }
 
 /// Replies so that the key, which is named after its path, is fetched again by that path.
-pub(super) fn answer(request: &Asked) -> Reply {
+pub(super) fn answer(request: &OriginRequest) -> Reply {
     let body = format!("{}", request.before + 1);
     let is_path = |path: FillPath| request.target.contains(&format!("{path:?}"));
     if request.before > 0 && request.header("if-none-match").is_some() {

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::origin::{Asked, Reply, after, ok, send, status};
+use crate::support::origin::{OriginRequest, Reply, after, ok, send, status};
 
 pub(super) const NAMESPACES: [&str; 2] = ["ns", "ns2"];
 pub(super) const KEYS: usize = 4;
@@ -107,7 +107,7 @@ impl History {
     }
 
     /// The origin's reply to a request for `/{namespace}/{key}`.
-    pub(super) fn answer(&self, request: &Asked) -> Reply {
+    pub(super) fn answer(&self, request: &OriginRequest) -> Reply {
         let key = self
             .keys
             .iter()

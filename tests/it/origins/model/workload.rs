@@ -252,7 +252,9 @@ impl Worker {
             Answer::Found(found) => {
                 self.check(key, Some(as_text(found.value).unwrap()), read, force_refresh)
             }
-            Answer::Contended(_) | Answer::Missing(_) => self.check(key, None, read, force_refresh),
+            Answer::Contended(_) | Answer::NotCached(_) => {
+                self.check(key, None, read, force_refresh)
+            }
             Answer::Lease(lease) => panic!("{lease:?} although there is an origin"),
         }
     }

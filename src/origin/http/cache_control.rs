@@ -1,30 +1,31 @@
-//! The directives of `Cache-Control` (RFC 9111, 5.2), read the way that is safest for an answer that says odd things.
+//! The directives of `Cache-Control` (RFC 9111, 5.2). Malformed and contradictory directives are
+//! read in the way that caches least.
 
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use http::{HeaderMap, HeaderValue, header};
 
-/// Longest time that is told from forever.
-pub(super) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// Largest time. Longer ones mean "forever" and are shortened to it.
+pub(super) const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// Names in lower case, with their arguments without quotes.
+/// Directives by their names in lower case; arguments are unquoted.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct CacheControl(BTreeMap<String, Option<String>>);
 
 impl CacheControl {
-    /// Reads all `Cache-Control` lines of an answer; without any, what HTTP/1.0 had instead.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    /// Parses all `Cache-Control` lines. Without any, `Pragma` of HTTP/1.0 counts.
+    pub(super) fn from_headers(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();
         for line in headers.get_all(header::CACHE_CONTROL) {
-            for directive in split(line.as_bytes()) {
+            for directive in split_at_commas(line.as_bytes()) {
                 directives.add(&directive);
             }
         }
-        let uncached = |value: &HeaderValue| {
+        let has_no_cache = |value: &HeaderValue| {
             value.as_bytes().to_ascii_lowercase().windows(8).any(|w| w == b"no-cache")
         };
         if !headers.contains_key(header::CACHE_CONTROL)
-            && headers.get_all(header::PRAGMA).iter().any(uncached)
+            && headers.get_all(header::PRAGMA).iter().any(has_no_cache)
         {
             directives.add("no-cache");
         }
@@ -40,57 +41,60 @@ impl CacheControl {
         if name.is_empty() {
             return;
         }
-        let said = self.0.entry(name).or_insert_with(|| argument.clone());
-        // Who says two things is taken to have said nothing that is still valid.
-        if *said != argument {
-            *said = Some("0".to_owned());
+        let present = self.0.entry(name).or_insert_with(|| argument.clone());
+        // Contradictory times mean that the response is stale (RFC 9111, 4.2.1).
+        if *present != argument {
+            *present = Some("0".to_owned());
         }
     }
 
-    /// Whether a directive is there, whatever its argument.
+    /// Whether a directive is present, with any argument.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
-    /// The time that a directive names. Zero if it is there but names none, or none that can be understood.
+    /// Time of a directive; zero if its argument is missing or malformed. None: it is not present.
     pub(super) fn time(&self, name: &str) -> Option<Duration> {
-        self.0.get(name).map(|argument| argument.as_deref().and_then(seconds).unwrap_or_default())
+        self.0
+            .get(name)
+            .map(|argument| argument.as_deref().and_then(parse_seconds).unwrap_or_default())
     }
 
-    /// Sets a directive.
+    /// Sets a directive with a time.
     pub(super) fn set(&mut self, name: &str, time: Duration) {
         self.0.insert(name.to_owned(), Some(time.as_secs().to_string()));
     }
 
-    /// Takes a directive away.
+    /// Removes a directive.
     pub(super) fn remove(&mut self, name: &str) {
         self.0.remove(name);
     }
 
-    /// The directives as one line for readers that take it literally: times are numbers, other arguments are left out.
-    pub(super) fn plain(&self) -> String {
+    /// The directives as one line for parsers without error handling: times are numbers, other
+    /// arguments are left out.
+    pub(super) fn normalized(&self) -> String {
         let times = ["max-age", "s-maxage"];
-        let word = |name: &String| match self.time(name).filter(|_| times.contains(&name.as_str()))
-        {
-            Some(time) => format!("{name}={}", time.as_secs()),
-            None => name.clone(),
-        };
-        self.0.keys().map(word).collect::<Vec<_>>().join(", ")
+        let directive =
+            |name: &String| match self.time(name).filter(|_| times.contains(&name.as_str())) {
+                Some(time) => format!("{name}={}", time.as_secs()),
+                None => name.clone(),
+            };
+        self.0.keys().map(directive).collect::<Vec<_>>().join(", ")
     }
 }
 
-/// A number of seconds, as HTTP writes it; [`LONGEST`] if it is longer, or too large for a number.
-pub(super) fn seconds(text: &str) -> Option<Duration> {
+/// Parses a number of seconds (RFC 9111, 1.2.2). Larger numbers become [`MAX_TIME`].
+pub(super) fn parse_seconds(text: &str) -> Option<Duration> {
     let text = text.trim();
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| text.parse().map_or(LONGEST, Duration::from_secs).min(LONGEST))
+    is_number.then(|| text.parse().map_or(MAX_TIME, Duration::from_secs).min(MAX_TIME))
 }
 
-/// Splits a line at the commas that are not in a quoted text.
-fn split(line: &[u8]) -> Vec<String> {
+/// Splits a line at the commas outside quoted strings.
+fn split_at_commas(line: &[u8]) -> Vec<String> {
     let mut parts = vec![String::new()];
     let (mut quoted, mut escaped) = (false, false);
-    // Directives are ASCII: what is not cannot be one that is known, but must not hide its neighbours.
+    // Known directives are ASCII. Others must not hide the directives next to them.
     for character in String::from_utf8_lossy(line).chars() {
         match character {
             ',' if !quoted => {
@@ -121,16 +125,16 @@ fn unquoted(argument: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    fn read(lines: &[&[u8]]) -> CacheControl {
+    fn parse(lines: &[&[u8]]) -> CacheControl {
         let lines = lines
             .iter()
             .map(|line| (header::CACHE_CONTROL, HeaderValue::from_bytes(line).unwrap()));
-        CacheControl::of(&lines.collect())
+        CacheControl::from_headers(&lines.collect())
     }
 
     #[test]
-    fn they_are_read_in_all_their_spellings() {
-        for (line, plain) in [
+    fn directives_are_parsed_in_all_spellings() {
+        for (line, normalized) in [
             ("max-age=60", "max-age=60"),
             ("Public, MAX-AGE = 60 ,,", "max-age=60, public"),
             ("max-age=\"60\"", "max-age=60"),
@@ -148,25 +152,25 @@ mod tests {
             ("max-age=60, max-age=30", "max-age=0"),
             ("=5, =", ""),
         ] {
-            assert_eq!(read(&[line.as_bytes()]).plain(), plain, "{line}");
+            assert_eq!(parse(&[line.as_bytes()]).normalized(), normalized, "{line}");
         }
     }
 
     #[test]
-    fn lines_are_joined_and_foreign_bytes_hide_nothing() {
+    fn lines_are_joined_and_bytes_outside_ascii_hide_nothing() {
         assert_eq!(
-            read(&[b"max-age=60", b"x=\"\xff\", no-store"]).plain(),
+            parse(&[b"max-age=60", b"x=\"\xff\", no-store"]).normalized(),
             "max-age=60, no-store, x"
         );
-        assert_eq!(read(&[b"max-age=60", b"max-age=30"]).time("max-age"), Some(Duration::ZERO));
+        assert_eq!(parse(&[b"max-age=60", b"max-age=30"]).time("max-age"), Some(Duration::ZERO));
     }
 
     #[test]
-    fn pragma_counts_where_nothing_newer_is_said() {
+    fn pragma_counts_only_without_cache_control() {
         let mut headers = HeaderMap::new();
         headers.insert(header::PRAGMA, HeaderValue::from_static("No-Cache"));
-        assert!(CacheControl::of(&headers).has("no-cache"));
+        assert!(CacheControl::from_headers(&headers).has("no-cache"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=1"));
-        assert!(!CacheControl::of(&headers).has("no-cache"));
+        assert!(!CacheControl::from_headers(&headers).has("no-cache"));
     }
 }
