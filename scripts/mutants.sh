@@ -3,9 +3,10 @@
 # changes the unit tests catch. Fails if the score is below 85 percent.
 #
 #   SHARD=0/8 scripts/mutants.sh                   one of eight parts, each a sample of all files
-#   FILES=src/cache/policy.rs scripts/mutants.sh   files that match a glob
+#   FILES='src/cache/*' scripts/mutants.sh         files that match a glob
 #
-# .cargo/mutants.toml says which files are mutated. The results are in target/mutants/mutants.out.
+# .cargo/mutants.toml says which files are mutated. The results are in target/mutants/PART/mutants.out;
+# PART is `all`, or `0-of-8` for a shard. Shards can run side by side.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,7 +16,8 @@ mutants=$(scripts/tools.sh cargo-mutants)
 
 # A copy is mutated, so that an interrupted run leaves no mutant behind. The copy stays, and with it
 # what was compiled: only the mutated crate is built for each mutant.
-copy=$OUT/copy-${SHARD:+${SHARD//\//-of-}}
+part=${SHARD:-all}
+copy=$OUT/${part/\//-of-}
 rm -rf -- "$copy"
 mkdir -p "$copy"
 git ls-files -z --cached --others --exclude-standard |
@@ -24,10 +26,16 @@ git ls-files -z --cached --others --exclude-standard |
   done |
   tar --create --null --files-from=- | tar --extract --directory="$copy"
 
+# `--file` would add to the files of the configuration.
+if [[ -n ${FILES:-} ]]; then
+  awk -v files="$FILES" '
+    /^examine_globs/ { print "examine_globs = [\"" files "\"]"; skip = 1 }
+    !skip { print }
+    /^\]/ { skip = 0 }' .cargo/mutants.toml >"$copy/.cargo/mutants.toml"
+fi
+
 arguments=(--in-place --output "$copy" --no-times)
 [[ -z ${SHARD:-} ]] || arguments+=(--shard "$SHARD")
-# By name, as `--file` would add to the files of the configuration.
-[[ -z ${FILES:-} ]] || arguments+=(--re "^${FILES//\*/.*}:")
 
 code=0
 export CARGO_TARGET_DIR=$OUT/target CARGO_INCREMENTAL=1
