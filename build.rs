@@ -1,4 +1,5 @@
-//! Compiles the protos without a protoc on the machine, and keeps the descriptors of what the server serves for reflection.
+//! Compiles the protos, without a protoc on the machine, and keeps the descriptors of the served
+//! services for reflection.
 
 use std::{env, fs, path::PathBuf};
 
@@ -11,11 +12,12 @@ const ORIGIN: &str = "larder/origin/v1/origin_service.proto";
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
-    // Reflection lists every service that it has a descriptor of, so it must not have the one that others serve.
+    // Reflection lists every service in its descriptors: the OriginService, which Larder only
+    // calls, must not be among them.
     let served = protox::compile([CACHE, ADMIN], ["proto"])?;
     fs::write(out_dir.join("larder_descriptors.bin"), served.encode_to_vec())?;
     let all = protox::compile([CACHE, ADMIN, ORIGIN], ["proto"])?;
-    // Sorted maps, because params are hashed in the order of their names.
+    // Sorted maps, because params are hashed sorted by name.
     tonic_prost_build::configure()
         .bytes(".")
         .btree_map(".")

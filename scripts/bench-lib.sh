@@ -1,11 +1,13 @@
-# What the benchmarks share. To be sourced.
+# Functions shared by the benchmarks. To be sourced.
 # shellcheck shell=bash disable=SC2034
 #
-# The server runs on core 0, the load and Redis on core 1.
+# The server runs on core 0, the load and Redis run on core 1.
 
-# Many short rounds: on a machine that others share, its speed changes within seconds.
+# Many short rounds, because the speed of a shared machine changes within seconds.
 readonly ROUNDS=${ROUNDS:-15} SECONDS_EACH=${SECONDS_EACH:-1}
-readonly OUT=target/bench LARDER=target/release/larder BASELINE=target/bench/baseline/release/baseline
+readonly OUT=target/bench
+readonly LARDER=${LARDER:-target/release/larder}
+readonly BASELINE=${BASELINE:-target/bench/baseline/release/baseline}
 readonly PATH_PREFIX=/larder.v1.CacheService
 mkdir -p "$OUT"
 
@@ -23,7 +25,7 @@ fail() {
   exit 1
 }
 
-# until_true COMMAND...: waits up to 10 s for it.
+# until_true COMMAND...: repeats the command until it succeeds, for up to 10 s.
 until_true() {
   local deadline=$((SECONDS + 10))
   until "$@" >/dev/null 2>&1; do
@@ -40,27 +42,34 @@ start_baseline() {
   address[bare]=$(<"$work/bare.out")
 }
 
-# start_larder NAME STORE [VARIABLE=VALUE...]: on the cores in $cores.
+# start_larder NAME STORE [VARIABLE=VALUE...]: runs on the cores in $cores.
 start_larder() {
-  env LARDER_LISTEN=127.0.0.1:0 LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_STORE="$2" LARDER_LOG__FORMAT=json "${@:3}" \
-    taskset -c "${cores:-0}" "$LARDER" 2>"$work/$1.log" &
+  env LARDER_LISTEN=127.0.0.1:0 LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_STORE="$2" \
+    LARDER_LOG__FORMAT=json "${@:3}" taskset -c "${cores:-0}" "$LARDER" 2>"$work/$1.log" &
   pid[$1]=$! pids+=($!)
   until_true grep -q '"message":"serving"' "$work/$1.log"
   address[$1]=$(sed -nE 's/.*"listen":"([^"]+)".*/\1/p' "$work/$1.log")
 }
 
-# cpu_ns PID...: time that these processes have been on a core. A thread may end while it is being read.
-cpu_ns() { for process in "$@"; do cat "/proc/$process"/task/*/schedstat 2>/dev/null || true; done | awk '{ sum += $1 } END { printf "%.0f", sum }'; }
+# cpu_ns PID...: prints the total CPU time of the processes. A thread may end during the read.
+cpu_ns() {
+  local process
+  for process in "$@"; do cat "/proc/$process"/task/*/schedstat 2>/dev/null || true; done |
+    awk '{ sum += $1 } END { printf "%.0f", sum }'
+}
 
-median() { sort -g | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
+median() {
+  sort -g | awk '{ v[NR] = $1 }
+    END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
+}
 
-# rss_mb PID: memory that a process has now.
+# rss_mb PID: prints the resident memory of a process.
 rss_mb() { awk '/^VmRSS/ { printf "%.1f", $2 / 1024 }' "/proc/$1/status"; }
 
-# start_redis CORE: leaves its port in $redis_port and its socket in $redis_socket.
+# start_redis CORE: sets $redis_port and $redis_socket.
 start_redis() {
   local tries=0
-  # Another process may take the port between choosing and binding it.
+  # Another process may take the port before redis-server binds it.
   until redis_port=$((20000 + RANDOM)) && ! redis-cli -p "$redis_port" ping >/dev/null 2>&1 &&
     start_redis_on "$redis_port" "$1"; do
     ((++tries < 10)) || fail "redis-server found no free port"
@@ -69,28 +78,34 @@ start_redis() {
 
 start_redis_on() {
   redis_socket="$work/redis-$1.sock"
-  taskset -c "$2" redis-server --port "$1" --bind 127.0.0.1 --unixsocket "$redis_socket" --save "" --appendonly no \
-    --daemonize no >"$work/redis.log" &
+  taskset -c "$2" redis-server --port "$1" --bind 127.0.0.1 --unixsocket "$redis_socket" \
+    --save "" --appendonly no --daemonize no >"$work/redis.log" &
   pids+=($!)
   until_true redis-cli -s "$redis_socket" ping
   redis-cli -p "$1" ping >/dev/null 2>&1
 }
 
-# load CONNECTIONS STREAMS FRAME PATH ADDRESS CORES: sends requests for a round, and prints how many were answered and their bytes.
+# load CONNECTIONS STREAMS FRAME PATH ADDRESS CORES: sends requests for one round, and prints the
+# number of responses and their bytes.
 load() {
   local out="$work/h2load.$BASHPID.out"
-  # It waits for ever for a connection that is never answered.
-  timeout $((SECONDS_EACH + 60)) taskset -c "$6" h2load -c "$1" -m "$2" -t 1 -D "$SECONDS_EACH" --warm-up-time 0 \
-    -d "$work/$3.frame" -H 'content-type: application/grpc' -H 'te: trailers' "http://$5$4" >"$out" ||
+  # h2load has no timeout for a connection that the server never accepts.
+  timeout $((SECONDS_EACH + 60)) taskset -c "$6" h2load -c "$1" -m "$2" -t 1 -D "$SECONDS_EACH" \
+    --warm-up-time 0 -d "$work/$3.frame" -H 'content-type: application/grpc' -H 'te: trailers' \
+    "http://$5$4" >"$out" ||
     fail "the load did not end, or failed: $*"
   awk '
     /^requests:/ { done = $8; failed = $10 }
     /^traffic:/ { gsub(/[()]/, " "); data = $(NF - 1) }
-    END { if (failed > 0 || done == 0) { print "requests failed" > "/dev/stderr"; exit 1 } print done, data }' "$out"
+    END {
+      if (failed > 0 || done == 0) { print "requests failed" > "/dev/stderr"; exit 1 }
+      print done, data
+    }' "$out"
 }
 
 build() {
   echo "building (release)" >&2
   cargo build --release --locked --quiet
-  cargo build --release --locked --quiet --manifest-path benches/baseline/Cargo.toml --target-dir target/bench/baseline
+  cargo build --release --locked --quiet --manifest-path benches/baseline/Cargo.toml \
+    --target-dir target/bench/baseline
 }

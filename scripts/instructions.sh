@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Counts the instructions and the allocations that requests cost, under callgrind, and fails if one costs more than
-# benches/instructions.txt allows.
+# Counts the instructions and allocations per request under callgrind, and fails if a request costs
+# more than benches/instructions.txt allows.
 #
 #   scripts/instructions.sh           compares
-#   scripts/instructions.sh --write   writes down what is measured
+#   scripts/instructions.sh --write   updates benches/instructions.txt
 #
-# Instructions do not depend on how busy a machine is. What they count is one call at a time on one connection, so nothing is
-# shared between requests: the difference of two runs of different length, over the requests that one has more.
+# Instruction counts do not depend on the load of the machine. Each is the difference of two runs of
+# different length, divided by the difference in requests. The client sends one call at a time on
+# one connection, so that no work is shared between requests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +17,7 @@ if [[ $(uname) != Linux ]]; then
 fi
 
 readonly FEW=500 MANY=2500
-# Other compilers and libraries count a little differently.
+# Counts differ slightly between versions of the compiler and of the C library.
 readonly TOLERANCE=1.10
 readonly ALLOWED=benches/instructions.txt
 # shellcheck source=scripts/bench-lib.sh
@@ -27,25 +28,28 @@ start_redis 0
 near=LARDER_NAMESPACES__BENCH__NEAR_CACHE__MAX_STALENESS=1h
 for rpc in Get GetOrFetch BatchGet Set; do "$BASELINE" frame "$work/$rpc.frame" "$rpc"; done
 
-# count STORE RPC REQUESTS: instructions and allocations of a server that answered so many.
+# count STORE RPC REQUESTS: prints the instructions and allocations of a server.
 count() {
   local log="$work/callgrind.log" process listen
   : >"$log"
-  # Background work by the clock would count for more in a longer run.
-  env LARDER_LISTEN=127.0.0.1:0 LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_STORE="$1" LARDER_LOG__FORMAT=json \
-    LARDER_STATS__FLUSH_INTERVAL=1m LARDER_STORE__TIMEOUT=10s TOKIO_WORKER_THREADS=1 "${@:4}" \
-    valgrind --quiet --tool=callgrind --callgrind-out-file="$work/callgrind.out" "$LARDER" 2>"$log" &
+  # Periodic background work would count more in the longer run, so the flush interval is long.
+  env LARDER_LISTEN=127.0.0.1:0 LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_STORE="$1" \
+    LARDER_LOG__FORMAT=json LARDER_STATS__FLUSH_INTERVAL=1m LARDER_STORE__TIMEOUT=10s \
+    TOKIO_WORKER_THREADS=1 "${@:4}" \
+    valgrind --quiet --tool=callgrind --callgrind-out-file="$work/callgrind.out" \
+    "$LARDER" 2>"$log" &
   process=$!
   pids+=("$process")
   until_true grep -q '"message":"serving"' "$log"
   listen=$(sed -nE 's/.*"listen":"([^"]+)".*/\1/p' "$log")
   "$BASELINE" load "$listen"
-  # What is read for the first time is not yet near.
-  h2load -c 1 -m 1 -n "$((100 + $3))" -d "$work/$2.frame" -H 'content-type: application/grpc' -H 'te: trailers' \
-    "http://$listen$PATH_PREFIX/$2" | grep -q " $((100 + $3)) succeeded, 0 failed" || fail "requests failed"
+  # 100 more in both runs: the first read of a key is not served from the near cache.
+  h2load -c 1 -m 1 -n "$((100 + $3))" -d "$work/$2.frame" \
+    -H 'content-type: application/grpc' -H 'te: trailers' "http://$listen$PATH_PREFIX/$2" |
+    grep -q " $((100 + $3)) succeeded, 0 failed" || fail "requests failed"
   kill "$process"
   wait "$process" || true
-  # A function is named where it is first mentioned, and numbered from then on.
+  # callgrind writes the name of a function once, and then refers to it by number.
   awk '
     /^c?fn=/ {
       match($0, /\([0-9]+\)/)
@@ -53,7 +57,10 @@ count() {
       if (length($0) >= RSTART + RLENGTH) name[id] = substr($0, RSTART + RLENGTH + 1)
       called = name[id]
     }
-    /^calls=/ && called ~ /^mi_(malloc|zalloc|realloc)_aligned$/ { split($1, calls, "="); allocations += calls[2] }
+    /^calls=/ && called ~ /^mi_(malloc|zalloc|realloc)_aligned$/ {
+      split($1, calls, "=")
+      allocations += calls[2]
+    }
     /^(totals|summary):/ { instructions = $2 }
     END { print instructions, allocations }' "$work/callgrind.out"
 }
@@ -63,7 +70,9 @@ per_request() {
   { count "$1" "$2" "$FEW" "${@:3}" && count "$1" "$2" "$MANY" "${@:3}"; } |
     awk -v requests=$((MANY - FEW)) '
       NR == 1 { instructions = $1; allocations = $2 }
-      NR == 2 { printf "%.0f %.1f\n", ($1 - instructions) / requests, ($2 - allocations) / requests }'
+      NR == 2 {
+        printf "%.0f %.1f\n", ($1 - instructions) / requests, ($2 - allocations) / requests
+      }'
 }
 
 redis="unix://$redis_socket"
@@ -79,7 +88,7 @@ measured="$work/instructions.txt"
 } >"$measured"
 
 if [[ ${1:-} == --write ]]; then
-  awk 'NF != 3 || !($2 > 0) || !($3 > 0) { exit 1 }' "$measured" || fail "not everything could be measured"
+  awk 'NF != 3 || !($2 > 0) || !($3 > 0) { exit 1 }' "$measured" || fail "a measurement is missing"
   cp "$measured" "$ALLOWED"
   cat "$ALLOWED"
   exit
@@ -87,10 +96,14 @@ fi
 awk -v tolerance="$TOLERANCE" '
   NR == FNR { instructions[$1] = $2; allocations[$1] = $3; next }
   {
-    more = $2 / instructions[$1]
-    printf "%-22s %8d instructions (%.2f of what is written down), %6.1f allocations (%.2f)\n", $1, $2, more, $3, $3 / allocations[$1]
-    # What could not be measured is not cheap.
+    ratio = $2 / instructions[$1]
+    printf "%-22s %8d instructions (%.2f of the reference),", $1, $2, ratio
+    printf " %6.1f allocations (%.2f)\n", $3, $3 / allocations[$1]
+    # A missing measurement is a failure.
     if (NF != 3 || !($2 > 0) || !($3 > 0)) failed = 1
-    if (!(more <= tolerance) || !($3 / allocations[$1] <= tolerance)) failed = 1
+    if (!(ratio <= tolerance) || !($3 / allocations[$1] <= tolerance)) failed = 1
   }
-  END { if (failed) { print "a request costs too much: see " FILENAME > "/dev/stderr"; exit 1 } }' "$ALLOWED" "$measured"
+  END {
+    if (failed) { print "a request costs too much: see benches/instructions.txt" > "/dev/stderr" }
+    exit failed
+  }' "$ALLOWED" "$measured"

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Installs what is missing, and nothing that is there.
+# Installs missing system packages. Packages that exist already are not touched.
 #
 #   scripts/setup.sh build   Rust and a C compiler
-#   scripts/setup.sh test    a redis-server that the tests start themselves
-#   scripts/setup.sh count   a load generator, and what counts instructions
-#   scripts/setup.sh bench   the load generator of the benchmark, and what it compares with
+#   scripts/setup.sh test    redis-server, which the tests start themselves
+#   scripts/setup.sh count   h2load and valgrind, to count instructions
+#   scripts/setup.sh bench   h2load, and the servers of the comparison
 set -euo pipefail
 
-# The oldest Rust that builds it, as in Cargo.toml.
+# The minimum supported Rust version, as in Cargo.toml.
 readonly RUST_MINOR=88
 
-# What Debian packages ask whether they may start their services.
+# Debian packages run this script before they start a service; exit code 101 forbids it.
 readonly POLICY=/usr/sbin/policy-rc.d
 
-# Where rustup puts cargo: a shell that was opened before does not have it in its path.
+# rustup installs cargo here; a shell started before does not have it in its path.
 PATH=$HOME/.cargo/bin:$PATH
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -38,12 +38,13 @@ install_package() {
   if have apt-get; then
     echo "setup: installing $1" >&2
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >/dev/null
+    as_root env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -y -qq --no-install-recommends "$1" >/dev/null
   elif have brew; then
     echo "setup: installing $2" >&2
     brew install --quiet "$2"
   else
-    fail "please install $1: neither apt-get nor brew is here to do it"
+    fail "please install $1: neither apt-get nor brew was found"
   fi
 }
 
@@ -53,14 +54,16 @@ setup_rust() {
     version=$(cargo --version)
     minor=$(sed -nE 's/^cargo 1\.([0-9]+).*/\1/p' <<<"$version")
     ((${minor:-0} >= RUST_MINOR)) && return
-    # Which toolchain rustup uses is the developer's choice; a distribution's old cargo is only shadowed.
+    # rustup's toolchain is the developer's choice; a distribution's old cargo is only shadowed.
     if have rustup; then
-      fail "Rust 1.$RUST_MINOR or later is needed, this is $version: run 'rustup update stable' and 'rustup default stable'"
+      fail "Rust 1.$RUST_MINOR or later is needed, this is $version:\
+ run 'rustup update stable' and 'rustup default stable'"
     fi
   fi
   have curl || install_package curl curl
   echo "setup: installing Rust" >&2
-  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --component clippy,rustfmt
+  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
+    sh -s -- -y --profile minimal --component clippy,rustfmt
 }
 
 setup_build() {
@@ -68,13 +71,13 @@ setup_build() {
   setup_rust
 }
 
-# install_service DEBIAN_NAME BREW_NAME: without starting the service that the package brings, which is not needed here, and
-# which the machine may not want.
+# install_service DEBIAN_NAME BREW_NAME: installs a package without starting its service. The tests
+# and benchmarks start their own.
 install_service() {
   local placed=
   if have apt-get && [[ ! -e $POLICY ]]; then
     placed=yes
-    # Left behind, by Ctrl-C for instance, it would keep every later package from starting its service.
+    # If it stayed, for instance after Ctrl-C, no later package could start its service.
     trap 'as_root rm -f "$POLICY"' EXIT
     printf '#!/bin/sh\nexit 101\n' | as_root tee "$POLICY" >/dev/null
     as_root chmod +x "$POLICY"
@@ -83,8 +86,10 @@ install_service() {
   if [[ -n $placed ]]; then
     as_root rm -f "$POLICY"
     trap - EXIT
-    # Nor at the next boot.
-    if [[ -d /run/systemd/system ]]; then as_root systemctl --quiet disable "${1/etcd-server/etcd}"; fi
+    # The service must not start at the next boot either.
+    if [[ -d /run/systemd/system ]]; then
+      as_root systemctl --quiet disable "${1/etcd-server/etcd}"
+    fi
   fi
 }
 
@@ -93,7 +98,7 @@ setup_test() {
 }
 
 setup_count() {
-  # Nothing is counted elsewhere.
+  # Instructions are counted on Linux only.
   [[ $(uname) == Linux ]] || return 0
   have taskset || install_package util-linux util-linux
   have h2load || install_package nghttp2-client nghttp2

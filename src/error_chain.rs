@@ -1,8 +1,9 @@
-//! Errors as a log line or a terminal shows them.
+//! Errors with their causes, as a log line or a terminal shows them.
 
 use std::{error::Error, fmt};
 
-/// An error and what caused it, in one line. Log formats differ in whether they show the causes of an error by themselves.
+/// Formats an error and its chain of causes in one line. Log formats differ in whether they show
+/// the causes of an error.
 pub struct ErrorChain<'a>(pub &'a dyn Error);
 
 impl fmt::Display for ErrorChain<'_> {

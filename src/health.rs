@@ -1,4 +1,4 @@
-//! `grpc.health.v1`: whether to send requests here, whether the process lives, and whether the store answers.
+//! `grpc.health.v1`: readiness, liveness, and the health of the store and of each origin.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,107 +12,172 @@ use tonic_health::{
 
 use crate::model::Namespace;
 
-/// Ready to serve, also while the store is down: an outage of Redis must not take every replica out of rotation.
-const READY: [&str; 2] = ["", "larder.v1.CacheService"];
+/// Services for readiness. They stay SERVING while the store is down, because an outage of Redis
+/// must not take all replicas out of rotation.
+const READINESS: [&str; 2] = ["", "larder.v1.CacheService"];
 const LIVENESS: &str = "liveness";
 const STORE: &str = "store";
 
-/// What the probes are told. Clones share it.
+/// Reports health to probes. Clones share the state.
 #[derive(Clone)]
 pub struct Health {
     reporter: HealthReporter,
     ready: Arc<watch::Sender<bool>>,
-    /// What reports of each origin.
+    /// The task that reports the health of each origin.
     origins: Arc<Mutex<HashMap<Namespace, JoinHandle<()>>>>,
 }
 
 impl Health {
-    /// Not ready yet.
+    /// A replica that is alive, but not ready.
     pub async fn new() -> Self {
         let health = Self {
             reporter: HealthReporter::new(),
             ready: Arc::new(watch::Sender::new(false)),
             origins: Arc::default(),
         };
-        health.report(&READY, false).await;
+        health.report(&READINESS, false).await;
         health.report(&[LIVENESS], true).await;
         health.report(&[STORE], false).await;
         health
     }
 
-    /// The service to be served.
+    /// The gRPC health service.
     pub fn service(&self) -> HealthServer<HealthService> {
         HealthServer::new(HealthService::from_health_reporter(self.reporter.clone()))
     }
 
-    /// Whether requests should be sent here.
+    /// Whether the replica is ready for requests.
     pub fn is_ready(&self) -> bool {
         *self.ready.borrow()
     }
 
-    /// From now on, or no longer, requests should be sent here.
+    /// Sets whether the replica is ready for requests.
     pub async fn set_ready(&self, ready: bool) {
         self.ready.send_replace(ready);
-        self.report(&READY, ready).await;
+        self.report(&READINESS, ready).await;
     }
 
-    /// Reports whether the store answers, for ever.
-    pub async fn follow_store(self, mut answers: watch::Receiver<bool>) {
+    /// Reports whether the store answers, until the sender of `healthy` is dropped.
+    pub async fn follow_store(self, healthy: watch::Receiver<bool>) {
+        self.follow(STORE, healthy).await;
+    }
+
+    /// Reports from now on whether the circuit breaker of a namespace's origin is closed. `None`
+    /// ends the reports, for a namespace without an origin. Must be called in a Tokio runtime.
+    pub fn follow_origin(&self, namespace: Namespace, closed: Option<watch::Receiver<bool>>) {
+        let mut origins = self.origins.lock();
+        let previous = origins.remove(&namespace).inspect(JoinHandle::abort);
+        let (mut health, name) = (self.clone(), origin_service(&namespace));
+        let task = async move {
+            if let Some(previous) = previous {
+                // Its last report must not overwrite the reports of this task.
+                let _ = previous.await;
+            }
+            match closed {
+                Some(closed) => health.follow(&name, closed).await,
+                None => health.reporter.clear_service_status(&name).await,
+            }
+        };
+        origins.insert(namespace, tokio::spawn(task));
+    }
+
+    /// Ends all Watch streams, so that they do not keep their connections open during shutdown.
+    pub async fn end_watches(&mut self) {
+        for name in READINESS.into_iter().chain([LIVENESS, STORE]) {
+            self.reporter.clear_service_status(name).await;
+        }
+        let origins: Vec<_> = self.origins.lock().drain().collect();
+        for (namespace, task) in origins {
+            task.abort();
+            let _ = task.await;
+            self.reporter.clear_service_status(&origin_service(&namespace)).await;
+        }
+    }
+
+    async fn follow(&self, name: &str, mut healthy: watch::Receiver<bool>) {
         loop {
-            let well = *answers.borrow_and_update();
-            self.report(&[STORE], well).await;
-            if answers.changed().await.is_err() {
+            let is_healthy = *healthy.borrow_and_update();
+            self.report(&[name], is_healthy).await;
+            if healthy.changed().await.is_err() {
                 return;
             }
         }
     }
 
-    /// Reports from now on whether the origin of a namespace is asked, and forgets it if there is none any more. Must be called
-    /// in a Tokio runtime.
-    pub fn follow_origin(&self, namespace: Namespace, open: Option<watch::Receiver<bool>>) {
-        let mut origins = self.origins.lock();
-        let before = origins.remove(&namespace).inspect(JoinHandle::abort);
-        let (mut health, name) = (self.clone(), origin_name(&namespace));
-        let following = async move {
-            if let Some(before) = before {
-                // So that it does not have the last word.
-                let _ = before.await;
-            }
-            let Some(mut open) = open else {
-                return health.reporter.clear_service_status(&name).await;
-            };
-            loop {
-                let well = *open.borrow_and_update();
-                health.report(&[&name], well).await;
-                if open.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        origins.insert(namespace, tokio::spawn(following));
-    }
-
-    /// Ends all streams of Watch, so that they do not hold their connections open.
-    pub async fn end_watches(&mut self) {
-        for name in READY.into_iter().chain([LIVENESS, STORE]) {
-            self.reporter.clear_service_status(name).await;
-        }
-        let origins: Vec<_> = self.origins.lock().drain().collect();
-        for (namespace, following) in origins {
-            following.abort();
-            let _ = following.await;
-            self.reporter.clear_service_status(&origin_name(&namespace)).await;
-        }
-    }
-
-    async fn report(&self, names: &[&str], well: bool) {
-        let status = if well { ServingStatus::Serving } else { ServingStatus::NotServing };
+    async fn report(&self, names: &[&str], is_healthy: bool) {
+        let status = if is_healthy { ServingStatus::Serving } else { ServingStatus::NotServing };
         for name in names {
             self.reporter.set_service_status(name, status).await;
         }
     }
 }
 
-fn origin_name(namespace: &Namespace) -> String {
+/// Name under which the health of a namespace's origin is reported.
+fn origin_service(namespace: &Namespace) -> String {
     format!("origin/{namespace}")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tonic::{Code, Request};
+    use tonic_health::pb::{
+        HealthCheckRequest, health_check_response::ServingStatus as Reported,
+        health_server::Health as _,
+    };
+
+    use super::*;
+
+    async fn status(health: &Health, name: &str) -> Result<Reported, Code> {
+        let service = HealthService::from_health_reporter(health.reporter.clone());
+        let request = Request::new(HealthCheckRequest { service: name.to_owned() });
+        let response = service.check(request).await;
+        response.map(|response| response.get_ref().status()).map_err(|status| status.code())
+    }
+
+    /// Lets the tasks that report origins run.
+    async fn settle() {
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn replica_is_alive_before_it_is_ready() {
+        let health = Health::new().await;
+        assert_eq!(status(&health, LIVENESS).await, Ok(Reported::Serving));
+        assert_eq!(status(&health, "").await, Ok(Reported::NotServing));
+        health.set_ready(true).await;
+        assert!(health.is_ready());
+        for name in READINESS {
+            assert_eq!(status(&health, name).await, Ok(Reported::Serving));
+        }
+        assert_eq!(status(&health, STORE).await, Ok(Reported::NotServing));
+    }
+
+    #[tokio::test]
+    async fn origin_is_reported_until_it_is_removed() {
+        let health = Health::new().await;
+        let namespace = Namespace::new("ns").unwrap();
+        let closed = watch::Sender::new(true);
+        health.follow_origin(namespace.clone(), Some(closed.subscribe()));
+        settle().await;
+        assert_eq!(status(&health, "origin/ns").await, Ok(Reported::Serving));
+        closed.send_replace(false);
+        settle().await;
+        assert_eq!(status(&health, "origin/ns").await, Ok(Reported::NotServing));
+        health.follow_origin(namespace, None);
+        settle().await;
+        assert_eq!(status(&health, "origin/ns").await, Err(Code::NotFound));
+    }
+
+    #[tokio::test]
+    async fn ending_the_watches_forgets_all_services() {
+        let mut health = Health::new().await;
+        health.set_ready(true).await;
+        health.end_watches().await;
+        for name in ["", LIVENESS, STORE] {
+            assert_eq!(status(&health, name).await, Err(Code::NotFound));
+        }
+    }
 }

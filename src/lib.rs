@@ -10,7 +10,7 @@
 //! origin      how to ask those who have the values        knows nothing of leases and of who waits
 //! ```
 //!
-//! One Get: [`transport`] hands the request to [`rpc::Pipeline`], which observes, admits and bounds it; the method in `rpc`
+//! One Get: [`transport::serve`] hands the request to [`rpc::Pipeline`], which observes, admits and bounds it; the method in `rpc`
 //! checks it and calls [`cache::Cache::get`]; that asks the [`store::Store`], which is the embedded one, or Redis behind
 //! a [`store::guard::Guard`]; the cache judges what it gets by its policy, and `rpc` puts the outcome into a message. A
 //! store that does not answer becomes a degraded miss in the cache and nowhere else. A GetOrFetch that finds nothing waits in
@@ -18,7 +18,7 @@
 //! [`origin::gate::Gate`], and stores the answer under the lease.
 //!
 //! Beside them: [`config`] is plain data that everybody may know, [`stats`] counts, [`telemetry`] exports, [`admin`] is the
-//! HTTP port, [`causes`] puts errors into words, [`runtime`] has the threads, and [`server`] puts it all together.
+//! HTTP port, [`causes`] puts errors into words, [`transport::runtime`] has the threads, and [`server`] puts it all together.
 
 pub mod admin;
 pub mod cache;
@@ -27,15 +27,15 @@ pub mod cli;
 pub mod config;
 pub mod error_chain;
 pub mod health;
+pub mod histogram;
 pub mod model;
 pub mod origin;
 pub mod pb;
 pub mod rpc;
-pub mod runtime;
 pub mod server;
 pub mod stats;
 pub mod store;
 pub mod telemetry;
 pub mod trace_sampler;
-pub mod transport;
 pub mod url_template;
+pub mod warm_list;

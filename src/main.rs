@@ -8,7 +8,8 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // Connections to Redis by TLS need one, and the library refuses to choose. It is only refused if there is one already.
+    // TLS connections to Redis need a default crypto provider, and rustls does not choose one. The
+    // call fails only if one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     larder::cli::Cli::parse().run()
 }

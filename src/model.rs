@@ -1,17 +1,19 @@
-//! The vocabulary of the cache: names and entries. Plain data, known to every layer.
+//! Names and entries: plain data that every layer shares.
 
 mod entry;
 mod key;
 mod saturating;
+mod timestamp;
 mod violation;
 
 pub use entry::{
-    Entry, FetchMetadata, Kind, Lifetime, MAX_TAG_BYTES, MAX_TAGS, NewEntry, Tags, Timestamp,
-    Validators, Version, millis_ceil,
+    Entry, FetchMetadata, Kind, Lifetime, MAX_TAG_BYTES, MAX_TAGS, NewEntry, Tags, Validators,
+    Version,
 };
 pub use key::{
     EntryKey, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, MAX_PARAMS, MAX_PARAMS_BYTES, Namespace,
     ParamsDigest,
 };
 pub use saturating::SaturatingFrom;
+pub use timestamp::{Timestamp, millis_ceil};
 pub use violation::Violation;

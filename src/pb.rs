@@ -1,31 +1,66 @@
-//! Code generated from the protos, and their descriptors.
+//! Generated protobuf types, and the descriptors of the served protos.
 
 pub mod codec;
 
 use std::time::Duration;
 
-/// `larder.v1`: the protos are the reference.
+use crate::model::SaturatingFrom as _;
+
+/// `larder.v1`, the services of Larder. The protos are the reference.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::restriction, clippy::pedantic)]
 pub mod v1 {
     tonic::include_proto!("larder.v1");
 }
 
-/// What origins implement.
+/// The service that gRPC origins implement.
 pub mod origin {
-    /// `larder.origin.v1`: the protos are the reference.
+    /// `larder.origin.v1`. The protos are the reference.
     #[allow(missing_docs, unreachable_pub, clippy::all, clippy::restriction, clippy::pedantic)]
     pub mod v1 {
         tonic::include_proto!("larder.origin.v1");
     }
 }
 
-/// The encoded `FileDescriptorSet` of the protos that the server serves, for reflection.
+/// The encoded `FileDescriptorSet` of the served protos, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/larder_descriptors.bin"));
 
-/// What a message says of a time span; none if it is negative or malformed.
+/// A duration of a message; `None` if it is negative or malformed.
 pub fn duration(duration: prost_types::Duration) -> Option<Duration> {
-    // The library's own conversion overflows for the most negative numbers.
+    // The conversion of `prost_types` overflows for the most negative numbers.
     let nanos = u32::try_from(duration.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
     Some(Duration::new(u64::try_from(duration.seconds).ok()?, nanos))
+}
+
+/// A duration for a message. It is cut off at the longest that protobuf can hold.
+pub fn from_duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::saturating_from(duration.as_secs()),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn negative_and_malformed_durations_are_none() {
+        let convert = |seconds, nanos| duration(prost_types::Duration { seconds, nanos });
+        assert_eq!(convert(1, 500_000_000), Some(Duration::from_millis(1500)));
+        assert_eq!(convert(0, 0), Some(Duration::ZERO));
+        for (seconds, nanos) in [(-1, 0), (0, -1), (i64::MIN, i32::MIN), (0, 1_000_000_000)] {
+            assert_eq!(convert(seconds, nanos), None, "{seconds} s, {nanos} ns");
+        }
+    }
+
+    #[test]
+    fn longest_duration_is_cut_off() {
+        let convert = |duration| {
+            let converted = from_duration(duration);
+            (converted.seconds, converted.nanos)
+        };
+        assert_eq!(convert(Duration::from_millis(1500)), (1, 500_000_000));
+        assert_eq!(convert(Duration::MAX).0, i64::MAX);
+    }
 }

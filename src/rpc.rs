@@ -1,11 +1,12 @@
-//! The gRPC side: requests are translated and checked here, and decided elsewhere.
+//! The gRPC services: validation, conversion and status codes. Decisions are made in
+//! [`crate::cache`].
 
 mod access_log;
 mod admin_service;
-mod admission;
 mod batch_stream;
 mod cache_service;
 mod call;
+mod call_trace;
 mod convert;
 mod deadline;
 mod fetch_stream;
@@ -17,7 +18,6 @@ mod status;
 
 pub use access_log::KeyLogging;
 pub use admin_service::AdminRpc;
-pub use admission::Admission;
 pub use cache_service::CacheRpc;
-pub use metrics::{LATENCY_BOUNDS, RpcMetrics};
+pub use metrics::{RpcMetrics, register_load};
 pub use pipeline::Pipeline;

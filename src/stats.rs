@@ -1,4 +1,4 @@
-//! What happened, counted: per replica in memory, for the whole fleet in the store.
+//! Counters: per replica in memory, for the whole fleet in the store.
 
 pub mod counters;
 pub mod delta;

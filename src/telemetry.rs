@@ -1,6 +1,4 @@
-//! Logs, metrics and traces: set up once, handed in where they are used, flushed at the end.
-
-pub mod runtime_metrics;
+//! Sets up logs, metrics and traces at the start, and flushes them at the end.
 
 use std::time::Duration;
 
@@ -24,7 +22,7 @@ use crate::trace_sampler;
 /// Target of spans that are exported and never logged.
 const TRACE_TARGET: &str = "larder::trace";
 
-/// What must be kept until the process ends.
+/// Handles of the telemetry, which live as long as the process.
 pub struct Telemetry {
     filter: reload::Handle<EnvFilter, Subscriber>,
     traces: Option<SdkTracerProvider>,
@@ -32,31 +30,32 @@ pub struct Telemetry {
     registry: Registry,
 }
 
-/// Why telemetry could not be set up.
+/// Failure to set up telemetry.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The exporter to the collector.
+    /// The exporter to the collector cannot be built.
     #[error("telemetry.otlp_endpoint cannot be used")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
-    /// The exporter for Prometheus.
+    /// The exporter for Prometheus cannot be built.
     #[error("the Prometheus exporter cannot be set up")]
     Prometheus(#[from] opentelemetry_sdk::error::OTelSdkError),
-    /// The log filter.
+    /// The log filter cannot be parsed.
     #[error("log.level cannot be used")]
     Level(#[from] filter::ParseError),
-    /// The log filter, when it is replaced.
+    /// The log filter cannot be replaced.
     #[error("log.level cannot be replaced")]
     Reload(#[from] reload::Error),
-    /// Somebody else has set up logging.
+    /// Logging was set up before.
     #[error("logging is already set up")]
     Init(#[from] tracing_subscriber::util::TryInitError),
 }
 
 impl Telemetry {
-    /// Sets up logging to standard error, metrics and, with an endpoint, export. Must be called in a Tokio runtime.
+    /// Sets up logging to standard error, metrics and, if an endpoint is configured, the export to
+    /// a collector. Must be called in a Tokio runtime.
     ///
     /// # Errors
-    /// The endpoint or the log level cannot be used.
+    /// The endpoint or the log level is invalid.
     pub fn start(log: &LogConfig, config: &TelemetryConfig) -> Result<Self, Error> {
         global::set_text_map_propagator(TraceContextPropagator::new());
         let resource = Resource::builder()
@@ -74,7 +73,7 @@ impl Telemetry {
         };
         let spans = traces.as_ref().map(|traces| {
             let exported = filter::Targets::new().with_target(TRACE_TARGET, tracing::Level::INFO);
-            // Who reads a trace asks what the service did, and not in which line and on which thread.
+            // Code locations and threads are expensive to record and of little use in a trace.
             let layer = tracing_opentelemetry::layer()
                 .with_location(false)
                 .with_threads(false)
@@ -88,12 +87,12 @@ impl Telemetry {
         Ok(Self { filter: handle, traces, meters, registry })
     }
 
-    /// For instruments.
+    /// Returns the meter for all instruments.
     pub fn meter(&self) -> opentelemetry::metrics::Meter {
         self.meters.meter("larder")
     }
 
-    /// What Prometheus reads.
+    /// Returns the registry that Prometheus scrapes.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
@@ -101,12 +100,12 @@ impl Telemetry {
     /// Changes the log level.
     ///
     /// # Errors
-    /// It cannot be used.
+    /// The level is invalid.
     pub fn set_log_level(&self, level: &str) -> Result<(), Error> {
         Ok(self.filter.reload(log_filter(level)?)?)
     }
 
-    /// Sends what has not been sent yet, for at most `limit`.
+    /// Exports the remaining spans and metrics, for at most `limit`.
     pub async fn shutdown(self, limit: Duration) {
         let flushed = tokio::task::spawn_blocking(move || {
             if let Some(traces) = self.traces
@@ -122,9 +121,10 @@ impl Telemetry {
     }
 }
 
-/// Spans for export are not for the log, and the libraries that export must not log what they export.
+/// Builds the filter for log lines. Exported spans are not logged, and neither is their export.
 fn log_filter(level: &str) -> Result<EnvFilter, filter::ParseError> {
-    let quiet = "h2=warn,hyper=warn,hyper_util=warn,tower=warn,tonic=warn,opentelemetry=warn,opentelemetry_sdk=warn";
+    let quiet = "h2=warn,hyper=warn,hyper_util=warn,tower=warn,tonic=warn,\
+        opentelemetry=warn,opentelemetry_sdk=warn";
     EnvFilter::try_new(format!("{quiet},{level},{TRACE_TARGET}=off"))
 }
 
@@ -140,7 +140,7 @@ fn tracer_provider(
         .with_endpoint(&config.otlp_endpoint)
         .build()?;
     trace_sampler::start(config.sample_ratio);
-    // A span without a parent is only made where the trace was chosen.
+    // A span without a parent exists only if `trace_sampler` chose its trace.
     let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOn));
     let provider = SdkTracerProvider::builder()
         .with_resource(resource)

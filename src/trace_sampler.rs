@@ -1,14 +1,16 @@
-//! Which traces are recorded. That is decided before anything is done for a span: most calls belong to a trace that is not, and a span
-//! that is thrown away costs nearly as much as a hit.
+//! The sampling decision for traces, which is made before any work for a span.
+//!
+//! Most calls belong to a trace that is not recorded, and a span that is created and dropped costs
+//! nearly as much as a cache hit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
-/// The bits of the part of traces that is recorded; of a number below zero while no spans are exported.
+/// Bits of the sampling ratio, an `f64`. The ratio is negative while spans are not exported.
 static RATIO: AtomicU64 = AtomicU64::new((-1.0_f64).to_bits());
 
-/// Spans are exported from now on: of the traces that begin here, this part.
+/// Enables sampling: of the traces that start in this process, `ratio` is recorded.
 pub(crate) fn start(ratio: f64) {
     RATIO.store(ratio.to_bits(), Ordering::Relaxed);
 }
@@ -18,12 +20,13 @@ pub fn is_on() -> bool {
     ratio() >= 0.0
 }
 
-/// Whether a trace that begins now is recorded.
+/// Decides whether to record a trace that starts now.
 pub fn is_chosen() -> bool {
     rand::random::<f64>() < ratio()
 }
 
-/// The parent of what is not recorded: whoever is called on its behalf is told so.
+/// Creates the context of a trace that is not recorded, so that origins and other services called
+/// in it do not record it either.
 pub fn unrecorded() -> SpanContext {
     let (trace, span) =
         (TraceId::from(rand::random::<u128>()), SpanId::from(rand::random::<u64>()));

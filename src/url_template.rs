@@ -1,4 +1,4 @@
-//! URLs with placeholders for the parts of a key.
+//! URL templates with placeholders for the parts of a key.
 
 mod segment;
 #[cfg(test)]
@@ -8,40 +8,43 @@ use std::{collections::BTreeMap, fmt};
 
 use url::{Position, Url};
 
-use self::segment::{Part, Piece, encode, has_whole_escapes, is_written_as_is, pieces};
+use self::segment::{Part, Piece, encode, has_whole_escapes, needs_no_encoding, pieces};
 use crate::model::{EntryKey, Violation};
 
-/// Longest URL that is asked for: beyond it, servers and the client's own types give up in ways of their own.
+/// Longest URL of a request. Servers and the HTTP client reject longer ones, each in another way.
 const MAX_URL_BYTES: usize = 32 * 1024;
 
-/// A URL such as `https://users.internal/v1/{key}?lang={params.lang}`, from which each key gets its own.
+/// A template such as `https://users.internal/v1/{key}?lang={params.lang}` that expands to the URL
+/// of each key.
 ///
-/// Placeholders are `{namespace}`, `{key}` and `{params.<name>}`, in the path and in the query, and in the query `{params}`
-/// for all params as `name=value` pairs. What they stand for is percent-encoded, so that no key can leave its place: scheme,
-/// host, port, the number of segments of the path and the names in the query are always the template's.
+/// The placeholders are `{namespace}`, `{key}` and `{params.<name>}`, in the path and in the query.
+/// In the query, `{params}` stands for all params as `name=value` pairs. Values are
+/// percent-encoded, so no key can change the scheme, the host, the port, the number of path
+/// segments or the names in the query.
 ///
-/// `Display` hides the credentials before the host, and nothing else: a secret does not belong into the query.
+/// `Display` hides only the credentials before the host. A secret does not belong in the query.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct UrlTemplate {
     /// Everything before the path, credentials included.
     base: String,
-    /// The segments of the path; each is preceded by a `/`.
+    /// The segments of the path; a `/` precedes each.
     path: Vec<Part>,
-    /// What is between the `&` of the query; none if there is no query.
+    /// The parts of the query, separated by `&`; `None` if there is no query.
     query: Option<Vec<Part>>,
 }
 
-/// Why a text is no template. It reads as a sentence about the URL and does not repeat a password.
+/// Why a text is not a valid template. The message continues a sentence about the URL and does not
+/// repeat a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidTemplate(String);
 
 impl UrlTemplate {
-    /// Reads a template.
+    /// Parses a template.
     ///
     /// # Errors
-    /// It is no URL of scheme http or https, has a placeholder that is unknown or in a place where there must not be one, or
-    /// is not written as it would be sent.
+    /// The text is not an http or https URL, has an unknown or misplaced placeholder, or is not
+    /// percent-encoded as it would be sent.
     pub fn parse(text: &str) -> Result<Self, InvalidTemplate> {
         let Some((scheme, rest)) = text.split_once("://") else {
             return invalid("it must begin with http:// or https://");
@@ -49,9 +52,9 @@ impl UrlTemplate {
         if !matches!(scheme, "http" | "https") {
             return invalid("it must begin with http:// or https://");
         }
-        // The URL parser would drop some of these without a word, also from the host.
+        // The URL parser silently drops some of these, even from the host.
         if rest.contains(|character: char| character.is_whitespace() || character.is_control()) {
-            return invalid("it must not have spaces and control characters");
+            return invalid("it must not have spaces or control characters");
         }
         let authority_end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at(authority_end);
@@ -78,11 +81,11 @@ impl UrlTemplate {
         Ok(template)
     }
 
-    /// The URL of one key. Params that the template does not name are left out.
+    /// Expands to the URL of one key. Params that the template does not name are left out.
     ///
     /// # Errors
-    /// A violation of field `key` or `params.<name>`: a param is missing, a segment of the path would be empty, or would be
-    /// taken for a step up or down the path.
+    /// A violation of the field `key` or `params.<name>`: a param is missing, the URL is too long,
+    /// or a path segment would be empty or a dot segment.
     pub fn expand(
         &self,
         key: &EntryKey,
@@ -119,8 +122,8 @@ impl UrlTemplate {
                 format!("makes a URL of {} bytes, the limit is {MAX_URL_BYTES}", text.len());
             return Err(Violation::over_limit("key", description, MAX_URL_BYTES));
         }
-        // The parser must find what was written and where it was written. By the encoding it always does; should that ever be
-        // wrong, no request is better than one to another place.
+        // The parsed URL must equal the text. The encoding ensures that; should it have a bug, no
+        // request is better than one to another URL.
         Url::parse(&text)
             .ok()
             .filter(|url| url[..Position::AfterPath] == text[..path_end] && url.as_str() == text)
@@ -140,10 +143,10 @@ impl UrlTemplate {
         }
         for piece in in_path.chain(self.query.iter().flatten().flatten()) {
             let Piece::Literal(text) = piece else { continue };
-            if let Some(odd) = text.chars().find(|character| !is_written_as_is(*character)) {
+            if let Some(odd) = text.chars().find(|character| !needs_no_encoding(*character)) {
                 return invalid(format!("{odd:?} must be percent-encoded"));
             }
-            // What a placeholder stands for must not complete an escape that the template begins.
+            // The value of a placeholder must not complete an escape that the template begins.
             if !has_whole_escapes(text) {
                 return invalid("% must be followed by two hexadecimal digits");
             }
@@ -155,12 +158,14 @@ impl UrlTemplate {
         invalid("its path must not have segments . and .., and its query must be percent-encoded")
     }
 
-    /// The whole text behind a base, with placeholders as `place` writes them.
-    fn text(&self, base: &str, place: impl Fn(&Piece) -> String) -> String {
+    /// Writes the template after a base, with placeholders as `placeholder` writes them.
+    fn text(&self, base: &str, placeholder: impl Fn(&Piece) -> String) -> String {
         let write = |part: &Part| {
             let pieces = part.iter().map(|piece| match piece {
                 Piece::Literal(text) => text.clone(),
-                Piece::Namespace | Piece::Key | Piece::Param(_) | Piece::AllParams => place(piece),
+                Piece::Namespace | Piece::Key | Piece::Param(_) | Piece::AllParams => {
+                    placeholder(piece)
+                }
             });
             pieces.collect::<String>()
         };
@@ -176,12 +181,12 @@ impl UrlTemplate {
         text
     }
 
-    /// Whether the origin is spoken to over TLS.
+    /// Whether requests use TLS.
     pub(super) fn is_https(&self) -> bool {
         self.base.starts_with("https:")
     }
 
-    /// Whether the URL itself says who asks.
+    /// Whether the URL contains a user or password.
     pub(super) fn has_credentials(&self) -> bool {
         self.base.contains('@')
     }
@@ -196,7 +201,7 @@ impl fmt::Display for UrlTemplate {
         let base = match (self.base.find("://"), self.base.rfind('@')) {
             (Some(start), Some(end)) => {
                 let start = start + "://".len();
-                // A name without a password is as likely as not a token.
+                // A user without a password may be a token.
                 let secret =
                     self.base[start..end].find(':').map_or(start, |colon| start + colon + 1);
                 format!("{}***{}", &self.base[..secret], &self.base[end..])

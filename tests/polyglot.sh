@@ -1,45 +1,52 @@
 #!/usr/bin/env bash
-# Runs clients in several languages, written as their users would, against the real server: once on the embedded store
-# and once on a Redis that is started here.
+# Runs clients in several languages, each with its usual gRPC library, against the real server: once
+# on the embedded store and once on Redis.
 #
-#   tests/polyglot.sh             every client
+#   tests/polyglot.sh             all clients
 #   tests/polyglot.sh python go   these only
+#   tests/polyglot.sh --setup     only installs what the clients need
 #
-# LARDER_BIN is the server to test (target/debug/larder by default). A client whose toolchain is not on the machine is
-# skipped by name; with CI=true that counts as a failure, so that nothing stops being tested without anybody noticing.
+# LARDER_BIN is the server under test (target/debug/larder by default). A client whose toolchain is
+# not installed is reported as skipped; with CI=true that is a failure, so that no test disappears
+# unnoticed.
 
 set -euo pipefail
 
-# Languages write entries that all of them read; the others only look.
+# Clients in LANGUAGES write entries that all of them read; OTHERS only read.
 readonly LANGUAGES="python node go" OTHERS="java grpcurl health-probe quickstart origins"
 
 repository=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 clients=$repository/tests/polyglot
 readonly repository clients
 
+setup_only=false
+if [[ ${1-} == --setup ]]; then
+    setup_only=true
+    shift
+fi
 chosen=${*:-$LANGUAGES $OTHERS}
 for client in $chosen; do
     [[ " $LANGUAGES $OTHERS " == *" $client "* ]] && continue
-    echo "usage: tests/polyglot.sh [$LANGUAGES $OTHERS]..." >&2
+    echo "usage: tests/polyglot.sh [--setup] [$LANGUAGES $OTHERS]..." >&2
     exit 2
 done
 
 larder=${LARDER_BIN:-$repository/target/debug/larder}
 [[ $larder == /* ]] || larder=$PWD/$larder
-if [[ ! -x $larder ]]; then
+if [[ ! -x $larder && $setup_only == false ]]; then
     echo "$larder not found: run \`cargo build\`, or name another binary with LARDER_BIN" >&2
     exit 2
 fi
 
-# A server that is configured by whoever runs this could reach a store that is not ours to write to.
+# Variables of the caller could point the server at a store that the tests must not write to.
 while read -r variable; do
     unset "$variable"
 done < <(compgen -e | grep -E '^(LARDER|REDIS|OTEL)_' || true)
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/larder-polyglot.XXXXXX")
-server='' redis='' origins='' origin_pids='' passed=0 failed=0 skipped=0
+redis='' origins='' origin_pids='' stores=''
 
-# until_true SECONDS COMMAND...: asks again until the command succeeds.
+# until_true SECONDS COMMAND...: repeats the command until it succeeds or the time is over.
 until_true() {
     local deadline=$((SECONDS + $1))
     shift
@@ -51,7 +58,7 @@ until_true() {
 
 dead() { ! kill -0 "$1" 2>/dev/null; }
 
-# stop PID: asks to stop, waits, and answers the exit code.
+# stop PID: terminates the process, waits for it, and returns its exit code.
 stop() {
     local code=0
     kill -TERM "$1" 2>/dev/null || true
@@ -61,39 +68,43 @@ stop() {
 }
 
 clean_up() {
-    local origin
-    [[ -z $server ]] || stop "$server" || true
-    for origin in $origin_pids; do
-        stop "$origin" || true
+    local pid
+    # Each store first stops its own client and server.
+    for pid in $stores $origin_pids $redis; do
+        stop "$pid" || true
     done
-    [[ -z $redis ]] || stop "$redis" || true
     rm -rf -- "$work"
 }
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# === Verdicts ===
+# === Results ===
+#
+# The stores are tested by two processes, so each result is a line of a file.
 
 passed() {
     echo "ok $1"
-    passed=$((passed + 1))
+    echo passed >>"$work/results"
 }
 
 # failed NAME LOG
 failed() {
-    echo "FAILED $1"
-    sed 's/^/    /' "$2"
-    failed=$((failed + 1))
+    # One write, so that the output of the two stores does not mix.
+    printf '%s\n' "FAILED $1"$'\n'"$(sed 's/^/    /' "$2")"
+    echo failed >>"$work/results"
 }
 
 # skipped NAME REASON
 skipped() {
     echo "SKIPPED $1: $2"
-    skipped=$((skipped + 1))
+    echo skipped >>"$work/results"
 }
 
-# === What is tested ===
+# count RESULT
+count() { grep -cx "$1" "$work/results" || true; }
+
+# === Servers ===
 
 start_redis() {
     redis-server --port 0 --unixsocket "$work/redis.sock" --dir "$work" --save "" --appendonly no \
@@ -106,13 +117,16 @@ start_redis() {
     }
 }
 
-free_port() { python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+free_port() {
+    python3 -c 'import socket; print(socket.create_server(("127.0.0.1", 0)).getsockname()[1])'
+}
 
-# Its own error says that nobody listens yet.
+# Bash reports a refused connection on stderr, which is expected here.
 listens() { (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 listens_or_dead() { listens "$1" || dead "$2"; }
 
-# start_origin NAME: on a port that nothing uses; another process may take it first. Sets `port`.
+# start_origin NAME: starts an origin on a free port, and sets `port`. Another process may take the
+# port first, so this is repeated.
 start_origin() {
     local pid
     for _ in 1 2 3 4 5; do
@@ -132,13 +146,13 @@ start_origin() {
     exit 1
 }
 
-# What the clients' checks expect of the server.
+# Writes the configuration that the clients expect, and starts the origins in it.
 configure() {
     local name port
     {
-        # What the checks of stale values use.
+        # For the checks of stale values.
         printf '[namespaces.stale]\nstale_while_revalidate = "10m"\n'
-        # Every check has a namespace of its own, and some look at its figures.
+        # Every check has its own namespace, and some read its statistics.
         printf '[telemetry]\nmax_namespaces = 2000\n'
     } >"$work/larder.toml"
     for name in $("$clients/origins/client.sh" available); do
@@ -147,35 +161,37 @@ configure() {
         {
             printf '[namespaces.origin-%s.origin]\n' "$name"
             case $name in
-            http) printf 'url = "http://127.0.0.1:%s/{key}?{params}"\nbreaker_threshold = 0\n' "$port" ;;
+            http)
+                printf 'url = "http://127.0.0.1:%s/{key}?{params}"\nbreaker_threshold = 0\n' "$port"
+                ;;
             *) printf 'grpc = "http://127.0.0.1:%s"\n' "$port" ;;
             esac
         } >>"$work/larder.toml"
     done
 }
 
-serving_or_dead() { grep -q '"serving"' "$work/larder.log" || dead "$server"; }
+serving_or_dead() { grep -q '"serving"' "$log" || dead "$server"; }
 
-# told FIELD: an address that the server's log says it listens on.
-told() { sed -n '/"serving"/s/.*"'"$1"'": *"\([^"]*\)".*/\1/p' "$work/larder.log"; }
+# logged FIELD: prints an address from the log entry of the server's start.
+logged() { sed -n '/"serving"/s/.*"'"$1"'": *"\([^"]*\)".*/\1/p' "$log"; }
 
 # start_server URL: sets `server`, `address` and `admin`.
 start_server() {
-    # The log of the server before this one must not be taken for its own.
-    : >"$work/larder.log"
+    : >"$log"
     (
         cd "$work"
-        export LARDER_LISTEN=127.0.0.1:0 LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_LOG__FORMAT=json LARDER_STORE=$1
-        export LARDER_CONFIG=$work/larder.toml
-        # No client checks what becomes of a store that is late, and on a busy machine 50 large values at once are.
+        export LARDER_LISTEN=127.0.0.1:0 LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_LOG__FORMAT=json
+        export LARDER_CONFIG=$work/larder.toml LARDER_STORE=$1
+        # No client checks timeouts of the store, and 50 large values at once reach the default
+        # timeout on a busy machine.
         export LARDER_STORE__TIMEOUT=10s
         exec "$larder"
-    ) >>"$work/larder.log" 2>&1 &
+    ) >>"$log" 2>&1 &
     server=$!
     until_true 20 serving_or_dead || true
-    address=$(told listen)
-    admin=$(told admin_listen)
-    [[ -n $address ]] || echo "the server does not serve" >>"$work/larder.log"
+    address=$(logged listen)
+    admin=$(logged admin_listen)
+    [[ -n $address ]] || echo "the server does not serve" >>"$log"
     [[ -n $address ]]
 }
 
@@ -183,28 +199,50 @@ stop_server() {
     local code=0
     stop "$server" || code=$?
     server=''
-    [[ $code == 0 ]] || echo "the server ended with exit code $code" >>"$work/larder.log"
+    [[ $code == 0 ]] || echo "the server ended with exit code $code" >>"$log"
     return "$code"
 }
 
 # === Clients ===
 
+# run_client CLIENT COMMAND LOG: in the background, because bash runs no trap during a foreground
+# command.
 run_client() {
-    LARDER_ADDRESS=$address LARDER_ADMIN_ADDRESS=$admin LARDER_WRITERS=${writers-} LARDER_ORIGINS=$origins \
-        ORIGIN_DATABASE=$work/users.db "$clients/$1/client.sh" "$2" >"$3" 2>&1
+    local code=0
+    LARDER_ADDRESS=$address LARDER_ADMIN_ADDRESS=$admin LARDER_WRITERS=${writers-} \
+        LARDER_ORIGINS=$origins ORIGIN_DATABASE=$work/users.db \
+        "$clients/$1/client.sh" "$2" >"$3" 2>&1 &
+    client=$!
+    wait "$client" || code=$?
+    client=''
+    return "$code"
 }
 
-# Decided once, before any server runs: installing can take minutes, and is not what is being tested.
-set_up_clients() {
+# set_up CLIENT...: one after the other.
+set_up() {
     local client code
-    for client in $chosen; do
+    for client in "$@"; do
+        [[ " $chosen " == *" $client "* ]] || continue
         code=0
         "$clients/$client/client.sh" setup >"$work/$client.setup" 2>&1 || code=$?
         echo "$code" >"$work/$client.code"
     done
 }
 
-# ready CLIENT STORE: whether there is anything to run; if not, says why.
+# Runs before any server starts, because an installation can take minutes. Clients that share an
+# installation are set up one after the other.
+set_up_clients() {
+    local pid pids=()
+    set_up python quickstart grpcurl origins &
+    pids+=($!)
+    set_up node java &
+    pids+=($!)
+    set_up go health-probe &
+    pids+=($!)
+    for pid in "${pids[@]}"; do wait "$pid"; done
+}
+
+# ready CLIENT STORE: succeeds if the client can run; otherwise reports the reason.
 ready() {
     local code
     code=$(<"$work/$1.code")
@@ -218,51 +256,66 @@ ready() {
 
 # run_clients STORE
 run_clients() {
-    local store=$1 client able='' writers=''
-    for client in $chosen; do
-        ready "$client" "$store" || continue
-        if [[ " $LANGUAGES " == *" $client "* ]]; then
-            if ! run_client "$client" write "$work/log"; then
-                failed "$client/$store" "$work/log"
+    local store=$1 name able='' writers='' output=$work/$1.client.log
+    for name in $chosen; do
+        ready "$name" "$store" || continue
+        if [[ " $LANGUAGES " == *" $name "* ]]; then
+            if ! run_client "$name" write "$output"; then
+                failed "$name/$store" "$output"
                 continue
             fi
-            writers+="$client "
+            writers+="$name "
         fi
-        able+="$client "
+        able+="$name "
     done
-    for client in $able; do
-        if run_client "$client" check "$work/log"; then
-            passed "$client/$store"
+    for name in $able; do
+        if run_client "$name" check "$output"; then
+            passed "$name/$store"
         else
-            failed "$client/$store" "$work/log"
+            failed "$name/$store" "$output"
         fi
     done
 }
 
-# test_store NAME URL
+# === Stores ===
+
+# test_store NAME URL: runs in its own process.
 test_store() {
     local well=true
+    log=$work/$1.larder.log server='' client=''
+    # A background process does not inherit the traps.
+    trap 'for pid in $client $server; do stop "$pid" || true; done' EXIT
+    trap 'exit 143' TERM
     if start_server "$2"; then run_clients "$1"; else well=false; fi
-    # A server that cannot be stopped in good order has failed too, whatever its answers were.
+    # A server that does not stop cleanly has failed, even if all clients passed.
     stop_server || well=false
-    $well || failed "larder/$1" "$work/larder.log"
+    $well || failed "larder/$1" "$log"
 }
 
 set_up_clients
+if [[ $setup_only == true ]]; then
+    for client in $chosen; do ready "$client" setup || true; done
+    exit
+fi
+: >"$work/results"
 configure
-test_store memory memory
+test_store memory memory &
+stores=$!
 if command -v redis-server >/dev/null; then
     start_redis
-    test_store redis "unix://$work/redis.sock"
+    test_store redis "unix://$work/redis.sock" &
+    stores+=" $!"
 else
     for client in $chosen; do
         skipped "$client/redis" "redis-server not found"
     done
 fi
+for store in $stores; do wait "$store"; done
+stores=''
 
-echo "polyglot: $passed passed, $failed failed, $skipped skipped"
-if [[ ${CI-} == true && $skipped != 0 ]]; then
+echo "polyglot: $(count passed) passed, $(count failed) failed, $(count skipped) skipped"
+if [[ ${CI-} == true && $(count skipped) != 0 ]]; then
     echo "CI=true: nothing may be skipped" >&2
     exit 1
 fi
-[[ $failed == 0 ]]
+[[ $(count failed) == 0 ]]

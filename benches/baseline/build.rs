@@ -1,4 +1,4 @@
-//! The same protos as Larder's.
+//! Compiles the protos of Larder.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=../../proto");

@@ -1,4 +1,4 @@
-r"""An origin in Python: Larder fetches what it does not have from the table that this serves.
+r"""gRPC origin in Python: Larder fetches missing values from the table that this server holds.
 
     python3 -m venv .venv
     .venv/bin/pip install -r requirements.txt
@@ -29,7 +29,10 @@ ADDRESS = os.environ.get("ADDRESS", "127.0.0.1:50052")
 
 def open_database():
     database = sqlite3.connect(DATABASE)
-    database.execute("CREATE TABLE IF NOT EXISTS users (id TEXT PRIMARY KEY, name TEXT, team TEXT, version INTEGER)")
+    database.execute(
+        "CREATE TABLE IF NOT EXISTS users "
+        "(id TEXT PRIMARY KEY, name TEXT, team TEXT, version INTEGER)"
+    )
     database.execute("INSERT OR IGNORE INTO users VALUES ('ada', 'Ada Lovelace', 'engines', 1)")
     database.commit()
     return database
@@ -37,7 +40,7 @@ def open_database():
 
 class Users(rpc.OriginServiceServicer):
     def Fetch(self, request, context):
-        # What this raises becomes UNKNOWN, which Larder takes for trouble of the origin, as it is.
+        # An exception becomes the status UNKNOWN, which Larder treats as a failure of the origin.
         database = open_database()
         try:
             select = "SELECT name, team, version FROM users WHERE id = ?"
@@ -45,16 +48,19 @@ class Users(rpc.OriginServiceServicer):
         finally:
             database.close()
         if row is None:
-            # An answer, which Larder keeps for a while, and not an error.
+            # Not an error: Larder caches that the key does not exist.
             return pb.FetchResponse(not_found=pb.NotFound(), ttl=timedelta(seconds=10))
         name, team, version = row
-        # By these Larder keeps the value, drops it with others, and asks whether it has changed.
+        # The TTL limits how long Larder keeps the value, tags group entries, and the ETag allows
+        # revalidation.
         terms = {"ttl": timedelta(minutes=5), "tags": [f"team:{team}"], "etag": str(version)}
         if request.previous_etag == str(version):
             return pb.FetchResponse(not_modified=pb.NotModified(), **terms)
-        return pb.FetchResponse(value=pb.Value(json=json.dumps({"name": name, "team": team})), **terms)
+        return pb.FetchResponse(
+            value=pb.Value(json=json.dumps({"name": name, "team": team})), **terms
+        )
 
-    # BatchFetch is optional: without it Larder asks for one key at a time.
+    # BatchFetch is optional: without it, Larder fetches one key at a time.
 
 
 if __name__ == "__main__":

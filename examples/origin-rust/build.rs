@@ -1,4 +1,5 @@
-//! Generates the service from the proto, without a protoc on the machine. In a project of your own, copy the proto beside it.
+//! Generates the service from the proto. No protoc is needed. In your own project, copy the proto
+//! next to this file.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=../../proto/larder/origin");

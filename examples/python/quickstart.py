@@ -10,7 +10,7 @@ from larder.v1.cache_service_pb2_grpc import CacheServiceStub
 
 
 def fetch_profile(user):
-    """Stands for what is slow: a query, or a call of another service."""
+    """Stands in for a slow operation: a query, or a call to another service."""
     return f'{{"name": "{user}"}}'
 
 
@@ -18,12 +18,14 @@ with grpc.insecure_channel(os.environ.get("LARDER_ADDRESS", "127.0.0.1:50051")) 
     larder = CacheServiceStub(channel)
 
     greeting = {"namespace": "quickstart", "key": "greeting"}
-    stored = larder.Set(pb.SetRequest(**greeting, value=pb.Value(text="hello"), ttl=timedelta(minutes=5)))
+    stored = larder.Set(
+        pb.SetRequest(**greeting, value=pb.Value(text="hello"), ttl=timedelta(minutes=5))
+    )
     print("set:", pb.SetResult.Name(stored.result), "for", stored.ttl.ToTimedelta())
     got = larder.Get(pb.GetRequest(**greeting))
     print("get:", pb.Outcome.Name(got.outcome), got.value.text)
 
-    # Of all callers that miss, one is given the lease; the others wait and are answered with its value.
+    # On a miss, one caller is granted the lease; the others wait for its value.
     profile = {"namespace": "quickstart", "key": "profile", "params": {"user": "ada"}}
     answer = larder.GetOrFetch(pb.GetOrFetchRequest(**profile))
     if answer.WhichOneof("outcome") == "lease":

@@ -1,103 +1,98 @@
-//! Reading many entries, a part at a time, so that the memory it takes does not grow with the batch.
+//! BatchGet: reads many entries, chunk by chunk.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Cache, Consistency, Error, GetResult, NamespaceContext};
-use crate::model::{EntryKey, Timestamp};
+use super::{
+    Cache, Consistency, Error, GetResult, NamespaceContext,
+    chunk_sizer::{ChunkLimits, ChunkSizer},
+    near_read::NearRead,
+};
+use crate::model::EntryKey;
 
-/// Keys read at first, when nothing is known of the size of their values.
-const FIRST_PART: usize = 32;
-/// Most keys read at once, because small values may be followed by large ones.
-const LARGEST_PART: usize = 128;
-/// How much more is read at once than before, at most.
-const GROWTH: usize = 4;
-/// Size of values to read at once, in bytes.
-const PART_BYTES: usize = 2 * 1024 * 1024;
+const CHUNKS: ChunkLimits =
+    ChunkLimits { first_keys: 32, max_keys: 128, growth: 4, target_bytes: 2 * 1024 * 1024 };
 
-/// A batch that is being read.
+/// A batch of reads in progress.
 pub struct BatchGet {
     cache: Arc<Cache>,
     keys: Vec<EntryKey>,
-    scopes: Vec<Arc<NamespaceContext>>,
+    contexts: Vec<Arc<NamespaceContext>>,
     max_stale: Option<Duration>,
     consistency: Consistency,
-    done: usize,
-    part: usize,
+    next: usize,
+    sizer: ChunkSizer,
 }
 
 impl BatchGet {
-    /// Begins to read.
+    /// Prepares the batch; reads nothing yet.
     ///
     /// # Errors
-    /// [`Error::UnknownNamespace`], before anything is read.
+    /// [`Error::UnknownNamespace`].
     pub fn new(
         cache: Arc<Cache>,
         keys: Vec<EntryKey>,
         max_stale: Option<Duration>,
         consistency: Consistency,
     ) -> Result<Self, Error> {
-        let mut scopes: Vec<Arc<NamespaceContext>> = Vec::with_capacity(keys.len());
-        for (place, key) in keys.iter().enumerate() {
-            let scope = match scopes.last() {
-                Some(last) if keys[place - 1].namespace() == key.namespace() => last.clone(),
-                _ => Arc::new(cache.scope(key.namespace())?),
+        let mut contexts: Vec<Arc<NamespaceContext>> = Vec::with_capacity(keys.len());
+        for (index, key) in keys.iter().enumerate() {
+            let context = match contexts.last() {
+                Some(last) if keys[index - 1].namespace() == key.namespace() => last.clone(),
+                _ => Arc::new(cache.context(key.namespace())?),
             };
-            scopes.push(scope);
+            contexts.push(context);
         }
-        Ok(Self { cache, keys, scopes, max_stale, consistency, done: 0, part: FIRST_PART })
+        let sizer = ChunkSizer::new(CHUNKS);
+        Ok(Self { cache, keys, contexts, max_stale, consistency, next: 0, sizer })
     }
 
-    /// What was found for the next keys, in order; none when all are read.
-    pub async fn next_part(&mut self) -> Option<Vec<GetResult>> {
-        let part = self.done..self.keys.len().min(self.done + self.part);
-        if part.is_empty() {
+    /// The answers for the next keys, in order; `None` when all keys are read.
+    pub async fn next_chunk(&mut self) -> Option<Vec<GetResult>> {
+        let chunk = self.next..self.keys.len().min(self.next + self.sizer.keys());
+        if chunk.is_empty() {
             return None;
         }
         let started = Instant::now();
-        let now = self.cache.store.now();
+        let near_read =
+            NearRead { consistency: self.consistency, now: self.cache.store.now(), started };
         let mut reads: Vec<Option<GetResult>> =
-            part.clone().map(|place| self.read_nearby(place, now, started)).collect();
-        let far: Vec<usize> =
-            part.clone().filter(|place| reads[place - part.start].is_none()).collect();
-        if !far.is_empty() {
-            let keys = match far.len() == reads.len() {
-                true => Cow::Borrowed(&self.keys[part.clone()]),
-                false => far.iter().map(|place| self.keys[*place].clone()).collect(),
+            chunk.clone().map(|index| self.read_near(index, near_read)).collect();
+        let rest: Vec<usize> =
+            chunk.clone().filter(|index| reads[index - chunk.start].is_none()).collect();
+        if !rest.is_empty() {
+            let keys = match rest.len() == reads.len() {
+                true => Cow::Borrowed(&self.keys[chunk.clone()]),
+                false => rest.iter().map(|index| self.keys[*index].clone()).collect(),
             };
             let (entries, degraded) = match self.cache.store.get_many(&keys).await {
                 Ok(entries) => (entries, false),
                 Err(_) => (vec![None; keys.len()], true),
             };
             let now = self.cache.store.now();
-            for (place, entry) in far.into_iter().zip(entries) {
-                let read =
-                    self.cache.read(&self.scopes[place], entry, self.max_stale, degraded, now);
-                reads[place - part.start] = Some(read);
+            for (index, entry) in rest.into_iter().zip(entries) {
+                let read = GetResult::of(entry, self.max_stale, degraded, now);
+                read.count(&self.contexts[index]);
+                reads[index - chunk.start] = Some(read);
             }
         }
         let reads: Vec<GetResult> = reads.into_iter().map(Option::unwrap_or_default).collect();
-        // Each of them took as long as all.
-        let took = started.elapsed();
-        for (read, scope) in reads.iter().zip(&self.scopes[part.clone()]) {
-            scope.counts.time(read.timed(), took);
+        // Each key took as long as its chunk.
+        let elapsed = started.elapsed();
+        for (read, context) in reads.iter().zip(&self.contexts[chunk.clone()]) {
+            context.counters.time(read.latency_kind(), elapsed);
         }
-        let bytes: usize = reads
-            .iter()
-            .filter_map(|read| read.found.as_ref())
-            .map(|found| found.entry.data.len())
-            .sum();
-        self.done = part.end;
-        self.part = (PART_BYTES / (bytes / part.len()).max(1))
-            .clamp(1, LARGEST_PART.min(self.part * GROWTH));
+        let found = reads.iter().filter_map(|read| read.found.as_ref());
+        self.sizer.observe(chunk.len(), found.map(|found| found.entry.data.len()).sum());
+        self.next = chunk.end;
         Some(reads)
     }
 
-    fn read_nearby(&self, place: usize, now: Timestamp, started: Instant) -> Option<GetResult> {
-        let scope = &self.scopes[place];
-        let found = self.cache.nearby(scope, &self.keys[place], self.consistency, now, started)?;
-        scope.count_outcome(Some(found.outcome));
+    fn read_near(&self, index: usize, read: NearRead) -> Option<GetResult> {
+        let context = &self.contexts[index];
+        let found = self.cache.read_near(context, &self.keys[index], read)?;
+        context.count_outcome(Some(found.outcome));
         Some(GetResult { found: Some(found), degraded: false })
     }
 }

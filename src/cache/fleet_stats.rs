@@ -1,4 +1,5 @@
-//! Hands this replica's counters to the store, and reads the fleet's.
+//! Statistics of the fleet: sends this replica's counts to the store, and reads those of all
+//! replicas.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,68 +18,64 @@ use crate::{
     store::{self, Backend, NamespaceUsage, StoreInfo},
 };
 
-/// See the module.
+/// Flushes the counters of this replica to the store, and reports the statistics of the fleet.
 pub struct FleetStats {
-    live: Arc<StatsRegistry>,
+    registry: Arc<StatsRegistry>,
     store: Arc<dyn Backend>,
-    progress: Mutex<FlushState>,
+    state: Mutex<FlushState>,
 }
 
+/// Progress of the flushes: which counts the store has, and which it may have.
 struct FlushState {
     replica: u64,
     sequence: u64,
-    /// What was taken from the live counters so far.
-    taken: ByNamespace,
-    /// What of it is in no delta yet.
+    /// Snapshot of the registry at the last flush.
+    snapshot: ByNamespace,
+    /// Counts that are in no delta yet.
     unsent: ByNamespace,
-    /// What the store has not acknowledged yet. It is sent again as it is, because it may have been applied.
+    /// Delta without acknowledgement. It is sent again unchanged, because the store may have
+    /// applied it.
     pending: Option<StatsDelta>,
-    /// What this replica alone counted, for when the store cannot be asked.
-    own: Windows,
+    /// Counts of this replica alone, for the time in which the store is unavailable.
+    local: Windows,
 }
 
-/// What is known of the fleet.
+/// Statistics of the fleet, and the state of the store.
 #[derive(Debug)]
 pub struct Overview {
-    /// What was counted.
+    /// Counts of the fleet; of this replica alone if `degraded` is set.
     pub report: StatsReport,
-    /// What the store says of itself, if it says anything.
+    /// `memory` or `redis`.
+    pub store_kind: &'static str,
+    /// The store's description of itself; none if it is unavailable.
     pub facts: Option<StoreInfo>,
-    /// What the store holds.
+    /// Usage of the store by namespace.
     pub sizes: Vec<(Namespace, NamespaceUsage)>,
-    /// Whether the store could not be asked, so that the report is of this replica alone.
+    /// Whether the store was unavailable.
     pub degraded: bool,
 }
 
 impl FleetStats {
-    /// Nothing is handed in until [`FleetStats::flush`] is called.
-    pub fn new(live: Arc<StatsRegistry>, store: Arc<dyn Backend>) -> Self {
-        let progress = FlushState {
-            replica: rand::random(),
-            sequence: 0,
-            taken: ByNamespace::new(),
-            unsent: ByNamespace::new(),
-            pending: None,
-            own: Windows::default(),
-        };
-        Self { live, store, progress: Mutex::new(progress) }
+    /// Creates the statistics. Counts reach the store with [`FleetStats::flush`].
+    pub fn new(registry: Arc<StatsRegistry>, store: Arc<dyn Backend>) -> Self {
+        Self { registry, store, state: Mutex::new(FlushState::new(rand::random())) }
     }
 
-    /// Hands in what was counted since the last time.
+    /// Sends the counts since the last flush to the store.
     ///
     /// # Errors
-    /// The store did not acknowledge it. Nothing is lost: it is handed in again with the next call.
+    /// The store did not acknowledge them. No count is lost: the next flush sends them again.
     pub async fn flush(&self) -> store::Result<()> {
-        let mut progress = self.progress.lock().await;
-        progress.take(&self.live, self.store.now());
-        while let Some(delta) = progress.next_delta() {
+        let mut state = self.state.lock().await;
+        state.collect(&self.registry, self.store.now());
+        while let Some(delta) = state.next_delta() {
             self.store.add(delta).await?;
-            progress.pending = None;
+            state.pending = None;
         }
         Ok(())
     }
 
-    /// Flushes every `interval` until `stop` is cancelled, and once more then.
+    /// Flushes every `interval` until `stop` is cancelled, and then once more.
     pub async fn flush_every(&self, interval: Duration, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -90,44 +87,60 @@ impl FleetStats {
 
     async fn flush_or_log(&self) {
         if let Err(error) = self.flush().await {
-            tracing::debug!(error = %ErrorChain(&error), "the counters stay here for now");
+            tracing::debug!(
+                error = %ErrorChain(&error),
+                "the counters could not be flushed and are kept for the next flush"
+            );
         }
     }
 
-    /// What the fleet counted, this replica up to now and the others up to their last flush.
+    /// Reports the statistics of the fleet: of this replica up to now, of the others up to their
+    /// last flush.
     pub async fn overview(&self) -> Overview {
-        let counted = match self.flush().await {
+        let report = match self.flush().await {
             Ok(()) => self.store.report().await,
             Err(error) => Err(error),
         };
-        let (report, degraded) = match counted {
+        let (report, degraded) = match report {
             Ok(report) => (report, false),
-            Err(_) => (self.progress.lock().await.own.report(self.store.now()), true),
+            Err(_) => (self.state.lock().await.local.report(self.store.now()), true),
         };
-        let facts = self.store.facts().await.ok();
-        let sizes = self.store.sizes().await.unwrap_or_default();
-        Overview { report, facts, sizes, degraded }
+        let facts = self.store.info().await.ok();
+        let sizes = self.store.usage().await.unwrap_or_default();
+        Overview { report, store_kind: self.store.kind(), facts, sizes, degraded }
     }
 }
 
 impl FlushState {
-    /// Takes what was counted since the last time.
-    fn take(&mut self, live: &StatsRegistry, now: Timestamp) {
-        let counted = live.snapshot();
+    fn new(replica: u64) -> Self {
+        Self {
+            replica,
+            sequence: 0,
+            snapshot: ByNamespace::new(),
+            unsent: ByNamespace::new(),
+            pending: None,
+            local: Windows::default(),
+        }
+    }
+
+    /// Collects the counts since the last call.
+    fn collect(&mut self, registry: &StatsRegistry, now: Timestamp) {
+        let snapshot = registry.snapshot();
         let none = Counters::default();
-        let counts: ByNamespace = counted
+        let counts: ByNamespace = snapshot
             .iter()
-            .map(|(namespace, counts)| {
-                (namespace.clone(), counts.since(self.taken.get(namespace).unwrap_or(&none)))
+            .map(|(namespace, counters)| {
+                let earlier = self.snapshot.get(namespace).unwrap_or(&none);
+                (namespace.clone(), counters.since(earlier))
             })
-            .filter(|(_, counts)| !counts.is_zero())
+            .filter(|(_, counters)| !counters.is_zero())
             .collect();
-        self.taken = counted;
-        self.own.add(&counts, now);
+        self.snapshot = snapshot;
+        self.local.add(&counts, now);
         merge(&mut self.unsent, &counts);
     }
 
-    /// What is to be sent next, if anything.
+    /// Returns the delta to send next, if any: the pending one, or else one of the unsent counts.
     fn next_delta(&mut self) -> Option<&StatsDelta> {
         if self.pending.is_none() && !self.unsent.is_empty() {
             self.sequence += 1;
@@ -139,20 +152,114 @@ impl FlushState {
     }
 }
 
-/// The sum over the namespaces that `chosen` names; over all if it is empty.
+/// Sums the counters of the namespaces in `chosen`, or of all namespaces if it is empty.
 pub fn sum(counts: &ByNamespace, chosen: &[String]) -> Counters {
     let mut sum = Counters::default();
     let wanted =
         counts.iter().filter(|(namespace, _)| chosen.is_empty() || chosen.contains(namespace));
-    wanted.for_each(|(_, counts)| sum.add(counts));
+    wanted.for_each(|(_, counters)| sum.add(counters));
     sum
 }
 
-/// Names that occur in any part of a report.
+/// Returns the names of all namespaces in a report, sorted.
 pub fn names(report: &StatsReport) -> Vec<String> {
     let mut all = ByNamespace::new();
     [&report.total, &report.last_hour, &report.last_day]
         .into_iter()
-        .for_each(|part| merge(&mut all, part));
+        .for_each(|counts| merge(&mut all, counts));
     all.into_keys().collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{stats::counters::Counter, store::memory::MemoryStore};
+
+    const NOW: Timestamp = Timestamp(1_000_000_000_000);
+
+    fn count_hits(registry: &StatsRegistry, namespace: &str, hits: u64) {
+        registry.of(&Namespace::new(namespace).unwrap()).count_many(Counter::Hits, hits);
+    }
+
+    fn hits(counts: &ByNamespace) -> Vec<(&str, u64)> {
+        counts.iter().map(|(name, counters)| (name.as_str(), counters.get(Counter::Hits))).collect()
+    }
+
+    #[test]
+    fn no_counts_make_no_delta() {
+        let registry = StatsRegistry::new(8);
+        let mut state = FlushState::new(7);
+        state.collect(&registry, NOW);
+        assert!(state.next_delta().is_none());
+        count_hits(&registry, "a", 1);
+        state.collect(&registry, NOW);
+        assert!(state.next_delta().is_some());
+        state.pending = None;
+        state.collect(&registry, NOW);
+        assert!(state.next_delta().is_none());
+    }
+
+    #[test]
+    fn unacknowledged_delta_is_repeated_unchanged_before_later_counts() {
+        let registry = StatsRegistry::new(8);
+        let mut state = FlushState::new(7);
+        count_hits(&registry, "a", 1);
+        state.collect(&registry, NOW);
+        let first = state.next_delta().unwrap().clone();
+        assert_eq!((first.replica, first.sequence, hits(&first.counts)), (7, 1, vec![("a", 1)]));
+
+        count_hits(&registry, "a", 2);
+        count_hits(&registry, "b", 4);
+        state.collect(&registry, NOW);
+        let repeated = state.next_delta().unwrap();
+        assert_eq!((repeated.sequence, &repeated.counts), (1, &first.counts));
+
+        state.pending = None;
+        let second = state.next_delta().unwrap();
+        assert_eq!((second.sequence, hits(&second.counts)), (2, vec![("a", 2), ("b", 4)]));
+    }
+
+    #[test]
+    fn local_report_has_counts_that_the_store_has_not_acknowledged() {
+        let registry = StatsRegistry::new(8);
+        let mut state = FlushState::new(7);
+        count_hits(&registry, "a", 3);
+        state.collect(&registry, NOW);
+        let report = state.local.report(NOW);
+        assert_eq!(
+            (hits(&report.total), hits(&report.last_hour)),
+            (vec![("a", 3)], vec![("a", 3)])
+        );
+    }
+
+    #[tokio::test]
+    async fn overview_sums_all_replicas_of_a_store() {
+        let store = Arc::new(MemoryStore::new(1 << 20));
+        let replicas = [1, 2].map(|hits| {
+            let registry = Arc::new(StatsRegistry::new(8));
+            count_hits(&registry, "a", hits);
+            FleetStats::new(registry, store.clone())
+        });
+        let [first, second] = replicas;
+        second.flush().await.unwrap();
+        let overview = first.overview().await;
+        assert!(!overview.degraded);
+        assert_eq!(hits(&overview.report.total), [("a", 3)]);
+        assert_eq!(names(&overview.report), ["a"]);
+    }
+
+    #[test]
+    fn sum_is_limited_to_the_chosen_namespaces() {
+        let registry = StatsRegistry::new(8);
+        for (name, hits) in [("a", 1), ("b", 2), ("c", 4)] {
+            count_hits(&registry, name, hits);
+        }
+        let counts = registry.snapshot();
+        let sum_of = |chosen: &[&str]| {
+            let chosen: Vec<String> = chosen.iter().map(ToString::to_string).collect();
+            sum(&counts, &chosen).get(Counter::Hits)
+        };
+        assert_eq!((sum_of(&[]), sum_of(&["b"]), sum_of(&["a", "c", "d"])), (7, 2, 5));
+    }
 }

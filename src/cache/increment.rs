@@ -1,4 +1,4 @@
-//! Counting.
+//! Increment: adds to a counter.
 
 use std::time::Duration;
 
@@ -12,20 +12,21 @@ use crate::{
 /// A counter after an increment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IncrementResult {
-    /// The sum.
+    /// The counter's new value.
     pub value: i64,
-    /// Id of the write.
+    /// Version of the entry.
     pub version: Version,
-    /// For how long the counter is fresh.
+    /// Time for which the counter is fresh.
     pub ttl_remaining: Duration,
 }
 
 impl Cache {
-    /// Adds `delta` to a counter. A missing one counts from `initial` and lives for `ttl`.
+    /// Adds `delta` to a counter. A counter that does not exist starts at `initial` and lives for
+    /// `ttl`.
     ///
     /// # Errors
-    /// [`Error::UnknownNamespace`], [`Error::NotAnInteger`], [`Error::Overflow`]; [`Error::StoreUnavailable`], and then it is
-    /// not known whether the sum was applied.
+    /// [`Error::UnknownNamespace`], [`Error::NotAnInteger`], [`Error::Overflow`];
+    /// [`Error::StoreUnavailable`], after which the increment may or may not be applied.
     pub async fn increment(
         &self,
         key: &EntryKey,
@@ -33,13 +34,13 @@ impl Cache {
         initial: i64,
         ttl: Option<Duration>,
     ) -> Result<IncrementResult, Error> {
-        let scope = self.scope(key.namespace())?;
+        let context = self.context(key.namespace())?;
         let version = Version::random();
-        let lifetime = policy::lifetime(&scope.rules, ttl, rand::random());
+        let lifetime = policy::lifetime(context.config(), ttl, rand::random());
         let increment = Increment { delta, initial, lifetime, version };
         match self.store.increment(key, &increment).await? {
             IncrementOutcome::Sum { value, ttl_remaining } => {
-                scope.counts.count(Counter::Sets);
+                context.counters.count(Counter::Sets);
                 Ok(IncrementResult { value, version, ttl_remaining })
             }
             IncrementOutcome::NotAnInteger => Err(Error::NotAnInteger),

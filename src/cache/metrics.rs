@@ -1,5 +1,5 @@
-//! Metrics of the cache. They are read from the counters that Stats has anyway, when somebody asks for them, so that counting
-//! twice costs a request nothing.
+//! Metrics of the cache. They are read from the counters of the statistics at the time of a scrape,
+//! so that requests do not count twice.
 
 use std::sync::{Arc, Weak};
 
@@ -7,27 +7,19 @@ use opentelemetry::{KeyValue, metrics::Meter};
 
 use crate::{
     cache::Cache,
-    rpc::Admission,
     stats::{counters::Counter, registry::StatsRegistry},
-    transport::Backpressure,
 };
 
 /// Registers the instruments.
-pub fn register(
-    meter: &Meter,
-    live: &Arc<StatsRegistry>,
-    cache: &Arc<Cache>,
-    admission: &Arc<Admission>,
-    backpressure: &Arc<Backpressure>,
-) {
+pub fn register(meter: &Meter, registry: &Arc<StatsRegistry>, cache: &Arc<Cache>) {
     for counter in Counter::ALL {
-        let live = live.clone();
+        let registry = registry.clone();
         let (name, description) = describe(counter);
         meter
             .u64_observable_counter(name)
             .with_description(description)
             .with_callback(move |observer| {
-                for (namespace, counts) in live.snapshot() {
+                for (namespace, counts) in registry.snapshot() {
                     observer.observe(counts.get(counter), &[KeyValue::new("namespace", namespace)]);
                 }
             })
@@ -36,22 +28,10 @@ pub fn register(
     let cache: Weak<Cache> = Arc::downgrade(cache);
     meter
         .u64_observable_gauge("larder.waiting")
-        .with_description("Calls that wait for a value, and refreshes that nobody waits for")
+        .with_description("Calls that wait for a value, and background refreshes")
         .with_callback(move |observer| {
             observer.observe(cache.upgrade().map_or(0, |cache| cache.waiting() as u64), &[]);
         })
-        .build();
-    let admission = admission.clone();
-    meter
-        .u64_observable_gauge("larder.requests.in_flight")
-        .with_description("Requests being answered")
-        .with_callback(move |observer| observer.observe(admission.in_flight() as u64, &[]))
-        .build();
-    let backpressure = backpressure.clone();
-    meter
-        .u64_observable_gauge("larder.connections.held_back")
-        .with_description("Connections that are not read, as there is enough to do")
-        .with_callback(move |observer| observer.observe(backpressure.held() as u64, &[]))
         .build();
 }
 
@@ -59,39 +39,33 @@ fn describe(counter: Counter) -> (&'static str, &'static str) {
     match counter {
         Counter::Hits => ("larder.hits", "Reads answered with a fresh value"),
         Counter::Stale => ("larder.stale", "Reads answered with a stale value"),
-        Counter::Negative => {
-            ("larder.negative", "Reads answered with the knowledge that there is no value")
-        }
+        Counter::Negative => ("larder.negative", "Reads answered with a negative entry"),
         Counter::Misses => ("larder.misses", "Reads answered without a value"),
         Counter::Sets => ("larder.sets", "Values stored, fills included"),
         Counter::SetsRefused => {
-            ("larder.sets.refused", "Sets that were not stored, whatever the reason")
+            ("larder.sets.refused", "Sets that were not stored, for any reason")
         }
         Counter::Deletes => ("larder.deletes", "Entries deleted"),
         Counter::Invalidations => ("larder.invalidations", "Namespaces invalidated"),
         Counter::LeasesGranted => ("larder.leases.granted", "Leases granted"),
         Counter::LeasesRefused => {
-            ("larder.leases.refused", "GetOrFetch calls that found somebody else at work")
+            ("larder.leases.refused", "GetOrFetch calls that found the lease taken")
         }
-        Counter::LeasesAbandoned => {
-            ("larder.leases.abandoned", "Leases given back without a value")
-        }
-        Counter::Degraded => {
-            ("larder.degraded", "Answers given while the store could not be asked")
-        }
-        Counter::Fetches => ("larder.fetches", "Answers of origins"),
-        Counter::FetchesFailed => {
-            ("larder.fetches.failed", "Fetches that failed, also because the origin was not asked")
-        }
-        Counter::FetchesCoalesced => (
-            "larder.fetches.coalesced",
-            "GetOrFetch calls answered with what was fetched for another",
+        Counter::LeasesAbandoned => ("larder.leases.abandoned", "Leases released without a value"),
+        Counter::Degraded => ("larder.degraded", "Answers given while the store was unavailable"),
+        Counter::Fetches => ("larder.fetches", "Fetches that an origin answered"),
+        Counter::FetchesFailed => (
+            "larder.fetches.failed",
+            "Fetches that failed, including those rejected without a call to the origin",
         ),
+        Counter::FetchesCoalesced => {
+            ("larder.fetches.coalesced", "GetOrFetch calls answered by the fetch of another call")
+        }
         Counter::EarlyRefreshes => {
-            ("larder.refreshes.early", "Refreshes begun before the value was stale")
+            ("larder.refreshes.early", "Refreshes that started before the value was stale")
         }
         Counter::StaleWhileRevalidate => {
-            ("larder.stale.while_revalidate", "Stale values served while they are refreshed")
+            ("larder.stale.while_revalidate", "Stale values served during a refresh")
         }
         Counter::StaleIfError => {
             ("larder.stale.if_error", "Stale values served because the origin failed")
@@ -99,24 +73,25 @@ fn describe(counter: Counter) -> (&'static str, &'static str) {
         Counter::StaleSoftTimeout => {
             ("larder.stale.soft_timeout", "Stale values served because the origin took too long")
         }
-        Counter::FillsLost => ("larder.fills.lost", "Fills refused because the lease had run out"),
+        Counter::FillsLost => ("larder.fills.lost", "Fills refused because the lease had expired"),
         Counter::FillsInvalidated => (
             "larder.fills.invalidated",
-            "Fills refused because the entry was invalidated meanwhile",
+            "Fills refused because the entry was invalidated after the lease was granted",
         ),
-        Counter::FillsSuperseded => {
-            ("larder.fills.superseded", "Fills refused because the entry was written meanwhile")
-        }
+        Counter::FillsSuperseded => (
+            "larder.fills.superseded",
+            "Fills refused because the entry was written after the lease was granted",
+        ),
         Counter::FillsNotStored => (
             "larder.fills.not_stored",
-            "Fetched values that the store did not take, or that had no lease",
+            "Fetched values that the store did not accept, or that had no lease",
         ),
         Counter::Uncacheable => {
-            ("larder.fills.uncacheable", "Fetched values that must not be stored")
+            ("larder.fills.uncacheable", "Fetched values that the origin forbids to store")
         }
         Counter::NearHits => (
             "larder.near.hits",
-            "Reads answered from the near cache; they are counted as hits or negative, too",
+            "Reads answered from the near cache, which also count as hits or negative",
         ),
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    ops::Deref,
     sync::Arc,
 };
 
@@ -15,54 +14,55 @@ use crate::{
     origin::client::OriginClient,
 };
 
-/// Rules by namespace, replaced as a whole when the configuration is read again.
-pub struct Namespaces(ArcSwap<Table>);
+/// Rules by namespace, replaced as a whole when the configuration is reloaded.
+pub struct Namespaces(ArcSwap<RuleTable>);
 
-/// The gates before the origins, by namespace.
+/// The clients of the origins, by namespace.
 pub type OriginClients = HashMap<Namespace, Arc<OriginClient>>;
 
 /// The rules of one namespace.
 pub(super) struct NamespaceRules {
-    config: NamespaceConfig,
-    source: Option<OriginBinding>,
+    pub(super) config: NamespaceConfig,
+    /// Where missing values are fetched; `None` if callers compute them under a lease.
+    pub(super) origin: Option<OriginBinding>,
 }
 
-/// Where the values of a namespace are fetched.
+/// The origin of a namespace, and how it is used.
 pub(super) struct OriginBinding {
-    pub(super) gate: Arc<OriginClient>,
+    pub(super) client: Arc<OriginClient>,
     pub(super) config: OriginConfig,
 }
 
-struct Table {
+struct RuleTable {
     configured: HashMap<Namespace, Arc<NamespaceRules>>,
     defaults: Arc<NamespaceRules>,
     strict: bool,
 }
 
 impl Namespaces {
-    /// `configured` has complete rules; all other namespaces follow `defaults`, or are refused if `strict`. A namespace
-    /// whose origin has no gate is served as one without an origin.
+    /// `configured` has the rules of configured namespaces. All others follow `defaults`, or are
+    /// refused if `strict`. A namespace whose origin has no client is served without an origin.
     pub fn new(
         defaults: &NamespaceConfig,
         configured: &BTreeMap<String, NamespaceConfig>,
-        gates: &OriginClients,
+        clients: &OriginClients,
         strict: bool,
     ) -> Self {
-        Self(ArcSwap::from_pointee(Table::new(defaults, configured, gates, strict)))
+        Self(ArcSwap::from_pointee(RuleTable::new(defaults, configured, clients, strict)))
     }
 
-    /// Replaces all rules. Calls that have begun go on under the old ones.
+    /// Replaces all rules. Calls that have begun finish under the old ones.
     pub fn replace(
         &self,
         defaults: &NamespaceConfig,
         configured: &BTreeMap<String, NamespaceConfig>,
-        gates: &OriginClients,
+        clients: &OriginClients,
         strict: bool,
     ) {
-        self.0.store(Arc::new(Table::new(defaults, configured, gates, strict)));
+        self.0.store(Arc::new(RuleTable::new(defaults, configured, clients, strict)));
     }
 
-    /// Namespaces that have rules of their own.
+    /// Namespaces with rules of their own.
     pub fn configured(&self) -> Vec<Namespace> {
         self.0.load().configured.keys().cloned().collect()
     }
@@ -77,17 +77,17 @@ impl Namespaces {
     }
 }
 
-impl Table {
+impl RuleTable {
     fn new(
         defaults: &NamespaceConfig,
         configured: &BTreeMap<String, NamespaceConfig>,
-        gates: &OriginClients,
+        clients: &OriginClients,
         strict: bool,
     ) -> Self {
-        // The configuration has checked the names.
+        // The configuration checks names by the same rule, so none is left out here.
         let configured = configured.iter().filter_map(|(name, config)| {
             let namespace = Namespace::new(name).ok()?;
-            let rules = NamespaceRules::new(config.clone(), gates.get(&namespace).cloned());
+            let rules = NamespaceRules::new(config.clone(), clients.get(&namespace).cloned());
             Some((namespace, Arc::new(rules)))
         });
         let defaults = Arc::new(NamespaceRules::new(defaults.clone(), None));
@@ -96,22 +96,39 @@ impl Table {
 }
 
 impl NamespaceRules {
-    pub(super) fn new(config: NamespaceConfig, gate: Option<Arc<OriginClient>>) -> Self {
-        let source =
-            config.origin.clone().zip(gate).map(|(config, gate)| OriginBinding { gate, config });
-        Self { config, source }
-    }
-
-    /// Where values are fetched; none if callers compute them.
-    pub(super) fn source(&self) -> Option<&OriginBinding> {
-        self.source.as_ref()
+    pub(super) fn new(config: NamespaceConfig, client: Option<Arc<OriginClient>>) -> Self {
+        let origin = config.origin.clone().zip(client);
+        let origin = origin.map(|(config, client)| OriginBinding { client, config });
+        Self { config, origin }
     }
 }
 
-impl Deref for NamespaceRules {
-    type Target = NamespaceConfig;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
 
-    fn deref(&self) -> &NamespaceConfig {
-        &self.config
+    use super::*;
+
+    fn table(ttl: u64) -> BTreeMap<String, NamespaceConfig> {
+        let config =
+            NamespaceConfig { ttl: Duration::from_secs(ttl), ..NamespaceConfig::default() };
+        BTreeMap::from([("user".to_owned(), config)])
+    }
+
+    fn ttl(namespaces: &Namespaces, name: &str) -> Option<u64> {
+        let rules = namespaces.rules(&Namespace::new(name).unwrap());
+        rules.ok().map(|rules| rules.config.ttl.as_secs())
+    }
+
+    #[test]
+    fn unconfigured_namespaces_follow_the_defaults_unless_strict() {
+        let defaults = NamespaceConfig::default();
+        let none = OriginClients::new();
+        let namespaces = Namespaces::new(&defaults, &table(60), &none, false);
+        assert_eq!((ttl(&namespaces, "user"), ttl(&namespaces, "other")), (Some(60), Some(1800)));
+        assert_eq!(namespaces.configured(), [Namespace::new("user").unwrap()]);
+        namespaces.replace(&defaults, &table(90), &none, true);
+        assert_eq!((ttl(&namespaces, "user"), ttl(&namespaces, "other")), (Some(90), None));
     }
 }

@@ -1,72 +1,45 @@
-//! Reading what the replica remembers, where the namespace allows that.
+//! Reads from the near cache.
 
 use tokio::time::Instant;
 
 use super::{
-    Cache, Found, NamespaceContext, Outcome, Tier,
-    get_or_fetch::{FetchMode, GetOrFetchOutcome, GetOrFetchRequest, GetOrFetchResult},
-    policy,
-    policy::Verdict,
+    Cache, Consistency, Found, NamespaceContext, Outcome, Tier,
+    policy::{self, Verdict},
 };
 use crate::{
     model::{EntryKey, Timestamp},
-    stats::counters::{Counter, LatencyKind},
+    stats::counters::Counter,
 };
 
-/// How recent an answer must be.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Consistency {
-    /// As recent as the namespace's near cache, if it has one.
-    #[default]
-    Near,
-    /// As recent as the store.
-    Store,
+/// Conditions of a read from the near cache.
+#[derive(Clone, Copy)]
+pub(super) struct NearRead {
+    pub(super) consistency: Consistency,
+    /// The store's clock, by which freshness is evaluated.
+    pub(super) now: Timestamp,
+    /// When the call began, by which the copy's staleness is bounded.
+    pub(super) started: Instant,
 }
 
 impl Cache {
-    /// What the replica remembers of an entry, if that is fresh. Anything else is for the store to answer: another replica may have
-    /// refreshed it.
-    pub(super) fn nearby(
+    /// The near cache's copy of an entry, if it is fresh. Any other copy is left to the store:
+    /// another replica may have refreshed the entry.
+    pub(super) fn read_near(
         &self,
-        scope: &NamespaceContext,
+        context: &NamespaceContext,
         key: &EntryKey,
-        consistency: Consistency,
-        now: Timestamp,
-        started: Instant,
+        read: NearRead,
     ) -> Option<Found> {
-        if scope.rules.near_cache.is_none() || consistency == Consistency::Store {
+        if context.config().near_cache.is_none() || read.consistency == Consistency::Store {
             return None;
         }
-        let entry = self.store.near(key, started)?;
-        let outcome = match policy::judge(&entry, now, None) {
+        let entry = self.store.near(key, read.started)?;
+        let outcome = match policy::evaluate(&entry, read.now, None) {
             Verdict::Fresh => Outcome::Hit,
             Verdict::Negative => Outcome::Negative,
-            Verdict::Stale | Verdict::StaleIfError | Verdict::Gone => return None,
+            Verdict::Stale | Verdict::StaleIfError | Verdict::Expired => return None,
         };
-        scope.counts.count(Counter::NearHits);
-        Some(Found { tier: Tier::Near, ..Self::found_at(now, entry, outcome) })
-    }
-
-    /// Answers from what the replica remembers.
-    pub(super) fn fetch_nearby(
-        &self,
-        scope: &NamespaceContext,
-        request: &GetOrFetchRequest,
-    ) -> Option<GetOrFetchResult> {
-        if request.mode == FetchMode::NoCache {
-            return None;
-        }
-        let started = Instant::now();
-        let found =
-            self.nearby(scope, &request.key, request.consistency, self.store.now(), started)?;
-        scope.counts.time(LatencyKind::Hit, started.elapsed());
-        let Some(source) = scope.rules.source().filter(|_| found.outcome == Outcome::Hit) else {
-            return Some(GetOrFetchOutcome::Found(found).into());
-        };
-        let mut fetched = self.serve_fresh(scope, source, request, found.entry);
-        if let GetOrFetchOutcome::Found(found) = &mut fetched.answer {
-            found.tier = Tier::Near;
-        }
-        Some(fetched)
+        context.counters.count(Counter::NearHits);
+        Some(Found { tier: Tier::Near, ..Found::new(entry, outcome, read.now) })
     }
 }

@@ -1,110 +1,118 @@
-//! Decisions, as pure functions.
+//! Policy: freshness, lifetimes, back-off and early refresh, as pure functions.
 
 use std::time::Duration;
 
 use crate::{
     config::{NamespaceConfig, OriginConfig},
     model::{Entry, Kind, Lifetime, Timestamp, millis_ceil},
-    origin::{self, CacheDirectives, ErrorKind},
+    origin::{self, CacheDirectives, OriginErrorKind},
 };
 
-/// What may be done with an entry.
+/// State of an entry, by which it may be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Serve it.
+    /// Fresh: it is served.
     Fresh,
-    /// Say that there is no value.
+    /// A fresh negative entry: the answer is that there is no value.
     Negative,
-    /// Serve it, and have it refreshed.
+    /// Within `stale_while_revalidate`: it is served and refreshed.
     Stale,
-    /// Serve it only if it cannot be computed anew.
+    /// Within `stale_if_error`: it is served only if no new value can be computed.
     StaleIfError,
-    /// Treat it as missing.
-    Gone,
+    /// Past all windows: it counts as missing.
+    Expired,
 }
 
-/// Judges an entry by the clock, by the windows stored with it, and by how much staleness the caller accepts: the caller
-/// can only tighten the windows.
-pub(super) fn judge(entry: &Entry, now: Timestamp, max_stale: Option<Duration>) -> Verdict {
+/// Evaluates an entry by the clock, by the windows stored with it, and by the staleness that the
+/// caller accepts. The caller can only tighten the windows.
+pub(super) fn evaluate(entry: &Entry, now: Timestamp, max_stale: Option<Duration>) -> Verdict {
     if now < entry.fresh_until {
         return if entry.kind == Kind::Negative { Verdict::Negative } else { Verdict::Fresh };
     }
     let stale_for = now.since(entry.fresh_until);
     let accepted = max_stale.is_none_or(|accepted| stale_for < accepted);
     if entry.kind == Kind::Negative || !accepted {
-        Verdict::Gone
+        Verdict::Expired
     } else if stale_for < entry.stale_while_revalidate {
         Verdict::Stale
     } else if now < entry.stale_until() {
         Verdict::StaleIfError
     } else {
-        Verdict::Gone
+        Verdict::Expired
     }
 }
 
-/// The lifetime of a value that is stored: the caller's TTL or the namespace's, at most the namespace's maximum, shortened
-/// by a random share. `dice` is between 0 and 1.
+/// Lifetime of a value that a caller stores: the caller's TTL or the namespace's, at most the
+/// namespace's maximum, shortened by a random part. `dice` is between 0 and 1.
 pub(super) fn lifetime(rules: &NamespaceConfig, ttl: Option<Duration>, dice: f64) -> Lifetime {
     let ttl = ttl.unwrap_or(rules.ttl).min(rules.max_ttl);
     let jittered = ttl.mul_f64(1.0 - rules.ttl_jitter * dice);
-    // Milliseconds are what the stores keep, so the answer must say no less and no more.
+    // Stores keep milliseconds: the answer must report exactly what is stored.
     let ttl = Duration::from_millis(millis_ceil(jittered).max(1));
     Lifetime {
         ttl,
         stale_while_revalidate: rules.stale_while_revalidate,
         stale_if_error: rules.stale_if_error,
-        keep: Duration::ZERO,
+        revalidation_window: Duration::ZERO,
     }
 }
 
-/// The lifetime of what was fetched: as the origin says, otherwise as the namespace does, and no part of it longer than the
-/// namespace's maximum. None if it must not be stored, or could never be used. `dice` is between 0 and 1.
+/// Lifetime of a fetched value: the origin's directives, otherwise the namespace's rules, and no
+/// part of it longer than the namespace's maximum. `None` if the value must not be stored, or could
+/// never be used. `dice` is between 0 and 1.
 pub(super) fn fetched_lifetime(
     rules: &NamespaceConfig,
     origin: &OriginConfig,
-    terms: &CacheDirectives,
+    directives: &CacheDirectives,
     kind: Kind,
     dice: f64,
 ) -> Option<Lifetime> {
     let is_negative = kind == Kind::Negative;
-    let ttl = terms
+    let ttl = directives
         .ttl
         .unwrap_or(if is_negative { origin.negative_ttl } else { rules.ttl })
         .min(rules.max_ttl);
-    let window = |said: Option<Duration>, otherwise| {
-        if is_negative { Duration::ZERO } else { said.unwrap_or(otherwise).min(rules.max_ttl) }
+    let window = |directive: Option<Duration>, rule| {
+        if is_negative { Duration::ZERO } else { directive.unwrap_or(rule).min(rules.max_ttl) }
     };
-    let can_be_confirmed = !is_negative && !terms.validators.is_empty();
+    let can_be_revalidated = !is_negative && !directives.validators.is_empty();
     let lifetime = Lifetime {
         ttl: Duration::from_millis(millis_ceil(ttl.mul_f64(1.0 - rules.ttl_jitter * dice))),
-        stale_while_revalidate: window(terms.stale_while_revalidate, rules.stale_while_revalidate),
-        stale_if_error: window(terms.stale_if_error, rules.stale_if_error),
-        keep: if can_be_confirmed { origin.keep } else { Duration::ZERO },
+        stale_while_revalidate: window(
+            directives.stale_while_revalidate,
+            rules.stale_while_revalidate,
+        ),
+        stale_if_error: window(directives.stale_if_error, rules.stale_if_error),
+        revalidation_window: if can_be_revalidated { origin.keep } else { Duration::ZERO },
     };
-    (!terms.no_store && !lifetime.total().is_zero()).then_some(lifetime)
+    (!directives.no_store && !lifetime.total().is_zero()).then_some(lifetime)
 }
 
-/// For how long nobody should fetch the key.
+/// Back-off of the whole fleet after a failed fetch.
 pub(super) fn backoff(config: &OriginConfig, error: &origin::Error) -> Duration {
     match error.kind {
-        // This replica did not ask the origin; another may.
-        ErrorKind::BreakerOpen
-        | ErrorKind::Overloaded
-        | ErrorKind::BackedOff
-        | ErrorKind::BadKey(_) => Duration::ZERO,
-        ErrorKind::Unreachable
-        | ErrorKind::Timeout
-        | ErrorKind::Failed
-        | ErrorKind::Refused
-        | ErrorKind::Invalid
-        | ErrorKind::TooLarge => config.error_backoff.max(error.retry_after.unwrap_or_default()),
+        // This replica did not ask the origin, and another one may.
+        OriginErrorKind::BreakerOpen
+        | OriginErrorKind::Overloaded
+        | OriginErrorKind::BackedOff
+        | OriginErrorKind::BadKey(_) => Duration::ZERO,
+        OriginErrorKind::Unreachable
+        | OriginErrorKind::Timeout
+        | OriginErrorKind::Failed
+        | OriginErrorKind::Refused
+        | OriginErrorKind::Invalid
+        | OriginErrorKind::TooLarge => {
+            config.error_backoff.max(error.retry_after.unwrap_or_default())
+        }
     }
 }
 
-/// Whether a fresh entry should be fetched anew already: the nearer its end and the longer a fetch takes, the more likely, so
-/// that one caller refreshes it before all of them miss it. `dice` is between 0 and 1.
+/// Whether a fresh entry is refreshed before it becomes stale. The nearer its end and the longer a
+/// fetch takes, the more likely, so that one caller refreshes it before all of them miss it. `dice`
+/// is between 0 and 1.
 ///
-/// XFetch, from Vattani, Chierichetti and Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015.
+/// XFetch, from Vattani, Chierichetti and Lowenstein, "Optimal Probabilistic Cache Stampede
+/// Prevention", VLDB 2015.
 pub(super) fn is_due_early(entry: &Entry, now: Timestamp, beta: f64, dice: f64) -> bool {
     let Some(fetch_metadata) = &entry.fetch_metadata else { return false };
     let ahead = fetch_metadata.fetch_time.as_secs_f64() * beta * -dice.max(f64::MIN_POSITIVE).ln();
@@ -129,7 +137,7 @@ mod tests {
             fresh_until: Timestamp(1000),
             stale_while_revalidate: SECOND,
             stale_if_error: SECOND,
-            keep: SECOND,
+            revalidation_window: SECOND,
             tags: Vec::new().into(),
             fetch_metadata: None,
         }
@@ -137,7 +145,7 @@ mod tests {
 
     #[test]
     fn windows_follow_one_another() {
-        use Verdict::{Fresh, Gone, Stale, StaleIfError};
+        use Verdict::{Expired, Fresh, Stale, StaleIfError};
         let cases = [
             (0, Fresh),
             (999, Fresh),
@@ -146,27 +154,27 @@ mod tests {
             (2000, StaleIfError),
             (2999, StaleIfError),
         ];
-        for (now, verdict) in cases.into_iter().chain([(3000, Gone), (u64::MAX, Gone)]) {
-            assert_eq!(judge(&entry(Kind::Text), Timestamp(now), None), verdict, "at {now}");
+        for (now, verdict) in cases.into_iter().chain([(3000, Expired), (u64::MAX, Expired)]) {
+            assert_eq!(evaluate(&entry(Kind::Text), Timestamp(now), None), verdict, "at {now}");
         }
     }
 
     #[test]
     fn the_caller_can_tighten_the_windows_and_not_loosen_them() {
-        let judge = |now, max_stale| {
-            judge(&entry(Kind::Json), Timestamp(now), Some(Duration::from_millis(max_stale)))
+        let evaluate = |now, max_stale| {
+            evaluate(&entry(Kind::Json), Timestamp(now), Some(Duration::from_millis(max_stale)))
         };
-        assert_eq!(judge(999, 0), Verdict::Fresh);
-        assert_eq!(judge(1000, 0), Verdict::Gone);
-        assert_eq!(judge(1499, 500), Verdict::Stale);
-        assert_eq!(judge(1500, 500), Verdict::Gone);
-        assert_eq!(judge(3000, 1_000_000), Verdict::Gone);
+        assert_eq!(evaluate(999, 0), Verdict::Fresh);
+        assert_eq!(evaluate(1000, 0), Verdict::Expired);
+        assert_eq!(evaluate(1499, 500), Verdict::Stale);
+        assert_eq!(evaluate(1500, 500), Verdict::Expired);
+        assert_eq!(evaluate(3000, 1_000_000), Verdict::Expired);
     }
 
     #[test]
     fn knowing_that_there_is_no_value_is_never_stale() {
-        assert_eq!(judge(&entry(Kind::Negative), Timestamp(999), None), Verdict::Negative);
-        assert_eq!(judge(&entry(Kind::Negative), Timestamp(1000), None), Verdict::Gone);
+        assert_eq!(evaluate(&entry(Kind::Negative), Timestamp(999), None), Verdict::Negative);
+        assert_eq!(evaluate(&entry(Kind::Negative), Timestamp(1000), None), Verdict::Expired);
     }
 
     #[test]

@@ -1,43 +1,43 @@
-//! What the holder of a lease can do with it, beside filling.
+//! Renew and Abandon: a holder extends its lease, or gives it back without a value.
 
 use std::time::Duration;
 
-use super::{Cache, Error, is_degraded};
+use super::{Cache, Error};
 use crate::{
     model::EntryKey,
     stats::counters::Counter,
     store::{LeaseStatus, LeaseToken},
 };
 
-/// The answer to a renewal.
+/// Answer to a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RenewResult {
-    /// Whether the lease holds; unknown if the store could not be asked.
-    pub hold: Option<LeaseStatus>,
-    /// For how long it holds from now, if it does.
+    /// Whether the lease is held; `None` if the store could not be asked.
+    pub status: Option<LeaseStatus>,
+    /// Time until the lease expires, if it is held.
     pub expires_in: Duration,
 }
 
 impl Cache {
-    /// Makes a lease hold for another `lease_ttl` of its namespace from now.
+    /// Makes a lease last for another `lease_ttl` of its namespace from now.
     ///
     /// # Errors
     /// [`Error::UnknownNamespace`].
     pub async fn renew(&self, key: &EntryKey, token: LeaseToken) -> Result<RenewResult, Error> {
-        let scope = self.scope(key.namespace())?;
-        let expires_in = scope.rules.lease_ttl;
-        let hold = match self.store.extend(key, token, expires_in).await {
-            Ok(hold) => Some(hold),
+        let context = self.context(key.namespace())?;
+        let expires_in = context.config().lease_ttl;
+        let status = match self.store.extend(key, token, expires_in).await {
+            Ok(status) => Some(status),
             Err(error) => {
-                scope.count_degraded(is_degraded(&error));
+                context.count_degraded(error.is_degraded());
                 None
             }
         };
-        Ok(RenewResult { hold, expires_in })
+        Ok(RenewResult { status, expires_in })
     }
 
-    /// Gives a lease back without a value. Nobody is granted another for the namespace's `abandon_backoff`, and those who
-    /// ask meanwhile are told `cause`.
+    /// Gives a lease back without a value. No other lease is granted for the namespace's
+    /// `abandon_backoff`, and callers that ask in the meantime are told `cause`.
     ///
     /// # Errors
     /// [`Error::UnknownNamespace`].
@@ -47,22 +47,23 @@ impl Cache {
         token: LeaseToken,
         cause: &str,
     ) -> Result<(), Error> {
-        let scope = self.scope(key.namespace())?;
-        match self.store.abandon(key, token, scope.rules.abandon_backoff, cause).await {
-            Ok(true) => scope.counts.count(Counter::LeasesAbandoned),
+        let context = self.context(key.namespace())?;
+        match self.store.abandon(key, token, context.config().abandon_backoff, cause).await {
+            Ok(true) => context.counters.count(Counter::LeasesAbandoned),
             Ok(false) => {}
-            // The lease will expire.
-            Err(error) => scope.count_degraded(is_degraded(&error)),
+            // The lease expires by itself.
+            Err(error) => context.count_degraded(error.is_degraded()),
         }
         Ok(())
     }
 
-    /// How long a caller may hold the lease of a key that it holds by a stream.
+    /// The longest that a caller may hold a lease through a stream.
     ///
     /// # Errors
     /// [`Error::UnknownNamespace`].
     pub fn lease_max(&self, key: &EntryKey) -> Result<Duration, Error> {
-        let scope = self.scope(key.namespace())?;
-        Ok(scope.rules.lease_max.max(scope.rules.lease_ttl))
+        let context = self.context(key.namespace())?;
+        let config = context.config();
+        Ok(config.lease_max.max(config.lease_ttl))
     }
 }

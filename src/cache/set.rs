@@ -1,28 +1,28 @@
-//! Writing one entry, plainly or under a lease.
+//! Set: writes one entry, on a condition or under a lease.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Cache, Error, NamespaceContext, is_degraded, policy};
+use super::{Cache, Error, NamespaceContext, policy};
 use crate::{
     model::{EntryKey, Kind, NewEntry, Tags, Version, Violation},
     stats::counters::Counter,
-    store::{Condition, FillStatus, LeaseToken, PutOutcome},
+    store::{Condition, LeaseLoss, LeaseToken, PutOutcome},
 };
 
-/// What is to be written.
+/// A write.
 #[derive(Debug, Clone)]
 pub struct SetCommand {
-    /// The entry.
+    /// The key.
     pub key: EntryKey,
     /// Kind of the value.
     pub kind: Kind,
     /// The value.
     pub data: Bytes,
-    /// How long it is fresh, if the caller says.
+    /// Time for which the value is fresh; `None` is the namespace's TTL.
     pub ttl: Option<Duration>,
-    /// Its tags.
+    /// Tags of the entry.
     pub tags: Tags,
     /// When to write.
     pub mode: SetMode,
@@ -33,59 +33,55 @@ pub struct SetCommand {
 pub enum SetMode {
     /// If the condition holds.
     On(Condition),
-    /// If the lease holds.
+    /// If the lease is held.
     Under(LeaseToken),
-    /// Never, because no entry has the version that the caller named. Versions are opaque to callers, so this is not their
-    /// mistake: it may come from a release with other versions.
+    /// Never: no entry has the version that the caller named. Versions are opaque to callers, so
+    /// an unknown form is not an error: it may come from another release.
     OnUnknownVersion,
-    /// Never, because no lease has the token that the caller named. Tokens are opaque too.
+    /// Never: no lease has the token that the caller named. Tokens are opaque too.
     UnderUnknownLease,
 }
 
 /// What became of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SetOutcome {
-    /// It is stored.
+    /// The value is stored.
     Stored {
-        /// Id of the write.
+        /// Version of the entry.
         version: Version,
-        /// How long the value is fresh.
+        /// Time for which the value is fresh.
         ttl: Duration,
     },
     /// The condition did not hold.
     ConditionNotMet,
-    /// The lease is no longer held.
-    LeaseLost,
-    /// The entry or its namespace was invalidated since the lease was granted.
-    Invalidated,
-    /// The entry was written since the lease was granted.
-    Superseded,
-    /// The store did not take it.
+    /// The lease no longer permitted a fill.
+    LeaseLost(LeaseLoss),
+    /// The store did not take the value.
     NotStored,
 }
 
-/// The answer to a write.
+/// Answer to a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SetResult {
-    /// What became of it.
-    pub result: SetOutcome,
+    /// What became of the write.
+    pub outcome: SetOutcome,
     /// Whether the store could not be asked.
     pub degraded: bool,
 }
 
 impl Cache {
-    /// Whether [`Cache::set`] would refuse the value.
+    /// Checks a value as [`Cache::set`] does.
     ///
     /// # Errors
-    /// [`Error::UnknownNamespace`], [`Error::ValueTooLarge`], or [`Error::Invalid`] for JSON that is none.
+    /// [`Error::UnknownNamespace`], [`Error::ValueTooLarge`], or [`Error::Invalid`] for JSON that
+    /// is not valid.
     pub fn check(&self, command: &SetCommand) -> Result<(), Error> {
         let rules = self.namespaces.rules(command.key.namespace())?;
-        let (size, limit) = (command.data.len(), rules.max_value_bytes);
+        let (size, limit) = (command.data.len(), rules.config.max_value_bytes);
         if size > limit {
-            let description = format!(
-                "is {size} bytes long, the limit of namespace {} is {limit}",
-                command.key.namespace()
-            );
+            let namespace = command.key.namespace();
+            let description =
+                format!("is {size} bytes long, the limit of namespace {namespace} is {limit}");
             return Err(Error::ValueTooLarge(Violation::over_limit("value", description, limit)));
         }
         if command.kind == Kind::Json {
@@ -100,70 +96,66 @@ impl Cache {
     /// Writes one entry.
     ///
     /// # Errors
-    /// Those of [`Cache::check`].
+    /// As [`Cache::check`].
     pub async fn set(&self, command: &SetCommand) -> Result<SetResult, Error> {
         self.check(command)?;
         self.set_checked(command).await
     }
 
-    /// Writes one entry that [`Cache::check`] has found good.
+    /// Writes one entry that [`Cache::check`] has accepted.
     ///
     /// # Errors
     /// [`Error::UnknownNamespace`].
     pub async fn set_checked(&self, command: &SetCommand) -> Result<SetResult, Error> {
-        let scope = self.scope(command.key.namespace())?;
-        let draft = NewEntry {
+        let context = self.context(command.key.namespace())?;
+        let entry = NewEntry {
             kind: command.kind,
             data: command.data.clone(),
             version: Version::random(),
-            lifetime: policy::lifetime(&scope.rules, command.ttl, rand::random()),
+            lifetime: policy::lifetime(context.config(), command.ttl, rand::random()),
             tags: command.tags.clone(),
             fetch_metadata: None,
         };
-        let stored = SetOutcome::Stored { version: draft.version, ttl: draft.lifetime.ttl };
+        let stored = SetOutcome::Stored { version: entry.version, ttl: entry.lifetime.ttl };
         let written = match command.mode {
             SetMode::On(condition) => {
-                self.store.put(&command.key, &draft, condition).await.map(|written| match written {
+                let put = self.store.put(&command.key, &entry, condition).await;
+                put.map(|outcome| match outcome {
                     PutOutcome::Stored => stored,
                     PutOutcome::ConditionNotMet => SetOutcome::ConditionNotMet,
                 })
             }
             SetMode::Under(token) => {
-                self.store.fill(&command.key, token, &draft).await.map(|filled| match filled {
-                    FillStatus::Stored => stored,
-                    FillStatus::LeaseLost => SetOutcome::LeaseLost,
-                    FillStatus::Invalidated => SetOutcome::Invalidated,
-                    FillStatus::Superseded => SetOutcome::Superseded,
-                })
+                let filled = self.store.fill(&command.key, token, &entry).await;
+                filled.map(|status| status.map_or_else(SetOutcome::LeaseLost, |()| stored))
             }
             SetMode::OnUnknownVersion => Ok(SetOutcome::ConditionNotMet),
-            SetMode::UnderUnknownLease => Ok(SetOutcome::LeaseLost),
+            SetMode::UnderUnknownLease => Ok(SetOutcome::LeaseLost(LeaseLoss::Expired)),
         };
-        let outcome = match written {
-            Ok(result) => SetResult { result, degraded: false },
+        let result = match written {
+            Ok(outcome) => SetResult { outcome, degraded: false },
             Err(error) => {
-                SetResult { result: SetOutcome::NotStored, degraded: is_degraded(&error) }
+                SetResult { outcome: SetOutcome::NotStored, degraded: error.is_degraded() }
             }
         };
-        scope.counts.count(if outcome.result == stored {
-            Counter::Sets
-        } else {
-            Counter::SetsRefused
-        });
-        if let SetMode::Under(_) | SetMode::UnderUnknownLease = command.mode {
-            count_refused_fill(&scope, outcome.result);
-        }
-        scope.count_degraded(outcome.degraded);
-        Ok(outcome)
+        result.count(&context, command.mode);
+        Ok(result)
     }
 }
 
-fn count_refused_fill(scope: &NamespaceContext, result: SetOutcome) {
-    scope.counts.count(match result {
-        SetOutcome::LeaseLost => Counter::FillsLost,
-        SetOutcome::Invalidated => Counter::FillsInvalidated,
-        SetOutcome::Superseded => Counter::FillsSuperseded,
-        SetOutcome::NotStored => Counter::FillsNotStored,
-        SetOutcome::Stored { .. } | SetOutcome::ConditionNotMet => return,
-    });
+impl SetResult {
+    fn count(&self, context: &NamespaceContext, mode: SetMode) {
+        let is_stored = matches!(self.outcome, SetOutcome::Stored { .. });
+        context.counters.count(if is_stored { Counter::Sets } else { Counter::SetsRefused });
+        context.count_degraded(self.degraded);
+        let is_fill = matches!(mode, SetMode::Under(_) | SetMode::UnderUnknownLease);
+        match self.outcome {
+            SetOutcome::LeaseLost(loss) if is_fill => context.count_lost_fill(loss),
+            SetOutcome::NotStored if is_fill => context.counters.count(Counter::FillsNotStored),
+            SetOutcome::Stored { .. }
+            | SetOutcome::ConditionNotMet
+            | SetOutcome::LeaseLost(_)
+            | SetOutcome::NotStored => {}
+        }
+    }
 }

@@ -1,14 +1,14 @@
-//! Giving an entry a new TTL.
+//! Touch: gives an entry a new TTL.
 
 use std::time::Duration;
 
-use super::{Cache, Error, is_degraded, policy};
+use super::{Cache, Error, policy};
 use crate::model::EntryKey;
 
-/// The answer to a touch.
+/// Answer to a touch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TouchResult {
-    /// The TTL that was applied; none if there was no fresh entry.
+    /// The applied TTL; `None` if there was no fresh entry.
     pub ttl: Option<Duration>,
     /// Whether the store could not be asked.
     pub degraded: bool,
@@ -20,13 +20,13 @@ impl Cache {
     /// # Errors
     /// [`Error::UnknownNamespace`].
     pub async fn touch(&self, key: &EntryKey, ttl: Option<Duration>) -> Result<TouchResult, Error> {
-        let scope = self.scope(key.namespace())?;
-        let lifetime = policy::lifetime(&scope.rules, ttl, rand::random());
+        let context = self.context(key.namespace())?;
+        let lifetime = policy::lifetime(context.config(), ttl, rand::random());
         let touched = match self.store.touch(key, lifetime).await {
             Ok(found) => TouchResult { ttl: found.then_some(lifetime.ttl), degraded: false },
-            Err(error) => TouchResult { ttl: None, degraded: is_degraded(&error) },
+            Err(error) => TouchResult { ttl: None, degraded: error.is_degraded() },
         };
-        scope.count_degraded(touched.degraded);
+        context.count_degraded(touched.degraded);
         Ok(touched)
     }
 }

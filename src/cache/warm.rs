@@ -1,22 +1,19 @@
 //! Fetching entries before anybody asks for them.
 
-use std::{collections::BTreeMap, num::NonZeroU32, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 
 use futures_util::{StreamExt as _, stream};
 use governor::{Quota, RateLimiter};
-use tokio::time::Instant;
 
 use super::{
     Cache, Consistency, Error, FetchMode, FetchStatus, FillOutcome, GetOrFetchOutcome,
-    GetOrFetchRequest, NamespaceContext, namespaces::OriginBinding, policy,
+    GetOrFetchRequest, NamespaceContext, get_or_fetch::FetchContext, namespaces::OriginBinding,
+    policy,
 };
 use crate::{
     config::WarmConfig,
     model::{EntryKey, Namespace},
 };
-
-/// Most keys of one warm list.
-const MAX_WARM_LIST: usize = 100_000;
 
 /// What is to be warmed.
 #[derive(Debug, Clone)]
@@ -62,9 +59,10 @@ impl Cache {
     /// # Errors
     /// [`Error::UnknownNamespace`], [`Error::NoOrigin`].
     pub fn warm_config(&self, namespace: &Namespace) -> Result<WarmConfig, Error> {
-        let scope = self.scope(namespace)?;
-        let source = scope.rules.source().ok_or_else(|| Error::NoOrigin(namespace.clone()))?;
-        Ok(source.config.warm.clone())
+        let context = self.context(namespace)?;
+        let origin =
+            context.rules.origin.as_ref().ok_or_else(|| Error::NoOrigin(namespace.clone()))?;
+        Ok(origin.config.warm.clone())
     }
 
     /// Fetches what is not fresh, at the plan's rate and with at most half of the fetches that the origin takes at once. `report`
@@ -77,20 +75,21 @@ impl Cache {
         plan: WarmPlan,
         mut report: impl FnMut(&WarmProgress),
     ) -> Result<(), Error> {
-        let scope = self.scope(&plan.namespace)?;
-        let source = scope.rules.source().ok_or_else(|| Error::NoOrigin(plan.namespace.clone()))?;
+        let context = self.context(&plan.namespace)?;
+        let origin =
+            context.rules.origin.as_ref().ok_or_else(|| Error::NoOrigin(plan.namespace.clone()))?;
         let limiter =
             RateLimiter::direct(Quota::per_second(plan.rate).allow_burst(NonZeroU32::MIN));
-        let at_once = usize::try_from(source.config.max_concurrency / 2).unwrap_or(1).max(1);
+        let at_once = usize::try_from(origin.config.max_concurrency / 2).unwrap_or(1).max(1);
         let mut progress = WarmProgress::default();
         let warming = stream::iter(plan.keys).map(|(key, params)| {
-            let (scope, limiter) = (&scope, &limiter);
+            let (context, limiter) = (&context, &limiter);
             async move {
                 if !plan.refresh && self.is_fresh(&key).await {
                     return Warmed::Fresh;
                 }
                 limiter.until_ready().await;
-                self.warm_one(scope, source, key, params, plan.refresh).await
+                self.warm_one(context, origin, key, params, plan.refresh).await
             }
         });
         let mut warming = std::pin::pin!(warming.buffer_unordered(at_once));
@@ -114,14 +113,14 @@ impl Cache {
 
     async fn is_fresh(&self, key: &EntryKey) -> bool {
         let stored = self.store.get(key).await.ok().flatten();
-        let verdict = stored.map(|entry| policy::judge(&entry, self.store.now(), None));
+        let verdict = stored.map(|entry| policy::evaluate(&entry, self.store.now(), None));
         matches!(verdict, Some(policy::Verdict::Fresh | policy::Verdict::Negative))
     }
 
     async fn warm_one(
         &self,
-        scope: &NamespaceContext,
-        source: &OriginBinding,
+        context: &NamespaceContext,
+        origin: &OriginBinding,
         key: EntryKey,
         params: BTreeMap<String, String>,
         refresh: bool,
@@ -130,96 +129,26 @@ impl Cache {
             key,
             params: Arc::new(params),
             max_stale: Some(std::time::Duration::ZERO),
-            wait: Some(source.config.timeout),
+            wait: Some(origin.config.timeout),
             deadline: None,
             mode: if refresh { FetchMode::NoCache } else { FetchMode::Normal },
             consistency: Consistency::Store,
         };
-        match self.read_through(scope, source, &request).await {
+        match FetchContext::read(self, context, &request).await.compute().await {
             Err(error) => Warmed::Failed(error.to_string()),
-            Ok(fetched) => match (fetched.answer, fetched.status, fetched.fill) {
-                (_, FetchStatus::Failed(cause), _) => Warmed::Failed(cause),
+            Ok(fetched) => match (fetched.outcome, fetched.status, fetched.fill) {
+                (_, FetchStatus::Failed(cause), _) => Warmed::Failed(cause.unwrap_or_default()),
                 (GetOrFetchOutcome::Found(_), _, Some(FillOutcome::Stored)) => Warmed::Stored,
                 (GetOrFetchOutcome::Found(_), _, Some(_)) => Warmed::NotStored,
                 (GetOrFetchOutcome::Found(_), _, None) => Warmed::Fresh,
                 (
                     GetOrFetchOutcome::Contended { .. }
-                    | GetOrFetchOutcome::Missing
+                    | GetOrFetchOutcome::NotCached
                     | GetOrFetchOutcome::Lease(_),
                     _,
                     _,
-                ) => Warmed::Failed(format!("no answer within {:?}", source.config.timeout)),
+                ) => Warmed::Failed(format!("no answer within {:?}", origin.config.timeout)),
             },
         }
     }
-
-    /// Warms a namespace by its warm list, once.
-    pub async fn warm_by_list(&self, namespace: &Namespace) {
-        let Ok(config) = self.warm_config(namespace) else { return };
-        let started = Instant::now();
-        let plan = match read_plan(namespace.clone(), config).await {
-            Ok(plan) => plan,
-            Err(error) => {
-                tracing::warn!(%namespace, %error, "the warm list cannot be read");
-                return;
-            }
-        };
-        if plan.keys.is_empty() {
-            return;
-        }
-        let mut progress = WarmProgress::default();
-        let warmed = self.warm(plan, |now| progress.clone_from(now)).await;
-        let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let WarmProgress { done, stored, fresh, not_stored, failed, last_error } = progress;
-        match warmed {
-            Ok(()) => tracing::info!(
-                %namespace, done, stored, fresh, not_stored, failed, last_error, took_ms, "warmed by the warm list"
-            ),
-            Err(Error::ShuttingDown) => {
-                tracing::info!(%namespace, done, "warming ends, as the server is shutting down")
-            }
-            Err(error) => tracing::warn!(%namespace, %error, "not warmed"),
-        }
-    }
-}
-
-/// The entries of a warm list.
-///
-/// # Errors
-/// The file cannot be read.
-pub async fn read_plan(namespace: Namespace, config: WarmConfig) -> std::io::Result<WarmPlan> {
-    let WarmConfig { mut keys, file, interval: _, rate } = config;
-    if let Some(file) = file {
-        keys.extend(read_file(file).await?);
-    }
-    if keys.len() > MAX_WARM_LIST {
-        tracing::warn!(%namespace, keys = keys.len(), limit = MAX_WARM_LIST, "the warm list is cut off at its limit");
-        keys.truncate(MAX_WARM_LIST);
-    }
-    let entry = |key: &String| match EntryKey::new(namespace.clone(), key, std::iter::empty()) {
-        Ok(key) => Some((key, BTreeMap::new())),
-        Err(violation) => {
-            tracing::warn!(%namespace, %violation, "a key of the warm list is left out");
-            None
-        }
-    };
-    let keys = keys.iter().filter_map(entry).collect();
-    Ok(WarmPlan {
-        namespace,
-        keys,
-        refresh: false,
-        rate: NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN),
-    })
-}
-
-/// One key per line; empty lines are left out.
-async fn read_file(file: PathBuf) -> std::io::Result<Vec<String>> {
-    let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(file)).await;
-    let text = read.map_err(std::io::Error::other)??;
-    Ok(text
-        .lines()
-        .filter(|line| !line.is_empty())
-        .take(MAX_WARM_LIST)
-        .map(str::to_owned)
-        .collect())
 }

@@ -1,17 +1,22 @@
-//! Connects to a running server.
+//! The connection to a running server.
 
-use std::{future::Future, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{
+    future::Future,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::ExitCode,
+    time::Duration,
+};
 
 use tonic::transport::{Channel, Endpoint};
 
-use super::{TargetArgs, environment, report};
+use super::{ConnectArgs, environment, print_error};
 
-const DEFAULT: &str = "127.0.0.1:50051";
+const DEFAULT_ADDRESS: &str = "127.0.0.1:50051";
 
-/// Why a command for a running server failed.
+/// Why a command to a running server failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("{address} is not an address such as {DEFAULT}")]
+    #[error("{address} is not an address such as {DEFAULT_ADDRESS}")]
     Address { address: String, source: tonic::transport::Error },
     #[error("cannot connect to {address}")]
     Connect { address: String, source: tonic::transport::Error },
@@ -21,20 +26,20 @@ pub(super) enum Error {
     Timeout { address: String, limit: Duration },
     #[error("{address} is {status}")]
     Unhealthy { address: String, status: &'static str },
-    #[error("no runtime")]
+    #[error("cannot start the runtime")]
     Runtime(#[from] std::io::Error),
 }
 
-/// A server and the way to it.
-pub(super) struct Target {
+/// A running server, connected.
+pub(super) struct RemoteServer {
     pub(super) address: String,
     pub(super) channel: Channel,
 }
 
-/// Runs `command` on a connection, within the time that the command line allows.
+/// Connects and runs `command`, both within the time limit of the command line.
 pub(super) fn run<F: Future<Output = Result<(), Error>>>(
-    args: &TargetArgs,
-    command: impl FnOnce(Target) -> F,
+    args: &ConnectArgs,
+    command: impl FnOnce(RemoteServer) -> F,
 ) -> ExitCode {
     let address = args.address.clone().unwrap_or_else(default_address);
     let limit = args.timeout;
@@ -53,34 +58,36 @@ pub(super) fn run<F: Future<Output = Result<(), Error>>>(
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report(&error);
+            print_error(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-async fn connect(address: String) -> Result<Target, Error> {
+async fn connect(address: String) -> Result<RemoteServer, Error> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|source| Error::Address { address: address.clone(), source })?;
     match endpoint.connect().await {
-        Ok(channel) => Ok(Target { address, channel }),
+        Ok(channel) => Ok(RemoteServer { address, channel }),
         Err(source) => Err(Error::Connect { address, source }),
     }
 }
 
-/// Where the server of the same environment listens; from here, if it listens everywhere.
+/// The address on which a server with this environment listens, with the loopback address if it
+/// listens on all of them.
 fn default_address() -> String {
     let configured =
         environment().remove("LARDER_LISTEN").and_then(|listen| listen.parse::<SocketAddr>().ok());
     match configured {
         Some(mut address) if address.ip().is_unspecified() => {
-            let here = if address.is_ipv4() { "127.0.0.1" } else { "::1" };
-            if let Ok(here) = here.parse() {
-                address.set_ip(here);
-            }
+            let loopback: IpAddr = match address {
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            };
+            address.set_ip(loopback);
             address.to_string()
         }
         Some(address) => address.to_string(),
-        None => DEFAULT.to_owned(),
+        None => DEFAULT_ADDRESS.to_owned(),
     }
 }

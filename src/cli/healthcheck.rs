@@ -1,4 +1,4 @@
-//! `larder healthcheck`, for containers that have no other tool.
+//! `larder healthcheck`, for containers without other tools.
 
 use std::process::ExitCode;
 
@@ -8,11 +8,11 @@ use tonic_health::pb::{
 
 use super::{
     HealthcheckArgs,
-    client::{self, Error, Target},
+    client::{self, Error, RemoteServer},
 };
 
 pub(super) fn run(args: &HealthcheckArgs) -> ExitCode {
-    client::run(&args.target, async |Target { address, channel }| {
+    client::run(&args.connect, async |RemoteServer { address, channel }| {
         let request = HealthCheckRequest { service: args.service.clone() };
         match HealthClient::new(channel).check(request).await {
             Ok(response) => match response.into_inner().status() {

@@ -1,22 +1,24 @@
-//! `larder serve`: runs the server and follows signals.
+//! `larder serve`: runs the server and handles signals.
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use transport::{
+    Admission,
+    runtime::{self, BusyPollStats, Threads, Unsupported},
+};
 
-use super::report;
+use super::print_error;
 use crate::{
     config::{self, Config, Sources},
     error_chain::ErrorChain,
-    runtime::{self, BusyPoll, Threads, Unsupported},
-    server::{self, Reload, Server},
-    telemetry::{self, Telemetry, runtime_metrics},
-    transport::Backpressure,
+    server::{self, Reload, Server, runtime_metrics},
+    telemetry::{self, Telemetry},
 };
 
-/// Time for the last spans and metrics to be exported.
-const EXPORT_LIMIT: Duration = Duration::from_secs(3);
+/// Time limit for exporting the last spans and metrics.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -28,18 +30,18 @@ enum Error {
     Server(#[from] server::Error),
 }
 
-/// Runs until a signal says to stop.
+/// Runs until a signal stops the server.
 pub(super) fn run(config: Config, sources: Sources) -> ExitCode {
-    let backpressure = Arc::<Backpressure>::default();
-    let served = runtime::build(config.busy_poll, backpressure.clone())
-        .map_err(Error::from)
-        .and_then(|Threads { runtime, busy_poll }| {
-            runtime.block_on(serve(config, sources, backpressure, busy_poll))
-        });
+    let admission = Admission::new(config.limits.max_concurrent_requests);
+    let served = runtime::build(config.busy_poll, &admission).map_err(Error::from).and_then(
+        |Threads { runtime, busy_poll }| {
+            runtime.block_on(serve(config, sources, admission, busy_poll))
+        },
+    );
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report(&error);
+            print_error(&error);
             ExitCode::FAILURE
         }
     }
@@ -48,38 +50,38 @@ pub(super) fn run(config: Config, sources: Sources) -> ExitCode {
 async fn serve(
     config: Config,
     sources: Sources,
-    backpressure: Arc<Backpressure>,
-    busy_poll: Result<Arc<BusyPoll>, Unsupported>,
+    admission: Arc<Admission>,
+    busy_poll: Result<Arc<BusyPollStats>, Unsupported>,
 ) -> Result<(), Error> {
     let telemetry = Telemetry::start(&config.log, &config.telemetry)?;
     log_panics();
     match busy_poll {
-        Ok(busy_poll) => runtime_metrics::register(&telemetry.meter(), &busy_poll),
+        Ok(busy_poll) => runtime_metrics::register_busy_poll(&telemetry.meter(), &busy_poll),
         Err(error) => tracing::warn!(error = %ErrorChain(&error), "busy_poll has no effect"),
     }
     let mut signals = Signals::install()?;
-    let server = Server::bind(config.clone(), &telemetry, backpressure).await?;
+    let server = Server::bind(config.clone(), &telemetry, admission).await?;
     let stop = CancellationToken::new();
     let reload = server.reload();
     let running = server.run(telemetry.registry().clone(), stop.clone());
-    let following = async {
+    let signal_loop = async {
         let mut current = config;
         loop {
             match signals.next().await {
-                Asked::Stop => stop.cancel(),
-                Asked::Reload => reload_config(&mut current, &sources, &reload, &telemetry),
+                SignalAction::Stop => stop.cancel(),
+                SignalAction::Reload => reload_config(&mut current, &sources, &reload, &telemetry),
             }
         }
     };
     let outcome = tokio::select! {
         outcome = running => outcome,
-        () = following => Ok(()),
+        () = signal_loop => Ok(()),
     };
-    telemetry.shutdown(EXPORT_LIMIT).await;
+    telemetry.shutdown(EXPORT_TIMEOUT).await;
     Ok(outcome?)
 }
 
-/// Reads the configuration again. One that cannot be used changes nothing.
+/// Reloads the configuration. An unusable one changes nothing.
 fn reload_config(current: &mut Config, sources: &Sources, reload: &Reload, telemetry: &Telemetry) {
     let new = match config::load(sources.clone()) {
         Ok(new) => new,
@@ -107,7 +109,7 @@ fn reload_config(current: &mut Config, sources: &Sources, reload: &Reload, telem
     *current = new;
 }
 
-/// Panics go to the log, like everything else that goes wrong.
+/// Sends panics to the log.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let backtrace = std::backtrace::Backtrace::capture();
@@ -115,7 +117,7 @@ fn log_panics() {
     }));
 }
 
-enum Asked {
+enum SignalAction {
     Stop,
     Reload,
 }
@@ -135,11 +137,11 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Asked {
+    async fn next(&mut self) -> SignalAction {
         tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop,
-            _ = self.interrupt.recv() => Asked::Stop,
-            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.terminate.recv() => SignalAction::Stop,
+            _ = self.interrupt.recv() => SignalAction::Stop,
+            _ = self.hangup.recv() => SignalAction::Reload,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `larder stats`: the answer to the Stats RPC, for people and for programs.
+//! `larder stats`: prints the answer to the Stats RPC as tables or JSON.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use super::{
     StatsArgs,
-    client::{self, Error, Target},
+    client::{self, Error, RemoteServer},
 };
 use crate::pb::v1::{self as pb, cache_service_client::CacheServiceClient};
 
 pub(super) fn run(args: &StatsArgs) -> ExitCode {
-    client::run(&args.target, async |Target { address, channel }| {
+    client::run(&args.connect, async |RemoteServer { address, channel }| {
         let request = pb::StatsRequest { namespaces: args.namespaces.clone() };
         match CacheServiceClient::new(channel).stats(request).await {
             Ok(response) => {
@@ -59,9 +59,9 @@ fn as_table(stats: &pb::StatsResponse) -> String {
             ("last hour", &windows.last_hour),
             ("last day", &windows.last_day),
         ];
-        for (place, (window, counters)) in rows.into_iter().enumerate() {
+        for (index, (window, counters)) in rows.into_iter().enumerate() {
             let Some(counters) = counters else { continue };
-            counted.add_row(counted_row(if place == 0 { name } else { "" }, window, counters));
+            counted.add_row(counted_row(if index == 0 { name } else { "" }, window, counters));
         }
     }
     for column in counted.column_iter_mut().skip(2) {
@@ -70,7 +70,10 @@ fn as_table(stats: &pb::StatsResponse) -> String {
     let mut text =
         format!("{counted}\n\n{}\n{}", sizes_table(stats), store_lines(stats.store.as_ref()));
     if stats.degraded {
-        text.push_str("\nThe store could not be asked: the figures are of this replica only, since it started.");
+        text.push_str(
+            "\nThe store did not answer: \
+             these are the statistics of this replica only, since its start.",
+        );
     }
     text
 }
@@ -172,7 +175,7 @@ fn show_uptime(uptime: Option<prost_types::Duration>) -> String {
 
 fn show_duration(duration: &prost_types::Duration) -> String {
     let duration = Duration::try_from(*duration).unwrap_or_default();
-    // Two digits are what the buckets of the latencies are worth.
+    // The buckets of the latencies have a precision of about two digits.
     match duration {
         short if short < Duration::from_millis(1) => format!("{} us", short.as_micros()),
         short if short < Duration::from_secs(1) => format!("{:.1} ms", short.as_secs_f64() * 1e3),

@@ -1,31 +1,33 @@
 use std::time::Duration;
 
-use super::keys::{Keys, Section};
-use super::kind::{DAY, GIB, HOUR, KIB, MIB, MILLISECOND, count, duration, size};
+use super::value::{DAY, GIB, HOUR, KIB, MIB, MILLISECOND, count, duration, size};
+use super::visitor::{ConfigVisitor, Section};
 
-/// `[limits]`: what one process accepts at most.
+/// `[limits]`: upper limits of one process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LimitsConfig {
-    /// The largest message, in bytes.
+    /// Largest message, in bytes.
     pub max_request_bytes: usize,
-    /// Requests in work at once; up to four times as many stand in line for 20 ms, more are refused as overload.
+    /// Requests processed at the same time. Up to four times as many queue for up to 20 ms;
+    /// further requests are rejected as overload.
     pub max_concurrent_requests: usize,
-    /// Calls that wait at once for what somebody else computes or fetches, and refreshes in the background. Where the namespace
-    /// has an origin, the call that has a key fetched does not count: the origin's `max_queue` bounds those.
+    /// Calls that wait for a value that another call computes or fetches, and background
+    /// refreshes. If the namespace has an origin, the call that starts the fetch does not count:
+    /// the origin's `max_queue` limits those.
     pub max_waiting: usize,
-    /// Keys of one batch.
+    /// Keys per batch.
     pub max_batch_keys: usize,
-    /// Connections at once.
+    /// Open connections.
     pub max_connections: usize,
-    /// Requests at once on one connection.
+    /// Concurrent requests per connection.
     pub max_streams_per_connection: u32,
-    /// The largest header block, in bytes.
+    /// Largest header block, in bytes.
     pub max_header_bytes: u32,
-    /// Age at which a connection is asked to go, give or take a tenth; zero = never.
+    /// Age at which a connection is closed gracefully, with a jitter of 10 %. Zero: never.
     pub max_connection_age: Duration,
-    /// Silence after which a connection is probed.
+    /// Time without incoming data after which a connection is probed with a ping.
     pub keepalive_interval: Duration,
-    /// How long the answer to such a probe may take.
+    /// Time limit for the answer to that ping.
     pub keepalive_timeout: Duration,
 }
 
@@ -47,20 +49,21 @@ impl Default for LimitsConfig {
 }
 
 impl Section for LimitsConfig {
-    fn visit(&mut self, keys: &mut impl Keys) {
-        let many = 1_000_000;
-        let moment = 100 * MILLISECOND;
-        keys.key("max_request_bytes", &mut self.max_request_bytes, size(65 * KIB..=GIB));
-        keys.key("max_concurrent_requests", &mut self.max_concurrent_requests, count(1..=many));
-        keys.key("max_waiting", &mut self.max_waiting, count(0..=many));
-        keys.key("max_batch_keys", &mut self.max_batch_keys, count(1..=10_000));
-        keys.key("max_connections", &mut self.max_connections, count(1..=many));
+    fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
+        let million = 1_000_000;
+        let min = 100 * MILLISECOND;
+        visitor.key("max_request_bytes", &mut self.max_request_bytes, size(65 * KIB..=GIB));
+        let max_requests = &mut self.max_concurrent_requests;
+        visitor.key("max_concurrent_requests", max_requests, count(1..=million));
+        visitor.key("max_waiting", &mut self.max_waiting, count(0..=million));
+        visitor.key("max_batch_keys", &mut self.max_batch_keys, count(1..=10_000));
+        visitor.key("max_connections", &mut self.max_connections, count(1..=million));
         let max_streams = &mut self.max_streams_per_connection;
-        keys.key("max_streams_per_connection", max_streams, count(1..=65_535));
-        keys.key("max_header_bytes", &mut self.max_header_bytes, size(KIB..=MIB));
-        let age = duration(moment, 365 * DAY).or_zero();
-        keys.key("max_connection_age", &mut self.max_connection_age, age);
-        keys.key("keepalive_interval", &mut self.keepalive_interval, duration(moment, HOUR));
-        keys.key("keepalive_timeout", &mut self.keepalive_timeout, duration(moment, HOUR));
+        visitor.key("max_streams_per_connection", max_streams, count(1..=65_535));
+        visitor.key("max_header_bytes", &mut self.max_header_bytes, size(KIB..=MIB));
+        let age = duration(min, 365 * DAY).or_zero();
+        visitor.key("max_connection_age", &mut self.max_connection_age, age);
+        visitor.key("keepalive_interval", &mut self.keepalive_interval, duration(min, HOUR));
+        visitor.key("keepalive_timeout", &mut self.keepalive_timeout, duration(min, HOUR));
     }
 }

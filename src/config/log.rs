@@ -1,24 +1,24 @@
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::keys::{Keys, Section};
-use super::kind::{boolean, choice, text};
+use super::value::{boolean, choice, text};
+use super::visitor::{ConfigVisitor, Section};
 
 /// `[log]`: the log on stderr.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogConfig {
-    /// What is logged, as a filter of `tracing`: `info`, or `info,larder::store=debug`.
+    /// The level, or a filter of `tracing`: `info`, or `info,larder::store=debug`.
     pub level: String,
-    /// How a line looks.
+    /// The format of a line.
     pub format: LogFormat,
-    /// Whether keys are logged in clear instead of as a hash.
+    /// Whether keys are logged in clear text instead of as a hash.
     pub keys: bool,
 }
 
-/// How a line of the log looks.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Plain text.
     Text,
     /// One JSON object per line.
     Json,
@@ -31,18 +31,18 @@ impl Default for LogConfig {
 }
 
 impl Section for LogConfig {
-    fn visit(&mut self, keys: &mut impl Keys) {
+    fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
         let expected = "a level (error, warn, info, debug, trace, off) or a filter such as \
             info,larder::store=debug";
-        keys.key("level", &mut self.level, text(expected, is_filter));
+        visitor.key("level", &mut self.level, text(expected, is_filter));
         let formats = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
-        keys.key("format", &mut self.format, choice(formats));
-        keys.key("keys", &mut self.keys, boolean());
+        visitor.key("format", &mut self.format, choice(formats));
+        visitor.key("keys", &mut self.keys, boolean());
     }
 }
 
-/// A single word must be a level: the filter would take `verbose` for the name of a module, log
-/// everything of it and nothing else.
+/// A single word must be a level: `EnvFilter` would take `verbose` for the name of a module, and
+/// log everything of that module and nothing else.
 fn is_filter(text: &str) -> bool {
     let word = text.chars().all(|c| c.is_ascii_alphanumeric());
     let valid =

@@ -1,14 +1,15 @@
 use std::time::Duration;
 
-use super::keys::{Keys, Section};
-use super::kind::{GIB, HOUR, KIB, MILLISECOND, duration, size};
+use super::value::{GIB, HOUR, KIB, MILLISECOND, duration, size};
+use super::visitor::{ConfigVisitor, Section};
 
-/// `[namespaces.<name>.near_cache]`: what each replica remembers of a namespace in Redis.
+/// `[namespaces.<name>.near_cache]`: the cache in each replica for a namespace in Redis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NearCacheConfig {
-    /// Memory for it, in bytes.
+    /// Memory limit on each replica, in bytes.
     pub max_bytes: usize,
-    /// For how long at most a read may miss a write or an invalidation that was acknowledged through another replica.
+    /// Upper bound on the time for which a read can miss a write or an invalidation that was
+    /// acknowledged through another replica.
     pub max_staleness: Duration,
 }
 
@@ -19,8 +20,8 @@ impl Default for NearCacheConfig {
 }
 
 impl Section for NearCacheConfig {
-    fn visit(&mut self, keys: &mut impl Keys) {
-        keys.key("max_bytes", &mut self.max_bytes, size(64 * KIB..=1024 * GIB));
-        keys.key("max_staleness", &mut self.max_staleness, duration(50 * MILLISECOND, HOUR));
+    fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
+        visitor.key("max_bytes", &mut self.max_bytes, size(64 * KIB..=1024 * GIB));
+        visitor.key("max_staleness", &mut self.max_staleness, duration(50 * MILLISECOND, HOUR));
     }
 }

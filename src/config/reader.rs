@@ -2,158 +2,125 @@ use std::collections::BTreeMap;
 
 use config::{Value, ValueKind};
 
-use super::error::{ConfigError, Problem};
-use super::keys::{Keys, Section, join};
-use super::kind::{Form, Kind};
+use super::diagnostics::Diagnostics;
+use super::target::Target;
+use super::toml::join;
+use super::value::ValueType;
+use super::visitor::{ConfigVisitor, Section};
 
-/// What came to light while reading.
-pub(super) struct Report {
-    problems: Vec<Problem>,
-    origins: BTreeMap<String, String>,
-    file: String,
-}
-
-impl Report {
-    /// `file` stands for the origin of values that name none: only the file's do not.
-    pub(super) fn new(file: String) -> Self {
-        Self { problems: Vec::new(), origins: BTreeMap::new(), file }
-    }
-
-    pub(super) fn problem(&mut self, key: &str, origin: Option<String>, message: String) {
-        self.problems.push(Problem { key: key.to_owned(), message, origin });
-    }
-
-    /// Adds a problem between keys, unless one of them has a problem of its own.
-    pub(super) fn relation(&mut self, key: &str, other: &str, message: String) {
-        if !self.problems.iter().any(|problem| problem.key == key || problem.key == other) {
-            let origin = self.origins.get(key).or_else(|| self.origins.get(other)).cloned();
-            self.problem(key, origin, message);
-        }
-    }
-
-    pub(super) fn into_result(self) -> Result<(), ConfigError> {
-        if self.problems.is_empty() {
-            return Ok(());
-        }
-        Err(ConfigError::Invalid { problems: self.problems })
-    }
-
-    fn origin(&mut self, key: &str, value: &Value) -> String {
-        let origin = value.origin().unwrap_or(&self.file).to_owned();
-        self.origins.insert(key.to_owned(), origin.clone());
-        origin
-    }
-}
-
-/// Fills a section from a table. A key of the table that the section does not name is a problem.
+/// Fills a section from a table. A key of the table that the section does not list is a problem.
 pub(super) struct Reader<'a> {
     path: String,
     // Sorted, so that unknown keys are reported in a stable order.
     table: BTreeMap<String, Value>,
     known: Vec<&'static str>,
-    /// What the keys being visited are for, if this table is something else.
-    refused: Option<&'static str>,
-    report: &'a mut Report,
+    diagnostics: &'a mut Diagnostics,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn read(root: Value, section: &mut impl Section, report: &'a mut Report) {
-        Self::read_at(String::new(), root, section, report);
+    pub(super) fn read(root: Value, section: &mut impl Section, diagnostics: &'a mut Diagnostics) {
+        Self::read_at(String::new(), root, section, diagnostics);
     }
 
-    fn read_at(path: String, value: Value, section: &mut impl Section, report: &'a mut Report) {
-        let Some(table) = table_of(&path, value, report) else {
+    fn read_at(
+        path: String,
+        value: Value,
+        section: &mut impl Section,
+        diagnostics: &'a mut Diagnostics,
+    ) {
+        let Some(table) = table_of(&path, value, diagnostics) else {
             return;
         };
-        let mut reader = Self { path, table, known: Vec::new(), refused: None, report };
+        let mut reader = Self { path, table, known: Vec::new(), diagnostics };
         section.visit(&mut reader);
         reader.reject_unknown();
+    }
+
+    fn take(&mut self, name: &'static str) -> Option<Value> {
+        self.known.push(name);
+        self.table.remove(name)
+    }
+
+    fn take_table(&mut self, path: &str, name: &'static str) -> BTreeMap<String, Value> {
+        let table = self.take(name).and_then(|value| table_of(path, value, self.diagnostics));
+        table.unwrap_or_default()
+    }
+
+    /// Parses the value of a key, or reports why it cannot be parsed.
+    fn parse<T>(
+        &mut self,
+        key: &str,
+        raw: &Value,
+        parse: impl FnOnce(&ValueKind) -> Result<T, String>,
+    ) -> Option<T> {
+        let origin = self.diagnostics.record_origin(key, raw);
+        parse(&raw.kind).map_err(|message| self.diagnostics.problem(key, origin, message)).ok()
     }
 
     fn reject_unknown(self) {
         for (name, value) in self.table {
             let message = format!("unknown key, expected one of {}", self.known.join(", "));
-            for (key, origin) in leaves(join(&self.path, &name), value, self.report) {
-                self.report.problem(&key, Some(origin), message.clone());
+            for (key, origin) in leaves(join(&self.path, &name), value, self.diagnostics) {
+                self.diagnostics.problem(&key, origin, message.clone());
             }
         }
     }
 }
 
-impl Keys for Reader<'_> {
-    fn key<K: Kind>(&mut self, name: &'static str, value: &mut K::Value, kind: K) {
-        self.known.push(name);
-        let Some(raw) = self.table.remove(name) else {
-            return;
-        };
-        let key = join(&self.path, name);
-        let origin = self.report.origin(&key, &raw);
-        if let Some(only) = self.refused {
-            return self.report.problem(&key, Some(origin), format!("only for {only}"));
-        }
-        match kind.parse(&raw.kind) {
-            Ok(parsed) => *value = parsed,
-            Err(message) => self.report.problem(&key, Some(origin), message),
+impl ConfigVisitor for Reader<'_> {
+    fn key<T: ValueType>(&mut self, name: &'static str, value: &mut T::Value, value_type: T) {
+        if let Some(raw) = self.take(name)
+            && let Some(parsed) =
+                self.parse(&join(&self.path, name), &raw, |raw| value_type.parse(raw))
+        {
+            *value = parsed;
         }
     }
 
-    fn one_of<V>(&mut self, value: &mut V, forms: &[&dyn Form<V>]) -> Option<&'static str> {
-        self.known.extend(forms.iter().map(|form| form.name()));
-        let given = forms.iter().filter_map(|form| Some((form, self.table.remove(form.name())?)));
-        let given: Vec<_> = given.collect();
-        let [(form, raw)] = given.as_slice() else {
-            let names: Vec<_> = forms.iter().map(|form| form.name()).collect();
-            let got = if given.is_empty() { "neither" } else { "both" };
-            let message = format!("expected either {}, got {got}", names.join(" or "));
-            // A table that stands in several sources does not say in which; its keys do.
-            let values = given.iter().map(|(_, raw)| raw).chain(self.table.values());
-            let variable = values.filter_map(Value::origin).next().map(str::to_owned);
-            let origin = variable.unwrap_or_else(|| self.report.file.clone());
-            self.report.problem(&self.path, Some(origin), message);
-            return None;
-        };
-        let key = join(&self.path, form.name());
-        let origin = self.report.origin(&key, raw);
-        match form.parse(&raw.kind) {
-            Ok(parsed) => *value = parsed,
-            Err(message) => self.report.problem(&key, Some(origin), message),
+    fn target(&mut self, target: &mut Target) -> Option<&'static str> {
+        let given = Target::KEYS.map(|name| self.take(name).map(|raw| (name, raw)));
+        let given: Vec<_> = given.into_iter().flatten().collect();
+        if let [(name, raw)] = given.as_slice() {
+            let parse = |raw: &ValueKind| Target::parse(name, raw);
+            if let Some(parsed) = self.parse(&join(&self.path, name), raw, parse) {
+                *target = parsed;
+            }
+            return Some(name);
         }
-        Some(form.name())
+        // A table that is merged from several sources names no origin; its values do.
+        let values = given.iter().map(|(_, raw)| raw).chain(self.table.values());
+        let origin = self.diagnostics.origin_of(values);
+        let got = if given.is_empty() { "neither" } else { "both" };
+        let message = format!("expected either {}, got {got}", Target::KEYS.join(" or "));
+        self.diagnostics.problem(&self.path, origin, message);
+        None
     }
 
-    fn only_if(&mut self, holds: bool, only: &'static str, visit: impl FnOnce(&mut Self)) {
-        self.refused = (!holds).then_some(only);
-        visit(self);
-        self.refused = None;
+    fn inapplicable(&mut self, name: &'static str, message: &'static str) {
+        if let Some(raw) = self.take(name) {
+            self.parse(&join(&self.path, name), &raw, |_| Err::<(), _>(message.to_owned()));
+        }
     }
 
-    fn entries<K: Kind>(
+    fn entries<T: ValueType>(
         &mut self,
         name: &'static str,
-        entries: &mut BTreeMap<String, K::Value>,
-        kind: K,
+        entries: &mut BTreeMap<String, T::Value>,
+        value_type: T,
     ) {
-        self.known.push(name);
-        let Some(value) = self.table.remove(name) else {
-            return;
-        };
         let path = join(&self.path, name);
-        for (name, raw) in
-            fold_case(&path, table_of(&path, value, self.report).unwrap_or_default(), self.report)
-        {
-            let key = join(&path, &name);
-            let origin = self.report.origin(&key, &raw);
-            match kind.parse(&raw.kind) {
-                Ok(parsed) => drop(entries.insert(name, parsed)),
-                Err(message) => self.report.problem(&key, Some(origin), message),
+        let table = self.take_table(&path, name);
+        for (name, raw) in fold_case(&path, table, self.diagnostics) {
+            if let Some(value) = self.parse(&join(&path, &name), &raw, |raw| value_type.parse(raw))
+            {
+                entries.insert(name, value);
             }
         }
     }
 
     fn section(&mut self, name: &'static str, section: &mut impl Section) {
-        self.known.push(name);
-        if let Some(value) = self.table.remove(name) {
-            Reader::read_at(join(&self.path, name), value, section, self.report);
+        if let Some(value) = self.take(name) {
+            Reader::read_at(join(&self.path, name), value, section, self.diagnostics);
         }
     }
 
@@ -163,10 +130,9 @@ impl Keys for Reader<'_> {
         section: &mut Option<S>,
         template: &S,
     ) {
-        self.known.push(name);
-        if let Some(value) = self.table.remove(name) {
+        if let Some(value) = self.take(name) {
             let section = section.insert(template.clone());
-            Reader::read_at(join(&self.path, name), value, section, self.report);
+            Reader::read_at(join(&self.path, name), value, section, self.diagnostics);
         }
     }
 
@@ -176,45 +142,43 @@ impl Keys for Reader<'_> {
         sections: &mut BTreeMap<String, S>,
         template: &S,
     ) {
-        self.known.push(name);
-        let Some(value) = self.table.remove(name) else {
-            return;
-        };
         let path = join(&self.path, name);
-        for (name, value) in table_of(&path, value, self.report).unwrap_or_default() {
+        for (name, value) in self.take_table(&path, name) {
             let mut section = template.clone();
-            Reader::read_at(join(&path, &name), value, &mut section, self.report);
+            Reader::read_at(join(&path, &name), value, &mut section, self.diagnostics);
             sections.insert(name, section);
         }
     }
 }
 
-fn table_of(path: &str, value: Value, report: &mut Report) -> Option<BTreeMap<String, Value>> {
-    let origin = report.origin(path, &value);
+fn table_of(
+    path: &str,
+    value: Value,
+    diagnostics: &mut Diagnostics,
+) -> Option<BTreeMap<String, Value>> {
+    let origin = diagnostics.record_origin(path, &value);
     if let ValueKind::Table(table) = value.kind {
         return Some(table.into_iter().collect());
     }
-    report.problem(path, Some(origin), "expected a table of keys, got a single value".to_owned());
+    diagnostics.problem(path, origin, "expected a table of keys, got a single value".to_owned());
     None
 }
 
-/// Leaves one entry of those whose names differ by case only: a variable, which has no say in its case, wins over the file.
+/// Keeps one of the entries whose names differ only in case. A variable, whose name has no case,
+/// wins over the file.
 fn fold_case(
     path: &str,
     table: BTreeMap<String, Value>,
-    report: &mut Report,
+    diagnostics: &mut Diagnostics,
 ) -> BTreeMap<String, Value> {
     let mut folded: BTreeMap<String, (String, Value)> = BTreeMap::new();
     for (name, value) in table {
         match folded.get(&name.to_ascii_lowercase()) {
             Some((_, other)) if other.origin().is_none() && value.origin().is_none() => {
                 let key = join(path, &name);
-                let origin = report.origin(&key, &value);
-                report.problem(
-                    &key,
-                    Some(origin),
-                    "given twice, as the case of the name does not matter".to_owned(),
-                );
+                let origin = diagnostics.record_origin(&key, &value);
+                let message = "given twice, as the case of the name does not matter";
+                diagnostics.problem(&key, origin, message.to_owned());
             }
             Some((_, other)) if other.origin().is_some() => {}
             Some(_) | None => drop(folded.insert(name.to_ascii_lowercase(), (name, value))),
@@ -223,9 +187,9 @@ fn fold_case(
     folded.into_values().collect()
 }
 
-/// The keys below an unknown one: each has its own origin, a table has none.
-fn leaves(key: String, value: Value, report: &mut Report) -> Vec<(String, String)> {
-    let origin = report.origin(&key, &value);
+/// The keys below an unknown key, with their origins. A table names no origin, its values do.
+fn leaves(key: String, value: Value, diagnostics: &mut Diagnostics) -> Vec<(String, String)> {
+    let origin = diagnostics.record_origin(&key, &value);
     let ValueKind::Table(table) = value.kind else {
         return vec![(key, origin)];
     };
@@ -234,5 +198,5 @@ fn leaves(key: String, value: Value, report: &mut Report) -> Vec<(String, String
     }
     let sorted: BTreeMap<_, _> = table.into_iter().collect();
     let below = sorted.into_iter().map(|(name, value)| (join(&key, &name), value));
-    below.flat_map(|(key, value)| leaves(key, value, report)).collect()
+    below.flat_map(|(key, value)| leaves(key, value, diagnostics)).collect()
 }

@@ -5,20 +5,21 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::error::redact;
-use super::keys::quoted;
+use super::redact::redact;
+use super::toml::quoted;
+use super::value::{ValueType, as_text, mismatch, value_type};
 
-/// Where entries are kept. `Debug` and `Display` hide the password.
+/// The store of the entries. `Debug` and `Display` hide the password.
 #[derive(Clone, Default)]
 pub enum StoreUrl {
-    /// In this process.
+    /// The embedded store, in this process.
     #[default]
     Memory,
-    /// In Redis, Valkey or whatever speaks their protocol. The URL may hold a password.
+    /// Redis, Valkey or another server with their protocol. The URL may contain a password.
     Redis(SecretString),
 }
 
-/// A text that is no address of a store. The message does not repeat a password.
+/// The error for a text that names no store. The message does not repeat a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {forms}, got {got}", forms = StoreUrl::FORMS)]
 pub struct InvalidStoreUrl {
@@ -26,10 +27,10 @@ pub struct InvalidStoreUrl {
 }
 
 impl StoreUrl {
-    pub(super) const FORMS: &str = "\"memory\" or a URL such as redis://host:6379/0 with one of \
+    const FORMS: &str = "\"memory\" or a URL such as redis://host:6379/0 with one of \
         the schemes redis, rediss, valkey, valkeys, unix, redis+unix, valkey+unix";
 
-    /// Adds credentials to a Redis URL that has no password; any other is left alone.
+    /// Adds credentials to a Redis URL without a password; any other URL is returned unchanged.
     pub(super) fn with_credentials(self, user: Option<&str>, password: &str) -> Self {
         let Self::Redis(secret) = &self else {
             return self;
@@ -51,7 +52,7 @@ impl StoreUrl {
             if url.password().is_some() {
                 return self;
             }
-            // Encoded beforehand because the URL type lets a literal `%` through.
+            // Encoded beforehand, because `Url` accepts a literal `%`.
             let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
             let unnamed = url.username().is_empty();
             if url.set_password(Some(&encode(password))).is_err() {
@@ -65,6 +66,17 @@ impl StoreUrl {
         }
         Self::Redis(String::from(url).into())
     }
+}
+
+/// The URL of a store. Its messages never repeat a password.
+pub(super) fn store_url() -> impl ValueType<Value = StoreUrl> {
+    value_type(
+        |raw| match as_text(raw) {
+            Some(text) => text.parse().map_err(|error: InvalidStoreUrl| error.to_string()),
+            None => Err(mismatch(StoreUrl::FORMS, raw)),
+        },
+        |url: &StoreUrl| quoted(&url.to_string()),
+    )
 }
 
 fn is_socket(scheme: &str) -> bool {
@@ -83,12 +95,12 @@ impl FromStr for StoreUrl {
         let is_scheme = |b: u8| b.is_ascii_alphanumeric() || b == b'+';
         let split = text.split_once("://").filter(|(scheme, _)| scheme.bytes().all(is_scheme));
         let Some((scheme, _)) = split else {
-            // No user-info without a scheme, unless somebody forgot the scheme.
+            // With an `@`, the text may be a URL with a password and without its scheme.
             let got =
                 if text.contains('@') { "a text without scheme".to_owned() } else { quoted(text) };
             return Err(invalid(got));
         };
-        // Only the scheme is shown: in a broken URL it is anyone's guess where a password ends.
+        // Shows only the scheme: in a broken URL it is unknown where a password ends.
         let url = Url::parse(text).map_err(|e| invalid(format!("a {scheme}:// URL with {e}")))?;
         let problem = match url.scheme() {
             "redis" | "rediss" | "valkey" | "valkeys" => {

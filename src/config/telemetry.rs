@@ -2,31 +2,24 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::keys::{Keys, Section};
-use super::kind::{HOUR, MILLISECOND, boolean, count, duration, ratio, text};
+use super::value::{HOUR, MILLISECOND, boolean, count, duration, number, text};
+use super::visitor::{ConfigVisitor, Section};
 
 /// `[telemetry]`: traces and metrics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TelemetryConfig {
-    /// Where OTLP is pushed to over gRPC; empty = nowhere.
+    /// The OTLP collector to which traces and metrics are pushed over gRPC; empty: none.
     pub otlp_endpoint: String,
-    /// The part of traces that is recorded when the caller has not decided.
+    /// The fraction of traces that is recorded if the caller has made no sampling decision.
     pub sample_ratio: f64,
     /// The name of this service in traces and metrics.
     pub service_name: String,
     /// Time between two pushes of metrics.
     pub metric_interval: Duration,
-    /// Whether anything is measured, for Prometheus and for the collector.
+    /// Whether metrics are recorded, for Prometheus and for the collector.
     pub metrics: bool,
-    /// Namespaces with metrics of their own; the rest share one label.
+    /// Number of namespaces with their own metrics; the others share one label.
     pub max_namespaces: usize,
-}
-
-/// `[stats]`: statistics of the fleet.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StatsConfig {
-    /// Time between two flushes of counters to the store.
-    pub flush_interval: Duration,
 }
 
 impl Default for TelemetryConfig {
@@ -42,28 +35,17 @@ impl Default for TelemetryConfig {
     }
 }
 
-impl Default for StatsConfig {
-    fn default() -> Self {
-        Self { flush_interval: Duration::from_secs(1) }
-    }
-}
-
 impl Section for TelemetryConfig {
-    fn visit(&mut self, keys: &mut impl Keys) {
+    fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
         let endpoint = text("\"\" or a URL such as http://collector:4317", is_endpoint);
         let name = text("1 to 255 characters", |name| (1..=255).contains(&name.len()));
-        keys.key("otlp_endpoint", &mut self.otlp_endpoint, endpoint);
-        keys.key("sample_ratio", &mut self.sample_ratio, ratio(true));
-        keys.key("service_name", &mut self.service_name, name);
-        keys.key("metric_interval", &mut self.metric_interval, duration(100 * MILLISECOND, HOUR));
-        keys.key("metrics", &mut self.metrics, boolean());
-        keys.key("max_namespaces", &mut self.max_namespaces, count(1..=10_000));
-    }
-}
-
-impl Section for StatsConfig {
-    fn visit(&mut self, keys: &mut impl Keys) {
-        keys.key("flush_interval", &mut self.flush_interval, duration(10 * MILLISECOND, HOUR));
+        let interval = duration(100 * MILLISECOND, HOUR);
+        visitor.key("otlp_endpoint", &mut self.otlp_endpoint, endpoint);
+        visitor.key("sample_ratio", &mut self.sample_ratio, number(0.0..=1.0));
+        visitor.key("service_name", &mut self.service_name, name);
+        visitor.key("metric_interval", &mut self.metric_interval, interval);
+        visitor.key("metrics", &mut self.metrics, boolean());
+        visitor.key("max_namespaces", &mut self.max_namespaces, count(1..=10_000));
     }
 }
 

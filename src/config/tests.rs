@@ -9,10 +9,11 @@ mod values;
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use super::render::TomlRenderer;
 use super::*;
 
 const EXAMPLE: &str = include_str!("../../larder.example.toml");
-const MANUAL: &str = include_str!("../../docs/CONFIGURATION.md");
+const DOCUMENTATION: &str = include_str!("../../docs/configuration.md");
 
 fn sources(file: &str, env: &[(&str, &str)]) -> (Sources, tempfile::NamedTempFile) {
     let mut written = tempfile::NamedTempFile::new().unwrap();
@@ -34,7 +35,7 @@ fn loaded(file: &str, env: &[(&str, &str)]) -> Config {
     try_load(file, env).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The problems as `key: message`, without their origins.
+/// The problems as `key: message`, without origins.
 fn problems(file: &str, env: &[(&str, &str)]) -> Vec<String> {
     match try_load(file, env).unwrap_err() {
         ConfigError::Invalid { problems } => {
@@ -44,7 +45,7 @@ fn problems(file: &str, env: &[(&str, &str)]) -> Vec<String> {
     }
 }
 
-/// The example with every key live, those of origins included.
+/// The example file with every key uncommented, including those of origins.
 fn uncommented() -> String {
     let key = |line: &str| {
         let live = line.strip_prefix("# ")?;
@@ -57,16 +58,16 @@ fn uncommented() -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// What the example's headers refer to.
+/// The variables to which the headers of the example file refer.
 const EXAMPLE_ENV: [(&str, &str); 1] = [("PROFILE_TOKEN", "secret")];
 
 #[test]
-fn no_source_gives_the_defaults() {
+fn no_sources_yield_the_defaults() {
     assert_eq!(load(Sources::default()).unwrap(), Config::default());
 }
 
 #[test]
-fn the_example_holds_the_defaults_and_the_old_namespaces() {
+fn example_file_has_the_defaults_and_the_legacy_namespaces() {
     let config = loaded(EXAMPLE, &[]);
     let mut all = loaded(&uncommented(), &EXAMPLE_ENV);
     all.namespaces.retain(|_, namespace| namespace.origin.is_none());
@@ -86,7 +87,7 @@ fn the_example_holds_the_defaults_and_the_old_namespaces() {
 }
 
 #[test]
-fn the_example_has_every_key() {
+fn example_file_lists_every_key() {
     let mut path = String::new();
     let mut found = Vec::new();
     for line in uncommented().lines().filter(|line| !line.starts_with('#')) {
@@ -98,21 +99,21 @@ fn the_example_has_every_key() {
     }
     found.retain(|key| !key.starts_with("namespaces."));
     found.sort();
-    let keys: Vec<_> = Listing::of(&Config::default()).into_values().into_keys().collect();
+    let keys: Vec<_> = TomlRenderer::of(&Config::default()).into_values().into_keys().collect();
     assert_eq!(found, keys);
 }
 
 #[test]
-fn the_manual_has_every_key_with_its_default() {
-    let rows: Vec<_> = MANUAL.lines().filter(|line| line.starts_with("| `")).collect();
-    for (key, value) in Listing::of(&Config::default()).into_values() {
+fn documentation_lists_every_key_with_its_default() {
+    let rows: Vec<_> = DOCUMENTATION.lines().filter(|line| line.starts_with("| `")).collect();
+    for (key, value) in TomlRenderer::of(&Config::default()).into_values() {
         let row = format!("| `{key}` | `{value}` |");
         assert!(rows.iter().any(|line| line.starts_with(&row)), "no row {row}");
     }
 }
 
 #[test]
-fn a_rendered_configuration_loads_again() {
+fn rendered_configuration_can_be_loaded() {
     let config = loaded(
         r#"
         [store]
@@ -133,7 +134,7 @@ fn a_rendered_configuration_loads_again() {
 }
 
 #[test]
-fn each_source_wins_over_the_one_before() {
+fn later_sources_override_earlier_ones() {
     let file = "listen = '127.0.0.1:1'\nadmin_listen = '127.0.0.1:2'\nshutdown_timeout = '3s'";
     let env = [("LARDER_LISTEN", "127.0.0.1:4"), ("LARDER_ADMIN_LISTEN", "127.0.0.1:5")];
     let (mut sources, _written) = sources(file, &env);
@@ -145,11 +146,11 @@ fn each_source_wins_over_the_one_before() {
 }
 
 #[test]
-fn only_what_a_reload_cannot_change_needs_a_restart() {
+fn only_keys_that_a_reload_ignores_need_a_restart() {
     let old = Config::default();
     let new = loaded(
-        "shutdown_timeout = '1s'\n[defaults]\nttl = '1m'\n[namespaces.a]\n[log]\nlevel = 'debug'\n\
-         format = 'json'\nkeys = true",
+        "shutdown_timeout = '1s'\nstrict_namespaces = true\n[defaults]\nttl = '1m'\n[namespaces.a]\n\
+         [log]\nlevel = 'debug'\nformat = 'json'\nkeys = true",
         &[],
     );
     assert_eq!(old.needs_restart(&new), ["log.format", "shutdown_timeout"]);

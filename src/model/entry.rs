@@ -1,22 +1,17 @@
-//! What the cache holds: pure data, known to every layer.
+//! Entries: what the cache holds, as plain data.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-/// Most tags on one entry.
+use super::Timestamp;
+
+/// Maximum number of tags on one entry.
 pub const MAX_TAGS: usize = 32;
-/// Longest tag, in bytes.
+/// Maximum length of a tag, in bytes.
 pub const MAX_TAG_BYTES: usize = 128;
 
-/// A point in time by the store's clock, in milliseconds since the Unix epoch.
-///
-/// All times of an entry are read from the clock of the store that holds it, so that the clocks of two replicas are
-/// never compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Timestamp(pub u64);
-
-/// What kind of value an entry holds. The numbers are part of the stored format.
+/// Kind of value that an entry holds. The numbers are part of the stored format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
@@ -26,45 +21,48 @@ pub enum Kind {
     Text = 1,
     /// One JSON document.
     Json = 2,
-    /// The origin is known to have no value.
+    /// A negative entry: the origin has no value for the key.
     Negative = 3,
 }
 
-/// Opaque id of one written value. Random, because a counter would repeat itself after a failover that lost writes.
+/// Opaque id of one written value. Random, because a counter would repeat numbers after a failover
+/// that lost writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version(pub u64);
 
-/// Tags of an entry, sorted and without repetition.
+/// Tags of an entry, sorted and unique.
 pub type Tags = Arc<[String]>;
 
-/// How long an entry lives: fresh, then stale in two windows, one after the other (RFC 5861), then gone.
+/// Lifetime of an entry: fresh for the TTL, then stale in two windows that follow one another
+/// (RFC 5861), then kept for revalidation only, then expired.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lifetime {
-    /// How long the value is fresh.
+    /// Time for which the value is fresh.
     pub ttl: Duration,
-    /// How long after that it may be served while somebody refreshes it.
+    /// Window after the TTL in which the stale value may be served during a refresh.
     pub stale_while_revalidate: Duration,
-    /// How long after that it may be served because the origin failed.
+    /// Window after that in which the stale value may be served if the origin fails.
     pub stale_if_error: Duration,
-    /// How long after that it is kept, not to be served, but for the origin to say that it is still good.
-    pub keep: Duration,
+    /// Window after that in which the entry is not served, but the origin can still confirm that
+    /// the value has not changed.
+    pub revalidation_window: Duration,
 }
 
-/// What an origin says by which it recognises a value that has not changed.
+/// Validators of a value (RFC 9110): the origin compares them to tell whether it has changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Validators {
-    /// HTTP's `ETag` with its quotes, or what a gRPC origin chose. Opaque.
+    /// HTTP's `ETag` with its quotes, or the opaque tag of a gRPC origin.
     pub etag: Option<Box<str>>,
-    /// HTTP's `Last-Modified`, as it was sent.
+    /// HTTP's `Last-Modified`, as the origin sent it.
     pub last_modified: Option<Box<str>>,
 }
 
-/// What is known of a value that was fetched from an origin.
+/// Metadata of a value that was fetched from an origin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FetchMetadata {
-    /// By which the origin recognises it.
+    /// Validators that the origin sent with the value.
     pub validators: Validators,
-    /// How long the fetch took, to the millisecond.
+    /// Duration of the fetch, to the millisecond.
     pub fetch_time: Duration,
 }
 
@@ -75,13 +73,13 @@ pub struct NewEntry {
     pub kind: Kind,
     /// The value.
     pub data: Bytes,
-    /// The id under which this write will be known.
+    /// Id of this write.
     pub version: Version,
-    /// How long it lives, from the moment the store takes it.
+    /// Lifetime, which begins when the store writes the entry.
     pub lifetime: Lifetime,
-    /// Its tags.
+    /// Tags.
     pub tags: Tags,
-    /// Where it came from, if it was fetched.
+    /// Metadata of the fetch; none if the value was set by a caller.
     pub fetch_metadata: Option<Arc<FetchMetadata>>,
 }
 
@@ -94,46 +92,26 @@ pub struct Entry {
     pub data: Bytes,
     /// Id of the write.
     pub version: Version,
-    /// When it was written.
+    /// Time of the write.
     pub created_at: Timestamp,
-    /// Until when it is fresh.
+    /// End of the TTL.
     pub fresh_until: Timestamp,
-    /// Length of the window that follows `fresh_until`.
+    /// Window after `fresh_until` in which the value may be served during a refresh.
     pub stale_while_revalidate: Duration,
-    /// Length of the window that follows that.
+    /// Window after that in which the value may be served if the origin fails.
     pub stale_if_error: Duration,
-    /// Length of the window that follows that, in which the entry is not served any more.
-    pub keep: Duration,
-    /// Its tags.
+    /// Window after that in which the entry is kept for revalidation and not served.
+    pub revalidation_window: Duration,
+    /// Tags.
     pub tags: Tags,
-    /// Where the value came from, if it was fetched.
+    /// Metadata of the fetch; none if the value was set by a caller.
     pub fetch_metadata: Option<Arc<FetchMetadata>>,
-}
-
-// === impl Millis ===
-
-impl Timestamp {
-    /// This time, later by `duration`; the end of time when that does not fit.
-    #[must_use]
-    pub fn after(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(millis_ceil(duration)))
-    }
-
-    /// How long after `earlier` this is; zero when it is not after.
-    pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(self.0.saturating_sub(earlier.0))
-    }
-}
-
-/// Milliseconds of a duration, sub-millisecond parts rounded up: a positive duration never becomes zero.
-pub fn millis_ceil(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 // === impl Kind ===
 
 impl Kind {
-    /// The kind of a stored number, if this release knows it.
+    /// Returns the kind with this stored number; none if this release does not know it.
     pub fn from_byte(byte: u8) -> Option<Self> {
         [Self::Bytes, Self::Text, Self::Json, Self::Negative]
             .into_iter()
@@ -144,17 +122,18 @@ impl Kind {
 // === impl Version ===
 
 impl Version {
-    /// A new id.
+    /// Generates an id.
     pub fn random() -> Self {
         Self(rand::random())
     }
 
-    /// 16 hexadecimal digits. Every answer has it, so it does not go through the machinery of formatting.
+    /// Encodes the id as 16 hexadecimal digits. Every response carries one, so this avoids the
+    /// slower `format!`.
     pub fn to_text(self) -> String {
         data_encoding::HEXLOWER.encode(&self.0.to_be_bytes())
     }
 
-    /// Reads what [`Version::to_text`] wrote.
+    /// Decodes the text that [`Version::to_text`] wrote; none for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let canonical =
             text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -165,7 +144,7 @@ impl Version {
 // === impl Validators ===
 
 impl Validators {
-    /// Whether there are none.
+    /// Whether the origin sent no validator.
     pub fn is_empty(&self) -> bool {
         self.etag.is_none() && self.last_modified.is_none()
     }
@@ -174,9 +153,9 @@ impl Validators {
 // === impl Lifetime ===
 
 impl Lifetime {
-    /// From writing to the hard expiry.
+    /// Time from the write to the expiry; saturates.
     pub fn total(&self) -> Duration {
-        [self.stale_while_revalidate, self.stale_if_error, self.keep]
+        [self.stale_while_revalidate, self.stale_if_error, self.revalidation_window]
             .into_iter()
             .fold(self.ttl, Duration::saturating_add)
     }
@@ -185,56 +164,249 @@ impl Lifetime {
 // === impl Entry ===
 
 impl Entry {
-    /// The entry that a draft becomes when it is stored at `now`.
-    pub fn written(draft: &NewEntry, now: Timestamp) -> Self {
+    /// Builds the entry that results from writing `new` at `now`.
+    pub fn written(new: &NewEntry, now: Timestamp) -> Self {
         Self {
-            kind: draft.kind,
-            data: draft.data.clone(),
-            version: draft.version,
+            kind: new.kind,
+            data: new.data.clone(),
+            version: new.version,
             created_at: now,
-            fresh_until: now.after(draft.lifetime.ttl),
-            stale_while_revalidate: draft.lifetime.stale_while_revalidate,
-            stale_if_error: draft.lifetime.stale_if_error,
-            keep: draft.lifetime.keep,
-            tags: draft.tags.clone(),
-            fetch_metadata: draft.fetch_metadata.clone(),
+            fresh_until: now.after(new.lifetime.ttl),
+            stale_while_revalidate: new.lifetime.stale_while_revalidate,
+            stale_if_error: new.lifetime.stale_if_error,
+            revalidation_window: new.lifetime.revalidation_window,
+            tags: new.tags.clone(),
+            fetch_metadata: new.fetch_metadata.clone(),
         }
     }
 
-    /// Bytes that it takes in memory beside its own struct.
+    /// Estimated heap memory of the entry in bytes, besides the struct itself.
     pub fn heap_bytes(&self) -> usize {
+        // Overhead of the allocator, or the counters of an `Arc`.
         const ALLOCATION: usize = 16;
         let tags: usize =
             self.tags.iter().map(|tag| tag.len() + size_of::<String>() + ALLOCATION).sum();
-        let fetch_metadata = self.fetch_metadata.as_ref().map_or(0, |fetch_metadata| {
-            let validators =
-                [&fetch_metadata.validators.etag, &fetch_metadata.validators.last_modified];
+        let fetch_metadata = self.fetch_metadata.as_ref().map_or(0, |metadata| {
+            let validators = [&metadata.validators.etag, &metadata.validators.last_modified];
             let texts = validators.into_iter().flatten().map(|text| text.len() + ALLOCATION);
             size_of::<FetchMetadata>() + 2 * ALLOCATION + texts.sum::<usize>()
         });
         self.data.len() + tags + fetch_metadata
     }
 
-    /// Whether the entry holds a value that is fresh at `now`.
+    /// Whether the entry holds a value that is fresh at `now`. A negative entry holds no value.
     pub fn is_fresh(&self, now: Timestamp) -> bool {
         self.kind != Kind::Negative && now < self.fresh_until
     }
 
-    /// Gives the entry a new lifetime from `now`.
+    /// Starts a new lifetime at `now`.
     pub fn reschedule(&mut self, lifetime: &Lifetime, now: Timestamp) {
         self.fresh_until = now.after(lifetime.ttl);
         self.stale_while_revalidate = lifetime.stale_while_revalidate;
         self.stale_if_error = lifetime.stale_if_error;
-        self.keep = lifetime.keep;
+        self.revalidation_window = lifetime.revalidation_window;
     }
 
-    /// When the entry can no longer be served.
+    /// End of the last window in which the entry may be served.
     pub fn stale_until(&self) -> Timestamp {
         self.fresh_until.after(self.stale_while_revalidate).after(self.stale_if_error)
     }
 
-    /// When the entry is gone for good.
+    /// Time at which the entry expires and the store may drop it.
     pub fn expires_at(&self) -> Timestamp {
-        self.stale_until().after(self.keep)
+        self.stale_until().after(self.revalidation_window)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const LIFETIME: Lifetime = Lifetime {
+        ttl: Duration::from_millis(1_000),
+        stale_while_revalidate: Duration::from_millis(200),
+        stale_if_error: Duration::from_millis(30),
+        revalidation_window: Duration::from_millis(4),
+    };
+
+    fn new_entry(kind: Kind) -> NewEntry {
+        NewEntry {
+            kind,
+            data: Bytes::from_static(b"0123456789"),
+            version: Version(7),
+            lifetime: LIFETIME,
+            tags: Arc::from([]),
+            fetch_metadata: None,
+        }
+    }
+
+    fn entry(kind: Kind) -> Entry {
+        Entry::written(&new_entry(kind), Timestamp(5_000))
+    }
+
+    #[test]
+    fn kind_round_trips_through_its_stored_number() {
+        for (byte, kind) in (0..).zip([Kind::Bytes, Kind::Text, Kind::Json, Kind::Negative]) {
+            assert_eq!(Kind::from_byte(byte), Some(kind));
+            assert_eq!(kind as u8, byte);
+        }
+        assert_eq!(Kind::from_byte(4), None);
+        assert_eq!(Kind::from_byte(255), None);
+    }
+
+    #[test]
+    fn version_text_is_16_lowercase_hexadecimal_digits() {
+        assert_eq!(Version(0).to_text(), "0000000000000000");
+        assert_eq!(Version(0x0123_4567_89ab_cdef).to_text(), "0123456789abcdef");
+        assert_eq!(Version(u64::MAX).to_text(), "ffffffffffffffff");
+    }
+
+    #[test]
+    fn version_parses_only_its_own_text() {
+        for version in [Version(0), Version(42), Version(u64::MAX)] {
+            assert_eq!(Version::parse(&version.to_text()), Some(version));
+        }
+        let malformed = [
+            "",
+            "0",
+            "000000000000000",
+            "00000000000000000",
+            "000000000000000A",
+            "000000000000000g",
+            "+00000000000000a",
+            "000000000000000\u{e9}",
+        ];
+        for text in malformed {
+            assert_eq!(Version::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn random_versions_differ() {
+        assert_ne!(Version::random(), Version::random());
+    }
+
+    #[test]
+    fn validators_are_empty_without_etag_and_last_modified() {
+        let validators = |etag: Option<&str>, last_modified: Option<&str>| Validators {
+            etag: etag.map(Into::into),
+            last_modified: last_modified.map(Into::into),
+        };
+        assert!(validators(None, None).is_empty());
+        assert!(!validators(Some("e"), None).is_empty());
+        assert!(!validators(None, Some("m")).is_empty());
+        assert!(!validators(Some("e"), Some("m")).is_empty());
+    }
+
+    #[test]
+    fn total_lifetime_is_the_sum_of_all_windows_and_saturates() {
+        assert_eq!(LIFETIME.total(), Duration::from_millis(1_234));
+        assert_eq!(Lifetime::default().total(), Duration::ZERO);
+        assert_eq!(Lifetime { ttl: Duration::MAX, ..LIFETIME }.total(), Duration::MAX);
+        let longest_window = Lifetime { revalidation_window: Duration::MAX, ..LIFETIME };
+        assert_eq!(longest_window.total(), Duration::MAX);
+    }
+
+    #[test]
+    fn written_entry_takes_everything_from_the_new_entry() {
+        let metadata = Arc::new(FetchMetadata::default());
+        let new = NewEntry {
+            tags: Arc::from(["t".to_owned()]),
+            fetch_metadata: Some(metadata.clone()),
+            ..new_entry(Kind::Json)
+        };
+        let expected = Entry {
+            kind: Kind::Json,
+            data: Bytes::from_static(b"0123456789"),
+            version: Version(7),
+            created_at: Timestamp(5_000),
+            fresh_until: Timestamp(6_000),
+            stale_while_revalidate: LIFETIME.stale_while_revalidate,
+            stale_if_error: LIFETIME.stale_if_error,
+            revalidation_window: LIFETIME.revalidation_window,
+            tags: Arc::from(["t".to_owned()]),
+            fetch_metadata: Some(metadata),
+        };
+        assert_eq!(Entry::written(&new, Timestamp(5_000)), expected);
+    }
+
+    #[test]
+    fn windows_follow_one_another() {
+        let entry = entry(Kind::Bytes);
+        assert_eq!(entry.fresh_until, Timestamp(6_000));
+        assert_eq!(entry.stale_until(), Timestamp(6_230));
+        assert_eq!(entry.expires_at(), Timestamp(6_234));
+    }
+
+    #[test]
+    fn windows_saturate_at_the_largest_timestamp() {
+        let lifetime = Lifetime { ttl: Duration::MAX, ..LIFETIME };
+        let new = NewEntry { lifetime, ..new_entry(Kind::Bytes) };
+        let entry = Entry::written(&new, Timestamp(5_000));
+        assert_eq!(entry.fresh_until, Timestamp(u64::MAX));
+        assert_eq!(entry.stale_until(), Timestamp(u64::MAX));
+        assert_eq!(entry.expires_at(), Timestamp(u64::MAX));
+    }
+
+    #[test]
+    fn value_is_fresh_until_its_ttl_ends() {
+        let entry = entry(Kind::Text);
+        assert!(entry.is_fresh(Timestamp(0)));
+        assert!(entry.is_fresh(Timestamp(5_999)));
+        assert!(!entry.is_fresh(Timestamp(6_000)));
+        assert!(!entry.is_fresh(Timestamp(6_001)));
+    }
+
+    #[test]
+    fn negative_entry_is_never_fresh() {
+        let entry = entry(Kind::Negative);
+        assert!(!entry.is_fresh(Timestamp(5_999)));
+        assert!(!entry.is_fresh(Timestamp(6_000)));
+    }
+
+    #[test]
+    fn reschedule_replaces_every_window_and_nothing_else() {
+        let mut entry = entry(Kind::Bytes);
+        let before = entry.clone();
+        let lifetime = Lifetime {
+            ttl: Duration::from_millis(10),
+            stale_while_revalidate: Duration::from_millis(20),
+            stale_if_error: Duration::from_millis(30),
+            revalidation_window: Duration::from_millis(40),
+        };
+        entry.reschedule(&lifetime, Timestamp(9_000));
+        let expected = Entry {
+            fresh_until: Timestamp(9_010),
+            stale_while_revalidate: Duration::from_millis(20),
+            stale_if_error: Duration::from_millis(30),
+            revalidation_window: Duration::from_millis(40),
+            ..before
+        };
+        assert_eq!(entry, expected);
+    }
+
+    #[test]
+    fn heap_bytes_counts_data_tags_and_metadata() {
+        let plain = entry(Kind::Bytes);
+        assert_eq!(plain.heap_bytes(), 10);
+
+        let tags: Tags = Arc::from(["ab".to_owned(), "c".to_owned()]);
+        let tagged = Entry { tags, ..plain.clone() };
+        let tags_bytes = 2 + 1 + 2 * size_of::<String>() + 32;
+        assert_eq!(tagged.heap_bytes(), 10 + tags_bytes);
+
+        let fetched = |etag: Option<&str>, last_modified: Option<&str>| {
+            let validators = Validators {
+                etag: etag.map(Into::into),
+                last_modified: last_modified.map(Into::into),
+            };
+            let metadata = FetchMetadata { validators, fetch_time: Duration::ZERO };
+            Entry { fetch_metadata: Some(Arc::new(metadata)), ..tagged.clone() }.heap_bytes()
+        };
+        let without_validators = 10 + tags_bytes + size_of::<FetchMetadata>() + 32;
+        assert_eq!(fetched(None, None), without_validators);
+        assert_eq!(fetched(Some("123"), None), without_validators + 3 + 16);
+        assert_eq!(fetched(Some("123"), Some("12345")), without_validators + 8 + 32);
     }
 }

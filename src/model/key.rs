@@ -1,4 +1,5 @@
-//! Names of entries: validated newtypes, so that nothing past the edge of the service has to check them again.
+//! Names of entries: validated newtypes, so that no code behind the edge of the service has to
+//! check them again.
 
 use std::{fmt, sync::Arc};
 
@@ -7,20 +8,20 @@ use sha2::{Digest, Sha256};
 
 use crate::model::Violation;
 
-/// Longest namespace name, in bytes.
+/// Maximum length of a namespace name, in bytes.
 pub const MAX_NAMESPACE_BYTES: usize = 64;
-/// Longest key, in bytes.
+/// Maximum length of a key, in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
-/// Most params on one key.
+/// Maximum number of params of one key.
 pub const MAX_PARAMS: usize = 64;
-/// Size of all names and values of one key's params together, in bytes.
+/// Maximum total size of the names and values of one key's params, in bytes.
 pub const MAX_PARAMS_BYTES: usize = 8 * 1024;
 
 /// Name of a logical cache: `[a-z0-9][a-z0-9._-]{0,63}`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Namespace(Arc<str>);
 
-/// Names one entry: namespace, key and params. Cheap to clone.
+/// Name of one entry: namespace, key and params. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct EntryKey {
     namespace: Namespace,
@@ -28,20 +29,21 @@ pub struct EntryKey {
     params: Option<ParamsDigest>,
 }
 
-/// SHA-256 over the params in the order of their names, each name and value preceded by its length.
+/// SHA-256 of the params in the order of their names, each name and value preceded by its length.
 ///
-/// The full hash is kept: the systems that Larder replaces cut theirs to 64 bits and fewer, where collisions can be
-/// made at will.
+/// The digest is not truncated: with 64 bits or fewer, as in the systems that Larder replaces, an
+/// attacker can construct collisions.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParamsDigest(Arc<[u8; 32]>);
 
 // === impl Namespace ===
 
 impl Namespace {
-    /// Checks a name.
+    /// Validates a name.
     ///
     /// # Errors
-    /// A violation of field `namespace` when the name is not 1 to 64 characters of `[a-z0-9][a-z0-9._-]*`.
+    /// A violation of field `namespace` if the name is longer than 64 characters or does not match
+    /// `[a-z0-9][a-z0-9._-]*`.
     pub fn new(name: &str) -> Result<Self, Violation> {
         if name.is_empty() {
             return Err(Violation::new("namespace", "must be set"));
@@ -63,7 +65,7 @@ impl Namespace {
         Ok(Self(name.into()))
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -90,10 +92,10 @@ impl std::borrow::Borrow<str> for Namespace {
 // === impl EntryKey ===
 
 impl EntryKey {
-    /// Checks a key and folds its params. `params` must come sorted by name and without repeated names.
+    /// Validates a key and its params. `params` must be sorted by name, and names must be unique.
     ///
     /// # Errors
-    /// A violation of field `key` or `params` that names the limit.
+    /// A violation of field `key` or `params`, with the limit if one is exceeded.
     pub fn new<'a>(
         namespace: Namespace,
         key: &str,
@@ -113,12 +115,12 @@ impl EntryKey {
         Ok(Self { namespace, key: key.into(), params })
     }
 
-    /// The entry that a name in the store stands for; none if that is no such name. `digest` is what
-    /// [`ParamsDigest::write_to`] wrote.
+    /// Rebuilds the name from the parts of a store key; none if a part is malformed. `digest` is
+    /// the text that [`ParamsDigest::write_to`] wrote.
     pub fn restored(namespace: &str, key: &str, digest: Option<&str>) -> Option<Self> {
         let namespace = Namespace::new(namespace).ok()?;
         let params =
-            digest.map(ParamsDigest::read).map_or(Some(None), |digest| digest.map(Some))?;
+            digest.map(ParamsDigest::parse).map_or(Some(None), |digest| digest.map(Some))?;
         (1..=MAX_KEY_BYTES).contains(&key.len()).then(|| Self {
             namespace,
             key: key.into(),
@@ -126,32 +128,33 @@ impl EntryKey {
         })
     }
 
-    /// The namespace.
+    /// Returns the namespace.
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
     }
 
-    /// The key as the caller gave it.
+    /// Returns the key as the caller sent it.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// The digest of the params; none when there are no params.
+    /// Returns the digest of the params; none if there are no params.
     pub fn params(&self) -> Option<&ParamsDigest> {
         self.params.as_ref()
     }
 
-    /// Bytes that the names take in memory.
+    /// Memory that the key and the digest take, in bytes.
     pub fn size(&self) -> usize {
         self.key.len() + self.params.as_ref().map_or(0, |_| size_of::<[u8; 32]>())
     }
 
-    /// Which of its namespace's `shards` in Redis it belongs to; the same in every process and release.
+    /// Returns the number of the entry's shard, of `shards` per namespace in Redis. It is the same
+    /// in every process and release.
     pub fn shard(&self, shards: u64) -> u64 {
         self.stable_hash() % shards.max(1)
     }
 
-    /// Hash of key and params that is the same in every process and release.
+    /// Hashes key and params. The hash is the same in every process and release.
     pub fn stable_hash(&self) -> u64 {
         match &self.params {
             None => xxhash_rust::xxh3::xxh3_64(self.key.as_bytes()),
@@ -203,7 +206,7 @@ impl ParamsDigest {
         Ok(Some(Self(Arc::new(hasher.finalize().into()))))
     }
 
-    fn read(text: &str) -> Option<Self> {
+    fn parse(text: &str) -> Option<Self> {
         let mut digest = [0; 32];
         let is_digest = BASE64URL_NOPAD.decode_len(text.len()) == Ok(digest.len())
             && BASE64URL_NOPAD.decode_mut(text.as_bytes(), &mut digest) == Ok(digest.len());
@@ -227,31 +230,75 @@ impl fmt::Debug for ParamsDigest {
 mod tests {
     use super::*;
 
+    fn user() -> Namespace {
+        Namespace::new("user").unwrap()
+    }
+
     fn key(key: &str, params: &[(&str, &str)]) -> EntryKey {
-        EntryKey::new(Namespace::new("user").unwrap(), key, params.iter().copied()).unwrap()
+        EntryKey::new(user(), key, params.iter().copied()).unwrap()
+    }
+
+    fn violation(key: &str, params: &[(&str, &str)]) -> Violation {
+        EntryKey::new(user(), key, params.iter().copied()).unwrap_err()
+    }
+
+    fn digest_of(key: &EntryKey) -> String {
+        let mut digest = String::new();
+        key.params().unwrap().write_to(&mut digest);
+        digest
     }
 
     #[test]
-    fn namespaces_follow_the_rule() {
-        for good in ["a", "0", "user", "a.b-c_d", &"x".repeat(64)] {
-            assert!(Namespace::new(good).is_ok(), "{good}");
+    fn namespace_names_follow_the_pattern() {
+        for good in ["a", "0", "user", "a.b-c_d", "9z", &"x".repeat(MAX_NAMESPACE_BYTES)] {
+            assert_eq!(Namespace::new(good).unwrap().as_str(), good);
         }
-        for bad in ["", ".a", "-a", "_a", "User", "a b", "a:b", "a{b", "é", &"x".repeat(65)] {
+        let too_long = "x".repeat(MAX_NAMESPACE_BYTES + 1);
+        for bad in ["", ".a", "-a", "_a", "User", "a b", "a:b", "a{b", "aB", "é", &too_long] {
             let violation = Namespace::new(bad).unwrap_err();
             assert_eq!(violation.field(), "namespace", "{bad}");
         }
     }
 
     #[test]
-    fn keys_have_a_length_and_no_other_rule() {
-        let name = Namespace::new("user").unwrap();
-        for good in ["\0", ":", "{}", "🦀", &"k".repeat(1024)] {
-            assert!(EntryKey::new(name.clone(), good, [].into_iter()).is_ok());
+    fn only_the_length_violation_of_a_namespace_has_a_limit() {
+        let limit = |name: &str| Namespace::new(name).unwrap_err().limit();
+        assert_eq!(limit(&"x".repeat(MAX_NAMESPACE_BYTES + 1)), Some(64));
+        assert_eq!(limit(""), None);
+        assert_eq!(limit("A"), None);
+    }
+
+    #[test]
+    fn namespace_is_shown_and_borrowed_as_its_name() {
+        assert_eq!(user().to_string(), "user");
+        assert_eq!(format!("{:?}", user()), "user");
+        let names = std::collections::HashMap::from([(user(), 1)]);
+        assert_eq!(names.get("user"), Some(&1));
+    }
+
+    #[test]
+    fn keys_may_hold_any_text_within_the_length_limit() {
+        for good in ["\0", ":", "{}", "🦀", &"k".repeat(MAX_KEY_BYTES)] {
+            assert_eq!(key(good, &[]).key(), good);
         }
-        for bad in [String::new(), "k".repeat(1025)] {
-            let violation = EntryKey::new(name.clone(), &bad, [].into_iter()).unwrap_err();
-            assert_eq!(violation.field(), "key");
-        }
+        let empty = violation("", &[]);
+        assert_eq!((empty.field(), empty.limit()), ("key", None));
+        let too_long = violation(&"k".repeat(MAX_KEY_BYTES + 1), &[]);
+        assert_eq!((too_long.field(), too_long.limit()), ("key", Some(1024)));
+    }
+
+    #[test]
+    fn accessors_return_the_parts() {
+        let entry = key("k", &[("a", "b")]);
+        assert_eq!((entry.namespace(), entry.key()), (&user(), "k"));
+        assert!(entry.params().is_some());
+        assert!(key("k", &[]).params().is_none());
+    }
+
+    #[test]
+    fn size_is_the_key_and_the_digest() {
+        assert_eq!(key("12345", &[]).size(), 5);
+        assert_eq!(key("12345", &[("name", "value")]).size(), 5 + 32);
     }
 
     #[test]
@@ -266,30 +313,81 @@ mod tests {
     }
 
     #[test]
-    fn params_are_bounded() {
-        let name = Namespace::new("user").unwrap();
-        let many: Vec<(String, String)> =
-            (0..65).map(|n| (format!("{n:03}"), String::new())).collect();
-        let pairs = many.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let violation = EntryKey::new(name.clone(), "k", pairs).unwrap_err();
-        assert_eq!((violation.field(), violation.limit()), ("params", Some(64)));
-
-        let large = "v".repeat(MAX_PARAMS_BYTES);
-        let violation = EntryKey::new(name, "k", [("n", large.as_str())].into_iter()).unwrap_err();
-        assert_eq!(
-            (violation.field(), violation.limit()),
-            ("params", Some(MAX_PARAMS_BYTES as u64))
-        );
+    fn number_of_params_is_limited() {
+        let names: Vec<String> = (0..=MAX_PARAMS).map(|n| format!("{n:03}")).collect();
+        let pairs: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+        assert!(key("k", &pairs[..MAX_PARAMS]).params().is_some());
+        let too_many = violation("k", &pairs);
+        assert_eq!((too_many.field(), too_many.limit()), ("params", Some(64)));
     }
 
-    /// The layout in Redis depends on these: a change of either moves every entry.
     #[test]
-    fn digest_and_shard_hash_never_change() {
+    fn total_size_of_params_is_limited() {
+        let half = "v".repeat(MAX_PARAMS_BYTES / 2 - 1);
+        let longer = format!("{half}v");
+        assert!(key("k", &[("a", &half), ("b", &half)]).params().is_some());
+        let too_large = violation("k", &[("a", &half), ("b", &longer)]);
+        assert_eq!((too_large.field(), too_large.limit()), ("params", Some(8 * 1024)));
+    }
+
+    #[test]
+    fn param_names_must_not_be_empty() {
+        let violation = violation("k", &[("", "value")]);
+        assert_eq!((violation.field(), violation.limit()), ("params", None));
+    }
+
+    #[test]
+    fn restored_key_equals_the_original() {
+        let entries = [
+            key("42", &[]),
+            key("42", &[("lang", "de")]),
+            key(&"k".repeat(MAX_KEY_BYTES), &[("lang", "de")]),
+        ];
+        for entry in entries {
+            let digest = entry.params().map(|_| digest_of(&entry));
+            let restored = EntryKey::restored("user", entry.key(), digest.as_deref());
+            assert_eq!(restored, Some(entry));
+        }
+    }
+
+    #[test]
+    fn malformed_parts_restore_no_key() {
+        let digest = digest_of(&key("42", &[("lang", "de")]));
+        assert!(EntryKey::restored("user", "42", Some(&digest)).is_some());
+        let wrong_character = format!("!{}", &digest[1..]);
+        let too_long = "k".repeat(MAX_KEY_BYTES + 1);
+        let malformed = [
+            ("User", "42", None),
+            ("user", "", None),
+            ("user", too_long.as_str(), None),
+            ("user", "42", Some("")),
+            ("user", "42", Some(&digest[..42])),
+            ("user", "42", Some(&wrong_character)),
+        ];
+        for (namespace, key, digest) in malformed {
+            let restored = EntryKey::restored(namespace, key, digest);
+            assert_eq!(restored, None, "{namespace} {} {digest:?}", key.len());
+        }
+    }
+
+    #[test]
+    fn shards_are_numbers_below_their_count() {
+        let shards: std::collections::BTreeSet<u64> =
+            (0..200).map(|n| key(&n.to_string(), &[]).shard(4)).collect();
+        assert_eq!(shards, (0..4).collect());
+        assert_eq!(key("42", &[]).shard(1), 0);
+        assert_eq!(key("42", &[]).shard(0), 0);
+    }
+
+    /// Redis key names depend on all of these: a change of any of them moves every entry.
+    #[test]
+    fn digest_hash_and_shard_never_change() {
         let entry = key("42", &[("lang", "de"), ("page", "2")]);
-        let mut digest = String::new();
-        entry.params().unwrap().write_to(&mut digest);
+        let digest = digest_of(&entry);
         assert_eq!(digest, "7W_4UchRNjEoM30CxADdsatfALKajSgdyAh9dRtDFCA");
+        assert_eq!(format!("{:?}", entry.params().unwrap()), digest);
         assert_eq!(key("42", &[]).stable_hash(), 1_303_733_993_043_075_473);
         assert_eq!(entry.stable_hash(), 8_834_398_145_319_721_289);
+        assert_eq!(key("42", &[]).shard(32), 17);
     }
 }

@@ -12,13 +12,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 
 use super::{
-    FailureKind, Origin,
+    Origin, OriginErrorKind,
     client::{FetchObserver, OriginClient, OriginLimits},
     grpc::{GrpcBuildError, GrpcOptions, GrpcOrigin},
     http::{HttpBuildError, HttpOptions, HttpOrigin, HttpVersion},
 };
 use crate::{
-    config::{HttpVersion as HttpVersionSetting, NamespaceConfig, OriginConfig, Target},
+    config::{HttpVersionSetting, NamespaceConfig, OriginConfig, Target},
     model::{Namespace, SaturatingFrom as _},
     url_template::UrlTemplate,
 };
@@ -69,7 +69,7 @@ pub fn check(namespaces: &BTreeMap<String, NamespaceConfig>) -> Result<(), Error
 struct Unobserved;
 
 impl FetchObserver for Unobserved {
-    fn on_fetch(&self, _: &Namespace, _: Duration, _: Result<(), &FailureKind>) {}
+    fn on_fetch(&self, _: &Namespace, _: Duration, _: Result<(), &OriginErrorKind>) {}
 }
 
 /// Clients of all origins, each with the configuration that it was built from.

@@ -1,37 +1,44 @@
-//! What a request was about, for the log. Nothing is gathered unless it will be logged.
+//! Fields of the access log: one DEBUG event per request, with the target `larder::request`.
+//!
+//! Handlers collect the fields only while the event is enabled.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
+use tonic::Code;
 use tracing::Level;
 
-use crate::model::{EntryKey, Namespace};
+use super::{method::Method, metrics::code_name};
+use crate::model::{EntryKey, Namespace, SaturatingFrom as _};
 
-/// Target of the log line that every request has.
-pub(super) const TARGET: &str = "larder::request";
+/// Target of the access log.
+const TARGET: &str = "larder::request";
 
-/// Whether keys are logged as they are. Otherwise only a hash of them is, which tells equal from different. Clones share the
-/// setting.
+/// Whether keys are logged in plain text. By default only a hash is logged, which is equal for
+/// equal keys. Clones share the setting.
 #[derive(Debug, Clone, Default)]
 pub struct KeyLogging(Arc<AtomicBool>);
 
-/// Travels with the response, as an extension, to where the request is logged.
+/// An extension of the response that carries the handler's fields to the end of the call.
 #[derive(Debug, Clone)]
 pub(super) struct AccessLogFields {
-    pub(super) namespace: Namespace,
-    pub(super) key: String,
-    pub(super) outcome: &'static str,
+    namespace: Namespace,
+    key: String,
+    outcome: &'static str,
 }
 
 impl KeyLogging {
-    /// Changes the setting.
-    pub fn set(&self, clear: bool) {
-        self.0.store(clear, Ordering::Relaxed);
+    /// Logs keys in plain text, or as a hash.
+    pub fn set(&self, plain_text: bool) {
+        self.0.store(plain_text, Ordering::Relaxed);
     }
 
-    fn show(&self, key: &EntryKey) -> String {
+    fn format(&self, key: &EntryKey) -> String {
         if self.0.load(Ordering::Relaxed) {
             key.key().to_owned()
         } else {
@@ -39,33 +46,101 @@ impl KeyLogging {
         }
     }
 
-    /// Adds the facts to a response, if they will be logged.
-    pub(super) fn note<T>(
+    /// Attaches the fields of a call for one key.
+    pub(super) fn attach<T>(
         &self,
         response: &mut tonic::Response<T>,
         key: &EntryKey,
         outcome: &'static str,
     ) {
         if tracing::enabled!(target: TARGET, Level::DEBUG) {
-            let facts = AccessLogFields {
-                namespace: key.namespace().clone(),
-                key: self.show(key),
-                outcome,
-            };
-            response.extensions_mut().insert(facts);
+            let namespace = key.namespace().clone();
+            let fields = AccessLogFields { namespace, key: self.format(key), outcome };
+            response.extensions_mut().insert(fields);
         }
     }
+}
 
-    /// The same for a call that names no key.
-    pub(super) fn note_namespace<T>(
-        response: &mut tonic::Response<T>,
-        namespace: &Namespace,
-        outcome: &'static str,
-    ) {
-        if tracing::enabled!(target: TARGET, Level::DEBUG) {
-            let facts =
-                AccessLogFields { namespace: namespace.clone(), key: String::new(), outcome };
-            response.extensions_mut().insert(facts);
-        }
+/// Attaches the fields of a call for a whole namespace; the key is empty.
+pub(super) fn attach_namespace<T>(
+    response: &mut tonic::Response<T>,
+    namespace: &Namespace,
+    outcome: &'static str,
+) {
+    if tracing::enabled!(target: TARGET, Level::DEBUG) {
+        let namespace = namespace.clone();
+        response.extensions_mut().insert(AccessLogFields {
+            namespace,
+            key: String::new(),
+            outcome,
+        });
+    }
+}
+
+/// Writes the event of a call that has ended.
+pub(super) fn write(
+    method: Method,
+    code: Code,
+    duration: Duration,
+    fields: Option<&AccessLogFields>,
+) {
+    match fields {
+        Some(fields) => tracing::debug!(
+            target: TARGET,
+            method = method.name(),
+            status = code_name(code),
+            namespace = %fields.namespace,
+            key = fields.key,
+            outcome = fields.outcome,
+            took_us = u64::saturating_from(duration.as_micros()),
+        ),
+        None => tracing::debug!(
+            target: TARGET,
+            method = method.name(),
+            status = code_name(code),
+            took_us = u64::saturating_from(duration.as_micros()),
+        ),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tracing_subscriber::filter::LevelFilter;
+
+    use super::*;
+
+    fn key(key: &str) -> EntryKey {
+        EntryKey::new(Namespace::new("ns").unwrap(), key, std::iter::empty()).unwrap()
+    }
+
+    /// The fields that are attached while events of `level` are enabled.
+    fn attached(level: LevelFilter, keys: &KeyLogging) -> Option<AccessLogFields> {
+        let subscriber = tracing_subscriber::fmt().with_max_level(level).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let mut response = tonic::Response::new(());
+            keys.attach(&mut response, &key("secret"), "HIT");
+            response.extensions_mut().remove()
+        })
+    }
+
+    #[test]
+    fn keys_are_logged_as_a_hash_unless_configured_otherwise() {
+        let keys = KeyLogging::default();
+        let hashed = keys.format(&key("secret"));
+        assert!(hashed.starts_with('#') && hashed.len() == 17, "{hashed}");
+        assert_eq!(hashed, keys.format(&key("secret")));
+        assert_ne!(hashed, keys.format(&key("other")));
+        keys.clone().set(true);
+        assert_eq!(keys.format(&key("secret")), "secret");
+    }
+
+    #[test]
+    fn fields_are_collected_only_for_an_enabled_log() {
+        let keys = KeyLogging::default();
+        assert!(attached(LevelFilter::INFO, &keys).is_none());
+        let fields = attached(LevelFilter::DEBUG, &keys).unwrap();
+        assert_eq!((fields.namespace.as_str(), fields.outcome), ("ns", "HIT"));
+        assert!(fields.key.starts_with('#'));
     }
 }

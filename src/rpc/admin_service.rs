@@ -1,4 +1,4 @@
-//! The operators' service.
+//! The AdminService, for operators.
 
 use std::{num::NonZeroU32, pin::Pin, sync::Arc, time::Duration};
 
@@ -12,32 +12,40 @@ use tonic::{Request, Response, Status};
 
 use super::{convert, deadline, status};
 use crate::{
-    cache::{self, Cache, WarmPlan, WarmProgress},
+    cache::{Cache, WarmPlan, WarmProgress},
+    config::WarmConfig,
     model::{Namespace, Violation},
-    pb::v1::{self as pb, admin_service_server::AdminService},
+    pb::{
+        from_duration,
+        v1::{self as pb, admin_service_server::AdminService},
+    },
+    warm_list,
 };
 
-/// Most keys that one call names.
+/// Most keys in one Warm.
 const MAX_WARM_KEYS: usize = 10_000;
-/// Most fetches per second.
+/// Highest rate of a Warm, in fetches per second.
 const MAX_WARM_RATE: u32 = 100_000;
-/// Calls at once.
-const MAX_WARMINGS: usize = 4;
-/// Between two reports.
+/// Most concurrent Warm calls.
+const MAX_WARM_CALLS: usize = 4;
+/// Time between two progress reports.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Implements `larder.v1.AdminService`.
 pub struct AdminRpc {
     cache: Arc<Cache>,
-    warmings: Arc<Semaphore>,
+    warm_calls: Arc<Semaphore>,
 }
+
+type WarmSender = mpsc::Sender<Result<pb::WarmResponse, Status>>;
 
 impl AdminRpc {
     /// Serves `cache`.
     pub fn new(cache: Arc<Cache>) -> Self {
-        Self { cache, warmings: Arc::new(Semaphore::new(MAX_WARMINGS)) }
+        Self { cache, warm_calls: Arc::new(Semaphore::new(MAX_WARM_CALLS)) }
     }
 
+    /// The keys of the request, or those of the namespace's warm list.
     async fn plan(&self, request: pb::WarmRequest) -> Result<WarmPlan, Status> {
         let namespace = Namespace::new(&request.namespace)?;
         let config = self.cache.warm_config(&namespace)?;
@@ -46,25 +54,33 @@ impl AdminRpc {
             return Err(Violation::over_limit("rate", description, MAX_WARM_RATE as usize).into());
         }
         let mut plan = if request.keys.is_empty() {
-            cache::read_plan(namespace, config)
+            warm_list::read(namespace, config)
                 .await
                 .map_err(|error| status::warm_list_unreadable(&error))?
         } else {
-            convert::batch_size("keys", request.keys.len(), MAX_WARM_KEYS)
+            convert::check_batch_size("keys", request.keys.len(), MAX_WARM_KEYS)
                 .map_err(status::batch_size)?;
-            let rate = NonZeroU32::new(config.rate).unwrap_or(NonZeroU32::MIN);
-            let named = request.keys.into_iter().enumerate().map(|(place, named)| {
-                let key = convert::key(namespace.as_str(), &named.key, &named.params);
-                let key = key.map_err(|violation| violation.within(&format!("keys[{place}].")))?;
-                Ok((key, named.params))
-            });
-            let keys = named.collect::<Result<_, Violation>>()?;
-            WarmPlan { namespace, keys, refresh: false, rate }
+            plan_of_keys(namespace, request.keys, &config)?
         };
         plan.refresh = request.refresh;
         plan.rate = NonZeroU32::new(request.rate).unwrap_or(plan.rate);
         Ok(plan)
     }
+}
+
+fn plan_of_keys(
+    namespace: Namespace,
+    keys: Vec<pb::WarmKey>,
+    config: &WarmConfig,
+) -> Result<WarmPlan, Violation> {
+    let keys = keys.into_iter().enumerate().map(|(index, warm_key)| {
+        let key = convert::entry_key(namespace.as_str(), &warm_key.key, &warm_key.params);
+        let key = key.map_err(|violation| violation.within(&format!("keys[{index}].")))?;
+        Ok((key, warm_key.params))
+    });
+    let keys = keys.collect::<Result<_, Violation>>()?;
+    let rate = NonZeroU32::new(config.rate).unwrap_or(NonZeroU32::MIN);
+    Ok(WarmPlan { namespace, keys, refresh: false, rate })
 }
 
 #[tonic::async_trait]
@@ -76,60 +92,71 @@ impl AdminService for AdminRpc {
         request: Request<pb::WarmRequest>,
     ) -> Result<Response<Self::WarmStream>, Status> {
         let deadline = deadline::of(request.metadata().as_ref());
-        let permit = self
-            .warmings
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| status::overloaded(MAX_WARMINGS))?;
+        let permit = self.warm_calls.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| status::overloaded(MAX_WARM_CALLS))?;
         let plan = self.plan(request.into_inner()).await?;
-        let (tell, told) = mpsc::channel(1);
+        let (sender, responses) = mpsc::channel(1);
         let cache = self.cache.clone();
         tokio::spawn(async move {
             let _permit = permit;
             let work = async {
                 tokio::select! {
-                    outcome = warm(cache, plan, &tell) => outcome,
-                    () = tell.closed() => Ok(()),
+                    outcome = warm(cache, plan, &sender) => outcome,
+                    () = sender.closed() => Ok(()),
                 }
             };
-            let outcome = match deadline {
-                None => work.await,
-                Some(deadline) => {
-                    let late = |_| Err(status::deadline_exceeded());
-                    tokio::time::timeout_at(deadline, work).await.unwrap_or_else(late)
-                }
-            };
-            if let Err(status) = outcome {
-                // Nobody to tell is nothing to do.
-                let _ = tell.send(Err(status)).await;
+            if let Err(status) = deadline::within(deadline, work).await.unwrap_or_else(Err) {
+                // Sending fails only if the client has disconnected.
+                let _ = sender.send(Err(status)).await;
             }
         });
-        Ok(Response::new(ReceiverStream::new(told).boxed()))
+        Ok(Response::new(ReceiverStream::new(responses).boxed()))
     }
 }
 
-async fn warm(
-    cache: Arc<Cache>,
-    plan: WarmPlan,
-    tell: &mpsc::Sender<Result<pb::WarmResponse, Status>>,
-) -> Result<(), Status> {
+async fn warm(cache: Arc<Cache>, plan: WarmPlan, sender: &WarmSender) -> Result<(), Status> {
     let (started, total) = (Instant::now(), plan.keys.len() as u64);
     let (mut last, mut reported) = (WarmProgress::default(), started);
     let warmed = cache.warm(plan, |progress| {
         last.clone_from(progress);
         if reported.elapsed() >= REPORT_INTERVAL {
             reported = Instant::now();
-            // A caller who reads slowly gets fewer reports.
-            let _ = tell.try_send(Ok(response(progress, total, started)));
+            // A client that reads slowly receives fewer reports.
+            let _ = sender.try_send(Ok(response(progress, total, started)));
         }
     });
     warmed.await?;
-    let _ = tell.send(Ok(response(&last, total, started))).await;
+    let _ = sender.send(Ok(response(&last, total, started))).await;
     Ok(())
 }
 
 fn response(progress: &WarmProgress, total: u64, started: Instant) -> pb::WarmResponse {
     let WarmProgress { done, stored, fresh, not_stored, failed, last_error } = progress.clone();
-    let took = Some(convert::duration(started.elapsed()));
+    let took = Some(from_duration(started.elapsed()));
     pb::WarmResponse { total, done, stored, fresh, not_stored, failed, last_error, took }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn plan(keys: &[&str]) -> Result<WarmPlan, Violation> {
+        let key = |key: &&str| pb::WarmKey { key: (*key).to_owned(), params: BTreeMap::new() };
+        let config = WarmConfig { rate: 7, ..WarmConfig::default() };
+        plan_of_keys(Namespace::new("ns").unwrap(), keys.iter().map(key).collect(), &config)
+    }
+
+    #[test]
+    fn plan_has_the_keys_of_the_request_and_the_rate_of_the_warm_list() {
+        let plan = plan(&["a", "b"]).unwrap();
+        assert_eq!((plan.keys.len(), plan.rate.get(), plan.refresh), (2, 7, false));
+    }
+
+    #[test]
+    fn violation_of_a_warm_key_names_the_index() {
+        assert_eq!(plan(&["a", ""]).unwrap_err().field(), "keys[1].key");
+    }
 }

@@ -1,4 +1,4 @@
-//! The answers to batches: as many messages as it takes to keep each small.
+//! Streamed responses to batches, split into messages of bounded size.
 
 use std::{pin::Pin, vec};
 
@@ -7,86 +7,85 @@ use prost::Message as _;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::{convert, convert::get_or_fetch, status};
+use super::{convert, deadline};
 use crate::{
-    cache::{BatchGet, BatchGetOrFetch, LeaseGuard},
+    cache::{BatchGet, BatchGetOrFetch, GetResult, LeaseGuard},
     pb::v1 as pb,
 };
 
-/// Above this a message is sent: far below the 4 MiB that clients accept by default, with room for one value of the default
-/// size limit.
+/// Size above which a message is sent, in bytes. Even with one more value of the default size
+/// limit, a message stays below the 4 MiB that clients accept by default.
 const MESSAGE_BYTES: usize = 1024 * 1024;
-/// What a result takes beside its value and tags, and a tag beside its text, at most.
-const BESIDE_VALUE: usize = 80;
-const BESIDE_TAG: usize = 3;
+/// Upper bound of the encoded size of a BatchGetResult without its value and tags, in bytes.
+const RESULT_OVERHEAD: usize = 80;
+/// Upper bound of the encoded size of a tag without its text, in bytes.
+const TAG_OVERHEAD: usize = 3;
 
-/// Messages on their way out.
-pub(super) type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+/// A stream of response messages.
+pub(super) type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// A batch that is read part by part.
+/// A batch that is read chunk by chunk.
 pub(super) trait Batch: Send + 'static {
-    /// What one key came to.
+    /// The result for one key.
     type Item: Send;
-    /// A message with as many of them as fit.
-    type Chunk: Default + Send;
+    /// A response message, which holds several results.
+    type Message: Default + Send;
 
-    /// The next results; none when there are no more.
-    fn next_part(&mut self) -> impl Future<Output = Option<Vec<Self::Item>>> + Send;
+    /// The next results; `None` at the end.
+    fn next_chunk(&mut self) -> impl Future<Output = Option<Vec<Self::Item>>> + Send;
 
-    /// Bytes that a result takes in a message.
+    /// Size of an item in its message, in bytes.
     fn size(item: &Self::Item) -> usize;
 
-    /// Whether a result should not wait for others.
+    /// Whether an item must not wait for the next chunk.
     fn is_urgent(item: &Self::Item) -> bool;
 
-    /// Puts a result into a message.
-    fn add(chunk: &mut Self::Chunk, item: Self::Item);
+    /// Adds an item to a message that is about to be sent.
+    fn add(message: &mut Self::Message, item: Self::Item);
 }
 
-/// A batch on its way out.
-struct Chunks<B: Batch> {
+struct Messages<B: Batch> {
     batch: B,
-    /// GetResult, and in no message yet.
-    read: vec::IntoIter<B::Item>,
-    /// What was too much for the message before.
-    left_over: Option<B::Item>,
-    ended: bool,
+    /// Items that have been read but not sent.
+    chunk: vec::IntoIter<B::Item>,
+    /// The item that did not fit into the last message.
+    overflow: Option<B::Item>,
+    is_ended: bool,
 }
 
-/// Reads a batch as fast as the caller takes it, until the deadline.
-pub(super) fn messages<B: Batch>(batch: B, deadline: Option<Instant>) -> Messages<B::Chunk> {
-    let chunks = Chunks { batch, read: Vec::new().into_iter(), left_over: None, ended: false };
-    Box::pin(stream::unfold(chunks, move |mut chunks| async move {
-        if chunks.ended {
+/// Reads a batch as fast as the client receives it, until the deadline.
+pub(super) fn responses<B: Batch>(
+    batch: B,
+    deadline: Option<Instant>,
+) -> ResponseStream<B::Message> {
+    let messages =
+        Messages { batch, chunk: Vec::new().into_iter(), overflow: None, is_ended: false };
+    Box::pin(stream::unfold(messages, move |mut messages| async move {
+        if messages.is_ended {
             return None;
         }
-        let message = match deadline {
-            None => Ok(chunks.next_message().await),
-            Some(deadline) => tokio::time::timeout_at(deadline, chunks.next_message()).await,
-        };
-        match message {
-            Ok(Some(message)) => Some((Ok(message), chunks)),
-            Ok(None) => None,
-            Err(_) => {
-                chunks.ended = true;
-                Some((Err(status::deadline_exceeded()), chunks))
+        match deadline::within(deadline, messages.next_message()).await {
+            Ok(message) => message.map(|message| (Ok(message), messages)),
+            Err(status) => {
+                messages.is_ended = true;
+                Some((Err(status), messages))
             }
         }
     }))
 }
 
-impl<B: Batch> Chunks<B> {
-    async fn next_message(&mut self) -> Option<B::Chunk> {
+impl<B: Batch> Messages<B> {
+    async fn next_message(&mut self) -> Option<B::Message> {
         let mut message = None;
         let (mut size, mut is_urgent) = (0, false);
-        // What is urgent does not wait for the next part to be read.
-        while !(is_urgent && self.left_over.is_none() && self.read.len() == 0)
+        // An urgent item is sent before the next chunk is read.
+        while !(is_urgent && self.overflow.is_none() && self.chunk.len() == 0)
             && let Some(item) = self.next_item().await
         {
             is_urgent |= B::is_urgent(&item);
             size += B::size(&item);
             if size > MESSAGE_BYTES && message.is_some() {
-                self.left_over = Some(item);
+                self.overflow = Some(item);
                 break;
             }
             B::add(message.get_or_insert_default(), item);
@@ -95,84 +94,145 @@ impl<B: Batch> Chunks<B> {
     }
 
     async fn next_item(&mut self) -> Option<B::Item> {
-        if let Some(left_over) = self.left_over.take() {
-            return Some(left_over);
+        if let Some(item) = self.overflow.take() {
+            return Some(item);
         }
         loop {
-            if let Some(read) = self.read.next() {
-                return Some(read);
+            if let Some(item) = self.chunk.next() {
+                return Some(item);
             }
-            self.read = self.batch.next_part().await?.into_iter();
+            self.chunk = self.batch.next_chunk().await?.into_iter();
         }
     }
 }
 
 impl Batch for BatchGet {
+    /// A result, and whether it is degraded.
     type Item = (pb::BatchGetResult, bool);
-    type Chunk = pb::BatchGetResponse;
+    type Message = pb::BatchGetResponse;
 
-    async fn next_part(&mut self) -> Option<Vec<Self::Item>> {
-        let reads = BatchGet::next_part(self).await?;
-        let item = |read: crate::cache::GetResult| {
-            let degraded = read.degraded;
-            (convert::batch_get_result(read), degraded)
+    async fn next_chunk(&mut self) -> Option<Vec<Self::Item>> {
+        let results = BatchGet::next_chunk(self).await?;
+        let item = |result: GetResult| {
+            let degraded = result.degraded;
+            (convert::batch_get_result(result), degraded)
         };
-        Some(reads.into_iter().map(item).collect())
+        Some(results.into_iter().map(item).collect())
     }
 
+    /// An upper bound: the exact size is computed only once, by the encoder.
     fn size((result, _): &Self::Item) -> usize {
-        // At least that much: adding it up to the byte is left to the encoder.
         let value = result.value.as_ref().map_or(0, convert::value_bytes);
-        let tags = result
-            .entry
-            .iter()
-            .flat_map(|entry| &entry.tags)
-            .map(|tag| tag.len() + BESIDE_TAG)
-            .sum::<usize>();
-        value + tags + BESIDE_VALUE
+        let tags = result.entry.iter().flat_map(|entry| &entry.tags);
+        let tags: usize = tags.map(|tag| tag.len() + TAG_OVERHEAD).sum();
+        value + tags + RESULT_OVERHEAD
     }
 
     fn is_urgent(_: &Self::Item) -> bool {
         false
     }
 
-    fn add(chunk: &mut Self::Chunk, (result, degraded): Self::Item) {
-        chunk.degraded |= degraded;
-        chunk.results.push(result);
+    fn add(message: &mut Self::Message, (result, degraded): Self::Item) {
+        message.degraded |= degraded;
+        message.results.push(result);
     }
 }
 
 impl Batch for BatchGetOrFetch {
+    /// A result, and its lease.
     type Item = (pb::BatchGetOrFetchResult, Option<LeaseGuard>);
-    type Chunk = pb::BatchGetOrFetchResponse;
+    type Message = pb::BatchGetOrFetchResponse;
 
-    async fn next_part(&mut self) -> Option<Vec<Self::Item>> {
-        let fetched = BatchGetOrFetch::next_part(self).await?;
-        Some(fetched.into_iter().map(get_or_fetch::batch_result).collect())
+    async fn next_chunk(&mut self) -> Option<Vec<Self::Item>> {
+        let results = BatchGetOrFetch::next_chunk(self).await?;
+        Some(results.into_iter().map(convert::batch_get_or_fetch_result).collect())
     }
 
     fn size((result, _): &Self::Item) -> usize {
         result.encoded_len()
     }
 
-    /// The time of a lease is running.
+    /// A granted lease is already running out.
     fn is_urgent((_, lease): &Self::Item) -> bool {
         lease.is_some()
     }
 
-    fn add(chunk: &mut Self::Chunk, (result, lease): Self::Item) {
-        chunk.results.push(result);
-        // Until now it would have gone back if the caller had left.
-        lease.map(LeaseGuard::hand_over);
+    fn add(message: &mut Self::Message, (result, lease): Self::Item) {
+        message.results.push(result);
+        // The lease of a result that is never sent is released by its guard.
+        lease.map(LeaseGuard::into_token);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use futures_util::StreamExt as _;
+    use tonic::Code;
+
     use super::*;
 
+    /// Chunks of items, given as their sizes; zero is an urgent item.
+    struct Sizes(vec::IntoIter<Vec<usize>>);
+
+    impl Batch for Sizes {
+        type Item = usize;
+        type Message = Vec<usize>;
+
+        async fn next_chunk(&mut self) -> Option<Vec<usize>> {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.0.next()
+        }
+
+        fn size(item: &usize) -> usize {
+            *item
+        }
+
+        fn is_urgent(item: &usize) -> bool {
+            *item == 0
+        }
+
+        fn add(message: &mut Vec<usize>, item: usize) {
+            message.push(item);
+        }
+    }
+
+    async fn messages(
+        chunks: &[&[usize]],
+        deadline: Option<Instant>,
+    ) -> Vec<Result<Vec<usize>, Code>> {
+        let chunks: Vec<_> = chunks.iter().map(|chunk| chunk.to_vec()).collect();
+        let responses = responses(Sizes(chunks.into_iter()), deadline);
+        responses.map(|message| message.map_err(|status| status.code())).collect().await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn items_of_several_chunks_share_a_message_up_to_its_size() {
+        const HALF: usize = MESSAGE_BYTES / 2;
+        assert_eq!(messages(&[&[1, 2], &[3]], None).await, [Ok(vec![1, 2, 3])]);
+        let split = messages(&[&[HALF, HALF, 1], &[2]], None).await;
+        assert_eq!(split, [Ok(vec![HALF, HALF]), Ok(vec![1, 2])]);
+        let oversized = messages(&[&[1, 4 * HALF, 1]], None).await;
+        assert_eq!(oversized, [Ok(vec![1]), Ok(vec![4 * HALF]), Ok(vec![1])]);
+        assert_eq!(messages(&[], None).await, []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn urgent_item_is_sent_with_its_chunk() {
+        let sent = messages(&[&[1], &[0, 2], &[3]], None).await;
+        assert_eq!(sent, [Ok(vec![1, 0, 2]), Ok(vec![3])]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stream_ends_with_its_deadline() {
+        let deadline = Some(Instant::now() + Duration::from_millis(1500));
+        let sent = messages(&[&[0], &[0], &[0]], deadline).await;
+        assert_eq!(sent, [Ok(vec![0]), Err(Code::DeadlineExceeded)]);
+    }
+
     #[test]
-    fn a_result_takes_no_more_than_is_counted_for_it() {
+    fn size_of_a_result_is_a_tight_upper_bound() {
         let longest = prost_types::Duration { seconds: i64::MAX, nanos: 999_999_999 };
         for (bytes, tags) in [(0, 0), (1, 1), (100, 32), (1024 * 1024, 32)] {
             let value = pb::Value { kind: Some(pb::value::Kind::Data(vec![7; bytes].into())) };
@@ -186,12 +246,12 @@ mod tests {
             let outcome = pb::Outcome::Negative.into();
             let item =
                 (pb::BatchGetResult { outcome, value: Some(value), entry: Some(entry) }, false);
-            let counted = <BatchGet as Batch>::size(&item);
-            let taken =
+            let estimated = <BatchGet as Batch>::size(&item);
+            let encoded =
                 pb::BatchGetResponse { results: vec![item.0], degraded: false }.encoded_len();
             assert!(
-                taken <= counted && counted <= taken + BESIDE_VALUE,
-                "{taken} counted as {counted}"
+                encoded <= estimated && estimated <= encoded + RESULT_OVERHEAD,
+                "{encoded} bytes, estimated as {estimated}"
             );
         }
     }

@@ -1,27 +1,122 @@
-//! The body of a streaming answer, which knows how the call ends.
+//! One observed call: metrics, trace and access log, until the end of the response.
 
 use std::{
+    convert::Infallible,
+    panic::AssertUnwindSafe,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
+use futures_util::{FutureExt as _, future::BoxFuture};
+use http::{HeaderMap, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use opentelemetry::context::FutureExt as _;
+use tokio::time::Instant;
 use tonic::{Code, Status, body::Body};
+use tracing::{Instrument as _, Span};
+use transport::Permit;
 
-use super::{admission::Permit, pipeline::Call};
+use super::{
+    access_log::{self, AccessLogFields},
+    call_trace::CallTrace,
+    deadline,
+    method::Method,
+    metrics::RpcMetrics,
+    status,
+};
 
-/// Keeps the call open until its last frame.
-pub(super) struct ObservedBody {
+/// A call under observation. A call that is dropped before it has ended counts as cancelled by the
+/// client.
+pub(super) struct Call {
+    method: Method,
+    started: Instant,
+    metrics: Arc<RpcMetrics>,
+    trace: CallTrace,
+    is_ended: bool,
+}
+
+/// The future of a service that handles a call.
+pub(super) type ServiceFuture = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+impl Call {
+    pub(super) fn begin(method: Method, headers: &HeaderMap, metrics: Arc<RpcMetrics>) -> Self {
+        Self {
+            method,
+            started: Instant::now(),
+            metrics,
+            trace: CallTrace::of(method, headers),
+            is_ended: false,
+        }
+    }
+
+    /// When the request arrived.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Runs the service until the deadline. A panic becomes an INTERNAL error of this call.
+    pub(super) async fn run(
+        &self,
+        service: ServiceFuture,
+        deadline: Option<Instant>,
+    ) -> Response<Body> {
+        let work = deadline::within(deadline, AssertUnwindSafe(service).catch_unwind());
+        let outcome = match &self.trace {
+            CallTrace::None => work.await,
+            CallTrace::Recorded(span) => work.instrument(Span::clone(span)).await,
+            CallTrace::Unrecorded(parent) => work.with_context(parent.as_ref().clone()).await,
+        };
+        match outcome {
+            Ok(Ok(Ok(response))) => response,
+            Ok(Ok(Err(never))) => match never {},
+            // The panic hook has logged the panic.
+            Ok(Err(_panic)) => status::internal().into_http(),
+            Err(late) => late.into_http(),
+        }
+    }
+
+    /// Ends the call, or lets the body end it if the response is a stream. `code` is the code of a
+    /// response without messages.
+    pub(super) fn respond(
+        mut self,
+        mut response: Response<Body>,
+        code: Option<Code>,
+        permit: Option<Permit>,
+    ) -> Response<Body> {
+        if code.is_none() && self.method.is_streaming() {
+            let observe = |inner| Body::new(ObservedBody { inner, call: self, _permit: permit });
+            return response.map(observe);
+        }
+        let fields = response.extensions_mut().remove();
+        self.end(code.unwrap_or(Code::Ok), fields.as_ref());
+        response
+    }
+
+    /// Records the end of the call. Only the first end counts.
+    fn end(&mut self, code: Code, fields: Option<&AccessLogFields>) {
+        if std::mem::replace(&mut self.is_ended, true) {
+            return;
+        }
+        let duration = self.started.elapsed();
+        self.metrics.record(self.method, code, duration);
+        self.trace.end(code);
+        access_log::write(self.method, code, duration, fields);
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.end(Code::Cancelled, None);
+    }
+}
+
+/// The body of a streamed response, which ends the call. It also holds the call's permit.
+struct ObservedBody {
     inner: Body,
     call: Call,
     _permit: Option<Permit>,
-}
-
-impl ObservedBody {
-    pub(super) fn new(inner: Body, call: Call, permit: Option<Permit>) -> Self {
-        Self { inner, call, _permit: permit }
-    }
 }
 
 impl HttpBody for ObservedBody {
@@ -37,11 +132,11 @@ impl HttpBody for ObservedBody {
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(status) = frame.trailers_ref().and_then(Status::from_header_map) {
-                    this.call.ended(status.code());
+                    this.call.end(status.code(), None);
                 }
             }
-            Some(Err(status)) => this.call.ended(status.code()),
-            None => this.call.ended(Code::Ok),
+            Some(Err(status)) => this.call.end(status.code(), None),
+            None => this.call.end(Code::Ok, None),
         }
         Poll::Ready(frame)
     }
@@ -52,5 +147,102 @@ impl HttpBody for ObservedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use http_body_util::{BodyExt as _, StreamBody};
+    use opentelemetry::metrics::MeterProvider as _;
+    use opentelemetry_sdk::metrics::SdkMeterProvider;
+    use prometheus::{Encoder as _, Registry, TextEncoder};
+
+    use super::*;
+
+    /// Counts calls by status code.
+    struct Recorder {
+        registry: Registry,
+        metrics: Arc<RpcMetrics>,
+        _provider: SdkMeterProvider,
+    }
+
+    impl Recorder {
+        fn new() -> Self {
+            let registry = Registry::new();
+            let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone());
+            let provider =
+                SdkMeterProvider::builder().with_reader(exporter.build().unwrap()).build();
+            let metrics = Arc::new(RpcMetrics::new(&provider.meter("test")));
+            Self { registry, metrics, _provider: provider }
+        }
+
+        fn call(&self, path: &str) -> Call {
+            Call::begin(Method::of(path), &HeaderMap::new(), self.metrics.clone())
+        }
+
+        fn count(&self, code: &str) -> u64 {
+            let mut text = Vec::new();
+            TextEncoder::new().encode(&self.registry.gather(), &mut text).unwrap();
+            let text = String::from_utf8(text).unwrap();
+            let label = format!("rpc_response_status_code=\"{code}\"");
+            let lines = text.lines().filter(|line| {
+                line.starts_with("rpc_server_call_duration_seconds_count") && line.contains(&label)
+            });
+            lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+        }
+    }
+
+    const GET: &str = "/larder.v1.CacheService/Get";
+    const BATCH_GET: &str = "/larder.v1.CacheService/BatchGet";
+
+    #[tokio::test]
+    async fn call_that_is_dropped_counts_as_cancelled() {
+        let recorder = Recorder::new();
+        drop(recorder.call(GET));
+        assert_eq!((recorder.count("CANCELLED"), recorder.count("OK")), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn unary_call_ends_with_its_response() {
+        let recorder = Recorder::new();
+        drop(recorder.call(GET).respond(Response::new(Body::empty()), None, None));
+        assert_eq!((recorder.count("OK"), recorder.count("CANCELLED")), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn stream_ends_with_its_trailers() {
+        let recorder = Recorder::new();
+        let mut trailers = HeaderMap::new();
+        Status::new(Code::Unavailable, "gone").add_header(&mut trailers).unwrap();
+        let frames =
+            [Ok::<_, Status>(Frame::data(Bytes::from_static(b"x"))), Ok(Frame::trailers(trailers))];
+        let body = Body::new(StreamBody::new(futures_util::stream::iter(frames)));
+        let response = recorder.call(BATCH_GET).respond(Response::new(body), None, None);
+        assert_eq!(recorder.count("UNAVAILABLE"), 0);
+        response.into_body().collect().await.unwrap();
+        assert_eq!((recorder.count("UNAVAILABLE"), recorder.count("CANCELLED")), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn stream_that_is_not_read_to_its_end_counts_as_cancelled() {
+        let recorder = Recorder::new();
+        drop(recorder.call(BATCH_GET).respond(Response::new(Body::empty()), None, None));
+        assert_eq!((recorder.count("CANCELLED"), recorder.count("OK")), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn panic_and_deadline_become_errors_of_the_call() {
+        let recorder = Recorder::new();
+        let code =
+            |response: &Response<Body>| Status::from_header_map(response.headers()).unwrap().code();
+        let call = recorder.call(GET);
+        let panics = call.run(Box::pin(async { panic!("a bug") }), None).await;
+        assert_eq!(code(&panics), Code::Internal);
+        let soon = Some(Instant::now() + Duration::from_millis(1));
+        let late = call.run(Box::pin(std::future::pending()), soon).await;
+        assert_eq!(code(&late), Code::DeadlineExceeded);
     }
 }

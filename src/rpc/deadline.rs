@@ -1,18 +1,34 @@
-//! Deadlines as gRPC clients send them.
+//! The deadline of a call, from the `grpc-timeout` header.
 
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 use tokio::time::Instant;
+use tonic::Status;
+
+use super::status;
 
 pub(super) const HEADER: HeaderName = HeaderName::from_static("grpc-timeout");
-/// Longer ones are not worth a timer.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// Longer timeouts are not worth a timer and count as none.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
-/// When the call must be answered; none if the client did not say or said something that is not in the protocol.
+/// The deadline of a call; `None` if the header is absent or malformed.
 pub(super) fn of(headers: &HeaderMap) -> Option<Instant> {
     let timeout = parse(headers.get(HEADER)?.to_str().ok()?)?;
-    (timeout < LONGEST).then(|| Instant::now() + timeout)
+    (timeout < MAX_TIMEOUT).then(|| Instant::now() + timeout)
+}
+
+/// The output of `work`, or DEADLINE_EXCEEDED if the deadline passes first.
+pub(super) async fn within<T>(
+    deadline: Option<Instant>,
+    work: impl Future<Output = T>,
+) -> Result<T, Status> {
+    match deadline {
+        None => Ok(work.await),
+        Some(deadline) => tokio::time::timeout_at(deadline, work)
+            .await
+            .map_err(|_elapsed| status::deadline_exceeded()),
+    }
 }
 
 /// At most eight digits and a unit, as in the gRPC protocol over HTTP/2.
@@ -35,10 +51,13 @@ fn parse(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+    use tonic::Code;
+
     use super::*;
 
     #[test]
-    fn follows_the_protocol() {
+    fn timeout_is_parsed_as_in_the_grpc_protocol() {
         let cases = [
             ("1H", Some(Duration::from_secs(3600))),
             ("2M", Some(Duration::from_secs(120))),
@@ -56,5 +75,32 @@ mod tests {
         for (text, timeout) in cases {
             assert_eq!(parse(text), timeout, "{text:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn deadline_counts_from_the_request_and_is_none_if_too_far_away() {
+        let of = |timeout: &'static str| {
+            let headers = HeaderMap::from_iter([(HEADER, HeaderValue::from_static(timeout))]);
+            super::of(&headers).map(|deadline| deadline - Instant::now())
+        };
+        assert_eq!(of("1500m"), Some(Duration::from_millis(1500)));
+        assert_eq!((of("24H"), of("86399S")), (None, Some(Duration::from_secs(86_399))));
+        assert_eq!((of("soon"), super::of(&HeaderMap::new())), (None, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_past_its_deadline_is_cancelled() {
+        let second = Duration::from_secs(1);
+        let work = |time: Duration| async move {
+            tokio::time::sleep(time).await;
+            7
+        };
+        let begun = Instant::now();
+        let deadline = Some(begun + 2 * second);
+        assert!(within(deadline, work(second)).await.is_ok_and(|output| output == 7));
+        assert!(within(None, work(second)).await.is_ok_and(|output| output == 7));
+        let late = within(Some(Instant::now() + second), work(2 * second)).await;
+        assert!(late.is_err_and(|status| status.code() == Code::DeadlineExceeded));
+        assert_eq!(begun.elapsed(), 3 * second);
     }
 }

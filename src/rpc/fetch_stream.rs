@@ -1,4 +1,4 @@
-//! A lease that lives as long as the caller's stream.
+//! FetchStream: a lease that is held for as long as the client's stream.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -7,158 +7,169 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::{convert, convert::get_or_fetch, status};
+use super::{
+    convert::{self, GrantedLease},
+    deadline, status,
+};
 use crate::{
-    cache::{self, Cache, GetOrFetchOutcome, GetOrFetchResult, LeaseGuard, SetMode, SetOutcome},
+    cache::{self, Cache, GetOrFetchRequest, SetMode, SetOutcome},
     model::{EntryKey, Violation},
     pb::v1::{
-        self as pb, fetch_stream_request::Message as Said, fetch_stream_response::Message as Told,
+        self as pb, fetch_stream_request::Message as ClientMessage,
+        fetch_stream_response::Message as ServerMessage,
     },
-    store::LeaseStatus,
 };
 
-/// Time that a caller has to say what the stream is about.
-const OPEN_LIMIT: Duration = Duration::from_secs(10);
+/// Time for the client to send `open`.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) type FetchStream =
     Pin<Box<dyn Stream<Item = Result<pb::FetchStreamResponse, Status>> + Send>>;
 
-/// One stream. Dropped at any point, it gives the lease back.
+/// One stream. Its lease is released if it is dropped at any point.
 struct Session {
     cache: Arc<Cache>,
-    said: Streaming<pb::FetchStreamRequest>,
-    tell: mpsc::Sender<Result<pb::FetchStreamResponse, Status>>,
-    /// The limit that the codec keeps.
+    requests: Streaming<pb::FetchStreamRequest>,
+    responses: mpsc::Sender<Result<pb::FetchStreamResponse, Status>>,
+    /// The codec's limit of a request message.
     max_message_bytes: usize,
 }
 
-/// Answers one stream, until `deadline` at the latest.
-pub(super) fn answer(
+/// Serves one stream until `deadline` at the latest.
+pub(super) fn serve(
     cache: Arc<Cache>,
-    said: Streaming<pb::FetchStreamRequest>,
+    requests: Streaming<pb::FetchStreamRequest>,
     deadline: Option<Instant>,
     max_message_bytes: usize,
 ) -> FetchStream {
-    let (tell, told) = mpsc::channel(1);
-    let session = Session { cache: cache.clone(), said, tell: tell.clone(), max_message_bytes };
-    // In a task of its own, because the lease must be kept alive also while nobody polls for an answer. It ends with the
-    // stream: when the caller breaks off, there is nobody to tell.
+    let (sender, responses) = mpsc::channel(1);
+    let session =
+        Session { cache: cache.clone(), requests, responses: sender.clone(), max_message_bytes };
+    // The session has a task of its own, because it must renew the lease even while the response
+    // stream is not polled. The task ends when the client disconnects.
     cache.clone().spawn(async move {
         let work = async {
             tokio::select! {
                 outcome = session.run(deadline) => outcome,
-                () = tell.closed() => Ok(()),
+                () = sender.closed() => Ok(()),
                 () = cache.giving_up() => Err(cache::Error::ShuttingDown.into()),
             }
         };
-        let outcome = match deadline {
-            None => work.await,
-            Some(deadline) => tokio::time::timeout_at(deadline, work)
-                .await
-                .unwrap_or_else(|_| Err(status::deadline_exceeded())),
-        };
-        if let Err(status) = outcome {
+        if let Err(status) = deadline::within(deadline, work).await.unwrap_or_else(Err) {
             tokio::select! {
                 biased;
-                // Nobody to tell is nothing to do.
-                _ = tell.send(Err(status)) => {}
-                // A caller who does not read must not hold up the end.
+                // Sending fails only if the client has disconnected.
+                _ = sender.send(Err(status)) => {}
+                // A client that does not read must not delay the shutdown.
                 () = cache.giving_up() => {}
             }
         }
     });
-    ReceiverStream::new(told).boxed()
+    ReceiverStream::new(responses).boxed()
 }
 
 impl Session {
     async fn run(mut self, deadline: Option<Instant>) -> Result<(), Status> {
-        let cache = self.cache.clone();
-        let opened = tokio::select! {
-            biased;
-            opened = tokio::time::timeout(OPEN_LIMIT, self.next()) => opened,
-            () = cache.closing() => return Err(cache::Error::ShuttingDown.into()),
-        };
-        let opened = opened.map_err(|_| Violation::new("open", "must be sent within 10 s"))??;
-        let request = match opened.and_then(|said| said.message) {
-            Some(Said::Open(open)) => get_or_fetch::request(open, deadline)
-                .map_err(|violation| violation.within("open."))?,
-            Some(Said::Fill(_) | Said::Abandon(_)) | None => {
-                return Err(Violation::new("open", "must be the first message").into());
-            }
-        };
-        let fetched = self.cache.get_or_fetch(&request).await?;
-        let GetOrFetchResult { answer, status, fill, degraded } = fetched;
-        let GetOrFetchOutcome::Lease(offer) = answer else {
-            let answer =
-                get_or_fetch::response(GetOrFetchResult { answer, status, fill, degraded })
-                    .response;
-            return self.tell(Told::Answer(answer)).await;
-        };
-        let grant = offer.grant;
-        let lease = get_or_fetch::lease(grant.token().0, offer.expires_in, offer.stale);
-        let outcome = Some(pb::get_or_fetch_response::Outcome::Lease(lease));
-        let answer =
-            pb::GetOrFetchResponse { outcome, degraded, ..pb::GetOrFetchResponse::default() };
-        self.tell(Told::Answer(answer)).await?;
-        self.hold(request.key, grant, offer.expires_in).await
+        let request = self.open(deadline).await?;
+        let reply = convert::get_or_fetch_reply(self.cache.get_or_fetch(&request).await?);
+        self.send(ServerMessage::Answer(reply.response)).await;
+        match reply.lease {
+            Some(lease) => self.hold(request.key, lease).await,
+            None => Ok(()),
+        }
     }
 
-    /// Keeps the lease alive until the caller has a value or gives up.
-    async fn hold(mut self, key: EntryKey, grant: LeaseGuard, ttl: Duration) -> Result<(), Status> {
-        let longest = self.cache.lease_max(&key)?;
-        let said = tokio::select! {
-            said = self.next() => said?,
-            lost = grant.keep_alive(ttl, ttl) => {
-                let why = match lost {
-                    LeaseStatus::Held | LeaseStatus::Lost => pb::SetResult::LeaseLost,
-                    LeaseStatus::Invalidated => pb::SetResult::Invalidated,
-                    LeaseStatus::Superseded => pb::SetResult::Superseded,
-                };
-                return self.tell(Told::Lost(why.into())).await;
-            }
-            () = tokio::time::sleep(longest) => return self.tell(Told::Lost(pb::SetResult::LeaseLost.into())).await,
+    /// Receives the first message.
+    async fn open(&mut self, deadline: Option<Instant>) -> Result<GetOrFetchRequest, Status> {
+        let cache = self.cache.clone();
+        let first = tokio::select! {
+            biased;
+            first = tokio::time::timeout(OPEN_TIMEOUT, self.receive()) => first,
+            () = cache.closing() => return Err(cache::Error::ShuttingDown.into()),
         };
-        // The caller closed its side without a word: the next one is given the lease.
-        let Some(said) = said else { return Ok(()) };
-        match said.message {
-            Some(Said::Fill(fill)) => {
-                let command = convert::fill(key, fill, SetMode::Under(grant.token()))
-                    .map_err(|violation| violation.within("fill."))?;
-                let outcome =
-                    self.cache.set(&command).await.map_err(|error| error.within("fill."))?;
-                match outcome.result {
-                    // The lease may still hold: it goes back when the grant is dropped.
-                    SetOutcome::NotStored | SetOutcome::ConditionNotMet => {}
-                    SetOutcome::Stored { .. }
-                    | SetOutcome::LeaseLost
-                    | SetOutcome::Invalidated
-                    | SetOutcome::Superseded => drop(grant.hand_over()),
-                }
-                self.tell(Told::Filled(convert::set_response(outcome))).await
+        let first =
+            first.map_err(|_elapsed| Violation::new("open", "must be sent within 10 s"))??;
+        match first.and_then(|request| request.message) {
+            Some(ClientMessage::Open(open)) => {
+                let request = convert::get_or_fetch_request(open, deadline);
+                Ok(request.map_err(|violation| violation.within("open."))?)
             }
-            Some(Said::Abandon(abandon)) => {
-                let reason = convert::reason(&abandon.reason)
-                    .map_err(|violation| violation.within("abandon."))?;
-                let token = grant.hand_over();
-                tracing::debug!(namespace = %key.namespace(), reason, "a lease was abandoned");
-                Ok(self.cache.abandon(&key, token, reason).await?)
+            Some(ClientMessage::Fill(_) | ClientMessage::Abandon(_)) | None => {
+                Err(Violation::new("open", "must be the first message").into())
             }
-            Some(Said::Open(_)) => Err(Violation::new("open", "must not be sent twice").into()),
-            // Also what a newer client says that is not known here.
+        }
+    }
+
+    /// Renews the lease until the client fills or abandons it, or it is lost.
+    async fn hold(mut self, key: EntryKey, lease: GrantedLease) -> Result<(), Status> {
+        let (ttl, max_hold) = (lease.expires_in, self.cache.lease_max(&key)?);
+        let request = tokio::select! {
+            request = self.receive() => request?,
+            loss = lease.guard.keep_alive(ttl, ttl) => {
+                return self.lose(convert::lease_loss(loss)).await;
+            }
+            () = tokio::time::sleep(max_hold) => {
+                return self.lose(pb::SetResult::LeaseLost).await;
+            }
+        };
+        // The client closed its side: dropping the guard releases the lease.
+        let Some(request) = request else { return Ok(()) };
+        match request.message {
+            Some(ClientMessage::Fill(fill)) => self.fill(key, lease, fill).await,
+            Some(ClientMessage::Abandon(abandon)) => self.abandon(&key, lease, &abandon).await,
+            Some(ClientMessage::Open(_)) => {
+                Err(Violation::new("open", "must not be sent twice").into())
+            }
+            // Also a message of a later release, which is unknown here.
             None => Err(Violation::new("message", "must be fill or abandon").into()),
         }
     }
 
-    async fn next(&mut self) -> Result<Option<pb::FetchStreamRequest>, Status> {
-        self.said
-            .message()
-            .await
-            .map_err(|status| status::with_error_info(&status, self.max_message_bytes))
+    async fn fill(
+        self,
+        key: EntryKey,
+        lease: GrantedLease,
+        fill: pb::FetchStreamFill,
+    ) -> Result<(), Status> {
+        let mode = SetMode::Under(lease.guard.token());
+        let command = convert::fill_command(key, fill, mode)
+            .map_err(|violation| violation.within("fill."))?;
+        let result = self.cache.set(&command).await.map_err(|error| error.within("fill."))?;
+        match result.outcome {
+            // The lease may still be held: dropping the guard releases it.
+            SetOutcome::NotStored | SetOutcome::ConditionNotMet => {}
+            SetOutcome::Stored { .. } | SetOutcome::LeaseLost(_) => lease.guard.disarm(),
+        }
+        self.send(ServerMessage::Filled(convert::set_response(result))).await;
+        Ok(())
     }
 
-    async fn tell(&self, message: Told) -> Result<(), Status> {
-        // Nobody to tell is nothing to do.
-        let _ = self.tell.send(Ok(pb::FetchStreamResponse { message: Some(message) })).await;
+    async fn abandon(
+        self,
+        key: &EntryKey,
+        lease: GrantedLease,
+        abandon: &pb::FetchStreamAbandon,
+    ) -> Result<(), Status> {
+        let reason = convert::abandon_reason(&abandon.reason)
+            .map_err(|violation| violation.within("abandon."))?;
+        let token = lease.guard.into_token();
+        tracing::debug!(namespace = %key.namespace(), reason, "a lease was abandoned");
+        Ok(self.cache.abandon(key, token, reason).await?)
+    }
+
+    /// Tells the client that the lease is lost.
+    async fn lose(self, result: pb::SetResult) -> Result<(), Status> {
+        self.send(ServerMessage::Lost(result.into())).await;
         Ok(())
+    }
+
+    async fn receive(&mut self) -> Result<Option<pb::FetchStreamRequest>, Status> {
+        let request = self.requests.message().await;
+        request.map_err(|status| status::with_error_info(&status, self.max_message_bytes))
+    }
+
+    async fn send(&self, message: ServerMessage) {
+        // Sending fails only if the client has disconnected, which ends the session elsewhere.
+        let _ = self.responses.send(Ok(pb::FetchStreamResponse { message: Some(message) })).await;
     }
 }

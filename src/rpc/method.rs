@@ -1,25 +1,26 @@
-//! The methods that this server knows, by the path of a request.
+//! The methods that this server serves.
 
-/// A method, as metrics and logs name it.
+/// A method, by its index in [`METHODS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Method(usize);
 
-/// Unknown methods share one name, so that a caller cannot fill the metrics with names of his own.
+/// Name of all unknown methods, so that callers cannot create metric labels.
 const OTHER: &str = "_OTHER";
 const CACHE_SERVICE: &str = "/larder.v1.CacheService/";
 
-/// What a call brings with it.
+/// How much work a call can bring.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
-    /// A key or two, and one answer.
+    /// One response, a bounded amount of work.
     Single,
-    /// Many keys, and one answer.
+    /// One response for many keys.
     Batch,
-    /// Any number of answers.
+    /// A stream of responses.
     Stream,
 }
 use Shape::{Batch, Single, Stream};
 
+/// Frequent methods first, because the table is searched from the start.
 const METHODS: [(&str, Shape); 22] = [
     (OTHER, Single),
     ("larder.v1.CacheService/Get", Single),
@@ -62,11 +63,11 @@ impl Method {
                 .iter()
                 .skip(1)
                 .position(|(known, _)| *known == name)
-                .map_or(0, |place| place + 1),
+                .map_or(0, |index| index + 1),
         )
     }
 
-    /// Whether a path belongs to the cache's own service.
+    /// Whether a path belongs to the CacheService.
     pub(super) fn is_cache(path: &str) -> bool {
         path.starts_with(CACHE_SERVICE)
     }
@@ -80,12 +81,12 @@ impl Method {
         self.0
     }
 
-    /// Whether a call can mean much work.
-    pub(super) fn is_heavy(self) -> bool {
+    /// Whether a call may need its own task, because its work is not bounded by one entry.
+    pub(super) fn may_spawn(self) -> bool {
         METHODS[self.0].1 != Single
     }
 
-    /// Whether its answer is a stream, so that the call goes on after the response has begun.
+    /// Whether the response is a stream: the call then ends with the response body.
     pub(super) fn is_streaming(self) -> bool {
         METHODS[self.0].1 == Stream
     }
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_method_of_the_proto_is_known_and_streams_as_it_says() {
+    fn every_method_of_the_proto_is_known_and_streams_as_declared() {
         let Ok(descriptors) = FileDescriptorSet::decode(crate::pb::FILE_DESCRIPTOR_SET) else {
             panic!("no descriptors")
         };
@@ -128,9 +129,29 @@ mod tests {
             Method::all().filter(|method| method.is_streaming()).map(Method::name).collect();
         assert_eq!(streaming.len(), 7);
         assert!(streaming.contains(&"grpc.health.v1.Health/Watch"));
-        let heavy = |rpc: &str| Method::of(&format!("{CACHE_SERVICE}{rpc}")).is_heavy();
-        assert!(heavy("BatchGet") && heavy("BatchSet") && heavy("FetchStream") && !heavy("Get"));
-        assert_eq!(Method::of("/larder.v1.CacheService/Nope").name(), OTHER);
-        assert_eq!(Method::of("/").name(), OTHER);
+    }
+
+    #[test]
+    fn only_batches_and_streams_may_spawn() {
+        let may_spawn = |rpc: &str| Method::of(&format!("{CACHE_SERVICE}{rpc}")).may_spawn();
+        assert!(may_spawn("BatchGet") && may_spawn("BatchSet") && may_spawn("FetchStream"));
+        assert!(!may_spawn("Get") && !may_spawn("GetOrFetch") && !may_spawn("Nope"));
+    }
+
+    #[test]
+    fn unknown_methods_share_one_name() {
+        for path in ["/larder.v1.CacheService/Nope", "/", "", "/larder.v1.CacheService/_OTHER"] {
+            assert_eq!(Method::of(path).name(), OTHER, "{path:?}");
+        }
+        assert!(Method::is_cache("/larder.v1.CacheService/Nope"));
+        assert!(!Method::is_cache("/larder.v1.AdminService/Warm"));
+    }
+
+    #[test]
+    fn every_method_is_found_by_its_own_name() {
+        for (index, method) in Method::all().enumerate() {
+            assert_eq!(method.index(), index);
+            assert_eq!(Method::of(&format!("/{}", method.name())), method);
+        }
     }
 }

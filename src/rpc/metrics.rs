@@ -1,6 +1,6 @@
-//! Metrics of calls, by the semantic conventions for RPC.
+//! Metrics of calls, by the OpenTelemetry semantic conventions for RPC, and of the server's load.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use opentelemetry::{
     KeyValue,
@@ -8,23 +8,20 @@ use opentelemetry::{
 };
 use tonic::Code;
 
+use transport::Admission;
+
 use super::method::Method;
+use crate::histogram::LATENCY_BOUNDS;
 
-/// Bounds that fit a cache, in seconds: from 50 us.
-pub const LATENCY_BOUNDS: [f64; 17] = [
-    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5,
-    1.0, 2.5, 5.0, 10.0,
-];
-
-/// Instruments of the RPC side.
+/// Instruments for calls.
 pub struct RpcMetrics {
     duration: Histogram<f64>,
-    /// The histogram for each method's successful calls, which need not look for their attributes.
+    /// The histogram of each method's successful calls, bound to its attributes for speed.
     succeeded: Vec<BoundHistogram<f64>>,
 }
 
 impl RpcMetrics {
-    /// Instruments of `meter`.
+    /// Creates the instruments.
     pub fn new(meter: &Meter) -> Self {
         let duration = meter
             .f64_histogram("rpc.server.call.duration")
@@ -47,6 +44,24 @@ impl RpcMetrics {
     }
 }
 
+/// Registers the gauges of the server's load.
+pub fn register_load(meter: &Meter, admission: &Arc<Admission>) {
+    let requests = admission.clone();
+    meter
+        .u64_observable_gauge("larder.requests.in_flight")
+        .with_description("Requests being answered")
+        .with_callback(move |observer| observer.observe(requests.in_flight() as u64, &[]))
+        .build();
+    let connections = admission.clone();
+    meter
+        .u64_observable_gauge("larder.connections.held_back")
+        .with_description("Connections that are not read because of backpressure")
+        .with_callback(move |observer| {
+            observer.observe(connections.paused_connections() as u64, &[])
+        })
+        .build();
+}
+
 fn attributes(method: Method, code: Code) -> Vec<KeyValue> {
     let mut attributes = vec![
         KeyValue::new("rpc.system.name", "grpc"),
@@ -59,7 +74,7 @@ fn attributes(method: Method, code: Code) -> Vec<KeyValue> {
     attributes
 }
 
-/// The name of a code as the gRPC specification writes it.
+/// Name of a status code in the gRPC specification.
 pub(super) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
@@ -79,5 +94,29 @@ pub(super) fn code_name(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_errors_have_an_error_type() {
+        let names = |code| {
+            let attributes = attributes(Method::of("/larder.v1.CacheService/Get"), code);
+            attributes.iter().map(|attribute| attribute.key.to_string()).collect::<Vec<_>>()
+        };
+        let common = ["rpc.system.name", "rpc.method", "rpc.response.status_code"];
+        assert_eq!(names(Code::Ok), common);
+        assert_eq!(names(Code::Internal), [common.as_slice(), &["error.type"]].concat());
+    }
+
+    #[test]
+    fn codes_are_named_as_in_the_specification() {
+        assert_eq!(code_name(Code::Ok), "OK");
+        assert_eq!(code_name(Code::ResourceExhausted), "RESOURCE_EXHAUSTED");
+        let codes = (0..=16).map(|code| code_name(Code::from_i32(code)));
+        assert_eq!(codes.collect::<std::collections::BTreeSet<_>>().len(), 17);
     }
 }

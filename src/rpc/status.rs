@@ -1,4 +1,7 @@
-//! The one place where errors become gRPC status. Every status has an ErrorInfo, so that programs need not read messages.
+//! The one place that turns errors into gRPC statuses.
+//!
+//! Every status carries an ErrorInfo with a stable reason, so that programs need not parse
+//! messages.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -9,19 +12,17 @@ use tonic::{
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    cache,
+    cache::{self, OriginError, OriginErrorKind, StoreErrorKind},
     model::{Namespace, Violation, millis_ceil},
-    origin,
-    pb::v1 as pb,
-    store,
+    pb::{from_duration, v1 as pb},
 };
 
 const DOMAIN: &str = "larder";
-/// When it makes sense to ask a store again that was not there: its probe runs about twice a second.
+/// Retry delay for an unreachable store, which is probed about twice a second.
 const STORE_RETRY: Duration = Duration::from_millis(500);
-/// When it makes sense to ask an origin again that failed and did not say: the default back-off after an error.
+/// Retry delay for a failed origin that named none: the default back-off after an error.
 const ORIGIN_RETRY: Duration = Duration::from_secs(1);
-/// When it makes sense to ask again after being turned away.
+/// Retry delay for requests that were rejected as overload.
 const OVERLOAD_RETRY: Duration = Duration::from_millis(100);
 
 impl From<cache::Error> for Status {
@@ -36,13 +37,13 @@ impl From<cache::Error> for Status {
                 plain(Code::NotFound, "UNKNOWN_NAMESPACE", message)
             }
             cache::Error::StoreUnavailable(error) => match error.kind {
-                // Repeating it does not make room.
-                store::ErrorKind::Full => plain(Code::ResourceExhausted, "STORE_FULL", message),
-                store::ErrorKind::Unreachable
-                | store::ErrorKind::Timeout
-                | store::ErrorKind::BreakerOpen
-                | store::ErrorKind::Late
-                | store::ErrorKind::Refused => {
+                // A retry does not free memory.
+                StoreErrorKind::Full => plain(Code::ResourceExhausted, "STORE_FULL", message),
+                StoreErrorKind::Unreachable
+                | StoreErrorKind::Timeout
+                | StoreErrorKind::BreakerOpen
+                | StoreErrorKind::Late
+                | StoreErrorKind::Refused => {
                     retryable(Code::Unavailable, "STORE_UNAVAILABLE", message, STORE_RETRY)
                 }
             },
@@ -65,29 +66,29 @@ impl From<Violation> for Status {
     }
 }
 
-/// The origin did not answer, and there is nothing to answer instead.
-fn origin_failed(namespace: &Namespace, error: origin::Error, message: String) -> Status {
+/// The origin failed and there is no stale value.
+fn origin_failed(namespace: &Namespace, error: OriginError, message: String) -> Status {
     let reason = origin_reason(&error.kind);
     let retry = origin_retry(&error);
-    if let origin::ErrorKind::BadKey(violation) = error.kind {
+    if let OriginErrorKind::BadKey(violation) = error.kind {
         return invalid(&violation);
     }
-    let facts = [("origin", namespace.to_string()), ("cause", error.cause)];
-    let facts = HashMap::from(facts.map(|(name, fact)| (name.to_owned(), fact)));
-    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, facts);
+    let info = [("origin", namespace.to_string()), ("cause", error.cause)];
+    let info = HashMap::from(info.map(|(name, value)| (name.to_owned(), value)));
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, info);
     let mut metadata = MetadataMap::new();
-    // Without a time it would still tell programs to try again.
+    // A RetryInfo without a delay would still ask clients to retry.
     if retry.is_some() {
         details.set_retry_info(retry);
     }
-    // A negative number tells gRPC libraries not to try again.
+    // A negative number tells gRPC libraries not to retry.
     let pushback = retry
         .map_or(MetadataValue::from_static("-1"), |after| MetadataValue::from(millis_ceil(after)));
     metadata.insert("grpc-retry-pushback-ms", pushback);
     Status::with_error_details_and_metadata(Code::Unavailable, message, details, metadata)
 }
 
-/// The same for one key of a batch.
+/// The error of one key of a batch.
 pub(super) fn fetch_error(error: cache::Error) -> pb::FetchError {
     let (reason, retry_after) = match &error {
         cache::Error::Origin { error, .. } => (origin_reason(&error.kind), origin_retry(error)),
@@ -100,13 +101,13 @@ pub(super) fn fetch_error(error: cache::Error) -> pb::FetchError {
         | cache::Error::Overflow
         | cache::Error::ShuttingDown => ("INTERNAL", None),
     };
-    let retry_after = retry_after.map(super::convert::duration);
+    let retry_after = retry_after.map(from_duration);
     pb::FetchError { reason: reason.to_owned(), message: error.to_string(), retry_after }
 }
 
-/// Reason in ErrorInfo.
-fn origin_reason(kind: &origin::ErrorKind) -> &'static str {
-    use origin::ErrorKind::{
+/// The reason in ErrorInfo.
+fn origin_reason(kind: &OriginErrorKind) -> &'static str {
+    use OriginErrorKind::{
         BackedOff, BadKey, BreakerOpen, Failed, Invalid, Overloaded, Refused, Timeout, TooLarge,
         Unreachable,
     };
@@ -124,9 +125,9 @@ fn origin_reason(kind: &origin::ErrorKind) -> &'static str {
     }
 }
 
-/// When it makes sense to ask again; none if another answer is not to be expected.
-fn origin_retry(error: &origin::Error) -> Option<Duration> {
-    use origin::ErrorKind::{
+/// The retry delay; `None` if a retry is pointless.
+fn origin_retry(error: &OriginError) -> Option<Duration> {
+    use OriginErrorKind::{
         BackedOff, BadKey, BreakerOpen, Failed, Invalid, Overloaded, Refused, Timeout, TooLarge,
         Unreachable,
     };
@@ -138,7 +139,7 @@ fn origin_retry(error: &origin::Error) -> Option<Duration> {
     }
 }
 
-/// A batch with too many parts, or with none.
+/// A batch with too many elements, or with none.
 pub(super) fn batch_size(violation: Violation) -> Status {
     match violation.limit() {
         Some(_) => violated(Code::InvalidArgument, "BATCH_TOO_LARGE", &violation),
@@ -146,13 +147,13 @@ pub(super) fn batch_size(violation: Violation) -> Status {
     }
 }
 
-/// The server has as much to do as it allows itself.
+/// The limit of concurrent requests is reached.
 pub(super) fn overloaded(limit: usize) -> Status {
     let message = format!("too many requests at once, the limit is {limit}");
     retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
 }
 
-/// The file with the keys of a warm list.
+/// The file of a warm list cannot be read.
 pub(super) fn warm_list_unreadable(error: &std::io::Error) -> Status {
     plain(
         Code::FailedPrecondition,
@@ -161,12 +162,12 @@ pub(super) fn warm_list_unreadable(error: &std::io::Error) -> Status {
     )
 }
 
-/// The caller's time is up.
+/// The deadline of the call has passed.
 pub(super) fn deadline_exceeded() -> Status {
     plain(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call's deadline has passed".to_owned())
 }
 
-/// A bug.
+/// A bug: the handler panicked.
 pub(super) fn internal() -> Status {
     plain(
         Code::Internal,
@@ -175,7 +176,8 @@ pub(super) fn internal() -> Status {
     )
 }
 
-/// A status that was not made here, with the details that all have. `max_message_bytes` is the limit that the codec keeps.
+/// Adds details to a status of tonic, such as that of an unknown method. `max_message_bytes` is the
+/// codec's limit.
 pub(super) fn with_error_info(status: &Status, max_message_bytes: usize) -> Status {
     let reason = match status.code() {
         Code::Unimplemented if status.message().is_empty() => {
@@ -186,7 +188,7 @@ pub(super) fn with_error_info(status: &Status, max_message_bytes: usize) -> Stat
             );
         }
         Code::Unimplemented => "UNIMPLEMENTED",
-        // The codec calls what the caller sent an internal error.
+        // The codec reports a malformed request as an internal error.
         Code::Internal if status.message().starts_with("failed to decode") => {
             return plain(
                 Code::InvalidArgument,
@@ -194,7 +196,7 @@ pub(super) fn with_error_info(status: &Status, max_message_bytes: usize) -> Stat
                 format!("request: {}", status.message()),
             );
         }
-        // The codec says so when a message is over the limit.
+        // The codec reports a message over the limit.
         Code::OutOfRange | Code::ResourceExhausted => {
             return message_too_large(status, max_message_bytes);
         }
@@ -244,7 +246,8 @@ fn plain(code: Code, reason: &str, message: String) -> Status {
     )
 }
 
-/// Says when to try again, in the details for people and in the trailer for gRPC libraries, which do not read details.
+/// A status with a retry delay, both in the details and in the trailer, because gRPC libraries do
+/// not read details.
 fn retryable(code: Code, reason: &str, message: String, after: Duration) -> Status {
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
     details.set_retry_info(Some(after));
@@ -259,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_violation_names_field_and_limit() {
+    fn violation_names_field_and_limit() {
         let violation =
             Violation::over_limit("key", "is 9 bytes long, the limit is 8", 8).within("items[3].");
         let status = Status::from(violation);
@@ -276,29 +279,95 @@ mod tests {
     }
 
     #[test]
-    fn what_will_not_change_is_not_to_be_tried_again() {
+    fn only_a_temporary_failure_of_an_origin_asks_for_a_retry() {
         let failed = |kind| {
             let namespace = Namespace::new("ns").unwrap();
             Status::from(cache::Error::Origin {
                 namespace,
-                error: origin::Error::new(kind, "so it is"),
+                error: OriginError::new(kind, "so it is"),
             })
         };
-        let refused = failed(origin::ErrorKind::Refused);
+        let refused = failed(OriginErrorKind::Refused);
         assert_eq!(refused.get_details_error_info().unwrap().reason, "ORIGIN_REFUSED");
         assert!(refused.get_details_retry_info().is_none());
         assert_eq!(refused.metadata().get("grpc-retry-pushback-ms").unwrap(), "-1");
-        let unreachable = failed(origin::ErrorKind::Unreachable);
+        let unreachable = failed(OriginErrorKind::Unreachable);
         assert_eq!(unreachable.get_details_retry_info().unwrap().retry_delay, Some(ORIGIN_RETRY));
         assert_eq!(unreachable.metadata().get("grpc-retry-pushback-ms").unwrap(), "1000");
     }
 
     #[test]
-    fn an_unavailable_store_says_when_to_try_again() {
-        let status =
-            Status::from(cache::Error::from(store::Error::from(store::ErrorKind::Timeout)));
+    fn unavailable_store_asks_for_a_retry() {
+        let status = Status::from(store_error(StoreErrorKind::Timeout));
         assert_eq!(status.code(), Code::Unavailable);
         assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(STORE_RETRY));
         assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "500");
+    }
+
+    fn store_error(kind: StoreErrorKind) -> cache::Error {
+        cache::Error::StoreUnavailable(kind.into())
+    }
+
+    fn reason(status: &Status) -> String {
+        status.get_details_error_info().unwrap().reason
+    }
+
+    #[test]
+    fn every_error_of_the_cache_has_a_code_and_a_reason() {
+        let namespace = || Namespace::new("ns").unwrap();
+        let violation = || Violation::new("field", "is wrong");
+        let cases = [
+            (cache::Error::Invalid(violation()), Code::InvalidArgument, "INVALID_ARGUMENT"),
+            (cache::Error::ValueTooLarge(violation()), Code::ResourceExhausted, "VALUE_TOO_LARGE"),
+            (cache::Error::UnknownNamespace(namespace()), Code::NotFound, "UNKNOWN_NAMESPACE"),
+            (store_error(StoreErrorKind::Full), Code::ResourceExhausted, "STORE_FULL"),
+            (store_error(StoreErrorKind::Late), Code::Unavailable, "STORE_UNAVAILABLE"),
+            (cache::Error::NoOrigin(namespace()), Code::FailedPrecondition, "NO_ORIGIN"),
+            (cache::Error::NotAnInteger, Code::FailedPrecondition, "NOT_AN_INTEGER"),
+            (cache::Error::Overflow, Code::FailedPrecondition, "OVERFLOW"),
+            (cache::Error::ShuttingDown, Code::Unavailable, "SHUTTING_DOWN"),
+        ];
+        for (error, code, expected) in cases {
+            let status = Status::from(error);
+            assert_eq!((status.code(), reason(&status).as_str()), (code, expected));
+            assert!(!status.message().is_empty());
+        }
+    }
+
+    #[test]
+    fn key_that_the_origin_rejects_is_an_invalid_argument() {
+        let kind = OriginErrorKind::BadKey(Violation::new("params.page", "must be set"));
+        let namespace = Namespace::new("ns").unwrap();
+        let error = OriginError::new(kind, "no page");
+        let status = Status::from(cache::Error::Origin { namespace, error });
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(status.message(), "params.page must be set");
+    }
+
+    #[test]
+    fn oversized_batch_has_a_reason_of_its_own() {
+        let large = batch_size(Violation::over_limit("keys", "has 3 elements", 2));
+        assert_eq!(
+            (large.code(), reason(&large).as_str()),
+            (Code::InvalidArgument, "BATCH_TOO_LARGE")
+        );
+        let empty = batch_size(Violation::new("keys", "must not be empty"));
+        assert_eq!(reason(&empty), "INVALID_ARGUMENT");
+    }
+
+    #[test]
+    fn statuses_of_tonic_get_a_reason() {
+        for (code, message, expected_code, expected) in [
+            (Code::Unimplemented, "", Code::Unimplemented, "UNIMPLEMENTED"),
+            (Code::Unimplemented, "encoding", Code::Unimplemented, "UNIMPLEMENTED"),
+            (Code::Internal, "failed to decode x", Code::InvalidArgument, "INVALID_ARGUMENT"),
+            (Code::OutOfRange, "too long", Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
+            (Code::Cancelled, "gone", Code::Cancelled, "CANCELLED"),
+            (Code::Internal, "broken", Code::Internal, "INTERNAL"),
+        ] {
+            let status = with_error_info(&Status::new(code, message), 4096);
+            assert_eq!((status.code(), reason(&status).as_str()), (expected_code, expected));
+            assert!(!status.message().is_empty());
+        }
     }
 }

@@ -1,8 +1,10 @@
-//! The counters that every namespace has.
+//! The set of counters that every namespace has.
 
 use std::{collections::HashMap, sync::LazyLock, time::Duration};
 
-/// What is counted per namespace. The order is that of the cells in [`Counters`].
+use crate::model::SaturatingFrom as _;
+
+/// Counted events of a namespace. The order is that of the cells in [`Counters`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Counter {
@@ -10,7 +12,7 @@ pub enum Counter {
     Hits,
     /// Reads answered with a stale value.
     Stale,
-    /// Reads answered with the knowledge that there is no value.
+    /// Reads answered with a negative entry: the origin has no value.
     Negative,
     /// Reads answered without a value.
     Misses,
@@ -24,66 +26,66 @@ pub enum Counter {
     Invalidations,
     /// Leases granted.
     LeasesGranted,
-    /// GetOrFetch calls that found somebody else at work.
+    /// GetOrFetch calls that found the lease taken.
     LeasesRefused,
-    /// Leases given back without a value.
+    /// Leases released without a value.
     LeasesAbandoned,
-    /// Answers given while the store could not be asked.
+    /// Answers given while the store was unavailable.
     Degraded,
-    /// Answers of origins.
+    /// Fetches that an origin answered.
     Fetches,
-    /// Fetches that failed, also because the origin was not asked.
+    /// Fetches that failed, including those rejected without a call to the origin.
     FetchesFailed,
-    /// GetOrFetch calls answered with what was fetched for another.
+    /// GetOrFetch calls answered by the fetch of another call.
     FetchesCoalesced,
-    /// Refreshes begun before the value was stale.
+    /// Refreshes that started before the value was stale.
     EarlyRefreshes,
-    /// Stale values served while they are refreshed.
+    /// Stale values served during a refresh.
     StaleWhileRevalidate,
     /// Stale values served because the origin failed.
     StaleIfError,
     /// Stale values served because the origin took too long.
     StaleSoftTimeout,
-    /// Fills refused because the lease had run out.
+    /// Fills refused because the lease had expired.
     FillsLost,
-    /// Fills refused because the entry was invalidated meanwhile.
+    /// Fills refused because the entry was invalidated after the lease was granted.
     FillsInvalidated,
-    /// Fills refused because the entry was written meanwhile.
+    /// Fills refused because the entry was written after the lease was granted.
     FillsSuperseded,
-    /// Fetched values that the store did not take.
+    /// Fetched values that the store did not accept, or that had no lease.
     FillsNotStored,
-    /// Fetched values that must not be stored.
+    /// Fetched values that the origin forbids to store.
     Uncacheable,
-    /// Those of the hits and negative answers that the near cache had.
+    /// Hits and negative answers that came from the near cache. They also count as such.
     NearHits,
 }
 
-/// Which latency is measured.
+/// Kind of a measured latency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LatencyKind {
-    /// Of reads that found a value.
+    /// Read that found a value.
     Hit,
-    /// Of reads that found none.
+    /// Read that found no value.
     Miss,
-    /// Of fetches that succeeded.
+    /// Successful fetch.
     Fetch,
 }
 
-/// Upper bounds of the latency buckets in microseconds; a last bucket without a bound follows.
+/// Upper bounds of the latency buckets in microseconds. One more bucket without a bound follows.
 pub const LATENCY_BOUNDS_US: [u64; 18] = [
     10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000,
     500_000, 1_000_000, 2_000_000, 5_000_000,
 ];
 const BUCKETS: usize = LATENCY_BOUNDS_US.len() + 1;
 const EVENTS: usize = Counter::ALL.len();
-/// Number of cells.
+/// Number of cells: one per counter and one per latency bucket.
 pub const CELLS: usize = EVENTS + 3 * BUCKETS;
 
-/// A set of counters at one moment.
+/// Snapshot of a set of counters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counters(pub [u64; CELLS]);
 
-/// A set of counters of which most are zero, by cell.
+/// A set of counters that are mostly zero: the other cells with their numbers, sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SparseCounters(Vec<(u16, u64)>);
 
@@ -119,7 +121,7 @@ impl Counter {
         Self::NearHits,
     ];
 
-    /// Name in the store; a change loses what was counted before.
+    /// Name in the store. Renaming a counter would lose its earlier counts.
     pub fn name(self) -> &'static str {
         match self {
             Self::Hits => "hits",
@@ -151,7 +153,8 @@ impl Counter {
     }
 }
 
-/// Name of a cell in the store: the counter's, or `h`, `m` or `f` and the number of a latency bucket.
+/// Name of a cell in the store: the name of the counter, or `h`, `m` or `f` with the number of a
+/// latency bucket.
 pub fn cell_name(cell: usize) -> String {
     match Counter::ALL.get(cell) {
         Some(counter) => counter.name().to_owned(),
@@ -161,28 +164,28 @@ pub fn cell_name(cell: usize) -> String {
     }
 }
 
-/// The cell of a name, if this release knows it.
+/// Returns the cell with this name; none if this release does not know it.
 pub fn cell_of(name: &str) -> Option<usize> {
     static CELLS_BY_NAME: LazyLock<HashMap<String, usize>> =
         LazyLock::new(|| (0..CELLS).map(|cell| (cell_name(cell), cell)).collect());
     CELLS_BY_NAME.get(name).copied()
 }
 
-pub(super) fn bucket_cell(timed: LatencyKind, took: Duration) -> usize {
-    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+pub(super) fn bucket_cell(kind: LatencyKind, took: Duration) -> usize {
+    let micros = u64::saturating_from(took.as_micros());
     let bucket = LATENCY_BOUNDS_US.partition_point(|bound| *bound < micros);
-    first_bucket(timed) + bucket
+    first_bucket(kind) + bucket
 }
 
-fn first_bucket(timed: LatencyKind) -> usize {
-    match timed {
+fn first_bucket(kind: LatencyKind) -> usize {
+    match kind {
         LatencyKind::Hit => EVENTS,
         LatencyKind::Miss => EVENTS + BUCKETS,
         LatencyKind::Fetch => EVENTS + 2 * BUCKETS,
     }
 }
 
-// === impl Counts ===
+// === impl Counters ===
 
 impl Default for Counters {
     fn default() -> Self {
@@ -191,28 +194,28 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// The value of one counter.
+    /// Returns the value of one counter.
     pub fn get(&self, counter: Counter) -> u64 {
         self.0[counter as usize]
     }
 
-    /// Adds all of `other`.
+    /// Adds `other` cell by cell.
     pub fn add(&mut self, other: &Self) {
-        self.0.iter_mut().zip(other.0).for_each(|(cell, more)| *cell = cell.saturating_add(more));
+        self.0.iter_mut().zip(other.0).for_each(|(cell, count)| *cell = cell.saturating_add(count));
     }
 
-    /// What was counted since `earlier`.
+    /// Returns the difference to an `earlier` snapshot.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self(std::array::from_fn(|cell| self.0[cell].saturating_sub(earlier.0[cell])))
     }
 
-    /// Whether nothing was counted.
+    /// Whether every cell is zero.
     pub fn is_zero(&self) -> bool {
         self.0.iter().all(|cell| *cell == 0)
     }
 
-    /// Share of reads that were answered from the cache; none without reads.
+    /// Share of reads that the cache answered; none without reads.
     pub fn hit_rate(&self) -> Option<f64> {
         let answered =
             self.get(Counter::Hits) + self.get(Counter::Stale) + self.get(Counter::Negative);
@@ -221,21 +224,22 @@ impl Counters {
         (all > 0).then(|| answered as f64 / all as f64)
     }
 
-    /// The latency that a share of the calls did not exceed, by linear interpolation in its bucket; none without calls.
-    pub fn latency(&self, timed: LatencyKind, share: f64) -> Option<Duration> {
-        let buckets = &self.0[first_bucket(timed)..][..BUCKETS];
+    /// Estimates a quantile of the latency by linear interpolation in its bucket; none without
+    /// calls.
+    pub fn latency(&self, kind: LatencyKind, quantile: f64) -> Option<Duration> {
+        let buckets = &self.0[first_bucket(kind)..][..BUCKETS];
         let total: u64 = buckets.iter().sum();
         if total == 0 {
             return None;
         }
         #[allow(clippy::cast_precision_loss)]
-        let rank = share * total as f64;
+        let rank = quantile * total as f64;
         let mut below = 0.0;
         for (bucket, count) in buckets.iter().enumerate() {
             #[allow(clippy::cast_precision_loss)]
             let count = *count as f64;
             if count > 0.0 && below + count >= rank {
-                let lower = bucket.checked_sub(1).map_or(0, |before| LATENCY_BOUNDS_US[before]);
+                let lower = bucket.checked_sub(1).map_or(0, |previous| LATENCY_BOUNDS_US[previous]);
                 let upper = LATENCY_BOUNDS_US.get(bucket).copied().unwrap_or(lower);
                 #[allow(clippy::cast_precision_loss)]
                 let micros = lower as f64
@@ -248,24 +252,24 @@ impl Counters {
     }
 }
 
-// === impl SparseCounts ===
+// === impl SparseCounters ===
 
 impl SparseCounters {
-    /// Adds all of `other`.
+    /// Adds `other` cell by cell.
     pub fn add(&mut self, other: &Counters) {
-        for (cell, more) in (0..).zip(other.0).filter(|(_, more)| *more > 0) {
+        for (cell, count) in (0..).zip(other.0).filter(|(_, count)| *count > 0) {
             match self.0.binary_search_by_key(&cell, |(cell, _)| *cell) {
-                Ok(place) => self.0[place].1 = self.0[place].1.saturating_add(more),
-                Err(place) => self.0.insert(place, (cell, more)),
+                Ok(index) => self.0[index].1 = self.0[index].1.saturating_add(count),
+                Err(index) => self.0.insert(index, (cell, count)),
             }
         }
     }
 
-    /// Adds all of this to `sum`.
+    /// Adds these counters to `sum`.
     pub fn add_to(&self, sum: &mut Counters) {
-        for (cell, more) in &self.0 {
+        for (cell, count) in &self.0 {
             let cell = &mut sum.0[usize::from(*cell)];
-            *cell = cell.saturating_add(*more);
+            *cell = cell.saturating_add(*count);
         }
     }
 }
@@ -277,7 +281,7 @@ mod tests {
     use crate::stats::striped_counters::StripedCounters;
 
     #[test]
-    fn cells_have_names_of_their_own() {
+    fn cell_names_are_unique_and_resolve_to_their_cell() {
         let names: std::collections::BTreeSet<String> = (0..CELLS).map(cell_name).collect();
         assert_eq!(names.len(), CELLS);
         assert!((0..CELLS).all(|cell| cell_of(&cell_name(cell)) == Some(cell)));
@@ -285,14 +289,14 @@ mod tests {
     }
 
     #[test]
-    fn every_counter_stands_at_its_place() {
-        for (place, counter) in Counter::ALL.into_iter().enumerate() {
-            assert_eq!(counter as usize, place);
+    fn counters_are_listed_in_the_order_of_their_cells() {
+        for (index, counter) in Counter::ALL.into_iter().enumerate() {
+            assert_eq!(counter as usize, index);
         }
     }
 
     #[test]
-    fn sparse_counters_count_the_same() {
+    fn sparse_counters_add_up_like_plain_counters() {
         let mut counts = Counters::default();
         (counts.0[0], counts.0[7], counts.0[CELLS - 1]) = (1, 2, 3);
         let mut sparse = SparseCounters::default();
@@ -305,11 +309,11 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_lie_in_the_bucket_that_holds_them() {
-        let live = StripedCounters::default();
-        (0..90).for_each(|_| live.time(LatencyKind::Hit, Duration::from_micros(15)));
-        (0..10).for_each(|_| live.time(LatencyKind::Hit, Duration::from_millis(3)));
-        let counts = live.snapshot();
+    fn quantile_lies_in_the_bucket_of_its_rank() {
+        let counters = StripedCounters::default();
+        (0..90).for_each(|_| counters.time(LatencyKind::Hit, Duration::from_micros(15)));
+        (0..10).for_each(|_| counters.time(LatencyKind::Hit, Duration::from_millis(3)));
+        let counts = counters.snapshot();
         let p50 = counts.latency(LatencyKind::Hit, 0.5).unwrap();
         assert!(p50 > Duration::from_micros(10) && p50 <= Duration::from_micros(20), "{p50:?}");
         let p99 = counts.latency(LatencyKind::Hit, 0.99).unwrap();
@@ -318,12 +322,13 @@ mod tests {
     }
 
     #[test]
-    fn hit_rate_counts_every_read() {
-        let live = StripedCounters::default();
-        live.count_many(Counter::Hits, 2);
-        live.count(Counter::Stale);
-        live.count(Counter::Misses);
-        assert_eq!(live.snapshot().hit_rate(), Some(0.75));
+    fn hit_rate_includes_stale_and_negative_answers() {
+        let counters = StripedCounters::default();
+        counters.count_many(Counter::Hits, 2);
+        counters.count(Counter::Stale);
+        counters.count_many(Counter::Negative, 3);
+        counters.count_many(Counter::Misses, 2);
+        assert_eq!(counters.snapshot().hit_rate(), Some(0.75));
         assert_eq!(Counters::default().hit_rate(), None);
     }
 }

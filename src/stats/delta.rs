@@ -1,4 +1,4 @@
-//! What replicas hand to the store, and what the store answers.
+//! Deltas that replicas send to the store, and the report that the store answers.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,19 @@ use super::counters::Counters;
 /// Counters by namespace.
 pub type ByNamespace = BTreeMap<String, Counters>;
 
-/// What one replica counted since it last handed in.
+/// Counts of one replica since its previous delta.
 #[derive(Debug, Clone)]
 pub struct StatsDelta {
-    /// Random id of the replica, for as long as it runs.
+    /// Random id of the replica process.
     pub replica: u64,
-    /// Grows by one with every delta of the replica, so that a repeated delta is told from a new one.
+    /// Number of the delta, counted by the replica from 1. The store recognises a repeated delta
+    /// by it.
     pub sequence: u64,
-    /// What was counted.
+    /// The counts.
     pub counts: ByNamespace,
 }
 
-/// What the fleet counted.
+/// Counts of the whole fleet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StatsReport {
     /// Since counting began.

@@ -1,4 +1,4 @@
-//! The counters of this replica, by namespace.
+//! The counters of this replica by namespace.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -7,10 +7,10 @@ use arc_swap::ArcSwap;
 use super::{delta::ByNamespace, striped_counters::StripedCounters};
 use crate::model::Namespace;
 
-/// Under which the namespaces beyond the limit are counted. No namespace can have this name.
+/// Name under which namespaces over the limit are counted. No namespace can have this name.
 pub const OTHER: &str = "_other";
 
-/// Counters of a bounded number of namespaces.
+/// Counters of a bounded number of namespaces. Further namespaces share one set of counters.
 pub struct StatsRegistry {
     by_namespace: ArcSwap<HashMap<Namespace, Arc<StripedCounters>>>,
     other: Arc<StripedCounters>,
@@ -18,39 +18,40 @@ pub struct StatsRegistry {
 }
 
 impl StatsRegistry {
-    /// Tells at most `max_namespaces` apart.
+    /// Creates a registry that counts at most `max_namespaces` separately.
     pub fn new(max_namespaces: usize) -> Self {
         Self { by_namespace: ArcSwap::default(), other: Arc::default(), max_namespaces }
     }
 
-    /// Gives these namespaces counters of their own, whatever others come first.
+    /// Creates the counters of these namespaces now, so that they never share counters because
+    /// other namespaces came first.
     pub fn reserve<'a>(&self, names: impl IntoIterator<Item = &'a Namespace>) {
         names.into_iter().for_each(|name| drop(self.of(name)));
     }
 
-    /// The counters of a namespace.
+    /// Returns the counters of a namespace, and creates them if the limit allows it.
     pub fn of(&self, namespace: &Namespace) -> Arc<StripedCounters> {
         let known = self.by_namespace.load();
         match known.get(namespace) {
             Some(counts) => counts.clone(),
             None if known.len() >= self.max_namespaces => self.other.clone(),
-            None => self.begin(namespace),
+            None => self.insert(namespace),
         }
     }
 
-    fn begin(&self, namespace: &Namespace) -> Arc<StripedCounters> {
-        let fresh = Arc::<StripedCounters>::default();
+    fn insert(&self, namespace: &Namespace) -> Arc<StripedCounters> {
+        let new = Arc::<StripedCounters>::default();
         self.by_namespace.rcu(|known| {
             let mut known = HashMap::clone(known);
             if known.len() < self.max_namespaces {
-                known.entry(namespace.clone()).or_insert_with(|| fresh.clone());
+                known.entry(namespace.clone()).or_insert_with(|| new.clone());
             }
             known
         });
         self.by_namespace.load().get(namespace).unwrap_or(&self.other).clone()
     }
 
-    /// All counters now, without those that are zero throughout.
+    /// Returns a snapshot of all counters, without namespaces that counted nothing.
     pub fn snapshot(&self) -> ByNamespace {
         let known = self.by_namespace.load();
         let named =
@@ -69,16 +70,27 @@ mod tests {
     use crate::stats::counters::Counter;
 
     #[test]
-    fn namespaces_beyond_the_limit_are_counted_together() {
-        let live = StatsRegistry::new(2);
+    fn namespaces_over_the_limit_share_one_set_of_counters() {
+        let registry = StatsRegistry::new(2);
         for name in ["a", "b", "c", "d", "a"] {
-            live.of(&Namespace::new(name).unwrap()).count(Counter::Hits);
+            registry.of(&Namespace::new(name).unwrap()).count(Counter::Hits);
         }
         let hits =
-            live.snapshot().into_iter().map(|(name, counts)| (name, counts.get(Counter::Hits)));
+            registry.snapshot().into_iter().map(|(name, counts)| (name, counts.get(Counter::Hits)));
         assert_eq!(
             hits.collect::<Vec<_>>(),
             [("_other".to_owned(), 2), ("a".to_owned(), 2), ("b".to_owned(), 1)]
         );
+    }
+
+    #[test]
+    fn reserved_namespaces_never_share_counters() {
+        let registry = StatsRegistry::new(1);
+        let [reserved, late] = ["reserved", "late"].map(|name| Namespace::new(name).unwrap());
+        registry.reserve([&reserved]);
+        registry.of(&late).count(Counter::Hits);
+        registry.of(&reserved).count(Counter::Misses);
+        let names: Vec<String> = registry.snapshot().into_keys().collect();
+        assert_eq!(names, ["_other", "reserved"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Counters that many threads add to at the same time.
+//! Counters for many threads that add at the same time.
 
 use std::{
     array,
@@ -12,24 +12,25 @@ use std::{
 
 use super::counters::{CELLS, Counter, Counters, LatencyKind, bucket_cell};
 
-/// More threads than this share stripes.
+/// Maximum number of stripes; more threads share them.
 const MAX_STRIPES: usize = 16;
 
-/// One set of counters for each core: a counter that two cores add to would travel between their caches with every request.
+/// One set of counters per core. A cache line that two cores write to would travel between their
+/// caches with every request.
 #[derive(Debug)]
 pub struct StripedCounters(Box<[Stripe]>);
 
-/// Two lines of the cache, because processors fetch them in pairs.
+/// Aligned to two cache lines, because processors fetch lines in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Stripe([AtomicU64; CELLS]);
 
-static STRIPES: LazyLock<usize> = LazyLock::new(|| {
+static STRIPE_COUNT: LazyLock<usize> = LazyLock::new(|| {
     thread::available_parallelism().map_or(1, usize::from).next_power_of_two().min(MAX_STRIPES)
 });
 
 thread_local! {
-    static NUMBER: usize = {
+    static THREAD_NUMBER: usize = {
         static THREADS: AtomicUsize = AtomicUsize::new(0);
         THREADS.fetch_add(1, Ordering::Relaxed)
     };
@@ -37,7 +38,7 @@ thread_local! {
 
 impl Default for StripedCounters {
     fn default() -> Self {
-        Self((0..*STRIPES).map(|_| Stripe(array::from_fn(|_| AtomicU64::new(0)))).collect())
+        Self((0..*STRIPE_COUNT).map(|_| Stripe(array::from_fn(|_| AtomicU64::new(0)))).collect())
     }
 }
 
@@ -52,22 +53,22 @@ impl StripedCounters {
         self.add(counter as usize, events);
     }
 
-    /// Counts one read's latency.
-    pub fn time(&self, timed: LatencyKind, took: Duration) {
-        self.add(bucket_cell(timed, took), 1);
+    /// Counts one latency.
+    pub fn time(&self, kind: LatencyKind, took: Duration) {
+        self.add(bucket_cell(kind, took), 1);
     }
 
-    /// The counters now.
+    /// Sums the stripes.
     pub fn snapshot(&self) -> Counters {
         Counters(array::from_fn(|cell| {
             self.0.iter().map(|stripe| stripe.0[cell].load(Ordering::Relaxed)).sum()
         }))
     }
 
-    fn add(&self, cell: usize, more: u64) {
+    fn add(&self, cell: usize, count: u64) {
         // The number of stripes is a power of two.
-        let stripe = NUMBER.with(|number| number & (self.0.len() - 1));
-        self.0[stripe].0[cell].fetch_add(more, Ordering::Relaxed);
+        let stripe = THREAD_NUMBER.with(|number| number & (self.0.len() - 1));
+        self.0[stripe].0[cell].fetch_add(count, Ordering::Relaxed);
     }
 }
 
@@ -77,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_lost_between_threads() {
+    fn counts_of_all_threads_add_up() {
         let counts = StripedCounters::default();
         thread::scope(|scope| {
             for _ in 0..8 {

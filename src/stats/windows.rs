@@ -1,4 +1,5 @@
-//! Sliding windows made of buckets: one per minute for the last hour, one per ten minutes for the last 24 hours.
+//! Sliding windows of buckets: one bucket per minute for the last hour, and one per ten minutes for
+//! the last 24 hours.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +9,12 @@ use super::{
 };
 use crate::model::Timestamp;
 
-/// One of the two resolutions.
+/// Resolution and length of a sliding window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// Width of a bucket, in milliseconds.
     pub bucket_ms: u64,
-    /// Number of buckets that make up the window, the current one included.
+    /// Number of buckets in the window, including the current one.
     pub buckets: u64,
 }
 
@@ -23,24 +24,25 @@ pub const HOUR: Window = Window { bucket_ms: 60_000, buckets: 60 };
 pub const DAY: Window = Window { bucket_ms: 600_000, buckets: 144 };
 
 impl Window {
-    /// Number of the bucket that `now` falls in.
+    /// Returns the number of the bucket that contains `now`.
     pub fn bucket(&self, now: Timestamp) -> u64 {
         now.0 / self.bucket_ms
     }
 
-    /// Numbers of the buckets that make up the window at `now`.
+    /// Returns the numbers of the buckets in the window that ends at `now`.
     pub fn at(&self, now: Timestamp) -> std::ops::RangeInclusive<u64> {
         let newest = self.bucket(now);
         newest.saturating_sub(self.buckets - 1)..=newest
     }
 
-    /// How long a bucket must be kept.
-    pub fn keep_ms(&self) -> u64 {
+    /// Time for which a bucket must be retained, in milliseconds.
+    pub fn retention_ms(&self) -> u64 {
         self.bucket_ms * (self.buckets + 1)
     }
 }
 
-/// The ledger of the embedded store.
+/// Counts in both windows and in total: the statistics of the embedded store, and those that a
+/// replica keeps of itself.
 #[derive(Debug, Default)]
 pub struct Windows {
     total: ByNamespace,
@@ -48,24 +50,25 @@ pub struct Windows {
     ten_minutes: BTreeMap<u64, Bucket>,
 }
 
-/// What was counted in the time of one bucket. There are many, and most counters of most namespaces are zero.
+/// Counts of one bucket. Sparse, because there are many buckets, and most counters of most
+/// namespaces are zero.
 type Bucket = BTreeMap<String, SparseCounters>;
 
 impl Windows {
-    /// Adds what was counted until `now`.
+    /// Adds counts to the buckets of `now`, and drops buckets that have left their window.
     pub fn add(&mut self, counts: &ByNamespace, now: Timestamp) {
         merge(&mut self.total, counts);
         for (window, buckets) in [(HOUR, &mut self.minutes), (DAY, &mut self.ten_minutes)] {
             let bucket = buckets.entry(window.bucket(now)).or_default();
-            for (namespace, more) in counts {
-                bucket.entry(namespace.clone()).or_default().add(more);
+            for (namespace, counters) in counts {
+                bucket.entry(namespace.clone()).or_default().add(counters);
             }
             let oldest = *window.at(now).start();
             *buckets = buckets.split_off(&oldest);
         }
     }
 
-    /// What was counted in the windows that end at `now`.
+    /// Sums the windows that end at `now`.
     pub fn report(&self, now: Timestamp) -> StatsReport {
         let sum = |window: Window, buckets: &BTreeMap<u64, Bucket>| {
             let mut sum = ByNamespace::new();
@@ -83,10 +86,10 @@ impl Windows {
     }
 }
 
-/// Adds counters to counters.
+/// Adds `counts` to `into`, namespace by namespace.
 pub fn merge(into: &mut ByNamespace, counts: &ByNamespace) {
-    for (namespace, more) in counts {
-        into.entry(namespace.clone()).or_default().add(more);
+    for (namespace, counters) in counts {
+        into.entry(namespace.clone()).or_default().add(counters);
     }
 }
 
@@ -106,21 +109,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_than_the_window_leaves_it_but_not_the_total() {
+    fn counts_leave_a_window_with_age_and_stay_in_the_total() {
         let start = Timestamp(1_000_000 * DAY.bucket_ms);
         let at = |minutes: u64| Timestamp(start.0 + minutes * 60_000);
         let mut windows = Windows::default();
         windows.add(&hits("a", 1), at(0));
         windows.add(&hits("b", 2), at(59));
-        let seen = |minutes| {
+        let hits_at = |minutes| {
             let report = windows.report(at(minutes));
             (hits_in(&report.total), hits_in(&report.last_hour), hits_in(&report.last_day))
         };
-        assert_eq!(seen(59), (3, 3, 3));
-        assert_eq!(seen(60), (3, 2, 3));
-        assert_eq!(seen(119), (3, 0, 3));
-        assert_eq!(seen(24 * 60), (3, 0, 2));
-        assert_eq!(seen(26 * 60), (3, 0, 0));
+        assert_eq!(hits_at(59), (3, 3, 3));
+        assert_eq!(hits_at(60), (3, 2, 3));
+        assert_eq!(hits_at(119), (3, 0, 3));
+        assert_eq!(hits_at(24 * 60), (3, 0, 2));
+        assert_eq!(hits_at(26 * 60), (3, 0, 0));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::{
-    AcquireOutcome, AcquireRequest, Backend, Condition, ErrorKind, FillStatus, Increment,
-    IncrementOutcome, Inspect, LeaseStatus, LeaseToken, Leases, NamespaceUsage, PutOutcome, Result,
+    AcquireOutcome, AcquireRequest, Backend, Condition, ErrorKind, Increment, IncrementOutcome,
+    Inspect, LeaseStatus, LeaseToken, Leases, NamespaceUsage, PutOutcome, Result,
     RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, key_watch::KeyWatch,
 };
 use crate::{
@@ -40,13 +40,13 @@ pub enum Operation {
     Acquire,
     Extend,
     Fill,
-    Confirm,
+    Revalidate,
     Discard,
     Abandon,
-    LedgerAdd,
-    LedgerReport,
-    StoreInfo,
-    Sizes,
+    StatsAdd,
+    StatsReport,
+    Info,
+    Usage,
 }
 
 /// A store behind a circuit breaker, whose operations are observed and traced.
@@ -92,20 +92,20 @@ impl Operation {
         Self::Acquire,
         Self::Extend,
         Self::Fill,
-        Self::Confirm,
+        Self::Revalidate,
         Self::Discard,
         Self::Abandon,
-        Self::LedgerAdd,
-        Self::LedgerReport,
-        Self::StoreInfo,
-        Self::Sizes,
+        Self::StatsAdd,
+        Self::StatsReport,
+        Self::Info,
+        Self::Usage,
     ];
 
     /// Whether it moves so much that it may take long although the store is well.
     fn is_bulk(self) -> bool {
         matches!(
             self,
-            Self::GetMany | Self::LedgerAdd | Self::LedgerReport | Self::StoreInfo | Self::Sizes
+            Self::GetMany | Self::StatsAdd | Self::StatsReport | Self::Info | Self::Usage
         )
     }
 
@@ -122,13 +122,13 @@ impl Operation {
             Self::Acquire => "acquire",
             Self::Extend => "extend",
             Self::Fill => "fill",
-            Self::Confirm => "confirm",
+            Self::Revalidate => "confirm",
             Self::Discard => "discard",
             Self::Abandon => "abandon",
-            Self::LedgerAdd => "ledger_add",
-            Self::LedgerReport => "ledger_report",
-            Self::StoreInfo => "facts",
-            Self::Sizes => "sizes",
+            Self::StatsAdd => "ledger_add",
+            Self::StatsReport => "ledger_report",
+            Self::Info => "facts",
+            Self::Usage => "sizes",
         }
     }
 }
@@ -203,10 +203,10 @@ impl Store for CircuitBreakerStore {
     async fn put(
         &self,
         key: &EntryKey,
-        draft: &NewEntry,
+        entry: &NewEntry,
         condition: Condition,
     ) -> Result<PutOutcome> {
-        self.run(Operation::Put, self.inner.put(key, draft, condition)).await
+        self.run(Operation::Put, self.inner.put(key, entry, condition)).await
     }
 
     async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
@@ -232,8 +232,8 @@ impl Store for CircuitBreakerStore {
 
 #[async_trait]
 impl Leases for CircuitBreakerStore {
-    async fn acquire(&self, key: &EntryKey, ask: &AcquireRequest) -> Result<AcquireOutcome> {
-        self.run(Operation::Acquire, self.inner.acquire(key, ask)).await
+    async fn acquire(&self, key: &EntryKey, request: &AcquireRequest) -> Result<AcquireOutcome> {
+        self.run(Operation::Acquire, self.inner.acquire(key, request)).await
     }
 
     async fn extend(
@@ -249,18 +249,18 @@ impl Leases for CircuitBreakerStore {
         &self,
         key: &EntryKey,
         token: LeaseToken,
-        draft: &NewEntry,
-    ) -> Result<FillStatus> {
-        self.run(Operation::Fill, self.inner.fill(key, token, draft)).await
+        entry: &NewEntry,
+    ) -> Result<LeaseStatus> {
+        self.run(Operation::Fill, self.inner.fill(key, token, entry)).await
     }
 
-    async fn confirm(
+    async fn revalidate(
         &self,
         key: &EntryKey,
         token: LeaseToken,
-        confirmation: &Revalidation,
+        revalidation: &Revalidation,
     ) -> Result<RevalidateOutcome> {
-        self.run(Operation::Confirm, self.inner.confirm(key, token, confirmation)).await
+        self.run(Operation::Revalidate, self.inner.revalidate(key, token, revalidation)).await
     }
 
     async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<LeaseStatus> {
@@ -277,33 +277,37 @@ impl Leases for CircuitBreakerStore {
         self.run(Operation::Abandon, self.inner.abandon(key, token, backoff, cause)).await
     }
 
-    fn wait_for(&self, key: &EntryKey) -> KeyWatch {
-        self.inner.wait_for(key)
+    fn watch_lease(&self, key: &EntryKey) -> KeyWatch {
+        self.inner.watch_lease(key)
     }
 }
 
 #[async_trait]
 impl StatsStore for CircuitBreakerStore {
     async fn add(&self, delta: &StatsDelta) -> Result<()> {
-        self.run(Operation::LedgerAdd, self.inner.add(delta)).await
+        self.run(Operation::StatsAdd, self.inner.add(delta)).await
     }
 
     async fn report(&self) -> Result<StatsReport> {
-        self.run(Operation::LedgerReport, self.inner.report()).await
+        self.run(Operation::StatsReport, self.inner.report()).await
     }
 }
 
 #[async_trait]
 impl Inspect for CircuitBreakerStore {
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
     async fn ping(&self) -> Result<()> {
         self.inner.ping().await
     }
 
-    async fn facts(&self) -> Result<StoreInfo> {
-        self.run(Operation::StoreInfo, self.inner.facts()).await
+    async fn info(&self) -> Result<StoreInfo> {
+        self.run(Operation::Info, self.inner.info()).await
     }
 
-    async fn sizes(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
-        self.run(Operation::Sizes, self.inner.sizes()).await
+    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
+        self.run(Operation::Usage, self.inner.usage()).await
     }
 }

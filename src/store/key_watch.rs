@@ -53,7 +53,7 @@ impl KeyWatchers {
 
 impl KeyWatch {
     /// Waits for the next news.
-    pub async fn woken(&self) {
+    pub async fn notified(&self) {
         self.notify.notified().await;
     }
 }
@@ -79,7 +79,7 @@ mod tests {
         let wakeups = KeyWatchers::default();
         let wakeup = wakeups.register(*b"k");
         wakeups.wake(b"k");
-        wakeup.woken().await;
+        wakeup.notified().await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -87,11 +87,11 @@ mod tests {
         let wakeups = KeyWatchers::default();
         let (one, two) = (wakeups.register(*b"one"), wakeups.register(*b"two"));
         wakeups.wake(b"one");
-        one.woken().await;
-        let waited = tokio::time::timeout(std::time::Duration::from_secs(1), two.woken()).await;
+        one.notified().await;
+        let waited = tokio::time::timeout(std::time::Duration::from_secs(1), two.notified()).await;
         assert!(waited.is_err());
         wakeups.wake_all();
-        two.woken().await;
+        two.notified().await;
     }
 
     #[test]

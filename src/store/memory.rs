@@ -25,11 +25,11 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    Condition, ErrorKind, Increment, IncrementOutcome, Inspect, NamespaceUsage, PutOutcome, Result,
-    StatsStore, Store, StoreInfo, key_watch::KeyWatchers, ttl_class,
+    Condition, ErrorKind, Increment, IncrementOutcome, Inspect, LeaseLoss, NamespaceUsage,
+    PutOutcome, Result, StatsStore, Store, StoreInfo, key_watch::KeyWatchers, ttl_class,
 };
 use crate::{
-    model::{Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp},
+    model::{Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, SaturatingFrom as _, Timestamp},
     stats::{
         delta::{StatsDelta, StatsReport},
         windows::Windows,
@@ -37,7 +37,7 @@ use crate::{
 };
 use budget::Budget;
 use generation::Generations;
-use shard::{LeaseState, Shard, Slot, lease_cost};
+use shard::{Shard, Slot, lease_cost};
 
 /// Enough that two cores rarely meet at a lock, and few enough to look at all of them when something must be evicted.
 const SHARDS: usize = 16;
@@ -84,11 +84,10 @@ impl MemoryStore {
     }
 
     /// What the store holds and has done. Does not wait.
-    pub fn usage(&self) -> StoreInfo {
+    pub fn snapshot(&self) -> StoreInfo {
         let store = &*self.0;
         let budget = &store.budget;
         StoreInfo {
-            kind: "memory",
             used_bytes: budget.used(),
             peak_bytes: budget.peak.load(Ordering::Relaxed),
             max_bytes: budget.max,
@@ -173,8 +172,8 @@ impl Inner {
         true
     }
 
-    fn void_lease(&self, shard: &mut Shard, key: &EntryKey, state: LeaseState) {
-        if shard.void_lease(key, state) {
+    fn void_lease(&self, shard: &mut Shard, key: &EntryKey, loss: LeaseLoss) {
+        if shard.void_lease(key, loss) {
             self.wakeups.wake(&wakeup_key(key));
         }
     }
@@ -224,7 +223,7 @@ impl Store for MemoryStore {
             if !holds {
                 return Err(PutOutcome::ConditionNotMet);
             }
-            store.void_lease(shard, key, LeaseState::Superseded);
+            store.void_lease(shard, key, LeaseLoss::Superseded);
             Ok(PutOutcome::Stored)
         })
     }
@@ -239,7 +238,7 @@ impl Store for MemoryStore {
         let now = store.now();
         let existed = shard.valid(key, now).is_some();
         store.budget.release(shard.remove(key));
-        store.void_lease(&mut shard, key, LeaseState::Invalidated);
+        store.void_lease(&mut shard, key, LeaseLoss::Invalidated);
         if held_off {
             let generation = store.generations.current(key.namespace());
             store.budget.release(shard.hold_off(key, generation, now.after(hold_off), now));
@@ -260,8 +259,8 @@ impl Store for MemoryStore {
         let fresh = shard.valid(key, now).is_some_and(|slot| slot.entry.is_fresh(now));
         if fresh {
             shard.reschedule(key, |entry| {
-                let keep = entry.keep;
-                entry.reschedule(&Lifetime { keep, ..lifetime }, now);
+                let revalidation_window = entry.revalidation_window;
+                entry.reschedule(&Lifetime { revalidation_window, ..lifetime }, now);
             });
         }
         Ok(fresh)
@@ -285,7 +284,7 @@ impl Store for MemoryStore {
                 if current.map(|entry| (entry.version, entry.fresh_until)) != seen {
                     return Err(false);
                 }
-                store.void_lease(shard, key, LeaseState::Superseded);
+                store.void_lease(shard, key, LeaseLoss::Superseded);
                 Ok(true)
             })?;
             // Somebody else was faster, and with every turn of the loop somebody is.
@@ -351,15 +350,19 @@ impl StatsStore for MemoryStore {
 
 #[async_trait]
 impl Inspect for MemoryStore {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
     async fn ping(&self) -> Result<()> {
         Ok(())
     }
 
-    async fn facts(&self) -> Result<StoreInfo> {
-        Ok(self.usage())
+    async fn info(&self) -> Result<StoreInfo> {
+        Ok(self.snapshot())
     }
 
-    async fn sizes(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
+    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
         let store = &*self.0;
         let now = store.now();
         let mut sizes: Vec<(Namespace, NamespaceUsage)> = store
@@ -391,15 +394,15 @@ impl Inspect for MemoryStore {
 impl Clock {
     fn start() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let started_at = Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX));
+        let started_at = Timestamp(u64::saturating_from(since_epoch.as_millis()));
         Self { started: Instant::now(), started_at }
     }
 
     fn now(&self) -> Timestamp {
         Timestamp(
-            self.started_at.0.saturating_add(
-                u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            ),
+            self.started_at
+                .0
+                .saturating_add(u64::saturating_from(self.started.elapsed().as_millis())),
         )
     }
 }

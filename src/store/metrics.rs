@@ -9,7 +9,7 @@ use opentelemetry::{
 use tokio::sync::watch;
 
 use crate::{
-    rpc::LATENCY_BOUNDS,
+    histogram::LATENCY_BOUNDS,
     store::{
         ErrorKind,
         circuit_breaker_store::{Observer, Operation},
@@ -111,17 +111,17 @@ pub fn register_memory(meter: &Meter, store: &MemoryStore) {
         .u64_observable_gauge("larder.memory.used")
         .with_unit("By")
         .with_description("Memory in use by the embedded store")
-        .with_callback(move |observer| observer.observe(used.usage().used_bytes, &[]))
+        .with_callback(move |observer| observer.observe(used.snapshot().used_bytes, &[]))
         .build();
     meter
         .u64_observable_gauge("larder.memory.limit")
         .with_unit("By")
         .with_description("Memory that the embedded store may use")
-        .with_callback(move |observer| observer.observe(max.usage().max_bytes, &[]))
+        .with_callback(move |observer| observer.observe(max.snapshot().max_bytes, &[]))
         .build();
     meter
         .u64_observable_counter("larder.memory.evictions")
         .with_description("Entries that the embedded store evicted to make room")
-        .with_callback(move |observer| observer.observe(evicted.usage().evicted_keys, &[]))
+        .with_callback(move |observer| observer.observe(evicted.snapshot().evicted_keys, &[]))
         .build();
 }

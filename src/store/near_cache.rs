@@ -32,7 +32,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::{sync::watch, time::Instant};
 
-use crate::model::{Entry, EntryKey, Namespace};
+use crate::model::{Entry, EntryKey, Namespace, SaturatingFrom as _};
 use table::NamespaceTable;
 pub use table::NearCacheUsage;
 
@@ -212,8 +212,7 @@ impl NearCache {
     }
 
     fn since_start(&self, instant: Instant) -> u64 {
-        u64::try_from(instant.saturating_duration_since(self.started).as_nanos())
-            .unwrap_or(u64::MAX)
+        u64::saturating_from(instant.saturating_duration_since(self.started).as_nanos())
     }
 }
 
@@ -239,7 +238,7 @@ mod tests {
             fresh_until: Timestamp(u64::MAX),
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
-            keep: Duration::ZERO,
+            revalidation_window: Duration::ZERO,
             tags: Vec::new().into(),
             fetch_metadata: None,
         }

@@ -1,4 +1,4 @@
-//! The parts of a template, and what stands for them in a URL.
+//! The parts of a template and their expansion.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,13 +10,13 @@ use crate::model::{EntryKey, Violation};
 /// Everything but RFC 3986's unreserved characters.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A segment of a path, or what is between the `&` of a query.
+/// A segment of the path, or a part of the query between two `&`.
 pub(super) type Part = Vec<Piece>;
 
-/// A piece of a template.
+/// A literal or a placeholder.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// Text that is sent as it is.
+    /// Text that is sent unchanged.
     Literal(String),
     /// `{namespace}`
     Namespace,
@@ -28,7 +28,7 @@ pub(super) enum Piece {
     AllParams,
 }
 
-/// Reads one part of a template.
+/// Parses one part of a template.
 pub(super) fn pieces(text: &str) -> Result<Part, InvalidTemplate> {
     let mut pieces = Vec::new();
     let mut rest = text;
@@ -63,18 +63,19 @@ fn placeholder_named(name: &str) -> Result<Piece, InvalidTemplate> {
         _ => match name.strip_prefix("params.") {
             Some(param) if !param.is_empty() => Ok(Piece::Param(param.to_owned())),
             Some(_) | None => invalid(format!(
-                "there is no placeholder {{{name}}}; there are {{namespace}}, {{key}}, {{params.<name>}} and {{params}}"
+                "there is no placeholder {{{name}}}; \
+                 there are {{namespace}}, {{key}}, {{params.<name>}} and {{params}}"
             )),
         },
     }
 }
 
-/// Whether a character of a template can be sent as it is: RFC 3986's `pchar` and what separates their groups.
-pub(super) fn is_written_as_is(character: char) -> bool {
+/// Whether a character needs no percent-encoding: `pchar` of RFC 3986, `%` and the separators.
+pub(super) fn needs_no_encoding(character: char) -> bool {
     character.is_ascii_alphanumeric() || "-._~%!$&'()*+,;=:@/?".contains(character)
 }
 
-/// Whether every `%` of a literal is followed by two hexadecimal digits.
+/// Whether two hexadecimal digits follow each `%` of a literal.
 pub(super) fn has_whole_escapes(text: &str) -> bool {
     let is_hex = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_hexdigit());
     text.split('%').skip(1).all(|after| {
@@ -83,12 +84,12 @@ pub(super) fn has_whole_escapes(text: &str) -> bool {
     })
 }
 
-/// What stands for a value in a URL.
+/// Percent-encodes a value.
 pub(super) fn encode(value: &str) -> impl fmt::Display {
     utf8_percent_encode(value, RESERVED)
 }
 
-/// Appends one segment of a path for a key.
+/// Appends one path segment, expanded for a key.
 pub(super) fn expand_segment(
     segment: &Part,
     key: &EntryKey,
@@ -108,7 +109,7 @@ pub(super) fn expand_segment(
         }
     }
     if let Some(piece) = first
-        && climbs(&out[start..])
+        && has_dot_segment(&out[start..])
     {
         return Err(piece.violation(
             "must not have . or .. as a segment: it becomes part of the origin's path",
@@ -117,11 +118,11 @@ pub(super) fn expand_segment(
     Ok(())
 }
 
-/// Whether somebody on the way could take a segment for steps up or down the path.
+/// Whether the client, a proxy or the server could treat a segment as dot segments.
 ///
-/// The URL parser does so with `..` and `%2e%2e`. Behind it, there are proxies that decode `%2F` before they resolve dots, and
-/// servers that cut off what follows a `;`.
-fn climbs(segment: &str) -> bool {
+/// The URL parser does so for `..` and `%2e%2e`. Some proxies decode `%2F` before they resolve dot
+/// segments, and some servers cut a segment off at `;`.
+fn has_dot_segment(segment: &str) -> bool {
     let decoded = percent_decode_str(segment).collect::<Vec<u8>>();
     decoded.split(|byte| matches!(byte, b'/' | b'\\')).any(|step| {
         let name = step.split(|byte| *byte == b';').next().unwrap_or_default();
@@ -132,7 +133,7 @@ fn climbs(segment: &str) -> bool {
 // === impl Piece ===
 
 impl Piece {
-    /// Appends what stands here for a key.
+    /// Appends the value of this piece for a key.
     pub(super) fn expand(
         &self,
         key: &EntryKey,
@@ -140,7 +141,7 @@ impl Piece {
         out: &mut String,
     ) -> Result<(), Violation> {
         let value = match self {
-            // What the template says is encoded already.
+            // Literals are encoded already.
             Self::Literal(text) => {
                 out.push_str(text);
                 return Ok(());
@@ -151,7 +152,7 @@ impl Piece {
                 Some(value) => value,
                 None => return Err(self.violation("must be set: the origin's URL is made of it")),
             },
-            // It stands alone in its part, and is expanded there.
+            // Always alone in its part; `UrlTemplate::expand` handles it.
             Self::AllParams => return Ok(()),
         };
         out.extend(utf8_percent_encode(value, RESERVED));

@@ -1,32 +1,32 @@
-//! What every call promises, on every store: one suite, so that the stores cannot drift apart.
+//! Contract of every call: one suite for all stores, so that they cannot diverge.
 
-// BatchGetOrFetch where callers compute.
+// BatchGetOrFetch with leases.
 mod batch_leases;
-// Many values in one call.
+// Batches of values in one call.
 mod batches;
+// Conditional Set.
+mod conditions;
 // Increment.
 mod counters;
-// Set under a condition.
-mod conditions;
-// TTLs, Touch.
+// TTLs and Touch.
 mod expiry;
-// What a GetOrFetch lease ends by, and what its late fill is told.
-mod lease_ends;
-// What the holder of a lease can do beside filling.
-mod lease_holders;
-// Who computes, who waits, who is woken.
-mod leases;
-// Leases that live as long as the stream of their caller.
-mod fetch_streams;
-// GetOrFetch that does not read, and GetOrFetch that only reads.
+// GetOrFetch with `no_cache` and with `only_if_cached`.
 mod fetch_modes;
+// Leases that last as long as the caller's stream.
+mod fetch_streams;
+// Events that end a lease, and the result of a late fill.
+mod lease_loss;
+// One caller computes, the others wait and are woken.
+mod leases;
 // Params are part of the key.
 mod params;
-// Renew, where there is nothing to renew.
-mod renewals;
+// Renew, and the reason given with Abandon.
+mod renew_abandon;
+// Renew without a valid lease.
+mod renew_failures;
 // Values past their TTL.
 mod staleness;
-// Counted, and answered by Stats.
+// Counters, latencies and sizes.
 mod stats;
-// Values, kinds, versions, and the facts that come with them.
+// Values, kinds, versions and entry metadata.
 mod values;

@@ -1,12 +1,12 @@
-//! What happens without the store, and after it is back.
+//! Behaviour during and after an outage of the store.
 
-// What each call answers without a store.
-mod answers;
-// Redis is well but for a moment, or for one thing.
-mod hiccups;
-// Writes that arrive at the store after their caller was told that they failed.
+// Answers of each call without a store.
+mod degraded_answers;
+// Writes that reach the store after the caller was told that they failed.
 mod late_writes;
-// Redis killed, stopped, cut off, slow, under load; and how soon it is used again.
+// Redis killed, paused, cut off or slow under load, and the recovery.
 mod outages;
-// Starting without Redis, and doing without it on purpose.
-mod start;
+// Starting without Redis, and running without it on purpose.
+mod startup;
+// Redis fails only briefly, or only for some commands.
+mod transient_errors;

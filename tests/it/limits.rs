@@ -1,14 +1,14 @@
-//! Every limit, violated one at a time; overload and deadlines.
+//! Limits, violated one at a time; overload and deadlines.
 
-// Batches: sizes, and which item is wrong.
+// Number of items, and errors that name the invalid item.
 mod batches;
-// The caller's deadline, and callers who leave.
+// Deadlines of callers.
 mod deadlines;
 // Names, values and times of single entries.
 mod fields;
 // Whole messages and headers.
 mod messages;
-// Too many calls at once.
+// More concurrent calls than the server admits.
 mod overload;
-// Clients that do not read what they asked for.
+// Clients that read slowly or not at all.
 mod slow_readers;

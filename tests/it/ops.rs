@@ -1,22 +1,22 @@
-//! What an operator sees and does: health, metrics, signals, command line.
+//! Operation: health, metrics, logs, signals, command line.
 
-// The admin port.
+// The admin port: probes and metrics.
 mod admin;
-// Threads that look for work before they sleep.
+// Worker threads poll for events before they sleep.
 mod busy_poll;
-// The other subcommands.
+// The command line.
 mod cli;
-// Figures of all replicas together.
-mod fleet;
-// The standard health service.
+// Statistics of all replicas together.
+mod fleet_stats;
+// The standard gRPC health service.
 mod health;
-// What is logged, and what is not.
+// Log output.
 mod logs;
-// The embedded store stays as small as it says.
-mod memory;
-// Reflection, both versions.
+// The embedded store keeps to its memory limit.
+mod memory_limit;
+// Server reflection, both versions.
 mod reflection;
-// SIGHUP.
+// Reload of the configuration on SIGHUP.
 mod reload;
-// SIGTERM and SIGINT.
+// Shutdown on SIGTERM and SIGINT.
 mod shutdown;

@@ -1,56 +1,56 @@
-//! Values that Larder fetches itself.
+//! Read-through: values that Larder fetches from an origin.
 
-// Fetched once, stored, answered; what is missing, and what fails.
+// A value, a missing value and a failure, fetched once.
 mod basics;
-// Whether and how long an answer is kept, by the headers it came with.
+// Freshness and storability according to HTTP headers.
 mod http_caching;
-// Asking again only whether a value has changed.
+// Conditional requests.
 mod revalidation;
-// What becomes of an answer's body, and the tags of its entry.
+// Kinds of values and tags of HTTP responses.
 mod http_values;
-// What the origin is asked, and that no key leads elsewhere.
+// URLs, headers, redirects and size limits of HTTP requests.
 mod http_requests;
-// Secrets reach the origin and nobody else.
+// Secrets reach only the origin.
 mod secrets;
-// Stale values: while they are refreshed, after errors, and when the origin is slow.
+// Stale values during refreshes, after errors, and with slow origins.
 mod staleness;
-// Refreshes before a value is stale.
+// Refreshes of fresh values.
 mod early_refresh;
-// Calls that want no cache, or nothing else, or cannot wait.
-mod patience;
-// Every failure of an origin, by name; retries and back-off.
+// no_cache, only_if_cached, short waits and deadlines.
+mod fetch_modes;
+// Error reasons, retries and back-off.
 mod failures;
-// Answers that break off, lie, or are none.
-mod broken_answers;
-// How many fetches at once, and when the origin is left alone.
-mod gate;
-// What is counted of fetches.
-mod figures;
-// The store or the origin is away, or both.
+// Truncated and invalid HTTP responses.
+mod malformed_responses;
+// Concurrency limit and queue.
+mod bulkhead;
+// Breaker and probes.
+mod circuit_breaker;
+// Statistics and metrics of fetches.
+mod stats;
+// Outages of the store, of the origin, and of both.
 mod outages;
-// Who watches an origin's health.
+// Health watches.
 mod health;
-// What was fetched before an invalidation is never read after it.
+// A value that was fetched before an invalidation is never read after it.
 mod fencing;
-// One fetch for a whole fleet.
+// One fetch per key across replicas.
 mod fleet;
-// What becomes of a fetch when its replica, or the store, goes away.
-mod takeover;
-// Deletes after which no fill is taken for a while.
+// Fetches when a replica or the store fails.
+mod replica_failover;
+// Deletes that refuse fills for a while.
 mod hold_off;
-// Random calls and accidents, checked against what the contract says.
+// Random calls and faults, checked against the contract.
 mod model;
-// Origins that a SIGHUP adds, changes and removes.
+// Origins that a reload adds, changes and removes.
 mod reload;
-// Warm lists, at the start and from time to time.
+// Configured warm lists, at startup and periodically.
 mod warm_lists;
 // AdminService.Warm.
 mod warming;
-// Many keys in one call.
+// BatchGetOrFetch.
 mod batches;
-// The same, of keys that are fetched and keys whose values callers compute.
+// Batches of keys with and without an origin.
 mod mixed_batches;
-// Origins that speak gRPC.
+// gRPC origins.
 mod grpc_origins;
-// What was stored does not outlive the origin's word.
-mod taken_back;

@@ -1,19 +1,19 @@
-//! Fills, deletes and invalidations on two replicas at once.
+//! Concurrent fills, deletes and invalidations on two replicas.
 
-// Many callers, many rounds, and a clock that everybody agrees on: the origin's counter.
-mod crowds;
-// Callers that die, and replicas that stop, while a lease is held by a stream.
-mod dead_holders;
-// Every order of a few steps, against a model.
+// Every order of a few calls, checked against a model.
 mod interleavings;
-// One origin call per key, also when somebody dies.
-mod one_fill;
+// Concurrent callers and invalidations, checked against the origin's counter.
+mod invalidation_stress;
+// Clients that die and replicas that stop while a stream holds a lease.
+mod lease_holder_failures;
+// One lease per key across replicas, also when its holder dies.
+mod singleflight;
 
 use crate::support::{client::Cache, redis::RedisServer, server::Larder};
 
 /// Two servers that share a Redis.
 struct Fleet {
-    // Before their store, so that they are gone first.
+    // Declared before the store, so that the servers are dropped first.
     servers: [Larder; 2],
     caches: [Cache; 2],
     _redis: RedisServer,

@@ -1,31 +1,31 @@
-//! What the tests are made of.
+//! Servers, clients, origins and faults for the tests.
 
-// BatchGetOrFetch and what it is answered.
+// BatchGetOrFetch requests and answers.
 pub(crate) mod batch;
-// Small typed helpers around the generated client.
+// Typed helpers around the generated client.
 pub(crate) mod client;
-// One server with its store, and the macro that runs a test on each store.
+// One server with its store, and the macros that run a test on each store.
 #[macro_use]
 pub(crate) mod env;
 // Several servers that share a Redis.
 pub(crate) mod fleet;
-// A gRPC origin that does as it is told.
+// A scripted gRPC origin.
 pub(crate) mod grpc_origin;
-// Load that measures every answer while something breaks.
+// Background load that records the slowest answer and all failures.
 pub(crate) mod load;
-// What can be seen of entries and in the server's figures.
+// Entries and metrics, observed without changing them.
 pub(crate) mod observe;
-// An HTTP origin that does as it is told.
+// A scripted HTTP origin.
 pub(crate) mod origin;
 // A TCP proxy that breaks connections on command.
 pub(crate) mod proxy;
-// A Redis server of the test's own.
+// A Redis server for one test.
 pub(crate) mod redis;
 // The larder binary as a child process.
 pub(crate) mod server;
-// What an error must carry.
+// Checks of errors and their details.
 pub(crate) mod status;
-// A FetchStream, message by message.
+// A FetchStream client.
 pub(crate) mod stream;
 // Polling with a deadline.
 pub(crate) mod wait;

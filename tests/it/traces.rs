@@ -1,4 +1,4 @@
-//! Spans joined to the caller's trace.
+//! Trace context propagation and the spans of calls, fetches and refreshes.
 
 use std::{
     convert::Infallible,
@@ -19,7 +19,7 @@ use tonic_prost::ProstCodec;
 
 use crate::support::{
     client::{fetch, get},
-    env::{PATIENT, read_through},
+    env::{LONG_TIMEOUTS, read_through},
     origin::{Origin, ok},
     redis::RedisServer,
     server::{Builder, Larder},
@@ -28,17 +28,17 @@ use crate::support::{
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
-/// What `Span.kind` says of a server's part of a call.
+/// `SPAN_KIND_SERVER`.
 const SERVER: i32 = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_becomes_a_span_of_the_callers_trace() {
+async fn call_is_a_span_of_the_callers_trace() {
     let collector = Collector::start().await;
     let redis = RedisServer::start().await;
     let larder = Larder::redis(&redis.url())
         .env("LARDER_TELEMETRY__OTLP_ENDPOINT", &collector.endpoint)
         .env("LARDER_TELEMETRY__SERVICE_NAME", "larder-under-test")
-        // What the caller chose counts, not this.
+        // The caller's sampling decision takes precedence.
         .env("LARDER_TELEMETRY__SAMPLE_RATIO", "0")
         .env("OTEL_BSP_SCHEDULE_DELAY", "100")
         .start()
@@ -60,16 +60,16 @@ async fn a_call_becomes_a_span_of_the_callers_trace() {
         "{:?}",
         collector.resources()
     );
-    // Keys are nobody's business here either.
+    // Spans contain no keys.
     assert!(!span.attributes.iter().any(|pair| pair.text() == "k"), "{span:?}");
-    // Nor are lines of code and threads anybody's.
+    // Nor code locations or threads.
     let mut names: Vec<_> = span.attributes.iter().map(|pair| pair.key.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["rpc.method", "rpc.response.status_code", "rpc.system.name"], "{span:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_trace_that_is_not_recorded_is_left_alone() {
+async fn unsampled_trace_is_not_recorded() {
     let collector = Collector::start().await;
     let larder = Larder::memory()
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint)
@@ -79,7 +79,7 @@ async fn a_trace_that_is_not_recorded_is_left_alone() {
         .await;
     let cache = larder.client().await;
     cache.get(traced(get("k"), "00")).await.unwrap();
-    // The call after it, which nobody decided about, is recorded.
+    // The next call carries no sampling decision and is recorded.
     cache.get_or_fetch(fetch("k", 0)).await.unwrap();
     let span = collector.server_span("larder.v1.CacheService/GetOrFetch").await;
     assert_ne!(hex(&span.trace_id), TRACE);
@@ -90,15 +90,15 @@ async fn a_trace_that_is_not_recorded_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fetch_is_part_of_the_trace_of_who_waits_for_it_and_keeps_no_span_open() {
+async fn fetch_joins_the_waiting_callers_trace_and_outlives_its_span() {
     let (collector, origin) = (Collector::start().await, Origin::start().await);
     let larder = reading_through(Larder::memory(), &collector, &origin).start().await;
     let cache = larder.client().await;
     origin.hold();
-    // The caller does not wait as long as the fetch takes.
+    // The caller's wait is shorter than the fetch.
     cache.get_or_fetch(traced(fetch("k", 100), "01")).await.unwrap();
     let call = collector.server_span("larder.v1.CacheService/GetOrFetch").await;
-    assert_eq!(origin.in_flight(), 1, "the span of the call has ended, and the fetch goes on");
+    assert_eq!(origin.in_flight(), 1, "the fetch continues after the span of the call has ended");
     origin.release();
     let computed = collector.span("compute").await;
     assert_eq!(
@@ -113,13 +113,14 @@ async fn a_fetch_is_part_of_the_trace_of_who_waits_for_it_and_keeps_no_span_open
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refresh_in_the_background_is_a_trace_of_its_own_with_a_link_to_the_call() {
+async fn background_refresh_is_a_separate_trace_linked_to_the_call() {
     let (collector, origin, redis) =
         (Collector::start().await, Origin::start().await, RedisServer::start().await);
     origin.always(ok("v", &[("cache-control", "max-age=0, stale-while-revalidate=3600")]));
-    let larder = reading_through(Larder::redis(&redis.url()).envs(&PATIENT), &collector, &origin)
-        .start()
-        .await;
+    let larder =
+        reading_through(Larder::redis(&redis.url()).envs(&LONG_TIMEOUTS), &collector, &origin)
+            .start()
+            .await;
     let cache = larder.client().await;
     cache.get_or_fetch(fetch("k", 20_000)).await.unwrap();
     let mut links = Vec::new();
@@ -154,34 +155,34 @@ async fn a_refresh_in_the_background_is_a_trace_of_its_own_with_a_link_to_the_ca
         }
         links.push(link.span_id.clone());
     }
-    assert_ne!(links[0], links[1], "each is linked to its own call");
+    assert_ne!(links[0], links[1], "each refresh is linked to the call that triggered it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_origin_is_told_that_a_trace_is_not_recorded() {
+async fn sampling_decision_is_propagated_to_the_origin() {
     let (collector, origin) = (Collector::start().await, Origin::start().await);
     let larder = reading_through(Larder::memory(), &collector, &origin)
         .env("LARDER_TELEMETRY__SAMPLE_RATIO", "0");
     let larder = larder.start().await;
     let cache = larder.client().await;
-    cache.get_or_fetch(traced(fetch("theirs", 20_000), "00")).await.unwrap();
-    cache.get_or_fetch(fetch("ours", 20_000)).await.unwrap();
+    cache.get_or_fetch(traced(fetch("callers", 20_000), "00")).await.unwrap();
+    cache.get_or_fetch(fetch("own", 20_000)).await.unwrap();
     cache.get_or_fetch(traced(fetch("recorded", 20_000), "01")).await.unwrap();
-    let told: Vec<String> = origin
-        .asked()
+    let contexts: Vec<String> = origin
+        .requests()
         .iter()
-        .map(|asked| asked.header("traceparent").unwrap().to_owned())
+        .map(|request| request.header("traceparent").unwrap().to_owned())
         .collect();
-    let [theirs, ours, recorded] = &told[..] else { panic!("{told:?}") };
-    assert!(theirs.starts_with(&format!("00-{TRACE}-")) && theirs.ends_with("-00"), "{theirs}");
-    assert!(!ours.contains(TRACE) && ours.ends_with("-00"), "{ours}");
+    let [callers, own, recorded] = &contexts[..] else { panic!("{contexts:?}") };
+    assert!(callers.starts_with(&format!("00-{TRACE}-")) && callers.ends_with("-00"), "{callers}");
+    assert!(!own.contains(TRACE) && own.ends_with("-00"), "{own}");
     assert!(
         recorded.starts_with(&format!("00-{TRACE}-")) && recorded.ends_with("-01"),
         "{recorded}"
     );
     let call = collector.server_span("larder.v1.CacheService/GetOrFetch").await;
     assert_eq!(hex(&call.trace_id), TRACE);
-    // The recorded fetch was the last.
+    // The recorded fetch is the last one.
     collector.span("fetch").await;
     assert!(
         collector.spans().iter().all(|span| hex(&span.trace_id) == TRACE),
@@ -190,7 +191,7 @@ async fn an_origin_is_told_that_a_trace_is_not_recorded() {
     );
 }
 
-/// A server that records everything, before an HTTP origin.
+/// A server that records every trace and reads through an HTTP origin.
 fn reading_through(larder: Builder, collector: &Collector, origin: &Origin) -> Builder {
     larder
         .env("LARDER_TELEMETRY__OTLP_ENDPOINT", &collector.endpoint)
@@ -200,7 +201,7 @@ fn reading_through(larder: Builder, collector: &Collector, origin: &Origin) -> B
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collector_that_is_away_disturbs_nobody() {
+async fn unreachable_collector_does_not_affect_calls() {
     let larder = Larder::memory()
         .env("LARDER_TELEMETRY__OTLP_ENDPOINT", "http://127.0.0.1:1")
         .env("LARDER_TELEMETRY__SAMPLE_RATIO", "1")
@@ -215,7 +216,7 @@ async fn a_collector_that_is_away_disturbs_nobody() {
     assert_eq!(larder.wait_exit(SOON * 3).await.code(), Some(0));
 }
 
-/// Adds the caller's W3C context.
+/// Adds a W3C trace context with `flags`.
 fn traced<T>(message: T, flags: &str) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     let context = format!("00-{TRACE}-{PARENT}-{flags}");
@@ -227,7 +228,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// An OTLP trace service that keeps what it is sent.
+/// An OTLP trace service that stores the spans it receives.
 #[derive(Clone)]
 struct Collector {
     endpoint: String,
@@ -257,7 +258,7 @@ impl Collector {
             .collect()
     }
 
-    /// The names of the services that sent something.
+    /// `service.name` of each resource received so far.
     fn resources(&self) -> Vec<String> {
         let received = self.received.lock().unwrap();
         let attributes =
@@ -265,18 +266,18 @@ impl Collector {
         attributes.filter(|pair| pair.key == "service.name").map(KeyValue::text).collect()
     }
 
-    /// The span of a call, once it has been sent.
+    /// Waits for the first server span with this name.
     async fn server_span(&self, name: &str) -> Span {
         self.first(|span| span.name == name && span.kind == SERVER).await
     }
 
-    /// The first other span of that name, once it has been sent.
+    /// Waits for the first span with this name that is not a server span.
     async fn span(&self, name: &str) -> Span {
         self.first(|span| span.name == name && span.kind != SERVER).await
     }
 
-    async fn first(&self, is_meant: impl Fn(&Span) -> bool) -> Span {
-        let found = async || self.spans().into_iter().find(&is_meant);
+    async fn first(&self, matches: impl Fn(&Span) -> bool) -> Span {
+        let found = async || self.spans().into_iter().find(&matches);
         eventually("the span is exported", SOON * 2, found).await
     }
 }
@@ -300,7 +301,7 @@ impl tower::Service<Request<Body>> for Collector {
     }
 }
 
-/// The only method of the trace service.
+/// `TraceService.Export`.
 struct Export(Collector);
 
 impl UnaryService<ExportTraceServiceRequest> for Export {
@@ -314,7 +315,8 @@ impl UnaryService<ExportTraceServiceRequest> for Export {
     }
 }
 
-// The part of OTLP's messages that is looked at, with the field numbers of opentelemetry/proto/trace/v1/trace.proto.
+// The OTLP fields that the tests read, with the field numbers of
+// opentelemetry/proto/trace/v1/trace.proto.
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct ExportTraceServiceRequest {

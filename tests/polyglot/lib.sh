@@ -1,13 +1,14 @@
-# What the clients' scripts share. Each client is a folder with a client.sh of three commands:
+# Functions shared by the clients' scripts. Each client is a folder with a client.sh that has three
+# commands:
 #
-#   client.sh setup   installs what it needs under target/polyglot; quick when that is done already
+#   client.sh setup   installs the dependencies under target/polyglot; quick if they are there
 #   client.sh write   writes the shared entries to $LARDER_ADDRESS
-#   client.sh check   checks everything on $LARDER_ADDRESS, the entries of all $LARDER_WRITERS included
+#   client.sh check   runs all checks against $LARDER_ADDRESS; reads the entries of $LARDER_WRITERS
 #
-# LARDER_ORIGINS names the origins that the server has: http is that of the namespace origin-http, and so on.
-# LARDER_ADMIN_ADDRESS is where its metrics are.
+# LARDER_ORIGINS lists the origins of the server: `http` belongs to the namespace `origin-http`, and
+# so on. LARDER_ADMIN_ADDRESS is the address of its metrics.
 #
-# Exit code 69 of setup, and the last line it prints, say which toolchain is missing.
+# If setup exits with 69, a toolchain is missing; the last line of output names it.
 # shellcheck shell=bash
 
 set -euo pipefail
@@ -16,7 +17,7 @@ repository=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck source=scripts/tools.sh
 source "$repository/scripts/tools.sh"
 
-# shellcheck disable=SC2034 # The clients' scripts read these.
+# shellcheck disable=SC2034 # Used by the clients' scripts.
 {
     INSTALLED=$repository/target/polyglot
     CLIENT=$(cd -- "$(dirname -- "$0")" && pwd)
@@ -24,7 +25,8 @@ source "$repository/scripts/tools.sh"
     ORIGIN_PROTO=$repository/proto/larder/origin/v1/origin_service.proto
 }
 
-# once DIRECTORY INPUT... -- COMMAND...: runs the command unless it has succeeded for these very inputs before.
+# once DIRECTORY INPUT... -- COMMAND...: runs the command, unless it succeeded before with the same
+# contents of the input files.
 once() {
     local directory=$1 inputs=() digest
     shift
@@ -42,7 +44,7 @@ once() {
     fi
 }
 
-# main COMMAND: runs the function of that name; nothing by default, as not every client writes or needs a set-up.
+# main COMMAND: runs the function of that name. Clients without `setup` or `write` inherit no-ops.
 setup() { :; }
 write() { :; }
 main() {

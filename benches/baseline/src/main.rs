@@ -1,13 +1,15 @@
-//! What the benchmark needs beside Larder: a bare tonic server to compare with, and a small client.
+//! Bare tonic server for comparison, and a small client for the benchmarks.
 //!
 //! ```text
-//! baseline serve            a server whose Get returns a constant; prints its address
-//! baseline load ADDRESS     stores the values that are read
-//! baseline check ADDRESS    fails unless Get answers with the value
-//! baseline frame FILE RPC   writes the request as h2load sends it, for Get, GetOrFetch, ReadThrough, BatchGet or Set
-//! baseline fill ADDRESS KEYS              stores so many small values
-//! baseline spread ADDRESS KEYS SECONDS    reads random ones of them; prints how many were read
-//! baseline idle ADDRESS CONNECTIONS       opens so many connections, says so, and keeps them until its input ends
+//! baseline serve                         serves a Get that returns a constant; prints the address
+//! baseline load ADDRESS                  stores the values that the benchmarks read
+//! baseline check ADDRESS                 fails unless Get returns the value
+//! baseline frame FILE RPC                writes the request of an RPC as h2load sends it; RPC is
+//!                                        Get, GetOrFetch, ReadThrough, BatchGet or Set
+//! baseline fill ADDRESS KEYS             stores KEYS small values
+//! baseline spread ADDRESS KEYS SECONDS   reads random ones of them; prints the number of reads
+//! baseline idle ADDRESS CONNECTIONS      opens connections, prints `open`, and keeps them until
+//!                                        standard input ends
 //! ```
 
 use std::{
@@ -50,13 +52,23 @@ fn value() -> pb::Value {
 }
 
 fn get_request() -> pb::GetRequest {
-    pb::GetRequest { namespace: "bench".to_owned(), key: "key-0001".to_owned(), ..Default::default() }
+    pb::GetRequest {
+        namespace: "bench".to_owned(),
+        key: "key-0001".to_owned(),
+        ..Default::default()
+    }
 }
 
 fn set_request() -> pb::SetRequest {
     let ttl = Some(prost_types::Duration { seconds: 3600, nanos: 0 });
     let get = get_request();
-    pb::SetRequest { namespace: get.namespace, key: get.key, value: Some(value()), ttl, ..Default::default() }
+    pb::SetRequest {
+        namespace: get.namespace,
+        key: get.key,
+        value: Some(value()),
+        ttl,
+        ..Default::default()
+    }
 }
 
 fn batch_key(number: usize) -> String {
@@ -65,8 +77,11 @@ fn batch_key(number: usize) -> String {
 
 fn batch_request() -> pb::BatchGetRequest {
     let namespace = || get_request().namespace;
-    let keys =
-        (0..BATCH).map(|number| pb::KeyRef { namespace: namespace(), key: batch_key(number), ..Default::default() });
+    let keys = (0..BATCH).map(|number| pb::KeyRef {
+        namespace: namespace(),
+        key: batch_key(number),
+        ..Default::default()
+    });
     pb::BatchGetRequest { keys: keys.collect(), ..Default::default() }
 }
 
@@ -75,13 +90,19 @@ macro_rules! unimplemented_rpcs {
         #[tonic::async_trait]
         impl CacheService for Constant {
             async fn get(&self, _: Request<pb::GetRequest>) -> Answered<pb::GetResponse> {
-                let outcome = pb::Outcome::Hit.into();
-                Ok(Response::new(pb::GetResponse { outcome, value: Some(self.0.clone()), ..Default::default() }))
+                Ok(Response::new(pb::GetResponse {
+                    outcome: pb::Outcome::Hit.into(),
+                    value: Some(self.0.clone()),
+                    ..Default::default()
+                }))
             }
 
             type BatchGetStream = tonic::codegen::BoxStream<pb::BatchGetResponse>;
 
-            async fn batch_get(&self, _: Request<pb::BatchGetRequest>) -> Answered<Self::BatchGetStream> {
+            async fn batch_get(
+                &self,
+                _: Request<pb::BatchGetRequest>,
+            ) -> Answered<Self::BatchGetStream> {
                 Err(Status::unimplemented(""))
             }
 
@@ -130,40 +151,51 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["serve"] => serve().await,
-        ["load", address] => {
-            let mut client = connect(address).await?;
-            let stored = client.set(set_request()).await?.into_inner();
-            let value =
-                Some(pb::Value { kind: Some(pb::value::Kind::Data(Bytes::from(vec![b'v'; BATCH_VALUE_BYTES]))) });
-            let item = |number| pb::SetRequest { key: batch_key(number), value: value.clone(), ..set_request() };
-            let batch = pb::BatchSetRequest { items: (0..BATCH).map(item).collect() };
-            let results = client.batch_set(batch).await?.into_inner().results;
-            let all_stored = results.iter().chain([&stored]).all(|result| result.result() == pb::SetResult::Stored);
-            if all_stored { Ok(()) } else { Err(format!("{stored:?}").into()) }
-        }
-        ["check", address] => {
-            let read = connect(address).await?.get(get_request()).await?.into_inner();
-            if read.value == Some(value()) { Ok(()) } else { Err(format!("{:?}", read.outcome()).into()) }
-        }
+        ["load", address] => load(address).await,
+        ["check", address] => check(address).await,
         ["frame", file, rpc] => Ok(fs::write(file, frame(rpc)?)?),
         ["fill", address, keys] => fill(address, keys.parse()?).await,
-        ["spread", address, keys, seconds] => spread(address, keys.parse()?, seconds.parse()?).await,
-        ["idle", address, connections] => idle(address, connections.parse()?).await,
-        _ => {
-            Err("usage: baseline serve | load ADDRESS | check ADDRESS | frame FILE RPC | fill … | spread … | idle …"
-                .into())
+        ["spread", address, keys, seconds] => {
+            spread(address, keys.parse()?, seconds.parse()?).await
         }
+        ["idle", address, connections] => idle(address, connections.parse()?).await,
+        _ => Err("usage: see the top of main.rs".into()),
     }
 }
 
-async fn connect(address: &str) -> Result<CacheServiceClient<tonic::transport::Channel>, Box<dyn Error>> {
+async fn connect(
+    address: &str,
+) -> Result<CacheServiceClient<tonic::transport::Channel>, Box<dyn Error>> {
     Ok(CacheServiceClient::connect(format!("http://{address}")).await?)
+}
+
+async fn load(address: &str) -> Result<(), Box<dyn Error>> {
+    let mut client = connect(address).await?;
+    let stored = client.set(set_request()).await?.into_inner();
+    let item = |number| pb::SetRequest {
+        key: batch_key(number),
+        value: Some(small_value()),
+        ..set_request()
+    };
+    let batch = pb::BatchSetRequest { items: (0..BATCH).map(item).collect() };
+    let results = client.batch_set(batch).await?.into_inner().results;
+    let is_stored = |result: &pb::SetResponse| result.result() == pb::SetResult::Stored;
+    if results.iter().chain([&stored]).all(is_stored) {
+        Ok(())
+    } else {
+        Err(format!("{stored:?}").into())
+    }
+}
+
+async fn check(address: &str) -> Result<(), Box<dyn Error>> {
+    let read = connect(address).await?.get(get_request()).await?.into_inner();
+    if read.value == Some(value()) { Ok(()) } else { Err(format!("{:?}", read.outcome()).into()) }
 }
 
 async fn serve() -> Result<(), Box<dyn Error>> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
-    // Of a crowd that comes at once some would be left out for good, and the load would wait for them.
+    // A short backlog would drop connections of a burst, and the load would wait for them.
     let listener = socket.listen(4096)?;
     println!("{}", listener.local_addr()?);
     let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -171,15 +203,16 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     Ok(Server::builder().add_service(service).serve_with_incoming(incoming).await?)
 }
 
-/// One message as gRPC frames it: no compression, and its length.
+/// Encodes one request as a gRPC message: the uncompressed flag, the length, the protobuf.
 fn frame(rpc: &str) -> Result<Vec<u8>, Box<dyn Error>> {
     let get = get_request();
     let message = match rpc {
         "Get" => get.encode_to_vec(),
         "GetOrFetch" => {
-            pb::GetOrFetchRequest { namespace: get.namespace, key: get.key, ..Default::default() }.encode_to_vec()
+            pb::GetOrFetchRequest { namespace: get.namespace, key: get.key, ..Default::default() }
+                .encode_to_vec()
         }
-        // Of the namespace that has an origin.
+        // The namespace has an origin.
         "ReadThrough" => {
             let namespace = "through".to_owned();
             pb::GetOrFetchRequest { namespace, key: get.key, ..Default::default() }.encode_to_vec()
@@ -212,15 +245,21 @@ async fn fill(address: &str, keys: u64) -> Result<(), Box<dyn Error>> {
                     value: Some(small_value()),
                     ..set_request()
                 };
-                let results = client.batch_set(pb::BatchSetRequest { items: numbers.map(item).collect() }).await?;
-                let stored = results.into_inner().results.iter().all(|result| result.result() == pb::SetResult::Stored);
+                let results = client
+                    .batch_set(pb::BatchSetRequest { items: numbers.map(item).collect() })
+                    .await?;
+                let stored = results
+                    .into_inner()
+                    .results
+                    .iter()
+                    .all(|result| result.result() == pb::SetResult::Stored);
                 if stored { Ok(()) } else { Err("not stored".into()) }
             }
         })
         .await
 }
 
-/// Like h2load with 8 connections of 32 streams, but each call asks for another key.
+/// Sends load like h2load with 8 connections of 32 streams, but each call reads another key.
 async fn spread(address: &str, keys: u64, seconds: u64) -> Result<(), Box<dyn Error>> {
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut callers = tokio::task::JoinSet::new();
@@ -232,7 +271,8 @@ async fn spread(address: &str, keys: u64, seconds: u64) -> Result<(), Box<dyn Er
                 let mut found = 0u64;
                 while Instant::now() < end {
                     let key = (rand::random::<u64>() % keys).to_string();
-                    let read = client.get(pb::GetRequest { key, ..get_request() }).await?.into_inner();
+                    let read =
+                        client.get(pb::GetRequest { key, ..get_request() }).await?.into_inner();
                     if read.value != Some(small_value()) {
                         return Err(Status::data_loss(format!("{:?}", read.outcome())));
                     }
@@ -250,7 +290,7 @@ async fn spread(address: &str, keys: u64, seconds: u64) -> Result<(), Box<dyn Er
     Ok(())
 }
 
-/// Connections that have shaken hands and say nothing more.
+/// Holds connections that are idle after the HTTP/2 handshake.
 async fn idle(address: &str, connections: usize) -> Result<(), Box<dyn Error>> {
     // The preface and an empty SETTINGS frame (RFC 9113, 3.4).
     const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";

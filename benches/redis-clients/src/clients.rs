@@ -1,24 +1,26 @@
-//! The clients, each used in the way that costs it least.
+//! The clients, each used in its cheapest way.
 
 use std::{future::Future, io};
 
 use bytes::Bytes;
 use fred::interfaces::{ClientLike as _, KeysInterface as _};
-use redis::{AsyncConnectionConfig, ConnectionAddr, IntoConnectionInfo as _, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, ConnectionAddr, IntoConnectionInfo as _, aio::MultiplexedConnection,
+};
 use rustis::{commands::StringCommands as _, resp::BulkString};
 
 use crate::{Address, ENTRY_KEY, Failure, MARKER_KEY, own};
 
-/// As in Larder's pool.
+/// The same depth as in Larder's pool.
 const PIPELINE_DEPTH: usize = 1024;
 
-/// One connection that many tasks share.
+/// Connection shared by many tasks.
 pub trait Client: Clone + Send + Sync + 'static {
     type Data: AsRef<[u8]> + Send;
 
     fn connect(address: &Address) -> impl Future<Output = Result<Self, Failure>>;
 
-    /// `MGET marker entry`.
+    /// Sends `MGET marker entry`.
     fn read(&self) -> impl Future<Output = Result<[Self::Data; 2], Failure>> + Send;
 }
 
@@ -48,7 +50,9 @@ impl Client for RedisRs {
         };
         let tcp = redis::io::tcp::TcpSettings::default().set_nodelay(true);
         let info = address.into_connection_info()?.set_tcp_settings(tcp);
-        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(PIPELINE_DEPTH);
+        let config = AsyncConnectionConfig::new()
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(PIPELINE_DEPTH);
         let client = redis::Client::open(info)?;
         Ok(Self(client.get_multiplexed_async_connection_with_config(&config).await?))
     }
@@ -59,7 +63,9 @@ impl Client for RedisRs {
         let reply = self.0.clone().send_packed_command(&command).await?;
         let redis::Value::Array(values) = reply else { return Err(unexpected(reply)) };
         match <[redis::Value; 2]>::try_from(values) {
-            Ok([redis::Value::BulkString(marker), redis::Value::BulkString(entry)]) => Ok([marker, entry]),
+            Ok([redis::Value::BulkString(marker), redis::Value::BulkString(entry)]) => {
+                Ok([marker, entry])
+            }
             other => Err(unexpected(other)),
         }
     }
@@ -75,7 +81,9 @@ impl Client for Fred {
         };
         let server = match address {
             Address::Unix(path) => ServerConfig::new_unix_socket(path),
-            Address::Tcp(address) => ServerConfig::new_centralized(address.ip().to_string(), address.port()),
+            Address::Tcp(address) => {
+                ServerConfig::new_centralized(address.ip().to_string(), address.port())
+            }
         };
         let config = Config { server, version: RespVersion::RESP2, ..Config::default() };
         let tcp = TcpConfig { nodelay: Some(true), ..TcpConfig::default() };

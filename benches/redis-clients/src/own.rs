@@ -1,6 +1,7 @@
-//! What an own client could gain: one task per connection, one write for all that is queued, replies that are not copied.
+//! Minimal client that shows the possible gain of a purpose-built one: one task per connection, one
+//! write for all queued requests, replies without copies.
 //!
-//! It has none of what a client needs beside: no reconnecting, no authentication, no TLS, no pushes, no timeouts.
+//! It does not reconnect, authenticate, speak TLS, accept pushes or time out.
 
 use std::{collections::VecDeque, io};
 
@@ -13,9 +14,9 @@ use tokio::{
 
 use crate::Address;
 
-/// Requests that wait to be written before further ones wait for room.
+/// Queued requests per connection, before senders wait.
 const QUEUE: usize = 1024;
-/// A read buffer of this size is made when the rest of the last one is smaller than `LEAST_READ`.
+/// Size of a new read buffer, allocated when less than `LEAST_READ` of the last one is free.
 const READ_BUFFER: usize = 64 * 1024;
 const LEAST_READ: usize = 8 * 1024;
 
@@ -24,8 +25,8 @@ pub enum Reply {
     Bulk(Bytes),
     Array(Vec<Reply>),
     Nil,
-    /// A status, an integer or an error, with the byte that tells which.
-    Line(#[expect(dead_code, reason = "it is only shown")] Bytes),
+    /// Status, integer or error, with its type byte.
+    Line(#[expect(dead_code, reason = "only part of the Debug output")] Bytes),
 }
 
 struct Request {
@@ -38,10 +39,11 @@ pub struct Connection {
     requests: mpsc::Sender<Request>,
 }
 
-/// A command as it goes over the wire.
+/// Encodes a command.
 pub fn pack(words: &[&[u8]]) -> Vec<u8> {
     use io::Write as _;
-    let mut packed = Vec::with_capacity(16 + words.iter().map(|word| word.len() + 16).sum::<usize>());
+    let mut packed =
+        Vec::with_capacity(16 + words.iter().map(|word| word.len() + 16).sum::<usize>());
     // Writing to a vector does not fail.
     let _ = write!(packed, "*{}\r\n", words.len());
     for word in words {
@@ -72,7 +74,7 @@ impl Connection {
         Ok(Self { requests })
     }
 
-    /// `None` if the connection is gone.
+    /// Returns `None` if the connection is closed.
     pub async fn send(&self, packed: Vec<u8>) -> Option<Reply> {
         let (reply, answered) = oneshot::channel();
         self.requests.send(Request { packed, reply }).await.ok()?;
@@ -80,7 +82,8 @@ impl Connection {
     }
 }
 
-/// Serves one connection until its handles are gone or it fails, which those who wait see by their sender being dropped.
+/// Drives one connection until it fails or all handles are dropped. Pending requests then see their
+/// reply sender dropped.
 async fn drive(
     mut reader: impl AsyncRead + Unpin,
     mut writer: impl AsyncWrite + Unpin,
@@ -105,7 +108,7 @@ async fn drive(
                     waiting.push_back(reply);
                 }
             }
-            // Reading goes on while the peer takes nothing.
+            // Reading continues while the peer does not read.
             written = writer.write_buf(&mut output), if !output.is_empty() => {
                 written?;
             }
@@ -116,7 +119,7 @@ async fn drive(
                 while let Some(end) = reply_end(&input, 0)? {
                     let frame = input.split_to(end).freeze();
                     let sender: oneshot::Sender<Reply> = waiting.pop_front().ok_or_else(malformed)?;
-                    // Whoever asked may have gone.
+                    // The receiver may be dropped.
                     let _ = sender.send(reply(&frame, &mut 0)?);
                 }
             }
@@ -128,19 +131,25 @@ fn malformed() -> io::Error {
     io::ErrorKind::InvalidData.into()
 }
 
-/// The first byte of the line that begins at `start`, the number after it if it tells a length, and where it ends.
+/// Parses the line that begins at `start`: its type byte, its length field if it has one, and the
+/// position of the next line.
 fn header(input: &[u8], start: usize) -> io::Result<Option<(u8, i64, usize)>> {
-    let Some(length) = input[start..].iter().position(|&byte| byte == b'\n') else { return Ok(None) };
+    let Some(length) = input[start..].iter().position(|&byte| byte == b'\n') else {
+        return Ok(None);
+    };
     let line = &input[start..=start + length];
     let [kind, text @ .., b'\r', b'\n'] = line else { return Err(malformed()) };
     let number = match kind {
-        b'$' | b'*' => std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or_else(malformed)?,
+        b'$' | b'*' => std::str::from_utf8(text)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(malformed)?,
         _ => 0,
     };
     Ok(Some((*kind, number, start + length + 1)))
 }
 
-/// Where the reply that begins at `start` ends, if all of it is there.
+/// Returns the end of the reply that begins at `start`, or `None` if it is incomplete.
 fn reply_end(input: &[u8], start: usize) -> io::Result<Option<usize>> {
     let Some((kind, number, mut end)) = header(input, start)? else { return Ok(None) };
     match kind {
@@ -157,7 +166,7 @@ fn reply_end(input: &[u8], start: usize) -> io::Result<Option<usize>> {
     Ok((end <= input.len()).then_some(end))
 }
 
-/// The reply at `position` of a frame that is complete; moves it to the next.
+/// Parses the reply at `position` of a complete frame, and advances `position`.
 fn reply(frame: &Bytes, position: &mut usize) -> io::Result<Reply> {
     let start = *position;
     let (kind, number, end) = header(frame, start)?.ok_or_else(malformed)?;
@@ -168,7 +177,9 @@ fn reply(frame: &Bytes, position: &mut usize) -> io::Result<Reply> {
             *position = end + number as usize + 2;
             Ok(Reply::Bulk(frame.slice(end..end + number as usize)))
         }
-        b'*' => Ok(Reply::Array((0..number).map(|_| reply(frame, position)).collect::<io::Result<_>>()?)),
+        b'*' => Ok(Reply::Array(
+            (0..number).map(|_| reply(frame, position)).collect::<io::Result<_>>()?,
+        )),
         _ => Ok(Reply::Line(frame.slice(start..end - 2))),
     }
 }

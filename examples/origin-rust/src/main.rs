@@ -1,4 +1,4 @@
-//! An origin in Rust: Larder fetches what it does not have from the map that this serves.
+//! gRPC origin in Rust: Larder fetches missing values from the map that this server holds.
 //!
 //! ```sh
 //! cargo run
@@ -16,7 +16,8 @@ use std::{collections::HashMap, env, net::SocketAddr};
 use tonic::{Request, Response, Status, transport::Server};
 
 use pb::{
-    BatchFetchRequest, BatchFetchResponse, BatchFetchResult, FetchRequest, FetchResponse, NotFound, NotModified, Value,
+    BatchFetchRequest, BatchFetchResponse, BatchFetchResult, FetchRequest, FetchResponse, NotFound,
+    NotModified, Value,
     batch_fetch_result::Result as BatchResult,
     fetch_response::Outcome,
     origin_service_server::{OriginService, OriginServiceServer},
@@ -27,7 +28,7 @@ mod pb {
     tonic::include_proto!("larder.origin.v1");
 }
 
-/// Stands for a database.
+/// Stands in for a database.
 struct Users(HashMap<String, User>);
 
 struct User {
@@ -38,7 +39,7 @@ struct User {
 impl Users {
     fn look_up(&self, request: &FetchRequest) -> FetchResponse {
         let Some(user) = self.0.get(&request.key) else {
-            // An answer, which Larder keeps for a while, and not an error.
+            // Not an error: Larder caches that the key does not exist.
             let outcome = Some(Outcome::NotFound(NotFound {}));
             return FetchResponse { outcome, ttl: seconds(10), ..Default::default() };
         };
@@ -54,14 +55,24 @@ impl Users {
 
 #[tonic::async_trait]
 impl OriginService for Users {
-    async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<FetchResponse>, Status> {
+    async fn fetch(
+        &self,
+        request: Request<FetchRequest>,
+    ) -> Result<Response<FetchResponse>, Status> {
         Ok(Response::new(self.look_up(request.get_ref())))
     }
 
-    // Optional: after Status::unimplemented Larder asks for one key at a time.
-    async fn batch_fetch(&self, request: Request<BatchFetchRequest>) -> Result<Response<BatchFetchResponse>, Status> {
-        let result = |request| BatchFetchResult { result: Some(BatchResult::Response(self.look_up(request))) };
-        Ok(Response::new(BatchFetchResponse { results: request.get_ref().requests.iter().map(result).collect() }))
+    // Optional: after Status::unimplemented, Larder fetches one key at a time.
+    async fn batch_fetch(
+        &self,
+        request: Request<BatchFetchRequest>,
+    ) -> Result<Response<BatchFetchResponse>, Status> {
+        let result = |request| BatchFetchResult {
+            result: Some(BatchResult::Response(self.look_up(request))),
+        };
+        Ok(Response::new(BatchFetchResponse {
+            results: request.get_ref().requests.iter().map(result).collect(),
+        }))
     }
 }
 
@@ -71,7 +82,8 @@ fn seconds(seconds: i64) -> Option<prost_types::Duration> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let address: SocketAddr = env::var("ADDRESS").unwrap_or_else(|_| "127.0.0.1:50052".to_owned()).parse()?;
+    let address: SocketAddr =
+        env::var("ADDRESS").unwrap_or_else(|_| "127.0.0.1:50052".to_owned()).parse()?;
     let ada = User { json: r#"{"name": "Ada Lovelace"}"#.to_owned(), version: 1 };
     let users = Users(HashMap::from([("ada".to_owned(), ada)]));
     println!("origin on {address}");

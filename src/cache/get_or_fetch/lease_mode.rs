@@ -1,211 +1,176 @@
-//! GetOrFetch where callers compute: one of them is offered the lease, and the others wait for its value.
+//! GetOrFetch where callers compute: one of them is offered the lease, and the others wait for its
+//! value.
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::timeout;
 
-use super::super::{
-    Cache, NamespaceContext, Outcome,
-    get_or_fetch::{
-        FetchMode, FetchStatus, GetOrFetchOutcome, GetOrFetchRequest, GetOrFetchResult, LeaseOffer,
-        RETRY_AFTER, bounded_wait, contended,
-    },
-    is_degraded,
-    policy::Verdict,
-    singleflight::lease_guard::LeaseGuard,
-    singleflight::waiters::FlightResult,
+use super::{
+    Decision, FetchContext, FetchStatus, GetOrFetchOutcome, GetOrFetchResult, LeaseOffer,
+    MIN_RETRY_AFTER,
 };
 use crate::{
+    cache::{FetchMode, Found, LeaseGuard, Outcome, singleflight::FlightResult},
     model::{Entry, Timestamp},
     stats::counters::Counter,
-    store::{self, AcquireOutcome, AcquireRequest, LeaseToken},
+    store::{self, AcquireOutcome, Error},
 };
 
-/// What became of the question for a lease.
-pub(in crate::cache) enum Asked {
-    Answered(GetOrFetchOutcome),
-    Refused { available_in: Duration, stale_on_error: Option<(Entry, String)> },
+/// What became of an attempt to get the lease.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is returned")]
+pub(in crate::cache) enum LeaseAttempt {
+    /// The call is answered.
+    Answered(GetOrFetchResult),
+    /// Another caller computes the value, which is expected after this time.
+    Refused { available_in: Duration },
 }
 
-impl Cache {
-    pub(in crate::cache) async fn get_or_lease(
-        &self,
-        scope: &NamespaceContext,
-        request: &GetOrFetchRequest,
-    ) -> GetOrFetchResult {
-        let started = Instant::now();
-        if request.mode == FetchMode::NoCache {
-            let computed = self.compute(scope, request).await;
-            return computed.unwrap_or_else(|error| self.without_store(scope, None, &error));
-        }
-        match self.store.get(&request.key).await {
-            Ok(entry) => {
-                let (verdict, entry) = self.judge(scope, request, entry, started);
-                self.serve_or_compute(scope, request, verdict, entry).await
-            }
-            Err(error) if request.mode == FetchMode::OnlyIfCached => GetOrFetchResult {
-                degraded: is_degraded(&error),
-                ..GetOrFetchOutcome::Missing.into()
-            },
-            Err(error) => self.without_store(scope, None, &error),
-        }
-    }
+/// The store's answer to a request for the lease.
+enum LeaseResponse {
+    Answered(GetOrFetchResult),
+    Held { available_in: Duration },
+    BackedOff { available_in: Duration, previous: Option<Entry>, cause: String },
+}
 
-    pub(in crate::cache) async fn serve_or_compute(
-        &self,
-        scope: &NamespaceContext,
-        request: &GetOrFetchRequest,
-        verdict: Verdict,
-        entry: Option<Entry>,
-    ) -> GetOrFetchResult {
-        match (verdict, entry) {
-            (Verdict::Fresh, Some(entry)) => {
-                GetOrFetchOutcome::Found(self.found(entry, Outcome::Hit)).into()
-            }
-            (Verdict::Negative, Some(entry)) => {
-                GetOrFetchOutcome::Found(self.found(entry, Outcome::Negative)).into()
-            }
-            (Verdict::Stale, Some(entry)) if request.mode == FetchMode::OnlyIfCached => {
-                GetOrFetchOutcome::Found(self.found(entry, Outcome::Stale)).into()
-            }
-            (_, _) if request.mode == FetchMode::OnlyIfCached => GetOrFetchOutcome::Missing.into(),
-            (Verdict::Stale, Some(entry)) => self.refresh(scope, request, entry).await,
-            (_, entry) => match self.compute(scope, request).await {
-                Ok(answer) => answer,
-                Err(error) => {
-                    self.without_store(scope, self.usable(entry, request.max_stale), &error)
-                }
-            },
+impl FetchContext<'_> {
+    /// Acts on the decision for one key.
+    pub(super) async fn get_or_lease(&mut self) -> GetOrFetchResult {
+        if let Some(result) = self.answer_without_computing().await {
+            return result;
         }
-    }
-
-    /// The caller computes for itself, with what is already in hand in case that fails.
-    pub(in crate::cache) fn without_store(
-        &self,
-        scope: &NamespaceContext,
-        stale: Option<Entry>,
-        error: &store::Error,
-    ) -> GetOrFetchResult {
-        let offer = LeaseOffer {
-            grant: LeaseGuard::unshared(),
-            expires_in: scope.rules.lease_ttl,
-            stale: stale.map(|entry| self.found(entry, Outcome::Stale)),
+        // A flight of this replica has asked for the lease already.
+        let skips_attempt =
+            !self.wait().is_zero() && self.cache.flights.is_in_flight(&self.request.key);
+        let attempt = if skips_attempt {
+            LeaseAttempt::Refused { available_in: MIN_RETRY_AFTER }
+        } else {
+            self.attempt_lease().await
         };
-        GetOrFetchResult { degraded: is_degraded(error), ..GetOrFetchOutcome::Lease(offer).into() }
+        match attempt {
+            LeaseAttempt::Answered(result) => result,
+            LeaseAttempt::Refused { available_in } => self.await_holder(available_in).await,
+        }
     }
 
-    /// Somebody should compute a new value, but nobody needs to wait for it.
-    pub(in crate::cache) async fn refresh(
-        &self,
-        scope: &NamespaceContext,
-        request: &GetOrFetchRequest,
-        stale: Entry,
-    ) -> GetOrFetchResult {
+    /// Answers every decision but [`Decision::Compute`].
+    pub(in crate::cache) async fn answer_without_computing(&mut self) -> Option<GetOrFetchResult> {
+        match self.decision() {
+            Decision::Serve(outcome) => Some(self.serve(outcome)),
+            Decision::ServeAndRefresh => Some(self.serve_and_refresh().await),
+            Decision::NotCached => Some(self.not_cached()),
+            Decision::Compute => {
+                let error = self.read_error.take()?;
+                Some(self.compute_unleased(&error))
+            }
+        }
+    }
+
+    /// Asks for the lease without waiting.
+    pub(in crate::cache) async fn attempt_lease(&self) -> LeaseAttempt {
+        match self.acquire().await {
+            Ok(LeaseResponse::Answered(result)) => LeaseAttempt::Answered(result),
+            Ok(LeaseResponse::Held { available_in }) => LeaseAttempt::Refused { available_in },
+            Ok(LeaseResponse::BackedOff { available_in, previous, cause }) => {
+                let is_forced = self.request.mode == FetchMode::NoCache;
+                let stale = previous.filter(|entry| !is_forced && self.is_usable_on_error(entry));
+                let Some(entry) = stale else { return LeaseAttempt::Refused { available_in } };
+                self.context.counters.count(Counter::LeasesRefused);
+                let status = FetchStatus::Failed(Some(cause));
+                LeaseAttempt::Answered(self.served_stale(entry, status))
+            }
+            Err(error) => LeaseAttempt::Answered(self.compute_unleased(&error)),
+        }
+    }
+
+    /// Counts the refused lease, and waits for the holder's value.
+    pub(in crate::cache) async fn await_holder(&self, available_in: Duration) -> GetOrFetchResult {
+        self.context.counters.count(Counter::LeasesRefused);
+        let wait = self.wait();
+        if wait.is_zero() {
+            return GetOrFetchResult::contended(available_in);
+        }
+        let Some(mut handle) = self.cache.flights.join(self.job(), self.requirement()) else {
+            return GetOrFetchResult::contended(available_in);
+        };
+        let waiting = timeout(wait, handle.result());
+        let result = self.cache.closing.run_until_cancelled(waiting).await;
+        let Some(Ok(result)) = result else {
+            return GetOrFetchResult::contended(handle.available_in());
+        };
+        match result {
+            FlightResult::Stored(entry) => self.coalesced(entry),
+            FlightResult::LeaseGranted { guard, expires_in, previous } => {
+                self.offer(guard, expires_in, previous)
+            }
+            FlightResult::Stale(entry) => self.served_stale(entry, FetchStatus::Failed(None)),
+            FlightResult::StoreFailed(error) => self.compute_unleased(&error),
+            // The origin has just been removed from the configuration, or added to it.
+            FlightResult::Fetched { fetched, .. } => self.coalesced(fetched.entry),
+            FlightResult::OriginFailed(_) => GetOrFetchResult::contended(handle.available_in()),
+        }
+    }
+
+    /// Counts the refused lease, and does not wait.
+    pub(in crate::cache) fn refused(&self, available_in: Duration) -> GetOrFetchResult {
+        self.context.counters.count(Counter::LeasesRefused);
+        GetOrFetchResult::contended(available_in)
+    }
+
+    /// Serves the stale entry, with the lease if this caller gets it.
+    async fn serve_and_refresh(&mut self) -> GetOrFetchResult {
         let mut degraded = false;
-        // Whoever waits for the key in this replica has seen to it that it is computed.
-        if !self.waiting.is_open(&request.key) {
-            match self.ask_for_lease(scope, request).await {
-                Ok(Asked::Answered(answer)) => return answer.into(),
-                Ok(Asked::Refused { .. }) => {}
-                Err(error) => degraded = is_degraded(&error),
+        // A flight of this replica has asked for the lease already.
+        if !self.cache.flights.is_in_flight(&self.request.key) {
+            match self.acquire().await {
+                Ok(LeaseResponse::Answered(result)) => return result,
+                Ok(LeaseResponse::Held { .. } | LeaseResponse::BackedOff { .. }) => {}
+                Err(error) => degraded = error.is_degraded(),
             }
         }
         if !degraded {
-            scope.counts.count(Counter::LeasesRefused);
+            self.context.counters.count(Counter::LeasesRefused);
         }
-        let answer = GetOrFetchOutcome::Found(self.found(stale, Outcome::Stale));
-        GetOrFetchResult { degraded, status: FetchStatus::Refreshing, ..answer.into() }
+        let result = self.serve(Outcome::Stale);
+        GetOrFetchResult { status: FetchStatus::Refreshing, degraded, ..result }
     }
 
-    /// Somebody must compute the value, and the others wait for it.
-    pub(in crate::cache) async fn compute(
-        &self,
-        scope: &NamespaceContext,
-        request: &GetOrFetchRequest,
-    ) -> store::Result<GetOrFetchResult> {
-        let wait = bounded_wait(scope, request);
-        let mut available_in = RETRY_AFTER.0;
-        if wait.is_zero() || !self.waiting.is_open(&request.key) {
-            match self.ask_for_lease(scope, request).await? {
-                Asked::Answered(answer) => return Ok(answer.into()),
-                Asked::Refused { stale_on_error: Some((stale, cause)), .. } => {
-                    scope.counts.count(Counter::LeasesRefused);
-                    return Ok(self.stale_on_error(stale, cause));
-                }
-                Asked::Refused { available_in: later, .. } => available_in = later,
-            }
-        }
-        scope.counts.count(Counter::LeasesRefused);
-        if wait.is_zero() {
-            return Ok(contended(available_in).into());
-        }
-        let errand = self.errand(scope, request);
-        let Some(mut place) = self.waiting.enter(errand, request.wish()) else {
-            return Ok(contended(available_in).into());
-        };
-        let turn = self.closing.run_until_cancelled(tokio::time::timeout(wait, place.turn())).await;
-        match turn {
-            Some(Ok(FlightResult::Found(entry))) => Ok(self.coalesced(entry)),
-            Some(Ok(FlightResult::Lease { grant, expires_in, previous })) => {
-                Ok(self.offer(request, grant, expires_in, previous).into())
-            }
-            Some(Ok(FlightResult::StaleOnError(entry))) => {
-                Ok(self.stale_on_error(entry, String::new()))
-            }
-            Some(Ok(FlightResult::Failed(error))) => Err(error),
-            // The origin was taken out of the configuration or put into it a moment ago.
-            Some(Ok(FlightResult::Landed { landing, .. })) => Ok(self.coalesced(landing.entry)),
-            Some(Ok(FlightResult::OriginFailed(_)) | Err(_)) | None => {
-                Ok(contended(place.available_in()).into())
-            }
-        }
-    }
-
-    pub(in crate::cache) async fn ask_for_lease(
-        &self,
-        scope: &NamespaceContext,
-        request: &GetOrFetchRequest,
-    ) -> store::Result<Asked> {
-        let ttl = scope.rules.lease_ttl;
-        let fresher_than = if request.mode == FetchMode::NoCache {
-            Timestamp(u64::MAX)
-        } else {
-            Timestamp::default()
-        };
-        let ask = AcquireRequest { token: LeaseToken::random(), ttl, fresher_than };
-        let (grant, acquired) = LeaseGuard::acquire(&self.waiting, &request.key, ask).await;
-        Ok(match acquired? {
+    async fn acquire(&self) -> store::Result<LeaseResponse> {
+        let ttl = self.context.config().lease_ttl;
+        let is_forced = self.request.mode == FetchMode::NoCache;
+        let fresher_than = if is_forced { Timestamp(u64::MAX) } else { Timestamp::default() };
+        let (guard, outcome) =
+            self.cache.flights.acquire_lease(&self.request.key, ttl, fresher_than).await;
+        Ok(LeaseResponse::Answered(match outcome? {
             AcquireOutcome::Found(entry) => {
-                Asked::Answered(GetOrFetchOutcome::Found(self.landed(entry)))
+                GetOrFetchOutcome::Found(Found::fresh(entry, self.cache.store.now())).into()
             }
-            AcquireOutcome::Granted { previous } => {
-                Asked::Answered(self.offer(request, grant, ttl, previous))
-            }
+            AcquireOutcome::Granted { previous } => self.offer(guard, ttl, previous),
+            // No value that is computed now will be stored, so every caller may compute.
+            AcquireOutcome::HeldOff { .. } => self.offer(LeaseGuard::detached(), ttl, None),
             AcquireOutcome::Held { expires_in } => {
-                Asked::Refused { available_in: expires_in, stale_on_error: None }
+                return Ok(LeaseResponse::Held { available_in: expires_in });
             }
             AcquireOutcome::BackedOff { remaining, previous, cause } => {
-                let stale = previous.filter(|_| request.mode != FetchMode::NoCache);
-                let stale_on_error =
-                    self.usable(stale, request.max_stale).map(|stale| (stale, cause));
-                Asked::Refused { available_in: remaining, stale_on_error }
+                return Ok(LeaseResponse::BackedOff { available_in: remaining, previous, cause });
             }
-            // What is computed now will not be stored, whoever does it.
-            AcquireOutcome::HeldOff { .. } => {
-                Asked::Answered(self.offer(request, LeaseGuard::unshared(), ttl, None))
-            }
-        })
+        }))
+    }
+
+    /// The caller computes for itself, because the store cannot be asked for a lease.
+    fn compute_unleased(&self, error: &Error) -> GetOrFetchResult {
+        let expires_in = self.context.config().lease_ttl;
+        let result = self.offer(LeaseGuard::detached(), expires_in, self.stored.clone());
+        GetOrFetchResult { degraded: error.is_degraded(), ..result }
     }
 
     fn offer(
         &self,
-        request: &GetOrFetchRequest,
-        grant: LeaseGuard,
-        ttl: Duration,
+        guard: LeaseGuard,
+        expires_in: Duration,
         previous: Option<Entry>,
-    ) -> GetOrFetchOutcome {
-        let stale =
-            self.usable(previous, request.max_stale).map(|entry| self.found(entry, Outcome::Stale));
-        GetOrFetchOutcome::Lease(LeaseOffer { grant, expires_in: ttl, stale })
+    ) -> GetOrFetchResult {
+        let stale = previous.filter(|entry| self.is_usable_on_error(entry));
+        let stale = stale.map(|entry| Found::new(entry, Outcome::Stale, self.cache.store.now()));
+        GetOrFetchOutcome::Lease(LeaseOffer { guard, expires_in, stale }).into()
     }
 }

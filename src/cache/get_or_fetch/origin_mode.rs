@@ -1,193 +1,171 @@
-//! GetOrFetch where the namespace has an origin: the replica fetches what is missing, once for all who wait.
+//! GetOrFetch where the namespace has an origin: the replica fetches a missing value, once for all
+//! its waiters.
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::timeout;
 
-use super::super::{
-    Cache, Error, NamespaceContext, Outcome, Tier,
-    get_or_fetch::{
-        FetchMode, FetchStatus, GetOrFetchOutcome, GetOrFetchRequest, GetOrFetchResult,
-        bounded_wait, contended,
-    },
-    is_degraded,
-    namespaces::OriginBinding,
-    policy,
-    policy::Verdict,
-    singleflight::fill::{FetchKind, FetchedEntry},
-    singleflight::waiters::{FlightHandle, FlightResult, Requirement},
+use super::{
+    Decision, FetchContext, FetchStatus, GetOrFetchOutcome, GetOrFetchRequest, GetOrFetchResult,
 };
 use crate::{
+    cache::{
+        Cache, Error, FetchMode, FillOutcome, Found, NamespaceContext, Outcome, Tier,
+        namespaces::OriginBinding,
+        policy,
+        singleflight::{
+            FetchJob, FetchKind, FetchedEntry, Flight, FlightHandle, FlightResult, Requirement,
+        },
+    },
     error_chain::ErrorChain,
-    model::{Entry, Kind},
+    model::Entry,
     origin,
 };
 
+/// First step of a GetOrFetch for one key.
+pub(in crate::cache) enum OriginFetch {
+    /// The call is answered.
+    Answered(GetOrFetchResult),
+    /// The call waits for a flight. There is no handle if it may not wait, or if too many do.
+    Waiting {
+        handle: Option<FlightHandle>,
+        /// A new flight, to be started.
+        flight: Option<Flight>,
+    },
+}
+
 impl Cache {
-    pub(in crate::cache) async fn read_through(
+    /// Starts a background refresh of a fresh entry that is due early (see
+    /// [`policy::is_due_early`]).
+    pub(super) fn refresh_early(
         &self,
-        scope: &NamespaceContext,
-        source: &OriginBinding,
+        context: &NamespaceContext,
+        origin: &OriginBinding,
         request: &GetOrFetchRequest,
-    ) -> Result<GetOrFetchResult, Error> {
-        let started = Instant::now();
-        let (stored, without_store) = match request.mode {
-            FetchMode::NoCache => (None, false),
-            FetchMode::Normal | FetchMode::OnlyIfCached => match self.store.get(&request.key).await
-            {
-                Ok(entry) => (entry, false),
-                Err(error) => (None, is_degraded(&error)),
-            },
-        };
-        match self.judge(scope, request, stored, started) {
-            (Verdict::Fresh, Some(entry)) => Ok(self.serve_fresh(scope, source, request, entry)),
-            (Verdict::Negative, Some(entry)) => {
-                Ok(GetOrFetchOutcome::Found(self.found(entry, Outcome::Negative)).into())
-            }
-            (Verdict::Stale, Some(entry)) => Ok(self.serve_stale(scope, request, entry)),
-            (_, _) if request.mode == FetchMode::OnlyIfCached => Ok(GetOrFetchResult {
-                degraded: without_store,
-                ..GetOrFetchOutcome::Missing.into()
-            }),
-            (_, entry) => self.fetch(scope, source, request, entry, without_store).await,
-        }
-    }
-
-    pub(in crate::cache) fn serve_fresh(
-        &self,
-        scope: &NamespaceContext,
-        source: &OriginBinding,
-        request: &GetOrFetchRequest,
-        entry: Entry,
-    ) -> GetOrFetchResult {
-        let beta = source.config.early_refresh;
+        entry: &Entry,
+    ) -> FetchStatus {
+        let beta = origin.config.early_refresh;
         let is_due = request.mode == FetchMode::Normal
-            && policy::is_due_early(&entry, self.store.now(), beta, rand::random())
-            && self.waiting.refresh(
-                self.errand(scope, request),
-                Requirement { fresher_than: entry.fresh_until, ..Requirement::default() },
-            );
-        let status = if is_due { FetchStatus::RefreshingEarly } else { FetchStatus::Read };
-        GetOrFetchResult {
-            status,
-            ..GetOrFetchOutcome::Found(self.found(entry, Outcome::Hit)).into()
-        }
-    }
-
-    pub(in crate::cache) fn serve_stale(
-        &self,
-        scope: &NamespaceContext,
-        request: &GetOrFetchRequest,
-        entry: Entry,
-    ) -> GetOrFetchResult {
-        let status = match request.mode {
-            FetchMode::OnlyIfCached => FetchStatus::Read,
-            FetchMode::Normal | FetchMode::NoCache => {
-                self.waiting.refresh(self.errand(scope, request), Requirement::default());
-                FetchStatus::Refreshing
-            }
-        };
-        GetOrFetchResult {
-            status,
-            ..GetOrFetchOutcome::Found(self.found(entry, Outcome::Stale)).into()
-        }
-    }
-
-    /// Waits for the value to be fetched, by whomever. `stored` is what there is to answer instead.
-    async fn fetch(
-        &self,
-        scope: &NamespaceContext,
-        source: &OriginBinding,
-        request: &GetOrFetchRequest,
-        stored: Option<Entry>,
-        without_store: bool,
-    ) -> Result<GetOrFetchResult, Error> {
-        let (errand, wish) =
-            (self.errand(scope, request), Requirement { without_store, ..request.wish() });
-        let place = if bounded_wait(scope, request).is_zero() {
-            self.waiting.refresh(errand, wish);
-            None
+            && policy::is_due_early(entry, self.store.now(), beta, rand::random());
+        let newer = Requirement { fresher_than: entry.fresh_until, ..Requirement::default() };
+        if is_due && self.flights.refresh(FetchJob::new(context, request), newer) {
+            FetchStatus::RefreshingEarly
         } else {
-            self.waiting.enter(errand, wish)
-        };
-        self.await_fetch(scope, source, request, stored, without_store, place).await
+            FetchStatus::Read
+        }
+    }
+}
+
+impl FetchContext<'_> {
+    /// Acts on the decision: answers, or joins a flight.
+    pub(in crate::cache) fn begin_fetch(&mut self, origin: &OriginBinding) -> OriginFetch {
+        OriginFetch::Answered(match self.decision() {
+            Decision::Serve(Outcome::Hit) => self.serve_hit(origin),
+            Decision::Serve(outcome) => self.serve(outcome),
+            Decision::ServeAndRefresh => {
+                self.cache.flights.refresh(self.job(), Requirement::default());
+                GetOrFetchResult { status: FetchStatus::Refreshing, ..self.serve(Outcome::Stale) }
+            }
+            Decision::NotCached => self.not_cached(),
+            Decision::Compute => return self.join_flight(),
+        })
     }
 
-    /// Waits in `place`, if there is one, for the value to be fetched.
+    fn serve_hit(&mut self, origin: &OriginBinding) -> GetOrFetchResult {
+        let status = match &self.stored {
+            Some(entry) => self.cache.refresh_early(self.context, origin, self.request, entry),
+            None => FetchStatus::Read,
+        };
+        GetOrFetchResult { status, ..self.serve(Outcome::Hit) }
+    }
+
+    fn join_flight(&self) -> OriginFetch {
+        let flights = &self.cache.flights;
+        if self.wait().is_zero() {
+            flights.refresh(self.job(), self.requirement());
+            return OriginFetch::Waiting { handle: None, flight: None };
+        }
+        let (handle, flight) = flights.join_unstarted(self.job(), self.requirement()).unzip();
+        OriginFetch::Waiting { handle, flight: flight.flatten() }
+    }
+
+    /// Waits for the flight's result.
     pub(in crate::cache) async fn await_fetch(
         &self,
-        scope: &NamespaceContext,
-        source: &OriginBinding,
-        request: &GetOrFetchRequest,
-        stored: Option<Entry>,
-        without_store: bool,
-        place: Option<FlightHandle>,
+        origin: &OriginBinding,
+        handle: Option<FlightHandle>,
     ) -> Result<GetOrFetchResult, Error> {
-        let stale = || self.usable(stored.clone(), request.max_stale);
-        let later = |available_in: Duration| match stale() {
-            Some(entry) => {
-                let answer = GetOrFetchOutcome::Found(self.found(entry, Outcome::Stale));
-                GetOrFetchResult {
-                    status: FetchStatus::SoftTimeout,
-                    degraded: without_store,
-                    ..answer.into()
-                }
-            }
-            None => GetOrFetchResult { degraded: without_store, ..contended(available_in).into() },
+        let mean_fetch_time = origin.client.mean_fetch_time().unwrap_or_default();
+        let Some(mut handle) = handle else { return Ok(self.not_yet(mean_fetch_time)) };
+        let Some(result) = self.await_result(origin, &mut handle).await else {
+            return Ok(self.not_yet(handle.available_in().max(mean_fetch_time)));
         };
-        let usually = source.gate.mean_fetch_time().unwrap_or_default();
-        let Some(mut place) = place else { return Ok(later(usually)) };
-        let wait = bounded_wait(scope, request);
-        let soft_timeout = source.config.soft_timeout.filter(|_| stale().is_some());
-        let patience = soft_timeout.map_or(wait, |soft_timeout| wait.min(soft_timeout));
-        let mut turn = tokio::time::timeout(patience, place.turn()).await;
-        if turn.is_err() && patience < wait && stale().is_none() {
-            // What would have been answered instead may no longer be.
-            turn = tokio::time::timeout(wait - patience, place.turn()).await;
-        }
-        match turn {
-            Ok(FlightResult::Found(entry)) => Ok(self.coalesced(entry)),
-            Ok(FlightResult::Landed { landing, is_first }) => Ok(self.fetched(landing, is_first)),
-            Ok(FlightResult::OriginFailed(error)) => match stale() {
-                Some(entry) => Ok(GetOrFetchResult {
-                    degraded: without_store,
-                    ..self.stale_on_error(entry, error.to_string())
-                }),
-                None => Err(failed(request, error)),
-            },
-            Ok(FlightResult::StaleOnError(entry)) => Ok(self.stale_on_error(entry, String::new())),
-            // The server shuts down, or the origin was put into the configuration a moment ago.
-            Ok(FlightResult::Failed(_) | FlightResult::Lease { .. }) => Ok(later(usually)),
-            Err(_) => Ok(later(place.available_in().max(usually))),
+        match result {
+            FlightResult::Stored(entry) => Ok(self.coalesced(entry)),
+            FlightResult::Fetched { fetched, is_first } => Ok(self.fetched(fetched, is_first)),
+            FlightResult::OriginFailed(error) => self.stale_or_failed(error),
+            FlightResult::Stale(entry) => Ok(self.served_stale(entry, FetchStatus::Failed(None))),
+            // The server shuts down, or the origin has just been configured.
+            FlightResult::StoreFailed(_) | FlightResult::LeaseGranted { .. } => {
+                Ok(self.not_yet(mean_fetch_time))
+            }
         }
     }
 
-    /// The origin's answer to this call or to another.
-    pub(in crate::cache) fn fetched(
+    /// The flight's result, if it comes in time: within the soft timeout while there is a stale
+    /// value to serve, otherwise within the call's wait.
+    async fn await_result(
         &self,
-        landing: FetchedEntry,
-        is_first: bool,
-    ) -> GetOrFetchResult {
-        let FetchedEntry { entry, fill, course, is_cacheable: _ } = landing;
-        let outcome = if entry.kind == Kind::Negative { Outcome::Negative } else { Outcome::Hit };
-        let status = match course {
-            _ if !is_first => FetchStatus::Coalesced,
-            FetchKind::Fetched => FetchStatus::Fetched,
-            FetchKind::RevalidateOutcome => FetchStatus::Revalidated,
+        origin: &OriginBinding,
+        handle: &mut FlightHandle,
+    ) -> Option<FlightResult> {
+        let wait = self.wait();
+        let soft_timeout = origin.config.soft_timeout.filter(|_| self.stale().is_some());
+        let first_wait = soft_timeout.map_or(wait, |soft_timeout| wait.min(soft_timeout));
+        if let Ok(result) = timeout(first_wait, handle.result()).await {
+            return Some(result);
+        }
+        // The stale value may have expired in the meantime.
+        if first_wait < wait && self.stale().is_none() {
+            return timeout(wait - first_wait, handle.result()).await.ok();
+        }
+        None
+    }
+
+    /// The value is not there in time: the stale value, or advice on when to ask again.
+    fn not_yet(&self, available_in: Duration) -> GetOrFetchResult {
+        let result = match self.stale() {
+            Some(entry) => self.served_stale(entry, FetchStatus::SoftTimeout),
+            None => GetOrFetchResult::contended(available_in),
         };
-        let mut found = self.found(entry, outcome);
-        found.tier = Tier::Origin { is_stored: fill == super::FillOutcome::Stored };
+        GetOrFetchResult { degraded: self.is_degraded(), ..result }
+    }
+
+    fn stale_or_failed(&self, error: origin::Error) -> Result<GetOrFetchResult, Error> {
+        if let Some(entry) = self.stale() {
+            let result = self.served_stale(entry, FetchStatus::Failed(Some(error.to_string())));
+            return Ok(GetOrFetchResult { degraded: self.is_degraded(), ..result });
+        }
+        let namespace = self.request.key.namespace().clone();
+        tracing::debug!(%namespace, error = %ErrorChain(&error), "the origin failed");
+        Err(Error::Origin { namespace, error })
+    }
+
+    /// The origin's answer to this call, or to another one.
+    fn fetched(&self, fetched: FetchedEntry, is_first: bool) -> GetOrFetchResult {
+        let FetchedEntry { entry, fill, kind, is_cacheable: _ } = fetched;
+        let status = match kind {
+            _ if !is_first => FetchStatus::Coalesced,
+            FetchKind::Full => FetchStatus::Fetched,
+            FetchKind::Revalidated => FetchStatus::Revalidated,
+        };
+        let tier = Tier::Origin { is_stored: fill == FillOutcome::Stored };
+        let found = Found { tier, ..Found::fresh(entry, self.cache.store.now()) };
         GetOrFetchResult {
-            answer: GetOrFetchOutcome::Found(found),
+            outcome: GetOrFetchOutcome::Found(found),
             status,
             fill: Some(fill),
             degraded: fill.is_degraded(),
         }
     }
-}
-
-pub(in crate::cache) fn failed(request: &GetOrFetchRequest, error: origin::Error) -> Error {
-    let namespace = request.key.namespace().clone();
-    tracing::debug!(%namespace, error = %ErrorChain(&error), "the origin failed");
-    Error::Origin { namespace, error }
 }

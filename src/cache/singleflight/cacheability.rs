@@ -1,6 +1,8 @@
-//! Which keys have values that must not be stored, as far as this replica has seen lately.
+//! Predicts which keys have values that must not be stored, from this replica's recent fetches.
 //!
-//! A lease is of no use to them: the replicas would only wait for one another, each in vain. Varnish calls this hit-for-miss.
+//! A lease is of no use to such keys: replicas would wait for one another's fetch, and each would
+//! then have to fetch for itself. Varnish calls this hit-for-miss, Pingora a cacheability
+//! predictor.
 
 use std::time::Duration;
 
@@ -10,82 +12,81 @@ use tokio::time::Instant;
 
 use crate::model::EntryKey;
 
-/// How long it is remembered. Whatever is fetched meanwhile may correct it.
-const REMEMBERED: Duration = Duration::from_secs(10);
-/// How long it is taken for certain. A key that is asked for so often would keep other replicas waiting for its lease all the time.
-const CERTAIN: Duration = Duration::from_secs(1);
+/// How long an observation is used. Every fetch in the meantime corrects it.
+const MAX_AGE: Duration = Duration::from_secs(10);
+/// How long an observation is trusted without asking for a lease. A key that is fetched this often
+/// would otherwise keep other replicas waiting for its lease all the time.
+const TRUSTED_AGE: Duration = Duration::from_secs(1);
 /// Most keys that are remembered.
 const CAPACITY: usize = 4096;
 
-/// What is known of a key.
+/// Prediction for the next value of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cache) enum Prediction {
-    /// Nothing: its value may well be stored.
-    None,
-    /// Its value must not be stored, as far as was seen a while ago: a lease is worth asking for, and not worth waiting for.
-    Faded,
-    /// Its value must not be stored.
-    Fresh,
+pub(super) enum Prediction {
+    /// There is no recent observation: the value may well be cacheable.
+    Unknown,
+    /// The value was uncacheable a while ago: a lease is worth asking for, but not waiting for.
+    ProbablyUncacheable,
+    /// The value was uncacheable a moment ago.
+    Uncacheable,
 }
 
-/// See the module.
-pub(in crate::cache) struct CacheabilityPredictor(Mutex<LruCache<EntryKey, Instant>>);
+/// Keys whose last value was uncacheable, and when that was observed.
+pub(super) struct CacheabilityPredictor(Mutex<LruCache<EntryKey, Instant>>);
 
 impl CacheabilityPredictor {
-    pub(in crate::cache) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Mutex::new(LruCache::new(CAPACITY)))
     }
 
-    /// What is known of the key.
-    pub(in crate::cache) fn recall(&self, key: &EntryKey) -> Prediction {
+    pub(super) fn predict(&self, key: &EntryKey) -> Prediction {
         match self.0.lock().peek(key).map(Instant::elapsed) {
-            Some(age) if age < CERTAIN => Prediction::Fresh,
-            Some(age) if age < REMEMBERED => Prediction::Faded,
-            Some(_) | None => Prediction::None,
+            Some(age) if age < TRUSTED_AGE => Prediction::Uncacheable,
+            Some(age) if age < MAX_AGE => Prediction::ProbablyUncacheable,
+            Some(_) | None => Prediction::Unknown,
         }
     }
 
-    /// Takes note of what was seen.
-    pub(in crate::cache) fn note(&self, key: &EntryKey, is_cacheable: bool) {
-        let mut seen = self.0.lock();
+    /// Records whether the key's value was cacheable.
+    pub(super) fn record(&self, key: &EntryKey, is_cacheable: bool) {
+        let mut observed = self.0.lock();
         if is_cacheable {
-            seen.remove(key);
+            observed.remove(key);
         } else {
-            seen.insert(key.clone(), Instant::now());
+            observed.insert(key.clone(), Instant::now());
         }
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::model::Namespace;
+    use crate::cache::testing::key;
 
-    fn key(name: &str) -> EntryKey {
-        EntryKey::new(Namespace::new("ns").unwrap(), name, [].into_iter()).unwrap()
+    #[tokio::test(start_paused = true)]
+    async fn an_observation_fades() {
+        let predictor = CacheabilityPredictor::new();
+        predictor.record(&key("a"), false);
+        assert_eq!(predictor.predict(&key("a")), Prediction::Uncacheable);
+        assert_eq!(predictor.predict(&key("b")), Prediction::Unknown);
+        tokio::time::advance(TRUSTED_AGE).await;
+        assert_eq!(predictor.predict(&key("a")), Prediction::ProbablyUncacheable);
+        tokio::time::advance(MAX_AGE - TRUSTED_AGE).await;
+        assert_eq!(predictor.predict(&key("a")), Prediction::Unknown);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_seen_is_remembered_for_a_while() {
-        let uncacheable = CacheabilityPredictor::new();
-        uncacheable.note(&key("a"), false);
-        uncacheable.note(&key("b"), false);
-        uncacheable.note(&key("b"), true);
-        assert_eq!(
-            (uncacheable.recall(&key("a")), uncacheable.recall(&key("b"))),
-            (Prediction::Fresh, Prediction::None)
-        );
-        tokio::time::advance(CERTAIN).await;
-        assert_eq!(uncacheable.recall(&key("a")), Prediction::Faded);
-        tokio::time::advance(REMEMBERED - CERTAIN).await;
-        assert_eq!(uncacheable.recall(&key("a")), Prediction::None);
+    async fn a_cacheable_value_corrects_the_prediction() {
+        let predictor = CacheabilityPredictor::new();
+        predictor.record(&key("a"), false);
+        predictor.record(&key("a"), true);
+        assert_eq!(predictor.predict(&key("a")), Prediction::Unknown);
     }
 
     #[tokio::test]
     async fn memory_is_bounded() {
-        let uncacheable = CacheabilityPredictor::new();
-        (0..CAPACITY * 2).for_each(|number| uncacheable.note(&key(&number.to_string()), false));
-        assert_eq!(uncacheable.0.lock().len(), CAPACITY);
+        let predictor = CacheabilityPredictor::new();
+        (0..CAPACITY * 2).for_each(|number| predictor.record(&key(&number.to_string()), false));
+        assert_eq!(predictor.0.lock().len(), CAPACITY);
     }
 }

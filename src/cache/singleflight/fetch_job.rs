@@ -1,48 +1,54 @@
-//! What whoever computes a key has to know.
+//! The key that a flight computes, and the rules for it.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::super::{NamespaceContext, namespaces::OriginBinding};
 use crate::{
+    cache::{GetOrFetchRequest, NamespaceContext, namespaces::OriginBinding},
     model::EntryKey,
     origin::{FetchRequest, Validators},
 };
 
-/// See the module.
+/// Everything that a fetch needs: key, params, and the namespace's rules.
 #[derive(Clone)]
 pub(in crate::cache) struct FetchJob {
-    pub(in crate::cache) key: EntryKey,
-    pub(in crate::cache) params: Arc<BTreeMap<String, String>>,
-    pub(in crate::cache) scope: NamespaceContext,
+    pub(super) key: EntryKey,
+    params: Arc<BTreeMap<String, String>>,
+    pub(super) context: NamespaceContext,
 }
 
 impl FetchJob {
-    /// Where the value is fetched; none if callers compute it.
-    pub(in crate::cache) fn source(&self) -> Option<&OriginBinding> {
-        self.scope.rules.source()
+    pub(in crate::cache) fn new(context: &NamespaceContext, request: &GetOrFetchRequest) -> Self {
+        let (key, params) = (request.key.clone(), request.params.clone());
+        Self { key, params, context: context.clone() }
     }
 
-    /// How long a lease for it holds. One that this replica holds is extended while the fetch goes on, so it need only be
-    /// longer than most fetches take: if the replica dies, that is how long the others wait.
-    pub(in crate::cache) fn lease_ttl(&self) -> Duration {
-        let longest = self.scope.rules.lease_ttl;
-        self.source().map_or(longest, |source| {
-            (source.gate.expected_fetch_time() * 2)
-                .clamp(source.config.min_lease.min(longest), longest)
+    /// Where the value is fetched; `None` if callers compute it.
+    pub(super) fn origin(&self) -> Option<&OriginBinding> {
+        self.context.rules.origin.as_ref()
+    }
+
+    /// The longest duration of a lease.
+    pub(super) fn max_lease_ttl(&self) -> Duration {
+        self.context.config().lease_ttl
+    }
+
+    /// Duration of the lease when it is acquired. A fetch extends its lease, so the lease need
+    /// only be longer than most fetches take: if the replica dies, others wait that long.
+    pub(super) fn lease_ttl(&self) -> Duration {
+        let longest = self.max_lease_ttl();
+        self.origin().map_or(longest, |origin| {
+            let shortest = origin.config.min_lease.min(longest);
+            (origin.client.expected_fetch_time() * 2).clamp(shortest, longest)
         })
     }
 
-    /// What is asked of `source`.
-    pub(in crate::cache) fn order(
-        &self,
-        source: &OriginBinding,
-        validators: Validators,
-    ) -> FetchRequest {
+    /// The request to the origin.
+    pub(super) fn request(&self, origin: &OriginBinding, validators: Validators) -> FetchRequest {
         FetchRequest {
             key: self.key.clone(),
             params: self.params.clone(),
             validators,
-            deadline: source.gate.deadline(),
+            deadline: origin.client.deadline(),
         }
     }
 }

@@ -1,253 +1,308 @@
-//! What becomes of an origin's answer: it is stored if the lease under which it was fetched still holds.
+//! Fills: a fetched value is stored if the lease under which it was fetched still permits it.
 
 use std::{sync::Arc, time::Duration};
 
-use super::super::{
-    is_degraded, namespaces::OriginBinding, policy, singleflight::fetch_job::FetchJob,
-    singleflight::lease_guard::LeaseGuard,
-};
+use super::{fetch_job::FetchJob, lease_guard::LeaseGuard};
 use crate::{
+    cache::{namespaces::OriginBinding, policy},
     model::{Entry, FetchMetadata, Kind, NewEntry, Validators, Version},
     origin::{CacheDirectives, FetchBody, FetchResponse},
     stats::counters::Counter,
-    store::{Backend, FillStatus, RevalidateOutcome, Revalidation},
+    store::{Backend, LeaseLoss, LeaseStatus, Result, RevalidateOutcome, Revalidation},
 };
 
-/// What was fetched, and what became of it.
+/// A fetched entry, and what became of it.
 #[derive(Debug, Clone)]
 pub(in crate::cache) struct FetchedEntry {
-    /// The value, or the knowledge that there is none.
+    /// The value, or the negative entry.
     pub(in crate::cache) entry: Entry,
-    /// Whether it is in the cache.
+    /// What became of it in the cache.
     pub(in crate::cache) fill: FillOutcome,
-    /// Whether the origin allows that.
+    /// Whether the origin permits caching.
     pub(in crate::cache) is_cacheable: bool,
-    /// How it was got.
-    pub(in crate::cache) course: FetchKind,
+    /// How it was fetched.
+    pub(in crate::cache) kind: FetchKind,
 }
 
 /// What became of a fetched value in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FillOutcome {
-    /// It is stored.
+    /// The value is stored.
     Stored,
-    /// The lease had expired or was given to somebody else.
-    LeaseLost,
-    /// The entry or its namespace was invalidated since the fetch began, or its delete holds fills off.
-    Invalidated,
-    /// The entry was written since the fetch began.
-    Superseded,
-    /// The origin says that it must not be stored, or gave it no time in which it could be used.
+    /// The lease no longer permitted a fill, or the key's delete holds fills off.
+    LeaseLost(LeaseLoss),
+    /// The origin forbids caching, or gave the value no lifetime.
     Uncacheable,
-    /// The store could not be reached or has no room, or the value was thought to be uncacheable and fetched without a lease.
+    /// The store could not be asked or is full, or the value was predicted to be uncacheable and
+    /// fetched without a lease.
     NotStored {
         /// Whether the store could not be asked.
         degraded: bool,
     },
 }
 
-/// How a value came from the origin.
+/// How a value was fetched from the origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cache) enum FetchKind {
-    /// It was sent.
-    Fetched,
-    /// The origin said that what was stored is still good.
-    RevalidateOutcome,
+    /// The origin sent the value.
+    Full,
+    /// The origin declared the stored value unchanged.
+    Revalidated,
 }
 
-/// The task to fetch.
+/// Permission to fetch a key, and to store the value if there is a lease.
 pub(in crate::cache) struct FillPermit {
-    /// The lease, or what becomes of the value without one.
-    pub(in crate::cache) lease: Result<LeaseGuard, FillOutcome>,
-    /// What is stored now.
-    pub(in crate::cache) previous: Option<Entry>,
+    lease: Lease,
+    /// The stored entry.
+    previous: Option<Entry>,
 }
 
-/// An answer on its way into the store.
+enum Lease {
+    Held(LeaseGuard),
+    /// There is no lease, or no longer one: what becomes of the value without it.
+    None(FillOutcome),
+}
+
+/// A fetched value on its way to the store.
 enum FillWrite {
-    NewEntry(NewEntry),
+    New(NewEntry),
     Revalidation(Entry, Revalidation),
 }
 
+// === impl FillOutcome ===
+
+impl FillOutcome {
+    /// The store could not be asked.
+    pub(super) const NOT_STORED_DEGRADED: Self = Self::NotStored { degraded: true };
+
+    /// Whether the store could not be asked.
+    pub fn is_degraded(self) -> bool {
+        self == Self::NOT_STORED_DEGRADED
+    }
+
+    /// The outcome of a write by the store's answer.
+    fn of(status: Result<LeaseStatus>) -> Self {
+        match status {
+            Ok(Ok(())) => Self::Stored,
+            Ok(Err(loss)) => Self::LeaseLost(loss),
+            Err(error) => Self::NotStored { degraded: error.is_degraded() },
+        }
+    }
+}
+
+// === impl FillPermit ===
+
 impl FillPermit {
-    /// Fetches although there is no lease.
-    pub(in crate::cache) fn without_lease(fill: FillOutcome) -> Self {
-        Self { lease: Err(fill), previous: None }
+    /// Permission to store the value under a lease.
+    pub(super) fn leased(lease: LeaseGuard, previous: Option<Entry>) -> Self {
+        Self { lease: Lease::Held(lease), previous }
     }
 
-    /// By which the origin knows what is stored now.
-    pub(in crate::cache) fn validators(&self) -> Validators {
-        let previous = self.previous.as_ref().and_then(|entry| entry.fetch_metadata.as_ref());
-        previous.map(|fetch_metadata| fetch_metadata.validators.clone()).unwrap_or_default()
+    /// Permission to fetch a value that is not stored, for the reason in `outcome`.
+    pub(super) fn unleased(outcome: FillOutcome) -> Self {
+        Self { lease: Lease::None(outcome), previous: None }
     }
 
-    /// Holds the lease for as long as this is polled. Does not return when it is lost: the value is wanted even if it is not
-    /// stored.
-    pub(in crate::cache) async fn keep_alive(&self, ttl: Duration, longest: Duration) {
-        if let Ok(lease) = &self.lease {
-            lease.keep_alive(ttl, longest).await;
+    pub(super) fn is_leased(&self) -> bool {
+        matches!(self.lease, Lease::Held(_))
+    }
+
+    /// The validators of the stored value, for a conditional request.
+    pub(super) fn validators(&self) -> Validators {
+        let metadata = self.previous.as_ref().and_then(|entry| entry.fetch_metadata.as_ref());
+        metadata.map(|metadata| metadata.validators.clone()).unwrap_or_default()
+    }
+
+    /// Extends the lease for as long as this is polled. Does not return when the lease is lost:
+    /// the waiters want the value even if it is not stored.
+    pub(super) async fn keep_lease(&self, ttl: Duration, longest: Duration) {
+        if let Lease::Held(guard) = &self.lease {
+            guard.keep_alive(ttl, longest).await;
         }
         std::future::pending().await
     }
-}
 
-impl FillOutcome {
-    /// Whether the store could not be asked.
-    pub fn is_degraded(self) -> bool {
-        self == Self::NotStored { degraded: true }
+    /// Gives the lease back, if there is one.
+    pub(super) async fn release(self, backoff: Duration, cause: &str) {
+        if let Lease::Held(guard) = self.lease {
+            guard.release(backoff, cause).await;
+        }
     }
-}
 
-impl From<FillStatus> for FillOutcome {
-    fn from(filled: FillStatus) -> Self {
-        match filled {
-            FillStatus::Stored => Self::Stored,
-            FillStatus::LeaseLost => Self::LeaseLost,
-            FillStatus::Invalidated => Self::Invalidated,
-            FillStatus::Superseded => Self::Superseded,
+    /// Ends the lease after a fill with this outcome.
+    async fn end_lease(&mut self, store: &dyn Backend, job: &FetchJob, outcome: FillOutcome) {
+        let lease = std::mem::replace(&mut self.lease, Lease::None(outcome));
+        let Lease::Held(guard) = lease else { return };
+        match outcome {
+            // The store has ended it.
+            FillOutcome::Stored | FillOutcome::LeaseLost(_) => guard.disarm(),
+            // The stored value is not what the origin says now.
+            FillOutcome::Uncacheable => match store.discard(&job.key, guard.token()).await {
+                Ok(_) => guard.disarm(),
+                Err(_) => guard.release(Duration::ZERO, "").await,
+            },
+            FillOutcome::NotStored { .. } => guard.release(Duration::ZERO, "").await,
         }
     }
 }
 
-/// Stores an answer under the mandate's lease, and ends that. None if the origin said that the stored value is still good,
-/// and it is not there any more: the lease still holds, and the value must be fetched.
-pub(in crate::cache) async fn land(
+// === impl FillWrite ===
+
+impl FillWrite {
+    /// Builds the write for an origin's response, and returns whether the origin permits it.
+    /// `None` if the origin declares a value unchanged that is not stored.
+    fn new(
+        job: &FetchJob,
+        origin: &OriginBinding,
+        previous: Option<&Entry>,
+        response: FetchResponse,
+        fetch_time: Duration,
+    ) -> Option<(Self, bool)> {
+        let FetchResponse { body, directives } = response;
+        let (kind, data) = match body {
+            FetchBody::Value { kind, data } => (kind, data),
+            FetchBody::NotFound => (Kind::Negative, bytes::Bytes::new()),
+            FetchBody::NotModified => {
+                return Some(Self::revalidation(job, origin, previous?, directives, fetch_time));
+            }
+        };
+        let lifetime = policy::fetched_lifetime(
+            job.context.config(),
+            &origin.config,
+            &directives,
+            kind,
+            rand::random(),
+        );
+        let entry = NewEntry {
+            kind,
+            data,
+            version: Version::random(),
+            lifetime: lifetime.unwrap_or_default(),
+            tags: directives.tags.clone().unwrap_or_default(),
+            fetch_metadata: Some(fetch_metadata(&directives, fetch_time)),
+        };
+        Some((Self::New(entry), lifetime.is_some()))
+    }
+
+    /// What the origin does not say anew holds as before (RFC 9111, 4.3.4).
+    fn revalidation(
+        job: &FetchJob,
+        origin: &OriginBinding,
+        previous: &Entry,
+        directives: CacheDirectives,
+        fetch_time: Duration,
+    ) -> (Self, bool) {
+        // A TTL that holds as before was jittered when the value was stored.
+        let jitter = if directives.ttl.is_some() { rand::random() } else { 0.0 };
+        let directives = CacheDirectives {
+            ttl: directives.ttl.or_else(|| Some(previous.fresh_until.since(previous.created_at))),
+            stale_while_revalidate: directives
+                .stale_while_revalidate
+                .or(Some(previous.stale_while_revalidate)),
+            stale_if_error: directives.stale_if_error.or(Some(previous.stale_if_error)),
+            ..directives
+        };
+        let config = job.context.config();
+        let lifetime =
+            policy::fetched_lifetime(config, &origin.config, &directives, previous.kind, jitter);
+        let revalidation = Revalidation {
+            version: previous.version,
+            lifetime: lifetime.unwrap_or_default(),
+            tags: directives.tags.clone().unwrap_or_else(|| previous.tags.clone()),
+            fetch_metadata: fetch_metadata(&directives, fetch_time),
+        };
+        (Self::Revalidation(previous.clone(), revalidation), lifetime.is_some())
+    }
+
+    fn fetch_kind(&self) -> FetchKind {
+        match self {
+            Self::New(_) => FetchKind::Full,
+            Self::Revalidation(..) => FetchKind::Revalidated,
+        }
+    }
+
+    /// The entry that the write results in.
+    fn entry(&self, store: &dyn Backend) -> Entry {
+        let now = store.now();
+        match self {
+            Self::New(entry) => Entry::written(entry, now),
+            Self::Revalidation(previous, revalidation) => {
+                let mut entry = previous.clone();
+                entry.created_at = now;
+                entry.reschedule(&revalidation.lifetime, now);
+                entry.tags = revalidation.tags.clone();
+                entry
+            }
+        }
+    }
+
+    /// Stores the value under a lease. `None` if the value that was revalidated is gone; the lease
+    /// is still held then.
+    async fn apply(
+        &self,
+        store: &dyn Backend,
+        job: &FetchJob,
+        lease: &LeaseGuard,
+    ) -> Option<FillOutcome> {
+        let status = match self {
+            Self::New(entry) => store.fill(&job.key, lease.token(), entry).await,
+            Self::Revalidation(_, revalidation) => {
+                match store.revalidate(&job.key, lease.token(), revalidation).await {
+                    Ok(RevalidateOutcome::Revalidated) => Ok(Ok(())),
+                    Ok(RevalidateOutcome::LeaseLost(loss)) => Ok(Err(loss)),
+                    Ok(RevalidateOutcome::Gone) => return None,
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        Some(FillOutcome::of(status))
+    }
+}
+
+/// Stores a response under the permit's lease, and ends the lease. `None` if the origin declared a
+/// value unchanged that is no longer stored: the lease is still held, and the value must be
+/// fetched again.
+pub(super) async fn fill(
     store: &dyn Backend,
-    errand: &FetchJob,
-    source: &OriginBinding,
-    mandate: &mut FillPermit,
-    answer: FetchResponse,
-    took: Duration,
+    job: &FetchJob,
+    origin: &OriginBinding,
+    permit: &mut FillPermit,
+    response: FetchResponse,
+    fetch_time: Duration,
 ) -> Option<FetchedEntry> {
-    let course = if answer.body == FetchBody::NotModified {
-        FetchKind::RevalidateOutcome
-    } else {
-        FetchKind::Fetched
-    };
-    let (parcel, is_cacheable) = pack(errand, source, mandate.previous.as_ref(), answer, took)?;
-    let now = store.now();
-    let entry = match &parcel {
-        FillWrite::NewEntry(draft) => Entry::written(draft, now),
-        FillWrite::Revalidation(previous, confirmation) => {
-            let mut entry = previous.clone();
-            entry.created_at = now;
-            entry.reschedule(&confirmation.lifetime, now);
-            entry.tags = confirmation.tags.clone();
-            entry
+    let (write, is_cacheable) =
+        FillWrite::new(job, origin, permit.previous.as_ref(), response, fetch_time)?;
+    let entry = write.entry(store);
+    let fill = match &permit.lease {
+        // The prediction was wrong, but a value without a lease is not stored.
+        Lease::None(FillOutcome::Uncacheable) if is_cacheable => {
+            FillOutcome::NotStored { degraded: false }
         }
-    };
-    let fill = match &mandate.lease {
-        // It may be stored after all, but not without a lease.
-        Err(FillOutcome::Uncacheable) if is_cacheable => FillOutcome::NotStored { degraded: false },
-        Err(fill) => *fill,
-        Ok(_) if !is_cacheable => FillOutcome::Uncacheable,
-        Ok(lease) => {
-            let filled = match &parcel {
-                FillWrite::NewEntry(draft) => {
-                    store.fill(&errand.key, lease.token(), draft).await.map(Some)
-                }
-                FillWrite::Revalidation(_, confirmation) => store
-                    .confirm(&errand.key, lease.token(), confirmation)
-                    .await
-                    .map(|confirmed| match confirmed {
-                        RevalidateOutcome::Settled(filled) => Some(filled),
-                        RevalidateOutcome::Gone => None,
-                    }),
-            };
-            match filled {
-                Ok(Some(filled)) => filled.into(),
-                Ok(None) => {
-                    mandate.previous = None;
-                    return None;
-                }
-                Err(error) => FillOutcome::NotStored { degraded: is_degraded(&error) },
+        Lease::None(outcome) => *outcome,
+        Lease::Held(_) if !is_cacheable => FillOutcome::Uncacheable,
+        Lease::Held(guard) => match write.apply(store, job, guard).await {
+            Some(outcome) => outcome,
+            None => {
+                permit.previous = None;
+                return None;
             }
-        }
+        },
     };
-    count(errand, fill);
-    match (fill, std::mem::replace(&mut mandate.lease, Err(fill))) {
-        // The store has ended it.
-        (
-            FillOutcome::Stored
-            | FillOutcome::LeaseLost
-            | FillOutcome::Invalidated
-            | FillOutcome::Superseded,
-            Ok(lease),
-        ) => drop(lease.hand_over()),
-        (FillOutcome::Uncacheable, Ok(lease)) => {
-            // What was there before is not what the origin says now. If this fails, the lease is given back.
-            match store.discard(&errand.key, lease.token()).await {
-                Ok(_) => drop(lease.hand_over()),
-                Err(_) => lease.give_back(Duration::ZERO, "").await,
-            }
-        }
-        (FillOutcome::NotStored { .. }, Ok(lease)) => lease.give_back(Duration::ZERO, "").await,
-        (_, Err(_)) => {}
+    count(job, fill);
+    permit.end_lease(store, job, fill).await;
+    Some(FetchedEntry { entry, fill, is_cacheable, kind: write.fetch_kind() })
+}
+
+fn fetch_metadata(directives: &CacheDirectives, fetch_time: Duration) -> Arc<FetchMetadata> {
+    Arc::new(FetchMetadata { validators: directives.validators.clone(), fetch_time })
+}
+
+fn count(job: &FetchJob, fill: FillOutcome) {
+    let counters = &job.context.counters;
+    match fill {
+        FillOutcome::Stored => counters.count(Counter::Sets),
+        FillOutcome::LeaseLost(loss) => job.context.count_lost_fill(loss),
+        FillOutcome::Uncacheable => counters.count(Counter::Uncacheable),
+        FillOutcome::NotStored { .. } => counters.count(Counter::FillsNotStored),
     }
-    Some(FetchedEntry { entry, fill, is_cacheable, course })
-}
-
-fn pack(
-    errand: &FetchJob,
-    source: &OriginBinding,
-    previous: Option<&Entry>,
-    answer: FetchResponse,
-    took: Duration,
-) -> Option<(FillWrite, bool)> {
-    let rules = &errand.scope.rules;
-    let FetchResponse { body, directives: terms } = answer;
-    let (kind, data) = match body {
-        FetchBody::Value { kind, data } => (kind, data),
-        FetchBody::NotFound => (Kind::Negative, bytes::Bytes::new()),
-        FetchBody::NotModified => {
-            let previous = previous?.clone();
-            // What the origin does not say anew holds as before (RFC 9111, 4.3.4), and need not be jittered again.
-            let dice = if terms.ttl.is_some() { rand::random() } else { 0.0 };
-            let terms = CacheDirectives {
-                ttl: terms.ttl.or_else(|| Some(previous.fresh_until.since(previous.created_at))),
-                stale_while_revalidate: terms
-                    .stale_while_revalidate
-                    .or(Some(previous.stale_while_revalidate)),
-                stale_if_error: terms.stale_if_error.or(Some(previous.stale_if_error)),
-                ..terms
-            };
-            let lifetime =
-                policy::fetched_lifetime(rules, &source.config, &terms, previous.kind, dice);
-            let tags = terms.tags.clone().unwrap_or_else(|| previous.tags.clone());
-            let fetch_metadata = fetch_metadata(&terms, took);
-            let confirmation = Revalidation {
-                version: previous.version,
-                lifetime: lifetime.unwrap_or_default(),
-                tags,
-                fetch_metadata,
-            };
-            return Some((FillWrite::Revalidation(previous, confirmation), lifetime.is_some()));
-        }
-    };
-    let lifetime = policy::fetched_lifetime(rules, &source.config, &terms, kind, rand::random());
-    let draft = NewEntry {
-        kind,
-        data,
-        version: Version::random(),
-        lifetime: lifetime.unwrap_or_default(),
-        tags: terms.tags.clone().unwrap_or_default(),
-        fetch_metadata: Some(fetch_metadata(&terms, took)),
-    };
-    Some((FillWrite::NewEntry(draft), lifetime.is_some()))
-}
-
-fn fetch_metadata(terms: &CacheDirectives, took: Duration) -> Arc<FetchMetadata> {
-    Arc::new(FetchMetadata { validators: terms.validators.clone(), fetch_time: took })
-}
-
-fn count(errand: &FetchJob, fill: FillOutcome) {
-    let counter = match fill {
-        FillOutcome::Stored => Counter::Sets,
-        FillOutcome::LeaseLost => Counter::FillsLost,
-        FillOutcome::Invalidated => Counter::FillsInvalidated,
-        FillOutcome::Superseded => Counter::FillsSuperseded,
-        FillOutcome::Uncacheable => Counter::Uncacheable,
-        FillOutcome::NotStored { .. } => Counter::FillsNotStored,
-    };
-    errand.scope.counts.count(counter);
 }

@@ -1,447 +1,453 @@
-//! Acts for all calls of this replica that wait for one key: asks the store when it says that the lease has ended, when it must
-//! have expired, and now and then in case the store said nothing. Granted the lease, it hands it to the first who waits,
-//! or fetches the value itself if the namespace has an origin.
+//! The flight of one key: the task that acquires the lease, fetches the value where the namespace
+//! has an origin, and notifies the waiters.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tracing::{Instrument as _, Span};
 
-use super::super::{
-    is_degraded, policy,
-    policy::Verdict,
-    singleflight::cacheability::Prediction,
-    singleflight::fetch_job::FetchJob,
-    singleflight::fill::{self, FetchedEntry, FillOutcome, FillPermit},
-    singleflight::lease_guard::LeaseGuard,
-    singleflight::span::FlightSpan,
-    singleflight::waiters::{FlightGroup, FlightResult, FlightState, Requirement, Waiter},
+use super::{
+    cacheability::Prediction,
+    fetch_job::FetchJob,
+    fill::{self, FetchedEntry, FillOutcome, FillPermit},
+    flight_result::FlightResult,
+    group::{FlightGroup, FlightHandle, FlightState, RefreshOutcome, Waiters},
+    lease_guard::LeaseGuard,
+    span::FlightSpan,
+    waiters::Requirement,
 };
 use crate::{
-    model::{Entry, Timestamp, millis_ceil},
-    origin::{self, ErrorKind, client::TimedResponse},
+    cache::policy::{self, Verdict},
+    model::{Entry, Timestamp},
+    origin::{self, OriginErrorKind, client::TimedResponse},
     stats::counters::{Counter, LatencyKind},
-    store::{self, AcquireOutcome, AcquireRequest, key_watch::KeyWatch},
+    store::{AcquireOutcome, AcquireRequest, Error, LeaseLoss, key_watch::KeyWatch},
 };
 
-/// Between two looks when there is no news: doubled from the first to the second.
-const FIRST_LOOK: Duration = Duration::from_millis(50);
-const LATER_LOOKS: Duration = Duration::from_millis(400);
-/// Looks in a row that may fail before the store counts as gone for those who wait.
-const MAX_FAILED_LOOKS: u32 = 3;
-/// An usher who rests keeps a place.
-const LONGEST_REST: Duration = Duration::from_secs(10);
-/// No entry is fresh for longer.
-const END_OF_TIME: Timestamp = Timestamp(u64::MAX);
+/// Pause between polls of the store without a notification: doubled from the first to the last.
+const FIRST_POLL_INTERVAL: Duration = Duration::from_millis(50);
+const MAX_POLL_INTERVAL: Duration = Duration::from_millis(400);
+/// Polls in a row that may fail before the waiters are told that the store is down.
+const MAX_FAILED_POLLS: u32 = 3;
+/// Upper bound of a cool-down: a flight that cools down occupies waiter slots.
+const MAX_COOL_DOWN: Duration = Duration::from_secs(10);
 
-/// See the module.
+/// The flight of one key.
 pub(in crate::cache) struct Flight {
-    room: Arc<FlightGroup>,
-    errand: FetchJob,
-    /// How long the lease holds that was last asked for. What fetches take may have changed since.
+    group: Arc<FlightGroup>,
+    job: FetchJob,
+    /// Duration of the lease that was acquired last. The expected fetch time may have changed.
     lease_ttl: Duration,
-    news: KeyWatch,
-    seated: VecDeque<Waiter>,
-    desk: Arc<FlightState>,
-    look: Duration,
-    failed_looks: u32,
-    /// What is done, in whose trace.
+    lease_ended: KeyWatch,
+    waiters: Waiters,
+    state: Arc<FlightState>,
+    poll_interval: Duration,
+    failed_polls: u32,
+    /// The current span, and the waiter it belongs to.
     span: Option<(FlightSpan, Span)>,
     is_done: bool,
 }
 
-/// What is to be done next.
-pub(in crate::cache) enum NextStep {
-    /// Nothing.
-    Done,
-    /// To look again after news, or after that long at the latest.
+/// What a flight does next.
+pub(super) enum NextStep {
+    /// Admits waiters and polls again.
+    Continue,
+    /// Waits for the lease's end, for at most this long.
     Wait(Duration),
-    /// To do nothing for so long unless somebody comes: the origin was asked in vain a moment ago.
-    Rest(Duration),
-    /// To fetch the value.
+    /// Suppresses background refreshes for this long: the last fetch failed.
+    CoolDown(Duration),
+    /// Fetches the value.
     Fetch(FillPermit),
 }
 
+impl FlightGroup {
+    /// Joins the flight of the job's key, and starts it if there is none. `None` if too many
+    /// callers wait.
+    pub(in crate::cache) fn join(
+        self: &Arc<Self>,
+        job: FetchJob,
+        requirement: Requirement,
+    ) -> Option<FlightHandle> {
+        let (handle, flight) = self.join_unstarted(job, requirement)?;
+        if let Some(flight) = flight {
+            self.start(flight);
+        }
+        Some(handle)
+    }
+
+    /// Starts a flight.
+    pub(in crate::cache) fn start(&self, flight: Flight) {
+        self.spawn(flight.run());
+    }
+
+    /// As [`FlightGroup::join`], but a new flight is returned, for the caller to start.
+    pub(in crate::cache) fn join_unstarted(
+        self: &Arc<Self>,
+        job: FetchJob,
+        requirement: Requirement,
+    ) -> Option<(FlightHandle, Option<Flight>)> {
+        let (handle, is_first) = self.add_caller(&job, requirement)?;
+        Some((handle, is_first.then(|| Flight::new(self.clone(), job))))
+    }
+
+    /// Computes the key in the background, unless it is being computed; returns whether a
+    /// computation was started.
+    pub(in crate::cache) fn refresh(
+        self: &Arc<Self>,
+        job: FetchJob,
+        requirement: Requirement,
+    ) -> bool {
+        let outcome = self.add_refresh(&job, requirement);
+        if outcome == RefreshOutcome::Opened {
+            self.start(Flight::new(self.clone(), job));
+        }
+        outcome != RefreshOutcome::Refused
+    }
+}
+
 impl Flight {
-    pub(in crate::cache) fn new(room: Arc<FlightGroup>, errand: FetchJob) -> Self {
+    fn new(group: Arc<FlightGroup>, job: FetchJob) -> Self {
         Self {
-            // Before the store is asked, so that no news falls in between.
-            news: room.store.wait_for(&errand.key),
-            room,
-            lease_ttl: errand.lease_ttl(),
-            errand,
-            seated: VecDeque::new(),
-            desk: Arc::default(),
-            look: FIRST_LOOK,
-            failed_looks: 0,
+            // Before the store is asked, so that no notification falls in between.
+            lease_ended: group.keeper.store.watch_lease(&job.key),
+            group,
+            lease_ttl: job.lease_ttl(),
+            job,
+            waiters: Waiters::default(),
+            state: Arc::default(),
+            poll_interval: FIRST_POLL_INTERVAL,
+            failed_polls: 0,
             span: None,
             is_done: false,
         }
     }
 
-    /// Acts until nobody is there any more.
-    pub(in crate::cache) async fn run(mut self) {
-        while !self.is_done && self.seat() && !self.room.abort.is_cancelled() {
-            let step = self.look().await;
+    /// Runs until no waiter is left.
+    pub(super) async fn run(mut self) {
+        while !self.is_done && self.admit_waiters() && !self.group.keeper.abort.is_cancelled() {
+            let step = self.poll().await;
             self.take(step).await;
         }
     }
 
-    /// Takes a step and goes on from there.
-    pub(in crate::cache) async fn go_on(mut self, step: NextStep) {
+    /// Takes a step that was decided already, and runs on from there.
+    pub(super) async fn run_from(mut self, step: NextStep) {
         self.take(step).await;
         self.run().await;
     }
 
     async fn take(&mut self, step: NextStep) {
         match step {
-            NextStep::Done => {}
-            NextStep::Wait(left) => self.wait(left).await,
-            NextStep::Rest(left) => self.rest(left).await,
-            NextStep::Fetch(mandate) => {
+            NextStep::Continue => {}
+            NextStep::Wait(time) => self.wait(time).await,
+            NextStep::CoolDown(time) => self.cool_down(time).await,
+            NextStep::Fetch(permit) => {
                 let span = self.span();
-                let fetched = self.fetch(&mandate).instrument(span).await;
-                self.land(mandate, fetched).await;
+                let fetched = self.fetch(&permit).instrument(span).await;
+                self.complete(permit, fetched).await;
             }
         }
     }
 
-    /// Lets in those who wait outside. False if there is nobody, and the queue is closed.
-    pub(in crate::cache) fn seat(&mut self) -> bool {
-        match self.room.seat(&self.errand.key, &mut self.seated) {
-            Some((desk, errand)) => {
-                self.desk = desk;
-                // The last who came knows the rules of now.
-                self.errand = errand.unwrap_or_else(|| self.errand.clone());
+    /// Admits callers that have joined. False if no waiter is left: then the flight is over.
+    pub(super) fn admit_waiters(&mut self) -> bool {
+        match self.group.admit(&self.job.key, &mut self.waiters) {
+            Some((state, job)) => {
+                self.state = state;
+                // The last caller has the newest rules of the namespace.
+                self.job = job.unwrap_or_else(|| self.job.clone());
             }
             None => self.is_done = true,
         }
         !self.is_done
     }
 
-    pub(in crate::cache) fn errand(&self) -> &FetchJob {
-        &self.errand
+    pub(super) fn job(&self) -> &FetchJob {
+        &self.job
     }
 
-    /// The span of what is done now. It is for whoever has been waiting longest.
-    pub(in crate::cache) fn span(&mut self) -> Span {
-        let (trace, listens) = self
-            .seated
-            .front()
-            .map(|first| (first.trace.clone(), first.listens()))
-            .unwrap_or_default();
+    /// The span for the current step. It belongs to the first waiter.
+    pub(super) fn span(&mut self) -> Span {
+        let (owner, is_awaited) = match self.waiters.first() {
+            Some(first) => (first.span.clone(), first.is_caller()),
+            None => (FlightSpan::default(), false),
+        };
         match &self.span {
-            Some((same, span)) if *same == trace => span.clone(),
+            Some((same, span)) if *same == owner => span.clone(),
             _ => {
-                let span = trace.span(self.errand.key.namespace(), listens);
-                self.span = Some((trace, span.clone()));
+                let span = owner.start(self.job.key.namespace(), is_awaited);
+                self.span = Some((owner, span.clone()));
                 span
             }
         }
     }
 
-    /// Asks the store on behalf of all who are seated, and tells them what can be told.
-    pub(in crate::cache) async fn look(&mut self) -> NextStep {
+    /// Asks the store for the lease, and notifies the waiters that can be answered.
+    pub(super) async fn poll(&mut self) -> NextStep {
         let span = self.span();
-        let step = self.ask().instrument(span).await;
-        if matches!(step, NextStep::Done | NextStep::Rest(_)) {
+        let step = self.acquire().instrument(span).await;
+        if matches!(step, NextStep::Continue | NextStep::CoolDown(_)) {
             self.span = None;
         }
         step
     }
 
-    async fn ask(&mut self) -> NextStep {
-        let has_source = self.errand.source().is_some();
-        if has_source && self.seated.iter().all(|waiter| waiter.wish.without_store) {
-            return NextStep::Fetch(FillPermit::without_lease(FillOutcome::NotStored {
-                degraded: true,
-            }));
+    async fn acquire(&mut self) -> NextStep {
+        let has_origin = self.job.origin().is_some();
+        if has_origin && self.waiters.all_skip_store() {
+            return NextStep::Fetch(FillPermit::unleased(FillOutcome::NOT_STORED_DEGRADED));
         }
-        if let Some(left) = self.errand.source().and_then(|source| source.gate.open_for()) {
-            return self.leave_alone(left);
+        if let Some(time) = self.job.origin().and_then(|origin| origin.client.open_for()) {
+            return self.reject_by_breaker(time);
         }
-        let uncacheable = if has_source {
-            self.room.uncacheable.recall(&self.errand.key)
+        let prediction = if has_origin {
+            self.group.predictor.predict(&self.job.key)
         } else {
-            Prediction::None
+            Prediction::Unknown
         };
-        if uncacheable == Prediction::Fresh {
-            return NextStep::Fetch(FillPermit::without_lease(FillOutcome::Uncacheable));
+        if prediction == Prediction::Uncacheable {
+            return NextStep::Fetch(FillPermit::unleased(FillOutcome::Uncacheable));
         }
-        let ttl = self.errand.lease_ttl();
-        self.lease_ttl = ttl;
-        let mut grant = LeaseGuard::new(&self.room, &self.errand.key);
-        let ask = AcquireRequest { token: grant.token(), ttl, fresher_than: self.fresher_than() };
-        let acquired = self.room.store.acquire(&self.errand.key, &ask).await;
-        if acquired.is_ok() {
-            self.failed_looks = 0;
-        }
-        match acquired.inspect(|acquired| grant.settle(acquired)) {
-            Ok(AcquireOutcome::Found(entry)) => {
-                let good_enough =
-                    |wish: &Requirement| !wish.anew && wish.fresher_than < entry.fresh_until;
-                self.call_all(|wish| good_enough(wish).then(|| FlightResult::Found(entry.clone())));
-                NextStep::Done
+        self.lease_ttl = self.job.lease_ttl();
+        let mut guard = LeaseGuard::new(&self.group.keeper, &self.job.key);
+        let request = AcquireRequest {
+            token: guard.token(),
+            ttl: self.lease_ttl,
+            fresher_than: self.waiters.fresher_than(),
+        };
+        match self.group.keeper.store.acquire(&self.job.key, &request).await {
+            Ok(outcome) => {
+                self.failed_polls = 0;
+                guard.disarm_unless_granted(&outcome);
+                if has_origin {
+                    self.next_with_origin(outcome, guard, prediction)
+                } else {
+                    self.next_without_origin(outcome, guard)
+                }
             }
-            Ok(AcquireOutcome::Granted { previous }) if has_source => {
-                NextStep::Fetch(FillPermit { lease: Ok(grant), previous })
-            }
-            Ok(AcquireOutcome::Granted { previous }) => {
-                self.call_first(FlightResult::Lease { grant, expires_in: ttl, previous });
-                NextStep::Wait(ttl)
-            }
-            Ok(AcquireOutcome::Held { .. }) if uncacheable == Prediction::Faded => {
-                NextStep::Fetch(FillPermit::without_lease(FillOutcome::Uncacheable))
-            }
-            Ok(AcquireOutcome::Held { expires_in }) => NextStep::Wait(expires_in),
-            Ok(AcquireOutcome::BackedOff { remaining, previous, cause }) => {
-                self.back_off(remaining, previous, &cause)
-            }
-            Ok(AcquireOutcome::HeldOff { .. }) if has_source => {
-                NextStep::Fetch(FillPermit::without_lease(FillOutcome::Invalidated))
-            }
-            Ok(AcquireOutcome::HeldOff { .. }) => {
-                let lease = |_: &Requirement| FlightResult::Lease {
-                    grant: LeaseGuard::unshared(),
-                    expires_in: ttl,
-                    previous: None,
-                };
-                self.call_all(|wish| Some(lease(wish)));
-                NextStep::Done
-            }
-            Err(error) if has_source => {
-                NextStep::Fetch(FillPermit::without_lease(FillOutcome::NotStored {
-                    degraded: is_degraded(&error),
-                }))
-            }
-            // One answer that was lost says little: somebody may well be at work.
-            Err(error) if is_passing(error.kind) && self.failed_looks < MAX_FAILED_LOOKS => {
-                self.failed_looks += 1;
-                NextStep::Wait(self.look)
-            }
-            Err(error) => {
-                self.call_all(|_| Some(FlightResult::Failed(error.kind.into())));
-                NextStep::Done
-            }
+            Err(error) => self.next_after_error(&error),
         }
     }
 
-    /// Says that the origin is not asked, without asking the store who might.
-    fn leave_alone(&mut self, left: Duration) -> NextStep {
-        self.errand.scope.counts.count(Counter::FetchesFailed);
-        let error = origin::Error::breaker_open(left);
-        self.call_all(|_| Some(FlightResult::OriginFailed(error.clone())));
-        NextStep::Done
-    }
-
-    /// Fetches the value. Whoever wants it may have left meanwhile: the next will want it too.
-    async fn fetch(&self, mandate: &FillPermit) -> origin::Result<TimedResponse> {
-        let Some(source) = self.errand.source() else { return Err(aborted()) };
-        let order = self.errand.order(source, mandate.validators());
-        tokio::select! {
-            fetched = source.gate.fetch(&order) => fetched,
-            () = self.keep_alive(mandate) => Err(aborted()),
-            () = self.room.abort.cancelled() => Err(aborted()),
-        }
-    }
-
-    /// See [`FillPermit::keep_alive`].
-    pub(in crate::cache) async fn keep_alive(&self, mandate: &FillPermit) {
-        mandate.keep_alive(self.lease_ttl, self.errand.scope.rules.lease_ttl).await;
-    }
-
-    /// Stores what was fetched, and tells it to those who may know it.
-    pub(in crate::cache) async fn land(
+    /// The namespace has an origin: the flight computes the value.
+    fn next_with_origin(
         &mut self,
-        mandate: FillPermit,
+        outcome: AcquireOutcome,
+        guard: LeaseGuard,
+        prediction: Prediction,
+    ) -> NextStep {
+        match outcome {
+            AcquireOutcome::Found(entry) => self.notify_found(&entry),
+            AcquireOutcome::Granted { previous } => {
+                NextStep::Fetch(FillPermit::leased(guard, previous))
+            }
+            AcquireOutcome::Held { .. } if prediction == Prediction::ProbablyUncacheable => {
+                NextStep::Fetch(FillPermit::unleased(FillOutcome::Uncacheable))
+            }
+            AcquireOutcome::Held { expires_in } => NextStep::Wait(expires_in),
+            AcquireOutcome::BackedOff { remaining, cause, .. } => {
+                let error = origin::Error {
+                    kind: OriginErrorKind::BackedOff,
+                    cause,
+                    retry_after: Some(remaining.max(Duration::from_millis(1))),
+                };
+                self.waiters.notify_callers(|| FlightResult::OriginFailed(error.clone()));
+                NextStep::CoolDown(remaining)
+            }
+            AcquireOutcome::HeldOff { .. } => {
+                let lost = FillOutcome::LeaseLost(LeaseLoss::Invalidated);
+                NextStep::Fetch(FillPermit::unleased(lost))
+            }
+        }
+    }
+
+    /// The namespace has no origin: a waiter computes the value.
+    fn next_without_origin(&mut self, outcome: AcquireOutcome, guard: LeaseGuard) -> NextStep {
+        let expires_in = self.lease_ttl;
+        match outcome {
+            AcquireOutcome::Found(entry) => self.notify_found(&entry),
+            AcquireOutcome::Granted { previous } => {
+                let granted = FlightResult::LeaseGranted { guard, expires_in, previous };
+                self.waiters.notify_first(granted);
+                NextStep::Wait(expires_in)
+            }
+            AcquireOutcome::Held { expires_in } => NextStep::Wait(expires_in),
+            AcquireOutcome::BackedOff { remaining, previous, .. } => {
+                let now = self.group.keeper.store.now();
+                self.waiters.notify_all(|wanted| stale_on_error(previous.as_ref()?, now, wanted));
+                NextStep::Wait(remaining)
+            }
+            AcquireOutcome::HeldOff { .. } => {
+                self.waiters.notify_all(|_| {
+                    let guard = LeaseGuard::detached();
+                    Some(FlightResult::LeaseGranted { guard, expires_in, previous: None })
+                });
+                NextStep::Continue
+            }
+        }
+    }
+
+    fn next_after_error(&mut self, error: &Error) -> NextStep {
+        if self.job.origin().is_some() {
+            let outcome = FillOutcome::NotStored { degraded: error.is_degraded() };
+            return NextStep::Fetch(FillPermit::unleased(outcome));
+        }
+        // One lost answer says little: another caller may be computing the value.
+        if error.kind.is_transient() && self.failed_polls < MAX_FAILED_POLLS {
+            self.failed_polls += 1;
+            return NextStep::Wait(self.poll_interval);
+        }
+        self.waiters.notify_all(|_| Some(FlightResult::StoreFailed(error.kind.into())));
+        NextStep::Continue
+    }
+
+    fn notify_found(&mut self, entry: &Entry) -> NextStep {
+        let stored = || FlightResult::Stored(entry.clone());
+        self.waiters.notify_all(|wanted| wanted.accepts(entry.fresh_until).then(stored));
+        NextStep::Continue
+    }
+
+    /// The origin's circuit breaker is open: the store need not be asked.
+    fn reject_by_breaker(&mut self, time: Duration) -> NextStep {
+        self.job.context.counters.count(Counter::FetchesFailed);
+        let error = origin::Error::breaker_open(time);
+        self.waiters.notify_all(|_| Some(FlightResult::OriginFailed(error.clone())));
+        NextStep::Continue
+    }
+
+    /// Fetches the value, even if all waiters leave: the next caller will need it too.
+    async fn fetch(&self, permit: &FillPermit) -> origin::Result<TimedResponse> {
+        let Some(origin) = self.job.origin() else { return Err(aborted()) };
+        let request = self.job.request(origin, permit.validators());
+        tokio::select! {
+            fetched = origin.client.fetch(&request) => fetched,
+            () = self.keep_lease(permit) => Err(aborted()),
+            () = self.group.keeper.abort.cancelled() => Err(aborted()),
+        }
+    }
+
+    /// Extends the lease for as long as this is polled; never returns.
+    pub(super) async fn keep_lease(&self, permit: &FillPermit) {
+        permit.keep_lease(self.lease_ttl, self.job.max_lease_ttl()).await;
+    }
+
+    /// Fills the cache with the fetched value, and notifies the waiters.
+    pub(super) async fn complete(
+        &mut self,
+        permit: FillPermit,
         fetched: origin::Result<TimedResponse>,
     ) {
         let span = self.span();
-        self.store(mandate, fetched).instrument(span).await;
+        self.fill(permit, fetched).instrument(span).await;
         self.span = None;
     }
 
-    async fn store(&mut self, mut mandate: FillPermit, mut fetched: origin::Result<TimedResponse>) {
-        let were_there = self.seated.len();
+    async fn fill(&mut self, mut permit: FillPermit, mut fetched: origin::Result<TimedResponse>) {
+        let admitted_before = self.waiters.len();
         loop {
-            match fetched {
-                Ok(TimedResponse { response: answer, elapsed: took }) => {
-                    self.errand.scope.counts.count(Counter::Fetches);
-                    self.errand.scope.counts.time(LatencyKind::Fetch, took);
-                    // Those who come before the value is stored may have it if it is accepted: then nothing was
-                    // invalidated until now, and they were here before that.
-                    self.room.seat_late(&self.errand.key, &mut self.seated);
-                    let Some(source) = self.errand.source() else { return };
-                    let (store, errand) = (&*self.room.store, &self.errand);
-                    if let Some(landing) =
-                        fill::land(store, errand, source, &mut mandate, answer, took).await
-                    {
-                        self.room.uncacheable.note(&self.errand.key, landing.is_cacheable);
-                        return self.tell(&landing, were_there);
-                    }
-                    fetched = self.fetch(&mandate).await;
+            let TimedResponse { response, elapsed: fetch_time } = match fetched {
+                Ok(fetched) => fetched,
+                Err(error) => return self.fail(permit, error, admitted_before).await,
+            };
+            self.job.context.counters.count(Counter::Fetches);
+            self.job.context.counters.time(LatencyKind::Fetch, fetch_time);
+            // A fill that is accepted proves that nothing was invalidated until now, so callers
+            // that arrived during the fetch may have the value.
+            self.group.admit_late(&self.job.key, &mut self.waiters);
+            let Some(origin) = self.job.origin() else { return };
+            let store = &*self.group.keeper.store;
+            match fill::fill(store, &self.job, origin, &mut permit, response, fetch_time).await {
+                Some(fetched) => {
+                    self.group.predictor.record(&self.job.key, fetched.is_cacheable);
+                    return self.notify_fetched(&fetched, admitted_before);
                 }
-                Err(error) => return self.fail(mandate, error, were_there).await,
+                None => fetched = self.fetch(&permit).await,
             }
         }
     }
 
-    async fn fail(&mut self, mandate: FillPermit, mut error: origin::Error, were_there: usize) {
-        if self.room.abort.is_cancelled() {
-            if let Ok(lease) = mandate.lease {
-                lease.give_back(Duration::ZERO, "").await;
-            }
+    async fn fail(&mut self, permit: FillPermit, mut error: origin::Error, admitted_before: usize) {
+        if self.group.keeper.abort.is_cancelled() {
+            permit.release(Duration::ZERO, "").await;
             return;
         }
-        self.errand.scope.counts.count(Counter::FetchesFailed);
-        // Only under a lease can the others be told to leave the key alone.
-        self.room.uncacheable.note(&self.errand.key, true);
-        if let (Ok(lease), Some(source)) = (mandate.lease, self.errand.source()) {
-            let backoff = policy::backoff(&source.config, &error);
-            lease.give_back(backoff, &error.to_string()).await;
+        self.job.context.counters.count(Counter::FetchesFailed);
+        // Only under a lease can the failure be shared with other replicas.
+        self.group.predictor.record(&self.job.key, true);
+        if let (true, Some(origin)) = (permit.is_leased(), self.job.origin()) {
+            let backoff = policy::backoff(&origin.config, &error);
+            permit.release(backoff, &error.to_string()).await;
             if !backoff.is_zero() {
                 error.retry_after = Some(backoff);
             }
         }
-        self.call_some(were_there, |_| Some(FlightResult::OriginFailed(error.clone())));
-        // Nobody insists on a refresh that failed: the next who needs it will ask.
-        self.seated.retain(Waiter::listens);
+        self.waiters
+            .notify_up_to(admitted_before, |_, _| Some(FlightResult::OriginFailed(error.clone())));
+        // A background refresh that failed is not repeated: the next caller starts another.
+        self.waiters.remove_background();
     }
 
-    fn tell(&mut self, landing: &FetchedEntry, were_there: usize) {
-        let told = if landing.fill == FillOutcome::Stored { self.seated.len() } else { were_there };
-        let mut place = 0;
-        self.call_some(told, |wish| {
-            place += 1;
-            // What began before he came is not what somebody wants who wants it anew.
-            (!wish.anew || place <= were_there)
-                .then(|| FlightResult::Landed { landing: landing.clone(), is_first: place == 1 })
+    fn notify_fetched(&mut self, fetched: &FetchedEntry, admitted_before: usize) {
+        let is_stored = fetched.fill == FillOutcome::Stored;
+        let count = if is_stored { self.waiters.len() } else { admitted_before };
+        self.waiters.notify_up_to(count, |index, wanted| {
+            // Callers that forced a refresh and joined late need a newer fetch.
+            let is_accepted = !wanted.force_refresh || index < admitted_before;
+            is_accepted
+                .then(|| FlightResult::Fetched { fetched: fetched.clone(), is_first: index == 0 })
         });
     }
 
-    fn back_off(&mut self, remaining: Duration, previous: Option<Entry>, cause: &str) -> NextStep {
-        if self.errand.source().is_some() {
-            let error = origin::Error {
-                kind: ErrorKind::BackedOff,
-                cause: cause.to_owned(),
-                retry_after: Some(remaining.max(Duration::from_millis(1))),
-            };
-            self.call_listeners(|_| Some(FlightResult::OriginFailed(error.clone())));
-        } else {
-            let now = self.room.store.now();
-            self.call_all(|wish| stale_on_error(previous.as_ref()?, now, wish));
-            return NextStep::Wait(remaining);
-        }
-        NextStep::Rest(remaining)
-    }
-
-    /// Waits for news.
-    async fn wait(&mut self, left: Duration) {
-        if self.seated.is_empty() {
+    /// Waits until the lease ends, or until it is time to poll.
+    async fn wait(&mut self, time: Duration) {
+        if self.waiters.is_empty() {
             return;
         }
-        self.desk.available_in.store(millis_ceil(left), Ordering::Relaxed);
-        let pause =
-            left.min(self.look.mul_f64(rand::random_range(0.8..1.2))) + Duration::from_millis(1);
+        self.state.set_available_in(time);
+        let interval = self.poll_interval.mul_f64(rand::random_range(0.8..1.2));
+        let pause = time.min(interval) + Duration::from_millis(1);
         tokio::select! {
-            () = self.news.woken() => {}
-            () = self.desk.bell.notified(), if !self.seated.iter().any(Waiter::listens) => {}
-            () = self.room.abort.cancelled() => {}
-            () = tokio::time::sleep(pause) => self.look = (self.look * 2).min(LATER_LOOKS),
-        }
-    }
-
-    /// Keeps those at bay who want a refresh that nobody waits for, until the back-off is over. Then they may ask again.
-    async fn rest(&mut self, left: Duration) {
-        if self.seated.is_empty() {
-            return;
-        }
-        tokio::select! {
-            () = self.desk.bell.notified() => {}
-            () = self.room.abort.cancelled() => {}
-            () = tokio::time::sleep(left.min(LONGEST_REST)) => self.seated.clear(),
-        }
-    }
-
-    /// Until when an entry must be fresh to be good enough for at least one who is seated.
-    fn fresher_than(&self) -> Timestamp {
-        let wanted =
-            |waiter: &Waiter| if waiter.wish.anew { END_OF_TIME } else { waiter.wish.fresher_than };
-        self.seated.iter().map(wanted).min().unwrap_or_default()
-    }
-
-    /// Tells the first who is still there.
-    fn call_first(&mut self, mut turn: FlightResult) {
-        while let Some(waiter) = self.seated.pop_front() {
-            match waiter.call(turn) {
-                None => return,
-                Some(refused) => turn = refused,
+            () = self.lease_ended.notified() => {}
+            () = self.state.joined.notified(), if !self.waiters.has_caller() => {}
+            () = self.group.keeper.abort.cancelled() => {}
+            () = tokio::time::sleep(pause) => {
+                self.poll_interval = (self.poll_interval * 2).min(MAX_POLL_INTERVAL);
             }
         }
     }
 
-    /// Tells everybody for whom there is a turn.
-    fn call_all(&mut self, turn: impl FnMut(&Requirement) -> Option<FlightResult>) {
-        self.call_some(self.seated.len(), turn);
-    }
-
-    fn call_listeners(&mut self, turn: impl FnMut(&Requirement) -> Option<FlightResult>) {
-        let (listeners, others) =
-            std::mem::take(&mut self.seated).into_iter().partition(Waiter::listens);
-        self.seated = listeners;
-        self.call_all(turn);
-        self.seated.extend::<VecDeque<Waiter>>(others);
-    }
-
-    /// Tells everybody for whom there is a turn among the first `count`.
-    fn call_some(
-        &mut self,
-        count: usize,
-        mut turn: impl FnMut(&Requirement) -> Option<FlightResult>,
-    ) {
-        for (place, waiter) in std::mem::take(&mut self.seated).into_iter().enumerate() {
-            match if place < count { turn(&waiter.wish) } else { None } {
-                // Whoever left does not need to know.
-                Some(turn) => drop(waiter.call(turn)),
-                None => self.seated.push_back(waiter),
-            }
+    /// Suppresses background refreshes until the back-off ends. A caller that joins ends it.
+    async fn cool_down(&mut self, time: Duration) {
+        if self.waiters.is_empty() {
+            return;
+        }
+        tokio::select! {
+            () = self.state.joined.notified() => {}
+            () = self.group.keeper.abort.cancelled() => {}
+            () = tokio::time::sleep(time.min(MAX_COOL_DOWN)) => self.waiters.clear(),
         }
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        // After a panic, or when the replica shuts down.
+        // After a panic, or at shutdown.
         if !self.is_done {
-            self.room.close_queue(&self.errand.key);
+            self.group.close_key(&self.job.key);
         }
     }
 }
 
-fn stale_on_error(previous: &Entry, now: Timestamp, wish: &Requirement) -> Option<FlightResult> {
-    if wish.anew {
+fn stale_on_error(previous: &Entry, now: Timestamp, wanted: &Requirement) -> Option<FlightResult> {
+    if wanted.force_refresh {
         return None;
     }
-    match policy::judge(previous, now, wish.max_stale) {
-        Verdict::Stale | Verdict::StaleIfError => {
-            Some(FlightResult::StaleOnError(previous.clone()))
-        }
-        Verdict::Fresh | Verdict::Negative | Verdict::Gone => None,
+    match policy::evaluate(previous, now, wanted.max_stale) {
+        Verdict::Stale | Verdict::StaleIfError => Some(FlightResult::Stale(previous.clone())),
+        Verdict::Fresh | Verdict::Negative | Verdict::Expired => None,
     }
 }
 
-pub(in crate::cache) fn aborted() -> origin::Error {
-    origin::Error::new(ErrorKind::Unreachable, "the server is shutting down")
-}
-
-/// Whether it makes sense to ask the store once more.
-fn is_passing(kind: store::ErrorKind) -> bool {
-    use store::ErrorKind::{BreakerOpen, Full, Late, Refused, Timeout, Unreachable};
-    match kind {
-        Timeout | Unreachable | Late => true,
-        BreakerOpen | Full | Refused => false,
-    }
+/// The failure of a fetch that was aborted.
+pub(super) fn aborted() -> origin::Error {
+    origin::Error::new(OriginErrorKind::Unreachable, "the server is shutting down")
 }

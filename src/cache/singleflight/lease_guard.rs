@@ -1,125 +1,132 @@
-//! A lease on its way to whoever will fill it.
+//! A lease that is given back when it is dropped.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::super::singleflight::waiters::FlightGroup;
+use super::lease_keeper::LeaseKeeper;
 use crate::{
     model::EntryKey,
-    store::{self, AcquireOutcome, AcquireRequest, LeaseStatus, LeaseToken},
+    store::{self, AcquireOutcome, AcquireRequest, LeaseLoss, LeaseStatus, LeaseToken},
 };
 
-/// Between two attempts to extend a lease when the store fails: a store in trouble is not asked all the time.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+/// Shortest pause between attempts to extend a lease while the store fails.
+const MIN_RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// A lease that goes back to the store if it is dropped before it is handed over, so that a caller who has gone does not keep
-/// others waiting until it expires.
+/// A lease that goes back to the store when it is dropped, unless it was handed over: a caller
+/// that left must not keep others waiting until the lease expires.
 pub struct LeaseGuard {
-    /// The room, because a replica that shuts down waits for what it runs: the lease is given back before the process ends.
-    held: Option<(Arc<FlightGroup>, EntryKey)>,
+    /// The lease, while it must be given back.
+    held: Option<(Arc<LeaseKeeper>, EntryKey)>,
     token: LeaseToken,
 }
 
 impl LeaseGuard {
-    /// To be made before the store is asked for the lease, because the caller may go while the store answers.
-    pub(in crate::cache) fn new(room: &Arc<FlightGroup>, key: &EntryKey) -> Self {
-        Self { held: Some((room.clone(), key.clone())), token: LeaseToken::random() }
+    /// A guard for a lease that is about to be acquired. It must exist before the store is asked:
+    /// the caller may be dropped while the store answers.
+    pub(super) fn new(keeper: &Arc<LeaseKeeper>, key: &EntryKey) -> Self {
+        Self { held: Some((keeper.clone(), key.clone())), token: LeaseToken::random() }
     }
 
-    /// A lease that no store knows.
-    pub(in crate::cache) fn unshared() -> Self {
+    /// A token that no store knows: permission to compute a value that is not stored.
+    pub(in crate::cache) fn detached() -> Self {
         Self { held: None, token: LeaseToken::random() }
     }
 
-    /// By which the lease is known.
+    /// Identifies the lease.
     pub fn token(&self) -> LeaseToken {
         self.token
     }
 
-    /// Asks for the lease to the end, also when the caller goes away meanwhile: what is granted to nobody must go back, and
-    /// that must not overtake the question on another connection.
-    pub(in crate::cache) async fn acquire(
-        room: &Arc<FlightGroup>,
+    /// Acquires a lease in a task of its own, which runs to its end even if the caller leaves: a
+    /// lease that was granted must go back, and the release must not overtake the request on
+    /// another connection.
+    pub(super) async fn acquire(
+        keeper: &Arc<LeaseKeeper>,
         key: &EntryKey,
-        ask: AcquireRequest,
+        request: AcquireRequest,
     ) -> (Self, store::Result<AcquireOutcome>) {
-        let mut grant = Self { held: Some((room.clone(), key.clone())), token: ask.token };
-        let (store, key) = (room.store.clone(), key.clone());
-        let asking = room.track(async move {
-            let acquired = store.acquire(&key, &ask).await;
-            // If nobody takes it, it is dropped with this task, and so given back.
-            let acquired = acquired.inspect(|acquired| grant.settle(acquired));
-            (grant, acquired)
+        let mut guard = Self { held: Some((keeper.clone(), key.clone())), token: request.token };
+        let (store, key) = (keeper.store.clone(), key.clone());
+        let acquiring = keeper.spawn_in_span(async move {
+            let acquired = store.acquire(&key, &request).await;
+            let acquired = acquired.inspect(|outcome| guard.disarm_unless_granted(outcome));
+            (guard, acquired)
         });
-        let panicked = |_| (Self::unshared(), Err(store::ErrorKind::Refused.into()));
-        asking.await.unwrap_or_else(panicked)
+        let panicked = |_| (Self::detached(), Err(store::ErrorKind::Refused.into()));
+        acquiring.await.unwrap_or_else(panicked)
     }
 
-    /// Takes note of what the store answered: what it did not grant need not go back.
-    pub(in crate::cache) fn settle(&mut self, acquired: &AcquireOutcome) {
-        if !matches!(acquired, AcquireOutcome::Granted { .. }) {
+    /// Forgets a lease that the store did not grant. After an error the lease may exist, and goes
+    /// back.
+    pub(super) fn disarm_unless_granted(&mut self, outcome: &AcquireOutcome) {
+        if !matches!(outcome, AcquireOutcome::Granted { .. }) {
             self.held = None;
         }
     }
 
-    /// Extends the lease again and again, so that it holds for at least `ttl` at any time: each time for twice as long as before,
-    /// up to `longest`, because what takes long will not be over soon. Returns when it is lost; what was computed under it
-    /// will not be stored then.
-    pub async fn keep_alive(&self, ttl: Duration, longest: Duration) -> LeaseStatus {
-        let Some((room, key)) = &self.held else { return std::future::pending().await };
-        extend_again_and_again(ttl, longest, |ttl| room.store.extend(key, self.token, ttl)).await
+    /// Extends the lease until it is lost, and returns why. The lease lasts for at least `ttl` at
+    /// any time. Each extension lasts twice as long as the one before, up to `longest`: work that
+    /// has taken long will not end soon.
+    pub async fn keep_alive(&self, ttl: Duration, longest: Duration) -> LeaseLoss {
+        let Some((keeper, key)) = &self.held else { return std::future::pending().await };
+        extend_until_lost(ttl, longest, |ttl| keeper.store.extend(key, self.token, ttl)).await
     }
 
-    /// Gives the lease back, and lets nobody have another for `backoff`.
-    pub(in crate::cache) async fn give_back(mut self, backoff: Duration, cause: &str) {
-        if let Some((room, key)) = self.held.take() {
+    /// Gives the lease back; no other is granted for `backoff`.
+    pub(super) async fn release(mut self, backoff: Duration, cause: &str) {
+        if let Some((keeper, key)) = self.held.take() {
             // If this fails, the lease expires.
-            let _ = room.store.abandon(&key, self.token, backoff, cause).await;
+            let _ = keeper.store.abandon(&key, self.token, backoff, cause).await;
         }
     }
 
-    /// The caller has it from now on.
-    pub fn hand_over(mut self) -> LeaseToken {
+    /// Passes the lease on: the guard no longer gives it back.
+    pub fn into_token(mut self) -> LeaseToken {
         self.held = None;
         self.token
     }
+
+    /// Forgets a lease that has ended.
+    pub fn disarm(mut self) {
+        self.held = None;
+    }
 }
 
-/// See [`LeaseGuard::keep_alive`].
-async fn extend_again_and_again<F: Future<Output = store::Result<LeaseStatus>>>(
+/// The loop of [`LeaseGuard::keep_alive`].
+async fn extend_until_lost<F: Future<Output = store::Result<LeaseStatus>>>(
     mut ttl: Duration,
     longest: Duration,
     extend: impl Fn(Duration) -> F,
-) -> LeaseStatus {
-    let mut known_until = Instant::now() + ttl;
+) -> LeaseLoss {
+    let mut expires_at = Instant::now() + ttl;
     let mut pause = ttl / 3;
     loop {
         tokio::time::sleep(pause).await;
-        let asked = Instant::now();
+        let asked_at = Instant::now();
         let next = (ttl * 2).min(longest).max(ttl);
         match extend(next).await {
-            Ok(LeaseStatus::Held) => {
+            Ok(Ok(())) => {
                 ttl = next;
-                known_until = asked + ttl;
+                expires_at = asked_at + ttl;
                 pause = ttl / 3;
             }
-            Ok(lost) => return lost,
-            // As long as it may still hold, the store may come back in time. One answer that is late must not cost the lease.
-            Err(_) if Instant::now() < known_until => pause = (ttl / 12).max(SHORTEST_PAUSE),
-            Err(_) => return LeaseStatus::Lost,
+            Ok(Err(loss)) => return loss,
+            // While the lease may still be held, one late answer must not cost it.
+            Err(_) if Instant::now() < expires_at => pause = (ttl / 12).max(MIN_RETRY_PAUSE),
+            Err(_) => return LeaseLoss::Expired,
         }
     }
 }
 
 impl Drop for LeaseGuard {
     fn drop(&mut self) {
-        if let (Some((room, key)), Ok(_runtime)) =
-            (self.held.take(), tokio::runtime::Handle::try_current())
-        {
-            let (store, token) = (room.store.clone(), self.token);
-            room.spawn(async move {
-                // If this fails too, the lease expires.
+        // Without a runtime there is no way to reach the store, and the lease expires.
+        let Ok(_runtime) = tokio::runtime::Handle::try_current() else { return };
+        if let Some((keeper, key)) = self.held.take() {
+            let (store, token) = (keeper.store.clone(), self.token);
+            keeper.spawn(async move {
+                // If this fails, the lease expires.
                 let _ = store.abandon(&key, token, Duration::ZERO, "").await;
             });
         }
@@ -128,7 +135,7 @@ impl Drop for LeaseGuard {
 
 impl std::fmt::Debug for LeaseGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("LeaseGrant(..)")
+        f.write_str("LeaseGuard(..)")
     }
 }
 
@@ -142,34 +149,52 @@ mod tests {
     const LEASE: Duration = Duration::from_millis(1200);
     const LATE: Duration = Duration::from_millis(250);
 
-    /// Answers the attempts in order, late if they fail, and then that the lease is lost. Returns when they were made, in
-    /// milliseconds.
-    async fn attempts(outcomes: &[store::Result<LeaseStatus>]) -> (LeaseStatus, Vec<u128>) {
+    type Extension = store::Result<LeaseStatus>;
+
+    /// Answers the attempts in order, late if they fail, and then that the lease is lost. Returns
+    /// when the attempts were made and for how long they asked, in milliseconds.
+    async fn attempts(longest: Duration, outcomes: &[Extension]) -> (LeaseLoss, Vec<(u128, u128)>) {
         let (began, made) = (Instant::now(), RefCell::new(Vec::new()));
-        let extend = |_| {
+        let extend = |ttl: Duration| {
             let outcome = outcomes.get(made.borrow().len());
-            made.borrow_mut().push(began.elapsed().as_millis());
+            made.borrow_mut().push((began.elapsed().as_millis(), ttl.as_millis()));
             async move {
                 match outcome {
-                    Some(Ok(hold)) => Ok(*hold),
+                    Some(Ok(status)) => Ok(*status),
                     Some(Err(error)) => {
                         tokio::time::sleep(LATE).await;
                         Err(error.kind.into())
                     }
-                    None => Ok(LeaseStatus::Lost),
+                    None => Ok(Err(LeaseLoss::Superseded)),
                 }
             }
         };
-        let hold = extend_again_and_again(LEASE, LEASE, extend).await;
-        (hold, made.into_inner())
+        let loss = extend_until_lost(LEASE, longest, extend).await;
+        (loss, made.into_inner())
+    }
+
+    fn late() -> Extension {
+        Err(ErrorKind::Timeout.into())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_extension_that_failed_is_tried_again_soon() {
-        let late = || Err(ErrorKind::Timeout.into());
-        let (hold, made) = attempts(&[late(), Ok(LeaseStatus::Held)]).await;
-        assert_eq!((hold, made), (LeaseStatus::Lost, vec![400, 750, 1150]));
-        let (hold, made) = attempts(&[late(), late(), late(), late()]).await;
-        assert_eq!((hold, made), (LeaseStatus::Lost, vec![400, 750, 1100]), "it has run out");
+    async fn a_failed_extension_is_retried_soon() {
+        let (loss, made) = attempts(LEASE, &[late(), Ok(Ok(()))]).await;
+        assert_eq!(loss, LeaseLoss::Superseded);
+        assert_eq!(made, [(400, 1200), (750, 1200), (1150, 1200)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_cannot_be_extended_in_time_is_expired() {
+        let (loss, made) = attempts(LEASE, &[late(), late(), late(), late()]).await;
+        assert_eq!(loss, LeaseLoss::Expired);
+        assert_eq!(made, [(400, 1200), (750, 1200), (1100, 1200)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn extensions_double_up_to_the_longest() {
+        let held = || Ok(Ok(()));
+        let (_, made) = attempts(4 * LEASE, &[held(), held(), held()]).await;
+        assert_eq!(made, [(400, 2400), (1200, 4800), (2800, 4800), (4400, 4800)]);
     }
 }

@@ -1,8 +1,9 @@
-//! To whose trace a fetch belongs.
+//! The span of a flight.
 //!
-//! A fetch outlives the call that caused it, and an usher serves one call after another. So each fetch, with what is asked of
-//! the store for it, has a span of its own, which keeps no span of a call open: below the span of the call that waits for it,
-//! and in a trace of its own, linked to the call, if nobody does.
+//! A flight outlives the call that started it, and serves one call after another. So each of its
+//! computations has a span of its own, which keeps no call's span open: a child of the span of the
+//! call that waits for it, or, for a background refresh, a trace of its own with a link to the
+//! call.
 
 use opentelemetry::{
     Context,
@@ -13,21 +14,21 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::{model::Namespace, trace_sampler};
 
-/// The call that had something fetched, as traces know it.
+/// The trace context of a waiter.
 #[derive(Clone, PartialEq)]
-pub(in crate::cache) struct FlightSpan(SpanContext);
+pub(super) struct FlightSpan(SpanContext);
 
 impl FlightSpan {
-    /// The call that is being answered.
-    pub(in crate::cache) fn current() -> Self {
+    /// The trace context of the current call.
+    pub(super) fn current() -> Self {
         let span = Span::current();
-        // Of a call that its caller does not have recorded there is a context and no span.
+        // A call that is not recorded has a context, but no span.
         let context = if span.is_disabled() { Context::current() } else { span.context() };
         Self(context.span().span_context().clone())
     }
 
-    /// The span of one fetch and of what is asked of the store for it.
-    pub(in crate::cache) fn span(&self, namespace: &Namespace, is_awaited: bool) -> Span {
+    /// Starts the span of one computation and of its store operations.
+    pub(super) fn start(&self, namespace: &Namespace, is_awaited: bool) -> Span {
         if !trace_sampler::is_on() {
             return Span::none();
         }
@@ -44,7 +45,7 @@ impl FlightSpan {
             true | false => Some(trace_sampler::unrecorded()),
         };
         if let Some(parent) = parent {
-            // It fails only where spans are not exported.
+            // Fails only where spans are not exported.
             let _ = span.set_parent(Context::new().with_remote_span_context(parent));
         } else if self.0.is_valid() {
             span.add_link(self.0.clone());

@@ -1,314 +1,292 @@
-//! Where calls wait for a value that somebody else computes.
-//!
-//! All calls of this replica that wait for one key wait together, and one usher per key (see [`super::usher`]) acts on their
-//! behalf. What the usher learns is only told to those who were there before it asked: a later call may follow an
-//! invalidation that the answer does not know of.
+//! The waiters of one flight.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
-use parking_lot::Mutex;
-use tokio::{
-    sync::{Notify, oneshot},
-    task::JoinHandle,
-};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::sync::oneshot;
 
-use super::super::{
-    singleflight::cacheability::CacheabilityPredictor, singleflight::fetch_job::FetchJob,
-    singleflight::fill::FetchedEntry, singleflight::flight::Flight,
-    singleflight::lease_guard::LeaseGuard, singleflight::span::FlightSpan,
-};
-use crate::{
-    model::{Entry, EntryKey, Timestamp},
-    origin,
-    store::{self, Backend},
-};
+use super::{flight_result::FlightResult, span::FlightSpan};
+use crate::model::Timestamp;
 
-/// See the module.
-pub(in crate::cache) struct FlightGroup {
-    pub(in crate::cache) store: Arc<dyn Backend>,
-    pub(in crate::cache) uncacheable: CacheabilityPredictor,
-    /// Cancelled when the replica has no more time for what it fetches.
-    pub(in crate::cache) abort: CancellationToken,
-    tasks: TaskTracker,
-    queues: Mutex<HashMap<EntryKey, Queue>>,
-    waiting: AtomicUsize,
-    /// Of these, those to whom the limit applies.
-    bounded: AtomicUsize,
-    max_waiting: usize,
-}
+/// No entry is fresh for longer.
+const END_OF_TIME: Timestamp = Timestamp(u64::MAX);
 
-/// Calls that the usher of a key does not know of yet. It exists for as long as the usher.
-#[derive(Default)]
-struct Queue {
-    arrivals: VecDeque<Waiter>,
-    /// Of the last arrival.
-    errand: Option<FetchJob>,
-    desk: Arc<FlightState>,
-}
-
-/// Where those who wait and their usher leave word for one another.
-#[derive(Default)]
-pub(in crate::cache) struct FlightState {
-    /// When the key is expected to be available, in milliseconds.
-    pub(in crate::cache) available_in: AtomicU64,
-    /// Rung by everybody who comes.
-    pub(in crate::cache) bell: Notify,
-}
-
-/// Why a place is taken.
+/// Which values a waiter accepts.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::cache) struct Requirement {
-    /// How stale a value is accepted.
+    /// How stale a value is accepted; `None` accepts what the namespace allows.
     pub(in crate::cache) max_stale: Option<Duration>,
-    /// What began before this was wished for will not do.
-    pub(in crate::cache) anew: bool,
-    /// An entry that is fresh no longer than until this will not do.
+    /// Only a computation that begins after the waiter joined is accepted.
+    pub(in crate::cache) force_refresh: bool,
+    /// An entry that is fresh no longer than until this time is not accepted.
     pub(in crate::cache) fresher_than: Timestamp,
     /// The caller knows that the store cannot be asked.
-    pub(in crate::cache) without_store: bool,
+    pub(in crate::cache) skip_store: bool,
 }
 
-/// Somebody who waits, or the wish of somebody who does not wait for its fulfilment.
-pub(in crate::cache) struct Waiter {
-    pub(in crate::cache) wish: Requirement,
-    pub(in crate::cache) trace: FlightSpan,
-    audience: WaiterKind,
+/// A caller that waits for the value, or a background refresh.
+pub(super) struct Waiter<P> {
+    pub(super) requirement: Requirement,
+    pub(super) span: FlightSpan,
+    pub(super) kind: WaiterKind<P>,
 }
 
-enum WaiterKind {
+/// A caller, or a background refresh.
+pub(super) enum WaiterKind<P> {
+    /// A caller.
     Caller(oneshot::Sender<FlightResult>),
-    Nobody { _counted: WaiterPermit },
+    /// A refresh whose result no caller waits for. It occupies a waiter's slot.
+    Background { _permit: P },
 }
 
-/// What a waiting call is told.
-#[derive(Debug)]
-pub(in crate::cache) enum FlightResult {
-    /// The value landed in the store.
-    Found(Entry),
-    /// The origin's answer.
-    Landed {
-        /// What it was, and what became of it.
-        landing: FetchedEntry,
-        /// Whether it was fetched for this call in the first place.
-        is_first: bool,
-    },
-    /// It is this call's turn to compute it. Without a grant, what it computes will not be stored.
-    Lease { grant: LeaseGuard, expires_in: Duration, previous: Option<Entry> },
-    /// Computing it failed, and this is what there was before.
-    StaleOnError(Entry),
-    /// Fetching it failed.
-    OriginFailed(origin::Error),
-    /// The store cannot be asked any more.
-    Failed(store::Error),
-}
-
-/// A call's place in the waiting room, until it is dropped.
-pub(in crate::cache) struct FlightHandle {
-    turn: oneshot::Receiver<FlightResult>,
-    desk: Arc<FlightState>,
-    _counted: WaiterPermit,
-}
-
-/// A place that is taken.
-struct WaiterPermit {
-    room: Arc<FlightGroup>,
-    is_bounded: bool,
-}
-
-impl FlightGroup {
-    pub(in crate::cache) fn new(store: Arc<dyn Backend>, max_waiting: usize) -> Arc<Self> {
-        Arc::new(Self {
-            store,
-            uncacheable: CacheabilityPredictor::new(),
-            abort: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            queues: Mutex::default(),
-            waiting: AtomicUsize::new(0),
-            bounded: AtomicUsize::new(0),
-            max_waiting,
-        })
-    }
-
-    /// Calls that wait, and refreshes that nobody waits for.
-    pub(in crate::cache) fn len(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
-    }
-
-    /// Whether calls wait for this key.
-    pub(in crate::cache) fn is_open(&self, key: &EntryKey) -> bool {
-        self.queues.lock().contains_key(key)
-    }
-
-    /// Takes a place; none if the room is full.
-    pub(in crate::cache) fn enter(
-        self: &Arc<Self>,
-        errand: FetchJob,
-        wish: Requirement,
-    ) -> Option<FlightHandle> {
-        let (place, usher) = self.take_place(errand, wish)?;
-        if let Some(usher) = usher {
-            self.spawn(usher.run());
-        }
-        Some(place)
-    }
-
-    /// Takes a place; none if the room is full. If nobody was there before, the usher must be run.
-    pub(in crate::cache) fn take_place(
-        self: &Arc<Self>,
-        errand: FetchJob,
-        wish: Requirement,
-    ) -> Option<(FlightHandle, Option<Flight>)> {
-        let (sender, turn) = oneshot::channel();
-        let waiter =
-            Waiter { wish, trace: FlightSpan::current(), audience: WaiterKind::Caller(sender) };
-        let mut queues = self.queues.lock();
-        let is_first = !queues.contains_key(&errand.key);
-        // The origin's gate bounds those who have something fetched; a full room must not keep them from it.
-        let counted = self.count(!(is_first && errand.source().is_some()))?;
-        let queue = queues.entry(errand.key.clone()).or_default();
-        queue.arrivals.push_back(waiter);
-        queue.errand = Some(errand.clone());
-        queue.desk.bell.notify_one();
-        let place = FlightHandle { turn, desk: queue.desk.clone(), _counted: counted };
-        drop(queues);
-        Some((place, is_first.then(|| Flight::new(self.clone(), errand))))
-    }
-
-    /// Has the key computed without waiting for it, unless somebody is at it already; answers whether that was begun.
-    pub(in crate::cache) fn refresh(self: &Arc<Self>, errand: FetchJob, wish: Requirement) -> bool {
-        let Some(counted) = self.count(true) else { return false };
-        let waiter = Waiter {
-            wish,
-            trace: FlightSpan::current(),
-            audience: WaiterKind::Nobody { _counted: counted },
-        };
-        let mut queues = self.queues.lock();
-        if let Some(queue) = queues.get_mut(&errand.key) {
-            // What is under way is not what somebody wants who wants it anew.
-            if wish.anew {
-                queue.arrivals.push_back(waiter);
-                queue.desk.bell.notify_one();
-            }
-            return wish.anew;
-        }
-        queues.entry(errand.key.clone()).or_default().arrivals.push_back(waiter);
-        drop(queues);
-        self.spawn(Flight::new(self.clone(), errand).run());
-        true
-    }
-
-    /// Runs what goes on when the caller that began it has gone. It is no part of the caller's span.
-    pub(in crate::cache) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(work);
-    }
-
-    /// The same, for who waits for its outcome as long as he is there.
-    pub(in crate::cache) fn track<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> JoinHandle<T> {
-        use tracing::Instrument as _;
-        self.tasks.spawn(work.in_current_span())
-    }
-
-    /// Gives up what is being fetched, and waits until that is done and every lease is given back.
-    pub(in crate::cache) async fn close(&self) {
-        self.abort.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
-    }
-
-    /// Seats those who arrived, and lets go of those who left. If nobody is there any more, the queue is closed.
-    pub(in crate::cache) fn seat(
-        &self,
-        key: &EntryKey,
-        seated: &mut VecDeque<Waiter>,
-    ) -> Option<(Arc<FlightState>, Option<FetchJob>)> {
-        let mut queues = self.queues.lock();
-        let queue = queues.get_mut(key)?;
-        seated.append(&mut queue.arrivals);
-        seated.retain(|waiter| !waiter.has_left());
-        if seated.is_empty() {
-            queues.remove(key);
-            return None;
-        }
-        Some((queue.desk.clone(), queue.errand.take()))
-    }
-
-    /// Seats those who arrived since.
-    pub(in crate::cache) fn seat_late(&self, key: &EntryKey, seated: &mut VecDeque<Waiter>) {
-        if let Some(queue) = self.queues.lock().get_mut(key) {
-            seated.append(&mut queue.arrivals);
-        }
-    }
-
-    /// Closes a queue whose usher is gone: it would take arrivals for ever and call none.
-    pub(in crate::cache) fn close_queue(&self, key: &EntryKey) {
-        let closed = self.queues.lock().remove(key);
-        drop(closed);
-    }
-
-    fn count(self: &Arc<Self>, is_bounded: bool) -> Option<WaiterPermit> {
-        // Made first, so that it gives back what was taken.
-        let counted = WaiterPermit { room: self.clone(), is_bounded };
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let has_room =
-            !is_bounded || self.bounded.fetch_add(1, Ordering::Relaxed) < self.max_waiting;
-        has_room.then_some(counted)
-    }
-}
+/// Waiters in the order in which they joined.
+pub(super) struct WaiterQueue<P>(VecDeque<Waiter<P>>);
 
 // === impl Waiter ===
 
-impl Waiter {
-    /// Whether somebody waits, or did.
-    pub(in crate::cache) fn listens(&self) -> bool {
-        matches!(self.audience, WaiterKind::Caller(_))
+impl<P> Waiter<P> {
+    /// Whether a caller waits, or did until it left.
+    pub(super) fn is_caller(&self) -> bool {
+        matches!(self.kind, WaiterKind::Caller(_))
     }
 
     fn has_left(&self) -> bool {
-        matches!(&self.audience, WaiterKind::Caller(turn) if turn.is_closed())
+        matches!(&self.kind, WaiterKind::Caller(sender) if sender.is_closed())
     }
 
-    /// Tells the waiter. If he has left, what he would have been told comes back.
-    pub(in crate::cache) fn call(self, turn: FlightResult) -> Option<FlightResult> {
-        match self.audience {
-            WaiterKind::Caller(sender) => sender.send(turn).err(),
-            WaiterKind::Nobody { .. } => None,
+    /// Gives the waiter its result. Returns the result if the caller has left.
+    fn notify(self, result: FlightResult) -> Option<FlightResult> {
+        match self.kind {
+            WaiterKind::Caller(sender) => sender.send(result).err(),
+            WaiterKind::Background { .. } => None,
         }
     }
 }
 
-// === impl Place ===
-
-impl FlightHandle {
-    /// Waits for the turn.
-    pub(in crate::cache) async fn turn(&mut self) -> FlightResult {
-        // The sender is dropped without a word only if the usher panicked, or the replica shuts down.
-        (&mut self.turn)
-            .await
-            .unwrap_or_else(|_| FlightResult::Failed(store::ErrorKind::Refused.into()))
-    }
-
-    /// When the key is expected to be available, as far as is known.
-    pub(in crate::cache) fn available_in(&self) -> Duration {
-        Duration::from_millis(self.desk.available_in.load(Ordering::Relaxed))
+impl Requirement {
+    /// Whether an entry that is fresh until `fresh_until`, computed at any time, is accepted.
+    pub(super) fn accepts(&self, fresh_until: Timestamp) -> bool {
+        !self.force_refresh && self.fresher_than < fresh_until
     }
 }
 
-impl Drop for WaiterPermit {
-    fn drop(&mut self) {
-        self.room.waiting.fetch_sub(1, Ordering::Relaxed);
-        if self.is_bounded {
-            self.room.bounded.fetch_sub(1, Ordering::Relaxed);
+// === impl WaiterQueue ===
+
+impl<P> Default for WaiterQueue<P> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<P> WaiterQueue<P> {
+    pub(super) fn push(&mut self, waiter: Waiter<P>) {
+        self.0.push_back(waiter);
+    }
+
+    /// Adds the waiters of another queue, which is empty afterwards.
+    pub(super) fn append(&mut self, other: &mut Self) {
+        self.0.append(&mut other.0);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(super) fn first(&self) -> Option<&Waiter<P>> {
+        self.0.front()
+    }
+
+    /// Removes callers that have left.
+    pub(super) fn remove_left(&mut self) {
+        self.0.retain(|waiter| !waiter.has_left());
+    }
+
+    /// Removes background refreshes.
+    pub(super) fn remove_background(&mut self) {
+        self.0.retain(Waiter::is_caller);
+    }
+
+    pub(super) fn has_caller(&self) -> bool {
+        self.0.iter().any(Waiter::is_caller)
+    }
+
+    /// Whether every waiter knows that the store cannot be asked.
+    pub(super) fn all_skip_store(&self) -> bool {
+        self.0.iter().all(|waiter| waiter.requirement.skip_store)
+    }
+
+    /// An entry that is fresh for longer than this time is accepted by at least one waiter.
+    pub(super) fn fresher_than(&self) -> Timestamp {
+        let needed = |requirement: &Requirement| {
+            if requirement.force_refresh { END_OF_TIME } else { requirement.fresher_than }
+        };
+        let waiters = self.0.iter();
+        waiters.map(|waiter| needed(&waiter.requirement)).min().unwrap_or_default()
+    }
+
+    /// Gives the result to the first caller that has not left.
+    pub(super) fn notify_first(&mut self, mut result: FlightResult) {
+        while let Some(waiter) = self.0.pop_front() {
+            match waiter.notify(result) {
+                None => return,
+                Some(refused) => result = refused,
+            }
         }
+    }
+
+    /// Gives a result to every waiter for which there is one.
+    pub(super) fn notify_all(
+        &mut self,
+        mut result: impl FnMut(&Requirement) -> Option<FlightResult>,
+    ) {
+        self.notify_up_to(self.len(), |_, requirement| result(requirement));
+    }
+
+    /// Gives a result to every caller; background refreshes stay.
+    pub(super) fn notify_callers(&mut self, mut result: impl FnMut() -> FlightResult) {
+        let (callers, others) =
+            std::mem::take(&mut self.0).into_iter().partition(Waiter::is_caller);
+        self.0 = callers;
+        self.notify_all(|_| Some(result()));
+        self.0.extend::<VecDeque<Waiter<P>>>(others);
+    }
+
+    /// Gives a result to every waiter among the first `count` for which there is one; the others
+    /// stay. `result` gets the waiter's index.
+    pub(super) fn notify_up_to(
+        &mut self,
+        count: usize,
+        mut result: impl FnMut(usize, &Requirement) -> Option<FlightResult>,
+    ) {
+        for (index, waiter) in std::mem::take(&mut self.0).into_iter().enumerate() {
+            let result = if index < count { result(index, &waiter.requirement) } else { None };
+            match result {
+                Some(result) => drop(waiter.notify(result)),
+                None => self.0.push_back(waiter),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::ErrorKind;
+
+    type Receiver = oneshot::Receiver<FlightResult>;
+
+    fn caller(requirement: Requirement) -> (Waiter<()>, Receiver) {
+        let (sender, receiver) = oneshot::channel();
+        let kind = WaiterKind::Caller(sender);
+        (Waiter { requirement, span: FlightSpan::default(), kind }, receiver)
+    }
+
+    fn background() -> Waiter<()> {
+        let kind = WaiterKind::Background { _permit: () };
+        Waiter { requirement: Requirement::default(), span: FlightSpan::default(), kind }
+    }
+
+    /// A queue of callers, with a background refresh in second place.
+    fn queue() -> (WaiterQueue<()>, [Receiver; 3]) {
+        let [(a, first), (b, second), (c, third)] = std::array::from_fn(|index| {
+            let fresher_than = Timestamp(10 * (index as u64 + 1));
+            caller(Requirement { fresher_than, ..Requirement::default() })
+        });
+        let mut queue = WaiterQueue::default();
+        [a, background(), b, c].into_iter().for_each(|waiter| queue.push(waiter));
+        (queue, [first, second, third])
+    }
+
+    fn failure() -> FlightResult {
+        FlightResult::StoreFailed(ErrorKind::Refused.into())
+    }
+
+    fn notified(receivers: &mut [Receiver]) -> Vec<bool> {
+        receivers.iter_mut().map(|receiver| receiver.try_recv().is_ok()).collect()
+    }
+
+    #[test]
+    fn the_first_caller_that_is_there_is_notified() {
+        let (mut queue, [first, second, third]) = queue();
+        drop(first);
+        queue.0.remove(1);
+        queue.notify_first(failure());
+        assert_eq!(notified(&mut [second, third]), [true, false]);
+        assert_eq!(queue.len(), 1);
+    }
+
+    #[test]
+    fn a_result_that_does_not_suit_leaves_the_waiter() {
+        let (mut queue, mut receivers) = queue();
+        let accepted = Timestamp(20);
+        queue.notify_all(|requirement| requirement.accepts(accepted).then(failure));
+        assert_eq!(notified(&mut receivers), [true, false, false]);
+        assert_eq!((queue.len(), queue.has_caller()), (2, true), "the refresh is satisfied too");
+    }
+
+    #[test]
+    fn callers_are_notified_and_background_refreshes_stay() {
+        let (mut queue, mut receivers) = queue();
+        queue.notify_callers(failure);
+        assert_eq!(notified(&mut receivers), [true, true, true]);
+        assert_eq!((queue.len(), queue.has_caller()), (1, false));
+        queue.remove_background();
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn only_the_first_are_notified() {
+        let (mut queue, mut receivers) = queue();
+        let mut seen = Vec::new();
+        queue.notify_up_to(3, |index, requirement| {
+            seen.push((index, requirement.fresher_than.0));
+            Some(failure())
+        });
+        assert_eq!(seen, [(0, 10), (1, 0), (2, 20)]);
+        assert_eq!(notified(&mut receivers), [true, true, false]);
+        assert_eq!(queue.first().map(|waiter| waiter.requirement.fresher_than.0), Some(30));
+    }
+
+    #[test]
+    fn callers_that_left_are_removed() {
+        let (mut queue, [first, _second, third]) = queue();
+        drop((first, third));
+        queue.remove_left();
+        assert_eq!((queue.len(), queue.has_caller()), (2, true));
+        queue.clear();
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn the_least_demanding_waiter_decides_which_entry_is_good_enough() {
+        assert_eq!(WaiterQueue::<()>::default().fresher_than(), Timestamp(0));
+        let mut queue = WaiterQueue::default();
+        let forced = Requirement { force_refresh: true, ..Requirement::default() };
+        queue.push(caller(forced).0);
+        assert_eq!(queue.fresher_than(), END_OF_TIME);
+        queue.push(caller(Requirement { fresher_than: Timestamp(7), ..forced }).0);
+        assert_eq!(queue.fresher_than(), END_OF_TIME);
+        let early = Requirement { fresher_than: Timestamp(7), ..Requirement::default() };
+        queue.push(caller(early).0);
+        assert_eq!(queue.fresher_than(), Timestamp(7));
+        assert!(early.accepts(Timestamp(8)) && !early.accepts(Timestamp(7)));
+        assert!(!forced.accepts(END_OF_TIME));
+    }
+
+    #[test]
+    fn the_store_is_skipped_only_if_all_waiters_skip_it() {
+        let mut queue = WaiterQueue::default();
+        let skip = Requirement { skip_store: true, ..Requirement::default() };
+        queue.push(caller(skip).0);
+        assert!(queue.all_skip_store());
+        queue.push(caller(Requirement::default()).0);
+        assert!(!queue.all_skip_store());
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn an_unknown_key_is_named_with_its_origin() {
+fn unknown_key_is_reported_with_its_origin() {
     let (sources, written) = sources("[store]\ntimeoutt = '1s'", &[("LARDER_STORE__SHARD", "4")]);
     let message = load(sources).unwrap_err().to_string();
     let known = "url, prefix, timeout, connect_timeout, connections, shards, breaker_threshold, \
@@ -15,7 +15,7 @@ fn an_unknown_key_is_named_with_its_origin() {
 }
 
 #[test]
-fn an_unknown_key_is_found_everywhere() {
+fn unknown_keys_are_reported_in_every_section() {
     let keys = |file, env: &[(&str, &str)]| -> Vec<String> {
         problems(file, env).iter().map(|p| p.split_once(": unknown").unwrap().0.into()).collect()
     };
@@ -40,7 +40,7 @@ fn an_unknown_key_is_found_everywhere() {
 }
 
 #[test]
-fn a_wrong_value_is_named_with_what_is_expected() {
+fn wrong_values_are_reported_with_the_expected_form() {
     for (file, expected) in [
         (
             "listen = 'localhost'",
@@ -80,7 +80,8 @@ fn a_wrong_value_is_named_with_what_is_expected() {
         ),
         (
             "namespaces.a.near_cache.max_staleness = '0s'",
-            "namespaces.a.near_cache.max_staleness: expected a duration from 50ms to 1h, got \"0s\"",
+            "namespaces.a.near_cache.max_staleness: expected a duration from 50ms to 1h, \
+             got \"0s\"",
         ),
         ("memory.max_bytes = 1", "memory.max_bytes: expected a size from 1MiB to 1024TiB, got 1"),
         (
@@ -115,7 +116,7 @@ fn a_wrong_value_is_named_with_what_is_expected() {
 }
 
 #[test]
-fn a_word_that_is_no_level_is_refused() {
+fn unknown_log_level_is_refused() {
     for level in ["verbose", "", "larder=loud"] {
         let found = problems(&format!("log.level = '{level}'"), &[]);
         assert!(found[0].starts_with("log.level: expected a level"), "{level}: {found:?}");
@@ -123,11 +124,11 @@ fn a_word_that_is_no_level_is_refused() {
 }
 
 #[test]
-fn limits_between_keys_hold() {
+fn conflicting_values_are_refused() {
     assert_eq!(
         problems("[defaults]\nttl = '8d'", &[]),
         ["defaults.ttl: expected at most 7d (defaults.max_ttl), got 8d"],
-        "and namespaces that inherit it are not reported again",
+        "namespaces that inherit the conflict are not reported",
     );
     assert_eq!(
         problems("[namespaces.a]\nmax_ttl = '5m'", &[]),
@@ -141,19 +142,19 @@ fn limits_between_keys_hold() {
     loaded("[namespaces.a]\nmax_value_bytes = '4032KiB'", &[]);
     assert_eq!(
         problems("admin_listen = '127.0.0.1:50051'", &[]),
-        ["admin_listen: expected another address than listen, got 127.0.0.1:50051 twice"],
+        ["admin_listen: expected an address other than listen, got 127.0.0.1:50051 twice"],
     );
     loaded("listen = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'", &[]);
 }
 
 #[test]
-fn the_origin_of_a_limit_between_keys_is_named() {
+fn conflict_is_reported_with_its_origin() {
     let error = try_load("", &[("LARDER_NAMESPACES__A__MAX_TTL", "5m")]).unwrap_err().to_string();
     assert!(error.ends_with("got 30m (LARDER_NAMESPACES__A__MAX_TTL)"), "{error}");
 }
 
 #[test]
-fn names_of_namespaces_are_checked() {
+fn namespace_names_are_validated() {
     for name in ["user", "0", "a.b-c_d", &"a".repeat(64)] {
         loaded(&format!("[namespaces.'{name}']"), &[]);
     }
@@ -164,7 +165,7 @@ fn names_of_namespaces_are_checked() {
 }
 
 #[test]
-fn every_mistake_is_reported_in_a_stable_order() {
+fn all_problems_are_reported_in_a_stable_order() {
     let file = "
         z = 1
         a = 2
@@ -196,7 +197,7 @@ fn every_mistake_is_reported_in_a_stable_order() {
 }
 
 #[test]
-fn a_file_that_is_missing_or_no_toml_is_named() {
+fn missing_and_malformed_files_are_reported() {
     let sources = Sources { file: Some("/nowhere/larder.toml".into()), ..Sources::default() };
     let error = load(sources).unwrap_err();
     assert_eq!(error.to_string(), "cannot read the configuration file /nowhere/larder.toml");

@@ -3,12 +3,12 @@ use secrecy::ExposeSecret;
 use super::origin::{grpc, http, origin};
 use super::*;
 
-/// A namespace `a` with an HTTP origin that has these headers.
+/// A namespace `a` whose HTTP origin has this header.
 pub(super) fn header(line: &str) -> String {
     http(&format!("[namespaces.a.origin.headers]\n{line}"))
 }
 
-/// Name and value of each header.
+/// The name and value of each header.
 pub(super) fn headers(file: &str, env: &[(&str, &str)]) -> Vec<(String, String)> {
     let headers = origin(file, env).headers;
     headers
@@ -18,7 +18,7 @@ pub(super) fn headers(file: &str, env: &[(&str, &str)]) -> Vec<(String, String)>
 }
 
 #[test]
-fn the_case_of_a_header_does_not_matter() {
+fn header_names_are_case_insensitive() {
     let variable = ("LARDER_NAMESPACES__A__ORIGIN__HEADERS__X_KEY", "new");
     for name in ["X-Key", "x-key"] {
         let file = header(&format!("{name} = 'old'"));
@@ -31,7 +31,7 @@ fn the_case_of_a_header_does_not_matter() {
 }
 
 #[test]
-fn secrets_are_filled_in() {
+fn secret_references_are_resolved() {
     let mut secret = tempfile::NamedTempFile::new().unwrap();
     secret.write_all(b"from file\r\n\n").unwrap();
     let file = header(&format!(
@@ -42,10 +42,10 @@ fn secrets_are_filled_in() {
     assert_eq!(load("1"), "a 1from file b 1");
     let before = origin(&file, &[("ONE", "1")]);
     assert_eq!(before, origin(&file, &[("ONE", "1")]));
-    assert_ne!(before, origin(&file, &[("ONE", "2")]), "a changed variable is a change");
+    assert_ne!(before, origin(&file, &[("ONE", "2")]), "a new value of the variable is a change");
     std::fs::write(secret.path(), "renewed").unwrap();
     assert_eq!(load("1"), "a 1renewed b 1");
-    assert_ne!(before, origin(&file, &[("ONE", "1")]), "a changed file is a change");
+    assert_ne!(before, origin(&file, &[("ONE", "1")]), "a new content of the file is a change");
     assert_eq!(
         before.headers["X"]
             .resolve(&BTreeMap::from([("ONE".to_owned(), "3".to_owned())]))
@@ -56,7 +56,7 @@ fn secrets_are_filled_in() {
 }
 
 #[test]
-fn a_secret_that_is_missing_is_named_and_none_is_shown() {
+fn missing_secret_is_reported_without_revealing_any_value() {
     let empty = tempfile::NamedTempFile::new().unwrap();
     let large = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(large.path(), "s".repeat(70_000)).unwrap();
@@ -68,7 +68,7 @@ fn a_secret_that_is_missing_is_named_and_none_is_shown() {
         binary.path().display().to_string(),
     );
     let unknown = "expected ${env:NAME} or ${file:/path}, got another ${...}";
-    let printable = "expected a value of printable ASCII characters, got others in it";
+    let printable = "expected printable ASCII characters only";
     for (value, expected) in [
         ("'secret ${env:NONE}'", "the variable NONE is not set, or empty".to_owned()),
         ("'secret ${env:EMPTY}'", "the variable EMPTY is not set, or empty".to_owned()),
@@ -108,7 +108,7 @@ fn a_secret_that_is_missing_is_named_and_none_is_shown() {
 }
 
 #[test]
-fn a_secret_is_shown_nowhere() {
+fn secrets_are_redacted_in_all_output() {
     let file = header("Literal = 'secret'\nScheme = 'Bearer ${env:TOKEN}'");
     let config = loaded(&file, &[("TOKEN", "hunter2")]);
     let debug = format!("{config:?}");
@@ -123,7 +123,7 @@ fn a_secret_is_shown_nowhere() {
 }
 
 #[test]
-fn a_secret_is_not_shown_by_the_parser_either() {
+fn parse_errors_do_not_reveal_secrets() {
     for broken in [
         "Authorization = \"Bearer secret",
         "Authorization = Bearer secret",
@@ -137,7 +137,7 @@ fn a_secret_is_not_shown_by_the_parser_either() {
 }
 
 #[test]
-fn names_of_headers_are_checked() {
+fn header_names_are_validated() {
     let found = |file: String| problems(&file, &[]).first().map_or_else(String::new, Clone::clone);
     let grpc_header = |line: &str| grpc(&format!("[namespaces.a.origin.headers]\n{line}"));
     for name in [
@@ -154,22 +154,21 @@ fn names_of_headers_are_checked() {
         "Range",
     ] {
         let expected = format!(
-            "namespaces.a.origin.headers.{name}: expected another header, as Larder decides on this one"
+            "namespaces.a.origin.headers.{name}: \
+             expected another header, as Larder controls this one"
         );
         assert_eq!(found(header(&format!("{name} = 'v'"))), expected);
         assert_eq!(found(grpc_header(&format!("{name} = 'v'"))), expected);
     }
     for name in ["", "a b", "a:b", "é"] {
         let found = found(header(&format!("'{name}' = 'v'")));
-        assert!(
-            found.ends_with("expected the name of a header, got characters that none has"),
-            "{found}"
-        );
+        let expected = "expected the name of a header, got characters that are not allowed in one";
+        assert!(found.ends_with(expected), "{found}");
     }
     for (name, why) in [
-        ("grpc-timeout", "expected another header, as gRPC decides on this one"),
-        ("Content-Type", "expected another header, as gRPC decides on this one"),
-        ("trace-bin", "expected another header, as gRPC takes those that end with -bin for binary"),
+        ("grpc-timeout", "expected another header, as gRPC controls this one"),
+        ("Content-Type", "expected another header, as gRPC controls this one"),
+        ("trace-bin", "expected another header, as gRPC treats names that end with -bin as binary"),
         ("a~b", "expected a name of a-z, 0-9, '-', '_' and '.', as in gRPC"),
     ] {
         loaded(&header(&format!("'{name}' = 'v'")), &[]);

@@ -4,7 +4,7 @@ use super::headers::{header, headers};
 use super::*;
 use crate::url_template::UrlTemplate;
 
-/// A namespace `a` with an HTTP origin that has these further lines.
+/// A namespace `a` with an HTTP origin and these further lines.
 pub(super) fn http(lines: &str) -> String {
     format!("[namespaces.a.origin]\nurl = 'http://h/{{key}}'\n{lines}")
 }
@@ -18,7 +18,7 @@ pub(super) fn origin(file: &str, env: &[(&str, &str)]) -> OriginConfig {
 }
 
 #[test]
-fn there_is_an_origin_where_there_is_its_table() {
+fn origin_exists_only_if_its_table_does() {
     let config = loaded("[namespaces.a]\nttl = '1s'", &[]);
     assert_eq!(config.namespaces["a"].origin, None);
     let target = to_url("http://h/{key}");
@@ -28,7 +28,7 @@ fn there_is_an_origin_where_there_is_its_table() {
 }
 
 #[test]
-fn an_origin_is_one_thing() {
+fn origin_has_exactly_one_target() {
     assert_eq!(
         problems("[namespaces.a.origin]\nretries = 2\nmax_batch = 2\ncache_headers = false", &[]),
         ["namespaces.a.origin: expected either url or grpc, got neither"],
@@ -67,7 +67,7 @@ fn an_origin_is_one_thing() {
 }
 
 #[test]
-fn addresses_of_origins_are_checked() {
+fn target_urls_are_validated() {
     let url = "expected a URL such as http://users.internal/api/users/{key}";
     let grpc = "expected a URL such as http://users.internal:50051";
     let credentials = "it must not hold a user or password: write them into the table `headers`";
@@ -108,7 +108,7 @@ fn addresses_of_origins_are_checked() {
 }
 
 #[test]
-fn every_key_of_an_origin_is_read() {
+fn every_origin_key_is_read() {
     let lines = "
         timeout = '5s'
         connect_timeout = '1s'
@@ -156,7 +156,7 @@ fn every_key_of_an_origin_is_read() {
         breaker_cooldown: Duration::from_secs(7),
         early_refresh: 2.0,
         min_lease: Duration::from_secs(3),
-        http_version: HttpVersion::Http1,
+        http_version: HttpVersionSetting::Http1,
         max_redirects: 3,
         cache_headers: false,
         ca_file: Some("/etc/ca.pem".into()),
@@ -182,13 +182,13 @@ fn every_key_of_an_origin_is_read() {
     assert_eq!(
         secret.expose_secret(),
         "***",
-        "a literal is not shown, and so cannot be read again"
+        "a literal is rendered as asterisks and cannot be loaded again"
     );
     assert_eq!(again.render(), written.render());
 }
 
 #[test]
-fn a_rendered_origin_loads_again() {
+fn rendered_origin_can_be_loaded() {
     let env = [("TOKEN", "t")];
     let headers = "[namespaces.a.origin.headers]\nAuthorization = 'Bearer ${env:TOKEN}'";
     for file in
@@ -200,7 +200,7 @@ fn a_rendered_origin_loads_again() {
 }
 
 #[test]
-fn variables_reach_into_an_origin() {
+fn variables_set_origin_keys() {
     let env = [
         ("LARDER_NAMESPACES__A__ORIGIN__URL", "http://h/{key}"),
         ("LARDER_NAMESPACES__A__ORIGIN__EARLY_REFRESH", "0.5"),
@@ -240,7 +240,7 @@ fn variables_reach_into_an_origin() {
 }
 
 #[test]
-fn limits_of_an_origin_hold() {
+fn origin_limits_are_enforced() {
     for (lines, expected) in [
         ("timeout = '0s'", "timeout: expected a duration from 1ms to 10m, got \"0s\""),
         (
@@ -294,32 +294,32 @@ fn limits_of_an_origin_hold() {
 }
 
 #[test]
-fn the_default_of_the_shortest_lease_gives_way_to_a_short_lease_time() {
+fn default_min_lease_may_exceed_a_short_lease_ttl() {
     assert_eq!(origin(&http(""), &[]).min_lease, Duration::from_secs(1));
     let file = format!("[namespaces.a]\nlease_ttl = '500ms'\n{}", http(""));
     assert_eq!(loaded(&file, &[]).namespaces["a"].lease_ttl, Duration::from_millis(500));
 }
 
 #[test]
-fn an_origin_needs_no_restart() {
+fn origin_changes_need_no_restart() {
     let with = |token| loaded(&header("X = '${env:TOKEN}'"), &[("TOKEN", token)]);
     assert_eq!(Config::default().needs_restart(&with("a")), [""; 0]);
     assert_eq!(with("a").needs_restart(&with("b")), [""; 0]);
     assert_ne!(with("a").namespaces, with("b").namespaces);
 }
 
-/// The keys of every origin with their defaults, or what stands for the value where there is no default.
+/// The keys of all origins with their defaults, without the targets, which have none.
 fn defaults() -> BTreeMap<String, String> {
     let grpc = Target::Grpc(url::Url::parse("http://h").unwrap());
     let targets = [to_url("http://h"), grpc];
     let listed = targets
         .into_iter()
-        .flat_map(|target| Listing::of(&OriginConfig::new(target)).into_values());
+        .flat_map(|target| TomlRenderer::of(&OriginConfig::new(target)).into_values());
     listed.filter(|(key, _)| !["url", "grpc"].contains(&key.as_str())).collect()
 }
 
 #[test]
-fn the_example_has_every_key_of_an_origin_with_its_default() {
+fn example_file_lists_every_origin_key_with_its_default() {
     let config = loaded(&uncommented(), &EXAMPLE_ENV);
     let origins = config.namespaces.values().filter_map(|namespace| namespace.origin.clone());
     let mut kinds = Vec::new();
@@ -353,8 +353,9 @@ fn the_example_has_every_key_of_an_origin_with_its_default() {
 }
 
 #[test]
-fn the_manual_has_every_key_of_an_origin_with_its_default() {
-    let rows: Vec<_> = MANUAL.lines().filter(|line| line.starts_with("| `origin.")).collect();
+fn documentation_lists_every_origin_key_with_its_default() {
+    let rows: Vec<_> =
+        DOCUMENTATION.lines().filter(|line| line.starts_with("| `origin.")).collect();
     let mut expected: Vec<_> = defaults()
         .into_iter()
         .map(|(key, value)| format!("| `origin.{key}` | `{value}` |"))

@@ -16,7 +16,7 @@ fn check(file: &str, env: &[(&str, &str)], expected: &str) {
 }
 
 #[test]
-fn the_first_of_the_old_variables_decides() {
+fn legacy_variables_have_a_fixed_precedence() {
     check("", &[], "memory");
     check(FILE, &[], "redis://file:6379/1");
     check(FILE, &[("REDIS_HOST", "h")], "redis://h:6379/0");
@@ -30,7 +30,7 @@ fn the_first_of_the_old_variables_decides() {
 }
 
 #[test]
-fn the_switch_wins_over_all_but_the_flag() {
+fn redis_enabled_overrides_everything_but_the_flag() {
     for off in ["false", "FALSE", "0", "no", "Off"] {
         check(FILE, &[("REDIS_ENABLED", off), ("LARDER_STORE", "redis://s")], "memory");
     }
@@ -51,7 +51,7 @@ fn the_switch_wins_over_all_but_the_flag() {
 }
 
 #[test]
-fn the_password_is_filled_in_and_encoded() {
+fn password_is_filled_in_and_encoded() {
     let password = ("REDIS_PASSWORD", "p@s:s/%41");
     let encoded = "p%40s%3As%2F%2541";
     let user = ("REDIS_USERNAME", "me");
@@ -68,7 +68,7 @@ fn the_password_is_filled_in_and_encoded() {
 }
 
 #[test]
-fn kubernetes_ports_and_wrong_values() {
+fn kubernetes_ports_are_accepted_and_wrong_values_refused() {
     let host = ("REDIS_HOST", "h");
     check("", &[host, ("REDIS_PORT", "tcp://10.0.0.1:6380")], "redis://h:6380/0");
     check("", &[("REDIS_PORT", "tcp://10.0.0.1:6380")], "memory");
@@ -88,14 +88,14 @@ fn kubernetes_ports_and_wrong_values() {
 }
 
 #[test]
-fn the_key_prefix_of_old() {
+fn legacy_key_prefix_is_read() {
     let old = ("REDIS_CACHE_KEY_PREFIX", "cache");
     assert_eq!(loaded("store.prefix = 'file'", &[old]).store.prefix, "cache");
     assert_eq!(loaded("", &[old, ("LARDER_STORE__PREFIX", "new")]).store.prefix, "new");
 }
 
 #[test]
-fn every_scheme_is_accepted() {
+fn every_store_scheme_is_accepted() {
     for url in [
         "redis://h",
         "rediss://h:1/2",
@@ -111,7 +111,7 @@ fn every_scheme_is_accepted() {
 }
 
 #[test]
-fn what_is_no_store_is_refused_without_its_password() {
+fn invalid_store_url_is_refused_without_revealing_its_password() {
     for (url, expected) in [
         ("mem0ry", "got \"mem0ry\""),
         ("u:secret@h:6379", "got a text without scheme"),
@@ -133,7 +133,7 @@ fn what_is_no_store_is_refused_without_its_password() {
 }
 
 #[test]
-fn the_password_is_shown_nowhere() {
+fn password_is_redacted_in_all_output() {
     for (url, shown) in [
         ("redis://user:secret@host:6379/0", "redis://user:***@host:6379/0"),
         ("redis://:s@cret@host", "redis://:***@host"),

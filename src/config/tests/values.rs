@@ -21,7 +21,7 @@ fn variables_set_any_key() {
         ],
     );
     assert_eq!(config.store.timeout, Duration::from_millis(100));
-    assert_eq!(config.store.shards, 8, "the rest of the table stays");
+    assert_eq!(config.store.shards, 8, "the other keys of the table are unchanged");
     assert_eq!(config.busy_poll, Duration::from_micros(50));
     assert!(config.strict_namespaces);
     assert_eq!(config.defaults.ttl, Duration::from_secs(300));
@@ -38,7 +38,7 @@ fn variables_set_any_key() {
 }
 
 #[test]
-fn namespaces_start_from_the_defaults_wherever_those_come_from() {
+fn namespaces_inherit_the_defaults_of_every_source() {
     let file = "[namespaces.a]\nttl = '1s'\n[namespaces.'b.c']\nlease_wait = '1s'\n\
         [defaults]\nstale_if_error = '1h'";
     let config = loaded(file, &[("LARDER_DEFAULTS__TTL", "5m")]);
@@ -78,7 +78,7 @@ fn foreign_and_empty_variables_are_ignored() {
 }
 
 #[test]
-fn open_telemetry_variables_fill_in_what_nothing_else_sets() {
+fn open_telemetry_variables_have_the_lowest_precedence() {
     let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel:4317"), ("OTEL_SERVICE_NAME", "otel")];
     let telemetry = loaded("", &env).telemetry;
     assert_eq!(telemetry.otlp_endpoint, "http://otel:4317");
@@ -94,13 +94,13 @@ fn open_telemetry_variables_fill_in_what_nothing_else_sets() {
 }
 
 #[test]
-fn sizes_and_durations_are_written_for_people() {
-    use kind::{duration_text, size_text};
+fn sizes_and_durations_use_the_largest_exact_unit() {
+    use value::{format_duration, format_size};
     for (millis, expected) in [(0, "0s"), (1500, "1500ms"), (90_000, "90s"), (604_800_000, "7d")] {
-        assert_eq!(duration_text(Duration::from_millis(millis)), expected);
+        assert_eq!(format_duration(Duration::from_millis(millis)), expected);
     }
     for (bytes, expected) in [(0, "0B"), (1000, "1000B"), (1536, "1536B"), (65_536, "64KiB")] {
-        assert_eq!(size_text(bytes), expected);
+        assert_eq!(format_size(bytes), expected);
     }
     let sized = |value: &str| loaded(&format!("memory.max_bytes = {value}"), &[]).memory.max_bytes;
     assert_eq!(sized("'1.5 MiB'"), 3 << 19);

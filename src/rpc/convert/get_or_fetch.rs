@@ -1,4 +1,4 @@
-//! GetOrFetchResult in its three forms, from messages to what they mean and back.
+//! GetOrFetch, FetchStream and BatchGetOrFetch.
 
 use std::{
     collections::BTreeMap,
@@ -8,55 +8,64 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::super::{convert, status};
+use super::{Checked, XCache, consistency, entry_key, get::found, non_negative};
 use crate::{
     cache::{
         self, FetchMode, FetchStatus, FillOutcome, GetOrFetchOutcome, GetOrFetchRequest,
-        GetOrFetchResult,
+        GetOrFetchResult, LeaseGuard, LeaseLoss, LeaseOffer,
     },
-    model::{EntryKey, Violation, millis_ceil},
-    pb::v1 as pb,
+    model::{EntryKey, Violation},
+    pb::{from_duration, v1 as pb},
+    rpc::status,
 };
 
 type Params = BTreeMap<String, String>;
 
-/// What the response metadata say of an answer beside what they say of an entry.
-pub(in crate::rpc) struct Told {
+/// A response with its metadata.
+pub(in crate::rpc) struct GetOrFetchReply {
     pub(in crate::rpc) response: pb::GetOrFetchResponse,
-    pub(in crate::rpc) x_cache: Option<convert::XCache>,
+    /// The lease in the response, to be handed over when the response is sent.
+    pub(in crate::rpc) lease: Option<GrantedLease>,
+    pub(in crate::rpc) x_cache: Option<XCache>,
     pub(in crate::rpc) x_cache_fetch: Option<&'static str>,
 }
 
-pub(in crate::rpc) fn request(
+/// A lease that is released unless it is handed over to the caller.
+pub(in crate::rpc) struct GrantedLease {
+    pub(in crate::rpc) guard: LeaseGuard,
+    pub(in crate::rpc) expires_in: Duration,
+}
+
+pub(in crate::rpc) fn get_or_fetch_request(
     request: pb::GetOrFetchRequest,
     deadline: Option<Instant>,
-) -> Result<GetOrFetchRequest, Violation> {
+) -> Checked<GetOrFetchRequest> {
     Ok(GetOrFetchRequest {
-        key: convert::key(&request.namespace, &request.key, &request.params)?,
+        key: entry_key(&request.namespace, &request.key, &request.params)?,
         params: shared(request.params),
-        max_stale: convert::non_negative("max_stale", request.max_stale)?,
-        wait: convert::non_negative("wait", request.wait)?,
+        max_stale: non_negative("max_stale", request.max_stale)?,
+        wait: non_negative("wait", request.wait)?,
         deadline,
         mode: mode(request.no_cache, request.only_if_cached)?,
-        consistency: convert::consistency(request.consistency)?,
+        consistency: consistency(request.consistency)?,
     })
 }
 
-/// Most keys have no params, and then there is nothing to allocate.
+/// Most keys have no params: they share one empty map.
 fn shared(params: Params) -> Arc<Params> {
-    static NONE: LazyLock<Arc<Params>> = LazyLock::new(Arc::default);
-    if params.is_empty() { NONE.clone() } else { Arc::new(params) }
+    static EMPTY: LazyLock<Arc<Params>> = LazyLock::new(Arc::default);
+    if params.is_empty() { EMPTY.clone() } else { Arc::new(params) }
 }
 
-/// What holds for all keys of a batch.
-pub(in crate::rpc) fn batch_request(
+/// Builds the requests for the keys of a batch from the fields that all keys share.
+pub(in crate::rpc) fn get_or_fetch_template(
     request: &pb::BatchGetOrFetchRequest,
     deadline: Option<Instant>,
-) -> Result<impl Fn(EntryKey, Arc<Params>) -> GetOrFetchRequest + use<>, Violation> {
-    let max_stale = convert::non_negative("max_stale", request.max_stale)?;
-    let wait = convert::non_negative("wait", request.wait)?;
+) -> Checked<impl Fn(EntryKey, Arc<Params>) -> GetOrFetchRequest + use<>> {
+    let max_stale = non_negative("max_stale", request.max_stale)?;
+    let wait = non_negative("wait", request.wait)?;
     let mode = mode(request.no_cache, request.only_if_cached)?;
-    let consistency = convert::consistency(request.consistency)?;
+    let consistency = consistency(request.consistency)?;
     Ok(move |key, params| GetOrFetchRequest {
         key,
         params,
@@ -68,7 +77,7 @@ pub(in crate::rpc) fn batch_request(
     })
 }
 
-fn mode(no_cache: bool, only_if_cached: bool) -> Result<FetchMode, Violation> {
+fn mode(no_cache: bool, only_if_cached: bool) -> Checked<FetchMode> {
     match (no_cache, only_if_cached) {
         (false, false) => Ok(FetchMode::Normal),
         (true, false) => Ok(FetchMode::NoCache),
@@ -77,28 +86,27 @@ fn mode(no_cache: bool, only_if_cached: bool) -> Result<FetchMode, Violation> {
     }
 }
 
-/// The answer, with a lease handed over to the caller.
-pub(in crate::rpc) fn response(fetched: GetOrFetchResult) -> Told {
-    respond(fetched, |offer| lease(offer.grant.hand_over().0, offer.expires_in, offer.stale))
-}
-
-/// The answer, with `lease` in the place of an offer.
-pub(in crate::rpc) fn respond(
-    fetched: GetOrFetchResult,
-    lease: impl FnOnce(cache::LeaseOffer) -> pb::Lease,
-) -> Told {
+pub(in crate::rpc) fn get_or_fetch_reply(result: GetOrFetchResult) -> GetOrFetchReply {
     use pb::get_or_fetch_response::Outcome;
-    let GetOrFetchResult { answer, status, fill, degraded } = fetched;
-    let (x_cache, outcome) = match answer {
-        GetOrFetchOutcome::Found(found) => {
-            (Some(convert::x_cache(&found)), Outcome::Found(convert::found(found)))
+    let GetOrFetchResult { outcome, status, fill, degraded } = result;
+    let mut lease = None;
+    let (x_cache, outcome) = match outcome {
+        GetOrFetchOutcome::Found(entry) => (Some(XCache::of(&entry)), Outcome::Found(found(entry))),
+        GetOrFetchOutcome::Lease(offer) => {
+            let LeaseOffer { guard, expires_in, stale } = offer;
+            let message = pb::Lease {
+                token: guard.token().0.to_vec().into(),
+                expires_in: Some(from_duration(expires_in)),
+                stale: stale.map(found),
+            };
+            lease = Some(GrantedLease { guard, expires_in });
+            (None, Outcome::Lease(message))
         }
-        GetOrFetchOutcome::Lease(offer) => (None, Outcome::Lease(lease(offer))),
-        GetOrFetchOutcome::Contended { retry_after } => (
-            None,
-            Outcome::Contended(pb::Contended { retry_after: Some(convert::duration(retry_after)) }),
-        ),
-        GetOrFetchOutcome::Missing => (None, Outcome::Missing(pb::Missing {})),
+        GetOrFetchOutcome::Contended { retry_after } => {
+            let retry_after = Some(from_duration(retry_after));
+            (None, Outcome::Contended(pb::Contended { retry_after }))
+        }
+        GetOrFetchOutcome::NotCached => (None, Outcome::NotCached(pb::NotCached {})),
     };
     let (fetch_status, x_cache_fetch) = fetch_status(&status);
     let response = pb::GetOrFetchResponse {
@@ -106,46 +114,31 @@ pub(in crate::rpc) fn respond(
         degraded,
         fetch_status: fetch_status.into(),
         fill: fill.map_or(pb::FillResult::Unspecified, fill_result).into(),
-        cause: if let FetchStatus::Failed(cause) = status { cause } else { String::new() },
+        cause: if let FetchStatus::Failed(Some(cause)) = status { cause } else { String::new() },
     };
-    Told { response, x_cache, x_cache_fetch }
+    GetOrFetchReply { response, lease, x_cache, x_cache_fetch }
 }
 
-pub(in crate::rpc) fn lease(
-    token: [u8; 16],
-    expires_in: Duration,
-    stale: Option<cache::Found>,
-) -> pb::Lease {
-    pb::Lease {
-        token: token.to_vec().into(),
-        expires_in: Some(convert::duration(expires_in)),
-        stale: stale.map(convert::found),
-    }
-}
-
-/// What one key of a batch came to, and the lease that is to be handed over with it.
-pub(in crate::rpc) fn batch_result(
-    fetched: Result<GetOrFetchResult, cache::Error>,
-) -> (pb::BatchGetOrFetchResult, Option<cache::LeaseGuard>) {
+/// The result for one key of a batch, and its lease, to be handed over when the result is sent.
+pub(in crate::rpc) fn batch_get_or_fetch_result(
+    result: Result<GetOrFetchResult, cache::Error>,
+) -> (pb::BatchGetOrFetchResult, Option<LeaseGuard>) {
     use pb::batch_get_or_fetch_result::Result as Pb;
-    let mut grant = None;
-    let keep = |offer: cache::LeaseOffer| {
-        let offered = lease(offer.grant.token().0, offer.expires_in, offer.stale);
-        grant = Some(offer.grant);
-        offered
+    let (result, lease) = match result {
+        Ok(result) => {
+            let GetOrFetchReply { response, lease, .. } = get_or_fetch_reply(result);
+            (Pb::Answer(response), lease.map(|lease| lease.guard))
+        }
+        Err(error) => (Pb::Error(status::fetch_error(error)), None),
     };
-    let result = match fetched {
-        Ok(fetched) => Pb::Answer(respond(fetched, keep).response),
-        Err(error) => Pb::Error(status::fetch_error(error)),
-    };
-    (pb::BatchGetOrFetchResult { result: Some(result) }, grant)
+    (pb::BatchGetOrFetchResult { result: Some(result) }, lease)
 }
 
 fn fetch_status(status: &FetchStatus) -> (pb::FetchStatus, Option<&'static str>) {
     match status {
         FetchStatus::Read => (pb::FetchStatus::Unspecified, None),
         FetchStatus::Fetched => (pb::FetchStatus::Fetched, Some("FETCHED")),
-        FetchStatus::Revalidated => (pb::FetchStatus::Confirmed, Some("CONFIRMED")),
+        FetchStatus::Revalidated => (pb::FetchStatus::Revalidated, Some("REVALIDATED")),
         FetchStatus::Coalesced => (pb::FetchStatus::Coalesced, Some("COALESCED")),
         FetchStatus::Refreshing => (pb::FetchStatus::Refreshing, Some("REFRESHING")),
         FetchStatus::RefreshingEarly => {
@@ -159,44 +152,90 @@ fn fetch_status(status: &FetchStatus) -> (pb::FetchStatus, Option<&'static str>)
 fn fill_result(fill: FillOutcome) -> pb::FillResult {
     match fill {
         FillOutcome::Stored => pb::FillResult::Stored,
-        FillOutcome::LeaseLost => pb::FillResult::LeaseLost,
-        FillOutcome::Invalidated => pb::FillResult::Invalidated,
-        FillOutcome::Superseded => pb::FillResult::Superseded,
+        FillOutcome::LeaseLost(LeaseLoss::Expired) => pb::FillResult::LeaseLost,
+        FillOutcome::LeaseLost(LeaseLoss::Invalidated) => pb::FillResult::Invalidated,
+        FillOutcome::LeaseLost(LeaseLoss::Superseded) => pb::FillResult::Superseded,
         FillOutcome::Uncacheable => pb::FillResult::Uncacheable,
         FillOutcome::NotStored { .. } => pb::FillResult::NotStored,
     }
 }
 
-/// The answer to Renew.
-pub(in crate::rpc) fn renew_response(renewed: cache::RenewResult) -> pb::RenewResponse {
-    use crate::store::LeaseStatus;
-    let result = match renewed.hold {
-        None => pb::RenewResult::Unspecified,
-        Some(LeaseStatus::Held) => pb::RenewResult::Renewed,
-        Some(LeaseStatus::Lost) => pb::RenewResult::LeaseLost,
-        Some(LeaseStatus::Invalidated) => pb::RenewResult::Invalidated,
-        Some(LeaseStatus::Superseded) => pb::RenewResult::Superseded,
-    };
-    let expires_in =
-        (renewed.hold == Some(LeaseStatus::Held)).then(|| convert::duration(renewed.expires_in));
-    pb::RenewResponse { result: result.into(), expires_in, degraded: renewed.hold.is_none() }
-}
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::{super::get::tests::found_text, *};
+    use crate::cache::{Outcome, Tier};
+    use pb::get_or_fetch_response::Outcome as Pb;
 
-/// The longest time that fills are held off.
-const MAX_HOLD_OFF: Duration = Duration::from_secs(3600);
-
-pub(in crate::rpc) fn hold_off(
-    duration: Option<prost_types::Duration>,
-) -> Result<Duration, Violation> {
-    let hold_off = convert::non_negative("hold_off", duration)?.unwrap_or_default();
-    if hold_off > MAX_HOLD_OFF {
-        let (asked, limit) = (hold_off.as_secs(), MAX_HOLD_OFF.as_secs());
-        let description = format!("is {asked} s long, the limit is {limit} s");
-        return Err(Violation::over_limit(
-            "hold_off",
-            description,
-            usize::try_from(limit).unwrap_or(usize::MAX),
-        ));
+    fn reply(answer: GetOrFetchOutcome) -> GetOrFetchReply {
+        get_or_fetch_reply(answer.into())
     }
-    Ok(if hold_off.is_zero() { hold_off } else { Duration::from_millis(millis_ceil(hold_off)) })
+
+    #[test]
+    fn no_cache_and_only_if_cached_exclude_each_other() {
+        assert_eq!(mode(false, false), Ok(FetchMode::Normal));
+        assert_eq!(mode(true, false), Ok(FetchMode::NoCache));
+        assert_eq!(mode(false, true), Ok(FetchMode::OnlyIfCached));
+        assert_eq!(mode(true, true).unwrap_err().field(), "only_if_cached");
+    }
+
+    #[test]
+    fn request_keeps_params_for_the_origin() {
+        let params = Params::from([("page".to_owned(), "2".to_owned())]);
+        let request = pb::GetOrFetchRequest {
+            namespace: "ns".to_owned(),
+            key: "k".to_owned(),
+            params: params.clone(),
+            wait: Some(from_duration(Duration::ZERO)),
+            ..pb::GetOrFetchRequest::default()
+        };
+        let request = get_or_fetch_request(request, None).unwrap();
+        assert_eq!(*request.params, params);
+        assert_eq!((request.wait, request.max_stale), (Some(Duration::ZERO), None));
+    }
+
+    #[test]
+    fn metadata_names_the_fetch_status_like_the_proto() {
+        for status in [
+            FetchStatus::Fetched,
+            FetchStatus::Revalidated,
+            FetchStatus::Coalesced,
+            FetchStatus::Refreshing,
+            FetchStatus::RefreshingEarly,
+            FetchStatus::SoftTimeout,
+            FetchStatus::Failed(Some("cause".to_owned())),
+        ] {
+            let answer = GetOrFetchOutcome::Found(found_text(Outcome::Hit, Tier::Store));
+            let reply = get_or_fetch_reply(GetOrFetchResult { status, ..answer.into() });
+            let name = reply.response.fetch_status().as_str_name();
+            assert_eq!(name.strip_prefix("FETCH_STATUS_"), reply.x_cache_fetch);
+            assert_eq!(reply.response.cause.is_empty(), name != "FETCH_STATUS_FAILED");
+        }
+        assert_eq!(fetch_status(&FetchStatus::Read), (pb::FetchStatus::Unspecified, None));
+    }
+
+    #[test]
+    fn only_an_entry_has_cache_metadata() {
+        let found = reply(GetOrFetchOutcome::Found(found_text(Outcome::Stale, Tier::Store)));
+        assert_eq!(found.x_cache.unwrap().outcome, "STALE");
+        assert!(matches!(found.response.outcome, Some(Pb::Found(_))));
+        let not_cached = reply(GetOrFetchOutcome::NotCached);
+        assert!(not_cached.x_cache.is_none());
+        assert!(matches!(not_cached.response.outcome, Some(Pb::NotCached(_))));
+        let retry_after = Duration::from_millis(10);
+        let contended = reply(GetOrFetchOutcome::Contended { retry_after });
+        assert!(contended.x_cache.is_none() && contended.lease.is_none());
+        let expected = pb::Contended { retry_after: Some(from_duration(retry_after)) };
+        assert_eq!(contended.response.outcome, Some(Pb::Contended(expected)));
+    }
+
+    #[test]
+    fn error_of_one_key_has_a_reason() {
+        let (result, lease) = batch_get_or_fetch_result(Err(cache::Error::ShuttingDown));
+        assert!(lease.is_none());
+        let Some(pb::batch_get_or_fetch_result::Result::Error(error)) = result.result else {
+            panic!("{result:?}")
+        };
+        assert_eq!((error.reason.as_str(), error.retry_after), ("INTERNAL", None));
+    }
 }

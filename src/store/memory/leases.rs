@@ -12,14 +12,14 @@ use super::{
 use crate::{
     model::{Entry, EntryKey, NewEntry},
     store::{
-        AcquireOutcome, AcquireRequest, FillStatus, LeaseStatus, LeaseToken, Leases, Result,
+        AcquireOutcome, AcquireRequest, LeaseLoss, LeaseStatus, LeaseToken, Leases, Result,
         RevalidateOutcome, Revalidation, key_watch::KeyWatch, short_cause,
     },
 };
 
 #[async_trait]
 impl Leases for MemoryStore {
-    async fn acquire(&self, key: &EntryKey, ask: &AcquireRequest) -> Result<AcquireOutcome> {
+    async fn acquire(&self, key: &EntryKey, request: &AcquireRequest) -> Result<AcquireOutcome> {
         let store = &*self.0;
         store.make_room(lease_cost(key))?;
         let now = store.now();
@@ -29,7 +29,7 @@ impl Leases for MemoryStore {
             Ok(acquired)
         };
         let previous = match shard.valid(key, now).map(|slot| slot.entry.clone()) {
-            Some(entry) if now.max(ask.fresher_than) < entry.fresh_until => {
+            Some(entry) if now.max(request.fresher_than) < entry.fresh_until => {
                 return refused(AcquireOutcome::Found(entry));
             }
             other => other,
@@ -45,18 +45,15 @@ impl Leases for MemoryStore {
                     let cause = cause.to_string();
                     return refused(AcquireOutcome::BackedOff { remaining: left, previous, cause });
                 }
-                LeaseState::Held
-                | LeaseState::BackedOff(_)
-                | LeaseState::Invalidated
-                | LeaseState::Superseded => {}
+                LeaseState::Held | LeaseState::BackedOff(_) | LeaseState::Voided(_) => {}
             }
         }
         let generation = store.generations.current(key.namespace());
         let lease = Lease {
             state: LeaseState::Held,
-            token: ask.token,
+            token: request.token,
             generation,
-            expires_at: now.after(ask.ttl),
+            expires_at: now.after(request.ttl),
         };
         store.budget.release(shard.grant(key.clone(), lease));
         Ok(AcquireOutcome::Granted { previous })
@@ -71,54 +68,52 @@ impl Leases for MemoryStore {
         let store = &*self.0;
         let now = store.now();
         let mut shard = store.shard(key).lock();
-        let hold = shard.hold(key, token, now);
-        if hold == LeaseStatus::Held {
+        let status = shard.lease_status(key, token, now);
+        if status.is_ok() {
             shard.extend_lease(key, now.after(ttl));
         }
-        Ok(hold)
+        Ok(status)
     }
 
     async fn fill(
         &self,
         key: &EntryKey,
         token: LeaseToken,
-        draft: &NewEntry,
-    ) -> Result<FillStatus> {
+        entry: &NewEntry,
+    ) -> Result<LeaseStatus> {
         let store = &*self.0;
-        store.write(key, Entry::written(draft, store.now()), |shard, now| {
-            let filled = filled(shard.hold(key, token, now));
-            if filled != FillStatus::Stored {
-                return Err(filled);
+        store.write(key, Entry::written(entry, store.now()), |shard, now| {
+            if let Err(loss) = shard.lease_status(key, token, now) {
+                return Err(Err(loss));
             }
             store.end_lease(shard, key);
-            Ok(filled)
+            Ok(Ok(()))
         })
     }
 
-    async fn confirm(
+    async fn revalidate(
         &self,
         key: &EntryKey,
         token: LeaseToken,
-        confirmation: &Revalidation,
+        revalidation: &Revalidation,
     ) -> Result<RevalidateOutcome> {
         let store = &*self.0;
         let now = store.now();
         let mut shard = store.shard(key).lock();
-        let filled = filled(shard.hold(key, token, now));
-        if filled != FillStatus::Stored {
-            return Ok(RevalidateOutcome::Settled(filled));
+        if let Err(loss) = shard.lease_status(key, token, now) {
+            return Ok(RevalidateOutcome::LeaseLost(loss));
         }
         let held = shard.valid(key, now).map(|slot| slot.entry.clone());
-        let Some(mut entry) = held.filter(|entry| entry.version == confirmation.version) else {
+        let Some(mut entry) = held.filter(|entry| entry.version == revalidation.version) else {
             return Ok(RevalidateOutcome::Gone);
         };
         entry.created_at = now;
-        entry.reschedule(&confirmation.lifetime, now);
-        entry.tags = confirmation.tags.clone();
-        entry.fetch_metadata = Some(confirmation.fetch_metadata.clone());
+        entry.reschedule(&revalidation.lifetime, now);
+        entry.tags = revalidation.tags.clone();
+        entry.fetch_metadata = Some(revalidation.fetch_metadata.clone());
         // The lease's own: the namespace may have another by now.
         let Some(generation) = shard.lease(key, now).map(|lease| lease.generation.clone()) else {
-            return Ok(RevalidateOutcome::Settled(FillStatus::LeaseLost));
+            return Ok(RevalidateOutcome::LeaseLost(LeaseLoss::Expired));
         };
         let slot = Slot::new(key, entry, generation, now);
         store.budget.reserve(slot.cost)?;
@@ -127,18 +122,18 @@ impl Leases for MemoryStore {
         drop(shard);
         // Its tags and validators may have grown.
         while store.budget.is_exceeded() && store.evict_oldest() {}
-        Ok(RevalidateOutcome::Settled(filled))
+        Ok(RevalidateOutcome::Revalidated)
     }
 
     async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<LeaseStatus> {
         let store = &*self.0;
         let mut shard = store.shard(key).lock();
-        let hold = shard.hold(key, token, store.now());
-        if hold == LeaseStatus::Held {
+        let status = shard.lease_status(key, token, store.now());
+        if status.is_ok() {
             store.budget.release(shard.remove(key));
             store.end_lease(&mut shard, key);
         }
-        Ok(hold)
+        Ok(status)
     }
 
     async fn abandon(
@@ -151,7 +146,7 @@ impl Leases for MemoryStore {
         let store = &*self.0;
         let now = store.now();
         let mut shard = store.shard(key).lock();
-        if shard.hold(key, token, now) != LeaseStatus::Held {
+        if shard.lease_status(key, token, now).is_err() {
             return Ok(false);
         }
         if backoff.is_zero() {
@@ -163,7 +158,7 @@ impl Leases for MemoryStore {
         Ok(true)
     }
 
-    fn wait_for(&self, key: &EntryKey) -> KeyWatch {
+    fn watch_lease(&self, key: &EntryKey) -> KeyWatch {
         self.0.wakeups.register(wakeup_key(key))
     }
 }
@@ -172,14 +167,5 @@ impl Inner {
     fn end_lease(&self, shard: &mut Shard, key: &EntryKey) {
         self.budget.release(shard.drop_lease(key));
         self.wakeups.wake(&wakeup_key(key));
-    }
-}
-
-fn filled(hold: LeaseStatus) -> FillStatus {
-    match hold {
-        LeaseStatus::Held => FillStatus::Stored,
-        LeaseStatus::Lost => FillStatus::LeaseLost,
-        LeaseStatus::Invalidated => FillStatus::Invalidated,
-        LeaseStatus::Superseded => FillStatus::Superseded,
     }
 }

@@ -11,7 +11,7 @@ use hashlink::LruCache;
 use super::generation::Generation;
 use crate::{
     model::{Entry, EntryKey, Timestamp},
-    store::{LeaseStatus, LeaseToken, MAX_CAUSE_BYTES},
+    store::{LeaseLoss, LeaseStatus, LeaseToken, MAX_CAUSE_BYTES},
 };
 
 /// What an entry costs beside the bytes of its key, value and tags: its slot and key in the table of entries, which is at
@@ -54,8 +54,7 @@ pub(super) struct Lease {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LeaseState {
     Held,
-    Invalidated,
-    Superseded,
+    Voided(LeaseLoss),
     /// The last holder gave up, for this cause.
     BackedOff(Box<str>),
     /// No fill is taken, whatever the generation.
@@ -185,10 +184,10 @@ impl Shard {
     }
 
     /// Ends a held lease early; answers whether there was one.
-    pub(super) fn void_lease(&mut self, key: &EntryKey, state: LeaseState) -> bool {
+    pub(super) fn void_lease(&mut self, key: &EntryKey, loss: LeaseLoss) -> bool {
         match self.leases.get_mut(key) {
             Some(lease) if lease.state == LeaseState::Held => {
-                lease.state = state;
+                lease.state = LeaseState::Voided(loss);
                 true
             }
             _ => false,
@@ -196,16 +195,20 @@ impl Shard {
     }
 
     /// Whether `token` holds the lease of a key.
-    pub(super) fn hold(&self, key: &EntryKey, token: LeaseToken, now: Timestamp) -> LeaseStatus {
-        let Some(lease) = self.lease(key, now) else { return LeaseStatus::Lost };
+    pub(super) fn lease_status(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        now: Timestamp,
+    ) -> LeaseStatus {
+        let Some(lease) = self.lease(key, now) else { return Err(LeaseLoss::Expired) };
         match lease.state {
-            LeaseState::HeldOff => LeaseStatus::Invalidated,
-            _ if lease.token != token => LeaseStatus::Lost,
-            _ if !lease.generation.is_current() => LeaseStatus::Invalidated,
-            LeaseState::Held => LeaseStatus::Held,
-            LeaseState::Invalidated => LeaseStatus::Invalidated,
-            LeaseState::Superseded => LeaseStatus::Superseded,
-            LeaseState::BackedOff(_) => LeaseStatus::Lost,
+            LeaseState::HeldOff => Err(LeaseLoss::Invalidated),
+            _ if lease.token != token => Err(LeaseLoss::Expired),
+            _ if !lease.generation.is_current() => Err(LeaseLoss::Invalidated),
+            LeaseState::Held => Ok(()),
+            LeaseState::Voided(loss) => Err(loss),
+            LeaseState::BackedOff(_) => Err(LeaseLoss::Expired),
         }
     }
 

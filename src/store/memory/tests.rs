@@ -8,8 +8,8 @@ use super::*;
 use crate::{
     model::{MAX_TAG_BYTES, MAX_TAGS, Version},
     store::{
-        AcquireOutcome, AcquireRequest, FillStatus, LeaseStatus, LeaseToken, Leases as _,
-        RevalidateOutcome, Revalidation,
+        AcquireOutcome, AcquireRequest, LeaseLoss, LeaseToken, Leases as _, RevalidateOutcome,
+        Revalidation,
     },
 };
 
@@ -33,7 +33,7 @@ fn draft(size: usize, ttl: Duration) -> NewEntry {
             ttl,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
-            keep: Duration::ZERO,
+            revalidation_window: Duration::ZERO,
         },
         tags: Vec::new().into(),
         fetch_metadata: None,
@@ -77,7 +77,7 @@ async fn the_least_recently_used_entry_leaves_first() {
         left.push(store.get(&key("a", &number.to_string())).await.unwrap().is_some());
     }
     assert_eq!(left, [true, false, true, true]);
-    assert_eq!(store.usage().evicted_keys, 1);
+    assert_eq!(store.snapshot().evicted_keys, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,9 +101,9 @@ async fn what_expired_is_swept_up_without_being_asked_for() {
         let draft = draft(100, Duration::from_secs(1));
         store.put(&key("a", &number.to_string()), &draft, Condition::Always).await.unwrap();
     }
-    assert_eq!(store.usage().keys, 1000);
+    assert_eq!(store.snapshot().keys, 1000);
     sweep().await;
-    let usage = store.usage();
+    let usage = store.snapshot();
     assert_eq!((usage.keys, usage.used_bytes, usage.expired_keys), (0, 0, 1000));
 }
 
@@ -119,11 +119,11 @@ async fn an_invalidated_namespace_is_gone_at_once_and_its_memory_soon() {
     put(&store, &key("a", "0"), 100).await.unwrap();
     assert!(store.get(&key("a", "0")).await.unwrap().is_some());
     sweep().await;
-    let sizes = store.sizes().await.unwrap();
+    let sizes = store.usage().await.unwrap();
     let keys: Vec<(&str, u64)> =
         sizes.iter().map(|(name, size)| (name.as_str(), size.keys)).collect();
     assert_eq!(keys, [("a", 1), ("b", 1)]);
-    assert_eq!(store.usage().keys, 2);
+    assert_eq!(store.snapshot().keys, 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,8 +139,8 @@ async fn names_that_are_used_once_leave_nothing_behind() {
     }
     sweep().await;
     sweep().await;
-    assert_eq!(store.sizes().await.unwrap(), []);
-    assert_eq!(store.usage().used_bytes, 0);
+    assert_eq!(store.usage().await.unwrap(), []);
+    assert_eq!(store.snapshot().used_bytes, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,10 +153,10 @@ async fn leases_are_accounted_for_and_swept_up() {
             .unwrap();
         assert!(matches!(granted, AcquireOutcome::Granted { previous: None }));
     }
-    assert!(store.usage().used_bytes > 100 * 50);
+    assert!(store.snapshot().used_bytes > 100 * 50);
     tokio::time::advance(MINUTE).await;
     sweep().await;
-    assert_eq!(store.usage().used_bytes, 0);
+    assert_eq!(store.snapshot().used_bytes, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,7 +165,10 @@ async fn a_namespace_invalidated_between_lease_and_fill_refuses_the_fill() {
     let (at, token) = (key("a", "k"), LeaseToken::random());
     store.acquire(&at, &ask(token)).await.unwrap();
     store.invalidate(&namespace("a")).await.unwrap();
-    assert_eq!(store.fill(&at, token, &draft(1, MINUTE)).await.unwrap(), FillStatus::Invalidated);
+    assert_eq!(
+        store.fill(&at, token, &draft(1, MINUTE)).await.unwrap(),
+        Err(LeaseLoss::Invalidated)
+    );
     assert!(store.get(&at).await.unwrap().is_none());
 }
 
@@ -176,15 +179,15 @@ async fn a_lease_holds_for_as_long_as_it_is_extended() {
     store.acquire(&at, &ask(token)).await.unwrap();
     for _ in 0..5 {
         tokio::time::advance(MINUTE * 3 / 4).await;
-        assert_eq!(store.extend(&at, token, MINUTE).await.unwrap(), LeaseStatus::Held);
+        assert_eq!(store.extend(&at, token, MINUTE).await.unwrap(), Ok(()));
         assert_eq!(
             store.extend(&at, LeaseToken::random(), MINUTE).await.unwrap(),
-            LeaseStatus::Lost
+            Err(LeaseLoss::Expired)
         );
     }
     tokio::time::advance(MINUTE).await;
-    assert_eq!(store.extend(&at, token, MINUTE).await.unwrap(), LeaseStatus::Lost);
-    assert_eq!(store.fill(&at, token, &draft(1, MINUTE)).await.unwrap(), FillStatus::LeaseLost);
+    assert_eq!(store.extend(&at, token, MINUTE).await.unwrap(), Err(LeaseLoss::Expired));
+    assert_eq!(store.fill(&at, token, &draft(1, MINUTE)).await.unwrap(), Err(LeaseLoss::Expired));
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,11 +204,11 @@ async fn a_confirmed_entry_lives_on_with_new_tags() {
 
     // Another value than the stored one cannot be confirmed, and the lease goes on for a fetch of it.
     let other = confirmation(Version::random(), MINUTE, 0);
-    assert_eq!(store.confirm(&at, token, &other).await.unwrap(), RevalidateOutcome::Gone);
+    assert_eq!(store.revalidate(&at, token, &other).await.unwrap(), RevalidateOutcome::Gone);
     let confirmation = confirmation(written.version, MINUTE, 3);
     assert_eq!(
-        store.confirm(&at, token, &confirmation).await.unwrap(),
-        RevalidateOutcome::Settled(FillStatus::Stored)
+        store.revalidate(&at, token, &confirmation).await.unwrap(),
+        RevalidateOutcome::Revalidated
     );
     let confirmed = store.get(&at).await.unwrap().unwrap();
     assert_eq!(
@@ -213,16 +216,16 @@ async fn a_confirmed_entry_lives_on_with_new_tags() {
         (written.version, &written.data, 3)
     );
     assert_eq!(confirmed.fresh_until.since(written.fresh_until), MINUTE / 2);
-    let again = store.confirm(&at, token, &confirmation).await.unwrap();
-    assert_eq!(again, RevalidateOutcome::Settled(FillStatus::LeaseLost));
+    let again = store.revalidate(&at, token, &confirmation).await.unwrap();
+    assert_eq!(again, RevalidateOutcome::LeaseLost(LeaseLoss::Expired));
 
     store
         .acquire(&at, &AcquireRequest { fresher_than: Timestamp(u64::MAX), ..ask(token) })
         .await
         .unwrap();
     store.delete(&at, Duration::ZERO).await.unwrap();
-    let late = store.confirm(&at, token, &confirmation).await.unwrap();
-    assert_eq!(late, RevalidateOutcome::Settled(FillStatus::Invalidated));
+    let late = store.revalidate(&at, token, &confirmation).await.unwrap();
+    assert_eq!(late, RevalidateOutcome::LeaseLost(LeaseLoss::Invalidated));
     assert!(store.get(&at).await.unwrap().is_none());
 }
 
@@ -241,7 +244,7 @@ async fn a_delete_that_holds_off_leaves_nothing_behind_when_it_is_over() {
     assert!(remaining <= MINUTE && remaining > MINUTE / 2, "{remaining:?}");
     tokio::time::advance(MINUTE).await;
     sweep().await;
-    assert_eq!(store.usage().used_bytes, 0);
+    assert_eq!(store.snapshot().used_bytes, 0);
     let acquired = store.acquire(&at, &ask(LeaseToken::random())).await.unwrap();
     assert!(matches!(acquired, AcquireOutcome::Granted { .. }), "{acquired:?}");
 }
@@ -349,7 +352,7 @@ proptest! {
                         let stored = store.get(&key_of(key)).await.unwrap();
                         if let (Some(token), Some(entry)) = (tokens.get(&key), stored) {
                             let confirmation = confirmation(entry.version, Duration::from_millis(ttl_ms), tags);
-                            let _ = store.confirm(&key_of(key), *token, &confirmation).await;
+                            let _ = store.revalidate(&key_of(key), *token, &confirmation).await;
                         }
                     }
                     Step::Fill { key, size } => {
@@ -367,12 +370,12 @@ proptest! {
                     }
                     Step::Wait { ms } => tokio::time::sleep(Duration::from_millis(ms)).await,
                 }
-                prop_assert_eq!(store.usage().used_bytes, recount(&store));
-                prop_assert!(store.usage().used_bytes <= 150_000);
+                prop_assert_eq!(store.snapshot().used_bytes, recount(&store));
+                prop_assert!(store.snapshot().used_bytes <= 150_000);
             }
             tokio::time::advance(Duration::from_secs(200)).await;
             sweep().await;
-            prop_assert_eq!(store.usage().used_bytes, 0);
+            prop_assert_eq!(store.snapshot().used_bytes, 0);
             Ok(())
         })?;
     }
@@ -421,5 +424,8 @@ async fn a_late_fill_is_told_why_also_after_the_sweeper_came_by() {
     store.acquire(&at, &ask(token)).await.unwrap();
     store.invalidate(&namespace("a")).await.unwrap();
     sweep().await;
-    assert_eq!(store.fill(&at, token, &draft(1, MINUTE)).await.unwrap(), FillStatus::Invalidated);
+    assert_eq!(
+        store.fill(&at, token, &draft(1, MINUTE)).await.unwrap(),
+        Err(LeaseLoss::Invalidated)
+    );
 }

@@ -10,9 +10,9 @@ use crate::{
     model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp},
     stats::delta::{StatsDelta, StatsReport},
     store::{
-        AcquireOutcome, AcquireRequest, Backend, Condition, FillStatus, Increment,
-        IncrementOutcome, Inspect, LeaseStatus, LeaseToken, Leases, NamespaceUsage, PutOutcome,
-        Result, RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, key_watch::KeyWatch,
+        AcquireOutcome, AcquireRequest, Backend, Condition, Increment, IncrementOutcome, Inspect,
+        LeaseStatus, LeaseToken, Leases, NamespaceUsage, PutOutcome, Result, RevalidateOutcome,
+        Revalidation, StatsStore, Store, StoreInfo, key_watch::KeyWatch,
     },
 };
 
@@ -77,10 +77,10 @@ impl Store for NearCacheStore {
     async fn put(
         &self,
         key: &EntryKey,
-        draft: &NewEntry,
+        entry: &NewEntry,
         condition: Condition,
     ) -> Result<PutOutcome> {
-        self.forgetting(key, self.inner.put(key, draft, condition).await)
+        self.forgetting(key, self.inner.put(key, entry, condition).await)
     }
 
     async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
@@ -108,8 +108,8 @@ impl Store for NearCacheStore {
 
 #[async_trait]
 impl Leases for NearCacheStore {
-    async fn acquire(&self, key: &EntryKey, ask: &AcquireRequest) -> Result<AcquireOutcome> {
-        self.inner.acquire(key, ask).await
+    async fn acquire(&self, key: &EntryKey, request: &AcquireRequest) -> Result<AcquireOutcome> {
+        self.inner.acquire(key, request).await
     }
 
     async fn extend(
@@ -125,18 +125,18 @@ impl Leases for NearCacheStore {
         &self,
         key: &EntryKey,
         token: LeaseToken,
-        draft: &NewEntry,
-    ) -> Result<FillStatus> {
-        self.forgetting(key, self.inner.fill(key, token, draft).await)
+        entry: &NewEntry,
+    ) -> Result<LeaseStatus> {
+        self.forgetting(key, self.inner.fill(key, token, entry).await)
     }
 
-    async fn confirm(
+    async fn revalidate(
         &self,
         key: &EntryKey,
         token: LeaseToken,
-        confirmation: &Revalidation,
+        revalidation: &Revalidation,
     ) -> Result<RevalidateOutcome> {
-        self.forgetting(key, self.inner.confirm(key, token, confirmation).await)
+        self.forgetting(key, self.inner.revalidate(key, token, revalidation).await)
     }
 
     async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<LeaseStatus> {
@@ -153,8 +153,8 @@ impl Leases for NearCacheStore {
         self.inner.abandon(key, token, backoff, cause).await
     }
 
-    fn wait_for(&self, key: &EntryKey) -> KeyWatch {
-        self.inner.wait_for(key)
+    fn watch_lease(&self, key: &EntryKey) -> KeyWatch {
+        self.inner.watch_lease(key)
     }
 }
 
@@ -171,15 +171,19 @@ impl StatsStore for NearCacheStore {
 
 #[async_trait]
 impl Inspect for NearCacheStore {
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
     async fn ping(&self) -> Result<()> {
         self.inner.ping().await
     }
 
-    async fn facts(&self) -> Result<StoreInfo> {
-        self.inner.facts().await
+    async fn info(&self) -> Result<StoreInfo> {
+        self.inner.info().await
     }
 
-    async fn sizes(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
-        self.inner.sizes().await
+    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
+        self.inner.usage().await
     }
 }

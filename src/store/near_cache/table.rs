@@ -11,7 +11,7 @@ use quick_cache::{
 };
 
 use super::NearCacheOptions;
-use crate::model::{Entry, EntryKey};
+use crate::model::{Entry, EntryKey, SaturatingFrom as _};
 
 /// What an entry costs beside its key and value: both as they stand in the table, which is at most 7/8 full, the reference counts before
 /// shared parts, and the header with which the value came.
@@ -73,9 +73,7 @@ impl NamespaceTable {
         let parts = 1 << parts.ilog2();
         let table = OptionsBuilder::new()
             // The table grows as needed; this is only the number of keys whose use is remembered after they left.
-            .estimated_items_capacity(
-                usize::try_from(options.max_bytes / 1024).unwrap_or(usize::MAX).max(64),
-            )
+            .estimated_items_capacity(usize::saturating_from(options.max_bytes / 1024).max(64))
             .weight_capacity(options.max_bytes)
             .shards(usize::try_from(parts).unwrap_or(1))
             .build();
@@ -83,7 +81,7 @@ impl NamespaceTable {
         let hasher = DefaultHashBuilder::default();
         Self {
             options,
-            max_staleness_ns: u64::try_from(options.max_staleness.as_nanos()).unwrap_or(u64::MAX),
+            max_staleness_ns: u64::saturating_from(options.max_staleness.as_nanos()),
             table: match table {
                 Ok(options) => Cache::with_options(options, EntryWeighter, hasher, lifecycle),
                 Err(_) => Cache::with(64, options.max_bytes, EntryWeighter, hasher, lifecycle),

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::model::Timestamp;
+use crate::model::{SaturatingFrom as _, Timestamp};
 
 /// How often the server's clock must be read to stay current while there is no traffic. Each ping
 /// reads it, so this is also the interval of the pings while the store works.
@@ -44,7 +44,7 @@ impl ServerClock {
     /// Takes note that the server's clock showed `shown` at some moment between `asked` and now.
     pub(super) fn seen(&self, shown: Timestamp, asked: Instant) {
         let uncertainty = asked.elapsed() / 2;
-        let shown = i64::try_from(shown.0).unwrap_or(i64::MAX);
+        let shown = i64::saturating_from(shown.0);
         let offset = shown.saturating_sub(self.since_start(asked + uncertainty));
         // A slow answer says little: it must not spoil what a quick one said before, unless it proves that wrong.
         let error = offset.abs_diff(self.offset.load(Ordering::Relaxed));
@@ -54,8 +54,7 @@ impl ServerClock {
     }
 
     fn since_start(&self, instant: Instant) -> i64 {
-        i64::try_from(instant.saturating_duration_since(self.started).as_millis())
-            .unwrap_or(i64::MAX)
+        i64::saturating_from(instant.saturating_duration_since(self.started).as_millis())
     }
 }
 

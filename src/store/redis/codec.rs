@@ -60,7 +60,12 @@ fn encode_after(room: usize, draft: &NewEntry) -> Vec<u8> {
     tail.put_u64(draft.version.0);
     tail.extend_from_slice(&encode_windows(&draft.lifetime));
     tail.extend_from_slice(&kind_and_flags(draft.kind));
-    put_extensions(&mut tail, &draft.tags, draft.fetch_metadata.as_deref(), draft.lifetime.keep);
+    put_extensions(
+        &mut tail,
+        &draft.tags,
+        draft.fetch_metadata.as_deref(),
+        draft.lifetime.revalidation_window,
+    );
     tail.put_slice(&draft.data);
     tail
 }
@@ -69,10 +74,10 @@ fn encode_after(room: usize, draft: &NewEntry) -> Vec<u8> {
 pub(super) fn encode_extensions(
     tags: &Tags,
     fetch_metadata: Option<&FetchMetadata>,
-    keep: Duration,
+    revalidation_window: Duration,
 ) -> Vec<u8> {
     let mut extensions = Vec::with_capacity(64);
-    put_extensions(&mut extensions, tags, fetch_metadata, keep);
+    put_extensions(&mut extensions, tags, fetch_metadata, revalidation_window);
     extensions
 }
 
@@ -81,7 +86,7 @@ fn put_extensions(
     out: &mut Vec<u8>,
     tags: &Tags,
     fetch_metadata: Option<&FetchMetadata>,
-    keep: Duration,
+    revalidation_window: Duration,
 ) {
     let start = out.len();
     out.put_u16(0);
@@ -104,8 +109,8 @@ fn put_extensions(
             &millis_ceil(fetch_metadata.fetch_time).to_be_bytes(),
         );
     }
-    if !keep.is_zero() {
-        put_extension(out, start, KEEP, &millis_ceil(keep).to_be_bytes());
+    if !revalidation_window.is_zero() {
+        put_extension(out, start, KEEP, &millis_ceil(revalidation_window).to_be_bytes());
     }
     let length = u16::try_from(out.len() - start - 2).unwrap_or(0);
     out[start..start + 2].copy_from_slice(&length.to_be_bytes());
@@ -164,7 +169,7 @@ pub(super) fn decode(stored: Bytes, generation: &[u8]) -> Option<Entry> {
         fresh_until,
         stale_while_revalidate,
         stale_if_error,
-        keep: extensions.keep,
+        revalidation_window: extensions.revalidation_window,
         tags: extensions.tags.into(),
         fetch_metadata: extensions.fetch_metadata.map(Arc::new),
     })
@@ -174,7 +179,7 @@ pub(super) fn decode(stored: Bytes, generation: &[u8]) -> Option<Entry> {
 struct Extensions {
     tags: Vec<String>,
     fetch_metadata: Option<FetchMetadata>,
-    keep: Duration,
+    revalidation_window: Duration,
 }
 
 impl Extensions {
@@ -203,7 +208,7 @@ impl Extensions {
             ETAG => self.fetch_metadata().validators.etag = Some(text()?.into()),
             LAST_MODIFIED => self.fetch_metadata().validators.last_modified = Some(text()?.into()),
             FETCH_TIME => self.fetch_metadata().fetch_time = millis()?,
-            KEEP => self.keep = millis()?,
+            KEEP => self.revalidation_window = millis()?,
             _ => {}
         }
         Some(())
@@ -234,7 +239,7 @@ mod tests {
                 ttl: Duration::from_secs(60),
                 stale_while_revalidate: Duration::from_secs(1),
                 stale_if_error: Duration::from_secs(2),
-                keep: Duration::ZERO,
+                revalidation_window: Duration::ZERO,
             },
             tags: vec!["a".to_owned(), "bc".to_owned()].into(),
             fetch_metadata: None,
@@ -245,7 +250,7 @@ mod tests {
         let validators =
             Validators { etag: Some("\"e1\"".into()), last_modified: Some("yesterday".into()) };
         let mut draft = draft();
-        draft.lifetime.keep = Duration::from_secs(3);
+        draft.lifetime.revalidation_window = Duration::from_secs(3);
         draft.fetch_metadata =
             Some(Arc::new(FetchMetadata { validators, fetch_time: Duration::from_millis(250) }));
         draft

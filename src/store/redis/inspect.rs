@@ -16,11 +16,15 @@ const SAMPLE: usize = 512;
 
 #[async_trait]
 impl Inspect for RedisStore {
+    fn kind(&self) -> &'static str {
+        "redis"
+    }
+
     async fn ping(&self) -> Result<()> {
         self.pool.probe().await
     }
 
-    async fn facts(&self) -> Result<StoreInfo> {
+    async fn info(&self) -> Result<StoreInfo> {
         let mut commands = redis::pipe();
         commands.cmd("INFO").cmd("DBSIZE");
         let answers = self.pool.query_all(&commands).await?;
@@ -39,7 +43,7 @@ impl Inspect for RedisStore {
         Ok(facts)
     }
 
-    async fn sizes(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
+    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
         let mut names = redis::pipe();
         names.cmd("DBSIZE");
         (0..SAMPLE).for_each(|_| {
@@ -94,7 +98,6 @@ fn read_info(info: &str, keys: u64) -> StoreInfo {
         None => format!("Redis {}", text("redis_version")),
     };
     StoreInfo {
-        kind: "redis",
         server_version,
         used_bytes: number("used_memory").unwrap_or(0),
         peak_bytes: number("used_memory_peak").unwrap_or(0),

@@ -8,22 +8,22 @@ use bytes::Bytes;
 use super::{
     RedisStore, ScriptReply, add_lifetime, codec,
     pool::Retry,
-    script::{ABANDON, ACQUIRE, CONFIRM, DISCARD, EXTEND, FILL},
+    script::{ABANDON, ACQUIRE, DISCARD, EXTEND, FILL, REVALIDATE},
     unexpected,
 };
 use crate::{
     model::{Entry, EntryKey, NewEntry, millis_ceil},
     store::{
-        AcquireOutcome, AcquireRequest, FillStatus, LeaseStatus, LeaseToken, Leases, Result,
+        AcquireOutcome, AcquireRequest, LeaseLoss, LeaseStatus, LeaseToken, Leases, Result,
         RevalidateOutcome, Revalidation, key_watch::KeyWatch, short_cause,
     },
 };
 
 #[async_trait]
 impl Leases for RedisStore {
-    async fn acquire(&self, key: &EntryKey, ask: &AcquireRequest) -> Result<AcquireOutcome> {
+    async fn acquire(&self, key: &EntryKey, request: &AcquireRequest) -> Result<AcquireOutcome> {
         let mut call = self.call(&ACQUIRE, key, None);
-        call.arg(&ask.token.0).arg(millis_ceil(ask.ttl)).arg(ask.fresher_than.0);
+        call.arg(&request.token.0).arg(millis_ceil(request.ttl)).arg(request.fresher_than.0);
         let mut reply = self.run(&ACQUIRE, &call, Retry::Never).await?;
         match reply.word.as_str() {
             "FOUND" => next_entry(&mut reply)?
@@ -54,47 +54,49 @@ impl Leases for RedisStore {
     ) -> Result<LeaseStatus> {
         let mut call = self.call(&EXTEND, key, None);
         call.arg(&token.0).arg(millis_ceil(ttl));
-        hold(&self.run(&EXTEND, &call, Retry::Harmless).await?.word)
-            .ok_or_else(|| unexpected("extend.lua"))
+        let reply = self.run(&EXTEND, &call, Retry::Harmless).await?;
+        lease_status(&reply.word, "HELD").ok_or_else(|| unexpected("extend.lua"))
     }
 
     async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<LeaseStatus> {
         let mut call = self.call(&DISCARD, key, None);
         call.arg(&token.0);
-        hold(&self.run(&DISCARD, &call, Retry::Never).await?.word)
-            .ok_or_else(|| unexpected("discard.lua"))
+        let reply = self.run(&DISCARD, &call, Retry::Never).await?;
+        lease_status(&reply.word, "HELD").ok_or_else(|| unexpected("discard.lua"))
     }
 
     async fn fill(
         &self,
         key: &EntryKey,
         token: LeaseToken,
-        draft: &NewEntry,
-    ) -> Result<FillStatus> {
-        let reply = self.store(&FILL, key, draft, |call| {
+        entry: &NewEntry,
+    ) -> Result<LeaseStatus> {
+        let reply = self.store(&FILL, key, entry, |call| {
             call.arg(&token.0);
         });
-        filled(&reply.await?.word).ok_or_else(|| unexpected("fill.lua"))
+        lease_status(&reply.await?.word, "STORED").ok_or_else(|| unexpected("fill.lua"))
     }
 
-    async fn confirm(
+    async fn revalidate(
         &self,
         key: &EntryKey,
         token: LeaseToken,
-        confirmation: &Revalidation,
+        revalidation: &Revalidation,
     ) -> Result<RevalidateOutcome> {
-        let Revalidation { version, lifetime, tags, fetch_metadata } = confirmation;
-        let mut call = self.call(&CONFIRM, key, None);
+        let Revalidation { version, lifetime, tags, fetch_metadata } = revalidation;
+        let mut call = self.call(&REVALIDATE, key, None);
         add_lifetime(&mut call, lifetime);
         call.arg(&version.0.to_be_bytes())
             .arg(&codec::encode_windows(lifetime))
-            .arg(codec::encode_extensions(tags, Some(fetch_metadata), lifetime.keep))
+            .arg(codec::encode_extensions(tags, Some(fetch_metadata), lifetime.revalidation_window))
             .arg(&token.0);
-        match self.run(&CONFIRM, &call, Retry::Never).await?.word.as_str() {
+        match self.run(&REVALIDATE, &call, Retry::Never).await?.word.as_str() {
             "GONE" => Ok(RevalidateOutcome::Gone),
-            word => filled(word)
-                .map(RevalidateOutcome::Settled)
-                .ok_or_else(|| unexpected("confirm.lua")),
+            word => match lease_status(word, "STORED") {
+                Some(Ok(())) => Ok(RevalidateOutcome::Revalidated),
+                Some(Err(loss)) => Ok(RevalidateOutcome::LeaseLost(loss)),
+                None => Err(unexpected("revalidate.lua")),
+            },
         }
     }
 
@@ -116,28 +118,18 @@ impl Leases for RedisStore {
         }
     }
 
-    fn wait_for(&self, key: &EntryKey) -> KeyWatch {
+    fn watch_lease(&self, key: &EntryKey) -> KeyWatch {
         self.wakeups.register(self.layout.lease(key))
     }
 }
 
-fn hold(word: &str) -> Option<LeaseStatus> {
+/// The lease's status by a script's first word, which is `success` while the lease is held.
+fn lease_status(word: &str, success: &str) -> Option<LeaseStatus> {
     match word {
-        "HELD" => Some(LeaseStatus::Held),
-        "LEASE_LOST" => Some(LeaseStatus::Lost),
-        "INVALIDATED" => Some(LeaseStatus::Invalidated),
-        "SUPERSEDED" => Some(LeaseStatus::Superseded),
-        _ => None,
-    }
-}
-
-fn filled(word: &str) -> Option<FillStatus> {
-    match word {
-        "STORED" => Some(FillStatus::Stored),
-        "LEASE_LOST" => Some(FillStatus::LeaseLost),
-        "INVALIDATED" => Some(FillStatus::Invalidated),
-        "SUPERSEDED" => Some(FillStatus::Superseded),
-        _ => None,
+        "LEASE_LOST" => Some(Err(LeaseLoss::Expired)),
+        "INVALIDATED" => Some(Err(LeaseLoss::Invalidated)),
+        "SUPERSEDED" => Some(Err(LeaseLoss::Superseded)),
+        word => (word == success).then_some(Ok(())),
     }
 }
 

@@ -29,10 +29,10 @@ pub(super) static INCREMENT: LazyLock<Script> = script!("increment.lua");
 pub(super) static ACQUIRE: LazyLock<Script> = script!("acquire.lua");
 pub(super) static FILL: LazyLock<Script> = script!("fill.lua");
 pub(super) static EXTEND: LazyLock<Script> = script!("extend.lua");
-pub(super) static CONFIRM: LazyLock<Script> = script!("revalidate.lua");
+pub(super) static REVALIDATE: LazyLock<Script> = script!("revalidate.lua");
 pub(super) static DISCARD: LazyLock<Script> = script!("discard.lua");
 pub(super) static ABANDON: LazyLock<Script> = script!("abandon.lua");
-pub(super) static LEDGER: LazyLock<Script> =
+pub(super) static STATS: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/stats.lua")));
 
 impl Script {

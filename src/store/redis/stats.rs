@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use redis::Value;
 
-use super::{RedisStore, pool::Retry, script::LEDGER, unexpected};
+use super::{RedisStore, pool::Retry, script::STATS, unexpected};
 use crate::{
     stats::{
         counters::{cell_name, cell_of},
@@ -28,15 +28,15 @@ impl StatsStore for RedisStore {
             self.layout.bucket(DAY, DAY.bucket(now)),
             self.layout.sequence(delta.replica),
         ];
-        let mut call = LEDGER.call(&keys);
-        call.arg(delta.sequence).arg(HOUR.keep_ms()).arg(DAY.keep_ms());
+        let mut call = STATS.call(&keys);
+        call.arg(delta.sequence).arg(HOUR.retention_ms()).arg(DAY.retention_ms());
         for (namespace, counts) in &delta.counts {
             for (cell, counted) in counts.0.iter().enumerate().filter(|(_, counted)| **counted > 0)
             {
                 call.arg(format!("{namespace}{SEPARATOR}{}", cell_name(cell))).arg(*counted);
             }
         }
-        match self.pool.eval(&LEDGER, &call, Retry::Harmless).await? {
+        match self.pool.eval(&STATS, &call, Retry::Harmless).await? {
             Value::Int(_) => Ok(()),
             _ => Err(unexpected("ledger.lua")),
         }

@@ -1,4 +1,4 @@
-//! Many values in one call.
+//! Batches of values in one call.
 
 use larder::pb::v1::{
     BatchDeleteRequest, BatchGetRequest, BatchGetResult, BatchSetRequest, KeyRef, Outcome,
@@ -15,10 +15,10 @@ use crate::support::{
     wait::{SOON, eventually},
 };
 
-/// What a client accepts unless told otherwise.
+/// Default message limit of gRPC clients, in bytes.
 const CLIENT_LIMIT: usize = 4 * 1024 * 1024;
 
-on_both_stores!(results_come_in_the_order_of_the_request, |env| {
+on_both_stores!(results_keep_the_order_of_the_request, |env| {
     for number in (0..100).step_by(2) {
         env.cache.put(&format!("k{number}"), &number.to_string()).await;
     }
@@ -42,7 +42,7 @@ on_both_stores!(results_come_in_the_order_of_the_request, |env| {
     }
 });
 
-on_both_stores!(a_batch_may_name_several_namespaces_and_params, |env| {
+on_both_stores!(a_batch_spans_namespaces_and_params, |env| {
     let page = params(&[("page", "1")]);
     let items = vec![
         set("k", text("plain")),
@@ -61,7 +61,7 @@ on_both_stores!(a_batch_may_name_several_namespaces_and_params, |env| {
         [Some("paged"), None, Some("elsewhere"), Some("plain")].map(|t| t.map(str::to_owned))
     );
 
-    let gone = env
+    let deleted = env
         .cache
         .batch_delete(BatchDeleteRequest {
             keys: vec![elsewhere, paged],
@@ -69,11 +69,11 @@ on_both_stores!(a_batch_may_name_several_namespaces_and_params, |env| {
         })
         .await
         .unwrap();
-    assert_eq!(gone.existed, [true, true]);
+    assert_eq!(deleted.existed, [true, true]);
     assert_eq!(texts(read(&env.cache, keys).await), [None, None, None, Some("plain".to_owned())]);
 });
 
-on_both_stores!(a_large_answer_comes_in_several_messages, |env| {
+on_both_stores!(a_large_answer_is_split_into_messages, |env| {
     let value = |number: usize| {
         let number = u8::try_from(number % 251).unwrap();
         data(vec![number; 20 * 1024])
@@ -87,7 +87,7 @@ on_both_stores!(a_large_answer_comes_in_several_messages, |env| {
     let keys = (0..300).map(|number| key_ref(&format!("k{number}"))).collect();
     let chunks = env.cache.batch_get(batch_get(keys)).await.unwrap();
     assert!(chunks.len() > 1);
-    // Near 1 MiB: one value of the largest size may be on top.
+    // About 1 MiB, plus at most one value of the largest size.
     assert!(
         chunks.iter().all(|chunk| chunk.encoded_len() <= CLIENT_LIMIT / 2),
         "a message is too large"
@@ -95,11 +95,11 @@ on_both_stores!(a_large_answer_comes_in_several_messages, |env| {
     let results: Vec<BatchGetResult> = chunks.into_iter().flat_map(|chunk| chunk.results).collect();
     assert_eq!(results.len(), 300);
     for (number, result) in results.into_iter().enumerate() {
-        assert!(result.value == Some(value(number)), "value {number} is another one");
+        assert!(result.value == Some(value(number)), "value {number} differs");
     }
 });
 
-on_both_stores!(the_largest_values_can_be_read_together, |env| {
+on_both_stores!(values_of_the_largest_size_fit_in_one_batch, |env| {
     let value = data(vec![9; 1024 * 1024]);
     let keys: Vec<KeyRef> = (0..6).map(|number| key_ref(&format!("k{number}"))).collect();
     for key in &keys {
@@ -109,23 +109,28 @@ on_both_stores!(the_largest_values_can_be_read_together, |env| {
     assert!(results.iter().all(|result| result.value.as_ref() == Some(&value)));
 });
 
-on_both_stores!(a_thousand_keys_fit, env: crate::support::env::PATIENT, |env| {
-    let items = (0..1000).map(|number| set(&format!("k{number}"), text(&number.to_string()))).collect();
+on_both_stores!(a_batch_of_a_thousand_keys_is_accepted, env: crate::support::env::LONG_TIMEOUTS, |env| {
+    let items =
+        (0..1000).map(|number| set(&format!("k{number}"), text(&number.to_string()))).collect();
     let stored = env.cache.batch_set(BatchSetRequest { items }).await.unwrap().results;
     assert_eq!(stored.len(), 1000);
     let keys: Vec<KeyRef> = (0..1000).map(|number| key_ref(&format!("k{number}"))).collect();
     let results = texts(read(&env.cache, keys.clone()).await);
     assert!(results.into_iter().enumerate().all(|(number, text)| text == Some(number.to_string())));
-    let gone = env
+    let deleted = env
         .cache
         .batch_delete(BatchDeleteRequest { keys: keys.clone(), ..BatchDeleteRequest::default() })
         .await
         .unwrap()
         .existed;
-    assert_eq!(gone, [true; 1000]);
-    let gone =
-        env.cache.batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() }).await.unwrap().existed;
-    assert_eq!(gone, [false; 1000]);
+    assert_eq!(deleted, [true; 1000]);
+    let deleted = env
+        .cache
+        .batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() })
+        .await
+        .unwrap()
+        .existed;
+    assert_eq!(deleted, [false; 1000]);
 });
 
 on_both_stores!(every_item_has_its_own_result, |env| {
@@ -160,7 +165,7 @@ on_both_stores!(every_item_has_its_own_result, |env| {
     assert_eq!(entry.version, results[1].version);
 });
 
-on_both_stores!(an_invalid_item_stops_the_batch_before_anything_is_stored, |env| {
+on_both_stores!(an_invalid_item_rejects_the_whole_batch, |env| {
     let items = vec![set("first", text("v")), set("second", text("v")), set("", text("v"))];
     expect_violation(env.cache.batch_set(BatchSetRequest { items }).await, "items[2].key");
     assert_eq!(env.cache.read("first").await, None);
@@ -175,25 +180,25 @@ on_both_stores!(an_invalid_item_stops_the_batch_before_anything_is_stored, |env|
     assert_eq!(env.cache.read("first").await.as_deref(), Some("v"));
 });
 
-on_both_stores!(a_key_named_twice_is_one_entry, |env| {
+on_both_stores!(a_duplicate_key_is_one_entry, |env| {
     let items = vec![set("k", text("a")), set("k", text("b"))];
     let results = env.cache.batch_set(BatchSetRequest { items }).await.unwrap().results;
     assert!(results.iter().all(|result| result.result() == SetResult::Stored), "{results:?}");
     assert!(matches!(env.cache.read("k").await.as_deref(), Some("a" | "b")));
     let keys = vec![key_ref("k"), key_ref("k")];
-    let gone = env
+    let deleted = env
         .cache
         .batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() })
         .await
         .unwrap()
         .existed;
-    assert_eq!(gone.len(), 2);
-    assert!(gone.contains(&true));
+    assert_eq!(deleted.len(), 2);
+    assert!(deleted.contains(&true));
     assert_eq!(env.cache.read("k").await, None);
 });
 
 on_both_stores!(
-    batches_tell_fresh_from_stale,
+    batches_distinguish_fresh_from_stale,
     config: "[namespaces.ns]\nstale_while_revalidate = \"60s\"",
     |env| {
         env.cache.put("fresh", "v").await;
@@ -201,7 +206,8 @@ on_both_stores!(
         let keys = vec![key_ref("fresh"), key_ref("stale"), key_ref("missing")];
         let outcomes = eventually("the entry is stale", SOON, async || {
             let results = read(&env.cache, keys.clone()).await;
-            (results[1].outcome() != Outcome::Hit).then(|| results.iter().map(|r| r.outcome()).collect::<Vec<_>>())
+            (results[1].outcome() != Outcome::Hit)
+                .then(|| results.iter().map(|r| r.outcome()).collect::<Vec<_>>())
         })
         .await;
         assert_eq!(outcomes, [Outcome::Hit, Outcome::Stale, Outcome::Miss]);

@@ -1,4 +1,4 @@
-//! Increment.
+//! Increment: counters.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::{
     wait::{SOON, eventually},
 };
 
-on_both_stores!(a_missing_counter_counts_from_initial, |env| {
+on_both_stores!(a_missing_counter_starts_at_initial, |env| {
     let unset = IncrementRequest { delta: None, initial: 10, ..increment("k", 0) };
     assert_eq!(env.cache.increment(unset.clone()).await.unwrap().value, 11);
     assert_eq!(env.cache.increment(unset).await.unwrap().value, 12);
@@ -43,7 +43,7 @@ on_both_stores!(get_reads_counters_and_set_resets_them, |env| {
     assert_eq!(env.cache.set(outdated).await.unwrap().result(), SetResult::ConditionNotMet);
 });
 
-on_both_stores!(sixty_four_bits_are_exact, |env| {
+on_both_stores!(counters_are_exact_to_64_bits, |env| {
     // A double would round each of these.
     for start in [(1 << 53) + 1, i64::MAX - 1, i64::MIN, i64::MIN + 1, -(1 << 53) - 1] {
         let key = format!("k{start}");
@@ -59,7 +59,7 @@ on_both_stores!(sixty_four_bits_are_exact, |env| {
     assert_eq!(env.cache.increment(increment("k", i64::MAX)).await.unwrap().value, i64::MAX - 1);
 });
 
-on_both_stores!(a_sum_that_does_not_fit_changes_nothing, |env| {
+on_both_stores!(overflow_changes_nothing, |env| {
     for (start, delta) in [(i64::MAX, 1), (i64::MIN, -1), (1, i64::MAX), (-2, i64::MIN)] {
         let version = env.cache.put("k", &start.to_string()).await;
         let refused = env.cache.increment(increment("k", delta)).await;
@@ -76,7 +76,7 @@ on_both_stores!(a_sum_that_does_not_fit_changes_nothing, |env| {
     assert_eq!(env.cache.read("new").await, None);
 });
 
-on_both_stores!(what_is_no_integer_is_not_counted, |env| {
+on_both_stores!(only_canonical_integers_are_incremented, |env| {
     let long = ["0", "1", "-"].map(|digit| digit.repeat(100_000));
     let long = long.iter().map(String::as_str);
     let short = [
@@ -103,7 +103,7 @@ on_both_stores!(what_is_no_integer_is_not_counted, |env| {
     }
 });
 
-on_both_stores!(concurrent_increments_sum_up, |env| {
+on_both_stores!(concurrent_increments_add_up, |env| {
     let tasks = (0..25).map(|_| {
         let cache = env.cache.clone();
         tokio::spawn(async move {
@@ -118,7 +118,7 @@ on_both_stores!(concurrent_increments_sum_up, |env| {
     assert_eq!(env.cache.read("k").await.as_deref(), Some("1500"));
 });
 
-on_both_stores!(a_counter_keeps_its_expiry, |env| {
+on_both_stores!(increment_keeps_the_ttl, |env| {
     let created = IncrementRequest { ttl: ms(60_000), ..increment("k", 1) };
     let remaining = duration(env.cache.increment(created).await.unwrap().ttl_remaining);
     assert!(
@@ -139,12 +139,12 @@ on_both_stores!(a_counter_keeps_its_expiry, |env| {
     );
 });
 
-on_both_stores!(an_expired_counter_starts_again, |env| {
+on_both_stores!(an_expired_counter_restarts, |env| {
     let short = IncrementRequest { ttl: ms(300), initial: 100, ..increment("k", 1) };
     assert_eq!(env.cache.increment(short.clone()).await.unwrap().value, 101);
-    // Counting in between does not prolong its life.
+    // Increments in between do not extend the TTL.
     let mut last = 101;
-    let value = eventually("the counter starts again", SOON, async || {
+    let value = eventually("the counter restarts", SOON, async || {
         let value = env.cache.increment(short.clone()).await.unwrap().value;
         let restarted = value <= last;
         last = value;
@@ -154,7 +154,7 @@ on_both_stores!(an_expired_counter_starts_again, |env| {
     assert_eq!(value, 101);
 });
 
-on_both_stores!(a_counter_has_a_valid_ttl, |env| {
+on_both_stores!(a_counter_requires_a_positive_ttl, |env| {
     for millis in [0, -1] {
         let refused =
             env.cache.increment(IncrementRequest { ttl: ms(millis), ..increment("k", 1) }).await;

@@ -1,4 +1,4 @@
-//! TTLs, Touch.
+//! TTLs and Touch.
 
 use std::{
     collections::BTreeSet,
@@ -23,20 +23,20 @@ ttl_jitter = 0.5
 ttl_jitter = 0.1
 "#;
 
-on_both_stores!(without_a_ttl_the_namespace_decides, config: NAMESPACES, |env| {
+on_both_stores!(the_namespace_sets_the_default_ttl, config: NAMESPACES, |env| {
     let stored = env.cache.set(set("k", text("v"))).await.unwrap();
     assert_eq!(duration(stored.ttl), Duration::from_secs(30 * 60));
-    let stored = env.cache.set(within("short", set("k", text("v")))).await.unwrap();
+    let stored = env.cache.set(in_namespace("short", set("k", text("v")))).await.unwrap();
     assert_eq!(duration(stored.ttl), Duration::from_millis(300));
 });
 
-on_both_stores!(an_entry_lives_as_long_as_its_ttl_says, |env| {
+on_both_stores!(an_entry_expires_after_its_ttl, |env| {
     let start = Instant::now();
     let stored = env.cache.set(set_for("k", text("v"), 400)).await.unwrap();
     assert_eq!(duration(stored.ttl), Duration::from_millis(400));
     let stored_at = Instant::now();
-    wait_gone(&env.cache, "k").await;
-    // Times are kept in whole milliseconds.
+    wait_until_expired(&env.cache, "k").await;
+    // Times are stored in whole milliseconds.
     assert!(start.elapsed() >= Duration::from_millis(398), "gone after {:?}", start.elapsed());
     assert!(
         stored_at.elapsed() < Duration::from_secs(2),
@@ -45,35 +45,44 @@ on_both_stores!(an_entry_lives_as_long_as_its_ttl_says, |env| {
     );
 });
 
-on_both_stores!(less_than_a_millisecond_is_one, |env| {
+on_both_stores!(a_ttl_is_rounded_up_to_a_millisecond, |env| {
     let tiny = prost_types::Duration { seconds: 0, nanos: 1 };
     let stored =
         env.cache.set(SetRequest { ttl: Some(tiny), ..set("k", text("v")) }).await.unwrap();
     assert_eq!(stored.result(), SetResult::Stored);
     assert_eq!(duration(stored.ttl), Duration::from_millis(1));
-    wait_gone(&env.cache, "k").await;
+    wait_until_expired(&env.cache, "k").await;
 });
 
-on_both_stores!(too_long_a_ttl_is_clamped, config: NAMESPACES, |env| {
+on_both_stores!(an_excessive_ttl_is_clamped, config: NAMESPACES, |env| {
     let stored = env.cache.set(set_for("k", text("v"), 30 * 86_400_000)).await.unwrap();
     assert_eq!(duration(stored.ttl), Duration::from_secs(7 * 86_400));
     let remaining = duration(env.cache.get(get("k")).await.unwrap().entry.unwrap().ttl_remaining);
     assert!(remaining <= Duration::from_secs(7 * 86_400), "{remaining:?}");
 
-    let stored = env.cache.set(within("short", set_for("k", text("v"), 5_000))).await.unwrap();
+    let stored =
+        env.cache.set(in_namespace("short", set_for("k", text("v"), 5_000))).await.unwrap();
     assert_eq!(duration(stored.ttl), Duration::from_secs(1));
     let longest = prost_types::Duration { seconds: 315_576_000_000, nanos: 999_999_999 };
-    let stored = env.cache.set(SetRequest { ttl: Some(longest), ..set("k", text("v")) }).await.unwrap();
+    let stored =
+        env.cache.set(SetRequest { ttl: Some(longest), ..set("k", text("v")) }).await.unwrap();
     assert_eq!(duration(stored.ttl), Duration::from_secs(7 * 86_400));
 });
 
-on_both_stores!(jitter_shortens_by_a_random_share, config: NAMESPACES, |env| {
+on_both_stores!(jitter_shortens_the_ttl_at_random, config: NAMESPACES, |env| {
     for (namespace, least) in [("spread", 50_000), ("usual", 90_000)] {
         let mut seen = BTreeSet::new();
         for _ in 0..40 {
-            let stored = env.cache.set(within(namespace, set_for("k", text("v"), 100_000))).await.unwrap();
+            let stored = env
+                .cache
+                .set(in_namespace(namespace, set_for("k", text("v"), 100_000)))
+                .await
+                .unwrap();
             let ttl = duration(stored.ttl);
-            assert!((Duration::from_millis(least)..=Duration::from_secs(100)).contains(&ttl), "{ttl:?}");
+            assert!(
+                (Duration::from_millis(least)..=Duration::from_secs(100)).contains(&ttl),
+                "{ttl:?}"
+            );
             seen.insert(ttl);
         }
         assert!(seen.len() > 5, "{seen:?}");
@@ -94,18 +103,24 @@ on_both_stores!(a_set_replaces_the_ttl, |env| {
     env.cache.set(set_for("shorter", text("v"), 100)).await.unwrap();
     env.cache.set(set_for("longer", text("v"), 100)).await.unwrap();
     env.cache.set(set_for("longer", text("v"), 60_000)).await.unwrap();
-    wait_gone(&env.cache, "shorter").await;
+    wait_until_expired(&env.cache, "shorter").await;
     assert_eq!(env.cache.read("longer").await.as_deref(), Some("v"));
 });
 
-on_both_stores!(touch_counts_from_now_and_moves_nothing_else, |env| {
+on_both_stores!(touch_sets_the_ttl_from_now, |env| {
     let version = env.cache.put("k", "v").await;
     env.cache.set(set_for("kept", text("v"), 500)).await.unwrap();
     let touched = env.cache.touch(touch("kept", 60_000)).await.unwrap();
     assert!(touched.found && !touched.degraded);
     assert_eq!(duration(touched.ttl), Duration::from_secs(60));
     let entry = eventually("the old TTL is over", SOON, async || {
-        let entry = env.cache.get(get("kept")).await.unwrap().entry.expect("touched entries stay");
+        let entry = env
+            .cache
+            .get(get("kept"))
+            .await
+            .unwrap()
+            .entry
+            .expect("a touched entry does not expire");
         (duration(entry.age) > Duration::from_millis(700)).then_some(entry)
     })
     .await;
@@ -118,10 +133,10 @@ on_both_stores!(touch_counts_from_now_and_moves_nothing_else, |env| {
         assert_eq!(entry.version, version);
         assert_eq!(answer.value, Some(text("v")));
     }
-    wait_gone(&env.cache, "k").await;
+    wait_until_expired(&env.cache, "k").await;
 });
 
-on_both_stores!(touch_keeps_the_version_and_the_tags, |env| {
+on_both_stores!(touch_keeps_version_and_tags, |env| {
     let request = SetRequest { tags: vec!["t".to_owned()], ..set("k", text("v")) };
     let version = env.cache.set(request).await.unwrap().version;
     env.cache.touch(touch("k", 50_000)).await.unwrap();
@@ -135,30 +150,31 @@ on_both_stores!(touch_finds_only_fresh_entries, config: NAMESPACES, |env| {
     let touched = env.cache.touch(touch("nothing", 1_000)).await.unwrap();
     assert_eq!((touched.found, touched.ttl, touched.degraded), (false, None, false));
     env.cache.set(set_for("k", text("v"), 1)).await.unwrap();
-    wait_gone(&env.cache, "k").await;
+    wait_until_expired(&env.cache, "k").await;
     assert!(!env.cache.touch(touch("k", 1_000)).await.unwrap().found);
     assert_eq!(env.cache.read("k").await, None);
 });
 
-on_both_stores!(touch_follows_the_rules_of_set, config: NAMESPACES, |env| {
-    env.cache.set(within("short", set("k", text("v")))).await.unwrap();
+on_both_stores!(touch_applies_the_ttl_rules_of_set, config: NAMESPACES, |env| {
+    env.cache.set(in_namespace("short", set("k", text("v")))).await.unwrap();
     let request = TouchRequest { namespace: "short".to_owned(), ..touch("k", 60_000) };
     let touched = env.cache.touch(request).await.unwrap();
     assert_eq!((touched.found, duration(touched.ttl)), (true, Duration::from_secs(1)));
     let request = TouchRequest { namespace: "short".to_owned(), ttl: None, ..touch("k", 0) };
     let touched = env.cache.touch(request).await.unwrap();
     assert_eq!((touched.found, duration(touched.ttl)), (true, Duration::from_millis(300)));
-    env.cache.set(within("spread", set("k", text("v")))).await.unwrap();
-    let request = TouchRequest { namespace: "spread".to_owned(), ttl: ms(100_000), ..touch("k", 0) };
+    env.cache.set(in_namespace("spread", set("k", text("v")))).await.unwrap();
+    let request =
+        TouchRequest { namespace: "spread".to_owned(), ttl: ms(100_000), ..touch("k", 0) };
     let ttl = duration(env.cache.touch(request).await.unwrap().ttl);
     assert!((Duration::from_secs(50)..=Duration::from_secs(100)).contains(&ttl), "{ttl:?}");
 });
 
-fn within(namespace: &str, request: SetRequest) -> SetRequest {
+fn in_namespace(namespace: &str, request: SetRequest) -> SetRequest {
     SetRequest { namespace: namespace.to_owned(), ..request }
 }
 
-async fn wait_gone(cache: &Cache, key: &str) {
+async fn wait_until_expired(cache: &Cache, key: &str) {
     eventually("the entry expires", SOON, async || cache.read(key).await.is_none().then_some(()))
         .await;
 }

@@ -1,4 +1,4 @@
-//! GetOrFetch that does not read, and GetOrFetch that only reads, where callers compute.
+//! GetOrFetch with `no_cache` and with `only_if_cached`, where callers compute the value.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use crate::support::{
 
 // === no_cache ===
 
-on_both_stores!(a_fresh_value_can_be_computed_anew, |env| {
+on_both_stores!(no_cache_grants_a_lease_for_a_fresh_value, |env| {
     env.cache.put("k", "old").await;
     let lease = env.cache.get_or_fetch(no_cache("k", 0)).await.unwrap().expect_lease();
     assert_eq!(lease.stale, None);
-    // The others do not notice.
+    // Other callers still get the old value.
     assert_eq!(env.cache.read("k").await.as_deref(), Some("old"));
     let found = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap().expect_found();
     assert_eq!((found.outcome(), as_text(found.value).as_deref()), (Outcome::Hit, Some("old")));
@@ -33,7 +33,7 @@ on_both_stores!(a_fresh_value_can_be_computed_anew, |env| {
     assert_eq!(env.cache.read("k").await.as_deref(), Some("new"));
 });
 
-on_both_stores!(each_who_insists_computes, |env| {
+on_both_stores!(each_no_cache_caller_computes, |env| {
     env.cache.put("k", "old").await;
     let first = env.cache.get_or_fetch(no_cache("k", 0)).await.unwrap().expect_lease();
     let second = {
@@ -41,11 +41,11 @@ on_both_stores!(each_who_insists_computes, |env| {
         tokio::spawn(async move { cache.get_or_fetch(no_cache("k", 50_000)).await })
     };
     throughout(Duration::from_millis(100), async || {
-        assert!(!second.is_finished(), "it did not wait")
+        assert!(!second.is_finished(), "the call did not wait")
     })
     .await;
     env.cache.set(fill("k", text("first"), &first)).await.unwrap();
-    // What the first computes began before the second asked.
+    // The first computation began before the second request, so it cannot answer it.
     let second = second.await.unwrap().unwrap().expect_lease();
     assert_eq!(env.cache.read("k").await.as_deref(), Some("first"));
     assert_eq!(
@@ -55,7 +55,7 @@ on_both_stores!(each_who_insists_computes, |env| {
     assert_eq!(env.cache.read("k").await.as_deref(), Some("second"));
 });
 
-on_both_stores!(a_value_that_was_computed_anew_can_be_abandoned, |env| {
+on_both_stores!(a_forced_refresh_can_be_abandoned, |env| {
     env.cache.put("k", "old").await;
     let lease = env.cache.get_or_fetch(no_cache("k", 0)).await.unwrap().expect_lease();
     env.cache.abandon(abandon("k", &lease)).await.unwrap();
@@ -64,7 +64,7 @@ on_both_stores!(a_value_that_was_computed_anew_can_be_abandoned, |env| {
     env.cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_found();
 });
 
-on_both_stores!(a_write_supersedes_what_is_computed_anew, |env| {
+on_both_stores!(a_write_supersedes_a_forced_refresh, |env| {
     env.cache.put("k", "old").await;
     let lease = env.cache.get_or_fetch(no_cache("k", 0)).await.unwrap().expect_lease();
     env.cache.put("k", "newer").await;
@@ -79,15 +79,15 @@ on_both_stores!(a_write_supersedes_what_is_computed_anew, |env| {
 
 const STALE: &str = "[namespaces.ns]\nstale_while_revalidate = '60s'\n";
 
-on_both_stores!(who_only_reads_is_given_no_lease, config: STALE, |env| {
+on_both_stores!(only_if_cached_grants_no_lease, config: STALE, |env| {
     let only = |wait| GetOrFetchRequest { only_if_cached: true, ..fetch("k", wait) };
     let is_missing = async || {
         let answer = env.cache.get_or_fetch(only(20_000)).await.unwrap();
         assert_eq!((answer.fetch_status(), answer.degraded), (FetchStatus::Unspecified, false));
-        assert!(matches!(answer.outcome, Some(Answer::Missing(_))), "{answer:?}");
+        assert!(matches!(answer.outcome, Some(Answer::NotCached(_))), "{answer:?}");
     };
     is_missing().await;
-    // Nor does it wait for somebody else's.
+    // The call does not wait for the lease of another caller either.
     let lease = env.cache.lease("k").await;
     is_missing().await;
     env.cache.set(SetRequest { ttl: ms(50), ..fill("k", text("v"), &lease) }).await.unwrap();
@@ -101,20 +101,20 @@ on_both_stores!(who_only_reads_is_given_no_lease, config: STALE, |env| {
     .await;
     let fresh = GetOrFetchRequest { max_stale: ms(0), ..only(0) };
     let answer = env.cache.get_or_fetch(fresh).await.unwrap();
-    assert!(matches!(answer.outcome, Some(Answer::Missing(_))), "{answer:?}");
-    // Nobody has taken the lease for the refresh.
+    assert!(matches!(answer.outcome, Some(Answer::NotCached(_))), "{answer:?}");
+    // The lease for the refresh is still free.
     env.cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_lease();
 });
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_store_who_only_reads_is_told() {
+async fn without_a_store_only_if_cached_is_degraded() {
     let mut redis = RedisServer::start().await;
     let larder = Larder::redis(&redis.url()).start().await;
     let cache = larder.client().await;
     redis.kill();
     let only = GetOrFetchRequest { only_if_cached: true, ..fetch("k", 0) };
     let answer = cache.get_or_fetch(only).await.unwrap();
-    assert!(answer.degraded && matches!(answer.outcome, Some(Answer::Missing(_))), "{answer:?}");
+    assert!(answer.degraded && matches!(answer.outcome, Some(Answer::NotCached(_))), "{answer:?}");
     let answer = cache.get_or_fetch(no_cache("k", 20_000)).await.unwrap();
     assert!(answer.degraded);
     answer.expect_lease();

@@ -1,11 +1,11 @@
-//! FetchStream: a lease that lives as long as the caller's stream.
+//! FetchStream: a lease that lasts as long as the caller's stream.
 
 use std::time::{Duration, Instant};
 
 use larder::pb::v1::{
     FetchStreamAbandon, FetchStreamFill, FetchStreamRequest, GetOrFetchRequest, SetResult,
-    fetch_stream_request::Message as Said, fetch_stream_response::Message as Told,
-    get_or_fetch_response::Outcome,
+    fetch_stream_request::Message as ClientMessage,
+    fetch_stream_response::Message as ServerMessage, get_or_fetch_response::Outcome,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,15 +20,15 @@ use crate::support::{
     wait::{SOON, eventually},
 };
 
-/// Leases that nobody waits for to expire.
+/// Leases that do not expire within a test.
 const LONG: [(&str, &str); 2] =
     [("LARDER_DEFAULTS__LEASE_TTL", "50s"), ("LARDER_STORE__TIMEOUT", "10s")];
 const SHORT: [(&str, &str); 2] =
     [("LARDER_DEFAULTS__LEASE_TTL", "600ms"), ("LARDER_STORE__TIMEOUT", "10s")];
-/// Long for a hand-over, and short beside the leases.
+/// Limit for passing on a lease; short compared with the lease TTL.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-on_both_stores!(a_value_that_is_there_ends_the_stream, env: LONG, |env| {
+on_both_stores!(a_cached_value_ends_the_stream, env: LONG, |env| {
     env.cache.put("k", "v").await;
     let (mut stream, outcome) = Stream::open(&env.cache, "k").await;
     let Outcome::Found(found) = outcome else { panic!("{outcome:?}") };
@@ -36,18 +36,21 @@ on_both_stores!(a_value_that_is_there_ends_the_stream, env: LONG, |env| {
     assert!(stream.next().await.unwrap().is_none());
 });
 
-on_both_stores!(a_lease_is_filled, env: LONG, |env| {
+on_both_stores!(a_stream_fills_its_lease, env: LONG, |env| {
     let mut stream = Stream::lease(&env.cache, "k").await;
-    let waiter = tokio::spawn({ let cache = env.cache.clone(); async move { cache.fetched("k").await.0 } });
+    let waiter = tokio::spawn({
+        let cache = env.cache.clone();
+        async move { cache.fetched("k").await.0 }
+    });
     assert_eq!(stream.fill("v").await, SetResult::Stored);
     assert!(stream.next().await.unwrap().is_none());
     assert_eq!(waiter.await.unwrap().as_deref(), Some("v"));
 });
 
-on_both_stores!(the_lease_lives_as_long_as_the_stream, env: SHORT, |env| {
+on_both_stores!(an_open_stream_keeps_its_lease, env: SHORT, |env| {
     let began = Instant::now();
     let mut stream = Stream::lease(&env.cache, "k").await;
-    // Three times what the lease would last.
+    // Three times the lease TTL.
     while began.elapsed() < Duration::from_millis(1800) {
         env.cache.get_or_fetch(fetch("k", 100)).await.unwrap().expect_contended();
     }
@@ -55,69 +58,87 @@ on_both_stores!(the_lease_lives_as_long_as_the_stream, env: SHORT, |env| {
     assert_eq!(env.cache.read("k").await.as_deref(), Some("v"));
 });
 
-on_both_stores!(a_stream_that_breaks_hands_its_lease_on, env: LONG, |env| {
-    let breaks: [fn(Stream); 2] = [
+on_both_stores!(a_broken_stream_releases_its_lease, env: LONG, |env| {
+    let endings: [fn(Stream); 2] = [
         drop,
-        // Only the caller's side ends, without a word.
-        |Stream { say, told }| { drop(say); std::mem::forget(told); },
+        // Only the request side ends, without a message.
+        |Stream { requests, responses }| {
+            drop(requests);
+            std::mem::forget(responses);
+        },
     ];
-    for (number, end) in breaks.into_iter().enumerate() {
+    for (number, end) in endings.into_iter().enumerate() {
         let key = format!("k{number}");
         let stream = Stream::lease(&env.cache, &key).await;
         let next = tokio::spawn({
             let (cache, key) = (env.cache.clone(), key.clone());
             async move { cache.get_or_fetch(fetch(&key, 50_000)).await.unwrap().expect_lease() }
         });
-        eventually("the next caller waits", SOON, async || waiting(&env.larder).await.then_some(())).await;
-        let broke = Instant::now();
+        eventually("the next caller waits", SOON, async || {
+            has_waiters(&env.larder).await.then_some(())
+        })
+        .await;
+        let ended = Instant::now();
         end(stream);
         next.await.unwrap();
-        println!("handed on after {:?}", broke.elapsed());
-        assert!(broke.elapsed() < AT_ONCE, "{:?}", broke.elapsed());
+        println!("passed on after {:?}", ended.elapsed());
+        assert!(ended.elapsed() < AT_ONCE, "{:?}", ended.elapsed());
     }
 });
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_caller_that_dies_makes_room_for_the_next_on_another_replica() {
+async fn a_lost_connection_releases_the_lease_to_another_replica() {
     let redis = RedisServer::start().await;
     let start = async || Larder::redis(&redis.url()).envs(&LONG).start().await;
     let (here, there) = (start().await, start().await);
     let other = there.client().await;
-    // A connection of its own, which ends with the client.
-    let dying = here.client().await;
-    let stream = Stream::lease(&dying, "k").await;
+    // A separate connection, which closes with the client.
+    let lost = here.client().await;
+    let stream = Stream::lease(&lost, "k").await;
     let next = tokio::spawn(async move {
         other.get_or_fetch(fetch("k", 50_000)).await.unwrap().expect_lease()
     });
-    eventually("the next caller waits", SOON, async || waiting(&there).await.then_some(())).await;
-    let died = Instant::now();
-    drop((stream, dying));
+    eventually("the next caller waits", SOON, async || has_waiters(&there).await.then_some(()))
+        .await;
+    let lost_at = Instant::now();
+    drop((stream, lost));
     next.await.unwrap();
-    println!("handed on to the other replica after {:?}", died.elapsed());
-    assert!(died.elapsed() < AT_ONCE, "{:?}", died.elapsed());
+    println!("passed on to the other replica after {:?}", lost_at.elapsed());
+    assert!(lost_at.elapsed() < AT_ONCE, "{:?}", lost_at.elapsed());
 }
 
-on_both_stores!(a_lease_that_is_given_up_is_not_granted_for_a_while, env: LONG, |env| {
+on_both_stores!(an_abandoned_lease_backs_off, env: LONG, |env| {
     let mut stream = Stream::lease(&env.cache, "k").await;
-    stream.say(Said::Abandon(FetchStreamAbandon { reason: "no database".to_owned() })).await;
+    stream
+        .send(ClientMessage::Abandon(FetchStreamAbandon { reason: "no database".to_owned() }))
+        .await;
     assert!(stream.next().await.unwrap().is_none());
     env.cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_contended();
 });
 
-on_both_stores!(a_lease_that_is_lost_is_told, env: SHORT, |env| {
+on_both_stores!(a_lost_lease_is_reported, env: SHORT, |env| {
     let mut deleted = Stream::lease(&env.cache, "deleted").await;
     env.cache.delete(delete("deleted")).await.unwrap();
-    assert_eq!(deleted.next().await.unwrap(), Some(Told::Lost(SetResult::Invalidated.into())));
+    assert_eq!(
+        deleted.next().await.unwrap(),
+        Some(ServerMessage::Lost(SetResult::Invalidated.into()))
+    );
     assert!(deleted.next().await.unwrap().is_none());
     let mut written = Stream::lease(&env.cache, "written").await;
     env.cache.put("written", "v").await;
-    assert_eq!(written.next().await.unwrap(), Some(Told::Lost(SetResult::Superseded.into())));
+    assert_eq!(
+        written.next().await.unwrap(),
+        Some(ServerMessage::Lost(SetResult::Superseded.into()))
+    );
     let mut invalidated = Stream::lease(&env.cache, "invalidated").await;
     env.cache.invalidate_namespace(invalidate("ns")).await.unwrap();
-    assert_eq!(invalidated.next().await.unwrap(), Some(Told::Lost(SetResult::Invalidated.into())));
+    assert_eq!(
+        invalidated.next().await.unwrap(),
+        Some(ServerMessage::Lost(SetResult::Invalidated.into()))
+    );
 });
 
-on_both_stores!(a_fill_that_comes_too_late_is_refused, env: LONG, |env| {
+on_both_stores!(a_late_fill_is_refused, env: LONG, |env| {
     let mut stream = Stream::lease(&env.cache, "k").await;
     env.cache.set(set("k", text("newer"))).await.unwrap();
     assert_eq!(stream.fill("older").await, SetResult::Superseded);
@@ -127,60 +148,75 @@ on_both_stores!(a_fill_that_comes_too_late_is_refused, env: LONG, |env| {
 const SHORT_LIVED: [(&str, &str); 2] =
     [("LARDER_DEFAULTS__LEASE_TTL", "200ms"), ("LARDER_DEFAULTS__LEASE_MAX", "1s")];
 
-on_both_stores!(no_stream_holds_a_lease_for_ever, env: SHORT_LIVED, |env| {
+on_both_stores!(a_stream_lease_has_a_maximum_duration, env: SHORT_LIVED, |env| {
     let mut stream = Stream::lease(&env.cache, "k").await;
-    assert_eq!(stream.next().await.unwrap(), Some(Told::Lost(SetResult::LeaseLost.into())));
+    assert_eq!(
+        stream.next().await.unwrap(),
+        Some(ServerMessage::Lost(SetResult::LeaseLost.into()))
+    );
     env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap().expect_lease();
 });
 
-on_both_stores!(what_is_said_wrongly_is_refused, env: LONG, |env| {
-    let first = async |said| match Stream::begin(&env.cache, said).await {
+on_both_stores!(invalid_messages_are_refused, env: LONG, |env| {
+    let first = async |said| match Stream::start(&env.cache, said).await {
         Ok(mut stream) => stream.next().await,
         Err(status) => Err(status),
     };
-    expect_violation(first(Said::Abandon(FetchStreamAbandon::default())).await, "open");
-    expect_violation(first(Said::Open(GetOrFetchRequest { key: String::new(), ..fetch("k", 0) })).await, "open.key");
+    expect_violation(first(ClientMessage::Abandon(FetchStreamAbandon::default())).await, "open");
+    expect_violation(
+        first(ClientMessage::Open(GetOrFetchRequest { key: String::new(), ..fetch("k", 0) })).await,
+        "open.key",
+    );
     let after = async |key: &str, said| {
         let mut stream = Stream::lease(&env.cache, key).await;
-        stream.say(said).await;
+        stream.send(said).await;
         stream.next().await
     };
-    expect_violation(after("a", Said::Open(fetch("a", 0))).await, "open");
-    expect_violation(after("b", Said::Fill(FetchStreamFill::default())).await, "fill.value");
-    let large = FetchStreamFill { value: Some(data(vec![0; 1024 * 1024 + 1])), ..Default::default() };
-    let error = after("c", Said::Fill(large)).await.unwrap_err();
-    assert_eq!((error.code(), reason(&error).as_str()), (Code::ResourceExhausted, "VALUE_TOO_LARGE"));
-    // The lease of each went back.
+    expect_violation(after("a", ClientMessage::Open(fetch("a", 0))).await, "open");
+    expect_violation(
+        after("b", ClientMessage::Fill(FetchStreamFill::default())).await,
+        "fill.value",
+    );
+    let large =
+        FetchStreamFill { value: Some(data(vec![0; 1024 * 1024 + 1])), ..Default::default() };
+    let error = after("c", ClientMessage::Fill(large)).await.unwrap_err();
+    assert_eq!(
+        (error.code(), reason(&error).as_str()),
+        (Code::ResourceExhausted, "VALUE_TOO_LARGE")
+    );
+    // Each lease was released.
     for key in ["a", "b", "c"] {
         env.cache.get_or_fetch(fetch(key, 20_000)).await.unwrap().expect_lease();
     }
 });
 
-on_both_stores!(a_message_that_says_nothing_is_not_the_end_of_the_stream, env: LONG, |env| {
-    let mut stream = Stream::silent(&env.cache).await;
-    stream.say(None).await;
+on_both_stores!(an_empty_message_is_refused, env: LONG, |env| {
+    let mut stream = Stream::open_empty(&env.cache).await;
+    stream.send(None).await;
     expect_violation(stream.next().await, "open");
     let mut stream = Stream::lease(&env.cache, "k").await;
-    stream.say(None).await;
+    stream.send(None).await;
     expect_violation(stream.next().await, "message");
-    // The lease went back.
+    // The lease was released.
     env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap().expect_lease();
 });
 
 on_both_stores!(the_deadline_ends_the_stream, env: LONG, |env| {
     let (say, said) = mpsc::channel(4);
-    say.send(FetchStreamRequest { message: Some(Said::Open(fetch("k", 0))) }).await.unwrap();
+    say.send(FetchStreamRequest { message: Some(ClientMessage::Open(fetch("k", 0))) })
+        .await
+        .unwrap();
     let mut request = tonic::Request::new(ReceiverStream::new(said));
     request.set_timeout(Duration::from_secs(1));
     let mut told = env.cache.rpc().fetch_stream(request).await.unwrap().into_inner();
     assert!(told.message().await.unwrap().is_some());
-    // The client's own clock may be the first.
+    // The client's own timer may fire first.
     let error = told.message().await.unwrap_err();
     assert!(matches!(error.code(), Code::DeadlineExceeded | Code::Cancelled), "{error:?}");
     env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap().expect_lease();
 });
 
-async fn waiting(larder: &Larder) -> bool {
+async fn has_waiters(larder: &Larder) -> bool {
     larder
         .admin("/metrics")
         .await

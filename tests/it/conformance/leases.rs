@@ -1,4 +1,4 @@
-//! Who computes, who waits, who is woken.
+//! Leases: one caller computes, the others wait and are woken.
 
 use std::time::{Duration, Instant};
 
@@ -17,9 +17,9 @@ use crate::support::{
     wait::{SOON, eventually},
 };
 
-/// A wait that no test can afford to sit through.
+/// A wait longer than any test, in milliseconds.
 const LONG: i64 = 50_000;
-/// "As soon as", on a busy machine.
+/// Limit for an immediate answer on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
 on_both_stores!(the_first_caller_computes_and_fills, |env| {
@@ -42,13 +42,13 @@ on_both_stores!(the_first_caller_computes_and_fills, |env| {
     assert_eq!((entry.tier(), entry.version), (Tier::Store, filled.version));
 });
 
-on_both_stores!(every_lease_has_a_token_of_its_own, |env| {
+on_both_stores!(every_lease_has_its_own_token, |env| {
     let one = env.cache.lease("a").await;
     let two = env.cache.lease("b").await;
     assert_ne!(one.token, two.token);
 });
 
-on_both_stores!(who_does_not_wait_is_told_when_to_come_back, |env| {
+on_both_stores!(a_caller_that_does_not_wait_is_told_when_to_retry, |env| {
     env.cache.lease("k").await;
     let start = Instant::now();
     let contended = env.cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_contended();
@@ -60,24 +60,28 @@ on_both_stores!(who_does_not_wait_is_told_when_to_come_back, |env| {
     );
 });
 
-on_both_stores!(a_wait_ends_when_it_should, env: [("LARDER_DEFAULTS__LEASE_WAIT", "400ms")], |env| {
-    env.cache.lease("k").await;
-    for wait in [fetch("k", 400), GetOrFetchRequest { wait: None, ..fetch("k", 0) }] {
-        let start = Instant::now();
-        env.cache.get_or_fetch(wait).await.unwrap().expect_contended();
-        let waited = start.elapsed();
-        assert!((Duration::from_millis(390)..AT_ONCE).contains(&waited), "{waited:?}");
+on_both_stores!(
+    a_wait_ends_after_its_limit,
+    env: [("LARDER_DEFAULTS__LEASE_WAIT", "400ms")],
+    |env| {
+        env.cache.lease("k").await;
+        for wait in [fetch("k", 400), GetOrFetchRequest { wait: None, ..fetch("k", 0) }] {
+            let start = Instant::now();
+            env.cache.get_or_fetch(wait).await.unwrap().expect_contended();
+            let waited = start.elapsed();
+            assert!((Duration::from_millis(390)..AT_ONCE).contains(&waited), "{waited:?}");
+        }
     }
-});
+);
 
-on_both_stores!(a_value_ends_the_wait_as_soon_as_it_lands, |env| {
+on_both_stores!(a_fill_wakes_the_waiters, |env| {
     for round in 0..5 {
         let key = format!("k{round}");
         let lease = env.cache.lease(&key).await;
         let waiters: Vec<_> = (0..10).map(|_| wait_for(&env.cache, &key)).collect();
-        all_parked(&waiters).await;
+        assert_all_waiting(&waiters).await;
         env.cache.set(fill(&key, text("v"), &lease)).await.unwrap();
-        let landed = Instant::now();
+        let stored_at = Instant::now();
         for waiter in waiters {
             let found = waiter.await.unwrap().unwrap().expect_found();
             assert_eq!(
@@ -85,24 +89,24 @@ on_both_stores!(a_value_ends_the_wait_as_soon_as_it_lands, |env| {
                 (Outcome::Hit, Some("v"))
             );
         }
-        assert!(landed.elapsed() < AT_ONCE, "{:?}", landed.elapsed());
+        assert!(stored_at.elapsed() < AT_ONCE, "{:?}", stored_at.elapsed());
     }
 });
 
-on_both_stores!(a_plain_set_ends_the_wait_too, |env| {
+on_both_stores!(a_plain_set_wakes_the_waiters, |env| {
     env.cache.lease("k").await;
     let waiter = wait_for(&env.cache, "k");
-    all_parked(std::slice::from_ref(&waiter)).await;
+    assert_all_waiting(std::slice::from_ref(&waiter)).await;
     env.cache.put("k", "v").await;
-    let landed = Instant::now();
+    let stored_at = Instant::now();
     let found = waiter.await.unwrap().unwrap().expect_found();
     assert_eq!(as_text(found.value).as_deref(), Some("v"));
-    assert!(landed.elapsed() < AT_ONCE, "{:?}", landed.elapsed());
+    assert!(stored_at.elapsed() < AT_ONCE, "{:?}", stored_at.elapsed());
 });
 
 on_both_stores!(one_of_a_hundred_callers_computes, |env| {
     let callers: Vec<_> = (0..100).map(|_| wait_for(&env.cache, "k")).collect();
-    let lease = eventually("somebody gets the lease", SOON, async || {
+    let lease = eventually("a caller gets the lease", SOON, async || {
         env.cache.get(get("k")).await.unwrap();
         callers.iter().any(JoinHandle::is_finished).then_some(())
     });
@@ -123,11 +127,11 @@ on_both_stores!(one_of_a_hundred_callers_computes, |env| {
     }
 });
 
-on_both_stores!(an_abandoned_lease_backs_off_and_is_granted_again, |env| {
+on_both_stores!(an_abandoned_lease_is_granted_again_after_the_back_off, |env| {
     let lease = env.cache.lease("k").await;
     let waiter = wait_for(&env.cache, "k");
     let impatient = spawn(&env.cache, fetch("k", 300));
-    all_parked(std::slice::from_ref(&waiter)).await;
+    assert_all_waiting(std::slice::from_ref(&waiter)).await;
     let abandoning = Instant::now();
     env.cache.abandon(abandon("k", &lease)).await.unwrap();
     env.cache.abandon(abandon("k", &lease)).await.unwrap();
@@ -140,7 +144,7 @@ on_both_stores!(an_abandoned_lease_backs_off_and_is_granted_again, |env| {
     );
     impatient.await.unwrap().unwrap().expect_contended();
 
-    // The back-off is a second by default; then exactly one caller goes on.
+    // The back-off is one second by default; then exactly one waiter gets the lease.
     let next = waiter.await.unwrap().unwrap().expect_lease();
     assert!(abandoning.elapsed() >= Duration::from_millis(990), "{:?}", abandoning.elapsed());
     assert!(abandoned.elapsed() < Duration::from_secs(1) + AT_ONCE, "{:?}", abandoned.elapsed());
@@ -152,16 +156,16 @@ on_both_stores!(an_abandoned_lease_backs_off_and_is_granted_again, |env| {
     assert_eq!(filled.result(), SetResult::Stored);
 });
 
-on_both_stores!(a_set_ends_a_back_off, env: [("LARDER_DEFAULTS__ABANDON_BACKOFF", "30s")], |env| {
+on_both_stores!(a_set_ends_the_back_off, env: [("LARDER_DEFAULTS__ABANDON_BACKOFF", "30s")], |env| {
     let lease = env.cache.lease("k").await;
     env.cache.abandon(abandon("k", &lease)).await.unwrap();
     let waiter = wait_for(&env.cache, "k");
-    all_parked(std::slice::from_ref(&waiter)).await;
+    assert_all_waiting(std::slice::from_ref(&waiter)).await;
     env.cache.put("k", "v").await;
-    let landed = Instant::now();
+    let stored_at = Instant::now();
     let found = waiter.await.unwrap().unwrap().expect_found();
     assert_eq!(as_text(found.value).as_deref(), Some("v"));
-    assert!(landed.elapsed() < AT_ONCE, "{:?}", landed.elapsed());
+    assert!(stored_at.elapsed() < AT_ONCE, "{:?}", stored_at.elapsed());
 });
 
 on_both_stores!(only_the_holder_can_abandon, |env| {
@@ -181,64 +185,71 @@ on_both_stores!(only_the_holder_can_abandon, |env| {
         env.cache.set(fill("other", text("v"), &foreign)).await.unwrap().result(),
         SetResult::Stored
     );
-    // An old token is ignored as well: it must not throw out a value.
+    // An old token is ignored as well: it must not remove a value.
     env.cache.abandon(abandon("k", &lease)).await.unwrap();
     assert_eq!(env.cache.read("k").await.as_deref(), Some("v"));
 });
 
-on_both_stores!(an_expired_lease_goes_to_the_next_caller, env: [("LARDER_DEFAULTS__LEASE_TTL", "700ms")], |env| {
-    let asked = Instant::now();
-    let lost = env.cache.lease("k").await;
-    assert!(duration(lost.expires_in) <= Duration::from_millis(700), "{lost:?}");
-    let next = wait_for(&env.cache, "k").await.unwrap().unwrap().expect_lease();
-    assert!(asked.elapsed() >= Duration::from_millis(690), "{:?}", asked.elapsed());
-    assert!(asked.elapsed() < Duration::from_millis(700) + AT_ONCE, "{:?}", asked.elapsed());
-    assert_ne!(next.token, lost.token);
-    let late = env.cache.set(fill("k", text("late"), &lost)).await.unwrap();
-    assert_eq!((late.result(), late.version.as_str(), late.ttl), (SetResult::LeaseLost, "", None));
-});
+on_both_stores!(
+    an_expired_lease_goes_to_the_next_caller,
+    env: [("LARDER_DEFAULTS__LEASE_TTL", "700ms")],
+    |env| {
+        let asked = Instant::now();
+        let lost = env.cache.lease("k").await;
+        assert!(duration(lost.expires_in) <= Duration::from_millis(700), "{lost:?}");
+        let next = wait_for(&env.cache, "k").await.unwrap().unwrap().expect_lease();
+        assert!(asked.elapsed() >= Duration::from_millis(690), "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_millis(700) + AT_ONCE, "{:?}", asked.elapsed());
+        assert_ne!(next.token, lost.token);
+        let late = env.cache.set(fill("k", text("late"), &lost)).await.unwrap();
+        assert_eq!(
+            (late.result(), late.version.as_str(), late.ttl),
+            (SetResult::LeaseLost, "", None)
+        );
+    }
+);
 
-on_both_stores!(callers_who_leave_hold_up_nobody, |env| {
+on_both_stores!(cancelled_waiters_do_not_delay_others, |env| {
     let lease = env.cache.lease("k").await;
-    let leaving: Vec<_> = (0..10).map(|_| wait_for(&env.cache, "k")).collect();
-    let staying: Vec<_> = (0..10).map(|_| wait_for(&env.cache, "k")).collect();
-    all_parked(&leaving).await;
-    leave(&env.cache, &leaving).await;
+    let cancelled: Vec<_> = (0..10).map(|_| wait_for(&env.cache, "k")).collect();
+    let remaining: Vec<_> = (0..10).map(|_| wait_for(&env.cache, "k")).collect();
+    assert_all_waiting(&cancelled).await;
+    cancel(&env.cache, &cancelled).await;
     env.cache.set(fill("k", text("v"), &lease)).await.unwrap();
-    let landed = Instant::now();
-    for answer in join_all(staying).await {
+    let stored_at = Instant::now();
+    for answer in join_all(remaining).await {
         assert_eq!(as_text(answer.unwrap().unwrap().expect_found().value).as_deref(), Some("v"));
     }
-    assert!(landed.elapsed() < AT_ONCE, "{:?}", landed.elapsed());
+    assert!(stored_at.elapsed() < AT_ONCE, "{:?}", stored_at.elapsed());
 });
 
 on_both_stores!(
-    a_lease_for_a_caller_who_left_goes_to_the_next,
+    a_lease_skips_cancelled_waiters,
     env: [("LARDER_DEFAULTS__ABANDON_BACKOFF", "200ms"), ("LARDER_DEFAULTS__LEASE_TTL", "40s")],
     |env| {
         for round in 0..10 {
             let key = format!("k{round}");
             let lease = env.cache.lease(&key).await;
-            let leaving: Vec<_> = (0..5).map(|_| wait_for(&env.cache, &key)).collect();
-            all_parked(&leaving).await;
-            let staying = wait_for(&env.cache, &key);
-            all_parked(std::slice::from_ref(&staying)).await;
-            leave(&env.cache, &leaving).await;
+            let cancelled: Vec<_> = (0..5).map(|_| wait_for(&env.cache, &key)).collect();
+            assert_all_waiting(&cancelled).await;
+            let remaining = wait_for(&env.cache, &key);
+            assert_all_waiting(std::slice::from_ref(&remaining)).await;
+            cancel(&env.cache, &cancelled).await;
             env.cache.abandon(abandon(&key, &lease)).await.unwrap();
             let abandoned = Instant::now();
-            staying.await.unwrap().unwrap().expect_lease();
+            remaining.await.unwrap().unwrap().expect_lease();
             assert!(abandoned.elapsed() < AT_ONCE, "round {round}: {:?}", abandoned.elapsed());
         }
     }
 );
 
-on_both_stores!(a_deleted_key_is_computed_by_one_of_those_who_wait, |env| {
+on_both_stores!(one_waiter_computes_a_deleted_key, |env| {
     env.cache.lease("k").await;
     let waiters: Vec<_> = (0..5).map(|_| wait_for(&env.cache, "k")).collect();
-    all_parked(&waiters).await;
+    assert_all_waiting(&waiters).await;
     env.cache.delete(delete("k")).await.unwrap();
     let deleted = Instant::now();
-    // Together, because the others wait for the one who gets the lease.
+    // Concurrently, because the others wait for the caller with the lease.
     let answers = waiters.into_iter().map(|waiter| async {
         match waiter.await.unwrap().unwrap().outcome {
             Some(Answer::Lease(lease)) => {
@@ -256,12 +267,12 @@ on_both_stores!(a_deleted_key_is_computed_by_one_of_those_who_wait, |env| {
     assert_eq!(
         futures::future::join_all(answers).await.into_iter().sum::<u32>(),
         1,
-        "one of them fills"
+        "exactly one waiter fills"
     );
     assert!(deleted.elapsed() < AT_ONCE * 2, "{:?}", deleted.elapsed());
 });
 
-on_both_stores!(a_refused_condition_leaves_the_lease_alone, |env| {
+on_both_stores!(an_unmet_condition_keeps_the_lease, |env| {
     let lease = env.cache.lease("k").await;
     let condition = Some(larder::pb::v1::set_request::Condition::IfPresent(true));
     let refused = larder::pb::v1::SetRequest { condition, ..set("k", text("x")) };
@@ -283,16 +294,16 @@ fn spawn(cache: &Cache, request: GetOrFetchRequest) -> Waiter {
     tokio::spawn(async move { cache.get_or_fetch(request).await })
 }
 
-/// Waits until the server has had the time to see all of them, and checks that it answered none.
-async fn all_parked(waiters: &[Waiter]) {
+/// Gives the server time to receive all calls, and checks that none is answered.
+async fn assert_all_waiting(waiters: &[Waiter]) {
     crate::support::wait::throughout(Duration::from_millis(100), async || {
         assert!(!waiters.iter().any(JoinHandle::is_finished), "a caller did not wait");
     })
     .await;
 }
 
-/// Cancels calls and waits until the server knows, which the order of frames on their connection tells.
-async fn leave(cache: &Cache, waiters: &[Waiter]) {
+/// Cancels calls and waits until the server has noticed: frames keep their order on a connection.
+async fn cancel(cache: &Cache, waiters: &[Waiter]) {
     for waiter in waiters {
         waiter.abort();
     }

@@ -10,7 +10,7 @@ use crate::support::client::{
     Cache, Fetched as _, as_text, delete, fetch, get, increment, params, set, text, touch,
 };
 
-on_both_stores!(params_make_another_entry, |env| {
+on_both_stores!(params_distinguish_entries, |env| {
     let variants = [
         params(&[]),
         params(&[("page", "1")]),
@@ -33,7 +33,7 @@ on_both_stores!(the_order_of_params_is_irrelevant, |env| {
     let pairs: Vec<(String, String)> =
         (0..20).map(|number| (format!("n{number}"), format!("v{number}"))).collect();
     put(&env.cache, &pairs.iter().cloned().collect(), "v").await;
-    // Every map is sent in an order of its own, because every map hashes in its own way.
+    // Inserted in reverse order; the generated client sends a `BTreeMap` sorted by name.
     for _ in 0..20 {
         let again: BTreeMap<String, String> = pairs.iter().rev().cloned().collect();
         assert_eq!(read(&env.cache, &again).await.as_deref(), Some("v"));

@@ -1,4 +1,5 @@
-//! Values past their TTL: `swr` is the stale-while-revalidate window, `sie` the stale-if-error window.
+//! Values past their TTL. Namespace `swr` has a stale-while-revalidate window, `sie` a
+//! stale-if-error window, `brief` has both.
 
 use std::time::{Duration, Instant};
 
@@ -27,21 +28,25 @@ stale_while_revalidate = "300ms"
 stale_if_error = "300ms"
 "#;
 
-on_both_stores!(get_serves_stale_inside_its_window, config: WINDOWS, |env| {
-    let answer = stale(&env.cache, "swr").await;
-    assert_eq!((answer.outcome(), answer.value, answer.degraded), (Outcome::Stale, Some(text("old")), false));
+on_both_stores!(get_serves_a_stale_value_within_the_window, config: WINDOWS, |env| {
+    let answer = make_stale(&env.cache, "swr").await;
+    assert_eq!(
+        (answer.outcome(), answer.value, answer.degraded),
+        (Outcome::Stale, Some(text("old")), false)
+    );
     let entry = answer.entry.unwrap();
     assert_eq!(duration(entry.ttl_remaining), Duration::ZERO);
     assert!(duration(entry.age) >= Duration::from_millis(50), "{:?}", entry.age);
     assert!(!entry.version.is_empty());
 
-    let answer = env.cache.rpc().get(GetRequest { namespace: "swr".to_owned(), ..get("k") }).await.unwrap();
+    let answer =
+        env.cache.rpc().get(GetRequest { namespace: "swr".to_owned(), ..get("k") }).await.unwrap();
     assert_eq!(answer.metadata().get("x-cache").unwrap(), "STALE");
     assert_eq!(answer.metadata().get("x-cache-ttl-remaining").unwrap(), "0");
 });
 
-on_both_stores!(a_caller_may_tighten_the_window, config: WINDOWS, |env| {
-    stale(&env.cache, "swr").await;
+on_both_stores!(max_stale_narrows_the_window, config: WINDOWS, |env| {
+    make_stale(&env.cache, "swr").await;
     let within = async |millis: i64| {
         let request = GetRequest { namespace: "swr".to_owned(), max_stale: ms(millis), ..get("k") };
         env.cache.get(request).await.unwrap().outcome()
@@ -56,7 +61,7 @@ on_both_stores!(a_caller_may_tighten_the_window, config: WINDOWS, |env| {
     assert_eq!(within(30_000).await, Outcome::Stale);
 });
 
-on_both_stores!(a_caller_cannot_loosen_the_window, config: WINDOWS, |env| {
+on_both_stores!(max_stale_cannot_widen_the_window, config: WINDOWS, |env| {
     let start = Instant::now();
     let request = SetRequest { namespace: "brief".to_owned(), ..set_for("k", text("old"), 100) };
     env.cache.set(request).await.unwrap();
@@ -71,13 +76,13 @@ on_both_stores!(a_caller_cannot_loosen_the_window, config: WINDOWS, |env| {
     assert!(stored.elapsed() < Duration::from_secs(2), "served for {:?}", stored.elapsed());
 });
 
-on_both_stores!(get_does_not_use_the_window_for_errors, config: WINDOWS, |env| {
-    let answer = stale(&env.cache, "sie").await;
+on_both_stores!(get_ignores_stale_if_error, config: WINDOWS, |env| {
+    let answer = make_stale(&env.cache, "sie").await;
     assert_eq!((answer.outcome(), answer.value, answer.entry), (Outcome::Miss, None, None));
 });
 
-on_both_stores!(one_caller_refreshes_and_the_others_get_stale_at_once, config: WINDOWS, |env| {
-    stale(&env.cache, "swr").await;
+on_both_stores!(one_caller_refreshes_and_the_others_get_stale, config: WINDOWS, |env| {
+    make_stale(&env.cache, "swr").await;
     let lease = env.cache.get_or_fetch(fetch_in("swr", 30_000)).await.unwrap().expect_lease();
     assert_stale(lease.stale.clone().expect("the old value comes with the lease"));
     let start = Instant::now();
@@ -92,8 +97,8 @@ on_both_stores!(one_caller_refreshes_and_the_others_get_stale_at_once, config: W
     assert_eq!((found.outcome(), as_text(found.value).as_deref()), (Outcome::Hit, Some("new")));
 });
 
-on_both_stores!(who_wants_nothing_stale_waits, config: WINDOWS, |env| {
-    stale(&env.cache, "swr").await;
+on_both_stores!(max_stale_zero_waits_for_a_fresh_value, config: WINDOWS, |env| {
+    make_stale(&env.cache, "swr").await;
     let fresh_only = GetOrFetchRequest { max_stale: ms(0), ..fetch_in("swr", 0) };
     let lease = env.cache.get_or_fetch(fresh_only.clone()).await.unwrap().expect_lease();
     assert_eq!(lease.stale, None);
@@ -108,11 +113,11 @@ on_both_stores!(who_wants_nothing_stale_waits, config: WINDOWS, |env| {
     assert_eq!((found.outcome(), as_text(found.value).as_deref()), (Outcome::Hit, Some("new")));
 });
 
-on_both_stores!(the_window_for_errors_serves_who_fails, config: WINDOWS, |env| {
-    stale(&env.cache, "sie").await;
+on_both_stores!(stale_if_error_applies_after_a_failure, config: WINDOWS, |env| {
+    make_stale(&env.cache, "sie").await;
     let lease = env.cache.get_or_fetch(fetch_in("sie", 0)).await.unwrap().expect_lease();
     assert_stale(lease.stale.clone().expect("the old value comes with the lease"));
-    // As long as the origin has not failed, the others wait for it.
+    // Until a failure is reported, the other callers wait.
     env.cache.get_or_fetch(fetch_in("sie", 0)).await.unwrap().expect_contended();
 
     let failed = AbandonRequest { namespace: "sie".to_owned(), ..abandon("k", &lease) };
@@ -120,7 +125,7 @@ on_both_stores!(the_window_for_errors_serves_who_fails, config: WINDOWS, |env| {
     let start = Instant::now();
     assert_stale(env.cache.get_or_fetch(fetch_in("sie", 30_000)).await.unwrap().expect_found());
     assert_stale(env.cache.get_or_fetch(fetch_in("sie", 0)).await.unwrap().expect_found());
-    assert!(start.elapsed() < Duration::from_secs(4), "they waited: {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(4), "the callers waited: {:?}", start.elapsed());
     let after = eventually("the back-off is over", SOON, async || {
         let answer = env.cache.get_or_fetch(fetch_in("sie", 0)).await.unwrap();
         matches!(answer.outcome, Some(Answer::Lease(_))).then_some(answer)
@@ -129,7 +134,7 @@ on_both_stores!(the_window_for_errors_serves_who_fails, config: WINDOWS, |env| {
     assert_stale(after.expect_lease().stale.expect("the old value comes with the lease"));
 });
 
-on_both_stores!(nothing_outlives_both_windows, config: WINDOWS, |env| {
+on_both_stores!(no_value_outlives_both_windows, config: WINDOWS, |env| {
     let request = SetRequest { namespace: "brief".to_owned(), ..set_for("k", text("old"), 100) };
     env.cache.set(request).await.unwrap();
     let stored = Instant::now();
@@ -137,33 +142,38 @@ on_both_stores!(nothing_outlives_both_windows, config: WINDOWS, |env| {
     throughout(Duration::from_millis(800), async || {
         let waited = stored.elapsed();
         let outcome = env.cache.get(get.clone()).await.unwrap().outcome();
-        assert!(outcome == Outcome::Miss || waited < Duration::from_millis(400), "{outcome:?} after {waited:?}");
+        assert!(
+            outcome == Outcome::Miss || waited < Duration::from_millis(400),
+            "{outcome:?} after {waited:?}"
+        );
     })
     .await;
     let lease = env.cache.get_or_fetch(fetch_in("brief", 0)).await.unwrap().expect_lease();
     assert_eq!(lease.stale, None);
 });
 
-on_both_stores!(a_set_ends_staleness, config: WINDOWS, |env| {
-    stale(&env.cache, "swr").await;
+on_both_stores!(a_set_makes_the_value_fresh, config: WINDOWS, |env| {
+    make_stale(&env.cache, "swr").await;
     let request = SetRequest { namespace: "swr".to_owned(), ..set_for("k", text("new"), 60_000) };
     env.cache.set(request).await.unwrap();
-    let answer = env.cache.get(GetRequest { namespace: "swr".to_owned(), ..get("k") }).await.unwrap();
+    let answer =
+        env.cache.get(GetRequest { namespace: "swr".to_owned(), ..get("k") }).await.unwrap();
     assert_eq!((answer.outcome(), answer.value), (Outcome::Hit, Some(text("new"))));
 });
 
-on_both_stores!(a_stale_entry_cannot_be_touched, config: WINDOWS, |env| {
-    stale(&env.cache, "swr").await;
+on_both_stores!(touch_ignores_a_stale_entry, config: WINDOWS, |env| {
+    make_stale(&env.cache, "swr").await;
     let request = TouchRequest { namespace: "swr".to_owned(), ..touch("k", 60_000) };
     assert!(!env.cache.touch(request).await.unwrap().found);
-    let answer = env.cache.get(GetRequest { namespace: "swr".to_owned(), ..get("k") }).await.unwrap();
+    let answer =
+        env.cache.get(GetRequest { namespace: "swr".to_owned(), ..get("k") }).await.unwrap();
     assert_eq!(answer.outcome(), Outcome::Stale);
 });
 
 on_both_stores!(stale_values_can_be_deleted_and_invalidated, config: WINDOWS, |env| {
     for namespace in ["swr", "sie"] {
         for whole_namespace in [false, true] {
-            stale(&env.cache, namespace).await;
+            make_stale(&env.cache, namespace).await;
             if whole_namespace {
                 env.cache.invalidate_namespace(invalidate(namespace)).await.unwrap();
             } else {
@@ -172,14 +182,15 @@ on_both_stores!(stale_values_can_be_deleted_and_invalidated, config: WINDOWS, |e
             }
             let request = GetRequest { namespace: namespace.to_owned(), ..get("k") };
             assert_eq!(env.cache.get(request).await.unwrap().outcome(), Outcome::Miss);
-            let lease = env.cache.get_or_fetch(fetch_in(namespace, 0)).await.unwrap().expect_lease();
+            let lease =
+                env.cache.get_or_fetch(fetch_in(namespace, 0)).await.unwrap().expect_lease();
             assert_eq!(lease.stale, None, "{namespace}");
         }
     }
 });
 
-/// Stores an entry, waits until it is no longer fresh, and returns what Get then answers.
-async fn stale(cache: &Cache, namespace: &str) -> GetResponse {
+/// Stores an entry, waits until it is no longer fresh, and returns the answer of Get.
+async fn make_stale(cache: &Cache, namespace: &str) -> GetResponse {
     let request = SetRequest { namespace: namespace.to_owned(), ..set_for("k", text("old"), 50) };
     cache.set(request).await.unwrap();
     eventually("the entry is past its TTL", SOON, async || {

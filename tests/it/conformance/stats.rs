@@ -1,4 +1,4 @@
-//! Counted, and answered by Stats.
+//! Stats: counters, latencies and sizes.
 
 use larder::pb::v1::{Counters, StatsRequest, StatsResponse};
 
@@ -9,71 +9,89 @@ use crate::support::{
     wait::{SOON, eventually},
 };
 
-on_both_stores!(every_event_is_counted_once, env: [("LARDER_STATS__FLUSH_INTERVAL", "50ms")], |env| {
-    exercise(&env.cache).await;
-    let stats = settled(&env.cache, 1).await;
-    assert!(!stats.degraded);
-    assert!(stats.collected_at.is_some());
-    let names: Vec<&str> = stats.namespaces.iter().map(|namespace| namespace.namespace.as_str()).collect();
-    assert_eq!(names, ["a", "ns"]);
+on_both_stores!(
+    every_event_is_counted_once,
+    env: [("LARDER_STATS__FLUSH_INTERVAL", "50ms")],
+    |env| {
+        exercise(&env.cache).await;
+        let stats = wait_until_flushed(&env.cache, 1).await;
+        assert!(!stats.degraded);
+        assert!(stats.collected_at.is_some());
+        let names: Vec<&str> =
+            stats.namespaces.iter().map(|namespace| namespace.namespace.as_str()).collect();
+        assert_eq!(names, ["a", "ns"]);
 
-    let counted = stats.namespaces[1].counted.unwrap();
-    for counters in [counted.total.unwrap(), counted.last_hour.unwrap(), counted.last_day.unwrap()] {
-        assert_exercised(&counters);
+        let counted = stats.namespaces[1].counted.unwrap();
+        for counters in
+            [counted.total.unwrap(), counted.last_hour.unwrap(), counted.last_day.unwrap()]
+        {
+            assert_exercised(&counters);
+        }
+        let totals = stats.totals.unwrap().total.unwrap();
+        assert_eq!((totals.hits, totals.misses), (3, 5));
+        let latency = totals.hit_latency.expect("hits have a latency");
+        assert!(
+            duration(latency.p50) <= duration(latency.p95)
+                && duration(latency.p95) <= duration(latency.p99)
+        );
+        assert!(!duration(latency.p99).is_zero());
     }
-    let totals = stats.totals.unwrap().total.unwrap();
-    assert_eq!((totals.hits, totals.misses), (3, 5));
-    let latency = totals.hit_latency.expect("hits have a latency");
-    assert!(duration(latency.p50) <= duration(latency.p95) && duration(latency.p95) <= duration(latency.p99));
-    assert!(!duration(latency.p99).is_zero());
-});
+);
 
-on_both_stores!(stats_can_be_asked_for_some_namespaces, env: [("LARDER_STATS__FLUSH_INTERVAL", "50ms")], |env| {
-    exercise(&env.cache).await;
-    settled(&env.cache, 1).await;
-    let request = StatsRequest { namespaces: vec!["ns".to_owned()] };
-    let stats = env.cache.stats(request).await.unwrap();
-    assert_eq!(stats.namespaces.len(), 1);
-    assert_exercised(&stats.namespaces[0].counted.unwrap().total.unwrap());
-    assert_exercised(&stats.totals.unwrap().total.unwrap());
-});
+on_both_stores!(
+    stats_can_be_limited_to_namespaces,
+    env: [("LARDER_STATS__FLUSH_INTERVAL", "50ms")],
+    |env| {
+        exercise(&env.cache).await;
+        wait_until_flushed(&env.cache, 1).await;
+        let request = StatsRequest { namespaces: vec!["ns".to_owned()] };
+        let stats = env.cache.stats(request).await.unwrap();
+        assert_eq!(stats.namespaces.len(), 1);
+        assert_exercised(&stats.namespaces[0].counted.unwrap().total.unwrap());
+        assert_exercised(&stats.totals.unwrap().total.unwrap());
+    }
+);
 
-on_both_stores!(without_reads_there_is_no_hit_rate, |env| {
+on_both_stores!(the_hit_rate_is_absent_without_reads, |env| {
     let stats = env.cache.stats(StatsRequest::default()).await.unwrap();
     assert_eq!(stats.totals.unwrap().total.unwrap().hit_rate, None);
 });
 
-on_both_stores!(the_store_says_what_it_holds, env: [("LARDER_STATS__FLUSH_INTERVAL", "50ms")], |env| {
-    for number in 0..300 {
-        env.cache.set(set(&format!("k{number}"), text(&"v".repeat(500)))).await.unwrap();
+on_both_stores!(
+    the_store_reports_keys_and_bytes,
+    env: [("LARDER_STATS__FLUSH_INTERVAL", "50ms")],
+    |env| {
+        for number in 0..300 {
+            env.cache.set(set(&format!("k{number}"), text(&"v".repeat(500)))).await.unwrap();
+        }
+        let stats = eventually("the store has counted", SOON, async || {
+            let stats = env.cache.stats(StatsRequest::default()).await.unwrap();
+            let size = stats.namespaces.first()?.size.as_ref()?.keys;
+            (size > 0).then_some(stats)
+        })
+        .await;
+        let store = stats.store.clone().unwrap();
+        assert!(store.reachable);
+        assert!(matches!(store.kind.as_str(), "memory" | "redis"), "{}", store.kind);
+        assert!(store.used_bytes >= 300 * 500, "{store:?}");
+        assert!(store.peak_bytes >= store.used_bytes, "{store:?}");
+        assert!(store.keys >= 300, "{store:?}");
+        assert_eq!(store.server_version.is_empty(), store.kind == "memory", "{store:?}");
+
+        let size = stats.namespaces[0].size.clone().unwrap();
+        let tolerance = if size.sampled { 150 } else { 0 };
+        assert!(size.keys.abs_diff(300) <= tolerance, "{size:?}");
+        assert!(size.bytes >= size.keys * 500, "{size:?}");
+        assert_eq!(size.ttl.iter().map(|bucket| bucket.keys).sum::<u64>(), size.keys, "{size:?}");
+        assert!(size.ttl.last().unwrap().up_to.is_none(), "the last bucket has no bound: {size:?}");
+        // All entries have the default TTL of half an hour.
+        let bucket = size.ttl.iter().find(|bucket| bucket.keys > 0).unwrap();
+        assert!(duration(bucket.up_to).as_secs() >= 1790, "{size:?}");
     }
-    let stats = eventually("the store has counted", SOON, async || {
-        let stats = env.cache.stats(StatsRequest::default()).await.unwrap();
-        let size = stats.namespaces.first()?.size.as_ref()?.keys;
-        (size > 0).then_some(stats)
-    })
-    .await;
-    let store = stats.store.clone().unwrap();
-    assert!(store.reachable);
-    assert!(matches!(store.kind.as_str(), "memory" | "redis"), "{}", store.kind);
-    assert!(store.used_bytes >= 300 * 500, "{store:?}");
-    assert!(store.peak_bytes >= store.used_bytes, "{store:?}");
-    assert!(store.keys >= 300, "{store:?}");
-    assert_eq!(store.server_version.is_empty(), store.kind == "memory", "{store:?}");
+);
 
-    let size = stats.namespaces[0].size.clone().unwrap();
-    let tolerance = if size.sampled { 150 } else { 0 };
-    assert!(size.keys.abs_diff(300) <= tolerance, "{size:?}");
-    assert!(size.bytes >= size.keys * 500, "{size:?}");
-    assert_eq!(size.ttl.iter().map(|bucket| bucket.keys).sum::<u64>(), size.keys, "{size:?}");
-    assert!(size.ttl.last().unwrap().up_to.is_none(), "the last bucket has no bound: {size:?}");
-    // All of them live for half an hour.
-    let bucket = size.ttl.iter().find(|bucket| bucket.keys > 0).unwrap();
-    assert!(duration(bucket.up_to).as_secs() >= 1790, "{size:?}");
-});
-
-/// In `ns`: 2 hits, 4 misses, 3 sets of which one is refused, 1 delete, 1 invalidation, 2 leases, 1 abandoned.
-/// In `a`: 1 hit, 1 miss.
+/// Makes calls that count, in `ns`: 2 hits, 4 misses, 3 sets of which one is refused, 1 delete,
+/// 1 invalidation, 2 leases, 1 abandoned. In `a`: 1 hit, 1 miss.
 async fn exercise(cache: &Cache) {
     cache.get(get("k")).await.unwrap();
     cache.put("k", "v").await;
@@ -113,9 +131,9 @@ fn assert_exercised(counters: &Counters) {
     assert_eq!(counters.degraded, 0, "{counters:?}");
 }
 
-/// The figures once the last event has been flushed.
-async fn settled(cache: &Cache, invalidations: u64) -> StatsResponse {
-    eventually("the figures are flushed", SOON, async || {
+/// Waits until the last event has been flushed, and returns the statistics.
+async fn wait_until_flushed(cache: &Cache, invalidations: u64) -> StatsResponse {
+    eventually("the statistics are flushed", SOON, async || {
         let stats = cache.stats(StatsRequest::default()).await.unwrap();
         let total = stats.totals?.total?;
         (total.invalidations == invalidations && total.hits == 3).then_some(stats)

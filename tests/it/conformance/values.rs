@@ -1,4 +1,4 @@
-//! Values, kinds, versions, and the facts that come with them.
+//! Values, kinds, versions and entry metadata.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::support::{
     wait::{SOON, eventually},
 };
 
-on_both_stores!(a_miss_is_an_answer, |env| {
+on_both_stores!(a_miss_is_not_an_error, |env| {
     let answer = env.cache.get(get("nothing")).await.unwrap();
     assert_eq!(answer.outcome(), Outcome::Miss);
     assert_eq!((answer.value, answer.entry, answer.degraded), (None, None, false));
 });
 
-on_both_stores!(every_kind_comes_back_as_it_was, |env| {
+on_both_stores!(every_kind_is_returned_unchanged, |env| {
     let all_bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
     let values = [
         data(all_bytes),
@@ -34,7 +34,7 @@ on_both_stores!(every_kind_comes_back_as_it_was, |env| {
         assert_eq!(stored.result(), SetResult::Stored);
         let answer = env.cache.get(get(&key)).await.unwrap();
         assert_eq!(answer.outcome(), Outcome::Hit);
-        assert!(answer.value.as_ref() == Some(value), "value {number} came back changed");
+        assert!(answer.value.as_ref() == Some(value), "value {number} was changed");
         assert!(!answer.degraded);
     }
 });
@@ -69,7 +69,7 @@ on_both_stores!(a_set_replaces_value_and_kind, |env| {
     assert_eq!(env.cache.get(get("k")).await.unwrap().value, Some(data(b"two".as_slice())));
 });
 
-on_both_stores!(every_write_has_a_version_of_its_own, |env| {
+on_both_stores!(every_write_has_its_own_version, |env| {
     let first = env.cache.put("k", "same").await;
     assert_eq!(version(&env.cache, "k").await, first);
     let second = env.cache.put("k", "same").await;
@@ -78,7 +78,7 @@ on_both_stores!(every_write_has_a_version_of_its_own, |env| {
     assert!(!first.is_empty() && first != second && second != elsewhere);
 });
 
-on_both_stores!(delete_removes_one_entry_and_says_whether_it_was_there, |env| {
+on_both_stores!(delete_reports_whether_the_entry_existed, |env| {
     env.cache.put("a", "1").await;
     env.cache.put("b", "2").await;
     assert!(env.cache.delete(delete("a")).await.unwrap().existed);
@@ -89,7 +89,7 @@ on_both_stores!(delete_removes_one_entry_and_says_whether_it_was_there, |env| {
     assert_eq!(env.cache.read("a").await.as_deref(), Some("3"));
 });
 
-on_both_stores!(an_expired_entry_did_not_exist, |env| {
+on_both_stores!(deleting_an_expired_entry_reports_absence, |env| {
     env.cache.set(set_for("k", text("v"), 1)).await.unwrap();
     eventually("the entry expires", SOON, async || {
         env.cache.read("k").await.is_none().then_some(())
@@ -124,7 +124,7 @@ on_both_stores!(invalidation_empties_one_namespace, |env| {
     );
 });
 
-on_both_stores!(an_invalidated_namespace_can_be_used_at_once, |env| {
+on_both_stores!(an_invalidated_namespace_is_usable_at_once, |env| {
     env.cache.invalidate_namespace(invalidate("ns")).await.unwrap();
     for round in 0..5 {
         env.cache.put("k", &format!("v{round}")).await;
@@ -135,7 +135,7 @@ on_both_stores!(an_invalidated_namespace_can_be_used_at_once, |env| {
     }
 });
 
-on_both_stores!(an_entry_says_what_it_is, |env| {
+on_both_stores!(an_entry_carries_its_metadata, |env| {
     let tags = ["zeta", "alpha", "Ω", "beta"].map(str::to_owned).to_vec();
     let request = SetRequest { tags, ..set_for("k", text("v"), 60_000) };
     let stored = env.cache.set(request).await.unwrap();
@@ -149,7 +149,7 @@ on_both_stores!(an_entry_says_what_it_is, |env| {
     assert!(age < Duration::from_secs(20), "{age:?}");
     assert_eq!(age + remaining, Duration::from_secs(60));
 
-    // Both move with time, and the caller's own clock agrees.
+    // Age and remaining TTL advance at the speed of the caller's clock.
     let start = std::time::Instant::now();
     let older = eventually("the entry ages", SOON, async || {
         let entry = env.cache.get(get("k")).await.unwrap().entry.unwrap();
@@ -160,7 +160,7 @@ on_both_stores!(an_entry_says_what_it_is, |env| {
     assert!(duration(older.ttl_remaining) <= remaining - Duration::from_millis(200));
 });
 
-on_both_stores!(the_outcome_is_sent_as_metadata, |env| {
+on_both_stores!(the_outcome_is_sent_as_response_metadata, |env| {
     let header = |response: &Response<_>, name: &str| {
         let value = response.metadata().get(name).map(|value| value.to_str().unwrap().to_owned());
         value.unwrap_or_default()

@@ -1,7 +1,7 @@
-//! Writes that arrive at the store after their caller was told that they failed.
+//! Writes that reach the store after the caller was told that they failed.
 //!
-//! A command that was sent and not answered in time still lies in a socket. When the store goes on, it must not bring
-//! back what has been deleted meanwhile.
+//! A command that was sent but not answered in time is still in a socket. When the store resumes,
+//! the command must not restore a value that was deleted in the meantime.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::support::{
 const KEYS: usize = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_set_that_timed_out_does_not_come_back_after_a_delete() {
+async fn a_timed_out_set_is_not_applied_after_a_delete() {
     let redis = RedisServer::start().await;
     let [here, there] = [start(&redis.url()).await, start(&redis.url()).await];
     let (writer, deleter) = (here.client().await, there.client().await);
@@ -30,8 +30,8 @@ async fn a_set_that_timed_out_does_not_come_back_after_a_delete() {
         assert!(refused > 0, "the pause came too late");
         redis.resume();
         delete_all(&deleter, round).await;
-        assert_all_gone([&writer, &deleter], round).await;
-        eventually("the writer is back", SOON, async || {
+        assert_all_missing([&writer, &deleter], round).await;
+        eventually("the writer reaches the store again", SOON, async || {
             (!writer.get(get("k")).await.unwrap().degraded).then_some(())
         })
         .await;
@@ -39,7 +39,7 @@ async fn a_set_that_timed_out_does_not_come_back_after_a_delete() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_set_that_timed_out_does_not_come_back_after_an_invalidation() {
+async fn a_timed_out_set_is_not_applied_after_an_invalidation() {
     let redis = RedisServer::start().await;
     let [here, there] = [start(&redis.url()).await, start(&redis.url()).await];
     let (writer, invalidator) = (here.client().await, there.client().await);
@@ -51,11 +51,11 @@ async fn a_set_that_timed_out_does_not_come_back_after_an_invalidation() {
         invalidator.invalidate_namespace(invalidate("ns")).await.ok()
     })
     .await;
-    assert_all_gone([&writer, &invalidator], 0).await;
+    assert_all_missing([&writer, &invalidator], 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_set_held_up_in_the_network_is_not_applied() {
+async fn a_set_delayed_by_the_network_is_not_applied() {
     let redis = RedisServer::start().await;
     let mut proxy = Proxy::start(redis.upstream()).await;
     let [here, there] = [start(&proxy.redis_url()).await, start(&redis.url()).await];
@@ -69,9 +69,9 @@ async fn a_set_held_up_in_the_network_is_not_applied() {
     // The other replica still reaches the store.
     delete_all(&deleter, 0).await;
     proxy.restore().await;
-    assert_all_gone([&writer, &deleter], 0).await;
+    assert_all_missing([&writer, &deleter], 0).await;
     assert_eq!(deleter.read("leased").await, None);
-    eventually("the writer is back", SOON, async || {
+    eventually("the writer reaches the store again", SOON, async || {
         (writer.set(set("back", text("v"))).await.unwrap().result() == SetResult::Stored)
             .then_some(())
     })
@@ -79,7 +79,7 @@ async fn a_set_held_up_in_the_network_is_not_applied() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_not_stored_does_not_appear_by_itself() {
+async fn a_failed_set_is_never_applied() {
     let redis = RedisServer::start().await;
     let mut proxy = Proxy::start(redis.upstream()).await;
     let [here, there] = [start(&proxy.redis_url()).await, start(&redis.url()).await];
@@ -88,11 +88,11 @@ async fn what_was_not_stored_does_not_appear_by_itself() {
     proxy.hold_requests();
     assert_eq!(set_all(&writer, 0).await, KEYS);
     proxy.restore().await;
-    assert_all_gone([&writer, &reader], 0).await;
+    assert_all_missing([&writer, &reader], 0).await;
 }
 
 async fn start(url: &str) -> Larder {
-    // Every write is sent, however many have failed before.
+    // The circuit breaker never opens, so every write is sent.
     Larder::redis(url).env("LARDER_STORE__BREAKER_THRESHOLD", 1000).start().await
 }
 
@@ -114,7 +114,7 @@ async fn set_all(cache: &Cache, round: usize) -> usize {
 
 async fn delete_all(cache: &Cache, round: usize) {
     join_all((0..KEYS).map(async |number| {
-        eventually("it is deleted", SOON, async || {
+        eventually("the key is deleted", SOON, async || {
             cache.delete(delete(&key(round, number))).await.ok()
         })
         .await;
@@ -122,12 +122,12 @@ async fn delete_all(cache: &Cache, round: usize) {
     .await;
 }
 
-async fn assert_all_gone(caches: [&Cache; 2], round: usize) {
+async fn assert_all_missing(caches: [&Cache; 2], round: usize) {
     throughout(Duration::from_secs(1), async || {
         for cache in caches {
             for number in 0..KEYS {
                 let key = key(round, number);
-                assert_eq!(cache.read(&key).await, None, "{key} came back");
+                assert_eq!(cache.read(&key).await, None, "{key} reappeared");
             }
         }
     })

@@ -1,4 +1,4 @@
-//! Redis killed, stopped, cut off, slow, under load; and how soon it is used again.
+//! Redis killed, paused, cut off or slow under load, and the time until it is used again.
 
 use std::time::{Duration, Instant};
 
@@ -15,124 +15,125 @@ use crate::support::{
     wait::{eventually, throughout},
 };
 
-/// The contract says `store.timeout` (250 ms) and a small constant. Twice that is left to the machine.
+/// The contract allows `store.timeout` (250 ms) and a small constant. The rest is tolerance for a
+/// slow machine.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
-/// The contract says a second. Twice that is left to the machine.
+/// The contract allows one second. The other two are tolerance for a slow machine.
 const RETURN_LIMIT: Duration = Duration::from_secs(3);
-/// How long every outage lasts: long enough for the breaker to open and to be asked several times.
+/// Length of each outage: long enough for the circuit breaker to open and to probe several times.
 const OUTAGE: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_is_killed_and_restarted() {
+async fn recovers_after_redis_is_killed() {
     let mut redis = RedisServer::start().await;
     let larder = Larder::redis(&redis.url()).start().await;
     let cache = larder.client().await;
     for round in 0..2 {
-        let load = begin(&cache).await;
+        let load = start_load(&cache).await;
         redis.kill();
-        outage(&cache).await;
+        assert_outage(&cache).await;
         redis.restart().await;
-        back(&cache, "restarted", round).await;
-        end(load, "killed and restarted").await;
+        assert_recovery(&cache, "restarted", round).await;
+        finish_load(load, "killed and restarted").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_is_killed_and_restarted_on_tcp() {
+async fn recovers_after_redis_is_killed_on_tcp() {
     let mut redis = RedisServer::start_tcp().await;
     let larder = Larder::redis(&redis.url()).start().await;
     let cache = larder.client().await;
-    let load = begin(&cache).await;
+    let load = start_load(&cache).await;
     redis.kill();
-    outage(&cache).await;
+    assert_outage(&cache).await;
     redis.restart().await;
-    back(&cache, "restarted on TCP", 0).await;
-    end(load, "killed and restarted on TCP").await;
+    assert_recovery(&cache, "restarted on TCP", 0).await;
+    finish_load(load, "killed and restarted on TCP").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_is_restarted_quickly() {
+async fn recovers_after_a_quick_restart() {
     let mut redis =
         RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
     let larder = Larder::redis(&redis.url()).start().await;
     let cache = larder.client().await;
     cache.put("durable", "v").await;
-    let load = begin(&cache).await;
+    let load = start_load(&cache).await;
     redis.restart().await;
-    back(&cache, "restarted at once", 0).await;
-    // What was acknowledged as stored is what Redis kept.
+    assert_recovery(&cache, "restarted at once", 0).await;
+    // Redis has kept what it acknowledged.
     assert_eq!(cache.read("durable").await.as_deref(), Some("v"));
-    end(load, "restarted at once").await;
+    finish_load(load, "restarted at once").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_is_stopped_and_goes_on() {
+async fn recovers_after_redis_is_paused() {
     let redis = RedisServer::start().await;
     let larder = Larder::redis(&redis.url()).start().await;
     let cache = larder.client().await;
     for round in 0..2 {
         cache.put("kept", "v").await;
-        let load = begin(&cache).await;
+        let load = start_load(&cache).await;
         redis.pause();
-        outage(&cache).await;
+        assert_outage(&cache).await;
         redis.resume();
-        back(&cache, "resumed", round).await;
+        assert_recovery(&cache, "resumed", round).await;
         assert_eq!(cache.read("kept").await.as_deref(), Some("v"));
-        end(load, "stopped and resumed").await;
+        finish_load(load, "stopped and resumed").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_network_is_cut() {
+async fn recovers_after_the_network_is_cut() {
     let redis = RedisServer::start().await;
     let mut proxy = Proxy::start(redis.upstream()).await;
     let larder = Larder::redis(&proxy.redis_url()).start().await;
     let cache = larder.client().await;
     for round in 0..2 {
         cache.put("kept", "v").await;
-        let load = begin(&cache).await;
+        let load = start_load(&cache).await;
         proxy.cut().await;
-        outage(&cache).await;
+        assert_outage(&cache).await;
         proxy.restore().await;
-        back(&cache, "reconnected", round).await;
+        assert_recovery(&cache, "reconnected", round).await;
         assert_eq!(cache.read("kept").await.as_deref(), Some("v"));
-        end(load, "cut off").await;
+        finish_load(load, "cut off").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_network_swallows_everything() {
+async fn recovers_after_the_network_drops_everything() {
     let redis = RedisServer::start().await;
     let mut proxy = Proxy::start(redis.upstream()).await;
     let larder = Larder::redis(&proxy.redis_url()).start().await;
     let cache = larder.client().await;
     cache.put("kept", "v").await;
-    let load = begin(&cache).await;
+    let load = start_load(&cache).await;
     proxy.blackhole();
-    outage(&cache).await;
+    assert_outage(&cache).await;
     proxy.restore().await;
-    back(&cache, "the network healed", 0).await;
+    assert_recovery(&cache, "the network healed", 0).await;
     assert_eq!(cache.read("kept").await.as_deref(), Some("v"));
-    end(load, "blackholed").await;
+    finish_load(load, "blackholed").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_network_swallows_one_direction() {
+async fn recovers_after_the_network_drops_one_direction() {
     let redis = RedisServer::start().await;
     let mut proxy = Proxy::start(redis.upstream()).await;
     let larder = Larder::redis(&proxy.redis_url()).start().await;
     let cache = larder.client().await;
     for what in ["requests", "replies"] {
-        let load = begin(&cache).await;
+        let load = start_load(&cache).await;
         if what == "requests" {
             proxy.hold_requests()
         } else {
             proxy.hold_replies()
         }
-        outage(&cache).await;
+        assert_outage(&cache).await;
         proxy.restore().await;
-        back(&cache, what, 0).await;
-        end(load, what).await;
+        assert_recovery(&cache, what, 0).await;
+        finish_load(load, what).await;
     }
 }
 
@@ -151,21 +152,21 @@ async fn a_slow_network_is_not_an_outage() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_network_slower_than_the_limit_is_one() {
+async fn latency_above_the_timeout_is_an_outage() {
     let redis = RedisServer::start().await;
     let mut proxy = Proxy::start(redis.upstream()).await;
     let larder = Larder::redis(&proxy.redis_url()).start().await;
     let cache = larder.client().await;
-    let load = begin(&cache).await;
+    let load = start_load(&cache).await;
     proxy.slow_down(Duration::from_millis(600));
-    outage(&cache).await;
+    assert_outage(&cache).await;
     proxy.restore().await;
-    back(&cache, "fast again", 0).await;
-    end(load, "slow network").await;
+    assert_recovery(&cache, "fast again", 0).await;
+    finish_load(load, "slow network").await;
 }
 
 /// Starts load and waits until it is answered from the store.
-async fn begin(cache: &Cache) -> Load {
+async fn start_load(cache: &Cache) -> Load {
     let load = Load::start(cache);
     throughout(Duration::from_millis(300), async || {
         assert!(!cache.get(get("k")).await.unwrap().degraded);
@@ -174,17 +175,17 @@ async fn begin(cache: &Cache) -> Load {
     load
 }
 
-/// What must hold while the store is away.
-async fn outage(cache: &Cache) {
+/// Asserts the answers while the store is unavailable.
+async fn assert_outage(cache: &Cache) {
     let start = Instant::now();
-    eventually("the outage shows", ANSWER_LIMIT * 2, async || {
+    eventually("the outage is noticed", ANSWER_LIMIT * 2, async || {
         cache.get(get("k")).await.unwrap().degraded.then_some(())
     })
     .await;
     while start.elapsed() < OUTAGE {
         for limited in [
             cache.delete(delete("k")).await.map(drop),
-            // Not of the namespace that is looked at later: what was not answered may still be carried out.
+            // Not the namespace that is read later: an unanswered command may still be applied.
             cache.invalidate_namespace(invalidate("elsewhere")).await.map(drop),
             cache.increment(increment("n", 1)).await.map(drop),
         ] {
@@ -196,8 +197,8 @@ async fn outage(cache: &Cache) {
     }
 }
 
-/// Waits until entries are served again, and says how long it took.
-async fn back(cache: &Cache, how: &str, round: usize) {
+/// Waits until entries are served again, and prints how long it took.
+async fn assert_recovery(cache: &Cache, how: &str, round: usize) {
     let start = Instant::now();
     let key = format!("back-{round}");
     eventually("entries are served again", RETURN_LIMIT, async || {
@@ -210,14 +211,14 @@ async fn back(cache: &Cache, how: &str, round: usize) {
     })
     .await;
     eprintln!("{how}: entries are served again after {:?}", start.elapsed());
-    eventually("deletes are obeyed again", RETURN_LIMIT, async || {
+    eventually("deletes succeed again", RETURN_LIMIT, async || {
         cache.delete(delete(&key)).await.ok()
     })
     .await;
     assert_eq!(cache.read(&key).await, None);
 }
 
-async fn end(load: Load, what: &str) {
+async fn finish_load(load: Load, what: &str) {
     let record = load.finish(what, ANSWER_LIMIT).await;
     assert!(record.degraded > 0 || what.contains("at once"), "{what}: nothing was degraded");
     assert!(record.degraded < record.calls, "{what}: everything was degraded");

@@ -1,4 +1,4 @@
-//! Names, values and times of single entries.
+//! Limits of single fields: names, values and times.
 
 use std::collections::BTreeMap;
 
@@ -16,9 +16,6 @@ use crate::support::{
     status::{expect_error, expect_over_limit, expect_violation},
 };
 
-const INVALID: (Code, &str) = (Code::InvalidArgument, "INVALID_ARGUMENT");
-const TOO_LARGE: (Code, &str) = (Code::ResourceExhausted, "VALUE_TOO_LARGE");
-
 on_both_stores!(every_call_checks_the_namespace, |env| {
     for bad in ["", ".a", "-a", "_a", "User", "a b", "a:b", "a{b}", "é", "a\0", "a/b"] {
         for refused in every_call(&env.cache, bad, "k").await {
@@ -28,25 +25,20 @@ on_both_stores!(every_call_checks_the_namespace, |env| {
     }
     let long = "x".repeat(65);
     for refused in every_call(&env.cache, &long, "k").await {
-        expect_over_limit(refused, INVALID.0, INVALID.1, "namespace", 64);
+        expect_field_limit(refused, "namespace", 64);
     }
-    expect_over_limit(
-        env.cache.invalidate_namespace(invalidate(&long)).await,
-        INVALID.0,
-        INVALID.1,
-        "namespace",
-        64,
-    );
+    let refused = env.cache.invalidate_namespace(invalidate(&long)).await;
+    expect_field_limit(refused, "namespace", 64);
 });
 
 on_both_stores!(every_call_checks_the_key, |env| {
     for refused in every_call(&env.cache, NS, "").await {
         expect_violation(refused, "key");
     }
-    // 1,025 bytes; the characters are fewer.
+    // 1,025 bytes, but fewer characters.
     let long = format!("k{}", "🦀".repeat(256));
     for refused in every_call(&env.cache, NS, &long).await {
-        expect_over_limit(refused, INVALID.0, INVALID.1, "key", 1024);
+        expect_field_limit(refused, "key", 1024);
     }
 });
 
@@ -77,12 +69,12 @@ on_both_stores!(every_call_checks_params, |env| {
                 .map(drop),
         ];
         for refused in calls {
-            expect_over_limit(refused, INVALID.0, INVALID.1, "params", limit);
+            expect_field_limit(refused, "params", limit);
         }
     }
 });
 
-on_both_stores!(what_just_fits_is_accepted, |env| {
+on_both_stores!(fields_at_their_limits_are_accepted, |env| {
     let widest = SetRequest {
         namespace: format!("9{}", "a.b-c_d".repeat(9)),
         key: "🦀".repeat(256),
@@ -104,35 +96,41 @@ on_both_stores!(what_just_fits_is_accepted, |env| {
     assert_eq!(answer.entry.unwrap().tags, widest.tags);
 });
 
-on_both_stores!(values_have_a_size, config: "[namespaces.small]\nmax_value_bytes = \"1KiB\"", |env| {
-    let sized = |namespace: &str, size: usize| SetRequest {
-        namespace: namespace.to_owned(),
-        ..set("k", data(vec![0; size]))
-    };
-    assert_eq!(env.cache.set(sized("small", 1024)).await.unwrap().result(), SetResult::Stored);
-    for (namespace, limit) in [("small", 1024), (NS, 1024 * 1024)] {
-        let refused = env.cache.set(sized(namespace, limit + 1)).await;
-        expect_over_limit(refused, TOO_LARGE.0, TOO_LARGE.1, "value", limit as u64);
+on_both_stores!(
+    an_oversized_value_is_refused,
+    config: "[namespaces.small]\nmax_value_bytes = \"1KiB\"",
+    |env| {
+        let sized = |namespace: &str, size: usize| SetRequest {
+            namespace: namespace.to_owned(),
+            ..set("k", data(vec![0; size]))
+        };
+        assert_eq!(env.cache.set(sized("small", 1024)).await.unwrap().result(), SetResult::Stored);
+        for (namespace, limit) in [("small", 1024), (NS, 1024 * 1024)] {
+            let refused = env.cache.set(sized(namespace, limit + 1)).await;
+            expect_too_large(refused, "value", limit as u64);
+        }
+        let words =
+            SetRequest { namespace: "small".to_owned(), ..set("k", text(&"é".repeat(513))) };
+        expect_too_large(env.cache.set(words).await, "value", 1024);
+        // The previous value is kept.
+        let kept =
+            env.cache.get(GetRequest { namespace: "small".to_owned(), ..get("k") }).await.unwrap();
+        assert!(kept.value == Some(data(vec![0; 1024])));
     }
-    let words = SetRequest { namespace: "small".to_owned(), ..set("k", text(&"é".repeat(513))) };
-    expect_over_limit(env.cache.set(words).await, TOO_LARGE.0, TOO_LARGE.1, "value", 1024);
-    // What was there is still there.
-    let kept = env.cache.get(GetRequest { namespace: "small".to_owned(), ..get("k") }).await.unwrap();
-    assert!(kept.value == Some(data(vec![0; 1024])));
-});
+);
 
-on_both_stores!(tags_have_a_number_and_a_length, |env| {
+on_both_stores!(too_many_or_too_long_tags_are_refused, |env| {
     let tagged = |tags: Vec<String>| SetRequest { tags, ..set("k", text("v")) };
-    let good = || "good".to_owned();
+    let valid = || "good".to_owned();
     let refused = env.cache.set(tagged((0..33).map(|number| number.to_string()).collect())).await;
-    expect_over_limit(refused, INVALID.0, INVALID.1, "tags", 32);
-    expect_violation(env.cache.set(tagged(vec![String::new(), good()])).await, "tags[0]");
-    let refused = env.cache.set(tagged(vec![good(), good(), "t".repeat(129)])).await;
-    expect_over_limit(refused, INVALID.0, INVALID.1, "tags[2]", 128);
+    expect_field_limit(refused, "tags", 32);
+    expect_violation(env.cache.set(tagged(vec![String::new(), valid()])).await, "tags[0]");
+    let refused = env.cache.set(tagged(vec![valid(), valid(), "t".repeat(129)])).await;
+    expect_field_limit(refused, "tags[2]", 128);
     assert_eq!(env.cache.read("k").await, None);
 });
 
-on_both_stores!(conditions_must_make_sense, |env| {
+on_both_stores!(invalid_conditions_are_refused, |env| {
     let when = |condition| SetRequest { condition: Some(condition), ..set("k", text("v")) };
     expect_violation(env.cache.set(when(Condition::IfAbsent(false))).await, "if_absent");
     expect_violation(env.cache.set(when(Condition::IfPresent(false))).await, "if_present");
@@ -148,17 +146,17 @@ on_both_stores!(conditions_must_make_sense, |env| {
     assert_eq!(env.cache.read("k").await, None);
 });
 
-on_both_stores!(times_must_make_sense, |env| {
-    let backwards = GetRequest { max_stale: ms(-1), ..get("k") };
-    expect_violation(env.cache.get(backwards).await, "max_stale");
-    let backwards = GetOrFetchRequest { max_stale: ms(-1), ..fetch("k", 0) };
-    expect_violation(env.cache.get_or_fetch(backwards).await, "max_stale");
+on_both_stores!(negative_durations_are_refused, |env| {
+    let negative = GetRequest { max_stale: ms(-1), ..get("k") };
+    expect_violation(env.cache.get(negative).await, "max_stale");
+    let negative = GetOrFetchRequest { max_stale: ms(-1), ..fetch("k", 0) };
+    expect_violation(env.cache.get_or_fetch(negative).await, "max_stale");
     expect_violation(env.cache.get_or_fetch(fetch("k", -1)).await, "wait");
-    // A refused call holds no place.
+    // A refused call holds no lease.
     env.cache.lease("k").await;
 });
 
-on_both_stores!(durations_beyond_all_bounds_break_nothing, |env| {
+on_both_stores!(out_of_range_durations_are_handled, |env| {
     let durations = [
         (i64::MAX, i32::MAX),
         (i64::MIN, i32::MIN),
@@ -189,32 +187,36 @@ on_both_stores!(durations_beyond_all_bounds_break_nothing, |env| {
     }
 });
 
-on_both_stores!(an_abandon_has_a_short_reason, |env| {
+on_both_stores!(a_long_abandon_reason_is_refused, |env| {
     let lease = env.cache.lease("k").await;
-    let wordy = AbandonRequest { reason: "r".repeat(257), ..abandon("k", &lease) };
-    expect_over_limit(env.cache.abandon(wordy).await, INVALID.0, INVALID.1, "reason", 256);
-    let just_right = AbandonRequest { reason: "r".repeat(256), ..abandon("k", &lease) };
-    env.cache.abandon(just_right).await.unwrap();
+    let too_long = AbandonRequest { reason: "r".repeat(257), ..abandon("k", &lease) };
+    expect_field_limit(env.cache.abandon(too_long).await, "reason", 256);
+    let longest = AbandonRequest { reason: "r".repeat(256), ..abandon("k", &lease) };
+    env.cache.abandon(longest).await.unwrap();
 });
 
-on_both_stores!(stats_of_what_cannot_be_a_namespace, |env| {
+on_both_stores!(stats_validates_its_namespaces, |env| {
     let request = StatsRequest { namespaces: vec!["ns".to_owned(), "NO".to_owned()] };
     expect_violation(env.cache.stats(request).await, "namespaces[1]");
 });
 
-on_both_stores!(strict_namespaces, config: "strict_namespaces = true\n[namespaces.known]\n", |env| {
-    for answer in every_call(&env.cache, "known", "k").await {
-        let code = answer.map_or_else(|status| status.code(), |()| Code::Ok);
-        assert!(matches!(code, Code::Ok | Code::FailedPrecondition), "{code:?}");
-    }
-    for refused in every_call(&env.cache, "unknown", "k").await {
+on_both_stores!(
+    strict_mode_refuses_unknown_namespaces,
+    config: "strict_namespaces = true\n[namespaces.known]\n",
+    |env| {
+        for answer in every_call(&env.cache, "known", "k").await {
+            let code = answer.map_or_else(|status| status.code(), |()| Code::Ok);
+            assert!(matches!(code, Code::Ok | Code::FailedPrecondition), "{code:?}");
+        }
+        for refused in every_call(&env.cache, "unknown", "k").await {
+            expect_error(refused, Code::NotFound, "UNKNOWN_NAMESPACE");
+        }
+        let refused = env.cache.invalidate_namespace(invalidate("unknown")).await;
         expect_error(refused, Code::NotFound, "UNKNOWN_NAMESPACE");
     }
-    let refused = env.cache.invalidate_namespace(invalidate("unknown")).await;
-    expect_error(refused, Code::NotFound, "UNKNOWN_NAMESPACE");
-});
+);
 
-/// The answers of every call that names one entry.
+/// Answers of every call that addresses one entry.
 async fn every_call(cache: &Cache, namespace: &str, key: &str) -> [Result<(), Status>; 7] {
     let namespace = || namespace.to_owned();
     [
@@ -235,6 +237,14 @@ async fn every_call(cache: &Cache, namespace: &str, key: &str) -> [Result<(), St
             .await
             .map(drop),
     ]
+}
+
+fn expect_field_limit<T>(answer: Result<T, Status>, field: &str, limit: u64) {
+    expect_over_limit(answer, Code::InvalidArgument, "INVALID_ARGUMENT", field, limit);
+}
+
+fn expect_too_large<T>(answer: Result<T, Status>, field: &str, limit: u64) {
+    expect_over_limit(answer, Code::ResourceExhausted, "VALUE_TOO_LARGE", field, limit);
 }
 
 fn some_lease() -> Lease {

@@ -1,6 +1,8 @@
-//! Whole messages and headers.
+//! Limits of whole messages and headers.
 
-use larder::pb::v1::{BatchSetRequest, FetchStreamFill, fetch_stream_request::Message as Said};
+use larder::pb::v1::{
+    BatchSetRequest, FetchStreamFill, fetch_stream_request::Message as ClientMessage,
+};
 use tonic::{Code, Request, metadata::MetadataValue};
 
 use crate::support::{
@@ -9,7 +11,7 @@ use crate::support::{
     stream::Stream,
 };
 
-on_both_stores!(a_message_has_a_size, |env| {
+on_both_stores!(an_oversized_message_is_refused, |env| {
     let items =
         (0..5).map(|number| set(&format!("k{number}"), data(vec![0; 1024 * 1024]))).collect();
     let refused = env.cache.batch_set(BatchSetRequest { items }).await;
@@ -19,55 +21,82 @@ on_both_stores!(a_message_has_a_size, |env| {
     assert_eq!(env.cache.get(get("k0")).await.unwrap().value, None);
 });
 
-on_both_stores!(the_size_of_a_message_can_be_set, env: [
-    ("LARDER_LIMITS__MAX_REQUEST_BYTES", "128KiB"),
-    ("LARDER_DEFAULTS__MAX_VALUE_BYTES", "64KiB")
-], |env| {
-    env.cache.set(set("k", data(vec![0; 60 * 1024]))).await.unwrap();
-    let refused = env.cache.set(set("k", data(vec![0; 140 * 1024]))).await;
-    expect_error(refused, Code::ResourceExhausted, "MESSAGE_TOO_LARGE");
-});
+on_both_stores!(
+    the_message_limit_is_configurable,
+    env: [
+        ("LARDER_LIMITS__MAX_REQUEST_BYTES", "128KiB"),
+        ("LARDER_DEFAULTS__MAX_VALUE_BYTES", "64KiB"),
+    ],
+    |env| {
+        env.cache.set(set("k", data(vec![0; 60 * 1024]))).await.unwrap();
+        let refused = env.cache.set(set("k", data(vec![0; 140 * 1024]))).await;
+        expect_error(refused, Code::ResourceExhausted, "MESSAGE_TOO_LARGE");
+    }
+);
 
-on_both_stores!(a_message_of_a_stream_has_the_same_size, env: [("LARDER_DEFAULTS__LEASE_TTL", "50s")], |env| {
-    let fill = || Said::Fill(FetchStreamFill { value: Some(data(vec![0; 5 * 1024 * 1024])), ..Default::default() });
-    let refused = match Stream::begin(&env.cache, fill()).await {
-        Ok(mut stream) => stream.next().await,
-        Err(status) => Err(status),
-    };
-    expect_over_limit(refused, Code::ResourceExhausted, "MESSAGE_TOO_LARGE", "request", 4 * 1024 * 1024);
-    let mut stream = Stream::lease(&env.cache, "k").await;
-    stream.say(fill()).await;
-    let refused = stream.next().await;
-    expect_over_limit(refused, Code::ResourceExhausted, "MESSAGE_TOO_LARGE", "request", 4 * 1024 * 1024);
-    // The lease went back.
-    env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap().expect_lease();
-});
+on_both_stores!(
+    stream_messages_have_the_same_limit,
+    env: [("LARDER_DEFAULTS__LEASE_TTL", "50s")],
+    |env| {
+        let fill = || {
+            ClientMessage::Fill(FetchStreamFill {
+                value: Some(data(vec![0; 5 * 1024 * 1024])),
+                ..Default::default()
+            })
+        };
+        let refused = match Stream::start(&env.cache, fill()).await {
+            Ok(mut stream) => stream.next().await,
+            Err(status) => Err(status),
+        };
+        expect_over_limit(
+            refused,
+            Code::ResourceExhausted,
+            "MESSAGE_TOO_LARGE",
+            "request",
+            4 * 1024 * 1024,
+        );
+        let mut stream = Stream::lease(&env.cache, "k").await;
+        stream.send(fill()).await;
+        let refused = stream.next().await;
+        expect_over_limit(
+            refused,
+            Code::ResourceExhausted,
+            "MESSAGE_TOO_LARGE",
+            "request",
+            4 * 1024 * 1024,
+        );
+        // The lease was released.
+        env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap().expect_lease();
+    }
+);
 
-on_both_stores!(headers_have_a_size, |env| {
+on_both_stores!(oversized_headers_are_refused, |env| {
     env.cache.put("k", "v").await;
     let mut request = Request::new(get("k"));
     let long = "x".repeat(20 * 1024);
     request.metadata_mut().insert("x-long", MetadataValue::try_from(long.as_str()).unwrap());
     env.cache.get(request).await.unwrap_err();
-    // Another connection serves on, and so does a new one.
+    // A new connection is served.
     assert_eq!(env.larder.client().await.read("k").await.as_deref(), Some("v"));
 });
 
-on_both_stores!(a_compression_that_is_not_known_is_refused, |env| {
+on_both_stores!(an_unsupported_compression_is_refused, |env| {
     env.cache.put("k", "v").await;
     let compressed = |encoding| {
         let mut request = Request::new(get("k"));
         request.metadata_mut().insert("grpc-encoding", MetadataValue::from_static(encoding));
         request
     };
-    let Err(refused) = env.cache.get(compressed("gzip")).await else { panic!("it was answered") };
+    let Err(refused) = env.cache.get(compressed("gzip")).await else {
+        panic!("the call was answered")
+    };
     assert!(refused.metadata().contains_key("grpc-accept-encoding"), "{refused:?}");
     expect_error::<()>(Err(refused), Code::Unimplemented, "UNIMPLEMENTED");
     let answer = env.cache.get(compressed("identity")).await.unwrap();
     assert_eq!(answer.value, Some(text("v")));
 });
 
-on_both_stores!(what_was_too_large_does_not_break_the_connection, |env| {
+on_both_stores!(an_oversized_message_keeps_the_connection, |env| {
     for _ in 0..3 {
         env.cache.set(set("k", data(vec![0; 5 * 1024 * 1024]))).await.unwrap_err();
         env.cache.set(set("k", text("v"))).await.unwrap();

@@ -1,4 +1,4 @@
-//! Too many calls at once.
+//! Overload: more concurrent calls than the server admits.
 
 use std::{
     sync::{
@@ -26,22 +26,33 @@ use crate::support::{
 const FOUR_CALLS: [(&str, &str); 1] = [("LARDER_LIMITS__MAX_CONCURRENT_REQUESTS", "4")];
 const THREE_WAITERS: [(&str, &str); 1] = [("LARDER_LIMITS__MAX_WAITING", "3")];
 
-on_both_stores!(too_many_calls_are_shed_and_told_when_to_come_back, env: FOUR_CALLS, |env| {
+on_both_stores!(excess_calls_are_shed_with_a_retry_delay, env: FOUR_CALLS, |env| {
     let lease = env.cache.lease("k").await;
-    let waiters = park(&env.cache, 4).await;
+    let waiters = start_waiters(&env.cache, 4).await;
     eventually("the server is full", SOON, async || env.cache.get(get("k")).await.err()).await;
     expect_retry(env.cache.get(get("k")).await, Code::ResourceExhausted, "OVERLOADED");
-    expect_retry(env.cache.set(set("other", text("v"))).await, Code::ResourceExhausted, "OVERLOADED");
+    expect_retry(
+        env.cache.set(set("other", text("v"))).await,
+        Code::ResourceExhausted,
+        "OVERLOADED",
+    );
     expect_retry(env.cache.delete(delete("other")).await, Code::ResourceExhausted, "OVERLOADED");
-    expect_retry(env.cache.increment(increment("n", 1)).await, Code::ResourceExhausted, "OVERLOADED");
+    expect_retry(
+        env.cache.increment(increment("n", 1)).await,
+        Code::ResourceExhausted,
+        "OVERLOADED",
+    );
 
-    // Who asks for the health of a busy server is answered.
+    // Health checks of an overloaded server are answered.
     let mut health = HealthClient::new(env.cache.channel());
     let check = HealthCheckRequest { service: String::new() };
     health.check(check).await.unwrap();
 
     waiters[0].abort();
-    eventually("a place is free again", SOON, async || env.cache.set(fill("k", text("v"), &lease)).await.ok()).await;
+    eventually("a slot is free again", SOON, async || {
+        env.cache.set(fill("k", text("v"), &lease)).await.ok()
+    })
+    .await;
     for waiter in waiters.into_iter().skip(1) {
         waiter.await.unwrap().unwrap();
     }
@@ -50,13 +61,13 @@ on_both_stores!(too_many_calls_are_shed_and_told_when_to_come_back, env: FOUR_CA
 
 const ONE_CALL: [(&str, &str); 1] = [("LARDER_LIMITS__MAX_CONCURRENT_REQUESTS", "1")];
 
-on_both_stores!(who_brings_too_much_is_held_back_until_there_is_room, env: ONE_CALL, |env| {
+on_both_stores!(overloading_connections_are_paused_and_then_served, env: ONE_CALL, |env| {
     env.cache.put("other", "v").await;
     let lease = env.cache.lease("k").await;
-    let waiter = park(&env.cache, 1).await.remove(0);
-    let crowd: Vec<_> = join_all((0..4).map(|_| Cache::connect(env.larder.address()))).await;
+    let waiter = start_waiters(&env.cache, 1).await.remove(0);
+    let clients: Vec<_> = join_all((0..4).map(|_| Cache::connect(env.larder.address()))).await;
     let served = Arc::new(AtomicUsize::new(0));
-    let callers: Vec<_> = crowd
+    let callers: Vec<_> = clients
         .iter()
         .cycle()
         .take(64)
@@ -66,61 +77,75 @@ on_both_stores!(who_brings_too_much_is_held_back_until_there_is_room, env: ONE_C
                 loop {
                     match cache.get(get("other")).await {
                         Ok(_) => _ = served.fetch_add(1, SeqCst),
-                        Err(status) => expect_retry::<()>(Err(status), Code::ResourceExhausted, "OVERLOADED"),
+                        Err(status) => {
+                            expect_retry::<()>(Err(status), Code::ResourceExhausted, "OVERLOADED")
+                        }
                     }
                 }
             })
         })
         .collect();
-    eventually("connections are held back", SOON, async || {
+    eventually("connections are paused", SOON, async || {
         (metric(&env.larder, "larder_connections_held_back").await > 0.0).then_some(())
     })
     .await;
-    assert_eq!(served.load(SeqCst), 0, "there is no room");
-    // Who asks for the health on such a connection is answered, and the call that is in work goes on.
-    let mut health = HealthClient::new(crowd[0].channel());
+    assert_eq!(served.load(SeqCst), 0, "no slot was free");
+    // Health checks on a paused connection are answered, and the call in progress continues.
+    let mut health = HealthClient::new(clients[0].channel());
     health.check(HealthCheckRequest { service: String::new() }).await.unwrap();
     assert!(!waiter.is_finished());
     waiter.abort();
-    eventually("all of them are served", SOON, async || (served.load(SeqCst) > 1_000).then_some(())).await;
+    eventually("all callers are served", SOON, async || {
+        (served.load(SeqCst) > 1_000).then_some(())
+    })
+    .await;
     callers.iter().for_each(JoinHandle::abort);
     for caller in callers {
-        assert!(caller.await.is_err_and(|end| end.is_cancelled()), "a caller was told something else");
+        assert!(
+            caller.await.is_err_and(|end| end.is_cancelled()),
+            "a caller got an unexpected answer"
+        );
     }
-    eventually("nobody is left", SOON, async || env.cache.set(fill("k", text("v"), &lease)).await.ok()).await;
-    eventually("no connection is held back", SOON, async || {
+    eventually("no call is left", SOON, async || {
+        env.cache.set(fill("k", text("v"), &lease)).await.ok()
+    })
+    .await;
+    eventually("no connection is paused", SOON, async || {
         (metric(&env.larder, "larder_connections_held_back").await == 0.0).then_some(())
     })
     .await;
 });
 
-/// All clients connect at once when a replica has been restarted, and it may be busy with the first of them.
+/// After a restart all clients connect at once, while the replica may be busy with the first ones.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_of_connections_waits_to_be_accepted() {
+async fn a_burst_of_connections_is_accepted() {
     let env = Env::memory(&[], "").await;
     let address = env.larder.address();
     env.larder.signal(Signal::SIGSTOP);
-    // The system answers for a process that does not, for as many as may wait.
-    let crowd = (0..400).map(|_| TcpStream::connect(address));
-    let connected = tokio::time::timeout(Duration::from_secs(20), try_join_all(crowd)).await;
+    // The kernel completes handshakes for a stopped process, up to the backlog.
+    let clients = (0..400).map(|_| TcpStream::connect(address));
+    let connected = tokio::time::timeout(Duration::from_secs(20), try_join_all(clients)).await;
     env.larder.signal(Signal::SIGCONT);
-    assert_eq!(connected.expect("there is room for all").unwrap().len(), 400);
+    assert_eq!(connected.expect("the backlog holds all connections").unwrap().len(), 400);
     env.cache.put("k", "v").await;
 }
 
-on_both_stores!(too_many_waiters_do_not_wait, env: THREE_WAITERS, |env| {
+on_both_stores!(excess_waiters_are_answered_at_once, env: THREE_WAITERS, |env| {
     let lease = env.cache.lease("k").await;
-    let waiters = park(&env.cache, 3).await;
+    let waiters = start_waiters(&env.cache, 3).await;
     let start = std::time::Instant::now();
     match env.cache.get_or_fetch(fetch("k", 50_000)).await {
         Ok(answer) => assert!(
-            matches!(answer.outcome, Some(larder::pb::v1::get_or_fetch_response::Outcome::Contended(_))),
+            matches!(
+                answer.outcome,
+                Some(larder::pb::v1::get_or_fetch_response::Outcome::Contended(_))
+            ),
             "{answer:?}"
         ),
         Err(status) => expect_retry::<()>(Err(status), Code::ResourceExhausted, "OVERLOADED"),
     }
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
-    // Whoever does not wait is served.
+    // Calls that do not wait are served.
     assert_eq!(env.cache.read("k").await, None);
     env.cache.put("other", "v").await;
     env.cache.set(fill("k", text("v"), &lease)).await.unwrap();
@@ -130,20 +155,22 @@ on_both_stores!(too_many_waiters_do_not_wait, env: THREE_WAITERS, |env| {
 });
 
 on_both_stores!(
-    callers_who_leave_leave_nothing_behind,
+    cancelled_waiters_free_their_slots,
     env: [("LARDER_LIMITS__MAX_CONCURRENT_REQUESTS", "8"), ("LARDER_LIMITS__MAX_WAITING", "6")],
     |env| {
         env.cache.lease("k").await;
         for _ in 0..20 {
-            let waiters = park(&env.cache, 5).await;
+            let waiters = start_waiters(&env.cache, 5).await;
             for waiter in &waiters {
                 waiter.abort();
             }
-            eventually("they are gone", SOON, async || waiters.iter().all(JoinHandle::is_finished).then_some(()))
-                .await;
+            eventually("the calls are cancelled", SOON, async || {
+                waiters.iter().all(JoinHandle::is_finished).then_some(())
+            })
+            .await;
         }
-        // Every place is free: as many as before can wait, and others are served meanwhile.
-        let waiters = park(&env.cache, 6).await;
+        // All slots are free: six callers can wait, and other calls are served meanwhile.
+        let waiters = start_waiters(&env.cache, 6).await;
         assert_eq!(env.cache.read("k").await, None);
         env.cache.put("k", "v").await;
         for waiter in waiters {
@@ -152,8 +179,11 @@ on_both_stores!(
     }
 );
 
-/// Starts callers that wait for the key `k`, and gives the server time to see them.
-async fn park(cache: &Cache, number: usize) -> Vec<JoinHandle<Result<GetOrFetchResponse, Status>>> {
+/// Starts callers that wait for the key `k`, and gives the server time to receive the calls.
+async fn start_waiters(
+    cache: &Cache,
+    number: usize,
+) -> Vec<JoinHandle<Result<GetOrFetchResponse, Status>>> {
     let waiters: Vec<_> = (0..number)
         .map(|_| {
             let cache = cache.clone();

@@ -1,4 +1,4 @@
-//! Clients that do not read what they asked for: nobody else waits for them, and nothing of it is lost.
+//! Clients that read slowly or not at all: other calls are not delayed, and no data is lost.
 
 use futures::future::join_all;
 use larder::pb::v1::{BatchGetResponse, BatchSetRequest, value::Kind};
@@ -17,40 +17,40 @@ const SIZE: usize = 64 * 1024;
 const SMALL: usize = 200;
 const MIB: u32 = 1024 * 1024;
 
-on_both_stores!(others_on_the_connection_do_not_wait_for_an_unread_stream, |env| {
-    store(&env.cache).await;
-    // More than any client keeps for a reader who pauses.
-    let mut stream = begin(&env.cache, 3).await;
+on_both_stores!(an_unread_stream_does_not_block_its_connection, |env| {
+    store_values(&env.cache).await;
+    // More than any client buffers for a paused reader.
+    let mut stream = start_batch(&env.cache, 3).await;
     let first = stream.message().await.unwrap().unwrap();
     small_gets(&env.cache).await;
-    in_flight(&env.larder, 1).await;
+    wait_in_flight(&env.larder, 1).await;
     small_gets(&env.cache).await;
-    check(first, stream, 3).await;
+    check_stream(first, stream, 3).await;
 });
 
-on_both_stores!(others_on_the_connection_do_not_wait_for_many_unread_streams, |env| {
-    store(&env.cache).await;
+on_both_stores!(many_unread_streams_do_not_block_their_connection, |env| {
+    store_values(&env.cache).await;
     let cache = Cache::connect_with_windows(env.larder.address(), SIZE as u32, 4 * MIB).await;
-    let unread: Vec<_> = join_all((0..10).map(|_| begin(&cache, 1))).await;
-    in_flight(&env.larder, unread.len()).await;
+    let unread: Vec<_> = join_all((0..10).map(|_| start_batch(&cache, 1))).await;
+    wait_in_flight(&env.larder, unread.len()).await;
     small_gets(&cache).await;
-    in_flight(&env.larder, unread.len()).await;
+    wait_in_flight(&env.larder, unread.len()).await;
     join_all(unread.into_iter().enumerate().map(async |(number, mut stream)| {
-        // Who leaves in the middle takes nothing from the others.
+        // Cancelled streams do not affect the others.
         let first = stream.message().await.unwrap().unwrap();
         if number % 2 == 0 {
-            check(first, stream, 1).await;
+            check_stream(first, stream, 1).await;
         }
     }))
     .await;
-    in_flight(&env.larder, 0).await;
+    wait_in_flight(&env.larder, 0).await;
     small_gets(&cache).await;
 });
 
-on_both_stores!(nothing_is_lost_on_a_socket_that_is_not_read_for_a_while, |env| {
-    store(&env.cache).await;
+on_both_stores!(a_paused_socket_loses_no_data, |env| {
+    store_values(&env.cache).await;
     let mut proxy = Proxy::start(Upstream::Address(env.larder.address())).await;
-    // So that it is the socket which is full, and not a window.
+    // Large windows, so that the socket fills up and not a flow-control window.
     let cache = Cache::connect_with_windows(proxy.address(), 64 * MIB, 1024 * MIB).await;
     small_gets(&cache).await;
     for _ in 0..3 {
@@ -60,9 +60,9 @@ on_both_stores!(nothing_is_lost_on_a_socket_that_is_not_read_for_a_while, |env| 
             let cache = cache.clone();
             async move {
                 let each = || async {
-                    let mut stream = begin(&cache, 1).await;
+                    let mut stream = start_batch(&cache, 1).await;
                     let first = stream.message().await.unwrap().unwrap();
-                    check(first, stream, 1).await;
+                    check_stream(first, stream, 1).await;
                 };
                 join_all((0..4).map(|_| each())).await;
             }
@@ -75,17 +75,17 @@ on_both_stores!(nothing_is_lost_on_a_socket_that_is_not_read_for_a_while, |env| 
             let cache = cache.clone();
             async move { small_gets(&cache).await }
         });
-        // Its own connection is not anybody else's.
+        // Another connection is not affected.
         small_gets(&env.cache).await;
         assert!(!streams.is_finished() && !waiting.is_finished());
         proxy.restore().await;
         let all = async { tokio::try_join!(streams, waiting).unwrap() };
-        tokio::time::timeout(SOON * 3, all).await.expect("what was held back arrives");
-        in_flight(&env.larder, 0).await;
+        tokio::time::timeout(SOON * 3, all).await.expect("the delayed answers arrive");
+        wait_in_flight(&env.larder, 0).await;
     }
 });
 
-/// Bytes that differ with the number and with their place.
+/// Bytes that depend on the number and on their position.
 fn distinct(number: usize) -> Vec<u8> {
     let mut state = number as u32;
     let next = || {
@@ -95,9 +95,9 @@ fn distinct(number: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(SIZE / 4).flatten().collect()
 }
 
-async fn store(cache: &Cache) {
-    for begin in (0..VALUES).step_by(40) {
-        let items = (begin..begin + 40)
+async fn store_values(cache: &Cache) {
+    for first in (0..VALUES).step_by(40) {
+        let items = (first..first + 40)
             .map(|number| set(&format!("k{number}"), data(distinct(number))))
             .collect();
         cache.batch_set(BatchSetRequest { items }).await.unwrap();
@@ -105,15 +105,19 @@ async fn store(cache: &Cache) {
     cache.put("small", "v").await;
 }
 
-/// Asks for all values so many times.
-async fn begin(cache: &Cache, times: usize) -> Streaming<BatchGetResponse> {
+/// Requests all values `times` times in one batch.
+async fn start_batch(cache: &Cache, times: usize) -> Streaming<BatchGetResponse> {
     let keys =
         (0..VALUES * times).map(|number| key_ref(&format!("k{}", number % VALUES))).collect();
     cache.rpc().batch_get(batch_get(keys)).await.unwrap().into_inner()
 }
 
-/// Reads the rest and checks all of it.
-async fn check(first: BatchGetResponse, mut stream: Streaming<BatchGetResponse>, times: usize) {
+/// Reads the rest of the stream, and checks every value.
+async fn check_stream(
+    first: BatchGetResponse,
+    mut stream: Streaming<BatchGetResponse>,
+    times: usize,
+) {
     let (mut chunk, mut read) = (Some(first), 0);
     while let Some(some) = chunk {
         for result in some.results {
@@ -130,14 +134,14 @@ async fn check(first: BatchGetResponse, mut stream: Streaming<BatchGetResponse>,
     assert_eq!(read, VALUES * times);
 }
 
-/// Many calls at once, all of which are answered.
+/// Makes many concurrent calls, all of which must be answered.
 async fn small_gets(cache: &Cache) {
     let answers = join_all((0..SMALL).map(|_| cache.read("small"))).await;
     assert!(answers.iter().all(|answer| answer.as_deref() == Some("v")), "{answers:?}");
 }
 
-/// Waits until so many calls are not answered completely.
-async fn in_flight(larder: &Larder, calls: usize) {
+/// Waits until exactly `calls` calls are in flight.
+async fn wait_in_flight(larder: &Larder, calls: usize) {
     let expected = format!("larder_requests_in_flight {calls}");
     eventually(&expected, SOON, async || {
         let metrics = larder.admin("/metrics").await.body;

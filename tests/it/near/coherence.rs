@@ -1,27 +1,27 @@
-//! Changes by other replicas and in Redis itself.
+//! Invalidation by other replicas and by changes in Redis itself.
 
 use std::time::{Duration, Instant};
 
 use larder::pb::v1::{SetRequest, Tier};
 
-use super::{CONFIG, coherent, found, remembered};
+use super::{CONFIG, read_with_tier, wait_until_coherent, wait_until_near};
 use crate::support::{
     client::{Cache, as_text, delete, get, invalidate, params, set, text},
     fleet::{Fleet, metric},
     wait::{SOON, eventually},
 };
 
-/// Two replicas that remember.
+/// Two replicas with coherent near caches.
 async fn fleet() -> Fleet {
     let fleet = Fleet::start(2, CONFIG).await;
     for server in &fleet.servers {
-        coherent(server).await;
+        wait_until_coherent(server).await;
     }
     fleet
 }
 
-/// Waits until a replica reads this, and tells how long that took.
-async fn becomes(cache: &Cache, key: &str, expected: Option<&str>) -> Duration {
+/// Waits until a replica reads the expected text, and returns how long that took.
+async fn wait_until_read(cache: &Cache, key: &str, expected: Option<&str>) -> Duration {
     let began = Instant::now();
     while cache.read(key).await.as_deref() != expected {
         assert!(began.elapsed() < SOON, "{key} does not become {expected:?}");
@@ -30,90 +30,90 @@ async fn becomes(cache: &Cache, key: &str, expected: Option<&str>) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_another_replica_does_is_announced() {
+async fn other_replicas_invalidate_near_entries() {
     let fleet = fleet().await;
     let [here, there] = [&fleet.caches[0], &fleet.caches[1]];
     let mut delays = Vec::new();
     for round in 0..50 {
         let value = round.to_string();
         there.put("k", &value).await;
-        delays.push(becomes(here, "k", Some(&value)).await);
-        remembered(here, "k", &value).await;
+        delays.push(wait_until_read(here, "k", Some(&value)).await);
+        wait_until_near(here, "k", &value).await;
         there.delete(delete("k")).await.unwrap();
-        delays.push(becomes(here, "k", None).await);
+        delays.push(wait_until_read(here, "k", None).await);
         there.put("k", &value).await;
-        remembered(here, "k", &value).await;
+        wait_until_near(here, "k", &value).await;
         there.invalidate_namespace(invalidate("ns")).await.unwrap();
-        delays.push(becomes(here, "k", None).await);
+        delays.push(wait_until_read(here, "k", None).await);
     }
     delays.sort();
     eprintln!(
         "seen through the other replica after: median {:?}, at most {:?}",
         delays[75], delays[149]
     );
-    // Long before what is remembered would be asked for again.
+    // Long before near entries would be read from Redis again.
     assert!(delays[75] < Duration::from_millis(500), "{delays:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn params_are_part_of_what_is_announced() {
+async fn invalidation_respects_params() {
     let fleet = fleet().await;
     let [here, there] = [&fleet.caches[0], &fleet.caches[1]];
     let with =
         |value: &str| SetRequest { params: params(&[("lang", "de")]), ..set("k:{}", text(value)) };
-    let reading =
+    let request =
         || larder::pb::v1::GetRequest { params: params(&[("lang", "de")]), ..get("k:{}") };
     there.set(with("1")).await.unwrap();
     there.put("k:{}", "plain").await;
-    remembered(here, "k:{}", "plain").await;
-    eventually("it is remembered", SOON, async || {
-        (found(here, reading()).await == (Some("1".to_owned()), Tier::Near)).then_some(())
+    wait_until_near(here, "k:{}", "plain").await;
+    eventually("the near cache holds the entry", SOON, async || {
+        (read_with_tier(here, request()).await == (Some("1".to_owned()), Tier::Near)).then_some(())
     })
     .await;
     there.set(with("2")).await.unwrap();
-    eventually("it is announced", SOON, async || {
-        (as_text(here.get(reading()).await.unwrap().value).as_deref() == Some("2")).then_some(())
+    eventually("the entry is invalidated", SOON, async || {
+        (as_text(here.get(request()).await.unwrap().value).as_deref() == Some("2")).then_some(())
     })
     .await;
-    assert_eq!(found(here, get("k:{}")).await, (Some("plain".to_owned()), Tier::Near));
+    assert_eq!(read_with_tier(here, get("k:{}")).await, (Some("plain".to_owned()), Tier::Near));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_happens_in_redis_itself_is_announced() {
+async fn changes_in_redis_invalidate_near_entries() {
     let fleet = fleet().await;
     let here = &fleet.caches[0];
     let mut connection = fleet.redis.connection().await;
     here.put("k", "v").await;
-    remembered(here, "k", "v").await;
+    wait_until_near(here, "k", "v").await;
     let keys: Vec<String> =
         redis::cmd("KEYS").arg("larder:{ns:*}:k:k").query_async(&mut connection).await.unwrap();
     redis::cmd("DEL").arg(&keys).exec_async(&mut connection).await.unwrap();
-    becomes(here, "k", None).await;
+    wait_until_read(here, "k", None).await;
     here.put("k", "v").await;
-    remembered(here, "k", "v").await;
+    wait_until_near(here, "k", "v").await;
     redis::cmd("FLUSHALL").exec_async(&mut connection).await.unwrap();
-    becomes(here, "k", None).await;
+    wait_until_read(here, "k", None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_connection_costs_what_is_remembered_and_nothing_else() {
+async fn a_lost_connection_only_flushes_the_near_cache() {
     let fleet = fleet().await;
     let [here, there] = [&fleet.caches[0], &fleet.caches[1]];
     let mut connection = fleet.redis.connection().await;
     for round in 0..5 {
         let value = round.to_string();
         there.put("k", &value).await;
-        remembered(here, "k", &value).await;
-        kill_followers(&mut connection).await;
+        wait_until_near(here, "k", &value).await;
+        kill_tracking_connections(&mut connection).await;
         there.put("k", "changed").await;
-        becomes(here, "k", Some("changed")).await;
-        remembered(here, "k", "changed").await;
+        wait_until_read(here, "k", Some("changed")).await;
+        wait_until_near(here, "k", "changed").await;
     }
     assert!(metric(&fleet.servers[0], "larder_near_flushes_total").await >= 5.0);
 }
 
-/// Ends the connections on which Redis announces changes.
-pub(super) async fn kill_followers(connection: &mut redis::aio::MultiplexedConnection) {
+/// Kills the connections on which Redis sends invalidations.
+pub(super) async fn kill_tracking_connections(connection: &mut redis::aio::MultiplexedConnection) {
     let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(connection).await.unwrap();
     let field = |client: &str, name: &str| {
         client
@@ -122,7 +122,7 @@ pub(super) async fn kill_followers(connection: &mut redis::aio::MultiplexedConne
             .unwrap_or_default()
     };
     let mut killed = 0;
-    // B: tracks in broadcasting mode.
+    // Flag B: tracking in broadcasting mode.
     for client in clients.lines().filter(|client| field(client, "flags=").contains('B')) {
         let id = field(client, "id=");
         killed += redis::cmd("CLIENT")
@@ -133,5 +133,5 @@ pub(super) async fn kill_followers(connection: &mut redis::aio::MultiplexedConne
             .await
             .unwrap();
     }
-    assert!(killed > 0, "nobody follows: {clients}");
+    assert!(killed > 0, "no tracking connection: {clients}");
 }

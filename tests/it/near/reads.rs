@@ -1,11 +1,11 @@
-//! What is answered from the near cache, and what is not.
+//! Which reads the near cache answers.
 
 use larder::pb::v1::{
     BatchGetOrFetchRequest, BatchGetRequest, Consistency, FetchStatus, GetOrFetchRequest,
     GetRequest, Outcome, StatsRequest, Tier, batch_get_or_fetch_result,
 };
 
-use super::{CONFIG, coherent, found, remembered};
+use super::{CONFIG, read_with_tier, wait_until_coherent, wait_until_near};
 use crate::support::{
     client::{
         Fetched as _, as_text, batch_get, data, delete, fetch, fill, get, increment, invalidate,
@@ -24,15 +24,15 @@ fn strict(key: &str) -> GetRequest {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_remembered_is_not_asked_for() {
+async fn near_hits_do_not_reach_redis() {
     let fleet = Fleet::start(1, CONFIG).await;
     let cache = &fleet.caches[0];
-    coherent(&fleet.servers[0]).await;
+    wait_until_coherent(&fleet.servers[0]).await;
     cache.put("k", "v").await;
-    remembered(cache, "k", "v").await;
+    wait_until_near(cache, "k", "v").await;
     fleet.redis.reset_counts().await;
     for _ in 0..100 {
-        assert_eq!(found(cache, get("k")).await, (Some("v".to_owned()), Tier::Near));
+        assert_eq!(read_with_tier(cache, get("k")).await, (Some("v".to_owned()), Tier::Near));
         let fetched = cache.get_or_fetch(fetch("k", 0)).await.unwrap();
         assert_eq!((fetched.fetch_status(), fetched.degraded), (FetchStatus::Unspecified, false));
         assert_eq!(fetched.expect_found().entry.unwrap().tier(), Tier::Near);
@@ -44,15 +44,15 @@ async fn what_is_remembered_is_not_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_caller_can_have_the_store_asked() {
+async fn store_consistency_bypasses_the_near_cache() {
     let fleet = Fleet::start(1, CONFIG).await;
     let cache = &fleet.caches[0];
-    coherent(&fleet.servers[0]).await;
+    wait_until_coherent(&fleet.servers[0]).await;
     cache.put("k", "v").await;
-    remembered(cache, "k", "v").await;
+    wait_until_near(cache, "k", "v").await;
     let consistency = Consistency::Store.into();
     for _ in 0..10 {
-        assert_eq!(found(cache, strict("k")).await, (Some("v".to_owned()), Tier::Store));
+        assert_eq!(read_with_tier(cache, strict("k")).await, (Some("v".to_owned()), Tier::Store));
         let fetched =
             cache.get_or_fetch(GetOrFetchRequest { consistency, ..fetch("k", 0) }).await.unwrap();
         assert_eq!(fetched.expect_found().entry.unwrap().tier(), Tier::Store);
@@ -65,24 +65,24 @@ async fn a_caller_can_have_the_store_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_takes_what_is_remembered_and_asks_for_the_rest() {
+async fn a_batch_reads_only_the_rest_from_redis() {
     let fleet = Fleet::start(1, CONFIG).await;
     let cache = &fleet.caches[0];
-    coherent(&fleet.servers[0]).await;
+    wait_until_coherent(&fleet.servers[0]).await;
     for key in ["a", "b", "c"] {
         cache.put(key, key).await;
     }
-    remembered(cache, "b", "b").await;
+    wait_until_near(cache, "b", "b").await;
     let keys = || batch_get(["a", "b", "none", "c"].map(key_ref).into());
     let tiers = async || {
         let results = cache.batch_get(keys()).await.unwrap().remove(0).results;
         let texts: Vec<_> = results.iter().map(|result| as_text(result.value.clone())).collect();
         assert_eq!(texts, [Some("a".to_owned()), Some("b".to_owned()), None, Some("c".to_owned())]);
         assert_eq!(results[2].outcome(), Outcome::Miss);
-        [0, 1, 3].map(|place: usize| results[place].entry.as_ref().unwrap().tier())
+        [0, 1, 3].map(|index: usize| results[index].entry.as_ref().unwrap().tier())
     };
     assert_eq!(tiers().await, [Tier::Store, Tier::Near, Tier::Store]);
-    eventually("all are remembered", SOON, async || {
+    eventually("the near cache holds all keys", SOON, async || {
         (tiers().await == [Tier::Near; 3]).then_some(())
     })
     .await;
@@ -105,7 +105,7 @@ async fn a_batch_takes_what_is_remembered_and_asks_for_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_namespace_without_one_and_the_embedded_store_have_nothing_near() {
+async fn other_namespaces_and_the_embedded_store_have_no_near_cache() {
     let fleet = Fleet::start(1, CONFIG).await;
     let embedded = Env::memory(&[], CONFIG).await;
     for (cache, namespace) in [(&fleet.caches[0], "other"), (&embedded.cache, "ns")] {
@@ -114,16 +114,16 @@ async fn a_namespace_without_one_and_the_embedded_store_have_nothing_near() {
         cache.set(in_namespace).await.unwrap();
         for _ in 0..20 {
             let request = GetRequest { namespace: namespace.to_owned(), ..get("k") };
-            assert_eq!(found(cache, request).await, (Some("v".to_owned()), Tier::Store));
+            assert_eq!(read_with_tier(cache, request).await, (Some("v".to_owned()), Tier::Store));
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_outlives_its_ttl() {
+async fn near_entries_expire_on_time() {
     let fleet = Fleet::start(1, CONFIG).await;
     let cache = &fleet.caches[0];
-    coherent(&fleet.servers[0]).await;
+    wait_until_coherent(&fleet.servers[0]).await;
     for round in 0..5 {
         let key = format!("k{round}");
         let began = std::time::Instant::now();
@@ -132,9 +132,9 @@ async fn nothing_outlives_its_ttl() {
         let mut near = 0;
         loop {
             let asked = std::time::Instant::now();
-            let (value, tier) = found(cache, get(&key)).await;
+            let (value, tier) = read_with_tier(cache, get(&key)).await;
             near += u32::from(tier == Tier::Near);
-            // The replica estimates the store's clock to within some milliseconds.
+            // The replica estimates the store's clock to within a few milliseconds.
             if asked - stored > std::time::Duration::from_millis(330) {
                 assert_eq!(value, None, "{:?} after it was stored", asked - began);
                 break;
@@ -145,29 +145,29 @@ async fn nothing_outlives_its_ttl() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn callers_of_a_replica_read_what_it_wrote() {
+async fn a_replica_reads_its_own_writes() {
     let fleet = Fleet::start(1, CONFIG).await;
     let cache = &fleet.caches[0];
-    coherent(&fleet.servers[0]).await;
+    wait_until_coherent(&fleet.servers[0]).await;
     for round in 0..50 {
         let (one, two) = (format!("{round}"), format!("{round}b"));
         cache.put("k", &one).await;
-        remembered(cache, "k", &one).await;
+        wait_until_near(cache, "k", &one).await;
         cache.put("k", &two).await;
         assert_eq!(cache.read("k").await, Some(two.clone()));
-        remembered(cache, "k", &two).await;
+        wait_until_near(cache, "k", &two).await;
         cache.delete(delete("k")).await.unwrap();
         assert_eq!(cache.read("k").await, None);
         let lease = cache.lease("k").await;
         cache.set(fill("k", text(&one), &lease)).await.unwrap();
-        remembered(cache, "k", &one).await;
+        wait_until_near(cache, "k", &one).await;
         cache.invalidate_namespace(invalidate("ns")).await.unwrap();
         assert_eq!(cache.read("k").await, None);
         cache.increment(increment("n", 1)).await.unwrap();
-        remembered(cache, "n", "1").await;
+        wait_until_near(cache, "n", "1").await;
         cache.increment(increment("n", 1)).await.unwrap();
         assert_eq!(cache.read("n").await.as_deref(), Some("2"));
-        remembered(cache, "n", "2").await;
+        wait_until_near(cache, "n", "2").await;
         cache.touch(touch("n", 3_600_000)).await.unwrap();
         let remaining =
             cache.get(get("n")).await.unwrap().entry.unwrap().ttl_remaining.unwrap().seconds;
@@ -177,10 +177,10 @@ async fn callers_of_a_replica_read_what_it_wrote() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_is_bounded_and_shows_in_the_figures() {
+async fn the_near_cache_is_bounded_and_counted() {
     let fleet = Fleet::start(1, CONFIG).await;
     let (server, cache) = (&fleet.servers[0], &fleet.caches[0]);
-    coherent(server).await;
+    wait_until_coherent(server).await;
     for number in 0..200 {
         let key = format!("k{number}");
         cache.set(set(&key, data(vec![7; 16 * 1024]))).await.unwrap();
@@ -194,7 +194,7 @@ async fn it_is_bounded_and_shows_in_the_figures() {
     assert!(metric(server, "larder_near_announced_total").await >= 200.0);
     let hits = metric(server, "larder_near_hits_total").await;
     assert!(hits > 100.0, "{hits}");
-    eventually("Stats tells the same", SOON, async || {
+    eventually("Stats reports the same", SOON, async || {
         let stats = cache.stats(StatsRequest::default()).await.unwrap();
         (stats.totals.unwrap().total.unwrap().near_hits as f64 == hits).then_some(())
     })
@@ -202,7 +202,7 @@ async fn it_is_bounded_and_shows_in_the_figures() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_may_not_follow_serves_without() {
+async fn without_permission_to_track_redis_is_read() {
     let redis = RedisServer::start_tcp().await;
     let mut connection = redis.connection().await;
     let user = ["ACL", "SETUSER", "app", "on", ">secret", "~larder:*", "+@all", "-client"];
@@ -212,37 +212,40 @@ async fn what_may_not_follow_serves_without() {
         .start()
         .await;
     let cache = larder.client().await;
-    let said = "the near cache is not used";
-    eventually("it is said", SOON, async || larder.logs().contains(said).then_some(())).await;
-    eventually("it works all the same", SOON, async || {
+    let message = "the near cache is not used";
+    eventually("the message is logged", SOON, async || {
+        larder.logs().contains(message).then_some(())
+    })
+    .await;
+    eventually("reads and writes work", SOON, async || {
         cache.set(set("k", text("v"))).await.unwrap();
-        (found_tier(&cache).await == Tier::Store).then_some(())
+        (tier_of_k(&cache).await == Tier::Store).then_some(())
     })
     .await;
     for _ in 0..20 {
-        assert_eq!(found(&cache, get("k")).await, (Some("v".to_owned()), Tier::Store));
+        assert_eq!(read_with_tier(&cache, get("k")).await, (Some("v".to_owned()), Tier::Store));
     }
     assert_eq!(metric(&larder, "larder_near_coherent").await, 0.0);
 }
 
-async fn found_tier(cache: &crate::support::client::Cache) -> Tier {
+async fn tier_of_k(cache: &crate::support::client::Cache) -> Tier {
     cache.get(get("k")).await.unwrap().entry.map_or(Tier::Unspecified, |entry| entry.tier())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_can_be_switched_on_and_off() {
+async fn a_reload_switches_the_near_cache_on_and_off() {
     let fleet = Fleet::start(1, "").await;
     let (server, cache) = (&fleet.servers[0], &fleet.caches[0]);
     cache.put("k", "v").await;
-    assert_eq!(found(cache, get("k")).await.1, Tier::Store);
+    assert_eq!(read_with_tier(cache, get("k")).await.1, Tier::Store);
     server.rewrite_config(CONFIG);
     server.signal(nix::sys::signal::Signal::SIGHUP);
-    remembered(cache, "k", "v").await;
+    wait_until_near(cache, "k", "v").await;
     server.rewrite_config("");
     server.signal(nix::sys::signal::Signal::SIGHUP);
-    eventually("it is off", SOON, async || {
-        (found(cache, get("k")).await.1 == Tier::Store).then_some(())
+    eventually("the near cache is off", SOON, async || {
+        (read_with_tier(cache, get("k")).await.1 == Tier::Store).then_some(())
     })
     .await;
-    assert_eq!(found(cache, get("k")).await.1, Tier::Store);
+    assert_eq!(read_with_tier(cache, get("k")).await.1, Tier::Store);
 }

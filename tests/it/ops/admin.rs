@@ -1,4 +1,4 @@
-//! The admin port.
+//! The admin port: probes and metrics.
 
 use larder::pb::v1::{BatchSetRequest, GetRequest, StatsRequest};
 use tokio::net::TcpStream;
@@ -17,12 +17,12 @@ on_both_stores!(probes_are_answered, |env| {
     assert_eq!(env.larder.admin("/nothing").await.status, 404);
 });
 
-on_both_stores!(errors_are_counted_as_the_caller_sees_them, |env| {
+on_both_stores!(errors_are_counted_with_the_status_sent, |env| {
     let items =
         (0..5).map(|number| set(&format!("k{number}"), data(vec![0; 1024 * 1024]))).collect();
     let refused = env.cache.batch_set(BatchSetRequest { items }).await;
     expect_error(refused, Code::ResourceExhausted, "MESSAGE_TOO_LARGE");
-    // One byte that is no message.
+    // One byte that is not a valid message.
     let stream = TcpStream::connect(env.larder.address()).await.unwrap();
     let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
@@ -48,7 +48,7 @@ on_both_stores!(errors_are_counted_as_the_caller_sees_them, |env| {
     }
 });
 
-on_both_stores!(metrics_count_what_happened, |env| {
+on_both_stores!(metrics_count_calls_and_events, |env| {
     env.cache.put("k", "v").await;
     for _ in 0..3 {
         env.cache.read("k").await.unwrap();
@@ -73,7 +73,7 @@ on_both_stores!(metrics_count_what_happened, |env| {
     assert_eq!(of("Get", "INVALID_ARGUMENT"), 1.0, "{text}");
     assert_eq!(of("Set", "OK"), 1.0, "{text}");
     assert_eq!(of("GetOrFetch", "OK"), 2.0, "{text}");
-    // Buckets fit a cache.
+    // The buckets suit the latencies of a cache.
     let smallest = text
         .lines()
         .filter(|line| line.starts_with("rpc_server_call_duration_seconds_bucket"))
@@ -83,16 +83,16 @@ on_both_stores!(metrics_count_what_happened, |env| {
     let own: Vec<&str> = text.lines().filter(|line| line.starts_with("larder_")).collect();
     assert!(own.iter().any(|line| line.contains("namespace=\"ns\"")), "{own:?}");
     for event in ["hit", "miss", "set", "delete", "invalidation", "lease"] {
-        assert!(own.iter().any(|line| line.contains(event)), "nothing about {event} in {own:#?}");
+        assert!(own.iter().any(|line| line.contains(event)), "no metric of {event} in {own:#?}");
     }
 });
 
-on_both_stores!(metrics_can_be_switched_off, env: [("LARDER_TELEMETRY__METRICS", "false")], |env| {
+on_both_stores!(metrics_can_be_disabled, env: [("LARDER_TELEMETRY__METRICS", "false")], |env| {
     env.cache.put("k", "v").await;
     env.cache.read("k").await.unwrap();
     let answer = env.larder.admin("/metrics").await;
     assert_eq!((answer.status, answer.body.as_str()), (200, ""));
-    // Statistics are another matter.
+    // Stats are not affected.
     eventually("the hit is counted", SOON, async || {
         let stats = env.cache.stats(StatsRequest::default()).await.unwrap();
         (stats.totals?.total?.hits == 1).then_some(())
@@ -100,23 +100,29 @@ on_both_stores!(metrics_can_be_switched_off, env: [("LARDER_TELEMETRY__METRICS",
     .await;
 });
 
-on_both_stores!(namespaces_are_told_apart_up_to_a_limit, env: [("LARDER_TELEMETRY__MAX_NAMESPACES", "5")], |env| {
-    for number in 0..50 {
-        let request = GetRequest { namespace: format!("many{number}"), ..get("k") };
-        env.cache.get(request).await.unwrap();
+on_both_stores!(
+    namespace_labels_are_limited,
+    env: [("LARDER_TELEMETRY__MAX_NAMESPACES", "5")],
+    |env| {
+        for number in 0..50 {
+            let request = GetRequest { namespace: format!("many{number}"), ..get("k") };
+            env.cache.get(request).await.unwrap();
+        }
+        let text = eventually("the other namespaces share a label", SOON, async || {
+            let text = metrics(&env).await;
+            text.contains("namespace=\"_other\"").then_some(text)
+        })
+        .await;
+        let mut names: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.split("namespace=\"").nth(1)?.split('"').next())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        assert!(names.len() <= 6, "{names:?}");
+        assert_well_formed(&text);
     }
-    let text = eventually("the rest is counted together", SOON, async || {
-        let text = metrics(&env).await;
-        text.contains("namespace=\"_other\"").then_some(text)
-    })
-    .await;
-    let mut names: Vec<&str> =
-        text.lines().filter_map(|line| line.split("namespace=\"").nth(1)?.split('"').next()).collect();
-    names.sort_unstable();
-    names.dedup();
-    assert!(names.len() <= 6, "{names:?}");
-    assert_well_formed(&text);
-});
+);
 
 async fn metrics(env: &Env) -> String {
     let answer = env.larder.admin("/metrics").await;
@@ -124,18 +130,18 @@ async fn metrics(env: &Env) -> String {
     answer.body
 }
 
-/// Checks the text format: comments, and lines of name, labels and number. No series twice.
+/// Checks the text format: lines of name, labels and number, and no duplicate series.
 fn assert_well_formed(text: &str) {
     let mut series = std::collections::BTreeSet::new();
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
         assert!(value.parse::<f64>().is_ok(), "{line}");
-        assert!(series.insert(name), "{name} twice");
+        assert!(series.insert(name), "duplicate series {name}");
     }
     assert!(series.iter().any(|name| name.starts_with("larder_")), "{text}");
 }
 
-/// The sum of all series of a name that have these labels.
+/// Sum of all series of a metric with these labels.
 fn sum(text: &str, name: &str, labels: &[(&str, String)]) -> f64 {
     text.lines()
         .filter(|line| line.starts_with(name))

@@ -1,4 +1,4 @@
-//! Threads that look for work before they sleep.
+//! Busy polling: worker threads poll for events before they sleep.
 
 use std::time::{Duration, Instant};
 
@@ -8,43 +8,47 @@ use crate::support::{
     wait::{SOON, eventually},
 };
 
-/// As long as can be, as other processes may be in the caller's way.
+/// The longest time allowed, because other processes may delay the caller.
 const BUSY_POLL: [(&str, &str); 1] = [("LARDER_BUSY_POLL", "1ms")];
 
-on_both_stores!(work_is_found_before_a_thread_sleeps, env: BUSY_POLL, |env| {
+on_both_stores!(polling_finds_events_before_a_thread_sleeps, env: BUSY_POLL, |env| {
     env.cache.put("k", "v").await;
-    // How many it is depends on how soon this process asks again.
-    eventually("work is found", SOON, async || {
-        let before = found(&env).await;
+    // The number depends on how soon this process sends the next request.
+    eventually("polls find events", SOON, async || {
+        let before = events_found(&env).await;
         read(&env, 100).await;
-        (found(&env).await - before >= 50.0).then_some(())
+        (events_found(&env).await - before >= 50.0).then_some(())
     })
     .await;
-    assert!(spent(&env).await > 0.0);
+    assert!(polling_seconds(&env).await > 0.0);
 });
 
-on_both_stores!(who_has_nothing_to_do_sleeps, env: BUSY_POLL, |env| {
+on_both_stores!(idle_threads_sleep, env: BUSY_POLL, |env| {
     env.cache.put("k", "v").await;
-    // After each question nothing more comes.
-    eventually("there is no work", SOON, async || {
+    // No request follows the last one.
+    eventually("a poll finds no event", SOON, async || {
         let none = "larder_busy_polls_total{outcome=\"none\"}";
         let before = metric(&env.larder, none).await;
         (metric(&env.larder, none).await > before).then_some(())
     })
     .await;
-    let (found_before, spent_before, began) = (found(&env).await, spent(&env).await, Instant::now());
-    eventually("a while passes", SOON, async || (began.elapsed() > Duration::from_secs(1)).then_some(())).await;
-    let share = (spent(&env).await - spent_before) / began.elapsed().as_secs_f64();
-    assert!(share < 0.3, "{share} of the time was spent looking for work");
-    let found = found(&env).await - found_before;
-    assert!(found < 50.0, "{found} times there was something to do");
+    let (found_earlier, spent_earlier, began) =
+        (events_found(&env).await, polling_seconds(&env).await, Instant::now());
+    eventually("a while passes", SOON, async || {
+        (began.elapsed() > Duration::from_secs(1)).then_some(())
+    })
+    .await;
+    let share = (polling_seconds(&env).await - spent_earlier) / began.elapsed().as_secs_f64();
+    assert!(share < 0.3, "{share} of the time was spent polling");
+    let found = events_found(&env).await - found_earlier;
+    assert!(found < 50.0, "polls found {found} events");
 });
 
-on_both_stores!(nobody_looks_for_work_unless_asked_to, |env| {
+on_both_stores!(busy_polling_is_off_by_default, |env| {
     env.cache.put("k", "v").await;
     read(&env, 100).await;
     assert_eq!(metric(&env.larder, "larder_busy_polls_total").await, 0.0);
-    assert_eq!(spent(&env).await, 0.0);
+    assert_eq!(polling_seconds(&env).await, 0.0);
 });
 
 async fn read(env: &Env, times: usize) {
@@ -53,10 +57,10 @@ async fn read(env: &Env, times: usize) {
     }
 }
 
-async fn found(env: &Env) -> f64 {
+async fn events_found(env: &Env) -> f64 {
     metric(&env.larder, "larder_busy_polls_total{outcome=\"event\"}").await
 }
 
-async fn spent(env: &Env) -> f64 {
+async fn polling_seconds(env: &Env) -> f64 {
     metric(&env.larder, "larder_busy_poll_duration_seconds_total").await
 }

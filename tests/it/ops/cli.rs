@@ -1,4 +1,4 @@
-//! The other subcommands.
+//! The command line: subcommands, exit codes and output.
 
 use std::process::Output;
 
@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn healthcheck_tells_by_its_exit_code() {
+async fn healthcheck_reports_by_exit_code() {
     let mut redis = RedisServer::start().await;
     let mut larder = Larder::redis(&redis.url()).start().await;
     let address = larder.address().to_string();
@@ -25,7 +25,7 @@ async fn healthcheck_tells_by_its_exit_code() {
     assert_eq!(check(Some("nobody")), Some(1));
     redis.kill();
     larder.client().await.get(get("k")).await.unwrap();
-    eventually("the store is not well", SOON, async || {
+    eventually("the store is unhealthy", SOON, async || {
         (check(Some("store")) == Some(1)).then_some(())
     })
     .await;
@@ -35,16 +35,16 @@ async fn healthcheck_tells_by_its_exit_code() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn healthcheck_asks_the_server_of_its_environment() {
+async fn healthcheck_uses_the_configured_address() {
     let larder = Larder::memory().start().await;
-    // As in a container, where the server is told to listen on every address.
-    let everywhere = format!("0.0.0.0:{}", larder.address().port());
-    assert_eq!(run(&["healthcheck"], &[("LARDER_LISTEN", &everywhere)]).status.code(), Some(0));
+    // As in a container, where the server listens on all interfaces.
+    let all_interfaces = format!("0.0.0.0:{}", larder.address().port());
+    assert_eq!(run(&["healthcheck"], &[("LARDER_LISTEN", &all_interfaces)]).status.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn healthcheck_does_not_wait_for_ever() {
-    // A listener that accepts and says nothing.
+async fn healthcheck_times_out() {
+    // A listener that accepts connections and never answers.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let start = std::time::Instant::now();
@@ -56,16 +56,16 @@ async fn healthcheck_does_not_wait_for_ever() {
 }
 
 #[test]
-fn check_config_finds_mistakes_and_names_the_key() {
+fn check_config_names_invalid_keys() {
     let check = |toml: &str| {
         let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
         std::fs::write(file.path(), toml).unwrap();
         run(&["check-config"], &[("LARDER_CONFIG", file.path().to_str().unwrap())])
     };
-    let good =
+    let valid =
         check("[namespaces.user]\nttl = \"1h\"\n[store]\nurl = \"redis://127.0.0.1:6379/0\"\n");
-    assert_eq!(good.status.code(), Some(0), "{}", text(&good));
-    let mistakes = [
+    assert_eq!(valid.status.code(), Some(0), "{}", text(&valid));
+    let errors = [
         ("no_such_key = 1", "no_such_key"),
         ("[store]\ntimeuot = \"1s\"", "store.timeuot"),
         ("[store]\ntimeout = \"fast\"", "store.timeout"),
@@ -88,28 +88,28 @@ fn check_config_finds_mistakes_and_names_the_key() {
         ("listen = \"nowhere\"", "listen"),
         ("listen = ", ""),
     ];
-    for (toml, key) in mistakes {
-        let bad = check(toml);
-        assert_eq!(bad.status.code(), Some(78), "{toml}: {}", text(&bad));
-        assert!(text(&bad).contains(key), "{toml}: {}", text(&bad));
+    for (toml, key) in errors {
+        let invalid = check(toml);
+        assert_eq!(invalid.status.code(), Some(78), "{toml}: {}", text(&invalid));
+        assert!(text(&invalid).contains(key), "{toml}: {}", text(&invalid));
     }
 }
 
 #[test]
-fn a_bad_config_stops_the_start() {
+fn an_invalid_config_prevents_startup() {
     for variables in [
         [("LARDER_STORE__TIMEOUT", "fast")],
         [("LARDER_STORE__TIMEUOT", "1s")],
         [("LARDER_CONFIG", "/nonexistent/larder.toml")],
         [("LARDER_STORE", "ftp://example")],
     ] {
-        let bad = run(&["serve"], &variables);
-        assert_eq!(bad.status.code(), Some(78), "{variables:?}: {}", text(&bad));
+        let invalid = run(&["serve"], &variables);
+        assert_eq!(invalid.status.code(), Some(78), "{variables:?}: {}", text(&invalid));
     }
 }
 
 #[test]
-fn usage_mistakes_are_told_apart() {
+fn usage_errors_have_their_own_exit_code() {
     assert_eq!(run(&["--no-such-flag"], &[]).status.code(), Some(2));
     assert_eq!(run(&["no-such-command"], &[]).status.code(), Some(2));
     let version = run(&["--version"], &[]);
@@ -122,7 +122,7 @@ fn usage_mistakes_are_told_apart() {
 }
 
 #[test]
-fn a_port_in_use_is_no_config_mistake() {
+fn a_port_in_use_is_not_a_config_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let failed =
@@ -132,7 +132,7 @@ fn a_port_in_use_is_no_config_mistake() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn secrets_are_not_shown() {
+async fn secrets_are_redacted() {
     let output = run(&["check-config"], &[("REDIS_URL", "redis://user:hunter2@127.0.0.1:1/0")]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert!(!text(&output).contains("hunter2"), "{}", text(&output));
@@ -158,7 +158,7 @@ async fn secrets_are_not_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stats_are_a_table_or_json() {
+async fn stats_prints_a_table_or_json() {
     let larder = Larder::memory().env("LARDER_STATS__FLUSH_INTERVAL", "50ms").start().await;
     let cache = larder.client().await;
     cache.increment(increment("k", 1)).await.unwrap();
@@ -166,7 +166,7 @@ async fn stats_are_a_table_or_json() {
         cache.get(get("k")).await.unwrap();
     }
     let address = larder.address().to_string();
-    let json = eventually("the figures are flushed", SOON, async || {
+    let json = eventually("the statistics are flushed", SOON, async || {
         let output = run(&["stats", "--json", "--address", &address], &[]);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output));
         let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -188,7 +188,7 @@ async fn stats_are_a_table_or_json() {
     assert_eq!(run(&["stats", "--address", &address], &[]).status.code(), Some(1));
 }
 
-/// Everything it said.
+/// Standard output and standard error.
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }

@@ -1,4 +1,4 @@
-//! The standard health service.
+//! The standard gRPC health service.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tonic_health::pb::{
 
 use crate::support::{client::Cache, redis::RedisServer, server::Larder};
 
-on_both_stores!(every_name_is_serving, |env| {
+on_both_stores!(every_service_is_serving, |env| {
     for service in ["", "larder.v1.CacheService", "liveness", "store"] {
         let answer = check(&env.cache, service).await.unwrap();
         assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
@@ -25,7 +25,7 @@ on_both_stores!(every_name_is_serving, |env| {
 });
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_watches_the_store_is_told() {
+async fn store_watchers_are_notified() {
     let mut redis = RedisServer::start().await;
     let larder = Larder::redis(&redis.url()).start().await;
     let cache = larder.client().await;
@@ -35,15 +35,15 @@ async fn who_watches_the_store_is_told() {
     assert_eq!(service.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
     redis.kill();
     for expected in [ServingStatus::NotServing, ServingStatus::Serving] {
-        // Nobody else asks the store: the server has to notice by itself.
-        let told = tokio::time::timeout(Duration::from_secs(20), store.message()).await;
-        let told =
-            told.unwrap_or_else(|_| panic!("nobody was told that the store is {expected:?}"));
-        assert_eq!(told.unwrap().unwrap().status(), expected);
+        // No call uses the store: the server has to notice the change by itself.
+        let message = tokio::time::timeout(Duration::from_secs(20), store.message()).await;
+        let message =
+            message.unwrap_or_else(|_| panic!("no message that the store is {expected:?}"));
+        assert_eq!(message.unwrap().unwrap().status(), expected);
         redis.restart().await;
     }
-    let told = tokio::time::timeout(Duration::from_millis(100), service.message()).await;
-    assert!(told.is_err(), "the service itself never changed: {told:?}");
+    let message = tokio::time::timeout(Duration::from_millis(100), service.message()).await;
+    assert!(message.is_err(), "the status of the service must not change: {message:?}");
 }
 
 async fn check(cache: &Cache, service: &str) -> Result<HealthCheckResponse, tonic::Status> {

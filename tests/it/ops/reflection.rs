@@ -1,4 +1,4 @@
-//! Reflection, both versions.
+//! Server reflection, both versions.
 
 use futures::stream;
 use prost::Message as _;
@@ -60,7 +60,7 @@ on_both_stores!(version_1_alpha_lists_the_services, |env| {
     assert_describes(&files.file_descriptor_proto[0]);
 });
 
-on_both_stores!(it_can_be_switched_off, env: [("LARDER_REFLECTION", "false")], |env| {
+on_both_stores!(reflection_can_be_disabled, env: [("LARDER_REFLECTION", "false")], |env| {
     let mut client = v1::server_reflection_client::ServerReflectionClient::new(env.cache.channel());
     let request = v1::ServerReflectionRequest { host: String::new(), message_request: None };
     let refused = client.server_reflection_info(stream::iter([request])).await.unwrap_err();
@@ -72,7 +72,7 @@ fn assert_lists(names: impl Iterator<Item = String>) {
     for service in SERVICES {
         assert!(names.iter().any(|name| name == service), "{service} is not in {names:?}");
     }
-    // What others serve is not listed as if it were served here.
+    // The origin service is not listed: Larder calls it and does not serve it.
     assert!(!names.iter().any(|name| name.contains("Origin")), "{names:?}");
 }
 

@@ -1,4 +1,4 @@
-//! SIGHUP.
+//! Reload of the configuration on SIGHUP.
 
 use std::time::Duration;
 
@@ -14,35 +14,44 @@ use crate::support::{
 const BEFORE: &str = "[namespaces.user]\nttl = \"1m\"\nttl_jitter = 0.0\n";
 const AFTER: &str = "[namespaces.user]\nttl = \"2m\"\nttl_jitter = 0.0\n[defaults]\nttl = \"3m\"\n";
 
-on_both_stores!(a_changed_namespace_is_taken_over, config: BEFORE, |env| {
+on_both_stores!(a_changed_namespace_is_applied, config: BEFORE, |env| {
     assert_eq!(ttl(&env, "user").await, Duration::from_secs(60));
     assert_eq!(ttl(&env, "other").await, Duration::from_secs(1800));
     env.larder.rewrite_config(AFTER);
     env.larder.signal(Signal::SIGHUP);
-    eventually("the new TTL holds", SOON, async || (ttl(&env, "user").await == Duration::from_secs(120)).then_some(()))
-        .await;
+    eventually("the new TTL applies", SOON, async || {
+        (ttl(&env, "user").await == Duration::from_secs(120)).then_some(())
+    })
+    .await;
     assert_eq!(ttl(&env, "other").await, Duration::from_secs(180));
 });
 
-on_both_stores!(a_broken_config_changes_nothing, config: BEFORE, |env| {
+on_both_stores!(an_invalid_config_is_ignored, config: BEFORE, |env| {
     env.larder.rewrite_config("[namespaces.user]\nttl = \"soon\"\n");
     env.larder.signal(Signal::SIGHUP);
-    eventually("the mistake is logged", SOON, async || env.larder.logs().contains("namespaces.user.ttl").then_some(()))
-        .await;
+    eventually("the error is logged", SOON, async || {
+        env.larder.logs().contains("namespaces.user.ttl").then_some(())
+    })
+    .await;
     assert_eq!(ttl(&env, "user").await, Duration::from_secs(60));
-    // Nor does a key that does not exist end the server.
+    // An unknown key does not stop the server either.
     env.larder.rewrite_config("no_such_key = 1\n");
     env.larder.signal(Signal::SIGHUP);
-    eventually("the mistake is logged", SOON, async || env.larder.logs().contains("no_such_key").then_some(())).await;
+    eventually("the error is logged", SOON, async || {
+        env.larder.logs().contains("no_such_key").then_some(())
+    })
+    .await;
     assert_eq!(ttl(&env, "user").await, Duration::from_secs(60));
 
     env.larder.rewrite_config(AFTER);
     env.larder.signal(Signal::SIGHUP);
-    eventually("the next one holds", SOON, async || (ttl(&env, "user").await == Duration::from_secs(120)).then_some(()))
-        .await;
+    eventually("the valid config applies", SOON, async || {
+        (ttl(&env, "user").await == Duration::from_secs(120)).then_some(())
+    })
+    .await;
 });
 
-on_both_stores!(the_log_level_is_taken_over, config: "[log]\nlevel = \"info\"\n", |env| {
+on_both_stores!(a_changed_log_level_is_applied, config: "[log]\nlevel = \"info\"\n", |env| {
     let debug = |text: &str| text.contains("\"DEBUG\"");
     throughout(Duration::from_millis(100), async || {
         ttl(&env, "user").await;

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT.
+//! Shutdown on SIGTERM and SIGINT.
 
 use std::time::{Duration, Instant};
 
@@ -22,10 +22,10 @@ use crate::support::{
 
 const LIMIT: Duration = Duration::from_secs(4);
 const SHUTDOWN: [(&str, &str); 1] = [("LARDER_SHUTDOWN_TIMEOUT", "4s")];
-/// What the machine may add.
+/// Tolerance for a slow machine.
 const SLACK: Duration = Duration::from_secs(3);
 
-on_both_stores!(an_idle_server_ends_at_once, env: SHUTDOWN, |env| {
+on_both_stores!(an_idle_server_exits_at_once, env: SHUTDOWN, |env| {
     let mut larder = env.larder;
     env.cache.put("k", "v").await;
     larder.signal(Signal::SIGTERM);
@@ -35,15 +35,15 @@ on_both_stores!(an_idle_server_ends_at_once, env: SHUTDOWN, |env| {
     assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
 });
 
-on_both_stores!(an_interrupt_ends_it_too, |env| {
+on_both_stores!(sigint_stops_the_server, |env| {
     let mut larder = env.larder;
     larder.signal(Signal::SIGINT);
     assert_eq!(larder.wait_exit(SOON).await.code(), Some(0));
 });
 
-on_both_stores!(who_waits_is_answered, env: SHUTDOWN, |env| {
+on_both_stores!(waiters_are_answered, env: SHUTDOWN, |env| {
     let mut larder = env.larder;
-    let waiters = park(&env.cache, 5).await;
+    let waiters = start_waiters(&env.cache, 5).await;
     larder.signal(Signal::SIGTERM);
     let start = Instant::now();
     for waiter in waiters {
@@ -59,12 +59,12 @@ on_both_stores!(who_waits_is_answered, env: SHUTDOWN, |env| {
     assert!(start.elapsed() < LIMIT + SLACK, "{:?}", start.elapsed());
 });
 
-on_both_stores!(a_fill_under_way_is_taken, env: SHUTDOWN, |env| {
+on_both_stores!(a_fill_in_progress_is_accepted, env: SHUTDOWN, |env| {
     let mut larder = env.larder;
     let lease = env.cache.lease("k").await;
-    let _waiters = park(&env.cache, 1).await;
+    let _waiters = start_waiters(&env.cache, 1).await;
     larder.signal(Signal::SIGTERM);
-    // On the connection that exists; its stream was opened before the server said goodbye, or is refused cleanly.
+    // On the existing connection: the stream was opened before GOAWAY, or is refused cleanly.
     match env.cache.set(fill("k", text("v"), &lease)).await {
         Ok(answer) => assert_eq!(answer.result(), larder::pb::v1::SetResult::Stored),
         Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status:?}"),
@@ -72,21 +72,22 @@ on_both_stores!(a_fill_under_way_is_taken, env: SHUTDOWN, |env| {
     assert_eq!(larder.wait_exit(LIMIT + SLACK).await.code(), Some(0));
 });
 
-on_both_stores!(who_watches_the_health_is_told, env: SHUTDOWN, |env| {
+on_both_stores!(health_watchers_are_notified, env: SHUTDOWN, |env| {
     let mut larder = env.larder;
     let request = HealthCheckRequest { service: String::new() };
-    let mut watch = HealthClient::new(env.cache.channel()).watch(request).await.unwrap().into_inner();
+    let mut watch =
+        HealthClient::new(env.cache.channel()).watch(request).await.unwrap().into_inner();
     assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
     larder.signal(Signal::SIGTERM);
-    let told = watch.message().await.unwrap().unwrap();
-    assert_eq!(told.status(), ServingStatus::NotServing);
-    // An open stream holds up nobody.
+    let update = watch.message().await.unwrap().unwrap();
+    assert_eq!(update.status(), ServingStatus::NotServing);
+    // An open stream does not delay shutdown.
     assert_eq!(larder.wait_exit(LIMIT + SLACK).await.code(), Some(0));
 });
 
-on_both_stores!(streams_that_say_nothing_hold_up_nobody, env: SHUTDOWN, |env| {
+on_both_stores!(silent_streams_do_not_delay_shutdown, env: SHUTDOWN, |env| {
     let mut larder = env.larder;
-    let mut stream = Stream::silent(&env.cache).await;
+    let mut stream = Stream::open_empty(&env.cache).await;
     larder.signal(Signal::SIGTERM);
     let start = Instant::now();
     expect_retry(stream.next().await, Code::Unavailable, "SHUTTING_DOWN");
@@ -94,7 +95,7 @@ on_both_stores!(streams_that_say_nothing_hold_up_nobody, env: SHUTDOWN, |env| {
     assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
 });
 
-on_both_stores!(connections_that_say_nothing_hold_up_nobody, env: SHUTDOWN, |env| {
+on_both_stores!(silent_connections_do_not_delay_shutdown, env: SHUTDOWN, |env| {
     let mut larder = env.larder;
     let silent = TcpStream::connect(larder.address()).await.unwrap();
     let mut half = TcpStream::connect(larder.address()).await.unwrap();
@@ -105,7 +106,7 @@ on_both_stores!(connections_that_say_nothing_hold_up_nobody, env: SHUTDOWN, |env
     drop((silent, half));
 });
 
-on_both_stores!(connections_are_told_to_go_away, env: SHUTDOWN, |env| {
+on_both_stores!(connections_receive_goaway, env: SHUTDOWN, |env| {
     let mut larder = env.larder;
     let mut connection = TcpStream::connect(larder.address()).await.unwrap();
     // The client's part of an HTTP/2 handshake: the preface and an empty SETTINGS frame.
@@ -120,18 +121,21 @@ on_both_stores!(connections_are_told_to_go_away, env: SHUTDOWN, |env| {
     assert_eq!(larder.wait_exit(LIMIT + SLACK).await.code(), Some(0));
 });
 
-on_both_stores!(nobody_is_let_in_any_more, env: SHUTDOWN, |env| {
+on_both_stores!(new_connections_are_refused, env: SHUTDOWN, |env| {
     let mut larder = env.larder;
     let address = larder.address();
-    let _waiters = park(&env.cache, 1).await;
+    let _waiters = start_waiters(&env.cache, 1).await;
     larder.signal(Signal::SIGTERM);
-    eventually("connections are refused", SOON, async || TcpStream::connect(address).await.is_err().then_some(())).await;
+    eventually("connections are refused", SOON, async || {
+        TcpStream::connect(address).await.is_err().then_some(())
+    })
+    .await;
     larder.wait_exit(LIMIT + SLACK).await;
 });
 
-/// Every call that the server took is answered: it has counted as many hits as its callers have seen.
+/// Every accepted call is answered: the server counts as many hits as the callers saw.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_under_way_are_not_cut_off() {
+async fn calls_in_progress_are_completed() {
     let redis = crate::support::redis::RedisServer::start().await;
     let mut larder = crate::support::server::Larder::redis(&redis.url()).start().await;
     let cache = larder.client().await;
@@ -141,7 +145,7 @@ async fn calls_under_way_are_not_cut_off() {
             let cache = cache.clone();
             tokio::spawn(async move {
                 let mut answered = 0_u64;
-                // Until there is no server any more. What a client says of a call that it could not send differs.
+                // Until the server is gone. The error of a call that could not be sent varies.
                 while cache.get(get("k")).await.is_ok() {
                     answered += 1;
                 }
@@ -162,7 +166,7 @@ async fn calls_under_way_are_not_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_counted_is_not_lost() {
+async fn stats_are_flushed() {
     let redis = crate::support::redis::RedisServer::start().await;
     let builder = || {
         crate::support::server::Larder::redis(&redis.url())
@@ -180,7 +184,7 @@ async fn what_was_counted_is_not_lost() {
     assert_eq!(stats.totals.unwrap().total.unwrap().misses, 10);
 }
 
-async fn park(
+async fn start_waiters(
     cache: &Cache,
     number: usize,
 ) -> Vec<tokio::task::JoinHandle<Result<larder::pb::v1::GetOrFetchResponse, tonic::Status>>> {
@@ -196,7 +200,7 @@ async fn park(
     waiters
 }
 
-/// Type of the next HTTP/2 frame; none when the connection is closed.
+/// Type of the next HTTP/2 frame; `None` when the connection is closed.
 async fn next_frame(connection: &mut TcpStream) -> Option<u8> {
     let mut head = [0; 9];
     connection.read_exact(&mut head).await.ok()?;

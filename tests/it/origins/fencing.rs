@@ -1,17 +1,17 @@
-//! What was fetched before an invalidation is never read after it: every way in which a fetched value gets into the store,
-//! crossed with everything that makes it obsolete while the origin thinks.
+//! A value that was fetched before an invalidation is never read after it.
 //!
-//! The origin numbers its answers in the order in which it was asked, so that a value tells when its fetch began.
+//! Every fill path is combined with every kind of invalidation during the fetch. The origin numbers
+//! its responses in the order of the requests, so a value identifies the start of its fetch.
 
-// Every way in which a fetched value gets into the store.
-mod ways;
+// The ways in which a fetched value is stored.
+mod fill_paths;
 
 use std::{str::FromStr, time::Duration};
 
 use larder::pb::v1::{FetchStatus, FillResult, GetOrFetchRequest, GetOrFetchResponse};
 use tokio::task::JoinHandle;
 
-use self::ways::{WAYS, Way};
+use self::fill_paths::{FILL_PATHS, FillPath};
 use crate::support::{
     client::{Cache, Fetched as _, NS, as_text, delete, fetch, invalidate},
     env::{Env, read_through},
@@ -21,9 +21,9 @@ use crate::support::{
     wait::{SOON, eventually, throughout},
 };
 
-/// What makes it obsolete meanwhile.
+/// The call that makes the value obsolete during its fetch.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Means {
+enum Invalidation {
     Delete,
     Set,
     InvalidateNamespace,
@@ -32,96 +32,101 @@ enum Means {
 const CONFIG: &str = "timeout = '30s'\nmin_lease = '10s'\nearly_refresh = 100";
 const WRITTEN: &str = "written";
 
-/// Where everything happens. On the embedded store, both caches are clients of the same server.
-struct World<'a> {
+/// The servers under test. On the embedded store, both caches are clients of the same server.
+struct Setup<'a> {
     origin: &'a Origin,
     servers: &'a [Larder],
-    /// Through which the value is fetched.
-    here: Cache,
-    /// Through which it becomes obsolete.
-    there: Cache,
+    /// Fetches the value.
+    fetching: Cache,
+    /// Invalidates the value.
+    invalidating: Cache,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deleted_on_redis() {
-    on_redis(Means::Delete).await;
+async fn delete_refuses_the_fill_on_redis() {
+    on_redis(Invalidation::Delete).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deleted_on_memory() {
-    on_memory(Means::Delete).await;
+async fn delete_refuses_the_fill_on_memory() {
+    on_memory(Invalidation::Delete).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn written_on_redis() {
-    on_redis(Means::Set).await;
+async fn set_refuses_the_fill_on_redis() {
+    on_redis(Invalidation::Set).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn written_on_memory() {
-    on_memory(Means::Set).await;
+async fn set_refuses_the_fill_on_memory() {
+    on_memory(Invalidation::Set).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn invalidated_on_redis() {
-    on_redis(Means::InvalidateNamespace).await;
+async fn invalidation_refuses_the_fill_on_redis() {
+    on_redis(Invalidation::InvalidateNamespace).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn invalidated_on_memory() {
-    on_memory(Means::InvalidateNamespace).await;
+async fn invalidation_refuses_the_fill_on_memory() {
+    on_memory(Invalidation::InvalidateNamespace).await;
 }
 
-async fn on_redis(means: Means) {
+async fn on_redis(invalidation: Invalidation) {
     let origin = origin().await;
     let fleet = Fleet::start(2, &read_through(&origin.url("/v/{key}"), "", CONFIG)).await;
-    let [here, there] = [0, 1].map(|number| fleet.caches[number].clone());
-    run(World { origin: &origin, servers: &fleet.servers, here, there }, means).await;
+    let [fetching, invalidating] = [0, 1].map(|number| fleet.caches[number].clone());
+    run(Setup { origin: &origin, servers: &fleet.servers, fetching, invalidating }, invalidation)
+        .await;
 }
 
-async fn on_memory(means: Means) {
+async fn on_memory(invalidation: Invalidation) {
     let origin = origin().await;
     let env = Env::memory(&[], &read_through(&origin.url("/v/{key}"), "", CONFIG)).await;
     let servers = std::slice::from_ref(&env.larder);
     run(
-        World {
+        Setup {
             origin: &origin,
             servers,
-            here: env.cache.clone(),
-            there: env.larder.client().await,
+            fetching: env.cache.clone(),
+            invalidating: env.larder.client().await,
         },
-        means,
+        invalidation,
     )
     .await;
 }
 
 async fn origin() -> Origin {
     let origin = Origin::start().await;
-    origin.answer(ways::answer);
+    origin.answer(fill_paths::answer);
     origin
 }
 
-async fn run(world: World<'_>, means: Means) {
-    for way in WAYS {
+async fn run(world: Setup<'_>, invalidation: Invalidation) {
+    for path in FILL_PATHS {
         for with_late_callers in [false, true] {
-            let key = format!("{way:?}-{with_late_callers}");
-            world.check(way, means, &key, with_late_callers).await;
+            let key = format!("{path:?}-{with_late_callers}");
+            world.check(path, invalidation, &key, with_late_callers).await;
         }
     }
 }
 
-impl Means {
+impl Invalidation {
     async fn apply(self, cache: &Cache, key: &str) {
         match self {
-            Self::Delete => drop(cache.delete(delete(key)).await.unwrap()),
-            Self::Set => drop(cache.put(key, WRITTEN).await),
+            Self::Delete => {
+                cache.delete(delete(key)).await.unwrap();
+            }
+            Self::Set => {
+                cache.put(key, WRITTEN).await;
+            }
             Self::InvalidateNamespace => {
-                drop(cache.invalidate_namespace(invalidate(NS)).await.unwrap())
+                cache.invalidate_namespace(invalidate(NS)).await.unwrap();
             }
         }
     }
 
-    /// What the refused fill is told.
+    /// The result of the refused fill.
     fn refusal(self) -> FillResult {
         match self {
             Self::Set => FillResult::Superseded,
@@ -130,36 +135,42 @@ impl Means {
     }
 }
 
-// === impl World ===
+// === impl Setup ===
 
-impl World<'_> {
-    async fn check(&self, way: Way, means: Means, key: &str, with_late_callers: bool) {
-        let context = format!("{way:?}, {means:?}, late callers: {with_late_callers}");
-        if way.needs_a_value() {
-            self.here.fetched(key).await;
+impl Setup<'_> {
+    async fn check(
+        &self,
+        path: FillPath,
+        invalidation: Invalidation,
+        key: &str,
+        with_late_callers: bool,
+    ) {
+        let context = format!("{path:?}, {invalidation:?}, late callers: {with_late_callers}");
+        if path.needs_stored_value() {
+            self.fetching.fetched(key).await;
         }
-        let refused = self.refused().await;
+        let refused = self.refused_fills().await;
         self.origin.hold();
-        let callers = way.begin(self, key).await;
-        let asked = async || (self.origin.in_flight() == 1).then_some(());
-        eventually(&format!("it is being fetched: {context}"), SOON, asked).await;
-        // Whatever was fetched until now is obsolete.
-        let newest = self.number(key);
-        means.apply(&self.there, key).await;
+        let callers = path.start(self, key).await;
+        let fetching = async || (self.origin.in_flight() == 1).then_some(());
+        eventually(&format!("the value is being fetched: {context}"), SOON, fetching).await;
+        // Every fetch that has started until now is obsolete.
+        let newest = self.fetches(key);
+        invalidation.apply(&self.invalidating, key).await;
 
         let late = if with_late_callers { self.late_callers(key).await } else { Vec::new() };
         self.origin.release();
         for caller in callers {
             let Some(answer) = caller.await.unwrap() else { continue };
-            // Who came before may have it, and is told.
+            // Callers that came before may receive the obsolete value, with the result of its fill.
             if answer.fetch_status() == FetchStatus::Fetched
-                || answer.fetch_status() == FetchStatus::Confirmed
+                || answer.fetch_status() == FetchStatus::Revalidated
             {
-                let stored = means != Means::Set && is_newer(answer.clone(), newest);
-                let expected = if stored { FillResult::Stored } else { means.refusal() };
-                // By then, the lease may be another caller's.
-                let has_rivals = with_late_callers || way == Way::Coalesced;
-                let is_lost = has_rivals && answer.fill() == FillResult::LeaseLost;
+                let stored = invalidation != Invalidation::Set && is_newer(answer.clone(), newest);
+                let expected = if stored { FillResult::Stored } else { invalidation.refusal() };
+                // Another caller may have been granted the lease since.
+                let has_competitors = with_late_callers || path == FillPath::Coalesced;
+                let is_lost = has_competitors && answer.fill() == FillResult::LeaseLost;
                 assert!(is_lost || answer.fill() == expected, "{context}: {answer:?}");
             }
         }
@@ -167,56 +178,56 @@ impl World<'_> {
             let answer = caller.await.unwrap().unwrap();
             assert!(is_newer(answer.clone(), newest), "{context}: a late caller got {answer:?}");
         }
-        let counted = async || (self.refused().await > refused).then_some(());
+        let counted = async || (self.refused_fills().await > refused).then_some(());
         eventually(&format!("the late fill is refused: {context}"), SOON, counted).await;
-        let caches = [&self.here, &self.there];
+        let caches = [&self.fetching, &self.invalidating];
         throughout(Duration::from_millis(30), async || {
             for cache in caches {
                 let value = cache.read(key).await;
-                let may_be = match means {
-                    Means::Set => value.as_deref() == Some(WRITTEN),
-                    Means::Delete | Means::InvalidateNamespace => {
+                let may_be = match invalidation {
+                    Invalidation::Set => value.as_deref() == Some(WRITTEN),
+                    Invalidation::Delete | Invalidation::InvalidateNamespace => {
                         value.as_deref().is_none_or(|value| number(value) > newest)
                     }
                 };
-                assert!(may_be, "{context}: {value:?} is read, but {newest} was obsolete");
+                assert!(may_be, "{context}: read {value:?}, but {newest} was obsolete");
             }
         })
         .await;
-        let (value, answer) = self.here.fetched(key).await;
+        let (value, answer) = self.fetching.fetched(key).await;
         assert!(
             is_newer(answer, newest),
-            "{context}: {value:?} is fetched, but {newest} was obsolete"
+            "{context}: fetched {value:?}, but {newest} was obsolete"
         );
-        assert_eq!(self.there.read(key).await, value, "{context}");
+        assert_eq!(self.invalidating.read(key).await, value, "{context}");
     }
 
-    /// Calls that come after it was all over, and before the origin has answered.
+    /// Starts calls after the invalidation and before the origin's response.
     async fn late_callers(&self, key: &str) -> Vec<JoinHandle<Option<GetOrFetchResponse>>> {
         let mut callers = Vec::new();
-        for cache in [&self.here, &self.there] {
+        for cache in [&self.fetching, &self.invalidating] {
             for _ in 0..3 {
                 callers.push(call(cache, fetch(key, 50_000)));
             }
         }
-        // Time for them to be there.
+        // Time for the calls to arrive.
         throughout(Duration::from_millis(50), async || {}).await;
         callers
     }
 
-    /// How often the key was fetched.
-    fn number(&self, key: &str) -> u64 {
+    /// Number of fetches of the key.
+    fn fetches(&self, key: &str) -> u64 {
         let target = format!("/v/{key}");
-        self.origin.asked().iter().filter(|asked| asked.target == target).count() as u64
+        self.origin.requests().iter().filter(|request| request.target == target).count() as u64
     }
 
-    async fn waiting(&self, count: f64) {
+    async fn await_waiters(&self, count: f64) {
         let all = async || (self.metric("larder_waiting").await == count).then_some(());
-        eventually("they wait", SOON, all).await;
+        eventually("all callers wait", SOON, all).await;
     }
 
-    /// Fills that were refused.
-    async fn refused(&self) -> f64 {
+    /// Number of refused fills.
+    async fn refused_fills(&self) -> f64 {
         let mut sum = 0.0;
         for reason in ["lost", "invalidated", "superseded"] {
             sum += self.metric(&format!("larder_fills_{reason}_total")).await;
@@ -238,7 +249,7 @@ fn call(cache: &Cache, request: GetOrFetchRequest) -> JoinHandle<Option<GetOrFet
     tokio::spawn(async move { Some(cache.get_or_fetch(request).await.unwrap()) })
 }
 
-/// Whether an answer was written, or fetched after so many fetches had begun.
+/// Whether an answer was set, or fetched after `newest`.
 fn is_newer(answer: GetOrFetchResponse, newest: u64) -> bool {
     let value = as_text(answer.expect_found().value).unwrap();
     value == WRITTEN || number(&value) > newest

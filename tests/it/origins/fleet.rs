@@ -1,4 +1,4 @@
-//! One fetch for a whole fleet.
+//! One fetch per key across replicas.
 
 use std::{
     collections::BTreeMap,
@@ -13,26 +13,26 @@ use crate::support::{
     client::{Cache, Fetched as _, as_text, fetch},
     env::read_through,
     fleet::Fleet,
-    origin::{Asked, Origin, Reply, after, numbered, ok, status},
+    origin::{Origin, OriginRequest, Reply, after, numbered, ok, status},
     status::expect_error,
     wait::{SOON, eventually, throughout},
 };
 
-/// What a caller was answered, and when.
+/// A caller's answer and its time.
 type Caller = JoinHandle<(Result<GetOrFetchResponse, Status>, Instant)>;
 
 const REPLICAS: usize = 3;
 const FETCH_TIME: Duration = Duration::from_millis(300);
-/// "Soon", on a busy machine.
-const LANDING: Duration = Duration::from_secs(5);
+/// Maximum delay of an answer after the origin's response, on a busy machine.
+const MAX_ANSWER_DELAY: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_callers_cause_one_fetch() {
+async fn thousand_callers_cause_one_fetch() {
     let (fleet, origin) = start("", "").await;
     let callers: Vec<Caller> =
         (0..1000).map(|number| call(&fleet.caches[number % REPLICAS], "k")).collect();
-    let answered = origin_answered(&origin, 1).await;
-    let mut late = Vec::new();
+    let answered = await_responses(&origin, 1).await;
+    let mut delays = Vec::new();
     let mut fetched = 0;
     for caller in callers {
         let (answer, at) = caller.await.unwrap();
@@ -44,17 +44,15 @@ async fn a_thousand_callers_cause_one_fetch() {
         }
         assert!(!answer.degraded, "{answer:?}");
         assert_eq!(text_of(answer).as_deref(), Some("/v/k#1"));
-        late.push(at.saturating_duration_since(answered));
+        delays.push(at.saturating_duration_since(answered));
     }
     assert_eq!((origin.calls(), fetched), (1, 1));
-    late.sort_unstable();
-    let (median, last) = (late[late.len() / 2], late[late.len() - 1]);
-    eprintln!(
-        "1000 callers were answered {median:?} (median), {last:?} (last) after the origin's answer"
-    );
-    assert!(last < LANDING, "{last:?}");
+    delays.sort_unstable();
+    let (median, last) = (delays[delays.len() / 2], delays[delays.len() - 1]);
+    eprintln!("1000 callers were answered {median:?} (median), {last:?} (last) after the origin");
+    assert!(last < MAX_ANSWER_DELAY, "{last:?}");
 
-    // Those who come late find it.
+    // Later callers find the stored value.
     for cache in &fleet.caches {
         let (value, answer) = cache.fetched("k").await;
         assert_eq!(
@@ -66,15 +64,18 @@ async fn a_thousand_callers_cause_one_fetch() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_who_comes_while_it_is_fetched_gets_the_same() {
+async fn late_caller_joins_the_running_fetch() {
     let (fleet, origin) = start("", "").await;
     origin.hold();
     let mut callers = vec![call(&fleet.caches[0], "k")];
-    eventually("it is being fetched", SOON, async || (origin.in_flight() == 1).then_some(())).await;
+    eventually("the value is being fetched", SOON, async || {
+        (origin.in_flight() == 1).then_some(())
+    })
+    .await;
     for cache in &fleet.caches {
         callers.push(call(cache, "k"));
     }
-    eventually("all wait", SOON, async || {
+    eventually("all callers wait", SOON, async || {
         (fleet.metric("larder_waiting").await == 4.0).then_some(())
     })
     .await;
@@ -86,7 +87,7 @@ async fn one_who_comes_while_it_is_fetched_gets_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_cold_keys_cause_one_fetch_each() {
+async fn cold_keys_cause_one_fetch_each() {
     let (fleet, origin) = start("", "").await;
     let callers = (0..600).map(|number| {
         (number % 20, call(&fleet.caches[number % REPLICAS], &format!("k{}", number % 20)))
@@ -98,13 +99,13 @@ async fn many_cold_keys_cause_one_fetch_each() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stampede_at_expiry_causes_one_fetch() {
+async fn stampede_at_expiry_causes_one_fetch() {
     let (fleet, origin) = start("", "early_refresh = 0").await;
-    origin.answer(|asked| {
-        after(FETCH_TIME, for_seconds(asked, if asked.before == 0 { 1 } else { 60 }))
+    origin.answer(|request| {
+        after(FETCH_TIME, numbered_for(request, if request.before == 0 { 1 } else { 60 }))
     });
     fleet.caches[0].fetched("k").await;
-    eventually("it expires", SOON, async || {
+    eventually("the value expires", SOON, async || {
         fleet.caches[0].read("k").await.is_none().then_some(())
     })
     .await;
@@ -117,17 +118,19 @@ async fn a_stampede_at_expiry_causes_one_fetch() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stampede_on_a_stale_value_causes_one_refresh() {
+async fn stampede_on_a_stale_value_causes_one_refresh() {
     let (fleet, origin) = start("stale_while_revalidate = '60s'", "").await;
-    // Stale from the start.
-    origin.answer(|asked| for_seconds(asked, if asked.before == 0 { 0 } else { 60 }));
+    // The first value is stale on arrival.
+    origin.answer(|request| numbered_for(request, if request.before == 0 { 0 } else { 60 }));
     fleet.caches[0].fetched("k").await;
     origin.hold();
     let (_, answer) = fleet.caches[0].fetched("k").await;
     assert_eq!(answer.fetch_status(), FetchStatus::Refreshing);
-    eventually("it is being refreshed", SOON, async || (origin.in_flight() == 1).then_some(()))
-        .await;
-    // Nobody waits for the refresh, and nobody else begins one.
+    eventually("the value is being refreshed", SOON, async || {
+        (origin.in_flight() == 1).then_some(())
+    })
+    .await;
+    // No caller waits for the refresh, and none starts another one.
     let callers: Vec<Caller> =
         (0..300).map(|number| call(&fleet.caches[number % REPLICAS], "k")).collect();
     for caller in callers {
@@ -145,14 +148,16 @@ async fn a_stampede_on_a_stale_value_causes_one_refresh() {
     throughout(Duration::from_millis(300), async || assert_eq!(origin.in_flight(), 1)).await;
     origin.release();
     for cache in &fleet.caches {
-        eventually("it is new", SOON, async || (cache.read("k").await? == "/v/k#2").then_some(()))
-            .await;
+        eventually("the new value is stored", SOON, async || {
+            (cache.read("k").await? == "/v/k#2").then_some(())
+        })
+        .await;
     }
     assert_eq!(origin.calls(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failure_is_known_to_all_replicas() {
+async fn failure_is_shared_by_all_replicas() {
     let (fleet, origin) = start("", "error_backoff = '30s'\nretries = 0").await;
     origin.always(status(500));
     for (cache, reason) in
@@ -166,40 +171,40 @@ async fn a_failure_is_known_to_all_replicas() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn early_refreshes_are_one_at_a_time() {
+async fn early_refreshes_do_not_overlap() {
     let (fleet, origin) = start("ttl = '2s'", "early_refresh = 3.0").await;
-    origin.answer(|asked| after(Duration::from_millis(100), numbered(asked)));
+    origin.answer(|request| after(Duration::from_millis(100), numbered(request)));
     fleet.caches[0].fetched("k").await;
     let mut early = 0;
-    // On a busy machine, some fetches come only when it has expired.
-    eventually("it is refreshed early, again and again", SOON * 3, async || {
+    // On a busy machine, some fetches start only after the value has expired.
+    eventually("the value is refreshed early several times", SOON * 3, async || {
         for cache in &fleet.caches {
             let answer = cache.get_or_fetch(fetch("k", 20_000)).await.unwrap();
             early += usize::from(answer.fetch_status() == FetchStatus::RefreshingEarly);
             assert_eq!(answer.expect_found().outcome(), Outcome::Hit);
         }
-        // Several replicas may begin the same refresh; one of them fetches.
+        // Several replicas may start the same refresh, but one of them fetches.
         (early >= 3 && origin.calls() >= 4).then_some(())
     })
     .await;
-    eprintln!("{} fetches, {early} callers who asked for one early", origin.calls());
-    assert_eq!(origin.most_in_flight(), 1);
+    eprintln!("{} fetches, {early} early refreshes reported", origin.calls());
+    assert_eq!(origin.max_in_flight(), 1);
 }
 
 async fn start(namespace: &str, config: &str) -> (Fleet, Origin) {
     let origin = Origin::start().await;
-    origin.answer(|asked| after(FETCH_TIME, numbered(asked)));
-    // A busy machine neither loses leases nor gives fetches up.
+    origin.answer(|request| after(FETCH_TIME, numbered(request)));
+    // Long enough for a busy machine neither to lose leases nor to time out fetches.
     let config = format!("min_lease = '10s'\ntimeout = '30s'\n{config}");
     let fleet =
         Fleet::start(REPLICAS, &read_through(&origin.url("/v/{key}"), namespace, &config)).await;
     (fleet, origin)
 }
 
-/// The default answer, with a TTL.
-fn for_seconds(asked: &Asked, ttl: u64) -> Reply {
+/// The default reply, with a TTL in seconds.
+fn numbered_for(request: &OriginRequest, ttl: u64) -> Reply {
     let lifetime = format!("max-age={ttl}");
-    ok(format!("{}#{}", asked.target, asked.before + 1), &[("cache-control", &lifetime)])
+    ok(format!("{}#{}", request.target, request.before + 1), &[("cache-control", &lifetime)])
 }
 
 fn call(cache: &Cache, key: &str) -> Caller {
@@ -208,19 +213,19 @@ fn call(cache: &Cache, key: &str) -> Caller {
     tokio::spawn(async move { (cache.get_or_fetch(request).await, Instant::now()) })
 }
 
-/// When it had answered so many requests.
-async fn origin_answered(origin: &Origin, calls: usize) -> Instant {
+/// Waits until the origin has answered `calls` requests. Returns the time of the last response.
+async fn await_responses(origin: &Origin, calls: usize) -> Instant {
     eventually("the origin has answered", SOON, async || {
         (origin.calls() >= calls && origin.in_flight() == 0)
-            .then(|| origin.asked()[calls - 1].at + FETCH_TIME)
+            .then(|| origin.requests()[calls - 1].at + FETCH_TIME)
     })
     .await
 }
 
 fn fetches(origin: &Origin) -> BTreeMap<String, usize> {
     let mut fetches = BTreeMap::new();
-    for asked in origin.asked() {
-        *fetches.entry(asked.target).or_default() += 1;
+    for request in origin.requests() {
+        *fetches.entry(request.target).or_default() += 1;
     }
     fetches
 }

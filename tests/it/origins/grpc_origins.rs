@@ -1,19 +1,19 @@
-//! Origins that speak gRPC.
+//! gRPC origins.
 
 use std::time::Duration;
 
 use larder::pb::{
     origin::v1::{
-        FetchResponse, NotFound, NotModified, Value, fetch_response::Outcome as Origins,
+        FetchResponse, NotFound, NotModified, Value, fetch_response::Outcome as OriginOutcome,
         value::Kind,
     },
-    v1::{FetchStatus, FillResult, GetOrFetchRequest, Outcome, value::Kind as Stored},
+    v1::{FetchStatus, FillResult, GetOrFetchRequest, Outcome, value::Kind as StoredKind},
 };
 use tonic::{Code, Status};
 
 use crate::support::{
     client::{Fetched as _, duration, fetch, ms, params},
-    env::{Env, PATIENT},
+    env::{Env, LONG_TIMEOUTS},
     grpc_origin::{GrpcOrigin, outcome, value},
     status::reason,
     wait::{SOON, eventually},
@@ -21,7 +21,8 @@ use crate::support::{
 
 fn config(origin: &GrpcOrigin, further: &str) -> String {
     format!(
-        "[namespaces.ns.origin]\ngrpc = '{}'\nretries = 0\nerror_backoff = '1ms'\nearly_refresh = 0\nmin_lease = '10s'\n{further}\n\
+        "[namespaces.ns.origin]\ngrpc = '{}'\nretries = 0\nerror_backoff = '1ms'\n\
+                 early_refresh = 0\nmin_lease = '10s'\n{further}\n\
          [namespaces.ns.origin.headers]\nauthorization = 'Bearer ${{env:TOKEN}}'\n",
         origin.url()
     )
@@ -29,25 +30,28 @@ fn config(origin: &GrpcOrigin, further: &str) -> String {
 
 async fn start(further: &str) -> (Env, GrpcOrigin) {
     let origin = GrpcOrigin::start().await;
-    let variables = [PATIENT[0], ("TOKEN", "hunter2")];
+    let variables = [LONG_TIMEOUTS[0], ("TOKEN", "hunter2")];
     (Env::redis(&variables, &config(&origin, further)).await, origin)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_origin_is_told_what_is_asked_for() {
+async fn request_carries_namespace_key_params_and_headers() {
     let (env, origin) = start("timeout = '20s'").await;
     let params = params(&[("lang", "en"), ("a", "b")]);
     let request = GetOrFetchRequest { params: params.clone(), ..fetch("k", 20_000) };
     env.cache.get_or_fetch(request).await.unwrap().expect_found();
-    let asked = origin.last();
-    assert_eq!((asked.namespace.as_str(), asked.key.as_str(), asked.params), ("ns", "k", params));
-    assert_eq!(asked.previous_etag, "");
+    let received = origin.last();
+    assert_eq!(
+        (received.namespace.as_str(), received.key.as_str(), received.params),
+        ("ns", "k", params)
+    );
+    assert_eq!(received.previous_etag, "");
     assert_eq!(origin.metadata("authorization").as_deref(), Some("Bearer hunter2"));
     assert!(origin.metadata("grpc-timeout").is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_are_kept_as_they_say() {
+async fn response_determines_kind_ttl_and_tags() {
     let (env, origin) = start("").await;
     origin.answer(|request| {
         let kind = match request.key.as_str() {
@@ -59,16 +63,16 @@ async fn answers_are_kept_as_they_say() {
         let answer = FetchResponse {
             ttl: ms(100_000),
             tags: vec!["b".to_owned(), "a".to_owned()],
-            ..outcome(Origins::Value(Value { kind: Some(kind) }))
+            ..outcome(OriginOutcome::Value(Value { kind: Some(kind) }))
         };
         Ok(FetchResponse { no_store: request.key == "private", ..answer })
     });
     let fetched = async |key: &str| env.cache.get_or_fetch(fetch(key, 20_000)).await;
     let kinds = [
-        ("json", Stored::Json("{\"a\":1}".to_owned())),
-        ("data", Stored::Data(vec![0, 255].into())),
+        ("json", StoredKind::Json("{\"a\":1}".to_owned())),
+        ("data", StoredKind::Data(vec![0, 255].into())),
     ];
-    for (key, kind) in kinds.into_iter().chain([("text", Stored::Text("text".to_owned()))]) {
+    for (key, kind) in kinds.into_iter().chain([("text", StoredKind::Text("text".to_owned()))]) {
         let found = fetched(key).await.unwrap().expect_found();
         assert_eq!(found.value.unwrap().kind, Some(kind));
         let entry = found.entry.unwrap();
@@ -83,20 +87,20 @@ async fn answers_are_kept_as_they_say() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_value_that_has_not_changed_is_not_sent_again() {
+async fn unchanged_value_is_revalidated_by_etag() {
     let (env, origin) = start("").await;
     origin.answer(|request| {
         let etag = "e1".to_owned();
         Ok(if request.previous_etag == etag {
-            FetchResponse { ttl: ms(60_000), ..outcome(Origins::NotModified(NotModified {})) }
+            FetchResponse { ttl: ms(60_000), ..outcome(OriginOutcome::NotModified(NotModified {})) }
         } else {
             FetchResponse { ttl: ms(50), etag, ..value("v") }
         })
     });
     let first = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap().expect_found();
-    let confirmed = eventually("it is confirmed", SOON, async || {
+    let confirmed = eventually("the value is revalidated", SOON, async || {
         let answer = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap();
-        (answer.fetch_status() == FetchStatus::Confirmed).then_some(answer)
+        (answer.fetch_status() == FetchStatus::Revalidated).then_some(answer)
     })
     .await;
     let found = confirmed.expect_found();
@@ -107,10 +111,10 @@ async fn a_value_that_has_not_changed_is_not_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_origin_does_not_have_is_remembered() {
+async fn not_found_is_cached() {
     let (env, origin) = start("").await;
     origin.answer(|request| match request.key.as_str() {
-        "answer" => Ok(outcome(Origins::NotFound(NotFound {}))),
+        "answer" => Ok(outcome(OriginOutcome::NotFound(NotFound {}))),
         _ => Err(Status::not_found("no such thing")),
     });
     for key in ["answer", "status"] {
@@ -123,7 +127,7 @@ async fn what_the_origin_does_not_have_is_remembered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failures_have_names() {
+async fn status_codes_map_to_reasons() {
     let (env, origin) = start("breaker_threshold = 0\ntimeout = '1s'").await;
     let cases = [
         (Status::unavailable("down"), "ORIGIN_FAILED"),
@@ -142,18 +146,18 @@ async fn failures_have_names() {
         assert!(!error.message().contains("hunter2"));
     }
     origin.answer(|_| Ok(value("late")));
-    origin.takes(Duration::from_secs(30));
+    origin.set_delay(Duration::from_secs(30));
     let error = env.cache.get_or_fetch(fetch("slow", 20_000)).await.unwrap_err();
     assert_eq!(reason(&error), "ORIGIN_TIMEOUT");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_origin_that_was_restarted_is_found_again() {
+async fn restarted_origin_is_reconnected() {
     let (env, mut origin) = start("breaker_threshold = 0").await;
     env.cache.get_or_fetch(fetch("before", 20_000)).await.unwrap().expect_found();
     origin.restart().await;
     let mut number = 0;
-    eventually("it is fetched again", SOON, async || {
+    eventually("a fetch succeeds again", SOON, async || {
         number += 1;
         env.cache.get_or_fetch(fetch(&format!("after{number}"), 20_000)).await.ok()
     })

@@ -1,4 +1,4 @@
-//! Deletes after which no fill is taken for a while.
+//! Deletes with a hold-off, during which fills are refused.
 
 use std::time::{Duration, Instant};
 
@@ -21,55 +21,71 @@ use crate::support::{
     wait::{SOON, eventually, throughout},
 };
 
-/// A busy machine neither loses leases nor gives fetches up.
-const PATIENT: &str = "min_lease = '10s'\ntimeout = '30s'";
-/// Nor is it a store that fails.
-const STORE: [(&str, &str); 1] = [("LARDER_STORE__TIMEOUT", "5s")];
-/// Longer than any test takes.
+/// Long enough for a busy machine neither to lose leases nor to time out fetches.
+const ORIGIN_TIMEOUTS: &str = "min_lease = '10s'\ntimeout = '30s'";
+/// A busy machine is not a store outage.
+const STORE_TIMEOUT: [(&str, &str); 1] = [("LARDER_STORE__TIMEOUT", "5s")];
+/// Milliseconds, longer than any test.
 const LONG: i64 = 60_000;
-/// Short enough to be waited for, and longer than a few calls take.
-const BRIEF: i64 = 1_500;
+/// Milliseconds, short enough to wait for and longer than a few calls.
+const SHORT: i64 = 1_500;
 
-with_origin!(what_is_fetched_is_answered_and_not_stored, origin: PATIENT, |env, origin| {
+with_origin!(fetched_value_is_answered_but_not_stored, origin: ORIGIN_TIMEOUTS, |env, origin| {
     env.cache.fetched("k").await;
-    assert!(delete_for(&env.cache, "k", LONG).await);
+    assert!(delete_with_hold_off(&env.cache, "k", LONG).await);
     for round in 2..5 {
         let (value, answer) = env.cache.fetched("k").await;
         assert_eq!(value, Some(format!("/v/k#{round}")));
-        assert_eq!((answer.fetch_status(), answer.fill()), (FetchStatus::Fetched, FillResult::Invalidated));
+        assert_eq!(
+            (answer.fetch_status(), answer.fill()),
+            (FetchStatus::Fetched, FillResult::Invalidated)
+        );
         assert!(!answer.degraded);
         assert_eq!(env.cache.read("k").await, None);
     }
     assert_eq!(origin.calls(), 4);
-    // Other keys are not concerned.
+    // Other keys are not affected.
     assert_eq!(env.cache.fetched("other").await.1.fill(), FillResult::Stored);
 });
 
-with_origin!(fetches_that_land_when_it_is_over_are_refused_too, origin: PATIENT, |env, origin| {
-    origin.hold();
-    let before = call(&env.cache, "k");
-    eventually("it is being fetched", SOON, async || (origin.in_flight() == 1).then_some(())).await;
-    let deleted = Instant::now();
-    delete_for(&env.cache, "k", BRIEF).await;
-    let during = call(&env.cache, "k");
-    let waiting = async || (metric(&env.larder, "larder_waiting").await == 2.0).then_some(());
-    eventually("both wait", SOON, waiting).await;
-    assert!(deleted.elapsed() < Duration::from_millis(1_000), "the machine is too slow for this test");
-    throughout(Duration::from_millis(1_700), async || {}).await;
-    origin.release();
-    let answer = before.await.unwrap();
-    assert!(matches!(answer.fill(), FillResult::LeaseLost | FillResult::Invalidated), "{answer:?}");
-    assert_eq!(text_of(answer).as_deref(), Some("/v/k#1"));
-    // It waited, and was fetched for when the hold-off was over.
-    let answer = during.await.unwrap();
-    assert_eq!(answer.fill(), FillResult::Stored);
-    assert_eq!(text_of(answer).as_deref(), Some("/v/k#2"));
-    assert_eq!(env.cache.read("k").await.as_deref(), Some("/v/k#2"));
-});
+with_origin!(
+    fetch_from_before_the_hold_off_is_refused_after_it,
+    origin: ORIGIN_TIMEOUTS,
+    |env, origin| {
+        origin.hold();
+        let before = call(&env.cache, "k");
+        eventually("the value is being fetched", SOON, async || {
+            (origin.in_flight() == 1).then_some(())
+        })
+        .await;
+        let deleted = Instant::now();
+        delete_with_hold_off(&env.cache, "k", SHORT).await;
+        let during = call(&env.cache, "k");
+        let waiting = async || (metric(&env.larder, "larder_waiting").await == 2.0).then_some(());
+        eventually("both callers wait", SOON, waiting).await;
+        assert!(
+            deleted.elapsed() < Duration::from_millis(1_000),
+            "the machine is too slow for this test"
+        );
+        throughout(Duration::from_millis(1_700), async || {}).await;
+        origin.release();
+        let answer = before.await.unwrap();
+        assert!(
+            matches!(answer.fill(), FillResult::LeaseLost | FillResult::Invalidated),
+            "{answer:?}"
+        );
+        assert_eq!(text_of(answer).as_deref(), Some("/v/k#1"));
+        // The second call waited, and its fetch started after the hold-off.
+        let answer = during.await.unwrap();
+        assert_eq!(answer.fill(), FillResult::Stored);
+        assert_eq!(text_of(answer).as_deref(), Some("/v/k#2"));
+        assert_eq!(env.cache.read("k").await.as_deref(), Some("/v/k#2"));
+    }
+);
 
-with_origin!(it_ends_by_itself, origin: PATIENT, |env, origin| {
+with_origin!(hold_off_expires, origin: ORIGIN_TIMEOUTS, |env, origin| {
     let deleted = Instant::now();
-    delete_for(&env.cache, "k", BRIEF).await;
+    delete_with_hold_off(&env.cache, "k", SHORT).await;
     let answer = eventually("a fill is stored again", SOON, async || {
         let answer = env.cache.fetched("k").await.1;
         (answer.fill() == FillResult::Stored).then_some(answer)
@@ -82,26 +98,30 @@ with_origin!(it_ends_by_itself, origin: PATIENT, |env, origin| {
     assert_eq!(origin.calls(), calls);
 });
 
-on_both_stores!(leases_are_given_to_all_and_no_fill_is_taken, env: STORE, |env| {
-    let before = env.cache.lease("k").await;
-    delete_for(&env.cache, "k", LONG).await;
-    let during = [env.cache.lease("k").await, env.cache.lease("k").await];
-    assert_ne!(during[0].token, during[1].token);
-    for lease in [&before, &during[0], &during[1]] {
-        assert_eq!(try_fill(&env.cache, "k", lease).await, SetResult::Invalidated);
-        assert_eq!(renew(&env.cache, "k", lease).await, RenewResult::Invalidated);
-        // Nor does giving one back lift it.
-        env.cache.abandon(abandon("k", lease)).await.unwrap();
+on_both_stores!(
+    all_callers_are_granted_leases_and_all_fills_are_refused,
+    env: STORE_TIMEOUT,
+    |env| {
+        let before = env.cache.lease("k").await;
+        delete_with_hold_off(&env.cache, "k", LONG).await;
+        let during = [env.cache.lease("k").await, env.cache.lease("k").await];
+        assert_ne!(during[0].token, during[1].token);
+        for lease in [&before, &during[0], &during[1]] {
+            assert_eq!(try_fill(&env.cache, "k", lease).await, SetResult::Invalidated);
+            assert_eq!(renew(&env.cache, "k", lease).await, RenewResult::Invalidated);
+            // Abandoning a lease does not end the hold-off.
+            env.cache.abandon(abandon("k", lease)).await.unwrap();
+        }
+        let after = env.cache.lease("k").await;
+        assert_eq!(try_fill(&env.cache, "k", &after).await, SetResult::Invalidated);
+        assert_eq!(env.cache.read("k").await, None);
     }
-    let after = env.cache.lease("k").await;
-    assert_eq!(try_fill(&env.cache, "k", &after).await, SetResult::Invalidated);
-    assert_eq!(env.cache.read("k").await, None);
-});
+);
 
-on_both_stores!(leases_from_before_its_end_are_worth_nothing_after_it, env: STORE, |env| {
+on_both_stores!(leases_from_before_the_end_are_void_afterwards, env: STORE_TIMEOUT, |env| {
     let before = env.cache.lease("k").await;
     let deleted = Instant::now();
-    delete_for(&env.cache, "k", BRIEF).await;
+    delete_with_hold_off(&env.cache, "k", SHORT).await;
     let during = env.cache.lease("k").await;
     let stored = async || {
         let lease = env.cache.lease("k").await;
@@ -116,20 +136,20 @@ on_both_stores!(leases_from_before_its_end_are_worth_nothing_after_it, env: STOR
     assert_eq!(env.cache.read("k").await.as_deref(), Some("filled"));
 });
 
-on_both_stores!(who_waits_for_a_lease_gets_one_at_once, env: STORE, |env| {
+on_both_stores!(waiters_are_granted_leases_at_once, env: STORE_TIMEOUT, |env| {
     env.cache.lease("k").await;
     let waiters: Vec<_> = (0..5).map(|_| call(&env.cache, "k")).collect();
     let waiting = async || (metric(&env.larder, "larder_waiting").await == 5.0).then_some(());
-    eventually("all wait", SOON, waiting).await;
-    delete_for(&env.cache, "k", LONG).await;
+    eventually("all callers wait", SOON, waiting).await;
+    delete_with_hold_off(&env.cache, "k", LONG).await;
     for waiter in waiters {
         let lease = waiter.await.unwrap().expect_lease();
         assert_eq!(try_fill(&env.cache, "k", &lease).await, SetResult::Invalidated);
     }
 });
 
-on_both_stores!(a_write_is_taken_at_once, env: STORE, |env| {
-    delete_for(&env.cache, "set", LONG).await;
+on_both_stores!(writes_are_accepted_during_the_hold_off, env: STORE_TIMEOUT, |env| {
+    delete_with_hold_off(&env.cache, "set", LONG).await;
     let lease = env.cache.lease("set").await;
     env.cache.put("set", "written").await;
     assert_ne!(try_fill(&env.cache, "set", &lease).await, SetResult::Stored);
@@ -137,53 +157,68 @@ on_both_stores!(a_write_is_taken_at_once, env: STORE, |env| {
     let found = env.cache.get_or_fetch(fetch("set", 0)).await.unwrap().expect_found();
     assert_eq!(as_text(found.value).as_deref(), Some("written"));
 
-    delete_for(&env.cache, "count", LONG).await;
+    delete_with_hold_off(&env.cache, "count", LONG).await;
     assert_eq!(env.cache.increment(increment("count", 3)).await.unwrap().value, 3);
     assert_eq!(env.cache.read("count").await.as_deref(), Some("3"));
-    // The write has not lifted it.
+    // A write does not end the hold-off.
     env.cache.delete(delete("set")).await.unwrap();
-    assert_eq!(try_fill(&env.cache, "set", &env.cache.lease("set").await).await, SetResult::Invalidated);
+    assert_eq!(
+        try_fill(&env.cache, "set", &env.cache.lease("set").await).await,
+        SetResult::Invalidated
+    );
 });
 
-on_both_stores!(no_later_invalidation_shortens_it, env: STORE, |env| {
-    delete_for(&env.cache, "k", LONG).await;
-    let held_off = async |after: &str| {
+on_both_stores!(later_invalidations_do_not_shorten_the_hold_off, env: STORE_TIMEOUT, |env| {
+    delete_with_hold_off(&env.cache, "k", LONG).await;
+    let expect_hold_off = async |after: &str| {
         let lease = env.cache.lease("k").await;
-        assert_eq!(try_fill(&env.cache, "k", &lease).await, SetResult::Invalidated, "after {after}");
+        assert_eq!(
+            try_fill(&env.cache, "k", &lease).await,
+            SetResult::Invalidated,
+            "after {after}"
+        );
         assert_eq!(env.cache.read("k").await, None, "after {after}");
     };
-    // If it shortened it to this, it would be over by the next call.
-    delete_for(&env.cache, "k", 1).await;
+    // If this shortened the hold-off, it would end before the next call.
+    delete_with_hold_off(&env.cache, "k", 1).await;
     throughout(Duration::from_millis(20), async || {}).await;
-    held_off("a shorter one").await;
+    expect_hold_off("a shorter hold-off").await;
     env.cache.delete(delete("k")).await.unwrap();
-    held_off("a delete without").await;
+    expect_hold_off("a delete without a hold-off").await;
     env.cache.invalidate_namespace(invalidate(NS)).await.unwrap();
-    held_off("an invalidation of the namespace").await;
+    expect_hold_off("an invalidation of the namespace").await;
     let keys = vec![key_ref("k")];
     env.cache.batch_delete(BatchDeleteRequest { keys, hold_off: ms(1) }).await.unwrap();
     throughout(Duration::from_millis(20), async || {}).await;
-    held_off("a batch").await;
+    expect_hold_off("a batch").await;
 
-    // But a longer one lengthens it.
-    delete_for(&env.cache, "brief", 1).await;
-    delete_for(&env.cache, "brief", LONG).await;
+    // A longer hold-off replaces a shorter one.
+    delete_with_hold_off(&env.cache, "brief", 1).await;
+    delete_with_hold_off(&env.cache, "brief", LONG).await;
     throughout(Duration::from_millis(20), async || {}).await;
-    assert_eq!(try_fill(&env.cache, "brief", &env.cache.lease("brief").await).await, SetResult::Invalidated);
+    assert_eq!(
+        try_fill(&env.cache, "brief", &env.cache.lease("brief").await).await,
+        SetResult::Invalidated
+    );
 });
 
-on_both_stores!(a_batch_holds_off_all_its_keys, env: STORE, |env| {
+on_both_stores!(batch_holds_off_all_keys, env: STORE_TIMEOUT, |env| {
     env.cache.put("a", "v").await;
     let keys = vec![key_ref("a"), key_ref("b")];
-    let answer = env.cache.batch_delete(BatchDeleteRequest { keys, hold_off: ms(LONG) }).await.unwrap();
+    let answer =
+        env.cache.batch_delete(BatchDeleteRequest { keys, hold_off: ms(LONG) }).await.unwrap();
     assert_eq!(answer.existed, [true, false]);
     for key in ["a", "b"] {
-        assert_eq!(try_fill(&env.cache, key, &env.cache.lease(key).await).await, SetResult::Invalidated, "{key}");
+        assert_eq!(
+            try_fill(&env.cache, key, &env.cache.lease(key).await).await,
+            SetResult::Invalidated,
+            "{key}"
+        );
     }
     assert_eq!(try_fill(&env.cache, "c", &env.cache.lease("c").await).await, SetResult::Stored);
 });
 
-on_both_stores!(its_length_is_limited, env: STORE, |env| {
+on_both_stores!(hold_off_length_is_limited, env: STORE_TIMEOUT, |env| {
     env.cache.put("k", "v").await;
     let hour = 3_600_000;
     let with = |millis| DeleteRequest { hold_off: ms(millis), ..delete("k") };
@@ -192,20 +227,29 @@ on_both_stores!(its_length_is_limited, env: STORE, |env| {
     expect_violation(env.cache.batch_delete(batch(-1)).await, "hold_off");
     let (code, reason) = (Code::InvalidArgument, "INVALID_ARGUMENT");
     expect_over_limit(env.cache.delete(with(hour + 1)).await, code, reason, "hold_off", 3600);
-    expect_over_limit(env.cache.batch_delete(batch(hour + 1)).await, code, reason, "hold_off", 3600);
+    expect_over_limit(
+        env.cache.batch_delete(batch(hour + 1)).await,
+        code,
+        reason,
+        "hold_off",
+        3600,
+    );
     assert_eq!(env.cache.read("k").await.as_deref(), Some("v"));
     assert!(env.cache.delete(with(hour)).await.unwrap().existed);
 });
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_holds_on_every_replica() {
+async fn hold_off_applies_to_every_replica() {
     let origin = Origin::start().await;
-    let config = read_through(&origin.url("/v/{key}"), "", PATIENT);
+    let config = read_through(&origin.url("/v/{key}"), "", ORIGIN_TIMEOUTS);
     let fleet = Fleet::start(2, &config).await;
     origin.hold();
     let fetching = call(&fleet.caches[0], "k");
-    eventually("it is being fetched", SOON, async || (origin.in_flight() == 1).then_some(())).await;
-    delete_for(&fleet.caches[1], "k", LONG).await;
+    eventually("the value is being fetched", SOON, async || {
+        (origin.in_flight() == 1).then_some(())
+    })
+    .await;
+    delete_with_hold_off(&fleet.caches[1], "k", LONG).await;
     origin.release();
     assert_eq!(fetching.await.unwrap().fill(), FillResult::Invalidated);
     for cache in fleet.caches.iter().chain(&fleet.caches) {
@@ -214,8 +258,8 @@ async fn it_holds_on_every_replica() {
     }
 }
 
-/// Whether there was an entry.
-async fn delete_for(cache: &Cache, key: &str, millis: i64) -> bool {
+/// Deletes with a hold-off in milliseconds. Returns whether there was an entry.
+async fn delete_with_hold_off(cache: &Cache, key: &str, millis: i64) -> bool {
     cache.delete(DeleteRequest { hold_off: ms(millis), ..delete(key) }).await.unwrap().existed
 }
 

@@ -1,4 +1,4 @@
-//! What the origin is asked, and that no key leads elsewhere. The store has no part in it.
+//! URLs, headers, redirects and size limits of HTTP requests. Independent of the store.
 
 use larder::pb::v1::{FetchStatus, GetOrFetchRequest};
 use tonic::{Code, Request};
@@ -11,7 +11,7 @@ use crate::support::{
     status::{expect_error, expect_violation, reason},
 };
 
-/// A server whose origin has this template, with further keys of the origin.
+/// A server with an origin at this URL template, with further configuration.
 async fn with_template(template: &str, config: &str) -> (Larder, Cache, Origin) {
     let origin = Origin::start().await;
     let larder =
@@ -25,20 +25,23 @@ fn with_params(key: &str, pairs: &[(&str, &str)]) -> GetOrFetchRequest {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_url_is_made_of_namespace_key_and_params() {
+async fn url_is_built_from_namespace_key_and_params() {
     let template = "/{namespace}/{params.lang}/{key}.json?fixed=1&page={params.page}&{params}";
     let (_larder, cache, origin) = with_template(template, "").await;
     cache
         .get_or_fetch(with_params("a b", &[("lang", "de"), ("page", "2&3"), ("x", "=?#")]))
         .await
         .unwrap();
-    let asked = origin.asked().pop().unwrap();
-    assert_eq!(asked.target, "/ns/de/a%20b.json?fixed=1&page=2%263&lang=de&page=2%263&x=%3D%3F%23");
-    assert!(asked.header("host").unwrap().starts_with("127.0.0.1:"), "{asked:?}");
-    assert!(asked.header("user-agent").unwrap().starts_with("larder/"), "{asked:?}");
-    assert_eq!(asked.header("accept-encoding"), Some("identity"));
+    let received = origin.requests().pop().unwrap();
+    assert_eq!(
+        received.target,
+        "/ns/de/a%20b.json?fixed=1&page=2%263&lang=de&page=2%263&x=%3D%3F%23"
+    );
+    assert!(received.header("host").unwrap().starts_with("127.0.0.1:"), "{received:?}");
+    assert!(received.header("user-agent").unwrap().starts_with("larder/"), "{received:?}");
+    assert_eq!(received.header("accept-encoding"), Some("identity"));
 
-    // The params are part of the key: another page is another entry, and the same one is not fetched twice.
+    // Params are part of the key: each page is a separate entry, and is fetched once.
     let page = |page| with_params("k", &[("lang", "de"), ("page", page)]);
     for (page_number, status) in
         [("1", FetchStatus::Fetched), ("2", FetchStatus::Fetched), ("1", FetchStatus::Unspecified)]
@@ -52,11 +55,11 @@ async fn the_url_is_made_of_namespace_key_and_params() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_key_and_no_param_leaves_its_place() {
+async fn keys_and_params_cannot_escape_the_url_segment() {
     let (_larder, cache, origin) =
         with_template("/v/{key}/{params.x}/end?q={params.x}&fixed", "").await;
-    // A name, what is asked for, and what the origin sees of it; none if it is refused.
-    for (name, value, seen) in [
+    // Name, key or param, and its encoding in the URL; none if the call is refused.
+    for (name, value, encoded) in [
         ("up", "../admin", None),
         ("two dots", "..", None),
         ("one dot", ".", None),
@@ -85,22 +88,22 @@ async fn no_key_and_no_param_leaves_its_place() {
         let before = origin.calls();
         for (field, key, param) in [("key", value, "x"), ("params.x", "x", value)] {
             let answer = cache.get_or_fetch(with_params(key, &[("x", param)])).await;
-            let Some(seen) = seen else {
+            let Some(encoded) = encoded else {
                 expect_violation(answer, field);
                 continue;
             };
             assert!(answer.is_ok(), "{name}: {answer:?}");
-            let (key, param) = if field == "key" { (seen, "x") } else { ("x", seen) };
-            let asked = origin.asked().pop().unwrap();
-            assert_eq!(asked.target, format!("/v/{key}/{param}/end?q={param}&fixed"), "{name}");
-            assert_eq!(asked.header("x-evil"), None, "{name}");
+            let (key, param) = if field == "key" { (encoded, "x") } else { ("x", encoded) };
+            let received = origin.requests().pop().unwrap();
+            assert_eq!(received.target, format!("/v/{key}/{param}/end?q={param}&fixed"), "{name}");
+            assert_eq!(received.header("x-evil"), None, "{name}");
         }
-        assert_eq!(origin.calls() - before, if seen.is_some() { 2 } else { 0 }, "{name}");
+        assert_eq!(origin.calls() - before, if encoded.is_some() { 2 } else { 0 }, "{name}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redirect_is_refused() {
+async fn redirects_are_refused_by_default() {
     let (_larder, cache, origin) = with_template("/v/{key}", "retries = 3").await;
     let elsewhere = origin.url("/elsewhere?token=hidden");
     for status in [301, 302, 303, 307, 308] {
@@ -114,12 +117,12 @@ async fn a_redirect_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redirects_are_followed_as_far_as_allowed() {
+async fn redirects_are_followed_up_to_the_limit() {
     let (_larder, cache, origin) =
         with_template("/hops/{key}", "max_redirects = 2\nerror_backoff = '1ms'").await;
     let other = Origin::start().await;
     let away = other.url("/away");
-    origin.answer(move |asked| match asked.target.as_str() {
+    origin.answer(move |request| match request.target.as_str() {
         "/hops/away" => send(302, "", &[("location", &away)]),
         "/hops/0" => ok("arrived", &[]),
         hops => {
@@ -129,7 +132,7 @@ async fn redirects_are_followed_as_far_as_allowed() {
     });
     assert_eq!(cache.fetched("2").await.0.as_deref(), Some("arrived"));
     assert_eq!(origin.calls(), 3);
-    // One too many, and one to another server, which is not even told that somebody came.
+    // One redirect too many, and one to another server, which receives no request.
     for key in ["3", "away"] {
         let error = cache.get_or_fetch(fetch(key, 20_000)).await.unwrap_err();
         assert_eq!(reason(&error), "ORIGIN_REFUSED", "{error:?}");
@@ -138,12 +141,12 @@ async fn redirects_are_followed_as_far_as_allowed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_trace_goes_on_at_the_origin() {
+async fn trace_context_is_propagated_to_the_origin() {
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
     const PARENT: &str = "b7ad6b7169203331";
     let origin = Origin::start().await;
     let larder = Larder::memory()
-        // Nobody is there: whether spans arrive is another matter.
+        // Not reachable: this test does not check exported spans.
         .env("LARDER_TELEMETRY__OTLP_ENDPOINT", "http://127.0.0.1:1")
         .env("LARDER_TELEMETRY__SAMPLE_RATIO", "0")
         .config(&read_through(&origin.url("/v/{key}"), "", ""))
@@ -156,11 +159,11 @@ async fn the_trace_goes_on_at_the_origin() {
             .metadata_mut()
             .insert("traceparent", format!("00-{TRACE}-{PARENT}-{flags}").parse().unwrap());
         cache.get_or_fetch(request).await.unwrap().expect_found();
-        let asked = origin.asked().pop().unwrap();
+        let received = origin.requests().pop().unwrap();
         let context: Vec<&str> =
-            asked.header("traceparent").expect("a traceparent").split('-').collect();
-        let [version, trace, parent, told] = context[..] else { panic!("{context:?}") };
-        assert_eq!((version, trace, told), ("00", TRACE, flags), "{key}");
+            received.header("traceparent").expect("a traceparent").split('-').collect();
+        let [version, trace, parent, sampled] = context[..] else { panic!("{context:?}") };
+        assert_eq!((version, trace, sampled), ("00", TRACE, flags), "{key}");
         assert_eq!(parent.len(), 16);
         if flags == "01" {
             assert_ne!(parent, PARENT, "the caller of the origin is Larder");
@@ -169,7 +172,7 @@ async fn the_trace_goes_on_at_the_origin() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_namespace_bounds_the_size() {
+async fn namespace_limits_the_response_size() {
     let origin = Origin::start().await;
     let config = read_through(&origin.url("/v/{key}"), "max_value_bytes = 1000", "");
     let larder = Larder::memory().config(&config).start().await;
@@ -182,12 +185,12 @@ async fn the_namespace_bounds_the_size() {
     };
     for (key, reply, fits) in [
         ("announced", ok("x".repeat(1000), &[]), true),
-        ("announced-more", ok("x".repeat(1001), &[]), false),
+        ("announced-too-large", ok("x".repeat(1001), &[]), false),
         ("chunked", chunked(500), true),
-        ("chunked-more", chunked(501), false),
-        // Nothing is set aside for what is only announced.
+        ("chunked-too-large", chunked(501), false),
+        // No memory is reserved for an announced length.
         (
-            "boast",
+            "announced-huge",
             Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999999\r\n\r\n".to_vec()),
             false,
         ),

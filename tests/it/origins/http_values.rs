@@ -1,4 +1,4 @@
-//! What becomes of an answer's body, and the tags of its entry.
+//! Kinds of values and tags of HTTP responses.
 
 use larder::pb::v1::{FillResult, Outcome, value::Kind};
 use tonic::Code;
@@ -9,7 +9,7 @@ use crate::support::{
     status::expect_error,
 };
 
-with_origin!(the_content_type_names_the_kind, |env, origin| {
+with_origin!(content_type_determines_the_kind, |env, origin| {
     let text = |text: &str| Kind::Text(text.to_owned());
     let json = |text: &str| Kind::Json(text.to_owned());
     for (number, (content_type, body, expected)) in [
@@ -51,7 +51,7 @@ with_origin!(no_content_is_an_empty_value, |env, origin| {
     assert_eq!(found.value.unwrap().kind, Some(Kind::Data(b"".as_slice().into())));
 });
 
-with_origin!(what_is_not_what_it_says_is_no_answer, |env, origin| {
+with_origin!(invalid_body_is_an_error, |env, origin| {
     for (key, headers, body) in [
         ("broken", [("content-type", "application/json")], b"{\"secret\": ".as_slice()),
         ("two", [("content-type", "application/json")], b"1 2"),
@@ -61,15 +61,15 @@ with_origin!(what_is_not_what_it_says_is_no_answer, |env, origin| {
     ] {
         origin.always(ok(body, &headers));
         let error = env.cache.get_or_fetch(fetch(key, 20_000)).await.unwrap_err();
-        // Nothing of the body is told: nobody knows whose it is.
+        // Errors do not quote the body, which may be confidential.
         assert!(!format!("{error:?}").contains("secret"), "{error:?}");
         expect_error::<()>(Err(error), Code::Unavailable, "ORIGIN_INVALID");
         assert_eq!(env.cache.get(get(key)).await.unwrap().outcome(), Outcome::Miss, "{key}");
     }
-    assert_eq!(origin.calls(), 5, "what cannot be used is not asked for again");
+    assert_eq!(origin.calls(), 5, "invalid responses are not retried");
 });
 
-with_origin!(tags_come_with_the_answer, |env, origin| {
+with_origin!(tags_are_read_from_headers, |env, origin| {
     for (key, headers, tags) in [
         ("none", [].as_slice(), [].as_slice()),
         ("commas", &[("cache-tag", "b, a b,,c"), ("cache-tag", "a")], &["a", "a b", "b", "c"]),
@@ -83,7 +83,7 @@ with_origin!(tags_come_with_the_answer, |env, origin| {
     }
 });
 
-with_origin!(an_entry_that_cannot_have_all_its_tags_is_not_stored, |env, origin| {
+with_origin!(response_with_invalid_tags_is_not_stored, |env, origin| {
     let many = (0..33).map(|number| number.to_string()).collect::<Vec<_>>().join(",");
     for (key, tags) in [("many", many), ("long", "x".repeat(129))] {
         origin.always(send(200, "v", &[("cache-tag", &tags)]));

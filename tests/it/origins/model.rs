@@ -1,12 +1,12 @@
-//! Random calls and accidents, checked against what the contract says.
+//! Random calls and faults, checked against the contract.
 //!
-//! For longer runs: `LARDER_TEST_SECONDS=600 cargo test --test it origins::model`; `LARDER_TEST_SEED` repeats the choices of
-//! a run, though not its timing.
+//! For longer runs: `LARDER_TEST_SECONDS=600 cargo test --test it origins::model`.
+//! `LARDER_TEST_SEED` repeats the choices of a run, but not its timing.
 
-// Those who call at random.
-mod actors;
-// What the callers and the origin did, and what the contract makes of it.
-mod world;
+// The history of database changes, fetches and Sets, and the contract's checks of reads.
+mod history;
+// Workers that make random calls.
+mod workload;
 
 use std::{
     sync::{Arc, atomic::Ordering::SeqCst},
@@ -17,8 +17,8 @@ use nix::sys::signal::Signal;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use self::{
-    actors::{Actor, Replica},
-    world::World,
+    history::History,
+    workload::{Replica, Worker},
 };
 use crate::support::{
     env::Env,
@@ -29,39 +29,40 @@ use crate::support::{
 
 const REPLICAS: usize = 3;
 const SECONDS: u64 = 6;
-/// How long after an accident fetches may still be affected: the longest lease, and what waits in sockets.
-const AFTERMATH: Duration = Duration::from_secs(3);
+/// Time after a fault in which fetches may still be affected: the longest lease, and bytes buffered
+/// in sockets.
+const FAULT_RECOVERY: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_replicas() {
-    let (world, origin) = start().await;
+async fn three_replicas_match_the_model() {
+    let (history, origin) = start().await;
     let fleet = Fleet::start(REPLICAS, &config(&origin)).await;
     let replicas: Vec<_> = fleet.caches.iter().cloned().map(Replica::new).collect();
-    run(&world, &replicas, throughout(duration(), async || {})).await;
+    run(&history, &replicas, throughout(duration(), async || {})).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_replicas_that_stop_and_die() {
-    let (world, origin) = start().await;
+async fn three_replicas_match_the_model_under_faults() {
+    let (history, origin) = start().await;
     let mut fleet = Fleet::start(REPLICAS, &config(&origin)).await;
     let replicas: Vec<_> = fleet.caches.iter().cloned().map(Replica::new).collect();
-    run(&world, &replicas, accidents(&mut fleet, &replicas, &world)).await;
+    run(&history, &replicas, inject_faults(&mut fleet, &replicas, &history)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_embedded_store() {
-    let (world, origin) = start().await;
+async fn embedded_store_matches_the_model() {
+    let (history, origin) = start().await;
     let env = Env::memory(&[], &config(&origin)).await;
-    run(&world, &[Replica::new(env.cache.clone())], throughout(duration(), async || {})).await;
+    run(&history, &[Replica::new(env.cache.clone())], throughout(duration(), async || {})).await;
 }
 
-async fn start() -> (Arc<World>, Origin) {
-    let (world, origin) = (Arc::new(World::new()), Origin::start().await);
+async fn start() -> (Arc<History>, Origin) {
+    let (history, origin) = (Arc::new(History::new()), Origin::start().await);
     origin.answer({
-        let world = world.clone();
-        move |asked| world.answer(asked)
+        let history = history.clone();
+        move |request| history.answer(request)
     });
-    (world, origin)
+    (history, origin)
 }
 
 fn config(origin: &Origin) -> String {
@@ -75,7 +76,7 @@ fn config(origin: &Origin) -> String {
         lease_ttl = '2s'
     "
     .to_owned();
-    for namespace in world::NAMESPACES {
+    for namespace in history::NAMESPACES {
         let url = origin.url(&format!("/{namespace}/{{key}}"));
         config.push_str(&format!(
             "
@@ -93,54 +94,56 @@ fn config(origin: &Origin) -> String {
     config
 }
 
-/// Has everybody call until `events` are over.
-async fn run(world: &Arc<World>, replicas: &[Arc<Replica>], events: impl Future<Output = ()>) {
+/// Runs the workload until `events` completes, then checks the whole history.
+async fn run(history: &Arc<History>, replicas: &[Arc<Replica>], events: impl Future<Output = ()>) {
     let seed = number("LARDER_TEST_SEED").unwrap_or_else(rand::random);
     eprintln!("LARDER_TEST_SEED={seed}");
     let mut seeds = StdRng::seed_from_u64(seed);
-    let mut actor = |replica: &Arc<Replica>| Actor {
-        world: world.clone(),
+    let mut worker = |replica: &Arc<Replica>| Worker {
+        history: history.clone(),
         replica: replica.clone(),
-        dice: StdRng::seed_from_u64(seeds.random()),
+        rng: StdRng::seed_from_u64(seeds.random()),
     };
-    let mut actors = tokio::task::JoinSet::new();
+    let mut workers = tokio::task::JoinSet::new();
     for replica in replicas {
         for _ in 0..4 {
-            actors.spawn(actor(replica).fetch());
+            workers.spawn(worker(replica).fetch());
         }
-        actors.spawn(actor(replica).get());
-        actors.spawn(actor(replica).invalidate());
-        actors.spawn(actor(replica).set());
+        workers.spawn(worker(replica).get());
+        workers.spawn(worker(replica).invalidate());
+        workers.spawn(worker(replica).set());
     }
     tokio::select! {
-        () = enough(events, world) => {}
-        Some(ended) = actors.join_next() => panic!("a caller stopped: {ended:?}"),
+        () = until_enough_events(events, history) => {}
+        Some(ended) = workers.join_next() => panic!("a worker stopped: {ended:?}"),
     }
-    world.over.store(true, SeqCst);
-    while let Some(ended) = actors.join_next().await {
+    history.stopped.store(true, SeqCst);
+    while let Some(ended) = workers.join_next().await {
         ended.unwrap();
     }
-    eprintln!("{}", world.tally.report());
-    world.check_overlaps();
+    eprintln!("{}", history.counts.report());
+    history.check_overlaps();
 }
 
-/// The events, and on a busy machine what it takes for the callers to have met.
-async fn enough(events: impl Future<Output = ()>, world: &World) {
+/// Waits for `events`, and then until enough calls have raced. A busy machine takes longer.
+async fn until_enough_events(events: impl Future<Output = ()>, history: &History) {
     events.await;
-    eventually("enough has happened", SOON * 6, async || world.tally.is_eventful().then_some(()))
-        .await;
+    eventually("enough has happened", SOON * 6, async || {
+        history.counts.has_enough_events().then_some(())
+    })
+    .await;
 }
 
-/// Stops and kills one server after the other.
-async fn accidents(fleet: &mut Fleet, replicas: &[Arc<Replica>], world: &World) {
+/// Stops or kills one random server after the other.
+async fn inject_faults(fleet: &mut Fleet, replicas: &[Arc<Replica>], history: &History) {
     let start = Instant::now();
     while start.elapsed() < duration() {
         pause(100..800).await;
         let number = rand::random_range(0..REPLICAS);
         let replica = &replicas[number];
-        let steady = replica.steady.write().await;
-        let began = Instant::now();
-        replica.accidents.fetch_add(1, SeqCst);
+        let fault_lock = replica.fault_lock.write().await;
+        let started = Instant::now();
+        replica.fault_count.fetch_add(1, SeqCst);
         if rand::random_ratio(1, 3) {
             fleet.servers[number].kill();
             fleet.replace(number).await;
@@ -150,9 +153,9 @@ async fn accidents(fleet: &mut Fleet, replicas: &[Arc<Replica>], world: &World) 
             pause(20..2_500).await;
             fleet.servers[number].signal(Signal::SIGCONT);
         }
-        replica.accidents.fetch_add(1, SeqCst);
-        world.turmoil.lock().unwrap().push((began, Instant::now() + AFTERMATH));
-        drop(steady);
+        replica.fault_count.fetch_add(1, SeqCst);
+        history.fault_windows.lock().unwrap().push((started, Instant::now() + FAULT_RECOVERY));
+        drop(fault_lock);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The store or the origin is away, or both.
+//! Outages of the store, of the origin, and of both.
 
 use larder::pb::v1::{
     FetchStatus, FillResult, GetOrFetchRequest, Outcome, get_or_fetch_response::Outcome as Answer,
@@ -7,7 +7,7 @@ use tonic::Code;
 
 use crate::support::{
     client::{Cache, Fetched as _, as_text, fetch, get, set_for, text},
-    env::{patient, read_through},
+    env::{read_through, with_defaults},
     observe::{becomes_text, metric, waiting},
     origin::{Origin, numbered, status},
     redis::RedisServer,
@@ -16,18 +16,18 @@ use crate::support::{
     wait::{SOON, eventually},
 };
 
-/// An origin, and a replica in front of it whose Redis can be killed.
+/// An origin and a replica. The replica's Redis can be killed.
 async fn start() -> (RedisServer, Larder, Cache, Origin) {
     let origin = Origin::start().await;
     let redis = RedisServer::start().await;
     let config = "retries = 0\nerror_backoff = '1ms'\nbreaker_threshold = 0\ntimeout = '1m'";
-    let config = read_through(&origin.url("/v/{key}"), "", &patient(config));
+    let config = read_through(&origin.url("/v/{key}"), "", &with_defaults(config));
     let larder = Larder::redis(&redis.url()).config(&config).start().await;
     let cache = larder.client().await;
     (redis, larder, cache, origin)
 }
 
-with_origin!(what_is_cached_is_served_without_the_origin, |env, origin| {
+with_origin!(cached_value_is_served_during_an_origin_outage, |env, origin| {
     assert_eq!(env.cache.fetched("k").await.1.fill(), FillResult::Stored);
     drop(origin);
     for _ in 0..10 {
@@ -42,7 +42,7 @@ with_origin!(what_is_cached_is_served_without_the_origin, |env, origin| {
 });
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_store_the_origin_is_still_asked() {
+async fn store_outage_falls_back_to_the_origin() {
     let (mut redis, larder, cache, origin) = start().await;
     redis.kill();
     for number in 1..4 {
@@ -63,25 +63,25 @@ async fn without_the_store_the_origin_is_still_asked() {
     assert_eq!(answer.expect_found().outcome(), Outcome::Negative);
     let only_if_cached = GetOrFetchRequest { only_if_cached: true, ..fetch("k", 0) };
     let answer = cache.get_or_fetch(only_if_cached).await.unwrap();
-    assert!(answer.degraded && matches!(answer.outcome, Some(Answer::Missing(_))), "{answer:?}");
+    assert!(answer.degraded && matches!(answer.outcome, Some(Answer::NotCached(_))), "{answer:?}");
 
-    // When the store is back, so is the cache.
+    // Values are cached again when the store is reachable.
     origin.answer(numbered);
     redis.restart().await;
-    eventually("it is stored again", SOON, async || {
-        let (_, answer) = cache.fetched("back").await;
+    eventually("values are stored again", SOON, async || {
+        let (_, answer) = cache.fetched("again").await;
         (answer.fill() == FillResult::Stored || answer.fetch_status() == FetchStatus::Unspecified)
             .then_some(())
     })
     .await;
-    assert_eq!(cache.get(get("back")).await.unwrap().outcome(), Outcome::Hit);
+    assert_eq!(cache.get(get("again")).await.unwrap().outcome(), Outcome::Hit);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_store_each_replica_asks_once_for_all_who_wait() {
+async fn store_outage_coalesces_fetches_per_replica() {
     let (mut redis, larder, cache, origin) = start().await;
     redis.kill();
-    eventually("the store is known to be away", SOON, async || {
+    eventually("the store outage is detected", SOON, async || {
         cache.get(get("x")).await.unwrap().degraded.then_some(())
     })
     .await;
@@ -93,7 +93,7 @@ async fn without_the_store_each_replica_asks_once_for_all_who_wait() {
         })
         .collect();
     waiting(&larder, 100).await;
-    eventually("it is asked", SOON, async || (origin.calls() == 1).then_some(())).await;
+    eventually("the origin is called", SOON, async || (origin.calls() == 1).then_some(())).await;
     origin.release();
     let mut coalesced = 0;
     for call in calls {
@@ -101,15 +101,15 @@ async fn without_the_store_each_replica_asks_once_for_all_who_wait() {
         assert!(value.unwrap().starts_with("/v/k#") && answer.degraded, "{:?}", answer.outcome);
         coalesced += usize::from(answer.fetch_status() == FetchStatus::Coalesced);
     }
-    // Those who came after the question was asked wait for the next.
+    // Callers that arrive after a fetch has started may wait for the next one.
     let rounds = origin.calls();
     assert!(rounds <= 2, "{rounds} rounds");
     assert_eq!(coalesced, 100 - rounds);
-    assert_eq!(origin.most_in_flight(), 1);
+    assert_eq!(origin.max_in_flight(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_neither_there_is_an_error() {
+async fn outage_of_store_and_origin_is_an_error() {
     let (mut redis, _larder, cache, origin) = start().await;
     redis.kill();
     origin.always(status(500));
@@ -124,14 +124,14 @@ async fn with_neither_there_is_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_goes_away_during_a_fetch_costs_nobody_the_value() {
+async fn store_outage_during_a_fetch_does_not_fail_it() {
     let (mut redis, _larder, cache, origin) = start().await;
     origin.hold();
     let call = tokio::spawn({
         let cache = cache.clone();
         async move { cache.fetched("k").await }
     });
-    eventually("it is asked", SOON, async || (origin.calls() == 1).then_some(())).await;
+    eventually("the origin is called", SOON, async || (origin.calls() == 1).then_some(())).await;
     redis.kill();
     origin.release();
     let (value, answer) = call.await.unwrap();
@@ -140,7 +140,7 @@ async fn a_store_that_goes_away_during_a_fetch_costs_nobody_the_value() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fetch_begun_without_the_store_does_not_overwrite_what_was_set_since() {
+async fn fetch_from_before_the_store_recovered_does_not_overwrite_a_set() {
     let (mut redis, _larder, cache, origin) = start().await;
     redis.kill();
     origin.hold();
@@ -148,9 +148,9 @@ async fn a_fetch_begun_without_the_store_does_not_overwrite_what_was_set_since()
         let cache = cache.clone();
         async move { cache.fetched("k").await }
     });
-    eventually("it is asked", SOON, async || (origin.calls() == 1).then_some(())).await;
+    eventually("the origin is called", SOON, async || (origin.calls() == 1).then_some(())).await;
     redis.restart().await;
-    eventually("the store takes values", SOON, async || {
+    eventually("the store accepts values", SOON, async || {
         let answer = cache.set(set_for("k", text("mine"), 600_000)).await.ok()?;
         (answer.result() == larder::pb::v1::SetResult::Stored).then_some(())
     })

@@ -1,46 +1,47 @@
-//! Asking again only whether a value has changed.
+//! Revalidation by conditional requests.
 
 use std::time::Duration;
 
 use larder::pb::v1::{FetchStatus, FillResult, Outcome};
 
 use crate::support::{
-    client::{Fetched as _, duration, fetch, get},
+    client::{Fetched as _, as_text, duration, fetch, get, increment},
     observe::becomes,
-    origin::{Asked, Origin, Reply, after, ok, send},
+    origin::{Origin, OriginRequest, Reply, after, ok, send},
     status::reason,
+    wait::{SOON, eventually},
 };
 
 const MONDAY: &str = "Mon, 07 Nov 1994 08:49:37 GMT";
 
-/// From now on the origin's value has this version: it is sent with it, unless the request has it already.
-fn versioned(origin: &Origin, version: &'static str, cache_control: &'static str) {
-    origin.answer(move |asked| reply(asked, version, cache_control));
+/// Sets the version of the origin's value. A request with that version is answered 304.
+fn set_version(origin: &Origin, version: &'static str, cache_control: &'static str) {
+    origin.answer(move |request| reply(request, version, cache_control));
 }
 
-fn reply(asked: &Asked, version: &'static str, cache_control: &'static str) -> Reply {
+fn reply(request: &OriginRequest, version: &'static str, cache_control: &'static str) -> Reply {
     let headers = [("etag", version), ("cache-control", cache_control)];
-    if asked.header("if-none-match") == Some(version) {
+    if request.header("if-none-match") == Some(version) {
         send(304, "", &headers)
     } else {
         ok(version, &headers)
     }
 }
 
-with_origin!(no_cache_means_that_every_call_asks, |env, origin| {
-    versioned(&origin, "\"1\"", "no-cache");
+with_origin!(no_cache_header_revalidates_on_every_call, |env, origin| {
+    set_version(&origin, "\"1\"", "no-cache");
     let (value, answer) = env.cache.fetched("k").await;
     assert_eq!((answer.fetch_status(), answer.fill()), (FetchStatus::Fetched, FillResult::Stored));
     assert_eq!(value.as_deref(), Some("\"1\""));
     let version = answer.expect_found().entry.unwrap().version;
-    // It is kept to be compared, and served to nobody unasked.
+    // The value is kept for revalidation, and not served without it.
     assert_eq!(env.cache.get(get("k")).await.unwrap().outcome(), Outcome::Miss);
     for calls in 2..5 {
         let (value, answer) = env.cache.fetched("k").await;
         assert_eq!(value.as_deref(), Some("\"1\""));
         assert_eq!(
             (answer.fetch_status(), answer.fill()),
-            (FetchStatus::Confirmed, FillResult::Stored)
+            (FetchStatus::Revalidated, FillResult::Stored)
         );
         let found = answer.expect_found();
         assert_eq!(
@@ -48,40 +49,49 @@ with_origin!(no_cache_means_that_every_call_asks, |env, origin| {
             (Outcome::Hit, version.clone())
         );
         assert_eq!(origin.calls(), calls);
-        assert_eq!(origin.asked().last().unwrap().header("if-none-match"), Some("\"1\""));
+        assert_eq!(origin.requests().last().unwrap().header("if-none-match"), Some("\"1\""));
     }
-    versioned(&origin, "\"2\"", "no-cache");
+    set_version(&origin, "\"2\"", "no-cache");
     let (value, answer) = env.cache.fetched("k").await;
     assert_eq!((value.as_deref(), answer.fetch_status()), (Some("\"2\""), FetchStatus::Fetched));
     assert_ne!(answer.expect_found().entry.unwrap().version, version);
-    assert_eq!(env.cache.fetched("k").await.1.fetch_status(), FetchStatus::Confirmed);
+    assert_eq!(env.cache.fetched("k").await.1.fetch_status(), FetchStatus::Revalidated);
 });
 
-with_origin!(a_date_serves_as_well, |env, origin| {
-    origin.answer(|asked| match asked.header("if-modified-since") {
+with_origin!(last_modified_is_a_validator, |env, origin| {
+    origin.answer(|request| match request.header("if-modified-since") {
         Some(MONDAY) => send(304, "", &[("cache-control", "no-cache")]),
         _ => ok(
-            format!("#{}", asked.before + 1),
+            format!("#{}", request.before + 1),
             &[("last-modified", MONDAY), ("cache-control", "no-cache")],
         ),
     });
     assert_eq!(env.cache.fetched("k").await.0.as_deref(), Some("#1"));
-    // The second 304 shows that the date outlived the first, which did not repeat it.
+    // The second 304 shows that the date was kept after the first, which did not repeat it.
     for _ in 0..2 {
         let (value, answer) = env.cache.fetched("k").await;
-        assert_eq!((value.as_deref(), answer.fetch_status()), (Some("#1"), FetchStatus::Confirmed));
+        assert_eq!(
+            (value.as_deref(), answer.fetch_status()),
+            (Some("#1"), FetchStatus::Revalidated)
+        );
     }
 });
 
-with_origin!(a_confirmed_value_is_fresh_again, origin: "early_refresh = 0", |env, origin| {
-    versioned(&origin, "\"1\"", "max-age=1");
+with_origin!(revalidated_value_is_fresh_again, origin: "early_refresh = 0", |env, origin| {
+    set_version(&origin, "\"1\"", "max-age=1");
     let (_, answer) = env.cache.fetched("k").await;
     let version = answer.expect_found().entry.unwrap().version;
     becomes(&env.cache, "k", Outcome::Miss).await;
-    versioned(&origin, "\"1\"", "max-age=100");
+    set_version(&origin, "\"1\"", "max-age=100");
     let (_, answer) = env.cache.fetched("k").await;
-    assert_eq!((answer.fetch_status(), answer.fill()), (FetchStatus::Confirmed, FillResult::Stored));
-    for entry in [answer.expect_found().entry.unwrap(), becomes(&env.cache, "k", Outcome::Hit).await.unwrap()] {
+    assert_eq!(
+        (answer.fetch_status(), answer.fill()),
+        (FetchStatus::Revalidated, FillResult::Stored)
+    );
+    for entry in [
+        answer.expect_found().entry.unwrap(),
+        becomes(&env.cache, "k", Outcome::Hit).await.unwrap(),
+    ] {
         assert_eq!(entry.version, version);
         let left = duration(entry.ttl_remaining);
         assert!(left > Duration::from_secs(90) && left <= Duration::from_secs(100), "{left:?}");
@@ -91,51 +101,68 @@ with_origin!(a_confirmed_value_is_fresh_again, origin: "early_refresh = 0", |env
     assert_eq!(origin.calls(), 2);
 });
 
-with_origin!(a_stale_value_is_confirmed_in_the_background,
+with_origin!(
+    stale_value_is_revalidated_in_the_background,
     namespace: "stale_while_revalidate = '1m'",
     origin: "early_refresh = 0",
     |env, origin| {
-    versioned(&origin, "\"1\"", "max-age=1");
-    let version = env.cache.fetched("k").await.1.expect_found().entry.unwrap().version;
-    becomes(&env.cache, "k", Outcome::Stale).await;
-    versioned(&origin, "\"1\"", "max-age=100");
-    assert_eq!(env.cache.fetched("k").await.1.fetch_status(), FetchStatus::Refreshing);
-    assert_eq!(becomes(&env.cache, "k", Outcome::Hit).await.unwrap().version, version);
-    assert_eq!(origin.calls(), 2);
-});
+        set_version(&origin, "\"1\"", "max-age=1");
+        let version = env.cache.fetched("k").await.1.expect_found().entry.unwrap().version;
+        becomes(&env.cache, "k", Outcome::Stale).await;
+        set_version(&origin, "\"1\"", "max-age=100");
+        assert_eq!(env.cache.fetched("k").await.1.fetch_status(), FetchStatus::Refreshing);
+        assert_eq!(becomes(&env.cache, "k", Outcome::Hit).await.unwrap().version, version);
+        assert_eq!(origin.calls(), 2);
+    }
+);
 
-with_origin!(a_value_that_vanished_meanwhile_is_fetched, origin: "timeout = '20s'\nkeep = '2s'", |env, origin| {
-    versioned(&origin, "\"1\"", "no-cache");
-    env.cache.fetched("k").await;
-    origin.answer(|asked| {
-        let reply = reply(asked, "\"1\"", "no-cache");
-        // Longer than the value is kept.
-        if asked.before == 1 { after(Duration::from_secs(3), reply) } else { reply }
-    });
-    let (value, answer) = env.cache.fetched("k").await;
-    assert_eq!((value.as_deref(), answer.fetch_status()), (Some("\"1\""), FetchStatus::Fetched));
-    assert_eq!(answer.fill(), FillResult::Stored);
-    let asked: Vec<_> = origin.asked().iter().map(|asked| asked.header("if-none-match").is_some()).collect();
-    assert_eq!(asked, [false, true, false]);
-});
+with_origin!(
+    entry_that_expires_during_revalidation_is_fetched,
+    origin: "timeout = '20s'\nkeep = '2s'",
+    |env, origin| {
+        set_version(&origin, "\"1\"", "no-cache");
+        env.cache.fetched("k").await;
+        origin.answer(|request| {
+            let reply = reply(request, "\"1\"", "no-cache");
+            // Longer than `keep`.
+            if request.before == 1 { after(Duration::from_secs(3), reply) } else { reply }
+        });
+        let (value, answer) = env.cache.fetched("k").await;
+        assert_eq!(
+            (value.as_deref(), answer.fetch_status()),
+            (Some("\"1\""), FetchStatus::Fetched)
+        );
+        assert_eq!(answer.fill(), FillResult::Stored);
+        let conditional: Vec<_> = origin
+            .requests()
+            .iter()
+            .map(|request| request.header("if-none-match").is_some())
+            .collect();
+        assert_eq!(conditional, [false, true, false]);
+    }
+);
 
-with_origin!(what_is_not_kept_is_not_compared, origin: "keep = '0s'\nearly_refresh = 0", |env, origin| {
-    versioned(&origin, "\"1\"", "max-age=1");
-    env.cache.fetched("k").await;
-    becomes(&env.cache, "k", Outcome::Miss).await;
-    assert_eq!(env.cache.fetched("k").await.1.fetch_status(), FetchStatus::Fetched);
-    assert_eq!(origin.asked()[1].header("if-none-match"), None);
-    // And what could neither be used nor compared is not stored at all.
-    versioned(&origin, "\"1\"", "no-cache");
-    assert_eq!(env.cache.fetched("other").await.1.fill(), FillResult::Uncacheable);
-});
+with_origin!(
+    keep_zero_disables_revalidation,
+    origin: "keep = '0s'\nearly_refresh = 0",
+    |env, origin| {
+        set_version(&origin, "\"1\"", "max-age=1");
+        env.cache.fetched("k").await;
+        becomes(&env.cache, "k", Outcome::Miss).await;
+        assert_eq!(env.cache.fetched("k").await.1.fetch_status(), FetchStatus::Fetched);
+        assert_eq!(origin.requests()[1].header("if-none-match"), None);
+        // A value that can be neither served nor revalidated is not stored.
+        set_version(&origin, "\"1\"", "no-cache");
+        assert_eq!(env.cache.fetched("other").await.1.fill(), FillResult::Uncacheable);
+    }
+);
 
-with_origin!(a_confirmation_may_change_the_tags, |env, origin| {
+with_origin!(revalidation_may_change_the_tags, |env, origin| {
     let answer = |cache_tag: Option<&'static str>| {
-        move |asked: &Asked| {
+        move |request: &OriginRequest| {
             let mut headers = vec![("etag", "\"1\""), ("cache-control", "no-cache")];
             headers.extend(cache_tag.map(|tag| ("cache-tag", tag)));
-            if asked.before == 0 { ok("v", &headers) } else { send(304, "", &headers) }
+            if request.before == 0 { ok("v", &headers) } else { send(304, "", &headers) }
         }
     };
     for (cache_tag, tags) in [
@@ -150,15 +177,31 @@ with_origin!(a_confirmation_may_change_the_tags, |env, origin| {
     }
 });
 
-with_origin!(a_confirmation_of_something_else_is_no_answer,
+with_origin!(
+    unexpected_304_is_an_error,
     origin: "error_backoff = '1ms'\nretries = 0",
     |env, origin| {
-    origin.always(send(304, "", &[]));
-    let error = env.cache.get_or_fetch(fetch("unasked", 20_000)).await.unwrap_err();
-    assert_eq!(reason(&error), "ORIGIN_INVALID", "{error:?}");
-    versioned(&origin, "\"1\"", "no-cache");
-    env.cache.fetched("k").await;
-    origin.always(send(304, "", &[("etag", "\"2\"")]));
-    let error = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap_err();
-    assert_eq!(reason(&error), "ORIGIN_INVALID", "{error:?}");
+        origin.always(send(304, "", &[]));
+        let error = env.cache.get_or_fetch(fetch("unasked", 20_000)).await.unwrap_err();
+        assert_eq!(reason(&error), "ORIGIN_INVALID", "{error:?}");
+        set_version(&origin, "\"1\"", "no-cache");
+        env.cache.fetched("k").await;
+        origin.always(send(304, "", &[("etag", "\"2\"")]));
+        let error = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap_err();
+        assert_eq!(reason(&error), "ORIGIN_INVALID", "{error:?}");
+    }
+);
+
+with_origin!(incremented_value_is_not_revalidated, |env, origin| {
+    origin.always(ok("5", &[("etag", "\"five\""), ("cache-control", "max-age=1")]));
+    assert_eq!(env.cache.fetched("k").await.0.as_deref(), Some("5"));
+    assert_eq!(env.cache.increment(increment("k", 1)).await.unwrap().value, 6);
+    let refetched =
+        eventually("the counter has expired and the value is fetched again", SOON, async || {
+            let answer = env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap();
+            let is_fetched = answer.fetch_status() == FetchStatus::Fetched;
+            as_text(answer.expect_found().value).filter(|_| is_fetched)
+        });
+    assert_eq!(refetched.await, "5");
+    assert!(origin.requests().iter().all(|request| request.header("if-none-match").is_none()));
 });

@@ -1,4 +1,4 @@
-//! Secrets reach the origin and nobody else. The store has no part in it.
+//! Secrets reach only the origin. Independent of the store.
 
 use std::io::Write as _;
 
@@ -16,8 +16,8 @@ use crate::support::{
 const FROM_VARIABLE: &str = "s3cret-from-a-variable";
 const FROM_FILE: &str = "s3cret-from-a-file";
 const LITERAL: &str = "s3cret-in-the-config";
-/// What all of them have in common.
-const MARK: &str = "s3cret";
+/// Common prefix of all secrets.
+const SECRET_PREFIX: &str = "s3cret";
 
 fn secret_file(text: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
@@ -36,9 +36,9 @@ fn config(origin: &Origin, file: &NamedTempFile) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn secrets_reach_the_origin_and_nobody_else() {
+async fn secrets_reach_only_the_origin() {
     let origin = Origin::start().await;
-    // Line breaks at the end do not count.
+    // Trailing line breaks are removed.
     let file = secret_file(&format!("{FROM_FILE}\n"));
     let config = config(&origin, &file);
     let larder = Larder::memory()
@@ -50,13 +50,13 @@ async fn secrets_reach_the_origin_and_nobody_else() {
         .await;
     let cache = larder.client().await;
     cache.fetched("k").await;
-    let asked = origin.asked().pop().unwrap();
-    assert_eq!(asked.header("authorization"), Some(format!("Bearer {FROM_VARIABLE}").as_str()));
-    assert_eq!(asked.header("x-api-key"), Some(format!("a-{FROM_FILE}-z").as_str()));
-    assert_eq!(asked.header("x-literal"), Some(LITERAL));
+    let received = origin.requests().pop().unwrap();
+    assert_eq!(received.header("authorization"), Some(format!("Bearer {FROM_VARIABLE}").as_str()));
+    assert_eq!(received.header("x-api-key"), Some(format!("a-{FROM_FILE}-z").as_str()));
+    assert_eq!(received.header("x-literal"), Some(LITERAL));
 
-    // Not when the origin fails in every way, either.
-    let mut told = String::new();
+    // Errors contain no secrets, however the origin fails.
+    let mut errors = String::new();
     for reply in [
         status(500),
         status(401),
@@ -69,83 +69,90 @@ async fn secrets_reach_the_origin_and_nobody_else() {
         origin.always(reply);
         let error =
             cache.get_or_fetch(fetch(&format!("k{}", origin.calls()), 20_000)).await.unwrap_err();
-        told.push_str(&format!("{error:?}{}", String::from_utf8_lossy(error.details())));
+        errors.push_str(&format!("{error:?}{}", String::from_utf8_lossy(error.details())));
     }
     let address = origin.url("").trim_start_matches("http://").to_owned();
     drop(origin);
     let error = cache.get_or_fetch(fetch("gone", 20_000)).await.unwrap_err();
-    told.push_str(&format!("{error:?}{}", String::from_utf8_lossy(error.details())));
-    assert!(told.contains("ORIGIN_UNREACHABLE") && !told.contains(MARK), "{told}");
-    assert!(!told.contains(&address), "callers need not know where it is: {told}");
+    errors.push_str(&format!("{error:?}{}", String::from_utf8_lossy(error.details())));
+    assert!(errors.contains("ORIGIN_UNREACHABLE") && !errors.contains(SECRET_PREFIX), "{errors}");
+    assert!(
+        !errors.contains(&address),
+        "the origin's address is not disclosed to callers: {errors}"
+    );
 
-    // A reload reads them all again, and one that fails may say why.
+    // A reload reads all secrets again, and may log why it fails.
     larder.rewrite_config(&config.replace("USERS_TOKEN", "NO_SUCH_TOKEN"));
     larder.signal(Signal::SIGHUP);
-    eventually("the mistake is logged", SOON, async || {
+    eventually("the error is logged", SOON, async || {
         larder.logs().contains("NO_SUCH_TOKEN").then_some(())
     })
     .await;
     let log = larder.logs();
-    assert!(log.contains("\"TRACE\""), "the log has everything");
-    let line = log.lines().find(|line| line.contains(MARK));
+    assert!(log.contains("\"TRACE\""), "the log level is trace");
+    let line = log.lines().find(|line| line.contains(SECRET_PREFIX));
     assert_eq!(line, None);
     let metrics = larder.admin("/metrics").await.body;
     assert!(
-        metrics.contains("larder_origin_fetch_duration") && !metrics.contains(MARK),
+        metrics.contains("larder_origin_fetch_duration") && !metrics.contains(SECRET_PREFIX),
         "{metrics}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn check_config_shows_references_and_no_secrets() {
+async fn check_config_prints_references_instead_of_secrets() {
     let origin = Origin::start().await;
     let file = secret_file(FROM_FILE);
     let mut toml = NamedTempFile::with_suffix(".toml").unwrap();
     toml.write_all(config(&origin, &file).as_bytes()).unwrap();
     let path = toml.path().to_str().unwrap();
     let output = run(&["check-config"], &[("LARDER_CONFIG", path), ("USERS_TOKEN", FROM_VARIABLE)]);
-    let shown = format!(
+    let printed = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    assert_eq!(output.status.code(), Some(0), "{shown}");
+    assert_eq!(output.status.code(), Some(0), "{printed}");
     assert!(
-        shown.contains("Bearer ${env:USERS_TOKEN}")
-            && shown.contains("***")
-            && !shown.contains(MARK),
-        "{shown}"
+        printed.contains("Bearer ${env:USERS_TOKEN}")
+            && printed.contains("***")
+            && !printed.contains(SECRET_PREFIX),
+        "{printed}"
     );
 
-    // What is wrong with a secret is said without it.
+    // Errors about a secret do not contain it.
     let broken = run(
         &["check-config"],
         &[("LARDER_CONFIG", path), ("USERS_TOKEN", "s3cret\nwith a line break")],
     );
-    let shown = format!(
+    let printed = format!(
         "{}{}",
         String::from_utf8_lossy(&broken.stdout),
         String::from_utf8_lossy(&broken.stderr)
     );
-    assert_eq!(broken.status.code(), Some(78), "{shown}");
+    assert_eq!(broken.status.code(), Some(78), "{printed}");
     assert!(
-        shown.contains("namespaces.ns.origin.headers.authorization") && !shown.contains(MARK),
-        "{shown}"
+        printed.contains("namespaces.ns.origin.headers.authorization")
+            && !printed.contains(SECRET_PREFIX),
+        "{printed}"
     );
     std::fs::remove_file(file.path()).unwrap();
     let missing =
         run(&["check-config"], &[("LARDER_CONFIG", path), ("USERS_TOKEN", FROM_VARIABLE)]);
-    let shown = format!(
+    let printed = format!(
         "{}{}",
         String::from_utf8_lossy(&missing.stdout),
         String::from_utf8_lossy(&missing.stderr)
     );
-    assert_eq!(missing.status.code(), Some(78), "{shown}");
-    assert!(shown.contains(file.path().to_str().unwrap()) && !shown.contains(MARK), "{shown}");
+    assert_eq!(missing.status.code(), Some(78), "{printed}");
+    assert!(
+        printed.contains(file.path().to_str().unwrap()) && !printed.contains(SECRET_PREFIX),
+        "{printed}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reload_brings_a_rotated_secret_into_force() {
+async fn reload_applies_a_rotated_secret() {
     let origin = Origin::start().await;
     let file = secret_file("first");
     let larder =
@@ -157,22 +164,25 @@ async fn a_reload_brings_a_rotated_secret_into_force() {
     larder.signal(Signal::SIGHUP);
     eventually("the new secret is sent", SOON, async || {
         cache.fetched(&format!("k{}", origin.calls())).await;
-        (origin.asked().pop()?.header("x-api-key") == Some("a-second-z")).then_some(())
+        (origin.requests().pop()?.header("x-api-key") == Some("a-second-z")).then_some(())
     })
     .await;
-    let keys: Vec<_> =
-        origin.asked().iter().map(|asked| asked.header("x-api-key").unwrap().to_owned()).collect();
+    let keys: Vec<_> = origin
+        .requests()
+        .iter()
+        .map(|request| request.header("x-api-key").unwrap().to_owned())
+        .collect();
     assert_eq!(keys[..2], ["a-first-z", "a-first-z"]);
-    // What is cached stays.
+    // Cached values are kept.
     assert_eq!(cache.read("k").await.as_deref(), Some("/v/k#1"));
 
-    // Without it, the old one stays in force.
+    // If the secret cannot be read, the old one stays in use.
     std::fs::remove_file(file.path()).unwrap();
     larder.signal(Signal::SIGHUP);
-    eventually("the mistake is logged", SOON, async || {
+    eventually("the error is logged", SOON, async || {
         larder.logs().contains("x-api-key").then_some(())
     })
     .await;
     cache.fetched("after").await;
-    assert_eq!(origin.asked().pop().unwrap().header("x-api-key"), Some("a-second-z"));
+    assert_eq!(origin.requests().pop().unwrap().header("x-api-key"), Some("a-second-z"));
 }

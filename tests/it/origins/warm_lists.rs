@@ -1,4 +1,4 @@
-//! Warm lists: fetched at the start and from time to time, once in the fleet, whatever single keys are like.
+//! Configured warm lists, fetched at startup and periodically, once in the fleet.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -6,11 +6,11 @@ use larder::pb::v1::{WarmRequest, WarmResponse};
 use serde_json::Value;
 use tonic::Code;
 
-use super::warming::{STEADY, Store, open, warmed};
+use super::warming::{LONG_LEASE, Store, open, warmed};
 use crate::support::{
     client::NS,
-    env::{PATIENT, read_through},
-    origin::{Asked, Origin, numbered, ok},
+    env::{LONG_TIMEOUTS, read_through},
+    origin::{Origin, OriginRequest, numbered, ok},
     redis::RedisServer,
     server::Larder,
     status::expect_error,
@@ -18,42 +18,42 @@ use crate::support::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_of_the_configuration_and_of_the_file_are_warmed_at_the_start() {
+async fn configured_keys_and_file_are_warmed_at_startup() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("keys");
     fs::write(&file, format!("c\n\n{}\nwith space/and slash\n", "k".repeat(1025))).unwrap();
     let origin = Origin::start().await;
-    let config = listing(&origin, &format!("warm.keys = ['a', 'b']\n{}", in_file(&file)));
+    let config = with_warm_list(&origin, &format!("warm.keys = ['a', 'b']\n{}", warm_file(&file)));
     for store in Store::BOTH {
         let (before, env) = (origin.calls(), store.start(&config).await);
-        let round = rounds(&env.larder, 1).await.pop().unwrap();
+        let report = reports(&env.larder, 1).await.pop().unwrap();
         assert_eq!(
-            (&round["done"], &round["stored"], &round["failed"]),
+            (&report["done"], &report["stored"], &report["failed"]),
             (&4.into(), &4.into(), &0.into()),
-            "{round}"
+            "{report}"
         );
-        assert_eq!(round["namespace"], NS);
+        assert_eq!(report["namespace"], NS);
         for key in ["a", "b", "c", "with space/and slash"] {
             assert!(env.cache.read(key).await.is_some(), "{key}");
         }
-        // What cannot be a key is left out, and that is said.
-        let complaints = lines(&env.larder, "a key of the warm list is left out");
-        assert_eq!(complaints.len(), 1, "{complaints:?}");
-        assert_eq!(complaints[0]["level"], "WARN");
+        // Invalid keys are skipped, with a warning.
+        let warnings = lines(&env.larder, "a key of the warm list is left out");
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert_eq!(warnings[0]["level"], "WARN");
         assert_eq!(origin.calls(), before + 4);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_list_is_what_a_call_without_keys_warms() {
+async fn call_without_keys_warms_the_list() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("keys");
     fs::write(&file, "b\n").unwrap();
     let origin = Origin::start().await;
-    let config = listing(&origin, &format!("warm.keys = ['a']\n{}", in_file(&file)));
+    let config = with_warm_list(&origin, &format!("warm.keys = ['a']\n{}", warm_file(&file)));
     for store in Store::BOTH {
         let env = store.start(&config).await;
-        rounds(&env.larder, 1).await;
+        reports(&env.larder, 1).await;
         let list = || WarmRequest { namespace: NS.to_owned(), ..WarmRequest::default() };
         let counts =
             |answer: WarmResponse| (answer.total, answer.done, answer.stored, answer.fresh);
@@ -62,7 +62,7 @@ async fn the_list_is_what_a_call_without_keys_warms() {
             counts(warmed(&env.cache, WarmRequest { refresh: true, ..list() }).await),
             (2, 2, 2, 0)
         );
-        // The file is read for each call.
+        // Each call reads the file again.
         fs::write(&file, "b\nc\n").unwrap();
         assert_eq!(counts(warmed(&env.cache, list()).await), (3, 3, 1, 2));
         fs::remove_file(&file).unwrap();
@@ -75,7 +75,7 @@ async fn the_list_is_what_a_call_without_keys_warms() {
     }
 }
 
-with_origin!(an_empty_list_is_warmed_at_once, |env, origin| {
+with_origin!(empty_list_completes_at_once, |env, origin| {
     let last =
         warmed(&env.cache, WarmRequest { namespace: NS.to_owned(), ..WarmRequest::default() })
             .await;
@@ -84,102 +84,104 @@ with_origin!(an_empty_list_is_warmed_at_once, |env, origin| {
 });
 
 with_origin!(
-    what_has_expired_is_fetched_again_by_and_by,
+    expired_keys_are_fetched_again_periodically,
     namespace: "ttl = '200ms'",
     origin: "min_lease = '10s'\nwarm.keys = ['short', 'long']\nwarm.interval = '1s'",
     |env, origin| {
-        origin.answer(|asked: &Asked| match asked.target.as_str() {
+        origin.answer(|request: &OriginRequest| match request.target.as_str() {
             "/v/long" => ok("v", &[("cache-control", "max-age=3600")]),
-            _ => numbered(asked),
+            _ => numbered(request),
         });
-        rounds(&env.larder, 3).await;
-        let calls = |target: &str| origin.asked().iter().filter(|asked| asked.target == target).count();
+        reports(&env.larder, 3).await;
+        let calls =
+            |target: &str| origin.requests().iter().filter(|request| request.target == target).count();
         assert!(calls("/v/short") >= 3, "{}", calls("/v/short"));
-        // At the very first it may have been asked before the test said how long it lasts.
+        // The first fetch may have been answered before the test set the TTL.
         assert!(calls("/v/long") <= 2, "{}", calls("/v/long"));
     }
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_replica_finds_everything_fresh() {
+async fn replicas_share_the_warming() {
     let (redis, origin) = (RedisServer::start().await, Origin::start().await);
-    let config = listing(&origin, "warm.keys = ['a', 'b', 'c']\nwarm.rate = 1000");
-    let replica = || Larder::redis(&redis.url()).envs(&PATIENT).config(&config).start();
-    // At the same time they share the work.
+    let config = with_warm_list(&origin, "warm.keys = ['a', 'b', 'c']\nwarm.rate = 1000");
+    let replica = || Larder::redis(&redis.url()).envs(&LONG_TIMEOUTS).config(&config).start();
+    // Replicas that warm at the same time fetch each key once.
     let (first, second) = tokio::join!(replica(), replica());
     let mut stored = 0;
     for larder in [&first, &second] {
-        let round = rounds(larder, 1).await.pop().unwrap();
-        assert_eq!((&round["done"], &round["failed"]), (&3.into(), &0.into()), "{round}");
-        stored += round["stored"].as_u64().unwrap();
+        let report = reports(larder, 1).await.pop().unwrap();
+        assert_eq!((&report["done"], &report["failed"]), (&3.into(), &0.into()), "{report}");
+        stored += report["stored"].as_u64().unwrap();
     }
     assert_eq!((stored, origin.calls()), (3, 3));
-    // Later there is nothing to do.
+    // A later replica finds all keys fresh.
     let third = replica().await;
-    let round = rounds(&third, 1).await.pop().unwrap();
-    assert_eq!((&round["done"], &round["fresh"]), (&3.into(), &3.into()), "{round}");
+    let report = reports(&third, 1).await.pop().unwrap();
+    assert_eq!((&report["done"], &report["fresh"]), (&3.into(), &3.into()), "{report}");
     assert_eq!(origin.calls(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_fetched_that_could_not_be_stored() {
+async fn warming_waits_for_the_store() {
     let (mut redis, origin) = (RedisServer::stopped(), Origin::start().await);
-    let config = listing(&origin, "warm.keys = ['a', 'b']");
-    let larder = Larder::redis(&redis.url()).envs(&PATIENT).config(&config).start().await;
+    let config = with_warm_list(&origin, "warm.keys = ['a', 'b']");
+    let larder = Larder::redis(&redis.url()).envs(&LONG_TIMEOUTS).config(&config).start().await;
     throughout(Duration::from_millis(500), async || assert_eq!(origin.calls(), 0)).await;
     redis.restart().await;
-    let round = rounds(&larder, 1).await.pop().unwrap();
-    assert_eq!((&round["done"], &round["stored"]), (&2.into(), &2.into()), "{round}");
+    let report = reports(&larder, 1).await.pop().unwrap();
+    assert_eq!((&report["done"], &report["stored"]), (&2.into(), &2.into()), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_list_that_cannot_be_read_does_not_keep_the_server_from_serving() {
+async fn unreadable_list_does_not_prevent_startup() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("keys");
     let origin = Origin::start().await;
-    let config = listing(&origin, &format!("{}\nwarm.interval = '1s'", in_file(&file)));
+    let config = with_warm_list(&origin, &format!("{}\nwarm.interval = '1s'", warm_file(&file)));
     for store in Store::BOTH {
         let env = store.start(&config).await;
-        eventually("it is said", SOON, async || {
+        eventually("the error is logged", SOON, async || {
             (!lines(&env.larder, "the warm list cannot be read").is_empty()).then_some(())
         })
         .await;
         assert!(env.cache.fetched("k").await.0.is_some());
-        // As soon as it can be read, it is.
+        // The list is read once the file exists.
         fs::write(&file, "late\n").unwrap();
-        rounds(&env.larder, 1).await;
+        reports(&env.larder, 1).await;
         assert!(env.cache.read("late").await.is_some());
         fs::remove_file(&file).unwrap();
     }
 }
 
-fn listing(origin: &Origin, list: &str) -> String {
-    read_through(&origin.url("/v/{key}"), "", &format!("{STEADY}\n{list}"))
+fn with_warm_list(origin: &Origin, list: &str) -> String {
+    read_through(&origin.url("/v/{key}"), "", &format!("{LONG_LEASE}\n{list}"))
 }
 
-fn in_file(path: &Path) -> String {
+fn warm_file(path: &Path) -> String {
     format!("warm.file = '{}'", path.display())
 }
 
-/// What the server logged of its first rounds, once there are so many.
-async fn rounds(larder: &Larder, count: usize) -> Vec<Value> {
-    eventually("the rounds are over", SOON, async || {
-        let rounds = lines(larder, "warmed by the warm list");
-        (rounds.len() >= count).then_some(rounds)
+/// Waits for `count` log lines about completed warms and returns all of them.
+async fn reports(larder: &Larder, count: usize) -> Vec<Value> {
+    eventually("the list is warmed", SOON, async || {
+        let reports = lines(larder, "warmed by the warm list");
+        (reports.len() >= count).then_some(reports)
     })
     .await
 }
 
-/// The fields of each log line with a message, its level among them.
+/// The fields of each log line with this message, and its level.
 fn lines(larder: &Larder, message: &str) -> Vec<Value> {
     let logs = larder.logs();
     let lines = logs.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let told = lines.filter(|line| line["fields"]["message"] == message);
-    told.map(|mut line| {
-        let level = line["level"].take();
-        let mut fields = line["fields"].take();
-        fields["level"] = level;
-        fields
-    })
-    .collect()
+    let matching = lines.filter(|line| line["fields"]["message"] == message);
+    matching
+        .map(|mut line| {
+            let level = line["level"].take();
+            let mut fields = line["fields"].take();
+            fields["level"] = level;
+            fields
+        })
+        .collect()
 }

@@ -1,4 +1,4 @@
-//! AdminService.Warm: what it counts, at which rate and how much at once, and what stops it.
+//! AdminService.Warm: counts, rate, concurrency and cancellation.
 
 use std::time::Instant;
 
@@ -11,39 +11,47 @@ use tonic::{Code, Status, Streaming};
 
 use crate::support::{
     client::{Cache, Fetched as _, NS, fetch, params},
-    env::{Env, PATIENT, read_through},
-    origin::{Asked, Origin, numbered, ok, status},
+    env::{Env, LONG_TIMEOUTS, read_through},
+    origin::{Origin, OriginRequest, numbered, ok, status},
     status::{expect_error, expect_over_limit, expect_retry, expect_violation},
     wait::{SOON, eventually},
 };
 
-/// A machine that is busy for a moment loses no lease.
-pub(super) const STEADY: &str = "min_lease = '10s'";
+/// Long enough for a busy machine not to lose leases.
+pub(super) const LONG_LEASE: &str = "min_lease = '10s'";
 const NO_RETRIES: &str = "min_lease = '10s'\nretries = 0\nbreaker_threshold = 0";
 
-with_origin!(every_key_is_counted_as_what_became_of_it, origin: NO_RETRIES, |env, origin| {
-    origin.answer(|asked: &Asked| match asked.target.as_str() {
+with_origin!(every_key_is_counted_by_outcome, origin: NO_RETRIES, |env, origin| {
+    origin.answer(|request: &OriginRequest| match request.target.as_str() {
         "/v/private" => ok("v", &[("cache-control", "no-store")]),
-        "/v/nobody" => status(404),
+        "/v/absent" => status(404),
         "/v/broken" => status(500),
-        _ => numbered(asked),
+        _ => numbered(request),
     });
     env.cache.put("fresh", "v").await;
-    let last = warmed(&env.cache, keys(&["a", "fresh", "private", "nobody", "broken", "b"])).await;
-    let expected = WarmResponse { total: 6, done: 6, stored: 3, fresh: 1, not_stored: 1, failed: 1, ..last.clone() };
+    let last = warmed(&env.cache, keys(&["a", "fresh", "private", "absent", "broken", "b"])).await;
+    let expected = WarmResponse {
+        total: 6,
+        done: 6,
+        stored: 3,
+        fresh: 1,
+        not_stored: 1,
+        failed: 1,
+        ..last.clone()
+    };
     assert_eq!(last, expected);
     assert!(last.last_error.contains("500"), "{last:?}");
     assert!(last.took.is_some_and(|took| took.seconds > 0 || took.nanos > 0), "{last:?}");
     assert_eq!(origin.calls(), 5);
 
-    // What is stored is there for everybody.
+    // Stored values are read by other calls.
     assert_eq!(env.cache.read("a").await.as_deref(), Some("/v/a#1"));
-    let again = warmed(&env.cache, keys(&["a", "nobody", "b"])).await;
+    let again = warmed(&env.cache, keys(&["a", "absent", "b"])).await;
     assert_eq!((again.fresh, again.done, again.last_error.as_str()), (3, 3, ""));
     assert_eq!(origin.calls(), 5);
 });
 
-with_origin!(refresh_fetches_what_is_fresh_too, origin: STEADY, |env, origin| {
+with_origin!(refresh_fetches_fresh_keys, origin: LONG_LEASE, |env, origin| {
     env.cache.put("k", "old").await;
     let last = warmed(&env.cache, WarmRequest { refresh: true, ..keys(&["k"]) }).await;
     assert_eq!((last.stored, last.fresh), (1, 0), "{last:?}");
@@ -53,14 +61,15 @@ with_origin!(refresh_fetches_what_is_fresh_too, origin: STEADY, |env, origin| {
     assert_eq!(origin.calls(), 2);
 });
 
-with_origin!(the_rate_is_kept_and_progress_is_told, origin: STEADY, |env, origin| {
+with_origin!(rate_is_limited_and_progress_is_reported, origin: LONG_LEASE, |env, origin| {
     let (count, rate) = (31, 20);
     let names: Vec<String> = (0..count).map(|number| format!("k{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let started = Instant::now();
-    let reports = collect(open(&env.cache, WarmRequest { rate, ..keys(&names) }).await.unwrap()).await;
+    let reports =
+        collect(open(&env.cache, WarmRequest { rate, ..keys(&names) }).await.unwrap()).await;
     let took = started.elapsed();
-    // The first one need not wait. A little less, for the clocks.
+    // The first key does not wait. The factor allows for clock differences.
     assert!(took.as_secs_f64() > 0.9 * f64::from(count - 1) / f64::from(rate), "{took:?}");
     assert!(reports.len() > 1, "{reports:?}");
     assert!(reports.is_sorted_by_key(|report| report.done), "{reports:?}");
@@ -70,22 +79,35 @@ with_origin!(the_rate_is_kept_and_progress_is_told, origin: STEADY, |env, origin
     assert_eq!(origin.calls(), 31);
 });
 
-with_origin!(half_of_what_the_origin_takes_is_left_to_callers, origin: "max_concurrency = 4\nmin_lease = '10s'", |env, origin| {
-    origin.hold();
-    let warming = open(&env.cache, keys(&["a", "b", "c", "d", "e", "f"])).await.unwrap();
-    eventually("two are fetched", SOON, async || (origin.in_flight() == 2).then_some(())).await;
-    let caller = { let cache = env.cache.clone(); tokio::spawn(async move { cache.fetched("k").await.0 }) };
-    eventually("the caller's is fetched beside them", SOON, async || (origin.in_flight() == 3).then_some(())).await;
-    origin.release();
-    assert_eq!(collect(warming).await.last().unwrap().stored, 6);
-    assert_eq!(caller.await.unwrap().as_deref(), Some("/v/k#1"));
-    assert!(origin.most_in_flight() <= 3, "{}", origin.most_in_flight());
-});
+with_origin!(
+    warming_uses_half_of_the_concurrency_limit,
+    origin: "max_concurrency = 4\nmin_lease = '10s'",
+    |env, origin| {
+        origin.hold();
+        let warming = open(&env.cache, keys(&["a", "b", "c", "d", "e", "f"])).await.unwrap();
+        eventually("two keys are being fetched", SOON, async || {
+            (origin.in_flight() == 2).then_some(())
+        })
+        .await;
+        let caller = {
+            let cache = env.cache.clone();
+            tokio::spawn(async move { cache.fetched("k").await.0 })
+        };
+        eventually("the caller's key is fetched concurrently", SOON, async || {
+            (origin.in_flight() == 3).then_some(())
+        })
+        .await;
+        origin.release();
+        assert_eq!(collect(warming).await.last().unwrap().stored, 6);
+        assert_eq!(caller.await.unwrap().as_deref(), Some("/v/k#1"));
+        assert!(origin.max_in_flight() <= 3, "{}", origin.max_in_flight());
+    }
+);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_have_params() {
+async fn keys_can_have_params() {
     let origin = Origin::start().await;
-    let config = read_through(&origin.url("/v/{key}?{params}"), "", STEADY);
+    let config = read_through(&origin.url("/v/{key}?{params}"), "", LONG_LEASE);
     for store in Store::BOTH {
         let (env, before) = (store.start(&config).await, origin.calls());
         let page = |number: &str| WarmKey {
@@ -95,10 +117,10 @@ async fn keys_have_params() {
         let request = WarmRequest { keys: vec![page("1"), page("2"), page("1")], ..keys(&[]) };
         let last = warmed(&env.cache, request).await;
         assert_eq!((last.done, last.stored + last.fresh, last.failed), (3, 3, 0), "{last:?}");
-        let mut asked: Vec<String> =
-            origin.asked()[before..].iter().map(|asked| asked.target.clone()).collect();
-        asked.sort();
-        assert_eq!(asked, ["/v/list?a=b&page=1", "/v/list?a=b&page=2"]);
+        let mut targets: Vec<String> =
+            origin.requests()[before..].iter().map(|request| request.target.clone()).collect();
+        targets.sort();
+        assert_eq!(targets, ["/v/list?a=b&page=1", "/v/list?a=b&page=2"]);
         let request = GetOrFetchRequest { params: page("2").params, ..fetch("list", 20_000) };
         let entry = env.cache.get_or_fetch(request).await.unwrap().expect_found().entry.unwrap();
         assert_eq!(entry.tier(), Tier::Store);
@@ -107,38 +129,42 @@ async fn keys_have_params() {
     }
 }
 
-with_origin!(limits_are_checked_before_anything_is_fetched, origin: STEADY, |env, origin| {
+with_origin!(limits_are_checked_before_any_fetch, origin: LONG_LEASE, |env, origin| {
     let rate = open(&env.cache, WarmRequest { rate: 100_001, ..keys(&["k"]) }).await;
     expect_over_limit(rate, Code::InvalidArgument, "INVALID_ARGUMENT", "rate", 100_000);
-    let crowd = open(&env.cache, keys(&vec!["k"; 10_001])).await;
-    expect_over_limit(crowd, Code::InvalidArgument, "BATCH_TOO_LARGE", "keys", 10_000);
+    let too_many = open(&env.cache, keys(&vec!["k"; 10_001])).await;
+    expect_over_limit(too_many, Code::InvalidArgument, "BATCH_TOO_LARGE", "keys", 10_000);
     expect_violation(open(&env.cache, keys(&["a", ""])).await, "keys[1].key");
     expect_violation(open(&env.cache, keys(&["a", "b", &"k".repeat(1025)])).await, "keys[2].key");
-    let nameless = WarmKey { key: "k".to_owned(), params: params(&[("", "v")]) };
-    expect_violation(open(&env.cache, WarmRequest { keys: vec![nameless], ..keys(&[]) }).await, "keys[0].params");
-    let nowhere = WarmRequest { namespace: "no where".to_owned(), ..keys(&["k"]) };
-    expect_violation(open(&env.cache, nowhere).await, "namespace");
+    let empty_param = WarmKey { key: "k".to_owned(), params: params(&[("", "v")]) };
+    expect_violation(
+        open(&env.cache, WarmRequest { keys: vec![empty_param], ..keys(&[]) }).await,
+        "keys[0].params",
+    );
+    let invalid_namespace = WarmRequest { namespace: "no where".to_owned(), ..keys(&["k"]) };
+    expect_violation(open(&env.cache, invalid_namespace).await, "namespace");
     assert_eq!(origin.calls(), 0);
-    let most = open(&env.cache, WarmRequest { rate: 100_000, ..keys(&vec!["k"; 10_000]) }).await.unwrap();
-    assert_eq!(collect(most).await.last().unwrap().done, 10_000);
+    let largest =
+        open(&env.cache, WarmRequest { rate: 100_000, ..keys(&vec!["k"; 10_000]) }).await.unwrap();
+    assert_eq!(collect(largest).await.last().unwrap().done, 10_000);
     assert_eq!(origin.calls(), 1);
 });
 
-on_both_stores!(a_namespace_without_an_origin_cannot_be_warmed, |env| {
+on_both_stores!(namespace_without_an_origin_cannot_be_warmed, |env| {
     for request in [keys(&["k"]), keys(&[])] {
         expect_error(open(&env.cache, request).await, Code::FailedPrecondition, "NO_ORIGIN");
     }
 });
 
-with_origin!(a_call_that_is_cancelled_begins_no_more_fetches, |env, origin| {
+with_origin!(cancelled_call_starts_no_more_fetches, |env, origin| {
     let names: Vec<String> = (0..1000).map(|number| format!("k{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut warming = open(&env.cache, WarmRequest { rate: 20, ..keys(&names) }).await.unwrap();
     assert!(warming.message().await.unwrap().unwrap().done > 0);
     drop(warming);
-    // It would take another 49 s.
+    // Without the cancellation, the call would take another 49 s.
     let mut last = (origin.calls(), Instant::now());
-    eventually("it comes to rest", SOON, async || {
+    eventually("no more fetches start", SOON, async || {
         let calls = origin.calls();
         if calls != last.0 {
             last = (calls, Instant::now());
@@ -149,14 +175,17 @@ with_origin!(a_call_that_is_cancelled_begins_no_more_fetches, |env, origin| {
     assert!(origin.calls() < 1000);
 });
 
-with_origin!(a_server_that_stops_begins_no_more_fetches, origin: STEADY, |env, origin| {
+with_origin!(shutdown_starts_no_more_fetches, origin: LONG_LEASE, |env, origin| {
     let mut larder = env.larder;
     origin.hold();
     let names: Vec<String> = (0..100).map(|number| format!("k{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut warming = open(&env.cache, keys(&names)).await.unwrap();
     let at_once = 32;
-    eventually("the origin is asked", SOON, async || (origin.in_flight() == at_once).then_some(())).await;
+    eventually("the origin is called", SOON, async || {
+        (origin.in_flight() == at_once).then_some(())
+    })
+    .await;
     larder.signal(Signal::SIGTERM);
     let refused = loop {
         match warming.message().await {
@@ -165,30 +194,33 @@ with_origin!(a_server_that_stops_begins_no_more_fetches, origin: STEADY, |env, o
         }
     };
     expect_retry(refused, Code::Unavailable, "SHUTTING_DOWN");
-    // Long before the time for a shutdown is over.
+    // The server exits long before the shutdown timeout.
     assert_eq!(larder.wait_exit(SOON).await.code(), Some(0));
     assert_eq!(origin.calls(), at_once);
 });
 
-with_origin!(four_calls_are_answered_at_once, origin: STEADY, |env, origin| {
+with_origin!(four_calls_run_concurrently, origin: LONG_LEASE, |env, origin| {
     origin.hold();
     let mut warming = Vec::new();
     for key in ["a", "b", "c", "d"] {
         warming.push(open(&env.cache, keys(&[key])).await.unwrap());
     }
     expect_retry(open(&env.cache, keys(&["e"])).await, Code::ResourceExhausted, "OVERLOADED");
-    // One that is cancelled makes room, although its fetch goes on.
+    // A cancelled call frees its slot, although its fetch continues.
     drop(warming.pop());
-    let next = eventually("there is room", SOON, async || open(&env.cache, keys(&["e"])).await.ok()).await;
+    let next =
+        eventually("a slot is free", SOON, async || open(&env.cache, keys(&["e"])).await.ok())
+            .await;
     warming.push(next);
     origin.release();
     for each in warming {
         assert_eq!(collect(each).await.last().unwrap().stored, 1);
     }
-    eventually("there is room again", SOON, async || open(&env.cache, keys(&["f"])).await.ok()).await;
+    eventually("a slot is free again", SOON, async || open(&env.cache, keys(&["f"])).await.ok())
+        .await;
 });
 
-/// For tests whose configuration is more than a text.
+/// A store, for tests that `with_origin!` cannot configure.
 #[derive(Clone, Copy)]
 pub(super) enum Store {
     Memory,
@@ -200,13 +232,13 @@ impl Store {
 
     pub(super) async fn start(self, config: &str) -> Env {
         match self {
-            Self::Memory => Env::memory(&PATIENT, config).await,
-            Self::Redis => Env::redis(&PATIENT, config).await,
+            Self::Memory => Env::memory(&LONG_TIMEOUTS, config).await,
+            Self::Redis => Env::redis(&LONG_TIMEOUTS, config).await,
         }
     }
 }
 
-/// A call for these keys of [`NS`], faster than a test can tell.
+/// A call for these keys of [`NS`], at a rate that does not slow down a test.
 fn keys(names: &[&str]) -> WarmRequest {
     let key = |name: &&str| WarmKey { key: (*name).to_owned(), ..WarmKey::default() };
     let keys = names.iter().map(key).collect();
@@ -220,7 +252,7 @@ pub(super) async fn open(
     AdminServiceClient::new(cache.channel()).warm(request).await.map(tonic::Response::into_inner)
 }
 
-/// All reports; there is always one.
+/// All reports of a call, at least one.
 async fn collect(mut warming: Streaming<WarmResponse>) -> Vec<WarmResponse> {
     let mut reports = Vec::new();
     while let Some(report) = warming.message().await.unwrap() {

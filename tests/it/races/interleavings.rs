@@ -1,8 +1,9 @@
-//! Every order of a few steps, against a model.
+//! Every order of a few calls, checked against a model.
 //!
-//! Two callers ask for a key and fill it, somebody writes it, somebody deletes it or invalidates its namespace. A key is
-//! one place in the store that takes one step after the other, so that the orders of whole calls are all that can be
-//! seen, as long as each call is one step there. That each is one, the crowds show.
+//! Two callers request and fill a key; others write it, and delete it or invalidate its namespace.
+//! The store executes the calls for one key one after the other. As long as each call is atomic,
+//! the orders of whole calls are therefore all that can be observed. The stress tests check that
+//! each call is atomic.
 
 use larder::pb::v1::{
     DeleteRequest, GetOrFetchRequest, GetRequest, Lease, SetRequest, SetResult,
@@ -14,63 +15,63 @@ use crate::support::client::{Cache, as_text, delete, fetch, fill, get, invalidat
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Step {
-    /// The caller asks.
-    Ask(usize),
-    /// The caller fills, if it was given a lease.
+    /// The caller calls GetOrFetch.
+    Fetch(usize),
+    /// The caller fills, if it was granted a lease.
     Fill(usize),
     Write,
     Invalidate,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Means {
+enum Invalidation {
     Delete,
     InvalidateNamespace,
 }
 
-/// What the contract says that the cache holds.
+/// The cache's state according to the contract.
 #[derive(Default)]
 struct Model {
     value: Option<String>,
     holder: Option<usize>,
-    /// What happened to the key since a caller was granted its lease. More than one thing may have, and then its fill may
-    /// be told any of them.
-    since: [Vec<SetResult>; 2],
+    /// For each caller, the events that voided its lease. A late fill may be answered with any of
+    /// them.
+    lease_losses: [Vec<SetResult>; 2],
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_order_on_two_replicas() {
+async fn every_order_matches_the_model_on_two_replicas() {
     let fleet = Fleet::start(&[("LARDER_STORE__SHARDS", "2")]).await;
-    every_order([&fleet.caches[0], &fleet.caches[1]]).await;
+    check_every_order([&fleet.caches[0], &fleet.caches[1]]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_order_on_the_embedded_store() {
+async fn every_order_matches_the_model_on_the_embedded_store() {
     let env = crate::support::env::Env::memory(&[], "").await;
-    every_order([&env.cache, &env.cache]).await;
+    check_every_order([&env.cache, &env.cache]).await;
 }
 
-async fn every_order(caches: [&Cache; 2]) {
-    let threads = [
-        vec![Step::Ask(0), Step::Fill(0)],
-        vec![Step::Ask(1), Step::Fill(1)],
+async fn check_every_order(caches: [&Cache; 2]) {
+    let sequences = [
+        vec![Step::Fetch(0), Step::Fill(0)],
+        vec![Step::Fetch(1), Step::Fill(1)],
         vec![Step::Write],
         vec![Step::Invalidate],
     ];
     let mut orders = Vec::new();
-    merge(&threads, &mut Vec::new(), &mut orders);
+    interleave(&sequences, &mut Vec::new(), &mut orders);
     assert_eq!(orders.len(), 180);
-    for means in [Means::Delete, Means::InvalidateNamespace] {
+    for invalidation in [Invalidation::Delete, Invalidation::InvalidateNamespace] {
         for (number, order) in orders.iter().enumerate() {
-            // The steps of nobody in particular come through either replica.
-            let namespace = format!("{means:?}-{number}").to_lowercase();
-            run(caches, number % 2, &namespace, means, order).await;
+            // Writes and invalidations alternate between the replicas.
+            let namespace = format!("{invalidation:?}-{number}").to_lowercase();
+            run(caches, number % 2, &namespace, invalidation, order).await;
         }
     }
 }
 
-/// All ways to merge sequences that keep the order of each.
-fn merge(rest: &[Vec<Step>], merged: &mut Vec<Step>, orders: &mut Vec<Vec<Step>>) {
+/// Collects all interleavings that keep the order within each sequence.
+fn interleave(rest: &[Vec<Step>], merged: &mut Vec<Step>, orders: &mut Vec<Vec<Step>>) {
     if rest.iter().all(Vec::is_empty) {
         orders.push(merged.clone());
     }
@@ -79,7 +80,7 @@ fn merge(rest: &[Vec<Step>], merged: &mut Vec<Step>, orders: &mut Vec<Vec<Step>>
             let mut rest = rest.to_vec();
             rest[index] = tail.to_vec();
             merged.push(*first);
-            merge(&rest, merged, orders);
+            interleave(&rest, merged, orders);
             merged.pop();
         }
     }
@@ -87,28 +88,28 @@ fn merge(rest: &[Vec<Step>], merged: &mut Vec<Step>, orders: &mut Vec<Vec<Step>>
 
 async fn run(
     caches: [&Cache; 2],
-    third_party: usize,
+    writer: usize,
     namespace: &str,
-    means: Means,
+    invalidation: Invalidation,
     order: &[Step],
 ) {
     let mut model = Model::default();
     let mut leases: [Option<Lease>; 2] = [None, None];
-    let within = || namespace.to_owned();
+    let namespace_name = || namespace.to_owned();
     for step in order {
-        let context = format!("{step:?} in {order:?} with {means:?}");
+        let context = format!("{step:?} in {order:?} with {invalidation:?}");
         match *step {
-            Step::Ask(caller) => {
-                let request = GetOrFetchRequest { namespace: within(), ..fetch("k", 0) };
+            Step::Fetch(caller) => {
+                let request = GetOrFetchRequest { namespace: namespace_name(), ..fetch("k", 0) };
                 let answer = caches[caller].get_or_fetch(request).await.unwrap();
                 match (answer.outcome.unwrap(), &model.value, model.holder) {
                     (Answer::Found(found), Some(value), _) => {
                         assert_eq!(as_text(found.value).as_ref(), Some(value))
                     }
                     (Answer::Lease(lease), None, None) => {
-                        model.happened(SetResult::LeaseLost);
+                        model.void_leases(SetResult::LeaseLost);
                         model.holder = Some(caller);
-                        model.since[caller].clear();
+                        model.lease_losses[caller].clear();
                         leases[caller] = Some(lease);
                     }
                     (Answer::Contended(_), None, Some(_)) => {}
@@ -120,57 +121,56 @@ async fn run(
             Step::Fill(caller) => {
                 let Some(lease) = &leases[caller] else { continue };
                 let value = format!("fill of {caller}");
-                let request = SetRequest { namespace: within(), ..fill("k", text(&value), lease) };
+                let request =
+                    SetRequest { namespace: namespace_name(), ..fill("k", text(&value), lease) };
                 let result = caches[caller].set(request).await.unwrap().result();
                 if model.holder == Some(caller) {
                     assert_eq!(result, SetResult::Stored, "{context}");
-                    model.happened(SetResult::Superseded);
+                    model.void_leases(SetResult::Superseded);
                     model.value = Some(value);
                 } else {
-                    let since = &model.since[caller];
+                    let losses = &model.lease_losses[caller];
                     assert!(
-                        since.contains(&result),
-                        "{result:?} instead of one of {since:?} at {context}"
+                        losses.contains(&result),
+                        "{result:?} instead of one of {losses:?} at {context}"
                     );
                 }
             }
             Step::Write => {
-                let request = SetRequest { namespace: within(), ..set("k", text("written")) };
-                caches[third_party].set(request).await.unwrap();
-                model.happened(SetResult::Superseded);
+                let request =
+                    SetRequest { namespace: namespace_name(), ..set("k", text("written")) };
+                caches[writer].set(request).await.unwrap();
+                model.void_leases(SetResult::Superseded);
                 model.value = Some("written".to_owned());
             }
             Step::Invalidate => {
-                match means {
-                    Means::Delete => {
-                        let request = DeleteRequest { namespace: within(), ..delete("k") };
-                        let existed = caches[third_party].delete(request).await.unwrap().existed;
+                match invalidation {
+                    Invalidation::Delete => {
+                        let request = DeleteRequest { namespace: namespace_name(), ..delete("k") };
+                        let existed = caches[writer].delete(request).await.unwrap().existed;
                         assert_eq!(existed, model.value.is_some(), "{context}");
                     }
-                    Means::InvalidateNamespace => {
-                        caches[third_party]
-                            .invalidate_namespace(invalidate(namespace))
-                            .await
-                            .unwrap();
+                    Invalidation::InvalidateNamespace => {
+                        caches[writer].invalidate_namespace(invalidate(namespace)).await.unwrap();
                     }
                 }
-                model.happened(SetResult::Invalidated);
+                model.void_leases(SetResult::Invalidated);
                 model.value = None;
             }
         }
         for cache in caches {
-            let request = GetRequest { namespace: within(), ..get("k") };
+            let request = GetRequest { namespace: namespace_name(), ..get("k") };
             assert_eq!(as_text(cache.get(request).await.unwrap().value), model.value, "{context}");
         }
     }
 }
 
 impl Model {
-    /// Something that ends every lease.
-    fn happened(&mut self, event: SetResult) {
+    /// Records an event that voids every lease.
+    fn void_leases(&mut self, event: SetResult) {
         self.holder = None;
-        for since in &mut self.since {
-            since.push(event);
+        for losses in &mut self.lease_losses {
+            losses.push(event);
         }
     }
 }

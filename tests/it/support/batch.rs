@@ -1,20 +1,20 @@
-//! BatchGetOrFetch and what it is answered.
+//! BatchGetOrFetch requests and answers.
 
 use larder::pb::v1::{
     BatchGetOrFetchRequest, BatchGetOrFetchResult, GetOrFetchResponse,
-    batch_get_or_fetch_result::Result as Fetched,
+    batch_get_or_fetch_result::Result as KeyResult,
 };
 use tokio::task::JoinHandle;
 
 use super::client::{Cache, key_ref, ms};
 
-/// A batch of keys that waits longer than any test.
+/// A batch of keys with a wait longer than any test.
 pub(crate) fn batch(keys: &[&str]) -> BatchGetOrFetchRequest {
     let keys = keys.iter().map(|key| key_ref(key)).collect();
     BatchGetOrFetchRequest { keys, wait: ms(50_000), ..BatchGetOrFetchRequest::default() }
 }
 
-/// The answers to a batch without errors.
+/// The answers of a batch that must not contain errors.
 pub(crate) async fn answers(
     cache: &Cache,
     request: BatchGetOrFetchRequest,
@@ -22,7 +22,7 @@ pub(crate) async fn answers(
     cache.batch_get_or_fetch(request).await.unwrap().into_iter().map(answered).collect()
 }
 
-/// The same, asked for by a task of its own.
+/// Like [`answers`], in a separate task.
 pub(crate) fn spawn(
     cache: &Cache,
     request: BatchGetOrFetchRequest,
@@ -31,10 +31,10 @@ pub(crate) fn spawn(
     tokio::spawn(async move { answers(&cache, request).await })
 }
 
-/// The answer for one key, which is no error.
+/// The answer for one key. Panics on an error.
 pub(crate) fn answered(result: BatchGetOrFetchResult) -> GetOrFetchResponse {
     match result.result {
-        Some(Fetched::Answer(answer)) => answer,
-        other => panic!("no answer, but {other:?}"),
+        Some(KeyResult::Answer(answer)) => answer,
+        other => panic!("expected an answer, got {other:?}"),
     }
 }

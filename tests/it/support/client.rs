@@ -1,4 +1,4 @@
-//! Small typed helpers around the generated client.
+//! Typed helpers around the generated client.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -17,9 +17,9 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-/// The namespace of a request that names no other.
+/// The default namespace of requests.
 pub(crate) const NS: &str = "ns";
-/// A call that takes longer hangs. Longer than any wait that a test asks for.
+/// Deadline of every call, longer than any wait in a test.
 const CALL_LIMIT: Duration = Duration::from_secs(60);
 
 /// A client of one server, on one connection. Clones share the connection.
@@ -30,9 +30,14 @@ pub(crate) struct Cache {
 
 macro_rules! calls {
     ($($call:ident($request:ty) -> $response:ty;)*) => {
-        $(pub(crate) async fn $call(&self, request: impl IntoRequest<$request>) -> Result<$response, Status> {
-            self.rpc().$call(request).await.map(Response::into_inner)
-        })*
+        $(
+            pub(crate) async fn $call(
+                &self,
+                request: impl IntoRequest<$request>,
+            ) -> Result<$response, Status> {
+                self.rpc().$call(request).await.map(Response::into_inner)
+            }
+        )*
     };
 }
 
@@ -44,7 +49,7 @@ impl Cache {
         Self { channel: endpoint(address).connect().await.unwrap() }
     }
 
-    /// Connects with these HTTP/2 windows: what may be sent before it is read.
+    /// Connects with these HTTP/2 windows in bytes, per stream and per connection.
     pub(crate) async fn connect_with_windows(
         address: SocketAddr,
         stream: u32,
@@ -56,12 +61,12 @@ impl Cache {
         Self { channel: endpoint.connect().await.unwrap() }
     }
 
-    /// The generated client, for what the methods below do not show.
+    /// The generated client, for calls that the methods below do not cover.
     pub(crate) fn rpc(&self) -> CacheServiceClient<Channel> {
         CacheServiceClient::new(self.channel.clone())
     }
 
-    /// The connection, for clients of other services.
+    /// The channel, for clients of other services.
     pub(crate) fn channel(&self) -> Channel {
         self.channel.clone()
     }
@@ -107,7 +112,7 @@ impl Cache {
         Ok(results)
     }
 
-    /// Has a key computed, waits up to 20 s, and expects a text or that there is none.
+    /// Calls GetOrFetch with a wait of 20 s. Expects a text or a negative entry.
     pub(crate) async fn fetched(&self, key: &str) -> (Option<String>, GetOrFetchResponse) {
         let answer = self.get_or_fetch(fetch(key, 20_000)).await.unwrap();
         (as_text(answer.clone().expect_found().value), answer)
@@ -120,12 +125,12 @@ impl Cache {
         answer.version
     }
 
-    /// The text under a key; none for a miss.
+    /// The text stored under a key; none for a miss.
     pub(crate) async fn read(&self, key: &str) -> Option<String> {
         as_text(self.get(get(key)).await.unwrap().value)
     }
 
-    /// Asks for a missing key and expects to be the one who computes it.
+    /// Calls GetOrFetch for a missing key and expects the lease.
     pub(crate) async fn lease(&self, key: &str) -> Lease {
         self.get_or_fetch(fetch(key, 0)).await.unwrap().expect_lease()
     }
@@ -136,13 +141,13 @@ fn endpoint(address: SocketAddr) -> Endpoint {
     endpoint.timeout(CALL_LIMIT).connect_timeout(Duration::from_secs(5))
 }
 
-/// What kind of answer a GetOrFetch was.
+/// Checks of a GetOrFetch answer's outcome.
 pub(crate) trait Fetched {
-    /// The value, or a panic.
+    /// The value. Panics on any other outcome.
     fn expect_found(self) -> Found;
-    /// The lease, or a panic.
+    /// The lease. Panics on any other outcome.
     fn expect_lease(self) -> Lease;
-    /// The advice to come back, or a panic.
+    /// The retry advice. Panics on any other outcome.
     fn expect_contended(self) -> Contended;
 }
 
@@ -150,21 +155,21 @@ impl Fetched for GetOrFetchResponse {
     fn expect_found(self) -> Found {
         match self.outcome {
             Some(Answer::Found(found)) => found,
-            other => panic!("not found, but {other:?}"),
+            other => panic!("expected found, got {other:?}"),
         }
     }
 
     fn expect_lease(self) -> Lease {
         match self.outcome {
             Some(Answer::Lease(lease)) => lease,
-            other => panic!("no lease, but {other:?}"),
+            other => panic!("expected a lease, got {other:?}"),
         }
     }
 
     fn expect_contended(self) -> Contended {
         match self.outcome {
             Some(Answer::Contended(contended)) => contended,
-            other => panic!("not contended, but {other:?}"),
+            other => panic!("expected contended, got {other:?}"),
         }
     }
 }
@@ -183,21 +188,21 @@ pub(crate) fn data(value: impl Into<Vec<u8>>) -> Value {
     Value { kind: Some(Kind::Data(value.into().into())) }
 }
 
-/// The text of a text value; none when there is no value.
+/// The text of a value; none without a value. Panics on other kinds.
 pub(crate) fn as_text(value: Option<Value>) -> Option<String> {
     match value?.kind {
         Some(Kind::Text(text)) => Some(text),
-        other => panic!("not a text, but {other:?}"),
+        other => panic!("expected a text, got {other:?}"),
     }
 }
 
-/// A protobuf duration of so many milliseconds.
+/// A protobuf duration from milliseconds.
 pub(crate) fn ms(millis: i64) -> Option<prost_types::Duration> {
     let nanos = i32::try_from(millis % 1000).unwrap() * 1_000_000;
     Some(prost_types::Duration { seconds: millis / 1000, nanos })
 }
 
-/// The duration that an answer must have.
+/// The duration of a field that must be set.
 pub(crate) fn duration(from: Option<prost_types::Duration>) -> Duration {
     from.expect("a duration").try_into().expect("a duration that is not negative")
 }
@@ -221,7 +226,7 @@ pub(crate) fn set(key: &str, value: Value) -> SetRequest {
     }
 }
 
-/// A Set that lasts for so many milliseconds.
+/// A Set with a TTL in milliseconds.
 pub(crate) fn set_for(key: &str, value: Value, millis: i64) -> SetRequest {
     SetRequest { ttl: ms(millis), ..set(key, value) }
 }
@@ -239,7 +244,7 @@ pub(crate) fn invalidate(namespace: &str) -> InvalidateNamespaceRequest {
     InvalidateNamespaceRequest { namespace: namespace.to_owned() }
 }
 
-/// A GetOrFetch that waits for so many milliseconds.
+/// A GetOrFetch with a wait in milliseconds.
 pub(crate) fn fetch(key: &str, wait: i64) -> GetOrFetchRequest {
     GetOrFetchRequest {
         namespace: NS.to_owned(),
@@ -267,7 +272,7 @@ pub(crate) fn renewal(key: &str, lease: &Lease) -> RenewRequest {
     }
 }
 
-/// A Touch for so many milliseconds.
+/// A Touch with a TTL in milliseconds.
 pub(crate) fn touch(key: &str, millis: i64) -> TouchRequest {
     TouchRequest {
         namespace: NS.to_owned(),

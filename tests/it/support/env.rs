@@ -1,4 +1,4 @@
-//! One server with its store, and the macro that runs a test on each store.
+//! One server with its store, and the macros that run a test on each store.
 
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -11,13 +11,13 @@ use super::{
     wait::{SOON, eventually},
 };
 
-/// A machine that is busy for a moment is no outage of the store, after which nothing would be as the tests expect.
-pub(crate) const PATIENT: [(&str, &str); 2] =
+/// Store timeouts with which a busy machine does not look like a store outage.
+pub(crate) const LONG_TIMEOUTS: [(&str, &str); 2] =
     [("LARDER_STORE__TIMEOUT", "10s"), ("LARDER_STORE__CONNECT_TIMEOUT", "10s")];
 
 /// One server on one store.
 pub(crate) struct Env {
-    // Before its store, so that it is gone first.
+    // Declared before the store, so that the server is dropped first.
     pub(crate) larder: Larder,
     pub(crate) cache: Cache,
     _redis: Option<RedisServer>,
@@ -35,19 +35,19 @@ impl Env {
         Self { cache: larder.client().await, larder, _redis: None }
     }
 
-    /// A server on a Redis of its own.
+    /// A server on a new Redis server.
     pub(crate) async fn redis(variables: &[(&str, &str)], config: &str) -> Self {
         let redis = RedisServer::start().await;
         let builder = Larder::redis(&redis.url()).env("LARDER_DEFAULTS__TTL_JITTER", 0);
         let larder = builder.envs(variables).config(config).start().await;
         let cache = larder.client().await;
-        store_answers(&cache).await;
+        await_store(&cache).await;
         Self { cache, larder, _redis: Some(redis) }
     }
 }
 
-/// A server serves at once, and its store may answer a moment later if the machine is busy.
-async fn store_answers(cache: &Cache) {
+/// Waits until the store answers. A server serves before that.
+async fn await_store(cache: &Cache) {
     let store = HealthCheckRequest { service: "store".to_owned() };
     eventually("the store answers", SOON, async || {
         let answer = HealthClient::new(cache.channel()).check(store.clone()).await.ok()?;
@@ -56,8 +56,10 @@ async fn store_answers(cache: &Cache) {
     .await;
 }
 
-/// Makes one test per store of an async function that takes an [`Env`]. Variables and a config file for the server may
-/// be given. TTLs are exact unless one of them says otherwise.
+/// Makes one test per store of an async function that takes an [`Env`].
+///
+/// Environment variables and a config file for the server are optional. There is no TTL jitter
+/// unless one of them sets it.
 macro_rules! on_both_stores {
     ($name:ident, |$env:ident| $body:block) => {
         on_both_stores!($name, env: [], config: "", |$env| $body);
@@ -70,7 +72,7 @@ macro_rules! on_both_stores {
     };
     ($name:ident, env: $variables:expr, config: $config:expr, |$env:ident| $body:block) => {
         mod $name {
-            // A test may need nothing of its file.
+            // A test may use no item of its file.
             #[allow(unused_imports)]
             use super::*;
             use $crate::support::env::Env;
@@ -90,8 +92,10 @@ macro_rules! on_both_stores {
     };
 }
 
-/// Makes one test per store of an async function that takes an [`Env`] and an HTTP origin, which the namespace `ns` reads
-/// through at `/v/{key}`. Further keys of `[namespaces.ns]` and of its `origin` may be given.
+/// Makes one test per store of an async function that takes an [`Env`] and an HTTP origin.
+///
+/// The namespace `ns` reads through the origin at `/v/{key}`. Further keys of `[namespaces.ns]` and
+/// of `[namespaces.ns.origin]` are optional.
 macro_rules! with_origin {
     ($name:ident, |$env:ident, $origin:ident| $body:block) => {
         with_origin!($name, namespace: "", origin: "", |$env, $origin| $body);
@@ -102,26 +106,33 @@ macro_rules! with_origin {
     ($name:ident, namespace: $namespace_config:expr, |$env:ident, $origin:ident| $body:block) => {
         with_origin!($name, namespace: $namespace_config, origin: "", |$env, $origin| $body);
     };
-    ($name:ident, namespace: $namespace:expr, origin: $origin_config:expr, |$env:ident, $origin:ident| $body:block) => {
+    (
+        $name:ident,
+        namespace: $namespace:expr,
+        origin: $origin_config:expr,
+        |$env:ident, $origin:ident| $body:block
+    ) => {
         mod $name {
             #[allow(unused_imports)]
             use super::*;
-            use $crate::support::{env::{Env, patient, read_through}, origin::Origin};
+            use $crate::support::{env::{Env, read_through, with_defaults}, origin::Origin};
 
             async fn run($env: Env, $origin: Origin) $body
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn memory() {
                 let origin = Origin::start().await;
-                let config = read_through(&origin.url("/v/{key}"), $namespace, &patient($origin_config));
-                run(Env::memory(&$crate::support::env::PATIENT, &config).await, origin).await;
+                let (url, settings) = (origin.url("/v/{key}"), with_defaults($origin_config));
+                let config = read_through(&url, $namespace, &settings);
+                run(Env::memory(&$crate::support::env::LONG_TIMEOUTS, &config).await, origin).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn redis() {
                 let origin = Origin::start().await;
-                let config = read_through(&origin.url("/v/{key}"), $namespace, &patient($origin_config));
-                run(Env::redis(&$crate::support::env::PATIENT, &config).await, origin).await;
+                let (url, settings) = (origin.url("/v/{key}"), with_defaults($origin_config));
+                let config = read_through(&url, $namespace, &settings);
+                run(Env::redis(&$crate::support::env::LONG_TIMEOUTS, &config).await, origin).await;
             }
         }
     };
@@ -132,13 +143,13 @@ pub(crate) fn read_through(url: &str, namespace: &str, origin: &str) -> String {
     format!("[namespaces.ns]\n{namespace}\n[namespaces.ns.origin]\nurl = '{url}'\n{origin}\n")
 }
 
-/// The configuration of an origin of which no lease is lost only because the machine is busy for a moment, and of which nothing is
-/// refreshed before its time, by chance, unless that is what a test is about.
-pub(crate) fn patient(origin: &str) -> String {
-    let unless_said = |key: &str, line: &str| {
+/// Adds defaults to an origin's configuration: leases long enough for a busy machine, and no early
+/// refreshes.
+pub(crate) fn with_defaults(origin: &str) -> String {
+    let unless_set = |key: &str, line: &str| {
         if origin.contains(key) { String::new() } else { format!("{line}\n") }
     };
-    let min_lease = unless_said("min_lease", "min_lease = '5s'");
-    let early_refresh = unless_said("early_refresh", "early_refresh = 0");
+    let min_lease = unless_set("min_lease", "min_lease = '5s'");
+    let early_refresh = unless_set("early_refresh", "early_refresh = 0");
     format!("{min_lease}{early_refresh}{origin}")
 }

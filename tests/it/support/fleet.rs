@@ -2,9 +2,9 @@
 
 use super::{client::Cache, redis::RedisServer, server::Larder};
 
-/// See the module.
+/// Servers with the same configuration and store.
 pub(crate) struct Fleet {
-    // Before their store, so that they are gone first.
+    // Declared before the store, so that the servers are dropped first.
     pub(crate) servers: Vec<Larder>,
     /// A client of each server, in the same order.
     pub(crate) caches: Vec<Cache>,
@@ -15,7 +15,7 @@ pub(crate) struct Fleet {
 // === impl Fleet ===
 
 impl Fleet {
-    /// Starts so many servers, all with this config file. TTLs are exact.
+    /// Starts `size` servers with this config file, without TTL jitter.
     pub(crate) async fn start(size: usize, config: &str) -> Self {
         let redis = RedisServer::start().await;
         let mut fleet =
@@ -28,14 +28,14 @@ impl Fleet {
         fleet
     }
 
-    /// Another server in place of one.
+    /// Replaces a server with a new one.
     pub(crate) async fn replace(&mut self, number: usize) {
         let server = self.server().await;
         self.caches[number] = server.client().await;
         self.servers[number] = server;
     }
 
-    /// What a counter or a gauge of all servers adds up to.
+    /// Sum of a counter or a gauge over all servers.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let mut sum = 0.0;
         for server in &self.servers {
@@ -46,13 +46,14 @@ impl Fleet {
 
     async fn server(&self) -> Larder {
         let builder = Larder::redis(&self.redis.url()).env("LARDER_DEFAULTS__TTL_JITTER", 0);
-        // A busy machine is not a store that fails: what is fetched without it is fetched more than once.
+        // A busy machine must not look like a store outage, in which keys are fetched more than
+        // once.
         let builder = builder.env("LARDER_STORE__TIMEOUT", "5s");
         builder.config(&self.config).start().await
     }
 }
 
-/// What all series of a counter or a gauge add up to; zero if there are none.
+/// Sum of all series of a counter or a gauge; zero without any.
 pub(crate) async fn metric(server: &Larder, name: &str) -> f64 {
     let text = server.admin("/metrics").await.body;
     let series = text.lines().filter_map(|line| line.strip_prefix(name));

@@ -1,4 +1,4 @@
-//! A gRPC origin under the test's control: it counts what it is asked, and answers as it is told.
+//! A scripted gRPC origin: it records requests and answers as configured.
 
 use std::{
     net::SocketAddr,
@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status, metadata::MetadataMap, transport::Server}
 
 type Answer = dyn Fn(&FetchRequest) -> Result<FetchResponse, Status> + Send + Sync;
 
-/// See the module. Gone when dropped.
+/// A scripted gRPC origin, stopped when dropped.
 pub(crate) struct GrpcOrigin {
     address: SocketAddr,
     service: Service,
@@ -33,24 +33,24 @@ struct Service(Arc<State>);
 
 struct State {
     answer: Mutex<Arc<Answer>>,
-    asked: Mutex<Vec<FetchRequest>>,
+    requests: Mutex<Vec<FetchRequest>>,
     batches: Mutex<Vec<usize>>,
     metadata: Mutex<MetadataMap>,
-    takes: Mutex<Duration>,
+    delay: Mutex<Duration>,
     has_batches: AtomicBool,
 }
 
 impl GrpcOrigin {
-    /// Answers each key with the text `<key>!`.
+    /// Starts an origin that answers each key with the text `<key>!`.
     pub(crate) async fn start() -> Self {
         let state = State {
             answer: Mutex::new(Arc::new(|request: &FetchRequest| {
                 Ok(value(&format!("{}!", request.key)))
             })),
-            asked: Mutex::default(),
+            requests: Mutex::default(),
             batches: Mutex::default(),
             metadata: Mutex::default(),
-            takes: Mutex::default(),
+            delay: Mutex::default(),
             has_batches: AtomicBool::new(true),
         };
         let service = Service(Arc::new(state));
@@ -58,7 +58,7 @@ impl GrpcOrigin {
         Self { address, service, task }
     }
 
-    /// Ends all its connections and begins anew on the same port.
+    /// Closes all connections and restarts on the same port.
     pub(crate) async fn restart(&mut self) {
         self.task.abort();
         let _ = (&mut self.task).await;
@@ -69,7 +69,7 @@ impl GrpcOrigin {
         format!("http://{}", self.address)
     }
 
-    /// From now on, answers like this.
+    /// Sets the answer to each request.
     pub(crate) fn answer(
         &self,
         answer: impl Fn(&FetchRequest) -> Result<FetchResponse, Status> + Send + Sync + 'static,
@@ -77,32 +77,32 @@ impl GrpcOrigin {
         *self.service.0.answer.lock().unwrap() = Arc::new(answer);
     }
 
-    /// From now on, takes so long for each call.
-    pub(crate) fn takes(&self, duration: Duration) {
-        *self.service.0.takes.lock().unwrap() = duration;
+    /// Sets the delay of each call.
+    pub(crate) fn set_delay(&self, duration: Duration) {
+        *self.service.0.delay.lock().unwrap() = duration;
     }
 
-    /// From now on, knows nothing of batches.
+    /// Makes BatchFetch unimplemented.
     pub(crate) fn without_batches(&self) {
         self.service.0.has_batches.store(false, SeqCst);
     }
 
-    /// All keys that were asked for so far, one by one or in batches, in order.
+    /// All requested keys so far, single and in batches, in order.
     pub(crate) fn keys(&self) -> Vec<String> {
-        self.service.0.asked.lock().unwrap().iter().map(|request| request.key.clone()).collect()
+        self.service.0.requests.lock().unwrap().iter().map(|request| request.key.clone()).collect()
     }
 
-    /// What was asked last.
+    /// The last request.
     pub(crate) fn last(&self) -> FetchRequest {
-        self.service.0.asked.lock().unwrap().last().unwrap().clone()
+        self.service.0.requests.lock().unwrap().last().unwrap().clone()
     }
 
-    /// The sizes of the batches so far.
+    /// Sizes of the batches so far.
     pub(crate) fn batches(&self) -> Vec<usize> {
         self.service.0.batches.lock().unwrap().clone()
     }
 
-    /// The metadata of the last call.
+    /// A metadata value of the last call.
     pub(crate) fn metadata(&self, name: &str) -> Option<String> {
         let metadata = self.service.0.metadata.lock().unwrap();
         metadata.get(name).map(|value| value.to_str().unwrap().to_owned())
@@ -126,7 +126,7 @@ async fn serve(address: SocketAddr, service: Service) -> (SocketAddr, JoinHandle
     (address, task)
 }
 
-/// A text.
+/// A response with a text.
 pub(crate) fn value(text: &str) -> FetchResponse {
     outcome(Outcome::Value(Value { kind: Some(Kind::Text(text.to_owned())) }))
 }
@@ -138,14 +138,14 @@ pub(crate) fn outcome(outcome: Outcome) -> FetchResponse {
 impl Service {
     async fn begin(&self, metadata: &MetadataMap) {
         *self.0.metadata.lock().unwrap() = metadata.clone();
-        let takes = *self.0.takes.lock().unwrap();
-        tokio::time::sleep(takes).await;
+        let delay = *self.0.delay.lock().unwrap();
+        tokio::time::sleep(delay).await;
     }
 
     fn fetch_one(&self, request: FetchRequest) -> Result<FetchResponse, Status> {
         let answer = self.0.answer.lock().unwrap().clone();
         let answered = answer(&request);
-        self.0.asked.lock().unwrap().push(request);
+        self.0.requests.lock().unwrap().push(request);
         answered
     }
 }

@@ -1,4 +1,4 @@
-//! Load that measures every answer while something breaks.
+//! Background load that records the slowest answer and all failures.
 
 use std::{
     sync::{
@@ -13,17 +13,17 @@ use tonic::Status;
 
 use super::client::{Cache, batch_get, fetch, get, key_ref, set, text, touch};
 
-/// Callers at work at the same time.
+/// Number of concurrent callers.
 const CALLERS: usize = 8;
 
-/// Runs until stopped.
+/// Callers that run until stopped.
 pub(crate) struct Load {
     callers: Vec<JoinHandle<()>>,
-    over: Arc<AtomicBool>,
+    stopped: Arc<AtomicBool>,
     record: Arc<Mutex<Record>>,
 }
 
-/// What the callers saw.
+/// Results of all calls.
 #[derive(Default)]
 pub(crate) struct Record {
     pub(crate) calls: u64,
@@ -36,21 +36,21 @@ pub(crate) struct Record {
 // === impl Load ===
 
 impl Load {
-    /// Starts callers of everything that answers OK whatever the store does.
+    /// Starts callers of all methods that answer OK even without the store.
     pub(crate) fn start(cache: &Cache) -> Self {
-        let over = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::new(AtomicBool::new(false));
         let record = Arc::new(Mutex::new(Record::default()));
         let callers = (0..CALLERS)
             .map(|number| {
-                tokio::spawn(call(cache.clone(), number, Arc::clone(&over), Arc::clone(&record)))
+                tokio::spawn(call(cache.clone(), number, Arc::clone(&stopped), Arc::clone(&record)))
             })
             .collect();
-        Self { callers, over, record }
+        Self { callers, stopped, record }
     }
 
-    /// Stops the callers. Fails when one of them was answered an error, or late.
+    /// Stops the callers. Panics if a call failed or took longer than `limit`.
     pub(crate) async fn finish(self, what: &str, limit: Duration) -> Record {
-        self.over.store(true, SeqCst);
+        self.stopped.store(true, SeqCst);
         for caller in self.callers {
             caller.await.unwrap();
         }
@@ -87,9 +87,9 @@ impl Record {
     }
 }
 
-async fn call(cache: Cache, number: usize, over: Arc<AtomicBool>, record: Arc<Mutex<Record>>) {
+async fn call(cache: Cache, number: usize, stopped: Arc<AtomicBool>, record: Arc<Mutex<Record>>) {
     let mut round = 0;
-    while !over.load(SeqCst) {
+    while !stopped.load(SeqCst) {
         round += 1;
         let key = format!("load-{number}-{}", round % 7);
         let start = Instant::now();
@@ -108,7 +108,7 @@ async fn call(cache: Cache, number: usize, over: Arc<AtomicBool>, record: Arc<Mu
             }
         };
         record.lock().unwrap().add(name, start.elapsed(), answer);
-        // Leaves the machine some room: what is measured is the store's absence, not the load.
+        // Limits the CPU load, so that latencies show the store's outage.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

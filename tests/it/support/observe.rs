@@ -1,4 +1,4 @@
-//! What can be seen of entries and in the server's figures, without changing either.
+//! Entries and metrics, observed without changing them.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use super::{
     wait::{SOON, eventually},
 };
 
-/// How long something must have been so that the replica and the store agree on it: the replica only estimates the store's clock.
-const AGREED: Duration = Duration::from_millis(200);
+/// Time for which an outcome must last, as the replica only estimates the store's clock.
+const SETTLED: Duration = Duration::from_millis(200);
 
-/// Waits until Gets find this, and have done for a moment. Gets have nothing fetched.
+/// Waits until Gets answer `outcome` steadily. A Get never calls the origin.
 pub(crate) async fn becomes(cache: &Cache, key: &str, outcome: Outcome) -> Option<EntryInfo> {
     let mut since = None;
     eventually(&format!("{key} is {outcome:?}"), SOON, async || {
@@ -23,12 +23,12 @@ pub(crate) async fn becomes(cache: &Cache, key: &str, outcome: Outcome) -> Optio
             return None;
         }
         let since = *since.get_or_insert_with(Instant::now);
-        (outcome == Outcome::Hit || since.elapsed() > AGREED).then_some(answer.entry)
+        (outcome == Outcome::Hit || since.elapsed() > SETTLED).then_some(answer.entry)
     })
     .await
 }
 
-/// Waits until a Get finds this text, fresh.
+/// Waits until a Get answers this text as a hit.
 pub(crate) async fn becomes_text(cache: &Cache, key: &str, text: &str) {
     eventually(&format!("{key} is {text}"), SOON, async || {
         let answer = cache.get(get(key)).await.unwrap();
@@ -38,7 +38,7 @@ pub(crate) async fn becomes_text(cache: &Cache, key: &str, text: &str) {
     .await;
 }
 
-/// Sum of the series of namespace `ns` with this name.
+/// Sum of a metric's series for the namespace `ns`.
 pub(crate) async fn metric(larder: &Larder, name: &str) -> f64 {
     let answer = larder.admin("/metrics").await;
     let series = answer.body.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
@@ -46,7 +46,7 @@ pub(crate) async fn metric(larder: &Larder, name: &str) -> f64 {
     of_ns.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
-/// Waits until a metric has this value.
+/// Waits until [`metric`] has this value.
 pub(crate) async fn metric_becomes(larder: &Larder, name: &str, value: f64) {
     eventually(&format!("{name} is {value}"), SOON, async || {
         (metric(larder, name).await == value).then_some(())
@@ -54,7 +54,7 @@ pub(crate) async fn metric_becomes(larder: &Larder, name: &str, value: f64) {
     .await;
 }
 
-/// Waits until so many calls wait for a value.
+/// Waits until `calls` calls wait for a value.
 pub(crate) async fn waiting(larder: &Larder, calls: usize) {
     let expected = format!("larder_waiting {calls}");
     eventually(&expected, SOON, async || {
@@ -64,7 +64,7 @@ pub(crate) async fn waiting(larder: &Larder, calls: usize) {
     .await;
 }
 
-/// What was counted, once it is what is expected.
+/// Waits until the total counters of Stats match, and returns the counters.
 pub(crate) async fn counted(
     cache: &Cache,
     what: &str,

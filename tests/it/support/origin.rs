@@ -1,4 +1,4 @@
-//! An HTTP origin under the test's control: it counts what it is asked, and answers, hangs, breaks off or lies as it is told.
+//! A scripted HTTP origin: it records requests, and answers, hangs or breaks off as configured.
 
 use std::{
     net::SocketAddr,
@@ -16,38 +16,38 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// What the origin was asked.
+/// A request that the origin received.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
-    /// Path and query, as they were sent.
+pub(crate) struct OriginRequest {
+    /// Path and query, as sent.
     pub(crate) target: String,
-    /// Names in lower case.
+    /// Names are in lower case.
     pub(crate) headers: Vec<(String, String)>,
-    /// How many requests for this target came before.
+    /// Number of earlier requests for the same target.
     pub(crate) before: usize,
     pub(crate) at: Instant,
 }
 
-/// What the origin does with a request.
+/// The origin's reaction to a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
     /// Sends a response.
     Send { status: u16, headers: Vec<(&'static str, String)>, body: Vec<u8> },
     /// Sends these bytes and closes the connection.
     Raw(Vec<u8>),
-    /// Sends these bytes and says nothing any more.
+    /// Sends these bytes and keeps the connection open.
     Stall(Vec<u8>),
     /// Closes the connection.
     Close,
-    /// Says nothing any more.
+    /// Sends nothing and keeps the connection open.
     Hang,
-    /// Waits first.
+    /// Replies after a delay.
     After(Duration, Box<Reply>),
 }
 
-type Answer = dyn Fn(&Asked) -> Reply + Send + Sync;
+type Answer = dyn Fn(&OriginRequest) -> Reply + Send + Sync;
 
-/// See the module. Gone when dropped.
+/// A scripted HTTP origin, stopped when dropped.
 pub(crate) struct Origin {
     address: SocketAddr,
     state: Arc<State>,
@@ -56,46 +56,47 @@ pub(crate) struct Origin {
 
 struct State {
     answer: Mutex<Arc<Answer>>,
-    asked: Mutex<Vec<Asked>>,
+    requests: Mutex<Vec<OriginRequest>>,
     in_flight: AtomicUsize,
-    most_in_flight: AtomicUsize,
+    max_in_flight: AtomicUsize,
     held: watch::Sender<bool>,
 }
 
 struct InFlight<'a>(&'a State);
 
 impl Origin {
-    /// Answers each request with the text `<target>#<number>`, the number counting the requests for that target from 1.
+    /// Starts an origin that answers with the text `<target>#<n>`, where n counts the requests for
+    /// the target from 1.
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
             answer: Mutex::new(Arc::new(numbered)),
-            asked: Mutex::default(),
+            requests: Mutex::default(),
             in_flight: AtomicUsize::new(0),
-            most_in_flight: AtomicUsize::new(0),
+            max_in_flight: AtomicUsize::new(0),
             held: watch::Sender::new(false),
         });
         let task = tokio::spawn(accept(listener, state.clone()));
         Self { address, state, task }
     }
 
-    /// A URL or a template of one.
+    /// A URL or a URL template of this origin.
     pub(crate) fn url(&self, target: &str) -> String {
         format!("http://{}{target}", self.address)
     }
 
-    /// From now on, answers like this.
-    pub(crate) fn answer(&self, answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) {
+    /// Sets the reply to each request.
+    pub(crate) fn answer(&self, answer: impl Fn(&OriginRequest) -> Reply + Send + Sync + 'static) {
         *self.state.answer.lock().unwrap() = Arc::new(answer);
     }
 
-    /// From now on, always answers this.
+    /// Sets the reply to all requests.
     pub(crate) fn always(&self, reply: Reply) {
         self.answer(move |_| reply.clone());
     }
 
-    /// Requests wait before they are answered, until [`Origin::release`].
+    /// Holds back all replies until [`Origin::release`].
     pub(crate) fn hold(&self) {
         self.state.held.send_replace(true);
     }
@@ -104,24 +105,24 @@ impl Origin {
         self.state.held.send_replace(false);
     }
 
-    /// All that was asked so far.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.state.asked.lock().unwrap().clone()
+    /// All requests so far.
+    pub(crate) fn requests(&self) -> Vec<OriginRequest> {
+        self.state.requests.lock().unwrap().clone()
     }
 
-    /// How often it was asked.
+    /// Number of requests so far.
     pub(crate) fn calls(&self) -> usize {
-        self.state.asked.lock().unwrap().len()
+        self.state.requests.lock().unwrap().len()
     }
 
-    /// Requests being answered, held ones included.
+    /// Number of unanswered requests.
     pub(crate) fn in_flight(&self) -> usize {
         self.state.in_flight.load(Ordering::SeqCst)
     }
 
-    /// The most requests that were being answered at once.
-    pub(crate) fn most_in_flight(&self) -> usize {
-        self.state.most_in_flight.load(Ordering::SeqCst)
+    /// Highest number of unanswered requests so far.
+    pub(crate) fn max_in_flight(&self) -> usize {
+        self.state.max_in_flight.load(Ordering::SeqCst)
     }
 }
 
@@ -131,7 +132,7 @@ impl Drop for Origin {
     }
 }
 
-impl Asked {
+impl OriginRequest {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -139,7 +140,7 @@ impl Asked {
 
 // === replies ===
 
-/// A text with further headers.
+/// A 200 response with a text and further headers.
 pub(crate) fn ok(body: impl Into<Vec<u8>>, headers: &[(&'static str, &str)]) -> Reply {
     send(200, body, headers)
 }
@@ -163,20 +164,20 @@ pub(crate) fn send(
     Reply::Send { status, headers: headers.collect(), body: body.into() }
 }
 
-/// The same, later.
+/// A reply after a delay.
 pub(crate) fn after(delay: Duration, reply: Reply) -> Reply {
     Reply::After(delay, Box::new(reply))
 }
 
-/// The default answer.
-pub(crate) fn numbered(asked: &Asked) -> Reply {
-    ok(format!("{}#{}", asked.target, asked.before + 1), &[])
+/// The default reply.
+pub(crate) fn numbered(request: &OriginRequest) -> Reply {
+    ok(format!("{}#{}", request.target, request.before + 1), &[])
 }
 
 // === the server ===
 
 async fn accept(listener: TcpListener, state: Arc<State>) {
-    // Its connections end with it.
+    // Dropping the set closes the connections.
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
@@ -188,12 +189,12 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
 
 async fn serve(mut stream: TcpStream, state: Arc<State>) {
     let mut buffer = Vec::new();
-    while let Some(asked) = read_request(&mut stream, &mut buffer, &state).await {
+    while let Some(request) = read_request(&mut stream, &mut buffer, &state).await {
         let _in_flight = InFlight::new(&state);
         let mut held = state.held.subscribe();
         held.wait_for(|held| !held).await.unwrap();
         let answer = state.answer.lock().unwrap().clone();
-        let mut reply = answer(&asked);
+        let mut reply = answer(&request);
         while let Reply::After(delay, next) = reply {
             tokio::time::sleep(delay).await;
             reply = *next;
@@ -211,15 +212,15 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
             Reply::Close => return,
             Reply::Stall(bytes) => {
                 let _ = stream.write_all(&bytes).await;
-                return until_given_up(&mut stream).await;
+                return wait_for_close(&mut stream).await;
             }
-            Reply::Hang => return until_given_up(&mut stream).await,
+            Reply::Hang => return wait_for_close(&mut stream).await,
             Reply::After(..) => unreachable!("unwrapped above"),
         }
     }
 }
 
-async fn until_given_up(stream: &mut TcpStream) {
+async fn wait_for_close(stream: &mut TcpStream) {
     let _ = stream.read(&mut [0]).await;
 }
 
@@ -241,7 +242,7 @@ async fn read_request(
     stream: &mut TcpStream,
     buffer: &mut Vec<u8>,
     state: &State,
-) -> Option<Asked> {
+) -> Option<OriginRequest> {
     let end = loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             break end + 4;
@@ -257,17 +258,17 @@ async fn read_request(
     let headers = lines.filter_map(|line| line.split_once(": "));
     let headers =
         headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
-    let mut all = state.asked.lock().unwrap();
-    let before = all.iter().filter(|asked| asked.target == target).count();
-    let asked = Asked { target, headers, before, at: Instant::now() };
-    all.push(asked.clone());
-    Some(asked)
+    let mut all = state.requests.lock().unwrap();
+    let before = all.iter().filter(|request| request.target == target).count();
+    let request = OriginRequest { target, headers, before, at: Instant::now() };
+    all.push(request.clone());
+    Some(request)
 }
 
 impl<'a> InFlight<'a> {
     fn new(state: &'a State) -> Self {
         let now = state.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
-        state.most_in_flight.fetch_max(now, Ordering::SeqCst);
+        state.max_in_flight.fetch_max(now, Ordering::SeqCst);
         Self(state)
     }
 }

@@ -15,14 +15,14 @@ use tokio::{
 
 use super::wait::eventually;
 
-/// Where a proxy leads.
+/// The server behind a proxy.
 #[derive(Clone)]
 pub(crate) enum Upstream {
     Socket(PathBuf),
     Address(SocketAddr),
 }
 
-/// What the proxy does with bytes.
+/// How the proxy forwards bytes.
 #[derive(Clone, Copy, PartialEq)]
 struct Traffic {
     requests_flow: bool,
@@ -30,7 +30,7 @@ struct Traffic {
     latency: Duration,
 }
 
-/// A proxy on a port of its own. Ends with all its connections when dropped.
+/// A proxy on a free port. Dropping it closes all connections.
 pub(crate) struct Proxy {
     address: SocketAddr,
     upstream: Upstream,
@@ -45,7 +45,7 @@ const FLOWING: Traffic =
 // === impl Proxy ===
 
 impl Proxy {
-    /// Starts a proxy that passes everything on.
+    /// Starts a proxy that forwards everything.
     pub(crate) async fn start(upstream: Upstream) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -54,7 +54,7 @@ impl Proxy {
         Self { address, upstream, traffic, listener: Some(task) }
     }
 
-    /// Where clients reach it.
+    /// The address for clients.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -68,23 +68,25 @@ impl Proxy {
     pub(crate) async fn cut(&mut self) {
         if let Some(task) = self.listener.take() {
             task.abort();
-            // Only when the task is gone is its socket closed.
+            // The socket is closed when the task has ended.
             let _ = task.await;
         }
     }
 
-    /// Keeps connections open and accepts new ones, but moves nothing in either direction. What was sent meanwhile is
-    /// delivered by [`Self::restore`], even if its sender no longer waits: as when a network heals.
+    /// Accepts connections and keeps them open, but forwards nothing in either direction.
+    ///
+    /// As after a network partition, [`Self::restore`] delivers what was sent in between, even if
+    /// the sender no longer waits.
     pub(crate) fn blackhole(&self) {
         self.traffic.send_replace(Traffic { requests_flow: false, replies_flow: false, ..FLOWING });
     }
 
-    /// Holds back only what clients send.
+    /// Holds back only requests.
     pub(crate) fn hold_requests(&self) {
         self.traffic.send_replace(Traffic { requests_flow: false, ..FLOWING });
     }
 
-    /// Holds back only what the server answers: commands are carried out, nobody is told.
+    /// Holds back only replies: commands are executed, but not answered.
     pub(crate) fn hold_replies(&self) {
         self.traffic.send_replace(Traffic { replies_flow: false, ..FLOWING });
     }
@@ -94,13 +96,13 @@ impl Proxy {
         self.traffic.send_replace(Traffic { latency, ..FLOWING });
     }
 
-    /// Passes everything on again.
+    /// Forwards everything again.
     pub(crate) async fn restore(&mut self) {
         self.traffic.send_replace(FLOWING);
         if self.listener.is_none() {
             let address = self.address;
             let listener =
-                eventually("the proxy gets its port back", Duration::from_secs(5), async || {
+                eventually("the proxy rebinds its port", Duration::from_secs(5), async || {
                     TcpListener::bind(address).await.ok()
                 })
                 .await;
@@ -124,45 +126,45 @@ impl Drop for Proxy {
 async fn accept(listener: TcpListener, upstream: Upstream, traffic: watch::Receiver<Traffic>) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        // Aborting the task then resets the connection instead of closing it in good order.
+        // Makes aborting the task reset the connection instead of closing it gracefully.
         let _ = client.set_zero_linger();
         let _ = client.set_nodelay(true);
-        connections.spawn(carry(client, upstream.clone(), traffic.clone()));
+        connections.spawn(forward(client, upstream.clone(), traffic.clone()));
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn carry(client: TcpStream, upstream: Upstream, traffic: watch::Receiver<Traffic>) {
+async fn forward(client: TcpStream, upstream: Upstream, traffic: watch::Receiver<Traffic>) {
     let (from_client, to_client) = client.into_split();
     match upstream {
         Upstream::Socket(path) => {
             let Ok(server) = UnixStream::connect(path).await else { return };
             let (from_server, to_server) = server.into_split();
-            both_ways(from_client, to_client, from_server, to_server, traffic).await;
+            forward_both(from_client, to_client, from_server, to_server, traffic).await;
         }
         Upstream::Address(address) => {
             let Ok(server) = TcpStream::connect(address).await else { return };
             let _ = server.set_nodelay(true);
             let (from_server, to_server) = server.into_split();
-            both_ways(from_client, to_client, from_server, to_server, traffic).await;
+            forward_both(from_client, to_client, from_server, to_server, traffic).await;
         }
     }
 }
 
-async fn both_ways(
+async fn forward_both(
     from_client: impl AsyncRead + Unpin,
     to_client: impl AsyncWrite + Unpin,
     from_server: impl AsyncRead + Unpin,
     to_server: impl AsyncWrite + Unpin,
     traffic: watch::Receiver<Traffic>,
 ) {
-    let requests = pump(from_client, to_server, traffic.clone(), |traffic| traffic.requests_flow);
-    let replies = pump(from_server, to_client, traffic, |traffic| traffic.replies_flow);
-    // Not the first of the two: what a client sent before it hung up still has to arrive.
+    let requests = copy(from_client, to_server, traffic.clone(), |traffic| traffic.requests_flow);
+    let replies = copy(from_server, to_client, traffic, |traffic| traffic.replies_flow);
+    // Both must end: bytes that a client sent before it closed must still arrive.
     tokio::join!(requests, replies);
 }
 
-async fn pump(
+async fn copy(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut traffic: watch::Receiver<Traffic>,

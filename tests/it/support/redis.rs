@@ -1,4 +1,4 @@
-//! A Redis server of the test's own: never the developer's.
+//! A Redis server for one test, never the developer's.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use super::{proxy::Upstream, wait::eventually};
 
 const START_LIMIT: Duration = Duration::from_secs(10);
-/// Commands that servers and tests send by themselves, so that they say nothing about a call.
+/// Commands that servers and tests send in the background, excluded from counts.
 const BACKGROUND: [&str; 9] =
     ["ping", "info", "hello", "client", "select", "config", "command", "time", "auth"];
 
@@ -31,7 +31,7 @@ pub(crate) struct RedisServer {
 }
 
 enum Endpoint {
-    // The default: no other process can take it between two starts.
+    // The default: no other process can take a socket between two starts.
     Socket(PathBuf),
     Port(u16),
 }
@@ -44,7 +44,7 @@ impl RedisServer {
         Self::start_with(&[]).await
     }
 
-    /// Starts a server on a unix socket, with more arguments.
+    /// Starts a server on a unix socket, with further arguments.
     pub(crate) async fn start_with(arguments: &[&str]) -> Self {
         let mut server = Self::stopped_with(arguments);
         server.restart().await;
@@ -58,7 +58,7 @@ impl RedisServer {
 
     /// Starts a server on a port of the loopback interface.
     pub(crate) async fn start_tcp() -> Self {
-        // Another process may take the port between choosing and binding it.
+        // Another process may take the port before the server binds it.
         for _ in 0..10 {
             let mut server = Self::stopped();
             let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -86,7 +86,7 @@ impl RedisServer {
         }
     }
 
-    /// Where a proxy finds this server.
+    /// The address for a proxy.
     pub(crate) fn upstream(&self) -> Upstream {
         match &self.endpoint {
             Endpoint::Socket(path) => Upstream::Socket(path.clone()),
@@ -94,7 +94,7 @@ impl RedisServer {
         }
     }
 
-    /// Ends the server at once, as a crash would.
+    /// Kills the server, as a crash would.
     pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             let _ = process.kill();
@@ -102,30 +102,30 @@ impl RedisServer {
         }
     }
 
-    /// Starts the server again in the same place.
+    /// Restarts the server at the same address.
     pub(crate) async fn restart(&mut self) {
         self.kill();
         self.spawn();
         assert!(self.wait_ready().await, "redis-server ended at its start");
     }
 
-    /// Stops the process without closing its sockets, as an overloaded machine would.
+    /// Pauses the process without closing its sockets, as an overloaded machine would.
     pub(crate) fn pause(&self) {
         self.signal(Signal::SIGSTOP);
     }
 
-    /// Lets a paused process go on.
+    /// Resumes a paused process.
     pub(crate) fn resume(&self) {
         self.signal(Signal::SIGCONT);
     }
 
-    /// A direct connection, for what no service should do.
+    /// A direct connection, for commands that Larder never sends.
     pub(crate) async fn connection(&self) -> MultiplexedConnection {
         let client = redis::Client::open(self.url()).unwrap();
         client.get_multiplexed_async_connection().await.unwrap()
     }
 
-    /// How often each command was called since the last [`Self::reset_counts`], without [`BACKGROUND`].
+    /// Calls per command since the last [`Self::reset_counts`], without [`BACKGROUND`].
     pub(crate) async fn counts(&self) -> BTreeMap<String, u64> {
         let info: String = redis::cmd("INFO")
             .arg("commandstats")
@@ -135,7 +135,7 @@ impl RedisServer {
         info.lines().filter_map(parse_count).filter(|(name, _)| !is_background(name)).collect()
     }
 
-    /// Starts counting commands anew.
+    /// Resets the command counts.
     pub(crate) async fn reset_counts(&self) {
         redis::cmd("CONFIG")
             .arg("RESETSTAT")
@@ -163,7 +163,7 @@ impl RedisServer {
         self.process = Some(child);
     }
 
-    /// Waits until the server answers; false when its process ended instead.
+    /// Waits until the server answers. Returns false if the process ended.
     async fn wait_ready(&mut self) -> bool {
         let client = redis::Client::open(self.url()).unwrap();
         let process = self.process.as_mut().unwrap();
@@ -172,7 +172,7 @@ impl RedisServer {
                 return Some(false);
             }
             let mut connection = client.get_multiplexed_async_connection().await.ok()?;
-            // Still loading its data is an error.
+            // A server that is still loading its data answers with an error.
             redis::cmd("PING").query_async::<String>(&mut connection).await.ok().map(|_| true)
         })
         .await
@@ -192,8 +192,8 @@ impl Drop for RedisServer {
 
 /// Reads a line such as `cmdstat_get:calls=12,usec=...`.
 fn parse_count(line: &str) -> Option<(String, u64)> {
-    let (name, figures) = line.strip_prefix("cmdstat_")?.split_once(':')?;
-    let calls = figures.strip_prefix("calls=")?.split(',').next()?;
+    let (name, stats) = line.strip_prefix("cmdstat_")?.split_once(':')?;
+    let calls = stats.strip_prefix("calls=")?.split(',').next()?;
     Some((name.to_owned(), calls.parse().ok()?))
 }
 

@@ -25,17 +25,17 @@ use tokio::{
 use super::{client::Cache, wait::eventually};
 
 const START_LIMIT: Duration = Duration::from_secs(10);
-/// Families of variables that would reach into a test from the developer's shell.
-const FOREIGN_VARIABLES: [&str; 4] = ["LARDER_", "REDIS_", "OTEL_", "RUST_LOG"];
+/// Prefixes of variables in the developer's shell that would affect a server.
+const CLEARED_PREFIXES: [&str; 4] = ["LARDER_", "REDIS_", "OTEL_", "RUST_LOG"];
 
-/// Describes a server to start.
+/// Configuration of a server to start.
 #[derive(Default)]
 pub(crate) struct Builder {
     variables: Vec<(String, String)>,
     config: Option<String>,
 }
 
-/// A running server, killed when dropped. Its log is printed when the test fails.
+/// A running server, killed when dropped. If the test fails, the log is printed.
 pub(crate) struct Larder {
     process: Child,
     log: Log,
@@ -44,7 +44,7 @@ pub(crate) struct Larder {
     directory: TempDir,
 }
 
-/// What an admin endpoint answered.
+/// Response of an admin endpoint.
 pub(crate) struct AdminAnswer {
     pub(crate) status: u16,
     pub(crate) body: String,
@@ -67,7 +67,7 @@ impl Builder {
         variables.iter().fold(self, |builder, (name, value)| builder.env(name, value))
     }
 
-    /// Gives the server a config file.
+    /// Sets the config file.
     pub(crate) fn config(mut self, toml: &str) -> Self {
         self.config = Some(toml.to_owned());
         self
@@ -91,7 +91,7 @@ impl Builder {
         let Some((listen, admin_listen)) = log.wait_serving(&mut process).await else {
             let _ = process.kill();
             let _ = process.wait();
-            panic!("the server does not serve; its log:\n{}", log.text());
+            panic!("the server did not start; its log:\n{}", log.text());
         };
         Larder { process, log, listen, admin_listen, directory }
     }
@@ -110,17 +110,17 @@ impl Larder {
         Builder::default().env("LARDER_STORE", url)
     }
 
-    /// A client with a connection of its own.
+    /// A client on a new connection.
     pub(crate) async fn client(&self) -> Cache {
         Cache::connect(self.listen).await
     }
 
-    /// Where it serves gRPC.
+    /// The gRPC address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.listen
     }
 
-    /// Asks an endpoint of the admin port.
+    /// Requests an endpoint of the admin port.
     pub(crate) async fn admin(&self, path: &str) -> AdminAnswer {
         let mut stream = TcpStream::connect(self.admin_listen).await.unwrap();
         let request = format!(
@@ -135,7 +135,7 @@ impl Larder {
         AdminAnswer { status, body: body.to_owned() }
     }
 
-    /// Id of the process.
+    /// Process ID.
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
@@ -145,23 +145,23 @@ impl Larder {
         kill(Pid::from_raw(self.pid().cast_signed()), signal).unwrap();
     }
 
-    /// Ends the process at once, as a crash would.
+    /// Kills the process, as a crash would.
     pub(crate) fn kill(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 
-    /// Waits for the process to end by itself.
+    /// Waits until the process exits.
     pub(crate) async fn wait_exit(&mut self, deadline: Duration) -> ExitStatus {
         eventually("the server exits", deadline, async || self.process.try_wait().unwrap()).await
     }
 
-    /// Rewrites the config file that the server was given.
+    /// Rewrites the server's config file.
     pub(crate) fn rewrite_config(&self, toml: &str) {
         write(&config_path(&self.directory), toml);
     }
 
-    /// What it logged so far.
+    /// The log so far.
     pub(crate) fn logs(&self) -> String {
         self.log.text()
     }
@@ -179,7 +179,7 @@ impl Drop for Larder {
 // === impl Log ===
 
 impl Log {
-    /// Collects what the process writes. The thread ends with the process.
+    /// Collects the lines of stderr. The thread ends with the process.
     fn follow(&self, stderr: ChildStderr) {
         let lines = Arc::clone(&self.0);
         thread::spawn(move || {
@@ -189,7 +189,8 @@ impl Log {
         });
     }
 
-    /// Waits for the line that names the two ports; none when the process ends or the time is over.
+    /// Waits for the log line with the two addresses. Returns none on a timeout or if the process
+    /// ends.
     async fn wait_serving(&self, process: &mut Child) -> Option<(SocketAddr, SocketAddr)> {
         let poll = eventually("the server serves", START_LIMIT * 2, async || {
             let ports = self.0.lock().unwrap().iter().find_map(|line| serving_ports(line));
@@ -204,7 +205,7 @@ impl Log {
     }
 }
 
-/// Runs the binary with arguments to its end.
+/// Runs the binary with these arguments until it exits.
 pub(crate) fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     binary().args(arguments).envs(variables.iter().copied()).stdin(Stdio::null()).output().unwrap()
 }
@@ -212,7 +213,7 @@ pub(crate) fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
 fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
     for (name, _) in env::vars_os() {
-        if FOREIGN_VARIABLES.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+        if CLEARED_PREFIXES.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             command.env_remove(name);
         }
     }

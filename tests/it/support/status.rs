@@ -1,13 +1,13 @@
-//! What an error must carry.
+//! Checks of errors and their details.
 
 use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-/// Checks code and reason, and returns the details.
+/// Checks the code and the reason of an error, and returns its details.
 pub(crate) fn expect_error<T>(answer: Result<T, Status>, code: Code, reason: &str) -> ErrorDetails {
-    let Err(status) = answer else { panic!("{code:?} expected, but the call was answered") };
+    let Err(status) = answer else { panic!("expected {code:?}, but the call succeeded") };
     assert_eq!(status.code(), code, "{status:?}");
     let details = status.get_error_details();
     let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));
@@ -15,14 +15,14 @@ pub(crate) fn expect_error<T>(answer: Result<T, Status>, code: Code, reason: &st
     details
 }
 
-/// Checks that exactly the one field is named as violated, by BadRequest and by ErrorInfo.
+/// Checks that BadRequest and ErrorInfo name exactly this field as violated.
 pub(crate) fn expect_violation<T>(answer: Result<T, Status>, field: &str) -> ErrorDetails {
     let details = expect_error(answer, Code::InvalidArgument, "INVALID_ARGUMENT");
     assert_field(&details, field);
     details
 }
 
-/// Checks that a violation names its field, and its limit in words and as metadata.
+/// Checks that a violation names its field, and the limit in the description and the metadata.
 pub(crate) fn expect_over_limit<T>(
     answer: Result<T, Status>,
     code: Code,
@@ -35,7 +35,7 @@ pub(crate) fn expect_over_limit<T>(
     let violation = &details.bad_request().unwrap().field_violations[0];
     assert!(
         violation.description.contains(&limit.to_string()),
-        "{violation:?} does not say {limit}"
+        "{violation:?} does not contain {limit}"
     );
     assert_eq!(
         details.error_info().unwrap().metadata.get("limit"),
@@ -44,13 +44,13 @@ pub(crate) fn expect_over_limit<T>(
     );
 }
 
-/// Checks an answer that a client should repeat later, and that it says so to both kinds of clients.
+/// Checks a retryable error: RetryInfo in the details and the pushback trailer must both be set.
 pub(crate) fn expect_retry<T: std::fmt::Debug>(
     answer: Result<T, Status>,
     code: Code,
     reason: &str,
 ) {
-    let status = answer.expect_err("the call must be refused");
+    let status = answer.expect_err("the call must fail");
     let pushback = status.metadata().get("grpc-retry-pushback-ms").cloned();
     let details = expect_error::<T>(Err(status.clone()), code, reason);
     let delay = details.retry_info().and_then(|info| info.retry_delay);

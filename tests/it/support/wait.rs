@@ -1,13 +1,13 @@
-//! Polling with a deadline: no test waits for a fixed time and hopes.
+//! Polling with a deadline, in place of fixed sleeps.
 
 use std::time::{Duration, Instant};
 
-/// How often a probe is asked.
+/// Polling interval.
 const PERIOD: Duration = Duration::from_millis(10);
-/// For what should happen at once but may be slow on a busy machine.
+/// Deadline for events that happen at once on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-/// Asks until there is an answer, and returns it. Panics after `deadline`.
+/// Polls `probe` until it returns a value. Panics after `deadline`.
 pub(crate) async fn eventually<T>(
     what: &str,
     deadline: Duration,
@@ -18,12 +18,12 @@ pub(crate) async fn eventually<T>(
         if let Some(answer) = probe().await {
             return answer;
         }
-        assert!(start.elapsed() < deadline, "not within {deadline:?}: {what}");
+        assert!(start.elapsed() < deadline, "timed out after {deadline:?}: {what}");
         tokio::time::sleep(PERIOD).await;
     }
 }
 
-/// Runs `check`, which asserts, again and again for as long as `duration`: for what must never happen.
+/// Runs `check` repeatedly for `duration`, to assert that something never happens.
 pub(crate) async fn throughout(duration: Duration, mut check: impl AsyncFnMut()) {
     let start = Instant::now();
     while start.elapsed() < duration {

@@ -31,7 +31,7 @@ func refs(namespace string, numbers []int) []*pb.KeyRef {
 	return refs
 }
 
-// numbers counts from low to below high.
+// numbers returns the numbers from low up to but excluding high.
 func numbers(low, high, step int) []int {
 	var numbers []int
 	for number := low; number < high; number += step {
@@ -40,7 +40,7 @@ func numbers(low, high, step int) []int {
 	return numbers
 }
 
-// store writes the numbered entries and returns their versions by number.
+// store writes the numbered entries and returns the versions by number.
 func store(t *testing.T, namespace string, numbers []int, value func(number int) *pb.Value) map[int]string {
 	t.Helper()
 	request := &pb.BatchSetRequest{}
@@ -90,7 +90,7 @@ func TestBatchOrder(t *testing.T) {
 	namespace := newNamespace()
 	value := func(number int) *pb.Value { return text(fmt.Sprintf("value %d", number)) }
 	versions := store(t, namespace, numbers(0, count, 2), value)
-	// Backwards, every other one missing, and the first one named once more.
+	// In reverse order, with every other key missing and one key duplicated.
 	asked := numbers(0, count, 1)
 	slices.Reverse(asked)
 	asked = append(asked, 0)
@@ -109,7 +109,7 @@ func TestBatchOrder(t *testing.T) {
 	}
 }
 
-func TestLargeAnswersComeInChunks(t *testing.T) {
+func TestLargeAnswersAreSplitIntoChunks(t *testing.T) {
 	namespace := newNamespace()
 	value := func(number int) *pb.Value {
 		return data(binary.BigEndian.AppendUint32(make([]byte, 0, 16*1024), uint32(number))[:16*1024])
@@ -117,9 +117,9 @@ func TestLargeAnswersComeInChunks(t *testing.T) {
 	store(t, namespace, numbers(0, count/2, 1), value)
 	store(t, namespace, numbers(count/2, count, 1), value)
 	chunks := batchGet(t, refs(namespace, numbers(0, count, 1)))
-	// 6.3 MiB in all, more than any client takes in one message by default.
+	// 6.3 MiB in total, above every client's default message size limit.
 	if len(chunks) < 2 {
-		t.Fatal("everything came in one message")
+		t.Fatal("the answer is a single message")
 	}
 	for _, chunk := range chunks {
 		if size := proto.Size(chunk); size >= 2<<20 {
@@ -146,10 +146,10 @@ func TestBatchDelete(t *testing.T) {
 	}
 	again := call(t, larder.BatchDelete, request).Existed
 	equal(t, "results", len(again), count)
-	equal(t, "something existed the second time", slices.Contains(again, true), false)
+	equal(t, "a key existed the second time", slices.Contains(again, true), false)
 }
 
-func TestBatchItemsStandAlone(t *testing.T) {
+func TestBatchItemsAreIndependent(t *testing.T) {
 	item := func(namespace, key string) *pb.SetRequest {
 		return &pb.SetRequest{
 			Namespace: namespace, Key: key, Value: text("new"),

@@ -6,8 +6,9 @@ readonly TEST=$INSTALLED/go/client.test
 
 setup() {
     need go "the Go client is built with it"
-    once "$CLIENT/gen" "$PROTO" "$CLIENT/generate.sh" "$repository/scripts/tools.sh" -- "$CLIENT/generate.sh"
-    # Go knows by itself whether there is anything to build.
+    once "$CLIENT/gen" "$PROTO" "$CLIENT/generate.sh" "$repository/scripts/tools.sh" -- \
+        "$CLIENT/generate.sh"
+    # Go has its own build cache.
     go test -C "$CLIENT" -c -o "$TEST" .
 }
 

@@ -1,4 +1,4 @@
-// Package polyglot talks to a running Larder the way a Go service does.
+// Package polyglot checks a running Larder from a Go client.
 package polyglot
 
 import (
@@ -20,7 +20,7 @@ import (
 	pb "larder.test/polyglot/gen/larder/v1"
 )
 
-// A deadline on every call that states none: a call that hangs is a failed check, not a hanging run.
+// Default deadline of every call: a hanging call fails its check instead of the run.
 const serviceConfig = `{"methodConfig": [{"name": [{}], "timeout": "15s"}]}`
 
 var (
@@ -42,10 +42,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// newNamespace is a namespace of the check's own, so that none sees what another one, or an earlier run, wrote.
+// newNamespace returns a unique namespace, which isolates a check from other checks and earlier
+// runs.
 func newNamespace() string { return "go-" + unique() }
 
-// unique is a name that nobody else has: 26 letters and digits.
+// unique returns a unique name of 26 letters and digits.
 func unique() string {
 	name := []byte(rand.Text())
 	for i, char := range name {
@@ -95,7 +96,7 @@ func refusal[Request, Response any](
 	return violations, info
 }
 
-// eventually asks again until the probe says that it is done, and returns its answer.
+// eventually polls until the probe reports done, and returns its answer.
 func eventually[T any](t *testing.T, probe func() (answer T, done bool)) T {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)

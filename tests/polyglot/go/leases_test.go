@@ -1,6 +1,6 @@
 package polyglot
 
-// GetOrFetch: one caller computes, the others get its value.
+// GetOrFetch with leases: one caller computes the value, and the others wait for it.
 
 import (
 	"bytes"
@@ -47,7 +47,7 @@ func TestOneCallerComputes(t *testing.T) {
 	}
 	granted := (<-answers).GetLease()
 	if len(granted.GetToken()) == 0 {
-		t.Fatal("the caller that was answered first got no lease")
+		t.Fatal("the first answer is not a lease")
 	}
 	between(t, "expires_in", 0, granted.ExpiresIn, 10*time.Second)
 	if len(answers) != 0 {
@@ -64,7 +64,7 @@ func TestOneCallerComputes(t *testing.T) {
 	equal(t, "value", found.Value.GetText(), "computed")
 	equal(t, "version", found.Entry.Version, filled.Version)
 	if late := time.Since(landed); late > 2*time.Second {
-		t.Fatalf("the value reached the waiting caller %v after it had landed", late)
+		t.Fatalf("the waiting caller received the value %v after it was stored", late)
 	}
 }
 
@@ -97,7 +97,7 @@ func TestAbandon(t *testing.T) {
 	lost := fill(t, namespace, "k", first.Token, "x")
 	equal(t, "fill with the abandoned lease", lost.Result, pb.SetResult_SET_RESULT_LEASE_LOST)
 
-	// A caller that waits is given the next lease when the back-off (1 s) is over.
+	// A waiting caller is granted the next lease after the back-off of 1 s.
 	second := lease(t, namespace, "k")
 	if bytes.Equal(second.Token, first.Token) {
 		t.Fatal("the second lease has the token of the first")
@@ -140,7 +140,7 @@ func TestRefusedFills(t *testing.T) {
 }
 
 func TestStale(t *testing.T) {
-	// tests/polyglot.sh gives the namespace `stale` a stale_while_revalidate window.
+	// tests/polyglot.sh configures stale_while_revalidate for the namespace `stale`.
 	const namespace = "stale"
 	key := "go-" + unique()
 	request := &pb.GetRequest{Namespace: namespace, Key: key}
@@ -160,8 +160,8 @@ func TestStale(t *testing.T) {
 	granted := lease(t, namespace, key)
 	equal(t, "lease.stale", granted.GetStale().GetValue().GetText(), "old")
 	other := call(t, larder.GetOrFetch, &pb.GetOrFetchRequest{Namespace: namespace, Key: key}).GetFound()
-	equal(t, "nobody waits for a refresh", other.GetOutcome(), pb.Outcome_OUTCOME_STALE)
-	equal(t, "value meanwhile", other.Value.GetText(), "old")
+	equal(t, "callers do not wait for a refresh", other.GetOutcome(), pb.Outcome_OUTCOME_STALE)
+	equal(t, "value during the refresh", other.Value.GetText(), "old")
 	equal(t, "fill", fill(t, namespace, key, granted.Token, "new").Result, pb.SetResult_SET_RESULT_STORED)
 	equal(t, "value", call(t, larder.Get, request).Value.GetText(), "new")
 }

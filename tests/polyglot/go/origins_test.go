@@ -1,6 +1,6 @@
 package polyglot
 
-// GetOrFetch where the server fetches, from ../origins/http_origin.py.
+// GetOrFetch with the origin ../origins/http_origin.py.
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ import (
 
 const readThrough = "origin-http"
 
-// needOrigin skips where the server was not started by tests/polyglot.sh, which gives it its origins.
+// needOrigin skips a test unless the server has the HTTP origin that tests/polyglot.sh starts.
 func needOrigin(t *testing.T) {
 	t.Helper()
 	if !slices.Contains(strings.Fields(os.Getenv("LARDER_ORIGINS")), "http") {
@@ -25,7 +25,7 @@ func needOrigin(t *testing.T) {
 	}
 }
 
-// named is a key that nobody else has; what the origin makes of it is in its name.
+// named returns a unique key. Its prefix selects the origin's response.
 func named(what string) string { return what + "-go-" + unique() }
 
 func batchGetOrFetch(t *testing.T, keys []*pb.KeyRef) []*pb.BatchGetOrFetchResult {
@@ -66,7 +66,7 @@ func TestReadThrough(t *testing.T) {
 	equal(t, "outcome", missing.GetFound().GetOutcome(), pb.Outcome_OUTCOME_NEGATIVE)
 }
 
-func TestOriginFails(t *testing.T) {
+func TestOriginFailureIsAnError(t *testing.T) {
 	needOrigin(t)
 	request := &pb.GetOrFetchRequest{Namespace: readThrough, Key: named("broken")}
 	_, info := refusal(t, codes.Unavailable, larder.GetOrFetch, request)

@@ -1,6 +1,6 @@
 package polyglot
 
-// What surrounds the values: errors, metadata, deadlines, health, reflection, statistics.
+// Errors, metadata, deadlines, cancellation, health, reflection and statistics.
 
 import (
 	"context"
@@ -112,7 +112,7 @@ func TestDeadline(t *testing.T) {
 	answer, err := larder.GetOrFetch(ctx, &pb.GetOrFetchRequest{
 		Namespace: namespace, Key: "k", Wait: durationpb.New(30 * time.Second),
 	})
-	// Contended is the server's last word before the deadline.
+	// The server answers contended just before the deadline.
 	if status.Code(err) != codes.DeadlineExceeded && answer.GetContended() == nil {
 		t.Fatalf("got %v, %v", answer, err)
 	}
@@ -120,7 +120,7 @@ func TestDeadline(t *testing.T) {
 		t.Fatalf("the call with a deadline of 300 ms took %v", took)
 	}
 	filled := fill(t, namespace, "k", granted.Token, "x")
-	equal(t, "somebody else's deadline does not touch the lease", filled.Result, pb.SetResult_SET_RESULT_STORED)
+	equal(t, "another caller's deadline does not affect the lease", filled.Result, pb.SetResult_SET_RESULT_STORED)
 }
 
 func TestCancellation(t *testing.T) {
@@ -140,7 +140,7 @@ func TestCancellation(t *testing.T) {
 	cancel()
 	equal(t, "the waiting call", status.Code(<-waiting), codes.Canceled)
 	filled := fill(t, namespace, "k", granted.Token, strings.Repeat("x", 1<<16))
-	equal(t, "a caller that went away does not take the lease", filled.Result, pb.SetResult_SET_RESULT_STORED)
+	equal(t, "a cancelled caller does not affect the lease", filled.Result, pb.SetResult_SET_RESULT_STORED)
 
 	ctx, cancel = context.WithCancel(t.Context())
 	defer cancel()
@@ -159,7 +159,7 @@ func TestCancellation(t *testing.T) {
 		_, err = stream.Recv()
 	}
 	equal(t, "the stream", status.Code(err), codes.Canceled)
-	equal(t, "the connection is as good as before", call(t, larder.Get, get).Outcome, pb.Outcome_OUTCOME_HIT)
+	equal(t, "the connection still works", call(t, larder.Get, get).Outcome, pb.Outcome_OUTCOME_HIT)
 }
 
 func TestHealth(t *testing.T) {
@@ -225,7 +225,7 @@ func TestReflection(t *testing.T) {
 	t.Fatalf("%s is not among the files that describe %s", want.GetName(), service)
 }
 
-// comparableFile leaves out what compilers may or may not write down.
+// comparableFile removes optional output of proto compilers.
 func comparableFile(file *descriptorpb.FileDescriptorProto) *descriptorpb.FileDescriptorProto {
 	file.SourceCodeInfo = nil
 	var forget func([]*descriptorpb.DescriptorProto)

@@ -1,6 +1,7 @@
 package polyglot
 
-// Entries that one language writes and every other one reads: ../shared.json, under keys that start with the writer.
+// Entries of ../shared.json that each language writes and all others read. Keys begin with the
+// name of the writer.
 
 import (
 	"encoding/base64"
@@ -50,7 +51,7 @@ func (entry sharedEntry) value(t *testing.T) *pb.Value {
 
 func TestSharedWrite(t *testing.T) {
 	for _, entry := range sharedEntries(t) {
-		// Go puts the params on the wire in random order: it is nothing to rely on.
+		// Go sends params in random order: keys must not depend on it.
 		stored := call(t, larder.Set, &pb.SetRequest{
 			Namespace: "shared", Key: "go/" + entry.Key, Params: entry.Params, Value: entry.value(t),
 		})

@@ -1,6 +1,6 @@
 package polyglot
 
-// FetchStream: a lease that lives as long as its stream.
+// FetchStream: a lease that ends with its stream.
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 
 type fetchStream = grpc.BidiStreamingClient[pb.FetchStreamRequest, pb.FetchStreamResponse]
 
-// openStream opens a stream about the key `k`, and returns the answer too.
+// openStream opens a stream for the key `k` and returns it with its answer.
 func openStream(ctx context.Context, t *testing.T, namespace string) (fetchStream, *pb.GetOrFetchResponse) {
 	t.Helper()
 	stream, err := larder.FetchStream(ctx)
@@ -40,7 +40,7 @@ func hear(t *testing.T, stream fetchStream) *pb.FetchStreamResponse {
 	return told
 }
 
-// waiting is what a caller gets that waits for somebody else's value.
+// waiting starts a call that waits for the value, and returns a channel with its answer.
 func waiting(t *testing.T, namespace string) <-chan *pb.GetOrFetchResponse {
 	t.Helper()
 	answers := make(chan *pb.GetOrFetchResponse, 1)
@@ -78,7 +78,7 @@ func TestStreamFills(t *testing.T) {
 	equal(t, "value of the next stream", answer.GetFound().GetValue().GetText(), "computed")
 }
 
-func TestCancelledStreamGivesItsLeaseBack(t *testing.T) {
+func TestCancelledStreamReleasesItsLease(t *testing.T) {
 	namespace := newNamespace()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -92,6 +92,6 @@ func TestCancelledStreamGivesItsLeaseBack(t *testing.T) {
 		t.Fatalf("got the lease %x after %x", second, first)
 	}
 	if late := time.Since(cancelled); late > 3*time.Second {
-		t.Fatalf("the lease was given to the next caller %v after the stream was cancelled", late)
+		t.Fatalf("the lease was granted to the next caller %v after the stream was cancelled", late)
 	}
 }

@@ -1,6 +1,6 @@
 package polyglot
 
-// What the server's transport owes to a real client: trailers, cancelled and timed out calls, flow control, crowds.
+// Transport: trailers, cancelled and timed out calls, flow control, concurrency, broken streams.
 
 import (
 	"bytes"
@@ -32,11 +32,11 @@ const (
 	longest     = 900 * 1024
 	batchValues = 200
 	batchValue  = 64 * 1024
-	// How often the slow reader asks for everything: it is more than any library keeps for a reader who pauses.
+	// How often the slow reader requests each value: more data than any library buffers.
 	repeated = 3
 )
 
-// allWaiting is how many calls wait in the server, as its metrics say.
+// allWaiting returns the number of calls that wait in the server, from its metrics.
 func allWaiting(t *testing.T) int {
 	t.Helper()
 	response, err := http.Get("http://" + os.Getenv("LARDER_ADMIN_ADDRESS") + "/metrics")
@@ -61,7 +61,7 @@ func allWaiting(t *testing.T) int {
 	return 0
 }
 
-// distinct are bytes that differ with the seed and with their place.
+// distinct returns bytes that depend on the seed and on the position.
 func distinct(seed, size int) []byte {
 	state := uint32(seed)*2654435761 + 1
 	bytes := make([]byte, size)
@@ -72,7 +72,7 @@ func distinct(seed, size int) []byte {
 	return bytes
 }
 
-// atOnce runs the calls together, and waits for all of them.
+// atOnce runs the calls concurrently and waits for all of them.
 func atOnce(t *testing.T, calls int, call func(number int) error) {
 	t.Helper()
 	var group sync.WaitGroup
@@ -89,7 +89,8 @@ func atOnce(t *testing.T, calls int, call func(number int) error) {
 	}
 }
 
-// storeBatch stores the values of the large batch, and returns a request that reads them so many times.
+// storeBatch stores the values of the large batch, and returns a request for each value `times`
+// times.
 func storeBatch(t *testing.T, namespace string, times int) *pb.BatchGetRequest {
 	t.Helper()
 	request := &pb.BatchGetRequest{}
@@ -106,7 +107,7 @@ func storeBatch(t *testing.T, namespace string, times int) *pb.BatchGetRequest {
 	return request
 }
 
-// checkBatch reads what follows the chunks that were read already, and checks all of it.
+// checkBatch reads the remaining chunks, and checks all chunks including those already read.
 func checkBatch(t *testing.T, stream grpc.ServerStreamingClient[pb.BatchGetResponse], times int, read ...*pb.BatchGetResponse) {
 	t.Helper()
 	for {
@@ -120,7 +121,7 @@ func checkBatch(t *testing.T, stream grpc.ServerStreamingClient[pb.BatchGetRespo
 		read = append(read, chunk)
 	}
 	if len(read) < 10*times {
-		t.Fatalf("it came in %d messages", len(read))
+		t.Fatalf("the answer has %d messages", len(read))
 	}
 	results := results(read)
 	equal(t, "values", len(results), batchValues*times)
@@ -140,7 +141,7 @@ func TestTransportTrailers(t *testing.T) {
 	if message := status.Convert(err).Message(); !strings.Contains(message, "key") {
 		t.Fatalf("grpc-message: %q", message)
 	}
-	// An answer that is nothing but trailers is told to the library as either.
+	// The library reports a trailers-only response as header or trailer.
 	encoded := append(trailer.Get("grpc-status-details-bin"), header.Get("grpc-status-details-bin")...)
 	equal(t, "grpc-status-details-bin", len(encoded), 1)
 	details := &statuspb.Status{}
@@ -183,10 +184,10 @@ func TestTransportCancelledWaits(t *testing.T) {
 	started := time.Now()
 	eventually(t, func() (int, bool) { now := allWaiting(t); return now, now == 0 })
 	if took := time.Since(started); took > 3*time.Second {
-		t.Fatalf("the server heard of it %v later", took)
+		t.Fatalf("the server noticed the cancellation %v later", took)
 	}
 	filled := fill(t, namespace, "k", granted.Token, "x")
-	equal(t, "the connection serves on", filled.Result, pb.SetResult_SET_RESULT_STORED)
+	equal(t, "the connection still works", filled.Result, pb.SetResult_SET_RESULT_STORED)
 	got := call(t, larder.Get, &pb.GetRequest{Namespace: namespace, Key: "k"})
 	equal(t, "value", got.GetValue().GetText(), "x")
 }
@@ -210,7 +211,7 @@ func TestTransportShortDeadlines(t *testing.T) {
 		return nil
 	})
 	filled := fill(t, namespace, "k", granted.Token, "x")
-	equal(t, "the lease holds", filled.Result, pb.SetResult_SET_RESULT_STORED)
+	equal(t, "the lease is still valid", filled.Result, pb.SetResult_SET_RESULT_STORED)
 }
 
 func TestTransportLargeValues(t *testing.T) {
@@ -263,7 +264,7 @@ func TestTransportSlowReader(t *testing.T) {
 }
 
 func TestTransportManyAtOnce(t *testing.T) {
-	// More than the server's limit of streams on one connection, by far.
+	// Far above the server's limit of concurrent streams per connection.
 	const calls = 2000
 	namespace := newNamespace()
 	for begin := 0; begin < calls; begin += 500 {
@@ -298,7 +299,7 @@ func TestTransportStreamThatFills(t *testing.T) {
 		t.Fatalf("got %v, want the end of the stream", err)
 	}
 	got := call(t, larder.Get, &pb.GetRequest{Namespace: namespace, Key: "k"})
-	equal(t, "what is stored is what was filled", proto.Equal(got.Value, value), true)
+	equal(t, "the stored value is the filled one", proto.Equal(got.Value, value), true)
 }
 
 func TestTransportBrokenConnection(t *testing.T) {
@@ -321,7 +322,7 @@ func TestTransportBrokenConnection(t *testing.T) {
 	first := hear(t, stream).GetAnswer().GetLease().GetToken()
 	equal(t, "token", len(first), 16)
 	follower := waiting(t, namespace)
-	// A call that was answered proves that the connection has carried the one before it.
+	// An answered call proves that the server has received the call before it.
 	call(t, larder.Get, &pb.GetRequest{Namespace: namespace, Key: "k"})
 	broken := time.Now()
 	other.Close()
@@ -330,6 +331,6 @@ func TestTransportBrokenConnection(t *testing.T) {
 		t.Fatalf("got the lease %x after %x", second, first)
 	}
 	if late := time.Since(broken); late > 2*time.Second {
-		t.Fatalf("the lease was given to the next caller %v after the connection had ended", late)
+		t.Fatalf("the lease was granted to the next caller %v after the connection had closed", late)
 	}
 }

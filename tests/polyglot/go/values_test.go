@@ -19,7 +19,7 @@ import (
 	pb "larder.test/polyglot/gen/larder/v1"
 )
 
-// A replica knows the store's clock to within some milliseconds.
+// Tolerance for a replica's estimate of the store's clock.
 const clocksDiffer = 50 * time.Millisecond
 
 func TestKinds(t *testing.T) {
@@ -28,7 +28,7 @@ func TestKinds(t *testing.T) {
 		"data":  data([]byte{0x00, 0x01, 0xff}),
 		"empty": data([]byte{}),
 		"text":  text("grüße 👋"),
-		// The document comes back byte for byte, odd spacing included.
+		// The document is returned byte for byte, including the whitespace.
 		"json": jsonText("{ \"b\":1,\n \"a\" : [null, 1.0] }"),
 	}
 	for key, value := range values {
@@ -51,14 +51,14 @@ func TestBinary(t *testing.T) {
 		call(t, larder.Set, &pb.SetRequest{Namespace: namespace, Key: "blob", Value: data(value)})
 		got := call(t, larder.Get, &pb.GetRequest{Namespace: namespace, Key: "blob"})
 		if !bytes.Equal(got.Value.GetData(), value) {
-			t.Fatalf("%d bytes came back, and not the %d that were stored", len(got.Value.GetData()), len(value))
+			t.Fatalf("got %d bytes, not the %d stored", len(got.Value.GetData()), len(value))
 		}
 	}
 }
 
 func TestKeys(t *testing.T) {
 	namespace := newNamespace()
-	// The two é are one character and an e with a combining accent: keys are bytes and are not normalised.
+	// The two é are one character, and an e with a combining accent: keys are not normalised.
 	keys := []string{
 		"日本語", "🦀", "caf\u00e9", "cafe\u0301", "a\x00b", "\x00", "a:b", "{a}", "a b\n", strings.Repeat("x", 1024),
 	}
@@ -82,13 +82,13 @@ func TestParams(t *testing.T) {
 	}
 	params := map[string]string{"page": "2", "order": "desc", "ü": "🦀", "empty": ""}
 	set(params, "with")
-	// Go puts a map on the wire in random order.
+	// Go sends a map in random order.
 	for range 8 {
 		equal(t, "the same params", get(params), "with")
 	}
 	equal(t, "without params", get(nil), "")
 	set(nil, "without")
-	equal(t, "an empty map is none", get(map[string]string{}), "without")
+	equal(t, "an empty map equals no params", get(map[string]string{}), "without")
 	equal(t, "with params", get(params), "with")
 	other := maps.Clone(params)
 	delete(other, "empty")
@@ -169,7 +169,7 @@ func TestVersionsAndTags(t *testing.T) {
 		versions[last] = true
 	}
 	if len(versions) != 3 || versions[""] {
-		t.Fatalf("every Set makes a new version, got %v", slices.Collect(maps.Keys(versions)))
+		t.Fatalf("every Set creates a new version, got %v", slices.Collect(maps.Keys(versions)))
 	}
 	entry := call(t, larder.Get, &pb.GetRequest{Namespace: namespace, Key: "k"}).Entry
 	equal(t, "version", entry.Version, last)
@@ -186,7 +186,7 @@ func TestDelete(t *testing.T) {
 		return call(t, larder.Delete, &pb.DeleteRequest{Namespace: namespace, Key: "k", Params: params}).Existed
 	}
 	call(t, larder.Set, &pb.SetRequest{Namespace: namespace, Key: "k", Value: text("x")})
-	equal(t, "with params it is another entry", remove(map[string]string{"a": "b"}), false)
+	equal(t, "params are part of the key", remove(map[string]string{"a": "b"}), false)
 	equal(t, "existed", remove(nil), true)
 	got := call(t, larder.Get, &pb.GetRequest{Namespace: namespace, Key: "k"})
 	equal(t, "outcome", got.Outcome, pb.Outcome_OUTCOME_MISS)
@@ -242,9 +242,9 @@ func TestIncrement(t *testing.T) {
 		return call(t, larder.Get, &pb.GetRequest{Namespace: namespace, Key: key}).Value.GetText()
 	}
 	by := proto.Int64
-	equal(t, "from nothing, by one", increment("visits", nil, 0), 1)
+	equal(t, "from a missing entry, by one", increment("visits", nil, 0), 1)
 	equal(t, "by 41", increment("visits", by(41), 0), 42)
-	equal(t, "by nothing", increment("visits", by(0), 0), 42)
+	equal(t, "by zero", increment("visits", by(0), 0), 42)
 	equal(t, "down", increment("visits", by(-50), 0), -8)
 	equal(t, "from an initial value", increment("started", by(5), 100), 105)
 	equal(t, "as Get reads it", stored("visits"), "-8")
@@ -253,7 +253,7 @@ func TestIncrement(t *testing.T) {
 	equal(t, "maximum, as Get reads it", stored("max"), strconv.Itoa(math.MaxInt64))
 	equal(t, "minimum", increment("min", by(math.MinInt64), 0), math.MinInt64)
 	equal(t, "minimum and maximum", increment("min", by(math.MaxInt64), 0), -1)
-	equal(t, "no double on the way", increment("exact", by(1), 1<<53), 1<<53+1)
+	equal(t, "no conversion to a double", increment("exact", by(1), 1<<53), 1<<53+1)
 
 	call(t, larder.Set, &pb.SetRequest{Namespace: namespace, Key: "visits", Value: text("7")})
 	equal(t, "after Set", increment("visits", nil, 0), 8)
@@ -267,6 +267,6 @@ func TestIncrementRefused(t *testing.T) {
 		_, info := refusal(t, codes.FailedPrecondition, larder.Increment, request)
 		equal(t, "reason", info.Reason, reason)
 		got := call(t, larder.Get, &pb.GetRequest{Namespace: namespace, Key: reason})
-		equal(t, "the value stays", got.Value.GetText(), value)
+		equal(t, "the value is unchanged", got.Value.GetText(), value)
 	}
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The probe that Kubernetes users know.
+# Checks with grpc_health_probe, as Kubernetes users run it.
 # shellcheck source=tests/polyglot/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 

@@ -55,12 +55,14 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 
-/** What the server's transport owes to a real client: trailers, cancelled and timed out calls, flow control, crowds. */
+/**
+ * Transport: trailers, cancelled and timed out calls, flow control, concurrency, broken streams.
+ */
 class TransportTest {
   private static final int LONGEST = 900 * 1024;
   private static final int BATCH_VALUES = 200;
   private static final int BATCH_VALUE = 64 * 1024;
-  /** How often the slow reader asks for everything: it is more than any library keeps for a reader who pauses. */
+  /** How often the slow reader requests each value: more data than any library buffers. */
   private static final int REPEATED = 3;
 
   private static final Metadata.Key<String> X_CACHE = Metadata.Key.of("x-cache", Metadata.ASCII_STRING_MARSHALLER);
@@ -69,7 +71,7 @@ class TransportTest {
 
   private static ManagedChannel channel;
 
-  /** No check sees what another one, or an earlier run, wrote. */
+  /** A unique namespace, which isolates a check from other checks and earlier runs. */
   private final String namespace = "java-" + UUID.randomUUID().toString().substring(0, 13);
 
   @BeforeAll
@@ -86,7 +88,7 @@ class TransportTest {
     return NettyChannelBuilder.forTarget(System.getenv("LARDER_ADDRESS")).usePlaintext().build();
   }
 
-  // A deadline on every call: a call that hangs is a failed check, not a hanging run.
+  // Every call has a deadline: a hanging call fails its check instead of the run.
 
   private static CacheServiceGrpc.CacheServiceBlockingStub larder() {
     return CacheServiceGrpc.newBlockingStub(channel).withDeadlineAfter(15, TimeUnit.SECONDS);
@@ -122,16 +124,16 @@ class TransportTest {
     return Value.newBuilder().setData(ByteString.copyFrom(data)).build();
   }
 
-  /** Bytes that differ with the seed and with their place. */
+  /** Bytes that depend on the seed and on the position. */
   private static byte[] distinct(int seed, int size) {
     byte[] bytes = new byte[size];
     new Random(seed).nextBytes(bytes);
     return bytes;
   }
 
-  // === What is seen ===
+  // === Observations ===
 
-  /** How many calls wait in the server, as its metrics say. */
+  /** Number of calls that wait in the server, from its metrics. */
   private static int allWaiting() throws Exception {
     URI metrics = URI.create("http://" + System.getenv("LARDER_ADMIN_ADDRESS") + "/metrics");
     HttpRequest request = HttpRequest.newBuilder(metrics).timeout(java.time.Duration.ofSeconds(5)).build();
@@ -167,7 +169,7 @@ class TransportTest {
     return answer.getLease().getToken();
   }
 
-  /** Stores the values of the large batch, and returns a request that reads them so many times. */
+  /** Stores the values of the large batch, and returns a request for each value `times` times. */
   private BatchGetRequest storeBatch(int times) throws Exception {
     List<ListenableFuture<SetResponse>> stored = new ArrayList<>();
     for (int number = 0; number < BATCH_VALUES; number++) {
@@ -184,7 +186,7 @@ class TransportTest {
   }
 
   private static void checkBatch(List<BatchGetResponse> chunks, int times) {
-    assertTrue(chunks.size() >= 10 * times, "came in " + chunks.size() + " messages");
+    assertTrue(chunks.size() >= 10 * times, "the answer has " + chunks.size() + " messages");
     int number = 0;
     for (BatchGetResponse chunk : chunks) {
       for (BatchGetResult result : chunk.getResultsList()) {
@@ -238,7 +240,7 @@ class TransportTest {
     }
     awaitWaiting(waiting -> waiting == 0, 3);
     fillSucceeds(token);
-    assertEquals("x", larder().get(get("k")).getValue().getText(), "the connection serves on");
+    assertEquals("x", larder().get(get("k")).getValue().getText(), "the connection still works");
   }
 
   @Test
@@ -303,7 +305,7 @@ class TransportTest {
 
   @Test
   void manyAtOnce() throws Exception {
-    // More than the server's limit of streams on one connection, by far.
+    // Far above the server's limit of concurrent streams per connection.
     int number = 2000;
     List<ListenableFuture<SetResponse>> stored = new ArrayList<>();
     for (int key = 0; key < number; key++) {
@@ -321,7 +323,7 @@ class TransportTest {
     }
   }
 
-  /** One FetchStream: what is told waits to be heard. */
+  /** A FetchStream. Received messages are queued. */
   private static final class Stream implements StreamObserver<FetchStreamResponse> {
     private static final Object END = "the end of the stream";
     private final BlockingQueue<Object> told = new ArrayBlockingQueue<>(16);
@@ -334,7 +336,7 @@ class TransportTest {
 
     FetchStreamResponse hear() throws Exception {
       Object heard = told.poll(15, TimeUnit.SECONDS);
-      assertTrue(heard instanceof FetchStreamResponse, () -> "heard " + heard);
+      assertTrue(heard instanceof FetchStreamResponse, () -> "received " + heard);
       return (FetchStreamResponse) heard;
     }
 
@@ -373,7 +375,7 @@ class TransportTest {
       ByteString first = new Stream(other, fetch(0)).hear().getAnswer().getLease().getToken();
       assertEquals(16, first.size());
       ListenableFuture<GetOrFetchResponse> follower = later(15_000).getOrFetch(fetch(12));
-      // A call that was answered proves that the connection has carried the one before it.
+      // An answered call proves that the server has received the call before it.
       larder().get(get("k"));
       assertFalse(follower.isDone(), "the second caller did not wait");
       long broken = System.nanoTime();
@@ -382,7 +384,7 @@ class TransportTest {
       long took = millisecondsSince(broken);
       assertEquals(16, second.size());
       assertNotEquals(first, second);
-      assertTrue(took < 2000, "the lease was given to the next caller after " + took + " ms");
+      assertTrue(took < 2000, "the lease was granted to the next caller after " + took + " ms");
     } finally {
       other.shutdownNow();
     }

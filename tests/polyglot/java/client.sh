@@ -6,7 +6,7 @@ readonly JARS=$INSTALLED/java/jars STUBS=$INSTALLED/java/stubs CLASSES=$INSTALLE
 readonly IMPORTS=$INSTALLED/java/imports
 readonly JAVA_RELEASE=17
 
-# platform: this machine, as the generators' releases call it.
+# platform: prints the classifier of this machine in the generators' releases.
 platform() {
     local name
     case $(uname -s) in
@@ -20,13 +20,13 @@ platform() {
     esac
 }
 
-# Maven says which releases; jars.sha256 says of what bytes.
+# pom.xml pins the versions, jars.sha256 the contents.
 install() {
     rm -rf -- "$JARS"
     mkdir -p "$JARS"
-    mvn --quiet --batch-mode -Dstyle.color=never --file "$CLIENT/pom.xml" dependency:copy-dependencies \
-        -Dplatform="$(platform)" -DoutputDirectory="$JARS"
-    # Whatever is not exactly what is listed.
+    mvn --quiet --batch-mode -Dstyle.color=never --file "$CLIENT/pom.xml" \
+        dependency:copy-dependencies -Dplatform="$(platform)" -DoutputDirectory="$JARS"
+    # Prints every file that is not listed.
     if (cd "$JARS" && sha256sum -- *) | grep -vxFf "$CLIENT/jars.sha256"; then
         echo "^ not in tests/polyglot/java/jars.sha256"
         return 1
@@ -34,22 +34,25 @@ install() {
     chmod +x "$JARS"/*.exe
 }
 
-# generator NAME: the only one of that name, for this platform.
+# generator NAME: prints the path of the only generator of that name.
 generator() { find "$JARS" -name "$1-[0-9]*.exe"; }
 
 compile() {
     rm -rf -- "$STUBS" "$CLASSES" "$IMPORTS"
     mkdir -p "$STUBS" "$CLASSES" "$IMPORTS"
-    # The proto's imports are in the library that goes with them.
-    (cd "$IMPORTS" && jar --extract --file "$(find "$JARS" -name 'protobuf-java-*.jar')" google/protobuf)
+    # The library contains the protos that ours imports.
+    (
+        cd "$IMPORTS"
+        jar --extract --file "$(find "$JARS" -name 'protobuf-java-*.jar')" google/protobuf
+    )
     "$(generator protoc)" -I "$repository/proto" -I "$IMPORTS" --java_out="$STUBS" \
-        --plugin=protoc-gen-grpc-java="$(generator protoc-gen-grpc-java)" --grpc-java_out=@generated=omit:"$STUBS" \
-        "$PROTO"
+        --plugin=protoc-gen-grpc-java="$(generator protoc-gen-grpc-java)" \
+        --grpc-java_out=@generated=omit:"$STUBS" "$PROTO"
     find "$STUBS" "$CLIENT" -name '*.java' \
         -exec javac --release "$JAVA_RELEASE" -proc:none -cp "$JARS/*" -d "$CLASSES" {} +
 }
 
-# A Java that is on the path need not be there: some systems have a placeholder that only says how to install one.
+# On some systems, javac in the path is a placeholder that only says how to install Java.
 need_jdk() {
     local version
     need javac "the Java client is built with it"
@@ -65,14 +68,15 @@ need_jdk() {
 
 setup() {
     need_jdk
-    once "$INSTALLED/java/installed" "$CLIENT/pom.xml" "$CLIENT/jars.sha256" "$CLIENT/client.sh" -- install
-    once "$INSTALLED/java/compiled" \
-        "$CLIENT"/*.java "$PROTO" "$CLIENT/pom.xml" "$CLIENT/jars.sha256" "$CLIENT/client.sh" -- compile
+    local inputs=("$CLIENT/pom.xml" "$CLIENT/jars.sha256" "$CLIENT/client.sh")
+    once "$INSTALLED/java/installed" "${inputs[@]}" -- install
+    once "$INSTALLED/java/compiled" "$CLIENT"/*.java "$PROTO" "${inputs[@]}" -- compile
 }
 
 check() {
     java -cp "$JARS/*:$CLASSES" org.junit.platform.console.ConsoleLauncher execute \
-        --scan-classpath="$CLASSES" --disable-banner --details=tree --disable-ansi-colors --fail-if-no-tests
+        --scan-classpath="$CLASSES" --disable-banner --details=tree --disable-ansi-colors \
+        --fail-if-no-tests
 }
 
 main "$@"

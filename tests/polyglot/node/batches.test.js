@@ -13,7 +13,7 @@ const COUNT = 400;
 const range = (low, high, step = 1) => Array.from({ length: Math.ceil((high - low) / step) }, (_, i) => low + i * step);
 const refs = (namespace, numbers) => numbers.map((n) => ({ namespace, key: `k${n}`, params: { n: `${n}` } }));
 
-/** Writes the numbered entries; resolves to their versions by number. */
+/** Writes the numbered entries. Resolves to the versions by number. */
 async function store(namespace, numbers, value) {
   const items = refs(namespace, numbers).map((ref, i) => ({ ...ref, value: value(numbers[i]) }));
   const { results } = await larder.batchSet({ items });
@@ -28,7 +28,7 @@ const batchGet = (keys) => client.batchGet({ keys }).toArray();
 test('batch get answers in order', async () => {
   const namespace = newNamespace();
   const versions = await store(namespace, range(0, COUNT, 2), (number) => ({ text: `value ${number}` }));
-  // Backwards, every other one missing, and the first one named once more.
+  // In reverse order, with every other key missing and one key duplicated.
   const asked = [...range(0, COUNT).reverse(), 0];
   const results = (await batchGet(refs(namespace, asked))).flatMap((chunk) => chunk.results);
   assert.equal(results.length, asked.length);
@@ -45,7 +45,7 @@ test('batch get answers in order', async () => {
   });
 });
 
-test('large answers come in chunks', async () => {
+test('large answers are split into chunks', async () => {
   const namespace = newNamespace();
   const large = (number) => {
     const data = Buffer.alloc(16 * 1024);
@@ -55,8 +55,8 @@ test('large answers come in chunks', async () => {
   await store(namespace, range(0, COUNT / 2), large);
   await store(namespace, range(COUNT / 2, COUNT), large);
   const chunks = await batchGet(refs(namespace, range(0, COUNT)));
-  // 6.3 MiB in all, more than any client takes in one message by default.
-  assert.ok(chunks.length > 1, 'everything came in one message');
+  // 6.3 MiB in total, above every client's default message size limit.
+  assert.ok(chunks.length > 1, 'the answer is a single message');
   for (const { results } of chunks) {
     const size = results.reduce((sum, { value }) => sum + value.data.length, 0);
     assert.ok(size < 2 * 1024 * 1024, `a chunk has ${size} bytes of values`);
@@ -77,7 +77,7 @@ test('batch delete', async () => {
   assert.deepEqual((await larder.batchDelete({ keys })).existed, range(0, COUNT).map(() => false));
 });
 
-test('batch items stand alone', async () => {
+test('batch items are independent', async () => {
   const namespace = newNamespace();
   const item = (key) => ({ namespace, key, value: { text: 'new' }, ifAbsent: true });
   await larder.set(item('there'));

@@ -4,7 +4,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 
 readonly MODULES=$INSTALLED/node
 
-# npm puts node_modules beside package.json, so that is copied to where they belong.
+# npm creates node_modules next to package.json, so package.json is copied out of the source tree.
 install() {
     cp "$CLIENT/package.json" "$CLIENT/package-lock.json" "$CLIENT/.npmrc" "$MODULES"
     npm ci --prefix "$MODULES" --ignore-scripts --loglevel=error
@@ -17,7 +17,7 @@ setup() {
 }
 
 run_tests() {
-    # The summary repeats every failure, so what comes before it says nothing new.
+    # The summary repeats every failure, so only the summary is printed.
     (cd "$CLIENT" && NODE_PATH=$MODULES/node_modules node --test --test-reporter=spec "$@") |
         sed -n '/^. failing tests:$/,$p'
 }

@@ -1,5 +1,5 @@
 'use strict';
-// What every check needs: a client on $LARDER_ADDRESS, a namespace of its own, and a way to wait.
+// Shared by all checks: a client on $LARDER_ADDRESS, a namespace per check, and polling.
 
 const assert = require('node:assert/strict');
 const { randomUUID } = require('node:crypto');
@@ -13,9 +13,9 @@ const protoLoader = require('@grpc/proto-loader');
 const { protoPath: healthProto } = require('grpc-health-check');
 const protobuf = require('protobufjs');
 
-// int64 as strings: a double, which is what JavaScript has for a number, is exact up to 2^53 only.
+// int64 as strings: JavaScript numbers are doubles, exact only up to 2^53.
 const LOADING = { longs: String, enums: String, defaults: true, oneofs: true };
-// A deadline on every call that states none: a call that hangs is a failed check, not a hanging run.
+// Default deadline of every call: a hanging call fails its check instead of the run.
 const OPTIONS = {
   'grpc.service_config': JSON.stringify({
     methodConfig: [{ name: [{}], timeout: '15s' }],
@@ -33,23 +33,23 @@ const connect = (Client) => {
   return client;
 };
 
-/** The plain client: for calls that are cancelled, streams, and their metadata. */
+/** The generated client, for cancellation, streams and metadata. */
 const client = connect(proto.larder.v1.CacheService);
 
-/** The same calls as promises. */
+/** The unary calls as promises. */
 const larder = Object.fromEntries(
   Object.values(proto.larder.v1.CacheService.service)
     .filter((method) => !method.responseStream)
     .map(({ originalName }) => [originalName, promisify(client[originalName]).bind(client)]),
 );
 
-/** A namespace of the check's own: none sees what another one, or an earlier run, wrote. */
+/** A unique namespace, which isolates a check from other checks and earlier runs. */
 const newNamespace = () => `node-${randomUUID().slice(0, 13)}`;
 
 const duration = (ms) => ({ seconds: Math.floor(ms / 1000), nanos: (ms % 1000) * 1e6 });
 const milliseconds = ({ seconds, nanos }) => Number(seconds) * 1000 + nanos / 1e6;
 
-/** Asks again until the probe answers something true, and resolves to that. */
+/** Polls until the probe returns a truthy value, and resolves to that value. */
 async function eventually(probe, within = 10_000) {
   const deadline = Date.now() + within;
   for (;;) {
@@ -60,7 +60,7 @@ async function eventually(probe, within = 10_000) {
   }
 }
 
-/** Awaits a call that must fail with `code`; resolves to its BadRequest.fieldViolations and its ErrorInfo. */
+/** Awaits a call that must fail with `code`. Resolves to its field violations and ErrorInfo. */
 async function refusal(code, call) {
   const error = await call.then(
     (answer) => assert.fail(`not refused: ${JSON.stringify(answer)}`),

@@ -1,5 +1,5 @@
 'use strict';
-// GetOrFetch: one caller computes, the others get its value.
+// GetOrFetch with leases: one caller computes the value, and the others wait for it.
 
 const assert = require('node:assert/strict');
 const { randomUUID } = require('node:crypto');
@@ -26,9 +26,9 @@ test('one caller computes', async () => {
   });
   await Promise.race(calls);
   const [{ lease: granted }] = answered;
-  assert.ok(granted?.token.length > 0, 'the caller that was answered first got no lease');
+  assert.ok(granted?.token.length > 0, 'the first answer is not a lease');
   assert.ok(milliseconds(granted.expiresIn) > 0 && milliseconds(granted.expiresIn) <= 10_000);
-  assert.equal(answered.length, 1, 'the second caller waits');
+  assert.equal(answered.length, 1, 'the second caller must wait');
 
   const landed = performance.now();
   const filled = await fill(request, granted.token);
@@ -38,7 +38,7 @@ test('one caller computes', async () => {
   assert.equal(found?.outcome, 'OUTCOME_HIT');
   assert.equal(found.value.text, 'computed');
   assert.equal(found.entry.version, filled.version);
-  assert.ok(performance.now() - landed < 2000, 'the value reaches waiting callers as soon as it lands');
+  assert.ok(performance.now() - landed < 2000, 'waiting callers receive the value as soon as it is stored');
 });
 
 test('found at once', async () => {
@@ -63,14 +63,14 @@ test('abandon', async () => {
   const abandon = { ...request, leaseToken: first.token, reason: 'origin is down' };
   await larder.abandon(abandon);
   const during = await larder.getOrFetch({ ...request, wait: NO_WAIT });
-  assert.equal(during.outcome, 'contended', 'nobody is given a lease during the back-off');
+  assert.equal(during.outcome, 'contended', 'no lease is granted during the back-off');
   assert.equal((await fill(request, first.token)).result, 'SET_RESULT_LEASE_LOST');
 
-  // A caller that waits is given the next lease when the back-off (1 s) is over.
+  // A waiting caller is granted the next lease after the back-off of 1 s.
   const second = await lease(request);
   assert.notDeepEqual(second.token, first.token);
   await larder.abandon(abandon);
-  assert.equal((await fill(request, second.token)).result, 'SET_RESULT_STORED', 'a lost lease is ignored');
+  assert.equal((await fill(request, second.token)).result, 'SET_RESULT_STORED', 'abandoning a lost lease has no effect');
 });
 
 test('refused fills', async () => {
@@ -94,14 +94,14 @@ test('refused fills', async () => {
 
   ({ token } = await lease(named('filled')));
   assert.equal((await fill(named('filled'), token)).result, 'SET_RESULT_STORED');
-  assert.equal((await fill(named('filled'), token)).result, 'SET_RESULT_LEASE_LOST', 'a lease fills once');
+  assert.equal((await fill(named('filled'), token)).result, 'SET_RESULT_LEASE_LOST', 'a lease allows one fill');
   for (const key of ['deleted', 'invalidated']) {
     assert.equal((await larder.get(named(key))).outcome, 'OUTCOME_MISS');
   }
 });
 
 test('stale', async () => {
-  // tests/polyglot.sh gives the namespace `stale` a stale_while_revalidate window.
+  // tests/polyglot.sh configures stale_while_revalidate for the namespace `stale`.
   const request = { namespace: 'stale', key: `node-${randomUUID()}` };
   await larder.set({ ...request, value: { text: 'old' }, ttl: duration(50) });
   const stale = await eventually(async () => {
@@ -117,7 +117,7 @@ test('stale', async () => {
   const granted = await lease(request);
   assert.equal(granted.stale?.value.text, 'old');
   const { found } = await larder.getOrFetch(request);
-  assert.equal(found?.outcome, 'OUTCOME_STALE', 'nobody waits for a refresh');
+  assert.equal(found?.outcome, 'OUTCOME_STALE', 'callers do not wait for a refresh');
   assert.equal(found.value.text, 'old');
   assert.equal((await fill(request, granted.token, 'new')).result, 'SET_RESULT_STORED');
   assert.equal((await larder.get(request)).value.text, 'new');

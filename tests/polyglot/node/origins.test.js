@@ -1,5 +1,5 @@
 'use strict';
-// GetOrFetch where the server fetches, from ../origins/http_origin.py.
+// GetOrFetch with the origin ../origins/http_origin.py.
 
 const assert = require('node:assert/strict');
 const { randomUUID } = require('node:crypto');
@@ -10,11 +10,11 @@ const { status } = require('@grpc/grpc-js');
 const { client, larder, newNamespace, refusal } = require('./larder');
 
 const namespace = 'origin-http';
-// tests/polyglot.sh gives the server its origins.
+// Origins that tests/polyglot.sh started.
 const origins = (process.env.LARDER_ORIGINS ?? '').split(' ');
 const skip = origins.includes('http') ? false : 'the server has no HTTP origin';
 
-/** A key that nobody else has; what the origin makes of it is in its name. */
+/** A unique key. Its prefix selects the origin's response. */
 const named = (what) => ({ namespace, key: `${what}-node-${randomUUID()}` });
 
 const batchGetOrFetch = async (keys) =>
@@ -35,7 +35,7 @@ test('read through', { skip }, async () => {
   assert.equal(missing.found?.outcome, 'OUTCOME_NEGATIVE');
 });
 
-test('the origin fails', { skip }, async () => {
+test('origin failure is an error', { skip }, async () => {
   const { info } = await refusal(status.UNAVAILABLE, larder.getOrFetch(named('broken')));
   assert.equal(info.reason, 'ORIGIN_FAILED');
   assert.equal(info.metadata.origin, namespace);

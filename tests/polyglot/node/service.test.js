@@ -1,5 +1,5 @@
 'use strict';
-// What surrounds the values: errors, metadata, deadlines, health, statistics.
+// Errors, metadata, deadlines, cancellation, health and statistics.
 
 const assert = require('node:assert/strict');
 const { once } = require('node:events');
@@ -65,7 +65,7 @@ test('deadline', async () => {
   const { lease } = await larder.getOrFetch(request);
   const started = performance.now();
   const waiting = larder.getOrFetch({ ...request, wait: duration(30_000) }, { deadline: Date.now() + 300 });
-  // Contended is the server's last word before the deadline.
+  // The server answers contended just before the deadline.
   await waiting.then(
     (answer) => assert.equal(answer.outcome, 'contended'),
     (error) => assert.equal(error.code, status.DEADLINE_EXCEEDED),
@@ -73,7 +73,7 @@ test('deadline', async () => {
   const took = performance.now() - started;
   assert.ok(took > 200 && took < 3000, `the call with a deadline of 300 ms took ${took} ms`);
   const filled = await larder.set({ ...request, value: { text: 'x' }, leaseToken: lease.token });
-  assert.equal(filled.result, 'SET_RESULT_STORED', "somebody else's deadline does not touch the lease");
+  assert.equal(filled.result, 'SET_RESULT_STORED', "another caller's deadline does not affect the lease");
 });
 
 test('cancellation', async () => {
@@ -83,12 +83,12 @@ test('cancellation', async () => {
   const waiting = promisify((callback) => {
     call = client.getOrFetch({ ...request, wait: duration(30_000) }, callback);
   })();
-  // A call that was answered proves that the connection has carried the one before it.
+  // An answered call proves that the server has received the call before it.
   await larder.get(request);
   call.cancel();
   await assert.rejects(waiting, { code: status.CANCELLED });
   const filled = await larder.set({ ...request, value: { data: Buffer.alloc(65_536) }, leaseToken: lease.token });
-  assert.equal(filled.result, 'SET_RESULT_STORED', 'a caller that went away does not take the lease with it');
+  assert.equal(filled.result, 'SET_RESULT_STORED', 'a cancelled caller does not affect the lease');
 
   const stream = client.batchGet({ keys: Array(1000).fill(request) });
   const reading = (async () => {
@@ -98,7 +98,7 @@ test('cancellation', async () => {
     }
   })();
   await assert.rejects(reading, { code: status.CANCELLED });
-  assert.equal((await larder.get(request)).outcome, 'OUTCOME_HIT', 'the connection is as good as before');
+  assert.equal((await larder.get(request)).outcome, 'OUTCOME_HIT', 'the connection still works');
 });
 
 test('health', async () => {

@@ -1,5 +1,6 @@
 'use strict';
-// Entries that one language writes and every other one reads: ../shared.json, under keys that start with the writer.
+// Entries of ../shared.json that each language writes and all others read. Keys begin with the
+// name of the writer.
 
 const assert = require('node:assert/strict');
 const test = require('node:test');
@@ -13,7 +14,7 @@ const value = ({ data, text, json }) => (data ? { data: Buffer.from(data, 'base6
 
 test('shared write', async () => {
   for (const entry of entries) {
-    // JavaScript puts names that look like numbers first, whatever the order they were given in.
+    // JavaScript orders numeric names first: keys must not depend on the order of params.
     const request = { namespace: 'shared', key: `node/${entry.key}`, params: entry.params, value: value(entry) };
     assert.equal((await larder.set(request)).result, 'SET_RESULT_STORED');
   }

@@ -1,5 +1,5 @@
 'use strict';
-// FetchStream: a lease that lives as long as its stream.
+// FetchStream: a lease that ends with its stream.
 
 const assert = require('node:assert/strict');
 const test = require('node:test');
@@ -8,7 +8,7 @@ const { status } = require('@grpc/grpc-js');
 
 const { client, duration, larder, newNamespace } = require('./larder');
 
-/** A stream about a key, and an iterator over what it is told. */
+/** Opens a stream for a key. `hear` resolves to the next message. */
 function openStream(request) {
   const stream = client.fetchStream();
   const told = stream[Symbol.asyncIterator]();
@@ -35,10 +35,10 @@ test('a stream fills', async () => {
 
   const next = openStream(request);
   assert.equal((await next.hear()).answer?.found?.value.text, 'computed');
-  assert.equal(await next.hear(), undefined, 'there is nothing more to say');
+  assert.equal(await next.hear(), undefined, 'the stream ends after a stored value');
 });
 
-test('a cancelled stream gives its lease back', async () => {
+test('a cancelled stream releases its lease', async () => {
   const request = { namespace: newNamespace(), key: 'k' };
   const { stream, hear } = openStream(request);
   const first = (await hear()).answer?.lease?.token;
@@ -47,8 +47,8 @@ test('a cancelled stream gives its lease back', async () => {
   const cancelled = performance.now();
   stream.cancel();
   const second = (await follower).lease?.token;
-  assert.ok(second?.length > 0, 'the next caller was given no lease');
+  assert.ok(second?.length > 0, 'the next caller was granted no lease');
   assert.notDeepEqual(second, first);
-  assert.ok(performance.now() - cancelled < 3000, 'at once, and not when the lease would have run out');
+  assert.ok(performance.now() - cancelled < 3000, 'the lease is released at once, before it expires');
   await end;
 });

@@ -1,5 +1,5 @@
 'use strict';
-// What the server's transport owes to a real client: trailers, cancelled and timed out calls, flow control, crowds.
+// Transport: trailers, cancelled and timed out calls, flow control, concurrency, broken streams.
 
 const assert = require('node:assert/strict');
 const { once } = require('node:events');
@@ -13,19 +13,19 @@ const { client, duration, eventually, larder, newNamespace, refusal, sleep } = r
 const LONGEST = 900 * 1024;
 const BATCH_VALUES = 200;
 const BATCH_VALUE = 64 * 1024;
-/** How often the slow reader asks for everything: it is more than any library keeps for a reader who pauses. */
+/** How often the slow reader requests each value: more data than any library buffers. */
 const REPEATED = 3;
 
 const range = (length) => Array.from({ length }, (_, number) => number);
 
-/** How many calls wait in the server, as its metrics say. */
+/** Number of calls that wait in the server, from its metrics. */
 async function allWaiting() {
   const response = await fetch(`http://${process.env.LARDER_ADMIN_ADDRESS}/metrics`, { signal: AbortSignal.timeout(5000) });
   const [, calls] = /^larder_waiting (\d+)$/m.exec(await response.text());
   return Number(calls);
 }
 
-/** Bytes that differ with the seed and with their place. */
+/** Bytes that depend on the seed and on the position. */
 function distinct(seed, size) {
   const bytes = Buffer.alloc(size);
   let state = (seed * 2654435761 + 1) >>> 0;
@@ -36,7 +36,7 @@ function distinct(seed, size) {
   return bytes;
 }
 
-/** Stores the values of the large batch; resolves to a request that reads them so many times. */
+/** Stores the values of the large batch. Resolves to a request for each value `times` times. */
 async function storeBatch(namespace, times = 1) {
   const answers = await Promise.all(
     range(BATCH_VALUES).map((number) =>
@@ -48,7 +48,7 @@ async function storeBatch(namespace, times = 1) {
 }
 
 function checkBatch(chunks, times = 1) {
-  assert.ok(chunks.length >= 10 * times, `it came in ${chunks.length} messages`);
+  assert.ok(chunks.length >= 10 * times, `the answer has ${chunks.length} messages`);
   const values = chunks.flatMap(({ results }) => results.map(({ value }) => value.data));
   assert.equal(values.length, BATCH_VALUES * times);
   values.forEach((value, number) => {
@@ -59,7 +59,7 @@ function checkBatch(chunks, times = 1) {
 test('transport: trailers', async () => {
   const namespace = newNamespace();
   const set = { namespace, key: '', value: { text: 'x' } };
-  // What it reads is grpc-status-details-bin.
+  // refusal() reads grpc-status-details-bin.
   const { violations } = await refusal(status.INVALID_ARGUMENT, larder.set(set));
   assert.deepEqual(violations.map(({ field }) => field), ['key']);
   await assert.rejects(larder.set(set), ({ code, details }) => code === status.INVALID_ARGUMENT && /key/.test(details));
@@ -86,11 +86,11 @@ test('transport: cancelled waits', async () => {
   await eventually(async () => (await allWaiting()) >= calls.length);
   for (const call of calls) call.cancel();
   await Promise.all(ends);
-  // The calls of other files' checks, which run meanwhile, wait too.
+  // Calls of other files' checks, which run concurrently, are also counted.
   await eventually(async () => (await allWaiting()) === 0);
   const filled = await larder.set({ ...request, value: { text: 'x' }, leaseToken: lease.token });
   assert.equal(filled.result, 'SET_RESULT_STORED');
-  assert.equal((await larder.get(request)).value.text, 'x', 'the connection serves on');
+  assert.equal((await larder.get(request)).value.text, 'x', 'the connection still works');
 });
 
 test('transport: short deadlines', async () => {
@@ -107,7 +107,7 @@ test('transport: short deadlines', async () => {
   );
   assert.ok(performance.now() - started < 2000, 'calls with a deadline of 100 ms');
   const filled = await larder.set({ ...request, value: { text: 'x' }, leaseToken: lease.token });
-  assert.equal(filled.result, 'SET_RESULT_STORED', 'the lease holds');
+  assert.equal(filled.result, 'SET_RESULT_STORED', 'the lease is still valid');
 });
 
 test('transport: large values', async () => {
@@ -143,7 +143,7 @@ test('transport: slow reader', async () => {
 
 test('transport: many at once', async () => {
   const namespace = newNamespace();
-  // More than the server's limit of streams on one connection, by far.
+  // Far above the server's limit of concurrent streams per connection.
   const keys = range(2000).map((number) => `k${number}`);
   for (let begin = 0; begin < keys.length; begin += 500) {
     const batch = keys.slice(begin, begin + 500);
@@ -164,7 +164,7 @@ test('transport: stream that fills', async () => {
   assert.equal((await told.next()).value.filled?.result, 'SET_RESULT_STORED');
   assert.equal((await told.next()).done, true, 'the stream ends');
   stream.end();
-  assert.ok((await larder.get(request)).value.data.equals(data), 'what is stored is what was filled');
+  assert.ok((await larder.get(request)).value.data.equals(data), 'the stored value is the filled one');
 });
 
 test('transport: broken stream', async () => {
@@ -175,14 +175,14 @@ test('transport: broken stream', async () => {
   const first = (await told.next()).value.answer?.lease?.token;
   assert.equal(first?.length, 16);
   const follower = larder.getOrFetch({ ...request, wait: duration(12_000) });
-  // A call that was answered proves that the connection has carried the one before it.
+  // An answered call proves that the server has received the call before it.
   await larder.get(request);
   const end = assert.rejects(told.next(), { code: status.CANCELLED });
   const broken = performance.now();
   stream.cancel();
   const second = (await follower).lease?.token;
-  assert.equal(second?.length, 16, 'the next caller was given no lease');
+  assert.equal(second?.length, 16, 'the next caller was granted no lease');
   assert.notDeepEqual(second, first);
-  assert.ok(performance.now() - broken < 2000, 'at once, and not when the lease would have run out');
+  assert.ok(performance.now() - broken < 2000, 'the lease is released at once, before it expires');
   await end;
 });

@@ -14,7 +14,7 @@ const SECOND = 1000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
-// A replica knows the store's clock to within some milliseconds.
+// Tolerance for a replica's estimate of the store's clock, in milliseconds.
 const CLOCKS_DIFFER = 50;
 
 const EVERY_BYTE = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
@@ -29,7 +29,7 @@ test('kinds', async () => {
     data: { data: Buffer.from([0x00, 0x01, 0xff]) },
     empty: { data: Buffer.alloc(0) },
     text: { text: 'grüße 👋' },
-    // The document comes back byte for byte, odd spacing included.
+    // The document is returned byte for byte, including the whitespace.
     json: { json: '{ "b":1,\n "a" : [null, 1.0] }' },
   };
   for (const [key, value] of Object.entries(values)) {
@@ -46,16 +46,17 @@ test('kinds', async () => {
 
 test('binary', async () => {
   const namespace = newNamespace();
-  for (const data of [EVERY_BYTE, Buffer.concat(Array(3840).fill(EVERY_BYTE))]) { // 256 B and 1 MiB - 64 KiB
+  // 256 B and 1 MiB - 64 KiB
+    for (const data of [EVERY_BYTE, Buffer.concat(Array(3840).fill(EVERY_BYTE))]) {
     await larder.set({ namespace, key: 'blob', value: { data } });
     const got = await larder.get({ namespace, key: 'blob' });
-    assert.ok(data.equals(got.value.data), `${got.value.data.length} bytes came back, not the ${data.length} stored`);
+    assert.ok(data.equals(got.value.data), `got ${got.value.data.length} bytes, not the ${data.length} stored`);
   }
 });
 
 test('keys', async () => {
   const namespace = newNamespace();
-  // The two é are one character and an e with a combining accent: keys are bytes and are not normalised.
+  // The two é are one character, and an e with a combining accent: keys are not normalised.
   const keys = [
     '日本語', '🦀', 'caf\u00e9', 'cafe\u0301', 'a\0b', '\0', 'a:b', '{a}', 'a b\n', '__proto__', 'x'.repeat(1024),
   ];
@@ -73,7 +74,7 @@ test('params', async () => {
   const pairs = [['page', '2'], ['order', 'desc'], ['ü', '🦀'], ['empty', '']];
   await set(Object.fromEntries(pairs), 'with');
   assert.equal(await get(Object.fromEntries(pairs.toReversed())), 'with');
-  assert.equal(await get(undefined), undefined, 'an entry with params is another one than the one without');
+  assert.equal(await get(undefined), undefined, 'params are part of the key');
   await set(undefined, 'without');
   assert.equal(await get({}), 'without');
   assert.equal(await get(Object.fromEntries(pairs)), 'with');
@@ -132,7 +133,7 @@ test('versions and tags', async () => {
     assert.ok(stored.version);
     versions.push(stored.version);
   }
-  assert.equal(new Set(versions).size, 3, 'every Set makes a new version');
+  assert.equal(new Set(versions).size, 3, 'every Set creates a new version');
   const { entry } = await larder.get(request);
   assert.equal(entry.version, versions.at(-1));
   assert.deepEqual(entry.tags, ['blue', 'team:7', 'user:2']);

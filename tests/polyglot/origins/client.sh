@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The origins that the other clients read through, and a check of the examples among them:
+# Origins that the other clients read through, and checks of the examples among them. More commands:
 #
-#   client.sh available      names the origins that can be started: http, python, rust
-#   client.sh serve NAME PORT
+#   client.sh available         lists the origins that can be started: http, python, rust
+#   client.sh serve NAME PORT   runs an origin
 #
 # shellcheck source=tests/polyglot/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
@@ -13,13 +13,15 @@ readonly PYTHON=$INSTALLED/venv/bin/python
 setup() {
     "$repository/tests/polyglot/python/client.sh" setup
     grpcurl >/dev/null
-    # The example asks for nothing that the checks do not have.
-    if grep -vxFf "$repository/tests/polyglot/python/requirements.txt" "$EXAMPLES/origin-python/requirements.txt"; then
-        echo "^ in examples/origin-python/requirements.txt, but not in tests/polyglot/python/requirements.txt"
+    # The example runs with the Python client's installation, so its requirements must be a subset.
+    local requirements=examples/origin-python/requirements.txt
+    local installed=tests/polyglot/python/requirements.txt
+    if grep -vxFf "$repository/$installed" "$repository/$requirements"; then
+        echo "^ in $requirements, but not in $installed"
         return 1
     fi
     need cargo "the example in Rust is built with it"
-    # Nobody debugs it, and it builds faster so.
+    # Without debug information it builds faster.
     CARGO_PROFILE_DEV_DEBUG=0 cargo build --quiet --locked \
         --manifest-path "$EXAMPLES/origin-rust/Cargo.toml" --target-dir "$RUST"
 }
@@ -34,17 +36,21 @@ available() {
 serve() {
     case $1 in
     http) exec python3 "$CLIENT/http_origin.py" "$2" ;;
-    python) ADDRESS=127.0.0.1:$2 PYTHONPATH=$INSTALLED/python exec "$PYTHON" "$EXAMPLES/origin-python/origin.py" ;;
+    python)
+        ADDRESS=127.0.0.1:$2 PYTHONPATH=$INSTALLED/python \
+            exec "$PYTHON" "$EXAMPLES/origin-python/origin.py"
+        ;;
     rust) ADDRESS=127.0.0.1:$2 exec "$RUST/debug/larder-origin-example" ;;
     esac
 }
 
-# What examples/README.md says of both: they have `ada`.
+# Both examples have the key `ada` and no other, as examples/README.md says.
 check() {
     local name key out
     for name in python rust; do
         for key in ada nobody; do
-            out=$("$(grpcurl)" -plaintext -max-time 15 -d '{"namespace":"origin-'"$name"'","key":"'"$key"'"}' \
+            out=$("$(grpcurl)" -plaintext -max-time 15 \
+                -d '{"namespace":"origin-'"$name"'","key":"'"$key"'"}' \
                 "$LARDER_ADDRESS" larder.v1.CacheService/GetOrFetch 2>&1) || true
             echo "> $key of origin-$name: $out"
             case $key in

@@ -1,7 +1,7 @@
-"""An HTTP origin out of Python's own library: `python3 http_origin.py PORT`.
+"""An HTTP origin with Python's standard library: `python3 http_origin.py PORT`.
 
-What it answers is in the name of what it is asked for: /missing-... is 404, /broken-... is 500, /slow-... takes 300 ms, and
-anything else is a text that says how often it was asked for.
+The path selects the response: /missing-... is answered 404, /broken-... is answered 500, and
+/slow-... takes 300 ms. Other responses are a text with the path and the number of its requests.
 """
 
 import sys
@@ -34,6 +34,7 @@ class Origin(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    # The library's own handler answers in two packets, the second of which would wait for the first to be acknowledged.
+    # By default, a response is two packets, and the second waits for the first to be
+    # acknowledged.
     Origin.wbufsize = -1
     ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Origin).serve_forever()

@@ -21,7 +21,7 @@ setup() {
 }
 
 run_pytest() {
-    # Nothing is left behind in the source tree.
+    # No bytecode and no cache in the source tree.
     (cd "$CLIENT" && PYTHONPATH=$STUBS PYTHONDONTWRITEBYTECODE=1 \
         "$VENV/bin/python" -m pytest --quiet --tb=short -rs -p no:cacheprovider "$@")
 }

@@ -1,4 +1,4 @@
-"""What every check needs: a stub on $LARDER_ADDRESS, a namespace of its own, and a way to wait."""
+"""Shared fixtures: a stub on $LARDER_ADDRESS, a namespace per check, and polling."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from grpc_status import rpc_status
 
 from larder.v1.cache_service_pb2_grpc import CacheServiceStub
 
-# A deadline on every call that states none: a call that hangs is a failed check, not a hanging run.
+# Default deadline of every call: a hanging call fails its check instead of the run.
 SERVICE_CONFIG = {"methodConfig": [{"name": [{}], "timeout": "15s"}]}
 
 
@@ -30,12 +30,12 @@ def larder(channel):
 
 @pytest.fixture
 def namespace():
-    """No check sees what another one, or an earlier run, wrote."""
+    """A unique namespace, which isolates a check from other checks and earlier runs."""
     return f"python-{uuid.uuid4().hex[:12]}"
 
 
 def eventually(probe, within=10.0):
-    """Asks again until the probe answers something true, and returns that."""
+    """Polls until the probe returns a true value, and returns that value."""
     deadline = time.monotonic() + within
     while not (answer := probe()):
         assert time.monotonic() < deadline, f"still {answer!r} after {within} s"

@@ -9,7 +9,10 @@ COUNT = 400
 
 
 def refs(namespace, numbers):
-    return [pb.KeyRef(namespace=namespace, key=f"k{number}", params={"n": str(number)}) for number in numbers]
+    return [
+        pb.KeyRef(namespace=namespace, key=f"k{number}", params={"n": str(number)})
+        for number in numbers
+    ]
 
 
 def store(larder, namespace, numbers, value):
@@ -25,7 +28,7 @@ def store(larder, namespace, numbers, value):
 def test_order(larder, namespace):
     stored = range(0, COUNT, 2)
     versions = store(larder, namespace, stored, lambda number: pb.Value(text=f"value {number}"))
-    # Backwards, every other one missing, and the first one named once more.
+    # In reverse order, with every other key missing and one key duplicated.
     asked = [*reversed(range(COUNT)), 0]
     chunks = larder.BatchGet(pb.BatchGetRequest(keys=refs(namespace, asked)))
     results = [result for chunk in chunks for result in chunk.results]
@@ -38,15 +41,19 @@ def test_order(larder, namespace):
             assert result.entry.version == versions[number // 2]
 
 
-def test_large_answers_come_in_chunks(larder, namespace):
+def test_large_answers_are_split_into_chunks(larder, namespace):
     large = bytes(16 * 1024)
     for half in (range(COUNT // 2), range(COUNT // 2, COUNT)):
-        store(larder, namespace, half, lambda number: pb.Value(data=number.to_bytes(4, "big") + large))
+        store(
+            larder, namespace, half, lambda number: pb.Value(data=number.to_bytes(4, "big") + large)
+        )
     chunks = list(larder.BatchGet(pb.BatchGetRequest(keys=refs(namespace, range(COUNT)))))
-    # 6.3 MiB in all, more than any client takes in one message by default.
+    # 6.3 MiB in total, above every client's default message size limit.
     assert len(chunks) > 1
     assert max(chunk.ByteSize() for chunk in chunks) < 2 * 1024 * 1024
-    numbers = [int.from_bytes(result.value.data[:4], "big") for chunk in chunks for result in chunk.results]
+    numbers = [
+        int.from_bytes(result.value.data[:4], "big") for chunk in chunks for result in chunk.results
+    ]
     assert numbers == list(range(COUNT))
 
 
@@ -61,7 +68,7 @@ def test_delete(larder, namespace):
     assert not any(larder.BatchDelete(request).existed)
 
 
-def test_items_stand_alone(larder, namespace):
+def test_items_are_independent(larder, namespace):
     def item(key, **condition):
         return pb.SetRequest(namespace=namespace, key=key, value=pb.Value(text="new"), **condition)
 
@@ -72,8 +79,13 @@ def test_items_stand_alone(larder, namespace):
 
 
 def test_invalid_item_fails_the_batch(larder, namespace):
-    items = [pb.SetRequest(namespace=namespace, key=key, value=pb.Value(text="x")) for key in ("valid", "")]
-    bad_request, _ = refusal(grpc.StatusCode.INVALID_ARGUMENT, larder.BatchSet, pb.BatchSetRequest(items=items))
+    items = [
+        pb.SetRequest(namespace=namespace, key=key, value=pb.Value(text="x"))
+        for key in ("valid", "")
+    ]
+    bad_request, _ = refusal(
+        grpc.StatusCode.INVALID_ARGUMENT, larder.BatchSet, pb.BatchSetRequest(items=items)
+    )
     assert [violation.field for violation in bad_request.field_violations] == ["items[1].key"]
     assert larder.Get(pb.GetRequest(namespace=namespace, key="valid")).outcome == pb.OUTCOME_MISS
 

@@ -1,4 +1,4 @@
-"""GetOrFetch: one caller computes, the others get its value."""
+"""GetOrFetch with leases: one caller computes the value, and the others wait for it."""
 
 import time
 import uuid
@@ -17,18 +17,22 @@ def lease(larder, namespace, key):
 
 
 def fill(larder, namespace, key, token, text="computed"):
-    return larder.Set(pb.SetRequest(namespace=namespace, key=key, value=pb.Value(text=text), lease_token=token))
+    return larder.Set(
+        pb.SetRequest(namespace=namespace, key=key, value=pb.Value(text=text), lease_token=token)
+    )
 
 
 def test_one_caller_computes(larder, namespace):
-    request = pb.GetOrFetchRequest(namespace=namespace, key="k", params={"page": "1"}, wait=timedelta(seconds=10))
+    request = pb.GetOrFetchRequest(
+        namespace=namespace, key="k", params={"page": "1"}, wait=timedelta(seconds=10)
+    )
     calls = [larder.GetOrFetch.future(request) for _ in range(2)]
     leader = eventually(lambda: next((call for call in calls if call.done()), None))
     follower = calls[1 - calls.index(leader)]
     granted = leader.result().lease
     assert granted.token
     assert timedelta(0) < granted.expires_in.ToTimedelta() <= timedelta(seconds=10)
-    assert not follower.done(), "the second caller waits"
+    assert not follower.done(), "the second caller must wait"
 
     landed = time.monotonic()
     filled = larder.Set(
@@ -43,7 +47,9 @@ def test_one_caller_computes(larder, namespace):
     assert filled.result == pb.SET_RESULT_STORED
     found = follower.result().found
     assert (found.outcome, found.value.text) == (pb.OUTCOME_HIT, "computed")
-    assert time.monotonic() - landed < 2, "the value reaches waiting callers as soon as it lands"
+    assert time.monotonic() - landed < 2, (
+        "waiting callers receive the value as soon as it is stored"
+    )
     assert found.entry.version == filled.version
 
 
@@ -62,17 +68,21 @@ def test_no_wait_is_contended(larder, namespace):
 
 def test_abandon(larder, namespace):
     first = lease(larder, namespace, "k")
-    abandon = pb.AbandonRequest(namespace=namespace, key="k", lease_token=first.token, reason="origin is down")
+    abandon = pb.AbandonRequest(
+        namespace=namespace, key="k", lease_token=first.token, reason="origin is down"
+    )
     larder.Abandon(abandon)
     during = larder.GetOrFetch(pb.GetOrFetchRequest(namespace=namespace, key="k", wait=NO_WAIT))
-    assert during.WhichOneof("outcome") == "contended", "nobody is given a lease during the back-off"
+    assert during.WhichOneof("outcome") == "contended", "no lease is granted during the back-off"
     assert fill(larder, namespace, "k", first.token).result == pb.SET_RESULT_LEASE_LOST
 
-    # A caller that waits is given the next lease when the back-off (1 s) is over.
+    # A waiting caller is granted the next lease after the back-off of 1 s.
     second = lease(larder, namespace, "k")
     assert second.token != first.token
     larder.Abandon(abandon)
-    assert fill(larder, namespace, "k", second.token).result == pb.SET_RESULT_STORED, "a lost lease is ignored"
+    assert fill(larder, namespace, "k", second.token).result == pb.SET_RESULT_STORED, (
+        "abandoning a lost lease has no effect"
+    )
 
 
 def test_refused_fills(larder, namespace):
@@ -92,17 +102,21 @@ def test_refused_fills(larder, namespace):
 
     token = lease(larder, namespace, "filled").token
     assert fill(larder, namespace, "filled", token).result == pb.SET_RESULT_STORED
-    assert fill(larder, namespace, "filled", token).result == pb.SET_RESULT_LEASE_LOST, "a lease fills once"
+    assert fill(larder, namespace, "filled", token).result == pb.SET_RESULT_LEASE_LOST, (
+        "a lease allows one fill"
+    )
     for key in ("deleted", "invalidated"):
         assert larder.Get(pb.GetRequest(namespace=namespace, key=key)).outcome == pb.OUTCOME_MISS
 
 
 def test_stale(larder):
-    # tests/polyglot.sh gives the namespace `stale` a stale_while_revalidate window.
+    # tests/polyglot.sh configures stale_while_revalidate for the namespace `stale`.
     key = f"python-{uuid.uuid4()}"
     get = pb.GetRequest(namespace="stale", key=key)
     larder.Set(
-        pb.SetRequest(namespace="stale", key=key, value=pb.Value(text="old"), ttl=timedelta(milliseconds=50))
+        pb.SetRequest(
+            namespace="stale", key=key, value=pb.Value(text="old"), ttl=timedelta(milliseconds=50)
+        )
     )
     stale = eventually(lambda: (got := larder.Get(get)).outcome != pb.OUTCOME_HIT and got)
     assert (stale.outcome, stale.value.text) == (pb.OUTCOME_STALE, "old")
@@ -113,6 +127,8 @@ def test_stale(larder):
     granted = lease(larder, "stale", key)
     assert granted.HasField("stale") and granted.stale.value.text == "old"
     other = larder.GetOrFetch(pb.GetOrFetchRequest(namespace="stale", key=key))
-    assert (other.found.outcome, other.found.value.text) == (pb.OUTCOME_STALE, "old"), "nobody waits for a refresh"
+    assert (other.found.outcome, other.found.value.text) == (pb.OUTCOME_STALE, "old"), (
+        "callers do not wait for a refresh"
+    )
     assert fill(larder, "stale", key, granted.token, "new").result == pb.SET_RESULT_STORED
     assert larder.Get(get).value.text == "new"

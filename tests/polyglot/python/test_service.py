@@ -1,4 +1,4 @@
-"""What surrounds the values: errors, metadata, deadlines, health, reflection, statistics."""
+"""Errors, metadata, deadlines, cancellation, health, reflection and statistics."""
 
 import time
 from datetime import timedelta
@@ -7,7 +7,9 @@ import grpc
 import pytest
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
 
 from conftest import eventually, refusal
 from larder.v1 import cache_service_pb2 as pb
@@ -42,7 +44,9 @@ def test_invalid_argument(larder, namespace, field, limit, change):
 
 
 def test_value_too_large(larder, namespace):
-    request = pb.SetRequest(namespace=namespace, key="k", value=pb.Value(data=bytes(1024 * 1024 + 1)))
+    request = pb.SetRequest(
+        namespace=namespace, key="k", value=pb.Value(data=bytes(1024 * 1024 + 1))
+    )
     bad_request, info = refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, larder.Set, request)
     assert info.reason == "VALUE_TOO_LARGE"
     assert (info.metadata["field"], info.metadata["limit"]) == ("value", "1048576")
@@ -56,7 +60,10 @@ def test_metadata(larder, namespace):
     name = {"namespace": namespace, "key": "k"}
     assert headers(larder.Get, pb.GetRequest(**name))["x-cache"] == "MISS"
     larder.Set(pb.SetRequest(**name, value=pb.Value(text="x"), ttl=timedelta(minutes=1)))
-    for call, request in ((larder.Get, pb.GetRequest(**name)), (larder.GetOrFetch, pb.GetOrFetchRequest(**name))):
+    for call, request in (
+        (larder.Get, pb.GetRequest(**name)),
+        (larder.GetOrFetch, pb.GetOrFetchRequest(**name)),
+    ):
         got = headers(call, request)
         assert got["x-cache"] == "HIT"
         assert 0 <= int(got["x-cache-age"]) <= 10
@@ -68,31 +75,39 @@ def test_deadline(larder, namespace):
     lease = larder.GetOrFetch(pb.GetOrFetchRequest(**name)).lease
     started = time.monotonic()
     try:
-        answer = larder.GetOrFetch(pb.GetOrFetchRequest(**name, wait=timedelta(seconds=30)), timeout=0.3)
-        assert answer.WhichOneof("outcome") == "contended", "the server's last word before the deadline"
+        answer = larder.GetOrFetch(
+            pb.GetOrFetchRequest(**name, wait=timedelta(seconds=30)), timeout=0.3
+        )
+        assert answer.WhichOneof("outcome") == "contended", (
+            "the server answers contended just before the deadline"
+        )
     except grpc.RpcError as error:
         assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     assert 0.2 < time.monotonic() - started < 3
     filled = larder.Set(pb.SetRequest(**name, value=pb.Value(text="x"), lease_token=lease.token))
-    assert filled.result == pb.SET_RESULT_STORED, "somebody else's deadline does not touch the lease"
+    assert filled.result == pb.SET_RESULT_STORED, (
+        "another caller's deadline does not affect the lease"
+    )
 
 
 def test_cancellation(larder, namespace):
     name = {"namespace": namespace, "key": "k"}
     lease = larder.GetOrFetch(pb.GetOrFetchRequest(**name)).lease
     waiting = larder.GetOrFetch.future(pb.GetOrFetchRequest(**name, wait=timedelta(seconds=30)))
-    # A call that was answered proves that the connection has carried the one before it.
+    # An answered call proves that the server has received the call before it.
     larder.Get(pb.GetRequest(**name))
     waiting.cancel()
     assert waiting.code() == grpc.StatusCode.CANCELLED
-    filled = larder.Set(pb.SetRequest(**name, value=pb.Value(data=bytes(65536)), lease_token=lease.token))
-    assert filled.result == pb.SET_RESULT_STORED, "a caller that went away does not take the lease with it"
+    filled = larder.Set(
+        pb.SetRequest(**name, value=pb.Value(data=bytes(65536)), lease_token=lease.token)
+    )
+    assert filled.result == pb.SET_RESULT_STORED, "a cancelled caller does not affect the lease"
 
     stream = larder.BatchGet(pb.BatchGetRequest(keys=[pb.KeyRef(**name)] * 1000))
     assert next(iter(stream)).results[0].outcome == pb.OUTCOME_HIT
     stream.cancel()
     assert stream.code() == grpc.StatusCode.CANCELLED
-    assert larder.Get(pb.GetRequest(**name)).outcome == pb.OUTCOME_HIT, "the connection is as good as before"
+    assert larder.Get(pb.GetRequest(**name)).outcome == pb.OUTCOME_HIT, "the connection still works"
 
 
 def test_health(channel):
@@ -121,7 +136,9 @@ def test_stats(larder, namespace):
 
     for _ in range(3):
         larder.Set(pb.SetRequest(namespace=namespace, key="k", value=pb.Value(text="x")))
-    larder.Set(pb.SetRequest(namespace=namespace, key="k", value=pb.Value(text="x"), if_absent=True))
+    larder.Set(
+        pb.SetRequest(namespace=namespace, key="k", value=pb.Value(text="x"), if_absent=True)
+    )
     for key in ("k", "k", "k", "k", "missing", "missing"):
         get(key)
     lease = pb.GetOrFetchRequest(namespace=namespace, key="leased", wait=timedelta(0))
@@ -133,13 +150,16 @@ def test_stats(larder, namespace):
 
     def counted():
         stats = larder.Stats(pb.StatsRequest(namespaces=[namespace]))
-        return stats if stats.namespaces and stats.namespaces[0].counted.total.invalidations else None
+        return (
+            stats if stats.namespaces and stats.namespaces[0].counted.total.invalidations else None
+        )
 
     stats = eventually(counted)
     assert [each.namespace for each in stats.namespaces] == [namespace]
     expected = {
-        "hits": 4, "misses": 4, "hit_rate": 0.5, "sets": 3, "sets_refused": 1, "deletes": 1, "invalidations": 1,
-        "leases_granted": 1, "leases_refused": 1, "leases_abandoned": 1, "stale": 0, "negative": 0, "degraded": 0,
+        "hits": 4, "misses": 4, "hit_rate": 0.5, "sets": 3, "sets_refused": 1, "deletes": 1,
+        "invalidations": 1, "leases_granted": 1, "leases_refused": 1, "leases_abandoned": 1,
+        "stale": 0, "negative": 0, "degraded": 0,
     }  # fmt: skip
     for window in ("total", "last_hour", "last_day"):
         counters = getattr(stats.namespaces[0].counted, window)

@@ -1,4 +1,7 @@
-"""Entries that one language writes and every other one reads: ../shared.json, under keys that start with the writer."""
+"""Entries of ../shared.json that each language writes and all others read.
+
+Keys begin with the name of the writer.
+"""
 
 import base64
 import json
@@ -21,9 +24,11 @@ def value(entry):
 
 def test_write(larder):
     for entry in ENTRIES:
-        # Backwards: the order in which a language hands over its params is nothing to rely on.
+        # In reverse order: keys must not depend on the order of params.
         params = dict(reversed(entry["params"].items()))
-        request = pb.SetRequest(namespace="shared", key=f"python/{entry['key']}", params=params, value=value(entry))
+        request = pb.SetRequest(
+            namespace="shared", key=f"python/{entry['key']}", params=params, value=value(entry)
+        )
         assert larder.Set(request).result == pb.SET_RESULT_STORED
 
 
@@ -32,4 +37,6 @@ def test_read(larder, writer):
     for entry in ENTRIES:
         key = f"{writer}/{entry['key']}"
         got = larder.Get(pb.GetRequest(namespace="shared", key=key, params=entry["params"]))
-        assert (got.outcome, got.value) == (pb.OUTCOME_HIT, value(entry)), f"{key!r} {entry['params']}"
+        assert (got.outcome, got.value) == (pb.OUTCOME_HIT, value(entry)), (
+            f"{key!r} {entry['params']}"
+        )

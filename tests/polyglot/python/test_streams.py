@@ -1,4 +1,4 @@
-"""FetchStream, BatchGetOrFetch and Renew, where callers compute."""
+"""FetchStream, BatchGetOrFetch and Renew with leases."""
 
 import os
 import queue
@@ -12,14 +12,15 @@ import pytest
 
 from larder.v1 import cache_service_pb2 as pb
 
-# Takes the lease of a key on a stream, says so, and computes until it is killed.
+# A process that acquires a lease on a stream, reports it, and waits to be killed.
 HOLDER = """
 import os, queue, sys, grpc
 from larder.v1 import cache_service_pb2 as pb
 from larder.v1.cache_service_pb2_grpc import CacheServiceStub
 
 say = queue.SimpleQueue()
-stream = CacheServiceStub(grpc.insecure_channel(os.environ["LARDER_ADDRESS"])).FetchStream(iter(say.get, None))
+stub = CacheServiceStub(grpc.insecure_channel(os.environ["LARDER_ADDRESS"]))
+stream = stub.FetchStream(iter(say.get, None))
 say.put(pb.FetchStreamRequest(open=pb.GetOrFetchRequest(namespace=sys.argv[1], key="k")))
 print(next(stream).answer.WhichOneof("outcome"), flush=True)
 print(next(stream), flush=True)
@@ -27,7 +28,7 @@ print(next(stream), flush=True)
 
 
 class Stream:
-    """One FetchStream: what is said is sent at once."""
+    """A FetchStream. Messages are sent immediately."""
 
     def __init__(self, larder, namespace, key="k"):
         self.said = queue.SimpleQueue()
@@ -45,24 +46,34 @@ class Stream:
 
 
 def wait_for(larder, namespace):
-    return larder.GetOrFetch.future(pb.GetOrFetchRequest(namespace=namespace, key="k", wait=timedelta(seconds=12)))
+    return larder.GetOrFetch.future(
+        pb.GetOrFetchRequest(namespace=namespace, key="k", wait=timedelta(seconds=12))
+    )
 
 
 def test_stream_fills(larder, namespace):
     stream = Stream(larder, namespace)
     assert stream.hear().answer.lease.token
     follower = wait_for(larder, namespace)
-    stream.say(fill=pb.FetchStreamFill(value=pb.Value(text="computed"), ttl=timedelta(minutes=1), tags=["t"]))
+    stream.say(
+        fill=pb.FetchStreamFill(
+            value=pb.Value(text="computed"), ttl=timedelta(minutes=1), tags=["t"]
+        )
+    )
     filled = stream.hear().filled
     assert filled.result == pb.SET_RESULT_STORED
     found = follower.result().found
-    assert (found.value.text, found.entry.version, found.entry.tags) == ("computed", filled.version, ["t"])
+    assert (found.value.text, found.entry.version, found.entry.tags) == (
+        "computed",
+        filled.version,
+        ["t"],
+    )
     with pytest.raises(StopIteration):
         stream.hear()
     stream.close()
 
 
-def test_stream_of_a_stored_key_ends(larder, namespace):
+def test_stream_ends_after_a_stored_value(larder, namespace):
     larder.Set(pb.SetRequest(namespace=namespace, key="k", value=pb.Value(text="here")))
     stream = Stream(larder, namespace)
     assert stream.hear().answer.found.value.text == "here"
@@ -71,27 +82,31 @@ def test_stream_of_a_stored_key_ends(larder, namespace):
     stream.close()
 
 
-def test_stream_that_is_closed_gives_its_lease_back(larder, namespace):
+def test_closed_stream_releases_its_lease(larder, namespace):
     stream = Stream(larder, namespace)
     first = stream.hear().answer.lease.token
     follower = wait_for(larder, namespace)
     closed = time.monotonic()
     stream.close()
     assert follower.result().lease.token not in (b"", first)
-    assert time.monotonic() - closed < 3, "at once, and not when the lease would have run out"
+    assert time.monotonic() - closed < 3, "the lease is released at once, before it expires"
 
 
-def test_killed_process_gives_its_lease_back(larder, namespace):
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, namespace], stdout=subprocess.PIPE, text=True)
+def test_killed_process_releases_its_lease(larder, namespace):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, namespace], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert holder.stdout.readline() == "lease\n"
-        during = larder.GetOrFetch(pb.GetOrFetchRequest(namespace=namespace, key="k", wait=timedelta(0)))
+        during = larder.GetOrFetch(
+            pb.GetOrFetchRequest(namespace=namespace, key="k", wait=timedelta(0))
+        )
         assert during.WhichOneof("outcome") == "contended"
         follower = wait_for(larder, namespace)
         killed = time.monotonic()
         os.kill(holder.pid, signal.SIGKILL)
         assert follower.result().lease.token
-        assert time.monotonic() - killed < 3, "at once, and not when the lease would have run out"
+        assert time.monotonic() - killed < 3, "the lease is released at once, before it expires"
     finally:
         holder.kill()
         holder.communicate()
@@ -100,14 +115,22 @@ def test_killed_process_gives_its_lease_back(larder, namespace):
 def test_batch_grants_leases(larder, namespace):
     larder.Set(pb.SetRequest(namespace=namespace, key="there", value=pb.Value(text="here")))
     names = ["a", "there", "b", "a"]
-    request = pb.BatchGetOrFetchRequest(keys=[pb.KeyRef(namespace=namespace, key=name) for name in names])
-    answers = [result.answer for chunk in larder.BatchGetOrFetch(request) for result in chunk.results]
+    request = pb.BatchGetOrFetchRequest(
+        keys=[pb.KeyRef(namespace=namespace, key=name) for name in names]
+    )
+    answers = [
+        result.answer for chunk in larder.BatchGetOrFetch(request) for result in chunk.results
+    ]
     assert len(answers) == len(names)
     assert answers[1].found.value.text == "here"
-    tokens = {name: answer.lease.token for name, answer in zip(names, answers) if answer.lease.token}
+    tokens = {
+        name: answer.lease.token for name, answer in zip(names, answers) if answer.lease.token
+    }
     assert set(tokens) == {"a", "b"}
     for name, token in tokens.items():
-        fill = pb.SetRequest(namespace=namespace, key=name, value=pb.Value(text=name), lease_token=token)
+        fill = pb.SetRequest(
+            namespace=namespace, key=name, value=pb.Value(text=name), lease_token=token
+        )
         assert larder.Set(fill).result == pb.SET_RESULT_STORED
     again = [result.answer for chunk in larder.BatchGetOrFetch(request) for result in chunk.results]
     assert [answer.found.value.text for answer in again] == ["a", "here", "b", "a"]

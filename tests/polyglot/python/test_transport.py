@@ -1,4 +1,4 @@
-"""What the server's transport owes to a real client: trailers, cancelled and timed out calls, flow control, crowds."""
+"""Transport: trailers, cancelled and timed out calls, flow control, concurrency, broken streams."""
 
 import os
 import random
@@ -18,29 +18,37 @@ from test_streams import Stream, wait_for
 LONGEST = 900 * 1024
 BATCH_VALUES = 200
 BATCH_VALUE = 64 * 1024
-# How often the slow reader asks for everything: it is more than any library keeps for a reader who pauses.
+# How often the slow reader requests each value: more data than any library buffers.
 REPEATED = 3
 
 
 def all_waiting():
-    """How many calls wait in the server, as its metrics say."""
-    with urllib.request.urlopen(f"http://{os.environ['LARDER_ADMIN_ADDRESS']}/metrics", timeout=5) as response:
+    """Number of calls that wait in the server, from its metrics."""
+    with urllib.request.urlopen(
+        f"http://{os.environ['LARDER_ADMIN_ADDRESS']}/metrics", timeout=5
+    ) as response:
         metrics = response.read().decode()
-    (calls,) = (line.split(" ")[1] for line in metrics.splitlines() if line.startswith("larder_waiting "))
+    (calls,) = (
+        line.split(" ")[1] for line in metrics.splitlines() if line.startswith("larder_waiting ")
+    )
     return int(calls)
 
 
 def distinct(seed, size):
-    """Bytes that differ with the seed and with their place."""
+    """Bytes that depend on the seed and on the position."""
     return random.Random(seed).randbytes(size)
 
 
 def store_batch(larder, namespace, times=1):
-    """Stores the values of the large batch, and returns a request that reads them so many times."""
+    """Stores the values of the large batch, and returns a request for each value `times` times."""
     keys = [pb.KeyRef(namespace=namespace, key=f"k{number}") for number in range(BATCH_VALUES)]
     for begin in range(0, BATCH_VALUES, 40):
         items = [
-            pb.SetRequest(namespace=namespace, key=f"k{number}", value=pb.Value(data=distinct(number, BATCH_VALUE)))
+            pb.SetRequest(
+                namespace=namespace,
+                key=f"k{number}",
+                value=pb.Value(data=distinct(number, BATCH_VALUE)),
+            )
             for number in range(begin, begin + 40)
         ]
         answer = larder.BatchSet(pb.BatchSetRequest(items=items))
@@ -53,7 +61,7 @@ def check_batch(chunks, times=1):
     values = [result.value.data for chunk in chunks for result in chunk.results]
     assert len(values) == BATCH_VALUES * times
     for number, value in enumerate(values):
-        # Not compared by assert, which would print both.
+        # Without assert, which would print both values.
         if value != distinct(number % BATCH_VALUES, BATCH_VALUE):
             pytest.fail(f"value {number} is not what was stored")
 
@@ -66,7 +74,10 @@ def test_trailers(larder, namespace):
     assert "key" in error.details()
     encoded = dict(error.trailing_metadata())["grpc-status-details-bin"]
     status = status_pb2.Status.FromString(encoded)
-    assert (status.code, status.message) == (grpc.StatusCode.INVALID_ARGUMENT.value[0], error.details())
+    assert (status.code, status.message) == (
+        grpc.StatusCode.INVALID_ARGUMENT.value[0],
+        error.details(),
+    )
     bad_request = error_details_pb2.BadRequest()
     assert any(detail.Unpack(bad_request) for detail in status.details)
     assert [violation.field for violation in bad_request.field_violations] == ["key"]
@@ -91,7 +102,7 @@ def test_cancelled_waits(larder, namespace):
     eventually(lambda: all_waiting() == 0, within=3.0)
     filled = larder.Set(pb.SetRequest(**name, value=pb.Value(text="x"), lease_token=lease.token))
     assert filled.result == pb.SET_RESULT_STORED
-    assert larder.Get(pb.GetRequest(**name)).value.text == "x", "the connection serves on"
+    assert larder.Get(pb.GetRequest(**name)).value.text == "x", "the connection still works"
 
 
 def test_short_deadlines(larder, namespace):
@@ -107,12 +118,14 @@ def test_short_deadlines(larder, namespace):
             assert call.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     assert time.monotonic() - started < 2
     filled = larder.Set(pb.SetRequest(**name, value=pb.Value(text="x"), lease_token=lease.token))
-    assert filled.result == pb.SET_RESULT_STORED, "the lease holds"
+    assert filled.result == pb.SET_RESULT_STORED, "the lease is still valid"
 
 
 def test_large_values(larder, namespace):
     name, value = {"namespace": namespace, "key": "k"}, distinct(7, LONGEST)
-    assert larder.Set(pb.SetRequest(**name, value=pb.Value(data=value))).result == pb.SET_RESULT_STORED
+    assert (
+        larder.Set(pb.SetRequest(**name, value=pb.Value(data=value))).result == pb.SET_RESULT_STORED
+    )
     calls = [larder.Get.future(pb.GetRequest(**name)) for _ in range(50)]
     assert [call.result().value.data == value for call in calls] == [True] * len(calls)
 
@@ -135,7 +148,7 @@ def test_slow_reader(larder, namespace):
 
 
 def test_many_at_once(larder, namespace):
-    # More than the server's limit of streams on one connection, by far.
+    # Far above the server's limit of concurrent streams per connection.
     keys = [f"k{number}" for number in range(2000)]
     for begin in range(0, len(keys), 500):
         items = [
@@ -161,18 +174,18 @@ def test_stream_that_fills(larder, namespace):
 
 
 def test_broken_connection(larder, namespace):
-    # The library would share one connection among channels that look the same.
+    # Otherwise the library shares one connection between channels with equal options.
     own = [("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(os.environ["LARDER_ADDRESS"], own) as channel:
         stream = Stream(CacheServiceStub(channel), namespace)
         first = stream.hear().answer.lease.token
         assert len(first) == 16
         follower = wait_for(larder, namespace)
-        # A call that was answered proves that the connection has carried the one before it.
+        # An answered call proves that the server has received the call before it.
         larder.Get(pb.GetRequest(namespace=namespace, key="k"))
         broken = time.monotonic()
         channel.close()
     second = follower.result().lease.token
     assert len(second) == 16 and second != first
-    assert time.monotonic() - broken < 2, "at once, and not when the lease would have run out"
+    assert time.monotonic() - broken < 2, "the lease is released at once, before it expires"
     stream.close()

@@ -10,7 +10,7 @@ from conftest import refusal
 from larder.v1 import cache_service_pb2 as pb
 
 INT64_MAX, INT64_MIN = 2**63 - 1, -(2**63)
-# A replica knows the store's clock to within some milliseconds.
+# Tolerance for a replica's estimate of the store's clock.
 CLOCKS_DIFFER = timedelta(milliseconds=50)
 
 
@@ -19,7 +19,7 @@ def test_kinds(larder, namespace):
         "data": pb.Value(data=b"\x00\x01\xff"),
         "empty": pb.Value(data=b""),
         "text": pb.Value(text="grüße 👋"),
-        # The document comes back byte for byte, odd spacing included.
+        # The document is returned byte for byte, including the whitespace.
         "json": pb.Value(json='{ "b":1,\n "a" : [null, 1.0] }'),
     }
     for key, value in values.items():
@@ -30,20 +30,37 @@ def test_kinds(larder, namespace):
         assert not got.degraded
 
 
-@pytest.mark.parametrize("data", [bytes(range(256)), bytes(range(256)) * 3840], ids=["256 B", "1 MiB - 64 KiB"])
+@pytest.mark.parametrize(
+    "data", [bytes(range(256)), bytes(range(256)) * 3840], ids=["256 B", "1 MiB - 64 KiB"]
+)
 def test_binary(larder, namespace, data):
     larder.Set(pb.SetRequest(namespace=namespace, key="blob", value=pb.Value(data=data)))
     got = larder.Get(pb.GetRequest(namespace=namespace, key="blob"))
-    assert got.value.data == data, f"{len(got.value.data)} bytes came back"
+    assert got.value.data == data, f"got {len(got.value.data)} bytes"
 
 
 def test_keys(larder, namespace):
-    # The two é are one character and an e with a combining accent: keys are bytes and are not normalised.
-    keys = ["日本語", "🦀", "caf\u00e9", "cafe\u0301", "a\0b", "\0", "a:b", "{a}", "a b\n", "x" * 1024]
+    # The two é are one character, and an e with a combining accent: keys are not normalised.
+    keys = [
+        "日本語",
+        "🦀",
+        "caf\u00e9",
+        "cafe\u0301",
+        "a\0b",
+        "\0",
+        "a:b",
+        "{a}",
+        "a b\n",
+        "x" * 1024,
+    ]
     for key in keys:
-        larder.Set(pb.SetRequest(namespace=namespace, key=key, value=pb.Value(text=f"value of {key}")))
+        larder.Set(
+            pb.SetRequest(namespace=namespace, key=key, value=pb.Value(text=f"value of {key}"))
+        )
     for key in keys:
-        assert larder.Get(pb.GetRequest(namespace=namespace, key=key)).value.text == f"value of {key}"
+        assert (
+            larder.Get(pb.GetRequest(namespace=namespace, key=key)).value.text == f"value of {key}"
+        )
 
 
 def test_params(larder, namespace):
@@ -51,9 +68,13 @@ def test_params(larder, namespace):
         return larder.Get(pb.GetRequest(namespace=namespace, key="list", params=params)).value.text
 
     pairs = [("page", "2"), ("order", "desc"), ("ü", "🦀"), ("empty", "")]
-    larder.Set(pb.SetRequest(namespace=namespace, key="list", params=dict(pairs), value=pb.Value(text="with")))
+    larder.Set(
+        pb.SetRequest(
+            namespace=namespace, key="list", params=dict(pairs), value=pb.Value(text="with")
+        )
+    )
     assert get(dict(reversed(pairs))) == "with"
-    assert get({}) == "", "an entry with params is another one than the one without"
+    assert get({}) == "", "params are part of the key"
     larder.Set(pb.SetRequest(namespace=namespace, key="list", value=pb.Value(text="without")))
     assert get({}) == "without"
     assert get(dict(pairs)) == "with"
@@ -63,7 +84,9 @@ def test_params(larder, namespace):
 def test_ttl(larder, namespace):
     ttl = timedelta(seconds=1)
     asked = time.monotonic()
-    stored = larder.Set(pb.SetRequest(namespace=namespace, key="brief", value=pb.Value(text="x"), ttl=ttl))
+    stored = larder.Set(
+        pb.SetRequest(namespace=namespace, key="brief", value=pb.Value(text="x"), ttl=ttl)
+    )
     answered = time.monotonic()
     applied = stored.ttl.ToTimedelta()
     assert ttl * 0.9 <= applied <= ttl, "the jitter shortens by at most a tenth"
@@ -79,12 +102,16 @@ def test_ttl(larder, namespace):
         if got.outcome == pb.OUTCOME_HIT:
             assert sent < answered + (applied + CLOCKS_DIFFER).total_seconds(), "outlived its TTL"
     assert got.outcome == pb.OUTCOME_MISS
-    assert time.monotonic() > asked + (applied - CLOCKS_DIFFER).total_seconds(), "gone before its TTL"
+    assert time.monotonic() > asked + (applied - CLOCKS_DIFFER).total_seconds(), (
+        "gone before its TTL"
+    )
 
 
 def test_default_and_clamped_ttl(larder, namespace):
     def applied(**ttl):
-        return larder.Set(pb.SetRequest(namespace=namespace, key="k", value=pb.Value(text="x"), **ttl)).ttl.ToTimedelta()
+        return larder.Set(
+            pb.SetRequest(namespace=namespace, key="k", value=pb.Value(text="x"), **ttl)
+        ).ttl.ToTimedelta()
 
     assert timedelta(minutes=27) <= applied() <= timedelta(minutes=30)
     assert timedelta(days=6.3) <= applied(ttl=timedelta(days=365)) <= timedelta(days=7)
@@ -92,7 +119,9 @@ def test_default_and_clamped_ttl(larder, namespace):
 
 def test_conditions(larder, namespace):
     def put(text, **condition):
-        return larder.Set(pb.SetRequest(namespace=namespace, key="k", value=pb.Value(text=text), **condition))
+        return larder.Set(
+            pb.SetRequest(namespace=namespace, key="k", value=pb.Value(text=text), **condition)
+        )
 
     assert put("a", if_present=True).result == pb.SET_RESULT_CONDITION_NOT_MET
     first = put("b", if_absent=True)
@@ -107,9 +136,11 @@ def test_conditions(larder, namespace):
 
 
 def test_versions_and_tags(larder, namespace):
-    request = pb.SetRequest(namespace=namespace, key="k", value=pb.Value(text="x"), tags=["user:2", "blue", "team:7"])
+    request = pb.SetRequest(
+        namespace=namespace, key="k", value=pb.Value(text="x"), tags=["user:2", "blue", "team:7"]
+    )
     versions = [larder.Set(request).version for _ in range(3)]
-    assert all(versions) and len(set(versions)) == 3, "every Set makes a new version"
+    assert all(versions) and len(set(versions)) == 3, "every Set creates a new version"
     entry = larder.Get(pb.GetRequest(namespace=namespace, key="k")).entry
     assert entry.version == versions[-1]
     assert entry.tags == ["blue", "team:7", "user:2"]
@@ -119,7 +150,9 @@ def test_versions_and_tags(larder, namespace):
 
 def test_delete(larder, namespace):
     larder.Set(pb.SetRequest(namespace=namespace, key="k", value=pb.Value(text="x")))
-    assert not larder.Delete(pb.DeleteRequest(namespace=namespace, key="k", params={"a": "b"})).existed
+    assert not larder.Delete(
+        pb.DeleteRequest(namespace=namespace, key="k", params={"a": "b"})
+    ).existed
     assert larder.Delete(pb.DeleteRequest(namespace=namespace, key="k")).existed
     assert larder.Get(pb.GetRequest(namespace=namespace, key="k")).outcome == pb.OUTCOME_MISS
     assert not larder.Delete(pb.DeleteRequest(namespace=namespace, key="k")).existed
@@ -143,14 +176,20 @@ def test_touch(larder, namespace):
         return larder.Touch(pb.TouchRequest(namespace=namespace, key=key, ttl=timedelta(hours=2)))
 
     stored = larder.Set(
-        pb.SetRequest(namespace=namespace, key="k", value=pb.Value(text="x"), ttl=timedelta(minutes=1))
+        pb.SetRequest(
+            namespace=namespace, key="k", value=pb.Value(text="x"), ttl=timedelta(minutes=1)
+        )
     )
     touched = touch("k")
     assert touched.found
     assert timedelta(hours=1.8) <= touched.ttl.ToTimedelta() <= timedelta(hours=2)
     entry = larder.Get(pb.GetRequest(namespace=namespace, key="k")).entry
     assert entry.version == stored.version, "Touch does not change the version"
-    assert timedelta(hours=1) < entry.ttl_remaining.ToTimedelta() <= touched.ttl.ToTimedelta() + CLOCKS_DIFFER
+    assert (
+        timedelta(hours=1)
+        < entry.ttl_remaining.ToTimedelta()
+        <= touched.ttl.ToTimedelta() + CLOCKS_DIFFER
+    )
     missing = touch("missing")
     assert not missing.found and not missing.HasField("ttl")
 
@@ -170,7 +209,7 @@ def test_increment(larder, namespace):
     assert larder.Get(pb.GetRequest(namespace=namespace, key="max")).value.text == str(INT64_MAX)
     assert increment("min", delta=INT64_MIN) == INT64_MIN
     assert increment("min", delta=INT64_MAX) == -1
-    assert increment("exact", initial=2**53, delta=1) == 2**53 + 1, "no double on the way"
+    assert increment("exact", initial=2**53, delta=1) == 2**53 + 1, "no conversion to a double"
 
     larder.Set(pb.SetRequest(namespace=namespace, key="visits", value=pb.Value(text="7")))
     assert increment("visits") == 8, "Set resets a counter"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# examples/python/quickstart.py, as its README tells a reader to run it, with the Python client's installation.
+# Runs examples/python/quickstart.py as its README says, with the Python client's installation.
 # shellcheck source=tests/polyglot/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 
@@ -7,9 +7,11 @@ readonly EXAMPLE=$repository/examples/python
 
 setup() {
     "$repository/tests/polyglot/python/client.sh" setup
-    # The example asks for nothing that the checks do not have.
-    if grep -vxFf "$repository/tests/polyglot/python/requirements.txt" "$EXAMPLE/requirements.txt"; then
-        echo "^ in examples/python/requirements.txt, but not in tests/polyglot/python/requirements.txt"
+    # The example runs with the Python client's installation, so its requirements must be a subset.
+    local requirements=examples/python/requirements.txt
+    local installed=tests/polyglot/python/requirements.txt
+    if grep -vxFf "$repository/$installed" "$repository/$requirements"; then
+        echo "^ in $requirements, but not in $installed"
         return 1
     fi
 }

@@ -1,5 +1,6 @@
-//! An OpenTelemetry collector that takes spans and metrics, reads them and forgets them. Prints its address, and when it is
-//! terminated, how many spans and how many pushes of metrics it took.
+//! OpenTelemetry collector that decodes and counts spans and metrics, and discards them.
+//!
+//! Prints its address, and on SIGTERM the number of spans and the number of metric exports.
 
 use std::{
     error::Error,
@@ -38,7 +39,10 @@ impl TraceService for Collector {
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let resources = request.into_inner().resource_spans;
-        let spans = resources.iter().flat_map(|resource| &resource.scope_spans).map(|scope| scope.spans.len());
+        let spans = resources
+            .iter()
+            .flat_map(|resource| &resource.scope_spans)
+            .map(|scope| scope.spans.len());
         self.spans.fetch_add(spans.sum(), Relaxed);
         Ok(Response::new(Default::default()))
     }
@@ -63,7 +67,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let services = Server::builder()
         .add_service(TraceServiceServer::new(collector.clone()))
         .add_service(MetricsServiceServer::new(collector.clone()));
-    tokio::spawn(services.serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener)));
+    tokio::spawn(
+        services.serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener)),
+    );
     signal(SignalKind::terminate())?.recv().await;
     println!("{} {}", collector.spans.load(Relaxed), collector.pushes.load(Relaxed));
     Ok(())

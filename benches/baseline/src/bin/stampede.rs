@@ -1,13 +1,15 @@
-//! What happens to an origin when everybody wants the same key, or each his own, at the same moment.
+//! Load on an origin when many callers request one cold key, or many cold keys, at the same moment.
 //!
 //! ```text
-//! stampede origin MILLIS                        an HTTP origin that takes so long; prints its address
+//! stampede origin MILLIS
+//!     serves an HTTP origin with this latency; prints the address
 //! stampede crowd CALLERS ROUNDS ORIGIN MILLIS ADDRESS...
-//!                                               callers on one cold key, spread over the servers: prints the requests that
-//!                                               the origin had per round (the most), and p50, p99 and the longest of the
-//!                                               callers' times over the origin's own, in milliseconds
-//! stampede cold KEYS ORIGIN ADDRESS             as many cold keys at once: prints the values found, the calls sent away, the
-//!                                               seconds it took and the most requests that the origin had at once
+//!     sends all callers to one cold key, spread over the servers; prints the maximum number of
+//!     origin requests per round, and p50, p99 and maximum of the callers' latency in addition to
+//!     the origin's, in milliseconds
+//! stampede cold KEYS ORIGIN ADDRESS
+//!     requests this many cold keys at once; prints the number of values found, the number of
+//!     rejected calls, the total seconds and the maximum number of concurrent origin requests
 //! ```
 
 use std::{
@@ -46,14 +48,21 @@ async fn main() -> Outcomes<()> {
     match &arguments[..] {
         ["origin", millis] => origin(Duration::from_millis(millis.parse()?)).await,
         ["crowd", callers, rounds, origin, millis, servers @ ..] if !servers.is_empty() => {
-            crowd(callers.parse()?, rounds.parse()?, origin, Duration::from_millis(millis.parse()?), servers).await
+            crowd(
+                callers.parse()?,
+                rounds.parse()?,
+                origin,
+                Duration::from_millis(millis.parse()?),
+                servers,
+            )
+            .await
         }
         ["cold", keys, origin, server] => cold(keys.parse()?, origin, server).await,
         _ => Err("usage: see the top of stampede.rs".into()),
     }
 }
 
-// === the origin ===
+// === origin ===
 
 #[derive(Default)]
 struct Counts {
@@ -72,7 +81,7 @@ async fn origin(takes: Duration) -> Outcomes<()> {
     }
 }
 
-/// Answers with 1 KiB; at `/-/counts`, with what was counted since it was asked last.
+/// Responds with 1 KiB. `/-/counts` responds with the counts since the last such request.
 async fn answer(mut stream: TcpStream, takes: Duration, counts: Arc<Counts>) -> Outcomes<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
@@ -87,7 +96,8 @@ async fn answer(mut stream: TcpStream, takes: Duration, counts: Arc<Counts>) -> 
         };
         let head: Vec<u8> = buffer.drain(..end).collect();
         let body = if head.starts_with(b"GET /-/counts ") {
-            format!("{} {}", counts.calls.swap(0, SeqCst), counts.most_at_once.swap(0, SeqCst)).into_bytes()
+            format!("{} {}", counts.calls.swap(0, SeqCst), counts.most_at_once.swap(0, SeqCst))
+                .into_bytes()
         } else {
             counts.calls.fetch_add(1, SeqCst);
             counts.most_at_once.fetch_max(counts.at_once.fetch_add(1, SeqCst) + 1, SeqCst);
@@ -95,13 +105,14 @@ async fn answer(mut stream: TcpStream, takes: Duration, counts: Arc<Counts>) -> 
             counts.at_once.fetch_sub(1, SeqCst);
             vec![b'v'; VALUE_BYTES]
         };
-        let mut response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
+        let mut response =
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
         response.extend_from_slice(&body);
         stream.write_all(&response).await?;
     }
 }
 
-/// Requests, and the most at once, since this was asked last.
+/// Returns the number of requests and the maximum concurrency since the last call.
 async fn counts(origin: &str) -> Outcomes<(usize, usize)> {
     let mut stream = TcpStream::connect(origin).await?;
     stream.write_all(b"GET /-/counts HTTP/1.1\r\nhost: o\r\n\r\n").await?;
@@ -112,7 +123,7 @@ async fn counts(origin: &str) -> Outcomes<(usize, usize)> {
     Ok((counts.0.parse()?, counts.1.parse()?))
 }
 
-// === the callers ===
+// === callers ===
 
 async fn connect(server: &str) -> Outcomes<Client> {
     Ok(CacheServiceClient::connect(format!("http://{server}")).await?)
@@ -123,16 +134,24 @@ fn request(key: String) -> pb::GetOrFetchRequest {
     pb::GetOrFetchRequest { namespace: NAMESPACE.to_owned(), key, wait, ..Default::default() }
 }
 
-/// Whether the value was found; an answer that sends the caller away is none.
+/// Returns whether the value was found; false if the server rejected the call under load.
 async fn get(client: &mut Client, key: String) -> Outcomes<bool> {
     match client.get_or_fetch(request(key)).await {
         Ok(answer) => Ok(matches!(answer.into_inner().outcome, Some(Outcome::Found(_)))),
-        Err(status) if matches!(status.code(), Code::ResourceExhausted | Code::Unavailable) => Ok(false),
+        Err(status) if matches!(status.code(), Code::ResourceExhausted | Code::Unavailable) => {
+            Ok(false)
+        }
         Err(status) => Err(status.into()),
     }
 }
 
-async fn crowd(callers: usize, rounds: usize, origin: &str, takes: Duration, servers: &[&str]) -> Outcomes<()> {
+async fn crowd(
+    callers: usize,
+    rounds: usize,
+    origin: &str,
+    takes: Duration,
+    servers: &[&str],
+) -> Outcomes<()> {
     // Several connections to each server, as several clients would have.
     let mut clients = Vec::new();
     for _ in 0..4 {
@@ -154,7 +173,11 @@ async fn crowd(callers: usize, rounds: usize, origin: &str, takes: Duration, ser
                     start.wait().await;
                     let began = Instant::now();
                     let found = get(&mut client, format!("key-{round}")).await?;
-                    if found { Ok::<_, Box<dyn Error + Send + Sync>>(began.elapsed()) } else { Err("not found".into()) }
+                    if found {
+                        Ok::<_, Box<dyn Error + Send + Sync>>(began.elapsed())
+                    } else {
+                        Err("not found".into())
+                    }
                 })
             })
             .collect();

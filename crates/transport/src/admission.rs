@@ -1,0 +1,268 @@
+//! Limits concurrent requests. Requests over the limit queue for up to 20 ms and are then rejected.
+//!
+//! A longer queue would only make all requests late. Without a queue, callers that retry at once
+//! would cost more than the requests that are served.
+//!
+//! # Algorithm
+//!
+//! 1. [`Admission::try_acquire`] takes a permit if fewer requests than the limit are in flight and
+//!    none is queued, so that queued requests are admitted first.
+//! 2. Otherwise [`Admission::acquire_queued`] adds the request to the queue, up to
+//!    [`QUEUE_FACTOR`] times the limit. A permit that is dropped goes to the oldest request in the
+//!    queue.
+//! 3. All requests queue for the same time, so they expire in the order in which they came, and
+//!    one timer for the oldest request serves the whole queue. With a timer and a wait-list node
+//!    for each request, an overload would mostly move memory in and out of the CPU cache.
+//! 4. The first request in the queue turns [`Backpressure`] on. It is released when the queue is
+//!    empty and half of the limit is free.
+
+mod wait_queue;
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::backpressure::Backpressure;
+use wait_queue::{QueueSlot, WaitQueue};
+
+/// How long a request is queued before it is rejected.
+const MAX_QUEUE_WAIT: Duration = Duration::from_millis(20);
+/// Queued requests per request in flight; more are rejected at once.
+const QUEUE_FACTOR: usize = 4;
+
+/// Counts requests in flight against a limit, and queues the requests over the limit.
+#[derive(Debug)]
+pub struct Admission {
+    limit: usize,
+    in_flight: AtomicUsize,
+    /// Requests in the queue that wait. Read without the lock.
+    waiting: AtomicUsize,
+    queue: Mutex<WaitQueue>,
+    backpressure: Arc<Backpressure>,
+}
+
+/// Counts a request as in flight until it is dropped.
+#[derive(Debug)]
+pub struct Permit(Arc<Admission>);
+
+/// The request was queued for too long, or its deadline passed, or the queue was full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many requests")]
+pub struct Rejected;
+
+/// Resolves when a queued request is admitted or rejected. Leaves the queue when dropped.
+struct QueuedAcquire {
+    admission: Arc<Admission>,
+    /// None once resolved.
+    position: Option<usize>,
+}
+
+impl Admission {
+    /// Admits `limit` requests at a time.
+    #[must_use]
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            in_flight: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            queue: Mutex::default(),
+            backpressure: Arc::default(),
+        })
+    }
+
+    /// Requests in flight.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(SeqCst)
+    }
+
+    /// Requests admitted at a time.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Connections that are not read because the server has enough work.
+    pub fn paused_connections(&self) -> usize {
+        self.backpressure.paused_connections()
+    }
+
+    pub(crate) fn backpressure(&self) -> &Arc<Backpressure> {
+        &self.backpressure
+    }
+
+    /// Admits a request without queueing; none if it has to queue.
+    #[inline]
+    pub fn try_acquire(self: &Arc<Self>) -> Option<Permit> {
+        (self.waiting.load(SeqCst) == 0 && self.try_increment()).then(|| Permit(self.clone()))
+    }
+
+    /// Queues a request that arrived at `arrival` until it is admitted, at most until `deadline`.
+    ///
+    /// # Errors
+    /// The queue is full, or the request was not admitted in time.
+    pub async fn acquire_queued(
+        self: &Arc<Self>,
+        arrival: Instant,
+        deadline: Option<Instant>,
+    ) -> Result<Permit, Rejected> {
+        let expires = arrival + MAX_QUEUE_WAIT;
+        let queued = self.enqueue(expires).ok_or(Rejected)?;
+        match deadline.filter(|deadline| *deadline < expires) {
+            None => queued.await,
+            // Boxed, as most requests need no timer of their own.
+            Some(deadline) => Box::pin(timeout_at(deadline, queued)).await.unwrap_or(Err(Rejected)),
+        }
+    }
+
+    #[inline]
+    fn try_increment(&self) -> bool {
+        self.in_flight
+            .fetch_update(SeqCst, SeqCst, |taken| (taken < self.limit).then_some(taken + 1))
+            .is_ok()
+    }
+
+    fn release(&self) {
+        self.in_flight.fetch_sub(1, SeqCst);
+        self.admit_queued();
+        self.release_backpressure_at_half();
+    }
+
+    fn release_backpressure_at_half(&self) {
+        if self.in_flight() <= self.limit / 2 {
+            self.backpressure.release();
+        }
+    }
+
+    /// Adds a request to the queue; none if the queue is full.
+    fn enqueue(self: &Arc<Self>, expires: Instant) -> Option<QueuedAcquire> {
+        let position = {
+            let mut queue = self.queue.lock();
+            if self.waiting.load(SeqCst) >= self.limit.saturating_mul(QUEUE_FACTOR) {
+                return None;
+            }
+            if self.waiting.fetch_add(1, SeqCst) == 0 {
+                self.backpressure.turn_on();
+            }
+            if !std::mem::replace(&mut queue.has_timer, true) {
+                tokio::spawn(self.clone().reject_expired(expires));
+            }
+            queue.push(expires)
+        };
+        let queued = QueuedAcquire { admission: self.clone(), position: Some(position) };
+        // A permit dropped before `waiting` was raised was not passed on.
+        self.admit_queued();
+        Some(queued)
+    }
+
+    /// Admits queued requests while there are free permits.
+    fn admit_queued(&self) {
+        while self.waiting.load(SeqCst) > 0 {
+            let admitted =
+                self.resolve_next(|_| self.try_increment().then_some(QueueSlot::Admitted));
+            let Some(waker) = admitted else { return };
+            waker.wake();
+        }
+    }
+
+    /// Resolves the oldest waiting request with `resolve(expires)`, and returns its waker. None if
+    /// no request waits or `resolve` returns none.
+    fn resolve_next(&self, resolve: impl FnOnce(Instant) -> Option<QueueSlot>) -> Option<Waker> {
+        let mut queue = self.queue.lock();
+        let slot = queue.next_waiting()?;
+        let QueueSlot::Waiting { expires, .. } = slot else { return None };
+        let resolved = resolve(*expires)?;
+        let QueueSlot::Waiting { waker, .. } = std::mem::replace(slot, resolved) else {
+            return None;
+        };
+        self.decrement_waiting();
+        Some(waker)
+    }
+
+    /// Must hold the queue lock, so that backpressure sees transitions in order.
+    fn decrement_waiting(&self) {
+        if self.waiting.fetch_sub(1, SeqCst) == 1 {
+            self.backpressure.queue_drained();
+            self.release_backpressure_at_half();
+        }
+    }
+
+    /// The queue's timer: rejects requests as they expire, and ends when none waits.
+    async fn reject_expired(self: Arc<Self>, mut next_expiry: Instant) {
+        loop {
+            sleep_until(next_expiry).await;
+            let now = Instant::now();
+            while let Some(waker) =
+                self.resolve_next(|expires| (expires <= now).then_some(QueueSlot::Rejected))
+            {
+                waker.wake();
+            }
+            let mut queue = self.queue.lock();
+            match queue.next_waiting() {
+                Some(QueueSlot::Waiting { expires, .. }) => next_expiry = *expires,
+                _ => {
+                    queue.has_timer = false;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+// === impl QueuedAcquire ===
+
+impl Future for QueuedAcquire {
+    type Output = Result<Permit, Rejected>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { admission, position } = self.get_mut();
+        let Some(queued_at) = *position else { return Poll::Ready(Err(Rejected)) };
+        let mut queue = admission.queue.lock();
+        if let Some(QueueSlot::Waiting { waker, .. }) = queue.get_mut(queued_at) {
+            waker.clone_from(cx.waker());
+            return Poll::Pending;
+        }
+        *position = None;
+        match queue.remove(queued_at) {
+            Some(QueueSlot::Admitted) => Poll::Ready(Ok(Permit(admission.clone()))),
+            _ => Poll::Ready(Err(Rejected)),
+        }
+    }
+}
+
+impl Drop for QueuedAcquire {
+    fn drop(&mut self) {
+        let Some(position) = self.position else { return };
+        let removed = {
+            let mut queue = self.admission.queue.lock();
+            let removed = queue.remove(position);
+            if let Some(QueueSlot::Waiting { .. }) = removed {
+                self.admission.decrement_waiting();
+            }
+            removed
+        };
+        if let Some(QueueSlot::Admitted) = removed {
+            self.admission.release();
+        }
+    }
+}
+
+// === impl Permit ===
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

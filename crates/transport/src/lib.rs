@@ -1,0 +1,176 @@
+//! An HTTP/2 server for many small answers.
+//!
+//! The server calls a handler with each request, and knows nothing of what the requests mean.
+//! [`serve`] accepts connections, bounds them, replaces them at an age and drains them at shutdown.
+//! It is built on hyper. Four things differ from hyper's own loop, and each of them is described in
+//! its module:
+//!
+//! - `write_coalescing`: responses that are ready together leave in one system call.
+//! - `inline_executor`: streams run in the task of their connection.
+//! - `admission`: a limit on concurrent requests, with a short queue.
+//! - `backpressure`, `read_gate` and `pending_io`: while requests are queued, the connections that
+//!   brought them are not read.
+//!
+//! [`runtime`] builds the Tokio runtime. Its threads release backpressure when they have no task,
+//! and can poll for events before they sleep (feature `busy-poll`).
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use transport::{Admission, Dispatched, Options, Reply, RequestBody, Shutdown, runtime, serve};
+//!
+//! fn main() -> std::io::Result<()> {
+//!     let options = Options {
+//!         max_connections: 1024,
+//!         max_streams: 256,
+//!         max_header_bytes: 16 * 1024,
+//!         max_age: Duration::ZERO,
+//!         keepalive_interval: Duration::from_secs(30),
+//!         keepalive_timeout: Duration::from_secs(10),
+//!     };
+//!     let admission = Admission::new(1000);
+//!     let runtime::Threads { runtime, .. } = runtime::build(Duration::ZERO, &admission)?;
+//!     runtime.block_on(async {
+//!         let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//!         let handler = |_: Request<RequestBody>| Dispatched {
+//!             may_spawn: false,
+//!             is_queued: false,
+//!             reply: async {
+//!                 Reply { response: Response::new(Full::from("hello")), unread: None }
+//!             },
+//!         };
+//!         serve(listener, options, admission, Shutdown::default(), handler).await;
+//!         Ok(())
+//!     })
+//! }
+//! ```
+
+mod admission;
+mod backpressure;
+#[cfg(feature = "busy-poll")]
+mod busy_poll;
+mod connection;
+mod inline_executor;
+mod pending_io;
+mod preface;
+mod read_gate;
+pub mod runtime;
+#[cfg(test)]
+mod wake_counter;
+mod write_coalescing;
+
+use std::{error::Error, future::Future, io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use admission::{Admission, Permit, Rejected};
+pub use pending_io::RequestBody;
+
+use connection::{Context, serve_connection};
+
+/// Pause after an error of the listener, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Limits of the server.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Maximum number of open connections. More wait in the listener's backlog.
+    pub max_connections: usize,
+    /// Maximum number of concurrent streams of a connection.
+    pub max_streams: u32,
+    /// Maximum size of all headers of a request, in bytes.
+    pub max_header_bytes: u32,
+    /// Age at which a peer is asked to open a new connection, give or take a tenth, so that load
+    /// balancers can spread the load. Zero means never.
+    pub max_age: Duration,
+    /// Time without traffic after which the peer is sent a PING. Zero means never.
+    pub keepalive_interval: Duration,
+    /// Time the peer has to answer the PING.
+    pub keepalive_timeout: Duration,
+}
+
+/// The future of a reply, and how to run it.
+pub struct Dispatched<F> {
+    /// Whether the stream gets a task of its own if it has to wait, because it may be much work.
+    /// Other streams run in the task of their connection.
+    pub may_spawn: bool,
+    /// Whether the request is [queued](Admission::acquire_queued).
+    pub is_queued: bool,
+    /// Resolves to the [`Reply`].
+    pub reply: F,
+}
+
+/// The reply to a request.
+pub struct Reply<B> {
+    /// The response to send.
+    pub response: Response<B>,
+    /// The body of a request that was rejected before its body was read.
+    pub unread: Option<RequestBody>,
+}
+
+/// The two stages of a shutdown.
+#[derive(Debug, Clone, Default)]
+pub struct Shutdown {
+    /// Stops new connections and requests. Requests in flight finish.
+    pub drain: CancellationToken,
+    /// Closes all connections, whatever is in flight.
+    pub abort: CancellationToken,
+}
+
+/// Accepts connections and serves their requests with `handler` until [`Shutdown::drain`], then
+/// waits until the open connections have ended, which they do at [`Shutdown::abort`] at the latest.
+///
+/// While requests are queued in `admission`, the connections that brought them are read less often.
+pub async fn serve<H, F, B>(
+    listener: TcpListener,
+    options: Options,
+    admission: Arc<Admission>,
+    shutdown: Shutdown,
+    handler: H,
+) where
+    H: Fn(Request<RequestBody>) -> Dispatched<F> + Clone + Send + Sync + 'static,
+    F: Future<Output = Reply<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let connections = TaskTracker::new();
+    let slots = Arc::new(Semaphore::new(options.max_connections));
+    let drain = shutdown.drain.clone();
+    let context = Arc::new(Context { options, admission, shutdown });
+    let accept_loop = async {
+        loop {
+            // The semaphore is never closed.
+            let Ok(slot) = slots.clone().acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let (context, handler) = (context.clone(), handler.clone());
+                    connections.spawn(serve_connection(stream, slot, context, handler));
+                }
+                Err(error) => pause_after(&error).await,
+            }
+        }
+    };
+    drain.run_until_cancelled(accept_loop).await;
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+async fn pause_after(error: &io::Error) {
+    let is_peer_gone =
+        matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset);
+    if !is_peer_gone {
+        tracing::warn!(%error, "cannot accept connections");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

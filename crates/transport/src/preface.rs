@@ -1,0 +1,86 @@
+//! Detects whether a peer has sent the HTTP/2 connection preface. hyper waits for the preface
+//! without a limit, and a graceful shutdown before it never ends.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// The client preface, and the header of the SETTINGS frame that must follow it (RFC 9113, 3.4).
+const PREFACE_BYTES: usize = 24 + 9;
+
+/// An IO stream that counts the bytes read from it until the preface is complete.
+pub(crate) struct PrefaceIo<S> {
+    stream: S,
+    preface: Preface,
+}
+
+/// Bytes received of a peer's preface. Clones share the count.
+#[derive(Clone, Default)]
+pub(crate) struct Preface(Arc<AtomicUsize>);
+
+impl Preface {
+    pub(crate) fn is_complete(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= PREFACE_BYTES
+    }
+}
+
+impl<S> PrefaceIo<S> {
+    pub(crate) fn new(stream: S) -> (Self, Preface) {
+        let preface = Preface::default();
+        (Self { stream, preface: preface.clone() }, preface)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for PrefaceIo<S> {
+    #[inline]
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if !self.preface.is_complete() {
+            self.preface.0.fetch_add(buf.filled().len() - before, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for PrefaceIo<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,83 @@
+//! Why a call to the cache failed.
+
+use crate::{
+    model::{Namespace, Violation},
+    origin, store,
+};
+
+/// Why a call failed. A miss is not a failure. A store that is down is one only for a call that
+/// would otherwise have to claim something it did not do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The input breaks a rule.
+    #[error(transparent)]
+    Invalid(#[from] Violation),
+    /// The value is larger than its namespace allows.
+    #[error(transparent)]
+    ValueTooLarge(Violation),
+    /// The namespace is not configured, and `strict_namespaces` is on.
+    #[error("namespace {0} is not configured, and strict_namespaces is on")]
+    UnknownNamespace(Namespace),
+    /// The store did not take a write that must not be lost.
+    #[error("not done: {0}")]
+    StoreUnavailable(#[source] store::Error),
+    /// The call needs an origin, and the namespace has none.
+    #[error("namespace {0} has no origin")]
+    NoOrigin(Namespace),
+    /// The origin failed, and there is no stale value to serve.
+    #[error("the origin of namespace {namespace}: {error}")]
+    Origin {
+        /// The namespace of the origin.
+        namespace: Namespace,
+        /// The origin's failure.
+        #[source]
+        error: origin::Error,
+    },
+    /// The entry is not a counter.
+    #[error("the entry is not a decimal integer of 64 bits")]
+    NotAnInteger,
+    /// The counter's new value does not fit.
+    #[error("the sum does not fit in 64 bits")]
+    Overflow,
+    /// The replica no longer begins new work.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+}
+
+impl Error {
+    /// The same error in a part of the request, such as `items[3].`.
+    #[must_use]
+    pub fn within(self, part: &str) -> Self {
+        match self {
+            Self::Invalid(violation) => Self::Invalid(violation.within(part)),
+            Self::ValueTooLarge(violation) => Self::ValueTooLarge(violation.within(part)),
+            other @ (Self::UnknownNamespace(_)
+            | Self::StoreUnavailable(_)
+            | Self::NoOrigin(_)
+            | Self::Origin { .. }
+            | Self::NotAnInteger
+            | Self::Overflow
+            | Self::ShuttingDown) => other,
+        }
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        Self::StoreUnavailable(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn violations_name_the_part_of_the_request() {
+        let violation = || Violation::new("key", "must be set");
+        for error in [Error::Invalid(violation()), Error::ValueTooLarge(violation())] {
+            assert_eq!(error.within("items[3].").to_string(), "items[3].key must be set");
+        }
+        assert_eq!(Error::Overflow.within("x.").to_string(), Error::Overflow.to_string());
+    }
+}

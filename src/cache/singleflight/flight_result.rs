@@ -1,0 +1,28 @@
+//! What a flight tells its waiters.
+
+use std::time::Duration;
+
+use super::{fill::FetchedEntry, lease_guard::LeaseGuard};
+use crate::{model::Entry, origin, store};
+
+/// Answer of a flight to one waiter.
+#[derive(Debug)]
+pub(in crate::cache) enum FlightResult {
+    /// A fresh entry is in the store.
+    Stored(Entry),
+    /// The origin answered.
+    Fetched {
+        /// The entry, and what became of it.
+        fetched: FetchedEntry,
+        /// Whether this waiter is the one that the value was fetched for.
+        is_first: bool,
+    },
+    /// The waiter computes the value. With a detached guard the value is not stored.
+    LeaseGranted { guard: LeaseGuard, expires_in: Duration, previous: Option<Entry> },
+    /// The last computation failed, and this entry may stand in for the value.
+    Stale(Entry),
+    /// The fetch failed.
+    OriginFailed(origin::Error),
+    /// The store can no longer be asked.
+    StoreFailed(store::Error),
+}

@@ -1,0 +1,440 @@
+//! Fixtures for the unit tests of the cache: entries, a scripted origin, and a store that fails.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
+
+use super::{Consistency, FetchMode, GetOrFetchRequest, namespaces::NamespaceRules};
+use crate::{
+    config::{NamespaceConfig, OriginConfig, Target},
+    model::{Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, Validators, Version},
+    origin::{
+        self, CacheDirectives, FetchBody, FetchRequest, FetchResponse, Origin,
+        client::{FetchObserver, OriginClient, OriginLimits},
+    },
+    stats::delta::{StatsDelta, StatsReport},
+    store::{
+        AcquireOutcome, AcquireRequest, Backend, Condition, ErrorKind, Increment, IncrementOutcome,
+        Inspect, LeaseStatus, LeaseToken, Leases, NamespaceUsage, PutOutcome, Result,
+        RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, key_watch::KeyWatch,
+    },
+    url_template::UrlTemplate,
+};
+
+/// The namespace of the tests.
+pub(super) fn namespace() -> Namespace {
+    Namespace::new("ns").unwrap()
+}
+
+/// A key of the namespace.
+pub(super) fn key(name: &str) -> EntryKey {
+    EntryKey::new(namespace(), name, [].into_iter()).unwrap()
+}
+
+/// A value to be stored, fresh for `ttl`.
+pub(super) fn new_entry(value: &'static str, ttl: Duration) -> NewEntry {
+    NewEntry {
+        kind: Kind::Text,
+        data: Bytes::from_static(value.as_bytes()),
+        version: Version::random(),
+        lifetime: Lifetime { ttl, ..Lifetime::default() },
+        tags: Vec::new().into(),
+        fetch_metadata: None,
+    }
+}
+
+/// A value stored at time zero, fresh for `ttl`.
+pub(super) fn entry(value: &'static str, ttl: Duration) -> Entry {
+    Entry::written(&new_entry(value, ttl), Timestamp(0))
+}
+
+/// A GetOrFetch without any options.
+pub(super) fn request(name: &str) -> GetOrFetchRequest {
+    GetOrFetchRequest {
+        key: key(name),
+        params: Arc::default(),
+        max_stale: None,
+        wait: None,
+        deadline: None,
+        mode: FetchMode::Normal,
+        consistency: Consistency::Near,
+    }
+}
+
+// === origin ===
+
+/// An origin that answers as it is told to. Clones share their state.
+#[derive(Clone)]
+pub(super) struct FakeOrigin(Arc<FakeOriginState>);
+
+struct FakeOriginState {
+    value: Mutex<&'static str>,
+    failure: Mutex<Option<origin::OriginErrorKind>>,
+    delay: Mutex<Duration>,
+    no_store: AtomicBool,
+    has_validators: bool,
+    batch_limit: usize,
+    fetches: AtomicUsize,
+    batches: AtomicUsize,
+}
+
+impl FakeOrigin {
+    fn new(value: &'static str) -> FakeOriginState {
+        FakeOriginState {
+            value: Mutex::new(value),
+            failure: Mutex::new(None),
+            delay: Mutex::new(Duration::ZERO),
+            no_store: AtomicBool::new(false),
+            has_validators: false,
+            batch_limit: 1,
+            fetches: AtomicUsize::new(0),
+            batches: AtomicUsize::new(0),
+        }
+    }
+
+    /// Answers after `delay`.
+    pub(super) fn slow(value: &'static str, delay: Duration) -> Self {
+        Self(Arc::new(FakeOriginState { delay: Mutex::new(delay), ..Self::new(value) }))
+    }
+
+    pub(super) fn failing(kind: origin::OriginErrorKind) -> Self {
+        Self(Arc::new(FakeOriginState { failure: Mutex::new(Some(kind)), ..Self::new("") }))
+    }
+
+    /// Forbids caching.
+    pub(super) fn uncacheable(value: &'static str) -> Self {
+        Self(Arc::new(FakeOriginState { no_store: AtomicBool::new(true), ..Self::new(value) }))
+    }
+
+    /// Sends validators, and declares a value that comes back with them unchanged.
+    pub(super) fn revalidating(value: &'static str) -> Self {
+        Self(Arc::new(FakeOriginState { has_validators: true, ..Self::new(value) }))
+    }
+
+    pub(super) fn with_batches_of(self, batch_limit: usize) -> Self {
+        let delay = Mutex::new(*self.0.delay.lock());
+        let state = FakeOriginState { batch_limit, delay, ..Self::new(*self.0.value.lock()) };
+        Self(Arc::new(state))
+    }
+
+    pub(super) fn allow_caching(&self) {
+        self.0.no_store.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn delay(&self, delay: Duration) {
+        *self.0.delay.lock() = delay;
+    }
+
+    pub(super) fn fail(&self, failure: Option<origin::OriginErrorKind>) {
+        *self.0.failure.lock() = failure;
+    }
+
+    /// Values that were asked for.
+    pub(super) fn fetches(&self) -> usize {
+        self.0.fetches.load(Ordering::Relaxed)
+    }
+
+    /// Requests for more than one value.
+    pub(super) fn batches(&self) -> usize {
+        self.0.batches.load(Ordering::Relaxed)
+    }
+
+    fn answer(&self, request: &FetchRequest) -> origin::Result<FetchResponse> {
+        self.0.fetches.fetch_add(1, Ordering::Relaxed);
+        if let Some(kind) = &*self.0.failure.lock() {
+            return Err(origin::Error::new(kind.clone(), "scripted"));
+        }
+        let value = *self.0.value.lock();
+        let etag = self.0.has_validators.then(|| value.into());
+        let validators = Validators { etag, last_modified: None };
+        let is_unchanged = self.0.has_validators && request.validators == validators;
+        let body = if is_unchanged {
+            FetchBody::NotModified
+        } else {
+            FetchBody::Value { kind: Kind::Text, data: Bytes::from_static(value.as_bytes()) }
+        };
+        let no_store = self.0.no_store.load(Ordering::Relaxed);
+        Ok(FetchResponse {
+            body,
+            directives: CacheDirectives { no_store, validators, ..CacheDirectives::default() },
+        })
+    }
+}
+
+#[async_trait]
+impl Origin for FakeOrigin {
+    async fn fetch(&self, request: &FetchRequest) -> origin::Result<FetchResponse> {
+        let delay = *self.0.delay.lock();
+        sleep(delay).await;
+        self.answer(request)
+    }
+
+    fn batch_limit(&self) -> usize {
+        self.0.batch_limit
+    }
+
+    async fn fetch_batch(&self, requests: &[FetchRequest]) -> Vec<origin::Result<FetchResponse>> {
+        self.0.batches.fetch_add(1, Ordering::Relaxed);
+        let delay = *self.0.delay.lock();
+        sleep(delay).await;
+        requests.iter().map(|request| self.answer(request)).collect()
+    }
+}
+
+struct Unobserved;
+
+impl FetchObserver for Unobserved {
+    fn on_fetch(
+        &self,
+        _: &Namespace,
+        _: Duration,
+        _: std::result::Result<(), &origin::OriginErrorKind>,
+    ) {
+    }
+}
+
+/// The configuration of an origin, without what only its connections need.
+pub(super) fn origin_config() -> OriginConfig {
+    let target = Target::Http(UrlTemplate::default());
+    OriginConfig { timeout: Duration::from_secs(120), ..OriginConfig::new(target) }
+}
+
+/// A client for the origin that does not retry.
+pub(super) fn client(origin: &FakeOrigin) -> Arc<OriginClient> {
+    let limits = OriginLimits {
+        timeout: Duration::from_secs(120),
+        max_concurrency: 64,
+        max_queue: 64,
+        retries: 0,
+        retry_backoff: Duration::ZERO,
+        breaker_threshold: 5,
+        breaker_cooldown: Duration::from_secs(5),
+    };
+    let client =
+        OriginClient::new(namespace(), Box::new(origin.clone()), limits, Arc::new(Unobserved));
+    Arc::new(client)
+}
+
+/// The rules of a namespace with this origin.
+pub(super) fn rules(origin: &FakeOrigin) -> NamespaceRules {
+    let config = NamespaceConfig { origin: Some(origin_config()), ..NamespaceConfig::default() };
+    NamespaceRules::new(config, Some(client(origin)))
+}
+
+// === store ===
+
+/// A store that fails or delays its operations when it is told to.
+pub(super) struct FailingStore {
+    inner: Arc<dyn Backend>,
+    failure: Mutex<Option<ErrorKind>>,
+    delay: Mutex<Duration>,
+    panics: AtomicBool,
+    acquires: AtomicUsize,
+    near: Mutex<HashMap<EntryKey, Entry>>,
+}
+
+impl FailingStore {
+    pub(super) fn new(inner: Arc<dyn Backend>) -> Self {
+        Self {
+            inner,
+            failure: Mutex::default(),
+            delay: Mutex::default(),
+            panics: AtomicBool::new(false),
+            acquires: AtomicUsize::new(0),
+            near: Mutex::default(),
+        }
+    }
+
+    /// Every operation fails from now on, without being applied.
+    pub(super) fn fail(&self, kind: ErrorKind) {
+        *self.failure.lock() = Some(kind);
+    }
+
+    pub(super) fn recover(&self) {
+        *self.failure.lock() = None;
+    }
+
+    /// Every operation takes this long from now on.
+    pub(super) fn delay(&self, delay: Duration) {
+        *self.delay.lock() = delay;
+    }
+
+    pub(super) fn panic_at_next_acquire(&self) {
+        self.panics.store(true, Ordering::Relaxed);
+    }
+
+    /// Puts an entry into the near cache.
+    pub(super) fn remember(&self, key: EntryKey, entry: Entry) {
+        self.near.lock().insert(key, entry);
+    }
+
+    /// Requests for a lease, failed ones included.
+    pub(super) fn acquires(&self) -> usize {
+        self.acquires.load(Ordering::Relaxed)
+    }
+
+    async fn ask(&self) -> Result<()> {
+        let delay = *self.delay.lock();
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+        let failure = *self.failure.lock();
+        failure.map_or(Ok(()), |kind| Err(kind.into()))
+    }
+}
+
+#[async_trait]
+impl Store for FailingStore {
+    fn near(&self, key: &EntryKey, _now: Instant) -> Option<Entry> {
+        self.near.lock().get(key).cloned()
+    }
+
+    async fn get(&self, key: &EntryKey) -> Result<Option<Entry>> {
+        self.ask().await?;
+        self.inner.get(key).await
+    }
+
+    async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<Option<Entry>>> {
+        self.ask().await?;
+        self.inner.get_many(keys).await
+    }
+
+    async fn put(
+        &self,
+        key: &EntryKey,
+        entry: &NewEntry,
+        condition: Condition,
+    ) -> Result<PutOutcome> {
+        self.ask().await?;
+        self.inner.put(key, entry, condition).await
+    }
+
+    async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
+        self.ask().await?;
+        self.inner.delete(key, hold_off).await
+    }
+
+    async fn invalidate(&self, namespace: &Namespace) -> Result<()> {
+        self.ask().await?;
+        self.inner.invalidate(namespace).await
+    }
+
+    async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {
+        self.ask().await?;
+        self.inner.touch(key, lifetime).await
+    }
+
+    async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {
+        self.ask().await?;
+        self.inner.increment(key, increment).await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.now()
+    }
+}
+
+#[async_trait]
+impl Leases for FailingStore {
+    async fn acquire(&self, key: &EntryKey, request: &AcquireRequest) -> Result<AcquireOutcome> {
+        self.acquires.fetch_add(1, Ordering::Relaxed);
+        assert!(!self.panics.swap(false, Ordering::Relaxed), "a scripted panic");
+        self.ask().await?;
+        self.inner.acquire(key, request).await
+    }
+
+    async fn extend(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        ttl: Duration,
+    ) -> Result<LeaseStatus> {
+        self.ask().await?;
+        self.inner.extend(key, token, ttl).await
+    }
+
+    async fn fill(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        entry: &NewEntry,
+    ) -> Result<LeaseStatus> {
+        self.ask().await?;
+        self.inner.fill(key, token, entry).await
+    }
+
+    async fn revalidate(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        revalidation: &Revalidation,
+    ) -> Result<RevalidateOutcome> {
+        self.ask().await?;
+        self.inner.revalidate(key, token, revalidation).await
+    }
+
+    async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<LeaseStatus> {
+        self.ask().await?;
+        self.inner.discard(key, token).await
+    }
+
+    async fn abandon(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        backoff: Duration,
+        cause: &str,
+    ) -> Result<bool> {
+        self.ask().await?;
+        self.inner.abandon(key, token, backoff, cause).await
+    }
+
+    fn watch_lease(&self, key: &EntryKey) -> KeyWatch {
+        self.inner.watch_lease(key)
+    }
+}
+
+#[async_trait]
+impl StatsStore for FailingStore {
+    async fn add(&self, delta: &StatsDelta) -> Result<()> {
+        self.ask().await?;
+        self.inner.add(delta).await
+    }
+
+    async fn report(&self) -> Result<StatsReport> {
+        self.ask().await?;
+        self.inner.report().await
+    }
+}
+
+#[async_trait]
+impl Inspect for FailingStore {
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.ask().await
+    }
+
+    async fn info(&self) -> Result<StoreInfo> {
+        self.ask().await?;
+        self.inner.info().await
+    }
+
+    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
+        self.ask().await?;
+        self.inner.usage().await
+    }
+}

@@ -1,0 +1,100 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use config::{File, FileFormat};
+
+use super::Config;
+use super::diagnostics::Diagnostics;
+use super::environment::Environment;
+use super::error::ConfigError;
+use super::layer::Layer;
+use super::reader::Reader;
+use super::toml::join;
+use super::validate::validate;
+
+/// The sources of a configuration, as values, so that tests need no process environment.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The TOML file, if any.
+    pub file: Option<PathBuf>,
+    /// The environment. Variables that are not Larder's are ignored.
+    pub env: BTreeMap<String, String>,
+    /// The flags of the command line.
+    pub overrides: Overrides,
+}
+
+/// The flags that set a key.
+///
+/// Only values from the command line belong here: the value of a variable would win over
+/// `REDIS_ENABLED=false`.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--listen`
+    pub listen: Option<String>,
+    /// `--admin-listen`
+    pub admin_listen: Option<String>,
+    /// `--store`
+    pub store: Option<String>,
+}
+
+/// Builds the configuration from its sources.
+///
+/// # Errors
+/// The file cannot be read or parsed, or keys or values are wrong. All wrong keys and values are
+/// reported, not only the first.
+pub fn load(sources: Sources) -> Result<Config, ConfigError> {
+    let environment = Environment::new(sources.env);
+    let file = read_file(sources.file.as_ref())?;
+    let origin = sources.file.map_or_else(String::new, |path| path.display().to_string());
+
+    let below = config::Config::builder()
+        .add_source(environment.open_telemetry())
+        .add_source(File::from_str(&file, FileFormat::Toml))
+        .build()
+        .map_err(|error| ConfigError::syntax(&origin, &error))?;
+    let mut diagnostics = Diagnostics::new(origin.clone());
+    let configured_url = below.get_string("store.url").ok();
+    let variables = environment.larder(configured_url.as_deref(), &mut diagnostics);
+    let layers = config::Config::builder()
+        .add_source(below)
+        .add_source(variables)
+        .add_source(sources.overrides.layer())
+        .build()
+        .map_err(|error| ConfigError::syntax(&origin, &error))?;
+
+    let mut config = Config::default();
+    Reader::read(layers.cache, &mut config, &mut diagnostics);
+    for (name, namespace) in &mut config.namespaces {
+        if let Some(origin) = &mut namespace.origin {
+            let path = join(&join("namespaces", name), "origin");
+            origin.resolve_headers(&path, environment.variables(), &mut diagnostics);
+        }
+    }
+    validate(&config, &mut diagnostics);
+    diagnostics.into_result()?;
+    config.store.url = environment.complete_credentials(config.store.url);
+    Ok(config)
+}
+
+fn read_file(path: Option<&PathBuf>) -> Result<String, ConfigError> {
+    let Some(path) = path else {
+        return Ok(String::new());
+    };
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.clone(), source })
+}
+
+impl Overrides {
+    fn layer(self) -> Layer {
+        let mut layer = Layer::default();
+        for (key, flag, value) in [
+            (["listen"].as_slice(), "--listen", self.listen),
+            (&["admin_listen"], "--admin-listen", self.admin_listen),
+            (&["store", "url"], "--store", self.store),
+        ] {
+            if let Some(value) = value {
+                layer.set(key, flag, value);
+            }
+        }
+        layer
+    }
+}

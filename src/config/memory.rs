@@ -1,0 +1,22 @@
+use super::value::{MIB, size};
+use super::visitor::{ConfigVisitor, Section};
+
+/// `[memory]`: the embedded store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemoryConfig {
+    /// Upper limit for keys and values, in bytes. Above it, the least recently used entries are
+    /// evicted.
+    pub max_bytes: u64,
+}
+
+impl Default for MemoryConfig {
+    fn default() -> Self {
+        Self { max_bytes: 256 * MIB }
+    }
+}
+
+impl Section for MemoryConfig {
+    fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
+        visitor.key("max_bytes", &mut self.max_bytes, size(MIB..=(1 << 50)));
+    }
+}

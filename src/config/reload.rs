@@ -1,0 +1,25 @@
+use super::Config;
+use super::render::TomlRenderer;
+
+impl Config {
+    /// The changed keys whose new value takes effect only after a restart, in order.
+    ///
+    /// A reload applies `namespaces`, `defaults`, `strict_namespaces`, `log.level` and `log.keys`.
+    pub fn needs_restart(&self, new: &Self) -> Vec<String> {
+        let reloaded = |key: &str| {
+            key.starts_with("namespaces.")
+                || key.starts_with("defaults.")
+                || matches!(key, "strict_namespaces" | "log.level" | "log.keys")
+        };
+        let old = TomlRenderer::of(self).into_values();
+        // A rendered URL hides its password, and a new password needs a restart as well.
+        let url_changed = |key: &str| key == "store.url" && self.store.url != new.store.url;
+        TomlRenderer::of(new)
+            .into_values()
+            .into_iter()
+            .filter(|(key, value)| old.get(key) != Some(value) || url_changed(key))
+            .map(|(key, _)| key)
+            .filter(|key| !reloaded(key))
+            .collect()
+    }
+}

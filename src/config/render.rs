@@ -1,0 +1,125 @@
+use std::collections::BTreeMap;
+
+use super::Config;
+use super::target::Target;
+use super::toml::join;
+use super::value::ValueType;
+use super::visitor::{ConfigVisitor, Section};
+
+/// Renders each key with its value as TOML, table by table.
+#[derive(Default)]
+pub(super) struct TomlRenderer {
+    path: String,
+    tables: Vec<RenderedTable>,
+}
+
+struct RenderedTable {
+    path: String,
+    keys: Vec<(String, String)>,
+}
+
+impl Config {
+    /// Renders the effective configuration as TOML that [`load`](super::load()) reads, with
+    /// passwords as `***`.
+    pub fn render(&self) -> String {
+        TomlRenderer::of(self).to_toml()
+    }
+}
+
+impl TomlRenderer {
+    pub(super) fn of<S: Section + Clone>(section: &S) -> Self {
+        let mut renderer = Self::default();
+        // A visit takes `&mut`, because the reader changes the section.
+        renderer.enter(String::new(), &mut section.clone());
+        renderer
+    }
+
+    fn to_toml(&self) -> String {
+        let mut out = String::new();
+        for table in &self.tables {
+            if !table.path.is_empty() {
+                out.push_str(&format!("\n[{}]\n", table.path));
+            }
+            for (name, value) in &table.keys {
+                out.push_str(&format!("{} = {value}\n", join("", name)));
+            }
+        }
+        out
+    }
+
+    /// The rendered values by their full keys.
+    pub(super) fn into_values(self) -> BTreeMap<String, String> {
+        let keys = |table: RenderedTable| {
+            let RenderedTable { path, keys } = table;
+            keys.into_iter().map(move |(name, value)| (join(&path, &name), value))
+        };
+        self.tables.into_iter().flat_map(keys).collect()
+    }
+
+    fn enter(&mut self, path: String, section: &mut impl Section) {
+        let above = std::mem::replace(&mut self.path, path.clone());
+        self.tables.push(RenderedTable { path, keys: Vec::new() });
+        section.visit(self);
+        self.path = above;
+    }
+
+    fn push(&mut self, name: &str, value: String) {
+        if let Some(table) = self.tables.last_mut() {
+            table.keys.push((name.to_owned(), value));
+        }
+    }
+}
+
+impl ConfigVisitor for TomlRenderer {
+    fn key<T: ValueType>(&mut self, name: &'static str, value: &mut T::Value, value_type: T) {
+        self.push(name, value_type.render(value));
+    }
+
+    fn target(&mut self, target: &mut Target) -> Option<&'static str> {
+        self.push(target.key(), target.render());
+        Some(target.key())
+    }
+
+    fn inapplicable(&mut self, _name: &'static str, _message: &'static str) {}
+
+    fn entries<T: ValueType>(
+        &mut self,
+        name: &'static str,
+        entries: &mut BTreeMap<String, T::Value>,
+        value_type: T,
+    ) {
+        if !entries.is_empty() {
+            let render =
+                |(name, value): (&String, &T::Value)| (name.clone(), value_type.render(value));
+            let keys = entries.iter().map(render).collect();
+            self.tables.push(RenderedTable { path: join(&self.path, name), keys });
+        }
+    }
+
+    fn section(&mut self, name: &'static str, section: &mut impl Section) {
+        self.enter(join(&self.path, name), section);
+    }
+
+    fn optional<S: Section + Clone>(
+        &mut self,
+        name: &'static str,
+        section: &mut Option<S>,
+        _template: &S,
+    ) {
+        if let Some(section) = section {
+            self.section(name, section);
+        }
+    }
+
+    fn sections<S: Section + Clone>(
+        &mut self,
+        name: &'static str,
+        sections: &mut BTreeMap<String, S>,
+        _template: &S,
+    ) {
+        let path = join(&self.path, name);
+        for (name, section) in sections {
+            self.enter(join(&path, name), section);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use config::ValueKind;
+
+use super::super::toml::quoted;
+use super::{ValueType, as_text, mismatch, value_type};
+
+/// A text for which `valid` holds; `expected` describes it.
+pub(in crate::config) fn text(
+    expected: &'static str,
+    valid: fn(&str) -> bool,
+) -> impl ValueType<Value = String> {
+    value_type(
+        move |raw| {
+            as_text(raw)
+                .filter(|text| valid(text))
+                .map(str::to_owned)
+                .ok_or_else(|| mismatch(expected, raw))
+        },
+        |text: &String| quoted(text),
+    )
+}
+
+/// One of a few words, each with its value.
+pub(in crate::config) fn choice<T: Copy + PartialEq>(
+    words: &'static [(&'static str, T)],
+) -> impl ValueType<Value = T> {
+    value_type(
+        move |raw| {
+            let found = |text: &str| words.iter().find(|(word, _)| *word == text);
+            as_text(raw).and_then(found).map(|(_, value)| *value).ok_or_else(|| {
+                let words: Vec<_> = words.iter().map(|(word, _)| quoted(word)).collect();
+                mismatch(words.join(" or "), raw)
+            })
+        },
+        move |value: &T| {
+            quoted(words.iter().find(|(_, other)| other == value).map_or("", |(word, _)| *word))
+        },
+    )
+}
+
+/// `true` or `false`; as text also `1`, `yes`, `on` and their opposites, in any case.
+pub(in crate::config) fn boolean() -> impl ValueType<Value = bool> {
+    value_type(
+        |raw| {
+            if let ValueKind::Boolean(value) = raw {
+                return Ok(*value);
+            }
+            as_text(raw).and_then(parse_boolean).ok_or_else(|| mismatch("true or false", raw))
+        },
+        bool::to_string,
+    )
+}
+
+pub(in crate::config) fn parse_boolean(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// An IP address with a port.
+pub(in crate::config) fn socket_address() -> impl ValueType<Value = SocketAddr> {
+    let expected = "an IP address and port such as 127.0.0.1:50051 or [::]:50051";
+    value_type(
+        move |raw| {
+            as_text(raw).and_then(|text| text.parse().ok()).ok_or_else(|| mismatch(expected, raw))
+        },
+        |address: &SocketAddr| quoted(&address.to_string()),
+    )
+}
+
+/// The path of a file; an empty text stands for `None`.
+pub(in crate::config) fn optional_path() -> impl ValueType<Value = Option<PathBuf>> {
+    value_type(
+        |raw| {
+            let text = as_text(raw).ok_or_else(|| mismatch("the path of a file", raw))?;
+            Ok(Some(text).filter(|text| !text.is_empty()).map(PathBuf::from))
+        },
+        // The path was read from text, so it can be written as text.
+        |path: &Option<PathBuf>| {
+            quoted(&path.as_ref().map_or_else(String::new, |path| path.display().to_string()))
+        },
+    )
+}

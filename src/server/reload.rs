@@ -1,0 +1,42 @@
+//! Applies a new configuration to the running server.
+
+use std::sync::Arc;
+
+use super::{Error, origins::OriginManager, stores::near_cache_options, warmer::Warmer};
+use crate::{
+    cache::Cache, config::Config, rpc::KeyLogging, stats::registry::StatsRegistry,
+    store::near_cache::NearCache,
+};
+
+/// Handle to the parts of the server that can change while it runs.
+#[derive(Clone)]
+pub struct Reload {
+    pub(super) cache: Arc<Cache>,
+    pub(super) registry: Arc<StatsRegistry>,
+    pub(super) key_logging: KeyLogging,
+    pub(super) origins: Arc<OriginManager>,
+    pub(super) near_cache: Arc<NearCache>,
+    pub(super) warmer: Arc<Warmer>,
+}
+
+impl Reload {
+    /// Applies the settings that do not need a restart.
+    ///
+    /// # Errors
+    /// The configuration of an origin is invalid. Then nothing changes.
+    pub fn apply(&self, config: &Config) -> Result<(), Error> {
+        // The origins come first, because only they can fail.
+        let origins = self.origins.replace(&config.namespaces)?;
+        self.cache.namespaces().replace(
+            &config.defaults,
+            &config.namespaces,
+            &origins.all,
+            config.strict_namespaces,
+        );
+        self.near_cache.configure(&near_cache_options(config));
+        self.registry.reserve(&self.cache.namespaces().configured());
+        self.key_logging.set(config.log.keys);
+        self.warmer.follow(&origins);
+        Ok(())
+    }
+}

@@ -1,0 +1,92 @@
+//! The services behind the listeners, built from the configuration.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use transport::Admission;
+
+use super::{
+    Error,
+    origins::{OriginManager, OriginSet},
+    reload::Reload,
+    stores::{OpenStore, near_cache_options},
+    warmer::Warmer,
+};
+use crate::{
+    cache::{self, Cache, Namespaces, fleet_stats::FleetStats},
+    config::Config,
+    health::Health,
+    model::SaturatingFrom as _,
+    origin::metrics::OriginMetrics,
+    rpc::{self, AdminRpc, CacheRpc, KeyLogging, Pipeline, RpcMetrics},
+    stats::registry::StatsRegistry,
+    store::near_cache::NearCache,
+    telemetry::Telemetry,
+};
+
+/// The parts that serve requests and run in the background.
+pub(super) struct Services {
+    pub(super) pipeline: Pipeline,
+    pub(super) admission: Arc<Admission>,
+    pub(super) fleet: Arc<FleetStats>,
+    pub(super) health: Health,
+    /// Whether the store answers.
+    pub(super) store_answers: watch::Receiver<bool>,
+    pub(super) reload: Reload,
+    /// Stops the background tasks.
+    pub(super) background: CancellationToken,
+}
+
+impl Services {
+    /// Opens the store and the origins, and builds the services on them. Starts the probes of the
+    /// store, and no other task.
+    pub(super) async fn open(
+        config: &Config,
+        telemetry: &Telemetry,
+        admission: Arc<Admission>,
+    ) -> Result<(Self, OriginSet), Error> {
+        let (meter, background) = (telemetry.meter(), CancellationToken::new());
+        let near_cache = NearCache::new(u16::saturating_from(config.store.shards));
+        near_cache.configure(&near_cache_options(config));
+        let store = OpenStore::open(config, &meter, &near_cache, &background)?;
+        let registry = Arc::new(StatsRegistry::new(config.telemetry.max_namespaces));
+        let health = Health::new().await;
+        let origins = Arc::new(OriginManager::new(OriginMetrics::new(&meter), health.clone()));
+        let origin_set = origins.replace(&config.namespaces)?;
+        let namespaces = Namespaces::new(
+            &config.defaults,
+            &config.namespaces,
+            &origin_set.all,
+            config.strict_namespaces,
+        );
+        registry.reserve(&namespaces.configured());
+        let cache = Arc::new(Cache::new(
+            store.backend.clone(),
+            namespaces,
+            registry.clone(),
+            config.limits.max_waiting,
+        ));
+        let fleet = Arc::new(FleetStats::new(registry.clone(), store.backend));
+        cache::metrics::register(&meter, &registry, &cache);
+        rpc::register_load(&meter, &admission);
+        let key_logging = KeyLogging::default();
+        key_logging.set(config.log.keys);
+        let pipeline = Pipeline::new(
+            CacheRpc::new(cache.clone(), fleet.clone(), key_logging.clone(), &config.limits),
+            AdminRpc::new(cache.clone()),
+            &health,
+            config.reflection,
+            config.limits.max_request_bytes,
+            admission.clone(),
+            RpcMetrics::new(&meter),
+        )?;
+        let warmer = Warmer::new(cache.clone(), store.answers.clone(), background.clone());
+        let warmer = Arc::new(warmer);
+        let reload = Reload { cache, registry, key_logging, origins, near_cache, warmer };
+        let store_answers = store.answers;
+        let services =
+            Self { pipeline, admission, fleet, health, store_answers, reload, background };
+        Ok((services, origin_set))
+    }
+}

@@ -1,0 +1,129 @@
+//! Why a store operation failed.
+
+use std::sync::Arc;
+
+/// Result of a store operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failed store operation: its kind and, where there is one, the client library's error.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{kind}")]
+pub struct Error {
+    /// The kind of failure.
+    pub kind: ErrorKind,
+    /// The error of the store's client library.
+    #[source]
+    pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Kinds of store failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ErrorKind {
+    /// The store could not be reached, or does not accept commands.
+    #[error("the store cannot be reached")]
+    Unreachable,
+    /// The store did not answer in time. The operation may or may not have been applied; a write
+    /// is not applied later.
+    #[error("the store did not answer in time")]
+    Timeout,
+    /// The circuit breaker is open: the store was not asked.
+    #[error("the store is being left alone after repeated failures")]
+    BreakerOpen,
+    /// A write reached the store after its time limit and was not applied.
+    #[error("the write reached the store too late")]
+    Late,
+    /// The store has no memory for the value.
+    #[error("the store has no room")]
+    Full,
+    /// The store answered with an error of its own.
+    #[error("the store refused the operation")]
+    Refused,
+}
+
+// === impl Error ===
+
+impl Error {
+    /// A failure with its cause.
+    pub fn new(
+        kind: ErrorKind,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { kind, source: Some(Arc::from(source.into())) }
+    }
+
+    /// Whether the answer to a call that must not fail is `degraded`. A full store was asked and
+    /// has answered; after any other failure the store's content is unknown.
+    pub fn is_degraded(&self) -> bool {
+        self.kind != ErrorKind::Full
+    }
+}
+
+impl From<ErrorKind> for Error {
+    fn from(kind: ErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+}
+
+// === impl ErrorKind ===
+
+impl ErrorKind {
+    /// Whether the failure says that the store is in trouble, rather than this one operation.
+    pub fn is_outage(self) -> bool {
+        match self {
+            Self::Unreachable | Self::Timeout => true,
+            Self::BreakerOpen | Self::Late | Self::Full | Self::Refused => false,
+        }
+    }
+
+    /// Whether the same operation may succeed a moment later.
+    pub fn is_transient(self) -> bool {
+        match self {
+            Self::Timeout | Self::Unreachable | Self::Late => true,
+            Self::BreakerOpen | Self::Full | Self::Refused => false,
+        }
+    }
+
+    /// Name in metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::BreakerOpen => "breaker_open",
+            Self::Late => "late",
+            Self::Full => "full",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_full_store_is_no_degradation() {
+        use ErrorKind::{BreakerOpen, Full, Late, Refused, Timeout, Unreachable};
+        for kind in [Unreachable, Timeout, BreakerOpen, Late, Refused] {
+            assert!(Error::from(kind).is_degraded(), "{kind:?}");
+        }
+        assert!(!Error::from(Full).is_degraded());
+    }
+
+    #[test]
+    fn outages_and_transient_failures_are_told_apart() {
+        use ErrorKind::{BreakerOpen, Full, Late, Refused, Timeout, Unreachable};
+        let outages: Vec<_> = [Unreachable, Timeout, BreakerOpen, Late, Full, Refused]
+            .map(|kind| (kind.is_outage(), kind.is_transient()))
+            .into();
+        let (no, yes) = ((false, false), (true, true));
+        assert_eq!(outages, [yes, yes, no, (false, true), no, no]);
+    }
+
+    #[test]
+    fn names_are_distinct() {
+        use ErrorKind::{BreakerOpen, Full, Late, Refused, Timeout, Unreachable};
+        let mut names = [Unreachable, Timeout, BreakerOpen, Late, Full, Refused].map(|k| k.name());
+        names.sort_unstable();
+        assert_eq!(names, ["breaker_open", "full", "late", "refused", "timeout", "unreachable"]);
+    }
+}

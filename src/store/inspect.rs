@@ -1,0 +1,149 @@
+//! The state of a store: health, memory, and usage per namespace.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::Result;
+use crate::model::{Namespace, SaturatingFrom as _};
+
+/// Upper bounds of the classes of remaining TTL; a last class without a bound follows.
+pub const TTL_CLASSES: [Duration; 4] = [
+    Duration::from_secs(60),
+    Duration::from_secs(600),
+    Duration::from_secs(3600),
+    Duration::from_secs(86_400),
+];
+
+/// Reports the state of a store.
+#[async_trait]
+pub trait Inspect: Send + Sync {
+    /// `memory` or `redis`. Does not depend on whether the store answers.
+    fn kind(&self) -> &'static str;
+
+    /// Whether the store answers, by its cheapest command.
+    async fn ping(&self) -> Result<()>;
+
+    /// Memory, evictions, clients and persistence.
+    async fn info(&self) -> Result<StoreInfo>;
+
+    /// Entries and bytes per namespace.
+    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>>;
+}
+
+/// State of a store. Sizes are in bytes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StoreInfo {
+    /// Version of the server.
+    pub server_version: String,
+    /// Memory in use.
+    pub used_bytes: u64,
+    /// Highest memory in use so far.
+    pub peak_bytes: u64,
+    /// Memory limit; zero means no limit.
+    pub max_bytes: u64,
+    /// Resident memory over memory in use.
+    pub fragmentation_ratio: Option<f64>,
+    /// What is evicted when the store is full, in the store's own word.
+    pub eviction_policy: String,
+    /// Entries evicted because the store was full.
+    pub evicted_keys: u64,
+    /// Entries that expired.
+    pub expired_keys: u64,
+    /// Keys in the store.
+    pub keys: u64,
+    /// Connected clients.
+    pub clients: Option<u64>,
+    /// Commands per second at present.
+    pub ops_per_second: Option<u64>,
+    /// How the store persists, in its own word.
+    pub persistence: String,
+    /// Time since the store started.
+    pub uptime: Duration,
+}
+
+/// Usage of one namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NamespaceUsage {
+    /// Number of entries.
+    pub keys: u64,
+    /// Memory of the entries in the store, in bytes.
+    pub bytes: u64,
+    /// Whether the numbers are estimated from a sample.
+    pub sampled: bool,
+    /// Entries per class of remaining TTL, see [`TTL_CLASSES`].
+    pub ttl: [u64; TTL_CLASSES.len() + 1],
+}
+
+/// The class of a remaining TTL.
+pub fn ttl_class(remaining: Duration) -> usize {
+    TTL_CLASSES.iter().position(|bound| remaining <= *bound).unwrap_or(TTL_CLASSES.len())
+}
+
+impl NamespaceUsage {
+    /// Extrapolates from a sample of `sampled` keys to a store of `keys`.
+    #[must_use]
+    pub fn scaled(&self, keys: u64, sampled: u64) -> Self {
+        let scale = |number| proportion(number, keys, sampled.max(1));
+        Self {
+            keys: scale(self.keys),
+            bytes: scale(self.bytes),
+            sampled: true,
+            ttl: self.ttl.map(scale),
+        }
+    }
+
+    /// Extrapolates the TTL classes, which cover only a sample, to the number of keys.
+    pub fn scale_ttl(&mut self) {
+        let sampled: u64 = self.ttl.iter().sum();
+        if sampled > 0 && sampled < self.keys {
+            let keys = self.keys;
+            self.ttl = self.ttl.map(|class| proportion(class, keys, sampled));
+            self.sampled = true;
+        }
+    }
+}
+
+/// `number * keys / sampled`; the largest number where that does not fit.
+fn proportion(number: u64, keys: u64, sampled: u64) -> u64 {
+    let scaled = u128::from(number) * u128::from(keys) / u128::from(sampled);
+    u64::saturating_from(scaled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ttl_classes_include_their_bound() {
+        assert_eq!(ttl_class(Duration::ZERO), 0);
+        assert_eq!(ttl_class(TTL_CLASSES[0]), 0);
+        assert_eq!(ttl_class(TTL_CLASSES[0] + Duration::from_millis(1)), 1);
+        assert_eq!(ttl_class(TTL_CLASSES[3]), 3);
+        assert_eq!(ttl_class(Duration::MAX), 4);
+    }
+
+    #[test]
+    fn a_sample_is_scaled_to_the_store() {
+        let sample = NamespaceUsage { keys: 5, bytes: 500, sampled: false, ttl: [1, 2, 0, 0, 2] };
+        let scaled = sample.scaled(1000, 10);
+        let expected =
+            NamespaceUsage { keys: 500, bytes: 50_000, sampled: true, ttl: [100, 200, 0, 0, 200] };
+        assert_eq!(scaled, expected);
+        assert_eq!(sample.scaled(3, 0).keys, 15, "an empty sample does not divide by zero");
+        assert_eq!(sample.scaled(u64::MAX, 1).keys, u64::MAX, "saturates");
+    }
+
+    #[test]
+    fn ttl_classes_are_scaled_only_from_a_sample() {
+        let mut usage = NamespaceUsage { keys: 100, ttl: [1, 0, 3, 0, 1], ..Default::default() };
+        usage.scale_ttl();
+        assert_eq!((usage.ttl, usage.sampled), ([20, 0, 60, 0, 20], true));
+        let mut whole = NamespaceUsage { keys: 5, ttl: [1, 0, 3, 0, 1], ..Default::default() };
+        let mut none = NamespaceUsage { keys: 5, ..Default::default() };
+        whole.scale_ttl();
+        none.scale_ttl();
+        assert_eq!((whole.ttl, whole.sampled), ([1, 0, 3, 0, 1], false));
+        assert_eq!((none.ttl, none.sampled), ([0; 5], false));
+    }
+}

@@ -1,0 +1,99 @@
+//! Statistics of all replicas together.
+
+use larder::pb::v1::{Counters, StatsRequest, StatsResponse};
+
+use crate::support::{
+    client::{Cache, delete, fetch, get, invalidate},
+    redis::RedisServer,
+    server::Larder,
+    wait::{SOON, eventually},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_report_the_same_stats() {
+    let redis = RedisServer::start().await;
+    let server = async || {
+        Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "100ms").start().await
+    };
+    let mut servers = [server().await, server().await];
+    let caches = [servers[0].client().await, servers[1].client().await];
+    for (cache, rounds) in caches.iter().zip([30, 12]) {
+        for _ in 0..rounds {
+            cache.put("k", "v").await;
+            cache.read("k").await.unwrap();
+            cache.read("missing").await;
+        }
+    }
+    caches[0].lease("leased").await;
+    caches[1].get_or_fetch(fetch("leased", 0)).await.unwrap();
+    caches[0].delete(delete("k")).await.unwrap();
+    caches[1].invalidate_namespace(invalidate("other")).await.unwrap();
+
+    let writes = Counters { sets: 42, deletes: 1, invalidations: 1, ..Default::default() };
+    let expected =
+        Counters { hits: 42, misses: 44, leases_granted: 1, leases_refused: 1, ..writes };
+    for cache in &caches {
+        let total = wait_for_total(cache, &expected).await;
+        assert_eq!(total.hit_rate, Some(42.0 / 86.0));
+    }
+    let [one, two] = [stats(&caches[0]).await, stats(&caches[1]).await];
+    assert_eq!(one.totals, two.totals);
+    let counted = |stats: &StatsResponse| {
+        let each = stats
+            .namespaces
+            .iter()
+            .map(|namespace| (namespace.namespace.clone(), namespace.counted));
+        each.collect::<Vec<_>>()
+    };
+    assert_eq!(counted(&one), counted(&two));
+
+    // Counts remain after their replica has stopped.
+    servers[0].kill();
+    wait_for_total(&caches[1], &expected).await;
+    let third = server().await;
+    wait_for_total(&third.client().await, &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stats_survive_an_outage() {
+    let mut redis =
+        RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    let larder =
+        Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "100ms").start().await;
+    let cache = larder.client().await;
+    for _ in 0..10 {
+        cache.get(get("k")).await.unwrap();
+    }
+    wait_for_total(&cache, &Counters { misses: 10, ..Default::default() }).await;
+    redis.kill();
+    for _ in 0..10 {
+        cache.get(get("k")).await.unwrap();
+    }
+    redis.restart().await;
+    // Counted once, although each flush was retried until it succeeded.
+    let total = wait_for_total(&cache, &Counters { misses: 20, ..Default::default() }).await;
+    assert_eq!(total.degraded, 10, "{total:?}");
+    crate::support::wait::throughout(std::time::Duration::from_millis(500), async || {
+        assert_eq!(stats(&cache).await.totals.unwrap().total.unwrap().misses, 20);
+    })
+    .await;
+}
+
+async fn stats(cache: &Cache) -> StatsResponse {
+    cache.stats(StatsRequest::default()).await.unwrap()
+}
+
+/// Waits until the flushes of all replicas have arrived, and returns the total.
+async fn wait_for_total(cache: &Cache, expected: &Counters) -> Counters {
+    let counted = |total: &Counters| {
+        let reads = (total.hits, total.misses, total.leases_granted, total.leases_refused);
+        (reads, (total.sets, total.deletes, total.invalidations))
+    };
+    let what = format!("{expected:?}");
+    eventually(&what, SOON, async || {
+        let answer = stats(cache).await;
+        let total = answer.totals?.total?;
+        (!answer.degraded && counted(&total) == counted(expected)).then_some(total)
+    })
+    .await
+}

@@ -1,0 +1,14 @@
+//! Behaviour on Redis: connections, cost in commands, data loss, and key names.
+
+// Connections over TCP and TLS, and the documented ACL user.
+mod connections;
+// Lost, evicted or corrupt data.
+mod data_loss;
+// Cost of InvalidateNamespace in Redis commands.
+mod invalidation_cost;
+// Hostile names never reach another entry.
+mod key_isolation;
+// Large values bypass the scripts.
+mod large_values;
+// Concurrent reads share one command.
+mod read_batching;

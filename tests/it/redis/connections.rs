@@ -1,0 +1,163 @@
+//! Connections to Redis: TCP, TLS with a private CA, and an ACL user with minimal permissions.
+
+use std::{fs, net::TcpListener, panic::AssertUnwindSafe, path::Path, time::Duration};
+
+use futures::FutureExt as _;
+use larder::pb::v1::StatsRequest;
+
+use crate::support::{
+    client::{
+        Cache, Fetched as _, abandon, delete, fetch, fill, get, increment, invalidate, set, text,
+        touch,
+    },
+    redis::RedisServer,
+    server::Larder,
+    wait::eventually,
+};
+
+/// The `ACL SETUSER` command of SECURITY.md, in words.
+fn documented_acl_command() -> Vec<String> {
+    let document = include_str!("../../../SECURITY.md");
+    let line = document
+        .lines()
+        .find(|line| line.starts_with("ACL SETUSER larder"))
+        .expect("an ACL SETUSER line in SECURITY.md");
+    line.split(' ').map(str::to_owned).collect()
+}
+
+/// Makes one call of each kind; all of them must reach the store.
+async fn exercise_all_calls(cache: &Cache) {
+    cache.put("k", "v").await;
+    assert_eq!(cache.read("k").await.as_deref(), Some("v"));
+    assert_eq!(cache.increment(increment("n", 2)).await.unwrap().value, 2);
+    assert!(cache.touch(touch("k", 60_000)).await.unwrap().found);
+    // Large values bypass the scripts and need further permissions.
+    cache.put("large", &"v".repeat(10_000)).await;
+    let lease = cache.lease("leased large").await;
+    cache.set(fill("leased large", text(&"v".repeat(10_000)), &lease)).await.unwrap();
+    assert_eq!(cache.read("leased large").await.map(|value| value.len()), Some(10_000));
+    let lease = cache.lease("leased").await;
+    cache.abandon(abandon("leased", &lease)).await.unwrap();
+    let lease = cache.lease("filled").await;
+    cache.set(fill("filled", text("v"), &lease)).await.unwrap();
+    assert!(!cache.get_or_fetch(fetch("filled", 0)).await.unwrap().degraded);
+    assert!(cache.delete(delete("k")).await.unwrap().existed);
+    let stats = cache.stats(StatsRequest::default()).await.unwrap();
+    assert!(!stats.degraded && stats.store.as_ref().unwrap().reachable, "{stats:?}");
+    assert!(stats.namespaces.iter().any(|namespace| namespace.size.is_some()), "{stats:?}");
+    cache.invalidate_namespace(invalidate("ns")).await.unwrap();
+    assert_eq!(cache.read("filled").await, None);
+    assert!(!cache.get(get("filled")).await.unwrap().degraded);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tcp_works_with_every_url_scheme() {
+    let redis = RedisServer::start_tcp().await;
+    let address = redis.url().trim_start_matches("redis://").to_owned();
+    for scheme in ["redis", "valkey"] {
+        let larder = Larder::redis(&format!("{scheme}://{address}")).start().await;
+        exercise_all_calls(&larder.client().await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_acl_user_suffices() {
+    let redis = RedisServer::start_tcp().await;
+    let mut admin = redis.connection().await;
+    let words = documented_acl_command();
+    let mut acl = redis::cmd(&words[0]);
+    words[1..].iter().for_each(|word| {
+        acl.arg(word);
+    });
+    acl.exec_async(&mut admin).await.unwrap();
+    // Disables the default user, so that only the documented user can connect.
+    redis::cmd("ACL")
+        .arg("SETUSER")
+        .arg("default")
+        .arg("off")
+        .exec_async(&mut admin)
+        .await
+        .unwrap();
+    let url = redis.url().replace("redis://", "redis://larder:CHANGE-ME@");
+    let larder = Larder::redis(&url).start().await;
+    exercise_all_calls(&larder.client().await).await;
+    assert!(!larder.logs().contains("CHANGE-ME"));
+
+    // Waiters are woken by invalidation messages, which need further permissions.
+    let cache = larder.client().await;
+    let lease = cache.lease("awaited").await;
+    let waiting = tokio::spawn({
+        let cache = cache.clone();
+        async move { cache.get_or_fetch(fetch("awaited", 5_000)).await }
+    });
+    cache.set(fill("awaited", text("v"), &lease)).await.unwrap();
+    waiting.await.unwrap().unwrap().expect_found();
+    let denied: Vec<redis::Value> =
+        redis::cmd("ACL").arg("LOG").query_async(&mut admin).await.unwrap_or_default();
+    let denied =
+        denied.iter().map(|entry| format!("{entry:?}")).filter(|entry| !entry.contains("config"));
+    assert_eq!(denied.collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_works_with_a_private_ca() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = write_certificates(directory.path());
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    let (redis, port) = start_tls(&file("server.pem"), &file("server.key"), &authority).await;
+    let url = format!("rediss://localhost:{port}");
+    let trusted = Larder::redis(&url).env("SSL_CERT_FILE", &authority).start().await;
+    let cache = trusted.client().await;
+    // The server starts serving before a slow first TLS handshake is complete.
+    eventually("Redis is reached", Duration::from_secs(10), async || {
+        (!cache.get(get("k")).await.unwrap().degraded).then_some(())
+    })
+    .await;
+    exercise_all_calls(&cache).await;
+
+    let untrusting = Larder::redis(&url).env("SSL_CERT_FILE", "/dev/null").start().await;
+    assert!(untrusting.client().await.get(get("k")).await.unwrap().degraded);
+    let stored = untrusting.client().await.set(set("k", text("v"))).await.unwrap();
+    assert!(stored.degraded);
+    drop(redis);
+}
+
+async fn start_tls(certificate: &str, key: &str, authority: &str) -> (RedisServer, u16) {
+    // Another process may take the port between choosing and binding it.
+    for _ in 0..5 {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let arguments = [
+            ("--tls-port", port.to_string()),
+            ("--tls-cert-file", certificate.to_owned()),
+            ("--tls-key-file", key.to_owned()),
+            ("--tls-ca-cert-file", authority.to_owned()),
+            ("--tls-auth-clients", "no".to_owned()),
+        ];
+        let arguments: Vec<String> =
+            arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        if let Ok(redis) =
+            AssertUnwindSafe(RedisServer::start_with(&arguments)).catch_unwind().await
+        {
+            return (redis, port);
+        }
+    }
+    panic!("redis-server with TLS does not start");
+}
+
+/// Writes a CA and a certificate for localhost signed by it; returns the path of the CA file.
+fn write_certificates(directory: &Path) -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&key).unwrap();
+    let path = directory.join("authority.pem");
+    fs::write(&path, authority.pem()).unwrap();
+    let issuer = rcgen::Issuer::new(params, key);
+    let server_key = rcgen::KeyPair::generate().unwrap();
+    let server = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let server = server.signed_by(&server_key, &issuer).unwrap();
+    fs::write(directory.join("server.pem"), server.pem()).unwrap();
+    fs::write(directory.join("server.key"), server_key.serialize_pem()).unwrap();
+    path.display().to_string()
+}
