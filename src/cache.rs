@@ -39,7 +39,7 @@ use singleflight::FlightGroup;
 
 /// Types of the layers below that are part of the cache's interface.
 pub use crate::{
-    origin::{Error as OriginError, FailureKind},
+    origin::{Error as OriginError, OriginErrorKind},
     store::{
         Condition, ErrorKind as StoreErrorKind, LeaseLoss, LeaseToken, NamespaceUsage, StoreInfo,
         TTL_CLASSES,

@@ -108,7 +108,7 @@ pub struct CacheDirectives {
 #[error("{kind}: {cause}")]
 pub struct Error {
     /// Kind of the failure.
-    pub kind: FailureKind,
+    pub kind: OriginErrorKind,
     /// Short explanation. Text and no source error, whose own text could show URLs and credentials.
     pub cause: String,
     /// Time after which the origin accepts the next request, if it says so.
@@ -117,7 +117,7 @@ pub struct Error {
 
 /// Kinds of failed fetches.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FailureKind {
+pub enum OriginErrorKind {
     /// No connection, or one that broke before the response was complete.
     #[error("the origin cannot be reached")]
     Unreachable,
@@ -154,7 +154,7 @@ pub enum FailureKind {
 
 impl Error {
     /// A failure with its cause, which must not contain secrets.
-    pub fn new(kind: FailureKind, cause: impl fmt::Display) -> Self {
+    pub fn new(kind: OriginErrorKind, cause: impl fmt::Display) -> Self {
         Self { kind, cause: cause.to_string(), retry_after: None }
     }
 
@@ -162,14 +162,14 @@ impl Error {
     pub fn breaker_open(retry_after: Duration) -> Self {
         Self {
             retry_after: Some(retry_after),
-            ..Self::new(FailureKind::BreakerOpen, "the breaker is open")
+            ..Self::new(OriginErrorKind::BreakerOpen, "the breaker is open")
         }
     }
 }
 
-// === impl FailureKind ===
+// === impl OriginErrorKind ===
 
-impl FailureKind {
+impl OriginErrorKind {
     /// Whether it shows an outage of the origin, rather than a problem of this one fetch.
     pub fn is_outage(&self) -> bool {
         match self {
@@ -225,17 +225,17 @@ mod tests {
 
     #[test]
     fn kinds_have_names_and_say_whether_a_retry_helps() {
-        let bad_key = FailureKind::BadKey(Namespace::new("").unwrap_err());
+        let bad_key = OriginErrorKind::BadKey(Namespace::new("").unwrap_err());
         for (kind, name, is_outage, is_transient) in [
-            (FailureKind::Unreachable, "unreachable", true, true),
-            (FailureKind::Timeout, "timeout", true, false),
-            (FailureKind::Failed, "failed", true, true),
-            (FailureKind::Refused, "refused", false, false),
-            (FailureKind::Invalid, "invalid", false, false),
-            (FailureKind::TooLarge, "too_large", false, false),
-            (FailureKind::BreakerOpen, "breaker_open", false, false),
-            (FailureKind::Overloaded, "overloaded", false, false),
-            (FailureKind::BackedOff, "backed_off", false, false),
+            (OriginErrorKind::Unreachable, "unreachable", true, true),
+            (OriginErrorKind::Timeout, "timeout", true, false),
+            (OriginErrorKind::Failed, "failed", true, true),
+            (OriginErrorKind::Refused, "refused", false, false),
+            (OriginErrorKind::Invalid, "invalid", false, false),
+            (OriginErrorKind::TooLarge, "too_large", false, false),
+            (OriginErrorKind::BreakerOpen, "breaker_open", false, false),
+            (OriginErrorKind::Overloaded, "overloaded", false, false),
+            (OriginErrorKind::BackedOff, "backed_off", false, false),
             (bad_key, "bad_key", false, false),
         ] {
             assert_eq!(
@@ -247,13 +247,13 @@ mod tests {
 
     #[test]
     fn errors_show_kind_and_cause() {
-        let error = Error::new(FailureKind::Failed, "status 503");
+        let error = Error::new(OriginErrorKind::Failed, "status 503");
         assert_eq!(error.to_string(), "the origin failed: status 503");
         assert_eq!(error.retry_after, None);
         let open = Error::breaker_open(Duration::from_secs(3));
         assert_eq!(
             (open.kind, open.cause.as_str()),
-            (FailureKind::BreakerOpen, "the breaker is open")
+            (OriginErrorKind::BreakerOpen, "the breaker is open")
         );
         assert_eq!(open.retry_after, Some(Duration::from_secs(3)));
     }

@@ -109,7 +109,7 @@ mod tests {
         config::{NamespaceConfig, NearCacheConfig},
         model::{Entry, NewEntry},
         stats::counters::{Counter, LatencyKind},
-        store::{ErrorKind, Store as _},
+        store::ErrorKind,
     };
 
     fn batch(test: &TestCache, keys: impl IntoIterator<Item = EntryKey>) -> BatchGet {

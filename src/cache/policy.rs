@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     config::{NamespaceConfig, OriginConfig},
     model::{Entry, Kind, Lifetime, Timestamp, millis_ceil},
-    origin::{self, CacheDirectives, FailureKind},
+    origin::{self, CacheDirectives, OriginErrorKind},
 };
 
 /// State of an entry, by which it may be served.
@@ -92,16 +92,18 @@ pub(super) fn fetched_lifetime(
 pub(super) fn backoff(config: &OriginConfig, error: &origin::Error) -> Duration {
     match error.kind {
         // This replica did not ask the origin, and another one may.
-        FailureKind::BreakerOpen
-        | FailureKind::Overloaded
-        | FailureKind::BackedOff
-        | FailureKind::BadKey(_) => Duration::ZERO,
-        FailureKind::Unreachable
-        | FailureKind::Timeout
-        | FailureKind::Failed
-        | FailureKind::Refused
-        | FailureKind::Invalid
-        | FailureKind::TooLarge => config.error_backoff.max(error.retry_after.unwrap_or_default()),
+        OriginErrorKind::BreakerOpen
+        | OriginErrorKind::Overloaded
+        | OriginErrorKind::BackedOff
+        | OriginErrorKind::BadKey(_) => Duration::ZERO,
+        OriginErrorKind::Unreachable
+        | OriginErrorKind::Timeout
+        | OriginErrorKind::Failed
+        | OriginErrorKind::Refused
+        | OriginErrorKind::Invalid
+        | OriginErrorKind::TooLarge => {
+            config.error_backoff.max(error.retry_after.unwrap_or_default())
+        }
     }
 }
 
@@ -278,11 +280,11 @@ mod tests {
     #[test]
     fn an_origin_that_was_asked_and_failed_is_not_asked_for_a_while() {
         let config = OriginConfig { error_backoff: 2 * SECOND, ..origin_config() };
-        let backoff = |kind: FailureKind, retry_after| {
+        let backoff = |kind: OriginErrorKind, retry_after| {
             let error = origin::Error { retry_after, ..origin::Error::new(kind, "") };
             backoff(&config, &error)
         };
-        use FailureKind::{
+        use OriginErrorKind::{
             BackedOff, BadKey, BreakerOpen, Failed, Invalid, Overloaded, Refused, Timeout,
             TooLarge, Unreachable,
         };

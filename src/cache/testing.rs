@@ -88,7 +88,7 @@ pub(super) struct FakeOrigin(Arc<FakeOriginState>);
 
 struct FakeOriginState {
     value: Mutex<&'static str>,
-    failure: Mutex<Option<origin::FailureKind>>,
+    failure: Mutex<Option<origin::OriginErrorKind>>,
     delay: Mutex<Duration>,
     no_store: AtomicBool,
     directives: Mutex<CacheDirectives>,
@@ -101,7 +101,7 @@ struct FakeOriginState {
 }
 
 impl FakeOrigin {
-    fn new(value: &'static str) -> FakeOriginState {
+    fn state(value: &'static str) -> FakeOriginState {
         FakeOriginState {
             value: Mutex::new(value),
             failure: Mutex::new(None),
@@ -119,31 +119,31 @@ impl FakeOrigin {
 
     /// Answers at once.
     pub(super) fn fast(value: &'static str) -> Self {
-        Self(Arc::new(Self::new(value)))
+        Self(Arc::new(Self::state(value)))
     }
 
     /// Answers after `delay`.
     pub(super) fn slow(value: &'static str, delay: Duration) -> Self {
-        Self(Arc::new(FakeOriginState { delay: Mutex::new(delay), ..Self::new(value) }))
+        Self(Arc::new(FakeOriginState { delay: Mutex::new(delay), ..Self::state(value) }))
     }
 
-    pub(super) fn failing(kind: origin::FailureKind) -> Self {
-        Self(Arc::new(FakeOriginState { failure: Mutex::new(Some(kind)), ..Self::new("") }))
+    pub(super) fn failing(kind: origin::OriginErrorKind) -> Self {
+        Self(Arc::new(FakeOriginState { failure: Mutex::new(Some(kind)), ..Self::state("") }))
     }
 
     /// Forbids caching.
     pub(super) fn uncacheable(value: &'static str) -> Self {
-        Self(Arc::new(FakeOriginState { no_store: AtomicBool::new(true), ..Self::new(value) }))
+        Self(Arc::new(FakeOriginState { no_store: AtomicBool::new(true), ..Self::state(value) }))
     }
 
     /// Sends validators, and declares a value that comes back with them unchanged.
     pub(super) fn revalidating(value: &'static str) -> Self {
-        Self(Arc::new(FakeOriginState { has_validators: true, ..Self::new(value) }))
+        Self(Arc::new(FakeOriginState { has_validators: true, ..Self::state(value) }))
     }
 
     pub(super) fn with_batches_of(self, batch_limit: usize) -> Self {
         let delay = Mutex::new(*self.0.delay.lock());
-        let state = FakeOriginState { batch_limit, delay, ..Self::new(*self.0.value.lock()) };
+        let state = FakeOriginState { batch_limit, delay, ..Self::state(*self.0.value.lock()) };
         Self(Arc::new(state))
     }
 
@@ -155,18 +155,9 @@ impl FakeOrigin {
         *self.0.delay.lock() = delay;
     }
 
-    pub(super) fn fail(&self, failure: Option<origin::FailureKind>) {
-        *self.0.failure.lock() = failure;
-    }
-
     /// Says from now on that there is no value.
     pub(super) fn lose_value(&self) {
         self.0.is_not_found.store(true, Ordering::Relaxed);
-    }
-
-    /// Sends these directives from now on.
-    pub(super) fn direct(&self, directives: CacheDirectives) {
-        *self.0.directives.lock() = directives;
     }
 
     pub(super) fn last_request(&self) -> Option<FetchRequest> {
@@ -234,7 +225,7 @@ impl FetchObserver for Unobserved {
         &self,
         _: &Namespace,
         _: Duration,
-        _: std::result::Result<(), &origin::FailureKind>,
+        _: std::result::Result<(), &origin::OriginErrorKind>,
     ) {
     }
 }

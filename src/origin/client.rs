@@ -19,7 +19,7 @@ use tokio::{
 use tracing::{Instrument as _, Span};
 
 use super::{
-    Error, FailureKind, FetchRequest, FetchResponse, Origin, Result,
+    Error, FetchRequest, FetchResponse, Origin, OriginErrorKind, Result,
     latency_estimator::LatencyEstimator,
 };
 use crate::{
@@ -36,7 +36,7 @@ pub trait FetchObserver: Send + Sync {
         &self,
         namespace: &Namespace,
         elapsed: Duration,
-        outcome: std::result::Result<(), &FailureKind>,
+        outcome: std::result::Result<(), &OriginErrorKind>,
     );
 }
 
@@ -162,7 +162,7 @@ impl OriginClient {
     /// Fetches one value.
     ///
     /// # Errors
-    /// See [`FailureKind`].
+    /// See [`OriginErrorKind`].
     pub async fn fetch(&self, request: &FetchRequest) -> Result<TimedResponse> {
         let started = Instant::now();
         let attempt = || self.attempt(request.deadline, async || self.origin.fetch(request).await);
@@ -225,7 +225,7 @@ impl OriginClient {
             .notify(|error, _| *last_error.lock() = Some(error.clone()));
         let timeout = |_| {
             let cause = format_args!("no answer within {:?}", self.limits.timeout);
-            Error::new(FailureKind::Timeout, cause)
+            Error::new(OriginErrorKind::Timeout, cause)
         };
         let result = tokio::time::timeout_at(deadline, attempts)
             .await
@@ -233,7 +233,7 @@ impl OriginClient {
             .and_then(|result| result);
         // A breaker that opened between two attempts is not why the fetch failed.
         result.map_err(|error| match last_error.into_inner() {
-            Some(last_error) if error.kind == FailureKind::BreakerOpen => last_error,
+            Some(last_error) if error.kind == OriginErrorKind::BreakerOpen => last_error,
             _ => error,
         })
     }
@@ -288,9 +288,9 @@ impl OriginClient {
         let OriginLimits { max_queue, max_concurrency, .. } = self.limits;
         if queued > max_queue {
             let cause = format_args!("{max_queue} fetches are waiting already");
-            return Err(Error::new(FailureKind::Overloaded, cause));
+            return Err(Error::new(OriginErrorKind::Overloaded, cause));
         }
-        let too_late = || Error::new(FailureKind::Overloaded, "a slot would be free too late");
+        let too_late = || Error::new(OriginErrorKind::Overloaded, "a slot would be free too late");
         let latency = self.latency.mean().unwrap_or_default();
         let rounds = u32::saturating_from(queued.div_ceil(max_concurrency.max(1)));
         let expected_wait = latency.saturating_mul(rounds);
@@ -302,7 +302,8 @@ impl OriginClient {
         let slot = tokio::time::timeout_at(latest_start, self.slots.acquire()).await;
         drop(in_queue);
         // The semaphore is never closed.
-        slot.map_err(|_| too_late())?.map_err(|closed| Error::new(FailureKind::Overloaded, closed))
+        slot.map_err(|_| too_late())?
+            .map_err(|closed| Error::new(OriginErrorKind::Overloaded, closed))
     }
 
     fn observe(&self, started: Instant, results: &[Result<TimedResponse>]) {
@@ -329,10 +330,10 @@ fn outage_of_all(results: &[Result<FetchResponse>]) -> Option<Error> {
 // === impl AttemptGuard ===
 
 impl AttemptGuard<'_> {
-    fn end(mut self, failure: Option<&FailureKind>) {
+    fn end(mut self, failure: Option<&OriginErrorKind>) {
         match (self.permit.take(), failure) {
             // No request was sent.
-            (Some(permit), Some(FailureKind::BadKey(_))) => drop(permit),
+            (Some(permit), Some(OriginErrorKind::BadKey(_))) => drop(permit),
             (Some(permit), Some(kind)) if kind.is_outage() => permit.fail(),
             (Some(permit), _) => permit.succeed(),
             (None, _) => {}

@@ -38,7 +38,7 @@ use self::{
     error::CallOutcome,
     resolver::{DnsResolver, Resolve},
 };
-use super::{FailureKind, FetchRequest, FetchResponse, Origin, Result};
+use super::{FetchRequest, FetchResponse, Origin, OriginErrorKind, Result};
 use crate::pb::origin::v1::{
     BatchFetchRequest, BatchFetchResponse, BatchFetchResult, batch_fetch_result,
     origin_service_client::OriginServiceClient,
@@ -229,7 +229,7 @@ impl GrpcOrigin {
                     "BatchFetch is answered NOT_FOUND, which does not say for which key",
                 ),
                 // Each value may still be within the limit.
-                Err(error) if error.kind == FailureKind::TooLarge => return None,
+                Err(error) if error.kind == OriginErrorKind::TooLarge => return None,
                 Err(error) => error,
             },
             Err(error) => error,

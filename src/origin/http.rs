@@ -27,8 +27,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use self::freshness::Freshness;
 use super::{
-    CacheDirectives, Error, FailureKind, FetchBody, FetchRequest, FetchResponse, Origin, Result,
-    Validators,
+    CacheDirectives, Error, FetchBody, FetchRequest, FetchResponse, Origin, OriginErrorKind,
+    Result, Validators,
 };
 use crate::model::{Kind, Namespace};
 
@@ -128,7 +128,7 @@ impl HttpOrigin {
     async fn send(&self, request: &FetchRequest) -> Result<Response> {
         let url = self.options.url.expand(&request.key, &request.params);
         let url = url.map_err(|violation| {
-            Error::new(FailureKind::BadKey(violation), "the key has no URL")
+            Error::new(OriginErrorKind::BadKey(violation), "the key has no URL")
         })?;
         let mut headers = self.headers.clone();
         validators::set_conditions(&request.validators, &mut headers);
@@ -137,8 +137,8 @@ impl HttpOrigin {
             propagator.inject_context(&context, &mut HeaderInjector(&mut headers));
         });
         let sent = timeout_at(request.deadline, self.client.get(url).headers(headers).send()).await;
-        let sent =
-            sent.map_err(|_| Error::new(FailureKind::Timeout, "no response before the deadline"))?;
+        let sent = sent
+            .map_err(|_| Error::new(OriginErrorKind::Timeout, "no response before the deadline"))?;
         sent.map_err(|error| error::no_response(&error))
     }
 
@@ -150,7 +150,7 @@ impl HttpOrigin {
                 let limit = self.options.max_value_bytes;
                 let data = timeout_at(request.deadline, body::read(response, limit)).await;
                 let data = data.map_err(|_| {
-                    Error::new(FailureKind::Timeout, "no complete response before the deadline")
+                    Error::new(OriginErrorKind::Timeout, "no complete response before the deadline")
                 })??;
                 FetchBody::Value { kind: body::kind(&headers, &data)?, data }
             }

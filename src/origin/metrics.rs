@@ -16,7 +16,7 @@ use crate::{
     histogram::LATENCY_BOUNDS,
     model::Namespace,
     origin::{
-        FailureKind,
+        OriginErrorKind,
         client::{FetchObserver, OriginClient},
     },
 };
@@ -85,7 +85,7 @@ impl FetchObserver for OriginMetrics {
         &self,
         namespace: &Namespace,
         elapsed: Duration,
-        outcome: Result<(), &FailureKind>,
+        outcome: Result<(), &OriginErrorKind>,
     ) {
         let mut attributes = vec![KeyValue::new("namespace", namespace.to_string())];
         attributes.extend(outcome.err().map(|kind| KeyValue::new("error.type", kind.name())));
@@ -114,7 +114,7 @@ mod tests {
     impl Origin for FailingOrigin {
         async fn fetch(&self, _: &FetchRequest) -> crate::origin::Result<FetchResponse> {
             tokio::task::yield_now().await;
-            Err(Error::new(FailureKind::Failed, "down"))
+            Err(Error::new(OriginErrorKind::Failed, "down"))
         }
     }
 
@@ -198,8 +198,8 @@ mod tests {
         let record =
             |outcome| exported.metrics.on_fetch(&namespace, Duration::from_secs(2), outcome);
         record(Ok(()));
-        record(Err(&FailureKind::TooLarge));
-        record(Err(&FailureKind::TooLarge));
+        record(Err(&OriginErrorKind::TooLarge));
+        record(Err(&OriginErrorKind::TooLarge));
         let name = "larder_origin_fetch_duration_seconds_sum";
         assert_eq!(exported.value(name, "error_type=\"too_large\""), Some(4.0));
         let all = exported.value("larder_origin_fetch_duration_seconds_count", "");

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 
 use super::{
-    FailureKind, Origin,
+    Origin, OriginErrorKind,
     client::{FetchObserver, OriginClient, OriginLimits},
     grpc::{GrpcBuildError, GrpcOptions, GrpcOrigin},
     http::{HttpBuildError, HttpOptions, HttpOrigin, HttpVersion},
@@ -69,7 +69,7 @@ pub fn check(namespaces: &BTreeMap<String, NamespaceConfig>) -> Result<(), Error
 struct Unobserved;
 
 impl FetchObserver for Unobserved {
-    fn on_fetch(&self, _: &Namespace, _: Duration, _: Result<(), &FailureKind>) {}
+    fn on_fetch(&self, _: &Namespace, _: Duration, _: Result<(), &OriginErrorKind>) {}
 }
 
 /// Clients of all origins, each with the configuration that it was built from.

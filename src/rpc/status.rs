@@ -12,7 +12,7 @@ use tonic::{
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    cache::{self, FailureKind, OriginError, StoreErrorKind},
+    cache::{self, OriginError, OriginErrorKind, StoreErrorKind},
     model::{Namespace, Violation, millis_ceil},
     pb::{from_duration, v1 as pb},
 };
@@ -70,7 +70,7 @@ impl From<Violation> for Status {
 fn origin_failed(namespace: &Namespace, error: OriginError, message: String) -> Status {
     let reason = origin_reason(&error.kind);
     let retry = origin_retry(&error);
-    if let FailureKind::BadKey(violation) = error.kind {
+    if let OriginErrorKind::BadKey(violation) = error.kind {
         return invalid(&violation);
     }
     let info = [("origin", namespace.to_string()), ("cause", error.cause)];
@@ -106,8 +106,8 @@ pub(super) fn fetch_error(error: cache::Error) -> pb::FetchError {
 }
 
 /// The reason in ErrorInfo.
-fn origin_reason(kind: &FailureKind) -> &'static str {
-    use FailureKind::{
+fn origin_reason(kind: &OriginErrorKind) -> &'static str {
+    use OriginErrorKind::{
         BackedOff, BadKey, BreakerOpen, Failed, Invalid, Overloaded, Refused, Timeout, TooLarge,
         Unreachable,
     };
@@ -127,7 +127,7 @@ fn origin_reason(kind: &FailureKind) -> &'static str {
 
 /// The retry delay; `None` if a retry is pointless.
 fn origin_retry(error: &OriginError) -> Option<Duration> {
-    use FailureKind::{
+    use OriginErrorKind::{
         BackedOff, BadKey, BreakerOpen, Failed, Invalid, Overloaded, Refused, Timeout, TooLarge,
         Unreachable,
     };
@@ -287,11 +287,11 @@ mod tests {
                 error: OriginError::new(kind, "so it is"),
             })
         };
-        let refused = failed(FailureKind::Refused);
+        let refused = failed(OriginErrorKind::Refused);
         assert_eq!(refused.get_details_error_info().unwrap().reason, "ORIGIN_REFUSED");
         assert!(refused.get_details_retry_info().is_none());
         assert_eq!(refused.metadata().get("grpc-retry-pushback-ms").unwrap(), "-1");
-        let unreachable = failed(FailureKind::Unreachable);
+        let unreachable = failed(OriginErrorKind::Unreachable);
         assert_eq!(unreachable.get_details_retry_info().unwrap().retry_delay, Some(ORIGIN_RETRY));
         assert_eq!(unreachable.metadata().get("grpc-retry-pushback-ms").unwrap(), "1000");
     }
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn key_that_the_origin_rejects_is_an_invalid_argument() {
-        let kind = FailureKind::BadKey(Violation::new("params.page", "must be set"));
+        let kind = OriginErrorKind::BadKey(Violation::new("params.page", "must be set"));
         let namespace = Namespace::new("ns").unwrap();
         let error = OriginError::new(kind, "no page");
         let status = Status::from(cache::Error::Origin { namespace, error });

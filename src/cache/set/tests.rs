@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     cache::testing::{SECOND, TestCache, config, key, key_in, new_entry},
     config::NamespaceConfig,
-    store::{ErrorKind, Leases as _},
+    store::ErrorKind,
 };
 
 fn command(mode: SetMode) -> SetCommand {

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     cache::policy::{self, Verdict},
     model::{Entry, Timestamp},
-    origin::{self, FailureKind, client::TimedResponse},
+    origin::{self, OriginErrorKind, client::TimedResponse},
     stats::counters::{Counter, LatencyKind},
     store::{AcquireOutcome, AcquireRequest, Error, LeaseLoss, key_watch::KeyWatch},
 };
@@ -246,7 +246,7 @@ impl Flight {
             AcquireOutcome::Held { expires_in } => NextStep::Wait(expires_in),
             AcquireOutcome::BackedOff { remaining, cause, .. } => {
                 let error = origin::Error {
-                    kind: FailureKind::BackedOff,
+                    kind: OriginErrorKind::BackedOff,
                     cause,
                     retry_after: Some(remaining.max(Duration::from_millis(1))),
                 };
@@ -449,5 +449,5 @@ fn stale_on_error(previous: &Entry, now: Timestamp, wanted: &Requirement) -> Opt
 
 /// The failure of a fetch that was aborted.
 pub(super) fn aborted() -> origin::Error {
-    origin::Error::new(FailureKind::Unreachable, "the server is shutting down")
+    origin::Error::new(OriginErrorKind::Unreachable, "the server is shutting down")
 }

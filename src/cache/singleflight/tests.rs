@@ -1,5 +1,5 @@
 //! Flights on the embedded store, with and without an origin, on a paused clock.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     },
     config::NamespaceConfig,
     model::{EntryKey, NewEntry, Timestamp},
-    origin::FailureKind,
+    origin::OriginErrorKind,
     stats::{counters::Counter, striped_counters::StripedCounters},
     store::{
         self, AcquireOutcome, AcquireRequest, Backend, Condition, LeaseLoss, LeaseToken,
@@ -383,12 +383,12 @@ async fn another_replicas_fetch_is_awaited() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_fetch_backs_off_for_all_replicas() {
-    let (store, origin) = (memory(), FakeOrigin::failing(FailureKind::Refused));
+    let (store, origin) = (memory(), FakeOrigin::failing(OriginErrorKind::Refused));
     let [one, two] = [0; 2].map(|_| Replica::of_origin(store.clone(), &origin));
     let FlightResult::OriginFailed(error) = one.join("k").result().await else { panic!() };
-    assert_eq!((error.kind, error.retry_after), (FailureKind::Refused, Some(SECOND)));
+    assert_eq!((error.kind, error.retry_after), (OriginErrorKind::Refused, Some(SECOND)));
     let FlightResult::OriginFailed(error) = two.join("k").result().await else { panic!() };
-    assert_eq!(error.kind, FailureKind::BackedOff);
+    assert_eq!(error.kind, OriginErrorKind::BackedOff);
     assert!(error.retry_after.is_some_and(|time| time <= SECOND && time > SECOND / 2));
     assert_eq!(origin.fetches(), 1);
     sleep(2 * SECOND).await;
@@ -399,7 +399,7 @@ async fn a_failed_fetch_backs_off_for_all_replicas() {
 
 #[tokio::test(start_paused = true)]
 async fn background_refreshes_cool_down_after_a_failure() {
-    let origin = FakeOrigin::failing(FailureKind::Refused);
+    let origin = FakeOrigin::failing(OriginErrorKind::Refused);
     let replica = Replica::of_origin(memory(), &origin);
     assert!(replica.refresh("k"));
     sleep(MILLISECOND).await;
@@ -548,14 +548,14 @@ async fn an_unchanged_value_that_is_gone_is_fetched_again() {
 #[tokio::test(start_paused = true)]
 async fn an_open_breaker_is_reported_without_asking_the_store() {
     let store = Arc::new(FailingStore::new(memory()));
-    let origin = FakeOrigin::failing(FailureKind::Failed);
+    let origin = FakeOrigin::failing(OriginErrorKind::Failed);
     let replica = Replica::of_origin(store.clone(), &origin);
     for number in 0..5 {
         replica.join(&number.to_string()).result().await;
     }
     let (fetches, acquires) = (origin.fetches(), store.acquires());
     let FlightResult::OriginFailed(error) = replica.join("k").result().await else { panic!() };
-    assert_eq!(error.kind, FailureKind::BreakerOpen);
+    assert_eq!(error.kind, OriginErrorKind::BreakerOpen);
     assert_eq!((origin.fetches(), store.acquires()), (fetches, acquires));
     assert_eq!(replica.counted(Counter::FetchesFailed), 6);
 }

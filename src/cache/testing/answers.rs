@@ -1,4 +1,5 @@
-//! What a test looks at in the answer to a GetOrFetch.
+//! Parts of the answer to a GetOrFetch that tests look at.
+#![allow(clippy::wildcard_enum_match_arm)]
 
 use std::time::Duration;
 

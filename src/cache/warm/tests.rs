@@ -99,7 +99,7 @@ async fn values_that_must_not_be_stored_are_told_apart() {
 
 #[tokio::test(start_paused = true)]
 async fn failures_are_reported_with_the_last_cause() {
-    let origin = FakeOrigin::failing(origin::FailureKind::Refused);
+    let origin = FakeOrigin::failing(origin::OriginErrorKind::Refused);
     let test = TestCache::of_origin(&origin, config());
     let progress = last(&test, plan(&["a", "b"], false)).await;
     assert_eq!((progress.done, progress.failed), (2, 2));
@@ -112,7 +112,7 @@ async fn failures_are_reported_with_the_last_cause() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stale_value_is_no_success() {
-    let origin = FakeOrigin::failing(origin::FailureKind::Refused);
+    let origin = FakeOrigin::failing(origin::OriginErrorKind::Refused);
     let test = TestCache::of_origin(&origin, config());
     let mut entry = new_entry("old", SECOND);
     entry.lifetime.stale_if_error = 60 * SECOND;

@@ -40,7 +40,7 @@ struct Recorder(Mutex<Vec<Observed>>);
 struct Observed {
     namespace: String,
     elapsed: Duration,
-    outcome: std::result::Result<(), FailureKind>,
+    outcome: std::result::Result<(), OriginErrorKind>,
 }
 
 /// A client with its origin and its observer.
@@ -83,7 +83,7 @@ impl FetchObserver for Recorder {
         &self,
         namespace: &Namespace,
         elapsed: Duration,
-        outcome: std::result::Result<(), &FailureKind>,
+        outcome: std::result::Result<(), &OriginErrorKind>,
     ) {
         let (namespace, outcome) = (namespace.to_string(), outcome.map_err(Clone::clone));
         self.0.lock().push(Observed { namespace, elapsed, outcome });
@@ -120,7 +120,7 @@ impl Setup {
         self.client.fetch(&request(Instant::now() + time)).await
     }
 
-    async fn failure(&self) -> FailureKind {
+    async fn failure(&self) -> OriginErrorKind {
         self.fetch().await.unwrap_err().kind
     }
 
@@ -164,16 +164,16 @@ fn value() -> FetchResponse {
     FetchResponse { body, directives: CacheDirectives::default() }
 }
 
-fn error(kind: FailureKind) -> Error {
+fn error(kind: OriginErrorKind) -> Error {
     Error::new(kind, "scripted")
 }
 
 fn failed<T>() -> Result<T> {
-    Err(error(FailureKind::Failed))
+    Err(error(OriginErrorKind::Failed))
 }
 
-fn bad_key() -> FailureKind {
-    FailureKind::BadKey(Namespace::new("").unwrap_err())
+fn bad_key() -> OriginErrorKind {
+    OriginErrorKind::BadKey(Namespace::new("").unwrap_err())
 }
 
 #[tokio::test(start_paused = true)]
@@ -216,18 +216,18 @@ async fn fetch_ends_at_its_deadline() {
     let started = Instant::now();
     let error = setup.fetch().await.unwrap_err();
     assert_eq!(started.elapsed(), TIMEOUT);
-    assert_eq!(error, Error::new(FailureKind::Timeout, "no answer within 1s"));
+    assert_eq!(error, Error::new(OriginErrorKind::Timeout, "no answer within 1s"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_fetch_is_observed_once() {
     let setup = Setup::new(OriginLimits { breaker_threshold: 0, retries: 1, ..limits() });
-    setup.script([Err(error(FailureKind::Refused)), failed(), Ok(value())]);
+    setup.script([Err(error(OriginErrorKind::Refused)), failed(), Ok(value())]);
     setup.failure().await;
     setup.fetch().await.unwrap();
     let observed = setup.observed.0.lock();
     let [refused, retried] = &observed[..] else { panic!("{observed:?}") };
-    let outcome = Err(FailureKind::Refused);
+    let outcome = Err(OriginErrorKind::Refused);
     let expected = Observed { namespace: "ns".to_owned(), elapsed: LATENCY, outcome };
     assert_eq!(*refused, expected);
     assert_eq!((retried.namespace.as_str(), &retried.outcome), ("ns", &Ok(())));

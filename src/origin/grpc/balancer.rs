@@ -13,7 +13,7 @@ use super::{
     endpoint::{Endpoint, EndpointCall},
     resolver::Resolve,
 };
-use crate::origin::{Error, FailureKind, Result};
+use crate::origin::{Error, OriginErrorKind, Result};
 
 /// Shortest time between two lookups.
 const MIN_RESOLVE_INTERVAL: Duration = Duration::from_millis(500);
@@ -65,14 +65,14 @@ impl Balancer {
         deadline: Instant,
     ) -> Result<Option<EndpointCall>> {
         let mut endpoints = self.endpoints.clone();
-        let stopped = |_| Error::new(FailureKind::Unreachable, "the resolver has stopped");
+        let stopped = |_| Error::new(OriginErrorKind::Unreachable, "the resolver has stopped");
         let set = endpoints
             .wait_for(|set| !set.endpoints.is_empty() || set.failure.is_some())
             .await
             .map_err(stopped)?;
         if let (true, Some(failure)) = (set.endpoints.is_empty(), &set.failure) {
             self.re_resolve();
-            return Err(Error::new(FailureKind::Unreachable, failure));
+            return Err(Error::new(OriginErrorKind::Unreachable, failure));
         }
         let now = Instant::now();
         let endpoint = choose(&set.endpoints, tried, now);
@@ -329,7 +329,7 @@ mod tests {
         let balancer = balancer(&resolver);
         let error = chosen(&balancer).await.unwrap_err();
         let cause = "the origin's name does not resolve: no such host";
-        assert_eq!(error, Error::new(FailureKind::Unreachable, cause));
+        assert_eq!(error, Error::new(OriginErrorKind::Unreachable, cause));
         sleep(Duration::from_secs(4)).await;
         // The failed call has requested the first one.
         let [first, others @ ..] = &resolver.intervals()[..] else { panic!("no lookups") };

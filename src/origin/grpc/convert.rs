@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use crate::{
     model::{Kind, MAX_TAG_BYTES, MAX_TAGS, Tags},
     origin::{
-        CacheDirectives, Error, FailureKind, FetchBody, FetchRequest, FetchResponse, Result,
+        CacheDirectives, Error, FetchBody, FetchRequest, FetchResponse, OriginErrorKind, Result,
         Validators,
     },
     pb::{
@@ -91,7 +91,7 @@ pub(super) fn not_found() -> FetchResponse {
 }
 
 pub(super) fn invalid(cause: &str) -> Error {
-    Error::new(FailureKind::Invalid, cause)
+    Error::new(OriginErrorKind::Invalid, cause)
 }
 
 fn body(value: wire::Value, max_value_bytes: usize, message: MessageKind) -> Result<FetchBody> {
@@ -105,7 +105,7 @@ fn body(value: wire::Value, max_value_bytes: usize, message: MessageKind) -> Res
     if data.len() > max_value_bytes {
         let cause =
             format!("the value is {} bytes long, the limit is {max_value_bytes}", data.len());
-        return Err(Error::new(FailureKind::TooLarge, cause));
+        return Err(Error::new(OriginErrorKind::TooLarge, cause));
     }
     if kind == Kind::Json
         && let Err(error) = serde_json::from_slice::<IgnoredAny>(&data)
@@ -207,12 +207,12 @@ mod tests {
         for response in cases {
             assert_eq!(
                 converted(response.clone()).unwrap_err().kind,
-                FailureKind::Invalid,
+                OriginErrorKind::Invalid,
                 "{response:?}"
             );
         }
         let too_large = wire::FetchResponse { outcome: data(b"12345"), ..Default::default() };
-        assert_eq!(converted(too_large).unwrap_err().kind, FailureKind::TooLarge);
+        assert_eq!(converted(too_large).unwrap_err().kind, OriginErrorKind::TooLarge);
         assert!(
             converted(wire::FetchResponse { outcome: json("[1]"), ..Default::default() }).is_ok()
         );
@@ -227,7 +227,7 @@ mod tests {
         };
         let refused =
             response_from_wire(&request(None), response(""), 4, MessageKind::Single).unwrap_err();
-        assert_eq!(refused.kind, FailureKind::Invalid);
+        assert_eq!(refused.kind, OriginErrorKind::Invalid);
         for (etag, kept) in [("", "old"), ("new", "new")] {
             let answer = converted(response(etag)).unwrap();
             assert_eq!(answer.body, FetchBody::NotModified);

@@ -8,7 +8,7 @@ use tonic_types::RetryInfo;
 
 use super::convert;
 use crate::{
-    origin::{Error, FailureKind, FetchResponse, MAX_RETRY_AFTER, Result},
+    origin::{Error, FetchResponse, MAX_RETRY_AFTER, OriginErrorKind, Result},
     pb::{self, origin::v1::FetchError},
 };
 
@@ -78,9 +78,9 @@ pub(super) fn from_status(status: &Status) -> Result<FetchResponse> {
     match CallOutcome::from_status(status) {
         CallOutcome::Answered => from_origin_status(status),
         CallOutcome::TimedOut => Err(timeout()),
-        CallOutcome::NotConnected | CallOutcome::Unprocessed | CallOutcome::Broken => {
-            Err(Error::new(FailureKind::Unreachable, shortened(&root_cause(status).to_string())))
-        }
+        CallOutcome::NotConnected | CallOutcome::Unprocessed | CallOutcome::Broken => Err(
+            Error::new(OriginErrorKind::Unreachable, shortened(&root_cause(status).to_string())),
+        ),
     }
 }
 
@@ -92,13 +92,13 @@ pub(super) fn from_fetch_error(error: FetchError) -> Result<FetchResponse> {
 }
 
 pub(super) fn timeout() -> Error {
-    Error::new(FailureKind::Timeout, "no answer before the deadline")
+    Error::new(OriginErrorKind::Timeout, "no answer before the deadline")
 }
 
 fn from_origin_status(status: &Status) -> Result<FetchResponse> {
     if status.code() == Code::OutOfRange && status.message().starts_with(TOO_LARGE) {
         return Err(Error::new(
-            FailureKind::TooLarge,
+            OriginErrorKind::TooLarge,
             "the message is larger than any value that may be stored",
         ));
     }
@@ -111,8 +111,8 @@ fn from_origin_status(status: &Status) -> Result<FetchResponse> {
 fn from_code(code: Code, message: &str, retry_after: Option<Duration>) -> Result<FetchResponse> {
     let kind = match code {
         Code::NotFound => return Ok(convert::not_found()),
-        Code::Ok => FailureKind::Invalid,
-        Code::DeadlineExceeded => FailureKind::Timeout,
+        Code::Ok => OriginErrorKind::Invalid,
+        Code::DeadlineExceeded => OriginErrorKind::Timeout,
         // Aborted: a conflict within the origin, which may not occur again.
         Code::Aborted
         | Code::Cancelled
@@ -120,14 +120,14 @@ fn from_code(code: Code, message: &str, retry_after: Option<Duration>) -> Result
         | Code::Internal
         | Code::ResourceExhausted
         | Code::Unavailable
-        | Code::Unknown => FailureKind::Failed,
+        | Code::Unknown => OriginErrorKind::Failed,
         Code::AlreadyExists
         | Code::FailedPrecondition
         | Code::InvalidArgument
         | Code::OutOfRange
         | Code::PermissionDenied
         | Code::Unauthenticated
-        | Code::Unimplemented => FailureKind::Refused,
+        | Code::Unimplemented => OriginErrorKind::Refused,
     };
     let cause = if message.is_empty() {
         format!("{code:?}")
@@ -202,10 +202,10 @@ mod tests {
     #[test]
     fn local_errors_are_outages_with_their_innermost_cause() {
         let refused = status_of(ConnectError(Box::new(std::io::Error::other("refused"))));
-        let expected = Error::new(FailureKind::Unreachable, "refused");
+        let expected = Error::new(OriginErrorKind::Unreachable, "refused");
         assert_eq!(from_status(&refused), Err(expected));
         let expired = status_of(TimeoutExpired(()));
-        let expected = Error::new(FailureKind::Timeout, "no answer before the deadline");
+        let expected = Error::new(OriginErrorKind::Timeout, "no answer before the deadline");
         assert_eq!(from_status(&expired), Err(expected));
     }
 
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn every_code_has_a_kind() {
-        use FailureKind::{Failed, Invalid, Refused, Timeout};
+        use OriginErrorKind::{Failed, Invalid, Refused, Timeout};
         for (code, kind) in [
             (Code::Ok, Invalid),
             (Code::Cancelled, Failed),
@@ -246,11 +246,11 @@ mod tests {
     #[test]
     fn errors_of_the_library_are_recognised_by_code_and_text() {
         for (code, message, kind) in [
-            (Code::OutOfRange, format!("{TOO_LARGE}: found 9"), FailureKind::TooLarge),
-            (Code::OutOfRange, "page 9".to_owned(), FailureKind::Refused),
-            (Code::Internal, format!("{TOO_LARGE}: found 9"), FailureKind::Failed),
-            (Code::Internal, format!("{NOT_A_MESSAGE}: eof"), FailureKind::Invalid),
-            (Code::Unknown, format!("{NOT_A_MESSAGE}: eof"), FailureKind::Failed),
+            (Code::OutOfRange, format!("{TOO_LARGE}: found 9"), OriginErrorKind::TooLarge),
+            (Code::OutOfRange, "page 9".to_owned(), OriginErrorKind::Refused),
+            (Code::Internal, format!("{TOO_LARGE}: found 9"), OriginErrorKind::Failed),
+            (Code::Internal, format!("{NOT_A_MESSAGE}: eof"), OriginErrorKind::Invalid),
+            (Code::Unknown, format!("{NOT_A_MESSAGE}: eof"), OriginErrorKind::Failed),
         ] {
             let error = from_status(&Status::new(code, &message)).unwrap_err();
             assert_eq!(error.kind, kind, "{code:?} {message}");
@@ -280,14 +280,14 @@ mod tests {
         let failed = from_fetch_error(fetch_error(14, Some(7))).unwrap_err();
         assert_eq!(
             (&failed.kind, failed.cause.as_str()),
-            (&FailureKind::Failed, "Unavailable: because")
+            (&OriginErrorKind::Failed, "Unavailable: because")
         );
         assert_eq!(failed.retry_after, Some(Duration::from_secs(7)));
         assert_eq!(from_fetch_error(fetch_error(5, None)).unwrap().body, FetchBody::NotFound);
         let unknown = from_fetch_error(fetch_error(0, None)).unwrap_err();
         assert_eq!(
             (unknown.kind, unknown.cause.as_str()),
-            (FailureKind::Failed, "Unknown: because")
+            (OriginErrorKind::Failed, "Unknown: because")
         );
     }
 

@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use super::error::incomplete_response;
 use crate::{
     model::{Kind, SaturatingFrom as _},
-    origin::{Error, FailureKind, Result},
+    origin::{Error, OriginErrorKind, Result},
 };
 
 /// Largest buffer that is allocated on the word of `Content-Length` alone.
@@ -35,7 +35,7 @@ pub(super) async fn read(mut response: Response, limit: usize) -> Result<Bytes> 
 }
 
 fn too_large(limit: usize) -> Error {
-    Error::new(FailureKind::TooLarge, format_args!("more than {limit} bytes"))
+    Error::new(OriginErrorKind::TooLarge, format_args!("more than {limit} bytes"))
 }
 
 /// Kind of the value, by the `Content-Type`.
@@ -47,7 +47,7 @@ pub(super) fn kind(headers: &HeaderMap, body: &[u8]) -> Result<Kind> {
         |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
     if !headers.get_all(header::CONTENT_ENCODING).iter().all(is_identity) {
         return Err(Error::new(
-            FailureKind::Invalid,
+            OriginErrorKind::Invalid,
             "the response is compressed, which was not accepted",
         ));
     }
@@ -66,7 +66,7 @@ pub(super) fn kind(headers: &HeaderMap, body: &[u8]) -> Result<Kind> {
 fn check_json(body: &[u8]) -> Result<()> {
     // The parser does not validate UTF-8 in strings that it skips.
     let text = std::str::from_utf8(body)
-        .map_err(|_| Error::new(FailureKind::Invalid, "the JSON is not UTF-8"))?;
+        .map_err(|_| Error::new(OriginErrorKind::Invalid, "the JSON is not UTF-8"))?;
     let document = serde_json::from_str::<IgnoredAny>(text);
     document.map(drop).map_err(|error| {
         let cause = format_args!(
@@ -74,7 +74,7 @@ fn check_json(body: &[u8]) -> Result<()> {
             error.line(),
             error.column()
         );
-        Error::new(FailureKind::Invalid, cause)
+        Error::new(OriginErrorKind::Invalid, cause)
     })
 }
 
@@ -127,7 +127,7 @@ mod tests {
         {
             assert_eq!(
                 kind_of("application/json", broken).unwrap_err().kind,
-                FailureKind::Invalid,
+                OriginErrorKind::Invalid,
                 "{broken:?}"
             );
         }
@@ -141,6 +141,6 @@ mod tests {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("Identity"));
         assert!(kind(&headers, b"a").is_ok());
         headers.append(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        assert_eq!(kind(&headers, b"a").unwrap_err().kind, FailureKind::Invalid);
+        assert_eq!(kind(&headers, b"a").unwrap_err().kind, OriginErrorKind::Invalid);
     }
 }

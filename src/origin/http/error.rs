@@ -10,7 +10,7 @@ use std::{
 use http::{HeaderMap, StatusCode, header};
 
 use super::cache_control::parse_seconds;
-use crate::origin::{Error, FailureKind, MAX_RETRY_AFTER};
+use crate::origin::{Error, MAX_RETRY_AFTER, OriginErrorKind};
 
 /// The failure that a status other than success, absence or confirmation stands for.
 pub(super) fn unexpected_status(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Error {
@@ -18,10 +18,10 @@ pub(super) fn unexpected_status(status: StatusCode, headers: &HeaderMap, now: Sy
     match status.as_u16() {
         429 | 500..=599 => Error {
             retry_after: retry_after(headers, now),
-            ..Error::new(FailureKind::Failed, cause)
+            ..Error::new(OriginErrorKind::Failed, cause)
         },
-        300..=499 => Error::new(FailureKind::Refused, cause),
-        _ => Error::new(FailureKind::Invalid, cause),
+        300..=499 => Error::new(OriginErrorKind::Refused, cause),
+        _ => Error::new(OriginErrorKind::Invalid, cause),
     }
 }
 
@@ -37,16 +37,16 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 /// The failure of a request without a response.
 pub(super) fn no_response(error: &reqwest::Error) -> Error {
     if error.is_connect() && error.is_timeout() {
-        return Error::new(FailureKind::Unreachable, "no connection in time");
+        return Error::new(OriginErrorKind::Unreachable, "no connection in time");
     }
     if sources(error)
         .filter_map(|source| source.downcast_ref::<hyper::Error>())
         .any(hyper::Error::is_parse)
     {
-        return Error::new(FailureKind::Invalid, "the response is not HTTP");
+        return Error::new(OriginErrorKind::Invalid, "the response is not HTTP");
     }
     Error::new(
-        FailureKind::Unreachable,
+        OriginErrorKind::Unreachable,
         reason(error).unwrap_or_else(|| "the connection failed".to_owned()),
     )
 }
@@ -54,7 +54,7 @@ pub(super) fn no_response(error: &reqwest::Error) -> Error {
 /// The failure of a request whose response ended early.
 pub(super) fn incomplete_response(error: &reqwest::Error) -> Error {
     let reason = reason(error).map(|reason| format!(": {reason}")).unwrap_or_default();
-    Error::new(FailureKind::Unreachable, format_args!("the response is incomplete{reason}"))
+    Error::new(OriginErrorKind::Unreachable, format_args!("the response is incomplete{reason}"))
 }
 
 /// The reason given by TLS, the connection or the operating system.
@@ -98,16 +98,16 @@ mod tests {
     #[test]
     fn kind_follows_the_status() {
         for (status, kind) in [
-            (199, FailureKind::Invalid),
-            (201, FailureKind::Invalid),
-            (206, FailureKind::Invalid),
-            (301, FailureKind::Refused),
-            (400, FailureKind::Refused),
-            (401, FailureKind::Refused),
-            (429, FailureKind::Failed),
-            (500, FailureKind::Failed),
-            (599, FailureKind::Failed),
-            (600, FailureKind::Invalid),
+            (199, OriginErrorKind::Invalid),
+            (201, OriginErrorKind::Invalid),
+            (206, OriginErrorKind::Invalid),
+            (301, OriginErrorKind::Refused),
+            (400, OriginErrorKind::Refused),
+            (401, OriginErrorKind::Refused),
+            (429, OriginErrorKind::Failed),
+            (500, OriginErrorKind::Failed),
+            (599, OriginErrorKind::Failed),
+            (600, OriginErrorKind::Invalid),
         ] {
             let error = unexpected_status(
                 StatusCode::from_u16(status).unwrap(),

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::origin::{Error, FailureKind, Result, Validators};
+use crate::origin::{Error, OriginErrorKind, Result, Validators};
 
 /// Longest validator that is stored.
 const MAX_BYTES: usize = 1024;
@@ -38,14 +38,17 @@ pub(super) fn set_conditions(validators: &Validators, headers: &mut HeaderMap) {
 /// 4.3.4).
 pub(super) fn after_revalidation(stored: &Validators, headers: &HeaderMap) -> Result<Validators> {
     if stored.is_empty() {
-        return Err(Error::new(FailureKind::Invalid, "status 304 to a request without conditions"));
+        return Err(Error::new(
+            OriginErrorKind::Invalid,
+            "status 304 to a request without conditions",
+        ));
     }
     let response = from_headers(headers);
     if let (Some(old), Some(new)) = (&stored.etag, &response.etag)
         && opaque_tag(old) != opaque_tag(new)
     {
         return Err(Error::new(
-            FailureKind::Invalid,
+            OriginErrorKind::Invalid,
             "status 304 about another version of the value",
         ));
     }
@@ -98,11 +101,11 @@ mod tests {
         let stored = Validators { etag: Some("\"a\"".into()), last_modified: None };
         assert_eq!(
             after_revalidation(&stored, &headers("\"b\"", "x")).unwrap_err().kind,
-            FailureKind::Invalid
+            OriginErrorKind::Invalid
         );
         assert_eq!(
             after_revalidation(&Validators::default(), &headers("\"b\"", "x")).unwrap_err().kind,
-            FailureKind::Invalid
+            OriginErrorKind::Invalid
         );
     }
 }

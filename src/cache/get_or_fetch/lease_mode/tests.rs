@@ -475,7 +475,7 @@ async fn a_call_joins_a_fetch_of_an_origin_that_was_removed() {
 async fn a_call_that_waits_while_a_failing_origin_is_configured_is_contended() {
     let test = callers();
     let token = test.acquire("k").await;
-    let origin = FakeOrigin::failing(crate::origin::FailureKind::Refused);
+    let origin = FakeOrigin::failing(crate::origin::OriginErrorKind::Refused);
     let reload = async {
         sleep(SECOND).await;
         test.reload(config(), Some(&origin));

@@ -12,7 +12,7 @@ use crate::{
     },
     config::{NamespaceConfig, OriginConfig},
     model::{FetchMetadata, NewEntry},
-    origin::FailureKind,
+    origin::OriginErrorKind,
     stats::counters::Counter,
     store::{self, LeaseLoss},
 };
@@ -195,7 +195,7 @@ async fn a_stale_value_is_served_at_once_and_refreshed_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stale_value_replaces_one_that_the_origin_fails_to_send() {
-    let origin = FakeOrigin::failing(FailureKind::Refused);
+    let origin = FakeOrigin::failing(OriginErrorKind::Refused);
     let test = TestCache::of_origin(&origin, config());
     test.put("k", &stale_if_error()).await;
     sleep(2 * SECOND).await;
@@ -213,17 +213,17 @@ async fn a_stale_value_replaces_one_that_the_origin_fails_to_send() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_without_a_stale_value_is_an_error() {
-    let origin = FakeOrigin::failing(FailureKind::Refused);
+    let origin = FakeOrigin::failing(OriginErrorKind::Refused);
     let test = TestCache::of_origin(&origin, config());
     let error = test.cache.get_or_fetch(&request("k")).await.unwrap_err();
     let Error::Origin { namespace, error } = error else { panic!("{error}") };
-    assert_eq!((namespace.as_str(), error.kind), ("ns", FailureKind::Refused));
+    assert_eq!((namespace.as_str(), error.kind), ("ns", OriginErrorKind::Refused));
     assert_eq!(test.all_counted(), [(Counter::FetchesFailed, 1)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_accepts_no_stale_value_gets_the_failure() {
-    let origin = FakeOrigin::failing(FailureKind::Refused);
+    let origin = FakeOrigin::failing(OriginErrorKind::Refused);
     let test = TestCache::of_origin(&origin, config());
     test.put("k", &stale_if_error()).await;
     sleep(2 * SECOND).await;
@@ -426,7 +426,7 @@ async fn no_cache_fetches_a_value_that_is_fresh() {
 
 #[tokio::test(start_paused = true)]
 async fn no_cache_is_not_answered_with_a_stale_value() {
-    let origin = FakeOrigin::failing(FailureKind::Refused);
+    let origin = FakeOrigin::failing(OriginErrorKind::Refused);
     let test = TestCache::of_origin(&origin, config());
     test.put("k", &stale_if_error()).await;
     sleep(2 * SECOND).await;
@@ -511,7 +511,7 @@ async fn answers_without_a_value_say_whether_the_store_failed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_of_the_origin_without_the_store_is_an_error() {
-    let origin = FakeOrigin::failing(FailureKind::Failed);
+    let origin = FakeOrigin::failing(OriginErrorKind::Failed);
     let test = TestCache::of_origin(&origin, config());
     test.put("k", &stale_if_error()).await;
     test.store.fail(store::ErrorKind::Unreachable);

@@ -21,7 +21,7 @@ async fn failures(setup: &Setup, keys: usize) -> Vec<Error> {
 }
 
 fn failed_with(cause: &str) -> Error {
-    Error::new(FailureKind::Failed, cause)
+    Error::new(OriginErrorKind::Failed, cause)
 }
 
 #[tokio::test(start_paused = true)]
@@ -40,7 +40,7 @@ async fn empty_batch_makes_no_request() {
 #[tokio::test(start_paused = true)]
 async fn partial_failures_are_returned_without_a_retry() {
     let setup = setup();
-    let refused = Error::new(FailureKind::Refused, "no");
+    let refused = Error::new(OriginErrorKind::Refused, "no");
     let results = vec![Ok(value()), Err(failed_with("a")), Err(refused.clone()), Ok(value())];
     script(&setup, [results]);
     let timed = || Ok(TimedResponse { response: value(), elapsed: LATENCY });
@@ -49,7 +49,7 @@ async fn partial_failures_are_returned_without_a_retry() {
     assert_eq!(setup.calls(), 1);
     let observed = setup.observed.0.lock();
     let outcomes: Vec<_> = observed.iter().map(|fetch| fetch.outcome.clone()).collect();
-    let kinds = [Ok(()), Err(FailureKind::Failed), Err(FailureKind::Refused), Ok(())];
+    let kinds = [Ok(()), Err(OriginErrorKind::Failed), Err(OriginErrorKind::Refused), Ok(())];
     assert_eq!(outcomes, kinds, "each key is observed");
 }
 
@@ -63,7 +63,7 @@ async fn batch_that_failed_for_every_key_is_retried_as_a_whole() {
 
 #[tokio::test(start_paused = true)]
 async fn each_key_keeps_its_own_error() {
-    let timeout = || Error::new(FailureKind::Timeout, "too slow");
+    let timeout = || Error::new(OriginErrorKind::Timeout, "too slow");
     // Retried if one of the keys has a transient failure.
     for errors in [
         vec![failed_with("a"), timeout(), failed_with("b")],
@@ -77,7 +77,7 @@ async fn each_key_keeps_its_own_error() {
         assert_eq!(setup.calls(), 2);
     }
     let delayed = Error { retry_after: Some(Duration::from_secs(1)), ..failed_with("busy") };
-    let refused = Error::new(FailureKind::Refused, "no");
+    let refused = Error::new(OriginErrorKind::Refused, "no");
     for errors in [
         vec![timeout(), timeout()],
         vec![failed_with("a"), delayed.clone()],
@@ -98,7 +98,7 @@ async fn later_failure_of_the_whole_batch_is_that_of_each_key() {
     let mut fetches = Box::pin(failures(&setup, 2));
     assert!(futures_util::poll!(&mut fetches).is_pending());
     setup.hang(true);
-    let timeout = Error::new(FailureKind::Timeout, "no answer within 1s");
+    let timeout = Error::new(OriginErrorKind::Timeout, "no answer within 1s");
     assert_eq!(fetches.await, vec![timeout; 2]);
     assert_eq!(setup.calls(), 2);
 }
@@ -125,6 +125,6 @@ async fn only_an_outage_for_every_key_counts_for_the_breaker() {
     fetch(&setup, 2).await;
     assert!(!setup.is_closed());
     let rejected = failures(&setup, 2).await;
-    assert!(rejected.iter().all(|error| error.kind == FailureKind::BreakerOpen));
+    assert!(rejected.iter().all(|error| error.kind == OriginErrorKind::BreakerOpen));
     assert_eq!(setup.calls(), 2);
 }

@@ -40,7 +40,7 @@ async fn successful_trial_closes_the_breaker() {
 
 #[tokio::test(start_paused = true)]
 async fn outages_count_and_answers_reset_the_count() {
-    let outages = [FailureKind::Failed, FailureKind::Unreachable, FailureKind::Timeout];
+    let outages = [OriginErrorKind::Failed, OriginErrorKind::Unreachable, OriginErrorKind::Timeout];
     for outage in outages {
         let setup = setup();
         setup.script([Err(error(outage.clone())), Err(error(outage))]);
@@ -49,7 +49,7 @@ async fn outages_count_and_answers_reset_the_count() {
         setup.failure().await;
         assert!(!setup.is_closed());
     }
-    let answers = [FailureKind::Refused, FailureKind::Invalid, FailureKind::TooLarge];
+    let answers = [OriginErrorKind::Refused, OriginErrorKind::Invalid, OriginErrorKind::TooLarge];
     for answer in answers.map(|kind| Err(error(kind))).into_iter().chain([Ok(value())]) {
         let setup = setup();
         setup.script([failed(), answer, failed()]);
@@ -103,9 +103,9 @@ async fn fetch_without_time_for_an_answer_does_not_count() {
     setup.fetch().await.unwrap();
     setup.hang(true);
     let result = setup.fetch_within(2 * LATENCY).await;
-    assert_eq!(result.unwrap_err().kind, FailureKind::Timeout);
+    assert_eq!(result.unwrap_err().kind, OriginErrorKind::Timeout);
     assert!(setup.is_closed());
-    assert_eq!(setup.failure().await, FailureKind::Timeout);
+    assert_eq!(setup.failure().await, OriginErrorKind::Timeout);
     assert!(!setup.is_closed());
 }
 
@@ -123,7 +123,8 @@ async fn queued_fetch_needs_a_new_permit() {
     setup.script([failed()]);
     let results = setup.fetch_concurrently(3).await;
     let kinds: Vec<_> = results.into_iter().map(|result| result.unwrap_err().kind).collect();
-    let expected = [FailureKind::Failed, FailureKind::BreakerOpen, FailureKind::BreakerOpen];
+    let expected =
+        [OriginErrorKind::Failed, OriginErrorKind::BreakerOpen, OriginErrorKind::BreakerOpen];
     assert_eq!(kinds, expected);
     assert_eq!(setup.calls(), 1);
 }
@@ -132,9 +133,9 @@ async fn queued_fetch_needs_a_new_permit() {
 async fn breaker_that_opens_between_attempts_does_not_hide_the_failure() {
     let setup = Setup::new(OriginLimits { retries: 3, ..limits() });
     setup.script([failed()]);
-    assert_eq!(setup.failure().await, FailureKind::Failed);
+    assert_eq!(setup.failure().await, OriginErrorKind::Failed);
     assert_eq!(setup.calls(), 1);
-    assert_eq!(setup.failure().await, FailureKind::BreakerOpen);
+    assert_eq!(setup.failure().await, OriginErrorKind::BreakerOpen);
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,7 +146,7 @@ async fn trial_that_finds_no_slot_is_returned() {
     assert!(futures_util::poll!(&mut hanging).is_pending());
     setup.client.breaker.admit().unwrap().fail();
     advance(2 * COOLDOWN).await;
-    assert_eq!(setup.failure().await, FailureKind::Overloaded);
+    assert_eq!(setup.failure().await, OriginErrorKind::Overloaded);
     assert_eq!(setup.client.open_for(), None, "the next fetch may be the trial");
     assert!(!setup.is_closed());
 }

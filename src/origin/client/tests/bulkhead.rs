@@ -3,7 +3,7 @@
 use super::*;
 
 fn overloaded(cause: &str) -> Error {
-    Error::new(FailureKind::Overloaded, cause)
+    Error::new(OriginErrorKind::Overloaded, cause)
 }
 
 fn too_late() -> Error {
@@ -120,7 +120,7 @@ async fn overloaded_origin_still_serves_at_its_capacity() {
             match result {
                 Ok(_) => served += 1,
                 Err(error) => {
-                    assert_eq!(error.kind, FailureKind::Overloaded, "{error}");
+                    assert_eq!(error.kind, OriginErrorKind::Overloaded, "{error}");
                     rejected += 1;
                 }
             }

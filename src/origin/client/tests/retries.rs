@@ -8,7 +8,7 @@ fn retrying(retries: usize) -> Setup {
 
 #[tokio::test(start_paused = true)]
 async fn transient_failures_are_retried() {
-    for kind in [FailureKind::Failed, FailureKind::Unreachable] {
+    for kind in [OriginErrorKind::Failed, OriginErrorKind::Unreachable] {
         let setup = retrying(1);
         setup.script([Err(error(kind))]);
         assert_eq!(setup.fetch().await.unwrap().elapsed, LATENCY, "that of the last attempt");
@@ -19,10 +19,10 @@ async fn transient_failures_are_retried() {
 #[tokio::test(start_paused = true)]
 async fn other_failures_are_not_retried() {
     for kind in [
-        FailureKind::Timeout,
-        FailureKind::Refused,
-        FailureKind::Invalid,
-        FailureKind::TooLarge,
+        OriginErrorKind::Timeout,
+        OriginErrorKind::Refused,
+        OriginErrorKind::Invalid,
+        OriginErrorKind::TooLarge,
         bad_key(),
     ] {
         let setup = retrying(3);
@@ -38,7 +38,7 @@ async fn number_of_retries_is_limited() {
         let limits = OriginLimits { retry_backoff: Duration::ZERO, ..limits() };
         let setup = Setup::new(OriginLimits { retries, breaker_threshold: 0, ..limits });
         setup.script(vec![failed(); 10]);
-        assert_eq!(setup.failure().await, FailureKind::Failed);
+        assert_eq!(setup.failure().await, OriginErrorKind::Failed);
         assert_eq!(setup.calls(), 1 + retries);
     }
 }
@@ -59,7 +59,8 @@ async fn backoff_doubles_and_is_jittered() {
 #[tokio::test(start_paused = true)]
 async fn requested_delay_prevents_a_retry() {
     let setup = retrying(1);
-    let busy = Error { retry_after: Some(Duration::from_millis(1)), ..error(FailureKind::Failed) };
+    let busy =
+        Error { retry_after: Some(Duration::from_millis(1)), ..error(OriginErrorKind::Failed) };
     setup.script([Err(busy.clone())]);
     assert_eq!(setup.fetch().await, Err(busy));
     assert_eq!(setup.calls(), 1);
@@ -68,7 +69,7 @@ async fn requested_delay_prevents_a_retry() {
 #[tokio::test(start_paused = true)]
 async fn requested_delay_of_zero_allows_a_retry() {
     let setup = retrying(1);
-    let busy = Error { retry_after: Some(Duration::ZERO), ..error(FailureKind::Failed) };
+    let busy = Error { retry_after: Some(Duration::ZERO), ..error(OriginErrorKind::Failed) };
     setup.script([Err(busy)]);
     assert!(setup.fetch().await.is_ok());
     assert_eq!(setup.calls(), 2);
@@ -79,7 +80,7 @@ async fn retries_end_at_the_deadline() {
     let setup = retrying(10);
     setup.script(vec![failed(); 10]);
     let started = Instant::now();
-    assert_eq!(setup.failure().await, FailureKind::Timeout);
+    assert_eq!(setup.failure().await, OriginErrorKind::Timeout);
     assert_eq!(started.elapsed(), TIMEOUT);
     assert!(setup.calls() > 1);
 }

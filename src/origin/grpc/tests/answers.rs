@@ -31,7 +31,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use super::support::{Script, TestServer, options, origin, origin_with, request, text};
 use crate::{
     model::Kind,
-    origin::{CacheDirectives, FailureKind, FetchBody, FetchRequest, Origin as _, Validators},
+    origin::{CacheDirectives, FetchBody, FetchRequest, Origin as _, OriginErrorKind, Validators},
     pb::origin::v1::{
         self as wire, FetchError, NotFound, NotModified, Value, fetch_response::Outcome, value,
     },
@@ -102,7 +102,7 @@ async fn not_found_and_not_modified_are_answers() {
         ..request("same")
     };
     assert_eq!(origin.fetch(&known).await.unwrap().body, FetchBody::NotModified);
-    assert_eq!(origin.fetch(&request("same")).await.unwrap_err().kind, FailureKind::Invalid);
+    assert_eq!(origin.fetch(&request("same")).await.unwrap_err().kind, OriginErrorKind::Invalid);
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn every_status_has_a_failure_kind() {
         }))
         .await;
     let (origin, _resolver) = origin(&[&server]);
-    use FailureKind::{Failed, Refused, Timeout};
+    use OriginErrorKind::{Failed, Refused, Timeout};
     let kinds = [
         (Code::Cancelled, Failed),
         (Code::Unknown, Failed),
@@ -164,7 +164,7 @@ async fn status_with_malformed_details_fails_only_its_call() {
     }))
     .await;
     let (origin, _resolver) = origin(&[&server]);
-    assert_eq!(origin.fetch(&request("broken")).await.unwrap_err().kind, FailureKind::Invalid);
+    assert_eq!(origin.fetch(&request("broken")).await.unwrap_err().kind, OriginErrorKind::Invalid);
     assert!(origin.fetch(&request("k")).await.is_ok());
 }
 
@@ -182,13 +182,13 @@ async fn deadline_is_sent_and_enforced() {
     let request =
         FetchRequest { deadline: Instant::now() + Duration::from_millis(200), ..request("k") };
     let start = Instant::now();
-    assert_eq!(origin.fetch(&request).await.unwrap_err().kind, FailureKind::Timeout);
+    assert_eq!(origin.fetch(&request).await.unwrap_err().kind, OriginErrorKind::Timeout);
     assert!(start.elapsed() < Duration::from_secs(10));
     let timeout = receiver.recv().await.unwrap().unwrap();
     let micros: u64 = timeout.strip_suffix(['u', 'n']).unwrap().parse().unwrap();
     assert!(micros > 0, "{timeout}");
     // The deadline has passed, so no call is made.
-    assert_eq!(origin.fetch(&request).await.unwrap_err().kind, FailureKind::Timeout);
+    assert_eq!(origin.fetch(&request).await.unwrap_err().kind, OriginErrorKind::Timeout);
     assert_eq!(server.fetches(), 1);
 }
 
@@ -205,7 +205,7 @@ async fn oversized_values_are_too_large() {
     for size in [limit + 1, 2 * limit] {
         assert_eq!(
             origin.fetch(&request(&size.to_string())).await.unwrap_err().kind,
-            FailureKind::TooLarge
+            OriginErrorKind::TooLarge
         );
     }
 }
@@ -256,7 +256,7 @@ async fn other_message_types_are_invalid() {
     let error = origin.fetch(&request("k")).await.unwrap_err();
     assert_eq!(
         (error.kind, error.cause.as_str()),
-        (FailureKind::Invalid, "the answer is not of the expected message type")
+        (OriginErrorKind::Invalid, "the answer is not of the expected message type")
     );
 }
 

@@ -8,7 +8,7 @@ use tonic::Request;
 
 use super::support::{Script, TestServer, eventually, options, origin, request, text};
 use crate::{
-    origin::{FailureKind, FetchRequest, Origin as _, grpc::GrpcOrigin},
+    origin::{FetchRequest, Origin as _, OriginErrorKind, grpc::GrpcOrigin},
     pb::origin::v1 as wire,
 };
 
@@ -16,7 +16,7 @@ fn answering() -> Script {
     Script::always(Ok(text("v")))
 }
 
-async fn fetch_all(origin: &GrpcOrigin, count: usize) -> Vec<FailureKind> {
+async fn fetch_all(origin: &GrpcOrigin, count: usize) -> Vec<OriginErrorKind> {
     let orders: Vec<FetchRequest> = (0..count).map(|_| request("k")).collect();
     let results = join_all(orders.iter().map(|order| origin.fetch(order))).await;
     results.into_iter().filter_map(|result| result.err().map(|error| error.kind)).collect()
@@ -120,7 +120,7 @@ async fn call_on_a_broken_connection_is_repeated_once() {
         let victim = victim.await;
         doomed.swap_remove(victim).kill();
     }
-    assert_eq!(waiting.await.unwrap_err().kind, FailureKind::Unreachable);
+    assert_eq!(waiting.await.unwrap_err().kind, OriginErrorKind::Unreachable);
     assert_eq!(doomed[0].fetches(), 0);
 }
 
@@ -132,7 +132,7 @@ async fn restarted_origin_is_reconnected() {
     let address = server.address;
     server.kill();
     eventually("the connection is lost", async || {
-        (fetch_all(&origin, 1).await == [FailureKind::Unreachable]).then_some(())
+        (fetch_all(&origin, 1).await == [OriginErrorKind::Unreachable]).then_some(())
     })
     .await;
     let again = TestServer::restart(address, answering()).await;
@@ -188,7 +188,7 @@ async fn calls_fail_until_the_name_resolves() {
     let server = TestServer::start(answering()).await;
     let (origin, resolver) = origin(&[]);
     let error = origin.fetch(&request("k")).await.unwrap_err();
-    assert_eq!(error.kind, FailureKind::Unreachable);
+    assert_eq!(error.kind, OriginErrorKind::Unreachable);
     assert!(error.cause.contains("does not resolve"), "{error}");
     resolver.set(&[&server]);
     eventually("it has addresses", async || fetch_all(&origin, 1).await.is_empty().then_some(()))
@@ -221,7 +221,7 @@ async fn closed_port_fails_all_calls_at_once() {
     server.kill();
     let failures =
         tokio::time::timeout(Duration::from_secs(5), fetch_all(&origin, 100)).await.unwrap();
-    assert_eq!(failures, vec![FailureKind::Unreachable; 100]);
+    assert_eq!(failures, vec![OriginErrorKind::Unreachable; 100]);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use tonic::{Code, Request, Status};
 
 use super::support::{Script, TestServer, origin, request, text};
 use crate::{
-    origin::{FailureKind, FetchBody, FetchRequest, FetchResponse, Origin as _, Result},
+    origin::{FetchBody, FetchRequest, FetchResponse, Origin as _, OriginErrorKind, Result},
     pb::origin::v1::{
         self as wire, BatchFetchRequest, BatchFetchResponse, BatchFetchResult, FetchError,
         batch_fetch_result::Result as PbResult,
@@ -60,11 +60,11 @@ async fn results_are_in_order_and_independent() {
     let busy = results[1].as_ref().unwrap_err();
     assert_eq!(
         (&busy.kind, busy.retry_after.map(|delay| delay.as_secs())),
-        (&FailureKind::Failed, Some(7))
+        (&OriginErrorKind::Failed, Some(7))
     );
     assert_eq!(results[2].as_ref().unwrap().body, FetchBody::NotFound);
     for (index, kind) in
-        [(4, FailureKind::Refused), (5, FailureKind::Failed), (6, FailureKind::Invalid)]
+        [(4, OriginErrorKind::Refused), (5, OriginErrorKind::Failed), (6, OriginErrorKind::Invalid)]
     {
         assert_eq!(results[index].as_ref().unwrap_err().kind, kind, "{}", keys[index]);
     }
@@ -95,9 +95,9 @@ async fn batch_of_one_is_a_single_fetch() {
 #[tokio::test]
 async fn failure_of_the_whole_batch_fails_every_key() {
     let failures = [
-        (Status::unavailable("down"), FailureKind::Failed),
-        (Status::not_found("one of them"), FailureKind::Invalid),
-        (Status::permission_denied("no"), FailureKind::Refused),
+        (Status::unavailable("down"), OriginErrorKind::Failed),
+        (Status::not_found("one of them"), OriginErrorKind::Invalid),
+        (Status::permission_denied("no"), OriginErrorKind::Refused),
     ];
     for (status, kind) in failures {
         let server = TestServer::start(echo().with_batch(move |_| Err(status.clone()))).await;
@@ -110,7 +110,9 @@ async fn failure_of_the_whole_batch_fails_every_key() {
     let server = TestServer::start(echo().with_batch(short)).await;
     let (origin, _places) = origin(&[&server]);
     let results = origin.fetch_batch(&requests(&["a", "b"])).await;
-    assert!(results.iter().all(|result| result.as_ref().unwrap_err().kind == FailureKind::Invalid));
+    assert!(
+        results.iter().all(|result| result.as_ref().unwrap_err().kind == OriginErrorKind::Invalid)
+    );
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use tonic::Code;
 use super::support::{ScriptedResolver, options, request, text};
 use crate::{
     origin::{
-        FailureKind, FetchBody, Origin as _,
+        FetchBody, Origin as _, OriginErrorKind,
         grpc::{BATCH_RETRY_INTERVAL, GrpcOptions, GrpcOrigin, MESSAGE_OVERHEAD},
     },
     pb::origin::v1::{
@@ -40,12 +40,12 @@ async fn results_of_a_batch_are_converted_one_by_one() {
     let requests: Vec<_> = (0..5).map(|_| request("k")).collect();
     let results = origin(10).batch_results(&requests, response);
     assert!(matches!(results[0].as_ref().unwrap().body, FetchBody::Value { .. }));
-    assert_eq!(results[1].as_ref().unwrap_err().kind, FailureKind::TooLarge);
+    assert_eq!(results[1].as_ref().unwrap_err().kind, OriginErrorKind::TooLarge);
     let unavailable = results[2].as_ref().unwrap_err();
-    assert_eq!(unavailable.kind, FailureKind::Failed);
+    assert_eq!(unavailable.kind, OriginErrorKind::Failed);
     assert_eq!(unavailable.retry_after.unwrap().as_secs(), 7);
     assert_eq!(results[3].as_ref().unwrap().body, FetchBody::NotFound);
-    assert_eq!(results[4].as_ref().unwrap_err().kind, FailureKind::Invalid);
+    assert_eq!(results[4].as_ref().unwrap_err().kind, OriginErrorKind::Invalid);
 }
 
 #[tokio::test]

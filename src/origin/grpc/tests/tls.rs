@@ -5,7 +5,7 @@ use tonic::transport::{Identity, ServerTlsConfig};
 
 use super::support::{Script, TestServer, options, origin_with, request, text};
 use crate::origin::{
-    FailureKind, Origin as _,
+    Origin as _, OriginErrorKind,
     grpc::{GrpcBuildError, GrpcOptions, GrpcOrigin},
 };
 
@@ -43,7 +43,7 @@ async fn certificate_must_match_name_and_authority() {
     {
         let (origin, _resolver) = origin_with(options, &[&server]);
         let error = origin.fetch(&request("k")).await.unwrap_err();
-        assert_eq!(error.kind, FailureKind::Unreachable);
+        assert_eq!(error.kind, OriginErrorKind::Unreachable);
         assert!(error.cause.contains("certificate"), "{error}");
     }
     assert_eq!(server.fetches(), 1);

@@ -91,7 +91,7 @@ async fn unchanged_value_is_revalidated() {
 #[tokio::test]
 async fn not_modified_needs_a_condition() {
     let server = Server::answering(|| answer(304, &[])).await;
-    assert_eq!(fetch(&server).await.unwrap_err().kind, FailureKind::Invalid);
+    assert_eq!(fetch(&server).await.unwrap_err().kind, OriginErrorKind::Invalid);
 }
 
 #[tokio::test]

@@ -38,13 +38,13 @@ async fn closed_port_is_unreachable() {
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let url = format!("http://u:secret@{}/{{key}}?token=secret", socket.local_addr().unwrap());
     let error = fetch_with(options(&url)).await.unwrap_err();
-    assert_eq!(error, Error::new(FailureKind::Unreachable, "connection refused"));
+    assert_eq!(error, Error::new(OriginErrorKind::Unreachable, "connection refused"));
 }
 
 #[tokio::test]
 async fn unresolvable_name_is_unreachable() {
     let error = fetch_with(options("http://nowhere.invalid/{key}")).await.unwrap_err();
-    assert_eq!(error, Error::new(FailureKind::Unreachable, "the host name cannot be resolved"));
+    assert_eq!(error, Error::new(OriginErrorKind::Unreachable, "the host name cannot be resolved"));
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn connecting_has_its_own_timeout() {
     let options =
         HttpOptions { connect_timeout: SHORT, ..https(&server, Some(ca_pem), HttpVersion::Auto) };
     let error = fetch_with(options).await.unwrap_err();
-    assert_eq!(error, Error::new(FailureKind::Unreachable, "no connection in time"));
+    assert_eq!(error, Error::new(OriginErrorKind::Unreachable, "no connection in time"));
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn untrusted_server_gets_no_request() {
     let (other_pem, _) = certificate(&[]);
     let server = Server::http(Protocol::Http1, Some(tls), |_| answer(204, &[])).await;
     let error = fetch_with(https(&server, Some(other_pem), HttpVersion::Auto)).await.unwrap_err();
-    assert_eq!(error.kind, FailureKind::Unreachable);
+    assert_eq!(error.kind, OriginErrorKind::Unreachable);
     assert!(error.cause.starts_with("invalid peer certificate"), "{error}");
     assert!(server.seen.lock().is_empty());
 }

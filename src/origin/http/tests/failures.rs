@@ -12,11 +12,11 @@ async fn failure(server: &Server) -> Error {
 #[tokio::test]
 async fn unexpected_status_is_the_cause() {
     for (status, kind) in [
-        (500, FailureKind::Failed),
-        (429, FailureKind::Failed),
-        (403, FailureKind::Refused),
-        (302, FailureKind::Refused),
-        (206, FailureKind::Invalid),
+        (500, OriginErrorKind::Failed),
+        (429, OriginErrorKind::Failed),
+        (403, OriginErrorKind::Refused),
+        (302, OriginErrorKind::Refused),
+        (206, OriginErrorKind::Invalid),
     ] {
         let headers = [("location", "/elsewhere"), ("www-authenticate", "secret")];
         let server =
@@ -51,7 +51,7 @@ async fn redirects_are_followed_on_the_same_server_up_to_a_limit() {
         [("/{key}", 0, 307), ("/{key}", 1, 301), ("/away/{key}", 2, 302)]
     {
         let error = fetch_with(limited(path, max_redirects)).await.unwrap_err();
-        assert_eq!(error, Error::new(FailureKind::Refused, format_args!("status {status}")));
+        assert_eq!(error, Error::new(OriginErrorKind::Refused, format_args!("status {status}")));
     }
 }
 
@@ -71,7 +71,7 @@ async fn values_up_to_the_limit_are_accepted() {
                     assert!(fits && data.len() == size)
                 }
                 other => {
-                    assert_eq!((other.unwrap_err().kind, fits), (FailureKind::TooLarge, false))
+                    assert_eq!((other.unwrap_err().kind, fits), (OriginErrorKind::TooLarge, false))
                 }
             }
         }
@@ -85,14 +85,14 @@ async fn endless_body_is_too_large() {
         with_body(200, &[], Body::from_stream(endless))
     })
     .await;
-    assert_eq!(failure(&server).await.kind, FailureKind::TooLarge);
+    assert_eq!(failure(&server).await.kind, OriginErrorKind::TooLarge);
 }
 
 #[tokio::test]
 async fn announced_oversize_is_rejected_without_reading() {
     let server =
         Server::sending(b"HTTP/1.1 200 OK\r\ncontent-length: 9223372036854775807\r\n\r\nx").await;
-    assert_eq!(failure(&server).await.kind, FailureKind::TooLarge);
+    assert_eq!(failure(&server).await.kind, OriginErrorKind::TooLarge);
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn incomplete_response_is_a_failure() {
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n",
     ] {
         let error = failure(&Server::sending(answer).await).await;
-        assert_eq!(error.kind, FailureKind::Unreachable);
+        assert_eq!(error.kind, OriginErrorKind::Unreachable);
         assert!(error.cause.starts_with("the response is incomplete"), "{error}");
     }
 }
@@ -124,11 +124,11 @@ async fn other_protocols_are_invalid() {
     for answer in [b"SSH-2.0-OpenSSH_9.9\r\n\r\n".as_slice(), b"HTTP/1.1 2x0 OK\r\n\r\n"] {
         assert_eq!(
             failure(&Server::sending(answer).await).await,
-            Error::new(FailureKind::Invalid, "the response is not HTTP")
+            Error::new(OriginErrorKind::Invalid, "the response is not HTTP")
         );
     }
     let nothing = failure(&Server::sending(b"").await).await;
-    assert_eq!(nothing, Error::new(FailureKind::Unreachable, "the connection was closed"));
+    assert_eq!(nothing, Error::new(OriginErrorKind::Unreachable, "the connection was closed"));
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn mislabelled_values_are_invalid() {
         })
         .await;
         let error = failure(&server).await;
-        assert_eq!(error.kind, FailureKind::Invalid);
+        assert_eq!(error.kind, OriginErrorKind::Invalid);
         assert!(!error.cause.contains("secret"), "{error}");
     }
 }
@@ -148,7 +148,8 @@ async fn mislabelled_values_are_invalid() {
 async fn key_without_a_url_is_a_bad_key() {
     let origin = HttpOrigin::new(options("http://127.0.0.1:1/{key}?x={params.x}")).unwrap();
     for (key, field) in [("..", "key"), ("k", "params.x")] {
-        let FailureKind::BadKey(violation) = origin.fetch(&request(key)).await.unwrap_err().kind
+        let OriginErrorKind::BadKey(violation) =
+            origin.fetch(&request(key)).await.unwrap_err().kind
         else {
             panic!("{key}")
         };
@@ -174,7 +175,7 @@ async fn deadline_applies_to_headers_and_body() {
         // Long enough for the headers, which must arrive in time.
         let deadline = started + 5 * SHORT;
         let error = origin.fetch(&FetchRequest { deadline, ..request("k") }).await.unwrap_err();
-        assert_eq!(error, Error::new(FailureKind::Timeout, cause));
+        assert_eq!(error, Error::new(OriginErrorKind::Timeout, cause));
         assert!(started.elapsed() < LONG / 2);
     }
 }
