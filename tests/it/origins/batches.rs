@@ -205,7 +205,7 @@ with_origin!(large_answers_are_split_into_messages, |env, origin| {
     assert!(sizes.iter().all(|size| *size <= 4), "{sizes:?}");
 });
 
-on_both_stores!(batch_with_a_granted_lease_does_not_wait_for_other_holders, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(batch_with_a_granted_lease_does_not_wait_for_others, env: LONG_TIMEOUTS, |env| {
     let first = call(&env.cache, request(["a", "b", "c"])).await;
     assert!(
         first.iter().all(|answer| matches!(answer.outcome, Some(Answer::Lease(_)))),

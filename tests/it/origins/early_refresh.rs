@@ -61,7 +61,7 @@ with_origin!(
         origin.release();
         becomes_text(&env.cache, &key, "#2").await;
         assert_eq!(
-            origin.requests().iter().filter(|request| request.target == format!("/v/{key}")).count(),
+            origin.requests().iter().filter(|sent| sent.target == format!("/v/{key}")).count(),
             2
         );
     }

@@ -67,7 +67,7 @@ with_origin!(
             (
                 ok("[1,", &[("content-type", "application/json")]),
                 "ORIGIN_INVALID",
-                "it is not JSON",
+                "the value is not JSON",
                 false,
             ),
             (ok("x".repeat(1001), &[]), "ORIGIN_TOO_LARGE", "more than 1000 bytes", false),

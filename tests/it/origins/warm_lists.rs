@@ -94,7 +94,7 @@ with_origin!(
         });
         reports(&env.larder, 3).await;
         let calls =
-            |target: &str| origin.requests().iter().filter(|request| request.target == target).count();
+            |target: &str| origin.requests().iter().filter(|sent| sent.target == target).count();
         assert!(calls("/v/short") >= 3, "{}", calls("/v/short"));
         // The first fetch may have been answered before the test set the TTL.
         assert!(calls("/v/long") <= 2, "{}", calls("/v/long"));
