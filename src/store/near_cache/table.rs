@@ -202,3 +202,21 @@ impl Lifecycle<EntryKey, CachedEntry> for EvictionCounter {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overhead_is_that_of_the_table_and_of_shared_parts() {
+        let parts = [size_of::<EntryKey>(), size_of::<CachedEntry>(), 192];
+        assert_eq!(ENTRY_OVERHEAD, parts.iter().sum::<usize>() as u64);
+    }
+
+    #[test]
+    fn number_of_shards_is_a_power_of_two_up_to_64() {
+        const MIB: u64 = 1024 * 1024;
+        let mib = [0, 1, 7, 8, 15, 16, 255, 256, 4096];
+        assert_eq!(mib.map(|mib| shards(mib * MIB)), [1, 1, 1, 2, 2, 4, 32, 64, 64]);
+    }
+}

@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::store::{
-    RevalidateOutcome,
-    memory::{budget::Budget, shard::LEASE_OVERHEAD},
+    MAX_CAUSE_BYTES, RevalidateOutcome,
+    memory::{
+        budget::Budget,
+        shard::{LEASE_OVERHEAD, Lease},
+    },
 };
 
 #[tokio::test(start_paused = true)]
@@ -166,4 +169,14 @@ fn peak_is_the_highest_use_within_the_limit() {
     assert_eq!((budget.used(), peak(&budget), budget.is_exceeded()), (200, 100, true));
     assert_eq!(budget.reserve(101).unwrap_err().kind, ErrorKind::Full);
     assert_eq!(budget.used(), 200);
+}
+
+#[test]
+fn overhead_is_that_of_the_tables_the_index_and_the_allocator() {
+    let (key, index_key) = (size_of::<EntryKey>(), size_of::<(Timestamp, EntryKey)>());
+    let entry: usize =
+        [size_of::<StoredEntry>(), key, 32, index_key, index_key / 2, 64].into_iter().sum();
+    assert_eq!(ENTRY_OVERHEAD, entry as u64);
+    let lease: usize = [size_of::<Lease>(), key, MAX_CAUSE_BYTES, 64].into_iter().sum();
+    assert_eq!(LEASE_OVERHEAD, lease as u64);
 }

@@ -1,7 +1,7 @@
 //! The sweeper.
 
 use super::*;
-use crate::store::memory::generation::Generations;
+use crate::store::memory::{generation::Generations, shard::Shard};
 
 #[tokio::test(start_paused = true)]
 async fn expired_entries_are_removed_without_a_read() {
@@ -117,4 +117,45 @@ fn unused_generations_are_removed_and_used_ones_kept() {
     drop(second);
     generations.remove_unused();
     assert!(generations.usage().is_empty());
+}
+
+/// A shard with entries that expire after 1, 2, 3... milliseconds.
+fn shard_of(entries: u64, generations: &Generations) -> Shard {
+    let mut shard = Shard::default();
+    for number in 1..=entries {
+        let entry = Entry::written(&new_entry(0, MILLISECOND), Timestamp(number - 1));
+        let (key, generation) = (key(&number.to_string()), generations.current(&namespace("a")));
+        let stored = StoredEntry::new(&key, entry, generation, Timestamp(0));
+        shard.insert(key, stored);
+    }
+    shard
+}
+
+#[test]
+fn expired_entries_are_removed_in_order_and_up_to_the_limit() {
+    let mut shard = shard_of(5, &Generations::default());
+    let mut expire = |now, limit| {
+        let outcome = shard.expire(Timestamp(now), limit);
+        (outcome.entries, outcome.freed)
+    };
+    let cost = entry_cost(&key("1"), 0);
+    assert_eq!(expire(0, 10), (0, 0));
+    assert_eq!(expire(4, 3), (3, 3 * cost));
+    assert_eq!(expire(4, 3), (1, cost));
+    assert_eq!(expire(4, 3), (0, 0));
+    assert_eq!(expire(5, 3), (1, cost));
+}
+
+#[test]
+fn purge_visits_entries_in_order_and_up_to_the_limit() {
+    let generations = Generations::default();
+    let mut shard = shard_of(5, &generations);
+    assert_eq!(shard.purge(None, 10), (0, None), "the generation is current");
+    generations.end(&namespace("a"));
+    let cost = entry_cost(&key("1"), 0);
+    let (freed, next) = shard.purge(None, 3);
+    assert_eq!((freed, next.clone()), (3 * cost, Some((Timestamp(3), key("3")))));
+    assert_eq!(shard.len(), 2);
+    assert_eq!(shard.purge(next.as_ref(), 3), (2 * cost, None));
+    assert_eq!(shard.len(), 0);
 }
