@@ -42,6 +42,8 @@ pub(super) fn request_to_wire(request: &FetchRequest) -> wire::FetchRequest {
     }
 }
 
+/// Validates and converts a response.
+///
 /// # Errors
 /// The message is malformed, or the value is too large.
 pub(super) fn response_from_wire(
