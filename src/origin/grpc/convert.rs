@@ -252,6 +252,9 @@ mod tests {
             let directives = with_tags(tags);
             assert!(directives.no_store && directives.tags.is_none());
         }
+        let most: Vec<String> =
+            (0..MAX_TAGS).map(|n| format!("{n:0width$}", width = MAX_TAG_BYTES)).collect();
+        assert_eq!(with_tags(most.clone()).tags.as_deref(), Some(&most[..]));
         let with_etag = |etag| {
             converted(wire::FetchResponse { outcome: data(b"v"), etag, ..Default::default() })
                 .unwrap()
