@@ -126,3 +126,12 @@ async fn cancellation_at_the_deadline_is_a_timeout() {
     let late = FetchRequest { deadline: Instant::now() + DEADLINE_MARGIN, ..request("k") };
     assert_eq!(origin.fetch(&late).await.unwrap_err().kind, OriginErrorKind::Timeout);
 }
+
+#[tokio::test]
+async fn error_status_is_an_answer_and_not_repeated() {
+    let failing = || Script::always(Err(Status::unavailable("down")));
+    let servers = [TestServer::start(failing()).await, TestServer::start(failing()).await];
+    let (origin, _resolver) = origin(&servers.each_ref());
+    assert_eq!(failure(&origin).await, OriginErrorKind::Failed);
+    assert_eq!(servers.iter().map(TestServer::fetches).sum::<usize>(), 1);
+}
