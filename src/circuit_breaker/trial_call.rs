@@ -6,7 +6,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{BreakerState, CircuitBreaker};
 
-/// A breaker that starts closed. After a cooldown it admits one call at a time as a trial, whose
+/// A breaker that starts closed. After a cooldown it admits one call at a time as a trial, and the
 /// outcome decides for all others. For services that are known only by the calls made to them.
 pub struct TrialBreaker {
     breaker: CircuitBreaker,

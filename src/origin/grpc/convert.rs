@@ -42,6 +42,8 @@ pub(super) fn request_to_wire(request: &FetchRequest) -> wire::FetchRequest {
     }
 }
 
+/// Validates and converts a response.
+///
 /// # Errors
 /// The message is malformed, or the value is too large.
 pub(super) fn response_from_wire(
@@ -250,6 +252,9 @@ mod tests {
             let directives = with_tags(tags);
             assert!(directives.no_store && directives.tags.is_none());
         }
+        let most: Vec<String> =
+            (0..MAX_TAGS).map(|n| format!("{n:0width$}", width = MAX_TAG_BYTES)).collect();
+        assert_eq!(with_tags(most.clone()).tags.as_deref(), Some(&most[..]));
         let with_etag = |etag| {
             converted(wire::FetchResponse { outcome: data(b"v"), etag, ..Default::default() })
                 .unwrap()

@@ -161,6 +161,7 @@ fn shortened(message: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use bytes::Bytes;
     use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::*;
@@ -197,6 +198,54 @@ mod tests {
             assert_eq!(actual.is_connection_failure(), is_connection_failure, "{status:?}");
         }
         assert!(CallOutcome::Unprocessed.is_connection_failure());
+    }
+
+    type ServerConnection = h2::server::Connection<tokio::io::DuplexStream, Bytes>;
+
+    /// The error of a call to a server that refuses it.
+    async fn error_of_call(refuse: impl AsyncFnOnce(&mut ServerConnection)) -> h2::Error {
+        let (client_io, server_io) = tokio::io::duplex(64 * 1024);
+        let server = async {
+            let mut connection = h2::server::handshake(server_io).await.unwrap();
+            refuse(&mut connection).await;
+            while connection.accept().await.is_some() {}
+        };
+        let client = async {
+            let (mut sender, connection) = h2::client::handshake(client_io).await.unwrap();
+            let request = http::Request::get("http://origin.test/").body(()).unwrap();
+            let (response, _) = sender.send_request(request, true).unwrap();
+            let connection = tokio::spawn(connection);
+            let error = response.await.unwrap_err();
+            connection.abort();
+            error
+        };
+        tokio::join!(server, client).1
+    }
+
+    #[tokio::test]
+    async fn peer_says_whether_it_has_processed_the_call() {
+        let reset = async |reason| {
+            error_of_call(async |connection| {
+                let (_, mut respond) = connection.accept().await.unwrap().unwrap();
+                respond.send_reset(reason);
+            })
+            .await
+        };
+        let go_away = async |reason| {
+            error_of_call(async |connection| connection.abrupt_shutdown(reason)).await
+        };
+        for (error, is_unprocessed) in [
+            (reset(h2::Reason::REFUSED_STREAM).await, true),
+            (reset(h2::Reason::NO_ERROR).await, false),
+            (reset(h2::Reason::INTERNAL_ERROR).await, false),
+            (go_away(h2::Reason::NO_ERROR).await, true),
+            (go_away(h2::Reason::INTERNAL_ERROR).await, false),
+        ] {
+            assert_eq!(super::is_unprocessed(&error), is_unprocessed, "{error:?}");
+            let text = format!("{error:?}");
+            let outcome = CallOutcome::from_status(&status_of(error));
+            assert_eq!(outcome == CallOutcome::Unprocessed, is_unprocessed, "{text}");
+        }
     }
 
     #[test]

@@ -4,5 +4,6 @@ mod answers;
 mod balancing;
 mod batches;
 mod conversion;
+mod failover;
 mod support;
 mod tls;

@@ -77,6 +77,8 @@ mod tests {
     fn unusable_tags_are_rejected() {
         let many = (0..33).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
         assert_eq!(parse(&[(CACHE_TAG, many.as_bytes())]), Err(UnusableTags::TooMany));
+        let most = (0..32).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+        assert_eq!(parse(&[(CACHE_TAG, most.as_bytes())]).unwrap().unwrap().len(), 32);
         let repeated = "a,".repeat(33);
         assert!(parse(&[(CACHE_TAG, repeated.as_bytes())]).is_ok());
         assert!(parse(&[(CACHE_TAG, &[b'a'; 128])]).is_ok());

@@ -209,7 +209,11 @@ impl Drop for TestServer {
 
 impl ScriptedResolver {
     pub(super) fn set(&self, servers: &[&TestServer]) {
-        *self.0.lock() = servers.iter().map(|server| server.address).collect();
+        self.set_addresses(servers.iter().map(|server| server.address).collect());
+    }
+
+    pub(super) fn set_addresses(&self, addresses: Vec<SocketAddr>) {
+        *self.0.lock() = addresses;
     }
 
     pub(super) fn is_used(&self) -> bool {
