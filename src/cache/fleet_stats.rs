@@ -173,8 +173,14 @@ pub fn names(report: &StatsReport) -> Vec<String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use tokio::time::sleep;
+
     use super::*;
-    use crate::{stats::counters::Counter, store::memory::MemoryStore};
+    use crate::{
+        cache::testing::FailingStore,
+        stats::counters::Counter,
+        store::{ErrorKind, StatsStore as _, memory::MemoryStore},
+    };
 
     const NOW: Timestamp = Timestamp(1_000_000_000_000);
 
@@ -261,5 +267,85 @@ mod tests {
             sum(&counts, &chosen).get(Counter::Hits)
         };
         assert_eq!((sum_of(&[]), sum_of(&["b"]), sum_of(&["a", "c", "d"])), (7, 2, 5));
+    }
+
+    // === a store that fails ===
+
+    fn failing() -> (Arc<StatsRegistry>, Arc<FailingStore>, FleetStats) {
+        let registry = Arc::new(StatsRegistry::new(8));
+        let store = Arc::new(FailingStore::new(Arc::new(MemoryStore::new(1 << 20))));
+        let stats = FleetStats::new(registry.clone(), store.clone());
+        (registry, store, stats)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failed_flush_is_repeated_and_loses_no_count() {
+        let (registry, store, stats) = failing();
+        count_hits(&registry, "a", 1);
+        store.fail(ErrorKind::Timeout);
+        assert!(stats.flush().await.is_err());
+        count_hits(&registry, "a", 2);
+        store.recover();
+        stats.flush().await.unwrap();
+        assert_eq!(hits(&store.report().await.unwrap().total), [("a", 3)]);
+        stats.flush().await.unwrap();
+        assert_eq!(hits(&store.report().await.unwrap().total), [("a", 3)], "nothing is new");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn degraded_overview_has_the_counts_of_this_replica() {
+        let (registry, store, stats) = failing();
+        count_hits(&registry, "a", 1);
+        let overview = stats.overview().await;
+        assert_eq!((overview.degraded, overview.store_kind), (false, "failing"));
+        assert_eq!((overview.facts.is_some(), overview.sizes.len()), (true, 1));
+        store.fail(ErrorKind::Timeout);
+        count_hits(&registry, "a", 2);
+        let overview = stats.overview().await;
+        assert_eq!((overview.degraded, overview.store_kind), (true, "failing"));
+        assert_eq!((overview.facts.is_none(), overview.sizes.len()), (true, 0));
+        assert_eq!(hits(&overview.report.total), [("a", 3)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn counts_are_flushed_at_each_interval_and_at_the_end() {
+        let (registry, store, stats) = failing();
+        let stop = CancellationToken::new();
+        let observing = async {
+            let total =
+                async || hits(&store.report().await.unwrap().total).first().map(|hit| hit.1);
+            sleep(Duration::from_secs(1)).await;
+            count_hits(&registry, "a", 1);
+            sleep(Duration::from_secs(8)).await;
+            assert_eq!(total().await, None, "before the interval ends");
+            sleep(Duration::from_secs(2)).await;
+            assert_eq!(total().await, Some(1));
+            store.fail(ErrorKind::Timeout);
+            count_hits(&registry, "a", 2);
+            sleep(Duration::from_secs(10)).await;
+            store.recover();
+            assert_eq!(total().await, Some(1), "the failed flush has ended nothing");
+            stop.cancel();
+            sleep(Duration::from_millis(1)).await;
+            assert_eq!(total().await, Some(3), "the last flush");
+        };
+        let flushing = stats.flush_every(Duration::from_secs(10), stop.clone());
+        tokio::join!(flushing, observing);
+    }
+
+    #[test]
+    fn names_are_those_of_all_windows() {
+        let registry = StatsRegistry::new(8);
+        for name in ["b", "a", "c"] {
+            count_hits(&registry, name, 1);
+        }
+        let only = |name: &str| {
+            let mut counts = registry.snapshot();
+            counts.retain(|other, _| other == name);
+            counts
+        };
+        let (total, last_hour, last_day) = (only("b"), only("a"), only("c"));
+        let report = StatsReport { total, last_hour, last_day };
+        assert_eq!(names(&report), ["a", "b", "c"]);
     }
 }

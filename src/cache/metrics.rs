@@ -95,3 +95,60 @@ fn describe(counter: Counter) -> (&'static str, &'static str) {
         ),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use opentelemetry::metrics::MeterProvider as _;
+    use opentelemetry_sdk::metrics::SdkMeterProvider;
+    use prometheus::{Encoder as _, Registry, TextEncoder};
+
+    use super::*;
+    use crate::{
+        cache::testing::{SECOND, TestCache, config, namespace, request},
+        stats::counters::Counter,
+    };
+
+    #[test]
+    fn every_counter_has_its_own_name_and_description() {
+        let described = Counter::ALL.map(describe);
+        let names: BTreeSet<_> = described.iter().map(|(name, _)| name).collect();
+        let descriptions: BTreeSet<_> = described.iter().map(|(_, text)| text).collect();
+        assert_eq!((names.len(), descriptions.len()), (described.len(), described.len()));
+        assert!(names.iter().all(|name| name.starts_with("larder.")), "{names:?}");
+        assert!(descriptions.iter().all(|text| !text.is_empty()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn counters_and_waiters_are_read_at_the_time_of_a_scrape() {
+        let test = TestCache::of_callers(config());
+        let exported = Registry::new();
+        let exporter = opentelemetry_prometheus::exporter().with_registry(exported.clone());
+        let provider = SdkMeterProvider::builder().with_reader(exporter.build().unwrap()).build();
+        let stats = Arc::new(StatsRegistry::new(8));
+        register(&provider.meter("test"), &stats, &test.cache);
+        let series = |name: &str| {
+            let mut text = Vec::new();
+            TextEncoder::new().encode(&exported.gather(), &mut text).unwrap();
+            let text = String::from_utf8(text).unwrap();
+            let line = text.lines().find(|line| line.starts_with(name))?;
+            let is_of_namespace = line.contains("namespace=\"ns\"");
+            let value: f64 = line.rsplit(' ').next()?.parse().ok()?;
+            Some((value, is_of_namespace))
+        };
+        assert_eq!(series("larder_hits_total"), None);
+        stats.of(&namespace()).count_many(Counter::Hits, 3);
+        assert_eq!(series("larder_hits_total"), Some((3.0, true)));
+        assert_eq!(series("larder_waiting"), Some((0.0, false)));
+        test.acquire("k").await;
+        let request = request("k");
+        let observing = async {
+            tokio::time::sleep(SECOND).await;
+            assert_eq!(series("larder_waiting"), Some((1.0, false)));
+        };
+        tokio::join!(test.get_or_fetch(&request), observing);
+        assert_eq!(series("larder_waiting"), Some((0.0, false)));
+    }
+}

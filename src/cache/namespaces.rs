@@ -109,6 +109,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::cache::testing::{FakeOrigin, client, namespace, origin_config};
 
     fn table(ttl: u64) -> BTreeMap<String, NamespaceConfig> {
         let config =
@@ -130,5 +131,34 @@ mod tests {
         assert_eq!(namespaces.configured(), [Namespace::new("user").unwrap()]);
         namespaces.replace(&defaults, &table(90), &none, true);
         assert_eq!((ttl(&namespaces, "user"), ttl(&namespaces, "other")), (Some(90), None));
+    }
+
+    #[tokio::test]
+    async fn an_origin_without_a_client_is_not_used() {
+        let namespace = namespace();
+        let with_origin =
+            NamespaceConfig { origin: Some(origin_config()), ..NamespaceConfig::default() };
+        let configured = BTreeMap::from([(namespace.to_string(), with_origin.clone())]);
+        let client = client(&FakeOrigin::fast("v"));
+        let clients = OriginClients::from([(namespace.clone(), client)]);
+        let has_origin = |namespaces: &Namespaces, name: &Namespace| {
+            namespaces.rules(name).unwrap().origin.is_some()
+        };
+        let namespaces = Namespaces::new(&with_origin, &configured, &clients, false);
+        assert!(has_origin(&namespaces, &namespace));
+        assert!(!has_origin(&namespaces, &Namespace::new("other").unwrap()), "the defaults");
+        namespaces.replace(&with_origin, &configured, &OriginClients::new(), false);
+        assert!(!has_origin(&namespaces, &namespace));
+        namespaces.replace(&with_origin, &BTreeMap::new(), &clients, false);
+        assert!(!has_origin(&namespaces, &namespace) && namespaces.configured().is_empty());
+    }
+
+    #[test]
+    fn calls_that_have_begun_keep_their_rules() {
+        let (defaults, none) = (NamespaceConfig::default(), OriginClients::new());
+        let namespaces = Namespaces::new(&defaults, &table(60), &none, false);
+        let rules = namespaces.rules(&Namespace::new("user").unwrap()).unwrap();
+        namespaces.replace(&defaults, &table(90), &none, false);
+        assert_eq!(rules.config.ttl.as_secs(), 60);
     }
 }

@@ -26,10 +26,12 @@ use crate::{
         self, CacheDirectives, FetchBody, FetchRequest, FetchResponse, Origin,
         client::{FetchObserver, OriginClient, OriginLimits},
     },
+    stats::delta::{StatsDelta, StatsReport},
     store::{
         AcquireOutcome, AcquireRequest, Backend, Condition, ErrorKind, Increment, IncrementOutcome,
-        LeaseStatus, LeaseToken, Leases, PutOutcome, Result, RevalidateOutcome, Revalidation,
-        Store, key_watch::KeyWatch,
+        Inspect, LeaseStatus, LeaseToken, Leases, NamespaceUsage, PutOutcome, Result,
+        RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, key_watch::KeyWatch,
+        memory::MemoryStore,
     },
     url_template::UrlTemplate,
 };
@@ -160,6 +162,11 @@ impl FakeOrigin {
         self.0.is_not_found.store(true, Ordering::Relaxed);
     }
 
+    /// Sends these directives from now on.
+    pub(super) fn direct(&self, directives: CacheDirectives) {
+        *self.0.directives.lock() = directives;
+    }
+
     pub(super) fn last_request(&self) -> Option<FetchRequest> {
         self.0.last_request.lock().clone()
     }
@@ -263,6 +270,8 @@ pub(super) fn rules(origin: &FakeOrigin) -> NamespaceRules {
 /// A store that fails or delays its operations when it is told to.
 pub(super) struct FailingStore {
     inner: Arc<dyn Backend>,
+    /// Keeps the counters of the fleet.
+    stats: MemoryStore,
     failure: Mutex<Option<ErrorKind>>,
     lease_failure: Mutex<Option<ErrorKind>>,
     delay: Mutex<Duration>,
@@ -276,6 +285,7 @@ impl FailingStore {
     pub(super) fn new(inner: Arc<dyn Backend>) -> Self {
         Self {
             inner,
+            stats: MemoryStore::new(1 << 20),
             failure: Mutex::default(),
             lease_failure: Mutex::default(),
             delay: Mutex::default(),
@@ -448,5 +458,39 @@ impl Leases for FailingStore {
 
     fn watch_lease(&self, key: &EntryKey) -> KeyWatch {
         self.inner.watch_lease(key)
+    }
+}
+
+#[async_trait]
+impl StatsStore for FailingStore {
+    async fn add(&self, delta: &StatsDelta) -> Result<()> {
+        self.ask().await?;
+        self.stats.add(delta).await
+    }
+
+    async fn report(&self) -> Result<StatsReport> {
+        self.ask().await?;
+        self.stats.report().await
+    }
+}
+
+#[async_trait]
+impl Inspect for FailingStore {
+    fn kind(&self) -> &'static str {
+        "failing"
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.ask().await
+    }
+
+    async fn info(&self) -> Result<StoreInfo> {
+        self.ask().await?;
+        self.stats.info().await
+    }
+
+    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
+        self.ask().await?;
+        Ok(vec![(namespace(), NamespaceUsage::default())])
     }
 }

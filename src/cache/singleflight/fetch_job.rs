@@ -52,3 +52,47 @@ impl FetchJob {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cache::testing::{
+            FakeOrigin, MILLISECOND, SECOND, TestCache, config, origin_config, request,
+        },
+        config::{NamespaceConfig, OriginConfig},
+    };
+
+    fn lease_ttl(test: &TestCache) -> Duration {
+        FetchJob::new(&test.context(), &request("k")).lease_ttl()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_an_origin_a_lease_lasts_as_configured() {
+        let test = TestCache::of_callers(NamespaceConfig { lease_ttl: 7 * SECOND, ..config() });
+        assert_eq!(lease_ttl(&test), 7 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_an_origin_a_lease_lasts_twice_as_long_as_fetches_take() {
+        // A first fetch of one second makes three seconds the expected time.
+        for (fetch_time, expected) in [(SECOND, 6 * SECOND), (2 * SECOND, 10 * SECOND)] {
+            let test = TestCache::of_origin(&FakeOrigin::slow("v", fetch_time), config());
+            assert_eq!(lease_ttl(&test), 10 * SECOND, "nothing is known of the origin");
+            test.get_or_fetch(&request("other")).await;
+            assert_eq!(lease_ttl(&test), expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_has_a_minimum_that_the_maximum_limits() {
+        let origin = FakeOrigin::slow("v", MILLISECOND);
+        for (min_lease, expected) in [(2 * SECOND, 2 * SECOND), (60 * SECOND, 10 * SECOND)] {
+            let origin_rules = OriginConfig { min_lease, ..origin_config() };
+            let rules = NamespaceConfig { origin: Some(origin_rules), ..config() };
+            let test = TestCache::of_origin(&origin, rules);
+            test.get_or_fetch(&request("other")).await;
+            assert_eq!(lease_ttl(&test), expected, "{min_lease:?}");
+        }
+    }
+}

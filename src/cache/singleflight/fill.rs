@@ -306,3 +306,6 @@ fn count(job: &FetchJob, fill: FillOutcome) {
         FillOutcome::NotStored { .. } => counters.count(Counter::FillsNotStored),
     }
 }
+
+#[cfg(test)]
+mod tests;

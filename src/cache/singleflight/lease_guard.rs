@@ -140,11 +140,16 @@ impl std::fmt::Debug for LeaseGuard {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::cell::RefCell;
 
     use super::*;
-    use crate::store::ErrorKind;
+    use crate::{
+        cache::testing::{TestCache, config, key},
+        model::Timestamp,
+        store::ErrorKind,
+    };
 
     const LEASE: Duration = Duration::from_millis(1200);
     const LATE: Duration = Duration::from_millis(250);
@@ -196,5 +201,75 @@ mod tests {
         let held = || Ok(Ok(()));
         let (_, made) = attempts(4 * LEASE, &[held(), held(), held()]).await;
         assert_eq!(made, [(400, 2400), (1200, 4800), (2800, 4800), (4400, 4800)]);
+    }
+
+    // === leases of a store ===
+
+    async fn granted(test: &TestCache, keeper: &Arc<LeaseKeeper>) -> LeaseGuard {
+        let fresher_than = Timestamp(u64::MAX);
+        let request = AcquireRequest { token: LeaseToken::random(), ttl: LEASE, fresher_than };
+        let (guard, outcome) = LeaseGuard::acquire(keeper, &key("k"), request).await;
+        assert!(matches!(outcome, Ok(AcquireOutcome::Granted { .. })), "{outcome:?}");
+        assert!(guard.token() == request.token && test.is_held("k").await);
+        guard
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_kept_until_it_is_void() {
+        let test = TestCache::of_callers(config());
+        let keeper = LeaseKeeper::new(test.memory.clone());
+        let guard = granted(&test, &keeper).await;
+        let (keep, began) = (guard.keep_alive(LEASE, LEASE), Instant::now());
+        let deleting = async {
+            tokio::time::sleep(10 * LEASE).await;
+            assert!(test.is_held("k").await);
+            test.memory.delete(&key("k"), Duration::ZERO).await.unwrap();
+        };
+        let (loss, ()) = tokio::join!(keep, deleting);
+        assert_eq!(loss, LeaseLoss::Invalidated);
+        assert!(began.elapsed() <= 11 * LEASE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guard_without_a_lease_loses_none() {
+        let guard = LeaseGuard::detached();
+        let kept = tokio::time::timeout(10 * LEASE, guard.keep_alive(LEASE, LEASE)).await;
+        assert!(kept.is_err());
+        assert_ne!(guard.token(), LeaseGuard::detached().token());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_dropped_or_released_guard_gives_its_lease_back() {
+        let test = TestCache::of_callers(config());
+        let keeper = LeaseKeeper::new(test.memory.clone());
+        let after = async |end: &dyn Fn(LeaseGuard)| {
+            end(granted(&test, &keeper).await);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let is_held = test.is_held("k").await;
+            tokio::time::sleep(LEASE).await;
+            is_held
+        };
+        assert!(after(&|guard| assert_ne!(guard.into_token(), LeaseToken::random())).await);
+        assert!(after(&|guard| guard.disarm()).await);
+        assert!(!after(&drop).await);
+        granted(&test, &keeper).await.release(Duration::ZERO, "").await;
+        assert!(!test.is_held("k").await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_the_tasks_is_awaited() {
+        let test = TestCache::of_callers(config());
+        let keeper = LeaseKeeper::new(test.memory.clone());
+        let guard = granted(&test, &keeper).await;
+        let abort = keeper.abort.clone();
+        keeper.spawn(async move {
+            abort.cancelled().await;
+            tokio::time::sleep(LEASE / 2).await;
+            drop(guard);
+        });
+        let began = Instant::now();
+        keeper.close().await;
+        assert_eq!(began.elapsed(), LEASE / 2);
+        assert!(!test.is_held("k").await, "given back before the end");
     }
 }
