@@ -13,11 +13,11 @@ use tonic::Code;
 
 use crate::support::{
     client::{Fetched as _, as_text, data, delete, fetch, invalidate, set, text},
+    observe::waiting,
     redis::RedisServer,
     server::Larder,
     status::{expect_violation, reason},
     stream::Stream,
-    wait::{SOON, eventually},
 };
 
 /// Leases that do not expire within a test.
@@ -74,10 +74,7 @@ on_both_stores!(a_broken_stream_releases_its_lease, env: LONG, |env| {
             let (cache, key) = (env.cache.clone(), key.clone());
             async move { cache.get_or_fetch(fetch(&key, 50_000)).await.unwrap().expect_lease() }
         });
-        eventually("the next caller waits", SOON, async || {
-            has_waiters(&env.larder).await.then_some(())
-        })
-        .await;
+        waiting(&env.larder, 1).await;
         let ended = Instant::now();
         end(stream);
         next.await.unwrap();
@@ -98,8 +95,7 @@ async fn a_lost_connection_releases_the_lease_to_another_replica() {
     let next = tokio::spawn(async move {
         other.get_or_fetch(fetch("k", 50_000)).await.unwrap().expect_lease()
     });
-    eventually("the next caller waits", SOON, async || has_waiters(&there).await.then_some(()))
-        .await;
+    waiting(&there, 1).await;
     let lost_at = Instant::now();
     drop((stream, lost));
     next.await.unwrap();
@@ -215,12 +211,3 @@ on_both_stores!(the_deadline_ends_the_stream, env: LONG, |env| {
     assert!(matches!(error.code(), Code::DeadlineExceeded | Code::Cancelled), "{error:?}");
     env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap().expect_lease();
 });
-
-async fn has_waiters(larder: &Larder) -> bool {
-    larder
-        .admin("/metrics")
-        .await
-        .body
-        .lines()
-        .any(|line| line.starts_with("larder_waiting ") && !line.ends_with(" 0"))
-}

@@ -19,6 +19,7 @@ use crate::support::{
     client::{Cache, delete, fetch, fill, get, increment, set, text},
     env::Env,
     fleet::metric,
+    observe::{in_flight, waiting},
     status::expect_retry,
     wait::{SOON, eventually},
 };
@@ -28,7 +29,7 @@ const THREE_WAITERS: [(&str, &str); 1] = [("LARDER_LIMITS__MAX_WAITING", "3")];
 
 on_both_stores!(excess_calls_are_shed_with_a_retry_delay, env: FOUR_CALLS, |env| {
     let lease = env.cache.lease("k").await;
-    let waiters = start_waiters(&env.cache, 4).await;
+    let waiters = start_waiters(&env, 4).await;
     eventually("the server is full", SOON, async || env.cache.get(get("k")).await.err()).await;
     expect_retry(env.cache.get(get("k")).await, Code::ResourceExhausted, "OVERLOADED");
     expect_retry(
@@ -64,7 +65,7 @@ const ONE_CALL: [(&str, &str); 1] = [("LARDER_LIMITS__MAX_CONCURRENT_REQUESTS", 
 on_both_stores!(overloading_connections_are_paused_and_then_served, env: ONE_CALL, |env| {
     env.cache.put("other", "v").await;
     let lease = env.cache.lease("k").await;
-    let waiter = start_waiters(&env.cache, 1).await.remove(0);
+    let waiter = start_waiters(&env, 1).await.remove(0);
     let clients: Vec<_> = join_all((0..4).map(|_| Cache::connect(env.larder.address()))).await;
     let served = Arc::new(AtomicUsize::new(0));
     let callers: Vec<_> = clients
@@ -132,7 +133,7 @@ async fn a_burst_of_connections_is_accepted() {
 
 on_both_stores!(excess_waiters_are_answered_at_once, env: THREE_WAITERS, |env| {
     let lease = env.cache.lease("k").await;
-    let waiters = start_waiters(&env.cache, 3).await;
+    let waiters = start_waiters(&env, 3).await;
     let start = std::time::Instant::now();
     match env.cache.get_or_fetch(fetch("k", 50_000)).await {
         Ok(answer) => assert!(
@@ -160,7 +161,7 @@ on_both_stores!(
     |env| {
         env.cache.lease("k").await;
         for _ in 0..20 {
-            let waiters = start_waiters(&env.cache, 5).await;
+            let waiters = start_waiters(&env, 5).await;
             for waiter in &waiters {
                 waiter.abort();
             }
@@ -168,9 +169,10 @@ on_both_stores!(
                 waiters.iter().all(JoinHandle::is_finished).then_some(())
             })
             .await;
+            in_flight(&env.larder, 0).await;
         }
         // All slots are free: six callers can wait, and other calls are served meanwhile.
-        let waiters = start_waiters(&env.cache, 6).await;
+        let waiters = start_waiters(&env, 6).await;
         assert_eq!(env.cache.read("k").await, None);
         env.cache.put("k", "v").await;
         for waiter in waiters {
@@ -179,20 +181,17 @@ on_both_stores!(
     }
 );
 
-/// Starts callers that wait for the key `k`, and gives the server time to receive the calls.
+/// Starts callers that wait for the key `k`.
 async fn start_waiters(
-    cache: &Cache,
+    env: &Env,
     number: usize,
 ) -> Vec<JoinHandle<Result<GetOrFetchResponse, Status>>> {
     let waiters: Vec<_> = (0..number)
         .map(|_| {
-            let cache = cache.clone();
+            let cache = env.cache.clone();
             tokio::spawn(async move { cache.get_or_fetch(fetch("k", 50_000)).await })
         })
         .collect();
-    crate::support::wait::throughout(Duration::from_millis(150), async || {
-        assert!(!waiters.iter().any(JoinHandle::is_finished), "a caller did not wait");
-    })
-    .await;
+    waiting(&env.larder, number).await;
     waiters
 }

@@ -6,9 +6,8 @@ use tonic::Streaming;
 
 use crate::support::{
     client::{Cache, batch_get, data, key_ref, set},
-    observe::metric,
+    observe::{in_flight, metric},
     proxy::{Proxy, Upstream},
-    server::Larder,
     wait::{SOON, eventually},
 };
 
@@ -23,7 +22,7 @@ on_both_stores!(an_unread_stream_does_not_block_its_connection, |env| {
     let mut stream = start_batch(&env.cache, 3).await;
     let first = stream.message().await.unwrap().unwrap();
     small_gets(&env.cache).await;
-    wait_in_flight(&env.larder, 1).await;
+    in_flight(&env.larder, 1).await;
     small_gets(&env.cache).await;
     check_stream(first, stream, 3).await;
 });
@@ -32,9 +31,9 @@ on_both_stores!(many_unread_streams_do_not_block_their_connection, |env| {
     store_values(&env.cache).await;
     let cache = Cache::connect_with_windows(env.larder.address(), SIZE as u32, 4 * MIB).await;
     let unread: Vec<_> = join_all((0..10).map(|_| start_batch(&cache, 1))).await;
-    wait_in_flight(&env.larder, unread.len()).await;
+    in_flight(&env.larder, unread.len()).await;
     small_gets(&cache).await;
-    wait_in_flight(&env.larder, unread.len()).await;
+    in_flight(&env.larder, unread.len()).await;
     join_all(unread.into_iter().enumerate().map(async |(number, mut stream)| {
         // Cancelled streams do not affect the others.
         let first = stream.message().await.unwrap().unwrap();
@@ -43,7 +42,7 @@ on_both_stores!(many_unread_streams_do_not_block_their_connection, |env| {
         }
     }))
     .await;
-    wait_in_flight(&env.larder, 0).await;
+    in_flight(&env.larder, 0).await;
     small_gets(&cache).await;
 });
 
@@ -81,7 +80,7 @@ on_both_stores!(a_paused_socket_loses_no_data, |env| {
         proxy.restore().await;
         let all = async { tokio::try_join!(streams, waiting).unwrap() };
         tokio::time::timeout(SOON * 3, all).await.expect("the delayed answers arrive");
-        wait_in_flight(&env.larder, 0).await;
+        in_flight(&env.larder, 0).await;
     }
 });
 
@@ -138,14 +137,4 @@ async fn check_stream(
 async fn small_gets(cache: &Cache) {
     let answers = join_all((0..SMALL).map(|_| cache.read("small"))).await;
     assert!(answers.iter().all(|answer| answer.as_deref() == Some("v")), "{answers:?}");
-}
-
-/// Waits until exactly `calls` calls are in flight.
-async fn wait_in_flight(larder: &Larder, calls: usize) {
-    let expected = format!("larder_requests_in_flight {calls}");
-    eventually(&expected, SOON, async || {
-        let metrics = larder.admin("/metrics").await.body;
-        metrics.lines().any(|line| line == expected).then_some(())
-    })
-    .await;
 }

@@ -14,7 +14,9 @@ use tonic_health::pb::{
 };
 
 use crate::support::{
-    client::{Cache, Fetched as _, fetch, fill, get, text},
+    client::{Cache, fetch, fill, get, text},
+    observe::waiting,
+    server::Larder,
     status::expect_retry,
     stream::Stream,
     wait::{SOON, eventually},
@@ -43,7 +45,7 @@ on_both_stores!(sigint_stops_the_server, |env| {
 
 on_both_stores!(waiters_are_answered, env: SHUTDOWN, |env| {
     let mut larder = env.larder;
-    let waiters = start_waiters(&env.cache, 5).await;
+    let waiters = start_waiters(&larder, &env.cache, 5).await;
     larder.signal(Signal::SIGTERM);
     let start = Instant::now();
     for waiter in waiters {
@@ -62,7 +64,7 @@ on_both_stores!(waiters_are_answered, env: SHUTDOWN, |env| {
 on_both_stores!(a_fill_in_progress_is_accepted, env: SHUTDOWN, |env| {
     let mut larder = env.larder;
     let lease = env.cache.lease("k").await;
-    let _waiters = start_waiters(&env.cache, 1).await;
+    let _waiters = start_waiters(&larder, &env.cache, 1).await;
     larder.signal(Signal::SIGTERM);
     // On the existing connection: the stream was opened before GOAWAY, or is refused cleanly.
     match env.cache.set(fill("k", text("v"), &lease)).await {
@@ -124,7 +126,7 @@ on_both_stores!(connections_receive_goaway, env: SHUTDOWN, |env| {
 on_both_stores!(new_connections_are_refused, env: SHUTDOWN, |env| {
     let mut larder = env.larder;
     let address = larder.address();
-    let _waiters = start_waiters(&env.cache, 1).await;
+    let _waiters = start_waiters(&larder, &env.cache, 1).await;
     larder.signal(Signal::SIGTERM);
     eventually("connections are refused", SOON, async || {
         TcpStream::connect(address).await.is_err().then_some(())
@@ -137,7 +139,7 @@ on_both_stores!(new_connections_are_refused, env: SHUTDOWN, |env| {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_in_progress_are_completed() {
     let redis = crate::support::redis::RedisServer::start().await;
-    let mut larder = crate::support::server::Larder::redis(&redis.url()).start().await;
+    let mut larder = Larder::redis(&redis.url()).start().await;
     let cache = larder.client().await;
     cache.put("k", "v").await;
     let callers: Vec<_> = (0..8)
@@ -168,10 +170,7 @@ async fn calls_in_progress_are_completed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stats_are_flushed() {
     let redis = crate::support::redis::RedisServer::start().await;
-    let builder = || {
-        crate::support::server::Larder::redis(&redis.url())
-            .env("LARDER_STATS__FLUSH_INTERVAL", "1h")
-    };
+    let builder = || Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "1h");
     let mut first = builder().start().await;
     let cache = first.client().await;
     for _ in 0..10 {
@@ -185,6 +184,7 @@ async fn stats_are_flushed() {
 }
 
 async fn start_waiters(
+    larder: &Larder,
     cache: &Cache,
     number: usize,
 ) -> Vec<tokio::task::JoinHandle<Result<larder::pb::v1::GetOrFetchResponse, tonic::Status>>> {
@@ -195,8 +195,7 @@ async fn start_waiters(
             tokio::spawn(async move { cache.get_or_fetch(fetch("k", 50_000)).await })
         })
         .collect();
-    crate::support::wait::throughout(Duration::from_millis(100), async || {}).await;
-    cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_contended();
+    waiting(larder, number).await;
     waiters
 }
 

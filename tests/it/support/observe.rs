@@ -54,9 +54,17 @@ pub(crate) async fn metric_becomes(larder: &Larder, name: &str, value: f64) {
     .await;
 }
 
-/// Waits until `calls` calls wait for a value.
+/// Waits until exactly `calls` calls wait for a value.
 pub(crate) async fn waiting(larder: &Larder, calls: usize) {
-    let expected = format!("larder_waiting {calls}");
+    has_series(larder, format!("larder_waiting {calls}")).await;
+}
+
+/// Waits until exactly `calls` calls are in flight.
+pub(crate) async fn in_flight(larder: &Larder, calls: usize) {
+    has_series(larder, format!("larder_requests_in_flight {calls}")).await;
+}
+
+async fn has_series(larder: &Larder, expected: String) {
     eventually(&expected, SOON, async || {
         let metrics = larder.admin("/metrics").await.body;
         metrics.lines().any(|line| line == expected).then_some(())
