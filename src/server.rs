@@ -137,13 +137,14 @@ fn spawn(
     services: &Services,
     registry: prometheus::Registry,
 ) -> RunningTasks {
-    let Services { pipeline, admission, fleet, health, store_answers, reload, background } =
+    let Services { pipeline, admission, limits, fleet, health, store_answers, reload, background } =
         services;
     let (shutdown, pipeline) = (Shutdown::default(), pipeline.clone());
     let connections = tokio::spawn(transport::serve(
         listeners.grpc,
         transport_options(&config.limits),
         admission.clone(),
+        limits.buffered.clone(),
         shutdown.clone(),
         move |request| pipeline.clone().answer(request),
     ));
@@ -180,6 +181,8 @@ fn transport_options(limits: &LimitsConfig) -> transport::Options {
         max_streams: limits.max_streams_per_connection,
         max_header_bytes: limits.max_header_bytes,
         max_age: limits.max_connection_age,
+        max_age_grace: limits.max_connection_age_grace,
+        stall_timeout: limits.response_stall_timeout,
         keepalive_interval: limits.keepalive_interval,
         keepalive_timeout: limits.keepalive_timeout,
     }

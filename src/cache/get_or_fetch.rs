@@ -40,6 +40,18 @@ pub struct GetOrFetchResult {
     pub degraded: bool,
 }
 
+impl GetOrFetchResult {
+    /// Size of the value in the answer, in bytes.
+    pub fn value_bytes(&self) -> usize {
+        let found = match &self.outcome {
+            GetOrFetchOutcome::Found(found) => Some(found),
+            GetOrFetchOutcome::Lease(offer) => offer.stale.as_ref(),
+            GetOrFetchOutcome::Contended { .. } | GetOrFetchOutcome::NotCached => None,
+        };
+        found.map_or(0, |found| found.entry.data.len())
+    }
+}
+
 /// What the caller gets.
 #[derive(Debug)]
 pub enum GetOrFetchOutcome {

@@ -21,10 +21,23 @@ pub struct LimitsConfig {
     pub max_connections: usize,
     /// Concurrent requests per connection.
     pub max_streams_per_connection: u32,
+    /// Open FetchStreams.
+    pub max_fetch_streams: usize,
+    /// Bytes of requests that are incomplete, and of responses that clients have not read.
+    pub max_buffered_bytes: usize,
+    /// Time in which a request message must arrive.
+    pub request_body_timeout: Duration,
+    /// Deadline of calls that have none. Zero: none. Calls that stay open, such as FetchStream,
+    /// have none.
+    pub default_deadline: Duration,
+    /// Time after which a response that its client does not read is reset.
+    pub response_stall_timeout: Duration,
     /// Largest header block, in bytes.
     pub max_header_bytes: u32,
     /// Age at which a connection is closed gracefully, with a jitter of 10 %. Zero: never.
     pub max_connection_age: Duration,
+    /// Time after that in which open calls may end.
+    pub max_connection_age_grace: Duration,
     /// Time without incoming data after which a connection is probed with a ping.
     pub keepalive_interval: Duration,
     /// Time limit for the answer to that ping.
@@ -39,9 +52,15 @@ impl Default for LimitsConfig {
             max_waiting: 4096,
             max_batch_keys: 1000,
             max_connections: 16_384,
-            max_streams_per_connection: 256,
+            max_streams_per_connection: 1024,
+            max_fetch_streams: 4096,
+            max_buffered_bytes: 256 * 1024 * 1024,
+            request_body_timeout: Duration::from_secs(10),
+            default_deadline: Duration::from_secs(120),
+            response_stall_timeout: Duration::from_secs(30),
             max_header_bytes: 16 * 1024,
             max_connection_age: Duration::from_secs(30 * 60),
+            max_connection_age_grace: Duration::from_secs(5 * 60),
             keepalive_interval: Duration::from_secs(60),
             keepalive_timeout: Duration::from_secs(20),
         }
@@ -60,9 +79,20 @@ impl Section for LimitsConfig {
         visitor.key("max_connections", &mut self.max_connections, count(1..=million));
         let max_streams = &mut self.max_streams_per_connection;
         visitor.key("max_streams_per_connection", max_streams, count(1..=65_535));
+        visitor.key("max_fetch_streams", &mut self.max_fetch_streams, count(0..=million));
+        let max_buffered = &mut self.max_buffered_bytes;
+        visitor.key("max_buffered_bytes", max_buffered, size(MIB..=1024 * GIB));
+        let body_timeout = &mut self.request_body_timeout;
+        visitor.key("request_body_timeout", body_timeout, duration(min, HOUR));
+        let deadline = duration(min, DAY).or_zero();
+        visitor.key("default_deadline", &mut self.default_deadline, deadline);
+        let stall_timeout = &mut self.response_stall_timeout;
+        visitor.key("response_stall_timeout", stall_timeout, duration(min, HOUR));
         visitor.key("max_header_bytes", &mut self.max_header_bytes, size(KIB..=MIB));
         let age = duration(min, 365 * DAY).or_zero();
         visitor.key("max_connection_age", &mut self.max_connection_age, age);
+        let grace = &mut self.max_connection_age_grace;
+        visitor.key("max_connection_age_grace", grace, duration(min, DAY));
         visitor.key("keepalive_interval", &mut self.keepalive_interval, duration(min, HOUR));
         visitor.key("keepalive_timeout", &mut self.keepalive_timeout, duration(min, HOUR));
     }

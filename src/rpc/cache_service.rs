@@ -1,6 +1,6 @@
 //! The CacheService: each handler converts the request, calls the cache and converts the result.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::{join_all, try_join_all};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -12,6 +12,7 @@ use super::{
     convert::{self, XCache},
     deadline,
     fetch_stream::{self, FetchStream},
+    load_limits::{LargeResponse, MustNotWait},
     status,
 };
 use crate::{
@@ -86,7 +87,10 @@ impl CacheService for CacheRpc {
         let consistency = convert::consistency(request.consistency)?;
         let result = self.cache.get(&key, max_stale, consistency).await?;
         let x_cache = result.found.as_ref().map(XCache::of);
-        Ok(self.with_x_cache(&key, x_cache, convert::get_response(result)))
+        let size = result.found.as_ref().map_or(0, |found| found.entry.data.len());
+        let mut response = self.with_x_cache(&key, x_cache, convert::get_response(result));
+        LargeResponse::mark(&mut response, size);
+        Ok(response)
     }
 
     async fn set(&self, request: Request<pb::SetRequest>) -> RpcResult<pb::SetResponse> {
@@ -129,13 +133,20 @@ impl CacheService for CacheRpc {
         request: Request<pb::GetOrFetchRequest>,
     ) -> RpcResult<pb::GetOrFetchResponse> {
         let deadline = deadline::of(request.metadata().as_ref());
-        let request = convert::get_or_fetch_request(request.into_inner(), deadline)?;
-        let reply = convert::get_or_fetch_reply(self.cache.get_or_fetch(&request).await?);
+        let must_not_wait = request.extensions().get::<MustNotWait>().is_some();
+        let mut request = convert::get_or_fetch_request(request.into_inner(), deadline)?;
+        if must_not_wait {
+            request.wait = Some(Duration::ZERO);
+        }
+        let result = self.cache.get_or_fetch(&request).await?;
+        let size = result.value_bytes();
+        let reply = convert::get_or_fetch_reply(result);
         let mut response = self.with_x_cache(&request.key, reply.x_cache, reply.response);
         if let Some(fetch_status) = reply.x_cache_fetch {
             let headers: &mut HeaderMap = response.metadata_mut().as_mut();
             headers.insert(X_CACHE_FETCH, HeaderValue::from_static(fetch_status));
         }
+        LargeResponse::mark(&mut response, size);
         reply.lease.map(|lease| lease.guard.into_token());
         Ok(response)
     }
@@ -158,7 +169,11 @@ impl CacheService for CacheRpc {
         request: Request<pb::BatchGetOrFetchRequest>,
     ) -> RpcResult<Self::BatchGetOrFetchStream> {
         let deadline = deadline::of(request.metadata().as_ref());
+        let must_not_wait = request.extensions().get::<MustNotWait>().is_some();
         let mut request = request.into_inner();
+        if must_not_wait {
+            request.wait = Some(from_duration(Duration::ZERO));
+        }
         let keys = self.batch_keys(&request.keys)?;
         let params = std::mem::take(&mut request.keys).into_iter().map(|key| key.params);
         let keys = keys.into_iter().zip(params).collect();

@@ -8,6 +8,15 @@ use std::{
     task::{Context, Poll},
 };
 
+use super::{
+    access_log::{self, AccessLogFields},
+    call_trace::CallTrace,
+    deadline,
+    load_limits::Holds,
+    method::Method,
+    metrics::RpcMetrics,
+    status,
+};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, Response};
@@ -16,16 +25,6 @@ use opentelemetry::context::FutureExt as _;
 use tokio::time::Instant;
 use tonic::{Code, Status, body::Body};
 use tracing::{Instrument as _, Span};
-use transport::Permit;
-
-use super::{
-    access_log::{self, AccessLogFields},
-    call_trace::CallTrace,
-    deadline,
-    method::Method,
-    metrics::RpcMetrics,
-    status,
-};
 
 /// A call under observation. A call that is dropped before it has ended counts as cancelled by the
 /// client.
@@ -49,6 +48,10 @@ impl Call {
             trace: CallTrace::of(method, headers),
             is_ended: false,
         }
+    }
+
+    pub(super) fn method(&self) -> Method {
+        self.method
     }
 
     /// When the request arrived.
@@ -83,10 +86,10 @@ impl Call {
         mut self,
         mut response: Response<Body>,
         code: Option<Code>,
-        permit: Option<Permit>,
+        holds: Holds,
     ) -> Response<Body> {
         if code.is_none() && self.method.is_streaming() {
-            let observe = |inner| Body::new(ObservedBody { inner, call: self, _permit: permit });
+            let observe = |inner| Body::new(ObservedBody { inner, call: self, _holds: holds });
             return response.map(observe);
         }
         let fields = response.extensions_mut().remove();
@@ -112,11 +115,11 @@ impl Drop for Call {
     }
 }
 
-/// The body of a streamed response, which ends the call. It also holds the call's permit.
+/// The body of a streamed response, which ends the call. It also has what the call holds.
 struct ObservedBody {
     inner: Body,
     call: Call,
-    _permit: Option<Permit>,
+    _holds: Holds,
 }
 
 impl HttpBody for ObservedBody {
@@ -208,7 +211,7 @@ mod tests {
     #[tokio::test]
     async fn unary_call_ends_with_its_response() {
         let recorder = Recorder::new();
-        drop(recorder.call(GET).respond(Response::new(Body::empty()), None, None));
+        drop(recorder.call(GET).respond(Response::new(Body::empty()), None, Holds::default()));
         assert_eq!((recorder.count("OK"), recorder.count("CANCELLED")), (1, 0));
     }
 
@@ -220,7 +223,8 @@ mod tests {
         let frames =
             [Ok::<_, Status>(Frame::data(Bytes::from_static(b"x"))), Ok(Frame::trailers(trailers))];
         let body = Body::new(StreamBody::new(futures_util::stream::iter(frames)));
-        let response = recorder.call(BATCH_GET).respond(Response::new(body), None, None);
+        let response =
+            recorder.call(BATCH_GET).respond(Response::new(body), None, Holds::default());
         assert_eq!(recorder.count("UNAVAILABLE"), 0);
         response.into_body().collect().await.unwrap();
         assert_eq!((recorder.count("UNAVAILABLE"), recorder.count("CANCELLED")), (1, 0));
@@ -229,7 +233,11 @@ mod tests {
     #[tokio::test]
     async fn stream_that_is_not_read_to_its_end_counts_as_cancelled() {
         let recorder = Recorder::new();
-        drop(recorder.call(BATCH_GET).respond(Response::new(Body::empty()), None, None));
+        drop(recorder.call(BATCH_GET).respond(
+            Response::new(Body::empty()),
+            None,
+            Holds::default(),
+        ));
         assert_eq!((recorder.count("CANCELLED"), recorder.count("OK")), (1, 0));
     }
 

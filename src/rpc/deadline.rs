@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -16,6 +16,13 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 pub(super) fn of(headers: &HeaderMap) -> Option<Instant> {
     let timeout = parse(headers.get(HEADER)?.to_str().ok()?)?;
     (timeout < MAX_TIMEOUT).then(|| Instant::now() + timeout)
+}
+
+/// The value of the header for a timeout of up to one day.
+pub(super) fn header(timeout: Duration) -> HeaderValue {
+    // Digits and a letter are always valid.
+    HeaderValue::try_from(format!("{}m", timeout.as_millis()))
+        .unwrap_or(HeaderValue::from_static("1M"))
 }
 
 /// The output of `work`, or DEADLINE_EXCEEDED if the deadline passes first.
@@ -51,7 +58,6 @@ fn parse(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use tonic::Code;
 
     use super::*;
@@ -74,6 +80,14 @@ mod tests {
         ];
         for (text, timeout) in cases {
             assert_eq!(parse(text), timeout, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn header_has_the_timeout_in_milliseconds() {
+        for timeout in [Duration::from_millis(1), Duration::from_secs(24 * 3600)] {
+            let header = header(timeout);
+            assert_eq!(parse(header.to_str().unwrap_or_default()), Some(timeout));
         }
     }
 

@@ -15,10 +15,12 @@ enum Shape {
     Single,
     /// One response for many keys.
     Batch,
-    /// A stream of responses.
+    /// A stream of responses to one request.
     Stream,
+    /// Streams in both directions, or a stream without end.
+    Open,
 }
-use Shape::{Batch, Single, Stream};
+use Shape::{Batch, Open, Single, Stream};
 
 /// Frequent methods first, because the table is searched from the start.
 const METHODS: [(&str, Shape); 22] = [
@@ -30,7 +32,7 @@ const METHODS: [(&str, Shape); 22] = [
     ("larder.v1.CacheService/Delete", Single),
     ("larder.v1.CacheService/InvalidateNamespace", Single),
     ("larder.v1.CacheService/Stats", Single),
-    ("larder.v1.CacheService/FetchStream", Stream),
+    ("larder.v1.CacheService/FetchStream", Open),
     ("larder.v1.CacheService/BatchGetOrFetch", Stream),
     ("larder.v1.CacheService/Renew", Single),
     ("larder.v1.CacheService/Abandon", Single),
@@ -38,13 +40,16 @@ const METHODS: [(&str, Shape); 22] = [
     ("larder.v1.CacheService/BatchDelete", Batch),
     ("larder.v1.CacheService/Touch", Single),
     ("larder.v1.CacheService/Increment", Single),
-    ("larder.v1.AdminService/Warm", Stream),
+    ("larder.v1.AdminService/Warm", Open),
     ("grpc.health.v1.Health/Check", Single),
-    ("grpc.health.v1.Health/Watch", Stream),
+    ("grpc.health.v1.Health/Watch", Open),
     ("grpc.health.v1.Health/List", Single),
-    ("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Stream),
-    ("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Stream),
+    ("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Open),
+    ("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Open),
 ];
+
+const GET_OR_FETCH: Method = Method(3);
+const BATCH_GET_OR_FETCH: Method = Method(9);
 
 impl Method {
     /// Number of methods.
@@ -88,7 +93,18 @@ impl Method {
 
     /// Whether the response is a stream: the call then ends with the response body.
     pub(super) fn is_streaming(self) -> bool {
-        METHODS[self.0].1 == Stream
+        matches!(METHODS[self.0].1, Stream | Open)
+    }
+
+    /// Whether a call may wait for a value that another call computes.
+    pub(super) fn may_wait(self) -> bool {
+        matches!(self, GET_OR_FETCH | BATCH_GET_OR_FETCH)
+    }
+
+    /// Whether a call may stay open for as long as its client wants. Its request may be a stream,
+    /// and it has no deadline by default.
+    pub(super) fn stays_open(self) -> bool {
+        METHODS[self.0].1 == Open
     }
 }
 
@@ -145,6 +161,14 @@ mod tests {
         }
         assert!(Method::is_cache("/larder.v1.CacheService/Nope"));
         assert!(!Method::is_cache("/larder.v1.AdminService/Warm"));
+    }
+
+    #[test]
+    fn methods_that_may_wait_are_those_that_fetch() {
+        let waiting: Vec<&str> =
+            Method::all().filter(|method| method.may_wait()).map(Method::name).collect();
+        let expected = ["GetOrFetch", "BatchGetOrFetch"];
+        assert_eq!(waiting, expected.map(|rpc| format!("larder.v1.CacheService/{rpc}")));
     }
 
     #[test]

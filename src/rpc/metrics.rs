@@ -10,7 +10,7 @@ use tonic::Code;
 
 use transport::Admission;
 
-use super::method::Method;
+use super::{load_limits::LoadLimits, method::Method};
 use crate::histogram::LATENCY_BOUNDS;
 
 /// Instruments for calls.
@@ -45,7 +45,21 @@ impl RpcMetrics {
 }
 
 /// Registers the gauges of the server's load.
-pub fn register_load(meter: &Meter, admission: &Arc<Admission>) {
+pub fn register_load(meter: &Meter, admission: &Arc<Admission>, limits: &Arc<LoadLimits>) {
+    register_rejections(meter, admission, limits);
+    let buffered = limits.buffered.clone();
+    meter
+        .u64_observable_gauge("larder.buffered")
+        .with_unit("By")
+        .with_description("Incomplete requests, and responses that clients have not read")
+        .with_callback(move |observer| observer.observe(buffered.used() as u64, &[]))
+        .build();
+    let streams = limits.fetch_streams.clone();
+    meter
+        .u64_observable_gauge("larder.fetch_streams.open")
+        .with_description("Open FetchStreams")
+        .with_callback(move |observer| observer.observe(streams.used() as u64, &[]))
+        .build();
     let requests = admission.clone();
     meter
         .u64_observable_gauge("larder.requests.in_flight")
@@ -58,6 +72,26 @@ pub fn register_load(meter: &Meter, admission: &Arc<Admission>) {
         .with_description("Connections that are not read because of backpressure")
         .with_callback(move |observer| {
             observer.observe(connections.paused_connections() as u64, &[])
+        })
+        .build();
+}
+
+/// Registers the counter of rejected calls, by reason.
+fn register_rejections(meter: &Meter, admission: &Arc<Admission>, limits: &Arc<LoadLimits>) {
+    let (admission, limits) = (admission.clone(), limits.clone());
+    meter
+        .u64_observable_counter("larder.requests.rejected")
+        .with_description("Calls rejected because of the server's load, by the limit exceeded")
+        .with_callback(move |observer| {
+            let counts = [
+                ("requests", admission.rejected() as u64),
+                ("fetch_streams", limits.fetch_streams.refused() as u64),
+                ("buffered_bytes", limits.buffered.refused() as u64),
+                ("request_timeout", limits.late_bodies()),
+            ];
+            for (reason, count) in counts {
+                observer.observe(count, &[KeyValue::new("reason", reason)]);
+            }
         })
         .build();
 }

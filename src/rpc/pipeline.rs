@@ -1,28 +1,37 @@
 //! The path of every request, from the outside in:
 //!
 //! 1. Observation: each call is measured, traced and logged, even if the client disconnects.
-//! 2. Admission: calls to the cache over the limit are queued for a moment, then rejected. Health
-//!    checks, reflection and operator calls are always admitted.
-//! 3. Deadline: the work stops when the deadline of the call passes.
-//! 4. Panics: a panic becomes an error of its own call, and affects no other call.
-//! 5. Service: calls to the cache bypass the router.
+//! 2. Message: a call begins when its request message is complete. Until then it holds nothing but
+//!    the bytes that have arrived.
+//! 3. Admission: calls to the cache over the limit are queued for a moment, then rejected. Health
+//!    checks, reflection and operator calls are always admitted. FetchStreams have a limit of their
+//!    own, as they stay open.
+//! 4. Deadline: the work stops when the deadline of the call passes.
+//! 5. Panics: a panic becomes an error of its own call, and affects no other call.
+//! 6. Service: calls to the cache bypass the router.
+//! 7. Response: large responses count against the bytes of their connection until they are sent.
 
 use std::{future::Future, sync::Arc};
 
 use futures_util::{FutureExt as _, future::Either};
-use http::{HeaderMap, HeaderName, Request, Response};
-use tokio::time::Instant;
+use http::{HeaderMap, HeaderName, Request, Response, request::Parts};
+use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, body::Body, service::Routes};
 use tower::{Service, ServiceExt as _};
-use transport::{Admission, Dispatched, Permit, Rejected, Reply, RequestBody};
+use transport::{
+    Admission, ConnectionShare, Dispatched, Exhausted, MessageBody, MessageReader, Permit,
+    Rejected, Reply, RequestBody,
+};
 
 use super::{
     admin_service::AdminRpc,
     cache_service::CacheRpc,
     call::{Call, ServiceFuture},
     deadline,
+    load_limits::{Holds, LoadLimits, MustNotWait},
     method::Method,
     metrics::RpcMetrics,
+    overload::Overload,
     reflection, status,
 };
 use crate::{
@@ -35,6 +44,9 @@ const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encodin
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
+/// Length of the frame header before a message.
+const MESSAGE_PREFIX: usize = 5;
+
 /// Answers requests for all gRPC services. Clones share the services.
 #[derive(Clone)]
 pub struct Pipeline(Arc<Services>);
@@ -43,21 +55,29 @@ struct Services {
     cache: CacheServiceServer<CacheRpc>,
     others: Routes,
     admission: Arc<Admission>,
+    limits: Arc<LoadLimits>,
     metrics: Arc<RpcMetrics>,
     max_message_bytes: usize,
+}
+
+/// A call whose request message is complete.
+struct Received {
+    call: Call,
+    connection: Arc<ConnectionShare>,
+    deadline: Option<Instant>,
 }
 
 /// A call that runs.
 struct Admitted {
     service: ServiceFuture,
-    /// `None` for services without admission.
-    permit: Option<Permit>,
+    holds: Holds,
 }
 
-/// A call that was rejected before its body was read.
+/// A call that is rejected.
 struct Refused {
     status: Status,
-    unread: RequestBody,
+    /// The part of its body that was not read.
+    unread: Option<RequestBody>,
 }
 
 impl Pipeline {
@@ -66,6 +86,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// The descriptors of the protos are invalid.
+    #[allow(clippy::too_many_arguments)]
     pub fn new(
         cache: CacheRpc,
         admin: AdminRpc,
@@ -73,91 +94,221 @@ impl Pipeline {
         reflect: bool,
         max_message_bytes: usize,
         admission: Arc<Admission>,
+        limits: Arc<LoadLimits>,
         metrics: RpcMetrics,
     ) -> Result<Self, tonic_reflection::server::Error> {
         let admin = AdminServiceServer::new(admin).max_decoding_message_size(max_message_bytes);
         let others = Routes::new(health.service()).add_service(admin);
         let others = if reflect { reflection::add_to(others)? } else { others };
         let cache = CacheServiceServer::new(cache).max_decoding_message_size(max_message_bytes);
-        let others = others.prepare();
-        let metrics = Arc::new(metrics);
-        Ok(Self(Arc::new(Services { cache, others, admission, metrics, max_message_bytes })))
+        let (others, metrics) = (others.prepare(), Arc::new(metrics));
+        let services = Services { cache, others, admission, limits, metrics, max_message_bytes };
+        Ok(Self(Arc::new(services)))
     }
 
     /// Answers one request.
     pub fn answer(
         self,
-        mut request: Request<RequestBody>,
+        request: Request<RequestBody>,
     ) -> Dispatched<impl Future<Output = Reply<Body>> + Send + 'static> {
         let method = Method::of(request.uri().path());
+        let is_cache = Method::is_cache(request.uri().path());
         let call = Call::begin(method, request.headers(), self.0.metrics.clone());
-        let deadline = deadline::of(request.headers());
+        let (mut head, body) = request.into_parts();
+        let connection = body.connection().clone();
+        let deadline = self.deadline(method, &head.headers);
+        let received = Received { call, connection, deadline };
+        if is_cache {
+            retain_headers(&mut head.headers);
+            self.0.limits.insert_default_deadline(method, &mut head.headers);
+        }
         let mut is_queued = false;
-        let reply = if !Method::is_cache(request.uri().path()) {
-            let service: ServiceFuture = Box::pin(self.0.others.clone().oneshot(request));
-            Either::Left(self.serve(call, deadline, Ok(Admitted { service, permit: None })))
+        let reply = if method.stays_open() {
+            let request = Request::from_parts(head, MessageBody::from(body));
+            let admission = self.open(&received.connection, is_cache, request);
+            Either::Left(Either::Left(self.serve(received, admission)))
         } else {
-            retain_headers(request.headers_mut());
-            match self.0.admission.try_acquire() {
-                Some(permit) => {
-                    let admitted = self.admit(request, permit);
-                    Either::Left(self.serve(call, deadline, Ok(admitted)))
-                }
-                None => {
-                    is_queued = true;
-                    Either::Right(self.serve_queued(call, request, deadline))
+            let mut reader = MessageReader::new(body, self.0.max_message_bytes + MESSAGE_PREFIX);
+            if !reader.read_arrived() {
+                Either::Right(self.serve_incomplete(received, head, reader, is_cache).boxed())
+            } else {
+                let request = Request::from_parts(head, reader.into_body());
+                match self.try_admit(&received, is_cache) {
+                    Some(permit) => {
+                        let admission = Ok(self.admit(&received, request, is_cache, permit));
+                        Either::Left(Either::Left(self.serve(received, admission)))
+                    }
+                    None => {
+                        is_queued = true;
+                        Either::Left(Either::Right(self.serve_queued(received, request)))
+                    }
                 }
             }
         };
         Dispatched { may_spawn: method.may_spawn(), is_queued, reply }
     }
 
-    fn admit(&self, request: Request<RequestBody>, permit: Permit) -> Admitted {
-        Admitted { service: self.0.cache.clone().call(request), permit: Some(permit) }
+    /// The deadline of the client, or the default one.
+    fn deadline(&self, method: Method, headers: &HeaderMap) -> Option<Instant> {
+        deadline::of(headers).or_else(|| {
+            let default = self.0.limits.default_deadline.filter(|_| !method.stays_open())?;
+            Some(Instant::now() + default)
+        })
+    }
+
+    /// Admits a call without queueing. The inner `None` is for services without admission.
+    fn try_admit(&self, received: &Received, is_cache: bool) -> Option<Option<Permit>> {
+        if !is_cache {
+            return Some(None);
+        }
+        self.0.admission.try_acquire(&received.connection).map(Some)
+    }
+
+    fn admit(
+        &self,
+        received: &Received,
+        mut request: Request<MessageBody>,
+        is_cache: bool,
+        permit: Option<Permit>,
+    ) -> Admitted {
+        let mut taken = None;
+        if received.call.method().may_wait() {
+            taken = self.0.limits.waiting.try_take(&received.connection, 1);
+            if taken.is_none() {
+                request.extensions_mut().insert(MustNotWait);
+            }
+        }
+        let service = self.service(request, is_cache);
+        Admitted { service, holds: Holds { permit, _taken: taken } }
+    }
+
+    fn service(&self, request: Request<MessageBody>, is_cache: bool) -> ServiceFuture {
+        if is_cache {
+            self.0.cache.clone().call(request)
+        } else {
+            Box::pin(self.0.others.clone().oneshot(request))
+        }
+    }
+
+    /// Admits a call that stays open.
+    fn open(
+        &self,
+        connection: &Arc<ConnectionShare>,
+        is_cache: bool,
+        request: Request<MessageBody>,
+    ) -> Result<Admitted, Refused> {
+        let mut holds = Holds::default();
+        if is_cache {
+            holds._taken = self.0.limits.fetch_streams.try_take(connection, 1);
+            if holds._taken.is_none() {
+                return Err(self.refuse(Overload::FetchStreams, request.into_body().into_unread()));
+            }
+        }
+        Ok(Admitted { service: self.service(request, is_cache), holds })
+    }
+
+    #[cold]
+    fn refuse(&self, overload: Overload, unread: Option<RequestBody>) -> Refused {
+        Refused { status: self.reject(overload), unread }
+    }
+
+    /// The status of a call that is rejected, which is logged.
+    #[cold]
+    fn reject(&self, overload: Overload) -> Status {
+        let Services { admission, limits, .. } = &*self.0;
+        limits.log_rejection(overload, admission);
+        status::overloaded_by(overload, limits.limit(overload, admission))
     }
 
     /// Queues a call. The future of the queue is replaced by the future of the service: under
     /// overload many calls are queued, and each should hold little memory.
     fn serve_queued(
         self,
-        call: Call,
-        request: Request<RequestBody>,
-        deadline: Option<Instant>,
+        received: Received,
+        request: Request<MessageBody>,
     ) -> impl Future<Output = Reply<Body>> + Send + 'static {
         let queued = async move {
-            let permit = self.0.admission.acquire_queued(call.started(), deadline).await;
-            (self, call, request, permit)
+            let (connection, arrival) = (received.connection.clone(), received.call.started());
+            let admission = &self.0.admission;
+            let permit = admission.acquire_queued(connection, arrival, received.deadline).await;
+            (self, received, request, permit)
         };
-        queued.then(move |(this, call, request, permit)| {
-            let admission = match permit {
-                Ok(permit) => Ok(this.admit(request, permit)),
-                Err(Rejected) => {
-                    let status = status::overloaded(this.0.admission.limit());
-                    Err(Refused { status, unread: request.into_body() })
-                }
-            };
-            this.serve(call, deadline, admission)
+        queued.then(move |(this, received, request, permit)| {
+            let admission = this.admit_queued(&received, request, permit);
+            this.serve(received, admission)
         })
     }
 
-    /// Replies with the response of the service, or with the reason of the rejection.
-    fn serve(
-        self,
-        call: Call,
-        deadline: Option<Instant>,
-        admission: Result<Admitted, Refused>,
-    ) -> impl Future<Output = Reply<Body>> + Send + 'static {
-        let max_message_bytes = self.0.max_message_bytes;
-        async move {
-            let (mut response, permit, unread) = match admission {
-                Ok(Admitted { service, permit }) => {
-                    (call.run(service, deadline).await, permit, None)
-                }
-                Err(Refused { status, unread }) => (status.into_http(), None, Some(unread)),
-            };
-            let code = explain(&mut response, max_message_bytes);
-            Reply { response: call.respond(response, code, permit), unread }
+    fn admit_queued(
+        &self,
+        received: &Received,
+        request: Request<MessageBody>,
+        permit: Result<Permit, Rejected>,
+    ) -> Result<Admitted, Refused> {
+        match permit {
+            Ok(permit) => Ok(self.admit(received, request, true, Some(permit))),
+            Err(Rejected) => {
+                Err(self.refuse(Overload::Requests, request.into_body().into_unread()))
+            }
         }
+    }
+
+    /// Waits for the rest of a request message, and then as for a complete one.
+    async fn serve_incomplete(
+        self,
+        received: Received,
+        head: Parts,
+        mut reader: MessageReader,
+        is_cache: bool,
+    ) -> Reply<Body> {
+        let Services { admission, limits, .. } = &*self.0;
+        let latest = received.call.started() + limits.body_timeout;
+        let until = received.deadline.map_or(latest, |deadline| deadline.min(latest));
+        let read = timeout_at(until, reader.read_all(&limits.buffered)).await;
+        let admission = match read {
+            Ok(Ok(())) => {
+                let request = Request::from_parts(head, reader.into_body());
+                match self.try_admit(&received, is_cache) {
+                    Some(permit) => Ok(self.admit(&received, request, is_cache, permit)),
+                    None => {
+                        let (connection, arrival) = (received.connection.clone(), Instant::now());
+                        let queued =
+                            admission.acquire_queued(connection, arrival, received.deadline);
+                        let permit = queued.await;
+                        self.admit_queued(&received, request, permit)
+                    }
+                }
+            }
+            Ok(Err(Exhausted)) => {
+                Err(self.refuse(Overload::IncompleteRequests, Some(reader.into_unread())))
+            }
+            Err(_elapsed) => {
+                let status = if until == latest {
+                    limits.count_late_body();
+                    status::late_body(limits.body_timeout)
+                } else {
+                    status::deadline_exceeded()
+                };
+                Err(Refused { status, unread: Some(reader.into_unread()) })
+            }
+        };
+        self.serve(received, admission).await
+    }
+
+    /// Replies with the response of the service, or with the reason of the rejection.
+    async fn serve(self, received: Received, admission: Result<Admitted, Refused>) -> Reply<Body> {
+        let Received { call, connection, deadline } = received;
+        let (mut response, mut holds, unread) = match admission {
+            Ok(Admitted { service, holds }) => (call.run(service, deadline).await, holds, None),
+            Err(Refused { status, unread }) => (status.into_http(), Holds::default(), unread),
+        };
+        let held = self.0.limits.hold(&connection, &response, &mut holds.permit);
+        let held = held.unwrap_or_else(|overload| {
+            response = self.reject(overload).into_http();
+            None
+        });
+        let code = explain(&mut response, self.0.max_message_bytes);
+        Reply { response: call.respond(response, code, holds), unread, held }
     }
 }
 

@@ -11,6 +11,7 @@ use tonic::{
 };
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use super::overload::Overload;
 use crate::{
     cache::{self, OriginError, OriginErrorKind, StoreErrorKind},
     model::{Namespace, Violation, millis_ceil},
@@ -151,6 +152,25 @@ pub(super) fn batch_size(violation: Violation) -> Status {
 pub(super) fn overloaded(limit: usize) -> Status {
     let message = format!("too many requests at once, the limit is {limit}");
     retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
+}
+
+/// The call is rejected because of the server's load, or of what its connection holds.
+pub(super) fn overloaded_by(overload: Overload, limit: usize) -> Status {
+    let what = match overload {
+        Overload::Requests => return overloaded(limit),
+        Overload::FetchStreams => "open FetchStreams",
+        Overload::IncompleteRequests => "bytes of incomplete requests",
+        Overload::UnreadResponses => "bytes of responses that are not read",
+    };
+    let message =
+        format!("too many {what}, the limit is {limit}, of which each connection has a share");
+    retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
+}
+
+/// The message of a request did not arrive in time.
+pub(super) fn late_body(timeout: Duration) -> Status {
+    let message = format!("the request message did not arrive within {} ms", timeout.as_millis());
+    plain(Code::DeadlineExceeded, "REQUEST_TIMEOUT", message)
 }
 
 /// The file of a warm list cannot be read.

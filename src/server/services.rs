@@ -19,7 +19,7 @@ use crate::{
     health::Health,
     model::SaturatingFrom as _,
     origin::metrics::OriginMetrics,
-    rpc::{self, AdminRpc, CacheRpc, KeyLogging, Pipeline, RpcMetrics},
+    rpc::{self, AdminRpc, CacheRpc, KeyLogging, LoadLimits, Pipeline, RpcMetrics},
     stats::registry::StatsRegistry,
     store::near_cache::NearCache,
     telemetry::Telemetry,
@@ -29,6 +29,7 @@ use crate::{
 pub(super) struct Services {
     pub(super) pipeline: Pipeline,
     pub(super) admission: Arc<Admission>,
+    pub(super) limits: Arc<LoadLimits>,
     pub(super) fleet: Arc<FleetStats>,
     pub(super) health: Health,
     /// Whether the store answers.
@@ -69,7 +70,8 @@ impl Services {
         ));
         let fleet = Arc::new(FleetStats::new(registry.clone(), store.stats));
         cache::metrics::register(&meter, &registry, &cache);
-        rpc::register_load(&meter, &admission);
+        let limits = Arc::new(LoadLimits::new(&config.limits));
+        rpc::register_load(&meter, &admission, &limits);
         let key_logging = KeyLogging::default();
         key_logging.set(config.log.keys);
         let pipeline = Pipeline::new(
@@ -79,6 +81,7 @@ impl Services {
             config.reflection,
             config.limits.max_request_bytes,
             admission.clone(),
+            limits.clone(),
             RpcMetrics::new(&meter),
         )?;
         let warmer = Warmer::new(cache.clone(), store.answers.clone(), background.clone());
@@ -86,7 +89,7 @@ impl Services {
         let reload = Reload { cache, registry, key_logging, origins, near_cache, warmer };
         let store_answers = store.answers;
         let services =
-            Self { pipeline, admission, fleet, health, store_answers, reload, background };
+            Self { pipeline, admission, limits, fleet, health, store_answers, reload, background };
         Ok((services, origin_set))
     }
 }

@@ -4,6 +4,8 @@
 mod batches;
 // Deadlines of callers.
 mod deadlines;
+// One connection that takes as much as it can, and another.
+mod fairness;
 // Names, values and times of single entries.
 mod fields;
 // Whole messages and headers.

@@ -6,7 +6,8 @@
 //! # Algorithm
 //!
 //! 1. [`Admission::try_acquire`] takes a permit if fewer requests than the limit are in flight and
-//!    none is queued, so that queued requests are admitted first.
+//!    none is queued, so that queued requests are admitted first. No connection gets more than its
+//!    [share](crate::fair_limit).
 //! 2. Otherwise [`Admission::acquire_queued`] adds the request to the queue, up to
 //!    [`QUEUE_FACTOR`] times the limit. A permit that is dropped goes to the oldest request in the
 //!    queue.
@@ -32,13 +33,18 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::backpressure::Backpressure;
+use crate::{
+    backpressure::Backpressure,
+    fair_limit::{ConnectionShare, Resource, threshold},
+};
 use wait_queue::{QueueSlot, WaitQueue};
 
 /// How long a request is queued before it is rejected.
 const MAX_QUEUE_WAIT: Duration = Duration::from_millis(20);
 /// Queued requests per request in flight; more are rejected at once.
 const QUEUE_FACTOR: usize = 4;
+/// Requests that a connection may have, in flight and queued, however many others have.
+const CONNECTION_FLOOR: usize = 64;
 
 /// Counts requests in flight against a limit, and queues the requests over the limit.
 #[derive(Debug)]
@@ -47,15 +53,24 @@ pub struct Admission {
     in_flight: AtomicUsize,
     /// Requests in the queue that wait. Read without the lock.
     waiting: AtomicUsize,
+    rejected: AtomicUsize,
     queue: Mutex<WaitQueue>,
     backpressure: Arc<Backpressure>,
 }
 
 /// Counts a request as in flight until it is dropped.
 #[derive(Debug)]
-pub struct Permit(Arc<Admission>);
+pub struct Permit {
+    admission: Arc<Admission>,
+    _share: RequestShare,
+}
 
-/// The request was queued for too long, or its deadline passed, or the queue was full.
+/// Counts a request of a connection.
+#[derive(Debug)]
+struct RequestShare(Arc<ConnectionShare>);
+
+/// The request was queued for too long, or its deadline passed, or the queue was full, or its
+/// connection has too many requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many requests")]
 pub struct Rejected;
@@ -65,6 +80,7 @@ struct QueuedAcquire {
     admission: Arc<Admission>,
     /// None once resolved.
     position: Option<usize>,
+    share: Option<RequestShare>,
 }
 
 impl Admission {
@@ -75,6 +91,7 @@ impl Admission {
             limit,
             in_flight: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            rejected: AtomicUsize::new(0),
             queue: Mutex::default(),
             backpressure: Arc::default(),
         })
@@ -90,6 +107,11 @@ impl Admission {
         self.limit
     }
 
+    /// Requests rejected so far.
+    pub fn rejected(&self) -> usize {
+        self.rejected.load(SeqCst)
+    }
+
     /// Connections that are not read because the server has enough work.
     pub fn paused_connections(&self) -> usize {
         self.backpressure.paused_connections()
@@ -101,26 +123,47 @@ impl Admission {
 
     /// Admits a request without queueing; none if it has to queue.
     #[inline]
-    pub fn try_acquire(self: &Arc<Self>) -> Option<Permit> {
-        (self.waiting.load(SeqCst) == 0 && self.try_increment()).then(|| Permit(self.clone()))
+    pub fn try_acquire(self: &Arc<Self>, connection: &Arc<ConnectionShare>) -> Option<Permit> {
+        let is_admitted = self.waiting.load(SeqCst) == 0
+            && self.is_within_share(connection)
+            && self.try_increment();
+        is_admitted.then(|| Permit {
+            admission: self.clone(),
+            _share: RequestShare::new(connection.clone()),
+        })
     }
 
     /// Queues a request that arrived at `arrival` until it is admitted, at most until `deadline`.
     ///
     /// # Errors
-    /// The queue is full, or the request was not admitted in time.
+    /// The queue is full, or the request was not admitted in time, or its connection has more than
+    /// its share of requests.
     pub async fn acquire_queued(
         self: &Arc<Self>,
+        connection: Arc<ConnectionShare>,
         arrival: Instant,
         deadline: Option<Instant>,
     ) -> Result<Permit, Rejected> {
         let expires = arrival + MAX_QUEUE_WAIT;
-        let queued = self.enqueue(expires).ok_or(Rejected)?;
-        match deadline.filter(|deadline| *deadline < expires) {
-            None => queued.await,
-            // Boxed, as most requests need no timer of their own.
-            Some(deadline) => Box::pin(timeout_at(deadline, queued)).await.unwrap_or(Err(Rejected)),
+        let admitted = match self.enqueue(connection, expires) {
+            None => Err(Rejected),
+            Some(queued) => match deadline.filter(|deadline| *deadline < expires) {
+                None => queued.await,
+                // Boxed, as most requests need no timer of their own.
+                Some(deadline) => {
+                    Box::pin(timeout_at(deadline, queued)).await.unwrap_or(Err(Rejected))
+                }
+            },
+        };
+        if admitted.is_err() {
+            self.rejected.fetch_add(1, SeqCst);
         }
+        admitted
+    }
+
+    fn is_within_share(&self, connection: &ConnectionShare) -> bool {
+        let held = connection.counter(Resource::Requests).load(SeqCst);
+        held < CONNECTION_FLOOR || held < threshold(self.limit, self.in_flight(), 0)
     }
 
     #[inline]
@@ -142,8 +185,15 @@ impl Admission {
         }
     }
 
-    /// Adds a request to the queue; none if the queue is full.
-    fn enqueue(self: &Arc<Self>, expires: Instant) -> Option<QueuedAcquire> {
+    /// Adds a request to the queue; none if the queue is full or its connection has too many.
+    fn enqueue(
+        self: &Arc<Self>,
+        connection: Arc<ConnectionShare>,
+        expires: Instant,
+    ) -> Option<QueuedAcquire> {
+        if !self.is_within_share(&connection) {
+            return None;
+        }
         let position = {
             let mut queue = self.queue.lock();
             if self.waiting.load(SeqCst) >= self.limit.saturating_mul(QUEUE_FACTOR) {
@@ -157,7 +207,8 @@ impl Admission {
             }
             queue.push(expires)
         };
-        let queued = QueuedAcquire { admission: self.clone(), position: Some(position) };
+        let share = Some(RequestShare::new(connection));
+        let queued = QueuedAcquire { admission: self.clone(), position: Some(position), share };
         // A permit dropped before `waiting` was raised was not passed on.
         self.admit_queued();
         Some(queued)
@@ -223,7 +274,7 @@ impl Future for QueuedAcquire {
     type Output = Result<Permit, Rejected>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { admission, position } = self.get_mut();
+        let Self { admission, position, share } = self.get_mut();
         let Some(queued_at) = *position else { return Poll::Ready(Err(Rejected)) };
         let mut queue = admission.queue.lock();
         if let Some(QueueSlot::Waiting { waker, .. }) = queue.get_mut(queued_at) {
@@ -231,8 +282,10 @@ impl Future for QueuedAcquire {
             return Poll::Pending;
         }
         *position = None;
-        match queue.remove(queued_at) {
-            Some(QueueSlot::Admitted) => Poll::Ready(Ok(Permit(admission.clone()))),
+        match (queue.remove(queued_at), share.take()) {
+            (Some(QueueSlot::Admitted), Some(share)) => {
+                Poll::Ready(Ok(Permit { admission: admission.clone(), _share: share }))
+            }
             _ => Poll::Ready(Err(Rejected)),
         }
     }
@@ -259,7 +312,23 @@ impl Drop for QueuedAcquire {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.release();
+        self.admission.release();
+    }
+}
+
+// === impl RequestShare ===
+
+impl RequestShare {
+    #[inline]
+    fn new(connection: Arc<ConnectionShare>) -> Self {
+        connection.counter(Resource::Requests).fetch_add(1, SeqCst);
+        Self(connection)
+    }
+}
+
+impl Drop for RequestShare {
+    fn drop(&mut self) {
+        self.0.counter(Resource::Requests).fetch_sub(1, SeqCst);
     }
 }
 

@@ -40,6 +40,7 @@ use crate::{
     pending_io::{PendingIo, ResponseBody},
     preface::{Preface, PrefaceIo},
     read_gate::ReadGate,
+    stall_guard::{StallGuard, StallPolicy, StreamProgress},
     write_coalescing::{CoalescingIo, WriteBuffer},
 };
 
@@ -63,6 +64,7 @@ pub(crate) struct Context {
     pub(crate) options: Options,
     pub(crate) admission: Arc<Admission>,
     pub(crate) shutdown: Shutdown,
+    pub(crate) stall_policy: Arc<StallPolicy>,
 }
 
 /// Serves `stream` until the peer closes it or its [`Lifecycle`] ends. `slot` counts it as open.
@@ -86,7 +88,8 @@ pub(crate) async fn serve_connection<H, F, B>(
     let gate = ReadGate::new(context.admission.backpressure().clone(), pending.clone());
     let (io, buffer) = CoalescingIo::new(stream, gate.clone());
     let (io, preface) = PrefaceIo::new(io);
-    let service = service(handler, executor.clone(), gate.clone(), pending);
+    let stall_policy = context.stall_policy.clone();
+    let service = service(handler, executor.clone(), gate.clone(), pending, stall_policy);
     let http = pin!(
         configure(http2::Builder::new(executor), &context.options)
             .serve_connection(TokioIo::new(io), service)
@@ -122,6 +125,7 @@ fn service<H, F, B>(
     executor: InlineExecutor,
     gate: ReadGate,
     pending: PendingIo,
+    stall_policy: Arc<StallPolicy>,
 ) -> impl Service<
     Request<Incoming>,
     Response = Response<ResponseBody<B>>,
@@ -141,16 +145,20 @@ where
             return Either::Right(ready(Err(io::Error::other("the handler panicked"))));
         };
         // hyper passes the stream to the executor as soon as it has this future.
-        executor.next_may_spawn(dispatched.may_spawn);
+        let progress = Arc::<StreamProgress>::default();
+        let connection = pending.share().clone();
+        let guard = StallGuard::new(progress.clone(), stall_policy.clone(), connection);
+        executor.prepare(dispatched.may_spawn, Some(guard));
         if dispatched.is_queued {
             gate.request_queued();
         }
         let pending = pending.clone();
-        Either::Left(dispatched.reply.map(|reply| {
+        Either::Left(dispatched.reply.map(move |reply| {
             if let Some(unread) = reply.unread {
                 unread.discard_rest();
             }
-            Ok(reply.response.map(|body| pending.response(body)))
+            progress.begin(reply.held.is_some());
+            Ok(reply.response.map(|body| pending.response(body, progress, reply.held)))
         }))
     })
 }
@@ -189,7 +197,9 @@ struct Lifecycle<'a> {
     preface: Preface,
     /// None once it has passed.
     preface_timeout: Option<Pin<Box<Sleep>>>,
-    max_age: Pin<Box<Sleep>>,
+    /// The end of the connection's age, and then of the grace.
+    end_of_life: Pin<Box<Sleep>>,
+    grace: Duration,
     /// Whether the peer was told to open no more streams.
     is_draining: bool,
 }
@@ -197,6 +207,7 @@ struct Lifecycle<'a> {
 enum Event {
     PrefaceTimeout,
     MaxAge,
+    GraceOver,
     Drain,
     Abort,
 }
@@ -207,7 +218,8 @@ impl<'a> Lifecycle<'a> {
             shutdown: &context.shutdown,
             preface,
             preface_timeout: Some(Box::pin(sleep(PREFACE_TIMEOUT))),
-            max_age: Box::pin(sleep_until(end_of_life(context.options.max_age))),
+            end_of_life: Box::pin(sleep_until(end_of_life(context.options.max_age))),
+            grace: context.options.max_age_grace,
             is_draining: false,
         }
     }
@@ -231,7 +243,14 @@ impl<'a> Lifecycle<'a> {
             };
             let stays_open = match event {
                 Event::PrefaceTimeout => self.end_preface_timeout(),
-                Event::MaxAge => true,
+                Event::MaxAge => {
+                    self.end_of_life.set(sleep(self.grace));
+                    true
+                }
+                Event::GraceOver => {
+                    tracing::debug!("streams were open after the grace of their connection");
+                    false
+                }
                 Event::Drain => self.has_preface(&mut *driver).await,
                 Event::Abort => false,
             };
@@ -255,7 +274,9 @@ impl<'a> Lifecycle<'a> {
         tokio::select! {
             biased;
             () = preface_timeout => Event::PrefaceTimeout,
-            () = &mut self.max_age, if !self.is_draining => Event::MaxAge,
+            () = &mut self.end_of_life => {
+                if self.is_draining { Event::GraceOver } else { Event::MaxAge }
+            }
             () = self.shutdown.drain.cancelled(), if !self.is_draining => Event::Drain,
             () = self.shutdown.abort.cancelled() => Event::Abort,
         }

@@ -31,7 +31,7 @@ use std::{
     future::Future,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -43,12 +43,12 @@ use futures_util::task::{ArcWake, AtomicWaker, waker_ref};
 use parking_lot::Mutex;
 use tokio::task::coop::unconstrained;
 
+use crate::stall_guard::{GuardedStream, StallGuard};
+
 /// Streams polled per batch, before their responses are written. More would not fit the CPU cache.
 const BATCH_SIZE: usize = 8;
 /// Maximum number of slots kept while no stream waits.
 const SPARE_SLOTS: usize = 128;
-
-type Stream = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The streams of a connection that wait. Dropping the set drops them.
 pub(crate) struct StreamSet {
@@ -63,11 +63,18 @@ pub(crate) struct InlineExecutor(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    next_may_spawn: AtomicBool,
+    next: Mutex<NextStream>,
     /// Rarely contended: besides the connection's task, only a spawned stream uses the slots, when
     /// it discards the rest of a rejected request.
     slots: Mutex<Slots>,
     ready: Arc<ReadyQueue>,
+}
+
+/// How to run the next stream.
+#[derive(Default)]
+struct NextStream {
+    may_spawn: bool,
+    guard: Option<StallGuard>,
 }
 
 #[derive(Default)]
@@ -80,7 +87,7 @@ struct Slots {
 
 struct Slot {
     waker: Arc<StreamWaker>,
-    stream: Option<Stream>,
+    stream: Option<GuardedStream>,
 }
 
 /// The waker of a slot. It may wake the slot for an earlier stream, which costs one poll.
@@ -142,18 +149,19 @@ impl Drop for StreamSet {
 // === impl InlineExecutor ===
 
 impl InlineExecutor {
-    /// Sets whether the next stream gets a task of its own if it has to wait.
-    pub(crate) fn next_may_spawn(&self, may_spawn: bool) {
-        self.0.next_may_spawn.store(may_spawn, Ordering::Relaxed);
+    /// Sets whether the next stream gets a task of its own if it has to wait, and its guard.
+    pub(crate) fn prepare(&self, may_spawn: bool, guard: Option<StallGuard>) {
+        *self.0.next.lock() = NextStream { may_spawn, guard };
     }
 }
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for InlineExecutor {
     fn execute(&self, future: F) {
-        let mut stream: Stream = Box::pin(future);
+        let NextStream { may_spawn, guard } = mem::take(&mut *self.0.next.lock());
+        let mut stream = GuardedStream::new(Box::pin(future), guard);
         let mut slot = self.0.slots.lock().take_vacant(&self.0.ready);
         let mut is_vacated = poll_stream(&mut stream, &slot.waker).is_ready();
-        if !is_vacated && self.0.next_may_spawn.load(Ordering::Relaxed) {
+        if !is_vacated && may_spawn {
             is_vacated = true;
             tokio::spawn(stream);
         } else if !is_vacated {
@@ -165,12 +173,12 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for InlineE
 
 /// Polls a stream. A panic ends the stream and leaves the others of the connection alone; the panic
 /// hook has logged it.
-fn poll_stream(stream: &mut Stream, waker: &Arc<StreamWaker>) -> Poll<()> {
+fn poll_stream(stream: &mut GuardedStream, waker: &Arc<StreamWaker>) -> Poll<()> {
     let waker = waker_ref(waker);
     let mut cx = Context::from_waker(&waker);
     // The budget of the connection's task bounds what the streams can read. Without a budget of
     // their own they are not stopped in the middle of a response.
-    let poll = || pin!(unconstrained(stream.as_mut())).poll(&mut cx);
+    let poll = || pin!(unconstrained(&mut *stream)).poll(&mut cx);
     catch_unwind(AssertUnwindSafe(poll)).unwrap_or(Poll::Ready(()))
 }
 

@@ -2,12 +2,15 @@
 //!
 //! The server calls a handler with each request, and knows nothing of what the requests mean.
 //! [`serve`] accepts connections, bounds them, replaces them at an age and drains them at shutdown.
-//! It is built on hyper. Four things differ from hyper's own loop, and each of them is described in
+//! It is built on hyper. Six things differ from hyper's own loop, and each of them is described in
 //! its module:
 //!
 //! - `write_coalescing`: responses that are ready together leave in one system call.
 //! - `inline_executor`: streams run in the task of their connection.
 //! - `admission`: a limit on concurrent requests, with a short queue.
+//! - `fair_limit`: limits that no connection can take alone, of requests, streams and bytes.
+//! - `message` and `stall_guard`: requests that are incomplete, and responses that are not read,
+//!   hold little and not for long.
 //! - `backpressure`, `read_gate` and `pending_io`: while requests are queued, the connections that
 //!   brought them are not read.
 //!
@@ -19,7 +22,10 @@
 //!
 //! use http::{Request, Response};
 //! use http_body_util::Full;
-//! use transport::{Admission, Dispatched, Options, Reply, RequestBody, Shutdown, runtime, serve};
+//! use transport::{
+//!     Admission, Dispatched, FairLimit, Options, Reply, RequestBody, Resource, Shutdown, runtime,
+//!     serve,
+//! };
 //!
 //! fn main() -> std::io::Result<()> {
 //!     let options = Options {
@@ -27,6 +33,8 @@
 //!         max_streams: 256,
 //!         max_header_bytes: 16 * 1024,
 //!         max_age: Duration::ZERO,
+//!         max_age_grace: Duration::from_secs(60),
+//!         stall_timeout: Duration::from_secs(30),
 //!         keepalive_interval: Duration::from_secs(30),
 //!         keepalive_timeout: Duration::from_secs(10),
 //!     };
@@ -38,10 +46,11 @@
 //!             may_spawn: false,
 //!             is_queued: false,
 //!             reply: async {
-//!                 Reply { response: Response::new(Full::from("hello")), unread: None }
+//!                 Reply { response: Response::new(Full::from("hello")), unread: None, held: None }
 //!             },
 //!         };
-//!         serve(listener, options, admission, Shutdown::default(), handler).await;
+//!         let buffered = FairLimit::new(Resource::Bytes, 64 << 20, 64 << 10);
+//!         serve(listener, options, admission, buffered, Shutdown::default(), handler).await;
 //!         Ok(())
 //!     })
 //! }
@@ -52,17 +61,26 @@ mod backpressure;
 #[cfg(feature = "busy-poll")]
 mod busy_poll;
 mod connection;
+mod fair_limit;
 mod inline_executor;
+mod message;
 mod pending_io;
 mod preface;
 mod read_gate;
 pub mod runtime;
+mod stall_guard;
 mod threads;
 #[cfg(test)]
 mod wake_counter;
 mod write_coalescing;
 
-use std::{error::Error, future::Future, io, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    future::Future,
+    io,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -71,9 +89,12 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use admission::{Admission, Permit, Rejected};
+pub use fair_limit::{ConnectionShare, FairLimit, Resource, Taken};
+pub use message::{Exhausted, MessageBody, MessageReader};
 pub use pending_io::RequestBody;
 
 use connection::{Context, serve_connection};
+use stall_guard::StallPolicy;
 
 /// Pause after an error of the listener, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -90,6 +111,10 @@ pub struct Options {
     /// Age at which a peer is asked to open a new connection, give or take a tenth, so that load
     /// balancers can spread the load. Zero means never.
     pub max_age: Duration,
+    /// Time after that in which open streams may end; then the connection is closed.
+    pub max_age_grace: Duration,
+    /// Time without progress after which a response that the peer does not read is reset.
+    pub stall_timeout: Duration,
     /// Time without traffic after which the peer is sent a PING. Zero means never.
     pub keepalive_interval: Duration,
     /// Time the peer has to answer the PING.
@@ -113,6 +138,17 @@ pub struct Reply<B> {
     pub response: Response<B>,
     /// The body of a request that was rejected before its body was read.
     pub unread: Option<RequestBody>,
+    /// What the response holds until all of it may be sent.
+    pub held: Option<Held>,
+}
+
+/// What a large response holds.
+#[derive(Debug)]
+pub struct Held {
+    /// Its bytes.
+    pub bytes: Taken,
+    /// Its request is in flight until then.
+    pub permit: Option<Permit>,
 }
 
 /// The two stages of a shutdown.
@@ -128,10 +164,12 @@ pub struct Shutdown {
 /// waits until the open connections have ended, which they do at [`Shutdown::abort`] at the latest.
 ///
 /// While requests are queued in `admission`, the connections that brought them are read less often.
+/// Responses that the peer does not read count against `buffered`.
 pub async fn serve<H, F, B>(
     listener: TcpListener,
     options: Options,
     admission: Arc<Admission>,
+    buffered: Arc<FairLimit>,
     shutdown: Shutdown,
     handler: H,
 ) where
@@ -143,7 +181,10 @@ pub async fn serve<H, F, B>(
     let connections = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(options.max_connections));
     let drain = shutdown.drain.clone();
-    let context = Arc::new(Context { options, admission, shutdown });
+    let stall_policy =
+        StallPolicy { timeout: options.stall_timeout, budget: buffered, ended: AtomicU64::new(0) };
+    let stall_policy = Arc::new(stall_policy);
+    let context = Arc::new(Context { options, admission, shutdown, stall_policy });
     let accept_loop = async {
         loop {
             // The semaphore is never closed.

@@ -13,7 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -23,7 +23,9 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, rt::Executor as _};
 use tokio::time::timeout;
 
-use crate::inline_executor::InlineExecutor;
+use crate::{
+    Held, fair_limit::ConnectionShare, inline_executor::InlineExecutor, stall_guard::StreamProgress,
+};
 
 /// Limits on the unread part of a rejected request that is still read.
 const MAX_DISCARDED_BYTES: usize = 64 * 1024;
@@ -39,6 +41,7 @@ struct Shared {
     /// Woken when the first body begins to wait: a spawned stream can do so at any time.
     connection: AtomicWaker,
     executor: InlineExecutor,
+    share: Arc<ConnectionShare>,
 }
 
 /// The body of a request. It counts as pending from the first time a read finds no data until its
@@ -47,33 +50,47 @@ pub struct RequestBody {
     body: Incoming,
     pending: PendingIo,
     is_counted: bool,
+    is_ended: bool,
 }
 
 /// The body of a response. Its data counts as pending until it is written to the connection.
 pub(crate) struct ResponseBody<B> {
     body: B,
     pending: PendingIo,
+    progress: Arc<StreamProgress>,
+    _held: Option<Held>,
 }
 
 /// A part of a response. Counts as pending until it is dropped.
 pub(crate) struct TrackedBytes {
     bytes: Bytes,
     pending: PendingIo,
+    progress: Arc<StreamProgress>,
 }
 
 impl PendingIo {
     /// `executor` is that of the connection.
     pub(crate) fn new(executor: InlineExecutor) -> Self {
         let (requests, responses) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self(Arc::new(Shared { requests, responses, connection: AtomicWaker::new(), executor }))
+        let (connection, share) = (AtomicWaker::new(), Arc::default());
+        Self(Arc::new(Shared { requests, responses, connection, executor, share }))
     }
 
     pub(crate) fn request(&self, body: Incoming) -> RequestBody {
-        RequestBody { body, pending: self.clone(), is_counted: false }
+        RequestBody { body, pending: self.clone(), is_counted: false, is_ended: false }
     }
 
-    pub(crate) fn response<B>(self, body: B) -> ResponseBody<B> {
-        ResponseBody { body, pending: self }
+    pub(crate) fn response<B>(
+        self,
+        body: B,
+        progress: Arc<StreamProgress>,
+        held: Option<Held>,
+    ) -> ResponseBody<B> {
+        ResponseBody { body, pending: self, progress, _held: held }
+    }
+
+    pub(crate) fn share(&self) -> &Arc<ConnectionShare> {
+        &self.0.share
     }
 
     /// Whether a request waits for more of its body.
@@ -104,6 +121,18 @@ impl PendingIo {
 // === impl RequestBody ===
 
 impl RequestBody {
+    /// What the connection of the request holds.
+    #[inline]
+    pub fn connection(&self) -> &Arc<ConnectionShare> {
+        self.pending.share()
+    }
+
+    /// Whether the body was read to its end.
+    #[inline]
+    pub(crate) fn is_ended(&self) -> bool {
+        self.is_ended || self.body.is_end_stream()
+    }
+
     /// Reads and discards the rest of the body as it arrives.
     ///
     /// Dropping the body instead would reset the stream. Data that the peer sent before it saw the
@@ -152,7 +181,10 @@ impl Body for RequestBody {
         match &polled {
             Poll::Pending => self.count(),
             Poll::Ready(Some(Ok(_))) => {}
-            Poll::Ready(_) => self.uncount(),
+            Poll::Ready(_) => {
+                self.is_ended = true;
+                self.uncount();
+            }
         }
         polled
     }
@@ -182,11 +214,14 @@ impl<B: Body<Data = Bytes> + Unpin> Body for ResponseBody<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<TrackedBytes>, B::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        let pending = &self.pending;
-        Poll::Ready(frame.map(|frame| {
-            frame.map(|frame| frame.map_data(|bytes| TrackedBytes::new(bytes, pending.clone())))
-        }))
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            self.progress.await_body();
+            return Poll::Pending;
+        };
+        self.progress.advance();
+        let (pending, progress) = (&self.pending, &self.progress);
+        let track = |bytes| TrackedBytes::new(bytes, pending.clone(), progress.clone());
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(track))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -202,9 +237,9 @@ impl<B: Body<Data = Bytes> + Unpin> Body for ResponseBody<B> {
 
 impl TrackedBytes {
     #[inline]
-    fn new(bytes: Bytes, pending: PendingIo) -> Self {
+    fn new(bytes: Bytes, pending: PendingIo, progress: Arc<StreamProgress>) -> Self {
         pending.add(&pending.0.responses);
-        Self { bytes, pending }
+        Self { bytes, pending, progress }
     }
 }
 
@@ -226,6 +261,7 @@ impl Buf for TrackedBytes {
 
     #[inline]
     fn advance(&mut self, count: usize) {
+        self.progress.advance();
         self.bytes.advance(count);
     }
 
@@ -255,7 +291,8 @@ mod tests {
         let wakes = Arc::<WakeCounter>::default();
         let waker = Waker::from(wakes.clone());
         let has_any = || pending.poll_any(&Context::from_waker(&waker)).is_ready();
-        let part = || TrackedBytes::new(Bytes::from_static(b"part"), pending.clone());
+        let part =
+            || TrackedBytes::new(Bytes::from_static(b"part"), pending.clone(), Arc::default());
         assert!(!has_any());
         let one = part();
         assert_eq!(wakes.count(), 1);

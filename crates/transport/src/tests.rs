@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::poll;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use tokio::{
     io::AsyncReadExt as _,
     net::TcpStream,
@@ -24,6 +24,7 @@ const SOON: Duration = Duration::from_secs(10);
 struct Server {
     address: SocketAddr,
     admission: Arc<Admission>,
+    buffered: Arc<FairLimit>,
     shutdown: Shutdown,
     serving: JoinHandle<()>,
 }
@@ -34,6 +35,16 @@ impl Server {
         H: Fn(Request<RequestBody>) -> Dispatched<F> + Clone + Send + Sync + 'static,
         F: Future<Output = Reply<Full<Bytes>>> + Send + 'static,
     {
+        Self::start_with(handler, |options| options).await
+    }
+
+    async fn start_with<H, F, B>(handler: H, change: impl FnOnce(Options) -> Options) -> Self
+    where
+        H: Fn(Request<RequestBody>) -> Dispatched<F> + Clone + Send + Sync + 'static,
+        F: Future<Output = Reply<B>> + Send + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let options = Options {
@@ -42,13 +53,23 @@ impl Server {
             max_streams: 100,
             max_header_bytes: 16 * 1024,
             max_age: Duration::ZERO,
+            max_age_grace: Duration::from_millis(200),
+            stall_timeout: Duration::from_millis(200),
             keepalive_interval: Duration::ZERO,
             keepalive_timeout: Duration::from_secs(1),
         };
+        let options = change(options);
         let (admission, shutdown) = (Admission::new(1), Shutdown::default());
-        let serving =
-            tokio::spawn(serve(listener, options, admission.clone(), shutdown.clone(), handler));
-        Self { address, admission, shutdown, serving }
+        let buffered = FairLimit::new(Resource::Bytes, 16 << 20, 64 << 10);
+        let serving = tokio::spawn(serve(
+            listener,
+            options,
+            admission.clone(),
+            buffered.clone(),
+            shutdown.clone(),
+            handler,
+        ));
+        Self { address, admission, buffered, shutdown, serving }
     }
 
     async fn connect(&self) -> Client {
@@ -87,7 +108,7 @@ impl Client {
 }
 
 fn reply(body: Full<Bytes>) -> Reply<Full<Bytes>> {
-    Reply { response: Response::new(body), unread: None }
+    Reply { response: Response::new(body), unread: None, held: None }
 }
 
 #[tokio::test]
@@ -224,7 +245,7 @@ async fn the_unread_body_of_a_rejected_request_is_discarded_within_limits() {
     let handler = |request: Request<RequestBody>| {
         let reply = async {
             let response = Response::new(Full::default());
-            Reply { response, unread: Some(request.into_body()) }
+            Reply { response, unread: Some(request.into_body()), held: None }
         };
         Dispatched { may_spawn: false, is_queued: true, reply }
     };
@@ -284,4 +305,70 @@ async fn an_abort_closes_connections_with_requests_in_flight() {
     server.shutdown.abort.cancel();
     assert!(timeout(SOON, response).await.unwrap().is_err());
     timeout(SOON, server.serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_response_that_is_not_read_is_reset_and_the_connection_goes_on() {
+    for size in [1, LARGE] {
+        let handler = move |request: Request<RequestBody>| {
+            let is_large = request.uri().path() == "/large";
+            let body = if is_large { vec![7; size] } else { Vec::new() };
+            let reply = async move { reply(Full::new(body.into())) };
+            Dispatched { may_spawn: is_large, is_queued: false, reply }
+        };
+        let server = Server::start(handler).await;
+        let stream = TcpStream::connect(server.address).await.unwrap();
+        let mut builder = h2::client::Builder::new();
+        let handshake = builder.initial_window_size(0).handshake(stream);
+        let (requests, connection) = handshake.await.unwrap();
+        tokio::spawn(connection);
+        let mut client = Client { address: server.address, requests };
+        let mut body = client.get("/large").await.unwrap().into_body();
+        let end = timeout(SOON, poll_fn(|cx| body.poll_data(cx))).await.unwrap();
+        assert!(end.is_some_and(|data| data.is_err_and(|error| error.is_reset())), "{size}");
+        assert_eq!(server.buffered.used(), 0);
+        assert!(client.get("/small").await.is_ok());
+        drop((client, body));
+        server.drain().await;
+    }
+}
+
+/// A response without end, whose parts come more slowly than responses may stall.
+#[tokio::test]
+async fn a_response_that_waits_for_its_own_parts_is_not_reset() {
+    let handler = |_| {
+        let parts = futures_util::stream::unfold(0, |part| async move {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            let data = http_body::Frame::data(Bytes::from_static(b"part"));
+            (part < 3).then_some((Ok::<_, std::io::Error>(data), part + 1))
+        });
+        let body = StreamBody::new(parts).boxed_unsync();
+        let reply = async { Reply { response: Response::new(body), unread: None, held: None } };
+        Dispatched { may_spawn: true, is_queued: false, reply }
+    };
+    let server = Server::start_with(handler, |options| options).await;
+    let mut client = server.connect().await;
+    let mut body = client.get("/slow").await.unwrap().into_body();
+    let mut received = Vec::new();
+    while let Some(data) = timeout(SOON, body.data()).await.unwrap() {
+        received.extend_from_slice(&data.unwrap());
+    }
+    assert_eq!(received, b"partpartpart");
+    drop((client, body));
+    server.drain().await;
+}
+
+#[tokio::test]
+async fn streams_that_outlive_the_grace_of_their_connection_are_cut_off() {
+    let handler = |_| Dispatched {
+        may_spawn: false,
+        is_queued: false,
+        reply: pending::<Reply<Full<Bytes>>>(),
+    };
+    let aged = |options| Options { max_age: Duration::from_millis(100), ..options };
+    let server = Server::start_with(handler, aged).await;
+    let mut client = server.connect().await;
+    assert!(client.get("/never").await.is_err());
+    drop(client);
+    server.drain().await;
 }

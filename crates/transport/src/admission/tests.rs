@@ -2,9 +2,10 @@ use super::*;
 
 impl Admission {
     async fn acquire(self: &Arc<Self>, deadline: Option<Instant>) -> Option<Permit> {
-        match self.try_acquire() {
+        let connection = Arc::<ConnectionShare>::default();
+        match self.try_acquire(&connection) {
             Some(permit) => Some(permit),
-            None => self.acquire_queued(Instant::now(), deadline).await.ok(),
+            None => self.acquire_queued(connection, Instant::now(), deadline).await.ok(),
         }
     }
 
@@ -80,11 +81,12 @@ async fn queued_requests_are_admitted_in_order_of_arrival() {
 async fn backpressure_is_on_until_the_queue_is_empty_and_half_of_the_limit_is_free() {
     let admission = Admission::new(4);
     let backpressure = admission.backpressure().clone();
-    let mut permits: Vec<_> = std::iter::repeat_with(|| admission.try_acquire()).take(4).collect();
+    let mut permits: Vec<_> =
+        std::iter::repeat_with(|| admission.try_acquire(&Arc::default())).take(4).collect();
     assert!(permits.iter().all(Option::is_some) && backpressure.is_off());
     let queued = tokio::spawn({
         let admission = admission.clone();
-        async move { admission.acquire_queued(Instant::now(), None).await }
+        async move { admission.acquire_queued(Arc::default(), Instant::now(), None).await }
     });
     for _ in 0..10 {
         tokio::task::yield_now().await;
@@ -96,7 +98,7 @@ async fn backpressure_is_on_until_the_queue_is_empty_and_half_of_the_limit_is_fr
     permits.truncate(1);
     assert!(backpressure.is_off());
     // A rejected request leaves the queue as well.
-    permits.extend(std::iter::repeat_with(|| admission.try_acquire()).take(3));
+    permits.extend(std::iter::repeat_with(|| admission.try_acquire(&Arc::default())).take(3));
     assert!(admission.acquire(None).await.is_none());
     assert!(!backpressure.is_off());
     permits.truncate(2);
@@ -168,12 +170,28 @@ async fn concurrent_requests_never_exceed_the_limit() {
 #[tokio::test(start_paused = true)]
 async fn a_permit_freed_before_a_request_queues_is_not_lost() {
     let admission = Admission::new(1);
-    let one = admission.try_acquire();
-    assert!(admission.try_acquire().is_none());
+    let one = admission.try_acquire(&Arc::default());
+    assert!(admission.try_acquire(&Arc::default()).is_none());
     // The queue is still empty.
     drop(one);
     let queued = Instant::now();
-    assert!(admission.acquire_queued(queued, None).await.is_ok());
+    assert!(admission.acquire_queued(Arc::default(), queued, None).await.is_ok());
     assert_eq!(queued.elapsed(), Duration::ZERO);
     admission.assert_empty();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_cannot_take_all_permits() {
+    let limit = 10 * CONNECTION_FLOOR;
+    let admission = Admission::new(limit);
+    let (greedy, other) = (Arc::default(), Arc::default());
+    let held: Vec<_> = std::iter::from_fn(|| admission.try_acquire(&greedy)).collect();
+    assert_eq!(held.len(), limit / 2);
+    let queued = Instant::now();
+    assert!(admission.acquire_queued(greedy.clone(), queued, None).await.is_err());
+    assert_eq!((queued.elapsed(), admission.rejected()), (Duration::ZERO, 1), "it is not queued");
+    assert!(admission.try_acquire(&other).is_some());
+    drop(held);
+    assert_eq!((admission.in_flight(), greedy.of(Resource::Requests)), (0, 0));
+    assert!(admission.try_acquire(&greedy).is_some());
 }

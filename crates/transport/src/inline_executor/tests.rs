@@ -62,7 +62,7 @@ async fn a_waiting_stream_is_polled_by_its_connection() {
 async fn a_waiting_stream_that_may_spawn_runs_in_its_own_task() {
     let (start, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let executor = StreamSet::new().executor();
-    executor.next_may_spawn(true);
+    executor.prepare(true, None);
     executor.execute(relay(&start, &end));
     start.notify_one();
     assert!(timeout(Duration::from_secs(10), end.notified()).await.is_ok());

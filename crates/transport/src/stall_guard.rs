@@ -1,0 +1,163 @@
+//! Ends streams whose response makes no progress, because the peer does not open their window.
+//!
+//! The peer pays nothing for such a stream, and the server keeps its response. HTTP/2 has no limit
+//! of its own: the peer answers PINGs, so that the connection is not idle. A stream that is ended
+//! is reset, and the connection goes on.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::time::{Sleep, sleep};
+
+use crate::fair_limit::{ConnectionShare, FairLimit, Taken};
+
+/// What a small response counts for while it waits, in bytes: the state of its stream.
+const STREAM_BYTES: usize = 2 * 1024;
+
+/// The future of a stream.
+pub(crate) type BoxedStream = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// How far a response has come.
+#[derive(Debug, Default)]
+pub(crate) struct StreamProgress {
+    /// Zero until the response begins.
+    steps: AtomicU64,
+    /// Whether the last poll of the stream found that the next part is not there yet.
+    awaits_body: AtomicBool,
+    /// Whether the bytes of the response are counted already.
+    is_counted: AtomicBool,
+}
+
+/// What the guards of all streams share.
+#[derive(Debug)]
+pub(crate) struct StallPolicy {
+    /// Time without progress after which a stream is ended.
+    pub(crate) timeout: Duration,
+    /// Counts the streams whose response waits for the peer.
+    pub(crate) budget: Arc<FairLimit>,
+    /// Streams ended so far.
+    pub(crate) ended: AtomicU64,
+}
+
+/// Ends a stream when its response stalls.
+pub(crate) struct StallGuard {
+    pub(crate) progress: Arc<StreamProgress>,
+    pub(crate) policy: Arc<StallPolicy>,
+    pub(crate) connection: Arc<ConnectionShare>,
+    /// None while the response does not wait for the peer.
+    waiting: Option<Waiting>,
+}
+
+/// A stream with its guard. Other work of a connection has none.
+pub(crate) struct GuardedStream {
+    stream: BoxedStream,
+    guard: Option<StallGuard>,
+}
+
+struct Waiting {
+    timer: Pin<Box<Sleep>>,
+    /// Steps of the response when the timer was set.
+    seen: u64,
+    _held: Option<Taken>,
+}
+
+// === impl StreamProgress ===
+
+impl StreamProgress {
+    /// A step of the response: its next part is read, or bytes of a part are sent.
+    #[inline]
+    pub(crate) fn advance(&self) {
+        self.steps.fetch_add(1, Relaxed);
+    }
+
+    /// The response begins.
+    #[inline]
+    pub(crate) fn begin(&self, is_counted: bool) {
+        self.is_counted.store(is_counted, Relaxed);
+        self.advance();
+    }
+
+    /// The peer has opened its window, and the next part of the response is not there yet.
+    #[inline]
+    pub(crate) fn await_body(&self) {
+        self.awaits_body.store(true, Relaxed);
+    }
+}
+
+// === impl StallGuard ===
+
+impl StallGuard {
+    pub(crate) fn new(
+        progress: Arc<StreamProgress>,
+        policy: Arc<StallPolicy>,
+        connection: Arc<ConnectionShare>,
+    ) -> Self {
+        Self { progress, policy, connection, waiting: None }
+    }
+
+    /// Ready if the stream, which is pending, must end.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let steps = self.progress.steps.load(Relaxed);
+        if steps == 0 || self.progress.awaits_body.load(Relaxed) {
+            self.waiting = None;
+            return Poll::Pending;
+        }
+        let Self { policy, connection, waiting, .. } = self;
+        let waiting = match waiting {
+            Some(waiting) => waiting,
+            None => {
+                let is_counted = self.progress.is_counted.load(Relaxed);
+                let take = || policy.budget.try_take(connection, STREAM_BYTES);
+                let held = if is_counted { None } else { take() };
+                if held.is_none() && !is_counted {
+                    return self.end("too many responses are not read");
+                }
+                let timer = Box::pin(sleep(policy.timeout));
+                waiting.insert(Waiting { timer, seen: steps, _held: held })
+            }
+        };
+        loop {
+            ready!(waiting.timer.as_mut().poll(cx));
+            if waiting.seen == steps {
+                return self.end("a response was not read in time");
+            }
+            waiting.seen = steps;
+            waiting.timer.set(sleep(policy.timeout));
+        }
+    }
+
+    #[cold]
+    fn end(&self, reason: &'static str) -> Poll<()> {
+        self.policy.ended.fetch_add(1, Relaxed);
+        tracing::debug!(reason, "a stream is reset");
+        Poll::Ready(())
+    }
+}
+
+// === impl GuardedStream ===
+
+impl GuardedStream {
+    pub(crate) fn new(stream: BoxedStream, guard: Option<StallGuard>) -> Self {
+        Self { stream, guard }
+    }
+}
+
+impl Future for GuardedStream {
+    type Output = ();
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { stream, guard } = &mut *self;
+        let Some(guard) = guard else { return stream.as_mut().poll(cx) };
+        guard.progress.awaits_body.store(false, Relaxed);
+        if stream.as_mut().poll(cx).is_ready() { Poll::Ready(()) } else { guard.poll_stalled(cx) }
+    }
+}

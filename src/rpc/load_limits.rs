@@ -1,0 +1,170 @@
+//! Limits on what calls hold besides the permits of the admission, and the log of rejected calls.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderValue, Response};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tonic::body::Body;
+use transport::{Admission, ConnectionShare, FairLimit, Held, Permit, Resource, Taken};
+
+use super::{deadline, method::Method, overload::Overload};
+use crate::config::LimitsConfig;
+
+/// What a connection may hold of calls that stay open or wait, however many others there are.
+const CALLS_FLOOR: usize = 64;
+/// Bytes that a connection may hold, however many others hold.
+const BYTES_FLOOR: usize = 1024 * 1024;
+/// Size from which a response counts before it is sent, in bytes. Smaller ones count only if they
+/// have to wait for their client.
+const LARGE_RESPONSE: usize = 16 * 1024;
+/// Time between two log lines about rejected calls.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The limits of a server, apart from the permits.
+#[derive(Debug)]
+pub struct LoadLimits {
+    /// Bytes of incomplete requests and of unread responses.
+    pub buffered: Arc<FairLimit>,
+    /// Open FetchStreams.
+    pub(super) fetch_streams: Arc<FairLimit>,
+    /// Calls that may wait for a value.
+    pub(super) waiting: Arc<FairLimit>,
+    /// Time in which a request message must arrive.
+    pub(super) body_timeout: Duration,
+    /// Deadline of calls that have none.
+    pub(super) default_deadline: Option<Duration>,
+    /// The header with that deadline, for the handlers.
+    default_timeout: HeaderValue,
+    late_bodies: AtomicU64,
+    log: Mutex<RejectionLog>,
+}
+
+/// What a call holds until its response ends.
+#[derive(Default)]
+pub(super) struct Holds {
+    /// `None` for services without admission, and for calls that stay open.
+    pub(super) permit: Option<Permit>,
+    /// Its part of the limits on open and on waiting calls.
+    pub(super) _taken: Option<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct RejectionLog {
+    last_line: Option<Instant>,
+    since: u64,
+}
+
+/// Size of the value in a response, in bytes: an extension of large responses.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LargeResponse(usize);
+
+/// The call must be answered without waiting: its connection waits for many values already. An
+/// extension of requests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MustNotWait;
+
+impl LoadLimits {
+    /// The limits of the configuration.
+    pub fn new(limits: &LimitsConfig) -> Self {
+        // A part of a connection's streams is left for calls that end a wait, such as the Set that
+        // fills the value.
+        let streams = limits.max_streams_per_connection as usize;
+        let (half, quarter) = ((streams / 2).max(1), (streams / 4).max(1));
+        let max_waiting = limits.max_waiting.max(CALLS_FLOOR);
+        let calls = FairLimit::with_ceiling;
+        Self {
+            buffered: FairLimit::new(Resource::Bytes, limits.max_buffered_bytes, BYTES_FLOOR),
+            fetch_streams: calls(Resource::Streams, limits.max_fetch_streams, CALLS_FLOOR, quarter),
+            waiting: calls(Resource::Waiting, max_waiting, CALLS_FLOOR, half),
+            body_timeout: limits.request_body_timeout,
+            default_deadline: Some(limits.default_deadline).filter(|time| !time.is_zero()),
+            default_timeout: deadline::header(limits.default_deadline),
+            late_bodies: AtomicU64::new(0),
+            log: Mutex::default(),
+        }
+    }
+
+    /// Tells the handler of the default deadline, so that a call that waits for a value can answer
+    /// before it.
+    pub(super) fn insert_default_deadline(&self, method: Method, headers: &mut HeaderMap) {
+        let is_needed = (method.may_wait() || method.is_streaming())
+            && !method.stays_open()
+            && self.default_deadline.is_some();
+        if is_needed {
+            headers.entry(deadline::HEADER).or_insert_with(|| self.default_timeout.clone());
+        }
+    }
+
+    /// Counts a large response against the bytes of its connection, until all of it may be sent.
+    /// Small ones hold nothing.
+    pub(super) fn hold(
+        &self,
+        connection: &Arc<ConnectionShare>,
+        response: &Response<Body>,
+        permit: &mut Option<Permit>,
+    ) -> Result<Option<Held>, Overload> {
+        let Some(LargeResponse(size)) = response.extensions().get() else { return Ok(None) };
+        match self.buffered.try_take(connection, *size) {
+            Some(bytes) => Ok(Some(Held { bytes, permit: permit.take() })),
+            None => Err(Overload::UnreadResponses),
+        }
+    }
+
+    /// The limit that a call exceeds.
+    pub(super) fn limit(&self, overload: Overload, admission: &Admission) -> usize {
+        match overload {
+            Overload::Requests => admission.limit(),
+            Overload::FetchStreams => self.fetch_streams.limit(),
+            Overload::IncompleteRequests | Overload::UnreadResponses => self.buffered.limit(),
+        }
+    }
+
+    /// Logs a rejected call: the first at once, and then their number once per minute.
+    #[cold]
+    pub(super) fn log_rejection(&self, overload: Overload, admission: &Admission) {
+        let mut log = self.log.lock();
+        log.since += 1;
+        let now = Instant::now();
+        if log.last_line.is_some_and(|last| now - last < LOG_INTERVAL) {
+            return;
+        }
+        tracing::warn!(
+            reason = overload.name(),
+            rejected = log.since,
+            requests = admission.in_flight(),
+            max_concurrent_requests = admission.limit(),
+            fetch_streams = self.fetch_streams.used(),
+            buffered_bytes = self.buffered.used(),
+            max_buffered_bytes = self.buffered.limit(),
+            "calls are rejected because of overload"
+        );
+        *log = RejectionLog { last_line: Some(now), since: 0 };
+    }
+
+    /// Counts a request whose message did not arrive in time.
+    pub(super) fn count_late_body(&self) {
+        self.late_bodies.fetch_add(1, Relaxed);
+    }
+
+    /// Requests whose message did not arrive in time, so far.
+    pub(super) fn late_bodies(&self) -> u64 {
+        self.late_bodies.load(Relaxed)
+    }
+}
+
+impl LargeResponse {
+    /// Marks a response with a large value of `bytes`.
+    #[inline]
+    pub(super) fn mark<T>(response: &mut tonic::Response<T>, bytes: usize) {
+        if bytes >= LARGE_RESPONSE {
+            response.extensions_mut().insert(Self(bytes));
+        }
+    }
+}

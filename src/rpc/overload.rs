@@ -1,0 +1,26 @@
+//! The reasons for which a call is rejected because of the server's load.
+
+/// Why a call is rejected because of the server's load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overload {
+    /// Too many requests at once, of all clients or of this connection.
+    Requests,
+    /// Too many FetchStreams.
+    FetchStreams,
+    /// Too many bytes of incomplete requests.
+    IncompleteRequests,
+    /// Too many bytes of responses that are not read.
+    UnreadResponses,
+}
+
+impl Overload {
+    /// Name in logs and metrics.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::FetchStreams => "fetch_streams",
+            Self::IncompleteRequests => "incomplete_requests",
+            Self::UnreadResponses => "unread_responses",
+        }
+    }
+}
