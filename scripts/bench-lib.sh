@@ -6,8 +6,11 @@
 # Many short rounds, because the speed of a shared machine changes within seconds.
 readonly ROUNDS=${ROUNDS:-15} SECONDS_EACH=${SECONDS_EACH:-1}
 readonly OUT=target/bench
-readonly LARDER=${LARDER:-target/release/larder}
-readonly BASELINE=${BASELINE:-target/bench/baseline/release/baseline}
+# The profile of the server that is measured.
+readonly PROFILE=${PROFILE:-release}
+readonly LARDER=${LARDER:-target/$PROFILE/larder}
+readonly BASELINE_PROFILE=${BASELINE_PROFILE:-release}
+readonly BASELINE=${BASELINE:-target/bench/baseline/${BASELINE_PROFILE/#dev/debug}/baseline}
 readonly PATH_PREFIX=/larder.v1.CacheService
 mkdir -p "$OUT"
 
@@ -104,8 +107,8 @@ load() {
 }
 
 build() {
-  echo "building (release)" >&2
-  cargo build --release --locked --quiet
-  cargo build --release --locked --quiet --manifest-path benches/baseline/Cargo.toml \
-    --target-dir target/bench/baseline
+  echo "building ($PROFILE)" >&2
+  cargo build --profile "$PROFILE" --locked --quiet
+  cargo build --profile "$BASELINE_PROFILE" --locked --quiet \
+    --manifest-path benches/baseline/Cargo.toml --target-dir target/bench/baseline
 }

@@ -21,8 +21,8 @@
 //! # One Get
 //!
 //! 1. `crates/transport`: the connection's task reads the request and calls the handler.
-//! 2. `rpc/pipeline.rs`: starts the observed call (`rpc/call.rs`: span, metrics, access log),
-//!    admits or rejects the request, and sets its deadline.
+//! 2. `rpc/pipeline.rs`: starts the observed call (`rpc/call.rs`: span, metrics, access log), reads
+//!    the message, admits or rejects the request, and sets its deadline.
 //! 3. `rpc/cache_service.rs`, `rpc/convert`: validates the message into an [`model::EntryKey`].
 //! 4. `cache/get.rs`, [`cache::Cache::get`]: reads the near cache (`cache/near_read.rs`) if the
 //!    namespace has one, and otherwise asks the store.

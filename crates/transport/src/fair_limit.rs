@@ -154,6 +154,11 @@ impl FairLimit {
 // === impl Taken ===
 
 impl Taken {
+    /// How much is held.
+    pub fn amount(&self) -> usize {
+        self.amount
+    }
+
     /// Takes `amount` more. Returns false, and keeps what it has, if that is too much.
     pub fn try_grow(&mut self, amount: usize) -> bool {
         let is_allowed = amount <= self.limit.limit && self.limit.add(&self.connection, amount);

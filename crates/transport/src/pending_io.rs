@@ -239,6 +239,7 @@ impl TrackedBytes {
     #[inline]
     fn new(bytes: Bytes, pending: PendingIo, progress: Arc<StreamProgress>) -> Self {
         pending.add(&pending.0.responses);
+        progress.add_unsent(bytes.len());
         Self { bytes, pending, progress }
     }
 }
@@ -262,11 +263,13 @@ impl Buf for TrackedBytes {
     #[inline]
     fn advance(&mut self, count: usize) {
         self.progress.advance();
+        self.progress.subtract_unsent(count);
         self.bytes.advance(count);
     }
 
     #[inline]
     fn copy_to_bytes(&mut self, count: usize) -> Bytes {
+        self.progress.subtract_unsent(count);
         self.bytes.copy_to_bytes(count)
     }
 }
@@ -274,6 +277,7 @@ impl Buf for TrackedBytes {
 impl Drop for TrackedBytes {
     #[inline]
     fn drop(&mut self) {
+        self.progress.subtract_unsent(self.bytes.len());
         self.pending.0.responses.fetch_sub(1, SeqCst);
     }
 }

@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -30,6 +30,8 @@ pub(crate) type BoxedStream = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) struct StreamProgress {
     /// Zero until the response begins.
     steps: AtomicU64,
+    /// Bytes of the response that wait to be sent.
+    unsent: AtomicUsize,
     /// Whether the last poll of the stream found that the next part is not there yet.
     awaits_body: AtomicBool,
     /// Whether the bytes of the response are counted already.
@@ -66,12 +68,27 @@ struct Waiting {
     timer: Pin<Box<Sleep>>,
     /// Steps of the response when the timer was set.
     seen: u64,
-    _held: Option<Taken>,
+    /// What the stream is counted for.
+    held: Option<Taken>,
 }
 
 // === impl StreamProgress ===
 
 impl StreamProgress {
+    #[inline]
+    pub(crate) fn add_unsent(&self, bytes: usize) {
+        self.unsent.fetch_add(bytes, Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn subtract_unsent(&self, bytes: usize) {
+        self.unsent.fetch_sub(bytes, Relaxed);
+    }
+
+    fn unsent(&self) -> usize {
+        self.unsent.load(Relaxed)
+    }
+
     /// A step of the response: its next part is read, or bytes of a part are sent.
     #[inline]
     pub(crate) fn advance(&self) {
@@ -110,20 +127,17 @@ impl StallGuard {
             self.waiting = None;
             return Poll::Pending;
         }
-        let Self { policy, connection, waiting, .. } = self;
-        let waiting = match waiting {
-            Some(waiting) => waiting,
-            None => {
-                let is_counted = self.progress.is_counted.load(Relaxed);
-                let take = || policy.budget.try_take(connection, STREAM_BYTES);
-                let held = if is_counted { None } else { take() };
-                if held.is_none() && !is_counted {
-                    return self.end("too many responses are not read");
-                }
-                let timer = Box::pin(sleep(policy.timeout));
-                waiting.insert(Waiting { timer, seen: steps, _held: held })
-            }
-        };
+        let Self { policy, waiting, .. } = self;
+        let waiting = waiting.get_or_insert_with(|| Waiting {
+            timer: Box::pin(sleep(policy.timeout)),
+            seen: steps,
+            held: None,
+        });
+        if !self.progress.is_counted.load(Relaxed)
+            && !waiting.hold(STREAM_BYTES + self.progress.unsent(), policy, &self.connection)
+        {
+            return self.end("too many bytes of responses are not read");
+        }
         loop {
             ready!(waiting.timer.as_mut().poll(cx));
             if waiting.seen == steps {
@@ -139,6 +153,25 @@ impl StallGuard {
         self.policy.ended.fetch_add(1, Relaxed);
         tracing::debug!(reason, "a stream is reset");
         Poll::Ready(())
+    }
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    /// Counts what the stream holds. Returns false if that is too much.
+    fn hold(
+        &mut self,
+        bytes: usize,
+        policy: &StallPolicy,
+        connection: &Arc<ConnectionShare>,
+    ) -> bool {
+        let Some(held) = &mut self.held else {
+            self.held = policy.budget.try_take(connection, bytes);
+            return self.held.is_some();
+        };
+        let more = bytes.saturating_sub(held.amount());
+        more == 0 || held.try_grow(more)
     }
 }
 

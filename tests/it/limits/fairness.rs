@@ -8,13 +8,12 @@ use std::{
 use bytes::Bytes;
 use futures::future::join_all;
 use http::{HeaderMap, Request, header::CONTENT_TYPE};
-use larder::pb::v1::{GetRequest, get_or_fetch_response::Outcome};
-use prost::Message as _;
+use larder::pb::v1::get_or_fetch_response::Outcome;
 use tokio::{net::TcpStream, task::JoinHandle};
 use tonic::{Code, Status};
 
 use crate::support::{
-    client::{Cache, data, fetch, fill, get, set, text},
+    client::{Cache, batch_get, data, fetch, fill, get, key_ref, set, text},
     fleet::metric,
     observe::{in_flight, waiting},
     status::{expect_error, expect_retry, reason},
@@ -44,9 +43,9 @@ impl RawClient {
         Self { address, requests, connection: tokio::spawn(connection) }
     }
 
-    /// Sends the headers of a Get.
-    async fn begin_get(&mut self) -> RawCall {
-        let path = format!("http://{}/larder.v1.CacheService/Get", self.address);
+    /// Sends the headers of a call.
+    async fn begin(&mut self, rpc: &str) -> RawCall {
+        let path = format!("http://{}/larder.v1.CacheService/{rpc}", self.address);
         let request = Request::post(path).header(CONTENT_TYPE, "application/grpc");
         let request = request.header("te", "trailers").body(()).unwrap();
         self.requests = self.requests.clone().ready().await.unwrap();
@@ -54,9 +53,9 @@ impl RawClient {
         RawCall { response, message }
     }
 
-    async fn get(&mut self, key: &str) -> RawCall {
-        let mut call = self.begin_get().await;
-        call.message.send_data(frame(&get(key)), true).unwrap();
+    async fn call(&mut self, rpc: &str, message: &impl prost::Message) -> RawCall {
+        let mut call = self.begin(rpc).await;
+        call.message.send_data(frame(message), true).unwrap();
         call
     }
 }
@@ -71,7 +70,7 @@ impl RawCall {
 }
 
 /// A message with its gRPC frame header.
-fn frame(message: &GetRequest) -> Bytes {
+fn frame(message: &impl prost::Message) -> Bytes {
     let encoded = message.encode_to_vec();
     let length = u32::try_from(encoded.len()).unwrap();
     [&[0], &length.to_be_bytes()[..], &encoded].concat().into()
@@ -87,7 +86,7 @@ on_both_stores!(incomplete_requests_take_no_permit_and_end, env: FEW_CALLS, |env
     let mut greedy = RawClient::connect(env.larder.address(), 65_535).await;
     let mut calls = Vec::new();
     for part in 0..64 {
-        let mut call = greedy.begin_get().await;
+        let mut call = greedy.begin("Get").await;
         // Some have sent nothing, some a part of the message.
         call.message.send_data(frame(&get("k")).slice(..part % 5), false).unwrap();
         calls.push(call);
@@ -102,7 +101,7 @@ on_both_stores!(incomplete_requests_take_no_permit_and_end, env: FEW_CALLS, |env
     assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_eq!(metric(&env.larder, "larder_buffered_bytes").await, 0.0);
     // The connection goes on, and a message may arrive in parts.
-    let mut call = greedy.begin_get().await;
+    let mut call = greedy.begin("Get").await;
     let message = frame(&get("k"));
     call.message.send_data(message.slice(..3), false).unwrap();
     eventually("the part has arrived", SOON, async || {
@@ -125,7 +124,7 @@ on_both_stores!(unread_responses_are_bounded_and_reset, env: FEW_BYTES, |env| {
     let mut greedy = RawClient::connect(env.larder.address(), 0).await;
     let mut calls = Vec::new();
     for _ in 0..32 {
-        calls.push(greedy.get("large").await);
+        calls.push(greedy.call("Get", &get("large")).await);
     }
     let answers = join_all(calls.into_iter().map(async |call| {
         let response = tokio::time::timeout(SOON, call.response).await.unwrap().unwrap();
@@ -148,6 +147,31 @@ on_both_stores!(unread_responses_are_bounded_and_reset, env: FEW_BYTES, |env| {
     for body in &mut unread {
         let end = tokio::time::timeout(SOON, body.data()).await.unwrap();
         assert!(end.is_some_and(|data| data.is_err_and(|error| error.is_reset())));
+    }
+    eventually("nothing is held", SOON, async || {
+        (metric(&env.larder, "larder_buffered_bytes").await == 0.0).then_some(())
+    })
+    .await;
+    in_flight(&env.larder, 0).await;
+    assert!(!greedy.connection.is_finished(), "only the streams are reset");
+});
+
+on_both_stores!(unread_streams_are_bounded_and_reset, env: FEW_BYTES, |env| {
+    env.cache.set(set("large", data(vec![7; 512 * 1024]))).await.unwrap();
+    let mut greedy = RawClient::connect(env.larder.address(), 65_535).await;
+    let batch = batch_get(vec![key_ref("large"), key_ref("large"), key_ref("large")]);
+    let mut bodies = Vec::new();
+    for _ in 0..32 {
+        let call = greedy.call("BatchGet", &batch).await;
+        bodies.push(tokio::time::timeout(SOON, call.response).await.unwrap().unwrap().into_body());
+    }
+    let limit = 8.0 * 1024.0 * 1024.0;
+    assert!(metric(&env.larder, "larder_buffered_bytes").await <= limit);
+    // Others read large values, too.
+    assert!(env.cache.get(get("large")).await.unwrap().value.is_some());
+    for mut body in bodies {
+        let end = async { while body.data().await.is_some_and(|data| data.is_ok()) {} };
+        tokio::time::timeout(SOON, end).await.expect("a stream that is not read ends");
     }
     eventually("nothing is held", SOON, async || {
         (metric(&env.larder, "larder_buffered_bytes").await == 0.0).then_some(())
@@ -232,7 +256,7 @@ async fn half_a_message_is_not_longer_than_the_limit() {
     let mut greedy = RawClient::connect(env.larder.address(), 65_535).await;
     let mut calls = Vec::new();
     for _ in 0..4 {
-        let mut call = greedy.begin_get().await;
+        let mut call = greedy.begin("Get").await;
         call.message.reserve_capacity(512 * 1024);
         call.message.send_data(vec![0; 512 * 1024].into(), false).unwrap();
         calls.push(call);
