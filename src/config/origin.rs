@@ -48,7 +48,7 @@ pub struct OriginConfig {
     /// How eagerly entries are refreshed before they expire: the beta of XFetch. Zero: not at all.
     pub early_refresh: f64,
     /// Shortest lease of a fetch. A lease follows the measured fetch time, between this and
-    /// `lease_ttl`.
+    /// the shorter of `timeout` and `lease_ttl`.
     pub min_lease: Duration,
     /// The HTTP version. Only for [`Target::Http`].
     pub http_version: HttpVersionSetting,
