@@ -154,7 +154,8 @@ impl HttpOrigin {
                 let data = data.map_err(|_| {
                     Error::new(OriginErrorKind::Timeout, "no complete response before the deadline")
                 })??;
-                FetchBody::Value { kind: body::kind(&headers, &data)?, data }
+                let (kind, data) = body::value(&headers, data)?;
+                FetchBody::Value { kind, data }
             }
             204 => FetchBody::Value { kind: Kind::Bytes, data: Bytes::new() },
             404 | 410 => FetchBody::NotFound,

@@ -33,6 +33,25 @@ async fn stale_values_are_for_the_configured_statuses() {
 }
 
 #[tokio::test]
+async fn number_of_header_lines_is_limited_and_named() {
+    // The server adds two lines.
+    for (lines, cause) in [
+        (200, None),
+        (998, None),
+        (1000, Some("the response has too many headers, the limit is 1000 lines or 400 KiB")),
+    ] {
+        let server = Server::http(Protocol::Http1, None, move |_| {
+            let headers = vec![("x-line", "v"); lines];
+            with_body(200, &headers, "value")
+        })
+        .await;
+        let error = fetch(&server).await.err();
+        assert_eq!(error.as_ref().map(|error| error.cause.as_str()), cause, "{lines}");
+        assert!(error.is_none_or(|error| error.kind == OriginErrorKind::Invalid));
+    }
+}
+
+#[tokio::test]
 async fn unexpected_status_is_the_cause() {
     for (status, kind) in [
         (500, OriginErrorKind::Failed),
