@@ -108,8 +108,8 @@ pub(super) fn backoff(config: &OriginConfig, error: &origin::Error) -> Duration 
 }
 
 /// Whether a failed fetch ends the stored value: the origin's final answer is no value, and a stale
-/// value would be served before the origin is asked again, which is `backoff` from now. A value that
-/// stays fresh for longer is kept, as the origin promised (RFC 9111, section 4.2).
+/// value would be served before the origin is asked again, which is `backoff` from now. A value
+/// that stays fresh for longer is kept, as the origin promised (RFC 9111, section 4.2).
 pub(super) fn ends_stale(
     entry: &Entry,
     now: Timestamp,

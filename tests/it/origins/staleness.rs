@@ -91,7 +91,6 @@ with_origin!(
     |env, origin| {
         for (key, reply, cause) in [
             ("failed", status(500), "status 500"),
-            ("refused", status(403), "status 403"),
             ("hangs", Reply::Hang, "in time"),
             ("closed", Reply::Close, "the connection was closed"),
         ] {
