@@ -1,6 +1,7 @@
 //! Names and entries: plain data that every layer shares.
 
 mod entry;
+mod json;
 mod key;
 mod saturating;
 mod timestamp;
@@ -10,6 +11,7 @@ pub use entry::{
     Entry, FetchMetadata, Kind, Lifetime, MAX_TAG_BYTES, MAX_TAGS, NewEntry, Tags, Validators,
     Version,
 };
+pub use json::{InvalidJson, MAX_JSON_DEPTH, check_json};
 pub use key::{
     EntryKey, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, MAX_PARAMS, MAX_PARAMS_BYTES, Namespace,
     ParamsDigest,

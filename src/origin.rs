@@ -23,6 +23,9 @@ pub use crate::model::Validators;
 
 /// Longest `retry_after` that is accepted from an origin.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
+/// Begins the recorded cause of a back-off in which no stale value may be served. A prefix, because
+/// stores shorten long causes. A replica of another release shows it as part of the cause.
+const STALE_BARRED: &str = "no stale value: ";
 
 /// Result of a fetch.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -113,6 +116,8 @@ pub struct Error {
     pub cause: String,
     /// Time after which the origin accepts the next request, if it says so.
     pub retry_after: Option<Duration>,
+    /// Whether a stale value may stand in for the one that was not fetched (RFC 5861, section 4).
+    pub allows_stale: bool,
 }
 
 /// Kinds of failed fetches.
@@ -155,7 +160,8 @@ pub enum OriginErrorKind {
 impl Error {
     /// A failure with its cause, which must not contain secrets.
     pub fn new(kind: OriginErrorKind, cause: impl fmt::Display) -> Self {
-        Self { kind, cause: cause.to_string(), retry_after: None }
+        let allows_stale = kind.allows_stale();
+        Self { kind, cause: cause.to_string(), retry_after: None, allows_stale }
     }
 
     /// The rejection by an open circuit breaker.
@@ -164,6 +170,22 @@ impl Error {
             retry_after: Some(retry_after),
             ..Self::new(OriginErrorKind::BreakerOpen, "the breaker is open")
         }
+    }
+
+    /// The rejection of a fetch during the back-off that an earlier failure caused, by the cause
+    /// that [`Error::back_off_cause`] recorded.
+    pub fn backed_off(cause: String, remaining: Duration) -> Self {
+        let (cause, allows_stale) = match cause.strip_prefix(STALE_BARRED) {
+            Some(cause) => (cause.to_owned(), false),
+            None => (cause, true),
+        };
+        let retry_after = Some(remaining.max(Duration::from_millis(1)));
+        Self { kind: OriginErrorKind::BackedOff, cause, retry_after, allows_stale }
+    }
+
+    /// The text that is recorded with a back-off, for all replicas.
+    pub fn back_off_cause(&self) -> String {
+        if self.allows_stale { self.to_string() } else { format!("{STALE_BARRED}{self}") }
     }
 }
 
@@ -177,6 +199,35 @@ impl OriginErrorKind {
             Self::Refused
             | Self::Invalid
             | Self::TooLarge
+            | Self::BreakerOpen
+            | Self::Overloaded
+            | Self::BackedOff
+            | Self::BadKey(_) => false,
+        }
+    }
+
+    /// Whether a stale value may stand in for the fetched one, unless the protocol's status says
+    /// otherwise: only if no answer came, or one that reports a failure of the server.
+    pub fn allows_stale(&self) -> bool {
+        match self {
+            Self::Unreachable
+            | Self::Timeout
+            | Self::Failed
+            | Self::BreakerOpen
+            | Self::Overloaded
+            | Self::BackedOff => true,
+            Self::Refused | Self::Invalid | Self::TooLarge | Self::BadKey(_) => false,
+        }
+    }
+
+    /// Whether the origin gave a final answer that is no value, so that the stored value is no
+    /// longer what the origin says.
+    pub fn is_final_answer(&self) -> bool {
+        match self {
+            Self::Refused | Self::Invalid | Self::TooLarge => true,
+            Self::Unreachable
+            | Self::Timeout
+            | Self::Failed
             | Self::BreakerOpen
             | Self::Overloaded
             | Self::BackedOff
@@ -242,6 +293,47 @@ mod tests {
                 (kind.name(), kind.is_outage(), kind.is_transient()),
                 (name, is_outage, is_transient)
             );
+        }
+    }
+
+    #[test]
+    fn only_failures_of_the_server_allow_a_stale_value() {
+        let bad_key = OriginErrorKind::BadKey(Namespace::new("").unwrap_err());
+        for (kind, allows_stale, is_final_answer) in [
+            (OriginErrorKind::Unreachable, true, false),
+            (OriginErrorKind::Timeout, true, false),
+            (OriginErrorKind::Failed, true, false),
+            (OriginErrorKind::BreakerOpen, true, false),
+            (OriginErrorKind::Overloaded, true, false),
+            (OriginErrorKind::BackedOff, true, false),
+            (OriginErrorKind::Refused, false, true),
+            (OriginErrorKind::Invalid, false, true),
+            (OriginErrorKind::TooLarge, false, true),
+            (bad_key, false, false),
+        ] {
+            assert_eq!(
+                (kind.allows_stale(), kind.is_final_answer()),
+                (allows_stale, is_final_answer),
+                "{kind:?}"
+            );
+            assert_eq!(Error::new(kind, "").allows_stale, allows_stale);
+        }
+    }
+
+    #[test]
+    fn a_back_off_keeps_cause_and_staleness_of_the_failure() {
+        for (kind, recorded, allows_stale) in [
+            (OriginErrorKind::Failed, "the origin failed: x", true),
+            (OriginErrorKind::Refused, "no stale value: the origin refused the request: x", false),
+        ] {
+            let error = Error::new(kind, "x");
+            assert_eq!(error.back_off_cause(), recorded);
+            let backed_off = Error::backed_off(error.back_off_cause(), Duration::ZERO);
+            assert_eq!(
+                (backed_off.kind, backed_off.cause, backed_off.allows_stale),
+                (OriginErrorKind::BackedOff, error.to_string(), allows_stale)
+            );
+            assert_eq!(backed_off.retry_after, Some(Duration::from_millis(1)));
         }
     }
 

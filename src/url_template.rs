@@ -97,6 +97,7 @@ impl UrlTemplate {
             segment::expand_segment(segment, key, params, &mut text)?;
         }
         let path_end = text.len();
+        self.check_names(key, params)?;
         let mut separator = '?';
         for part in self.query.iter().flatten() {
             let start = text.len();
@@ -141,6 +142,7 @@ impl UrlTemplate {
         if self.query.iter().flatten().any(crowded) {
             return invalid("{params} must stand alone between ? or & and the next & or the end");
         }
+        self.check_all_params()?;
         for piece in in_path.chain(self.query.iter().flatten().flatten()) {
             let Piece::Literal(text) = piece else { continue };
             if let Some(odd) = text.chars().find(|character| !needs_no_encoding(*character)) {
@@ -156,6 +158,52 @@ impl UrlTemplate {
             return Ok(());
         }
         invalid("its path must not have segments . and .., and its query must be percent-encoded")
+    }
+
+    /// Refuses a template in which `{params}` always repeats a name.
+    fn check_all_params(&self) -> Result<(), InvalidTemplate> {
+        let parts = || self.query.iter().flatten();
+        match parts().filter(|part| segment::is_all_params(part)).count() {
+            0 => return Ok(()),
+            1 => {}
+            _ => return invalid("{params} is only possible once"),
+        }
+        for piece in self.path.iter().chain(parts()).flatten() {
+            let Piece::Param(name) = piece else { continue };
+            // The param must be set, and so {params} always contains it.
+            if parts().any(|part| segment::fixed_names(part).contains(name)) {
+                return invalid(format!(
+                    "{{params}} would repeat the name {name}: the query has it and needs \
+                     {{params.{name}}}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses params by which `{params}` would repeat a name of the template: servers disagree
+    /// about which of two values counts.
+    fn check_names(
+        &self,
+        key: &EntryKey,
+        params: &BTreeMap<String, String>,
+    ) -> Result<(), Violation> {
+        let parts = || self.query.iter().flatten();
+        if params.is_empty() || !parts().any(segment::is_all_params) {
+            return Ok(());
+        }
+        for part in parts().filter(|part| !segment::is_all_params(part)) {
+            let mut text = String::new();
+            for piece in part {
+                piece.expand(key, params, &mut text)?;
+            }
+            if let Some(name) = segment::names(&text).find(|name| params.contains_key(name)) {
+                let description = "must not be set: the origin's URL has a value for this name";
+                let field = format!("params.{name}");
+                return Err(Violation::new("params", description).renamed(field));
+            }
+        }
+        Ok(())
     }
 
     /// Writes the template after a base, with placeholders as `placeholder` writes them.

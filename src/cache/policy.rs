@@ -107,6 +107,22 @@ pub(super) fn backoff(config: &OriginConfig, error: &origin::Error) -> Duration 
     }
 }
 
+/// Whether a failed fetch ends the stored value: the origin's final answer is no value, and a stale
+/// value would be served before the origin is asked again, which is `backoff` from now. A value
+/// that stays fresh for longer is kept, as the origin promised (RFC 9111, section 4.2).
+pub(super) fn ends_stale(
+    entry: &Entry,
+    now: Timestamp,
+    error: &origin::Error,
+    backoff: Duration,
+) -> bool {
+    !error.allows_stale
+        && error.kind.is_final_answer()
+        && entry.kind != Kind::Negative
+        && entry.fresh_until <= now.after(backoff)
+        && now < entry.stale_until()
+}
+
 /// Whether a fresh entry is refreshed before it becomes stale. The nearer its end and the longer a
 /// fetch takes, the more likely, so that one caller refreshes it before all of them miss it. `dice`
 /// is between 0 and 1.
@@ -297,6 +313,29 @@ mod tests {
         for kind in [BreakerOpen, Overloaded, BackedOff, bad_key] {
             assert_eq!(backoff(kind.clone(), Some(5 * SECOND)), Duration::ZERO, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn only_a_final_answer_ends_a_value_that_would_be_served_stale() {
+        // Fresh until 1000, stale until 3000.
+        let text = entry(Kind::Text);
+        let refused = origin::Error::new(OriginErrorKind::Refused, "status 403");
+        for (now, backoff, expected) in [
+            (0, SECOND / 2, false),
+            (500, SECOND / 2, true),
+            (1000, Duration::ZERO, true),
+            (2999, SECOND, true),
+            (3000, SECOND, false),
+        ] {
+            assert_eq!(ends_stale(&text, Timestamp(now), &refused, backoff), expected, "{now}");
+        }
+        let ends = |entry: &Entry, error| ends_stale(entry, Timestamp(1500), &error, SECOND);
+        assert!(!ends(&entry(Kind::Negative), refused.clone()));
+        assert!(!ends(&text, origin::Error { allows_stale: true, ..refused }), "as configured");
+        let failed = origin::Error::new(OriginErrorKind::Failed, "status 429");
+        assert!(!ends(&text, origin::Error { allows_stale: false, ..failed }), "it may pass");
+        assert!(ends(&text, origin::Error::new(OriginErrorKind::Invalid, "")));
+        assert!(ends(&text, origin::Error::new(OriginErrorKind::TooLarge, "")));
     }
 
     // === early refreshes ===

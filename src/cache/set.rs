@@ -6,7 +6,9 @@ use bytes::Bytes;
 
 use super::{Cache, Error, NamespaceContext, policy};
 use crate::{
-    model::{EntryKey, Kind, NewEntry, Tags, Version, Violation},
+    model::{
+        EntryKey, InvalidJson, Kind, MAX_JSON_DEPTH, NewEntry, Tags, Version, Violation, check_json,
+    },
     stats::counters::Counter,
     store::{Condition, LeaseLoss, LeaseToken, PutOutcome},
 };
@@ -85,10 +87,7 @@ impl Cache {
             return Err(Error::ValueTooLarge(Violation::over_limit("value", description, limit)));
         }
         if command.kind == Kind::Json {
-            let parsed: Result<serde::de::IgnoredAny, _> = serde_json::from_slice(&command.data);
-            parsed.map_err(|error| {
-                Violation::new("value.json", format!("is not valid JSON: {error}"))
-            })?;
+            check_json(&command.data).map_err(json_violation)?;
         }
         Ok(())
     }
@@ -157,6 +156,15 @@ impl SetResult {
             | SetOutcome::LeaseLost(_)
             | SetOutcome::NotStored => {}
         }
+    }
+}
+
+#[cold]
+fn json_violation(error: InvalidJson) -> Violation {
+    let description = error.to_string();
+    match error {
+        InvalidJson::Syntax(_) => Violation::new("value.json", description),
+        InvalidJson::TooDeep(_) => Violation::over_limit("value.json", description, MAX_JSON_DEPTH),
     }
 }
 

@@ -7,7 +7,7 @@ use super::header::{HeaderTemplate, check_name, header};
 use super::target::Target;
 use super::toml::join;
 use super::value::{
-    DAY, HOUR, MILLISECOND, SECOND, boolean, choice, count, duration, number, optional_path,
+    DAY, HOUR, MILLISECOND, SECOND, boolean, choice, count, counts, duration, number, optional_path,
 };
 use super::visitor::{ConfigVisitor, Section};
 use super::warm::WarmConfig;
@@ -48,12 +48,14 @@ pub struct OriginConfig {
     /// How eagerly entries are refreshed before they expire: the beta of XFetch. Zero: not at all.
     pub early_refresh: f64,
     /// Shortest lease of a fetch. A lease follows the measured fetch time, between this and
-    /// `lease_ttl`.
+    /// the shorter of `timeout` and `lease_ttl`.
     pub min_lease: Duration,
     /// The HTTP version. Only for [`Target::Http`].
     pub http_version: HttpVersionSetting,
     /// Redirects that one fetch follows. Only for [`Target::Http`].
     pub max_redirects: u32,
+    /// Error statuses for which a stale value may be served. Only for [`Target::Http`].
+    pub stale_if_error_statuses: Vec<u16>,
     /// Whether `Cache-Control` and related headers are honoured. Only for [`Target::Http`].
     pub cache_headers: bool,
     /// A PEM file with certificates that are trusted in addition to the system's.
@@ -102,6 +104,7 @@ impl OriginConfig {
             min_lease: DEFAULT_MIN_LEASE,
             http_version: HttpVersionSetting::Auto,
             max_redirects: 0,
+            stale_if_error_statuses: vec![500, 502, 503, 504],
             cache_headers: true,
             ca_file: None,
             max_batch: 100,
@@ -162,6 +165,8 @@ impl OriginConfig {
         ];
         visitor.key("http_version", &mut self.http_version, choice(versions));
         visitor.key("max_redirects", &mut self.max_redirects, count(0..=10));
+        let statuses = counts("error statuses from 400 to 599", 400..=599);
+        visitor.key("stale_if_error_statuses", &mut self.stale_if_error_statuses, statuses);
         visitor.key("cache_headers", &mut self.cache_headers, boolean());
     }
 
@@ -178,7 +183,9 @@ impl Section for OriginConfig {
         let target = visitor.target(&mut self.target);
         self.visit_common(visitor);
         if target == Some(Target::GRPC) {
-            for name in ["http_version", "max_redirects", "cache_headers"] {
+            for name in
+                ["http_version", "max_redirects", "stale_if_error_statuses", "cache_headers"]
+            {
                 visitor.inapplicable(name, "only for an origin with `url`");
             }
         } else {

@@ -15,7 +15,7 @@ use super::redact::redact;
 use super::toml::quoted;
 
 pub(super) use duration::{DAY, HOUR, MICROSECOND, MILLISECOND, SECOND, duration, format_duration};
-pub(super) use list::list;
+pub(super) use list::{counts, list};
 pub(super) use number::{count, number, number_below};
 pub(super) use size::{GIB, KIB, MIB, format_size, size};
 pub(super) use text::{boolean, choice, optional_path, parse_boolean, socket_address, text};

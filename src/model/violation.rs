@@ -2,20 +2,25 @@
 
 use std::borrow::Cow;
 
+/// No limit of a violation is as large.
+const NO_LIMIT: u64 = u64::MAX;
+
 /// One violated rule: the field, the fault, and the limit if the rule is one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {description}")]
 pub struct Violation {
     field: Cow<'static, str>,
     description: Cow<'static, str>,
-    limit: Option<u64>,
+    /// [`NO_LIMIT`] if the rule is not a limit. An `Option` would take twice as much of every
+    /// error.
+    limit: u64,
 }
 
 impl Violation {
     /// Violation of a rule that is not a limit. The description continues the field's name, as in
     /// "key must be set".
     pub fn new(field: &'static str, description: impl Into<Cow<'static, str>>) -> Self {
-        Self { field: field.into(), description: description.into(), limit: None }
+        Self { field: field.into(), description: description.into(), limit: NO_LIMIT }
     }
 
     /// Violation of a limit. The description must name the limit too.
@@ -24,7 +29,7 @@ impl Violation {
         description: impl Into<Cow<'static, str>>,
         limit: usize,
     ) -> Self {
-        Self { field: field.into(), description: description.into(), limit: Some(limit as u64) }
+        Self { field: field.into(), description: description.into(), limit: limit as u64 }
     }
 
     /// Prefixes the field with a part of the request, such as `items[3].`.
@@ -53,7 +58,7 @@ impl Violation {
 
     /// The limit that was exceeded; none if the rule is not a limit.
     pub fn limit(&self) -> Option<u64> {
-        self.limit
+        (self.limit != NO_LIMIT).then_some(self.limit)
     }
 }
 

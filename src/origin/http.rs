@@ -50,6 +50,8 @@ pub struct HttpOptions {
     /// Redirects that are followed, and only to the same scheme, host and port. With zero, a
     /// redirect is a refusal.
     pub max_redirects: usize,
+    /// Error statuses for which a stale value may stand in.
+    pub stale_if_error_statuses: Vec<u16>,
     /// HTTP version.
     pub version: HttpVersion,
     /// Certificates in PEM that are trusted in addition to the system's.
@@ -152,7 +154,8 @@ impl HttpOrigin {
                 let data = data.map_err(|_| {
                     Error::new(OriginErrorKind::Timeout, "no complete response before the deadline")
                 })??;
-                FetchBody::Value { kind: body::kind(&headers, &data)?, data }
+                let (kind, data) = body::value(&headers, data)?;
+                FetchBody::Value { kind, data }
             }
             204 => FetchBody::Value { kind: Kind::Bytes, data: Bytes::new() },
             404 | 410 => FetchBody::NotFound,
@@ -172,7 +175,11 @@ impl HttpOrigin {
                     directives: CacheDirectives { validators, ..directives },
                 });
             }
-            _ => return Err(error::unexpected_status(status, &headers, now)),
+            code => {
+                let allows_stale = self.options.stale_if_error_statuses.contains(&code);
+                let error = error::unexpected_status(status, &headers, now);
+                return Err(Error { allows_stale, ..error });
+            }
         };
         let directives = self.directives(request.key.namespace(), &body, status, &headers, now);
         Ok(FetchResponse { body, directives })

@@ -151,6 +151,7 @@ fn http_options(
         connect_timeout: origin.connect_timeout,
         max_value_bytes: config.max_value_bytes,
         max_redirects: usize::saturating_from(origin.max_redirects),
+        stale_if_error_statuses: origin.stale_if_error_statuses.clone(),
         version: match origin.http_version {
             HttpVersionSetting::Auto => HttpVersion::Auto,
             HttpVersionSetting::Http1 => HttpVersion::Http1,

@@ -84,6 +84,32 @@ pub(super) fn has_whole_escapes(text: &str) -> bool {
     })
 }
 
+/// Whether a part of the query stands for all params.
+pub(super) fn is_all_params(part: &Part) -> bool {
+    *part == [Piece::AllParams]
+}
+
+/// Names of the parameters in a part of the query, as a server reads them. Some servers separate
+/// parameters by `;` as well.
+pub(super) fn names(text: &str) -> impl Iterator<Item = String> {
+    text.split(';').map(|pair| {
+        let name = pair.split('=').next().unwrap_or_default().replace('+', " ");
+        percent_decode_str(&name).decode_utf8_lossy().into_owned()
+    })
+}
+
+/// The names in a part of the query that are the same for all keys.
+pub(super) fn fixed_names(part: &Part) -> Vec<String> {
+    let Some(Piece::Literal(text)) = part.first() else { return Vec::new() };
+    let mut names: Vec<_> = names(text).collect();
+    // A placeholder before the = completes the name.
+    let last = text.rsplit(';').next().unwrap_or_default();
+    if part.len() > 1 && !last.contains('=') {
+        names.pop();
+    }
+    names
+}
+
 /// Percent-encodes a value.
 pub(super) fn encode(value: &str) -> impl fmt::Display {
     utf8_percent_encode(value, RESERVED)

@@ -59,6 +59,26 @@ fn params_placeholder_without_params_is_dropped() {
 }
 
 #[test]
+fn params_placeholder_repeats_no_name_of_the_template() {
+    for (template, pairs, expected) in [
+        ("http://h/?u=v&{params}", [("u", "override")], Err("params.u")),
+        ("http://h/?{params}&u=v", [("u", "v")], Err("params.u")),
+        ("http://h/?debug&{params}", [("debug", "1")], Err("params.debug")),
+        ("http://h/?a+b=1&{params}", [("a b", "1")], Err("params.a b")),
+        ("http://h/?%75=1&{params}", [("u", "1")], Err("params.u")),
+        ("http://h/?a=1;u=2&{params}", [("u", "1")], Err("params.u")),
+        ("http://h/?x{key}=1&{params}", [("xk", "1")], Err("params.xk")),
+        ("http://h/?u=v&{params}", [("u2", "1")], Ok("http://h/?u=v&u2=1")),
+        ("http://h/?u=v&{params}", [("x", "&u=1")], Ok("http://h/?u=v&x=%26u%3D1")),
+        ("http://h/?l={params.lang}&{params}", [("lang", "de")], Ok("http://h/?l=de&lang=de")),
+        ("http://h/?u=v&x={params.u}", [("u", "1")], Ok("http://h/?u=v&x=1")),
+    ] {
+        let expected = expected.map(str::to_owned).map_err(str::to_owned);
+        assert_eq!(expand(template, "k", &pairs), expected, "{template}");
+    }
+}
+
+#[test]
 fn named_param_must_be_set_and_may_be_empty_only_in_the_query() {
     assert_eq!(expand("http://h/?a={params.a}", "k", &[("a", "")]).unwrap(), "http://h/?a=");
     assert_eq!(expand("http://h/?a={params.a}", "k", &[]).unwrap_err(), "params.a");
@@ -144,6 +164,9 @@ fn invalid_template_is_explained() {
         ("http://h/key}", "} without {"),
         ("http://h/{params}", "only possible in the query"),
         ("http://h/?x={params}", "must stand alone"),
+        ("http://h/?{params}&{params}", "only possible once"),
+        ("http://h/?a={params.a}&{params}", "would repeat the name a"),
+        ("http://h/{params.a}?a=1&{params}", "would repeat the name a"),
         ("http://h/../{key}", "segments . and .."),
         ("http://h/%2e%2E/{key}", "segments . and .."),
         ("http://h/%{key}", "two hexadecimal digits"),

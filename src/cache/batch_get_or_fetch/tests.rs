@@ -231,7 +231,7 @@ async fn a_key_that_occurs_twice_is_fetched_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_that_fails_does_not_fail_the_others() {
-    let origin = FakeOrigin::failing(origin::OriginErrorKind::Refused);
+    let origin = FakeOrigin::failing(origin::OriginErrorKind::Failed);
     let test = TestCache::of_origin(&origin, config());
     test.put("b", &new_entry("stored", 60 * SECOND)).await;
     test.put("c", &stale_if_error()).await;

@@ -142,7 +142,7 @@ impl FetchContext<'_> {
     }
 
     fn stale_or_failed(&self, error: origin::Error) -> Result<GetOrFetchResult, Error> {
-        if let Some(entry) = self.stale() {
+        if let Some(entry) = self.stale().filter(|_| error.allows_stale) {
             let result = self.served_stale(entry, FetchStatus::Failed(Some(error.to_string())));
             return Ok(GetOrFetchResult { degraded: self.is_degraded(), ..result });
         }

@@ -27,9 +27,13 @@ impl FetchJob {
         self.context.rules.origin.as_ref()
     }
 
-    /// The longest duration of a lease.
+    /// The longest duration of a lease. No fetch takes longer than its timeout, which includes
+    /// the retries, so a longer lease would only outlast a replica that has died.
     pub(super) fn max_lease_ttl(&self) -> Duration {
-        self.context.config().lease_ttl
+        let longest = self.context.config().lease_ttl;
+        self.origin().map_or(longest, |origin| {
+            origin.config.timeout.max(origin.config.min_lease).min(longest)
+        })
     }
 
     /// Duration of the lease when it is acquired. A fetch extends its lease, so the lease need
@@ -81,6 +85,21 @@ mod tests {
             assert_eq!(lease_ttl(&test), 10 * SECOND, "nothing is known of the origin");
             test.get_or_fetch(&request("other")).await;
             assert_eq!(lease_ttl(&test), expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_no_longer_than_the_timeout_of_a_fetch() {
+        for (timeout, expected) in
+            [(2 * SECOND, 2 * SECOND), (5 * MILLISECOND, SECOND), (60 * SECOND, 10 * SECOND)]
+        {
+            let min_lease = SECOND;
+            let origin_rules = OriginConfig { timeout, min_lease, ..origin_config() };
+            let rules = NamespaceConfig { origin: Some(origin_rules), ..config() };
+            let test = TestCache::of_origin(&FakeOrigin::fast("v"), rules);
+            assert_eq!(lease_ttl(&test), expected, "nothing is known of the origin");
+            let job = FetchJob::new(&test.context(), &request("k"));
+            assert_eq!(job.max_lease_ttl(), expected, "an extension");
         }
     }
 

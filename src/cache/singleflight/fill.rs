@@ -2,14 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{fetch_job::FetchJob, lease_guard::LeaseGuard};
+use super::{fetch_job::FetchJob, lease_guard::LeaseGuard, lease_keeper::LeaseKeeper};
 use crate::{
     cache::{namespaces::OriginBinding, policy},
-    model::{Entry, FetchMetadata, Kind, NewEntry, Validators, Version},
-    origin::{CacheDirectives, FetchBody, FetchResponse},
+    model::{Entry, EntryKey, FetchMetadata, Kind, NewEntry, Timestamp, Validators, Version},
+    origin::{self, CacheDirectives, FetchBody, FetchResponse},
     stats::counters::Counter,
-    store::{Backend, LeaseLoss, LeaseStatus, Result, RevalidateOutcome, Revalidation},
+    store::{
+        AcquireRequest, Backend, LeaseLoss, LeaseStatus, Result, RevalidateOutcome, Revalidation,
+    },
 };
+
+/// Duration of a lease that is acquired only to become a back-off at once.
+const BACK_OFF_LEASE: Duration = Duration::from_secs(1);
 
 /// A fetched entry, and what became of it.
 #[derive(Debug, Clone)]
@@ -127,6 +132,38 @@ impl FillPermit {
         if let Lease::Held(guard) = self.lease {
             guard.release(backoff, cause).await;
         }
+    }
+
+    /// Gives the lease back after a failed fetch; no other is granted for `backoff`. The stored
+    /// value is removed if the origin's answer ends it, see [`policy::ends_stale`].
+    pub(super) async fn fail(
+        self,
+        keeper: &Arc<LeaseKeeper>,
+        key: &EntryKey,
+        error: &origin::Error,
+        backoff: Duration,
+    ) {
+        let Lease::Held(mut guard) = self.lease else { return };
+        let now = keeper.store.now();
+        if self.previous.is_some_and(|entry| policy::ends_stale(&entry, now, error, backoff)) {
+            match keeper.store.discard(key, guard.token()).await {
+                // That has ended the lease, and a back-off needs one.
+                Ok(Ok(())) => {
+                    guard.disarm();
+                    guard = LeaseGuard::new(keeper, key);
+                    let ttl = BACK_OFF_LEASE;
+                    let fresher_than = Timestamp::default();
+                    let request = AcquireRequest { token: guard.token(), ttl, fresher_than };
+                    if let Ok(outcome) = keeper.store.acquire(key, &request).await {
+                        guard.disarm_unless_granted(&outcome);
+                    }
+                }
+                Ok(Err(_)) => return guard.disarm(),
+                // The next fetch tries again. Until then the back-off bars the stale value.
+                Err(_) => {}
+            }
+        }
+        guard.release(backoff, &error.back_off_cause()).await;
     }
 
     /// Ends the lease after a fill with this outcome.

@@ -245,11 +245,7 @@ impl Flight {
             }
             AcquireOutcome::Held { expires_in } => NextStep::Wait(expires_in),
             AcquireOutcome::BackedOff { remaining, cause, .. } => {
-                let error = origin::Error {
-                    kind: OriginErrorKind::BackedOff,
-                    cause,
-                    retry_after: Some(remaining.max(Duration::from_millis(1))),
-                };
+                let error = origin::Error::backed_off(cause, remaining);
                 self.waiters.notify_callers(|| FlightResult::OriginFailed(error.clone()));
                 NextStep::CoolDown(remaining)
             }
@@ -375,7 +371,7 @@ impl Flight {
         self.group.predictor.record(&self.job.key, true);
         if let (true, Some(origin)) = (permit.is_leased(), self.job.origin()) {
             let backoff = policy::backoff(&origin.config, &error);
-            permit.release(backoff, &error.to_string()).await;
+            permit.fail(&self.group.keeper, &self.job.key, &error, backoff).await;
             if !backoff.is_zero() {
                 error.retry_after = Some(backoff);
             }

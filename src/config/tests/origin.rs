@@ -46,10 +46,17 @@ fn origin_has_exactly_one_target() {
         assert!(error.ends_with(&format!(" ({})", env[0].0)), "{error}");
     }
     assert_eq!(
-        problems(&grpc("http_version = '2'\nmax_redirects = 1\ncache_headers = true"), &[]),
+        problems(
+            &grpc(
+                "http_version = '2'\nmax_redirects = 1\nstale_if_error_statuses = []\n\
+             cache_headers = true"
+            ),
+            &[]
+        ),
         [
             "namespaces.a.origin.http_version: only for an origin with `url`",
             "namespaces.a.origin.max_redirects: only for an origin with `url`",
+            "namespaces.a.origin.stale_if_error_statuses: only for an origin with `url`",
             "namespaces.a.origin.cache_headers: only for an origin with `url`",
         ],
     );
@@ -108,6 +115,25 @@ fn target_urls_are_validated() {
 }
 
 #[test]
+fn stale_if_error_statuses_are_error_statuses() {
+    let statuses = |value: &str| {
+        let line = format!("stale_if_error_statuses = {value}");
+        origin(&http(&line), &[]).stale_if_error_statuses
+    };
+    assert_eq!(origin(&http(""), &[]).stale_if_error_statuses, [500, 502, 503, 504]);
+    assert_eq!(statuses("[400, 599]"), [400, 599]);
+    assert_eq!(statuses("[]"), [0; 0]);
+    for (value, got) in [("[399]", "399"), ("[600]", "600"), ("['x']", "\"x\"")] {
+        let problems = problems(&http(&format!("stale_if_error_statuses = {value}")), &[]);
+        let problem = format!(
+            "namespaces.a.origin.stale_if_error_statuses: expected a list of error statuses from \
+             400 to 599, got {got} in it"
+        );
+        assert_eq!(problems, [problem]);
+    }
+}
+
+#[test]
 fn every_origin_key_is_read() {
     let lines = "
         timeout = '5s'
@@ -126,6 +152,7 @@ fn every_origin_key_is_read() {
         min_lease = '3s'
         http_version = '1.1'
         max_redirects = 3
+        stale_if_error_statuses = [429, 503]
         cache_headers = false
         ca_file = '/etc/ca.pem'
         [namespaces.a.origin.headers]
@@ -158,6 +185,7 @@ fn every_origin_key_is_read() {
         min_lease: Duration::from_secs(3),
         http_version: HttpVersionSetting::Http1,
         max_redirects: 3,
+        stale_if_error_statuses: vec![429, 503],
         cache_headers: false,
         ca_file: Some("/etc/ca.pem".into()),
         max_batch: 100,

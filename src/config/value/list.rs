@@ -1,7 +1,9 @@
+use std::ops::RangeInclusive;
+
 use config::{Value, ValueKind};
 
 use super::super::toml::quoted;
-use super::{ValueType, mismatch, value_type};
+use super::{ValueType, as_integer, mismatch, value_type};
 
 /// A list of texts for which `valid` holds; `expected` describes them. In a variable, they are
 /// separated by commas.
@@ -9,15 +11,37 @@ pub(in crate::config) fn list(
     expected: &'static str,
     valid: fn(&str) -> bool,
 ) -> impl ValueType<Value = Vec<String>> {
-    let mismatch = move |raw: &ValueKind| mismatch(format_args!("a list of {expected}"), raw);
     let item = move |raw: &ValueKind| {
         if let ValueKind::String(text) = raw
             && valid(text)
         {
-            return Ok(text.clone());
+            return Some(text.clone());
         }
-        Err(mismatch(raw) + " in it")
+        None
     };
+    list_of(expected, item, |item| quoted(item))
+}
+
+/// A list of integers in a range; `expected` describes them. In a variable, they are separated by
+/// commas.
+pub(in crate::config) fn counts(
+    expected: &'static str,
+    range: RangeInclusive<u16>,
+) -> impl ValueType<Value = Vec<u16>> {
+    let item = move |raw: &ValueKind| {
+        u16::try_from(as_integer(raw)?).ok().filter(|number| range.contains(number))
+    };
+    list_of(expected, item, u16::to_string)
+}
+
+/// A list whose items `item` parses and `render` renders.
+fn list_of<T>(
+    expected: &'static str,
+    item: impl Fn(&ValueKind) -> Option<T>,
+    render: impl Fn(&T) -> String,
+) -> impl ValueType<Value = Vec<T>> {
+    let mismatch = move |raw: &ValueKind| mismatch(format_args!("a list of {expected}"), raw);
+    let item = move |raw: &ValueKind| item(raw).ok_or_else(|| mismatch(raw) + " in it");
     value_type(
         move |raw| {
             if let ValueKind::Array(items) = raw {
@@ -29,8 +53,8 @@ pub(in crate::config) fn list(
             }
             Err(mismatch(raw))
         },
-        |items: &Vec<String>| {
-            let items: Vec<_> = items.iter().map(|item| quoted(item)).collect();
+        move |items: &Vec<T>| {
+            let items: Vec<_> = items.iter().map(&render).collect();
             format!("[{}]", items.join(", "))
         },
     )

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost_types::Duration as PbDuration;
-use serde::de::IgnoredAny;
 
 use crate::{
-    model::{Kind, MAX_TAG_BYTES, MAX_TAGS, Tags},
+    model::{Kind, MAX_TAG_BYTES, MAX_TAGS, Tags, check_json},
     origin::{
         CacheDirectives, Error, FetchBody, FetchRequest, FetchResponse, OriginErrorKind, Result,
         Validators,
@@ -110,9 +109,9 @@ fn body(value: wire::Value, max_value_bytes: usize, message: MessageKind) -> Res
         return Err(Error::new(OriginErrorKind::TooLarge, cause));
     }
     if kind == Kind::Json
-        && let Err(error) = serde_json::from_slice::<IgnoredAny>(&data)
+        && let Err(error) = check_json(&data)
     {
-        return Err(invalid(&format!("the value is not JSON: {error}")));
+        return Err(invalid(&format!("the value {error}")));
     }
     let pins_buffer =
         kind == Kind::Bytes && (message == MessageKind::Batch || data.len() < RECEIVE_BUFFER);

@@ -134,7 +134,32 @@ fn from_code(code: Code, message: &str, retry_after: Option<Duration>) -> Result
     } else {
         format!("{code:?}: {}", shortened(message))
     };
-    Err(Error { kind, cause, retry_after: retry_after.map(|delay| delay.min(MAX_RETRY_AFTER)) })
+    let retry_after = retry_after.map(|delay| delay.min(MAX_RETRY_AFTER));
+    Err(Error { kind, cause, retry_after, allows_stale: allows_stale(code) })
+}
+
+/// Whether a stale value may stand in for the answer: the codes that `google.rpc.Code` maps to the
+/// HTTP statuses 500, 503 and 504. An exception in a server becomes UNKNOWN.
+fn allows_stale(code: Code) -> bool {
+    match code {
+        Code::DataLoss
+        | Code::DeadlineExceeded
+        | Code::Internal
+        | Code::Unavailable
+        | Code::Unknown => true,
+        Code::Aborted
+        | Code::AlreadyExists
+        | Code::Cancelled
+        | Code::FailedPrecondition
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::Ok
+        | Code::OutOfRange
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::Unauthenticated
+        | Code::Unimplemented => false,
+    }
 }
 
 /// Delay of a `RetryInfo`. The library's own accessor overflows for very negative numbers.
@@ -267,6 +292,13 @@ mod tests {
     #[test]
     fn every_code_has_a_kind() {
         use OriginErrorKind::{Failed, Invalid, Refused, Timeout};
+        let stale = [
+            Code::DataLoss,
+            Code::DeadlineExceeded,
+            Code::Internal,
+            Code::Unavailable,
+            Code::Unknown,
+        ];
         for (code, kind) in [
             (Code::Ok, Invalid),
             (Code::Cancelled, Failed),
@@ -286,9 +318,11 @@ mod tests {
             (Code::Unauthenticated, Refused),
         ] {
             let error = from_status(&Status::new(code, "because")).unwrap_err();
-            assert_eq!(error, Error::new(kind.clone(), format_args!("{code:?}: because")));
+            let allows_stale = stale.contains(&code);
+            let cause = format_args!("{code:?}: because");
+            assert_eq!(error, Error { allows_stale, ..Error::new(kind.clone(), cause) });
             let error = from_status(&Status::new(code, "")).unwrap_err();
-            assert_eq!(error, Error::new(kind, format_args!("{code:?}")));
+            assert_eq!(error, Error { allows_stale, ..Error::new(kind, format_args!("{code:?}")) });
         }
     }
 

@@ -3,16 +3,17 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use reqwest::Response;
-use serde::de::IgnoredAny;
 
 use super::error::incomplete_response;
 use crate::{
-    model::{Kind, SaturatingFrom as _},
+    model::{InvalidJson, Kind, SaturatingFrom as _, check_json},
     origin::{Error, OriginErrorKind, Result},
 };
 
 /// Largest buffer that is allocated on the word of `Content-Length` alone.
 const MAX_TRUSTED_BYTES: usize = 1024 * 1024;
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// UTF-8 and its subset.
 const UTF8_CHARSETS: [&str; 3] = ["utf-8", "utf8", "us-ascii"];
 
@@ -38,11 +39,12 @@ fn too_large(limit: usize) -> Error {
     Error::new(OriginErrorKind::TooLarge, format_args!("more than {limit} bytes"))
 }
 
-/// Kind of the value, by the `Content-Type`.
+/// The value and its kind, by the `Content-Type`. A byte order mark before JSON is removed, which
+/// parsers may ignore (RFC 8259, section 8.1).
 ///
 /// # Errors
 /// The body is compressed, or it is not the JSON that the header promises.
-pub(super) fn kind(headers: &HeaderMap, body: &[u8]) -> Result<Kind> {
+pub(super) fn value(headers: &HeaderMap, body: Bytes) -> Result<(Kind, Bytes)> {
     let is_identity =
         |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
     if !headers.get_all(header::CONTENT_ENCODING).iter().all(is_identity) {
@@ -56,26 +58,32 @@ pub(super) fn kind(headers: &HeaderMap, body: &[u8]) -> Result<Kind> {
     let (media_type, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
     let media_type = media_type.trim().to_ascii_lowercase();
     if media_type == "application/json" || media_type.ends_with("+json") {
-        return check_json(body).map(|()| Kind::Json);
+        let json = match body.strip_prefix(BYTE_ORDER_MARK) {
+            Some(_) => body.slice(BYTE_ORDER_MARK.len()..),
+            None => body,
+        };
+        return json_error(&json).map_or(Ok((Kind::Json, json)), Err);
     }
-    let is_text =
-        media_type.starts_with("text/") && is_utf8(parameters) && std::str::from_utf8(body).is_ok();
-    Ok(if is_text { Kind::Text } else { Kind::Bytes })
+    let is_text = media_type.starts_with("text/")
+        && is_utf8(parameters)
+        && std::str::from_utf8(&body).is_ok();
+    Ok((if is_text { Kind::Text } else { Kind::Bytes }, body))
 }
 
-fn check_json(body: &[u8]) -> Result<()> {
+/// Why a body is not the JSON that it should be.
+fn json_error(body: &[u8]) -> Option<Error> {
     // The parser does not validate UTF-8 in strings that it skips.
-    let text = std::str::from_utf8(body)
-        .map_err(|_| Error::new(OriginErrorKind::Invalid, "the JSON is not UTF-8"))?;
-    let document = serde_json::from_str::<IgnoredAny>(text);
-    document.map(drop).map_err(|error| {
-        let cause = format_args!(
-            "the value is not JSON at line {}, column {}",
-            error.line(),
-            error.column()
-        );
-        Error::new(OriginErrorKind::Invalid, cause)
-    })
+    if std::str::from_utf8(body).is_err() {
+        return Some(Error::new(OriginErrorKind::Invalid, "the JSON is not UTF-8"));
+    }
+    // The parser's own text could show a part of the body.
+    let cause = match check_json(body).err()? {
+        InvalidJson::Syntax(error) => {
+            format!("the value is not JSON at line {}, column {}", error.line(), error.column())
+        }
+        error @ InvalidJson::TooDeep(_) => format!("the value {error}"),
+    };
+    Some(Error::new(OriginErrorKind::Invalid, cause))
 }
 
 /// Whether the charset in the parameters of a content type is UTF-8, a subset of it, or missing.
@@ -94,10 +102,14 @@ fn is_utf8(parameters: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn kind_of(content_type: &'static str, body: &[u8]) -> Result<Kind> {
+    fn value_of(content_type: &'static str, body: &[u8]) -> Result<(Kind, Bytes)> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        kind(&headers, body)
+        value(&headers, Bytes::copy_from_slice(body))
+    }
+
+    fn kind_of(content_type: &'static str, body: &[u8]) -> Result<Kind> {
+        value_of(content_type, body).map(|(kind, _)| kind)
     }
 
     #[test]
@@ -117,13 +129,13 @@ mod tests {
         ] {
             assert_eq!(kind_of(content_type, body), Ok(expected), "{content_type}");
         }
-        assert_eq!(kind(&HeaderMap::new(), b"a"), Ok(Kind::Bytes));
+        let untyped = value(&HeaderMap::new(), Bytes::from_static(b"a"));
+        assert_eq!(untyped, Ok((Kind::Bytes, Bytes::from_static(b"a"))));
     }
 
     #[test]
     fn malformed_json_is_invalid() {
-        for broken in
-            [b"".as_slice(), b"{", b"{}{}", b"[1,]", b"\"\xff\"", b"NaN", b"\xef\xbb\xbf{}"]
+        for broken in [b"".as_slice(), b"{", b"{}{}", b"[1,]", b"\"\xff\"", b"NaN", b"\xef\xbb\xbf"]
         {
             assert_eq!(
                 kind_of("application/json", broken).unwrap_err().kind,
@@ -131,16 +143,27 @@ mod tests {
                 "{broken:?}"
             );
         }
-        let deep = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();
-        assert_eq!(kind_of("application/json", &deep), Ok(Kind::Json));
+        let deep = [vec![b'['; 129], vec![b']'; 129]].concat();
+        let error = kind_of("application/json", &deep).unwrap_err();
+        assert_eq!(error.cause, "the value is nested 129 levels deep, the limit is 128");
+        assert_eq!(kind_of("application/json", &deep[1..257]), Ok(Kind::Json));
+    }
+
+    #[test]
+    fn byte_order_mark_is_removed_from_json_only() {
+        let json = value_of("application/json", b"\xef\xbb\xbf{}");
+        assert_eq!(json, Ok((Kind::Json, Bytes::from_static(b"{}"))));
+        let text = value_of("text/plain", b"\xef\xbb\xbfa");
+        assert_eq!(text, Ok((Kind::Text, Bytes::from_static(b"\xef\xbb\xbfa"))));
     }
 
     #[test]
     fn what_is_compressed_cannot_be_used() {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("Identity"));
-        assert!(kind(&headers, b"a").is_ok());
+        assert!(value(&headers, Bytes::from_static(b"a")).is_ok());
         headers.append(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        assert_eq!(kind(&headers, b"a").unwrap_err().kind, OriginErrorKind::Invalid);
+        let error = value(&headers, Bytes::from_static(b"a")).unwrap_err();
+        assert_eq!(error.kind, OriginErrorKind::Invalid);
     }
 }

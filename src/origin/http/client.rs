@@ -18,6 +18,11 @@ use super::{HttpBuildError, HttpOptions, HttpVersion};
 
 /// Longest silence of a connection with requests in flight before it is checked.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// Most header lines of a response by HTTP/1.1.
+pub(super) const MAX_HEADER_LINES: usize = 1000;
+/// Largest header section of a response by HTTP/2, in bytes (RFC 9113, section 6.5.2). About the
+/// limit that the library has for HTTP/1.1.
+const MAX_HEADER_BYTES: u32 = 400 * 1024;
 
 pub(super) fn build(options: &HttpOptions) -> Result<Client, HttpBuildError> {
     let builder = Client::builder()
@@ -30,6 +35,8 @@ pub(super) fn build(options: &HttpOptions) -> Result<Client, HttpBuildError> {
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .http2_keep_alive_timeout(KEEPALIVE_INTERVAL)
         .http2_keep_alive_while_idle(false)
+        .http1_max_headers(MAX_HEADER_LINES)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
         .tls_backend_preconfigured(tls_config(options)?);
     with_version(builder, options.version)
         .build()

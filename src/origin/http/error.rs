@@ -9,7 +9,7 @@ use std::{
 
 use http::{HeaderMap, StatusCode, header};
 
-use super::cache_control::parse_seconds;
+use super::{cache_control::parse_seconds, client::MAX_HEADER_LINES};
 use crate::origin::{Error, MAX_RETRY_AFTER, OriginErrorKind};
 
 /// The failure that a status other than success, absence or confirmation stands for.
@@ -39,10 +39,16 @@ pub(super) fn no_response(error: &reqwest::Error) -> Error {
     if error.is_connect() && error.is_timeout() {
         return Error::new(OriginErrorKind::Unreachable, "no connection in time");
     }
-    if sources(error)
-        .filter_map(|source| source.downcast_ref::<hyper::Error>())
-        .any(hyper::Error::is_parse)
-    {
+    let has_source = |is_kind: fn(&hyper::Error) -> bool| {
+        sources(error).filter_map(|source| source.downcast_ref::<hyper::Error>()).any(is_kind)
+    };
+    if has_source(hyper::Error::is_parse_too_large) {
+        let cause = format_args!(
+            "the response has too many headers, the limit is {MAX_HEADER_LINES} lines or 400 KiB"
+        );
+        return Error::new(OriginErrorKind::Invalid, cause);
+    }
+    if has_source(hyper::Error::is_parse) {
         return Error::new(OriginErrorKind::Invalid, "the response is not HTTP");
     }
     Error::new(

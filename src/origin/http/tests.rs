@@ -30,6 +30,7 @@ fn options(url: &str) -> HttpOptions {
         connect_timeout: LONG,
         max_value_bytes: 1000,
         max_redirects: 0,
+        stale_if_error_statuses: vec![500, 502, 503, 504],
         version: HttpVersion::Auto,
         ca_pem: None,
         respect_cache_headers: true,

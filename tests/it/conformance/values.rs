@@ -60,6 +60,8 @@ on_both_stores!(json_is_validated_and_not_rewritten, |env| {
         let refused = env.cache.set(set("doc", json(broken))).await;
         expect_violation(refused, "value.json");
     }
+    let too_deep = format!("{}{}", "[".repeat(129), "]".repeat(129));
+    expect_violation(env.cache.set(set("doc", json(&too_deep))).await, "value.json");
     assert_eq!(env.cache.get(get("doc")).await.unwrap().value, before);
 });
 

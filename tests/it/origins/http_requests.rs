@@ -26,17 +26,14 @@ fn with_params(key: &str, pairs: &[(&str, &str)]) -> GetOrFetchRequest {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn url_is_built_from_namespace_key_and_params() {
-    let template = "/{namespace}/{params.lang}/{key}.json?fixed=1&page={params.page}&{params}";
+    let template = "/{namespace}/{params.lang}/{key}.json?fixed=1&p={params.page}&{params}";
     let (_larder, cache, origin) = with_template(template, "").await;
     cache
         .get_or_fetch(with_params("a b", &[("lang", "de"), ("page", "2&3"), ("x", "=?#")]))
         .await
         .unwrap();
     let received = origin.requests().pop().unwrap();
-    assert_eq!(
-        received.target,
-        "/ns/de/a%20b.json?fixed=1&page=2%263&lang=de&page=2%263&x=%3D%3F%23"
-    );
+    assert_eq!(received.target, "/ns/de/a%20b.json?fixed=1&p=2%263&lang=de&page=2%263&x=%3D%3F%23");
     assert!(received.header("host").unwrap().starts_with("127.0.0.1:"), "{received:?}");
     assert!(received.header("user-agent").unwrap().starts_with("larder/"), "{received:?}");
     assert_eq!(received.header("accept-encoding"), Some("identity"));
@@ -100,6 +97,16 @@ async fn keys_and_params_cannot_escape_the_url_segment() {
         }
         assert_eq!(origin.calls() - before, if encoded.is_some() { 2 } else { 0 }, "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn params_override_no_name_of_the_template() {
+    let (_larder, cache, origin) = with_template("/v/{key}?u=v&{params}", "").await;
+    let refused = cache.get_or_fetch(with_params("k", &[("u", "override")])).await;
+    expect_violation(refused, "params.u");
+    assert_eq!(origin.calls(), 0);
+    cache.get_or_fetch(with_params("k", &[("x", "1")])).await.unwrap();
+    assert_eq!(origin.requests().pop().unwrap().target, "/v/k?u=v&x=1");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

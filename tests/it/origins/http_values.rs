@@ -15,6 +15,7 @@ with_origin!(content_type_determines_the_kind, |env, origin| {
     for (number, (content_type, body, expected)) in [
         ("application/json", b"{\"a\": [1, \"\xc3\xbc\"]}".as_slice(), json("{\"a\": [1, \"ü\"]}")),
         ("application/problem+json; charset=utf-8", b"null", json("null")),
+        ("application/json", b"\xef\xbb\xbf{}", json("{}")),
         ("text/plain", "ü".as_bytes(), text("ü")),
         ("text/html; charset=UTF-8", b"", text("")),
         ("text/plain", b"\xff", Kind::Data(b"\xff".as_slice().into())),
@@ -67,6 +68,30 @@ with_origin!(invalid_body_is_an_error, |env, origin| {
         assert_eq!(env.cache.get(get(key)).await.unwrap().outcome(), Outcome::Miss, "{key}");
     }
     assert_eq!(origin.calls(), 5, "invalid responses are not retried");
+});
+
+with_origin!(number_of_header_lines_and_depth_of_json_are_limited, |env, origin| {
+    let header_lines = |lines| ok("v", &vec![("x-line", "v"); lines]);
+    let nested = |depth| {
+        let body = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        ok(body, &[("content-type", "application/json")])
+    };
+    for (key, reply, cause) in [
+        ("300 lines", header_lines(300), None),
+        ("1001 lines", header_lines(1001), Some("the limit is 1000 lines")),
+        ("128 levels", nested(128), None),
+        ("129 levels", nested(129), Some("the limit is 128")),
+    ] {
+        origin.always(reply);
+        let answer = env.cache.get_or_fetch(fetch(key, 20_000)).await;
+        let Some(cause) = cause else {
+            assert!(answer.is_ok(), "{key}: {answer:?}");
+            continue;
+        };
+        let details = expect_error(answer, Code::Unavailable, "ORIGIN_INVALID");
+        let info = details.error_info().unwrap();
+        assert!(info.metadata["cause"].contains(cause), "{key}: {info:?}");
+    }
 });
 
 with_origin!(tags_are_read_from_headers, |env, origin| {

@@ -40,6 +40,14 @@ async fn first_fetch_fails_over_within_the_lease_ttl() {
     assert!(took < Duration::from_millis(1500) + SLACK, "{took:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_fetch_fails_over_within_the_timeout_of_a_fetch() {
+    // The default lease_ttl is 10 s.
+    let (mut fleet, origin) = start(3, "", "timeout = '3s'").await;
+    let took = kill_during_fetch(&mut fleet, &origin).await;
+    assert!(took < Duration::from_secs(3) + SLACK, "{took:?}");
+}
+
 /// Kills the first replica during a fetch that others wait for. Returns the time until another
 /// replica fetches.
 async fn kill_during_fetch(fleet: &mut Fleet, origin: &Origin) -> Duration {

@@ -91,10 +91,8 @@ with_origin!(
     |env, origin| {
         for (key, reply, cause) in [
             ("failed", status(500), "status 500"),
-            ("refused", status(403), "status 403"),
             ("hangs", Reply::Hang, "in time"),
             ("closed", Reply::Close, "the connection was closed"),
-            ("invalid", ok("{", &[("content-type", "application/json")]), "not JSON"),
         ] {
             fetch_and_expire(&env.cache, &origin, key, Outcome::Miss).await;
             origin.always(reply);
@@ -112,6 +110,88 @@ with_origin!(
         let (_, answer) = env.cache.fetched("gone").await;
         assert!(answer.cause.contains("cannot be reached"), "{:?}", answer.cause);
         expect_stale(answer, FetchStatus::Failed);
+    }
+);
+
+with_origin!(
+    refusals_end_the_stale_value,
+    namespace: "stale_if_error = '1m'",
+    origin: "early_refresh = 0\nretries = 0\nerror_backoff = '1s'\nbreaker_threshold = 0",
+    |env, origin| {
+        for (key, reply, expected) in [
+            ("unauthorized", status(401), "ORIGIN_REFUSED"),
+            ("forbidden", status(403), "ORIGIN_REFUSED"),
+            ("illegal", status(451), "ORIGIN_REFUSED"),
+            ("moved", status(302), "ORIGIN_REFUSED"),
+            ("invalid", ok("{", &[("content-type", "application/json")]), "ORIGIN_INVALID"),
+        ] {
+            fetch_and_expire(&env.cache, &origin, key, Outcome::Miss).await;
+            origin.always(reply);
+            let calls = origin.calls();
+            let refused = env.cache.get_or_fetch(fetch(key, 20_000)).await.unwrap_err();
+            assert_eq!(reason(&refused), expected, "{key}");
+            // The back-off is still shared, and bars the old value too.
+            let during = env.cache.get_or_fetch(fetch(key, 20_000)).await.unwrap_err();
+            assert_eq!(reason(&during), "ORIGIN_BACKED_OFF", "{key}");
+            assert_eq!(origin.calls(), calls + 1, "{key}");
+            // The old value is gone: a later outage does not bring it back.
+            origin.always(status(503));
+            let later = eventually("the back-off has ended", SOON, async || {
+                let error = env.cache.get_or_fetch(fetch(key, 20_000)).await.unwrap_err();
+                (reason(&error) != "ORIGIN_BACKED_OFF").then_some(error)
+            });
+            assert_eq!(reason(&later.await), "ORIGIN_FAILED", "{key}");
+        }
+    }
+);
+
+with_origin!(
+    other_failures_do_not_allow_the_stale_value,
+    namespace: "stale_if_error = '1m'",
+    origin: "early_refresh = 0\nretries = 0\nerror_backoff = '1s'\nbreaker_threshold = 0",
+    |env, origin| {
+        for code in [429, 501] {
+            let key = code.to_string();
+            fetch_and_expire(&env.cache, &origin, &key, Outcome::Miss).await;
+            origin.always(status(code));
+            for expected in ["ORIGIN_FAILED", "ORIGIN_BACKED_OFF"] {
+                let error = env.cache.get_or_fetch(fetch(&key, 20_000)).await.unwrap_err();
+                assert_eq!(reason(&error), expected, "{code}");
+            }
+            // The old value is kept for failures that allow it.
+            origin.always(status(503));
+            let answer = eventually("the back-off has ended", SOON, async || {
+                env.cache.get_or_fetch(fetch(&key, 20_000)).await.ok()
+            });
+            expect_stale(answer.await, FetchStatus::Failed);
+        }
+    }
+);
+
+with_origin!(
+    configured_statuses_allow_the_stale_value,
+    namespace: "stale_if_error = '1m'",
+    origin: "early_refresh = 0\nretries = 0\nbreaker_threshold = 0\n\
+        stale_if_error_statuses = [429]",
+    |env, origin| {
+        fetch_and_expire(&env.cache, &origin, "k", Outcome::Miss).await;
+        origin.always(status(429));
+        for _ in 0..2 {
+            expect_stale(env.cache.fetched("k").await.1, FetchStatus::Failed);
+        }
+    }
+);
+
+with_origin!(
+    refused_refresh_ends_the_stale_value,
+    namespace: "stale_while_revalidate = '1h'",
+    origin: "early_refresh = 0\nretries = 0",
+    |env, origin| {
+        fetch_and_expire(&env.cache, &origin, "k", Outcome::Stale).await;
+        origin.always(status(403));
+        expect_stale(env.cache.fetched("k").await.1, FetchStatus::Refreshing);
+        becomes(&env.cache, "k", Outcome::Miss).await;
+        env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap_err();
     }
 );
 

@@ -10,6 +10,48 @@ async fn failure(server: &Server) -> Error {
 }
 
 #[tokio::test]
+async fn stale_values_are_for_the_configured_statuses() {
+    for (status, by_default, configured) in [
+        (302, false, false),
+        (401, false, false),
+        (403, false, false),
+        (429, false, true),
+        (451, false, false),
+        (500, true, false),
+        (501, false, false),
+        (502, true, false),
+        (503, true, false),
+        (504, true, false),
+    ] {
+        let server = Server::http(Protocol::Http1, None, move |_| answer(status, &[])).await;
+        let options = options(&server.url("/{key}"));
+        let error = fetch_with(options.clone()).await.unwrap_err();
+        assert_eq!(error.allows_stale, by_default, "{status}");
+        let only_429 = HttpOptions { stale_if_error_statuses: vec![429], ..options };
+        assert_eq!(fetch_with(only_429).await.unwrap_err().allows_stale, configured, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn number_of_header_lines_is_limited_and_named() {
+    // The server adds two lines.
+    for (lines, cause) in [
+        (200, None),
+        (998, None),
+        (1000, Some("the response has too many headers, the limit is 1000 lines or 400 KiB")),
+    ] {
+        let server = Server::http(Protocol::Http1, None, move |_| {
+            let headers = vec![("x-line", "v"); lines];
+            with_body(200, &headers, "value")
+        })
+        .await;
+        let error = fetch(&server).await.err();
+        assert_eq!(error.as_ref().map(|error| error.cause.as_str()), cause, "{lines}");
+        assert!(error.is_none_or(|error| error.kind == OriginErrorKind::Invalid));
+    }
+}
+
+#[tokio::test]
 async fn unexpected_status_is_the_cause() {
     for (status, kind) in [
         (500, OriginErrorKind::Failed),
@@ -22,7 +64,10 @@ async fn unexpected_status_is_the_cause() {
         let server =
             Server::http(Protocol::Http1, None, move |_| with_body(status, &headers, "secret"))
                 .await;
-        assert_eq!(failure(&server).await, Error::new(kind, format_args!("status {status}")));
+        let allows_stale = status == 500;
+        let cause = format_args!("status {status}");
+        let expected = Error { allows_stale, ..Error::new(kind, cause) };
+        assert_eq!(failure(&server).await, expected);
         assert_eq!(server.seen.lock().len(), 1, "{status}");
     }
 }
