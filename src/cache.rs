@@ -41,8 +41,8 @@ use singleflight::FlightGroup;
 pub use crate::{
     origin::{Error as OriginError, OriginErrorKind},
     store::{
-        Condition, ErrorKind as StoreErrorKind, LeaseLoss, LeaseToken, NamespaceUsage, StoreInfo,
-        TTL_CLASSES,
+        Condition, ErrorKind as StoreErrorKind, LeaseLoss, LeaseToken, NamespacePage,
+        NamespaceUsage, StoreInfo, TTL_CLASSES,
     },
 };
 pub use batch_get::BatchGet;

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use crate::model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version};
 
 pub use error::{Error, ErrorKind, Result};
-pub use inspect::{Inspect, NamespaceUsage, StoreInfo, TTL_CLASSES, ttl_class};
+pub use inspect::{Inspect, NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES, ttl_class};
 pub use lease::{
     AcquireOutcome, AcquireRequest, LeaseLoss, LeaseStatus, LeaseToken, Leases, MAX_CAUSE_BYTES,
     RevalidateOutcome, Revalidation, short_cause,

@@ -13,9 +13,9 @@ use crate::{
         counters::Counters,
         delta::{ByNamespace, StatsDelta, StatsReport},
         registry::StatsRegistry,
-        windows::{Windows, merge},
+        windows::{self, Windows, merge},
     },
-    store::{self, NamespaceUsage, StatsBackend, StoreInfo},
+    store::{self, NamespacePage, NamespaceUsage, StatsBackend, StoreInfo},
 };
 
 /// Flushes the counters of this replica to the store, and reports the statistics of the fleet.
@@ -23,6 +23,9 @@ pub struct FleetStats {
     registry: Arc<StatsRegistry>,
     store: Arc<dyn StatsBackend>,
     state: Mutex<FlushState>,
+    /// Held while an overview is made: one at a time, so that callers of Stats cannot occupy all
+    /// threads.
+    turn: Mutex<()>,
 }
 
 /// Progress of the flushes: which counts the store has, and which it may have.
@@ -49,7 +52,7 @@ pub struct Overview {
     pub store_kind: &'static str,
     /// The store's description of itself; none if it is unavailable.
     pub facts: Option<StoreInfo>,
-    /// Usage of the store by namespace.
+    /// Usage of the store by namespace, sorted by name.
     pub sizes: Vec<(Namespace, NamespaceUsage)>,
     /// Whether the store was unavailable.
     pub degraded: bool,
@@ -58,7 +61,8 @@ pub struct Overview {
 impl FleetStats {
     /// Creates the statistics. Counts reach the store with [`FleetStats::flush`].
     pub fn new(registry: Arc<StatsRegistry>, store: Arc<dyn StatsBackend>) -> Self {
-        Self { registry, store, state: Mutex::new(FlushState::new(rand::random())) }
+        let state = Mutex::new(FlushState::new(rand::random()));
+        Self { registry, store, state, turn: Mutex::default() }
     }
 
     /// Sends the counts since the last flush to the store.
@@ -67,7 +71,7 @@ impl FleetStats {
     /// The store did not acknowledge them. No count is lost: the next flush sends them again.
     pub async fn flush(&self) -> store::Result<()> {
         let mut state = self.state.lock().await;
-        state.collect(&self.registry, self.store.now());
+        state.collect(self.registry.snapshot().await, self.store.now());
         while let Some(delta) = state.next_delta() {
             self.store.add(delta).await?;
             state.pending = None;
@@ -96,17 +100,26 @@ impl FleetStats {
 
     /// Reports the statistics of the fleet: of this replica up to now, of the others up to their
     /// last flush.
-    pub async fn overview(&self) -> Overview {
+    /// The sizes are those of the namespaces on `page`, and perhaps of others. Yields to other
+    /// tasks; dropping the future ends the work.
+    pub async fn overview(&self, page: &NamespacePage) -> Overview {
+        let _turn = self.turn.lock().await;
         let report = match self.flush().await {
             Ok(()) => self.store.report().await,
             Err(error) => Err(error),
         };
         let (report, degraded) = match report {
             Ok(report) => (report, false),
-            Err(_) => (self.state.lock().await.local.report(self.store.now()), true),
+            Err(_) => {
+                let state = self.state.lock().await;
+                let local = windows::report(self.store.now(), |part, report| {
+                    state.local.add_part(part, report);
+                });
+                (local.await, true)
+            }
         };
         let facts = self.store.info().await.ok();
-        let sizes = self.store.usage().await.unwrap_or_default();
+        let sizes = self.store.usage(page).await.unwrap_or_default();
         Overview { report, store_kind: self.store.kind(), facts, sizes, degraded }
     }
 }
@@ -123,9 +136,8 @@ impl FlushState {
         }
     }
 
-    /// Collects the counts since the last call.
-    fn collect(&mut self, registry: &StatsRegistry, now: Timestamp) {
-        let snapshot = registry.snapshot();
+    /// Collects the counts of `snapshot` since that of the last call.
+    fn collect(&mut self, snapshot: ByNamespace, now: Timestamp) {
         let none = Counters::default();
         let counts: ByNamespace = snapshot
             .iter()
@@ -152,22 +164,34 @@ impl FlushState {
     }
 }
 
-/// Sums the counters of the namespaces in `chosen`, or of all namespaces if it is empty.
-pub fn sum(counts: &ByNamespace, chosen: &[String]) -> Counters {
+/// Sums the counters of the namespaces that `page` selects.
+pub fn sum(counts: &ByNamespace, page: &NamespacePage) -> Counters {
     let mut sum = Counters::default();
-    let wanted =
-        counts.iter().filter(|(namespace, _)| chosen.is_empty() || chosen.contains(namespace));
-    wanted.for_each(|(_, counters)| sum.add(counters));
+    let selected = counts.iter().filter(|(namespace, _)| page.selects(namespace));
+    selected.for_each(|(_, counters)| sum.add(counters));
     sum
 }
 
-/// Returns the names of all namespaces in a report, sorted.
-pub fn names(report: &StatsReport) -> Vec<String> {
-    let mut all = ByNamespace::new();
-    [&report.total, &report.last_hour, &report.last_day]
-        .into_iter()
-        .for_each(|counts| merge(&mut all, counts));
-    all.into_keys().collect()
+impl Overview {
+    /// Returns the names on `page`, sorted, and whether there are more pages.
+    pub fn names(&self, page: &NamespacePage) -> (Vec<&str>, bool) {
+        let counted = [&self.report.total, &self.report.last_hour, &self.report.last_day];
+        let counted = counted.into_iter().flat_map(|counts| counts.keys().map(String::as_str));
+        let stored = self.sizes.iter().map(|(namespace, _)| namespace.as_str());
+        let mut names: Vec<&str> =
+            counted.chain(stored).filter(|name| page.follows(name)).collect();
+        names.sort_unstable();
+        names.dedup();
+        let has_more = names.len() > page.limit();
+        names.truncate(page.limit());
+        (names, has_more)
+    }
+
+    /// Usage of the store by a namespace.
+    pub fn size(&self, namespace: &str) -> Option<&NamespaceUsage> {
+        let index = self.sizes.binary_search_by(|(name, _)| name.as_str().cmp(namespace)).ok()?;
+        Some(&self.sizes[index].1)
+    }
 }
 
 #[cfg(test)]
@@ -192,32 +216,32 @@ mod tests {
         counts.iter().map(|(name, counters)| (name.as_str(), counters.get(Counter::Hits))).collect()
     }
 
-    #[test]
-    fn no_counts_make_no_delta() {
+    #[tokio::test]
+    async fn no_counts_make_no_delta() {
         let registry = StatsRegistry::new(8);
         let mut state = FlushState::new(7);
-        state.collect(&registry, NOW);
+        state.collect(registry.snapshot().await, NOW);
         assert!(state.next_delta().is_none());
         count_hits(&registry, "a", 1);
-        state.collect(&registry, NOW);
+        state.collect(registry.snapshot().await, NOW);
         assert!(state.next_delta().is_some());
         state.pending = None;
-        state.collect(&registry, NOW);
+        state.collect(registry.snapshot().await, NOW);
         assert!(state.next_delta().is_none());
     }
 
-    #[test]
-    fn unacknowledged_delta_is_repeated_unchanged_before_later_counts() {
+    #[tokio::test]
+    async fn unacknowledged_delta_is_repeated_unchanged_before_later_counts() {
         let registry = StatsRegistry::new(8);
         let mut state = FlushState::new(7);
         count_hits(&registry, "a", 1);
-        state.collect(&registry, NOW);
+        state.collect(registry.snapshot().await, NOW);
         let first = state.next_delta().unwrap().clone();
         assert_eq!((first.replica, first.sequence, hits(&first.counts)), (7, 1, vec![("a", 1)]));
 
         count_hits(&registry, "a", 2);
         count_hits(&registry, "b", 4);
-        state.collect(&registry, NOW);
+        state.collect(registry.snapshot().await, NOW);
         let repeated = state.next_delta().unwrap();
         assert_eq!((repeated.sequence, &repeated.counts), (1, &first.counts));
 
@@ -226,13 +250,13 @@ mod tests {
         assert_eq!((second.sequence, hits(&second.counts)), (2, vec![("a", 2), ("b", 4)]));
     }
 
-    #[test]
-    fn local_report_has_counts_that_the_store_has_not_acknowledged() {
+    #[tokio::test]
+    async fn local_report_has_counts_that_the_store_has_not_acknowledged() {
         let registry = StatsRegistry::new(8);
         let mut state = FlushState::new(7);
         count_hits(&registry, "a", 3);
-        state.collect(&registry, NOW);
-        let report = state.local.report(NOW);
+        state.collect(registry.snapshot().await, NOW);
+        let report = windows::report(NOW, |part, report| state.local.add_part(part, report)).await;
         assert_eq!(
             (hits(&report.total), hits(&report.last_hour)),
             (vec![("a", 3)], vec![("a", 3)])
@@ -249,22 +273,22 @@ mod tests {
         });
         let [first, second] = replicas;
         second.flush().await.unwrap();
-        let overview = first.overview().await;
+        let overview = first.overview(&NamespacePage::default()).await;
         assert!(!overview.degraded);
         assert_eq!(hits(&overview.report.total), [("a", 3)]);
-        assert_eq!(names(&overview.report), ["a"]);
+        assert_eq!(overview.names(&NamespacePage::default()), (vec!["a"], false));
     }
 
-    #[test]
-    fn sum_is_limited_to_the_chosen_namespaces() {
+    #[tokio::test]
+    async fn sum_is_limited_to_the_chosen_namespaces() {
         let registry = StatsRegistry::new(8);
         for (name, hits) in [("a", 1), ("b", 2), ("c", 4)] {
             count_hits(&registry, name, hits);
         }
-        let counts = registry.snapshot();
+        let counts = registry.snapshot().await;
         let sum_of = |chosen: &[&str]| {
             let chosen: Vec<String> = chosen.iter().map(ToString::to_string).collect();
-            sum(&counts, &chosen).get(Counter::Hits)
+            sum(&counts, &NamespacePage::new(chosen, String::new(), 1)).get(Counter::Hits)
         };
         assert_eq!((sum_of(&[]), sum_of(&["b"]), sum_of(&["a", "c", "d"])), (7, 2, 5));
     }
@@ -296,12 +320,12 @@ mod tests {
     async fn degraded_overview_has_the_counts_of_this_replica() {
         let (registry, store, stats) = failing();
         count_hits(&registry, "a", 1);
-        let overview = stats.overview().await;
+        let overview = stats.overview(&NamespacePage::default()).await;
         assert_eq!((overview.degraded, overview.store_kind), (false, "failing"));
         assert_eq!((overview.facts.is_some(), overview.sizes.len()), (true, 1));
         store.fail(ErrorKind::Timeout);
         count_hits(&registry, "a", 2);
-        let overview = stats.overview().await;
+        let overview = stats.overview(&NamespacePage::default()).await;
         assert_eq!((overview.degraded, overview.store_kind), (true, "failing"));
         assert_eq!((overview.facts.is_none(), overview.sizes.len()), (true, 0));
         assert_eq!(hits(&overview.report.total), [("a", 3)]);
@@ -333,19 +357,37 @@ mod tests {
         tokio::join!(flushing, observing);
     }
 
-    #[test]
-    fn names_are_those_of_all_windows() {
-        let registry = StatsRegistry::new(8);
-        for name in ["b", "a", "c"] {
-            count_hits(&registry, name, 1);
-        }
-        let only = |name: &str| {
-            let mut counts = registry.snapshot();
-            counts.retain(|other, _| other == name);
-            counts
-        };
-        let (total, last_hour, last_day) = (only("b"), only("a"), only("c"));
+    /// An overview with namespaces in each window, and with sizes.
+    fn overview(windows: [&[&str]; 3], sizes: &[&str]) -> Overview {
+        let [total, last_hour, last_day] = windows.map(|names| {
+            names.iter().map(|name| ((*name).to_owned(), Counters::default())).collect()
+        });
         let report = StatsReport { total, last_hour, last_day };
-        assert_eq!(names(&report), ["a", "b", "c"]);
+        let sizes = sizes
+            .iter()
+            .map(|name| (Namespace::new(name).unwrap(), NamespaceUsage::default()))
+            .collect();
+        Overview { report, store_kind: "memory", facts: None, sizes, degraded: false }
+    }
+
+    #[test]
+    fn names_are_those_of_all_windows_and_of_the_store() {
+        let overview = overview([&["b"], &["a"], &["c", "b"]], &["b", "d"]);
+        let names = overview.names(&NamespacePage::default());
+        assert_eq!(names, (vec!["a", "b", "c", "d"], false));
+        assert!(overview.size("d").is_some() && overview.size("a").is_none());
+    }
+
+    #[test]
+    fn names_are_paged() {
+        let overview = overview([&["b", "e"], &[], &[]], &["a", "c", "d"]);
+        let names_after = |after: &str| {
+            let page = NamespacePage::new(Vec::new(), after.to_owned(), 2);
+            let (names, has_more) = overview.names(&page);
+            (names.concat(), has_more)
+        };
+        assert_eq!(names_after(""), ("ab".to_owned(), true));
+        assert_eq!(names_after("b"), ("cd".to_owned(), true));
+        assert_eq!(names_after("d"), ("e".to_owned(), false));
     }
 }

@@ -19,9 +19,9 @@ pub fn register(meter: &Meter, registry: &Arc<StatsRegistry>, cache: &Arc<Cache>
             .u64_observable_counter(name)
             .with_description(description)
             .with_callback(move |observer| {
-                for (namespace, counts) in registry.snapshot() {
-                    observer.observe(counts.get(counter), &[KeyValue::new("namespace", namespace)]);
-                }
+                registry.visit(counter, |namespace, count| {
+                    observer.observe(count, &[KeyValue::new("namespace", namespace.to_owned())]);
+                });
             })
             .build();
     }

@@ -29,8 +29,8 @@ use crate::{
     stats::delta::{StatsDelta, StatsReport},
     store::{
         AcquireOutcome, AcquireRequest, Backend, Condition, ErrorKind, Increment, IncrementOutcome,
-        Inspect, LeaseStatus, LeaseToken, Leases, NamespaceUsage, PutOutcome, Result,
-        RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, key_watch::KeyWatch,
+        Inspect, LeaseStatus, LeaseToken, Leases, NamespacePage, NamespaceUsage, PutOutcome,
+        Result, RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, key_watch::KeyWatch,
         memory::MemoryStore,
     },
     url_template::UrlTemplate,
@@ -489,7 +489,7 @@ impl Inspect for FailingStore {
         self.stats.info().await
     }
 
-    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
+    async fn usage(&self, _page: &NamespacePage) -> Result<Vec<(Namespace, NamespaceUsage)>> {
         self.ask().await?;
         Ok(vec![(namespace(), NamespaceUsage::default())])
     }

@@ -5,6 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
+use tonic::{Status, transport::Channel};
 
 use super::{
     StatsArgs,
@@ -14,10 +15,8 @@ use crate::pb::v1::{self as pb, cache_service_client::CacheServiceClient};
 
 pub(super) fn run(args: &StatsArgs) -> ExitCode {
     client::run(&args.connect, async |RemoteServer { address, channel }| {
-        let request = pb::StatsRequest { namespaces: args.namespaces.clone() };
-        match CacheServiceClient::new(channel).stats(request).await {
-            Ok(response) => {
-                let stats = response.into_inner();
+        match all_pages(CacheServiceClient::new(channel), &args.namespaces).await {
+            Ok(stats) => {
                 if args.json {
                     println!("{:#}", as_json(&stats));
                 } else {
@@ -28,6 +27,25 @@ pub(super) fn run(args: &StatsArgs) -> ExitCode {
             Err(status) => Err(Error::Status { address, status: Box::new(status) }),
         }
     })
+}
+
+/// Reads all pages. All but the namespaces is from the last page.
+async fn all_pages(
+    mut client: CacheServiceClient<Channel>,
+    namespaces: &[String],
+) -> Result<pb::StatsResponse, Status> {
+    let mut request =
+        pb::StatsRequest { namespaces: namespaces.to_vec(), ..pb::StatsRequest::default() };
+    let mut namespaces = Vec::new();
+    loop {
+        let mut page = client.stats(request.clone()).await?.into_inner();
+        namespaces.append(&mut page.namespaces);
+        if page.next_page_token.is_empty() {
+            page.namespaces = namespaces;
+            return Ok(page);
+        }
+        request.page_token = page.next_page_token;
+    }
 }
 
 fn as_table(stats: &pb::StatsResponse) -> String {

@@ -121,11 +121,11 @@ impl CacheService for CacheRpc {
     }
 
     async fn stats(&self, request: Request<pb::StatsRequest>) -> RpcResult<pb::StatsResponse> {
-        let selected = request.into_inner().namespaces;
+        let request = request.into_inner();
         // An empty list is valid: it selects all namespaces.
-        self.check_batch_size("namespaces", selected.len().max(1))?;
-        convert::check_reported(&selected)?;
-        Ok(Response::new(convert::stats_response(&self.fleet.overview().await, &selected)))
+        self.check_batch_size("namespaces", request.namespaces.len().max(1))?;
+        let page = convert::stats_page(request)?;
+        Ok(Response::new(convert::stats_response(&self.fleet.overview(&page).await, &page)))
     }
 
     async fn get_or_fetch(

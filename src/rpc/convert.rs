@@ -25,7 +25,7 @@ pub(super) use lease::{
     abandon_reason, hold_off, lease_loss, lost_lease_response, renew_response, required_token,
 };
 pub(super) use set::{fill_command, set_command, set_response, set_result_name};
-pub(super) use stats::{check_reported, stats_response};
+pub(super) use stats::{stats_page, stats_response};
 pub(super) use value::value_bytes;
 
 type Checked<T> = Result<T, Violation>;

@@ -3,12 +3,16 @@
 use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
+use tokio::task::yield_now;
 
-use super::{delta::ByNamespace, striped_counters::StripedCounters};
+use super::{counters::Counter, delta::ByNamespace, striped_counters::StripedCounters};
 use crate::model::Namespace;
 
 /// Name under which namespaces over the limit are counted. No namespace can have this name.
 pub const OTHER: &str = "_other";
+
+/// Namespaces of a snapshot that are read without a yield.
+const NAMESPACES_PER_YIELD: usize = 64;
 
 /// Counters of a bounded number of namespaces. Further namespaces share one set of counters.
 pub struct StatsRegistry {
@@ -51,15 +55,38 @@ impl StatsRegistry {
         self.by_namespace.load().get(namespace).unwrap_or(&self.other).clone()
     }
 
-    /// Returns a snapshot of all counters, without namespaces that counted nothing.
-    pub fn snapshot(&self) -> ByNamespace {
+    /// Returns a snapshot of all counters, without namespaces that counted nothing. Yields after
+    /// every few namespaces, because each configured one has counters of its own.
+    pub async fn snapshot(&self) -> ByNamespace {
+        let known = self.by_namespace.load_full();
+        let mut snapshot = ByNamespace::new();
+        let mut insert = |name: &str, counts: &StripedCounters| {
+            let counts = counts.snapshot();
+            if !counts.is_zero() {
+                snapshot.insert(name.to_owned(), counts);
+            }
+        };
+        insert(OTHER, &self.other);
+        for (index, (namespace, counts)) in known.iter().enumerate() {
+            insert(namespace.as_str(), counts);
+            if (index + 1) % NAMESPACES_PER_YIELD == 0 {
+                yield_now().await;
+            }
+        }
+        snapshot
+    }
+
+    /// Calls `visit` with one counter of each namespace that has counted anything. Reads only what
+    /// is asked for, because a scrape calls it once per metric.
+    pub fn visit(&self, counter: Counter, mut visit: impl FnMut(&str, u64)) {
         let known = self.by_namespace.load();
-        let named =
-            known.iter().map(|(namespace, counts)| (namespace.to_string(), counts.snapshot()));
-        named
-            .chain([(OTHER.to_owned(), self.other.snapshot())])
-            .filter(|(_, counts)| !counts.is_zero())
-            .collect()
+        let named = known.iter().map(|(namespace, counts)| (namespace.as_str(), counts));
+        for (name, counts) in named.chain([(OTHER, &self.other)]) {
+            let count = counts.get(counter);
+            if count > 0 || !counts.is_zero() {
+                visit(name, count);
+            }
+        }
     }
 }
 
@@ -67,30 +94,53 @@ impl StatsRegistry {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::stats::counters::Counter;
 
-    #[test]
-    fn namespaces_over_the_limit_share_one_set_of_counters() {
+    #[tokio::test]
+    async fn namespaces_over_the_limit_share_one_set_of_counters() {
         let registry = StatsRegistry::new(2);
         for name in ["a", "b", "c", "d", "a"] {
             registry.of(&Namespace::new(name).unwrap()).count(Counter::Hits);
         }
-        let hits =
-            registry.snapshot().into_iter().map(|(name, counts)| (name, counts.get(Counter::Hits)));
+        let snapshot = registry.snapshot().await;
+        let hits = snapshot.into_iter().map(|(name, counts)| (name, counts.get(Counter::Hits)));
         assert_eq!(
             hits.collect::<Vec<_>>(),
             [("_other".to_owned(), 2), ("a".to_owned(), 2), ("b".to_owned(), 1)]
         );
     }
 
+    #[tokio::test]
+    async fn snapshot_of_many_namespaces_yields() {
+        let registry = StatsRegistry::new(1000);
+        for number in 0..200 {
+            registry.of(&Namespace::new(&format!("n{number}")).unwrap()).count(Counter::Hits);
+        }
+        let mut snapshot = std::pin::pin!(registry.snapshot());
+        assert!(futures_util::poll!(&mut snapshot).is_pending());
+        assert_eq!(snapshot.await.len(), 200);
+    }
+
     #[test]
-    fn reserved_namespaces_never_share_counters() {
+    fn one_counter_is_visited_in_every_namespace_that_has_counted() {
+        let registry = StatsRegistry::new(8);
+        let [a, b, idle] = ["a", "b", "idle"].map(|name| Namespace::new(name).unwrap());
+        registry.reserve([&a, &b, &idle]);
+        registry.of(&a).count(Counter::Hits);
+        registry.of(&b).count(Counter::Misses);
+        let mut visited = Vec::new();
+        registry.visit(Counter::Hits, |name, count| visited.push((name.to_owned(), count)));
+        visited.sort_unstable();
+        assert_eq!(visited, [("a".to_owned(), 1), ("b".to_owned(), 0)]);
+    }
+
+    #[tokio::test]
+    async fn reserved_namespaces_never_share_counters() {
         let registry = StatsRegistry::new(1);
         let [reserved, late] = ["reserved", "late"].map(|name| Namespace::new(name).unwrap());
         registry.reserve([&reserved]);
         registry.of(&late).count(Counter::Hits);
         registry.of(&reserved).count(Counter::Misses);
-        let names: Vec<String> = registry.snapshot().into_keys().collect();
+        let names: Vec<String> = registry.snapshot().await.into_keys().collect();
         assert_eq!(names, ["_other", "reserved"]);
     }
 }

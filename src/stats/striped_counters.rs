@@ -65,6 +65,17 @@ impl StripedCounters {
         }))
     }
 
+    /// Sums the stripes of one counter.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.0.iter().map(|stripe| stripe.0[counter as usize].load(Ordering::Relaxed)).sum()
+    }
+
+    /// Whether nothing was counted.
+    pub fn is_zero(&self) -> bool {
+        let mut cells = self.0.iter().flat_map(|stripe| &stripe.0);
+        cells.all(|cell| cell.load(Ordering::Relaxed) == 0)
+    }
+
     fn add(&self, cell: usize, count: u64) {
         // The number of stripes is a power of two.
         let stripe = THREAD_NUMBER.with(|number| number & (self.0.len() - 1));

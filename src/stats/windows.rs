@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use tokio::task::yield_now;
+
 use super::{
     counters::SparseCounters,
     delta::{ByNamespace, StatsReport},
@@ -17,6 +19,20 @@ pub struct Window {
     /// Number of buckets in the window, including the current one.
     pub buckets: u64,
 }
+
+/// A part of the sums of [`Windows`]. To add all parts at once would hold up other tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The totals.
+    Total,
+    /// A bucket of the last hour.
+    Minute(u64),
+    /// A bucket of the last 24 hours.
+    TenMinutes(u64),
+}
+
+/// Parts of a report that are added without a yield.
+const PARTS_PER_YIELD: usize = 4;
 
 /// The last hour.
 pub const HOUR: Window = Window { bucket_ms: 60_000, buckets: 60 };
@@ -68,22 +84,41 @@ impl Windows {
         }
     }
 
-    /// Sums the windows that end at `now`.
-    pub fn report(&self, now: Timestamp) -> StatsReport {
-        let sum = |window: Window, buckets: &BTreeMap<u64, Bucket>| {
-            let mut sum = ByNamespace::new();
-            for (namespace, counts) in buckets.range(window.at(now)).flat_map(|(_, bucket)| bucket)
-            {
-                counts.add_to(sum.entry(namespace.clone()).or_default());
+    /// Adds one part of the sums to `report`.
+    pub fn add_part(&self, part: Part, report: &mut StatsReport) {
+        let (buckets, number, sums) = match part {
+            Part::Total => {
+                report.total = self.total.clone();
+                return;
             }
-            sum
+            Part::Minute(number) => (&self.minutes, number, &mut report.last_hour),
+            Part::TenMinutes(number) => (&self.ten_minutes, number, &mut report.last_day),
         };
-        StatsReport {
-            total: self.total.clone(),
-            last_hour: sum(HOUR, &self.minutes),
-            last_day: sum(DAY, &self.ten_minutes),
+        for (namespace, counts) in buckets.get(&number).into_iter().flatten() {
+            match sums.get_mut(namespace) {
+                Some(sum) => counts.add_to(sum),
+                None => counts.add_to(sums.entry(namespace.clone()).or_default()),
+            }
         }
     }
+}
+
+/// Sums the windows that end at `now` from the parts that `add_part` adds, and yields between them.
+pub async fn report(
+    now: Timestamp,
+    mut add_part: impl FnMut(Part, &mut StatsReport) + Send,
+) -> StatsReport {
+    let mut report = StatsReport::default();
+    let minutes = HOUR.at(now).map(Part::Minute);
+    let ten_minutes = DAY.at(now).map(Part::TenMinutes);
+    let parts = [Part::Total].into_iter().chain(minutes).chain(ten_minutes);
+    for (index, part) in parts.enumerate() {
+        add_part(part, &mut report);
+        if index % PARTS_PER_YIELD == 0 {
+            yield_now().await;
+        }
+    }
+    report
 }
 
 /// Adds `counts` to `into`, namespace by namespace.
@@ -108,32 +143,45 @@ mod tests {
         counts.values().map(|counts| counts.get(Counter::Hits)).sum()
     }
 
-    #[test]
-    fn counts_leave_a_window_with_age_and_stay_in_the_total() {
+    async fn report_of(windows: &Windows, now: Timestamp) -> StatsReport {
+        report(now, |part, report| windows.add_part(part, report)).await
+    }
+
+    #[tokio::test]
+    async fn report_yields() {
+        let windows = Windows::default();
+        let mut report = std::pin::pin!(report_of(&windows, Timestamp(0)));
+        assert!(futures_util::poll!(&mut report).is_pending());
+        assert_eq!(report.await, StatsReport::default());
+    }
+
+    #[tokio::test]
+    async fn counts_leave_a_window_with_age_and_stay_in_the_total() {
         let start = Timestamp(1_000_000 * DAY.bucket_ms);
         let at = |minutes: u64| Timestamp(start.0 + minutes * 60_000);
         let mut windows = Windows::default();
         windows.add(&hits("a", 1), at(0));
         windows.add(&hits("b", 2), at(59));
-        let hits_at = |minutes| {
-            let report = windows.report(at(minutes));
+        let hits_at = async |minutes| {
+            let report = report_of(&windows, at(minutes)).await;
             (hits_in(&report.total), hits_in(&report.last_hour), hits_in(&report.last_day))
         };
-        assert_eq!(hits_at(59), (3, 3, 3));
-        assert_eq!(hits_at(60), (3, 2, 3));
-        assert_eq!(hits_at(119), (3, 0, 3));
-        assert_eq!(hits_at(24 * 60), (3, 0, 2));
-        assert_eq!(hits_at(26 * 60), (3, 0, 0));
+        assert_eq!(hits_at(59).await, (3, 3, 3));
+        assert_eq!(hits_at(60).await, (3, 2, 3));
+        assert_eq!(hits_at(119).await, (3, 0, 3));
+        assert_eq!(hits_at(24 * 60).await, (3, 0, 2));
+        assert_eq!(hits_at(26 * 60).await, (3, 0, 0));
     }
 
-    #[test]
-    fn old_buckets_are_dropped() {
+    #[tokio::test]
+    async fn old_buckets_are_dropped() {
         let mut windows = Windows::default();
         for minute in 0..10_000 {
             windows.add(&hits("a", 1), Timestamp(minute * 60_000));
         }
         assert_eq!(windows.minutes.len(), 60);
         assert_eq!(windows.ten_minutes.len(), 144);
-        assert_eq!(hits_in(&windows.report(Timestamp(9_999 * 60_000)).total), 10_000);
+        let report = report_of(&windows, Timestamp(9_999 * 60_000)).await;
+        assert_eq!(hits_in(&report.total), 10_000);
     }
 }

@@ -11,8 +11,8 @@ use tracing::Span;
 
 use super::{
     AcquireOutcome, AcquireRequest, Condition, ErrorKind, Increment, IncrementOutcome, Inspect,
-    LeaseStatus, LeaseToken, Leases, NamespaceUsage, PutOutcome, Result, RevalidateOutcome,
-    Revalidation, StatsStore, Store, StoreInfo, key_watch::KeyWatch,
+    LeaseStatus, LeaseToken, Leases, NamespacePage, NamespaceUsage, PutOutcome, Result,
+    RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, key_watch::KeyWatch,
 };
 use crate::{
     circuit_breaker::{CircuitBreaker, ProbeIntervals},
@@ -323,7 +323,7 @@ impl<S: Inspect> Inspect for CircuitBreakerStore<S> {
         self.run(Operation::Info, self.inner.info()).await
     }
 
-    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
-        self.run(Operation::Usage, self.inner.usage()).await
+    async fn usage(&self, page: &NamespacePage) -> Result<Vec<(Namespace, NamespaceUsage)>> {
+        self.run(Operation::Usage, self.inner.usage(page)).await
     }
 }

@@ -27,8 +27,17 @@ pub trait Inspect: Send + Sync {
     /// Memory, evictions, clients and persistence.
     async fn info(&self) -> Result<StoreInfo>;
 
-    /// Entries and bytes per namespace.
-    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>>;
+    /// Entries and bytes per namespace, sorted by name. A store may report more namespaces than
+    /// those of the page.
+    async fn usage(&self, page: &NamespacePage) -> Result<Vec<(Namespace, NamespaceUsage)>>;
+}
+
+/// A page of namespaces, in the order of their names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamespacePage {
+    selected: Vec<String>,
+    after: String,
+    limit: usize,
 }
 
 /// State of a store. Sizes are in bytes.
@@ -75,6 +84,41 @@ pub struct NamespaceUsage {
     pub ttl: [u64; TTL_CLASSES.len() + 1],
 }
 
+impl NamespacePage {
+    /// Most namespaces of a page.
+    pub const MAX: usize = 1000;
+
+    /// The first `limit` of the `selected` names that follow `after`; of all names if none are
+    /// selected.
+    pub fn new(mut selected: Vec<String>, after: String, limit: usize) -> Self {
+        selected.sort_unstable();
+        selected.dedup();
+        Self { selected, after, limit: limit.clamp(1, Self::MAX) }
+    }
+
+    /// Whether a name is selected, on this page or another.
+    pub fn selects(&self, name: &str) -> bool {
+        self.selected.is_empty()
+            || self.selected.binary_search_by(|other| other.as_str().cmp(name)).is_ok()
+    }
+
+    /// Whether a name is on this page or a later one.
+    pub fn follows(&self, name: &str) -> bool {
+        name > self.after.as_str() && self.selects(name)
+    }
+
+    /// Most namespaces of this page.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+}
+
+impl Default for NamespacePage {
+    fn default() -> Self {
+        Self::new(Vec::new(), String::new(), Self::MAX)
+    }
+}
+
 /// The class of a remaining TTL.
 pub fn ttl_class(remaining: Duration) -> usize {
     TTL_CLASSES.iter().position(|bound| remaining <= *bound).unwrap_or(TTL_CLASSES.len())
@@ -113,6 +157,18 @@ fn proportion(number: u64, keys: u64, sampled: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn page_follows_a_name_and_is_limited_to_the_selected_names() {
+        let page = NamespacePage::new(vec!["c".to_owned(), "a".to_owned()], "a".to_owned(), 0);
+        let followed = ["a", "b", "c", "d"].map(|name| page.follows(name));
+        assert_eq!(followed, [false, false, true, false]);
+        assert!(page.selects("a") && !page.selects("b"));
+        assert_eq!(page.limit(), 1);
+        let all = NamespacePage::default();
+        assert!(all.follows("a") && all.selects("a"));
+        assert_eq!(NamespacePage::new(Vec::new(), String::new(), usize::MAX).limit(), 1000);
+    }
 
     #[test]
     fn ttl_classes_include_their_bound() {

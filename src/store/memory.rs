@@ -35,7 +35,7 @@ use crate::{
     model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp},
     stats::{
         delta::{StatsDelta, StatsReport},
-        windows::Windows,
+        windows::{self, Windows},
     },
 };
 use budget::Budget;
@@ -291,6 +291,10 @@ impl StatsStore for MemoryStore {
     }
 
     async fn report(&self) -> Result<StatsReport> {
-        Ok(self.0.stats.lock().report(self.0.now()))
+        let store = &*self.0;
+        let report = windows::report(store.now(), |part, report| {
+            store.stats.lock().add_part(part, report);
+        });
+        Ok(report.await)
     }
 }

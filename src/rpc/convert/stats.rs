@@ -5,58 +5,77 @@ use std::time::{Duration, SystemTime};
 use super::Checked;
 use crate::{
     cache::{
-        NamespaceUsage, StoreInfo, TTL_CLASSES,
+        NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES,
         fleet_stats::{self, Overview},
     },
-    model::Namespace,
+    model::{Namespace, SaturatingFrom as _, Violation},
     pb::{from_duration, v1 as pb},
     stats::{
         counters::{Counter, Counters, LatencyKind},
+        delta::ByNamespace,
         registry::OTHER,
     },
 };
 
-/// Checks the namespaces of a request. The name of the shared counters, which is no valid name of a
-/// namespace, is accepted too.
-pub(in crate::rpc) fn check_reported(namespaces: &[String]) -> Checked<()> {
-    for (index, name) in namespaces.iter().enumerate().filter(|(_, name)| *name != OTHER) {
-        Namespace::new(name)
+/// Returns the page that a request asks for. The token of a page is the last name of the previous
+/// page.
+pub(in crate::rpc) fn stats_page(request: pb::StatsRequest) -> Checked<NamespacePage> {
+    for (index, name) in request.namespaces.iter().enumerate() {
+        check_reported(name)
             .map_err(|violation| violation.renamed(format!("namespaces[{index}]")))?;
+    }
+    if !request.page_token.is_empty() {
+        check_reported(&request.page_token)
+            .map_err(|_| Violation::new("page_token", "must be a next_page_token of Stats"))?;
+    }
+    let limit = match request.page_size {
+        0 => NamespacePage::MAX,
+        size => usize::saturating_from(size),
+    };
+    Ok(NamespacePage::new(request.namespaces, request.page_token, limit))
+}
+
+/// Checks the name of a namespace. The name of the shared counters, which is no valid name of a
+/// namespace, is accepted too.
+fn check_reported(name: &str) -> Checked<()> {
+    if name != OTHER {
+        Namespace::new(name)?;
     }
     Ok(())
 }
 
-/// Reports on the selected namespaces; on all if none are selected.
+/// Reports on the namespaces of a page, with the totals of all pages.
 pub(in crate::rpc) fn stats_response(
     overview: &Overview,
-    selected: &[String],
+    page: &NamespacePage,
 ) -> pb::StatsResponse {
     let report = &overview.report;
-    let windows = |selected: &[String]| pb::WindowStats {
-        total: Some(counters(&fleet_stats::sum(&report.total, selected))),
-        last_hour: Some(counters(&fleet_stats::sum(&report.last_hour, selected))),
-        last_day: Some(counters(&fleet_stats::sum(&report.last_day, selected))),
+    let (names, has_more) = overview.names(page);
+    let next_page_token = if has_more { names.last().copied().unwrap_or_default() } else { "" };
+    let one = |counts: &ByNamespace, name: &str| {
+        Some(counters(counts.get(name).unwrap_or(&Counters::default())))
     };
-    let mut names = fleet_stats::names(report);
-    names.extend(overview.sizes.iter().map(|(namespace, _)| namespace.to_string()));
-    names.sort_unstable();
-    names.dedup();
-    names.retain(|name| selected.is_empty() || selected.contains(name));
-    let namespaces = names.into_iter().map(|namespace| pb::NamespaceStats {
-        counted: Some(windows(std::slice::from_ref(&namespace))),
-        size: overview
-            .sizes
-            .iter()
-            .find(|(name, _)| name.as_str() == namespace)
-            .map(|(_, usage)| size(usage)),
-        namespace,
+    let namespaces = names.iter().map(|name| pb::NamespaceStats {
+        namespace: (*name).to_owned(),
+        counted: Some(pb::WindowStats {
+            total: one(&report.total, name),
+            last_hour: one(&report.last_hour, name),
+            last_day: one(&report.last_day, name),
+        }),
+        size: overview.size(name).map(size),
     });
+    let sum = |counts: &ByNamespace| Some(counters(&fleet_stats::sum(counts, page)));
     pb::StatsResponse {
-        totals: Some(windows(selected)),
+        totals: Some(pb::WindowStats {
+            total: sum(&report.total),
+            last_hour: sum(&report.last_hour),
+            last_day: sum(&report.last_day),
+        }),
         namespaces: namespaces.collect(),
         store: Some(store(overview.store_kind, overview.facts.as_ref())),
         degraded: overview.degraded,
         collected_at: Some(SystemTime::now().into()),
+        next_page_token: next_page_token.to_owned(),
     }
 }
 
@@ -157,7 +176,7 @@ mod tests {
 
     #[test]
     fn namespaces_with_counters_or_entries_are_reported_sorted() {
-        let response = stats_response(&overview(None), &[]);
+        let response = stats_response(&overview(None), &NamespacePage::default());
         let names: Vec<&str> =
             response.namespaces.iter().map(|stats| stats.namespace.as_str()).collect();
         assert_eq!(names, ["a", "b", "c"]);
@@ -167,9 +186,36 @@ mod tests {
         assert_eq!(size.ttl.last().unwrap().up_to, None);
     }
 
+    fn page(selected: &[&str], after: &str, limit: usize) -> NamespacePage {
+        let selected = selected.iter().map(ToString::to_string).collect();
+        NamespacePage::new(selected, after.to_owned(), limit)
+    }
+
+    #[test]
+    fn pages_follow_one_another_and_each_has_the_totals_of_all() {
+        let first = stats_response(&overview(None), &page(&[], "", 2));
+        assert_eq!((first.namespaces.len(), &*first.next_page_token), (2, "b"));
+        let second = stats_response(&overview(None), &page(&[], "b", 2));
+        assert_eq!((second.namespaces.len(), &*second.next_page_token), (1, ""));
+        assert_eq!(second.namespaces[0].namespace, "c");
+        assert_eq!(second.totals, first.totals);
+    }
+
+    #[test]
+    fn page_size_is_limited_and_the_token_is_validated() {
+        let page_of = |page_size, token: &str| {
+            let page_token = token.to_owned();
+            stats_page(pb::StatsRequest { page_size, page_token, ..pb::StatsRequest::default() })
+        };
+        let limits = [0, 1, 1000, u32::MAX].map(|size| page_of(size, "").unwrap().limit());
+        assert_eq!(limits, [1000, 1, 1000, 1000]);
+        assert!(page_of(0, OTHER).unwrap().follows("a"));
+        assert_eq!(page_of(0, "NO").unwrap_err().field(), "page_token");
+    }
+
     #[test]
     fn selection_restricts_namespaces_and_totals() {
-        let response = stats_response(&overview(None), &["c".to_owned()]);
+        let response = stats_response(&overview(None), &page(&["c"], "", 9));
         assert_eq!(response.namespaces.len(), 1);
         assert_eq!(response.namespaces[0].namespace, "c");
         assert_eq!(response.totals.unwrap().total.unwrap().hits, 2);
@@ -177,19 +223,21 @@ mod tests {
 
     #[test]
     fn unreachable_store_still_has_a_kind() {
-        let store = stats_response(&overview(None), &[]).store.unwrap();
+        let store = stats_response(&overview(None), &NamespacePage::default()).store.unwrap();
         let expected = pb::StoreStats { kind: "redis".to_owned(), ..pb::StoreStats::default() };
         assert_eq!(store, expected);
         let info = StoreInfo { keys: 7, ..StoreInfo::default() };
-        let store = stats_response(&overview(Some(info)), &[]).store.unwrap();
+        let store = stats_response(&overview(Some(info)), &NamespacePage::default()).store.unwrap();
         assert!(store.reachable && store.keys == 7 && store.kind == "redis");
     }
 
     #[test]
     fn selected_namespaces_are_validated() {
-        let names =
-            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert!(check_reported(&names(&["a", OTHER])).is_ok());
-        assert_eq!(check_reported(&names(&["a", "A"])).unwrap_err().field(), "namespaces[1]");
+        let check = |names: &[&str]| {
+            let namespaces = names.iter().map(ToString::to_string).collect();
+            stats_page(pb::StatsRequest { namespaces, ..pb::StatsRequest::default() })
+        };
+        assert!(check(&["a", OTHER]).is_ok());
+        assert_eq!(check(&["a", "A"]).unwrap_err().field(), "namespaces[1]");
     }
 }

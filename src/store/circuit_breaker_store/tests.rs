@@ -109,7 +109,7 @@ impl Inspect for Arc<ScriptedStore> {
         self.answer(StoreInfo::default()).await
     }
 
-    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
+    async fn usage(&self, _page: &NamespacePage) -> Result<Vec<(Namespace, NamespaceUsage)>> {
         self.answer(Vec::new()).await
     }
 }
@@ -226,7 +226,7 @@ async fn statistics_and_inspection_pass_and_are_observed_but_pings_are_not() {
     assert_eq!(store.report().await.unwrap().total["ns"].get(Counter::Hits), 5);
     store.put(&key(), &counter("5"), Condition::Always).await.unwrap();
     assert_eq!(store.info().await.unwrap().keys, 1);
-    assert_eq!(store.usage().await.unwrap().len(), 1);
+    assert_eq!(store.usage(&NamespacePage::default()).await.unwrap().len(), 1);
     store.ping().await.unwrap();
     assert_eq!(store.kind(), "memory");
     assert_eq!(observed.take_succeeded(), "ledger_add ledger_report put facts sizes");

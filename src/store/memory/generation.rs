@@ -1,16 +1,22 @@
 //! Generations of namespaces: invalidating a namespace sets one flag.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
+    hash::{BuildHasher as _, RandomState},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
+use hashbrown::HashTable;
 use parking_lot::RwLock;
+use tokio::task::yield_now;
 
-use crate::{model::Namespace, store::NamespaceUsage};
+use crate::{
+    model::Namespace,
+    store::{NamespacePage, NamespaceUsage},
+};
 
 /// The entries and leases of a namespace between two invalidations.
 #[derive(Debug, Default)]
@@ -21,11 +27,21 @@ pub(super) struct Generation {
 }
 
 /// The current generation of each namespace in use.
-#[derive(Default)]
 pub(super) struct Generations {
-    current: RwLock<HashMap<Namespace, Arc<Generation>>>,
+    /// Sharded, so that a visit of all namespaces holds each lock for a short time only.
+    shards: Box<[RwLock<GenerationTable>]>,
+    hasher: RandomState,
     ended: AtomicBool,
 }
+
+type GenerationTable = HashTable<(Namespace, Arc<Generation>)>;
+
+/// Of a million namespaces, each shard has 4,000.
+const SHARDS: usize = 256;
+/// Shards with few namespaces that are visited without a yield.
+const SHARDS_PER_YIELD: usize = 16;
+/// Namespaces of different shards that are visited without a yield.
+const NAMESPACES_PER_YIELD: usize = 256;
 
 // === impl Generation ===
 
@@ -48,19 +64,35 @@ impl Generation {
 
 // === impl Generations ===
 
+impl Default for Generations {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            hasher: RandomState::new(),
+            ended: AtomicBool::default(),
+        }
+    }
+}
+
 impl Generations {
     /// The generation of a write that begins now.
     pub(super) fn current(&self, namespace: &Namespace) -> Arc<Generation> {
-        if let Some(current) = self.current.read().get(namespace) {
+        let (hash, shard) = self.locate(namespace);
+        let is_namespace = |(name, _): &(Namespace, Arc<Generation>)| name == namespace;
+        if let Some((_, current)) = shard.read().find(hash, is_namespace) {
             return current.clone();
         }
-        self.current.write().entry(namespace.clone()).or_default().clone()
+        let mut table = shard.write();
+        let entry = table.entry(hash, is_namespace, |(name, _)| self.hasher.hash_one(name));
+        entry.or_insert_with(|| (namespace.clone(), Arc::default())).get().1.clone()
     }
 
     /// Ends the current generation. Operations that began before belong to it, and operations that
     /// begin afterwards belong to a new one.
     pub(super) fn end(&self, namespace: &Namespace) {
-        if let Some(ended) = self.current.write().remove(namespace) {
+        let (hash, shard) = self.locate(namespace);
+        if let Ok(found) = shard.write().find_entry(hash, |(name, _)| name == namespace) {
+            let ((_, ended), _) = found.remove();
             ended.ended.store(true, Ordering::Release);
             self.ended.store(true, Ordering::Relaxed);
         }
@@ -73,18 +105,61 @@ impl Generations {
 
     /// Removes generations without entries and leases, so that names that are used once do not
     /// accumulate in memory.
-    pub(super) fn remove_unused(&self) {
-        self.current.write().retain(|_, generation| Arc::strong_count(generation) > 1);
+    pub(super) async fn remove_unused(&self) {
+        self.visit(|shard| {
+            let mut table = shard.write();
+            let visited = table.len();
+            table.retain(|(_, generation)| Arc::strong_count(generation) > 1);
+            visited
+        })
+        .await;
     }
 
-    /// Keys and bytes per namespace.
-    pub(super) fn usage(&self) -> Vec<(Namespace, NamespaceUsage)> {
+    /// Keys and bytes of the namespaces on `page`, sorted by name, and of the next one, which tells
+    /// that there are more pages.
+    pub(super) async fn usage(&self, page: &NamespacePage) -> Vec<(Namespace, NamespaceUsage)> {
+        let mut first = BTreeMap::<Namespace, Arc<Generation>>::new();
+        self.visit(|shard| {
+            let table = shard.read();
+            for (name, generation) in table.iter().filter(|(name, _)| page.follows(name.as_str())) {
+                let is_full = first.len() > page.limit();
+                if is_full && first.last_key_value().is_some_and(|(last, _)| last < name) {
+                    continue;
+                }
+                first.insert(name.clone(), generation.clone());
+                if is_full {
+                    first.pop_last();
+                }
+            }
+            table.len()
+        })
+        .await;
         let usage = |generation: &Generation| NamespaceUsage {
             keys: generation.keys.load(Ordering::Relaxed),
             bytes: generation.bytes.load(Ordering::Relaxed),
             ..NamespaceUsage::default()
         };
-        let current = self.current.read();
-        current.iter().map(|(name, generation)| (name.clone(), usage(generation))).collect()
+        first.into_iter().map(|(name, generation)| (name, usage(&generation))).collect()
+    }
+
+    fn locate(&self, namespace: &Namespace) -> (u64, &RwLock<GenerationTable>) {
+        let hash = self.hasher.hash_one(namespace);
+        // The tables use the lowest and the highest bits.
+        #[allow(clippy::cast_possible_truncation)]
+        let index = (hash >> 40) as usize % SHARDS;
+        (hash, &self.shards[index])
+    }
+
+    /// Visits all shards, and yields in between. `visit` returns the number of namespaces in the
+    /// shard.
+    async fn visit(&self, mut visit: impl FnMut(&RwLock<GenerationTable>) -> usize + Send) {
+        let mut namespaces = 0;
+        for (index, shard) in self.shards.iter().enumerate() {
+            namespaces += visit(shard);
+            if namespaces > NAMESPACES_PER_YIELD || index % SHARDS_PER_YIELD == 0 {
+                namespaces = 0;
+                yield_now().await;
+            }
+        }
     }
 }

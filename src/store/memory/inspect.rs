@@ -3,15 +3,16 @@
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
+use tokio::task::yield_now;
 
 use super::MemoryStore;
 use crate::{
     model::Namespace,
-    store::{Inspect, NamespaceUsage, Result, StoreInfo, ttl_class},
+    store::{Inspect, NamespacePage, NamespaceUsage, Result, StoreInfo, ttl_class},
 };
 
-/// Entries per shard whose remaining TTL is sampled.
-const TTL_SAMPLE: usize = 4096;
+/// Entries per shard whose remaining TTL is sampled. Bounds the time for which its lock is held.
+const TTL_SAMPLE: usize = 1024;
 
 impl MemoryStore {
     /// The state of the store. Does not block.
@@ -47,18 +48,20 @@ impl Inspect for MemoryStore {
         Ok(self.snapshot())
     }
 
-    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
+    /// Takes time that is linear in the number of namespaces, holds each lock for a bounded part of
+    /// it, and yields in between.
+    async fn usage(&self, page: &NamespacePage) -> Result<Vec<(Namespace, NamespaceUsage)>> {
         let store = &*self.0;
         let now = store.now();
-        let mut usage = store.generations.usage();
-        usage.sort_by(|(one, _), (two, _)| one.cmp(two));
+        let mut usage = store.generations.usage(page).await;
         for shard in &store.shards {
-            let shard = shard.lock();
-            for (key, remaining) in shard.lifetimes(now).take(TTL_SAMPLE) {
-                if let Ok(index) = usage.binary_search_by(|(name, _)| name.cmp(key.namespace())) {
+            let sample = shard.lock().lifetimes(now, TTL_SAMPLE);
+            for (namespace, remaining) in sample {
+                if let Ok(index) = usage.binary_search_by(|(name, _)| name.cmp(&namespace)) {
                     usage[index].1.ttl[ttl_class(remaining)] += 1;
                 }
             }
+            yield_now().await;
         }
         for (_, usage) in &mut usage {
             usage.scale_ttl();

@@ -5,13 +5,14 @@ use std::{
     collections::{BTreeSet, HashMap},
     ops::Bound,
     sync::Arc,
+    time::Duration,
 };
 
 use hashlink::LruCache;
 
 use super::generation::Generation;
 use crate::{
-    model::{Entry, EntryKey, Timestamp},
+    model::{Entry, EntryKey, Namespace, Timestamp},
     store::{LeaseLoss, LeaseStatus, LeaseToken, MAX_CAUSE_BYTES},
 };
 
@@ -154,13 +155,14 @@ impl Shard {
         (freed, (visited.len() == limit).then(|| visited.last().cloned()).flatten())
     }
 
-    /// Valid entries with their remaining lifetime, most recently used first.
-    pub(super) fn lifetimes(
-        &self,
-        now: Timestamp,
-    ) -> impl Iterator<Item = (&EntryKey, std::time::Duration)> {
-        let valid = self.entries.iter().rev().filter(move |(_, stored)| stored.is_valid(now));
-        valid.map(move |(key, stored)| (key, stored.entry.expires_at().since(now)))
+    /// Namespaces and remaining lifetimes of the valid ones among the `limit` most recently used
+    /// entries.
+    pub(super) fn lifetimes(&self, now: Timestamp, limit: usize) -> Vec<(Namespace, Duration)> {
+        let sample = self.entries.iter().rev().take(limit);
+        sample
+            .filter(|(_, stored)| stored.is_valid(now))
+            .map(|(key, stored)| (key.namespace().clone(), stored.entry.expires_at().since(now)))
+            .collect()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -46,7 +46,8 @@ async fn sweep(store: &Weak<Inner>) -> Option<()> {
         }
         yield_now().await;
     }
-    store.upgrade()?.generations.remove_unused();
+    let store = store.upgrade()?;
+    store.generations.remove_unused().await;
     Some(())
 }
 

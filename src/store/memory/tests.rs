@@ -13,7 +13,10 @@ use std::sync::Arc;
 use super::{shard::ENTRY_OVERHEAD, *};
 use crate::{
     model::{Kind, Version},
-    store::{AcquireOutcome, AcquireRequest, Inspect as _, LeaseToken, Leases as _, Revalidation},
+    store::{
+        AcquireOutcome, AcquireRequest, Inspect as _, LeaseToken, Leases as _, NamespacePage,
+        Revalidation,
+    },
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);

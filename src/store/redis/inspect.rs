@@ -8,7 +8,7 @@ use redis::Value;
 use super::{RedisStore, pool::Retry};
 use crate::{
     model::Namespace,
-    store::{Inspect, NamespaceUsage, Result, StoreInfo, ttl_class},
+    store::{Inspect, NamespacePage, NamespaceUsage, Result, StoreInfo, ttl_class},
 };
 
 /// Number of random keys from which the usage is estimated.
@@ -43,7 +43,7 @@ impl Inspect for RedisStore {
         Ok(state)
     }
 
-    async fn usage(&self) -> Result<Vec<(Namespace, NamespaceUsage)>> {
+    async fn usage(&self, _page: &NamespacePage) -> Result<Vec<(Namespace, NamespaceUsage)>> {
         let mut names = redis::pipe();
         names.cmd("DBSIZE");
         (0..SAMPLE_KEYS).for_each(|_| {

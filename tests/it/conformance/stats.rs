@@ -44,11 +44,37 @@ on_both_stores!(
     |env| {
         exercise(&env.cache).await;
         wait_until_flushed(&env.cache, 1).await;
-        let request = StatsRequest { namespaces: vec!["ns".to_owned()] };
+        let request = StatsRequest { namespaces: vec!["ns".to_owned()], ..StatsRequest::default() };
         let stats = env.cache.stats(request).await.unwrap();
         assert_eq!(stats.namespaces.len(), 1);
         assert_exercised(&stats.namespaces[0].counted.unwrap().total.unwrap());
         assert_exercised(&stats.totals.unwrap().total.unwrap());
+    }
+);
+
+on_both_stores!(
+    stats_are_paged,
+    env: [("LARDER_STATS__FLUSH_INTERVAL", "50ms")],
+    |env| {
+        for namespace in ["e", "c", "a", "d", "b"] {
+            let namespace = namespace.to_owned();
+            let request = larder::pb::v1::SetRequest { namespace, ..set("k", text("v")) };
+            env.cache.set(request).await.unwrap();
+        }
+        let mut request = StatsRequest { page_size: 2, ..StatsRequest::default() };
+        let mut pages = Vec::new();
+        loop {
+            let page = env.cache.stats(request.clone()).await.unwrap();
+            let names: Vec<&str> =
+                page.namespaces.iter().map(|stats| stats.namespace.as_str()).collect();
+            pages.push(names.concat());
+            assert_eq!(page.totals.unwrap().total.unwrap().sets, 5, "the totals of all pages");
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(pages, ["ab", "cd", "e"]);
     }
 );
 

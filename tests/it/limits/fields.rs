@@ -196,8 +196,13 @@ on_both_stores!(a_long_abandon_reason_is_refused, |env| {
 });
 
 on_both_stores!(stats_validates_its_namespaces, |env| {
-    let request = StatsRequest { namespaces: vec!["ns".to_owned(), "NO".to_owned()] };
+    let request = StatsRequest {
+        namespaces: vec!["ns".to_owned(), "NO".to_owned()],
+        ..StatsRequest::default()
+    };
     expect_violation(env.cache.stats(request).await, "namespaces[1]");
+    let request = StatsRequest { page_token: "NO".to_owned(), ..StatsRequest::default() };
+    expect_violation(env.cache.stats(request).await, "page_token");
 });
 
 on_both_stores!(

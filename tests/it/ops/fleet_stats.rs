@@ -1,9 +1,11 @@
 //! Statistics of all replicas together.
 
-use larder::pb::v1::{Counters, StatsRequest, StatsResponse};
+use std::time::{Duration, Instant};
+
+use larder::pb::v1::{BatchSetRequest, Counters, SetRequest, StatsRequest, StatsResponse};
 
 use crate::support::{
-    client::{Cache, delete, fetch, get, invalidate},
+    client::{Cache, delete, fetch, get, invalidate, set, text},
     redis::RedisServer,
     server::Larder,
     wait::{SOON, eventually},
@@ -96,4 +98,43 @@ async fn wait_for_total(cache: &Cache, expected: &Counters) -> Counters {
         (!answer.degraded && counted(&total) == counted(expected)).then_some(total)
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stats_of_many_namespaces_do_not_hold_up_other_calls() {
+    const NAMESPACES: usize = 20_000;
+    let larder = Larder::memory().start().await;
+    let (cache, other) = (larder.client().await, larder.client().await);
+    for first in (0..NAMESPACES).step_by(1000) {
+        let items = (first..first + 1000)
+            .map(|number| SetRequest { namespace: format!("n{number:05}"), ..set("k", text("v")) })
+            .collect();
+        cache.batch_set(BatchSetRequest { items }).await.unwrap();
+    }
+    let all_pages = async {
+        let (mut request, mut namespaces) = (StatsRequest::default(), 0);
+        loop {
+            let page = cache.stats(request.clone()).await.unwrap();
+            assert!(page.namespaces.len() <= 1000);
+            namespaces += page.namespaces.iter().filter(|stats| stats.size.is_some()).count();
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                return namespaces;
+            }
+        }
+    };
+    let mut all_pages = std::pin::pin!(all_pages);
+    let (mut calls, mut slowest) = (0, Duration::ZERO);
+    let namespaces = loop {
+        let started = Instant::now();
+        tokio::select! {
+            namespaces = &mut all_pages => break namespaces,
+            answer = other.get(get("absent")) => drop(answer.unwrap()),
+        }
+        slowest = slowest.max(started.elapsed());
+        calls += 1;
+    };
+    eprintln!("{calls} calls during the statistics of {NAMESPACES} namespaces: {slowest:?}");
+    assert_eq!(namespaces, NAMESPACES);
+    assert!(calls > 20 && slowest < Duration::from_secs(1), "{calls} calls, {slowest:?}");
 }

@@ -39,16 +39,40 @@ async fn usage_counts_keys_bytes_and_ttl_classes_per_namespace() {
     .map(|(name, keys, bytes, ttl)| {
         (namespace(name), NamespaceUsage { keys, bytes, sampled: false, ttl })
     });
-    assert_eq!(store.usage().await.unwrap(), expected);
+    assert_eq!(store.usage(&NamespacePage::default()).await.unwrap(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn usage_of_many_namespaces_yields_and_is_paged() {
+    let store = MemoryStore::new(64 * MIB);
+    for number in 0..3000 {
+        put(&store, &key_in(&format!("n{number:04}"), "k"), 1).await.unwrap();
+    }
+    let page = NamespacePage::new(Vec::new(), "n1999".to_owned(), 100);
+    let mut usage = std::pin::pin!(store.usage(&page));
+    let mut yields = 0;
+    let usage = loop {
+        match futures_util::poll!(&mut usage) {
+            std::task::Poll::Ready(usage) => break usage.unwrap(),
+            std::task::Poll::Pending => yields += 1,
+        }
+    };
+    assert!(yields > 20, "{yields}");
+    let names: Vec<&str> = usage.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!((names.len(), names[0], names[100]), (101, "n2000", "n2100"));
+    assert!(usage.iter().all(|(_, usage)| (usage.keys, usage.ttl[0]) == (1, 1)), "{usage:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn expired_entries_are_in_no_ttl_class() {
     let store = MemoryStore::new(MIB);
+    // The usage yields to the sweeper. Its first sweep comes before the entries.
+    tokio::time::sleep(MILLISECOND).await;
     put(&store, &key("0"), 1).await.unwrap();
-    store.put(&key("1"), &new_entry(1, SECOND), Condition::Always).await.unwrap();
-    advance(SECOND).await;
-    let (_, usage) = store.usage().await.unwrap().remove(0);
+    let new = new_entry(1, 100 * MILLISECOND);
+    store.put(&key("1"), &new, Condition::Always).await.unwrap();
+    advance(100 * MILLISECOND).await;
+    let (_, usage) = store.usage(&NamespacePage::default()).await.unwrap().remove(0);
     // The sweeper has not removed the expired one. It counts as not sampled.
     assert_eq!((usage.keys, usage.ttl, usage.sampled), (2, [2, 0, 0, 0, 0], true));
 }

@@ -51,7 +51,7 @@ async fn entries_of_an_invalidated_namespace_are_removed() {
     sweep().await;
     let state = store.snapshot();
     assert_eq!((state.keys, state.expired_keys), (keys / 2, 0));
-    let usage = store.usage().await.unwrap();
+    let usage = store.usage(&NamespacePage::default()).await.unwrap();
     let usage: Vec<_> = usage.iter().map(|(name, usage)| (name.as_str(), usage.keys)).collect();
     assert_eq!(usage, [("b", keys / 2)]);
 }
@@ -81,10 +81,10 @@ async fn namespaces_without_entries_are_forgotten() {
         store.put(&key, &new, Condition::Always).await.unwrap();
         store.invalidate(&namespace(&format!("never-used-{number}"))).await.unwrap();
     }
-    assert_eq!(store.usage().await.unwrap().len(), 100);
+    assert_eq!(store.usage(&NamespacePage::default()).await.unwrap().len(), 100);
     sweep().await;
     sweep().await;
-    assert_eq!(store.usage().await.unwrap(), []);
+    assert_eq!(store.usage(&NamespacePage::default()).await.unwrap(), []);
     assert_eq!(used(&store), 0);
 }
 
@@ -99,15 +99,15 @@ async fn sweeper_ends_when_the_store_is_dropped() {
     assert_eq!(tasks(), 0);
 }
 
-#[test]
-fn unused_generations_are_removed_and_used_ones_kept() {
+#[tokio::test]
+async fn unused_generations_are_removed_and_used_ones_kept() {
     let generations = Generations::default();
     assert!(!generations.take_ended());
     generations.end(&namespace("a"));
     assert!(!generations.take_ended(), "there was no generation to end");
     let first = generations.current(&namespace("a"));
     assert!(Arc::ptr_eq(&first, &generations.current(&namespace("a"))));
-    generations.remove_unused();
+    generations.remove_unused().await;
     assert!(Arc::ptr_eq(&first, &generations.current(&namespace("a"))));
     assert!(first.is_current());
     generations.end(&namespace("a"));
@@ -115,8 +115,8 @@ fn unused_generations_are_removed_and_used_ones_kept() {
     let second = generations.current(&namespace("a"));
     assert!(second.is_current() && !Arc::ptr_eq(&first, &second));
     drop(second);
-    generations.remove_unused();
-    assert!(generations.usage().is_empty());
+    generations.remove_unused().await;
+    assert!(generations.usage(&NamespacePage::default()).await.is_empty());
 }
 
 /// A shard with entries that expire after 1, 2, 3... milliseconds.
