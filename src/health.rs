@@ -1,16 +1,16 @@
 //! `grpc.health.v1`: readiness, liveness, and the health of the store and of each origin.
 
+mod service;
+
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinHandle};
-use tonic_health::{
-    ServingStatus,
-    pb::health_server::HealthServer,
-    server::{HealthReporter, HealthService},
-};
+use tonic_health::pb::health_server::HealthServer;
 
 use crate::model::Namespace;
+
+pub use service::ServiceStatuses;
 
 /// Services for readiness. They stay SERVING while the store is down, because an outage of Redis
 /// must not take all replicas out of rotation.
@@ -21,7 +21,7 @@ const STORE: &str = "store";
 /// Reports health to probes. Clones share the state.
 #[derive(Clone)]
 pub struct Health {
-    reporter: HealthReporter,
+    statuses: ServiceStatuses,
     ready: Arc<watch::Sender<bool>>,
     /// The task that reports the health of each origin.
     origins: Arc<Mutex<HashMap<Namespace, JoinHandle<()>>>>,
@@ -31,19 +31,19 @@ impl Health {
     /// A replica that is alive, but not ready.
     pub async fn new() -> Self {
         let health = Self {
-            reporter: HealthReporter::new(),
+            statuses: ServiceStatuses::new(),
             ready: Arc::new(watch::Sender::new(false)),
             origins: Arc::default(),
         };
-        health.report(&READINESS, false).await;
-        health.report(&[LIVENESS], true).await;
-        health.report(&[STORE], false).await;
+        health.report(&READINESS, false);
+        health.report(&[LIVENESS], true);
+        health.report(&[STORE], false);
         health
     }
 
     /// The gRPC health service.
-    pub fn service(&self) -> HealthServer<HealthService> {
-        HealthServer::new(HealthService::from_health_reporter(self.reporter.clone()))
+    pub fn service(&self) -> HealthServer<ServiceStatuses> {
+        HealthServer::new(self.statuses.clone())
     }
 
     /// Whether the replica is ready for requests.
@@ -54,7 +54,7 @@ impl Health {
     /// Sets whether the replica is ready for requests.
     pub async fn set_ready(&self, ready: bool) {
         self.ready.send_replace(ready);
-        self.report(&READINESS, ready).await;
+        self.report(&READINESS, ready);
     }
 
     /// Reports whether the store answers, until the sender of `healthy` is dropped.
@@ -67,7 +67,7 @@ impl Health {
     pub fn follow_origin(&self, namespace: Namespace, closed: Option<watch::Receiver<bool>>) {
         let mut origins = self.origins.lock();
         let previous = origins.remove(&namespace).inspect(JoinHandle::abort);
-        let (mut health, name) = (self.clone(), origin_service(&namespace));
+        let (health, name) = (self.clone(), origin_service(&namespace));
         let task = async move {
             if let Some(previous) = previous {
                 // Its last report must not overwrite the reports of this task.
@@ -75,39 +75,30 @@ impl Health {
             }
             match closed {
                 Some(closed) => health.follow(&name, closed).await,
-                None => health.reporter.clear_service_status(&name).await,
+                None => health.statuses.remove(&name),
             }
         };
         origins.insert(namespace, tokio::spawn(task));
     }
 
     /// Ends all Watch streams, so that they do not keep their connections open during shutdown.
-    pub async fn end_watches(&mut self) {
-        for name in READINESS.into_iter().chain([LIVENESS, STORE]) {
-            self.reporter.clear_service_status(name).await;
-        }
-        let origins: Vec<_> = self.origins.lock().drain().collect();
-        for (namespace, task) in origins {
-            task.abort();
-            let _ = task.await;
-            self.reporter.clear_service_status(&origin_service(&namespace)).await;
-        }
+    pub fn end_watches(&self) {
+        self.statuses.end_watches();
     }
 
     async fn follow(&self, name: &str, mut healthy: watch::Receiver<bool>) {
         loop {
             let is_healthy = *healthy.borrow_and_update();
-            self.report(&[name], is_healthy).await;
+            self.report(&[name], is_healthy);
             if healthy.changed().await.is_err() {
                 return;
             }
         }
     }
 
-    async fn report(&self, names: &[&str], is_healthy: bool) {
-        let status = if is_healthy { ServingStatus::Serving } else { ServingStatus::NotServing };
+    fn report(&self, names: &[&str], is_healthy: bool) {
         for name in names {
-            self.reporter.set_service_status(name, status).await;
+            self.statuses.set(name, is_healthy);
         }
     }
 }
@@ -129,7 +120,7 @@ mod tests {
     use super::*;
 
     async fn status(health: &Health, name: &str) -> Result<Reported, Code> {
-        let service = HealthService::from_health_reporter(health.reporter.clone());
+        let service = &health.statuses;
         let request = Request::new(HealthCheckRequest { service: name.to_owned() });
         let response = service.check(request).await;
         response.map(|response| response.get_ref().status()).map_err(|status| status.code())
@@ -169,15 +160,5 @@ mod tests {
         health.follow_origin(namespace, None);
         settle().await;
         assert_eq!(status(&health, "origin/ns").await, Err(Code::NotFound));
-    }
-
-    #[tokio::test]
-    async fn ending_the_watches_forgets_all_services() {
-        let mut health = Health::new().await;
-        health.set_ready(true).await;
-        health.end_watches().await;
-        for name in ["", LIVENESS, STORE] {
-            assert_eq!(status(&health, name).await, Err(Code::NotFound));
-        }
     }
 }

@@ -15,6 +15,7 @@ mod method;
 mod metrics;
 mod overload;
 mod pipeline;
+mod protocol;
 mod reflection;
 mod status;
 

@@ -30,6 +30,9 @@ pub use reload::Reload;
 /// second or longer before it retries.
 const BACKLOG: u32 = 4096;
 
+/// How many times larger than the limit headers may be to be refused with a gRPC status.
+const HEADER_SLACK: u32 = 4;
+
 /// Maximum time for which the first probe of the store delays readiness.
 const FIRST_PROBE_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -179,7 +182,8 @@ fn transport_options(limits: &LimitsConfig) -> transport::Options {
     transport::Options {
         max_connections: limits.max_connections,
         max_streams: limits.max_streams_per_connection,
-        max_header_bytes: limits.max_header_bytes,
+        // HTTP/2 refuses larger ones without a gRPC status.
+        max_header_bytes: limits.max_header_bytes.saturating_mul(HEADER_SLACK),
         max_age: limits.max_connection_age,
         max_age_grace: limits.max_connection_age_grace,
         stall_timeout: limits.response_stall_timeout,

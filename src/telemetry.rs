@@ -122,9 +122,12 @@ impl Telemetry {
 }
 
 /// Builds the filter for log lines. Exported spans are not logged, and neither is their export.
+///
+/// The libraries below gRPC and HTTP warn of what a peer sends, once per frame or message, so a
+/// peer could fill the log. Their warnings are off, unless the level names their targets.
 fn log_filter(level: &str) -> Result<EnvFilter, filter::ParseError> {
-    let quiet = "h2=warn,hyper=warn,hyper_util=warn,tower=warn,tonic=warn,\
-        opentelemetry=warn,opentelemetry_sdk=warn";
+    let quiet = "h2=error,hyper=error,hyper_util=error,tower=error,tonic=error,axum=error,\
+        rustls=error,reqwest=error,opentelemetry=warn,opentelemetry_sdk=warn";
     EnvFilter::try_new(format!("{quiet},{level},{TRACE_TARGET}=off"))
 }
 

@@ -13,7 +13,13 @@ impl Config {
         };
         let old = TomlRenderer::of(self).into_values();
         // A rendered URL hides its password, and a new password needs a restart as well.
-        let url_changed = |key: &str| key == "store.url" && self.store.url != new.store.url;
+        let url_changed = |key: &str| match key {
+            "store.url" => self.store.url != new.store.url,
+            "telemetry.otlp_endpoint" => {
+                self.telemetry.otlp_endpoint != new.telemetry.otlp_endpoint
+            }
+            _ => false,
+        };
         TomlRenderer::of(new)
             .into_values()
             .into_iter()

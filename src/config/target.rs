@@ -1,6 +1,7 @@
 use config::ValueKind;
 use url::Url;
 
+use super::redact::redact;
 use super::toml::quoted;
 use super::value::{as_text, mismatch};
 use crate::url_template::UrlTemplate;
@@ -37,10 +38,10 @@ impl Target {
         if key == Self::GRPC { Self::parse_grpc(raw) } else { Self::parse_url(raw) }
     }
 
-    /// Renders the target as TOML.
+    /// Renders the target as TOML, secret query parameters as `***`.
     pub(super) fn render(&self) -> String {
         match self {
-            Self::Http(template) => quoted(&template.to_string()),
+            Self::Http(template) => quoted(&redact(&template.to_string())),
             Self::Grpc(url) => quoted(url.as_str()),
         }
     }

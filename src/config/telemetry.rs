@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::value::{HOUR, MILLISECOND, boolean, count, duration, number, text};
+use super::value::{HOUR, MILLISECOND, boolean, count, duration, number, text, url_text};
 use super::visitor::{ConfigVisitor, Section};
 
 /// `[telemetry]`: traces and metrics.
@@ -37,7 +37,7 @@ impl Default for TelemetryConfig {
 
 impl Section for TelemetryConfig {
     fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
-        let endpoint = text("\"\" or a URL such as http://collector:4317", is_endpoint);
+        let endpoint = url_text("\"\" or a URL such as http://collector:4317", is_endpoint);
         let name = text("1 to 255 characters", |name| (1..=255).contains(&name.len()));
         let interval = duration(100 * MILLISECOND, HOUR);
         visitor.key("otlp_endpoint", &mut self.otlp_endpoint, endpoint);

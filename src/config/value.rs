@@ -18,7 +18,9 @@ pub(super) use duration::{DAY, HOUR, MICROSECOND, MILLISECOND, SECOND, duration,
 pub(super) use list::{counts, list};
 pub(super) use number::{count, number, number_below};
 pub(super) use size::{GIB, KIB, MIB, format_size, size};
-pub(super) use text::{boolean, choice, optional_path, parse_boolean, socket_address, text};
+pub(super) use text::{
+    boolean, choice, optional_path, parse_boolean, socket_address, text, url_text,
+};
 
 /// The type of a value.
 pub(super) trait ValueType {

@@ -91,7 +91,7 @@ impl AdminService for AdminRpc {
         &self,
         request: Request<pb::WarmRequest>,
     ) -> Result<Response<Self::WarmStream>, Status> {
-        let deadline = deadline::of(request.metadata().as_ref());
+        let deadline = deadline::of(request.metadata().as_ref())?;
         let permit = self.warm_calls.clone().try_acquire_owned();
         let permit = permit.map_err(|_| status::overloaded(MAX_WARM_CALLS))?;
         let plan = self.plan(request.into_inner()).await?;

@@ -132,7 +132,7 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::GetOrFetchRequest>,
     ) -> RpcResult<pb::GetOrFetchResponse> {
-        let deadline = deadline::of(request.metadata().as_ref());
+        let deadline = deadline::of(request.metadata().as_ref())?;
         let must_not_wait = request.extensions().get::<MustNotWait>().is_some();
         let mut request = convert::get_or_fetch_request(request.into_inner(), deadline)?;
         if must_not_wait {
@@ -157,7 +157,7 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<Streaming<pb::FetchStreamRequest>>,
     ) -> RpcResult<FetchStream> {
-        let deadline = deadline::of(request.metadata().as_ref());
+        let deadline = deadline::of(request.metadata().as_ref())?;
         let (cache, limit) = (self.cache.clone(), self.max_request_bytes);
         Ok(Response::new(fetch_stream::serve(cache, request.into_inner(), deadline, limit)))
     }
@@ -168,7 +168,7 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::BatchGetOrFetchRequest>,
     ) -> RpcResult<Self::BatchGetOrFetchStream> {
-        let deadline = deadline::of(request.metadata().as_ref());
+        let deadline = deadline::of(request.metadata().as_ref())?;
         let must_not_wait = request.extensions().get::<MustNotWait>().is_some();
         let mut request = request.into_inner();
         if must_not_wait {
@@ -213,7 +213,7 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::BatchGetRequest>,
     ) -> RpcResult<Self::BatchGetStream> {
-        let deadline = deadline::of(request.metadata().as_ref());
+        let deadline = deadline::of(request.metadata().as_ref())?;
         let request = request.into_inner();
         let keys = self.batch_keys(&request.keys)?;
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;

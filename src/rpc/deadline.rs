@@ -7,15 +7,32 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::status;
+use crate::model::Violation;
 
 pub(super) const HEADER: HeaderName = HeaderName::from_static("grpc-timeout");
+/// Characters of a malformed header that its error repeats.
+const MAX_SHOWN: usize = 32;
 /// Longer timeouts are not worth a timer and count as none.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
-/// The deadline of a call; `None` if the header is absent or malformed.
-pub(super) fn of(headers: &HeaderMap) -> Option<Instant> {
-    let timeout = parse(headers.get(HEADER)?.to_str().ok()?)?;
-    (timeout < MAX_TIMEOUT).then(|| Instant::now() + timeout)
+/// The deadline of a call; `None` if the header is absent.
+///
+/// A call with a malformed header is refused, because its client expects an end that the server
+/// does not know.
+pub(super) fn of(headers: &HeaderMap) -> Result<Option<Instant>, Violation> {
+    let Some(value) = headers.get(HEADER) else { return Ok(None) };
+    let timeout = value.to_str().ok().and_then(parse).ok_or_else(|| malformed(value))?;
+    Ok((timeout < MAX_TIMEOUT).then(|| Instant::now() + timeout))
+}
+
+#[cold]
+fn malformed(value: &HeaderValue) -> Violation {
+    let shown = String::from_utf8_lossy(value.as_bytes());
+    let shown: String = shown.chars().take(MAX_SHOWN).collect();
+    Violation::new(
+        "grpc-timeout",
+        format!("is {shown:?}, expected 1 to 8 digits and one of the units H, M, S, m, u and n"),
+    )
 }
 
 /// The value of the header for a timeout of up to one day.
@@ -95,11 +112,26 @@ mod tests {
     async fn deadline_counts_from_the_request_and_is_none_if_too_far_away() {
         let of = |timeout: &'static str| {
             let headers = HeaderMap::from_iter([(HEADER, HeaderValue::from_static(timeout))]);
-            super::of(&headers).map(|deadline| deadline - Instant::now())
+            super::of(&headers).map(|deadline| deadline.map(|deadline| deadline - Instant::now()))
         };
-        assert_eq!(of("1500m"), Some(Duration::from_millis(1500)));
-        assert_eq!((of("24H"), of("86399S")), (None, Some(Duration::from_secs(86_399))));
-        assert_eq!((of("soon"), super::of(&HeaderMap::new())), (None, None));
+        assert_eq!(of("1500m"), Ok(Some(Duration::from_millis(1500))));
+        assert_eq!(of("0n"), Ok(Some(Duration::ZERO)));
+        assert_eq!((of("24H"), of("86399S")), (Ok(None), Ok(Some(Duration::from_secs(86_399)))));
+        assert_eq!(super::of(&HeaderMap::new()), Ok(None));
+    }
+
+    #[test]
+    fn malformed_timeout_is_a_violation_that_repeats_little_of_it() {
+        let of = |timeout: &str| {
+            let value = HeaderValue::from_str(timeout).map_err(|error| error.to_string())?;
+            super::of(&HeaderMap::from_iter([(HEADER, value)])).map_err(|error| error.to_string())
+        };
+        let Err(message) = of("abc") else { panic!("accepted") };
+        let expected = "grpc-timeout is \"abc\", expected 1 to 8 digits and one of the units H, M, \
+            S, m, u and n";
+        assert_eq!(message, expected);
+        let Err(message) = of(&"9".repeat(1000)) else { panic!("accepted") };
+        assert!(message.len() < 150, "{message}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -34,8 +34,12 @@ pub struct LoadLimits {
     pub buffered: Arc<FairLimit>,
     /// Open FetchStreams.
     pub(super) fetch_streams: Arc<FairLimit>,
+    /// Open health watches and reflection streams.
+    pub(super) watches: Arc<FairLimit>,
     /// Calls that may wait for a value.
     pub(super) waiting: Arc<FairLimit>,
+    /// Largest header list of a request, in bytes.
+    pub(super) max_header_bytes: usize,
     /// Time in which a request message must arrive.
     pub(super) body_timeout: Duration,
     /// Deadline of calls that have none.
@@ -82,7 +86,9 @@ impl LoadLimits {
         Self {
             buffered: FairLimit::new(Resource::Bytes, limits.max_buffered_bytes, BYTES_FLOOR),
             fetch_streams: calls(Resource::Streams, limits.max_fetch_streams, CALLS_FLOOR, quarter),
+            watches: calls(Resource::Watches, limits.max_watches, CALLS_FLOOR, quarter),
             waiting: calls(Resource::Waiting, max_waiting, CALLS_FLOOR, half),
+            max_header_bytes: limits.max_header_bytes as usize,
             body_timeout: limits.request_body_timeout,
             default_deadline: Some(limits.default_deadline).filter(|time| !time.is_zero()),
             default_timeout: deadline::header(limits.default_deadline),
@@ -122,6 +128,7 @@ impl LoadLimits {
         match overload {
             Overload::Requests => admission.limit(),
             Overload::FetchStreams => self.fetch_streams.limit(),
+            Overload::Watches => self.watches.limit(),
             Overload::IncompleteRequests | Overload::UnreadResponses => self.buffered.limit(),
         }
     }
@@ -141,6 +148,7 @@ impl LoadLimits {
             requests = admission.in_flight(),
             max_concurrent_requests = admission.limit(),
             fetch_streams = self.fetch_streams.used(),
+            watches = self.watches.used(),
             buffered_bytes = self.buffered.used(),
             max_buffered_bytes = self.buffered.limit(),
             "calls are rejected because of overload"

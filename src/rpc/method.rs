@@ -48,6 +48,8 @@ const METHODS: [(&str, Shape); 22] = [
     ("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Open),
 ];
 
+/// Index of the first method that is not of Larder.
+const FIRST_STANDARD: usize = 17;
 const GET_OR_FETCH: Method = Method(3);
 const BATCH_GET_OR_FETCH: Method = Method(9);
 
@@ -101,6 +103,11 @@ impl Method {
         matches!(self, GET_OR_FETCH | BATCH_GET_OR_FETCH)
     }
 
+    /// Whether the call watches the server: streams of the health and the reflection service.
+    pub(super) fn is_watch(self) -> bool {
+        self.0 >= FIRST_STANDARD && self.stays_open()
+    }
+
     /// Whether a call may stay open for as long as its client wants. Its request may be a stream,
     /// and it has no deadline by default.
     pub(super) fn stays_open(self) -> bool {
@@ -145,6 +152,14 @@ mod tests {
             Method::all().filter(|method| method.is_streaming()).map(Method::name).collect();
         assert_eq!(streaming.len(), 7);
         assert!(streaming.contains(&"grpc.health.v1.Health/Watch"));
+    }
+
+    #[test]
+    fn watches_are_the_open_streams_of_the_standard_services() {
+        let watches = Method::all().filter(|method| method.is_watch()).map(Method::name);
+        let watches: Vec<&str> = watches.collect();
+        assert_eq!(watches.len(), 3, "{watches:?}");
+        assert!(watches.iter().all(|name| name.starts_with("grpc.")), "{watches:?}");
     }
 
     #[test]

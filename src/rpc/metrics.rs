@@ -60,6 +60,12 @@ pub fn register_load(meter: &Meter, admission: &Arc<Admission>, limits: &Arc<Loa
         .with_description("Open FetchStreams")
         .with_callback(move |observer| observer.observe(streams.used() as u64, &[]))
         .build();
+    let watches = limits.watches.clone();
+    meter
+        .u64_observable_gauge("larder.watches.open")
+        .with_description("Open streams of the health and the reflection service")
+        .with_callback(move |observer| observer.observe(watches.used() as u64, &[]))
+        .build();
     let requests = admission.clone();
     meter
         .u64_observable_gauge("larder.requests.in_flight")
@@ -86,6 +92,7 @@ fn register_rejections(meter: &Meter, admission: &Arc<Admission>, limits: &Arc<L
             let counts = [
                 ("requests", admission.rejected() as u64),
                 ("fetch_streams", limits.fetch_streams.refused() as u64),
+                ("watches", limits.watches.refused() as u64),
                 ("buffered_bytes", limits.buffered.refused() as u64),
                 ("request_timeout", limits.late_bodies()),
             ];

@@ -7,6 +7,8 @@ pub(super) enum Overload {
     Requests,
     /// Too many FetchStreams.
     FetchStreams,
+    /// Too many health watches and reflection streams.
+    Watches,
     /// Too many bytes of incomplete requests.
     IncompleteRequests,
     /// Too many bytes of responses that are not read.
@@ -19,6 +21,7 @@ impl Overload {
         match self {
             Self::Requests => "requests",
             Self::FetchStreams => "fetch_streams",
+            Self::Watches => "watches",
             Self::IncompleteRequests => "incomplete_requests",
             Self::UnreadResponses => "unread_responses",
         }

@@ -1,22 +1,26 @@
 //! The path of every request, from the outside in:
 //!
 //! 1. Observation: each call is measured, traced and logged, even if the client disconnects.
-//! 2. Message: a call begins when its request message is complete. Until then it holds nothing but
+//! 2. Protocol: requests that are not gRPC requests are refused.
+//! 3. Message: a call begins when its request message is complete. Until then it holds nothing but
 //!    the bytes that have arrived.
-//! 3. Admission: calls to the cache over the limit are queued for a moment, then rejected. Health
+//! 4. Admission: calls to the cache over the limit are queued for a moment, then rejected. Health
 //!    checks, reflection and operator calls are always admitted. FetchStreams have a limit of their
 //!    own, as they stay open.
-//! 4. Deadline: the work stops when the deadline of the call passes.
-//! 5. Panics: a panic becomes an error of its own call, and affects no other call.
-//! 6. Service: calls to the cache bypass the router.
-//! 7. Response: large responses count against the bytes of their connection until they are sent.
+//! 5. Deadline: the work stops when the deadline of the call passes.
+//! 6. Panics: a panic becomes an error of its own call, and affects no other call.
+//! 7. Service: calls to the cache bypass the router.
+//! 8. Response: large responses count against the bytes of their connection until they are sent.
 
 use std::{future::Future, sync::Arc};
 
-use futures_util::{FutureExt as _, future::Either};
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Either, ready},
+};
 use http::{HeaderMap, HeaderName, Request, Response, request::Parts};
 use tokio::time::{Instant, timeout_at};
-use tonic::{Code, Status, body::Body, service::Routes};
+use tonic::{Code, Status, body::Body, codec::CompressionEncoding, service::Routes};
 use tower::{Service, ServiceExt as _};
 use transport::{
     Admission, ConnectionShare, Dispatched, Exhausted, MessageBody, MessageReader, Permit,
@@ -32,6 +36,7 @@ use super::{
     method::Method,
     metrics::RpcMetrics,
     overload::Overload,
+    protocol::{self, Refusal},
     reflection, status,
 };
 use crate::{
@@ -97,10 +102,18 @@ impl Pipeline {
         limits: Arc<LoadLimits>,
         metrics: RpcMetrics,
     ) -> Result<Self, tonic_reflection::server::Error> {
-        let admin = AdminServiceServer::new(admin).max_decoding_message_size(max_message_bytes);
+        let admin = AdminServiceServer::new(admin)
+            .max_decoding_message_size(max_message_bytes)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd);
         let others = Routes::new(health.service()).add_service(admin);
         let others = if reflect { reflection::add_to(others)? } else { others };
-        let cache = CacheServiceServer::new(cache).max_decoding_message_size(max_message_bytes);
+        let cache = CacheServiceServer::new(cache)
+            .max_decoding_message_size(max_message_bytes)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
+            .send_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Zstd);
         let (others, metrics) = (others.prepare(), Arc::new(metrics));
         let services = Services { cache, others, admission, limits, metrics, max_message_bytes };
         Ok(Self(Arc::new(services)))
@@ -114,9 +127,16 @@ impl Pipeline {
         let method = Method::of(request.uri().path());
         let is_cache = Method::is_cache(request.uri().path());
         let call = Call::begin(method, request.headers(), self.0.metrics.clone());
+        let checked = protocol::check(&request, self.0.limits.max_header_bytes);
         let (mut head, body) = request.into_parts();
+        let deadline = match checked {
+            Ok(deadline) => deadline.or_else(|| self.default_deadline(method)),
+            Err(refusal) => {
+                let reply = Either::Right(refuse_request(call, refusal, body));
+                return Dispatched { may_spawn: false, is_queued: false, reply };
+            }
+        };
         let connection = body.connection().clone();
-        let deadline = self.deadline(method, &head.headers);
         let received = Received { call, connection, deadline };
         if is_cache {
             retain_headers(&mut head.headers);
@@ -125,7 +145,7 @@ impl Pipeline {
         let mut is_queued = false;
         let reply = if method.stays_open() {
             let request = Request::from_parts(head, MessageBody::from(body));
-            let admission = self.open(&received.connection, is_cache, request);
+            let admission = self.open(&received, is_cache, request);
             Either::Left(Either::Left(self.serve(received, admission)))
         } else {
             let mut reader = MessageReader::new(body, self.0.max_message_bytes + MESSAGE_PREFIX);
@@ -148,12 +168,10 @@ impl Pipeline {
         Dispatched { may_spawn: method.may_spawn(), is_queued, reply }
     }
 
-    /// The deadline of the client, or the default one.
-    fn deadline(&self, method: Method, headers: &HeaderMap) -> Option<Instant> {
-        deadline::of(headers).or_else(|| {
-            let default = self.0.limits.default_deadline.filter(|_| !method.stays_open())?;
-            Some(Instant::now() + default)
-        })
+    /// The deadline of calls without one.
+    fn default_deadline(&self, method: Method) -> Option<Instant> {
+        let default = self.0.limits.default_deadline.filter(|_| !method.stays_open())?;
+        Some(Instant::now() + default)
     }
 
     /// Admits a call without queueing. The inner `None` is for services without admission.
@@ -193,15 +211,21 @@ impl Pipeline {
     /// Admits a call that stays open.
     fn open(
         &self,
-        connection: &Arc<ConnectionShare>,
+        received: &Received,
         is_cache: bool,
         request: Request<MessageBody>,
     ) -> Result<Admitted, Refused> {
+        let limits = &self.0.limits;
         let mut holds = Holds::default();
-        if is_cache {
-            holds._taken = self.0.limits.fetch_streams.try_take(connection, 1);
+        let limit = if is_cache {
+            Some((&limits.fetch_streams, Overload::FetchStreams))
+        } else {
+            received.call.method().is_watch().then_some((&limits.watches, Overload::Watches))
+        };
+        if let Some((limit, overload)) = limit {
+            holds._taken = limit.try_take(&received.connection, 1);
             if holds._taken.is_none() {
-                return Err(self.refuse(Overload::FetchStreams, request.into_body().into_unread()));
+                return Err(self.refuse(overload, request.into_body().into_unread()));
             }
         }
         Ok(Admitted { service: self.service(request, is_cache), holds })
@@ -312,6 +336,18 @@ impl Pipeline {
     }
 }
 
+/// Replies to a request that is not a valid gRPC request.
+#[cold]
+fn refuse_request(
+    call: Call,
+    refusal: Refusal,
+    unread: RequestBody,
+) -> BoxFuture<'static, Reply<Body>> {
+    let code = refusal.code();
+    let response = call.respond(refusal.into_response(), Some(code), Holds::default());
+    Box::pin(ready(Reply { response, unread: Some(unread), held: None }))
+}
+
 /// Drops all headers of a call to the cache but those that are read later. A queued call would hold
 /// the others until it is admitted, which costs 5 % of the CPU time per request under overload.
 fn retain_headers(headers: &mut HeaderMap) {
@@ -320,6 +356,13 @@ fn retain_headers(headers: &mut HeaderMap) {
         if let Some(value) = all.get(name) {
             headers.insert(name, value.clone());
         }
+    }
+    // A client that compresses its request receives a compressed response. Many clients accept
+    // compression without a need for it, and would only cost CPU time.
+    if headers.contains_key(GRPC_ENCODING)
+        && let Some(accepted) = all.get(ACCEPT_ENCODING)
+    {
+        headers.insert(ACCEPT_ENCODING, accepted.clone());
     }
 }
 

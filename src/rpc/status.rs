@@ -159,6 +159,7 @@ pub(super) fn overloaded_by(overload: Overload, limit: usize) -> Status {
     let what = match overload {
         Overload::Requests => return overloaded(limit),
         Overload::FetchStreams => "open FetchStreams",
+        Overload::Watches => "open health watches and reflection streams",
         Overload::IncompleteRequests => "bytes of incomplete requests",
         Overload::UnreadResponses => "bytes of responses that are not read",
     };
@@ -171,6 +172,17 @@ pub(super) fn overloaded_by(overload: Overload, limit: usize) -> Status {
 pub(super) fn late_body(timeout: Duration) -> Status {
     let message = format!("the request message did not arrive within {} ms", timeout.as_millis());
     plain(Code::DeadlineExceeded, "REQUEST_TIMEOUT", message)
+}
+
+/// The metadata of a request is over the limit.
+#[cold]
+pub(super) fn metadata_too_large(size: usize, limit: usize) -> Status {
+    let description = format!(
+        "has {size} bytes with 32 bytes of overhead per header, the limit is {limit} \
+         (limits.max_header_bytes)"
+    );
+    let violation = Violation::over_limit("metadata", description, limit);
+    violated(Code::ResourceExhausted, "METADATA_TOO_LARGE", &violation)
 }
 
 /// The file of a warm list cannot be read.
@@ -210,6 +222,17 @@ pub(super) fn with_error_info(status: &Status, max_message_bytes: usize) -> Stat
         Code::Unimplemented => "UNIMPLEMENTED",
         // The codec reports a malformed request as an internal error.
         Code::Internal if status.message().starts_with("failed to decode") => {
+            return plain(
+                Code::InvalidArgument,
+                "INVALID_ARGUMENT",
+                format!("request: {}", status.message()),
+            );
+        }
+        // A message that is compressed wrongly, or without an encoding.
+        Code::Internal
+            if status.message().starts_with("Error decompressing")
+                || status.message().contains("compressed-flag") =>
+        {
             return plain(
                 Code::InvalidArgument,
                 "INVALID_ARGUMENT",

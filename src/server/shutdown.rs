@@ -53,7 +53,7 @@ impl RunningTasks {
         tracing::info!("shutting down");
         self.health.set_ready(false).await;
         self.cache.close();
-        self.health.end_watches().await;
+        self.health.end_watches();
         self.shutdown.drain.cancel();
         let drained = timeout(shutdown_timeout, &mut self.connections).await.is_ok();
         let _ = timeout(STEP_TIMEOUT, self.cache.give_up()).await;

@@ -20,6 +20,8 @@ mod lease_loss;
 mod leases;
 // Params are part of the key.
 mod params;
+// Requests that break the specification of gRPC, and the interop cases.
+mod protocol;
 // Renew, and the reason given with Abandon.
 mod renew_abandon;
 // Renew without a valid lease.

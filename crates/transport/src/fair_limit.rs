@@ -20,6 +20,8 @@ pub enum Resource {
     Requests,
     /// Streams that stay open.
     Streams,
+    /// Streams that stay open to watch the server itself.
+    Watches,
     /// Requests that wait for another request.
     Waiting,
     /// Bytes of incomplete requests and of unsent responses.
@@ -28,7 +30,7 @@ pub enum Resource {
 
 /// How much one connection holds of each [`Resource`].
 #[derive(Debug, Default)]
-pub struct ConnectionShare([AtomicUsize; 4]);
+pub struct ConnectionShare([AtomicUsize; 5]);
 
 /// The limit of a [`Resource`].
 #[derive(Debug)]

@@ -184,3 +184,17 @@ fn header_names_are_validated() {
         &[],
     );
 }
+
+#[test]
+fn secrets_in_urls_are_redacted_in_the_rendered_configuration() {
+    let file = "[namespaces.a.origin]\nurl = \"http://h/{key}?api_key=hunter2&q={key}\"\n\
+        [telemetry]\notlp_endpoint = \"http://user:hunter2@collector:4317/?token=hunter2\"\n";
+    let config = loaded(file, &[]);
+    let rendered = config.render();
+    assert!(!rendered.contains("hunter2"), "{rendered}");
+    assert!(rendered.contains("url = \"http://h/{key}?api_key=***&q={key}\"\n"), "{rendered}");
+    let endpoint = "otlp_endpoint = \"http://user:***@collector:4317/?token=***\"\n";
+    assert!(rendered.contains(endpoint), "{rendered}");
+    let changed = loaded(&file.replace("user:hunter2", "user:hunter3"), &[]);
+    assert_eq!(config.needs_restart(&changed), ["telemetry.otlp_endpoint"]);
+}

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use config::ValueKind;
 
+use super::super::redact::redact;
 use super::super::toml::quoted;
 use super::{ValueType, as_text, mismatch, value_type};
 
@@ -20,6 +21,15 @@ pub(in crate::config) fn text(
         },
         |text: &String| quoted(text),
     )
+}
+
+/// As [`text`], for a URL, which is rendered without its secrets.
+pub(in crate::config) fn url_text(
+    expected: &'static str,
+    valid: fn(&str) -> bool,
+) -> impl ValueType<Value = String> {
+    let text = text(expected, valid);
+    value_type(move |raw| text.parse(raw), |url: &String| quoted(&redact(url)))
 }
 
 /// One of a few words, each with its value.

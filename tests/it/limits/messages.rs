@@ -3,7 +3,7 @@
 use larder::pb::v1::{
     BatchSetRequest, FetchStreamFill, fetch_stream_request::Message as ClientMessage,
 };
-use tonic::{Code, Request, metadata::MetadataValue};
+use tonic::{Code, Request, codec::CompressionEncoding, metadata::MetadataValue};
 
 use crate::support::{
     client::{Fetched as _, data, fetch, get, set, text},
@@ -87,13 +87,44 @@ on_both_stores!(an_unsupported_compression_is_refused, |env| {
         request.metadata_mut().insert("grpc-encoding", MetadataValue::from_static(encoding));
         request
     };
-    let Err(refused) = env.cache.get(compressed("gzip")).await else {
+    let Err(refused) = env.cache.get(compressed("snappy")).await else {
         panic!("the call was answered")
     };
-    assert!(refused.metadata().contains_key("grpc-accept-encoding"), "{refused:?}");
+    let accepted = refused.metadata().get("grpc-accept-encoding").unwrap();
+    assert_eq!(accepted.to_str().unwrap(), "gzip,zstd,identity");
     expect_error::<()>(Err(refused), Code::Unimplemented, "UNIMPLEMENTED");
     let answer = env.cache.get(compressed("identity")).await.unwrap();
     assert_eq!(answer.value, Some(text("v")));
+});
+
+on_both_stores!(compressed_requests_are_accepted, |env| {
+    let value = "a compressible value, ".repeat(10_000);
+    for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
+        let mut client = env.cache.rpc().send_compressed(encoding).accept_compressed(encoding);
+        client.set(set("k", text(&value))).await.unwrap();
+        let answer = client.get(get("k")).await.unwrap();
+        let sent = answer.metadata().get("grpc-encoding").unwrap().to_str().unwrap();
+        assert_eq!(sent, encoding.to_string());
+        assert_eq!(answer.into_inner().value, Some(text(&value)));
+        // A client that only accepts compression is not answered with it.
+        let answer = env.cache.rpc().accept_compressed(encoding).get(get("k")).await.unwrap();
+        assert!(!answer.metadata().contains_key("grpc-encoding"), "{answer:?}");
+    }
+});
+
+on_both_stores!(a_decompression_bomb_is_refused, |env| {
+    for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
+        let mut client = env.cache.rpc().send_compressed(encoding);
+        let bomb = client.set(set("k", data(vec![0; 64 * 1024 * 1024]))).await;
+        expect_over_limit(
+            bomb,
+            Code::ResourceExhausted,
+            "MESSAGE_TOO_LARGE",
+            "request",
+            4 * 1024 * 1024,
+        );
+    }
+    env.cache.put("k", "v").await;
 });
 
 on_both_stores!(an_oversized_message_keeps_the_connection, |env| {
