@@ -147,9 +147,11 @@ fn variable<'a>(name: &str, env: &'a BTreeMap<String, String>) -> Result<&'a str
 }
 
 fn read(path: &Path) -> Result<String, InvalidHeader> {
-    let text = read_text(path, MAX_FILE_BYTES).map_err(|cause| match cause.kind() {
-        io::ErrorKind::FileTooLarge => InvalidHeader::TooLarge(path.to_owned()),
-        _ => InvalidHeader::Unreadable { path: path.to_owned(), cause },
+    let text = read_text(path, MAX_FILE_BYTES).map_err(|cause| {
+        if cause.kind() == io::ErrorKind::FileTooLarge {
+            return InvalidHeader::TooLarge(path.to_owned());
+        }
+        InvalidHeader::Unreadable { path: path.to_owned(), cause }
     })?;
     if text.trim().is_empty() {
         return Err(InvalidHeader::EmptyFile(path.to_owned()));
