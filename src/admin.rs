@@ -1,5 +1,7 @@
 //! The admin port: HTTP for Prometheus and for probes without gRPC.
 
+use std::{collections::VecDeque, time::Duration};
+
 use axum::{
     Router,
     extract::State,
@@ -7,11 +9,28 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
 use prometheus::{Encoder as _, Registry, TextEncoder};
-use tokio::net::TcpListener;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::health::Health;
+
+/// Open connections. Each lasts for one request.
+const MAX_CONNECTIONS: usize = 128;
+/// Time in which a peer must send its request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time in which a connection must end, with its answer.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause after an error of the listener, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Clone)]
 struct Admin {
@@ -31,10 +50,45 @@ pub async fn serve(
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .with_state(Admin { registry, health });
-    let served = stop.run_until_cancelled(axum::serve(listener, router).into_future()).await;
-    if let Some(Err(error)) = served {
-        tracing::error!(%error, "the admin port is closed");
+    stop.run_until_cancelled(accept(&listener, &router)).await;
+}
+
+/// Serves one request per connection. Above [`MAX_CONNECTIONS`] the oldest connection is closed,
+/// so that peers that send nothing cannot keep probes out.
+async fn accept(listener: &TcpListener, router: &Router) {
+    let mut connections = VecDeque::new();
+    // Aborts the connections when it is dropped.
+    let mut tasks = JoinSet::new();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                connections.push_back(tasks.spawn(serve_connection(stream, router.clone())));
+            }
+            Err(error) => {
+                tracing::debug!(%error, "cannot accept connections of the admin port");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+        while tasks.try_join_next().is_some() {}
+        if connections.len() > MAX_CONNECTIONS {
+            connections.retain(|connection: &AbortHandle| !connection.is_finished());
+        }
+        if connections.len() > MAX_CONNECTIONS
+            && let Some(oldest) = connections.pop_front()
+        {
+            oldest.abort();
+        }
     }
+}
+
+async fn serve_connection(stream: TcpStream, router: Router) {
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // A peer that does not read its answer is not worth a line.
+    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {

@@ -1,7 +1,9 @@
 //! The command line.
 
 mod client;
+mod config_reader;
 mod healthcheck;
+mod open_files;
 mod serve;
 mod stats;
 
@@ -97,10 +99,7 @@ impl Cli {
     /// Runs the command and prints errors to standard error.
     pub fn run(self) -> ExitCode {
         match self.command.unwrap_or(Command::Serve(self.serve)) {
-            Command::Serve(args) => match config::load(args.sources()) {
-                Ok(config) => serve::run(config, args.sources()),
-                Err(error) => config_error(&error),
-            },
+            Command::Serve(args) => serve::run(args.sources()),
             Command::CheckConfig(args) => match config::load(args.sources()) {
                 Ok(config) => check_config(&config),
                 Err(error) => config_error(&error),

@@ -11,6 +11,7 @@
 mod diagnostics;
 mod environment;
 mod error;
+mod file;
 mod header;
 mod layer;
 mod legacy_env;
@@ -49,7 +50,7 @@ use visitor::{ConfigVisitor, Section};
 pub use error::{ConfigError, Problem};
 pub use header::{HeaderTemplate, InvalidHeader};
 pub use limits::LimitsConfig;
-pub use load::{Overrides, Sources, load};
+pub use load::{Overrides, Sources, load, reload};
 pub use log::{LogConfig, LogFormat};
 pub use memory::MemoryConfig;
 pub use namespace::NamespaceConfig;

@@ -127,7 +127,7 @@ impl Telemetry {
 /// peer could fill the log. Their warnings are off, unless the level names their targets.
 fn log_filter(level: &str) -> Result<EnvFilter, filter::ParseError> {
     let quiet = "h2=error,hyper=error,hyper_util=error,tower=error,tonic=error,axum=error,\
-        rustls=error,reqwest=error,opentelemetry=warn,opentelemetry_sdk=warn";
+        rustls=error,opentelemetry=warn,opentelemetry_sdk=warn";
     EnvFilter::try_new(format!("{quiet},{level},{TRACE_TARGET}=off"))
 }
 

@@ -9,9 +9,13 @@ use transport::{
     runtime::{self, BusyPollStats, Threads, Unsupported},
 };
 
-use super::print_error;
+use super::{
+    config_error,
+    config_reader::{ConfigReader, ReadError},
+    open_files, print_error,
+};
 use crate::{
-    config::{self, Config, Sources},
+    config::{Config, Sources},
     error_chain::ErrorChain,
     server::{self, Reload, Server, runtime_metrics},
     telemetry::{self, Telemetry},
@@ -30,20 +34,70 @@ enum Error {
     Server(#[from] server::Error),
 }
 
+/// How the start ends before the server runs.
+enum Start {
+    Serve(Box<Config>),
+    Stopped,
+}
+
 /// Runs until a signal stops the server.
-pub(super) fn run(config: Config, sources: Sources) -> ExitCode {
+pub(super) fn run(sources: Sources) -> ExitCode {
+    // Handles signals while the configuration is read, which decides on the main runtime. The
+    // handlers outlive this runtime.
+    let early = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure(&error.into()),
+    };
+    let started = early.block_on(async {
+        let mut signals = Signals::install()?;
+        let started = start(&mut signals, &sources).await;
+        Ok::<_, std::io::Error>((started, signals))
+    });
+    early.shutdown_background();
+    match started {
+        Ok((Ok(Start::Serve(config)), signals)) => run_server(*config, sources, signals),
+        Ok((Ok(Start::Stopped), _)) => ExitCode::SUCCESS,
+        Ok((Err(error), _)) => config_error(&error),
+        Err(error) => failure(&Error::Runtime(error)),
+    }
+}
+
+/// Reads the configuration until a signal to stop. After a signal to reload, it is read again.
+async fn start(signals: &mut Signals, sources: &Sources) -> Result<Start, ReadError> {
+    let mut reader = ConfigReader::default();
+    let mut read = Box::pin(reader.read(sources.clone(), None));
+    let mut reload = false;
+    loop {
+        tokio::select! {
+            biased;
+            action = signals.next() => match action {
+                SignalAction::Stop => return Ok(Start::Stopped),
+                SignalAction::Reload => reload = true,
+            },
+            config = &mut read => {
+                let config = config?;
+                signals.is_reload_due = reload;
+                return Ok(Start::Serve(Box::new(config)));
+            }
+        }
+    }
+}
+
+fn failure(error: &Error) -> ExitCode {
+    print_error(error);
+    ExitCode::FAILURE
+}
+
+fn run_server(config: Config, sources: Sources, signals: Signals) -> ExitCode {
     let admission = Admission::new(config.limits.max_concurrent_requests);
     let served = runtime::build(config.busy_poll, &admission).map_err(Error::from).and_then(
         |Threads { runtime, busy_poll }| {
-            runtime.block_on(serve(config, sources, admission, busy_poll))
+            runtime.block_on(serve(config, sources, admission, busy_poll, signals))
         },
     );
     match served {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            print_error(&error);
-            ExitCode::FAILURE
-        }
+        Err(error) => failure(&error),
     }
 }
 
@@ -52,6 +106,7 @@ async fn serve(
     sources: Sources,
     admission: Arc<Admission>,
     busy_poll: Result<Arc<BusyPollStats>, Unsupported>,
+    mut signals: Signals,
 ) -> Result<(), Error> {
     let telemetry = Telemetry::start(&config.log, &config.telemetry)?;
     log_panics();
@@ -59,17 +114,25 @@ async fn serve(
         Ok(busy_poll) => runtime_metrics::register_busy_poll(&telemetry.meter(), &busy_poll),
         Err(error) => tracing::warn!(error = %ErrorChain(&error), "busy_poll has no effect"),
     }
-    let mut signals = Signals::install()?;
+    warn_of_visible_password(&sources);
+    open_files::raise_limit(&config.limits);
     let server = Server::bind(config.clone(), &telemetry, admission).await?;
     let stop = CancellationToken::new();
     let reload = server.reload();
     let running = server.run(telemetry.registry().clone(), stop.clone());
     let signal_loop = async {
-        let mut current = config;
+        let (mut current, mut reader) = (config, ConfigReader::default());
         loop {
             match signals.next().await {
                 SignalAction::Stop => stop.cancel(),
-                SignalAction::Reload => reload_config(&mut current, &sources, &reload, &telemetry),
+                SignalAction::Reload => {
+                    let read = reader.read(sources.clone(), Some(current.clone()));
+                    tokio::select! {
+                        biased;
+                        new = read => apply(new, &mut current, &reload, &telemetry),
+                        () = signals.stopped() => stop.cancel(),
+                    }
+                }
             }
         }
     };
@@ -81,9 +144,28 @@ async fn serve(
     Ok(outcome?)
 }
 
-/// Reloads the configuration. An unusable one changes nothing.
-fn reload_config(current: &mut Config, sources: &Sources, reload: &Reload, telemetry: &Telemetry) {
-    let new = match config::load(sources.clone()) {
+/// Warns of a password that other users of the machine can read.
+fn warn_of_visible_password(sources: &Sources) {
+    let has_password = |store: &String| {
+        let user_info = store.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
+        user_info.is_some_and(|(user_info, _)| user_info.contains(':')) || store.contains("pass=")
+    };
+    if sources.overrides.store.as_ref().is_some_and(has_password) {
+        tracing::warn!(
+            "the list of processes shows the password in --store; REDIS_PASSWORD or the \
+             configuration file hide it"
+        );
+    }
+}
+
+/// Applies a configuration that was read again. An unusable one changes nothing.
+fn apply(
+    new: Result<Config, ReadError>,
+    current: &mut Config,
+    reload: &Reload,
+    telemetry: &Telemetry,
+) {
+    let new = match new {
         Ok(new) => new,
         Err(error) => {
             tracing::error!(error = %ErrorChain(&error), "the configuration stays as it was");
@@ -126,6 +208,8 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// Whether a signal to reload came before the server could.
+    is_reload_due: bool,
 }
 
 impl Signals {
@@ -134,10 +218,22 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            is_reload_due: false,
         })
     }
 
+    /// Waits for a signal to stop.
+    async fn stopped(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
     async fn next(&mut self) -> SignalAction {
+        if std::mem::take(&mut self.is_reload_due) {
+            return SignalAction::Reload;
+        }
         tokio::select! {
             _ = self.terminate.recv() => SignalAction::Stop,
             _ = self.interrupt.recv() => SignalAction::Stop,

@@ -14,6 +14,14 @@ pub enum ConfigError {
         /// The error of the operating system.
         source: std::io::Error,
     },
+    /// A file that is read again looks as if it was only written in part.
+    #[error("the file {} may be incomplete: {what}; a restart applies it", path.display())]
+    Emptied {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        what: &'static str,
+    },
     /// The file is not TOML.
     #[error("cannot parse the configuration file {file}: {message}")]
     Syntax {

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use config::ValueKind;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::file::read_text;
 use super::toml::quoted;
 use super::value::{ValueType, value_type};
 
@@ -147,13 +147,12 @@ fn variable<'a>(name: &str, env: &'a BTreeMap<String, String>) -> Result<&'a str
 }
 
 fn read(path: &Path) -> Result<String, InvalidHeader> {
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text))
-        .map_err(|cause| InvalidHeader::Unreadable { path: path.to_owned(), cause })?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(InvalidHeader::TooLarge(path.to_owned()));
-    }
+    let text = read_text(path, MAX_FILE_BYTES).map_err(|cause| {
+        if cause.kind() == io::ErrorKind::FileTooLarge {
+            return InvalidHeader::TooLarge(path.to_owned());
+        }
+        InvalidHeader::Unreadable { path: path.to_owned(), cause }
+    })?;
     if text.trim().is_empty() {
         return Err(InvalidHeader::EmptyFile(path.to_owned()));
     }

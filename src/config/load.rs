@@ -7,10 +7,14 @@ use super::Config;
 use super::diagnostics::Diagnostics;
 use super::environment::Environment;
 use super::error::ConfigError;
+use super::file::read_text;
 use super::layer::Layer;
 use super::reader::Reader;
 use super::toml::join;
 use super::validate::validate;
+
+/// Size limit of the configuration file.
+const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The sources of a configuration, as values, so that tests need no process environment.
 #[derive(Clone, Debug, Default)]
@@ -43,13 +47,41 @@ pub struct Overrides {
 /// The file cannot be read or parsed, or keys or values are wrong. All wrong keys and values are
 /// reported, not only the first.
 pub fn load(sources: Sources) -> Result<Config, ConfigError> {
-    let environment = Environment::new(sources.env);
     let file = read_file(sources.file.as_ref())?;
+    load_text(&file, sources)
+}
+
+/// Builds the configuration again, to replace `current`.
+///
+/// # Errors
+/// As [`load`], and the file looks as if it was only written in part: it sets no key, or all
+/// namespaces are gone, and it had some before.
+pub fn reload(sources: Sources, current: &Config) -> Result<Config, ConfigError> {
+    let file = read_file(sources.file.as_ref())?;
+    let path = sources.file.clone().unwrap_or_default();
+    let new = load_text(&file, sources)?;
+    let is_blank = |line: &str| line.trim().is_empty() || line.trim().starts_with('#');
+    if file.lines().all(is_blank) && !is_same(&new, current) {
+        return Err(ConfigError::Emptied { path, what: "it sets no key" });
+    }
+    if new.namespaces.is_empty() && !current.namespaces.is_empty() {
+        return Err(ConfigError::Emptied { path, what: "all namespaces are gone" });
+    }
+    Ok(new)
+}
+
+/// Whether nothing changes, apart from the secrets that a URL hides.
+fn is_same(new: &Config, current: &Config) -> bool {
+    new.render() == current.render()
+}
+
+fn load_text(file: &str, sources: Sources) -> Result<Config, ConfigError> {
+    let environment = Environment::new(sources.env);
     let origin = sources.file.map_or_else(String::new, |path| path.display().to_string());
 
     let below = config::Config::builder()
         .add_source(environment.open_telemetry())
-        .add_source(File::from_str(&file, FileFormat::Toml))
+        .add_source(File::from_str(file, FileFormat::Toml))
         .build()
         .map_err(|error| ConfigError::syntax(&origin, &error))?;
     let mut diagnostics = Diagnostics::new(origin.clone());
@@ -80,7 +112,8 @@ fn read_file(path: Option<&PathBuf>) -> Result<String, ConfigError> {
     let Some(path) = path else {
         return Ok(String::new());
     };
-    std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.clone(), source })
+    read_text(path, MAX_FILE_BYTES)
+        .map_err(|source| ConfigError::Read { path: path.clone(), source })
 }
 
 impl Overrides {

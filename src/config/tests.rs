@@ -4,6 +4,7 @@ mod errors;
 mod headers;
 mod origin;
 mod redis;
+mod reload;
 mod values;
 
 use std::collections::BTreeMap;
@@ -41,7 +42,9 @@ fn problems(file: &str, env: &[(&str, &str)]) -> Vec<String> {
         ConfigError::Invalid { problems } => {
             problems.iter().map(|p| format!("{}: {}", p.key, p.message)).collect()
         }
-        other @ (ConfigError::Read { .. } | ConfigError::Syntax { .. }) => panic!("{other}"),
+        other @ (ConfigError::Read { .. }
+        | ConfigError::Emptied { .. }
+        | ConfigError::Syntax { .. }) => panic!("{other}"),
     }
 }
 

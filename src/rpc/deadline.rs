@@ -17,22 +17,27 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// The deadline of a call; `None` if the header is absent.
 ///
-/// A call with a malformed header is refused, because its client expects an end that the server
-/// does not know.
-pub(super) fn of(headers: &HeaderMap) -> Result<Option<Instant>, Violation> {
+/// # Errors
+/// The header is malformed: the client expects an end that the server does not know. Or the timeout
+/// is zero, so that the deadline has passed.
+pub(super) fn of(headers: &HeaderMap) -> Result<Option<Instant>, Status> {
     let Some(value) = headers.get(HEADER) else { return Ok(None) };
     let timeout = value.to_str().ok().and_then(parse).ok_or_else(|| malformed(value))?;
+    if timeout.is_zero() {
+        return Err(status::deadline_exceeded());
+    }
     Ok((timeout < MAX_TIMEOUT).then(|| Instant::now() + timeout))
 }
 
 #[cold]
-fn malformed(value: &HeaderValue) -> Violation {
+fn malformed(value: &HeaderValue) -> Status {
     let shown = String::from_utf8_lossy(value.as_bytes());
     let shown: String = shown.chars().take(MAX_SHOWN).collect();
     Violation::new(
         "grpc-timeout",
         format!("is {shown:?}, expected 1 to 8 digits and one of the units H, M, S, m, u and n"),
     )
+    .into()
 }
 
 /// The value of the header for a timeout of up to one day.
@@ -112,19 +117,24 @@ mod tests {
     async fn deadline_counts_from_the_request_and_is_none_if_too_far_away() {
         let of = |timeout: &'static str| {
             let headers = HeaderMap::from_iter([(HEADER, HeaderValue::from_static(timeout))]);
-            super::of(&headers).map(|deadline| deadline.map(|deadline| deadline - Instant::now()))
+            let deadline = super::of(&headers).map_err(|status| status.code());
+            deadline.map(|deadline| deadline.map(|deadline| deadline - Instant::now()))
         };
         assert_eq!(of("1500m"), Ok(Some(Duration::from_millis(1500))));
-        assert_eq!(of("0n"), Ok(Some(Duration::ZERO)));
+        assert_eq!(
+            (of("0n"), of("1n")),
+            (Err(Code::DeadlineExceeded), Ok(Some(Duration::from_nanos(1))))
+        );
         assert_eq!((of("24H"), of("86399S")), (Ok(None), Ok(Some(Duration::from_secs(86_399)))));
-        assert_eq!(super::of(&HeaderMap::new()), Ok(None));
+        assert!(super::of(&HeaderMap::new()).is_ok_and(|deadline| deadline.is_none()));
     }
 
     #[test]
     fn malformed_timeout_is_a_violation_that_repeats_little_of_it() {
         let of = |timeout: &str| {
             let value = HeaderValue::from_str(timeout).map_err(|error| error.to_string())?;
-            super::of(&HeaderMap::from_iter([(HEADER, value)])).map_err(|error| error.to_string())
+            let deadline = super::of(&HeaderMap::from_iter([(HEADER, value)]));
+            deadline.map_err(|status| status.message().to_owned())
         };
         let Err(message) = of("abc") else { panic!("accepted") };
         let expected = "grpc-timeout is \"abc\", expected 1 to 8 digits and one of the units H, M, \

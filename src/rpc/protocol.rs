@@ -46,7 +46,7 @@ pub(super) fn check<B>(
     if size > max_header_bytes {
         return Err(Refusal::Grpc(Box::new(status::metadata_too_large(size, max_header_bytes))));
     }
-    deadline::of(headers).map_err(|violation| Refusal::Grpc(Box::new(violation.into())))
+    deadline::of(headers).map_err(|status| Refusal::Grpc(Box::new(status)))
 }
 
 /// Whether messages are protobuf: `application/grpc` or `application/grpc+proto`, with or without

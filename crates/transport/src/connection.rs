@@ -8,6 +8,7 @@ use std::{
     fmt,
     future::{Future, ready},
     io,
+    net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::Arc,
@@ -36,6 +37,7 @@ use tokio::{
 
 use crate::{
     Admission, Dispatched, Options, Reply, RequestBody, Shutdown,
+    first_bytes::ForeignLog,
     inline_executor::{InlineExecutor, StreamSet},
     pending_io::{PendingIo, ResponseBody},
     preface::{Preface, PrefaceIo},
@@ -65,11 +67,13 @@ pub(crate) struct Context {
     pub(crate) admission: Arc<Admission>,
     pub(crate) shutdown: Shutdown,
     pub(crate) stall_policy: Arc<StallPolicy>,
+    pub(crate) foreign_log: ForeignLog,
 }
 
 /// Serves `stream` until the peer closes it or its [`Lifecycle`] ends. `slot` counts it as open.
 pub(crate) async fn serve_connection<H, F, B>(
     stream: TcpStream,
+    peer: SocketAddr,
     slot: OwnedSemaphorePermit,
     context: Arc<Context>,
     handler: H,
@@ -95,7 +99,10 @@ pub(crate) async fn serve_connection<H, F, B>(
             .serve_connection(TokioIo::new(io), service)
     );
     let mut driver = Driver { http, streams: &mut streams, gate, buffer };
-    Lifecycle::new(&context, preface).run(&mut driver).await;
+    Lifecycle::new(&context, preface.clone()).run(&mut driver).await;
+    if let Some(protocol) = preface.foreign_protocol() {
+        context.foreign_log.write(protocol, peer);
+    }
 }
 
 fn configure(

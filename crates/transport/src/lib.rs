@@ -62,6 +62,7 @@ mod backpressure;
 mod busy_poll;
 mod connection;
 mod fair_limit;
+mod first_bytes;
 mod inline_executor;
 mod message;
 mod pending_io;
@@ -94,6 +95,7 @@ pub use message::{Exhausted, MessageBody, MessageReader};
 pub use pending_io::RequestBody;
 
 use connection::{Context, serve_connection};
+use first_bytes::ForeignLog;
 use stall_guard::StallPolicy;
 
 /// Pause after an error of the listener, such as too many open files.
@@ -184,15 +186,21 @@ pub async fn serve<H, F, B>(
     let stall_policy =
         StallPolicy { timeout: options.stall_timeout, budget: buffered, ended: AtomicU64::new(0) };
     let stall_policy = Arc::new(stall_policy);
-    let context = Arc::new(Context { options, admission, shutdown, stall_policy });
+    let context = Arc::new(Context {
+        options,
+        admission,
+        shutdown,
+        stall_policy,
+        foreign_log: ForeignLog::default(),
+    });
     let accept_loop = async {
         loop {
             // The semaphore is never closed.
             let Ok(slot) = slots.clone().acquire_owned().await else { return };
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     let (context, handler) = (context.clone(), handler.clone());
-                    connections.spawn(serve_connection(stream, slot, context, handler));
+                    connections.spawn(serve_connection(stream, peer, slot, context, handler));
                 }
                 Err(error) => pause_after(&error).await,
             }

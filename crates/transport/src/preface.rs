@@ -5,13 +5,15 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::first_bytes::ForeignProtocol;
 
 /// The client preface, and the header of the SETTINGS frame that must follow it (RFC 9113, 3.4).
 const PREFACE_BYTES: usize = 24 + 9;
@@ -24,11 +26,32 @@ pub(crate) struct PrefaceIo<S> {
 
 /// Bytes received of a peer's preface. Clones share the count.
 #[derive(Clone, Default)]
-pub(crate) struct Preface(Arc<AtomicUsize>);
+pub(crate) struct Preface(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    received: AtomicUsize,
+    foreign: OnceLock<ForeignProtocol>,
+}
 
 impl Preface {
     pub(crate) fn is_complete(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= PREFACE_BYTES
+        self.0.received.load(Ordering::Relaxed) >= PREFACE_BYTES
+    }
+
+    /// The protocol of a peer that does not begin as HTTP/2.
+    pub(crate) fn foreign_protocol(&self) -> Option<ForeignProtocol> {
+        self.0.foreign.get().copied()
+    }
+
+    #[cold]
+    fn add(&self, bytes: &[u8]) {
+        let before = self.0.received.fetch_add(bytes.len(), Ordering::Relaxed);
+        if before == 0
+            && let Some(protocol) = ForeignProtocol::of(bytes)
+        {
+            let _ = self.0.foreign.set(protocol);
+        }
     }
 }
 
@@ -49,7 +72,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for PrefaceIo<S> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if !self.preface.is_complete() {
-            self.preface.0.fetch_add(buf.filled().len() - before, Ordering::Relaxed);
+            self.preface.add(&buf.filled()[before..]);
         }
         polled
     }

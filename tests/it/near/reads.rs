@@ -241,7 +241,7 @@ async fn a_reload_switches_the_near_cache_on_and_off() {
     server.rewrite_config(CONFIG);
     server.signal(nix::sys::signal::Signal::SIGHUP);
     wait_until_near(cache, "k", "v").await;
-    server.rewrite_config("");
+    server.rewrite_config("[namespaces.other]\nttl = '1m'\n");
     server.signal(nix::sys::signal::Signal::SIGHUP);
     eventually("the near cache is off", SOON, async || {
         (read_with_tier(cache, get("k")).await.1 == Tier::Store).then_some(())

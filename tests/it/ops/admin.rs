@@ -1,7 +1,12 @@
 //! The admin port: probes and metrics.
 
+use std::time::Duration;
+
 use larder::pb::v1::{BatchSetRequest, GetRequest, StatsRequest};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tonic::Code;
 
 use crate::support::{
@@ -15,6 +20,30 @@ on_both_stores!(probes_are_answered, |env| {
     assert_eq!(env.larder.admin("/livez").await.status, 200);
     assert_eq!(env.larder.admin("/readyz").await.status, 200);
     assert_eq!(env.larder.admin("/nothing").await.status, 404);
+});
+
+on_both_stores!(silent_and_slow_peers_do_not_shut_probes_out, |env| {
+    let address = env.larder.admin_address();
+    let mut peers = Vec::new();
+    for _ in 0..400 {
+        let mut peer = TcpStream::connect(address).await.unwrap();
+        // The beginning of a request that never ends.
+        let _ = peer.write_all(b"GET /livez HTTP/1.1\r\nx: ").await;
+        peers.push(peer);
+    }
+    assert_eq!(env.larder.admin("/livez").await.status, 200);
+    eventually("all of them are closed", SOON, async || {
+        for peer in &mut peers {
+            let mut byte = [0];
+            // An end or a reset, but not silence.
+            if tokio::time::timeout(Duration::from_millis(1), peer.read(&mut byte)).await.is_err() {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+    assert_eq!(env.larder.admin("/readyz").await.status, 200);
 });
 
 on_both_stores!(errors_are_counted_with_the_status_sent, |env| {

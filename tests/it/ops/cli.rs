@@ -109,6 +109,18 @@ fn an_invalid_config_prevents_startup() {
 }
 
 #[test]
+fn a_pipe_as_config_does_not_block() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("larder.toml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for command in ["serve", "check-config"] {
+        let refused = run(&[command, "--config", pipe.to_str().unwrap()], &[]);
+        assert_eq!(refused.status.code(), Some(78), "{}", text(&refused));
+        assert!(text(&refused).contains("not a regular file"), "{}", text(&refused));
+    }
+}
+
+#[test]
 fn usage_errors_have_their_own_exit_code() {
     assert_eq!(run(&["--no-such-flag"], &[]).status.code(), Some(2));
     assert_eq!(run(&["no-such-command"], &[]).status.code(), Some(2));
@@ -134,6 +146,13 @@ fn a_port_in_use_is_not_a_config_error() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn secrets_are_redacted() {
     let output = run(&["check-config"], &[("REDIS_URL", "redis://user:hunter2@127.0.0.1:1/0")]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(!text(&output).contains("hunter2"), "{}", text(&output));
+    let urls = [
+        ("LARDER_NAMESPACES__USER__ORIGIN__URL", "http://users/{key}?api_key=hunter2"),
+        ("LARDER_TELEMETRY__OTLP_ENDPOINT", "http://user:hunter2@127.0.0.1:1/?token=hunter2"),
+    ];
+    let output = run(&["check-config"], &urls);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert!(!text(&output).contains("hunter2"), "{}", text(&output));
     let origin = [

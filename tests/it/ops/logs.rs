@@ -1,6 +1,10 @@
 //! Log output: requests, keys and failures.
 
 use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::support::{
     client::get,
@@ -74,6 +78,47 @@ async fn the_cause_of_a_failure_is_logged() {
     let cause = failure.strip_prefix("the store cannot be reached: ").unwrap_or_default();
     assert!(!cause.is_empty(), "{failure:?}");
 }
+
+on_both_stores!(peers_of_other_protocols_are_named_in_few_lines, |env| {
+    let begins: [(&[u8], &str); 3] = [
+        (b"GET / HTTP/1.1\r\nhost: larder\r\n\r\n", "HTTP/1"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03abcdefghijklmnopqrstuvwxyz", "TLS"),
+        (b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*1\r\n$4\r\nPING\r\n", "RESP"),
+    ];
+    for (begin, protocol) in begins {
+        for _ in 0..20 {
+            let mut peer = TcpStream::connect(env.larder.address()).await.unwrap();
+            peer.write_all(begin).await.unwrap();
+            // The server ends the connection.
+            let _ = peer.read_to_end(&mut Vec::new()).await;
+        }
+        eventually("the protocol is named", SOON, async || {
+            let logs = env.larder.logs();
+            let mut lines = logs.lines().filter(|line| line.contains("does not speak HTTP/2"));
+            lines.any(|line| line.contains(protocol)).then_some(())
+        })
+        .await;
+    }
+    let logs = env.larder.logs();
+    let lines = logs.lines().filter(|line| line.contains("does not speak HTTP/2")).count();
+    assert_eq!(lines, 3, "{logs}");
+});
+
+on_both_stores!(frames_of_a_peer_are_not_logged, |env| {
+    let before = env.larder.logs().lines().count();
+    let mut peer = TcpStream::connect(env.larder.address()).await.unwrap();
+    peer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    // PING with ACK, although nothing was asked.
+    let ping = b"\0\0\x08\x06\x01\0\0\0\0abcdefgh";
+    peer.write_all(&ping.repeat(10_000)).await.unwrap();
+    // A PING that is answered after all of them were read.
+    peer.write_all(b"\0\0\x08\x06\0\0\0\0\0zyxwvuts").await.unwrap();
+    let mut received = Vec::new();
+    while !received.windows(8).any(|bytes| bytes == b"zyxwvuts") {
+        assert_ne!(peer.read_buf(&mut received).await.unwrap(), 0, "the connection was closed");
+    }
+    assert!(env.larder.logs().lines().count() <= before + 1, "{}", env.larder.logs());
+});
 
 async fn exercise(env: &Env) {
     env.cache.put(SECRET, "a-very-telling-value").await;

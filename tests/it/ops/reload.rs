@@ -67,6 +67,28 @@ on_both_stores!(a_changed_log_level_is_applied, config: "[log]\nlevel = \"info\"
     .await;
 });
 
+on_both_stores!(a_file_that_was_emptied_is_ignored, config: BEFORE, |env| {
+    for (broken, what) in [
+        ("", "it sets no key"),
+        ("# written so far\n", "it sets no key"),
+        ("[defaults]\nttl = \"3m\"\n", "all namespaces are gone"),
+    ] {
+        let refusals = || env.larder.logs().matches(what).count();
+        let before = refusals();
+        env.larder.rewrite_config(broken);
+        env.larder.signal(Signal::SIGHUP);
+        eventually("the error is logged", SOON, async || (refusals() > before).then_some(()))
+            .await;
+        assert_eq!(ttl(&env, "user").await, Duration::from_secs(60), "{broken:?}");
+    }
+    env.larder.rewrite_config(AFTER);
+    env.larder.signal(Signal::SIGHUP);
+    eventually("the complete config applies", SOON, async || {
+        (ttl(&env, "user").await == Duration::from_secs(120)).then_some(())
+    })
+    .await;
+});
+
 async fn ttl(env: &Env, namespace: &str) -> Duration {
     let request = SetRequest { namespace: namespace.to_owned(), ..set("k", text("v")) };
     duration(env.cache.set(request).await.unwrap().ttl)

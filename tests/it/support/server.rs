@@ -120,6 +120,11 @@ impl Larder {
         self.listen
     }
 
+    /// The address of the admin port.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.admin_listen
+    }
+
     /// Requests an endpoint of the admin port.
     pub(crate) async fn admin(&self, path: &str) -> AdminAnswer {
         let mut stream = TcpStream::connect(self.admin_listen).await.unwrap();
