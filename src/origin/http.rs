@@ -5,6 +5,7 @@ mod cache_control;
 mod client;
 mod error;
 mod freshness;
+mod redirect;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -21,11 +22,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use opentelemetry::global;
 use opentelemetry_http::HeaderInjector;
 use reqwest::{Client, Response};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use url::Url;
 
-use self::freshness::Freshness;
+use self::{
+    freshness::{Defaults, Freshness, Timing},
+    redirect::Redirect,
+};
 use super::{
     CacheDirectives, Error, FetchBody, FetchRequest, FetchResponse, Origin, OriginErrorKind,
     Result, Validators,
@@ -62,6 +67,10 @@ pub struct HttpOptions {
     pub ttl: Duration,
     /// The same for values that do not exist.
     pub negative_ttl: Duration,
+    /// Window of the namespace, which the windows of redirects can only shorten.
+    pub stale_while_revalidate: Duration,
+    /// The same for failures of the origin.
+    pub stale_if_error: Duration,
 }
 
 /// HTTP version of the requests.
@@ -103,6 +112,13 @@ pub struct HttpOrigin {
     options: HttpOptions,
 }
 
+/// A response without its body, as far as its freshness depends on it.
+struct Exchange {
+    requested_at: Instant,
+    /// Redirects that led to the response.
+    redirects: Vec<Redirect>,
+}
+
 // === impl HttpOptions ===
 
 impl fmt::Debug for HttpOptions {
@@ -127,9 +143,10 @@ impl HttpOrigin {
         Ok(Self { client: client::build(&options)?, headers, options })
     }
 
-    async fn send(&self, request: &FetchRequest) -> Result<Response> {
+    /// Sends the request, and follows redirects.
+    async fn send(&self, request: &FetchRequest) -> Result<(Response, Exchange)> {
         let url = self.options.url.expand(&request.key, &request.params);
-        let url = url.map_err(|violation| {
+        let mut url = url.map_err(|violation| {
             Error::new(OriginErrorKind::BadKey(violation), "the key has no URL")
         })?;
         let mut headers = self.headers.clone();
@@ -138,13 +155,35 @@ impl HttpOrigin {
         global::get_text_map_propagator(|propagator| {
             propagator.inject_context(&context, &mut HeaderInjector(&mut headers));
         });
-        let sent = timeout_at(request.deadline, self.client.get(url).headers(headers).send()).await;
+        let mut redirects = Vec::new();
+        loop {
+            let requested_at = Instant::now();
+            let response = self.get(&url, &headers, request.deadline).await?;
+            let target = (redirects.len() < self.options.max_redirects)
+                .then(|| redirect::target(&url, response.status(), response.headers()))
+                .flatten();
+            let Some(target) = target else {
+                return Ok((response, Exchange { requested_at, redirects }));
+            };
+            redirects.push(Redirect { headers: response.headers().clone(), requested_at });
+            url = target;
+        }
+    }
+
+    async fn get(&self, url: &Url, headers: &HeaderMap, deadline: Instant) -> Result<Response> {
+        let sending = self.client.get(url.clone()).headers(headers.clone()).send();
+        let sent = timeout_at(deadline, sending).await;
         let sent = sent
             .map_err(|_| Error::new(OriginErrorKind::Timeout, "no response before the deadline"))?;
         sent.map_err(|error| error::no_response(&error))
     }
 
-    async fn read(&self, request: &FetchRequest, response: Response) -> Result<FetchResponse> {
+    async fn read(
+        &self,
+        request: &FetchRequest,
+        response: Response,
+        exchange: &Exchange,
+    ) -> Result<FetchResponse> {
         let (status, headers) = (response.status(), response.headers().clone());
         let now = SystemTime::now();
         let body = match status.as_u16() {
@@ -168,7 +207,7 @@ impl HttpOrigin {
                     &FetchBody::NotModified,
                     StatusCode::OK,
                     &headers,
-                    now,
+                    exchange,
                 );
                 return Ok(FetchResponse {
                     body: FetchBody::NotModified,
@@ -181,7 +220,8 @@ impl HttpOrigin {
                 return Err(Error { allows_stale, ..error });
             }
         };
-        let directives = self.directives(request.key.namespace(), &body, status, &headers, now);
+        let directives =
+            self.directives(request.key.namespace(), &body, status, &headers, exchange);
         Ok(FetchResponse { body, directives })
     }
 
@@ -191,14 +231,14 @@ impl HttpOrigin {
         body: &FetchBody,
         status: StatusCode,
         headers: &HeaderMap,
-        now: SystemTime,
+        exchange: &Exchange,
     ) -> CacheDirectives {
         let default_ttl = match body {
             FetchBody::Value { .. } | FetchBody::NotModified => self.options.ttl,
             FetchBody::NotFound => self.options.negative_ttl,
         };
         let freshness = if self.options.respect_cache_headers {
-            Freshness::from_response(status, headers, default_ttl, now)
+            self.freshness(status, headers, default_ttl, exchange)
         } else {
             Freshness::default()
         };
@@ -229,13 +269,36 @@ impl HttpOrigin {
             validators,
         }
     }
+
+    /// Freshness of a response, limited by the redirects that led to it.
+    fn freshness(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        default_ttl: Duration,
+        exchange: &Exchange,
+    ) -> Freshness {
+        let now = SystemTime::now();
+        let evaluate = |status, headers: &HeaderMap, requested_at: Instant| {
+            let timing = Timing { since_request: requested_at.elapsed(), now };
+            Freshness::from_response(status, headers, default_ttl, timing)
+        };
+        let HttpOptions { stale_while_revalidate, stale_if_error, .. } = self.options;
+        let defaults = Defaults { ttl: default_ttl, stale_while_revalidate, stale_if_error };
+        let response = evaluate(status, headers, exchange.requested_at);
+        exchange.redirects.iter().fold(response, |freshness, redirect| {
+            // Of a redirect only the headers count; its status is not stored.
+            let limit = evaluate(StatusCode::OK, &redirect.headers, redirect.requested_at);
+            freshness.limited_by(&limit, &defaults)
+        })
+    }
 }
 
 #[async_trait]
 impl Origin for HttpOrigin {
     async fn fetch(&self, request: &FetchRequest) -> Result<FetchResponse> {
-        let response = self.send(request).await?;
-        self.read(request, response).await
+        let (response, exchange) = self.send(request).await?;
+        self.read(request, response, &exchange).await
     }
 }
 

@@ -161,6 +161,8 @@ fn http_options(
         respect_cache_headers: origin.cache_headers,
         ttl: config.ttl,
         negative_ttl: origin.negative_ttl,
+        stale_while_revalidate: config.stale_while_revalidate,
+        stale_if_error: config.stale_if_error,
     })
 }
 

@@ -3,18 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use reqwest::{
-    Client, ClientBuilder,
-    redirect::{Attempt, Policy},
-};
+use super::{HttpBuildError, HttpOptions, HttpVersion};
+use reqwest::{Client, ClientBuilder, redirect::Policy};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
     pki_types::{CertificateDer, pem::PemObject as _},
 };
-use url::Url;
-
-use super::{HttpBuildError, HttpOptions, HttpVersion};
 
 /// Longest silence of a connection with requests in flight before it is checked.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -28,7 +23,8 @@ pub(super) fn build(options: &HttpOptions) -> Result<Client, HttpBuildError> {
     let builder = Client::builder()
         .no_proxy()
         .referer(false)
-        .redirect(redirect_policy(options.max_redirects))
+        // The origin follows them itself: their headers count too.
+        .redirect(Policy::none())
         .connect_timeout(options.connect_timeout)
         // All fetches may share one connection, so a dead one must be detected soon.
         .tcp_user_timeout(KEEPALIVE_INTERVAL * 2)
@@ -49,27 +45,6 @@ fn with_version(builder: ClientBuilder, version: HttpVersion) -> ClientBuilder {
         HttpVersion::Http1 => builder.http1_only(),
         HttpVersion::Http2 => builder.http2_prior_knowledge(),
     }
-}
-
-/// Follows up to `limit` redirects to the same server. Any other redirect is the response.
-fn redirect_policy(limit: usize) -> Policy {
-    if limit == 0 {
-        return Policy::none();
-    }
-    Policy::custom(move |attempt: Attempt<'_>| {
-        let is_same =
-            attempt.previous().last().is_some_and(|from| is_same_server(from, attempt.url()));
-        if is_same && attempt.previous().len() <= limit { attempt.follow() } else { attempt.stop() }
-    })
-}
-
-/// Whether a redirect stays on the server for which the credentials are meant.
-fn is_same_server(from: &Url, to: &Url) -> bool {
-    from.scheme() == to.scheme()
-        && from.host() == to.host()
-        && from.port_or_known_default() == to.port_or_known_default()
-        && to.username().is_empty()
-        && to.password().is_none()
 }
 
 fn tls_config(options: &HttpOptions) -> Result<ClientConfig, HttpBuildError> {
@@ -112,26 +87,4 @@ fn trusted_roots(ca_pem: Option<&[u8]>) -> Result<RootCertStore, HttpBuildError>
         return Err(HttpBuildError::NoRoots);
     }
     Ok(roots)
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn redirects_stay_on_the_same_server() {
-        let from = Url::parse("http://h/a").unwrap();
-        for (to, is_same) in [
-            ("http://h/b", true),
-            ("http://h:80/b?x", true),
-            ("https://h/b", false),
-            ("http://h:81/b", false),
-            ("http://h.evil/b", false),
-            ("http://u@h/b", false),
-            ("http://u:p@h/b", false),
-        ] {
-            assert_eq!(is_same_server(&from, &Url::parse(to).unwrap()), is_same, "{to}");
-        }
-    }
 }

@@ -14,6 +14,31 @@ use http_cache_semantics::{CacheOptions, CachePolicy};
 
 use super::cache_control::{CacheControl, MAX_TIME, parse_seconds};
 
+/// Headers in which two requests for the same key differ: conditions, and the trace that they
+/// belong to. All other headers are the same for all requests.
+const CHANGING_HEADERS: [&str; 5] =
+    ["baggage", "if-modified-since", "if-none-match", "traceparent", "tracestate"];
+/// Difference between `Date` and the clock that says nothing: `Date` has whole seconds, and the
+/// next one may begin on the way.
+const DATE_RESOLUTION: Duration = Duration::from_secs(2);
+
+/// How long an exchange has taken, up to now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timing {
+    /// Time since the request was sent.
+    pub(super) since_request: Duration,
+    /// The current time.
+    pub(super) now: SystemTime,
+}
+
+/// Rules of the namespace for what a response does not say.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Defaults {
+    pub(super) ttl: Duration,
+    pub(super) stale_while_revalidate: Duration,
+    pub(super) stale_if_error: Duration,
+}
+
 /// How long a response may be cached. None: the response does not say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Freshness {
@@ -24,14 +49,15 @@ pub(super) struct Freshness {
 }
 
 impl Freshness {
-    /// Evaluates a response. `status` is the one under which it is stored. `default_ttl` applies if
-    /// the response has no lifetime.
+    /// Evaluates a response by its age now. `status` is the one under which it is stored.
+    /// `default_ttl` applies if the response has no lifetime.
     pub(super) fn from_response(
         status: StatusCode,
         headers: &HeaderMap,
         default_ttl: Duration,
-        now: SystemTime,
+        timing: Timing,
     ) -> Self {
+        let now = timing.now;
         let mut directives = CacheControl::from_headers(headers);
         let (stale_while_revalidate, stale_if_error) = stale_windows(&directives);
         let has_lifetime = ["max-age", "s-maxage"].iter().any(|name| directives.has(name))
@@ -47,19 +73,48 @@ impl Freshness {
         let is_public = directives.has("public");
         let policy = policy(status, &normalized(headers, &directives, now), now);
         if !policy.is_storable()
-            || varies_by_everything(headers)
+            || varies_between_requests(headers)
             || (sets_cookie(headers) && !is_public)
         {
             return Self { no_store: true, ..Self::default() };
         }
-        let remaining = policy.time_to_live(now).min(MAX_TIME);
-        let ttl = match age(headers) {
-            _ if remaining.is_zero() => Some(Duration::ZERO),
-            _ if has_lifetime => Some(remaining),
-            None => None,
-            Some(age) => Some(default_ttl.saturating_sub(age)),
+        // The headers lack `Age`, so this is the whole lifetime.
+        let lifetime = policy.time_to_live(now).min(MAX_TIME);
+        let ttl = if lifetime.is_zero() {
+            Some(Duration::ZERO)
+        } else if has_lifetime {
+            Some(lifetime.saturating_sub(current_age(headers, timing)))
+        } else {
+            // The TTL of the namespace begins when the response comes, unless it was cached before.
+            age(headers).map(|_| default_ttl.saturating_sub(current_age(headers, timing)))
         };
         Self { no_store: false, ttl, stale_while_revalidate, stale_if_error }
+    }
+
+    /// Limits the response by a redirect that led to it: the redirect is part of the answer, and is
+    /// used again with it. The shorter time counts.
+    pub(super) fn limited_by(self, redirect: &Self, defaults: &Defaults) -> Self {
+        if self.no_store || redirect.no_store {
+            return Self { no_store: true, ..Self::default() };
+        }
+        let shorter = |own: Option<Duration>, limit: Option<Duration>, default| match limit {
+            Some(limit) => Some(own.unwrap_or(default).min(limit)),
+            None => own,
+        };
+        Self {
+            no_store: false,
+            ttl: shorter(self.ttl, redirect.ttl, defaults.ttl),
+            stale_while_revalidate: shorter(
+                self.stale_while_revalidate,
+                redirect.stale_while_revalidate,
+                defaults.stale_while_revalidate,
+            ),
+            stale_if_error: shorter(
+                self.stale_if_error,
+                redirect.stale_if_error,
+                defaults.stale_if_error,
+            ),
+        }
     }
 }
 
@@ -94,9 +149,6 @@ fn normalized(headers: &HeaderMap, directives: &CacheControl, now: SystemTime) -
         }
     };
     put(header::CACHE_CONTROL, directives.normalized());
-    if let Some(age) = age(headers) {
-        put(header::AGE, age.as_secs().to_string());
-    }
     if let Some(date) = headers.get(header::DATE).and_then(parse_date) {
         put(header::DATE, httpdate::fmt_http_date(date));
     }
@@ -118,9 +170,27 @@ fn age(headers: &HeaderMap) -> Option<Duration> {
     parse_seconds(age.split(',').next()?)
 }
 
-fn varies_by_everything(headers: &HeaderMap) -> bool {
+/// Age of a response now (RFC 9111, 4.2.3), in whole seconds where the RFC counts in them.
+fn current_age(headers: &HeaderMap, timing: Timing) -> Duration {
+    let on_the_way = Duration::from_secs(timing.since_request.as_secs());
+    let corrected = age(headers).unwrap_or_default() + on_the_way;
+    let date = headers.get(header::DATE).and_then(parse_date);
+    // A date in the future shows a wrong clock, and no age.
+    let apparent = date
+        .and_then(|date| timing.now.duration_since(date).ok())
+        .filter(|age| *age >= DATE_RESOLUTION);
+    corrected.max(apparent.unwrap_or_default())
+}
+
+/// Whether the next request for the key would differ in a header by which the response was
+/// selected, so that the response does not answer it (RFC 9111, 4.1).
+fn varies_between_requests(headers: &HeaderMap) -> bool {
+    let is_changing = |name: &[u8]| {
+        name == b"*"
+            || CHANGING_HEADERS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+    };
     let names = |value: &HeaderValue| {
-        value.as_bytes().split(|byte| *byte == b',').any(|name| name.trim_ascii() == b"*")
+        value.as_bytes().split(|byte| *byte == b',').any(|name| is_changing(name.trim_ascii()))
     };
     headers.get_all(header::VARY).iter().any(names)
 }

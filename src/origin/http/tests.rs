@@ -5,6 +5,7 @@
 mod answers;
 mod connections;
 mod failures;
+mod redirects;
 mod server;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -36,6 +37,8 @@ fn options(url: &str) -> HttpOptions {
         respect_cache_headers: true,
         ttl: Duration::from_secs(90),
         negative_ttl: Duration::from_secs(9),
+        stale_while_revalidate: Duration::from_secs(20),
+        stale_if_error: Duration::from_secs(30),
     }
 }
 

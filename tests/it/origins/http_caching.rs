@@ -25,11 +25,14 @@ with_origin!(headers_determine_the_ttl, namespace: "ttl = '200s'\nmax_ttl = '1h'
     let date = httpdate::fmt_http_date(now);
     let expires = httpdate::fmt_http_date(now + Duration::from_secs(50));
     let past = httpdate::fmt_http_date(now - Duration::from_secs(50));
-    let cases: [(Headers<'_>, u64); 13] = [
+    let old = httpdate::fmt_http_date(now - Duration::from_secs(30));
+    let cases: [(Headers<'_>, u64); 15] = [
         (&[("cache-control", "max-age=60")], 60),
         (&[("cache-control", "max-age=60, s-maxage=30")], 30),
         (&[("cache-control", "s-maxage=90, max-age=0")], 90),
         (&[("cache-control", "max-age=60"), ("age", "20")], 40),
+        (&[("cache-control", "max-age=60"), ("date", &old)], 30),
+        (&[("cache-control", "max-age=60"), ("date", &old), ("age", "45")], 15),
         (&[("date", &date), ("expires", &expires)], 50),
         (&[("date", &date), ("expires", &past), ("cache-control", "max-age=60")], 60),
         (&[("cache-control", "public, MAX-AGE=\"60\"")], 60),
@@ -65,6 +68,39 @@ with_origin!(headers_determine_the_ttl, namespace: "ttl = '200s'\nmax_ttl = '1h'
         }
     }
 });
+
+with_origin!(
+    redirects_limit_the_ttl,
+    namespace: "ttl = '200s'",
+    origin: "max_redirects = 2",
+    |env, origin| {
+        for (key, redirect, expected) in [
+            ("plain", "public", Some(100)),
+            ("short", "max-age=50", Some(50)),
+            ("secret", "no-store", None),
+            ("personal", "private", None),
+        ] {
+            origin.answer(move |request| match request.target.as_str() {
+                "/target" => ok("v", &[("cache-control", "max-age=100")]),
+                _ => send(302, "", &[("location", "/target"), ("cache-control", redirect)]),
+            });
+            let (value, answer) = env.cache.fetched(key).await;
+            assert_eq!(value.as_deref(), Some("v"));
+            let fill = expected.map_or(FillResult::Uncacheable, |_| FillResult::Stored);
+            assert_eq!(answer.fill(), fill, "{key}");
+            let entry = env.cache.get(get(key)).await.unwrap().entry;
+            let ttl = entry.map(|entry| duration(entry.ttl_remaining));
+            match (ttl, expected.map(Duration::from_secs)) {
+                (None, None) => {}
+                (Some(left), Some(most)) => assert!(
+                    left <= most && left + Duration::from_secs(LEEWAY) > most,
+                    "{key}: {left:?}"
+                ),
+                other => panic!("{key}: {other:?}"),
+            }
+        }
+    }
+);
 
 with_origin!(uncacheable_responses_are_answered_but_not_stored, |env, origin| {
     let cases: [Headers<'_>; 10] = [

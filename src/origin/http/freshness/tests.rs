@@ -13,6 +13,11 @@ const NOW: Duration = Duration::from_secs(784_111_777);
 type Lines = [(&'static str, &'static str)];
 
 fn evaluate(status: u16, lines: &[(&str, &str)]) -> Freshness {
+    evaluate_after(Duration::ZERO, status, lines)
+}
+
+/// Evaluates a response that has been requested a time ago.
+fn evaluate_after(since_request: Duration, status: u16, lines: &[(&str, &str)]) -> Freshness {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
         headers.append(
@@ -24,7 +29,7 @@ fn evaluate(status: u16, lines: &[(&str, &str)]) -> Freshness {
         StatusCode::from_u16(status).unwrap(),
         &headers,
         DEFAULT,
-        SystemTime::UNIX_EPOCH + NOW,
+        Timing { since_request, now: SystemTime::UNIX_EPOCH + NOW },
     )
 }
 
@@ -141,6 +146,94 @@ fn lifetime_follows_the_rfcs() {
 }
 
 #[test]
+fn age_is_that_of_rfc_9111() {
+    let lifetime = ("cache-control", "max-age=60");
+    // Seconds before now, as a date.
+    let date = |before: u64| {
+        httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + NOW - Duration::from_secs(before))
+    };
+    let future = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + NOW + Duration::from_secs(500));
+    let expires = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + NOW + Duration::from_secs(50));
+    let [now, one, ten, thirty, hour] = [0, 1, 10, 30, 3600].map(date);
+    // Rule, milliseconds since the request, headers, remaining lifetime.
+    type Case<'a> = (&'a str, u64, &'a [(&'a str, &'a str)], Option<Duration>);
+    let cases: &[Case<'_>] = &[
+        ("no age", 0, &[lifetime, ("date", &now)], secs(60)),
+        ("apparent_age", 0, &[lifetime, ("date", &ten)], secs(50)),
+        ("apparent_age beyond the lifetime", 0, &[lifetime, ("date", &hour)], secs(0)),
+        ("apparent_age within the resolution of Date", 0, &[lifetime, ("date", &one)], secs(60)),
+        ("Date in the future", 0, &[lifetime, ("date", &future)], secs(60)),
+        ("malformed Date", 0, &[lifetime, ("date", "yesterday")], secs(60)),
+        ("response_delay", 3000, &[lifetime], secs(57)),
+        ("response_delay, in whole seconds", 900, &[lifetime], secs(60)),
+        ("response_delay beyond the lifetime", 61_000, &[lifetime], secs(0)),
+        ("corrected_age_value", 3000, &[lifetime, ("age", "20")], secs(37)),
+        (
+            "corrected_age_value is larger",
+            3000,
+            &[lifetime, ("age", "20"), ("date", &ten)],
+            secs(37),
+        ),
+        ("apparent_age is larger", 3000, &[lifetime, ("age", "20"), ("date", &thirty)], secs(30)),
+        (
+            "Date in the future does not reduce Age",
+            0,
+            &[lifetime, ("age", "20"), ("date", &future)],
+            secs(40),
+        ),
+        ("malformed Age", 3000, &[lifetime, ("age", "-1")], secs(57)),
+        ("several Ages", 0, &[lifetime, ("age", "20"), ("age", "1")], secs(40)),
+        ("Expires less Date, less age", 0, &[("expires", &expires), ("date", &ten)], secs(50)),
+        ("Expires with Age", 0, &[("expires", &expires), ("date", &now), ("age", "20")], secs(30)),
+        ("no lifetime: that of the namespace, from now", 3000, &[("date", &hour)], None),
+        (
+            "no lifetime, but cached before",
+            3000,
+            &[("age", "20")],
+            Some(DEFAULT - Duration::from_secs(23)),
+        ),
+        ("no-cache", 3000, &[("cache-control", "no-cache"), ("date", &ten)], secs(0)),
+    ];
+    for (rule, since_request, lines, ttl) in cases {
+        let freshness = evaluate_after(Duration::from_millis(*since_request), 200, lines);
+        assert_eq!((freshness.no_store, freshness.ttl), (false, *ttl), "{rule}");
+    }
+}
+
+#[test]
+fn redirects_only_shorten_the_times() {
+    let times = |ttl, stale_while_revalidate, stale_if_error| Freshness {
+        no_store: false,
+        ttl,
+        stale_while_revalidate,
+        stale_if_error,
+    };
+    let defaults = Defaults {
+        ttl: Duration::from_secs(100),
+        stale_while_revalidate: Duration::from_secs(200),
+        stale_if_error: Duration::from_secs(300),
+    };
+    let silent = Freshness::default();
+    let long = times(secs(400), secs(500), secs(600));
+    let short = times(secs(10), secs(20), secs(30));
+    let no_store = Freshness { no_store: true, ..Freshness::default() };
+    for (response, redirect, expected) in [
+        (&silent, &silent, silent.clone()),
+        (&short, &silent, short.clone()),
+        (&short, &long, short.clone()),
+        (&long, &short, short.clone()),
+        (&silent, &short, short.clone()),
+        (&silent, &long, times(secs(100), secs(200), secs(300))),
+        (&silent, &times(secs(0), None, secs(0)), times(secs(0), None, secs(0))),
+        (&long, &no_store, no_store.clone()),
+        (&no_store, &long, no_store.clone()),
+    ] {
+        let limited = response.clone().limited_by(redirect, &defaults);
+        assert_eq!(limited, expected, "{response:?} after {redirect:?}");
+    }
+}
+
+#[test]
 fn private_responses_are_not_stored() {
     let cc = "cache-control";
     let cases: &[(&str, &Lines)] = &[
@@ -153,6 +246,8 @@ fn private_responses_are_not_stored() {
             "4.1: Vary: * among others",
             &[(cc, "max-age=60"), ("vary", "accept"), ("vary", "cookie, *")],
         ),
+        ("4.1: Vary by a condition", &[(cc, "max-age=60"), ("vary", "accept,If-None-Match")]),
+        ("4.1: Vary by the trace", &[("vary", "accept"), ("vary", "traceparent")]),
         ("7.3: cookies", &[(cc, "max-age=60"), ("set-cookie", "a=b")]),
         ("7.3: cookies, without a lifetime", &[("set-cookie", "a=b")]),
     ];

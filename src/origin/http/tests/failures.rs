@@ -79,28 +79,6 @@ async fn retry_after_is_read() {
 }
 
 #[tokio::test]
-async fn redirects_are_followed_on_the_same_server_up_to_a_limit() {
-    let server = Server::http(Protocol::Http1, None, |request| match request.uri.path() {
-        "/k" => answer(307, &[("location", "/2")]),
-        "/2" => answer(301, &[("location", "/3")]),
-        "/3" => with_body(200, &[], "there"),
-        _ => answer(302, &[("location", "http://localhost:1/")]),
-    })
-    .await;
-    let limited =
-        |path: &str, max_redirects| HttpOptions { max_redirects, ..options(&server.url(path)) };
-    let body = fetch_with(limited("/{key}", 2)).await.unwrap().body;
-    assert_eq!(body, FetchBody::Value { kind: Kind::Bytes, data: Bytes::from_static(b"there") });
-    assert_eq!(server.header("referer"), None);
-    for (path, max_redirects, status) in
-        [("/{key}", 0, 307), ("/{key}", 1, 301), ("/away/{key}", 2, 302)]
-    {
-        let error = fetch_with(limited(path, max_redirects)).await.unwrap_err();
-        assert_eq!(error, Error::new(OriginErrorKind::Refused, format_args!("status {status}")));
-    }
-}
-
-#[tokio::test]
 async fn values_up_to_the_limit_are_accepted() {
     let chunks = |size: usize| {
         let chunk = move |_| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; size / 10]));
