@@ -120,7 +120,7 @@ pub fn register_redis(
         .with_callback(move |observer| observer.observe(pool.pool_state().connections, &[]))
         .build();
     type Count = fn(&RedisStore) -> u64;
-    let counters: [(&str, &str, Count); 5] = [
+    let counters: [(&str, &str, Count); 6] = [
         ("larder.store.connections.created", "Connections to Redis made", |store| {
             store.pool_state().created
         }),
@@ -135,6 +135,9 @@ pub fn register_redis(
         }),
         ("larder.store.server_changes", "Times that another Redis server answered", |store| {
             store.pool_state().server_changes
+        }),
+        ("larder.store.clock_steps", "Times that the clock of Redis was set", |store| {
+            store.pool_state().clock_steps
         }),
     ];
     for (name, description, count) in counters {

@@ -70,6 +70,8 @@ pub struct PoolState {
     pub resent: u64,
     /// Times that another server answered.
     pub server_changes: u64,
+    /// Times that the server's clock was set.
+    pub clock_steps: u64,
 }
 
 #[derive(Clone)]
@@ -157,6 +159,7 @@ impl RedisPool {
             checkout_timeouts: self.checkout_timeouts.load(Ordering::Relaxed),
             resent: self.health.resent(),
             server_changes: self.health.server().changes(),
+            clock_steps: self.health.clock.steps(),
         }
     }
 
