@@ -140,8 +140,17 @@ fn spawn(
     services: &Services,
     registry: prometheus::Registry,
 ) -> RunningTasks {
-    let Services { pipeline, admission, limits, fleet, health, store_answers, reload, background } =
-        services;
+    let Services {
+        pipeline,
+        admission,
+        limits,
+        fleet,
+        health,
+        store_healthy,
+        reload,
+        background,
+        ..
+    } = services;
     let (shutdown, pipeline) = (Shutdown::default(), pipeline.clone());
     let connections = tokio::spawn(transport::serve(
         listeners.grpc,
@@ -153,7 +162,7 @@ fn spawn(
     ));
     let admin =
         tokio::spawn(admin::serve(listeners.admin, registry, health.clone(), background.clone()));
-    let follow_store = health.clone().follow_store(store_answers.clone());
+    let follow_store = health.clone().follow_store(store_healthy.clone());
     tokio::spawn(background.clone().run_until_cancelled_owned(follow_store));
     let (fleet, stop, interval) = (fleet.clone(), background.clone(), config.stats.flush_interval);
     let stats_flush = tokio::spawn(async move { fleet.flush_every(interval, stop).await });

@@ -34,6 +34,8 @@ pub(super) struct Services {
     pub(super) health: Health,
     /// Whether the store answers.
     pub(super) store_answers: watch::Receiver<bool>,
+    /// Whether the store answers, and no fault of it lasts.
+    pub(super) store_healthy: watch::Receiver<bool>,
     pub(super) reload: Reload,
     /// Stops the background tasks.
     pub(super) background: CancellationToken,
@@ -87,9 +89,17 @@ impl Services {
         let warmer = Warmer::new(cache.clone(), store.answers.clone(), background.clone());
         let warmer = Arc::new(warmer);
         let reload = Reload { cache, registry, key_logging, origins, near_cache, warmer };
-        let store_answers = store.answers;
-        let services =
-            Self { pipeline, admission, limits, fleet, health, store_answers, reload, background };
+        let services = Self {
+            pipeline,
+            admission,
+            limits,
+            fleet,
+            health,
+            store_answers: store.answers,
+            store_healthy: store.healthy,
+            reload,
+            background,
+        };
         Ok((services, origin_set))
     }
 }

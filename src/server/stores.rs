@@ -28,6 +28,8 @@ pub(super) struct OpenStore {
     pub(super) stats: Arc<dyn StatsBackend>,
     /// Whether the store answers.
     pub(super) answers: watch::Receiver<bool>,
+    /// Whether the store answers, and no fault of it lasts.
+    pub(super) healthy: watch::Receiver<bool>,
 }
 
 impl OpenStore {
@@ -45,7 +47,8 @@ impl OpenStore {
                 register_memory(meter, &store);
                 let answers = watch::Sender::new(true).subscribe();
                 let store = Arc::new(store);
-                Ok(Self { backend: store.clone(), stats: store, answers })
+                let healthy = answers.clone();
+                Ok(Self { backend: store.clone(), stats: store, answers, healthy })
             }
             StoreUrl::Redis(url) => {
                 let options = redis_options(&config.store, url.clone());
@@ -65,7 +68,8 @@ impl OpenStore {
         let redis = RedisStore::new(options, near_cache.clone(), background.clone())?;
         let breaker = circuit_breaker_store::breaker(config.breaker_threshold);
         let answers = breaker.subscribe();
-        register_redis(meter, &redis, breaker.subscribe());
+        let healthy = both(answers.clone(), redis.subscribe_healthy(), background);
+        register_redis(meter, &redis, breaker.subscribe(), healthy.clone());
         near_metrics::register(meter, near_cache);
         let (pinged, probed) = (redis.clone(), breaker.clone());
         let intervals = ProbeIntervals { closed: CLOCK_SYNC_INTERVAL, open: config.probe_interval };
@@ -76,8 +80,32 @@ impl OpenStore {
         let store = CircuitBreakerStore::new(redis, breaker, StoreMetrics::new(meter));
         let stats = Arc::new(store);
         let backend = Arc::new(NearCacheStore::new(stats.clone(), near_cache.clone()));
-        Ok(Self { backend, stats, answers })
+        Ok(Self { backend, stats, answers, healthy })
     }
+}
+
+/// Follows whether both are true, until `stop` is cancelled.
+fn both(
+    mut one: watch::Receiver<bool>,
+    mut two: watch::Receiver<bool>,
+    stop: &CancellationToken,
+) -> watch::Receiver<bool> {
+    let (sender, receiver) = watch::channel(false);
+    let follow = async move {
+        loop {
+            let now = *one.borrow_and_update() && *two.borrow_and_update();
+            sender.send_if_modified(|before| std::mem::replace(before, now) != now);
+            let changed = tokio::select! {
+                changed = one.changed() => changed,
+                changed = two.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::spawn(stop.clone().run_until_cancelled_owned(follow));
+    receiver
 }
 
 /// Returns the options of each namespace with a near cache. The embedded store has no use for one,

@@ -1,7 +1,7 @@
 //! The store's clock.
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -12,6 +12,9 @@ use crate::model::{SaturatingFrom as _, Timestamp};
 /// Round trips longer than twice this say too little about the server's clock to refine it.
 const MAX_TRUSTED_UNCERTAINTY: Duration = Duration::from_millis(2);
 
+/// A change of the offset from which on the server's clock was set, rather than measured better.
+const MIN_STEP_MS: u64 = 1000;
+
 /// A clock that does not jump: the local monotonic clock plus an offset.
 ///
 /// It begins with the local wall-clock time. The embedded store leaves it at that; the Redis store
@@ -21,6 +24,8 @@ pub(super) struct StoreClock {
     started_at: Instant,
     /// Store time minus time since `started_at`, in milliseconds.
     offset_ms: AtomicI64,
+    is_synchronized: AtomicBool,
+    steps: AtomicU64,
 }
 
 impl StoreClock {
@@ -29,6 +34,8 @@ impl StoreClock {
         Self {
             started_at: Instant::now(),
             offset_ms: AtomicI64::new(i64::saturating_from(wall_clock.as_millis())),
+            is_synchronized: AtomicBool::new(false),
+            steps: AtomicU64::new(0),
         }
     }
 
@@ -43,6 +50,11 @@ impl StoreClock {
         self.started_at.elapsed()
     }
 
+    /// Times that the server's clock was set forward or back.
+    pub(super) fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
     /// Synchronizes with a server whose clock showed `server_time` at some moment between `sent_at`
     /// and now.
     pub(super) fn synchronize(&self, server_time: Timestamp, sent_at: Instant) {
@@ -51,10 +63,26 @@ impl StoreClock {
         let offset = server_time.saturating_sub(self.millis_until(sent_at + uncertainty));
         // The answer of a slow round trip is imprecise. It must not replace the offset of a quick
         // one unless it proves that offset wrong.
-        let error = offset.abs_diff(self.offset_ms.load(Ordering::Relaxed));
+        let before = self.offset_ms.load(Ordering::Relaxed);
+        let error = offset.abs_diff(before);
         if uncertainty < MAX_TRUSTED_UNCERTAINTY || u128::from(error) > uncertainty.as_millis() {
             self.offset_ms.store(offset, Ordering::Relaxed);
         }
+        // The first answer corrects the local wall clock, which is another clock.
+        let was_synchronized = self.is_synchronized.swap(true, Ordering::Relaxed);
+        let beyond_doubt = u128::from(error) > uncertainty.as_millis();
+        if was_synchronized && beyond_doubt && error >= MIN_STEP_MS {
+            self.on_step(offset.saturating_sub(before));
+        }
+    }
+
+    #[cold]
+    fn on_step(&self, step_ms: i64) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            step_ms,
+            "the clock of Redis was set: lifetimes of what it keeps change by the step"
+        );
     }
 
     fn millis_until(&self, instant: Instant) -> i64 {
@@ -119,6 +147,22 @@ mod tests {
         tokio::time::advance(MILLISECOND * 3).await;
         clock.synchronize(Timestamp(1_000_002), sent_at);
         assert_eq!(clock.now(), Timestamp(1_000_004));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn steps_of_the_server_are_counted() {
+        let clock = synchronized(0).await;
+        assert_eq!(clock.steps(), 0, "the first answer is no step");
+        clock.synchronize(Timestamp(SERVER_TIME.0 + 999), Instant::now());
+        assert_eq!(clock.steps(), 0);
+        clock.synchronize(Timestamp(SERVER_TIME.0 - 500), Instant::now());
+        assert_eq!((clock.steps(), clock.now()), (1, Timestamp(SERVER_TIME.0 - 500)));
+        clock.synchronize(Timestamp(SERVER_TIME.0 + 3_600_000), Instant::now());
+        assert_eq!(clock.steps(), 2);
+        let sent_at = Instant::now();
+        tokio::time::advance(MILLISECOND * 5_000).await;
+        clock.synchronize(Timestamp(SERVER_TIME.0 + 3_600_000), sent_at);
+        assert_eq!(clock.steps(), 2, "within the uncertainty of a slow answer");
     }
 
     #[tokio::test(start_paused = true)]

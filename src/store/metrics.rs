@@ -74,11 +74,44 @@ fn attributes(operation: Operation, failure: Option<ErrorKind>) -> Vec<KeyValue>
 }
 
 /// Registers the metrics of the connections to Redis and of its circuit breaker.
-pub fn register_redis(meter: &Meter, store: &RedisStore, closed: watch::Receiver<bool>) {
+pub fn register_redis(
+    meter: &Meter,
+    store: &RedisStore,
+    closed: watch::Receiver<bool>,
+    healthy: watch::Receiver<bool>,
+) {
     meter
         .u64_observable_gauge("larder.store.breaker.open")
         .with_description("1 while the circuit breaker of the store is open")
         .with_callback(move |observer| observer.observe(u64::from(!*closed.borrow()), &[]))
+        .build();
+    meter
+        .u64_observable_gauge("larder.store.healthy")
+        .with_description("1 while Redis answers and no fault of it lasts")
+        .with_callback(move |observer| observer.observe(u64::from(*healthy.borrow()), &[]))
+        .build();
+    let (lasting, met) = (store.clone(), store.clone());
+    meter
+        .u64_observable_gauge("larder.store.fault.lasting")
+        .with_description("1 while a fault of Redis lasts, by fault")
+        .with_callback(move |observer| {
+            for (name, count, lasts) in lasting.faults() {
+                if count > 0 {
+                    observer.observe(u64::from(lasts), &[KeyValue::new("fault", name)]);
+                }
+            }
+        })
+        .build();
+    meter
+        .u64_observable_counter("larder.store.faults")
+        .with_description("Error answers of Redis and failures of its connections, by fault")
+        .with_callback(move |observer| {
+            for (name, count, _) in met.faults() {
+                if count > 0 {
+                    observer.observe(count, &[KeyValue::new("fault", name)]);
+                }
+            }
+        })
         .build();
     let pool = store.clone();
     meter
@@ -87,7 +120,7 @@ pub fn register_redis(meter: &Meter, store: &RedisStore, closed: watch::Receiver
         .with_callback(move |observer| observer.observe(pool.pool_state().connections, &[]))
         .build();
     type Count = fn(&RedisStore) -> u64;
-    let counters: [(&str, &str, Count); 3] = [
+    let counters: [(&str, &str, Count); 6] = [
         ("larder.store.connections.created", "Connections to Redis made", |store| {
             store.pool_state().created
         }),
@@ -96,6 +129,15 @@ pub fn register_redis(meter: &Meter, store: &RedisStore, closed: watch::Receiver
         }),
         ("db.client.connection.timeouts", "Operations that got no connection in time", |store| {
             store.pool_state().checkout_timeouts
+        }),
+        ("larder.store.resent", "Commands sent again on another connection", |store| {
+            store.pool_state().resent
+        }),
+        ("larder.store.server_changes", "Times that another Redis server answered", |store| {
+            store.pool_state().server_changes
+        }),
+        ("larder.store.clock_steps", "Times that the clock of Redis was set", |store| {
+            store.pool_state().clock_steps
         }),
     ];
     for (name, description, count) in counters {

@@ -10,7 +10,8 @@
 mod client_tracking;
 mod codec;
 mod connection;
-mod error;
+mod fault;
+mod fault_log;
 mod inspect;
 mod key_schema;
 mod lease_invalidations;
@@ -18,9 +19,12 @@ mod leases;
 mod near_invalidations;
 mod outage_log;
 mod pool;
+mod probe;
 mod read_batcher;
 mod script;
+mod server_identity;
 mod stats;
+mod stream;
 
 use std::{sync::Arc, time::Duration};
 
@@ -90,7 +94,7 @@ impl RedisStore {
         near: Arc<NearCache>,
         stop: tokio_util::sync::CancellationToken,
     ) -> Result<Self> {
-        let pool = RedisPool::new(&options.pool)?;
+        let pool = RedisPool::new(&options.pool, near.clone())?;
         let store = Self {
             reads: ReadBatcher::new(pool.clone()),
             pool,
@@ -98,19 +102,31 @@ impl RedisStore {
             lease_watchers: KeyWatchers::default(),
             closed_buckets: Arc::default(),
         };
+        let health = store.pool.health();
         lease_invalidations::spawn(
             &options.pool,
+            health.clone(),
             store.schema.lease_prefix(),
             store.lease_watchers.clone(),
             stop.clone(),
         )?;
-        near_invalidations::spawn(&options.pool, store.schema.clone(), near, stop)?;
+        near_invalidations::spawn(&options.pool, health.clone(), store.schema.clone(), near, stop)?;
         Ok(store)
     }
 
     /// State and counters of the connection pool.
     pub fn pool_state(&self) -> PoolState {
         self.pool.state()
+    }
+
+    /// Whether no fault of the server lasts, with every change.
+    pub fn subscribe_healthy(&self) -> tokio::sync::watch::Receiver<bool> {
+        self.pool.subscribe()
+    }
+
+    /// Name of each fault of Redis, how often it was met, and whether it lasts.
+    pub fn faults(&self) -> Vec<(&'static str, u64, bool)> {
+        self.pool.health().faults.state().collect()
     }
 
     /// Builds a call of a script for one entry, with the arguments that all scripts have. `extra`

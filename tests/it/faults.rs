@@ -2,6 +2,12 @@
 
 // Answers of each call without a store.
 mod degraded_answers;
+// Connections that Redis or a proxy closes.
+mod closed_connections;
+// Error answers of Redis: log, health and circuit breaker.
+mod error_answers;
+// Another server behind the same name.
+mod failover;
 // Writes that reach the store after the caller was told that they failed.
 mod late_writes;
 // Redis killed, paused, cut off or slow under load, and the recovery.

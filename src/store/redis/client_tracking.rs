@@ -12,6 +12,8 @@ use redis::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::server_identity::ServerInfo;
+
 /// Shortest pause, before jitter.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause, before jitter, which may double it.
@@ -69,6 +71,11 @@ impl ClientTracking {
     /// Waits for the end of the connection.
     pub(super) async fn lost(&self) {
         self.lost.cancelled().await;
+    }
+
+    /// Asks which server it is.
+    pub(super) async fn server(&self) -> RedisResult<ServerInfo> {
+        ServerInfo::ask(&mut self.connection.clone()).await
     }
 
     /// Sends a command. All changes announced before its answer have been passed on when it

@@ -1,6 +1,7 @@
 //! One connection to Redis, and what the connections of a pool share.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -10,41 +11,65 @@ use std::{
 
 use bb8_redis::bb8::{ErrorSink, ManageConnection};
 use redis::{
-    AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, RedisError, RedisResult,
-    Value, aio::MultiplexedConnection, io::tcp::TcpSettings,
+    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo,
+    PushKind, RedisError, RedisResult, Value, aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
+use tokio::time::Instant;
 
-use super::outage_log::OutageLog;
-use crate::store::{Result, clock::StoreClock};
+use super::{
+    fault::{Fault, words},
+    fault_log::FaultLog,
+    outage_log::OutageLog,
+    server_identity::{ServerIdentity, ServerInfo},
+    stream::{self, Driver, Opened, WrittenBytes},
+};
+use crate::store::clock::StoreClock;
 
 /// Consecutive timeouts after which a connection is replaced: its peer may have vanished without
 /// closing it.
 const MAX_CONSECUTIVE_TIMEOUTS: u32 = 3;
+
+/// Least age of a connection that is replaced because of an error answer. It bounds the rate of new
+/// connections to a server that has the fault on each of them.
+const MIN_REPLACED_AGE: Duration = Duration::from_millis(500);
 
 /// State shared by all connections of a pool.
 #[derive(Debug)]
 pub(super) struct PoolHealth {
     /// The server's clock.
     pub(super) clock: StoreClock,
+    /// The faults of the server.
+    pub(super) faults: FaultLog,
     /// Connections of earlier epochs are not used any more.
     epoch: AtomicU64,
     created: AtomicU64,
     failed: AtomicU64,
+    resent: AtomicU64,
     outage: OutageLog,
+    server: ServerIdentity,
 }
 
 /// A shared connection with its health.
 pub(super) struct Handle {
     pub(super) connection: MultiplexedConnection,
     epoch: u64,
-    is_broken: AtomicBool,
+    created_at: Instant,
+    /// Set by the connection itself when it ends.
+    is_broken: Arc<AtomicBool>,
+    written: Option<WrittenBytes>,
+    _driver: Option<Driver>,
     consecutive_timeouts: AtomicU32,
 }
 
 /// Makes the connections of a pool.
 pub(super) struct ConnectionManager {
     pub(super) client: Client,
+    /// For servers and proxies without RESP3, on which the end of a connection is only noticed when
+    /// it is used.
+    pub(super) fallback: Client,
     pub(super) config: AsyncConnectionConfig,
+    /// Limits the time to connect, the first command included.
+    pub(super) timeout: Duration,
     pub(super) health: Arc<PoolHealth>,
 }
 
@@ -74,13 +99,16 @@ pub(super) fn error_or_value(value: Value) -> RedisResult<Value> {
 // === impl PoolHealth ===
 
 impl PoolHealth {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(server: ServerIdentity) -> Self {
         Self {
             clock: StoreClock::new(),
+            faults: FaultLog::new(),
             epoch: AtomicU64::new(0),
             created: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            resent: AtomicU64::new(0),
             outage: OutageLog::default(),
+            server,
         }
     }
 
@@ -94,39 +122,65 @@ impl PoolHealth {
         self.failed.load(Ordering::Relaxed)
     }
 
+    /// Commands that were sent again on another connection.
+    pub(super) fn resent(&self) -> u64 {
+        self.resent.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_resent(&self) {
+        self.resent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The server that is followed.
+    pub(super) fn server(&self) -> &ServerIdentity {
+        &self.server
+    }
+
     pub(super) fn is_usable(&self, handle: &Handle) -> bool {
         !handle.is_broken.load(Ordering::Relaxed)
-            && handle.epoch >= self.epoch.load(Ordering::Relaxed)
+            && handle.epoch >= self.epoch.load(Ordering::Acquire)
     }
 
     /// Retires a connection and all that were made before it or with it.
     pub(super) fn retire(&self, handle: &Handle) {
-        self.epoch.fetch_max(handle.epoch + 1, Ordering::Relaxed);
+        self.epoch.fetch_max(handle.epoch + 1, Ordering::AcqRel);
+    }
+
+    /// Retires all connections.
+    pub(super) fn retire_all(&self) -> u64 {
+        self.epoch.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Retires the connections whose age is known to be that of this one at least, unless it is too
+    /// young. Returns whether it was retired.
+    pub(super) fn replace(&self, handle: &Handle) -> bool {
+        let is_replaced = handle.created_at.elapsed() >= MIN_REPLACED_AGE;
+        if is_replaced {
+            self.retire(handle);
+        }
+        is_replaced
+    }
+
+    /// Records which server answers on a connection. If it is another one than before, all earlier
+    /// connections are retired, and the new epoch is returned.
+    pub(super) fn meet(&self, server: &ServerInfo) -> Option<u64> {
+        if server.is_replica {
+            self.faults.met(Fault::ReadOnly, &"role:slave");
+        }
+        self.server.meet(server, || self.retire_all())
     }
 }
 
 // === impl Handle ===
 
 impl Handle {
-    /// Records the outcome of a command for the health of the connection.
-    pub(super) fn record<T>(&self, outcome: RedisResult<T>) -> Result<T> {
-        match outcome {
-            Ok(value) => {
-                self.consecutive_timeouts.store(0, Ordering::Relaxed);
-                Ok(value)
-            }
-            Err(error) => {
-                // A server that became a replica refuses writes. A new connection may reach the new
-                // primary.
-                if error.is_unrecoverable_error()
-                    || error.is_io_error()
-                    || error.code() == Some("READONLY")
-                {
-                    self.mark_broken();
-                }
-                Err(error.into())
-            }
-        }
+    /// Bytes written so far; none if they are not counted.
+    pub(super) fn written(&self) -> Option<u64> {
+        self.written.as_ref().map(WrittenBytes::get)
+    }
+
+    pub(super) fn record_success(&self) {
+        self.consecutive_timeouts.store(0, Ordering::Relaxed);
     }
 
     pub(super) fn record_timeout(&self) {
@@ -143,20 +197,50 @@ impl Handle {
 
 // === impl ConnectionManager ===
 
+impl ConnectionManager {
+    async fn open(&self, is_broken: &Arc<AtomicBool>) -> RedisResult<Opened> {
+        let on_end = is_broken.clone();
+        let config = self.config.clone().set_push_sender(move |push: PushInfo| {
+            if push.kind == PushKind::Disconnection {
+                on_end.store(true, Ordering::Relaxed);
+            }
+            std::result::Result::<(), redis::aio::SendError>::Ok(())
+        });
+        match stream::open(&self.client, &config).await {
+            Err(error) if error.kind() == ErrorKind::RESP3NotSupported => {
+                stream::open(&self.fallback, &self.config).await
+            }
+            opened => opened,
+        }
+    }
+}
+
 impl ManageConnection for ConnectionManager {
     type Connection = Arc<Handle>;
     type Error = RedisError;
 
     async fn connect(&self) -> std::result::Result<Arc<Handle>, RedisError> {
-        let epoch = self.health.epoch.load(Ordering::Relaxed);
-        let connection =
-            self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
+        let epoch = self.health.epoch.load(Ordering::Acquire);
+        let is_broken = Arc::new(AtomicBool::new(false));
+        let opening = async {
+            let mut opened = self.open(&is_broken).await?;
+            let server = ServerInfo::ask(&mut opened.connection).await?;
+            Ok::<_, RedisError>((opened, server))
+        };
+        let opened = tokio::time::timeout(self.timeout, opening).await;
+        let (opened, server) =
+            opened.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))?;
+        let Opened { connection, written, driver } = opened;
+        let epoch = self.health.meet(&server).unwrap_or(epoch);
         self.health.created.fetch_add(1, Ordering::Relaxed);
         self.health.outage.recovered();
         Ok(Arc::new(Handle {
             connection,
             epoch,
-            is_broken: AtomicBool::new(false),
+            created_at: Instant::now(),
+            is_broken,
+            written,
+            _driver: driver,
             consecutive_timeouts: AtomicU32::new(0),
         }))
     }
@@ -181,6 +265,7 @@ impl ManageConnection for ConnectionManager {
 impl ErrorSink<RedisError> for ConnectErrorSink {
     fn sink(&self, error: RedisError) {
         self.0.failed.fetch_add(1, Ordering::Relaxed);
+        self.0.faults.met(Fault::of(&error), &words(&error));
         self.0.outage.failed(&error, "cannot connect to Redis");
     }
 

@@ -21,22 +21,23 @@ impl Inspect for RedisStore {
     }
 
     async fn ping(&self) -> Result<()> {
-        self.pool.probe().await
+        self.probe().await
     }
 
     async fn info(&self) -> Result<StoreInfo> {
         let mut commands = redis::pipe();
         commands.cmd("INFO").cmd("DBSIZE");
-        let answers = self.pool.query_all(&commands).await?;
+        let answers = self.pool.query_all(&commands, Retry::Idempotent).await?;
         let (info, keys): (String, u64) =
             redis::from_redis_value(Value::Array(answers)).map_err(redis::RedisError::from)?;
         let mut state = parse_info(&info, keys);
         // Many providers do not permit CONFIG.
-        let save =
-            self.pool.query(redis::cmd("CONFIG").arg("GET").arg("save"), Retry::Idempotent).await;
-        let save =
-            save.ok().and_then(|answer| redis::from_redis_value::<(String, String)>(answer).ok());
-        if save.is_some_and(|(_, points)| !points.is_empty()) {
+        let mut save = redis::pipe();
+        save.cmd("CONFIG").arg("GET").arg("save");
+        let save = self.pool.query_each(&save, &mut None).await;
+        let save = save.ok().and_then(|mut answers| answers.pop());
+        let save = save.and_then(|answer| redis::from_redis_value::<HashMap<_, _>>(answer).ok());
+        if save.is_some_and(|save: HashMap<String, String>| save.values().any(|v| !v.is_empty())) {
             state.persistence =
                 if state.persistence == "aof" { "aof+rdb" } else { "rdb" }.to_owned();
         }
@@ -49,7 +50,7 @@ impl Inspect for RedisStore {
         (0..SAMPLE_KEYS).for_each(|_| {
             names.cmd("RANDOMKEY");
         });
-        let mut answers = self.pool.query_all(&names).await?.into_iter();
+        let mut answers = self.pool.query_all(&names, Retry::Idempotent).await?.into_iter();
         let keys: u64 = answers
             .next()
             .map(redis::from_redis_value)
@@ -67,7 +68,7 @@ impl Inspect for RedisStore {
         for (_, name) in &entries {
             details.cmd("MEMORY").arg("USAGE").arg(name).cmd("PTTL").arg(name);
         }
-        let details = self.pool.query_all(&details).await?;
+        let details = self.pool.query_all(&details, Retry::Idempotent).await?;
         let mut sampled: HashMap<&str, NamespaceUsage> = HashMap::new();
         for ((namespace, _), detail) in entries.iter().zip(details.chunks_exact(2)) {
             let (Value::Int(bytes), Value::Int(ttl)) = (&detail[0], &detail[1]) else { continue };

@@ -8,6 +8,7 @@
 //! <prefix>:l:{<namespace>:<shard>}:k:<key>             lease (or :p:<digest>:<key>)
 //! <prefix>:w:{<namespace>:<shard>}:<number>            large entry before it is stored
 //! <prefix>:{stats}:...                                 the fleet's counters
+//! <prefix>:{probe}:1 and :2                            keys of the full probe
 //! ```
 //!
 //! All keys of one script have the same hash tag, so they live in one Cluster slot. Leases have
@@ -99,6 +100,11 @@ impl KeySchema {
 
     pub(super) fn sequence(&self, replica: u64) -> String {
         format!("{}:{{stats}}:replica:{replica:016x}", self.prefix)
+    }
+
+    /// The keys of the full probe.
+    pub(super) fn probe(&self) -> [String; 2] {
+        [1, 2].map(|number| format!("{}:{{probe}}:{number}", self.prefix))
     }
 
     /// The prefix of all entries and markers of a namespace.
@@ -194,6 +200,7 @@ mod tests {
             schema.totals(),
             schema.bucket(HOUR, 29_000_000),
             schema.sequence(7),
+            schema.probe().join(" "),
         ];
         let digest = "e-E9-VncLV-Q-jg4_34-_btAQLbFbjxoNFLH4tDVBUY";
         let expected = [
@@ -207,6 +214,7 @@ mod tests {
             "larder:{stats}:total",
             "larder:{stats}:60s:29000000",
             "larder:{stats}:replica:0000000000000007",
+            "larder:{probe}:1 larder:{probe}:2",
         ];
         assert_eq!(names, expected);
     }

@@ -4,14 +4,14 @@
 //! This only shortens the waits. Waiters also poll the store from time to time, so that a lost
 //! announcement costs time and nothing else, and a server without client tracking is merely slower.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use redis::{Client, ProtocolVersion, RedisResult};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     client_tracking::{self, ClientTracking, Invalidation},
-    connection,
+    connection::{self, PoolHealth},
     pool::PoolOptions,
 };
 use crate::store::{Result, key_watch::KeyWatchers};
@@ -22,6 +22,7 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// Notifies the watches of the keys under `prefix` until `stop` is cancelled.
 pub(super) fn spawn(
     options: &PoolOptions,
+    health: Arc<PoolHealth>,
     prefix: String,
     watchers: KeyWatchers,
     stop: CancellationToken,
@@ -33,7 +34,11 @@ pub(super) fn spawn(
         let mut pauses = client_tracking::pauses();
         loop {
             match follow(&client, connect_timeout, &prefix, &watchers).await {
-                Ok(()) => pauses = client_tracking::pauses(),
+                Ok(()) => {
+                    pauses = client_tracking::pauses();
+                    // What ended this connection may have ended or stranded the others.
+                    health.retire_all();
+                }
                 Err(error) => tracing::debug!(%error, "cannot follow the leases in Redis"),
             }
             watchers.notify_all();

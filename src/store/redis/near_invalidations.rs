@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     client_tracking::{self, ClientTracking, Invalidation},
-    connection,
+    connection::{self, PoolHealth},
     key_schema::{KeySchema, ParsedKey},
     outage_log::OutageLog,
     pool::PoolOptions,
@@ -26,6 +26,7 @@ use crate::{
 /// Passes announcements on to `near` until `stop` is cancelled.
 pub(super) fn spawn(
     options: &PoolOptions,
+    health: Arc<PoolHealth>,
     schema: Arc<KeySchema>,
     near: Arc<NearCache>,
     stop: CancellationToken,
@@ -33,11 +34,17 @@ pub(super) fn spawn(
     use secrecy::ExposeSecret as _;
     let client = connection::client(options.url.expose_secret(), ProtocolVersion::RESP3)?;
     let timeout = options.connect_timeout;
-    tokio::spawn(stop.run_until_cancelled_owned(run(client, timeout, schema, near)));
+    tokio::spawn(stop.run_until_cancelled_owned(run(client, timeout, health, schema, near)));
     Ok(())
 }
 
-async fn run(client: Client, timeout: Duration, schema: Arc<KeySchema>, near: Arc<NearCache>) {
+async fn run(
+    client: Client,
+    timeout: Duration,
+    health: Arc<PoolHealth>,
+    schema: Arc<KeySchema>,
+    near: Arc<NearCache>,
+) {
     let mut wanted = near.subscription();
     let (mut pauses, outage) = (client_tracking::pauses(), OutageLog::default());
     loop {
@@ -49,7 +56,7 @@ async fn run(client: Client, timeout: Duration, schema: Arc<KeySchema>, near: Ar
             continue;
         }
         let ended = tokio::select! {
-            error = follow(&client, timeout, &schema, &near, &subscription) => Some(error),
+            error = follow(&client, timeout, &health, &schema, &near, &subscription) => Some(error),
             // Another subscription needs another connection.
             _ = wanted.changed() => None,
         };
@@ -57,6 +64,8 @@ async fn run(client: Client, timeout: Duration, schema: Arc<KeySchema>, near: Ar
         near.on_disconnected();
         let Some(error) = ended else { continue };
         if was_coherent {
+            // What ended this connection may have ended or stranded those that entries are read by.
+            health.retire_all();
             pauses = client_tracking::pauses();
             outage.recovered();
         }
@@ -69,6 +78,7 @@ async fn run(client: Client, timeout: Duration, schema: Arc<KeySchema>, near: Ar
 async fn follow(
     client: &Client,
     timeout: Duration,
+    health: &PoolHealth,
     schema: &Arc<KeySchema>,
     near: &Arc<NearCache>,
     subscription: &Subscription,
@@ -84,12 +94,24 @@ async fn follow(
         Ok(tracking) => tracking,
         Err(error) => return error,
     };
+    // Entries are only kept if they are read from the server that announces their changes.
+    let server = match tracking.server().await {
+        Ok(server) => server,
+        Err(error) => return error,
+    };
+    health.meet(&server);
     near.on_connected();
     let mut is_first = true;
     loop {
         let sent_at = Instant::now();
         match heartbeat(&tracking).await {
-            Ok(()) => near.on_heartbeat(sent_at),
+            Ok(()) => {
+                let is_current =
+                    health.server().while_current(&server, || near.on_heartbeat(sent_at));
+                if !is_current {
+                    return (ErrorKind::Client, "entries are read from another server").into();
+                }
+            }
             Err(error) => return error,
         }
         if std::mem::take(&mut is_first) {

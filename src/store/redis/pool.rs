@@ -17,18 +17,20 @@ use arc_swap::ArcSwapOption;
 use bb8_redis::bb8::{Pool, RunError};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, Pipeline, ProtocolVersion, RedisError,
-    Value,
+    RedisResult, Value,
 };
-use tokio::time::{Instant, timeout};
+use tokio::{sync::watch, time::timeout};
 
 use super::{
     connection::{ConnectErrorSink, ConnectionManager, Handle, PoolHealth, client, error_or_value},
+    fault::{Fault, words},
     script::Script,
+    server_identity::ServerIdentity,
     unexpected,
 };
 use crate::{
     model::Timestamp,
-    store::{Error, ErrorKind, Result, clock::StoreClock},
+    store::{Error, ErrorKind, Result, clock::StoreClock, near_cache::NearCache},
 };
 
 /// Requests in flight on one connection; further ones wait.
@@ -36,6 +38,9 @@ const PIPELINE_DEPTH: usize = 1024;
 /// Number of requests between two checkouts, so that connections made in the meantime get their
 /// share. A prime, so that the checkouts rotate over the cached handles.
 const CHECKOUT_INTERVAL: usize = 1021;
+/// Connections on which one command is tried. It bounds the effect of a command on which the server
+/// closes the connection.
+const MAX_ATTEMPTS: u32 = 3;
 
 /// Options of the connections to Redis.
 #[derive(Debug, Clone)]
@@ -61,6 +66,12 @@ pub struct PoolState {
     pub failed: u64,
     /// Operations that got no connection in time.
     pub checkout_timeouts: u64,
+    /// Commands that were sent again on another connection.
+    pub resent: u64,
+    /// Times that another server answered.
+    pub server_changes: u64,
+    /// Times that the server's clock was set.
+    pub clock_steps: u64,
 }
 
 #[derive(Clone)]
@@ -85,11 +96,14 @@ pub(super) enum Retry {
 
 impl RedisPool {
     /// Creates a pool that connects when it is first used.
-    pub(super) fn new(options: &PoolOptions) -> Result<Self> {
+    pub(super) fn new(options: &PoolOptions, near: Arc<NearCache>) -> Result<Self> {
         use secrecy::ExposeSecret as _;
-        let client = client(options.url.expose_secret(), ProtocolVersion::RESP2)?;
+        // With RESP3, the client library tells when a connection has ended.
+        let url = options.url.expose_secret();
+        let (client, fallback) =
+            (client(url, ProtocolVersion::RESP3)?, client(url, ProtocolVersion::RESP2)?);
         warn_if_unverified(&client);
-        let health = Arc::new(PoolHealth::new());
+        let health = Arc::new(PoolHealth::new(ServerIdentity::new(near)));
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(options.connect_timeout))
             .set_response_timeout(None)
@@ -105,7 +119,13 @@ impl RedisPool {
             .idle_timeout(None)
             .error_sink(Box::new(ConnectErrorSink(health.clone())))
             .retry_connection(false)
-            .build_unchecked(ConnectionManager { client, config, health: health.clone() });
+            .build_unchecked(ConnectionManager {
+                client,
+                fallback,
+                config,
+                timeout: options.connect_timeout,
+                health: health.clone(),
+            });
         Ok(Self {
             pool,
             cached_handles: (0..options.connections).map(|_| ArcSwapOption::empty()).collect(),
@@ -121,12 +141,25 @@ impl RedisPool {
         &self.health.clock
     }
 
+    /// What the connections of the pool share.
+    pub(super) fn health(&self) -> &Arc<PoolHealth> {
+        &self.health
+    }
+
+    /// Whether no fault of the server lasts, with every change.
+    pub(super) fn subscribe(&self) -> watch::Receiver<bool> {
+        self.health.faults.subscribe()
+    }
+
     pub(super) fn state(&self) -> PoolState {
         PoolState {
             connections: u64::from(self.pool.state().connections),
             created: self.health.created(),
             failed: self.health.failed(),
             checkout_timeouts: self.checkout_timeouts.load(Ordering::Relaxed),
+            resent: self.health.resent(),
+            server_changes: self.health.server().changes(),
+            clock_steps: self.health.clock.steps(),
         }
     }
 
@@ -143,20 +176,44 @@ impl RedisPool {
     }
 
     /// Sends commands in one round trip. If one of them fails, its error is the result.
-    pub(super) async fn query_all(&self, commands: &Pipeline) -> Result<Vec<Value>> {
+    pub(super) async fn query_all(&self, commands: &Pipeline, retry: Retry) -> Result<Vec<Value>> {
         let mut used = None;
-        let answer = timeout(self.timeout, async {
-            let handle = used.insert(self.handle().await?);
-            let answers =
-                handle.connection.clone().send_packed_commands(commands, 0, commands.len()).await;
-            handle
-                .record(answers)?
-                .into_iter()
-                .map(|answer| handle.record(error_or_value(answer)))
-                .collect()
-        });
-        let answer = answer.await;
+        let answer = timeout(self.timeout, self.attempt_all(commands, retry, &mut used)).await;
         answer.unwrap_or_else(|_| Err(timed_out(used)))
+    }
+
+    /// Sends commands in one round trip on a connection, and returns the answer to each of them.
+    pub(super) async fn query_each(
+        &self,
+        commands: &Pipeline,
+        used: &mut Option<Arc<Handle>>,
+    ) -> Result<Vec<Value>> {
+        let answer = timeout(self.timeout, async {
+            let mut attempt = 1;
+            loop {
+                let handle = used.insert(self.handle().await?);
+                let written = handle.written();
+                let mut connection = handle.connection.clone();
+                match connection.send_packed_commands(commands, 0, commands.len()).await {
+                    Ok(answers) => {
+                        handle.record_success();
+                        return Ok(answers);
+                    }
+                    Err(error) => {
+                        if !self.is_sent_again(
+                            handle,
+                            &error,
+                            Retry::Idempotent,
+                            (attempt, written),
+                        ) {
+                            return Err(error.into());
+                        }
+                        attempt += 1;
+                    }
+                }
+            }
+        });
+        answer.await.unwrap_or_else(|_| Err(timed_out(used.clone())))
     }
 
     /// Calls a script, and loads it first if the server does not know it.
@@ -179,39 +236,15 @@ impl RedisPool {
     ) -> Result<Value> {
         let mut both = redis::pipe();
         both.add_command(before).add_command(call);
-        match self.query_all(&both).await {
+        match self.query_all(&both, Retry::Never).await {
             Err(error) if is_unknown_script(&error) => {
                 self.query(&script.load(), Retry::Idempotent).await?;
-                self.query_all(&both).await
+                self.query_all(&both, Retry::Never).await
             }
             other => other,
         }?
         .pop()
         .ok_or_else(|| unexpected("a script"))
-    }
-
-    /// Reads the server's time on a connection of the pool, and synchronizes the clock. If that
-    /// fails on an existing connection, all connections are suspect, and are replaced.
-    pub(super) async fn probe(&self) -> Result<()> {
-        let sent_at = Instant::now();
-        let mut used = None;
-        let time = redis::cmd("TIME");
-        let answer = timeout(self.timeout, self.attempt(&time, Retry::Idempotent, &mut used)).await;
-        match answer.unwrap_or_else(|_| Err(ErrorKind::Timeout.into())) {
-            Ok(value) => {
-                let (seconds, micros): (u64, u64) =
-                    redis::from_redis_value(value).map_err(RedisError::from)?;
-                let server_time = Timestamp(seconds * 1000 + micros / 1000);
-                self.health.clock.synchronize(server_time, sent_at);
-                Ok(())
-            }
-            Err(error) => {
-                if let Some(handle) = used {
-                    self.health.retire(&handle);
-                }
-                Err(error)
-            }
-        }
     }
 
     async fn attempt(
@@ -220,17 +253,92 @@ impl RedisPool {
         retry: Retry,
         used: &mut Option<Arc<Handle>>,
     ) -> Result<Value> {
-        let handle = used.insert(self.handle().await?);
-        match handle.connection.clone().send_packed_command(cmd).await {
-            // The server may have closed an idle connection, or restarted a moment ago.
-            Err(error) if error.is_connection_dropped() && retry == Retry::Idempotent => {
-                handle.mark_broken();
-                let handle = used.insert(self.handle().await?);
-                let answer = handle.connection.clone().send_packed_command(cmd).await;
-                handle.record(answer.and_then(error_or_value))
+        let mut attempt = 1;
+        loop {
+            let handle = used.insert(self.handle().await?);
+            let written = handle.written();
+            let answer = handle.connection.clone().send_packed_command(cmd).await;
+            match answer.and_then(error_or_value) {
+                Ok(value) => {
+                    handle.record_success();
+                    return Ok(value);
+                }
+                Err(error) => {
+                    if !self.is_sent_again(handle, &error, retry, (attempt, written)) {
+                        return Err(error.into());
+                    }
+                    attempt += 1;
+                }
             }
-            answer => handle.record(answer.and_then(error_or_value)),
         }
+    }
+
+    async fn attempt_all(
+        &self,
+        commands: &Pipeline,
+        retry: Retry,
+        used: &mut Option<Arc<Handle>>,
+    ) -> Result<Vec<Value>> {
+        let mut attempt = 1;
+        loop {
+            let handle = used.insert(self.handle().await?);
+            let written = handle.written();
+            let answers =
+                handle.connection.clone().send_packed_commands(commands, 0, commands.len()).await;
+            let answers: RedisResult<Vec<Value>> =
+                answers.and_then(|answers| answers.into_iter().map(error_or_value).collect());
+            match answers {
+                Ok(values) => {
+                    handle.record_success();
+                    return Ok(values);
+                }
+                Err(error) => {
+                    if !self.is_sent_again(handle, &error, retry, (attempt, written)) {
+                        return Err(error.into());
+                    }
+                    attempt += 1;
+                }
+            }
+        }
+    }
+
+    /// Records an error for the health of the connections and of the server. Returns whether the
+    /// command is sent again on another connection: it was not applied, or may be applied twice.
+    ///
+    /// `written` is the number of bytes that had been written to the connection before. If it has
+    /// not changed since, the command was not sent.
+    #[cold]
+    fn is_sent_again(
+        &self,
+        handle: &Handle,
+        error: &RedisError,
+        retry: Retry,
+        (attempt, written): (u32, Option<u64>),
+    ) -> bool {
+        let fault = Fault::of(error);
+        self.health.faults.met(fault, &words(error));
+        let may_succeed = match fault {
+            Fault::Connection | Fault::Protocol => {
+                handle.mark_broken();
+                // What ended this connection may have ended its siblings.
+                self.health.retire(handle);
+                let is_unsent = written.is_some() && written == handle.written();
+                fault == Fault::Connection && (retry == Retry::Idempotent || is_unsent)
+            }
+            // The server refuses a write before it applies any part of it.
+            Fault::ReadOnly => self.health.replace(handle),
+            fault => {
+                if fault.row().replaces_connection {
+                    self.health.replace(handle);
+                }
+                false
+            }
+        };
+        let is_sent_again = may_succeed && attempt < MAX_ATTEMPTS;
+        if is_sent_again {
+            self.health.count_resent();
+        }
+        is_sent_again
     }
 
     /// A connection that is not known to be broken.
@@ -253,7 +361,7 @@ impl RedisPool {
         loop {
             let pooled = match self.pool.get().await {
                 Ok(pooled) => pooled,
-                Err(RunError::User(error)) => return Err(error.into()),
+                Err(RunError::User(error)) => return Err(cannot_connect(error)),
                 Err(RunError::TimedOut) => {
                     self.checkout_timeouts.fetch_add(1, Ordering::Relaxed);
                     return Err(ErrorKind::Unreachable.into());
@@ -279,6 +387,13 @@ fn timed_out(used: Option<Arc<Handle>>) -> Error {
         handle.record_timeout();
     }
     ErrorKind::Timeout.into()
+}
+
+/// The error of an operation for which no connection could be made: always an outage.
+fn cannot_connect(error: RedisError) -> Error {
+    let error = Error::from(error);
+    let kind = if error.kind.is_outage() { error.kind } else { ErrorKind::Unreachable };
+    Error { kind, ..error }
 }
 
 fn is_unknown_script(error: &Error) -> bool {

@@ -35,6 +35,9 @@ pub(super) static ABANDON: LazyLock<Script> = script!("abandon.lua");
 pub(super) static STATS: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/stats.lua")));
 
+pub(super) static PROBE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/probe.lua")));
+
 impl Script {
     fn new(code: &str) -> Self {
         Self { code: code.to_owned(), hash: redis::Script::new(code).get_hash().to_owned() }

@@ -113,7 +113,7 @@ async fn read_hashes(pool: &RedisPool, names: &[&String]) -> Result<Vec<ByNamesp
         commands.hgetall(name);
     });
     let mut hashes = Vec::with_capacity(names.len());
-    for hash in pool.query_all(&commands).await? {
+    for hash in pool.query_all(&commands, Retry::Idempotent).await? {
         let mut counts = ByNamespace::new();
         add_hash(&mut counts, hash)?;
         hashes.push(counts);

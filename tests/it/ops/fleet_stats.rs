@@ -138,3 +138,31 @@ async fn stats_of_many_namespaces_do_not_hold_up_other_calls() {
     assert_eq!(namespaces, NAMESPACES);
     assert!(calls > 20 && slowest < Duration::from_secs(1), "{calls} calls, {slowest:?}");
 }
+
+/// Totals are not kept of a fleet that is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_key_in_redis_expires() {
+    let redis = RedisServer::start().await;
+    let larder = Larder::redis(&redis.url()).start().await;
+    let cache = larder.client().await;
+    cache.put("k", "v").await;
+    cache.put("large", &"v".repeat(10_000)).await;
+    cache.increment(crate::support::client::increment("n", 1)).await.unwrap();
+    cache.lease("leased").await;
+    let mut connection = redis.connection().await;
+    eventually("the totals are written", SOON, async || {
+        let count: u64 = redis::cmd("EXISTS")
+            .arg("larder:{stats}:total")
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        (count == 1).then_some(())
+    })
+    .await;
+    let names: Vec<Vec<u8>> =
+        redis::cmd("KEYS").arg("*").query_async(&mut connection).await.unwrap();
+    for name in names {
+        let ttl: i64 = redis::cmd("PTTL").arg(&name).query_async(&mut connection).await.unwrap();
+        assert_ne!(ttl, -1, "{} has no expiry", String::from_utf8_lossy(&name));
+    }
+}

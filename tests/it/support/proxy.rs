@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     path::PathBuf,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -33,7 +34,7 @@ struct Traffic {
 /// A proxy on a free port. Dropping it closes all connections.
 pub(crate) struct Proxy {
     address: SocketAddr,
-    upstream: Upstream,
+    upstream: Arc<Mutex<Upstream>>,
     traffic: watch::Sender<Traffic>,
     // None while connections are refused.
     listener: Option<JoinHandle<()>>,
@@ -50,6 +51,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let traffic = watch::Sender::new(FLOWING);
+        let upstream = Arc::new(Mutex::new(upstream));
         let task = tokio::spawn(accept(listener, upstream.clone(), traffic.subscribe()));
         Self { address, upstream, traffic, listener: Some(task) }
     }
@@ -62,6 +64,12 @@ impl Proxy {
     /// Redis URL of the proxy.
     pub(crate) fn redis_url(&self) -> String {
         format!("redis://{}", self.address)
+    }
+
+    /// Leads new connections to another server, as a name does after a failover. Open connections
+    /// stay with the former one.
+    pub(crate) fn redirect(&self, upstream: Upstream) {
+        *self.upstream.lock().unwrap() = upstream;
     }
 
     /// Resets all connections and refuses new ones.
@@ -123,13 +131,18 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, upstream: Upstream, traffic: watch::Receiver<Traffic>) {
+async fn accept(
+    listener: TcpListener,
+    upstream: Arc<Mutex<Upstream>>,
+    traffic: watch::Receiver<Traffic>,
+) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         // Makes aborting the task reset the connection instead of closing it gracefully.
         let _ = client.set_zero_linger();
         let _ = client.set_nodelay(true);
-        connections.spawn(forward(client, upstream.clone(), traffic.clone()));
+        let upstream = upstream.lock().unwrap().clone();
+        connections.spawn(forward(client, upstream, traffic.clone()));
         while connections.try_join_next().is_some() {}
     }
 }

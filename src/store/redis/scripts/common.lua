@@ -50,7 +50,12 @@ local function store(generation)
   end
   -- The staged entry has its memory already. The server does not stop a script for lack of memory
   -- if its first write needs none, as this one.
-  if redis.pcall('RENAME', KEYS[4], KEYS[2]).err then return false end
+  local failure = redis.pcall('RENAME', KEYS[4], KEYS[2]).err
+  if failure then
+    if string.find(failure, 'no such key', 1, true) then return false end
+    -- A missing permission, for example, is no lack of memory.
+    error({err = failure})
+  end
   redis.call('SETRANGE', KEYS[2], 0, head)
   redis.call('PEXPIRE', KEYS[2], ARGV[3])
   return true

@@ -20,6 +20,8 @@ for key = 1, 3 do
     redis.call('HINCRBY', KEYS[key], field, ARGV[index + 1])
   end
 end
+-- Nothing is kept of a fleet that is gone: 90 days without traffic.
+redis.call('PEXPIRE', KEYS[1], 90 * 86400000)
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
 redis.call('PEXPIRE', KEYS[3], ARGV[3])
 redis.call('SET', KEYS[4], ARGV[1], 'PX', 86400000)

@@ -1,0 +1,190 @@
+//! The faults that last: reported once per fault, in the server's own words, and counted.
+
+use std::{
+    fmt::Display,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{sync::watch, time::Instant};
+
+use super::fault::{End, Fault};
+
+/// Interval of the log lines while a fault lasts.
+const REMINDER_INTERVAL: Duration = Duration::from_secs(60);
+/// A fault that no probe can meet has ended when it is not met for this long.
+const QUIET_TIME: Duration = Duration::from_secs(60);
+
+/// The faults of a server. A fault begins when an operation or a probe meets it, and ends when the
+/// full probe, which uses all commands that operations need, succeeds.
+#[derive(Debug)]
+pub(super) struct FaultLog {
+    slots: Box<[Slot]>,
+    /// Whether no fault lasts that affects the health of the store.
+    healthy: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    met: AtomicU64,
+    lasting: Mutex<Option<Lasting>>,
+}
+
+#[derive(Debug)]
+struct Lasting {
+    began_at: Instant,
+    met_at: Instant,
+    logged_at: Instant,
+    count: u64,
+}
+
+// === impl FaultLog ===
+
+impl FaultLog {
+    pub(super) fn new() -> Self {
+        let slots = Fault::ALL.iter().map(|_| Slot::default()).collect();
+        Self { slots, healthy: watch::Sender::new(true) }
+    }
+
+    /// Reports that an operation or a probe met a fault, with the server's words.
+    #[cold]
+    pub(super) fn met(&self, fault: Fault, words: &dyn Display) {
+        let slot = &self.slots[fault as usize];
+        slot.met.fetch_add(1, Ordering::Relaxed);
+        if !fault.is_reported() {
+            return;
+        }
+        let row = fault.row();
+        let now = Instant::now();
+        let mut lasting = slot.lasting.lock();
+        let Some(lasting) = &mut *lasting else {
+            *lasting = Some(Lasting { began_at: now, met_at: now, logged_at: now, count: 1 });
+            drop(lasting);
+            tracing::warn!(
+                fault = row.name, meaning = ?row.meaning, error = %words, remedy = row.remedy,
+                "Redis answers with an error"
+            );
+            self.update_health();
+            return;
+        };
+        lasting.met_at = now;
+        lasting.count += 1;
+        if now.duration_since(lasting.logged_at) >= REMINDER_INTERVAL {
+            lasting.logged_at = now;
+            tracing::warn!(
+                fault = row.name, meaning = ?row.meaning, error = %words, remedy = row.remedy,
+                count = lasting.count, seconds = now.duration_since(lasting.began_at).as_secs(),
+                "Redis still answers with an error"
+            );
+        }
+    }
+
+    /// Whether a fault lasts.
+    pub(super) fn is_any_lasting(&self) -> bool {
+        self.slots.iter().any(|slot| slot.lasting.lock().is_some())
+    }
+
+    /// Ends the faults that a full probe, begun at `began_at`, did not meet.
+    pub(super) fn passed(&self, began_at: Instant) {
+        for (fault, slot) in Fault::ALL.iter().zip(&self.slots) {
+            let has_ended = |lasting: &mut Lasting| match fault.row().end {
+                End::Probe => lasting.met_at < began_at,
+                End::Quiet => lasting.met_at.elapsed() >= QUIET_TIME,
+            };
+            let ended = slot.lasting.lock().take_if(has_ended);
+            if let Some(lasting) = ended {
+                tracing::info!(
+                    fault = fault.row().name,
+                    count = lasting.count,
+                    seconds = lasting.began_at.elapsed().as_secs(),
+                    "Redis no longer answers with an error"
+                );
+            }
+        }
+        self.update_health();
+    }
+
+    /// Whether the server is healthy, with every change.
+    pub(super) fn subscribe(&self) -> watch::Receiver<bool> {
+        self.healthy.subscribe()
+    }
+
+    /// Name of each fault, how often it was met, and whether it lasts.
+    pub(super) fn state(&self) -> impl Iterator<Item = (&'static str, u64, bool)> {
+        Fault::ALL.iter().zip(&self.slots).map(|(fault, slot)| {
+            let is_lasting = slot.lasting.lock().is_some();
+            (fault.row().name, slot.met.load(Ordering::Relaxed), is_lasting)
+        })
+    }
+
+    fn update_health(&self) {
+        // The states are read under the lock of the channel, so that the last update is the truth.
+        self.healthy.send_if_modified(|healthy| {
+            let now = !Fault::ALL
+                .iter()
+                .zip(&self.slots)
+                .any(|(fault, slot)| fault.is_unhealthy() && slot.lasting.lock().is_some());
+            std::mem::replace(healthy, now) != now
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn lasting(log: &FaultLog) -> Vec<&'static str> {
+        log.state().filter(|(_, _, lasts)| *lasts).map(|(name, _, _)| name).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fault_lasts_until_a_later_probe_passes() {
+        let log = FaultLog::new();
+        let healthy = log.subscribe();
+        assert!(*healthy.borrow());
+        let earlier = Instant::now();
+        tokio::time::advance(SECOND).await;
+        log.met(Fault::OutOfMemory, &"OOM");
+        log.met(Fault::OutOfMemory, &"OOM");
+        assert!(!*healthy.borrow());
+        log.passed(earlier);
+        assert_eq!(lasting(&log), ["out_of_memory"], "the probe began before the fault");
+        tokio::time::advance(SECOND).await;
+        log.passed(Instant::now());
+        assert!(*healthy.borrow() && !log.is_any_lasting());
+        let met = log.state().find(|(name, _, _)| *name == "out_of_memory");
+        assert_eq!(met, Some(("out_of_memory", 2, false)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fault_that_no_probe_meets_ends_when_it_is_quiet() {
+        let log = FaultLog::new();
+        log.met(Fault::CrossSlot, &"CROSSSLOT");
+        for _ in 0..59 {
+            tokio::time::advance(SECOND).await;
+            log.passed(Instant::now());
+        }
+        assert_eq!(lasting(&log), ["cross_slot"]);
+        tokio::time::advance(SECOND).await;
+        log.passed(Instant::now());
+        assert!(!log.is_any_lasting() && *log.subscribe().borrow());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn defect_lasts_without_affecting_the_health() {
+        let log = FaultLog::new();
+        log.met(Fault::WrongType, &"WRONGTYPE");
+        assert!(log.is_any_lasting() && *log.subscribe().borrow());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn outages_that_the_breaker_reports_are_only_counted() {
+        let log = FaultLog::new();
+        log.met(Fault::Connection, &"refused");
+        assert!(!log.is_any_lasting());
+        assert!(log.state().any(|state| state == ("connection", 1, false)));
+    }
+}

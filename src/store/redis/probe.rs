@@ -1,0 +1,154 @@
+//! Probes of Redis: whether it answers what the operations need, its time and its role.
+
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
+use tokio::time::Instant;
+
+use super::{
+    RedisStore,
+    connection::error_or_value,
+    fault::{Fault, words},
+    pool::Retry,
+    script::PROBE,
+};
+use crate::{
+    model::{Timestamp, millis_ceil},
+    store::{ErrorKind, Result},
+};
+
+// === impl RedisStore ===
+
+impl RedisStore {
+    /// Asks whether the server answers, and synchronizes the clock. PING is refused by a server
+    /// that loads its data, has lost its primary, or runs a script without end; TIME is not. While
+    /// a fault lasts, the full probe follows.
+    ///
+    /// # Errors
+    /// The server is in an outage. Other faults do not fail the probe: the operations that work are
+    /// not held back.
+    pub(super) async fn probe(&self) -> Result<()> {
+        let began_at = Instant::now();
+        let mut used = None;
+        let mut commands = redis::pipe();
+        commands.cmd("PING").cmd("TIME").cmd("HELLO");
+        let answers = self.pool.query_each(&commands, &mut used).await;
+        let health = self.pool.health();
+        let Some(handle) = used else { return answers.map(|_| ()) };
+        let answers = match answers {
+            Ok(answers) => answers,
+            Err(error) => {
+                // All connections are suspect, and are replaced.
+                health.retire(&handle);
+                return Err(error);
+            }
+        };
+        let mut answers = answers.into_iter().map(error_or_value);
+        let (ping, time, hello) = (answers.next(), answers.next(), answers.next());
+        if let Some(Err(error)) = ping {
+            let fault = Fault::of(&error);
+            health.faults.met(fault, &words(&error));
+            if fault.row().replaces_connection {
+                health.replace(&handle);
+            }
+            if fault.kind().is_outage() {
+                return Err(error.into());
+            }
+        }
+        match time.map(|time| time.and_then(server_time)) {
+            Some(Ok(time)) => health.clock.synchronize(time, began_at),
+            Some(Err(error)) => health.faults.met(Fault::of(&error), &words(&error)),
+            None => {}
+        }
+        // Servers and proxies may not know HELLO.
+        if hello.is_some_and(|hello| hello.is_ok_and(|hello| is_replica(&hello))) {
+            health.faults.met(Fault::ReadOnly, &"role:slave");
+            health.replace(&handle);
+        }
+        if health.faults.is_any_lasting() { self.full_probe().await } else { Ok(()) }
+    }
+
+    /// Uses all commands that the operations need, and ends the faults that are not met any more.
+    async fn full_probe(&self) -> Result<()> {
+        let began_at = Instant::now();
+        let keys = self.schema.probe();
+        let script = self.pool.eval(&PROBE, &PROBE.call(&keys), Retry::Idempotent).await;
+        let commands = self.pool.query_all(&probed_commands(&keys), Retry::Idempotent).await;
+        let outcome = script.map(|_| ()).and(commands.map(|_| ()));
+        match outcome {
+            Ok(()) => {
+                self.pool.health().faults.passed(began_at);
+                Ok(())
+            }
+            Err(error) if error.kind.is_outage() && error.kind != ErrorKind::Timeout => Err(error),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// The commands that operations use outside of scripts.
+fn probed_commands(keys: &[String; 2]) -> Pipeline {
+    let command = |name: &str, arguments: &[&str]| {
+        let mut command: Cmd = redis::cmd(name);
+        command.arg(arguments);
+        command
+    };
+    let [one, two] = [keys[0].as_str(), keys[1].as_str()];
+    let expiry = millis_ceil(std::time::Duration::from_secs(10)).to_string();
+    let mut commands = redis::pipe();
+    commands
+        .add_command(command("SET", &[one, "probe", "PX", &expiry]))
+        .add_command(command("MGET", &[one, two]))
+        .add_command(command("MEMORY", &["USAGE", one]))
+        .add_command(command("UNLINK", &[one]))
+        .add_command(command("HGETALL", &[two]))
+        .add_command(command("INFO", &["server"]))
+        .add_command(command("DBSIZE", &[]))
+        .add_command(command("RANDOMKEY", &[]));
+    commands
+}
+
+fn server_time(answer: Value) -> RedisResult<Timestamp> {
+    let (seconds, micros): (u64, u64) =
+        redis::from_redis_value(answer).map_err(RedisError::from)?;
+    Ok(Timestamp(seconds.saturating_mul(1000).saturating_add(micros / 1000)))
+}
+
+/// Whether the answer to HELLO is that of a replica. It is a map with RESP3, and an array else.
+fn is_replica(hello: &Value) -> bool {
+    let is = |value: &Value, word: &[u8]| match value {
+        Value::BulkString(text) => text == word,
+        Value::SimpleString(text) => text.as_bytes() == word,
+        _ => false,
+    };
+    let is_role = |name: &Value, value: &Value| {
+        is(name, b"role") && (is(value, b"replica") || is(value, b"slave"))
+    };
+    match hello {
+        Value::Map(fields) => fields.iter().any(|(name, value)| is_role(name, value)),
+        Value::Array(fields) => fields.chunks_exact(2).any(|pair| is_role(&pair[0], &pair[1])),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn role_is_read_from_maps_and_arrays() {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        for (role, expected) in [("replica", true), ("slave", true), ("master", false)] {
+            let map = Value::Map(vec![(text("proto"), Value::Int(3)), (text("role"), text(role))]);
+            assert_eq!(is_replica(&map), expected, "{role}");
+            let array = Value::Array(vec![text("proto"), Value::Int(2), text("role"), text(role)]);
+            assert_eq!(is_replica(&array), expected, "{role}");
+        }
+        assert!(!is_replica(&Value::Nil));
+    }
+
+    #[test]
+    fn time_is_read_in_milliseconds() {
+        let time = Value::Array(vec![Value::Int(12), Value::Int(345_678)]);
+        assert_eq!(server_time(time), Ok(Timestamp(12_345)));
+        assert!(server_time(Value::Nil).is_err());
+    }
+}

@@ -1,0 +1,138 @@
+//! Connections that Redis or a proxy closes while Redis works: no operation fails.
+
+use std::time::{Duration, Instant};
+
+use larder::pb::v1::Outcome;
+use redis::aio::MultiplexedConnection;
+
+use crate::support::{
+    client::{Cache, delete, fetch, fill, get, increment, set, text, touch},
+    env::LONG_TIMEOUTS,
+    proxy::Proxy,
+    redis::RedisServer,
+    server::Larder,
+    wait::{SOON, eventually, throughout},
+};
+
+async fn clients(admin: &mut MultiplexedConnection) -> usize {
+    let list: String = redis::cmd("CLIENT")
+        .arg("LIST")
+        .arg("TYPE")
+        .arg("normal")
+        .query_async(admin)
+        .await
+        .unwrap();
+    list.lines().count()
+}
+
+async fn kill_clients(admin: &mut MultiplexedConnection) {
+    let mut kill = redis::cmd("CLIENT");
+    kill.arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes");
+    assert!(kill.query_async::<u64>(admin).await.unwrap() > 0);
+}
+
+/// One call of each kind; each must reach the store.
+async fn all_calls_work(cache: &Cache, round: usize) {
+    let key = format!("k{round}");
+    cache.put(&key, "v").await;
+    let answer = cache.get(get(&key)).await.unwrap();
+    assert_eq!((answer.outcome(), answer.degraded), (Outcome::Hit, false));
+    assert!(cache.touch(touch(&key, 60_000)).await.unwrap().found);
+    assert_eq!(cache.increment(increment(&format!("n{round}"), 2)).await.unwrap().value, 2);
+    let leased = format!("leased{round}");
+    let lease = cache.lease(&leased).await;
+    cache.set(fill(&leased, text(&"v".repeat(10_000)), &lease)).await.unwrap();
+    assert!(!cache.get_or_fetch(fetch(&leased, 0)).await.unwrap().degraded);
+    assert!(cache.delete(delete(&key)).await.unwrap().existed);
+}
+
+/// Connections that are idle when they are closed are not used any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_idle_connections_fail_no_operation() {
+    let redis = RedisServer::start().await;
+    let larder = Larder::redis(&redis.url())
+        .envs(&LONG_TIMEOUTS)
+        .env("LARDER_STORE__CONNECTIONS", 32)
+        .env("LARDER_STORE__BREAKER_THRESHOLD", 1)
+        .start()
+        .await;
+    let (cache, mut admin) = (larder.client().await, redis.connection().await);
+    for round in 0..5 {
+        all_calls_work(&cache, round).await;
+        eventually("all connections are open", SOON, async || {
+            (clients(&mut admin).await >= 32).then_some(())
+        })
+        .await;
+        kill_clients(&mut admin).await;
+    }
+    all_calls_work(&cache, 5).await;
+    assert!(!larder.logs().contains("the store is unavailable"));
+}
+
+/// Reads that were on their way when the connection was closed are sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_survive_killed_connections() {
+    let redis = RedisServer::start().await;
+    let larder = Larder::redis(&redis.url()).envs(&LONG_TIMEOUTS).start().await;
+    let (cache, mut admin) = (larder.client().await, redis.connection().await);
+    cache.put("k", "v").await;
+    let readers: Vec<_> = (0..8)
+        .map(|_| {
+            let cache = cache.clone();
+            tokio::spawn(async move {
+                let began = Instant::now();
+                while began.elapsed() < Duration::from_secs(2) {
+                    let answer = cache.get(get("k")).await.unwrap();
+                    assert_eq!((answer.outcome(), answer.degraded), (Outcome::Hit, false));
+                }
+            })
+        })
+        .collect();
+    for _ in 0..20 {
+        kill_clients(&mut admin).await;
+        throughout(Duration::from_millis(50), async || {}).await;
+    }
+    for reader in readers {
+        reader.await.unwrap();
+    }
+}
+
+/// The `timeout` setting of Redis closes idle connections.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_closed_for_idleness_fail_no_operation() {
+    let redis = RedisServer::start_with(&["--timeout", "1"]).await;
+    let larder = Larder::redis(&redis.url())
+        .envs(&LONG_TIMEOUTS)
+        .env("LARDER_STORE__CONNECTIONS", 16)
+        .start()
+        .await;
+    let cache = larder.client().await;
+    for round in 0..3 {
+        all_calls_work(&cache, round).await;
+        throughout(Duration::from_millis(2_500), async || {}).await;
+    }
+    all_calls_work(&cache, 3).await;
+}
+
+/// A proxy that cuts all connections and accepts new ones at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_cut_by_a_proxy_fail_no_operation() {
+    let redis = RedisServer::start().await;
+    let mut proxy = Proxy::start(redis.upstream()).await;
+    let larder = Larder::redis(&proxy.redis_url())
+        .envs(&LONG_TIMEOUTS)
+        .env("LARDER_STORE__BREAKER_THRESHOLD", 1000)
+        .start()
+        .await;
+    let cache = larder.client().await;
+    for round in 0..3 {
+        all_calls_work(&cache, round).await;
+        proxy.cut().await;
+        proxy.restore().await;
+        eventually("the store is read again", SOON, async || {
+            (!cache.get(get("k")).await.unwrap().degraded).then_some(())
+        })
+        .await;
+    }
+    assert!(!cache.set(set("k", text("v"))).await.unwrap().degraded);
+}
