@@ -122,6 +122,11 @@ impl PoolHealth {
         self.failed.load(Ordering::Relaxed)
     }
 
+    /// Why no connection can be made; none if the last attempt succeeded.
+    pub(super) fn connect_error(&self) -> Option<String> {
+        self.outage.last()
+    }
+
     /// Commands that were sent again on another connection.
     pub(super) fn resent(&self) -> u64 {
         self.resent.load(Ordering::Relaxed)

@@ -170,16 +170,16 @@ impl RedisPool {
 
     /// Sends a command.
     pub(super) async fn query(&self, cmd: &Cmd, retry: Retry) -> Result<Value> {
-        let mut used = None;
-        let answer = timeout(self.timeout, self.attempt(cmd, retry, &mut used)).await;
-        answer.unwrap_or_else(|_| Err(timed_out(used)))
+        let mut sent = Sent::default();
+        let answer = timeout(self.timeout, self.attempt(cmd, retry, &mut sent)).await;
+        answer.unwrap_or_else(|_| Err(sent.timed_out(&self.health)))
     }
 
     /// Sends commands in one round trip. If one of them fails, its error is the result.
     pub(super) async fn query_all(&self, commands: &Pipeline, retry: Retry) -> Result<Vec<Value>> {
-        let mut used = None;
-        let answer = timeout(self.timeout, self.attempt_all(commands, retry, &mut used)).await;
-        answer.unwrap_or_else(|_| Err(timed_out(used)))
+        let mut sent = Sent::default();
+        let answer = timeout(self.timeout, self.attempt_all(commands, retry, &mut sent)).await;
+        answer.unwrap_or_else(|_| Err(sent.timed_out(&self.health)))
     }
 
     /// Sends commands in one round trip on a connection, and returns the answer to each of them.
@@ -188,6 +188,7 @@ impl RedisPool {
         commands: &Pipeline,
         used: &mut Option<Arc<Handle>>,
     ) -> Result<Vec<Value>> {
+        let mut failed = None;
         let answer = timeout(self.timeout, async {
             let mut attempt = 1;
             loop {
@@ -208,12 +209,14 @@ impl RedisPool {
                         ) {
                             return Err(error.into());
                         }
+                        failed = Some(error.into());
                         attempt += 1;
                     }
                 }
             }
         });
-        answer.await.unwrap_or_else(|_| Err(timed_out(used.clone())))
+        let answer = answer.await;
+        answer.unwrap_or_else(|_| Err(Sent { by: used.clone(), failed }.timed_out(&self.health)))
     }
 
     /// Calls a script, and loads it first if the server does not know it.
@@ -247,15 +250,10 @@ impl RedisPool {
         .ok_or_else(|| unexpected("a script"))
     }
 
-    async fn attempt(
-        &self,
-        cmd: &Cmd,
-        retry: Retry,
-        used: &mut Option<Arc<Handle>>,
-    ) -> Result<Value> {
+    async fn attempt(&self, cmd: &Cmd, retry: Retry, sent: &mut Sent) -> Result<Value> {
         let mut attempt = 1;
         loop {
-            let handle = used.insert(self.handle().await?);
+            let handle = sent.by.insert(self.handle().await?);
             let written = handle.written();
             let answer = handle.connection.clone().send_packed_command(cmd).await;
             match answer.and_then(error_or_value) {
@@ -267,6 +265,7 @@ impl RedisPool {
                     if !self.is_sent_again(handle, &error, retry, (attempt, written)) {
                         return Err(error.into());
                     }
+                    sent.failed = Some(error.into());
                     attempt += 1;
                 }
             }
@@ -277,11 +276,11 @@ impl RedisPool {
         &self,
         commands: &Pipeline,
         retry: Retry,
-        used: &mut Option<Arc<Handle>>,
+        sent: &mut Sent,
     ) -> Result<Vec<Value>> {
         let mut attempt = 1;
         loop {
-            let handle = used.insert(self.handle().await?);
+            let handle = sent.by.insert(self.handle().await?);
             let written = handle.written();
             let answers =
                 handle.connection.clone().send_packed_commands(commands, 0, commands.len()).await;
@@ -296,6 +295,7 @@ impl RedisPool {
                     if !self.is_sent_again(handle, &error, retry, (attempt, written)) {
                         return Err(error.into());
                     }
+                    sent.failed = Some(error.into());
                     attempt += 1;
                 }
             }
@@ -378,6 +378,28 @@ impl RedisPool {
 fn warn_if_unverified(client: &Client) {
     if let ConnectionAddr::TcpTls { insecure: true, .. } = client.get_connection_info().addr() {
         tracing::warn!("the certificate of Redis is not verified, as its URL asks for");
+    }
+}
+
+/// How far an operation has come.
+#[derive(Default)]
+struct Sent {
+    /// The connection of the last attempt.
+    by: Option<Arc<Handle>>,
+    /// The error of the last attempt, if it is repeated.
+    failed: Option<Error>,
+}
+
+impl Sent {
+    /// The error of an operation that is not answered in time. If no connection could be made for
+    /// it, that is the error of the connection before, or the reason.
+    fn timed_out(self, health: &PoolHealth) -> Error {
+        let Self { by, failed } = self;
+        let cannot_connect = || {
+            let reason = health.connect_error().filter(|_| by.is_none())?;
+            Some(Error::new(ErrorKind::Unreachable, reason))
+        };
+        failed.or_else(cannot_connect).unwrap_or_else(|| timed_out(by))
     }
 }
 

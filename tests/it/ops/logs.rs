@@ -67,16 +67,20 @@ async fn the_cause_of_a_failure_is_logged() {
     })
     .await;
     redis.kill();
-    let failure = eventually("the failure is logged", SOON, async || {
+    let cause = eventually("the failure is logged", SOON, async || {
         cache.get(get("k")).await.unwrap();
         let logs = larder.logs();
         let lines = logs.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mut failures = lines.filter(|line| line["fields"]["message"] == "the store failed");
-        failures.next().and_then(|line| line["fields"]["error"].as_str().map(str::to_owned))
+        let failures = lines.filter(|line| line["fields"]["message"] == "the store failed");
+        let mut errors =
+            failures.filter_map(|line| line["fields"]["error"].as_str().map(str::to_owned));
+        // On a busy machine the first call may time out.
+        errors.find_map(|error| {
+            error.strip_prefix("the store cannot be reached: ").map(str::to_owned)
+        })
     })
     .await;
-    let cause = failure.strip_prefix("the store cannot be reached: ").unwrap_or_default();
-    assert!(!cause.is_empty(), "{failure:?}");
+    assert!(!cause.is_empty());
 }
 
 on_both_stores!(peers_of_other_protocols_are_named_in_few_lines, |env| {
