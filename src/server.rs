@@ -156,7 +156,7 @@ fn spawn(
         listeners.grpc,
         transport_options(&config.limits),
         admission.clone(),
-        limits.buffered.clone(),
+        limits.stall_policy.clone(),
         shutdown.clone(),
         move |request| pipeline.clone().answer(request),
     ));
@@ -195,7 +195,6 @@ fn transport_options(limits: &LimitsConfig) -> transport::Options {
         max_header_bytes: limits.max_header_bytes.saturating_mul(HEADER_SLACK),
         max_age: limits.max_connection_age,
         max_age_grace: limits.max_connection_age_grace,
-        stall_timeout: limits.response_stall_timeout,
         keepalive_interval: limits.keepalive_interval,
         keepalive_timeout: limits.keepalive_timeout,
     }

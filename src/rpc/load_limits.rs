@@ -8,11 +8,13 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response, header::Entry};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tonic::body::Body;
-use transport::{Admission, ConnectionShare, FairLimit, Held, Permit, Resource, Taken};
+use transport::{
+    Admission, ConnectionShare, FairLimit, Held, Permit, Resource, StallPolicy, Taken,
+};
 
 use super::{deadline, method::Method, overload::Overload};
 use crate::config::LimitsConfig;
@@ -31,7 +33,9 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct LoadLimits {
     /// Bytes of incomplete requests and of unread responses.
-    pub buffered: Arc<FairLimit>,
+    pub(super) buffered: Arc<FairLimit>,
+    /// Resets streams whose responses are not read.
+    pub stall_policy: Arc<StallPolicy>,
     /// Open FetchStreams.
     pub(super) fetch_streams: Arc<FairLimit>,
     /// Open health watches and reflection streams.
@@ -42,10 +46,11 @@ pub struct LoadLimits {
     pub(super) max_header_bytes: usize,
     /// Time in which a request message must arrive.
     pub(super) body_timeout: Duration,
-    /// Deadline of calls that have none.
-    pub(super) default_deadline: Option<Duration>,
-    /// The header with that deadline, for the handlers.
-    default_timeout: HeaderValue,
+    /// Longest request message, in bytes.
+    pub(super) max_message_bytes: usize,
+    /// Deadline of calls that have none, also as a header.
+    default_deadline: Option<(Duration, HeaderValue)>,
+    rejected: [AtomicU64; Overload::ALL.len()],
     late_bodies: AtomicU64,
     log: Mutex<RejectionLog>,
 }
@@ -83,29 +88,40 @@ impl LoadLimits {
         let (half, quarter) = ((streams / 2).max(1), (streams / 4).max(1));
         let max_waiting = limits.max_waiting.max(CALLS_FLOOR);
         let calls = FairLimit::with_ceiling;
+        let buffered = FairLimit::new(Resource::Bytes, limits.max_buffered_bytes, BYTES_FLOOR);
+        let default_deadline = limits.default_deadline;
         Self {
-            buffered: FairLimit::new(Resource::Bytes, limits.max_buffered_bytes, BYTES_FLOOR),
+            stall_policy: StallPolicy::new(limits.response_stall_timeout, buffered.clone()),
+            buffered,
             fetch_streams: calls(Resource::Streams, limits.max_fetch_streams, CALLS_FLOOR, quarter),
             watches: calls(Resource::Watches, limits.max_watches, CALLS_FLOOR, quarter),
             waiting: calls(Resource::Waiting, max_waiting, CALLS_FLOOR, half),
             max_header_bytes: limits.max_header_bytes as usize,
             body_timeout: limits.request_body_timeout,
-            default_deadline: Some(limits.default_deadline).filter(|time| !time.is_zero()),
-            default_timeout: deadline::header(limits.default_deadline),
+            max_message_bytes: limits.max_request_bytes,
+            default_deadline: (!default_deadline.is_zero())
+                .then(|| (default_deadline, deadline::header(default_deadline))),
+            rejected: Default::default(),
             late_bodies: AtomicU64::new(0),
             log: Mutex::default(),
         }
     }
 
-    /// Tells the handler of the default deadline, so that a call that waits for a value can answer
-    /// before it.
-    pub(super) fn insert_default_deadline(&self, method: Method, headers: &mut HeaderMap) {
-        let is_needed = (method.may_wait() || method.is_streaming())
-            && !method.stays_open()
-            && self.default_deadline.is_some();
-        if is_needed {
-            headers.entry(deadline::HEADER).or_insert_with(|| self.default_timeout.clone());
+    /// The default deadline of a call that has none and can take long. Its handler reads it from
+    /// the headers, so that a call that waits for a value can answer before it. The other calls
+    /// only wait for the store, for which `store.timeout` is the limit.
+    pub(super) fn default_deadline(
+        &self,
+        method: Method,
+        headers: &mut HeaderMap,
+    ) -> Option<Instant> {
+        if !method.may_take_long() {
+            return None;
         }
+        let (timeout, header) = self.default_deadline.as_ref()?;
+        let Entry::Vacant(vacant) = headers.entry(deadline::HEADER) else { return None };
+        vacant.insert(header.clone());
+        Some(Instant::now() + *timeout)
     }
 
     /// Counts a large response against the bytes of its connection, until all of it may be sent.
@@ -133,9 +149,10 @@ impl LoadLimits {
         }
     }
 
-    /// Logs a rejected call: the first at once, and then their number once per minute.
+    /// Counts a rejected call, and logs the first at once, and then their number once per minute.
     #[cold]
-    pub(super) fn log_rejection(&self, overload: Overload, admission: &Admission) {
+    pub(super) fn record_rejection(&self, overload: Overload, admission: &Admission) {
+        self.rejected[overload as usize].fetch_add(1, Relaxed);
         let mut log = self.log.lock();
         log.since += 1;
         let now = Instant::now();
@@ -154,6 +171,11 @@ impl LoadLimits {
             "calls are rejected because of overload"
         );
         *log = RejectionLog { last_line: Some(now), since: 0 };
+    }
+
+    /// Calls rejected so far for this reason.
+    pub(super) fn rejected(&self, overload: Overload) -> u64 {
+        self.rejected[overload as usize].load(Relaxed)
     }
 
     /// Counts a request whose message did not arrive in time.

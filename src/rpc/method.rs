@@ -108,6 +108,12 @@ impl Method {
         self.0 >= FIRST_STANDARD && self.stays_open()
     }
 
+    /// Whether the time of a call is bounded by its deadline only: it waits for other calls or for
+    /// origins, or its client reads a stream.
+    pub(super) fn may_take_long(self) -> bool {
+        self.may_wait() || METHODS[self.0].1 == Stream
+    }
+
     /// Whether a call may stay open for as long as its client wants. Its request may be a stream,
     /// and it has no deadline by default.
     pub(super) fn stays_open(self) -> bool {

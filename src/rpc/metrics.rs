@@ -10,7 +10,7 @@ use tonic::Code;
 
 use transport::Admission;
 
-use super::{load_limits::LoadLimits, method::Method};
+use super::{load_limits::LoadLimits, method::Method, overload::Overload};
 use crate::histogram::LATENCY_BOUNDS;
 
 /// Instruments for calls.
@@ -46,57 +46,46 @@ impl RpcMetrics {
 
 /// Registers the gauges of the server's load.
 pub fn register_load(meter: &Meter, admission: &Arc<Admission>, limits: &Arc<LoadLimits>) {
-    register_rejections(meter, admission, limits);
+    register_rejections(meter, limits);
+    let gauge = |name: &'static str, description: &'static str| {
+        meter.u64_observable_gauge(name).with_description(description)
+    };
     let buffered = limits.buffered.clone();
-    meter
-        .u64_observable_gauge("larder.buffered")
+    gauge("larder.buffered", "Incomplete requests, and responses that clients have not read")
         .with_unit("By")
-        .with_description("Incomplete requests, and responses that clients have not read")
         .with_callback(move |observer| observer.observe(buffered.used() as u64, &[]))
         .build();
     let streams = limits.fetch_streams.clone();
-    meter
-        .u64_observable_gauge("larder.fetch_streams.open")
-        .with_description("Open FetchStreams")
+    gauge("larder.fetch_streams.open", "Open FetchStreams")
         .with_callback(move |observer| observer.observe(streams.used() as u64, &[]))
         .build();
     let watches = limits.watches.clone();
-    meter
-        .u64_observable_gauge("larder.watches.open")
-        .with_description("Open streams of the health and the reflection service")
+    gauge("larder.watches.open", "Open streams of the health and the reflection service")
         .with_callback(move |observer| observer.observe(watches.used() as u64, &[]))
         .build();
     let requests = admission.clone();
-    meter
-        .u64_observable_gauge("larder.requests.in_flight")
-        .with_description("Requests being answered")
+    gauge("larder.requests.in_flight", "Requests being answered")
         .with_callback(move |observer| observer.observe(requests.in_flight() as u64, &[]))
         .build();
-    let connections = admission.clone();
-    meter
-        .u64_observable_gauge("larder.connections.held_back")
-        .with_description("Connections that are not read because of backpressure")
-        .with_callback(move |observer| {
-            observer.observe(connections.paused_connections() as u64, &[])
-        })
+    let paused = admission.clone();
+    gauge("larder.connections.held_back", "Connections that are not read because of backpressure")
+        .with_callback(move |observer| observer.observe(paused.paused_connections() as u64, &[]))
         .build();
 }
 
 /// Registers the counter of rejected calls, by reason.
-fn register_rejections(meter: &Meter, admission: &Arc<Admission>, limits: &Arc<LoadLimits>) {
-    let (admission, limits) = (admission.clone(), limits.clone());
+fn register_rejections(meter: &Meter, limits: &Arc<LoadLimits>) {
+    let limits = limits.clone();
     meter
         .u64_observable_counter("larder.requests.rejected")
         .with_description("Calls rejected because of the server's load, by the limit exceeded")
         .with_callback(move |observer| {
-            let counts = [
-                ("requests", admission.rejected() as u64),
-                ("fetch_streams", limits.fetch_streams.refused() as u64),
-                ("watches", limits.watches.refused() as u64),
-                ("buffered_bytes", limits.buffered.refused() as u64),
+            let overloads = Overload::ALL.map(|reason| (reason.name(), limits.rejected(reason)));
+            let others = [
                 ("request_timeout", limits.late_bodies()),
+                ("unread_stream", limits.stall_policy.reset()),
             ];
-            for (reason, count) in counts {
+            for (reason, count) in overloads.into_iter().chain(others) {
                 observer.observe(count, &[KeyValue::new("reason", reason)]);
             }
         })

@@ -16,6 +16,15 @@ pub(super) enum Overload {
 }
 
 impl Overload {
+    /// All reasons, in the order of their numbers.
+    pub(super) const ALL: [Self; 5] = [
+        Self::Requests,
+        Self::FetchStreams,
+        Self::Watches,
+        Self::IncompleteRequests,
+        Self::UnreadResponses,
+    ];
+
     /// Name in logs and metrics.
     pub(super) fn name(self) -> &'static str {
         match self {

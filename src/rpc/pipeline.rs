@@ -62,7 +62,6 @@ struct Services {
     admission: Arc<Admission>,
     limits: Arc<LoadLimits>,
     metrics: Arc<RpcMetrics>,
-    max_message_bytes: usize,
 }
 
 /// A call whose request message is complete.
@@ -86,22 +85,20 @@ struct Refused {
 }
 
 impl Pipeline {
-    /// Serves the cache, the operator calls, health and, if `reflect` is set, reflection. Request
-    /// messages may have up to `max_message_bytes`.
+    /// Serves the cache, the operator calls, health and, if `reflect` is set, reflection.
     ///
     /// # Errors
     /// The descriptors of the protos are invalid.
-    #[allow(clippy::too_many_arguments)]
     pub fn new(
         cache: CacheRpc,
         admin: AdminRpc,
         health: &Health,
         reflect: bool,
-        max_message_bytes: usize,
         admission: Arc<Admission>,
         limits: Arc<LoadLimits>,
         metrics: RpcMetrics,
     ) -> Result<Self, tonic_reflection::server::Error> {
+        let max_message_bytes = limits.max_message_bytes;
         let admin = AdminServiceServer::new(admin)
             .max_decoding_message_size(max_message_bytes)
             .accept_compressed(CompressionEncoding::Gzip)
@@ -115,7 +112,7 @@ impl Pipeline {
             .send_compressed(CompressionEncoding::Gzip)
             .send_compressed(CompressionEncoding::Zstd);
         let (others, metrics) = (others.prepare(), Arc::new(metrics));
-        let services = Services { cache, others, admission, limits, metrics, max_message_bytes };
+        let services = Services { cache, others, admission, limits, metrics };
         Ok(Self(Arc::new(services)))
     }
 
@@ -130,25 +127,26 @@ impl Pipeline {
         let checked = protocol::check(&request, self.0.limits.max_header_bytes);
         let (mut head, body) = request.into_parts();
         let deadline = match checked {
-            Ok(deadline) => deadline.or_else(|| self.default_deadline(method)),
+            Ok(deadline) => deadline,
             Err(refusal) => {
                 let reply = Either::Right(refuse_request(call, refusal, body));
                 return Dispatched { may_spawn: false, is_queued: false, reply };
             }
         };
-        let connection = body.connection().clone();
-        let received = Received { call, connection, deadline };
         if is_cache {
             retain_headers(&mut head.headers);
-            self.0.limits.insert_default_deadline(method, &mut head.headers);
         }
+        let limits = &self.0.limits;
+        let deadline = deadline.or_else(|| limits.default_deadline(method, &mut head.headers));
+        let connection = body.connection().clone();
+        let received = Received { call, connection, deadline };
         let mut is_queued = false;
         let reply = if method.stays_open() {
             let request = Request::from_parts(head, MessageBody::from(body));
             let admission = self.open(&received, is_cache, request);
             Either::Left(Either::Left(self.serve(received, admission)))
         } else {
-            let mut reader = MessageReader::new(body, self.0.max_message_bytes + MESSAGE_PREFIX);
+            let mut reader = MessageReader::new(body, limits.max_message_bytes + MESSAGE_PREFIX);
             if !reader.read_arrived() {
                 Either::Right(self.serve_incomplete(received, head, reader, is_cache).boxed())
             } else {
@@ -166,12 +164,6 @@ impl Pipeline {
             }
         };
         Dispatched { may_spawn: method.may_spawn(), is_queued, reply }
-    }
-
-    /// The deadline of calls without one.
-    fn default_deadline(&self, method: Method) -> Option<Instant> {
-        let default = self.0.limits.default_deadline.filter(|_| !method.stays_open())?;
-        Some(Instant::now() + default)
     }
 
     /// Admits a call without queueing. The inner `None` is for services without admission.
@@ -216,18 +208,19 @@ impl Pipeline {
         request: Request<MessageBody>,
     ) -> Result<Admitted, Refused> {
         let limits = &self.0.limits;
-        let mut holds = Holds::default();
         let limit = if is_cache {
             Some((&limits.fetch_streams, Overload::FetchStreams))
         } else {
             received.call.method().is_watch().then_some((&limits.watches, Overload::Watches))
         };
+        let mut taken = None;
         if let Some((limit, overload)) = limit {
-            holds._taken = limit.try_take(&received.connection, 1);
-            if holds._taken.is_none() {
+            taken = limit.try_take(&received.connection, 1);
+            if taken.is_none() {
                 return Err(self.refuse(overload, request.into_body().into_unread()));
             }
         }
+        let holds = Holds { permit: None, _taken: taken };
         Ok(Admitted { service: self.service(request, is_cache), holds })
     }
 
@@ -240,7 +233,7 @@ impl Pipeline {
     #[cold]
     fn reject(&self, overload: Overload) -> Status {
         let Services { admission, limits, .. } = &*self.0;
-        limits.log_rejection(overload, admission);
+        limits.record_rejection(overload, admission);
         status::overloaded_by(overload, limits.limit(overload, admission))
     }
 
@@ -331,7 +324,7 @@ impl Pipeline {
             response = self.reject(overload).into_http();
             None
         });
-        let code = explain(&mut response, self.0.max_message_bytes);
+        let code = explain(&mut response, self.0.limits.max_message_bytes);
         Reply { response: call.respond(response, code, holds), unread, held }
     }
 }

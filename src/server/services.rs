@@ -81,7 +81,6 @@ impl Services {
             AdminRpc::new(cache.clone()),
             &health,
             config.reflection,
-            config.limits.max_request_bytes,
             admission.clone(),
             limits.clone(),
             RpcMetrics::new(&meter),

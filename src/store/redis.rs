@@ -21,6 +21,7 @@ mod outage_log;
 mod pool;
 mod probe;
 mod read_batcher;
+mod request;
 mod script;
 mod server_identity;
 mod stats;

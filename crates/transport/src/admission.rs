@@ -53,7 +53,6 @@ pub struct Admission {
     in_flight: AtomicUsize,
     /// Requests in the queue that wait. Read without the lock.
     waiting: AtomicUsize,
-    rejected: AtomicUsize,
     queue: Mutex<WaitQueue>,
     backpressure: Arc<Backpressure>,
 }
@@ -91,7 +90,6 @@ impl Admission {
             limit,
             in_flight: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
-            rejected: AtomicUsize::new(0),
             queue: Mutex::default(),
             backpressure: Arc::default(),
         })
@@ -105,11 +103,6 @@ impl Admission {
     /// Requests admitted at a time.
     pub fn limit(&self) -> usize {
         self.limit
-    }
-
-    /// Requests rejected so far.
-    pub fn rejected(&self) -> usize {
-        self.rejected.load(SeqCst)
     }
 
     /// Connections that are not read because the server has enough work.
@@ -145,20 +138,12 @@ impl Admission {
         deadline: Option<Instant>,
     ) -> Result<Permit, Rejected> {
         let expires = arrival + MAX_QUEUE_WAIT;
-        let admitted = match self.enqueue(connection, expires) {
-            None => Err(Rejected),
-            Some(queued) => match deadline.filter(|deadline| *deadline < expires) {
-                None => queued.await,
-                // Boxed, as most requests need no timer of their own.
-                Some(deadline) => {
-                    Box::pin(timeout_at(deadline, queued)).await.unwrap_or(Err(Rejected))
-                }
-            },
-        };
-        if admitted.is_err() {
-            self.rejected.fetch_add(1, SeqCst);
+        let queued = self.enqueue(connection, expires).ok_or(Rejected)?;
+        match deadline.filter(|deadline| *deadline < expires) {
+            None => queued.await,
+            // Boxed, as most requests need no timer of their own.
+            Some(deadline) => Box::pin(timeout_at(deadline, queued)).await.unwrap_or(Err(Rejected)),
         }
-        admitted
     }
 
     fn is_within_share(&self, connection: &ConnectionShare) -> bool {

@@ -41,8 +41,6 @@ pub struct FairLimit {
     /// What one connection may hold at most.
     ceiling: usize,
     used: AtomicUsize,
-    holders: AtomicUsize,
-    refused: AtomicUsize,
 }
 
 /// A part of a limit that a connection holds, until it is dropped.
@@ -90,15 +88,7 @@ impl FairLimit {
         floor: usize,
         ceiling: usize,
     ) -> Arc<Self> {
-        Arc::new(Self {
-            resource,
-            limit,
-            floor,
-            ceiling,
-            used: AtomicUsize::new(0),
-            holders: AtomicUsize::new(0),
-            refused: AtomicUsize::new(0),
-        })
+        Arc::new(Self { resource, limit, floor, ceiling, used: AtomicUsize::new(0) })
     }
 
     /// What all connections hold.
@@ -106,19 +96,9 @@ impl FairLimit {
         self.used.load(SeqCst)
     }
 
-    /// Number of parts that are held.
-    pub fn holders(&self) -> usize {
-        self.holders.load(SeqCst)
-    }
-
     /// What all connections may hold.
     pub fn limit(&self) -> usize {
         self.limit
-    }
-
-    /// How often [`FairLimit::try_take`] has refused.
-    pub fn refused(&self) -> usize {
-        self.refused.load(SeqCst)
     }
 
     /// Takes `amount` for a connection; `None` if the limit or the connection's share is exceeded.
@@ -128,10 +108,8 @@ impl FairLimit {
         amount: usize,
     ) -> Option<Taken> {
         if amount > self.limit || !self.add(connection, amount) {
-            self.refused.fetch_add(1, SeqCst);
             return None;
         }
-        self.holders.fetch_add(1, SeqCst);
         Some(Taken { limit: self.clone(), connection: connection.clone(), amount })
     }
 
@@ -166,8 +144,6 @@ impl Taken {
         let is_allowed = amount <= self.limit.limit && self.limit.add(&self.connection, amount);
         if is_allowed {
             self.amount += amount;
-        } else {
-            self.limit.refused.fetch_add(1, SeqCst);
         }
         is_allowed
     }
@@ -175,7 +151,6 @@ impl Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.limit.holders.fetch_sub(1, SeqCst);
         self.limit.subtract(&self.connection, self.amount);
     }
 }
@@ -199,12 +174,11 @@ mod tests {
         let limit = FairLimit::new(Resource::Bytes, 1000, 0);
         let (greedy, other) = (connection(), connection());
         let held = take_all(&limit, &greedy, 10);
-        assert_eq!((held.len(), limit.used(), limit.holders()), (50, 500, 50));
+        assert_eq!((held.len(), limit.used()), (50, 500));
         assert_eq!(greedy.of(Resource::Bytes), 500);
-        assert_eq!(limit.refused(), 1);
         assert!(limit.try_take(&other, 250).is_some());
         drop(held);
-        assert_eq!((limit.used(), limit.holders(), greedy.of(Resource::Bytes)), (0, 0, 0));
+        assert_eq!((limit.used(), greedy.of(Resource::Bytes)), (0, 0));
     }
 
     #[test]

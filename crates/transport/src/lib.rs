@@ -23,8 +23,8 @@
 //! use http::{Request, Response};
 //! use http_body_util::Full;
 //! use transport::{
-//!     Admission, Dispatched, FairLimit, Options, Reply, RequestBody, Resource, Shutdown, runtime,
-//!     serve,
+//!     Admission, Dispatched, FairLimit, Options, Reply, RequestBody, Resource, Shutdown, StallPolicy,
+//!     runtime, serve,
 //! };
 //!
 //! fn main() -> std::io::Result<()> {
@@ -34,7 +34,6 @@
 //!         max_header_bytes: 16 * 1024,
 //!         max_age: Duration::ZERO,
 //!         max_age_grace: Duration::from_secs(60),
-//!         stall_timeout: Duration::from_secs(30),
 //!         keepalive_interval: Duration::from_secs(30),
 //!         keepalive_timeout: Duration::from_secs(10),
 //!     };
@@ -50,7 +49,8 @@
 //!             },
 //!         };
 //!         let buffered = FairLimit::new(Resource::Bytes, 64 << 20, 64 << 10);
-//!         serve(listener, options, admission, buffered, Shutdown::default(), handler).await;
+//!         let stalls = StallPolicy::new(Duration::from_secs(30), buffered);
+//!         serve(listener, options, admission, stalls, Shutdown::default(), handler).await;
 //!         Ok(())
 //!     })
 //! }
@@ -75,13 +75,7 @@ mod threads;
 mod wake_counter;
 mod write_coalescing;
 
-use std::{
-    error::Error,
-    future::Future,
-    io,
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{error::Error, future::Future, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -93,10 +87,10 @@ pub use admission::{Admission, Permit, Rejected};
 pub use fair_limit::{ConnectionShare, FairLimit, Resource, Taken};
 pub use message::{Exhausted, MessageBody, MessageReader};
 pub use pending_io::RequestBody;
+pub use stall_guard::StallPolicy;
 
 use connection::{Context, serve_connection};
 use first_bytes::ForeignLog;
-use stall_guard::StallPolicy;
 
 /// Pause after an error of the listener, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -115,8 +109,6 @@ pub struct Options {
     pub max_age: Duration,
     /// Time after that in which open streams may end; then the connection is closed.
     pub max_age_grace: Duration,
-    /// Time without progress after which a response that the peer does not read is reset.
-    pub stall_timeout: Duration,
     /// Time without traffic after which the peer is sent a PING. Zero means never.
     pub keepalive_interval: Duration,
     /// Time the peer has to answer the PING.
@@ -166,12 +158,12 @@ pub struct Shutdown {
 /// waits until the open connections have ended, which they do at [`Shutdown::abort`] at the latest.
 ///
 /// While requests are queued in `admission`, the connections that brought them are read less often.
-/// Responses that the peer does not read count against `buffered`.
+/// Responses that the peer does not read are reset by `stall_policy`.
 pub async fn serve<H, F, B>(
     listener: TcpListener,
     options: Options,
     admission: Arc<Admission>,
-    buffered: Arc<FairLimit>,
+    stall_policy: Arc<StallPolicy>,
     shutdown: Shutdown,
     handler: H,
 ) where
@@ -183,9 +175,6 @@ pub async fn serve<H, F, B>(
     let connections = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(options.max_connections));
     let drain = shutdown.drain.clone();
-    let stall_policy =
-        StallPolicy { timeout: options.stall_timeout, budget: buffered, ended: AtomicU64::new(0) };
-    let stall_policy = Arc::new(stall_policy);
     let context = Arc::new(Context {
         options,
         admission,

@@ -39,6 +39,8 @@ pub struct MessageReader {
 /// The parts of a body that have been read.
 #[derive(Default)]
 struct Parts {
+    /// The only part of most messages, so that they need no queue.
+    first: Option<Bytes>,
     queue: VecDeque<Bytes>,
     /// Small parts, which follow those in the queue.
     small: BytesMut,
@@ -122,8 +124,8 @@ impl Parts {
     #[inline]
     fn push(&mut self, part: Bytes) {
         self.bytes += part.len();
-        if self.queue.is_empty() && self.small.is_empty() {
-            self.queue.push_back(part);
+        if self.is_empty() {
+            self.first = Some(part);
         } else if part.len() < SMALL_PART {
             self.small.extend_from_slice(&part);
         } else {
@@ -132,13 +134,10 @@ impl Parts {
         }
     }
 
-    /// Copies a single small part, which is about to be kept.
+    /// Copies the first part if it is small, as it is about to be kept.
     fn copy_small(&mut self) {
-        if let [part] = self.queue.make_contiguous()
-            && part.len() < SMALL_PART
-        {
-            self.small = BytesMut::from(&**part);
-            self.queue.clear();
+        if let Some(part) = self.first.take_if(|part| part.len() < SMALL_PART) {
+            self.queue.push_front(Bytes::copy_from_slice(&part));
         }
     }
 
@@ -150,6 +149,9 @@ impl Parts {
 
     #[inline]
     fn pop(&mut self) -> Option<Bytes> {
+        if let Some(part) = self.first.take() {
+            return Some(part);
+        }
         if self.queue.is_empty() {
             self.flush_small();
         }
@@ -157,7 +159,7 @@ impl Parts {
     }
 
     fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.small.is_empty()
+        self.first.is_none() && self.queue.is_empty() && self.small.is_empty()
     }
 }
 

@@ -38,22 +38,19 @@ pub(crate) struct StreamProgress {
     is_counted: AtomicBool,
 }
 
-/// What the guards of all streams share.
+/// When the stream of a response is reset that its peer does not read.
 #[derive(Debug)]
-pub(crate) struct StallPolicy {
-    /// Time without progress after which a stream is ended.
-    pub(crate) timeout: Duration,
-    /// Counts the streams whose response waits for the peer.
-    pub(crate) budget: Arc<FairLimit>,
-    /// Streams ended so far.
-    pub(crate) ended: AtomicU64,
+pub struct StallPolicy {
+    timeout: Duration,
+    budget: Arc<FairLimit>,
+    reset: AtomicU64,
 }
 
 /// Ends a stream when its response stalls.
 pub(crate) struct StallGuard {
     pub(crate) progress: Arc<StreamProgress>,
-    pub(crate) policy: Arc<StallPolicy>,
-    pub(crate) connection: Arc<ConnectionShare>,
+    policy: Arc<StallPolicy>,
+    connection: Arc<ConnectionShare>,
     /// None while the response does not wait for the peer.
     waiting: Option<Waiting>,
 }
@@ -109,6 +106,22 @@ impl StreamProgress {
     }
 }
 
+// === impl StallPolicy ===
+
+impl StallPolicy {
+    /// Streams are reset after `timeout` without progress, or when their connection exceeds its
+    /// share of `budget`, in bytes.
+    #[must_use]
+    pub fn new(timeout: Duration, budget: Arc<FairLimit>) -> Arc<Self> {
+        Arc::new(Self { timeout, budget, reset: AtomicU64::new(0) })
+    }
+
+    /// Streams reset so far.
+    pub fn reset(&self) -> u64 {
+        self.reset.load(Relaxed)
+    }
+}
+
 // === impl StallGuard ===
 
 impl StallGuard {
@@ -150,7 +163,7 @@ impl StallGuard {
 
     #[cold]
     fn end(&self, reason: &'static str) -> Poll<()> {
-        self.policy.ended.fetch_add(1, Relaxed);
+        self.policy.reset.fetch_add(1, Relaxed);
         tracing::debug!(reason, "a stream is reset");
         Poll::Ready(())
     }

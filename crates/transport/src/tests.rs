@@ -54,7 +54,6 @@ impl Server {
             max_header_bytes: 16 * 1024,
             max_age: Duration::ZERO,
             max_age_grace: Duration::from_millis(200),
-            stall_timeout: Duration::from_millis(200),
             keepalive_interval: Duration::ZERO,
             keepalive_timeout: Duration::from_secs(1),
         };
@@ -65,7 +64,7 @@ impl Server {
             listener,
             options,
             admission.clone(),
-            buffered.clone(),
+            StallPolicy::new(Duration::from_millis(200), buffered.clone()),
             shutdown.clone(),
             handler,
         ));

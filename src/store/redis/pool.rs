@@ -17,13 +17,14 @@ use arc_swap::ArcSwapOption;
 use bb8_redis::bb8::{Pool, RunError};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, Pipeline, ProtocolVersion, RedisError,
-    RedisResult, Value,
+    Value,
 };
 use tokio::{sync::watch, time::timeout};
 
 use super::{
-    connection::{ConnectErrorSink, ConnectionManager, Handle, PoolHealth, client, error_or_value},
+    connection::{ConnectErrorSink, ConnectionManager, Handle, PoolHealth, client},
     fault::{Fault, words},
+    request::{All, Each, One, Refusal, Request},
     script::Script,
     server_identity::ServerIdentity,
     unexpected,
@@ -170,53 +171,22 @@ impl RedisPool {
 
     /// Sends a command.
     pub(super) async fn query(&self, cmd: &Cmd, retry: Retry) -> Result<Value> {
-        let mut sent = Sent::default();
-        let answer = timeout(self.timeout, self.attempt(cmd, retry, &mut sent)).await;
-        answer.unwrap_or_else(|_| Err(sent.timed_out(&self.health)))
+        self.send(One(cmd), retry, &mut None).await
     }
 
     /// Sends commands in one round trip. If one of them fails, its error is the result.
     pub(super) async fn query_all(&self, commands: &Pipeline, retry: Retry) -> Result<Vec<Value>> {
-        let mut sent = Sent::default();
-        let answer = timeout(self.timeout, self.attempt_all(commands, retry, &mut sent)).await;
-        answer.unwrap_or_else(|_| Err(sent.timed_out(&self.health)))
+        self.send(All(commands), retry, &mut None).await
     }
 
-    /// Sends commands in one round trip on a connection, and returns the answer to each of them.
+    /// Sends commands that may be applied twice in one round trip on a connection, which is `used`
+    /// then, and returns the answer to each of them.
     pub(super) async fn query_each(
         &self,
         commands: &Pipeline,
         used: &mut Option<Arc<Handle>>,
     ) -> Result<Vec<Value>> {
-        let mut failed = None;
-        let answer = timeout(self.timeout, async {
-            let mut attempt = 1;
-            loop {
-                let handle = used.insert(self.handle().await?);
-                let written = handle.written();
-                let mut connection = handle.connection.clone();
-                match connection.send_packed_commands(commands, 0, commands.len()).await {
-                    Ok(answers) => {
-                        handle.record_success();
-                        return Ok(answers);
-                    }
-                    Err(error) => {
-                        if !self.is_sent_again(
-                            handle,
-                            &error,
-                            Retry::Idempotent,
-                            (attempt, written),
-                        ) {
-                            return Err(error.into());
-                        }
-                        failed = Some(error.into());
-                        attempt += 1;
-                    }
-                }
-            }
-        });
-        let answer = answer.await;
-        answer.unwrap_or_else(|_| Err(Sent { by: used.clone(), failed }.timed_out(&self.health)))
+        self.send(Each(commands), Retry::Idempotent, used).await
     }
 
     /// Calls a script, and loads it first if the server does not know it.
@@ -250,74 +220,70 @@ impl RedisPool {
         .ok_or_else(|| unexpected("a script"))
     }
 
-    async fn attempt(&self, cmd: &Cmd, retry: Retry, sent: &mut Sent) -> Result<Value> {
-        let mut attempt = 1;
-        loop {
-            let handle = sent.by.insert(self.handle().await?);
-            let written = handle.written();
-            let answer = handle.connection.clone().send_packed_command(cmd).await;
-            match answer.and_then(error_or_value) {
-                Ok(value) => {
-                    handle.record_success();
-                    return Ok(value);
-                }
-                Err(error) => {
-                    if !self.is_sent_again(handle, &error, retry, (attempt, written)) {
-                        return Err(error.into());
+    /// Sends on one connection after another, until one of them answers or the error is final, and
+    /// not for longer than the timeout.
+    async fn send<R: Request>(
+        &self,
+        request: R,
+        retry: Retry,
+        used: &mut Option<Arc<Handle>>,
+    ) -> Result<R::Answer> {
+        let mut failed = None;
+        let attempts = async {
+            let mut attempt = 1;
+            loop {
+                let handle = used.insert(self.handle().await?);
+                let written = handle.written();
+                let refusal = match request.send(handle.connection.clone()).await {
+                    Ok(answer) => {
+                        handle.record_success();
+                        return Ok(answer);
                     }
-                    sent.failed = Some(error.into());
-                    attempt += 1;
+                    Err(refusal) => refusal,
+                };
+                if !self.may_send_again(handle, &refusal, retry, written) || attempt == MAX_ATTEMPTS
+                {
+                    return Err(refusal.error.into());
                 }
+                self.health.count_resent();
+                failed = Some(refusal.error.into());
+                *used = None;
+                attempt += 1;
             }
-        }
+        };
+        let answer = timeout(self.timeout, attempts).await;
+        answer.unwrap_or_else(|_| Err(self.timed_out(used.as_deref(), failed)))
     }
 
-    async fn attempt_all(
-        &self,
-        commands: &Pipeline,
-        retry: Retry,
-        sent: &mut Sent,
-    ) -> Result<Vec<Value>> {
-        let mut attempt = 1;
-        loop {
-            let handle = sent.by.insert(self.handle().await?);
-            let written = handle.written();
-            let answers =
-                handle.connection.clone().send_packed_commands(commands, 0, commands.len()).await;
-            let answers: RedisResult<Vec<Value>> =
-                answers.and_then(|answers| answers.into_iter().map(error_or_value).collect());
-            match answers {
-                Ok(values) => {
-                    handle.record_success();
-                    return Ok(values);
-                }
-                Err(error) => {
-                    if !self.is_sent_again(handle, &error, retry, (attempt, written)) {
-                        return Err(error.into());
-                    }
-                    sent.failed = Some(error.into());
-                    attempt += 1;
-                }
-            }
+    /// The error of an operation that is not answered in time on the connection in use. Without
+    /// one, no connection could be made: that of the connection before, or the reason.
+    #[cold]
+    fn timed_out(&self, used: Option<&Handle>, failed: Option<Error>) -> Error {
+        if let Some(handle) = used {
+            handle.record_timeout();
+            return ErrorKind::Timeout.into();
         }
+        let unreachable = || Some(Error::new(ErrorKind::Unreachable, self.health.connect_error()?));
+        failed.or_else(unreachable).unwrap_or_else(|| ErrorKind::Timeout.into())
     }
 
     /// Records an error for the health of the connections and of the server. Returns whether the
-    /// command is sent again on another connection: it was not applied, or may be applied twice.
+    /// commands may be sent again on another connection: they were not applied, or may be applied
+    /// twice.
     ///
     /// `written` is the number of bytes that had been written to the connection before. If it has
-    /// not changed since, the command was not sent.
+    /// not changed since, nothing was sent.
     #[cold]
-    fn is_sent_again(
+    fn may_send_again(
         &self,
         handle: &Handle,
-        error: &RedisError,
+        Refusal { error, is_of_all }: &Refusal,
         retry: Retry,
-        (attempt, written): (u32, Option<u64>),
+        written: Option<u64>,
     ) -> bool {
         let fault = Fault::of(error);
         self.health.faults.met(fault, &words(error));
-        let may_succeed = match fault {
+        match fault {
             Fault::Connection | Fault::Protocol => {
                 handle.mark_broken();
                 // What ended this connection may have ended its siblings.
@@ -326,19 +292,16 @@ impl RedisPool {
                 fault == Fault::Connection && (retry == Retry::Idempotent || is_unsent)
             }
             // The server refuses a write before it applies any part of it.
-            Fault::ReadOnly => self.health.replace(handle),
+            Fault::ReadOnly => {
+                self.health.replace(handle) && (retry == Retry::Idempotent || *is_of_all)
+            }
             fault => {
                 if fault.row().replaces_connection {
                     self.health.replace(handle);
                 }
                 false
             }
-        };
-        let is_sent_again = may_succeed && attempt < MAX_ATTEMPTS;
-        if is_sent_again {
-            self.health.count_resent();
         }
-        is_sent_again
     }
 
     /// A connection that is not known to be broken.
@@ -379,36 +342,6 @@ fn warn_if_unverified(client: &Client) {
     if let ConnectionAddr::TcpTls { insecure: true, .. } = client.get_connection_info().addr() {
         tracing::warn!("the certificate of Redis is not verified, as its URL asks for");
     }
-}
-
-/// How far an operation has come.
-#[derive(Default)]
-struct Sent {
-    /// The connection of the last attempt.
-    by: Option<Arc<Handle>>,
-    /// The error of the last attempt, if it is repeated.
-    failed: Option<Error>,
-}
-
-impl Sent {
-    /// The error of an operation that is not answered in time. If no connection could be made for
-    /// it, that is the error of the connection before, or the reason.
-    fn timed_out(self, health: &PoolHealth) -> Error {
-        let Self { by, failed } = self;
-        let cannot_connect = || {
-            let reason = health.connect_error().filter(|_| by.is_none())?;
-            Some(Error::new(ErrorKind::Unreachable, reason))
-        };
-        failed.or_else(cannot_connect).unwrap_or_else(|| timed_out(by))
-    }
-}
-
-/// The error of an operation that timed out on this connection.
-fn timed_out(used: Option<Arc<Handle>>) -> Error {
-    if let Some(handle) = used {
-        handle.record_timeout();
-    }
-    ErrorKind::Timeout.into()
 }
 
 /// The error of an operation for which no connection could be made: always an outage.

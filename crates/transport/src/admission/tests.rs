@@ -189,7 +189,7 @@ async fn a_connection_cannot_take_all_permits() {
     assert_eq!(held.len(), limit / 2);
     let queued = Instant::now();
     assert!(admission.acquire_queued(greedy.clone(), queued, None).await.is_err());
-    assert_eq!((queued.elapsed(), admission.rejected()), (Duration::ZERO, 1), "it is not queued");
+    assert_eq!(queued.elapsed(), Duration::ZERO, "it is not queued");
     assert!(admission.try_acquire(&other).is_some());
     drop(held);
     assert_eq!((admission.in_flight(), greedy.of(Resource::Requests)), (0, 0));
