@@ -440,9 +440,15 @@ impl Leases for FailingStore {
         self.inner.revalidate(key, token, revalidation).await
     }
 
-    async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<LeaseStatus> {
+    async fn discard(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        backoff: Duration,
+        cause: &str,
+    ) -> Result<LeaseStatus> {
         self.ask().await?;
-        self.inner.discard(key, token).await
+        self.inner.discard(key, token, backoff, cause).await
     }
 
     async fn abandon(

@@ -279,8 +279,14 @@ impl<S: Leases> Leases for CircuitBreakerStore<S> {
         self.run(Operation::Revalidate, self.inner.revalidate(key, token, revalidation)).await
     }
 
-    async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<LeaseStatus> {
-        self.run(Operation::Discard, self.inner.discard(key, token)).await
+    async fn discard(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        backoff: Duration,
+        cause: &str,
+    ) -> Result<LeaseStatus> {
+        self.run(Operation::Discard, self.inner.discard(key, token, backoff, cause)).await
     }
 
     async fn abandon(

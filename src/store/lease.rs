@@ -123,8 +123,14 @@ pub trait Leases: Send + Sync {
         revalidation: &Revalidation,
     ) -> Result<RevalidateOutcome>;
 
-    /// Removes an entry if the lease is still held, and ends the lease.
-    async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<LeaseStatus>;
+    /// Removes an entry if the lease is still held, and ends the lease as [`Leases::abandon`] does.
+    async fn discard(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        backoff: Duration,
+        cause: &str,
+    ) -> Result<LeaseStatus>;
 
     /// Ends a lease if it is still held, and grants no other for `backoff`. Callers that ask in
     /// the meantime are told `cause`, shortened to [`MAX_CAUSE_BYTES`]. Returns whether the lease

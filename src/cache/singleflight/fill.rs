@@ -2,19 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{fetch_job::FetchJob, lease_guard::LeaseGuard, lease_keeper::LeaseKeeper};
+use super::{fetch_job::FetchJob, lease_guard::LeaseGuard};
 use crate::{
     cache::{namespaces::OriginBinding, policy},
-    model::{Entry, EntryKey, FetchMetadata, Kind, NewEntry, Timestamp, Validators, Version},
+    model::{Entry, EntryKey, FetchMetadata, Kind, NewEntry, Validators, Version},
     origin::{self, CacheDirectives, FetchBody, FetchResponse},
     stats::counters::Counter,
-    store::{
-        AcquireRequest, Backend, LeaseLoss, LeaseStatus, Result, RevalidateOutcome, Revalidation,
-    },
+    store::{Backend, LeaseLoss, LeaseStatus, Result, RevalidateOutcome, Revalidation},
 };
-
-/// Duration of a lease that is acquired only to become a back-off at once.
-const BACK_OFF_LEASE: Duration = Duration::from_secs(1);
 
 /// A fetched entry, and what became of it.
 #[derive(Debug, Clone)]
@@ -138,32 +133,22 @@ impl FillPermit {
     /// value is removed if the origin's answer ends it, see [`policy::ends_stale`].
     pub(super) async fn fail(
         self,
-        keeper: &Arc<LeaseKeeper>,
+        store: &dyn Backend,
         key: &EntryKey,
         error: &origin::Error,
         backoff: Duration,
     ) {
-        let Lease::Held(mut guard) = self.lease else { return };
-        let now = keeper.store.now();
-        if self.previous.is_some_and(|entry| policy::ends_stale(&entry, now, error, backoff)) {
-            match keeper.store.discard(key, guard.token()).await {
-                // That has ended the lease, and a back-off needs one.
-                Ok(Ok(())) => {
-                    guard.disarm();
-                    guard = LeaseGuard::new(keeper, key);
-                    let ttl = BACK_OFF_LEASE;
-                    let fresher_than = Timestamp::default();
-                    let request = AcquireRequest { token: guard.token(), ttl, fresher_than };
-                    if let Ok(outcome) = keeper.store.acquire(key, &request).await {
-                        guard.disarm_unless_granted(&outcome);
-                    }
-                }
-                Ok(Err(_)) => return guard.disarm(),
-                // The next fetch tries again. Until then the back-off bars the stale value.
-                Err(_) => {}
-            }
+        let Lease::Held(guard) = self.lease else { return };
+        let cause = error.back_off_cause();
+        let now = store.now();
+        if self.previous.is_some_and(|entry| policy::ends_stale(&entry, now, error, backoff))
+            && store.discard(key, guard.token(), backoff, &cause).await.is_ok()
+        {
+            return guard.disarm();
         }
-        guard.release(backoff, &error.back_off_cause()).await;
+        // If the value could not be removed, the next fetch tries again. Until then the back-off
+        // bars it.
+        guard.release(backoff, &cause).await;
     }
 
     /// Ends the lease after a fill with this outcome.
@@ -174,10 +159,12 @@ impl FillPermit {
             // The store has ended it.
             FillOutcome::Stored | FillOutcome::LeaseLost(_) => guard.disarm(),
             // The stored value is not what the origin says now.
-            FillOutcome::Uncacheable => match store.discard(&job.key, guard.token()).await {
-                Ok(_) => guard.disarm(),
-                Err(_) => guard.release(Duration::ZERO, "").await,
-            },
+            FillOutcome::Uncacheable => {
+                match store.discard(&job.key, guard.token(), Duration::ZERO, "").await {
+                    Ok(_) => guard.disarm(),
+                    Err(_) => guard.release(Duration::ZERO, "").await,
+                }
+            }
             FillOutcome::NotStored { .. } => guard.release(Duration::ZERO, "").await,
         }
     }

@@ -371,7 +371,8 @@ impl Flight {
         self.group.predictor.record(&self.job.key, true);
         if let (true, Some(origin)) = (permit.is_leased(), self.job.origin()) {
             let backoff = policy::backoff(&origin.config, &error);
-            permit.fail(&self.group.keeper, &self.job.key, &error, backoff).await;
+            let store = &*self.group.keeper.store;
+            permit.fail(store, &self.job.key, &error, backoff).await;
             if !backoff.is_zero() {
                 error.retry_after = Some(backoff);
             }

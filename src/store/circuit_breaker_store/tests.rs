@@ -204,14 +204,17 @@ async fn lease_operations_pass_and_are_observed() {
     let outcome = store.revalidate(&key(), token, &revalidation).await.unwrap();
     assert_eq!(outcome, RevalidateOutcome::Revalidated);
     acquire().await;
-    assert_eq!(store.discard(&key(), token).await.unwrap(), Ok(()));
+    assert_eq!(store.discard(&key(), token, Duration::ZERO, "").await.unwrap(), Ok(()));
     acquire().await;
     assert!(store.abandon(&key(), token, Duration::ZERO, "").await.unwrap());
     assert!(!store.abandon(&key(), token, Duration::ZERO, "").await.unwrap());
     assert_eq!(store.extend(&key(), token, MINUTE).await.unwrap(), Err(LeaseLoss::Expired));
     let lost = store.fill(&key(), token, &counter("5")).await.unwrap();
     assert_eq!(lost, Err(LeaseLoss::Expired));
-    assert_eq!(store.discard(&key(), token).await.unwrap(), Err(LeaseLoss::Expired));
+    assert_eq!(
+        store.discard(&key(), token, Duration::ZERO, "").await.unwrap(),
+        Err(LeaseLoss::Expired)
+    );
     let expected = "acquire extend fill acquire confirm acquire discard acquire abandon abandon \
                     extend fill discard";
     assert_eq!(observed.take_succeeded(), expected);

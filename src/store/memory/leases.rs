@@ -125,13 +125,19 @@ impl Leases for MemoryStore {
         Ok(RevalidateOutcome::Revalidated)
     }
 
-    async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<LeaseStatus> {
+    async fn discard(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        backoff: Duration,
+        cause: &str,
+    ) -> Result<LeaseStatus> {
         let store = &*self.0;
         let mut shard = store.shard(key).lock();
         let status = shard.lease_status(key, token, store.now());
         if status.is_ok() {
             store.budget.release(shard.remove(key));
-            store.end_lease(&mut shard, key);
+            store.abandon_lease(&mut shard, key, backoff, cause);
         }
         Ok(status)
     }
@@ -144,18 +150,12 @@ impl Leases for MemoryStore {
         cause: &str,
     ) -> Result<bool> {
         let store = &*self.0;
-        let now = store.now();
         let mut shard = store.shard(key).lock();
-        if shard.lease_status(key, token, now).is_err() {
-            return Ok(false);
+        let is_held = shard.lease_status(key, token, store.now()).is_ok();
+        if is_held {
+            store.abandon_lease(&mut shard, key, backoff, cause);
         }
-        if backoff.is_zero() {
-            store.end_lease(&mut shard, key);
-        } else {
-            shard.back_off(key, short_cause(cause).into(), now.after(backoff));
-            store.lease_watchers.notify(&watch_key(key));
-        }
-        Ok(true)
+        Ok(is_held)
     }
 
     fn watch_lease(&self, key: &EntryKey) -> KeyWatch {
@@ -164,6 +164,14 @@ impl Leases for MemoryStore {
 }
 
 impl Inner {
+    fn abandon_lease(&self, shard: &mut Shard, key: &EntryKey, backoff: Duration, cause: &str) {
+        if backoff.is_zero() {
+            return self.end_lease(shard, key);
+        }
+        shard.back_off(key, short_cause(cause).into(), self.now().after(backoff));
+        self.lease_watchers.notify(&watch_key(key));
+    }
+
     fn end_lease(&self, shard: &mut Shard, key: &EntryKey) {
         self.budget.release(shard.remove_lease(key));
         self.lease_watchers.notify(&watch_key(key));

@@ -146,8 +146,14 @@ impl Leases for NearCacheStore {
         self.invalidated(key, self.inner.revalidate(key, token, revalidation).await)
     }
 
-    async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<LeaseStatus> {
-        self.invalidated(key, self.inner.discard(key, token).await)
+    async fn discard(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        backoff: Duration,
+        cause: &str,
+    ) -> Result<LeaseStatus> {
+        self.invalidated(key, self.inner.discard(key, token, backoff, cause).await)
     }
 
     async fn abandon(

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use redis::Cmd;
 
 use super::{
     RedisStore, ScriptReply, add_lifetime, codec,
@@ -58,9 +59,15 @@ impl Leases for RedisStore {
         lease_status(&reply.word, "HELD").ok_or_else(|| unexpected("extend.lua"))
     }
 
-    async fn discard(&self, key: &EntryKey, token: LeaseToken) -> Result<LeaseStatus> {
+    async fn discard(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        backoff: Duration,
+        cause: &str,
+    ) -> Result<LeaseStatus> {
         let mut call = self.call(&DISCARD, key, None);
-        call.arg(&token.0);
+        add_back_off(call.arg(&token.0), backoff, cause);
         let reply = self.run(&DISCARD, &call, Retry::Never).await?;
         lease_status(&reply.word, "HELD").ok_or_else(|| unexpected("discard.lua"))
     }
@@ -108,9 +115,7 @@ impl Leases for RedisStore {
         cause: &str,
     ) -> Result<bool> {
         let mut call = self.call(&ABANDON, key, None);
-        call.arg(&token.0)
-            .arg(if backoff.is_zero() { 0 } else { millis_ceil(backoff) })
-            .arg(short_cause(cause));
+        add_back_off(call.arg(&token.0), backoff, cause);
         match self.run(&ABANDON, &call, Retry::Idempotent).await?.word.as_str() {
             "ABANDONED" => Ok(true),
             "LEASE_LOST" => Ok(false),
@@ -139,4 +144,9 @@ fn next_entry(reply: &mut ScriptReply) -> Result<Option<Entry>> {
     let stored: Vec<u8> = reply.next()?;
     let generation: Vec<u8> = stored.get(1..=codec::GENERATION_BYTES).unwrap_or_default().to_vec();
     Ok(codec::decode(Bytes::from(stored), &generation))
+}
+
+/// Adds the arguments of `end_lease` in `common.lua`.
+fn add_back_off(call: &mut Cmd, backoff: Duration, cause: &str) {
+    call.arg(if backoff.is_zero() { 0 } else { millis_ceil(backoff) }).arg(short_cause(cause));
 }

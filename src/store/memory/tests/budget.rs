@@ -54,7 +54,7 @@ async fn fill_discard_and_found_release_the_lease() {
     assert!(matches!(acquire_again(&store, &key("k")).await, AcquireOutcome::Found(_)));
     assert_eq!(used(&store), entry_cost(&key("k"), 10));
     let token = acquire(&store, &key("k")).await;
-    assert_eq!(store.discard(&key("k"), token).await.unwrap(), Ok(()));
+    assert_eq!(store.discard(&key("k"), token, Duration::ZERO, "").await.unwrap(), Ok(()));
     assert_eq!(used(&store), 0);
 }
 

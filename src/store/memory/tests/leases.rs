@@ -61,7 +61,10 @@ async fn lease_expires_exactly_at_its_end() {
     let store = MemoryStore::new(MIB);
     let token = acquire(&store, &key("k")).await;
     advance(MINUTE - MILLISECOND).await;
-    assert_eq!(store.discard(&key("other"), token).await.unwrap(), Err(LeaseLoss::Expired));
+    assert_eq!(
+        store.discard(&key("other"), token, Duration::ZERO, "").await.unwrap(),
+        Err(LeaseLoss::Expired)
+    );
     let outcome = acquire_again(&store, &key("k")).await;
     assert!(matches!(outcome, AcquireOutcome::Held { expires_in: MILLISECOND }), "{outcome:?}");
     advance(MILLISECOND).await;
@@ -110,7 +113,7 @@ async fn writes_void_the_lease() {
         assert!(is_notified(&watch).await);
         assert_eq!(status(&store, token).await, Err(loss));
         assert_eq!(fill(&store, token).await, Err(loss));
-        assert_eq!(store.discard(&key("k"), token).await.unwrap(), Err(loss));
+        assert_eq!(store.discard(&key("k"), token, Duration::ZERO, "").await.unwrap(), Err(loss));
         assert_eq!(status(&store, LeaseToken::random()).await, Err(LeaseLoss::Expired));
         assert!(!store.abandon(&key("k"), token, MINUTE, "").await.unwrap());
         advance(MINUTE).await;
@@ -160,13 +163,30 @@ async fn discard_removes_the_entry_and_ends_the_lease() {
     put(&store, &key("k"), 1).await.unwrap();
     let token = acquire(&store, &key("k")).await;
     let watch = store.watch_lease(&key("k"));
-    let other = store.discard(&key("k"), LeaseToken::random()).await.unwrap();
+    let other = store.discard(&key("k"), LeaseToken::random(), Duration::ZERO, "").await.unwrap();
     assert_eq!(other, Err(LeaseLoss::Expired));
     assert!(exists(&store, &key("k")).await);
-    assert_eq!(store.discard(&key("k"), token).await.unwrap(), Ok(()));
+    assert_eq!(store.discard(&key("k"), token, Duration::ZERO, "").await.unwrap(), Ok(()));
     assert!(!exists(&store, &key("k")).await);
     assert!(is_notified(&watch).await);
     assert_eq!(status(&store, token).await, Err(LeaseLoss::Expired));
+}
+
+#[tokio::test(start_paused = true)]
+async fn discard_with_a_back_off_grants_no_lease_until_it_ends() {
+    let store = MemoryStore::new(MIB);
+    put(&store, &key("k"), 1).await.unwrap();
+    let token = acquire(&store, &key("k")).await;
+    let watch = store.watch_lease(&key("k"));
+    assert_eq!(store.discard(&key("k"), token, 10 * SECOND, "gone").await.unwrap(), Ok(()));
+    assert!(is_notified(&watch).await && !exists(&store, &key("k")).await);
+    let outcome = acquire_again(&store, &key("k")).await;
+    let AcquireOutcome::BackedOff { remaining, previous: None, cause } = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!((remaining, &*cause), (10 * SECOND, "gone"));
+    advance(10 * SECOND).await;
+    assert!(is_granted(&acquire_again(&store, &key("k")).await));
 }
 
 #[tokio::test(start_paused = true)]

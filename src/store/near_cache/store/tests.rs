@@ -193,7 +193,7 @@ async fn leased_writes_remove_the_copy_before_they_are_acknowledged() {
     assert!(!stack.is_cached("a"));
     stack.cache("a").await;
     let token = stack.lease("a").await;
-    assert_eq!(store.discard(&key("a"), token).await.unwrap(), Ok(()));
+    assert_eq!(store.discard(&key("a"), token, Duration::ZERO, "").await.unwrap(), Ok(()));
     assert!(!stack.is_cached("a"));
 }
 
@@ -246,7 +246,7 @@ impl FailedWrite {
             Self::Increment => store.increment(&key, &increment()).await.is_err(),
             Self::Fill => store.fill(&key, token, &new_entry()).await.is_err(),
             Self::Revalidate => store.revalidate(&key, token, &revalidation()).await.is_err(),
-            Self::Discard => store.discard(&key, token).await.is_err(),
+            Self::Discard => store.discard(&key, token, Duration::ZERO, "").await.is_err(),
         };
         assert!(is_failed);
     }
@@ -263,5 +263,5 @@ async fn leases_are_those_of_the_inner_store() {
     let lost = Err(crate::store::LeaseLoss::Expired);
     assert_eq!(stack.store.extend(&key("a"), token, MINUTE).await.unwrap(), lost);
     assert_eq!(stack.store.fill(&key("a"), token, &new_entry()).await.unwrap(), lost);
-    assert_eq!(stack.store.discard(&key("a"), token).await.unwrap(), lost);
+    assert_eq!(stack.store.discard(&key("a"), token, Duration::ZERO, "").await.unwrap(), lost);
 }

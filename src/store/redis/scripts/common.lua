@@ -78,6 +78,15 @@ local function generation_for_write(current, lifetime)
   return ARGV[2]
 end
 
+-- Ends a held lease. No other is granted during the back-off.
+local function end_lease(lease, backoff, cause)
+  if backoff == '0' then
+    redis.call('DEL', KEYS[3])
+  else
+    redis.call('SET', KEYS[3], 'B' .. string.sub(lease, 2, 33) .. cause, 'PX', backoff)
+  end
+end
+
 -- The generation of the lease that the token holds; or nil and the reason.
 local function held_lease(token)
   local lease = redis.call('GET', KEYS[3])
