@@ -25,7 +25,7 @@ pub struct FleetStats {
     state: Mutex<FlushState>,
     /// Held while an overview is made: one at a time, so that callers of Stats cannot occupy all
     /// threads.
-    turn: Mutex<()>,
+    overviews: Mutex<()>,
 }
 
 /// Progress of the flushes: which counts the store has, and which it may have.
@@ -62,7 +62,7 @@ impl FleetStats {
     /// Creates the statistics. Counts reach the store with [`FleetStats::flush`].
     pub fn new(registry: Arc<StatsRegistry>, store: Arc<dyn StatsBackend>) -> Self {
         let state = Mutex::new(FlushState::new(rand::random()));
-        Self { registry, store, state, turn: Mutex::default() }
+        Self { registry, store, state, overviews: Mutex::default() }
     }
 
     /// Sends the counts since the last flush to the store.
@@ -99,11 +99,10 @@ impl FleetStats {
     }
 
     /// Reports the statistics of the fleet: of this replica up to now, of the others up to their
-    /// last flush.
-    /// The sizes are those of the namespaces on `page`, and perhaps of others. Yields to other
-    /// tasks; dropping the future ends the work.
+    /// last flush. The sizes are those of the namespaces on `page`, and perhaps of others. Yields
+    /// to other tasks; dropping the future ends the work.
     pub async fn overview(&self, page: &NamespacePage) -> Overview {
-        let _turn = self.turn.lock().await;
+        let _one_at_a_time = self.overviews.lock().await;
         let report = match self.flush().await {
             Ok(()) => self.store.report().await,
             Err(error) => Err(error),

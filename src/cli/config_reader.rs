@@ -28,6 +28,8 @@ pub(super) enum ReadError {
     Config(#[from] ConfigError),
     #[error("the configuration was not read within {} s", READ_TIMEOUT.as_secs())]
     Timeout,
+    #[error("reading the configuration failed, see the panic above")]
+    Panicked,
     #[error("the previous read of the configuration has not ended yet")]
     StillReading,
     #[error("cannot start a thread to read the configuration")]
@@ -68,8 +70,9 @@ impl ConfigReader {
                 self.stuck = None;
                 Ok(config?)
             }
-            // A sender that is dropped has panicked, which the panic hook has reported.
-            Ok(Err(_)) | Err(_) => Err(ReadError::Timeout),
+            // A sender that is dropped has panicked.
+            Ok(Err(_)) => Err(ReadError::Panicked),
+            Err(_) => Err(ReadError::Timeout),
         }
     }
 }

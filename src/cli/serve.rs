@@ -146,11 +146,7 @@ async fn serve(
 
 /// Warns of a password that other users of the machine can read.
 fn warn_of_visible_password(sources: &Sources) {
-    let has_password = |store: &String| {
-        let user_info = store.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
-        user_info.is_some_and(|(user_info, _)| user_info.contains(':')) || store.contains("pass=")
-    };
-    if sources.overrides.store.as_ref().is_some_and(has_password) {
+    if sources.overrides.shows_password() {
         tracing::warn!(
             "the list of processes shows the password in --store; REDIS_PASSWORD or the \
              configuration file hide it"

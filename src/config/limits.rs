@@ -29,7 +29,7 @@ pub struct LimitsConfig {
     pub max_buffered_bytes: usize,
     /// Time in which a request message must arrive.
     pub request_body_timeout: Duration,
-    /// Deadline of GetOrFetch and of streamed batches that have none. Zero: none.
+    /// Deadline of GetOrFetch, Stats and streamed batches that have none. Zero: none.
     pub default_deadline: Duration,
     /// Time after which a response that its client does not read is reset.
     pub response_stall_timeout: Duration,

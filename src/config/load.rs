@@ -10,6 +10,7 @@ use super::error::ConfigError;
 use super::file::read_text;
 use super::layer::Layer;
 use super::reader::Reader;
+use super::redact::redact;
 use super::toml::join;
 use super::validate::validate;
 
@@ -117,6 +118,11 @@ fn read_file(path: Option<&PathBuf>) -> Result<String, ConfigError> {
 }
 
 impl Overrides {
+    /// Whether a flag contains a password.
+    pub fn shows_password(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| redact(store) != *store)
+    }
+
     fn layer(self) -> Layer {
         let mut layer = Layer::default();
         for (key, flag, value) in [

@@ -52,6 +52,7 @@ const METHODS: [(&str, Shape); 22] = [
 const FIRST_STANDARD: usize = 17;
 const GET_OR_FETCH: Method = Method(3);
 const BATCH_GET_OR_FETCH: Method = Method(9);
+const STATS: Method = Method(7);
 
 impl Method {
     /// Number of methods.
@@ -111,7 +112,7 @@ impl Method {
     /// Whether the time of a call is bounded by its deadline only: it waits for other calls or for
     /// origins, or its client reads a stream.
     pub(super) fn may_take_long(self) -> bool {
-        self.may_wait() || METHODS[self.0].1 == Stream
+        self.may_wait() || self == STATS || METHODS[self.0].1 == Stream
     }
 
     /// Whether a call may stay open for as long as its client wants. Its request may be a stream,
@@ -190,6 +191,10 @@ mod tests {
             Method::all().filter(|method| method.may_wait()).map(Method::name).collect();
         let expected = ["GetOrFetch", "BatchGetOrFetch"];
         assert_eq!(waiting, expected.map(|rpc| format!("larder.v1.CacheService/{rpc}")));
+        let long: Vec<&str> =
+            Method::all().filter(|method| method.may_take_long()).map(Method::name).collect();
+        let expected = ["GetOrFetch", "BatchGet", "Stats", "BatchGetOrFetch"];
+        assert_eq!(long, expected.map(|rpc| format!("larder.v1.CacheService/{rpc}")));
     }
 
     #[test]
