@@ -4,13 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::{join_all, try_join_all};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tonic::{Request, Response, Status, Streaming};
+use tokio::time::Instant;
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::{
     access_log::{self, KeyLogging},
     batch_stream::{self, ResponseStream},
     convert::{self, XCache},
-    deadline,
+    deadline::{self, DefaultDeadline},
     fetch_stream::{self, FetchStream},
     load_limits::{LargeResponse, MustNotWait},
     status,
@@ -39,6 +40,7 @@ pub struct CacheRpc {
     key_logging: KeyLogging,
     max_batch_keys: usize,
     max_request_bytes: usize,
+    default_deadline: DefaultDeadline,
 }
 
 type RpcResult<T> = Result<Response<T>, Status>;
@@ -52,7 +54,14 @@ impl CacheRpc {
         limits: &LimitsConfig,
     ) -> Self {
         let &LimitsConfig { max_batch_keys, max_request_bytes, .. } = limits;
-        Self { cache, fleet, key_logging, max_batch_keys, max_request_bytes }
+        let default_deadline = DefaultDeadline::new(limits);
+        Self { cache, fleet, key_logging, max_batch_keys, max_request_bytes, default_deadline }
+    }
+
+    /// The deadline of a call that can take long.
+    fn deadline(&self, metadata: &MetadataMap) -> Result<Option<Instant>, Status> {
+        let headers = metadata.as_ref();
+        Ok(deadline::of(headers)?.or_else(|| self.default_deadline.of(headers)))
     }
 
     fn check_batch_size(&self, field: &'static str, size: usize) -> Result<(), Status> {
@@ -132,7 +141,7 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::GetOrFetchRequest>,
     ) -> RpcResult<pb::GetOrFetchResponse> {
-        let deadline = deadline::of(request.metadata().as_ref())?;
+        let deadline = self.deadline(request.metadata())?;
         let must_not_wait = request.extensions().get::<MustNotWait>().is_some();
         let mut request = convert::get_or_fetch_request(request.into_inner(), deadline)?;
         if must_not_wait {
@@ -168,7 +177,7 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::BatchGetOrFetchRequest>,
     ) -> RpcResult<Self::BatchGetOrFetchStream> {
-        let deadline = deadline::of(request.metadata().as_ref())?;
+        let deadline = self.deadline(request.metadata())?;
         let must_not_wait = request.extensions().get::<MustNotWait>().is_some();
         let mut request = request.into_inner();
         if must_not_wait {
@@ -213,7 +222,7 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::BatchGetRequest>,
     ) -> RpcResult<Self::BatchGetStream> {
-        let deadline = deadline::of(request.metadata().as_ref())?;
+        let deadline = self.deadline(request.metadata())?;
         let request = request.into_inner();
         let keys = self.batch_keys(&request.keys)?;
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;

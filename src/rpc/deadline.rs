@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::status;
-use crate::model::Violation;
+use crate::{config::LimitsConfig, model::Violation};
 
 pub(super) const HEADER: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Characters of a malformed header that its error repeats.
@@ -40,11 +40,20 @@ fn malformed(value: &HeaderValue) -> Status {
     .into()
 }
 
-/// The value of the header for a timeout of up to one day.
-pub(super) fn header(timeout: Duration) -> HeaderValue {
-    // Digits and a letter are always valid.
-    HeaderValue::try_from(format!("{}m", timeout.as_millis()))
-        .unwrap_or(HeaderValue::from_static("1M"))
+/// The deadline of calls that have none and can take long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DefaultDeadline(Option<Duration>);
+
+impl DefaultDeadline {
+    pub(super) fn new(limits: &LimitsConfig) -> Self {
+        Self(Some(limits.default_deadline).filter(|timeout| !timeout.is_zero()))
+    }
+
+    /// The default for a call that begins now, if its headers have no timeout.
+    pub(super) fn of(self, headers: &HeaderMap) -> Option<Instant> {
+        let timeout = self.0.filter(|_| !headers.contains_key(HEADER))?;
+        Some(Instant::now() + timeout)
+    }
 }
 
 /// The output of `work`, or DEADLINE_EXCEEDED if the deadline passes first.
@@ -105,12 +114,16 @@ mod tests {
         }
     }
 
-    #[test]
-    fn header_has_the_timeout_in_milliseconds() {
-        for timeout in [Duration::from_millis(1), Duration::from_secs(24 * 3600)] {
-            let header = header(timeout);
-            assert_eq!(parse(header.to_str().unwrap_or_default()), Some(timeout));
-        }
+    #[tokio::test(start_paused = true)]
+    async fn default_is_for_calls_without_a_timeout() {
+        let limits =
+            |default_deadline| LimitsConfig { default_deadline, ..LimitsConfig::default() };
+        let minute = DefaultDeadline::new(&limits(Duration::from_secs(60)));
+        let none = HeaderMap::new();
+        assert_eq!(minute.of(&none), Some(Instant::now() + Duration::from_secs(60)));
+        assert_eq!(DefaultDeadline::new(&limits(Duration::ZERO)).of(&none), None);
+        let days = HeaderMap::from_iter([(HEADER, HeaderValue::from_static("99H"))]);
+        assert_eq!(minute.of(&days), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, Response, header::Entry};
+use http::{HeaderMap, Response};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -16,7 +16,7 @@ use transport::{
     Admission, ConnectionShare, FairLimit, Held, Permit, Resource, StallPolicy, Taken,
 };
 
-use super::{deadline, method::Method, overload::Overload};
+use super::{deadline::DefaultDeadline, method::Method, overload::Overload};
 use crate::config::LimitsConfig;
 
 /// What a connection may hold of calls that stay open or wait, however many others there are.
@@ -48,8 +48,7 @@ pub struct LoadLimits {
     pub(super) body_timeout: Duration,
     /// Longest request message, in bytes.
     pub(super) max_message_bytes: usize,
-    /// Deadline of calls that have none, also as a header.
-    default_deadline: Option<(Duration, HeaderValue)>,
+    default_deadline: DefaultDeadline,
     rejected: [AtomicU64; Overload::ALL.len()],
     late_bodies: AtomicU64,
     log: Mutex<RejectionLog>,
@@ -89,7 +88,6 @@ impl LoadLimits {
         let max_waiting = limits.max_waiting.max(CALLS_FLOOR);
         let calls = FairLimit::with_ceiling;
         let buffered = FairLimit::new(Resource::Bytes, limits.max_buffered_bytes, BYTES_FLOOR);
-        let default_deadline = limits.default_deadline;
         Self {
             stall_policy: StallPolicy::new(limits.response_stall_timeout, buffered.clone()),
             buffered,
@@ -99,29 +97,17 @@ impl LoadLimits {
             max_header_bytes: limits.max_header_bytes as usize,
             body_timeout: limits.request_body_timeout,
             max_message_bytes: limits.max_request_bytes,
-            default_deadline: (!default_deadline.is_zero())
-                .then(|| (default_deadline, deadline::header(default_deadline))),
+            default_deadline: DefaultDeadline::new(limits),
             rejected: Default::default(),
             late_bodies: AtomicU64::new(0),
             log: Mutex::default(),
         }
     }
 
-    /// The default deadline of a call that has none and can take long. Its handler reads it from
-    /// the headers, so that a call that waits for a value can answer before it. The other calls
-    /// only wait for the store, for which `store.timeout` is the limit.
-    pub(super) fn default_deadline(
-        &self,
-        method: Method,
-        headers: &mut HeaderMap,
-    ) -> Option<Instant> {
-        if !method.may_take_long() {
-            return None;
-        }
-        let (timeout, header) = self.default_deadline.as_ref()?;
-        let Entry::Vacant(vacant) = headers.entry(deadline::HEADER) else { return None };
-        vacant.insert(header.clone());
-        Some(Instant::now() + *timeout)
+    /// The default deadline of a call that has none and can take long. The other calls only wait
+    /// for the store, for which `store.timeout` is the limit.
+    pub(super) fn default_deadline(&self, method: Method, headers: &HeaderMap) -> Option<Instant> {
+        if method.may_take_long() { self.default_deadline.of(headers) } else { None }
     }
 
     /// Counts a large response against the bytes of its connection, until all of it may be sent.

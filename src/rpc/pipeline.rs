@@ -58,6 +58,8 @@ pub struct Pipeline(Arc<Services>);
 
 struct Services {
     cache: CacheServiceServer<CacheRpc>,
+    /// For clients that accept compressed responses: tonic looks for the header in every request.
+    compressing_cache: CacheServiceServer<CacheRpc>,
     others: Routes,
     admission: Arc<Admission>,
     limits: Arc<LoadLimits>,
@@ -108,11 +110,13 @@ impl Pipeline {
         let cache = CacheServiceServer::new(cache)
             .max_decoding_message_size(max_message_bytes)
             .accept_compressed(CompressionEncoding::Gzip)
-            .accept_compressed(CompressionEncoding::Zstd)
+            .accept_compressed(CompressionEncoding::Zstd);
+        let compressing_cache = cache
+            .clone()
             .send_compressed(CompressionEncoding::Gzip)
             .send_compressed(CompressionEncoding::Zstd);
         let (others, metrics) = (others.prepare(), Arc::new(metrics));
-        let services = Services { cache, others, admission, limits, metrics };
+        let services = Services { cache, compressing_cache, others, admission, limits, metrics };
         Ok(Self(Arc::new(services)))
     }
 
@@ -137,7 +141,7 @@ impl Pipeline {
             retain_headers(&mut head.headers);
         }
         let limits = &self.0.limits;
-        let deadline = deadline.or_else(|| limits.default_deadline(method, &mut head.headers));
+        let deadline = deadline.or_else(|| limits.default_deadline(method, &head.headers));
         let connection = body.connection().clone();
         let received = Received { call, connection, deadline };
         let mut is_queued = false;
@@ -193,11 +197,12 @@ impl Pipeline {
     }
 
     fn service(&self, request: Request<MessageBody>, is_cache: bool) -> ServiceFuture {
-        if is_cache {
-            self.0.cache.clone().call(request)
-        } else {
-            Box::pin(self.0.others.clone().oneshot(request))
+        if !is_cache {
+            return Box::pin(self.0.others.clone().oneshot(request));
         }
+        let accepts_compressed = request.headers().contains_key(ACCEPT_ENCODING);
+        let server = if accepts_compressed { &self.0.compressing_cache } else { &self.0.cache };
+        server.clone().call(request)
     }
 
     /// Admits a call that stays open.

@@ -23,8 +23,8 @@
 //! use http::{Request, Response};
 //! use http_body_util::Full;
 //! use transport::{
-//!     Admission, Dispatched, FairLimit, Options, Reply, RequestBody, Resource, Shutdown, StallPolicy,
-//!     runtime, serve,
+//!     Admission, Dispatched, FairLimit, Options, Reply, RequestBody, Resource, Shutdown,
+//!     StallPolicy, runtime, serve,
 //! };
 //!
 //! fn main() -> std::io::Result<()> {

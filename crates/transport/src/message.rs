@@ -39,12 +39,19 @@ pub struct MessageReader {
 /// The parts of a body that have been read.
 #[derive(Default)]
 struct Parts {
-    /// The only part of most messages, so that they need no queue.
+    /// The only part of most messages.
     first: Option<Bytes>,
+    /// In a box, so that most requests are small and cheap to move.
+    more: Option<Box<MoreParts>>,
+    bytes: usize,
+}
+
+/// The parts after the first.
+#[derive(Default)]
+struct MoreParts {
     queue: VecDeque<Bytes>,
     /// Small parts, which follow those in the queue.
     small: BytesMut,
-    bytes: usize,
     held: Option<Taken>,
 }
 
@@ -81,14 +88,12 @@ impl MessageReader {
     /// The budget is exhausted.
     pub async fn read_all(&mut self, budget: &Arc<FairLimit>) -> Result<(), Exhausted> {
         let bytes = self.parts.bytes + OVERHEAD;
-        self.parts.held = Some(budget.try_take(self.body.connection(), bytes).ok_or(Exhausted)?);
-        self.parts.copy_small();
+        self.parts.hold(budget.try_take(self.body.connection(), bytes).ok_or(Exhausted)?);
         poll_fn(|cx| {
             let before = self.parts.bytes;
             let polled = self.poll_parts(cx);
             let more = self.parts.bytes - before;
-            let is_allowed =
-                more == 0 || self.parts.held.as_mut().is_some_and(|held| held.try_grow(more));
+            let is_allowed = more == 0 || self.parts.try_grow(more);
             if is_allowed { polled.map(Ok) } else { Poll::Ready(Err(Exhausted)) }
         })
         .await
@@ -126,18 +131,45 @@ impl Parts {
         self.bytes += part.len();
         if self.is_empty() {
             self.first = Some(part);
-        } else if part.len() < SMALL_PART {
+        } else {
+            self.more.get_or_insert_default().push(part);
+        }
+    }
+
+    /// Counts the bytes against a budget. Copies the first part if it is small, as it is about to
+    /// be kept.
+    fn hold(&mut self, taken: Taken) {
+        let more = self.more.get_or_insert_default();
+        more.held = Some(taken);
+        if let Some(part) = self.first.take_if(|part| part.len() < SMALL_PART) {
+            more.queue.push_front(Bytes::copy_from_slice(&part));
+        }
+    }
+
+    fn try_grow(&mut self, bytes: usize) -> bool {
+        let held = self.more.as_mut().and_then(|more| more.held.as_mut());
+        held.is_some_and(|held| held.try_grow(bytes))
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<Bytes> {
+        self.first.take().or_else(|| self.more.as_mut()?.pop())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_none() && self.more.as_ref().is_none_or(|more| more.is_empty())
+    }
+}
+
+// === impl MoreParts ===
+
+impl MoreParts {
+    fn push(&mut self, part: Bytes) {
+        if part.len() < SMALL_PART {
             self.small.extend_from_slice(&part);
         } else {
             self.flush_small();
             self.queue.push_back(part);
-        }
-    }
-
-    /// Copies the first part if it is small, as it is about to be kept.
-    fn copy_small(&mut self) {
-        if let Some(part) = self.first.take_if(|part| part.len() < SMALL_PART) {
-            self.queue.push_front(Bytes::copy_from_slice(&part));
         }
     }
 
@@ -147,11 +179,7 @@ impl Parts {
         }
     }
 
-    #[inline]
     fn pop(&mut self) -> Option<Bytes> {
-        if let Some(part) = self.first.take() {
-            return Some(part);
-        }
         if self.queue.is_empty() {
             self.flush_small();
         }
@@ -159,7 +187,7 @@ impl Parts {
     }
 
     fn is_empty(&self) -> bool {
-        self.first.is_none() && self.queue.is_empty() && self.small.is_empty()
+        self.queue.is_empty() && self.small.is_empty()
     }
 }
 
