@@ -2,7 +2,8 @@
 
 use std::{
     convert::Infallible,
-    panic::AssertUnwindSafe,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -11,20 +12,17 @@ use std::{
 use super::{
     access_log::{self, AccessLogFields},
     call_trace::CallTrace,
-    deadline,
     load_limits::Holds,
     method::Method,
     metrics::RpcMetrics,
     status,
 };
 use bytes::Bytes;
-use futures_util::{FutureExt as _, future::BoxFuture};
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use opentelemetry::context::FutureExt as _;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Code, Status, body::Body};
-use tracing::{Instrument as _, Span};
 
 /// A call under observation. A call that is dropped before it has ended counts as cancelled by the
 /// client.
@@ -38,6 +36,23 @@ pub(super) struct Call {
 
 /// The future of a service that handles a call.
 pub(super) type ServiceFuture = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+/// A call whose service runs. Most services are ready at once: the timer is only made for others.
+pub(super) struct RunningCall {
+    /// None once it has ended.
+    call: Option<Call>,
+    service: ServiceFuture,
+    deadline: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+    holds: Holds,
+}
+
+/// A call whose service has ended.
+pub(super) struct EndedCall {
+    pub(super) call: Call,
+    pub(super) response: Response<Body>,
+    pub(super) holds: Holds,
+}
 
 impl Call {
     pub(super) fn begin(method: Method, headers: &HeaderMap, metrics: Arc<RpcMetrics>) -> Self {
@@ -60,24 +75,13 @@ impl Call {
     }
 
     /// Runs the service until the deadline. A panic becomes an INTERNAL error of this call.
-    pub(super) async fn run(
-        &self,
+    pub(super) fn run(
+        self,
         service: ServiceFuture,
         deadline: Option<Instant>,
-    ) -> Response<Body> {
-        let work = deadline::within(deadline, AssertUnwindSafe(service).catch_unwind());
-        let outcome = match &self.trace {
-            CallTrace::None => work.await,
-            CallTrace::Recorded(span) => work.instrument(Span::clone(span)).await,
-            CallTrace::Unrecorded(parent) => work.with_context(parent.as_ref().clone()).await,
-        };
-        match outcome {
-            Ok(Ok(Ok(response))) => response,
-            Ok(Ok(Err(never))) => match never {},
-            // The panic hook has logged the panic.
-            Ok(Err(_panic)) => status::internal().into_http(),
-            Err(late) => late.into_http(),
-        }
+        holds: Holds,
+    ) -> RunningCall {
+        RunningCall { call: Some(self), service, deadline, timer: None, holds }
     }
 
     /// Ends the call, or lets the body end it if the response is a stream. `code` is the code of a
@@ -112,6 +116,51 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         self.end(Code::Cancelled, None);
+    }
+}
+
+// === impl RunningCall ===
+
+impl RunningCall {
+    /// Polls the service in the trace of the call.
+    fn poll_service(&mut self, cx: &mut Context<'_>) -> Poll<Response<Body>> {
+        let service = &mut self.service;
+        let mut poll = || {
+            let polled = catch_unwind(AssertUnwindSafe(|| service.as_mut().poll(cx)));
+            // The panic hook has logged the panic.
+            polled.unwrap_or_else(|_panic| Poll::Ready(Ok(status::internal().into_http())))
+        };
+        let polled = match self.call.as_ref().map(|call| &call.trace) {
+            None | Some(CallTrace::None) => poll(),
+            Some(CallTrace::Recorded(span)) => span.in_scope(poll),
+            Some(CallTrace::Unrecorded(parent)) => {
+                let _attached = parent.as_ref().clone().attach();
+                poll()
+            }
+        };
+        polled.map(|Ok(response)| response)
+    }
+
+    /// Resolves to an error when the deadline has passed.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Response<Body>> {
+        let Some(deadline) = self.deadline else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        timer.as_mut().poll(cx).map(|()| status::deadline_exceeded().into_http())
+    }
+}
+
+impl Future for RunningCall {
+    type Output = EndedCall;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<EndedCall> {
+        let mut polled = self.poll_service(cx);
+        if polled.is_pending() {
+            polled = self.poll_deadline(cx);
+        }
+        let response = std::task::ready!(polled);
+        // Not polled again once it has ended.
+        let Some(call) = self.call.take() else { return Poll::Pending };
+        Poll::Ready(EndedCall { call, response, holds: std::mem::take(&mut self.holds) })
     }
 }
 
@@ -246,11 +295,11 @@ mod tests {
         let recorder = Recorder::new();
         let code =
             |response: &Response<Body>| Status::from_header_map(response.headers()).unwrap().code();
-        let call = recorder.call(GET);
-        let panics = call.run(Box::pin(async { panic!("a bug") }), None).await;
-        assert_eq!(code(&panics), Code::Internal);
+        let run = |service, deadline| recorder.call(GET).run(service, deadline, Holds::default());
+        let panics = run(Box::pin(async { panic!("a bug") }), None).await;
+        assert_eq!(code(&panics.response), Code::Internal);
         let soon = Some(Instant::now() + Duration::from_millis(1));
-        let late = call.run(Box::pin(std::future::pending()), soon).await;
-        assert_eq!(code(&late), Code::DeadlineExceeded);
+        let late = run(Box::pin(std::future::pending()), soon).await;
+        assert_eq!(code(&late.response), Code::DeadlineExceeded);
     }
 }

@@ -30,7 +30,7 @@ use transport::{
 use super::{
     admin_service::AdminRpc,
     cache_service::CacheRpc,
-    call::{Call, ServiceFuture},
+    call::{Call, EndedCall, ServiceFuture},
     deadline,
     load_limits::{Holds, LoadLimits, MustNotWait},
     method::Method,
@@ -73,17 +73,17 @@ struct Received {
     deadline: Option<Instant>,
 }
 
-/// A call that runs.
-struct Admitted {
-    service: ServiceFuture,
-    holds: Holds,
-}
-
 /// A call that is rejected.
 struct Refused {
     status: Status,
     /// The part of its body that was not read.
     unread: Option<RequestBody>,
+}
+
+/// A call that is admitted.
+struct Admitted {
+    service: ServiceFuture,
+    holds: Holds,
 }
 
 impl Pipeline {
@@ -145,10 +145,14 @@ impl Pipeline {
         let connection = body.connection().clone();
         let received = Received { call, connection, deadline };
         let mut is_queued = false;
+        // Only calls that are admitted at once are not boxed: they are the most, and their future
+        // is small. It is moved several times before it is polled.
         let reply = if method.stays_open() {
             let request = Request::from_parts(head, MessageBody::from(body));
-            let admission = self.open(&received, is_cache, request);
-            Either::Left(Either::Left(self.serve(received, admission)))
+            match self.open(&received, is_cache, request) {
+                Ok(admitted) => Either::Left(self.serve(received, admitted)),
+                Err(refused) => Either::Right(ready(refused.reply(received.call)).boxed()),
+            }
         } else {
             let mut reader = MessageReader::new(body, limits.max_message_bytes + MESSAGE_PREFIX);
             if !reader.read_arrived() {
@@ -157,12 +161,12 @@ impl Pipeline {
                 let request = Request::from_parts(head, reader.into_body());
                 match self.try_admit(&received, is_cache) {
                     Some(permit) => {
-                        let admission = Ok(self.admit(&received, request, is_cache, permit));
-                        Either::Left(Either::Left(self.serve(received, admission)))
+                        let admitted = self.admit(&received, request, is_cache, permit);
+                        Either::Left(self.serve(received, admitted))
                     }
                     None => {
                         is_queued = true;
-                        Either::Left(Either::Right(self.serve_queued(received, request)))
+                        Either::Right(self.serve_queued(received, request).boxed())
                     }
                 }
             }
@@ -256,8 +260,10 @@ impl Pipeline {
             (self, received, request, permit)
         };
         queued.then(move |(this, received, request, permit)| {
-            let admission = this.admit_queued(&received, request, permit);
-            this.serve(received, admission)
+            match this.admit_queued(&received, request, permit) {
+                Ok(admitted) => Either::Left(this.serve(received, admitted)),
+                Err(refused) => Either::Right(ready(refused.reply(received.call))),
+            }
         })
     }
 
@@ -280,29 +286,30 @@ impl Pipeline {
         self,
         received: Received,
         head: Parts,
-        mut reader: MessageReader,
+        reader: MessageReader,
         is_cache: bool,
     ) -> Reply<Body> {
+        match self.admit_incomplete(&received, head, reader, is_cache).await {
+            Ok(admitted) => self.serve(received, admitted).await,
+            Err(refused) => refused.reply(received.call),
+        }
+    }
+
+    async fn admit_incomplete(
+        &self,
+        received: &Received,
+        head: Parts,
+        mut reader: MessageReader,
+        is_cache: bool,
+    ) -> Result<Admitted, Refused> {
         let Services { admission, limits, .. } = &*self.0;
         let latest = received.call.started() + limits.body_timeout;
         let until = received.deadline.map_or(latest, |deadline| deadline.min(latest));
-        let read = timeout_at(until, reader.read_all(&limits.buffered)).await;
-        let admission = match read {
-            Ok(Ok(())) => {
-                let request = Request::from_parts(head, reader.into_body());
-                match self.try_admit(&received, is_cache) {
-                    Some(permit) => Ok(self.admit(&received, request, is_cache, permit)),
-                    None => {
-                        let (connection, arrival) = (received.connection.clone(), Instant::now());
-                        let queued =
-                            admission.acquire_queued(connection, arrival, received.deadline);
-                        let permit = queued.await;
-                        self.admit_queued(&received, request, permit)
-                    }
-                }
-            }
+        match timeout_at(until, reader.read_all(&limits.buffered)).await {
+            Ok(Ok(())) => {}
             Ok(Err(Exhausted)) => {
-                Err(self.refuse(Overload::IncompleteRequests, Some(reader.into_unread())))
+                let unread = Some(reader.into_unread());
+                return Err(self.refuse(Overload::IncompleteRequests, unread));
             }
             Err(_elapsed) => {
                 let status = if until == latest {
@@ -311,26 +318,47 @@ impl Pipeline {
                 } else {
                     status::deadline_exceeded()
                 };
-                Err(Refused { status, unread: Some(reader.into_unread()) })
+                return Err(Refused { status, unread: Some(reader.into_unread()) });
             }
-        };
-        self.serve(received, admission).await
+        }
+        let request = Request::from_parts(head, reader.into_body());
+        if let Some(permit) = self.try_admit(received, is_cache) {
+            return Ok(self.admit(received, request, is_cache, permit));
+        }
+        let (connection, arrival) = (received.connection.clone(), Instant::now());
+        let permit = admission.acquire_queued(connection, arrival, received.deadline).await;
+        self.admit_queued(received, request, permit)
     }
 
-    /// Replies with the response of the service, or with the reason of the rejection.
-    async fn serve(self, received: Received, admission: Result<Admitted, Refused>) -> Reply<Body> {
+    /// Replies with the response of the service.
+    fn serve(
+        self,
+        received: Received,
+        admitted: Admitted,
+    ) -> impl Future<Output = Reply<Body>> + Send + 'static {
         let Received { call, connection, deadline } = received;
-        let (mut response, mut holds, unread) = match admission {
-            Ok(Admitted { service, holds }) => (call.run(service, deadline).await, holds, None),
-            Err(Refused { status, unread }) => (status.into_http(), Holds::default(), unread),
-        };
-        let held = self.0.limits.hold(&connection, &response, &mut holds.permit);
+        let Admitted { service, holds } = admitted;
+        let running = call.run(service, deadline, holds);
+        running.map(move |ended| self.reply(&connection, ended))
+    }
+
+    fn reply(self, connection: &Arc<ConnectionShare>, ended: EndedCall) -> Reply<Body> {
+        let EndedCall { call, mut response, mut holds } = ended;
+        let held = self.0.limits.hold(connection, &response, &mut holds.permit);
         let held = held.unwrap_or_else(|overload| {
             response = self.reject(overload).into_http();
             None
         });
         let code = explain(&mut response, self.0.limits.max_message_bytes);
-        Reply { response: call.respond(response, code, holds), unread, held }
+        Reply { response: call.respond(response, code, holds), unread: None, held }
+    }
+}
+
+impl Refused {
+    fn reply(self, call: Call) -> Reply<Body> {
+        let code = self.status.code();
+        let response = call.respond(self.status.into_http(), Some(code), Holds::default());
+        Reply { response, unread: self.unread, held: None }
     }
 }
 

@@ -22,6 +22,7 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::{
     body::Incoming,
+    rt::Executor as _,
     server::conn::http2,
     service::{Service, service_fn},
 };
@@ -36,13 +37,15 @@ use tokio::{
 };
 
 use crate::{
-    Admission, Dispatched, Options, Reply, RequestBody, Shutdown,
+    Admission, Dispatched, Options, Reply, Shutdown,
+    bodies::{RequestBody, ResponseBody, ResponseProgress},
     first_bytes::ForeignLog,
     inline_executor::{InlineExecutor, StreamSet},
-    pending_io::{PendingIo, ResponseBody},
+    pending_io::PendingIo,
     preface::{Preface, PrefaceIo},
     read_gate::ReadGate,
-    stall_guard::{StallGuard, StallPolicy, StreamProgress},
+    stall_guard::StallGuard,
+    stall_policy::StallPolicy,
     write_coalescing::{CoalescingIo, WriteBuffer},
 };
 
@@ -88,12 +91,11 @@ pub(crate) async fn serve_connection<H, F, B>(
     let _ = stream.set_nodelay(true);
     let mut streams = StreamSet::new();
     let executor = streams.executor();
-    let pending = PendingIo::new(executor.clone());
+    let pending = PendingIo::new(context.stall_policy.clone());
     let gate = ReadGate::new(context.admission.backpressure().clone(), pending.clone());
     let (io, buffer) = CoalescingIo::new(stream, gate.clone());
     let (io, preface) = PrefaceIo::new(io);
-    let stall_policy = context.stall_policy.clone();
-    let service = service(handler, executor.clone(), gate.clone(), pending, stall_policy);
+    let service = service(handler, executor.clone(), gate.clone(), pending);
     let http = pin!(
         configure(http2::Builder::new(executor), &context.options)
             .serve_connection(TokioIo::new(io), service)
@@ -132,7 +134,6 @@ fn service<H, F, B>(
     executor: InlineExecutor,
     gate: ReadGate,
     pending: PendingIo,
-    stall_policy: Arc<StallPolicy>,
 ) -> impl Service<
     Request<Incoming>,
     Response = Response<ResponseBody<B>>,
@@ -145,27 +146,24 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     service_fn(move |request: Request<Incoming>| {
-        let request = request.map(|body| pending.request(body));
+        let request = request.map(|body| RequestBody::new(body, pending.clone()));
         // As in the streams, a panic must not end the other requests of the connection. The panic
         // hook has logged it.
         let Ok(dispatched) = catch_unwind(AssertUnwindSafe(|| handler(request))) else {
             return Either::Right(ready(Err(io::Error::other("the handler panicked"))));
         };
         // hyper passes the stream to the executor as soon as it has this future.
-        let progress = Arc::<StreamProgress>::default();
-        let connection = pending.share().clone();
-        let guard = StallGuard::new(progress.clone(), stall_policy.clone(), connection);
-        executor.prepare(dispatched.may_spawn, Some(guard));
+        let progress = ResponseProgress::new(pending.clone());
+        executor.prepare(dispatched.may_spawn, Some(StallGuard::new(progress.clone())));
         if dispatched.is_queued {
             gate.request_queued();
         }
-        let pending = pending.clone();
+        let executor = executor.clone();
         Either::Left(dispatched.reply.map(move |reply| {
             if let Some(unread) = reply.unread {
-                unread.discard_rest();
+                executor.execute(unread.discard_rest());
             }
-            progress.begin(reply.held.is_some());
-            Ok(reply.response.map(|body| pending.response(body, progress, reply.held)))
+            Ok(reply.response.map(|body| ResponseBody::begin(body, progress, reply.held)))
         }))
     })
 }

@@ -11,7 +11,7 @@
 //! - `fair_limit`: limits that no connection can take alone, of requests, streams and bytes.
 //! - `message` and `stall_guard`: requests that are incomplete, and responses that are not read,
 //!   hold little and not for long.
-//! - `backpressure`, `read_gate` and `pending_io`: while requests are queued, the connections that
+//! - `backpressure`, `read_gate`, `bodies` and `pending_io`: while requests are queued, the connections that
 //!   brought them are not read.
 //!
 //! [`runtime`] builds the Tokio runtime. Its threads release backpressure when they have no task,
@@ -58,6 +58,7 @@
 
 mod admission;
 mod backpressure;
+mod bodies;
 #[cfg(feature = "busy-poll")]
 mod busy_poll;
 mod connection;
@@ -70,6 +71,7 @@ mod preface;
 mod read_gate;
 pub mod runtime;
 mod stall_guard;
+mod stall_policy;
 mod threads;
 #[cfg(test)]
 mod wake_counter;
@@ -84,10 +86,10 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use admission::{Admission, Permit, Rejected};
+pub use bodies::RequestBody;
 pub use fair_limit::{ConnectionShare, FairLimit, Resource, Taken};
 pub use message::{Exhausted, MessageBody, MessageReader};
-pub use pending_io::RequestBody;
-pub use stall_guard::StallPolicy;
+pub use stall_policy::StallPolicy;
 
 use connection::{Context, serve_connection};
 use first_bytes::ForeignLog;

@@ -186,14 +186,14 @@ mod tests {
     };
 
     use super::*;
-    use crate::{inline_executor::StreamSet, pending_io::PendingIo};
+    use crate::pending_io::PendingIo;
 
     async fn pair() -> (CoalescingIo, WriteBuffer, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (io, buffer) = CoalescingIo::new(
             listener.accept().await.unwrap().0,
-            ReadGate::new(Arc::default(), PendingIo::new(StreamSet::new().executor())),
+            ReadGate::new(Arc::default(), PendingIo::default()),
         );
         (io, buffer, peer)
     }

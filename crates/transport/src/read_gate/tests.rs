@@ -1,7 +1,7 @@
 use std::{future::poll_fn, task::Waker};
 
 use super::*;
-use crate::{inline_executor::StreamSet, wake_counter::WakeCounter};
+use crate::wake_counter::WakeCounter;
 
 /// A connection that counts its wake-ups.
 struct Connection {
@@ -11,7 +11,7 @@ struct Connection {
 
 impl Connection {
     fn new(backpressure: &Arc<Backpressure>) -> Self {
-        let pending = PendingIo::new(StreamSet::new().executor());
+        let pending = PendingIo::default();
         Self { gate: ReadGate::new(backpressure.clone(), pending), wakes: Arc::default() }
     }
 

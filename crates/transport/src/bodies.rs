@@ -1,0 +1,337 @@
+//! The bodies of requests and responses. They count what waits for the peer in the
+//! [`PendingIo`](crate::pending_io) of their connection.
+
+use std::{
+    future::{Future, poll_fn},
+    io::IoSlice,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes};
+use futures_util::FutureExt as _;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use crate::{Held, fair_limit::ConnectionShare, pending_io::PendingIo};
+
+/// Limits on the unread part of a rejected request that is still read.
+const MAX_DISCARDED_BYTES: usize = 64 * 1024;
+const MAX_DISCARD_TIME: Duration = Duration::from_secs(1);
+
+/// The body of a request. It counts as pending from the first time a read finds no data until its
+/// end.
+pub struct RequestBody {
+    body: Incoming,
+    pending: PendingIo,
+    is_counted: bool,
+    is_ended: bool,
+}
+
+/// The body of a response. Its data counts as pending until it is written to the connection.
+pub(crate) struct ResponseBody<B> {
+    body: B,
+    progress: Arc<ResponseProgress>,
+    _held: Option<Held>,
+}
+
+/// A part of a response. Counts as pending until it is dropped.
+pub(crate) struct TrackedBytes {
+    bytes: Bytes,
+    progress: Arc<ResponseProgress>,
+}
+
+/// How far a response has come.
+pub(crate) struct ResponseProgress {
+    pending: PendingIo,
+    /// Parts of the response that were read. Zero until the response begins. Only the stream writes
+    /// it, so that no read-modify-write is needed.
+    steps: AtomicU64,
+    /// Bytes of the response that wait to be sent.
+    unsent: AtomicUsize,
+    /// Whether the last poll of the stream found that the next part is not there yet.
+    awaits_body: AtomicBool,
+    /// Whether the bytes of the response are counted already.
+    is_counted: AtomicBool,
+}
+
+// === impl RequestBody ===
+
+impl RequestBody {
+    /// What the connection of the request holds.
+    #[inline]
+    pub fn connection(&self) -> &Arc<ConnectionShare> {
+        self.pending.share()
+    }
+
+    pub(crate) fn new(body: Incoming, pending: PendingIo) -> Self {
+        Self { body, pending, is_counted: false, is_ended: false }
+    }
+
+    /// Whether the body was read to its end.
+    #[inline]
+    pub(crate) fn is_ended(&self) -> bool {
+        self.is_ended
+    }
+
+    /// Reads and discards the rest of the body as it arrives.
+    ///
+    /// Dropping the body instead would reset the stream. Data that the peer sent before it saw the
+    /// reset would then be an error, and a connection is closed after a number of such errors.
+    /// No caller waits for the rest, so it does not count as pending. A body over the limits is
+    /// reset.
+    pub(crate) fn discard_rest(mut self) -> impl Future<Output = ()> + Send + 'static {
+        self.uncount();
+        let discard = async move {
+            let mut left = MAX_DISCARDED_BYTES;
+            while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await
+            {
+                let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else {
+                    return;
+                };
+                left = rest;
+            }
+        };
+        timeout(MAX_DISCARD_TIME, discard).map(drop)
+    }
+
+    fn count(&mut self) {
+        if !std::mem::replace(&mut self.is_counted, true) {
+            self.pending.add_request();
+        }
+    }
+
+    fn uncount(&mut self) {
+        if std::mem::take(&mut self.is_counted) {
+            self.pending.remove_request();
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    #[inline]
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        match &polled {
+            Poll::Pending => self.count(),
+            // Once per part, as it takes a lock of the connection.
+            Poll::Ready(Some(Ok(_))) => self.is_ended = self.body.is_end_stream(),
+            Poll::Ready(_) => {
+                self.is_ended = true;
+                self.uncount();
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        self.uncount();
+    }
+}
+
+// === impl ResponseBody ===
+
+impl<B> ResponseBody<B> {
+    /// The body of a response that begins now. `held` is kept until all of it may be sent.
+    pub(crate) fn begin(body: B, progress: Arc<ResponseProgress>, held: Option<Held>) -> Self {
+        progress.is_counted.store(held.is_some(), Relaxed);
+        progress.advance();
+        Self { body, progress, _held: held }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for ResponseBody<B> {
+    type Data = TrackedBytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<TrackedBytes>, B::Error>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            // The peer has opened its window, and the next part is not there yet.
+            self.progress.awaits_body.store(true, Relaxed);
+            return Poll::Pending;
+        };
+        self.progress.advance();
+        let track = |bytes| TrackedBytes::new(bytes, self.progress.clone());
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(track))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+// === impl TrackedBytes ===
+
+impl TrackedBytes {
+    #[inline]
+    fn new(bytes: Bytes, progress: Arc<ResponseProgress>) -> Self {
+        progress.pending.add_response();
+        progress.unsent.fetch_add(bytes.len(), Relaxed);
+        Self { bytes, progress }
+    }
+
+    #[inline]
+    fn count_sent(&self, bytes: usize) {
+        if bytes > 0 {
+            self.progress.unsent.fetch_sub(bytes, Relaxed);
+        }
+    }
+}
+
+impl Buf for TrackedBytes {
+    #[inline]
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    #[inline]
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    #[inline]
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.bytes.chunks_vectored(slices)
+    }
+
+    #[inline]
+    fn advance(&mut self, count: usize) {
+        self.count_sent(count);
+        self.bytes.advance(count);
+    }
+
+    #[inline]
+    fn copy_to_bytes(&mut self, count: usize) -> Bytes {
+        self.count_sent(count);
+        self.bytes.copy_to_bytes(count)
+    }
+}
+
+impl Drop for TrackedBytes {
+    #[inline]
+    fn drop(&mut self) {
+        self.count_sent(self.bytes.len());
+        self.progress.pending.remove_response();
+    }
+}
+
+// === impl ResponseProgress ===
+
+impl ResponseProgress {
+    /// A response that has not begun.
+    pub(crate) fn new(pending: PendingIo) -> Arc<Self> {
+        Arc::new(Self {
+            pending,
+            steps: AtomicU64::new(0),
+            unsent: AtomicUsize::new(0),
+            awaits_body: AtomicBool::new(false),
+            is_counted: AtomicBool::new(false),
+        })
+    }
+
+    /// The connection of the response.
+    pub(crate) fn pending(&self) -> &PendingIo {
+        &self.pending
+    }
+
+    /// Parts that were read; zero until the response begins.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps.load(Relaxed)
+    }
+
+    /// Bytes that wait to be sent.
+    pub(crate) fn unsent(&self) -> usize {
+        self.unsent.load(Relaxed)
+    }
+
+    /// Whether the bytes of the response are counted already.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.is_counted.load(Relaxed)
+    }
+
+    /// Whether the last poll found that the next part is not there yet.
+    pub(crate) fn awaits_body(&self) -> bool {
+        self.awaits_body.load(Relaxed)
+    }
+
+    /// The stream is polled again.
+    #[inline]
+    pub(crate) fn begin_poll(&self) {
+        self.awaits_body.store(false, Relaxed);
+    }
+
+    #[inline]
+    fn advance(&self) {
+        self.steps.store(self.steps.load(Relaxed) + 1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::wake_counter::WakeCounter;
+
+    #[test]
+    fn the_first_pending_response_wakes_the_connection() {
+        let pending = PendingIo::default();
+        let wakes = Arc::<WakeCounter>::default();
+        let waker = Waker::from(wakes.clone());
+        let has_any = || pending.poll_any(&Context::from_waker(&waker)).is_ready();
+        let progress = || ResponseProgress::new(pending.clone());
+        let part = || TrackedBytes::new(Bytes::from_static(b"part"), progress());
+        assert!(!has_any());
+        let one = part();
+        assert_eq!(wakes.count(), 1);
+        assert!(has_any());
+        drop(one);
+        assert!(!has_any());
+        pending.cancel_wake();
+        let one = part();
+        assert_eq!(wakes.count(), 1);
+        assert!(has_any());
+        drop(one);
+    }
+
+    #[test]
+    fn bytes_are_unsent_until_they_are_read_or_dropped() {
+        let progress = ResponseProgress::new(PendingIo::default());
+        let mut part = TrackedBytes::new(Bytes::from_static(b"123456"), progress.clone());
+        assert_eq!(progress.unsent(), 6);
+        part.advance(1);
+        assert_eq!(part.copy_to_bytes(2), "23");
+        assert_eq!(progress.unsent(), 3);
+        drop(part);
+        assert_eq!(progress.unsent(), 0);
+    }
+}
