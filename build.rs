@@ -4,10 +4,18 @@
 use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
+use prost_types::{DescriptorProto, field_descriptor_proto::Type};
 
 const CACHE: &str = "larder/v1/cache_service.proto";
 const ADMIN: &str = "larder/v1/admin_service.proto";
 const ORIGIN: &str = "larder/origin/v1/origin_service.proto";
+
+/// Makes `Bytes` of the text in a value, so that it is not copied. On the wire both are the same.
+/// The conversions check that text is UTF-8.
+fn use_bytes_for_text(value: &mut DescriptorProto) {
+    let text = value.field.iter_mut().filter(|field| field.r#type() == Type::String);
+    text.for_each(|field| field.set_type(Type::Bytes));
+}
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -16,7 +24,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // calls, must not be among them.
     let served = protox::compile([CACHE, ADMIN], ["proto"])?;
     fs::write(out_dir.join("larder_descriptors.bin"), served.encode_to_vec())?;
-    let all = protox::compile([CACHE, ADMIN, ORIGIN], ["proto"])?;
+    let mut all = protox::compile([CACHE, ADMIN, ORIGIN], ["proto"])?;
+    let messages = all.file.iter_mut().flat_map(|file| &mut file.message_type);
+    messages.filter(|message| message.name() == "Value").for_each(use_bytes_for_text);
     // Sorted maps, because params are hashed sorted by name.
     tonic_prost_build::configure()
         .bytes(".")

@@ -10,6 +10,7 @@ mod call_trace;
 mod convert;
 mod deadline;
 mod fetch_stream;
+mod large_response;
 mod load_limits;
 mod method;
 mod metrics;

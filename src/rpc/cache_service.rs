@@ -13,7 +13,8 @@ use super::{
     convert::{self, XCache},
     deadline::{self, DefaultDeadline},
     fetch_stream::{self, FetchStream},
-    load_limits::{LargeResponse, MustNotWait},
+    large_response::LargeResponse,
+    load_limits::MustNotWait,
     status,
 };
 use crate::{

@@ -8,10 +8,9 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Response};
+use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use tonic::body::Body;
 use transport::{
     Admission, ConnectionShare, FairLimit, Held, Permit, Resource, StallPolicy, Taken,
 };
@@ -23,9 +22,6 @@ use crate::config::LimitsConfig;
 const CALLS_FLOOR: usize = 64;
 /// Bytes that a connection may hold, however many others hold.
 const BYTES_FLOOR: usize = 1024 * 1024;
-/// Size from which a response counts before it is sent, in bytes. Smaller ones count only if they
-/// have to wait for their client.
-const LARGE_RESPONSE: usize = 16 * 1024;
 /// Time between two log lines about rejected calls.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -69,10 +65,6 @@ struct RejectionLog {
     since: u64,
 }
 
-/// Size of the value in a response, in bytes: an extension of large responses.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LargeResponse(usize);
-
 /// The call must be answered without waiting: its connection waits for many values already. An
 /// extension of requests.
 #[derive(Debug, Clone, Copy)]
@@ -110,17 +102,16 @@ impl LoadLimits {
         if method.may_take_long() { self.default_deadline.of(headers) } else { None }
     }
 
-    /// Counts a large response against the bytes of its connection, until all of it may be sent.
-    /// Small ones hold nothing.
+    /// Counts the bytes of a large response against those of its connection, until all of it may
+    /// be sent.
     pub(super) fn hold(
         &self,
         connection: &Arc<ConnectionShare>,
-        response: &Response<Body>,
+        bytes: usize,
         permit: &mut Option<Permit>,
-    ) -> Result<Option<Held>, Overload> {
-        let Some(LargeResponse(size)) = response.extensions().get() else { return Ok(None) };
-        match self.buffered.try_take(connection, *size) {
-            Some(bytes) => Ok(Some(Held { bytes, permit: permit.take() })),
+    ) -> Result<Held, Overload> {
+        match self.buffered.try_take(connection, bytes) {
+            Some(bytes) => Ok(Held { bytes, permit: permit.take() }),
             None => Err(Overload::UnreadResponses),
         }
     }
@@ -172,15 +163,5 @@ impl LoadLimits {
     /// Requests whose message did not arrive in time, so far.
     pub(super) fn late_bodies(&self) -> u64 {
         self.late_bodies.load(Relaxed)
-    }
-}
-
-impl LargeResponse {
-    /// Marks a response with a large value of `bytes`.
-    #[inline]
-    pub(super) fn mark<T>(response: &mut tonic::Response<T>, bytes: usize) {
-        if bytes >= LARGE_RESPONSE {
-            response.extensions_mut().insert(Self(bytes));
-        }
     }
 }

@@ -32,6 +32,7 @@ use super::{
     cache_service::CacheRpc,
     call::{Call, EndedCall, ServiceFuture},
     deadline,
+    large_response::LargeResponse,
     load_limits::{Holds, LoadLimits, MustNotWait},
     method::Method,
     metrics::RpcMetrics,
@@ -344,11 +345,17 @@ impl Pipeline {
 
     fn reply(self, connection: &Arc<ConnectionShare>, ended: EndedCall) -> Reply<Body> {
         let EndedCall { call, mut response, mut holds } = ended;
-        let held = self.0.limits.hold(connection, &response, &mut holds.permit);
-        let held = held.unwrap_or_else(|overload| {
-            response = self.reject(overload).into_http();
-            None
-        });
+        let mut held = None;
+        if let Some(large) = response.extensions_mut().remove::<LargeResponse>() {
+            let bytes = large.value_bytes();
+            match self.0.limits.hold(connection, bytes, &mut holds.permit) {
+                Ok(taken) => {
+                    held = Some(taken);
+                    large.replace_body(&mut response);
+                }
+                Err(overload) => response = self.reject(overload).into_http(),
+            }
+        }
         let code = explain(&mut response, self.0.limits.max_message_bytes);
         Reply { response: call.respond(response, code, holds), unread: None, held }
     }

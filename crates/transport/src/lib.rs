@@ -11,8 +11,8 @@
 //! - `fair_limit`: limits that no connection can take alone, of requests, streams and bytes.
 //! - `message` and `stall_guard`: requests that are incomplete, and responses that are not read,
 //!   hold little and not for long.
-//! - `backpressure`, `read_gate`, `bodies` and `pending_io`: while requests are queued, the connections that
-//!   brought them are not read.
+//! - `backpressure`, `read_gate`, `bodies` and `pending_io`: while requests are queued, the
+//!   connections that brought them are not read.
 //!
 //! [`runtime`] builds the Tokio runtime. Its threads release backpressure when they have no task,
 //! and can poll for events before they sleep (feature `busy-poll`).

@@ -98,9 +98,8 @@ pub(super) fn invalid(cause: &str) -> Error {
 fn body(value: wire::Value, max_value_bytes: usize, message: MessageKind) -> Result<FetchBody> {
     let (kind, data) = match value.kind {
         Some(value::Kind::Data(data)) => (Kind::Bytes, data),
-        // Strings are copies already, made by the library.
-        Some(value::Kind::Text(text)) => (Kind::Text, Bytes::from(text)),
-        Some(value::Kind::Json(json)) => (Kind::Json, Bytes::from(json)),
+        Some(value::Kind::Text(text)) => (Kind::Text, text),
+        Some(value::Kind::Json(json)) => (Kind::Json, json),
         None => return Err(invalid("the value is none of data, text and json")),
     };
     if data.len() > max_value_bytes {
@@ -108,13 +107,15 @@ fn body(value: wire::Value, max_value_bytes: usize, message: MessageKind) -> Res
             format!("the value is {} bytes long, the limit is {max_value_bytes}", data.len());
         return Err(Error::new(OriginErrorKind::TooLarge, cause));
     }
+    if kind != Kind::Bytes && std::str::from_utf8(&data).is_err() {
+        return Err(invalid("the value is not UTF-8"));
+    }
     if kind == Kind::Json
         && let Err(error) = check_json(&data)
     {
         return Err(invalid(&format!("the value {error}")));
     }
-    let pins_buffer =
-        kind == Kind::Bytes && (message == MessageKind::Batch || data.len() < RECEIVE_BUFFER);
+    let pins_buffer = message == MessageKind::Batch || data.len() < RECEIVE_BUFFER;
     Ok(FetchBody::Value {
         kind,
         data: if pins_buffer { Bytes::copy_from_slice(&data) } else { data },
@@ -174,8 +175,14 @@ mod tests {
         }))
     }
 
+    fn text(bytes: &'static [u8]) -> Option<Outcome> {
+        Some(Outcome::Value(wire::Value {
+            kind: Some(value::Kind::Text(Bytes::from_static(bytes))),
+        }))
+    }
+
     fn json(text: &str) -> Option<Outcome> {
-        Some(Outcome::Value(wire::Value { kind: Some(value::Kind::Json(text.to_owned())) }))
+        Some(Outcome::Value(wire::Value { kind: Some(value::Kind::Json(text.to_owned().into())) }))
     }
 
     fn converted(response: wire::FetchResponse) -> Result<FetchResponse> {
@@ -192,6 +199,7 @@ mod tests {
                 ..Default::default()
             },
             wire::FetchResponse { outcome: json("{"), ..Default::default() },
+            wire::FetchResponse { outcome: text(b"\xff"), ..Default::default() },
             wire::FetchResponse { outcome: json(""), ..Default::default() },
             wire::FetchResponse { outcome: data(b"v"), ttl: negative, ..Default::default() },
             wire::FetchResponse {

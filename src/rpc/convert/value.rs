@@ -12,9 +12,20 @@ use crate::{
 pub(super) fn required_value(value: Option<pb::Value>) -> Checked<(Kind, Bytes)> {
     match value.and_then(|value| value.kind) {
         Some(pb::value::Kind::Data(data)) => Ok((Kind::Bytes, data)),
-        Some(pb::value::Kind::Text(text)) => Ok((Kind::Text, text.into())),
-        Some(pb::value::Kind::Json(json)) => Ok((Kind::Json, json.into())),
+        Some(pb::value::Kind::Text(text)) => Ok((Kind::Text, utf8("value.text", text)?)),
+        Some(pb::value::Kind::Json(json)) => Ok((Kind::Json, utf8("value.json", json)?)),
         None => Err(Violation::new("value", "must be set, with one of data, text and json")),
+    }
+}
+
+/// The text of a request, which must be UTF-8.
+fn utf8(field: &'static str, text: Bytes) -> Checked<Bytes> {
+    match std::str::from_utf8(&text) {
+        Ok(_) => Ok(text),
+        Err(error) => {
+            let offset = error.valid_up_to();
+            Err(Violation::new(field, format!("is not UTF-8 from byte {offset}")))
+        }
     }
 }
 
@@ -42,17 +53,11 @@ pub(super) fn tags(mut tags: Vec<String>) -> Checked<Tags> {
 /// The value of an entry; `None` for a negative entry.
 pub(super) fn entry_value(entry: Entry) -> Option<pb::Value> {
     // Text was UTF-8 when it was stored, but other clients of Redis may have changed it since.
-    let text = |data: Bytes| String::from_utf8(data.into());
+    let is_text = || std::str::from_utf8(&entry.data).is_ok();
     let kind = match entry.kind {
-        Kind::Bytes => pb::value::Kind::Data(entry.data),
-        Kind::Text => text(entry.data).map_or_else(
-            |broken| pb::value::Kind::Data(broken.into_bytes().into()),
-            pb::value::Kind::Text,
-        ),
-        Kind::Json => text(entry.data).map_or_else(
-            |broken| pb::value::Kind::Data(broken.into_bytes().into()),
-            pb::value::Kind::Json,
-        ),
+        Kind::Text if is_text() => pb::value::Kind::Text(entry.data),
+        Kind::Json if is_text() => pb::value::Kind::Json(entry.data),
+        Kind::Bytes | Kind::Text | Kind::Json => pb::value::Kind::Data(entry.data),
         Kind::Negative => return None,
     };
     Some(pb::Value { kind: Some(kind) })
@@ -61,8 +66,9 @@ pub(super) fn entry_value(entry: Entry) -> Option<pb::Value> {
 /// Size of a value, in bytes.
 pub(in crate::rpc) fn value_bytes(value: &pb::Value) -> usize {
     match &value.kind {
-        Some(pb::value::Kind::Data(data)) => data.len(),
-        Some(pb::value::Kind::Text(text) | pb::value::Kind::Json(text)) => text.len(),
+        Some(
+            pb::value::Kind::Data(data) | pb::value::Kind::Text(data) | pb::value::Kind::Json(data),
+        ) => data.len(),
         None => 0,
     }
 }
@@ -92,8 +98,8 @@ mod tests {
     fn value_keeps_its_kind_on_the_way_through_the_store() {
         for (sent, kind) in [
             (pb::value::Kind::Data(Bytes::from_static(b"abc")), Kind::Bytes),
-            (pb::value::Kind::Text("abc".to_owned()), Kind::Text),
-            (pb::value::Kind::Json("abc".to_owned()), Kind::Json),
+            (pb::value::Kind::Text("abc".into()), Kind::Text),
+            (pb::value::Kind::Json("abc".into()), Kind::Json),
         ] {
             let value = pb::Value { kind: Some(sent) };
             assert_eq!(value_bytes(&value), 3);
@@ -107,6 +113,15 @@ mod tests {
     fn value_is_required() {
         assert_eq!(required_value(None).unwrap_err().field(), "value");
         assert_eq!(required_value(Some(pb::Value { kind: None })).unwrap_err().field(), "value");
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_a_violation() {
+        let violation = |kind| required_value(Some(pb::Value { kind: Some(kind) })).unwrap_err();
+        let broken = Bytes::from_static(b"ab\xff");
+        let text = violation(pb::value::Kind::Text(broken.clone()));
+        assert_eq!(text.to_string(), "value.text is not UTF-8 from byte 2");
+        assert_eq!(violation(pb::value::Kind::Json(broken)).field(), "value.json");
     }
 
     #[test]

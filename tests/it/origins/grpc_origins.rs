@@ -55,10 +55,10 @@ async fn response_determines_kind_ttl_and_tags() {
     let (env, origin) = start("").await;
     origin.answer(|request| {
         let kind = match request.key.as_str() {
-            "json" => Kind::Json("{\"a\":1}".to_owned()),
+            "json" => Kind::Json("{\"a\":1}".into()),
             "data" => Kind::Data(vec![0, 255].into()),
-            "bad" => Kind::Json("{".to_owned()),
-            _ => Kind::Text("text".to_owned()),
+            "bad" => Kind::Json("{".into()),
+            _ => Kind::Text("text".into()),
         };
         let answer = FetchResponse {
             ttl: ms(100_000),
@@ -69,10 +69,10 @@ async fn response_determines_kind_ttl_and_tags() {
     });
     let fetched = async |key: &str| env.cache.get_or_fetch(fetch(key, 20_000)).await;
     let kinds = [
-        ("json", StoredKind::Json("{\"a\":1}".to_owned())),
+        ("json", StoredKind::Json("{\"a\":1}".into())),
         ("data", StoredKind::Data(vec![0, 255].into())),
     ];
-    for (key, kind) in kinds.into_iter().chain([("text", StoredKind::Text("text".to_owned()))]) {
+    for (key, kind) in kinds.into_iter().chain([("text", StoredKind::Text("text".into()))]) {
         let found = fetched(key).await.unwrap().expect_found();
         assert_eq!(found.value.unwrap().kind, Some(kind));
         let entry = found.entry.unwrap();

@@ -10,8 +10,8 @@ use crate::support::{
 };
 
 with_origin!(content_type_determines_the_kind, |env, origin| {
-    let text = |text: &str| Kind::Text(text.to_owned());
-    let json = |text: &str| Kind::Json(text.to_owned());
+    let text = |text: &str| Kind::Text(text.to_owned().into());
+    let json = |text: &str| Kind::Json(text.to_owned().into());
     for (number, (content_type, body, expected)) in [
         ("application/json", b"{\"a\": [1, \"\xc3\xbc\"]}".as_slice(), json("{\"a\": [1, \"ü\"]}")),
         ("application/problem+json; charset=utf-8", b"null", json("null")),

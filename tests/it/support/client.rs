@@ -177,11 +177,11 @@ impl Fetched for GetOrFetchResponse {
 // === Values ===
 
 pub(crate) fn text(value: &str) -> Value {
-    Value { kind: Some(Kind::Text(value.to_owned())) }
+    Value { kind: Some(Kind::Text(value.to_owned().into())) }
 }
 
 pub(crate) fn json(value: &str) -> Value {
-    Value { kind: Some(Kind::Json(value.to_owned())) }
+    Value { kind: Some(Kind::Json(value.to_owned().into())) }
 }
 
 pub(crate) fn data(value: impl Into<Vec<u8>>) -> Value {
@@ -191,7 +191,7 @@ pub(crate) fn data(value: impl Into<Vec<u8>>) -> Value {
 /// The text of a value; none without a value. Panics on other kinds.
 pub(crate) fn as_text(value: Option<Value>) -> Option<String> {
     match value?.kind {
-        Some(Kind::Text(text)) => Some(text),
+        Some(Kind::Text(text)) => Some(String::from_utf8(text.into()).unwrap()),
         other => panic!("expected a text, got {other:?}"),
     }
 }

@@ -128,7 +128,7 @@ async fn serve(address: SocketAddr, service: Service) -> (SocketAddr, JoinHandle
 
 /// A response with a text.
 pub(crate) fn value(text: &str) -> FetchResponse {
-    outcome(Outcome::Value(Value { kind: Some(Kind::Text(text.to_owned())) }))
+    outcome(Outcome::Value(Value { kind: Some(Kind::Text(text.to_owned().into())) }))
 }
 
 pub(crate) fn outcome(outcome: Outcome) -> FetchResponse {

@@ -263,7 +263,7 @@ pub(super) fn request(key: &str) -> FetchRequest {
 }
 
 pub(super) fn text(text: &str) -> wire::FetchResponse {
-    let value = Value { kind: Some(value::Kind::Text(text.to_owned())) };
+    let value = Value { kind: Some(value::Kind::Text(text.to_owned().into())) };
     wire::FetchResponse { outcome: Some(Outcome::Value(value)), ..Default::default() }
 }
 
