@@ -24,5 +24,6 @@ end
 redis.call('PEXPIRE', KEYS[1], 90 * 86400000)
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
 redis.call('PEXPIRE', KEYS[3], ARGV[3])
-redis.call('SET', KEYS[4], ARGV[1], 'PX', 86400000)
+-- A delta is sent again within minutes. Each start of a replica leaves one such key.
+redis.call('SET', KEYS[4], ARGV[1], 'PX', 3600000)
 return 1
