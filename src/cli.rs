@@ -53,6 +53,9 @@ struct ServeArgs {
     /// `memory`, or the URL of a Redis or Valkey server [env: LARDER_STORE] [default: memory]
     #[arg(long, value_name = "STORE")]
     store: Option<String>,
+    /// File with the URL of the server, which hides its password [env: LARDER_STORE__URL_FILE]
+    #[arg(long, value_name = "FILE", conflicts_with = "store")]
+    store_url_file: Option<String>,
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE", env = "LARDER_CONFIG")]
     config: Option<PathBuf>,
@@ -118,6 +121,7 @@ impl ServeArgs {
             listen: self.listen.clone(),
             admin_listen: self.admin_listen.clone(),
             store: self.store.clone(),
+            store_url_file: self.store_url_file.clone(),
         };
         Sources { file, env: environment(), overrides }
     }

@@ -28,6 +28,7 @@ mod reload;
 mod render;
 mod stats;
 mod store;
+mod store_file;
 mod store_url;
 mod target;
 mod telemetry;

@@ -23,9 +23,17 @@ pub(super) enum Verdict {
     Expired,
 }
 
+/// Tolerance, in milliseconds, for entries that were written later than now. Replicas estimate the
+/// store's clock, and one that has taken over from another may show an earlier time.
+const MAX_AHEAD_MS: u64 = 5000;
+
 /// Evaluates an entry by the clock, by the windows stored with it, and by the staleness that the
-/// caller accepts. The caller can only tighten the windows.
+/// caller accepts. The caller can only tighten the windows. An entry from the future is expired:
+/// the clock was set back, and nothing tells the age of the entry.
 pub(super) fn evaluate(entry: &Entry, now: Timestamp, max_stale: Option<Duration>) -> Verdict {
+    if entry.created_at.0 > now.0.saturating_add(MAX_AHEAD_MS) {
+        return Verdict::Expired;
+    }
     if now < entry.fresh_until {
         return if entry.kind == Kind::Negative { Verdict::Negative } else { Verdict::Fresh };
     }
@@ -176,6 +184,16 @@ mod tests {
         for (now, verdict) in cases.into_iter().chain([(3000, Expired), (u64::MAX, Expired)]) {
             assert_eq!(evaluate(&entry(Kind::Text), Timestamp(now), None), verdict, "at {now}");
         }
+    }
+
+    #[test]
+    fn entry_from_the_future_is_expired() {
+        let from = |created_at| {
+            let entry = Entry { created_at: Timestamp(created_at), ..entry(Kind::Text) };
+            evaluate(&entry, Timestamp(900), None)
+        };
+        assert_eq!(from(5900), Verdict::Fresh);
+        assert_eq!(from(5901), Verdict::Expired);
     }
 
     #[test]

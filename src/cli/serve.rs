@@ -148,8 +148,8 @@ async fn serve(
 fn warn_of_visible_password(sources: &Sources) {
     if sources.overrides.shows_password() {
         tracing::warn!(
-            "the list of processes shows the password in --store; REDIS_PASSWORD or the \
-             configuration file hide it"
+            "the list of processes shows the password in --store; write the URL to a file and \
+             pass its path as --store-url-file, or pass the password as REDIS_PASSWORD"
         );
     }
 }

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::diagnostics::Diagnostics;
 use super::layer::Layer;
 use super::legacy_env;
+use super::store_file::StoreKeys;
 use super::store_url::StoreUrl;
 
 const PREFIX: &str = "LARDER_";
@@ -48,7 +49,8 @@ impl Environment {
         layer
     }
 
-    /// The keys set by `REDIS_*` and `LARDER_*` variables. `configured` is the store of the file.
+    /// The keys set by `REDIS_*` and `LARDER_*` variables. `configured` is the store that is known
+    /// already: that of the file, or a text that is no URL for a store that another key names.
     pub(super) fn larder(&self, configured: Option<&str>, diagnostics: &mut Diagnostics) -> Layer {
         let mut layer = Layer::default();
         if let Some(prefix) = self.get(legacy_env::PREFIX) {
@@ -70,6 +72,19 @@ impl Environment {
             Err(problem) => diagnostics.push(problem),
         }
         layer
+    }
+
+    /// The keys of the store that `variables`, a result of [`Self::larder`], sets. If Redis is
+    /// switched off, no file is read.
+    pub(super) fn store_keys(variables: &Layer) -> StoreKeys {
+        let is_switched = variables.store_origin("url").is_some_and(legacy_env::is_switch);
+        let keys = variables.store_keys();
+        StoreKeys { has_file: keys.has_file && !is_switched, ..keys }
+    }
+
+    /// Whether a variable names the file of the store's URL.
+    pub(super) fn names_store_file(&self) -> bool {
+        self.get("LARDER_STORE__URL_FILE").is_some()
     }
 
     /// Fills in the password of a Redis URL that has none, whichever source the URL has. The URL

@@ -1,5 +1,7 @@
 use config::{Map, Source, Value, ValueKind};
 
+use super::store_file::StoreKeys;
+
 /// A configuration source whose values name the variable or flag that set them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layer {
@@ -10,6 +12,18 @@ impl Layer {
     pub(super) fn set(&mut self, path: &[&str], origin: &str, value: String) {
         let value = Value::new(Some(&origin.to_owned()), value);
         insert(&mut self.root, path, value);
+    }
+
+    /// The variable or flag that sets a key of the section `store`.
+    pub(super) fn store_origin(&self, key: &str) -> Option<&str> {
+        let ValueKind::Table(store) = &self.root.get("store")?.kind else { return None };
+        store.get(key)?.origin()
+    }
+
+    /// The keys of the store that are set.
+    pub(super) fn store_keys(&self) -> StoreKeys {
+        let has = |key| self.store_origin(key).is_some();
+        StoreKeys { has_url: has("url"), has_file: has("url_file") }
     }
 }
 

@@ -41,6 +41,11 @@ pub(super) fn store_url(
     }
 }
 
+/// Whether a variable only says whether Redis is used.
+pub(super) fn is_switch(name: &str) -> bool {
+    SWITCHES.contains(&name)
+}
+
 fn switch(variables: &Variables) -> Result<Option<(bool, &'static str)>, Problem> {
     let found = SWITCHES.into_iter().find_map(|name| Some((name, variables.get(name)?)));
     let Some((name, value)) = found else {

@@ -11,6 +11,7 @@ use super::file::read_text;
 use super::layer::Layer;
 use super::reader::Reader;
 use super::redact::redact;
+use super::store_file::StoreKeys;
 use super::toml::join;
 use super::validate::validate;
 
@@ -40,6 +41,8 @@ pub struct Overrides {
     pub admin_listen: Option<String>,
     /// `--store`
     pub store: Option<String>,
+    /// `--store-url-file`
+    pub store_url_file: Option<String>,
 }
 
 /// Builds the configuration from its sources.
@@ -86,12 +89,23 @@ fn load_text(file: &str, sources: Sources) -> Result<Config, ConfigError> {
         .build()
         .map_err(|error| ConfigError::syntax(&origin, &error))?;
     let mut diagnostics = Diagnostics::new(origin.clone());
-    let configured_url = below.get_string("store.url").ok();
-    let variables = environment.larder(configured_url.as_deref(), &mut diagnostics);
+    let configured = |key| below.get_string(key).ok().filter(|text| !text.trim().is_empty());
+    let in_file = StoreKeys {
+        has_url: configured("store.url").is_some(),
+        has_file: configured("store.url_file").is_some(),
+    };
+    let named = if in_file.has_file || environment.names_store_file() {
+        Some("url_file".to_owned())
+    } else {
+        configured("store.url")
+    };
+    let variables = environment.larder(named.as_deref(), &mut diagnostics);
+    let flags = sources.overrides.layer();
+    let store_sources = [in_file, Environment::store_keys(&variables), flags.store_keys()];
     let layers = config::Config::builder()
         .add_source(below)
         .add_source(variables)
-        .add_source(sources.overrides.layer())
+        .add_source(flags)
         .build()
         .map_err(|error| ConfigError::syntax(&origin, &error))?;
 
@@ -103,6 +117,7 @@ fn load_text(file: &str, sources: Sources) -> Result<Config, ConfigError> {
             origin.resolve_headers(&path, environment.variables(), &mut diagnostics);
         }
     }
+    config.store.resolve_file(&store_sources, &mut diagnostics);
     validate(&config, &mut diagnostics);
     diagnostics.into_result()?;
     config.store.url = environment.complete_credentials(config.store.url);
@@ -129,6 +144,7 @@ impl Overrides {
             (["listen"].as_slice(), "--listen", self.listen),
             (&["admin_listen"], "--admin-listen", self.admin_listen),
             (&["store", "url"], "--store", self.store),
+            (&["store", "url_file"], "--store-url-file", self.store_url_file),
         ] {
             if let Some(value) = value {
                 layer.set(key, flag, value);

@@ -15,6 +15,7 @@ impl Config {
         // A rendered URL hides its password, and a new password needs a restart as well.
         let url_changed = |key: &str| match key {
             "store.url" => self.store.url != new.store.url,
+            "store.url_file" => new.store.url_file.is_some() && self.store.url != new.store.url,
             "telemetry.otlp_endpoint" => {
                 self.telemetry.otlp_endpoint != new.telemetry.otlp_endpoint
             }

@@ -1,5 +1,7 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::store_file::url_file;
 use super::store_url::{StoreUrl, store_url};
 use super::value::{MILLISECOND, SECOND, count, duration, text};
 use super::visitor::{ConfigVisitor, Section};
@@ -9,6 +11,8 @@ use super::visitor::{ConfigVisitor, Section};
 pub struct StoreConfig {
     /// The store.
     pub url: StoreUrl,
+    /// The file that the URL was read from; none if it is in the configuration itself.
+    pub url_file: Option<PathBuf>,
     /// Prefix of every key in Redis.
     pub prefix: String,
     /// Time limit of one store operation.
@@ -30,6 +34,7 @@ impl Default for StoreConfig {
     fn default() -> Self {
         Self {
             url: StoreUrl::Memory,
+            url_file: None,
             prefix: "larder".to_owned(),
             timeout: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(1),
@@ -44,7 +49,11 @@ impl Default for StoreConfig {
 impl Section for StoreConfig {
     fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
         let minute = 60 * SECOND;
-        visitor.key("url", &mut self.url, store_url());
+        // Only one of the two is rendered. A section that is read has no file before.
+        if self.url_file.is_none() {
+            visitor.key("url", &mut self.url, store_url());
+        }
+        visitor.key("url_file", &mut self.url_file, url_file(self.url.to_string()));
         visitor.key("prefix", &mut self.prefix, text(PREFIX, is_prefix));
         visitor.key("timeout", &mut self.timeout, duration(MILLISECOND, minute));
         visitor.key("connect_timeout", &mut self.connect_timeout, duration(MILLISECOND, minute));

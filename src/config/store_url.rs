@@ -24,10 +24,18 @@ pub enum StoreUrl {
 #[error("expected {forms}, got {got}", forms = StoreUrl::FORMS)]
 pub struct InvalidStoreUrl {
     got: String,
+    problem: &'static str,
+}
+
+impl InvalidStoreUrl {
+    /// What is wrong, without any part of the text.
+    pub(super) fn problem(&self) -> &'static str {
+        self.problem
+    }
 }
 
 impl StoreUrl {
-    const FORMS: &str = "\"memory\" or a URL such as redis://host:6379/0 with one of \
+    pub(super) const FORMS: &str = "\"memory\" or a URL such as redis://host:6379/0 with one of \
         the schemes redis, rediss, valkey, valkeys, unix, redis+unix, valkey+unix";
 
     /// Adds credentials to a Redis URL without a password; any other URL is returned unchanged.
@@ -91,35 +99,39 @@ impl FromStr for StoreUrl {
         if text.eq_ignore_ascii_case("memory") {
             return Ok(Self::Memory);
         }
-        let invalid = |got: String| InvalidStoreUrl { got };
+        let invalid = |got: String, problem| InvalidStoreUrl { got, problem };
         let is_scheme = |b: u8| b.is_ascii_alphanumeric() || b == b'+';
         let split = text.split_once("://").filter(|(scheme, _)| scheme.bytes().all(is_scheme));
         let Some((scheme, _)) = split else {
             // With an `@`, the text may be a URL with a password and without its scheme.
             let got =
                 if text.contains('@') { "a text without scheme".to_owned() } else { quoted(text) };
-            return Err(invalid(got));
+            return Err(invalid(got, "a text without scheme"));
         };
         // Shows only the scheme: in a broken URL it is unknown where a password ends.
-        let url = Url::parse(text).map_err(|e| invalid(format!("a {scheme}:// URL with {e}")))?;
+        let url = Url::parse(text).map_err(|error| {
+            invalid(format!("a {scheme}:// URL with {error}"), "a URL that cannot be parsed")
+        })?;
         let problem = match url.scheme() {
             "redis" | "rediss" | "valkey" | "valkeys" => {
                 let database = url.path().trim_matches('/');
                 if url.host_str().is_none_or(str::is_empty) {
-                    Some("without a host")
+                    Some("a URL without a host")
                 } else if !database.is_empty() && database.parse::<u32>().is_err() {
-                    Some("whose path is not the number of a database")
+                    Some("a URL whose path is not the number of a database")
                 } else {
                     None
                 }
             }
             scheme if is_socket(scheme) => {
-                (url.path().len() <= 1).then_some("without the path of a socket")
+                (url.path().len() <= 1).then_some("a URL without the path of a socket")
             }
-            _ => Some("of another scheme"),
+            _ => Some("a URL of another scheme"),
         };
         match problem {
-            Some(problem) => Err(invalid(format!("a {scheme}:// URL {problem}"))),
+            Some(problem) => {
+                Err(invalid(problem.replacen("URL", &format!("{scheme}:// URL"), 1), problem))
+            }
             None => Ok(Self::Redis(text.to_owned().into())),
         }
     }

@@ -119,8 +119,18 @@ pub fn register_redis(
         .with_description("Connections to Redis that requests share")
         .with_callback(move |observer| observer.observe(pool.pool_state().connections, &[]))
         .build();
+    let clock = store.clone();
+    meter
+        .f64_observable_gauge("larder.store.clock_ahead")
+        .with_unit("s")
+        .with_description("What the store's clock is ahead of that of Redis, which was set back")
+        .with_callback(move |observer| {
+            let ahead = Duration::from_millis(clock.pool_state().clock_ahead_ms);
+            observer.observe(ahead.as_secs_f64(), &[]);
+        })
+        .build();
     type Count = fn(&RedisStore) -> u64;
-    let counters: [(&str, &str, Count); 6] = [
+    let counters: [(&str, &str, Count); 7] = [
         ("larder.store.connections.created", "Connections to Redis made", |store| {
             store.pool_state().created
         }),
@@ -130,6 +140,11 @@ pub fn register_redis(
         ("db.client.connection.timeouts", "Operations that got no connection in time", |store| {
             store.pool_state().checkout_timeouts
         }),
+        (
+            "larder.store.corrupt_entries",
+            "Entries in Redis that were not what was written",
+            RedisStore::corrupt_entries,
+        ),
         ("larder.store.resent", "Commands sent again on another connection", |store| {
             store.pool_state().resent
         }),

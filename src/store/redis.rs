@@ -10,6 +10,7 @@
 mod client_tracking;
 mod codec;
 mod connection;
+mod corrupt_entries;
 mod fault;
 mod fault_log;
 mod inspect;
@@ -38,6 +39,7 @@ use super::{
     key_watch::KeyWatchers, near_cache::NearCache,
 };
 use crate::model::{Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, millis_ceil};
+use corrupt_entries::CorruptEntries;
 use key_schema::{EntryKeys, KeySchema};
 pub use pool::{PoolOptions, PoolState};
 use pool::{RedisPool, Retry};
@@ -71,6 +73,7 @@ pub struct RedisStore {
     pool: RedisPool,
     schema: Arc<KeySchema>,
     reads: ReadBatcher,
+    corrupt: CorruptEntries,
     lease_watchers: KeyWatchers,
     closed_buckets: Arc<ClosedBuckets>,
 }
@@ -96,10 +99,13 @@ impl RedisStore {
         stop: tokio_util::sync::CancellationToken,
     ) -> Result<Self> {
         let pool = RedisPool::new(&options.pool, near.clone())?;
+        let schema = Arc::new(KeySchema::new(&options.prefix, options.shards));
+        let corrupt = CorruptEntries::new(pool.clone(), schema.clone());
         let store = Self {
-            reads: ReadBatcher::new(pool.clone()),
+            reads: ReadBatcher::new(pool.clone(), corrupt.clone()),
             pool,
-            schema: Arc::new(KeySchema::new(&options.prefix, options.shards)),
+            corrupt,
+            schema,
             lease_watchers: KeyWatchers::default(),
             closed_buckets: Arc::default(),
         };
@@ -125,6 +131,11 @@ impl RedisStore {
         self.pool.subscribe()
     }
 
+    /// Entries that were not what was written.
+    pub fn corrupt_entries(&self) -> u64 {
+        self.corrupt.count()
+    }
+
     /// Name of each fault of Redis, how often it was met, and whether it lasts.
     pub fn faults(&self) -> Vec<(&'static str, u64, bool)> {
         self.pool.health().faults.state().collect()
@@ -138,7 +149,7 @@ impl RedisStore {
         keys.extend(extra);
         let mut call = script.call(&keys);
         let generation: [u8; codec::GENERATION_BYTES] = rand::random();
-        call.arg(self.pool.not_after().0).arg(&generation);
+        call.arg(self.pool.not_after().0).arg(&generation).arg(self.pool.clock().ahead_ms());
         call
     }
 
@@ -211,7 +222,7 @@ impl Store for RedisStore {
             return Ok(Vec::new());
         }
         let mget = read_batcher::mget(keys.iter().map(|key| self.schema.entry_keys(key)));
-        read_batcher::read_all(&self.pool, &mget).await
+        read_batcher::read_all(&self.pool, &self.corrupt, &mget).await
     }
 
     async fn put(

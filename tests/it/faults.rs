@@ -14,5 +14,7 @@ mod late_writes;
 mod outages;
 // Starting without Redis, and running without it on purpose.
 mod startup;
+// Redis restarts or hangs, and all features heal by themselves.
+mod restarts;
 // Redis fails only briefly, or only for some commands.
 mod transient_errors;

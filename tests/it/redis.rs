@@ -1,5 +1,7 @@
 //! Behaviour on Redis: connections, cost in commands, data loss, and key names.
 
+// The clock of Redis is set back and forward.
+mod clock_steps;
 // Connections over TCP and TLS, and the documented ACL user.
 mod connections;
 // Lost, evicted or corrupt data.

@@ -27,5 +27,7 @@ pub(crate) mod server;
 pub(crate) mod status;
 // A FetchStream client.
 pub(crate) mod stream;
+// A Redis server with TLS.
+pub(crate) mod tls;
 // Polling with a deadline.
 pub(crate) mod wait;

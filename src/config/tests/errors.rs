@@ -4,8 +4,8 @@ use super::*;
 fn unknown_key_is_reported_with_its_origin() {
     let (sources, written) = sources("[store]\ntimeoutt = '1s'", &[("LARDER_STORE__SHARD", "4")]);
     let message = load(sources).unwrap_err().to_string();
-    let known = "url, prefix, timeout, connect_timeout, connections, shards, breaker_threshold, \
-        probe_interval";
+    let known = "url, url_file, prefix, timeout, connect_timeout, connections, shards, \
+        breaker_threshold, probe_interval";
     let expected = format!(
         "store.shard: unknown key, expected one of {known} (LARDER_STORE__SHARD)\n\
          store.timeoutt: unknown key, expected one of {known} ({})",

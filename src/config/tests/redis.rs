@@ -147,3 +147,83 @@ fn password_is_redacted_in_all_output() {
         assert!(config.render().contains(&format!("url = \"{shown}\"\n")));
     }
 }
+
+/// A file with this content, and the line of a configuration that names it.
+fn url_file(content: &str) -> (tempfile::NamedTempFile, String) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(content.as_bytes()).unwrap();
+    let line = format!("store.url_file = '{}'", file.path().display());
+    (file, line)
+}
+
+#[test]
+fn url_is_read_from_a_file() {
+    for content in
+        ["redis://u:p@h:6379/0", "redis://u:p@h:6379/0\n", " redis://u:p@h:6379/0 \r\n\n"]
+    {
+        let (file, line) = url_file(content);
+        check(&line, &[], "redis://u:p@h:6379/0");
+        let path = file.path().to_str().unwrap();
+        check("", &[("LARDER_STORE__URL_FILE", path)], "redis://u:p@h:6379/0");
+        let (mut sources, _written) = sources(FILE, &[("REDIS_URL", "redis://variable")]);
+        sources.overrides.store_url_file = Some(path.to_owned());
+        assert_eq!(url(&load(sources).unwrap()), "redis://u:p@h:6379/0");
+    }
+    let (_file, line) = url_file("redis://h");
+    check(&line, &[("REDIS_PASSWORD", "p")], "redis://:p@h");
+}
+
+#[test]
+fn url_and_file_are_exclusive_in_one_source() {
+    let (file, line) = url_file("redis://in-file");
+    let path = file.path().to_str().unwrap();
+    let both = ["store.url_file: expected either store.url or store.url_file, got both"];
+    assert_eq!(problems(&format!("{line}\nstore.url = 'memory'"), &[]), both);
+    let variable = ("LARDER_STORE__URL_FILE", path);
+    assert_eq!(problems("", &[variable, ("LARDER_STORE", "memory")]), both);
+    assert_eq!(problems("", &[variable, ("REDIS_HOST", "h")]), both);
+    // A later source wins.
+    check(&line, &[("LARDER_STORE", "redis://variable")], "redis://variable");
+    check(FILE, &[variable], "redis://in-file");
+    check(FILE, &[variable, ("REDIS_ENABLED", "true")], "redis://in-file");
+    check(&line, &[("REDIS_ENABLED", "true")], "redis://in-file");
+    check(&line, &[("REDIS_ENABLED", "false")], "memory");
+    check("", &[variable, ("REDIS_ENABLED", "false")], "memory");
+    let (mut sources, _written) = sources(&line, &[variable]);
+    sources.overrides.store = Some("memory".to_owned());
+    assert_eq!(url(&load(sources).unwrap()), "memory");
+}
+
+#[test]
+fn problems_of_the_file_name_it_without_its_content() {
+    let contents = [
+        ("", "is empty"),
+        (" \n", "is empty"),
+        ("redis://u:S3CRET@h\nredis://other", "has more than one line"),
+        ("S3CRET", "contains a text without scheme"),
+        ("redis://u:S3CRET@", "contains a URL"),
+        ("redis://u:x@h/S3CRET", "contains a URL whose path is not the number of a database"),
+        ("http://u:S3CRET@h", "contains a URL of another scheme"),
+    ];
+    for (content, expected) in contents {
+        let (file, line) = url_file(content);
+        let problems = problems(&line, &[]);
+        let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+        let path = file.path().display().to_string();
+        assert!(problem.starts_with(&format!("store.url_file: the file {path} ")), "{problem}");
+        assert!(problem.contains(expected) && !problem.contains("S3CRET"), "{problem}");
+    }
+    let missing = problems("store.url_file = '/nonexistent/url'", &[]);
+    assert!(missing[0].contains("the file /nonexistent/url cannot be read: "), "{missing:?}");
+}
+
+#[test]
+fn file_is_rendered_with_its_url_and_without_the_password() {
+    let (file, line) = url_file("redis://u:S3CRET@h:6379/0");
+    let config = loaded(&line, &[]);
+    let rendered = config.render();
+    assert!(rendered.contains("# redis://u:***@h:6379/0") && !rendered.contains("S3CRET"));
+    assert_eq!(loaded(&rendered, &[]), config);
+    std::fs::write(file.path(), "redis://u:other@h:6379/0").unwrap();
+    assert_eq!(config.needs_restart(&loaded(&line, &[])), ["store.url_file"]);
+}

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! offset  size
-//!      0     1  format, 1
+//!      0     1  format, 2; or 1, without checksums
 //!      1    16  generation
 //!     17     8  created_at, milliseconds since the Unix epoch
 //!     25     8  fresh_until, likewise
@@ -18,16 +18,25 @@
 //!                 3  Last-Modified
 //!                 4  duration of the fetch, milliseconds (8)
 //!                 5  revalidation window, milliseconds (8)
+//!                 6  checksum of the extensions before it (4)
+//!                 7  checksum of the value, always the last extension (8)
+//!                 8  copy of kind, flags and value, of a counter
 //!   61+n        value
 //! ```
 //!
 //! Numbers are big-endian. The scripts write the part before the version, because only they know
 //! the generation and the server's time; they use the same offsets. An entry of another format or
 //! with unknown flags counts as missing, so that replicas of two releases can share one Redis.
+//!
+//! The checksums are XXH3, with the version as the seed, and for the value the kind as well.
+//! Scripts cannot compute them: they keep that of a value that they keep, and write a copy of a
+//! counter instead. Times and windows, which scripts rewrite, are not covered; the expiry of the
+//! key bounds what a wrong time can do. Entries of format 1 are accepted as they are.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::model::{
     Entry, FetchMetadata, Kind, Lifetime, NewEntry, Tags, Timestamp, Version, millis_ceil,
@@ -35,14 +44,34 @@ use crate::model::{
 
 /// Size of a generation id.
 pub(super) const GENERATION_BYTES: usize = 16;
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The format of earlier releases, without checksums.
+const UNCHECKED_FORMAT: u8 = 1;
 const HEADER_BYTES: usize = 61;
+const CREATED_AT: usize = 17;
+const FRESH_UNTIL_AT: usize = 25;
 const VERSION_AT: usize = 33;
+const WINDOWS_AT: usize = 41;
+const KIND_AT: usize = 57;
+const FLAGS_AT: usize = 58;
+const LENGTH_AT: usize = 59;
 const TAG: u8 = 1;
 const ETAG: u8 = 2;
 const LAST_MODIFIED: u8 = 3;
 const FETCH_TIME: u8 = 4;
 const REVALIDATION_WINDOW: u8 = 5;
+const EXTENSIONS_CHECKSUM: u8 = 6;
+const VALUE_CHECKSUM: u8 = 7;
+const COPY: u8 = 8;
+/// Bytes of the checksum of a value with its type and length.
+const VALUE_CHECKSUM_BYTES: usize = 11;
+
+/// An entry that is not what was written.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct CorruptEntry {
+    /// Its first bytes, which identify the write.
+    pub(super) header: Box<[u8]>,
+}
 
 /// Encodes the part of an entry from its version on.
 pub(super) fn encode_tail(entry: &NewEntry) -> Vec<u8> {
@@ -55,35 +84,51 @@ pub(super) fn encode_staged(entry: &NewEntry) -> Vec<u8> {
 }
 
 fn encode_after(padding: usize, entry: &NewEntry) -> Vec<u8> {
-    let mut tail = Vec::with_capacity(padding + 64 + entry.tags.len() * 16 + entry.data.len());
+    let mut tail = Vec::with_capacity(padding + 80 + entry.tags.len() * 16 + entry.data.len());
     tail.resize(padding, 0);
     tail.put_u64(entry.version.0);
     tail.extend_from_slice(&encode_windows(&entry.lifetime));
     tail.extend_from_slice(&kind_and_flags(entry.kind));
+    let start = tail.len();
     put_extensions(
         &mut tail,
+        entry.version,
         &entry.tags,
         entry.fetch_metadata.as_deref(),
         entry.lifetime.revalidation_window,
     );
+    let checksum = value_checksum(entry.version, entry.kind, &entry.data);
+    put_extension(&mut tail, start, VALUE_CHECKSUM, &checksum.to_be_bytes());
+    put_length(&mut tail, start);
     tail.put_slice(&entry.data);
     tail
 }
 
-/// Encodes the extensions with their length.
+/// Encodes the extensions, without their length and without the checksum of the value.
 pub(super) fn encode_extensions(
+    version: Version,
     tags: &Tags,
     fetch_metadata: Option<&FetchMetadata>,
     revalidation_window: Duration,
 ) -> Vec<u8> {
     let mut extensions = Vec::with_capacity(64);
-    put_extensions(&mut extensions, tags, fetch_metadata, revalidation_window);
-    extensions
+    put_extensions(&mut extensions, version, tags, fetch_metadata, revalidation_window);
+    extensions.split_off(2)
+}
+
+fn value_checksum(version: Version, kind: Kind, value: &[u8]) -> u64 {
+    xxh3_64_with_seed(value, version.0 ^ kind as u64)
+}
+
+fn extensions_checksum(version: Version, extensions: &[u8]) -> [u8; 4] {
+    let [.., a, b, c, d] = xxh3_64_with_seed(extensions, version.0).to_be_bytes();
+    [a, b, c, d]
 }
 
 /// Omits extensions that do not fit; the limits on tags and validators keep them far below that.
 fn put_extensions(
     out: &mut Vec<u8>,
+    version: Version,
     tags: &Tags,
     fetch_metadata: Option<&FetchMetadata>,
     revalidation_window: Duration,
@@ -117,13 +162,22 @@ fn put_extensions(
             &millis_ceil(revalidation_window).to_be_bytes(),
         );
     }
+    if out.len() > start + 2 {
+        let checksum = extensions_checksum(version, &out[start + 2..]);
+        put_extension(out, start, EXTENSIONS_CHECKSUM, &checksum);
+    }
+}
+
+/// Writes the length of the extensions that begin at `start` with the place for it.
+fn put_length(out: &mut [u8], start: usize) {
     let length = u16::try_from(out.len() - start - 2).unwrap_or(0);
     out[start..start + 2].copy_from_slice(&length.to_be_bytes());
 }
 
 fn put_extension(out: &mut Vec<u8>, start: usize, kind: u8, content: &[u8]) {
     let Ok(length) = u16::try_from(content.len()) else { return };
-    if out.len() - start + 3 + content.len() <= usize::from(u16::MAX) {
+    let reserved = if kind < EXTENSIONS_CHECKSUM { 7 + VALUE_CHECKSUM_BYTES } else { 0 };
+    if out.len() - start + 3 + content.len() + reserved <= usize::from(u16::MAX) {
         out.put_u8(kind);
         out.put_u16(length);
         out.put_slice(content);
@@ -143,42 +197,55 @@ pub(super) fn kind_and_flags(kind: Kind) -> [u8; 2] {
     [kind as u8, 0]
 }
 
-/// Decodes an entry; none if it was written under another generation, or is malformed or unknown to
-/// this release.
-pub(super) fn decode(stored: Bytes, generation: &[u8]) -> Option<Entry> {
-    let mut rest = stored;
-    if rest.len() < HEADER_BYTES
-        || rest.get_u8() != FORMAT
-        || rest.split_to(GENERATION_BYTES) != generation
+/// Decodes an entry; none if it was written under another generation, or is of a format or kind
+/// that this release does not know.
+pub(super) fn decode(mut stored: Bytes, generation: &[u8]) -> Result<Option<Entry>, CorruptEntry> {
+    if stored.len() < HEADER_BYTES
+        || !matches!(stored[0], FORMAT | UNCHECKED_FORMAT)
+        || stored[1..CREATED_AT] != *generation
+        || stored[FLAGS_AT] != 0
     {
-        return None;
+        return Ok(None);
     }
-    let created_at = Timestamp(rest.get_u64());
-    let fresh_until = Timestamp(rest.get_u64());
-    let version = Version(rest.get_u64());
-    let stale_while_revalidate = Duration::from_millis(rest.get_u64());
-    let stale_if_error = Duration::from_millis(rest.get_u64());
-    let kind = Kind::from_byte(rest.get_u8())?;
-    if rest.get_u8() != 0 {
-        return None;
-    }
-    let extensions = usize::from(rest.get_u16());
-    if rest.len() < extensions {
-        return None;
-    }
-    let extensions = Extensions::decode(rest.split_to(extensions))?;
-    Some(Entry {
+    let Some(kind) = Kind::from_byte(stored[KIND_AT]) else { return Ok(None) };
+    let version = Version(u64_at(&stored, VERSION_AT));
+    let value_at = HEADER_BYTES + usize::from((&stored[LENGTH_AT..]).get_u16());
+    let extensions = stored
+        .get(HEADER_BYTES..value_at)
+        .and_then(|extensions| Extensions::decode(extensions, version, kind, &stored[value_at..]));
+    // Without a checksum, a wrong length would make extensions a part of the value.
+    let is_valid = |found: &Extensions| found.is_value_checked || stored[0] == UNCHECKED_FORMAT;
+    let Some(extensions) = extensions.filter(is_valid) else {
+        return Err(CorruptEntry::new(&stored));
+    };
+    let mut windows = &stored[WINDOWS_AT..];
+    Ok(Some(Entry {
         kind,
-        data: rest,
         version,
-        created_at,
-        fresh_until,
-        stale_while_revalidate,
-        stale_if_error,
+        created_at: Timestamp(u64_at(&stored, CREATED_AT)),
+        fresh_until: Timestamp(u64_at(&stored, FRESH_UNTIL_AT)),
+        stale_while_revalidate: Duration::from_millis(windows.get_u64()),
+        stale_if_error: Duration::from_millis(windows.get_u64()),
         revalidation_window: extensions.revalidation_window,
         tags: extensions.tags.into(),
         fetch_metadata: extensions.fetch_metadata.map(Arc::new),
-    })
+        data: {
+            stored.advance(value_at);
+            stored
+        },
+    }))
+}
+
+/// Reads a number of the header.
+fn u64_at(stored: &[u8], offset: usize) -> u64 {
+    (&stored[offset..]).get_u64()
+}
+
+impl CorruptEntry {
+    #[cold]
+    fn new(stored: &[u8]) -> Self {
+        Self { header: stored[..HEADER_BYTES].into() }
+    }
 }
 
 #[derive(Default)]
@@ -186,20 +253,31 @@ struct Extensions {
     tags: Vec<String>,
     fetch_metadata: Option<FetchMetadata>,
     revalidation_window: Duration,
+    is_value_checked: bool,
 }
 
 impl Extensions {
-    fn decode(mut stored: Bytes) -> Option<Self> {
+    /// Decodes the extensions of an entry, and checks them and its value. None if they are not what
+    /// was written.
+    fn decode(stored: &[u8], version: Version, kind: Kind, value: &[u8]) -> Option<Self> {
         let mut extensions = Self::default();
-        while stored.has_remaining() {
-            if stored.len() < 3 {
+        let mut rest = stored;
+        while !rest.is_empty() {
+            let before = stored.len() - rest.len();
+            let (header, contents) = rest.split_at_checked(3)?;
+            let length = usize::from((&header[1..]).get_u16());
+            let (content, next) = contents.split_at_checked(length)?;
+            rest = next;
+            let is_valid = match header[0] {
+                EXTENSIONS_CHECKSUM => content == extensions_checksum(version, &stored[..before]),
+                VALUE_CHECKSUM => content == value_checksum(version, kind, value).to_be_bytes(),
+                COPY => content.strip_prefix(&kind_and_flags(kind)) == Some(value),
+                other => extensions.add(other, content).is_some(),
+            };
+            if !is_valid {
                 return None;
             }
-            let (kind, length) = (stored.get_u8(), usize::from(stored.get_u16()));
-            if stored.len() < length {
-                return None;
-            }
-            extensions.add(kind, &stored.split_to(length))?;
+            extensions.is_value_checked |= matches!(header[0], VALUE_CHECKSUM | COPY);
         }
         Some(extensions)
     }
@@ -276,7 +354,7 @@ mod tests {
     #[test]
     fn stored_bytes_never_change() {
         let expected = [
-            "01",                               // format
+            "02",                               // format
             "30313233343536373839616263646566", // generation
             "0000010203040506",                 // created_at
             "000001020304ef66",                 // fresh_until
@@ -284,9 +362,11 @@ mod tests {
             "00000000000003e8",                 // stale_while_revalidate
             "00000000000007d0",                 // stale_if_error
             "0100",                             // kind and flags
-            "0009",                             // length of the extensions
+            "001b",                             // length of the extensions
             "01000161",                         // tag
             "0100026263",                       // tag
+            "060004c6ca3e15",                   // checksum of the extensions
+            "070008a8ef38bc5a1a992c",           // checksum of the value
             "76616c7565",                       // value
         ];
         assert_eq!(
@@ -298,13 +378,15 @@ mod tests {
     #[test]
     fn stored_bytes_of_a_fetched_value_never_change() {
         let expected = [
-            "0032",                     // length of the extensions
+            "0044",                     // length of the extensions
             "01000161",                 // tag
             "0100026263",               // tag
             "02000422653122",           // etag
             "030009796573746572646179", // last modified
             "04000800000000000000fa",   // fetch time
             "0500080000000000000bb8",   // revalidation window
+            "060004f33e16d3",           // checksum of the extensions
+            "070008a8ef38bc5a1a992c",   // checksum of the value
             "76616c7565",               // value
         ];
         assert_eq!(
@@ -317,8 +399,8 @@ mod tests {
     fn entries_round_trip() {
         let now = Timestamp(1_700_000_000_000);
         for new in [set_entry(), fetched_entry()] {
-            let entry = decode(store(&new, now).into(), &GENERATION).unwrap();
-            assert_eq!(entry, Entry::written(&new, now));
+            let entry = decode(store(&new, now).into(), &GENERATION);
+            assert_eq!(entry, Ok(Some(Entry::written(&new, now))));
         }
     }
 
@@ -329,6 +411,7 @@ mod tests {
             store(&NewEntry { tags: tags.into(), ..set_entry() }, Timestamp(1)).into(),
             &GENERATION,
         )
+        .unwrap()
         .unwrap();
         assert_eq!((entry.tags.len(), &entry.data[..]), (2, &b"value"[..]));
     }
@@ -336,21 +419,76 @@ mod tests {
     #[test]
     fn other_generations_formats_kinds_and_flags_count_as_missing() {
         let stored = store(&set_entry(), Timestamp(1));
-        assert_eq!(decode(stored.clone().into(), b"another-generati"), None);
-        for (offset, byte) in [(0, 2), (57, 9), (58, 1)] {
+        assert_eq!(decode(stored.clone().into(), b"another-generati"), Ok(None));
+        for (offset, byte) in [(0, 3), (57, 9), (58, 1)] {
             let mut other = stored.clone();
             other[offset] = byte;
-            assert_eq!(decode(other.into(), &GENERATION), None, "offset {offset}");
+            assert_eq!(decode(other.into(), &GENERATION), Ok(None), "offset {offset}");
         }
+    }
+
+    /// An entry with these extensions.
+    fn with_extensions(format: u8, extensions: &[u8]) -> Vec<u8> {
+        let mut stored = store(&NewEntry { tags: Vec::new().into(), ..set_entry() }, Timestamp(1));
+        stored[0] = format;
+        stored[LENGTH_AT..HEADER_BYTES]
+            .copy_from_slice(&u16::try_from(extensions.len()).unwrap().to_be_bytes());
+        let checksum = HEADER_BYTES..HEADER_BYTES + VALUE_CHECKSUM_BYTES;
+        stored.splice(checksum, extensions.iter().copied());
+        stored
     }
 
     #[test]
     fn unknown_extensions_are_skipped() {
-        let mut stored = store(&NewEntry { tags: Vec::new().into(), ..set_entry() }, Timestamp(1));
-        stored[59..61].copy_from_slice(&7u16.to_be_bytes());
-        stored.splice(61..61, [9, 0, 4, 1, 2, 3, 4]);
-        let entry = decode(stored.into(), &GENERATION).unwrap();
+        let stored = with_extensions(UNCHECKED_FORMAT, &[99, 0, 4, 1, 2, 3, 4]);
+        let entry = decode(stored.into(), &GENERATION).unwrap().unwrap();
         assert_eq!((entry.tags.len(), &entry.data[..]), (0, &b"value"[..]));
+    }
+
+    #[test]
+    fn entries_without_checksum_are_accepted_in_the_old_format_only() {
+        let mut stored = with_extensions(UNCHECKED_FORMAT, &[1, 0, 1, b'a']);
+        assert!(decode(with_extensions(FORMAT, &[1, 0, 1, b'a']).into(), &GENERATION).is_err());
+        let last = stored.len() - 1;
+        stored[last] ^= 1;
+        let entry = decode(stored.into(), &GENERATION).unwrap().unwrap();
+        assert_eq!((&entry.tags[..], &entry.data[..]), (&["a".to_owned()][..], &b"valud"[..]));
+    }
+
+    #[test]
+    fn changed_bytes_are_noticed_unless_they_are_times() {
+        for new in [set_entry(), fetched_entry()] {
+            let stored = store(&new, Timestamp(1));
+            let expected = decode(stored.clone().into(), &GENERATION).unwrap().unwrap();
+            for (offset, bit) in (0..stored.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+                let mut changed = stored.clone();
+                changed[offset] ^= 1 << bit;
+                let decoded = decode(changed.into(), &GENERATION);
+                let is_time = (CREATED_AT..VERSION_AT).contains(&offset)
+                    || (WINDOWS_AT..KIND_AT).contains(&offset);
+                match decoded {
+                    Err(_) | Ok(None) => assert!(!is_time),
+                    Ok(Some(entry)) => assert!(is_time || entry == expected, "at {offset}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn corrupt_entry_has_the_header() {
+        let mut stored = store(&set_entry(), Timestamp(1));
+        let last = stored.len() - 1;
+        stored[last] ^= 1;
+        let header = stored[..HEADER_BYTES].into();
+        assert_eq!(decode(stored.into(), &GENERATION), Err(CorruptEntry { header }));
+    }
+
+    #[test]
+    fn counter_is_compared_with_its_copy() {
+        let copy = |text: &[u8]| [&[COPY, 0, 2 + 5, 1, 0][..], text].concat();
+        let decode = |text| decode(with_extensions(FORMAT, &copy(text)).into(), &GENERATION);
+        assert!(decode(b"value").unwrap().is_some());
+        assert!(decode(b"valud").is_err());
     }
 
     proptest! {

@@ -9,6 +9,7 @@
 //! <prefix>:w:{<namespace>:<shard>}:<number>            large entry before it is stored
 //! <prefix>:{stats}:...                                 the fleet's counters
 //! <prefix>:{probe}:1 and :2                            keys of the full probe
+//! <prefix>:{clock}                                     what the replicas agree on about the clock
 //! ```
 //!
 //! All keys of one script have the same hash tag, so they live in one Cluster slot. Leases have
@@ -100,6 +101,11 @@ impl KeySchema {
 
     pub(super) fn sequence(&self, replica: u64) -> String {
         format!("{}:{{stats}}:replica:{replica:016x}", self.prefix)
+    }
+
+    /// What the replicas agree on about the clock.
+    pub(super) fn clock(&self) -> String {
+        format!("{}:{{clock}}", self.prefix)
     }
 
     /// The keys of the full probe.
@@ -201,6 +207,7 @@ mod tests {
             schema.bucket(HOUR, 29_000_000),
             schema.sequence(7),
             schema.probe().join(" "),
+            schema.clock(),
         ];
         let digest = "e-E9-VncLV-Q-jg4_34-_btAQLbFbjxoNFLH4tDVBUY";
         let expected = [
@@ -215,6 +222,7 @@ mod tests {
             "larder:{stats}:60s:29000000",
             "larder:{stats}:replica:0000000000000007",
             "larder:{probe}:1 larder:{probe}:2",
+            "larder:{clock}",
         ];
         assert_eq!(names, expected);
     }

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use redis::Cmd;
 
 use super::{
-    RedisStore, ScriptReply, add_lifetime, codec,
+    RedisStore, ScriptReply, add_lifetime,
+    codec::{self, CorruptEntry},
     pool::Retry,
     script::{ABANDON, ACQUIRE, DISCARD, EXTEND, FILL, REVALIDATE},
     unexpected,
@@ -23,27 +24,13 @@ use crate::{
 #[async_trait]
 impl Leases for RedisStore {
     async fn acquire(&self, key: &EntryKey, request: &AcquireRequest) -> Result<AcquireOutcome> {
-        let mut call = self.call(&ACQUIRE, key, None);
-        call.arg(&request.token.0).arg(millis_ceil(request.ttl)).arg(request.fresher_than.0);
-        let mut reply = self.run(&ACQUIRE, &call, Retry::Never).await?;
-        match reply.word.as_str() {
-            "FOUND" => next_entry(&mut reply)?
-                .map(AcquireOutcome::Found)
-                .ok_or_else(|| unexpected("acquire.lua")),
-            "GRANTED" => Ok(AcquireOutcome::Granted { previous: next_entry(&mut reply)? }),
-            "HELD" => Ok(AcquireOutcome::Held { expires_in: reply.next_millis()? }),
-            "BACKED_OFF" => {
-                let previous = next_entry(&mut reply)?;
-                let remaining = reply.next_millis()?;
-                let cause: Vec<u8> = reply.next()?;
-                Ok(AcquireOutcome::BackedOff {
-                    remaining,
-                    previous,
-                    cause: String::from_utf8_lossy(&cause).into(),
-                })
+        match self.try_acquire(key, request).await? {
+            Ok(outcome) => Ok(outcome),
+            Err(entry) => {
+                let name = self.schema.entry_keys(key).entry;
+                self.corrupt.found_and_remove(&name, &entry).await?;
+                self.try_acquire(key, request).await?.map_err(|_| unexpected("acquire.lua"))
             }
-            "HELD_OFF" => Ok(AcquireOutcome::HeldOff { remaining: reply.next_millis()? }),
-            _ => Err(unexpected("acquire.lua")),
         }
     }
 
@@ -95,7 +82,12 @@ impl Leases for RedisStore {
         add_lifetime(&mut call, lifetime);
         call.arg(&version.0.to_be_bytes())
             .arg(&codec::encode_windows(lifetime))
-            .arg(codec::encode_extensions(tags, Some(fetch_metadata), lifetime.revalidation_window))
+            .arg(codec::encode_extensions(
+                *version,
+                tags,
+                Some(fetch_metadata),
+                lifetime.revalidation_window,
+            ))
             .arg(&token.0);
         match self.run(&REVALIDATE, &call, Retry::Never).await?.word.as_str() {
             "GONE" => Ok(RevalidateOutcome::Gone),
@@ -128,6 +120,40 @@ impl Leases for RedisStore {
     }
 }
 
+impl RedisStore {
+    /// Asks for a lease. The inner error is the entry that was found instead, if it is corrupt.
+    async fn try_acquire(
+        &self,
+        key: &EntryKey,
+        request: &AcquireRequest,
+    ) -> Result<std::result::Result<AcquireOutcome, CorruptEntry>> {
+        let mut call = self.call(&ACQUIRE, key, None);
+        call.arg(&request.token.0).arg(millis_ceil(request.ttl)).arg(request.fresher_than.0);
+        let mut reply = self.run(&ACQUIRE, &call, Retry::Never).await?;
+        // A corrupt entry before is as good as none. A read of it removes it.
+        Ok(Ok(match reply.word.as_str() {
+            "FOUND" => match next_entry(&mut reply)? {
+                Ok(Some(entry)) => AcquireOutcome::Found(entry),
+                Ok(None) => return Err(unexpected("acquire.lua")),
+                Err(entry) => return Ok(Err(entry)),
+            },
+            "GRANTED" => {
+                AcquireOutcome::Granted { previous: next_entry(&mut reply)?.ok().flatten() }
+            }
+            "HELD" => AcquireOutcome::Held { expires_in: reply.next_millis()? },
+            "BACKED_OFF" => {
+                let previous = next_entry(&mut reply)?.ok().flatten();
+                let remaining = reply.next_millis()?;
+                let cause: Vec<u8> = reply.next()?;
+                let cause = String::from_utf8_lossy(&cause).into();
+                AcquireOutcome::BackedOff { remaining, previous, cause }
+            }
+            "HELD_OFF" => AcquireOutcome::HeldOff { remaining: reply.next_millis()? },
+            _ => return Err(unexpected("acquire.lua")),
+        }))
+    }
+}
+
 /// The status of the lease by the first word of a script's reply, which is `success` while the
 /// lease is held.
 fn lease_status(word: &str, success: &str) -> Option<LeaseStatus> {
@@ -140,7 +166,7 @@ fn lease_status(word: &str, success: &str) -> Option<LeaseStatus> {
 }
 
 /// The entry in a reply; an empty string stands for none. The script has checked the generation.
-fn next_entry(reply: &mut ScriptReply) -> Result<Option<Entry>> {
+fn next_entry(reply: &mut ScriptReply) -> Result<std::result::Result<Option<Entry>, CorruptEntry>> {
     let stored: Vec<u8> = reply.next()?;
     let generation: Vec<u8> = stored.get(1..=codec::GENERATION_BYTES).unwrap_or_default().to_vec();
     Ok(codec::decode(Bytes::from(stored), &generation))

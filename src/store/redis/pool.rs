@@ -73,6 +73,8 @@ pub struct PoolState {
     pub server_changes: u64,
     /// Times that the server's clock was set.
     pub clock_steps: u64,
+    /// What the store's clock is ahead of the server's, in milliseconds.
+    pub clock_ahead_ms: u64,
 }
 
 #[derive(Clone)]
@@ -161,10 +163,11 @@ impl RedisPool {
             resent: self.health.resent(),
             server_changes: self.health.server().changes(),
             clock_steps: self.health.clock.steps(),
+            clock_ahead_ms: self.health.clock.ahead_ms(),
         }
     }
 
-    /// The latest time, by the server's clock, at which a write that is sent now may be applied.
+    /// The latest time, by the store's clock, at which a write that is sent now may be applied.
     pub(super) fn not_after(&self) -> Timestamp {
         self.health.clock.now().after(self.timeout)
     }

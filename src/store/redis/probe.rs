@@ -1,5 +1,7 @@
 //! Probes of Redis: whether it answers what the operations need, its time and its role.
 
+use std::{collections::HashMap, sync::Once, time::Duration};
+
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use tokio::time::Instant;
 
@@ -12,8 +14,15 @@ use super::{
 };
 use crate::{
     model::{Timestamp, millis_ceil},
-    store::{ErrorKind, Result},
+    store::{ErrorKind, Result, clock::SharedClock},
 };
+
+/// Interval at which the time of the shared clock is written.
+const CLOCK_WRITE_INTERVAL: Duration = Duration::from_secs(10);
+/// Time for which Redis keeps the shared clock of a fleet that is gone.
+const CLOCK_RETENTION: Duration = Duration::from_secs(90 * 86_400);
+const AHEAD_FIELD: &str = "ahead";
+const LATEST_FIELD: &str = "latest";
 
 // === impl RedisStore ===
 
@@ -29,7 +38,7 @@ impl RedisStore {
         let began_at = Instant::now();
         let mut used = None;
         let mut commands = redis::pipe();
-        commands.cmd("PING").cmd("TIME").cmd("HELLO");
+        commands.cmd("PING").cmd("TIME").cmd("HELLO").hgetall(self.schema.clock());
         let answers = self.pool.query_each(&commands, &mut used).await;
         let health = self.pool.health();
         let Some(handle) = used else { return answers.map(|_| ()) };
@@ -43,6 +52,7 @@ impl RedisStore {
         };
         let mut answers = answers.into_iter().map(error_or_value);
         let (ping, time, hello) = (answers.next(), answers.next(), answers.next());
+        let shared = answers.next().and_then(RedisResult::ok).and_then(shared_clock);
         if let Some(Err(error)) = ping {
             let fault = Fault::of(&error);
             health.faults.met(fault, &words(&error));
@@ -54,7 +64,12 @@ impl RedisStore {
             }
         }
         match time.map(|time| time.and_then(server_time)) {
-            Some(Ok(time)) => health.clock.synchronize(time, began_at),
+            Some(Ok(time)) => {
+                if let Some(shared) = shared {
+                    health.clock.adopt(shared, time, began_at);
+                }
+                health.clock.synchronize(time, began_at);
+            }
             Some(Err(error)) => health.faults.met(Fault::of(&error), &words(&error)),
             None => {}
         }
@@ -63,7 +78,39 @@ impl RedisStore {
             health.faults.met(Fault::ReadOnly, &"role:slave");
             health.replace(&handle);
         }
-        if health.faults.is_any_lasting() { self.full_probe().await } else { Ok(()) }
+        if health.faults.is_any_lasting() {
+            return self.full_probe().await;
+        }
+        if let Some(shared) = shared {
+            self.share_clock(shared).await;
+        }
+        Ok(())
+    }
+
+    /// Writes what this replica knows about the clock, if Redis does not know it yet. Concurrent
+    /// writes of replicas may undo one another; the next probes repeat them.
+    async fn share_clock(&self, shared: SharedClock) {
+        static REFUSED: Once = Once::new();
+        let clock = self.pool.clock();
+        let (ahead_ms, now) = (clock.ahead_ms(), clock.now());
+        if shared.ahead_ms >= ahead_ms && now.since(shared.latest) < CLOCK_WRITE_INTERVAL {
+            return;
+        }
+        let name = self.schema.clock();
+        let (ahead_ms, latest) = (shared.ahead_ms.max(ahead_ms), shared.latest.0.max(now.0));
+        let mut commands = redis::pipe();
+        let hset = commands.cmd("HSET").arg(&name);
+        hset.arg(AHEAD_FIELD).arg(ahead_ms).arg(LATEST_FIELD).arg(latest);
+        commands.cmd("PEXPIRE").arg(&name).arg(millis_ceil(CLOCK_RETENTION));
+        // Without it, each replica still measures the steps that it sees. An outage is reported by
+        // the probe itself.
+        let Ok(answers) = self.pool.query_each(&commands, &mut None).await else { return };
+        if let Some(Err(error)) = answers.into_iter().map(error_or_value).find(RedisResult::is_err)
+        {
+            REFUSED.call_once(|| {
+                tracing::warn!(%error, "Redis does not keep what the replicas know of its clock");
+            });
+        }
     }
 
     /// Uses all commands that the operations need, and ends the faults that are not met any more.
@@ -106,6 +153,13 @@ fn probed_commands(keys: &[String; 2]) -> Pipeline {
     commands
 }
 
+/// The shared clock; none if the answer is not a hash.
+fn shared_clock(answer: Value) -> Option<SharedClock> {
+    let fields: HashMap<String, u64> = redis::from_redis_value(answer).ok()?;
+    let field = |name: &str| fields.get(name).copied().unwrap_or_default();
+    Some(SharedClock { ahead_ms: field(AHEAD_FIELD), latest: Timestamp(field(LATEST_FIELD)) })
+}
+
 fn server_time(answer: Value) -> RedisResult<Timestamp> {
     let (seconds, micros): (u64, u64) =
         redis::from_redis_value(answer).map_err(RedisError::from)?;
@@ -143,6 +197,18 @@ mod tests {
             assert_eq!(is_replica(&array), expected, "{role}");
         }
         assert!(!is_replica(&Value::Nil));
+    }
+
+    #[test]
+    fn shared_clock_is_read_from_maps_and_arrays() {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let expected = Some(SharedClock { ahead_ms: 7, latest: Timestamp(9) });
+        let map = vec![(text("ahead"), text("7")), (text("latest"), text("9"))];
+        assert_eq!(shared_clock(Value::Map(map)), expected);
+        let array = vec![text("latest"), text("9"), text("ahead"), text("7")];
+        assert_eq!(shared_clock(Value::Array(array)), expected);
+        assert_eq!(shared_clock(Value::Map(Vec::new())), Some(SharedClock::default()));
+        assert_eq!(shared_clock(Value::Okay), None);
     }
 
     #[test]

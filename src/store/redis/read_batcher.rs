@@ -12,11 +12,12 @@ use std::sync::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use redis::{Cmd, Value};
+use redis::{Arg, Cmd, Value};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     codec,
+    corrupt_entries::CorruptEntries,
     key_schema::EntryKeys,
     pool::{RedisPool, Retry},
     unexpected,
@@ -40,6 +41,7 @@ const INITIAL_ENTRY_BYTES: usize = 16 * 1024;
 #[derive(Clone)]
 pub(super) struct ReadBatcher {
     pool: RedisPool,
+    corrupt: CorruptEntries,
     direct_reads: Arc<AtomicUsize>,
     /// Bounded by the limit on concurrent requests.
     queue: mpsc::UnboundedSender<PendingRead>,
@@ -59,17 +61,17 @@ struct BatchSizer {
 
 impl ReadBatcher {
     /// Must be called in a Tokio runtime.
-    pub(super) fn new(pool: RedisPool) -> Self {
+    pub(super) fn new(pool: RedisPool, corrupt: CorruptEntries) -> Self {
         let (queue, queued) = mpsc::unbounded_channel();
-        tokio::spawn(send_batches(pool.clone(), queued));
-        Self { pool, direct_reads: Arc::default(), queue }
+        tokio::spawn(send_batches(pool.clone(), corrupt.clone(), queued));
+        Self { pool, corrupt, direct_reads: Arc::default(), queue }
     }
 
     /// Reads the entry under these keys, if it belongs to the current generation.
     pub(super) async fn read(&self, keys: EntryKeys) -> Result<Option<Entry>> {
         if let Some(_direct) = CountGuard::try_new(&self.direct_reads, MAX_DIRECT_READS) {
             // Boxed, so that queued reads do not carry the state of a direct one.
-            let mut entries = Box::pin(read_all(&self.pool, &mget([keys]))).await?;
+            let mut entries = Box::pin(read_all(&self.pool, &self.corrupt, &mget([keys]))).await?;
             return entries.pop().ok_or_else(|| unexpected("MGET"));
         }
         let (reply, entry) = oneshot::channel();
@@ -79,7 +81,11 @@ impl ReadBatcher {
 }
 
 /// Sends queued reads in batches, until all senders are dropped.
-async fn send_batches(pool: RedisPool, mut queued: mpsc::UnboundedReceiver<PendingRead>) {
+async fn send_batches(
+    pool: RedisPool,
+    corrupt: CorruptEntries,
+    mut queued: mpsc::UnboundedReceiver<PendingRead>,
+) {
     let sizer = BatchSizer { entry_bytes: AtomicUsize::new(INITIAL_ENTRY_BYTES) };
     let mut in_flight = FuturesUnordered::new();
     loop {
@@ -89,14 +95,19 @@ async fn send_batches(pool: RedisPool, mut queued: mpsc::UnboundedReceiver<Pendi
                 if count == 0 {
                     return;
                 }
-                in_flight.push(read_batch(&pool, &sizer, batch));
+                in_flight.push(read_batch(&pool, &corrupt, &sizer, batch));
             }
             Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
         }
     }
 }
 
-async fn read_batch(pool: &RedisPool, sizer: &BatchSizer, batch: Vec<PendingRead>) {
+async fn read_batch(
+    pool: &RedisPool,
+    corrupt: &CorruptEntries,
+    sizer: &BatchSizer,
+    batch: Vec<PendingRead>,
+) {
     let mut replies = Vec::with_capacity(batch.len());
     let wanted = batch.into_iter().filter(|read| !read.reply.is_closed());
     let mget = mget(wanted.map(|PendingRead { keys, reply }| {
@@ -106,7 +117,7 @@ async fn read_batch(pool: &RedisPool, sizer: &BatchSizer, batch: Vec<PendingRead
     if replies.is_empty() {
         return;
     }
-    match read_all(pool, &mget).await {
+    match read_all(pool, corrupt, &mget).await {
         Ok(entries) => {
             sizer.record(&entries);
             for (reply, entry) in replies.into_iter().zip(entries) {
@@ -135,7 +146,11 @@ pub(super) fn mget(keys: impl IntoIterator<Item = EntryKeys>) -> Cmd {
 }
 
 /// Sends an [`mget`], and returns the entries in the order of its keys.
-pub(super) async fn read_all(pool: &RedisPool, mget: &Cmd) -> Result<Vec<Option<Entry>>> {
+pub(super) async fn read_all(
+    pool: &RedisPool,
+    corrupt: &CorruptEntries,
+    mget: &Cmd,
+) -> Result<Vec<Option<Entry>>> {
     let Value::Array(values) = pool.query(mget, Retry::Idempotent).await? else {
         return Err(unexpected("MGET"));
     };
@@ -144,7 +159,13 @@ pub(super) async fn read_all(pool: &RedisPool, mget: &Cmd) -> Result<Vec<Option<
     while let (Some(generation), Some(entry)) = (values.next(), values.next()) {
         entries.push(match (generation, entry) {
             (Value::BulkString(generation), Value::BulkString(stored)) => {
-                codec::decode(Bytes::from(stored), &generation)
+                codec::decode(Bytes::from(stored), &generation).unwrap_or_else(|entry| {
+                    // The arguments are the name of the command, and two keys per entry.
+                    if let Some(Arg::Simple(name)) = mget.args_iter().nth(entries.len() * 2 + 2) {
+                        corrupt.found(name, entry);
+                    }
+                    None
+                })
             }
             _ => None,
         });

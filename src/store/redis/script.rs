@@ -32,6 +32,8 @@ pub(super) static EXTEND: LazyLock<Script> = script!("extend.lua");
 pub(super) static REVALIDATE: LazyLock<Script> = script!("revalidate.lua");
 pub(super) static DISCARD: LazyLock<Script> = script!("discard.lua");
 pub(super) static ABANDON: LazyLock<Script> = script!("abandon.lua");
+pub(super) static DROP_CORRUPT: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/drop_corrupt.lua")));
 pub(super) static STATS: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/stats.lua")));
 

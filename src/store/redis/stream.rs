@@ -1,7 +1,8 @@
 //! Opening of connections whose written bytes are counted.
 //!
 //! The client library tells that a connection has ended, and not whether a command was written
-//! before. A command during which no byte was written was surely not applied.
+//! before. A command during which no byte was written was surely not applied. With TLS, bytes count
+//! as written when the TLS layer takes them.
 
 use std::{
     io,
@@ -14,13 +15,16 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, RedisResult, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, RedisError, RedisResult,
+    aio::MultiplexedConnection,
 };
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
     task::JoinHandle,
 };
+use tokio_rustls::TlsConnector;
 
 /// Number of bytes that were written to a connection.
 #[derive(Debug, Clone, Default)]
@@ -29,7 +33,7 @@ pub(super) struct WrittenBytes(Arc<AtomicU64>);
 /// A connection, and what belongs to it.
 pub(super) struct Opened {
     pub(super) connection: MultiplexedConnection,
-    /// None with TLS, whose connections the client library opens.
+    /// None for connections that the client library opens.
     pub(super) written: Option<WrittenBytes>,
     /// The task that reads and writes; aborted when it is dropped.
     pub(super) driver: Option<Driver>,
@@ -42,6 +46,9 @@ pub(super) struct Driver(JoinHandle<()>);
 struct CountingStream<S> {
     inner: S,
     written: WrittenBytes,
+    /// Bytes that `inner` has written itself, if it writes others than it is given. A write that
+    /// fails may have sent some of them.
+    sent: Option<WrittenBytes>,
 }
 
 /// Opens a connection to the server of `client`. The caller limits the time.
@@ -49,16 +56,22 @@ pub(super) async fn open(client: &Client, config: &AsyncConnectionConfig) -> Red
     let info = client.get_connection_info();
     match info.addr() {
         ConnectionAddr::Tcp(host, port) => {
-            let stream = TcpStream::connect((host.as_str(), *port)).await?;
-            let settings = info.tcp_settings();
-            stream.set_nodelay(settings.nodelay())?;
-            if let Some(keepalive) = settings.keepalive() {
-                socket2::SockRef::from(&stream).set_tcp_keepalive(keepalive)?;
-            }
-            open_counted(client, stream, config).await
+            let stream = connect_tcp(client, host, *port).await?;
+            open_counted(client, CountingStream::new(stream), config).await
         }
         ConnectionAddr::Unix(path) => {
-            open_counted(client, UnixStream::connect(path).await?, config).await
+            let stream = UnixStream::connect(path).await?;
+            open_counted(client, CountingStream::new(stream), config).await
+        }
+        ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None } => {
+            let name = ServerName::try_from(host.clone())
+                .map_err(|_| RedisError::from((ErrorKind::InvalidClientConfig, "no host name")))?;
+            let tls = tls_config().await?;
+            let stream = CountingStream::new(connect_tcp(client, host, *port).await?);
+            let sent = Some(stream.written.clone());
+            let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await?;
+            let stream = CountingStream { sent, ..CountingStream::new(stream) };
+            open_counted(client, stream, config).await
         }
         _ => {
             let connection = client.get_multiplexed_async_connection_with_config(config).await?;
@@ -67,13 +80,36 @@ pub(super) async fn open(client: &Client, config: &AsyncConnectionConfig) -> Red
     }
 }
 
+async fn connect_tcp(client: &Client, host: &str, port: u16) -> RedisResult<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    let settings = client.get_connection_info().tcp_settings();
+    stream.set_nodelay(settings.nodelay())?;
+    if let Some(keepalive) = settings.keepalive() {
+        socket2::SockRef::from(&stream).set_tcp_keepalive(keepalive)?;
+    }
+    Ok(stream)
+}
+
+/// Trusts the certificate authorities of the system, which may have changed since the last
+/// connection.
+async fn tls_config() -> RedisResult<ClientConfig> {
+    let load = || rustls_native_certs::load_native_certs().certs;
+    let certificates = tokio::task::spawn_blocking(load).await.map_err(io::Error::other)?;
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
 async fn open_counted(
     client: &Client,
-    inner: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    stream: CountingStream<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>,
     config: &AsyncConnectionConfig,
 ) -> RedisResult<Opened> {
-    let written = WrittenBytes::default();
-    let stream = CountingStream { inner, written: written.clone() };
+    let written = stream.written.clone();
     let settings = client.get_connection_info().redis_settings();
     let (connection, driver) =
         MultiplexedConnection::new_with_config(settings, stream, config.clone()).await?;
@@ -96,6 +132,12 @@ impl Drop for Driver {
 
 // === impl CountingStream ===
 
+impl<S> CountingStream<S> {
+    fn new(inner: S) -> Self {
+        Self { inner, written: WrittenBytes::default(), sent: None }
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for CountingStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -112,10 +154,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CountingStream<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        let sent_before = self.sent.as_ref().map(WrittenBytes::get);
         let outcome = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(count)) = &outcome {
-            self.written.0.fetch_add(*count as u64, Ordering::Release);
-        }
+        let count = match &outcome {
+            Poll::Ready(Ok(count)) => *count as u64,
+            Poll::Ready(Err(_)) => {
+                u64::from(self.sent.as_ref().map(WrittenBytes::get) != sent_before)
+            }
+            Poll::Pending => 0,
+        };
+        self.written.0.fetch_add(count, Ordering::Release);
         outcome
     }
 
@@ -138,8 +186,8 @@ mod tests {
     #[tokio::test]
     async fn only_written_bytes_are_counted() {
         let (near, mut far) = tokio::io::duplex(16);
-        let written = WrittenBytes::default();
-        let mut stream = CountingStream { inner: near, written: written.clone() };
+        let mut stream = CountingStream::new(near);
+        let written = stream.written.clone();
         far.write_all(b"hello").await.unwrap();
         stream.read_exact(&mut [0; 5]).await.unwrap();
         assert_eq!(written.get(), 0);
@@ -148,5 +196,40 @@ mod tests {
         drop(far);
         assert!(stream.write_all(b"hi").await.is_err());
         assert_eq!(written.get(), 2, "a failed write sends nothing");
+    }
+
+    /// A layer that sends two bytes and then fails, as TLS may.
+    struct Failing(WrittenBytes, u64);
+
+    impl AsyncWrite for Failing {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            _bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.0.0.fetch_add(self.1, Ordering::Release);
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn write_that_fails_after_a_part_was_sent_is_counted() {
+        for (sends, is_counted) in [(0, false), (2, true)] {
+            let sent = WrittenBytes::default();
+            let mut stream = CountingStream {
+                sent: Some(sent.clone()),
+                ..CountingStream::new(Failing(sent, sends))
+            };
+            assert!(stream.write_all(b"hi").await.is_err());
+            assert_eq!(stream.written.get() > 0, is_counted, "{sends} bytes were sent");
+        }
     }
 }

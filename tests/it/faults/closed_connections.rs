@@ -10,7 +10,8 @@ use crate::support::{
     env::LONG_TIMEOUTS,
     proxy::Proxy,
     redis::RedisServer,
-    server::Larder,
+    server::{Builder, Larder},
+    tls::TlsRedisServer,
     wait::{SOON, eventually, throughout},
 };
 
@@ -50,13 +51,28 @@ async fn all_calls_work(cache: &Cache, round: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_idle_connections_fail_no_operation() {
     let redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url())
+    assert_killed_connections_fail_nothing(Larder::redis(&redis.url()), &redis).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_idle_connections_with_tls_fail_no_operation() {
+    let server = TlsRedisServer::start(&[]).await;
+    let larder = Larder::redis(&server.url()).env("SSL_CERT_FILE", server.authority());
+    assert_killed_connections_fail_nothing(larder, &server.redis).await;
+}
+
+async fn assert_killed_connections_fail_nothing(larder: Builder, redis: &RedisServer) {
+    let larder = larder
         .envs(&LONG_TIMEOUTS)
         .env("LARDER_STORE__CONNECTIONS", 32)
         .env("LARDER_STORE__BREAKER_THRESHOLD", 1)
         .start()
         .await;
     let (cache, mut admin) = (larder.client().await, redis.connection().await);
+    eventually("the store is reached", SOON, async || {
+        (!cache.get(get("k")).await.unwrap().degraded).then_some(())
+    })
+    .await;
     for round in 0..5 {
         all_calls_work(&cache, round).await;
         eventually("all connections are open", SOON, async || {

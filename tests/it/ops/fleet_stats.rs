@@ -57,6 +57,36 @@ async fn replicas_report_the_same_stats() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counters_in_redis_do_not_grow_with_restarts() {
+    let redis = RedisServer::start().await;
+    let mut connection = redis.connection().await;
+    let mut fields = Vec::new();
+    for round in 1..=4 {
+        let larder =
+            Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "50ms").start().await;
+        let cache = larder.client().await;
+        cache.put("k", "v").await;
+        wait_for_total(&cache, &Counters { sets: round, ..Default::default() }).await;
+        let counter_names: Vec<String> = redis::cmd("HKEYS")
+            .arg("larder:{stats}:total")
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        fields.push(counter_names);
+    }
+    fields.iter_mut().for_each(|names| names.sort());
+    assert!(fields.windows(2).all(|pair| pair[0] == pair[1]), "{fields:?}");
+    // What a replica leaves behind expires.
+    let names: Vec<String> =
+        redis::cmd("KEYS").arg("larder:{stats}:*").query_async(&mut connection).await.unwrap();
+    assert!(names.iter().filter(|name| name.contains("replica")).count() == 4, "{names:?}");
+    for name in names {
+        let left: i64 = redis::cmd("TTL").arg(&name).query_async(&mut connection).await.unwrap();
+        assert!(left > 0, "{name} never expires");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stats_survive_an_outage() {
     let mut redis =
         RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await;

@@ -1,8 +1,7 @@
 //! Connections to Redis: TCP, TLS with a private CA, and an ACL user with minimal permissions.
 
-use std::{fs, net::TcpListener, panic::AssertUnwindSafe, path::Path, time::Duration};
+use std::time::Duration;
 
-use futures::FutureExt as _;
 use larder::pb::v1::StatsRequest;
 
 use crate::support::{
@@ -12,6 +11,7 @@ use crate::support::{
     },
     redis::RedisServer,
     server::Larder,
+    tls::TlsRedisServer,
     wait::eventually,
 };
 
@@ -101,12 +101,9 @@ async fn the_documented_acl_user_suffices() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_works_with_a_private_ca() {
-    let directory = tempfile::tempdir().unwrap();
-    let authority = write_certificates(directory.path());
-    let file = |name: &str| directory.path().join(name).display().to_string();
-    let (redis, port) = start_tls(&file("server.pem"), &file("server.key"), &authority).await;
-    let url = format!("rediss://localhost:{port}");
-    let trusted = Larder::redis(&url).env("SSL_CERT_FILE", &authority).start().await;
+    let redis = TlsRedisServer::start(&[]).await;
+    let url = redis.url();
+    let trusted = Larder::redis(&url).env("SSL_CERT_FILE", redis.authority()).start().await;
     let cache = trusted.client().await;
     // The server starts serving before a slow first TLS handshake is complete.
     eventually("Redis is reached", Duration::from_secs(10), async || {
@@ -119,45 +116,4 @@ async fn tls_works_with_a_private_ca() {
     assert!(untrusting.client().await.get(get("k")).await.unwrap().degraded);
     let stored = untrusting.client().await.set(set("k", text("v"))).await.unwrap();
     assert!(stored.degraded);
-    drop(redis);
-}
-
-async fn start_tls(certificate: &str, key: &str, authority: &str) -> (RedisServer, u16) {
-    // Another process may take the port between choosing and binding it.
-    for _ in 0..5 {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let arguments = [
-            ("--tls-port", port.to_string()),
-            ("--tls-cert-file", certificate.to_owned()),
-            ("--tls-key-file", key.to_owned()),
-            ("--tls-ca-cert-file", authority.to_owned()),
-            ("--tls-auth-clients", "no".to_owned()),
-        ];
-        let arguments: Vec<String> =
-            arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        if let Ok(redis) =
-            AssertUnwindSafe(RedisServer::start_with(&arguments)).catch_unwind().await
-        {
-            return (redis, port);
-        }
-    }
-    panic!("redis-server with TLS does not start");
-}
-
-/// Writes a CA and a certificate for localhost signed by it; returns the path of the CA file.
-fn write_certificates(directory: &Path) -> String {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::default();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority = params.self_signed(&key).unwrap();
-    let path = directory.join("authority.pem");
-    fs::write(&path, authority.pem()).unwrap();
-    let issuer = rcgen::Issuer::new(params, key);
-    let server_key = rcgen::KeyPair::generate().unwrap();
-    let server = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let server = server.signed_by(&server_key, &issuer).unwrap();
-    fs::write(directory.join("server.pem"), server.pem()).unwrap();
-    fs::write(directory.join("server.key"), server_key.serialize_pem()).unwrap();
-    path.display().to_string()
 }

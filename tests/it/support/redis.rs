@@ -2,8 +2,10 @@
 
 use std::{
     collections::BTreeMap,
+    fs::OpenOptions,
+    io::Write as _,
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -19,8 +21,12 @@ use super::{proxy::Upstream, wait::eventually};
 
 const START_LIMIT: Duration = Duration::from_secs(10);
 /// Commands that servers and tests send in the background, excluded from counts.
-const BACKGROUND: [&str; 9] =
-    ["ping", "info", "hello", "client", "select", "config", "command", "time", "auth"];
+const BACKGROUND: [&str; 11] = [
+    "ping", "info", "hello", "client", "select", "config", "command", "time", "auth", "hgetall",
+    "hset",
+];
+/// File in the server's directory with the seconds by which its clock is wrong.
+const CLOCK_FILE: &str = "clock";
 
 /// One redis-server process, killed when dropped.
 pub(crate) struct RedisServer {
@@ -28,6 +34,7 @@ pub(crate) struct RedisServer {
     endpoint: Endpoint,
     arguments: Vec<String>,
     directory: TempDir,
+    has_settable_clock: bool,
 }
 
 enum Endpoint {
@@ -75,7 +82,25 @@ impl RedisServer {
         let directory = tempfile::tempdir().unwrap();
         let endpoint = Endpoint::Socket(directory.path().join("redis.sock"));
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        Self { process: None, endpoint, arguments, directory }
+        Self { process: None, endpoint, arguments, directory, has_settable_clock: false }
+    }
+
+    /// Starts a server whose wall clock can be set.
+    pub(crate) async fn start_with_settable_clock() -> Self {
+        let mut server = Self::stopped();
+        server.has_settable_clock = true;
+        server.set_clock(0);
+        server.restart().await;
+        server
+    }
+
+    /// Sets the wall clock of the server to this many seconds after the true time.
+    pub(crate) fn set_clock(&self, seconds: i64) {
+        // Not truncated, because the server has mapped it.
+        let path = self.directory.path().join(CLOCK_FILE);
+        let mut file =
+            OpenOptions::new().create(true).truncate(false).write(true).open(path).unwrap();
+        file.write_all(&seconds.to_ne_bytes()).unwrap();
     }
 
     /// URL for clients.
@@ -156,6 +181,11 @@ impl RedisServer {
         command
             .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
             .args(&self.arguments);
+        if self.has_settable_clock {
+            command
+                .env("LD_PRELOAD", build_settable_clock(self.directory.path()))
+                .env("SETTABLE_CLOCK", self.directory.path().join(CLOCK_FILE));
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().unwrap_or_else(|error| {
             panic!("cannot run redis-server ({error}): install it, or run `make test`, which does")
@@ -195,6 +225,16 @@ fn parse_count(line: &str) -> Option<(String, u64)> {
     let (name, stats) = line.strip_prefix("cmdstat_")?.split_once(':')?;
     let calls = stats.strip_prefix("calls=")?.split(',').next()?;
     Some((name.to_owned(), calls.parse().ok()?))
+}
+
+/// Compiles the library that gives a process another wall clock.
+fn build_settable_clock(directory: &Path) -> PathBuf {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/settable_clock.c");
+    let library = directory.join("settable_clock.so");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source);
+    assert!(compiler.status().expect("a C compiler, which Rust needs as well").success());
+    library
 }
 
 fn is_background(name: &str) -> bool {

@@ -109,3 +109,26 @@ fn meaning_decides_the_breaker_and_the_health() {
         assert_eq!(fault.is_unhealthy(), meaning != Meaning::Defect, "{fault:?}");
     }
 }
+
+/// The faults in the expression of each alert `LarderStoreFault` with this severity.
+fn alerted(severity: &str) -> Vec<&'static str> {
+    const ALERTS: &str = include_str!("../../../../deploy/prometheus/alerts.yml");
+    let alerts = ALERTS.split("- alert: ").filter(|alert| alert.starts_with("LarderStoreFault\n"));
+    let of_severity = alerts.filter(|alert| alert.contains(&format!("severity: {severity}")));
+    let listed = of_severity.filter_map(|alert| alert.split_once("fault=~\"")?.1.split('"').next());
+    listed.flat_map(|faults| faults.split('|')).collect()
+}
+
+#[test]
+fn alerts_are_critical_for_outages_at_once_and_for_refusals_that_last() {
+    let mut expected: Vec<&str> = Fault::ALL
+        .iter()
+        .filter(|fault| fault.is_reported() && fault.is_unhealthy() && **fault != Fault::TryAgain)
+        .map(|fault| fault.row().name)
+        .collect();
+    let mut critical = alerted("critical");
+    expected.sort_unstable();
+    critical.sort_unstable();
+    assert_eq!(critical, expected);
+    assert!(alerted("warning").is_empty(), "the warning is for all faults");
+}

@@ -2,24 +2,30 @@
 --
 -- KEYS[1] generation marker   KEYS[2] entry   KEYS[3] lease   KEYS[4] staged entry or scratch key,
 -- if the script needs one; all in one slot
--- ARGV[1] time after which the script must not be applied, in milliseconds by this server's clock
+-- ARGV[1] time after which the script must not be applied, in milliseconds by the store's clock
 -- ARGV[2] generation id to use if there is no marker
+-- ARGV[3] what the store's clock is ahead of this server's clock, in milliseconds; see clock.rs
 --
 -- Entry: format, generation, created_at, fresh_until, version, stale windows, kind, flags,
 -- extensions, value; see codec.rs.
--- Lease: state (L held, D voided by a delete, S voided by a set, B back-off), token, generation,
--- cause of a back-off; or H alone: hold-off, no fill is accepted.
+-- Lease: L (held), D (voided by a delete) or S (voided by a set), token, generation, stamp
+-- Back-off: B, stamp, generation, cause
+-- Hold-off, in which no fill is accepted: H, stamp
+-- A stamp is the end by the store's clock and the duration, both in milliseconds (8). Records of
+-- earlier releases have a token or nothing in its place, and end when the key expires.
 
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local server_time = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = server_time + ARGV[3]
 -- A command can wait in a socket buffer while the server hangs. By then its sender has reported a
 -- failure, and must not overwrite writes that were acknowledged in the meantime.
 if now > tonumber(ARGV[1]) then
   if KEYS[4] then redis.pcall('UNLINK', KEYS[4]) end
-  return {'LATE', now}
+  return {'LATE', server_time}
 end
 
-local FORMAT = '\1'
+local FORMAT = '\2'
+local UNCHECKED_FORMAT = '\1'
 
 local function fresh_until(entry) return (struct.unpack('>I8', entry, 26)) end
 
@@ -27,12 +33,18 @@ local function fresh_until(entry) return (struct.unpack('>I8', entry, 26)) end
 -- So scripts read a value only if they need it, and otherwise only the header before it.
 local HEADER_BYTES = 61
 
+-- An entry whose time of writing is later than this was written before the clock was set back, and
+-- nothing tells how long ago.
+local latest_created_at = now + 5000
+
 -- The header of the entry, if the entry belongs to the current generation.
 local function valid_header(generation)
   local header = generation and redis.pcall('GETRANGE', KEYS[2], 0, HEADER_BYTES - 1)
   -- A key of another type is foreign, and counts as missing.
-  if type(header) == 'string' and string.sub(header, 1, 1) == FORMAT
-    and string.sub(header, 2, 17) == generation then return header end
+  if type(header) ~= 'string' then return nil end
+  local format = string.sub(header, 1, 1)
+  if (format == FORMAT or format == UNCHECKED_FORMAT) and string.sub(header, 2, 17) == generation
+    and struct.unpack('>I8', header, 18) <= latest_created_at then return header end
   return nil
 end
 
@@ -41,11 +53,11 @@ local function drop_staged()
   if KEYS[4] then redis.call('UNLINK', KEYS[4]) end
 end
 
--- Stores an entry: KEYS[4], ARGV[3] to [5] as in set.lua. False if the staged entry is gone.
+-- Stores an entry: KEYS[4], ARGV[4] to [6] as in set.lua. False if the staged entry is gone.
 local function store(generation)
-  local head = FORMAT .. generation .. struct.pack('>I8I8', now, now + ARGV[4])
+  local head = FORMAT .. generation .. struct.pack('>I8I8', now, now + ARGV[5])
   if not KEYS[4] then
-    redis.call('SET', KEYS[2], head .. ARGV[5], 'PX', ARGV[3])
+    redis.call('SET', KEYS[2], head .. ARGV[6], 'PX', ARGV[4])
     return true
   end
   -- The staged entry has its memory already. The server does not stop a script for lack of memory
@@ -57,7 +69,7 @@ local function store(generation)
     error({err = failure})
   end
   redis.call('SETRANGE', KEYS[2], 0, head)
-  redis.call('PEXPIRE', KEYS[2], ARGV[3])
+  redis.call('PEXPIRE', KEYS[2], ARGV[4])
   return true
 end
 
@@ -78,12 +90,32 @@ local function generation_for_write(current, lifetime)
   return ARGV[2]
 end
 
+-- The expiry of a key is a time by the server's clock: if that is set back, the key lives longer.
+-- So the end of a lease, a back-off and a hold-off is a stamp by the store's clock as well.
+local function stamp(duration) return struct.pack('>I8I8', now + duration, duration) end
+
+-- The time until the end of a record with a stamp at the position `at`; not positive if it has
+-- ended.
+local function time_left(record, at)
+  local ends_at, duration
+  if #record >= at + 15 then ends_at, duration = struct.unpack('>I8I8', record, at) end
+  if not ends_at or ends_at >= 2 ^ 48 then return redis.call('PTTL', KEYS[3]) end
+  local left = ends_at - now
+  if left <= duration + 1000 then return left end
+  -- The clock was set back while no replica measured it, and nothing tells how long ago the record
+  -- began: it begins again. A hold-off must not end early.
+  redis.call('PEXPIRE', KEYS[3], duration)
+  redis.call('SETRANGE', KEYS[3], at - 1, stamp(duration))
+  return duration
+end
+
 -- Ends a held lease. No other is granted during the back-off.
 local function end_lease(lease, backoff, cause)
   if backoff == '0' then
     redis.call('DEL', KEYS[3])
   else
-    redis.call('SET', KEYS[3], 'B' .. string.sub(lease, 2, 33) .. cause, 'PX', backoff)
+    local record = 'B' .. stamp(backoff) .. string.sub(lease, 18, 33) .. cause
+    redis.call('SET', KEYS[3], record, 'PX', backoff)
   end
 end
 
@@ -96,7 +128,7 @@ local function held_lease(token)
   if string.sub(lease, 2, 17) ~= token then return nil, 'LEASE_LOST' end
   if state == 'D' then return nil, 'INVALIDATED' end
   if state == 'S' then return nil, 'SUPERSEDED' end
-  if state ~= 'L' then return nil, 'LEASE_LOST' end
+  if state ~= 'L' or time_left(lease, 34) <= 0 then return nil, 'LEASE_LOST' end
   local generation = redis.call('GET', KEYS[1])
   if generation ~= string.sub(lease, 18, 33) then
     redis.call('DEL', KEYS[3])

@@ -1,7 +1,7 @@
--- ARGV[3] token, [4] back-off in milliseconds, [5] cause
+-- ARGV[4] token, [5] back-off in milliseconds, [6] cause
 
-local generation, reason = held_lease(ARGV[3])
+local generation, reason = held_lease(ARGV[4])
 if not generation then return reason end
 redis.call('DEL', KEYS[2])
-end_lease(redis.call('GET', KEYS[3]), ARGV[4], ARGV[5])
+end_lease(redis.call('GET', KEYS[3]), ARGV[5], ARGV[6])
 return 'HELD'

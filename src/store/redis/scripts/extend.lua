@@ -1,7 +1,9 @@
--- ARGV[3] token, [4] lifetime of the lease in milliseconds
+-- ARGV[4] token, [5] lifetime of the lease in milliseconds
 
-local generation, reason = held_lease(ARGV[3])
+local generation, reason = held_lease(ARGV[4])
 if not generation then return reason end
-keep_marker(tonumber(ARGV[4]))
-redis.call('PEXPIRE', KEYS[3], ARGV[4])
+keep_marker(tonumber(ARGV[5]))
+-- First, because it needs no memory: then the server does not stop the script for lack of it.
+redis.call('PEXPIRE', KEYS[3], ARGV[5])
+redis.call('SETRANGE', KEYS[3], 33, stamp(ARGV[5]))
 return 'HELD'

@@ -24,5 +24,6 @@ end
 redis.call('PEXPIRE', KEYS[1], 90 * 86400000)
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
 redis.call('PEXPIRE', KEYS[3], ARGV[3])
+-- Each start of a replica leaves one such key, for as long as a delta may be sent again.
 redis.call('SET', KEYS[4], ARGV[1], 'PX', 86400000)
 return 1

@@ -1,0 +1,102 @@
+//! Entries that are not what was written: counted, logged and removed.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{sync::Semaphore, time::Instant};
+
+use super::{
+    codec::CorruptEntry,
+    key_schema::KeySchema,
+    pool::{RedisPool, Retry},
+    script::DROP_CORRUPT,
+};
+use crate::store::Result;
+
+/// Shortest time between two log lines.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Entries that are removed at a time. Further ones are removed by a later read.
+const MAX_REMOVALS: usize = 8;
+
+/// Receives the corrupt entries of a store. Clones share the counts.
+#[derive(Clone)]
+pub(super) struct CorruptEntries {
+    pool: RedisPool,
+    schema: Arc<KeySchema>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    count: AtomicU64,
+    removals: Arc<Semaphore>,
+    logged_at: Mutex<Option<Instant>>,
+}
+
+// === impl CorruptEntries ===
+
+impl CorruptEntries {
+    pub(super) fn new(pool: RedisPool, schema: Arc<KeySchema>) -> Self {
+        let shared = Shared {
+            count: AtomicU64::new(0),
+            removals: Arc::new(Semaphore::new(MAX_REMOVALS)),
+            logged_at: Mutex::default(),
+        };
+        Self { pool, schema, shared: Arc::new(shared) }
+    }
+
+    /// Corrupt entries so far.
+    pub(super) fn count(&self) -> u64 {
+        self.shared.count.load(Relaxed)
+    }
+
+    /// Records an entry, and removes it in the background.
+    #[cold]
+    pub(super) fn found(&self, name: &[u8], entry: CorruptEntry) {
+        self.record(name);
+        if let Ok(permit) = self.shared.removals.clone().try_acquire_owned() {
+            let (corrupt, name) = (self.clone(), name.to_vec());
+            tokio::spawn(async move {
+                let _permit = permit;
+                if let Err(error) = corrupt.remove(&name, &entry).await {
+                    tracing::debug!(%error, "cannot remove a corrupt entry");
+                }
+            });
+        }
+    }
+
+    /// Records an entry, and removes it.
+    #[cold]
+    pub(super) async fn found_and_remove(&self, name: &[u8], entry: &CorruptEntry) -> Result<()> {
+        self.record(name);
+        self.remove(name, entry).await
+    }
+
+    fn record(&self, name: &[u8]) {
+        let count = self.shared.count.fetch_add(1, Relaxed) + 1;
+        let now = Instant::now();
+        let mut logged_at = self.shared.logged_at.lock();
+        if logged_at.is_some_and(|logged_at| now.duration_since(logged_at) < LOG_INTERVAL) {
+            return;
+        }
+        *logged_at = Some(now);
+        drop(logged_at);
+        let namespace = self.schema.namespace_of(name).unwrap_or_default();
+        tracing::warn!(
+            namespace,
+            count,
+            "an entry in Redis is corrupt: it counts as missing and is removed"
+        );
+    }
+
+    async fn remove(&self, name: &[u8], entry: &CorruptEntry) -> Result<()> {
+        let mut call = DROP_CORRUPT.call(&[name]);
+        call.arg(&entry.header[..]);
+        self.pool.eval(&DROP_CORRUPT, &call, Retry::Idempotent).await.map(|_| ())
+    }
+}
