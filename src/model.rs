@@ -8,8 +8,8 @@ mod timestamp;
 mod violation;
 
 pub use entry::{
-    Entry, FetchMetadata, Kind, Lifetime, MAX_TAG_BYTES, MAX_TAGS, NewEntry, Tags, Validators,
-    Version,
+    Entry, FetchMetadata, FetchSource, Kind, Lifetime, MAX_TAG_BYTES, MAX_TAGS, NewEntry, Tags,
+    Validators, Version,
 };
 pub use json::{InvalidJson, MAX_JSON_DEPTH, check_json};
 pub use key::{

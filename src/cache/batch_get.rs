@@ -72,8 +72,9 @@ impl BatchGet {
             };
             let now = self.cache.store.now();
             for (index, entry) in rest.into_iter().zip(entries) {
-                let read = GetResult::of(entry, self.max_stale, degraded, now);
-                read.count(&self.contexts[index]);
+                let context = &self.contexts[index];
+                let read = GetResult::of(entry, context, self.max_stale, degraded, now);
+                read.count(context);
                 reads[index - chunk.start] = Some(read);
             }
         }

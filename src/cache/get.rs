@@ -5,9 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    Cache, Consistency, Error, Found, NamespaceContext, Outcome,
-    near_read::NearRead,
-    policy::{self, Verdict},
+    Cache, Consistency, Error, Found, NamespaceContext, Outcome, near_read::NearRead,
+    policy::Verdict,
 };
 use crate::{
     model::{Entry, EntryKey, Timestamp},
@@ -46,7 +45,7 @@ impl Cache {
             Ok(entry) => (entry, false),
             Err(_) => (None, true),
         };
-        let read = GetResult::of(entry, max_stale, degraded, self.store.now());
+        let read = GetResult::of(entry, &context, max_stale, degraded, self.store.now());
         read.count(&context);
         context.counters.time(read.latency_kind(), started.elapsed());
         Ok(read)
@@ -57,12 +56,13 @@ impl GetResult {
     /// The answer to a read for which the store returned `entry`.
     pub(super) fn of(
         entry: Option<Entry>,
+        context: &NamespaceContext,
         max_stale: Option<Duration>,
         degraded: bool,
         now: Timestamp,
     ) -> Self {
         let found = entry.and_then(|entry| {
-            let outcome = match policy::evaluate(&entry, now, max_stale) {
+            let outcome = match context.rules.evaluate(&entry, now, max_stale) {
                 Verdict::Fresh => Outcome::Hit,
                 Verdict::Stale => Outcome::Stale,
                 Verdict::Negative => Outcome::Negative,

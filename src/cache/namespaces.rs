@@ -3,14 +3,18 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 
-use super::Error;
+use super::{
+    Error,
+    policy::{self, Verdict},
+};
 use crate::{
     config::{NamespaceConfig, OriginConfig},
-    model::Namespace,
+    model::{Entry, FetchSource, Namespace, Timestamp},
     origin::client::OriginClient,
 };
 
@@ -100,6 +104,36 @@ impl NamespaceRules {
         let origin = config.origin.clone().zip(client);
         let origin = origin.map(|(config, client)| OriginBinding { client, config });
         Self { config, origin }
+    }
+
+    /// Evaluates an entry, see [`policy::evaluate`]. An entry that the origin's present
+    /// configuration would not have fetched counts as missing (RFC 9111, section 4.1).
+    pub(super) fn evaluate(
+        &self,
+        entry: &Entry,
+        now: Timestamp,
+        max_stale: Option<Duration>,
+    ) -> Verdict {
+        if self.is_of_other_source(entry) {
+            return Verdict::Expired;
+        }
+        policy::evaluate(entry, now, max_stale)
+    }
+
+    /// Whether an entry was fetched from another URL or with other headers.
+    pub(super) fn is_of_other_source(&self, entry: &Entry) -> bool {
+        self.source_of(entry).is_some_and(|(stored, current)| stored != current)
+    }
+
+    /// Whether the origin can tell if the value of an entry has changed.
+    pub(super) fn can_revalidate(&self, entry: &Entry) -> bool {
+        self.source_of(entry).is_none_or(|(stored, current)| stored.target == current.target)
+    }
+
+    /// The source of an entry, and that of the origin; none if one of them is not known.
+    fn source_of(&self, entry: &Entry) -> Option<(FetchSource, FetchSource)> {
+        let stored = entry.fetch_metadata.as_ref()?.source?;
+        Some((stored, self.origin.as_ref()?.client.source()))
     }
 }
 

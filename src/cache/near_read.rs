@@ -2,10 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{
-    Cache, Consistency, Found, NamespaceContext, Outcome, Tier,
-    policy::{self, Verdict},
-};
+use super::{Cache, Consistency, Found, NamespaceContext, Outcome, Tier, policy::Verdict};
 use crate::{
     model::{EntryKey, Timestamp},
     stats::counters::Counter,
@@ -34,7 +31,7 @@ impl Cache {
             return None;
         }
         let entry = self.store.near(key, read.started)?;
-        let outcome = match policy::evaluate(&entry, read.now, None) {
+        let outcome = match context.rules.evaluate(&entry, read.now, None) {
             Verdict::Fresh => Outcome::Hit,
             Verdict::Negative => Outcome::Negative,
             Verdict::Stale | Verdict::StaleIfError | Verdict::Expired => return None,

@@ -21,7 +21,10 @@ use tokio::time::{Instant, sleep};
 use super::{Consistency, FetchMode, GetOrFetchRequest, namespaces::NamespaceRules};
 use crate::{
     config::{NamespaceConfig, OriginConfig, Target},
-    model::{Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, Validators, Version},
+    model::{
+        Entry, EntryKey, FetchSource, Kind, Lifetime, Namespace, NewEntry, Timestamp, Validators,
+        Version,
+    },
     origin::{
         self, CacheDirectives, FetchBody, FetchRequest, FetchResponse, Origin,
         client::{FetchObserver, OriginClient, OriginLimits},
@@ -100,6 +103,7 @@ struct FakeOriginState {
     fetches: AtomicUsize,
     batches: AtomicUsize,
     last_request: Mutex<Option<FetchRequest>>,
+    source: Mutex<FetchSource>,
 }
 
 impl FakeOrigin {
@@ -116,6 +120,7 @@ impl FakeOrigin {
             fetches: AtomicUsize::new(0),
             batches: AtomicUsize::new(0),
             last_request: Mutex::new(None),
+            source: Mutex::default(),
         }
     }
 
@@ -165,6 +170,11 @@ impl FakeOrigin {
     /// Sends these directives from now on.
     pub(super) fn direct(&self, directives: CacheDirectives) {
         *self.0.directives.lock() = directives;
+    }
+
+    /// The clients that are built from now on belong to another source.
+    pub(super) fn change_source(&self, source: FetchSource) {
+        *self.0.source.lock() = source;
     }
 
     pub(super) fn last_request(&self) -> Option<FetchRequest> {
@@ -254,9 +264,9 @@ pub(super) fn client(origin: &FakeOrigin) -> Arc<OriginClient> {
         breaker_threshold: 5,
         breaker_cooldown: Duration::from_secs(5),
     };
-    let client =
-        OriginClient::new(namespace(), Box::new(origin.clone()), limits, Arc::new(Unobserved));
-    Arc::new(client)
+    let source = *origin.0.source.lock();
+    let (origin, observer) = (Box::new(origin.clone()), Arc::new(Unobserved));
+    Arc::new(OriginClient::new(namespace(), origin, source, limits, observer))
 }
 
 /// The rules of a namespace with this origin.

@@ -86,7 +86,7 @@ impl Cache {
         let warming = stream::iter(plan.keys).map(|(key, params)| {
             let (context, limiter) = (&context, &limiter);
             async move {
-                if !plan.refresh && self.is_fresh(&key).await {
+                if !plan.refresh && self.is_fresh(context, &key).await {
                     return Warmed::Fresh;
                 }
                 limiter.until_ready().await;
@@ -112,9 +112,9 @@ impl Cache {
         Ok(())
     }
 
-    async fn is_fresh(&self, key: &EntryKey) -> bool {
+    async fn is_fresh(&self, context: &NamespaceContext, key: &EntryKey) -> bool {
         let stored = self.store.get(key).await.ok().flatten();
-        let verdict = stored.map(|entry| policy::evaluate(&entry, self.store.now(), None));
+        let verdict = stored.map(|entry| context.rules.evaluate(&entry, self.store.now(), None));
         matches!(verdict, Some(policy::Verdict::Fresh | policy::Verdict::Negative))
     }
 

@@ -57,6 +57,15 @@ pub struct Validators {
     pub last_modified: Option<Box<str>>,
 }
 
+/// What the answer of an origin depends on besides the key: hashes of its configuration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FetchSource {
+    /// The protocol and the URL. Validators are only comparable within it.
+    pub target: u64,
+    /// The headers of the requests.
+    pub headers: u64,
+}
+
 /// Metadata of a value that was fetched from an origin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FetchMetadata {
@@ -64,6 +73,8 @@ pub struct FetchMetadata {
     pub validators: Validators,
     /// Duration of the fetch, to the millisecond.
     pub fetch_time: Duration,
+    /// Where the value comes from. `None` if an earlier release fetched it.
+    pub source: Option<FetchSource>,
 }
 
 /// A value about to be stored.
@@ -401,7 +412,7 @@ mod tests {
                 etag: etag.map(Into::into),
                 last_modified: last_modified.map(Into::into),
             };
-            let metadata = FetchMetadata { validators, fetch_time: Duration::ZERO };
+            let metadata = FetchMetadata { validators, ..FetchMetadata::default() };
             Entry { fetch_metadata: Some(Arc::new(metadata)), ..tagged.clone() }.heap_bytes()
         };
         let without_validators = 10 + tags_bytes + size_of::<FetchMetadata>() + 32;

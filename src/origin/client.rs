@@ -25,7 +25,7 @@ use super::{
 use crate::{
     circuit_breaker::{CallPermit, TrialBreaker},
     count_guard::CountGuard,
-    model::{Namespace, SaturatingFrom as _},
+    model::{FetchSource, Namespace, SaturatingFrom as _},
 };
 
 /// Observes the fetches of all origins.
@@ -63,6 +63,7 @@ pub struct OriginLimits {
 pub struct OriginClient {
     namespace: Namespace,
     origin: Box<dyn Origin>,
+    source: FetchSource,
     limits: OriginLimits,
     slots: Semaphore,
     queued: AtomicUsize,
@@ -97,12 +98,14 @@ impl OriginClient {
     pub fn new(
         namespace: Namespace,
         origin: Box<dyn Origin>,
+        source: FetchSource,
         limits: OriginLimits,
         observer: Arc<dyn FetchObserver>,
     ) -> Self {
         Self {
             namespace,
             origin,
+            source,
             slots: Semaphore::new(limits.max_concurrency.min(Semaphore::MAX_PERMITS)),
             queued: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
@@ -116,6 +119,11 @@ impl OriginClient {
     /// Namespace whose values the origin serves.
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
+    }
+
+    /// What the answers of the origin depend on besides the key.
+    pub fn source(&self) -> FetchSource {
+        self.source
     }
 
     /// Whether the circuit breaker is closed, with every change.

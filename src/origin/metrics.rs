@@ -102,6 +102,7 @@ mod tests {
     use prometheus::{Encoder as _, Registry, TextEncoder};
 
     use super::*;
+    use crate::model::FetchSource;
     use crate::{
         model::EntryKey,
         origin::{Error, FetchRequest, FetchResponse, Origin, client::OriginLimits},
@@ -161,7 +162,13 @@ mod tests {
             breaker_cooldown: Duration::from_secs(10),
         };
         let namespace = Namespace::new("ns").unwrap();
-        Arc::new(OriginClient::new(namespace, Box::new(FailingOrigin), limits, metrics))
+        Arc::new(OriginClient::new(
+            namespace,
+            Box::new(FailingOrigin),
+            FetchSource::default(),
+            limits,
+            metrics,
+        ))
     }
 
     #[tokio::test(start_paused = true)]

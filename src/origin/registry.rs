@@ -10,6 +10,7 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
+use sha2::{Digest as _, Sha256};
 
 use super::{
     Origin, OriginErrorKind,
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::{
     config::{HttpVersionSetting, NamespaceConfig, OriginConfig, Target},
-    model::{Namespace, SaturatingFrom as _},
+    model::{FetchSource, Namespace, SaturatingFrom as _},
     url_template::UrlTemplate,
 };
 
@@ -135,8 +136,10 @@ impl OriginRegistry {
             }
             Target::Grpc(url) => Box::new(GrpcOrigin::new(grpc_options(url, config, origin)?)?),
         };
+        let source = source(origin)?;
         let (limits, observer) = (limits(origin), self.observer.clone());
-        Ok(Arc::new(OriginClient::new(namespace.clone(), implementation, limits, observer)))
+        let client = OriginClient::new(namespace.clone(), implementation, source, limits, observer);
+        Ok(Arc::new(client))
     }
 }
 
@@ -192,6 +195,30 @@ fn limits(origin: &OriginConfig) -> OriginLimits {
         breaker_threshold: origin.breaker_threshold,
         breaker_cooldown: origin.breaker_cooldown,
     }
+}
+
+/// Identifies what the answers of an origin depend on. The hashes are stored with the values:
+/// they are short, and do not show the headers, which may be secrets.
+fn source(origin: &OriginConfig) -> Result<FetchSource, OriginBuildError> {
+    let target = match &origin.target {
+        Target::Http(template) => format!("http {template}"),
+        Target::Grpc(url) => format!("grpc {url}"),
+    };
+    let headers = headers(origin)?;
+    let sorted: BTreeMap<&str, &HeaderValue> =
+        headers.iter().map(|(name, value)| (name.as_str(), value)).collect();
+    let mut hash = Sha256::new();
+    for (name, value) in sorted {
+        for part in [name.as_bytes(), value.as_bytes()] {
+            hash.update(u64::saturating_from(part.len()).to_be_bytes());
+            hash.update(part);
+        }
+    }
+    Ok(FetchSource { target: short(Sha256::digest(target)), headers: short(hash.finalize()) })
+}
+
+fn short(hash: impl AsRef<[u8]>) -> u64 {
+    hash.as_ref().first_chunk().copied().map_or(0, u64::from_be_bytes)
 }
 
 /// The configured headers. The configuration has already validated names and values.
@@ -251,6 +278,26 @@ mod tests {
 
     fn client(registry: &OriginRegistry, name: &str) -> Option<Arc<OriginClient>> {
         registry.clients().get(&Namespace::new(name).unwrap()).cloned()
+    }
+
+    #[test]
+    fn source_depends_on_url_and_headers_and_on_nothing_else() {
+        let of = |origin: &OriginConfig| source(origin).unwrap();
+        let with = |headers: Vec<_>| OriginConfig {
+            headers: headers.into_iter().collect(),
+            ..http_origin()
+        };
+        let plain = of(&http_origin());
+        let slow = OriginConfig { timeout: Duration::from_secs(99), ..http_origin() };
+        assert_eq!(of(&slow), plain);
+        assert_ne!(of(&grpc_origin()).target, plain.target);
+        assert_eq!(of(&grpc_origin()).headers, plain.headers);
+        let one = of(&with(vec![header("a", "1"), header("b", "2")]));
+        assert_eq!(one, of(&with(vec![header("B", "2"), header("A", "1")])));
+        assert_eq!(one.target, plain.target);
+        for other in [vec![], vec![header("a", "1")], vec![header("a", "12"), header("b", "")]] {
+            assert_ne!(of(&with(other)).headers, one.headers);
+        }
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     cache::{
         Cache, FetchMode, Found, GetOrFetchRequest, NamespaceContext, Outcome,
-        policy::{self, Verdict},
+        policy::Verdict,
         singleflight::{FetchJob, Requirement},
     },
     model::Entry,
@@ -62,7 +62,7 @@ impl<'a> FetchContext<'a> {
         started: Instant,
     ) -> Self {
         let evaluate =
-            |entry: &Entry| policy::evaluate(entry, cache.store.now(), request.max_stale);
+            |entry: &Entry| context.rules.evaluate(entry, cache.store.now(), request.max_stale);
         let verdict = stored.as_ref().map_or(Verdict::Expired, evaluate);
         let latency =
             if verdict == Verdict::Expired { LatencyKind::Miss } else { LatencyKind::Hit };
@@ -107,11 +107,14 @@ impl<'a> FetchContext<'a> {
 
     /// What this call requires of a flight.
     pub(super) fn requirement(&self) -> Requirement {
+        // The store cannot tell that a fresh entry is of another source.
+        let other =
+            self.stored.as_ref().filter(|entry| self.context.rules.is_of_other_source(entry));
         Requirement {
             max_stale: self.request.max_stale,
+            fresher_than: other.map(|entry| entry.fresh_until).unwrap_or_default(),
             force_refresh: self.request.mode == FetchMode::NoCache,
             skip_store: self.is_degraded(),
-            ..Requirement::default()
         }
     }
 
@@ -145,7 +148,7 @@ impl<'a> FetchContext<'a> {
 
     /// Whether an entry may stand in for a value that could not be computed.
     pub(super) fn is_usable_on_error(&self, entry: &Entry) -> bool {
-        match policy::evaluate(entry, self.cache.store.now(), self.request.max_stale) {
+        match self.context.rules.evaluate(entry, self.cache.store.now(), self.request.max_stale) {
             Verdict::Stale | Verdict::StaleIfError => true,
             Verdict::Fresh | Verdict::Negative | Verdict::Expired => false,
         }

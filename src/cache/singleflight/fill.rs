@@ -203,7 +203,7 @@ impl FillWrite {
             version: Version::random(),
             lifetime: lifetime.unwrap_or_default(),
             tags: directives.tags.clone().unwrap_or_default(),
-            fetch_metadata: Some(fetch_metadata(&directives, fetch_time)),
+            fetch_metadata: Some(fetch_metadata(origin, &directives, fetch_time)),
         };
         Some((Self::New(entry), lifetime.is_some()))
     }
@@ -233,7 +233,7 @@ impl FillWrite {
             version: previous.version,
             lifetime: lifetime.unwrap_or_default(),
             tags: directives.tags.clone().unwrap_or_else(|| previous.tags.clone()),
-            fetch_metadata: fetch_metadata(&directives, fetch_time),
+            fetch_metadata: fetch_metadata(origin, &directives, fetch_time),
         };
         (Self::Revalidation(previous.clone(), revalidation), lifetime.is_some())
     }
@@ -317,8 +317,13 @@ pub(super) async fn fill(
     Some(FetchedEntry { entry, fill, is_cacheable, kind: write.fetch_kind() })
 }
 
-fn fetch_metadata(directives: &CacheDirectives, fetch_time: Duration) -> Arc<FetchMetadata> {
-    Arc::new(FetchMetadata { validators: directives.validators.clone(), fetch_time })
+fn fetch_metadata(
+    origin: &OriginBinding,
+    directives: &CacheDirectives,
+    fetch_time: Duration,
+) -> Arc<FetchMetadata> {
+    let (validators, source) = (directives.validators.clone(), Some(origin.client.source()));
+    Arc::new(FetchMetadata { validators, fetch_time, source })
 }
 
 fn count(job: &FetchJob, fill: FillOutcome) {

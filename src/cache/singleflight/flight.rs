@@ -236,8 +236,15 @@ impl Flight {
         prediction: Prediction,
     ) -> NextStep {
         match outcome {
+            // Another replica, whose configuration differs, has fetched it in the meantime.
+            AcquireOutcome::Found(entry) if self.job.context.rules.is_of_other_source(&entry) => {
+                let not_stored = FillOutcome::NotStored { degraded: false };
+                NextStep::Fetch(FillPermit::unleased(not_stored))
+            }
             AcquireOutcome::Found(entry) => self.notify_found(&entry),
             AcquireOutcome::Granted { previous } => {
+                let rules = &self.job.context.rules;
+                let previous = previous.filter(|entry| rules.can_revalidate(entry));
                 NextStep::Fetch(FillPermit::leased(guard, previous))
             }
             AcquireOutcome::Held { .. } if prediction == Prediction::ProbablyUncacheable => {

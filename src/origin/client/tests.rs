@@ -98,8 +98,13 @@ impl Setup {
     fn with_origin(limits: OriginLimits, origin: ScriptedOrigin) -> Self {
         let (origin, observed) = (Arc::new(origin), Arc::<Recorder>::default());
         let namespace = Namespace::new("ns").unwrap();
-        let client =
-            OriginClient::new(namespace, Box::new(origin.clone()), limits, observed.clone());
+        let client = OriginClient::new(
+            namespace,
+            Box::new(origin.clone()),
+            FetchSource::default(),
+            limits,
+            observed.clone(),
+        );
         Self { client, origin, observed }
     }
 

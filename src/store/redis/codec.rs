@@ -21,6 +21,7 @@
 //!                 6  checksum of the extensions before it (4)
 //!                 7  checksum of the value, always the last extension (8)
 //!                 8  copy of kind, flags and value, of a counter
+//!                 9  hashes of the origin's URL and of its headers (8 + 8)
 //!   61+n        value
 //! ```
 //!
@@ -39,7 +40,8 @@ use bytes::{Buf, BufMut, Bytes};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::model::{
-    Entry, FetchMetadata, Kind, Lifetime, NewEntry, Tags, Timestamp, Version, millis_ceil,
+    Entry, FetchMetadata, FetchSource, Kind, Lifetime, NewEntry, Tags, Timestamp, Version,
+    millis_ceil,
 };
 
 /// Size of a generation id.
@@ -63,6 +65,7 @@ const REVALIDATION_WINDOW: u8 = 5;
 const EXTENSIONS_CHECKSUM: u8 = 6;
 const VALUE_CHECKSUM: u8 = 7;
 const COPY: u8 = 8;
+const SOURCE: u8 = 9;
 /// Bytes of the checksum of a value with its type and length.
 const VALUE_CHECKSUM_BYTES: usize = 11;
 
@@ -153,6 +156,10 @@ fn put_extensions(
             FETCH_TIME,
             &millis_ceil(fetch_metadata.fetch_time).to_be_bytes(),
         );
+        if let Some(FetchSource { target, headers }) = fetch_metadata.source {
+            let source = [target.to_be_bytes(), headers.to_be_bytes()];
+            put_extension(out, start, SOURCE, source.as_flattened());
+        }
     }
     if !revalidation_window.is_zero() {
         put_extension(
@@ -176,7 +183,8 @@ fn put_length(out: &mut [u8], start: usize) {
 
 fn put_extension(out: &mut Vec<u8>, start: usize, kind: u8, content: &[u8]) {
     let Ok(length) = u16::try_from(content.len()) else { return };
-    let reserved = if kind < EXTENSIONS_CHECKSUM { 7 + VALUE_CHECKSUM_BYTES } else { 0 };
+    let is_checksum = matches!(kind, EXTENSIONS_CHECKSUM | VALUE_CHECKSUM);
+    let reserved = if is_checksum { 0 } else { 7 + VALUE_CHECKSUM_BYTES };
     if out.len() - start + 3 + content.len() + reserved <= usize::from(u16::MAX) {
         out.put_u8(kind);
         out.put_u16(length);
@@ -293,6 +301,14 @@ impl Extensions {
             LAST_MODIFIED => self.fetch_metadata().validators.last_modified = Some(text()?.into()),
             FETCH_TIME => self.fetch_metadata().fetch_time = millis()?,
             REVALIDATION_WINDOW => self.revalidation_window = millis()?,
+            SOURCE => {
+                let (mut target, mut headers) = content.split_at_checked(8)?;
+                let source = FetchSource {
+                    target: target.try_get_u64().ok()?,
+                    headers: headers.try_get_u64().ok()?,
+                };
+                self.fetch_metadata().source = Some(source);
+            }
             _ => {}
         }
         Some(())
@@ -335,8 +351,11 @@ mod tests {
             Validators { etag: Some("\"e1\"".into()), last_modified: Some("yesterday".into()) };
         let mut entry = set_entry();
         entry.lifetime.revalidation_window = Duration::from_secs(3);
-        entry.fetch_metadata =
-            Some(Arc::new(FetchMetadata { validators, fetch_time: Duration::from_millis(250) }));
+        entry.fetch_metadata = Some(Arc::new(FetchMetadata {
+            validators,
+            fetch_time: Duration::from_millis(250),
+            source: Some(FetchSource { target: 1, headers: u64::MAX }),
+        }));
         entry
     }
 
@@ -378,14 +397,16 @@ mod tests {
     #[test]
     fn stored_bytes_of_a_fetched_value_never_change() {
         let expected = [
-            "0044",                     // length of the extensions
+            "0057",                     // length of the extensions
             "01000161",                 // tag
             "0100026263",               // tag
             "02000422653122",           // etag
             "030009796573746572646179", // last modified
             "04000800000000000000fa",   // fetch time
+            "0900100000000000000001",   // source: target
+            "ffffffffffffffff",         // source: headers
             "0500080000000000000bb8",   // revalidation window
-            "060004f33e16d3",           // checksum of the extensions
+            "06000406c1573c",           // checksum of the extensions
             "070008a8ef38bc5a1a992c",   // checksum of the value
             "76616c7565",               // value
         ];

@@ -10,7 +10,7 @@ use super::warming::{LONG_LEASE, open, warmed};
 use crate::support::{
     client::{Fetched as _, NS, as_text, duration, fetch, fill, set, text},
     env::{Env, LONG_TIMEOUTS, read_through},
-    origin::{Origin, ok, status},
+    origin::{Origin, ok, send, status},
     status::{expect_error, reason},
     wait::{SOON, eventually, throughout},
 };
@@ -49,9 +49,37 @@ with_origin!(url_of_an_origin_can_be_changed, origin: LONG_LEASE, |env, origin| 
     let other = Origin::start().await;
     reload(&env, &read_through(&other.url("/other/{key}"), "", "")).await;
     assert_eq!(env.cache.fetched("b").await.0.as_deref(), Some("/other/b#1"));
-    // Stored values are kept.
-    assert_eq!(env.cache.fetched("a").await.0.as_deref(), Some("/v/a#1"));
-    assert_eq!((origin.calls(), other.calls()), (1, 1));
+    // Values of the earlier URL are not served.
+    assert_eq!(env.cache.read("a").await, None);
+    assert_eq!(env.cache.fetched("a").await.0.as_deref(), Some("/other/a#2"));
+    assert_eq!(env.cache.fetched("a").await.0.as_deref(), Some("/other/a#2"));
+    assert_eq!((origin.calls(), other.calls()), (1, 2));
+});
+
+with_origin!(values_fetched_with_other_headers_are_revalidated, origin: LONG_LEASE, |env, origin| {
+    origin.answer(|request| {
+        let headers = [("etag", "\"1\""), ("cache-control", "max-age=600"), ("vary", "x-tenant")];
+        match request.header("if-none-match") {
+            Some(_) => send(304, "", &headers),
+            None => ok(request.header("x-tenant").unwrap_or("none"), &headers),
+        }
+    });
+    assert_eq!(env.cache.fetched("k").await.0.as_deref(), Some("none"));
+    reload(&env, &with_settings(&origin, "headers = { X-Tenant = 'one' }")).await;
+    assert_eq!(env.cache.read("k").await, None);
+    // The origin says that the value is the same for these headers.
+    let (value, answer) = env.cache.fetched("k").await;
+    assert_eq!((value.as_deref(), answer.fetch_status()), (Some("none"), FetchStatus::Revalidated));
+    assert_eq!(env.cache.read("k").await.as_deref(), Some("none"));
+
+    origin.answer(|request| ok(request.header("x-tenant").unwrap_or("none"), &[]));
+    reload(&env, &with_settings(&origin, "headers = { X-Tenant = 'two' }")).await;
+    assert_eq!(env.cache.fetched("k").await.0.as_deref(), Some("two"));
+    // The same headers again: nothing is fetched.
+    let unchanged = "headers = { x-tenant = 'two' }\ntimeout = '9s'";
+    reload(&env, &with_settings(&origin, unchanged)).await;
+    assert_eq!(env.cache.read("k").await.as_deref(), Some("two"));
+    assert_eq!(origin.calls(), 3);
 });
 
 with_origin!(

@@ -16,7 +16,7 @@ use crate::{
 /// The value of the revalidating origin, as it was fetched and stored some time ago.
 fn stored_before() -> NewEntry {
     let validators = Validators { etag: Some("v".into()), last_modified: None };
-    let metadata = FetchMetadata { validators, fetch_time: 9 * SECOND };
+    let metadata = FetchMetadata { validators, fetch_time: 9 * SECOND, source: None };
     NewEntry {
         lifetime: Lifetime {
             ttl: 20 * SECOND,
