@@ -173,8 +173,9 @@ async fn reload_applies_a_rotated_secret() {
         .map(|request| request.header("x-api-key").unwrap().to_owned())
         .collect();
     assert_eq!(keys[..2], ["a-first-z", "a-first-z"]);
-    // Cached values are kept.
-    assert_eq!(cache.read("k").await.as_deref(), Some("/v/k#1"));
+    // A value that was fetched with the earlier secret is not served.
+    assert_eq!(cache.read("k").await, None);
+    assert_eq!(cache.fetched("k").await.0.as_deref(), Some("/v/k#2"));
 
     // If the secret cannot be read, the old one stays in use.
     std::fs::remove_file(file.path()).unwrap();
