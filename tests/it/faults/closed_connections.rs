@@ -152,3 +152,51 @@ async fn connections_cut_by_a_proxy_fail_no_operation() {
     }
     assert!(!cache.set(set("k", text("v"))).await.unwrap().degraded);
 }
+
+/// The connections end while the process is suspended, as on a machine that sleeps. When it
+/// resumes, writes are waiting, and the ends of the connections too.
+async fn assert_writes_survive_a_suspension(larder: Builder, redis: &RedisServer) {
+    let larder = larder
+        .envs(&LONG_TIMEOUTS)
+        .env("LARDER_STORE__CONNECTIONS", 32)
+        .env("LARDER_STORE__BREAKER_THRESHOLD", 1000)
+        .start()
+        .await;
+    let (cache, mut admin) = (larder.client().await, redis.connection().await);
+    let mut refused = 0;
+    for round in 0..10 {
+        eventually("all connections are open", SOON, async || {
+            cache.get(get("k")).await.unwrap();
+            (clients(&mut admin).await >= 32).then_some(())
+        })
+        .await;
+        larder.signal(nix::sys::signal::Signal::SIGSTOP);
+        kill_clients(&mut admin).await;
+        let writes: Vec<_> = (0..64)
+            .map(|number| {
+                let (cache, key) = (cache.clone(), format!("k{round}-{number}"));
+                tokio::spawn(async move { cache.set(set(&key, text("v"))).await.unwrap() })
+            })
+            .collect();
+        throughout(Duration::from_millis(100), async || {}).await;
+        larder.signal(nix::sys::signal::Signal::SIGCONT);
+        for write in writes {
+            refused += usize::from(write.await.unwrap().degraded);
+        }
+    }
+    eprintln!("refused: {refused}");
+    assert_eq!(refused, 0, "of 640 writes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_survive_a_suspension() {
+    let redis = RedisServer::start().await;
+    assert_writes_survive_a_suspension(Larder::redis(&redis.url()), &redis).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_with_tls_survive_a_suspension() {
+    let server = TlsRedisServer::start(&[]).await;
+    let larder = Larder::redis(&server.url()).env("SSL_CERT_FILE", server.authority());
+    assert_writes_survive_a_suspension(larder, &server.redis).await;
+}
