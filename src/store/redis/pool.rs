@@ -42,6 +42,9 @@ const CHECKOUT_INTERVAL: usize = 1021;
 /// Connections on which one command is tried. It bounds the effect of a command on which the server
 /// closes the connection.
 const MAX_ATTEMPTS: u32 = 3;
+/// Failed attempts to connect that fail an operation. Others may succeed, for instance when a
+/// server or proxy has ended all connections, including those that were just being made.
+const MAX_CONNECT_FAILURES: u32 = 3;
 
 /// Options of the connections to Redis.
 #[derive(Debug, Clone)]
@@ -324,10 +327,17 @@ impl RedisPool {
     }
 
     async fn check_out(&self) -> Result<Arc<Handle>> {
+        let mut failures = 0;
         loop {
             let pooled = match self.pool.get().await {
                 Ok(pooled) => pooled,
-                Err(RunError::User(error)) => return Err(cannot_connect(error)),
+                Err(RunError::User(error)) => {
+                    failures += 1;
+                    if failures < MAX_CONNECT_FAILURES && Fault::of(&error) == Fault::Connection {
+                        continue;
+                    }
+                    return Err(cannot_connect(error));
+                }
                 Err(RunError::TimedOut) => {
                     self.checkout_timeouts.fetch_add(1, Ordering::Relaxed);
                     return Err(ErrorKind::Unreachable.into());

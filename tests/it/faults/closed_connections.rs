@@ -8,6 +8,7 @@ use redis::aio::MultiplexedConnection;
 use crate::support::{
     client::{Cache, delete, fetch, fill, get, increment, set, text, touch},
     env::LONG_TIMEOUTS,
+    fleet::metric,
     proxy::Proxy,
     redis::RedisServer,
     server::{Builder, Larder},
@@ -29,7 +30,10 @@ async fn clients(admin: &mut MultiplexedConnection) -> usize {
 async fn kill_clients(admin: &mut MultiplexedConnection) {
     let mut kill = redis::cmd("CLIENT");
     kill.arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes");
-    assert!(kill.query_async::<u64>(admin).await.unwrap() > 0);
+    eventually("there are clients", SOON, async || {
+        (kill.query_async::<u64>(admin).await.unwrap() > 0).then_some(())
+    })
+    .await;
 }
 
 /// One call of each kind; each must reach the store.
@@ -104,9 +108,9 @@ async fn reads_survive_killed_connections() {
             })
         })
         .collect();
-    for _ in 0..20 {
+    for _ in 0..10 {
         kill_clients(&mut admin).await;
-        throughout(Duration::from_millis(50), async || {}).await;
+        throughout(Duration::from_millis(150), async || {}).await;
     }
     for reader in readers {
         reader.await.unwrap();
@@ -151,4 +155,52 @@ async fn connections_cut_by_a_proxy_fail_no_operation() {
         .await;
     }
     assert!(!cache.set(set("k", text("v"))).await.unwrap().degraded);
+}
+
+/// The connections end while the process is suspended, as on a machine that sleeps. When it
+/// resumes, writes are waiting, and the ends of the connections too.
+async fn assert_writes_survive_a_suspension(larder: Builder, redis: &RedisServer) {
+    let larder = larder
+        .envs(&LONG_TIMEOUTS)
+        .env("LARDER_STORE__CONNECTIONS", 32)
+        .env("LARDER_STORE__BREAKER_THRESHOLD", 1000)
+        .start()
+        .await;
+    let (cache, mut admin) = (larder.client().await, redis.connection().await);
+    let mut refused = 0;
+    for round in 0..10 {
+        eventually("all connections are open", SOON, async || {
+            let is_degraded = cache.get(get("k")).await.unwrap().degraded;
+            let open = metric(&larder, "db_client_connection_count").await;
+            (!is_degraded && open >= 32.0).then_some(())
+        })
+        .await;
+        larder.signal(nix::sys::signal::Signal::SIGSTOP);
+        kill_clients(&mut admin).await;
+        let writes: Vec<_> = (0..64)
+            .map(|number| {
+                let (cache, key) = (cache.clone(), format!("k{round}-{number}"));
+                tokio::spawn(async move { cache.set(set(&key, text("v"))).await.unwrap() })
+            })
+            .collect();
+        throughout(Duration::from_millis(100), async || {}).await;
+        larder.signal(nix::sys::signal::Signal::SIGCONT);
+        for write in writes {
+            refused += usize::from(write.await.unwrap().degraded);
+        }
+    }
+    assert_eq!(refused, 0, "of 640 writes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_survive_a_suspension() {
+    let redis = RedisServer::start().await;
+    assert_writes_survive_a_suspension(Larder::redis(&redis.url()), &redis).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_with_tls_survive_a_suspension() {
+    let server = TlsRedisServer::start(&[]).await;
+    let larder = Larder::redis(&server.url()).env("SSL_CERT_FILE", server.authority());
+    assert_writes_survive_a_suspension(larder, &server.redis).await;
 }
