@@ -7,6 +7,7 @@ use prost::Message as _;
 
 const CACHE: &str = "larder/v1/cache_service.proto";
 const ADMIN: &str = "larder/v1/admin_service.proto";
+const HEALTH: &str = "grpc/health/v1/health.proto";
 const ORIGIN: &str = "larder/origin/v1/origin_service.proto";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -14,9 +15,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     // Reflection lists every service in its descriptors: the OriginService, which Larder only
     // calls, must not be among them.
-    let served = protox::compile([CACHE, ADMIN], ["proto"])?;
+    let served = protox::compile([CACHE, ADMIN, HEALTH], ["proto"])?;
     fs::write(out_dir.join("larder_descriptors.bin"), served.encode_to_vec())?;
-    let all = protox::compile([CACHE, ADMIN, ORIGIN], ["proto"])?;
+    let all = protox::compile([CACHE, ADMIN, HEALTH, ORIGIN], ["proto"])?;
     // Sorted maps, because params are hashed sorted by name.
     tonic_prost_build::configure()
         .bytes(".")

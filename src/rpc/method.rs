@@ -75,6 +75,12 @@ impl Method {
         )
     }
 
+    /// Whether the server has no such method.
+    #[inline]
+    pub(super) fn is_unknown(self) -> bool {
+        self.0 == 0
+    }
+
     /// Whether a path belongs to the CacheService.
     pub(super) fn is_cache(path: &str) -> bool {
         path.starts_with(CACHE_SERVICE)
@@ -180,6 +186,7 @@ mod tests {
     fn unknown_methods_share_one_name() {
         for path in ["/larder.v1.CacheService/Nope", "/", "", "/larder.v1.CacheService/_OTHER"] {
             assert_eq!(Method::of(path).name(), OTHER, "{path:?}");
+            assert!(Method::of(path).is_unknown(), "{path:?}");
         }
         assert!(Method::is_cache("/larder.v1.CacheService/Nope"));
         assert!(!Method::is_cache("/larder.v1.AdminService/Warm"));
