@@ -2,6 +2,8 @@
 
 // Number of items, and errors that name the invalid item.
 mod batches;
+// Open connections: idle, silent, and too many.
+mod connections;
 // Deadlines of callers.
 mod deadlines;
 // One connection that takes as much as it can, and another.
