@@ -10,6 +10,8 @@ mod deadlines;
 mod fairness;
 // Names, values and times of single entries.
 mod fields;
+// Frames of HTTP/2 that bring no request.
+mod floods;
 // Whole messages and headers.
 mod messages;
 // More concurrent calls than the server admits.
