@@ -1,15 +1,19 @@
 //! Messages in their frames: none, two, in parts, malformed, and calls that end early.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
-use larder::pb::v1::{GetResponse, StatsRequest};
+use larder::pb::v1::{
+    FetchStreamRequest, GetResponse, StatsRequest, fetch_stream_request::Message as ClientMessage,
+};
 use prost::Message as _;
 use tonic::Code;
 
 use crate::support::{
-    client::{as_text, get},
+    client::{as_text, fetch, get},
     http2::{DATA, END_STREAM, Frame, GOAWAY, HEADERS, Http2Peer, RST_STREAM},
     observe::in_flight,
-    raw_call::{GET, GRPC, framed, message, send},
+    raw_call::{GET, GRPC, framed, message, send, send_open},
     status::{expect_over_limit, reason},
 };
 
@@ -112,6 +116,49 @@ on_both_stores!(an_immediate_error_has_trailers_only, |env| {
         peer.send(DATA, END_STREAM, stream, &message(&get("k"))).await;
     }
     assert!(peer.is_open().await);
+});
+
+on_both_stores!(an_answer_has_headers_messages_and_trailers, |env| {
+    let mut peer = Http2Peer::connect(env.larder.address()).await;
+    peer.call(1, GET, false).await;
+    peer.send(DATA, END_STREAM, 1, &message(&get("k"))).await;
+    let mut kinds = Vec::new();
+    loop {
+        let frame = peer.next().await.unwrap();
+        assert_eq!(frame.stream, 1);
+        kinds.push(frame.kind);
+        if frame.flags & END_STREAM != 0 {
+            break;
+        }
+    }
+    assert_eq!(kinds, [HEADERS, DATA, HEADERS]);
+});
+
+// By RFC 9113, 8.1: the client need not send the rest.
+on_both_stores!(a_stream_that_is_answered_early_is_reset_without_an_error, |env| {
+    let mut peer = Http2Peer::connect(env.larder.address()).await;
+    peer.call(1, "/a.B/C", false).await;
+    assert!(is_trailers_only(&peer.next_of(HEADERS).await.unwrap()));
+    let reset = peer.next_of(RST_STREAM).await.unwrap();
+    assert_eq!((reset.stream, reset.payload), (1, vec![0, 0, 0, 0]));
+    assert!(peer.is_open().await);
+});
+
+// The interop case `timeout_on_sleeping_server`, for every stream that may stay open.
+on_both_stores!(an_open_stream_ends_at_its_deadline, |env| {
+    let timeout = [GRPC.as_slice(), &[("grpc-timeout", "300m")]].concat();
+    // The stream holds the lease until then.
+    let open = FetchStreamRequest { message: Some(ClientMessage::Open(fetch("k", 0))) };
+    for (path, body) in [
+        (WATCH, framed(0, &[])),
+        (REFLECTION, framed(0, b"\x3a\0")),
+        (FETCH_STREAM, message(&open)),
+    ] {
+        let begun = Instant::now();
+        let answer = send_open(env.larder.address(), path, &timeout, body, path != WATCH).await;
+        assert_eq!(answer.status().code(), Code::DeadlineExceeded, "{path}");
+        assert!(begun.elapsed() >= Duration::from_millis(300), "{path}");
+    }
 });
 
 // The interop case `empty_stream`: no message in either direction is a successful call.

@@ -98,7 +98,11 @@ on_both_stores!(metadata_is_ignored_and_messages_are_encoded, |env| {
     let metadata = with(&[
         ("x-grpc-test-echo-initial", "test_initial_metadata_value"),
         ("x-grpc-test-echo-trailing-bin", "q6ur"),
+        ("x-padded-bin", "q6s="),
+        ("x-padded-bin", "q6urqw,q6s="),
         ("x-not-base64-bin", "!!!"),
+        // Not ASCII, but valid in HTTP.
+        ("x-text", " \u{e9}\t "),
         ("grpc-unknown", "x"),
         ("user-agent", "grpc-c++/1.60.0"),
     ]);

@@ -35,17 +35,37 @@ pub(crate) async fn send(
     headers: &[(&str, &str)],
     body: Bytes,
 ) -> Answer {
-    let stream = TcpStream::connect(address).await.unwrap();
-    let (requests, connection) = h2::client::handshake(stream).await.unwrap();
-    tokio::spawn(connection);
+    let request = request(address, method, path, headers);
+    exchange(address, request, body, true).await
+}
+
+/// Sends one request whose side may stay open until it is answered.
+pub(crate) async fn send_open(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Bytes,
+    stays_open: bool,
+) -> Answer {
+    exchange(address, request(address, "POST", path, headers), body, !stays_open).await
+}
+
+fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Request<()> {
     let mut request = Request::builder().method(method).uri(format!("http://{address}{path}"));
     for (name, value) in headers {
         request = request.header(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
     }
+    request.body(()).unwrap()
+}
+
+async fn exchange(address: SocketAddr, request: Request<()>, body: Bytes, end: bool) -> Answer {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
     let mut requests = requests.ready().await.unwrap();
-    let (response, mut sender) = requests.send_request(request.body(()).unwrap(), false).unwrap();
+    let (response, mut sender) = requests.send_request(request, false).unwrap();
     // A refused request may have been reset already.
-    let _ = sender.send_data(body, true);
+    let _ = sender.send_data(body, end);
     let (head, mut received) = response.await.unwrap().into_parts();
     let mut body = Vec::new();
     while let Some(data) = received.data().await {
