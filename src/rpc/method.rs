@@ -17,10 +17,12 @@ enum Shape {
     Batch,
     /// A stream of responses to one request.
     Stream,
+    /// As above, for as long as its client wants.
+    Long,
     /// Streams in both directions, or a stream without end.
     Open,
 }
-use Shape::{Batch, Open, Single, Stream};
+use Shape::{Batch, Long, Open, Single, Stream};
 
 /// Frequent methods first, because the table is searched from the start.
 const METHODS: [(&str, Shape); 22] = [
@@ -40,7 +42,7 @@ const METHODS: [(&str, Shape); 22] = [
     ("larder.v1.CacheService/BatchDelete", Batch),
     ("larder.v1.CacheService/Touch", Single),
     ("larder.v1.CacheService/Increment", Single),
-    ("larder.v1.AdminService/Warm", Open),
+    ("larder.v1.AdminService/Warm", Long),
     ("grpc.health.v1.Health/Check", Single),
     ("grpc.health.v1.Health/Watch", Open),
     ("grpc.health.v1.Health/List", Single),
@@ -48,8 +50,8 @@ const METHODS: [(&str, Shape); 22] = [
     ("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Open),
 ];
 
-/// Index of the first method that is not of the cache.
-const FIRST_OTHER: usize = 16;
+/// Index of the first method that is not of Larder.
+const FIRST_STANDARD: usize = 17;
 const GET_OR_FETCH: Method = Method(3);
 const BATCH_GET_OR_FETCH: Method = Method(9);
 const STATS: Method = Method(7);
@@ -102,7 +104,7 @@ impl Method {
 
     /// Whether the response is a stream: the call then ends with the response body.
     pub(super) fn is_streaming(self) -> bool {
-        matches!(METHODS[self.0].1, Stream | Open)
+        matches!(METHODS[self.0].1, Stream | Long | Open)
     }
 
     /// Whether a call may wait for a value that another call computes.
@@ -110,10 +112,9 @@ impl Method {
         matches!(self, GET_OR_FETCH | BATCH_GET_OR_FETCH)
     }
 
-    /// Whether the call counts as a watch of the server: streams of the health and the reflection
-    /// service, and Warm, whose message may never come.
+    /// Whether the call watches the server: streams of the health and the reflection service.
     pub(super) fn is_watch(self) -> bool {
-        self.0 >= FIRST_OTHER && self.stays_open()
+        self.0 >= FIRST_STANDARD && self.stays_open()
     }
 
     /// Whether the time of a call is bounded by its deadline only: it waits for other calls or for
@@ -122,8 +123,8 @@ impl Method {
         self.may_wait() || self == STATS || METHODS[self.0].1 == Stream
     }
 
-    /// Whether a call may stay open for as long as its client wants. Its request may be a stream,
-    /// and it has no deadline by default.
+    /// Whether a call begins before its request has arrived, which may be a stream, and may stay
+    /// open for as long as its client wants.
     pub(super) fn stays_open(self) -> bool {
         METHODS[self.0].1 == Open
     }
@@ -169,11 +170,18 @@ mod tests {
     }
 
     #[test]
-    fn watches_are_the_open_streams_of_other_services_than_the_cache() {
+    fn watches_are_the_open_streams_of_the_standard_services() {
         let watches = Method::all().filter(|method| method.is_watch()).map(Method::name);
         let watches: Vec<&str> = watches.collect();
-        assert_eq!(watches.len(), 4, "{watches:?}");
-        assert!(watches.iter().all(|name| !name.contains("CacheService")), "{watches:?}");
+        assert_eq!(watches.len(), 3, "{watches:?}");
+        assert!(watches.iter().all(|name| name.starts_with("grpc.")), "{watches:?}");
+    }
+
+    #[test]
+    fn only_fetch_streams_and_watches_begin_before_their_request_has_arrived() {
+        let open = Method::all().filter(|method| method.stays_open() && !method.is_watch());
+        let open: Vec<&str> = open.map(Method::name).collect();
+        assert_eq!(open, [format!("{}FetchStream", &CACHE_SERVICE[1..])]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ pub(super) enum Overload {
     Requests,
     /// Too many FetchStreams.
     FetchStreams,
-    /// Too many health watches, reflection streams and Warm calls.
+    /// Too many health watches and reflection streams.
     Watches,
     /// Too many bytes of incomplete requests.
     IncompleteRequests,

@@ -159,7 +159,7 @@ pub(super) fn overloaded_by(overload: Overload, limit: usize) -> Status {
     let what = match overload {
         Overload::Requests => return overloaded(limit),
         Overload::FetchStreams => "open FetchStreams",
-        Overload::Watches => "open health watches, reflection streams and Warm calls",
+        Overload::Watches => "open health watches and reflection streams",
         Overload::IncompleteRequests => "bytes of incomplete requests",
         Overload::UnreadResponses => "bytes of responses that are not read",
     };

@@ -4,7 +4,6 @@
 use std::{fs, time::Duration};
 
 use bytes::Bytes;
-use larder::pb::v1::cache_service_client::CacheServiceClient;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -14,7 +13,7 @@ use crate::support::{
     client::get,
     fleet::metric,
     http2::{
-        DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2Peer, PING, PREFACE, PRIORITY,
+        ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2Peer, PING, PREFACE, PRIORITY,
         RST_STREAM, SETTINGS, WINDOW_UPDATE, frame, grpc_headers, literal,
     },
     observe::in_flight,
@@ -140,24 +139,32 @@ async fn empty_frames_of_a_stalled_stream_are_not_queued() {
     assert!(growth < MAX_GROWTH, "{growth} bytes");
 }
 
-// Streams without a message, of methods that may stay open.
+// Of a method that is not admitted before its message is complete.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_that_never_send_their_message_are_limited() {
-    let larder = Larder::memory().env("LARDER_LIMITS__MAX_WATCHES", 100).start().await;
-    let mut peers = Vec::new();
-    for _ in 0..4 {
-        let mut peer = Http2Peer::connect(larder.address()).await;
-        for number in 0..100 {
-            let path = if number % 2 == 0 { WARM } else { "/grpc.health.v1.Health/Watch" };
-            peer.call(1 + 2 * number, path, false).await;
+async fn incomplete_messages_of_operators_are_bounded_too() {
+    let larder = Larder::memory()
+        .env("LARDER_LIMITS__MAX_BUFFERED_BYTES", "8MiB")
+        .env("LARDER_LIMITS__REQUEST_BODY_TIMEOUT", "2s")
+        .start()
+        .await;
+    let mut peer = Http2Peer::connect(larder.address()).await;
+    // The server's settings have arrived, with windows above the default ones.
+    assert!(peer.is_open().await);
+    peer.send(SETTINGS, ACK, 0, &[]).await;
+    let begin = [&[0][..], &(4_u32 << 20).to_be_bytes(), &[0; 16_000]].concat();
+    for stream in (1..).step_by(2).take(64) {
+        peer.call(stream, WARM, false).await;
+        for _ in 0..20 {
+            peer.send(DATA, 0, stream, &begin).await;
         }
         assert!(peer.is_open().await);
-        peers.push(peer);
     }
-    eventually("they are open or refused", SOON, async || {
-        (metric(&larder, "larder_watches_open").await == 100.0).then_some(())
+    let buffered = metric(&larder, "larder_buffered_bytes").await;
+    assert!(buffered > 0.0 && buffered <= f64::from(8 << 20), "{buffered}");
+    eventually("they end in time", SOON, async || {
+        (metric(&larder, "larder_buffered_bytes").await == 0.0).then_some(())
     })
     .await;
-    let channel = larder.client().await.channel();
-    assert!(CacheServiceClient::new(channel).get(get("k")).await.is_ok());
+    let rejected = metric(&larder, "larder_requests_rejected_total").await;
+    assert_eq!(rejected, 64.0, "for lack of room, or of time");
 }
