@@ -222,6 +222,8 @@ struct Lifecycle {
     end_of_life: Instant,
     /// The next time at which something may be due.
     timer: Pin<Box<Sleep>>,
+    /// Whether the last check found streams.
+    was_busy: bool,
     /// The last order of the server.
     order: Order,
     /// Once the peer was told to open no more streams.
@@ -262,6 +264,7 @@ impl Lifecycle {
             preface_until: now + PREFACE_TIMEOUT,
             end_of_life: end_of_life(options.max_age),
             timer: Box::pin(sleep_until(now)),
+            was_busy: false,
             order: Order::None,
             closing: None,
         };
@@ -362,7 +365,7 @@ impl Lifecycle {
         }
     }
 
-    async fn check_open(&self, now: Instant) -> Next {
+    async fn check_open(&mut self, now: Instant) -> Next {
         if now >= self.preface_until && !self.state.preface.is_complete() {
             tracing::debug!("a peer did not speak HTTP/2 in time");
             return Next::End(CloseReason::Silent);
@@ -375,7 +378,9 @@ impl Lifecycle {
         if self.max_idle.is_none() || !self.state.preface.is_complete() {
             return Next::Stay;
         }
-        if self.is_busy().await {
+        let is_busy = self.is_busy().await;
+        // The end of a stream is noticed by the first check after it.
+        if std::mem::replace(&mut self.was_busy, is_busy) || is_busy {
             self.state.set_active(&self.table);
             return Next::Stay;
         }
