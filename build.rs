@@ -8,6 +8,7 @@ use prost_types::{DescriptorProto, field_descriptor_proto::Type};
 
 const CACHE: &str = "larder/v1/cache_service.proto";
 const ADMIN: &str = "larder/v1/admin_service.proto";
+const HEALTH: &str = "grpc/health/v1/health.proto";
 const ORIGIN: &str = "larder/origin/v1/origin_service.proto";
 
 /// Makes `Bytes` of the text in a value, so that it is not copied. On the wire both are the same.
@@ -22,9 +23,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     // Reflection lists every service in its descriptors: the OriginService, which Larder only
     // calls, must not be among them.
-    let served = protox::compile([CACHE, ADMIN], ["proto"])?;
+    let served = protox::compile([CACHE, ADMIN, HEALTH], ["proto"])?;
     fs::write(out_dir.join("larder_descriptors.bin"), served.encode_to_vec())?;
-    let mut all = protox::compile([CACHE, ADMIN, ORIGIN], ["proto"])?;
+    let mut all = protox::compile([CACHE, ADMIN, HEALTH, ORIGIN], ["proto"])?;
     let messages = all.file.iter_mut().flat_map(|file| &mut file.message_type);
     messages.filter(|message| message.name() == "Value").for_each(use_bytes_for_text);
     // Sorted maps, because params are hashed sorted by name.

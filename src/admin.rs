@@ -1,6 +1,6 @@
 //! The admin port: HTTP for Prometheus and for probes without gRPC.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -18,19 +18,21 @@ use prometheus::{Encoder as _, Registry, TextEncoder};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinSet},
+    time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
+use transport::{AcceptError, AcceptErrors, CloseReason, ConnectionStats, RepeatedEvent, Summary};
 
 use crate::health::Health;
 
-/// Open connections. Each lasts for one request.
-const MAX_CONNECTIONS: usize = 128;
+/// Maximum number of open connections. Each lasts for one request.
+pub const MAX_CONNECTIONS: usize = 128;
 /// Time in which a peer must send its request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time in which a connection must end, with its answer.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
-/// Pause after an error of the listener, such as too many open files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Time between two checks whether events that are logged are over.
+const TICK: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 struct Admin {
@@ -38,11 +40,19 @@ struct Admin {
     health: Health,
 }
 
+/// An open connection, counted until it is dropped.
+struct OpenConnection {
+    stats: Arc<ConnectionStats>,
+    /// The reason if its task is aborted.
+    reason: CloseReason,
+}
+
 /// Serves `/metrics`, `/livez` and `/readyz` until `stop` is cancelled.
 pub async fn serve(
     listener: TcpListener,
     registry: Registry,
     health: Health,
+    stats: Arc<ConnectionStats>,
     stop: CancellationToken,
 ) {
     let router = Router::new()
@@ -50,45 +60,89 @@ pub async fn serve(
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .with_state(Admin { registry, health });
-    stop.run_until_cancelled(accept(&listener, &router)).await;
+    stop.run_until_cancelled(accept(&listener, &router, &stats)).await;
 }
 
-/// Serves one request per connection. Above [`MAX_CONNECTIONS`] the oldest connection is closed,
+/// Serves one request per connection. Above the limit of `stats` the oldest connection is closed,
 /// so that peers that send nothing cannot keep probes out.
-async fn accept(listener: &TcpListener, router: &Router) {
+async fn accept(listener: &TcpListener, router: &Router, stats: &Arc<ConnectionStats>) {
     let mut connections = VecDeque::new();
     // Aborts the connections when it is dropped.
     let mut tasks = JoinSet::new();
+    let (mut errors, mut displaced) = (AcceptErrors::new("admin"), RepeatedEvent::default());
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            _ = ticks.tick() => {
+                errors.tick();
+                if let Some(Summary { count, seconds }) = displaced.ended() {
+                    tracing::info!(count, seconds, "the admin port has few connections again");
+                }
+                continue;
+            }
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((stream, _)) => {
-                connections.push_back(tasks.spawn(serve_connection(stream, router.clone())));
+                let connection = OpenConnection::new(stats.clone());
+                let served = serve_connection(stream, router.clone(), connection);
+                connections.push_back(tasks.spawn(served));
             }
             Err(error) => {
-                tracing::debug!(%error, "cannot accept connections of the admin port");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                if errors.handle(&error).await != AcceptError::PeerGone {
+                    stats.add_accept_error();
+                }
             }
         }
         while tasks.try_join_next().is_some() {}
-        if connections.len() > MAX_CONNECTIONS {
+        if connections.len() > stats.limit() {
             connections.retain(|connection: &AbortHandle| !connection.is_finished());
         }
-        if connections.len() > MAX_CONNECTIONS
+        if connections.len() > stats.limit()
             && let Some(oldest) = connections.pop_front()
         {
             oldest.abort();
+            if let Some(Summary { count, seconds }) = displaced.occurred() {
+                let limit = stats.limit();
+                tracing::warn!(
+                    limit,
+                    count,
+                    seconds,
+                    "the admin port has too many connections: the oldest ones are closed"
+                );
+            }
         }
     }
 }
 
-async fn serve_connection(stream: TcpStream, router: Router) {
+async fn serve_connection(stream: TcpStream, router: Router, mut connection: OpenConnection) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     // A peer that does not read its answer is not worth a line.
-    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
+    connection.reason = match tokio::time::timeout(CONNECTION_TIMEOUT, served).await {
+        Ok(Ok(())) => CloseReason::Ended,
+        Ok(Err(error)) if error.is_timeout() => CloseReason::Silent,
+        Ok(Err(_)) => CloseReason::Failed,
+        Err(_elapsed) => CloseReason::Timeout,
+    };
+}
+
+impl OpenConnection {
+    fn new(stats: Arc<ConnectionStats>) -> Self {
+        stats.add_open();
+        Self { stats, reason: CloseReason::Displaced }
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.stats.add_closed(self.reason);
+    }
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {

@@ -4,17 +4,17 @@ mod service;
 
 use std::{collections::HashMap, sync::Arc};
 
+use crate::{model::Namespace, pb::health::v1::health_server::HealthServer};
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinHandle};
-use tonic_health::pb::health_server::HealthServer;
-
-use crate::model::Namespace;
 
 pub use service::ServiceStatuses;
 
 /// Services for readiness. They stay SERVING while the store is down, because an outage of Redis
 /// must not take all replicas out of rotation.
 const READINESS: [&str; 2] = ["", "larder.v1.CacheService"];
+/// Longest request, in bytes: the name of a service.
+const MAX_REQUEST_BYTES: usize = 4 * 1024;
 const LIVENESS: &str = "liveness";
 const STORE: &str = "store";
 
@@ -43,7 +43,7 @@ impl Health {
 
     /// The gRPC health service.
     pub fn service(&self) -> HealthServer<ServiceStatuses> {
-        HealthServer::new(self.statuses.clone())
+        HealthServer::new(self.statuses.clone()).max_decoding_message_size(MAX_REQUEST_BYTES)
     }
 
     /// Whether the replica is ready for requests.
@@ -112,12 +112,12 @@ fn origin_service(namespace: &Namespace) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use tonic::{Code, Request};
-    use tonic_health::pb::{
+
+    use super::*;
+    use crate::pb::health::v1::{
         HealthCheckRequest, health_check_response::ServingStatus as Reported,
         health_server::Health as _,
     };
-
-    use super::*;
 
     async fn status(health: &Health, name: &str) -> Result<Reported, Code> {
         let service = &health.statuses;

@@ -21,6 +21,15 @@ pub mod origin {
     }
 }
 
+/// `grpc.health.v1`, the health service of gRPC. The proto is the reference.
+pub mod health {
+    /// `grpc.health.v1`.
+    #[allow(missing_docs, unreachable_pub, clippy::all, clippy::restriction, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("grpc.health.v1");
+    }
+}
+
 /// The encoded `FileDescriptorSet` of the served protos, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/larder_descriptors.bin"));

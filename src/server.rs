@@ -144,6 +144,7 @@ fn spawn(
         pipeline,
         admission,
         limits,
+        ports,
         fleet,
         health,
         store_healthy,
@@ -158,10 +159,16 @@ fn spawn(
         admission.clone(),
         limits.stall_policy.clone(),
         shutdown.clone(),
+        ports.grpc.clone(),
         move |request| pipeline.clone().answer(request),
     ));
-    let admin =
-        tokio::spawn(admin::serve(listeners.admin, registry, health.clone(), background.clone()));
+    let admin = tokio::spawn(admin::serve(
+        listeners.admin,
+        registry,
+        health.clone(),
+        ports.admin.clone(),
+        background.clone(),
+    ));
     let follow_store = health.clone().follow_store(store_healthy.clone());
     tokio::spawn(background.clone().run_until_cancelled_owned(follow_store));
     let (fleet, stop, interval) = (fleet.clone(), background.clone(), config.stats.flush_interval);
@@ -189,10 +196,10 @@ fn listen(address: SocketAddr, key: &'static str) -> Result<TcpListener, Error> 
 
 fn transport_options(limits: &LimitsConfig) -> transport::Options {
     transport::Options {
-        max_connections: limits.max_connections,
         max_streams: limits.max_streams_per_connection,
         // HTTP/2 refuses larger ones without a gRPC status.
         max_header_bytes: limits.max_header_bytes.saturating_mul(HEADER_SLACK),
+        max_idle: limits.max_connection_idle,
         max_age: limits.max_connection_age,
         max_age_grace: limits.max_connection_age_grace,
         keepalive_interval: limits.keepalive_interval,

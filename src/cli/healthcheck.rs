@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use tonic_health::pb::{
-    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
-};
-
 use super::{
     HealthcheckArgs,
     client::{self, Error, RemoteServer},
+};
+use crate::pb::health::v1::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
 pub(super) fn run(args: &HealthcheckArgs) -> ExitCode {

@@ -115,8 +115,9 @@ async fn serve(
         Err(error) => tracing::warn!(error = %ErrorChain(&error), "busy_poll has no effect"),
     }
     warn_of_visible_password(&sources);
-    open_files::raise_limit(&config.limits);
-    let server = Server::bind(config.clone(), &telemetry, admission).await?;
+    let mut bound = config.clone();
+    bound.limits.max_connections = open_files::raise_limit(&config.limits);
+    let server = Server::bind(bound, &telemetry, admission).await?;
     let stop = CancellationToken::new();
     let reload = server.reload();
     let running = server.run(telemetry.registry().clone(), stop.clone());

@@ -17,7 +17,7 @@ pub struct LimitsConfig {
     pub max_waiting: usize,
     /// Keys per batch.
     pub max_batch_keys: usize,
-    /// Open connections.
+    /// Open connections. Above that, idle ones are closed for new ones.
     pub max_connections: usize,
     /// Concurrent requests per connection.
     pub max_streams_per_connection: u32,
@@ -35,6 +35,8 @@ pub struct LimitsConfig {
     pub response_stall_timeout: Duration,
     /// Largest header block, in bytes.
     pub max_header_bytes: u32,
+    /// Time without open calls after which a connection is closed gracefully. Zero: never.
+    pub max_connection_idle: Duration,
     /// Age at which a connection is closed gracefully, with a jitter of 10 %. Zero: never.
     pub max_connection_age: Duration,
     /// Time after that in which open calls may end.
@@ -61,6 +63,7 @@ impl Default for LimitsConfig {
             default_deadline: Duration::from_secs(120),
             response_stall_timeout: Duration::from_secs(30),
             max_header_bytes: 16 * 1024,
+            max_connection_idle: Duration::from_secs(15 * 60),
             max_connection_age: Duration::from_secs(30 * 60),
             max_connection_age_grace: Duration::from_secs(5 * 60),
             keepalive_interval: Duration::from_secs(60),
@@ -92,6 +95,8 @@ impl Section for LimitsConfig {
         let stall_timeout = &mut self.response_stall_timeout;
         visitor.key("response_stall_timeout", stall_timeout, duration(min, HOUR));
         visitor.key("max_header_bytes", &mut self.max_header_bytes, size(KIB..=MIB));
+        let idle = duration(min, 365 * DAY).or_zero();
+        visitor.key("max_connection_idle", &mut self.max_connection_idle, idle);
         let age = duration(min, 365 * DAY).or_zero();
         visitor.key("max_connection_age", &mut self.max_connection_age, age);
         let grace = &mut self.max_connection_age_grace;

@@ -5,12 +5,17 @@ use std::{collections::HashMap, pin::Pin, sync::Arc};
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
-use tonic_health::pb::{
-    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_server,
+
+use crate::pb::health::v1::{
+    HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
+    health_check_response::ServingStatus, health_server,
 };
 
 /// Longest name of a service in a Watch, in bytes. An open stream keeps it.
 const MAX_NAME: usize = 256;
+
+/// Maximum number of services in a List, by the proto.
+const MAX_LISTED: usize = 100;
 
 /// The status of each service. Clones share it.
 #[derive(Clone)]
@@ -75,6 +80,22 @@ impl health_server::Health for ServiceStatuses {
         Ok(Response::new(HealthCheckResponse { status: status.into() }))
     }
 
+    async fn list(
+        &self,
+        _: Request<HealthListRequest>,
+    ) -> Result<Response<HealthListResponse>, Status> {
+        let table = self.0.borrow();
+        let count = table.services.len();
+        if count > MAX_LISTED {
+            let message = format!("there are {count} services, the limit is {MAX_LISTED}");
+            return Err(Status::resource_exhausted(message));
+        }
+        let response = |status: ServingStatus| HealthCheckResponse { status: status.into() };
+        let services = table.services.iter();
+        let statuses = services.map(|(service, status)| (service.clone(), response(*status)));
+        Ok(Response::new(HealthListResponse { statuses: statuses.collect() }))
+    }
+
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
     async fn watch(
@@ -127,9 +148,9 @@ impl WatchState {
 mod tests {
     use futures_util::{FutureExt as _, StreamExt as _};
     use tonic::Code;
-    use tonic_health::pb::health_server::Health as _;
 
     use super::*;
+    use crate::pb::health::v1::health_server::Health as _;
 
     type Messages = <ServiceStatuses as health_server::Health>::WatchStream;
 
@@ -166,6 +187,21 @@ mod tests {
     async fn check_of_an_unknown_service_is_not_found() {
         let refused = ServiceStatuses::new().check(request("a")).await;
         assert_eq!(refused.unwrap_err().code(), Code::NotFound);
+    }
+
+    #[tokio::test]
+    async fn all_services_are_listed_up_to_a_limit() {
+        let statuses = ServiceStatuses::new();
+        for number in 0..MAX_LISTED {
+            statuses.set(&number.to_string(), number == 7);
+        }
+        let list = || statuses.list(Request::new(HealthListRequest {}));
+        let listed = list().await.unwrap().into_inner().statuses;
+        assert_eq!(listed.len(), MAX_LISTED);
+        let serving = |(_, one): &(_, &HealthCheckResponse)| one.status() == ServingStatus::Serving;
+        assert_eq!(listed.iter().filter(serving).map(|(name, _)| name).collect::<Vec<_>>(), ["7"]);
+        statuses.set("one more", true);
+        assert_eq!(list().await.unwrap_err().code(), Code::ResourceExhausted);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::{join_all, try_join_all};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use prost::Message;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
@@ -27,8 +28,12 @@ use crate::{
     },
 };
 
+const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const X_CACHE_FETCH: HeaderName = HeaderName::from_static("x-cache-fetch");
+/// Length from which a message is compressed, if its client asks for that. Shorter ones hardly
+/// shrink, or grow.
+const MIN_COMPRESSED: usize = 1024;
 /// In seconds.
 const X_CACHE_AGE: HeaderName = HeaderName::from_static("x-cache-age");
 /// In seconds.
@@ -45,6 +50,10 @@ pub struct CacheRpc {
 }
 
 type RpcResult<T> = Result<Response<T>, Status>;
+
+/// Whether the client of a call asks for a compressed response.
+#[derive(Debug, Clone, Copy)]
+struct Compression(bool);
 
 impl CacheRpc {
     /// Serves `cache` and the statistics of its fleet.
@@ -91,6 +100,7 @@ impl CacheRpc {
 #[tonic::async_trait]
 impl CacheService for CacheRpc {
     async fn get(&self, request: Request<pb::GetRequest>) -> RpcResult<pb::GetResponse> {
+        let compression = Compression::of(&request);
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;
@@ -100,48 +110,58 @@ impl CacheService for CacheRpc {
         let size = result.found.as_ref().map_or(0, |found| found.entry.data.len());
         let mut response = self.with_x_cache(&key, x_cache, convert::get_response(result));
         LargeResponse::mark(&mut response, size);
-        Ok(response)
+        Ok(compression.fit(response))
     }
 
     async fn set(&self, request: Request<pb::SetRequest>) -> RpcResult<pb::SetResponse> {
+        let compression = Compression::of(&request);
         let command = convert::set_command(request.into_inner())?;
         let result = self.cache.set(&command).await?;
         let outcome = convert::set_result_name(result.outcome);
-        Ok(self.with_log_fields(&command.key, outcome, convert::set_response(result)))
+        Ok(compression.fit(self.with_log_fields(
+            &command.key,
+            outcome,
+            convert::set_response(result),
+        )))
     }
 
     async fn delete(&self, request: Request<pb::DeleteRequest>) -> RpcResult<pb::DeleteResponse> {
+        let compression = Compression::of(&request);
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
         let hold_off = convert::hold_off(request.hold_off)?;
         let existed = self.cache.delete(&key, hold_off).await?;
         let outcome = if existed { "DELETED" } else { "ABSENT" };
-        Ok(self.with_log_fields(&key, outcome, pb::DeleteResponse { existed }))
+        Ok(compression.fit(self.with_log_fields(&key, outcome, pb::DeleteResponse { existed })))
     }
 
     async fn invalidate_namespace(
         &self,
         request: Request<pb::InvalidateNamespaceRequest>,
     ) -> RpcResult<pb::InvalidateNamespaceResponse> {
+        let compression = Compression::of(&request);
         let namespace = Namespace::new(&request.into_inner().namespace)?;
         self.cache.invalidate_namespace(&namespace).await?;
         let mut response = Response::new(pb::InvalidateNamespaceResponse {});
         access_log::attach_namespace(&mut response, &namespace, "INVALIDATED");
-        Ok(response)
+        Ok(compression.fit(response))
     }
 
     async fn stats(&self, request: Request<pb::StatsRequest>) -> RpcResult<pb::StatsResponse> {
+        let compression = Compression::of(&request);
         let request = request.into_inner();
         // An empty list is valid: it selects all namespaces.
         self.check_batch_size("namespaces", request.namespaces.len().max(1))?;
         let page = convert::stats_page(request)?;
-        Ok(Response::new(convert::stats_response(&self.fleet.overview(&page).await, &page)))
+        Ok(compression
+            .fit(Response::new(convert::stats_response(&self.fleet.overview(&page).await, &page))))
     }
 
     async fn get_or_fetch(
         &self,
         request: Request<pb::GetOrFetchRequest>,
     ) -> RpcResult<pb::GetOrFetchResponse> {
+        let compression = Compression::of(&request);
         let deadline = self.deadline(request.metadata())?;
         let must_not_wait = request.extensions().get::<MustNotWait>().is_some();
         let mut request = convert::get_or_fetch_request(request.into_inner(), deadline)?;
@@ -158,7 +178,7 @@ impl CacheService for CacheRpc {
         }
         LargeResponse::mark(&mut response, size);
         reply.lease.map(|lease| lease.guard.into_token());
-        Ok(response)
+        Ok(compression.fit(response))
     }
 
     type FetchStreamStream = FetchStream;
@@ -193,19 +213,21 @@ impl CacheService for CacheRpc {
     }
 
     async fn renew(&self, request: Request<pb::RenewRequest>) -> RpcResult<pb::RenewResponse> {
+        let compression = Compression::of(&request);
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
         let response = match convert::required_token(&request.lease_token)? {
             Some(token) => convert::renew_response(self.cache.renew(&key, token).await?),
             None => convert::lost_lease_response(),
         };
-        Ok(self.with_log_fields(&key, "RENEWED", response))
+        Ok(compression.fit(self.with_log_fields(&key, "RENEWED", response)))
     }
 
     async fn abandon(
         &self,
         request: Request<pb::AbandonRequest>,
     ) -> RpcResult<pb::AbandonResponse> {
+        let compression = Compression::of(&request);
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
         let token = convert::required_token(&request.lease_token)?;
@@ -214,7 +236,7 @@ impl CacheService for CacheRpc {
         if let Some(token) = token {
             self.cache.abandon(&key, token, reason).await?;
         }
-        Ok(self.with_log_fields(&key, "ABANDONED", pb::AbandonResponse {}))
+        Ok(compression.fit(self.with_log_fields(&key, "ABANDONED", pb::AbandonResponse {})))
     }
 
     type BatchGetStream = ResponseStream<pb::BatchGetResponse>;
@@ -236,38 +258,48 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::BatchSetRequest>,
     ) -> RpcResult<pb::BatchSetResponse> {
+        let compression = Compression::of(&request);
         let commands = self.batch_commands(request.into_inner().items)?;
         let results: Vec<Result<_, cache::Error>> =
             join_all(commands.iter().map(|command| self.cache.set_checked(command))).await;
         let results = results.into_iter().map(|result| result.map(convert::set_response));
-        Ok(Response::new(pb::BatchSetResponse { results: results.collect::<Result<_, _>>()? }))
+        Ok(compression.fit(Response::new(pb::BatchSetResponse {
+            results: results.collect::<Result<_, _>>()?,
+        })))
     }
 
     async fn batch_delete(
         &self,
         request: Request<pb::BatchDeleteRequest>,
     ) -> RpcResult<pb::BatchDeleteResponse> {
+        let compression = Compression::of(&request);
         let request = request.into_inner();
         let keys = self.batch_keys(&request.keys)?;
         let hold_off = convert::hold_off(request.hold_off)?;
         let existed = try_join_all(keys.iter().map(|key| self.cache.delete(key, hold_off))).await?;
-        Ok(Response::new(pb::BatchDeleteResponse { existed }))
+        Ok(compression.fit(Response::new(pb::BatchDeleteResponse { existed })))
     }
 
     async fn touch(&self, request: Request<pb::TouchRequest>) -> RpcResult<pb::TouchResponse> {
+        let compression = Compression::of(&request);
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
         let touched = self.cache.touch(&key, convert::ttl(request.ttl)?).await?;
         let (found, degraded) = (touched.ttl.is_some(), touched.degraded);
         let ttl = touched.ttl.map(from_duration);
         let outcome = if found { "TOUCHED" } else { "ABSENT" };
-        Ok(self.with_log_fields(&key, outcome, pb::TouchResponse { found, ttl, degraded }))
+        Ok(compression.fit(self.with_log_fields(
+            &key,
+            outcome,
+            pb::TouchResponse { found, ttl, degraded },
+        )))
     }
 
     async fn increment(
         &self,
         request: Request<pb::IncrementRequest>,
     ) -> RpcResult<pb::IncrementResponse> {
+        let compression = Compression::of(&request);
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
         let (delta, ttl) = (request.delta.unwrap_or(1), convert::ttl(request.ttl)?);
@@ -277,7 +309,7 @@ impl CacheService for CacheRpc {
             version: sum.version.to_text(),
             ttl_remaining: Some(from_duration(sum.ttl_remaining)),
         };
-        Ok(self.with_log_fields(&key, "INCREMENTED", response))
+        Ok(compression.fit(self.with_log_fields(&key, "INCREMENTED", response)))
     }
 }
 
@@ -299,6 +331,24 @@ impl CacheRpc {
         if let Some(XCache { age_seconds, ttl_remaining_seconds, .. }) = x_cache {
             headers.insert(X_CACHE_AGE, number(age_seconds));
             headers.insert(X_CACHE_TTL_REMAINING, number(ttl_remaining_seconds));
+        }
+        response
+    }
+}
+
+impl Compression {
+    #[inline]
+    fn of<T>(request: &Request<T>) -> Self {
+        let headers = request.metadata().as_ref();
+        // The pipeline keeps this header only next to another one, and few others.
+        Self(headers.len() > 1 && headers.contains_key(ACCEPT_ENCODING))
+    }
+
+    /// Turns the compression of a short response off.
+    #[inline]
+    fn fit<T: Message>(self, mut response: Response<T>) -> Response<T> {
+        if self.0 && response.get_ref().encoded_len() < MIN_COMPRESSED {
+            response.disable_compression();
         }
         response
     }

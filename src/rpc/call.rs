@@ -32,6 +32,8 @@ pub(super) struct Call {
     metrics: Arc<RpcMetrics>,
     trace: CallTrace,
     is_ended: bool,
+    /// The deadline of a stream whose service has none of its own.
+    stream_deadline: Option<Instant>,
 }
 
 /// The future of a service that handles a call.
@@ -62,6 +64,7 @@ impl Call {
             metrics,
             trace: CallTrace::of(method, headers),
             is_ended: false,
+            stream_deadline: None,
         }
     }
 
@@ -76,11 +79,14 @@ impl Call {
 
     /// Runs the service until the deadline. A panic becomes an INTERNAL error of this call.
     pub(super) fn run(
-        self,
+        mut self,
         service: ServiceFuture,
         deadline: Option<Instant>,
         holds: Holds,
     ) -> RunningCall {
+        if self.method.is_watch() {
+            self.stream_deadline = deadline;
+        }
         RunningCall { call: Some(self), service, deadline, timer: None, holds }
     }
 
@@ -93,8 +99,9 @@ impl Call {
         holds: Holds,
     ) -> Response<Body> {
         if code.is_none() && self.method.is_streaming() {
-            let observe = |inner| Body::new(ObservedBody { inner, call: self, _holds: holds });
-            return response.map(observe);
+            let until = self.stream_deadline.map(|deadline| Box::pin(sleep_until(deadline)));
+            let observe = |inner| ObservedBody { inner, call: self, _holds: holds, until };
+            return response.map(|inner| Body::new(observe(inner)));
         }
         let fields = response.extensions_mut().remove();
         self.end(code.unwrap_or(Code::Ok), fields.as_ref());
@@ -169,6 +176,20 @@ struct ObservedBody {
     inner: Body,
     call: Call,
     _holds: Holds,
+    /// Then the stream ends with an error.
+    until: Option<Pin<Box<Sleep>>>,
+}
+
+impl ObservedBody {
+    /// Ends a stream whose deadline has passed.
+    #[cold]
+    fn end_late(&mut self) -> Option<Result<Frame<Bytes>, Status>> {
+        self.until = None;
+        self.inner = Body::empty();
+        let (status, mut trailers) = (status::deadline_exceeded(), HeaderMap::new());
+        self.call.end(status.code(), None);
+        Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers)))
+    }
 }
 
 impl HttpBody for ObservedBody {
@@ -180,6 +201,11 @@ impl HttpBody for ObservedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
+        if let Some(until) = &mut this.until
+            && until.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(this.end_late());
+        }
         let frame = std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
@@ -288,6 +314,25 @@ mod tests {
             Holds::default(),
         ));
         assert_eq!((recorder.count("CANCELLED"), recorder.count("OK")), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stream_without_a_deadline_of_its_own_ends_at_that_of_its_call() {
+        let recorder = Recorder::new();
+        let call = recorder.call("/grpc.health.v1.Health/Watch");
+        let service = async {
+            let endless = futures_util::stream::pending::<Result<Frame<Bytes>, Status>>();
+            Ok(Response::new(Body::new(StreamBody::new(endless))))
+        };
+        let begun = Instant::now();
+        let deadline = begun + Duration::from_secs(3);
+        let EndedCall { call, response, holds } =
+            call.run(Box::pin(service), Some(deadline), Holds::default()).await;
+        let body = call.respond(response, None, holds).into_body();
+        let trailers = body.collect().await.unwrap().trailers().cloned().unwrap();
+        let status = Status::from_header_map(&trailers).unwrap();
+        assert_eq!((status.code(), begun.elapsed().as_secs()), (Code::DeadlineExceeded, 3));
+        assert_eq!(recorder.count("DEADLINE_EXCEEDED"), 1);
     }
 
     #[tokio::test(start_paused = true)]

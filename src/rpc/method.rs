@@ -17,10 +17,12 @@ enum Shape {
     Batch,
     /// A stream of responses to one request.
     Stream,
+    /// As above, for as long as its client wants.
+    Long,
     /// Streams in both directions, or a stream without end.
     Open,
 }
-use Shape::{Batch, Open, Single, Stream};
+use Shape::{Batch, Long, Open, Single, Stream};
 
 /// Frequent methods first, because the table is searched from the start.
 const METHODS: [(&str, Shape); 22] = [
@@ -40,7 +42,7 @@ const METHODS: [(&str, Shape); 22] = [
     ("larder.v1.CacheService/BatchDelete", Batch),
     ("larder.v1.CacheService/Touch", Single),
     ("larder.v1.CacheService/Increment", Single),
-    ("larder.v1.AdminService/Warm", Open),
+    ("larder.v1.AdminService/Warm", Long),
     ("grpc.health.v1.Health/Check", Single),
     ("grpc.health.v1.Health/Watch", Open),
     ("grpc.health.v1.Health/List", Single),
@@ -75,6 +77,12 @@ impl Method {
         )
     }
 
+    /// Whether the server has no such method.
+    #[inline]
+    pub(super) fn is_unknown(self) -> bool {
+        self.0 == 0
+    }
+
     /// Whether a path belongs to the CacheService.
     pub(super) fn is_cache(path: &str) -> bool {
         path.starts_with(CACHE_SERVICE)
@@ -96,7 +104,7 @@ impl Method {
 
     /// Whether the response is a stream: the call then ends with the response body.
     pub(super) fn is_streaming(self) -> bool {
-        matches!(METHODS[self.0].1, Stream | Open)
+        matches!(METHODS[self.0].1, Stream | Long | Open)
     }
 
     /// Whether a call may wait for a value that another call computes.
@@ -115,8 +123,8 @@ impl Method {
         self.may_wait() || self == STATS || METHODS[self.0].1 == Stream
     }
 
-    /// Whether a call may stay open for as long as its client wants. Its request may be a stream,
-    /// and it has no deadline by default.
+    /// Whether a call begins before its request has arrived, which may be a stream, and may stay
+    /// open for as long as its client wants.
     pub(super) fn stays_open(self) -> bool {
         METHODS[self.0].1 == Open
     }
@@ -170,6 +178,13 @@ mod tests {
     }
 
     #[test]
+    fn only_fetch_streams_and_watches_begin_before_their_request_has_arrived() {
+        let open = Method::all().filter(|method| method.stays_open() && !method.is_watch());
+        let open: Vec<&str> = open.map(Method::name).collect();
+        assert_eq!(open, [format!("{}FetchStream", &CACHE_SERVICE[1..])]);
+    }
+
+    #[test]
     fn only_batches_and_streams_may_spawn() {
         let may_spawn = |rpc: &str| Method::of(&format!("{CACHE_SERVICE}{rpc}")).may_spawn();
         assert!(may_spawn("BatchGet") && may_spawn("BatchSet") && may_spawn("FetchStream"));
@@ -180,6 +195,7 @@ mod tests {
     fn unknown_methods_share_one_name() {
         for path in ["/larder.v1.CacheService/Nope", "/", "", "/larder.v1.CacheService/_OTHER"] {
             assert_eq!(Method::of(path).name(), OTHER, "{path:?}");
+            assert!(Method::of(path).is_unknown(), "{path:?}");
         }
         assert!(Method::is_cache("/larder.v1.CacheService/Nope"));
         assert!(!Method::is_cache("/larder.v1.AdminService/Warm"));

@@ -12,7 +12,7 @@ use http_body_util::Full;
 use tokio::time::Instant;
 use tonic::{Code, Status, body::Body};
 
-use super::{deadline, status};
+use super::{deadline, method, status};
 
 /// Overhead per header by which HTTP/2 counts the size of a header list (RFC 9113, 6.5.2).
 const HEADER_OVERHEAD: usize = 32;
@@ -45,6 +45,10 @@ pub(super) fn check<B>(
     let size = header_bytes(request.uri().path(), headers);
     if size > max_header_bytes {
         return Err(Refusal::Grpc(Box::new(status::metadata_too_large(size, max_header_bytes))));
+    }
+    // At once, as the message of an unknown stream may never end.
+    if method::Method::of(request.uri().path()).is_unknown() {
+        return Err(Refusal::Grpc(Box::new(status::no_such_method())));
     }
     deadline::of(headers).map_err(|status| Refusal::Grpc(Box::new(status)))
 }
@@ -157,8 +161,18 @@ mod tests {
     }
 
     #[test]
+    fn unknown_methods_are_unimplemented() {
+        let grpc = |path| Request::post(path).header(CONTENT_TYPE, GRPC);
+        assert_eq!(refusal(grpc("/a.B/C")).unwrap().code(), Code::Unimplemented);
+        assert!(refusal(grpc("/larder.v1.CacheService/Get")).is_none());
+        // Not a gRPC request in the first place.
+        assert!(matches!(refusal(Request::post("/a.B/C")), Some(Refusal::Http(_))));
+    }
+
+    #[test]
     fn te_is_not_needed() {
-        let request = Request::post("/").header(CONTENT_TYPE, GRPC).body(()).unwrap();
+        let request = Request::post("/larder.v1.CacheService/Get");
+        let request = request.header(CONTENT_TYPE, GRPC).body(()).unwrap();
         assert!(check(&request, 1024).is_ok());
     }
 

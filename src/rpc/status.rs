@@ -199,6 +199,12 @@ pub(super) fn deadline_exceeded() -> Status {
     plain(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call's deadline has passed".to_owned())
 }
 
+/// The method or its service is unknown.
+#[cold]
+pub(super) fn no_such_method() -> Status {
+    plain(Code::Unimplemented, "UNIMPLEMENTED", "the server has no such method".to_owned())
+}
+
 /// A bug: the handler panicked.
 pub(super) fn internal() -> Status {
     plain(
@@ -212,13 +218,7 @@ pub(super) fn internal() -> Status {
 /// codec's limit.
 pub(super) fn with_error_info(status: &Status, max_message_bytes: usize) -> Status {
     let reason = match status.code() {
-        Code::Unimplemented if status.message().is_empty() => {
-            return plain(
-                Code::Unimplemented,
-                "UNIMPLEMENTED",
-                "the server has no such method".to_owned(),
-            );
-        }
+        Code::Unimplemented if status.message().is_empty() => return no_such_method(),
         Code::Unimplemented => "UNIMPLEMENTED",
         // The codec reports a malformed request as an internal error.
         Code::Internal if status.message().starts_with("failed to decode") => {
@@ -228,16 +228,10 @@ pub(super) fn with_error_info(status: &Status, max_message_bytes: usize) -> Stat
                 format!("request: {}", status.message()),
             );
         }
-        // A message that is compressed wrongly, or without an encoding.
-        Code::Internal
-            if status.message().starts_with("Error decompressing")
-                || status.message().contains("compressed-flag") =>
-        {
-            return plain(
-                Code::InvalidArgument,
-                "INVALID_ARGUMENT",
-                format!("request: {}", status.message()),
-            );
+        // By the list of status codes of gRPC, as for a second message.
+        Code::Internal if status.message() == "Missing request message." => {
+            let message = "the request has no message".to_owned();
+            return plain(Code::Unimplemented, "UNIMPLEMENTED", message);
         }
         // The codec reports a message over the limit.
         Code::OutOfRange | Code::ResourceExhausted => {
@@ -404,6 +398,7 @@ mod tests {
             (Code::Unimplemented, "", Code::Unimplemented, "UNIMPLEMENTED"),
             (Code::Unimplemented, "encoding", Code::Unimplemented, "UNIMPLEMENTED"),
             (Code::Internal, "failed to decode x", Code::InvalidArgument, "INVALID_ARGUMENT"),
+            (Code::Internal, "Missing request message.", Code::Unimplemented, "UNIMPLEMENTED"),
             (Code::OutOfRange, "too long", Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
             (Code::Cancelled, "gone", Code::Cancelled, "CANCELLED"),
             (Code::Internal, "broken", Code::Internal, "INTERNAL"),

@@ -1,9 +1,9 @@
-//! Metrics of the runtime.
+//! Metrics of the runtime and of the ports.
 
 use std::sync::Arc;
 
 use opentelemetry::{KeyValue, metrics::Meter};
-use transport::runtime::BusyPollStats;
+use transport::{ConnectionStats, runtime::BusyPollStats};
 
 /// Registers the metrics of busy polling.
 pub fn register_busy_poll(meter: &Meter, busy_poll: &Arc<BusyPollStats>) {
@@ -22,5 +22,57 @@ pub fn register_busy_poll(meter: &Meter, busy_poll: &Arc<BusyPollStats>) {
         .with_unit("s")
         .with_description("Time that idle threads have polled for events")
         .with_callback(move |observer| observer.observe(polls.spent().as_secs_f64(), &[]))
+        .build();
+}
+
+/// The connections of both ports.
+pub(super) struct PortStats {
+    pub(super) grpc: Arc<ConnectionStats>,
+    pub(super) admin: Arc<ConnectionStats>,
+}
+
+/// Registers the metrics of connections.
+pub(super) fn register_connections(meter: &Meter, stats: &PortStats) {
+    let ports = [("grpc", stats.grpc.clone()), ("admin", stats.admin.clone())];
+    let each = move |observe: &dyn Fn(&ConnectionStats, KeyValue)| {
+        for (port, stats) in &ports {
+            observe(stats, KeyValue::new("port", *port));
+        }
+    };
+    let ports = each.clone();
+    meter
+        .u64_observable_gauge("larder.connections.open")
+        .with_description("Open connections")
+        .with_callback(move |observer| {
+            ports(&|stats, port| observer.observe(stats.open() as u64, &[port]));
+        })
+        .build();
+    let ports = each.clone();
+    meter
+        .u64_observable_gauge("larder.connections.limit")
+        .with_description("Limit on open connections")
+        .with_callback(move |observer| {
+            ports(&|stats, port| observer.observe(stats.limit() as u64, &[port]));
+        })
+        .build();
+    let ports = each.clone();
+    meter
+        .u64_observable_counter("larder.connections.closed")
+        .with_description("Closed connections, by reason")
+        .with_callback(move |observer| {
+            ports(&|stats, port| {
+                for (reason, count) in stats.closed() {
+                    let reason = KeyValue::new("reason", reason.name());
+                    observer.observe(count, &[port.clone(), reason]);
+                }
+            });
+        })
+        .build();
+    meter
+        .u64_observable_counter("larder.connections.accept_errors")
+        .with_description("Failures to accept a connection, such as too many open files")
+        .with_callback(move |observer| {
+            each(&|stats, port| observer.observe(stats.accept_errors(), &[port]));
+        })
         .build();
 }

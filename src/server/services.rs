@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use transport::Admission;
+use transport::{Admission, ConnectionStats};
 
 use super::{
     Error,
     origins::{OriginManager, OriginSet},
     reload::Reload,
+    runtime_metrics::{PortStats, register_connections},
     stores::{OpenStore, near_cache_options},
     warmer::Warmer,
 };
 use crate::{
+    admin,
     cache::{self, Cache, Namespaces, fleet_stats::FleetStats},
     config::Config,
     health::Health,
@@ -30,6 +32,7 @@ pub(super) struct Services {
     pub(super) pipeline: Pipeline,
     pub(super) admission: Arc<Admission>,
     pub(super) limits: Arc<LoadLimits>,
+    pub(super) ports: PortStats,
     pub(super) fleet: Arc<FleetStats>,
     pub(super) health: Health,
     /// Whether the store answers.
@@ -74,6 +77,11 @@ impl Services {
         cache::metrics::register(&meter, &registry, &cache);
         let limits = Arc::new(LoadLimits::new(&config.limits));
         rpc::register_load(&meter, &admission, &limits);
+        let ports = PortStats {
+            grpc: Arc::new(ConnectionStats::new(config.limits.max_connections)),
+            admin: Arc::new(ConnectionStats::new(admin::MAX_CONNECTIONS)),
+        };
+        register_connections(&meter, &ports);
         let key_logging = KeyLogging::default();
         key_logging.set(config.log.keys);
         let pipeline = Pipeline::new(
@@ -92,6 +100,7 @@ impl Services {
             pipeline,
             admission,
             limits,
+            ports,
             fleet,
             health,
             store_answers: store.answers,

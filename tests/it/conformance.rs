@@ -1,5 +1,13 @@
 //! Contract of every call: one suite for all stores, so that they cannot diverge.
 
+// Encodings of messages.
+mod compression;
+// Messages in their frames: none, two, in parts, malformed.
+mod framing;
+// The health service.
+mod health;
+// The reflection service.
+mod reflection;
 // BatchGetOrFetch with leases.
 mod batch_leases;
 // Batches of values in one call.

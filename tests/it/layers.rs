@@ -18,14 +18,14 @@ use crate::sources::{Source, line_of, paths, without_tests};
 
 /// Each top-level module of the library and each other crate, with the ones that it may use.
 const LAYERS: &[(&str, &str)] = &[
-    ("admin", "health"),
+    ("admin", "health transport"),
     ("cache", "config error_chain model origin stats store trace_sampler"),
     ("circuit_breaker", ""),
     ("cli", "config error_chain origin pb server telemetry transport"),
     ("config", "model url_template"),
     ("count_guard", ""),
     ("error_chain", ""),
-    ("health", "model"),
+    ("health", "model pb"),
     ("histogram", ""),
     ("model", ""),
     ("origin", "circuit_breaker config count_guard histogram model pb url_template"),

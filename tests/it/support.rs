@@ -11,6 +11,8 @@ pub(crate) mod env;
 pub(crate) mod fleet;
 // A scripted gRPC origin.
 pub(crate) mod grpc_origin;
+// An HTTP/2 peer that sends any frames.
+pub(crate) mod http2;
 // Background load that records the slowest answer and all failures.
 pub(crate) mod load;
 // Entries and metrics, observed without changing them.
@@ -19,6 +21,8 @@ pub(crate) mod observe;
 pub(crate) mod origin;
 // A TCP proxy that breaks connections on command.
 pub(crate) mod proxy;
+// A gRPC call with any headers and any body.
+pub(crate) mod raw_call;
 // A Redis server for one test.
 pub(crate) mod redis;
 // The larder binary as a child process.

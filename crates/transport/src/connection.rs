@@ -1,12 +1,13 @@
 //! Serves one connection, from the preface to the last response.
 //!
 //! [`serve_connection`] builds the parts of a connection, [`Driver`] polls them, and [`Lifecycle`]
-//! ends the connection: when the peer sends no preface, at its maximum age, and at shutdown.
+//! ends the connection: when the peer sends no preface, when it is idle or old, when a new
+//! connection needs its place, and at shutdown.
 
 use std::{
     error::Error,
     fmt,
-    future::{Future, ready},
+    future::{Future, poll_fn, ready},
     io,
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -32,17 +33,18 @@ use hyper_util::{
 };
 use tokio::{
     net::TcpStream,
-    sync::OwnedSemaphorePermit,
-    time::{Instant, Sleep, sleep, sleep_until, timeout},
+    time::{Instant, Sleep, sleep_until, timeout},
 };
 
 use crate::{
-    Admission, Dispatched, Options, Reply, Shutdown,
+    Admission, Dispatched, Options, Reply,
     bodies::{RequestBody, ResponseBody, ResponseProgress},
+    connection_stats::CloseReason,
+    connection_table::{ConnectionState, ConnectionTable, OpenConnection, Order},
     first_bytes::ForeignLog,
     inline_executor::{InlineExecutor, StreamSet},
     pending_io::PendingIo,
-    preface::{Preface, PrefaceIo},
+    preface::PrefaceIo,
     read_gate::ReadGate,
     stall_guard::StallGuard,
     stall_policy::StallPolicy,
@@ -63,21 +65,24 @@ const MAX_PENDING_RESETS: usize = 64;
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time at shutdown to read a preface that has already arrived.
 const FINAL_READ_TIMEOUT: Duration = Duration::from_millis(100);
+/// Time in which the peer of a connection that is closed without open streams must react.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the activity of a connection is checked within the time that it may be idle.
+const IDLE_CHECKS: u32 = 8;
 
 /// Shared by all connections of a server.
 pub(crate) struct Context {
     pub(crate) options: Options,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) shutdown: Shutdown,
     pub(crate) stall_policy: Arc<StallPolicy>,
     pub(crate) foreign_log: ForeignLog,
 }
 
-/// Serves `stream` until the peer closes it or its [`Lifecycle`] ends. `slot` counts it as open.
+/// Serves `stream` until the peer closes it or its [`Lifecycle`] ends.
 pub(crate) async fn serve_connection<H, F, B>(
     stream: TcpStream,
     peer: SocketAddr,
-    slot: OwnedSemaphorePermit,
+    connection: OpenConnection,
     context: Arc<Context>,
     handler: H,
 ) where
@@ -86,7 +91,6 @@ pub(crate) async fn serve_connection<H, F, B>(
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let _slot = slot;
     // Otherwise a response waits for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let mut streams = StreamSet::new();
@@ -94,16 +98,22 @@ pub(crate) async fn serve_connection<H, F, B>(
     let pending = PendingIo::new(context.stall_policy.clone());
     let gate = ReadGate::new(context.admission.backpressure().clone(), pending.clone());
     let (io, buffer) = CoalescingIo::new(stream, gate.clone());
-    let (io, preface) = PrefaceIo::new(io);
-    let service = service(handler, executor.clone(), gate.clone(), pending);
+    let io = PrefaceIo::new(io, connection.state.preface.clone());
+    connection.state.begin(executor.clone());
+    let lifecycle = Lifecycle::new(&context.options, &connection, pending.clone());
+    let active = (connection.state.clone(), connection.table.clone());
+    let service = service(handler, executor.clone(), gate.clone(), pending, active);
     let http = pin!(
         configure(http2::Builder::new(executor), &context.options)
             .serve_connection(TokioIo::new(io), service)
     );
     let mut driver = Driver { http, streams: &mut streams, gate, buffer };
-    Lifecycle::new(&context, preface.clone()).run(&mut driver).await;
-    if let Some(protocol) = preface.foreign_protocol() {
+    let reason = lifecycle.run(&mut driver).await;
+    if let Some(protocol) = connection.state.preface.foreign_protocol() {
         context.foreign_log.write(protocol, peer);
+        connection.close(CloseReason::Foreign);
+    } else {
+        connection.close(reason);
     }
 }
 
@@ -128,12 +138,13 @@ fn configure(
     http
 }
 
-/// Adapts `handler` to hyper.
+/// Adapts `handler` to hyper. Requests make the connection `active`.
 fn service<H, F, B>(
     handler: H,
     executor: InlineExecutor,
     gate: ReadGate,
     pending: PendingIo,
+    active: (Arc<ConnectionState>, Arc<ConnectionTable>),
 ) -> impl Service<
     Request<Incoming>,
     Response = Response<ResponseBody<B>>,
@@ -146,6 +157,7 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     service_fn(move |request: Request<Incoming>| {
+        active.0.set_active(&active.1);
         let request = request.map(|body| RequestBody::new(body, pending.clone()));
         // As in the streams, a panic must not end the other requests of the connection. The panic
         // hook has logged it.
@@ -197,40 +209,69 @@ impl<C: Future> Future for Driver<'_, C> {
 }
 
 /// Decides when a connection ends.
-struct Lifecycle<'a> {
-    shutdown: &'a Shutdown,
-    preface: Preface,
-    /// None once it has passed.
-    preface_timeout: Option<Pin<Box<Sleep>>>,
-    /// The end of the connection's age, and then of the grace.
-    end_of_life: Pin<Box<Sleep>>,
+struct Lifecycle {
+    state: Arc<ConnectionState>,
+    table: Arc<ConnectionTable>,
+    pending: PendingIo,
+    /// How long it may be idle; `None`: for ever.
+    max_idle: Option<Duration>,
     grace: Duration,
-    /// Whether the peer was told to open no more streams.
-    is_draining: bool,
+    preface_until: Instant,
+    end_of_life: Instant,
+    /// The next time at which something may be due.
+    timer: Pin<Box<Sleep>>,
+    /// Whether the last check found streams.
+    was_busy: bool,
+    /// The last order of the server.
+    order: Order,
+    /// Once the peer was told to open no more streams.
+    closing: Option<Closing>,
+}
+
+/// A connection whose peer was told to open no more streams.
+struct Closing {
+    reason: CloseReason,
+    /// When its streams are cut off; `None` if the server decides.
+    until: Option<Instant>,
 }
 
 enum Event {
-    PrefaceTimeout,
-    MaxAge,
-    GraceOver,
-    Drain,
-    Abort,
+    Timer,
+    Order(Order),
 }
 
-impl<'a> Lifecycle<'a> {
-    fn new(context: &'a Context, preface: Preface) -> Self {
-        Self {
-            shutdown: &context.shutdown,
-            preface,
-            preface_timeout: Some(Box::pin(sleep(PREFACE_TIMEOUT))),
-            end_of_life: Box::pin(sleep_until(end_of_life(context.options.max_age))),
-            grace: context.options.max_age_grace,
-            is_draining: false,
-        }
+/// What becomes of a connection.
+enum Next {
+    Stay,
+    /// By GOAWAY. Streams may finish.
+    Close(Closing),
+    /// At once.
+    End(CloseReason),
+}
+
+impl Lifecycle {
+    fn new(options: &Options, connection: &OpenConnection, pending: PendingIo) -> Self {
+        let now = Instant::now();
+        let (state, table) = (connection.state.clone(), connection.table.clone());
+        let mut lifecycle = Self {
+            state,
+            table,
+            pending,
+            max_idle: Some(options.max_idle).filter(|max| !max.is_zero()),
+            grace: options.max_age_grace,
+            preface_until: now + PREFACE_TIMEOUT,
+            end_of_life: end_of_life(options.max_age),
+            timer: Box::pin(sleep_until(now)),
+            was_busy: false,
+            order: Order::None,
+            closing: None,
+        };
+        lifecycle.set_timer(now);
+        lifecycle
     }
 
     /// Drives the connection until it ends.
-    async fn run<C>(mut self, driver: &mut Driver<'_, C>)
+    async fn run<C>(mut self, driver: &mut Driver<'_, C>) -> CloseReason
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
@@ -238,77 +279,160 @@ impl<'a> Lifecycle<'a> {
             let event = tokio::select! {
                 // The driver first: it is nearly always the one that is ready.
                 biased;
-                result = &mut *driver => {
-                    if let Err(error) = result {
-                        tracing::debug!(error = %ErrorChain(&error), "a connection failed");
-                    }
-                    return;
-                }
+                result = &mut *driver => return self.reason_of(&result),
                 event = self.next_event() => event,
             };
-            let stays_open = match event {
-                Event::PrefaceTimeout => self.end_preface_timeout(),
-                Event::MaxAge => {
-                    self.end_of_life.set(sleep(self.grace));
-                    true
-                }
-                Event::GraceOver => {
-                    tracing::debug!("streams were open after the grace of their connection");
-                    false
-                }
-                Event::Drain => self.has_preface(&mut *driver).await,
-                Event::Abort => false,
+            let next = match event {
+                Event::Timer => self.timer_fired().await,
+                Event::Order(order) => self.ordered(order, &mut *driver).await,
             };
-            if !stays_open {
-                return;
-            }
-            if matches!(event, Event::MaxAge | Event::Drain) {
-                self.is_draining = true;
-                driver.http.as_mut().graceful_shutdown();
+            match next {
+                Next::Stay => {}
+                Next::Close(closing) => {
+                    self.closing = Some(closing);
+                    driver.http.as_mut().graceful_shutdown();
+                    self.set_timer(Instant::now());
+                }
+                Next::End(reason) => return reason,
             }
         }
     }
 
     async fn next_event(&mut self) -> Event {
-        let preface_timeout = async {
-            match &mut self.preface_timeout {
-                Some(timeout) => timeout.await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
-            () = preface_timeout => Event::PrefaceTimeout,
-            () = &mut self.end_of_life => {
-                if self.is_draining { Event::GraceOver } else { Event::MaxAge }
-            }
-            () = self.shutdown.drain.cancelled(), if !self.is_draining => Event::Drain,
-            () = self.shutdown.abort.cancelled() => Event::Abort,
+            order = poll_fn(|cx| self.state.poll_order(self.order, cx)) => Event::Order(order),
+            () = &mut self.timer => Event::Timer,
         }
     }
 
-    /// Returns whether the peer has sent its preface in time.
-    fn end_preface_timeout(&mut self) -> bool {
-        self.preface_timeout = None;
-        if !self.preface.is_complete() {
-            tracing::debug!("a peer did not speak HTTP/2 in time");
+    /// Why a connection ended of itself.
+    fn reason_of(&self, result: &Result<(), hyper::Error>) -> CloseReason {
+        let failed = match result {
+            Ok(()) => CloseReason::Ended,
+            Err(error) => {
+                tracing::debug!(error = %ErrorChain(error), "a connection failed");
+                if error.is_timeout() { CloseReason::Keepalive } else { CloseReason::Failed }
+            }
+        };
+        self.closing.as_ref().map_or(failed, |closing| closing.reason)
+    }
+
+    /// Follows an order of the server.
+    async fn ordered<C: Future + Unpin>(&mut self, order: Order, driver: C) -> Next {
+        self.order = order;
+        let displaced =
+            || Closing { reason: CloseReason::Displaced, until: Some(Instant::now() + self.grace) };
+        match order {
+            Order::None => Next::Stay,
+            Order::Drain if self.closing.is_some() => {
+                // From now on the server decides when it ends.
+                self.closing = Some(Closing { reason: CloseReason::Shutdown, until: None });
+                Next::Stay
+            }
+            Order::Drain if self.has_preface(driver).await => {
+                Next::Close(Closing { reason: CloseReason::Shutdown, until: None })
+            }
+            Order::MakeRoom if self.closing.is_some() => Next::Stay,
+            Order::MakeRoom if self.state.preface.is_complete() => Next::Close(displaced()),
+            Order::MakeRoom | Order::MakeRoomNow => Next::End(CloseReason::Displaced),
+            Order::Drain | Order::Abort => Next::End(CloseReason::Shutdown),
         }
-        self.preface.is_complete()
+    }
+
+    /// Checks what is due.
+    async fn timer_fired(&mut self) -> Next {
+        let now = Instant::now();
+        let next = match &self.closing {
+            Some(closing) => self.check_closing(closing, now).await,
+            None => self.check_open(now).await,
+        };
+        self.set_timer(now);
+        next
+    }
+
+    async fn check_closing(&self, closing: &Closing, now: Instant) -> Next {
+        match closing.until {
+            Some(until) if now >= until => {
+                tracing::debug!("streams were open after the grace of their connection");
+                Next::End(CloseReason::Grace)
+            }
+            // The peer does not react.
+            Some(_) if !self.is_busy().await => Next::End(closing.reason),
+            _ => Next::Stay,
+        }
+    }
+
+    async fn check_open(&mut self, now: Instant) -> Next {
+        if now >= self.preface_until && !self.state.preface.is_complete() {
+            tracing::debug!("a peer did not speak HTTP/2 in time");
+            return Next::End(CloseReason::Silent);
+        }
+        let until = Some(now + self.grace);
+        if now >= self.end_of_life {
+            return Next::Close(Closing { reason: CloseReason::Age, until });
+        }
+        // A peer without a preface cannot be sent a GOAWAY.
+        if self.max_idle.is_none() || !self.state.preface.is_complete() {
+            return Next::Stay;
+        }
+        let is_busy = self.is_busy().await;
+        // The end of a stream is noticed by the first check after it.
+        if std::mem::replace(&mut self.was_busy, is_busy) || is_busy {
+            self.state.set_active(&self.table);
+            return Next::Stay;
+        }
+        if self.idle_until().is_some_and(|until| now >= until) {
+            return Next::Close(Closing { reason: CloseReason::Idle, until });
+        }
+        Next::Stay
+    }
+
+    /// Whether streams are open, or bytes of responses are not sent.
+    async fn is_busy(&self) -> bool {
+        self.state.has_streams()
+            || poll_fn(|cx| Poll::Ready(self.pending.poll_any(cx).is_ready())).await
+    }
+
+    /// When the connection is idle for too long.
+    fn idle_until(&self) -> Option<Instant> {
+        Some(self.state.active_at(&self.table) + self.max_idle?)
+    }
+
+    fn set_timer(&mut self, now: Instant) {
+        let at = match &self.closing {
+            Some(Closing { until: Some(until), .. }) => (*until).min(now + CLOSE_TIMEOUT),
+            Some(Closing { until: None, .. }) => now + NEVER,
+            None => {
+                let mut at = self.end_of_life;
+                if !self.state.preface.is_complete() && now < self.preface_until {
+                    at = at.min(self.preface_until);
+                }
+                if let (Some(max_idle), Some(until)) = (self.max_idle, self.idle_until()) {
+                    let check = now + max_idle / IDLE_CHECKS;
+                    at = at.min(if until > now { check.min(until) } else { check });
+                }
+                at
+            }
+        };
+        self.timer.as_mut().reset(at);
     }
 
     /// Returns whether the peer has sent its preface, after a last attempt to read it. A peer
     /// without one has no request in flight and cannot be sent a GOAWAY.
     async fn has_preface<C: Future + Unpin>(&self, driver: C) -> bool {
-        if self.preface.is_complete() {
+        if self.state.preface.is_complete() {
             return true;
         }
         let is_closed = timeout(FINAL_READ_TIMEOUT, driver).await.is_ok();
-        !is_closed && self.preface.is_complete()
+        !is_closed && self.state.preface.is_complete()
     }
 }
 
+/// Later than any time that matters.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 fn end_of_life(max_age: Duration) -> Instant {
-    const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
     let age = if max_age.is_zero() { NEVER } else { max_age.mul_f64(rand::random_range(0.9..1.1)) };
     Instant::now() + age
 }

@@ -34,7 +34,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
 };
@@ -68,7 +68,12 @@ struct Shared {
     /// it discards the rest of a rejected request.
     slots: Mutex<Slots>,
     ready: Arc<ReadyQueue>,
+    /// Streams with a task of their own.
+    spawned: Arc<AtomicUsize>,
 }
+
+/// Counts a stream with a task of its own until it is dropped.
+struct SpawnedStream(Arc<AtomicUsize>);
 
 /// How to run the next stream.
 #[derive(Default)]
@@ -149,6 +154,12 @@ impl Drop for StreamSet {
 // === impl InlineExecutor ===
 
 impl InlineExecutor {
+    /// Whether streams are open. For any thread; if the streams are being polled, some are.
+    pub(crate) fn has_streams(&self) -> bool {
+        let has_slots = self.0.slots.try_lock().is_none_or(|slots| slots.has_streams());
+        has_slots || self.0.spawned.load(Ordering::SeqCst) > 0
+    }
+
     /// Sets whether the next stream gets a task of its own if it has to wait, and its guard.
     pub(crate) fn prepare(&self, may_spawn: bool, guard: Option<StallGuard>) {
         *self.0.next.lock() = NextStream { may_spawn, guard };
@@ -163,7 +174,11 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for InlineE
         let mut is_vacated = poll_stream(&mut stream, &slot.waker).is_ready();
         if !is_vacated && may_spawn {
             is_vacated = true;
-            tokio::spawn(stream);
+            let counted = SpawnedStream::new(&self.0.spawned);
+            tokio::spawn(async move {
+                stream.await;
+                drop(counted);
+            });
         } else if !is_vacated {
             slot.stream = Some(stream);
         }
@@ -182,9 +197,28 @@ fn poll_stream(stream: &mut GuardedStream, waker: &Arc<StreamWaker>) -> Poll<()>
     catch_unwind(AssertUnwindSafe(poll)).unwrap_or(Poll::Ready(()))
 }
 
+// === impl SpawnedStream ===
+
+impl SpawnedStream {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count.clone())
+    }
+}
+
+impl Drop for SpawnedStream {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 // === impl Slots ===
 
 impl Slots {
+    fn has_streams(&self) -> bool {
+        self.all.len() > self.vacant.len()
+    }
+
     /// Takes a slot without a stream, or makes one.
     fn take_vacant(&mut self, ready: &Arc<ReadyQueue>) -> Slot {
         if let Some(slot) = self.vacant.pop().and_then(|index| self.take(index)) {

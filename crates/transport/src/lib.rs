@@ -2,6 +2,7 @@
 //!
 //! The server calls a handler with each request, and knows nothing of what the requests mean.
 //! [`serve`] accepts connections, bounds them, replaces them at an age and drains them at shutdown.
+//! `connection_table` says which connection makes room when there are too many.
 //! It is built on hyper. Six things differ from hyper's own loop, and each of them is described in
 //! its module:
 //!
@@ -18,20 +19,20 @@
 //! and can poll for events before they sleep (feature `busy-poll`).
 //!
 //! ```no_run
-//! use std::time::Duration;
+//! use std::{sync::Arc, time::Duration};
 //!
 //! use http::{Request, Response};
 //! use http_body_util::Full;
 //! use transport::{
-//!     Admission, Dispatched, FairLimit, Options, Reply, RequestBody, Resource, Shutdown,
-//!     StallPolicy, runtime, serve,
+//!     Admission, ConnectionStats, Dispatched, FairLimit, Options, Reply, RequestBody, Resource,
+//!     Shutdown, StallPolicy, runtime, serve,
 //! };
 //!
 //! fn main() -> std::io::Result<()> {
 //!     let options = Options {
-//!         max_connections: 1024,
 //!         max_streams: 256,
 //!         max_header_bytes: 16 * 1024,
+//!         max_idle: Duration::ZERO,
 //!         max_age: Duration::ZERO,
 //!         max_age_grace: Duration::from_secs(60),
 //!         keepalive_interval: Duration::from_secs(30),
@@ -50,18 +51,24 @@
 //!         };
 //!         let buffered = FairLimit::new(Resource::Bytes, 64 << 20, 64 << 10);
 //!         let stalls = StallPolicy::new(Duration::from_secs(30), buffered);
-//!         serve(listener, options, admission, stalls, Shutdown::default(), handler).await;
+//!         let connections = Arc::new(ConnectionStats::new(1024));
+//!         let shutdown = Shutdown::default();
+//!         serve(listener, options, admission, stalls, shutdown, connections, handler).await;
 //!         Ok(())
 //!     })
 //! }
 //! ```
 
+mod accept_errors;
+mod acceptor;
 mod admission;
 mod backpressure;
 mod bodies;
 #[cfg(feature = "busy-poll")]
 mod busy_poll;
 mod connection;
+mod connection_stats;
+mod connection_table;
 mod fair_limit;
 mod first_bytes;
 mod inline_executor;
@@ -69,6 +76,7 @@ mod message;
 mod pending_io;
 mod preface;
 mod read_gate;
+mod repeated_event;
 pub mod runtime;
 mod stall_guard;
 mod stall_policy;
@@ -77,35 +85,41 @@ mod threads;
 mod wake_counter;
 mod write_coalescing;
 
-use std::{error::Error, future::Future, io, sync::Arc, time::Duration};
+use std::{error::Error, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{net::TcpListener, time::MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use accept_errors::{AcceptError, AcceptErrors};
 pub use admission::{Admission, Permit, Rejected};
 pub use bodies::RequestBody;
+pub use connection_stats::{CloseReason, ConnectionStats};
 pub use fair_limit::{ConnectionShare, FairLimit, Resource, Taken};
 pub use message::{Exhausted, MessageBody, MessageReader};
+pub use repeated_event::{RepeatedEvent, Summary};
 pub use stall_policy::StallPolicy;
 
+use acceptor::Acceptor;
 use connection::{Context, serve_connection};
+use connection_table::{ConnectionTable, Order};
 use first_bytes::ForeignLog;
 
-/// Pause after an error of the listener, such as too many open files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Maximum and minimum time between two ticks of the clock that measures idleness.
+const MAX_TICK: Duration = Duration::from_secs(1);
+const MIN_TICK: Duration = Duration::from_millis(10);
 
 /// Limits of the server.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Maximum number of open connections. More wait in the listener's backlog.
-    pub max_connections: usize,
     /// Maximum number of concurrent streams of a connection.
     pub max_streams: u32,
     /// Maximum size of all headers of a request, in bytes.
     pub max_header_bytes: u32,
+    /// Time without open streams after which a connection is closed gracefully. Zero means never.
+    pub max_idle: Duration,
     /// Age at which a peer is asked to open a new connection, give or take a tenth, so that load
     /// balancers can spread the load. Zero means never.
     pub max_age: Duration,
@@ -159,14 +173,16 @@ pub struct Shutdown {
 /// Accepts connections and serves their requests with `handler` until [`Shutdown::drain`], then
 /// waits until the open connections have ended, which they do at [`Shutdown::abort`] at the latest.
 ///
-/// While requests are queued in `admission`, the connections that brought them are read less often.
-/// Responses that the peer does not read are reset by `stall_policy`.
+/// Above the limit of `stats` a new connection displaces an idle one, or is refused. While requests
+/// are queued in `admission`, the connections that brought them are read less often. Responses that
+/// the peer does not read are reset by `stall_policy`.
 pub async fn serve<H, F, B>(
     listener: TcpListener,
     options: Options,
     admission: Arc<Admission>,
     stall_policy: Arc<StallPolicy>,
     shutdown: Shutdown,
+    stats: Arc<ConnectionStats>,
     handler: H,
 ) where
     H: Fn(Request<RequestBody>) -> Dispatched<F> + Clone + Send + Sync + 'static,
@@ -175,41 +191,40 @@ pub async fn serve<H, F, B>(
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let connections = TaskTracker::new();
-    let slots = Arc::new(Semaphore::new(options.max_connections));
-    let drain = shutdown.drain.clone();
-    let context = Arc::new(Context {
-        options,
-        admission,
-        shutdown,
-        stall_policy,
-        foreign_log: ForeignLog::default(),
-    });
+    let tick = tick_length(options.max_idle);
+    let table = ConnectionTable::new(stats, tick);
+    let mut ticks = tokio::time::interval(tick);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let foreign_log = ForeignLog::default();
+    let context = Arc::new(Context { options, admission, stall_policy, foreign_log });
+    let mut acceptor = Acceptor::new(table.clone());
     let accept_loop = async {
         loop {
-            // The semaphore is never closed.
-            let Ok(slot) = slots.clone().acquire_owned().await else { return };
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    let (context, handler) = (context.clone(), handler.clone());
-                    connections.spawn(serve_connection(stream, peer, slot, context, handler));
+            let accepted = tokio::select! {
+                biased;
+                _ = ticks.tick() => {
+                    acceptor.tick();
+                    continue;
                 }
-                Err(error) => pause_after(&error).await,
-            }
+                accepted = listener.accept() => accepted,
+            };
+            let Some((stream, peer, connection)) = acceptor.admit(accepted).await else { continue };
+            let (context, handler) = (context.clone(), handler.clone());
+            connections.spawn(serve_connection(stream, peer, connection, context, handler));
         }
     };
-    drain.run_until_cancelled(accept_loop).await;
+    shutdown.drain.run_until_cancelled(accept_loop).await;
     drop(listener);
     connections.close();
-    connections.wait().await;
+    table.order_all(Order::Drain);
+    if shutdown.abort.run_until_cancelled(connections.wait()).await.is_none() {
+        table.order_all(Order::Abort);
+        connections.wait().await;
+    }
 }
 
-async fn pause_after(error: &io::Error) {
-    let is_peer_gone =
-        matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset);
-    if !is_peer_gone {
-        tracing::warn!(%error, "cannot accept connections");
-        tokio::time::sleep(ACCEPT_PAUSE).await;
-    }
+fn tick_length(max_idle: Duration) -> Duration {
+    if max_idle.is_zero() { MAX_TICK } else { (max_idle / 16).clamp(MIN_TICK, MAX_TICK) }
 }
 
 #[cfg(test)]

@@ -44,6 +44,12 @@ impl Preface {
         self.0.foreign.get().copied()
     }
 
+    /// As if the peer had sent it.
+    #[cfg(test)]
+    pub(crate) fn complete(&self) {
+        self.0.received.store(PREFACE_BYTES, Ordering::Relaxed);
+    }
+
     #[cold]
     fn add(&self, bytes: &[u8]) {
         let before = self.0.received.fetch_add(bytes.len(), Ordering::Relaxed);
@@ -56,9 +62,8 @@ impl Preface {
 }
 
 impl<S> PrefaceIo<S> {
-    pub(crate) fn new(stream: S) -> (Self, Preface) {
-        let preface = Preface::default();
-        (Self { stream, preface: preface.clone() }, preface)
+    pub(crate) fn new(stream: S, preface: Preface) -> Self {
+        Self { stream, preface }
     }
 }
 

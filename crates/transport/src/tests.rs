@@ -19,6 +19,8 @@ use tokio::{
 use super::*;
 
 const SOON: Duration = Duration::from_secs(10);
+/// All requests of a client share one connection.
+const MAX_CONNECTIONS: usize = 1;
 
 /// A server that runs until it is told to drain.
 struct Server {
@@ -48,10 +50,9 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let options = Options {
-            // All requests share it.
-            max_connections: 1,
             max_streams: 100,
             max_header_bytes: 16 * 1024,
+            max_idle: Duration::ZERO,
             max_age: Duration::ZERO,
             max_age_grace: Duration::from_millis(200),
             keepalive_interval: Duration::ZERO,
@@ -60,12 +61,14 @@ impl Server {
         let options = change(options);
         let (admission, shutdown) = (Admission::new(1), Shutdown::default());
         let buffered = FairLimit::new(Resource::Bytes, 16 << 20, 64 << 10);
+        let connections = Arc::new(ConnectionStats::new(MAX_CONNECTIONS));
         let serving = tokio::spawn(serve(
             listener,
             options,
             admission.clone(),
             StallPolicy::new(Duration::from_millis(200), buffered.clone()),
             shutdown.clone(),
+            connections,
             handler,
         ));
         Self { address, admission, buffered, shutdown, serving }

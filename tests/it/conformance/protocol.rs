@@ -1,73 +1,12 @@
 //! gRPC over HTTP/2, by the letter of its specification, with a client that can break it.
 
-use std::net::SocketAddr;
-
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response};
-use larder::pb::v1::GetRequest;
-use prost::Message as _;
-use tokio::net::TcpStream;
-use tonic::{Code, Status};
+use tonic::Code;
 
 use crate::support::{
     client::get,
+    raw_call::{GET, GRPC, message, send},
     status::{expect_error, expect_over_limit, expect_violation},
 };
-
-const GET: &str = "/larder.v1.CacheService/Get";
-const GRPC: [(&str, &str); 2] = [("content-type", "application/grpc"), ("te", "trailers")];
-
-/// The head of an answer, and its trailers.
-struct Answer {
-    head: Response<()>,
-    body: Vec<u8>,
-    trailers: HeaderMap,
-}
-
-impl Answer {
-    /// The status in the trailers, or in the headers of an answer without messages.
-    fn status(&self) -> Status {
-        let status = Status::from_header_map(&self.trailers);
-        status.or_else(|| Status::from_header_map(self.head.headers())).expect("a gRPC status")
-    }
-}
-
-/// Sends one request on a new connection.
-async fn send(
-    address: SocketAddr,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: Bytes,
-) -> Answer {
-    let stream = TcpStream::connect(address).await.unwrap();
-    let (requests, connection) = h2::client::handshake(stream).await.unwrap();
-    tokio::spawn(connection);
-    let mut request = Request::builder().method(method).uri(format!("http://{address}{path}"));
-    for (name, value) in headers {
-        request = request.header(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
-    }
-    let mut requests = requests.ready().await.unwrap();
-    let (response, mut sender) = requests.send_request(request.body(()).unwrap(), false).unwrap();
-    // A refused request may have been reset already.
-    let _ = sender.send_data(body, true);
-    let (head, mut received) = response.await.unwrap().into_parts();
-    let mut body = Vec::new();
-    while let Some(data) = received.data().await {
-        let Ok(data) = data else { break };
-        body.extend_from_slice(&data);
-    }
-    let trailers = received.trailers().await.ok().flatten().unwrap_or_default();
-    Answer { head: Response::from_parts(head, ()), body, trailers }
-}
-
-fn message(request: &GetRequest) -> Bytes {
-    let encoded = request.encode_to_vec();
-    let mut framed = vec![0];
-    framed.extend_from_slice(&u32::try_from(encoded.len()).unwrap().to_be_bytes());
-    framed.extend_from_slice(&encoded);
-    framed.into()
-}
 
 fn with(headers: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
     [GRPC.as_slice(), headers].concat()
@@ -142,7 +81,7 @@ on_both_stores!(unknown_methods_and_services_are_unimplemented, |env| {
     for path in [
         "/larder.v1.CacheService/Nope",
         "/larder.v1.NoService/Get",
-        "/grpc.health.v1.Health/List",
+        "/grpc.health.v1.Health/Nope",
         "/grpc.testing.TestService/UnimplementedCall",
         "/",
         "/larder.v1.CacheService/",
@@ -159,7 +98,11 @@ on_both_stores!(metadata_is_ignored_and_messages_are_encoded, |env| {
     let metadata = with(&[
         ("x-grpc-test-echo-initial", "test_initial_metadata_value"),
         ("x-grpc-test-echo-trailing-bin", "q6ur"),
+        ("x-padded-bin", "q6s="),
+        ("x-padded-bin", "q6urqw,q6s="),
         ("x-not-base64-bin", "!!!"),
+        // Not ASCII, but valid in HTTP.
+        ("x-text", " \u{e9}\t "),
         ("grpc-unknown", "x"),
         ("user-agent", "grpc-c++/1.60.0"),
     ]);

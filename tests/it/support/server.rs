@@ -33,6 +33,7 @@ const CLEARED_PREFIXES: [&str; 4] = ["LARDER_", "REDIS_", "OTEL_", "RUST_LOG"];
 pub(crate) struct Builder {
     variables: Vec<(String, String)>,
     config: Option<String>,
+    max_files: Option<u32>,
 }
 
 /// A running server, killed when dropped. If the test fails, the log is printed.
@@ -73,10 +74,16 @@ impl Builder {
         self
     }
 
+    /// Limits the number of open files.
+    pub(crate) fn max_files(mut self, limit: u32) -> Self {
+        self.max_files = Some(limit);
+        self
+    }
+
     /// Starts the server and waits until it serves.
     pub(crate) async fn start(self) -> Larder {
         let directory = tempfile::tempdir().unwrap();
-        let mut command = binary();
+        let mut command = binary(self.max_files);
         command.env("LARDER_LISTEN", "127.0.0.1:0").env("LARDER_ADMIN_LISTEN", "127.0.0.1:0");
         command.env("LARDER_LOG__FORMAT", "json");
         if let Some(toml) = &self.config {
@@ -212,11 +219,24 @@ impl Log {
 
 /// Runs the binary with these arguments until it exits.
 pub(crate) fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    binary().args(arguments).envs(variables.iter().copied()).stdin(Stdio::null()).output().unwrap()
+    binary(None)
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
 }
 
-fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+fn binary(max_files: Option<u32>) -> Command {
+    let binary = env!("CARGO_BIN_EXE_larder");
+    let mut command = match max_files {
+        None => Command::new(binary),
+        Some(limit) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &limit.to_string(), binary]);
+            shell
+        }
+    };
     for (name, _) in env::vars_os() {
         if CLEARED_PREFIXES.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             command.env_remove(name);

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -226,6 +227,27 @@ func TestTransportLargeValues(t *testing.T) {
 		}
 		return err
 	})
+}
+
+func TestTransportCompressedMessages(t *testing.T) {
+	namespace := newNamespace()
+	compressed := grpc.UseCompressor(gzip.Name)
+	for _, value := range []string{"short", strings.Repeat("a compressible value, ", 10_000)} {
+		set := &pb.SetRequest{Namespace: namespace, Key: "k", Value: text(value)}
+		stored, err := larder.Set(t.Context(), set, compressed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "set", stored.Result, pb.SetResult_SET_RESULT_STORED)
+		for _, options := range [][]grpc.CallOption{{compressed}, nil} {
+			get := &pb.GetRequest{Namespace: namespace, Key: "k"}
+			got, err := larder.Get(t.Context(), get, options...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			equal(t, "value", got.GetValue().GetText() == value, true)
+		}
+	}
 }
 
 func TestTransportLargeBatch(t *testing.T) {

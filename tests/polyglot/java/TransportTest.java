@@ -278,6 +278,16 @@ class TransportTest {
   }
 
   @Test
+  void compressedMessages() {
+    for (String value : List.of("short", "a compressible value, ".repeat(10_000))) {
+      CacheServiceGrpc.CacheServiceBlockingStub compressing = larder().withCompression("gzip");
+      assertEquals(SetResult.SET_RESULT_STORED, compressing.set(set("k", text(value)).build()).getResult());
+      assertEquals(value, compressing.get(get("k")).getValue().getText());
+      assertEquals(value, larder().get(get("k")).getValue().getText());
+    }
+  }
+
+  @Test
   void largeBatch() throws Exception {
     List<BatchGetResponse> chunks = new ArrayList<>();
     larder().batchGet(storeBatch(1)).forEachRemaining(chunks::add);

@@ -27,8 +27,8 @@ const proto = load('larder/v1/cache_service.proto', [path.join(__dirname, '../..
 const { Health } = load(healthProto).grpc.health.v1;
 const errors = protobuf.loadSync(path.join(__dirname, 'errors.proto'));
 
-const connect = (Client) => {
-  const client = new Client(process.env.LARDER_ADDRESS, grpc.credentials.createInsecure(), OPTIONS);
+const connect = (Client, options = {}) => {
+  const client = new Client(process.env.LARDER_ADDRESS, grpc.credentials.createInsecure(), { ...OPTIONS, ...options });
   after(() => client.close());
   return client;
 };

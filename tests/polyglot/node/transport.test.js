@@ -8,7 +8,7 @@ const { promisify } = require('node:util');
 
 const { status } = require('@grpc/grpc-js');
 
-const { client, duration, eventually, larder, newNamespace, refusal, sleep } = require('./larder');
+const { client, connect, duration, eventually, larder, newNamespace, refusal, sleep } = require('./larder');
 
 const LONGEST = 900 * 1024;
 const BATCH_VALUES = 200;
@@ -116,6 +116,16 @@ test('transport: large values', async () => {
   assert.equal((await larder.set({ ...request, value: { data } })).result, 'SET_RESULT_STORED');
   const answers = await Promise.all(range(50).map(() => larder.get(request)));
   answers.forEach(({ value }, number) => assert.ok(value.data.equals(data), `answer ${number}`));
+});
+
+test('transport: compressed messages', async () => {
+  const compressing = connect(client.constructor, { 'grpc.default_compression_algorithm': 2 });
+  const [get, set] = ['get', 'set'].map((call) => promisify(compressing[call]).bind(compressing));
+  const request = { namespace: newNamespace(), key: 'k' };
+  for (const text of ['short', 'a compressible value, '.repeat(10_000)]) {
+    assert.equal((await set({ ...request, value: { text } })).result, 'SET_RESULT_STORED');
+    for (const call of [get, larder.get]) assert.ok((await call(request)).value.text === text);
+  }
 });
 
 test('transport: large batch', async () => {

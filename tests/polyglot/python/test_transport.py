@@ -130,6 +130,19 @@ def test_large_values(larder, namespace):
     assert [call.result().value.data == value for call in calls] == [True] * len(calls)
 
 
+def test_compressed_messages(larder, namespace):
+    name, gzip = {"namespace": namespace, "key": "k"}, {"compression": grpc.Compression.Gzip}
+    for text in ("short", "a compressible value, " * 10_000):
+        request = pb.SetRequest(**name, value=pb.Value(text=text))
+        assert larder.Set(request, **gzip).result == pb.SET_RESULT_STORED
+        assert larder.Get(pb.GetRequest(**name), **gzip).value.text == text
+        assert larder.Get(pb.GetRequest(**name)).value.text == text
+    keys = [pb.KeyRef(**name)] * 100
+    chunks = larder.BatchGet(pb.BatchGetRequest(keys=keys), **gzip)
+    texts = [result.value.text for chunk in chunks for result in chunk.results]
+    assert texts == [text] * 100
+
+
 def test_large_batch(larder, namespace):
     check_batch(list(larder.BatchGet(store_batch(larder, namespace))))
 

@@ -190,3 +190,28 @@ async fn a_slot_is_reused_and_tolerates_late_wakes() {
     let slots = streams.shared.slots.lock();
     assert_eq!((slots.all.len(), slots.vacant.as_slice()), (1, [0].as_slice()));
 }
+
+#[tokio::test]
+async fn open_streams_are_seen_from_outside() {
+    let (start, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let mut streams = StreamSet::new();
+    let executor = streams.executor();
+    executor.execute(async {});
+    assert!(!executor.has_streams());
+    executor.execute(relay(&start, &end));
+    assert!(executor.has_streams());
+    start.notify_one();
+    run(&mut streams, end.notified()).await;
+    assert!(!executor.has_streams());
+    executor.prepare(true, None);
+    executor.execute(relay(&start, &end));
+    assert!(executor.has_streams());
+    start.notify_one();
+    end.notified().await;
+    let ended = async {
+        while executor.has_streams() {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(timeout(Duration::from_secs(10), ended).await.is_ok());
+}

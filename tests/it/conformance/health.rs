@@ -1,0 +1,56 @@
+//! The health service, by the comments of its proto.
+
+use larder::pb::health::v1::{
+    HealthCheckRequest, HealthListRequest, health_check_response::ServingStatus,
+    health_client::HealthClient,
+};
+use tonic::Code;
+
+use crate::support::env::Env;
+
+fn client(env: &Env) -> HealthClient<tonic::transport::Channel> {
+    HealthClient::new(env.cache.channel())
+}
+
+on_both_stores!(a_list_has_all_services, config: "[namespaces.a]\nttl = \"1m\"\n", |env| {
+    let listed = client(&env).list(HealthListRequest {}).await.unwrap().into_inner().statuses;
+    let names: Vec<&str> = listed.keys().map(String::as_str).collect();
+    assert_eq!(names, ["", "larder.v1.CacheService", "liveness", "store"]);
+    for (service, listed) in &listed {
+        let request = HealthCheckRequest { service: service.clone() };
+        let checked = client(&env).check(request).await.unwrap().into_inner();
+        assert_eq!((checked.status(), listed.status()), (ServingStatus::Serving, checked.status()));
+    }
+});
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_of_more_than_a_hundred_services_is_refused() {
+    let origin =
+        |number| format!("[namespaces.n{number}.origin]\nurl = \"http://127.0.0.1:1/{{key}}\"\n");
+    let origins = |count| (0..count).map(origin).collect::<String>();
+    for (count, is_listed) in [(96, true), (97, false)] {
+        let env = Env::memory(&[], &origins(count)).await;
+        match client(&env).list(HealthListRequest {}).await {
+            Ok(listed) => {
+                assert!(is_listed);
+                assert_eq!(listed.into_inner().statuses.len(), 100);
+            }
+            Err(status) => {
+                assert!(!is_listed);
+                assert_eq!(status.code(), Code::ResourceExhausted);
+            }
+        }
+    }
+}
+
+on_both_stores!(a_check_names_unknown_services, |env| {
+    let check = async |service: &str| {
+        client(&env).check(HealthCheckRequest { service: service.to_owned() }).await
+    };
+    for service in ["unknown", "larder.v1.Nope", "origin/none"] {
+        assert_eq!(check(service).await.unwrap_err().code(), Code::NotFound, "{service}");
+    }
+    // A name of any length is an answer, but not a message of any length.
+    assert_eq!(check(&"x".repeat(1000)).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(check(&"x".repeat(5000)).await.unwrap_err().code(), Code::ResourceExhausted);
+});
