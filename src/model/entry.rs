@@ -1,6 +1,6 @@
 //! Entries: what the cache holds, as plain data.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -30,8 +30,9 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version(pub u64);
 
-/// Tags of an entry, sorted and unique.
-pub type Tags = Arc<[String]>;
+/// Tags of an entry, sorted and unique. Cheap to clone; without tags there is no allocation.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Tags(Option<Arc<[String]>>);
 
 /// Lifetime of an entry: fresh for the TTL, then stale in two windows that follow one another
 /// (RFC 5861), then kept for revalidation only, then expired.
@@ -152,6 +153,40 @@ impl Version {
     }
 }
 
+// === impl Tags ===
+
+impl Deref for Tags {
+    type Target = [String];
+
+    fn deref(&self) -> &[String] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Tags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl From<Vec<String>> for Tags {
+    fn from(tags: Vec<String>) -> Self {
+        Self((!tags.is_empty()).then(|| tags.into()))
+    }
+}
+
+impl<const LEN: usize> From<[String; LEN]> for Tags {
+    fn from(tags: [String; LEN]) -> Self {
+        Vec::from(tags).into()
+    }
+}
+
+impl FromIterator<String> for Tags {
+    fn from_iter<I: IntoIterator<Item = String>>(tags: I) -> Self {
+        Vec::from_iter(tags).into()
+    }
+}
+
 // === impl Validators ===
 
 impl Validators {
@@ -247,7 +282,7 @@ mod tests {
             data: Bytes::from_static(b"0123456789"),
             version: Version(7),
             lifetime: LIFETIME,
-            tags: Arc::from([]),
+            tags: Tags::default(),
             fetch_metadata: None,
         }
     }
@@ -294,6 +329,15 @@ mod tests {
     }
 
     #[test]
+    fn tags_are_a_slice_and_need_no_allocation_if_there_are_none() {
+        assert_eq!(Tags::from(Vec::new()), Tags::default());
+        assert!(Tags::from(Vec::new()).0.is_none() && Tags::default().is_empty());
+        let tags: Tags = ["a", "b"].into_iter().map(str::to_owned).collect();
+        assert_eq!(*tags, ["a".to_owned(), "b".to_owned()]);
+        assert_eq!(format!("{tags:?}"), r#"["a", "b"]"#);
+    }
+
+    #[test]
     fn random_versions_differ() {
         assert_ne!(Version::random(), Version::random());
     }
@@ -323,7 +367,7 @@ mod tests {
     fn written_entry_takes_everything_from_the_new_entry() {
         let metadata = Arc::new(FetchMetadata::default());
         let new = NewEntry {
-            tags: Arc::from(["t".to_owned()]),
+            tags: ["t".to_owned()].into(),
             fetch_metadata: Some(metadata.clone()),
             ..new_entry(Kind::Json)
         };
@@ -336,7 +380,7 @@ mod tests {
             stale_while_revalidate: LIFETIME.stale_while_revalidate,
             stale_if_error: LIFETIME.stale_if_error,
             revalidation_window: LIFETIME.revalidation_window,
-            tags: Arc::from(["t".to_owned()]),
+            tags: ["t".to_owned()].into(),
             fetch_metadata: Some(metadata),
         };
         assert_eq!(Entry::written(&new, Timestamp(5_000)), expected);
@@ -402,7 +446,7 @@ mod tests {
         let plain = entry(Kind::Bytes);
         assert_eq!(plain.heap_bytes(), 10);
 
-        let tags: Tags = Arc::from(["ab".to_owned(), "c".to_owned()]);
+        let tags = Tags::from(["ab".to_owned(), "c".to_owned()]);
         let tagged = Entry { tags, ..plain.clone() };
         let tags_bytes = 2 + 1 + 2 * size_of::<String>() + 32;
         assert_eq!(tagged.heap_bytes(), 10 + tags_bytes);

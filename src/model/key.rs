@@ -213,6 +213,11 @@ impl ParamsDigest {
         is_digest.then(|| Self(Arc::new(digest)))
     }
 
+    /// Returns the digest.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Appends the digest as 43 characters of unpadded base64url.
     pub fn write_to(&self, out: &mut String) {
         BASE64URL_NOPAD.encode_append(&*self.0, out);

@@ -1,18 +1,31 @@
 //! The embedded store: bounded in bytes, with least-recently-used eviction, and lost when the
 //! process ends.
 //!
-//! Entries live in shards. Each shard is a map in order of use behind a lock that is never held
-//! across an await. One byte budget serves all shards, so that a value may be as large as the whole
-//! budget. An entry belongs to a generation of its namespace. Invalidating a namespace ends its
-//! generation, which takes the same time for any number of entries; the sweeper removes the invalid
-//! entries afterwards.
+//! Entries live in shards. Each shard is a table with a list in order of use, behind a lock that is
+//! never held across an await. One byte budget serves all shards, so that a value may be as large
+//! as the whole budget. It counts what the allocator takes. An entry belongs to a generation of its
+//! namespace. Invalidating a namespace ends its generation, which takes the same time for any
+//! number of entries; the sweeper removes the invalid entries and leases afterwards.
+//!
+//! Leases and hold-offs are records with a limit of their own. A lease that cannot be recorded is
+//! not granted: the caller computes without one. A hold-off that cannot be recorded is extended to
+//! its whole namespace, because a fill that it should have refused may be wrong.
 
+mod allocation;
+mod block;
 mod budget;
 mod counter;
+mod entries;
+mod expiry_heap;
 mod generation;
 mod inspect;
+mod lease_records;
 mod leases;
+mod name;
+mod namespace_state;
 mod shard;
+mod slot;
+mod slots;
 mod sweeper;
 #[cfg(test)]
 mod tests;
@@ -24,7 +37,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
@@ -38,9 +50,16 @@ use crate::{
         windows::{self, Windows},
     },
 };
+pub use inspect::LeaseRecordInfo;
+
 use budget::Budget;
-use generation::Generations;
-use shard::{Shard, StoredEntry, lease_cost};
+use entries::{MemoryChange, memory_for};
+use generation::{Generation, Generations};
+use lease_records::HOLD_OFF_BYTES;
+use name::HashedKey;
+use namespace_state::NamespaceState;
+use shard::Shard;
+use slot::Slot;
 
 /// Enough that two cores rarely contend for a lock, and few enough that an eviction can look at
 /// all of them.
@@ -57,6 +76,8 @@ struct Inner {
     lease_watchers: KeyWatchers,
     stats: Mutex<Windows>,
     clock: StoreClock,
+    /// Time at which the store was created.
+    epoch: Timestamp,
     budget: Budget,
 }
 
@@ -66,13 +87,16 @@ impl MemoryStore {
     /// Creates an empty store that holds at most `max_bytes`, including keys and overhead. Must be
     /// called in a Tokio runtime, which runs the sweeper until the store is dropped.
     pub fn new(max_bytes: u64) -> Self {
+        let clock = StoreClock::new();
+        let epoch = clock.now();
         let store = Self(Arc::new(Inner {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            shards: (0..SHARDS).map(|_| Mutex::new(Shard::new(epoch))).collect(),
             hasher: RandomState::new(),
             generations: Generations::default(),
             lease_watchers: KeyWatchers::default(),
             stats: Mutex::default(),
-            clock: StoreClock::new(),
+            clock,
+            epoch,
             budget: Budget::new(max_bytes),
         }));
         sweeper::spawn(&store.0);
@@ -83,19 +107,26 @@ impl MemoryStore {
 // === impl Inner ===
 
 impl Inner {
-    fn shard(&self, key: &EntryKey) -> &Mutex<Shard> {
+    fn locate<'a>(&self, key: &'a EntryKey) -> (HashedKey<'a>, &Mutex<Shard>) {
+        let hash = self.hasher.hash_one(key);
+        // The shards use the lower half.
         #[allow(clippy::cast_possible_truncation)]
-        let index = self.hasher.hash_one(key) as usize % SHARDS;
-        &self.shards[index]
+        let index = (hash >> 32) as usize % SHARDS;
+        (HashedKey { key, hash }, &self.shards[index])
     }
 
     fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
+    fn generation(&self, namespace: &Namespace) -> Arc<Generation> {
+        self.generations.current(namespace, &self.budget)
+    }
+
     fn read(&self, key: &EntryKey) -> Option<Entry> {
         let now = self.now();
-        self.shard(key).lock().get(key, now).map(|stored| stored.entry.clone())
+        let (key, shard) = self.locate(key);
+        shard.lock().entries.read(&key, now)
     }
 
     /// Stores an entry if `check` accepts the current state of the key. Returns the result of
@@ -105,39 +136,61 @@ impl Inner {
     fn write<T>(
         &self,
         key: &EntryKey,
-        mut entry: Entry,
-        check: impl FnOnce(&mut Shard, Timestamp) -> std::result::Result<T, T>,
+        entry: Entry,
+        check: impl FnOnce(&mut Shard, &HashedKey<'_>, Timestamp) -> std::result::Result<T, T>,
     ) -> Result<T> {
-        // A received value is a slice of the buffer of its whole request. Storing the slice would
-        // keep that buffer in memory.
-        entry.data = Bytes::copy_from_slice(&entry.data);
-        let generation = self.generations.current(key.namespace());
-        let stored = StoredEntry::new(key, entry, generation, self.now());
-        let cost = stored.cost;
-        self.reserve(cost)?;
-        let mut shard = self.shard(key).lock();
-        match check(&mut shard, self.now()) {
+        let generation = self.generation(key.namespace());
+        let (key, shard) = self.locate(key);
+        let memory = memory_for(key.key, &entry);
+        self.reserve(memory)?;
+        // Evicted first and copied afterwards, so that the process does not need both.
+        let slot = Slot::new(&key, entry, generation, self.now(), self.epoch);
+        let mut shard = shard.lock();
+        match check(&mut shard, &key, self.now()) {
             Ok(outcome) => {
-                self.budget.release(shard.insert(key.clone(), stored));
+                self.budget.release(shard.entries.insert(&key, slot));
                 Ok(outcome)
             }
             Err(outcome) => {
-                self.budget.release(cost);
+                self.budget.release(memory);
                 Ok(outcome)
             }
         }
     }
 
-    /// Reserves `cost` bytes of the budget, and evicts entries until the budget is kept.
-    fn reserve(&self, cost: u64) -> Result<()> {
-        self.budget.reserve(cost)?;
+    /// Changes everything of the valid entry of a key but its value. The budget may be exceeded
+    /// afterwards.
+    fn revise(
+        &self,
+        shard: &mut Shard,
+        key: &HashedKey<'_>,
+        now: Timestamp,
+        change: impl FnOnce(&mut Entry),
+    ) {
+        if let Some(MemoryChange { added, freed }) = shard.entries.revise(key, now, change) {
+            self.budget.add(added);
+            self.budget.release(freed);
+        }
+    }
+
+    /// Reserves `bytes` of the budget, and evicts entries until the budget is kept.
+    fn reserve(&self, bytes: u64) -> Result<()> {
+        self.budget.reserve(bytes)?;
+        if self.evict_to_limit() {
+            return Ok(());
+        }
+        self.budget.release(bytes);
+        Err(ErrorKind::Full.into())
+    }
+
+    /// Evicts entries until the budget is kept. Returns false if there are no more.
+    fn evict_to_limit(&self) -> bool {
         while self.budget.is_exceeded() {
             if !self.evict_oldest() {
-                self.budget.release(cost);
-                return Err(ErrorKind::Full.into());
+                return false;
             }
         }
-        Ok(())
+        true
     }
 
     /// Evicts the least recently used entry of all shards. Returns false if there is none.
@@ -146,33 +199,41 @@ impl Inner {
             .shards
             .iter()
             .enumerate()
-            .filter_map(|(index, shard)| Some((shard.lock().oldest_use()?, index)));
+            .filter_map(|(index, shard)| Some((shard.lock().entries.oldest_use()?, index)));
         let Some((_, index)) = oldest_uses.min() else { return false };
-        let freed = self.shards[index].lock().evict_oldest();
+        let freed = self.shards[index].lock().entries.evict_oldest();
         self.budget.release(freed);
         self.budget.evicted.fetch_add(1, Ordering::Relaxed);
         true
     }
 
-    fn void_lease(&self, shard: &mut Shard, key: &EntryKey, loss: LeaseLoss) {
-        if shard.void_lease(key, loss) {
-            self.lease_watchers.notify(&watch_key(key));
+    fn void_lease(&self, shard: &mut Shard, key: &HashedKey<'_>, loss: LeaseLoss) {
+        if shard.leases.void(key, loss) {
+            self.lease_watchers.notify(&key.watch_key());
         }
     }
-}
 
-/// The key under which [`KeyWatchers`] list the watches of a lease.
-fn watch_key(key: &EntryKey) -> Vec<u8> {
-    // Unambiguous: a namespace contains no NUL, and the digest has a fixed length.
-    let mut text = String::with_capacity(key.namespace().as_str().len() + key.key().len() + 45);
-    text.push_str(key.namespace().as_str());
-    text.push('\0');
-    if let Some(params) = key.params() {
-        params.write_to(&mut text);
+    /// Accepts no fill of a key until `until`. The budget may be exceeded afterwards.
+    fn hold_off(
+        &self,
+        shard: &mut Shard,
+        key: &HashedKey<'_>,
+        namespace: &Arc<NamespaceState>,
+        until: Timestamp,
+    ) {
+        let reserve = || self.budget.add_record(namespace, HOLD_OFF_BYTES);
+        if !shard.leases.hold_off(key, namespace, until, reserve) {
+            self.widen_hold_off(namespace, until);
+        }
     }
-    text.push('\0');
-    text.push_str(key.key());
-    text.into_bytes()
+
+    /// Grants no lease of the whole namespace: there are too many hold-offs to record another one,
+    /// and each of them may keep out a value that is wrong.
+    #[cold]
+    fn widen_hold_off(&self, namespace: &NamespaceState, until: Timestamp) {
+        namespace.hold_off(until);
+        self.budget.records.on_hold_off_widened(self.now());
+    }
 }
 
 #[async_trait]
@@ -192,14 +253,14 @@ impl Store for MemoryStore {
         condition: Condition,
     ) -> Result<PutOutcome> {
         let store = &*self.0;
-        store.write(key, Entry::written(entry, store.now()), |shard, now| {
-            let current = shard.get(key, now).map(|stored| &stored.entry);
+        store.write(key, Entry::written(entry, store.now()), |shard, key, now| {
+            let mut current = || shard.entries.read(key, now);
             let holds = match condition {
                 Condition::Always => true,
-                Condition::IfAbsent => !current.is_some_and(|entry| entry.is_fresh(now)),
-                Condition::IfPresent => current.is_some_and(|entry| entry.is_fresh(now)),
+                Condition::IfAbsent => !current().is_some_and(|entry| entry.is_fresh(now)),
+                Condition::IfPresent => current().is_some_and(|entry| entry.is_fresh(now)),
                 Condition::IfVersion(version) => {
-                    current.is_some_and(|entry| entry.version == version)
+                    current().is_some_and(|entry| entry.version == version)
                 }
             };
             if !holds {
@@ -212,18 +273,18 @@ impl Store for MemoryStore {
 
     async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
         let store = &*self.0;
-        let has_hold_off = !hold_off.is_zero();
-        if has_hold_off {
-            store.reserve(lease_cost(key))?;
-        }
-        let mut shard = store.shard(key).lock();
+        let namespace =
+            (!hold_off.is_zero()).then(|| store.generation(key.namespace()).state().clone());
+        let (key, shard) = store.locate(key);
+        let mut shard = shard.lock();
         let now = store.now();
-        let existed = shard.get(key, now).is_some();
-        store.budget.release(shard.remove(key));
-        store.void_lease(&mut shard, key, LeaseLoss::Invalidated);
-        if has_hold_off {
-            let generation = store.generations.current(key.namespace());
-            store.budget.release(shard.hold_off(key, generation, now.after(hold_off), now));
+        let existed = shard.entries.get(&key, now).is_some();
+        store.budget.release(shard.entries.remove(&key));
+        store.void_lease(&mut shard, &key, LeaseLoss::Invalidated);
+        if let Some(namespace) = namespace {
+            store.hold_off(&mut shard, &key, &namespace, now.after(hold_off));
+            drop(shard);
+            store.evict_to_limit();
         }
         Ok(existed)
     }
@@ -237,15 +298,18 @@ impl Store for MemoryStore {
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {
         let store = &*self.0;
         let now = store.now();
-        let mut shard = store.shard(key).lock();
-        let is_fresh = shard.get(key, now).is_some_and(|stored| stored.entry.is_fresh(now));
-        if is_fresh {
-            shard.reschedule(key, |entry| {
-                let revalidation_window = entry.revalidation_window;
-                entry.reschedule(&Lifetime { revalidation_window, ..lifetime }, now);
-            });
-        }
-        Ok(is_fresh)
+        let (key, shard) = store.locate(key);
+        let mut shard = shard.lock();
+        let Some(entry) = shard.entries.read(&key, now).filter(|entry| entry.is_fresh(now)) else {
+            return Ok(false);
+        };
+        let revalidation_window = entry.revalidation_window;
+        store.revise(&mut shard, &key, now, |entry| {
+            entry.reschedule(&Lifetime { revalidation_window, ..lifetime }, now);
+        });
+        drop(shard);
+        store.evict_to_limit();
+        Ok(true)
     }
 
     async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {
@@ -259,12 +323,9 @@ impl Store for MemoryStore {
             };
             let ttl_remaining = entry.fresh_until.since(entry.created_at);
             let expected = current.as_ref().map(state);
-            let is_stored = store.write(key, entry, |shard, now| {
-                let current = shard
-                    .get(key, now)
-                    .map(|stored| &stored.entry)
-                    .filter(|entry| entry.is_fresh(now));
-                if current.map(state) != expected {
+            let is_stored = store.write(key, entry, |shard, key, now| {
+                let current = shard.entries.read(key, now).filter(|entry| entry.is_fresh(now));
+                if current.as_ref().map(state) != expected {
                     return Err(false);
                 }
                 store.void_lease(shard, key, LeaseLoss::Superseded);

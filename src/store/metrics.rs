@@ -185,4 +185,36 @@ pub fn register_memory(meter: &Meter, store: &MemoryStore) {
         .with_description("Entries that the embedded store evicted to make room")
         .with_callback(move |observer| observer.observe(evicted.snapshot().evicted_keys, &[]))
         .build();
+    register_lease_records(meter, store);
+}
+
+fn register_lease_records(meter: &Meter, store: &MemoryStore) {
+    let (used, max) = (store.clone(), store.clone());
+    meter
+        .u64_observable_gauge("larder.memory.leases.used")
+        .with_unit("By")
+        .with_description("Memory of leases and hold-offs in the embedded store")
+        .with_callback(move |observer| observer.observe(used.lease_records().used_bytes, &[]))
+        .build();
+    meter
+        .u64_observable_gauge("larder.memory.leases.limit")
+        .with_unit("By")
+        .with_description("Memory that leases and hold-offs of the embedded store may use")
+        .with_callback(move |observer| observer.observe(max.lease_records().max_bytes, &[]))
+        .build();
+    let (refused, widened) = (store.clone(), store.clone());
+    meter
+        .u64_observable_counter("larder.memory.leases.refused")
+        .with_description("Leases that the embedded store could not record and did not grant")
+        .with_callback(move |observer| {
+            observer.observe(refused.lease_records().refused_leases, &[]);
+        })
+        .build();
+    meter
+        .u64_observable_counter("larder.memory.hold_offs.widened")
+        .with_description("Hold-offs that were not recorded and hold off their whole namespace")
+        .with_callback(move |observer| {
+            observer.observe(widened.lease_records().widened_hold_offs, &[]);
+        })
+        .build();
 }

@@ -10,6 +10,8 @@ mod cli;
 mod fleet_stats;
 // The standard gRPC health service.
 mod health;
+// Leases and hold-offs of the embedded store have a limit of their own.
+mod lease_records;
 // Log output.
 mod logs;
 // The embedded store keeps to its memory limit.

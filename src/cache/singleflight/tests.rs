@@ -537,8 +537,10 @@ async fn an_unchanged_value_that_is_gone_is_fetched_again() {
     let mut waiter = replica.join_forced("k");
     sleep(SECOND / 2).await;
     // Evicts the value that is being revalidated; the lease stays.
-    let large = NewEntry { data: vec![b'x'; 1_047_900].into(), ..new_entry("", 60 * SECOND) };
-    replica.store.put(&key("large"), &large, Condition::Always).await.unwrap();
+    let other = NewEntry { data: vec![b'x'; 10_000].into(), ..new_entry("", 60 * SECOND) };
+    for number in 0..200 {
+        replica.store.put(&key(&number.to_string()), &other, Condition::Always).await.unwrap();
+    }
     assert!(replica.store.get(&key("k")).await.unwrap().is_none());
     let result = waiter.result().await;
     assert_eq!((stored_value(&result), fill_of(&result).0), (&b"v"[..], FillOutcome::Stored));

@@ -128,7 +128,7 @@ fn counter(value: &str) -> NewEntry {
         data: value.to_owned().into(),
         version: Version(1),
         lifetime: lifetime(),
-        tags: Arc::from([]),
+        tags: Vec::new().into(),
         fetch_metadata: None,
     }
 }
@@ -198,7 +198,7 @@ async fn lease_operations_pass_and_are_observed() {
     let revalidation = Revalidation {
         version: Version(1),
         lifetime: lifetime(),
-        tags: Arc::from([]),
+        tags: Vec::new().into(),
         fetch_metadata: Arc::default(),
     };
     let outcome = store.revalidate(&key(), token, &revalidation).await.unwrap();

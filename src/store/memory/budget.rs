@@ -1,8 +1,12 @@
-//! The byte budget.
+//! The byte budget, and the part of it that leases and hold-offs may take.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::store::{ErrorKind, Result};
+use super::namespace_state::NamespaceState;
+use crate::{
+    model::Timestamp,
+    store::{ErrorKind, Result},
+};
 
 /// Bytes in use and their limit, with counters of removed entries.
 pub(super) struct Budget {
@@ -11,12 +15,41 @@ pub(super) struct Budget {
     pub(super) peak: AtomicU64,
     pub(super) evicted: AtomicU64,
     pub(super) expired: AtomicU64,
+    pub(super) records: RecordBudget,
 }
+
+/// Bytes of leases and hold-offs, which are also part of the whole budget. They cannot be evicted
+/// as entries are: a lease that is forgotten costs a computation, and a hold-off that is forgotten
+/// a wrong value.
+pub(super) struct RecordBudget {
+    pub(super) max: u64,
+    used: AtomicU64,
+    /// Leases that were not granted because they could not be recorded.
+    pub(super) refused_leases: AtomicU64,
+    /// Hold-offs that were extended to the whole namespace because they could not be recorded.
+    pub(super) widened_hold_offs: AtomicU64,
+    /// Time from which on another warning may be logged, in milliseconds.
+    next_warning_at: AtomicU64,
+}
+
+/// The part of the budget that leases and hold-offs may take.
+const RECORDS_DIVISOR: u64 = 8;
+/// The shortest time between two warnings, in milliseconds.
+const WARNING_INTERVAL: u64 = 60_000;
+
+// === impl Budget ===
 
 impl Budget {
     pub(super) fn new(max: u64) -> Self {
         let zero = AtomicU64::default;
-        Self { max, used: zero(), peak: zero(), evicted: zero(), expired: zero() }
+        let records = RecordBudget {
+            max: max / RECORDS_DIVISOR,
+            used: zero(),
+            refused_leases: zero(),
+            widened_hold_offs: zero(),
+            next_warning_at: zero(),
+        };
+        Self { max, used: zero(), peak: zero(), evicted: zero(), expired: zero(), records }
     }
 
     pub(super) fn used(&self) -> u64 {
@@ -28,9 +61,14 @@ impl Budget {
         if bytes > self.max {
             return Err(ErrorKind::Full.into());
         }
+        self.add(bytes);
+        Ok(())
+    }
+
+    /// Adds bytes that are in use already.
+    pub(super) fn add(&self, bytes: u64) {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.peak.fetch_max(used.min(self.max), Ordering::Relaxed);
-        Ok(())
     }
 
     pub(super) fn release(&self, bytes: u64) {
@@ -39,5 +77,62 @@ impl Budget {
 
     pub(super) fn is_exceeded(&self) -> bool {
         self.used() > self.max
+    }
+
+    /// Adds the bytes of a new lease or hold-off. Returns false if there are too many.
+    pub(super) fn add_record(&self, namespace: &NamespaceState, bytes: u64) -> bool {
+        let is_added = self.records.add(namespace, bytes);
+        if is_added {
+            self.add(bytes);
+        }
+        is_added
+    }
+
+    pub(super) fn release_record(&self, namespace: &NamespaceState, bytes: u64) {
+        self.records.release(namespace, bytes);
+        self.release(bytes);
+    }
+}
+
+// === impl RecordBudget ===
+
+impl RecordBudget {
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn on_lease_refused(&self, now: Timestamp) {
+        self.refused_leases.fetch_add(1, Ordering::Relaxed);
+        self.warn(now, "leases are not granted: there are too many leases and hold-offs");
+    }
+
+    pub(super) fn on_hold_off_widened(&self, now: Timestamp) {
+        self.widened_hold_offs.fetch_add(1, Ordering::Relaxed);
+        self.warn(now, "hold-offs cover their whole namespace: there are too many of them");
+    }
+
+    fn warn(&self, now: Timestamp, message: &str) {
+        let (next, after) = (&self.next_warning_at, now.0.saturating_add(WARNING_INTERVAL));
+        let due = |next: u64| (next <= now.0).then_some(after);
+        if next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok() {
+            tracing::warn!(used_bytes = self.used(), max_bytes = self.max, "{message}");
+        }
+    }
+
+    /// A namespace may take as much as is still free, so that the next one gets as much as those
+    /// before it.
+    fn add(&self, namespace: &NamespaceState, bytes: u64) -> bool {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let own = namespace.record_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let is_within_limits = used <= self.max && own <= bytes.max(self.max - used);
+        if !is_within_limits {
+            self.release(namespace, bytes);
+        }
+        is_within_limits
+    }
+
+    fn release(&self, namespace: &NamespaceState, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        namespace.record_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }

@@ -1,4 +1,4 @@
-//! Generations of namespaces: invalidating a namespace sets one flag.
+//! Namespaces and their generations: invalidating a namespace sets one flag.
 
 use std::{
     collections::BTreeMap,
@@ -13,28 +13,39 @@ use hashbrown::HashTable;
 use parking_lot::RwLock;
 use tokio::task::yield_now;
 
+use super::{
+    allocation::{ARC_HEADER, allocated},
+    budget::Budget,
+    namespace_state::NamespaceState,
+};
 use crate::{
-    model::Namespace,
+    model::{Namespace, Timestamp},
     store::{NamespacePage, NamespaceUsage},
 };
 
 /// The entries and leases of a namespace between two invalidations.
-#[derive(Debug, Default)]
 pub(super) struct Generation {
+    state: Arc<NamespaceState>,
     ended: AtomicBool,
     keys: AtomicU64,
     bytes: AtomicU64,
 }
 
-/// The current generation of each namespace in use.
+/// The namespaces in use.
 pub(super) struct Generations {
     /// Sharded, so that a visit of all namespaces holds each lock for a short time only.
-    shards: Box<[RwLock<GenerationTable>]>,
+    shards: Box<[RwLock<NamespaceTable>]>,
     hasher: RandomState,
     ended: AtomicBool,
 }
 
-type GenerationTable = HashTable<(Namespace, Arc<Generation>)>;
+struct NamespaceEntry {
+    state: Arc<NamespaceState>,
+    /// None after an invalidation, until the next write.
+    current: Option<Arc<Generation>>,
+}
+
+type NamespaceTable = HashTable<NamespaceEntry>;
 
 /// Of a million namespaces, each shard has 4,000.
 const SHARDS: usize = 256;
@@ -43,9 +54,36 @@ const SHARDS_PER_YIELD: usize = 16;
 /// Namespaces of different shards that are visited without a yield.
 const NAMESPACES_PER_YIELD: usize = 256;
 
+/// Memory of a namespace in bytes, besides its entries and leases. The table is, with a control
+/// byte for each element, at least 7/16 full.
+pub(super) fn namespace_bytes(name: &Namespace) -> u64 {
+    let word = align_of::<usize>();
+    allocated(ARC_HEADER + name.as_str().len(), word)
+        + allocated(ARC_HEADER + size_of::<NamespaceState>(), word)
+        + allocated(ARC_HEADER + size_of::<Generation>(), word)
+        + (16 * (size_of::<NamespaceEntry>() + 1) / 7) as u64
+}
+
 // === impl Generation ===
 
 impl Generation {
+    fn of(state: &Arc<NamespaceState>) -> Arc<Self> {
+        Arc::new(Self {
+            state: state.clone(),
+            ended: AtomicBool::default(),
+            keys: AtomicU64::default(),
+            bytes: AtomicU64::default(),
+        })
+    }
+
+    pub(super) fn namespace(&self) -> &Namespace {
+        self.state.name()
+    }
+
+    pub(super) fn state(&self) -> &Arc<NamespaceState> {
+        &self.state
+    }
+
     /// Whether the entries and leases of the generation are valid.
     pub(super) fn is_current(&self) -> bool {
         !self.ended.load(Ordering::Acquire)
@@ -59,6 +97,20 @@ impl Generation {
     pub(super) fn remove_entry(&self, bytes: u64) {
         self.keys.fetch_sub(1, Ordering::Relaxed);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+// === impl NamespaceEntry ===
+
+impl NamespaceEntry {
+    /// Whether only the table refers to the namespace, and it can be forgotten.
+    fn is_unused(&self, now: Timestamp) -> bool {
+        let own_references = match &self.current {
+            Some(generation) if Arc::strong_count(generation) > 1 => return false,
+            Some(_) => 2,
+            None => 1,
+        };
+        Arc::strong_count(&self.state) == own_references && self.state.is_idle(now)
     }
 }
 
@@ -76,23 +128,38 @@ impl Default for Generations {
 
 impl Generations {
     /// The generation of a write that begins now.
-    pub(super) fn current(&self, namespace: &Namespace) -> Arc<Generation> {
+    pub(super) fn current(&self, namespace: &Namespace, budget: &Budget) -> Arc<Generation> {
         let (hash, shard) = self.locate(namespace);
-        let is_namespace = |(name, _): &(Namespace, Arc<Generation>)| name == namespace;
-        if let Some((_, current)) = shard.read().find(hash, is_namespace) {
-            return current.clone();
+        let is_namespace = |entry: &NamespaceEntry| entry.state.name() == namespace;
+        let found = shard.read().find(hash, is_namespace).and_then(|entry| entry.current.clone());
+        if let Some(current) = found {
+            return current;
         }
         let mut table = shard.write();
-        let entry = table.entry(hash, is_namespace, |(name, _)| self.hasher.hash_one(name));
-        entry.or_insert_with(|| (namespace.clone(), Arc::default())).get().1.clone()
+        let entry = table.entry(hash, is_namespace, |entry| self.hash(entry));
+        let mut entry = entry.or_insert_with(|| {
+            budget.add(namespace_bytes(namespace));
+            NamespaceEntry { state: NamespaceState::of(namespace), current: None }
+        });
+        let NamespaceEntry { state, current } = entry.get_mut();
+        current.get_or_insert_with(|| Generation::of(state)).clone()
+    }
+
+    /// The state of a namespace, if it is in use.
+    pub(super) fn state(&self, namespace: &Namespace) -> Option<Arc<NamespaceState>> {
+        let (hash, shard) = self.locate(namespace);
+        let table = shard.read();
+        let found = table.find(hash, |entry| entry.state.name() == namespace);
+        found.map(|entry| entry.state.clone())
     }
 
     /// Ends the current generation. Operations that began before belong to it, and operations that
     /// begin afterwards belong to a new one.
     pub(super) fn end(&self, namespace: &Namespace) {
         let (hash, shard) = self.locate(namespace);
-        if let Ok(found) = shard.write().find_entry(hash, |(name, _)| name == namespace) {
-            let ((_, ended), _) = found.remove();
+        let mut table = shard.write();
+        let entry = table.find_mut(hash, |entry| entry.state.name() == namespace);
+        if let Some(ended) = entry.and_then(|entry| entry.current.take()) {
             ended.ended.store(true, Ordering::Release);
             self.ended.store(true, Ordering::Relaxed);
         }
@@ -103,13 +170,23 @@ impl Generations {
         self.ended.swap(false, Ordering::Relaxed)
     }
 
-    /// Removes generations without entries and leases, so that names that are used once do not
+    /// Removes namespaces without entries and leases, so that names that are used once do not
     /// accumulate in memory.
-    pub(super) async fn remove_unused(&self) {
+    pub(super) async fn remove_unused(&self, now: Timestamp, budget: &Budget) {
         self.visit(|shard| {
             let mut table = shard.write();
             let visited = table.len();
-            table.retain(|(_, generation)| Arc::strong_count(generation) > 1);
+            table.retain(|entry| {
+                let is_used = !entry.is_unused(now);
+                if !is_used {
+                    budget.release(namespace_bytes(entry.state.name()));
+                }
+                is_used
+            });
+            let (len, capacity) = (table.len(), table.capacity());
+            if len < capacity / 4 {
+                table.shrink_to(2 * len, |entry| self.hash(entry));
+            }
             visited
         })
         .await;
@@ -121,7 +198,10 @@ impl Generations {
         let mut first = BTreeMap::<Namespace, Arc<Generation>>::new();
         self.visit(|shard| {
             let table = shard.read();
-            for (name, generation) in table.iter().filter(|(name, _)| page.follows(name.as_str())) {
+            for entry in table.iter().filter(|entry| page.follows(entry.state.name().as_str())) {
+                let (name, Some(generation)) = (entry.state.name(), &entry.current) else {
+                    continue;
+                };
                 let is_full = first.len() > page.limit();
                 if is_full && first.last_key_value().is_some_and(|(last, _)| last < name) {
                     continue;
@@ -142,7 +222,18 @@ impl Generations {
         first.into_iter().map(|(name, generation)| (name, usage(&generation))).collect()
     }
 
-    fn locate(&self, namespace: &Namespace) -> (u64, &RwLock<GenerationTable>) {
+    /// Memory of the namespaces, summed up again.
+    #[cfg(test)]
+    pub(super) fn recount(&self) -> u64 {
+        let bytes = |entry: &NamespaceEntry| namespace_bytes(entry.state.name());
+        self.shards.iter().map(|shard| shard.read().iter().map(bytes).sum::<u64>()).sum()
+    }
+
+    fn hash(&self, entry: &NamespaceEntry) -> u64 {
+        self.hasher.hash_one(entry.state.name())
+    }
+
+    fn locate(&self, namespace: &Namespace) -> (u64, &RwLock<NamespaceTable>) {
         let hash = self.hasher.hash_one(namespace);
         // The tables use the lowest and the highest bits.
         #[allow(clippy::cast_possible_truncation)]
@@ -152,7 +243,7 @@ impl Generations {
 
     /// Visits all shards, and yields in between. `visit` returns the number of namespaces in the
     /// shard.
-    async fn visit(&self, mut visit: impl FnMut(&RwLock<GenerationTable>) -> usize + Send) {
+    async fn visit(&self, mut visit: impl FnMut(&RwLock<NamespaceTable>) -> usize + Send) {
         let mut namespaces = 0;
         for (index, shard) in self.shards.iter().enumerate() {
             namespaces += visit(shard);

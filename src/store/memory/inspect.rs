@@ -14,7 +14,31 @@ use crate::{
 /// Entries per shard whose remaining TTL is sampled. Bounds the time for which its lock is held.
 const TTL_SAMPLE: usize = 1024;
 
+/// State of the leases and hold-offs of the embedded store. Sizes are in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseRecordInfo {
+    /// Memory in use.
+    pub used_bytes: u64,
+    /// Memory limit, of all namespaces together.
+    pub max_bytes: u64,
+    /// Leases that were not granted because they could not be recorded.
+    pub refused_leases: u64,
+    /// Hold-offs that were extended to their namespace because they could not be recorded.
+    pub widened_hold_offs: u64,
+}
+
 impl MemoryStore {
+    /// The state of the leases and hold-offs. Does not block.
+    pub fn lease_records(&self) -> LeaseRecordInfo {
+        let records = &self.0.budget.records;
+        LeaseRecordInfo {
+            used_bytes: records.used(),
+            max_bytes: records.max,
+            refused_leases: records.refused_leases.load(Ordering::Relaxed),
+            widened_hold_offs: records.widened_hold_offs.load(Ordering::Relaxed),
+        }
+    }
+
     /// The state of the store. Does not block.
     pub fn snapshot(&self) -> StoreInfo {
         let store = &*self.0;
@@ -26,7 +50,7 @@ impl MemoryStore {
             eviction_policy: "lru".to_owned(),
             evicted_keys: budget.evicted.load(Ordering::Relaxed),
             expired_keys: budget.expired.load(Ordering::Relaxed),
-            keys: store.shards.iter().map(|shard| shard.lock().len() as u64).sum(),
+            keys: store.shards.iter().map(|shard| u64::from(shard.lock().entries.len())).sum(),
             persistence: "none".to_owned(),
             uptime: store.clock.uptime(),
             ..StoreInfo::default()
@@ -55,7 +79,7 @@ impl Inspect for MemoryStore {
         let now = store.now();
         let mut usage = store.generations.usage(page).await;
         for shard in &store.shards {
-            let sample = shard.lock().lifetimes(now, TTL_SAMPLE);
+            let sample = shard.lock().entries.lifetimes(now, TTL_SAMPLE);
             for (namespace, remaining) in sample {
                 if let Ok(index) = usage.binary_search_by(|(name, _)| name.cmp(&namespace)) {
                     usage[index].1.ttl[ttl_class(remaining)] += 1;

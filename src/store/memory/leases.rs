@@ -6,14 +6,15 @@ use async_trait::async_trait;
 
 use super::{
     Inner, MemoryStore,
-    shard::{Lease, LeaseState, Shard, StoredEntry, lease_cost},
-    watch_key,
+    lease_records::{Lease, LeaseState, lease_bytes},
+    name::{self, HashedKey},
+    shard::Shard,
 };
 use crate::{
-    model::{Entry, EntryKey, NewEntry},
+    model::{Entry, EntryKey, NewEntry, Timestamp},
     store::{
-        AcquireOutcome, AcquireRequest, LeaseLoss, LeaseStatus, LeaseToken, Leases, Result,
-        RevalidateOutcome, Revalidation, key_watch::KeyWatch, short_cause,
+        AcquireOutcome, AcquireRequest, ErrorKind, LeaseLoss, LeaseStatus, LeaseToken, Leases,
+        Result, RevalidateOutcome, Revalidation, key_watch::KeyWatch, short_cause,
     },
 };
 
@@ -21,41 +22,41 @@ use crate::{
 impl Leases for MemoryStore {
     async fn acquire(&self, key: &EntryKey, request: &AcquireRequest) -> Result<AcquireOutcome> {
         let store = &*self.0;
-        store.reserve(lease_cost(key))?;
+        let generation = store.generation(key.namespace());
+        let (key, shard) = store.locate(key);
+        let mut shard = shard.lock();
         let now = store.now();
-        let mut shard = store.shard(key).lock();
-        let refused = |outcome| {
-            store.budget.release(lease_cost(key));
-            Ok(outcome)
-        };
-        let previous = match shard.get(key, now).map(|stored| stored.entry.clone()) {
+        let previous = match shard.entries.read(&key, now) {
             Some(entry) if now.max(request.fresher_than) < entry.fresh_until => {
-                return refused(AcquireOutcome::Found(entry));
+                return Ok(AcquireOutcome::Found(entry));
             }
             other => other,
         };
-        if let Some(lease) = shard.lease(key, now) {
+        let hold_offs =
+            [shard.leases.held_off_until(&key, now), generation.state().held_off_until(now)];
+        if let Some(end) = hold_offs.into_iter().flatten().max() {
+            return Ok(AcquireOutcome::HeldOff { remaining: end.since(now) });
+        }
+        let current = shard.leases.lease(&key, now);
+        if let Some(lease) = current.filter(|lease| lease.generation.is_current()) {
             let remaining = lease.expires_at.since(now);
             match &lease.state {
-                LeaseState::HeldOff => return refused(AcquireOutcome::HeldOff { remaining }),
-                LeaseState::Held if lease.generation.is_current() => {
-                    return refused(AcquireOutcome::Held { expires_in: remaining });
-                }
-                LeaseState::BackedOff(cause) if lease.generation.is_current() => {
+                LeaseState::Held => return Ok(AcquireOutcome::Held { expires_in: remaining }),
+                LeaseState::BackedOff(cause) => {
                     let cause = cause.to_string();
-                    return refused(AcquireOutcome::BackedOff { remaining, previous, cause });
+                    return Ok(AcquireOutcome::BackedOff { remaining, previous, cause });
                 }
-                LeaseState::Held | LeaseState::BackedOff(_) | LeaseState::Voided(_) => {}
+                LeaseState::Voided(_) => {}
             }
         }
-        let generation = store.generations.current(key.namespace());
-        let lease = Lease {
-            state: LeaseState::Held,
-            token: request.token,
-            generation,
-            expires_at: now.after(request.ttl),
-        };
-        store.budget.release(shard.grant(key.clone(), lease));
+        if !store.budget.add_record(generation.state(), lease_bytes(&key)) {
+            return store.refuse_lease();
+        }
+        let expires_at = now.after(request.ttl);
+        let replaced = shard.leases.grant(&key, request.token, generation, expires_at);
+        store.release_lease(replaced);
+        drop(shard);
+        store.evict_to_limit();
         Ok(AcquireOutcome::Granted { previous })
     }
 
@@ -66,11 +67,12 @@ impl Leases for MemoryStore {
         ttl: Duration,
     ) -> Result<LeaseStatus> {
         let store = &*self.0;
+        let (key, shard) = store.locate(key);
+        let mut shard = shard.lock();
         let now = store.now();
-        let mut shard = store.shard(key).lock();
-        let status = shard.lease_status(key, token, now);
+        let status = store.lease_status(&shard, &key, token, now);
         if status.is_ok() {
-            shard.extend_lease(key, now.after(ttl));
+            shard.leases.extend(&key, now.after(ttl));
         }
         Ok(status)
     }
@@ -82,8 +84,8 @@ impl Leases for MemoryStore {
         entry: &NewEntry,
     ) -> Result<LeaseStatus> {
         let store = &*self.0;
-        store.write(key, Entry::written(entry, store.now()), |shard, now| {
-            if let Err(loss) = shard.lease_status(key, token, now) {
+        store.write(key, Entry::written(entry, store.now()), |shard, key, now| {
+            if let Err(loss) = store.lease_status(shard, key, token, now) {
                 return Err(Err(loss));
             }
             store.end_lease(shard, key);
@@ -98,30 +100,27 @@ impl Leases for MemoryStore {
         revalidation: &Revalidation,
     ) -> Result<RevalidateOutcome> {
         let store = &*self.0;
+        let (key, shard) = store.locate(key);
+        let mut shard = shard.lock();
         let now = store.now();
-        let mut shard = store.shard(key).lock();
-        if let Err(loss) = shard.lease_status(key, token, now) {
+        if let Err(loss) = store.lease_status(&shard, &key, token, now) {
             return Ok(RevalidateOutcome::LeaseLost(loss));
         }
-        let current = shard.get(key, now).map(|stored| stored.entry.clone());
-        let Some(mut entry) = current.filter(|entry| entry.version == revalidation.version) else {
+        // The entry belongs to the generation of the lease: both are valid.
+        let version = shard.entries.read(&key, now).map(|entry| entry.version);
+        if version != Some(revalidation.version) {
             return Ok(RevalidateOutcome::Gone);
-        };
-        entry.created_at = now;
-        entry.reschedule(&revalidation.lifetime, now);
-        entry.tags = revalidation.tags.clone();
-        entry.fetch_metadata = Some(revalidation.fetch_metadata.clone());
-        // The lease's generation: the namespace may have a later one by now.
-        let Some(generation) = shard.lease(key, now).map(|lease| lease.generation.clone()) else {
-            return Ok(RevalidateOutcome::LeaseLost(LeaseLoss::Expired));
-        };
-        let stored = StoredEntry::new(key, entry, generation, now);
-        store.budget.reserve(stored.cost)?;
-        store.budget.release(shard.insert(key.clone(), stored));
-        store.end_lease(&mut shard, key);
+        }
+        store.revise(&mut shard, &key, now, |entry| {
+            entry.created_at = now;
+            entry.reschedule(&revalidation.lifetime, now);
+            entry.tags = revalidation.tags.clone();
+            entry.fetch_metadata = Some(revalidation.fetch_metadata.clone());
+        });
+        store.end_lease(&mut shard, &key);
         drop(shard);
         // The tags and validators may be larger than before.
-        while store.budget.is_exceeded() && store.evict_oldest() {}
+        store.evict_to_limit();
         Ok(RevalidateOutcome::Revalidated)
     }
 
@@ -133,11 +132,12 @@ impl Leases for MemoryStore {
         cause: &str,
     ) -> Result<LeaseStatus> {
         let store = &*self.0;
-        let mut shard = store.shard(key).lock();
-        let status = shard.lease_status(key, token, store.now());
+        let (key, shard) = store.locate(key);
+        let mut shard = shard.lock();
+        let status = store.lease_status(&shard, &key, token, store.now());
         if status.is_ok() {
-            store.budget.release(shard.remove(key));
-            store.abandon_lease(&mut shard, key, backoff, cause);
+            store.budget.release(shard.entries.remove(&key));
+            store.abandon_lease(&mut shard, &key, backoff, cause);
         }
         Ok(status)
     }
@@ -150,30 +150,76 @@ impl Leases for MemoryStore {
         cause: &str,
     ) -> Result<bool> {
         let store = &*self.0;
-        let mut shard = store.shard(key).lock();
-        let is_held = shard.lease_status(key, token, store.now()).is_ok();
+        let (key, shard) = store.locate(key);
+        let mut shard = shard.lock();
+        let is_held = store.lease_status(&shard, &key, token, store.now()).is_ok();
         if is_held {
-            store.abandon_lease(&mut shard, key, backoff, cause);
+            store.abandon_lease(&mut shard, &key, backoff, cause);
         }
         Ok(is_held)
     }
 
     fn watch_lease(&self, key: &EntryKey) -> KeyWatch {
-        self.0.lease_watchers.watch(watch_key(key))
+        let has_params = key.params().is_some();
+        let watch_key = name::watch_key(key.namespace(), has_params, &name::parts(key));
+        self.0.lease_watchers.watch(watch_key)
     }
 }
 
 impl Inner {
-    fn abandon_lease(&self, shard: &mut Shard, key: &EntryKey, backoff: Duration, cause: &str) {
+    /// Whether `token` holds the lease of a key.
+    fn lease_status(
+        &self,
+        shard: &Shard,
+        key: &HashedKey<'_>,
+        token: LeaseToken,
+        now: Timestamp,
+    ) -> LeaseStatus {
+        let status = shard.leases.status(key, token, now);
+        if status == Err(LeaseLoss::Expired) { Err(self.loss(shard, key, now)) } else { status }
+    }
+
+    /// Why a lease is lost. Its record may have been removed after an invalidation.
+    #[cold]
+    fn loss(&self, shard: &Shard, key: &HashedKey<'_>, now: Timestamp) -> LeaseLoss {
+        if shard.leases.lease(key, now).is_some() {
+            return LeaseLoss::Expired;
+        }
+        let namespace = self.generations.state(key.key.namespace());
+        namespace.map_or(LeaseLoss::Expired, |namespace| namespace.unrecorded_loss(now))
+    }
+
+    /// There are too many leases to record another one. The caller computes without a lease, and
+    /// its value is not stored.
+    #[cold]
+    fn refuse_lease(&self) -> Result<AcquireOutcome> {
+        self.budget.records.on_lease_refused(self.now());
+        Err(ErrorKind::Full.into())
+    }
+
+    fn abandon_lease(
+        &self,
+        shard: &mut Shard,
+        key: &HashedKey<'_>,
+        backoff: Duration,
+        cause: &str,
+    ) {
         if backoff.is_zero() {
             return self.end_lease(shard, key);
         }
-        shard.back_off(key, short_cause(cause).into(), self.now().after(backoff));
-        self.lease_watchers.notify(&watch_key(key));
+        shard.leases.back_off(key, short_cause(cause).into(), self.now().after(backoff));
+        self.lease_watchers.notify(&key.watch_key());
     }
 
-    fn end_lease(&self, shard: &mut Shard, key: &EntryKey) {
-        self.budget.release(shard.remove_lease(key));
-        self.lease_watchers.notify(&watch_key(key));
+    fn end_lease(&self, shard: &mut Shard, key: &HashedKey<'_>) {
+        self.release_lease(shard.leases.remove(key));
+        self.lease_watchers.notify(&key.watch_key());
+    }
+
+    /// Releases the memory of a lease that has been removed.
+    fn release_lease(&self, lease: Option<Lease>) {
+        if let Some(lease) = lease {
+            self.budget.release_record(lease.generation.state(), lease.bytes());
+        }
     }
 }

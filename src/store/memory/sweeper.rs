@@ -11,11 +11,13 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Inner, watch_key};
+use super::{Inner, lease_records::SweepPosition};
 
 const INTERVAL: Duration = Duration::from_millis(500);
 /// Entries removed under one lock, which takes about a tenth of a millisecond.
-const BATCH: usize = 256;
+const BATCH: u32 = 256;
+/// Places for leases, most of them empty, that are visited under one lock.
+const BUCKETS: usize = 1024;
 
 /// Sweeps until the store is dropped.
 pub(super) fn spawn(store: &Arc<Inner>) {
@@ -37,45 +39,58 @@ async fn sweep(store: &Weak<Inner>) -> Option<()> {
     let has_ended_generation = store.upgrade()?.generations.take_ended();
     for index in 0..store.upgrade()?.shards.len() {
         let store = store.upgrade()?;
-        store.sweep_leases(index);
+        store.sweep_leases(index).await;
         if has_ended_generation {
             store.purge(index).await;
         }
-        while store.expire(index) == BATCH {
+        while store.expire(index) == BATCH as usize {
             yield_now().await;
         }
         yield_now().await;
     }
     let store = store.upgrade()?;
-    store.generations.remove_unused().await;
+    store.generations.remove_unused(store.now(), &store.budget).await;
     Some(())
 }
 
 impl Inner {
     async fn purge(&self, index: usize) {
-        let mut after = None;
+        let mut before = None;
         loop {
-            let (freed, next) = self.shards[index].lock().purge(after.as_ref(), BATCH);
+            let (freed, next) = self.shards[index].lock().entries.purge(before, BATCH);
             self.budget.release(freed);
             if next.is_none() {
                 return;
             }
-            after = next;
+            before = next;
             yield_now().await;
         }
     }
 
     fn expire(&self, index: usize) -> usize {
         let now = self.now();
-        let expired = self.shards[index].lock().expire(now, BATCH);
+        let expired = self.shards[index].lock().entries.expire(now, BATCH as usize);
         self.budget.release(expired.freed);
         self.budget.expired.fetch_add(expired.entries as u64, Ordering::Relaxed);
         expired.entries
     }
 
-    fn sweep_leases(&self, index: usize) {
-        let (freed, expired) = self.shards[index].lock().expire_leases(self.now());
-        self.budget.release(freed);
-        expired.iter().for_each(|key| self.lease_watchers.notify(&watch_key(key)));
+    /// Removes leases and hold-offs that are over.
+    pub(super) async fn sweep_leases(&self, index: usize) {
+        let mut position = Some(SweepPosition::default());
+        let mut removed = Vec::new();
+        while let Some(from) = position {
+            let now = self.now();
+            position = self.shards[index].lock().leases.sweep(from, BUCKETS, now, &mut removed);
+            for record in removed.drain(..) {
+                self.budget.release_record(&record.namespace, record.bytes);
+                if let Some(watch_key) = record.watch_key {
+                    self.lease_watchers.notify(&watch_key);
+                }
+            }
+            if position.is_some() {
+                yield_now().await;
+            }
+        }
     }
 }

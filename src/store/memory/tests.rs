@@ -6,11 +6,15 @@ mod counters;
 mod entries;
 mod inspect;
 mod leases;
+mod records;
+mod slots;
 mod sweeper;
 
 use std::sync::Arc;
 
-use super::{shard::ENTRY_OVERHEAD, *};
+use bytes::Bytes;
+
+use super::{entries::memory_of, generation::namespace_bytes, lease_records::lease_bytes, *};
 use crate::{
     model::{Kind, Version},
     store::{
@@ -46,7 +50,7 @@ fn new_entry(size: usize, ttl: Duration) -> NewEntry {
         data: vec![b'x'; size].into(),
         version: Version::random(),
         lifetime: lifetime(ttl),
-        tags: Arc::from([]),
+        tags: Vec::new().into(),
         fetch_metadata: None,
     }
 }
@@ -78,13 +82,38 @@ async fn sweep() {
     tokio::time::sleep(2 * SECOND).await;
 }
 
+/// Memory of entries and leases, in bytes.
 fn used(store: &MemoryStore) -> u64 {
-    store.snapshot().used_bytes
+    store.snapshot().used_bytes - store.0.generations.recount()
 }
 
-/// Cost of an entry without tags, in bytes.
+fn hashed(key: &EntryKey) -> HashedKey<'_> {
+    HashedKey { key, hash: RandomState::new().hash_one(key) }
+}
+
+/// Memory of an entry, in bytes.
+fn cost_of(key: &EntryKey, new: &NewEntry) -> u64 {
+    let entry = Entry::written(new, Timestamp(0));
+    let expected = memory_for(key, &entry);
+    let generation = Generations::default().current(key.namespace(), &Budget::new(MIB));
+    let slot = Slot::new(&hashed(key), entry, generation, Timestamp(0), Timestamp(0));
+    assert_eq!(memory_of(&slot), expected);
+    expected
+}
+
+/// Memory of an entry without tags, in bytes.
 fn entry_cost(key: &EntryKey, size: usize) -> u64 {
-    (key.size() + size) as u64 + ENTRY_OVERHEAD
+    cost_of(key, &new_entry(size, MINUTE))
+}
+
+/// Memory of a lease, in bytes.
+fn lease_cost(key: &EntryKey) -> u64 {
+    lease_bytes(&hashed(key))
+}
+
+/// A limit that leaves `bytes` for the entries of the namespace `a`.
+fn limit_of(bytes: u64) -> u64 {
+    bytes + namespace_bytes(&namespace("a"))
 }
 
 fn lease_request(token: LeaseToken) -> AcquireRequest {
@@ -107,6 +136,10 @@ async fn acquire(store: &MemoryStore, key: &EntryKey) -> LeaseToken {
 /// The outcome of another caller's request for a lease.
 async fn acquire_again(store: &MemoryStore, key: &EntryKey) -> AcquireOutcome {
     store.acquire(key, &lease_request(LeaseToken::random())).await.unwrap()
+}
+
+fn is_granted(outcome: &AcquireOutcome) -> bool {
+    matches!(outcome, AcquireOutcome::Granted { .. })
 }
 
 fn revalidation(version: Version, ttl: Duration, tags: &[&str]) -> Revalidation {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use larder::pb::v1::{BatchSetRequest, StatsRequest, StoreStats};
+use larder::pb::v1::{BatchSetRequest, SetResult, StatsRequest, StoreStats};
 
 use crate::support::{
     client::{Cache, data, get, set, set_for},
@@ -12,15 +12,81 @@ use crate::support::{
 
 const MIB: u64 = 1024 * 1024;
 
+/// The values of a test, and the memory for them.
+struct Load {
+    limit: u64,
+    /// Sizes of the values, in turn.
+    sizes: &'static [usize],
+    /// How often each key is written, with another size each time.
+    rounds: usize,
+    /// Whether the allocator gives freed memory back at once, and not after a second.
+    is_purged: bool,
+}
+
+/// What a load has led to.
+struct Outcome {
+    store: StoreStats,
+    /// Growth of the process, at most and at the end.
+    peak: u64,
+    grown: u64,
+    /// All of the process at the end.
+    resident: u64,
+}
+
+/// Resident memory over the limit.
+const RATIO: f64 = 1.15;
+/// Memory of connections, buffers and threads under load.
+const PROCESS: u64 = 4 * MIB;
+/// Items and bytes of one BatchSet.
+const BATCH: (usize, usize) = (1000, MIB as usize);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_values_stay_within_the_limit() {
-    overfill(20_000, 100, 30).await;
+    overfill(Load { limit: 64 * MIB, sizes: &[20_000], rounds: 1, is_purged: true }).await;
+    overfill(Load { limit: 64 * MIB, sizes: &[65_536], rounds: 1, is_purged: true }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn small_values_stay_within_the_limit() {
     // Most of an entry is overhead around its value.
-    overfill(40, 1000, 300).await;
+    overfill(Load { limit: 16 * MIB, sizes: &[10], rounds: 1, is_purged: true }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_of_changing_sizes_stay_within_the_limit() {
+    let sizes = &[100, 30_000, 1_024, 3_000, 200_000, 7_000];
+    overfill(Load { limit: 64 * MIB, sizes, rounds: 3, is_purged: true }).await;
+}
+
+/// Prints a table for `docs/benchmarks.md`. Takes minutes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints measurements"]
+async fn resident_memory_over_the_limit() {
+    const SIZES: [(&str, &[usize], usize); 6] = [
+        ("10 B", &[10], 1),
+        ("100 B", &[100], 1),
+        ("1 KiB", &[1024], 1),
+        ("64 KiB", &[65_536], 1),
+        ("1 MiB", &[1 << 20], 1),
+        ("100 B to 1 MiB, overwritten", &[100, 1 << 20, 1_024, 30_000, 3_000, 200_000], 3),
+    ];
+    eprintln!("| limit | values | entries | used / limit | grown / limit | at its peak | RSS |");
+    eprintln!("|---|---|---|---|---|---|---|");
+    for limit in [64, 256, 512] {
+        for (name, sizes, rounds) in SIZES {
+            let Outcome { store, peak, grown, resident } =
+                fill(&Load { limit: limit * MIB, sizes, rounds, is_purged: false }).await;
+            let ratio = |bytes: u64| bytes as f64 / (limit * MIB) as f64;
+            eprintln!(
+                "| {limit} MiB | {name} | {} | {:.2} | {:.2} | {:.2} | {} MiB |",
+                store.keys,
+                ratio(store.used_bytes),
+                ratio(grown),
+                ratio(peak),
+                resident / MIB,
+            );
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -30,7 +96,7 @@ async fn a_value_larger_than_the_store_is_not_stored() {
     let larder = Larder::memory().envs(&variables).start().await;
     let cache = larder.client().await;
     let answer = cache.set(set("k", data(vec![0; 1_900_000]))).await.unwrap();
-    assert_eq!(answer.result(), larder::pb::v1::SetResult::NotStored);
+    assert_eq!(answer.result(), SetResult::NotStored);
     assert!(!answer.degraded);
     assert_eq!(cache.get(get("k")).await.unwrap().value, None);
     cache.put("small", "v").await;
@@ -59,37 +125,57 @@ async fn expired_values_free_their_memory() {
     assert!(after.peak_bytes >= 10 * MIB / 2, "{after:?}");
 }
 
-/// Writes more than fits, and compares the store's size with the growth of the process.
-async fn overfill(size: usize, per_batch: usize, batches: usize) {
-    let larder = Larder::memory().env("LARDER_MEMORY__MAX_BYTES", "16MiB").start().await;
+/// Writes more than fits, and compares the limit with the growth of the process.
+async fn overfill(load: Load) {
+    let Outcome { store, peak, grown, .. } = fill(&load).await;
+    eprintln!("{:?}: {} used, {peak} at most, {grown} resident", load.sizes, store.used_bytes);
+    assert_eq!(store.max_bytes, load.limit);
+    assert!(store.used_bytes <= load.limit, "{store:?}");
+    assert!(store.used_bytes >= load.limit * 9 / 10, "the memory is not used: {store:?}");
+    assert!(store.evicted_keys > 0, "{store:?}");
+    let most = (load.limit as f64 * RATIO) as u64 + PROCESS;
+    assert!(peak <= most, "the process grew by {peak} bytes for {store:?}");
+}
+
+/// Writes one and a half times as much as fits, in each round.
+async fn fill(load: &Load) -> Outcome {
+    let variables = [
+        ("LARDER_MEMORY__MAX_BYTES", load.limit.to_string()),
+        ("LARDER_DEFAULTS__TTL", "1d".to_owned()),
+        ("MIMALLOC_PURGE_DELAY", if load.is_purged { "0" } else { "1000" }.to_owned()),
+    ];
+    let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let larder = Larder::memory().envs(&variables).start().await;
     let cache = larder.client().await;
     // Lets the process allocate the memory of such calls, while it stores only one key.
     for _ in 0..5 {
-        let items = (0..per_batch).map(|_| set("same", data(vec![1; size]))).collect();
-        cache.batch_set(BatchSetRequest { items }).await.unwrap();
+        let size = load.sizes[0];
+        let items = (0..(BATCH.1 / size).min(BATCH.0)).map(|_| set("same", data(vec![1; size])));
+        cache.batch_set(BatchSetRequest { items: items.collect() }).await.unwrap();
     }
     let before = resident(&larder);
-    for batch in 0..batches {
-        let items = (0..per_batch)
-            .map(|number| set(&format!("k{batch}-{number}"), data(vec![2; size])))
-            .collect();
-        cache.batch_set(BatchSetRequest { items }).await.unwrap();
-        let newest = format!("k{batch}-{}", per_batch - 1);
-        let answer = cache.get(get(&newest)).await.unwrap();
-        assert!(answer.value == Some(data(vec![2; size])), "{newest} was just written");
+    let mut peak = 0;
+    for round in 0..load.rounds {
+        let (mut key, mut written) = (0, 0);
+        while written < load.limit * 3 / 2 {
+            let (mut items, mut bytes) = (Vec::new(), 0);
+            while items.is_empty() || (items.len() < BATCH.0 && bytes < BATCH.1) {
+                let size = load.sizes[(key + round) % load.sizes.len()];
+                items.push(set(&format!("k{key}"), data(vec![2; size])));
+                (key, bytes) = (key + 1, bytes + size);
+                // The least that such an entry takes.
+                written += (size + 128) as u64;
+            }
+            let newest = items.last().unwrap().clone();
+            cache.batch_set(BatchSetRequest { items }).await.unwrap();
+            let answer = cache.get(get(&newest.key)).await.unwrap();
+            assert!(answer.value == newest.value, "{} was just written", newest.key);
+            peak = peak.max(resident(&larder));
+        }
     }
-    let store = store(&cache).await;
-    let grown = resident(&larder).saturating_sub(before);
-    eprintln!("{} keys of {size} bytes: {} used, {grown} resident", store.keys, store.used_bytes);
-    assert_eq!(store.max_bytes, 16 * MIB);
-    assert!(store.used_bytes <= 16 * MIB, "{store:?}");
-    assert!(store.used_bytes >= 8 * MIB, "the memory is not used: {store:?}");
-    assert!(store.evicted_keys > 0, "{store:?}");
-    assert!(store.keys * size as u64 <= store.used_bytes, "{store:?}");
-    assert!(
-        grown <= store.used_bytes * 3 / 2 + 8 * MIB,
-        "the process grew by {grown} bytes for {store:?}"
-    );
+    let resident = resident(&larder);
+    let (peak, grown) = (peak.saturating_sub(before), resident.saturating_sub(before));
+    Outcome { store: store(&cache).await, peak, grown, resident }
 }
 
 async fn store(cache: &Cache) -> StoreStats {

@@ -1,38 +1,31 @@
 //! The byte budget and the order of eviction.
 
 use super::*;
-use crate::store::{
-    MAX_CAUSE_BYTES, RevalidateOutcome,
-    memory::{
-        budget::Budget,
-        shard::{LEASE_OVERHEAD, Lease},
-    },
-};
+use crate::store::RevalidateOutcome;
 
 #[tokio::test(start_paused = true)]
 async fn entries_are_accounted_to_the_byte() {
     let store = MemoryStore::new(MIB);
-    assert_eq!((used(&store), store.snapshot().max_bytes), (0, MIB));
+    assert_eq!((store.snapshot().used_bytes, store.snapshot().max_bytes), (0, MIB));
     put(&store, &key("one"), 100).await.unwrap();
     let one = entry_cost(&key("one"), 100);
     assert_eq!(used(&store), one);
-    let tagged = NewEntry { tags: Arc::from(["tag".to_owned()]), ..new_entry(10, MINUTE) };
+    let tagged = NewEntry { tags: ["tag".to_owned()].into(), ..new_entry(10, MINUTE) };
     store.put(&key("two"), &tagged, Condition::Always).await.unwrap();
-    let tags = Entry::written(&tagged, store.now()).heap_bytes() - 10;
-    let two = entry_cost(&key("two"), 10 + tags);
+    let two = cost_of(&key("two"), &tagged);
     assert_eq!(used(&store), one + two);
     put(&store, &key("two"), 20).await.unwrap();
     assert_eq!(used(&store), one + entry_cost(&key("two"), 20), "a write replaces the entry");
     store.delete(&key("one"), Duration::ZERO).await.unwrap();
     assert_eq!(used(&store), entry_cost(&key("two"), 20));
-    assert_eq!(store.snapshot().peak_bytes, one + two + entry_cost(&key("two"), 20));
+    let peak = one + two + entry_cost(&key("two"), 20);
+    assert_eq!(store.snapshot().peak_bytes, limit_of(peak));
 }
 
 #[tokio::test(start_paused = true)]
 async fn leases_are_accounted_to_the_byte() {
     let store = MemoryStore::new(MIB);
-    let cost = key("k").size() as u64 + LEASE_OVERHEAD;
-    assert_eq!(lease_cost(&key("k")), cost);
+    let cost = lease_cost(&key("k"));
     let token = acquire(&store, &key("k")).await;
     assert_eq!(used(&store), cost);
     acquire_again(&store, &key("k")).await;
@@ -40,9 +33,9 @@ async fn leases_are_accounted_to_the_byte() {
     assert!(store.abandon(&key("k"), token, Duration::ZERO, "").await.unwrap());
     assert_eq!(used(&store), 0);
     store.delete(&key("k"), MINUTE).await.unwrap();
-    assert_eq!(used(&store), cost, "a hold-off is a lease record");
+    assert_eq!(used(&store), HOLD_OFF_BYTES);
     store.delete(&key("k"), MINUTE).await.unwrap();
-    assert_eq!(used(&store), cost, "and replaces the record before it");
+    assert_eq!(used(&store), HOLD_OFF_BYTES, "a hold-off replaces the one before it");
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,7 +74,7 @@ async fn budget_is_filled_to_the_last_byte_before_anything_is_evicted() {
     let keys = [key("0"), key("1"), key("2")];
     let cost = entry_cost(&keys[0], 1_000);
     for (spare, evicted) in [(0, 0), (1, 1)] {
-        let store = MemoryStore::new(3 * cost - spare);
+        let store = MemoryStore::new(limit_of(3 * cost - spare));
         for key in &keys {
             put(&store, key, 1_000).await.unwrap();
             advance(MILLISECOND).await;
@@ -94,7 +87,7 @@ async fn budget_is_filled_to_the_last_byte_before_anything_is_evicted() {
 
 #[tokio::test(start_paused = true)]
 async fn as_many_entries_are_evicted_as_a_large_one_needs() {
-    let store = MemoryStore::new(MIB);
+    let store = MemoryStore::new(limit_of(10 * entry_cost(&key("0"), 100_000)));
     for number in 0..10 {
         put(&store, &key(&number.to_string()), 100_000).await.unwrap();
         advance(MILLISECOND).await;
@@ -107,43 +100,52 @@ async fn as_many_entries_are_evicted_as_a_large_one_needs() {
 #[tokio::test(start_paused = true)]
 async fn value_as_large_as_the_budget_is_stored_and_a_larger_one_refused() {
     let cost = entry_cost(&key("k"), 1_000);
-    let store = MemoryStore::new(cost);
+    let store = MemoryStore::new(limit_of(cost));
     put(&store, &key("k"), 1_000).await.unwrap();
     assert_eq!(used(&store), cost);
-    let refused = put(&store, &key("k"), 1_001).await.unwrap_err();
+    let refused = put(&store, &key("k"), 2_000).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Full);
     assert_eq!(get(&store, &key("k")).await.unwrap().data.len(), 1_000, "nothing was evicted");
     assert_eq!(used(&store), cost);
 }
 
 #[tokio::test(start_paused = true)]
-async fn write_fails_if_only_leases_are_left_to_evict() {
-    let cost = lease_cost(&key("0"));
-    let store = MemoryStore::new(2 * cost);
-    acquire(&store, &key("0")).await;
-    acquire(&store, &key("1")).await;
-    let request = forced_request(LeaseToken::random());
-    assert_eq!(store.acquire(&key("2"), &request).await.unwrap_err().kind, ErrorKind::Full);
-    let refused = store.delete(&key("2"), MINUTE).await.unwrap_err();
-    assert_eq!(refused.kind, ErrorKind::Full);
-    assert_eq!((used(&store), store.snapshot().evicted_keys), (2 * cost, 0));
-    store.delete(&key("2"), Duration::ZERO).await.unwrap();
+async fn namespaces_are_accounted_while_they_are_in_use() {
+    let store = MemoryStore::new(MIB);
+    let names = ["a", &"n".repeat(64)].map(namespace);
+    for name in &names {
+        put(&store, &key_in(name.as_str(), "k"), 1).await.unwrap();
+    }
+    let bytes = names.iter().map(namespace_bytes).sum::<u64>();
+    assert_eq!(store.snapshot().used_bytes - 2 * entry_cost(&key("k"), 1), bytes);
+    store.invalidate(&names[0]).await.unwrap();
+    sweep().await;
+    let left = namespace_bytes(&names[1]) + entry_cost(&key("k"), 1);
+    assert_eq!(store.snapshot().used_bytes, left);
+}
+
+#[tokio::test(start_paused = true)]
+async fn write_fails_if_there_is_nothing_left_to_evict() {
+    let store = MemoryStore::new(2 * entry_cost(&key("k"), 100) - 1);
+    store.0.budget.add(entry_cost(&key("k"), 100));
+    assert_eq!(put(&store, &key("k"), 100).await.unwrap_err().kind, ErrorKind::Full);
+    assert_eq!(used(&store), entry_cost(&key("k"), 100), "the bytes are given back");
 }
 
 #[tokio::test(start_paused = true)]
 async fn revalidation_that_grows_an_entry_evicts_others() {
     let tag = "t".repeat(100);
     let revalidation = |version| revalidation(version, MINUTE, &[&*tag; 10]);
-    let new = new_entry(100, MINUTE);
-    let grown = Entry {
+    let new = new_entry(10_000, MINUTE);
+    let grown = NewEntry {
         tags: revalidation(new.version).tags,
         fetch_metadata: Some(Arc::default()),
-        ..Entry::written(&new, Timestamp(0))
+        ..new.clone()
     };
-    let both = entry_cost(&key("0"), 100) + entry_cost(&key("1"), grown.heap_bytes());
+    let both = limit_of(cost_of(&key("0"), &new) + cost_of(&key("1"), &grown));
     for (spare, evicted) in [(0, 0), (1, 1)] {
         let store = MemoryStore::new(both - spare);
-        put(&store, &key("0"), 100).await.unwrap();
+        put(&store, &key("0"), 10_000).await.unwrap();
         advance(MILLISECOND).await;
         store.put(&key("1"), &new, Condition::Always).await.unwrap();
         let token = acquire(&store, &key("1")).await;
@@ -169,14 +171,4 @@ fn peak_is_the_highest_use_within_the_limit() {
     assert_eq!((budget.used(), peak(&budget), budget.is_exceeded()), (200, 100, true));
     assert_eq!(budget.reserve(101).unwrap_err().kind, ErrorKind::Full);
     assert_eq!(budget.used(), 200);
-}
-
-#[test]
-fn overhead_is_that_of_the_tables_the_index_and_the_allocator() {
-    let (key, index_key) = (size_of::<EntryKey>(), size_of::<(Timestamp, EntryKey)>());
-    let entry: usize =
-        [size_of::<StoredEntry>(), key, 32, index_key, index_key / 2, 64].into_iter().sum();
-    assert_eq!(ENTRY_OVERHEAD, entry as u64);
-    let lease: usize = [size_of::<Lease>(), key, MAX_CAUSE_BYTES, 64].into_iter().sum();
-    assert_eq!(LEASE_OVERHEAD, lease as u64);
 }

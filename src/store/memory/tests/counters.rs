@@ -50,7 +50,7 @@ async fn existing_counter_keeps_its_lifetime_and_tags() {
         stale_if_error: 3 * SECOND,
         revalidation_window: Duration::ZERO,
     };
-    let tags: crate::model::Tags = Arc::from(["t".to_owned()]);
+    let tags = crate::model::Tags::from(["t".to_owned()]);
     let new = NewEntry { lifetime, tags: tags.clone(), ..text("5") };
     store.put(&key("k"), &new, Condition::Always).await.unwrap();
     let before = get(&store, &key("k")).await.unwrap();

@@ -167,6 +167,32 @@ async fn small_value_does_not_keep_the_buffer_of_its_request() {
     assert!(request.is_unique(), "the stored value shares the buffer");
 }
 
+#[tokio::test(start_paused = true)]
+async fn answers_share_the_bytes_of_the_stored_value() {
+    let store = MemoryStore::new(MIB);
+    for size in [1, 100, 1_000, 65_536] {
+        put(&store, &key("k"), size).await.unwrap();
+        let [one, other] = [get(&store, &key("k")).await, get(&store, &key("k")).await];
+        assert_eq!(one.unwrap().data.as_ptr(), other.unwrap().data.as_ptr(), "{size}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_with_and_without_params_are_told_apart() {
+    let store = MemoryStore::new(MIB);
+    let with_params =
+        |value| EntryKey::new(namespace("a"), "k", [("p", value)].into_iter()).unwrap();
+    let keys = [key("k"), key_in("b", "k"), key("l"), with_params("1"), with_params("2")];
+    for (size, key) in (1..).zip(&keys) {
+        put(&store, key, size).await.unwrap();
+        put(&store, key, size * 10_000).await.unwrap();
+    }
+    for (size, key) in (1..).zip(&keys) {
+        assert_eq!(get(&store, key).await.unwrap().data.len(), size * 10_000);
+    }
+    assert_eq!(store.snapshot().keys, 5);
+}
+
 #[test]
 fn watch_keys_of_different_keys_differ() {
     let with_params = |name: &str, params: &[(&str, &str)]| {
@@ -180,7 +206,8 @@ fn watch_keys_of_different_keys_differ() {
         with_params("k", &[("p", "2")]),
         with_params("l", &[("p", "1")]),
     ];
-    let texts: std::collections::HashSet<_> = keys.iter().map(watch_key).collect();
+    let texts: std::collections::HashSet<_> =
+        keys.iter().map(|key| hashed(key).watch_key()).collect();
     assert_eq!(texts.len(), keys.len());
-    assert_eq!(watch_key(&key("k")), b"a\0\0k");
+    assert_eq!(hashed(&key("k")).watch_key(), b"a\0k");
 }

@@ -16,10 +16,6 @@ async fn is_notified(watch: &KeyWatch) -> bool {
     tokio::time::timeout(MILLISECOND, watch.notified()).await.is_ok()
 }
 
-fn is_granted(outcome: &AcquireOutcome) -> bool {
-    matches!(outcome, AcquireOutcome::Granted { .. })
-}
-
 #[tokio::test(start_paused = true)]
 async fn missing_key_is_leased_and_other_callers_learn_how_long() {
     let store = MemoryStore::new(MIB);
@@ -293,7 +289,12 @@ async fn revalidated_entry_gets_a_new_lifetime_and_new_tags() {
         ..written
     };
     assert_eq!(get(&store, &key("k")).await, Some(expected.clone()));
-    assert_eq!(used(&store), entry_cost(&key("k"), expected.heap_bytes()));
+    let tagged = NewEntry {
+        tags: expected.tags.clone(),
+        fetch_metadata: expected.fetch_metadata.clone(),
+        ..new_entry(100, MINUTE)
+    };
+    assert_eq!(used(&store), cost_of(&key("k"), &tagged));
     let again = store.revalidate(&key("k"), token, &revalidation).await.unwrap();
     assert_eq!(again, RevalidateOutcome::LeaseLost(LeaseLoss::Expired), "the lease has ended");
 }

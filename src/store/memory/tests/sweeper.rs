@@ -1,7 +1,7 @@
 //! The sweeper.
 
 use super::*;
-use crate::store::memory::{generation::Generations, shard::Shard};
+use crate::store::memory::entries::Entries;
 
 #[tokio::test(start_paused = true)]
 async fn expired_entries_are_removed_without_a_read() {
@@ -66,10 +66,10 @@ async fn expired_leases_are_removed() {
     advance(MINUTE - 3 * SECOND).await;
     sweep().await;
     let costs = (0..100).map(|number| lease_cost(&key(&number.to_string())));
-    assert_eq!(used(&store), costs.sum::<u64>() + lease_cost(&key("held off")));
+    assert_eq!(used(&store), costs.sum::<u64>() + HOLD_OFF_BYTES);
     advance(SECOND).await;
     sweep().await;
-    assert_eq!(used(&store), 0);
+    assert_eq!(store.snapshot().used_bytes, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,42 +100,63 @@ async fn sweeper_ends_when_the_store_is_dropped() {
 }
 
 #[tokio::test]
-async fn unused_generations_are_removed_and_used_ones_kept() {
-    let generations = Generations::default();
+async fn unused_namespaces_are_removed_and_used_ones_kept() {
+    let (generations, budget) = (Generations::default(), Budget::new(MIB));
+    let now = Timestamp(1_000);
+    let current = || generations.current(&namespace("a"), &budget);
     assert!(!generations.take_ended());
     generations.end(&namespace("a"));
     assert!(!generations.take_ended(), "there was no generation to end");
-    let first = generations.current(&namespace("a"));
-    assert!(Arc::ptr_eq(&first, &generations.current(&namespace("a"))));
-    generations.remove_unused().await;
-    assert!(Arc::ptr_eq(&first, &generations.current(&namespace("a"))));
+    let first = current();
+    assert!(Arc::ptr_eq(&first, &current()));
+    generations.remove_unused(now, &budget).await;
+    assert!(Arc::ptr_eq(&first, &current()));
     assert!(first.is_current());
     generations.end(&namespace("a"));
     assert!(!first.is_current() && generations.take_ended() && !generations.take_ended());
-    let second = generations.current(&namespace("a"));
+    let second = current();
     assert!(second.is_current() && !Arc::ptr_eq(&first, &second));
+    assert!(Arc::ptr_eq(first.state(), second.state()));
     drop(second);
-    generations.remove_unused().await;
-    assert!(generations.usage(&NamespacePage::default()).await.is_empty());
+    generations.remove_unused(now, &budget).await;
+    assert!(generations.state(&namespace("a")).is_some(), "the first generation has entries");
+    drop(first);
+    generations.remove_unused(now, &budget).await;
+    assert!(generations.state(&namespace("a")).is_none());
+    assert_eq!((budget.used(), generations.recount()), (0, 0));
 }
 
-/// A shard with entries that expire after 1, 2, 3... milliseconds.
-fn shard_of(entries: u64, generations: &Generations) -> Shard {
-    let mut shard = Shard::default();
-    for number in 1..=entries {
-        let entry = Entry::written(&new_entry(0, MILLISECOND), Timestamp(number - 1));
-        let (key, generation) = (key(&number.to_string()), generations.current(&namespace("a")));
-        let stored = StoredEntry::new(&key, entry, generation, Timestamp(0));
-        shard.insert(key, stored);
+#[tokio::test]
+async fn namespaces_are_kept_for_as_long_as_they_have_to_be_remembered() {
+    let (generations, budget) = (Generations::default(), Budget::new(MIB));
+    let state = || generations.current(&namespace("a"), &budget).state().clone();
+    for remember in [NamespaceState::hold_off, NamespaceState::remember_invalidation] {
+        remember(&state(), Timestamp(5));
+        generations.remove_unused(Timestamp(4), &budget).await;
+        assert!(generations.state(&namespace("a")).is_some());
+        generations.remove_unused(Timestamp(5), &budget).await;
+        assert!(generations.state(&namespace("a")).is_none());
     }
-    shard
+}
+
+/// Entries that expire after 1, 2, 3... milliseconds.
+fn entries_of(number: u64, generations: &Generations) -> Entries {
+    let mut entries = Entries::new(Timestamp(0));
+    for number in 1..=number {
+        let entry = Entry::written(&new_entry(0, MILLISECOND), Timestamp(number - 1));
+        let generation = generations.current(&namespace("a"), &Budget::new(MIB));
+        let key = key(&number.to_string());
+        let slot = Slot::new(&hashed(&key), entry, generation, Timestamp(0), Timestamp(0));
+        entries.insert(&hashed(&key), slot);
+    }
+    entries
 }
 
 #[test]
 fn expired_entries_are_removed_in_order_and_up_to_the_limit() {
-    let mut shard = shard_of(5, &Generations::default());
+    let mut entries = entries_of(5, &Generations::default());
     let mut expire = |now, limit| {
-        let outcome = shard.expire(Timestamp(now), limit);
+        let outcome = entries.expire(Timestamp(now), limit);
         (outcome.entries, outcome.freed)
     };
     let cost = entry_cost(&key("1"), 0);
@@ -147,15 +168,14 @@ fn expired_entries_are_removed_in_order_and_up_to_the_limit() {
 }
 
 #[test]
-fn purge_visits_entries_in_order_and_up_to_the_limit() {
+fn purge_visits_entries_from_the_end_and_up_to_the_limit() {
     let generations = Generations::default();
-    let mut shard = shard_of(5, &generations);
-    assert_eq!(shard.purge(None, 10), (0, None), "the generation is current");
+    let mut entries = entries_of(5, &generations);
+    assert_eq!(entries.purge(None, 10), (0, None), "the generation is current");
     generations.end(&namespace("a"));
     let cost = entry_cost(&key("1"), 0);
-    let (freed, next) = shard.purge(None, 3);
-    assert_eq!((freed, next.clone()), (3 * cost, Some((Timestamp(3), key("3")))));
-    assert_eq!(shard.len(), 2);
-    assert_eq!(shard.purge(next.as_ref(), 3), (2 * cost, None));
-    assert_eq!(shard.len(), 0);
+    assert_eq!(entries.purge(None, 3), (3 * cost, Some(2)));
+    assert_eq!(entries.len(), 2);
+    assert_eq!(entries.purge(Some(2), 3), (2 * cost, None));
+    assert_eq!(entries.len(), 0);
 }

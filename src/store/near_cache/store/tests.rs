@@ -94,7 +94,7 @@ fn new_entry() -> NewEntry {
         data: "5".into(),
         version: Version(1),
         lifetime: lifetime(),
-        tags: Arc::from([]),
+        tags: Vec::new().into(),
         fetch_metadata: None,
     }
 }
@@ -107,7 +107,7 @@ fn revalidation() -> Revalidation {
     Revalidation {
         version: Version(1),
         lifetime: lifetime(),
-        tags: Arc::from([]),
+        tags: Vec::new().into(),
         fetch_metadata: Arc::default(),
     }
 }

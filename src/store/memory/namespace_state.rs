@@ -1,0 +1,74 @@
+//! What is known of a namespace in all its generations.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use crate::{
+    model::{Namespace, Timestamp},
+    store::LeaseLoss,
+};
+
+/// What all generations of a namespace share.
+pub(super) struct NamespaceState {
+    name: Namespace,
+    /// Memory of the namespace's leases and hold-offs.
+    pub(super) record_bytes: AtomicU64,
+    /// No lease of the namespace is granted until then, because some hold-offs are not recorded.
+    held_off_until: AtomicU64,
+    /// Until then, a lease without a record may be one that an invalidation has ended.
+    invalidated_until: AtomicU64,
+}
+
+impl NamespaceState {
+    pub(super) fn of(name: &Namespace) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.clone(),
+            record_bytes: AtomicU64::default(),
+            held_off_until: AtomicU64::default(),
+            invalidated_until: AtomicU64::default(),
+        })
+    }
+
+    pub(super) fn name(&self) -> &Namespace {
+        &self.name
+    }
+
+    /// Grants no lease of the whole namespace until `until`.
+    pub(super) fn hold_off(&self, until: Timestamp) {
+        self.held_off_until.fetch_max(until.0, Ordering::Relaxed);
+    }
+
+    /// End of the hold-off of the whole namespace, if it lies in the future.
+    pub(super) fn held_off_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let until = Timestamp(self.held_off_until.load(Ordering::Relaxed));
+        (now < until).then_some(until)
+    }
+
+    /// Whether the whole namespace is held off until `end` or longer, so that a hold-off until then
+    /// needs no record.
+    pub(super) fn covers_hold_off(&self, end: Timestamp) -> bool {
+        end.0 <= self.held_off_until.load(Ordering::Relaxed)
+    }
+
+    /// The record of a lease was removed because its generation has ended, before the lease
+    /// expired.
+    pub(super) fn remember_invalidation(&self, lease_expires_at: Timestamp) {
+        self.invalidated_until.fetch_max(lease_expires_at.0, Ordering::Relaxed);
+    }
+
+    /// Why a lease is lost that is not recorded.
+    pub(super) fn unrecorded_loss(&self, now: Timestamp) -> LeaseLoss {
+        if now.0 < self.invalidated_until.load(Ordering::Relaxed) {
+            LeaseLoss::Invalidated
+        } else {
+            LeaseLoss::Expired
+        }
+    }
+
+    /// Whether nothing has to be remembered.
+    pub(super) fn is_idle(&self, now: Timestamp) -> bool {
+        self.held_off_until(now).is_none() && self.unrecorded_loss(now) == LeaseLoss::Expired
+    }
+}
