@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    model::{FetchMetadata, Tags, Validators},
+    model::{FetchMetadata, FetchSource, Tags, Validators},
     store::memory::{
         block,
         entries::{ENTRY_OVERHEAD, Entries},
@@ -40,9 +40,13 @@ fn tags_metadata_and_windows_are_accounted() {
     let list = 64;
     assert_eq!(memory(&NewEntry { tags, ..plain.clone() }), extras + list + 8 + 112);
     let validators = Validators { etag: Some("\"1\"".into()), last_modified: None };
-    let metadata = FetchMetadata { validators, fetch_time: SECOND };
+    let metadata = FetchMetadata {
+        validators,
+        fetch_time: SECOND,
+        source: Some(FetchSource { target: 1, headers: 2 }),
+    };
     let fetched = NewEntry { fetch_metadata: Some(Arc::new(metadata)), ..plain.clone() };
-    assert_eq!(memory(&fetched), extras + 64 + 8);
+    assert_eq!(memory(&fetched), extras + 96 + 8);
 }
 
 #[test]
