@@ -8,6 +8,7 @@ mod cache_service;
 mod call;
 mod call_trace;
 mod convert;
+mod counted_body;
 mod deadline;
 mod fetch_stream;
 mod large_response;

@@ -165,7 +165,11 @@ impl Session {
 
     async fn receive(&mut self) -> Result<Option<pb::FetchStreamRequest>, Status> {
         let request = self.requests.message().await;
-        request.map_err(|status| status::with_error_info(&status, self.max_message_bytes))
+        request.map_err(|status| {
+            // Of the codec, and not of Larder.
+            let is_bare = status.details().is_empty();
+            if is_bare { status::with_error_info(&status, self.max_message_bytes) } else { status }
+        })
     }
 
     async fn send(&self, message: ServerMessage) {

@@ -6,14 +6,15 @@
 //!    the bytes that have arrived.
 //! 4. Admission: calls to the cache over the limit are queued for a moment, then rejected. Health
 //!    checks, reflection and operator calls are always admitted. FetchStreams have a limit of their
-//!    own, as they stay open.
+//!    own, as they stay open. Their incomplete messages count as those of other calls.
 //! 5. Deadline: the work stops when the deadline of the call passes.
 //! 6. Panics: a panic becomes an error of its own call, and affects no other call.
 //! 7. Service: calls to the cache bypass the router.
 //! 8. Response: large responses count against the bytes of their connection until they are sent.
 
-use std::{future::Future, sync::Arc};
+use std::{error::Error, future::Future, sync::Arc};
 
+use bytes::Bytes;
 use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Either, ready},
@@ -31,6 +32,7 @@ use super::{
     admin_service::AdminRpc,
     cache_service::CacheRpc,
     call::{Call, EndedCall, ServiceFuture},
+    counted_body::CountedBody,
     deadline,
     large_response::LargeResponse,
     load_limits::{Holds, LoadLimits, MustNotWait},
@@ -138,9 +140,7 @@ impl Pipeline {
                 return Dispatched { may_spawn: false, is_queued: false, reply };
             }
         };
-        if is_cache {
-            retain_headers(&mut head.headers);
-        }
+        retain_headers(&mut head.headers);
         let limits = &self.0.limits;
         let deadline = deadline.or_else(|| limits.default_deadline(method, &head.headers));
         let connection = body.connection().clone();
@@ -201,7 +201,11 @@ impl Pipeline {
         Admitted { service, holds: Holds { permit, _taken: taken } }
     }
 
-    fn service(&self, request: Request<MessageBody>, is_cache: bool) -> ServiceFuture {
+    fn service<B>(&self, request: Request<B>, is_cache: bool) -> ServiceFuture
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
+    {
         if !is_cache {
             return Box::pin(self.0.others.clone().oneshot(request));
         }
@@ -231,6 +235,10 @@ impl Pipeline {
             }
         }
         let holds = Holds { permit: None, _taken: taken };
+        let (connection, pipeline) = (received.connection.clone(), self.clone());
+        let refuse = move || pipeline.reject(Overload::IncompleteRequests);
+        let request =
+            request.map(|body| CountedBody::new(body, limits.buffered.clone(), connection, refuse));
         Ok(Admitted { service: self.service(request, is_cache), holds })
     }
 
@@ -381,8 +389,9 @@ fn refuse_request(
     Box::pin(ready(Reply { response, unread: Some(unread), held: None }))
 }
 
-/// Drops all headers of a call to the cache but those that are read later. A queued call would hold
-/// the others until it is admitted, which costs 5 % of the CPU time per request under overload.
+/// Drops all headers of a call but those that are read later. A queued call would hold the others
+/// until it is admitted, which costs 5 % of the CPU time per request under overload, and an
+/// incomplete one until its message has arrived.
 fn retain_headers(headers: &mut HeaderMap) {
     let all = std::mem::take(headers);
     for name in [&GRPC_ENCODING, &deadline::HEADER] {

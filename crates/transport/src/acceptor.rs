@@ -62,6 +62,7 @@ impl Acceptor {
     /// To be called at intervals.
     pub(crate) fn tick(&mut self) {
         self.table.tick();
+        self.limiter.tick();
         self.errors.tick();
         if let Some(Summary { count, seconds }) = self.displaced.ended() {
             tracing::info!(count, seconds, "no more connections are closed to make room");

@@ -55,8 +55,9 @@ const END_TIME: Duration = Duration::from_millis(10);
 const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
 /// The time between two searches is at least this many times the duration of one.
 const SEARCH_PAUSE: u32 = 10;
-/// Time in which a new connection may be silent. It applies to the newest connections, of
-/// `limit / NEW_PART`.
+/// Time in which a connection may be silent.
+const PREFACE_TIME: Duration = Duration::from_millis(50);
+/// That time for the newest connections, of `limit / NEW_PART`: their clients may be far away.
 const NEW_TIME: Duration = Duration::from_secs(1);
 const NEW_PART: usize = 16;
 
@@ -190,8 +191,9 @@ impl CoarseClock {
         self.millis.load(Relaxed)
     }
 
+    /// The time since `millis`, exact to the resolution.
     fn since(&self, millis: u64) -> Duration {
-        Duration::from_millis(self.now().saturating_sub(millis))
+        self.started.elapsed().saturating_sub(Duration::from_millis(millis))
     }
 }
 
@@ -262,14 +264,13 @@ impl ConnectionState {
     /// `newest` is the first id of the newest connections.
     fn class(&self, newest: u64, clock: &CoarseClock) -> Class {
         if self.has_streams() {
-            Class::Busy
-        } else if self.preface.is_complete() {
-            Class::Idle
-        } else if self.id >= newest && clock.since(self.active_at.load(Relaxed)) < NEW_TIME {
-            Class::New
-        } else {
-            Class::Silent
+            return Class::Busy;
         }
+        if self.preface.is_complete() {
+            return Class::Idle;
+        }
+        let time = if self.id >= newest { NEW_TIME } else { PREFACE_TIME };
+        if clock.since(self.active_at.load(Relaxed)) < time { Class::New } else { Class::Silent }
     }
 
     fn order(&self, order: Order) {
@@ -343,6 +344,14 @@ impl ConnectionLimiter {
         self.displace_for(None).await;
     }
 
+    /// Forgets outdated candidates, which are kept in memory. To be called at intervals.
+    pub(crate) fn tick(&mut self) {
+        if self.search.take_if(|last| last.began_at.elapsed() >= SEARCH_INTERVAL).is_some() {
+            self.candidates = Candidates::default();
+            self.closing.retain(|state| !state.has_ended.load(SeqCst));
+        }
+    }
+
     fn open(&mut self, address: IpAddr) -> OpenConnection {
         let table = self.table.clone();
         let state = Arc::new(ConnectionState::new(self.next_id, address, table.clock.now()));
@@ -370,7 +379,7 @@ impl ConnectionLimiter {
         let is_closing_full = self.closing.len() >= max_closing;
         let order = match class {
             Class::Busy if is_closing_full => return false,
-            Class::Idle if is_closing_full => Order::MakeRoomNow,
+            Class::Idle if is_closing_full && !self.end_oldest_closing() => Order::MakeRoomNow,
             Class::Silent | Class::New => Order::MakeRoomNow,
             Class::Idle | Class::Busy => Order::MakeRoom,
         };
@@ -380,6 +389,13 @@ impl ConnectionLimiter {
             let _ = timeout(END_TIME, self.closing_fits(max_closing)).await;
         }
         true
+    }
+
+    /// Ends one of the connections that are being closed: the one that has had the most time, and
+    /// has no streams. Returns whether there is one.
+    fn end_oldest_closing(&self) -> bool {
+        let oldest = self.closing.iter().find(|state| !state.has_streams());
+        oldest.inspect(|state| state.order(Order::MakeRoomNow)).is_some()
     }
 
     /// Waits until at most `max` connections are being closed.

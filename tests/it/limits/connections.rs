@@ -12,7 +12,7 @@ use crate::support::{
     client::{Cache, get},
     http2::{DATA, END_STREAM, GOAWAY, HEADERS, Http2Peer, PING, RST_STREAM},
     server::{Builder, Larder},
-    wait::{SOON, eventually},
+    wait::{SOON, eventually, throughout},
 };
 
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
@@ -120,6 +120,8 @@ async fn silent_and_idle_connections_make_room() {
     let mut silent = TcpStream::connect(larder.address()).await.unwrap();
     eventually("it is accepted", SOON, async || (open(&larder).await == 3.0).then_some(())).await;
     let mut newest = idle(&larder).await;
+    // Long enough for a preface to arrive.
+    throughout(Duration::from_millis(100), async || {}).await;
     // The silent one first, then the one that is idle longest.
     let _fifth = idle(&larder).await;
     let mut received = Vec::new();
@@ -148,6 +150,24 @@ async fn a_flood_of_silent_peers_does_not_shut_clients_out() {
     assert!(open(&larder).await <= 80.0);
     let about_it = lines(&larder, "limits.max_connections").len();
     assert!(about_it <= 2, "{}", larder.logs());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_clients_than_connections_are_served_in_turn() {
+    let larder = server(8).start().await;
+    let clients = (0..12).map(async |_| {
+        let cache = larder.client().await;
+        let mut failures = 0;
+        for _ in 0..20 {
+            failures += usize::from(cache.get(get("k")).await.is_err());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        failures
+    });
+    let failures: usize = futures::future::join_all(clients).await.into_iter().sum();
+    // A call whose connection is closed at this moment may fail.
+    assert!(failures <= 12, "{failures} of 240 calls failed");
+    assert!(closed(&larder, "grpc", "displaced").await > 12.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -168,3 +168,28 @@ async fn incomplete_messages_of_operators_are_bounded_too() {
     let rejected = metric(&larder, "larder_requests_rejected_total").await;
     assert_eq!(rejected, 64.0, "for lack of room, or of time");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn incomplete_messages_of_streams_are_bounded_too() {
+    let larder = Larder::memory().env("LARDER_LIMITS__MAX_BUFFERED_BYTES", "8MiB").start().await;
+    let mut peer = Http2Peer::connect(larder.address()).await;
+    assert!(peer.is_open().await);
+    peer.send(SETTINGS, ACK, 0, &[]).await;
+    let begin = [&[0][..], &(4_u32 << 20).to_be_bytes(), &[0; 16_000]].concat();
+    for stream in (1..).step_by(2).take(64) {
+        peer.call(stream, "/larder.v1.CacheService/FetchStream", false).await;
+        for _ in 0..20 {
+            peer.send(DATA, 0, stream, &begin).await;
+        }
+        assert!(peer.is_open().await);
+    }
+    let buffered = metric(&larder, "larder_buffered_bytes").await;
+    assert!(buffered > f64::from(1 << 20) && buffered <= f64::from(8 << 20), "{buffered}");
+    let rejected = metric(&larder, "larder_requests_rejected_total").await;
+    assert!(rejected >= 32.0, "{rejected}");
+    drop(peer);
+    eventually("nothing is held", SOON, async || {
+        (metric(&larder, "larder_buffered_bytes").await == 0.0).then_some(())
+    })
+    .await;
+}

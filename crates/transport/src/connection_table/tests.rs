@@ -104,6 +104,7 @@ async fn the_connection_that_is_idle_longest_is_displaced() {
 async fn silent_connections_are_displaced_before_idle_ones() {
     let mut port = Port::new(3);
     let (idle, silent, busy) = (port.idle(A).await, port.silent(A).await, port.busy(A).await);
+    port.pass(PREFACE_TIME).await;
     let _four = port.idle(A).await;
     assert_eq!(displaced(&[&idle, &silent, &busy]), [false, true, false]);
     assert_eq!(silent.order(), Order::MakeRoomNow);
@@ -185,14 +186,25 @@ async fn every_connection_of_a_series_finds_an_idle_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_is_kept_of_connections_that_have_ended() {
+    let mut port = Port::new(2);
+    let peers = [port.idle(A).await, port.idle(A).await, port.idle(A).await];
+    let states = peers.each_ref().map(|peer| Arc::downgrade(&peer.connection.state));
+    drop(peers);
+    port.pass(SEARCH_INTERVAL).await;
+    port.limiter.tick();
+    assert!(states.iter().all(|state| state.strong_count() == 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn connections_that_do_not_end_are_closed_at_once() {
     let mut port = Port::new(4);
     let mut peers = Vec::new();
     for _ in 0..6 {
         peers.push(port.idle(A).await);
     }
-    assert_eq!(peers[0].order(), Order::MakeRoom);
-    assert_eq!(peers[1].order(), Order::MakeRoomNow);
+    assert_eq!(peers[0].order(), Order::MakeRoomNow, "it has had time");
+    assert_eq!(peers[1].order(), Order::MakeRoom);
 }
 
 #[tokio::test(start_paused = true)]
