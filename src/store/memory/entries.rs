@@ -6,7 +6,7 @@ use hashbrown::HashTable;
 
 use super::{
     expiry_heap::ExpiryHeap,
-    name::{HashedKey, table_hash},
+    name::HashedKey,
     slot::{self, NONE, Slot},
     slots::{SLOTS_PER_CHUNK, Slots},
 };
@@ -94,9 +94,9 @@ impl Entries {
             return released(&replaced);
         }
         let freed = if self.slots.is_full() { self.evict_oldest() } else { 0 };
-        let hash = table_hash(slot.hash);
+        let hash = slot.table_hash();
         let index = self.slots.push(slot);
-        self.by_name.insert_unique(hash, index, |index| table_hash(self.slots[*index].hash));
+        self.by_name.insert_unique(hash, index, |index| self.slots[*index].table_hash());
         self.by_expiry.push(&mut self.slots, index);
         self.link_as_newest(index);
         freed
@@ -195,13 +195,13 @@ impl Entries {
 
     fn find(&self, key: &HashedKey<'_>) -> Option<u32> {
         let is_named = |index: &u32| self.slots[*index].is_named(key);
-        self.by_name.find(table_hash(key.short_hash()), is_named).copied()
+        self.by_name.find(key.table_hash(), is_named).copied()
     }
 
     fn remove_at(&mut self, index: u32) -> u64 {
         self.unlink(index);
         self.by_expiry.remove(&mut self.slots, index);
-        let hash = table_hash(self.slots[index].hash);
+        let hash = self.slots[index].table_hash();
         if let Ok(entry) = self.by_name.find_entry(hash, |other| *other == index) {
             entry.remove();
         }
@@ -217,8 +217,9 @@ impl Entries {
     /// Follows the slot that has moved from the number `from` to `to`.
     fn renumber(&mut self, from: u32, to: u32) {
         self.by_expiry.renumber(&self.slots, to);
-        let Slot { hash, older, newer, .. } = self.slots[to];
-        if let Some(index) = self.by_name.find_mut(table_hash(hash), |other| *other == from) {
+        let Slot { older, newer, .. } = self.slots[to];
+        let hash = self.slots[to].table_hash();
+        if let Some(index) = self.by_name.find_mut(hash, |other| *other == from) {
             *index = to;
         }
         self.set_newer(older, to);
@@ -230,7 +231,7 @@ impl Entries {
         const MIN_CAPACITY: usize = 64;
         let (len, capacity) = (self.by_name.len(), self.by_name.capacity());
         if capacity > MIN_CAPACITY && len < capacity / 4 {
-            self.by_name.shrink_to(2 * len, |index| table_hash(self.slots[*index].hash));
+            self.by_name.shrink_to(2 * len, |index| self.slots[*index].table_hash());
         }
     }
 

@@ -196,7 +196,7 @@ impl LeaseRecords {
     /// Removes the lease of a key.
     pub(super) fn remove(&mut self, key: &HashedKey<'_>) -> Option<Lease> {
         let is_named = |lease: &Lease| lease.is_named(key);
-        let entry = self.leases.find_entry(table_hash(key.short_hash()), is_named).ok()?;
+        let entry = self.leases.find_entry(key.table_hash(), is_named).ok()?;
         Some(entry.remove().0)
     }
 
@@ -244,11 +244,11 @@ impl LeaseRecords {
     }
 
     fn find(&self, key: &HashedKey<'_>) -> Option<&Lease> {
-        self.leases.find(table_hash(key.short_hash()), |lease| lease.is_named(key))
+        self.leases.find(key.table_hash(), |lease| lease.is_named(key))
     }
 
     fn find_mut(&mut self, key: &HashedKey<'_>) -> Option<&mut Lease> {
-        self.leases.find_mut(table_hash(key.short_hash()), |lease| lease.is_named(key))
+        self.leases.find_mut(key.table_hash(), |lease| lease.is_named(key))
     }
 
     /// Memory of all records, summed up again.

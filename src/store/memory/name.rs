@@ -25,11 +25,6 @@ pub(super) fn parts(key: &EntryKey) -> [&[u8]; 2] {
     [digest, key.key().as_bytes()]
 }
 
-/// The name of a key in an allocation of its own.
-pub(super) fn bytes(key: &EntryKey) -> Box<[u8]> {
-    parts(key).concat().into()
-}
-
 /// Memory of a name of `len` bytes in an allocation of its own.
 pub(super) fn memory(len: usize) -> u64 {
     allocated(len, 1)
@@ -54,10 +49,15 @@ pub(super) fn watch_key(namespace: &Namespace, has_params: bool, parts: &[&[u8]]
 // === impl HashedKey ===
 
 impl HashedKey<'_> {
-    /// The part of the hash that is stored with an entry or a lease.
+    /// The part of the hash that is stored with an entry or a lease: 24 bits.
     #[allow(clippy::cast_possible_truncation)]
     pub(super) fn short_hash(self) -> u32 {
-        self.hash as u32
+        self.hash as u32 & 0xFF_FFFF
+    }
+
+    /// The hash of the short hash in tables.
+    pub(super) fn table_hash(self) -> u64 {
+        table_hash(self.short_hash())
     }
 
     /// The key under which the watches of its lease are listed.
@@ -75,7 +75,7 @@ pub(super) fn table_hash(short_hash: u32) -> u64 {
 
 impl Name {
     pub(super) fn of(key: &EntryKey) -> Self {
-        Self { bytes: bytes(key), has_params: key.params().is_some() }
+        Self { bytes: parts(key).concat().into(), has_params: key.params().is_some() }
     }
 
     pub(super) fn is_of(&self, key: &EntryKey) -> bool {

@@ -8,7 +8,7 @@ use super::{
     allocation::{ARC_HEADER, allocated},
     block,
     generation::Generation,
-    name::{self, HashedKey},
+    name::{self, HashedKey, table_hash},
 };
 use crate::model::{
     Entry, EntryKey, FetchMetadata, Kind, Namespace, Tags, Timestamp, Version, millis_ceil,
@@ -19,31 +19,28 @@ pub(super) const NONE: u32 = u32::MAX;
 
 /// An entry with its bookkeeping.
 pub(super) struct Slot {
-    /// The name and the value, or only the value.
+    /// The version, the name and the value, or only the value.
     block: Bytes,
-    version: Version,
     generation: Arc<Generation>,
     extras: Option<Box<Extras>>,
-    /// Hash of the key.
-    pub(super) hash: u32,
     /// The slots that were used before and after this one.
     pub(super) older: u32,
     pub(super) newer: u32,
     /// Position in the heap by expiry.
     pub(super) heap_position: u32,
     created_at: Millis,
-    fresh_until: Millis,
     expires_at: Millis,
     last_used_at: Millis,
-    name: NameLayout,
-    kind: Kind,
+    /// Three bytes of the hash of the key.
+    hash: [u8; 3],
+    head: Head,
 }
 
 /// What few entries have.
 #[derive(Default)]
 struct Extras {
-    /// The name, where a block with both would waste memory.
-    name: Option<Box<[u8]>>,
+    /// The version and the name, where a block with the value would waste memory.
+    head: Option<Box<[u8]>>,
     tags: Tags,
     fetch_metadata: Option<Arc<FetchMetadata>>,
     /// In milliseconds.
@@ -56,16 +53,24 @@ struct Extras {
 #[derive(Clone, Copy)]
 struct Millis([u8; 5]);
 
-/// Length of the name, with two flags.
+/// Length of the version and the name, the kind of the value, and two flags.
 #[derive(Clone, Copy)]
-struct NameLayout(u16);
+struct Head(u16);
+
+/// Size of the version.
+const VERSION: usize = size_of::<Version>();
 
 /// Memory of [`Extras`], besides what they point to.
 const EXTRAS: u64 = allocated(size_of::<Extras>(), align_of::<Extras>());
 
+fn three_bytes(hash: u32) -> [u8; 3] {
+    let [a, b, c, _] = hash.to_le_bytes();
+    [a, b, c]
+}
+
 /// How an entry is stored.
 struct Layout {
-    /// Whether the name has an allocation of its own.
+    /// Whether the version and the name have an allocation of their own.
     is_separate: bool,
     /// Memory in bytes, besides the slot.
     memory: u64,
@@ -73,17 +78,17 @@ struct Layout {
 
 /// Memory in bytes, besides the slot, that an entry would take.
 pub(super) fn memory_for(key: &EntryKey, entry: &Entry) -> u64 {
-    Layout::of(key.size(), entry.data.len(), &Extras::of(entry)).memory
+    Layout::of(VERSION + key.size(), entry.data.len(), &Extras::of(entry)).memory
 }
 
 // === impl Layout ===
 
 impl Layout {
     /// Chooses what takes less memory.
-    fn of(name_len: usize, value_len: usize, extras: &Extras) -> Self {
+    fn of(head_len: usize, value_len: usize, extras: &Extras) -> Self {
         let (in_extras, without) = (extras.memory(), if extras.is_empty() { EXTRAS } else { 0 });
-        let joined = block::memory(name_len + value_len) + in_extras - without;
-        let separate = block::memory(value_len) + name::memory(name_len) + in_extras;
+        let joined = block::memory(head_len + value_len) + in_extras - without;
+        let separate = block::memory(value_len) + name::memory(head_len) + in_extras;
         Self { is_separate: separate < joined, memory: separate.min(joined) }
     }
 }
@@ -99,44 +104,43 @@ impl Slot {
         now: Timestamp,
         epoch: Timestamp,
     ) -> Self {
-        let name_len = key.key.size();
+        let head_len = VERSION + key.key.size();
         let mut extras = Extras::of(&entry);
-        let Layout { is_separate, .. } = Layout::of(name_len, entry.data.len(), &extras);
+        let Layout { is_separate, .. } = Layout::of(head_len, entry.data.len(), &extras);
+        let version = entry.version.0.to_le_bytes();
+        let [digest, text] = name::parts(key.key);
         // Copied in either case: a received value is a slice of the buffer of its whole request,
         // and would keep it in memory.
         let block = if is_separate {
-            extras.name = Some(name::bytes(key.key));
+            extras.head = Some([&version, digest, text].concat().into());
             block::concat(&[&entry.data])
         } else {
-            let [digest, text] = name::parts(key.key);
-            block::concat(&[digest, text, &entry.data])
+            block::concat(&[&version, digest, text, &entry.data])
         };
         Self {
             block,
-            version: entry.version,
             generation,
             extras: extras.boxed(),
-            hash: key.short_hash(),
             older: NONE,
             newer: NONE,
             heap_position: NONE,
             created_at: Millis::since(epoch, entry.created_at),
-            fresh_until: Millis::since(epoch, entry.fresh_until),
             expires_at: Millis::since(epoch, entry.expires_at()),
             last_used_at: Millis::since(epoch, now),
-            name: NameLayout::new(name_len, key.key.params().is_some(), is_separate),
-            kind: entry.kind,
+            hash: three_bytes(key.short_hash()),
+            head: Head::new(head_len, entry.kind, key.key.params().is_some(), is_separate),
         }
     }
 
     /// The entry. Its value shares the memory of the stored one.
     pub(super) fn entry(&self, epoch: Timestamp) -> Entry {
+        let expires_at = self.expires_at.timestamp(epoch);
         let mut entry = Entry {
-            kind: self.kind,
+            kind: self.head.kind(),
             data: self.value(),
-            version: self.version,
+            version: self.version(),
             created_at: self.created_at.timestamp(epoch),
-            fresh_until: self.fresh_until.timestamp(epoch),
+            fresh_until: expires_at,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
             revalidation_window: Duration::ZERO,
@@ -144,6 +148,7 @@ impl Slot {
             fetch_metadata: None,
         };
         if let Some(extras) = &self.extras {
+            entry.fresh_until = Timestamp(expires_at.0.saturating_sub(extras.windows()));
             entry.stale_while_revalidate = Duration::from_millis(extras.stale_while_revalidate);
             entry.stale_if_error = Duration::from_millis(extras.stale_if_error);
             entry.revalidation_window = Duration::from_millis(extras.revalidation_window);
@@ -155,10 +160,9 @@ impl Slot {
 
     /// Replaces everything but the value and its version.
     pub(super) fn revise(&mut self, revised: &Entry, epoch: Timestamp) {
-        let name = self.extras.take().and_then(|extras| extras.name);
-        self.extras = Extras { name, ..Extras::of(revised) }.boxed();
+        let head = self.extras.take().and_then(|extras| extras.head);
+        self.extras = Extras { head, ..Extras::of(revised) }.boxed();
         self.created_at = Millis::since(epoch, revised.created_at);
-        self.fresh_until = Millis::since(epoch, revised.fresh_until);
         self.expires_at = Millis::since(epoch, revised.expires_at());
     }
 
@@ -174,13 +178,15 @@ impl Slot {
     }
 
     pub(super) fn is_named(&self, key: &HashedKey<'_>) -> bool {
-        self.hash == key.short_hash()
-            && self.is_in(key.key)
-            && name::is_name_of(self.name(), self.name.has_params(), key.key)
+        self.hash == three_bytes(key.short_hash())
+            && self.namespace() == key.key.namespace()
+            && name::is_name_of(self.name(), self.head.has_params(), key.key)
     }
 
-    fn is_in(&self, key: &EntryKey) -> bool {
-        self.namespace() == key.namespace()
+    /// Hash of the key in the table.
+    pub(super) fn table_hash(&self) -> u64 {
+        let [a, b, c] = self.hash;
+        table_hash(u32::from_le_bytes([a, b, c, 0]))
     }
 
     pub(super) fn namespace(&self) -> &Namespace {
@@ -209,19 +215,29 @@ impl Slot {
         self.last_used_at = Millis::since(epoch, now);
     }
 
-    fn name(&self) -> &[u8] {
-        if self.name.is_separate() {
-            let name = self.extras.as_ref().and_then(|extras| extras.name.as_ref());
-            return name.map_or(&[], |name| name);
+    /// The version and the name.
+    fn head(&self) -> &[u8] {
+        if self.head.is_separate() {
+            let head = self.extras.as_ref().and_then(|extras| extras.head.as_ref());
+            return head.map_or(&[], |head| head);
         }
-        self.block.get(..self.name.len()).unwrap_or_default()
+        self.block.get(..self.head.len()).unwrap_or_default()
+    }
+
+    fn name(&self) -> &[u8] {
+        self.head().get(VERSION..).unwrap_or_default()
+    }
+
+    fn version(&self) -> Version {
+        let version = self.head().first_chunk().copied();
+        Version(u64::from_le_bytes(version.unwrap_or_default()))
     }
 
     fn value(&self) -> Bytes {
-        if self.name.is_separate() {
+        if self.head.is_separate() {
             self.block.clone()
         } else {
-            self.block.slice(self.name.len()..)
+            self.block.slice(self.head.len()..)
         }
     }
 }
@@ -231,7 +247,7 @@ impl Slot {
 impl Extras {
     fn of(entry: &Entry) -> Self {
         Self {
-            name: None,
+            head: None,
             tags: entry.tags.clone(),
             fetch_metadata: entry.fetch_metadata.clone(),
             stale_while_revalidate: millis_ceil(entry.stale_while_revalidate),
@@ -241,8 +257,16 @@ impl Extras {
     }
 
     fn is_empty(&self) -> bool {
-        let windows = self.stale_while_revalidate | self.stale_if_error | self.revalidation_window;
-        self.name.is_none() && self.tags.is_empty() && self.fetch_metadata.is_none() && windows == 0
+        let has_values =
+            self.head.is_some() || !self.tags.is_empty() || self.fetch_metadata.is_some();
+        !has_values && self.windows() == 0
+    }
+
+    /// Time from the end of the TTL to the expiry, in milliseconds.
+    fn windows(&self) -> u64 {
+        [self.stale_while_revalidate, self.stale_if_error, self.revalidation_window]
+            .into_iter()
+            .fold(0, u64::saturating_add)
     }
 
     fn boxed(self) -> Option<Box<Self>> {
@@ -250,7 +274,7 @@ impl Extras {
     }
 
     fn memory(&self) -> u64 {
-        let name = self.name.as_ref().map_or(0, |name| name::memory(name.len()));
+        let head = self.head.as_ref().map_or(0, |head| name::memory(head.len()));
         let tags: u64 = self.tags.iter().map(|tag| allocated(tag.capacity(), 1)).sum();
         let tag_list = match self.tags.len() {
             0 => 0,
@@ -262,7 +286,7 @@ impl Extras {
             let size = ARC_HEADER + size_of::<FetchMetadata>();
             allocated(size, align_of::<FetchMetadata>()) + texts.sum::<u64>()
         });
-        EXTRAS + name + tags + tag_list + fetch_metadata
+        EXTRAS + head + tags + tag_list + fetch_metadata
     }
 }
 
@@ -285,26 +309,38 @@ impl Millis {
     }
 }
 
-// === impl NameLayout ===
+// === impl Head ===
 
-impl NameLayout {
+impl Head {
     const HAS_PARAMS: u16 = 1 << 15;
     const IS_SEPARATE: u16 = 1 << 14;
+    const KIND_SHIFT: u32 = 12;
+    const MAX_LEN: u16 = (1 << Self::KIND_SHIFT) - 1;
 
-    fn new(len: usize, has_params: bool, is_separate: bool) -> Self {
-        // At most the longest key and a digest.
-        let mut layout = u16::try_from(len).unwrap_or(0);
+    fn new(len: usize, kind: Kind, has_params: bool, is_separate: bool) -> Self {
+        // The longest key with a digest and a version is about a quarter of that.
+        let mut head = u16::try_from(len).unwrap_or(0) & Self::MAX_LEN;
+        head |= u16::from(kind as u8) << Self::KIND_SHIFT;
         if has_params {
-            layout |= Self::HAS_PARAMS;
+            head |= Self::HAS_PARAMS;
         }
         if is_separate {
-            layout |= Self::IS_SEPARATE;
+            head |= Self::IS_SEPARATE;
         }
-        Self(layout)
+        Self(head)
     }
 
     fn len(self) -> usize {
-        usize::from(self.0 & !(Self::HAS_PARAMS | Self::IS_SEPARATE))
+        usize::from(self.0 & Self::MAX_LEN)
+    }
+
+    fn kind(self) -> Kind {
+        match self.0 >> Self::KIND_SHIFT & 0b11 {
+            0 => Kind::Bytes,
+            1 => Kind::Text,
+            2 => Kind::Json,
+            _ => Kind::Negative,
+        }
     }
 
     fn has_params(self) -> bool {
