@@ -102,10 +102,11 @@ impl RedisStore {
         let hset = commands.cmd("HSET").arg(&name);
         hset.arg(AHEAD_FIELD).arg(ahead_ms).arg(LATEST_FIELD).arg(latest);
         commands.cmd("PEXPIRE").arg(&name).arg(millis_ceil(CLOCK_RETENTION));
-        // Without it, each replica still measures the steps that it sees. An outage is reported by
-        // the probe itself.
+        // Without it, each replica still measures the steps that it sees. Other errors are met and
+        // reported by the operations.
         let Ok(answers) = self.pool.query_each(&commands, &mut None).await else { return };
-        if let Some(Err(error)) = answers.into_iter().map(error_or_value).find(RedisResult::is_err)
+        let errors = answers.into_iter().filter_map(|answer| error_or_value(answer).err());
+        if let Some(error) = errors.into_iter().find(|error| Fault::of(error) == Fault::Permission)
         {
             REFUSED.call_once(|| {
                 tracing::warn!(%error, "Redis does not keep what the replicas know of its clock");

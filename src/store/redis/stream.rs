@@ -163,7 +163,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CountingStream<S> {
             }
             Poll::Pending => 0,
         };
-        self.written.0.fetch_add(count, Ordering::Release);
+        if count > 0 {
+            self.written.0.fetch_add(count, Ordering::Release);
+        }
         outcome
     }
 

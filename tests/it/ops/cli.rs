@@ -177,6 +177,39 @@ async fn secrets_are_redacted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn url_of_the_store_is_read_from_a_file() {
+    let redis = RedisServer::start_tcp().await;
+    let mut admin = redis.connection().await;
+    let password = ["SET", "requirepass", "hunter2"];
+    redis::cmd("CONFIG").arg(&password).exec_async(&mut admin).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("url");
+    let url = redis.url().replace("redis://", "redis://:hunter2@");
+    std::fs::write(&path, format!("{url}\n")).unwrap();
+    let path = path.to_str().unwrap();
+
+    let larder = Larder::redis("").env("LARDER_STORE__URL_FILE", path).start().await;
+    let cache = larder.client().await;
+    eventually("the store answers", SOON, async || {
+        (!cache.get(get("k")).await.unwrap().degraded).then_some(())
+    })
+    .await;
+    assert!(!larder.logs().contains("hunter2"));
+
+    let shown = run(&["check-config", "--store-url-file", path], &[]);
+    assert_eq!(shown.status.code(), Some(0), "{}", text(&shown));
+    let expected = format!("url_file = \"{path}\" # {}\n", url.replace("hunter2", "***"));
+    assert!(text(&shown).contains(&expected), "{}", text(&shown));
+    std::fs::write(path, "hunter2").unwrap();
+    let invalid = run(&["check-config", "--store-url-file", path], &[]);
+    assert_eq!(invalid.status.code(), Some(78), "{}", text(&invalid));
+    assert!(text(&invalid).contains(&format!("store.url_file: the file {path} must contain")));
+    assert!(!text(&invalid).contains("hunter2"), "{}", text(&invalid));
+    let both = run(&["check-config", "--store-url-file", path, "--store", "memory"], &[]);
+    assert_eq!(both.status.code(), Some(2), "{}", text(&both));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stats_prints_a_table_or_json() {
     let larder = Larder::memory().env("LARDER_STATS__FLUSH_INTERVAL", "50ms").start().await;
     let cache = larder.client().await;
