@@ -11,6 +11,8 @@ use crate::{
 /// Bytes in use and their limit, with counters of removed entries.
 pub(super) struct Budget {
     pub(super) max: u64,
+    /// What may be in use: the rest of `max` is kept free.
+    limit: u64,
     used: AtomicU64,
     pub(super) peak: AtomicU64,
     pub(super) evicted: AtomicU64,
@@ -32,6 +34,9 @@ pub(super) struct RecordBudget {
     next_warning_at: AtomicU64,
 }
 
+/// The part of the budget that is kept free, for what the allocator holds besides: pages that are
+/// partly filled, and freed memory that it gives back a second later.
+const SLACK_DIVISOR: u64 = 16;
 /// The part of the budget that leases and hold-offs may take.
 const RECORDS_DIVISOR: u64 = 8;
 /// The shortest time between two warnings, in milliseconds.
@@ -49,7 +54,8 @@ impl Budget {
             widened_hold_offs: zero(),
             next_warning_at: zero(),
         };
-        Self { max, used: zero(), peak: zero(), evicted: zero(), expired: zero(), records }
+        let limit = max - max / SLACK_DIVISOR;
+        Self { max, limit, used: zero(), peak: zero(), evicted: zero(), expired: zero(), records }
     }
 
     pub(super) fn used(&self) -> u64 {
@@ -58,7 +64,7 @@ impl Budget {
 
     /// Reserves bytes, even if that exceeds the limit. Fails if they exceed the limit alone.
     pub(super) fn reserve(&self, bytes: u64) -> Result<()> {
-        if bytes > self.max {
+        if bytes > self.limit {
             return Err(ErrorKind::Full.into());
         }
         self.add(bytes);
@@ -68,7 +74,7 @@ impl Budget {
     /// Adds bytes that are in use already.
     pub(super) fn add(&self, bytes: u64) {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.peak.fetch_max(used.min(self.max), Ordering::Relaxed);
+        self.peak.fetch_max(used.min(self.limit), Ordering::Relaxed);
     }
 
     pub(super) fn release(&self, bytes: u64) {
@@ -76,7 +82,7 @@ impl Budget {
     }
 
     pub(super) fn is_exceeded(&self) -> bool {
-        self.used() > self.max
+        self.used() > self.limit
     }
 
     /// Adds the bytes of a new lease or hold-off. Returns false if there are too many.

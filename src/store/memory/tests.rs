@@ -113,7 +113,12 @@ fn lease_cost(key: &EntryKey) -> u64 {
 
 /// A limit that leaves `bytes` for the entries of the namespace `a`.
 fn limit_of(bytes: u64) -> u64 {
-    bytes + namespace_bytes(&namespace("a"))
+    limit_for(bytes + namespace_bytes(&namespace("a")))
+}
+
+/// A limit of which `bytes` can be in use.
+fn limit_for(bytes: u64) -> u64 {
+    (bytes..).find(|max| max - max / 16 == bytes).unwrap()
 }
 
 fn lease_request(token: LeaseToken) -> AcquireRequest {

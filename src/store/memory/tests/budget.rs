@@ -19,7 +19,7 @@ async fn entries_are_accounted_to_the_byte() {
     store.delete(&key("one"), Duration::ZERO).await.unwrap();
     assert_eq!(used(&store), entry_cost(&key("two"), 20));
     let peak = one + two + entry_cost(&key("two"), 20);
-    assert_eq!(store.snapshot().peak_bytes, limit_of(peak));
+    assert_eq!(store.snapshot().peak_bytes, peak + namespace_bytes(&namespace("a")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -55,12 +55,12 @@ async fn fill_discard_and_found_release_the_lease() {
 async fn least_recently_used_entry_is_evicted_first() {
     let store = MemoryStore::new(MIB);
     for number in 0..3 {
-        put(&store, &key(&number.to_string()), 300_000).await.unwrap();
+        put(&store, &key(&number.to_string()), 262_144).await.unwrap();
         advance(5 * MILLISECOND).await;
     }
     assert!(exists(&store, &key("0")).await);
     advance(5 * MILLISECOND).await;
-    put(&store, &key("3"), 300_000).await.unwrap();
+    put(&store, &key("3"), 262_144).await.unwrap();
     let mut left = Vec::new();
     for number in 0..4 {
         left.push(exists(&store, &key(&number.to_string())).await);
@@ -126,7 +126,7 @@ async fn namespaces_are_accounted_while_they_are_in_use() {
 
 #[tokio::test(start_paused = true)]
 async fn write_fails_if_there_is_nothing_left_to_evict() {
-    let store = MemoryStore::new(2 * entry_cost(&key("k"), 100) - 1);
+    let store = MemoryStore::new(limit_for(2 * entry_cost(&key("k"), 100) - 1));
     store.0.budget.add(entry_cost(&key("k"), 100));
     assert_eq!(put(&store, &key("k"), 100).await.unwrap_err().kind, ErrorKind::Full);
     assert_eq!(used(&store), entry_cost(&key("k"), 100), "the bytes are given back");
@@ -142,9 +142,9 @@ async fn revalidation_that_grows_an_entry_evicts_others() {
         fetch_metadata: Some(Arc::default()),
         ..new.clone()
     };
-    let both = limit_of(cost_of(&key("0"), &new) + cost_of(&key("1"), &grown));
+    let both = cost_of(&key("0"), &new) + cost_of(&key("1"), &grown);
     for (spare, evicted) in [(0, 0), (1, 1)] {
-        let store = MemoryStore::new(both - spare);
+        let store = MemoryStore::new(limit_of(both - spare));
         put(&store, &key("0"), 10_000).await.unwrap();
         advance(MILLISECOND).await;
         store.put(&key("1"), &new, Condition::Always).await.unwrap();
@@ -158,7 +158,7 @@ async fn revalidation_that_grows_an_entry_evicts_others() {
 
 #[test]
 fn peak_is_the_highest_use_within_the_limit() {
-    let budget = Budget::new(100);
+    let budget = Budget::new(limit_for(100));
     let peak = |budget: &Budget| budget.peak.load(Ordering::Relaxed);
     budget.reserve(60).unwrap();
     assert_eq!((budget.used(), peak(&budget), budget.is_exceeded()), (60, 60, false));
