@@ -15,13 +15,14 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use prometheus::{Encoder as _, Registry, TextEncoder};
+use repeated_events::{RepeatedEvent, Summary};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinSet},
     time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
-use transport::{AcceptError, AcceptErrors, CloseReason, ConnectionStats, RepeatedEvent, Summary};
+use transport::{AcceptError, AcceptErrors, CloseReason, ConnectionStats};
 
 use crate::health::Health;
 

@@ -10,6 +10,7 @@ use std::{
 
 use http::HeaderMap;
 use parking_lot::Mutex;
+use repeated_events::LogInterval;
 use tokio::time::Instant;
 use transport::{
     Admission, ConnectionShare, FairLimit, Held, Permit, Resource, StallPolicy, Taken,
@@ -47,7 +48,7 @@ pub struct LoadLimits {
     default_deadline: DefaultDeadline,
     rejected: [AtomicU64; Overload::ALL.len()],
     late_bodies: AtomicU64,
-    log: Mutex<RejectionLog>,
+    log: Mutex<LogInterval>,
 }
 
 /// What a call holds until its response ends.
@@ -57,12 +58,6 @@ pub(super) struct Holds {
     pub(super) permit: Option<Permit>,
     /// Its part of the limits on open and on waiting calls.
     pub(super) _taken: Option<Taken>,
-}
-
-#[derive(Debug, Default)]
-struct RejectionLog {
-    last_line: Option<Instant>,
-    since: u64,
 }
 
 /// The call must be answered without waiting: its connection waits for many values already. An
@@ -92,7 +87,7 @@ impl LoadLimits {
             default_deadline: DefaultDeadline::new(limits),
             rejected: Default::default(),
             late_bodies: AtomicU64::new(0),
-            log: Mutex::default(),
+            log: Mutex::new(LogInterval::new(LOG_INTERVAL)),
         }
     }
 
@@ -130,15 +125,10 @@ impl LoadLimits {
     #[cold]
     pub(super) fn record_rejection(&self, overload: Overload, admission: &Admission) {
         self.rejected[overload as usize].fetch_add(1, Relaxed);
-        let mut log = self.log.lock();
-        log.since += 1;
-        let now = Instant::now();
-        if log.last_line.is_some_and(|last| now - last < LOG_INTERVAL) {
-            return;
-        }
+        let Some(rejected) = self.log.lock().occurred() else { return };
         tracing::warn!(
             reason = overload.name(),
-            rejected = log.since,
+            rejected,
             requests = admission.in_flight(),
             max_concurrent_requests = admission.limit(),
             fetch_streams = self.fetch_streams.used(),
@@ -147,7 +137,6 @@ impl LoadLimits {
             max_buffered_bytes = self.buffered.limit(),
             "calls are rejected because of overload"
         );
-        *log = RejectionLog { last_line: Some(now), since: 0 };
     }
 
     /// Calls rejected so far for this reason.

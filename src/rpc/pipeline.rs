@@ -131,7 +131,7 @@ impl Pipeline {
         let method = Method::of(request.uri().path());
         let is_cache = Method::is_cache(request.uri().path());
         let call = Call::begin(method, request.headers(), self.0.metrics.clone());
-        let checked = protocol::check(&request, self.0.limits.max_header_bytes);
+        let checked = protocol::check(&request, method, self.0.limits.max_header_bytes);
         let (mut head, body) = request.into_parts();
         let deadline = match checked {
             Ok(deadline) => deadline,

@@ -232,7 +232,7 @@ impl Inner {
     #[cold]
     fn widen_hold_off(&self, namespace: &NamespaceState, until: Timestamp) {
         namespace.hold_off(until);
-        self.budget.records.on_hold_off_widened(self.now());
+        self.budget.records.on_hold_off_widened();
     }
 }
 

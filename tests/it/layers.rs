@@ -18,7 +18,7 @@ use crate::sources::{Source, line_of, paths, without_tests};
 
 /// Each top-level module of the library and each other crate, with the ones that it may use.
 const LAYERS: &[(&str, &str)] = &[
-    ("admin", "health transport"),
+    ("admin", "health repeated_events transport"),
     ("cache", "config error_chain model origin stats store trace_sampler"),
     ("circuit_breaker", ""),
     ("cli", "config error_chain origin pb server telemetry transport"),
@@ -30,17 +30,26 @@ const LAYERS: &[(&str, &str)] = &[
     ("model", ""),
     ("origin", "circuit_breaker config count_guard histogram model pb url_template"),
     ("pb", "model"),
-    ("rpc", "cache config health histogram model pb stats trace_sampler transport warm_list"),
+    ("repeated_events", ""),
+    (
+        "rpc",
+        "cache config health histogram model pb repeated_events stats trace_sampler transport \
+         warm_list",
+    ),
     (
         "server",
         "admin cache circuit_breaker config health model origin rpc stats store telemetry \
          transport warm_list",
     ),
     ("stats", "model"),
-    ("store", "circuit_breaker count_guard error_chain histogram model stats trace_sampler"),
+    (
+        "store",
+        "circuit_breaker count_guard error_chain histogram model repeated_events stats \
+         trace_sampler",
+    ),
     ("telemetry", "config trace_sampler"),
     ("trace_sampler", ""),
-    ("transport", ""),
+    ("transport", "repeated_events"),
     ("url_template", "model"),
     ("warm_list", "cache config model"),
 ];

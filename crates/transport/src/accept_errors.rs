@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use nix::errno::Errno;
 
-use crate::repeated_event::{RepeatedEvent, Summary};
+use repeated_events::{RepeatedEvent, Summary};
 
 /// Pause after an error of the listener, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

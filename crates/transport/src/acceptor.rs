@@ -2,12 +2,13 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use repeated_events::{RepeatedEvent, Summary};
 use tokio::net::TcpStream;
 
 use crate::{
     accept_errors::{AcceptError, AcceptErrors},
-    connection_table::{Admitted, ConnectionLimiter, ConnectionTable, OpenConnection},
-    repeated_event::{RepeatedEvent, Summary},
+    connection_limiter::{Admitted, ConnectionLimiter},
+    connection_table::{ConnectionTable, OpenConnection},
 };
 
 /// The state of the accept loop.

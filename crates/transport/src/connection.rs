@@ -283,7 +283,7 @@ impl Lifecycle {
                 event = self.next_event() => event,
             };
             let next = match event {
-                Event::Timer => self.timer_fired().await,
+                Event::Timer => self.timer_fired(),
                 Event::Order(order) => self.ordered(order, &mut *driver).await,
             };
             match next {
@@ -341,29 +341,29 @@ impl Lifecycle {
     }
 
     /// Checks what is due.
-    async fn timer_fired(&mut self) -> Next {
+    fn timer_fired(&mut self) -> Next {
         let now = Instant::now();
         let next = match &self.closing {
-            Some(closing) => self.check_closing(closing, now).await,
-            None => self.check_open(now).await,
+            Some(closing) => self.check_closing(closing, now),
+            None => self.check_open(now),
         };
         self.set_timer(now);
         next
     }
 
-    async fn check_closing(&self, closing: &Closing, now: Instant) -> Next {
+    fn check_closing(&self, closing: &Closing, now: Instant) -> Next {
         match closing.until {
             Some(until) if now >= until => {
                 tracing::debug!("streams were open after the grace of their connection");
                 Next::End(CloseReason::Grace)
             }
             // The peer does not react.
-            Some(_) if !self.is_busy().await => Next::End(closing.reason),
+            Some(_) if !self.is_busy() => Next::End(closing.reason),
             _ => Next::Stay,
         }
     }
 
-    async fn check_open(&mut self, now: Instant) -> Next {
+    fn check_open(&mut self, now: Instant) -> Next {
         if now >= self.preface_until && !self.state.preface.is_complete() {
             tracing::debug!("a peer did not speak HTTP/2 in time");
             return Next::End(CloseReason::Silent);
@@ -376,7 +376,7 @@ impl Lifecycle {
         if self.max_idle.is_none() || !self.state.preface.is_complete() {
             return Next::Stay;
         }
-        let is_busy = self.is_busy().await;
+        let is_busy = self.is_busy();
         // The end of a stream is noticed by the first check after it.
         if std::mem::replace(&mut self.was_busy, is_busy) || is_busy {
             self.state.set_active(&self.table);
@@ -389,9 +389,8 @@ impl Lifecycle {
     }
 
     /// Whether streams are open, or bytes of responses are not sent.
-    async fn is_busy(&self) -> bool {
-        self.state.has_streams()
-            || poll_fn(|cx| Poll::Ready(self.pending.poll_any(cx).is_ready())).await
+    fn is_busy(&self) -> bool {
+        self.state.has_streams() || self.pending.has_any()
     }
 
     /// When the connection is idle for too long.

@@ -1,28 +1,8 @@
-//! The open connections of a server, and which of them makes room when there are too many.
-//!
-//! # Algorithm
-//!
-//! Above the limit a new connection displaces another one:
-//!
-//! 1. a silent one, whose peer has not sent the preface,
-//! 2. an idle one, without open streams,
-//! 3. a new one, whose preface may be on its way: only in a flood of them,
-//! 4. a busy one of an address that has more than half of all connections, for another address.
-//!
-//! Among those it is one of the address with the most connections, and of that address the one that
-//! has been silent or idle longest. An address displaces no connection of an address with fewer
-//! connections, so that no address takes all. A proxy is one address for many clients: alone it may
-//! have all connections. If there is no connection to displace, the new one is refused.
-//!
-//! Displaced connections end by GOAWAY, so they stay open for a moment above the limit.
-//!
-//! One search finds candidates for many new connections, and searches take at most a small part of
-//! the time.
+//! The open connections of a port, with what is known of each of them.
 
 use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    collections::HashMap,
+    net::IpAddr,
     sync::{
         Arc, OnceLock,
         atomic::{
@@ -36,10 +16,7 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout},
-};
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     connection_stats::{CloseReason, ConnectionStats},
@@ -47,27 +24,18 @@ use crate::{
     preface::Preface,
 };
 
-/// Maximum number of connections above the limit that are being closed.
-const MAX_CLOSING: usize = 256;
-/// Time in which a connection that must end at once does so.
-const END_TIME: Duration = Duration::from_millis(10);
-/// Time after which the candidates are searched anew.
-const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
-/// The time between two searches is at least this many times the duration of one.
-const SEARCH_PAUSE: u32 = 10;
 /// Time in which a connection may be silent.
-const PREFACE_TIME: Duration = Duration::from_millis(50);
-/// That time for the newest connections, of `limit / NEW_PART`: their clients may be far away.
-const NEW_TIME: Duration = Duration::from_secs(1);
-const NEW_PART: usize = 16;
+pub(crate) const PREFACE_TIME: Duration = Duration::from_millis(50);
+/// That time for the newest connections: their clients may be far away.
+pub(crate) const NEW_TIME: Duration = Duration::from_secs(1);
 
 /// The connections of one port.
 pub(crate) struct ConnectionTable {
-    open: Mutex<HashMap<u64, Arc<ConnectionState>>>,
-    clock: CoarseClock,
-    stats: Arc<ConnectionStats>,
+    pub(crate) open: Mutex<HashMap<u64, Arc<ConnectionState>>>,
+    pub(crate) clock: CoarseClock,
+    pub(crate) stats: Arc<ConnectionStats>,
     /// Notified when a connection has ended.
-    ended: Notify,
+    pub(crate) ended: Notify,
 }
 
 /// A clock that costs one load, in milliseconds since its start. It is set at intervals.
@@ -81,16 +49,18 @@ pub(crate) struct CoarseClock {
 
 /// What the table knows of a connection.
 pub(crate) struct ConnectionState {
-    id: u64,
-    address: IpAddr,
+    pub(crate) id: u64,
+    pub(crate) address: IpAddr,
     pub(crate) preface: Preface,
+    /// By the exact clock: the coarse one may be late by more than a peer may be silent.
+    opened_at: Instant,
     /// Has the open streams. Set when the connection begins.
     executor: OnceLock<InlineExecutor>,
     /// When the last request began, or a stream was seen open, by the coarse clock.
-    active_at: AtomicU64,
-    order: AtomicU8,
+    pub(crate) active_at: AtomicU64,
+    pub(crate) order: AtomicU8,
     waker: AtomicWaker,
-    has_ended: AtomicBool,
+    pub(crate) has_ended: AtomicBool,
 }
 
 /// Asks a connection to end. Later orders are stricter.
@@ -111,63 +81,12 @@ pub(crate) enum Order {
 pub(crate) struct OpenConnection {
     pub(crate) state: Arc<ConnectionState>,
     pub(crate) table: Arc<ConnectionTable>,
-    reason: CloseReason,
+    pub(crate) reason: CloseReason,
 }
 
-/// Decides which connections are admitted. The accept loop has it.
-pub(crate) struct ConnectionLimiter {
-    table: Arc<ConnectionTable>,
-    next_id: u64,
-    candidates: Candidates,
-    search: Option<Search>,
-    /// Connections that make room, the oldest first.
-    closing: VecDeque<Arc<ConnectionState>>,
-}
-
-/// The last search for candidates.
-struct Search {
-    began_at: Instant,
-    /// No sooner does the next one begin.
-    next_at: Instant,
-    /// Whether it found any.
-    has_found: bool,
-}
-
-/// The outcome of a new connection.
-pub(crate) enum Admitted {
-    /// There was room.
-    Yes(OpenConnection),
-    /// Another connection makes room.
-    Displacing(OpenConnection),
-    Refused,
-}
-
-/// Connections that may be displaced, by address.
-#[derive(Default)]
-struct Candidates {
-    groups: HashMap<IpAddr, Group>,
-    /// Addresses that have candidates, the one with the most connections first. The number is out
-    /// of date if candidates were taken since.
-    queues: [BinaryHeap<(usize, IpAddr)>; Class::ALL.len()],
-    total: usize,
-    /// The first id of the newest connections.
-    newest: u64,
-}
-
-#[derive(Default)]
-struct Group {
-    connections: usize,
-    /// The best candidate last.
-    members: [Vec<Candidate>; Class::ALL.len()],
-}
-
-struct Candidate {
-    state: Arc<ConnectionState>,
-    active_at: u64,
-}
-
+/// What a connection does, in the order in which connections are displaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
+pub(crate) enum Class {
     Silent,
     Idle,
     New,
@@ -187,13 +106,8 @@ impl CoarseClock {
     }
 
     #[inline]
-    fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.millis.load(Relaxed)
-    }
-
-    /// The time since `millis`, exact to the resolution.
-    fn since(&self, millis: u64) -> Duration {
-        self.started.elapsed().saturating_sub(Duration::from_millis(millis))
     }
 }
 
@@ -227,11 +141,12 @@ impl ConnectionTable {
 // === impl ConnectionState ===
 
 impl ConnectionState {
-    fn new(id: u64, address: IpAddr, now: u64) -> Self {
+    pub(crate) fn new(id: u64, address: IpAddr, now: u64) -> Self {
         Self {
             id,
             address,
             preface: Preface::default(),
+            opened_at: Instant::now(),
             executor: OnceLock::new(),
             active_at: AtomicU64::new(now),
             order: AtomicU8::new(Order::None as u8),
@@ -262,7 +177,7 @@ impl ConnectionState {
     }
 
     /// `newest` is the first id of the newest connections.
-    fn class(&self, newest: u64, clock: &CoarseClock) -> Class {
+    pub(crate) fn class(&self, newest: u64) -> Class {
         if self.has_streams() {
             return Class::Busy;
         }
@@ -270,10 +185,10 @@ impl ConnectionState {
             return Class::Idle;
         }
         let time = if self.id >= newest { NEW_TIME } else { PREFACE_TIME };
-        if clock.since(self.active_at.load(Relaxed)) < time { Class::New } else { Class::Silent }
+        if self.opened_at.elapsed() < time { Class::New } else { Class::Silent }
     }
 
-    fn order(&self, order: Order) {
+    pub(crate) fn order(&self, order: Order) {
         self.order.fetch_max(order as u8, SeqCst);
         self.waker.wake();
     }
@@ -287,7 +202,7 @@ impl ConnectionState {
 }
 
 impl Order {
-    fn of(number: u8) -> Self {
+    pub(crate) fn of(number: u8) -> Self {
         [Self::None, Self::Drain, Self::MakeRoom, Self::MakeRoomNow]
             .into_iter()
             .find(|order| *order as u8 == number)
@@ -313,258 +228,8 @@ impl Drop for OpenConnection {
     }
 }
 
-// === impl ConnectionLimiter ===
-
-impl ConnectionLimiter {
-    pub(crate) fn new(table: Arc<ConnectionTable>) -> Self {
-        Self {
-            table,
-            next_id: 0,
-            candidates: Candidates::default(),
-            search: None,
-            closing: VecDeque::new(),
-        }
-    }
-
-    /// Admits a connection, if there is room or another one makes room.
-    pub(crate) async fn admit(&mut self, peer: SocketAddr) -> Admitted {
-        let address = group_of(peer.ip());
-        if self.has_room() {
-            return Admitted::Yes(self.open(address));
-        }
-        if self.displace_for(Some(address)).await {
-            return Admitted::Displacing(self.open(address));
-        }
-        self.table.stats.add_refused();
-        Admitted::Refused
-    }
-
-    /// Displaces one connection, as no more files can be opened.
-    pub(crate) async fn make_room(&mut self) {
-        self.displace_for(None).await;
-    }
-
-    /// Forgets outdated candidates, which are kept in memory. To be called at intervals.
-    pub(crate) fn tick(&mut self) {
-        if self.search.take_if(|last| last.began_at.elapsed() >= SEARCH_INTERVAL).is_some() {
-            self.candidates = Candidates::default();
-            self.closing.retain(|state| !state.has_ended.load(SeqCst));
-        }
-    }
-
-    fn open(&mut self, address: IpAddr) -> OpenConnection {
-        let table = self.table.clone();
-        let state = Arc::new(ConnectionState::new(self.next_id, address, table.clock.now()));
-        self.next_id += 1;
-        table.open.lock().insert(state.id, state.clone());
-        table.stats.add_open();
-        OpenConnection { state, table, reason: CloseReason::Failed }
-    }
-
-    fn has_room(&mut self) -> bool {
-        let limit = self.table.stats.limit();
-        let open = self.table.stats.open();
-        if open < limit {
-            return true;
-        }
-        self.closing.retain(|state| !state.has_ended.load(SeqCst));
-        open.saturating_sub(self.closing.len()) < limit
-    }
-
-    /// Asks a connection to make room for one of `address`.
-    async fn displace_for(&mut self, address: Option<IpAddr>) -> bool {
-        self.closing.retain(|state| !state.has_ended.load(SeqCst));
-        let Some((class, state)) = self.take_candidate(address).await else { return false };
-        let max_closing = (self.table.stats.limit() / 4).clamp(1, MAX_CLOSING);
-        let is_closing_full = self.closing.len() >= max_closing;
-        let order = match class {
-            Class::Busy if is_closing_full => return false,
-            Class::Idle if is_closing_full && !self.end_oldest_closing() => Order::MakeRoomNow,
-            Class::Silent | Class::New => Order::MakeRoomNow,
-            Class::Idle | Class::Busy => Order::MakeRoom,
-        };
-        state.order(order);
-        self.closing.push_back(state);
-        if is_closing_full {
-            let _ = timeout(END_TIME, self.closing_fits(max_closing)).await;
-        }
-        true
-    }
-
-    /// Ends one of the connections that are being closed: the one that has had the most time, and
-    /// has no streams. Returns whether there is one.
-    fn end_oldest_closing(&self) -> bool {
-        let oldest = self.closing.iter().find(|state| !state.has_streams());
-        oldest.inspect(|state| state.order(Order::MakeRoomNow)).is_some()
-    }
-
-    /// Waits until at most `max` connections are being closed.
-    async fn closing_fits(&mut self, max: usize) {
-        while self.closing.len() > max {
-            self.table.ended.notified().await;
-            self.closing.retain(|state| !state.has_ended.load(SeqCst));
-        }
-    }
-
-    async fn take_candidate(
-        &mut self,
-        address: Option<IpAddr>,
-    ) -> Option<(Class, Arc<ConnectionState>)> {
-        let now = Instant::now();
-        let is_recent =
-            self.search.as_ref().is_some_and(|last| now - last.began_at < SEARCH_INTERVAL);
-        if is_recent && let Some(taken) = self.candidates.take(address, &self.table.clock) {
-            return Some(taken);
-        }
-        if let Some(last) = &self.search
-            && now < last.next_at
-        {
-            if !last.has_found {
-                return None;
-            }
-            // All that were found are taken. The new connections wait in the listener's queue.
-            tokio::time::sleep_until(last.next_at).await;
-        }
-        self.search_candidates();
-        let taken = self.candidates.take(address, &self.table.clock);
-        if let Some(search) = &mut self.search {
-            search.has_found = taken.is_some();
-        }
-        taken
-    }
-
-    fn search_candidates(&mut self) {
-        let began_at = Instant::now();
-        let newest = (self.table.stats.limit() / NEW_PART) as u64;
-        let open: Vec<_> = self.table.open.lock().values().cloned().collect();
-        let newest = self.next_id.saturating_sub(newest);
-        self.candidates = Candidates::new(open, newest, &self.table.clock);
-        let next_at = Instant::now() + began_at.elapsed() * SEARCH_PAUSE;
-        self.search = Some(Search { began_at, next_at, has_found: false });
-    }
-}
-
-/// What counts as one address: in IPv6 a /64 network, as one peer can have all of its addresses.
-fn group_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
-// === impl Candidates ===
+// === impl Class ===
 
 impl Class {
-    const ALL: [Self; 4] = [Self::Silent, Self::Idle, Self::New, Self::Busy];
+    pub(crate) const ALL: [Self; 4] = [Self::Silent, Self::Idle, Self::New, Self::Busy];
 }
-
-impl Candidates {
-    fn new(open: Vec<Arc<ConnectionState>>, newest: u64, clock: &CoarseClock) -> Self {
-        let mut candidates = Self { newest, ..Self::default() };
-        for state in open {
-            // One that makes room already no longer counts.
-            if state.order.load(SeqCst) != Order::None as u8 {
-                continue;
-            }
-            let class = state.class(newest, clock);
-            if class == Class::Busy {
-                // So that the end of a long stream is not taken for its begin.
-                state.active_at.store(clock.now(), Relaxed);
-            }
-            let active_at = state.active_at.load(Relaxed);
-            let group = candidates.groups.entry(state.address).or_default();
-            group.connections += 1;
-            candidates.total += 1;
-            group.members[class as usize].push(Candidate { state, active_at });
-        }
-        for (address, group) in &mut candidates.groups {
-            for (members, queue) in group.members.iter_mut().zip(&mut candidates.queues) {
-                if !members.is_empty() {
-                    let by_age = |one: &Candidate| Reverse((one.active_at, one.state.id));
-                    members.sort_unstable_by_key(by_age);
-                    queue.push((group.connections, *address));
-                }
-            }
-        }
-        candidates
-    }
-
-    /// Takes the best candidate for a connection of `address`; of `None`: for any.
-    fn take(
-        &mut self,
-        address: Option<IpAddr>,
-        clock: &CoarseClock,
-    ) -> Option<(Class, Arc<ConnectionState>)> {
-        let own = address.and_then(|own| self.groups.get(&own));
-        let own = own.map_or(0, |group| group.connections);
-        for class in Class::ALL {
-            if let Some(state) = self.take_of(class, address, own, clock) {
-                if let Some(address) = address {
-                    self.groups.entry(address).or_default().connections += 1;
-                }
-                return Some((class, state));
-            }
-        }
-        None
-    }
-
-    /// `own` is the number of connections of `address`.
-    fn take_of(
-        &mut self,
-        class: Class,
-        address: Option<IpAddr>,
-        own: usize,
-        clock: &CoarseClock,
-    ) -> Option<Arc<ConnectionState>> {
-        let queue = &mut self.queues[class as usize];
-        while let Some((connections, of)) = queue.pop() {
-            let group = self.groups.get_mut(&of)?;
-            if group.connections != connections {
-                queue.push((group.connections, of));
-                continue;
-            }
-            let is_allowed = match class {
-                Class::Silent | Class::Idle | Class::New => group.connections >= own,
-                Class::Busy => {
-                    group.connections * 2 > self.total && address.is_some_and(|own| own != of)
-                }
-            };
-            let taken = if is_allowed { group.take(class, self.newest, clock) } else { None };
-            if !group.members[class as usize].is_empty() {
-                queue.push((group.connections, of));
-            }
-            if taken.is_some() || !is_allowed {
-                return taken;
-            }
-        }
-        None
-    }
-}
-
-impl Group {
-    /// The best candidate that still is one.
-    fn take(
-        &mut self,
-        class: Class,
-        newest: u64,
-        clock: &CoarseClock,
-    ) -> Option<Arc<ConnectionState>> {
-        while let Some(Candidate { state, active_at }) = self.members[class as usize].pop() {
-            let is_unchanged = !state.has_ended.load(SeqCst)
-                && state.class(newest, clock) == class
-                && (class == Class::Busy || state.active_at.load(Relaxed) == active_at);
-            if is_unchanged {
-                self.connections = self.connections.saturating_sub(1);
-                return Some(state);
-            }
-        }
-        None
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests;

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use repeated_events::LogInterval;
 
 /// Time between two log lines about one protocol.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
@@ -24,15 +24,8 @@ pub(crate) enum ForeignProtocol {
 }
 
 /// Log lines about foreign protocols: one per protocol and interval, as any peer can cause them.
-#[derive(Debug, Default)]
-pub(crate) struct ForeignLog(Mutex<[Line; 4]>);
-
-#[derive(Debug, Default, Clone, Copy)]
-struct Line {
-    last: Option<Instant>,
-    /// Connections since then.
-    connections: u64,
-}
+#[derive(Debug)]
+pub(crate) struct ForeignLog(Mutex<[LogInterval; 4]>);
 
 impl ForeignProtocol {
     /// The protocol of a peer that begins with `bytes`; `None` if it may be HTTP/2.
@@ -70,10 +63,16 @@ impl ForeignProtocol {
     }
 }
 
+impl Default for ForeignLog {
+    fn default() -> Self {
+        Self(Mutex::new([(); 4].map(|()| LogInterval::new(LOG_INTERVAL))))
+    }
+}
+
 impl ForeignLog {
     #[cold]
     pub(crate) fn write(&self, protocol: ForeignProtocol, peer: SocketAddr) {
-        if let Some(connections) = self.count(protocol, Instant::now()) {
+        if let Some(connections) = self.count(protocol) {
             tracing::warn!(
                 protocol = protocol.name(),
                 advice = protocol.advice(),
@@ -85,15 +84,8 @@ impl ForeignLog {
     }
 
     /// Counts a connection. Returns how many there were since the last line, if one is due.
-    fn count(&self, protocol: ForeignProtocol, now: Instant) -> Option<u64> {
-        let mut lines = self.0.lock();
-        let line = &mut lines[protocol as usize];
-        line.connections += 1;
-        if line.last.is_some_and(|last| now - last < LOG_INTERVAL) {
-            return None;
-        }
-        line.last = Some(now);
-        Some(std::mem::take(&mut line.connections))
+    fn count(&self, protocol: ForeignProtocol) -> Option<u64> {
+        self.0.lock()[protocol as usize].occurred()
     }
 }
 
@@ -119,12 +111,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn one_line_per_protocol_and_interval_is_due() {
-        let (log, now) = (ForeignLog::default(), Instant::now());
-        assert_eq!(log.count(ForeignProtocol::Tls, now), Some(1));
-        assert_eq!(log.count(ForeignProtocol::Tls, now), None);
-        assert_eq!(log.count(ForeignProtocol::Resp, now), Some(1));
-        assert_eq!(log.count(ForeignProtocol::Tls, now + LOG_INTERVAL), Some(2));
+    #[tokio::test(start_paused = true)]
+    async fn one_line_per_protocol_and_interval_is_due() {
+        let log = ForeignLog::default();
+        assert_eq!(log.count(ForeignProtocol::Tls), Some(1));
+        assert_eq!(log.count(ForeignProtocol::Tls), None);
+        assert_eq!(log.count(ForeignProtocol::Resp), Some(1));
+        tokio::time::advance(LOG_INTERVAL).await;
+        assert_eq!(log.count(ForeignProtocol::Tls), Some(2));
     }
 }

@@ -67,6 +67,8 @@ mod bodies;
 #[cfg(feature = "busy-poll")]
 mod busy_poll;
 mod connection;
+mod connection_candidates;
+mod connection_limiter;
 mod connection_stats;
 mod connection_table;
 mod fair_limit;
@@ -76,7 +78,6 @@ mod message;
 mod pending_io;
 mod preface;
 mod read_gate;
-mod repeated_event;
 pub mod runtime;
 mod stall_guard;
 mod stall_policy;
@@ -99,7 +100,6 @@ pub use bodies::RequestBody;
 pub use connection_stats::{CloseReason, ConnectionStats};
 pub use fair_limit::{ConnectionShare, FairLimit, Resource, Taken};
 pub use message::{Exhausted, MessageBody, MessageReader};
-pub use repeated_event::{RepeatedEvent, Summary};
 pub use stall_policy::StallPolicy;
 
 use acceptor::Acceptor;

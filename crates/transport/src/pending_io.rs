@@ -52,11 +52,15 @@ impl PendingIo {
         self.0.requests.load(SeqCst) > 0
     }
 
+    /// Whether any body waits.
+    pub(crate) fn has_any(&self) -> bool {
+        self.has_request() || self.0.responses.load(SeqCst) > 0
+    }
+
     /// Ready if any body is pending. Otherwise the connection's task is woken when one is.
     pub(crate) fn poll_any(&self, cx: &Context<'_>) -> Poll<()> {
         self.0.connection.register(cx.waker());
-        let has_any = self.has_request() || self.0.responses.load(SeqCst) > 0;
-        if has_any { Poll::Ready(()) } else { Poll::Pending }
+        if self.has_any() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Cancels the wake-up that [`poll_any`](Self::poll_any) asked for: the connection is being

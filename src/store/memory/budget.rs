@@ -1,12 +1,15 @@
 //! The byte budget, and the part of it that leases and hold-offs may take.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use repeated_events::LogInterval;
 
 use super::namespace_state::NamespaceState;
-use crate::{
-    model::Timestamp,
-    store::{ErrorKind, Result},
-};
+use crate::store::{ErrorKind, Result};
 
 /// Bytes in use and their limit, with counters of removed entries.
 pub(super) struct Budget {
@@ -30,8 +33,7 @@ pub(super) struct RecordBudget {
     pub(super) refused_leases: AtomicU64,
     /// Hold-offs that were extended to the whole namespace because they could not be recorded.
     pub(super) widened_hold_offs: AtomicU64,
-    /// Time from which on another warning may be logged, in milliseconds.
-    next_warning_at: AtomicU64,
+    log: Mutex<LogInterval>,
 }
 
 /// The part of the budget that is kept free, for what the allocator holds besides: pages that are
@@ -39,8 +41,8 @@ pub(super) struct RecordBudget {
 const SLACK_DIVISOR: u64 = 16;
 /// The part of the budget that leases and hold-offs may take.
 const RECORDS_DIVISOR: u64 = 8;
-/// The shortest time between two warnings, in milliseconds.
-const WARNING_INTERVAL: u64 = 60_000;
+/// The shortest time between two warnings.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 // === impl Budget ===
 
@@ -52,7 +54,7 @@ impl Budget {
             used: zero(),
             refused_leases: zero(),
             widened_hold_offs: zero(),
-            next_warning_at: zero(),
+            log: Mutex::new(LogInterval::new(LOG_INTERVAL)),
         };
         let limit = max - max / SLACK_DIVISOR;
         Self { max, limit, used: zero(), peak: zero(), evicted: zero(), expired: zero(), records }
@@ -107,21 +109,19 @@ impl RecordBudget {
         self.used.load(Ordering::Relaxed)
     }
 
-    pub(super) fn on_lease_refused(&self, now: Timestamp) {
+    pub(super) fn on_lease_refused(&self) {
         self.refused_leases.fetch_add(1, Ordering::Relaxed);
-        self.warn(now, "leases are not granted: there are too many leases and hold-offs");
+        self.warn("leases are not granted: there are too many leases and hold-offs");
     }
 
-    pub(super) fn on_hold_off_widened(&self, now: Timestamp) {
+    pub(super) fn on_hold_off_widened(&self) {
         self.widened_hold_offs.fetch_add(1, Ordering::Relaxed);
-        self.warn(now, "hold-offs cover their whole namespace: there are too many of them");
+        self.warn("hold-offs cover their whole namespace: there are too many of them");
     }
 
-    fn warn(&self, now: Timestamp, message: &str) {
-        let (next, after) = (&self.next_warning_at, now.0.saturating_add(WARNING_INTERVAL));
-        let due = |next: u64| (next <= now.0).then_some(after);
-        if next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok() {
-            tracing::warn!(used_bytes = self.used(), max_bytes = self.max, "{message}");
+    fn warn(&self, message: &str) {
+        if let Some(count) = self.log.lock().occurred() {
+            tracing::warn!(count, used_bytes = self.used(), max_bytes = self.max, "{message}");
         }
     }
 

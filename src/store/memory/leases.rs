@@ -193,7 +193,7 @@ impl Inner {
     /// its value is not stored.
     #[cold]
     fn refuse_lease(&self) -> Result<AcquireOutcome> {
-        self.budget.records.on_lease_refused(self.now());
+        self.budget.records.on_lease_refused();
         Err(ErrorKind::Full.into())
     }
 

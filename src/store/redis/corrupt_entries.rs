@@ -9,7 +9,8 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::{sync::Semaphore, time::Instant};
+use repeated_events::LogInterval;
+use tokio::sync::Semaphore;
 
 use super::{
     codec::CorruptEntry,
@@ -35,7 +36,7 @@ pub(super) struct CorruptEntries {
 struct Shared {
     count: AtomicU64,
     removals: Arc<Semaphore>,
-    logged_at: Mutex<Option<Instant>>,
+    log: Mutex<LogInterval>,
 }
 
 // === impl CorruptEntries ===
@@ -45,7 +46,7 @@ impl CorruptEntries {
         let shared = Shared {
             count: AtomicU64::new(0),
             removals: Arc::new(Semaphore::new(MAX_REMOVALS)),
-            logged_at: Mutex::default(),
+            log: Mutex::new(LogInterval::new(LOG_INTERVAL)),
         };
         Self { pool, schema, shared: Arc::new(shared) }
     }
@@ -78,14 +79,8 @@ impl CorruptEntries {
     }
 
     fn record(&self, name: &[u8]) {
-        let count = self.shared.count.fetch_add(1, Relaxed) + 1;
-        let now = Instant::now();
-        let mut logged_at = self.shared.logged_at.lock();
-        if logged_at.is_some_and(|logged_at| now.duration_since(logged_at) < LOG_INTERVAL) {
-            return;
-        }
-        *logged_at = Some(now);
-        drop(logged_at);
+        self.shared.count.fetch_add(1, Relaxed);
+        let Some(count) = self.shared.log.lock().occurred() else { return };
         let namespace = self.schema.namespace_of(name).unwrap_or_default();
         tracing::warn!(
             namespace,

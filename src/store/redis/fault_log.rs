@@ -7,12 +7,11 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use repeated_events::{RepeatedEvent, Summary};
 use tokio::{sync::watch, time::Instant};
 
 use super::fault::{End, Fault};
 
-/// Interval of the log lines while a fault lasts.
-const REMINDER_INTERVAL: Duration = Duration::from_secs(60);
 /// A fault that no probe can meet has ended when it is not met for this long.
 const QUIET_TIME: Duration = Duration::from_secs(60);
 
@@ -28,15 +27,7 @@ pub(super) struct FaultLog {
 #[derive(Debug, Default)]
 struct Slot {
     met: AtomicU64,
-    lasting: Mutex<Option<Lasting>>,
-}
-
-#[derive(Debug)]
-struct Lasting {
-    began_at: Instant,
-    met_at: Instant,
-    logged_at: Instant,
-    count: u64,
+    event: Mutex<RepeatedEvent>,
 }
 
 // === impl FaultLog ===
@@ -56,50 +47,37 @@ impl FaultLog {
             return;
         }
         let row = fault.row();
-        let now = Instant::now();
-        let mut lasting = slot.lasting.lock();
-        let Some(lasting) = &mut *lasting else {
-            *lasting = Some(Lasting { began_at: now, met_at: now, logged_at: now, count: 1 });
-            drop(lasting);
+        let Some(Summary { count, seconds }) = slot.event.lock().occurred() else { return };
+        if count == 1 {
             tracing::warn!(
                 fault = row.name, meaning = ?row.meaning, error = %words, remedy = row.remedy,
                 "Redis answers with an error"
             );
             self.update_health();
-            return;
-        };
-        lasting.met_at = now;
-        lasting.count += 1;
-        if now.duration_since(lasting.logged_at) >= REMINDER_INTERVAL {
-            lasting.logged_at = now;
+        } else {
             tracing::warn!(
                 fault = row.name, meaning = ?row.meaning, error = %words, remedy = row.remedy,
-                count = lasting.count, seconds = now.duration_since(lasting.began_at).as_secs(),
-                "Redis still answers with an error"
+                count, seconds, "Redis still answers with an error"
             );
         }
     }
 
     /// Whether a fault lasts.
     pub(super) fn is_any_lasting(&self) -> bool {
-        self.slots.iter().any(|slot| slot.lasting.lock().is_some())
+        self.slots.iter().any(Slot::is_lasting)
     }
 
     /// Ends the faults that a full probe, begun at `began_at`, did not meet.
     pub(super) fn passed(&self, began_at: Instant) {
         for (fault, slot) in Fault::ALL.iter().zip(&self.slots) {
-            let has_ended = |lasting: &mut Lasting| match fault.row().end {
-                End::Probe => lasting.met_at < began_at,
-                End::Quiet => lasting.met_at.elapsed() >= QUIET_TIME,
+            let has_ended = |met_at: Instant| match fault.row().end {
+                End::Probe => met_at < began_at,
+                End::Quiet => met_at.elapsed() >= QUIET_TIME,
             };
-            let ended = slot.lasting.lock().take_if(has_ended);
-            if let Some(lasting) = ended {
-                tracing::info!(
-                    fault = fault.row().name,
-                    count = lasting.count,
-                    seconds = lasting.began_at.elapsed().as_secs(),
-                    "Redis no longer answers with an error"
-                );
+            let ended = slot.event.lock().ended_if(has_ended);
+            if let Some(Summary { count, seconds }) = ended {
+                let fault = fault.row().name;
+                tracing::info!(fault, count, seconds, "Redis no longer answers with an error");
             }
         }
         self.update_health();
@@ -113,8 +91,7 @@ impl FaultLog {
     /// Name of each fault, how often it was met, and whether it lasts.
     pub(super) fn state(&self) -> impl Iterator<Item = (&'static str, u64, bool)> {
         Fault::ALL.iter().zip(&self.slots).map(|(fault, slot)| {
-            let is_lasting = slot.lasting.lock().is_some();
-            (fault.row().name, slot.met.load(Ordering::Relaxed), is_lasting)
+            (fault.row().name, slot.met.load(Ordering::Relaxed), slot.is_lasting())
         })
     }
 
@@ -124,9 +101,17 @@ impl FaultLog {
             let now = !Fault::ALL
                 .iter()
                 .zip(&self.slots)
-                .any(|(fault, slot)| fault.is_unhealthy() && slot.lasting.lock().is_some());
+                .any(|(fault, slot)| fault.is_unhealthy() && slot.is_lasting());
             std::mem::replace(healthy, now) != now
         });
+    }
+}
+
+// === impl Slot ===
+
+impl Slot {
+    fn is_lasting(&self) -> bool {
+        self.event.lock().is_lasting()
     }
 }
 

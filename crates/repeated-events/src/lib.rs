@@ -1,5 +1,6 @@
-//! Log lines about an event that any peer can repeat: one when it begins, one per minute with a
-//! count while it lasts, and one when it is over.
+//! Bounds on log lines about events that peers and faults can repeat.
+//!
+//! [`RepeatedEvent`] is for events with a begin and an end, [`LogInterval`] for single ones.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ const REMINDER_INTERVAL: Duration = Duration::from_secs(60);
 /// begins all the time.
 const QUIET_TIME: Duration = Duration::from_secs(5);
 
-/// Decides which occurrences of an event are worth a line.
+/// Decides which occurrences of an event are logged: the one with which it begins, one per minute
+/// with a count while it lasts, and its end.
 #[derive(Debug, Default)]
 pub struct RepeatedEvent {
     /// None while the event does not last.
@@ -31,8 +33,17 @@ struct Lasting {
 pub struct Summary {
     /// Occurrences since the event began.
     pub count: u64,
-    /// Time since then, in seconds.
+    /// Time from then to the last one, in seconds.
     pub seconds: u64,
+}
+
+/// Decides which occurrences of an event are logged: at most one per interval, with the number of
+/// those since the last line.
+#[derive(Debug)]
+pub struct LogInterval {
+    interval: Duration,
+    logged_at: Option<Instant>,
+    since: u64,
 }
 
 impl RepeatedEvent {
@@ -54,11 +65,41 @@ impl RepeatedEvent {
         Some(lasting.summary(now))
     }
 
-    /// Returns what to log if the event has just ended. To be called at intervals.
+    /// Whether the event lasts.
+    pub fn is_lasting(&self) -> bool {
+        self.lasting.is_some()
+    }
+
+    /// Ends the event if it was quiet for five seconds, and returns what to log then. To be called
+    /// at intervals.
     pub fn ended(&mut self) -> Option<Summary> {
+        self.ended_if(|last_at| last_at.elapsed() >= QUIET_TIME)
+    }
+
+    /// Ends the event if `has_ended` of its last occurrence, and returns what to log then.
+    pub fn ended_if(&mut self, has_ended: impl FnOnce(Instant) -> bool) -> Option<Summary> {
+        let ended = self.lasting.take_if(|lasting| has_ended(lasting.last_at));
+        ended.map(|lasting| lasting.summary(lasting.last_at))
+    }
+}
+
+impl LogInterval {
+    /// Lines are at least `interval` apart.
+    #[must_use]
+    pub fn new(interval: Duration) -> Self {
+        Self { interval, logged_at: None, since: 0 }
+    }
+
+    /// Counts an occurrence. Returns the number since the last line if one is due.
+    #[cold]
+    pub fn occurred(&mut self) -> Option<u64> {
+        self.since += 1;
         let now = Instant::now();
-        let has_ended = |lasting: &mut Lasting| now - lasting.last_at >= QUIET_TIME;
-        self.lasting.take_if(has_ended).map(|lasting| lasting.summary(lasting.last_at))
+        if self.logged_at.is_some_and(|logged_at| now - logged_at < self.interval) {
+            return None;
+        }
+        self.logged_at = Some(now);
+        Some(std::mem::take(&mut self.since))
     }
 }
 
@@ -88,6 +129,32 @@ mod tests {
         tokio::time::advance(QUIET_TIME).await;
         assert_eq!(event.ended(), Some(Summary { count: 150, seconds: 149 }));
         assert_eq!(event.ended(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn single_events_are_counted_between_lines() {
+        let mut log = LogInterval::new(60 * SECOND);
+        assert_eq!((log.occurred(), log.occurred(), log.occurred()), (Some(1), None, None));
+        tokio::time::advance(59 * SECOND).await;
+        assert_eq!(log.occurred(), None);
+        tokio::time::advance(SECOND).await;
+        assert_eq!((log.occurred(), log.occurred()), (Some(4), None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_owner_can_decide_when_an_event_has_ended() {
+        let mut event = RepeatedEvent::default();
+        assert!(!event.is_lasting() && event.ended_if(|_| true).is_none());
+        event.occurred();
+        let begun = Instant::now();
+        tokio::time::advance(SECOND).await;
+        assert_eq!(event.ended_if(|last_at| last_at < begun), None);
+        assert!(event.is_lasting());
+        assert_eq!(
+            event.ended_if(|last_at| last_at < Instant::now()),
+            Some(Summary { count: 1, seconds: 0 })
+        );
+        assert!(!event.is_lasting());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,9 +1,16 @@
-use std::future::pending;
+use std::{
+    future::pending,
+    task::{Context, Poll},
+};
 
 use hyper::rt::Executor as _;
 
 use super::*;
-use crate::inline_executor::StreamSet;
+use crate::{
+    connection_stats::ConnectionStats,
+    connection_table::{NEW_TIME, PREFACE_TIME},
+    inline_executor::StreamSet,
+};
 
 const A: &str = "10.0.0.1";
 const B: &str = "10.0.0.2";
@@ -194,6 +201,37 @@ async fn nothing_is_kept_of_connections_that_have_ended() {
     port.pass(SEARCH_INTERVAL).await;
     port.limiter.tick();
     assert!(states.iter().all(|state| state.strong_count() == 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_connection_is_not_taken_for_a_silent_one_between_two_ticks_of_the_clock() {
+    let mut port = Port::new(2);
+    let idle = port.idle(A).await;
+    tokio::time::advance(2 * NEW_TIME).await;
+    let peer = |address: &str| SocketAddr::new(address.parse().unwrap(), 1);
+    let Admitted::Yes(new) = port.limiter.admit(peer(A)).await else { panic!("no room") };
+    assert!(matches!(port.limiter.admit(peer(A)).await, Admitted::Displacing(_)));
+    let order = |connection: &OpenConnection| Order::of(connection.state.order.load(SeqCst));
+    assert_eq!((idle.order(), order(&new)), (Order::MakeRoom, Order::None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_makes_room_has_time_before_the_next_one_does() {
+    let mut port = Port::new(4);
+    let mut peers = Vec::new();
+    for _ in 0..5 {
+        peers.push(port.idle(A).await);
+    }
+    let begun = Instant::now();
+    let first = peers.remove(0);
+    assert_eq!(first.order(), Order::MakeRoom);
+    let (next, ()) = tokio::join!(port.idle(A), async {
+        tokio::time::sleep(REACTION_TIME / 2).await;
+        assert_eq!(first.order(), Order::MakeRoom);
+        drop(first);
+    });
+    assert_eq!(next.order(), Order::None);
+    assert!(begun.elapsed() < REACTION_TIME, "it does not wait once there is room");
 }
 
 #[tokio::test(start_paused = true)]
