@@ -51,7 +51,7 @@ pub struct CacheRpc {
 
 type RpcResult<T> = Result<Response<T>, Status>;
 
-/// Whether the client of a call asks for a compressed response.
+/// Whether the client of a call, whose response may be long, asks for a compressed one.
 #[derive(Debug, Clone, Copy)]
 struct Compression(bool);
 
@@ -108,43 +108,38 @@ impl CacheService for CacheRpc {
         let result = self.cache.get(&key, max_stale, consistency).await?;
         let x_cache = result.found.as_ref().map(XCache::of);
         let size = result.found.as_ref().map_or(0, |found| found.entry.data.len());
-        let mut response = self.with_x_cache(&key, x_cache, convert::get_response(result));
+        let mut response = Response::new(convert::get_response(result));
         LargeResponse::mark(&mut response, size);
-        Ok(compression.fit(response))
+        compression.fit(&mut response);
+        self.add_x_cache(&mut response, &key, x_cache);
+        Ok(response)
     }
 
     async fn set(&self, request: Request<pb::SetRequest>) -> RpcResult<pb::SetResponse> {
-        let compression = Compression::of(&request);
         let command = convert::set_command(request.into_inner())?;
         let result = self.cache.set(&command).await?;
         let outcome = convert::set_result_name(result.outcome);
-        Ok(compression.fit(self.with_log_fields(
-            &command.key,
-            outcome,
-            convert::set_response(result),
-        )))
+        Ok(self.with_log_fields(&command.key, outcome, convert::set_response(result)))
     }
 
     async fn delete(&self, request: Request<pb::DeleteRequest>) -> RpcResult<pb::DeleteResponse> {
-        let compression = Compression::of(&request);
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
         let hold_off = convert::hold_off(request.hold_off)?;
         let existed = self.cache.delete(&key, hold_off).await?;
         let outcome = if existed { "DELETED" } else { "ABSENT" };
-        Ok(compression.fit(self.with_log_fields(&key, outcome, pb::DeleteResponse { existed })))
+        Ok(self.with_log_fields(&key, outcome, pb::DeleteResponse { existed }))
     }
 
     async fn invalidate_namespace(
         &self,
         request: Request<pb::InvalidateNamespaceRequest>,
     ) -> RpcResult<pb::InvalidateNamespaceResponse> {
-        let compression = Compression::of(&request);
         let namespace = Namespace::new(&request.into_inner().namespace)?;
         self.cache.invalidate_namespace(&namespace).await?;
         let mut response = Response::new(pb::InvalidateNamespaceResponse {});
         access_log::attach_namespace(&mut response, &namespace, "INVALIDATED");
-        Ok(compression.fit(response))
+        Ok(response)
     }
 
     async fn stats(&self, request: Request<pb::StatsRequest>) -> RpcResult<pb::StatsResponse> {
@@ -153,8 +148,10 @@ impl CacheService for CacheRpc {
         // An empty list is valid: it selects all namespaces.
         self.check_batch_size("namespaces", request.namespaces.len().max(1))?;
         let page = convert::stats_page(request)?;
-        Ok(compression
-            .fit(Response::new(convert::stats_response(&self.fleet.overview(&page).await, &page))))
+        let overview = self.fleet.overview(&page).await;
+        let mut response = Response::new(convert::stats_response(&overview, &page));
+        compression.fit(&mut response);
+        Ok(response)
     }
 
     async fn get_or_fetch(
@@ -171,14 +168,16 @@ impl CacheService for CacheRpc {
         let result = self.cache.get_or_fetch(&request).await?;
         let size = result.value_bytes();
         let reply = convert::get_or_fetch_reply(result);
-        let mut response = self.with_x_cache(&request.key, reply.x_cache, reply.response);
+        let mut response = Response::new(reply.response);
+        LargeResponse::mark(&mut response, size);
+        compression.fit(&mut response);
+        self.add_x_cache(&mut response, &request.key, reply.x_cache);
         if let Some(fetch_status) = reply.x_cache_fetch {
             let headers: &mut HeaderMap = response.metadata_mut().as_mut();
             headers.insert(X_CACHE_FETCH, HeaderValue::from_static(fetch_status));
         }
-        LargeResponse::mark(&mut response, size);
         reply.lease.map(|lease| lease.guard.into_token());
-        Ok(compression.fit(response))
+        Ok(response)
     }
 
     type FetchStreamStream = FetchStream;
@@ -213,21 +212,19 @@ impl CacheService for CacheRpc {
     }
 
     async fn renew(&self, request: Request<pb::RenewRequest>) -> RpcResult<pb::RenewResponse> {
-        let compression = Compression::of(&request);
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
         let response = match convert::required_token(&request.lease_token)? {
             Some(token) => convert::renew_response(self.cache.renew(&key, token).await?),
             None => convert::lost_lease_response(),
         };
-        Ok(compression.fit(self.with_log_fields(&key, "RENEWED", response)))
+        Ok(self.with_log_fields(&key, "RENEWED", response))
     }
 
     async fn abandon(
         &self,
         request: Request<pb::AbandonRequest>,
     ) -> RpcResult<pb::AbandonResponse> {
-        let compression = Compression::of(&request);
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
         let token = convert::required_token(&request.lease_token)?;
@@ -236,7 +233,7 @@ impl CacheService for CacheRpc {
         if let Some(token) = token {
             self.cache.abandon(&key, token, reason).await?;
         }
-        Ok(compression.fit(self.with_log_fields(&key, "ABANDONED", pb::AbandonResponse {})))
+        Ok(self.with_log_fields(&key, "ABANDONED", pb::AbandonResponse {}))
     }
 
     type BatchGetStream = ResponseStream<pb::BatchGetResponse>;
@@ -263,9 +260,10 @@ impl CacheService for CacheRpc {
         let results: Vec<Result<_, cache::Error>> =
             join_all(commands.iter().map(|command| self.cache.set_checked(command))).await;
         let results = results.into_iter().map(|result| result.map(convert::set_response));
-        Ok(compression.fit(Response::new(pb::BatchSetResponse {
-            results: results.collect::<Result<_, _>>()?,
-        })))
+        let results = results.collect::<Result<_, _>>()?;
+        let mut response = Response::new(pb::BatchSetResponse { results });
+        compression.fit(&mut response);
+        Ok(response)
     }
 
     async fn batch_delete(
@@ -277,29 +275,25 @@ impl CacheService for CacheRpc {
         let keys = self.batch_keys(&request.keys)?;
         let hold_off = convert::hold_off(request.hold_off)?;
         let existed = try_join_all(keys.iter().map(|key| self.cache.delete(key, hold_off))).await?;
-        Ok(compression.fit(Response::new(pb::BatchDeleteResponse { existed })))
+        let mut response = Response::new(pb::BatchDeleteResponse { existed });
+        compression.fit(&mut response);
+        Ok(response)
     }
 
     async fn touch(&self, request: Request<pb::TouchRequest>) -> RpcResult<pb::TouchResponse> {
-        let compression = Compression::of(&request);
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
         let touched = self.cache.touch(&key, convert::ttl(request.ttl)?).await?;
         let (found, degraded) = (touched.ttl.is_some(), touched.degraded);
         let ttl = touched.ttl.map(from_duration);
         let outcome = if found { "TOUCHED" } else { "ABSENT" };
-        Ok(compression.fit(self.with_log_fields(
-            &key,
-            outcome,
-            pb::TouchResponse { found, ttl, degraded },
-        )))
+        Ok(self.with_log_fields(&key, outcome, pb::TouchResponse { found, ttl, degraded }))
     }
 
     async fn increment(
         &self,
         request: Request<pb::IncrementRequest>,
     ) -> RpcResult<pb::IncrementResponse> {
-        let compression = Compression::of(&request);
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
         let (delta, ttl) = (request.delta.unwrap_or(1), convert::ttl(request.ttl)?);
@@ -309,7 +303,7 @@ impl CacheService for CacheRpc {
             version: sum.version.to_text(),
             ttl_remaining: Some(from_duration(sum.ttl_remaining)),
         };
-        Ok(compression.fit(self.with_log_fields(&key, "INCREMENTED", response)))
+        Ok(self.with_log_fields(&key, "INCREMENTED", response))
     }
 }
 
@@ -321,10 +315,11 @@ impl CacheRpc {
         response
     }
 
-    /// A response with the `x-cache*` metadata and its fields for the access log.
-    fn with_x_cache<T>(&self, key: &EntryKey, x_cache: Option<XCache>, message: T) -> Response<T> {
+    /// Adds the `x-cache*` metadata, and the fields for the access log.
+    #[inline]
+    fn add_x_cache<T>(&self, response: &mut Response<T>, key: &EntryKey, x_cache: Option<XCache>) {
         let outcome = x_cache.map_or(XCache::MISS, |x_cache| x_cache.outcome);
-        let mut response = self.with_log_fields(key, outcome, message);
+        self.key_logging.attach(response, key, outcome);
         // tonic's own MetadataMap would parse each name again.
         let headers: &mut HeaderMap = response.metadata_mut().as_mut();
         headers.insert(X_CACHE, HeaderValue::from_static(outcome));
@@ -332,7 +327,6 @@ impl CacheRpc {
             headers.insert(X_CACHE_AGE, number(age_seconds));
             headers.insert(X_CACHE_TTL_REMAINING, number(ttl_remaining_seconds));
         }
-        response
     }
 }
 
@@ -346,11 +340,10 @@ impl Compression {
 
     /// Turns the compression of a short response off.
     #[inline]
-    fn fit<T: Message>(self, mut response: Response<T>) -> Response<T> {
+    fn fit<T: Message>(self, response: &mut Response<T>) {
         if self.0 && response.get_ref().encoded_len() < MIN_COMPRESSED {
             response.disable_compression();
         }
-        response
     }
 }
 

@@ -21,7 +21,13 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// The header is malformed: the client expects an end that the server does not know. Or the timeout
 /// is zero, so that the deadline has passed.
 pub(super) fn of(headers: &HeaderMap) -> Result<Option<Instant>, Status> {
-    let Some(value) = headers.get(HEADER) else { return Ok(None) };
+    of_value(headers.get(HEADER))
+}
+
+/// As [`of`], with the header looked up.
+#[inline]
+pub(super) fn of_value(header: Option<&HeaderValue>) -> Result<Option<Instant>, Status> {
+    let Some(value) = header else { return Ok(None) };
     let timeout = value.to_str().ok().and_then(parse).ok_or_else(|| malformed(value))?;
     if timeout.is_zero() {
         return Err(status::deadline_exceeded());

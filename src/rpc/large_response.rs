@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use prost::{
     Message,
@@ -20,13 +20,12 @@ use prost::{
 };
 use tonic::{Status, body::Body};
 
+use super::protocol;
 use crate::pb::v1::{self as pb, get_or_fetch_response::Outcome, value::Kind};
 
 /// Size from which a value is not copied into its message, and from which the response counts
 /// before it is sent, in bytes. Smaller responses count only if they have to wait for their client.
 const LARGE_VALUE: usize = 16 * 1024;
-
-const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// An extension of responses with a large value.
 #[derive(Debug, Clone)]
@@ -82,7 +81,7 @@ impl LargeResponse {
     /// Replaces the body of the response, which is not encoded yet, unless it is compressed.
     pub(super) fn replace_body(self, response: &mut Response<Body>) {
         if let Some(parts) = self.parts
-            && !response.headers().contains_key(GRPC_ENCODING)
+            && !response.headers().contains_key(protocol::ENCODING)
         {
             *response.body_mut() = Body::new(PartsBody { parts, has_trailers: true });
         }
@@ -275,7 +274,7 @@ mod tests {
         LargeResponse::mark(&mut response, LARGE_VALUE);
         let large: LargeResponse = response.extensions_mut().remove().unwrap();
         let mut compressed = Response::new(Body::empty());
-        compressed.headers_mut().insert(GRPC_ENCODING, HeaderValue::from_static("gzip"));
+        compressed.headers_mut().insert(protocol::ENCODING, HeaderValue::from_static("gzip"));
         large.replace_body(&mut compressed);
         assert!(compressed.body().is_end_stream());
     }

@@ -6,7 +6,6 @@ pub(super) struct Method(usize);
 
 /// Name of all unknown methods, so that callers cannot create metric labels.
 const OTHER: &str = "_OTHER";
-const CACHE_SERVICE: &str = "/larder.v1.CacheService/";
 
 /// How much work a call can bring.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,8 +49,13 @@ const METHODS: [(&str, Shape); 22] = [
     ("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Open),
 ];
 
+/// Index of the first method that is not of the CacheService.
+const FIRST_OF_OTHERS: usize = 16;
 /// Index of the first method that is not of Larder.
 const FIRST_STANDARD: usize = 17;
+/// Set, Delete, InvalidateNamespace, Renew, Abandon, Touch and Increment.
+const SHORT_RESPONSES: [Method; 7] =
+    [Method(2), Method(5), Method(6), Method(10), Method(11), Method(14), Method(15)];
 const GET_OR_FETCH: Method = Method(3);
 const BATCH_GET_OR_FETCH: Method = Method(9);
 const STATS: Method = Method(7);
@@ -83,9 +87,15 @@ impl Method {
         self.0 == 0
     }
 
-    /// Whether a path belongs to the CacheService.
-    pub(super) fn is_cache(path: &str) -> bool {
-        path.starts_with(CACHE_SERVICE)
+    /// Whether a method is one of the CacheService.
+    #[inline]
+    pub(super) fn is_cache(self) -> bool {
+        (1..FIRST_OF_OTHERS).contains(&self.0)
+    }
+
+    /// Whether the response is too short to be compressed.
+    pub(super) fn has_short_response(self) -> bool {
+        SHORT_RESPONSES.contains(&self)
     }
 
     /// Fully qualified name, without a leading slash.
@@ -137,6 +147,8 @@ mod tests {
 
     use super::*;
 
+    const CACHE_SERVICE: &str = "/larder.v1.CacheService/";
+
     #[test]
     fn every_method_of_the_proto_is_known_and_streams_as_declared() {
         let Ok(descriptors) = FileDescriptorSet::decode(crate::pb::FILE_DESCRIPTOR_SET) else {
@@ -185,6 +197,17 @@ mod tests {
     }
 
     #[test]
+    fn responses_without_values_and_lists_are_short() {
+        let short: Vec<&str> = Method::all()
+            .filter(|method| method.has_short_response())
+            .filter_map(|method| method.name().strip_prefix(&CACHE_SERVICE[1..]))
+            .collect();
+        let expected =
+            ["Set", "Delete", "InvalidateNamespace", "Renew", "Abandon", "Touch", "Increment"];
+        assert_eq!(short, expected);
+    }
+
+    #[test]
     fn only_batches_and_streams_may_spawn() {
         let may_spawn = |rpc: &str| Method::of(&format!("{CACHE_SERVICE}{rpc}")).may_spawn();
         assert!(may_spawn("BatchGet") && may_spawn("BatchSet") && may_spawn("FetchStream"));
@@ -197,8 +220,10 @@ mod tests {
             assert_eq!(Method::of(path).name(), OTHER, "{path:?}");
             assert!(Method::of(path).is_unknown(), "{path:?}");
         }
-        assert!(Method::is_cache("/larder.v1.CacheService/Nope"));
-        assert!(!Method::is_cache("/larder.v1.AdminService/Warm"));
+        for method in Method::all() {
+            let is_of_cache = method.name().starts_with(&CACHE_SERVICE[1..]);
+            assert_eq!(method.is_cache(), is_of_cache, "{}", method.name());
+        }
     }
 
     #[test]

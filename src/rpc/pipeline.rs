@@ -19,7 +19,7 @@ use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Either, ready},
 };
-use http::{HeaderMap, HeaderName, Request, Response, request::Parts};
+use http::{HeaderName, Request, Response, request::Parts};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, body::Body, codec::CompressionEncoding, service::Routes};
 use tower::{Service, ServiceExt as _};
@@ -33,13 +33,12 @@ use super::{
     cache_service::CacheRpc,
     call::{Call, EndedCall, ServiceFuture},
     counted_body::CountedBody,
-    deadline,
     large_response::LargeResponse,
     load_limits::{Holds, LoadLimits, MustNotWait},
     method::Method,
     metrics::RpcMetrics,
     overload::Overload,
-    protocol::{self, Refusal},
+    protocol::{self, Checked, Refusal},
     reflection, status,
 };
 use crate::{
@@ -47,9 +46,7 @@ use crate::{
     pb::v1::{admin_service_server::AdminServiceServer, cache_service_server::CacheServiceServer},
 };
 
-// Constants, because a name given as text is parsed for every request.
-const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
-const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+// A constant, because a name given as text is parsed for every request.
 const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
 /// Length of the frame header before a message.
@@ -61,7 +58,9 @@ pub struct Pipeline(Arc<Services>);
 
 struct Services {
     cache: CacheServiceServer<CacheRpc>,
-    /// For clients that accept compressed responses: tonic looks for the header in every request.
+    /// For compressed requests: tonic looks for more headers then.
+    accepting_cache: CacheServiceServer<CacheRpc>,
+    /// For compressed requests whose response may be long.
     compressing_cache: CacheServiceServer<CacheRpc>,
     others: Routes,
     admission: Arc<Admission>,
@@ -110,16 +109,25 @@ impl Pipeline {
             .accept_compressed(CompressionEncoding::Zstd);
         let others = Routes::new(health.service()).add_service(admin);
         let others = if reflect { reflection::add_to(others)? } else { others };
-        let cache = CacheServiceServer::new(cache)
-            .max_decoding_message_size(max_message_bytes)
+        let cache = CacheServiceServer::new(cache).max_decoding_message_size(max_message_bytes);
+        let accepting_cache = cache
+            .clone()
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Zstd);
-        let compressing_cache = cache
+        let compressing_cache = accepting_cache
             .clone()
             .send_compressed(CompressionEncoding::Gzip)
             .send_compressed(CompressionEncoding::Zstd);
         let (others, metrics) = (others.prepare(), Arc::new(metrics));
-        let services = Services { cache, compressing_cache, others, admission, limits, metrics };
+        let services = Services {
+            cache,
+            accepting_cache,
+            compressing_cache,
+            others,
+            admission,
+            limits,
+            metrics,
+        };
         Ok(Self(Arc::new(services)))
     }
 
@@ -129,18 +137,17 @@ impl Pipeline {
         request: Request<RequestBody>,
     ) -> Dispatched<impl Future<Output = Reply<Body>> + Send + 'static> {
         let method = Method::of(request.uri().path());
-        let is_cache = Method::is_cache(request.uri().path());
         let call = Call::begin(method, request.headers(), self.0.metrics.clone());
         let checked = protocol::check(&request, method, self.0.limits.max_header_bytes);
         let (mut head, body) = request.into_parts();
-        let deadline = match checked {
-            Ok(deadline) => deadline,
+        let Checked { deadline, headers } = match checked {
+            Ok(checked) => checked,
             Err(refusal) => {
                 let reply = Either::Right(refuse_request(call, refusal, body));
                 return Dispatched { may_spawn: false, is_queued: false, reply };
             }
         };
-        retain_headers(&mut head.headers);
+        head.headers = headers;
         let limits = &self.0.limits;
         let deadline = deadline.or_else(|| limits.default_deadline(method, &head.headers));
         let connection = body.connection().clone();
@@ -150,19 +157,19 @@ impl Pipeline {
         // is small. It is moved several times before it is polled.
         let reply = if method.stays_open() {
             let request = Request::from_parts(head, MessageBody::from(body));
-            match self.open(&received, is_cache, request) {
+            match self.open(&received, request) {
                 Ok(admitted) => Either::Left(self.serve(received, admitted)),
                 Err(refused) => Either::Right(ready(refused.reply(received.call)).boxed()),
             }
         } else {
             let mut reader = MessageReader::new(body, limits.max_message_bytes + MESSAGE_PREFIX);
             if !reader.read_arrived() {
-                Either::Right(self.serve_incomplete(received, head, reader, is_cache).boxed())
+                Either::Right(self.serve_incomplete(received, head, reader).boxed())
             } else {
                 let request = Request::from_parts(head, reader.into_body());
-                match self.try_admit(&received, is_cache) {
+                match self.try_admit(&received) {
                     Some(permit) => {
-                        let admitted = self.admit(&received, request, is_cache, permit);
+                        let admitted = self.admit(&received, request, permit);
                         Either::Left(self.serve(received, admitted))
                     }
                     None => {
@@ -176,18 +183,18 @@ impl Pipeline {
     }
 
     /// Admits a call without queueing. The inner `None` is for services without admission.
-    fn try_admit(&self, received: &Received, is_cache: bool) -> Option<Option<Permit>> {
-        if !is_cache {
+    fn try_admit(&self, received: &Received) -> Option<Option<Permit>> {
+        if !received.call.method().is_cache() {
             return Some(None);
         }
         self.0.admission.try_acquire(&received.connection).map(Some)
     }
 
+    #[inline]
     fn admit(
         &self,
         received: &Received,
         mut request: Request<MessageBody>,
-        is_cache: bool,
         permit: Option<Permit>,
     ) -> Admitted {
         let mut taken = None;
@@ -197,20 +204,26 @@ impl Pipeline {
                 request.extensions_mut().insert(MustNotWait);
             }
         }
-        let service = self.service(request, is_cache);
+        let service = self.service(request, received.call.method());
         Admitted { service, holds: Holds { permit, _taken: taken } }
     }
 
-    fn service<B>(&self, request: Request<B>, is_cache: bool) -> ServiceFuture
+    #[inline]
+    fn service<B>(&self, request: Request<B>, method: Method) -> ServiceFuture
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
     {
-        if !is_cache {
+        if !method.is_cache() {
             return Box::pin(self.0.others.clone().oneshot(request));
         }
-        let accepts_compressed = request.headers().contains_key(ACCEPT_ENCODING);
-        let server = if accepts_compressed { &self.0.compressing_cache } else { &self.0.cache };
+        let server = if !request.headers().contains_key(protocol::ENCODING) {
+            &self.0.cache
+        } else if method.has_short_response() {
+            &self.0.accepting_cache
+        } else {
+            &self.0.compressing_cache
+        };
         server.clone().call(request)
     }
 
@@ -218,11 +231,10 @@ impl Pipeline {
     fn open(
         &self,
         received: &Received,
-        is_cache: bool,
         request: Request<MessageBody>,
     ) -> Result<Admitted, Refused> {
         let limits = &self.0.limits;
-        let limit = if is_cache {
+        let limit = if received.call.method().is_cache() {
             Some((&limits.fetch_streams, Overload::FetchStreams))
         } else {
             received.call.method().is_watch().then_some((&limits.watches, Overload::Watches))
@@ -239,7 +251,7 @@ impl Pipeline {
         let refuse = move || pipeline.reject(Overload::IncompleteRequests);
         let request =
             request.map(|body| CountedBody::new(body, limits.buffered.clone(), connection, refuse));
-        Ok(Admitted { service: self.service(request, is_cache), holds })
+        Ok(Admitted { service: self.service(request, received.call.method()), holds })
     }
 
     #[cold]
@@ -283,7 +295,7 @@ impl Pipeline {
         permit: Result<Permit, Rejected>,
     ) -> Result<Admitted, Refused> {
         match permit {
-            Ok(permit) => Ok(self.admit(received, request, true, Some(permit))),
+            Ok(permit) => Ok(self.admit(received, request, Some(permit))),
             Err(Rejected) => {
                 Err(self.refuse(Overload::Requests, request.into_body().into_unread()))
             }
@@ -296,9 +308,8 @@ impl Pipeline {
         received: Received,
         head: Parts,
         reader: MessageReader,
-        is_cache: bool,
     ) -> Reply<Body> {
-        match self.admit_incomplete(&received, head, reader, is_cache).await {
+        match self.admit_incomplete(&received, head, reader).await {
             Ok(admitted) => self.serve(received, admitted).await,
             Err(refused) => refused.reply(received.call),
         }
@@ -309,7 +320,6 @@ impl Pipeline {
         received: &Received,
         head: Parts,
         mut reader: MessageReader,
-        is_cache: bool,
     ) -> Result<Admitted, Refused> {
         let Services { admission, limits, .. } = &*self.0;
         let latest = received.call.started() + limits.body_timeout;
@@ -331,8 +341,8 @@ impl Pipeline {
             }
         }
         let request = Request::from_parts(head, reader.into_body());
-        if let Some(permit) = self.try_admit(received, is_cache) {
-            return Ok(self.admit(received, request, is_cache, permit));
+        if let Some(permit) = self.try_admit(received) {
+            return Ok(self.admit(received, request, permit));
         }
         let (connection, arrival) = (received.connection.clone(), Instant::now());
         let permit = admission.acquire_queued(connection, arrival, received.deadline).await;
@@ -389,25 +399,6 @@ fn refuse_request(
     Box::pin(ready(Reply { response, unread: Some(unread), held: None }))
 }
 
-/// Drops all headers of a call but those that are read later. A queued call would hold the others
-/// until it is admitted, which costs 5 % of the CPU time per request under overload, and an
-/// incomplete one until its message has arrived.
-fn retain_headers(headers: &mut HeaderMap) {
-    let all = std::mem::take(headers);
-    for name in [&GRPC_ENCODING, &deadline::HEADER] {
-        if let Some(value) = all.get(name) {
-            headers.insert(name, value.clone());
-        }
-    }
-    // A client that compresses its request receives a compressed response. Many clients accept
-    // compression without a need for it, and would only cost CPU time.
-    if headers.contains_key(GRPC_ENCODING)
-        && let Some(accepted) = all.get(ACCEPT_ENCODING)
-    {
-        headers.insert(ACCEPT_ENCODING, accepted.clone());
-    }
-}
-
 /// The status code of a response without messages; `None` for other responses.
 ///
 /// Adds details to the errors of tonic, such as an unknown method or a message over the limit.
@@ -424,8 +415,8 @@ fn explain(response: &mut Response<Body>, max_message_bytes: usize) -> Option<Co
     let code = status.code();
     let mut explained = status.into_http::<Body>();
     // Tells a client with an unsupported compression which ones are supported.
-    if let Some(accepted) = response.headers().get(ACCEPT_ENCODING) {
-        explained.headers_mut().insert(ACCEPT_ENCODING, accepted.clone());
+    if let Some(accepted) = response.headers().get(protocol::ACCEPT_ENCODING) {
+        explained.headers_mut().insert(protocol::ACCEPT_ENCODING, accepted.clone());
     }
     *response = explained;
     Some(code)
@@ -439,25 +430,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_headers_that_are_read_later_are_kept() {
-        let names = ["grpc-encoding", "grpc-timeout", "user-agent", "content-type"];
-        let headers =
-            names.map(|name| (HeaderName::from_static(name), HeaderValue::from_static("x")));
-        let mut headers = HeaderMap::from_iter(headers);
-        retain_headers(&mut headers);
-        let mut kept: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
-        kept.sort_unstable();
-        assert_eq!(kept, ["grpc-encoding", "grpc-timeout"]);
-    }
-
-    #[test]
     fn errors_of_tonic_are_explained() {
         let mut response = Status::new(Code::Unimplemented, "").into_http::<Body>();
         let accepted = HeaderValue::from_static("identity");
-        response.headers_mut().insert(ACCEPT_ENCODING, accepted.clone());
+        response.headers_mut().insert(protocol::ACCEPT_ENCODING, accepted.clone());
         assert_eq!(explain(&mut response, 1024), Some(Code::Unimplemented));
         assert!(response.headers().contains_key(GRPC_STATUS_DETAILS));
-        assert_eq!(response.headers().get(ACCEPT_ENCODING), Some(&accepted));
+        assert_eq!(response.headers().get(protocol::ACCEPT_ENCODING), Some(&accepted));
     }
 
     #[test]
