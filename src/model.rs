@@ -1,6 +1,7 @@
 //! Names and entries: plain data that every layer shares.
 
 mod entry;
+mod glob;
 mod json;
 mod key;
 mod saturating;
@@ -11,6 +12,7 @@ pub use entry::{
     Entry, FetchMetadata, FetchSource, Kind, Lifetime, MAX_TAG_BYTES, MAX_TAGS, NewEntry, Tags,
     Validators, Version,
 };
+pub use glob::{Glob, MAX_GLOB_BYTES, MAX_GLOB_WILDCARDS, escaped};
 pub use json::{InvalidJson, MAX_JSON_DEPTH, check_json};
 pub use key::{
     EntryKey, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, MAX_PARAMS, MAX_PARAMS_BYTES, Namespace,

@@ -7,6 +7,7 @@
 //! no more than was configured. Freshness, the permission to fill and the answer to the caller are
 //! decided in [`crate::cache`].
 
+mod bans;
 pub mod circuit_breaker_store;
 mod clock;
 mod error;
@@ -26,6 +27,7 @@ use tokio::time::Instant;
 
 use crate::model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version};
 
+pub use bans::{Ban, BanLimits, BanOutcome};
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::{Inspect, NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES, ttl_class};
 pub use lease::{
@@ -115,6 +117,12 @@ pub trait Store: Send + Sync {
     /// Makes every entry and lease of a namespace invalid, at a cost that does not depend on their
     /// number.
     async fn invalidate(&self, namespace: &Namespace) -> Result<()>;
+
+    /// Makes the entries of a namespace invalid that match `ban`, at a cost that does not depend on
+    /// their number. A fill of such an entry is refused under a lease from before, and under any
+    /// lease until the hold-off of `ban` has passed.
+    async fn ban(&self, namespace: &Namespace, ban: &Ban, limits: &BanLimits)
+    -> Result<BanOutcome>;
 
     /// Gives a fresh entry a new lifetime from now. Returns whether there was a fresh entry.
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool>;

@@ -10,9 +10,10 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::{
-    AcquireOutcome, AcquireRequest, Condition, ErrorKind, Increment, IncrementOutcome, Inspect,
-    LeaseStatus, LeaseToken, Leases, NamespacePage, NamespaceUsage, PutOutcome, Result,
-    RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, key_watch::KeyWatch,
+    AcquireOutcome, AcquireRequest, Ban, BanLimits, BanOutcome, Condition, ErrorKind, Increment,
+    IncrementOutcome, Inspect, LeaseStatus, LeaseToken, Leases, NamespacePage, NamespaceUsage,
+    PutOutcome, Result, RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo,
+    key_watch::KeyWatch,
 };
 use crate::{
     circuit_breaker::{CircuitBreaker, ProbeIntervals},
@@ -44,6 +45,7 @@ pub enum Operation {
     Put,
     Delete,
     Invalidate,
+    Ban,
     Touch,
     Increment,
     Acquire,
@@ -90,12 +92,13 @@ pub async fn ping_periodically(
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Get,
         Self::GetMany,
         Self::Put,
         Self::Delete,
         Self::Invalidate,
+        Self::Ban,
         Self::Touch,
         Self::Increment,
         Self::Acquire,
@@ -126,6 +129,7 @@ impl Operation {
             Self::Put => "put",
             Self::Delete => "delete",
             Self::Invalidate => "invalidate",
+            Self::Ban => "ban",
             Self::Touch => "touch",
             Self::Increment => "increment",
             Self::Acquire => "acquire",
@@ -231,6 +235,15 @@ impl<S: Store> Store for CircuitBreakerStore<S> {
 
     async fn invalidate(&self, namespace: &Namespace) -> Result<()> {
         self.run(Operation::Invalidate, self.inner.invalidate(namespace)).await
+    }
+
+    async fn ban(
+        &self,
+        namespace: &Namespace,
+        ban: &Ban,
+        limits: &BanLimits,
+    ) -> Result<BanOutcome> {
+        self.run(Operation::Ban, self.inner.ban(namespace, ban, limits)).await
     }
 
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {

@@ -40,8 +40,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::{
-    Condition, ErrorKind, Increment, IncrementOutcome, LeaseLoss, PutOutcome, Result, StatsStore,
-    Store, clock::StoreClock, key_watch::KeyWatchers,
+    Ban, BanLimits, BanOutcome, Condition, ErrorKind, Increment, IncrementOutcome, LeaseLoss,
+    PutOutcome, Result, StatsStore, Store, clock::StoreClock, key_watch::KeyWatchers,
 };
 use crate::{
     model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp},
@@ -293,6 +293,16 @@ impl Store for MemoryStore {
         self.0.generations.end(namespace);
         self.0.lease_watchers.notify_all();
         Ok(())
+    }
+
+    async fn ban(
+        &self,
+        namespace: &Namespace,
+        _ban: &Ban,
+        _limits: &BanLimits,
+    ) -> Result<BanOutcome> {
+        self.invalidate(namespace).await?;
+        Ok(BanOutcome::NamespaceInvalidated)
     }
 
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {

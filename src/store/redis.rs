@@ -35,8 +35,8 @@ use redis::{Cmd, Value};
 use tokio::time::Instant;
 
 use super::{
-    Condition, Error, ErrorKind, Increment, IncrementOutcome, PutOutcome, Result, Store,
-    key_watch::KeyWatchers, near_cache::NearCache,
+    Ban, BanLimits, BanOutcome, Condition, Error, ErrorKind, Increment, IncrementOutcome,
+    PutOutcome, Result, Store, key_watch::KeyWatchers, near_cache::NearCache,
 };
 use crate::model::{Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, millis_ceil};
 use corrupt_entries::CorruptEntries;
@@ -268,6 +268,16 @@ impl Store for RedisStore {
             Value::Int(_) => Ok(()),
             _ => Err(unexpected("UNLINK")),
         }
+    }
+
+    async fn ban(
+        &self,
+        namespace: &Namespace,
+        _ban: &Ban,
+        _limits: &BanLimits,
+    ) -> Result<BanOutcome> {
+        self.invalidate(namespace).await?;
+        Ok(BanOutcome::NamespaceInvalidated)
     }
 
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {

@@ -18,10 +18,10 @@ use crate::{
     model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp},
     stats::delta::{StatsDelta, StatsReport},
     store::{
-        AcquireOutcome, AcquireRequest, Backend, Condition, ErrorKind, Increment, IncrementOutcome,
-        Inspect, LeaseStatus, LeaseToken, Leases, NamespacePage, NamespaceUsage, PutOutcome,
-        Result, RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, key_watch::KeyWatch,
-        memory::MemoryStore,
+        AcquireOutcome, AcquireRequest, Backend, Ban, BanLimits, BanOutcome, Condition, ErrorKind,
+        Increment, IncrementOutcome, Inspect, LeaseStatus, LeaseToken, Leases, NamespacePage,
+        NamespaceUsage, PutOutcome, Result, RevalidateOutcome, Revalidation, StatsStore, Store,
+        StoreInfo, key_watch::KeyWatch, memory::MemoryStore,
     },
 };
 
@@ -139,6 +139,16 @@ impl Store for FailingStore {
     async fn invalidate(&self, namespace: &Namespace) -> Result<()> {
         self.ask().await?;
         self.inner.invalidate(namespace).await
+    }
+
+    async fn ban(
+        &self,
+        namespace: &Namespace,
+        ban: &Ban,
+        limits: &BanLimits,
+    ) -> Result<BanOutcome> {
+        self.ask().await?;
+        self.inner.ban(namespace, ban, limits).await
     }
 
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {

@@ -82,6 +82,10 @@ impl Store for Arc<ScriptedStore> {
         self.answer(()).await
     }
 
+    async fn ban(&self, _: &Namespace, _: &Ban, _: &BanLimits) -> Result<BanOutcome> {
+        self.answer(BanOutcome::Banned).await
+    }
+
     async fn touch(&self, _: &EntryKey, _: Lifetime) -> Result<bool> {
         self.answer(true).await
     }

@@ -12,9 +12,9 @@ use super::{NearCache, table::Reservation};
 use crate::{
     model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp},
     store::{
-        AcquireOutcome, AcquireRequest, Backend, Condition, Increment, IncrementOutcome,
-        LeaseStatus, LeaseToken, Leases, PutOutcome, Result, RevalidateOutcome, Revalidation,
-        Store, key_watch::KeyWatch,
+        AcquireOutcome, AcquireRequest, Backend, Ban, BanLimits, BanOutcome, Condition, Increment,
+        IncrementOutcome, LeaseStatus, LeaseToken, Leases, PutOutcome, Result, RevalidateOutcome,
+        Revalidation, Store, key_watch::KeyWatch,
     },
 };
 
@@ -96,6 +96,17 @@ impl Store for NearCacheStore {
 
     async fn invalidate(&self, namespace: &Namespace) -> Result<()> {
         let outcome = self.inner.invalidate(namespace).await;
+        self.near_cache.invalidate_namespace(namespace);
+        outcome
+    }
+
+    async fn ban(
+        &self,
+        namespace: &Namespace,
+        ban: &Ban,
+        limits: &BanLimits,
+    ) -> Result<BanOutcome> {
+        let outcome = self.inner.ban(namespace, ban, limits).await;
         self.near_cache.invalidate_namespace(namespace);
         outcome
     }

@@ -1,0 +1,279 @@
+//! Bans: the invalidations of a namespace by tag and by pattern.
+//!
+//! A ban makes the entries invalid that were written before it and that have the tag, or whose key
+//! matches the pattern. It costs the same for any number of entries, because no entry is visited:
+//! an entry records the sequence number of the newest ban at the time of its write, and a read
+//! checks it against the bans that are newer. The method is that of Varnish
+//! (<https://varnish-cache.org/docs/trunk/users-guide/purging.html>).
+
+use std::{collections::HashMap, time::Duration};
+
+use crate::model::{Glob, Timestamp};
+
+/// One invalidation of a namespace by tags and patterns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ban {
+    /// Entries with any of these tags are banned.
+    pub tags: Vec<String>,
+    /// Entries whose key matches any of these are banned.
+    pub globs: Vec<Glob>,
+    /// Time for which no fill of such an entry is accepted, not even under a lease that is granted
+    /// after the ban.
+    pub hold_off: Duration,
+}
+
+/// The bans that a namespace keeps. A ban that would exceed a limit on their number invalidates the
+/// whole namespace instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BanLimits {
+    /// Maximum number of banned tags.
+    pub max_tags: usize,
+    /// Maximum number of banned patterns.
+    pub max_globs: usize,
+    /// Longest lifetime of an entry of the namespace, stale windows included. A ban is kept for
+    /// longer.
+    pub longest_lifetime: Duration,
+}
+
+/// How a ban was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BanOutcome {
+    /// The matching entries are invalid.
+    Banned,
+    /// The namespace has too many bans: all of its entries are invalid.
+    NamespaceInvalidated,
+}
+
+/// The bans of a namespace, by what they match. An equal ban replaces its elder.
+#[derive(Debug, Default)]
+pub(super) struct BanTable {
+    tags: HashMap<Box<str>, BanRecord>,
+    /// In the order of their sequence numbers.
+    globs: Vec<(Glob, BanRecord)>,
+    /// End of the last hold-off of all bans.
+    held_until: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct BanRecord {
+    /// Number of the ban in the sequence of the namespace's bans, from 1 on.
+    sequence: u64,
+    /// End of its hold-off.
+    held_until: Timestamp,
+}
+
+// === impl Ban ===
+
+impl Ban {
+    /// Whether an entry would be banned.
+    pub fn matches(&self, key: &str, tags: &[String]) -> bool {
+        self.tags.iter().any(|tag| tags.contains(tag))
+            || self.globs.iter().any(|glob| glob.matches(key))
+    }
+}
+
+impl Default for BanLimits {
+    fn default() -> Self {
+        Self {
+            max_tags: 100_000,
+            max_globs: 1_000,
+            longest_lifetime: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
+// === impl BanTable ===
+
+impl BanTable {
+    /// Whether an entry is banned whose write or lease is as old as the ban `since`.
+    pub(super) fn bans(&self, since: u64, key: &str, tags: &[String]) -> bool {
+        self.matching(since, key, tags).next().is_some()
+    }
+
+    /// Whether a fill of an entry is refused whose lease is as old as the ban `since`.
+    pub(super) fn refuses_fill(
+        &self,
+        since: u64,
+        key: &str,
+        tags: &[String],
+        now: Timestamp,
+    ) -> bool {
+        let is_held_off = || {
+            now < self.held_until
+                && self.matching(0, key, tags).any(|record| now < record.held_until)
+        };
+        self.bans(since, key, tags) || is_held_off()
+    }
+
+    /// The matching bans that are newer than the ban `since`.
+    fn matching(&self, since: u64, key: &str, tags: &[String]) -> impl Iterator<Item = &BanRecord> {
+        let is_newer = move |record: &&BanRecord| record.sequence > since;
+        let by_tag = tags.iter().filter_map(|tag| self.tags.get(tag.as_str())).filter(is_newer);
+        let newer = self.globs.partition_point(|(_, record)| record.sequence <= since);
+        let by_glob = self.globs[newer..].iter().filter(|(glob, _)| glob.matches(key));
+        by_tag.chain(by_glob.map(|(_, record)| record))
+    }
+
+    /// Adds a ban with the next sequence number.
+    pub(super) fn insert(&mut self, ban: &Ban, sequence: u64, held_until: Timestamp) {
+        for tag in &ban.tags {
+            self.insert_tag(tag, sequence, held_until);
+        }
+        for glob in &ban.globs {
+            self.insert_glob(glob.clone(), sequence, held_until);
+        }
+    }
+
+    pub(super) fn insert_tag(&mut self, tag: &str, sequence: u64, held_until: Timestamp) {
+        self.held_until = self.held_until.max(held_until);
+        match self.tags.get_mut(tag) {
+            Some(record) => record.renew(sequence, held_until),
+            None => {
+                self.tags.insert(tag.into(), BanRecord { sequence, held_until });
+            }
+        }
+    }
+
+    pub(super) fn insert_glob(&mut self, glob: Glob, sequence: u64, held_until: Timestamp) {
+        self.held_until = self.held_until.max(held_until);
+        let mut record = BanRecord { sequence, held_until };
+        if let Some(index) = self.globs.iter().position(|(other, _)| *other == glob) {
+            let (_, elder) = self.globs.remove(index);
+            record.renew(elder.sequence, elder.held_until);
+        }
+        let index = self.globs.partition_point(|(_, other)| other.sequence <= record.sequence);
+        self.globs.insert(index, (glob, record));
+    }
+
+    /// Whether the limits would be exceeded with `ban`.
+    pub(super) fn is_full_for(&self, ban: &Ban, limits: &BanLimits) -> bool {
+        let new_tags = ban.tags.iter().filter(|tag| !self.tags.contains_key(tag.as_str()));
+        let new_globs = ban.globs.iter().filter(|glob| !self.globs.iter().any(|(g, _)| g == *glob));
+        self.tags.len() + new_tags.count() > limits.max_tags
+            || self.globs.len() + new_globs.count() > limits.max_globs
+    }
+
+    /// Drops the bans up to `sequence` whose hold-off has ended at `now`: no entry that is older
+    /// than them is left.
+    pub(super) fn drop_until(&mut self, sequence: u64, now: Timestamp) {
+        let is_kept = |record: &BanRecord| record.sequence > sequence || record.held_until > now;
+        self.tags.retain(|_, record| is_kept(record));
+        self.globs.retain(|(_, record)| is_kept(record));
+        if self.tags.capacity() > 4 * self.tags.len().max(16) {
+            self.tags.shrink_to(2 * self.tags.len());
+        }
+    }
+
+    pub(super) fn tag_count(&self) -> usize {
+        self.tags.len()
+    }
+
+    pub(super) fn glob_count(&self) -> usize {
+        self.globs.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.tags.is_empty() && self.globs.is_empty()
+    }
+}
+
+// === impl BanRecord ===
+
+impl BanRecord {
+    fn renew(&mut self, sequence: u64, held_until: Timestamp) {
+        self.sequence = self.sequence.max(sequence);
+        self.held_until = self.held_until.max(held_until);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const NEVER: Timestamp = Timestamp(0);
+    const NOW: Timestamp = Timestamp(1_000);
+
+    fn tags(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn ban(tag_names: &[&str], globs: &[&str]) -> Ban {
+        let globs = globs.iter().map(|glob| Glob::new(glob).unwrap()).collect();
+        Ban { tags: tags(tag_names), globs, hold_off: Duration::ZERO }
+    }
+
+    #[test]
+    fn only_newer_bans_of_a_tag_or_a_matching_pattern_count() {
+        let mut table = BanTable::default();
+        table.insert(&ban(&["a"], &[]), 1, NEVER);
+        table.insert(&ban(&["b"], &["user:*"]), 2, NEVER);
+        assert!(table.bans(0, "k", &tags(&["x", "a"])));
+        assert!(!table.bans(1, "k", &tags(&["a"])));
+        assert!(table.bans(1, "k", &tags(&["b"])));
+        assert!(table.bans(1, "user:1", &[]));
+        assert!(!table.bans(2, "user:1", &tags(&["a", "b"])));
+        assert!(!table.bans(0, "k", &tags(&["c"])));
+    }
+
+    #[test]
+    fn an_equal_ban_replaces_its_elder() {
+        let mut table = BanTable::default();
+        for sequence in 1..=10 {
+            table.insert(&ban(&["a"], &["k*"]), sequence, NEVER);
+        }
+        assert_eq!((table.tag_count(), table.glob_count()), (1, 1));
+        assert!(table.bans(9, "x", &tags(&["a"])) && table.bans(9, "k", &[]));
+        assert!(!table.bans(10, "k", &tags(&["a"])));
+    }
+
+    #[test]
+    fn bans_that_arrive_out_of_order_keep_the_newest_sequence() {
+        let mut table = BanTable::default();
+        table.insert(&ban(&["a"], &["k*"]), 5, NOW);
+        table.insert(&ban(&[], &["l*"]), 4, NEVER);
+        table.insert(&ban(&["a"], &["k*"]), 3, NEVER);
+        assert!(table.bans(4, "k", &[]) && table.bans(4, "x", &tags(&["a"])));
+        assert!(table.bans(3, "l", &[]) && !table.bans(4, "l", &[]));
+        assert!(table.refuses_fill(5, "k", &[], Timestamp(999)), "the longer hold-off counts");
+    }
+
+    #[test]
+    fn a_hold_off_refuses_fills_under_newer_leases_until_it_ends() {
+        let mut table = BanTable::default();
+        table.insert(&ban(&["a"], &["k*"]), 1, NOW);
+        let before = Timestamp(NOW.0 - 1);
+        for (key, tag_names) in [("x", &["a"][..]), ("k", &[])] {
+            let tags = tags(tag_names);
+            assert!(table.refuses_fill(1, key, &tags, before));
+            assert!(!table.refuses_fill(1, key, &tags, NOW));
+            assert!(table.refuses_fill(0, key, &tags, NOW), "a lease from before the ban");
+        }
+        assert!(!table.refuses_fill(1, "x", &tags(&["b"]), before));
+    }
+
+    #[test]
+    fn limits_count_what_is_new() {
+        let mut table = BanTable::default();
+        let limits = BanLimits { max_tags: 2, max_globs: 1, ..BanLimits::default() };
+        table.insert(&ban(&["a", "b"], &["k*"]), 1, NEVER);
+        assert!(!table.is_full_for(&ban(&["b"], &["k*"]), &limits));
+        assert!(table.is_full_for(&ban(&["c"], &[]), &limits));
+        assert!(table.is_full_for(&ban(&[], &["l*"]), &limits));
+    }
+
+    #[test]
+    fn dropped_bans_are_forgotten_but_not_during_their_hold_off() {
+        let mut table = BanTable::default();
+        table.insert(&ban(&["a"], &["k*"]), 1, NEVER);
+        table.insert(&ban(&["b"], &[]), 2, Timestamp(NOW.0 + 1));
+        table.insert(&ban(&["c"], &["l*"]), 3, NEVER);
+        table.drop_until(2, NOW);
+        assert_eq!((table.tag_count(), table.glob_count()), (2, 1));
+        assert!(!table.bans(0, "k", &tags(&["a"])));
+        assert!(table.refuses_fill(2, "k", &tags(&["b"]), NOW));
+        assert!(table.bans(0, "l", &tags(&["c"])));
+        table.drop_until(3, Timestamp(NOW.0 + 1));
+        assert!(table.is_empty());
+    }
+}
