@@ -16,7 +16,7 @@ pub use glob::{Glob, MAX_GLOB_BYTES, MAX_GLOB_WILDCARDS, escaped};
 pub use json::{InvalidJson, MAX_JSON_DEPTH, check_json};
 pub use key::{
     EntryKey, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, MAX_PARAMS, MAX_PARAMS_BYTES, Namespace,
-    ParamsDigest,
+    PARAMS_DIGEST_BYTES, ParamsDigest,
 };
 pub use saturating::SaturatingFrom;
 pub use timestamp::{Timestamp, millis_ceil};

@@ -109,6 +109,17 @@ impl Glob {
         &self.0.text
     }
 
+    /// Estimated memory, in bytes.
+    pub fn memory(&self) -> usize {
+        // An expression has programs for both directions, and what matching remembers.
+        const EXPRESSION: usize = 4096 + MAX_MATCHER_CACHE_BYTES;
+        let rest = match &self.0.rest {
+            Rest::End | Rest::Any => 0,
+            Rest::Expression(_) => EXPRESSION + 16 * self.0.text.len(),
+        };
+        size_of::<Inner>() + 2 * self.0.text.len() + rest
+    }
+
     /// Whether the whole of `key` matches.
     pub fn matches(&self, key: &str) -> bool {
         let Some(rest) = key.strip_prefix(&*self.0.prefix) else { return false };

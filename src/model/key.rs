@@ -17,6 +17,9 @@ pub const MAX_PARAMS: usize = 64;
 /// Maximum total size of the names and values of one key's params, in bytes.
 pub const MAX_PARAMS_BYTES: usize = 8 * 1024;
 
+/// Length of a [`ParamsDigest`], in bytes.
+pub const PARAMS_DIGEST_BYTES: usize = 32;
+
 /// Name of a logical cache: `[a-z0-9][a-z0-9._-]{0,63}`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Namespace(Arc<str>);
@@ -34,7 +37,7 @@ pub struct EntryKey {
 /// The digest is not truncated: with 64 bits or fewer, as in the systems that Larder replaces, an
 /// attacker can construct collisions.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ParamsDigest(Arc<[u8; 32]>);
+pub struct ParamsDigest(Arc<[u8; PARAMS_DIGEST_BYTES]>);
 
 // === impl Namespace ===
 

@@ -52,6 +52,8 @@ pub(super) struct BanTable {
     globs: Vec<(Glob, BanRecord)>,
     /// End of the last hold-off of all bans.
     held_until: Timestamp,
+    /// Length of all tags, and memory of all patterns, in bytes.
+    content_bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -129,6 +131,7 @@ impl BanTable {
         match self.tags.get_mut(tag) {
             Some(record) => record.renew(sequence, held_until),
             None => {
+                self.content_bytes += tag.len();
                 self.tags.insert(tag.into(), BanRecord { sequence, held_until });
             }
         }
@@ -140,6 +143,8 @@ impl BanTable {
         if let Some(index) = self.globs.iter().position(|(other, _)| *other == glob) {
             let (_, elder) = self.globs.remove(index);
             record.renew(elder.sequence, elder.held_until);
+        } else {
+            self.content_bytes += glob.memory();
         }
         let index = self.globs.partition_point(|(_, other)| other.sequence <= record.sequence);
         self.globs.insert(index, (glob, record));
@@ -157,11 +162,43 @@ impl BanTable {
     /// than them is left.
     pub(super) fn drop_until(&mut self, sequence: u64, now: Timestamp) {
         let is_kept = |record: &BanRecord| record.sequence > sequence || record.held_until > now;
-        self.tags.retain(|_, record| is_kept(record));
-        self.globs.retain(|(_, record)| is_kept(record));
+        let mut freed = 0;
+        self.tags.retain(|tag, record| {
+            let is_kept = is_kept(record);
+            freed += if is_kept { 0 } else { tag.len() };
+            is_kept
+        });
+        self.globs.retain(|(glob, record)| {
+            let is_kept = is_kept(record);
+            freed += if is_kept { 0 } else { glob.memory() };
+            is_kept
+        });
+        self.content_bytes -= freed;
         if self.tags.capacity() > 4 * self.tags.len().max(16) {
             self.tags.shrink_to(2 * self.tags.len());
         }
+    }
+
+    /// End of the hold-off of a key whose tags are not known, if it lies in the future.
+    pub(super) fn held_off_until(&self, key: &str, now: Timestamp) -> Option<Timestamp> {
+        let ends = self.matching(0, key, &[]).map(|record| record.held_until);
+        ends.max().filter(|end| now < *end)
+    }
+
+    /// End of the last hold-off of all bans, also of those that were dropped.
+    pub(super) fn last_hold_off(&self) -> Timestamp {
+        self.held_until
+    }
+
+    /// Estimated memory, in bytes. Does not visit the bans.
+    pub(super) fn memory(&self) -> usize {
+        // With a control byte for each element. The table is at most 7/8 full.
+        let tag = size_of::<(Box<str>, BanRecord)>() + 1;
+        let rounding = 16 * self.tags.len();
+        self.tags.capacity() * tag * 8 / 7
+            + self.globs.capacity() * size_of::<(Glob, BanRecord)>()
+            + self.content_bytes
+            + rounding
     }
 
     pub(super) fn tag_count(&self) -> usize {
@@ -250,6 +287,34 @@ mod tests {
             assert!(table.refuses_fill(0, key, &tags, NOW), "a lease from before the ban");
         }
         assert!(!table.refuses_fill(1, "x", &tags(&["b"]), before));
+    }
+
+    #[test]
+    fn a_hold_off_of_a_key_is_that_of_its_patterns() {
+        let mut table = BanTable::default();
+        table.insert(&ban(&["a"], &["k*"]), 1, NOW);
+        table.insert(&ban(&[], &["*"]), 2, Timestamp(NOW.0 + 5));
+        assert_eq!(table.held_off_until("k", Timestamp(1)), Some(Timestamp(NOW.0 + 5)));
+        assert_eq!(table.held_off_until("k", Timestamp(NOW.0 + 5)), None);
+        assert_eq!(table.last_hold_off(), Timestamp(NOW.0 + 5));
+    }
+
+    #[test]
+    fn memory_grows_with_the_bans_and_is_given_back() {
+        let mut table = BanTable::default();
+        let tag_names: Vec<String> =
+            (0..1000).map(|number| format!("tag-{number:0>100}")).collect();
+        for (tag, sequence) in tag_names.iter().zip(1..) {
+            table.insert_tag(tag, sequence, NEVER);
+        }
+        table.insert(&ban(&[], &["k?"]), 1001, NEVER);
+        let full = table.memory();
+        assert!((130_000..300_000).contains(&full), "{full}");
+        table.insert(&ban(&[&tag_names[0]], &["k?"]), 1002, NEVER);
+        assert_eq!(table.memory(), full, "equal bans take no memory");
+        table.drop_until(1002, NOW);
+        assert!(table.memory() < 5_000, "{}", table.memory());
+        assert_eq!(table.content_bytes, 0);
     }
 
     #[test]

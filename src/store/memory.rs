@@ -5,7 +5,9 @@
 //! never held across an await. One byte budget serves all shards, so that a value may be as large
 //! as the whole budget. It counts what the allocator takes. An entry belongs to a generation of its
 //! namespace. Invalidating a namespace ends its generation, which takes the same time for any
-//! number of entries; the sweeper removes the invalid entries and leases afterwards.
+//! number of entries; the sweeper removes the invalid entries and leases afterwards. A ban begins a
+//! new generation: an entry of an earlier one is checked against the newer bans at its next read,
+//! and belongs to the current generation afterwards.
 //!
 //! Leases and hold-offs are records with a limit of their own. A lease that cannot be recorded is
 //! not granted: the caller computes without one. A hold-off that cannot be recorded is extended to
@@ -18,14 +20,17 @@ mod counter;
 mod entries;
 mod expiry_heap;
 mod generation;
+mod generations;
 mod inspect;
 mod lease_records;
 mod leases;
 mod name;
+mod namespace_bans;
 mod namespace_state;
 mod shard;
 mod slot;
 mod slots;
+mod succession;
 mod sweeper;
 #[cfg(test)]
 mod tests;
@@ -54,7 +59,8 @@ pub use inspect::LeaseRecordInfo;
 
 use budget::Budget;
 use entries::{MemoryChange, memory_for};
-use generation::{Generation, Generations};
+use generation::Generation;
+use generations::Generations;
 use lease_records::HOLD_OFF_BYTES;
 use name::HashedKey;
 use namespace_state::NamespaceState;
@@ -221,7 +227,7 @@ impl Inner {
         namespace: &Arc<NamespaceState>,
         until: Timestamp,
     ) {
-        let reserve = || self.budget.add_record(namespace, HOLD_OFF_BYTES);
+        let reserve = || self.budget.add_record(&namespace.record_bytes, HOLD_OFF_BYTES);
         if !shard.leases.hold_off(key, namespace, until, reserve) {
             self.widen_hold_off(namespace, until);
         }
@@ -290,19 +296,26 @@ impl Store for MemoryStore {
     }
 
     async fn invalidate(&self, namespace: &Namespace) -> Result<()> {
-        self.0.generations.end(namespace);
-        self.0.lease_watchers.notify_all();
+        let store = &*self.0;
+        store.generations.end(namespace, store.now(), &store.budget);
+        store.lease_watchers.notify_all();
         Ok(())
     }
 
     async fn ban(
         &self,
         namespace: &Namespace,
-        _ban: &Ban,
-        _limits: &BanLimits,
+        ban: &Ban,
+        limits: &BanLimits,
     ) -> Result<BanOutcome> {
-        self.invalidate(namespace).await?;
-        Ok(BanOutcome::NamespaceInvalidated)
+        let store = &*self.0;
+        let outcome = store.generations.ban(namespace, ban, limits, store.now(), &store.budget);
+        // The lease of a banned key has ended. Whether a tag is banned is known at the fill only.
+        if !ban.globs.is_empty() || outcome == BanOutcome::NamespaceInvalidated {
+            store.lease_watchers.notify_all();
+        }
+        store.evict_to_limit();
+        Ok(outcome)
     }
 
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {

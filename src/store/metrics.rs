@@ -193,14 +193,20 @@ fn register_lease_records(meter: &Meter, store: &MemoryStore) {
     meter
         .u64_observable_gauge("larder.memory.leases.used")
         .with_unit("By")
-        .with_description("Memory of leases and hold-offs in the embedded store")
+        .with_description("Memory of leases, hold-offs and bans in the embedded store")
         .with_callback(move |observer| observer.observe(used.lease_records().used_bytes, &[]))
         .build();
     meter
         .u64_observable_gauge("larder.memory.leases.limit")
         .with_unit("By")
-        .with_description("Memory that leases and hold-offs of the embedded store may use")
+        .with_description("Memory that leases, hold-offs and bans of the embedded store may use")
         .with_callback(move |observer| observer.observe(max.lease_records().max_bytes, &[]))
+        .build();
+    let bans = store.clone();
+    meter
+        .u64_observable_gauge("larder.memory.bans")
+        .with_description("Banned tags and patterns that the embedded store keeps")
+        .with_callback(move |observer| observer.observe(bans.lease_records().bans, &[]))
         .build();
     let (refused, widened) = (store.clone(), store.clone());
     meter

@@ -307,8 +307,8 @@ fn bulk_operations_are_those_whose_size_grows_with_the_store() {
 /// Dashboards and alerts use these names.
 #[test]
 fn operation_names_never_change() {
-    let expected = "get get_many put delete invalidate touch increment acquire extend fill confirm \
-                    discard abandon ledger_add ledger_report facts sizes";
+    let expected = "get get_many put delete invalidate ban touch increment acquire extend fill \
+                    confirm discard abandon ledger_add ledger_report facts sizes";
     assert_eq!(Operation::ALL.map(Operation::name).join(" "), expected);
     for (index, operation) in Operation::ALL.into_iter().enumerate() {
         assert_eq!(operation as usize, index, "metrics are indexed by the operation");

@@ -1,4 +1,4 @@
-//! The byte budget, and the part of it that leases and hold-offs may take.
+//! The byte budget, and the part of it that leases, hold-offs and bans may take.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -8,7 +8,6 @@ use std::{
 use parking_lot::Mutex;
 use repeated_events::LogInterval;
 
-use super::namespace_state::NamespaceState;
 use crate::store::{ErrorKind, Result};
 
 /// Bytes in use and their limit, with counters of removed entries.
@@ -23,9 +22,9 @@ pub(super) struct Budget {
     pub(super) records: RecordBudget,
 }
 
-/// Bytes of leases and hold-offs, which are also part of the whole budget. They cannot be evicted
-/// as entries are: a lease that is forgotten costs a computation, and a hold-off that is forgotten
-/// a wrong value.
+/// Bytes of leases, hold-offs and bans, which are also part of the whole budget. They cannot be
+/// evicted as entries are: a lease that is forgotten costs a computation, and a hold-off or a ban
+/// that is forgotten a wrong value.
 pub(super) struct RecordBudget {
     pub(super) max: u64,
     used: AtomicU64,
@@ -33,13 +32,15 @@ pub(super) struct RecordBudget {
     pub(super) refused_leases: AtomicU64,
     /// Hold-offs that were extended to the whole namespace because they could not be recorded.
     pub(super) widened_hold_offs: AtomicU64,
+    /// Banned tags and patterns of all namespaces.
+    pub(super) bans: AtomicU64,
     log: Mutex<LogInterval>,
 }
 
 /// The part of the budget that is kept free, for what the allocator holds besides: pages that are
 /// partly filled, and freed memory that it gives back a second later.
 const SLACK_DIVISOR: u64 = 16;
-/// The part of the budget that leases and hold-offs may take.
+/// The part of the budget that leases, hold-offs and bans may take.
 const RECORDS_DIVISOR: u64 = 8;
 /// The shortest time between two warnings.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
@@ -54,6 +55,7 @@ impl Budget {
             used: zero(),
             refused_leases: zero(),
             widened_hold_offs: zero(),
+            bans: zero(),
             log: Mutex::new(LogInterval::new(LOG_INTERVAL)),
         };
         let limit = max - max / SLACK_DIVISOR;
@@ -87,8 +89,9 @@ impl Budget {
         self.used() > self.limit
     }
 
-    /// Adds the bytes of a new lease or hold-off. Returns false if there are too many.
-    pub(super) fn add_record(&self, namespace: &NamespaceState, bytes: u64) -> bool {
+    /// Adds the bytes of a new lease, hold-off or ban to those of its namespace. Returns false if
+    /// there are too many.
+    pub(super) fn add_record(&self, namespace: &AtomicU64, bytes: u64) -> bool {
         let is_added = self.records.add(namespace, bytes);
         if is_added {
             self.add(bytes);
@@ -96,7 +99,7 @@ impl Budget {
         is_added
     }
 
-    pub(super) fn release_record(&self, namespace: &NamespaceState, bytes: u64) {
+    pub(super) fn release_record(&self, namespace: &AtomicU64, bytes: u64) {
         self.records.release(namespace, bytes);
         self.release(bytes);
     }
@@ -127,9 +130,9 @@ impl RecordBudget {
 
     /// A namespace may take as much as is still free, so that the next one gets as much as those
     /// before it.
-    fn add(&self, namespace: &NamespaceState, bytes: u64) -> bool {
+    fn add(&self, namespace: &AtomicU64, bytes: u64) -> bool {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let own = namespace.record_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let own = namespace.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let is_within_limits = used <= self.max && own <= bytes.max(self.max - used);
         if !is_within_limits {
             self.release(namespace, bytes);
@@ -137,8 +140,8 @@ impl RecordBudget {
         is_within_limits
     }
 
-    fn release(&self, namespace: &NamespaceState, bytes: u64) {
+    fn release(&self, namespace: &AtomicU64, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
-        namespace.record_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        namespace.fetch_sub(bytes, Ordering::Relaxed);
     }
 }

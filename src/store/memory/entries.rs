@@ -67,10 +67,7 @@ impl Entries {
 
     /// The valid entry of a key. Marks it as the most recently used.
     pub(super) fn get(&mut self, key: &HashedKey<'_>, now: Timestamp) -> Option<&Slot> {
-        let index = self.find(key)?;
-        if !self.slots[index].is_valid(now, self.epoch) {
-            return None;
-        }
+        let index = self.find_valid(key, now)?;
         self.mark_used(index, now);
         Some(&self.slots[index])
     }
@@ -109,11 +106,8 @@ impl Entries {
         now: Timestamp,
         change: impl FnOnce(&mut Entry),
     ) -> Option<MemoryChange> {
-        let index = self.find(key)?;
+        let index = self.find_valid(key, now)?;
         let slot = &mut self.slots[index];
-        if !slot.is_valid(now, self.epoch) {
-            return None;
-        }
         let freed = memory_of(slot);
         let mut entry = slot.entry(self.epoch);
         change(&mut entry);
@@ -154,19 +148,24 @@ impl Entries {
         expired
     }
 
-    /// Visits up to `limit` entries before the position `before`, and removes those of ended
-    /// generations. Returns the freed bytes, and the position to continue from; none at the end.
+    /// Visits up to `limit` entries before the position `before`, fewer if they have to be checked
+    /// against many bans. Removes invalid entries, and moves those of superseded generations to the
+    /// current one. Returns the freed bytes, and the position to continue from; none at the end.
     pub(super) fn purge(&mut self, before: Option<u32>, limit: u32) -> (u64, Option<u32>) {
-        let end = before.unwrap_or(NONE).min(self.slots.len());
-        let start = end.saturating_sub(limit);
-        let mut freed = 0;
+        let mut index = before.unwrap_or(NONE).min(self.slots.len());
+        let (mut freed, mut effort) = (0, 0);
         // Backwards: a removal moves the last entry, which was visited, to its position.
-        for index in (start..end).rev() {
+        while index > 0 && effort < limit {
+            index -= 1;
+            effort += 1;
             if !self.slots[index].generation().is_current() {
-                freed += self.remove_at(index);
+                effort = effort.saturating_add(self.slots[index].generation().check_effort());
+                if !self.slots[index].renew_generation() {
+                    freed += self.remove_at(index);
+                }
             }
         }
-        (freed, (start > 0).then_some(start))
+        (freed, (index > 0).then_some(index))
     }
 
     /// Namespaces and remaining lifetimes of the valid ones among the `limit` most recently used
@@ -181,7 +180,7 @@ impl Entries {
         });
         by_use
             .take(limit)
-            .filter(|slot| slot.is_valid(now, self.epoch))
+            .filter(|slot| slot.is_alive(now, self.epoch) && !slot.generation().is_ended())
             .map(|slot| {
                 let remaining = Duration::from_millis(slot.expires_at() - elapsed);
                 (slot.namespace().clone(), remaining)
@@ -191,6 +190,19 @@ impl Entries {
 
     pub(super) fn len(&self) -> u32 {
         self.slots.len()
+    }
+
+    fn find_valid(&mut self, key: &HashedKey<'_>, now: Timestamp) -> Option<u32> {
+        let index = self.find(key)?;
+        let slot = &self.slots[index];
+        let is_valid = slot.is_alive(now, self.epoch)
+            && (slot.generation().is_current() || self.renew_generation(index));
+        is_valid.then_some(index)
+    }
+
+    #[cold]
+    fn renew_generation(&mut self, index: u32) -> bool {
+        self.slots[index].renew_generation()
     }
 
     fn find(&self, key: &HashedKey<'_>) -> Option<u32> {

@@ -14,7 +14,7 @@ use crate::{
 /// Entries per shard whose remaining TTL is sampled. Bounds the time for which its lock is held.
 const TTL_SAMPLE: usize = 1024;
 
-/// State of the leases and hold-offs of the embedded store. Sizes are in bytes.
+/// State of the leases, hold-offs and bans of the embedded store. Sizes are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseRecordInfo {
     /// Memory in use.
@@ -25,10 +25,12 @@ pub struct LeaseRecordInfo {
     pub refused_leases: u64,
     /// Hold-offs that were extended to their namespace because they could not be recorded.
     pub widened_hold_offs: u64,
+    /// Banned tags and patterns that are kept.
+    pub bans: u64,
 }
 
 impl MemoryStore {
-    /// The state of the leases and hold-offs. Does not block.
+    /// The state of the leases, hold-offs and bans. Does not block.
     pub fn lease_records(&self) -> LeaseRecordInfo {
         let records = &self.0.budget.records;
         LeaseRecordInfo {
@@ -36,6 +38,7 @@ impl MemoryStore {
             max_bytes: records.max,
             refused_leases: records.refused_leases.load(Ordering::Relaxed),
             widened_hold_offs: records.widened_hold_offs.load(Ordering::Relaxed),
+            bans: records.bans.load(Ordering::Relaxed),
         }
     }
 

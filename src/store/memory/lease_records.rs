@@ -147,7 +147,7 @@ impl LeaseRecords {
         let Some(lease) = self.lease(key, now) else { return Err(LeaseLoss::Expired) };
         match lease.state {
             _ if lease.token != token => Err(LeaseLoss::Expired),
-            _ if !lease.generation.is_current() => Err(LeaseLoss::Invalidated),
+            _ if lease.generation.is_lease_invalid(key.key.key()) => Err(LeaseLoss::Invalidated),
             LeaseState::Held => Ok(()),
             LeaseState::Voided(loss) => Err(loss),
             LeaseState::BackedOff(_) => Err(LeaseLoss::Expired),
@@ -291,7 +291,7 @@ impl Lease {
     }
 
     fn is_over(&self, now: Timestamp) -> bool {
-        self.expires_at <= now || !self.generation.is_current()
+        self.expires_at <= now || self.generation.is_ended()
     }
 
     fn removed(self, now: Timestamp) -> RemovedRecord {

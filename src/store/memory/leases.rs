@@ -32,13 +32,17 @@ impl Leases for MemoryStore {
             }
             other => other,
         };
-        let hold_offs =
-            [shard.leases.held_off_until(&key, now), generation.state().held_off_until(now)];
+        let hold_offs = [
+            shard.leases.held_off_until(&key, now),
+            generation.state().held_off_until(now),
+            generation.state().ban_held_off_until(key.key.key(), now),
+        ];
         if let Some(end) = hold_offs.into_iter().flatten().max() {
             return Ok(AcquireOutcome::HeldOff { remaining: end.since(now) });
         }
         let current = shard.leases.lease(&key, now);
-        if let Some(lease) = current.filter(|lease| lease.generation.is_current()) {
+        let is_invalid = |lease: &Lease| lease.generation.is_lease_invalid(key.key.key());
+        if let Some(lease) = current.filter(|lease| !is_invalid(lease)) {
             let remaining = lease.expires_at.since(now);
             match &lease.state {
                 LeaseState::Held => return Ok(AcquireOutcome::Held { expires_in: remaining }),
@@ -49,7 +53,7 @@ impl Leases for MemoryStore {
                 LeaseState::Voided(_) => {}
             }
         }
-        if !store.budget.add_record(generation.state(), lease_bytes(&key)) {
+        if !store.budget.add_record(&generation.state().record_bytes, lease_bytes(&key)) {
             return store.refuse_lease();
         }
         let expires_at = now.after(request.ttl);
@@ -85,7 +89,7 @@ impl Leases for MemoryStore {
     ) -> Result<LeaseStatus> {
         let store = &*self.0;
         store.write(key, Entry::written(entry, store.now()), |shard, key, now| {
-            if let Err(loss) = store.lease_status(shard, key, token, now) {
+            if let Err(loss) = store.fill_status(shard, key, token, &entry.tags, now) {
                 return Err(Err(loss));
             }
             store.end_lease(shard, key);
@@ -103,10 +107,12 @@ impl Leases for MemoryStore {
         let (key, shard) = store.locate(key);
         let mut shard = shard.lock();
         let now = store.now();
-        if let Err(loss) = store.lease_status(&shard, &key, token, now) {
+        let tags = &revalidation.tags;
+        if let Err(loss) = store.fill_status(&mut shard, &key, token, tags, now) {
             return Ok(RevalidateOutcome::LeaseLost(loss));
         }
-        // The entry belongs to the generation of the lease: both are valid.
+        // A valid entry is moved to the current generation, so that no ban of its new tags counts
+        // that is older than the lease.
         let version = shard.entries.read(&key, now).map(|entry| entry.version);
         if version != Some(revalidation.version) {
             return Ok(RevalidateOutcome::Gone);
@@ -179,6 +185,25 @@ impl Inner {
         if status == Err(LeaseLoss::Expired) { Err(self.loss(shard, key, now)) } else { status }
     }
 
+    /// Whether a value with these tags may be stored under the lease of a key. If a ban forbids it,
+    /// the lease is voided.
+    fn fill_status(
+        &self,
+        shard: &mut Shard,
+        key: &HashedKey<'_>,
+        token: LeaseToken,
+        tags: &[String],
+        now: Timestamp,
+    ) -> LeaseStatus {
+        self.lease_status(shard, key, token, now)?;
+        let lease = shard.leases.lease(key, now);
+        if lease.is_some_and(|lease| lease.generation.refuses_fill(key.key.key(), tags, now)) {
+            self.void_lease(shard, key, LeaseLoss::Invalidated);
+            return Err(LeaseLoss::Invalidated);
+        }
+        Ok(())
+    }
+
     /// Why a lease is lost. Its record may have been removed after an invalidation.
     #[cold]
     fn loss(&self, shard: &Shard, key: &HashedKey<'_>, now: Timestamp) -> LeaseLoss {
@@ -219,7 +244,7 @@ impl Inner {
     /// Releases the memory of a lease that has been removed.
     fn release_lease(&self, lease: Option<Lease>) {
         if let Some(lease) = lease {
-            self.budget.release_record(lease.generation.state(), lease.bytes());
+            self.budget.release_record(&lease.generation.state().record_bytes, lease.bytes());
         }
     }
 }

@@ -2,7 +2,7 @@
 //! and then the key.
 
 use crate::{
-    model::{EntryKey, Namespace},
+    model::{EntryKey, Namespace, PARAMS_DIGEST_BYTES},
     store::memory::allocation::allocated,
 };
 
@@ -23,6 +23,12 @@ pub(super) struct Name {
 pub(super) fn parts(key: &EntryKey) -> [&[u8]; 2] {
     let digest = key.params().map_or(&[][..], |digest| digest.as_bytes());
     [digest, key.key().as_bytes()]
+}
+
+/// The key in a name.
+pub(super) fn text(name: &[u8], has_params: bool) -> &[u8] {
+    let digest = if has_params { PARAMS_DIGEST_BYTES } else { 0 };
+    name.get(digest..).unwrap_or_default()
 }
 
 /// Memory of a name of `len` bytes in an allocation of its own.

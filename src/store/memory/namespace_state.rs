@@ -1,10 +1,16 @@
 //! What is known of a namespace in all its generations.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering},
 };
 
+use parking_lot::RwLock;
+
+use super::{
+    budget::Budget,
+    namespace_bans::{BanAccount, NamespaceBans},
+};
 use crate::{
     model::{Namespace, Timestamp},
     store::LeaseLoss,
@@ -19,6 +25,10 @@ pub(super) struct NamespaceState {
     held_off_until: AtomicU64,
     /// Until then, a lease without a record may be one that an invalidation has ended.
     invalidated_until: AtomicU64,
+    /// Until then, each fill is checked against the bans, because some of them have a hold-off.
+    fills_checked_until: AtomicU64,
+    /// Unset until the first ban.
+    bans: OnceLock<Box<RwLock<NamespaceBans>>>,
 }
 
 impl NamespaceState {
@@ -28,6 +38,8 @@ impl NamespaceState {
             record_bytes: AtomicU64::default(),
             held_off_until: AtomicU64::default(),
             invalidated_until: AtomicU64::default(),
+            fills_checked_until: AtomicU64::default(),
+            bans: OnceLock::new(),
         })
     }
 
@@ -67,8 +79,50 @@ impl NamespaceState {
         }
     }
 
+    /// The bans of the namespace, if there were any.
+    pub(super) fn bans(&self) -> Option<&RwLock<NamespaceBans>> {
+        self.bans.get().map(|bans| &**bans)
+    }
+
+    pub(super) fn bans_or_default(&self) -> &RwLock<NamespaceBans> {
+        self.bans.get_or_init(Box::default)
+    }
+
+    pub(super) fn ban_account<'a>(
+        &'a self,
+        generation_bytes: u64,
+        budget: &'a Budget,
+    ) -> BanAccount<'a> {
+        BanAccount { budget, record_bytes: &self.record_bytes, generation_bytes }
+    }
+
+    /// Number of the newest ban.
+    pub(super) fn ban_sequence(&self) -> u64 {
+        self.bans().map_or(0, |bans| bans.read().sequence())
+    }
+
+    /// Checks each fill against the bans until `until`.
+    pub(super) fn check_fills(&self, until: Timestamp) {
+        self.fills_checked_until.fetch_max(until.0, Ordering::Relaxed);
+    }
+
+    /// Whether each fill is checked against the bans.
+    pub(super) fn checks_fills(&self, now: Timestamp) -> bool {
+        now.0 < self.fills_checked_until.load(Ordering::Relaxed)
+    }
+
+    /// End of the hold-off of a key by a banned pattern, if it lies in the future.
+    pub(super) fn ban_held_off_until(&self, key: &str, now: Timestamp) -> Option<Timestamp> {
+        if !self.checks_fills(now) {
+            return None;
+        }
+        self.bans().and_then(|bans| bans.read().table().held_off_until(key, now))
+    }
+
     /// Whether nothing has to be remembered.
     pub(super) fn is_idle(&self, now: Timestamp) -> bool {
-        self.held_off_until(now).is_none() && self.unrecorded_loss(now) == LeaseLoss::Expired
+        self.held_off_until(now).is_none()
+            && self.unrecorded_loss(now) == LeaseLoss::Expired
+            && !self.checks_fills(now)
     }
 }

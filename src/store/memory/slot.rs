@@ -197,8 +197,19 @@ impl Slot {
         &self.generation
     }
 
-    pub(super) fn is_valid(&self, now: Timestamp, epoch: Timestamp) -> bool {
-        now.0.saturating_sub(epoch.0) < self.expires_at.get() && self.generation.is_current()
+    /// Whether the hard expiry lies in the future.
+    pub(super) fn is_alive(&self, now: Timestamp, epoch: Timestamp) -> bool {
+        now.0.saturating_sub(epoch.0) < self.expires_at.get()
+    }
+
+    /// Moves the entry of a superseded generation to the current one. Returns false if the entry is
+    /// invalid.
+    pub(super) fn renew_generation(&mut self) -> bool {
+        let tags = self.extras.as_ref().map_or(&[][..], |extras| &extras.tags);
+        let renewed = self.generation.renewed(self.key(), tags);
+        let is_valid = renewed.is_some();
+        self.generation = renewed.unwrap_or_else(|| self.generation.clone());
+        is_valid
     }
 
     /// Milliseconds from the creation of the store to the expiry.
@@ -226,6 +237,12 @@ impl Slot {
 
     fn name(&self) -> &[u8] {
         self.head().get(VERSION..).unwrap_or_default()
+    }
+
+    /// The key, without the digest of the params.
+    fn key(&self) -> &str {
+        let text = name::text(self.name(), self.head.has_params());
+        std::str::from_utf8(text).unwrap_or_default()
     }
 
     fn version(&self) -> Version {

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{
     task::yield_now,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 
 use super::{Inner, lease_records::SweepPosition};
@@ -19,34 +19,44 @@ const BATCH: u32 = 256;
 /// Places for leases, most of them empty, that are visited under one lock.
 const BUCKETS: usize = 1024;
 
+/// Part of the time for which the sweeper may look for invalid entries, which takes time linear in
+/// the number of all entries: one in ten.
+const PAUSE_FACTOR: u32 = 9;
+
 /// Sweeps until the store is dropped.
 pub(super) fn spawn(store: &Arc<Inner>) {
     let store = Arc::downgrade(store);
     tokio::spawn(async move {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next_purge = Instant::now();
         loop {
             ticks.tick().await;
-            if sweep(&store).await.is_none() {
+            if sweep(&store, &mut next_purge).await.is_none() {
                 return;
             }
         }
     });
 }
 
-/// Sweeps all shards; none if the store was dropped.
-async fn sweep(store: &Weak<Inner>) -> Option<()> {
-    let has_ended_generation = store.upgrade()?.generations.take_ended();
+/// Sweeps all shards; none if the store was dropped. Looks for invalid entries if there may be some
+/// and `next_purge` has come.
+async fn sweep(store: &Weak<Inner>, next_purge: &mut Instant) -> Option<()> {
+    let began_at = Instant::now();
+    let purges = *next_purge <= began_at && store.upgrade()?.generations.take_invalid();
     for index in 0..store.upgrade()?.shards.len() {
         let store = store.upgrade()?;
         store.sweep_leases(index).await;
-        if has_ended_generation {
+        if purges {
             store.purge(index).await;
         }
         while store.expire(index) == BATCH as usize {
             yield_now().await;
         }
         yield_now().await;
+    }
+    if purges {
+        *next_purge = Instant::now() + PAUSE_FACTOR * began_at.elapsed();
     }
     let store = store.upgrade()?;
     store.generations.remove_unused(store.now(), &store.budget).await;
@@ -83,7 +93,7 @@ impl Inner {
             let now = self.now();
             position = self.shards[index].lock().leases.sweep(from, BUCKETS, now, &mut removed);
             for record in removed.drain(..) {
-                self.budget.release_record(&record.namespace, record.bytes);
+                self.budget.release_record(&record.namespace.record_bytes, record.bytes);
                 if let Some(watch_key) = record.watch_key {
                     self.lease_watchers.notify(&watch_key);
                 }

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod accounting;
+mod bans;
 mod budget;
 mod counters;
 mod entries;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{entries::memory_of, generation::namespace_bytes, lease_records::lease_bytes, *};
+use super::{entries::memory_of, generations::namespace_bytes, lease_records::lease_bytes, *};
 use crate::{
     model::{Kind, Version},
     store::{
