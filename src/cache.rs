@@ -13,6 +13,7 @@ pub mod fleet_stats;
 mod get;
 mod get_or_fetch;
 mod increment;
+mod invalidate;
 mod invalidate_namespace;
 pub mod metrics;
 mod namespace_context;
@@ -31,6 +32,8 @@ mod warm;
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+use repeated_events::LogInterval;
 use tokio_util::sync::CancellationToken;
 
 use crate::{model::Namespace, stats::registry::StatsRegistry, store::Backend};
@@ -51,6 +54,7 @@ pub use error::Error;
 pub use get::GetResult;
 pub use get_or_fetch::{FetchStatus, GetOrFetchOutcome, GetOrFetchResult, LeaseOffer};
 pub use increment::IncrementResult;
+pub use invalidate::{InvalidateTarget, TargetOutcome};
 pub use namespaces::{Namespaces, OriginClients};
 pub use outcome::{Found, Outcome, Tier};
 pub use renew::RenewResult;
@@ -67,6 +71,8 @@ pub struct Cache {
     stats: Arc<StatsRegistry>,
     flights: Arc<FlightGroup>,
     closing: CancellationToken,
+    invalidate_log: Mutex<LogInterval>,
+    widened_ban_log: Mutex<LogInterval>,
 }
 
 impl Cache {
@@ -79,7 +85,15 @@ impl Cache {
         max_waiting: usize,
     ) -> Self {
         let flights = FlightGroup::new(store.clone(), max_waiting);
-        Self { store, namespaces, stats, flights, closing: CancellationToken::new() }
+        Self {
+            store,
+            namespaces,
+            stats,
+            flights,
+            closing: CancellationToken::new(),
+            invalidate_log: Mutex::new(LogInterval::new(invalidate::LOG_INTERVAL)),
+            widened_ban_log: Mutex::new(LogInterval::new(invalidate::LOG_INTERVAL)),
+        }
     }
 
     /// The namespaces' rules, which can be replaced at any time.

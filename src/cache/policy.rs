@@ -6,6 +6,7 @@ use crate::{
     config::{NamespaceConfig, OriginConfig},
     model::{Entry, Kind, Lifetime, Timestamp, millis_ceil},
     origin::{self, CacheDirectives, OriginErrorKind},
+    store::BanLimits,
 };
 
 /// State of an entry, by which it may be served.
@@ -94,6 +95,18 @@ pub(super) fn fetched_lifetime(
         revalidation_window: if can_be_revalidated { origin.keep } else { Duration::ZERO },
     };
     (!directives.no_store && !lifetime.total().is_zero()).then_some(lifetime)
+}
+
+/// The bans that a namespace keeps.
+pub(super) fn ban_limits(rules: &NamespaceConfig) -> BanLimits {
+    let keep = rules.origin.as_ref().map_or(Duration::ZERO, |origin| origin.keep);
+    let window = |rule: Duration| rule.max(rules.max_ttl);
+    let windows = window(rules.stale_while_revalidate) + window(rules.stale_if_error);
+    BanLimits {
+        max_tags: rules.max_banned_tags,
+        max_globs: rules.max_banned_patterns,
+        longest_lifetime: rules.max_ttl + windows + keep,
+    }
 }
 
 /// Back-off of the whole fleet after a failed fetch.

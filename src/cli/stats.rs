@@ -261,6 +261,7 @@ fn counters_json(counters: &pb::Counters) -> Value {
         "fills_not_stored": counters.fills_not_stored,
         "uncacheable": counters.uncacheable,
         "near_hits": counters.near_hits,
+        "bans": counters.bans,
     })
 }
 

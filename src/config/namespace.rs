@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::near_cache::NearCacheConfig;
 use super::origin::OriginConfig;
 use super::target::Target;
-use super::value::{DAY, HOUR, MIB, MILLISECOND, SECOND, duration, number_below, size};
+use super::value::{DAY, HOUR, MIB, MILLISECOND, SECOND, count, duration, number_below, size};
 use super::visitor::{ConfigVisitor, Section};
 use crate::url_template::UrlTemplate;
 
@@ -31,6 +31,10 @@ pub struct NamespaceConfig {
     pub abandon_backoff: Duration,
     /// Upper limit for a lease that is held by an open FetchStream.
     pub lease_max: Duration,
+    /// Maximum number of banned tags. More of them invalidate the whole namespace.
+    pub max_banned_tags: usize,
+    /// Maximum number of banned patterns. More of them invalidate the whole namespace.
+    pub max_banned_patterns: usize,
     /// The origin from which Larder fetches missing values; `None`: callers compute them. Always
     /// `None` in `[defaults]`.
     pub origin: Option<OriginConfig>,
@@ -55,6 +59,8 @@ impl Default for NamespaceConfig {
             lease_wait: Duration::from_secs(5),
             abandon_backoff: Duration::from_secs(1),
             lease_max: Duration::from_secs(5 * 60),
+            max_banned_tags: 100_000,
+            max_banned_patterns: 1_000,
             origin: None,
             near_cache: None,
         }
@@ -92,5 +98,7 @@ impl NamespaceConfig {
         visitor.key("lease_wait", &mut self.lease_wait, duration(zero, 60 * SECOND));
         visitor.key("abandon_backoff", &mut self.abandon_backoff, duration(zero, HOUR));
         visitor.key("lease_max", &mut self.lease_max, duration(SECOND, HOUR));
+        visitor.key("max_banned_tags", &mut self.max_banned_tags, count(1..=10_000_000));
+        visitor.key("max_banned_patterns", &mut self.max_banned_patterns, count(1..=100_000));
     }
 }

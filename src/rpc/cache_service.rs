@@ -19,7 +19,10 @@ use super::{
     status,
 };
 use crate::{
-    cache::{self, BatchGet, BatchGetOrFetch, Cache, SetCommand, fleet_stats::FleetStats},
+    cache::{
+        self, BatchGet, BatchGetOrFetch, Cache, InvalidateTarget, SetCommand,
+        fleet_stats::FleetStats,
+    },
     config::LimitsConfig,
     model::{EntryKey, Namespace},
     pb::{
@@ -97,6 +100,12 @@ impl CacheRpc {
     }
 }
 
+/// The namespace of all targets; none if they have several.
+fn common_namespace(targets: &[InvalidateTarget]) -> Option<&Namespace> {
+    let (first, rest) = targets.split_first()?;
+    rest.iter().all(|target| target.namespace() == first.namespace()).then(|| first.namespace())
+}
+
 #[tonic::async_trait]
 impl CacheService for CacheRpc {
     async fn get(&self, request: Request<pb::GetRequest>) -> RpcResult<pb::GetResponse> {
@@ -139,6 +148,24 @@ impl CacheService for CacheRpc {
         self.cache.invalidate_namespace(&namespace).await?;
         let mut response = Response::new(pb::InvalidateNamespaceResponse {});
         access_log::attach_namespace(&mut response, &namespace, "INVALIDATED");
+        Ok(response)
+    }
+
+    async fn invalidate(
+        &self,
+        request: Request<pb::InvalidateRequest>,
+    ) -> RpcResult<pb::InvalidateResponse> {
+        let compression = Compression::of(&request);
+        let request = request.into_inner();
+        self.check_batch_size("targets", request.targets.len())?;
+        let targets = convert::invalidate_targets(request.targets)?;
+        let hold_off = convert::hold_off(request.hold_off)?;
+        let outcomes = self.cache.invalidate(&targets, hold_off).await?;
+        let mut response = Response::new(convert::invalidate_response(outcomes));
+        compression.fit(&mut response);
+        if let Some(namespace) = common_namespace(&targets) {
+            access_log::attach_namespace(&mut response, namespace, "INVALIDATED");
+        }
         Ok(response)
     }
 

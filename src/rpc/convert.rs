@@ -4,6 +4,7 @@
 
 mod get;
 mod get_or_fetch;
+mod invalidate;
 mod key;
 mod lease;
 mod set;
@@ -20,6 +21,7 @@ pub(super) use get_or_fetch::{
     GrantedLease, batch_get_or_fetch_result, get_or_fetch_reply, get_or_fetch_request,
     get_or_fetch_template,
 };
+pub(super) use invalidate::{invalidate_response, invalidate_targets};
 pub(super) use key::{entry_key, entry_keys};
 pub(super) use lease::{
     abandon_reason, hold_off, lease_loss, lost_lease_response, renew_response, required_token,

@@ -24,7 +24,7 @@ enum Shape {
 use Shape::{Batch, Long, Open, Single, Stream};
 
 /// Frequent methods first, because the table is searched from the start.
-const METHODS: [(&str, Shape); 22] = [
+const METHODS: [(&str, Shape); 23] = [
     (OTHER, Single),
     ("larder.v1.CacheService/Get", Single),
     ("larder.v1.CacheService/Set", Single),
@@ -41,6 +41,7 @@ const METHODS: [(&str, Shape); 22] = [
     ("larder.v1.CacheService/BatchDelete", Batch),
     ("larder.v1.CacheService/Touch", Single),
     ("larder.v1.CacheService/Increment", Single),
+    ("larder.v1.CacheService/Invalidate", Batch),
     ("larder.v1.AdminService/Warm", Long),
     ("grpc.health.v1.Health/Check", Single),
     ("grpc.health.v1.Health/Watch", Open),
@@ -50,9 +51,9 @@ const METHODS: [(&str, Shape); 22] = [
 ];
 
 /// Index of the first method that is not of the CacheService.
-const FIRST_OF_OTHERS: usize = 16;
+const FIRST_OF_OTHERS: usize = 17;
 /// Index of the first method that is not of Larder.
-const FIRST_STANDARD: usize = 17;
+const FIRST_STANDARD: usize = 18;
 /// Set, Delete, InvalidateNamespace, Renew, Abandon, Touch and Increment.
 const SHORT_RESPONSES: [Method; 7] =
     [Method(2), Method(5), Method(6), Method(10), Method(11), Method(14), Method(15)];
@@ -170,7 +171,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen, 16);
+        assert_eq!(seen, 17);
     }
 
     #[test]
@@ -210,7 +211,7 @@ mod tests {
     #[test]
     fn only_batches_and_streams_may_spawn() {
         let may_spawn = |rpc: &str| Method::of(&format!("{CACHE_SERVICE}{rpc}")).may_spawn();
-        assert!(may_spawn("BatchGet") && may_spawn("BatchSet") && may_spawn("FetchStream"));
+        assert!(may_spawn("BatchGet") && may_spawn("BatchSet") && may_spawn("Invalidate"));
         assert!(!may_spawn("Get") && !may_spawn("GetOrFetch") && !may_spawn("Nope"));
     }
 

@@ -58,6 +58,8 @@ pub enum Counter {
     Uncacheable,
     /// Hits and negative answers that came from the near cache. They also count as such.
     NearHits,
+    /// Tags and patterns invalidated.
+    Bans,
 }
 
 /// Kind of a measured latency.
@@ -93,7 +95,7 @@ pub struct SparseCounters(Vec<(u16, u64)>);
 
 impl Counter {
     /// All counters, in the order of their cells.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Hits,
         Self::Stale,
         Self::Negative,
@@ -119,6 +121,7 @@ impl Counter {
         Self::FillsNotStored,
         Self::Uncacheable,
         Self::NearHits,
+        Self::Bans,
     ];
 
     /// Name in the store. Renaming a counter would lose its earlier counts.
@@ -149,6 +152,7 @@ impl Counter {
             Self::FillsNotStored => "fills_not_stored",
             Self::Uncacheable => "uncacheable",
             Self::NearHits => "near_hits",
+            Self::Bans => "bans",
         }
     }
 }

@@ -22,6 +22,8 @@ mod expiry;
 mod fetch_modes;
 // Leases that last as long as the caller's stream.
 mod fetch_streams;
+// Invalidation by tag, by pattern, and of several targets.
+mod invalidate;
 // Events that end a lease, and the result of a late fill.
 mod lease_loss;
 // One caller computes, the others wait and are woken.

@@ -34,6 +34,8 @@ mod outages;
 mod health;
 // A value that was fetched before an invalidation is never read after it.
 mod fencing;
+// Invalidation of fetched values by tag and by pattern.
+mod invalidate;
 // One fetch per key across replicas.
 mod fleet;
 // Fetches when a replica or the store fails.

@@ -31,6 +31,8 @@ pub(crate) mod server;
 pub(crate) mod status;
 // A FetchStream client.
 pub(crate) mod stream;
+// Targets of Invalidate.
+pub(crate) mod targets;
 // A Redis server with TLS.
 pub(crate) mod tls;
 // Polling with a deadline.

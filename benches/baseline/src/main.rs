@@ -135,6 +135,7 @@ unimplemented_rpcs! {
     set(SetRequest) -> SetResponse,
     delete(DeleteRequest) -> DeleteResponse,
     invalidate_namespace(InvalidateNamespaceRequest) -> InvalidateNamespaceResponse,
+    invalidate(InvalidateRequest) -> InvalidateResponse,
     stats(StatsRequest) -> StatsResponse,
     get_or_fetch(GetOrFetchRequest) -> GetOrFetchResponse,
     abandon(AbandonRequest) -> AbandonResponse,

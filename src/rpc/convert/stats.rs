@@ -110,6 +110,7 @@ fn counters(counts: &Counters) -> pb::Counters {
         fills_not_stored: counts.get(Counter::FillsNotStored),
         uncacheable: counts.get(Counter::Uncacheable),
         near_hits: counts.get(Counter::NearHits),
+        bans: counts.get(Counter::Bans),
     }
 }
 

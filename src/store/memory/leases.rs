@@ -1,6 +1,6 @@
 //! Leases of the embedded store.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -8,6 +8,7 @@ use super::{
     Inner, MemoryStore,
     lease_records::{Lease, LeaseState, lease_bytes},
     name::{self, HashedKey},
+    namespace_state::NamespaceState,
     shard::Shard,
 };
 use crate::{
@@ -207,10 +208,16 @@ impl Inner {
     /// Why a lease is lost. Its record may have been removed after an invalidation.
     #[cold]
     fn loss(&self, shard: &Shard, key: &HashedKey<'_>, now: Timestamp) -> LeaseLoss {
+        let namespace = self.generations.state(key.key.namespace());
+        let is_held_off = |namespace: &Arc<NamespaceState>| {
+            namespace.ban_held_off_until(key.key.key(), now).is_some()
+        };
+        if namespace.as_ref().is_some_and(is_held_off) {
+            return LeaseLoss::Invalidated;
+        }
         if shard.leases.lease(key, now).is_some() {
             return LeaseLoss::Expired;
         }
-        let namespace = self.generations.state(key.key.namespace());
         namespace.map_or(LeaseLoss::Expired, |namespace| namespace.unrecorded_loss(now))
     }
 

@@ -19,6 +19,7 @@ use crate::support::{
     redis::RedisServer,
     server::Larder,
     status::{expect_retry, expect_violation},
+    targets,
     wait::{SOON, eventually},
 };
 
@@ -65,6 +66,8 @@ async fn deletes_and_increments_fail() {
             .await
             .map(drop),
         cache.invalidate_namespace(invalidate("ns")).await.map(drop),
+        cache.invalidate(targets::request(&[targets::tags(&["t"])])).await.map(drop),
+        cache.invalidate(targets::request(&[targets::key("k")])).await.map(drop),
         cache.increment(increment("k", 1)).await.map(drop),
     ] {
         expect_retry(refused, Code::Unavailable, "STORE_UNAVAILABLE");

@@ -14,6 +14,7 @@ use crate::support::{
         touch,
     },
     status::{expect_error, expect_over_limit, expect_violation},
+    targets,
 };
 
 on_both_stores!(every_call_checks_the_namespace, |env| {
@@ -218,6 +219,8 @@ on_both_stores!(
         }
         let refused = env.cache.invalidate_namespace(invalidate("unknown")).await;
         expect_error(refused, Code::NotFound, "UNKNOWN_NAMESPACE");
+        let request = targets::request(&[targets::namespace("known"), targets::key("k")]);
+        expect_error(env.cache.invalidate(request).await, Code::NotFound, "UNKNOWN_NAMESPACE");
     }
 );
 

@@ -7,10 +7,11 @@ use larder::pb::v1::{
     BatchGetOrFetchRequest, BatchGetOrFetchResult, BatchGetRequest, BatchGetResponse,
     BatchSetRequest, BatchSetResponse, Contended, DeleteRequest, DeleteResponse, Found,
     GetOrFetchRequest, GetOrFetchResponse, GetRequest, GetResponse, IncrementRequest,
-    IncrementResponse, InvalidateNamespaceRequest, InvalidateNamespaceResponse, KeyRef, Lease,
-    RenewRequest, RenewResponse, SetRequest, SetResponse, StatsRequest, StatsResponse,
-    TouchRequest, TouchResponse, Value, cache_service_client::CacheServiceClient,
-    get_or_fetch_response::Outcome as Answer, value::Kind,
+    IncrementResponse, InvalidateNamespaceRequest, InvalidateNamespaceResponse, InvalidateRequest,
+    InvalidateResponse, KeyRef, Lease, RenewRequest, RenewResponse, SetRequest, SetResponse,
+    StatsRequest, StatsResponse, TouchRequest, TouchResponse, Value,
+    cache_service_client::CacheServiceClient, get_or_fetch_response::Outcome as Answer,
+    value::Kind,
 };
 use tonic::{
     IntoRequest, Response, Status,
@@ -76,6 +77,7 @@ impl Cache {
         set(SetRequest) -> SetResponse;
         delete(DeleteRequest) -> DeleteResponse;
         invalidate_namespace(InvalidateNamespaceRequest) -> InvalidateNamespaceResponse;
+        invalidate(InvalidateRequest) -> InvalidateResponse;
         stats(StatsRequest) -> StatsResponse;
         get_or_fetch(GetOrFetchRequest) -> GetOrFetchResponse;
         abandon(AbandonRequest) -> AbandonResponse;

@@ -1,0 +1,129 @@
+//! Invalidate.
+
+use super::{Checked, entry_key, value::tags};
+use crate::{
+    cache::{InvalidateTarget, TargetOutcome},
+    model::{Glob, Namespace, Violation},
+    pb::v1 as pb,
+};
+
+/// The targets of a request.
+pub(in crate::rpc) fn invalidate_targets(
+    targets: Vec<pb::Target>,
+) -> Checked<Vec<InvalidateTarget>> {
+    let mut converted = Vec::with_capacity(targets.len());
+    for (index, target) in targets.into_iter().enumerate() {
+        let target = invalidate_target(target);
+        let path = || format!("targets[{index}].");
+        converted.push(target.map_err(|violation| violation.within(&path()))?);
+    }
+    Ok(converted)
+}
+
+fn invalidate_target(target: pb::Target) -> Checked<InvalidateTarget> {
+    use pb::target::Target as Pb;
+    let within = |part: &'static str| move |violation: Violation| violation.within(part);
+    match target.target {
+        None => {
+            let description = "must be set: to a namespace, tags, a pattern or a key";
+            Err(Violation::new("target", description))
+        }
+        Some(Pb::Namespace(namespace)) => {
+            Ok(InvalidateTarget::Namespace(Namespace::new(&namespace)?))
+        }
+        Some(Pb::Tags(target)) => tag_target(target).map_err(within("tags.")),
+        Some(Pb::Pattern(target)) => pattern_target(&target).map_err(within("pattern.")),
+        Some(Pb::Key(key)) => {
+            let key = entry_key(&key.namespace, &key.key, &key.params).map_err(within("key."))?;
+            Ok(InvalidateTarget::Key(key))
+        }
+    }
+}
+
+fn tag_target(target: pb::TagTarget) -> Checked<InvalidateTarget> {
+    let namespace = Namespace::new(&target.namespace)?;
+    if target.tags.is_empty() {
+        return Err(Violation::new("tags", "must not be empty"));
+    }
+    Ok(InvalidateTarget::Tags(namespace, tags(target.tags)?.to_vec()))
+}
+
+fn pattern_target(target: &pb::PatternTarget) -> Checked<InvalidateTarget> {
+    Ok(InvalidateTarget::Pattern(Namespace::new(&target.namespace)?, Glob::new(&target.glob)?))
+}
+
+pub(in crate::rpc) fn invalidate_response(outcomes: Vec<TargetOutcome>) -> pb::InvalidateResponse {
+    let result = |outcome| match outcome {
+        TargetOutcome::Deleted { existed } => {
+            pb::TargetResult { existed, namespace_invalidated: false }
+        }
+        TargetOutcome::Banned => pb::TargetResult::default(),
+        TargetOutcome::NamespaceInvalidated => {
+            pb::TargetResult { existed: false, namespace_invalidated: true }
+        }
+    };
+    pb::InvalidateResponse { results: outcomes.into_iter().map(result).collect() }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use pb::target::Target as Pb;
+
+    use super::*;
+
+    fn tag_target(namespace: &str, tags: &[&str]) -> Pb {
+        let tags = tags.iter().map(ToString::to_string).collect();
+        Pb::Tags(pb::TagTarget { namespace: namespace.to_owned(), tags })
+    }
+
+    fn pattern(namespace: &str, glob: &str) -> Pb {
+        Pb::Pattern(pb::PatternTarget { namespace: namespace.to_owned(), glob: glob.to_owned() })
+    }
+
+    fn key(namespace: &str, key: &str) -> Pb {
+        let (namespace, key) = (namespace.to_owned(), key.to_owned());
+        Pb::Key(pb::KeyRef { namespace, key, ..pb::KeyRef::default() })
+    }
+
+    fn convert(targets: Vec<Option<Pb>>) -> Checked<Vec<InvalidateTarget>> {
+        invalidate_targets(targets.into_iter().map(|target| pb::Target { target }).collect())
+    }
+
+    #[test]
+    fn each_kind_of_target_is_converted() {
+        let targets = vec![
+            Some(Pb::Namespace("ns".to_owned())),
+            Some(tag_target("ns", &["b", "a", "b"])),
+            Some(pattern("ns", "user:*")),
+            Some(key("ns", "k")),
+        ];
+        let namespace = || Namespace::new("ns").unwrap();
+        let expected = [
+            InvalidateTarget::Namespace(namespace()),
+            InvalidateTarget::Tags(namespace(), vec!["a".to_owned(), "b".to_owned()]),
+            InvalidateTarget::Pattern(namespace(), Glob::new("user:*").unwrap()),
+            InvalidateTarget::Key(entry_key("ns", "k", &Default::default()).unwrap()),
+        ];
+        assert_eq!(convert(targets).unwrap(), expected);
+    }
+
+    #[test]
+    fn violations_name_the_target_and_the_field() {
+        let valid = || Some(Pb::Namespace("ns".to_owned()));
+        for (target, field) in [
+            (None, "targets[1].target"),
+            (Some(Pb::Namespace(String::new())), "targets[1].namespace"),
+            (Some(tag_target("", &["a"])), "targets[1].tags.namespace"),
+            (Some(tag_target("ns", &[])), "targets[1].tags.tags"),
+            (Some(tag_target("ns", &["a", ""])), "targets[1].tags.tags[1]"),
+            (Some(tag_target("ns", &["a"; 33])), "targets[1].tags.tags"),
+            (Some(pattern("", "*")), "targets[1].pattern.namespace"),
+            (Some(pattern("ns", "")), "targets[1].pattern.glob"),
+            (Some(pattern("ns", "a[")), "targets[1].pattern.glob"),
+            (Some(key("ns", "")), "targets[1].key.key"),
+        ] {
+            assert_eq!(convert(vec![valid(), target]).unwrap_err().field(), field);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Invalidation by tag, by pattern, and of several targets.
+
+use std::time::Duration;
+
+use larder::pb::v1::{
+    BatchGetRequest, InvalidateRequest, RenewResult, SetRequest, SetResult, TargetResult,
+};
+
+use tonic::Code;
+
+use crate::support::{
+    batch::{answers, batch},
+    client::{
+        Cache, Fetched as _, NS, as_text, batch_get, delete, fetch, fill, get, key_ref, ms, params,
+        renewal, set, text, touch,
+    },
+    fleet::metric,
+    status::{expect_over_limit, expect_violation},
+    targets::{hold_off, invalidate, key, namespace, pattern, request, tags},
+    wait::{SOON, eventually, throughout},
+};
+
+const LONG: i64 = 60_000;
+const BANNED: TargetResult = TargetResult { existed: false, namespace_invalidated: false };
+const WHOLE: TargetResult = TargetResult { existed: false, namespace_invalidated: true };
+/// A busy machine is not a store outage.
+const STORE_TIMEOUT: [(&str, &str); 1] = [("LARDER_STORE__TIMEOUT", "5s")];
+
+fn tagged(key: &str, tags: &[&str]) -> SetRequest {
+    let tags = tags.iter().map(ToString::to_string).collect();
+    SetRequest { tags, ..set(key, text(key)) }
+}
+
+async fn put(cache: &Cache, key: &str, tags: &[&str]) {
+    let stored = cache.set(tagged(key, tags)).await.unwrap();
+    assert_eq!(stored.result(), SetResult::Stored);
+}
+
+/// The keys of `keys` with a value.
+async fn kept<'a>(cache: &Cache, keys: &[&'a str]) -> Vec<&'a str> {
+    let mut kept = Vec::new();
+    for key in keys {
+        if cache.read(key).await.is_some() {
+            kept.push(*key);
+        }
+    }
+    kept
+}
+
+on_both_stores!(tags_invalidate_the_entries_that_have_one, |env| {
+    put(&env.cache, "a", &["x", "y"]).await;
+    put(&env.cache, "b", &["z"]).await;
+    put(&env.cache, "c", &[]).await;
+    let results = invalidate(&env.cache, &[tags(&["y", "unknown"])]).await;
+    assert_eq!(env.cache.read("a").await, None);
+    if env.bans() {
+        assert_eq!(results, [BANNED]);
+        assert_eq!(kept(&env.cache, &["a", "b", "c"]).await, ["b", "c"]);
+    }
+    put(&env.cache, "a", &["y"]).await;
+    assert_eq!(env.cache.read("a").await.as_deref(), Some("a"), "a later value is valid");
+});
+
+on_both_stores!(patterns_match_whole_keys_with_any_params, |env| {
+    let keys = ["user:1:a", "user:12", "xuser:1:a", "user:1:*", "user:1:[z]"];
+    for name in keys {
+        put(&env.cache, name, &[]).await;
+    }
+    let with_params =
+        SetRequest { params: params(&[("page", "2")]), ..set("user:1:p", text("page")) };
+    env.cache.set(with_params).await.unwrap();
+    invalidate(&env.cache, &[pattern(r"user:1:\*")]).await;
+    assert_eq!(env.cache.read("user:1:*").await, None);
+    if env.bans() {
+        let others = ["user:1:a", "user:12", "xuser:1:a", "user:1:[z]"];
+        assert_eq!(kept(&env.cache, &keys).await, others);
+        invalidate(&env.cache, &[pattern(r"user:?:\[[x-z]\]")]).await;
+        assert_eq!(kept(&env.cache, &keys).await, ["user:1:a", "user:12", "xuser:1:a"]);
+    }
+    invalidate(&env.cache, &[pattern("user:1:*")]).await;
+    if env.bans() {
+        assert_eq!(kept(&env.cache, &keys).await, ["user:12", "xuser:1:a"]);
+    }
+    let mut request = get("user:1:p");
+    request.params = params(&[("page", "2")]);
+    assert_eq!(as_text(env.cache.get(request).await.unwrap().value), None);
+});
+
+on_both_stores!(each_target_has_its_result_in_order, |env| {
+    for (name, tag) in [("a", "x"), ("b", "y"), ("c1", "w"), ("d", "w"), ("e", "w")] {
+        put(&env.cache, name, &[tag]).await;
+    }
+    let other = SetRequest { namespace: "other".to_owned(), ..set("k", text("v")) };
+    env.cache.set(other).await.unwrap();
+    let targets =
+        [key("d"), tags(&["x"]), namespace("other"), key("none"), pattern("c?"), tags(&["y"])];
+    let results = invalidate(&env.cache, &targets).await;
+    let deleted = |existed| TargetResult { existed, namespace_invalidated: false };
+    assert_eq!((results[0], results[2], results[3]), (deleted(true), WHOLE, deleted(false)));
+    assert_eq!((results[1], results[1]), (results[4], results[5]), "one ban for all");
+    if env.bans() {
+        assert_eq!(results[1], BANNED);
+        assert_eq!(kept(&env.cache, &["a", "b", "c1", "d", "e"]).await, ["e"]);
+    }
+    assert!(kept(&env.cache, &["a", "b", "c1", "d"]).await.is_empty());
+    let mut read = get("k");
+    read.namespace = "other".to_owned();
+    assert!(env.cache.get(read).await.unwrap().value.is_none());
+});
+
+on_both_stores!(fills_from_before_are_refused, |env| {
+    let (by_tag, by_key) = (env.cache.lease("t").await, env.cache.lease("user:1").await);
+    let by_name = env.cache.lease("k").await;
+    let other = env.cache.lease("other").await;
+    invalidate(&env.cache, &[tags(&["x"]), pattern("user:*"), key("k")]).await;
+    for (name, lease) in [("t", &by_tag), ("user:1", &by_key), ("k", &by_name)] {
+        let fill = SetRequest { tags: vec!["x".to_owned()], ..fill(name, text("old"), lease) };
+        let refused = env.cache.set(fill).await.unwrap();
+        assert_eq!(refused.result(), SetResult::Invalidated, "{name}");
+        assert_eq!(env.cache.read(name).await, None);
+        // The next lease is granted at once, and its fill is stored.
+        let lease = env.cache.lease(name).await;
+        let fill =
+            SetRequest { tags: vec!["x".to_owned()], ..self::fill(name, text("new"), &lease) };
+        assert_eq!(env.cache.set(fill).await.unwrap().result(), SetResult::Stored, "{name}");
+        assert_eq!(env.cache.read(name).await.as_deref(), Some("new"));
+    }
+    if env.bans() {
+        let filled = env.cache.set(fill("other", text("v"), &other)).await.unwrap();
+        assert_eq!(filled.result(), SetResult::Stored);
+    }
+});
+
+on_both_stores!(a_waiting_caller_receives_the_lease_of_a_banned_key, |env| {
+    let lease = env.cache.lease("user:1").await;
+    let cache = env.cache.clone();
+    let waiting = tokio::spawn(async move { cache.get_or_fetch(fetch("user:1", LONG)).await });
+    eventually("the caller waits", SOON, async || {
+        (metric(&env.larder, "larder_waiting").await == 1.0).then_some(())
+    })
+    .await;
+    invalidate(&env.cache, &[pattern("user:*")]).await;
+    let granted = waiting.await.unwrap().unwrap().expect_lease();
+    assert_ne!(granted.token, lease.token);
+    let renewed = env.cache.renew(renewal("user:1", &lease)).await.unwrap();
+    assert_ne!(renewed.result(), RenewResult::Renewed);
+});
+
+on_both_stores!(a_hold_off_refuses_fills_until_it_ends, env: STORE_TIMEOUT, |env| {
+    if !env.bans() {
+        return;
+    }
+    let targets = [tags(&["x"]), pattern("user:*"), namespace("whole"), key("k")];
+    let refused = async |namespace: &str, name: &str| {
+        let mut request = fetch(name, 0);
+        request.namespace = namespace.to_owned();
+        let lease = env.cache.get_or_fetch(request).await.unwrap().expect_lease();
+        let tags = vec!["x".to_owned()];
+        let fill = fill(name, text("v"), &lease);
+        let fill = SetRequest { namespace: namespace.to_owned(), tags, ..fill };
+        env.cache.set(fill).await.unwrap().result() == SetResult::Invalidated
+    };
+    let keys = [(NS, "t"), (NS, "user:1"), ("whole", "any"), (NS, "k")];
+    hold_off(&env.cache, &targets, 1_500).await;
+    for (namespace, name) in keys {
+        assert!(refused(namespace, name).await, "{namespace} {name}");
+    }
+    // A Set without a lease is stored.
+    put(&env.cache, "user:2", &["x"]).await;
+    assert!(env.cache.read("user:2").await.is_some());
+    for (namespace, name) in keys {
+        eventually("a fill is stored again", SOON, async || {
+            (!refused(namespace, name).await).then_some(())
+        })
+        .await;
+    }
+    throughout(Duration::from_millis(100), async || {
+        assert!(env.cache.read("user:1").await.is_some());
+    })
+    .await;
+});
+
+on_both_stores!(banned_entries_are_missing_in_batches_and_for_conditions, |env| {
+    let keys = ["a", "b", "c"];
+    for (name, tag) in [("a", "x"), ("b", "y"), ("c", "x")] {
+        put(&env.cache, name, &[tag]).await;
+    }
+    invalidate(&env.cache, &[tags(&["x"])]).await;
+    let request: BatchGetRequest = batch_get(keys.map(key_ref).to_vec());
+    let chunks = env.cache.batch_get(request).await.unwrap();
+    let found: Vec<bool> =
+        chunks.iter().flat_map(|chunk| &chunk.results).map(|one| one.value.is_some()).collect();
+    assert_eq!((found[0], found[2]), (false, false));
+    assert!(found[1] || !env.bans());
+
+    assert!(!env.cache.touch(touch("a", LONG)).await.unwrap().found);
+    assert!(!env.cache.delete(delete("a")).await.unwrap().existed);
+    let results = answers(&env.cache, batch(&["a", "c"])).await;
+    for result in results {
+        result.expect_lease();
+    }
+});
+
+on_both_stores!(
+    more_bans_than_the_limit_invalidate_the_namespace,
+    config: "[namespaces.ns]\nmax_banned_tags = 2\nmax_banned_patterns = 1\n",
+    |env| {
+        if !env.bans() {
+            return;
+        }
+        put(&env.cache, "k", &[]).await;
+        assert_eq!(invalidate(&env.cache, &[tags(&["a", "b"]), pattern("a*")]).await, [BANNED; 2]);
+        assert_eq!(invalidate(&env.cache, &[tags(&["b"]), pattern("a*")]).await, [BANNED; 2]);
+        assert!(env.cache.read("k").await.is_some());
+        assert_eq!(invalidate(&env.cache, &[tags(&["c"])]).await, [WHOLE]);
+        assert!(env.cache.read("k").await.is_none());
+        assert_eq!(metric(&env.larder, "larder_bans_total").await, 6.0);
+        assert_eq!(metric(&env.larder, "larder_invalidations_total").await, 1.0);
+    }
+);
+
+on_both_stores!(violations_name_the_target, |env| {
+    let invalid = async |targets: &[_]| env.cache.invalidate(request(targets)).await;
+    put(&env.cache, "k", &["x"]).await;
+    expect_violation(invalid(&[]).await, "targets");
+    let many = vec![key("k"); 1001];
+    let code = Code::InvalidArgument;
+    expect_over_limit(invalid(&many).await, code, "BATCH_TOO_LARGE", "targets", 1000);
+    let valid = tags(&["x"]);
+    expect_violation(invalid(&[valid.clone(), pattern("a[")]).await, "targets[1].pattern.glob");
+    expect_violation(invalid(&[valid.clone(), tags(&[])]).await, "targets[1].tags.tags");
+    expect_violation(invalid(&[valid.clone(), namespace("")]).await, "targets[1].namespace");
+    let too_long = InvalidateRequest { hold_off: ms(3_600_001), ..request(&[valid]) };
+    let refused = env.cache.invalidate(too_long).await;
+    expect_over_limit(refused, code, "INVALID_ARGUMENT", "hold_off", 3600);
+    assert!(env.cache.read("k").await.is_some(), "nothing was invalidated");
+});
