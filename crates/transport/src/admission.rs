@@ -6,18 +6,21 @@
 //! # Algorithm
 //!
 //! 1. [`Admission::try_acquire`] takes a permit if fewer requests than the limit are in flight and
-//!    none is queued, so that queued requests are admitted first. No connection gets more than its
-//!    [share](crate::fair_limit).
-//! 2. Otherwise [`Admission::acquire_queued`] adds the request to the queue, up to
-//!    [`QUEUE_FACTOR`] times the limit. A permit that is dropped goes to the oldest request in the
-//!    queue.
-//! 3. All requests queue for the same time, so they expire in the order in which they came, and
-//!    one timer for the oldest request serves the whole queue. With a timer and a wait-list node
-//!    for each request, an overload would mostly move memory in and out of the CPU cache.
-//! 4. The first request in the queue turns [`Backpressure`] on. It is released when the queue is
-//!    empty and half of the limit is free.
+//!    none is queued, so that queued requests are admitted first. No connection gets more permits
+//!    than its [share](crate::fair_limit).
+//! 2. Otherwise [`Admission::acquire_queued`] adds the request to the queue of its connection. All
+//!    queues have [`QUEUE_FACTOR`] times the limit together, and no connection gets more than its
+//!    share of that. A permit that is dropped goes to the oldest request of the next connection
+//!    (round robin, as in Nagle, "On packet switches with infinite storage", 1985), so that a
+//!    connection with few requests waits for one request of each other connection at most.
+//! 3. All requests queue for the same time, so those of a connection expire in the order in which
+//!    they came, and one timer for the oldest request serves all queues. With a timer and a
+//!    wait-list node for each request, an overload would mostly move memory in and out of the CPU
+//!    cache.
+//! 4. The first queued request turns [`Backpressure`] on. It is released when the queues are empty
+//!    and half of the limit is free.
 
-mod wait_queue;
+mod turn_queue;
 
 use std::{
     future::Future,
@@ -35,15 +38,20 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::{
     backpressure::Backpressure,
-    fair_limit::{ConnectionShare, Resource, threshold},
+    connection_share::{ConnectionShare, Resource},
+    fair_limit::threshold,
+    wait_queue::QueueSlot,
 };
-use wait_queue::{QueueSlot, WaitQueue};
+use turn_queue::TurnQueue;
 
 /// How long a request is queued before it is rejected.
 const MAX_QUEUE_WAIT: Duration = Duration::from_millis(20);
 /// Queued requests per request in flight; more are rejected at once.
 const QUEUE_FACTOR: usize = 4;
-/// Requests that a connection may have, in flight and queued, however many others have.
+/// Requests that a connection may have, in flight and queued, per free place. One connection can
+/// take 8 of 9 places, because a connection that is read in its turn brings many requests at once.
+const QUEUE_SHARE: usize = 8;
+/// Requests that a connection may have in flight, however many others have.
 const CONNECTION_FLOOR: usize = 64;
 
 /// Counts requests in flight against a limit, and queues the requests over the limit.
@@ -51,9 +59,9 @@ const CONNECTION_FLOOR: usize = 64;
 pub struct Admission {
     limit: usize,
     in_flight: AtomicUsize,
-    /// Requests in the queue that wait. Read without the lock.
+    /// Queued requests that wait. Read without the lock.
     waiting: AtomicUsize,
-    queue: Mutex<WaitQueue>,
+    turns: Mutex<TurnQueue>,
     backpressure: Arc<Backpressure>,
 }
 
@@ -90,7 +98,7 @@ impl Admission {
             limit,
             in_flight: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
-            queue: Mutex::default(),
+            turns: Mutex::default(),
             backpressure: Arc::default(),
         })
     }
@@ -118,7 +126,7 @@ impl Admission {
     #[inline]
     pub fn try_acquire(self: &Arc<Self>, connection: &Arc<ConnectionShare>) -> Option<Permit> {
         let is_admitted = self.waiting.load(SeqCst) == 0
-            && self.is_within_share(connection)
+            && self.may_have_more(connection.of(Resource::Requests))
             && self.try_increment();
         is_admitted.then(|| Permit {
             admission: self.clone(),
@@ -146,9 +154,18 @@ impl Admission {
         }
     }
 
-    fn is_within_share(&self, connection: &ConnectionShare) -> bool {
-        let held = connection.counter(Resource::Requests).load(SeqCst);
-        held < CONNECTION_FLOOR || held < threshold(self.limit, self.in_flight(), 0)
+    /// Whether a connection may have more requests in flight.
+    fn may_have_more(&self, in_flight: usize) -> bool {
+        in_flight < CONNECTION_FLOOR || in_flight < threshold(self.limit, self.in_flight(), 0)
+    }
+
+    /// Whether a connection may queue a request.
+    fn may_queue(&self, connection: &ConnectionShare) -> bool {
+        let queued = self.waiting.load(SeqCst);
+        let max_queued = self.limit.saturating_mul(QUEUE_FACTOR);
+        let capacity = self.limit.saturating_add(max_queued);
+        let share = threshold(capacity, self.in_flight() + queued, 0).saturating_mul(QUEUE_SHARE);
+        queued < max_queued && connection.of(Resource::Requests) < share
     }
 
     #[inline]
@@ -170,30 +187,28 @@ impl Admission {
         }
     }
 
-    /// Adds a request to the queue; none if the queue is full or its connection has too many.
+    /// Adds a request to the queue of its connection; none if it may not queue.
     fn enqueue(
         self: &Arc<Self>,
         connection: Arc<ConnectionShare>,
         expires: Instant,
     ) -> Option<QueuedAcquire> {
-        if !self.is_within_share(&connection) {
-            return None;
-        }
         let position = {
-            let mut queue = self.queue.lock();
-            if self.waiting.load(SeqCst) >= self.limit.saturating_mul(QUEUE_FACTOR) {
+            let mut turns = self.turns.lock();
+            if !self.may_queue(&connection) {
                 return None;
             }
             if self.waiting.fetch_add(1, SeqCst) == 0 {
                 self.backpressure.turn_on();
             }
-            if !std::mem::replace(&mut queue.has_timer, true) {
+            if !std::mem::replace(&mut turns.has_timer, true) {
                 tokio::spawn(self.clone().reject_expired(expires));
             }
-            queue.push(expires)
+            turns.push(&connection, expires)
         };
-        let share = Some(RequestShare::new(connection));
-        let queued = QueuedAcquire { admission: self.clone(), position: Some(position), share };
+        let share = RequestShare::new(connection);
+        let queued =
+            QueuedAcquire { admission: self.clone(), position: Some(position), share: Some(share) };
         // A permit dropped before `waiting` was raised was not passed on.
         self.admit_queued();
         Some(queued)
@@ -202,28 +217,32 @@ impl Admission {
     /// Admits queued requests while there are free permits.
     fn admit_queued(&self) {
         while self.waiting.load(SeqCst) > 0 {
-            let admitted =
-                self.resolve_next(|_| self.try_increment().then_some(QueueSlot::Admitted));
-            let Some(waker) = admitted else { return };
+            let Some(waker) = self.admit_next() else { return };
             waker.wake();
         }
     }
 
-    /// Resolves the oldest waiting request with `resolve(expires)`, and returns its waker. None if
-    /// no request waits or `resolve` returns none.
-    fn resolve_next(&self, resolve: impl FnOnce(Instant) -> Option<QueueSlot>) -> Option<Waker> {
-        let mut queue = self.queue.lock();
-        let slot = queue.next_waiting()?;
-        let QueueSlot::Waiting { expires, .. } = slot else { return None };
-        let resolved = resolve(*expires)?;
-        let QueueSlot::Waiting { waker, .. } = std::mem::replace(slot, resolved) else {
+    /// Admits the oldest request of the next connection that may have more in flight, and returns
+    /// its waker. None if there is none, or no free permit.
+    fn admit_next(&self) -> Option<Waker> {
+        let mut turns = self.turns.lock();
+        if !self.try_increment() {
             return None;
-        };
-        self.decrement_waiting();
-        Some(waker)
+        }
+        let admitted = turns.admit_next(|connection, waiting| {
+            let held = connection.of(Resource::Requests);
+            self.may_have_more(held.saturating_sub(waiting))
+        });
+        match admitted {
+            Some(_) => self.decrement_waiting(),
+            None => {
+                self.in_flight.fetch_sub(1, SeqCst);
+            }
+        }
+        admitted
     }
 
-    /// Must hold the queue lock, so that backpressure sees transitions in order.
+    /// Must hold the lock of the queues, so that backpressure sees transitions in order.
     fn decrement_waiting(&self) {
         if self.waiting.fetch_sub(1, SeqCst) == 1 {
             self.backpressure.queue_drained();
@@ -231,23 +250,21 @@ impl Admission {
         }
     }
 
-    /// The queue's timer: rejects requests as they expire, and ends when none waits.
+    /// The timer of the queues: rejects requests as they expire, and ends when none waits.
     async fn reject_expired(self: Arc<Self>, mut next_expiry: Instant) {
+        let mut rejected = Vec::new();
         loop {
             sleep_until(next_expiry).await;
-            let now = Instant::now();
-            while let Some(waker) =
-                self.resolve_next(|expires| (expires <= now).then_some(QueueSlot::Rejected))
-            {
-                waker.wake();
-            }
-            let mut queue = self.queue.lock();
-            match queue.next_waiting() {
-                Some(QueueSlot::Waiting { expires, .. }) => next_expiry = *expires,
-                _ => {
-                    queue.has_timer = false;
-                    return;
-                }
+            let is_over = {
+                let mut turns = self.turns.lock();
+                let next = turns.reject_until(Instant::now(), &mut rejected);
+                rejected.iter().for_each(|_| self.decrement_waiting());
+                turns.has_timer = next.is_some();
+                next.map(|next| next_expiry = next).is_none()
+            };
+            rejected.drain(..).for_each(Waker::wake);
+            if is_over {
+                return;
             }
         }
     }
@@ -260,14 +277,18 @@ impl Future for QueuedAcquire {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { admission, position, share } = self.get_mut();
-        let Some(queued_at) = *position else { return Poll::Ready(Err(Rejected)) };
-        let mut queue = admission.queue.lock();
+        let (Some(queued_at), Some(queued)) = (*position, &share) else {
+            return Poll::Ready(Err(Rejected));
+        };
+        let mut queue = queued.0.queue.lock();
         if let Some(QueueSlot::Waiting { waker, .. }) = queue.get_mut(queued_at) {
             waker.clone_from(cx.waker());
             return Poll::Pending;
         }
         *position = None;
-        match (queue.remove(queued_at), share.take()) {
+        let slot = queue.remove(queued_at);
+        drop(queue);
+        match (slot, share.take()) {
             (Some(QueueSlot::Admitted), Some(share)) => {
                 Poll::Ready(Ok(Permit { admission: admission.clone(), _share: share }))
             }
@@ -278,15 +299,16 @@ impl Future for QueuedAcquire {
 
 impl Drop for QueuedAcquire {
     fn drop(&mut self) {
-        let Some(position) = self.position else { return };
+        let (Some(position), Some(queued)) = (self.position, &self.share) else { return };
         let removed = {
-            let mut queue = self.admission.queue.lock();
-            let removed = queue.remove(position);
+            let _turns = self.admission.turns.lock();
+            let removed = queued.0.queue.lock().remove(position);
             if let Some(QueueSlot::Waiting { .. }) = removed {
                 self.admission.decrement_waiting();
             }
             removed
         };
+        self.share = None;
         if let Some(QueueSlot::Admitted) = removed {
             self.admission.release();
         }

@@ -19,14 +19,14 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use crate::{Held, fair_limit::ConnectionShare, pending_io::PendingIo};
+use crate::{Held, connection_share::ConnectionShare, pending_io::PendingIo};
 
 /// Limits on the unread part of a rejected request that is still read.
 const MAX_DISCARDED_BYTES: usize = 64 * 1024;
 const MAX_DISCARD_TIME: Duration = Duration::from_secs(1);
 
-/// The body of a request. It counts as pending from the first time a read finds no data until its
-/// end.
+/// The body of a request. If the request is admitted, it counts as pending from the first time that
+/// a read finds no data until its end.
 pub struct RequestBody {
     body: Incoming,
     pending: PendingIo,
@@ -80,6 +80,27 @@ impl RequestBody {
         self.is_ended
     }
 
+    /// As [`Body::poll_frame`] for a request that is not admitted yet. It does not count as pending,
+    /// and waits for a read as requests do that are not read at all. Most reads end in the middle
+    /// of a request, so that backpressure would have no effect otherwise.
+    #[inline]
+    pub(crate) fn poll_unadmitted(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        match &polled {
+            Poll::Pending => {}
+            // Once per part, as it takes a lock of the connection.
+            Poll::Ready(Some(Ok(_))) => self.is_ended = self.body.is_end_stream(),
+            Poll::Ready(_) => {
+                self.is_ended = true;
+                self.uncount();
+            }
+        }
+        polled
+    }
+
     /// Reads and discards the rest of the body as it arrives.
     ///
     /// Dropping the body instead would reset the stream. Data that the peer sent before it saw the
@@ -123,15 +144,9 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        match &polled {
-            Poll::Pending => self.count(),
-            // Once per part, as it takes a lock of the connection.
-            Poll::Ready(Some(Ok(_))) => self.is_ended = self.body.is_end_stream(),
-            Poll::Ready(_) => {
-                self.is_ended = true;
-                self.uncount();
-            }
+        let polled = self.poll_unadmitted(cx);
+        if polled.is_pending() {
+            self.count();
         }
         polled
     }

@@ -13,24 +13,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
-/// A resource that is limited per server and shared between its connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resource {
-    /// Requests that are processed or queued.
-    Requests,
-    /// Streams that stay open.
-    Streams,
-    /// Streams that stay open to watch the server itself.
-    Watches,
-    /// Requests that wait for another request.
-    Waiting,
-    /// Bytes of incomplete requests and of unsent responses.
-    Bytes,
-}
-
-/// How much one connection holds of each [`Resource`].
-#[derive(Debug, Default)]
-pub struct ConnectionShare([AtomicUsize; 5]);
+use crate::connection_share::{ConnectionShare, Resource};
 
 /// The limit of a [`Resource`].
 #[derive(Debug)]
@@ -49,20 +32,6 @@ pub struct Taken {
     limit: Arc<FairLimit>,
     connection: Arc<ConnectionShare>,
     amount: usize,
-}
-
-// === impl ConnectionShare ===
-
-impl ConnectionShare {
-    /// How much the connection holds.
-    pub fn of(&self, resource: Resource) -> usize {
-        self.counter(resource).load(SeqCst)
-    }
-
-    #[inline]
-    pub(crate) fn counter(&self, resource: Resource) -> &AtomicUsize {
-        &self.0[resource as usize]
-    }
 }
 
 /// How much one connection may hold while all of them hold `used`.

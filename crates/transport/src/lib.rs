@@ -8,7 +8,8 @@
 //!
 //! - `write_coalescing`: responses that are ready together leave in one system call.
 //! - `inline_executor`: streams run in the task of their connection.
-//! - `admission`: a limit on concurrent requests, with a short queue.
+//! - `admission`: a limit on concurrent requests, with a short queue that serves the connections in
+//!   turns.
 //! - `fair_limit`: limits that no connection can take alone, of requests, streams and bytes.
 //! - `message` and `stall_guard`: requests that are incomplete, and responses that are not read,
 //!   hold little and not for long.
@@ -69,6 +70,7 @@ mod busy_poll;
 mod connection;
 mod connection_candidates;
 mod connection_limiter;
+mod connection_share;
 mod connection_stats;
 mod connection_table;
 mod fair_limit;
@@ -82,6 +84,7 @@ pub mod runtime;
 mod stall_guard;
 mod stall_policy;
 mod threads;
+mod wait_queue;
 #[cfg(test)]
 mod wake_counter;
 mod write_coalescing;
@@ -97,8 +100,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use accept_errors::{AcceptError, AcceptErrors};
 pub use admission::{Admission, Permit, Rejected};
 pub use bodies::RequestBody;
+pub use connection_share::{ConnectionShare, Resource};
 pub use connection_stats::{CloseReason, ConnectionStats};
-pub use fair_limit::{ConnectionShare, FairLimit, Resource, Taken};
+pub use fair_limit::{FairLimit, Taken};
 pub use message::{Exhausted, MessageBody, MessageReader};
 pub use stall_policy::StallPolicy;
 

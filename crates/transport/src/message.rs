@@ -113,7 +113,7 @@ impl MessageReader {
     fn poll_parts(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.parts.bytes <= self.limit && !self.body.is_ended() {
             // The service that reads the body meets the error again, as an early end.
-            if let Some(Ok(frame)) = ready!(Pin::new(&mut self.body).poll_frame(cx))
+            if let Some(Ok(frame)) = ready!(self.body.poll_unadmitted(cx))
                 && let Ok(part) = frame.into_data()
             {
                 self.parts.push(part);

@@ -1,5 +1,5 @@
-//! Tracks whether a connection has work that waits for its peer: a request body with more bytes to
-//! come, or a response for which the peer has not opened its flow-control window.
+//! Tracks whether a connection has work that waits for its peer: an admitted request whose body has
+//! more bytes to come, or a response for which the peer has not opened its flow-control window.
 //!
 //! Such a connection is read even under [backpressure](crate::backpressure). The work it has begun
 //! holds more memory than the requests it may bring. A stream that stays open, such as one of a
@@ -15,7 +15,7 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
-use crate::{fair_limit::ConnectionShare, stall_policy::StallPolicy};
+use crate::{connection_share::ConnectionShare, stall_policy::StallPolicy};
 
 /// Counts the bodies of one connection that wait for its peer. Clones share the counts.
 #[derive(Clone)]
@@ -99,7 +99,7 @@ impl PendingIo {
 impl Default for PendingIo {
     /// Responses may wait for an hour.
     fn default() -> Self {
-        use crate::fair_limit::{FairLimit, Resource};
+        use crate::{connection_share::Resource, fair_limit::FairLimit};
         let budget = FairLimit::new(Resource::Bytes, usize::MAX, 0);
         Self::new(StallPolicy::new(std::time::Duration::from_secs(3600), budget))
     }

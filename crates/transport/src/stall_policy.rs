@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use crate::fair_limit::{ConnectionShare, FairLimit, Taken};
+use crate::{
+    connection_share::ConnectionShare,
+    fair_limit::{FairLimit, Taken},
+};
 
 /// When the stream of a response is reset that its peer does not read.
 #[derive(Debug)]

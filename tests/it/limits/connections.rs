@@ -94,7 +94,8 @@ async fn an_idle_connection_is_closed_gracefully() {
     watching.send(RST_STREAM, 0, 1, &[0, 0, 0, 8]).await;
     assert!(is_sent_away(&mut watching).await);
     assert!(ended.elapsed() >= Duration::from_millis(500), "{:?}", ended.elapsed());
-    assert_eq!(open(&larder).await, 0.0);
+    // The client may see the end before the server has counted it.
+    eventually("all are closed", SOON, async || (open(&larder).await == 0.0).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

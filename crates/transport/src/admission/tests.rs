@@ -12,7 +12,7 @@ impl Admission {
     /// No request is in flight, and nothing is left in the queue.
     fn assert_empty(&self) {
         assert_eq!((self.in_flight(), self.waiting.load(SeqCst)), (0, 0));
-        assert!(self.queue.lock().is_empty());
+        assert!(self.turns.lock().is_empty());
     }
 }
 
@@ -188,10 +188,60 @@ async fn a_connection_cannot_take_all_permits() {
     let held: Vec<_> = std::iter::from_fn(|| admission.try_acquire(&greedy)).collect();
     assert_eq!(held.len(), limit / 2);
     let queued = Instant::now();
-    assert!(admission.acquire_queued(greedy.clone(), queued, None).await.is_err());
-    assert_eq!(queued.elapsed(), Duration::ZERO, "it is not queued");
-    assert!(admission.try_acquire(&other).is_some());
+    let mut more = Box::pin(admission.acquire_queued(greedy.clone(), queued, None));
+    assert!(futures_util::poll!(&mut more).is_pending());
+    let other_permit = admission.acquire_queued(other, queued, None).await;
+    assert!(other_permit.is_ok() && queued.elapsed().is_zero(), "a permit is left");
     drop(held);
-    assert_eq!((admission.in_flight(), greedy.of(Resource::Requests)), (0, 0));
-    assert!(admission.try_acquire(&greedy).is_some());
+    assert!(more.await.is_ok());
+    drop(other_permit);
+    admission.assert_empty();
+    assert_eq!(greedy.of(Resource::Requests), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_cannot_take_the_whole_queue() {
+    let admission = Admission::new(10);
+    let all: Vec<_> = std::iter::from_fn(|| admission.try_acquire(&Arc::default())).collect();
+    assert_eq!(all.len(), 10);
+    let greedy = Arc::<ConnectionShare>::default();
+    let queued = Instant::now();
+    let mut requests: Vec<_> =
+        (0..40).map(|_| Box::pin(admission.acquire_queued(greedy.clone(), queued, None))).collect();
+    let mut waiting = 0;
+    for request in &mut requests {
+        match futures_util::poll!(request) {
+            std::task::Poll::Pending => waiting += 1,
+            std::task::Poll::Ready(outcome) => assert!(outcome.is_err()),
+        }
+    }
+    assert_eq!(waiting, 36, "8 of 9 parts of what is free");
+    let mut other = Box::pin(admission.acquire_queued(Arc::default(), queued, None));
+    assert!(futures_util::poll!(&mut other).is_pending());
+    drop((all, requests));
+    assert!(other.await.is_ok());
+    admission.assert_empty();
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_with_queued_requests_are_served_in_turns() {
+    let admission = Admission::new(1);
+    let one = admission.try_acquire(&Arc::default());
+    let (greedy, modest) = (Arc::<ConnectionShare>::default(), Arc::default());
+    let order = Mutex::new(Vec::new());
+    let caller = async |name, connection: &Arc<ConnectionShare>| {
+        let permit = admission.acquire_queued(connection.clone(), Instant::now(), None).await;
+        assert!(permit.is_ok());
+        order.lock().push(name);
+        drop(permit);
+    };
+    let release = async { drop(one) };
+    tokio::join!(
+        caller("greedy 1", &greedy),
+        caller("greedy 2", &greedy),
+        caller("modest", &modest),
+        release,
+    );
+    assert_eq!(*order.lock(), ["greedy 1", "modest", "greedy 2"]);
+    admission.assert_empty();
 }
