@@ -7,6 +7,10 @@
 // The client library's enums may get new variants.
 #![allow(clippy::wildcard_enum_match_arm)]
 
+mod ban;
+mod ban_checks;
+mod ban_log;
+mod ban_logs;
 mod client_tracking;
 mod codec;
 mod connection;
@@ -17,6 +21,7 @@ mod inspect;
 mod key_schema;
 mod lease_invalidations;
 mod leases;
+mod marker;
 mod near_invalidations;
 mod outage_log;
 mod pool;
@@ -24,6 +29,7 @@ mod probe;
 mod read_batcher;
 mod request;
 mod script;
+mod script_reply;
 mod server_identity;
 mod stats;
 mod stream;
@@ -35,16 +41,20 @@ use redis::{Cmd, Value};
 use tokio::time::Instant;
 
 use super::{
-    Ban, BanLimits, BanOutcome, Condition, Error, ErrorKind, Increment, IncrementOutcome,
-    PutOutcome, Result, Store, key_watch::KeyWatchers, near_cache::NearCache,
+    Ban, BanLimits, BanOutcome, Condition, ErrorKind, Increment, IncrementOutcome, PutOutcome,
+    Result, Store, key_watch::KeyWatchers, near_cache::NearCache,
 };
 use crate::model::{Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, millis_ceil};
+use ban_logs::BanLogs;
+pub use ban_logs::BanStats;
 use corrupt_entries::CorruptEntries;
 use key_schema::{EntryKeys, KeySchema};
 pub use pool::{PoolOptions, PoolState};
 use pool::{RedisPool, Retry};
-use read_batcher::ReadBatcher;
+use read_batcher::{Read, ReadBatcher};
+use request::unexpected;
 use script::Script;
+use script_reply::ScriptReply;
 use stats::ClosedBuckets;
 
 /// How often the server's clock must be read to stay current while there is no traffic. Each ping
@@ -72,16 +82,11 @@ pub struct RedisOptions {
 pub struct RedisStore {
     pool: RedisPool,
     schema: Arc<KeySchema>,
+    bans: BanLogs,
     reads: ReadBatcher,
     corrupt: CorruptEntries,
     lease_watchers: KeyWatchers,
     closed_buckets: Arc<ClosedBuckets>,
-}
-
-/// The reply of a script: a word, and the values that belong to it.
-struct ScriptReply {
-    word: String,
-    rest: std::vec::IntoIter<Value>,
 }
 
 // === impl RedisStore ===
@@ -101,8 +106,10 @@ impl RedisStore {
         let pool = RedisPool::new(&options.pool, near.clone())?;
         let schema = Arc::new(KeySchema::new(&options.prefix, options.shards));
         let corrupt = CorruptEntries::new(pool.clone(), schema.clone());
+        let bans = BanLogs::new(pool.clone(), schema.clone());
         let store = Self {
-            reads: ReadBatcher::new(pool.clone(), corrupt.clone()),
+            reads: ReadBatcher::new(pool.clone(), corrupt.clone(), bans.clone()),
+            bans,
             pool,
             corrupt,
             schema,
@@ -113,8 +120,9 @@ impl RedisStore {
         lease_invalidations::spawn(
             &options.pool,
             health.clone(),
-            store.schema.lease_prefix(),
+            store.schema.clone(),
             store.lease_watchers.clone(),
+            store.bans.clone(),
             stop.clone(),
         )?;
         near_invalidations::spawn(&options.pool, health.clone(), store.schema.clone(), near, stop)?;
@@ -136,9 +144,19 @@ impl RedisStore {
         self.corrupt.count()
     }
 
+    /// Numbers of checks against bans.
+    pub fn ban_stats(&self) -> BanStats {
+        self.bans.stats()
+    }
+
     /// Name of each fault of Redis, how often it was met, and whether it lasts.
     pub fn faults(&self) -> Vec<(&'static str, u64, bool)> {
         self.pool.health().faults.state().collect()
+    }
+
+    /// What a read of an entry needs.
+    fn read(&self, key: &EntryKey) -> Read {
+        Read { keys: self.schema.entry_keys(key), bans: self.bans.of(key.namespace()) }
     }
 
     /// Builds a call of a script for one entry, with the arguments that all scripts have. `extra`
@@ -148,8 +166,10 @@ impl RedisStore {
         let mut keys = vec![marker, entry, self.schema.lease(key)];
         keys.extend(extra);
         let mut call = script.call(&keys);
-        let generation: [u8; codec::GENERATION_BYTES] = rand::random();
-        call.arg(self.pool.not_after().0).arg(&generation).arg(self.pool.clock().ahead_ms());
+        let head = self.bans.head(&self.bans.of(key.namespace()));
+        call.arg(self.pool.not_after().0)
+            .arg(marker::random(head))
+            .arg(self.pool.clock().ahead_ms());
         call
     }
 
@@ -162,7 +182,7 @@ impl RedisStore {
         script: &Script,
         key: &EntryKey,
         entry: &NewEntry,
-        rest: impl FnOnce(&mut Cmd),
+        rest: impl Fn(&mut Cmd),
     ) -> Result<ScriptReply> {
         let is_staged = entry.data.len() >= MIN_STAGED_BYTES;
         let staging = is_staged.then(|| self.schema.staging(key, rand::random()));
@@ -184,26 +204,9 @@ impl RedisStore {
                 self.pool.eval_after(set, script, call).await?
             }
         };
-        let reply = self.reply(answer, sent_at)?;
+        let reply = self.pool.script_reply(answer, sent_at)?;
         // The server has evicted the entry that was staged a moment ago: it is out of memory.
         if reply.word == "STAGED_MISSING" { Err(ErrorKind::Full.into()) } else { Ok(reply) }
-    }
-
-    async fn run(&self, script: &Script, call: &Cmd, retry: Retry) -> Result<ScriptReply> {
-        let sent_at = Instant::now();
-        let answer = self.pool.eval(script, call, retry).await?;
-        self.reply(answer, sent_at)
-    }
-
-    /// Parses the reply of a script that was called at `sent_at`. Fails if it was called too late.
-    fn reply(&self, answer: Value, sent_at: Instant) -> Result<ScriptReply> {
-        let mut reply = ScriptReply::parse(answer)?;
-        if reply.word == "LATE" {
-            let server_time: u64 = reply.next()?;
-            self.pool.clock().synchronize(Timestamp(server_time), sent_at);
-            return Err(ErrorKind::Late.into());
-        }
-        Ok(reply)
     }
 }
 
@@ -214,15 +217,14 @@ fn add_lifetime(call: &mut Cmd, lifetime: &Lifetime) {
 #[async_trait]
 impl Store for RedisStore {
     async fn get(&self, key: &EntryKey) -> Result<Option<Entry>> {
-        self.reads.read(self.schema.entry_keys(key)).await
+        self.reads.read(self.read(key)).await
     }
 
     async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<Option<Entry>>> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let mget = read_batcher::mget(keys.iter().map(|key| self.schema.entry_keys(key)));
-        read_batcher::read_all(&self.pool, &self.corrupt, &mget).await
+        self.reads.read_all(keys.iter().map(|key| self.read(key)).collect()).await
     }
 
     async fn put(
@@ -231,15 +233,21 @@ impl Store for RedisStore {
         entry: &NewEntry,
         condition: Condition,
     ) -> Result<PutOutcome> {
-        let reply = self.store(&script::SET, key, entry, |call| {
-            match condition {
-                Condition::Always => call.arg(b""),
-                Condition::IfAbsent => call.arg(b"absent"),
-                Condition::IfPresent => call.arg(b"present"),
-                Condition::IfVersion(version) => call.arg(&version.0.to_be_bytes()),
-            };
-        });
-        match reply.await?.word.as_str() {
+        let mut checks = self.begin_checks(key).await?;
+        let reply = loop {
+            let reply = self.store(&script::SET, key, entry, |call| {
+                match condition {
+                    Condition::Always => call.arg(b""),
+                    Condition::IfAbsent => call.arg(b"absent"),
+                    Condition::IfPresent => call.arg(b"present"),
+                    Condition::IfVersion(version) => call.arg(&version.0.to_be_bytes()),
+                };
+            });
+            if let Some(reply) = checks.settle(self, key, reply.await?).await? {
+                break reply;
+            }
+        };
+        match reply.word.as_str() {
             "STORED" => Ok(PutOutcome::Stored),
             "CONDITION_NOT_MET" => Ok(PutOutcome::ConditionNotMet),
             _ => Err(unexpected("set.lua")),
@@ -249,9 +257,12 @@ impl Store for RedisStore {
     async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
         let mut call = self.call(&script::DELETE, key, None);
         call.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) });
-        match self.run(&script::DELETE, &call, Retry::Idempotent).await?.word.as_str() {
+        let mut reply = self.pool.run(&script::DELETE, &call, Retry::Idempotent).await?;
+        match reply.word.as_str() {
             "EXISTED" => Ok(true),
             "ABSENT" => Ok(false),
+            // It is deleted, whether or not the check succeeds.
+            "CHECK" => Ok(Box::pin(self.was_valid(key, &mut reply)).await.unwrap_or(true)),
             _ => Err(unexpected("delete.lua")),
         }
     }
@@ -273,18 +284,24 @@ impl Store for RedisStore {
     async fn ban(
         &self,
         namespace: &Namespace,
-        _ban: &Ban,
-        _limits: &BanLimits,
+        ban: &Ban,
+        limits: &BanLimits,
     ) -> Result<BanOutcome> {
-        self.invalidate(namespace).await?;
-        Ok(BanOutcome::NamespaceInvalidated)
+        self.apply_ban(namespace, ban, limits).await
     }
 
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {
-        let mut call = self.call(&script::TOUCH, key, None);
-        add_lifetime(&mut call, &lifetime);
-        call.arg(&codec::encode_windows(&lifetime));
-        match self.run(&script::TOUCH, &call, Retry::Never).await?.word.as_str() {
+        let mut checks = self.begin_checks(key).await?;
+        let reply = loop {
+            let mut call = self.call(&script::TOUCH, key, None);
+            add_lifetime(&mut call, &lifetime);
+            call.arg(&codec::encode_windows(&lifetime));
+            let reply = self.pool.run(&script::TOUCH, &call, Retry::Never).await?;
+            if let Some(reply) = checks.settle(self, key, reply).await? {
+                break reply;
+            }
+        };
+        match reply.word.as_str() {
             "TOUCHED" => Ok(true),
             "ABSENT" => Ok(false),
             _ => Err(unexpected("touch.lua")),
@@ -292,14 +309,20 @@ impl Store for RedisStore {
     }
 
     async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {
-        let mut call = self.call(&script::INCREMENT, key, Some(self.schema.scratch(key)));
-        add_lifetime(&mut call, &increment.lifetime);
-        call.arg(&increment.version.0.to_be_bytes())
-            .arg(&codec::encode_windows(&increment.lifetime))
-            .arg(&codec::kind_and_flags(Kind::Text))
-            .arg(increment.delta)
-            .arg(increment.initial);
-        let mut reply = self.run(&script::INCREMENT, &call, Retry::Never).await?;
+        let mut checks = self.begin_checks(key).await?;
+        let mut reply = loop {
+            let mut call = self.call(&script::INCREMENT, key, Some(self.schema.scratch(key)));
+            add_lifetime(&mut call, &increment.lifetime);
+            call.arg(&increment.version.0.to_be_bytes())
+                .arg(&codec::encode_windows(&increment.lifetime))
+                .arg(&codec::kind_and_flags(Kind::Text))
+                .arg(increment.delta)
+                .arg(increment.initial);
+            let reply = self.pool.run(&script::INCREMENT, &call, Retry::Never).await?;
+            if let Some(reply) = checks.settle(self, key, reply).await? {
+                break reply;
+            }
+        };
         match reply.word.as_str() {
             "SUM" => Ok(IncrementOutcome::Sum {
                 value: reply.next()?,
@@ -314,42 +337,4 @@ impl Store for RedisStore {
     fn now(&self) -> Timestamp {
         self.pool.clock().now()
     }
-}
-
-// === impl ScriptReply ===
-
-impl ScriptReply {
-    fn parse(value: Value) -> Result<Self> {
-        let (word, rest) = match value {
-            Value::Array(parts) => {
-                let mut parts = parts.into_iter();
-                (parts.next().ok_or_else(|| unexpected("a script"))?, parts)
-            }
-            // A word alone is a little less work for the server than an array.
-            word => (word, Vec::new().into_iter()),
-        };
-        Ok(Self { word: parse(word)?, rest })
-    }
-
-    fn next_value(&mut self) -> Result<Value> {
-        self.rest.next().ok_or_else(|| unexpected("a script"))
-    }
-
-    fn next<T: redis::FromRedisValue>(&mut self) -> Result<T> {
-        parse(self.next_value()?)
-    }
-
-    fn next_millis(&mut self) -> Result<Duration> {
-        // A negative number means that the key has no expiry or does not exist any more.
-        let millis: i64 = self.next()?;
-        Ok(Duration::from_millis(u64::try_from(millis).unwrap_or(0)))
-    }
-}
-
-fn parse<T: redis::FromRedisValue>(value: Value) -> Result<T> {
-    redis::from_redis_value(value).map_err(|error| redis::RedisError::from(error).into())
-}
-
-fn unexpected(command: &str) -> Error {
-    Error::new(ErrorKind::Refused, format!("unexpected answer to {command}"))
 }

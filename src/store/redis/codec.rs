@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! offset  size
-//!      0     1  format, 2; or 1, without checksums
+//!      0     1  format, 2; or 1, without checksums; or 3, with a position
 //!      1    16  generation
+//!    [17    24  position in the log of bans, in format 3; all later offsets are larger by 24]
 //!     17     8  created_at, milliseconds since the Unix epoch
 //!     25     8  fresh_until, likewise
 //!     33     8  version
@@ -39,14 +40,15 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Buf, BufMut, Bytes};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::marker::{GENERATION_BYTES, POSITION_BYTES, Position};
 use crate::model::{
     Entry, FetchMetadata, FetchSource, Kind, Lifetime, NewEntry, Tags, Timestamp, Version,
     millis_ceil,
 };
 
-/// Size of a generation id.
-pub(super) const GENERATION_BYTES: usize = 16;
 const FORMAT: u8 = 2;
+/// The format of an entry with a position in the log of bans.
+const POSITIONED_FORMAT: u8 = 3;
 /// The format of earlier releases, without checksums.
 const UNCHECKED_FORMAT: u8 = 1;
 const HEADER_BYTES: usize = 61;
@@ -81,9 +83,10 @@ pub(super) fn encode_tail(entry: &NewEntry) -> Vec<u8> {
     encode_after(0, entry)
 }
 
-/// Encodes an entry for staging, with zeros in place of the part that the script writes.
+/// Encodes an entry for staging, with zeros in place of the part that the script writes. It always
+/// has room for a position.
 pub(super) fn encode_staged(entry: &NewEntry) -> Vec<u8> {
-    encode_after(VERSION_AT, entry)
+    encode_after(VERSION_AT + POSITION_BYTES, entry)
 }
 
 fn encode_after(padding: usize, entry: &NewEntry) -> Vec<u8> {
@@ -205,33 +208,71 @@ pub(super) fn kind_and_flags(kind: Kind) -> [u8; 2] {
     [kind as u8, 0]
 }
 
-/// Decodes an entry; none if it was written under another generation, or is of a format or kind
-/// that this release does not know.
-pub(super) fn decode(mut stored: Bytes, generation: &[u8]) -> Result<Option<Entry>, CorruptEntry> {
-    if stored.len() < HEADER_BYTES
-        || !matches!(stored[0], FORMAT | UNCHECKED_FORMAT)
-        || stored[1..CREATED_AT] != *generation
-        || stored[FLAGS_AT] != 0
-    {
-        return Ok(None);
+/// Whether an entry was written under this marker: in the same generation, and after the same bans.
+pub(super) fn is_under(stored: &[u8], marker: &[u8]) -> bool {
+    is_in_generation(stored, marker)
+        && position_of_entry(stored) == marker.get(GENERATION_BYTES..).unwrap_or_default().into()
+}
+
+/// Whether an entry was written in the generation of this marker.
+pub(super) fn is_in_generation(stored: &[u8], marker: &[u8]) -> bool {
+    let generation = marker.get(..GENERATION_BYTES);
+    generation.is_some() && stored.get(1..CREATED_AT) == generation
+}
+
+/// The position of an entry in the log of bans at the time of its write.
+pub(super) fn position_of_entry(stored: &[u8]) -> Position {
+    match stored {
+        [POSITIONED_FORMAT, rest @ ..] => {
+            rest.get(GENERATION_BYTES..GENERATION_BYTES + POSITION_BYTES).unwrap_or_default().into()
+        }
+        _ => Position::default(),
     }
-    let Some(kind) = Kind::from_byte(stored[KIND_AT]) else { return Ok(None) };
-    let version = Version(u64_at(&stored, VERSION_AT));
-    let value_at = HEADER_BYTES + usize::from((&stored[LENGTH_AT..]).get_u16());
-    let extensions = stored
-        .get(HEADER_BYTES..value_at)
-        .and_then(|extensions| Extensions::decode(extensions, version, kind, &stored[value_at..]));
+}
+
+/// The tags of an entry, of which the value may be missing; none if they are not what was written.
+pub(super) fn decode_tags(head: &[u8]) -> Option<Vec<String>> {
+    let shift = shift_of(head)?;
+    let version = Version(u64_at(head, VERSION_AT + shift));
+    let length = usize::from((&head[LENGTH_AT + shift..]).get_u16());
+    let extensions = head.get(HEADER_BYTES + shift..HEADER_BYTES + shift + length)?;
+    Extensions::decode(extensions, version, None).map(|extensions| extensions.tags)
+}
+
+/// Bytes of the position in an entry, which all later parts follow; none if the entry is of a
+/// format that this release does not know.
+fn shift_of(stored: &[u8]) -> Option<usize> {
+    let shift = match *stored.first()? {
+        POSITIONED_FORMAT => POSITION_BYTES,
+        FORMAT | UNCHECKED_FORMAT => 0,
+        _ => return None,
+    };
+    (stored.len() >= HEADER_BYTES + shift).then_some(shift)
+}
+
+/// Decodes an entry; none if it is of a format or kind that this release does not know.
+pub(super) fn decode(mut stored: Bytes) -> Result<Option<Entry>, CorruptEntry> {
+    let Some(shift) = shift_of(&stored).filter(|shift| stored[FLAGS_AT + shift] == 0) else {
+        return Ok(None);
+    };
+    let Some(kind) = Kind::from_byte(stored[KIND_AT + shift]) else { return Ok(None) };
+    let version = Version(u64_at(&stored, VERSION_AT + shift));
+    let header = HEADER_BYTES + shift;
+    let value_at = header + usize::from((&stored[LENGTH_AT + shift..]).get_u16());
+    let extensions = stored.get(header..value_at).and_then(|extensions| {
+        Extensions::decode(extensions, version, Some((kind, &stored[value_at..])))
+    });
     // Without a checksum, a wrong length would make extensions a part of the value.
     let is_valid = |found: &Extensions| found.is_value_checked || stored[0] == UNCHECKED_FORMAT;
     let Some(extensions) = extensions.filter(is_valid) else {
-        return Err(CorruptEntry::new(&stored));
+        return Err(CorruptEntry::new(&stored[..header]));
     };
-    let mut windows = &stored[WINDOWS_AT..];
+    let mut windows = &stored[WINDOWS_AT + shift..];
     Ok(Some(Entry {
         kind,
         version,
-        created_at: Timestamp(u64_at(&stored, CREATED_AT)),
-        fresh_until: Timestamp(u64_at(&stored, FRESH_UNTIL_AT)),
+        created_at: Timestamp(u64_at(&stored, CREATED_AT + shift)),
+        fresh_until: Timestamp(u64_at(&stored, FRESH_UNTIL_AT + shift)),
         stale_while_revalidate: Duration::from_millis(windows.get_u64()),
         stale_if_error: Duration::from_millis(windows.get_u64()),
         revalidation_window: extensions.revalidation_window,
@@ -250,9 +291,10 @@ fn u64_at(stored: &[u8], offset: usize) -> u64 {
 }
 
 impl CorruptEntry {
+    /// The entry with these first bytes.
     #[cold]
-    fn new(stored: &[u8]) -> Self {
-        Self { header: stored[..HEADER_BYTES].into() }
+    pub(super) fn new(header: &[u8]) -> Self {
+        Self { header: header.into() }
     }
 }
 
@@ -265,9 +307,9 @@ struct Extensions {
 }
 
 impl Extensions {
-    /// Decodes the extensions of an entry, and checks them and its value. None if they are not what
-    /// was written.
-    fn decode(stored: &[u8], version: Version, kind: Kind, value: &[u8]) -> Option<Self> {
+    /// Decodes the extensions of an entry, and checks them and its value, if it is given. None if
+    /// they are not what was written.
+    fn decode(stored: &[u8], version: Version, value: Option<(Kind, &[u8])>) -> Option<Self> {
         let mut extensions = Self::default();
         let mut rest = stored;
         while !rest.is_empty() {
@@ -278,8 +320,12 @@ impl Extensions {
             rest = next;
             let is_valid = match header[0] {
                 EXTENSIONS_CHECKSUM => content == extensions_checksum(version, &stored[..before]),
-                VALUE_CHECKSUM => content == value_checksum(version, kind, value).to_be_bytes(),
-                COPY => content.strip_prefix(&kind_and_flags(kind)) == Some(value),
+                VALUE_CHECKSUM => value.is_none_or(|(kind, value)| {
+                    content == value_checksum(version, kind, value).to_be_bytes()
+                }),
+                COPY => value.is_none_or(|(kind, value)| {
+                    content.strip_prefix(&kind_and_flags(kind)) == Some(value)
+                }),
                 other => extensions.add(other, content).is_some(),
             };
             if !is_valid {
@@ -320,209 +366,4 @@ impl Extensions {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use data_encoding::HEXLOWER;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::model::Validators;
-
-    const GENERATION: [u8; 16] = *b"0123456789abcdef";
-
-    fn set_entry() -> NewEntry {
-        NewEntry {
-            kind: Kind::Text,
-            data: Bytes::from_static(b"value"),
-            version: Version(0x1122_3344_5566_7788),
-            lifetime: Lifetime {
-                ttl: Duration::from_secs(60),
-                stale_while_revalidate: Duration::from_secs(1),
-                stale_if_error: Duration::from_secs(2),
-                revalidation_window: Duration::ZERO,
-            },
-            tags: vec!["a".to_owned(), "bc".to_owned()].into(),
-            fetch_metadata: None,
-        }
-    }
-
-    fn fetched_entry() -> NewEntry {
-        let validators =
-            Validators { etag: Some("\"e1\"".into()), last_modified: Some("yesterday".into()) };
-        let mut entry = set_entry();
-        entry.lifetime.revalidation_window = Duration::from_secs(3);
-        entry.fetch_metadata = Some(Arc::new(FetchMetadata {
-            validators,
-            fetch_time: Duration::from_millis(250),
-            source: Some(FetchSource { target: 1, headers: u64::MAX }),
-        }));
-        entry
-    }
-
-    /// Does the part of the scripts.
-    fn store(entry: &NewEntry, now: Timestamp) -> Vec<u8> {
-        let mut stored = vec![FORMAT];
-        stored.extend_from_slice(&GENERATION);
-        stored.put_u64(now.0);
-        stored.put_u64(now.after(entry.lifetime.ttl).0);
-        stored.extend_from_slice(&encode_tail(entry));
-        stored
-    }
-
-    /// The next release must be able to decode the entries of this one.
-    #[test]
-    fn stored_bytes_never_change() {
-        let expected = [
-            "02",                               // format
-            "30313233343536373839616263646566", // generation
-            "0000010203040506",                 // created_at
-            "000001020304ef66",                 // fresh_until
-            "1122334455667788",                 // version
-            "00000000000003e8",                 // stale_while_revalidate
-            "00000000000007d0",                 // stale_if_error
-            "0100",                             // kind and flags
-            "001b",                             // length of the extensions
-            "01000161",                         // tag
-            "0100026263",                       // tag
-            "060004c6ca3e15",                   // checksum of the extensions
-            "070008a8ef38bc5a1a992c",           // checksum of the value
-            "76616c7565",                       // value
-        ];
-        assert_eq!(
-            HEXLOWER.encode(&store(&set_entry(), Timestamp(0x0102_0304_0506))),
-            expected.concat()
-        );
-    }
-
-    #[test]
-    fn stored_bytes_of_a_fetched_value_never_change() {
-        let expected = [
-            "0057",                     // length of the extensions
-            "01000161",                 // tag
-            "0100026263",               // tag
-            "02000422653122",           // etag
-            "030009796573746572646179", // last modified
-            "04000800000000000000fa",   // fetch time
-            "0900100000000000000001",   // source: target
-            "ffffffffffffffff",         // source: headers
-            "0500080000000000000bb8",   // revalidation window
-            "06000406c1573c",           // checksum of the extensions
-            "070008a8ef38bc5a1a992c",   // checksum of the value
-            "76616c7565",               // value
-        ];
-        assert_eq!(
-            HEXLOWER.encode(&store(&fetched_entry(), Timestamp(1))[59..]),
-            expected.concat()
-        );
-    }
-
-    #[test]
-    fn entries_round_trip() {
-        let now = Timestamp(1_700_000_000_000);
-        for new in [set_entry(), fetched_entry()] {
-            let entry = decode(store(&new, now).into(), &GENERATION);
-            assert_eq!(entry, Ok(Some(Entry::written(&new, now))));
-        }
-    }
-
-    #[test]
-    fn extensions_that_exceed_the_length_field_are_omitted() {
-        let tags: Vec<String> = (0..3).map(|_| "t".repeat(30_000)).collect();
-        let entry = decode(
-            store(&NewEntry { tags: tags.into(), ..set_entry() }, Timestamp(1)).into(),
-            &GENERATION,
-        )
-        .unwrap()
-        .unwrap();
-        assert_eq!((entry.tags.len(), &entry.data[..]), (2, &b"value"[..]));
-    }
-
-    #[test]
-    fn other_generations_formats_kinds_and_flags_count_as_missing() {
-        let stored = store(&set_entry(), Timestamp(1));
-        assert_eq!(decode(stored.clone().into(), b"another-generati"), Ok(None));
-        for (offset, byte) in [(0, 3), (57, 9), (58, 1)] {
-            let mut other = stored.clone();
-            other[offset] = byte;
-            assert_eq!(decode(other.into(), &GENERATION), Ok(None), "offset {offset}");
-        }
-    }
-
-    /// An entry with these extensions.
-    fn with_extensions(format: u8, extensions: &[u8]) -> Vec<u8> {
-        let mut stored = store(&NewEntry { tags: Vec::new().into(), ..set_entry() }, Timestamp(1));
-        stored[0] = format;
-        stored[LENGTH_AT..HEADER_BYTES]
-            .copy_from_slice(&u16::try_from(extensions.len()).unwrap().to_be_bytes());
-        let checksum = HEADER_BYTES..HEADER_BYTES + VALUE_CHECKSUM_BYTES;
-        stored.splice(checksum, extensions.iter().copied());
-        stored
-    }
-
-    #[test]
-    fn unknown_extensions_are_skipped() {
-        let stored = with_extensions(UNCHECKED_FORMAT, &[99, 0, 4, 1, 2, 3, 4]);
-        let entry = decode(stored.into(), &GENERATION).unwrap().unwrap();
-        assert_eq!((entry.tags.len(), &entry.data[..]), (0, &b"value"[..]));
-    }
-
-    #[test]
-    fn entries_without_checksum_are_accepted_in_the_old_format_only() {
-        let mut stored = with_extensions(UNCHECKED_FORMAT, &[1, 0, 1, b'a']);
-        assert!(decode(with_extensions(FORMAT, &[1, 0, 1, b'a']).into(), &GENERATION).is_err());
-        let last = stored.len() - 1;
-        stored[last] ^= 1;
-        let entry = decode(stored.into(), &GENERATION).unwrap().unwrap();
-        assert_eq!((&entry.tags[..], &entry.data[..]), (&["a".to_owned()][..], &b"valud"[..]));
-    }
-
-    #[test]
-    fn changed_bytes_are_noticed_unless_they_are_times() {
-        for new in [set_entry(), fetched_entry()] {
-            let stored = store(&new, Timestamp(1));
-            let expected = decode(stored.clone().into(), &GENERATION).unwrap().unwrap();
-            for (offset, bit) in (0..stored.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
-                let mut changed = stored.clone();
-                changed[offset] ^= 1 << bit;
-                let decoded = decode(changed.into(), &GENERATION);
-                let is_time = (CREATED_AT..VERSION_AT).contains(&offset)
-                    || (WINDOWS_AT..KIND_AT).contains(&offset);
-                match decoded {
-                    Err(_) | Ok(None) => assert!(!is_time),
-                    Ok(Some(entry)) => assert!(is_time || entry == expected, "at {offset}"),
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn corrupt_entry_has_the_header() {
-        let mut stored = store(&set_entry(), Timestamp(1));
-        let last = stored.len() - 1;
-        stored[last] ^= 1;
-        let header = stored[..HEADER_BYTES].into();
-        assert_eq!(decode(stored.into(), &GENERATION), Err(CorruptEntry { header }));
-    }
-
-    #[test]
-    fn counter_is_compared_with_its_copy() {
-        let copy = |text: &[u8]| [&[COPY, 0, 2 + 5, 1, 0][..], text].concat();
-        let decode = |text| decode(with_extensions(FORMAT, &copy(text)).into(), &GENERATION);
-        assert!(decode(b"value").unwrap().is_some());
-        assert!(decode(b"valud").is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn decoding_never_panics(
-            mut stored in proptest::collection::vec(any::<u8>(), 0..200),
-            valid in any::<bool>(),
-        ) {
-            if valid && stored.len() > 17 {
-                stored[0] = FORMAT;
-                stored[1..17].copy_from_slice(&GENERATION);
-            }
-            let _ = decode(stored.into(), &GENERATION);
-        }
-    }
-}
+mod tests;

@@ -42,6 +42,8 @@ pub(super) struct PoolHealth {
     pub(super) faults: FaultLog,
     /// Connections of earlier epochs are not used any more.
     epoch: AtomicU64,
+    /// What is known of bans was read in this epoch or must be read again.
+    ban_epoch: AtomicU64,
     created: AtomicU64,
     failed: AtomicU64,
     resent: AtomicU64,
@@ -104,6 +106,7 @@ impl PoolHealth {
             clock: StoreClock::new(),
             faults: FaultLog::new(),
             epoch: AtomicU64::new(0),
+            ban_epoch: AtomicU64::new(0),
             created: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             resent: AtomicU64::new(0),
@@ -172,7 +175,20 @@ impl PoolHealth {
         if server.is_replica {
             self.faults.met(Fault::ReadOnly, &"role:slave");
         }
-        self.server.meet(server, || self.retire_all())
+        self.server.meet(server, || {
+            self.forget_bans();
+            self.retire_all()
+        })
+    }
+
+    /// Changes whenever what is known of bans must be read again.
+    pub(super) fn ban_epoch(&self) -> u64 {
+        self.ban_epoch.load(Ordering::Acquire)
+    }
+
+    /// What is known of bans may be outdated.
+    pub(super) fn forget_bans(&self) {
+        self.ban_epoch.fetch_add(1, Ordering::AcqRel);
     }
 }
 

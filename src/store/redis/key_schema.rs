@@ -5,6 +5,8 @@
 //! <prefix>:{<namespace>:<shard>}:k:<key>               entry without params
 //! <prefix>:{<namespace>:<shard>}:p:<digest>:<key>      entry with params
 //! <prefix>:{<namespace>:<shard>}:t                     scratch key of one script
+//! <prefix>:h:{<namespace>:bans}                        head of the log of bans
+//! <prefix>:b:{<namespace>:bans}:t, :g, :o, :i and :c   the log of bans
 //! <prefix>:l:{<namespace>:<shard>}:k:<key>             lease (or :p:<digest>:<key>)
 //! <prefix>:w:{<namespace>:<shard>}:<number>            large entry before it is stored
 //! <prefix>:{stats}:...                                 the fleet's counters
@@ -89,6 +91,24 @@ impl KeySchema {
     /// The prefix of all leases.
     pub(super) fn lease_prefix(&self) -> String {
         format!("{}:l:", self.prefix)
+    }
+
+    /// The prefix of the heads of all logs of bans.
+    pub(super) fn ban_head_prefix(&self) -> String {
+        format!("{}:h:", self.prefix)
+    }
+
+    /// The log of bans of a namespace: head, tags, globs, hold-offs, ids and checkpoints.
+    pub(super) fn ban_log(&self, namespace: &Namespace) -> [String; 6] {
+        let part = |name| format!("{}:b:{{{namespace}:bans}}:{name}", self.prefix);
+        let head = format!("{}:h:{{{namespace}:bans}}", self.prefix);
+        [head, part("t"), part("g"), part("o"), part("i"), part("c")]
+    }
+
+    /// The namespace of the head of a log of bans, by its name.
+    pub(super) fn banned_namespace<'a>(&self, name: &'a [u8]) -> Option<&'a str> {
+        let rest = std::str::from_utf8(name).ok()?.strip_prefix(&self.prefix)?;
+        rest.strip_prefix(":h:{")?.strip_suffix(":bans}")
     }
 
     pub(super) fn totals(&self) -> String {

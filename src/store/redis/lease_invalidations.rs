@@ -1,8 +1,10 @@
-//! Notification of lease watches: a connection on which Redis announces changed leases, so that
-//! waiters learn of a stored value when it is stored, through whichever replica.
+//! A connection on which Redis announces changed leases and new bans. So waiters learn of a stored
+//! value when it is stored, through whichever replica, and the replica learns of bans early.
 //!
-//! This only shortens the waits. Waiters also poll the store from time to time, so that a lost
-//! announcement costs time and nothing else, and a server without client tracking is merely slower.
+//! This only saves time. Waiters also poll the store from time to time, and markers tell of bans, so
+//! that a lost announcement costs time and nothing else, and a server without client tracking is
+//! merely slower. While announcements are lost, known bans are read again from time to time: a
+//! failover may have changed them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,8 +12,10 @@ use redis::{Client, ProtocolVersion, RedisResult};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    ban_logs::BanLogs,
     client_tracking::{self, ClientTracking, Invalidation},
     connection::{self, PoolHealth},
+    key_schema::KeySchema,
     pool::PoolOptions,
 };
 use crate::store::{Result, key_watch::KeyWatchers};
@@ -19,12 +23,13 @@ use crate::store::{Result, key_watch::KeyWatchers};
 /// Interval of the checks that the server still answers.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Notifies the watches of the keys under `prefix` until `stop` is cancelled.
+/// Notifies the watches of leases, and the logs of bans, until `stop` is cancelled.
 pub(super) fn spawn(
     options: &PoolOptions,
     health: Arc<PoolHealth>,
-    prefix: String,
+    schema: Arc<KeySchema>,
     watchers: KeyWatchers,
+    bans: BanLogs,
     stop: CancellationToken,
 ) -> Result<()> {
     use secrecy::ExposeSecret as _;
@@ -33,7 +38,7 @@ pub(super) fn spawn(
     tokio::spawn(stop.run_until_cancelled_owned(async move {
         let mut pauses = client_tracking::pauses();
         loop {
-            match follow(&client, connect_timeout, &prefix, &watchers).await {
+            match follow(&client, connect_timeout, &health, &schema, &watchers, &bans).await {
                 Ok(()) => {
                     pauses = client_tracking::pauses();
                     // What ended this connection may have ended or stranded the others.
@@ -42,6 +47,7 @@ pub(super) fn spawn(
                 Err(error) => tracing::debug!(%error, "cannot follow the leases in Redis"),
             }
             watchers.notify_all();
+            health.forget_bans();
             tokio::time::sleep(pauses.next().unwrap_or_default()).await;
         }
     }));
@@ -52,21 +58,31 @@ pub(super) fn spawn(
 async fn follow(
     client: &Client,
     timeout: Duration,
-    prefix: &str,
+    health: &Arc<PoolHealth>,
+    schema: &Arc<KeySchema>,
     watchers: &KeyWatchers,
+    bans: &BanLogs,
 ) -> RedisResult<()> {
     let on_invalidation = {
-        let watchers = watchers.clone();
+        let (health, schema) = (health.clone(), schema.clone());
+        let (watchers, bans) = (watchers.clone(), bans.clone());
         move |invalidation: Invalidation<'_>| match invalidation {
-            Invalidation::Key(key) => watchers.notify(key),
-            Invalidation::All => watchers.notify_all(),
+            Invalidation::Key(key) => match schema.banned_namespace(key) {
+                Some(namespace) => bans.on_ban(namespace),
+                None => watchers.notify(key),
+            },
+            Invalidation::All => {
+                health.forget_bans();
+                watchers.notify_all();
+            }
         }
     };
-    let prefixes = [prefix.to_owned()];
+    let prefixes = [schema.lease_prefix(), schema.ban_head_prefix()];
     let tracking = ClientTracking::open(client, timeout, &prefixes, on_invalidation).await?;
     tracing::debug!("following the leases in Redis");
     // Changes before the connection was set up were not announced.
     watchers.notify_all();
+    health.forget_bans();
     let heartbeats = async {
         loop {
             tokio::time::sleep(HEARTBEAT_INTERVAL).await;

@@ -7,11 +7,13 @@ use bytes::Bytes;
 use redis::Cmd;
 
 use super::{
-    RedisStore, ScriptReply, add_lifetime,
+    RedisStore, add_lifetime,
+    ban_checks::FillStep,
     codec::{self, CorruptEntry},
     pool::Retry,
+    request::unexpected,
     script::{ABANDON, ACQUIRE, DISCARD, EXTEND, FILL, REVALIDATE},
-    unexpected,
+    script_reply::ScriptReply,
 };
 use crate::{
     model::{Entry, EntryKey, NewEntry, millis_ceil},
@@ -42,7 +44,7 @@ impl Leases for RedisStore {
     ) -> Result<LeaseStatus> {
         let mut call = self.call(&EXTEND, key, None);
         call.arg(&token.0).arg(millis_ceil(ttl));
-        let reply = self.run(&EXTEND, &call, Retry::Idempotent).await?;
+        let reply = self.pool.run(&EXTEND, &call, Retry::Idempotent).await?;
         lease_status(&reply.word, "HELD").ok_or_else(|| unexpected("extend.lua"))
     }
 
@@ -55,7 +57,7 @@ impl Leases for RedisStore {
     ) -> Result<LeaseStatus> {
         let mut call = self.call(&DISCARD, key, None);
         add_back_off(call.arg(&token.0), backoff, cause);
-        let reply = self.run(&DISCARD, &call, Retry::Never).await?;
+        let reply = self.pool.run(&DISCARD, &call, Retry::Never).await?;
         lease_status(&reply.word, "HELD").ok_or_else(|| unexpected("discard.lua"))
     }
 
@@ -65,10 +67,22 @@ impl Leases for RedisStore {
         token: LeaseToken,
         entry: &NewEntry,
     ) -> Result<LeaseStatus> {
-        let reply = self.store(&FILL, key, entry, |call| {
-            call.arg(&token.0);
-        });
-        lease_status(&reply.await?.word, "STORED").ok_or_else(|| unexpected("fill.lua"))
+        let Some(mut checks) = self.begin_fill(key, &entry.tags).await? else {
+            return self.refuse_fill(key, token).await.map(Err);
+        };
+        loop {
+            let reply = self.store(&FILL, key, entry, |call| {
+                call.arg(&token.0).arg(checks.range());
+            });
+            match checks.settle(self, key, &entry.tags, reply.await?).await? {
+                FillStep::Done(reply) => {
+                    let status = lease_status(&reply.word, "STORED");
+                    return status.ok_or_else(|| unexpected("fill.lua"));
+                }
+                FillStep::Again => {}
+                FillStep::Refused => return self.refuse_fill(key, token).await.map(Err),
+            }
+        }
     }
 
     async fn revalidate(
@@ -78,18 +92,33 @@ impl Leases for RedisStore {
         revalidation: &Revalidation,
     ) -> Result<RevalidateOutcome> {
         let Revalidation { version, lifetime, tags, fetch_metadata } = revalidation;
-        let mut call = self.call(&REVALIDATE, key, None);
-        add_lifetime(&mut call, lifetime);
-        call.arg(&version.0.to_be_bytes())
-            .arg(&codec::encode_windows(lifetime))
-            .arg(codec::encode_extensions(
-                *version,
-                tags,
-                Some(fetch_metadata),
-                lifetime.revalidation_window,
-            ))
-            .arg(&token.0);
-        match self.run(&REVALIDATE, &call, Retry::Never).await?.word.as_str() {
+        let Some(mut checks) = self.begin_fill(key, tags).await? else {
+            return self.refuse_fill(key, token).await.map(RevalidateOutcome::LeaseLost);
+        };
+        let reply = loop {
+            let mut call = self.call(&REVALIDATE, key, None);
+            add_lifetime(&mut call, lifetime);
+            call.arg(&version.0.to_be_bytes())
+                .arg(&codec::encode_windows(lifetime))
+                .arg(codec::encode_extensions(
+                    *version,
+                    tags,
+                    Some(fetch_metadata),
+                    lifetime.revalidation_window,
+                ))
+                .arg(&token.0)
+                .arg(checks.range());
+            let reply = self.pool.run(&REVALIDATE, &call, Retry::Never).await?;
+            match checks.settle(self, key, tags, reply).await? {
+                FillStep::Done(reply) => break reply,
+                FillStep::Again => {}
+                FillStep::Refused => {
+                    let loss = self.refuse_fill(key, token).await?;
+                    return Ok(RevalidateOutcome::LeaseLost(loss));
+                }
+            }
+        };
+        match reply.word.as_str() {
             "GONE" => Ok(RevalidateOutcome::Gone),
             word => match lease_status(word, "STORED") {
                 Some(Ok(())) => Ok(RevalidateOutcome::Revalidated),
@@ -108,7 +137,7 @@ impl Leases for RedisStore {
     ) -> Result<bool> {
         let mut call = self.call(&ABANDON, key, None);
         add_back_off(call.arg(&token.0), backoff, cause);
-        match self.run(&ABANDON, &call, Retry::Idempotent).await?.word.as_str() {
+        match self.pool.run(&ABANDON, &call, Retry::Idempotent).await?.word.as_str() {
             "ABANDONED" => Ok(true),
             "LEASE_LOST" => Ok(false),
             _ => Err(unexpected("abandon.lua")),
@@ -121,15 +150,27 @@ impl Leases for RedisStore {
 }
 
 impl RedisStore {
+    /// Ends the lease of a fill that a ban refuses.
+    async fn refuse_fill(&self, key: &EntryKey, token: LeaseToken) -> Result<LeaseLoss> {
+        self.abandon(key, token, Duration::ZERO, "").await?;
+        Ok(LeaseLoss::Invalidated)
+    }
+
     /// Asks for a lease. The inner error is the entry that was found instead, if it is corrupt.
     async fn try_acquire(
         &self,
         key: &EntryKey,
         request: &AcquireRequest,
     ) -> Result<std::result::Result<AcquireOutcome, CorruptEntry>> {
-        let mut call = self.call(&ACQUIRE, key, None);
-        call.arg(&request.token.0).arg(millis_ceil(request.ttl)).arg(request.fresher_than.0);
-        let mut reply = self.run(&ACQUIRE, &call, Retry::Never).await?;
+        let mut checks = self.begin_checks(key).await?;
+        let mut reply = loop {
+            let mut call = self.call(&ACQUIRE, key, None);
+            call.arg(&request.token.0).arg(millis_ceil(request.ttl)).arg(request.fresher_than.0);
+            let reply = self.pool.run(&ACQUIRE, &call, Retry::Never).await?;
+            if let Some(reply) = checks.settle(self, key, reply).await? {
+                break reply;
+            }
+        };
         // A corrupt entry before is as good as none. A read of it removes it.
         Ok(Ok(match reply.word.as_str() {
             "FOUND" => match next_entry(&mut reply)? {
@@ -168,8 +209,7 @@ fn lease_status(word: &str, success: &str) -> Option<LeaseStatus> {
 /// The entry in a reply; an empty string stands for none. The script has checked the generation.
 fn next_entry(reply: &mut ScriptReply) -> Result<std::result::Result<Option<Entry>, CorruptEntry>> {
     let stored: Vec<u8> = reply.next()?;
-    let generation: Vec<u8> = stored.get(1..=codec::GENERATION_BYTES).unwrap_or_default().to_vec();
-    Ok(codec::decode(Bytes::from(stored), &generation))
+    Ok(codec::decode(Bytes::from(stored)))
 }
 
 /// Adds the arguments of `end_lease` in `common.lua`.

@@ -24,10 +24,10 @@ use tokio::{sync::watch, time::timeout};
 use super::{
     connection::{ConnectErrorSink, ConnectionManager, Handle, PoolHealth, client},
     fault::{Fault, words},
+    request::unexpected,
     request::{All, Each, One, Refusal, Request},
     script::Script,
     server_identity::ServerIdentity,
-    unexpected,
 };
 use crate::{
     model::Timestamp,

@@ -12,15 +12,17 @@ use std::sync::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use redis::{Arg, Cmd, Value};
+use redis::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    ban_logs::{BanLogs, Candidate, NamespaceBans},
     codec,
     corrupt_entries::CorruptEntries,
     key_schema::EntryKeys,
+    marker::Position,
     pool::{RedisPool, Retry},
-    unexpected,
+    request::unexpected,
 };
 use crate::{
     count_guard::CountGuard,
@@ -37,18 +39,31 @@ const MAX_BATCH_BYTES: usize = 256 * 1024;
 /// Assumed size of an entry before any was read, in bytes.
 const INITIAL_ENTRY_BYTES: usize = 16 * 1024;
 
+/// What a read of an entry needs.
+pub(super) struct Read {
+    pub(super) keys: EntryKeys,
+    pub(super) bans: Arc<NamespaceBans>,
+}
+
 /// Reads entries by the names of their keys. Clones share the batches.
 #[derive(Clone)]
 pub(super) struct ReadBatcher {
-    pool: RedisPool,
-    corrupt: CorruptEntries,
+    reader: Reader,
     direct_reads: Arc<AtomicUsize>,
     /// Bounded by the limit on concurrent requests.
     queue: mpsc::UnboundedSender<PendingRead>,
 }
 
+/// Sends reads to the server.
+#[derive(Clone)]
+struct Reader {
+    pool: RedisPool,
+    corrupt: CorruptEntries,
+    logs: BanLogs,
+}
+
 struct PendingRead {
-    keys: EntryKeys,
+    read: Read,
     reply: oneshot::Sender<Result<Option<Entry>>>,
 }
 
@@ -61,31 +76,33 @@ struct BatchSizer {
 
 impl ReadBatcher {
     /// Must be called in a Tokio runtime.
-    pub(super) fn new(pool: RedisPool, corrupt: CorruptEntries) -> Self {
+    pub(super) fn new(pool: RedisPool, corrupt: CorruptEntries, logs: BanLogs) -> Self {
         let (queue, queued) = mpsc::unbounded_channel();
-        tokio::spawn(send_batches(pool.clone(), corrupt.clone(), queued));
-        Self { pool, corrupt, direct_reads: Arc::default(), queue }
+        let reader = Reader { pool, corrupt, logs };
+        tokio::spawn(send_batches(reader.clone(), queued));
+        Self { reader, direct_reads: Arc::default(), queue }
     }
 
-    /// Reads the entry under these keys, if it belongs to the current generation.
-    pub(super) async fn read(&self, keys: EntryKeys) -> Result<Option<Entry>> {
+    /// Reads an entry, if it belongs to the current generation and is not banned.
+    pub(super) async fn read(&self, read: Read) -> Result<Option<Entry>> {
         if let Some(_direct) = CountGuard::try_new(&self.direct_reads, MAX_DIRECT_READS) {
             // Boxed, so that queued reads do not carry the state of a direct one.
-            let mut entries = Box::pin(read_all(&self.pool, &self.corrupt, &mget([keys]))).await?;
+            let mut entries = Box::pin(self.reader.read_all([read].into())).await?;
             return entries.pop().ok_or_else(|| unexpected("MGET"));
         }
         let (reply, entry) = oneshot::channel();
-        self.queue.send(PendingRead { keys, reply }).map_err(|_| ErrorKind::Unreachable)?;
+        self.queue.send(PendingRead { read, reply }).map_err(|_| ErrorKind::Unreachable)?;
         entry.await.unwrap_or_else(|_| Err(ErrorKind::Unreachable.into()))
+    }
+
+    /// Reads entries in one command, in the order of `reads`.
+    pub(super) async fn read_all(&self, reads: Vec<Read>) -> Result<Vec<Option<Entry>>> {
+        self.reader.read_all(reads).await
     }
 }
 
 /// Sends queued reads in batches, until all senders are dropped.
-async fn send_batches(
-    pool: RedisPool,
-    corrupt: CorruptEntries,
-    mut queued: mpsc::UnboundedReceiver<PendingRead>,
-) {
+async fn send_batches(reader: Reader, mut queued: mpsc::UnboundedReceiver<PendingRead>) {
     let sizer = BatchSizer { entry_bytes: AtomicUsize::new(INITIAL_ENTRY_BYTES) };
     let mut in_flight = FuturesUnordered::new();
     loop {
@@ -95,86 +112,112 @@ async fn send_batches(
                 if count == 0 {
                     return;
                 }
-                in_flight.push(read_batch(&pool, &corrupt, &sizer, batch));
+                in_flight.push(reader.read_batch(&sizer, batch));
             }
             Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
         }
     }
 }
 
-async fn read_batch(
-    pool: &RedisPool,
-    corrupt: &CorruptEntries,
-    sizer: &BatchSizer,
-    batch: Vec<PendingRead>,
-) {
-    let mut replies = Vec::with_capacity(batch.len());
-    let wanted = batch.into_iter().filter(|read| !read.reply.is_closed());
-    let mget = mget(wanted.map(|PendingRead { keys, reply }| {
-        replies.push(reply);
-        keys
-    }));
-    if replies.is_empty() {
-        return;
-    }
-    match read_all(pool, corrupt, &mget).await {
-        Ok(entries) => {
-            sizer.record(&entries);
-            for (reply, entry) in replies.into_iter().zip(entries) {
-                // An error means that the caller is gone.
-                let _ = reply.send(Ok(entry));
+// === impl Reader ===
+
+impl Reader {
+    async fn read_batch(&self, sizer: &BatchSizer, batch: Vec<PendingRead>) {
+        let mut replies = Vec::with_capacity(batch.len());
+        let wanted = batch.into_iter().filter(|read| !read.reply.is_closed());
+        let reads: Vec<Read> = wanted
+            .map(|PendingRead { read, reply }| {
+                replies.push(reply);
+                read
+            })
+            .collect();
+        if replies.is_empty() {
+            return;
+        }
+        match self.read_all(reads).await {
+            Ok(entries) => {
+                sizer.record(&entries);
+                for (reply, entry) in replies.into_iter().zip(entries) {
+                    // An error means that the caller is gone.
+                    let _ = reply.send(Ok(entry));
+                }
+            }
+            Err(error) => {
+                if error.kind == ErrorKind::Timeout {
+                    sizer.record_timeout();
+                }
+                for reply in replies {
+                    let _ = reply.send(Err(error.clone()));
+                }
             }
         }
-        Err(error) => {
-            if error.kind == ErrorKind::Timeout {
-                sizer.record_timeout();
-            }
-            for reply in replies {
-                let _ = reply.send(Err(error.clone()));
-            }
+    }
+
+    /// Reads entries and the markers of their shards in one command, in the order of `reads`.
+    async fn read_all(&self, reads: Vec<Read>) -> Result<Vec<Option<Entry>>> {
+        let mut mget = redis::cmd("MGET");
+        for Read { keys: EntryKeys { marker, entry }, .. } in &reads {
+            mget.arg(marker).arg(entry);
         }
-    }
-}
-
-/// Builds the command that reads the entries under these keys.
-pub(super) fn mget(keys: impl IntoIterator<Item = EntryKeys>) -> Cmd {
-    let mut mget = redis::cmd("MGET");
-    for EntryKeys { marker, entry } in keys {
-        mget.arg(marker).arg(entry);
-    }
-    mget
-}
-
-/// Sends an [`mget`], and returns the entries in the order of its keys.
-pub(super) async fn read_all(
-    pool: &RedisPool,
-    corrupt: &CorruptEntries,
-    mget: &Cmd,
-) -> Result<Vec<Option<Entry>>> {
-    let Value::Array(values) = pool.query(mget, Retry::Idempotent).await? else {
-        return Err(unexpected("MGET"));
-    };
-    let mut entries = Vec::with_capacity(values.len() / 2);
-    let mut values = values.into_iter();
-    while let (Some(generation), Some(entry)) = (values.next(), values.next()) {
-        entries.push(match (generation, entry) {
-            (Value::BulkString(generation), Value::BulkString(stored)) => {
-                codec::decode(Bytes::from(stored), &generation).unwrap_or_else(|entry| {
-                    // The arguments are the name of the command, and two keys per entry.
-                    if let Some(Arg::Simple(name)) = mget.args_iter().nth(entries.len() * 2 + 2) {
-                        corrupt.found(name, entry);
-                    }
-                    None
-                })
-            }
-            _ => None,
-        });
-    }
-    // The arguments are the name of the command, and two keys per entry.
-    if entries.len() * 2 + 1 == mget.args_iter().len() {
+        let Value::Array(values) = self.pool.query(&mget, Retry::Idempotent).await? else {
+            return Err(unexpected("MGET"));
+        };
+        if values.len() != 2 * reads.len() {
+            return Err(unexpected("MGET"));
+        }
+        let mut entries = Vec::with_capacity(reads.len());
+        let mut values = values.into_iter();
+        for read in &reads {
+            let (Some(Value::BulkString(marker)), Some(Value::BulkString(stored))) =
+                (values.next(), values.next())
+            else {
+                entries.push(None);
+                continue;
+            };
+            let is_current =
+                codec::is_under(&stored, &marker) && self.logs.is_current(&read.bans, &marker);
+            let entry = if is_current || codec::is_in_generation(&stored, &marker) {
+                self.decode(read, stored)
+            } else {
+                None
+            };
+            entries.push(match entry {
+                Some((since, entry)) if !is_current => {
+                    Box::pin(self.checked(read, &marker, since, entry)).await?
+                }
+                other => other.map(|(_, entry)| entry),
+            });
+        }
         Ok(entries)
-    } else {
-        Err(unexpected("MGET"))
+    }
+
+    /// The entry and its position, unless it is corrupt.
+    #[inline]
+    fn decode(&self, read: &Read, stored: Vec<u8>) -> Option<(Position, Entry)> {
+        let since = codec::position_of_entry(&stored);
+        match codec::decode(Bytes::from(stored)) {
+            Ok(entry) => Some((since, entry?)),
+            Err(corrupt) => {
+                self.corrupt.found(&read.keys.entry, corrupt);
+                None
+            }
+        }
+    }
+
+    /// The entry unless it is banned.
+    #[cold]
+    async fn checked(
+        &self,
+        read: &Read,
+        marker: &[u8],
+        since: Position,
+        entry: Entry,
+    ) -> Result<Option<Entry>> {
+        let Read { keys, bans } = read;
+        let Some(key) = self.logs.key_of(&keys.entry) else { return Ok(None) };
+        let candidate = Candidate { since, key, tags: &entry.tags };
+        let is_valid = self.logs.is_valid(bans, (&keys.marker, marker), &candidate).await?;
+        Ok(is_valid.then_some(entry))
     }
 }
 

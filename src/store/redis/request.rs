@@ -3,6 +3,7 @@
 use redis::{Cmd, Pipeline, RedisError, Value, aio::MultiplexedConnection};
 
 use super::connection::error_or_value;
+use crate::store::{Error, ErrorKind};
 
 /// What is sent in one round trip.
 pub(super) trait Request: Sync {
@@ -28,6 +29,11 @@ pub(super) struct Refusal {
     pub(super) error: RedisError,
     /// Whether none of the commands before it was applied.
     pub(super) is_of_all: bool,
+}
+
+/// The error of an answer that does not have the form of the command's answers.
+pub(super) fn unexpected(command: &str) -> Error {
+    Error::new(ErrorKind::Refused, format!("unexpected answer to {command}"))
 }
 
 // === impl Request ===

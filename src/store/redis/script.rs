@@ -14,7 +14,20 @@ macro_rules! script {
     ($file:literal) => {
         LazyLock::new(|| {
             Script::new(concat!(
+                include_str!("scripts/clock.lua"),
+                "\n",
                 include_str!("scripts/common.lua"),
+                "\n",
+                include_str!(concat!("scripts/", $file))
+            ))
+        })
+    };
+    (log $file:literal) => {
+        LazyLock::new(|| {
+            Script::new(concat!(
+                include_str!("scripts/clock.lua"),
+                "\n",
+                include_str!("scripts/ban_log.lua"),
                 "\n",
                 include_str!(concat!("scripts/", $file))
             ))
@@ -32,6 +45,18 @@ pub(super) static EXTEND: LazyLock<Script> = script!("extend.lua");
 pub(super) static REVALIDATE: LazyLock<Script> = script!("revalidate.lua");
 pub(super) static DISCARD: LazyLock<Script> = script!("discard.lua");
 pub(super) static ABANDON: LazyLock<Script> = script!("abandon.lua");
+pub(super) static RESTAMP: LazyLock<Script> = script!("restamp.lua");
+pub(super) static DROP_BANNED: LazyLock<Script> = script!("drop_banned.lua");
+pub(super) static READ_BANS: LazyLock<Script> = script!(log "read_bans.lua");
+pub(super) static APPEND_BAN: LazyLock<Script> = script!(log "append_ban.lua");
+pub(super) static DROP_BANS: LazyLock<Script> = script!(log "drop_bans.lua");
+pub(super) static ADVANCE_MARKERS: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        include_str!("scripts/clock.lua"),
+        "\n",
+        include_str!("scripts/advance_markers.lua")
+    ))
+});
 pub(super) static DROP_CORRUPT: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/drop_corrupt.lua")));
 pub(super) static STATS: LazyLock<Script> =

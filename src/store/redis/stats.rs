@@ -10,8 +10,8 @@ use super::{
     RedisStore,
     key_schema::KeySchema,
     pool::{RedisPool, Retry},
+    request::unexpected,
     script::STATS,
-    unexpected,
 };
 use crate::{
     model::Timestamp,

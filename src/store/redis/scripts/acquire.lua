@@ -1,8 +1,9 @@
 -- ARGV[4] token, [5] lifetime of the lease in milliseconds, [6] time beyond which an entry must be
 -- fresh to be returned instead of a lease
 
-local generation = redis.call('GET', KEYS[1])
-local header = valid_header(generation)
+local marker = redis.call('GET', KEYS[1])
+local header, _, unchecked = valid_header(marker)
+if unchecked then return unchecked end
 -- The value is read only for the replies that contain it: many callers ask while one computes.
 local function entry() return header and redis.call('GET', KEYS[2]) or '' end
 
@@ -11,7 +12,7 @@ if header and fresh_until(header) > math.max(now, tonumber(ARGV[6])) then
 end
 local lease = redis.call('GET', KEYS[3])
 local state = lease and string.sub(lease, 1, 1)
-local is_current = lease and generation and string.sub(lease, 18, 33) == generation
+local is_current = lease and marker and string.sub(lease, 18, 33) == generation_of(marker)
 if state == 'H' then
   local left = time_left(lease, 2)
   if left > 0 then return {'HELD_OFF', left} end
@@ -22,6 +23,7 @@ elseif state == 'B' and is_current then
   local left = time_left(lease, 2)
   if left > 0 then return {'BACKED_OFF', entry(), left, string.sub(lease, 34)} end
 end
-generation = generation_for_write(generation, tonumber(ARGV[5]))
-redis.call('SET', KEYS[3], 'L' .. ARGV[4] .. generation .. stamp(ARGV[5]), 'PX', ARGV[5])
+marker = marker_for_write(marker, tonumber(ARGV[5]))
+local granted = 'L' .. ARGV[4] .. generation_of(marker) .. stamp(ARGV[5]) .. string.sub(marker, 17)
+redis.call('SET', KEYS[3], granted, 'PX', ARGV[5])
 return {'GRANTED', entry()}

@@ -1,31 +1,33 @@
--- Shared by all scripts that touch an entry.
+-- Shared by all scripts that touch an entry. Follows clock.lua.
 --
--- KEYS[1] generation marker   KEYS[2] entry   KEYS[3] lease   KEYS[4] staged entry or scratch key,
--- if the script needs one; all in one slot
--- ARGV[1] time after which the script must not be applied, in milliseconds by the store's clock
--- ARGV[2] generation id to use if there is no marker
--- ARGV[3] what the store's clock is ahead of this server's clock, in milliseconds; see clock.rs
+-- KEYS[1] marker   KEYS[2] entry   KEYS[3] lease   KEYS[4] staged entry or scratch key, if the
+-- script needs one; all in one slot
+-- ARGV[2] marker to use if there is none
 --
--- Entry: format, generation, created_at, fresh_until, version, stale windows, kind, flags,
--- extensions, value; see codec.rs.
--- Lease: L (held), D (voided by a delete) or S (voided by a set), token, generation, stamp
+-- Marker: id of the generation (16), position in the log of bans (24); see ban_log.rs. A marker
+-- without a position has the position zero: there was no ban yet.
+-- Entry: format, marker as it was at the time of the write, created_at, fresh_until, version, stale
+-- windows, kind, flags, extensions, value; see codec.rs.
+-- Lease: L (held), D (voided by a delete) or S (voided by a set), token, generation, stamp, position
 -- Back-off: B, stamp, generation, cause
 -- Hold-off, in which no fill is accepted: H, stamp
 -- A stamp is the end by the store's clock and the duration, both in milliseconds (8). Records of
 -- earlier releases have a token or nothing in its place, and end when the key expires.
 
-local time = redis.call('TIME')
-local server_time = time[1] * 1000 + math.floor(time[2] / 1000)
-local now = server_time + ARGV[3]
--- A command can wait in a socket buffer while the server hangs. By then its sender has reported a
--- failure, and must not overwrite writes that were acknowledged in the meantime.
-if now > tonumber(ARGV[1]) then
+if is_late then
   if KEYS[4] then redis.pcall('UNLINK', KEYS[4]) end
   return {'LATE', server_time}
 end
 
 local FORMAT = '\2'
+local POSITIONED_FORMAT = '\3'
 local UNCHECKED_FORMAT = '\1'
+
+local NO_POSITION = string.rep('\0', 24)
+local function generation_of(marker) return string.sub(marker, 1, 16) end
+local function position_of(marker)
+  return #marker > 16 and string.sub(marker, 17) or NO_POSITION
+end
 
 local function fresh_until(entry) return (struct.unpack('>I8', entry, 26)) end
 
@@ -37,15 +39,25 @@ local HEADER_BYTES = 61
 -- nothing tells how long ago.
 local latest_created_at = now + 5000
 
--- The header of the entry, if the entry belongs to the current generation.
-local function valid_header(generation)
-  local header = generation and redis.pcall('GETRANGE', KEYS[2], 0, HEADER_BYTES - 1)
+-- The header of the entry without its position, if the entry belongs to the generation of the
+-- marker; and the length of the position. The third result is the reply of the script if the entry
+-- is older than a ban: only the caller knows the bans, and whether one of them concerns the entry.
+local function valid_header(marker)
+  local stored = marker and redis.pcall('GETRANGE', KEYS[2], 0, HEADER_BYTES + #NO_POSITION - 1)
   -- A key of another type is foreign, and counts as missing.
-  if type(header) ~= 'string' then return nil end
-  local format = string.sub(header, 1, 1)
-  if (format == FORMAT or format == UNCHECKED_FORMAT) and string.sub(header, 2, 17) == generation
-    and struct.unpack('>I8', header, 18) <= latest_created_at then return header end
-  return nil
+  if type(stored) ~= 'string' then return nil end
+  local format = string.sub(stored, 1, 1)
+  local shift = 0
+  if format == POSITIONED_FORMAT then shift = #NO_POSITION
+  elseif format ~= FORMAT and format ~= UNCHECKED_FORMAT then return nil end
+  if string.sub(stored, 2, 17) ~= generation_of(marker) or #stored < HEADER_BYTES + shift
+    or struct.unpack('>I8', stored, 18 + shift) > latest_created_at then return nil end
+  local header = string.sub(stored, 1, 17) .. string.sub(stored, 18 + shift, HEADER_BYTES + shift)
+  if position_of(string.sub(stored, 2, 17 + shift)) == position_of(marker) then
+    return header, shift
+  end
+  local value_at = HEADER_BYTES + shift + struct.unpack('>I2', header, 60)
+  return header, shift, {'CHECK', marker, redis.call('GETRANGE', KEYS[2], 0, value_at - 1)}
 end
 
 -- Frees a staged entry that is not stored.
@@ -53,11 +65,16 @@ local function drop_staged()
   if KEYS[4] then redis.call('UNLINK', KEYS[4]) end
 end
 
+-- The format and the marker, as an entry begins that is written now.
+local function prefix_of(marker)
+  return (#marker > 16 and POSITIONED_FORMAT or FORMAT) .. marker
+end
+
 -- Stores an entry: KEYS[4], ARGV[4] to [6] as in set.lua. False if the staged entry is gone.
-local function store(generation)
-  local head = FORMAT .. generation .. struct.pack('>I8I8', now, now + ARGV[5])
+local function store(marker)
+  local times = struct.pack('>I8I8', now, now + ARGV[5])
   if not KEYS[4] then
-    redis.call('SET', KEYS[2], head .. ARGV[6], 'PX', ARGV[4])
+    redis.call('SET', KEYS[2], prefix_of(marker) .. times .. ARGV[6], 'PX', ARGV[4])
     return true
   end
   -- The staged entry has its memory already. The server does not stop a script for lack of memory
@@ -68,6 +85,8 @@ local function store(generation)
     -- A missing permission, for example, is no lack of memory.
     error({err = failure})
   end
+  -- A staged entry always has room for a position.
+  local head = POSITIONED_FORMAT .. generation_of(marker) .. position_of(marker) .. times
   redis.call('SETRANGE', KEYS[2], 0, head)
   redis.call('PEXPIRE', KEYS[2], ARGV[4])
   return true
@@ -80,8 +99,8 @@ local function keep_marker(lifetime)
   if left < lifetime + 60000 then redis.call('PEXPIRE', KEYS[1], lifetime * 2 + 120000) end
 end
 
--- The current generation. Begins one with the given id if there is none.
-local function generation_for_write(current, lifetime)
+-- The current marker. Begins a generation if there is none.
+local function marker_for_write(current, lifetime)
   if current then
     keep_marker(lifetime)
     return current
@@ -119,7 +138,8 @@ local function end_lease(lease, backoff, cause)
   end
 end
 
--- The generation of the lease that the token holds; or nil and the reason.
+-- The marker, and the position at which the lease was granted that the token holds; or nil and the
+-- reason.
 local function held_lease(token)
   local lease = redis.call('GET', KEYS[3])
   if not lease then return nil, 'LEASE_LOST' end
@@ -129,12 +149,12 @@ local function held_lease(token)
   if state == 'D' then return nil, 'INVALIDATED' end
   if state == 'S' then return nil, 'SUPERSEDED' end
   if state ~= 'L' or time_left(lease, 34) <= 0 then return nil, 'LEASE_LOST' end
-  local generation = redis.call('GET', KEYS[1])
-  if generation ~= string.sub(lease, 18, 33) then
+  local marker = redis.call('GET', KEYS[1])
+  if not marker or generation_of(marker) ~= string.sub(lease, 18, 33) then
     redis.call('DEL', KEYS[3])
     return nil, 'INVALIDATED'
   end
-  return generation
+  return marker, #lease > 49 and string.sub(lease, 50, 73) or NO_POSITION
 end
 
 -- Voids a held lease. The reason is stored until the lease would have expired, for its holder.

@@ -1,6 +1,6 @@
 -- ARGV[4] hold-off in milliseconds, in which no fill is accepted
 
-local entry = valid_header(redis.call('GET', KEYS[1]))
+local entry, _, unchecked = valid_header(redis.call('GET', KEYS[1]))
 local hold_off = tonumber(ARGV[4])
 if hold_off > 0 then
   -- Set before the entry is deleted: if there is no memory for it, nothing must have changed. The
@@ -14,4 +14,5 @@ else
   void_lease('D')
 end
 redis.call('DEL', KEYS[2])
+if unchecked then return unchecked end
 return entry and 'EXISTED' or 'ABSENT'

@@ -5,15 +5,16 @@
 
 local LONGEST_INTEGER = #'-9223372036854775808'
 
-local generation = redis.call('GET', KEYS[1])
-local header = valid_header(generation)
+local marker = redis.call('GET', KEYS[1])
+local header, shift, unchecked = valid_header(marker)
+if unchecked then return unchecked end
 if header and (fresh_until(header) <= now or string.byte(header, 58) == 3) then header = nil end
 local before = ARGV[10]
 local entry, value_at
 if header then
   -- A counter is a text of decimal digits.
   if string.sub(header, 58, 59) ~= ARGV[8] then return 'NOT_AN_INTEGER' end
-  value_at = HEADER_BYTES + 1 + struct.unpack('>I2', header, 60)
+  value_at = HEADER_BYTES + shift + 1 + struct.unpack('>I2', header, 60)
   -- No integer is longer than this, so a long value is refused without reading all of it.
   entry = redis.call('GETRANGE', KEYS[2], 0, value_at + LONGEST_INTEGER - 1)
   before = string.sub(entry, value_at)
@@ -42,7 +43,7 @@ local function with_copy(tags, sum)
   local copy = ARGV[8] .. sum
   return struct.pack('>I2', #tags + 3 + #copy) .. tags .. struct.pack('>BI2', COPY, #copy) .. copy
 end
-local tags = entry and tags_of(string.sub(entry, 62, value_at - 1))
+local tags = entry and tags_of(string.sub(entry, HEADER_BYTES + shift + 1, value_at - 1))
 if not tags then
   entry, before, tags = nil, ARGV[10], ''
 end
@@ -60,14 +61,14 @@ end
 
 local fresh
 if entry then
-  fresh = fresh_until(entry)
-  local updated = FORMAT .. generation .. struct.pack('>I8', now) .. string.sub(entry, 26, 33)
-    .. ARGV[6] .. string.sub(entry, 42, 57) .. ARGV[8] .. with_copy(tags, sum) .. sum
+  fresh = fresh_until(header)
+  local updated = prefix_of(marker) .. struct.pack('>I8', now) .. string.sub(header, 26, 33)
+    .. ARGV[6] .. string.sub(header, 42, 57) .. ARGV[8] .. with_copy(tags, sum) .. sum
   redis.call('SET', KEYS[2], updated, 'KEEPTTL')
 else
   fresh = now + ARGV[5]
-  generation = generation_for_write(generation, tonumber(ARGV[4]))
-  local created = FORMAT .. generation .. struct.pack('>I8I8', now, fresh)
+  marker = marker_for_write(marker, tonumber(ARGV[4]))
+  local created = prefix_of(marker) .. struct.pack('>I8I8', now, fresh)
     .. ARGV[6] .. ARGV[7] .. ARGV[8] .. with_copy(tags, sum) .. sum
   redis.call('SET', KEYS[2], created, 'PX', ARGV[4])
 end

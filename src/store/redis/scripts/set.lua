@@ -2,9 +2,13 @@
 -- ARGV[4] lifetime of the key, [5] TTL of the value, both in milliseconds; [6] the entry from its
 -- version on, if it is not staged; [7] condition: '', 'absent', 'present' or a version of 8 bytes
 
-local generation = redis.call('GET', KEYS[1])
+local marker = redis.call('GET', KEYS[1])
 if ARGV[7] ~= '' then
-  local entry = valid_header(generation)
+  local entry, _, unchecked = valid_header(marker)
+  if unchecked then
+    drop_staged()
+    return unchecked
+  end
   local fresh = entry and fresh_until(entry) > now and string.byte(entry, 58) ~= 3
   local holds
   if ARGV[7] == 'absent' then holds = not fresh
@@ -15,7 +19,7 @@ if ARGV[7] ~= '' then
     return 'CONDITION_NOT_MET'
   end
 end
-generation = generation_for_write(generation, tonumber(ARGV[4]))
-if not store(generation) then return 'STAGED_MISSING' end
+marker = marker_for_write(marker, tonumber(ARGV[4]))
+if not store(marker) then return 'STAGED_MISSING' end
 void_lease('S')
 return 'STORED'

@@ -1,0 +1,166 @@
+//! Scripts on entries and leases that are older than a ban. Only a replica knows the bans, so these
+//! scripts return without any effect, and run again when the replica has checked the bans.
+
+use std::sync::Arc;
+
+use super::{
+    RedisStore,
+    ban_logs::{BanLogs, Candidate, NamespaceBans},
+    codec::CorruptEntry,
+    key_schema::EntryKeys,
+    marker::Position,
+    pool::Retry,
+    script::{DROP_BANNED, RESTAMP, Script},
+    script_reply::ScriptReply,
+};
+use crate::{
+    model::EntryKey,
+    store::{ErrorKind, Result},
+};
+/// Runs of a script while bans arrive.
+const MAX_ATTEMPTS: usize = 8;
+
+/// The checks of a script on an entry.
+pub(super) struct EntryChecks {
+    bans: Arc<NamespaceBans>,
+    attempts: usize,
+}
+
+/// The checks of a script that fills an entry under a lease.
+pub(super) struct FillChecks {
+    entry: EntryChecks,
+    /// The positions between which the bans are checked.
+    granted_at: Position,
+    until: Position,
+}
+
+/// A step of a fill.
+pub(super) enum FillStep {
+    /// The reply is final.
+    Done(ScriptReply),
+    /// The script runs again.
+    Again,
+    /// A ban refuses the fill.
+    Refused,
+}
+
+// === impl EntryChecks ===
+
+impl EntryChecks {
+    /// Returns the reply of a script, unless it must run again.
+    pub(super) async fn settle(
+        &mut self,
+        store: &RedisStore,
+        key: &EntryKey,
+        mut reply: ScriptReply,
+    ) -> Result<Option<ScriptReply>> {
+        if reply.word != "CHECK" {
+            return Ok(Some(reply));
+        }
+        self.attempt()?;
+        Box::pin(store.settle(&self.bans, key, &mut reply)).await?;
+        Ok(None)
+    }
+
+    fn attempt(&mut self) -> Result<()> {
+        self.attempts += 1;
+        if self.attempts > MAX_ATTEMPTS { Err(ErrorKind::Timeout.into()) } else { Ok(()) }
+    }
+}
+
+// === impl FillChecks ===
+
+impl FillChecks {
+    /// The checked range, as an argument of the script.
+    pub(super) fn range(&self) -> Vec<u8> {
+        [self.granted_at.encode(), self.until.encode()].concat()
+    }
+
+    /// Checks what the reply of the script asks for.
+    pub(super) async fn settle(
+        &mut self,
+        store: &RedisStore,
+        key: &EntryKey,
+        tags: &[String],
+        mut reply: ScriptReply,
+    ) -> Result<FillStep> {
+        if reply.word != "CHECK_LEASE" {
+            let settled = self.entry.settle(store, key, reply).await?;
+            return Ok(settled.map_or(FillStep::Again, FillStep::Done));
+        }
+        self.entry.attempt()?;
+        let (marker, granted_at): (Vec<u8>, Vec<u8>) = (reply.next()?, reply.next()?);
+        self.granted_at = Position::from(granted_at.as_slice());
+        self.until = Position::of_marker(&marker);
+        let candidate = Candidate { since: self.granted_at, key: key.key(), tags };
+        let marker_name = store.schema.entry_keys(key).marker;
+        let accepts =
+            store.bans.accepts_fill(&self.entry.bans, (&marker_name, &marker), &candidate);
+        Ok(if Box::pin(accepts).await? { FillStep::Again } else { FillStep::Refused })
+    }
+}
+
+// === impl RedisStore ===
+
+impl RedisStore {
+    /// Begins the checks of a script on an entry.
+    pub(super) async fn begin_checks(&self, key: &EntryKey) -> Result<EntryChecks> {
+        let bans = self.bans.of(key.namespace());
+        self.bans.know(&bans).await?;
+        Ok(EntryChecks { bans, attempts: 0 })
+    }
+
+    /// Begins the checks of a script that fills an entry; none if a hold-off refuses the fill.
+    pub(super) async fn begin_fill(
+        &self,
+        key: &EntryKey,
+        tags: &[String],
+    ) -> Result<Option<FillChecks>> {
+        let entry = self.begin_checks(key).await?;
+        let head = self.bans.head(&entry.bans);
+        if head.sequence > 0 && self.bans.holds_off(&entry.bans, key.key(), tags) {
+            return Ok(None);
+        }
+        Ok(Some(FillChecks { entry, granted_at: head, until: head }))
+    }
+
+    /// Removes an entry that is banned, and writes the current position into one that is not.
+    #[cold]
+    async fn settle(
+        &self,
+        bans: &Arc<NamespaceBans>,
+        key: &EntryKey,
+        reply: &mut ScriptReply,
+    ) -> Result<()> {
+        let (marker, head): (Vec<u8>, Vec<u8>) = (reply.next()?, reply.next()?);
+        let names = self.schema.entry_keys(key);
+        let Some((since, tags)) = BanLogs::candidate_of(&head) else {
+            let corrupt = CorruptEntry::new(&head);
+            return self.corrupt.found_and_remove(&names.entry, &corrupt).await;
+        };
+        let EntryKeys { marker: marker_name, .. } = &names;
+        let candidate = Candidate { since, key: key.key(), tags: &tags };
+        let is_valid = self.bans.is_valid(bans, (marker_name, &marker), &candidate).await?;
+        if is_valid && let Some(moved) = self.bans.moved(bans, &marker) {
+            return self.bans.replace_marker(marker_name, &marker, moved).await;
+        }
+        let script: &Script = if is_valid { &RESTAMP } else { &DROP_BANNED };
+        let mut call = self.call(script, key, None);
+        if is_valid {
+            call.arg(&marker);
+        }
+        call.arg(&head);
+        self.pool.run(script, &call, Retry::Idempotent).await.map(|_| ())
+    }
+
+    /// Whether the entry in the reply of a delete was valid.
+    #[cold]
+    pub(super) async fn was_valid(&self, key: &EntryKey, reply: &mut ScriptReply) -> Result<bool> {
+        let bans = self.bans.of(key.namespace());
+        let (marker, head): (Vec<u8>, Vec<u8>) = (reply.next()?, reply.next()?);
+        let Some((since, tags)) = BanLogs::candidate_of(&head) else { return Ok(false) };
+        let candidate = Candidate { since, key: key.key(), tags: &tags };
+        let marker_name = self.schema.entry_keys(key).marker;
+        self.bans.is_valid(&bans, (&marker_name, &marker), &candidate).await
+    }
+}

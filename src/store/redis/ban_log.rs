@@ -1,0 +1,176 @@
+//! The log of bans of one namespace, as a replica knows it. `scripts/ban_log.lua` has the layout of
+//! the log in Redis.
+
+use std::collections::BTreeMap;
+
+use super::{marker::Position, script_reply::ScriptReply};
+use crate::{
+    model::{Glob, Timestamp},
+    store::{Result, bans::BanTable},
+};
+
+/// Ids of bans that a replica remembers. Redis keeps those of an hour, or 10,000.
+const MAX_IDS: usize = 50_000;
+
+/// What a replica knows of the log of a namespace.
+#[derive(Default)]
+pub(super) struct BanLog {
+    head: Position,
+    ids: BTreeMap<u64, Position>,
+    table: BanTable,
+}
+
+/// A part of the log.
+pub(super) struct LogPart {
+    /// Whether it is the whole log.
+    is_all: bool,
+    head: Position,
+    /// Number up to which bans were dropped, because no entry is older.
+    dropped: u64,
+    tags: Vec<(Vec<u8>, u64)>,
+    globs: Vec<(Vec<u8>, u64)>,
+    ids: Vec<(Vec<u8>, u64)>,
+    hold_offs: Vec<(Vec<u8>, u64)>,
+}
+
+impl BanLog {
+    /// The newest ban.
+    pub(super) fn head(&self) -> Position {
+        self.head
+    }
+
+    /// The bans.
+    pub(super) fn table(&self) -> &BanTable {
+        &self.table
+    }
+
+    /// Whether the log has ever had this position. Old positions are trusted by their number.
+    pub(super) fn is_known(&self, position: Position) -> bool {
+        position.sequence <= self.head.sequence
+            && self.ids.get(&position.sequence).is_none_or(|known| *known == position)
+    }
+
+    /// Adds what was read of the log.
+    pub(super) fn apply(&mut self, part: LogPart, now: Timestamp) {
+        if part.is_all {
+            *self = Self::default();
+        } else if part.head.sequence < self.head.sequence {
+            // An answer that was overtaken by a later one.
+            return;
+        }
+        self.head = part.head;
+        let text = |(name, number): (Vec<u8>, u64)| Some((String::from_utf8(name).ok()?, number));
+        for (tag, sequence) in part.tags.into_iter().filter_map(text) {
+            self.table.insert_tag(&tag, sequence, Timestamp(0));
+        }
+        for (glob, sequence) in part.globs.into_iter().filter_map(text) {
+            if let Ok(glob) = Glob::new(&glob) {
+                self.table.insert_glob(glob, sequence, Timestamp(0));
+            }
+        }
+        for (name, until) in part.hold_offs.into_iter().filter_map(text) {
+            match name.split_at_checked(1) {
+                Some(("t", tag)) => self.table.insert_tag(tag, 0, Timestamp(until)),
+                Some(("g", glob)) => {
+                    if let Ok(glob) = Glob::new(glob) {
+                        self.table.insert_glob(glob, 0, Timestamp(until));
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (id, sequence) in part.ids {
+            if let Ok(id) = id.try_into() {
+                self.ids.insert(sequence, Position { sequence, id });
+            }
+        }
+        while self.ids.len() > MAX_IDS {
+            self.ids.pop_first();
+        }
+        self.table.drop_until(part.dropped, now);
+    }
+}
+
+impl LogPart {
+    /// Parses the rest of a script's reply that begins with `LOG`.
+    pub(super) fn parse(reply: &mut ScriptReply) -> Result<Self> {
+        let is_all: u64 = reply.next()?;
+        let head: Vec<u8> = reply.next()?;
+        Ok(Self {
+            is_all: is_all == 1,
+            head: head.as_slice().into(),
+            dropped: reply.next()?,
+            tags: reply.next()?,
+            globs: reply.next()?,
+            ids: reply.next()?,
+            hold_offs: reply.next()?,
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000);
+
+    fn position(sequence: u64, id: u8) -> Position {
+        Position { sequence, id: [id; 16] }
+    }
+
+    fn part(is_all: bool, head: Position, tags: &[(&str, u64)]) -> LogPart {
+        LogPart {
+            is_all,
+            head,
+            dropped: 0,
+            tags: tags.iter().map(|(tag, sequence)| (tag.as_bytes().to_vec(), *sequence)).collect(),
+            globs: Vec::new(),
+            ids: vec![(head.id.to_vec(), head.sequence)],
+            hold_offs: Vec::new(),
+        }
+    }
+
+    fn bans(log: &BanLog, since: u64, tag: &str) -> bool {
+        log.table().bans(since, "k", &[tag.to_owned()])
+    }
+
+    #[test]
+    fn positions_of_another_log_are_not_known() {
+        let mut log = BanLog::default();
+        assert!(log.is_known(Position::default()));
+        log.apply(part(true, position(7, 7), &[("a", 7)]), NOW);
+        assert!(log.is_known(position(7, 7)) && log.is_known(Position::default()));
+        assert!(log.is_known(position(6, 1)), "trusted by its number");
+        assert!(!log.is_known(position(7, 8)), "another ban with the number");
+        assert!(!log.is_known(position(8, 8)), "newer than the head");
+    }
+
+    #[test]
+    fn news_are_added_and_the_whole_log_replaces_what_was_known() {
+        let mut log = BanLog::default();
+        log.apply(part(true, position(1, 1), &[("a", 1)]), NOW);
+        log.apply(part(false, position(3, 3), &[("b", 3)]), NOW);
+        assert!(bans(&log, 0, "a") && bans(&log, 2, "b"));
+        log.apply(part(false, position(2, 2), &[("c", 2)]), NOW);
+        assert_eq!(log.head(), position(3, 3), "an older answer changes nothing");
+        log.apply(part(true, position(1, 9), &[("d", 1)]), NOW);
+        assert!(bans(&log, 0, "d") && !bans(&log, 0, "a"));
+        assert!(!log.is_known(position(1, 1)));
+    }
+
+    #[test]
+    fn hold_offs_and_dropped_bans_are_applied() {
+        let mut log = BanLog::default();
+        let mut first = part(true, position(2, 2), &[("a", 1), ("b", 2)]);
+        first.globs = vec![(b"k*".to_vec(), 2)];
+        first.hold_offs = vec![(b"ta".to_vec(), NOW.0 + 1), (b"gk*".to_vec(), NOW.0 + 1)];
+        log.apply(first, NOW);
+        assert!(log.table().refuses_fill(2, "x", &["a".to_owned()], NOW));
+        assert!(log.table().refuses_fill(2, "k", &[], NOW));
+        assert!(!log.table().refuses_fill(2, "k", &[], Timestamp(NOW.0 + 1)));
+        let dropped = LogPart { dropped: 2, ..part(false, position(3, 3), &[]) };
+        log.apply(dropped, Timestamp(NOW.0 + 1));
+        assert!(log.table().is_empty());
+    }
+}
