@@ -1,5 +1,7 @@
 //! Behaviour on Redis: connections, cost in commands, data loss, and key names.
 
+// Bans by tag and pattern: several replicas, lost logs and cost.
+mod bans;
 // The clock of Redis is set back and forward.
 mod clock_steps;
 // Connections over TCP and TLS, and the documented ACL user.

@@ -16,6 +16,8 @@ const MAX_IDS: usize = 50_000;
 #[derive(Default)]
 pub(super) struct BanLog {
     head: Position,
+    /// Number up to which bans were dropped, because no valid entry is older.
+    dropped: u64,
     ids: BTreeMap<u64, Position>,
     table: BanTable,
 }
@@ -50,6 +52,11 @@ impl BanLog {
             && self.ids.get(&position.sequence).is_none_or(|known| *known == position)
     }
 
+    /// Whether the log has all bans that are newer than this position of an entry or a lease.
+    pub(super) fn covers(&self, position: Position) -> bool {
+        self.is_known(position) && position.sequence >= self.dropped
+    }
+
     /// Adds what was read of the log.
     pub(super) fn apply(&mut self, part: LogPart, now: Timestamp) {
         if part.is_all {
@@ -59,6 +66,7 @@ impl BanLog {
             return;
         }
         self.head = part.head;
+        self.dropped = part.dropped;
         let text = |(name, number): (Vec<u8>, u64)| Some((String::from_utf8(name).ok()?, number));
         for (tag, sequence) in part.tags.into_iter().filter_map(text) {
             self.table.insert_tag(&tag, sequence, Timestamp(0));
@@ -172,5 +180,6 @@ mod tests {
         let dropped = LogPart { dropped: 2, ..part(false, position(3, 3), &[]) };
         log.apply(dropped, Timestamp(NOW.0 + 1));
         assert!(log.table().is_empty());
+        assert!(log.covers(position(2, 2)) && !log.covers(position(1, 1)));
     }
 }

@@ -18,7 +18,7 @@ use std::sync::{
 
 use parking_lot::RwLock;
 use quick_cache::sync::Cache;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 
 use super::{
     ban_log::{BanLog, LogPart},
@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     model::{Namespace, Timestamp},
-    store::{ErrorKind, Result},
+    store::{Error, ErrorKind, Result},
 };
 
 /// Namespaces whose logs are known at a time.
@@ -61,7 +61,8 @@ pub(super) struct NamespaceBans {
     /// namespaces without bans need not lock.
     without_bans_in: AtomicU64,
     known: RwLock<Known>,
-    reading: Mutex<()>,
+    /// When the last read failed, and why.
+    reading: Mutex<Option<(Instant, Error)>>,
     is_advancing: AtomicBool,
 }
 
@@ -173,9 +174,22 @@ impl BanLogs {
         });
     }
 
-    /// Reads the log, unless it is known up to the number `until`. Concurrent calls read it once.
+    /// Reads the log, unless it is known up to the number `until`. Concurrent calls read it once,
+    /// also if that fails.
     pub(super) async fn read(&self, bans: &NamespaceBans, until: u64) -> Result<()> {
-        let _reading = bans.reading.lock().await;
+        let began_at = Instant::now();
+        let mut last_failure = bans.reading.lock().await;
+        if let Some((failed_at, error)) = &*last_failure
+            && *failed_at >= began_at
+        {
+            return Err(error.clone());
+        }
+        let outcome = self.read_alone(bans, until).await;
+        *last_failure = outcome.clone().err().map(|error| (Instant::now(), error));
+        outcome
+    }
+
+    async fn read_alone(&self, bans: &NamespaceBans, until: u64) -> Result<()> {
         for _ in 0..MAX_ATTEMPTS {
             let epoch = self.epoch();
             let head = {
@@ -288,7 +302,7 @@ impl BanLogs {
     ) -> Result<bool> {
         let Candidate { since, key, tags } = candidate;
         let is_banned =
-            |log: &BanLog| !log.is_known(*since) || log.table().bans(since.sequence, key, tags);
+            |log: &BanLog| !log.covers(*since) || log.table().bans(since.sequence, key, tags);
         self.check(bans, (marker_name, marker), is_banned).await
     }
 
@@ -303,7 +317,7 @@ impl BanLogs {
         let Candidate { since, key, tags } = candidate;
         let now = self.now();
         let is_refused = |log: &BanLog| {
-            !log.is_known(*since) || log.table().refuses_fill(since.sequence, key, tags, now)
+            !log.covers(*since) || log.table().refuses_fill(since.sequence, key, tags, now)
         };
         self.check(bans, (marker_name, marker), is_refused).await
     }
@@ -416,7 +430,7 @@ impl NamespaceBans {
             namespace,
             without_bans_in: AtomicU64::new(0),
             known: RwLock::new(Known { epoch: None, log: BanLog::default() }),
-            reading: Mutex::new(()),
+            reading: Mutex::new(None),
             is_advancing: AtomicBool::new(false),
         }
     }

@@ -53,10 +53,8 @@ on_both_stores!(tags_invalidate_the_entries_that_have_one, |env| {
     put(&env.cache, "c", &[]).await;
     let results = invalidate(&env.cache, &[tags(&["y", "unknown"])]).await;
     assert_eq!(env.cache.read("a").await, None);
-    if env.bans() {
-        assert_eq!(results, [BANNED]);
-        assert_eq!(kept(&env.cache, &["a", "b", "c"]).await, ["b", "c"]);
-    }
+    assert_eq!(results, [BANNED]);
+    assert_eq!(kept(&env.cache, &["a", "b", "c"]).await, ["b", "c"]);
     put(&env.cache, "a", &["y"]).await;
     assert_eq!(env.cache.read("a").await.as_deref(), Some("a"), "a later value is valid");
 });
@@ -71,16 +69,12 @@ on_both_stores!(patterns_match_whole_keys_with_any_params, |env| {
     env.cache.set(with_params).await.unwrap();
     invalidate(&env.cache, &[pattern(r"user:1:\*")]).await;
     assert_eq!(env.cache.read("user:1:*").await, None);
-    if env.bans() {
-        let others = ["user:1:a", "user:12", "xuser:1:a", "user:1:[z]"];
-        assert_eq!(kept(&env.cache, &keys).await, others);
-        invalidate(&env.cache, &[pattern(r"user:?:\[[x-z]\]")]).await;
-        assert_eq!(kept(&env.cache, &keys).await, ["user:1:a", "user:12", "xuser:1:a"]);
-    }
+    let others = ["user:1:a", "user:12", "xuser:1:a", "user:1:[z]"];
+    assert_eq!(kept(&env.cache, &keys).await, others);
+    invalidate(&env.cache, &[pattern(r"user:?:\[[x-z]\]")]).await;
+    assert_eq!(kept(&env.cache, &keys).await, ["user:1:a", "user:12", "xuser:1:a"]);
     invalidate(&env.cache, &[pattern("user:1:*")]).await;
-    if env.bans() {
-        assert_eq!(kept(&env.cache, &keys).await, ["user:12", "xuser:1:a"]);
-    }
+    assert_eq!(kept(&env.cache, &keys).await, ["user:12", "xuser:1:a"]);
     let mut request = get("user:1:p");
     request.params = params(&[("page", "2")]);
     assert_eq!(as_text(env.cache.get(request).await.unwrap().value), None);
@@ -98,10 +92,8 @@ on_both_stores!(each_target_has_its_result_in_order, |env| {
     let deleted = |existed| TargetResult { existed, namespace_invalidated: false };
     assert_eq!((results[0], results[2], results[3]), (deleted(true), WHOLE, deleted(false)));
     assert_eq!((results[1], results[1]), (results[4], results[5]), "one ban for all");
-    if env.bans() {
-        assert_eq!(results[1], BANNED);
-        assert_eq!(kept(&env.cache, &["a", "b", "c1", "d", "e"]).await, ["e"]);
-    }
+    assert_eq!(results[1], BANNED);
+    assert_eq!(kept(&env.cache, &["a", "b", "c1", "d", "e"]).await, ["e"]);
     assert!(kept(&env.cache, &["a", "b", "c1", "d"]).await.is_empty());
     let mut read = get("k");
     read.namespace = "other".to_owned();
@@ -125,10 +117,8 @@ on_both_stores!(fills_from_before_are_refused, |env| {
         assert_eq!(env.cache.set(fill).await.unwrap().result(), SetResult::Stored, "{name}");
         assert_eq!(env.cache.read(name).await.as_deref(), Some("new"));
     }
-    if env.bans() {
-        let filled = env.cache.set(fill("other", text("v"), &other)).await.unwrap();
-        assert_eq!(filled.result(), SetResult::Stored);
-    }
+    let filled = env.cache.set(fill("other", text("v"), &other)).await.unwrap();
+    assert_eq!(filled.result(), SetResult::Stored);
 });
 
 on_both_stores!(a_waiting_caller_receives_the_lease_of_a_banned_key, |env| {
@@ -147,9 +137,6 @@ on_both_stores!(a_waiting_caller_receives_the_lease_of_a_banned_key, |env| {
 });
 
 on_both_stores!(a_hold_off_refuses_fills_until_it_ends, env: STORE_TIMEOUT, |env| {
-    if !env.bans() {
-        return;
-    }
     let targets = [tags(&["x"]), pattern("user:*"), namespace("whole"), key("k")];
     let refused = async |namespace: &str, name: &str| {
         let mut request = fetch(name, 0);
@@ -191,7 +178,7 @@ on_both_stores!(banned_entries_are_missing_in_batches_and_for_conditions, |env| 
     let found: Vec<bool> =
         chunks.iter().flat_map(|chunk| &chunk.results).map(|one| one.value.is_some()).collect();
     assert_eq!((found[0], found[2]), (false, false));
-    assert!(found[1] || !env.bans());
+    assert!(found[1]);
 
     assert!(!env.cache.touch(touch("a", LONG)).await.unwrap().found);
     assert!(!env.cache.delete(delete("a")).await.unwrap().existed);
@@ -205,9 +192,6 @@ on_both_stores!(
     more_bans_than_the_limit_invalidate_the_namespace,
     config: "[namespaces.ns]\nmax_banned_tags = 2\nmax_banned_patterns = 1\n",
     |env| {
-        if !env.bans() {
-            return;
-        }
         put(&env.cache, "k", &[]).await;
         assert_eq!(invalidate(&env.cache, &[tags(&["a", "b"]), pattern("a*")]).await, [BANNED; 2]);
         assert_eq!(invalidate(&env.cache, &[tags(&["b"]), pattern("a*")]).await, [BANNED; 2]);

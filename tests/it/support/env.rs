@@ -20,18 +20,10 @@ pub(crate) struct Env {
     // Declared before the store, so that the server is dropped first.
     pub(crate) larder: Larder,
     pub(crate) cache: Cache,
-    redis: Option<RedisServer>,
+    _redis: Option<RedisServer>,
 }
 
-/// Whether Redis knows bans. Otherwise it invalidates the whole namespace for a tag or a pattern.
-const REDIS_BANS: bool = false;
-
 impl Env {
-    /// Whether only the entries are invalidated that a target matches.
-    pub(crate) fn bans(&self) -> bool {
-        REDIS_BANS || self.redis.is_none()
-    }
-
     /// A server on the embedded store.
     pub(crate) async fn memory(variables: &[(&str, &str)], config: &str) -> Self {
         let larder = Larder::memory()
@@ -40,7 +32,7 @@ impl Env {
             .config(config)
             .start()
             .await;
-        Self { cache: larder.client().await, larder, redis: None }
+        Self { cache: larder.client().await, larder, _redis: None }
     }
 
     /// A server on a new Redis server.
@@ -50,7 +42,7 @@ impl Env {
         let larder = builder.envs(variables).config(config).start().await;
         let cache = larder.client().await;
         await_store(&cache).await;
-        Self { cache, larder, redis: Some(redis) }
+        Self { cache, larder, _redis: Some(redis) }
     }
 }
 

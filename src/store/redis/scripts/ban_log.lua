@@ -10,8 +10,6 @@
 -- Redis may evict any of these keys. Without its head, the log begins anew, and all positions of
 -- the former one are unknown to it. Without another key, it does not agree with its head.
 
-if is_late then return {'LATE', server_time} end
-
 local NO_ID = string.rep('\0', 16)
 
 local function number(value) return string.format('%.0f', value) end

@@ -8,7 +8,8 @@
 -- without a position has the position zero: there was no ban yet.
 -- Entry: format, marker as it was at the time of the write, created_at, fresh_until, version, stale
 -- windows, kind, flags, extensions, value; see codec.rs.
--- Lease: L (held), D (voided by a delete) or S (voided by a set), token, generation, stamp, position
+-- Lease: L (held), D (voided by a delete) or S (voided by a set), token, generation, stamp,
+-- position
 -- Back-off: B, stamp, generation, cause
 -- Hold-off, in which no fill is accepted: H, stamp
 -- A stamp is the end by the store's clock and the duration, both in milliseconds (8). Records of

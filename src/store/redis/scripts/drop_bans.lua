@@ -3,6 +3,8 @@
 --
 -- ARGV[4] sequence number up to which bans are dropped; [5] as ARGV[6] in append_ban.lua
 
+if is_late then return {'LATE', server_time} end
+
 local last = tonumber(ARGV[4])
 -- Bans whose hold-off has not ended stay.
 local held = redis.call('ZRANGEBYSCORE', KEYS[4], '(' .. number(now), '+inf')

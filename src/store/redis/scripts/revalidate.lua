@@ -12,7 +12,9 @@ keep_marker(tonumber(ARGV[4]))
 local value_at = HEADER_BYTES + shift + struct.unpack('>I2', header, 60)
 -- The checksum of the value is the last extension.
 local checksum = redis.call('GETRANGE', KEYS[2], value_at - 11, value_at - 1)
-if value_at < HEADER_BYTES + shift + 11 or string.sub(checksum, 1, 3) ~= '\7\0\8' then checksum = '' end
+if value_at < HEADER_BYTES + shift + 11 or string.sub(checksum, 1, 3) ~= '\7\0\8' then
+  checksum = ''
+end
 local revalidated = struct.pack('>I8I8', now, now + ARGV[5]) .. ARGV[6] .. ARGV[7]
   .. string.sub(header, 58, 59) .. struct.pack('>I2', #ARGV[8] + #checksum) .. ARGV[8] .. checksum
 if 17 + shift + #revalidated == value_at then

@@ -1,0 +1,284 @@
+//! Bans in Redis: several replicas, lost and evicted logs, markers that a failover has restored,
+//! and the cost in commands.
+
+use std::collections::BTreeMap;
+
+use larder::pb::v1::{IncrementRequest, SetRequest, SetResult, set_request::Condition};
+use redis::aio::MultiplexedConnection;
+
+use crate::support::{
+    client::{Cache, NS, batch_get, delete, fetch, get, key_ref, set, text, touch},
+    redis::RedisServer,
+    server::Larder,
+    targets::{invalidate, pattern, tags},
+    wait::{SOON, eventually},
+};
+
+const LOG: [&str; 6] = [
+    "larder:h:{ns:bans}",
+    "larder:b:{ns:bans}:t",
+    "larder:b:{ns:bans}:g",
+    "larder:b:{ns:bans}:o",
+    "larder:b:{ns:bans}:i",
+    "larder:b:{ns:bans}:c",
+];
+
+struct Setup {
+    // Declared before the store, so that the servers are dropped first.
+    replicas: Vec<(Larder, Cache)>,
+    redis: RedisServer,
+    raw: MultiplexedConnection,
+}
+
+// === impl Setup ===
+
+impl Setup {
+    async fn start(replicas: usize) -> Self {
+        let redis = RedisServer::start().await;
+        let raw = redis.connection().await;
+        let mut setup = Self { replicas: Vec::new(), redis, raw };
+        for _ in 0..replicas {
+            setup.add_replica().await;
+        }
+        setup
+    }
+
+    async fn add_replica(&mut self) -> Cache {
+        let larder = Larder::redis(&self.redis.url())
+            .env("LARDER_STORE__TIMEOUT", "5s")
+            .env("LARDER_DEFAULTS__TTL_JITTER", 0)
+            .env("LARDER_DEFAULTS__MAX_BANNED_TAGS", 10)
+            .start()
+            .await;
+        let cache = larder.client().await;
+        self.replicas.push((larder, cache.clone()));
+        cache
+    }
+
+    fn cache(&self, replica: usize) -> &Cache {
+        &self.replicas[replica].1
+    }
+
+    /// What the replicas read.
+    async fn read_by_all(&self, key: &str) -> Vec<Option<String>> {
+        let mut read = Vec::new();
+        for (_, cache) in &self.replicas {
+            read.push(cache.read(key).await);
+        }
+        read
+    }
+
+    /// The keys of Redis with these names, as DUMP returns them.
+    async fn dump(&mut self, names: &[String]) -> Vec<Option<Vec<u8>>> {
+        let mut dump = redis::pipe();
+        for name in names {
+            dump.cmd("DUMP").arg(name);
+        }
+        dump.query_async(&mut self.raw).await.unwrap()
+    }
+
+    /// Sets the keys of Redis back to what they were.
+    async fn restore(&mut self, names: &[String], dumped: Vec<Option<Vec<u8>>>) {
+        let mut restore = redis::pipe();
+        for (name, dumped) in names.iter().zip(dumped) {
+            match dumped {
+                Some(dumped) => {
+                    restore.cmd("RESTORE").arg(name).arg(0).arg(dumped).arg("REPLACE").ignore();
+                }
+                None => {
+                    restore.cmd("DEL").arg(name).ignore();
+                }
+            }
+        }
+        restore.exec_async(&mut self.raw).await.unwrap();
+    }
+
+    async fn markers(&mut self) -> Vec<String> {
+        redis::cmd("KEYS").arg("larder:{ns:*}:g").query_async(&mut self.raw).await.unwrap()
+    }
+}
+
+fn log() -> Vec<String> {
+    LOG.map(str::to_owned).to_vec()
+}
+
+async fn put(cache: &Cache, key: &str, value: &str, tag: &str) {
+    let request = SetRequest { tags: vec![tag.to_owned()], ..set(key, text(value)) };
+    assert_eq!(cache.set(request).await.unwrap().result(), SetResult::Stored);
+}
+
+fn increment(key: &str) -> IncrementRequest {
+    let (namespace, key) = (NS.to_owned(), key.to_owned());
+    IncrementRequest { namespace, key, delta: Some(1), ..IncrementRequest::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ban_holds_for_all_replicas_when_it_is_acknowledged() {
+    let setup = Setup::start(3).await;
+    for round in 0..60 {
+        let (writer, banner) = (setup.cache(round % 3), setup.cache((round + 1) % 3));
+        let (key, tag) = (format!("k{}", round % 7), format!("t{}", round % 5));
+        put(writer, &key, "v", &tag).await;
+        put(writer, "kept", "v", "other").await;
+        assert_eq!(setup.read_by_all(&key).await, vec![Some("v".to_owned()); 3]);
+        let target = if round % 2 == 0 { tags(&[&tag]) } else { pattern(&format!("{key}*")) };
+        invalidate(banner, &[target]).await;
+        assert_eq!(setup.read_by_all(&key).await, vec![None; 3], "round {round}");
+        assert_eq!(setup.read_by_all("kept").await, vec![Some("v".to_owned()); 3]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_from_before_a_ban_that_do_not_match_are_read_and_changed() {
+    let setup = Setup::start(1).await;
+    let cache = setup.cache(0);
+    cache.increment(increment("counter")).await.unwrap();
+    let large = "x".repeat(10_000);
+    for (key, value) in [("a", "small"), ("b", large.as_str()), ("c", "small"), ("d", "small")] {
+        put(cache, key, value, "kept").await;
+    }
+    for _ in 0..2 {
+        invalidate(cache, &[tags(&["other"]), pattern("none*")]).await;
+        cache.increment(increment("counter")).await.unwrap();
+        assert!(cache.touch(touch("a", 60_000)).await.unwrap().found);
+        assert!(cache.touch(touch("b", 60_000)).await.unwrap().found);
+        let present = Some(Condition::IfPresent(true));
+        let replaced = SetRequest { condition: present, ..set("c", text("new")) };
+        assert_eq!(cache.set(replaced).await.unwrap().result(), SetResult::Stored);
+        assert_eq!(cache.read("b").await.as_deref(), Some(large.as_str()));
+    }
+    assert_eq!(cache.read("counter").await.as_deref(), Some("3"));
+    assert!(cache.delete(delete("d")).await.unwrap().existed);
+    let keys = ["a", "b", "c", "counter"].map(key_ref).to_vec();
+    let chunks = cache.batch_get(batch_get(keys)).await.unwrap();
+    assert!(chunks.iter().flat_map(|chunk| &chunk.results).all(|result| result.value.is_some()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn banned_entries_count_as_missing_in_every_operation() {
+    let setup = Setup::start(1).await;
+    let cache = setup.cache(0);
+    cache.increment(increment("counter")).await.unwrap();
+    cache.increment(increment("counter")).await.unwrap();
+    for key in ["a", "b", "c"] {
+        put(cache, key, "old", "t").await;
+    }
+    invalidate(cache, &[tags(&["t"]), pattern("count*")]).await;
+    assert!(!cache.touch(touch("a", 60_000)).await.unwrap().found);
+    let absent = SetRequest { condition: Some(Condition::IfAbsent(true)), ..set("b", text("new")) };
+    assert_eq!(cache.set(absent).await.unwrap().result(), SetResult::Stored);
+    assert!(!cache.delete(delete("c")).await.unwrap().existed);
+    cache.increment(increment("counter")).await.unwrap();
+    assert_eq!(cache.read("counter").await.as_deref(), Some("1"));
+    assert!(cache.get(get("a")).await.unwrap().value.is_none());
+    assert!(cache.get_or_fetch(fetch("a", 0)).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_is_bounded_and_forgotten_when_it_is_full() {
+    let mut setup = Setup::start(2).await;
+    put(setup.cache(0), "k", "v", "kept").await;
+    let mut whole = 0;
+    for number in 0..35 {
+        let results = invalidate(setup.cache(number % 2), &[tags(&[&format!("t{number}")])]).await;
+        whole += usize::from(results[0].namespace_invalidated);
+        let known: u64 = redis::cmd("ZCARD").arg(LOG[1]).query_async(&mut setup.raw).await.unwrap();
+        assert!(known <= 10, "{known}");
+    }
+    assert_eq!(whole, 3, "once for each ten tags, and one more");
+    assert_eq!(setup.read_by_all("k").await, [None, None]);
+    put(setup.cache(1), "k", "v", "t34").await;
+    assert_eq!(setup.read_by_all("k").await, vec![Some("v".to_owned()); 2]);
+    invalidate(setup.cache(0), &[tags(&["t34"])]).await;
+    assert_eq!(setup.read_by_all("k").await, [None, None]);
+}
+
+/// Redis may evict the log. Then nothing is valid that was written before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_evicted_log_hides_the_entries_that_it_was_for() {
+    for evicted in LOG {
+        let mut setup = Setup::start(1).await;
+        put(setup.cache(0), "banned", "old", "t").await;
+        put(setup.cache(0), "other", "old", "u").await;
+        invalidate(setup.cache(0), &[tags(&["t"]), pattern("none")]).await;
+        redis::cmd("DEL").arg(evicted).exec_async(&mut setup.raw).await.unwrap();
+        setup.add_replica().await;
+        assert_eq!(setup.read_by_all("banned").await, [None, None], "without {evicted}");
+        put(setup.cache(1), "banned", "new", "t").await;
+        let new = vec![Some("new".to_owned()); 2];
+        eventually("both replicas know the log as it is", SOON, async || {
+            (setup.read_by_all("banned").await == new).then_some(())
+        })
+        .await;
+        invalidate(setup.cache(1), &[tags(&["t"])]).await;
+        assert_eq!(setup.read_by_all("banned").await, [None, None], "without {evicted}");
+    }
+}
+
+/// A failover may restore a marker of a shard, and an entry with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_marker_does_not_undo_a_ban() {
+    let mut setup = Setup::start(1).await;
+    put(setup.cache(0), "k", "v", "t").await;
+    let markers = setup.markers().await;
+    let before = setup.dump(&markers).await;
+    invalidate(setup.cache(0), &[tags(&["t"])]).await;
+    let after = setup.dump(&markers).await;
+    assert_ne!(before, after);
+    setup.restore(&markers, before).await;
+    setup.add_replica().await;
+    assert_eq!(setup.read_by_all("k").await, [None, None]);
+    eventually("the marker is moved forward", SOON, async || {
+        setup.read_by_all("k").await;
+        (setup.dump(&markers).await == after).then_some(())
+    })
+    .await;
+}
+
+/// A failover may lose bans, while markers and entries know them. Other bans get their numbers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_of_lost_bans_are_not_trusted() {
+    let mut setup = Setup::start(1).await;
+    put(setup.cache(0), "first", "v", "t").await;
+    invalidate(setup.cache(0), &[tags(&["none"])]).await;
+    let log = log();
+    let before = setup.dump(&log).await;
+    invalidate(setup.cache(0), &[tags(&["lost"])]).await;
+    // Written after the lost ban, and thus not older than a ban with its number.
+    put(setup.cache(0), "k", "v", "t").await;
+    setup.restore(&log, before).await;
+    setup.add_replica().await;
+    invalidate(setup.cache(1), &[tags(&["t"])]).await;
+    eventually("both replicas know the ban", SOON, async || {
+        (setup.read_by_all("k").await == [None, None]).then_some(())
+    })
+    .await;
+    assert_eq!(setup.read_by_all("first").await, [None, None]);
+    put(setup.cache(0), "k", "new", "t").await;
+    assert_eq!(setup.read_by_all("k").await, vec![Some("new".to_owned()); 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cost_of_a_ban_is_independent_of_the_number_of_keys() {
+    let setup = Setup::start(1).await;
+    let cache = setup.cache(0);
+    let mut costs = Vec::new();
+    for keys in [500, 20_000] {
+        for number in 0..keys {
+            if number % 1000 == 0 || keys == 500 {
+                put(cache, &format!("k{number}"), "v", "t").await;
+            }
+        }
+        // The first call loads the scripts.
+        invalidate(cache, &[tags(&["x"]), pattern("x*")]).await;
+        setup.redis.reset_counts().await;
+        invalidate(cache, &[tags(&["t"]), pattern("k*")]).await;
+        let mut counts: BTreeMap<String, u64> = setup.redis.counts().await;
+        counts.retain(|name, _| !["info", "ping", "time", "hello", "hgetall"].contains(&&**name));
+        costs.push(counts);
+    }
+    eprintln!("Invalidate: {:?}", costs[0]);
+    assert_eq!(costs[0].get("scan"), None);
+    // One read and one write of each of the 64 markers, and the log.
+    assert!(costs.iter().all(|counts| counts.values().sum::<u64>() < 64 * 2 + 64), "{costs:?}");
+}
