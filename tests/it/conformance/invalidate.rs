@@ -219,6 +219,25 @@ on_both_stores!(
     }
 );
 
+on_both_stores!(
+    invalidations_in_a_window_are_applied_together,
+    config: "[namespaces.ns]\ninvalidation_window = '300ms'\n",
+    |env| {
+        put(&env.cache, "a", &["x"]).await;
+        put(&env.cache, "user:1", &[]).await;
+        let calls = (0..20).map(async |number| {
+            let (target, name) =
+                if number % 2 == 0 { (tags(&["x"]), "a") } else { (pattern("user:*"), "user:1") };
+            invalidate(&env.cache, &[target]).await;
+            assert_eq!(env.cache.read(name).await, None, "it is applied when it is answered");
+        });
+        futures::future::join_all(calls).await;
+        assert!(metric(&env.larder, "larder_invalidations_coalesced_total").await >= 15.0);
+        // A tag and a pattern for each window.
+        assert!(metric(&env.larder, "larder_bans_total").await <= 10.0);
+    }
+);
+
 on_both_stores!(violations_name_the_target, |env| {
     let invalid = async |targets: &[_]| env.cache.invalidate(request(targets)).await;
     put(&env.cache, "k", &["x"]).await;
