@@ -14,7 +14,7 @@ use super::{
 /// acknowledgement never returns what was computed from the source before.
 #[test]
 fn an_acknowledged_ban_is_seen_by_every_later_read() {
-    const ROUNDS: u64 = 3_000;
+    const ROUNDS: u64 = 1_500;
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let store = {
         let _guard = runtime.enter();
@@ -38,19 +38,28 @@ fn an_acknowledged_ban_is_seen_by_every_later_read() {
                 let banned = runtime.block_on(store.ban(&namespace("a"), &ban, &LIMITS));
                 assert_eq!(banned.unwrap(), BanOutcome::Banned);
                 acknowledged.store(round, Ordering::SeqCst);
+                // Time for a fill and for reads of it.
+                (0..20).for_each(|_| std::thread::yield_now());
             }
             done.store(true, Ordering::SeqCst);
         });
         // Fills whose value is computed after the lease was granted and before it is used.
         scope.spawn(|| {
             start.wait();
+            let mut is_late = false;
             while !done.load(Ordering::SeqCst) {
                 let token = LeaseToken::random();
                 let request = forced_request(token);
                 let acquired = runtime.block_on(store.acquire(&key("k"), &request)).unwrap();
                 let computed = source.load(Ordering::SeqCst);
                 if is_granted(&acquired) {
-                    std::thread::yield_now();
+                    // Every other fill is late: a ban comes in between.
+                    is_late = !is_late;
+                    let ban = computed + u64::from(is_late);
+                    while acknowledged.load(Ordering::SeqCst) < ban && !done.load(Ordering::SeqCst)
+                    {
+                        std::thread::yield_now();
+                    }
                     let new = new(computed, &["x"]);
                     let _ = runtime.block_on(store.fill(&key("k"), token, &new)).unwrap();
                 }
