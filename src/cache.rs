@@ -37,6 +37,7 @@ use repeated_events::LogInterval;
 use tokio_util::sync::CancellationToken;
 
 use crate::{model::Namespace, stats::registry::StatsRegistry, store::Backend};
+use invalidate::InvalidationWindows;
 use namespace_context::NamespaceContext;
 use singleflight::FlightGroup;
 
@@ -72,7 +73,7 @@ pub struct Cache {
     flights: Arc<FlightGroup>,
     closing: CancellationToken,
     invalidate_log: Mutex<LogInterval>,
-    widened_ban_log: Mutex<LogInterval>,
+    invalidation_windows: InvalidationWindows,
 }
 
 impl Cache {
@@ -85,14 +86,17 @@ impl Cache {
         max_waiting: usize,
     ) -> Self {
         let flights = FlightGroup::new(store.clone(), max_waiting);
+        let closing = CancellationToken::new();
+        let invalidation_windows =
+            InvalidationWindows::new(store.clone(), flights.clone(), closing.clone());
         Self {
             store,
             namespaces,
             stats,
             flights,
-            closing: CancellationToken::new(),
+            closing,
+            invalidation_windows,
             invalidate_log: Mutex::new(LogInterval::new(invalidate::LOG_INTERVAL)),
-            widened_ban_log: Mutex::new(LogInterval::new(invalidate::LOG_INTERVAL)),
         }
     }
 

@@ -1,7 +1,9 @@
 //! InvalidateNamespace. Reports success only when the store has confirmed it.
 
-use super::{Cache, Error};
-use crate::{model::Namespace, stats::counters::Counter};
+use std::time::Duration;
+
+use super::{Cache, Error, InvalidateTarget};
+use crate::model::Namespace;
 
 impl Cache {
     /// Makes every entry of a namespace unreachable and voids its leases.
@@ -10,9 +12,8 @@ impl Cache {
     /// [`Error::UnknownNamespace`]; [`Error::StoreUnavailable`], after which entries may still be
     /// there.
     pub async fn invalidate_namespace(&self, namespace: &Namespace) -> Result<(), Error> {
-        let context = self.context(namespace)?;
-        self.store.invalidate(namespace).await?;
-        context.counters.count(Counter::Invalidations);
+        let target = InvalidateTarget::Namespace(namespace.clone());
+        self.invalidate(&[target], Duration::ZERO).await?;
         Ok(())
     }
 }
@@ -20,11 +21,10 @@ impl Cache {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::{
         cache::testing::{SECOND, TestCache, config, key, namespace, new_entry},
+        stats::counters::Counter,
         store::{ErrorKind, LeaseLoss},
     };
 

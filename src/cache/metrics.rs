@@ -48,6 +48,10 @@ fn describe(counter: Counter) -> (&'static str, &'static str) {
         Counter::Deletes => ("larder.deletes", "Entries deleted"),
         Counter::Invalidations => ("larder.invalidations", "Namespaces invalidated"),
         Counter::Bans => ("larder.bans", "Tags and patterns invalidated"),
+        Counter::InvalidationsCoalesced => (
+            "larder.invalidations.coalesced",
+            "Invalidations that were applied together with an earlier one",
+        ),
         Counter::LeasesGranted => ("larder.leases.granted", "Leases granted"),
         Counter::LeasesRefused => {
             ("larder.leases.refused", "GetOrFetch calls that found the lease taken")

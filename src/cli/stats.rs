@@ -262,6 +262,7 @@ fn counters_json(counters: &pb::Counters) -> Value {
         "uncacheable": counters.uncacheable,
         "near_hits": counters.near_hits,
         "bans": counters.bans,
+        "invalidations_coalesced": counters.invalidations_coalesced,
     })
 }
 

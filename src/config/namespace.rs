@@ -31,6 +31,9 @@ pub struct NamespaceConfig {
     pub abandon_backoff: Duration,
     /// Upper limit for a lease that is held by an open FetchStream.
     pub lease_max: Duration,
+    /// How long an invalidation waits for others of the namespace, to be applied together; `None`:
+    /// not at all.
+    pub invalidation_window: Option<Duration>,
     /// Maximum number of banned tags. More of them invalidate the whole namespace.
     pub max_banned_tags: usize,
     /// Maximum number of banned patterns. More of them invalidate the whole namespace.
@@ -59,6 +62,7 @@ impl Default for NamespaceConfig {
             lease_wait: Duration::from_secs(5),
             abandon_backoff: Duration::from_secs(1),
             lease_max: Duration::from_secs(5 * 60),
+            invalidation_window: None,
             max_banned_tags: 100_000,
             max_banned_patterns: 1_000,
             origin: None,
@@ -98,6 +102,8 @@ impl NamespaceConfig {
         visitor.key("lease_wait", &mut self.lease_wait, duration(zero, 60 * SECOND));
         visitor.key("abandon_backoff", &mut self.abandon_backoff, duration(zero, HOUR));
         visitor.key("lease_max", &mut self.lease_max, duration(SECOND, HOUR));
+        let window = duration(MILLISECOND, SECOND).or_off();
+        visitor.key("invalidation_window", &mut self.invalidation_window, window);
         visitor.key("max_banned_tags", &mut self.max_banned_tags, count(1..=10_000_000));
         visitor.key("max_banned_patterns", &mut self.max_banned_patterns, count(1..=100_000));
     }

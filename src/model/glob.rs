@@ -111,11 +111,14 @@ impl Glob {
 
     /// Estimated memory, in bytes.
     pub fn memory(&self) -> usize {
-        // An expression has programs for both directions, and what matching remembers.
-        const EXPRESSION: usize = 4096 + MAX_MATCHER_CACHE_BYTES;
+        // Measured: 12 to 45 KB. An expression has programs for both directions, and what matching
+        // remembers.
+        const EXPRESSION: usize = 8192 + MAX_MATCHER_CACHE_BYTES;
+        const WILDCARD: usize = 1024;
+        let wildcards = || self.0.text.matches(['*', '?', '[']).count();
         let rest = match &self.0.rest {
             Rest::End | Rest::Any => 0,
-            Rest::Expression(_) => EXPRESSION + 16 * self.0.text.len(),
+            Rest::Expression(_) => EXPRESSION + WILDCARD * wildcards() + 16 * self.0.text.len(),
         };
         size_of::<Inner>() + 2 * self.0.text.len() + rest
     }
@@ -300,6 +303,14 @@ mod tests {
         assert_eq!(long.limit(), Some(1024));
         let wild = Glob::new(&"a*".repeat(33)).unwrap_err();
         assert_eq!(wild.to_string(), "glob has 33 wildcards, the limit is 32");
+    }
+
+    #[test]
+    fn memory_is_estimated_by_what_is_compiled() {
+        let memory = |glob: &str| Glob::new(glob).unwrap().memory();
+        assert!(memory("user:42:*") < 200 && memory("user:42") < 200);
+        assert!((24_000..30_000).contains(&memory("user:?")), "{}", memory("user:?"));
+        assert!(memory("a*b?c[d]") > memory("a*bcd") + 2_000);
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub enum Counter {
     NearHits,
     /// Tags and patterns invalidated.
     Bans,
+    /// Invalidations that were applied together with an earlier one.
+    InvalidationsCoalesced,
 }
 
 /// Kind of a measured latency.
@@ -95,7 +97,7 @@ pub struct SparseCounters(Vec<(u16, u64)>);
 
 impl Counter {
     /// All counters, in the order of their cells.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Hits,
         Self::Stale,
         Self::Negative,
@@ -122,6 +124,7 @@ impl Counter {
         Self::Uncacheable,
         Self::NearHits,
         Self::Bans,
+        Self::InvalidationsCoalesced,
     ];
 
     /// Name in the store. Renaming a counter would lose its earlier counts.
@@ -153,6 +156,7 @@ impl Counter {
             Self::Uncacheable => "uncacheable",
             Self::NearHits => "near_hits",
             Self::Bans => "bans",
+            Self::InvalidationsCoalesced => "invalidations_coalesced",
         }
     }
 }

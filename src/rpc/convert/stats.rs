@@ -111,6 +111,7 @@ fn counters(counts: &Counters) -> pb::Counters {
         uncacheable: counts.get(Counter::Uncacheable),
         near_hits: counts.get(Counter::NearHits),
         bans: counts.get(Counter::Bans),
+        invalidations_coalesced: counts.get(Counter::InvalidationsCoalesced),
     }
 }
 

@@ -24,6 +24,9 @@ impl Leases for MemoryStore {
     async fn acquire(&self, key: &EntryKey, request: &AcquireRequest) -> Result<AcquireOutcome> {
         let store = &*self.0;
         let generation = store.generation(key.namespace());
+        // Before the lock, because many patterns take some time. A ban in between makes the lease
+        // invalid, if one is granted.
+        let ban_hold_off = generation.state().ban_held_off_until(key.key(), store.now());
         let (key, shard) = store.locate(key);
         let mut shard = shard.lock();
         let now = store.now();
@@ -36,7 +39,7 @@ impl Leases for MemoryStore {
         let hold_offs = [
             shard.leases.held_off_until(&key, now),
             generation.state().held_off_until(now),
-            generation.state().ban_held_off_until(key.key.key(), now),
+            ban_hold_off.filter(|end| now < *end),
         ];
         if let Some(end) = hold_offs.into_iter().flatten().max() {
             return Ok(AcquireOutcome::HeldOff { remaining: end.since(now) });

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod accounting;
+mod ban_races;
 mod bans;
 mod budget;
 mod counters;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use larder::pb::v1::{
-    BatchGetRequest, InvalidateRequest, RenewResult, SetRequest, SetResult, TargetResult,
+    BatchGetRequest, FetchStreamFill, InvalidateRequest, RenewResult, SetRequest, SetResult,
+    TargetResult, fetch_stream_request::Message as ClientMessage,
+    fetch_stream_response::Message as ServerMessage,
 };
 
 use tonic::Code;
@@ -16,6 +18,7 @@ use crate::support::{
     },
     fleet::metric,
     status::{expect_over_limit, expect_violation},
+    stream::Stream,
     targets::{hold_off, invalidate, key, namespace, pattern, request, tags},
     wait::{SOON, eventually, throughout},
 };
@@ -136,6 +139,35 @@ on_both_stores!(a_waiting_caller_receives_the_lease_of_a_banned_key, |env| {
     assert_ne!(renewed.result(), RenewResult::Renewed);
 });
 
+on_both_stores!(a_fetch_stream_loses_the_lease_of_a_banned_key, |env| {
+    let mut stream = Stream::lease(&env.cache, "user:1").await;
+    invalidate(&env.cache, &[pattern("user:*")]).await;
+    match stream.next().await.unwrap() {
+        Some(ServerMessage::Lost(lost)) => assert_eq!(lost, SetResult::Invalidated as i32),
+        other => panic!("expected lost, got {other:?}"),
+    }
+});
+
+on_both_stores!(the_fill_of_a_fetch_stream_is_refused_by_its_tags, |env| {
+    let mut stream = Stream::lease(&env.cache, "k").await;
+    invalidate(&env.cache, &[tags(&["x"])]).await;
+    let fill = FetchStreamFill {
+        value: Some(text("v")),
+        tags: vec!["x".to_owned()],
+        ..Default::default()
+    };
+    stream.send(ClientMessage::Fill(fill)).await;
+    match stream.next().await.unwrap() {
+        Some(ServerMessage::Filled(filled)) => {
+            assert_eq!(filled.result(), SetResult::Invalidated);
+        }
+        // A store without bans ends the lease at once.
+        Some(ServerMessage::Lost(lost)) => assert_eq!(lost, SetResult::Invalidated as i32),
+        other => panic!("expected an answer, got {other:?}"),
+    }
+    assert_eq!(env.cache.read("k").await, None);
+});
+
 on_both_stores!(a_hold_off_refuses_fills_until_it_ends, env: STORE_TIMEOUT, |env| {
     let targets = [tags(&["x"]), pattern("user:*"), namespace("whole"), key("k")];
     let refused = async |namespace: &str, name: &str| {
@@ -200,6 +232,25 @@ on_both_stores!(
         assert!(env.cache.read("k").await.is_none());
         assert_eq!(metric(&env.larder, "larder_bans_total").await, 6.0);
         assert_eq!(metric(&env.larder, "larder_invalidations_total").await, 1.0);
+    }
+);
+
+on_both_stores!(
+    invalidations_in_a_window_are_applied_together,
+    config: "[namespaces.ns]\ninvalidation_window = '300ms'\n",
+    |env| {
+        put(&env.cache, "a", &["x"]).await;
+        put(&env.cache, "user:1", &[]).await;
+        let calls = (0..20).map(async |number| {
+            let (target, name) =
+                if number % 2 == 0 { (tags(&["x"]), "a") } else { (pattern("user:*"), "user:1") };
+            invalidate(&env.cache, &[target]).await;
+            assert_eq!(env.cache.read(name).await, None, "it is applied when it is answered");
+        });
+        futures::future::join_all(calls).await;
+        assert!(metric(&env.larder, "larder_invalidations_coalesced_total").await >= 15.0);
+        // A tag and a pattern for each window.
+        assert!(metric(&env.larder, "larder_bans_total").await <= 10.0);
     }
 );
 

@@ -54,6 +54,8 @@ check() {
         -- -d "{$entry,\"value\":{\"text\":\"grüße 👋\"}}" "$address" "$SERVICE/Set"
     expect OUTCOME_HIT '"text": "grüße 👋"' '"ttlRemaining": "' \
         -- -d "{$entry}" "$address" "$SERVICE/Get"
+    local glob='"targets":[{"pattern":{"namespace":"'$namespace'-2","glob":"a\\*[b-d]?*"}}]'
+    expect '"results": [' -- -d "{$glob}" "$address" "$SERVICE/Invalidate"
     # Metadata of the caller is accepted, and the response metadata has the outcome.
     expect "x-cache: HIT" "x-cache-age: 0" "x-cache-ttl-remaining: " '"text": "grüße 👋"' \
         -- -v -H "x-request-id: 7" \

@@ -1,4 +1,4 @@
-"""Single entries: Get, Set, Delete, InvalidateNamespace, Touch, Increment."""
+"""Single entries: Get, Set, Delete, Invalidate, InvalidateNamespace, Touch, Increment."""
 
 import time
 from datetime import timedelta
@@ -169,6 +169,30 @@ def test_invalidate_namespace(larder, namespace):
         assert larder.Get(pb.GetRequest(namespace=neighbour, key=key)).outcome == pb.OUTCOME_HIT
     larder.Set(pb.SetRequest(namespace=namespace, key="a", value=pb.Value(text="again")))
     assert larder.Get(pb.GetRequest(namespace=namespace, key="a")).value.text == "again"
+
+
+def test_invalidate(larder, namespace):
+    def put(key, *tags):
+        larder.Set(pb.SetRequest(namespace=namespace, key=key, value=pb.Value(text="x"), tags=tags))
+
+    for key, tag in (("a", "x"), ("user:1", "y"), ("k", "z")):
+        put(key, tag)
+    targets = [
+        pb.Target(key=pb.KeyRef(namespace=namespace, key="k")),
+        pb.Target(tags=pb.TagTarget(namespace=namespace, tags=["x", "w"])),
+        pb.Target(pattern=pb.PatternTarget(namespace=namespace, glob="user:*")),
+        pb.Target(namespace=namespace + "-2"),
+    ]
+    results = larder.Invalidate(
+        pb.InvalidateRequest(targets=targets, hold_off=timedelta(0))
+    ).results
+    assert results[0] == pb.TargetResult(existed=True)
+    assert results[1] == results[2]
+    assert results[3] == pb.TargetResult(namespace_invalidated=True)
+    for key in ("a", "user:1", "k"):
+        assert larder.Get(pb.GetRequest(namespace=namespace, key=key)).outcome == pb.OUTCOME_MISS
+        put(key, "x")
+        assert larder.Get(pb.GetRequest(namespace=namespace, key=key)).outcome == pb.OUTCOME_HIT
 
 
 def test_touch(larder, namespace):

@@ -1,24 +1,19 @@
 //! Bans: tags and patterns.
 
-use std::sync::{
-    Barrier,
-    atomic::{AtomicBool, AtomicU64},
-};
-
 use super::*;
 use crate::{
     model::Glob,
     store::{LeaseStatus, RevalidateOutcome},
 };
 
-const LIMITS: BanLimits =
+pub(super) const LIMITS: BanLimits =
     BanLimits { max_tags: 100, max_globs: 10, longest_lifetime: Duration::from_secs(3600) };
 
-fn tag_ban(tags: &[&str]) -> Ban {
+pub(super) fn tag_ban(tags: &[&str]) -> Ban {
     Ban { tags: tags.iter().map(ToString::to_string).collect(), ..Ban::default() }
 }
 
-fn glob_ban(glob: &str) -> Ban {
+pub(super) fn glob_ban(glob: &str) -> Ban {
     Ban { globs: vec![Glob::new(glob).unwrap()], ..Ban::default() }
 }
 
@@ -26,7 +21,7 @@ fn held(hold_off: Duration, ban: Ban) -> Ban {
     Ban { hold_off, ..ban }
 }
 
-fn tagged(tags: &[&str]) -> NewEntry {
+pub(super) fn tagged(tags: &[&str]) -> NewEntry {
     NewEntry { tags: tags.iter().map(ToString::to_string).collect(), ..new_entry(1, MINUTE) }
 }
 
@@ -75,6 +70,18 @@ async fn a_ban_hides_the_entries_that_match_and_no_others() {
     put_tagged(&store, "one", &["y"]).await;
     put_tagged(&store, "user:1:a", &[]).await;
     assert!(exists(&store, &key("one")).await && exists(&store, &key("user:1:a")).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ban_visits_no_entry() {
+    let store = MemoryStore::new(MIB);
+    put_tagged(&store, "k", &["x"]).await;
+    let shards: Vec<_> = store.0.shards.iter().map(Mutex::lock).collect();
+    let (name, both) = (namespace("a"), Ban { tags: vec!["x".to_owned()], ..glob_ban("z*") });
+    let outcome = store.0.generations.ban(&name, &both, &LIMITS, store.now(), &store.0.budget);
+    assert_eq!(outcome, BanOutcome::Banned);
+    drop(shards);
+    assert!(!exists(&store, &key("k")).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -333,65 +340,4 @@ async fn a_ban_of_an_unused_namespace_is_not_recorded() {
         store.ban(&namespace, &tag_ban(&["x"]), &LIMITS).await.unwrap();
     }
     assert_eq!(store.snapshot().used_bytes, 0);
-}
-
-/// The source changes, then what was computed from it is banned. A read that begins after the
-/// acknowledgement never returns what was computed from the source before.
-#[test]
-fn an_acknowledged_ban_is_seen_by_every_later_read() {
-    const ROUNDS: u64 = 3_000;
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let store = {
-        let _guard = runtime.enter();
-        MemoryStore::new(16 * MIB)
-    };
-    let (source, acknowledged) = (AtomicU64::new(0), AtomicU64::new(0));
-    let done = AtomicBool::new(false);
-    let start = Barrier::new(4);
-    let value_of = |entry: &Entry| u64::from_le_bytes(entry.data[..].try_into().unwrap());
-    let new = |number: u64, tags: &[&str]| NewEntry {
-        data: number.to_le_bytes().to_vec().into(),
-        version: Version::random(),
-        ..tagged(tags)
-    };
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            start.wait();
-            for round in 1..=ROUNDS {
-                source.store(round, Ordering::SeqCst);
-                let ban = if round % 2 == 0 { tag_ban(&["x"]) } else { glob_ban("[k]") };
-                let banned = runtime.block_on(store.ban(&namespace("a"), &ban, &LIMITS));
-                assert_eq!(banned.unwrap(), BanOutcome::Banned);
-                acknowledged.store(round, Ordering::SeqCst);
-            }
-            done.store(true, Ordering::SeqCst);
-        });
-        // Fills whose value is computed after the lease was granted and before it is used.
-        scope.spawn(|| {
-            start.wait();
-            while !done.load(Ordering::SeqCst) {
-                let token = LeaseToken::random();
-                let request = forced_request(token);
-                let acquired = runtime.block_on(store.acquire(&key("k"), &request)).unwrap();
-                let computed = source.load(Ordering::SeqCst);
-                if is_granted(&acquired) {
-                    std::thread::yield_now();
-                    let new = new(computed, &["x"]);
-                    let _ = runtime.block_on(store.fill(&key("k"), token, &new)).unwrap();
-                }
-            }
-        });
-        for _ in 0..2 {
-            scope.spawn(|| {
-                start.wait();
-                while !done.load(Ordering::SeqCst) {
-                    let before = acknowledged.load(Ordering::SeqCst);
-                    if let Some(entry) = runtime.block_on(store.get(&key("k"))).unwrap() {
-                        let value = value_of(&entry);
-                        assert!(value >= before, "{value} was computed before the ban {before}");
-                    }
-                }
-            });
-        }
-    });
 }

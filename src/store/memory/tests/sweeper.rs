@@ -168,6 +168,21 @@ fn expired_entries_are_removed_in_order_and_up_to_the_limit() {
 }
 
 #[test]
+fn purge_visits_fewer_entries_if_they_are_checked_against_many_patterns() {
+    let (generations, budget) = (Generations::default(), Budget::new(16 * MIB));
+    let mut entries = entries_of(50, &generations);
+    let globs = (0..30).map(|number| crate::model::Glob::new(&format!("?{number}x")).unwrap());
+    let ban = Ban { globs: globs.collect(), ..Ban::default() };
+    generations.ban(&namespace("a"), &ban, &BanLimits::default(), Timestamp(0), &budget);
+    let (_, next) = entries.purge(None, 62);
+    assert_eq!(next, Some(48), "each of two entries may be matched 30 times");
+    let (freed, next) = entries.purge(Some(48), 31 * 48);
+    assert_eq!((freed, next), (0, None));
+    // All of them belong to the current generation by now.
+    assert_eq!(entries.purge(None, 50), (0, None));
+}
+
+#[test]
 fn purge_visits_entries_from_the_end_and_up_to_the_limit() {
     let generations = Generations::default();
     let mut entries = entries_of(5, &generations);

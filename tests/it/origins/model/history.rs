@@ -1,7 +1,7 @@
 //! The history of database changes, fetches and Sets, and the contract's checks of reads.
 //!
 //! The database holds one number per key that only grows. The origin reads it on each request; a
-//! Set, a Delete and an InvalidateNamespace increment it first. A value names its key, the number,
+//! Set and every kind of invalidation increment it first. A value names its key, the number,
 //! and the fetch or the Set that produced it.
 
 use std::{
@@ -38,6 +38,8 @@ pub(super) struct History {
 pub(super) struct Key {
     pub(super) namespace: &'static str,
     pub(super) name: String,
+    /// The tag of every other key of the namespace, with which all values of the key are stored.
+    pub(super) tag: String,
     /// The number in the database.
     database: AtomicU64,
     /// The number of the last acknowledged change.
@@ -71,6 +73,7 @@ pub(super) struct Counts {
     pub(super) refused: AtomicU64,
     pub(super) degraded: AtomicU64,
     pub(super) changes: AtomicU64,
+    pub(super) bans: AtomicU64,
     pub(super) fetches: AtomicU64,
     pub(super) revalidated: AtomicU64,
 }
@@ -89,6 +92,7 @@ impl History {
         let key = |namespace, number: usize| Key {
             namespace,
             name: format!("k{number}"),
+            tag: format!("g{}", number % 2),
             database: AtomicU64::new(1),
             acknowledged: AtomicU64::new(0),
             write_lock: tokio::sync::Mutex::default(),
@@ -129,14 +133,14 @@ impl History {
             .and_then(|tag| tag.split('.').nth(1)?.trim_matches('"').parse().ok());
         let reply = match known {
             _ if rand::random_ratio(1, 15) => status(500),
-            _ if number.is_multiple_of(ABSENT_EVERY) => status(404),
+            _ if number.is_multiple_of(ABSENT_EVERY) => send(404, "", &[("cache-tag", &key.tag)]),
             Some(known) if request.header("if-none-match") == Some(etag(known).as_str()) => {
                 self.counts.revalidated.fetch_add(1, SeqCst);
                 let revalidated = &mut sources[known].revalidated;
                 *revalidated = (*revalidated).max(Some((request.at, ended)));
-                send(304, "", &[("etag", &etag(known))])
+                send(304, "", &[("etag", &etag(known)), ("cache-tag", &key.tag)])
             }
-            _ => ok(key.value(number, id), &[("etag", &etag(id))]),
+            _ => ok(key.value(number, id), &[("etag", &etag(id)), ("cache-tag", &key.tag)]),
         };
         after(delay, reply)
     }
@@ -274,6 +278,7 @@ impl Counts {
             ("fills stored", &self.stored),
             ("fills refused", &self.refused),
             ("changes", &self.changes),
+            ("bans", &self.bans),
             ("fetches", &self.fetches),
             ("revalidated", &self.revalidated),
         ];
@@ -291,6 +296,7 @@ impl Counts {
             &self.stored,
             &self.refused,
             &self.changes,
+            &self.bans,
             &self.revalidated,
         ];
         counts.into_iter().all(|count| count.load(SeqCst) >= 5)

@@ -10,8 +10,9 @@ use std::{
 
 use larder::pb::v1::{
     BatchGetOrFetchRequest, DeleteRequest, FillResult, GetOrFetchRequest, GetOrFetchResponse,
-    GetRequest, KeyRef, Outcome, SetRequest, SetResult,
-    batch_get_or_fetch_result::Result as KeyResult, get_or_fetch_response::Outcome as Answer,
+    GetRequest, InvalidateRequest, KeyRef, Outcome, PatternTarget, SetRequest, SetResult,
+    TagTarget, Target, batch_get_or_fetch_result::Result as KeyResult,
+    get_or_fetch_response::Outcome as Answer, target::Target as Kind,
 };
 use rand::{RngExt as _, rngs::StdRng, seq::IndexedRandom as _};
 use tonic::Status;
@@ -38,6 +39,13 @@ pub(super) struct Worker {
     pub(super) rng: StdRng,
 }
 
+/// A selection of keys of a namespace.
+#[derive(Clone, Copy)]
+enum PatternOrTag {
+    Pattern(&'static str),
+    Tag(&'static str),
+}
+
 const HOLD_OFF: Duration = Duration::from_millis(100);
 
 impl Replica {
@@ -47,6 +55,27 @@ impl Replica {
             fault_count: AtomicU64::new(0),
             fault_lock: tokio::sync::RwLock::default(),
         })
+    }
+}
+
+impl PatternOrTag {
+    fn selects(self, key: &Key) -> bool {
+        match self {
+            Self::Tag(tag) => key.tag == tag,
+            Self::Pattern("k[01]") => matches!(&*key.name, "k0" | "k1"),
+            Self::Pattern(glob) => key.name.ends_with(&glob[1..]),
+        }
+    }
+
+    fn target(self, namespace: &str) -> Target {
+        let namespace = namespace.to_owned();
+        let target = match self {
+            Self::Tag(tag) => Kind::Tags(TagTarget { namespace, tags: vec![tag.to_owned()] }),
+            Self::Pattern(glob) => {
+                Kind::Pattern(PatternTarget { namespace, glob: glob.to_owned() })
+            }
+        };
+        Target { target: Some(target) }
     }
 }
 
@@ -103,17 +132,19 @@ impl Worker {
         }
     }
 
-    /// Changes the database, then deletes the key or invalidates its namespace.
+    /// Changes the database, then deletes the key or invalidates several keys.
     pub(super) async fn invalidate(mut self) {
         let history = self.history.clone();
         while !history.is_stopped() {
             self.pause(120).await;
-            if self.rng.random_ratio(1, 8) {
-                let namespace = *NAMESPACES.choose(&mut self.rng).unwrap();
-                self.invalidate_namespace(&history, namespace).await;
-            } else {
-                let key = history.keys.choose(&mut self.rng).unwrap();
-                self.delete(key).await;
+            let namespace = *NAMESPACES.choose(&mut self.rng).unwrap();
+            match self.rng.random_range(0..8) {
+                0 => self.invalidate_namespace(&history, namespace).await,
+                1..4 => self.invalidate_some(&history, namespace).await,
+                _ => {
+                    let key = history.keys.choose(&mut self.rng).unwrap();
+                    self.delete(key).await;
+                }
             }
         }
     }
@@ -131,8 +162,11 @@ impl Worker {
             let started = Instant::now();
             let number = key.update_database();
             let (value, id) = key.begin_set(number);
-            let request =
-                SetRequest { namespace: key.namespace.to_owned(), ..set(&key.name, text(&value)) };
+            let request = SetRequest {
+                namespace: key.namespace.to_owned(),
+                tags: vec![key.tag.clone()],
+                ..set(&key.name, text(&value))
+            };
             let answer = self.cache().set(request).await.unwrap();
             assert_eq!(answer.result(), SetResult::Stored, "{answer:?}");
             key.end_set(id);
@@ -175,6 +209,41 @@ impl Worker {
         }
         keys().for_each(|key| key.void_leases(started, Duration::ZERO));
         history.counts.changes.fetch_add(1, SeqCst);
+    }
+
+    /// Invalidates keys by their tag, by a pattern, or by both.
+    async fn invalidate_some(&mut self, history: &History, namespace: &'static str) {
+        let by_tag = PatternOrTag::Tag(["g0", "g1"].choose(&mut self.rng).unwrap());
+        let by_pattern =
+            PatternOrTag::Pattern(["k[01]", "?3", "*2"].choose(&mut self.rng).unwrap());
+        let selectors = match self.rng.random_range(0..3) {
+            0 => vec![by_tag],
+            1 => vec![by_pattern],
+            _ => vec![by_tag, by_pattern],
+        };
+        let is_selected =
+            |key: &&Key| key.namespace == namespace && selectors.iter().any(|one| one.selects(key));
+        let keys = || history.keys.iter().filter(is_selected);
+        let mut write_locks = Vec::new();
+        for key in keys() {
+            write_locks.push(key.write_lock.lock().await);
+        }
+        let (started, before) = (Instant::now(), self.fault_count());
+        let numbers: Vec<u64> = keys().map(Key::update_database).collect();
+        let hold_off = if self.rng.random_ratio(1, 10) { HOLD_OFF } else { Duration::ZERO };
+        let request = InvalidateRequest {
+            targets: selectors.iter().map(|one| one.target(namespace)).collect(),
+            hold_off: ms(i64::try_from(hold_off.as_millis()).unwrap()),
+        };
+        match self.cache().invalidate(request).await {
+            Ok(_) => keys().zip(numbers).for_each(|(key, number)| key.acknowledge(number)),
+            Err(error) => self.count_lost_call(before, &error),
+        }
+        // A store without bans voids the leases of the whole namespace.
+        let of_namespace = history.keys.iter().filter(|key| key.namespace == namespace);
+        of_namespace.for_each(|key| key.void_leases(started, hold_off));
+        history.counts.changes.fetch_add(1, SeqCst);
+        history.counts.bans.fetch_add(1, SeqCst);
     }
 
     async fn get_or_fetch(&self, key: &Key, request: GetOrFetchRequest) {

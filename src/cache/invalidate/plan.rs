@@ -1,0 +1,144 @@
+//! What is to be invalidated in one namespace.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use repeated_events::LogInterval;
+
+use crate::{
+    cache::{namespace_context::NamespaceContext, policy},
+    model::{EntryKey, Glob, Namespace},
+    stats::counters::Counter,
+    store::{self, Backend, Ban, BanLimits, BanOutcome},
+};
+
+/// The shortest time between two log lines about invalidations.
+pub(in crate::cache) const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Entries to invalidate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InvalidateTarget {
+    /// All entries of a namespace.
+    Namespace(Namespace),
+    /// Entries of a namespace with any of the tags.
+    Tags(Namespace, Vec<String>),
+    /// Entries of a namespace whose key matches.
+    Pattern(Namespace, Glob),
+    /// One entry.
+    Key(EntryKey),
+}
+
+/// What is to be invalidated in one namespace, besides single entries.
+#[derive(Clone)]
+pub(super) struct NamespacePlan {
+    pub(super) context: NamespaceContext,
+    /// All of its entries.
+    pub(super) is_whole: bool,
+    pub(super) ban: Ban,
+}
+
+// === impl InvalidateTarget ===
+
+impl InvalidateTarget {
+    /// The namespace of the entries.
+    pub fn namespace(&self) -> &Namespace {
+        match self {
+            Self::Namespace(namespace) | Self::Tags(namespace, _) | Self::Pattern(namespace, _) => {
+                namespace
+            }
+            Self::Key(key) => key.namespace(),
+        }
+    }
+
+    pub(super) fn key(&self) -> Option<&EntryKey> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Namespace(_) | Self::Tags(..) | Self::Pattern(..) => None,
+        }
+    }
+}
+
+// === impl NamespacePlan ===
+
+impl NamespacePlan {
+    /// Nothing yet.
+    pub(super) fn new(context: NamespaceContext, hold_off: Duration) -> Self {
+        Self { context, is_whole: false, ban: Ban { hold_off, ..Ban::default() } }
+    }
+
+    /// Adds a target, unless it is a single entry.
+    pub(super) fn add(&mut self, target: &InvalidateTarget) {
+        match target {
+            InvalidateTarget::Namespace(_) => self.is_whole = true,
+            InvalidateTarget::Tags(_, tags) => self.ban.tags.extend_from_slice(tags),
+            InvalidateTarget::Pattern(_, glob) => self.add_glob(glob),
+            InvalidateTarget::Key(_) => {}
+        }
+    }
+
+    /// Adds everything of another plan for the same namespace and hold-off.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.is_whole |= other.is_whole;
+        self.ban.tags.extend_from_slice(&other.ban.tags);
+        other.ban.globs.iter().for_each(|glob| self.add_glob(glob));
+    }
+
+    /// Number of tags and patterns, some of them possibly equal.
+    pub(super) fn len(&self) -> usize {
+        self.ban.tags.len() + self.ban.globs.len()
+    }
+
+    fn add_glob(&mut self, glob: &Glob) {
+        if !self.ban.globs.contains(glob) {
+            self.ban.globs.push(glob.clone());
+        }
+    }
+
+    /// Invalidates.
+    pub(super) async fn apply(
+        mut self,
+        namespace: &Namespace,
+        store: &dyn Backend,
+        log: &Mutex<LogInterval>,
+    ) -> store::Result<BanOutcome> {
+        self.ban.tags.sort_unstable();
+        self.ban.tags.dedup();
+        let counters = &self.context.counters;
+        let limits = policy::ban_limits(self.context.config());
+        if self.is_whole {
+            // A ban has the hold-off, which an invalidation has not.
+            if !self.ban.hold_off.is_zero() {
+                store.ban(namespace, &self.everything(), &limits).await?;
+            }
+            store.invalidate(namespace).await?;
+            counters.count(Counter::Invalidations);
+            return Ok(BanOutcome::NamespaceInvalidated);
+        }
+        let outcome = store.ban(namespace, &self.ban, &limits).await?;
+        counters.count_many(Counter::Bans, self.len() as u64);
+        if outcome == BanOutcome::NamespaceInvalidated {
+            counters.count(Counter::Invalidations);
+            warn_of_widened_ban(namespace, &limits, log);
+        }
+        Ok(outcome)
+    }
+
+    /// The ban of all entries.
+    fn everything(&self) -> Ban {
+        let globs = Glob::new("*").into_iter().collect();
+        Ban { tags: Vec::new(), globs, hold_off: self.ban.hold_off }
+    }
+}
+
+#[cold]
+fn warn_of_widened_ban(namespace: &Namespace, limits: &BanLimits, log: &Mutex<LogInterval>) {
+    if let Some(count) = log.lock().occurred() {
+        tracing::warn!(
+            count,
+            %namespace,
+            max_banned_tags = limits.max_tags,
+            max_banned_patterns = limits.max_globs,
+            "the whole namespace is invalidated: it has too many banned tags or patterns",
+        );
+    }
+}
