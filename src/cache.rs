@@ -47,6 +47,7 @@ pub use crate::{
 };
 pub use batch_get::BatchGet;
 pub use batch_get_or_fetch::BatchGetOrFetch;
+pub use delete::{DeleteCondition, DeleteResult, Deletion};
 pub use error::Error;
 pub use get::GetResult;
 pub use get_or_fetch::{FetchStatus, GetOrFetchOutcome, GetOrFetchResult, LeaseOffer};

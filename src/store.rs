@@ -58,6 +58,28 @@ pub enum PutOutcome {
     ConditionNotMet,
 }
 
+/// Parameters of [`Store::take`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Take {
+    /// Time in which no fill is accepted afterwards.
+    pub hold_off: Duration,
+    /// The version that the entry must have.
+    pub if_version: Option<Version>,
+    /// Whether the entry is returned.
+    pub returns_entry: bool,
+}
+
+/// Result of [`Store::take`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TakeOutcome {
+    /// The entry is removed; it is here if it was asked for.
+    Removed(Option<Entry>),
+    /// There was no entry.
+    Absent,
+    /// The entry has another version.
+    OtherVersion,
+}
+
 /// Parameters of [`Store::increment`].
 #[derive(Debug, Clone, Copy)]
 pub struct Increment {
@@ -113,6 +135,10 @@ pub trait Store: Send + Sync {
     /// Removes one entry and voids its lease. No fill is accepted until `hold_off` has passed, not
     /// even under a lease that is granted in the meantime. Returns whether there was an entry.
     async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool>;
+
+    /// As [`Store::delete`], on a condition, and with the removed entry. An unmet condition changes
+    /// nothing.
+    async fn take(&self, key: &EntryKey, take: &Take) -> Result<TakeOutcome>;
 
     /// Makes every entry and lease of a namespace invalid, at a cost that does not depend on their
     /// number.

@@ -19,7 +19,10 @@ use super::{
     status,
 };
 use crate::{
-    cache::{self, BatchGet, BatchGetOrFetch, Cache, SetCommand, fleet_stats::FleetStats},
+    cache::{
+        self, BatchGet, BatchGetOrFetch, Cache, DeleteCondition, DeleteResult, Deletion,
+        SetCommand, fleet_stats::FleetStats,
+    },
     config::LimitsConfig,
     model::{EntryKey, Namespace},
     pb::{
@@ -123,12 +126,17 @@ impl CacheService for CacheRpc {
     }
 
     async fn delete(&self, request: Request<pb::DeleteRequest>) -> RpcResult<pb::DeleteResponse> {
+        let compression = Compression::of(&request);
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
-        let hold_off = convert::hold_off(request.hold_off)?;
-        let existed = self.cache.delete(&key, hold_off).await?;
-        let outcome = if existed { "DELETED" } else { "ABSENT" };
-        Ok(self.with_log_fields(&key, outcome, pb::DeleteResponse { existed }))
+        let deletion = convert::deletion(&request)?;
+        let result = self.delete_one(&key, &deletion).await?;
+        let outcome = convert::delete_result_name(&result);
+        let size = result.removed.as_ref().map_or(0, |found| found.entry.data.len());
+        let mut response = self.with_log_fields(&key, outcome, convert::delete_response(result));
+        LargeResponse::mark(&mut response, size);
+        compression.fit(&mut response);
+        Ok(response)
     }
 
     async fn invalidate_namespace(
@@ -273,9 +281,12 @@ impl CacheService for CacheRpc {
         let compression = Compression::of(&request);
         let request = request.into_inner();
         let keys = self.batch_keys(&request.keys)?;
-        let hold_off = convert::hold_off(request.hold_off)?;
-        let existed = try_join_all(keys.iter().map(|key| self.cache.delete(key, hold_off))).await?;
-        let mut response = Response::new(pb::BatchDeleteResponse { existed });
+        let deletions = convert::deletions(&request)?;
+        let deletes = keys.iter().zip(&deletions).map(|(key, with)| self.delete_one(key, with));
+        let results = try_join_all(deletes).await?;
+        let existed = results.iter().map(|result| result.existed).collect();
+        let deleted = results.iter().map(|result| result.deleted).collect();
+        let mut response = Response::new(pb::BatchDeleteResponse { existed, deleted });
         compression.fit(&mut response);
         Ok(response)
     }
@@ -308,6 +319,18 @@ impl CacheService for CacheRpc {
 }
 
 impl CacheRpc {
+    async fn delete_one(
+        &self,
+        key: &EntryKey,
+        deletion: &Deletion,
+    ) -> Result<DeleteResult, cache::Error> {
+        if deletion.condition != DeleteCondition::Always || deletion.returns_entry {
+            return self.cache.delete_with(key, deletion).await;
+        }
+        let existed = self.cache.delete(key, deletion.hold_off).await?;
+        Ok(DeleteResult { existed, deleted: existed, removed: None })
+    }
+
     /// A response with its fields for the access log.
     fn with_log_fields<T>(&self, key: &EntryKey, outcome: &'static str, message: T) -> Response<T> {
         let mut response = Response::new(message);

@@ -2,6 +2,7 @@
 //!
 //! Requests are validated here: behind this module no input is invalid.
 
+mod delete;
 mod get;
 mod get_or_fetch;
 mod key;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use prost_types::Duration as PbDuration;
 
 use crate::model::Violation;
+pub(super) use delete::{delete_response, delete_result_name, deletion, deletions};
 pub(super) use get::{XCache, batch_get_result, consistency, get_response};
 pub(super) use get_or_fetch::{
     GrantedLease, batch_get_or_fetch_result, get_or_fetch_reply, get_or_fetch_request,
@@ -22,7 +24,7 @@ pub(super) use get_or_fetch::{
 };
 pub(super) use key::{entry_key, entry_keys};
 pub(super) use lease::{
-    abandon_reason, hold_off, lease_loss, lost_lease_response, renew_response, required_token,
+    abandon_reason, lease_loss, lost_lease_response, renew_response, required_token,
 };
 pub(super) use set::{fill_command, set_command, set_response, set_result_name};
 pub(super) use stats::{stats_page, stats_response};

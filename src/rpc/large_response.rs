@@ -136,6 +136,14 @@ impl HoldsValue for pb::GetResponse {
     }
 }
 
+impl HoldsValue for pb::DeleteResponse {
+    fn path(&self) -> Option<(Vec<Level>, Kind)> {
+        let (level, value) = found_level(self.removed.as_ref()?)?;
+        let others = Self { removed: None, ..self.clone() }.encode_to_vec();
+        Some((vec![Level { others, field: 3 }, level], value))
+    }
+}
+
 impl HoldsValue for pb::GetOrFetchResponse {
     fn path(&self) -> Option<(Vec<Level>, Kind)> {
         let (mut levels, value) = match self.outcome.as_ref()? {
@@ -240,6 +248,9 @@ mod tests {
             assert_eq!(sent(get.clone()).await, get);
 
             let found = pb::Found { value, entry: Some(info()), outcome };
+            let removed = Some(found.clone());
+            let deleted = pb::DeleteResponse { existed: true, deleted: true, removed };
+            assert_eq!(sent(deleted.clone()).await, deleted);
             let stale = Some(found.clone());
             let lease = pb::Lease { token: vec![7; 16].into(), expires_in: None, stale };
             for outcome in [Outcome::Found(found), Outcome::Lease(lease)] {

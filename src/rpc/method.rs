@@ -53,9 +53,9 @@ const METHODS: [(&str, Shape); 22] = [
 const FIRST_OF_OTHERS: usize = 16;
 /// Index of the first method that is not of Larder.
 const FIRST_STANDARD: usize = 17;
-/// Set, Delete, InvalidateNamespace, Renew, Abandon, Touch and Increment.
-const SHORT_RESPONSES: [Method; 7] =
-    [Method(2), Method(5), Method(6), Method(10), Method(11), Method(14), Method(15)];
+/// Set, InvalidateNamespace, Renew, Abandon, Touch and Increment.
+const SHORT_RESPONSES: [Method; 6] =
+    [Method(2), Method(6), Method(10), Method(11), Method(14), Method(15)];
 const GET_OR_FETCH: Method = Method(3);
 const BATCH_GET_OR_FETCH: Method = Method(9);
 const STATS: Method = Method(7);
@@ -202,8 +202,7 @@ mod tests {
             .filter(|method| method.has_short_response())
             .filter_map(|method| method.name().strip_prefix(&CACHE_SERVICE[1..]))
             .collect();
-        let expected =
-            ["Set", "Delete", "InvalidateNamespace", "Renew", "Abandon", "Touch", "Increment"];
+        let expected = ["Set", "InvalidateNamespace", "Renew", "Abandon", "Touch", "Increment"];
         assert_eq!(short, expected);
     }
 

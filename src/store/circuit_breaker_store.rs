@@ -12,8 +12,8 @@ use tracing::Span;
 use super::{
     AcquireOutcome, AcquireRequest, Ban, BanLimits, BanOutcome, Condition, ErrorKind, Increment,
     IncrementOutcome, Inspect, LeaseStatus, LeaseToken, Leases, NamespacePage, NamespaceUsage,
-    PutOutcome, Result, RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo,
-    key_watch::KeyWatch,
+    PutOutcome, Result, RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, Take,
+    TakeOutcome, key_watch::KeyWatch,
 };
 use crate::{
     circuit_breaker::{CircuitBreaker, ProbeIntervals},
@@ -231,6 +231,10 @@ impl<S: Store> Store for CircuitBreakerStore<S> {
 
     async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
         self.run(Operation::Delete, self.inner.delete(key, hold_off)).await
+    }
+
+    async fn take(&self, key: &EntryKey, take: &Take) -> Result<TakeOutcome> {
+        self.run(Operation::Delete, self.inner.take(key, take)).await
     }
 
     async fn invalidate(&self, namespace: &Namespace) -> Result<()> {

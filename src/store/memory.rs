@@ -41,7 +41,8 @@ use parking_lot::Mutex;
 
 use super::{
     Ban, BanLimits, BanOutcome, Condition, ErrorKind, Increment, IncrementOutcome, LeaseLoss,
-    PutOutcome, Result, StatsStore, Store, clock::StoreClock, key_watch::KeyWatchers,
+    PutOutcome, Result, StatsStore, Store, Take, TakeOutcome, clock::StoreClock,
+    key_watch::KeyWatchers,
 };
 use crate::{
     model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp},
@@ -272,13 +273,26 @@ impl Store for MemoryStore {
     }
 
     async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
+        let outcome = self.take(key, &Take { hold_off, ..Take::default() }).await?;
+        Ok(matches!(outcome, TakeOutcome::Removed(_)))
+    }
+
+    async fn take(&self, key: &EntryKey, take: &Take) -> Result<TakeOutcome> {
         let store = &*self.0;
+        let &Take { hold_off, if_version, returns_entry } = take;
         let namespace =
             (!hold_off.is_zero()).then(|| store.generation(key.namespace()).state().clone());
         let (key, shard) = store.locate(key);
         let mut shard = shard.lock();
         let now = store.now();
-        let existed = shard.entries.get(&key, now).is_some();
+        let entry = shard.entries.read(&key, now);
+        if let Some(version) = if_version {
+            match &entry {
+                None => return Ok(TakeOutcome::Absent),
+                Some(entry) if entry.version != version => return Ok(TakeOutcome::OtherVersion),
+                Some(_) => {}
+            }
+        }
         store.budget.release(shard.entries.remove(&key));
         store.void_lease(&mut shard, &key, LeaseLoss::Invalidated);
         if let Some(namespace) = namespace {
@@ -286,7 +300,10 @@ impl Store for MemoryStore {
             drop(shard);
             store.evict_to_limit();
         }
-        Ok(existed)
+        Ok(match entry {
+            Some(entry) => TakeOutcome::Removed(returns_entry.then_some(entry)),
+            None => TakeOutcome::Absent,
+        })
     }
 
     async fn invalidate(&self, namespace: &Namespace) -> Result<()> {

@@ -36,7 +36,7 @@ use tokio::time::Instant;
 
 use super::{
     Ban, BanLimits, BanOutcome, Condition, Error, ErrorKind, Increment, IncrementOutcome,
-    PutOutcome, Result, Store, key_watch::KeyWatchers, near_cache::NearCache,
+    PutOutcome, Result, Store, Take, TakeOutcome, key_watch::KeyWatchers, near_cache::NearCache,
 };
 use crate::model::{Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, millis_ceil};
 use corrupt_entries::CorruptEntries;
@@ -248,10 +248,35 @@ impl Store for RedisStore {
 
     async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
         let mut call = self.call(&script::DELETE, key, None);
-        call.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) });
+        call.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) }).arg(b"").arg(0);
         match self.run(&script::DELETE, &call, Retry::Idempotent).await?.word.as_str() {
             "EXISTED" => Ok(true),
             "ABSENT" => Ok(false),
+            _ => Err(unexpected("delete.lua")),
+        }
+    }
+
+    async fn take(&self, key: &EntryKey, take: &Take) -> Result<TakeOutcome> {
+        let &Take { hold_off, if_version, returns_entry } = take;
+        let version = if_version.map(|version| version.0.to_be_bytes());
+        let mut call = self.call(&script::DELETE, key, None);
+        call.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) })
+            .arg(version.as_ref().map_or(&b""[..], |version| version))
+            .arg(u8::from(returns_entry));
+        // Sent again, it would not find the entry that it removed the first time.
+        let mut reply = self.run(&script::DELETE, &call, Retry::Never).await?;
+        match reply.word.as_str() {
+            "EXISTED" if returns_entry => match leases::next_entry(&mut reply)? {
+                Ok(Some(entry)) => Ok(TakeOutcome::Removed(Some(entry))),
+                Ok(None) => Ok(TakeOutcome::Absent),
+                Err(corrupt) => {
+                    self.corrupt.found(&self.schema.entry_keys(key).entry, corrupt);
+                    Ok(TakeOutcome::Absent)
+                }
+            },
+            "EXISTED" => Ok(TakeOutcome::Removed(None)),
+            "ABSENT" => Ok(TakeOutcome::Absent),
+            "OTHER_VERSION" => Ok(TakeOutcome::OtherVersion),
             _ => Err(unexpected("delete.lua")),
         }
     }

@@ -16,6 +16,8 @@ mod batches;
 mod conditions;
 // Increment.
 mod counters;
+// Delete on a condition, and with the removed entry.
+mod deletes;
 // TTLs and Touch.
 mod expiry;
 // GetOrFetch with `no_cache` and with `only_if_cached`.

@@ -21,7 +21,7 @@ use crate::{
         AcquireOutcome, AcquireRequest, Backend, Ban, BanLimits, BanOutcome, Condition, ErrorKind,
         Increment, IncrementOutcome, Inspect, LeaseStatus, LeaseToken, Leases, NamespacePage,
         NamespaceUsage, PutOutcome, Result, RevalidateOutcome, Revalidation, StatsStore, Store,
-        StoreInfo, key_watch::KeyWatch, memory::MemoryStore,
+        StoreInfo, Take, TakeOutcome, key_watch::KeyWatch, memory::MemoryStore,
     },
 };
 
@@ -134,6 +134,11 @@ impl Store for FailingStore {
     async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
         self.ask().await?;
         self.inner.delete(key, hold_off).await
+    }
+
+    async fn take(&self, key: &EntryKey, take: &Take) -> Result<TakeOutcome> {
+        self.ask().await?;
+        self.inner.take(key, take).await
     }
 
     async fn invalidate(&self, namespace: &Namespace) -> Result<()> {

@@ -39,7 +39,7 @@ pub(in crate::rpc) fn abandon_reason(reason: &str) -> Checked<&str> {
 }
 
 /// The hold-off of a Delete, in whole milliseconds; zero if unset.
-pub(in crate::rpc) fn hold_off(duration: Option<prost_types::Duration>) -> Checked<Duration> {
+pub(super) fn hold_off(duration: Option<prost_types::Duration>) -> Checked<Duration> {
     let hold_off = non_negative("hold_off", duration)?.unwrap_or_default();
     if hold_off > MAX_HOLD_OFF {
         let (given, limit) = (hold_off.as_secs(), MAX_HOLD_OFF.as_secs());

@@ -78,6 +78,10 @@ impl Store for Arc<ScriptedStore> {
         self.answer(true).await
     }
 
+    async fn take(&self, _: &EntryKey, _: &Take) -> Result<TakeOutcome> {
+        self.answer(TakeOutcome::Absent).await
+    }
+
     async fn invalidate(&self, _: &Namespace) -> Result<()> {
         self.answer(()).await
     }
@@ -183,7 +187,9 @@ async fn entry_operations_pass_and_are_observed() {
     store.put(&key(), &counter("5"), Condition::Always).await.unwrap();
     assert!(store.delete(&key(), Duration::ZERO).await.unwrap());
     assert!(!store.delete(&key(), Duration::ZERO).await.unwrap());
-    let expected = "put put get get_many touch increment invalidate touch put delete delete";
+    let absent = store.take(&key(), &Take::default()).await.unwrap();
+    assert_eq!(absent, TakeOutcome::Absent);
+    let expected = "put put get get_many touch increment invalidate touch put delete delete delete";
     assert_eq!(observed.take_succeeded(), expected);
 }
 

@@ -14,7 +14,7 @@ use crate::{
     store::{
         AcquireOutcome, AcquireRequest, Backend, Ban, BanLimits, BanOutcome, Condition, Increment,
         IncrementOutcome, LeaseStatus, LeaseToken, Leases, PutOutcome, Result, RevalidateOutcome,
-        Revalidation, Store, key_watch::KeyWatch,
+        Revalidation, Store, Take, TakeOutcome, key_watch::KeyWatch,
     },
 };
 
@@ -92,6 +92,10 @@ impl Store for NearCacheStore {
 
     async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
         self.invalidated(key, self.inner.delete(key, hold_off).await)
+    }
+
+    async fn take(&self, key: &EntryKey, take: &Take) -> Result<TakeOutcome> {
+        self.invalidated(key, self.inner.take(key, take).await)
     }
 
     async fn invalidate(&self, namespace: &Namespace) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use larder::pb::v1::{
-    BatchDeleteRequest, BatchSetRequest, Outcome, SetResult, StatsRequest,
+    BatchDeleteRequest, BatchSetRequest, DeleteRequest, Outcome, SetResult, StatsRequest,
     get_or_fetch_response::Outcome as Answer,
 };
 use tonic::Code;
@@ -64,6 +64,7 @@ async fn deletes_and_increments_fail() {
             .batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() })
             .await
             .map(drop),
+        cache.delete(DeleteRequest { return_value: true, ..delete("k") }).await.map(drop),
         cache.invalidate_namespace(invalidate("ns")).await.map(drop),
         cache.increment(increment("k", 1)).await.map(drop),
     ] {

@@ -104,6 +104,25 @@ async fn delete_tells_whether_there_was_an_entry() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn take_removes_the_named_version_and_returns_it() {
+    let store = MemoryStore::new(MIB);
+    let new = new_entry(1, SECOND);
+    store.put(&key("k"), &new, Condition::Always).await.unwrap();
+    let take = async |if_version, returns_entry| {
+        let take = Take { hold_off: Duration::ZERO, if_version, returns_entry };
+        store.take(&key("k"), &take).await.unwrap()
+    };
+    let other = Some(Version(new.version.0 ^ 1));
+    assert_eq!(take(other, true).await, TakeOutcome::OtherVersion);
+    let stored = store.get(&key("k")).await.unwrap();
+    assert_eq!(take(Some(new.version), true).await, TakeOutcome::Removed(stored));
+    assert_eq!(take(Some(new.version), true).await, TakeOutcome::Absent);
+    store.put(&key("k"), &new, Condition::Always).await.unwrap();
+    assert_eq!(take(None, false).await, TakeOutcome::Removed(None));
+    assert_eq!(take(None, true).await, TakeOutcome::Absent);
+}
+
+#[tokio::test(start_paused = true)]
 async fn touch_gives_a_fresh_entry_a_new_lifetime_and_keeps_its_revalidation_window() {
     let store = MemoryStore::new(MIB);
     let window = Lifetime { revalidation_window: 7 * SECOND, ..lifetime(SECOND) };

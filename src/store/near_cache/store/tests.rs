@@ -172,6 +172,9 @@ async fn writes_remove_the_copy_before_they_are_acknowledged() {
     stack.cache("a").await;
     assert!(store.delete(&key("a"), Duration::ZERO).await.unwrap() && !stack.is_cached("a"));
     stack.cache("a").await;
+    let taken = store.take(&key("a"), &Take::default()).await.unwrap();
+    assert!(taken == TakeOutcome::Removed(None) && !stack.is_cached("a"));
+    stack.cache("a").await;
     store.invalidate(key("a").namespace()).await.unwrap();
     assert!(!stack.is_cached("a") && stack.memory.get(&key("a")).await.unwrap().is_none());
 }
@@ -216,6 +219,7 @@ async fn writes_with_an_unknown_outcome_remove_the_copy() {
 enum FailedWrite {
     Put,
     Delete,
+    Take,
     Invalidate,
     Touch,
     Increment,
@@ -225,9 +229,10 @@ enum FailedWrite {
 }
 
 impl FailedWrite {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Put,
         Self::Delete,
+        Self::Take,
         Self::Invalidate,
         Self::Touch,
         Self::Increment,
@@ -241,6 +246,7 @@ impl FailedWrite {
         let is_failed = match self {
             Self::Put => store.put(&key, &new_entry(), Condition::Always).await.is_err(),
             Self::Delete => store.delete(&key, Duration::ZERO).await.is_err(),
+            Self::Take => store.take(&key, &Take::default()).await.is_err(),
             Self::Invalidate => store.invalidate(key.namespace()).await.is_err(),
             Self::Touch => store.touch(&key, lifetime()).await.is_err(),
             Self::Increment => store.increment(&key, &increment()).await.is_err(),

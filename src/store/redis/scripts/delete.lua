@@ -1,6 +1,12 @@
--- ARGV[4] hold-off in milliseconds, in which no fill is accepted
+-- ARGV[4] hold-off in milliseconds, in which no fill is accepted; [5] version of 8 bytes that the
+-- entry must have, or ''; [6] 1 to return the entry
 
 local entry = valid_header(redis.call('GET', KEYS[1]))
+if ARGV[5] ~= '' then
+  if not entry then return 'ABSENT' end
+  if string.sub(entry, 34, 41) ~= ARGV[5] then return 'OTHER_VERSION' end
+end
+local value = entry and ARGV[6] == '1' and redis.call('GET', KEYS[2])
 local hold_off = tonumber(ARGV[4])
 if hold_off > 0 then
   -- Set before the entry is deleted: if there is no memory for it, nothing must have changed. The
@@ -14,4 +20,5 @@ else
   void_lease('D')
 end
 redis.call('DEL', KEYS[2])
+if value then return {'EXISTED', value} end
 return entry and 'EXISTED' or 'ABSENT'
