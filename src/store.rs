@@ -85,8 +85,8 @@ pub enum TakeOutcome {
 pub struct Increment {
     /// Added to the counter; negative subtracts.
     pub delta: i64,
-    /// Value of a counter that does not exist, before `delta` is added.
-    pub initial: i64,
+    /// Value of a counter that does not exist, before `delta` is added. `None`: none is created.
+    pub initial: Option<i64>,
     /// Lifetime of a counter that does not exist.
     pub lifetime: Lifetime,
     /// Version of the entry after the increment.
@@ -103,6 +103,8 @@ pub enum IncrementOutcome {
         /// Time for which the counter is fresh.
         ttl_remaining: Duration,
     },
+    /// There is no counter, and none is created.
+    Missing,
     /// The entry is not a decimal integer of 64 bits.
     NotAnInteger,
     /// The sum does not fit in 64 bits.

@@ -308,13 +308,10 @@ impl CacheService for CacheRpc {
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
         let (delta, ttl) = (request.delta.unwrap_or(1), convert::ttl(request.ttl)?);
-        let sum = self.cache.increment(&key, delta, request.initial, ttl).await?;
-        let response = pb::IncrementResponse {
-            value: sum.value,
-            version: sum.version.to_text(),
-            ttl_remaining: Some(from_duration(sum.ttl_remaining)),
-        };
-        Ok(self.with_log_fields(&key, "INCREMENTED", response))
+        let initial = (!request.if_present).then_some(request.initial);
+        let sum = self.cache.increment(&key, delta, initial, ttl).await?;
+        let outcome = if sum.is_some() { "INCREMENTED" } else { "ABSENT" };
+        Ok(self.with_log_fields(&key, outcome, convert::increment_response(sum)))
     }
 }
 

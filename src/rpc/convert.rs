@@ -15,7 +15,11 @@ use std::time::Duration;
 
 use prost_types::Duration as PbDuration;
 
-use crate::model::Violation;
+use crate::{
+    cache::IncrementResult,
+    model::Violation,
+    pb::{from_duration, v1 as pb},
+};
 pub(super) use delete::{delete_response, delete_result_name, deletion, deletions};
 pub(super) use get::{XCache, batch_get_result, consistency, get_response};
 pub(super) use get_or_fetch::{
@@ -52,6 +56,19 @@ pub(super) fn ttl(duration: Option<PbDuration>) -> Checked<Option<Duration>> {
             "ttl",
             "must be positive; leave it unset for the namespace's default",
         )),
+    }
+}
+
+/// The response to an Increment; `None` if there is no counter.
+pub(super) fn increment_response(sum: Option<IncrementResult>) -> pb::IncrementResponse {
+    match sum {
+        Some(IncrementResult { value, version, ttl_remaining }) => pb::IncrementResponse {
+            value,
+            version: version.to_text(),
+            ttl_remaining: Some(from_duration(ttl_remaining)),
+            missing: false,
+        },
+        None => pb::IncrementResponse { missing: true, ..pb::IncrementResponse::default() },
     }
 }
 

@@ -323,13 +323,14 @@ impl Store for RedisStore {
             .arg(&codec::encode_windows(&increment.lifetime))
             .arg(&codec::kind_and_flags(Kind::Text))
             .arg(increment.delta)
-            .arg(increment.initial);
+            .arg(increment.initial.map_or_else(String::new, |initial| initial.to_string()));
         let mut reply = self.run(&script::INCREMENT, &call, Retry::Never).await?;
         match reply.word.as_str() {
             "SUM" => Ok(IncrementOutcome::Sum {
                 value: reply.next()?,
                 ttl_remaining: reply.next_millis()?,
             }),
+            "MISSING" => Ok(IncrementOutcome::Missing),
             "NOT_AN_INTEGER" => Ok(IncrementOutcome::NotAnInteger),
             "OVERFLOW" => Ok(IncrementOutcome::Overflow),
             _ => Err(unexpected("increment.lua")),

@@ -178,7 +178,7 @@ async fn entry_operations_pass_and_are_observed() {
     assert_eq!(store.get(&key()).await.unwrap().unwrap().data, "5");
     assert_eq!(store.get_many(&[key(), key()]).await.unwrap().len(), 2);
     assert!(store.touch(&key(), lifetime()).await.unwrap());
-    let (delta, initial, version) = (1, 0, Version(2));
+    let (delta, initial, version) = (1, Some(0), Version(2));
     let increment = Increment { delta, initial, lifetime: lifetime(), version };
     let outcome = store.increment(&key(), &increment).await.unwrap();
     assert_eq!(outcome, IncrementOutcome::Sum { value: 6, ttl_remaining: MINUTE });

@@ -100,7 +100,7 @@ fn new_entry() -> NewEntry {
 }
 
 fn increment() -> Increment {
-    Increment { delta: 1, initial: 0, lifetime: lifetime(), version: Version(2) }
+    Increment { delta: 1, initial: Some(0), lifetime: lifetime(), version: Version(2) }
 }
 
 fn revalidation() -> Revalidation {
