@@ -20,6 +20,7 @@ mod namespaces;
 mod near_read;
 mod outcome;
 mod policy;
+mod projection;
 mod renew;
 mod request;
 mod set;
@@ -54,6 +55,7 @@ pub use get_or_fetch::{FetchStatus, GetOrFetchOutcome, GetOrFetchResult, LeaseOf
 pub use increment::IncrementResult;
 pub use namespaces::{Namespaces, OriginClients};
 pub use outcome::{Found, Outcome, Tier};
+pub use projection::{Content, Projected, Projection};
 pub use renew::RenewResult;
 pub use request::{Consistency, FetchMode, GetOrFetchRequest};
 pub use set::{SetCommand, SetMode, SetOutcome, SetResult};

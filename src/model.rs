@@ -13,7 +13,7 @@ pub use entry::{
     Validators, Version,
 };
 pub use glob::{Glob, MAX_GLOB_BYTES, MAX_GLOB_WILDCARDS, escaped};
-pub use json::{InvalidJson, MAX_JSON_DEPTH, check_json};
+pub use json::{InvalidJson, MAX_JSON_DEPTH, check_json, parse_json};
 pub use key::{
     EntryKey, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, MAX_PARAMS, MAX_PARAMS_BYTES, Namespace,
     ParamsDigest,

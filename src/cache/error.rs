@@ -33,6 +33,9 @@ pub enum Error {
         #[source]
         error: origin::Error,
     },
+    /// Parts of the value were asked for, and it is not JSON.
+    #[error("the value is not JSON, so that it has no parts for json_pointers")]
+    NotJson,
     /// The entry is not a counter.
     #[error("the entry is not a decimal integer of 64 bits")]
     NotAnInteger,
@@ -55,6 +58,7 @@ impl Error {
             | Self::StoreUnavailable(_)
             | Self::NoOrigin(_)
             | Self::Origin { .. }
+            | Self::NotJson
             | Self::NotAnInteger
             | Self::Overflow
             | Self::ShuttingDown) => other,

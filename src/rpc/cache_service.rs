@@ -1,16 +1,19 @@
 //! The CacheService: each handler converts the request, calls the cache and converts the result.
 
+mod get_with_options;
+
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::{join_all, try_join_all};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use prost::Message;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::{
     access_log::{self, KeyLogging},
     batch_stream::{self, ResponseStream},
+    batch_with_options::BatchWithOptions,
+    compression::Compression,
     convert::{self, XCache},
     deadline::{self, DefaultDeadline},
     fetch_stream::{self, FetchStream},
@@ -31,12 +34,8 @@ use crate::{
     },
 };
 
-const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const X_CACHE_FETCH: HeaderName = HeaderName::from_static("x-cache-fetch");
-/// Length from which a message is compressed, if its client asks for that. Shorter ones hardly
-/// shrink, or grow.
-const MIN_COMPRESSED: usize = 1024;
 /// In seconds.
 const X_CACHE_AGE: HeaderName = HeaderName::from_static("x-cache-age");
 /// In seconds.
@@ -53,10 +52,6 @@ pub struct CacheRpc {
 }
 
 type RpcResult<T> = Result<Response<T>, Status>;
-
-/// Whether the client of a call, whose response may be long, asks for a compressed one.
-#[derive(Debug, Clone, Copy)]
-struct Compression(bool);
 
 impl CacheRpc {
     /// Serves `cache` and the statistics of its fleet.
@@ -105,6 +100,9 @@ impl CacheService for CacheRpc {
     async fn get(&self, request: Request<pb::GetRequest>) -> RpcResult<pb::GetResponse> {
         let compression = Compression::of(&request);
         let request = request.into_inner();
+        if convert::has_read_options(&request) {
+            return Box::pin(self.get_with_options(request, compression)).await;
+        }
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;
         let consistency = convert::consistency(request.consistency)?;
@@ -255,8 +253,14 @@ impl CacheService for CacheRpc {
         let keys = self.batch_keys(&request.keys)?;
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;
         let consistency = convert::consistency(request.consistency)?;
+        let options = convert::batch_read_options(request)?;
         let batch = BatchGet::new(self.cache.clone(), keys, max_stale, consistency)?;
-        Ok(Response::new(batch_stream::responses(batch, deadline)))
+        Ok(Response::new(match options {
+            None => batch_stream::responses(batch, deadline),
+            Some(options) => {
+                batch_stream::responses(BatchWithOptions::new(batch, options), deadline)
+            }
+        }))
     }
 
     async fn batch_set(
@@ -346,23 +350,6 @@ impl CacheRpc {
         if let Some(XCache { age_seconds, ttl_remaining_seconds, .. }) = x_cache {
             headers.insert(X_CACHE_AGE, number(age_seconds));
             headers.insert(X_CACHE_TTL_REMAINING, number(ttl_remaining_seconds));
-        }
-    }
-}
-
-impl Compression {
-    #[inline]
-    fn of<T>(request: &Request<T>) -> Self {
-        let headers = request.metadata().as_ref();
-        // The pipeline keeps this header only next to another one, and few others.
-        Self(headers.len() > 1 && headers.contains_key(ACCEPT_ENCODING))
-    }
-
-    /// Turns the compression of a short response off.
-    #[inline]
-    fn fit<T: Message>(self, response: &mut Response<T>) {
-        if self.0 && response.get_ref().encoded_len() < MIN_COMPRESSED {
-            response.disable_compression();
         }
     }
 }

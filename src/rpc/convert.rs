@@ -7,6 +7,7 @@ mod get;
 mod get_or_fetch;
 mod key;
 mod lease;
+mod projection;
 mod set;
 mod stats;
 mod value;
@@ -29,6 +30,9 @@ pub(super) use get_or_fetch::{
 pub(super) use key::{entry_key, entry_keys};
 pub(super) use lease::{
     abandon_reason, lease_loss, lost_lease_response, renew_response, required_token,
+};
+pub(super) use projection::{
+    BatchReadOptions, batch_read_options, has_read_options, projected_get_response, projection,
 };
 pub(super) use set::{fill_command, set_command, set_response, set_result_name};
 pub(super) use stats::{stats_page, stats_response};

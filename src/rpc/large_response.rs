@@ -244,7 +244,14 @@ mod tests {
         for kind in [Kind::Data, Kind::Text, Kind::Json] {
             let value = value(LARGE_VALUE, kind);
             let (entry, degraded, outcome) = (Some(info()), true, pb::Outcome::Stale.into());
-            let get = pb::GetResponse { outcome, value: value.clone(), entry, degraded };
+            let value_of_get = value.clone();
+            let get = pb::GetResponse {
+                outcome,
+                value: value_of_get,
+                entry,
+                degraded,
+                ..Default::default()
+            };
             assert_eq!(sent(get.clone()).await, get);
 
             let found = pb::Found { value, entry: Some(info()), outcome };

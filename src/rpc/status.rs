@@ -50,6 +50,7 @@ impl From<cache::Error> for Status {
             },
             cache::Error::NoOrigin(_) => plain(Code::FailedPrecondition, "NO_ORIGIN", message),
             cache::Error::Origin { namespace, error } => origin_failed(&namespace, error, message),
+            cache::Error::NotJson => plain(Code::FailedPrecondition, "NOT_JSON", message),
             cache::Error::NotAnInteger => {
                 plain(Code::FailedPrecondition, "NOT_AN_INTEGER", message)
             }
@@ -98,6 +99,7 @@ pub(super) fn fetch_error(error: cache::Error) -> pb::FetchError {
         | cache::Error::UnknownNamespace(_)
         | cache::Error::StoreUnavailable(_)
         | cache::Error::NoOrigin(_)
+        | cache::Error::NotJson
         | cache::Error::NotAnInteger
         | cache::Error::Overflow
         | cache::Error::ShuttingDown => ("INTERNAL", None),

@@ -30,6 +30,8 @@ mod lease_loss;
 mod leases;
 // Params are part of the key.
 mod params;
+// Reads that carry less than the value.
+mod projections;
 // Requests that break the specification of gRPC, and the interop cases.
 mod protocol;
 // Renew, and the reason given with Abandon.
