@@ -155,6 +155,10 @@ pub trait Store: Send + Sync {
     /// Gives a fresh entry a new lifetime from now. Returns whether there was a fresh entry.
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool>;
 
+    /// As [`Store::touch`], but only for the entry with this version, and only if it is then fresh
+    /// for longer. Returns whether it is.
+    async fn prolong(&self, key: &EntryKey, version: Version, lifetime: Lifetime) -> Result<bool>;
+
     /// Adds to a counter and voids its lease. An entry that is not fresh counts as missing.
     async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome>;
 

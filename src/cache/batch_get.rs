@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{
@@ -90,6 +91,14 @@ impl BatchGet {
         Some(reads)
     }
 
+    /// Extends the TTLs of the values that the last chunk has found, see [`Cache::slide`].
+    pub async fn slide(&self, chunk: &mut [GetResult], touch: Duration) {
+        let keys = &self.keys[self.next.saturating_sub(chunk.len())..self.next];
+        let found = chunk.iter_mut().zip(keys);
+        let found = found.filter_map(|(read, key)| Some((read.found.as_mut()?, key)));
+        join_all(found.map(|(found, key)| self.cache.slide(key, found, touch))).await;
+    }
+
     fn read_near(&self, index: usize, read: NearRead) -> Option<GetResult> {
         let context = &self.contexts[index];
         let found = self.cache.read_near(context, &self.keys[index], read)?;
@@ -151,6 +160,23 @@ mod tests {
         assert!(reads.iter().all(|read| !read.degraded));
         let counted = [(Counter::Hits, 3), (Counter::Misses, 1), (Counter::NearHits, 1)];
         assert_eq!(test.all_counted(), counted);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn values_of_each_chunk_are_extended() {
+        let test = TestCache::of_callers(config());
+        for number in 0..40 {
+            test.put(&number.to_string(), &new_entry("v", 10 * SECOND)).await;
+        }
+        let mut batch = batch(&test, numbered(40));
+        while let Some(mut chunk) = batch.next_chunk().await {
+            batch.slide(&mut chunk, 60 * SECOND).await;
+            let remaining = |read: &GetResult| read.found.as_ref().map(|found| found.ttl_remaining);
+            assert!(chunk.iter().all(|read| remaining(read) == Some(60 * SECOND)));
+        }
+        tokio::time::sleep(59 * SECOND).await;
+        let (_, reads) = run(self::batch(&test, numbered(40))).await;
+        assert!(reads.iter().all(|read| read.found.is_some()));
     }
 
     #[tokio::test(start_paused = true)]

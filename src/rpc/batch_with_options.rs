@@ -5,7 +5,7 @@ use prost::Message as _;
 use super::{batch_stream::Batch, convert::BatchReadOptions};
 use crate::{cache::BatchGet, pb::v1 as pb};
 
-/// A BatchGet whose results have parts of the values only.
+/// A BatchGet with such fields.
 pub(super) struct BatchWithOptions {
     batch: BatchGet,
     options: BatchReadOptions,
@@ -24,7 +24,10 @@ impl Batch for BatchWithOptions {
     type Message = pb::BatchGetResponse;
 
     async fn next_chunk(&mut self) -> Option<Vec<Self::Item>> {
-        let results = BatchGet::next_chunk(&mut self.batch).await?;
+        let mut results = BatchGet::next_chunk(&mut self.batch).await?;
+        if let Some(touch) = self.options.touch {
+            self.batch.slide(&mut results, touch).await;
+        }
         let first = self.next;
         self.next += results.len();
         let options = &mut self.options;

@@ -51,6 +51,15 @@ pub(super) fn non_negative(
     }
 }
 
+/// The sliding expiration of a read, which must be positive.
+pub(super) fn touch(duration: Option<PbDuration>) -> Checked<Option<Duration>> {
+    match duration.map(crate::pb::duration) {
+        None => Ok(None),
+        Some(Some(touch)) if !touch.is_zero() => Ok(Some(touch)),
+        Some(_) => Err(Violation::new("touch", "must be positive when set")),
+    }
+}
+
 /// A TTL, which must be positive. `None` stands for the namespace's default.
 pub(super) fn ttl(duration: Option<PbDuration>) -> Checked<Option<Duration>> {
     match duration.map(crate::pb::duration) {
@@ -106,6 +115,15 @@ mod tests {
         }
         assert!(ttl(pb_duration(i64::MAX, 999_999_999)).is_ok());
         assert!(ttl(pb_duration(1, i32::MAX)).is_err());
+    }
+
+    #[test]
+    fn touch_is_positive_or_unset() {
+        assert_eq!(touch(None).unwrap(), None);
+        assert_eq!(touch(pb_duration(1, 0)).unwrap(), Some(Duration::from_secs(1)));
+        for (seconds, nanos) in [(0, 0), (-1, 0), (1, i32::MAX)] {
+            assert_eq!(touch(pb_duration(seconds, nanos)).unwrap_err().field(), "touch");
+        }
     }
 
     #[test]

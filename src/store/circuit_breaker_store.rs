@@ -18,7 +18,7 @@ use super::{
 use crate::{
     circuit_breaker::{CircuitBreaker, ProbeIntervals},
     error_chain::ErrorChain,
-    model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp},
+    model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version},
     stats::delta::{StatsDelta, StatsReport},
     trace_sampler,
 };
@@ -252,6 +252,10 @@ impl<S: Store> Store for CircuitBreakerStore<S> {
 
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {
         self.run(Operation::Touch, self.inner.touch(key, lifetime)).await
+    }
+
+    async fn prolong(&self, key: &EntryKey, version: Version, lifetime: Lifetime) -> Result<bool> {
+        self.run(Operation::Touch, self.inner.prolong(key, version, lifetime)).await
     }
 
     async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {

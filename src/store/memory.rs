@@ -23,6 +23,7 @@ mod lease_records;
 mod leases;
 mod name;
 mod namespace_state;
+mod reschedule;
 mod shard;
 mod slot;
 mod slots;
@@ -45,7 +46,7 @@ use super::{
     key_watch::KeyWatchers,
 };
 use crate::{
-    model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp},
+    model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version},
     stats::{
         delta::{StatsDelta, StatsReport},
         windows::{self, Windows},
@@ -323,20 +324,11 @@ impl Store for MemoryStore {
     }
 
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {
-        let store = &*self.0;
-        let now = store.now();
-        let (key, shard) = store.locate(key);
-        let mut shard = shard.lock();
-        let Some(entry) = shard.entries.read(&key, now).filter(|entry| entry.is_fresh(now)) else {
-            return Ok(false);
-        };
-        let revalidation_window = entry.revalidation_window;
-        store.revise(&mut shard, &key, now, |entry| {
-            entry.reschedule(&Lifetime { revalidation_window, ..lifetime }, now);
-        });
-        drop(shard);
-        store.evict_to_limit();
-        Ok(true)
+        Ok(self.0.reschedule(key, lifetime, None))
+    }
+
+    async fn prolong(&self, key: &EntryKey, version: Version, lifetime: Lifetime) -> Result<bool> {
+        Ok(self.0.reschedule(key, lifetime, Some(version)))
     }
 
     async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {

@@ -38,7 +38,9 @@ use super::{
     Ban, BanLimits, BanOutcome, Condition, Error, ErrorKind, Increment, IncrementOutcome,
     PutOutcome, Result, Store, Take, TakeOutcome, key_watch::KeyWatchers, near_cache::NearCache,
 };
-use crate::model::{Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, millis_ceil};
+use crate::model::{
+    Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, Version, millis_ceil,
+};
 use corrupt_entries::CorruptEntries;
 use key_schema::{EntryKeys, KeySchema};
 pub use pool::{PoolOptions, PoolState};
@@ -189,6 +191,23 @@ impl RedisStore {
         if reply.word == "STAGED_MISSING" { Err(ErrorKind::Full.into()) } else { Ok(reply) }
     }
 
+    /// Runs the script of Touch; `prolongs` is empty or a version.
+    async fn reschedule(
+        &self,
+        key: &EntryKey,
+        lifetime: &Lifetime,
+        prolongs: &[u8],
+    ) -> Result<bool> {
+        let mut call = self.call(&script::TOUCH, key, None);
+        add_lifetime(&mut call, lifetime);
+        call.arg(&codec::encode_windows(lifetime)).arg(prolongs);
+        match self.run(&script::TOUCH, &call, Retry::Never).await?.word.as_str() {
+            "TOUCHED" => Ok(true),
+            "ABSENT" | "NOT_PROLONGED" => Ok(false),
+            _ => Err(unexpected("touch.lua")),
+        }
+    }
+
     async fn run(&self, script: &Script, call: &Cmd, retry: Retry) -> Result<ScriptReply> {
         let sent_at = Instant::now();
         let answer = self.pool.eval(script, call, retry).await?;
@@ -306,14 +325,11 @@ impl Store for RedisStore {
     }
 
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {
-        let mut call = self.call(&script::TOUCH, key, None);
-        add_lifetime(&mut call, &lifetime);
-        call.arg(&codec::encode_windows(&lifetime));
-        match self.run(&script::TOUCH, &call, Retry::Never).await?.word.as_str() {
-            "TOUCHED" => Ok(true),
-            "ABSENT" => Ok(false),
-            _ => Err(unexpected("touch.lua")),
-        }
+        self.reschedule(key, &lifetime, &[]).await
+    }
+
+    async fn prolong(&self, key: &EntryKey, version: Version, lifetime: Lifetime) -> Result<bool> {
+        self.reschedule(key, &lifetime, &version.0.to_be_bytes()).await
     }
 
     async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {

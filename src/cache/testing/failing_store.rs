@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::namespace;
 use crate::{
-    model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp},
+    model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version},
     stats::delta::{StatsDelta, StatsReport},
     store::{
         AcquireOutcome, AcquireRequest, Backend, Ban, BanLimits, BanOutcome, Condition, ErrorKind,
@@ -159,6 +159,11 @@ impl Store for FailingStore {
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {
         self.ask().await?;
         self.inner.touch(key, lifetime).await
+    }
+
+    async fn prolong(&self, key: &EntryKey, version: Version, lifetime: Lifetime) -> Result<bool> {
+        self.ask().await?;
+        self.inner.prolong(key, version, lifetime).await
     }
 
     async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {

@@ -1,8 +1,12 @@
-//! The fields of Get and BatchGet that leave out values or parts of them.
+//! The fields of Get and BatchGet that few callers set: those that leave out values or parts of
+//! them, and sliding expiration.
+
+use std::time::Duration;
 
 use super::{
     Checked,
     get::{batch_get_result, get_response},
+    touch,
 };
 use crate::{
     cache::{Content, GetResult, Projected, Projection},
@@ -18,6 +22,8 @@ const MAX_POINTER_BYTES: usize = 1024;
 /// The fields of a BatchGet that few callers set.
 pub(in crate::rpc) struct BatchReadOptions {
     projection: Projection,
+    /// Sliding expiration.
+    pub(in crate::rpc) touch: Option<Duration>,
     /// Versions that the caller has; empty, or one per key.
     if_versions_not: Vec<Option<Version>>,
 }
@@ -25,8 +31,8 @@ pub(in crate::rpc) struct BatchReadOptions {
 /// Whether a Get has a field that few callers set.
 #[inline]
 pub(in crate::rpc) fn has_read_options(request: &pb::GetRequest) -> bool {
-    let pb::GetRequest { if_version_not, omit_value, json_pointers, .. } = request;
-    *omit_value || !if_version_not.is_empty() || !json_pointers.is_empty()
+    let pb::GetRequest { if_version_not, omit_value, json_pointers, touch, .. } = request;
+    *omit_value || touch.is_some() || !if_version_not.is_empty() || !json_pointers.is_empty()
 }
 
 pub(in crate::rpc) fn projection(request: pb::GetRequest) -> Checked<Projection> {
@@ -39,8 +45,10 @@ pub(in crate::rpc) fn projection(request: pb::GetRequest) -> Checked<Projection>
 pub(in crate::rpc) fn batch_read_options(
     request: pb::BatchGetRequest,
 ) -> Checked<Option<BatchReadOptions>> {
+    let touch = touch(request.touch)?;
     let pb::BatchGetRequest { keys, if_versions_not, omit_value, json_pointers, .. } = request;
-    if !omit_value && if_versions_not.is_empty() && json_pointers.is_empty() {
+    let is_whole = !omit_value && if_versions_not.is_empty() && json_pointers.is_empty();
+    if is_whole && touch.is_none() {
         return Ok(None);
     }
     let (keys, versions) = (keys.len(), if_versions_not.len());
@@ -51,7 +59,7 @@ pub(in crate::rpc) fn batch_read_options(
     let projection =
         Projection { if_version_not: None, content: content(omit_value, json_pointers)? };
     let if_versions_not = if_versions_not.iter().map(|version| Version::parse(version)).collect();
-    Ok(Some(BatchReadOptions { projection, if_versions_not }))
+    Ok(Some(BatchReadOptions { projection, touch, if_versions_not }))
 }
 
 fn content(omit_value: bool, json_pointers: Vec<String>) -> Checked<Content> {

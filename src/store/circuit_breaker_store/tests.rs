@@ -94,6 +94,10 @@ impl Store for Arc<ScriptedStore> {
         self.answer(true).await
     }
 
+    async fn prolong(&self, _: &EntryKey, _: Version, _: Lifetime) -> Result<bool> {
+        self.answer(true).await
+    }
+
     async fn increment(&self, _: &EntryKey, _: &Increment) -> Result<IncrementOutcome> {
         self.answer(IncrementOutcome::Overflow).await
     }
@@ -178,6 +182,7 @@ async fn entry_operations_pass_and_are_observed() {
     assert_eq!(store.get(&key()).await.unwrap().unwrap().data, "5");
     assert_eq!(store.get_many(&[key(), key()]).await.unwrap().len(), 2);
     assert!(store.touch(&key(), lifetime()).await.unwrap());
+    assert!(!store.prolong(&key(), Version(0), lifetime()).await.unwrap());
     let (delta, initial, version) = (1, Some(0), Version(2));
     let increment = Increment { delta, initial, lifetime: lifetime(), version };
     let outcome = store.increment(&key(), &increment).await.unwrap();
@@ -189,7 +194,8 @@ async fn entry_operations_pass_and_are_observed() {
     assert!(!store.delete(&key(), Duration::ZERO).await.unwrap());
     let absent = store.take(&key(), &Take::default()).await.unwrap();
     assert_eq!(absent, TakeOutcome::Absent);
-    let expected = "put put get get_many touch increment invalidate touch put delete delete delete";
+    let expected =
+        "put put get get_many touch touch increment invalidate touch put delete delete delete";
     assert_eq!(observed.take_succeeded(), expected);
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{NearCache, table::Reservation};
 use crate::{
-    model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp},
+    model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version},
     store::{
         AcquireOutcome, AcquireRequest, Backend, Ban, BanLimits, BanOutcome, Condition, Increment,
         IncrementOutcome, LeaseStatus, LeaseToken, Leases, PutOutcome, Result, RevalidateOutcome,
@@ -117,6 +117,10 @@ impl Store for NearCacheStore {
 
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {
         self.invalidated(key, self.inner.touch(key, lifetime).await)
+    }
+
+    async fn prolong(&self, key: &EntryKey, version: Version, lifetime: Lifetime) -> Result<bool> {
+        self.invalidated(key, self.inner.prolong(key, version, lifetime).await)
     }
 
     async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {

@@ -146,6 +146,23 @@ async fn touch_gives_a_fresh_entry_a_new_lifetime_and_keeps_its_revalidation_win
 }
 
 #[tokio::test(start_paused = true)]
+async fn prolong_never_shortens_a_lifetime_and_needs_the_version() {
+    let store = MemoryStore::new(MIB);
+    let new = new_entry(1, MINUTE);
+    store.put(&key("k"), &new, Condition::Always).await.unwrap();
+    let prolong =
+        async |version, ttl| store.prolong(&key("k"), version, lifetime(ttl)).await.unwrap();
+    assert!(!prolong(new.version, MINUTE).await);
+    assert!(!prolong(Version(new.version.0 ^ 1), 2 * MINUTE).await);
+    assert_eq!(get(&store, &key("k")).await.unwrap().fresh_until, store.now().after(MINUTE));
+    assert!(prolong(new.version, MINUTE + MILLISECOND).await);
+    advance(MINUTE).await;
+    assert!(exists(&store, &key("k")).await);
+    advance(MILLISECOND).await;
+    assert!(!prolong(new.version, MINUTE).await, "an expired entry");
+}
+
+#[tokio::test(start_paused = true)]
 async fn touch_ignores_missing_and_stale_entries() {
     let store = MemoryStore::new(MIB);
     assert!(!store.touch(&key("k"), lifetime(MINUTE)).await.unwrap());

@@ -167,6 +167,10 @@ async fn writes_remove_the_copy_before_they_are_acknowledged() {
     stack.cache("a").await;
     assert!(store.touch(&key("a"), lifetime()).await.unwrap() && !stack.is_cached("a"));
     stack.cache("a").await;
+    let version = store.get(&key("a")).await.unwrap().unwrap().version;
+    let longer = Lifetime { ttl: 2 * lifetime().ttl, ..lifetime() };
+    assert!(store.prolong(&key("a"), version, longer).await.unwrap() && !stack.is_cached("a"));
+    stack.cache("a").await;
     let outcome = store.increment(&key("a"), &increment()).await.unwrap();
     assert!(matches!(outcome, IncrementOutcome::Sum { value: 6, .. }) && !stack.is_cached("a"));
     stack.cache("a").await;
@@ -222,6 +226,7 @@ enum FailedWrite {
     Take,
     Invalidate,
     Touch,
+    Prolong,
     Increment,
     Fill,
     Revalidate,
@@ -229,12 +234,13 @@ enum FailedWrite {
 }
 
 impl FailedWrite {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Put,
         Self::Delete,
         Self::Take,
         Self::Invalidate,
         Self::Touch,
+        Self::Prolong,
         Self::Increment,
         Self::Fill,
         Self::Revalidate,
@@ -249,6 +255,7 @@ impl FailedWrite {
             Self::Take => store.take(&key, &Take::default()).await.is_err(),
             Self::Invalidate => store.invalidate(key.namespace()).await.is_err(),
             Self::Touch => store.touch(&key, lifetime()).await.is_err(),
+            Self::Prolong => store.prolong(&key, Version(1), lifetime()).await.is_err(),
             Self::Increment => store.increment(&key, &increment()).await.is_err(),
             Self::Fill => store.fill(&key, token, &new_entry()).await.is_err(),
             Self::Revalidate => store.revalidate(&key, token, &revalidation()).await.is_err(),
