@@ -47,6 +47,9 @@ pub enum Condition {
     IfPresent,
     /// Only if the entry has this version.
     IfVersion(Version),
+    /// Only if the entry has this version and is fresh. The new one takes over the end of its TTL;
+    /// that of the new one does not count.
+    Replacing(Version),
 }
 
 /// Result of [`Store::put`].

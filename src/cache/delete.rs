@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Cache, Error, Found, GetResult};
+use super::{Cache, Error, Found, GetResult, VersionCondition};
 use crate::{
-    model::{EntryKey, Version},
+    model::EntryKey,
     stats::counters::Counter,
     store::{Take, TakeOutcome},
 };
@@ -15,21 +15,9 @@ pub struct Deletion {
     /// Time in which no fill is accepted afterwards.
     pub hold_off: Duration,
     /// When to delete.
-    pub condition: DeleteCondition,
+    pub condition: VersionCondition,
     /// Whether the entry is returned.
     pub returns_entry: bool,
-}
-
-/// When to delete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeleteCondition {
-    /// Unconditionally.
-    Always,
-    /// If the entry has this version.
-    IfVersion(Version),
-    /// Never: no entry has the version that the caller named. Versions are opaque to callers, so
-    /// an unknown form is not an error.
-    UnknownVersion,
 }
 
 /// Answer to a [`Deletion`].
@@ -70,9 +58,9 @@ impl Cache {
         let context = self.context(key.namespace())?;
         let &Deletion { hold_off, condition, returns_entry } = deletion;
         let if_version = match condition {
-            DeleteCondition::Always => None,
-            DeleteCondition::IfVersion(version) => Some(version),
-            DeleteCondition::UnknownVersion => {
+            VersionCondition::Always => None,
+            VersionCondition::IfVersion(version) => Some(version),
+            VersionCondition::UnknownVersion => {
                 let existed = self.store.get(key).await?.is_some();
                 return Ok(DeleteResult { existed, ..DeleteResult::default() });
             }
@@ -105,6 +93,7 @@ mod tests {
             Outcome,
             testing::{SECOND, TestCache, config, key, key_in, new_entry},
         },
+        model::Version,
         store::{ErrorKind, LeaseLoss},
     };
 
@@ -141,7 +130,7 @@ mod tests {
     }
 
     fn if_version(version: Version) -> Deletion {
-        let condition = DeleteCondition::IfVersion(version);
+        let condition = VersionCondition::IfVersion(version);
         Deletion { hold_off: Duration::ZERO, condition, returns_entry: false }
     }
 
@@ -158,7 +147,7 @@ mod tests {
         test.put("k", &entry).await;
         let other = if_version(Version(entry.version.0 ^ 1));
         assert_eq!(delete_with(&test, other).await, (true, false));
-        let unknown = Deletion { condition: DeleteCondition::UnknownVersion, ..other };
+        let unknown = Deletion { condition: VersionCondition::UnknownVersion, ..other };
         assert_eq!(delete_with(&test, unknown).await, (true, false));
         assert!(test.all_counted().is_empty() && test.stored("k").await.is_some());
         assert_eq!(delete_with(&test, if_version(entry.version)).await, (true, true));
@@ -167,7 +156,7 @@ mod tests {
         for absent in [if_version(entry.version), unknown] {
             assert_eq!(delete_with(&test, absent).await, (false, false));
         }
-        let always = Deletion { condition: DeleteCondition::Always, ..unknown };
+        let always = Deletion { condition: VersionCondition::Always, ..unknown };
         assert_eq!(delete_with(&test, always).await, (false, false));
         assert_eq!(test.all_counted(), [(Counter::Deletes, 2)]);
     }
@@ -190,7 +179,7 @@ mod tests {
         let take = async || {
             let deletion = Deletion {
                 hold_off: Duration::ZERO,
-                condition: DeleteCondition::Always,
+                condition: VersionCondition::Always,
                 returns_entry: true,
             };
             test.cache.delete_with(&key("k"), &deletion).await.unwrap()
@@ -215,7 +204,8 @@ mod tests {
         test.store.fail(ErrorKind::Timeout);
         let result = test.cache.delete(&key("k"), Duration::ZERO).await;
         assert!(matches!(result, Err(Error::StoreUnavailable(_))), "{result:?}");
-        for condition in [DeleteCondition::UnknownVersion, DeleteCondition::IfVersion(Version(1))] {
+        for condition in [VersionCondition::UnknownVersion, VersionCondition::IfVersion(Version(1))]
+        {
             let deletion = Deletion { condition, ..if_version(Version(1)) };
             let result = test.cache.delete_with(&key("k"), &deletion).await;
             assert!(matches!(result, Err(Error::StoreUnavailable(_))), "{result:?}");

@@ -23,8 +23,8 @@ use super::{
 };
 use crate::{
     cache::{
-        self, BatchGet, BatchGetOrFetch, Cache, DeleteCondition, DeleteResult, Deletion,
-        SetCommand, fleet_stats::FleetStats,
+        self, BatchGet, BatchGetOrFetch, Cache, DeleteResult, Deletion, SetCommand,
+        VersionCondition, fleet_stats::FleetStats,
     },
     config::LimitsConfig,
     model::{EntryKey, Namespace},
@@ -317,6 +317,13 @@ impl CacheService for CacheRpc {
         let outcome = if sum.is_some() { "INCREMENTED" } else { "ABSENT" };
         Ok(self.with_log_fields(&key, outcome, convert::increment_response(sum)))
     }
+
+    async fn patch(&self, request: Request<pb::PatchRequest>) -> RpcResult<pb::PatchResponse> {
+        let command = convert::patch_command(request.into_inner())?;
+        let patched = self.cache.patch(&command).await?;
+        let outcome = convert::patch_result_name(patched);
+        Ok(self.with_log_fields(&command.key, outcome, convert::patch_response(patched)))
+    }
 }
 
 impl CacheRpc {
@@ -325,7 +332,7 @@ impl CacheRpc {
         key: &EntryKey,
         deletion: &Deletion,
     ) -> Result<DeleteResult, cache::Error> {
-        if deletion.condition != DeleteCondition::Always || deletion.returns_entry {
+        if deletion.condition != VersionCondition::Always || deletion.returns_entry {
             return self.cache.delete_with(key, deletion).await;
         }
         let existed = self.cache.delete(key, deletion.hold_off).await?;

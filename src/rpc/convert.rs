@@ -7,6 +7,7 @@ mod get;
 mod get_or_fetch;
 mod key;
 mod lease;
+mod patch;
 mod projection;
 mod set;
 mod stats;
@@ -31,6 +32,7 @@ pub(super) use key::{entry_key, entry_keys};
 pub(super) use lease::{
     abandon_reason, lease_loss, lost_lease_response, renew_response, required_token,
 };
+pub(super) use patch::{patch_command, patch_response, patch_result_name};
 pub(super) use projection::{
     BatchReadOptions, batch_read_options, has_read_options, projected_get_response, projection,
 };

@@ -24,7 +24,7 @@ enum Shape {
 use Shape::{Batch, Long, Open, Single, Stream};
 
 /// Frequent methods first, because the table is searched from the start.
-const METHODS: [(&str, Shape); 22] = [
+const METHODS: [(&str, Shape); 23] = [
     (OTHER, Single),
     ("larder.v1.CacheService/Get", Single),
     ("larder.v1.CacheService/Set", Single),
@@ -41,6 +41,7 @@ const METHODS: [(&str, Shape); 22] = [
     ("larder.v1.CacheService/BatchDelete", Batch),
     ("larder.v1.CacheService/Touch", Single),
     ("larder.v1.CacheService/Increment", Single),
+    ("larder.v1.CacheService/Patch", Single),
     ("larder.v1.AdminService/Warm", Long),
     ("grpc.health.v1.Health/Check", Single),
     ("grpc.health.v1.Health/Watch", Open),
@@ -50,12 +51,12 @@ const METHODS: [(&str, Shape); 22] = [
 ];
 
 /// Index of the first method that is not of the CacheService.
-const FIRST_OF_OTHERS: usize = 16;
+const FIRST_OF_OTHERS: usize = 17;
 /// Index of the first method that is not of Larder.
-const FIRST_STANDARD: usize = 17;
-/// Set, InvalidateNamespace, Renew, Abandon, Touch and Increment.
-const SHORT_RESPONSES: [Method; 6] =
-    [Method(2), Method(6), Method(10), Method(11), Method(14), Method(15)];
+const FIRST_STANDARD: usize = 18;
+/// Set, InvalidateNamespace, Renew, Abandon, Touch, Increment and Patch.
+const SHORT_RESPONSES: [Method; 7] =
+    [Method(2), Method(6), Method(10), Method(11), Method(14), Method(15), Method(16)];
 const GET_OR_FETCH: Method = Method(3);
 const BATCH_GET_OR_FETCH: Method = Method(9);
 const STATS: Method = Method(7);
@@ -170,7 +171,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen, 16);
+        assert_eq!(seen, 17);
     }
 
     #[test]
@@ -202,7 +203,8 @@ mod tests {
             .filter(|method| method.has_short_response())
             .filter_map(|method| method.name().strip_prefix(&CACHE_SERVICE[1..]))
             .collect();
-        let expected = ["Set", "InvalidateNamespace", "Renew", "Abandon", "Touch", "Increment"];
+        let expected =
+            ["Set", "InvalidateNamespace", "Renew", "Abandon", "Touch", "Increment", "Patch"];
         assert_eq!(short, expected);
     }
 

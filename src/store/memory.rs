@@ -23,6 +23,7 @@ mod lease_records;
 mod leases;
 mod name;
 mod namespace_state;
+mod replace;
 mod reschedule;
 mod shard;
 mod slot;
@@ -255,13 +256,16 @@ impl Store for MemoryStore {
         condition: Condition,
     ) -> Result<PutOutcome> {
         let store = &*self.0;
+        if let Condition::Replacing(version) = condition {
+            return store.replace(key, entry, version);
+        }
         store.write(key, Entry::written(entry, store.now()), |shard, key, now| {
             let mut current = || shard.entries.read(key, now);
             let holds = match condition {
                 Condition::Always => true,
                 Condition::IfAbsent => !current().is_some_and(|entry| entry.is_fresh(now)),
                 Condition::IfPresent => current().is_some_and(|entry| entry.is_fresh(now)),
-                Condition::IfVersion(version) => {
+                Condition::IfVersion(version) | Condition::Replacing(version) => {
                     current().is_some_and(|entry| entry.version == version)
                 }
             };

@@ -256,6 +256,7 @@ impl Store for RedisStore {
                 Condition::IfAbsent => call.arg(b"absent"),
                 Condition::IfPresent => call.arg(b"present"),
                 Condition::IfVersion(version) => call.arg(&version.0.to_be_bytes()),
+                Condition::Replacing(version) => call.arg(&version.0.to_be_bytes()).arg(b"keep"),
             };
         });
         match reply.await?.word.as_str() {

@@ -30,6 +30,8 @@ mod lease_loss;
 mod leases;
 // Params are part of the key.
 mod params;
+// Patch.
+mod patches;
 // Reads that carry less than the value.
 mod projections;
 // Requests that break the specification of gRPC, and the interop cases.

@@ -2,20 +2,25 @@
 
 use super::{Checked, get::found, lease::hold_off};
 use crate::{
-    cache::{DeleteCondition, DeleteResult, Deletion},
+    cache::{DeleteResult, Deletion, VersionCondition},
     model::{Version, Violation},
     pb::v1 as pb,
 };
 
 /// The parameters of a Delete besides its key.
 pub(in crate::rpc) fn deletion(request: &pb::DeleteRequest) -> Checked<Deletion> {
-    let condition = match request.if_version.as_deref() {
-        None => DeleteCondition::Always,
-        Some("") => return Err(Violation::new("if_version", "must not be empty when set")),
-        Some(version) => if_version(version),
-    };
+    let condition = version_condition(request.if_version.as_deref())?;
     let hold_off = hold_off(request.hold_off)?;
     Ok(Deletion { hold_off, condition, returns_entry: request.return_value })
+}
+
+/// The field `if_version` of a request.
+pub(super) fn version_condition(version: Option<&str>) -> Checked<VersionCondition> {
+    match version {
+        None => Ok(VersionCondition::Always),
+        Some("") => Err(Violation::new("if_version", "must not be empty when set")),
+        Some(version) => Ok(if_version(version)),
+    }
 }
 
 /// The parameters for each of `keys` keys of a BatchDelete.
@@ -29,7 +34,7 @@ pub(in crate::rpc) fn deletions(request: &pb::BatchDeleteRequest) -> Checked<Vec
     let version_of = |index| request.if_versions.get(index).map_or("", String::as_str);
     let deletion = |index| {
         let condition = match version_of(index) {
-            "" => DeleteCondition::Always,
+            "" => VersionCondition::Always,
             version => if_version(version),
         };
         Deletion { hold_off, condition, returns_entry: false }
@@ -37,8 +42,8 @@ pub(in crate::rpc) fn deletions(request: &pb::BatchDeleteRequest) -> Checked<Vec
     Ok((0..keys).map(deletion).collect())
 }
 
-fn if_version(version: &str) -> DeleteCondition {
-    Version::parse(version).map_or(DeleteCondition::UnknownVersion, DeleteCondition::IfVersion)
+fn if_version(version: &str) -> VersionCondition {
+    Version::parse(version).map_or(VersionCondition::UnknownVersion, VersionCondition::IfVersion)
 }
 
 pub(in crate::rpc) fn delete_response(result: DeleteResult) -> pb::DeleteResponse {
@@ -63,7 +68,7 @@ mod tests {
     use super::*;
     use crate::cache::{Outcome, Tier};
 
-    fn if_version(version: &str) -> Checked<DeleteCondition> {
+    fn if_version(version: &str) -> Checked<VersionCondition> {
         let if_version = Some(version.to_owned());
         let request = pb::DeleteRequest { if_version, ..Default::default() };
         deletion(&request).map(|deletion| deletion.condition)
@@ -72,12 +77,12 @@ mod tests {
     #[test]
     fn condition_is_validated() {
         let plain = deletion(&pb::DeleteRequest::default()).unwrap();
-        let (hold_off, condition) = (Duration::ZERO, DeleteCondition::Always);
+        let (hold_off, condition) = (Duration::ZERO, VersionCondition::Always);
         assert_eq!(plain, Deletion { hold_off, condition, returns_entry: false });
         assert_eq!(if_version("").unwrap_err().field(), "if_version");
-        assert_eq!(if_version("x").unwrap(), DeleteCondition::UnknownVersion);
+        assert_eq!(if_version("x").unwrap(), VersionCondition::UnknownVersion);
         let known = Version(255);
-        assert_eq!(if_version(&known.to_text()).unwrap(), DeleteCondition::IfVersion(known));
+        assert_eq!(if_version(&known.to_text()).unwrap(), VersionCondition::IfVersion(known));
     }
 
     #[test]
@@ -91,9 +96,9 @@ mod tests {
             let deletions = deletions(&request)?;
             Ok(deletions.into_iter().map(|deletion| deletion.condition).collect::<Vec<_>>())
         };
-        let always = DeleteCondition::Always;
+        let always = VersionCondition::Always;
         assert_eq!(batch(&[]), Ok(vec![always; 2]));
-        assert_eq!(batch(&["", "x"]), Ok(vec![always, DeleteCondition::UnknownVersion]));
+        assert_eq!(batch(&["", "x"]), Ok(vec![always, VersionCondition::UnknownVersion]));
         for versions in [&["x"][..], &["x", "x", "x"]] {
             let violation: Violation = batch(versions).unwrap_err();
             assert_eq!(violation.field(), "if_versions", "{violation}");

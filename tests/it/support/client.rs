@@ -8,9 +8,10 @@ use larder::pb::v1::{
     BatchSetRequest, BatchSetResponse, Contended, DeleteRequest, DeleteResponse, Found,
     GetOrFetchRequest, GetOrFetchResponse, GetRequest, GetResponse, IncrementRequest,
     IncrementResponse, InvalidateNamespaceRequest, InvalidateNamespaceResponse, KeyRef, Lease,
-    RenewRequest, RenewResponse, SetRequest, SetResponse, StatsRequest, StatsResponse,
-    TouchRequest, TouchResponse, Value, cache_service_client::CacheServiceClient,
-    get_or_fetch_response::Outcome as Answer, value::Kind,
+    PatchRequest, PatchResponse, RenewRequest, RenewResponse, SetRequest, SetResponse,
+    StatsRequest, StatsResponse, TouchRequest, TouchResponse, Value,
+    cache_service_client::CacheServiceClient, get_or_fetch_response::Outcome as Answer,
+    value::Kind,
 };
 use tonic::{
     IntoRequest, Response, Status,
@@ -84,6 +85,7 @@ impl Cache {
         batch_delete(BatchDeleteRequest) -> BatchDeleteResponse;
         touch(TouchRequest) -> TouchResponse;
         increment(IncrementRequest) -> IncrementResponse;
+        patch(PatchRequest) -> PatchResponse;
     }
 
     /// All chunks of a BatchGet.

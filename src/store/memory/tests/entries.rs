@@ -92,6 +92,24 @@ async fn condition_if_version_accepts_that_version_fresh_or_stale() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn put_in_place_of_a_fresh_version_takes_over_the_end_of_its_ttl() {
+    let store = MemoryStore::new(MIB);
+    let (old, new) = (stale_after(10 * SECOND), stale_after(MINUTE));
+    store.put(&key("k"), &old, Condition::Always).await.unwrap();
+    advance(3 * SECOND).await;
+    let replace =
+        async |version| store.put(&key("k"), &new, Condition::Replacing(version)).await.unwrap();
+    assert_eq!(replace(Version(old.version.0 ^ 1)).await, PutOutcome::ConditionNotMet);
+    assert_eq!(replace(old.version).await, PutOutcome::Stored);
+    let entry = get(&store, &key("k")).await.unwrap();
+    assert_eq!((entry.version, entry.fresh_until), (new.version, store.now().after(7 * SECOND)));
+    assert_eq!(entry.created_at, store.now());
+    advance(7 * SECOND).await;
+    assert_eq!(replace(new.version).await, PutOutcome::ConditionNotMet, "a stale entry");
+    assert!(exists(&store, &key("k")).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn delete_tells_whether_there_was_an_entry() {
     let store = MemoryStore::new(MIB);
     put(&store, &key("k"), 1).await.unwrap();
