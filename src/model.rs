@@ -5,6 +5,7 @@ mod glob;
 mod json;
 mod key;
 mod saturating;
+mod schema_version;
 mod timestamp;
 mod violation;
 
@@ -19,5 +20,6 @@ pub use key::{
     ParamsDigest,
 };
 pub use saturating::SaturatingFrom;
+pub use schema_version::{MAX_SCHEMA_VERSION_BYTES, SchemaVersion};
 pub use timestamp::{Timestamp, millis_ceil};
 pub use violation::Violation;

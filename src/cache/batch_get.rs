@@ -33,7 +33,7 @@ impl BatchGet {
     /// [`Error::UnknownNamespace`].
     pub fn new(
         cache: Arc<Cache>,
-        keys: Vec<EntryKey>,
+        mut keys: Vec<EntryKey>,
         max_stale: Option<Duration>,
         consistency: Consistency,
     ) -> Result<Self, Error> {
@@ -44,6 +44,11 @@ impl BatchGet {
                 _ => Arc::new(cache.context(key.namespace())?),
             };
             contexts.push(context);
+        }
+        for (key, context) in keys.iter_mut().zip(&contexts) {
+            if let Cow::Owned(versioned) = context.key(key) {
+                *key = versioned;
+            }
         }
         let sizer = ChunkSizer::new(CHUNKS);
         Ok(Self { cache, keys, contexts, max_stale, consistency, next: 0, sizer })
@@ -93,10 +98,13 @@ impl BatchGet {
 
     /// Extends the TTLs of the values that the last chunk has found, see [`Cache::slide`].
     pub async fn slide(&self, chunk: &mut [GetResult], touch: Duration) {
-        let keys = &self.keys[self.next.saturating_sub(chunk.len())..self.next];
-        let found = chunk.iter_mut().zip(keys);
-        let found = found.filter_map(|(read, key)| Some((read.found.as_mut()?, key)));
-        join_all(found.map(|(found, key)| self.cache.slide(key, found, touch))).await;
+        let first = self.next.saturating_sub(chunk.len());
+        let found = chunk.iter_mut().zip(first..);
+        let found = found.filter_map(|(read, index)| Some((read.found.as_mut()?, index)));
+        let slide = |(found, index): (_, usize)| {
+            self.cache.slide_stored(&self.contexts[index], &self.keys[index], found, touch)
+        };
+        join_all(found.map(slide)).await;
     }
 
     fn read_near(&self, index: usize, read: NearRead) -> Option<GetResult> {

@@ -40,6 +40,7 @@ impl Cache {
     /// be there.
     pub async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool, Error> {
         let context = self.context(key.namespace())?;
+        let key = &*context.key(key);
         let existed = self.store.delete(key, hold_off).await?;
         context.counters.count(Counter::Deletes);
         Ok(existed)
@@ -56,6 +57,7 @@ impl Cache {
         deletion: &Deletion,
     ) -> Result<DeleteResult, Error> {
         let context = self.context(key.namespace())?;
+        let key = &*context.key(key);
         let &Deletion { hold_off, condition, returns_entry } = deletion;
         let if_version = match condition {
             VersionCondition::Always => None,

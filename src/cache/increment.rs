@@ -35,6 +35,7 @@ impl Cache {
         ttl: Option<Duration>,
     ) -> Result<Option<IncrementResult>, Error> {
         let context = self.context(key.namespace())?;
+        let key = &*context.key(key);
         let version = Version::random();
         let lifetime = policy::lifetime(context.config(), ttl, rand::random());
         let increment = Increment { delta, initial, lifetime, version };

@@ -85,6 +85,7 @@ impl Cache {
     async fn try_patch(&self, command: &PatchCommand) -> Result<Option<PatchOutcome>, Error> {
         let PatchCommand { key, change, condition, expiry } = command;
         let context = self.context(key.namespace())?;
+        let key = &*context.key(key);
         let entry = self.store.get(key).await?;
         let now = self.store.now();
         let is_fresh = |entry: &_| context.rules.evaluate(entry, now, None) == Verdict::Fresh;

@@ -1,9 +1,10 @@
 //! What callers ask for.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
+use super::NamespaceContext;
 use crate::model::{EntryKey, Version};
 
 /// The longest that a call may wait for a value.
@@ -66,6 +67,14 @@ pub struct GetOrFetchRequest {
 }
 
 impl GetOrFetchRequest {
+    /// The request with the name of the entry in the store.
+    pub(super) fn stored_in(&self, context: &NamespaceContext) -> Cow<'_, Self> {
+        match context.key(&self.key) {
+            Cow::Borrowed(_) => Cow::Borrowed(self),
+            Cow::Owned(key) => Cow::Owned(Self { key, ..self.clone() }),
+        }
+    }
+
     /// The part of `wait` that leaves time for the answer to arrive before the call's deadline.
     pub(super) fn within_deadline(&self, wait: Duration) -> Duration {
         let wait = wait.min(MAX_WAIT);

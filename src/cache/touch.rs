@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cache, Error, Found, Outcome, policy};
+use super::{Cache, Error, Found, NamespaceContext, Outcome, policy};
 use crate::model::EntryKey;
 
 /// Answer to a touch.
@@ -21,6 +21,7 @@ impl Cache {
     /// [`Error::UnknownNamespace`].
     pub async fn touch(&self, key: &EntryKey, ttl: Option<Duration>) -> Result<TouchResult, Error> {
         let context = self.context(key.namespace())?;
+        let key = &*context.key(key);
         let lifetime = policy::lifetime(context.config(), ttl, rand::random());
         let touched = match self.store.touch(key, lifetime).await {
             Ok(found) => TouchResult { ttl: found.then_some(lifetime.ttl), degraded: false },
@@ -33,10 +34,24 @@ impl Cache {
     /// Extends the TTL of a value that a read has found fresh, so that it is fresh for `touch` from
     /// now; see [`policy::slide`]. A value whose extension the store does not take keeps its TTL.
     pub async fn slide(&self, key: &EntryKey, found: &mut Found, touch: Duration) {
+        if found.outcome == Outcome::Hit
+            && let Ok(context) = self.context(key.namespace())
+        {
+            self.slide_stored(&context, &context.key(key), found, touch).await;
+        }
+    }
+
+    /// As [`Cache::slide`], for the name of an entry in the store.
+    pub(super) async fn slide_stored(
+        &self,
+        context: &NamespaceContext,
+        key: &EntryKey,
+        found: &mut Found,
+        touch: Duration,
+    ) {
         if found.outcome != Outcome::Hit {
             return;
         }
-        let Ok(context) = self.context(key.namespace()) else { return };
         let now = self.store.now();
         let Some(lifetime) = policy::slide(context.config(), &found.entry, touch, now) else {
             return;

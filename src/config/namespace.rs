@@ -3,9 +3,9 @@ use std::time::Duration;
 use super::near_cache::NearCacheConfig;
 use super::origin::OriginConfig;
 use super::target::Target;
-use super::value::{DAY, HOUR, MIB, MILLISECOND, SECOND, duration, number_below, size};
+use super::value::{DAY, HOUR, MIB, MILLISECOND, SECOND, duration, number_below, size, text};
 use super::visitor::{ConfigVisitor, Section};
-use crate::url_template::UrlTemplate;
+use crate::{model::SchemaVersion, url_template::UrlTemplate};
 
 /// `[defaults]` or `[namespaces.<name>]`: the rules of one namespace.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +31,9 @@ pub struct NamespaceConfig {
     pub abandon_backoff: Duration,
     /// Upper limit for a lease that is held by an open FetchStream.
     pub lease_max: Duration,
+    /// Schema version of what is cached, part of the names of all entries; empty: none. Always
+    /// empty in `[defaults]`.
+    pub version: String,
     /// The origin from which Larder fetches missing values; `None`: callers compute them. Always
     /// `None` in `[defaults]`.
     pub origin: Option<OriginConfig>,
@@ -55,6 +58,7 @@ impl Default for NamespaceConfig {
             lease_wait: Duration::from_secs(5),
             abandon_backoff: Duration::from_secs(1),
             lease_max: Duration::from_secs(5 * 60),
+            version: String::new(),
             origin: None,
             near_cache: None,
         }
@@ -70,6 +74,10 @@ impl Section for DefaultsSection<'_> {
 impl Section for NamespaceConfig {
     fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
         self.visit_rules(visitor);
+        let version = text("a text of at most 64 of A-Z, a-z, 0-9, '.', '_' and '-'", |version| {
+            version.is_empty() || SchemaVersion::new("version", version).is_ok()
+        });
+        visitor.key("version", &mut self.version, version);
         // Reading either replaces this target or reports a problem.
         let template = OriginConfig::new(Target::Http(UrlTemplate::default()));
         visitor.optional("origin", &mut self.origin, &template);
