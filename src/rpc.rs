@@ -4,9 +4,11 @@
 mod access_log;
 mod admin_service;
 mod batch_stream;
+mod batch_with_options;
 mod cache_service;
 mod call;
 mod call_trace;
+mod compression;
 mod convert;
 mod counted_body;
 mod deadline;

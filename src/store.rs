@@ -47,6 +47,9 @@ pub enum Condition {
     IfPresent,
     /// Only if the entry has this version.
     IfVersion(Version),
+    /// Only if the entry has this version and is fresh. The new one takes over the end of its TTL;
+    /// that of the new one does not count.
+    Replacing(Version),
 }
 
 /// Result of [`Store::put`].
@@ -58,13 +61,35 @@ pub enum PutOutcome {
     ConditionNotMet,
 }
 
+/// Parameters of [`Store::take`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Take {
+    /// Time in which no fill is accepted afterwards.
+    pub hold_off: Duration,
+    /// The version that the entry must have.
+    pub if_version: Option<Version>,
+    /// Whether the entry is returned.
+    pub returns_entry: bool,
+}
+
+/// Result of [`Store::take`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TakeOutcome {
+    /// The entry is removed; it is here if it was asked for.
+    Removed(Option<Entry>),
+    /// There was no entry.
+    Absent,
+    /// The entry has another version.
+    OtherVersion,
+}
+
 /// Parameters of [`Store::increment`].
 #[derive(Debug, Clone, Copy)]
 pub struct Increment {
     /// Added to the counter; negative subtracts.
     pub delta: i64,
-    /// Value of a counter that does not exist, before `delta` is added.
-    pub initial: i64,
+    /// Value of a counter that does not exist, before `delta` is added. `None`: none is created.
+    pub initial: Option<i64>,
     /// Lifetime of a counter that does not exist.
     pub lifetime: Lifetime,
     /// Version of the entry after the increment.
@@ -81,6 +106,8 @@ pub enum IncrementOutcome {
         /// Time for which the counter is fresh.
         ttl_remaining: Duration,
     },
+    /// There is no counter, and none is created.
+    Missing,
     /// The entry is not a decimal integer of 64 bits.
     NotAnInteger,
     /// The sum does not fit in 64 bits.
@@ -114,6 +141,10 @@ pub trait Store: Send + Sync {
     /// even under a lease that is granted in the meantime. Returns whether there was an entry.
     async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool>;
 
+    /// As [`Store::delete`], on a condition, and with the removed entry. An unmet condition changes
+    /// nothing.
+    async fn take(&self, key: &EntryKey, take: &Take) -> Result<TakeOutcome>;
+
     /// Makes every entry and lease of a namespace invalid, at a cost that does not depend on their
     /// number.
     async fn invalidate(&self, namespace: &Namespace) -> Result<()>;
@@ -126,6 +157,10 @@ pub trait Store: Send + Sync {
 
     /// Gives a fresh entry a new lifetime from now. Returns whether there was a fresh entry.
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool>;
+
+    /// As [`Store::touch`], but only for the entry with this version, and only if it is then fresh
+    /// for longer. Returns whether it is.
+    async fn prolong(&self, key: &EntryKey, version: Version, lifetime: Lifetime) -> Result<bool>;
 
     /// Adds to a counter and voids its lease. An entry that is not fresh counts as missing.
     async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome>;

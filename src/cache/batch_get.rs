@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{
@@ -32,7 +33,7 @@ impl BatchGet {
     /// [`Error::UnknownNamespace`].
     pub fn new(
         cache: Arc<Cache>,
-        keys: Vec<EntryKey>,
+        mut keys: Vec<EntryKey>,
         max_stale: Option<Duration>,
         consistency: Consistency,
     ) -> Result<Self, Error> {
@@ -43,6 +44,11 @@ impl BatchGet {
                 _ => Arc::new(cache.context(key.namespace())?),
             };
             contexts.push(context);
+        }
+        for (key, context) in keys.iter_mut().zip(&contexts) {
+            if let Cow::Owned(versioned) = context.key(key) {
+                *key = versioned;
+            }
         }
         let sizer = ChunkSizer::new(CHUNKS);
         Ok(Self { cache, keys, contexts, max_stale, consistency, next: 0, sizer })
@@ -88,6 +94,17 @@ impl BatchGet {
         self.sizer.observe(chunk.len(), found.map(|found| found.entry.data.len()).sum());
         self.next = chunk.end;
         Some(reads)
+    }
+
+    /// Extends the TTLs of the values that the last chunk has found, see [`Cache::slide`].
+    pub async fn slide(&self, chunk: &mut [GetResult], touch: Duration) {
+        let first = self.next.saturating_sub(chunk.len());
+        let found = chunk.iter_mut().zip(first..);
+        let found = found.filter_map(|(read, index)| Some((read.found.as_mut()?, index)));
+        let slide = |(found, index): (_, usize)| {
+            self.cache.slide_stored(&self.contexts[index], &self.keys[index], found, touch)
+        };
+        join_all(found.map(slide)).await;
     }
 
     fn read_near(&self, index: usize, read: NearRead) -> Option<GetResult> {
@@ -151,6 +168,23 @@ mod tests {
         assert!(reads.iter().all(|read| !read.degraded));
         let counted = [(Counter::Hits, 3), (Counter::Misses, 1), (Counter::NearHits, 1)];
         assert_eq!(test.all_counted(), counted);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn values_of_each_chunk_are_extended() {
+        let test = TestCache::of_callers(config());
+        for number in 0..40 {
+            test.put(&number.to_string(), &new_entry("v", 10 * SECOND)).await;
+        }
+        let mut batch = batch(&test, numbered(40));
+        while let Some(mut chunk) = batch.next_chunk().await {
+            batch.slide(&mut chunk, 60 * SECOND).await;
+            let remaining = |read: &GetResult| read.found.as_ref().map(|found| found.ttl_remaining);
+            assert!(chunk.iter().all(|read| remaining(read) == Some(60 * SECOND)));
+        }
+        tokio::time::sleep(59 * SECOND).await;
+        let (_, reads) = run(self::batch(&test, numbered(40))).await;
+        assert!(reads.iter().all(|read| read.found.is_some()));
     }
 
     #[tokio::test(start_paused = true)]

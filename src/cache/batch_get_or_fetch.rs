@@ -4,7 +4,7 @@
 //! to a batch: chunks of bounded size, one read of the store per chunk, fetches that go to the
 //! origin together, and one wait for all keys.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use tokio::time::Instant;
@@ -66,12 +66,17 @@ impl BatchGetOrFetch {
         keys: Vec<(EntryKey, BTreeMap<String, String>)>,
         request: impl Fn(EntryKey, Arc<BTreeMap<String, String>>) -> GetOrFetchRequest,
     ) -> Result<Self, Error> {
-        let requests: Vec<GetOrFetchRequest> =
+        let mut requests: Vec<GetOrFetchRequest> =
             keys.into_iter().map(|(key, params)| request(key, Arc::new(params))).collect();
         let contexts: Vec<NamespaceContext> = requests
             .iter()
             .map(|request| cache.context(request.key.namespace()))
             .collect::<Result<_, _>>()?;
+        for (request, context) in requests.iter_mut().zip(&contexts) {
+            if let Cow::Owned(key) = context.key(&request.key) {
+                request.key = key;
+            }
+        }
         let longest_wait = contexts.iter().map(|context| context.config().lease_wait).max();
         let asked_wait = requests.first().and_then(|request| request.wait);
         let wait = asked_wait.or(longest_wait).unwrap_or_default().min(MAX_WAIT);

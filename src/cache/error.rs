@@ -33,6 +33,18 @@ pub enum Error {
         #[source]
         error: origin::Error,
     },
+    /// A part of the value is asked for or changed, and it is not JSON.
+    #[error("the value of the entry is not JSON")]
+    NotJson,
+    /// The patch cannot be applied to the value.
+    #[error("the patch does not apply: {0}")]
+    PatchNotApplicable(String),
+    /// Other writes of the entry came first, each time that the call tried to write it.
+    #[error("the entry changed during each of {attempts} attempts to write it")]
+    Contended {
+        /// How often the call tried.
+        attempts: u32,
+    },
     /// The entry is not a counter.
     #[error("the entry is not a decimal integer of 64 bits")]
     NotAnInteger,
@@ -55,6 +67,9 @@ impl Error {
             | Self::StoreUnavailable(_)
             | Self::NoOrigin(_)
             | Self::Origin { .. }
+            | Self::NotJson
+            | Self::PatchNotApplicable(_)
+            | Self::Contended { .. }
             | Self::NotAnInteger
             | Self::Overflow
             | Self::ShuttingDown) => other,

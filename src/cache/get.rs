@@ -34,6 +34,7 @@ impl Cache {
         consistency: Consistency,
     ) -> Result<GetResult, Error> {
         let context = self.context(key.namespace())?;
+        let key = &*context.key(key);
         let started = Instant::now();
         let near_read = NearRead { consistency, now: self.store.now(), started };
         if let Some(found) = self.read_near(&context, key, near_read) {

@@ -114,6 +114,7 @@ impl Cache {
         request: &GetOrFetchRequest,
     ) -> Result<GetOrFetchResult, Error> {
         let context = self.context(request.key.namespace())?;
+        let request = &*request.stored_in(&context);
         let result = match self.get_or_fetch_near(&context, request) {
             Some(near) => Ok(near),
             None => FetchContext::read(self, &context, request).await.compute().await,

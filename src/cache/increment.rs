@@ -22,7 +22,7 @@ pub struct IncrementResult {
 
 impl Cache {
     /// Adds `delta` to a counter. A counter that does not exist starts at `initial` and lives for
-    /// `ttl`.
+    /// `ttl`; without `initial` none is created, and the result is `None`.
     ///
     /// # Errors
     /// [`Error::UnknownNamespace`], [`Error::NotAnInteger`], [`Error::Overflow`];
@@ -31,18 +31,20 @@ impl Cache {
         &self,
         key: &EntryKey,
         delta: i64,
-        initial: i64,
+        initial: Option<i64>,
         ttl: Option<Duration>,
-    ) -> Result<IncrementResult, Error> {
+    ) -> Result<Option<IncrementResult>, Error> {
         let context = self.context(key.namespace())?;
+        let key = &*context.key(key);
         let version = Version::random();
         let lifetime = policy::lifetime(context.config(), ttl, rand::random());
         let increment = Increment { delta, initial, lifetime, version };
         match self.store.increment(key, &increment).await? {
             IncrementOutcome::Sum { value, ttl_remaining } => {
                 context.counters.count(Counter::Sets);
-                Ok(IncrementResult { value, version, ttl_remaining })
+                Ok(Some(IncrementResult { value, version, ttl_remaining }))
             }
+            IncrementOutcome::Missing => Ok(None),
             IncrementOutcome::NotAnInteger => Err(Error::NotAnInteger),
             IncrementOutcome::Overflow => Err(Error::Overflow),
         }
@@ -62,7 +64,11 @@ mod tests {
     async fn a_counter_starts_at_its_initial_value_and_keeps_its_ttl() {
         let test = TestCache::of_callers(config());
         let increment = async |delta| {
-            test.cache.increment(&key("k"), delta, 10, Some(60 * SECOND)).await.unwrap()
+            test.cache
+                .increment(&key("k"), delta, Some(10), Some(60 * SECOND))
+                .await
+                .unwrap()
+                .unwrap()
         };
         let first = increment(5).await;
         assert_eq!((first.value, first.ttl_remaining), (15, 60 * SECOND));
@@ -78,17 +84,30 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_counter_without_a_ttl_gets_that_of_the_namespace() {
         let test = TestCache::of_callers(config());
-        let result = test.cache.increment(&key("k"), 1, 0, None).await.unwrap();
+        let result = test.cache.increment(&key("k"), 1, Some(0), None).await.unwrap().unwrap();
         assert_eq!((result.value, result.ttl_remaining), (1, 1800 * SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_an_initial_value_no_counter_is_created() {
+        let test = TestCache::of_callers(config());
+        assert_eq!(test.cache.increment(&key("k"), 1, None, None).await.unwrap(), None);
+        assert!(test.stored("k").await.is_none() && test.all_counted().is_empty());
+        test.put("k", &new_entry("5", SECOND)).await;
+        let result = test.cache.increment(&key("k"), 1, None, None).await.unwrap();
+        assert_eq!(result.map(|sum| sum.value), Some(6));
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(test.cache.increment(&key("k"), 1, None, None).await.unwrap(), None);
+        assert_eq!(test.all_counted(), [(Counter::Sets, 1)]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_no_counter_or_would_overflow_is_an_error() {
         let test = TestCache::of_callers(config());
         test.put("text", &new_entry("v", 60 * SECOND)).await;
-        let text = test.cache.increment(&key("text"), 1, 0, None).await;
+        let text = test.cache.increment(&key("text"), 1, Some(0), None).await;
         assert!(matches!(text, Err(Error::NotAnInteger)), "{text:?}");
-        let overflow = test.cache.increment(&key("k"), 1, i64::MAX, None).await;
+        let overflow = test.cache.increment(&key("k"), 1, Some(i64::MAX), None).await;
         assert!(matches!(overflow, Err(Error::Overflow)), "{overflow:?}");
         assert!(test.all_counted().is_empty());
     }
@@ -97,10 +116,10 @@ mod tests {
     async fn an_unconfirmed_increment_is_an_error() {
         let test = TestCache::of_callers(config());
         test.store.fail(ErrorKind::Timeout);
-        let result = test.cache.increment(&key("k"), 1, 0, None).await;
+        let result = test.cache.increment(&key("k"), 1, Some(0), None).await;
         assert!(matches!(result, Err(Error::StoreUnavailable(_))), "{result:?}");
         assert!(test.all_counted().is_empty());
-        let unknown = test.cache.increment(&key_in("other", "k"), 1, 0, None).await;
+        let unknown = test.cache.increment(&key_in("other", "k"), 1, None, None).await;
         assert!(matches!(unknown, Err(Error::UnknownNamespace(_))));
     }
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::{NamespaceConfig, OriginConfig},
-    model::{Entry, FetchSource, Namespace, Timestamp},
+    model::{Entry, FetchSource, Namespace, SchemaVersion, Timestamp},
     origin::client::OriginClient,
 };
 
@@ -27,6 +27,8 @@ pub type OriginClients = HashMap<Namespace, Arc<OriginClient>>;
 /// The rules of one namespace.
 pub(super) struct NamespaceRules {
     pub(super) config: NamespaceConfig,
+    /// Part of the names of all entries.
+    pub(super) schema: Option<SchemaVersion>,
     /// Where missing values are fetched; `None` if callers compute them under a lease.
     pub(super) origin: Option<OriginBinding>,
 }
@@ -103,7 +105,9 @@ impl NamespaceRules {
     pub(super) fn new(config: NamespaceConfig, client: Option<Arc<OriginClient>>) -> Self {
         let origin = config.origin.clone().zip(client);
         let origin = origin.map(|(config, client)| OriginBinding { client, config });
-        Self { config, origin }
+        // The configuration checks versions by the same rule.
+        let schema = SchemaVersion::new("version", &config.version).ok();
+        Self { config, schema, origin }
     }
 
     /// Evaluates an entry, see [`policy::evaluate`]. An entry that the origin's present

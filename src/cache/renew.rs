@@ -25,6 +25,7 @@ impl Cache {
     /// [`Error::UnknownNamespace`].
     pub async fn renew(&self, key: &EntryKey, token: LeaseToken) -> Result<RenewResult, Error> {
         let context = self.context(key.namespace())?;
+        let key = &*context.key(key);
         let expires_in = context.config().lease_ttl;
         let status = match self.store.extend(key, token, expires_in).await {
             Ok(status) => Some(status),
@@ -48,6 +49,7 @@ impl Cache {
         cause: &str,
     ) -> Result<(), Error> {
         let context = self.context(key.namespace())?;
+        let key = &*context.key(key);
         match self.store.abandon(key, token, context.config().abandon_backoff, cause).await {
             Ok(true) => context.counters.count(Counter::LeasesAbandoned),
             Ok(false) => {}

@@ -1,10 +1,11 @@
-//! What a caller of GetOrFetch asks for.
+//! What callers ask for.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::model::EntryKey;
+use super::NamespaceContext;
+use crate::model::{EntryKey, Version};
 
 /// The longest that a call may wait for a value.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -21,6 +22,17 @@ pub enum Consistency {
     Near,
     /// As recent as the store.
     Store,
+}
+
+/// The version that an entry must have for a change of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionCondition {
+    /// Any.
+    Always,
+    /// This one.
+    IfVersion(Version),
+    /// One that no entry has. Versions are opaque to callers, so an unknown form is not an error.
+    UnknownVersion,
 }
 
 /// How a GetOrFetch uses the cache, after HTTP's request directives (RFC 9111, 5.2.1).
@@ -55,6 +67,14 @@ pub struct GetOrFetchRequest {
 }
 
 impl GetOrFetchRequest {
+    /// The request with the name of the entry in the store.
+    pub(super) fn stored_in(&self, context: &NamespaceContext) -> Cow<'_, Self> {
+        match context.key(&self.key) {
+            Cow::Borrowed(_) => Cow::Borrowed(self),
+            Cow::Owned(key) => Cow::Owned(Self { key, ..self.clone() }),
+        }
+    }
+
     /// The part of `wait` that leaves time for the answer to arrive before the call's deadline.
     pub(super) fn within_deadline(&self, wait: Duration) -> Duration {
         let wait = wait.min(MAX_WAIT);

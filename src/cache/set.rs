@@ -107,6 +107,7 @@ impl Cache {
     /// [`Error::UnknownNamespace`].
     pub async fn set_checked(&self, command: &SetCommand) -> Result<SetResult, Error> {
         let context = self.context(command.key.namespace())?;
+        let key = &*context.key(&command.key);
         let entry = NewEntry {
             kind: command.kind,
             data: command.data.clone(),
@@ -118,14 +119,14 @@ impl Cache {
         let stored = SetOutcome::Stored { version: entry.version, ttl: entry.lifetime.ttl };
         let written = match command.mode {
             SetMode::On(condition) => {
-                let put = self.store.put(&command.key, &entry, condition).await;
+                let put = self.store.put(key, &entry, condition).await;
                 put.map(|outcome| match outcome {
                     PutOutcome::Stored => stored,
                     PutOutcome::ConditionNotMet => SetOutcome::ConditionNotMet,
                 })
             }
             SetMode::Under(token) => {
-                let filled = self.store.fill(&command.key, token, &entry).await;
+                let filled = self.store.fill(key, token, &entry).await;
                 filled.map(|status| status.map_or_else(SetOutcome::LeaseLost, |()| stored))
             }
             SetMode::OnUnknownVersion => Ok(SetOutcome::ConditionNotMet),

@@ -1,8 +1,8 @@
-//! Touch: gives an entry a new TTL.
+//! Touch: gives an entry a new TTL, on request or because it is read.
 
 use std::time::Duration;
 
-use super::{Cache, Error, policy};
+use super::{Cache, Error, Found, NamespaceContext, Outcome, policy};
 use crate::model::EntryKey;
 
 /// Answer to a touch.
@@ -21,6 +21,7 @@ impl Cache {
     /// [`Error::UnknownNamespace`].
     pub async fn touch(&self, key: &EntryKey, ttl: Option<Duration>) -> Result<TouchResult, Error> {
         let context = self.context(key.namespace())?;
+        let key = &*context.key(key);
         let lifetime = policy::lifetime(context.config(), ttl, rand::random());
         let touched = match self.store.touch(key, lifetime).await {
             Ok(found) => TouchResult { ttl: found.then_some(lifetime.ttl), degraded: false },
@@ -28,6 +29,37 @@ impl Cache {
         };
         context.count_degraded(touched.degraded);
         Ok(touched)
+    }
+
+    /// Extends the TTL of a value that a read has found fresh, so that it is fresh for `touch` from
+    /// now; see [`policy::slide`]. A value whose extension the store does not take keeps its TTL.
+    pub async fn slide(&self, key: &EntryKey, found: &mut Found, touch: Duration) {
+        if found.outcome == Outcome::Hit
+            && let Ok(context) = self.context(key.namespace())
+        {
+            self.slide_stored(&context, &context.key(key), found, touch).await;
+        }
+    }
+
+    /// As [`Cache::slide`], for the name of an entry in the store.
+    pub(super) async fn slide_stored(
+        &self,
+        context: &NamespaceContext,
+        key: &EntryKey,
+        found: &mut Found,
+        touch: Duration,
+    ) {
+        if found.outcome != Outcome::Hit {
+            return;
+        }
+        let now = self.store.now();
+        let Some(lifetime) = policy::slide(context.config(), &found.entry, touch, now) else {
+            return;
+        };
+        if let Ok(true) = self.store.prolong(key, found.entry.version, lifetime).await {
+            found.entry.reschedule(&lifetime, now);
+            found.ttl_remaining = lifetime.ttl;
+        }
     }
 }
 
@@ -38,7 +70,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        cache::testing::{SECOND, TestCache, config, key, key_in, new_entry},
+        cache::{
+            Consistency,
+            testing::{SECOND, TestCache, config, key, key_in, new_entry},
+        },
         config::NamespaceConfig,
         stats::counters::Counter,
         store::ErrorKind,
@@ -71,6 +106,59 @@ mod tests {
             let touched = test.cache.touch(&key(name), None).await.unwrap();
             assert_eq!(touched, TouchResult { ttl: None, degraded: false }, "{name}");
         }
+    }
+
+    /// Reads the value as a Get with `touch`, and returns its remaining TTL.
+    async fn read(test: &TestCache, touch: Duration) -> Duration {
+        let read = test.cache.get(&key("k"), None, Consistency::Near).await.unwrap();
+        let mut found = read.found.unwrap();
+        test.cache.slide(&key("k"), &mut found, touch).await;
+        found.ttl_remaining
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_value_that_is_read_stays_fresh_until_the_maximum() {
+        let rules = NamespaceConfig { max_ttl: 25 * SECOND, ..config() };
+        let test = TestCache::of_callers(rules);
+        test.put("k", &new_entry("v", 10 * SECOND)).await;
+        for expected in [10, 10, 9, 3] {
+            assert_eq!(read(&test, 10 * SECOND).await, expected * SECOND);
+            let stored = test.stored("k").await.unwrap();
+            assert_eq!(stored.fresh_until.since(test.memory.now()), expected * SECOND);
+            sleep(if expected == 10 { 8 * SECOND } else { 6 * SECOND }).await;
+        }
+        assert!(test.stored("k").await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_value_that_was_read_is_extended() {
+        let test = TestCache::of_callers(config());
+        let mut entry = new_entry("old", 10 * SECOND);
+        entry.lifetime.stale_while_revalidate = 10 * SECOND;
+        test.put("k", &entry).await;
+        let read = test.cache.get(&key("k"), None, Consistency::Near).await.unwrap();
+        let mut found = read.found.unwrap();
+        test.put("k", &new_entry("new", 10 * SECOND)).await;
+        test.cache.slide(&key("k"), &mut found, 60 * SECOND).await;
+        assert_eq!(found.ttl_remaining, 10 * SECOND);
+        let stored = test.stored("k").await.unwrap();
+        assert_eq!(stored.fresh_until.since(test.memory.now()), 10 * SECOND);
+
+        test.put("k", &entry).await;
+        sleep(15 * SECOND).await;
+        assert_eq!(self::read(&test, 60 * SECOND).await, Duration::ZERO, "a stale value");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_fails_leaves_the_value_as_it_is() {
+        let test = TestCache::of_callers(config());
+        test.put("k", &new_entry("v", 10 * SECOND)).await;
+        let read = test.cache.get(&key("k"), None, Consistency::Near).await.unwrap();
+        let mut found = read.found.unwrap();
+        test.store.fail(ErrorKind::Timeout);
+        test.cache.slide(&key("k"), &mut found, 60 * SECOND).await;
+        assert_eq!(found.ttl_remaining, 10 * SECOND);
+        assert_eq!(test.counted(Counter::Degraded), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -86,6 +86,7 @@ impl Cache {
         let warming = stream::iter(plan.keys).map(|(key, params)| {
             let (context, limiter) = (&context, &limiter);
             async move {
+                let key = context.key(&key).into_owned();
                 if !plan.refresh && self.is_fresh(context, &key).await {
                     return Warmed::Fresh;
                 }

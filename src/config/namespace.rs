@@ -3,9 +3,11 @@ use std::time::Duration;
 use super::near_cache::NearCacheConfig;
 use super::origin::OriginConfig;
 use super::target::Target;
-use super::value::{DAY, HOUR, MIB, MILLISECOND, SECOND, count, duration, number_below, size};
+use super::value::{
+    DAY, HOUR, MIB, MILLISECOND, SECOND, count, duration, number_below, size, text,
+};
 use super::visitor::{ConfigVisitor, Section};
-use crate::url_template::UrlTemplate;
+use crate::{model::SchemaVersion, url_template::UrlTemplate};
 
 /// `[defaults]` or `[namespaces.<name>]`: the rules of one namespace.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +40,9 @@ pub struct NamespaceConfig {
     pub max_banned_tags: usize,
     /// Maximum number of banned patterns. More of them invalidate the whole namespace.
     pub max_banned_patterns: usize,
+    /// Schema version of what is cached, part of the names of all entries; empty: none. Always
+    /// empty in `[defaults]`.
+    pub version: String,
     /// The origin from which Larder fetches missing values; `None`: callers compute them. Always
     /// `None` in `[defaults]`.
     pub origin: Option<OriginConfig>,
@@ -65,6 +70,7 @@ impl Default for NamespaceConfig {
             invalidation_window: None,
             max_banned_tags: 100_000,
             max_banned_patterns: 1_000,
+            version: String::new(),
             origin: None,
             near_cache: None,
         }
@@ -80,6 +86,10 @@ impl Section for DefaultsSection<'_> {
 impl Section for NamespaceConfig {
     fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
         self.visit_rules(visitor);
+        let version = text("a text of at most 64 of A-Z, a-z, 0-9, '.', '_' and '-'", |version| {
+            version.is_empty() || SchemaVersion::new("version", version).is_ok()
+        });
+        visitor.key("version", &mut self.version, version);
         // Reading either replaces this target or reports a problem.
         let template = OriginConfig::new(Target::Http(UrlTemplate::default()));
         visitor.optional("origin", &mut self.origin, &template);

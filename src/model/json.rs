@@ -1,8 +1,9 @@
-//! JSON texts: validity and depth.
+//! JSON texts: validity, depth and parts.
 
 use std::slice;
 
-use serde::de::IgnoredAny;
+use serde::{Deserialize as _, de::IgnoredAny};
+use serde_json::Value;
 
 /// Most arrays and objects within each other in a JSON value. Common parsers refuse deeper texts,
 /// or overflow their stack.
@@ -35,6 +36,18 @@ pub fn check_json(text: &[u8]) -> Result<(), InvalidJson> {
         }
     }
     Ok(())
+}
+
+/// Parses a JSON text. Numbers keep their digits, and objects their order.
+///
+/// # Errors
+/// As [`check_json`].
+pub fn parse_json(text: &[u8]) -> Result<Value, InvalidJson> {
+    check_json(text)?;
+    let mut parser = serde_json::Deserializer::from_slice(text);
+    // Its own limit is one level lower.
+    parser.disable_recursion_limit();
+    Ok(Value::deserialize(&mut parser)?)
 }
 
 /// Depth of a valid JSON text.
@@ -87,6 +100,21 @@ mod tests {
         }
         let hostile = nested("[", "", "]", 500_000);
         assert!(matches!(check_json(hostile.as_bytes()), Err(InvalidJson::TooDeep(500_000))));
+    }
+
+    #[test]
+    fn deepest_values_are_parsed() {
+        let deepest = nested("[", "1", "]", MAX_JSON_DEPTH);
+        assert_eq!(parse_json(deepest.as_bytes()).unwrap().to_string(), deepest);
+        let deeper = nested("[", "1", "]", MAX_JSON_DEPTH + 1);
+        assert!(matches!(parse_json(deeper.as_bytes()), Err(InvalidJson::TooDeep(129))));
+        assert!(matches!(parse_json(b"[1] 2"), Err(InvalidJson::Syntax(_))));
+    }
+
+    #[test]
+    fn parsed_values_keep_their_digits_and_their_order() {
+        let text = r#"{"z":1.10,"a":123456789012345678901234567890,"m":[0.1e+400,-0],"é":"\""}"#;
+        assert_eq!(parse_json(text.as_bytes()).unwrap().to_string(), text);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 
-use crate::model::Violation;
+use crate::model::{SchemaVersion, Violation};
 
 /// Maximum length of a namespace name, in bytes.
 pub const MAX_NAMESPACE_BYTES: usize = 64;
@@ -131,6 +131,14 @@ impl EntryKey {
         })
     }
 
+    /// The name of the entry with this key and these params in a schema version. It has a digest in
+    /// any case, so that invalidations and statistics see it as one of the key.
+    #[must_use]
+    pub fn of_schema(&self, version: &SchemaVersion) -> Self {
+        let params = Some(ParamsDigest::of_schema(self.params.as_ref(), version));
+        Self { namespace: self.namespace.clone(), key: self.key.clone(), params }
+    }
+
     /// Returns the namespace.
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
@@ -209,6 +217,20 @@ impl ParamsDigest {
         Ok(Some(Self(Arc::new(hasher.finalize().into()))))
     }
 
+    /// Folds a schema version into the digest of the params, if there is one.
+    fn of_schema(params: Option<&Self>, version: &SchemaVersion) -> Self {
+        let version = version.as_str();
+        let mut hasher = Sha256::new();
+        // No name and no value is that long, so that no params have the same digest.
+        hasher.update(u64::MAX.to_be_bytes());
+        hasher.update((version.len() as u64).to_be_bytes());
+        hasher.update(version.as_bytes());
+        if let Some(params) = params {
+            hasher.update(*params.0);
+        }
+        Self(Arc::new(hasher.finalize().into()))
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let mut digest = [0; 32];
         let is_digest = BASE64URL_NOPAD.decode_len(text.len()) == Ok(digest.len())
@@ -254,6 +276,24 @@ mod tests {
         let mut digest = String::new();
         key.params().unwrap().write_to(&mut digest);
         digest
+    }
+
+    #[test]
+    fn schema_versions_are_part_of_the_name() {
+        let version = |version| SchemaVersion::new("version", version).unwrap();
+        let plain = [key("k", &[]), key("k", &[("a", "1")]), key("k", &[("version", "1")])];
+        let versioned = plain
+            .iter()
+            .flat_map(|key| ["1", "2", "12"].map(|number| key.of_schema(&version(number))));
+        let all: Vec<EntryKey> = plain.iter().cloned().chain(versioned).collect();
+        for (index, one) in all.iter().enumerate() {
+            assert_eq!((one.key(), one.namespace()), ("k", &user()));
+            assert!(all[..index].iter().all(|other| other != one), "{one:?}");
+        }
+        assert_eq!(key("k", &[]).of_schema(&version("1")), key("k", &[]).of_schema(&version("1")));
+        // The next release must find the entries of this one.
+        let digest = digest_of(&key("k", &[]).of_schema(&version("3")));
+        assert_eq!(digest, "2zlr7-hUgIoXj9fPQHM7tW2WaIEflqTWQAbmk9DIaho");
     }
 
     #[test]

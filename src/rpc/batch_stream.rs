@@ -244,8 +244,9 @@ mod tests {
                 tier: pb::Tier::Origin.into(),
             };
             let outcome = pb::Outcome::Negative.into();
-            let item =
-                (pb::BatchGetResult { outcome, value: Some(value), entry: Some(entry) }, false);
+            let (value, entry) = (Some(value), Some(entry));
+            let result = pb::BatchGetResult { outcome, value, entry, ..Default::default() };
+            let item = (result, false);
             let estimated = <BatchGet as Batch>::size(&item);
             let encoded =
                 pb::BatchGetResponse { results: vec![item.0], degraded: false }.encoded_len();

@@ -1,16 +1,19 @@
 //! The CacheService: each handler converts the request, calls the cache and converts the result.
 
+mod get_with_options;
+
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::{join_all, try_join_all};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use prost::Message;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::{
     access_log::{self, KeyLogging},
     batch_stream::{self, ResponseStream},
+    batch_with_options::BatchWithOptions,
+    compression::Compression,
     convert::{self, XCache},
     deadline::{self, DefaultDeadline},
     fetch_stream::{self, FetchStream},
@@ -20,8 +23,8 @@ use super::{
 };
 use crate::{
     cache::{
-        self, BatchGet, BatchGetOrFetch, Cache, InvalidateTarget, SetCommand,
-        fleet_stats::FleetStats,
+        self, BatchGet, BatchGetOrFetch, Cache, DeleteResult, Deletion, InvalidateTarget,
+        SetCommand, VersionCondition, fleet_stats::FleetStats,
     },
     config::LimitsConfig,
     model::{EntryKey, Namespace},
@@ -31,12 +34,8 @@ use crate::{
     },
 };
 
-const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const X_CACHE_FETCH: HeaderName = HeaderName::from_static("x-cache-fetch");
-/// Length from which a message is compressed, if its client asks for that. Shorter ones hardly
-/// shrink, or grow.
-const MIN_COMPRESSED: usize = 1024;
 /// In seconds.
 const X_CACHE_AGE: HeaderName = HeaderName::from_static("x-cache-age");
 /// In seconds.
@@ -53,10 +52,6 @@ pub struct CacheRpc {
 }
 
 type RpcResult<T> = Result<Response<T>, Status>;
-
-/// Whether the client of a call, whose response may be long, asks for a compressed one.
-#[derive(Debug, Clone, Copy)]
-struct Compression(bool);
 
 impl CacheRpc {
     /// Serves `cache` and the statistics of its fleet.
@@ -111,6 +106,9 @@ impl CacheService for CacheRpc {
     async fn get(&self, request: Request<pb::GetRequest>) -> RpcResult<pb::GetResponse> {
         let compression = Compression::of(&request);
         let request = request.into_inner();
+        if convert::has_read_options(&request) {
+            return Box::pin(self.get_with_options(request, compression)).await;
+        }
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;
         let consistency = convert::consistency(request.consistency)?;
@@ -132,12 +130,17 @@ impl CacheService for CacheRpc {
     }
 
     async fn delete(&self, request: Request<pb::DeleteRequest>) -> RpcResult<pb::DeleteResponse> {
+        let compression = Compression::of(&request);
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
-        let hold_off = convert::hold_off(request.hold_off)?;
-        let existed = self.cache.delete(&key, hold_off).await?;
-        let outcome = if existed { "DELETED" } else { "ABSENT" };
-        Ok(self.with_log_fields(&key, outcome, pb::DeleteResponse { existed }))
+        let deletion = convert::deletion(&request)?;
+        let result = self.delete_one(&key, &deletion).await?;
+        let outcome = convert::delete_result_name(&result);
+        let size = result.removed.as_ref().map_or(0, |found| found.entry.data.len());
+        let mut response = self.with_log_fields(&key, outcome, convert::delete_response(result));
+        LargeResponse::mark(&mut response, size);
+        compression.fit(&mut response);
+        Ok(response)
     }
 
     async fn invalidate_namespace(
@@ -274,8 +277,14 @@ impl CacheService for CacheRpc {
         let keys = self.batch_keys(&request.keys)?;
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;
         let consistency = convert::consistency(request.consistency)?;
+        let options = convert::batch_read_options(request)?;
         let batch = BatchGet::new(self.cache.clone(), keys, max_stale, consistency)?;
-        Ok(Response::new(batch_stream::responses(batch, deadline)))
+        Ok(Response::new(match options {
+            None => batch_stream::responses(batch, deadline),
+            Some(options) => {
+                batch_stream::responses(BatchWithOptions::new(batch, options), deadline)
+            }
+        }))
     }
 
     async fn batch_set(
@@ -300,9 +309,12 @@ impl CacheService for CacheRpc {
         let compression = Compression::of(&request);
         let request = request.into_inner();
         let keys = self.batch_keys(&request.keys)?;
-        let hold_off = convert::hold_off(request.hold_off)?;
-        let existed = try_join_all(keys.iter().map(|key| self.cache.delete(key, hold_off))).await?;
-        let mut response = Response::new(pb::BatchDeleteResponse { existed });
+        let deletions = convert::deletions(&request)?;
+        let deletes = keys.iter().zip(&deletions).map(|(key, with)| self.delete_one(key, with));
+        let results = try_join_all(deletes).await?;
+        let existed = results.iter().map(|result| result.existed).collect();
+        let deleted = results.iter().map(|result| result.deleted).collect();
+        let mut response = Response::new(pb::BatchDeleteResponse { existed, deleted });
         compression.fit(&mut response);
         Ok(response)
     }
@@ -324,17 +336,33 @@ impl CacheService for CacheRpc {
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
         let (delta, ttl) = (request.delta.unwrap_or(1), convert::ttl(request.ttl)?);
-        let sum = self.cache.increment(&key, delta, request.initial, ttl).await?;
-        let response = pb::IncrementResponse {
-            value: sum.value,
-            version: sum.version.to_text(),
-            ttl_remaining: Some(from_duration(sum.ttl_remaining)),
-        };
-        Ok(self.with_log_fields(&key, "INCREMENTED", response))
+        let initial = (!request.if_present).then_some(request.initial);
+        let sum = self.cache.increment(&key, delta, initial, ttl).await?;
+        let outcome = if sum.is_some() { "INCREMENTED" } else { "ABSENT" };
+        Ok(self.with_log_fields(&key, outcome, convert::increment_response(sum)))
+    }
+
+    async fn patch(&self, request: Request<pb::PatchRequest>) -> RpcResult<pb::PatchResponse> {
+        let command = convert::patch_command(request.into_inner())?;
+        let patched = self.cache.patch(&command).await?;
+        let outcome = convert::patch_result_name(patched);
+        Ok(self.with_log_fields(&command.key, outcome, convert::patch_response(patched)))
     }
 }
 
 impl CacheRpc {
+    async fn delete_one(
+        &self,
+        key: &EntryKey,
+        deletion: &Deletion,
+    ) -> Result<DeleteResult, cache::Error> {
+        if deletion.condition != VersionCondition::Always || deletion.returns_entry {
+            return self.cache.delete_with(key, deletion).await;
+        }
+        let existed = self.cache.delete(key, deletion.hold_off).await?;
+        Ok(DeleteResult { existed, deleted: existed, removed: None })
+    }
+
     /// A response with its fields for the access log.
     fn with_log_fields<T>(&self, key: &EntryKey, outcome: &'static str, message: T) -> Response<T> {
         let mut response = Response::new(message);
@@ -353,23 +381,6 @@ impl CacheRpc {
         if let Some(XCache { age_seconds, ttl_remaining_seconds, .. }) = x_cache {
             headers.insert(X_CACHE_AGE, number(age_seconds));
             headers.insert(X_CACHE_TTL_REMAINING, number(ttl_remaining_seconds));
-        }
-    }
-}
-
-impl Compression {
-    #[inline]
-    fn of<T>(request: &Request<T>) -> Self {
-        let headers = request.metadata().as_ref();
-        // The pipeline keeps this header only next to another one, and few others.
-        Self(headers.len() > 1 && headers.contains_key(ACCEPT_ENCODING))
-    }
-
-    /// Turns the compression of a short response off.
-    #[inline]
-    fn fit<T: Message>(self, response: &mut Response<T>) {
-        if self.0 && response.get_ref().encoded_len() < MIN_COMPRESSED {
-            response.disable_compression();
         }
     }
 }

@@ -2,11 +2,14 @@
 //!
 //! Requests are validated here: behind this module no input is invalid.
 
+mod delete;
 mod get;
 mod get_or_fetch;
 mod invalidate;
 mod key;
 mod lease;
+mod patch;
+mod projection;
 mod set;
 mod stats;
 mod value;
@@ -15,7 +18,12 @@ use std::time::Duration;
 
 use prost_types::Duration as PbDuration;
 
-use crate::model::Violation;
+use crate::{
+    cache::IncrementResult,
+    model::Violation,
+    pb::{from_duration, v1 as pb},
+};
+pub(super) use delete::{delete_response, delete_result_name, deletion, deletions};
 pub(super) use get::{XCache, batch_get_result, consistency, get_response};
 pub(super) use get_or_fetch::{
     GrantedLease, batch_get_or_fetch_result, get_or_fetch_reply, get_or_fetch_request,
@@ -25,6 +33,10 @@ pub(super) use invalidate::{invalidate_response, invalidate_targets};
 pub(super) use key::{entry_key, entry_keys};
 pub(super) use lease::{
     abandon_reason, hold_off, lease_loss, lost_lease_response, renew_response, required_token,
+};
+pub(super) use patch::{patch_command, patch_response, patch_result_name};
+pub(super) use projection::{
+    BatchReadOptions, batch_read_options, has_read_options, projected_get_response, projection,
 };
 pub(super) use set::{fill_command, set_command, set_response, set_result_name};
 pub(super) use stats::{stats_page, stats_response};
@@ -43,6 +55,15 @@ pub(super) fn non_negative(
     }
 }
 
+/// The sliding expiration of a read, which must be positive.
+pub(super) fn touch(duration: Option<PbDuration>) -> Checked<Option<Duration>> {
+    match duration.map(crate::pb::duration) {
+        None => Ok(None),
+        Some(Some(touch)) if !touch.is_zero() => Ok(Some(touch)),
+        Some(_) => Err(Violation::new("touch", "must be positive when set")),
+    }
+}
+
 /// A TTL, which must be positive. `None` stands for the namespace's default.
 pub(super) fn ttl(duration: Option<PbDuration>) -> Checked<Option<Duration>> {
     match duration.map(crate::pb::duration) {
@@ -52,6 +73,19 @@ pub(super) fn ttl(duration: Option<PbDuration>) -> Checked<Option<Duration>> {
             "ttl",
             "must be positive; leave it unset for the namespace's default",
         )),
+    }
+}
+
+/// The response to an Increment; `None` if there is no counter.
+pub(super) fn increment_response(sum: Option<IncrementResult>) -> pb::IncrementResponse {
+    match sum {
+        Some(IncrementResult { value, version, ttl_remaining }) => pb::IncrementResponse {
+            value,
+            version: version.to_text(),
+            ttl_remaining: Some(from_duration(ttl_remaining)),
+            missing: false,
+        },
+        None => pb::IncrementResponse { missing: true, ..pb::IncrementResponse::default() },
     }
 }
 
@@ -85,6 +119,15 @@ mod tests {
         }
         assert!(ttl(pb_duration(i64::MAX, 999_999_999)).is_ok());
         assert!(ttl(pb_duration(1, i32::MAX)).is_err());
+    }
+
+    #[test]
+    fn touch_is_positive_or_unset() {
+        assert_eq!(touch(None).unwrap(), None);
+        assert_eq!(touch(pb_duration(1, 0)).unwrap(), Some(Duration::from_secs(1)));
+        for (seconds, nanos) in [(0, 0), (-1, 0), (1, i32::MAX)] {
+            assert_eq!(touch(pb_duration(seconds, nanos)).unwrap_err().field(), "touch");
+        }
     }
 
     #[test]

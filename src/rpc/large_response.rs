@@ -136,6 +136,14 @@ impl HoldsValue for pb::GetResponse {
     }
 }
 
+impl HoldsValue for pb::DeleteResponse {
+    fn path(&self) -> Option<(Vec<Level>, Kind)> {
+        let (level, value) = found_level(self.removed.as_ref()?)?;
+        let others = Self { removed: None, ..self.clone() }.encode_to_vec();
+        Some((vec![Level { others, field: 3 }, level], value))
+    }
+}
+
 impl HoldsValue for pb::GetOrFetchResponse {
     fn path(&self) -> Option<(Vec<Level>, Kind)> {
         let (mut levels, value) = match self.outcome.as_ref()? {
@@ -236,10 +244,20 @@ mod tests {
         for kind in [Kind::Data, Kind::Text, Kind::Json] {
             let value = value(LARGE_VALUE, kind);
             let (entry, degraded, outcome) = (Some(info()), true, pb::Outcome::Stale.into());
-            let get = pb::GetResponse { outcome, value: value.clone(), entry, degraded };
+            let value_of_get = value.clone();
+            let get = pb::GetResponse {
+                outcome,
+                value: value_of_get,
+                entry,
+                degraded,
+                ..Default::default()
+            };
             assert_eq!(sent(get.clone()).await, get);
 
             let found = pb::Found { value, entry: Some(info()), outcome };
+            let removed = Some(found.clone());
+            let deleted = pb::DeleteResponse { existed: true, deleted: true, removed };
+            assert_eq!(sent(deleted.clone()).await, deleted);
             let stale = Some(found.clone());
             let lease = pb::Lease { token: vec![7; 16].into(), expires_in: None, stale };
             for outcome in [Outcome::Found(found), Outcome::Lease(lease)] {

@@ -24,7 +24,7 @@ enum Shape {
 use Shape::{Batch, Long, Open, Single, Stream};
 
 /// Frequent methods first, because the table is searched from the start.
-const METHODS: [(&str, Shape); 23] = [
+const METHODS: [(&str, Shape); 24] = [
     (OTHER, Single),
     ("larder.v1.CacheService/Get", Single),
     ("larder.v1.CacheService/Set", Single),
@@ -42,6 +42,7 @@ const METHODS: [(&str, Shape); 23] = [
     ("larder.v1.CacheService/Touch", Single),
     ("larder.v1.CacheService/Increment", Single),
     ("larder.v1.CacheService/Invalidate", Batch),
+    ("larder.v1.CacheService/Patch", Single),
     ("larder.v1.AdminService/Warm", Long),
     ("grpc.health.v1.Health/Check", Single),
     ("grpc.health.v1.Health/Watch", Open),
@@ -51,12 +52,12 @@ const METHODS: [(&str, Shape); 23] = [
 ];
 
 /// Index of the first method that is not of the CacheService.
-const FIRST_OF_OTHERS: usize = 17;
+const FIRST_OF_OTHERS: usize = 18;
 /// Index of the first method that is not of Larder.
-const FIRST_STANDARD: usize = 18;
-/// Set, Delete, InvalidateNamespace, Renew, Abandon, Touch and Increment.
+const FIRST_STANDARD: usize = 19;
+/// Set, InvalidateNamespace, Renew, Abandon, Touch, Increment and Patch.
 const SHORT_RESPONSES: [Method; 7] =
-    [Method(2), Method(5), Method(6), Method(10), Method(11), Method(14), Method(15)];
+    [Method(2), Method(6), Method(10), Method(11), Method(14), Method(15), Method(17)];
 const GET_OR_FETCH: Method = Method(3);
 const BATCH_GET_OR_FETCH: Method = Method(9);
 const STATS: Method = Method(7);
@@ -204,7 +205,7 @@ mod tests {
             .filter_map(|method| method.name().strip_prefix(&CACHE_SERVICE[1..]))
             .collect();
         let expected =
-            ["Set", "Delete", "InvalidateNamespace", "Renew", "Abandon", "Touch", "Increment"];
+            ["Set", "InvalidateNamespace", "Renew", "Abandon", "Touch", "Increment", "Patch"];
         assert_eq!(short, expected);
     }
 

@@ -23,6 +23,8 @@ const DOMAIN: &str = "larder";
 const STORE_RETRY: Duration = Duration::from_millis(500);
 /// Retry delay for a failed origin that named none: the default back-off after an error.
 const ORIGIN_RETRY: Duration = Duration::from_secs(1);
+/// Retry delay for a change that came too late each time.
+const CONTENTION_RETRY: Duration = Duration::from_millis(250);
 /// Retry delay for requests that were rejected as overload.
 const OVERLOAD_RETRY: Duration = Duration::from_millis(100);
 
@@ -50,6 +52,13 @@ impl From<cache::Error> for Status {
             },
             cache::Error::NoOrigin(_) => plain(Code::FailedPrecondition, "NO_ORIGIN", message),
             cache::Error::Origin { namespace, error } => origin_failed(&namespace, error, message),
+            cache::Error::PatchNotApplicable(_) => {
+                plain(Code::FailedPrecondition, "PATCH_NOT_APPLICABLE", message)
+            }
+            cache::Error::Contended { .. } => {
+                retryable(Code::Aborted, "CONTENDED", message, CONTENTION_RETRY)
+            }
+            cache::Error::NotJson => plain(Code::FailedPrecondition, "NOT_JSON", message),
             cache::Error::NotAnInteger => {
                 plain(Code::FailedPrecondition, "NOT_AN_INTEGER", message)
             }
@@ -98,6 +107,9 @@ pub(super) fn fetch_error(error: cache::Error) -> pb::FetchError {
         | cache::Error::UnknownNamespace(_)
         | cache::Error::StoreUnavailable(_)
         | cache::Error::NoOrigin(_)
+        | cache::Error::NotJson
+        | cache::Error::PatchNotApplicable(_)
+        | cache::Error::Contended { .. }
         | cache::Error::NotAnInteger
         | cache::Error::Overflow
         | cache::Error::ShuttingDown => ("INTERNAL", None),
@@ -362,6 +374,13 @@ mod tests {
             (cache::Error::NoOrigin(namespace()), Code::FailedPrecondition, "NO_ORIGIN"),
             (cache::Error::NotAnInteger, Code::FailedPrecondition, "NOT_AN_INTEGER"),
             (cache::Error::Overflow, Code::FailedPrecondition, "OVERFLOW"),
+            (cache::Error::NotJson, Code::FailedPrecondition, "NOT_JSON"),
+            (
+                cache::Error::PatchNotApplicable("no".to_owned()),
+                Code::FailedPrecondition,
+                "PATCH_NOT_APPLICABLE",
+            ),
+            (cache::Error::Contended { attempts: 3 }, Code::Aborted, "CONTENDED"),
             (cache::Error::ShuttingDown, Code::Unavailable, "SHUTTING_DOWN"),
         ];
         for (error, code, expected) in cases {

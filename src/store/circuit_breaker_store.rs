@@ -12,13 +12,13 @@ use tracing::Span;
 use super::{
     AcquireOutcome, AcquireRequest, Ban, BanLimits, BanOutcome, Condition, ErrorKind, Increment,
     IncrementOutcome, Inspect, LeaseStatus, LeaseToken, Leases, NamespacePage, NamespaceUsage,
-    PutOutcome, Result, RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo,
-    key_watch::KeyWatch,
+    PutOutcome, Result, RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, Take,
+    TakeOutcome, key_watch::KeyWatch,
 };
 use crate::{
     circuit_breaker::{CircuitBreaker, ProbeIntervals},
     error_chain::ErrorChain,
-    model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp},
+    model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version},
     stats::delta::{StatsDelta, StatsReport},
     trace_sampler,
 };
@@ -233,6 +233,10 @@ impl<S: Store> Store for CircuitBreakerStore<S> {
         self.run(Operation::Delete, self.inner.delete(key, hold_off)).await
     }
 
+    async fn take(&self, key: &EntryKey, take: &Take) -> Result<TakeOutcome> {
+        self.run(Operation::Delete, self.inner.take(key, take)).await
+    }
+
     async fn invalidate(&self, namespace: &Namespace) -> Result<()> {
         self.run(Operation::Invalidate, self.inner.invalidate(namespace)).await
     }
@@ -248,6 +252,10 @@ impl<S: Store> Store for CircuitBreakerStore<S> {
 
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {
         self.run(Operation::Touch, self.inner.touch(key, lifetime)).await
+    }
+
+    async fn prolong(&self, key: &EntryKey, version: Version, lifetime: Lifetime) -> Result<bool> {
+        self.run(Operation::Touch, self.inner.prolong(key, version, lifetime)).await
     }
 
     async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {

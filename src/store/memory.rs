@@ -27,6 +27,8 @@ mod leases;
 mod name;
 mod namespace_bans;
 mod namespace_state;
+mod replace;
+mod reschedule;
 mod shard;
 mod slot;
 mod slots;
@@ -46,10 +48,11 @@ use parking_lot::Mutex;
 
 use super::{
     Ban, BanLimits, BanOutcome, Condition, ErrorKind, Increment, IncrementOutcome, LeaseLoss,
-    PutOutcome, Result, StatsStore, Store, clock::StoreClock, key_watch::KeyWatchers,
+    PutOutcome, Result, StatsStore, Store, Take, TakeOutcome, clock::StoreClock,
+    key_watch::KeyWatchers,
 };
 use crate::{
-    model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp},
+    model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version},
     stats::{
         delta::{StatsDelta, StatsReport},
         windows::{self, Windows},
@@ -259,13 +262,16 @@ impl Store for MemoryStore {
         condition: Condition,
     ) -> Result<PutOutcome> {
         let store = &*self.0;
+        if let Condition::Replacing(version) = condition {
+            return store.replace(key, entry, version);
+        }
         store.write(key, Entry::written(entry, store.now()), |shard, key, now| {
             let mut current = || shard.entries.read(key, now);
             let holds = match condition {
                 Condition::Always => true,
                 Condition::IfAbsent => !current().is_some_and(|entry| entry.is_fresh(now)),
                 Condition::IfPresent => current().is_some_and(|entry| entry.is_fresh(now)),
-                Condition::IfVersion(version) => {
+                Condition::IfVersion(version) | Condition::Replacing(version) => {
                     current().is_some_and(|entry| entry.version == version)
                 }
             };
@@ -278,13 +284,26 @@ impl Store for MemoryStore {
     }
 
     async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
+        let outcome = self.take(key, &Take { hold_off, ..Take::default() }).await?;
+        Ok(matches!(outcome, TakeOutcome::Removed(_)))
+    }
+
+    async fn take(&self, key: &EntryKey, take: &Take) -> Result<TakeOutcome> {
         let store = &*self.0;
+        let &Take { hold_off, if_version, returns_entry } = take;
         let namespace =
             (!hold_off.is_zero()).then(|| store.generation(key.namespace()).state().clone());
         let (key, shard) = store.locate(key);
         let mut shard = shard.lock();
         let now = store.now();
-        let existed = shard.entries.get(&key, now).is_some();
+        let entry = shard.entries.read(&key, now);
+        if let Some(version) = if_version {
+            match &entry {
+                None => return Ok(TakeOutcome::Absent),
+                Some(entry) if entry.version != version => return Ok(TakeOutcome::OtherVersion),
+                Some(_) => {}
+            }
+        }
         store.budget.release(shard.entries.remove(&key));
         store.void_lease(&mut shard, &key, LeaseLoss::Invalidated);
         if let Some(namespace) = namespace {
@@ -292,7 +311,10 @@ impl Store for MemoryStore {
             drop(shard);
             store.evict_to_limit();
         }
-        Ok(existed)
+        Ok(match entry {
+            Some(entry) => TakeOutcome::Removed(returns_entry.then_some(entry)),
+            None => TakeOutcome::Absent,
+        })
     }
 
     async fn invalidate(&self, namespace: &Namespace) -> Result<()> {
@@ -319,20 +341,11 @@ impl Store for MemoryStore {
     }
 
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {
-        let store = &*self.0;
-        let now = store.now();
-        let (key, shard) = store.locate(key);
-        let mut shard = shard.lock();
-        let Some(entry) = shard.entries.read(&key, now).filter(|entry| entry.is_fresh(now)) else {
-            return Ok(false);
-        };
-        let revalidation_window = entry.revalidation_window;
-        store.revise(&mut shard, &key, now, |entry| {
-            entry.reschedule(&Lifetime { revalidation_window, ..lifetime }, now);
-        });
-        drop(shard);
-        store.evict_to_limit();
-        Ok(true)
+        Ok(self.0.reschedule(key, lifetime, None))
+    }
+
+    async fn prolong(&self, key: &EntryKey, version: Version, lifetime: Lifetime) -> Result<bool> {
+        Ok(self.0.reschedule(key, lifetime, Some(version)))
     }
 
     async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {

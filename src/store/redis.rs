@@ -42,9 +42,11 @@ use tokio::time::Instant;
 
 use super::{
     Ban, BanLimits, BanOutcome, Condition, ErrorKind, Increment, IncrementOutcome, PutOutcome,
-    Result, Store, key_watch::KeyWatchers, near_cache::NearCache,
+    Result, Store, Take, TakeOutcome, key_watch::KeyWatchers, near_cache::NearCache,
 };
-use crate::model::{Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, millis_ceil};
+use crate::model::{
+    Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, Version, millis_ceil,
+};
 use ban_logs::BanLogs;
 pub use ban_logs::BanStats;
 use corrupt_entries::CorruptEntries;
@@ -208,6 +210,30 @@ impl RedisStore {
         // The server has evicted the entry that was staged a moment ago: it is out of memory.
         if reply.word == "STAGED_MISSING" { Err(ErrorKind::Full.into()) } else { Ok(reply) }
     }
+
+    /// Runs the script of Touch; `prolongs` is empty or a version.
+    async fn reschedule(
+        &self,
+        key: &EntryKey,
+        lifetime: &Lifetime,
+        prolongs: &[u8],
+    ) -> Result<bool> {
+        let mut checks = self.begin_checks(key).await?;
+        let reply = loop {
+            let mut call = self.call(&script::TOUCH, key, None);
+            add_lifetime(&mut call, lifetime);
+            call.arg(&codec::encode_windows(lifetime)).arg(prolongs);
+            let reply = self.pool.run(&script::TOUCH, &call, Retry::Never).await?;
+            if let Some(reply) = checks.settle(self, key, reply).await? {
+                break reply;
+            }
+        };
+        match reply.word.as_str() {
+            "TOUCHED" => Ok(true),
+            "ABSENT" | "NOT_PROLONGED" => Ok(false),
+            _ => Err(unexpected("touch.lua")),
+        }
+    }
 }
 
 fn add_lifetime(call: &mut Cmd, lifetime: &Lifetime) {
@@ -241,6 +267,9 @@ impl Store for RedisStore {
                     Condition::IfAbsent => call.arg(b"absent"),
                     Condition::IfPresent => call.arg(b"present"),
                     Condition::IfVersion(version) => call.arg(&version.0.to_be_bytes()),
+                    Condition::Replacing(version) => {
+                        call.arg(&version.0.to_be_bytes()).arg(b"keep")
+                    }
                 };
             });
             if let Some(reply) = checks.settle(self, key, reply.await?).await? {
@@ -256,13 +285,44 @@ impl Store for RedisStore {
 
     async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
         let mut call = self.call(&script::DELETE, key, None);
-        call.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) });
+        call.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) }).arg(b"").arg(0);
         let mut reply = self.pool.run(&script::DELETE, &call, Retry::Idempotent).await?;
         match reply.word.as_str() {
             "EXISTED" => Ok(true),
             "ABSENT" => Ok(false),
             // It is deleted, whether or not the check succeeds.
             "CHECK" => Ok(Box::pin(self.was_valid(key, &mut reply)).await.unwrap_or(true)),
+            _ => Err(unexpected("delete.lua")),
+        }
+    }
+
+    async fn take(&self, key: &EntryKey, take: &Take) -> Result<TakeOutcome> {
+        let &Take { hold_off, if_version, returns_entry } = take;
+        let version = if_version.map(|version| version.0.to_be_bytes());
+        let mut checks = self.begin_checks(key).await?;
+        let mut reply = loop {
+            let mut call = self.call(&script::DELETE, key, None);
+            call.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) })
+                .arg(version.as_ref().map_or(&b""[..], |version| version))
+                .arg(u8::from(returns_entry));
+            // Sent again, it would not find the entry that it removed the first time.
+            let reply = self.pool.run(&script::DELETE, &call, Retry::Never).await?;
+            if let Some(reply) = checks.settle(self, key, reply).await? {
+                break reply;
+            }
+        };
+        match reply.word.as_str() {
+            "EXISTED" if returns_entry => match leases::next_entry(&mut reply)? {
+                Ok(Some(entry)) => Ok(TakeOutcome::Removed(Some(entry))),
+                Ok(None) => Ok(TakeOutcome::Absent),
+                Err(corrupt) => {
+                    self.corrupt.found(&self.schema.entry_keys(key).entry, corrupt);
+                    Ok(TakeOutcome::Absent)
+                }
+            },
+            "EXISTED" => Ok(TakeOutcome::Removed(None)),
+            "ABSENT" => Ok(TakeOutcome::Absent),
+            "OTHER_VERSION" => Ok(TakeOutcome::OtherVersion),
             _ => Err(unexpected("delete.lua")),
         }
     }
@@ -291,21 +351,11 @@ impl Store for RedisStore {
     }
 
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {
-        let mut checks = self.begin_checks(key).await?;
-        let reply = loop {
-            let mut call = self.call(&script::TOUCH, key, None);
-            add_lifetime(&mut call, &lifetime);
-            call.arg(&codec::encode_windows(&lifetime));
-            let reply = self.pool.run(&script::TOUCH, &call, Retry::Never).await?;
-            if let Some(reply) = checks.settle(self, key, reply).await? {
-                break reply;
-            }
-        };
-        match reply.word.as_str() {
-            "TOUCHED" => Ok(true),
-            "ABSENT" => Ok(false),
-            _ => Err(unexpected("touch.lua")),
-        }
+        self.reschedule(key, &lifetime, &[]).await
+    }
+
+    async fn prolong(&self, key: &EntryKey, version: Version, lifetime: Lifetime) -> Result<bool> {
+        self.reschedule(key, &lifetime, &version.0.to_be_bytes()).await
     }
 
     async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {
@@ -317,7 +367,7 @@ impl Store for RedisStore {
                 .arg(&codec::encode_windows(&increment.lifetime))
                 .arg(&codec::kind_and_flags(Kind::Text))
                 .arg(increment.delta)
-                .arg(increment.initial);
+                .arg(increment.initial.map_or_else(String::new, |initial| initial.to_string()));
             let reply = self.pool.run(&script::INCREMENT, &call, Retry::Never).await?;
             if let Some(reply) = checks.settle(self, key, reply).await? {
                 break reply;
@@ -328,6 +378,7 @@ impl Store for RedisStore {
                 value: reply.next()?,
                 ttl_remaining: reply.next_millis()?,
             }),
+            "MISSING" => Ok(IncrementOutcome::Missing),
             "NOT_AN_INTEGER" => Ok(IncrementOutcome::NotAnInteger),
             "OVERFLOW" => Ok(IncrementOutcome::Overflow),
             _ => Err(unexpected("increment.lua")),

@@ -16,6 +16,8 @@ mod batches;
 mod conditions;
 // Increment.
 mod counters;
+// Delete on a condition, and with the removed entry.
+mod deletes;
 // TTLs and Touch.
 mod expiry;
 // GetOrFetch with `no_cache` and with `only_if_cached`.
@@ -30,6 +32,10 @@ mod lease_loss;
 mod leases;
 // Params are part of the key.
 mod params;
+// Patch.
+mod patches;
+// Reads that carry less than the value.
+mod projections;
 // Requests that break the specification of gRPC, and the interop cases.
 mod protocol;
 // Renew, and the reason given with Abandon.

@@ -6,6 +6,8 @@ mod interleavings;
 mod invalidation_stress;
 // Clients that die and replicas that stop while a stream holds a lease.
 mod lease_holder_failures;
+// Patches of one value on several replicas at once.
+mod patches;
 // One lease per key across replicas, also when its holder dies.
 mod singleflight;
 

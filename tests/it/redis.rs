@@ -16,3 +16,5 @@ mod key_isolation;
 mod large_values;
 // Concurrent reads share one command.
 mod read_batching;
+// Releases side by side.
+mod schema_versions;

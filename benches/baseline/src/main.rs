@@ -144,6 +144,7 @@ unimplemented_rpcs! {
     batch_delete(BatchDeleteRequest) -> BatchDeleteResponse,
     touch(TouchRequest) -> TouchResponse,
     increment(IncrementRequest) -> IncrementResponse,
+    patch(PatchRequest) -> PatchResponse,
 }
 
 #[tokio::main]

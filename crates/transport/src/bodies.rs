@@ -80,9 +80,9 @@ impl RequestBody {
         self.is_ended
     }
 
-    /// As [`Body::poll_frame`] for a request that is not admitted yet. It does not count as pending,
-    /// and waits for a read as requests do that are not read at all. Most reads end in the middle
-    /// of a request, so that backpressure would have no effect otherwise.
+    /// As [`Body::poll_frame`] for a request that is not admitted yet. It does not count as
+    /// pending, and waits for a read as requests do that are not read at all. Most reads end in
+    /// the middle of a request, so that backpressure would have no effect otherwise.
     #[inline]
     pub(crate) fn poll_unadmitted(
         &mut self,

@@ -15,13 +15,13 @@ use tokio::time::{Instant, sleep};
 
 use super::namespace;
 use crate::{
-    model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp},
+    model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version},
     stats::delta::{StatsDelta, StatsReport},
     store::{
         AcquireOutcome, AcquireRequest, Backend, Ban, BanLimits, BanOutcome, Condition, ErrorKind,
         Increment, IncrementOutcome, Inspect, LeaseStatus, LeaseToken, Leases, NamespacePage,
         NamespaceUsage, PutOutcome, Result, RevalidateOutcome, Revalidation, StatsStore, Store,
-        StoreInfo, key_watch::KeyWatch, memory::MemoryStore,
+        StoreInfo, Take, TakeOutcome, key_watch::KeyWatch, memory::MemoryStore,
     },
 };
 
@@ -136,6 +136,11 @@ impl Store for FailingStore {
         self.inner.delete(key, hold_off).await
     }
 
+    async fn take(&self, key: &EntryKey, take: &Take) -> Result<TakeOutcome> {
+        self.ask().await?;
+        self.inner.take(key, take).await
+    }
+
     async fn invalidate(&self, namespace: &Namespace) -> Result<()> {
         self.ask().await?;
         self.inner.invalidate(namespace).await
@@ -154,6 +159,11 @@ impl Store for FailingStore {
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {
         self.ask().await?;
         self.inner.touch(key, lifetime).await
+    }
+
+    async fn prolong(&self, key: &EntryKey, version: Version, lifetime: Lifetime) -> Result<bool> {
+        self.ask().await?;
+        self.inner.prolong(key, version, lifetime).await
     }
 
     async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {

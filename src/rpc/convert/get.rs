@@ -46,13 +46,14 @@ pub(in crate::rpc) fn consistency(consistency: i32) -> Checked<Consistency> {
 pub(in crate::rpc) fn get_response(result: GetResult) -> pb::GetResponse {
     let outcome = outcome(result.found.as_ref().map(|found| found.outcome)).into();
     let (value, entry) = result.found.map(value_and_info).unzip();
-    pb::GetResponse { outcome, value: value.flatten(), entry, degraded: result.degraded }
+    let degraded = result.degraded;
+    pb::GetResponse { outcome, value: value.flatten(), entry, degraded, ..Default::default() }
 }
 
 /// The result for one key of a batch. `degraded` is a field of the whole message.
 pub(in crate::rpc) fn batch_get_result(result: GetResult) -> pb::BatchGetResult {
-    let pb::GetResponse { outcome, value, entry, degraded: _ } = get_response(result);
-    pb::BatchGetResult { outcome, value, entry }
+    let pb::GetResponse { outcome, value, entry, .. } = get_response(result);
+    pb::BatchGetResult { outcome, value, entry, ..Default::default() }
 }
 
 pub(super) fn found(found: Found) -> pb::Found {

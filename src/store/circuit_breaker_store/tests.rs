@@ -78,6 +78,10 @@ impl Store for Arc<ScriptedStore> {
         self.answer(true).await
     }
 
+    async fn take(&self, _: &EntryKey, _: &Take) -> Result<TakeOutcome> {
+        self.answer(TakeOutcome::Absent).await
+    }
+
     async fn invalidate(&self, _: &Namespace) -> Result<()> {
         self.answer(()).await
     }
@@ -87,6 +91,10 @@ impl Store for Arc<ScriptedStore> {
     }
 
     async fn touch(&self, _: &EntryKey, _: Lifetime) -> Result<bool> {
+        self.answer(true).await
+    }
+
+    async fn prolong(&self, _: &EntryKey, _: Version, _: Lifetime) -> Result<bool> {
         self.answer(true).await
     }
 
@@ -174,7 +182,8 @@ async fn entry_operations_pass_and_are_observed() {
     assert_eq!(store.get(&key()).await.unwrap().unwrap().data, "5");
     assert_eq!(store.get_many(&[key(), key()]).await.unwrap().len(), 2);
     assert!(store.touch(&key(), lifetime()).await.unwrap());
-    let (delta, initial, version) = (1, 0, Version(2));
+    assert!(!store.prolong(&key(), Version(0), lifetime()).await.unwrap());
+    let (delta, initial, version) = (1, Some(0), Version(2));
     let increment = Increment { delta, initial, lifetime: lifetime(), version };
     let outcome = store.increment(&key(), &increment).await.unwrap();
     assert_eq!(outcome, IncrementOutcome::Sum { value: 6, ttl_remaining: MINUTE });
@@ -183,7 +192,10 @@ async fn entry_operations_pass_and_are_observed() {
     store.put(&key(), &counter("5"), Condition::Always).await.unwrap();
     assert!(store.delete(&key(), Duration::ZERO).await.unwrap());
     assert!(!store.delete(&key(), Duration::ZERO).await.unwrap());
-    let expected = "put put get get_many touch increment invalidate touch put delete delete";
+    let absent = store.take(&key(), &Take::default()).await.unwrap();
+    assert_eq!(absent, TakeOutcome::Absent);
+    let expected =
+        "put put get get_many touch touch increment invalidate touch put delete delete delete";
     assert_eq!(observed.take_succeeded(), expected);
 }
 

@@ -13,7 +13,7 @@ pub(super) fn add(
     now: Timestamp,
 ) -> Result<(i64, Entry), IncrementOutcome> {
     let before = match current {
-        None => increment.initial,
+        None => increment.initial.ok_or(IncrementOutcome::Missing)?,
         Some(entry) if entry.kind == Kind::Text => {
             parse(&entry.data).ok_or(IncrementOutcome::NotAnInteger)?
         }

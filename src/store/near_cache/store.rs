@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use super::{NearCache, table::Reservation};
 use crate::{
-    model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp},
+    model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version},
     store::{
         AcquireOutcome, AcquireRequest, Backend, Ban, BanLimits, BanOutcome, Condition, Increment,
         IncrementOutcome, LeaseStatus, LeaseToken, Leases, PutOutcome, Result, RevalidateOutcome,
-        Revalidation, Store, key_watch::KeyWatch,
+        Revalidation, Store, Take, TakeOutcome, key_watch::KeyWatch,
     },
 };
 
@@ -94,6 +94,10 @@ impl Store for NearCacheStore {
         self.invalidated(key, self.inner.delete(key, hold_off).await)
     }
 
+    async fn take(&self, key: &EntryKey, take: &Take) -> Result<TakeOutcome> {
+        self.invalidated(key, self.inner.take(key, take).await)
+    }
+
     async fn invalidate(&self, namespace: &Namespace) -> Result<()> {
         let outcome = self.inner.invalidate(namespace).await;
         self.near_cache.invalidate_namespace(namespace);
@@ -113,6 +117,10 @@ impl Store for NearCacheStore {
 
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {
         self.invalidated(key, self.inner.touch(key, lifetime).await)
+    }
+
+    async fn prolong(&self, key: &EntryKey, version: Version, lifetime: Lifetime) -> Result<bool> {
+        self.invalidated(key, self.inner.prolong(key, version, lifetime).await)
     }
 
     async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {

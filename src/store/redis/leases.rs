@@ -207,7 +207,9 @@ fn lease_status(word: &str, success: &str) -> Option<LeaseStatus> {
 }
 
 /// The entry in a reply; an empty string stands for none. The script has checked the generation.
-fn next_entry(reply: &mut ScriptReply) -> Result<std::result::Result<Option<Entry>, CorruptEntry>> {
+pub(super) fn next_entry(
+    reply: &mut ScriptReply,
+) -> Result<std::result::Result<Option<Entry>, CorruptEntry>> {
     let stored: Vec<u8> = reply.next()?;
     Ok(codec::decode(Bytes::from(stored)))
 }

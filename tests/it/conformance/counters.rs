@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use larder::pb::v1::{IncrementRequest, SetRequest, SetResult, set_request::Condition};
+use larder::pb::v1::{
+    IncrementRequest, IncrementResponse, Outcome, SetRequest, SetResult, set_request::Condition,
+};
 use tonic::Code;
 
 use crate::support::{
-    client::{duration, get, increment, ms, set, text},
+    client::{delete, duration, get, increment, ms, set, text},
     status::{expect_error, expect_violation},
     wait::{SOON, eventually},
 };
@@ -20,6 +22,24 @@ on_both_stores!(a_missing_counter_starts_at_initial, |env| {
     assert_eq!(env.cache.increment(increment("k", 0)).await.unwrap().value, -8);
     assert_eq!(env.cache.increment(increment("zero", 0)).await.unwrap().value, 0);
     assert_eq!(env.cache.read("zero").await.as_deref(), Some("0"));
+});
+
+on_both_stores!(if_present_creates_no_counter, |env| {
+    let present = IncrementRequest { if_present: true, initial: 10, ..increment("k", 1) };
+    let missing = IncrementResponse { missing: true, ..IncrementResponse::default() };
+    assert_eq!(env.cache.increment(present.clone()).await.unwrap(), missing);
+    assert_eq!(env.cache.get(get("k")).await.unwrap().outcome(), Outcome::Miss);
+    let version = env.cache.put("k", "0").await;
+    let counted = env.cache.increment(present.clone()).await.unwrap();
+    assert!(counted.value == 1 && !counted.missing && counted.version != version);
+    assert_eq!(env.cache.read("k").await.as_deref(), Some("1"));
+    for not_a_counter in ["", "text"] {
+        env.cache.put("k", not_a_counter).await;
+        let refused = env.cache.increment(present.clone()).await;
+        expect_error(refused, Code::FailedPrecondition, "NOT_AN_INTEGER");
+    }
+    env.cache.delete(delete("k")).await.unwrap();
+    assert!(env.cache.increment(present).await.unwrap().missing);
 });
 
 on_both_stores!(get_reads_counters_and_set_resets_them, |env| {

@@ -5,10 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use larder::pb::v1::{Outcome, SetRequest, SetResult, TouchRequest};
+use larder::pb::v1::{
+    BatchGetRequest, BatchSetRequest, GetRequest, Outcome, SetRequest, SetResult, TouchRequest,
+};
 
 use crate::support::{
-    client::{Cache, duration, get, ms, set, set_for, text, touch},
+    client::{Cache, batch_get, duration, get, key_ref, ms, set, set_for, text, touch},
     status::expect_violation,
     wait::{SOON, eventually},
 };
@@ -144,6 +146,66 @@ on_both_stores!(touch_keeps_version_and_tags, |env| {
     assert_eq!((answer.outcome(), answer.value), (Outcome::Hit, Some(text("v"))));
     let entry = answer.entry.unwrap();
     assert_eq!((entry.version, entry.tags), (version, vec!["t".to_owned()]));
+});
+
+on_both_stores!(a_read_value_stays_fresh, config: NAMESPACES, |env| {
+    let sliding = |key, millis| GetRequest { touch: ms(millis), ..get(key) };
+    env.cache.set(set_for("k", text("v"), 500)).await.unwrap();
+    let touched = env.cache.get(sliding("k", 60_000)).await.unwrap();
+    assert_eq!(touched.value, Some(text("v")));
+    assert_eq!(duration(touched.entry.unwrap().ttl_remaining), Duration::from_secs(60));
+    // Neither a shorter time nor a Get without it changes that.
+    for request in [sliding("k", 1_000), get("k")] {
+        let remaining = env.cache.get(request).await.unwrap().entry.unwrap().ttl_remaining;
+        assert!(duration(remaining) > Duration::from_secs(30));
+    }
+    let entry = env.cache.get(get("k")).await.unwrap().entry.unwrap();
+    assert!(duration(entry.age) + duration(entry.ttl_remaining) >= Duration::from_secs(60));
+
+    // The maximum TTL of the namespace is one second after the write.
+    let stored = env.cache.set(in_namespace("short", set_for("k", text("v"), 1_000))).await;
+    let written = Instant::now();
+    assert_eq!(stored.unwrap().result(), SetResult::Stored);
+    eventually("a value that is read all the time ends", SOON, async || {
+        let request = GetRequest { namespace: "short".to_owned(), ..sliding("k", 900) };
+        (env.cache.get(request).await.unwrap().outcome() == Outcome::Miss).then_some(())
+    })
+    .await;
+    assert!(written.elapsed() < Duration::from_secs(5));
+    for millis in [0, -1] {
+        expect_violation(env.cache.get(sliding("k", millis)).await, "touch");
+    }
+    assert_eq!(env.cache.get(sliding("nothing", 1_000)).await.unwrap().outcome(), Outcome::Miss);
+});
+
+on_both_stores!(values_that_a_batch_reads_stay_fresh, |env| {
+    let keys = ["a", "missing", "b"].map(key_ref).to_vec();
+    for key in ["a", "b"] {
+        env.cache.set(set_for(key, text("v"), 10_000)).await.unwrap();
+    }
+    let touch = |millis| BatchGetRequest { touch: ms(millis), ..batch_get(keys.clone()) };
+    let results = env.cache.batch_get(touch(60_000)).await.unwrap().remove(0).results;
+    let remaining: Vec<_> = results
+        .into_iter()
+        .map(|result| result.entry.map(|entry| duration(entry.ttl_remaining)))
+        .collect();
+    let minute = Some(Duration::from_secs(60));
+    assert_eq!(remaining, [minute, None, minute]);
+    let entry = env.cache.get(get("b")).await.unwrap().entry.unwrap();
+    assert!(duration(entry.ttl_remaining) > Duration::from_secs(30));
+    expect_violation(env.cache.batch_get(touch(0)).await, "touch");
+});
+
+on_both_stores!(a_batch_reports_the_ttls_that_were_applied, config: NAMESPACES, |env| {
+    let items = vec![
+        set_for("a", text("v"), 30 * 86_400_000),
+        in_namespace("short", set_for("b", text("v"), 5_000)),
+        in_namespace("short", set("c", text("v"))),
+        set_for("d", text("v"), 1_000),
+    ];
+    let stored = env.cache.batch_set(BatchSetRequest { items }).await.unwrap().results;
+    let applied: Vec<_> = stored.iter().map(|stored| duration(stored.ttl)).collect();
+    assert_eq!(applied, [7 * 86_400_000, 1_000, 300, 1_000].map(Duration::from_millis));
 });
 
 on_both_stores!(touch_finds_only_fresh_entries, config: NAMESPACES, |env| {

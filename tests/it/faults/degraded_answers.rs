@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use larder::pb::v1::{
-    BatchDeleteRequest, BatchSetRequest, Outcome, SetResult, StatsRequest,
-    get_or_fetch_response::Outcome as Answer,
+    BatchDeleteRequest, BatchSetRequest, DeleteRequest, Outcome, PatchRequest, SetResult,
+    StatsRequest, get_or_fetch_response::Outcome as Answer, patch_request::Patch,
 };
 use tonic::Code;
 use tonic_health::pb::{
@@ -59,16 +59,24 @@ async fn deletes_and_increments_fail() {
     let (larder, redis) = without_store().await;
     let cache = larder.client().await;
     let keys = vec![key_ref("k"), key_ref("l")];
+    let patch = PatchRequest {
+        namespace: "ns".to_owned(),
+        key: "k".to_owned(),
+        patch: Some(Patch::MergePatch("{}".to_owned())),
+        ..Default::default()
+    };
     for refused in [
         cache.delete(delete("k")).await.map(drop),
         cache
             .batch_delete(BatchDeleteRequest { keys, ..BatchDeleteRequest::default() })
             .await
             .map(drop),
+        cache.delete(DeleteRequest { return_value: true, ..delete("k") }).await.map(drop),
         cache.invalidate_namespace(invalidate("ns")).await.map(drop),
         cache.invalidate(targets::request(&[targets::tags(&["t"])])).await.map(drop),
         cache.invalidate(targets::request(&[targets::key("k")])).await.map(drop),
         cache.increment(increment("k", 1)).await.map(drop),
+        cache.patch(patch).await.map(drop),
     ] {
         expect_retry(refused, Code::Unavailable, "STORE_UNAVAILABLE");
     }

@@ -22,7 +22,11 @@ async fn hold_offs_of_absent_keys_evict_nothing() {
     cache.put("other", "v").await;
     for batch in 0..55 {
         let keys = (0..1000).map(|number| in_victims(&format!("{batch}-{number}")));
-        let request = BatchDeleteRequest { keys: keys.collect(), hold_off: ms(3_600_000) };
+        let request = BatchDeleteRequest {
+            keys: keys.collect(),
+            hold_off: ms(3_600_000),
+            ..BatchDeleteRequest::default()
+        };
         cache.batch_delete(request).await.unwrap();
     }
     let after = store(&cache).await;

@@ -188,7 +188,8 @@ on_both_stores!(later_invalidations_do_not_shorten_the_hold_off, env: STORE_TIME
     env.cache.invalidate_namespace(invalidate(NS)).await.unwrap();
     expect_hold_off("an invalidation of the namespace").await;
     let keys = vec![key_ref("k")];
-    env.cache.batch_delete(BatchDeleteRequest { keys, hold_off: ms(1) }).await.unwrap();
+    let request = BatchDeleteRequest { keys, hold_off: ms(1), ..Default::default() };
+    env.cache.batch_delete(request).await.unwrap();
     throughout(Duration::from_millis(20), async || {}).await;
     expect_hold_off("a batch").await;
 
@@ -205,8 +206,8 @@ on_both_stores!(later_invalidations_do_not_shorten_the_hold_off, env: STORE_TIME
 on_both_stores!(batch_holds_off_all_keys, env: STORE_TIMEOUT, |env| {
     env.cache.put("a", "v").await;
     let keys = vec![key_ref("a"), key_ref("b")];
-    let answer =
-        env.cache.batch_delete(BatchDeleteRequest { keys, hold_off: ms(LONG) }).await.unwrap();
+    let request = BatchDeleteRequest { keys, hold_off: ms(LONG), ..Default::default() };
+    let answer = env.cache.batch_delete(request).await.unwrap();
     assert_eq!(answer.existed, [true, false]);
     for key in ["a", "b"] {
         assert_eq!(
@@ -222,7 +223,11 @@ on_both_stores!(hold_off_length_is_limited, env: STORE_TIMEOUT, |env| {
     env.cache.put("k", "v").await;
     let hour = 3_600_000;
     let with = |millis| DeleteRequest { hold_off: ms(millis), ..delete("k") };
-    let batch = |millis| BatchDeleteRequest { keys: vec![key_ref("k")], hold_off: ms(millis) };
+    let batch = |millis| BatchDeleteRequest {
+        keys: vec![key_ref("k")],
+        hold_off: ms(millis),
+        ..Default::default()
+    };
     expect_violation(env.cache.delete(with(-1)).await, "hold_off");
     expect_violation(env.cache.batch_delete(batch(-1)).await, "hold_off");
     let (code, reason) = (Code::InvalidArgument, "INVALID_ARGUMENT");

@@ -8,8 +8,8 @@ use larder::pb::v1::{
     BatchSetRequest, BatchSetResponse, Contended, DeleteRequest, DeleteResponse, Found,
     GetOrFetchRequest, GetOrFetchResponse, GetRequest, GetResponse, IncrementRequest,
     IncrementResponse, InvalidateNamespaceRequest, InvalidateNamespaceResponse, InvalidateRequest,
-    InvalidateResponse, KeyRef, Lease, RenewRequest, RenewResponse, SetRequest, SetResponse,
-    StatsRequest, StatsResponse, TouchRequest, TouchResponse, Value,
+    InvalidateResponse, KeyRef, Lease, PatchRequest, PatchResponse, RenewRequest, RenewResponse,
+    SetRequest, SetResponse, StatsRequest, StatsResponse, TouchRequest, TouchResponse, Value,
     cache_service_client::CacheServiceClient, get_or_fetch_response::Outcome as Answer,
     value::Kind,
 };
@@ -86,6 +86,7 @@ impl Cache {
         batch_delete(BatchDeleteRequest) -> BatchDeleteResponse;
         touch(TouchRequest) -> TouchResponse;
         increment(IncrementRequest) -> IncrementResponse;
+        patch(PatchRequest) -> PatchResponse;
     }
 
     /// All chunks of a BatchGet.

@@ -95,7 +95,7 @@ impl Run {
             }
             Step::Increment { key } => {
                 let (lifetime, version) = (lifetime(MINUTE), Version::random());
-                let increment = Increment { delta: 1, initial: 0, lifetime, version };
+                let increment = Increment { delta: 1, initial: Some(0), lifetime, version };
                 let _ = store.increment(&key_of(key), &increment).await;
             }
             Step::Touch { key, ttl_ms } => {

@@ -3,7 +3,7 @@
 use super::*;
 
 fn increment_by(delta: i64) -> Increment {
-    Increment { delta, initial: 10, lifetime: lifetime(MINUTE), version: Version::random() }
+    Increment { delta, initial: Some(10), lifetime: lifetime(MINUTE), version: Version::random() }
 }
 
 fn text(data: &str) -> NewEntry {
@@ -39,6 +39,16 @@ async fn missing_counter_starts_at_its_initial_value() {
     let entry = get(&store, &key("k")).await.unwrap();
     assert_eq!((entry.kind, &entry.data[..]), (Kind::Text, &b"7"[..]));
     assert_eq!((entry.version, entry.fetch_metadata), (request.version, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_an_existing_counter_is_incremented_without_an_initial_value() {
+    let store = MemoryStore::new(MIB);
+    let present = Increment { initial: None, ..increment_by(1) };
+    assert_eq!(store.increment(&key("k"), &present).await.unwrap(), IncrementOutcome::Missing);
+    assert!(!exists(&store, &key("k")).await);
+    increment(&store, 1).await;
+    assert_eq!(store.increment(&key("k"), &present).await.unwrap(), sum(12, MINUTE));
 }
 
 #[tokio::test(start_paused = true)]

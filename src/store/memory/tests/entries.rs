@@ -92,6 +92,24 @@ async fn condition_if_version_accepts_that_version_fresh_or_stale() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn put_in_place_of_a_fresh_version_takes_over_the_end_of_its_ttl() {
+    let store = MemoryStore::new(MIB);
+    let (old, new) = (stale_after(10 * SECOND), stale_after(MINUTE));
+    store.put(&key("k"), &old, Condition::Always).await.unwrap();
+    advance(3 * SECOND).await;
+    let replace =
+        async |version| store.put(&key("k"), &new, Condition::Replacing(version)).await.unwrap();
+    assert_eq!(replace(Version(old.version.0 ^ 1)).await, PutOutcome::ConditionNotMet);
+    assert_eq!(replace(old.version).await, PutOutcome::Stored);
+    let entry = get(&store, &key("k")).await.unwrap();
+    assert_eq!((entry.version, entry.fresh_until), (new.version, store.now().after(7 * SECOND)));
+    assert_eq!(entry.created_at, store.now());
+    advance(7 * SECOND).await;
+    assert_eq!(replace(new.version).await, PutOutcome::ConditionNotMet, "a stale entry");
+    assert!(exists(&store, &key("k")).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn delete_tells_whether_there_was_an_entry() {
     let store = MemoryStore::new(MIB);
     put(&store, &key("k"), 1).await.unwrap();
@@ -101,6 +119,25 @@ async fn delete_tells_whether_there_was_an_entry() {
     store.put(&key("k"), &new_entry(1, SECOND), Condition::Always).await.unwrap();
     advance(SECOND).await;
     assert!(!store.delete(&key("k"), Duration::ZERO).await.unwrap(), "an expired entry");
+}
+
+#[tokio::test(start_paused = true)]
+async fn take_removes_the_named_version_and_returns_it() {
+    let store = MemoryStore::new(MIB);
+    let new = new_entry(1, SECOND);
+    store.put(&key("k"), &new, Condition::Always).await.unwrap();
+    let take = async |if_version, returns_entry| {
+        let take = Take { hold_off: Duration::ZERO, if_version, returns_entry };
+        store.take(&key("k"), &take).await.unwrap()
+    };
+    let other = Some(Version(new.version.0 ^ 1));
+    assert_eq!(take(other, true).await, TakeOutcome::OtherVersion);
+    let stored = store.get(&key("k")).await.unwrap();
+    assert_eq!(take(Some(new.version), true).await, TakeOutcome::Removed(stored));
+    assert_eq!(take(Some(new.version), true).await, TakeOutcome::Absent);
+    store.put(&key("k"), &new, Condition::Always).await.unwrap();
+    assert_eq!(take(None, false).await, TakeOutcome::Removed(None));
+    assert_eq!(take(None, true).await, TakeOutcome::Absent);
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,6 +161,23 @@ async fn touch_gives_a_fresh_entry_a_new_lifetime_and_keeps_its_revalidation_win
     assert_eq!(entry.version, new.version);
     sweep().await;
     assert!(exists(&store, &key("k")).await, "the sweeper uses the new lifetime");
+}
+
+#[tokio::test(start_paused = true)]
+async fn prolong_never_shortens_a_lifetime_and_needs_the_version() {
+    let store = MemoryStore::new(MIB);
+    let new = new_entry(1, MINUTE);
+    store.put(&key("k"), &new, Condition::Always).await.unwrap();
+    let prolong =
+        async |version, ttl| store.prolong(&key("k"), version, lifetime(ttl)).await.unwrap();
+    assert!(!prolong(new.version, MINUTE).await);
+    assert!(!prolong(Version(new.version.0 ^ 1), 2 * MINUTE).await);
+    assert_eq!(get(&store, &key("k")).await.unwrap().fresh_until, store.now().after(MINUTE));
+    assert!(prolong(new.version, MINUTE + MILLISECOND).await);
+    advance(MINUTE).await;
+    assert!(exists(&store, &key("k")).await);
+    advance(MILLISECOND).await;
+    assert!(!prolong(new.version, MINUTE).await, "an expired entry");
 }
 
 #[tokio::test(start_paused = true)]

@@ -100,7 +100,7 @@ fn new_entry() -> NewEntry {
 }
 
 fn increment() -> Increment {
-    Increment { delta: 1, initial: 0, lifetime: lifetime(), version: Version(2) }
+    Increment { delta: 1, initial: Some(0), lifetime: lifetime(), version: Version(2) }
 }
 
 fn revalidation() -> Revalidation {
@@ -167,10 +167,17 @@ async fn writes_remove_the_copy_before_they_are_acknowledged() {
     stack.cache("a").await;
     assert!(store.touch(&key("a"), lifetime()).await.unwrap() && !stack.is_cached("a"));
     stack.cache("a").await;
+    let version = store.get(&key("a")).await.unwrap().unwrap().version;
+    let longer = Lifetime { ttl: 2 * lifetime().ttl, ..lifetime() };
+    assert!(store.prolong(&key("a"), version, longer).await.unwrap() && !stack.is_cached("a"));
+    stack.cache("a").await;
     let outcome = store.increment(&key("a"), &increment()).await.unwrap();
     assert!(matches!(outcome, IncrementOutcome::Sum { value: 6, .. }) && !stack.is_cached("a"));
     stack.cache("a").await;
     assert!(store.delete(&key("a"), Duration::ZERO).await.unwrap() && !stack.is_cached("a"));
+    stack.cache("a").await;
+    let taken = store.take(&key("a"), &Take::default()).await.unwrap();
+    assert!(taken == TakeOutcome::Removed(None) && !stack.is_cached("a"));
     stack.cache("a").await;
     store.invalidate(key("a").namespace()).await.unwrap();
     assert!(!stack.is_cached("a") && stack.memory.get(&key("a")).await.unwrap().is_none());
@@ -216,8 +223,10 @@ async fn writes_with_an_unknown_outcome_remove_the_copy() {
 enum FailedWrite {
     Put,
     Delete,
+    Take,
     Invalidate,
     Touch,
+    Prolong,
     Increment,
     Fill,
     Revalidate,
@@ -225,11 +234,13 @@ enum FailedWrite {
 }
 
 impl FailedWrite {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Put,
         Self::Delete,
+        Self::Take,
         Self::Invalidate,
         Self::Touch,
+        Self::Prolong,
         Self::Increment,
         Self::Fill,
         Self::Revalidate,
@@ -241,8 +252,10 @@ impl FailedWrite {
         let is_failed = match self {
             Self::Put => store.put(&key, &new_entry(), Condition::Always).await.is_err(),
             Self::Delete => store.delete(&key, Duration::ZERO).await.is_err(),
+            Self::Take => store.take(&key, &Take::default()).await.is_err(),
             Self::Invalidate => store.invalidate(key.namespace()).await.is_err(),
             Self::Touch => store.touch(&key, lifetime()).await.is_err(),
+            Self::Prolong => store.prolong(&key, Version(1), lifetime()).await.is_err(),
             Self::Increment => store.increment(&key, &increment()).await.is_err(),
             Self::Fill => store.fill(&key, token, &new_entry()).await.is_err(),
             Self::Revalidate => store.revalidate(&key, token, &revalidation()).await.is_err(),

@@ -1,7 +1,7 @@
 -- KEYS[4] scratch key
 -- ARGV[4] lifetime of a new key, [5] TTL of a new value, both in milliseconds; [6] version of 8
 -- bytes; [7] encoded stale windows of a new entry; [8] encoded kind and flags; [9] delta;
--- [10] initial value of a missing counter
+-- [10] initial value of a missing counter, or '' if none is created
 
 local LONGEST_INTEGER = #'-9223372036854775808'
 
@@ -47,6 +47,7 @@ local tags = entry and tags_of(string.sub(entry, HEADER_BYTES + shift + 1, value
 if not tags then
   entry, before, tags = nil, ARGV[10], ''
 end
+if before == '' and not entry then return 'MISSING' end
 
 -- Lua's numbers are floating point, so INCRBY does the 64-bit arithmetic.
 redis.call('SET', KEYS[4], before)

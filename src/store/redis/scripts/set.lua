@@ -1,6 +1,8 @@
 -- KEYS[4] the staged entry, with zeros in place of its head, if it is large
 -- ARGV[4] lifetime of the key, [5] TTL of the value, both in milliseconds; [6] the entry from its
--- version on, if it is not staged; [7] condition: '', 'absent', 'present' or a version of 8 bytes
+-- version on, if it is not staged; [7] condition: '', 'absent', 'present' or a version of 8 bytes;
+-- [8] nothing, or 'keep' if the entry with that version must be fresh, and passes on the end of
+-- its TTL
 
 local marker = redis.call('GET', KEYS[1])
 if ARGV[7] ~= '' then
@@ -13,7 +15,15 @@ if ARGV[7] ~= '' then
   local holds
   if ARGV[7] == 'absent' then holds = not fresh
   elseif ARGV[7] == 'present' then holds = fresh
-  else holds = entry and string.sub(entry, 34, 41) == ARGV[7] end
+  else
+    holds = entry and string.sub(entry, 34, 41) == ARGV[7]
+    if ARGV[8] then
+      holds = holds and fresh
+      local ttl = holds and fresh_until(entry) - now
+      -- The windows follow the TTL.
+      if ttl then ARGV[4], ARGV[5] = ARGV[4] - ARGV[5] + ttl, ttl end
+    end
+  end
   if not holds then
     drop_staged()
     return 'CONDITION_NOT_MET'
