@@ -128,6 +128,16 @@ impl EntryKey {
         })
     }
 
+    /// Rebuilds the name from its parts; none if the key is empty or too long.
+    pub fn from_parts(namespace: Namespace, key: &str, digest: Option<[u8; 32]>) -> Option<Self> {
+        let params = digest.map(|digest| ParamsDigest(Arc::new(digest)));
+        (1..=MAX_KEY_BYTES).contains(&key.len()).then(|| Self {
+            namespace,
+            key: key.into(),
+            params,
+        })
+    }
+
     /// Returns the namespace.
     pub fn namespace(&self) -> &Namespace {
         &self.namespace

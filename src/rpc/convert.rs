@@ -2,6 +2,7 @@
 //!
 //! Requests are validated here: behind this module no input is invalid.
 
+mod directory;
 mod get;
 mod get_or_fetch;
 mod key;
@@ -15,6 +16,10 @@ use std::time::Duration;
 use prost_types::Duration as PbDuration;
 
 use crate::model::Violation;
+pub(super) use directory::{
+    inspect_response, inspected_key, key_page_size, key_page_token, key_query, listed_key,
+    namespace_page, namespaces_response,
+};
 pub(super) use get::{XCache, batch_get_result, consistency, get_response};
 pub(super) use get_or_fetch::{
     GrantedLease, batch_get_or_fetch_result, get_or_fetch_reply, get_or_fetch_request,

@@ -24,7 +24,7 @@ enum Shape {
 use Shape::{Batch, Long, Open, Single, Stream};
 
 /// Frequent methods first, because the table is searched from the start.
-const METHODS: [(&str, Shape); 22] = [
+const METHODS: [(&str, Shape); 27] = [
     (OTHER, Single),
     ("larder.v1.CacheService/Get", Single),
     ("larder.v1.CacheService/Set", Single),
@@ -41,7 +41,12 @@ const METHODS: [(&str, Shape); 22] = [
     ("larder.v1.CacheService/BatchDelete", Batch),
     ("larder.v1.CacheService/Touch", Single),
     ("larder.v1.CacheService/Increment", Single),
+    ("larder.v1.CacheService/ListKeys", Batch),
+    ("larder.v1.CacheService/CountKeys", Batch),
     ("larder.v1.AdminService/Warm", Long),
+    ("larder.v1.AdminService/ListNamespaces", Batch),
+    ("larder.v1.AdminService/ListKeys", Batch),
+    ("larder.v1.AdminService/InspectEntry", Single),
     ("grpc.health.v1.Health/Check", Single),
     ("grpc.health.v1.Health/Watch", Open),
     ("grpc.health.v1.Health/List", Single),
@@ -50,9 +55,9 @@ const METHODS: [(&str, Shape); 22] = [
 ];
 
 /// Index of the first method that is not of the CacheService.
-const FIRST_OF_OTHERS: usize = 16;
+const FIRST_OF_OTHERS: usize = 18;
 /// Index of the first method that is not of Larder.
-const FIRST_STANDARD: usize = 17;
+const FIRST_STANDARD: usize = 22;
 /// Set, Delete, InvalidateNamespace, Renew, Abandon, Touch and Increment.
 const SHORT_RESPONSES: [Method; 7] =
     [Method(2), Method(5), Method(6), Method(10), Method(11), Method(14), Method(15)];
@@ -170,7 +175,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen, 16);
+        assert_eq!(seen, 21);
     }
 
     #[test]

@@ -143,6 +143,8 @@ unimplemented_rpcs! {
     batch_delete(BatchDeleteRequest) -> BatchDeleteResponse,
     touch(TouchRequest) -> TouchResponse,
     increment(IncrementRequest) -> IncrementResponse,
+    list_keys(ListKeysRequest) -> ListKeysResponse,
+    count_keys(CountKeysRequest) -> CountKeysResponse,
 }
 
 #[tokio::main]

@@ -189,6 +189,17 @@ impl Slot {
         table_hash(u32::from_le_bytes([a, b, c, 0]))
     }
 
+    /// The name of the entry; none if it is malformed.
+    pub(super) fn key(&self) -> Option<EntryKey> {
+        let (digest, key) = if self.head.has_params() {
+            let (digest, key) = self.name().split_first_chunk::<32>()?;
+            (Some(*digest), key)
+        } else {
+            (None, self.name())
+        };
+        EntryKey::from_parts(self.namespace().clone(), std::str::from_utf8(key).ok()?, digest)
+    }
+
     pub(super) fn namespace(&self) -> &Namespace {
         self.generation.namespace()
     }

@@ -49,7 +49,8 @@ pub(super) const GENERATION_BYTES: usize = 16;
 const FORMAT: u8 = 2;
 /// The format of earlier releases, without checksums.
 const UNCHECKED_FORMAT: u8 = 1;
-const HEADER_BYTES: usize = 61;
+/// Size of the part before the extensions.
+pub(super) const HEADER_BYTES: usize = 61;
 const CREATED_AT: usize = 17;
 const FRESH_UNTIL_AT: usize = 25;
 const VERSION_AT: usize = 33;
@@ -205,14 +206,18 @@ pub(super) fn kind_and_flags(kind: Kind) -> [u8; 2] {
     [kind as u8, 0]
 }
 
+/// Whether an entry, of which at least the header is given, was written under a generation.
+pub(super) fn is_of_generation(stored: &[u8], generation: &[u8]) -> bool {
+    stored.len() >= HEADER_BYTES
+        && matches!(stored[0], FORMAT | UNCHECKED_FORMAT)
+        && stored[1..CREATED_AT] == *generation
+        && stored[FLAGS_AT] == 0
+}
+
 /// Decodes an entry; none if it was written under another generation, or is of a format or kind
 /// that this release does not know.
 pub(super) fn decode(mut stored: Bytes, generation: &[u8]) -> Result<Option<Entry>, CorruptEntry> {
-    if stored.len() < HEADER_BYTES
-        || !matches!(stored[0], FORMAT | UNCHECKED_FORMAT)
-        || stored[1..CREATED_AT] != *generation
-        || stored[FLAGS_AT] != 0
-    {
+    if !is_of_generation(&stored, generation) {
         return Ok(None);
     }
     let Some(kind) = Kind::from_byte(stored[KIND_AT]) else { return Ok(None) };
