@@ -11,7 +11,10 @@ mod failure;
 mod fetch;
 mod get;
 mod incr;
+mod inspect;
 mod invalidate;
+mod keys;
+mod namespaces;
 mod output;
 mod session;
 mod set;
@@ -42,6 +45,12 @@ pub(super) enum CacheCommand {
     Invalidate(invalidate::Args),
     /// Fetch entries from the origin of a namespace before they are requested.
     Warm(warm::Args),
+    /// List the keys of a namespace.
+    Keys(keys::Args),
+    /// Print what the store holds for one key, whether or not a read returns it.
+    Inspect(inspect::Args),
+    /// List the namespaces in use, with their policies and figures.
+    Namespaces(namespaces::Args),
     /// Print the completions of a shell.
     Completions(completions::Args),
 }
@@ -58,6 +67,9 @@ impl CacheCommand {
             Self::Incr(args) => args.run(),
             Self::Invalidate(args) => args.run(),
             Self::Warm(args) => args.run(),
+            Self::Keys(args) => args.run(),
+            Self::Inspect(args) => args.run(),
+            Self::Namespaces(args) => args.run(),
             Self::Completions(args) => args.run(),
         };
         failure::exit_code(ending)

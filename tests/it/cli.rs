@@ -1,5 +1,7 @@
 //! Commands that use a running server: output, JSON, exit codes.
 
+// Keys, single entries and namespaces.
+mod directory;
 // Reads, writes and counters.
 mod entries;
 // Exit codes and messages of failures.

@@ -28,6 +28,11 @@ impl Output {
         self.json
     }
 
+    /// Whether the output is read by a person.
+    pub(super) fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
     /// Whether progress can be drawn: a terminal shows both streams.
     pub(super) fn is_interactive(&self) -> bool {
         !self.json && self.is_terminal && io::stderr().is_terminal()

@@ -135,7 +135,7 @@ on_both_stores!(namespaces_in_use_are_listed_in_pages, config: TWO, |env| {
     }
     let names: Vec<_> = found.iter().map(|found| (&*found.namespace, found.configured)).collect();
     assert_eq!(names, [("configured", true), ("ns", false), ("origin", true), ("read", false)]);
-    let policy = |index: usize| found[index].policy.clone().expect("a policy");
+    let policy = |index: usize| found[index].policy.expect("a policy");
     assert_eq!(seconds(policy(0).ttl), Duration::from_secs(7));
     assert_eq!((policy(1).has_origin, policy(2).has_origin), (false, true));
     assert_eq!(policy(1).max_value_bytes, 1024 * 1024);
