@@ -5,7 +5,10 @@ use std::fs;
 use serde_json::json;
 
 use super::{DONE, MISS, USAGE, cli, cli_with_input};
-use crate::support::client::{data, get, json as json_value, text};
+use crate::support::{
+    client::{data, get, json as json_value, text},
+    env::LONG_TIMEOUTS,
+};
 
 on_both_stores!(bytes_are_kept_from_input_to_output, |env| {
     let larder = &env.larder;
@@ -53,4 +56,20 @@ on_both_stores!(unusable_values_are_not_sent, |env| {
     assert_eq!(cli(larder, "set ns k").code, USAGE);
     assert_eq!(cli(larder, "set ns k v --file f").code, USAGE);
     assert_eq!(cli(larder, "get ns k").code, MISS);
+});
+
+/// More than the 4 MiB that clients of gRPC accept by default.
+const LARGE: [(&str, &str); 4] = [
+    ("LARDER_DEFAULTS__MAX_VALUE_BYTES", "8MiB"),
+    ("LARDER_LIMITS__MAX_REQUEST_BYTES", "16MiB"),
+    LONG_TIMEOUTS[0],
+    LONG_TIMEOUTS[1],
+];
+
+on_both_stores!(large_values_are_stored_and_printed, env: LARGE, |env| {
+    let bytes = vec![7; 6 << 20];
+    let stored = cli_with_input(&env.larder, "set ns k - --kind bytes", &bytes);
+    assert_eq!(stored.code, DONE, "{}", stored.stderr);
+    let read = cli(&env.larder, "get ns k");
+    assert!(read.code == DONE && read.stdout == bytes, "{}", read.stderr);
 });
