@@ -8,6 +8,7 @@ mod batch_get;
 mod batch_get_or_fetch;
 mod chunk_sizer;
 mod delete;
+mod directory;
 mod error;
 pub mod fleet_stats;
 mod get;
@@ -47,13 +48,15 @@ use singleflight::FlightGroup;
 pub use crate::{
     origin::{Error as OriginError, OriginErrorKind},
     store::{
-        Condition, ErrorKind as StoreErrorKind, LeaseLoss, LeaseToken, NamespacePage,
-        NamespaceUsage, StoreInfo, TTL_CLASSES,
+        Condition, EntryInspection, ErrorKind as StoreErrorKind, KeyListPosition, LeaseInspection,
+        LeaseInspectionState, LeaseLoss, LeaseToken, NamespacePage, NamespaceUsage, StoreInfo,
+        TTL_CLASSES,
     },
 };
 pub use batch_get::BatchGet;
 pub use batch_get_or_fetch::BatchGetOrFetch;
 pub use delete::{DeleteResult, Deletion};
+pub use directory::{Directory, EntryReport, KeyQuery, ListedNamespace, NamespaceList};
 pub use error::Error;
 pub use get::GetResult;
 pub use get_or_fetch::{FetchStatus, GetOrFetchOutcome, GetOrFetchResult, LeaseOffer};

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod client;
+mod commands;
 mod config_reader;
 mod healthcheck;
 mod open_files;
@@ -11,6 +12,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Duratio
 
 use clap::{Args, Parser, Subcommand};
 
+use self::commands::CacheCommand;
 use crate::{
     config::{self, Config, Overrides, Sources},
     error_chain::ErrorChain,
@@ -40,6 +42,8 @@ enum Command {
     CheckConfig(ServeArgs),
     /// Print the statistics of the fleet, as a running server reports them.
     Stats(StatsArgs),
+    #[command(flatten)]
+    Cache(CacheCommand),
 }
 
 #[derive(Debug, Args)]
@@ -109,6 +113,7 @@ impl Cli {
             },
             Command::Healthcheck(args) => healthcheck::run(&args),
             Command::Stats(args) => stats::run(&args),
+            Command::Cache(command) => command.run(),
         }
     }
 }

@@ -10,8 +10,10 @@
 mod bans;
 pub mod circuit_breaker_store;
 mod clock;
+mod entry_inspection;
 mod error;
 mod inspect;
+mod key_listing;
 pub mod key_watch;
 mod lease;
 pub mod memory;
@@ -28,8 +30,10 @@ use tokio::time::Instant;
 use crate::model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version};
 
 pub use bans::{Ban, BanLimits, BanOutcome};
+pub use entry_inspection::{EntryInspection, LeaseInspection, LeaseInspectionState};
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::{Inspect, NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES, ttl_class};
+pub use key_listing::{KeyListPart, KeyListPosition, KeyListStep};
 pub use lease::{
     AcquireOutcome, AcquireRequest, LeaseLoss, LeaseStatus, LeaseToken, Leases, MAX_CAUSE_BYTES,
     RevalidateOutcome, Revalidation, short_cause,

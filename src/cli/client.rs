@@ -41,20 +41,12 @@ pub(super) fn run<F: Future<Output = Result<(), Error>>>(
     args: &ConnectArgs,
     command: impl FnOnce(RemoteServer) -> F,
 ) -> ExitCode {
-    let address = args.address.clone().unwrap_or_else(default_address);
     let limit = args.timeout;
-    let outcome = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::from)
-        .and_then(|runtime| {
-            runtime.block_on(async {
-                let work = async { command(connect(address.clone()).await?).await };
-                tokio::time::timeout(limit, work)
-                    .await
-                    .unwrap_or(Err(Error::Timeout { address, limit }))
-            })
-        });
+    let outcome = block_on(async {
+        let address = args.address.clone().unwrap_or_else(default_address);
+        let work = async { command(connect(address.clone()).await?).await };
+        within(limit, &address, work).await
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -64,7 +56,24 @@ pub(super) fn run<F: Future<Output = Result<(), Error>>>(
     }
 }
 
-async fn connect(address: String) -> Result<RemoteServer, Error> {
+/// Runs a future on a runtime of its own.
+pub(super) fn block_on<T, E: From<std::io::Error>>(
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// Waits for `work`, at most for `limit`.
+pub(super) async fn within<T, E: From<Error>>(
+    limit: Duration,
+    address: &str,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let timeout = || Error::Timeout { address: address.to_owned(), limit };
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(timeout().into()))
+}
+
+pub(super) async fn connect(address: String) -> Result<RemoteServer, Error> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|source| Error::Address { address: address.clone(), source })?;
     match endpoint.connect().await {
@@ -75,7 +84,7 @@ async fn connect(address: String) -> Result<RemoteServer, Error> {
 
 /// The address on which a server with this environment listens, with the loopback address if it
 /// listens on all of them.
-fn default_address() -> String {
+pub(super) fn default_address() -> String {
     let configured =
         environment().remove("LARDER_LISTEN").and_then(|listen| listen.parse::<SocketAddr>().ok());
     match configured {

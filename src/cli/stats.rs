@@ -1,6 +1,10 @@
 //! `larder stats`: prints the answer to the Stats RPC as tables or JSON.
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
 
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
@@ -17,11 +21,10 @@ pub(super) fn run(args: &StatsArgs) -> ExitCode {
     client::run(&args.connect, async |RemoteServer { address, channel }| {
         match all_pages(CacheServiceClient::new(channel), &args.namespaces).await {
             Ok(stats) => {
-                if args.json {
-                    println!("{:#}", as_json(&stats));
-                } else {
-                    println!("{}", as_table(&stats));
-                }
+                let text =
+                    if args.json { format!("{:#}", as_json(&stats)) } else { as_table(&stats) };
+                // A reader that has read enough closes the pipe.
+                let _ = writeln!(io::stdout(), "{text}");
                 Ok(())
             }
             Err(status) => Err(Error::Status { address, status: Box::new(status) }),

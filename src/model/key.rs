@@ -122,8 +122,14 @@ impl EntryKey {
     /// the text that [`ParamsDigest::write_to`] wrote.
     pub fn restored(namespace: &str, key: &str, digest: Option<&str>) -> Option<Self> {
         let namespace = Namespace::new(namespace).ok()?;
-        let params =
+        let digest =
             digest.map(ParamsDigest::parse).map_or(Some(None), |digest| digest.map(Some))?;
+        Self::from_parts(namespace, key, digest.map(|digest| *digest.0))
+    }
+
+    /// Rebuilds the name from its parts; none if the key is empty or too long.
+    pub fn from_parts(namespace: Namespace, key: &str, digest: Option<[u8; 32]>) -> Option<Self> {
+        let params = digest.map(|digest| ParamsDigest(Arc::new(digest)));
         (1..=MAX_KEY_BYTES).contains(&key.len()).then(|| Self {
             namespace,
             key: key.into(),

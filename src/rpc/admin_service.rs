@@ -10,9 +10,9 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{convert, deadline, status};
+use super::{convert, deadline, key_listing::KeyListing, status};
 use crate::{
-    cache::{Cache, WarmPlan, WarmProgress},
+    cache::{Cache, Directory, WarmPlan, WarmProgress},
     config::WarmConfig,
     model::{Namespace, Violation},
     pb::{
@@ -34,15 +34,17 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 /// Implements `larder.v1.AdminService`.
 pub struct AdminRpc {
     cache: Arc<Cache>,
+    directory: Arc<Directory>,
+    keys: Arc<KeyListing>,
     warm_calls: Arc<Semaphore>,
 }
 
 type WarmSender = mpsc::Sender<Result<pb::WarmResponse, Status>>;
 
 impl AdminRpc {
-    /// Serves `cache`.
-    pub fn new(cache: Arc<Cache>) -> Self {
-        Self { cache, warm_calls: Arc::new(Semaphore::new(MAX_WARM_CALLS)) }
+    /// Serves `cache` and what is in it.
+    pub fn new(cache: Arc<Cache>, directory: Arc<Directory>, keys: Arc<KeyListing>) -> Self {
+        Self { cache, directory, keys, warm_calls: Arc::new(Semaphore::new(MAX_WARM_CALLS)) }
     }
 
     /// The keys of the request, or those of the namespace's warm list.
@@ -111,6 +113,35 @@ impl AdminService for AdminRpc {
             }
         });
         Ok(Response::new(ReceiverStream::new(responses).boxed()))
+    }
+
+    async fn list_namespaces(
+        &self,
+        request: Request<pb::ListNamespacesRequest>,
+    ) -> Result<Response<pb::ListNamespacesResponse>, Status> {
+        let (after, limit) = convert::namespace_page(request.into_inner())?;
+        let list = self.directory.namespaces(after, limit).await;
+        Ok(Response::new(convert::namespaces_response(&list)))
+    }
+
+    async fn list_keys(
+        &self,
+        request: Request<pb::AdminServiceListKeysRequest>,
+    ) -> Result<Response<pb::AdminServiceListKeysResponse>, Status> {
+        let pb::AdminServiceListKeysRequest { namespace, glob, page_size, page_token } =
+            request.into_inner();
+        let request = pb::ListKeysRequest { namespace, glob, page_size, page_token };
+        let (keys, next_page_token) = self.keys.list(&request).await?;
+        Ok(Response::new(pb::AdminServiceListKeysResponse { keys, next_page_token }))
+    }
+
+    async fn inspect_entry(
+        &self,
+        request: Request<pb::InspectEntryRequest>,
+    ) -> Result<Response<pb::InspectEntryResponse>, Status> {
+        let key = convert::inspected_key(request.get_ref())?;
+        let report = self.directory.inspect(&key).await?;
+        Ok(Response::new(convert::inspect_response(&report)))
     }
 }
 

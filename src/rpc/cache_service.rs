@@ -17,6 +17,7 @@ use super::{
     convert::{self, XCache},
     deadline::{self, DefaultDeadline},
     fetch_stream::{self, FetchStream},
+    key_listing::KeyListing,
     large_response::LargeResponse,
     load_limits::MustNotWait,
     status,
@@ -45,6 +46,7 @@ const X_CACHE_TTL_REMAINING: HeaderName = HeaderName::from_static("x-cache-ttl-r
 pub struct CacheRpc {
     cache: Arc<Cache>,
     fleet: Arc<FleetStats>,
+    keys: Arc<KeyListing>,
     key_logging: KeyLogging,
     max_batch_keys: usize,
     max_request_bytes: usize,
@@ -58,12 +60,21 @@ impl CacheRpc {
     pub fn new(
         cache: Arc<Cache>,
         fleet: Arc<FleetStats>,
+        keys: Arc<KeyListing>,
         key_logging: KeyLogging,
         limits: &LimitsConfig,
     ) -> Self {
         let &LimitsConfig { max_batch_keys, max_request_bytes, .. } = limits;
         let default_deadline = DefaultDeadline::new(limits);
-        Self { cache, fleet, key_logging, max_batch_keys, max_request_bytes, default_deadline }
+        Self {
+            cache,
+            fleet,
+            keys,
+            key_logging,
+            max_batch_keys,
+            max_request_bytes,
+            default_deadline,
+        }
     }
 
     /// The deadline of a call that can take long.
@@ -327,6 +338,24 @@ impl CacheService for CacheRpc {
         let ttl = touched.ttl.map(from_duration);
         let outcome = if found { "TOUCHED" } else { "ABSENT" };
         Ok(self.with_log_fields(&key, outcome, pb::TouchResponse { found, ttl, degraded }))
+    }
+
+    async fn list_keys(
+        &self,
+        request: Request<pb::ListKeysRequest>,
+    ) -> RpcResult<pb::ListKeysResponse> {
+        let compression = Compression::of(&request);
+        let (keys, next_page_token) = self.keys.list(&request.into_inner()).await?;
+        let mut response = Response::new(pb::ListKeysResponse { keys, next_page_token });
+        compression.fit(&mut response);
+        Ok(response)
+    }
+
+    async fn count_keys(
+        &self,
+        request: Request<pb::CountKeysRequest>,
+    ) -> RpcResult<pb::CountKeysResponse> {
+        Ok(Response::new(self.keys.count(&request.into_inner()).await?))
     }
 
     async fn increment(

@@ -3,6 +3,7 @@
 //! Requests are validated here: behind this module no input is invalid.
 
 mod delete;
+mod directory;
 mod get;
 mod get_or_fetch;
 mod invalidate;
@@ -24,6 +25,10 @@ use crate::{
     pb::{from_duration, v1 as pb},
 };
 pub(super) use delete::{delete_response, delete_result_name, deletion, deletions};
+pub(super) use directory::{
+    inspect_response, inspected_key, key_page_size, key_page_token, key_query, listed_key,
+    namespace_page, namespaces_response,
+};
 pub(super) use get::{XCache, batch_get_result, consistency, get_response};
 pub(super) use get_or_fetch::{
     GrantedLease, batch_get_or_fetch_result, get_or_fetch_reply, get_or_fetch_request,

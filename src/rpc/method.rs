@@ -24,7 +24,7 @@ enum Shape {
 use Shape::{Batch, Long, Open, Single, Stream};
 
 /// Frequent methods first, because the table is searched from the start.
-const METHODS: [(&str, Shape); 24] = [
+const METHODS: [(&str, Shape); 29] = [
     (OTHER, Single),
     ("larder.v1.CacheService/Get", Single),
     ("larder.v1.CacheService/Set", Single),
@@ -43,7 +43,12 @@ const METHODS: [(&str, Shape); 24] = [
     ("larder.v1.CacheService/Increment", Single),
     ("larder.v1.CacheService/Invalidate", Batch),
     ("larder.v1.CacheService/Patch", Single),
+    ("larder.v1.CacheService/ListKeys", Batch),
+    ("larder.v1.CacheService/CountKeys", Batch),
     ("larder.v1.AdminService/Warm", Long),
+    ("larder.v1.AdminService/ListNamespaces", Batch),
+    ("larder.v1.AdminService/ListKeys", Batch),
+    ("larder.v1.AdminService/InspectEntry", Single),
     ("grpc.health.v1.Health/Check", Single),
     ("grpc.health.v1.Health/Watch", Open),
     ("grpc.health.v1.Health/List", Single),
@@ -52,9 +57,9 @@ const METHODS: [(&str, Shape); 24] = [
 ];
 
 /// Index of the first method that is not of the CacheService.
-const FIRST_OF_OTHERS: usize = 18;
+const FIRST_OF_OTHERS: usize = 20;
 /// Index of the first method that is not of Larder.
-const FIRST_STANDARD: usize = 19;
+const FIRST_STANDARD: usize = 24;
 /// Set, InvalidateNamespace, Renew, Abandon, Touch, Increment and Patch.
 const SHORT_RESPONSES: [Method; 7] =
     [Method(2), Method(6), Method(10), Method(11), Method(14), Method(15), Method(17)];
@@ -172,7 +177,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen, 17);
+        assert_eq!(seen, 23);
     }
 
     #[test]

@@ -180,6 +180,13 @@ pub(super) fn overloaded_by(overload: Overload, limit: usize) -> Status {
     retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
 }
 
+/// Too many listings of keys run.
+#[cold]
+pub(super) fn overloaded_by_listings(limit: usize) -> Status {
+    let message = format!("too many listings of keys at once, the limit is {limit}");
+    retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
+}
+
 /// The message of a request did not arrive in time.
 pub(super) fn late_body(timeout: Duration) -> Status {
     let message = format!("the request message did not arrive within {} ms", timeout.as_millis());

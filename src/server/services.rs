@@ -16,12 +16,12 @@ use super::{
 };
 use crate::{
     admin,
-    cache::{self, Cache, Namespaces, fleet_stats::FleetStats},
+    cache::{self, Cache, Directory, Namespaces, fleet_stats::FleetStats},
     config::Config,
     health::Health,
     model::SaturatingFrom as _,
     origin::metrics::OriginMetrics,
-    rpc::{self, AdminRpc, CacheRpc, KeyLogging, LoadLimits, Pipeline, RpcMetrics},
+    rpc::{self, AdminRpc, CacheRpc, KeyListing, KeyLogging, LoadLimits, Pipeline, RpcMetrics},
     stats::registry::StatsRegistry,
     store::near_cache::NearCache,
     telemetry::Telemetry,
@@ -73,7 +73,10 @@ impl Services {
             registry.clone(),
             config.limits.max_waiting,
         ));
-        let fleet = Arc::new(FleetStats::new(registry.clone(), store.stats));
+        let fleet = Arc::new(FleetStats::new(registry.clone(), store.stats.clone()));
+        let directory = Directory::new(cache.clone(), fleet.clone(), store.stats);
+        let directory = Arc::new(directory);
+        let keys = Arc::new(KeyListing::new(directory.clone()));
         cache::metrics::register(&meter, &registry, &cache);
         let limits = Arc::new(LoadLimits::new(&config.limits));
         rpc::register_load(&meter, &admission, &limits);
@@ -85,8 +88,14 @@ impl Services {
         let key_logging = KeyLogging::default();
         key_logging.set(config.log.keys);
         let pipeline = Pipeline::new(
-            CacheRpc::new(cache.clone(), fleet.clone(), key_logging.clone(), &config.limits),
-            AdminRpc::new(cache.clone()),
+            CacheRpc::new(
+                cache.clone(),
+                fleet.clone(),
+                keys.clone(),
+                key_logging.clone(),
+                &config.limits,
+            ),
+            AdminRpc::new(cache.clone(), directory, keys),
             &health,
             config.reflection,
             admission.clone(),

@@ -10,10 +10,10 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::{
-    AcquireOutcome, AcquireRequest, Ban, BanLimits, BanOutcome, Condition, ErrorKind, Increment,
-    IncrementOutcome, Inspect, LeaseStatus, LeaseToken, Leases, NamespacePage, NamespaceUsage,
-    PutOutcome, Result, RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, Take,
-    TakeOutcome, key_watch::KeyWatch,
+    AcquireOutcome, AcquireRequest, Ban, BanLimits, BanOutcome, Condition, EntryInspection,
+    ErrorKind, Increment, IncrementOutcome, Inspect, KeyListPart, KeyListStep, LeaseStatus,
+    LeaseToken, Leases, NamespacePage, NamespaceUsage, PutOutcome, Result, RevalidateOutcome,
+    Revalidation, StatsStore, Store, StoreInfo, Take, TakeOutcome, key_watch::KeyWatch,
 };
 use crate::{
     circuit_breaker::{CircuitBreaker, ProbeIntervals},
@@ -58,6 +58,8 @@ pub enum Operation {
     StatsReport,
     Info,
     Usage,
+    ListKeys,
+    InspectEntry,
 }
 
 /// A store whose operations fail at once while its circuit breaker is open.
@@ -92,7 +94,7 @@ pub async fn ping_periodically(
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Get,
         Self::GetMany,
         Self::Put,
@@ -111,13 +113,20 @@ impl Operation {
         Self::StatsReport,
         Self::Info,
         Self::Usage,
+        Self::ListKeys,
+        Self::InspectEntry,
     ];
 
     /// Whether the operation moves so much data that it may time out while the store works.
     fn is_bulk(self) -> bool {
         matches!(
             self,
-            Self::GetMany | Self::StatsAdd | Self::StatsReport | Self::Info | Self::Usage
+            Self::GetMany
+                | Self::StatsAdd
+                | Self::StatsReport
+                | Self::Info
+                | Self::Usage
+                | Self::ListKeys
         )
     }
 
@@ -142,6 +151,8 @@ impl Operation {
             Self::StatsReport => "ledger_report",
             Self::Info => "facts",
             Self::Usage => "sizes",
+            Self::ListKeys => "list_keys",
+            Self::InspectEntry => "inspect_entry",
         }
     }
 }
@@ -352,5 +363,13 @@ impl<S: Inspect> Inspect for CircuitBreakerStore<S> {
 
     async fn usage(&self, page: &NamespacePage) -> Result<Vec<(Namespace, NamespaceUsage)>> {
         self.run(Operation::Usage, self.inner.usage(page)).await
+    }
+
+    async fn list_keys(&self, step: &KeyListStep) -> Result<KeyListPart> {
+        self.run(Operation::ListKeys, self.inner.list_keys(step)).await
+    }
+
+    async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection> {
+        self.run(Operation::InspectEntry, self.inner.inspect_entry(key)).await
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::Result;
-use crate::model::{Namespace, SaturatingFrom as _};
+use super::{EntryInspection, KeyListPart, KeyListStep, Result};
+use crate::model::{EntryKey, Namespace, SaturatingFrom as _};
 
 /// Upper bounds of the classes of remaining TTL; a last class without a bound follows.
 pub const TTL_CLASSES: [Duration; 4] = [
@@ -30,6 +30,13 @@ pub trait Inspect: Send + Sync {
     /// Entries and bytes per namespace, sorted by name. A store may report more namespaces than
     /// those of the page.
     async fn usage(&self, page: &NamespacePage) -> Result<Vec<(Namespace, NamespaceUsage)>>;
+
+    /// Does one step of a listing, in bounded time. An entry that is there from the first step of a
+    /// listing to the last is found at least once, and rarely twice.
+    async fn list_keys(&self, step: &KeyListStep) -> Result<KeyListPart>;
+
+    /// What the store holds for a key. It does not count as a use of the entry.
+    async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection>;
 }
 
 /// A page of namespaces, in the order of their names.

@@ -88,6 +88,8 @@ struct Inner {
     /// Time at which the store was created.
     epoch: Timestamp,
     budget: Budget,
+    /// Random, tells this store from others.
+    id: u64,
 }
 
 // === impl MemoryStore ===
@@ -107,6 +109,7 @@ impl MemoryStore {
             clock,
             epoch,
             budget: Budget::new(max_bytes),
+            id: rand::random(),
         }));
         sweeper::spawn(&store.0);
         store

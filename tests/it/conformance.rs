@@ -28,6 +28,8 @@ mod fetch_streams;
 mod invalidate;
 // Events that end a lease, and the result of a late fill.
 mod lease_loss;
+// ListKeys and CountKeys.
+mod key_lists;
 // One caller computes, the others wait and are woken.
 mod leases;
 // Params are part of the key.

@@ -13,6 +13,8 @@
 #[macro_use]
 mod support;
 
+// The commands of the command line that use a running server.
+mod cli;
 // The contract of every call, on all stores.
 mod conformance;
 // Behaviour during and after an outage of the store.

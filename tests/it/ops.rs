@@ -6,6 +6,8 @@ mod admin;
 mod busy_poll;
 // The command line.
 mod cli;
+// What operators see of namespaces and entries.
+mod directory;
 // Statistics of all replicas together.
 mod fleet_stats;
 // The standard gRPC health service.

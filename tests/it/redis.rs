@@ -12,6 +12,8 @@ mod data_loss;
 mod invalidation_cost;
 // Hostile names never reach another entry.
 mod key_isolation;
+// Listings of keys cost Redis little, and find what other keys hide.
+mod key_lists;
 // Large values bypass the scripts.
 mod large_values;
 // Concurrent reads share one command.

@@ -145,6 +145,8 @@ unimplemented_rpcs! {
     touch(TouchRequest) -> TouchResponse,
     increment(IncrementRequest) -> IncrementResponse,
     patch(PatchRequest) -> PatchResponse,
+    list_keys(ListKeysRequest) -> ListKeysResponse,
+    count_keys(CountKeysRequest) -> CountKeysResponse,
 }
 
 #[tokio::main]

@@ -18,10 +18,11 @@ use crate::{
     model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version},
     stats::delta::{StatsDelta, StatsReport},
     store::{
-        AcquireOutcome, AcquireRequest, Backend, Ban, BanLimits, BanOutcome, Condition, ErrorKind,
-        Increment, IncrementOutcome, Inspect, LeaseStatus, LeaseToken, Leases, NamespacePage,
-        NamespaceUsage, PutOutcome, Result, RevalidateOutcome, Revalidation, StatsStore, Store,
-        StoreInfo, Take, TakeOutcome, key_watch::KeyWatch, memory::MemoryStore,
+        AcquireOutcome, AcquireRequest, Backend, Ban, BanLimits, BanOutcome, Condition,
+        EntryInspection, ErrorKind, Increment, IncrementOutcome, Inspect, KeyListPart, KeyListStep,
+        LeaseStatus, LeaseToken, Leases, NamespacePage, NamespaceUsage, PutOutcome, Result,
+        RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, Take, TakeOutcome,
+        key_watch::KeyWatch, memory::MemoryStore,
     },
 };
 
@@ -276,5 +277,15 @@ impl Inspect for FailingStore {
     async fn usage(&self, _page: &NamespacePage) -> Result<Vec<(Namespace, NamespaceUsage)>> {
         self.ask().await?;
         Ok(vec![(namespace(), NamespaceUsage::default())])
+    }
+
+    async fn list_keys(&self, step: &KeyListStep) -> Result<KeyListPart> {
+        self.ask().await?;
+        self.stats.list_keys(step).await
+    }
+
+    async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection> {
+        self.ask().await?;
+        self.stats.inspect_entry(key).await
     }
 }

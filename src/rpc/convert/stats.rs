@@ -79,7 +79,7 @@ pub(in crate::rpc) fn stats_response(
     }
 }
 
-fn counters(counts: &Counters) -> pb::Counters {
+pub(super) fn counters(counts: &Counters) -> pb::Counters {
     pb::Counters {
         hits: counts.get(Counter::Hits),
         stale: counts.get(Counter::Stale),
@@ -120,7 +120,7 @@ fn latency(counts: &Counters, kind: LatencyKind) -> Option<pb::Latency> {
     Some(pb::Latency { p50: Some(percentile(0.5)?), p95: percentile(0.95), p99: percentile(0.99) })
 }
 
-fn size(usage: &NamespaceUsage) -> pb::NamespaceSize {
+pub(super) fn size(usage: &NamespaceUsage) -> pb::NamespaceSize {
     let bounds = TTL_CLASSES.into_iter().map(|bound| Some(from_duration(bound))).chain([None]);
     let ttl = bounds.zip(usage.ttl).map(|(up_to, keys)| pb::TtlBucket { up_to, keys });
     pb::NamespaceSize {

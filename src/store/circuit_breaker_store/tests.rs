@@ -124,6 +124,14 @@ impl Inspect for Arc<ScriptedStore> {
     async fn usage(&self, _page: &NamespacePage) -> Result<Vec<(Namespace, NamespaceUsage)>> {
         self.answer(Vec::new()).await
     }
+
+    async fn list_keys(&self, _: &KeyListStep) -> Result<KeyListPart> {
+        self.answer(KeyListPart { keys: Vec::new(), next: None }).await
+    }
+
+    async fn inspect_entry(&self, _: &EntryKey) -> Result<EntryInspection> {
+        self.answer(EntryInspection::default()).await
+    }
 }
 
 fn key() -> EntryKey {
@@ -311,16 +319,17 @@ async fn timeouts_of_bulk_operations_do_not_count() {
 
 #[test]
 fn bulk_operations_are_those_whose_size_grows_with_the_store() {
-    use Operation::{GetMany, Info, StatsAdd, StatsReport, Usage};
+    use Operation::{GetMany, Info, ListKeys, StatsAdd, StatsReport, Usage};
     let bulk: Vec<Operation> = Operation::ALL.into_iter().filter(|one| one.is_bulk()).collect();
-    assert_eq!(bulk, [GetMany, StatsAdd, StatsReport, Info, Usage]);
+    assert_eq!(bulk, [GetMany, StatsAdd, StatsReport, Info, Usage, ListKeys]);
 }
 
 /// Dashboards and alerts use these names.
 #[test]
 fn operation_names_never_change() {
     let expected = "get get_many put delete invalidate ban touch increment acquire extend fill \
-                    confirm discard abandon ledger_add ledger_report facts sizes";
+                    confirm discard abandon ledger_add ledger_report facts sizes list_keys \
+                    inspect_entry";
     assert_eq!(Operation::ALL.map(Operation::name).join(" "), expected);
     for (index, operation) in Operation::ALL.into_iter().enumerate() {
         assert_eq!(operation as usize, index, "metrics are indexed by the operation");

@@ -188,6 +188,41 @@ impl Entries {
             .collect()
     }
 
+    /// Visits up to `limit` entries before the position `before`, and collects the names of the
+    /// valid ones in a namespace. Returns the position to continue from; none at the end.
+    pub(super) fn keys(
+        &self,
+        before: Option<u32>,
+        limit: u32,
+        now: Timestamp,
+        namespace: &Namespace,
+        keys: &mut Vec<EntryKey>,
+    ) -> Option<u32> {
+        let end = before.unwrap_or(NONE).min(self.slots.len());
+        let start = end.saturating_sub(limit);
+        // Backwards: a removal moves the last entry to its position, which may be visited again,
+        // but an entry never moves to where it would be missed.
+        let slots = (start..end).rev().map(|index| &self.slots[index]);
+        let listed = slots
+            .filter(|slot| slot.namespace() == namespace)
+            .filter(|slot| slot.is_alive(now, self.epoch) && slot.is_valid())
+            .filter_map(Slot::key);
+        keys.extend(listed);
+        (start > 0).then_some(start)
+    }
+
+    /// The entry of a key, its memory in bytes, and whether it is invalidated or banned. Does not
+    /// mark it as used.
+    pub(super) fn inspect(
+        &self,
+        key: &HashedKey<'_>,
+        now: Timestamp,
+    ) -> Option<(Entry, u64, bool)> {
+        let slot = &self.slots[self.find(key)?];
+        let is_alive = slot.is_alive(now, self.epoch);
+        is_alive.then(|| (slot.entry(self.epoch), memory_of(slot), !slot.is_valid()))
+    }
+
     pub(super) fn len(&self) -> u32 {
         self.slots.len()
     }

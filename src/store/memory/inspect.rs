@@ -5,10 +5,13 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use tokio::task::yield_now;
 
-use super::MemoryStore;
+use super::{MemoryStore, lease_records::LeaseState};
 use crate::{
-    model::Namespace,
-    store::{Inspect, NamespacePage, NamespaceUsage, Result, StoreInfo, ttl_class},
+    model::{EntryKey, Namespace, SaturatingFrom as _},
+    store::{
+        EntryInspection, Inspect, KeyListPart, KeyListPosition, KeyListStep, LeaseInspection,
+        LeaseInspectionState, NamespacePage, NamespaceUsage, Result, StoreInfo, ttl_class,
+    },
 };
 
 /// Entries per shard whose remaining TTL is sampled. Bounds the time for which its lock is held.
@@ -94,5 +97,73 @@ impl Inspect for MemoryStore {
             usage.scale_ttl();
         }
         Ok(usage)
+    }
+
+    /// Holds the lock of one shard for part of the step.
+    async fn list_keys(&self, step: &KeyListStep) -> Result<KeyListPart> {
+        let store = &*self.0;
+        let now = store.now();
+        let cursor = step.position.cursor_of(store.id);
+        let (mut keys, mut visits) = (Vec::new(), step.visits.clamp(1, KeyListStep::MAX_VISITS));
+        // The upper half is the shard, and the lower half the position in it; zero is its end.
+        let mut shard = usize::try_from(cursor >> 32).unwrap_or(usize::MAX);
+        let mut before = u32::try_from(cursor & u64::from(u32::MAX)).ok().filter(|at| *at > 0);
+        while let Some(table) = store.shards.get(shard) {
+            let limit = u32::saturating_from(visits);
+            let (left, next) = {
+                let entries = &table.lock().entries;
+                let left = before.unwrap_or(u32::MAX).min(entries.len());
+                (left, entries.keys(before, limit, now, &step.namespace, &mut keys))
+            };
+            visits = visits.saturating_sub(usize::saturating_from(left.min(limit)));
+            if next.is_none() {
+                shard += 1;
+            }
+            before = next;
+            if visits == 0 {
+                break;
+            }
+        }
+        // Matching takes longer than visiting, so it is done without the lock.
+        keys.retain(|key| step.selects(key.key()));
+        let cursor = (shard as u64) << 32 | u64::from(before.unwrap_or(0));
+        let is_end = shard >= store.shards.len();
+        let next = (!is_end).then_some(KeyListPosition { origin: store.id, cursor });
+        Ok(KeyListPart { keys, next })
+    }
+
+    async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection> {
+        let store = &*self.0;
+        let generation = store.generations.state(key.namespace());
+        let (key, shard) = store.locate(key);
+        let shard = shard.lock();
+        let now = store.now();
+        let mut found = EntryInspection::default();
+        if let Some((entry, bytes, is_invalidated)) = shard.entries.inspect(&key, now) {
+            found.entry = Some(entry);
+            found.stored_bytes = bytes;
+            found.is_invalidated = is_invalidated;
+        }
+        let of_namespace = generation.and_then(|namespace| namespace.held_off_until(now));
+        let hold_off = shard.leases.held_off_until(&key, now).max(of_namespace);
+        found.lease = match (hold_off, shard.leases.lease(&key, now)) {
+            (Some(end), _) => Some(LeaseInspection {
+                state: LeaseInspectionState::HeldOff,
+                remaining: end.since(now),
+            }),
+            (None, Some(lease)) => Some(LeaseInspection {
+                state: match &lease.state {
+                    _ if !lease.generation.is_current() => LeaseInspectionState::Voided,
+                    LeaseState::Held => LeaseInspectionState::Held,
+                    LeaseState::Voided(_) => LeaseInspectionState::Voided,
+                    LeaseState::BackedOff(cause) => {
+                        LeaseInspectionState::BackedOff(cause.to_string())
+                    }
+                },
+                remaining: lease.expires_at.since(now),
+            }),
+            (None, None) => None,
+        };
+        Ok(found)
     }
 }

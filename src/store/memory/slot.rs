@@ -189,6 +189,17 @@ impl Slot {
         table_hash(u32::from_le_bytes([a, b, c, 0]))
     }
 
+    /// The name of the entry; none if it is malformed.
+    pub(super) fn key(&self) -> Option<EntryKey> {
+        let (digest, key) = if self.head.has_params() {
+            let (digest, key) = self.name().split_first_chunk::<32>()?;
+            (Some(*digest), key)
+        } else {
+            (None, self.name())
+        };
+        EntryKey::from_parts(self.namespace().clone(), std::str::from_utf8(key).ok()?, digest)
+    }
+
     pub(super) fn namespace(&self) -> &Namespace {
         self.generation.namespace()
     }
@@ -202,11 +213,15 @@ impl Slot {
         now.0.saturating_sub(epoch.0) < self.expires_at.get()
     }
 
+    /// Whether the entry was neither invalidated nor banned.
+    pub(super) fn is_valid(&self) -> bool {
+        self.generation.is_current() || self.renewed().is_some()
+    }
+
     /// Moves the entry of a superseded generation to the current one. Returns false if the entry is
     /// invalid.
     pub(super) fn renew_generation(&mut self) -> bool {
-        let tags = self.extras.as_ref().map_or(&[][..], |extras| &extras.tags);
-        let renewed = self.generation.renewed(self.key(), tags);
+        let renewed = self.renewed();
         let is_valid = renewed.is_some();
         self.generation = renewed.unwrap_or_else(|| self.generation.clone());
         is_valid
@@ -239,8 +254,14 @@ impl Slot {
         self.head().get(VERSION..).unwrap_or_default()
     }
 
+    /// The current generation, if the entry of a superseded one is valid.
+    fn renewed(&self) -> Option<Arc<Generation>> {
+        let tags = self.extras.as_ref().map_or(&[][..], |extras| &extras.tags);
+        self.generation.renewed(self.key_text(), tags)
+    }
+
     /// The key, without the digest of the params.
-    fn key(&self) -> &str {
+    fn key_text(&self) -> &str {
         let text = name::text(self.name(), self.head.has_params());
         std::str::from_utf8(text).unwrap_or_default()
     }

@@ -51,7 +51,10 @@ const FORMAT: u8 = 2;
 const POSITIONED_FORMAT: u8 = 3;
 /// The format of earlier releases, without checksums.
 const UNCHECKED_FORMAT: u8 = 1;
+/// Size of the part before the extensions.
 const HEADER_BYTES: usize = 61;
+/// Size of the longest header.
+pub(super) const MAX_HEADER_BYTES: usize = HEADER_BYTES + POSITION_BYTES;
 const CREATED_AT: usize = 17;
 const FRESH_UNTIL_AT: usize = 25;
 const VERSION_AT: usize = 33;
@@ -228,6 +231,13 @@ pub(super) fn position_of_entry(stored: &[u8]) -> Position {
         }
         _ => Position::default(),
     }
+}
+
+/// Bytes before the value of an entry, of which the first [`MAX_HEADER_BYTES`] or all are given;
+/// none if this release does not know its format.
+pub(super) fn value_offset(stored: &[u8]) -> Option<usize> {
+    let shift = shift_of(stored).filter(|shift| stored[FLAGS_AT + shift] == 0)?;
+    Some(HEADER_BYTES + shift + usize::from((&stored[LENGTH_AT + shift..]).get_u16()))
 }
 
 /// The tags of an entry, of which the value may be missing; none if they are not what was written.

@@ -7,8 +7,11 @@ use redis::Value;
 
 use super::{RedisStore, pool::Retry};
 use crate::{
-    model::Namespace,
-    store::{Inspect, NamespacePage, NamespaceUsage, Result, StoreInfo, ttl_class},
+    model::{EntryKey, Namespace},
+    store::{
+        EntryInspection, Inspect, KeyListPart, KeyListStep, NamespacePage, NamespaceUsage, Result,
+        StoreInfo, ttl_class,
+    },
 };
 
 /// Number of random keys from which the usage is estimated.
@@ -85,6 +88,14 @@ impl Inspect for RedisStore {
             .collect();
         usage.sort_by(|(one, _), (two, _)| one.cmp(two));
         Ok(usage)
+    }
+
+    async fn list_keys(&self, step: &KeyListStep) -> Result<KeyListPart> {
+        self.list_part(step).await
+    }
+
+    async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection> {
+        self.inspection(key).await
     }
 }
 

@@ -138,6 +138,12 @@ impl KeySchema {
         format!("{}:{{{namespace}:", self.prefix)
     }
 
+    /// The pattern of SCAN that matches all entries of a namespace, and perhaps other names.
+    pub(super) fn entry_pattern(&self, namespace: &Namespace) -> String {
+        // Neither a prefix nor a namespace has characters with a meaning in patterns.
+        format!("{}:{{{namespace}:*}}:[kp]:*", self.prefix)
+    }
+
     /// Parses a name; none if it is not that of an entry or a marker.
     pub(super) fn parse<'a>(&self, name: &'a [u8]) -> Option<ParsedKey<'a>> {
         let rest =

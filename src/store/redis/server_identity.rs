@@ -12,6 +12,8 @@ use std::{
 use parking_lot::Mutex;
 use redis::{RedisResult, Value, aio::MultiplexedConnection};
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::fault::Fault;
 use crate::store::near_cache::NearCache;
 
@@ -64,6 +66,11 @@ impl ServerInfo {
 impl ServerIdentity {
     pub(super) fn new(near: Arc<NearCache>) -> Self {
         Self { run_id: Mutex::new(None), changes: AtomicU64::new(0), near }
+    }
+
+    /// A number for the server's process, the same in all replicas; zero if it is not known.
+    pub(super) fn process_id(&self) -> u64 {
+        self.run_id.lock().as_ref().map_or(0, |run_id| xxh3_64(run_id.as_bytes()))
     }
 
     /// Times that another server was met.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use larder::pb::v1::StatsRequest;
+use larder::pb::v1::{ListKeysRequest, StatsRequest};
 
 use crate::support::{
     client::{
@@ -45,6 +45,8 @@ async fn exercise_all_calls(cache: &Cache) {
     let stats = cache.stats(StatsRequest::default()).await.unwrap();
     assert!(!stats.degraded && stats.store.as_ref().unwrap().reachable, "{stats:?}");
     assert!(stats.namespaces.iter().any(|namespace| namespace.size.is_some()), "{stats:?}");
+    let keys = ListKeysRequest { namespace: "ns".to_owned(), ..Default::default() };
+    assert!(!cache.rpc().list_keys(keys).await.unwrap().into_inner().keys.is_empty());
     cache.invalidate_namespace(invalidate("ns")).await.unwrap();
     assert_eq!(cache.read("filled").await, None);
     assert!(!cache.get(get("filled")).await.unwrap().degraded);

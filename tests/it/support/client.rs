@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use larder::pb::v1::{
     AbandonRequest, AbandonResponse, BatchDeleteRequest, BatchDeleteResponse,
     BatchGetOrFetchRequest, BatchGetOrFetchResult, BatchGetRequest, BatchGetResponse,
-    BatchSetRequest, BatchSetResponse, Contended, DeleteRequest, DeleteResponse, Found,
-    GetOrFetchRequest, GetOrFetchResponse, GetRequest, GetResponse, IncrementRequest,
+    BatchSetRequest, BatchSetResponse, Contended, CountKeysRequest, DeleteRequest, DeleteResponse,
+    Found, GetOrFetchRequest, GetOrFetchResponse, GetRequest, GetResponse, IncrementRequest,
     IncrementResponse, InvalidateNamespaceRequest, InvalidateNamespaceResponse, InvalidateRequest,
-    InvalidateResponse, KeyRef, Lease, PatchRequest, PatchResponse, RenewRequest, RenewResponse,
-    SetRequest, SetResponse, StatsRequest, StatsResponse, TouchRequest, TouchResponse, Value,
-    cache_service_client::CacheServiceClient, get_or_fetch_response::Outcome as Answer,
-    value::Kind,
+    InvalidateResponse, KeyRef, Lease, ListKeysRequest, ListedKey, PatchRequest, PatchResponse,
+    RenewRequest, RenewResponse, SetRequest, SetResponse, StatsRequest, StatsResponse,
+    TouchRequest, TouchResponse, Value, cache_service_client::CacheServiceClient,
+    get_or_fetch_response::Outcome as Answer, value::Kind,
 };
 use tonic::{
     IntoRequest, Response, Status,
@@ -100,6 +100,35 @@ impl Cache {
             chunks.push(chunk);
         }
         Ok(chunks)
+    }
+
+    /// All pages of ListKeys.
+    pub(crate) async fn list_keys(
+        &self,
+        mut request: ListKeysRequest,
+    ) -> Result<Vec<ListedKey>, Status> {
+        let mut keys = Vec::new();
+        loop {
+            let page = self.rpc().list_keys(request.clone()).await?.into_inner();
+            keys.extend(page.keys);
+            if page.next_page_token.is_empty() {
+                return Ok(keys);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// All parts of CountKeys.
+    pub(crate) async fn count_keys(&self, mut request: CountKeysRequest) -> Result<u64, Status> {
+        let mut count = 0;
+        loop {
+            let part = self.rpc().count_keys(request.clone()).await?.into_inner();
+            count += part.count;
+            if part.next_page_token.is_empty() {
+                return Ok(count);
+            }
+            request.page_token = part.next_page_token;
+        }
     }
 
     /// All results of a BatchGetOrFetch.

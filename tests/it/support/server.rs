@@ -227,6 +227,25 @@ pub(crate) fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         .unwrap()
 }
 
+/// Runs the binary with these arguments and this standard input until it exits.
+pub(crate) fn run_with_input(arguments: &[&str], input: &[u8]) -> Output {
+    let mut command = binary(None);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let mut stdin = process.stdin.take().unwrap();
+    // A command that refuses its arguments does not read its input.
+    let _ = stdin.write_all(input);
+    drop(stdin);
+    process.wait_with_output().unwrap()
+}
+
+/// Runs the binary with a standard output that its reader has closed.
+pub(crate) fn run_into_closed_pipe(arguments: &[&str]) -> Output {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    binary(None).args(arguments).stdin(Stdio::null()).stdout(writer).output().unwrap()
+}
+
 fn binary(max_files: Option<u32>) -> Command {
     let binary = env!("CARGO_BIN_EXE_larder");
     let mut command = match max_files {

@@ -1,0 +1,197 @@
+//! What is in the cache: keys, single entries and namespaces, for operators and for callers that
+//! iterate over their namespace.
+
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{task::yield_now, time::Instant};
+
+use super::{
+    Cache, Error, Outcome,
+    fleet_stats::{FleetStats, Overview},
+    policy::Verdict,
+};
+use crate::{
+    config::NamespaceConfig,
+    model::{EntryKey, Glob, Namespace, Timestamp, Version},
+    stats::registry::OTHER,
+    store::{EntryInspection, KeyListPosition, KeyListStep, NamespacePage, StatsBackend},
+};
+
+/// Time after which a page ends, whatever it has found.
+const PAGE_TIME: Duration = Duration::from_millis(100);
+/// Fewest entries that a step visits: a step has a cost of its own.
+const MIN_VISITS: usize = 16;
+
+/// Lists what is in the cache.
+pub struct Directory {
+    cache: Arc<Cache>,
+    fleet: Arc<FleetStats>,
+    store: Arc<dyn StatsBackend>,
+}
+
+/// Which keys to list.
+#[derive(Debug, Clone)]
+pub struct KeyQuery {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// Only keys that match; `None` lists all.
+    pub glob: Option<Glob>,
+    /// Where to begin.
+    pub position: KeyListPosition,
+}
+
+/// What is held for a key.
+#[derive(Debug)]
+pub struct EntryReport {
+    /// What the store holds.
+    pub stored: EntryInspection,
+    /// How a read that accepts any stale value sees the stored entry; `None` is a miss.
+    pub outcome: Option<Outcome>,
+    /// Version of the copy in the near cache of this replica.
+    pub near: Option<Version>,
+    /// Time of the report, by the store's clock.
+    pub now: Timestamp,
+}
+
+/// A page of namespaces.
+#[derive(Debug)]
+pub struct NamespaceList {
+    /// The namespaces, sorted by name.
+    pub namespaces: Vec<ListedNamespace>,
+    /// Whether there are more pages.
+    pub has_more: bool,
+    /// Figures of these namespaces, and of others.
+    pub overview: Overview,
+}
+
+/// A namespace in use.
+#[derive(Debug)]
+pub struct ListedNamespace {
+    /// Its name.
+    pub name: Namespace,
+    /// Whether it has rules of its own.
+    pub is_configured: bool,
+    /// Its rules; `None` if requests to it are refused.
+    pub config: Option<NamespaceConfig>,
+}
+
+impl Directory {
+    /// Lists what `cache` and its store have. `store` is the store without the near cache.
+    pub fn new(cache: Arc<Cache>, fleet: Arc<FleetStats>, store: Arc<dyn StatsBackend>) -> Self {
+        Self { cache, fleet, store }
+    }
+
+    /// Lists about `size` keys, fewer if that takes too long. Returns where the next page begins;
+    /// `None` at the end.
+    ///
+    /// # Errors
+    /// [`Error::UnknownNamespace`], [`Error::StoreUnavailable`].
+    pub async fn list_keys(
+        &self,
+        query: KeyQuery,
+        size: usize,
+    ) -> Result<(Vec<EntryKey>, Option<KeyListPosition>), Error> {
+        let mut keys = Vec::new();
+        let next = self.walk(query, size, |found| keys.extend(found)).await?;
+        Ok((keys, next))
+    }
+
+    /// Counts keys, for a limited time. Returns where to continue; `None` at the end.
+    ///
+    /// # Errors
+    /// As [`Directory::list_keys`].
+    pub async fn count_keys(
+        &self,
+        query: KeyQuery,
+    ) -> Result<(usize, Option<KeyListPosition>), Error> {
+        let mut count = 0;
+        let next = self.walk(query, usize::MAX, |found| count += found.len()).await?;
+        Ok((count, next))
+    }
+
+    /// Passes keys to `each` until there are `size` of them.
+    async fn walk(
+        &self,
+        query: KeyQuery,
+        size: usize,
+        mut each: impl FnMut(Vec<EntryKey>),
+    ) -> Result<Option<KeyListPosition>, Error> {
+        let KeyQuery { namespace, glob, position } = query;
+        self.cache.namespaces().rules(&namespace)?;
+        let started = Instant::now();
+        let mut step = KeyListStep { namespace, glob, position, visits: visits(size, 1, 1) };
+        let (mut found, mut visited) = (0, 0);
+        loop {
+            let part = self.store.list_keys(&step).await?;
+            found += part.keys.len();
+            visited += step.visits;
+            each(part.keys);
+            let Some(next) = part.next else { return Ok(None) };
+            if found >= size || started.elapsed() >= PAGE_TIME {
+                return Ok(Some(next));
+            }
+            step.position = next;
+            step.visits = visits(size - found, found, visited);
+            yield_now().await;
+        }
+    }
+
+    /// Reports what is held for a key.
+    ///
+    /// # Errors
+    /// As [`Directory::list_keys`].
+    pub async fn inspect(&self, key: &EntryKey) -> Result<EntryReport, Error> {
+        let rules = self.cache.namespaces().rules(key.namespace())?;
+        let near = self.cache.store.near(key, Instant::now()).map(|entry| entry.version);
+        let stored = self.store.inspect_entry(key).await?;
+        let now = self.store.now();
+        let readable = stored.entry.as_ref().filter(|_| !stored.is_invalidated);
+        let outcome = readable.and_then(|entry| match rules.evaluate(entry, now, None) {
+            Verdict::Fresh => Some(Outcome::Hit),
+            Verdict::Stale => Some(Outcome::Stale),
+            Verdict::Negative => Some(Outcome::Negative),
+            Verdict::StaleIfError | Verdict::Expired => None,
+        });
+        Ok(EntryReport { stored, outcome, near, now })
+    }
+
+    /// Lists the `limit` namespaces after the name `after` that are configured, have entries or
+    /// have statistics.
+    pub async fn namespaces(&self, after: String, limit: usize) -> NamespaceList {
+        let limit = limit.clamp(1, NamespaceList::MAX);
+        // One more, because the shared counters are reported as a namespace and are none.
+        let page = NamespacePage::new(Vec::new(), after, limit + 1);
+        let overview = self.fleet.overview(&page).await;
+        let configured = self.cache.namespaces().configured();
+        let (in_use, has_more) = overview.names(&page);
+        let in_use = in_use.into_iter().filter(|name| *name != OTHER);
+        let mut names: Vec<Namespace> = in_use
+            .filter_map(|name| Namespace::new(name).ok())
+            .chain(configured.iter().filter(|name| page.follows(name.as_str())).cloned())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let has_more = has_more || names.len() > limit;
+        names.truncate(limit);
+        let namespaces = names.into_iter().map(|name| ListedNamespace {
+            is_configured: configured.contains(&name),
+            config: self.cache.namespaces().rules(&name).ok().map(|rules| rules.config.clone()),
+            name,
+        });
+        NamespaceList { namespaces: namespaces.collect(), has_more, overview }
+    }
+}
+
+impl NamespaceList {
+    /// Most namespaces of a page.
+    pub const MAX: usize = 500;
+}
+
+/// How many entries to visit for `wanted` keys, where `found` keys were among `visited` entries.
+fn visits(wanted: usize, found: usize, visited: usize) -> usize {
+    let estimate = wanted.saturating_mul(visited) / found.max(1);
+    estimate.clamp(MIN_VISITS, KeyListStep::MAX_VISITS)
+}

@@ -1,0 +1,77 @@
+//! Commands that use the cache of a running server: one file each.
+//!
+//! A command reads its arguments before it connects, calls the server through a [`session`], and
+//! writes to an [`output`]. `docs/cli.md` has the exit codes.
+
+mod arguments;
+mod completions;
+mod delete;
+mod display;
+mod failure;
+mod fetch;
+mod get;
+mod incr;
+mod inspect;
+mod invalidate;
+mod keys;
+mod namespaces;
+mod output;
+mod session;
+mod set;
+mod touch;
+mod value;
+mod warm;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+/// Commands on entries and namespaces. Each variant names the file with the arguments.
+#[derive(Debug, Subcommand)]
+pub(super) enum CacheCommand {
+    /// Print the value of an entry, or a table of several entries.
+    Get(get::Args),
+    /// Store a value, from the command line, a file or standard input.
+    Set(set::Args),
+    /// Delete entries; afterwards no read returns an older value.
+    Delete(delete::Args),
+    /// Print a value that is computed if it is missing, or get the lease to compute it.
+    Fetch(fetch::Args),
+    /// Give a fresh entry a new TTL.
+    Touch(touch::Args),
+    /// Add to a counter and print the sum.
+    Incr(incr::Args),
+    /// Invalidate entries of a namespace; afterwards no read returns an older value.
+    Invalidate(invalidate::Args),
+    /// Fetch entries from the origin of a namespace before they are requested.
+    Warm(warm::Args),
+    /// List the keys of a namespace.
+    Keys(keys::Args),
+    /// Print what the store holds for one key, whether or not a read returns it.
+    Inspect(inspect::Args),
+    /// List the namespaces in use, with their policies and figures.
+    Namespaces(namespaces::Args),
+    /// Print the completions of a shell.
+    Completions(completions::Args),
+}
+
+impl CacheCommand {
+    /// Runs the command and prints errors to standard error.
+    pub(super) fn run(self) -> ExitCode {
+        let ending = match self {
+            Self::Get(args) => args.run(),
+            Self::Set(args) => args.run(),
+            Self::Delete(args) => args.run(),
+            Self::Fetch(args) => args.run(),
+            Self::Touch(args) => args.run(),
+            Self::Incr(args) => args.run(),
+            Self::Invalidate(args) => args.run(),
+            Self::Warm(args) => args.run(),
+            Self::Keys(args) => args.run(),
+            Self::Inspect(args) => args.run(),
+            Self::Namespaces(args) => args.run(),
+            Self::Completions(args) => args.run(),
+        };
+        failure::exit_code(ending)
+    }
+}

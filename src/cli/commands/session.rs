@@ -1,0 +1,87 @@
+//! The connection of a command, with its time limit.
+
+use std::{future::Future, time::Duration};
+
+use tonic::{Request, Response, Status, transport::Channel};
+
+use super::{
+    arguments::CallArgs,
+    failure::{Ending, Error},
+};
+use crate::{
+    cli::client::{self, RemoteServer},
+    pb::v1::{admin_service_client::AdminServiceClient, cache_service_client::CacheServiceClient},
+};
+
+/// Extra time for the server's own answer to a call whose deadline has passed.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A connected server.
+pub(super) struct Session {
+    server: RemoteServer,
+    limit: Duration,
+}
+
+/// Connects and runs a command.
+pub(super) fn run<F: Future<Output = Result<Ending, Error>>>(
+    args: &CallArgs,
+    command: impl FnOnce(Session) -> F,
+) -> Result<Ending, Error> {
+    client::block_on(async {
+        let address = args.address.clone().unwrap_or_else(client::default_address);
+        let limit = args.timeout;
+        let server = client::within(limit, &address, client::connect(address.clone())).await?;
+        command(Session { server, limit }).await
+    })
+}
+
+impl Session {
+    /// The same session with more time for each answer.
+    #[must_use]
+    pub(super) fn extended_by(mut self, wait: Duration) -> Self {
+        self.limit = self.limit.saturating_add(wait);
+        self
+    }
+
+    /// Client of the cache. The server limits the size of values.
+    pub(super) fn cache(&self) -> CacheServiceClient<Channel> {
+        CacheServiceClient::new(self.server.channel.clone())
+            .max_decoding_message_size(usize::MAX)
+            .max_encoding_message_size(usize::MAX)
+    }
+
+    /// Client of the operator's calls.
+    pub(super) fn admin(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.server.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// A request with the time limit as its deadline.
+    pub(super) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.limit);
+        request
+    }
+
+    /// Waits for an answer.
+    pub(super) async fn answer<T>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Error> {
+        self.part(async { call.await.map(Response::into_inner) }).await
+    }
+
+    /// Waits for a part of an answer, such as the next message of a stream.
+    pub(super) async fn part<T>(
+        &self,
+        work: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Error> {
+        let address = &self.server.address;
+        let work = async {
+            work.await.map_err(|status| Error::Refused {
+                address: address.clone(),
+                status: Box::new(status),
+            })
+        };
+        client::within(self.limit.saturating_add(GRACE), address, work).await
+    }
+}

@@ -1,0 +1,79 @@
+//! ListKeys and CountKeys, which callers and operators share.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tonic::Status;
+
+use super::{convert, status};
+use crate::{cache::Directory, pb::v1 as pb};
+
+/// Most listings at once in a replica.
+const MAX_LISTINGS: usize = 8;
+/// Time for which further ones wait.
+const QUEUE_TIME: Duration = Duration::from_secs(1);
+
+/// Lists keys, at a bounded rate.
+pub struct KeyListing {
+    directory: Arc<Directory>,
+    queue: ListingQueue,
+}
+
+/// Bounds the listings that run at once.
+struct ListingQueue(Semaphore);
+
+/// A page of keys with the token of the next one.
+pub(super) type ListedPage = (Vec<pb::ListedKey>, String);
+
+impl KeyListing {
+    /// Lists the keys of `directory`.
+    pub fn new(directory: Arc<Directory>) -> Self {
+        Self { directory, queue: ListingQueue(Semaphore::new(MAX_LISTINGS)) }
+    }
+
+    pub(super) async fn list(&self, request: &pb::ListKeysRequest) -> Result<ListedPage, Status> {
+        let query = convert::key_query(&request.namespace, &request.glob, &request.page_token)?;
+        let size = convert::key_page_size(request.page_size);
+        let _permit = self.queue.begin().await?;
+        let (keys, next) = self.directory.list_keys(query, size).await?;
+        Ok((keys.iter().map(convert::listed_key).collect(), convert::key_page_token(next)))
+    }
+
+    pub(super) async fn count(
+        &self,
+        request: &pb::CountKeysRequest,
+    ) -> Result<pb::CountKeysResponse, Status> {
+        let query = convert::key_query(&request.namespace, &request.glob, &request.page_token)?;
+        let _permit = self.queue.begin().await?;
+        let (count, next) = self.directory.count_keys(query).await?;
+        let next_page_token = convert::key_page_token(next);
+        Ok(pb::CountKeysResponse { count: count as u64, next_page_token })
+    }
+}
+
+impl ListingQueue {
+    async fn begin(&self) -> Result<SemaphorePermit<'_>, Status> {
+        let permit = tokio::time::timeout(QUEUE_TIME, self.0.acquire()).await;
+        permit.ok().and_then(Result::ok).ok_or_else(|| status::overloaded_by_listings(MAX_LISTINGS))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn listings_beyond_the_limit_wait_for_a_while() {
+        let queue = ListingQueue(Semaphore::new(MAX_LISTINGS));
+        let mut running = Vec::new();
+        for _ in 0..MAX_LISTINGS {
+            running.push(queue.begin().await.unwrap());
+        }
+        let refused = queue.begin().await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        let ended = async { drop(running.pop()) };
+        let (begun, ()) = tokio::join!(queue.begin(), ended);
+        assert!(begun.is_ok());
+    }
+}

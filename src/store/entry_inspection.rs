@@ -1,0 +1,40 @@
+//! What a store holds for one key.
+
+use std::time::Duration;
+
+use crate::model::Entry;
+
+/// What a store holds for one key, whether or not a read returns it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EntryInspection {
+    /// The entry.
+    pub entry: Option<Entry>,
+    /// Whether the entry is invalidated: no read returns it, and its memory is freed later.
+    pub is_invalidated: bool,
+    /// Memory of the entry in the store, in bytes.
+    pub stored_bytes: u64,
+    /// The lease of the key, or what is left of it.
+    pub lease: Option<LeaseInspection>,
+}
+
+/// The lease of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseInspection {
+    /// Its state.
+    pub state: LeaseInspectionState,
+    /// Time until the state ends.
+    pub remaining: Duration,
+}
+
+/// The state of a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseInspectionState {
+    /// A caller or a replica computes the value.
+    Held,
+    /// The entry was deleted, written or invalidated since: the holder's fill is refused.
+    Voided,
+    /// The last holder gave up, for this cause; no other lease is granted.
+    BackedOff(String),
+    /// No fill is accepted since a delete with a hold-off.
+    HeldOff,
+}

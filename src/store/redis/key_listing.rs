@@ -1,0 +1,103 @@
+//! Listing the keys of a namespace: SCAN with a pattern, and the headers of what it finds.
+
+use std::collections::HashMap;
+
+use redis::Value;
+
+use super::{
+    RedisStore,
+    ban_logs::{BanLogs, Candidate},
+    codec,
+    key_schema::{EntryKeys, ParsedKey},
+    pool::Retry,
+    script_reply::parse,
+};
+use crate::{
+    model::EntryKey,
+    store::{KeyListPart, KeyListPosition, KeyListStep, Result},
+};
+
+impl RedisStore {
+    /// Sends one SCAN, and one pipeline for what it found.
+    pub(super) async fn list_part(&self, step: &KeyListStep) -> Result<KeyListPart> {
+        // The cursors of another process have another meaning: the listing begins again, as it must
+        // not miss a key.
+        let origin = self.pool.health().server().process_id();
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(step.position.cursor_of(origin))
+            .arg("MATCH")
+            .arg(self.schema.entry_pattern(&step.namespace))
+            .arg("COUNT")
+            .arg(step.visits.clamp(1, KeyListStep::MAX_VISITS));
+        let (cursor, names): (u64, Vec<Vec<u8>>) =
+            parse(self.pool.query(&scan, Retry::Idempotent).await?)?;
+        let keys = names.iter().filter_map(|name| match self.schema.parse(name)? {
+            ParsedKey::Entry { namespace, key, digest } if step.selects(key) => {
+                EntryKey::restored(namespace, key, digest)
+            }
+            ParsedKey::Entry { .. } | ParsedKey::Marker { .. } => None,
+        });
+        let keys = keys.filter(|key| *key.namespace() == step.namespace).collect();
+        let keys = self.current(keys).await?;
+        Ok(KeyListPart { keys, next: (cursor != 0).then_some(KeyListPosition { origin, cursor }) })
+    }
+
+    /// Keeps the keys whose entries belong to the current generation and are not banned.
+    async fn current(&self, keys: Vec<EntryKey>) -> Result<Vec<EntryKey>> {
+        if keys.is_empty() {
+            return Ok(keys);
+        }
+        let names: Vec<_> = keys.iter().map(|key| self.schema.entry_keys(key)).collect();
+        let mut indices: HashMap<&[u8], usize> = HashMap::new();
+        let mut reads = redis::pipe();
+        for name in &names {
+            let next = indices.len();
+            indices.entry(&name.marker).or_insert_with(|| {
+                reads.cmd("GET").arg(&name.marker);
+                next
+            });
+        }
+        for name in &names {
+            // Values may be large.
+            reads.cmd("GETRANGE").arg(&name.entry).arg(0).arg(codec::MAX_HEADER_BYTES - 1);
+        }
+        let answers = self.pool.query_each(&reads, &mut None).await?;
+        let (markers, headers) = answers.split_at_checked(indices.len()).unwrap_or_default();
+        let mut current = Vec::with_capacity(keys.len());
+        for ((key, name), header) in keys.iter().zip(&names).zip(headers) {
+            let marker = indices.get(&*name.marker).and_then(|index| markers.get(*index));
+            // A key of another type is foreign.
+            if let (Some(Value::BulkString(marker)), Value::BulkString(header)) = (marker, header)
+                && codec::is_in_generation(header, marker)
+                && self.is_listed(key, name, marker, header).await?
+            {
+                current.push(key.clone());
+            }
+        }
+        Ok(current)
+    }
+
+    /// Whether an entry with this header is not banned.
+    async fn is_listed(
+        &self,
+        key: &EntryKey,
+        name: &EntryKeys,
+        marker: &[u8],
+        header: &[u8],
+    ) -> Result<bool> {
+        let Some(value_at) = codec::value_offset(header) else { return Ok(false) };
+        let bans = self.bans.of(key.namespace());
+        if codec::is_under(header, marker) && self.bans.is_current(&bans, marker) {
+            return Ok(true);
+        }
+        let mut read = redis::cmd("GETRANGE");
+        read.arg(&name.entry).arg(0).arg(value_at - 1);
+        let Value::BulkString(head) = self.pool.query(&read, Retry::Idempotent).await? else {
+            return Ok(false);
+        };
+        // It may have been written again since.
+        let Some((since, tags)) = BanLogs::candidate_of(&head) else { return Ok(false) };
+        let candidate = Candidate { since, key: key.key(), tags: &tags };
+        self.bans.is_valid(&bans, (&name.marker, marker), &candidate).await
+    }
+}
