@@ -130,7 +130,7 @@ pub fn register_redis(
         })
         .build();
     type Count = fn(&RedisStore) -> u64;
-    let counters: [(&str, &str, Count); 7] = [
+    let counters: [(&str, &str, Count); 10] = [
         ("larder.store.connections.created", "Connections to Redis made", |store| {
             store.pool_state().created
         }),
@@ -144,6 +144,17 @@ pub fn register_redis(
             "larder.store.corrupt_entries",
             "Entries in Redis that were not what was written",
             RedisStore::corrupt_entries,
+        ),
+        ("larder.store.ban_checks", "Entries and fills that were compared with bans", |store| {
+            store.ban_stats().checks
+        }),
+        ("larder.store.banned", "Entries and fills that a ban concerned", |store| {
+            store.ban_stats().banned
+        }),
+        (
+            "larder.store.lost_bans",
+            "Shards that were invalidated because they knew bans that a failover has lost",
+            |store| store.ban_stats().lost_positions,
         ),
         ("larder.store.resent", "Commands sent again on another connection", |store| {
             store.pool_state().resent

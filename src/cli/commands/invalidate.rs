@@ -1,19 +1,37 @@
 //! `larder invalidate`
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::{
-    arguments::CallArgs,
+    arguments::{CallArgs, duration},
+    display::escape,
     failure::{Ending, Error},
     output::Output,
     session,
 };
-use crate::pb::v1::InvalidateNamespaceRequest;
+use crate::pb::{
+    from_duration,
+    v1::{
+        InvalidateNamespaceRequest, InvalidateRequest, PatternTarget, TagTarget, Target,
+        target::Target as Kind,
+    },
+};
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    /// Namespace whose entries become invalid, all of them
+    /// Namespace whose entries become invalid: all of them, or those that --tag or --glob select
     namespace: String,
+    /// Invalidate the entries with this tag; may be repeated
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Invalidate the entries whose key matches this glob (`*`, `?`, `[a-z]`, `\`); may be repeated
+    #[arg(long = "glob", value_name = "GLOB")]
+    globs: Vec<String>,
+    /// Reject values that were computed before or shortly after, for this long
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    hold_off: Option<Duration>,
     #[command(flatten)]
     call: CallArgs,
 }
@@ -21,12 +39,48 @@ pub(in crate::cli) struct Args {
 impl Args {
     pub(super) fn run(&self) -> Result<Ending, Error> {
         session::run(&self.call, async |session| {
-            let request = InvalidateNamespaceRequest { namespace: self.namespace.clone() };
             let mut cache = session.cache();
-            session.answer(cache.invalidate_namespace(session.request(request))).await?;
-            let line = json!({ "namespace": self.namespace, "result": "invalidated" });
-            Output::stdout(self.call.json).line(&line, || "invalidated".to_owned())?;
-            Ok(Ending::Done)
+            let is_everything = self.tags.is_empty() && self.globs.is_empty();
+            if is_everything && self.hold_off.is_none() {
+                let request = InvalidateNamespaceRequest { namespace: self.namespace.clone() };
+                session.answer(cache.invalidate_namespace(session.request(request))).await?;
+                return self.print(true);
+            }
+            let hold_off = self.hold_off.map(from_duration);
+            let request = InvalidateRequest { targets: self.targets(), hold_off };
+            let response = session.answer(cache.invalidate(session.request(request))).await?;
+            self.print(response.results.iter().any(|result| result.namespace_invalidated))
         })
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        let namespace = || self.namespace.clone();
+        let tags = (!self.tags.is_empty())
+            .then(|| Kind::Tags(TagTarget { namespace: namespace(), tags: self.tags.clone() }));
+        let globs = self.globs.iter().map(|glob| {
+            Kind::Pattern(PatternTarget { namespace: namespace(), glob: glob.clone() })
+        });
+        let mut kinds: Vec<Kind> = tags.into_iter().chain(globs).collect();
+        if kinds.is_empty() {
+            kinds.push(Kind::Namespace(namespace()));
+        }
+        kinds.into_iter().map(|kind| Target { target: Some(kind) }).collect()
+    }
+
+    /// `is_whole`: all entries of the namespace are invalid, also if only some were selected.
+    fn print(&self, is_whole: bool) -> Result<Ending, Error> {
+        let is_more = is_whole && !(self.tags.is_empty() && self.globs.is_empty());
+        let line = json!({
+            "namespace": self.namespace, "result": "invalidated", "namespace_invalidated": is_whole,
+        });
+        Output::stdout(self.call.json).line(&line, || {
+            if is_more {
+                let namespace = escape(&self.namespace);
+                format!("invalidated all of {namespace}: it has too many banned tags or patterns")
+            } else {
+                "invalidated".to_owned()
+            }
+        })?;
+        Ok(Ending::Done)
     }
 }

@@ -42,10 +42,24 @@ impl Leases for RedisStore {
         token: LeaseToken,
         ttl: Duration,
     ) -> Result<LeaseStatus> {
-        let mut call = self.call(&EXTEND, key, None);
-        call.arg(&token.0).arg(millis_ceil(ttl));
-        let reply = self.pool.run(&EXTEND, &call, Retry::Idempotent).await?;
-        lease_status(&reply.word, "HELD").ok_or_else(|| unexpected("extend.lua"))
+        // The tags of the value are not known yet.
+        let tags = &[];
+        let Some(mut checks) = self.begin_fill(key, tags).await? else {
+            return self.refuse_fill(key, token).await.map(Err);
+        };
+        loop {
+            let mut call = self.call(&EXTEND, key, None);
+            call.arg(&token.0).arg(millis_ceil(ttl)).arg(checks.range());
+            let reply = self.pool.run(&EXTEND, &call, Retry::Idempotent).await?;
+            match checks.settle(self, key, tags, reply).await? {
+                FillStep::Done(reply) => {
+                    let status = lease_status(&reply.word, "HELD");
+                    return status.ok_or_else(|| unexpected("extend.lua"));
+                }
+                FillStep::Again => {}
+                FillStep::Refused => return self.refuse_fill(key, token).await.map(Err),
+            }
+        }
     }
 
     async fn discard(

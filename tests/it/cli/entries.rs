@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{DONE, MISS, cli, cli_with_input};
-use crate::support::server::run_into_closed_pipe;
+use crate::support::{env::LONG_TIMEOUTS, server::run_into_closed_pipe};
 
 on_both_stores!(one_entry_lives_through_all_commands, |env| {
     let larder = &env.larder;
@@ -85,7 +85,17 @@ on_both_stores!(json_has_one_object_per_line, |env| {
     assert_eq!((&sum["value"], sum["version"].is_string()), (&json!(3), true));
     assert!(is_below(sum["ttl_remaining"].clone(), 60.0), "{sum}");
     let invalidated = cli(larder, "invalidate ns --json").json();
-    assert_eq!(invalidated, [json!({"namespace": "ns", "result": "invalidated"})]);
+    let line = |is_whole: bool| json!({"namespace": "ns", "result": "invalidated", "namespace_invalidated": is_whole});
+    assert_eq!(invalidated, [line(true)]);
+    cli(larder, "set ns user:1 v --tag a");
+    cli(larder, "set ns user:2 v --tag b");
+    assert_eq!(cli(larder, "invalidate ns --glob user:[13] --tag c --json").json(), [line(false)]);
+    assert_eq!(cli(larder, "get ns user:1").code, MISS);
+    assert_eq!(
+        cli(larder, "invalidate ns --tag b --hold-off 1s").result(),
+        (DONE, "invalidated\n")
+    );
+    assert_eq!(cli(larder, "get ns user:2").code, MISS);
 });
 
 on_both_stores!(several_keys_are_a_table, |env| {
@@ -110,7 +120,7 @@ on_both_stores!(several_keys_are_a_table, |env| {
     assert_eq!(cli(larder, "get ns a b").code, MISS);
 });
 
-on_both_stores!(more_keys_than_a_batch_are_read_and_deleted, |env| {
+on_both_stores!(more_keys_than_a_batch_are_read_and_deleted, env: LONG_TIMEOUTS, |env| {
     let keys: Vec<String> = (0..1001).map(|index| format!("k{index}")).collect();
     env.cache.put("k1000", "v").await;
     let input = keys.join("\n");

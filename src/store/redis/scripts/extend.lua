@@ -1,7 +1,8 @@
--- ARGV[4] token, [5] lifetime of the lease in milliseconds
+-- ARGV[4] token, [5] lifetime of the lease in milliseconds, [6] as [8] in fill.lua
 
-local marker, reason = held_lease(ARGV[4])
-if not marker then return reason end
+local marker, granted_at = held_lease(ARGV[4])
+if not marker then return granted_at end
+if granted_at .. position_of(marker) ~= ARGV[6] then return {'CHECK_LEASE', marker, granted_at} end
 keep_marker(tonumber(ARGV[5]))
 -- First, because it needs no memory: then the server does not stop the script for lack of it.
 redis.call('PEXPIRE', KEYS[3], ARGV[5])
