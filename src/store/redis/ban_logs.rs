@@ -64,6 +64,8 @@ pub(super) struct NamespaceBans {
     /// When the last read failed, and why.
     reading: Mutex<Option<(Instant, Error)>>,
     is_advancing: AtomicBool,
+    /// Whether an announced ban is being read.
+    is_following: AtomicBool,
 }
 
 struct Known {
@@ -165,12 +167,17 @@ impl BanLogs {
     /// Redis has announced a ban of the namespace.
     pub(super) fn on_ban(&self, namespace: &str) {
         let Some(bans) = self.0.namespaces.get(namespace) else { return };
+        // A ban that is missed here is met with the next marker.
+        if bans.is_following.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let logs = self.clone();
         tokio::spawn(async move {
             let next = bans.known.read().log.head().sequence + 1;
             if let Err(error) = logs.read(&bans, next).await {
                 tracing::debug!(%error, namespace = %bans.namespace, "cannot read new bans");
             }
+            bans.is_following.store(false, Ordering::Release);
         });
     }
 
@@ -432,6 +439,7 @@ impl NamespaceBans {
             known: RwLock::new(Known { epoch: None, log: BanLog::default() }),
             reading: Mutex::new(None),
             is_advancing: AtomicBool::new(false),
+            is_following: AtomicBool::new(false),
         }
     }
 

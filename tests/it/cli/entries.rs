@@ -85,7 +85,10 @@ on_both_stores!(json_has_one_object_per_line, |env| {
     assert_eq!((&sum["value"], sum["version"].is_string()), (&json!(3), true));
     assert!(is_below(sum["ttl_remaining"].clone(), 60.0), "{sum}");
     let invalidated = cli(larder, "invalidate ns --json").json();
-    let line = |is_whole: bool| json!({"namespace": "ns", "result": "invalidated", "namespace_invalidated": is_whole});
+    let line = |is_whole: bool| {
+        let result = "invalidated";
+        json!({"namespace": "ns", "result": result, "namespace_invalidated": is_whole})
+    };
     assert_eq!(invalidated, [line(true)]);
     cli(larder, "set ns user:1 v --tag a");
     cli(larder, "set ns user:2 v --tag b");
