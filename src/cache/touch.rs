@@ -32,7 +32,7 @@ impl Cache {
     }
 
     /// Extends the TTL of a value that a read has found fresh, so that it is fresh for `touch` from
-    /// now; see [`policy::slide`]. A value whose extension the store does not take keeps its TTL.
+    /// now; see `policy::slide`. A value whose extension the store does not take keeps its TTL.
     pub async fn slide(&self, key: &EntryKey, found: &mut Found, touch: Duration) {
         if found.outcome == Outcome::Hit
             && let Ok(context) = self.context(key.namespace())
