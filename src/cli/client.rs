@@ -30,6 +30,11 @@ pub(super) enum Error {
     Runtime(#[from] std::io::Error),
 }
 
+/// The address without a scheme, which many tools add.
+fn host_of(address: &str) -> &str {
+    address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/')
+}
+
 /// A running server, connected.
 pub(super) struct RemoteServer {
     pub(super) address: String,
@@ -74,7 +79,7 @@ pub(super) async fn within<T, E: From<Error>>(
 }
 
 pub(super) async fn connect(address: String) -> Result<RemoteServer, Error> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+    let endpoint = Endpoint::from_shared(format!("http://{}", host_of(&address)))
         .map_err(|source| Error::Address { address: address.clone(), source })?;
     match endpoint.connect().await {
         Ok(channel) => Ok(RemoteServer { address, channel }),
@@ -98,5 +103,17 @@ pub(super) fn default_address() -> String {
         }
         Some(address) => address.to_string(),
         None => DEFAULT_ADDRESS.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_of_an_address_is_optional() {
+        for address in ["localhost:50051", "http://localhost:50051", "http://localhost:50051/"] {
+            assert_eq!(host_of(address), "localhost:50051");
+        }
     }
 }
