@@ -64,15 +64,7 @@ struct BanRecord {
     held_until: Timestamp,
 }
 
-// === impl Ban ===
-
-impl Ban {
-    /// Whether an entry would be banned.
-    pub fn matches(&self, key: &str, tags: &[String]) -> bool {
-        self.tags.iter().any(|tag| tags.contains(tag))
-            || self.globs.iter().any(|glob| glob.matches(key))
-    }
-}
+// === impl BanLimits ===
 
 impl Default for BanLimits {
     fn default() -> Self {

@@ -11,13 +11,17 @@
 //! What a replica knows was said by one server. It is read again when another server is met, and
 //! when the connection was lost on which Redis announces new bans.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use parking_lot::RwLock;
 use quick_cache::sync::Cache;
+use repeated_events::LogInterval;
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{
@@ -38,6 +42,8 @@ use crate::{
 
 /// Namespaces whose logs are known at a time.
 const MAX_NAMESPACES: usize = 10_000;
+/// Shortest time between two log lines about lost bans.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Attempts to check an entry while bans arrive.
 const MAX_ATTEMPTS: usize = 8;
 
@@ -52,6 +58,7 @@ struct Shared {
     checks: AtomicU64,
     banned: AtomicU64,
     lost_positions: AtomicU64,
+    lost_log: parking_lot::Mutex<LogInterval>,
 }
 
 /// The log of one namespace.
@@ -104,6 +111,7 @@ impl BanLogs {
             checks: AtomicU64::new(0),
             banned: AtomicU64::new(0),
             lost_positions: AtomicU64::new(0),
+            lost_log: parking_lot::Mutex::new(LogInterval::new(LOG_INTERVAL)),
         }))
     }
 
@@ -158,7 +166,9 @@ impl BanLogs {
     #[inline]
     pub(super) async fn know(&self, bans: &NamespaceBans) -> Result<()> {
         let epoch = self.epoch();
-        if bans.without_bans_in.load(Ordering::Acquire) == epoch + 1 || bans.is_known_in(epoch) {
+        if bans.without_bans_in.load(Ordering::Acquire) == epoch + 1
+            || bans.is_known_until(0, epoch)
+        {
             return Ok(());
         }
         Box::pin(self.read(bans, 0)).await
@@ -184,6 +194,9 @@ impl BanLogs {
     /// Reads the log, unless it is known up to the number `until`. Concurrent calls read it once,
     /// also if that fails.
     pub(super) async fn read(&self, bans: &NamespaceBans, until: u64) -> Result<()> {
+        if bans.is_known_until(until, self.epoch()) {
+            return Ok(());
+        }
         let began_at = Instant::now();
         let mut last_failure = bans.reading.lock().await;
         if let Some((failed_at, error)) = &*last_failure
@@ -355,11 +368,15 @@ impl BanLogs {
             };
             if !is_known {
                 self.0.lost_positions.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(
-                    namespace = %bans.namespace,
-                    "a failover has lost bans: the entries that may have been written after them \
-                     are invalid"
-                );
+                // Once per shard and namespace otherwise.
+                if let Some(shards) = self.0.lost_log.lock().occurred() {
+                    tracing::warn!(
+                        namespace = %bans.namespace,
+                        shards,
+                        "a failover has lost bans: the entries that may have been written after \
+                         them are invalid"
+                    );
+                }
                 self.replace_marker(marker_name, marker, marker::random(head)).await?;
                 return Ok(false);
             }
@@ -443,8 +460,10 @@ impl NamespaceBans {
         }
     }
 
-    fn is_known_in(&self, epoch: u64) -> bool {
-        self.known.read().epoch == Some(epoch)
+    /// Whether the log was read in this epoch, up to this number at least.
+    fn is_known_until(&self, sequence: u64, epoch: u64) -> bool {
+        let known = self.known.read();
+        known.epoch == Some(epoch) && known.log.head().sequence >= sequence
     }
 
     pub(super) fn namespace(&self) -> &Namespace {
