@@ -81,6 +81,7 @@ pub mod cli;
 pub mod config;
 pub mod count_guard;
 pub mod error_chain;
+pub mod event_template;
 pub mod health;
 pub mod histogram;
 pub mod model;

@@ -1,0 +1,4 @@
+//! Events of the business: rules, PublishEvent.
+
+// PublishEvent, and events as targets of Invalidate.
+mod publish;
