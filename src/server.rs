@@ -17,7 +17,7 @@ use transport::{Admission, Shutdown};
 
 use self::{origins::OriginSet, services::Services, shutdown::RunningTasks};
 use crate::{
-    admin,
+    admin, cloud_events,
     config::{Config, LimitsConfig},
     origin, store,
     telemetry::Telemetry,
@@ -166,6 +166,7 @@ fn spawn(
         listeners.admin,
         registry,
         health.clone(),
+        cloud_events::router(reload.cache.clone()),
         ports.admin.clone(),
         background.clone(),
     ));

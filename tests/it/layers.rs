@@ -25,6 +25,7 @@ const LAYERS: &[(&str, &str)] = &[
     ),
     ("circuit_breaker", ""),
     ("cli", "config error_chain origin pb server telemetry transport"),
+    ("cloud_events", "cache model"),
     ("config", "event_template model url_template"),
     ("count_guard", ""),
     ("error_chain", ""),
@@ -42,8 +43,8 @@ const LAYERS: &[(&str, &str)] = &[
     ),
     (
         "server",
-        "admin cache circuit_breaker config health model origin rpc stats store telemetry \
-         transport warm_list",
+        "admin cache circuit_breaker cloud_events config health model origin rpc \
+         stats store telemetry transport warm_list",
     ),
     ("stats", "model"),
     (
