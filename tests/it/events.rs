@@ -4,3 +4,5 @@
 mod cloud_events;
 // PublishEvent, and events as targets of Invalidate.
 mod publish;
+// Redis streams as sources.
+mod streams;

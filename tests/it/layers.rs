@@ -29,6 +29,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("config", "event_template model url_template"),
     ("count_guard", ""),
     ("error_chain", ""),
+    ("event_streams", "cache config model repeated_events store"),
     ("event_template", "model"),
     ("health", "model pb"),
     ("histogram", ""),
@@ -43,7 +44,7 @@ const LAYERS: &[(&str, &str)] = &[
     ),
     (
         "server",
-        "admin cache circuit_breaker cloud_events config health model origin rpc \
+        "admin cache circuit_breaker cloud_events config event_streams health model origin rpc \
          stats store telemetry transport warm_list",
     ),
     ("stats", "model"),
