@@ -25,6 +25,14 @@ use crate::{
 use source::Source;
 use stats::SourceStats;
 
+/// A source that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("event_sources[{index}].url cannot be used")]
+pub struct Error {
+    index: usize,
+    source: RedisError,
+}
+
 /// The sources, and the tasks that read them.
 pub struct EventStreams {
     sources: Vec<Source>,
@@ -37,12 +45,13 @@ impl EventStreams {
     ///
     /// # Errors
     /// The URL of a source cannot be used.
-    pub fn open(config: &Config, cache: &Arc<Cache>, meter: &Meter) -> Result<Self, RedisError> {
+    pub fn open(config: &Config, cache: &Arc<Cache>, meter: &Meter) -> Result<Self, Error> {
         let (mut sources, mut all) = (Vec::new(), Vec::new());
         for (index, source) in config.event_sources.iter().enumerate() {
             // The configuration checks that it is a server.
             let StoreUrl::Redis(url) = source.server(&config.store.url) else { continue };
-            let client = client(url.expose_secret(), ProtocolVersion::RESP2)?;
+            let client = client(url.expose_secret(), ProtocolVersion::RESP2)
+                .map_err(|error| Error { index, source: error })?;
             let stats = Arc::new(SourceStats::new(index, source));
             all.push(stats.clone());
             let timeout = config.store.connect_timeout;

@@ -19,7 +19,7 @@ use self::{origins::OriginSet, services::Services, shutdown::RunningTasks};
 use crate::{
     admin, cloud_events,
     config::{Config, LimitsConfig},
-    event_streams::EventStreams,
+    event_streams::{self, EventStreams},
     origin, store,
     telemetry::Telemetry,
 };
@@ -54,8 +54,8 @@ pub enum Error {
     #[error("store.url cannot be used")]
     Store(#[from] store::Error),
     /// The URL of an event source is invalid.
-    #[error("the URL of an event source cannot be used")]
-    EventSource(#[from] redis::RedisError),
+    #[error(transparent)]
+    EventSource(#[from] event_streams::Error),
     /// The configuration of an origin is invalid.
     #[error(transparent)]
     Origin(#[from] origin::registry::Error),

@@ -317,11 +317,18 @@ impl Source {
                 State::Read => continue,
                 State::Applied => applied += 1,
                 State::Refused(reason) => {
-                    commands.bury(entry, reason).await?;
+                    // A copy that the server refuses must not keep other events back.
+                    let error = match commands.bury(entry, reason).await {
+                        Err(error) if error.is_io_error() => return Err(error),
+                        copied => copied.err(),
+                    };
                     refused += 1;
                     if let Some(count) = self.refused_log.occurred() {
                         let (stream, id) = (&self.config.redis_stream, &entry.id);
-                        tracing::warn!(%stream, %id, reason, count, "an event is refused");
+                        let not_copied = error.as_ref().map(tracing::field::display);
+                        tracing::warn!(
+                            %stream, %id, reason, count, not_copied, "an event is refused"
+                        );
                     }
                 }
             }

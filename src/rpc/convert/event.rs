@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::Checked;
-use super::invalidate::target_result;
+use prost::Message as _;
+
+use super::{Checked, invalidate::target_result};
 use crate::{
     cache::{EventResult, InvalidateTarget, TargetOutcome},
     config::EventRuleConfig,
@@ -14,6 +15,8 @@ use crate::{
 
 /// Most events in one response.
 const MAX_EVENTS: usize = 100;
+/// Size at which a page ends, in bytes. Clients take messages of 4 MiB by default.
+const MAX_PAGE_BYTES: usize = 1024 * 1024;
 
 /// An event of a request.
 pub(in crate::rpc) fn event(name: String, attributes: BTreeMap<String, String>) -> Checked<Event> {
@@ -62,19 +65,23 @@ pub(in crate::rpc) fn event_page(request: pb::ListEventsRequest) -> Checked<(Str
     Ok((request.page_token, limit))
 }
 
+/// A page of events, which ends early if it becomes large.
 pub(in crate::rpc) fn events_response(
     events: Vec<(String, Vec<EventRuleConfig>)>,
-    has_more: bool,
+    mut has_more: bool,
 ) -> pb::ListEventsResponse {
-    let last = events.last().filter(|_| has_more).map(|(name, _)| name.clone());
-    let convert = |(name, rules): (String, Vec<EventRuleConfig>)| pb::EventRules {
-        name,
-        rules: rules.into_iter().map(rule).collect(),
-    };
-    pb::ListEventsResponse {
-        events: events.into_iter().map(convert).collect(),
-        next_page_token: last.unwrap_or_default(),
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    for (name, rules) in events {
+        if bytes >= MAX_PAGE_BYTES {
+            has_more = true;
+            break;
+        }
+        let event = pb::EventRules { name, rules: rules.into_iter().map(rule).collect() };
+        bytes += event.encoded_len();
+        page.push(event);
     }
+    let last = page.last().filter(|_| has_more).map(|event| event.name.clone());
+    pb::ListEventsResponse { events: page, next_page_token: last.unwrap_or_default() }
 }
 
 fn rule(rule: EventRuleConfig) -> pb::EventRule {
@@ -100,6 +107,11 @@ mod tests {
         let page = events_response(vec![rules("a"), rules("b")], true);
         assert_eq!((page.events.len(), page.next_page_token.as_str()), (2, "b"));
         assert_eq!(events_response(vec![rules("a")], false).next_page_token, "");
+        let large =
+            EventRuleConfig { namespace: "n".repeat(600_000), ..EventRuleConfig::default() };
+        let large = |name: &str| (name.to_owned(), vec![large.clone()]);
+        let page = events_response(vec![large("a"), large("b"), large("c")], false);
+        assert_eq!((page.events.len(), page.next_page_token.as_str()), (2, "b"));
         let request = |token: &str, page_size| pb::ListEventsRequest {
             page_size,
             page_token: token.to_owned(),

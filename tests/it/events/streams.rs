@@ -270,6 +270,26 @@ async fn an_entry_that_is_delivered_too_often_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_entry_that_cannot_be_copied_keeps_no_other_back() {
+    let events = RedisServer::start().await;
+    let config = config(&events.url(), "dead_letter = 'dead'");
+    let larder = Larder::memory().config(&config).start().await;
+    let cache = larder.client().await;
+    await_read(&larder).await;
+    put(&cache, "1:a").await;
+    let mut stream = events.connection().await;
+    redis::cmd("SET").arg(&["dead", "no stream"]).exec_async(&mut stream).await.unwrap();
+    add(&mut stream, &[("event", "changed")]).await;
+    changed(&mut stream, "1").await;
+    await_gone(&cache, "1:a").await;
+    eventually("both are acknowledged", SOON, async || {
+        (pending(&mut stream).await == 0).then_some(())
+    })
+    .await;
+    assert!(larder.logs().contains("WRONGTYPE"), "{}", larder.logs());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fields_and_start_are_configured() {
     let events = RedisServer::start().await;
     let mut stream = events.connection().await;
