@@ -10,6 +10,7 @@ mod chunk_sizer;
 mod delete;
 mod directory;
 mod error;
+mod events;
 pub mod fleet_stats;
 mod get;
 mod get_or_fetch;
@@ -58,6 +59,7 @@ pub use batch_get_or_fetch::BatchGetOrFetch;
 pub use delete::{DeleteResult, Deletion};
 pub use directory::{Directory, EntryReport, KeyQuery, ListedNamespace, NamespaceList};
 pub use error::Error;
+pub use events::{EventCounts, EventOutcome, EventPlan, EventResult, EventRoute, EventRules};
 pub use get::GetResult;
 pub use get_or_fetch::{FetchStatus, GetOrFetchOutcome, GetOrFetchResult, LeaseOffer};
 pub use increment::IncrementResult;
@@ -82,6 +84,9 @@ pub struct Cache {
     closing: CancellationToken,
     invalidate_log: Mutex<LogInterval>,
     invalidation_windows: InvalidationWindows,
+    events: EventRules,
+    event_counts: EventCounts,
+    event_log: Mutex<LogInterval>,
 }
 
 impl Cache {
@@ -105,6 +110,9 @@ impl Cache {
             closing,
             invalidation_windows,
             invalidate_log: Mutex::new(LogInterval::new(invalidate::LOG_INTERVAL)),
+            events: EventRules::none(),
+            event_counts: EventCounts::default(),
+            event_log: Mutex::new(LogInterval::new(invalidate::LOG_INTERVAL)),
         }
     }
 

@@ -17,8 +17,9 @@ use transport::{Admission, Shutdown};
 
 use self::{origins::OriginSet, services::Services, shutdown::RunningTasks};
 use crate::{
-    admin,
+    admin, cloud_events,
     config::{Config, LimitsConfig},
+    event_streams::{self, EventStreams},
     origin, store,
     telemetry::Telemetry,
 };
@@ -52,6 +53,9 @@ pub enum Error {
     /// The store's URL is invalid.
     #[error("store.url cannot be used")]
     Store(#[from] store::Error),
+    /// The URL of an event source is invalid.
+    #[error(transparent)]
+    EventSource(#[from] event_streams::Error),
     /// The configuration of an origin is invalid.
     #[error(transparent)]
     Origin(#[from] origin::registry::Error),
@@ -66,6 +70,7 @@ pub struct Server {
     listeners: Listeners,
     services: Services,
     origins: OriginSet,
+    event_streams: EventStreams,
 }
 
 /// The two listeners of a server.
@@ -91,7 +96,9 @@ impl Server {
             admin: listen(config.admin_listen, "admin_listen")?,
         };
         let (services, origins) = Services::open(&config, telemetry, admission).await?;
-        Ok(Self { config, listeners, services, origins })
+        let cache = &services.reload.cache;
+        let event_streams = EventStreams::open(&config, cache, &telemetry.meter())?;
+        Ok(Self { config, listeners, services, origins, event_streams })
     }
 
     /// Returns the handle that applies a new configuration to the running server.
@@ -108,7 +115,7 @@ impl Server {
         registry: prometheus::Registry,
         stop: CancellationToken,
     ) -> io::Result<()> {
-        let Self { config, listeners, services, origins } = self;
+        let Self { config, listeners, services, origins, mut event_streams } = self;
         let listen = listeners.grpc.local_addr()?;
         let admin_listen = listeners.admin.local_addr()?;
         let tasks = spawn(&config, listeners, &services, registry);
@@ -120,6 +127,7 @@ impl Server {
         services.health.set_ready(true).await;
         services.reload.warmer.follow(&origins);
         drop(origins);
+        event_streams.start();
         tracing::info!(
             %listen,
             %admin_listen,
@@ -128,7 +136,7 @@ impl Server {
             "serving"
         );
         stop.cancelled().await;
-        tasks.shut_down(config.shutdown_timeout).await;
+        tasks.shut_down(config.shutdown_timeout, event_streams).await;
         Ok(())
     }
 }
@@ -166,6 +174,7 @@ fn spawn(
         listeners.admin,
         registry,
         health.clone(),
+        cloud_events::router(reload.cache.clone()),
         ports.admin.clone(),
         background.clone(),
     ));

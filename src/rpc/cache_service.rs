@@ -16,6 +16,7 @@ use super::{
     compression::Compression,
     convert::{self, XCache},
     deadline::{self, DefaultDeadline},
+    event_targets::PlannedTargets,
     fetch_stream::{self, FetchStream},
     key_listing::KeyListing,
     large_response::LargeResponse,
@@ -172,12 +173,16 @@ impl CacheService for CacheRpc {
         let compression = Compression::of(&request);
         let request = request.into_inner();
         self.check_batch_size("targets", request.targets.len())?;
-        let targets = convert::invalidate_targets(request.targets)?;
+        let requested = convert::invalidate_targets(request.targets)?;
         let hold_off = convert::hold_off(request.hold_off)?;
-        let outcomes = self.cache.invalidate(&targets, hold_off).await?;
-        let mut response = Response::new(convert::invalidate_response(outcomes));
+        let planned = PlannedTargets::new(&self.cache, requested)?;
+        // An event without rules has no targets.
+        self.check_batch_size("targets", planned.targets().len().max(1))?;
+        let outcomes = self.cache.invalidate(planned.targets(), hold_off).await;
+        planned.count(&self.cache, outcomes.is_ok());
+        let mut response = Response::new(planned.response(&outcomes?));
         compression.fit(&mut response);
-        if let Some(namespace) = common_namespace(&targets) {
+        if let Some(namespace) = common_namespace(planned.targets()) {
             access_log::attach_namespace(&mut response, namespace, "INVALIDATED");
         }
         Ok(response)

@@ -4,6 +4,7 @@
 
 mod delete;
 mod directory;
+mod event;
 mod get;
 mod get_or_fetch;
 mod invalidate;
@@ -29,12 +30,13 @@ pub(super) use directory::{
     inspect_response, inspected_key, key_page_size, key_page_token, key_query, listed_key,
     namespace_page, namespaces_response,
 };
+pub(super) use event::{event, event_page, event_target_results, events_response};
 pub(super) use get::{XCache, batch_get_result, consistency, get_response};
 pub(super) use get_or_fetch::{
     GrantedLease, batch_get_or_fetch_result, get_or_fetch_reply, get_or_fetch_request,
     get_or_fetch_template,
 };
-pub(super) use invalidate::{invalidate_response, invalidate_targets};
+pub(super) use invalidate::{RequestedTarget, invalidate_targets, target_result};
 pub(super) use key::{entry_key, entry_keys};
 pub(super) use lease::{
     abandon_reason, hold_off, lease_loss, lost_lease_response, renew_response, required_token,

@@ -39,17 +39,10 @@ impl From<cache::Error> for Status {
             cache::Error::UnknownNamespace(_) => {
                 plain(Code::NotFound, "UNKNOWN_NAMESPACE", message)
             }
-            cache::Error::StoreUnavailable(error) => match error.kind {
-                // A retry does not free memory.
-                StoreErrorKind::Full => plain(Code::ResourceExhausted, "STORE_FULL", message),
-                StoreErrorKind::Unreachable
-                | StoreErrorKind::Timeout
-                | StoreErrorKind::BreakerOpen
-                | StoreErrorKind::Late
-                | StoreErrorKind::Refused => {
-                    retryable(Code::Unavailable, "STORE_UNAVAILABLE", message, STORE_RETRY)
-                }
-            },
+            cache::Error::StoreUnavailable(error) => store_failed(error.kind, message),
+            cache::Error::EventNotApplied { failed, error, .. } => {
+                with_failed_targets(store_failed(error.kind, message), &failed)
+            }
             cache::Error::NoOrigin(_) => plain(Code::FailedPrecondition, "NO_ORIGIN", message),
             cache::Error::Origin { namespace, error } => origin_failed(&namespace, error, message),
             cache::Error::PatchNotApplicable(_) => {
@@ -74,6 +67,31 @@ impl From<Violation> for Status {
     fn from(violation: Violation) -> Self {
         invalid(&violation)
     }
+}
+
+fn store_failed(kind: StoreErrorKind, message: String) -> Status {
+    match kind {
+        // A retry does not free memory.
+        StoreErrorKind::Full => plain(Code::ResourceExhausted, "STORE_FULL", message),
+        StoreErrorKind::Unreachable
+        | StoreErrorKind::Timeout
+        | StoreErrorKind::BreakerOpen
+        | StoreErrorKind::Late
+        | StoreErrorKind::Refused => {
+            retryable(Code::Unavailable, "STORE_UNAVAILABLE", message, STORE_RETRY)
+        }
+    }
+}
+
+/// Adds the positions of the targets that are not invalidated.
+fn with_failed_targets(status: Status, failed: &[usize]) -> Status {
+    let mut details = status.get_error_details();
+    let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
+    let failed = failed.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    let metadata = HashMap::from([("failed_targets".to_owned(), failed)]);
+    details.set_error_info(reason, DOMAIN, metadata);
+    let (code, message) = (status.code(), status.message().to_owned());
+    Status::with_error_details_and_metadata(code, message, details, status.metadata().clone())
 }
 
 /// The origin failed and there is no stale value.
@@ -106,6 +124,7 @@ pub(super) fn fetch_error(error: cache::Error) -> pb::FetchError {
         | cache::Error::ValueTooLarge(_)
         | cache::Error::UnknownNamespace(_)
         | cache::Error::StoreUnavailable(_)
+        | cache::Error::EventNotApplied { .. }
         | cache::Error::NoOrigin(_)
         | cache::Error::NotJson
         | cache::Error::PatchNotApplicable(_)

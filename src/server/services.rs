@@ -73,6 +73,7 @@ impl Services {
             registry.clone(),
             config.limits.max_waiting,
         ));
+        cache.replace_events(&config.events, config.strict_events);
         let fleet = Arc::new(FleetStats::new(registry.clone(), store.stats.clone()));
         let directory = Directory::new(cache.clone(), fleet.clone(), store.stats);
         let directory = Arc::new(directory);

@@ -51,6 +51,7 @@ use crate::model::{
 };
 use ban_logs::BanLogs;
 pub use ban_logs::BanStats;
+pub use connection::client;
 use corrupt_entries::CorruptEntries;
 use key_schema::{EntryKeys, KeySchema};
 pub use pool::{PoolOptions, PoolState};
