@@ -60,11 +60,14 @@ impl Commands<'_> {
         }
     }
 
-    /// Entries that no consumer has read. Waits for one for this long.
-    pub(super) async fn read(&mut self, wait_millis: u64) -> RedisResult<Vec<Entry>> {
+    /// Entries that no consumer has read. Waits for one for this long, if at all.
+    pub(super) async fn read(&mut self, wait_millis: Option<u64>) -> RedisResult<Vec<Entry>> {
         let mut read = cmd("XREADGROUP");
         read.arg("GROUP").arg(&self.source.group).arg(self.consumer);
-        read.arg("COUNT").arg(self.source.batch).arg("BLOCK").arg(wait_millis);
+        read.arg("COUNT").arg(self.source.batch);
+        if let Some(millis) = wait_millis {
+            read.arg("BLOCK").arg(millis);
+        }
         read.arg("STREAMS").arg(&self.source.redis_stream).arg(">");
         let answer = self.send(&read).await?;
         if answer == Value::Nil {

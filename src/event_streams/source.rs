@@ -109,6 +109,8 @@ impl Source {
             if stop.run_until_cancelled(pause).await.is_none() {
                 return;
             }
+            // What was read need not wait for the stream. The next attempt reports a failure.
+            let _ = self.apply().await;
         }
     }
 
@@ -198,7 +200,9 @@ impl Source {
             self.claim(commands).await?;
         }
         if self.held.is_empty() {
-            self.held = commands.read(millis(READ_WAIT)).await?;
+            // The search for entries of other consumers goes on at once.
+            let wait = (self.claim_from == START).then_some(READ_WAIT);
+            self.held = commands.read(wait.map(millis)).await?;
         }
         Ok(())
     }

@@ -203,6 +203,58 @@ async fn entries_wait_for_the_store() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_is_applied_without_the_stream_and_acknowledged_later() {
+    let (store, events) = (RedisServer::start().await, RedisServer::start().await);
+    let mut proxy = Proxy::start(events.upstream()).await;
+    let config = config(&proxy.redis_url(), "");
+    let larder = Larder::redis(&store.url()).config(&config).start().await;
+    let cache = larder.client().await;
+    await_read(&larder).await;
+    put(&cache, "1:a").await;
+    store.pause();
+    let mut stream = events.connection().await;
+    changed(&mut stream, "1").await;
+    // An answer that is lost on its way is taken over later, after `min_idle`.
+    eventually("it waits for the store", SOON, async || {
+        larder.logs().contains("events wait for the store").then_some(())
+    })
+    .await;
+    proxy.cut().await;
+    eventually("the loss is logged", SOON, async || {
+        larder.logs().contains("the event source is lost").then_some(())
+    })
+    .await;
+    store.resume();
+    await_gone(&cache, "1:a").await;
+    assert_eq!(pending(&mut stream).await, 1);
+    proxy.restore().await;
+    eventually("it is acknowledged", SOON, async || {
+        (pending(&mut stream).await == 0 && counted(&larder, "applied").await == 1.0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_backlog_of_another_consumer_is_taken_over() {
+    let events = RedisServer::start().await;
+    let mut stream = events.connection().await;
+    let create = ["CREATE", "events", "larder", "$", "MKSTREAM"];
+    redis::cmd("XGROUP").arg(&create).exec_async(&mut stream).await.unwrap();
+    for id in 0..300 {
+        changed(&mut stream, &id.to_string()).await;
+    }
+    let read = ["GROUP", "larder", "dead", "COUNT", "300", "STREAMS", "events", ">"];
+    redis::cmd("XREADGROUP").arg(&read).exec_async(&mut stream).await.unwrap();
+    let keys = "min_idle = '1s'\nbatch = 10";
+    let larder = Larder::memory().config(&config(&events.url(), keys)).start().await;
+    eventually("all are applied", SOON, async || {
+        (counted(&larder, "applied").await == 300.0 && pending(&mut stream).await == 0)
+            .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_of_the_stream_may_restart() {
     let events = RedisServer::start().await;
     let mut proxy = Proxy::start(events.upstream()).await;
