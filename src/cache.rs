@@ -32,6 +32,7 @@ mod singleflight;
 mod testing;
 mod touch;
 mod warm;
+mod watches;
 
 use std::sync::Arc;
 
@@ -46,6 +47,10 @@ use singleflight::FlightGroup;
 
 /// Types of the layers below that are part of the cache's interface.
 pub use crate::{
+    changes::{
+        ChangeBatch, ChangeHub, MAX_TOKEN_BYTES, PublishedChange, ResetReason, WatchOptions,
+        WatchSignal,
+    },
     origin::{Error as OriginError, OriginErrorKind},
     store::{
         Condition, EntryInspection, ErrorKind as StoreErrorKind, KeyListPosition, LeaseInspection,
@@ -72,6 +77,7 @@ pub use set::{SetCommand, SetMode, SetOutcome, SetResult};
 pub use singleflight::{FillOutcome, LeaseGuard};
 pub use touch::TouchResult;
 pub use warm::{WarmPlan, WarmProgress};
+pub use watches::{WatchSession, Watches};
 
 /// The cache of one replica.
 pub struct Cache {

@@ -63,6 +63,9 @@ impl From<cache::Error> for Status {
                 plain(Code::FailedPrecondition, "NOT_AN_INTEGER", message)
             }
             cache::Error::Overflow => plain(Code::FailedPrecondition, "OVERFLOW", message),
+            cache::Error::TooManyWatched(_) => {
+                retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
+            }
             cache::Error::ShuttingDown => {
                 retryable(Code::Unavailable, "SHUTTING_DOWN", message, OVERLOAD_RETRY)
             }
@@ -112,6 +115,7 @@ pub(super) fn fetch_error(error: cache::Error) -> pb::FetchError {
         | cache::Error::Contended { .. }
         | cache::Error::NotAnInteger
         | cache::Error::Overflow
+        | cache::Error::TooManyWatched(_)
         | cache::Error::ShuttingDown => ("INTERNAL", None),
     };
     let retry_after = retry_after.map(from_duration);
@@ -172,6 +176,7 @@ pub(super) fn overloaded_by(overload: Overload, limit: usize) -> Status {
         Overload::Requests => return overloaded(limit),
         Overload::FetchStreams => "open FetchStreams",
         Overload::Watches => "open health watches and reflection streams",
+        Overload::WatchStreams => "open streams of Watch",
         Overload::IncompleteRequests => "bytes of incomplete requests",
         Overload::UnreadResponses => "bytes of responses that are not read",
     };

@@ -19,7 +19,8 @@ use crate::sources::{Source, line_of, paths, without_tests};
 /// Each top-level module of the library and each other crate, with the ones that it may use.
 const LAYERS: &[(&str, &str)] = &[
     ("admin", "health repeated_events transport"),
-    ("cache", "config error_chain model origin repeated_events stats store trace_sampler"),
+    ("cache", "changes config error_chain model origin repeated_events stats store trace_sampler"),
+    ("changes", "histogram model"),
     ("circuit_breaker", ""),
     ("cli", "config error_chain origin pb server telemetry transport"),
     ("config", "model url_template"),
@@ -38,13 +39,13 @@ const LAYERS: &[(&str, &str)] = &[
     ),
     (
         "server",
-        "admin cache circuit_breaker config health model origin rpc stats store telemetry \
+        "admin cache changes circuit_breaker config health model origin rpc stats store telemetry \
          transport warm_list",
     ),
     ("stats", "model"),
     (
         "store",
-        "circuit_breaker count_guard error_chain histogram model repeated_events stats \
+        "changes circuit_breaker count_guard error_chain histogram model repeated_events stats \
          trace_sampler",
     ),
     ("telemetry", "config trace_sampler"),
