@@ -33,9 +33,9 @@ pub(super) const RESUME_WINDOW: Duration = Duration::from_secs(60);
 /// Time between two looks for namespaces without watchers.
 const TIDY_INTERVAL: Duration = Duration::from_secs(5);
 /// Intervals of the dispatcher in `max_delay`.
-const DISPATCHES_PER_DELAY: u32 = 40;
+const DISPATCHES_PER_DELAY: u32 = 20;
 const MIN_DISPATCH_INTERVAL: Duration = Duration::from_millis(1);
-const MAX_DISPATCH_INTERVAL: Duration = Duration::from_millis(25);
+const MAX_DISPATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// Numbers that each channel has for its changes.
 const NUMBERS_PER_CHANNEL: u64 = 1 << 40;
 

@@ -21,6 +21,7 @@ mod set;
 mod touch;
 mod value;
 mod warm;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -51,6 +52,8 @@ pub(super) enum CacheCommand {
     Inspect(inspect::Args),
     /// List the namespaces in use, with their policies and figures.
     Namespaces(namespaces::Args),
+    /// Print what changes in namespaces, until it is interrupted.
+    Watch(watch::Args),
     /// Print the completions of a shell.
     Completions(completions::Args),
 }
@@ -70,6 +73,7 @@ impl CacheCommand {
             Self::Keys(args) => args.run(),
             Self::Inspect(args) => args.run(),
             Self::Namespaces(args) => args.run(),
+            Self::Watch(args) => args.run(),
             Self::Completions(args) => args.run(),
         };
         failure::exit_code(ending)

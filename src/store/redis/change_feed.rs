@@ -38,6 +38,7 @@ use super::{
 };
 use crate::{
     changes::{ChangeHub, ChangedKey, ResetReason},
+    error_chain::ErrorChain,
     model::{EntryKey, Namespace, ParamsDigest},
     store::{Error, Result, near_cache::NearCache},
 };
@@ -134,7 +135,8 @@ impl ChangeFeed {
                 pauses = client_tracking::pauses();
                 outage.recovered();
             }
-            outage.failed(&error, "watches are reset: Redis cannot be followed");
+            let message = "watches are reset: Redis cannot be followed";
+            outage.failed(&ErrorChain(&error), message);
             sleep(pauses.next().unwrap_or_default()).await;
         }
     }

@@ -228,7 +228,7 @@ impl Model {
                     }
                 }
             }
-            tokio::time::sleep(Duration::from_millis(rand::random_range(5..250))).await;
+            tokio::time::sleep(Duration::from_millis(rand::random_range(50..900))).await;
         }
     }
 
@@ -343,7 +343,7 @@ impl Model {
         for kind in ["ready", "keys", "tags", "pattern", "namespace"] {
             assert!(told.contains_key(kind), "{kind}: {told:?}");
         }
-        assert!(checked > 1000 && changes > 200, "{checked} copies, {changes} changes");
+        assert!(checked > 300 && changes > 200, "{checked} copies, {changes} changes");
     }
 }
 
