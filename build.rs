@@ -18,8 +18,8 @@ fn use_bytes_for_text(value: &mut DescriptorProto) {
     text.for_each(|field| field.set_type(Type::Bytes));
 }
 
-/// Makes `Bytes` of the changes in a WatchEvent, so that a change is encoded once for all streams. On
-/// the wire both are the same.
+/// Makes `Bytes` of the changes in a WatchResponse, so that a change is encoded once for all
+/// streams. On the wire both are the same.
 fn use_bytes_for_changes(event: &mut DescriptorProto) {
     const CHANGES: [&str; 4] =
         ["namespace_invalidated", "tags_invalidated", "pattern_invalidated", "keys_changed"];
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for message in all.file.iter_mut().flat_map(|file| &mut file.message_type) {
         match message.name() {
             "Value" => use_bytes_for_text(message),
-            "WatchEvent" => use_bytes_for_changes(message),
+            "WatchResponse" => use_bytes_for_changes(message),
             _ => {}
         }
     }

@@ -15,7 +15,8 @@
 //! [`server`] builds the parts of all layers and connects them. [`cli`] reads the command line and
 //! handles signals. [`config`] is plain data that all layers may read. [`model`] has the types that
 //! all layers share: keys, entries, timestamps. [`changes`] passes changes on to the watches of
-//! callers. [`stats`] counts, [`telemetry`] exports, [`health`] and [`admin`] answer probes. `docs/architecture.md` has the diagrams, and the table of the
+//! callers. [`stats`] counts, [`telemetry`] exports, [`health`] and [`admin`] answer probes.
+//! `docs/architecture.md` has the diagrams, and the table of the
 //! modules that each module may use; a test checks it.
 //!
 //! # One Get

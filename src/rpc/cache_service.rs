@@ -361,7 +361,7 @@ impl CacheService for CacheRpc {
         Ok(Response::new(self.keys.count(&request.into_inner()).await?))
     }
 
-    type WatchStream = ResponseStream<pb::WatchEvent>;
+    type WatchStream = ResponseStream<pb::WatchResponse>;
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> RpcResult<Self::WatchStream> {
         let command = convert::watch_command(request.into_inner())?;

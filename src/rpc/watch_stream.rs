@@ -25,7 +25,7 @@ enum State {
 pub(super) fn serve(
     watches: Arc<Watches>,
     command: WatchCommand,
-) -> Result<ResponseStream<pb::WatchEvent>, Error> {
+) -> Result<ResponseStream<pb::WatchResponse>, Error> {
     let WatchCommand { namespaces, has_keys, token } = command;
     let session = watches.open(namespaces, has_keys, &token)?;
     let events = stream::unfold(State::Open(Box::new(session)), move |state| {

@@ -118,7 +118,7 @@ macro_rules! unimplemented_rpcs {
                 Err(Status::unimplemented(""))
             }
 
-            type WatchStream = tonic::codegen::BoxStream<pb::WatchEvent>;
+            type WatchStream = tonic::codegen::BoxStream<pb::WatchResponse>;
 
             async fn watch(
                 &self,
@@ -350,7 +350,7 @@ async fn watch(address: &str, streams: usize) -> Result<(), Box<dyn Error>> {
         let request = pb::WatchRequest { namespaces, keys: true, ..Default::default() };
         let mut stream = connect(address).await?.watch(request).await?.into_inner();
         let ready = stream.message().await?.and_then(|message| message.event);
-        if !matches!(ready, Some(pb::watch_event::Event::Ready(_))) {
+        if !matches!(ready, Some(pb::watch_response::Event::Ready(_))) {
             return Err(format!("{ready:?}").into());
         }
         readers.spawn(async move { while let Ok(Some(_)) = stream.message().await {} });

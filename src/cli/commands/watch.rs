@@ -17,8 +17,8 @@ use super::{
 use crate::pb::{
     self,
     v1::{
-        KeysChanged, NamespaceInvalidated, PatternInvalidated, TagsInvalidated, WatchEvent,
-        WatchRequest, watch_event::Event,
+        KeysChanged, NamespaceInvalidated, PatternInvalidated, TagsInvalidated, WatchRequest,
+        WatchResponse, watch_response::Event,
     },
 };
 
@@ -143,7 +143,7 @@ impl Args {
         }
     }
 
-    fn print(&self, event: WatchEvent, output: &mut Output) -> Result<(), Error> {
+    fn print(&self, event: WatchResponse, output: &mut Output) -> Result<(), Error> {
         let is_terminal = output.is_terminal();
         for line in lines(event)? {
             output.line(&line, || line.text(is_terminal))?;
@@ -184,7 +184,7 @@ impl Default for Position {
 }
 
 impl Position {
-    fn follow(&mut self, event: &WatchEvent) {
+    fn follow(&mut self, event: &WatchResponse) {
         match &event.event {
             Some(Event::Ready(ready)) => {
                 self.token = ready.resume_token.clone();
@@ -246,7 +246,7 @@ impl Line {
 }
 
 /// The lines of an event: one for each key, none for a heartbeat.
-fn lines(event: WatchEvent) -> Result<Vec<Line>, Error> {
+fn lines(event: WatchResponse) -> Result<Vec<Line>, Error> {
     let of_namespace = |event, namespace| Line { namespace: Some(namespace), ..Line::new(event) };
     let lines = match event.event {
         Some(Event::Ready(ready)) => {
@@ -302,7 +302,7 @@ mod tests {
     use crate::pb::v1::{ChangedKey, Heartbeat, Ready, Reset};
 
     fn told(event: Event) -> Vec<(String, String)> {
-        let lines = lines(WatchEvent { event: Some(event) }).unwrap();
+        let lines = lines(WatchResponse { event: Some(event) }).unwrap();
         lines.iter().map(|line| (line.text(true), serde_json::to_string(line).unwrap())).collect()
     }
 
@@ -345,12 +345,12 @@ mod tests {
             max_delay: Some(pb::from_duration(Duration::from_secs(1))),
             resumed: false,
         };
-        position.follow(&WatchEvent { event: Some(Event::Ready(ready)) });
+        position.follow(&WatchResponse { event: Some(Event::Ready(ready)) });
         assert_eq!((&*position.token, position.silence), (&b"1"[..], Duration::from_secs(6)));
         let heartbeat = Heartbeat { resume_token: Bytes::from_static(b"2") };
-        position.follow(&WatchEvent { event: Some(Event::Heartbeat(heartbeat)) });
+        position.follow(&WatchResponse { event: Some(Event::Heartbeat(heartbeat)) });
         assert_eq!(&*position.token, b"2");
-        position.follow(&WatchEvent { event: Some(Event::Reset(Reset { reason: 1 })) });
+        position.follow(&WatchResponse { event: Some(Event::Reset(Reset { reason: 1 })) });
         assert!(position.token.is_empty());
     }
 

@@ -12,7 +12,7 @@ use crate::{
     model::{Namespace, Violation},
     pb::{
         from_duration,
-        v1::{self as pb, watch_event::Event},
+        v1::{self as pb, watch_response::Event},
     },
 };
 
@@ -47,7 +47,10 @@ pub(in crate::rpc) fn watch_command(request: pb::WatchRequest) -> Checked<WatchC
 }
 
 /// The event that tells a signal.
-pub(in crate::rpc) fn watch_event(signal: WatchSignal, options: &WatchOptions) -> pb::WatchEvent {
+pub(in crate::rpc) fn watch_event(
+    signal: WatchSignal,
+    options: &WatchOptions,
+) -> pb::WatchResponse {
     let event = match signal {
         WatchSignal::Ready { token, is_resumed } => Event::Ready(pb::Ready {
             resume_token: token.into(),
@@ -71,7 +74,7 @@ pub(in crate::rpc) fn watch_event(signal: WatchSignal, options: &WatchOptions) -
             }
         }
     };
-    pb::WatchEvent { event: Some(event) }
+    pb::WatchResponse { event: Some(event) }
 }
 
 /// Encodes the message of a change.

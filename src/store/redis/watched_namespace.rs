@@ -1,8 +1,8 @@
 //! What the markers and the log of bans of a watched namespace tell about its invalidations.
 //!
-//! A ban takes effect when the markers of all shards are at it. A watcher that learns of it earlier
-//! could read a banned entry again, and keep it. So a ban is told again with each marker that moves,
-//! until all of them are at it.
+//! A ban takes effect when the markers of all shards are at it. A watcher that learns of it before
+//! could read a banned entry again, and keep it. So a ban is told again with each marker that
+//! moves, until all of them are at it.
 
 use xxhash_rust::xxh3::xxh3_128;
 

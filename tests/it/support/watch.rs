@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use larder::pb::v1::{
     KeysChanged, NamespaceInvalidated, PatternInvalidated, ResetReason, TagsInvalidated,
-    WatchEvent, WatchRequest, watch_event::Event,
+    WatchRequest, WatchResponse, watch_response::Event,
 };
 use prost::Message as _;
 use tonic::{Status, Streaming};
@@ -34,7 +34,7 @@ pub(crate) enum Told {
 
 /// An open stream, cancelled when dropped.
 pub(crate) struct Watch {
-    pub(crate) stream: Streaming<WatchEvent>,
+    pub(crate) stream: Streaming<WatchResponse>,
 }
 
 pub(crate) fn watch_request(namespaces: &[&str], keys: bool, token: &[u8]) -> WatchRequest {
@@ -136,7 +136,7 @@ impl Watch {
 }
 
 impl Told {
-    pub(crate) fn of(message: WatchEvent) -> Self {
+    pub(crate) fn of(message: WatchResponse) -> Self {
         match message.event.expect("an event") {
             Event::Ready(ready) => {
                 Self::Ready { token: ready.resume_token.into(), resumed: ready.resumed }

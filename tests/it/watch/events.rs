@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use larder::pb::v1::{
     BatchDeleteRequest, BatchSetRequest, PatchRequest, SetRequest, SetResult, patch_request::Patch,
-    watch_event::Event,
+    watch_response::Event,
 };
 use tonic::Code;
 
@@ -90,7 +90,8 @@ on_both_stores!(only_what_is_watched_is_told, env: LONG_TIMEOUTS, |env| {
     both.ready().await;
     env.cache.put("k", "v").await;
     both.expect_keys(&["k"]).await;
-    env.cache.set(SetRequest { namespace: "third".to_owned(), ..set("k", text("v")) }).await.unwrap();
+    let third = SetRequest { namespace: "third".to_owned(), ..set("k", text("v")) };
+    env.cache.set(third).await.unwrap();
     env.cache.invalidate_namespace(invalidate("third")).await.unwrap();
     env.cache.invalidate_namespace(invalidate("other")).await.unwrap();
     both.expect(&Told::Namespace("other".to_owned())).await;
@@ -140,7 +141,9 @@ on_both_stores!(ready_tells_the_times_and_heartbeats_come, env: OFTEN, |env| {
     assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
 });
 
-on_both_stores!(invalid_watches_are_refused, config: "strict_namespaces = true\n[namespaces.ns]", |env| {
+const STRICT: &str = "strict_namespaces = true\n[namespaces.ns]";
+
+on_both_stores!(invalid_watches_are_refused, config: STRICT, |env| {
     let refused = async |namespaces: &[&str], token: &[u8]| {
         Watch::open(&env.cache, watch_request(namespaces, false, token)).await.map(drop)
     };
