@@ -33,6 +33,7 @@ mod singleflight;
 mod testing;
 mod touch;
 mod warm;
+mod watches;
 
 use std::sync::Arc;
 
@@ -47,6 +48,10 @@ use singleflight::FlightGroup;
 
 /// Types of the layers below that are part of the cache's interface.
 pub use crate::{
+    changes::{
+        ChangeBatch, ChangeHub, MAX_TOKEN_BYTES, PublishedChange, ResetReason, WatchOptions,
+        WatchSignal,
+    },
     origin::{Error as OriginError, OriginErrorKind},
     store::{
         Condition, EntryInspection, ErrorKind as StoreErrorKind, KeyListPosition, LeaseInspection,
@@ -74,6 +79,7 @@ pub use set::{SetCommand, SetMode, SetOutcome, SetResult};
 pub use singleflight::{FillOutcome, LeaseGuard};
 pub use touch::TouchResult;
 pub use warm::{WarmPlan, WarmProgress};
+pub use watches::{WatchSession, Watches};
 
 /// The cache of one replica.
 pub struct Cache {

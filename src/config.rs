@@ -41,6 +41,7 @@ mod validate;
 mod value;
 mod visitor;
 mod warm;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -67,6 +68,7 @@ pub use store_url::{InvalidStoreUrl, StoreUrl};
 pub use target::Target;
 pub use telemetry::TelemetryConfig;
 pub use warm::WarmConfig;
+pub use watch::WatchConfig;
 
 /// The whole configuration, complete and within its limits.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,6 +108,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// Statistics of the fleet.
     pub stats: StatsConfig,
+    /// Streams of changes.
+    pub watch: WatchConfig,
 }
 
 impl Default for Config {
@@ -128,6 +132,7 @@ impl Default for Config {
             log: LogConfig::default(),
             telemetry: TelemetryConfig::default(),
             stats: StatsConfig::default(),
+            watch: WatchConfig::default(),
         }
     }
 }
@@ -152,5 +157,6 @@ impl Section for Config {
         visitor.section("log", &mut self.log);
         visitor.section("telemetry", &mut self.telemetry);
         visitor.section("stats", &mut self.stats);
+        visitor.section("watch", &mut self.watch);
     }
 }

@@ -24,6 +24,7 @@ mod pipeline;
 mod protocol;
 mod reflection;
 mod status;
+mod watch_stream;
 
 pub use access_log::KeyLogging;
 pub use admin_service::AdminRpc;

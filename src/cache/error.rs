@@ -1,6 +1,7 @@
 //! Why a call to the cache failed.
 
 use crate::{
+    changes::TooManyNamespaces,
     model::{Namespace, Violation},
     origin, store,
 };
@@ -64,6 +65,9 @@ pub enum Error {
     /// The counter's new value does not fit.
     #[error("the sum does not fit in 64 bits")]
     Overflow,
+    /// Too many namespaces are watched.
+    #[error(transparent)]
+    TooManyWatched(#[from] TooManyNamespaces),
     /// The replica no longer begins new work.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -86,6 +90,7 @@ impl Error {
             | Self::Contended { .. }
             | Self::NotAnInteger
             | Self::Overflow
+            | Self::TooManyWatched(_)
             | Self::ShuttingDown) => other,
         }
     }

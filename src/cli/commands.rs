@@ -22,6 +22,7 @@ mod set;
 mod touch;
 mod value;
 mod warm;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -54,6 +55,8 @@ pub(super) enum CacheCommand {
     Namespaces(namespaces::Args),
     /// Publish an event of the business, or list the events with rules.
     Events(events::Args),
+    /// Print what changes in namespaces, until it is interrupted.
+    Watch(watch::Args),
     /// Print the completions of a shell.
     Completions(completions::Args),
 }
@@ -74,6 +77,7 @@ impl CacheCommand {
             Self::Inspect(args) => args.run(),
             Self::Namespaces(args) => args.run(),
             Self::Events(args) => args.run(),
+            Self::Watch(args) => args.run(),
             Self::Completions(args) => args.run(),
         };
         failure::exit_code(ending)

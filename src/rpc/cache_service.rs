@@ -21,12 +21,12 @@ use super::{
     key_listing::KeyListing,
     large_response::LargeResponse,
     load_limits::MustNotWait,
-    status,
+    status, watch_stream,
 };
 use crate::{
     cache::{
         self, BatchGet, BatchGetOrFetch, Cache, DeleteResult, Deletion, InvalidateTarget,
-        SetCommand, VersionCondition, fleet_stats::FleetStats,
+        SetCommand, VersionCondition, Watches, fleet_stats::FleetStats,
     },
     config::LimitsConfig,
     model::{EntryKey, Namespace},
@@ -48,6 +48,7 @@ pub struct CacheRpc {
     cache: Arc<Cache>,
     fleet: Arc<FleetStats>,
     keys: Arc<KeyListing>,
+    watches: Arc<Watches>,
     key_logging: KeyLogging,
     max_batch_keys: usize,
     max_request_bytes: usize,
@@ -57,11 +58,12 @@ pub struct CacheRpc {
 type RpcResult<T> = Result<Response<T>, Status>;
 
 impl CacheRpc {
-    /// Serves `cache` and the statistics of its fleet.
+    /// Serves `cache`, the statistics of its fleet, its keys and its changes.
     pub fn new(
         cache: Arc<Cache>,
         fleet: Arc<FleetStats>,
         keys: Arc<KeyListing>,
+        watches: Arc<Watches>,
         key_logging: KeyLogging,
         limits: &LimitsConfig,
     ) -> Self {
@@ -71,6 +73,7 @@ impl CacheRpc {
             cache,
             fleet,
             keys,
+            watches,
             key_logging,
             max_batch_keys,
             max_request_bytes,
@@ -361,6 +364,13 @@ impl CacheService for CacheRpc {
         request: Request<pb::CountKeysRequest>,
     ) -> RpcResult<pb::CountKeysResponse> {
         Ok(Response::new(self.keys.count(&request.into_inner()).await?))
+    }
+
+    type WatchStream = ResponseStream<pb::WatchResponse>;
+
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> RpcResult<Self::WatchStream> {
+        let command = convert::watch_command(request.into_inner())?;
+        Ok(Response::new(watch_stream::serve(self.watches.clone(), command)?))
     }
 
     async fn increment(

@@ -15,6 +15,7 @@ mod projection;
 mod set;
 mod stats;
 mod value;
+mod watch;
 
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ pub(super) use projection::{
 pub(super) use set::{fill_command, set_command, set_response, set_result_name};
 pub(super) use stats::{stats_page, stats_response};
 pub(super) use value::value_bytes;
+pub(super) use watch::{WatchCommand, watch_command, watch_event};
 
 type Checked<T> = Result<T, Violation>;
 

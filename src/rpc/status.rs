@@ -56,6 +56,9 @@ impl From<cache::Error> for Status {
                 plain(Code::FailedPrecondition, "NOT_AN_INTEGER", message)
             }
             cache::Error::Overflow => plain(Code::FailedPrecondition, "OVERFLOW", message),
+            cache::Error::TooManyWatched(_) => {
+                retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
+            }
             cache::Error::ShuttingDown => {
                 retryable(Code::Unavailable, "SHUTTING_DOWN", message, OVERLOAD_RETRY)
             }
@@ -131,6 +134,7 @@ pub(super) fn fetch_error(error: cache::Error) -> pb::FetchError {
         | cache::Error::Contended { .. }
         | cache::Error::NotAnInteger
         | cache::Error::Overflow
+        | cache::Error::TooManyWatched(_)
         | cache::Error::ShuttingDown => ("INTERNAL", None),
     };
     let retry_after = retry_after.map(from_duration);
@@ -191,6 +195,7 @@ pub(super) fn overloaded_by(overload: Overload, limit: usize) -> Status {
         Overload::Requests => return overloaded(limit),
         Overload::FetchStreams => "open FetchStreams",
         Overload::Watches => "open health watches and reflection streams",
+        Overload::WatchStreams => "open streams of Watch",
         Overload::IncompleteRequests => "bytes of incomplete requests",
         Overload::UnreadResponses => "bytes of responses that are not read",
     };

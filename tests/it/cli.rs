@@ -12,6 +12,8 @@ mod failures;
 mod fetches;
 // Values from arguments, files and standard input.
 mod values;
+// Changes, as they happen.
+mod watch;
 
 use std::process::Output;
 

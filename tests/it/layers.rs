@@ -21,8 +21,10 @@ const LAYERS: &[(&str, &str)] = &[
     ("admin", "health repeated_events transport"),
     (
         "cache",
-        "config error_chain event_template model origin repeated_events stats store trace_sampler",
+        "changes config error_chain event_template model origin repeated_events stats store \
+         trace_sampler",
     ),
+    ("changes", "histogram model"),
     ("circuit_breaker", ""),
     ("cli", "config error_chain origin pb server telemetry transport"),
     ("cloud_events", "cache model"),
@@ -44,13 +46,13 @@ const LAYERS: &[(&str, &str)] = &[
     ),
     (
         "server",
-        "admin cache circuit_breaker cloud_events config event_streams health model origin rpc \
-         stats store telemetry transport warm_list",
+        "admin cache changes circuit_breaker cloud_events config event_streams health model origin \
+         rpc stats store telemetry transport warm_list",
     ),
     ("stats", "model"),
     (
         "store",
-        "circuit_breaker count_guard error_chain histogram model repeated_events stats \
+        "changes circuit_breaker count_guard error_chain histogram model repeated_events stats \
          trace_sampler",
     ),
     ("telemetry", "config trace_sampler"),

@@ -35,6 +35,8 @@ mod races;
 mod redis;
 // Spans joined to the caller's trace.
 mod traces;
+// The stream of changes.
+mod watch;
 
 // The source tree: allowed dependencies between modules, and plain wording.
 mod layers;
