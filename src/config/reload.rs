@@ -11,8 +11,13 @@ impl Config {
                 || key.starts_with("defaults.")
                 || matches!(key, "strict_namespaces" | "log.level" | "log.keys")
         };
+        self.changed_keys(new).into_iter().filter(|key| !reloaded(key)).collect()
+    }
+
+    /// The keys that `new` sets to another value, or no longer sets, in order.
+    pub fn changed_keys(&self, new: &Self) -> Vec<String> {
         let old = TomlRenderer::of(self).into_values();
-        // A rendered URL hides its password, and a new password needs a restart as well.
+        // A rendered URL hides its password, and a new password is a change as well.
         let url_changed = |key: &str| match key {
             "store.url" => self.store.url != new.store.url,
             "store.url_file" => new.store.url_file.is_some() && self.store.url != new.store.url,
@@ -21,12 +26,13 @@ impl Config {
             }
             _ => false,
         };
-        TomlRenderer::of(new)
-            .into_values()
-            .into_iter()
-            .filter(|(key, value)| old.get(key) != Some(value) || url_changed(key))
-            .map(|(key, _)| key)
-            .filter(|key| !reloaded(key))
-            .collect()
+        let new = TomlRenderer::of(new).into_values();
+        let mut changed: Vec<String> =
+            old.keys().filter(|key| !new.contains_key(*key)).cloned().collect();
+        let differing =
+            new.into_iter().filter(|(key, value)| old.get(key) != Some(value) || url_changed(key));
+        changed.extend(differing.map(|(key, _)| key));
+        changed.sort_unstable();
+        changed
     }
 }

@@ -19,7 +19,10 @@ use crate::sources::{Source, line_of, paths, without_tests};
 /// Each top-level module of the library and each other crate, with the ones that it may use.
 const LAYERS: &[(&str, &str)] = &[
     ("admin", "health repeated_events transport"),
-    ("cache", "config error_chain model origin repeated_events stats store trace_sampler"),
+    (
+        "cache",
+        "config error_chain histogram model origin repeated_events stats store trace_sampler",
+    ),
     ("circuit_breaker", ""),
     ("cli", "config error_chain origin pb server telemetry transport"),
     ("config", "model url_template"),
@@ -28,7 +31,10 @@ const LAYERS: &[(&str, &str)] = &[
     ("health", "model pb"),
     ("histogram", ""),
     ("model", ""),
-    ("origin", "circuit_breaker config count_guard histogram model pb url_template"),
+    (
+        "origin",
+        "circuit_breaker config count_guard histogram model pb repeated_events url_template",
+    ),
     ("pb", "model"),
     ("repeated_events", ""),
     (
