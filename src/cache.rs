@@ -4,6 +4,7 @@
 //! Knows nothing of gRPC or Redis, and is the only reader of the clock and of the namespaces'
 //! rules. [`Cache::get_or_fetch`] is the place to start reading.
 
+mod abandon_log;
 mod batch_get;
 mod batch_get_or_fetch;
 mod chunk_sizer;
@@ -35,13 +36,15 @@ mod touch;
 mod warm;
 mod watches;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use opentelemetry::metrics::Histogram;
 use parking_lot::Mutex;
 use repeated_events::LogInterval;
 use tokio_util::sync::CancellationToken;
 
 use crate::{model::Namespace, stats::registry::StatsRegistry, store::Backend};
+use abandon_log::AbandonLog;
 use invalidate::InvalidationWindows;
 use namespace_context::NamespaceContext;
 use singleflight::FlightGroup;
@@ -93,6 +96,9 @@ pub struct Cache {
     events: EventRules,
     event_counts: EventCounts,
     event_log: Mutex<LogInterval>,
+    abandon_log: AbandonLog,
+    /// Time in which callers compute under leases, where metrics are exported.
+    compute_duration: OnceLock<Histogram<f64>>,
 }
 
 impl Cache {
@@ -115,6 +121,8 @@ impl Cache {
             flights,
             closing,
             invalidation_windows,
+            abandon_log: AbandonLog::default(),
+            compute_duration: OnceLock::new(),
             invalidate_log: Mutex::new(LogInterval::new(invalidate::LOG_INTERVAL)),
             events: EventRules::none(),
             event_counts: EventCounts::default(),

@@ -17,7 +17,7 @@ pub enum Error {
     #[error(transparent)]
     ValueTooLarge(Violation),
     /// The namespace is not configured, and `strict_namespaces` is on.
-    #[error("namespace {0} is not configured, and strict_namespaces is on")]
+    #[error("namespace {0} is not configured, and strict_namespaces is on: add [namespaces.{0}]")]
     UnknownNamespace(Namespace),
     /// The store did not take a write that must not be lost.
     #[error("not done: {0}")]
@@ -36,7 +36,7 @@ pub enum Error {
         error: store::Error,
     },
     /// The call needs an origin, and the namespace has none.
-    #[error("namespace {0} has no origin")]
+    #[error("namespace {0} has no origin: configure [namespaces.{0}.origin]")]
     NoOrigin(Namespace),
     /// The origin failed, and there is no stale value to serve.
     #[error("the origin of namespace {namespace}: {error}")]

@@ -59,13 +59,37 @@ impl<'a> Reader<'a> {
 
     fn reject_unknown(self) {
         for (name, value) in self.table {
-            let message = format!("unknown key, expected one of {}", self.known.join(", "));
+            let hint = hint(&self.path, &name, &value, &self.known);
+            let message = format!("unknown key, expected one of {}{hint}", self.known.join(", "));
             for (key, origin) in leaves(join(&self.path, &name), value, self.diagnostics) {
                 self.diagnostics.problem(&key, origin, message.clone());
             }
         }
     }
 }
+
+/// How to mend an unknown key, as far as it can be guessed; empty if it cannot.
+fn hint(path: &str, name: &str, value: &Value, known: &[&'static str]) -> String {
+    let is_table = matches!(value.kind, ValueKind::Table(_));
+    if let Some(namespace) = path.strip_prefix("namespaces.").filter(|_| is_table) {
+        let name = format!("{namespace}.{name}").replace('"', "");
+        return format!("; a namespace with a dot is quoted: [namespaces.\"{name}\"]");
+    }
+    // LARDER_STORE_TIMEOUT for LARDER_STORE__TIMEOUT.
+    if let Some((section, key)) = name.split_once('_').filter(|_| path.is_empty())
+        && known.contains(&section)
+    {
+        let variable = format!("{section}__{key}").to_ascii_uppercase();
+        return format!("; the variable of {section}.{key} has two underscores: LARDER_{variable}");
+    }
+    let similarity = |known: &&str| strsim::jaro_winkler(name, known);
+    let nearest = known.iter().max_by(|one, two| similarity(one).total_cmp(&similarity(two)));
+    let nearest = nearest.filter(|nearest| similarity(nearest) >= MIN_SIMILARITY);
+    nearest.map_or_else(String::new, |nearest| format!("; the most similar is {nearest}"))
+}
+
+/// From this similarity on, a known key is proposed in place of an unknown one.
+const MIN_SIMILARITY: f64 = 0.85;
 
 impl ConfigVisitor for Reader<'_> {
     fn key<T: ValueType>(&mut self, name: &'static str, value: &mut T::Value, value_type: T) {

@@ -13,8 +13,13 @@ impl Config {
                 || key.starts_with("events.")
                 || matches!(key, "strict_namespaces" | "strict_events" | "log.level" | "log.keys")
         };
+        self.changed_keys(new).into_iter().filter(|key| !reloaded(key)).collect()
+    }
+
+    /// The keys that `new` sets to another value, or no longer sets, in order.
+    pub fn changed_keys(&self, new: &Self) -> Vec<String> {
         let old = TomlRenderer::of(self).into_values();
-        // A rendered URL hides its password, and a new password needs a restart as well.
+        // A rendered URL hides its password, and a new password is a change as well.
         let url_changed = |key: &str| match key {
             "store.url" => self.store.url != new.store.url,
             "store.url_file" => new.store.url_file.is_some() && self.store.url != new.store.url,
@@ -24,14 +29,15 @@ impl Config {
             _ => false,
         };
         let sources = (self.event_sources != new.event_sources).then(|| "event_sources".to_owned());
-        let changed = TomlRenderer::of(new)
-            .into_values()
-            .into_iter()
-            .filter(|(key, value)| old.get(key) != Some(value) || url_changed(key))
-            .map(|(key, _)| key)
-            // They are compared as a whole, because one may be gone.
-            .filter(|key| !reloaded(key) && !key.starts_with("event_sources["));
-        let mut changed: Vec<String> = changed.chain(sources).collect();
+        let new = TomlRenderer::of(new).into_values();
+        let mut changed: Vec<String> =
+            old.keys().filter(|key| !new.contains_key(*key)).cloned().collect();
+        let differing =
+            new.into_iter().filter(|(key, value)| old.get(key) != Some(value) || url_changed(key));
+        changed.extend(differing.map(|(key, _)| key));
+        // They are compared as a whole, because a rendered URL hides its password.
+        changed.retain(|key| !key.starts_with("event_sources["));
+        changed.extend(sources);
         changed.sort_unstable();
         changed
     }

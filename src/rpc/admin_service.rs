@@ -55,12 +55,15 @@ impl AdminRpc {
             let description = format!("is {}, the limit is {MAX_WARM_RATE}", request.rate);
             return Err(Violation::over_limit("rate", description, MAX_WARM_RATE as usize).into());
         }
-        let mut plan = if request.keys.is_empty() {
+        let mut plan = if request.keys.is_empty() && config.keys.is_empty() && config.file.is_none()
+        {
+            return Err(status::no_warm_list(&namespace));
+        } else if request.keys.is_empty() {
             warm_list::read(namespace, config)
                 .await
                 .map_err(|error| status::warm_list_unreadable(&error))?
         } else {
-            convert::check_batch_size("keys", request.keys.len(), MAX_WARM_KEYS)
+            convert::check_batch_size("keys", request.keys.len(), MAX_WARM_KEYS, None)
                 .map_err(status::batch_size)?;
             plan_of_keys(namespace, request.keys, &config)?
         };
@@ -95,7 +98,7 @@ impl AdminService for AdminRpc {
     ) -> Result<Response<Self::WarmStream>, Status> {
         let deadline = deadline::of(request.metadata().as_ref())?;
         let permit = self.warm_calls.clone().try_acquire_owned();
-        let permit = permit.map_err(|_| status::overloaded(MAX_WARM_CALLS))?;
+        let permit = permit.map_err(|_| status::overloaded_by_warming(MAX_WARM_CALLS))?;
         let plan = self.plan(request.into_inner()).await?;
         let (sender, responses) = mpsc::channel(1);
         let cache = self.cache.clone();

@@ -158,6 +158,12 @@ impl RedisStore {
         self.pool.state()
     }
 
+    /// The number of shards of the replicas that were there first, if it is another one. Then this
+    /// replica must not use the store: invalidations of one would not reach the other.
+    pub fn subscribe_other_shards(&self) -> tokio::sync::watch::Receiver<Option<u16>> {
+        self.pool.health().other_shards.subscribe()
+    }
+
     /// Whether no fault of the server lasts, with every change.
     pub fn subscribe_healthy(&self) -> tokio::sync::watch::Receiver<bool> {
         self.pool.subscribe()

@@ -21,8 +21,8 @@ const LAYERS: &[(&str, &str)] = &[
     ("admin", "health repeated_events transport"),
     (
         "cache",
-        "changes config error_chain event_template model origin repeated_events stats store \
-         trace_sampler",
+        "changes config error_chain event_template histogram model origin repeated_events stats \
+         store trace_sampler",
     ),
     ("changes", "histogram model"),
     ("circuit_breaker", ""),
@@ -36,7 +36,10 @@ const LAYERS: &[(&str, &str)] = &[
     ("health", "model pb"),
     ("histogram", ""),
     ("model", ""),
-    ("origin", "circuit_breaker config count_guard histogram model pb url_template"),
+    (
+        "origin",
+        "circuit_breaker config count_guard histogram model pb repeated_events url_template",
+    ),
     ("pb", "model"),
     ("repeated_events", ""),
     (

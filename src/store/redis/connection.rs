@@ -14,7 +14,7 @@ use redis::{
     AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo,
     PushKind, RedisError, RedisResult, Value, aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     fault::{Fault, words},
@@ -49,6 +49,8 @@ pub(super) struct PoolHealth {
     resent: AtomicU64,
     outage: OutageLog,
     server: ServerIdentity,
+    /// The number of shards that the fleet uses, if it is another one than that of this replica.
+    pub(super) other_shards: watch::Sender<Option<u16>>,
 }
 
 /// A shared connection with its health.
@@ -115,6 +117,7 @@ impl PoolHealth {
             resent: AtomicU64::new(0),
             outage: OutageLog::default(),
             server,
+            other_shards: watch::Sender::new(None),
         }
     }
 

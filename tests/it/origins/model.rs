@@ -163,6 +163,7 @@ async fn inject_faults(fleet: &mut Fleet, replicas: &[Arc<Replica>], history: &H
 }
 
 async fn pause(millis: std::ops::Range<u64>) {
+    // Not a wait: a fault, or the time between two, lasts for a random time.
     tokio::time::sleep(Duration::from_millis(rand::random_range(millis))).await;
 }
 

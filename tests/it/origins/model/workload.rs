@@ -357,6 +357,7 @@ impl Worker {
 
     async fn pause(&mut self, millis: u64) {
         let micros = self.rng.random_range(0..millis * 1000);
+        // Not a wait: the pace of the calls, at random so that runs differ.
         tokio::time::sleep(Duration::from_micros(micros)).await;
     }
 }
