@@ -167,7 +167,7 @@ impl Server {
         let mut other_shards = services.other_shards.clone();
         let probed = first_probe(&mut store_answers, &mut other_shards);
         if let Ok(Some(other)) = tokio::time::timeout(FIRST_PROBE_TIMEOUT, probed).await {
-            tasks.shut_down(config.shutdown_timeout).await;
+            tasks.shut_down(config.shutdown_timeout, event_streams).await;
             return Err(Error::Shards { own: config.store.shards, other });
         }
         services.health.set_ready(true).await;
