@@ -11,6 +11,7 @@ mod chunk_sizer;
 mod delete;
 mod directory;
 mod error;
+mod events;
 pub mod fleet_stats;
 mod get;
 mod get_or_fetch;
@@ -33,6 +34,7 @@ mod singleflight;
 mod testing;
 mod touch;
 mod warm;
+mod watches;
 
 use std::sync::{Arc, OnceLock};
 
@@ -49,6 +51,10 @@ use singleflight::FlightGroup;
 
 /// Types of the layers below that are part of the cache's interface.
 pub use crate::{
+    changes::{
+        ChangeBatch, ChangeHub, MAX_TOKEN_BYTES, PublishedChange, ResetReason, WatchOptions,
+        WatchSignal,
+    },
     origin::{Error as OriginError, OriginErrorKind},
     store::{
         Condition, EntryInspection, ErrorKind as StoreErrorKind, KeyListPosition, LeaseInspection,
@@ -61,6 +67,7 @@ pub use batch_get_or_fetch::BatchGetOrFetch;
 pub use delete::{DeleteResult, Deletion};
 pub use directory::{Directory, EntryReport, KeyQuery, ListedNamespace, NamespaceList};
 pub use error::Error;
+pub use events::{EventCounts, EventOutcome, EventPlan, EventResult, EventRoute, EventRules};
 pub use get::GetResult;
 pub use get_or_fetch::{FetchStatus, GetOrFetchOutcome, GetOrFetchResult, LeaseOffer};
 pub use increment::IncrementResult;
@@ -75,6 +82,7 @@ pub use set::{SetCommand, SetMode, SetOutcome, SetResult};
 pub use singleflight::{FillOutcome, LeaseGuard};
 pub use touch::TouchResult;
 pub use warm::{WarmPlan, WarmProgress};
+pub use watches::{WatchSession, Watches};
 
 /// The cache of one replica.
 pub struct Cache {
@@ -85,6 +93,9 @@ pub struct Cache {
     closing: CancellationToken,
     invalidate_log: Mutex<LogInterval>,
     invalidation_windows: InvalidationWindows,
+    events: EventRules,
+    event_counts: EventCounts,
+    event_log: Mutex<LogInterval>,
     abandon_log: AbandonLog,
     /// Time in which callers compute under leases, where metrics are exported.
     compute_duration: OnceLock<Histogram<f64>>,
@@ -113,6 +124,9 @@ impl Cache {
             abandon_log: AbandonLog::default(),
             compute_duration: OnceLock::new(),
             invalidate_log: Mutex::new(LogInterval::new(invalidate::LOG_INTERVAL)),
+            events: EventRules::none(),
+            event_counts: EventCounts::default(),
+            event_log: Mutex::new(LogInterval::new(invalidate::LOG_INTERVAL)),
         }
     }
 

@@ -22,8 +22,9 @@ use transport::{Admission, Shutdown};
 
 use self::{origins::OriginSet, services::Services, shutdown::RunningTasks};
 use crate::{
-    admin,
+    admin, cloud_events,
     config::{Config, LimitsConfig},
+    event_streams::{self, EventStreams},
     origin, store,
     telemetry::Telemetry,
 };
@@ -60,6 +61,9 @@ pub enum Error {
     /// The store's URL is invalid.
     #[error("store.url cannot be used")]
     Store(#[from] store::Error),
+    /// The URL of an event source is invalid.
+    #[error(transparent)]
+    EventSource(#[from] event_streams::Error),
     /// The store belongs to a fleet with another number of shards.
     #[error(
         "store.shards is {own}, and the other replicas on this Redis and store.prefix use {other}: \
@@ -88,6 +92,7 @@ pub struct Server {
     listeners: Listeners,
     services: Services,
     origins: OriginSet,
+    event_streams: EventStreams,
 }
 
 /// The addresses of a server.
@@ -122,7 +127,9 @@ impl Server {
             admin: listen(config.admin_listen, "admin_listen")?,
         };
         let (services, origins) = Services::open(&config, telemetry, admission).await?;
-        Ok(Self { config, listeners, services, origins })
+        let cache = &services.reload.cache;
+        let event_streams = EventStreams::open(&config, cache, &telemetry.meter())?;
+        Ok(Self { config, listeners, services, origins, event_streams })
     }
 
     /// The addresses that the listeners have.
@@ -152,7 +159,7 @@ impl Server {
         stop: CancellationToken,
     ) -> Result<(), Error> {
         let Addresses { grpc: listen, admin: admin_listen } = self.addresses()?;
-        let Self { config, listeners, services, origins } = self;
+        let Self { config, listeners, services, origins, mut event_streams } = self;
         let tasks = spawn(&config, listeners, &services, registry);
         // Without this, the first requests could be degraded only because they came before the
         // first probe.
@@ -166,6 +173,7 @@ impl Server {
         services.health.set_ready(true).await;
         services.reload.warmer.follow(&origins);
         drop(origins);
+        event_streams.start();
         let store_report = services.store_report.clone();
         let server = store_report.first(STORE_REPORT_TIMEOUT).await;
         let namespaces = config.namespaces.values();
@@ -194,7 +202,7 @@ impl Server {
             () = stop.cancelled() => Ok(()),
             other = refused => Err(Error::Shards { own: config.store.shards, other }),
         };
-        tasks.shut_down(config.shutdown_timeout).await;
+        tasks.shut_down(config.shutdown_timeout, event_streams).await;
         outcome
     }
 }
@@ -245,6 +253,7 @@ fn spawn(
         listeners.admin,
         registry,
         health.clone(),
+        cloud_events::router(reload.cache.clone()),
         ports.admin.clone(),
         background.clone(),
     ));

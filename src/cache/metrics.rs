@@ -35,11 +35,30 @@ pub fn register(meter: &Meter, registry: &Arc<StatsRegistry>, cache: &Arc<Cache>
     // It fails only if the metrics of the cache are registered already.
     let _ = cache.compute_duration.set(computations);
     let cache: Weak<Cache> = Arc::downgrade(cache);
+    register_events(meter, cache.clone());
     meter
         .u64_observable_gauge("larder.waiting")
         .with_description("Calls that wait for a value, and background refreshes")
         .with_callback(move |observer| {
             observer.observe(cache.upgrade().map_or(0, |cache| cache.waiting() as u64), &[]);
+        })
+        .build();
+}
+
+fn register_events(meter: &Meter, cache: Weak<Cache>) {
+    meter
+        .u64_observable_counter("larder.events")
+        .with_description("Events by name, by the way they came and by what became of them")
+        .with_callback(move |observer| {
+            let Some(cache) = cache.upgrade() else { return };
+            cache.event_counts().visit(|name, route, outcome, count| {
+                let attributes = [
+                    KeyValue::new("event", name.to_owned()),
+                    KeyValue::new("route", route.name()),
+                    KeyValue::new("outcome", outcome.name()),
+                ];
+                observer.observe(count, &attributes);
+            });
         })
         .build();
 }

@@ -101,6 +101,17 @@ impl ConfigVisitor for Reader<'_> {
         }
     }
 
+    fn optional_key<T: ValueType>(
+        &mut self,
+        name: &'static str,
+        value: &mut Option<T::Value>,
+        value_type: T,
+    ) {
+        if let Some(raw) = self.take(name) {
+            *value = self.parse(&join(&self.path, name), &raw, |raw| value_type.parse(raw));
+        }
+    }
+
     fn target(&mut self, target: &mut Target) -> Option<&'static str> {
         let given = Target::KEYS.map(|name| self.take(name).map(|raw| (name, raw)));
         let given: Vec<_> = given.into_iter().flatten().collect();
@@ -173,6 +184,51 @@ impl ConfigVisitor for Reader<'_> {
             sections.insert(name, section);
         }
     }
+
+    fn list<S: Section + Clone>(
+        &mut self,
+        name: &'static str,
+        sections: &mut Vec<S>,
+        template: &S,
+    ) {
+        if let Some(value) = self.take(name) {
+            *sections = read_list(&join(&self.path, name), value, template, self.diagnostics);
+        }
+    }
+
+    fn lists<S: Section + Clone>(
+        &mut self,
+        name: &'static str,
+        lists: &mut BTreeMap<String, Vec<S>>,
+        template: &S,
+    ) {
+        let path = join(&self.path, name);
+        for (name, value) in self.take_table(&path, name) {
+            let list = read_list(&join(&path, &name), value, template, self.diagnostics);
+            lists.insert(name, list);
+        }
+    }
+}
+
+/// Reads a list of tables. The path of a table has its index: `events.changed[0]`.
+fn read_list<S: Section + Clone>(
+    path: &str,
+    value: Value,
+    template: &S,
+    diagnostics: &mut Diagnostics,
+) -> Vec<S> {
+    let origin = diagnostics.record_origin(path, &value);
+    let ValueKind::Array(items) = value.kind else {
+        let message = format!("expected a list of tables, each begun by [[{path}]]");
+        diagnostics.problem(path, origin, message);
+        return Vec::new();
+    };
+    let read = |(index, item)| {
+        let mut section = template.clone();
+        Reader::read_at(format!("{path}[{index}]"), item, &mut section, diagnostics);
+        section
+    };
+    items.into_iter().enumerate().map(read).collect()
 }
 
 fn table_of(

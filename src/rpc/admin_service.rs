@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::{convert, deadline, key_listing::KeyListing, status};
 use crate::{
-    cache::{Cache, Directory, WarmPlan, WarmProgress},
+    cache::{Cache, Directory, EventRoute, WarmPlan, WarmProgress},
     config::WarmConfig,
     model::{Namespace, Violation},
     pb::{
@@ -145,6 +145,26 @@ impl AdminService for AdminRpc {
         let key = convert::inspected_key(request.get_ref())?;
         let report = self.directory.inspect(&key).await?;
         Ok(Response::new(convert::inspect_response(&report)))
+    }
+
+    async fn publish_event(
+        &self,
+        request: Request<pb::PublishEventRequest>,
+    ) -> Result<Response<pb::PublishEventResponse>, Status> {
+        let pb::PublishEventRequest { name, attributes } = request.into_inner();
+        let event = convert::event(name, attributes)?;
+        let result = self.cache.publish(&event, EventRoute::Publish).await?;
+        let targets = convert::event_target_results(result);
+        Ok(Response::new(pb::PublishEventResponse { targets }))
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<pb::ListEventsRequest>,
+    ) -> Result<Response<pb::ListEventsResponse>, Status> {
+        let (after, limit) = convert::event_page(request.into_inner())?;
+        let (events, has_more) = self.cache.events().list(&after, limit);
+        Ok(Response::new(convert::events_response(events, has_more)))
     }
 }
 

@@ -16,16 +16,17 @@ use super::{
     compression::Compression,
     convert::{self, XCache},
     deadline::{self, DefaultDeadline},
+    event_targets::PlannedTargets,
     fetch_stream::{self, FetchStream},
     key_listing::KeyListing,
     large_response::LargeResponse,
     load_limits::MustNotWait,
-    status,
+    status, watch_stream,
 };
 use crate::{
     cache::{
         self, BatchGet, BatchGetOrFetch, Cache, DeleteResult, Deletion, InvalidateTarget,
-        SetCommand, VersionCondition, fleet_stats::FleetStats,
+        SetCommand, VersionCondition, Watches, fleet_stats::FleetStats,
     },
     config::LimitsConfig,
     model::{EntryKey, Namespace},
@@ -48,6 +49,7 @@ pub struct CacheRpc {
     cache: Arc<Cache>,
     fleet: Arc<FleetStats>,
     keys: Arc<KeyListing>,
+    watches: Arc<Watches>,
     key_logging: KeyLogging,
     max_batch_keys: usize,
     max_request_bytes: usize,
@@ -57,11 +59,12 @@ pub struct CacheRpc {
 type RpcResult<T> = Result<Response<T>, Status>;
 
 impl CacheRpc {
-    /// Serves `cache` and the statistics of its fleet.
+    /// Serves `cache`, the statistics of its fleet, its keys and its changes.
     pub fn new(
         cache: Arc<Cache>,
         fleet: Arc<FleetStats>,
         keys: Arc<KeyListing>,
+        watches: Arc<Watches>,
         key_logging: KeyLogging,
         limits: &LimitsConfig,
     ) -> Self {
@@ -71,6 +74,7 @@ impl CacheRpc {
             cache,
             fleet,
             keys,
+            watches,
             key_logging,
             max_batch_keys,
             max_request_bytes,
@@ -175,12 +179,16 @@ impl CacheService for CacheRpc {
         let compression = Compression::of(&request);
         let request = request.into_inner();
         self.check_batch_size("targets", request.targets.len())?;
-        let targets = convert::invalidate_targets(request.targets)?;
+        let requested = convert::invalidate_targets(request.targets)?;
         let hold_off = convert::hold_off(request.hold_off)?;
-        let outcomes = self.cache.invalidate(&targets, hold_off).await?;
-        let mut response = Response::new(convert::invalidate_response(outcomes));
+        let planned = PlannedTargets::new(&self.cache, requested)?;
+        // An event without rules has no targets.
+        self.check_batch_size("targets", planned.targets().len().max(1))?;
+        let outcomes = self.cache.invalidate(planned.targets(), hold_off).await;
+        planned.count(&self.cache, outcomes.is_ok());
+        let mut response = Response::new(planned.response(&outcomes?));
         compression.fit(&mut response);
-        if let Some(namespace) = common_namespace(&targets) {
+        if let Some(namespace) = common_namespace(planned.targets()) {
             access_log::attach_namespace(&mut response, namespace, "INVALIDATED");
         }
         Ok(response)
@@ -355,6 +363,13 @@ impl CacheService for CacheRpc {
         request: Request<pb::CountKeysRequest>,
     ) -> RpcResult<pb::CountKeysResponse> {
         Ok(Response::new(self.keys.count(&request.into_inner()).await?))
+    }
+
+    type WatchStream = ResponseStream<pb::WatchResponse>;
+
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> RpcResult<Self::WatchStream> {
+        let command = convert::watch_command(request.into_inner())?;
+        Ok(Response::new(watch_stream::serve(self.watches.clone(), command)?))
     }
 
     async fn increment(

@@ -4,6 +4,7 @@
 
 mod delete;
 mod directory;
+mod event;
 mod get;
 mod get_or_fetch;
 mod invalidate;
@@ -14,6 +15,7 @@ mod projection;
 mod set;
 mod stats;
 mod value;
+mod watch;
 
 use std::time::Duration;
 
@@ -29,12 +31,13 @@ pub(super) use directory::{
     inspect_response, inspected_key, key_page_size, key_page_token, key_query, listed_key,
     namespace_page, namespaces_response,
 };
+pub(super) use event::{event, event_page, event_target_results, events_response};
 pub(super) use get::{XCache, batch_get_result, consistency, get_response};
 pub(super) use get_or_fetch::{
     GrantedLease, batch_get_or_fetch_result, get_or_fetch_reply, get_or_fetch_request,
     get_or_fetch_template,
 };
-pub(super) use invalidate::{invalidate_response, invalidate_targets};
+pub(super) use invalidate::{RequestedTarget, invalidate_targets, target_result};
 pub(super) use key::{entry_key, entry_keys};
 pub(super) use lease::{abandon_reason, hold_off, lease_loss, renew_response, required_token};
 pub(super) use patch::{patch_command, patch_response, patch_result_name};
@@ -44,6 +47,7 @@ pub(super) use projection::{
 pub(super) use set::{fill_command, set_command, set_response, set_result_name};
 pub(super) use stats::{stats_page, stats_response};
 pub(super) use value::value_bytes;
+pub(super) use watch::{WatchCommand, watch_command, watch_event};
 
 type Checked<T> = Result<T, Violation>;
 

@@ -37,6 +37,8 @@ pub struct LoadLimits {
     pub(super) fetch_streams: Arc<FairLimit>,
     /// Open health watches and reflection streams.
     pub(super) watches: Arc<FairLimit>,
+    /// Open streams of changes.
+    pub(super) watch_streams: Arc<FairLimit>,
     /// Calls that may wait for a value.
     pub(super) waiting: Arc<FairLimit>,
     /// Largest header list of a request, in bytes.
@@ -80,6 +82,12 @@ impl LoadLimits {
             buffered,
             fetch_streams: calls(Resource::Streams, limits.max_fetch_streams, CALLS_FLOOR, quarter),
             watches: calls(Resource::Watches, limits.max_watches, CALLS_FLOOR, quarter),
+            watch_streams: calls(
+                Resource::WatchStreams,
+                limits.max_watch_streams,
+                CALLS_FLOOR,
+                quarter,
+            ),
             waiting: calls(Resource::Waiting, max_waiting, CALLS_FLOOR, half),
             max_header_bytes: limits.max_header_bytes as usize,
             body_timeout: limits.request_body_timeout,
@@ -117,6 +125,7 @@ impl LoadLimits {
             Overload::Requests => admission.limit(),
             Overload::FetchStreams => self.fetch_streams.limit(),
             Overload::Watches => self.watches.limit(),
+            Overload::WatchStreams => self.watch_streams.limit(),
             Overload::IncompleteRequests | Overload::UnreadResponses => self.buffered.limit(),
         }
     }
@@ -145,6 +154,7 @@ impl LoadLimits {
             max_concurrent_requests = admission.limit(),
             fetch_streams = self.fetch_streams.used(),
             watches = self.watches.used(),
+            watch_streams = self.watch_streams.used(),
             buffered_bytes = self.buffered.used(),
             max_buffered_bytes = self.buffered.limit(),
             "calls are rejected because of overload"

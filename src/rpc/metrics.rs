@@ -67,6 +67,10 @@ pub fn register_load(meter: &Meter, admission: &Arc<Admission>, limits: &Arc<Loa
     gauge("larder.watches.open", "Open streams of the health and the reflection service")
         .with_callback(move |observer| observer.observe(watches.used() as u64, &[]))
         .build();
+    let watch_streams = limits.watch_streams.clone();
+    gauge("larder.watch.streams", "Open streams of changes")
+        .with_callback(move |observer| observer.observe(watch_streams.used() as u64, &[]))
+        .build();
     let requests = admission.clone();
     gauge("larder.requests.in_flight", "Requests being answered")
         .with_callback(move |observer| observer.observe(requests.in_flight() as u64, &[]))

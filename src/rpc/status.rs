@@ -42,17 +42,10 @@ impl From<cache::Error> for Status {
             cache::Error::UnknownNamespace(namespace) => {
                 of_namespace(Code::NotFound, "UNKNOWN_NAMESPACE", message, &namespace)
             }
-            cache::Error::StoreUnavailable(error) => match error.kind {
-                // A retry does not free memory.
-                StoreErrorKind::Full => plain(Code::ResourceExhausted, "STORE_FULL", message),
-                StoreErrorKind::Unreachable
-                | StoreErrorKind::Timeout
-                | StoreErrorKind::BreakerOpen
-                | StoreErrorKind::Late
-                | StoreErrorKind::Refused => {
-                    retryable(Code::Unavailable, "STORE_UNAVAILABLE", message, STORE_RETRY)
-                }
-            },
+            cache::Error::StoreUnavailable(error) => store_failed(error.kind, message),
+            cache::Error::EventNotApplied { failed, error, .. } => {
+                with_failed_targets(store_failed(error.kind, message), &failed)
+            }
             cache::Error::NoOrigin(namespace) => {
                 of_namespace(Code::FailedPrecondition, "NO_ORIGIN", message, &namespace)
             }
@@ -68,6 +61,9 @@ impl From<cache::Error> for Status {
                 plain(Code::FailedPrecondition, "NOT_AN_INTEGER", message)
             }
             cache::Error::Overflow => plain(Code::FailedPrecondition, "OVERFLOW", message),
+            cache::Error::TooManyWatched(_) => {
+                retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
+            }
             cache::Error::ShuttingDown => {
                 retryable(Code::Unavailable, "SHUTTING_DOWN", message, OVERLOAD_RETRY)
             }
@@ -79,6 +75,31 @@ impl From<Violation> for Status {
     fn from(violation: Violation) -> Self {
         invalid(&violation)
     }
+}
+
+fn store_failed(kind: StoreErrorKind, message: String) -> Status {
+    match kind {
+        // A retry does not free memory.
+        StoreErrorKind::Full => plain(Code::ResourceExhausted, "STORE_FULL", message),
+        StoreErrorKind::Unreachable
+        | StoreErrorKind::Timeout
+        | StoreErrorKind::BreakerOpen
+        | StoreErrorKind::Late
+        | StoreErrorKind::Refused => {
+            retryable(Code::Unavailable, "STORE_UNAVAILABLE", message, STORE_RETRY)
+        }
+    }
+}
+
+/// Adds the positions of the targets that are not invalidated.
+fn with_failed_targets(status: Status, failed: &[usize]) -> Status {
+    let mut details = status.get_error_details();
+    let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
+    let failed = failed.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    let metadata = HashMap::from([("failed_targets".to_owned(), failed)]);
+    details.set_error_info(reason, DOMAIN, metadata);
+    let (code, message) = (status.code(), status.message().to_owned());
+    Status::with_error_details_and_metadata(code, message, details, status.metadata().clone())
 }
 
 /// The origin failed and there is no stale value.
@@ -111,12 +132,14 @@ pub(super) fn fetch_error(error: cache::Error) -> pb::FetchError {
         | cache::Error::ValueTooLarge(_)
         | cache::Error::UnknownNamespace(_)
         | cache::Error::StoreUnavailable(_)
+        | cache::Error::EventNotApplied { .. }
         | cache::Error::NoOrigin(_)
         | cache::Error::NotJson
         | cache::Error::PatchNotApplicable(_)
         | cache::Error::Contended { .. }
         | cache::Error::NotAnInteger
         | cache::Error::Overflow
+        | cache::Error::TooManyWatched(_)
         | cache::Error::ShuttingDown => ("INTERNAL", None),
     };
     let retry_after = retry_after.map(from_duration);
@@ -178,6 +201,7 @@ pub(super) fn overloaded_by(overload: Overload, limit: usize) -> Status {
         Overload::Requests => return overloaded(limit),
         Overload::FetchStreams => ("open FetchStreams", "max_fetch_streams"),
         Overload::Watches => ("open health watches and reflection streams", "max_watches"),
+        Overload::WatchStreams => ("open streams of Watch", "max_watch_streams"),
         Overload::IncompleteRequests => ("bytes of incomplete requests", "max_buffered_bytes"),
         Overload::UnreadResponses => ("bytes of responses that are not read", "max_buffered_bytes"),
     };

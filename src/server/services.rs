@@ -13,12 +13,13 @@ use super::{
     reload::Reload,
     runtime_metrics::{PortStats, register_connections},
     store_report::StoreReport,
-    stores::{OpenStore, near_cache_options},
+    stores::{OpenStore, near_cache_options, watch_options},
     warmer::Warmer,
 };
 use crate::{
     admin,
-    cache::{self, Cache, Directory, Namespaces, fleet_stats::FleetStats},
+    cache::{self, Cache, Directory, Namespaces, Watches, fleet_stats::FleetStats},
+    changes::{self, ChangeHub},
     config::Config,
     health::Health,
     model::SaturatingFrom as _,
@@ -51,7 +52,7 @@ pub(super) struct Services {
 
 impl Services {
     /// Opens the store and the origins, and builds the services on them. Starts the probes of the
-    /// store, and no other task.
+    /// store and what passes changes on to watches, and no other task.
     pub(super) async fn open(
         config: &Config,
         telemetry: &Telemetry,
@@ -60,7 +61,8 @@ impl Services {
         let (meter, background) = (telemetry.meter(), CancellationToken::new());
         let near_cache = NearCache::new(u16::saturating_from(config.store.shards));
         near_cache.configure(&near_cache_options(config));
-        let store = OpenStore::open(config, &meter, &near_cache, &background)?;
+        let changes = ChangeHub::new(watch_options(config));
+        let store = OpenStore::open(config, &meter, &near_cache, &changes, &background)?;
         let registry = Arc::new(StatsRegistry::new(config.telemetry.max_namespaces));
         let health = Health::new().await;
         let origins = Arc::new(OriginManager::new(OriginMetrics::new(&meter), health.clone()));
@@ -78,12 +80,16 @@ impl Services {
             registry.clone(),
             config.limits.max_waiting,
         ));
+        cache.replace_events(&config.events, config.strict_events);
         let fleet = Arc::new(FleetStats::new(registry.clone(), store.stats.clone()));
         let store_report = StoreReport::new(store.stats.clone(), &meter);
         let directory = Directory::new(cache.clone(), fleet.clone(), store.stats);
         let directory = Arc::new(directory);
         let keys = Arc::new(KeyListing::new(directory.clone()));
         cache::metrics::register(&meter, &registry, &cache);
+        changes::metrics::register(&meter, &changes);
+        tokio::spawn(background.clone().run_until_cancelled_owned(changes.clone().run()));
+        let watches = Arc::new(Watches::new(cache.clone(), changes));
         let limits = Arc::new(LoadLimits::new(&config.limits));
         rpc::register_load(&meter, &admission, &limits);
         let ports = PortStats {
@@ -99,6 +105,7 @@ impl Services {
                 cache.clone(),
                 fleet.clone(),
                 keys.clone(),
+                watches,
                 key_logging.clone(),
                 &config.limits,
             ),

@@ -8,8 +8,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    changes::{ChangeHub, WatchOptions},
     circuit_breaker::ProbeIntervals,
-    config::{Config, StoreConfig, StoreUrl},
+    config::{Config, StoreConfig, StoreUrl, WatchConfig},
     model::{Namespace, SaturatingFrom as _},
     store::{
         Backend, Inspect as _, Result, StatsBackend,
@@ -41,11 +42,12 @@ impl OpenStore {
         config: &Config,
         meter: &Meter,
         near_cache: &Arc<NearCache>,
+        changes: &Arc<ChangeHub>,
         background: &CancellationToken,
     ) -> Result<Self> {
         match &config.store.url {
             StoreUrl::Memory => {
-                let store = MemoryStore::new(config.memory.max_bytes);
+                let store = MemoryStore::publishing(config.memory.max_bytes, changes.clone());
                 register_memory(meter, &store);
                 let answers = watch::Sender::new(true).subscribe();
                 let store = Arc::new(store);
@@ -55,7 +57,8 @@ impl OpenStore {
             }
             StoreUrl::Redis(url) => {
                 let options = redis_options(&config.store, url.clone());
-                Self::open_redis(&config.store, &options, meter, near_cache, background)
+                let shared = (near_cache, changes);
+                Self::open_redis(&config.store, &options, meter, shared, background)
             }
         }
     }
@@ -65,10 +68,11 @@ impl OpenStore {
         config: &StoreConfig,
         options: &RedisOptions,
         meter: &Meter,
-        near_cache: &Arc<NearCache>,
+        (near_cache, changes): (&Arc<NearCache>, &Arc<ChangeHub>),
         background: &CancellationToken,
     ) -> Result<Self> {
-        let redis = RedisStore::new(options, near_cache.clone(), background.clone())?;
+        let (near, stop) = (near_cache.clone(), background.clone());
+        let redis = RedisStore::new(options, near, changes.clone(), stop)?;
         let troubled = redis.clone();
         let cause = move || troubled.trouble();
         let breaker = circuit_breaker_store::breaker(config.breaker_threshold, cause);
@@ -112,6 +116,13 @@ fn both(
     };
     tokio::spawn(stop.clone().run_until_cancelled_owned(follow));
     receiver
+}
+
+/// Returns the rules of watches.
+pub(super) fn watch_options(config: &Config) -> WatchOptions {
+    let &WatchConfig { max_delay, heartbeat, buffer_bytes, max_namespaces } = &config.watch;
+    let is_remote = config.store.url != StoreUrl::Memory;
+    WatchOptions { max_delay, heartbeat, buffer_bytes, max_namespaces, is_remote }
 }
 
 /// Returns the options of each namespace with a near cache. The embedded store has no use for one,

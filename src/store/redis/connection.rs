@@ -82,7 +82,10 @@ pub(super) struct ConnectionManager {
 pub(super) struct ConnectErrorSink(pub(super) Arc<PoolHealth>);
 
 /// Creates a client for `url` with the TCP settings of a cache.
-pub(super) fn client(url: &str, protocol: ProtocolVersion) -> RedisResult<Client> {
+///
+/// # Errors
+/// The URL is invalid.
+pub fn client(url: &str, protocol: ProtocolVersion) -> RedisResult<Client> {
     let info = url.into_connection_info()?;
     let settings = info.redis_settings().clone().set_protocol(protocol);
     let keepalive = socket2::TcpKeepalive::new()

@@ -3,10 +3,10 @@
 use std::{
     env,
     fs::File,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Lines, Write as _},
     net::SocketAddr,
     path::PathBuf,
-    process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio},
+    process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
@@ -237,6 +237,15 @@ pub(crate) fn run_with_input(arguments: &[&str], input: &[u8]) -> Output {
     let _ = stdin.write_all(input);
     drop(stdin);
     process.wait_with_output().unwrap()
+}
+
+/// Starts the binary with these arguments, and returns its process and the lines that it prints.
+pub(crate) fn start(arguments: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let mut command = binary(None);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut process = command.spawn().unwrap();
+    let stdout = process.stdout.take().unwrap();
+    (process, BufReader::new(stdout).lines())
 }
 
 /// Runs the binary with a standard output that its reader has closed.
