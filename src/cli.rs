@@ -21,7 +21,7 @@ use clap::{Args, Parser, Subcommand};
 
 use self::commands::CacheCommand;
 use crate::{
-    config::{self, Config, Overrides, Sources},
+    config::{self, Config, ConfigError, Overrides, Sources},
     error_chain::ErrorChain,
     origin,
 };
@@ -92,7 +92,7 @@ struct ConnectArgs {
         long,
         value_name = "DURATION",
         default_value = "2s",
-        value_parser = humantime::parse_duration,
+        value_parser = duration,
     )]
     timeout: Duration,
 }
@@ -170,7 +170,13 @@ fn check_config(config: &Config) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn config_error(error: &dyn std::error::Error) -> ExitCode {
+/// Parses a duration of the command line, such as `1h 30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let expected = |error| format!("expected a duration such as 500ms, 2s or 1h 30m: {error}");
+    humantime::parse_duration(text).map_err(expected)
+}
+
+fn config_error(error: &(dyn std::error::Error + 'static)) -> ExitCode {
     print_error(error);
     ExitCode::from(EXIT_CONFIG)
 }
@@ -181,9 +187,18 @@ fn print_quietly(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes());
 }
 
-/// Prints an error with its causes.
-fn print_error(error: &dyn std::error::Error) {
-    let _ = writeln!(io::stderr(), "larder: {}", ErrorChain(error));
+/// Prints an error with its causes. Each of several mistakes in a configuration has a line.
+fn print_error(error: &(dyn std::error::Error + 'static)) {
+    let _ = io::stderr().write_all(error_lines(error).as_bytes());
+}
+
+fn error_lines(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.downcast_ref::<ConfigError>() {
+        Some(ConfigError::Invalid { problems }) => {
+            problems.iter().map(|problem| format!("larder: {problem}\n")).collect()
+        }
+        Some(_) | None => format!("larder: {}\n", ErrorChain(error)),
+    }
 }
 
 #[cfg(test)]
@@ -195,6 +210,28 @@ mod tests {
     #[test]
     fn command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn each_mistake_of_a_configuration_has_a_line_with_the_name_of_the_program() {
+        let problem = |key: &str| config::Problem {
+            key: key.to_owned(),
+            message: "unknown key".to_owned(),
+            origin: None,
+        };
+        let error = ConfigError::Invalid { problems: vec![problem("a"), problem("b")] };
+        assert_eq!(error_lines(&error), "larder: a: unknown key\nlarder: b: unknown key\n");
+        let other = io::Error::other("no space");
+        assert_eq!(error_lines(&other), "larder: no space\n");
+    }
+
+    #[test]
+    fn a_duration_that_cannot_be_read_is_answered_with_an_example() {
+        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        for text in ["abc", "5", ""] {
+            let error = duration(text).err().unwrap_or_default();
+            assert!(error.starts_with("expected a duration such as 500ms, 2s or"), "{error}");
+        }
     }
 
     #[test]

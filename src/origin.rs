@@ -151,7 +151,7 @@ pub enum OriginErrorKind {
     #[error("the last fetch of this key failed")]
     BackedOff,
     /// No request was sent, because the origin cannot express the key.
-    #[error("{0}")]
+    #[error("the origin has no URL for the key")]
     BadKey(Violation),
 }
 

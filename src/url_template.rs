@@ -229,6 +229,15 @@ impl UrlTemplate {
         text
     }
 
+    /// Whether the URL differs between the entries of a namespace.
+    pub(super) fn depends_on_entry(&self) -> bool {
+        let pieces = self.path.iter().chain(self.query.iter().flatten()).flatten();
+        pieces.into_iter().any(|piece| match piece {
+            Piece::Key | Piece::Param(_) | Piece::AllParams => true,
+            Piece::Literal(_) | Piece::Namespace => false,
+        })
+    }
+
     /// Whether requests use TLS.
     pub(super) fn is_https(&self) -> bool {
         self.base.starts_with("https:")

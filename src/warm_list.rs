@@ -89,9 +89,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn unreadable_file_is_an_error() {
+    async fn unreadable_file_is_an_error_that_names_it() {
         let namespace = Namespace::new("user").unwrap();
         let missing = config(&["a"], Some(PathBuf::from("/nonexistent/keys")));
-        assert!(read(namespace, missing).await.is_err());
+        let error = read(namespace, missing).await.err().unwrap().to_string();
+        assert!(error.starts_with("/nonexistent/keys: "), "{error}");
     }
 }

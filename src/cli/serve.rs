@@ -64,6 +64,7 @@ pub(super) fn run(sources: Sources, port_file: Option<PathBuf>) -> ExitCode {
             run_server(*config, start, signals)
         }
         Ok((Ok(Start::Stopped), _)) => ExitCode::SUCCESS,
+        Ok((Err(ReadError::Config(error)), _)) => config_error(&error),
         Ok((Err(error), _)) => config_error(&error),
         Err(error) => failure(&Error::Runtime(error)),
     }

@@ -52,8 +52,15 @@ impl Target {
         if has_user_info(text) {
             return Err(format!("expected {expected}, but {NO_USER_INFO}"));
         }
-        let template = UrlTemplate::parse(text);
-        template.map(Self::Http).map_err(|problem| format!("expected {expected}, but {problem}"))
+        let template = UrlTemplate::parse(text)
+            .map_err(|problem| format!("expected {expected}, but {problem}"))?;
+        if template.depends_on_entry() {
+            return Ok(Self::Http(template));
+        }
+        Err(format!(
+            "expected {expected}, but it has neither {{key}} nor params: all keys would have the \
+             same value"
+        ))
     }
 
     fn parse_grpc(raw: &ValueKind) -> Result<Self, String> {

@@ -147,7 +147,8 @@ impl HttpOrigin {
     async fn send(&self, request: &FetchRequest) -> Result<(Response, Exchange)> {
         let url = self.options.url.expand(&request.key, &request.params);
         let mut url = url.map_err(|violation| {
-            Error::new(OriginErrorKind::BadKey(violation), "the key has no URL")
+            let cause = violation.to_string();
+            Error::new(OriginErrorKind::BadKey(violation), cause)
         })?;
         let mut headers = self.headers.clone();
         validators::set_conditions(&request.validators, &mut headers);

@@ -10,6 +10,7 @@ use std::{
 
 use clap::Args;
 
+pub(super) use super::super::duration;
 use super::failure::Error;
 use crate::pb::{
     from_duration,
@@ -162,11 +163,6 @@ impl FreshnessArgs {
             if self.consistent { Consistency::Store } else { Consistency::Unspecified };
         consistency.into()
     }
-}
-
-/// Parses a duration such as `1h 30m`.
-pub(super) fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
-    humantime::parse_duration(text)
 }
 
 fn param(text: &str) -> Result<(String, String), String> {

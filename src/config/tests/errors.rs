@@ -61,6 +61,21 @@ fn wrong_values_are_reported_with_the_expected_form() {
             "listen: expected an IP address and port such as 127.0.0.1:50051 or [::]:50051, \
              got \"localhost\"",
         ),
+        (
+            "listen = 'localhost:50051'",
+            "listen: expected an IP address and port such as 127.0.0.1:50051 or [::]:50051, \
+             got \"localhost:50051\"; write 127.0.0.1:50051",
+        ),
+        (
+            "listen = ':80'",
+            "listen: expected an IP address and port such as 127.0.0.1:50051 or [::]:50051, \
+             got \":80\"; write [::]:80 for all interfaces, 127.0.0.1:80 for this host",
+        ),
+        (
+            "admin_listen = 'larder:80'",
+            "admin_listen: expected an IP address and port such as 127.0.0.1:50051 or \
+             [::]:50051, got \"larder:80\"; write the IP address: names are not resolved",
+        ),
         ("reflection = 'maybe'", "reflection: expected true or false, got \"maybe\""),
         ("busy_poll = '2ms'", "busy_poll: expected 0s or a duration from 1us to 1ms, got \"2ms\""),
         (
@@ -90,12 +105,18 @@ fn wrong_values_are_reported_with_the_expected_form() {
         ),
         (
             "namespaces.a.near_cache.max_bytes = '1KiB'",
-            "namespaces.a.near_cache.max_bytes: expected a size from 64KiB to 1TiB, got \"1KiB\"",
+            "namespaces.a.near_cache.max_bytes: expected a size from 64KiB to 1TiB, got \"1KiB\", \
+             which is 1024 bytes",
         ),
         (
             "namespaces.a.near_cache.max_staleness = '0s'",
             "namespaces.a.near_cache.max_staleness: expected a duration from 50ms to 1h, \
              got \"0s\"",
+        ),
+        (
+            "memory.max_bytes = '64k'",
+            "memory.max_bytes: expected a size from 1MiB to 1024TiB, got \"64k\", which is \
+             64000 bytes",
         ),
         ("memory.max_bytes = 1", "memory.max_bytes: expected a size from 1MiB to 1024TiB, got 1"),
         (

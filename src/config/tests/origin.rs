@@ -93,6 +93,13 @@ fn target_urls_are_validated() {
         ),
         ("url", "'http://user:secret@h/{key}'", format!("{url}, but {credentials}")),
         ("url", "'https://secret@h?k={key}'", format!("{url}, but {credentials}")),
+        (
+            "url",
+            "'http://h/{namespace}?a=b'",
+            format!(
+                "{url}, but it has neither {{key}} nor params: all keys would have the same value"
+            ),
+        ),
         ("url", "5", format!("{url}, got 5")),
         ("grpc", "'users:50051'", format!("{grpc}, but it must begin with http:// or https://")),
         (
@@ -108,7 +115,9 @@ fn target_urls_are_validated() {
         let found = problems(&format!("[namespaces.a.origin]\n{key} = {value}"), &[]);
         assert_eq!(found, [format!("namespaces.a.origin.{key}: {expected}")]);
     }
-    for url in ["https://h", "http://[::1]:8080/a/{key}?{params}&at=@", "http://h/{params.lang}"] {
+    for url in
+        ["https://h?{params}", "http://[::1]:8080/a/{key}?{params}&at=@", "http://h/{params.lang}"]
+    {
         let file = format!("[namespaces.a.origin]\nurl = '{url}'");
         assert_eq!(origin(&file, &[]).target, to_url(url));
     }

@@ -21,10 +21,12 @@ where
                 .or_else(with_unit)
                 .ok_or_else(|| mismatch("a size such as 64KiB, 1MiB or 1048576", raw))?;
             let (min, max) = (format_size(*range.start()), format_size(*range.end()));
-            T::try_from(bytes)
-                .ok()
-                .filter(|_| range.contains(&bytes))
-                .ok_or_else(|| mismatch(format_args!("a size from {min} to {max}"), raw))
+            T::try_from(bytes).ok().filter(|_| range.contains(&bytes)).ok_or_else(|| {
+                let message = mismatch(format_args!("a size from {min} to {max}"), raw);
+                // `64k` are 64,000 bytes, and perhaps not what was meant.
+                let has_unit = as_integer(raw).is_none();
+                if has_unit { format!("{message}, which is {bytes} bytes") } else { message }
+            })
         },
         |value: &T| quoted(&format_size((*value).try_into().unwrap_or(u64::MAX))),
     )

@@ -89,15 +89,33 @@ pub(in crate::config) fn parse_boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// An IP address with a port.
+/// An IP address with a port. Host names are not resolved, as one name can have many addresses.
 pub(in crate::config) fn socket_address() -> impl ValueType<Value = SocketAddr> {
     let expected = "an IP address and port such as 127.0.0.1:50051 or [::]:50051";
     value_type(
         move |raw| {
-            as_text(raw).and_then(|text| text.parse().ok()).ok_or_else(|| mismatch(expected, raw))
+            as_text(raw).and_then(|text| text.parse().ok()).ok_or_else(|| {
+                let remedy = as_text(raw).map(address_remedy).unwrap_or_default();
+                format!("{}{remedy}", mismatch(expected, raw))
+            })
         },
         |address: &SocketAddr| quoted(&address.to_string()),
     )
+}
+
+/// How to write an address that other programs accept; empty if it cannot be guessed.
+fn address_remedy(text: &str) -> String {
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    if port.parse::<u16>().is_err() {
+        return String::new();
+    }
+    match host {
+        "localhost" => format!("; write 127.0.0.1:{port}"),
+        "" | "*" => {
+            format!("; write [::]:{port} for all interfaces, 127.0.0.1:{port} for this host")
+        }
+        _ => "; write the IP address: names are not resolved".to_owned(),
+    }
 }
 
 /// The path of a file.

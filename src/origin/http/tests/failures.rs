@@ -171,12 +171,12 @@ async fn mislabelled_values_are_invalid() {
 async fn key_without_a_url_is_a_bad_key() {
     let origin = HttpOrigin::new(options("http://127.0.0.1:1/{key}?x={params.x}")).unwrap();
     for (key, field) in [("..", "key"), ("k", "params.x")] {
-        let OriginErrorKind::BadKey(violation) =
-            origin.fetch(&request(key)).await.unwrap_err().kind
-        else {
-            panic!("{key}")
-        };
+        let error = origin.fetch(&request(key)).await.unwrap_err();
+        let sentence = error.to_string();
+        let OriginErrorKind::BadKey(violation) = error.kind else { panic!("{key}") };
         assert_eq!(violation.field(), field);
+        // What Warm and the log show.
+        assert_eq!(sentence, format!("the origin has no URL for the key: {violation}"));
     }
 }
 
