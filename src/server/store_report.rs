@@ -154,6 +154,7 @@ impl Evictions {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -180,6 +181,25 @@ mod tests {
         assert_eq!(unsuitable("memory", &info("noeviction", 0)), None);
         let cluster = StoreInfo { is_cluster: true, ..info("volatile-lru", 1) };
         assert!(unsuitable("redis", &cluster).is_some_and(|it| it.problem.contains("Cluster")));
+    }
+
+    #[test]
+    fn evictions_are_logged_while_they_last_and_when_they_end() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let writer = std::sync::Arc::new(log.reopen().unwrap());
+        let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let mut evictions = Evictions::default();
+            for evicted_keys in [7, 9, 12, 12, 12] {
+                evictions.observe(&StoreInfo { evicted_keys, ..StoreInfo::default() });
+            }
+        });
+        let lines = std::fs::read_to_string(log.path()).unwrap();
+        let lines: Vec<&str> = lines.lines().collect();
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines[0].contains("WARN") && lines[0].contains("evicted=2 count=2"), "{lines:?}");
+        assert!(lines[1].contains("WARN") && lines[1].contains("evicted=3 count=5"), "{lines:?}");
+        assert!(lines[2].contains("INFO") && lines[2].contains("count=5"), "{lines:?}");
     }
 
     #[test]

@@ -291,6 +291,37 @@ async fn open_breaker_lets_pings_pass() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_outage_is_logged_at_its_begin_once_a_minute_and_at_its_end() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let writer = Arc::new(log.reopen().unwrap());
+    let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    let store = Arc::new(ScriptedStore::default());
+    let breaker = breaker(THRESHOLD, || Some("wrong password".to_owned()));
+    let pings = ping_periodically(&store, &breaker, INTERVALS);
+    let outage = async {
+        tokio::time::sleep(2 * MINUTE).await;
+        *store.failure.lock() = Some(ErrorKind::Unreachable);
+        tokio::time::sleep(10 * MINUTE).await;
+        *store.failure.lock() = None;
+        tokio::time::sleep(MINUTE).await;
+    };
+    tokio::select! {
+        () = pings => {}
+        () = outage => {}
+    }
+    let lines = std::fs::read_to_string(log.path()).unwrap();
+    let count = |part: &str| lines.lines().filter(|line| line.contains(part)).count();
+    assert_eq!(count("the store is available"), 2, "{lines}");
+    assert_eq!(count("the store is unavailable"), 1, "{lines}");
+    assert_eq!(count("cause=\"wrong password\""), 1, "{lines}");
+    let reminders = count("the store is still unavailable");
+    assert!((6..=10).contains(&reminders), "{lines}");
+    assert_eq!(lines.lines().count(), 3 + reminders, "{lines}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn outages_open_the_breaker_and_other_failures_do_not() {
     for (kind, opens) in [
         (ErrorKind::Unreachable, true),

@@ -309,6 +309,28 @@ async fn a_replica_with_another_number_of_shards_refuses_to_start() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_two_numbers_of_shards_remains_when_redis_comes_up_later() {
+    let mut redis = RedisServer::stopped();
+    let start = |shards| Larder::redis(&redis.url()).env("LARDER_STORE__SHARDS", shards).start();
+    let (mut one, mut other) = (start(64).await, start(32).await);
+    redis.restart().await;
+    let (refused, status) = eventually("one of them ends", SOON, async || {
+        let ended = [&mut one, &mut other].map(Larder::exited);
+        ended.into_iter().enumerate().find_map(|(index, status)| Some((index, status?)))
+    })
+    .await;
+    assert_eq!(status.code(), Some(78));
+    let remaining = if refused == 0 { &mut other } else { &mut one };
+    let cache = remaining.client().await;
+    eventually("the other one serves", SOON, async || {
+        cache.put("k", "v").await;
+        cache.read("k").await
+    })
+    .await;
+    assert!(remaining.exited().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_port_file_has_the_addresses_while_the_server_runs() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ports");

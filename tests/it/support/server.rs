@@ -168,6 +168,11 @@ impl Larder {
         eventually("the server exits", deadline, async || self.process.try_wait().unwrap()).await
     }
 
+    /// How the process has exited, if it has.
+    pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().unwrap()
+    }
+
     /// Rewrites the server's config file.
     pub(crate) fn rewrite_config(&self, toml: &str) {
         write(&config_path(&self.directory), toml);
