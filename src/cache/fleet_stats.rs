@@ -396,7 +396,7 @@ mod tests {
         let [total, last_hour, last_day] = windows.map(|names| {
             names.iter().map(|name| ((*name).to_owned(), Counters::default())).collect()
         });
-        let report = StatsReport { total, last_hour, last_day, replicas: Vec::new() };
+        let report = StatsReport { total, last_hour, last_day, ..StatsReport::default() };
         let sizes = sizes
             .iter()
             .map(|name| (Namespace::new(name).unwrap(), NamespaceUsage::default()))

@@ -39,12 +39,16 @@ impl Cache {
         let version = Version::random();
         let lifetime = policy::lifetime(context.config(), ttl, rand::random());
         let increment = Increment { delta, initial, lifetime, version };
-        match self.store.increment(key, &increment).await? {
+        let refused = || context.counters.count(Counter::SetsRefused);
+        match self.store.increment(key, &increment).await.inspect_err(|_| refused())? {
             IncrementOutcome::Sum { value, ttl_remaining } => {
                 context.counters.count(Counter::Sets);
                 Ok(Some(IncrementResult { value, version, ttl_remaining }))
             }
-            IncrementOutcome::Missing => Ok(None),
+            IncrementOutcome::Missing => {
+                refused();
+                Ok(None)
+            }
             IncrementOutcome::NotAnInteger => Err(Error::NotAnInteger),
             IncrementOutcome::Overflow => Err(Error::Overflow),
         }
@@ -92,13 +96,14 @@ mod tests {
     async fn without_an_initial_value_no_counter_is_created() {
         let test = TestCache::of_callers(config());
         assert_eq!(test.cache.increment(&key("k"), 1, None, None).await.unwrap(), None);
-        assert!(test.stored("k").await.is_none() && test.all_counted().is_empty());
+        assert!(test.stored("k").await.is_none());
+        assert_eq!(test.all_counted(), [(Counter::SetsRefused, 1)]);
         test.put("k", &new_entry("5", SECOND)).await;
         let result = test.cache.increment(&key("k"), 1, None, None).await.unwrap();
         assert_eq!(result.map(|sum| sum.value), Some(6));
         tokio::time::sleep(SECOND).await;
         assert_eq!(test.cache.increment(&key("k"), 1, None, None).await.unwrap(), None);
-        assert_eq!(test.all_counted(), [(Counter::Sets, 1)]);
+        assert_eq!(test.all_counted(), [(Counter::Sets, 1), (Counter::SetsRefused, 2)]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -118,7 +123,7 @@ mod tests {
         test.store.fail(ErrorKind::Timeout);
         let result = test.cache.increment(&key("k"), 1, Some(0), None).await;
         assert!(matches!(result, Err(Error::StoreUnavailable(_))), "{result:?}");
-        assert!(test.all_counted().is_empty());
+        assert_eq!(test.all_counted(), [(Counter::SetsRefused, 1)]);
         let unknown = test.cache.increment(&key_in("other", "k"), 1, None, None).await;
         assert!(matches!(unknown, Err(Error::UnknownNamespace(_))));
     }

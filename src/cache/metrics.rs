@@ -72,9 +72,9 @@ fn describe(counter: Counter) -> (&'static str, &'static str) {
             "larder.misses",
             "Reads that no cache answered: without a value, or fetched or waited for",
         ),
-        Counter::Sets => ("larder.sets", "Values stored, fills included"),
+        Counter::Sets => ("larder.sets", "Values stored by Set, fills, Increment and Patch"),
         Counter::SetsRefused => {
-            ("larder.sets.refused", "Sets that were not stored, for any reason")
+            ("larder.sets.refused", "Values of valid calls that were not stored, for any reason")
         }
         Counter::Deletes => ("larder.deletes", "Entries deleted"),
         Counter::Invalidations => ("larder.invalidations", "Namespaces invalidated"),

@@ -78,6 +78,7 @@ impl Cache {
                 return Ok(outcome);
             }
         }
+        self.context(command.key.namespace())?.counters.count(Counter::SetsRefused);
         Err(Error::Contended { attempts: MAX_ATTEMPTS })
     }
 
@@ -86,7 +87,8 @@ impl Cache {
         let PatchCommand { key, change, condition, expiry } = command;
         let context = self.context(key.namespace())?;
         let key = &*context.key(key);
-        let entry = self.store.get(key).await?;
+        let refused = |_: &_| context.counters.count(Counter::SetsRefused);
+        let entry = self.store.get(key).await.inspect_err(refused)?;
         let now = self.store.now();
         let is_fresh = |entry: &_| context.rules.evaluate(entry, now, None) == Verdict::Fresh;
         let Some(entry) = entry.filter(is_fresh) else {
@@ -127,7 +129,7 @@ impl Cache {
             tags: entry.tags,
             fetch_metadata: None,
         };
-        Ok(match self.store.put(key, &changed, condition).await? {
+        Ok(match self.store.put(key, &changed, condition).await.inspect_err(refused)? {
             PutOutcome::Stored => {
                 context.counters.count(Counter::Sets);
                 Some(PatchOutcome::Applied { version: changed.version, ttl: lifetime.ttl })

@@ -11,7 +11,7 @@ use crate::{
         EntryKey, InvalidJson, Kind, MAX_JSON_DEPTH, NewEntry, Tags, Version, Violation, check_json,
     },
     stats::counters::{Counter, LatencyKind},
-    store::{Condition, LeaseLoss, LeaseToken, PutOutcome},
+    store::{Condition, ErrorKind, LeaseLoss, LeaseToken, PutOutcome},
 };
 
 /// A write.
@@ -57,8 +57,8 @@ pub enum SetOutcome {
     ConditionNotMet,
     /// The lease no longer permitted a fill.
     LeaseLost(LeaseLoss),
-    /// The store did not take the value.
-    NotStored,
+    /// The store did not take the value, for this cause.
+    NotStored(ErrorKind),
 }
 
 /// Answer to a write.
@@ -134,9 +134,10 @@ impl Cache {
         };
         let result = match written {
             Ok(outcome) => SetResult { outcome, degraded: false },
-            Err(error) => {
-                SetResult { outcome: SetOutcome::NotStored, degraded: error.is_degraded() }
-            }
+            Err(error) => SetResult {
+                outcome: SetOutcome::NotStored(error.kind),
+                degraded: error.is_degraded(),
+            },
         };
         result.count(&context, command.mode);
         if let (SetMode::Under(token), SetOutcome::Stored { .. }) = (command.mode, result.outcome) {
@@ -159,6 +160,17 @@ impl Cache {
     }
 }
 
+impl SetOutcome {
+    /// Why the value is not stored, in the words of the store's failure; empty unless the store
+    /// failed.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::NotStored(kind) => kind.to_string(),
+            Self::Stored { .. } | Self::ConditionNotMet | Self::LeaseLost(_) => String::new(),
+        }
+    }
+}
+
 impl SetResult {
     fn count(&self, context: &NamespaceContext, mode: SetMode) {
         let is_stored = matches!(self.outcome, SetOutcome::Stored { .. });
@@ -167,11 +179,11 @@ impl SetResult {
         let is_fill = matches!(mode, SetMode::Under(_));
         match self.outcome {
             SetOutcome::LeaseLost(loss) if is_fill => context.count_lost_fill(loss),
-            SetOutcome::NotStored if is_fill => context.counters.count(Counter::FillsNotStored),
+            SetOutcome::NotStored(_) if is_fill => context.counters.count(Counter::FillsNotStored),
             SetOutcome::Stored { .. }
             | SetOutcome::ConditionNotMet
             | SetOutcome::LeaseLost(_)
-            | SetOutcome::NotStored => {}
+            | SetOutcome::NotStored(_) => {}
         }
     }
 }

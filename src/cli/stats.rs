@@ -58,7 +58,7 @@ fn as_table(stats: &pb::StatsResponse) -> String {
         counted_table(stats, EVENTS, |cells| cells.iter().any(|cell| cell != "0" && cell != "-"))
             .to_string(),
         sizes_table(stats).to_string(),
-        replica_lines(&stats.replicas),
+        replica_lines(stats),
     ];
     parts.retain(|part| part.lines().count() > 1 || part.starts_with("replicas"));
     parts.push(store_lines(stats.store.as_ref()));
@@ -160,12 +160,13 @@ fn show_latency(
     latency.and_then(of).map_or_else(dash, |duration| show_duration(&duration))
 }
 
-fn replica_lines(replicas: &[pb::ReplicaStats]) -> String {
-    let mut lines = vec![format!("replicas   {}", replicas.len())];
-    lines.extend(replicas.iter().map(|pb::ReplicaStats { id, version, started_at }| {
+fn replica_lines(stats: &pb::StatsResponse) -> String {
+    let mut lines = vec![format!("replicas   {}", stats.replicas.len())];
+    lines.extend(stats.replicas.iter().map(|pb::ReplicaStats { id, version, started_at }| {
         let started_at = started_at.map(|at| at.to_string()).unwrap_or_default();
         format!("           {id}  {version}  started {started_at}")
     }));
+    lines.extend(stats.counting_since.map(|since| format!("total      since {since}")));
     lines.join("\n")
 }
 
@@ -272,6 +273,7 @@ fn as_json(stats: &pb::StatsResponse) -> Value {
         "replicas": stats.replicas.iter().map(replica_json).collect::<Vec<_>>(),
         "degraded": stats.degraded,
         "collected_at": stats.collected_at.map(|at| at.to_string()),
+        "counting_since": stats.counting_since.map(|at| at.to_string()),
     })
 }
 

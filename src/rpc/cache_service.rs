@@ -413,14 +413,17 @@ impl CacheRpc {
         response
     }
 
-    /// Adds the `x-cache*` metadata, and the fields for the access log.
+    /// Adds the `x-cache*` and `cache-status` metadata, and the fields for the access log.
     #[inline]
     fn add_x_cache<T>(&self, response: &mut Response<T>, key: &EntryKey, x_cache: Option<XCache>) {
-        let outcome = x_cache.map_or(XCache::MISS, |x_cache| x_cache.outcome);
+        let (outcome, status) = x_cache.map_or((XCache::MISS, XCache::NOT_CACHED), |x_cache| {
+            (x_cache.outcome, x_cache.status)
+        });
         self.key_logging.attach(response, key, outcome);
         // tonic's own MetadataMap would parse each name again.
         let headers: &mut HeaderMap = response.metadata_mut().as_mut();
         headers.insert(X_CACHE, HeaderValue::from_static(outcome));
+        headers.insert(CACHE_STATUS, HeaderValue::from_static(status));
         if let Some(XCache { age_seconds, ttl_remaining_seconds, .. }) = x_cache {
             headers.insert(X_CACHE_AGE, number(age_seconds));
             headers.insert(X_CACHE_TTL_REMAINING, number(ttl_remaining_seconds));

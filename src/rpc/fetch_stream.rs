@@ -137,7 +137,7 @@ impl Session {
         let result = self.cache.set(&command).await.map_err(|error| error.within("fill."))?;
         match result.outcome {
             // The lease may still be held: dropping the guard releases it.
-            SetOutcome::NotStored | SetOutcome::ConditionNotMet => {}
+            SetOutcome::NotStored(_) | SetOutcome::ConditionNotMet => {}
             SetOutcome::Stored { .. } | SetOutcome::LeaseLost(_) => lease.guard.disarm(),
         }
         self.send(ServerMessage::Filled(convert::set_response(result))).await;

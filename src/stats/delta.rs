@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::counters::Counters;
+use crate::model::Timestamp;
 
 /// Counters by namespace.
 pub type ByNamespace = BTreeMap<String, Counters>;
@@ -35,6 +36,8 @@ pub struct ReplicaInfo {
 /// Counts of the whole fleet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StatsReport {
+    /// When counting began, by the store's clock; none if that is not known.
+    pub since: Option<Timestamp>,
     /// Since counting began.
     pub total: ByNamespace,
     /// In the last hour.

@@ -61,6 +61,8 @@ impl Window {
 /// replica keeps of itself.
 #[derive(Debug, Default)]
 pub struct Windows {
+    /// When counts were added first.
+    since: Option<Timestamp>,
     total: ByNamespace,
     minutes: BTreeMap<u64, Bucket>,
     ten_minutes: BTreeMap<u64, Bucket>,
@@ -73,6 +75,7 @@ type Bucket = BTreeMap<String, SparseCounters>;
 impl Windows {
     /// Adds counts to the buckets of `now`, and drops buckets that have left their window.
     pub fn add(&mut self, counts: &ByNamespace, now: Timestamp) {
+        self.since.get_or_insert(now);
         merge(&mut self.total, counts);
         for (window, buckets) in [(HOUR, &mut self.minutes), (DAY, &mut self.ten_minutes)] {
             let bucket = buckets.entry(window.bucket(now)).or_default();
@@ -88,6 +91,7 @@ impl Windows {
     pub fn add_part(&self, part: Part, report: &mut StatsReport) {
         let (buckets, number, sums) = match part {
             Part::Total => {
+                report.since = self.since;
                 report.total = self.total.clone();
                 return;
             }
@@ -171,6 +175,7 @@ mod tests {
         assert_eq!(hits_at(119).await, (3, 0, 3));
         assert_eq!(hits_at(24 * 60).await, (3, 0, 2));
         assert_eq!(hits_at(26 * 60).await, (3, 0, 0));
+        assert_eq!(report_of(&windows, at(26 * 60)).await.since, Some(at(0)));
     }
 
     #[tokio::test]

@@ -105,6 +105,7 @@ async fn a_patch_that_fails_changes_nothing() {
     test.store.fail(ErrorKind::Timeout);
     let failed = test.cache.patch(&merge("{}")).await;
     assert!(matches!(failed, Err(Error::StoreUnavailable(_))), "{failed:?}");
+    assert_eq!(test.all_counted(), [(Counter::SetsRefused, 1)], "but what the caller got wrong");
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,6 +141,7 @@ async fn attempts_are_bounded() {
         }
     };
     assert!(matches!(refused, Err(Error::Contended { attempts: 20 })), "{refused:?}");
+    assert_eq!(test.counted(Counter::SetsRefused), 1);
     assert_eq!(test.store.take_reads().len(), 20);
 }
 

@@ -155,7 +155,7 @@ async fn a_value_that_the_store_does_not_take_is_not_stored() {
         let test = TestCache::of_callers(config());
         test.store.fail(kind);
         let result = test.cache.set(&command).await.unwrap();
-        assert_eq!(result, SetResult { outcome: SetOutcome::NotStored, degraded });
+        assert_eq!(result, SetResult { outcome: SetOutcome::NotStored(kind), degraded });
         let is_fill = matches!(command.mode, SetMode::Under(_));
         let counts =
             [Counter::Sets, Counter::SetsRefused, Counter::Degraded, Counter::FillsNotStored];

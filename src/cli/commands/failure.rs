@@ -1,6 +1,6 @@
 //! Exit codes, and errors as one sentence.
 
-use std::{fmt::Write as _, io, path::PathBuf, process::ExitCode};
+use std::{borrow::Cow, fmt::Write as _, io, path::PathBuf, process::ExitCode};
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -28,7 +28,7 @@ pub(super) enum Error {
     #[error("cannot write the output")]
     Output(#[source] io::Error),
     #[error("the store is unavailable: {0}")]
-    Degraded(&'static str),
+    Degraded(Cow<'static, str>),
     #[error("{}", sentence(address, status))]
     Refused { address: String, status: Box<Status> },
     #[error(transparent)]
@@ -139,7 +139,7 @@ mod tests {
             (Err(Error::Input { path: "f".into(), source: io(io::ErrorKind::NotFound) }), 2),
             (Err(refused(Code::InvalidArgument, details())), 2),
             (Err(refused(Code::Unavailable, details())), 3),
-            (Err(Error::Degraded("not stored")), 3),
+            (Err(Error::Degraded("not stored".into())), 3),
             (Err(timeout.into()), 3),
             (Err(Error::Output(io(io::ErrorKind::StorageFull))), 5),
             (Err(Error::Output(io(io::ErrorKind::BrokenPipe))), 0),

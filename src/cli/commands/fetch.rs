@@ -120,7 +120,7 @@ fn ending(response: &GetOrFetchResponse) -> Result<Ending, Error> {
         Some(Answer::Found(found)) if found.value.is_some() => Ok(Ending::Done),
         Some(Answer::Found(_)) => Ok(Ending::Miss),
         // The lease is not exclusive and its fill is refused.
-        _ if response.degraded => Err(Error::Degraded("nothing was read")),
+        _ if response.degraded => Err(Error::Degraded("nothing was read".into())),
         Some(Answer::Lease(_)) => Ok(Ending::Leased),
         Some(Answer::Contended(_) | Answer::NotCached(_)) | None => Ok(Ending::Miss),
     }

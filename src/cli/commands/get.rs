@@ -56,7 +56,7 @@ impl Args {
         };
         let response = session.answer(session.cache().get(session.request(request))).await?;
         if response.degraded {
-            return Err(Error::Degraded("nothing was read"));
+            return Err(Error::Degraded("nothing was read".into()));
         }
         self.print_one(key, &response)?;
         Ok(ending(response.outcome()))
@@ -120,7 +120,7 @@ impl Args {
             session.answer(session.cache().batch_get(session.request(request))).await?;
         while let Some(part) = session.part(stream.message()).await? {
             if part.degraded {
-                return Err(Error::Degraded("nothing was read"));
+                return Err(Error::Degraded("nothing was read".into()));
             }
             results.extend(part.results);
         }

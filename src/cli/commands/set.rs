@@ -75,10 +75,13 @@ impl Args {
             let response = session.answer(session.cache().set(session.request(request))).await?;
             match (response.result(), response.degraded) {
                 (SetResult::NotStored | SetResult::Unspecified, true) => {
-                    return Err(Error::Degraded("the value is not stored"));
+                    let cause = &response.cause;
+                    return Err(Error::Degraded(
+                        format!("the value is not stored: {cause}").into(),
+                    ));
                 }
                 (SetResult::NotStored | SetResult::Unspecified, false) => {
-                    return Err(Error::Degraded("it is out of memory"));
+                    return Err(Error::Degraded("it is out of memory".into()));
                 }
                 _ => self.print(&key, &response)?,
             }

@@ -44,7 +44,7 @@ impl Args {
             };
             let response = session.answer(session.cache().touch(session.request(request))).await?;
             if response.degraded {
-                return Err(Error::Degraded("the TTL is unchanged"));
+                return Err(Error::Degraded("the TTL is unchanged".into()));
             }
             let line = Line {
                 name: EntryName::new(&key),

@@ -7,10 +7,12 @@ use crate::{
     pb::{from_duration, v1 as pb},
 };
 
-/// The `x-cache*` response metadata of an entry.
+/// The `x-cache*` and `cache-status` response metadata of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rpc) struct XCache {
     pub(in crate::rpc) outcome: &'static str,
+    /// `cache-status`: a constant, so that a hit costs no allocation.
+    pub(in crate::rpc) status: &'static str,
     pub(in crate::rpc) age_seconds: u64,
     pub(in crate::rpc) ttl_remaining_seconds: u64,
 }
@@ -18,15 +20,18 @@ pub(in crate::rpc) struct XCache {
 impl XCache {
     /// `x-cache` of a response without an entry.
     pub(in crate::rpc) const MISS: &'static str = "MISS";
+    /// `cache-status` of a response without an entry, for which nothing was fetched.
+    pub(in crate::rpc) const NOT_CACHED: &'static str = "Larder; detail=not-cached";
 
     pub(in crate::rpc) fn of(found: &Found) -> Self {
-        let outcome = match found.outcome {
-            Outcome::Hit => "HIT",
-            Outcome::Stale => "STALE",
-            Outcome::Negative => "NEGATIVE",
+        let (outcome, status) = match found.outcome {
+            Outcome::Hit => ("HIT", "Larder; hit"),
+            Outcome::Stale => ("STALE", "Larder; hit; detail=stale"),
+            Outcome::Negative => ("NEGATIVE", "Larder; hit; detail=negative"),
         };
         Self {
             outcome,
+            status,
             age_seconds: found.age.as_secs(),
             ttl_remaining_seconds: found.ttl_remaining.as_secs(),
         }
@@ -119,13 +124,14 @@ pub(super) mod tests {
 
     #[test]
     fn response_says_outcome_value_and_metadata_of_the_entry() {
-        for (outcome, expected, name) in [
-            (Outcome::Hit, pb::Outcome::Hit, "HIT"),
-            (Outcome::Stale, pb::Outcome::Stale, "STALE"),
-            (Outcome::Negative, pb::Outcome::Negative, "NEGATIVE"),
+        for (outcome, expected, name, status) in [
+            (Outcome::Hit, pb::Outcome::Hit, "HIT", "Larder; hit"),
+            (Outcome::Stale, pb::Outcome::Stale, "STALE", "Larder; hit; detail=stale"),
+            (Outcome::Negative, pb::Outcome::Negative, "NEGATIVE", "Larder; hit; detail=negative"),
         ] {
             let found = found_text(outcome, Tier::Store);
-            let x_cache = XCache { outcome: name, age_seconds: 1, ttl_remaining_seconds: 2 };
+            let x_cache =
+                XCache { outcome: name, status, age_seconds: 1, ttl_remaining_seconds: 2 };
             assert_eq!(XCache::of(&found), x_cache);
             let response = get_response(GetResult { found: Some(found), degraded: false });
             assert_eq!((response.outcome(), response.degraded), (expected, false));

@@ -151,15 +151,11 @@ fn cache_status(result: &GetOrFetchResult) -> &'static str {
             "Larder; hit; detail=stale-while-revalidate"
         }
         (GetOrFetchOutcome::Found(found), FetchStatus::Read | FetchStatus::RefreshingEarly) => {
-            match found.outcome {
-                cache::Outcome::Hit => "Larder; hit",
-                cache::Outcome::Stale => "Larder; hit; detail=stale",
-                cache::Outcome::Negative => "Larder; hit; detail=negative",
-            }
+            XCache::of(found).status
         }
         (GetOrFetchOutcome::Lease(_), _) => "Larder; fwd=miss; detail=lease",
         (GetOrFetchOutcome::Contended { .. }, _) => "Larder; fwd=miss; detail=contended",
-        (GetOrFetchOutcome::NotCached, _) => "Larder; detail=not-cached",
+        (GetOrFetchOutcome::NotCached, _) => XCache::NOT_CACHED,
     }
 }
 

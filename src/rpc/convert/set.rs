@@ -67,12 +67,17 @@ fn mode(condition: Option<pb::set_request::Condition>, lease_token: &[u8]) -> Ch
 pub(in crate::rpc) fn set_response(result: SetResult) -> pb::SetResponse {
     let (version, ttl) = match result.outcome {
         SetOutcome::Stored { version, ttl } => (version.to_text(), Some(from_duration(ttl))),
-        SetOutcome::ConditionNotMet | SetOutcome::LeaseLost(_) | SetOutcome::NotStored => {
+        SetOutcome::ConditionNotMet | SetOutcome::LeaseLost(_) | SetOutcome::NotStored(_) => {
             (String::new(), None)
         }
     };
-    let degraded = result.degraded;
-    pb::SetResponse { result: set_result(result.outcome).into(), version, ttl, degraded }
+    pb::SetResponse {
+        result: set_result(result.outcome).into(),
+        version,
+        ttl,
+        degraded: result.degraded,
+        cause: result.outcome.cause(),
+    }
 }
 
 fn set_result(outcome: SetOutcome) -> pb::SetResult {
@@ -80,7 +85,7 @@ fn set_result(outcome: SetOutcome) -> pb::SetResult {
         SetOutcome::Stored { .. } => pb::SetResult::Stored,
         SetOutcome::ConditionNotMet => pb::SetResult::ConditionNotMet,
         SetOutcome::LeaseLost(loss) => lease_loss(loss),
-        SetOutcome::NotStored => pb::SetResult::NotStored,
+        SetOutcome::NotStored(_) => pb::SetResult::NotStored,
     }
 }
 
@@ -92,7 +97,7 @@ pub(in crate::rpc) fn set_result_name(outcome: SetOutcome) -> &'static str {
         SetOutcome::LeaseLost(LeaseLoss::Expired) => "LEASE_LOST",
         SetOutcome::LeaseLost(LeaseLoss::Invalidated) => "INVALIDATED",
         SetOutcome::LeaseLost(LeaseLoss::Superseded) => "SUPERSEDED",
-        SetOutcome::NotStored => "NOT_STORED",
+        SetOutcome::NotStored(_) => "NOT_STORED",
     }
 }
 
@@ -102,7 +107,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cache::LeaseToken;
+    use crate::{cache::LeaseToken, store::ErrorKind};
 
     #[test]
     fn lease_token_and_condition_exclude_each_other() {
@@ -139,8 +144,11 @@ mod tests {
             (response.version, response.ttl),
             (Version(255).to_text(), Some(from_duration(ttl)))
         );
-        let response = set_response(SetResult { outcome: SetOutcome::NotStored, degraded: true });
+        assert_eq!(response.cause, "");
+        let outcome = SetOutcome::NotStored(ErrorKind::Timeout);
+        let response = set_response(SetResult { outcome, degraded: true });
         assert_eq!(response.result(), pb::SetResult::NotStored);
+        assert_eq!(response.cause, "the store did not answer in time");
         assert!(response.version.is_empty() && response.ttl.is_none() && response.degraded);
     }
 
@@ -152,7 +160,7 @@ mod tests {
             SetOutcome::LeaseLost(LeaseLoss::Expired),
             SetOutcome::LeaseLost(LeaseLoss::Invalidated),
             SetOutcome::LeaseLost(LeaseLoss::Superseded),
-            SetOutcome::NotStored,
+            SetOutcome::NotStored(ErrorKind::Full),
         ] {
             let name = set_result(outcome).as_str_name();
             assert_eq!(name.strip_prefix("SET_RESULT_"), Some(set_result_name(outcome)));

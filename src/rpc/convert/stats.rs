@@ -80,16 +80,20 @@ pub(in crate::rpc) fn stats_response(
         degraded: overview.degraded,
         collected_at: Some(SystemTime::now().into()),
         next_page_token: next_page_token.to_owned(),
+        counting_since: report.since.map(|since| at_millis(since.0).into()),
     }
 }
 
 fn replica(replica: &ReplicaInfo) -> pb::ReplicaStats {
-    let started_at = UNIX_EPOCH + Duration::from_millis(replica.started_at_ms);
     pb::ReplicaStats {
         id: format!("{:016x}", replica.id),
         version: replica.version.clone(),
-        started_at: Some(started_at.into()),
+        started_at: Some(at_millis(replica.started_at_ms).into()),
     }
+}
+
+fn at_millis(since_epoch: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(since_epoch)
 }
 
 pub(super) fn counters(counts: &Counters) -> pb::Counters {

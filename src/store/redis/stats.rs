@@ -27,6 +27,8 @@ use crate::{
 const SEPARATOR: char = '|';
 /// Prefix of the field by which a replica shows that it runs.
 const PRESENCE: &str = "replica:";
+/// Field of the totals: when counting began. As with a presence, earlier releases skip it.
+const SINCE: &str = "since";
 /// Hashes read in one round trip: with many namespaces each has thousands of fields, and requests
 /// share the connection.
 const HASHES_PER_READ: usize = 8;
@@ -47,7 +49,7 @@ impl StatsStore for RedisStore {
         ];
         let mut call = STATS.call(&keys);
         call.arg(delta.sequence).arg(HOUR.retention_ms()).arg(DAY.retention_ms());
-        call.arg(presence_field(&delta.sender));
+        call.arg(presence_field(&delta.sender)).arg(SINCE).arg(now.0);
         for (namespace, counts) in &delta.counts {
             for (cell, count) in counts.0.iter().enumerate().filter(|(_, count)| **count > 0) {
                 call.arg(format!("{namespace}{SEPARATOR}{}", cell_name(cell))).arg(*count);
@@ -97,7 +99,8 @@ impl ClosedBuckets {
         }
         replicas.sort_unstable();
         replicas.dedup();
-        let total = read_hashes(pool, &[&schema.totals()]).await?.pop().unwrap_or_default().counts;
+        let StatsHash { counts: total, since, .. } =
+            read_hashes(pool, &[&schema.totals()]).await?.pop().unwrap_or_default();
         let sum = |names: &[String]| {
             let mut sum = ByNamespace::new();
             names
@@ -106,7 +109,8 @@ impl ClosedBuckets {
                 .for_each(|counts| merge(&mut sum, counts));
             sum
         };
-        let report = StatsReport { total, last_hour: sum(&hour), last_day: sum(&day), replicas };
+        let (last_hour, last_day) = (sum(&hour), sum(&day));
+        let report = StatsReport { since, total, last_hour, last_day, replicas };
         // The current bucket still changes. So may the one before it, for replicas that are late.
         for window in [HOUR, DAY] {
             let current = window.bucket(now);
@@ -123,6 +127,7 @@ impl ClosedBuckets {
 struct StatsHash {
     counts: ByNamespace,
     replicas: Vec<ReplicaInfo>,
+    since: Option<Timestamp>,
 }
 
 async fn read_hashes(pool: &RedisPool, names: &[&String]) -> Result<Vec<StatsHash>> {
@@ -162,6 +167,9 @@ impl StatsHash {
         let mut read = Self::default();
         for (field, count) in fields {
             read.replicas.extend(parse_presence(&field));
+            if field == SINCE {
+                read.since = Some(Timestamp(count));
+            }
             // A replica of a later release may have counters that this release does not know.
             let Some((namespace, name)) = field.split_once(SEPARATOR) else { continue };
             let Some(cell) = cell_of(name) else { continue };

@@ -169,10 +169,12 @@ on_both_stores!(the_outcome_is_sent_as_response_metadata, |env| {
     };
     let missed = env.cache.rpc().get(get("k")).await.unwrap();
     assert_eq!(header(&missed, "x-cache"), "MISS");
+    assert_eq!(header(&missed, "cache-status"), "Larder; detail=not-cached");
 
     env.cache.set(set_for("k", text("v"), 100_000)).await.unwrap();
     let hit = env.cache.rpc().get(get("k")).await.unwrap();
     assert_eq!(header(&hit, "x-cache"), "HIT");
+    assert_eq!(header(&hit, "cache-status"), "Larder; hit");
     let age: u64 = header(&hit, "x-cache-age").parse().unwrap();
     let remaining: u64 = header(&hit, "x-cache-ttl-remaining").parse().unwrap();
     assert!(age < 20 && (80..=100).contains(&remaining), "age {age}, remaining {remaining}");

@@ -40,6 +40,7 @@ async fn replicas_report_the_same_stats() {
     }
     let [one, two] = [stats(&caches[0]).await, stats(&caches[1]).await];
     assert_eq!(one.totals, two.totals);
+    assert!(one.counting_since.is_some() && one.counting_since == two.counting_since);
     let counted = |stats: &StatsResponse| {
         let each = stats
             .namespaces
@@ -54,6 +55,8 @@ async fn replicas_report_the_same_stats() {
     wait_for_total(&caches[1], &expected).await;
     let third = server().await;
     wait_for_total(&third.client().await, &expected).await;
+    let since = stats(&third.client().await).await.counting_since;
+    assert_eq!(since, one.counting_since, "the start of a replica changes it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,16 +3,19 @@
 -- KEYS[1] totals   KEYS[2] bucket of the minute   KEYS[3] bucket of the ten minutes
 -- KEYS[4] last sequence number of the replica
 -- ARGV[1] sequence number, [2] and [3] retention of the buckets in milliseconds, [4] field by which
--- the replica shows that it runs, then pairs of field and number
+-- the replica shows that it runs, [5] and [6] field and time by which the totals show when counting
+-- began, then pairs of field and number
 
 -- The reply to an earlier attempt may have been lost. A delta that arrives twice is added once.
 local last = redis.call('GET', KEYS[4])
 if last and tonumber(last) >= tonumber(ARGV[1]) then return 0 end
+-- Totals without the time are from a release that did not record it: it is not known.
+if redis.call('HLEN', KEYS[1]) == 0 then redis.call('HSET', KEYS[1], ARGV[5], ARGV[6]) end
 -- Callers choose the namespaces. Those beyond the limit are counted together.
 local MAX_FIELDS = 20000
 for key = 1, 3 do
   local free = MAX_FIELDS - redis.call('HLEN', KEYS[key])
-  for index = 5, #ARGV, 2 do
+  for index = 7, #ARGV, 2 do
     local field = ARGV[index]
     if redis.call('HEXISTS', KEYS[key], field) == 0 then
       if free > 0 then free = free - 1 else field = '_other' .. string.match(field, '|.*') end
