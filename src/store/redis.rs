@@ -7,6 +7,7 @@
 // The client library's enums may get new variants.
 #![allow(clippy::wildcard_enum_match_arm)]
 
+mod announced_changes;
 mod announcement;
 mod ban;
 mod ban_checks;
