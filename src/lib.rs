@@ -13,7 +13,8 @@
 //! | [`origin`] | HTTP and gRPC origins, retries, concurrency | store, leases, waiters |
 //!
 //! [`server`] builds the parts of all layers and connects them. [`cli`] reads the command line and
-//! handles signals. [`config`] is plain data that all layers may read. [`model`] has the types that
+//! handles signals. [`cloud_events`] and [`event_streams`] bring events of the business to
+//! [`cache`]. [`config`] is plain data that all layers may read. [`model`] has the types that
 //! all layers share: keys, entries, timestamps. [`changes`] passes changes on to the watches of
 //! callers. [`stats`] counts, [`telemetry`] exports, [`health`] and [`admin`] answer probes.
 //! `docs/architecture.md` has the diagrams, and the table of the
@@ -78,9 +79,12 @@ pub mod cache;
 pub mod changes;
 pub mod circuit_breaker;
 pub mod cli;
+pub mod cloud_events;
 pub mod config;
 pub mod count_guard;
 pub mod error_chain;
+pub mod event_streams;
+pub mod event_template;
 pub mod health;
 pub mod histogram;
 pub mod model;

@@ -12,6 +12,7 @@ mod compression;
 mod convert;
 mod counted_body;
 mod deadline;
+mod event_targets;
 mod fetch_stream;
 mod key_listing;
 mod large_response;

@@ -17,13 +17,26 @@ pub enum Error {
     #[error(transparent)]
     ValueTooLarge(Violation),
     /// The namespace is not configured, and `strict_namespaces` is on.
-    #[error("namespace {0} is not configured, and strict_namespaces is on")]
+    #[error("namespace {0} is not configured, and strict_namespaces is on: add [namespaces.{0}]")]
     UnknownNamespace(Namespace),
     /// The store did not take a write that must not be lost.
     #[error("not done: {0}")]
     StoreUnavailable(#[source] store::Error),
+    /// The store did not take some of the targets of an event.
+    #[error("{} of {targets} targets of event {event} are not invalidated ({}): {error}",
+        failed.len(), positions(failed))]
+    EventNotApplied {
+        /// The event.
+        event: String,
+        /// Positions of the targets that are not confirmed.
+        failed: Vec<usize>,
+        /// Number of targets.
+        targets: usize,
+        /// Why they are not.
+        error: store::Error,
+    },
     /// The call needs an origin, and the namespace has none.
-    #[error("namespace {0} has no origin")]
+    #[error("namespace {0} has no origin: configure [namespaces.{0}.origin]")]
     NoOrigin(Namespace),
     /// The origin failed, and there is no stale value to serve.
     #[error("the origin of namespace {namespace}: {error}")]
@@ -69,6 +82,7 @@ impl Error {
             Self::ValueTooLarge(violation) => Self::ValueTooLarge(violation.within(part)),
             other @ (Self::UnknownNamespace(_)
             | Self::StoreUnavailable(_)
+            | Self::EventNotApplied { .. }
             | Self::NoOrigin(_)
             | Self::Origin { .. }
             | Self::NotJson
@@ -80,6 +94,11 @@ impl Error {
             | Self::ShuttingDown) => other,
         }
     }
+}
+
+/// Numbers with commas between them.
+fn positions(numbers: &[usize]) -> String {
+    numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl From<store::Error> for Error {

@@ -10,7 +10,7 @@ use std::{
 
 use http::HeaderMap;
 use parking_lot::Mutex;
-use repeated_events::LogInterval;
+use repeated_events::{RepeatedEvent, Summary};
 use tokio::time::Instant;
 use transport::{
     Admission, ConnectionShare, FairLimit, Held, Permit, Resource, StallPolicy, Taken,
@@ -23,8 +23,8 @@ use crate::config::LimitsConfig;
 const CALLS_FLOOR: usize = 64;
 /// Bytes that a connection may hold, however many others hold.
 const BYTES_FLOOR: usize = 1024 * 1024;
-/// Time between two log lines about rejected calls.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// How often it is checked whether calls are no longer rejected.
+const END_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The limits of a server, apart from the permits.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ pub struct LoadLimits {
     default_deadline: DefaultDeadline,
     rejected: [AtomicU64; Overload::ALL.len()],
     late_bodies: AtomicU64,
-    log: Mutex<LogInterval>,
+    log: Mutex<RepeatedEvent>,
 }
 
 /// What a call holds until its response ends.
@@ -95,7 +95,7 @@ impl LoadLimits {
             default_deadline: DefaultDeadline::new(limits),
             rejected: Default::default(),
             late_bodies: AtomicU64::new(0),
-            log: Mutex::new(LogInterval::new(LOG_INTERVAL)),
+            log: Mutex::default(),
         }
     }
 
@@ -130,14 +130,26 @@ impl LoadLimits {
         }
     }
 
-    /// Counts a rejected call, and logs the first at once, and then their number once per minute.
+    /// Logs the end of rejections. Runs until it is dropped.
+    pub async fn log_ends(&self) {
+        loop {
+            tokio::time::sleep(END_CHECK_INTERVAL).await;
+            let ended = self.log.lock().ended();
+            if let Some(Summary { count: rejected, seconds }) = ended {
+                tracing::info!(rejected, seconds, "calls are no longer rejected");
+            }
+        }
+    }
+
+    /// Counts a rejected call. Logs the first at once, and then their number once per minute.
     #[cold]
     pub(super) fn record_rejection(&self, overload: Overload, admission: &Admission) {
         self.rejected[overload as usize].fetch_add(1, Relaxed);
-        let Some(rejected) = self.log.lock().occurred() else { return };
+        let Some(Summary { count: rejected, seconds }) = self.log.lock().occurred() else { return };
         tracing::warn!(
             reason = overload.name(),
             rejected,
+            seconds,
             requests = admission.in_flight(),
             max_concurrent_requests = admission.limit(),
             fetch_streams = self.fetch_streams.used(),

@@ -1,6 +1,9 @@
 //! Metrics of calls, by the OpenTelemetry semantic conventions for RPC, and of the server's load.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use opentelemetry::{
     KeyValue,
@@ -16,8 +19,9 @@ use crate::histogram::LATENCY_BOUNDS;
 /// Instruments for calls.
 pub struct RpcMetrics {
     duration: Histogram<f64>,
-    /// The histogram of each method's successful calls, bound to its attributes for speed.
-    succeeded: Vec<BoundHistogram<f64>>,
+    /// The histogram of each method's successful calls, bound to its attributes for speed at its
+    /// first call: a method that nobody calls has no series.
+    succeeded: Vec<OnceLock<BoundHistogram<f64>>>,
 }
 
 impl RpcMetrics {
@@ -29,15 +33,15 @@ impl RpcMetrics {
             .with_description("Duration of calls, from request to the end of the response")
             .with_boundaries(LATENCY_BOUNDS.to_vec())
             .build();
-        let succeeded =
-            Method::all().map(|method| duration.bind(&attributes(method, Code::Ok))).collect();
+        let succeeded = Method::all().map(|_| OnceLock::new()).collect();
         Self { duration, succeeded }
     }
 
     pub(super) fn record(&self, method: Method, code: Code, took: Duration) {
         let seconds = took.as_secs_f64();
         if code == Code::Ok {
-            self.succeeded[method.index()].record(seconds);
+            let bind = || self.duration.bind(&attributes(method, Code::Ok));
+            self.succeeded[method.index()].get_or_init(bind).record(seconds);
         } else {
             self.duration.record(seconds, &attributes(method, code));
         }

@@ -9,8 +9,10 @@ use transport::{Admission, ConnectionStats};
 use super::{
     Error,
     origins::{OriginManager, OriginSet},
+    process_metrics,
     reload::Reload,
     runtime_metrics::{PortStats, register_connections},
+    store_report::StoreReport,
     stores::{OpenStore, near_cache_options, watch_options},
     warmer::Warmer,
 };
@@ -40,6 +42,9 @@ pub(super) struct Services {
     pub(super) store_answers: watch::Receiver<bool>,
     /// Whether the store answers, and no fault of it lasts.
     pub(super) store_healthy: watch::Receiver<bool>,
+    /// The number of shards of the fleet, if it is another one than the configured one.
+    pub(super) other_shards: watch::Receiver<Option<u16>>,
+    pub(super) store_report: StoreReport,
     pub(super) reload: Reload,
     /// Stops the background tasks.
     pub(super) background: CancellationToken,
@@ -75,7 +80,9 @@ impl Services {
             registry.clone(),
             config.limits.max_waiting,
         ));
+        cache.replace_events(&config.events, config.strict_events);
         let fleet = Arc::new(FleetStats::new(registry.clone(), store.stats.clone()));
+        let store_report = StoreReport::new(store.stats.clone(), &meter);
         let directory = Directory::new(cache.clone(), fleet.clone(), store.stats);
         let directory = Arc::new(directory);
         let keys = Arc::new(KeyListing::new(directory.clone()));
@@ -90,6 +97,7 @@ impl Services {
             admin: Arc::new(ConnectionStats::new(admin::MAX_CONNECTIONS)),
         };
         register_connections(&meter, &ports);
+        process_metrics::register(&meter);
         let key_logging = KeyLogging::default();
         key_logging.set(config.log.keys);
         let pipeline = Pipeline::new(
@@ -120,6 +128,8 @@ impl Services {
             health,
             store_answers: store.answers,
             store_healthy: store.healthy,
+            other_shards: store.other_shards,
+            store_report,
             reload,
             background,
         };

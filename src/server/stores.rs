@@ -13,7 +13,7 @@ use crate::{
     config::{Config, StoreConfig, StoreUrl, WatchConfig},
     model::{Namespace, SaturatingFrom as _},
     store::{
-        Backend, Result, StatsBackend,
+        Backend, Inspect as _, Result, StatsBackend,
         circuit_breaker_store::{self, CircuitBreakerStore},
         memory::MemoryStore,
         metrics::{StoreMetrics, register_memory, register_redis},
@@ -31,6 +31,8 @@ pub(super) struct OpenStore {
     pub(super) answers: watch::Receiver<bool>,
     /// Whether the store answers, and no fault of it lasts.
     pub(super) healthy: watch::Receiver<bool>,
+    /// The number of shards of the fleet, if it is another one than the configured one.
+    pub(super) other_shards: watch::Receiver<Option<u16>>,
 }
 
 impl OpenStore {
@@ -50,7 +52,8 @@ impl OpenStore {
                 let answers = watch::Sender::new(true).subscribe();
                 let store = Arc::new(store);
                 let healthy = answers.clone();
-                Ok(Self { backend: store.clone(), stats: store, answers, healthy })
+                let other_shards = watch::Sender::new(None).subscribe();
+                Ok(Self { backend: store.clone(), stats: store, answers, healthy, other_shards })
             }
             StoreUrl::Redis(url) => {
                 let options = redis_options(&config.store, url.clone());
@@ -70,9 +73,12 @@ impl OpenStore {
     ) -> Result<Self> {
         let (near, stop) = (near_cache.clone(), background.clone());
         let redis = RedisStore::new(options, near, changes.clone(), stop)?;
-        let breaker = circuit_breaker_store::breaker(config.breaker_threshold);
+        let troubled = redis.clone();
+        let cause = move || troubled.trouble();
+        let breaker = circuit_breaker_store::breaker(config.breaker_threshold, cause);
         let answers = breaker.subscribe();
         let healthy = both(answers.clone(), redis.subscribe_healthy(), background);
+        let other_shards = redis.subscribe_other_shards();
         register_redis(meter, &redis, breaker.subscribe(), healthy.clone());
         near_metrics::register(meter, near_cache);
         let (pinged, probed) = (redis.clone(), breaker.clone());
@@ -84,7 +90,7 @@ impl OpenStore {
         let store = CircuitBreakerStore::new(redis, breaker, StoreMetrics::new(meter));
         let stats = Arc::new(store);
         let backend = Arc::new(NearCacheStore::new(stats.clone(), near_cache.clone()));
-        Ok(Self { backend, stats, answers, healthy })
+        Ok(Self { backend, stats, answers, healthy, other_shards })
     }
 }
 

@@ -59,6 +59,7 @@ use announcement::announce_invalidation;
 use ban_logs::BanLogs;
 pub use ban_logs::BanStats;
 use change_checks::ChangeChecks;
+pub use connection::client;
 use corrupt_entries::CorruptEntries;
 use key_schema::{EntryKeys, KeySchema};
 pub use pool::{PoolOptions, PoolState};
@@ -156,6 +157,12 @@ impl RedisStore {
     /// State and counters of the connection pool.
     pub fn pool_state(&self) -> PoolState {
         self.pool.state()
+    }
+
+    /// The number of shards of the replicas that were there first, if it is another one. Then this
+    /// replica must not use the store: invalidations of one would not reach the other.
+    pub fn subscribe_other_shards(&self) -> tokio::sync::watch::Receiver<Option<u16>> {
+        self.pool.health().other_shards.subscribe()
     }
 
     /// Whether no fault of the server lasts, with every change.

@@ -4,6 +4,8 @@
 mod directory;
 // Reads, writes and counters.
 mod entries;
+// Events of the business.
+mod events;
 // Exit codes and messages of failures.
 mod failures;
 // Leases and origins.

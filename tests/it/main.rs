@@ -17,6 +17,8 @@ mod support;
 mod cli;
 // The contract of every call, on all stores.
 mod conformance;
+// Events of the business: rules, CloudEvents, streams.
+mod events;
 // Behaviour during and after an outage of the store.
 mod faults;
 // Limits, overload and deadlines.

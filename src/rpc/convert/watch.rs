@@ -29,7 +29,7 @@ pub(in crate::rpc) struct WatchCommand {
 
 /// Checks what to watch.
 pub(in crate::rpc) fn watch_command(request: pb::WatchRequest) -> Checked<WatchCommand> {
-    check_batch_size("namespaces", request.namespaces.len(), MAX_NAMESPACES)?;
+    check_batch_size("namespaces", request.namespaces.len(), MAX_NAMESPACES, None)?;
     let checked = |(index, name): (usize, &String)| {
         Namespace::new(name).map_err(|violation| violation.renamed(format!("namespaces[{index}]")))
     };

@@ -54,6 +54,11 @@ impl KeySchema {
         Self { prefix: prefix.to_owned(), shards: u64::from(shards.max(1)) }
     }
 
+    /// The number of shards of a namespace.
+    pub(super) fn shards(&self) -> u64 {
+        self.shards
+    }
+
     pub(super) fn entry_keys(&self, key: &EntryKey) -> EntryKeys {
         let mut entry = self.tagged("", key, 64);
         let mut marker = Vec::with_capacity(entry.len() + 2);

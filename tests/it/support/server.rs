@@ -255,6 +255,31 @@ pub(crate) fn run_into_closed_pipe(arguments: &[&str]) -> Output {
     binary(None).args(arguments).stdin(Stdio::null()).stdout(writer).output().unwrap()
 }
 
+/// A server on free ports that is started by its flags, and that is not waited for.
+pub(crate) struct Serving(Child);
+
+impl Serving {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut command = binary(None);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        let quiet = command.args(arguments).stdin(Stdio::null()).stderr(Stdio::null());
+        Self(quiet.spawn().unwrap())
+    }
+
+    /// Ends the server, and waits for its end.
+    pub(crate) fn terminate(&mut self) {
+        kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM).unwrap();
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn binary(max_files: Option<u32>) -> Command {
     let binary = env!("CARGO_BIN_EXE_larder");
     let mut command = match max_files {
