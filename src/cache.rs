@@ -9,10 +9,12 @@ mod batch_get_or_fetch;
 mod chunk_sizer;
 mod delete;
 mod directory;
+mod distributions;
 mod error;
 pub mod fleet_stats;
 mod get;
 mod get_or_fetch;
+mod hot_keys;
 mod increment;
 mod invalidate;
 mod invalidate_namespace;
@@ -39,7 +41,11 @@ use parking_lot::Mutex;
 use repeated_events::LogInterval;
 use tokio_util::sync::CancellationToken;
 
-use crate::{model::Namespace, stats::registry::StatsRegistry, store::Backend};
+use crate::{
+    model::{EntryKey, Namespace},
+    stats::registry::StatsRegistry,
+    store::Backend,
+};
 use invalidate::InvalidationWindows;
 use namespace_context::NamespaceContext;
 use singleflight::FlightGroup;
@@ -48,18 +54,20 @@ use singleflight::FlightGroup;
 pub use crate::{
     origin::{Error as OriginError, OriginErrorKind},
     store::{
-        Condition, EntryInspection, ErrorKind as StoreErrorKind, KeyListPosition, LeaseInspection,
-        LeaseInspectionState, LeaseLoss, LeaseToken, NamespacePage, NamespaceUsage, StoreInfo,
-        TTL_CLASSES,
+        BanPattern, Condition, EntryInspection, ErrorKind as StoreErrorKind, KeyListPosition,
+        LeaseInspection, LeaseInspectionState, LeaseLoss, LeaseToken, MatchingBan, NamespacePage,
+        NamespaceUsage, StoreInfo, TTL_CLASSES,
     },
 };
 pub use batch_get::BatchGet;
 pub use batch_get_or_fetch::BatchGetOrFetch;
 pub use delete::{DeleteResult, Deletion};
 pub use directory::{Directory, EntryReport, KeyQuery, ListedNamespace, NamespaceList};
+pub use distributions::{Distribution, Distributions};
 pub use error::Error;
 pub use get::GetResult;
 pub use get_or_fetch::{FetchStatus, GetOrFetchOutcome, GetOrFetchResult, LeaseOffer};
+pub use hot_keys::{HotKey, HotKeyReport};
 pub use increment::IncrementResult;
 pub use invalidate::{InvalidateTarget, TargetOutcome};
 pub use namespaces::{Namespaces, OriginClients};
@@ -144,6 +152,14 @@ impl Cache {
     /// Calls that wait for a value, and background refreshes.
     pub fn waiting(&self) -> usize {
         self.flights.waiting()
+    }
+
+    /// Samples a read of `key` if `is_due`.
+    #[inline]
+    fn sample(&self, is_due: bool, key: &EntryKey) {
+        if is_due {
+            self.stats.read_samples().add(key);
+        }
     }
 
     fn context(&self, namespace: &Namespace) -> Result<NamespaceContext, Error> {

@@ -22,6 +22,7 @@ mod overload;
 mod pipeline;
 mod protocol;
 mod reflection;
+mod schema;
 mod status;
 
 pub use access_log::KeyLogging;

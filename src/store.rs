@@ -11,6 +11,7 @@ mod bans;
 pub mod circuit_breaker_store;
 mod clock;
 mod entry_inspection;
+mod entry_sample;
 mod error;
 mod inspect;
 mod key_listing;
@@ -30,7 +31,10 @@ use tokio::time::Instant;
 use crate::model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version};
 
 pub use bans::{Ban, BanLimits, BanOutcome};
-pub use entry_inspection::{EntryInspection, LeaseInspection, LeaseInspectionState};
+pub use entry_inspection::{
+    BanPattern, EntryInspection, LeaseInspection, LeaseInspectionState, MatchingBan,
+};
+pub use entry_sample::{EntryFacts, EntrySample};
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::{Inspect, NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES, ttl_class};
 pub use key_listing::{KeyListPart, KeyListPosition, KeyListStep};

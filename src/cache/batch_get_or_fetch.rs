@@ -121,9 +121,10 @@ impl BatchGetOrFetch {
         }
         (self.reads, self.next, self.has_lease) = (reads, first + count, has_lease);
         let answers: Vec<KeyResult> = answers.into_iter().flatten().collect();
-        for (result, context) in answers.iter().zip(&self.contexts[first..]) {
+        let keys = self.contexts[first..].iter().zip(&self.requests[first..]);
+        for (result, (context, request)) in answers.iter().zip(keys) {
             if let Ok(result) = result {
-                result.count(context);
+                self.cache.sample(result.count(context), &request.key);
             }
         }
         Some(answers)

@@ -38,7 +38,7 @@ impl Cache {
         let started = Instant::now();
         let near_read = NearRead { consistency, now: self.store.now(), started };
         if let Some(found) = self.read_near(&context, key, near_read) {
-            context.count_outcome(Some(found.outcome));
+            self.sample(context.count_outcome(Some(found.outcome)), key);
             context.counters.time(LatencyKind::Hit, started.elapsed());
             return Ok(GetResult { found: Some(found), degraded: false });
         }
@@ -47,7 +47,7 @@ impl Cache {
             Err(_) => (None, true),
         };
         let read = GetResult::of(entry, &context, max_stale, degraded, self.store.now());
-        read.count(&context);
+        self.sample(read.count(&context), key);
         context.counters.time(read.latency_kind(), started.elapsed());
         Ok(read)
     }
@@ -74,9 +74,11 @@ impl GetResult {
         Self { found, degraded }
     }
 
-    pub(super) fn count(&self, context: &NamespaceContext) {
-        context.count_outcome(self.found.as_ref().map(|found| found.outcome));
+    /// Counts the answer. Returns whether the read is to be sampled.
+    #[must_use]
+    pub(super) fn count(&self, context: &NamespaceContext) -> bool {
         context.count_degraded(self.degraded);
+        context.count_outcome(self.found.as_ref().map(|found| found.outcome))
     }
 
     /// The histogram for the latency of this read.

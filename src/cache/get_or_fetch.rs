@@ -120,7 +120,7 @@ impl Cache {
             None => FetchContext::read(self, &context, request).await.compute().await,
         };
         if let Ok(result) = &result {
-            result.count(&context);
+            self.sample(result.count(&context), &request.key);
         }
         result
     }
@@ -167,8 +167,9 @@ impl FetchContext<'_> {
 }
 
 impl GetOrFetchResult {
-    /// Counts the answer.
-    pub(super) fn count(&self, context: &NamespaceContext) {
+    /// Counts the answer. Returns whether the read is to be sampled.
+    #[must_use]
+    pub(super) fn count(&self, context: &NamespaceContext) -> bool {
         let outcome = match &self.outcome {
             GetOrFetchOutcome::Found(found) => Some(found.outcome),
             GetOrFetchOutcome::Lease(_) => {
@@ -177,19 +178,24 @@ impl GetOrFetchResult {
             }
             GetOrFetchOutcome::Contended { .. } | GetOrFetchOutcome::NotCached => None,
         };
-        context.count_outcome(outcome);
         context.count_degraded(self.degraded);
-        let counter = match &self.status {
-            FetchStatus::Read | FetchStatus::Fetched | FetchStatus::Revalidated => return,
+        if let Some(counter) = self.status_counter(context) {
+            context.counters.count(counter);
+        }
+        context.count_outcome(outcome)
+    }
+
+    fn status_counter(&self, context: &NamespaceContext) -> Option<Counter> {
+        Some(match &self.status {
+            FetchStatus::Read | FetchStatus::Fetched | FetchStatus::Revalidated => return None,
             // Without an origin, the refused lease is counted instead.
-            FetchStatus::Coalesced if context.rules.origin.is_none() => return,
+            FetchStatus::Coalesced if context.rules.origin.is_none() => return None,
             FetchStatus::Coalesced => Counter::FetchesCoalesced,
             FetchStatus::Refreshing => Counter::StaleWhileRevalidate,
             FetchStatus::RefreshingEarly => Counter::EarlyRefreshes,
             FetchStatus::SoftTimeout => Counter::StaleSoftTimeout,
             FetchStatus::Failed(_) => Counter::StaleIfError,
-        };
-        context.counters.count(counter);
+        })
     }
 
     /// Whether the caller holds a lease now.

@@ -10,7 +10,13 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{convert, deadline, key_listing::KeyListing, status};
+use super::{
+    convert::{self, HotKeysQuery, InspectedKey},
+    deadline,
+    key_listing::KeyListing,
+    schema::Schema,
+    status,
+};
 use crate::{
     cache::{Cache, Directory, WarmPlan, WarmProgress},
     config::WarmConfig,
@@ -96,7 +102,9 @@ impl AdminService for AdminRpc {
         let deadline = deadline::of(request.metadata().as_ref())?;
         let permit = self.warm_calls.clone().try_acquire_owned();
         let permit = permit.map_err(|_| status::overloaded(MAX_WARM_CALLS))?;
-        let plan = self.plan(request.into_inner()).await?;
+        let schema = Schema::of(&request);
+        let mut plan = self.plan(request.into_inner()).await?;
+        plan.keys.iter_mut().for_each(|(key, _)| schema.apply(key));
         let (sender, responses) = mpsc::channel(1);
         let cache = self.cache.clone();
         tokio::spawn(async move {
@@ -139,9 +147,28 @@ impl AdminService for AdminRpc {
         &self,
         request: Request<pb::InspectEntryRequest>,
     ) -> Result<Response<pb::InspectEntryResponse>, Status> {
-        let key = convert::inspected_key(request.get_ref())?;
-        let report = self.directory.inspect(&key).await?;
+        let schema = Schema::of(&request);
+        let report = match convert::inspected_key(request.get_ref())? {
+            InspectedKey::OfCaller(key) => self.directory.inspect(&schema.key(key)).await?,
+            InspectedKey::OfStore(key) => self.directory.inspect_stored(&key).await?,
+        };
         Ok(Response::new(convert::inspect_response(&report)))
+    }
+
+    async fn hot_keys(
+        &self,
+        request: Request<pb::HotKeysRequest>,
+    ) -> Result<Response<pb::HotKeysResponse>, Status> {
+        let HotKeysQuery { namespace, window, limit } = convert::hot_keys_query(request.get_ref())?;
+        let report = self.directory.hot_keys(&namespace, window, limit).await?;
+        Ok(Response::new(convert::hot_keys_response(&report)))
+    }
+
+    async fn distributions(
+        &self,
+        request: Request<pb::DistributionsRequest>,
+    ) -> Result<Response<pb::DistributionsResponse>, Status> {
+        Ok(Response::new(self.keys.distributions(request.get_ref()).await?))
     }
 }
 

@@ -4,8 +4,10 @@
 
 mod delete;
 mod directory;
+mod distributions;
 mod get;
 mod get_or_fetch;
+mod hot_keys;
 mod invalidate;
 mod key;
 mod lease;
@@ -26,14 +28,16 @@ use crate::{
 };
 pub(super) use delete::{delete_response, delete_result_name, deletion, deletions};
 pub(super) use directory::{
-    inspect_response, inspected_key, key_page_size, key_page_token, key_query, listed_key,
-    namespace_page, namespaces_response,
+    InspectedKey, inspect_response, inspected_key, key_page_size, key_page_token, key_query,
+    listed_key, namespace_page, namespaces_response,
 };
+pub(super) use distributions::{distributions_response, sample_size};
 pub(super) use get::{XCache, batch_get_result, consistency, get_response};
 pub(super) use get_or_fetch::{
     GrantedLease, batch_get_or_fetch_result, get_or_fetch_reply, get_or_fetch_request,
     get_or_fetch_template,
 };
+pub(super) use hot_keys::{HotKeysQuery, hot_keys_query, hot_keys_response};
 pub(super) use invalidate::{invalidate_response, invalidate_targets};
 pub(super) use key::{entry_key, entry_keys};
 pub(super) use lease::{

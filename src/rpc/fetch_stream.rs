@@ -9,7 +9,9 @@ use tonic::{Status, Streaming};
 
 use super::{
     convert::{self, GrantedLease},
-    deadline, status,
+    deadline,
+    schema::Schema,
+    status,
 };
 use crate::{
     cache::{self, Cache, GetOrFetchRequest, SetMode, SetOutcome},
@@ -30,6 +32,7 @@ pub(super) type FetchStream =
 struct Session {
     cache: Arc<Cache>,
     requests: Streaming<pb::FetchStreamRequest>,
+    schema: Schema,
     responses: mpsc::Sender<Result<pb::FetchStreamResponse, Status>>,
     /// The codec's limit of a request message.
     max_message_bytes: usize,
@@ -39,12 +42,14 @@ struct Session {
 pub(super) fn serve(
     cache: Arc<Cache>,
     requests: Streaming<pb::FetchStreamRequest>,
+    schema: Schema,
     deadline: Option<Instant>,
     max_message_bytes: usize,
 ) -> FetchStream {
     let (sender, responses) = mpsc::channel(1);
+    let (shared, responder) = (cache.clone(), sender.clone());
     let session =
-        Session { cache: cache.clone(), requests, responses: sender.clone(), max_message_bytes };
+        Session { cache: shared, requests, schema, responses: responder, max_message_bytes };
     // The session has a task of its own, because it must renew the lease even while the response
     // stream is not polled. The task ends when the client disconnects.
     cache.clone().spawn(async move {
@@ -92,7 +97,9 @@ impl Session {
         match first.and_then(|request| request.message) {
             Some(ClientMessage::Open(open)) => {
                 let request = convert::get_or_fetch_request(open, deadline);
-                Ok(request.map_err(|violation| violation.within("open."))?)
+                let mut request = request.map_err(|violation| violation.within("open."))?;
+                self.schema.apply(&mut request.key);
+                Ok(request)
             }
             Some(ClientMessage::Fill(_) | ClientMessage::Abandon(_)) | None => {
                 Err(Violation::new("open", "must be the first message").into())

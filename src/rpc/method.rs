@@ -24,7 +24,7 @@ enum Shape {
 use Shape::{Batch, Long, Open, Single, Stream};
 
 /// Frequent methods first, because the table is searched from the start.
-const METHODS: [(&str, Shape); 29] = [
+const METHODS: [(&str, Shape); 31] = [
     (OTHER, Single),
     ("larder.v1.CacheService/Get", Single),
     ("larder.v1.CacheService/Set", Single),
@@ -49,6 +49,8 @@ const METHODS: [(&str, Shape); 29] = [
     ("larder.v1.AdminService/ListNamespaces", Batch),
     ("larder.v1.AdminService/ListKeys", Batch),
     ("larder.v1.AdminService/InspectEntry", Single),
+    ("larder.v1.AdminService/HotKeys", Batch),
+    ("larder.v1.AdminService/Distributions", Batch),
     ("grpc.health.v1.Health/Check", Single),
     ("grpc.health.v1.Health/Watch", Open),
     ("grpc.health.v1.Health/List", Single),
@@ -59,7 +61,7 @@ const METHODS: [(&str, Shape); 29] = [
 /// Index of the first method that is not of the CacheService.
 const FIRST_OF_OTHERS: usize = 20;
 /// Index of the first method that is not of Larder.
-const FIRST_STANDARD: usize = 24;
+const FIRST_STANDARD: usize = 26;
 /// Set, InvalidateNamespace, Renew, Abandon, Touch, Increment and Patch.
 const SHORT_RESPONSES: [Method; 7] =
     [Method(2), Method(6), Method(10), Method(11), Method(14), Method(15), Method(17)];
@@ -177,7 +179,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen, 23);
+        assert_eq!(seen, 25);
     }
 
     #[test]

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use super::counters::{CELLS, Counter, Counters, LatencyKind, bucket_cell};
+use super::{
+    counters::{CELLS, Counter, Counters, LatencyKind, bucket_cell},
+    read_samples::is_sampled,
+};
 
 /// Maximum number of stripes; more threads share them.
 const MAX_STRIPES: usize = 16;
@@ -48,6 +51,12 @@ impl StripedCounters {
         self.count_many(counter, 1);
     }
 
+    /// Counts one read by its outcome. Returns whether the read is to be sampled.
+    #[inline]
+    pub fn count_read(&self, outcome: Counter) -> bool {
+        is_sampled(self.add(outcome as usize, 1))
+    }
+
     /// Counts several events.
     pub fn count_many(&self, counter: Counter, events: u64) {
         self.add(counter as usize, events);
@@ -76,10 +85,11 @@ impl StripedCounters {
         cells.all(|cell| cell.load(Ordering::Relaxed) == 0)
     }
 
-    fn add(&self, cell: usize, count: u64) {
+    /// Returns what the stripe of this thread counted before.
+    fn add(&self, cell: usize, count: u64) -> u64 {
         // The number of stripes is a power of two.
         let stripe = THREAD_NUMBER.with(|number| number & (self.0.len() - 1));
-        self.0[stripe].0[cell].fetch_add(count, Ordering::Relaxed);
+        self.0[stripe].0[cell].fetch_add(count, Ordering::Relaxed)
     }
 }
 

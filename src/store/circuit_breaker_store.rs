@@ -11,15 +11,19 @@ use tracing::Span;
 
 use super::{
     AcquireOutcome, AcquireRequest, Ban, BanLimits, BanOutcome, Condition, EntryInspection,
-    ErrorKind, Increment, IncrementOutcome, Inspect, KeyListPart, KeyListStep, LeaseStatus,
-    LeaseToken, Leases, NamespacePage, NamespaceUsage, PutOutcome, Result, RevalidateOutcome,
-    Revalidation, StatsStore, Store, StoreInfo, Take, TakeOutcome, key_watch::KeyWatch,
+    EntrySample, ErrorKind, Increment, IncrementOutcome, Inspect, KeyListPart, KeyListStep,
+    LeaseStatus, LeaseToken, Leases, NamespacePage, NamespaceUsage, PutOutcome, Result,
+    RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, Take, TakeOutcome,
+    key_watch::KeyWatch,
 };
 use crate::{
     circuit_breaker::{CircuitBreaker, ProbeIntervals},
     error_chain::ErrorChain,
     model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version},
-    stats::delta::{StatsDelta, StatsReport},
+    stats::{
+        delta::{StatsDelta, StatsReport},
+        hot_keys::{HotKeyBucket, HotKeyCounts, HotKeyRange},
+    },
     trace_sampler,
 };
 
@@ -60,6 +64,9 @@ pub enum Operation {
     Usage,
     ListKeys,
     InspectEntry,
+    PutHotKeys,
+    HotKeys,
+    SampleEntries,
 }
 
 /// A store whose operations fail at once while its circuit breaker is open.
@@ -94,7 +101,7 @@ pub async fn ping_periodically(
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Get,
         Self::GetMany,
         Self::Put,
@@ -115,6 +122,9 @@ impl Operation {
         Self::Usage,
         Self::ListKeys,
         Self::InspectEntry,
+        Self::PutHotKeys,
+        Self::HotKeys,
+        Self::SampleEntries,
     ];
 
     /// Whether the operation moves so much data that it may time out while the store works.
@@ -127,6 +137,9 @@ impl Operation {
                 | Self::Info
                 | Self::Usage
                 | Self::ListKeys
+                | Self::PutHotKeys
+                | Self::HotKeys
+                | Self::SampleEntries
         )
     }
 
@@ -153,6 +166,9 @@ impl Operation {
             Self::Usage => "sizes",
             Self::ListKeys => "list_keys",
             Self::InspectEntry => "inspect_entry",
+            Self::PutHotKeys => "put_hot_keys",
+            Self::HotKeys => "hot_keys",
+            Self::SampleEntries => "sample_entries",
         }
     }
 }
@@ -345,6 +361,18 @@ impl<S: StatsStore> StatsStore for CircuitBreakerStore<S> {
     async fn report(&self) -> Result<StatsReport> {
         self.run(Operation::StatsReport, self.inner.report()).await
     }
+
+    async fn put_hot_keys(&self, replica: u64, buckets: &[HotKeyBucket]) -> Result<()> {
+        self.run(Operation::PutHotKeys, self.inner.put_hot_keys(replica, buckets)).await
+    }
+
+    async fn hot_keys(
+        &self,
+        namespace: &Namespace,
+        range: &HotKeyRange,
+    ) -> Result<Vec<(u64, HotKeyCounts)>> {
+        self.run(Operation::HotKeys, self.inner.hot_keys(namespace, range)).await
+    }
 }
 
 #[async_trait]
@@ -367,6 +395,10 @@ impl<S: Inspect> Inspect for CircuitBreakerStore<S> {
 
     async fn list_keys(&self, step: &KeyListStep) -> Result<KeyListPart> {
         self.run(Operation::ListKeys, self.inner.list_keys(step)).await
+    }
+
+    async fn sample_entries(&self, step: &KeyListStep) -> Result<EntrySample> {
+        self.run(Operation::SampleEntries, self.inner.sample_entries(step)).await
     }
 
     async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection> {

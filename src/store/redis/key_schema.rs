@@ -123,6 +123,12 @@ impl KeySchema {
         format!("{}:{{stats}}:replica:{replica:016x}", self.prefix)
     }
 
+    /// What the replicas have sampled of the keys of a namespace in a bucket.
+    pub(super) fn hot_keys(&self, window: Window, bucket: u64, namespace: &Namespace) -> String {
+        let seconds = window.bucket_ms / 1000;
+        format!("{}:{{stats}}:hot:{seconds}s:{bucket}:{namespace}", self.prefix)
+    }
+
     /// What the replicas agree on about the clock.
     pub(super) fn clock(&self) -> String {
         format!("{}:{{clock}}", self.prefix)
@@ -232,6 +238,7 @@ mod tests {
             schema.totals(),
             schema.bucket(HOUR, 29_000_000),
             schema.sequence(7),
+            schema.hot_keys(HOUR, 29_000_000, plain.namespace()),
             schema.probe().join(" "),
             schema.clock(),
         ];
@@ -247,6 +254,7 @@ mod tests {
             "larder:{stats}:total",
             "larder:{stats}:60s:29000000",
             "larder:{stats}:replica:0000000000000007",
+            "larder:{stats}:hot:60s:29000000:user",
             "larder:{probe}:1 larder:{probe}:2",
             "larder:{clock}",
         ];
