@@ -22,6 +22,7 @@ mod overload;
 mod pipeline;
 mod protocol;
 mod reflection;
+mod running_config;
 mod schema;
 mod status;
 
@@ -32,3 +33,4 @@ pub use key_listing::KeyListing;
 pub use load_limits::LoadLimits;
 pub use metrics::{RpcMetrics, register_load};
 pub use pipeline::Pipeline;
+pub use running_config::RunningConfig;

@@ -37,7 +37,7 @@ pub use entry_inspection::{
 pub use entry_sample::{EntryFacts, EntrySample};
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::{Inspect, NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES, ttl_class};
-pub use key_listing::{KeyListPart, KeyListPosition, KeyListStep};
+pub use key_listing::{KeyListPart, KeyListPosition, KeyListStep, NamespaceListPart};
 pub use lease::{
     AcquireOutcome, AcquireRequest, LeaseLoss, LeaseStatus, LeaseToken, Leases, MAX_CAUSE_BYTES,
     RevalidateOutcome, Revalidation, short_cause,
@@ -129,6 +129,12 @@ pub trait Store: Send + Sync {
     /// entry may have expired. Does not block.
     fn near(&self, _key: &EntryKey, _now: Instant) -> Option<Entry> {
         None
+    }
+
+    /// Removes the near cache's copies of the entries of a namespace, or of all. Returns their
+    /// number and their memory in bytes. Does not block.
+    fn flush_near(&self, _namespace: Option<&Namespace>) -> (u64, u64) {
+        (0, 0)
     }
 
     /// Reads one entry.

@@ -130,6 +130,21 @@ impl BatchGetOrFetch {
         Some(answers)
     }
 
+    /// Extends the TTLs of the cached values that the last chunk has returned, see
+    /// [`Cache::slide_fetched`].
+    pub async fn slide(&self, chunk: &mut [KeyResult], touch: Duration) {
+        let first = self.next.saturating_sub(chunk.len());
+        let cached = chunk.iter_mut().zip(first..).filter_map(|(result, index)| {
+            let found = result.as_mut().ok()?.cached()?;
+            Some((found, index))
+        });
+        let slide = |(found, index): (_, usize)| {
+            let (context, key) = (&self.contexts[index], &self.requests[index].key);
+            self.cache.slide_stored(context, key, found, touch)
+        };
+        join_all(cached.map(slide)).await;
+    }
+
     /// Reads until there is enough to answer, or to fetch.
     async fn read_chunk(&self, reads: &mut ChunkSizer) -> Vec<Item<'_>> {
         let mut items: Vec<Item<'_>> = Vec::new();

@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{
     task::yield_now,
@@ -22,13 +22,17 @@ use crate::{
     config::NamespaceConfig,
     model::{Entry, EntryKey, Glob, Namespace, SaturatingFrom as _, Timestamp, Version},
     stats::registry::OTHER,
-    store::{EntryInspection, KeyListPosition, KeyListStep, NamespacePage, StatsBackend},
+    store::{
+        self, EntryInspection, ErrorKind, KeyListPosition, KeyListStep, NamespacePage, StatsBackend,
+    },
 };
 
 /// Time after which a page ends, whatever it has found.
 const PAGE_TIME: Duration = Duration::from_millis(100);
 /// Time after which the examination of entries ends, whatever it has found.
 const SAMPLE_TIME: Duration = Duration::from_secs(1);
+/// Longest time for a listing of all namespaces.
+const NAMESPACES_TIME: Duration = Duration::from_secs(60);
 /// Fewest entries that a step visits: a step has a cost of its own.
 const MIN_VISITS: usize = 16;
 
@@ -232,6 +236,30 @@ impl Directory {
     ) -> Result<HotKeyReport, Error> {
         self.cache.namespaces().rules(namespace)?;
         Ok(self.fleet.hot_keys(namespace, window, limit).await?)
+    }
+
+    /// All namespaces that are configured or have entries, and that requests may use. Sorted.
+    ///
+    /// # Errors
+    /// [`Error::StoreUnavailable`], also if the listing takes too long.
+    pub async fn all_namespaces(&self) -> Result<Vec<Namespace>, Error> {
+        let namespaces = self.cache.namespaces();
+        let mut found: BTreeSet<Namespace> = namespaces.configured().into_iter().collect();
+        let (started, mut position) = (Instant::now(), KeyListPosition::default());
+        loop {
+            let began_at = Instant::now();
+            let part = self.store.list_namespaces(position).await?;
+            found.extend(part.namespaces);
+            let Some(next) = part.next else { break };
+            position = next;
+            if started.elapsed() >= NAMESPACES_TIME {
+                return Err(store::Error::from(ErrorKind::Timeout).into());
+            }
+            // The store has as much time for others.
+            sleep(began_at.elapsed()).await;
+        }
+        found.retain(|namespace| namespaces.rules(namespace).is_ok());
+        Ok(found.into_iter().collect())
     }
 
     /// Lists the `limit` namespaces after the name `after` that are configured, have entries or

@@ -137,6 +137,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn some_reads_of_each_kind_are_sampled() {
+        let test = TestCache::of_callers(config());
+        test.put("hit", &new_entry("v", 600 * SECOND)).await;
+        for _ in 0..5000 {
+            test.cache.get(&key("hit"), None, Consistency::Near).await.unwrap();
+            test.cache.get(&key("miss"), None, Consistency::Near).await.unwrap();
+        }
+        let samples = test.cache.stats.read_samples().take();
+        let count = |name: &str| samples.iter().filter(|sample| sample.key() == name).count();
+        // 39 on average, with a standard deviation of 6.
+        for name in ["hit", "miss"] {
+            assert!((5..100).contains(&count(name)), "{} {name}", count(name));
+        }
+        assert_eq!(samples.len(), count("hit") + count("miss"));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_caller_can_limit_the_staleness() {
         let test = TestCache::of_callers(config());
         test.put("k", &windows()).await;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     Cache, Error, FetchMode, FillOutcome, Found, GetOrFetchRequest, LeaseGuard, NamespaceContext,
-    Outcome, near_read::NearRead,
+    Outcome, Tier, near_read::NearRead,
 };
 use crate::stats::counters::{Counter, LatencyKind};
 pub(super) use context::FetchContext;
@@ -196,6 +196,20 @@ impl GetOrFetchResult {
             FetchStatus::SoftTimeout => Counter::StaleSoftTimeout,
             FetchStatus::Failed(_) => Counter::StaleIfError,
         })
+    }
+
+    /// The entry in the answer, unless it was computed for the call.
+    pub(super) fn cached(&mut self) -> Option<&mut Found> {
+        match &mut self.outcome {
+            GetOrFetchOutcome::Found(found) => {
+                let is_cached = matches!(found.tier, Tier::Near | Tier::Store)
+                    && self.status != FetchStatus::Coalesced;
+                is_cached.then_some(found)
+            }
+            GetOrFetchOutcome::Lease(_)
+            | GetOrFetchOutcome::Contended { .. }
+            | GetOrFetchOutcome::NotCached => None,
+        }
     }
 
     /// Whether the caller holds a lease now.

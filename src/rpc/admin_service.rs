@@ -14,11 +14,12 @@ use super::{
     convert::{self, HotKeysQuery, InspectedKey},
     deadline,
     key_listing::KeyListing,
+    running_config::RunningConfig,
     schema::Schema,
     status,
 };
 use crate::{
-    cache::{Cache, Directory, WarmPlan, WarmProgress},
+    cache::{Cache, Directory, FlushedCopies, WarmPlan, WarmProgress},
     config::WarmConfig,
     model::{Namespace, Violation},
     pb::{
@@ -42,6 +43,7 @@ pub struct AdminRpc {
     cache: Arc<Cache>,
     directory: Arc<Directory>,
     keys: Arc<KeyListing>,
+    config: RunningConfig,
     warm_calls: Arc<Semaphore>,
 }
 
@@ -49,8 +51,14 @@ type WarmSender = mpsc::Sender<Result<pb::WarmResponse, Status>>;
 
 impl AdminRpc {
     /// Serves `cache` and what is in it.
-    pub fn new(cache: Arc<Cache>, directory: Arc<Directory>, keys: Arc<KeyListing>) -> Self {
-        Self { cache, directory, keys, warm_calls: Arc::new(Semaphore::new(MAX_WARM_CALLS)) }
+    pub fn new(
+        cache: Arc<Cache>,
+        directory: Arc<Directory>,
+        keys: Arc<KeyListing>,
+        config: RunningConfig,
+    ) -> Self {
+        let warm_calls = Arc::new(Semaphore::new(MAX_WARM_CALLS));
+        Self { cache, directory, keys, config, warm_calls }
     }
 
     /// The keys of the request, or those of the namespace's warm list.
@@ -169,6 +177,23 @@ impl AdminService for AdminRpc {
         request: Request<pb::DistributionsRequest>,
     ) -> Result<Response<pb::DistributionsResponse>, Status> {
         Ok(Response::new(self.keys.distributions(request.get_ref()).await?))
+    }
+
+    async fn flush_near_cache(
+        &self,
+        request: Request<pb::FlushNearCacheRequest>,
+    ) -> Result<Response<pb::FlushNearCacheResponse>, Status> {
+        let name = &*request.get_ref().namespace;
+        let namespace = (!name.is_empty()).then(|| Namespace::new(name)).transpose()?;
+        let FlushedCopies { entries, bytes } = self.cache.flush_near(namespace.as_ref())?;
+        Ok(Response::new(pb::FlushNearCacheResponse { entries, bytes }))
+    }
+
+    async fn get_config(
+        &self,
+        _request: Request<pb::GetConfigRequest>,
+    ) -> Result<Response<pb::GetConfigResponse>, Status> {
+        Ok(Response::new(self.config.response()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The CacheService: each handler converts the request, calls the cache and converts the result.
 
+mod fetch_with_options;
 mod get_with_options;
 
 use std::{sync::Arc, time::Duration};
@@ -12,9 +13,9 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 use super::{
     access_log::{self, KeyLogging},
     batch_stream::{self, ResponseStream},
-    batch_with_options::BatchWithOptions,
+    batch_with_options::{BatchWithOptions, FetchWithOptions},
     compression::Compression,
-    convert::{self, XCache},
+    convert::{self, RequestedTarget, XCache},
     deadline::{self, DefaultDeadline},
     fetch_stream::{self, FetchStream},
     key_listing::KeyListing,
@@ -186,17 +187,25 @@ impl CacheService for CacheRpc {
         let (compression, schema) = (Compression::of(&request), Schema::of(&request));
         let request = request.into_inner();
         self.check_batch_size("targets", request.targets.len())?;
-        let mut targets = convert::invalidate_targets(request.targets)?;
-        for target in &mut targets {
+        let requested = convert::invalidate_targets(request.targets)?;
+        let hold_off = convert::hold_off(request.hold_off)?;
+        let is_matching: Vec<bool> = requested.iter().map(RequestedTarget::is_matching).collect();
+        let has_globs = is_matching.contains(&true);
+        let known = if has_globs { self.keys.namespaces().await? } else { Vec::new() };
+        let targets = convert::matching_targets(requested, &known)?;
+        let mut all = targets.concat();
+        for target in &mut all {
             if let InvalidateTarget::Key(key) = target {
                 schema.apply(key);
             }
         }
-        let hold_off = convert::hold_off(request.hold_off)?;
-        let outcomes = self.cache.invalidate(&targets, hold_off).await?;
-        let mut response = Response::new(convert::invalidate_response(outcomes));
+        let outcomes = self.cache.invalidate(&all, hold_off).await?;
+        let mut response = Response::new(match has_globs {
+            true => convert::matching_response(&targets, &is_matching, outcomes),
+            false => convert::invalidate_response(outcomes),
+        });
         compression.fit(&mut response);
-        if let Some(namespace) = common_namespace(&targets) {
+        if let Some(namespace) = common_namespace(&all) {
             access_log::attach_namespace(&mut response, namespace, "INVALIDATED");
         }
         Ok(response)
@@ -222,10 +231,15 @@ impl CacheService for CacheRpc {
         let deadline = self.deadline(request.metadata())?;
         let must_not_wait = request.extensions().get::<MustNotWait>().is_some();
         let schema = Schema::of(&request);
-        let mut request = convert::get_or_fetch_request(request.into_inner(), deadline)?;
+        let mut request = request.into_inner();
+        let options = convert::fetch_options(&mut request)?;
+        let mut request = convert::get_or_fetch_request(request, deadline)?;
         schema.apply(&mut request.key);
         if must_not_wait {
             request.wait = Some(Duration::ZERO);
+        }
+        if let Some(options) = options {
+            return Box::pin(self.fetch_with_options(request, options, compression)).await;
         }
         let result = self.cache.get_or_fetch(&request).await?;
         let size = result.value_bytes();
@@ -234,10 +248,7 @@ impl CacheService for CacheRpc {
         LargeResponse::mark(&mut response, size);
         compression.fit(&mut response);
         self.add_x_cache(&mut response, &request.key, reply.x_cache);
-        if let Some(fetch_status) = reply.x_cache_fetch {
-            let headers: &mut HeaderMap = response.metadata_mut().as_mut();
-            headers.insert(X_CACHE_FETCH, HeaderValue::from_static(fetch_status));
-        }
+        add_fetch_status(&mut response, reply.x_cache_fetch);
         reply.lease.map(|lease| lease.guard.into_token());
         Ok(response)
     }
@@ -269,11 +280,17 @@ impl CacheService for CacheRpc {
             request.wait = Some(from_duration(Duration::ZERO));
         }
         let keys = self.batch_keys(&request.keys, &schema)?;
+        let options = convert::batch_fetch_options(&mut request, keys.len())?;
         let params = std::mem::take(&mut request.keys).into_iter().map(|key| key.params);
         let keys = keys.into_iter().zip(params).collect();
         let template = convert::get_or_fetch_template(&request, deadline)?;
         let batch = BatchGetOrFetch::new(self.cache.clone(), keys, template)?;
-        Ok(Response::new(batch_stream::responses(batch, deadline)))
+        Ok(Response::new(match options {
+            None => batch_stream::responses(batch, deadline),
+            Some(options) => {
+                batch_stream::responses(FetchWithOptions::new(batch, options), deadline)
+            }
+        }))
     }
 
     async fn renew(&self, request: Request<pb::RenewRequest>) -> RpcResult<pb::RenewResponse> {
@@ -446,6 +463,15 @@ impl CacheRpc {
             headers.insert(X_CACHE_AGE, number(age_seconds));
             headers.insert(X_CACHE_TTL_REMAINING, number(ttl_remaining_seconds));
         }
+    }
+}
+
+/// Adds the `x-cache-fetch` metadata.
+#[inline]
+fn add_fetch_status<T>(response: &mut Response<T>, fetch_status: Option<&'static str>) {
+    if let Some(fetch_status) = fetch_status {
+        let headers: &mut HeaderMap = response.metadata_mut().as_mut();
+        headers.insert(X_CACHE_FETCH, HeaderValue::from_static(fetch_status));
     }
 }
 

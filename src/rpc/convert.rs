@@ -35,17 +35,20 @@ pub(super) use distributions::{distributions_response, sample_size};
 pub(super) use get::{XCache, batch_get_result, consistency, get_response};
 pub(super) use get_or_fetch::{
     GrantedLease, batch_get_or_fetch_result, get_or_fetch_reply, get_or_fetch_request,
-    get_or_fetch_template,
+    get_or_fetch_template, projected_reply, projected_result,
 };
 pub(super) use hot_keys::{HotKeysQuery, hot_keys_query, hot_keys_response};
-pub(super) use invalidate::{invalidate_response, invalidate_targets};
+pub(super) use invalidate::{
+    RequestedTarget, invalidate_response, invalidate_targets, matching_response, matching_targets,
+};
 pub(super) use key::{entry_key, entry_keys};
 pub(super) use lease::{
     abandon_reason, hold_off, lease_loss, lost_lease_response, renew_response, required_token,
 };
 pub(super) use patch::{patch_command, patch_response, patch_result_name};
 pub(super) use projection::{
-    BatchReadOptions, batch_read_options, has_read_options, projected_get_response, projection,
+    BatchReadOptions, batch_fetch_options, batch_read_options, fetch_options, has_read_options,
+    projected_get_response, projection,
 };
 pub(super) use set::{fill_command, set_command, set_response, set_result_name};
 pub(super) use stats::{stats_page, stats_response};

@@ -8,7 +8,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::{
-    convert::{self, GrantedLease},
+    convert::{self, BatchReadOptions, GrantedLease},
     deadline,
     schema::Schema,
     status,
@@ -75,8 +75,15 @@ pub(super) fn serve(
 
 impl Session {
     async fn run(mut self, deadline: Option<Instant>) -> Result<(), Status> {
-        let request = self.open(deadline).await?;
-        let reply = convert::get_or_fetch_reply(self.cache.get_or_fetch(&request).await?);
+        let (request, options) = self.open(deadline).await?;
+        let mut result = self.cache.get_or_fetch(&request).await?;
+        if let Some(touch) = options.as_ref().and_then(|options| options.touch) {
+            self.cache.slide_fetched(&request.key, &mut result, touch).await;
+        }
+        let reply = match options {
+            None => convert::get_or_fetch_reply(result),
+            Some(mut options) => convert::projected_reply(result, |entry| options.found(0, entry)),
+        };
         self.send(ServerMessage::Answer(reply.response)).await;
         match reply.lease {
             Some(lease) => self.hold(request.key, lease).await,
@@ -85,7 +92,10 @@ impl Session {
     }
 
     /// Receives the first message.
-    async fn open(&mut self, deadline: Option<Instant>) -> Result<GetOrFetchRequest, Status> {
+    async fn open(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<(GetOrFetchRequest, Option<BatchReadOptions>), Status> {
         let cache = self.cache.clone();
         let first = tokio::select! {
             biased;
@@ -95,11 +105,13 @@ impl Session {
         let first =
             first.map_err(|_elapsed| Violation::new("open", "must be sent within 10 s"))??;
         match first.and_then(|request| request.message) {
-            Some(ClientMessage::Open(open)) => {
+            Some(ClientMessage::Open(mut open)) => {
+                let options = convert::fetch_options(&mut open);
+                let options = options.map_err(|violation| violation.within("open."))?;
                 let request = convert::get_or_fetch_request(open, deadline);
                 let mut request = request.map_err(|violation| violation.within("open."))?;
                 self.schema.apply(&mut request.key);
-                Ok(request)
+                Ok((request, options))
             }
             Some(ClientMessage::Fill(_) | ClientMessage::Abandon(_)) | None => {
                 Err(Violation::new("open", "must be the first message").into())

@@ -64,6 +64,14 @@ impl KeyListing {
     }
 }
 
+impl KeyListing {
+    /// All namespaces that requests may use.
+    pub(super) async fn namespaces(&self) -> Result<Vec<Namespace>, Status> {
+        let _permit = self.queue.begin().await?;
+        Ok(self.directory.all_namespaces().await?)
+    }
+}
+
 impl ListingQueue {
     async fn begin(&self) -> Result<SemaphorePermit<'_>, Status> {
         let permit = tokio::time::timeout(QUEUE_TIME, self.0.acquire()).await;

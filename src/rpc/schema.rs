@@ -23,8 +23,8 @@ impl Schema {
         Ok(Self(Some(SchemaVersion::new(HEADER, text)?)))
     }
 
-    /// The version of a request that the pipeline has checked. Requests without one have no
-    /// extensions at all, so that this is a comparison.
+    /// The version of a request that the pipeline has checked. Most requests have no extensions, so
+    /// that this is a comparison.
     #[inline]
     pub(super) fn of<T>(request: &Request<T>) -> Self {
         request.extensions().get::<Self>().cloned().unwrap_or_default()

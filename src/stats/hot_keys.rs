@@ -1,7 +1,7 @@
 //! The most frequent keys among sampled reads: a sketch of bounded size per namespace and time.
 //!
-//! The sketch is a variant of Misra and Gries's: what it says of a key is too low by no more than an
-//! error that it knows. So the counts of all replicas can be added, and so can their errors.
+//! The sketch is a variant of Misra and Gries's: what it says of a key is too low by no more than
+//! an error that it knows. So the counts of all replicas can be added, and so can their errors.
 
 use std::{
     collections::{BTreeMap, HashMap},

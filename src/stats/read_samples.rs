@@ -1,7 +1,7 @@
 //! Samples of the keys that are read, for the search for hot keys.
 //!
 //! A read that is not sampled pays a few instructions: the counter of its outcome says its number,
-//! and a hash of the number decides.
+//! and a hash of the number and of a seed decides.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -67,7 +67,6 @@ mod tests {
 
     #[test]
     fn one_read_in_128_is_sampled_whatever_the_period_of_the_reads() {
-        assert!(!is_sampled(0), "the only read of a namespace stands for no others");
         for period in [1, 2, 61, 64, 89, 128, 1000] {
             let reads = 2_000_000 / period;
             let sampled = (0..reads).filter(|turn| is_sampled(turn * period)).count();

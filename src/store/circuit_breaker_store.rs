@@ -11,10 +11,10 @@ use tracing::Span;
 
 use super::{
     AcquireOutcome, AcquireRequest, Ban, BanLimits, BanOutcome, Condition, EntryInspection,
-    EntrySample, ErrorKind, Increment, IncrementOutcome, Inspect, KeyListPart, KeyListStep,
-    LeaseStatus, LeaseToken, Leases, NamespacePage, NamespaceUsage, PutOutcome, Result,
-    RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, Take, TakeOutcome,
-    key_watch::KeyWatch,
+    EntrySample, ErrorKind, Increment, IncrementOutcome, Inspect, KeyListPart, KeyListPosition,
+    KeyListStep, LeaseStatus, LeaseToken, Leases, NamespaceListPart, NamespacePage, NamespaceUsage,
+    PutOutcome, Result, RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, Take,
+    TakeOutcome, key_watch::KeyWatch,
 };
 use crate::{
     circuit_breaker::{CircuitBreaker, ProbeIntervals},
@@ -67,6 +67,7 @@ pub enum Operation {
     PutHotKeys,
     HotKeys,
     SampleEntries,
+    ListNamespaces,
 }
 
 /// A store whose operations fail at once while its circuit breaker is open.
@@ -101,7 +102,7 @@ pub async fn ping_periodically(
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Get,
         Self::GetMany,
         Self::Put,
@@ -125,6 +126,7 @@ impl Operation {
         Self::PutHotKeys,
         Self::HotKeys,
         Self::SampleEntries,
+        Self::ListNamespaces,
     ];
 
     /// Whether the operation moves so much data that it may time out while the store works.
@@ -140,6 +142,7 @@ impl Operation {
                 | Self::PutHotKeys
                 | Self::HotKeys
                 | Self::SampleEntries
+                | Self::ListNamespaces
         )
     }
 
@@ -169,6 +172,7 @@ impl Operation {
             Self::PutHotKeys => "put_hot_keys",
             Self::HotKeys => "hot_keys",
             Self::SampleEntries => "sample_entries",
+            Self::ListNamespaces => "list_namespaces",
         }
     }
 }
@@ -399,6 +403,10 @@ impl<S: Inspect> Inspect for CircuitBreakerStore<S> {
 
     async fn sample_entries(&self, step: &KeyListStep) -> Result<EntrySample> {
         self.run(Operation::SampleEntries, self.inner.sample_entries(step)).await
+    }
+
+    async fn list_namespaces(&self, position: KeyListPosition) -> Result<NamespaceListPart> {
+        self.run(Operation::ListNamespaces, self.inner.list_namespaces(position)).await
     }
 
     async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection> {

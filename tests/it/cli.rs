@@ -8,6 +8,10 @@ mod entries;
 mod failures;
 // Leases and origins.
 mod fetches;
+// What operators ask and do.
+mod operators;
+// Parts of values.
+mod parts;
 // Values from arguments, files and standard input.
 mod values;
 

@@ -26,5 +26,7 @@ mod memory_limit;
 mod reflection;
 // Reload of the configuration on SIGHUP.
 mod reload;
+// What concerns one replica: its near cache and its configuration.
+mod replica;
 // Shutdown on SIGTERM and SIGINT.
 mod shutdown;

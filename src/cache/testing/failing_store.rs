@@ -23,9 +23,9 @@ use crate::{
     store::{
         AcquireOutcome, AcquireRequest, Backend, Ban, BanLimits, BanOutcome, Condition,
         EntryInspection, EntrySample, ErrorKind, Increment, IncrementOutcome, Inspect, KeyListPart,
-        KeyListStep, LeaseStatus, LeaseToken, Leases, NamespacePage, NamespaceUsage, PutOutcome,
-        Result, RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, Take, TakeOutcome,
-        key_watch::KeyWatch, memory::MemoryStore,
+        KeyListPosition, KeyListStep, LeaseStatus, LeaseToken, Leases, NamespaceListPart,
+        NamespacePage, NamespaceUsage, PutOutcome, Result, RevalidateOutcome, Revalidation,
+        StatsStore, Store, StoreInfo, Take, TakeOutcome, key_watch::KeyWatch, memory::MemoryStore,
     },
 };
 
@@ -304,6 +304,11 @@ impl Inspect for FailingStore {
     async fn sample_entries(&self, step: &KeyListStep) -> Result<EntrySample> {
         self.ask().await?;
         self.stats.sample_entries(step).await
+    }
+
+    async fn list_namespaces(&self, position: KeyListPosition) -> Result<NamespaceListPart> {
+        self.ask().await?;
+        self.stats.list_namespaces(position).await
     }
 
     async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection> {

@@ -59,7 +59,7 @@ pub(in crate::rpc) fn batch_get_result(result: GetResult) -> pb::BatchGetResult 
 pub(super) fn found(found: Found) -> pb::Found {
     let outcome = outcome(Some(found.outcome)).into();
     let (value, entry) = value_and_info(found);
-    pb::Found { value, entry: Some(entry), outcome }
+    pb::Found { value, entry: Some(entry), outcome, ..Default::default() }
 }
 
 fn outcome(outcome: Option<Outcome>) -> pb::Outcome {

@@ -133,6 +133,10 @@ impl Inspect for Arc<ScriptedStore> {
         self.answer(EntrySample { entries: Vec::new(), next: None }).await
     }
 
+    async fn list_namespaces(&self, _: KeyListPosition) -> Result<NamespaceListPart> {
+        self.answer(NamespaceListPart::default()).await
+    }
+
     async fn inspect_entry(&self, _: &EntryKey) -> Result<EntryInspection> {
         self.answer(EntryInspection::default()).await
     }

@@ -10,8 +10,8 @@ use crate::{
     model::{EntryKey, Namespace, SaturatingFrom as _, Timestamp},
     store::{
         EntryInspection, EntrySample, Inspect, KeyListPart, KeyListPosition, KeyListStep,
-        LeaseInspection, LeaseInspectionState, NamespacePage, NamespaceUsage, Result, StoreInfo,
-        ttl_class,
+        LeaseInspection, LeaseInspectionState, NamespaceListPart, NamespacePage, NamespaceUsage,
+        Result, StoreInfo, ttl_class,
     },
 };
 
@@ -151,6 +151,11 @@ impl Inspect for MemoryStore {
         let mut entries = Vec::new();
         let next = self.walk(step, |slot, epoch| entries.push(slot.facts(epoch)));
         Ok(EntrySample { entries, next })
+    }
+
+    /// All in one step.
+    async fn list_namespaces(&self, _position: KeyListPosition) -> Result<NamespaceListPart> {
+        Ok(NamespaceListPart { namespaces: self.0.generations.names().await, next: None })
     }
 
     async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection> {

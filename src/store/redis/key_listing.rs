@@ -13,8 +13,11 @@ use super::{
     script_reply::parse,
 };
 use crate::{
-    model::{EntryKey, SaturatingFrom as _},
-    store::{EntryFacts, EntrySample, KeyListPart, KeyListPosition, KeyListStep, Result},
+    model::{EntryKey, Namespace, SaturatingFrom as _},
+    store::{
+        EntryFacts, EntrySample, KeyListPart, KeyListPosition, KeyListStep, NamespaceListPart,
+        Result,
+    },
 };
 
 /// A valid entry.
@@ -59,6 +62,28 @@ impl RedisStore {
             }
         }
         Ok(EntrySample { entries, next })
+    }
+
+    /// Finds namespaces by their generation markers, without which no entry is valid.
+    pub(super) async fn namespaces_part(
+        &self,
+        position: KeyListPosition,
+    ) -> Result<NamespaceListPart> {
+        let origin = self.pool.health().server().process_id();
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(position.cursor_of(origin))
+            .arg("MATCH")
+            .arg(self.schema.marker_pattern())
+            .arg("COUNT")
+            .arg(KeyListStep::MAX_VISITS);
+        let (cursor, names): (u64, Vec<Vec<u8>>) =
+            parse(self.pool.query(&scan, Retry::Idempotent).await?)?;
+        let namespaces = names.iter().filter_map(|name| match self.schema.parse(name)? {
+            ParsedKey::Marker { namespace, .. } => Namespace::new(namespace).ok(),
+            ParsedKey::Entry { .. } => None,
+        });
+        let next = (cursor != 0).then_some(KeyListPosition { origin, cursor });
+        Ok(NamespaceListPart { namespaces: namespaces.collect(), next })
     }
 
     async fn scan(&self, step: &KeyListStep) -> Result<(Vec<Listed>, Option<KeyListPosition>)> {

@@ -150,6 +150,11 @@ impl KeySchema {
         format!("{}:{{{namespace}:*}}:[kp]:*", self.prefix)
     }
 
+    /// The pattern of SCAN that matches the markers of all namespaces, and perhaps other names.
+    pub(super) fn marker_pattern(&self) -> String {
+        format!("{}:{{*}}:g", self.prefix)
+    }
+
     /// Parses a name; none if it is not that of an entry or a marker.
     pub(super) fn parse<'a>(&self, name: &'a [u8]) -> Option<ParsedKey<'a>> {
         let rest =

@@ -11,6 +11,7 @@ use crate::support::{
     env::LONG_TIMEOUTS,
     status::expect_violation,
     targets::{invalidate, pattern},
+    wait::{SOON, eventually},
 };
 
 async fn distributions(
@@ -55,13 +56,18 @@ on_both_stores!(entries_are_counted_by_size_and_age, env: LONG_TIMEOUTS, |env| {
 });
 
 on_both_stores!(a_sample_of_many_entries_is_enough, env: LONG_TIMEOUTS, |env| {
-    for round in 0..5 {
+    for round in 0..2 {
         let item = |number| set(&format!("{round}:{number}"), data(vec![7; 64]));
         let items = (0..1000).map(item).collect();
         env.cache.batch_set(BatchSetRequest { items }).await.unwrap();
     }
     let found = distributions(&env.cache, NS, 100).await.unwrap();
-    assert!((100..2500).contains(&found.examined) && !found.complete, "{found:?}");
-    let all = distributions(&env.cache, NS, 10_000).await.unwrap();
-    assert!(all.examined == 5000 && all.complete, "{all:?}");
+    assert!((100..1500).contains(&found.examined) && !found.complete, "{found:?}");
+    // A busy machine may examine fewer in a second.
+    let all = eventually("all entries are examined", SOON, async || {
+        let all = distributions(&env.cache, NS, 10_000).await.unwrap();
+        all.complete.then_some(all)
+    })
+    .await;
+    assert_eq!(all.examined, 2000);
 });

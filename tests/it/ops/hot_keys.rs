@@ -38,7 +38,7 @@ on_both_stores!(the_most_read_keys_come_first, env: LONG_TIMEOUTS, |env| {
     cache.put("hot", "v").await;
     read(cache, "hot", 40).await;
     read(cache, "warm", 10).await;
-    let rare = (0..5 * BATCH).map(|number| key_ref(&format!("rare {number}"))).collect::<Vec<_>>();
+    let rare = (0..10 * BATCH).map(|number| key_ref(&format!("rare {number}"))).collect::<Vec<_>>();
     for keys in rare.chunks(BATCH) {
         cache.batch_get(batch_get(keys.to_vec())).await.unwrap();
     }
@@ -58,6 +58,7 @@ on_both_stores!(the_most_read_keys_come_first, env: LONG_TIMEOUTS, |env| {
     let one = HotKeysRequest { limit: 1, window: ms(3_600_000), ..hot_keys_request() };
     let hour = hot_keys(cache, one).await.unwrap();
     assert_eq!((hour.keys.len(), &*hour.keys[0].key), (1, "hot"));
+    assert!(env.larder.admin("/metrics").await.body.contains("larder_hot_keys_dropped_total"));
     let other = HotKeysRequest { namespace: "other".to_owned(), ..hot_keys_request() };
     assert!(hot_keys(cache, other).await.unwrap().keys.is_empty());
     let long = HotKeysRequest { window: ms(3_600_001), ..hot_keys_request() };
@@ -74,7 +75,7 @@ on_both_stores!(every_kind_of_read_counts, env: LONG_TIMEOUTS, |env| {
     let mut fetched = batch(&[]);
     fetched.only_if_cached = true;
     fetched.keys = vec![larder::pb::v1::KeyRef { params, ..key_ref("k") }; BATCH];
-    for _ in 0..5 {
+    for _ in 0..20 {
         answers(cache, fetched.clone()).await;
     }
     let report = hot_keys(cache, hot_keys_request()).await.unwrap();
