@@ -12,6 +12,7 @@ mod compression;
 mod convert;
 mod counted_body;
 mod deadline;
+mod event_targets;
 mod fetch_stream;
 mod key_listing;
 mod large_response;
@@ -25,6 +26,7 @@ mod reflection;
 mod running_config;
 mod schema;
 mod status;
+mod watch_stream;
 
 pub use access_log::KeyLogging;
 pub use admin_service::AdminRpc;

@@ -9,6 +9,7 @@ mod config;
 mod delete;
 mod display;
 mod distributions;
+mod events;
 mod failure;
 mod fetch;
 mod flush_near_cache;
@@ -26,6 +27,7 @@ mod set;
 mod touch;
 mod value;
 mod warm;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -66,6 +68,10 @@ pub(super) enum CacheCommand {
     FlushNearCache(flush_near_cache::Args),
     /// Print the configuration of a running server, without secrets.
     Config(config::Args),
+    /// Publish an event of the business, or list the events with rules.
+    Events(events::Args),
+    /// Print what changes in namespaces, until it is interrupted.
+    Watch(watch::Args),
     /// Print the completions of a shell.
     Completions(completions::Args),
 }
@@ -90,6 +96,8 @@ impl CacheCommand {
             Self::Distributions(args) => args.run(),
             Self::FlushNearCache(args) => args.run(),
             Self::Config(args) => args.run(),
+            Self::Events(args) => args.run(),
+            Self::Watch(args) => args.run(),
             Self::Completions(args) => args.run(),
         };
         failure::exit_code(ending)

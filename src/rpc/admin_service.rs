@@ -19,7 +19,7 @@ use super::{
     status,
 };
 use crate::{
-    cache::{Cache, Directory, FlushedCopies, WarmPlan, WarmProgress},
+    cache::{Cache, Directory, EventRoute, FlushedCopies, WarmPlan, WarmProgress},
     config::WarmConfig,
     model::{Namespace, Violation},
     pb::{
@@ -69,12 +69,15 @@ impl AdminRpc {
             let description = format!("is {}, the limit is {MAX_WARM_RATE}", request.rate);
             return Err(Violation::over_limit("rate", description, MAX_WARM_RATE as usize).into());
         }
-        let mut plan = if request.keys.is_empty() {
+        let mut plan = if request.keys.is_empty() && config.keys.is_empty() && config.file.is_none()
+        {
+            return Err(status::no_warm_list(&namespace));
+        } else if request.keys.is_empty() {
             warm_list::read(namespace, config)
                 .await
                 .map_err(|error| status::warm_list_unreadable(&error))?
         } else {
-            convert::check_batch_size("keys", request.keys.len(), MAX_WARM_KEYS)
+            convert::check_batch_size("keys", request.keys.len(), MAX_WARM_KEYS, None)
                 .map_err(status::batch_size)?;
             plan_of_keys(namespace, request.keys, &config)?
         };
@@ -109,7 +112,7 @@ impl AdminService for AdminRpc {
     ) -> Result<Response<Self::WarmStream>, Status> {
         let deadline = deadline::of(request.metadata().as_ref())?;
         let permit = self.warm_calls.clone().try_acquire_owned();
-        let permit = permit.map_err(|_| status::overloaded(MAX_WARM_CALLS))?;
+        let permit = permit.map_err(|_| status::overloaded_by_warming(MAX_WARM_CALLS))?;
         let schema = Schema::of(&request);
         let mut plan = self.plan(request.into_inner()).await?;
         plan.keys.iter_mut().for_each(|(key, _)| schema.apply(key));
@@ -194,6 +197,26 @@ impl AdminService for AdminRpc {
         _request: Request<pb::GetConfigRequest>,
     ) -> Result<Response<pb::GetConfigResponse>, Status> {
         Ok(Response::new(self.config.response()))
+    }
+
+    async fn publish_event(
+        &self,
+        request: Request<pb::PublishEventRequest>,
+    ) -> Result<Response<pb::PublishEventResponse>, Status> {
+        let pb::PublishEventRequest { name, attributes } = request.into_inner();
+        let event = convert::event(name, attributes)?;
+        let result = self.cache.publish(&event, EventRoute::Publish).await?;
+        let targets = convert::event_target_results(result);
+        Ok(Response::new(pb::PublishEventResponse { targets }))
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<pb::ListEventsRequest>,
+    ) -> Result<Response<pb::ListEventsResponse>, Status> {
+        let (after, limit) = convert::event_page(request.into_inner())?;
+        let (events, has_more) = self.cache.events().list(&after, limit);
+        Ok(Response::new(convert::events_response(events, has_more)))
     }
 }
 

@@ -49,6 +49,10 @@ impl Batch for BatchWithOptions {
         false
     }
 
+    fn message(items: usize) -> Self::Message {
+        <BatchGet as Batch>::message(items)
+    }
+
     fn add(message: &mut Self::Message, item: Self::Item) {
         <BatchGet as Batch>::add(message, item);
     }
@@ -92,6 +96,10 @@ impl Batch for FetchWithOptions {
 
     fn is_urgent(item: &Self::Item) -> bool {
         <BatchGetOrFetch as Batch>::is_urgent(item)
+    }
+
+    fn message(items: usize) -> Self::Message {
+        <BatchGetOrFetch as Batch>::message(items)
     }
 
     fn add(message: &mut Self::Message, item: Self::Item) {

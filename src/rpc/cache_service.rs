@@ -17,17 +17,18 @@ use super::{
     compression::Compression,
     convert::{self, RequestedTarget, XCache},
     deadline::{self, DefaultDeadline},
+    event_targets::PlannedTargets,
     fetch_stream::{self, FetchStream},
     key_listing::KeyListing,
     large_response::LargeResponse,
     load_limits::MustNotWait,
     schema::Schema,
-    status,
+    status, watch_stream,
 };
 use crate::{
     cache::{
         self, BatchGet, BatchGetOrFetch, Cache, DeleteResult, Deletion, InvalidateTarget,
-        SetCommand, VersionCondition, fleet_stats::FleetStats,
+        SetCommand, VersionCondition, Watches, fleet_stats::FleetStats,
     },
     config::LimitsConfig,
     model::{EntryKey, Namespace},
@@ -38,6 +39,7 @@ use crate::{
 };
 
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const X_CACHE_FETCH: HeaderName = HeaderName::from_static("x-cache-fetch");
 /// In seconds.
 const X_CACHE_AGE: HeaderName = HeaderName::from_static("x-cache-age");
@@ -49,6 +51,7 @@ pub struct CacheRpc {
     cache: Arc<Cache>,
     fleet: Arc<FleetStats>,
     keys: Arc<KeyListing>,
+    watches: Arc<Watches>,
     key_logging: KeyLogging,
     max_batch_keys: usize,
     max_request_bytes: usize,
@@ -58,11 +61,12 @@ pub struct CacheRpc {
 type RpcResult<T> = Result<Response<T>, Status>;
 
 impl CacheRpc {
-    /// Serves `cache` and the statistics of its fleet.
+    /// Serves `cache`, the statistics of its fleet, its keys and its changes.
     pub fn new(
         cache: Arc<Cache>,
         fleet: Arc<FleetStats>,
         keys: Arc<KeyListing>,
+        watches: Arc<Watches>,
         key_logging: KeyLogging,
         limits: &LimitsConfig,
     ) -> Self {
@@ -72,6 +76,7 @@ impl CacheRpc {
             cache,
             fleet,
             keys,
+            watches,
             key_logging,
             max_batch_keys,
             max_request_bytes,
@@ -86,7 +91,9 @@ impl CacheRpc {
     }
 
     fn check_batch_size(&self, field: &'static str, size: usize) -> Result<(), Status> {
-        convert::check_batch_size(field, size, self.max_batch_keys).map_err(status::batch_size)
+        let setting = Some("limits.max_batch_keys");
+        convert::check_batch_size(field, size, self.max_batch_keys, setting)
+            .map_err(status::batch_size)
     }
 
     fn batch_keys(&self, keys: &[pb::KeyRef], schema: &Schema) -> Result<Vec<EntryKey>, Status> {
@@ -189,23 +196,17 @@ impl CacheService for CacheRpc {
         self.check_batch_size("targets", request.targets.len())?;
         let requested = convert::invalidate_targets(request.targets)?;
         let hold_off = convert::hold_off(request.hold_off)?;
-        let is_matching: Vec<bool> = requested.iter().map(RequestedTarget::is_matching).collect();
-        let has_globs = is_matching.contains(&true);
+        let has_globs = requested.iter().any(RequestedTarget::is_matching);
         let known = if has_globs { self.keys.namespaces().await? } else { Vec::new() };
-        let targets = convert::matching_targets(requested, &known)?;
-        let mut all = targets.concat();
-        for target in &mut all {
-            if let InvalidateTarget::Key(key) = target {
-                schema.apply(key);
-            }
-        }
-        let outcomes = self.cache.invalidate(&all, hold_off).await?;
-        let mut response = Response::new(match has_globs {
-            true => convert::matching_response(&targets, &is_matching, outcomes),
-            false => convert::invalidate_response(outcomes),
-        });
+        let mut planned = PlannedTargets::new(&self.cache, requested, &known)?;
+        planned.keys_mut().for_each(|key| schema.apply(key));
+        // An event without rules has no targets.
+        self.check_batch_size("targets", planned.targets().len().max(1))?;
+        let outcomes = self.cache.invalidate(planned.targets(), hold_off).await;
+        planned.count(&self.cache, outcomes.is_ok());
+        let mut response = Response::new(planned.response(&outcomes?));
         compression.fit(&mut response);
-        if let Some(namespace) = common_namespace(&all) {
+        if let Some(namespace) = common_namespace(planned.targets()) {
             access_log::attach_namespace(&mut response, namespace, "INVALIDATED");
         }
         Ok(response)
@@ -248,6 +249,8 @@ impl CacheService for CacheRpc {
         LargeResponse::mark(&mut response, size);
         compression.fit(&mut response);
         self.add_x_cache(&mut response, &request.key, reply.x_cache);
+        let headers: &mut HeaderMap = response.metadata_mut().as_mut();
+        headers.insert(CACHE_STATUS, HeaderValue::from_static(reply.cache_status));
         add_fetch_status(&mut response, reply.x_cache_fetch);
         reply.lease.map(|lease| lease.guard.into_token());
         Ok(response)
@@ -298,10 +301,8 @@ impl CacheService for CacheRpc {
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
         let key = schema.key(key);
-        let response = match convert::required_token(&request.lease_token)? {
-            Some(token) => convert::renew_response(self.cache.renew(&key, token).await?),
-            None => convert::lost_lease_response(),
-        };
+        let token = convert::required_token(&request.lease_token)?;
+        let response = convert::renew_response(self.cache.renew(&key, token).await?);
         Ok(self.with_log_fields(&key, "RENEWED", response))
     }
 
@@ -315,10 +316,7 @@ impl CacheService for CacheRpc {
         let key = schema.key(key);
         let token = convert::required_token(&request.lease_token)?;
         let reason = convert::abandon_reason(&request.reason)?;
-        tracing::debug!(namespace = %key.namespace(), reason, "a lease was abandoned");
-        if let Some(token) = token {
-            self.cache.abandon(&key, token, reason).await?;
-        }
+        self.cache.abandon(&key, token, reason).await?;
         Ok(self.with_log_fields(&key, "ABANDONED", pb::AbandonResponse {}))
     }
 
@@ -404,6 +402,13 @@ impl CacheService for CacheRpc {
         request: Request<pb::CountKeysRequest>,
     ) -> RpcResult<pb::CountKeysResponse> {
         Ok(Response::new(self.keys.count(&request.into_inner()).await?))
+    }
+
+    type WatchStream = ResponseStream<pb::WatchResponse>;
+
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> RpcResult<Self::WatchStream> {
+        let command = convert::watch_command(request.into_inner())?;
+        Ok(Response::new(watch_stream::serve(self.watches.clone(), command)?))
     }
 
     async fn increment(

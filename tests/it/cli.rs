@@ -4,6 +4,8 @@
 mod directory;
 // Reads, writes and counters.
 mod entries;
+// Events of the business.
+mod events;
 // Exit codes and messages of failures.
 mod failures;
 // Leases and origins.
@@ -14,6 +16,8 @@ mod operators;
 mod parts;
 // Values from arguments, files and standard input.
 mod values;
+// Changes, as they happen.
+mod watch;
 
 use std::process::Output;
 

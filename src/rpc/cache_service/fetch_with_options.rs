@@ -1,8 +1,9 @@
 //! GetOrFetch with fields that few callers set, apart from the plain GetOrFetch.
 
+use http::{HeaderMap, HeaderValue};
 use tonic::Response;
 
-use super::{CacheRpc, Compression, RpcResult, add_fetch_status};
+use super::{CACHE_STATUS, CacheRpc, Compression, RpcResult, add_fetch_status};
 use crate::{
     cache::GetOrFetchRequest,
     pb::v1 as pb,
@@ -24,6 +25,8 @@ impl CacheRpc {
         let mut response = Response::new(reply.response);
         compression.fit(&mut response);
         self.add_x_cache(&mut response, &request.key, reply.x_cache);
+        let headers: &mut HeaderMap = response.metadata_mut().as_mut();
+        headers.insert(CACHE_STATUS, HeaderValue::from_static(reply.cache_status));
         add_fetch_status(&mut response, reply.x_cache_fetch);
         reply.lease.map(|lease| lease.guard.into_token());
         Ok(response)

@@ -29,6 +29,33 @@ pub(super) async fn health_becomes(env: &Env, expected: ServingStatus) {
 }
 
 with_origin!(
+    an_origin_that_fails_is_in_the_log_until_it_answers,
+    origin: "breaker_threshold = 3\nbreaker_cooldown = '100ms'\nretries = 0\n\
+        error_backoff = '1ms'\ntimeout = '1m'",
+    |env, origin| {
+        origin.always(status(500));
+        for key in 0..6 {
+            call(&env.cache, key).await.unwrap().unwrap_err();
+        }
+        let logged = |message: &str| {
+            let logs = env.larder.logs();
+            let lines = logs.lines().filter(|line| line.contains(message));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let [failing, left_alone] =
+            ["fetches from the origin fail", "the origin is left alone"].map(logged);
+        assert_eq!((failing.len(), left_alone.len()), (1, 1), "{}", env.larder.logs());
+        assert!(failing[0].contains("\"namespace\":\"ns\"") && failing[0].contains("500"));
+        origin.always(ok("v", &[]));
+        eventually("the origin is asked again", SOON, async || {
+            call(&env.cache, 7).await.unwrap().ok()
+        })
+        .await;
+        assert_eq!(logged("the origin is asked again and answers").len(), 1);
+    }
+);
+
+with_origin!(
     breaker_opens_after_failures_and_admits_one_probe,
     origin: "breaker_threshold = 3\nbreaker_cooldown = '1s'\nretries = 0\nerror_backoff = '1ms'\n\
         timeout = '1m'",

@@ -5,6 +5,8 @@
 
 // The history of database changes, fetches and Sets, and the contract's checks of reads.
 mod history;
+// Selections of keys, as targets and as events.
+mod selection;
 // Workers that make random calls.
 mod workload;
 
@@ -77,6 +79,7 @@ fn config(origin: &Origin) -> String {
     "
     .to_owned();
     for namespace in history::NAMESPACES {
+        config.push_str(&selection::event_rules(namespace));
         let url = origin.url(&format!("/{namespace}/{{key}}"));
         config.push_str(&format!(
             "
@@ -160,6 +163,7 @@ async fn inject_faults(fleet: &mut Fleet, replicas: &[Arc<Replica>], history: &H
 }
 
 async fn pause(millis: std::ops::Range<u64>) {
+    // Not a wait: a fault, or the time between two, lasts for a random time.
     tokio::time::sleep(Duration::from_millis(rand::random_range(millis))).await;
 }
 

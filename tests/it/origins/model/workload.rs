@@ -10,14 +10,16 @@ use std::{
 
 use larder::pb::v1::{
     BatchGetOrFetchRequest, DeleteRequest, FillResult, GetOrFetchRequest, GetOrFetchResponse,
-    GetRequest, InvalidateRequest, KeyRef, Outcome, PatternTarget, SetRequest, SetResult,
-    TagTarget, Target, batch_get_or_fetch_result::Result as KeyResult,
-    get_or_fetch_response::Outcome as Answer, target::Target as Kind,
+    GetRequest, InvalidateRequest, KeyRef, Outcome, SetRequest, SetResult,
+    batch_get_or_fetch_result::Result as KeyResult, get_or_fetch_response::Outcome as Answer,
 };
 use rand::{RngExt as _, rngs::StdRng, seq::IndexedRandom as _};
 use tonic::Status;
 
-use super::history::{History, Key, NAMESPACES, ReadStart};
+use super::{
+    history::{History, Key, NAMESPACES, ReadStart},
+    selection::{PATTERNS, PatternOrTag},
+};
 use crate::support::{
     client::{Cache, as_text, delete, fetch, get, invalidate, ms, set, text},
     status::reason,
@@ -39,13 +41,6 @@ pub(super) struct Worker {
     pub(super) rng: StdRng,
 }
 
-/// A selection of keys of a namespace.
-#[derive(Clone, Copy)]
-enum PatternOrTag {
-    Pattern(&'static str),
-    Tag(&'static str),
-}
-
 const HOLD_OFF: Duration = Duration::from_millis(100);
 
 impl Replica {
@@ -55,27 +50,6 @@ impl Replica {
             fault_count: AtomicU64::new(0),
             fault_lock: tokio::sync::RwLock::default(),
         })
-    }
-}
-
-impl PatternOrTag {
-    fn selects(self, key: &Key) -> bool {
-        match self {
-            Self::Tag(tag) => key.tag == tag,
-            Self::Pattern("k[01]") => matches!(&*key.name, "k0" | "k1"),
-            Self::Pattern(glob) => key.name.ends_with(&glob[1..]),
-        }
-    }
-
-    fn target(self, namespace: &str) -> Target {
-        let namespace = namespace.to_owned();
-        let target = match self {
-            Self::Tag(tag) => Kind::Tags(TagTarget { namespace, tags: vec![tag.to_owned()] }),
-            Self::Pattern(glob) => {
-                Kind::Pattern(PatternTarget { namespace, glob: glob.to_owned() })
-            }
-        };
-        Target { target: Some(target) }
     }
 }
 
@@ -214,8 +188,7 @@ impl Worker {
     /// Invalidates keys by their tag, by a pattern, or by both.
     async fn invalidate_some(&mut self, history: &History, namespace: &'static str) {
         let by_tag = PatternOrTag::Tag(["g0", "g1"].choose(&mut self.rng).unwrap());
-        let by_pattern =
-            PatternOrTag::Pattern(["k[01]", "?3", "*2"].choose(&mut self.rng).unwrap());
+        let by_pattern = PatternOrTag::Pattern(PATTERNS.choose(&mut self.rng).unwrap());
         let selectors = match self.rng.random_range(0..3) {
             0 => vec![by_tag],
             1 => vec![by_pattern],
@@ -232,7 +205,13 @@ impl Worker {
         let numbers: Vec<u64> = keys().map(Key::update_database).collect();
         let hold_off = if self.rng.random_ratio(1, 10) { HOLD_OFF } else { Duration::ZERO };
         let request = InvalidateRequest {
-            targets: selectors.iter().map(|one| one.target(namespace)).collect(),
+            targets: selectors
+                .iter()
+                .map(|one| match self.rng.random_bool(0.5) {
+                    true => one.target(namespace),
+                    false => one.event(namespace),
+                })
+                .collect(),
             hold_off: ms(i64::try_from(hold_off.as_millis()).unwrap()),
         };
         match self.cache().invalidate(request).await {
@@ -378,6 +357,7 @@ impl Worker {
 
     async fn pause(&mut self, millis: u64) {
         let micros = self.rng.random_range(0..millis * 1000);
+        // Not a wait: the pace of the calls, at random so that runs differ.
         tokio::time::sleep(Duration::from_micros(micros)).await;
     }
 }
