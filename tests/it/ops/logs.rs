@@ -79,7 +79,11 @@ on_both_stores!(an_abandoned_lease_is_logged_with_its_reason, |env| {
         let reason = format!("no database for {key}");
         env.cache.abandon(AbandonRequest { reason, ..abandon(key, &lease) }).await.unwrap();
     }
-    let logs = env.larder.logs();
+    // The log arrives through a pipe.
+    let logs = eventually("the reason is logged", SOON, async || {
+        Some(env.larder.logs()).filter(|logs| logs.contains("abandon leases"))
+    })
+    .await;
     let lines: Vec<&str> = logs.lines().filter(|line| line.contains("abandon leases")).collect();
     assert_eq!(lines.len(), 1, "{logs}");
     assert!(lines[0].contains("WARN") && lines[0].contains("no database for a"), "{logs}");
