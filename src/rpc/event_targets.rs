@@ -24,8 +24,8 @@ enum Planned {
 }
 
 impl PlannedTargets {
-    /// Applies the rules of the events to their attributes, and finds the namespaces of `known` that
-    /// match the globs.
+    /// Applies the rules of the events to their attributes, and finds the namespaces of `known`
+    /// that match the globs.
     ///
     /// # Errors
     /// An event breaks a rule.
