@@ -73,7 +73,8 @@ on_both_stores!(all_rules_of_an_event_are_applied, config: RULES, |env| {
     cache.set(profile("43")).await.unwrap();
     let answer = publish(cache, "points_changed", &[("user_id", "42"), ("more", "x")]).await;
     let targets = answer.unwrap().targets;
-    let results: Vec<TargetResult> = targets.iter().map(|one| one.result.clone().unwrap()).collect();
+    let results: Vec<TargetResult> =
+        targets.iter().map(|one| one.result.clone().unwrap()).collect();
     let result = |existed| TargetResult { existed, ..Default::default() };
     assert_eq!(results, [result(false), result(false), result(true)]);
     assert_eq!(targets[0].target, Some(targets::pattern("42:*")));
