@@ -198,6 +198,20 @@ impl NearCache {
         self.announced_keys.fetch_add(keys, Ordering::Relaxed);
     }
 
+    /// Removes all copies of a namespace, or of all. Returns their number and their bytes.
+    pub(super) fn flush(&self, namespace: Option<&Namespace>) -> (u64, u64) {
+        let tables = self.tables.load();
+        let selected = tables.iter().filter(|(name, _)| namespace.is_none_or(|one| one == *name));
+        let (mut entries, mut bytes) = (0, 0);
+        for (_, table) in selected {
+            let usage = table.usage();
+            table.invalidate_all();
+            entries += usage.entries;
+            bytes += usage.bytes;
+        }
+        (entries, bytes)
+    }
+
     /// State and counters so far.
     pub fn stats(&self) -> NearCacheStats {
         NearCacheStats {

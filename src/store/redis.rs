@@ -22,6 +22,7 @@ mod corrupt_entries;
 mod entry_inspection;
 mod fault;
 mod fault_log;
+mod hot_keys;
 mod inspect;
 mod key_listing;
 mod key_schema;

@@ -54,6 +54,10 @@ impl Store for NearCacheStore {
         self.near_cache.get(key, now)
     }
 
+    fn flush_near(&self, namespace: Option<&Namespace>) -> (u64, u64) {
+        self.near_cache.flush(namespace)
+    }
+
     async fn get(&self, key: &EntryKey) -> Result<Option<Entry>> {
         let Some(table) = self.near_cache.table(key.namespace()) else {
             return self.inner.get(key).await;

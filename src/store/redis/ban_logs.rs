@@ -38,7 +38,7 @@ use super::{
 };
 use crate::{
     model::{Namespace, Timestamp},
-    store::{Error, ErrorKind, Result},
+    store::{Error, ErrorKind, MatchingBan, Result},
 };
 
 /// Namespaces whose logs are known at a time.
@@ -326,6 +326,21 @@ impl BanLogs {
         let is_banned =
             |log: &BanLog| !log.covers(*since) || log.table().bans(since.sequence, key, tags);
         self.check(bans, (marker_name, marker), is_banned).await
+    }
+
+    /// The known bans that make an entry invalid.
+    pub(super) fn matching(
+        &self,
+        bans: &NamespaceBans,
+        candidate: &Candidate<'_>,
+    ) -> Vec<MatchingBan> {
+        let Candidate { since, key, tags } = candidate;
+        bans.known.read().log.table().list(since.sequence, key, tags)
+    }
+
+    /// End of the hold-off of a key by a known pattern, if it lies in the future.
+    pub(super) fn held_off_until(&self, bans: &NamespaceBans, key: &str) -> Option<Timestamp> {
+        bans.known.read().log.table().held_off_until(key, self.now())
     }
 
     /// Whether a fill is accepted under a lease that was granted at the position of the candidate.

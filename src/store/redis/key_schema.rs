@@ -142,6 +142,12 @@ impl KeySchema {
         format!("{}:{{stats}}:replica:{replica:016x}", self.prefix)
     }
 
+    /// What the replicas have sampled of the keys of a namespace in a bucket.
+    pub(super) fn hot_keys(&self, window: Window, bucket: u64, namespace: &Namespace) -> String {
+        let seconds = window.bucket_ms / 1000;
+        format!("{}:{{stats}}:hot:{seconds}s:{bucket}:{namespace}", self.prefix)
+    }
+
     /// What the replicas agree on about the clock.
     pub(super) fn clock(&self) -> String {
         format!("{}:{{clock}}", self.prefix)
@@ -166,6 +172,11 @@ impl KeySchema {
     pub(super) fn entry_pattern(&self, namespace: &Namespace) -> String {
         // Neither a prefix nor a namespace has characters with a meaning in patterns.
         format!("{}:{{{namespace}:*}}:[kp]:*", self.prefix)
+    }
+
+    /// The pattern of SCAN that matches the markers of all namespaces, and perhaps other names.
+    pub(super) fn marker_pattern(&self) -> String {
+        format!("{}:{{*}}:g", self.prefix)
     }
 
     /// Parses a name; none if it is not that of an entry or a marker.
@@ -256,6 +267,7 @@ mod tests {
             schema.totals(),
             schema.bucket(HOUR, 29_000_000),
             schema.sequence(7),
+            schema.hot_keys(HOUR, 29_000_000, plain.namespace()),
             schema.probe().join(" "),
             schema.clock(),
             schema.invalidation(plain.namespace()),
@@ -272,6 +284,7 @@ mod tests {
             "larder:{stats}:total",
             "larder:{stats}:60s:29000000",
             "larder:{stats}:replica:0000000000000007",
+            "larder:{stats}:hot:60s:29000000:user",
             "larder:{probe}:1 larder:{probe}:2",
             "larder:{clock}",
             "larder:h:{user:all}",
