@@ -25,6 +25,7 @@ mod lease_invalidations;
 mod leases;
 mod marker;
 mod near_invalidations;
+mod near_markers;
 mod outage_log;
 mod pool;
 mod probe;
@@ -54,6 +55,7 @@ use ban_logs::BanLogs;
 pub use ban_logs::BanStats;
 use corrupt_entries::CorruptEntries;
 use key_schema::{EntryKeys, KeySchema};
+use near_markers::MarkerReader;
 pub use pool::{PoolOptions, PoolState};
 use pool::{RedisPool, Retry};
 use read_batcher::{Read, ReadBatcher};
@@ -139,7 +141,12 @@ impl RedisStore {
             stop.clone(),
         )?;
         sweep::spawn(store.clone(), options.sweep, stop.clone());
-        near_invalidations::spawn(&options.pool, health.clone(), store.schema.clone(), near, stop)?;
+        let markers = MarkerReader {
+            pool: store.pool.clone(),
+            schema: store.schema.clone(),
+            bans: store.bans.clone(),
+        };
+        near_invalidations::spawn(&options.pool, health.clone(), markers, near, stop)?;
         Ok(store)
     }
 

@@ -130,6 +130,22 @@ impl BanLogs {
         !log.covers(position) || log.table().bans(position.sequence, key, &[])
     }
 
+    /// Whether no ban after `since` hides an entry, by its key and tags. False if not all bans up
+    /// to `until` are known.
+    pub(in crate::store::redis) fn permits(
+        &self,
+        bans: &NamespaceBans,
+        since: Position,
+        until: Position,
+        (key, tags): (&str, &[String]),
+    ) -> bool {
+        let known = bans.known.read();
+        known.epoch == Some(self.epoch())
+            && known.log.is_known(until)
+            && known.log.covers(since)
+            && !known.log.table().bans(since.sequence, key, tags)
+    }
+
     /// Checks against all bans up to the position of `marker`. A marker that knows lost bans begins
     /// a generation.
     async fn check(
