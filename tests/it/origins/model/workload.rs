@@ -10,14 +10,16 @@ use std::{
 
 use larder::pb::v1::{
     BatchGetOrFetchRequest, DeleteRequest, FillResult, GetOrFetchRequest, GetOrFetchResponse,
-    GetRequest, InvalidateRequest, KeyRef, Outcome, PatternTarget, SetRequest, SetResult,
-    TagTarget, Target, batch_get_or_fetch_result::Result as KeyResult,
-    get_or_fetch_response::Outcome as Answer, target::Target as Kind,
+    GetRequest, InvalidateRequest, KeyRef, Outcome, SetRequest, SetResult,
+    batch_get_or_fetch_result::Result as KeyResult, get_or_fetch_response::Outcome as Answer,
 };
 use rand::{RngExt as _, rngs::StdRng, seq::IndexedRandom as _};
 use tonic::Status;
 
-use super::history::{History, Key, NAMESPACES, ReadStart};
+use super::{
+    history::{History, Key, NAMESPACES, ReadStart},
+    selection::PatternOrTag,
+};
 use crate::support::{
     client::{Cache, as_text, delete, fetch, get, invalidate, ms, set, text},
     status::reason,
@@ -39,13 +41,6 @@ pub(super) struct Worker {
     pub(super) rng: StdRng,
 }
 
-/// A selection of keys of a namespace.
-#[derive(Clone, Copy)]
-enum PatternOrTag {
-    Pattern(&'static str),
-    Tag(&'static str),
-}
-
 const HOLD_OFF: Duration = Duration::from_millis(100);
 
 impl Replica {
@@ -58,33 +53,13 @@ impl Replica {
     }
 }
 
-impl PatternOrTag {
-    fn selects(self, key: &Key) -> bool {
-        match self {
-            Self::Tag(tag) => key.tag == tag,
-            Self::Pattern("k[01]") => matches!(&*key.name, "k0" | "k1"),
-            Self::Pattern(glob) => key.name.ends_with(&glob[1..]),
-        }
-    }
-
-    fn target(self, namespace: &str) -> Target {
-        let namespace = namespace.to_owned();
-        let target = match self {
-            Self::Tag(tag) => Kind::Tags(TagTarget { namespace, tags: vec![tag.to_owned()] }),
-            Self::Pattern(glob) => {
-                Kind::Pattern(PatternTarget { namespace, glob: glob.to_owned() })
-            }
-        };
-        Target { target: Some(target) }
-    }
-}
-
 impl Worker {
     /// Calls GetOrFetch and BatchGetOrFetch with random options.
     pub(super) async fn fetch(mut self) {
         let history = self.history.clone();
         while !history.is_stopped() {
             let key = self.key(&history);
+            let reading = history.read_lock.read().await;
             match self.rng.random_range(0..10) {
                 0 => self.fetch_batch().await,
                 1 => {
@@ -111,6 +86,7 @@ impl Worker {
                 }
                 _ => self.get_or_fetch(key, request(key, 5_000)).await,
             }
+            drop(reading);
             self.pause(20).await;
         }
     }
@@ -119,6 +95,7 @@ impl Worker {
     pub(super) async fn get(mut self) {
         let history = self.history.clone();
         while !history.is_stopped() {
+            let reading = history.read_lock.read().await;
             // Every key with equal probability, unlike fetches.
             let key = history.keys.choose(&mut self.rng).unwrap();
             let (read, before) = (key.begin_read(), self.fault_count());
@@ -128,6 +105,7 @@ impl Worker {
                 Ok(answer) => self.check(key, as_text(answer.value), read, false),
                 Err(error) => self.count_lost_call(before, &error),
             }
+            drop(reading);
             self.pause(4).await;
         }
     }
@@ -139,8 +117,14 @@ impl Worker {
             self.pause(120).await;
             let namespace = *NAMESPACES.choose(&mut self.rng).unwrap();
             match self.rng.random_range(0..8) {
-                0 => self.invalidate_namespace(&history, namespace).await,
-                1..4 => self.invalidate_some(&history, namespace).await,
+                0 => {
+                    let _not_rewound = history.rewind_lock(namespace).read().await;
+                    self.invalidate_namespace(&history, namespace).await;
+                }
+                1..4 => {
+                    let _not_rewound = history.rewind_lock(namespace).read().await;
+                    self.invalidate_some(&history, namespace).await;
+                }
                 _ => {
                     let key = history.keys.choose(&mut self.rng).unwrap();
                     self.delete(key).await;
@@ -211,8 +195,13 @@ impl Worker {
         history.counts.changes.fetch_add(1, SeqCst);
     }
 
-    /// Invalidates keys by their tag, by a pattern, or by both.
-    async fn invalidate_some(&mut self, history: &History, namespace: &'static str) {
+    /// Invalidates keys by their tag, by a pattern, or by both. Returns whether the bans were too
+    /// many, so that the whole namespace was invalidated.
+    pub(super) async fn invalidate_some(
+        &mut self,
+        history: &History,
+        namespace: &'static str,
+    ) -> bool {
         let by_tag = PatternOrTag::Tag(["g0", "g1"].choose(&mut self.rng).unwrap());
         let by_pattern =
             PatternOrTag::Pattern(["k[01]", "?3", "*2"].choose(&mut self.rng).unwrap());
@@ -235,8 +224,12 @@ impl Worker {
             targets: selectors.iter().map(|one| one.target(namespace)).collect(),
             hold_off: ms(i64::try_from(hold_off.as_millis()).unwrap()),
         };
+        let mut is_whole = false;
         match self.cache().invalidate(request).await {
-            Ok(_) => keys().zip(numbers).for_each(|(key, number)| key.acknowledge(number)),
+            Ok(answer) => {
+                keys().zip(numbers).for_each(|(key, number)| key.acknowledge(number));
+                is_whole = answer.results.iter().any(|result| result.namespace_invalidated);
+            }
             Err(error) => self.count_lost_call(before, &error),
         }
         // A store without bans voids the leases of the whole namespace.
@@ -244,6 +237,7 @@ impl Worker {
         of_namespace.for_each(|key| key.void_leases(started, hold_off));
         history.counts.changes.fetch_add(1, SeqCst);
         history.counts.bans.fetch_add(1, SeqCst);
+        is_whole
     }
 
     async fn get_or_fetch(&self, key: &Key, request: GetOrFetchRequest) {
@@ -372,7 +366,7 @@ impl Worker {
         self.replica.fault_count.load(SeqCst)
     }
 
-    fn cache(&self) -> Cache {
+    pub(super) fn cache(&self) -> Cache {
         self.replica.cache.lock().unwrap().clone()
     }
 
