@@ -7,6 +7,8 @@ COPY Cargo.toml Cargo.lock build.rs larder.example.toml ./
 COPY crates crates
 COPY proto proto
 COPY src src
+# The commit that larder_build_info shows: docker build --build-arg LARDER_COMMIT="$(git rev-parse HEAD)"
+ARG LARDER_COMMIT
 # The cache mounts keep downloads and compiled crates between builds, and are not part of a layer.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \

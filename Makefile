@@ -10,7 +10,7 @@ export NEXTEST_TEST_THREADS ?= $(shell expr 3 \* $(CORES))
 OTHER_PACKAGES := benches/baseline benches/redis-clients examples/origin-rust
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit integration polyglot check lint fmt mutants instructions bench \
+.PHONY: help run install test unit integration polyglot check lint fmt mutants instructions bench \
 	bench-redis-clients clean setup lint-files clippy doc build-tests nextest doctest
 
 help: ## List the targets
@@ -20,6 +20,10 @@ help: ## List the targets
 run: ## Run the server on the embedded store; ARGS="--store redis://localhost" passes flags
 	@scripts/setup.sh build
 	cargo run --profile quick --locked -- $(ARGS)
+
+install: ## Build for production, and install larder into ~/.cargo/bin (or PREFIX/bin)
+	@scripts/setup.sh build
+	cargo install --locked --path . $(if $(PREFIX),--root "$(PREFIX)")
 
 test: ## Run all tests, with their own redis-server
 	@scripts/setup.sh build test

@@ -18,6 +18,17 @@ fn use_bytes_for_text(value: &mut DescriptorProto) {
     text.for_each(|field| field.set_type(Type::Bytes));
 }
 
+/// Makes `Bytes` of the changes in a WatchResponse, so that a change is encoded once for all
+/// streams. On the wire both are the same.
+fn use_bytes_for_changes(event: &mut DescriptorProto) {
+    const CHANGES: [&str; 4] =
+        ["namespace_invalidated", "tags_invalidated", "pattern_invalidated", "keys_changed"];
+    for field in event.field.iter_mut().filter(|field| CHANGES.contains(&field.name())) {
+        field.set_type(Type::Bytes);
+        field.type_name = None;
+    }
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
@@ -26,8 +37,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let served = protox::compile([CACHE, ADMIN, HEALTH], ["proto"])?;
     fs::write(out_dir.join("larder_descriptors.bin"), served.encode_to_vec())?;
     let mut all = protox::compile([CACHE, ADMIN, HEALTH, ORIGIN], ["proto"])?;
-    let messages = all.file.iter_mut().flat_map(|file| &mut file.message_type);
-    messages.filter(|message| message.name() == "Value").for_each(use_bytes_for_text);
+    for message in all.file.iter_mut().flat_map(|file| &mut file.message_type) {
+        match message.name() {
+            "Value" => use_bytes_for_text(message),
+            "WatchResponse" => use_bytes_for_changes(message),
+            _ => {}
+        }
+    }
     // Sorted maps, because params are hashed sorted by name.
     tonic_prost_build::configure()
         .bytes(".")

@@ -130,6 +130,21 @@ few_keys=$(rounds_of cpu_us many spread 1000)
 many_keys=$(rounds_of cpu_us many spread "$KEYS")
 many_memory=$(rss_mb "${pid[many]}")
 
+echo "watches" >&2
+# writes SERVER: stores random ones of 1,000 keys.
+writes() { taskset -c 1 "$BASELINE" writes "${address[$1]}" 1000 "$SECONDS_EACH"; }
+for store in memory redis; do
+  url=memory
+  [[ $store == memory ]] || url="unix://$redis_socket"
+  start_larder "unwatched_$store" "$url"
+  start_larder "watched_$store" "$url"
+  taskset -c 1 "$BASELINE" watch "${address[watched_$store]}" 100 >"$work/watch.$store" <>"$work/end" &
+  pids+=($!)
+  until_true grep -q ready "$work/watch.$store"
+  interleaved "unwatched_$store=cpu_us unwatched_$store writes unwatched_$store" \
+    "watched_$store=cpu_us watched_$store writes watched_$store"
+done
+
 # goodput RESULT PEAK: the ratio of two results.
 goodput() { ratio "${result[$1]}" "${result[$2]}"; }
 twice_one_core=$(awk -v one="$one_core" 'BEGIN { print 2 * one }')
@@ -156,5 +171,10 @@ twice_one_core=$(awk -v one="$one_core" 'BEGIN { print 2 * one }')
     "$(goodput bare_goodput bare_peak)"
   row "embedded, random keys of 1,000 / of $KEYS: CPU per request" \
     "$few_keys / $many_keys us ($(ratio "$many_keys" "$few_keys"))"
+  for store in memory redis; do
+    unwatched=${result[unwatched_$store]} watched=${result[watched_$store]}
+    row "Set of random keys of 1,000 ($store): CPU without / with 100 streams of their changes" \
+      "$unwatched / $watched us ($(ratio "$watched" "$unwatched"))" 1.1
+  done
   row "memory (RSS) with $KEYS entries of 100 B" "$many_memory MB"
 } | tee "$OUT/limits.md"

@@ -1,4 +1,4 @@
-//! The admin port: HTTP for Prometheus and for probes without gRPC.
+//! The admin port: HTTP for Prometheus, for probes without gRPC, and for events.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -48,11 +48,12 @@ struct OpenConnection {
     reason: CloseReason,
 }
 
-/// Serves `/metrics`, `/livez` and `/readyz` until `stop` is cancelled.
+/// Serves `/metrics`, `/livez`, `/readyz` and further `routes` until `stop` is cancelled.
 pub async fn serve(
     listener: TcpListener,
     registry: Registry,
     health: Health,
+    routes: Router,
     stats: Arc<ConnectionStats>,
     stop: CancellationToken,
 ) {
@@ -60,7 +61,8 @@ pub async fn serve(
         .route("/metrics", get(metrics))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
-        .with_state(Admin { registry, health });
+        .with_state(Admin { registry, health })
+        .merge(routes);
     stop.run_until_cancelled(accept(&listener, &router, &stats)).await;
 }
 

@@ -4,12 +4,14 @@
 //! Knows nothing of gRPC or Redis, and is the only reader of the clock and of the namespaces'
 //! rules. [`Cache::get_or_fetch`] is the place to start reading.
 
+mod abandon_log;
 mod batch_get;
 mod batch_get_or_fetch;
 mod chunk_sizer;
 mod delete;
 mod directory;
 mod error;
+mod events;
 pub mod fleet_stats;
 mod get;
 mod get_or_fetch;
@@ -32,20 +34,27 @@ mod singleflight;
 mod testing;
 mod touch;
 mod warm;
+mod watches;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use opentelemetry::metrics::Histogram;
 use parking_lot::Mutex;
 use repeated_events::LogInterval;
 use tokio_util::sync::CancellationToken;
 
 use crate::{model::Namespace, stats::registry::StatsRegistry, store::Backend};
+use abandon_log::AbandonLog;
 use invalidate::InvalidationWindows;
 use namespace_context::NamespaceContext;
 use singleflight::FlightGroup;
 
 /// Types of the layers below that are part of the cache's interface.
 pub use crate::{
+    changes::{
+        ChangeBatch, ChangeHub, MAX_TOKEN_BYTES, PublishedChange, ResetReason, WatchOptions,
+        WatchSignal,
+    },
     origin::{Error as OriginError, OriginErrorKind},
     store::{
         Condition, EntryInspection, ErrorKind as StoreErrorKind, KeyListPosition, LeaseInspection,
@@ -58,6 +67,7 @@ pub use batch_get_or_fetch::BatchGetOrFetch;
 pub use delete::{DeleteResult, Deletion};
 pub use directory::{Directory, EntryReport, KeyQuery, ListedNamespace, NamespaceList};
 pub use error::Error;
+pub use events::{EventCounts, EventOutcome, EventPlan, EventResult, EventRoute, EventRules};
 pub use get::GetResult;
 pub use get_or_fetch::{FetchStatus, GetOrFetchOutcome, GetOrFetchResult, LeaseOffer};
 pub use increment::IncrementResult;
@@ -72,6 +82,7 @@ pub use set::{SetCommand, SetMode, SetOutcome, SetResult};
 pub use singleflight::{FillOutcome, LeaseGuard};
 pub use touch::TouchResult;
 pub use warm::{WarmPlan, WarmProgress};
+pub use watches::{WatchSession, Watches};
 
 /// The cache of one replica.
 pub struct Cache {
@@ -82,6 +93,12 @@ pub struct Cache {
     closing: CancellationToken,
     invalidate_log: Mutex<LogInterval>,
     invalidation_windows: InvalidationWindows,
+    events: EventRules,
+    event_counts: EventCounts,
+    event_log: Mutex<LogInterval>,
+    abandon_log: AbandonLog,
+    /// Time in which callers compute under leases, where metrics are exported.
+    compute_duration: OnceLock<Histogram<f64>>,
 }
 
 impl Cache {
@@ -104,7 +121,12 @@ impl Cache {
             flights,
             closing,
             invalidation_windows,
+            abandon_log: AbandonLog::default(),
+            compute_duration: OnceLock::new(),
             invalidate_log: Mutex::new(LogInterval::new(invalidate::LOG_INTERVAL)),
+            events: EventRules::none(),
+            event_counts: EventCounts::default(),
+            event_log: Mutex::new(LogInterval::new(invalidate::LOG_INTERVAL)),
         }
     }
 

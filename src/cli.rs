@@ -5,10 +5,17 @@ mod commands;
 mod config_reader;
 mod healthcheck;
 mod open_files;
+mod port_file;
 mod serve;
 mod stats;
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -29,13 +36,13 @@ pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    serve: ServeArgs,
+    serve: RunArgs,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server (the default).
-    Serve(ServeArgs),
+    Serve(RunArgs),
     /// Check the health of a running server; exits with 0 if it is serving.
     Healthcheck(HealthcheckArgs),
     /// Check the configuration and print the effective values, without secrets.
@@ -61,8 +68,17 @@ struct ServeArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "store")]
     store_url_file: Option<String>,
     /// Configuration file (TOML)
-    #[arg(long, value_name = "FILE", env = "LARDER_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "LARDER_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    config: ServeArgs,
+    /// File to write the addresses in use to when the server serves, for those who pass port 0
+    #[arg(long, value_name = "FILE")]
+    port_file: Option<PathBuf>,
 }
 
 /// How to reach a running server.
@@ -106,7 +122,7 @@ impl Cli {
     /// Runs the command and prints errors to standard error.
     pub fn run(self) -> ExitCode {
         match self.command.unwrap_or(Command::Serve(self.serve)) {
-            Command::Serve(args) => serve::run(args.sources()),
+            Command::Serve(args) => serve::run(args.config.sources(), args.port_file),
             Command::CheckConfig(args) => match config::load(args.sources()) {
                 Ok(config) => check_config(&config),
                 Err(error) => config_error(&error),
@@ -150,7 +166,7 @@ fn check_config(config: &Config) -> ExitCode {
     if let Err(error) = runtime.block_on(async { origin::registry::check(&config.namespaces) }) {
         return config_error(&error);
     }
-    print!("{}", config.render());
+    print_quietly(&config.render());
     ExitCode::SUCCESS
 }
 
@@ -159,9 +175,15 @@ fn config_error(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::from(EXIT_CONFIG)
 }
 
+/// Prints to standard output. A reader that has read enough closes the pipe, which is no error;
+/// the macros of the standard library would panic.
+fn print_quietly(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
 /// Prints an error with its causes.
 fn print_error(error: &dyn std::error::Error) {
-    eprintln!("larder: {}", ErrorChain(error));
+    let _ = writeln!(io::stderr(), "larder: {}", ErrorChain(error));
 }
 
 #[cfg(test)]
@@ -184,7 +206,7 @@ mod tests {
             let Command::Serve(args) = cli.command.unwrap_or(Command::Serve(cli.serve)) else {
                 panic!("{line:?}")
             };
-            assert_eq!(args.store.as_deref(), Some("memory"));
+            assert_eq!(args.config.store.as_deref(), Some("memory"));
         }
     }
 }

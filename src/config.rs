@@ -11,6 +11,8 @@
 mod diagnostics;
 mod environment;
 mod error;
+mod event_rule;
+mod event_source;
 mod file;
 mod header;
 mod layer;
@@ -39,6 +41,7 @@ mod validate;
 mod value;
 mod visitor;
 mod warm;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -49,6 +52,8 @@ use value::{HOUR, MICROSECOND, MILLISECOND, boolean, duration, socket_address};
 use visitor::{ConfigVisitor, Section};
 
 pub use error::{ConfigError, Problem};
+pub use event_rule::EventRuleConfig;
+pub use event_source::{EventSourceConfig, StreamStart};
 pub use header::{HeaderTemplate, InvalidHeader};
 pub use limits::LimitsConfig;
 pub use load::{Overrides, Sources, load, reload};
@@ -63,13 +68,14 @@ pub use store_url::{InvalidStoreUrl, StoreUrl};
 pub use target::Target;
 pub use telemetry::TelemetryConfig;
 pub use warm::WarmConfig;
+pub use watch::WatchConfig;
 
 /// The whole configuration, complete and within its limits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Address of the gRPC server. Port 0 takes a free port.
     pub listen: SocketAddr,
-    /// Address of `/metrics`, `/livez` and `/readyz`. Port 0 takes a free port.
+    /// Address of `/metrics`, `/livez`, `/readyz` and `/events`. Port 0 takes a free port.
     pub admin_listen: SocketAddr,
     /// How long running requests may take to finish after a signal to stop.
     pub shutdown_timeout: Duration,
@@ -77,6 +83,8 @@ pub struct Config {
     pub busy_poll: Duration,
     /// Whether namespaces without a table in the configuration are refused.
     pub strict_namespaces: bool,
+    /// Whether an event without rules is refused.
+    pub strict_events: bool,
     /// Whether gRPC reflection is served.
     pub reflection: bool,
     /// The store of the entries and the connections to it.
@@ -88,6 +96,10 @@ pub struct Config {
     /// The namespaces with a table in the configuration. Keys missing there have the values of
     /// `defaults`.
     pub namespaces: BTreeMap<String, NamespaceConfig>,
+    /// What events invalidate, by their names.
+    pub events: BTreeMap<String, Vec<EventRuleConfig>>,
+    /// Where events are read from.
+    pub event_sources: Vec<EventSourceConfig>,
     /// Upper limits of one process.
     pub limits: LimitsConfig,
     /// The log on stderr.
@@ -96,6 +108,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// Statistics of the fleet.
     pub stats: StatsConfig,
+    /// Streams of changes.
+    pub watch: WatchConfig,
 }
 
 impl Default for Config {
@@ -106,15 +120,19 @@ impl Default for Config {
             shutdown_timeout: Duration::from_secs(20),
             busy_poll: Duration::ZERO,
             strict_namespaces: false,
+            strict_events: false,
             reflection: true,
             store: StoreConfig::default(),
             memory: MemoryConfig::default(),
             defaults: NamespaceConfig::default(),
             namespaces: BTreeMap::new(),
+            events: BTreeMap::new(),
+            event_sources: Vec::new(),
             limits: LimitsConfig::default(),
             log: LogConfig::default(),
             telemetry: TelemetryConfig::default(),
             stats: StatsConfig::default(),
+            watch: WatchConfig::default(),
         }
     }
 }
@@ -126,15 +144,19 @@ impl Section for Config {
         visitor.key("shutdown_timeout", &mut self.shutdown_timeout, duration(MILLISECOND, HOUR));
         visitor.key("busy_poll", &mut self.busy_poll, duration(MICROSECOND, MILLISECOND).or_zero());
         visitor.key("strict_namespaces", &mut self.strict_namespaces, boolean());
+        visitor.key("strict_events", &mut self.strict_events, boolean());
         visitor.key("reflection", &mut self.reflection, boolean());
         visitor.section("store", &mut self.store);
         visitor.section("memory", &mut self.memory);
         visitor.section("defaults", &mut DefaultsSection(&mut self.defaults));
         // After `defaults`, the template of every namespace.
         visitor.sections("namespaces", &mut self.namespaces, &self.defaults);
+        visitor.lists("events", &mut self.events, &EventRuleConfig::default());
+        visitor.list("event_sources", &mut self.event_sources, &EventSourceConfig::default());
         visitor.section("limits", &mut self.limits);
         visitor.section("log", &mut self.log);
         visitor.section("telemetry", &mut self.telemetry);
         visitor.section("stats", &mut self.stats);
+        visitor.section("watch", &mut self.watch);
     }
 }

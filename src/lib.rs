@@ -13,9 +13,11 @@
 //! | [`origin`] | HTTP and gRPC origins, retries, concurrency | store, leases, waiters |
 //!
 //! [`server`] builds the parts of all layers and connects them. [`cli`] reads the command line and
-//! handles signals. [`config`] is plain data that all layers may read. [`model`] has the types that
-//! all layers share: keys, entries, timestamps. [`stats`] counts, [`telemetry`] exports, [`health`]
-//! and [`admin`] answer probes. `docs/architecture.md` has the diagrams, and the table of the
+//! handles signals. [`cloud_events`] and [`event_streams`] bring events of the business to
+//! [`cache`]. [`config`] is plain data that all layers may read. [`model`] has the types that
+//! all layers share: keys, entries, timestamps. [`changes`] passes changes on to the watches of
+//! callers. [`stats`] counts, [`telemetry`] exports, [`health`] and [`admin`] answer probes.
+//! `docs/architecture.md` has the diagrams, and the table of the
 //! modules that each module may use; a test checks it.
 //!
 //! # One Get
@@ -67,8 +69,6 @@
 //! | feature | place |
 //! |---|---|
 //! | invalidation by tag or pattern, bans | a use case in `cache`, an operation of `store` |
-//! | events of changed entries | `src/events`: used by `cache`, uses `store` |
-//! | watch | a streaming method in `rpc`, on `src/events` |
 //! | authentication | `src/auth`, a leaf; a step of `rpc/pipeline.rs` |
 //! | journal of changes | a decorator in `store`, as `store/circuit_breaker_store.rs` |
 //! | dashboard | `src/admin/dashboard`, on the admin port |
@@ -76,11 +76,15 @@
 
 pub mod admin;
 pub mod cache;
+pub mod changes;
 pub mod circuit_breaker;
 pub mod cli;
+pub mod cloud_events;
 pub mod config;
 pub mod count_guard;
 pub mod error_chain;
+pub mod event_streams;
+pub mod event_template;
 pub mod health;
 pub mod histogram;
 pub mod model;

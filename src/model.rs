@@ -1,8 +1,10 @@
 //! Names and entries: plain data that every layer shares.
 
 mod entry;
+mod event;
 mod glob;
 mod json;
+mod json_member;
 mod key;
 mod saturating;
 mod schema_version;
@@ -13,8 +15,13 @@ pub use entry::{
     Entry, FetchMetadata, FetchSource, Kind, Lifetime, MAX_TAG_BYTES, MAX_TAGS, NewEntry, Tags,
     Validators, Version,
 };
+pub use event::{
+    Event, MAX_ATTRIBUTE_BYTES, MAX_ATTRIBUTE_NAME_BYTES, MAX_EVENT_ATTRIBUTES,
+    MAX_EVENT_NAME_BYTES, attribute_field, check_event_name,
+};
 pub use glob::{Glob, MAX_GLOB_BYTES, MAX_GLOB_WILDCARDS, escaped};
 pub use json::{InvalidJson, MAX_JSON_DEPTH, check_json, parse_json};
+pub use json_member::json_member;
 pub use key::{
     EntryKey, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, MAX_PARAMS, MAX_PARAMS_BYTES, Namespace,
     PARAMS_DIGEST_BYTES, ParamsDigest,

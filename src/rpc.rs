@@ -12,6 +12,7 @@ mod compression;
 mod convert;
 mod counted_body;
 mod deadline;
+mod event_targets;
 mod fetch_stream;
 mod key_listing;
 mod large_response;
@@ -23,6 +24,7 @@ mod pipeline;
 mod protocol;
 mod reflection;
 mod status;
+mod watch_stream;
 
 pub use access_log::KeyLogging;
 pub use admin_service::AdminRpc;

@@ -2,23 +2,29 @@
 //! every layer.
 
 mod origins;
+mod process_metrics;
 mod reload;
 pub mod runtime_metrics;
 mod services;
 mod shutdown;
+mod store_report;
 mod stores;
 mod warmer;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::watch,
+};
 use tokio_util::sync::CancellationToken;
 use transport::{Admission, Shutdown};
 
 use self::{origins::OriginSet, services::Services, shutdown::RunningTasks};
 use crate::{
-    admin,
+    admin, cloud_events,
     config::{Config, LimitsConfig},
+    event_streams::{self, EventStreams},
     origin, store,
     telemetry::Telemetry,
 };
@@ -36,6 +42,9 @@ const HEADER_SLACK: u32 = 4;
 /// Maximum time for which the first probe of the store delays readiness.
 const FIRST_PROBE_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// Maximum time that the log of the start waits for what the store says of itself.
+const STORE_REPORT_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// Failure to start the server.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -52,6 +61,23 @@ pub enum Error {
     /// The store's URL is invalid.
     #[error("store.url cannot be used")]
     Store(#[from] store::Error),
+    /// The URL of an event source is invalid.
+    #[error(transparent)]
+    EventSource(#[from] event_streams::Error),
+    /// The store belongs to a fleet with another number of shards.
+    #[error(
+        "store.shards is {own}, and the other replicas on this Redis and store.prefix use {other}: \
+         use {other}, or change store.prefix too (see docs/operations.md)"
+    )]
+    Shards {
+        /// The configured number.
+        own: u32,
+        /// That of the fleet.
+        other: u16,
+    },
+    /// The addresses of the listeners cannot be read.
+    #[error("cannot read the address of a listener")]
+    Address(#[source] io::Error),
     /// The configuration of an origin is invalid.
     #[error(transparent)]
     Origin(#[from] origin::registry::Error),
@@ -66,6 +92,16 @@ pub struct Server {
     listeners: Listeners,
     services: Services,
     origins: OriginSet,
+    event_streams: EventStreams,
+}
+
+/// The addresses of a server.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// That of gRPC.
+    pub grpc: SocketAddr,
+    /// That of metrics and HTTP probes.
+    pub admin: SocketAddr,
 }
 
 /// The two listeners of a server.
@@ -91,7 +127,20 @@ impl Server {
             admin: listen(config.admin_listen, "admin_listen")?,
         };
         let (services, origins) = Services::open(&config, telemetry, admission).await?;
-        Ok(Self { config, listeners, services, origins })
+        let cache = &services.reload.cache;
+        let event_streams = EventStreams::open(&config, cache, &telemetry.meter())?;
+        Ok(Self { config, listeners, services, origins, event_streams })
+    }
+
+    /// The addresses that the listeners have.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn addresses(&self) -> Result<Addresses, Error> {
+        Ok(Addresses {
+            grpc: self.listeners.grpc.local_addr().map_err(Error::Address)?,
+            admin: self.listeners.admin.local_addr().map_err(Error::Address)?,
+        })
     }
 
     /// Returns the handle that applies a new configuration to the running server.
@@ -102,34 +151,72 @@ impl Server {
     /// Serves until `stop` is cancelled, and then shuts down within the configured limit.
     ///
     /// # Errors
-    /// The addresses of the listeners cannot be read.
+    /// The addresses of the listeners cannot be read; [`Error::Shards`].
     pub async fn run(
         self,
         registry: prometheus::Registry,
+        config_file: String,
         stop: CancellationToken,
-    ) -> io::Result<()> {
-        let Self { config, listeners, services, origins } = self;
-        let listen = listeners.grpc.local_addr()?;
-        let admin_listen = listeners.admin.local_addr()?;
+    ) -> Result<(), Error> {
+        let Addresses { grpc: listen, admin: admin_listen } = self.addresses()?;
+        let Self { config, listeners, services, origins, mut event_streams } = self;
         let tasks = spawn(&config, listeners, &services, registry);
         // Without this, the first requests could be degraded only because they came before the
         // first probe.
         let mut store_answers = services.store_answers.clone();
-        let answered = store_answers.wait_for(|answers| *answers);
-        let _ = tokio::time::timeout(FIRST_PROBE_TIMEOUT, answered).await;
+        let mut other_shards = services.other_shards.clone();
+        let probed = first_probe(&mut store_answers, &mut other_shards);
+        if let Ok(Some(other)) = tokio::time::timeout(FIRST_PROBE_TIMEOUT, probed).await {
+            tasks.shut_down(config.shutdown_timeout, event_streams).await;
+            return Err(Error::Shards { own: config.store.shards, other });
+        }
         services.health.set_ready(true).await;
         services.reload.warmer.follow(&origins);
         drop(origins);
+        event_streams.start();
+        let store_report = services.store_report.clone();
+        let server = store_report.first(STORE_REPORT_TIMEOUT).await;
+        let namespaces = config.namespaces.values();
         tracing::info!(
             %listen,
             %admin_listen,
             store = %config.store.url,
+            server,
+            config = config_file,
+            namespaces = config.namespaces.len(),
+            origins = namespaces.clone().filter(|namespace| namespace.origin.is_some()).count(),
+            near_caches = namespaces.filter(|namespace| namespace.near_cache.is_some()).count(),
+            strict_namespaces = config.strict_namespaces,
             version = env!("CARGO_PKG_VERSION"),
             "serving"
         );
-        stop.cancelled().await;
-        tasks.shut_down(config.shutdown_timeout).await;
-        Ok(())
+        let report = store_report.follow(services.store_answers.clone());
+        tokio::spawn(services.background.clone().run_until_cancelled_owned(report));
+        let refused = async {
+            match first_probe(&mut store_answers, &mut other_shards).await {
+                Some(other) => other,
+                None => std::future::pending().await,
+            }
+        };
+        let outcome = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            other = refused => Err(Error::Shards { own: config.store.shards, other }),
+        };
+        tasks.shut_down(config.shutdown_timeout, event_streams).await;
+        outcome
+    }
+}
+
+/// Waits until the store answers, or turns out to belong to a fleet with another number of shards,
+/// which is returned.
+async fn first_probe(
+    answers: &mut watch::Receiver<bool>,
+    other_shards: &mut watch::Receiver<Option<u16>>,
+) -> Option<u16> {
+    tokio::select! {
+        biased;
+        Ok(other) = other_shards.wait_for(Option::is_some) => *other,
+        _ = answers.wait_for(|answers| *answers) => None,
     }
 }
 
@@ -166,11 +253,15 @@ fn spawn(
         listeners.admin,
         registry,
         health.clone(),
+        cloud_events::router(reload.cache.clone()),
         ports.admin.clone(),
         background.clone(),
     ));
     let follow_store = health.clone().follow_store(store_healthy.clone());
     tokio::spawn(background.clone().run_until_cancelled_owned(follow_store));
+    let rejections = limits.clone();
+    let log_ends = async move { rejections.log_ends().await };
+    tokio::spawn(background.clone().run_until_cancelled_owned(log_ends));
     let (fleet, stop, interval) = (fleet.clone(), background.clone(), config.stats.flush_interval);
     let stats_flush = tokio::spawn(async move { fleet.flush_every(interval, stop).await });
     RunningTasks {

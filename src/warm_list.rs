@@ -18,7 +18,10 @@ const MAX_WARM_LIST: usize = 100_000;
 pub async fn read(namespace: Namespace, config: WarmConfig) -> io::Result<WarmPlan> {
     let WarmConfig { mut keys, file, interval: _, rate } = config;
     if let Some(file) = file {
-        keys.extend(read_file(file).await?);
+        // The error of the system names no file.
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", file.display()));
+        keys.extend(read_file(file.clone()).await.map_err(named)?);
     }
     if keys.len() > MAX_WARM_LIST {
         tracing::warn!(

@@ -1,6 +1,7 @@
 //! Why a call to the cache failed.
 
 use crate::{
+    changes::TooManyNamespaces,
     model::{Namespace, Violation},
     origin, store,
 };
@@ -16,13 +17,26 @@ pub enum Error {
     #[error(transparent)]
     ValueTooLarge(Violation),
     /// The namespace is not configured, and `strict_namespaces` is on.
-    #[error("namespace {0} is not configured, and strict_namespaces is on")]
+    #[error("namespace {0} is not configured, and strict_namespaces is on: add [namespaces.{0}]")]
     UnknownNamespace(Namespace),
     /// The store did not take a write that must not be lost.
     #[error("not done: {0}")]
     StoreUnavailable(#[source] store::Error),
+    /// The store did not take some of the targets of an event.
+    #[error("{} of {targets} targets of event {event} are not invalidated ({}): {error}",
+        failed.len(), positions(failed))]
+    EventNotApplied {
+        /// The event.
+        event: String,
+        /// Positions of the targets that are not confirmed.
+        failed: Vec<usize>,
+        /// Number of targets.
+        targets: usize,
+        /// Why they are not.
+        error: store::Error,
+    },
     /// The call needs an origin, and the namespace has none.
-    #[error("namespace {0} has no origin")]
+    #[error("namespace {0} has no origin: configure [namespaces.{0}.origin]")]
     NoOrigin(Namespace),
     /// The origin failed, and there is no stale value to serve.
     #[error("the origin of namespace {namespace}: {error}")]
@@ -51,6 +65,9 @@ pub enum Error {
     /// The counter's new value does not fit.
     #[error("the sum does not fit in 64 bits")]
     Overflow,
+    /// Too many namespaces are watched.
+    #[error(transparent)]
+    TooManyWatched(#[from] TooManyNamespaces),
     /// The replica no longer begins new work.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -65,6 +82,7 @@ impl Error {
             Self::ValueTooLarge(violation) => Self::ValueTooLarge(violation.within(part)),
             other @ (Self::UnknownNamespace(_)
             | Self::StoreUnavailable(_)
+            | Self::EventNotApplied { .. }
             | Self::NoOrigin(_)
             | Self::Origin { .. }
             | Self::NotJson
@@ -72,9 +90,15 @@ impl Error {
             | Self::Contended { .. }
             | Self::NotAnInteger
             | Self::Overflow
+            | Self::TooManyWatched(_)
             | Self::ShuttingDown) => other,
         }
     }
+}
+
+/// Numbers with commas between them.
+fn positions(numbers: &[usize]) -> String {
+    numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl From<store::Error> for Error {

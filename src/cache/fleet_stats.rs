@@ -1,22 +1,28 @@
 //! Statistics of the fleet: sends this replica's counts to the store, and reads those of all
 //! replicas.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     error_chain::ErrorChain,
-    model::{Namespace, Timestamp},
+    model::{Namespace, SaturatingFrom as _, Timestamp},
     stats::{
         counters::Counters,
-        delta::{ByNamespace, StatsDelta, StatsReport},
+        delta::{ByNamespace, ReplicaInfo, StatsDelta, StatsReport},
         registry::StatsRegistry,
         windows::{self, Windows, merge},
     },
     store::{self, NamespacePage, NamespaceUsage, StatsBackend, StoreInfo},
 };
+
+/// Time between two deltas of a replica that counts nothing. Each minute has at least one.
+const PRESENCE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Flushes the counters of this replica to the store, and reports the statistics of the fleet.
 pub struct FleetStats {
@@ -30,8 +36,10 @@ pub struct FleetStats {
 
 /// Progress of the flushes: which counts the store has, and which it may have.
 struct FlushState {
-    replica: u64,
+    replica: ReplicaInfo,
     sequence: u64,
+    /// When the last delta was made.
+    sent_at: Option<Instant>,
     /// Snapshot of the registry at the last flush.
     snapshot: ByNamespace,
     /// Counts that are in no delta yet.
@@ -56,12 +64,19 @@ pub struct Overview {
     pub sizes: Vec<(Namespace, NamespaceUsage)>,
     /// Whether the store was unavailable.
     pub degraded: bool,
+    /// Why the store does not work, as far as it is known.
+    pub trouble: Option<String>,
 }
 
 impl FleetStats {
     /// Creates the statistics. Counts reach the store with [`FleetStats::flush`].
     pub fn new(registry: Arc<StatsRegistry>, store: Arc<dyn StatsBackend>) -> Self {
-        let state = Mutex::new(FlushState::new(rand::random()));
+        let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let state = Mutex::new(FlushState::new(ReplicaInfo {
+            id: rand::random(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at_ms: u64::saturating_from(started_at.as_millis()),
+        }));
         Self { registry, store, state, overviews: Mutex::default() }
     }
 
@@ -107,7 +122,7 @@ impl FleetStats {
             Ok(()) => self.store.report().await,
             Err(error) => Err(error),
         };
-        let (report, degraded) = match report {
+        let (mut report, degraded) = match report {
             Ok(report) => (report, false),
             Err(_) => {
                 let state = self.state.lock().await;
@@ -117,17 +132,25 @@ impl FleetStats {
                 (local.await, true)
             }
         };
+        // The embedded store knows no replicas, and a store that is down cannot be asked.
+        let own = self.state.lock().await.replica.clone();
+        if report.replicas.iter().all(|replica| replica.id != own.id) {
+            report.replicas.push(own);
+        }
+        report.replicas.sort_by_key(|replica| (replica.started_at_ms, replica.id));
         let facts = self.store.info().await.ok();
+        let trouble = self.store.trouble();
         let sizes = self.store.usage(page).await.unwrap_or_default();
-        Overview { report, store_kind: self.store.kind(), facts, sizes, degraded }
+        Overview { report, store_kind: self.store.kind(), facts, sizes, degraded, trouble }
     }
 }
 
 impl FlushState {
-    fn new(replica: u64) -> Self {
+    fn new(replica: ReplicaInfo) -> Self {
         Self {
             replica,
             sequence: 0,
+            sent_at: None,
             snapshot: ByNamespace::new(),
             unsent: ByNamespace::new(),
             pending: None,
@@ -152,12 +175,20 @@ impl FlushState {
     }
 
     /// Returns the delta to send next, if any: the pending one, or else one of the unsent counts.
+    /// Without counts, one that shows that the replica runs is due from time to time.
     fn next_delta(&mut self) -> Option<&StatsDelta> {
-        if self.pending.is_none() && !self.unsent.is_empty() {
+        let is_due = !self.unsent.is_empty()
+            || self.sent_at.is_none_or(|sent_at| sent_at.elapsed() >= PRESENCE_INTERVAL);
+        if self.pending.is_none() && is_due {
             self.sequence += 1;
+            self.sent_at = Some(Instant::now());
             let counts = std::mem::take(&mut self.unsent);
-            self.pending =
-                Some(StatsDelta { replica: self.replica, sequence: self.sequence, counts });
+            self.pending = Some(StatsDelta {
+                replica: self.replica.id,
+                sequence: self.sequence,
+                counts,
+                sender: self.replica.clone(),
+            });
         }
         self.pending.as_ref()
     }
@@ -215,11 +246,13 @@ mod tests {
         counts.iter().map(|(name, counters)| (name.as_str(), counters.get(Counter::Hits))).collect()
     }
 
-    #[tokio::test]
-    async fn no_counts_make_no_delta() {
+    #[tokio::test(start_paused = true)]
+    async fn no_counts_make_no_delta_but_one_from_time_to_time() {
         let registry = StatsRegistry::new(8);
-        let mut state = FlushState::new(7);
+        let mut state = FlushState::new(ReplicaInfo { id: 7, ..ReplicaInfo::default() });
         state.collect(registry.snapshot().await, NOW);
+        assert_eq!(state.next_delta().map(|delta| delta.counts.len()), Some(0), "the first");
+        state.pending = None;
         assert!(state.next_delta().is_none());
         count_hits(&registry, "a", 1);
         state.collect(registry.snapshot().await, NOW);
@@ -227,12 +260,14 @@ mod tests {
         state.pending = None;
         state.collect(registry.snapshot().await, NOW);
         assert!(state.next_delta().is_none());
+        tokio::time::advance(PRESENCE_INTERVAL).await;
+        assert_eq!(state.next_delta().map(|delta| delta.sender.id), Some(7));
     }
 
     #[tokio::test]
     async fn unacknowledged_delta_is_repeated_unchanged_before_later_counts() {
         let registry = StatsRegistry::new(8);
-        let mut state = FlushState::new(7);
+        let mut state = FlushState::new(ReplicaInfo { id: 7, ..ReplicaInfo::default() });
         count_hits(&registry, "a", 1);
         state.collect(registry.snapshot().await, NOW);
         let first = state.next_delta().unwrap().clone();
@@ -252,7 +287,7 @@ mod tests {
     #[tokio::test]
     async fn local_report_has_counts_that_the_store_has_not_acknowledged() {
         let registry = StatsRegistry::new(8);
-        let mut state = FlushState::new(7);
+        let mut state = FlushState::new(ReplicaInfo { id: 7, ..ReplicaInfo::default() });
         count_hits(&registry, "a", 3);
         state.collect(registry.snapshot().await, NOW);
         let report = windows::report(NOW, |part, report| state.local.add_part(part, report)).await;
@@ -361,12 +396,19 @@ mod tests {
         let [total, last_hour, last_day] = windows.map(|names| {
             names.iter().map(|name| ((*name).to_owned(), Counters::default())).collect()
         });
-        let report = StatsReport { total, last_hour, last_day };
+        let report = StatsReport { total, last_hour, last_day, replicas: Vec::new() };
         let sizes = sizes
             .iter()
             .map(|name| (Namespace::new(name).unwrap(), NamespaceUsage::default()))
             .collect();
-        Overview { report, store_kind: "memory", facts: None, sizes, degraded: false }
+        Overview {
+            report,
+            store_kind: "memory",
+            facts: None,
+            sizes,
+            degraded: false,
+            trouble: None,
+        }
     }
 
     #[test]

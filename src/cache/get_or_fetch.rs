@@ -97,8 +97,24 @@ pub enum FetchStatus {
     /// The value is stale because the fetch takes longer than the soft timeout. The fetch
     /// continues.
     SoftTimeout,
-    /// The value is stale because computing a new one failed, for the cause if it is known.
+    /// Computing a new value failed, for the cause if it is known: the value is stale, or there is
+    /// none until a back-off is over.
     Failed(Option<String>),
+}
+
+impl FetchStatus {
+    /// Whether the value was fetched, or waited for, in this call. Such an answer is a miss for the
+    /// statistics, as the call took as long as one without a cache.
+    pub fn is_miss(&self) -> bool {
+        match self {
+            Self::Fetched | Self::Revalidated | Self::Coalesced => true,
+            Self::Read
+            | Self::Refreshing
+            | Self::RefreshingEarly
+            | Self::SoftTimeout
+            | Self::Failed(_) => false,
+        }
+    }
 }
 
 impl Cache {
@@ -170,12 +186,16 @@ impl GetOrFetchResult {
     /// Counts the answer.
     pub(super) fn count(&self, context: &NamespaceContext) {
         let outcome = match &self.outcome {
-            GetOrFetchOutcome::Found(found) => Some(found.outcome),
+            GetOrFetchOutcome::Found(found) => (!self.status.is_miss()).then_some(found.outcome),
             GetOrFetchOutcome::Lease(_) => {
                 context.counters.count(Counter::LeasesGranted);
                 None
             }
-            GetOrFetchOutcome::Contended { .. } | GetOrFetchOutcome::NotCached => None,
+            GetOrFetchOutcome::Contended { .. } => {
+                context.counters.count(Counter::Contended);
+                None
+            }
+            GetOrFetchOutcome::NotCached => None,
         };
         context.count_outcome(outcome);
         context.count_degraded(self.degraded);
@@ -187,6 +207,12 @@ impl GetOrFetchResult {
             FetchStatus::Refreshing => Counter::StaleWhileRevalidate,
             FetchStatus::RefreshingEarly => Counter::EarlyRefreshes,
             FetchStatus::SoftTimeout => Counter::StaleSoftTimeout,
+            // The refused lease is counted instead.
+            FetchStatus::Failed(_)
+                if matches!(self.outcome, GetOrFetchOutcome::Contended { .. }) =>
+            {
+                return;
+            }
             FetchStatus::Failed(_) => Counter::StaleIfError,
         };
         context.counters.count(counter);
@@ -195,6 +221,13 @@ impl GetOrFetchResult {
     /// Whether the caller holds a lease now.
     pub(super) fn is_lease(&self) -> bool {
         matches!(self.outcome, GetOrFetchOutcome::Lease(_)) && !self.degraded
+    }
+
+    /// A key that nobody computes until the back-off of a failed computation is over.
+    pub(super) fn backed_off(available_in: Duration, cause: String) -> Self {
+        let retry_after = available_in.max(MIN_RETRY_AFTER);
+        let status = FetchStatus::Failed(Some(cause));
+        Self { status, ..GetOrFetchOutcome::Contended { retry_after }.into() }
     }
 
     /// A contended key, whose value is expected after `available_in`.

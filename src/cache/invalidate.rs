@@ -38,6 +38,14 @@ pub enum TargetOutcome {
     NamespaceInvalidated,
 }
 
+/// What became of several targets.
+pub(super) struct Applied {
+    /// The outcome of each, in order; none if the store has not confirmed it.
+    pub(super) outcomes: Vec<Option<TargetOutcome>>,
+    /// Why some are not confirmed.
+    pub(super) failure: Option<store::Error>,
+}
+
 impl Cache {
     /// Invalidates all targets, and accepts no fill of them until `hold_off` has passed. Returns
     /// what became of each, in order.
@@ -50,6 +58,21 @@ impl Cache {
         targets: &[InvalidateTarget],
         hold_off: Duration,
     ) -> Result<Vec<TargetOutcome>, Error> {
+        let Applied { outcomes, failure } =
+            self.try_invalidate(targets, hold_off).await.map_err(Error::UnknownNamespace)?;
+        match failure {
+            Some(error) => Err(error.into()),
+            None => Ok(outcomes.into_iter().flatten().collect()),
+        }
+    }
+
+    /// As [`Cache::invalidate`], and tells which targets the store has confirmed. The error is a
+    /// namespace that is unknown.
+    pub(super) async fn try_invalidate(
+        &self,
+        targets: &[InvalidateTarget],
+        hold_off: Duration,
+    ) -> Result<Applied, Namespace> {
         let plans = self.plan(targets, hold_off)?;
         let keys = targets.iter().filter_map(InvalidateTarget::key);
         // Entries first, so that a ban of the same call does not hide whether they existed. Each
@@ -58,26 +81,39 @@ impl Cache {
         let windows = &self.invalidation_windows;
         let applied = plans.iter().map(|(namespace, plan)| windows.apply(namespace, plan.clone()));
         let banned = join_all(applied).await;
-        let deleted = deleted.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let banned = banned.into_iter().collect::<store::Result<Vec<_>>>()?;
+        let keys = deleted.len();
+        let mut failure = None;
+        let deleted: Vec<Option<bool>> = deleted
+            .into_iter()
+            .map(|deleted| deleted.map_err(|error| failed_by(error, &mut failure)).ok())
+            .collect();
+        let banned: Vec<Option<BanOutcome>> = banned
+            .into_iter()
+            .map(|banned| banned.map_err(|error| failure.get_or_insert(error).kind).ok())
+            .collect();
+        if failure.is_none() && !targets.is_empty() {
+            self.log_invalidation(&plans, keys);
+        }
         let outcomes: BTreeMap<_, _> = plans.keys().copied().zip(banned).collect();
-        self.log_invalidation(&plans, deleted.len());
         let mut deleted = deleted.into_iter();
         let outcome = |target: &InvalidateTarget| match target {
             InvalidateTarget::Key(_) => {
-                TargetOutcome::Deleted { existed: deleted.next().unwrap_or_default() }
+                let existed = deleted.next().flatten()?;
+                Some(TargetOutcome::Deleted { existed })
             }
-            InvalidateTarget::Namespace(_) => TargetOutcome::NamespaceInvalidated,
+            InvalidateTarget::Namespace(namespace) => {
+                outcomes.get(namespace).copied().flatten()?;
+                Some(TargetOutcome::NamespaceInvalidated)
+            }
             InvalidateTarget::Tags(namespace, _) | InvalidateTarget::Pattern(namespace, _) => {
-                match outcomes.get(namespace) {
-                    Some(BanOutcome::Banned) => TargetOutcome::Banned,
-                    Some(BanOutcome::NamespaceInvalidated) | None => {
-                        TargetOutcome::NamespaceInvalidated
-                    }
-                }
+                Some(match outcomes.get(namespace).copied().flatten()? {
+                    BanOutcome::Banned => TargetOutcome::Banned,
+                    BanOutcome::NamespaceInvalidated => TargetOutcome::NamespaceInvalidated,
+                })
             }
         };
-        Ok(targets.iter().map(outcome).collect())
+        let outcomes = targets.iter().map(outcome).collect();
+        Ok(Applied { outcomes, failure })
     }
 
     /// Joins the targets of each namespace. Checks the namespaces of all targets.
@@ -85,17 +121,18 @@ impl Cache {
         &self,
         targets: &'a [InvalidateTarget],
         hold_off: Duration,
-    ) -> Result<BTreeMap<&'a Namespace, NamespacePlan>, Error> {
+    ) -> Result<BTreeMap<&'a Namespace, NamespacePlan>, Namespace> {
+        let context =
+            |namespace: &Namespace| self.context(namespace).map_err(|_| namespace.clone());
         let mut plans = BTreeMap::new();
         for target in targets {
             let namespace = target.namespace();
             if let InvalidateTarget::Key(_) = target {
-                self.context(namespace)?;
+                context(namespace)?;
                 continue;
             }
             if !plans.contains_key(namespace) {
-                let context = self.context(namespace)?;
-                plans.insert(namespace, NamespacePlan::new(context, hold_off));
+                plans.insert(namespace, NamespacePlan::new(context(namespace)?, hold_off));
             }
             if let Some(plan) = plans.get_mut(namespace) {
                 plan.add(target);
@@ -113,4 +150,14 @@ impl Cache {
             plans.keys().take(LOGGED_NAMESPACES).map(|name| name.as_str()).collect();
         tracing::info!(count, ?namespaces, whole, tags, patterns, keys, "invalidated");
     }
+}
+
+fn failed_by(error: Error, failure: &mut Option<store::Error>) {
+    let error = if let Error::StoreUnavailable(error) = error {
+        error
+    } else {
+        // A reload has removed the namespace since its rules were looked up.
+        store::Error::new(store::ErrorKind::Refused, error.to_string())
+    };
+    failure.get_or_insert(error);
 }

@@ -7,6 +7,7 @@ use opentelemetry::{KeyValue, metrics::Meter};
 
 use crate::{
     cache::Cache,
+    histogram::LATENCY_BOUNDS,
     stats::{counters::Counter, registry::StatsRegistry},
 };
 
@@ -25,7 +26,16 @@ pub fn register(meter: &Meter, registry: &Arc<StatsRegistry>, cache: &Arc<Cache>
             })
             .build();
     }
+    let computations = meter
+        .f64_histogram("larder.compute.duration")
+        .with_unit("s")
+        .with_description("Time in which callers computed values under leases, until the fill")
+        .with_boundaries(LATENCY_BOUNDS.to_vec())
+        .build();
+    // It fails only if the metrics of the cache are registered already.
+    let _ = cache.compute_duration.set(computations);
     let cache: Weak<Cache> = Arc::downgrade(cache);
+    register_events(meter, cache.clone());
     meter
         .u64_observable_gauge("larder.waiting")
         .with_description("Calls that wait for a value, and background refreshes")
@@ -35,12 +45,33 @@ pub fn register(meter: &Meter, registry: &Arc<StatsRegistry>, cache: &Arc<Cache>
         .build();
 }
 
+fn register_events(meter: &Meter, cache: Weak<Cache>) {
+    meter
+        .u64_observable_counter("larder.events")
+        .with_description("Events by name, by the way they came and by what became of them")
+        .with_callback(move |observer| {
+            let Some(cache) = cache.upgrade() else { return };
+            cache.event_counts().visit(|name, route, outcome, count| {
+                let attributes = [
+                    KeyValue::new("event", name.to_owned()),
+                    KeyValue::new("route", route.name()),
+                    KeyValue::new("outcome", outcome.name()),
+                ];
+                observer.observe(count, &attributes);
+            });
+        })
+        .build();
+}
+
 fn describe(counter: Counter) -> (&'static str, &'static str) {
     match counter {
-        Counter::Hits => ("larder.hits", "Reads answered with a fresh value"),
+        Counter::Hits => ("larder.hits", "Reads answered with a fresh value from a cache"),
         Counter::Stale => ("larder.stale", "Reads answered with a stale value"),
         Counter::Negative => ("larder.negative", "Reads answered with a negative entry"),
-        Counter::Misses => ("larder.misses", "Reads answered without a value"),
+        Counter::Misses => (
+            "larder.misses",
+            "Reads that no cache answered: without a value, or fetched or waited for",
+        ),
         Counter::Sets => ("larder.sets", "Values stored, fills included"),
         Counter::SetsRefused => {
             ("larder.sets.refused", "Sets that were not stored, for any reason")
@@ -52,6 +83,9 @@ fn describe(counter: Counter) -> (&'static str, &'static str) {
             "larder.invalidations.coalesced",
             "Invalidations that were applied together with an earlier one",
         ),
+        Counter::Contended => {
+            ("larder.contended", "GetOrFetch calls that were told to ask again later")
+        }
         Counter::LeasesGranted => ("larder.leases.granted", "Leases granted"),
         Counter::LeasesRefused => {
             ("larder.leases.refused", "GetOrFetch calls that found the lease taken")

@@ -51,7 +51,10 @@ impl Cache {
         let context = self.context(key.namespace())?;
         let key = &*context.key(key);
         match self.store.abandon(key, token, context.config().abandon_backoff, cause).await {
-            Ok(true) => context.counters.count(Counter::LeasesAbandoned),
+            Ok(true) => {
+                context.counters.count(Counter::LeasesAbandoned);
+                self.abandon_log.abandoned(key.namespace(), cause);
+            }
             Ok(false) => {}
             // The lease expires by itself.
             Err(error) => context.count_degraded(error.is_degraded()),

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use opentelemetry::KeyValue;
 
 use super::{Cache, Error, NamespaceContext, policy};
 use crate::{
     model::{
         EntryKey, InvalidJson, Kind, MAX_JSON_DEPTH, NewEntry, Tags, Version, Violation, check_json,
     },
-    stats::counters::Counter,
+    stats::counters::{Counter, LatencyKind},
     store::{Condition, LeaseLoss, LeaseToken, PutOutcome},
 };
 
@@ -40,8 +41,6 @@ pub enum SetMode {
     /// Never: no entry has the version that the caller named. Versions are opaque to callers, so
     /// an unknown form is not an error: it may come from another release.
     OnUnknownVersion,
-    /// Never: no lease has the token that the caller named. Tokens are opaque too.
-    UnderUnknownLease,
 }
 
 /// What became of a write.
@@ -82,8 +81,10 @@ impl Cache {
         let (size, limit) = (command.data.len(), rules.config.max_value_bytes);
         if size > limit {
             let namespace = command.key.namespace();
-            let description =
-                format!("is {size} bytes long, the limit of namespace {namespace} is {limit}");
+            let description = format!(
+                "is {size} bytes long, the limit of namespace {namespace} is {limit} \
+                 (max_value_bytes)"
+            );
             return Err(Error::ValueTooLarge(Violation::over_limit("value", description, limit)));
         }
         if command.kind == Kind::Json {
@@ -130,7 +131,6 @@ impl Cache {
                 filled.map(|status| status.map_or_else(SetOutcome::LeaseLost, |()| stored))
             }
             SetMode::OnUnknownVersion => Ok(SetOutcome::ConditionNotMet),
-            SetMode::UnderUnknownLease => Ok(SetOutcome::LeaseLost(LeaseLoss::Expired)),
         };
         let result = match written {
             Ok(outcome) => SetResult { outcome, degraded: false },
@@ -139,7 +139,23 @@ impl Cache {
             }
         };
         result.count(&context, command.mode);
+        if let (SetMode::Under(token), SetOutcome::Stored { .. }) = (command.mode, result.outcome) {
+            self.observe_computation(&context, &command.key, token);
+        }
         Ok(result)
+    }
+}
+
+impl Cache {
+    /// Measures the time in which a caller has computed a value under a lease.
+    #[cold]
+    fn observe_computation(&self, context: &NamespaceContext, key: &EntryKey, token: LeaseToken) {
+        let Some(took) = token.age(self.store.now()) else { return };
+        context.counters.time(LatencyKind::Compute, took);
+        if let Some(histogram) = self.compute_duration.get() {
+            let namespace = self.stats.label(key.namespace());
+            histogram.record(took.as_secs_f64(), &[KeyValue::new("namespace", namespace)]);
+        }
     }
 }
 
@@ -148,7 +164,7 @@ impl SetResult {
         let is_stored = matches!(self.outcome, SetOutcome::Stored { .. });
         context.counters.count(if is_stored { Counter::Sets } else { Counter::SetsRefused });
         context.count_degraded(self.degraded);
-        let is_fill = matches!(mode, SetMode::Under(_) | SetMode::UnderUnknownLease);
+        let is_fill = matches!(mode, SetMode::Under(_));
         match self.outcome {
             SetOutcome::LeaseLost(loss) if is_fill => context.count_lost_fill(loss),
             SetOutcome::NotStored if is_fill => context.counters.count(Counter::FillsNotStored),

@@ -20,12 +20,14 @@ pub(super) enum Error {
     Address { address: String, source: tonic::transport::Error },
     #[error("cannot connect to {address}")]
     Connect { address: String, source: tonic::transport::Error },
-    #[error("{address} answered {}: {}", status.code(), status.message())]
+    #[error("{address} answered {:?}: {}", status.code(), status.message())]
     Status { address: String, status: Box<tonic::Status> },
     #[error("{address} did not answer within {}", humantime::format_duration(*limit))]
     Timeout { address: String, limit: Duration },
     #[error("{address} is {status}")]
     Unhealthy { address: String, status: &'static str },
+    #[error("there are no statistics of the namespace {namespace}: check its name")]
+    NoStatistics { namespace: String },
     #[error("cannot start the runtime")]
     Runtime(#[from] std::io::Error),
 }

@@ -7,6 +7,7 @@ mod arguments;
 mod completions;
 mod delete;
 mod display;
+mod events;
 mod failure;
 mod fetch;
 mod get;
@@ -21,6 +22,7 @@ mod set;
 mod touch;
 mod value;
 mod warm;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -51,6 +53,10 @@ pub(super) enum CacheCommand {
     Inspect(inspect::Args),
     /// List the namespaces in use, with their policies and figures.
     Namespaces(namespaces::Args),
+    /// Publish an event of the business, or list the events with rules.
+    Events(events::Args),
+    /// Print what changes in namespaces, until it is interrupted.
+    Watch(watch::Args),
     /// Print the completions of a shell.
     Completions(completions::Args),
 }
@@ -70,6 +76,8 @@ impl CacheCommand {
             Self::Keys(args) => args.run(),
             Self::Inspect(args) => args.run(),
             Self::Namespaces(args) => args.run(),
+            Self::Events(args) => args.run(),
+            Self::Watch(args) => args.run(),
             Self::Completions(args) => args.run(),
         };
         failure::exit_code(ending)

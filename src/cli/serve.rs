@@ -1,6 +1,6 @@
 //! `larder serve`: runs the server and handles signals.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,9 @@ use transport::{
 use super::{
     config_error,
     config_reader::{ConfigReader, ReadError},
-    open_files, print_error,
+    open_files,
+    port_file::{self, PortFile},
+    print_error,
 };
 use crate::{
     config::{Config, Sources},
@@ -32,6 +34,8 @@ enum Error {
     Telemetry(#[from] telemetry::Error),
     #[error(transparent)]
     Server(#[from] server::Error),
+    #[error(transparent)]
+    PortFile(#[from] port_file::Error),
 }
 
 /// How the start ends before the server runs.
@@ -41,7 +45,7 @@ enum Start {
 }
 
 /// Runs until a signal stops the server.
-pub(super) fn run(sources: Sources) -> ExitCode {
+pub(super) fn run(sources: Sources, port_file: Option<PathBuf>) -> ExitCode {
     // Handles signals while the configuration is read, which decides on the main runtime. The
     // handlers outlive this runtime.
     let early = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -55,7 +59,10 @@ pub(super) fn run(sources: Sources) -> ExitCode {
     });
     early.shutdown_background();
     match started {
-        Ok((Ok(Start::Serve(config)), signals)) => run_server(*config, sources, signals),
+        Ok((Ok(Start::Serve(config)), signals)) => {
+            let start = StartOptions { sources, port_file };
+            run_server(*config, start, signals)
+        }
         Ok((Ok(Start::Stopped), _)) => ExitCode::SUCCESS,
         Ok((Err(error), _)) => config_error(&error),
         Err(error) => failure(&Error::Runtime(error)),
@@ -88,22 +95,30 @@ fn failure(error: &Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn run_server(config: Config, sources: Sources, signals: Signals) -> ExitCode {
+/// What the command line says besides the configuration.
+struct StartOptions {
+    sources: Sources,
+    /// File to write the addresses in use to.
+    port_file: Option<PathBuf>,
+}
+
+fn run_server(config: Config, start: StartOptions, signals: Signals) -> ExitCode {
     let admission = Admission::new(config.limits.max_concurrent_requests);
     let served = runtime::build(config.busy_poll, &admission).map_err(Error::from).and_then(
         |Threads { runtime, busy_poll }| {
-            runtime.block_on(serve(config, sources, admission, busy_poll, signals))
+            runtime.block_on(serve(config, start, admission, busy_poll, signals))
         },
     );
     match served {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error @ Error::Server(server::Error::Shards { .. })) => config_error(&error),
         Err(error) => failure(&error),
     }
 }
 
 async fn serve(
     config: Config,
-    sources: Sources,
+    StartOptions { sources, port_file }: StartOptions,
     admission: Arc<Admission>,
     busy_poll: Result<Arc<BusyPollStats>, Unsupported>,
     mut signals: Signals,
@@ -120,7 +135,11 @@ async fn serve(
     let server = Server::bind(bound, &telemetry, admission).await?;
     let stop = CancellationToken::new();
     let reload = server.reload();
-    let running = server.run(telemetry.registry().clone(), stop.clone());
+    let addresses = server.addresses()?;
+    let port_file = port_file.map(|path| PortFile::write(path, addresses)).transpose()?;
+    let config_file =
+        sources.file.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string());
+    let running = server.run(telemetry.registry().clone(), config_file, stop.clone());
     let signal_loop = async {
         let (mut current, mut reader) = (config, ConfigReader::default());
         loop {
@@ -141,6 +160,7 @@ async fn serve(
         outcome = running => outcome,
         () = signal_loop => Ok(()),
     };
+    drop(port_file);
     telemetry.shutdown(EXPORT_TIMEOUT).await;
     Ok(outcome?)
 }
@@ -177,15 +197,29 @@ fn apply(
         tracing::error!(error = %ErrorChain(&error), "the log level stays as it was");
     }
     let ignored = current.needs_restart(&new);
+    let changed = current.changed_keys(&new);
+    let applied: Vec<String> = changed.into_iter().filter(|key| !ignored.contains(key)).collect();
+    let changed = if applied.is_empty() { "nothing".to_owned() } else { short_list(&applied) };
     if ignored.is_empty() {
-        tracing::info!("the configuration was read again");
+        tracing::info!(changed, "the configuration was read again");
     } else {
         tracing::warn!(
-            keys = ignored.join(", "),
+            changed,
+            keys = short_list(&ignored),
             "the configuration was read again, but these keys need a restart"
         );
     }
     *current = new;
+}
+
+/// Names of keys for a log line, of which a large configuration has too many.
+fn short_list(keys: &[String]) -> String {
+    const MAX_NAMES: usize = 20;
+    let named = keys.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match keys.len().checked_sub(MAX_NAMES) {
+        Some(more @ 1..) => format!("{named} and {more} more"),
+        _ => named,
+    }
 }
 
 /// Sends panics to the log.

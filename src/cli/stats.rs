@@ -1,10 +1,6 @@
 //! `larder stats`: prints the answer to the Stats RPC as tables or JSON.
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{process::ExitCode, time::Duration};
 
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
@@ -23,9 +19,14 @@ pub(super) fn run(args: &StatsArgs) -> ExitCode {
             Ok(stats) => {
                 let text =
                     if args.json { format!("{:#}", as_json(&stats)) } else { as_table(&stats) };
-                // A reader that has read enough closes the pipe.
-                let _ = writeln!(io::stdout(), "{text}");
-                Ok(())
+                super::print_quietly(&format!("{text}\n"));
+                let is_unknown = |name: &&String| {
+                    !stats.namespaces.iter().any(|namespace| namespace.namespace == **name)
+                };
+                match args.namespaces.iter().find(is_unknown) {
+                    Some(name) => Err(Error::NoStatistics { namespace: name.clone() }),
+                    None => Ok(()),
+                }
             }
             Err(status) => Err(Error::Status { address, status: Box::new(status) }),
         }
@@ -52,23 +53,78 @@ async fn all_pages(
 }
 
 fn as_table(stats: &pb::StatsResponse) -> String {
-    let mut counted = Table::new();
-    counted.load_style(presets::NOTHING);
-    counted.set_header([
-        "namespace",
-        "window",
-        "hits",
-        "stale",
-        "misses",
-        "hit rate",
-        "p50 hit",
-        "p99 hit",
-        "sets",
-        "deletes",
-        "leases",
-        "fetches",
-        "saved",
-    ]);
+    let mut parts = vec![
+        counted_table(stats, READS, |_| true).to_string(),
+        counted_table(stats, EVENTS, |cells| cells.iter().any(|cell| cell != "0" && cell != "-"))
+            .to_string(),
+        sizes_table(stats).to_string(),
+        replica_lines(&stats.replicas),
+    ];
+    parts.retain(|part| part.lines().count() > 1 || part.starts_with("replicas"));
+    parts.push(store_lines(stats.store.as_ref()));
+    let mut text = parts.join("\n\n");
+    if stats.degraded {
+        text.push_str(
+            "\nThe store did not answer: \
+             these are the statistics of this replica only, since its start.",
+        );
+    }
+    text
+}
+
+/// A column of a table: its heading, and what it shows of the counters.
+type Column = (&'static str, fn(&pb::Counters) -> String);
+
+/// The columns that every namespace has.
+const READS: &[Column] = &[
+    ("hits", |counters| counters.hits.to_string()),
+    ("stale", |counters| counters.stale.to_string()),
+    ("negative", |counters| counters.negative.to_string()),
+    ("misses", |counters| counters.misses.to_string()),
+    ("hit rate", |counters| {
+        counters.hit_rate.map_or_else(dash, |rate| format!("{:.1} %", rate * 100.0))
+    }),
+    ("p50 hit", |counters| show_latency(counters.hit_latency.as_ref(), |latency| latency.p50)),
+    ("p99 hit", |counters| show_latency(counters.hit_latency.as_ref(), |latency| latency.p99)),
+    ("near", |counters| counters.near_hits.to_string()),
+    ("sets", |counters| counters.sets.to_string()),
+    ("deletes", |counters| counters.deletes.to_string()),
+    ("leases", |counters| counters.leases_granted.to_string()),
+    ("fetches", |counters| counters.fetches.to_string()),
+    ("saved", |counters| (counters.leases_refused + counters.fetches_coalesced).to_string()),
+];
+
+/// Columns for what does not always happen. Rows without any of it are left out.
+const EVENTS: &[Column] = &[
+    ("degraded", |counters| counters.degraded.to_string()),
+    ("refused", |counters| counters.sets_refused.to_string()),
+    ("lost fills", |counters| {
+        let lost = counters.fills_lost + counters.fills_invalidated + counters.fills_superseded;
+        (lost + counters.fills_not_stored).to_string()
+    }),
+    ("uncacheable", |counters| counters.uncacheable.to_string()),
+    ("contended", |counters| counters.contended.to_string()),
+    ("abandoned", |counters| counters.leases_abandoned.to_string()),
+    ("p50 compute", |counters| {
+        show_latency(counters.compute_latency.as_ref(), |latency| latency.p50)
+    }),
+    ("fetch errors", |counters| counters.fetches_failed.to_string()),
+    ("p50 fetch", |counters| show_latency(counters.fetch_latency.as_ref(), |latency| latency.p50)),
+    ("if error", |counters| counters.stale_if_error.to_string()),
+    ("invalidated", |counters| counters.invalidations.to_string()),
+    ("banned", |counters| counters.bans.to_string()),
+];
+
+/// A row for each namespace and window that `is_shown`.
+fn counted_table(
+    stats: &pb::StatsResponse,
+    columns: &[Column],
+    is_shown: impl Fn(&[String]) -> bool,
+) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let headings = ["namespace", "window"].into_iter();
+    table.set_header(headings.chain(columns.iter().map(|(heading, _)| *heading)));
     let named = stats
         .namespaces
         .iter()
@@ -80,48 +136,37 @@ fn as_table(stats: &pb::StatsResponse) -> String {
             ("last hour", &windows.last_hour),
             ("last day", &windows.last_day),
         ];
-        for (index, (window, counters)) in rows.into_iter().enumerate() {
+        let mut shown_name = name;
+        for (window, counters) in rows {
             let Some(counters) = counters else { continue };
-            counted.add_row(counted_row(if index == 0 { name } else { "" }, window, counters));
+            let cells: Vec<String> = columns.iter().map(|(_, show)| show(counters)).collect();
+            if is_shown(&cells) {
+                let names = [shown_name.to_owned(), window.to_owned()];
+                table.add_row(names.into_iter().chain(cells));
+                shown_name = "";
+            }
         }
     }
-    for column in counted.column_iter_mut().skip(2) {
+    for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    let mut text =
-        format!("{counted}\n\n{}\n{}", sizes_table(stats), store_lines(stats.store.as_ref()));
-    if stats.degraded {
-        text.push_str(
-            "\nThe store did not answer: \
-             these are the statistics of this replica only, since its start.",
-        );
-    }
-    text
+    table
 }
 
-fn counted_row(name: &str, window: &str, counters: &pb::Counters) -> [String; 13] {
-    let latency = |of: fn(&pb::Latency) -> Option<prost_types::Duration>| {
-        counters
-            .hit_latency
-            .as_ref()
-            .and_then(of)
-            .map_or_else(dash, |duration| show_duration(&duration))
-    };
-    [
-        name.to_owned(),
-        window.to_owned(),
-        counters.hits.to_string(),
-        counters.stale.to_string(),
-        counters.misses.to_string(),
-        counters.hit_rate.map_or_else(dash, |rate| format!("{:.1} %", rate * 100.0)),
-        latency(|latency| latency.p50),
-        latency(|latency| latency.p99),
-        counters.sets.to_string(),
-        counters.deletes.to_string(),
-        counters.leases_granted.to_string(),
-        counters.fetches.to_string(),
-        (counters.leases_refused + counters.fetches_coalesced).to_string(),
-    ]
+fn show_latency(
+    latency: Option<&pb::Latency>,
+    of: fn(&pb::Latency) -> Option<prost_types::Duration>,
+) -> String {
+    latency.and_then(of).map_or_else(dash, |duration| show_duration(&duration))
+}
+
+fn replica_lines(replicas: &[pb::ReplicaStats]) -> String {
+    let mut lines = vec![format!("replicas   {}", replicas.len())];
+    lines.extend(replicas.iter().map(|pb::ReplicaStats { id, version, started_at }| {
+        let started_at = started_at.map(|at| at.to_string()).unwrap_or_default();
+        format!("           {id}  {version}  started {started_at}")
+    }));
+    lines.join("\n")
 }
 
 fn sizes_table(stats: &pb::StatsResponse) -> Table {
@@ -158,7 +203,8 @@ fn sizes_table(stats: &pb::StatsResponse) -> Table {
 fn store_lines(store: Option<&pb::StoreStats>) -> String {
     let Some(store) = store else { return String::new() };
     if !store.reachable {
-        return format!("store      {}, not reachable", store.kind);
+        let cause = if store.cause.is_empty() { "it does not answer" } else { &store.cause };
+        return format!("store      {}, not reachable: {cause}", store.kind);
     }
     let limit = if store.max_bytes == 0 {
         "no limit".to_owned()
@@ -179,6 +225,9 @@ fn store_lines(store: Option<&pb::StoreStats>) -> String {
         ),
         format!("persists   {}", store.persistence),
     ];
+    if !store.cause.is_empty() {
+        lines.push(format!("trouble    {}", store.cause));
+    }
     if let (Some(clients), Some(ops)) = (store.clients, store.ops_per_second) {
         lines.push(format!("load       {ops} commands per second, {clients} clients"));
     }
@@ -220,6 +269,7 @@ fn as_json(stats: &pb::StatsResponse) -> Value {
         "totals": stats.totals.as_ref().map(windows_json),
         "namespaces": namespaces,
         "store": stats.store.as_ref().map(store_json),
+        "replicas": stats.replicas.iter().map(replica_json).collect::<Vec<_>>(),
         "degraded": stats.degraded,
         "collected_at": stats.collected_at.map(|at| at.to_string()),
     })
@@ -266,11 +316,21 @@ fn counters_json(counters: &pb::Counters) -> Value {
         "near_hits": counters.near_hits,
         "bans": counters.bans,
         "invalidations_coalesced": counters.invalidations_coalesced,
+        "contended": counters.contended,
+        "compute_latency": counters.compute_latency.as_ref().map(latency_json),
     })
 }
 
 fn latency_json(latency: &pb::Latency) -> Value {
     json!({ "p50": seconds(latency.p50), "p95": seconds(latency.p95), "p99": seconds(latency.p99) })
+}
+
+fn replica_json(replica: &pb::ReplicaStats) -> Value {
+    json!({
+        "id": replica.id,
+        "version": replica.version,
+        "started_at": replica.started_at.map(|at| at.to_string()),
+    })
 }
 
 fn size_json(size: &pb::NamespaceSize) -> Value {
@@ -299,6 +359,7 @@ fn store_json(store: &pb::StoreStats) -> Value {
         "ops_per_second": store.ops_per_second,
         "persistence": store.persistence,
         "uptime": seconds(store.uptime),
+        "cause": store.cause,
     })
 }
 

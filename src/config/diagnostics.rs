@@ -17,6 +17,11 @@ impl Diagnostics {
         Self { problems: Vec::new(), origins: BTreeMap::new(), file }
     }
 
+    /// Whether a key has a problem already.
+    pub(super) fn has_problem(&self, key: &str) -> bool {
+        self.problems.iter().any(|problem| problem.key == key)
+    }
+
     pub(super) fn push(&mut self, problem: Problem) {
         self.problems.push(problem);
     }
@@ -34,6 +39,14 @@ impl Diagnostics {
     pub(super) fn conflict(&mut self, key: &str, other: &str, message: String) {
         if !self.problems.iter().any(|problem| problem.key == key || problem.key == other) {
             let origin = self.origins.get(key).or_else(|| self.origins.get(other)).cloned();
+            self.push(Problem { key: key.to_owned(), message, origin });
+        }
+    }
+
+    /// As [`Self::reject`], for a key of the table `path` that may be missing.
+    pub(super) fn reject_in(&mut self, path: &str, key: &str, message: String) {
+        if !self.has_problem(key) {
+            let origin = self.origins.get(key).or_else(|| self.origins.get(path)).cloned();
             self.push(Problem { key: key.to_owned(), message, origin });
         }
     }

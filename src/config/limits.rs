@@ -25,6 +25,8 @@ pub struct LimitsConfig {
     pub max_fetch_streams: usize,
     /// Open streams of the health and the reflection service.
     pub max_watches: usize,
+    /// Open streams of Watch, which tell the changes of namespaces.
+    pub max_watch_streams: usize,
     /// Bytes of requests that are incomplete, and of responses that clients have not read.
     pub max_buffered_bytes: usize,
     /// Time in which a request message must arrive.
@@ -58,6 +60,7 @@ impl Default for LimitsConfig {
             max_streams_per_connection: 1024,
             max_fetch_streams: 4096,
             max_watches: 4096,
+            max_watch_streams: 4096,
             max_buffered_bytes: 256 * 1024 * 1024,
             request_body_timeout: Duration::from_secs(10),
             default_deadline: Duration::from_secs(120),
@@ -86,6 +89,7 @@ impl Section for LimitsConfig {
         visitor.key("max_streams_per_connection", max_streams, count(1..=65_535));
         visitor.key("max_fetch_streams", &mut self.max_fetch_streams, count(0..=million));
         visitor.key("max_watches", &mut self.max_watches, count(1..=million));
+        visitor.key("max_watch_streams", &mut self.max_watch_streams, count(0..=million));
         let max_buffered = &mut self.max_buffered_bytes;
         visitor.key("max_buffered_bytes", max_buffered, size(MIB..=1024 * GIB));
         let body_timeout = &mut self.request_body_timeout;

@@ -59,13 +59,37 @@ impl<'a> Reader<'a> {
 
     fn reject_unknown(self) {
         for (name, value) in self.table {
-            let message = format!("unknown key, expected one of {}", self.known.join(", "));
+            let hint = hint(&self.path, &name, &value, &self.known);
+            let message = format!("unknown key, expected one of {}{hint}", self.known.join(", "));
             for (key, origin) in leaves(join(&self.path, &name), value, self.diagnostics) {
                 self.diagnostics.problem(&key, origin, message.clone());
             }
         }
     }
 }
+
+/// How to mend an unknown key, as far as it can be guessed; empty if it cannot.
+fn hint(path: &str, name: &str, value: &Value, known: &[&'static str]) -> String {
+    let is_table = matches!(value.kind, ValueKind::Table(_));
+    if let Some(namespace) = path.strip_prefix("namespaces.").filter(|_| is_table) {
+        let name = format!("{namespace}.{name}").replace('"', "");
+        return format!("; a namespace with a dot is quoted: [namespaces.\"{name}\"]");
+    }
+    // LARDER_STORE_TIMEOUT for LARDER_STORE__TIMEOUT.
+    if let Some((section, key)) = name.split_once('_').filter(|_| path.is_empty())
+        && known.contains(&section)
+    {
+        let variable = format!("{section}__{key}").to_ascii_uppercase();
+        return format!("; the variable of {section}.{key} has two underscores: LARDER_{variable}");
+    }
+    let similarity = |known: &&str| strsim::jaro_winkler(name, known);
+    let nearest = known.iter().max_by(|one, two| similarity(one).total_cmp(&similarity(two)));
+    let nearest = nearest.filter(|nearest| similarity(nearest) >= MIN_SIMILARITY);
+    nearest.map_or_else(String::new, |nearest| format!("; the most similar is {nearest}"))
+}
+
+/// From this similarity on, a known key is proposed in place of an unknown one.
+const MIN_SIMILARITY: f64 = 0.85;
 
 impl ConfigVisitor for Reader<'_> {
     fn key<T: ValueType>(&mut self, name: &'static str, value: &mut T::Value, value_type: T) {
@@ -74,6 +98,17 @@ impl ConfigVisitor for Reader<'_> {
                 self.parse(&join(&self.path, name), &raw, |raw| value_type.parse(raw))
         {
             *value = parsed;
+        }
+    }
+
+    fn optional_key<T: ValueType>(
+        &mut self,
+        name: &'static str,
+        value: &mut Option<T::Value>,
+        value_type: T,
+    ) {
+        if let Some(raw) = self.take(name) {
+            *value = self.parse(&join(&self.path, name), &raw, |raw| value_type.parse(raw));
         }
     }
 
@@ -149,6 +184,51 @@ impl ConfigVisitor for Reader<'_> {
             sections.insert(name, section);
         }
     }
+
+    fn list<S: Section + Clone>(
+        &mut self,
+        name: &'static str,
+        sections: &mut Vec<S>,
+        template: &S,
+    ) {
+        if let Some(value) = self.take(name) {
+            *sections = read_list(&join(&self.path, name), value, template, self.diagnostics);
+        }
+    }
+
+    fn lists<S: Section + Clone>(
+        &mut self,
+        name: &'static str,
+        lists: &mut BTreeMap<String, Vec<S>>,
+        template: &S,
+    ) {
+        let path = join(&self.path, name);
+        for (name, value) in self.take_table(&path, name) {
+            let list = read_list(&join(&path, &name), value, template, self.diagnostics);
+            lists.insert(name, list);
+        }
+    }
+}
+
+/// Reads a list of tables. The path of a table has its index: `events.changed[0]`.
+fn read_list<S: Section + Clone>(
+    path: &str,
+    value: Value,
+    template: &S,
+    diagnostics: &mut Diagnostics,
+) -> Vec<S> {
+    let origin = diagnostics.record_origin(path, &value);
+    let ValueKind::Array(items) = value.kind else {
+        let message = format!("expected a list of tables, each begun by [[{path}]]");
+        diagnostics.problem(path, origin, message);
+        return Vec::new();
+    };
+    let read = |(index, item)| {
+        let mut section = template.clone();
+        Reader::read_at(format!("{path}[{index}]"), item, &mut section, diagnostics);
+        section
+    };
+    items.into_iter().enumerate().map(read).collect()
 }
 
 fn table_of(

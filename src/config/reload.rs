@@ -4,15 +4,22 @@ use super::render::TomlRenderer;
 impl Config {
     /// The changed keys whose new value takes effect only after a restart, in order.
     ///
-    /// A reload applies `namespaces`, `defaults`, `strict_namespaces`, `log.level` and `log.keys`.
+    /// A reload applies `namespaces`, `defaults`, `events`, `strict_namespaces`, `strict_events`,
+    /// `log.level` and `log.keys`.
     pub fn needs_restart(&self, new: &Self) -> Vec<String> {
         let reloaded = |key: &str| {
             key.starts_with("namespaces.")
                 || key.starts_with("defaults.")
-                || matches!(key, "strict_namespaces" | "log.level" | "log.keys")
+                || key.starts_with("events.")
+                || matches!(key, "strict_namespaces" | "strict_events" | "log.level" | "log.keys")
         };
+        self.changed_keys(new).into_iter().filter(|key| !reloaded(key)).collect()
+    }
+
+    /// The keys that `new` sets to another value, or no longer sets, in order.
+    pub fn changed_keys(&self, new: &Self) -> Vec<String> {
         let old = TomlRenderer::of(self).into_values();
-        // A rendered URL hides its password, and a new password needs a restart as well.
+        // A rendered URL hides its password, and a new password is a change as well.
         let url_changed = |key: &str| match key {
             "store.url" => self.store.url != new.store.url,
             "store.url_file" => new.store.url_file.is_some() && self.store.url != new.store.url,
@@ -21,12 +28,17 @@ impl Config {
             }
             _ => false,
         };
-        TomlRenderer::of(new)
-            .into_values()
-            .into_iter()
-            .filter(|(key, value)| old.get(key) != Some(value) || url_changed(key))
-            .map(|(key, _)| key)
-            .filter(|key| !reloaded(key))
-            .collect()
+        let sources = (self.event_sources != new.event_sources).then(|| "event_sources".to_owned());
+        let new = TomlRenderer::of(new).into_values();
+        let mut changed: Vec<String> =
+            old.keys().filter(|key| !new.contains_key(*key)).cloned().collect();
+        let differing =
+            new.into_iter().filter(|(key, value)| old.get(key) != Some(value) || url_changed(key));
+        changed.extend(differing.map(|(key, _)| key));
+        // They are compared as a whole, because a rendered URL hides its password.
+        changed.retain(|key| !key.starts_with("event_sources["));
+        changed.extend(sources);
+        changed.sort_unstable();
+        changed
     }
 }

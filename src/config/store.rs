@@ -21,8 +21,7 @@ pub struct StoreConfig {
     pub connect_timeout: Duration,
     /// Number of connections to Redis, shared by all requests.
     pub connections: usize,
-    /// Number of shards of a namespace, each on one slot of a cluster. Changing it empties the
-    /// cache.
+    /// Number of shards of a namespace. All replicas on one Redis and prefix must have the same.
     pub shards: u32,
     /// Consecutive failures after which the store counts as down.
     pub breaker_threshold: u32,

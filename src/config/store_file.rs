@@ -44,7 +44,7 @@ impl StoreConfig {
             _ => self.url_file = None,
         }
         if let Some(path) = &self.url_file {
-            match read(path) {
+            match read_url(path) {
                 Ok(url) => self.url = url,
                 Err(message) => diagnostics.reject("store.url_file", message),
             }
@@ -52,8 +52,8 @@ impl StoreConfig {
     }
 }
 
-/// The messages repeat nothing of the content.
-fn read(path: &Path) -> Result<StoreUrl, String> {
+/// Reads the URL of a server from a file. The messages repeat nothing of the content.
+pub(super) fn read_url(path: &Path) -> Result<StoreUrl, String> {
     let name = path.display();
     let text = read_text(path, MAX_FILE_BYTES)
         .map_err(|error| format!("the file {name} cannot be read: {error}"))?;

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod errors;
+mod events;
 mod headers;
 mod origin;
 mod redis;
@@ -54,7 +55,8 @@ fn uncommented() -> String {
         let live = line.strip_prefix("# ")?;
         let plain = |name: &str| name.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
         let is_key = live.split_once(" = ").is_some_and(|(name, _)| plain(name));
-        let is_table = live.starts_with("[namespaces.") && live.ends_with(']');
+        let tables = ["[namespaces.", "[[events.", "[[event_sources]]"];
+        let is_table = tables.iter().any(|table| live.starts_with(table)) && live.ends_with(']');
         (is_key || is_table).then(|| live.to_owned())
     };
     let lines = EXAMPLE.lines().map(|line| key(line).unwrap_or_else(|| line.to_owned()));
@@ -74,6 +76,8 @@ fn example_file_has_the_defaults_and_the_legacy_namespaces() {
     let config = loaded(EXAMPLE, &[]);
     let mut all = loaded(&uncommented(), &EXAMPLE_ENV);
     all.namespaces.retain(|_, namespace| namespace.origin.is_none());
+    assert_eq!((all.events.len(), all.event_sources.len()), (2, 1));
+    (all.events, all.event_sources) = Default::default();
     assert_eq!(config, all);
     let minutes: Vec<_> =
         config.namespaces.iter().map(|(name, n)| (name.as_str(), n.ttl.as_secs() / 60)).collect();
@@ -100,7 +104,8 @@ fn example_file_lists_every_key() {
             found.push(format!("{path}{name}"));
         }
     }
-    found.retain(|key| !key.starts_with("namespaces."));
+    let chosen_names = ["namespaces.", "[event"];
+    found.retain(|key| !chosen_names.iter().any(|table| key.starts_with(table)));
     found.sort();
     let keys: Vec<_> = TomlRenderer::of(&Config::default()).into_values().into_keys().collect();
     assert_eq!(found, keys);

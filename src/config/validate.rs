@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::Config;
 use super::diagnostics::Diagnostics;
+use super::event_rule::check_events;
+use super::event_source::check_sources;
 use super::namespace::NamespaceConfig;
 use super::origin::{DEFAULT_MIN_LEASE, OriginConfig};
 use super::toml::join;
@@ -18,6 +20,8 @@ pub(super) fn validate(config: &Config, diagnostics: &mut Diagnostics) {
         let message = format!("expected an address other than listen, got {} twice", config.listen);
         diagnostics.conflict("admin_listen", "listen", message);
     }
+    check_events(config, diagnostics);
+    check_sources(config, diagnostics);
     check_ttl(&config.defaults, "defaults", diagnostics);
     check_value_size(config, &config.defaults, "defaults", diagnostics);
     for (name, namespace) in &config.namespaces {

@@ -15,11 +15,11 @@ use super::redact::redact;
 use super::toml::quoted;
 
 pub(super) use duration::{DAY, HOUR, MICROSECOND, MILLISECOND, SECOND, duration, format_duration};
-pub(super) use list::{counts, list};
+pub(super) use list::{counts, list, list_of_type};
 pub(super) use number::{count, number, number_below};
 pub(super) use size::{GIB, KIB, MIB, format_size, size};
 pub(super) use text::{
-    boolean, choice, optional_path, parse_boolean, socket_address, text, url_text,
+    boolean, choice, exact_text, optional_path, parse_boolean, path, socket_address, text, url_text,
 };
 
 /// The type of a value.

@@ -25,6 +25,14 @@ pub(super) trait ConfigVisitor {
     /// Returns the key that is given, or `None` if not exactly one is.
     fn target(&mut self, target: &mut Target) -> Option<&'static str>;
 
+    /// A key that may be absent.
+    fn optional_key<T: ValueType>(
+        &mut self,
+        name: &'static str,
+        value: &mut Option<T::Value>,
+        value_type: T,
+    );
+
     /// A key that does not apply to this section. It must not be given and is never rendered;
     /// `message` is the error.
     fn inapplicable(&mut self, name: &'static str, message: &'static str);
@@ -53,6 +61,17 @@ pub(super) trait ConfigVisitor {
         &mut self,
         name: &'static str,
         sections: &mut BTreeMap<String, S>,
+        template: &S,
+    );
+
+    /// A list of tables; each starts as a copy of `template`.
+    fn list<S: Section + Clone>(&mut self, name: &'static str, sections: &mut Vec<S>, template: &S);
+
+    /// Lists of tables whose names the operator chooses; each table starts as a copy of `template`.
+    fn lists<S: Section + Clone>(
+        &mut self,
+        name: &'static str,
+        lists: &mut BTreeMap<String, Vec<S>>,
         template: &S,
     );
 }

@@ -75,8 +75,16 @@ impl health_server::Health for ServiceStatuses {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        let status = self.get(&request.get_ref().service);
-        let status = status.ok_or_else(|| Status::not_found("the server has no such service"))?;
+        let service = &request.get_ref().service;
+        let unknown = || {
+            // The name is that of a peer, and may have any length.
+            let shown: String = service.chars().take(100).collect();
+            Status::not_found(format!(
+                "there is no service {shown}: use an empty name, liveness, store or \
+                 origin/<namespace>"
+            ))
+        };
+        let status = self.get(service).ok_or_else(unknown)?;
         Ok(Response::new(HealthCheckResponse { status: status.into() }))
     }
 

@@ -237,7 +237,8 @@ impl ParamsDigest {
         Self(Arc::new(hasher.finalize().into()))
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads what [`ParamsDigest::write_to`] wrote.
+    pub fn parse(text: &str) -> Option<Self> {
         let mut digest = [0; 32];
         let is_digest = BASE64URL_NOPAD.decode_len(text.len()) == Ok(digest.len())
             && BASE64URL_NOPAD.decode_mut(text.as_bytes(), &mut digest) == Ok(digest.len());

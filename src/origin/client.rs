@@ -1,6 +1,8 @@
 //! Client of one origin: a bulkhead with a bounded queue, retries with backoff, a circuit breaker
 //! and a deadline.
 
+mod origin_log;
+
 use std::{
     future::Future,
     sync::{
@@ -27,6 +29,8 @@ use crate::{
     count_guard::CountGuard,
     model::{FetchSource, Namespace, SaturatingFrom as _},
 };
+
+use origin_log::OriginLog;
 
 /// Observes the fetches of all origins.
 pub trait FetchObserver: Send + Sync {
@@ -71,6 +75,7 @@ pub struct OriginClient {
     breaker: TrialBreaker,
     latency: LatencyEstimator,
     observer: Arc<dyn FetchObserver>,
+    log: OriginLog,
 }
 
 /// A response with the latency of its request.
@@ -113,6 +118,7 @@ impl OriginClient {
             latency: LatencyEstimator::default(),
             limits,
             observer,
+            log: OriginLog::default(),
         }
     }
 
@@ -129,6 +135,16 @@ impl OriginClient {
     /// Whether the circuit breaker is closed, with every change.
     pub fn availability(&self) -> watch::Receiver<bool> {
         self.breaker.subscribe()
+    }
+
+    /// Records for the log that a fetch was rejected without an attempt, because
+    /// [`OriginClient::open_for`] said so.
+    pub fn record_rejection(&self, error: &Error) {
+        self.log.failed(&self.namespace, error, true);
+    }
+
+    fn is_available(&self) -> bool {
+        *self.breaker.subscribe().borrow()
     }
 
     /// Time for which the circuit breaker rejects fetches; none if it admits one now.
@@ -318,6 +334,10 @@ impl OriginClient {
         for result in results {
             let outcome = result.as_ref().map(drop).map_err(|error| &error.kind);
             self.observer.on_fetch(&self.namespace, started.elapsed(), outcome);
+            match result {
+                Ok(_) => self.log.answered(&self.namespace),
+                Err(error) => self.log.failed(&self.namespace, error, !self.is_available()),
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use tonic::{
     Status,
     codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
-use tonic_prost::{ProstDecoder, ProstEncoder};
+use tonic_prost::ProstDecoder;
 
 /// Initial size of the read buffer, in bytes. Most requests without a value fit, so that they are
 /// read into one allocation. A longer message gets a buffer of its exact size.
@@ -27,7 +27,7 @@ pub struct ExactCodec<T, U>(PhantomData<(T, U)>);
 
 /// Reserves the exact size of a message before it encodes the message.
 #[derive(Debug, Clone)]
-pub struct ExactEncoder<T>(ProstEncoder<T>);
+pub struct ExactEncoder<T>(PhantomData<T>);
 
 /// Decodes messages. A request is one message, unless its method has a stream of them.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ impl<T: Message + 'static, U: Message + Default + 'static> Codec for ExactCodec<
     type Decoder = ExactDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ExactEncoder(ProstEncoder::new(BufferSettings::new(WRITE_BUFFER, YIELD_THRESHOLD)))
+        ExactEncoder(PhantomData)
     }
 
     fn decoder(&mut self) -> Self::Decoder {
@@ -60,15 +60,17 @@ impl<T: Message + 'static, U: Message + Default + 'static> Codec for ExactCodec<
 
 impl<T: Message> Encoder for ExactEncoder<T> {
     type Item = T;
-    type Error = <ProstEncoder<T> as Encoder>::Error;
+    type Error = Status;
 
-    fn encode(&mut self, message: T, buffer: &mut EncodeBuf<'_>) -> Result<(), Self::Error> {
+    fn encode(&mut self, message: T, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
         buffer.reserve(message.encoded_len());
-        self.0.encode(message, buffer)
+        // `Message::encode` would compute the length of each nested message once more.
+        message.encode_raw(buffer);
+        Ok(())
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        self.0.buffer_settings()
+        BufferSettings::new(WRITE_BUFFER, YIELD_THRESHOLD)
     }
 }
 

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::{convert, deadline, key_listing::KeyListing, status};
 use crate::{
-    cache::{Cache, Directory, WarmPlan, WarmProgress},
+    cache::{Cache, Directory, EventRoute, WarmPlan, WarmProgress},
     config::WarmConfig,
     model::{Namespace, Violation},
     pb::{
@@ -55,12 +55,15 @@ impl AdminRpc {
             let description = format!("is {}, the limit is {MAX_WARM_RATE}", request.rate);
             return Err(Violation::over_limit("rate", description, MAX_WARM_RATE as usize).into());
         }
-        let mut plan = if request.keys.is_empty() {
+        let mut plan = if request.keys.is_empty() && config.keys.is_empty() && config.file.is_none()
+        {
+            return Err(status::no_warm_list(&namespace));
+        } else if request.keys.is_empty() {
             warm_list::read(namespace, config)
                 .await
                 .map_err(|error| status::warm_list_unreadable(&error))?
         } else {
-            convert::check_batch_size("keys", request.keys.len(), MAX_WARM_KEYS)
+            convert::check_batch_size("keys", request.keys.len(), MAX_WARM_KEYS, None)
                 .map_err(status::batch_size)?;
             plan_of_keys(namespace, request.keys, &config)?
         };
@@ -95,7 +98,7 @@ impl AdminService for AdminRpc {
     ) -> Result<Response<Self::WarmStream>, Status> {
         let deadline = deadline::of(request.metadata().as_ref())?;
         let permit = self.warm_calls.clone().try_acquire_owned();
-        let permit = permit.map_err(|_| status::overloaded(MAX_WARM_CALLS))?;
+        let permit = permit.map_err(|_| status::overloaded_by_warming(MAX_WARM_CALLS))?;
         let plan = self.plan(request.into_inner()).await?;
         let (sender, responses) = mpsc::channel(1);
         let cache = self.cache.clone();
@@ -142,6 +145,26 @@ impl AdminService for AdminRpc {
         let key = convert::inspected_key(request.get_ref())?;
         let report = self.directory.inspect(&key).await?;
         Ok(Response::new(convert::inspect_response(&report)))
+    }
+
+    async fn publish_event(
+        &self,
+        request: Request<pb::PublishEventRequest>,
+    ) -> Result<Response<pb::PublishEventResponse>, Status> {
+        let pb::PublishEventRequest { name, attributes } = request.into_inner();
+        let event = convert::event(name, attributes)?;
+        let result = self.cache.publish(&event, EventRoute::Publish).await?;
+        let targets = convert::event_target_results(result);
+        Ok(Response::new(pb::PublishEventResponse { targets }))
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<pb::ListEventsRequest>,
+    ) -> Result<Response<pb::ListEventsResponse>, Status> {
+        let (after, limit) = convert::event_page(request.into_inner())?;
+        let (events, has_more) = self.cache.events().list(&after, limit);
+        Ok(Response::new(convert::events_response(events, has_more)))
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) trait Batch: Send + 'static {
     /// The result for one key.
     type Item: Send;
     /// A response message, which holds several results.
-    type Message: Default + Send;
+    type Message: Send;
 
     /// The next results; `None` at the end.
     fn next_chunk(&mut self) -> impl Future<Output = Option<Vec<Self::Item>>> + Send;
@@ -39,6 +39,9 @@ pub(super) trait Batch: Send + 'static {
 
     /// Whether an item must not wait for the next chunk.
     fn is_urgent(item: &Self::Item) -> bool;
+
+    /// A message with room for some items.
+    fn message(items: usize) -> Self::Message;
 
     /// Adds an item to a message that is about to be sent.
     fn add(message: &mut Self::Message, item: Self::Item);
@@ -88,7 +91,8 @@ impl<B: Batch> Messages<B> {
                 self.overflow = Some(item);
                 break;
             }
-            B::add(message.get_or_insert_default(), item);
+            let items = 1 + self.chunk.len();
+            B::add(message.get_or_insert_with(|| B::message(items)), item);
         }
         message
     }
@@ -132,6 +136,10 @@ impl Batch for BatchGet {
         false
     }
 
+    fn message(items: usize) -> Self::Message {
+        pb::BatchGetResponse { results: Vec::with_capacity(items), degraded: false }
+    }
+
     fn add(message: &mut Self::Message, (result, degraded): Self::Item) {
         message.degraded |= degraded;
         message.results.push(result);
@@ -155,6 +163,10 @@ impl Batch for BatchGetOrFetch {
     /// A granted lease is already running out.
     fn is_urgent((_, lease): &Self::Item) -> bool {
         lease.is_some()
+    }
+
+    fn message(items: usize) -> Self::Message {
+        pb::BatchGetOrFetchResponse { results: Vec::with_capacity(items) }
     }
 
     fn add(message: &mut Self::Message, (result, lease): Self::Item) {
@@ -191,6 +203,10 @@ mod tests {
 
         fn is_urgent(item: &usize) -> bool {
             *item == 0
+        }
+
+        fn message(items: usize) -> Vec<usize> {
+            Vec::with_capacity(items)
         }
 
         fn add(message: &mut Vec<usize>, item: usize) {

@@ -43,6 +43,10 @@ impl Batch for BatchWithOptions {
         false
     }
 
+    fn message(items: usize) -> Self::Message {
+        <BatchGet as Batch>::message(items)
+    }
+
     fn add(message: &mut Self::Message, item: Self::Item) {
         <BatchGet as Batch>::add(message, item);
     }

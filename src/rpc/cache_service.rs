@@ -16,16 +16,17 @@ use super::{
     compression::Compression,
     convert::{self, XCache},
     deadline::{self, DefaultDeadline},
+    event_targets::PlannedTargets,
     fetch_stream::{self, FetchStream},
     key_listing::KeyListing,
     large_response::LargeResponse,
     load_limits::MustNotWait,
-    status,
+    status, watch_stream,
 };
 use crate::{
     cache::{
         self, BatchGet, BatchGetOrFetch, Cache, DeleteResult, Deletion, InvalidateTarget,
-        SetCommand, VersionCondition, fleet_stats::FleetStats,
+        SetCommand, VersionCondition, Watches, fleet_stats::FleetStats,
     },
     config::LimitsConfig,
     model::{EntryKey, Namespace},
@@ -36,6 +37,7 @@ use crate::{
 };
 
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const X_CACHE_FETCH: HeaderName = HeaderName::from_static("x-cache-fetch");
 /// In seconds.
 const X_CACHE_AGE: HeaderName = HeaderName::from_static("x-cache-age");
@@ -47,6 +49,7 @@ pub struct CacheRpc {
     cache: Arc<Cache>,
     fleet: Arc<FleetStats>,
     keys: Arc<KeyListing>,
+    watches: Arc<Watches>,
     key_logging: KeyLogging,
     max_batch_keys: usize,
     max_request_bytes: usize,
@@ -56,11 +59,12 @@ pub struct CacheRpc {
 type RpcResult<T> = Result<Response<T>, Status>;
 
 impl CacheRpc {
-    /// Serves `cache` and the statistics of its fleet.
+    /// Serves `cache`, the statistics of its fleet, its keys and its changes.
     pub fn new(
         cache: Arc<Cache>,
         fleet: Arc<FleetStats>,
         keys: Arc<KeyListing>,
+        watches: Arc<Watches>,
         key_logging: KeyLogging,
         limits: &LimitsConfig,
     ) -> Self {
@@ -70,6 +74,7 @@ impl CacheRpc {
             cache,
             fleet,
             keys,
+            watches,
             key_logging,
             max_batch_keys,
             max_request_bytes,
@@ -84,7 +89,9 @@ impl CacheRpc {
     }
 
     fn check_batch_size(&self, field: &'static str, size: usize) -> Result<(), Status> {
-        convert::check_batch_size(field, size, self.max_batch_keys).map_err(status::batch_size)
+        let setting = Some("limits.max_batch_keys");
+        convert::check_batch_size(field, size, self.max_batch_keys, setting)
+            .map_err(status::batch_size)
     }
 
     fn batch_keys(&self, keys: &[pb::KeyRef]) -> Result<Vec<EntryKey>, Status> {
@@ -172,12 +179,16 @@ impl CacheService for CacheRpc {
         let compression = Compression::of(&request);
         let request = request.into_inner();
         self.check_batch_size("targets", request.targets.len())?;
-        let targets = convert::invalidate_targets(request.targets)?;
+        let requested = convert::invalidate_targets(request.targets)?;
         let hold_off = convert::hold_off(request.hold_off)?;
-        let outcomes = self.cache.invalidate(&targets, hold_off).await?;
-        let mut response = Response::new(convert::invalidate_response(outcomes));
+        let planned = PlannedTargets::new(&self.cache, requested)?;
+        // An event without rules has no targets.
+        self.check_batch_size("targets", planned.targets().len().max(1))?;
+        let outcomes = self.cache.invalidate(planned.targets(), hold_off).await;
+        planned.count(&self.cache, outcomes.is_ok());
+        let mut response = Response::new(planned.response(&outcomes?));
         compression.fit(&mut response);
-        if let Some(namespace) = common_namespace(&targets) {
+        if let Some(namespace) = common_namespace(planned.targets()) {
             access_log::attach_namespace(&mut response, namespace, "INVALIDATED");
         }
         Ok(response)
@@ -213,8 +224,9 @@ impl CacheService for CacheRpc {
         LargeResponse::mark(&mut response, size);
         compression.fit(&mut response);
         self.add_x_cache(&mut response, &request.key, reply.x_cache);
+        let headers: &mut HeaderMap = response.metadata_mut().as_mut();
+        headers.insert(CACHE_STATUS, HeaderValue::from_static(reply.cache_status));
         if let Some(fetch_status) = reply.x_cache_fetch {
-            let headers: &mut HeaderMap = response.metadata_mut().as_mut();
             headers.insert(X_CACHE_FETCH, HeaderValue::from_static(fetch_status));
         }
         reply.lease.map(|lease| lease.guard.into_token());
@@ -255,10 +267,8 @@ impl CacheService for CacheRpc {
     async fn renew(&self, request: Request<pb::RenewRequest>) -> RpcResult<pb::RenewResponse> {
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
-        let response = match convert::required_token(&request.lease_token)? {
-            Some(token) => convert::renew_response(self.cache.renew(&key, token).await?),
-            None => convert::lost_lease_response(),
-        };
+        let token = convert::required_token(&request.lease_token)?;
+        let response = convert::renew_response(self.cache.renew(&key, token).await?);
         Ok(self.with_log_fields(&key, "RENEWED", response))
     }
 
@@ -270,10 +280,7 @@ impl CacheService for CacheRpc {
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
         let token = convert::required_token(&request.lease_token)?;
         let reason = convert::abandon_reason(&request.reason)?;
-        tracing::debug!(namespace = %key.namespace(), reason, "a lease was abandoned");
-        if let Some(token) = token {
-            self.cache.abandon(&key, token, reason).await?;
-        }
+        self.cache.abandon(&key, token, reason).await?;
         Ok(self.with_log_fields(&key, "ABANDONED", pb::AbandonResponse {}))
     }
 
@@ -356,6 +363,13 @@ impl CacheService for CacheRpc {
         request: Request<pb::CountKeysRequest>,
     ) -> RpcResult<pb::CountKeysResponse> {
         Ok(Response::new(self.keys.count(&request.into_inner()).await?))
+    }
+
+    type WatchStream = ResponseStream<pb::WatchResponse>;
+
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> RpcResult<Self::WatchStream> {
+        let command = convert::watch_command(request.into_inner())?;
+        Ok(Response::new(watch_stream::serve(self.watches.clone(), command)?))
     }
 
     async fn increment(

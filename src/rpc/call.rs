@@ -84,7 +84,7 @@ impl Call {
         deadline: Option<Instant>,
         holds: Holds,
     ) -> RunningCall {
-        if self.method.is_watch() {
+        if self.method.is_endless() {
             self.stream_deadline = deadline;
         }
         RunningCall { call: Some(self), service, deadline, timer: None, holds }

@@ -4,6 +4,7 @@
 
 mod delete;
 mod directory;
+mod event;
 mod get;
 mod get_or_fetch;
 mod invalidate;
@@ -14,6 +15,7 @@ mod projection;
 mod set;
 mod stats;
 mod value;
+mod watch;
 
 use std::time::Duration;
 
@@ -29,16 +31,15 @@ pub(super) use directory::{
     inspect_response, inspected_key, key_page_size, key_page_token, key_query, listed_key,
     namespace_page, namespaces_response,
 };
+pub(super) use event::{event, event_page, event_target_results, events_response};
 pub(super) use get::{XCache, batch_get_result, consistency, get_response};
 pub(super) use get_or_fetch::{
     GrantedLease, batch_get_or_fetch_result, get_or_fetch_reply, get_or_fetch_request,
     get_or_fetch_template,
 };
-pub(super) use invalidate::{invalidate_response, invalidate_targets};
+pub(super) use invalidate::{RequestedTarget, invalidate_targets, target_result};
 pub(super) use key::{entry_key, entry_keys};
-pub(super) use lease::{
-    abandon_reason, hold_off, lease_loss, lost_lease_response, renew_response, required_token,
-};
+pub(super) use lease::{abandon_reason, hold_off, lease_loss, renew_response, required_token};
 pub(super) use patch::{patch_command, patch_response, patch_result_name};
 pub(super) use projection::{
     BatchReadOptions, batch_read_options, has_read_options, projected_get_response, projection,
@@ -46,6 +47,7 @@ pub(super) use projection::{
 pub(super) use set::{fill_command, set_command, set_response, set_result_name};
 pub(super) use stats::{stats_page, stats_response};
 pub(super) use value::value_bytes;
+pub(super) use watch::{WatchCommand, watch_command, watch_event};
 
 type Checked<T> = Result<T, Violation>;
 
@@ -94,13 +96,19 @@ pub(super) fn increment_response(sum: Option<IncrementResult>) -> pb::IncrementR
     }
 }
 
-/// Checks the number of elements of a batch.
-pub(super) fn check_batch_size(field: &'static str, size: usize, limit: usize) -> Checked<()> {
+/// Checks the number of elements of a batch. The limit may have a setting, which the error names.
+pub(super) fn check_batch_size(
+    field: &'static str,
+    size: usize,
+    limit: usize,
+    setting: Option<&'static str>,
+) -> Checked<()> {
     if size == 0 {
         return Err(Violation::new(field, "must not be empty"));
     }
     if size > limit {
-        let description = format!("has {size} elements, the limit is {limit}");
+        let setting = setting.map_or_else(String::new, |setting| format!(" ({setting})"));
+        let description = format!("has {size} elements, the limit is {limit}{setting}");
         return Err(Violation::over_limit(field, description, limit));
     }
     Ok(())
@@ -144,11 +152,11 @@ mod tests {
 
     #[test]
     fn batch_has_at_least_one_element_and_at_most_the_limit() {
-        assert!(check_batch_size("keys", 1, 2).is_ok());
-        assert!(check_batch_size("keys", 2, 2).is_ok());
-        let empty = check_batch_size("keys", 0, 2).unwrap_err();
+        assert!(check_batch_size("keys", 1, 2, None).is_ok());
+        assert!(check_batch_size("keys", 2, 2, None).is_ok());
+        let empty = check_batch_size("keys", 0, 2, None).unwrap_err();
         assert_eq!((empty.to_string(), empty.limit()), ("keys must not be empty".into(), None));
-        let large = check_batch_size("keys", 3, 2).unwrap_err();
+        let large = check_batch_size("keys", 3, 2, None).unwrap_err();
         assert_eq!(large.to_string(), "keys has 3 elements, the limit is 2");
         assert_eq!(large.limit(), Some(2));
     }

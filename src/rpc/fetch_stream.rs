@@ -153,7 +153,6 @@ impl Session {
         let reason = convert::abandon_reason(&abandon.reason)
             .map_err(|violation| violation.within("abandon."))?;
         let token = lease.guard.into_token();
-        tracing::debug!(namespace = %key.namespace(), reason, "a lease was abandoned");
         Ok(self.cache.abandon(key, token, reason).await?)
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use http::HeaderMap;
 use parking_lot::Mutex;
-use repeated_events::LogInterval;
+use repeated_events::{RepeatedEvent, Summary};
 use tokio::time::Instant;
 use transport::{
     Admission, ConnectionShare, FairLimit, Held, Permit, Resource, StallPolicy, Taken,
@@ -23,8 +23,8 @@ use crate::config::LimitsConfig;
 const CALLS_FLOOR: usize = 64;
 /// Bytes that a connection may hold, however many others hold.
 const BYTES_FLOOR: usize = 1024 * 1024;
-/// Time between two log lines about rejected calls.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// How often it is checked whether calls are no longer rejected.
+const END_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The limits of a server, apart from the permits.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub struct LoadLimits {
     pub(super) fetch_streams: Arc<FairLimit>,
     /// Open health watches and reflection streams.
     pub(super) watches: Arc<FairLimit>,
+    /// Open streams of changes.
+    pub(super) watch_streams: Arc<FairLimit>,
     /// Calls that may wait for a value.
     pub(super) waiting: Arc<FairLimit>,
     /// Largest header list of a request, in bytes.
@@ -48,7 +50,7 @@ pub struct LoadLimits {
     default_deadline: DefaultDeadline,
     rejected: [AtomicU64; Overload::ALL.len()],
     late_bodies: AtomicU64,
-    log: Mutex<LogInterval>,
+    log: Mutex<RepeatedEvent>,
 }
 
 /// What a call holds until its response ends.
@@ -80,6 +82,12 @@ impl LoadLimits {
             buffered,
             fetch_streams: calls(Resource::Streams, limits.max_fetch_streams, CALLS_FLOOR, quarter),
             watches: calls(Resource::Watches, limits.max_watches, CALLS_FLOOR, quarter),
+            watch_streams: calls(
+                Resource::WatchStreams,
+                limits.max_watch_streams,
+                CALLS_FLOOR,
+                quarter,
+            ),
             waiting: calls(Resource::Waiting, max_waiting, CALLS_FLOOR, half),
             max_header_bytes: limits.max_header_bytes as usize,
             body_timeout: limits.request_body_timeout,
@@ -87,7 +95,7 @@ impl LoadLimits {
             default_deadline: DefaultDeadline::new(limits),
             rejected: Default::default(),
             late_bodies: AtomicU64::new(0),
-            log: Mutex::new(LogInterval::new(LOG_INTERVAL)),
+            log: Mutex::default(),
         }
     }
 
@@ -117,22 +125,36 @@ impl LoadLimits {
             Overload::Requests => admission.limit(),
             Overload::FetchStreams => self.fetch_streams.limit(),
             Overload::Watches => self.watches.limit(),
+            Overload::WatchStreams => self.watch_streams.limit(),
             Overload::IncompleteRequests | Overload::UnreadResponses => self.buffered.limit(),
         }
     }
 
-    /// Counts a rejected call, and logs the first at once, and then their number once per minute.
+    /// Logs the end of rejections. Runs until it is dropped.
+    pub async fn log_ends(&self) {
+        loop {
+            tokio::time::sleep(END_CHECK_INTERVAL).await;
+            let ended = self.log.lock().ended();
+            if let Some(Summary { count: rejected, seconds }) = ended {
+                tracing::info!(rejected, seconds, "calls are no longer rejected");
+            }
+        }
+    }
+
+    /// Counts a rejected call. Logs the first at once, and then their number once per minute.
     #[cold]
     pub(super) fn record_rejection(&self, overload: Overload, admission: &Admission) {
         self.rejected[overload as usize].fetch_add(1, Relaxed);
-        let Some(rejected) = self.log.lock().occurred() else { return };
+        let Some(Summary { count: rejected, seconds }) = self.log.lock().occurred() else { return };
         tracing::warn!(
             reason = overload.name(),
             rejected,
+            seconds,
             requests = admission.in_flight(),
             max_concurrent_requests = admission.limit(),
             fetch_streams = self.fetch_streams.used(),
             watches = self.watches.used(),
+            watch_streams = self.watch_streams.used(),
             buffered_bytes = self.buffered.used(),
             max_buffered_bytes = self.buffered.limit(),
             "calls are rejected because of overload"

@@ -24,7 +24,7 @@ enum Shape {
 use Shape::{Batch, Long, Open, Single, Stream};
 
 /// Frequent methods first, because the table is searched from the start.
-const METHODS: [(&str, Shape); 29] = [
+const METHODS: [(&str, Shape); 32] = [
     (OTHER, Single),
     ("larder.v1.CacheService/Get", Single),
     ("larder.v1.CacheService/Set", Single),
@@ -45,10 +45,13 @@ const METHODS: [(&str, Shape); 29] = [
     ("larder.v1.CacheService/Patch", Single),
     ("larder.v1.CacheService/ListKeys", Batch),
     ("larder.v1.CacheService/CountKeys", Batch),
+    ("larder.v1.CacheService/Watch", Open),
     ("larder.v1.AdminService/Warm", Long),
     ("larder.v1.AdminService/ListNamespaces", Batch),
     ("larder.v1.AdminService/ListKeys", Batch),
     ("larder.v1.AdminService/InspectEntry", Single),
+    ("larder.v1.AdminService/PublishEvent", Batch),
+    ("larder.v1.AdminService/ListEvents", Batch),
     ("grpc.health.v1.Health/Check", Single),
     ("grpc.health.v1.Health/Watch", Open),
     ("grpc.health.v1.Health/List", Single),
@@ -57,15 +60,17 @@ const METHODS: [(&str, Shape); 29] = [
 ];
 
 /// Index of the first method that is not of the CacheService.
-const FIRST_OF_OTHERS: usize = 20;
+const FIRST_OF_OTHERS: usize = 21;
 /// Index of the first method that is not of Larder.
-const FIRST_STANDARD: usize = 24;
+const FIRST_STANDARD: usize = 27;
 /// Set, InvalidateNamespace, Renew, Abandon, Touch, Increment and Patch.
 const SHORT_RESPONSES: [Method; 7] =
     [Method(2), Method(6), Method(10), Method(11), Method(14), Method(15), Method(17)];
 const GET_OR_FETCH: Method = Method(3);
 const BATCH_GET_OR_FETCH: Method = Method(9);
 const STATS: Method = Method(7);
+/// Watch of the CacheService, its last method.
+const CHANGES: Method = Method(FIRST_OF_OTHERS - 1);
 
 impl Method {
     /// Number of methods.
@@ -134,14 +139,24 @@ impl Method {
         self.0 >= FIRST_STANDARD && self.stays_open()
     }
 
+    /// Whether the call watches the changes of namespaces.
+    pub(super) fn is_change_watch(self) -> bool {
+        self == CHANGES
+    }
+
+    /// Whether the response is a stream that its service does not end at the deadline of the call.
+    pub(super) fn is_endless(self) -> bool {
+        self.0 >= CHANGES.0 && self.stays_open()
+    }
+
     /// Whether the time of a call is bounded by its deadline only: it waits for other calls or for
     /// origins, or its client reads a stream.
     pub(super) fn may_take_long(self) -> bool {
         self.may_wait() || self == STATS || METHODS[self.0].1 == Stream
     }
 
-    /// Whether a call begins before its request has arrived, which may be a stream, and may stay
-    /// open for as long as its client wants.
+    /// Whether a call may stay open for as long as its client wants. It begins before its request
+    /// has arrived, which may be a stream, unless it watches changes.
     pub(super) fn stays_open(self) -> bool {
         METHODS[self.0].1 == Open
     }
@@ -177,14 +192,14 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen, 23);
+        assert_eq!(seen, 26);
     }
 
     #[test]
     fn streams_of_the_standard_services_are_known() {
         let streaming: Vec<&str> =
             Method::all().filter(|method| method.is_streaming()).map(Method::name).collect();
-        assert_eq!(streaming.len(), 7);
+        assert_eq!(streaming.len(), 8);
         assert!(streaming.contains(&"grpc.health.v1.Health/Watch"));
     }
 
@@ -197,10 +212,15 @@ mod tests {
     }
 
     #[test]
-    fn only_fetch_streams_and_watches_begin_before_their_request_has_arrived() {
+    fn only_fetch_streams_and_watches_stay_open() {
         let open = Method::all().filter(|method| method.stays_open() && !method.is_watch());
         let open: Vec<&str> = open.map(Method::name).collect();
-        assert_eq!(open, [format!("{}FetchStream", &CACHE_SERVICE[1..])]);
+        let expected = ["FetchStream", "Watch"];
+        assert_eq!(open, expected.map(|rpc| format!("{}{rpc}", &CACHE_SERVICE[1..])));
+        let endless: Vec<&str> =
+            Method::all().filter(|method| method.is_endless()).map(Method::name).collect();
+        assert_eq!(endless.len(), 4, "{endless:?}");
+        assert!(endless.contains(&"larder.v1.CacheService/Watch"));
     }
 
     #[test]

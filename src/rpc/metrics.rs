@@ -1,6 +1,9 @@
 //! Metrics of calls, by the OpenTelemetry semantic conventions for RPC, and of the server's load.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use opentelemetry::{
     KeyValue,
@@ -16,8 +19,9 @@ use crate::histogram::LATENCY_BOUNDS;
 /// Instruments for calls.
 pub struct RpcMetrics {
     duration: Histogram<f64>,
-    /// The histogram of each method's successful calls, bound to its attributes for speed.
-    succeeded: Vec<BoundHistogram<f64>>,
+    /// The histogram of each method's successful calls, bound to its attributes for speed at its
+    /// first call: a method that nobody calls has no series.
+    succeeded: Vec<OnceLock<BoundHistogram<f64>>>,
 }
 
 impl RpcMetrics {
@@ -29,15 +33,15 @@ impl RpcMetrics {
             .with_description("Duration of calls, from request to the end of the response")
             .with_boundaries(LATENCY_BOUNDS.to_vec())
             .build();
-        let succeeded =
-            Method::all().map(|method| duration.bind(&attributes(method, Code::Ok))).collect();
+        let succeeded = Method::all().map(|_| OnceLock::new()).collect();
         Self { duration, succeeded }
     }
 
     pub(super) fn record(&self, method: Method, code: Code, took: Duration) {
         let seconds = took.as_secs_f64();
         if code == Code::Ok {
-            self.succeeded[method.index()].record(seconds);
+            let bind = || self.duration.bind(&attributes(method, Code::Ok));
+            self.succeeded[method.index()].get_or_init(bind).record(seconds);
         } else {
             self.duration.record(seconds, &attributes(method, code));
         }
@@ -62,6 +66,10 @@ pub fn register_load(meter: &Meter, admission: &Arc<Admission>, limits: &Arc<Loa
     let watches = limits.watches.clone();
     gauge("larder.watches.open", "Open streams of the health and the reflection service")
         .with_callback(move |observer| observer.observe(watches.used() as u64, &[]))
+        .build();
+    let watch_streams = limits.watch_streams.clone();
+    gauge("larder.watch.streams", "Open streams of changes")
+        .with_callback(move |observer| observer.observe(watch_streams.used() as u64, &[]))
         .build();
     let requests = admission.clone();
     gauge("larder.requests.in_flight", "Requests being answered")

@@ -9,6 +9,8 @@ pub(super) enum Overload {
     FetchStreams,
     /// Too many health watches and reflection streams.
     Watches,
+    /// Too many streams of changes.
+    WatchStreams,
     /// Too many bytes of incomplete requests.
     IncompleteRequests,
     /// Too many bytes of responses that are not read.
@@ -17,10 +19,11 @@ pub(super) enum Overload {
 
 impl Overload {
     /// All reasons, in the order of their numbers.
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Requests,
         Self::FetchStreams,
         Self::Watches,
+        Self::WatchStreams,
         Self::IncompleteRequests,
         Self::UnreadResponses,
     ];
@@ -31,6 +34,7 @@ impl Overload {
             Self::Requests => "requests",
             Self::FetchStreams => "fetch_streams",
             Self::Watches => "watches",
+            Self::WatchStreams => "watch_streams",
             Self::IncompleteRequests => "incomplete_requests",
             Self::UnreadResponses => "unread_responses",
         }

@@ -6,7 +6,8 @@
 //!    the bytes that have arrived.
 //! 4. Admission: calls to the cache over the limit are queued for a moment, then rejected. Health
 //!    checks, reflection and operator calls are always admitted. FetchStreams have a limit of their
-//!    own, as they stay open. Their incomplete messages count as those of other calls.
+//!    own, as they stay open, and so have Watches. Their incomplete messages count as those of
+//!    other calls.
 //! 5. Deadline: the work stops when the deadline of the call passes.
 //! 6. Panics: a panic becomes an error of its own call, and affects no other call.
 //! 7. Service: calls to the cache bypass the router.
@@ -156,10 +157,14 @@ impl Pipeline {
         // Only calls that are admitted at once are not boxed: they are the most, and their future
         // is small. It is moved several times before it is polled.
         let reply = if method.stays_open() {
-            let request = Request::from_parts(head, MessageBody::from(body));
-            match self.open(&received, request) {
-                Ok(admitted) => Either::Left(self.serve(received, admitted)),
-                Err(refused) => Either::Right(ready(refused.reply(received.call)).boxed()),
+            if method.is_change_watch() {
+                Either::Right(self.serve_watch(received, head, body).boxed())
+            } else {
+                let request = Request::from_parts(head, MessageBody::from(body));
+                match self.open(&received, request) {
+                    Ok(admitted) => Either::Left(self.serve(received, admitted)),
+                    Err(refused) => Either::Right(ready(refused.reply(received.call)).boxed()),
+                }
             }
         } else {
             let mut reader = MessageReader::new(body, limits.max_message_bytes + MESSAGE_PREFIX);
@@ -319,16 +324,32 @@ impl Pipeline {
         &self,
         received: &Received,
         head: Parts,
-        mut reader: MessageReader,
+        reader: MessageReader,
     ) -> Result<Admitted, Refused> {
-        let Services { admission, limits, .. } = &*self.0;
+        let reader = self.read_rest(received, reader).await?;
+        let admission = &self.0.admission;
+        let request = Request::from_parts(head, reader.into_body());
+        if let Some(permit) = self.try_admit(received) {
+            return Ok(self.admit(received, request, permit));
+        }
+        let (connection, arrival) = (received.connection.clone(), Instant::now());
+        let permit = admission.acquire_queued(connection, arrival, received.deadline).await;
+        self.admit_queued(received, request, permit)
+    }
+
+    /// Waits for the rest of a request message.
+    async fn read_rest(
+        &self,
+        received: &Received,
+        mut reader: MessageReader,
+    ) -> Result<MessageReader, Refused> {
+        let limits = &self.0.limits;
         let latest = received.call.started() + limits.body_timeout;
         let until = received.deadline.map_or(latest, |deadline| deadline.min(latest));
         match timeout_at(until, reader.read_all(&limits.buffered)).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => Ok(reader),
             Ok(Err(Exhausted)) => {
-                let unread = Some(reader.into_unread());
-                return Err(self.refuse(Overload::IncompleteRequests, unread));
+                Err(self.refuse(Overload::IncompleteRequests, Some(reader.into_unread())))
             }
             Err(_elapsed) => {
                 let status = if until == latest {
@@ -337,16 +358,36 @@ impl Pipeline {
                 } else {
                     status::deadline_exceeded()
                 };
-                return Err(Refused { status, unread: Some(reader.into_unread()) });
+                Err(Refused { status, unread: Some(reader.into_unread()) })
             }
         }
-        let request = Request::from_parts(head, reader.into_body());
-        if let Some(permit) = self.try_admit(received) {
-            return Ok(self.admit(received, request, permit));
+    }
+
+    /// Serves a stream of changes, which holds a part of the limit on them in place of a permit.
+    async fn serve_watch(self, received: Received, head: Parts, body: RequestBody) -> Reply<Body> {
+        match self.admit_watch(&received, head, body).await {
+            Ok(admitted) => self.serve(received, admitted).await,
+            Err(refused) => refused.reply(received.call),
         }
-        let (connection, arrival) = (received.connection.clone(), Instant::now());
-        let permit = admission.acquire_queued(connection, arrival, received.deadline).await;
-        self.admit_queued(received, request, permit)
+    }
+
+    async fn admit_watch(
+        &self,
+        received: &Received,
+        head: Parts,
+        body: RequestBody,
+    ) -> Result<Admitted, Refused> {
+        let limits = &self.0.limits;
+        let mut reader = MessageReader::new(body, limits.max_message_bytes + MESSAGE_PREFIX);
+        if !reader.read_arrived() {
+            reader = self.read_rest(received, reader).await?;
+        }
+        let request = Request::from_parts(head, reader.into_body());
+        let Some(taken) = limits.watch_streams.try_take(&received.connection, 1) else {
+            return Err(self.refuse(Overload::WatchStreams, request.into_body().into_unread()));
+        };
+        let service = self.service(request, received.call.method());
+        Ok(Admitted { service, holds: Holds { permit: None, _taken: Some(taken) } })
     }
 
     /// Replies with the response of the service.

@@ -73,7 +73,7 @@ pub(super) fn check<B>(
     }
     // At once, as the message of an unknown stream may never end.
     if method.is_unknown() {
-        return Err(Refusal::Grpc(Box::new(status::no_such_method())));
+        return Err(Refusal::Grpc(Box::new(status::no_such_method(request.uri().path()))));
     }
     let deadline =
         deadline::of_value(headers.timeout).map_err(|status| Refusal::Grpc(Box::new(status)))?;

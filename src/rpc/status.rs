@@ -28,6 +28,9 @@ const CONTENTION_RETRY: Duration = Duration::from_millis(250);
 /// Retry delay for requests that were rejected as overload.
 const OVERLOAD_RETRY: Duration = Duration::from_millis(100);
 
+/// Characters of an unknown method's path that an error repeats.
+const MAX_SHOWN_PATH: usize = 100;
+
 impl From<cache::Error> for Status {
     fn from(error: cache::Error) -> Self {
         let message = error.to_string();
@@ -36,21 +39,16 @@ impl From<cache::Error> for Status {
             cache::Error::ValueTooLarge(violation) => {
                 violated(Code::ResourceExhausted, "VALUE_TOO_LARGE", &violation)
             }
-            cache::Error::UnknownNamespace(_) => {
-                plain(Code::NotFound, "UNKNOWN_NAMESPACE", message)
+            cache::Error::UnknownNamespace(namespace) => {
+                of_namespace(Code::NotFound, "UNKNOWN_NAMESPACE", message, &namespace)
             }
-            cache::Error::StoreUnavailable(error) => match error.kind {
-                // A retry does not free memory.
-                StoreErrorKind::Full => plain(Code::ResourceExhausted, "STORE_FULL", message),
-                StoreErrorKind::Unreachable
-                | StoreErrorKind::Timeout
-                | StoreErrorKind::BreakerOpen
-                | StoreErrorKind::Late
-                | StoreErrorKind::Refused => {
-                    retryable(Code::Unavailable, "STORE_UNAVAILABLE", message, STORE_RETRY)
-                }
-            },
-            cache::Error::NoOrigin(_) => plain(Code::FailedPrecondition, "NO_ORIGIN", message),
+            cache::Error::StoreUnavailable(error) => store_failed(error.kind, message),
+            cache::Error::EventNotApplied { failed, error, .. } => {
+                with_failed_targets(store_failed(error.kind, message), &failed)
+            }
+            cache::Error::NoOrigin(namespace) => {
+                of_namespace(Code::FailedPrecondition, "NO_ORIGIN", message, &namespace)
+            }
             cache::Error::Origin { namespace, error } => origin_failed(&namespace, error, message),
             cache::Error::PatchNotApplicable(_) => {
                 plain(Code::FailedPrecondition, "PATCH_NOT_APPLICABLE", message)
@@ -63,6 +61,9 @@ impl From<cache::Error> for Status {
                 plain(Code::FailedPrecondition, "NOT_AN_INTEGER", message)
             }
             cache::Error::Overflow => plain(Code::FailedPrecondition, "OVERFLOW", message),
+            cache::Error::TooManyWatched(_) => {
+                retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
+            }
             cache::Error::ShuttingDown => {
                 retryable(Code::Unavailable, "SHUTTING_DOWN", message, OVERLOAD_RETRY)
             }
@@ -74,6 +75,31 @@ impl From<Violation> for Status {
     fn from(violation: Violation) -> Self {
         invalid(&violation)
     }
+}
+
+fn store_failed(kind: StoreErrorKind, message: String) -> Status {
+    match kind {
+        // A retry does not free memory.
+        StoreErrorKind::Full => plain(Code::ResourceExhausted, "STORE_FULL", message),
+        StoreErrorKind::Unreachable
+        | StoreErrorKind::Timeout
+        | StoreErrorKind::BreakerOpen
+        | StoreErrorKind::Late
+        | StoreErrorKind::Refused => {
+            retryable(Code::Unavailable, "STORE_UNAVAILABLE", message, STORE_RETRY)
+        }
+    }
+}
+
+/// Adds the positions of the targets that are not invalidated.
+fn with_failed_targets(status: Status, failed: &[usize]) -> Status {
+    let mut details = status.get_error_details();
+    let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
+    let failed = failed.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    let metadata = HashMap::from([("failed_targets".to_owned(), failed)]);
+    details.set_error_info(reason, DOMAIN, metadata);
+    let (code, message) = (status.code(), status.message().to_owned());
+    Status::with_error_details_and_metadata(code, message, details, status.metadata().clone())
 }
 
 /// The origin failed and there is no stale value.
@@ -106,12 +132,14 @@ pub(super) fn fetch_error(error: cache::Error) -> pb::FetchError {
         | cache::Error::ValueTooLarge(_)
         | cache::Error::UnknownNamespace(_)
         | cache::Error::StoreUnavailable(_)
+        | cache::Error::EventNotApplied { .. }
         | cache::Error::NoOrigin(_)
         | cache::Error::NotJson
         | cache::Error::PatchNotApplicable(_)
         | cache::Error::Contended { .. }
         | cache::Error::NotAnInteger
         | cache::Error::Overflow
+        | cache::Error::TooManyWatched(_)
         | cache::Error::ShuttingDown => ("INTERNAL", None),
     };
     let retry_after = retry_after.map(from_duration);
@@ -162,21 +190,32 @@ pub(super) fn batch_size(violation: Violation) -> Status {
 
 /// The limit of concurrent requests is reached.
 pub(super) fn overloaded(limit: usize) -> Status {
-    let message = format!("too many requests at once, the limit is {limit}");
+    let message =
+        format!("too many requests at once, the limit is {limit} (limits.max_concurrent_requests)");
     retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
 }
 
 /// The call is rejected because of the server's load, or of what its connection holds.
 pub(super) fn overloaded_by(overload: Overload, limit: usize) -> Status {
-    let what = match overload {
+    let (what, setting) = match overload {
         Overload::Requests => return overloaded(limit),
-        Overload::FetchStreams => "open FetchStreams",
-        Overload::Watches => "open health watches and reflection streams",
-        Overload::IncompleteRequests => "bytes of incomplete requests",
-        Overload::UnreadResponses => "bytes of responses that are not read",
+        Overload::FetchStreams => ("open FetchStreams", "max_fetch_streams"),
+        Overload::Watches => ("open health watches and reflection streams", "max_watches"),
+        Overload::WatchStreams => ("open streams of Watch", "max_watch_streams"),
+        Overload::IncompleteRequests => ("bytes of incomplete requests", "max_buffered_bytes"),
+        Overload::UnreadResponses => ("bytes of responses that are not read", "max_buffered_bytes"),
     };
-    let message =
-        format!("too many {what}, the limit is {limit}, of which each connection has a share");
+    let message = format!(
+        "too many {what}, the limit is {limit} (limits.{setting}), of which each connection has a \
+         share"
+    );
+    retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
+}
+
+/// Too many Warm calls run.
+#[cold]
+pub(super) fn overloaded_by_warming(limit: usize) -> Status {
+    let message = format!("too many Warm calls at once, the limit is {limit}");
     retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
 }
 
@@ -189,7 +228,10 @@ pub(super) fn overloaded_by_listings(limit: usize) -> Status {
 
 /// The message of a request did not arrive in time.
 pub(super) fn late_body(timeout: Duration) -> Status {
-    let message = format!("the request message did not arrive within {} ms", timeout.as_millis());
+    let message = format!(
+        "the request message did not arrive within {} ms (limits.request_body_timeout)",
+        timeout.as_millis()
+    );
     plain(Code::DeadlineExceeded, "REQUEST_TIMEOUT", message)
 }
 
@@ -202,6 +244,15 @@ pub(super) fn metadata_too_large(size: usize, limit: usize) -> Status {
     );
     let violation = Violation::over_limit("metadata", description, limit);
     violated(Code::ResourceExhausted, "METADATA_TOO_LARGE", &violation)
+}
+
+/// A Warm call has neither keys nor a list to take them from.
+pub(super) fn no_warm_list(namespace: &Namespace) -> Status {
+    let message = format!(
+        "no keys are given, and namespace {namespace} has no warm list: set keys, or configure \
+         namespaces.{namespace}.origin.warm"
+    );
+    plain(Code::FailedPrecondition, "NO_WARM_LIST", message)
 }
 
 /// The file of a warm list cannot be read.
@@ -220,8 +271,11 @@ pub(super) fn deadline_exceeded() -> Status {
 
 /// The method or its service is unknown.
 #[cold]
-pub(super) fn no_such_method() -> Status {
-    plain(Code::Unimplemented, "UNIMPLEMENTED", "the server has no such method".to_owned())
+pub(super) fn no_such_method(path: &str) -> Status {
+    // A path of a peer may have any length.
+    let shown: String = path.chars().take(MAX_SHOWN_PATH).collect();
+    let message = format!("the server has no method {shown}; reflection lists those it has");
+    plain(Code::Unimplemented, "UNIMPLEMENTED", message)
 }
 
 /// A bug: the handler panicked.
@@ -237,7 +291,10 @@ pub(super) fn internal() -> Status {
 /// codec's limit.
 pub(super) fn with_error_info(status: &Status, max_message_bytes: usize) -> Status {
     let reason = match status.code() {
-        Code::Unimplemented if status.message().is_empty() => return no_such_method(),
+        Code::Unimplemented if status.message().is_empty() => {
+            let message = "the server has no such method".to_owned();
+            return plain(Code::Unimplemented, "UNIMPLEMENTED", message);
+        }
         Code::Unimplemented => "UNIMPLEMENTED",
         // The codec reports a malformed request as an internal error.
         Code::Internal if status.message().starts_with("failed to decode") => {
@@ -275,8 +332,17 @@ pub(super) fn with_error_info(status: &Status, max_message_bytes: usize) -> Stat
 }
 
 fn message_too_large(status: &Status, limit: usize) -> Status {
-    let violation =
-        Violation::over_limit("request", format!("is too large: {}", status.message()), limit);
+    // The codec's words are ".. found: 5242898 bytes, the limit is: ..".
+    let found = status.message().split_once("found ").map_or("", |(_, rest)| rest);
+    let digits = found.find(|character: char| !character.is_ascii_digit()).unwrap_or(found.len());
+    let size = match &found[..digits] {
+        "" => format!("more than {limit}"),
+        size => size.to_owned(),
+    };
+    let description = format!(
+        "is too large: it has {size} bytes, the limit is {limit} (limits.max_request_bytes)"
+    );
+    let violation = Violation::over_limit("request", description, limit);
     violated(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", &violation)
 }
 
@@ -292,6 +358,16 @@ fn violated(code: Code, reason: &str, violation: &Violation) -> Status {
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
     details.add_bad_request_violation(violation.field(), violation.description());
     Status::with_error_details(code, violation.to_string(), details)
+}
+
+/// An error whose metadata names the namespace.
+fn of_namespace(code: Code, reason: &str, message: String, namespace: &Namespace) -> Status {
+    let metadata = HashMap::from([("namespace".to_owned(), namespace.to_string())]);
+    Status::with_error_details(
+        code,
+        message,
+        ErrorDetails::with_error_info(reason, DOMAIN, metadata),
+    )
 }
 
 fn plain(code: Code, reason: &str, message: String) -> Status {

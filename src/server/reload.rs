@@ -33,6 +33,7 @@ impl Reload {
             &origins.all,
             config.strict_namespaces,
         );
+        self.cache.replace_events(&config.events, config.strict_events);
         self.near_cache.configure(&near_cache_options(config));
         self.registry.reserve(&self.cache.namespaces().configured());
         self.key_logging.set(config.log.keys);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use opentelemetry::{KeyValue, metrics::Meter};
-use transport::{ConnectionStats, runtime::BusyPollStats};
+use transport::{CloseReason, ConnectionStats, runtime::BusyPollStats};
 
 /// Registers the metrics of busy polling.
 pub fn register_busy_poll(meter: &Meter, busy_poll: &Arc<BusyPollStats>) {
@@ -61,7 +61,12 @@ pub(super) fn register_connections(meter: &Meter, stats: &PortStats) {
         .with_description("Closed connections, by reason")
         .with_callback(move |observer| {
             ports(&|stats, port| {
-                for (reason, count) in stats.closed() {
+                // An alert needs the zero of refusals; the other reasons appear when they occur.
+                let shown =
+                    |reason: CloseReason, count| count > 0 || reason == CloseReason::Refused;
+                for (reason, count) in
+                    stats.closed().filter(|(reason, count)| shown(*reason, *count))
+                {
                     let reason = KeyValue::new("reason", reason.name());
                     observer.observe(count, &[port.clone(), reason]);
                 }

@@ -9,14 +9,17 @@ use transport::{Admission, ConnectionStats};
 use super::{
     Error,
     origins::{OriginManager, OriginSet},
+    process_metrics,
     reload::Reload,
     runtime_metrics::{PortStats, register_connections},
-    stores::{OpenStore, near_cache_options},
+    store_report::StoreReport,
+    stores::{OpenStore, near_cache_options, watch_options},
     warmer::Warmer,
 };
 use crate::{
     admin,
-    cache::{self, Cache, Directory, Namespaces, fleet_stats::FleetStats},
+    cache::{self, Cache, Directory, Namespaces, Watches, fleet_stats::FleetStats},
+    changes::{self, ChangeHub},
     config::Config,
     health::Health,
     model::SaturatingFrom as _,
@@ -39,6 +42,9 @@ pub(super) struct Services {
     pub(super) store_answers: watch::Receiver<bool>,
     /// Whether the store answers, and no fault of it lasts.
     pub(super) store_healthy: watch::Receiver<bool>,
+    /// The number of shards of the fleet, if it is another one than the configured one.
+    pub(super) other_shards: watch::Receiver<Option<u16>>,
+    pub(super) store_report: StoreReport,
     pub(super) reload: Reload,
     /// Stops the background tasks.
     pub(super) background: CancellationToken,
@@ -46,7 +52,7 @@ pub(super) struct Services {
 
 impl Services {
     /// Opens the store and the origins, and builds the services on them. Starts the probes of the
-    /// store, and no other task.
+    /// store and what passes changes on to watches, and no other task.
     pub(super) async fn open(
         config: &Config,
         telemetry: &Telemetry,
@@ -55,7 +61,8 @@ impl Services {
         let (meter, background) = (telemetry.meter(), CancellationToken::new());
         let near_cache = NearCache::new(u16::saturating_from(config.store.shards));
         near_cache.configure(&near_cache_options(config));
-        let store = OpenStore::open(config, &meter, &near_cache, &background)?;
+        let changes = ChangeHub::new(watch_options(config));
+        let store = OpenStore::open(config, &meter, &near_cache, &changes, &background)?;
         let registry = Arc::new(StatsRegistry::new(config.telemetry.max_namespaces));
         let health = Health::new().await;
         let origins = Arc::new(OriginManager::new(OriginMetrics::new(&meter), health.clone()));
@@ -73,11 +80,16 @@ impl Services {
             registry.clone(),
             config.limits.max_waiting,
         ));
+        cache.replace_events(&config.events, config.strict_events);
         let fleet = Arc::new(FleetStats::new(registry.clone(), store.stats.clone()));
+        let store_report = StoreReport::new(store.stats.clone(), &meter);
         let directory = Directory::new(cache.clone(), fleet.clone(), store.stats);
         let directory = Arc::new(directory);
         let keys = Arc::new(KeyListing::new(directory.clone()));
         cache::metrics::register(&meter, &registry, &cache);
+        changes::metrics::register(&meter, &changes);
+        tokio::spawn(background.clone().run_until_cancelled_owned(changes.clone().run()));
+        let watches = Arc::new(Watches::new(cache.clone(), changes));
         let limits = Arc::new(LoadLimits::new(&config.limits));
         rpc::register_load(&meter, &admission, &limits);
         let ports = PortStats {
@@ -85,6 +97,7 @@ impl Services {
             admin: Arc::new(ConnectionStats::new(admin::MAX_CONNECTIONS)),
         };
         register_connections(&meter, &ports);
+        process_metrics::register(&meter);
         let key_logging = KeyLogging::default();
         key_logging.set(config.log.keys);
         let pipeline = Pipeline::new(
@@ -92,6 +105,7 @@ impl Services {
                 cache.clone(),
                 fleet.clone(),
                 keys.clone(),
+                watches,
                 key_logging.clone(),
                 &config.limits,
             ),
@@ -114,6 +128,8 @@ impl Services {
             health,
             store_answers: store.answers,
             store_healthy: store.healthy,
+            other_shards: store.other_shards,
+            store_report,
             reload,
             background,
         };

@@ -1,16 +1,17 @@
 //! Shuts a server down. The order matters:
 //!
 //! 1. Readiness ends, so that load balancers send no new requests.
-//! 2. The cache closes: calls that wait for another caller's value are answered at once. Warming
+//! 2. Event sources are no longer read. What was read is applied and acknowledged.
+//! 3. The cache closes: calls that wait for another caller's value are answered at once. Warming
 //!    ends. Fetches from origins continue.
-//! 3. Health watches end, because the streams would hold their connections open.
-//! 4. The connections drain: requests in flight finish, within `shutdown_timeout`.
-//! 5. The cache gives up: it aborts fetches and releases leases, so that other replicas fetch at
+//! 4. Health watches end, because the streams would hold their connections open.
+//! 5. The connections drain: requests in flight finish, within `shutdown_timeout`.
+//! 6. The cache gives up: it aborts fetches and releases leases, so that other replicas fetch at
 //!    once instead of after the expiry of the leases.
-//! 6. If requests are left, their callers learn of it, and then the connections are aborted.
-//! 7. The background tasks and the admin port stop. They come this late so that probes and metrics
+//! 7. If requests are left, their callers learn of it, and then the connections are aborted.
+//! 8. The background tasks and the admin port stop. They come this late so that probes and metrics
 //!    work during the drain. The statistics are flushed once more.
-//! 8. The cache gives up again, for leases whose requests were aborted in step 6.
+//! 9. The cache gives up again, for leases whose requests were aborted in step 7.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +22,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use transport::Shutdown;
 
-use crate::{cache::Cache, health::Health, model::SaturatingFrom as _};
+use crate::{
+    cache::Cache, event_streams::EventStreams, health::Health, model::SaturatingFrom as _,
+};
 
 /// Maximum time of one step after the drain: to release leases, to abort connections or to flush
 /// the statistics.
@@ -48,19 +51,26 @@ pub(super) struct RunningTasks {
 impl RunningTasks {
     /// Finishes the requests in flight within `shutdown_timeout`, aborts the rest, and ends all
     /// tasks.
-    pub(super) async fn shut_down(mut self, shutdown_timeout: Duration) {
+    pub(super) async fn shut_down(
+        mut self,
+        shutdown_timeout: Duration,
+        event_streams: EventStreams,
+    ) {
         let started = Instant::now();
         tracing::info!("shutting down");
         self.health.set_ready(false).await;
+        event_streams.stop();
         self.cache.close();
         self.health.end_watches();
         self.shutdown.drain.cancel();
+        let events_ended = tokio::spawn(event_streams.ended(STEP_TIMEOUT));
         let drained = timeout(shutdown_timeout, &mut self.connections).await.is_ok();
         let _ = timeout(STEP_TIMEOUT, self.cache.give_up()).await;
         if !drained {
             tracing::warn!("not all requests were finished in time");
             self.abort_connections().await;
         }
+        let _ = events_ended.await;
         self.background.cancel();
         let _ = timeout(STEP_TIMEOUT, self.stats_flush).await;
         // Aborted requests may have held leases.

@@ -8,11 +8,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    changes::{ChangeHub, WatchOptions},
     circuit_breaker::ProbeIntervals,
-    config::{Config, StoreConfig, StoreUrl},
+    config::{Config, StoreConfig, StoreUrl, WatchConfig},
     model::{Namespace, SaturatingFrom as _},
     store::{
-        Backend, Result, StatsBackend,
+        Backend, Inspect as _, Result, StatsBackend,
         circuit_breaker_store::{self, CircuitBreakerStore},
         memory::MemoryStore,
         metrics::{StoreMetrics, register_memory, register_redis},
@@ -30,6 +31,8 @@ pub(super) struct OpenStore {
     pub(super) answers: watch::Receiver<bool>,
     /// Whether the store answers, and no fault of it lasts.
     pub(super) healthy: watch::Receiver<bool>,
+    /// The number of shards of the fleet, if it is another one than the configured one.
+    pub(super) other_shards: watch::Receiver<Option<u16>>,
 }
 
 impl OpenStore {
@@ -39,20 +42,23 @@ impl OpenStore {
         config: &Config,
         meter: &Meter,
         near_cache: &Arc<NearCache>,
+        changes: &Arc<ChangeHub>,
         background: &CancellationToken,
     ) -> Result<Self> {
         match &config.store.url {
             StoreUrl::Memory => {
-                let store = MemoryStore::new(config.memory.max_bytes);
+                let store = MemoryStore::publishing(config.memory.max_bytes, changes.clone());
                 register_memory(meter, &store);
                 let answers = watch::Sender::new(true).subscribe();
                 let store = Arc::new(store);
                 let healthy = answers.clone();
-                Ok(Self { backend: store.clone(), stats: store, answers, healthy })
+                let other_shards = watch::Sender::new(None).subscribe();
+                Ok(Self { backend: store.clone(), stats: store, answers, healthy, other_shards })
             }
             StoreUrl::Redis(url) => {
                 let options = redis_options(&config.store, url.clone());
-                Self::open_redis(&config.store, &options, meter, near_cache, background)
+                let shared = (near_cache, changes);
+                Self::open_redis(&config.store, &options, meter, shared, background)
             }
         }
     }
@@ -62,13 +68,17 @@ impl OpenStore {
         config: &StoreConfig,
         options: &RedisOptions,
         meter: &Meter,
-        near_cache: &Arc<NearCache>,
+        (near_cache, changes): (&Arc<NearCache>, &Arc<ChangeHub>),
         background: &CancellationToken,
     ) -> Result<Self> {
-        let redis = RedisStore::new(options, near_cache.clone(), background.clone())?;
-        let breaker = circuit_breaker_store::breaker(config.breaker_threshold);
+        let (near, stop) = (near_cache.clone(), background.clone());
+        let redis = RedisStore::new(options, near, changes.clone(), stop)?;
+        let troubled = redis.clone();
+        let cause = move || troubled.trouble();
+        let breaker = circuit_breaker_store::breaker(config.breaker_threshold, cause);
         let answers = breaker.subscribe();
         let healthy = both(answers.clone(), redis.subscribe_healthy(), background);
+        let other_shards = redis.subscribe_other_shards();
         register_redis(meter, &redis, breaker.subscribe(), healthy.clone());
         near_metrics::register(meter, near_cache);
         let (pinged, probed) = (redis.clone(), breaker.clone());
@@ -80,7 +90,7 @@ impl OpenStore {
         let store = CircuitBreakerStore::new(redis, breaker, StoreMetrics::new(meter));
         let stats = Arc::new(store);
         let backend = Arc::new(NearCacheStore::new(stats.clone(), near_cache.clone()));
-        Ok(Self { backend, stats, answers, healthy })
+        Ok(Self { backend, stats, answers, healthy, other_shards })
     }
 }
 
@@ -106,6 +116,13 @@ fn both(
     };
     tokio::spawn(stop.clone().run_until_cancelled_owned(follow));
     receiver
+}
+
+/// Returns the rules of watches.
+pub(super) fn watch_options(config: &Config) -> WatchOptions {
+    let &WatchConfig { max_delay, heartbeat, buffer_bytes, max_namespaces } = &config.watch;
+    let is_remote = config.store.url != StoreUrl::Memory;
+    WatchOptions { max_delay, heartbeat, buffer_bytes, max_namespaces, is_remote }
 }
 
 /// Returns the options of each namespace with a near cache. The embedded store has no use for one,

@@ -8,13 +8,13 @@ use crate::model::SaturatingFrom as _;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Counter {
-    /// Reads answered with a fresh value.
+    /// Reads answered with a fresh value that was there before the call.
     Hits,
     /// Reads answered with a stale value.
     Stale,
     /// Reads answered with a negative entry: the origin has no value.
     Negative,
-    /// Reads answered without a value.
+    /// Reads answered without a value, or with one that was fetched or waited for.
     Misses,
     /// Values stored.
     Sets,
@@ -62,6 +62,8 @@ pub enum Counter {
     Bans,
     /// Invalidations that were applied together with an earlier one.
     InvalidationsCoalesced,
+    /// GetOrFetch calls that were told to ask again later.
+    Contended,
 }
 
 /// Kind of a measured latency.
@@ -73,6 +75,8 @@ pub enum LatencyKind {
     Miss,
     /// Successful fetch.
     Fetch,
+    /// Computation of a caller under a lease, until its value was stored.
+    Compute,
 }
 
 /// Upper bounds of the latency buckets in microseconds. One more bucket without a bound follows.
@@ -83,7 +87,7 @@ pub const LATENCY_BOUNDS_US: [u64; 18] = [
 const BUCKETS: usize = LATENCY_BOUNDS_US.len() + 1;
 const EVENTS: usize = Counter::ALL.len();
 /// Number of cells: one per counter and one per latency bucket.
-pub const CELLS: usize = EVENTS + 3 * BUCKETS;
+pub const CELLS: usize = EVENTS + 4 * BUCKETS;
 
 /// Snapshot of a set of counters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +101,7 @@ pub struct SparseCounters(Vec<(u16, u64)>);
 
 impl Counter {
     /// All counters, in the order of their cells.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Hits,
         Self::Stale,
         Self::Negative,
@@ -125,7 +129,11 @@ impl Counter {
         Self::NearHits,
         Self::Bans,
         Self::InvalidationsCoalesced,
+        Self::Contended,
     ];
+
+    /// The outcomes of reads, from which hit rates are computed.
+    pub const READS: [Self; 4] = [Self::Hits, Self::Stale, Self::Negative, Self::Misses];
 
     /// Name in the store. Renaming a counter would lose its earlier counts.
     pub fn name(self) -> &'static str {
@@ -157,18 +165,20 @@ impl Counter {
             Self::NearHits => "near_hits",
             Self::Bans => "bans",
             Self::InvalidationsCoalesced => "invalidations_coalesced",
+            Self::Contended => "contended",
         }
     }
 }
 
-/// Name of a cell in the store: the name of the counter, or `h`, `m` or `f` with the number of a
-/// latency bucket.
+/// Name of a cell in the store: the name of the counter, or `h`, `m`, `f` or `c` with the
+/// number of a latency bucket.
 pub fn cell_name(cell: usize) -> String {
     match Counter::ALL.get(cell) {
         Some(counter) => counter.name().to_owned(),
         None if cell < EVENTS + BUCKETS => format!("h{}", cell - EVENTS),
         None if cell < EVENTS + 2 * BUCKETS => format!("m{}", cell - EVENTS - BUCKETS),
-        None => format!("f{}", cell - EVENTS - 2 * BUCKETS),
+        None if cell < EVENTS + 3 * BUCKETS => format!("f{}", cell - EVENTS - 2 * BUCKETS),
+        None => format!("c{}", cell - EVENTS - 3 * BUCKETS),
     }
 }
 
@@ -190,6 +200,7 @@ fn first_bucket(kind: LatencyKind) -> usize {
         LatencyKind::Hit => EVENTS,
         LatencyKind::Miss => EVENTS + BUCKETS,
         LatencyKind::Fetch => EVENTS + 2 * BUCKETS,
+        LatencyKind::Compute => EVENTS + 3 * BUCKETS,
     }
 }
 
@@ -232,11 +243,16 @@ impl Counters {
         (all > 0).then(|| answered as f64 / all as f64)
     }
 
+    /// Number of measured latencies.
+    pub fn total(&self, kind: LatencyKind) -> u64 {
+        self.0[first_bucket(kind)..][..BUCKETS].iter().sum()
+    }
+
     /// Estimates a quantile of the latency by linear interpolation in its bucket; none without
     /// calls.
     pub fn latency(&self, kind: LatencyKind, quantile: f64) -> Option<Duration> {
         let buckets = &self.0[first_bucket(kind)..][..BUCKETS];
-        let total: u64 = buckets.iter().sum();
+        let total = self.total(kind);
         if total == 0 {
             return None;
         }

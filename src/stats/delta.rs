@@ -17,6 +17,19 @@ pub struct StatsDelta {
     pub sequence: u64,
     /// The counts.
     pub counts: ByNamespace,
+    /// What the sender says about itself.
+    pub sender: ReplicaInfo,
+}
+
+/// A replica that sends deltas.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReplicaInfo {
+    /// Random id of the process.
+    pub id: u64,
+    /// Version of Larder.
+    pub version: String,
+    /// When the process started, by the clock of its machine, in milliseconds since the Unix epoch.
+    pub started_at_ms: u64,
 }
 
 /// Counts of the whole fleet.
@@ -28,4 +41,6 @@ pub struct StatsReport {
     pub last_hour: ByNamespace,
     /// In the last 24 hours.
     pub last_day: ByNamespace,
+    /// The replicas that have sent a delta in the last minute or two.
+    pub replicas: Vec<ReplicaInfo>,
 }

@@ -76,14 +76,24 @@ impl StatsRegistry {
         snapshot
     }
 
-    /// Calls `visit` with one counter of each namespace that has counted anything. Reads only what
-    /// is asked for, because a scrape calls it once per metric.
+    /// The label of a namespace in metrics: its name if it is counted separately.
+    pub fn label(&self, namespace: &Namespace) -> String {
+        let known = self.by_namespace.load();
+        if known.contains_key(namespace) { namespace.to_string() } else { OTHER.to_owned() }
+    }
+
+    /// Calls `visit` with one counter of each namespace that has counted it, or of each one that
+    /// has counted any read, if the counter is one of those from which hit rates are computed: a
+    /// series that is missing would make the whole rate missing. Reads only what is asked for,
+    /// because a scrape calls it once per metric.
     pub fn visit(&self, counter: Counter, mut visit: impl FnMut(&str, u64)) {
         let known = self.by_namespace.load();
         let named = known.iter().map(|(namespace, counts)| (namespace.as_str(), counts));
         for (name, counts) in named.chain([(OTHER, &self.other)]) {
             let count = counts.get(counter);
-            if count > 0 || !counts.is_zero() {
+            let reads = Counter::READS;
+            let is_read = reads.contains(&counter);
+            if count > 0 || is_read && reads.into_iter().any(|read| counts.get(read) > 0) {
                 visit(name, count);
             }
         }
@@ -120,6 +130,10 @@ mod tests {
         assert_eq!(snapshot.await.len(), 200);
     }
 
+    fn late() -> Namespace {
+        Namespace::new("late").unwrap()
+    }
+
     #[test]
     fn one_counter_is_visited_in_every_namespace_that_has_counted() {
         let registry = StatsRegistry::new(8);
@@ -131,6 +145,8 @@ mod tests {
         registry.visit(Counter::Hits, |name, count| visited.push((name.to_owned(), count)));
         visited.sort_unstable();
         assert_eq!(visited, [("a".to_owned(), 1), ("b".to_owned(), 0)]);
+        registry.visit(Counter::Sets, |name, _| panic!("{name} has stored nothing"));
+        assert_eq!((registry.label(&a), registry.label(&late())), ("a".into(), OTHER.into()));
     }
 
     #[tokio::test]

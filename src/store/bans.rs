@@ -8,7 +8,10 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use crate::model::{Glob, Timestamp};
+use crate::{
+    changes::PublishedChange,
+    model::{Glob, Timestamp},
+};
 
 /// One invalidation of a namespace by tags and patterns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,6 +65,21 @@ struct BanRecord {
     sequence: u64,
     /// End of its hold-off.
     held_until: Timestamp,
+}
+
+// === impl Ban ===
+
+impl Ban {
+    /// What watches are told of the ban.
+    pub(super) fn changes(&self, outcome: BanOutcome) -> Vec<PublishedChange> {
+        if outcome == BanOutcome::NamespaceInvalidated {
+            return vec![PublishedChange::Namespace];
+        }
+        let tags = (!self.tags.is_empty()).then(|| PublishedChange::Tags(self.tags.clone()));
+        let globs =
+            self.globs.iter().map(|glob| PublishedChange::Pattern(glob.as_str().to_owned()));
+        tags.into_iter().chain(globs).collect()
+    }
 }
 
 // === impl BanLimits ===

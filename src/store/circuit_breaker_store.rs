@@ -6,6 +6,8 @@ mod tests;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
+use repeated_events::{RepeatedEvent, Summary};
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -69,14 +71,19 @@ pub struct CircuitBreakerStore<S> {
     observer: Arc<dyn OperationObserver>,
 }
 
-/// Creates the circuit breaker of a store. It starts open, and logs each change.
-pub fn breaker(failure_threshold: u32) -> Arc<CircuitBreaker> {
+/// Creates the circuit breaker of a store. It starts open, and logs each change, with the `cause`
+/// that is known then.
+pub fn breaker(
+    failure_threshold: u32,
+    cause: impl Fn() -> Option<String> + Send + Sync + 'static,
+) -> Arc<CircuitBreaker> {
     Arc::new(CircuitBreaker::new(failure_threshold, move |closed| {
         if closed {
             tracing::info!("the store is available");
         } else {
             tracing::warn!(
                 failures = failure_threshold,
+                cause = cause().unwrap_or_else(|| NO_ANSWER.to_owned()),
                 "the store is unavailable: serving without it"
             );
         }
@@ -89,8 +96,30 @@ pub async fn ping_periodically(
     breaker: &CircuitBreaker,
     intervals: ProbeIntervals,
 ) {
-    breaker.run_probe(intervals, || store.ping(), |error| error.kind.is_outage()).await;
+    let failing = Mutex::new(RepeatedEvent::default());
+    let probe = || async {
+        let answer = store.ping().await;
+        match &answer {
+            Err(error) if error.kind.is_outage() => {
+                remind(store, failing.lock().occurred());
+            }
+            _ => drop(failing.lock().ended_if(|_| true)),
+        }
+        answer
+    };
+    breaker.run_probe(intervals, probe, |error| error.kind.is_outage()).await;
 }
+
+/// Logs that an outage lasts. Its begin and its end are the changes of the circuit breaker.
+fn remind(store: &impl Inspect, probes: Option<Summary>) {
+    if let Some(Summary { count: probes @ 2.., seconds }) = probes {
+        let cause = store.trouble().unwrap_or_else(|| NO_ANSWER.to_owned());
+        tracing::warn!(probes, seconds, cause, "the store is still unavailable");
+    }
+}
+
+/// The cause of an outage of a store that is silent.
+const NO_ANSWER: &str = "no answer in time";
 
 impl Operation {
     /// All operations.
@@ -355,6 +384,10 @@ impl<S: Inspect> Inspect for CircuitBreakerStore<S> {
 
     async fn ping(&self) -> Result<()> {
         self.inner.ping().await
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.inner.trouble()
     }
 
     async fn info(&self) -> Result<StoreInfo> {

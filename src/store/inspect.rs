@@ -24,6 +24,11 @@ pub trait Inspect: Send + Sync {
     /// Whether the store answers, by its cheapest command.
     async fn ping(&self) -> Result<()>;
 
+    /// Why the store does not work, in its own words; none if it works, or if nothing is known.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// Memory, evictions, clients and persistence.
     async fn info(&self) -> Result<StoreInfo>;
 
@@ -52,6 +57,8 @@ pub struct NamespacePage {
 pub struct StoreInfo {
     /// Version of the server.
     pub server_version: String,
+    /// Whether the server is a node of a cluster, which has only a part of the keys.
+    pub is_cluster: bool,
     /// Memory in use.
     pub used_bytes: u64,
     /// Highest memory in use so far.

@@ -10,7 +10,8 @@ use crate::model::{Entry, EntryKey, FetchMetadata, Lifetime, NewEntry, Tags, Tim
 /// Longest cause of a back-off that is stored, in bytes.
 pub const MAX_CAUSE_BYTES: usize = 96;
 
-/// Identifies a lease: 128 random bits.
+/// Identifies a lease: 80 random bits, and 48 bits with the time at which it was asked for. By the
+/// time, any replica can measure how long the holder has computed; no decision depends on it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct LeaseToken(pub [u8; 16]);
 
@@ -157,9 +158,30 @@ pub fn short_cause(cause: &str) -> &str {
 // === impl LeaseToken ===
 
 impl LeaseToken {
+    /// Length in bytes.
+    pub const BYTES: usize = 16;
+    /// A longer time is no computation: the token is made up, or a clock was set.
+    const MAX_AGE: Duration = Duration::from_secs(86_400);
+
     /// A new token that cannot be guessed.
     pub fn random() -> Self {
         Self(rand::random())
+    }
+
+    /// A new token of a lease that is asked for at `now`.
+    pub fn asked_at(now: Timestamp) -> Self {
+        let mut token = Self::random();
+        token.0[10..].copy_from_slice(&now.0.to_be_bytes()[2..]);
+        token
+    }
+
+    /// Time from when the lease was asked for until `now`; none if it cannot be true.
+    pub fn age(self, now: Timestamp) -> Option<Duration> {
+        let mut asked_at = [0; 8];
+        asked_at[2..].copy_from_slice(&self.0[10..]);
+        let asked_at = u64::from_be_bytes(asked_at);
+        let age = Duration::from_millis(now.0.checked_sub(asked_at)?);
+        (age <= Self::MAX_AGE).then_some(age)
     }
 }
 
@@ -179,6 +201,18 @@ mod tests {
         assert_eq!(short_cause(&"x".repeat(97)).len(), MAX_CAUSE_BYTES);
         assert_eq!(short_cause(&"é".repeat(49)).len(), MAX_CAUSE_BYTES);
         assert_eq!(short_cause(&format!("x{}", "é".repeat(49))).len(), MAX_CAUSE_BYTES - 1);
+    }
+
+    #[test]
+    fn a_token_tells_the_age_of_its_lease() {
+        let asked_at = Timestamp(1_764_000_000_123);
+        let token = LeaseToken::asked_at(asked_at);
+        assert_ne!(token.0, LeaseToken::asked_at(asked_at).0);
+        let age = Duration::from_millis(1_500);
+        assert_eq!(token.age(asked_at.after(age)), Some(age));
+        assert_eq!(token.age(Timestamp(asked_at.0 - 1)), None, "a clock was set back");
+        assert_eq!(token.age(asked_at.after(Duration::from_secs(86_401))), None);
+        assert_eq!(LeaseToken([0xff; 16]).age(asked_at), None);
     }
 
     #[test]

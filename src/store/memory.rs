@@ -52,6 +52,7 @@ use super::{
     key_watch::KeyWatchers,
 };
 use crate::{
+    changes::{ChangeHub, ChangedKey, PublishedChange, WatchOptions},
     model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version},
     stats::{
         delta::{StatsDelta, StatsReport},
@@ -90,6 +91,8 @@ struct Inner {
     budget: Budget,
     /// Random, tells this store from others.
     id: u64,
+    /// Learns of each change once it is visible.
+    changes: Arc<ChangeHub>,
 }
 
 // === impl MemoryStore ===
@@ -98,6 +101,11 @@ impl MemoryStore {
     /// Creates an empty store that holds at most `max_bytes`, including keys and overhead. Must be
     /// called in a Tokio runtime, which runs the sweeper until the store is dropped.
     pub fn new(max_bytes: u64) -> Self {
+        Self::publishing(max_bytes, ChangeHub::new(WatchOptions::default()))
+    }
+
+    /// As [`MemoryStore::new`], and publishes each change to `changes`.
+    pub fn publishing(max_bytes: u64, changes: Arc<ChangeHub>) -> Self {
         let clock = StoreClock::new();
         let epoch = clock.now();
         let store = Self(Arc::new(Inner {
@@ -110,6 +118,7 @@ impl MemoryStore {
             epoch,
             budget: Budget::new(max_bytes),
             id: rand::random(),
+            changes,
         }));
         sweeper::spawn(&store.0);
         store
@@ -161,6 +170,7 @@ impl Inner {
         match check(&mut shard, &key, self.now()) {
             Ok(outcome) => {
                 self.budget.release(shard.entries.insert(&key, slot));
+                self.publish(key.key);
                 Ok(outcome)
             }
             Err(outcome) => {
@@ -182,6 +192,16 @@ impl Inner {
         if let Some(MemoryChange { added, freed }) = shard.entries.revise(key, now, change) {
             self.budget.add(added);
             self.budget.release(freed);
+            self.publish(key.key);
+        }
+    }
+
+    /// Tells the watches of a change of an entry, which is visible. The lock of its shard is held:
+    /// a watch that is not seen here begins after the change.
+    #[inline]
+    fn publish(&self, key: &EntryKey) {
+        if self.changes.follows_keys() {
+            self.changes.publish_key(key.namespace().as_str(), ChangedKey::of(key));
         }
     }
 
@@ -308,6 +328,8 @@ impl Store for MemoryStore {
             }
         }
         store.budget.release(shard.entries.remove(&key));
+        // Also without an entry: it may have been evicted, which is not published.
+        store.publish(key.key);
         store.void_lease(&mut shard, &key, LeaseLoss::Invalidated);
         if let Some(namespace) = namespace {
             store.hold_off(&mut shard, &key, &namespace, now.after(hold_off));
@@ -323,6 +345,7 @@ impl Store for MemoryStore {
     async fn invalidate(&self, namespace: &Namespace) -> Result<()> {
         let store = &*self.0;
         store.generations.end(namespace, store.now(), &store.budget);
+        store.changes.publish(namespace.as_str(), PublishedChange::Namespace);
         store.lease_watchers.notify_all();
         Ok(())
     }
@@ -335,6 +358,9 @@ impl Store for MemoryStore {
     ) -> Result<BanOutcome> {
         let store = &*self.0;
         let outcome = store.generations.ban(namespace, ban, limits, store.now(), &store.budget);
+        for change in ban.changes(outcome) {
+            store.changes.publish(namespace.as_str(), change);
+        }
         // The lease of a banned key has ended. Whether a tag is banned is known at the fill only.
         if !ban.globs.is_empty() || outcome == BanOutcome::NamespaceInvalidated {
             store.lease_watchers.notify_all();

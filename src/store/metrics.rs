@@ -1,7 +1,10 @@
 //! Metrics of the stores, named by OpenTelemetry's semantic conventions for databases where they
 //! have a name.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use opentelemetry::{
     KeyValue,
@@ -22,8 +25,8 @@ use crate::{
 /// Duration and errors of the operations on Redis.
 pub struct StoreMetrics {
     duration: Histogram<f64>,
-    /// The histogram of each operation's successes, bound to its attributes in advance.
-    succeeded: Vec<BoundHistogram<f64>>,
+    /// The histogram of each operation's successes, bound to its attributes at the first one.
+    succeeded: Vec<OnceLock<BoundHistogram<f64>>>,
     errors: Counter<u64>,
 }
 
@@ -40,8 +43,7 @@ impl StoreMetrics {
             .u64_counter("larder.store.errors")
             .with_description("Operations on the store that failed or that the breaker rejected")
             .build();
-        let succeeded =
-            Operation::ALL.map(|operation| duration.bind(&attributes(operation, None))).into();
+        let succeeded = Operation::ALL.map(|_| OnceLock::new()).into();
         Arc::new(Self { duration, succeeded, errors })
     }
 }
@@ -54,7 +56,10 @@ impl OperationObserver for StoreMetrics {
         failure: Option<ErrorKind>,
     ) {
         let seconds = duration.as_secs_f64();
-        let Some(kind) = failure else { return self.succeeded[operation as usize].record(seconds) };
+        let Some(kind) = failure else {
+            let bind = || self.duration.bind(&attributes(operation, None));
+            return self.succeeded[operation as usize].get_or_init(bind).record(seconds);
+        };
         let attributes = attributes(operation, Some(kind));
         self.errors.add(1, &attributes);
         // Rejections by the breaker take no time, and would make an outage look fast.
@@ -117,7 +122,12 @@ pub fn register_redis(
     meter
         .u64_observable_gauge("db.client.connection.count")
         .with_description("Connections to Redis that requests share")
-        .with_callback(move |observer| observer.observe(pool.pool_state().connections, &[]))
+        .with_callback(move |observer| {
+            // Connections are shared, so that each of them is in use.
+            let labels = [("state", "used"), ("pool.name", "shared")]
+                .map(|(name, value)| KeyValue::new(format!("db.client.connection.{name}"), value));
+            observer.observe(pool.pool_state().connections, &labels);
+        })
         .build();
     let clock = store.clone();
     meter

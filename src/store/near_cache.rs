@@ -180,6 +180,11 @@ impl NearCache {
         self.invalidate_all();
     }
 
+    /// Whether a namespace has a near cache.
+    pub(super) fn is_configured(&self, namespace: &str) -> bool {
+        self.tables.load().contains_key(namespace)
+    }
+
     /// Removes the copy of one entry.
     pub(super) fn invalidate(&self, key: &EntryKey) {
         if let Some(table) = self.tables.load().get(key.namespace()) {

@@ -7,10 +7,13 @@
 // The client library's enums may get new variants.
 #![allow(clippy::wildcard_enum_match_arm)]
 
+mod announcement;
 mod ban;
 mod ban_checks;
 mod ban_log;
 mod ban_logs;
+mod change_checks;
+mod change_feed;
 mod client_tracking;
 mod codec;
 mod connection;
@@ -38,6 +41,7 @@ mod server_identity;
 mod stats;
 mod stream;
 mod sweep;
+mod watched_namespace;
 
 use std::{sync::Arc, time::Duration};
 
@@ -48,11 +52,15 @@ use super::{
     Ban, BanLimits, BanOutcome, Condition, Increment, IncrementOutcome, PutOutcome, Result, Store,
     Take, TakeOutcome, key_watch::KeyWatchers, near_cache::NearCache,
 };
+use crate::changes::ChangeHub;
 use crate::model::{
     Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, Version, millis_ceil,
 };
+use announcement::announce_invalidation;
 use ban_logs::BanLogs;
 pub use ban_logs::BanStats;
+use change_checks::ChangeChecks;
+pub use connection::client;
 use corrupt_entries::CorruptEntries;
 use key_schema::{EntryKeys, KeySchema};
 use near_markers::MarkerReader;
@@ -101,14 +109,15 @@ pub struct RedisStore {
 
 impl RedisStore {
     /// Creates a store that connects when it is first used, and reconnects as needed. Must be
-    /// called in a Tokio runtime, on which it tracks the leases, and the entries for `near`, until
-    /// `stop` is cancelled.
+    /// called in a Tokio runtime, on which it tracks the leases, and the entries for `near` and for
+    /// `changes`, until `stop` is cancelled.
     ///
     /// # Errors
     /// The URL cannot be used.
     pub fn new(
         options: &RedisOptions,
         near: Arc<NearCache>,
+        changes: Arc<ChangeHub>,
         stop: tokio_util::sync::CancellationToken,
     ) -> Result<Self> {
         let pool = RedisPool::new(&options.pool, near.clone())?;
@@ -146,13 +155,30 @@ impl RedisStore {
             schema: store.schema.clone(),
             bans: store.bans.clone(),
         };
-        near_invalidations::spawn(&options.pool, health.clone(), markers, near, stop)?;
+        near_invalidations::spawn(
+            &options.pool,
+            health.clone(),
+            markers,
+            near.clone(),
+            stop.clone(),
+        )?;
+        let (schema, bans) = (store.schema.clone(), store.bans.clone());
+        let checks = ChangeChecks::new(store.pool.clone(), schema.clone(), bans, changes.clone());
+        changes.set_source(Arc::new(checks.clone()));
+        let feed = (changes, checks);
+        change_feed::spawn(&options.pool, health.clone(), schema, near, feed, stop)?;
         Ok(store)
     }
 
     /// State and counters of the connection pool.
     pub fn pool_state(&self) -> PoolState {
         self.pool.state()
+    }
+
+    /// The number of shards of the replicas that were there first, if it is another one. Then this
+    /// replica must not use the store: invalidations of one would not reach the other.
+    pub fn subscribe_other_shards(&self) -> tokio::sync::watch::Receiver<Option<u16>> {
+        self.pool.health().other_shards.subscribe()
     }
 
     /// Whether no fault of the server lasts, with every change.
@@ -307,7 +333,7 @@ impl Store for RedisStore {
             unlink.arg(marker);
         }
         match self.pool.query(&unlink, Retry::Idempotent).await? {
-            Value::Int(_) => Ok(()),
+            Value::Int(_) => announce_invalidation(&self.pool, &self.schema, namespace).await,
             _ => Err(unexpected("UNLINK")),
         }
     }

@@ -4,12 +4,16 @@
 mod directory;
 // Reads, writes and counters.
 mod entries;
+// Events of the business.
+mod events;
 // Exit codes and messages of failures.
 mod failures;
 // Leases and origins.
 mod fetches;
 // Values from arguments, files and standard input.
 mod values;
+// Changes, as they happen.
+mod watch;
 
 use std::process::Output;
 

@@ -19,32 +19,43 @@ use crate::sources::{Source, line_of, paths, without_tests};
 /// Each top-level module of the library and each other crate, with the ones that it may use.
 const LAYERS: &[(&str, &str)] = &[
     ("admin", "health repeated_events transport"),
-    ("cache", "config error_chain model origin repeated_events stats store trace_sampler"),
+    (
+        "cache",
+        "changes config error_chain event_template histogram model origin repeated_events stats \
+         store trace_sampler",
+    ),
+    ("changes", "histogram model"),
     ("circuit_breaker", ""),
     ("cli", "config error_chain origin pb server telemetry transport"),
-    ("config", "model url_template"),
+    ("cloud_events", "cache model"),
+    ("config", "event_template model url_template"),
     ("count_guard", ""),
     ("error_chain", ""),
+    ("event_streams", "cache config model repeated_events store"),
+    ("event_template", "model"),
     ("health", "model pb"),
     ("histogram", ""),
     ("model", ""),
-    ("origin", "circuit_breaker config count_guard histogram model pb url_template"),
+    (
+        "origin",
+        "circuit_breaker config count_guard histogram model pb repeated_events url_template",
+    ),
     ("pb", "model"),
     ("repeated_events", ""),
     (
         "rpc",
-        "cache config health histogram model pb repeated_events stats trace_sampler transport \
-         warm_list",
+        "cache config event_template health histogram model pb repeated_events stats \
+         trace_sampler transport warm_list",
     ),
     (
         "server",
-        "admin cache circuit_breaker config health model origin rpc stats store telemetry \
-         transport warm_list",
+        "admin cache changes circuit_breaker cloud_events config event_streams health model origin \
+         rpc stats store telemetry transport warm_list",
     ),
     ("stats", "model"),
     (
         "store",
-        "circuit_breaker count_guard error_chain histogram model repeated_events stats \
+        "changes circuit_breaker count_guard error_chain histogram model repeated_events stats \
          trace_sampler",
     ),
     ("telemetry", "config trace_sampler"),

@@ -17,6 +17,8 @@ mod support;
 mod cli;
 // The contract of every call, on all stores.
 mod conformance;
+// Events of the business: rules, CloudEvents, streams.
+mod events;
 // Behaviour during and after an outage of the store.
 mod faults;
 // Limits, overload and deadlines.
@@ -33,6 +35,8 @@ mod races;
 mod redis;
 // Spans joined to the caller's trace.
 mod traces;
+// The stream of changes.
+mod watch;
 
 // The source tree: allowed dependencies between modules, and plain wording.
 mod layers;

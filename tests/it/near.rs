@@ -9,6 +9,7 @@ mod reads;
 // Staleness of near reads while faults occur.
 mod staleness;
 
+pub(crate) use coherence::kill_tracking_connections;
 use larder::pb::v1::{GetRequest, Outcome, Tier};
 
 use crate::support::{

@@ -37,3 +37,5 @@ pub(crate) mod targets;
 pub(crate) mod tls;
 // Polling with a deadline.
 pub(crate) mod wait;
+// A client of Watch.
+pub(crate) mod watch;

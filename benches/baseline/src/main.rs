@@ -8,6 +8,9 @@
 //!                                        Get, GetOrFetch, ReadThrough, BatchGet or Set
 //! baseline fill ADDRESS KEYS             stores KEYS small values
 //! baseline spread ADDRESS KEYS SECONDS   reads random ones of them; prints the number of reads
+//! baseline writes ADDRESS KEYS SECONDS   stores random ones of them; prints the number of writes
+//! baseline watch ADDRESS STREAMS         opens streams of changes, each on a connection of its own,
+//!                                        prints `ready`, and reads them until standard input ends
 //! baseline idle ADDRESS CONNECTIONS      opens connections, prints `open`, and keeps them until
 //!                                        standard input ends
 //! ```
@@ -115,6 +118,15 @@ macro_rules! unimplemented_rpcs {
                 Err(Status::unimplemented(""))
             }
 
+            type WatchStream = tonic::codegen::BoxStream<pb::WatchResponse>;
+
+            async fn watch(
+                &self,
+                _: Request<pb::WatchRequest>,
+            ) -> Answered<Self::WatchStream> {
+                Err(Status::unimplemented(""))
+            }
+
             type BatchGetOrFetchStream = tonic::codegen::BoxStream<pb::BatchGetOrFetchResponse>;
 
             async fn batch_get_or_fetch(
@@ -162,6 +174,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ["spread", address, keys, seconds] => {
             spread(address, keys.parse()?, seconds.parse()?).await
         }
+        ["writes", address, keys, seconds] => {
+            writes(address, keys.parse()?, seconds.parse()?).await
+        }
+        ["watch", address, streams] => watch(address, streams.parse()?).await,
         ["idle", address, connections] => idle(address, connections.parse()?).await,
         _ => Err("usage: see the top of main.rs".into()),
     }
@@ -291,6 +307,56 @@ async fn spread(address: &str, keys: u64, seconds: u64) -> Result<(), Box<dyn Er
         sum += found??;
     }
     println!("{sum}");
+    Ok(())
+}
+
+/// As [`spread`], but each call stores a value.
+async fn writes(address: &str, keys: u64, seconds: u64) -> Result<(), Box<dyn Error>> {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let client = connect(address).await?;
+        for _ in 0..32 {
+            let mut client = client.clone();
+            callers.spawn(async move {
+                let mut stored = 0u64;
+                while Instant::now() < end {
+                    let key = (rand::random::<u64>() % keys).to_string();
+                    let value = Some(small_value());
+                    let set = pb::SetRequest { key, value, ..set_request() };
+                    let answer = client.set(set).await?.into_inner();
+                    if answer.result() != pb::SetResult::Stored {
+                        return Err(Status::data_loss(format!("{:?}", answer.result())));
+                    }
+                    stored += 1;
+                }
+                Ok(stored)
+            });
+        }
+    }
+    let mut sum = 0;
+    while let Some(stored) = callers.join_next().await {
+        sum += stored??;
+    }
+    println!("{sum}");
+    Ok(())
+}
+
+/// Reads streams of all changed keys.
+async fn watch(address: &str, streams: usize) -> Result<(), Box<dyn Error>> {
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..streams {
+        let namespaces = vec![get_request().namespace];
+        let request = pb::WatchRequest { namespaces, keys: true, ..Default::default() };
+        let mut stream = connect(address).await?.watch(request).await?.into_inner();
+        let ready = stream.message().await?.and_then(|message| message.event);
+        if !matches!(ready, Some(pb::watch_response::Event::Ready(_))) {
+            return Err(format!("{ready:?}").into());
+        }
+        readers.spawn(async move { while let Ok(Some(_)) = stream.message().await {} });
+    }
+    println!("ready");
+    tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
     Ok(())
 }
 

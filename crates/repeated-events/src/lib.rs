@@ -90,6 +90,11 @@ impl LogInterval {
         Self { interval, logged_at: None, since: 0 }
     }
 
+    /// Whether the interval after the last line is over.
+    pub fn is_over(&self) -> bool {
+        self.logged_at.is_none_or(|logged_at| logged_at.elapsed() >= self.interval)
+    }
+
     /// Counts an occurrence. Returns the number since the last line if one is due.
     #[cold]
     pub fn occurred(&mut self) -> Option<u64> {

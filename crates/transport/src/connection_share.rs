@@ -15,6 +15,8 @@ pub enum Resource {
     Streams,
     /// Streams that stay open to watch the server itself.
     Watches,
+    /// Streams that stay open to tell changes.
+    WatchStreams,
     /// Requests that wait for another request.
     Waiting,
     /// Bytes of incomplete requests and of unsent responses.
@@ -24,7 +26,7 @@ pub enum Resource {
 /// How much one connection holds of each [`Resource`], and its requests in the queue.
 #[derive(Debug, Default)]
 pub struct ConnectionShare {
-    held: [AtomicUsize; 5],
+    held: [AtomicUsize; 6],
     pub(crate) queue: Mutex<WaitQueue>,
 }
 

@@ -73,10 +73,11 @@ impl FetchContext<'_> {
             Ok(LeaseResponse::BackedOff { available_in, previous, cause }) => {
                 let is_forced = self.request.mode == FetchMode::NoCache;
                 let stale = previous.filter(|entry| !is_forced && self.is_usable_on_error(entry));
-                let Some(entry) = stale else { return LeaseAttempt::Refused { available_in } };
                 self.context.counters.count(Counter::LeasesRefused);
-                let status = FetchStatus::Failed(Some(cause));
-                LeaseAttempt::Answered(self.served_stale(entry, status))
+                LeaseAttempt::Answered(match stale {
+                    Some(entry) => self.served_stale(entry, FetchStatus::Failed(Some(cause))),
+                    None => GetOrFetchResult::backed_off(available_in, cause),
+                })
             }
             Err(error) => LeaseAttempt::Answered(self.compute_unleased(&error)),
         }
@@ -102,7 +103,12 @@ impl FetchContext<'_> {
             FlightResult::LeaseGranted { guard, expires_in, previous } => {
                 self.offer(guard, expires_in, previous)
             }
-            FlightResult::Stale(entry) => self.served_stale(entry, FetchStatus::Failed(None)),
+            FlightResult::Stale { entry, cause } => {
+                self.served_stale(entry, FetchStatus::Failed(Some(cause)))
+            }
+            FlightResult::BackedOff { available_in, cause } => {
+                GetOrFetchResult::backed_off(available_in, cause)
+            }
             FlightResult::StoreFailed(error) => self.compute_unleased(&error),
             // The origin has just been removed from the configuration, or added to it.
             FlightResult::Fetched { fetched, .. } => self.coalesced(fetched.entry),

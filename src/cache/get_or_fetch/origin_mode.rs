@@ -104,7 +104,10 @@ impl FetchContext<'_> {
             FlightResult::Stored(entry) => Ok(self.coalesced(entry)),
             FlightResult::Fetched { fetched, is_first } => Ok(self.fetched(fetched, is_first)),
             FlightResult::OriginFailed(error) => self.stale_or_failed(error),
-            FlightResult::Stale(entry) => Ok(self.served_stale(entry, FetchStatus::Failed(None))),
+            FlightResult::Stale { entry, cause } => {
+                Ok(self.served_stale(entry, FetchStatus::Failed(Some(cause))))
+            }
+            FlightResult::BackedOff { available_in, .. } => Ok(self.not_yet(available_in)),
             // The server shuts down, or the origin has just been configured.
             FlightResult::StoreFailed(_) | FlightResult::LeaseGranted { .. } => {
                 Ok(self.not_yet(mean_fetch_time))

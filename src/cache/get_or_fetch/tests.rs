@@ -135,9 +135,9 @@ async fn every_answer_is_counted() {
     };
     let cases = [
         (hit(), vec![Hits]),
-        (GetOrFetchResult { status: Fetched, ..hit() }, vec![Hits]),
-        (GetOrFetchResult { status: Revalidated, ..hit() }, vec![Hits]),
-        (GetOrFetchResult { status: Coalesced, ..hit() }, vec![Hits, Counter::FetchesCoalesced]),
+        (GetOrFetchResult { status: Fetched, ..hit() }, vec![Misses]),
+        (GetOrFetchResult { status: Revalidated, ..hit() }, vec![Misses]),
+        (GetOrFetchResult { status: Coalesced, ..hit() }, vec![Misses, Counter::FetchesCoalesced]),
         (
             GetOrFetchResult { status: RefreshingEarly, ..hit() },
             vec![Hits, Counter::EarlyRefreshes],
@@ -148,7 +148,8 @@ async fn every_answer_is_counted() {
         (stale(Failed(None)), vec![Stale, Counter::StaleIfError]),
         (lease(false), vec![Misses, LeasesGranted]),
         (lease(true), vec![Misses, LeasesGranted, Degraded]),
-        (GetOrFetchResult::contended(SECOND), vec![Misses]),
+        (GetOrFetchResult::contended(SECOND), vec![Misses, Counter::Contended]),
+        (GetOrFetchResult::backed_off(SECOND, "down".to_owned()), vec![Misses, Counter::Contended]),
         (GetOrFetchOutcome::NotCached.into(), vec![Misses]),
     ];
     for (result, expected) in cases {
@@ -169,7 +170,7 @@ async fn without_an_origin_coalescing_is_not_counted_as_a_shared_fetch() {
         ..GetOrFetchOutcome::Found(found).into()
     };
     coalesced.count(&test.context());
-    assert_eq!(test.all_counted(), [(Counter::Hits, 1)]);
+    assert_eq!(test.all_counted(), [(Counter::Misses, 1)]);
 }
 
 #[tokio::test(start_paused = true)]

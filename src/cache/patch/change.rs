@@ -89,7 +89,7 @@ impl Change {
             let size = text.len();
             let description = format!(
                 "is {size} bytes long after the patch, the limit of namespace {namespace} is \
-                 {max_bytes}"
+                 {max_bytes} (max_value_bytes)"
             );
             let violation = Violation::over_limit("value", description, max_bytes);
             return Err(Error::ValueTooLarge(violation));

@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
+use tokio::time::sleep;
+
 use super::*;
 use crate::{
-    cache::testing::{SECOND, TestCache, config, key, key_in, new_entry},
+    cache::testing::{SECOND, TestCache, config, key, key_in, lease, new_entry, request},
     config::NamespaceConfig,
     store::ErrorKind,
 };
@@ -111,7 +113,7 @@ async fn a_lost_lease_is_counted_by_its_cause() {
     test.put("k", &new_entry("newer", SECOND)).await;
     assert_eq!(set(&test, &fill).await, SetOutcome::LeaseLost(LeaseLoss::Superseded));
     assert_eq!(test.stored("k").await.unwrap().data, "newer");
-    let unknown = command(SetMode::UnderUnknownLease);
+    let unknown = command(SetMode::Under(LeaseToken::random()));
     assert_eq!(set(&test, &unknown).await, SetOutcome::LeaseLost(LeaseLoss::Expired));
     let counted = [
         (Counter::SetsRefused, 3),
@@ -120,6 +122,23 @@ async fn a_lost_lease_is_counted_by_its_cause() {
         (Counter::FillsSuperseded, 1),
     ];
     assert_eq!(test.all_counted(), counted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_computation_under_a_lease_is_measured() {
+    let test = TestCache::of_callers(config());
+    let offer = lease(test.get_or_fetch(&request("k")).await);
+    let computing = 3 * SECOND;
+    sleep(computing).await;
+    let fill = command(SetMode::Under(offer.guard.into_token()));
+    assert!(matches!(set(&test, &fill).await, SetOutcome::Stored { .. }));
+    let median = test.counters().latency(LatencyKind::Compute, 0.5).unwrap();
+    assert!(median > 2 * SECOND && median <= 5 * SECOND, "{median:?}");
+    // Other Sets, and fills that are refused, are no computations.
+    set(&test, &command(SetMode::On(Condition::Always))).await;
+    set(&test, &fill).await;
+    let counted = test.counters().total(LatencyKind::Compute);
+    assert_eq!(counted, 1);
 }
 
 // === a store that fails ===
@@ -154,7 +173,10 @@ async fn a_value_over_the_limit_is_refused_with_the_limit() {
     let too_large = SetCommand { data: Bytes::from_static(b"values"), ..always() };
     let Err(Error::ValueTooLarge(violation)) = test.cache.set(&too_large).await else { panic!() };
     assert_eq!((violation.field(), violation.limit()), ("value", Some(5)));
-    assert_eq!(violation.description(), "is 6 bytes long, the limit of namespace ns is 5");
+    assert_eq!(
+        violation.description(),
+        "is 6 bytes long, the limit of namespace ns is 5 (max_value_bytes)"
+    );
     assert!(test.stored("k").await.is_none() && test.all_counted().is_empty());
 }
 

@@ -274,10 +274,20 @@ impl Flight {
                 NextStep::Wait(expires_in)
             }
             AcquireOutcome::Held { expires_in } => NextStep::Wait(expires_in),
-            AcquireOutcome::BackedOff { remaining, previous, .. } => {
+            // Nobody waits for the end of the back-off: the waiters would try the failed source one
+            // after another, and the last one would hear of the failure long after the first.
+            AcquireOutcome::BackedOff { remaining, previous, cause } => {
                 let now = self.group.keeper.store.now();
-                self.waiters.notify_all(|wanted| stale_on_error(previous.as_ref()?, now, wanted));
-                NextStep::Wait(remaining)
+                self.waiters.notify_all(|wanted| {
+                    let cause = cause.clone();
+                    let entry =
+                        previous.as_ref().filter(|entry| is_usable_on_error(entry, now, wanted));
+                    Some(match entry {
+                        Some(entry) => FlightResult::Stale { entry: entry.clone(), cause },
+                        None => FlightResult::BackedOff { available_in: remaining, cause },
+                    })
+                });
+                NextStep::Continue
             }
             AcquireOutcome::HeldOff { .. } => {
                 self.waiters.notify_all(|_| {
@@ -313,6 +323,9 @@ impl Flight {
     fn reject_by_breaker(&mut self, time: Duration) -> NextStep {
         self.job.context.counters.count(Counter::FetchesFailed);
         let error = origin::Error::breaker_open(time);
+        if let Some(origin) = self.job.origin() {
+            origin.client.record_rejection(&error);
+        }
         self.waiters.notify_all(|_| Some(FlightResult::OriginFailed(error.clone())));
         NextStep::Continue
     }
@@ -441,14 +454,9 @@ impl Drop for Flight {
     }
 }
 
-fn stale_on_error(previous: &Entry, now: Timestamp, wanted: &Requirement) -> Option<FlightResult> {
-    if wanted.force_refresh {
-        return None;
-    }
-    match policy::evaluate(previous, now, wanted.max_stale) {
-        Verdict::Stale | Verdict::StaleIfError => Some(FlightResult::Stale(previous.clone())),
-        Verdict::Fresh | Verdict::Negative | Verdict::Expired => None,
-    }
+fn is_usable_on_error(previous: &Entry, now: Timestamp, wanted: &Requirement) -> bool {
+    let verdict = policy::evaluate(previous, now, wanted.max_stale);
+    !wanted.force_refresh && matches!(verdict, Verdict::Stale | Verdict::StaleIfError)
 }
 
 /// The failure of a fetch that was aborted.

@@ -20,7 +20,19 @@ pub(in crate::cache) enum FlightResult {
     /// The waiter computes the value. With a detached guard the value is not stored.
     LeaseGranted { guard: LeaseGuard, expires_in: Duration, previous: Option<Entry> },
     /// The last computation failed, and this entry may stand in for the value.
-    Stale(Entry),
+    Stale {
+        /// The entry.
+        entry: Entry,
+        /// Why the computation failed.
+        cause: String,
+    },
+    /// The last computation failed, and nobody computes the value until the back-off is over.
+    BackedOff {
+        /// Rest of the back-off.
+        available_in: Duration,
+        /// Why the computation failed.
+        cause: String,
+    },
     /// The fetch failed.
     OriginFailed(origin::Error),
     /// The store can no longer be asked.

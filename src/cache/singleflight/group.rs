@@ -133,7 +133,11 @@ impl FlightGroup {
         ttl: Duration,
         fresher_than: Timestamp,
     ) -> (LeaseGuard, store::Result<AcquireOutcome>) {
-        let request = AcquireRequest { token: LeaseToken::random(), ttl, fresher_than };
+        let request = AcquireRequest {
+            token: LeaseToken::asked_at(self.keeper.store.now()),
+            ttl,
+            fresher_than,
+        };
         LeaseGuard::acquire(&self.keeper, key, request).await
     }
 

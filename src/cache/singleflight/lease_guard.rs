@@ -25,7 +25,8 @@ impl LeaseGuard {
     /// A guard for a lease that is about to be acquired. It must exist before the store is asked:
     /// the caller may be dropped while the store answers.
     pub(super) fn new(keeper: &Arc<LeaseKeeper>, key: &EntryKey) -> Self {
-        Self { held: Some((keeper.clone(), key.clone())), token: LeaseToken::random() }
+        let token = LeaseToken::asked_at(keeper.store.now());
+        Self { held: Some((keeper.clone(), key.clone())), token }
     }
 
     /// A token that no store knows: permission to compute a value that is not stored.

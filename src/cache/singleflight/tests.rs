@@ -107,7 +107,7 @@ fn memory() -> Arc<dyn Backend> {
 
 fn stored_value(result: &FlightResult) -> &[u8] {
     match result {
-        FlightResult::Stored(entry) | FlightResult::Stale(entry) => &entry.data,
+        FlightResult::Stored(entry) | FlightResult::Stale { entry, .. } => &entry.data,
         FlightResult::Fetched { fetched, .. } => &fetched.entry.data,
         other => panic!("no value: {other:?}"),
     }

@@ -35,6 +35,14 @@ pub(super) fn run<F: Future<Output = Result<Ending, Error>>>(
     })
 }
 
+/// Waits before the next session.
+pub(super) fn pause(time: Duration) -> Result<(), Error> {
+    client::block_on(async {
+        tokio::time::sleep(time).await;
+        Ok(())
+    })
+}
+
 impl Session {
     /// The same session with more time for each answer.
     #[must_use]
@@ -70,18 +78,23 @@ impl Session {
         self.part(async { call.await.map(Response::into_inner) }).await
     }
 
+    /// The error of a status of the server.
+    pub(super) fn refused(&self, status: Status) -> Error {
+        Error::Refused { address: self.server.address.clone(), status: Box::new(status) }
+    }
+
+    /// The error of a stream on which nothing comes for a while.
+    pub(super) fn silent(&self, limit: Duration) -> Error {
+        client::Error::Timeout { address: self.server.address.clone(), limit }.into()
+    }
+
     /// Waits for a part of an answer, such as the next message of a stream.
     pub(super) async fn part<T>(
         &self,
         work: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, Error> {
         let address = &self.server.address;
-        let work = async {
-            work.await.map_err(|status| Error::Refused {
-                address: address.clone(),
-                status: Box::new(status),
-            })
-        };
+        let work = async { work.await.map_err(|status| self.refused(status)) };
         client::within(self.limit.saturating_add(GRACE), address, work).await
     }
 }

@@ -7,11 +7,25 @@ fn unknown_key_is_reported_with_its_origin() {
     let known = "url, url_file, prefix, timeout, connect_timeout, connections, shards, \
         breaker_threshold, probe_interval, max_ban_bytes, sweep_interval, sweep_rate";
     let expected = format!(
-        "store.shard: unknown key, expected one of {known} (LARDER_STORE__SHARD)\n\
-         store.timeoutt: unknown key, expected one of {known} ({})",
+        "store.shard: unknown key, expected one of {known}; the most similar is shards \
+         (LARDER_STORE__SHARD)\n\
+         store.timeoutt: unknown key, expected one of {known}; the most similar is timeout ({})",
         written.path().display(),
     );
     assert_eq!(message, expected);
+}
+
+#[test]
+fn unknown_key_is_reported_with_a_remedy() {
+    let problem = |file, env: &[(&str, &str)]| problems(file, env).join("\n");
+    let dotted = problem("[namespaces.shop.prices]\nttl = '1m'", &[]);
+    let quoted = "a namespace with a dot is quoted: [namespaces.\"shop.prices\"]";
+    assert!(dotted.contains(quoted), "{dotted}");
+    let underscore = problem("", &[("LARDER_STORE_TIMEOUT", "1s")]);
+    let variable = "the variable of store.timeout has two underscores: LARDER_STORE__TIMEOUT";
+    assert!(underscore.contains(variable), "{underscore}");
+    let nothing = problem("[store]\nxyz = 1", &[]);
+    assert!(nothing.contains("unknown key") && !nothing.contains("similar"), "{nothing}");
 }
 
 #[test]

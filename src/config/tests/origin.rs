@@ -300,7 +300,11 @@ fn origin_limits_are_enforced() {
             "warm.interval = '1ms'",
             "warm.interval: expected 0s or a duration from 1s to 365d, got \"1ms\"",
         ),
-        ("warm.key = 'a'", "warm.key: unknown key, expected one of keys, file, interval, rate"),
+        (
+            "warm.key = 'a'",
+            "warm.key: unknown key, expected one of keys, file, interval, rate; the most similar \
+             is keys",
+        ),
         (
             "soft_timeout = '2s'",
             "soft_timeout: expected less than 2s (namespaces.a.origin.timeout), got 2s",

@@ -34,6 +34,35 @@ pub(in crate::config) fn counts(
     list_of(expected, item, u16::to_string)
 }
 
+/// A list of 1 to `max` values of another type.
+pub(in crate::config) fn list_of_type<T: ValueType>(item: T, max: usize) -> ListType<T> {
+    ListType { item, max }
+}
+
+pub(in crate::config) struct ListType<T> {
+    item: T,
+    max: usize,
+}
+
+impl<T: ValueType> ValueType for ListType<T> {
+    type Value = Vec<T::Value>;
+
+    fn parse(&self, raw: &ValueKind) -> Result<Vec<T::Value>, String> {
+        let ValueKind::Array(items) = raw else {
+            return Err(mismatch(format_args!("a list of 1 to {} items", self.max), raw));
+        };
+        if items.is_empty() || items.len() > self.max {
+            return Err(format!("expected a list of 1 to {} items, got {}", self.max, items.len()));
+        }
+        items.iter().map(|value| self.item.parse(&value.kind)).collect()
+    }
+
+    fn render(&self, items: &Vec<T::Value>) -> String {
+        let items: Vec<_> = items.iter().map(|item| self.item.render(item)).collect();
+        format!("[{}]", items.join(", "))
+    }
+}
+
 /// A list whose items `item` parses and `render` renders.
 fn list_of<T>(
     expected: &'static str,

@@ -23,6 +23,24 @@ pub(in crate::config) fn text(
     )
 }
 
+/// As [`text`], with the spaces around it.
+pub(in crate::config) fn exact_text(
+    expected: &'static str,
+    valid: fn(&str) -> bool,
+) -> impl ValueType<Value = String> {
+    value_type(
+        move |raw| {
+            if let ValueKind::String(text) = raw
+                && valid(text)
+            {
+                return Ok(text.clone());
+            }
+            Err(mismatch(expected, raw))
+        },
+        |text: &String| quoted(text),
+    )
+}
+
 /// As [`text`], for a URL, which is rendered without its secrets.
 pub(in crate::config) fn url_text(
     expected: &'static str,
@@ -79,6 +97,18 @@ pub(in crate::config) fn socket_address() -> impl ValueType<Value = SocketAddr> 
             as_text(raw).and_then(|text| text.parse().ok()).ok_or_else(|| mismatch(expected, raw))
         },
         |address: &SocketAddr| quoted(&address.to_string()),
+    )
+}
+
+/// The path of a file.
+pub(in crate::config) fn path() -> impl ValueType<Value = PathBuf> {
+    value_type(
+        |raw| match as_text(raw) {
+            Some(text) if !text.is_empty() => Ok(PathBuf::from(text)),
+            Some(_) | None => Err(mismatch("the path of a file", raw)),
+        },
+        // The path was read from text, so it can be written as text.
+        |path: &PathBuf| quoted(&path.display().to_string()),
     )
 }
 

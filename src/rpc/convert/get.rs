@@ -39,7 +39,10 @@ pub(in crate::rpc) fn consistency(consistency: i32) -> Checked<Consistency> {
     match pb::Consistency::try_from(consistency) {
         Ok(pb::Consistency::Unspecified) => Ok(Consistency::Near),
         Ok(pb::Consistency::Store) => Ok(Consistency::Store),
-        Err(_) => Err(Violation::new("consistency", "is not known to this server")),
+        Err(_) => {
+            let description = format!("is {consistency}, which this server does not know");
+            Err(Violation::new("consistency", description))
+        }
     }
 }
 

@@ -28,6 +28,8 @@ pub(in crate::rpc) struct GetOrFetchReply {
     pub(in crate::rpc) lease: Option<GrantedLease>,
     pub(in crate::rpc) x_cache: Option<XCache>,
     pub(in crate::rpc) x_cache_fetch: Option<&'static str>,
+    /// The `cache-status` metadata.
+    pub(in crate::rpc) cache_status: &'static str,
 }
 
 /// A lease that is released unless it is handed over to the caller.
@@ -88,10 +90,17 @@ fn mode(no_cache: bool, only_if_cached: bool) -> Checked<FetchMode> {
 
 pub(in crate::rpc) fn get_or_fetch_reply(result: GetOrFetchResult) -> GetOrFetchReply {
     use pb::get_or_fetch_response::Outcome;
+    let cache_status = cache_status(&result);
     let GetOrFetchResult { outcome, status, fill, degraded } = result;
     let mut lease = None;
     let (x_cache, outcome) = match outcome {
-        GetOrFetchOutcome::Found(entry) => (Some(XCache::of(&entry)), Outcome::Found(found(entry))),
+        GetOrFetchOutcome::Found(entry) => {
+            let mut x_cache = XCache::of(&entry);
+            if status.is_miss() {
+                x_cache.outcome = XCache::MISS;
+            }
+            (Some(x_cache), Outcome::Found(found(entry)))
+        }
         GetOrFetchOutcome::Lease(offer) => {
             let LeaseOffer { guard, expires_in, stale } = offer;
             let message = pb::Lease {
@@ -116,7 +125,42 @@ pub(in crate::rpc) fn get_or_fetch_reply(result: GetOrFetchResult) -> GetOrFetch
         fill: fill.map_or(pb::FillResult::Unspecified, fill_result).into(),
         cause: if let FetchStatus::Failed(Some(cause)) = status { cause } else { String::new() },
     };
-    GetOrFetchReply { response, lease, x_cache, x_cache_fetch }
+    GetOrFetchReply { response, lease, x_cache, x_cache_fetch, cache_status }
+}
+
+/// The answer in the terms of RFC 9211. They are constants, so that a hit costs no allocation: ages
+/// and times are in the `x-cache-*` metadata.
+fn cache_status(result: &GetOrFetchResult) -> &'static str {
+    let is_stored = result.fill == Some(FillOutcome::Stored);
+    match (&result.outcome, &result.status) {
+        (GetOrFetchOutcome::Found(_), FetchStatus::Fetched) if is_stored => {
+            "Larder; fwd=miss; stored"
+        }
+        (GetOrFetchOutcome::Found(_), FetchStatus::Fetched) => "Larder; fwd=miss",
+        (GetOrFetchOutcome::Found(_), FetchStatus::Revalidated) => {
+            "Larder; fwd=stale; fwd-status=304"
+        }
+        (GetOrFetchOutcome::Found(_), FetchStatus::Coalesced) => "Larder; fwd=miss; collapsed",
+        (GetOrFetchOutcome::Found(_), FetchStatus::SoftTimeout) => {
+            "Larder; hit; detail=soft-timeout"
+        }
+        (GetOrFetchOutcome::Found(_), FetchStatus::Failed(_)) => {
+            "Larder; hit; detail=stale-if-error"
+        }
+        (GetOrFetchOutcome::Found(_), FetchStatus::Refreshing) => {
+            "Larder; hit; detail=stale-while-revalidate"
+        }
+        (GetOrFetchOutcome::Found(found), FetchStatus::Read | FetchStatus::RefreshingEarly) => {
+            match found.outcome {
+                cache::Outcome::Hit => "Larder; hit",
+                cache::Outcome::Stale => "Larder; hit; detail=stale",
+                cache::Outcome::Negative => "Larder; hit; detail=negative",
+            }
+        }
+        (GetOrFetchOutcome::Lease(_), _) => "Larder; fwd=miss; detail=lease",
+        (GetOrFetchOutcome::Contended { .. }, _) => "Larder; fwd=miss; detail=contended",
+        (GetOrFetchOutcome::NotCached, _) => "Larder; detail=not-cached",
+    }
 }
 
 /// The result for one key of a batch, and its lease, to be handed over when the result is sent.
@@ -212,6 +256,41 @@ mod tests {
             assert_eq!(reply.response.cause.is_empty(), name != "FETCH_STATUS_FAILED");
         }
         assert_eq!(fetch_status(&FetchStatus::Read), (pb::FetchStatus::Unspecified, None));
+    }
+
+    #[test]
+    fn a_value_that_was_fetched_or_waited_for_is_a_miss_in_the_metadata() {
+        let metadata = |outcome, status, fill| {
+            let answer = GetOrFetchOutcome::Found(found_text(outcome, Tier::Store));
+            let reply = get_or_fetch_reply(GetOrFetchResult { status, fill, ..answer.into() });
+            (reply.x_cache.unwrap().outcome, reply.cache_status)
+        };
+        let (hit, stale, negative) = (Outcome::Hit, Outcome::Stale, Outcome::Negative);
+        let stored = Some(FillOutcome::Stored);
+        for (outcome, status, fill, expected) in [
+            (hit, FetchStatus::Read, None, ("HIT", "Larder; hit")),
+            (hit, FetchStatus::RefreshingEarly, None, ("HIT", "Larder; hit")),
+            (negative, FetchStatus::Read, None, ("NEGATIVE", "Larder; hit; detail=negative")),
+            (hit, FetchStatus::Fetched, stored, ("MISS", "Larder; fwd=miss; stored")),
+            (negative, FetchStatus::Fetched, None, ("MISS", "Larder; fwd=miss")),
+            (hit, FetchStatus::Revalidated, stored, ("MISS", "Larder; fwd=stale; fwd-status=304")),
+            (hit, FetchStatus::Coalesced, None, ("MISS", "Larder; fwd=miss; collapsed")),
+            (
+                stale,
+                FetchStatus::Refreshing,
+                None,
+                ("STALE", "Larder; hit; detail=stale-while-revalidate"),
+            ),
+            (stale, FetchStatus::SoftTimeout, None, ("STALE", "Larder; hit; detail=soft-timeout")),
+            (
+                stale,
+                FetchStatus::Failed(None),
+                None,
+                ("STALE", "Larder; hit; detail=stale-if-error"),
+            ),
+        ] {
+            assert_eq!(metadata(outcome, status.clone(), fill), expected, "{status:?}");
+        }
     }
 
     #[test]

@@ -3,14 +3,23 @@
 use super::{Checked, entry_key, value::tags};
 use crate::{
     cache::{InvalidateTarget, TargetOutcome},
-    model::{Glob, Namespace, Violation},
+    model::{Event, Glob, Namespace, Violation},
     pb::v1 as pb,
 };
+
+/// A target of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::rpc) enum RequestedTarget {
+    /// One target.
+    One(InvalidateTarget),
+    /// What the rules of an event select.
+    Event(Event),
+}
 
 /// The targets of a request.
 pub(in crate::rpc) fn invalidate_targets(
     targets: Vec<pb::Target>,
-) -> Checked<Vec<InvalidateTarget>> {
+) -> Checked<Vec<RequestedTarget>> {
     let mut converted = Vec::with_capacity(targets.len());
     for (index, target) in targets.into_iter().enumerate() {
         let target = invalidate_target(target);
@@ -20,13 +29,17 @@ pub(in crate::rpc) fn invalidate_targets(
     Ok(converted)
 }
 
-fn invalidate_target(target: pb::Target) -> Checked<InvalidateTarget> {
+fn invalidate_target(target: pb::Target) -> Checked<RequestedTarget> {
     use pb::target::Target as Pb;
     let within = |part: &'static str| move |violation: Violation| violation.within(part);
-    match target.target {
+    let one = match target.target {
         None => {
-            let description = "must be set: to a namespace, tags, a pattern or a key";
+            let description = "must be set: to a namespace, tags, a pattern, a key or an event";
             Err(Violation::new("target", description))
+        }
+        Some(Pb::Event(pb::EventTarget { name, attributes })) => {
+            let event = Event::new(name, attributes).map_err(within("event."))?;
+            return Ok(RequestedTarget::Event(event));
         }
         Some(Pb::Namespace(namespace)) => {
             Ok(InvalidateTarget::Namespace(Namespace::new(&namespace)?))
@@ -37,7 +50,8 @@ fn invalidate_target(target: pb::Target) -> Checked<InvalidateTarget> {
             let key = entry_key(&key.namespace, &key.key, &key.params).map_err(within("key."))?;
             Ok(InvalidateTarget::Key(key))
         }
-    }
+    };
+    one.map(RequestedTarget::One)
 }
 
 fn tag_target(target: pb::TagTarget) -> Checked<InvalidateTarget> {
@@ -52,8 +66,8 @@ fn pattern_target(target: &pb::PatternTarget) -> Checked<InvalidateTarget> {
     Ok(InvalidateTarget::Pattern(Namespace::new(&target.namespace)?, Glob::new(&target.glob)?))
 }
 
-pub(in crate::rpc) fn invalidate_response(outcomes: Vec<TargetOutcome>) -> pb::InvalidateResponse {
-    let result = |outcome| match outcome {
+pub(in crate::rpc) fn target_result(outcome: TargetOutcome) -> pb::TargetResult {
+    match outcome {
         TargetOutcome::Deleted { existed } => {
             pb::TargetResult { existed, namespace_invalidated: false }
         }
@@ -61,8 +75,7 @@ pub(in crate::rpc) fn invalidate_response(outcomes: Vec<TargetOutcome>) -> pb::I
         TargetOutcome::NamespaceInvalidated => {
             pb::TargetResult { existed: false, namespace_invalidated: true }
         }
-    };
-    pb::InvalidateResponse { results: outcomes.into_iter().map(result).collect() }
+    }
 }
 
 #[cfg(test)]
@@ -86,7 +99,11 @@ mod tests {
         Pb::Key(pb::KeyRef { namespace, key, ..pb::KeyRef::default() })
     }
 
-    fn convert(targets: Vec<Option<Pb>>) -> Checked<Vec<InvalidateTarget>> {
+    fn event(name: &str) -> Pb {
+        Pb::Event(pb::EventTarget { name: name.to_owned(), ..pb::EventTarget::default() })
+    }
+
+    fn convert(targets: Vec<Option<Pb>>) -> Checked<Vec<RequestedTarget>> {
         invalidate_targets(targets.into_iter().map(|target| pb::Target { target }).collect())
     }
 
@@ -97,6 +114,7 @@ mod tests {
             Some(tag_target("ns", &["b", "a", "b"])),
             Some(pattern("ns", "user:*")),
             Some(key("ns", "k")),
+            Some(event("e")),
         ];
         let namespace = || Namespace::new("ns").unwrap();
         let expected = [
@@ -105,7 +123,9 @@ mod tests {
             InvalidateTarget::Pattern(namespace(), Glob::new("user:*").unwrap()),
             InvalidateTarget::Key(entry_key("ns", "k", &Default::default()).unwrap()),
         ];
-        assert_eq!(convert(targets).unwrap(), expected);
+        let event_target = RequestedTarget::Event(Event::new("e".to_owned(), [].into()).unwrap());
+        let expected = expected.map(RequestedTarget::One).into_iter().chain([event_target]);
+        assert_eq!(convert(targets).unwrap(), expected.collect::<Vec<_>>());
     }
 
     #[test]
@@ -122,6 +142,7 @@ mod tests {
             (Some(pattern("ns", "")), "targets[1].pattern.glob"),
             (Some(pattern("ns", "a[")), "targets[1].pattern.glob"),
             (Some(key("ns", "")), "targets[1].key.key"),
+            (Some(event("")), "targets[1].event.name"),
         ] {
             assert_eq!(convert(vec![valid(), target]).unwrap_err().field(), field);
         }

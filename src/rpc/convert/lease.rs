@@ -14,19 +14,17 @@ const MAX_REASON_BYTES: usize = 256;
 /// Longest hold-off of a Delete.
 const MAX_HOLD_OFF: Duration = Duration::from_secs(3600);
 
-/// The lease that a token names. Tokens are opaque to callers, so that one of another form is not
-/// invalid: `None` stands for a lease that is not held.
-pub(super) fn token(token: &[u8]) -> Option<LeaseToken> {
-    token.try_into().ok().map(LeaseToken)
-}
-
-/// The token of a Renew or an Abandon.
-pub(in crate::rpc) fn required_token(lease_token: &[u8]) -> Checked<Option<LeaseToken>> {
+/// The lease that a token names. A token of another length is a mistake of the caller, such as one
+/// that is encoded twice, and not a lease that is lost.
+pub(in crate::rpc) fn required_token(lease_token: &[u8]) -> Checked<LeaseToken> {
     if lease_token.is_empty() {
-        Err(Violation::new("lease_token", "must be set"))
-    } else {
-        Ok(token(lease_token))
+        return Err(Violation::new("lease_token", "must be set"));
     }
+    lease_token.try_into().map(LeaseToken).map_err(|_| {
+        let (length, expected) = (lease_token.len(), LeaseToken::BYTES);
+        let description = format!("has {length} bytes, expected the {expected} of Lease.token");
+        Violation::new("lease_token", description)
+    })
 }
 
 pub(in crate::rpc) fn abandon_reason(reason: &str) -> Checked<&str> {
@@ -61,14 +59,6 @@ pub(in crate::rpc) fn renew_response(renewed: RenewResult) -> pb::RenewResponse 
     pb::RenewResponse { result: result.into(), expires_in, degraded: renewed.status.is_none() }
 }
 
-/// The response to the renewal of a lease that is not held.
-pub(in crate::rpc) fn lost_lease_response() -> pb::RenewResponse {
-    renew_response(RenewResult {
-        status: Some(Err(LeaseLoss::Expired)),
-        expires_in: Duration::ZERO,
-    })
-}
-
 /// Why a fill is rejected.
 pub(in crate::rpc) fn lease_loss(loss: LeaseLoss) -> pb::SetResult {
     match loss {
@@ -84,9 +74,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn token_of_another_form_names_no_lease() {
-        assert_eq!(required_token(&[7; 16]).unwrap(), Some(LeaseToken([7; 16])));
-        assert_eq!(required_token(&[7; 15]).unwrap(), None);
+    fn token_has_sixteen_bytes() {
+        assert_eq!(required_token(&[7; 16]).unwrap(), LeaseToken([7; 16]));
+        for length in [1, 15, 17, 24] {
+            let violation = required_token(&vec![7; length]).unwrap_err();
+            assert_eq!(violation.field(), "lease_token");
+            assert!(
+                violation.to_string().contains(&format!("has {length} bytes, expected the 16"))
+            );
+        }
         assert_eq!(required_token(&[]).unwrap_err().field(), "lease_token");
     }
 
@@ -126,6 +122,5 @@ mod tests {
             let lost = respond(Some(Err(loss)));
             assert_eq!((lost.result(), lost.expires_in, lost.degraded), (result, None, false));
         }
-        assert_eq!(lost_lease_response(), respond(Some(Err(LeaseLoss::Expired))));
     }
 }

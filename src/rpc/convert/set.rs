@@ -2,7 +2,7 @@
 
 use super::{
     Checked, entry_key,
-    lease::{lease_loss, token},
+    lease::{lease_loss, required_token},
     ttl,
     value::{required_value, tags},
 };
@@ -41,7 +41,7 @@ fn mode(condition: Option<pb::set_request::Condition>, lease_token: &[u8]) -> Ch
         if condition.is_some() {
             return Err(Violation::new("lease_token", "cannot be combined with a condition"));
         }
-        return Ok(token(lease_token).map_or(SetMode::UnderUnknownLease, SetMode::Under));
+        return required_token(lease_token).map(SetMode::Under);
     }
     let condition = match condition {
         None => Condition::Always,
@@ -109,7 +109,7 @@ mod tests {
         use pb::set_request::Condition as Pb;
         assert_eq!(mode(Some(Pb::IfAbsent(true)), &[0; 16]).unwrap_err().field(), "lease_token");
         assert_eq!(mode(None, &[7; 16]).unwrap(), SetMode::Under(LeaseToken([7; 16])));
-        assert_eq!(mode(None, &[0; 15]).unwrap(), SetMode::UnderUnknownLease);
+        assert_eq!(mode(None, &[0; 15]).unwrap_err().field(), "lease_token");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Stats.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Checked;
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     pb::{from_duration, v1 as pb},
     stats::{
         counters::{Counter, Counters, LatencyKind},
-        delta::ByNamespace,
+        delta::{ByNamespace, ReplicaInfo},
         registry::OTHER,
     },
 };
@@ -72,10 +72,23 @@ pub(in crate::rpc) fn stats_response(
             last_day: sum(&report.last_day),
         }),
         namespaces: namespaces.collect(),
-        store: Some(store(overview.store_kind, overview.facts.as_ref())),
+        store: Some(pb::StoreStats {
+            cause: overview.trouble.clone().unwrap_or_default(),
+            ..store(overview.store_kind, overview.facts.as_ref())
+        }),
+        replicas: report.replicas.iter().map(replica).collect(),
         degraded: overview.degraded,
         collected_at: Some(SystemTime::now().into()),
         next_page_token: next_page_token.to_owned(),
+    }
+}
+
+fn replica(replica: &ReplicaInfo) -> pb::ReplicaStats {
+    let started_at = UNIX_EPOCH + Duration::from_millis(replica.started_at_ms);
+    pb::ReplicaStats {
+        id: format!("{:016x}", replica.id),
+        version: replica.version.clone(),
+        started_at: Some(started_at.into()),
     }
 }
 
@@ -112,6 +125,8 @@ pub(super) fn counters(counts: &Counters) -> pb::Counters {
         near_hits: counts.get(Counter::NearHits),
         bans: counts.get(Counter::Bans),
         invalidations_coalesced: counts.get(Counter::InvalidationsCoalesced),
+        contended: counts.get(Counter::Contended),
+        compute_latency: latency(counts, LatencyKind::Compute),
     }
 }
 
@@ -137,6 +152,7 @@ fn store(kind: &str, info: Option<&StoreInfo>) -> pb::StoreStats {
         return pb::StoreStats { kind, ..pb::StoreStats::default() };
     };
     pb::StoreStats {
+        cause: String::new(),
         kind,
         server_version: info.server_version.clone(),
         reachable: true,
@@ -173,7 +189,7 @@ mod tests {
             report.total.insert(namespace.to_owned(), counts);
         }
         let sizes = vec![(Namespace::new("b").unwrap(), usage(3))];
-        Overview { report, store_kind: "redis", facts, sizes, degraded: false }
+        Overview { report, store_kind: "redis", facts, sizes, degraded: false, trouble: None }
     }
 
     #[test]

@@ -155,7 +155,7 @@ fn counter(value: &str) -> NewEntry {
 
 /// A store behind a closed breaker.
 async fn closed<S>(inner: S) -> (CircuitBreakerStore<S>, Arc<Observed>) {
-    let (breaker, observed) = (breaker(THRESHOLD), Arc::new(Observed::default()));
+    let (breaker, observed) = (breaker(THRESHOLD, || None), Arc::new(Observed::default()));
     close(&breaker).await;
     (CircuitBreakerStore::new(inner, breaker, observed.clone()), observed)
 }
@@ -249,7 +249,10 @@ async fn statistics_and_inspection_pass_and_are_observed_but_pings_are_not() {
     let (store, observed) = closed(MemoryStore::new(1 << 20)).await;
     let mut counts = ByNamespace::new();
     counts.entry("ns".to_owned()).or_default().0[Counter::Hits as usize] = 5;
-    store.add(&StatsDelta { replica: 1, sequence: 1, counts }).await.unwrap();
+    store
+        .add(&StatsDelta { replica: 1, sequence: 1, counts, sender: Default::default() })
+        .await
+        .unwrap();
     assert_eq!(store.report().await.unwrap().total["ns"].get(Counter::Hits), 5);
     store.put(&key(), &counter("5"), Condition::Always).await.unwrap();
     assert_eq!(store.info().await.unwrap().keys, 1);
@@ -262,7 +265,8 @@ async fn statistics_and_inspection_pass_and_are_observed_but_pings_are_not() {
 #[tokio::test(start_paused = true)]
 async fn open_breaker_rejects_without_calling_the_store() {
     let (inner, observed) = (Arc::new(ScriptedStore::default()), Arc::new(Observed::default()));
-    let store = CircuitBreakerStore::new(inner.clone(), breaker(THRESHOLD), observed.clone());
+    let store =
+        CircuitBreakerStore::new(inner.clone(), breaker(THRESHOLD, || None), observed.clone());
     let rejected = store.get(&key()).await.unwrap_err();
     assert_eq!(rejected.kind, ErrorKind::BreakerOpen);
     assert_eq!(inner.calls.load(Ordering::Relaxed), 0);
@@ -278,7 +282,8 @@ async fn open_breaker_rejects_without_calling_the_store() {
 #[tokio::test(start_paused = true)]
 async fn open_breaker_lets_pings_pass() {
     let (inner, observed) = (Arc::new(ScriptedStore::default()), Arc::new(Observed::default()));
-    let store = CircuitBreakerStore::new(inner.clone(), breaker(THRESHOLD), observed.clone());
+    let store =
+        CircuitBreakerStore::new(inner.clone(), breaker(THRESHOLD, || None), observed.clone());
     store.ping().await.unwrap();
     *inner.failure.lock() = Some(ErrorKind::Unreachable);
     assert_eq!(store.ping().await.unwrap_err().kind, ErrorKind::Unreachable);

@@ -147,6 +147,7 @@ impl Leases for MemoryStore {
         let status = store.lease_status(&shard, &key, token, store.now());
         if status.is_ok() {
             store.budget.release(shard.entries.remove(&key));
+            store.publish(key.key);
             store.abandon_lease(&mut shard, &key, backoff, cause);
         }
         Ok(status)

@@ -124,6 +124,18 @@ impl LogPart {
         !self.globs.is_empty()
     }
 
+    /// The tags and the globs that were banned after `since`; `None` if some of them are not known.
+    pub(super) fn newer_than(self, since: Position) -> Option<(Vec<String>, Vec<String>)> {
+        if (self.is_all && since.sequence > 0) || since.sequence < self.dropped {
+            return None;
+        }
+        let texts = |bans: Vec<(Vec<u8>, u64)>| {
+            let newer = bans.into_iter().filter(|(_, sequence)| *sequence > since.sequence);
+            newer.map(|(text, _)| String::from_utf8(text).ok()).collect::<Option<Vec<String>>>()
+        };
+        Some((texts(self.tags)?, texts(self.globs)?))
+    }
+
     /// Parses the rest of a script's reply that begins with `LOG`.
     pub(super) fn parse(reply: &mut ScriptReply) -> Result<Self> {
         let is_all: u64 = reply.next()?;
@@ -189,6 +201,18 @@ mod tests {
         log.apply(part(true, position(1, 9), &[("d", 1)]), NOW);
         assert!(bans(&log, 0, "d") && !bans(&log, 0, "a"));
         assert!(!log.is_known(position(1, 1)));
+    }
+
+    #[test]
+    fn what_is_newer_is_told_unless_something_is_missing() {
+        let newer = |part: LogPart, since| part.newer_than(since).map(|(tags, _)| tags);
+        let part = |is_all| part(is_all, position(3, 3), &[("a", 1), ("b", 3)]);
+        assert_eq!(newer(part(false), position(1, 1)), Some(vec!["b".to_owned()]));
+        assert_eq!(newer(part(true), position(1, 1)), None, "another log");
+        let all = newer(part(true), Position::default());
+        assert_eq!(all, Some(vec!["a".to_owned(), "b".to_owned()]));
+        let dropped = LogPart { dropped: 2, ..part(false) };
+        assert_eq!(newer(dropped, position(1, 1)), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use redis::{
     AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo,
     PushKind, RedisError, RedisResult, Value, aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     fault::{Fault, words},
@@ -49,6 +49,8 @@ pub(super) struct PoolHealth {
     resent: AtomicU64,
     outage: OutageLog,
     server: ServerIdentity,
+    /// The number of shards that the fleet uses, if it is another one than that of this replica.
+    pub(super) other_shards: watch::Sender<Option<u16>>,
 }
 
 /// A shared connection with its health.
@@ -80,7 +82,10 @@ pub(super) struct ConnectionManager {
 pub(super) struct ConnectErrorSink(pub(super) Arc<PoolHealth>);
 
 /// Creates a client for `url` with the TCP settings of a cache.
-pub(super) fn client(url: &str, protocol: ProtocolVersion) -> RedisResult<Client> {
+///
+/// # Errors
+/// The URL is invalid.
+pub fn client(url: &str, protocol: ProtocolVersion) -> RedisResult<Client> {
     let info = url.into_connection_info()?;
     let settings = info.redis_settings().clone().set_protocol(protocol);
     let keepalive = socket2::TcpKeepalive::new()
@@ -112,6 +117,7 @@ impl PoolHealth {
             resent: AtomicU64::new(0),
             outage: OutageLog::default(),
             server,
+            other_shards: watch::Sender::new(None),
         }
     }
 

@@ -115,6 +115,9 @@ faults! {
         "a slot of the Redis Cluster is being moved";
     Busy: "busy", Outage, Probe, false,
         "a script or function of another client does not end: SCRIPT KILL or FUNCTION KILL ends it";
+    OtherShards: "other_shards", Outage, Probe, false,
+        "all replicas on one Redis and store.prefix need the same store.shards: see \
+         docs/operations.md";
     ReadOnly: "read_only", WrongServer, Probe, true, PRIMARY;
     Moved: "moved", WrongServer, Quiet, false, CLUSTER;
     CrossSlot: "cross_slot", WrongServer, Quiet, false, CLUSTER;

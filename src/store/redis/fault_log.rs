@@ -28,6 +28,8 @@ pub(super) struct FaultLog {
 struct Slot {
     met: AtomicU64,
     event: Mutex<RepeatedEvent>,
+    /// The server's words when it was met last.
+    words: Mutex<String>,
 }
 
 // === impl FaultLog ===
@@ -46,6 +48,7 @@ impl FaultLog {
         if !fault.is_reported() {
             return;
         }
+        *slot.words.lock() = words.to_string();
         let row = fault.row();
         let Some(Summary { count, seconds }) = slot.event.lock().occurred() else { return };
         if count == 1 {
@@ -81,6 +84,13 @@ impl FaultLog {
             }
         }
         self.update_health();
+    }
+
+    /// The server's words about a fault that lasts and affects its health.
+    pub(super) fn words(&self) -> Option<String> {
+        let mut slots = Fault::ALL.iter().zip(&self.slots);
+        let (_, slot) = slots.find(|(fault, slot)| fault.is_unhealthy() && slot.is_lasting())?;
+        Some(slot.words.lock().clone())
     }
 
     /// Whether the server is healthy, with every change.
@@ -135,11 +145,12 @@ mod tests {
         log.met(Fault::OutOfMemory, &"OOM");
         log.met(Fault::OutOfMemory, &"OOM");
         assert!(!*healthy.borrow());
+        assert_eq!(log.words().as_deref(), Some("OOM"));
         log.passed(earlier);
         assert_eq!(lasting(&log), ["out_of_memory"], "the probe began before the fault");
         tokio::time::advance(SECOND).await;
         log.passed(Instant::now());
-        assert!(*healthy.borrow() && !log.is_any_lasting());
+        assert!(*healthy.borrow() && !log.is_any_lasting() && log.words().is_none());
         let met = log.state().find(|(name, _, _)| *name == "out_of_memory");
         assert_eq!(met, Some(("out_of_memory", 2, false)));
     }

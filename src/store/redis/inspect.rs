@@ -27,6 +27,11 @@ impl Inspect for RedisStore {
         self.probe().await
     }
 
+    fn trouble(&self) -> Option<String> {
+        let health = self.pool.health();
+        health.faults.words().or_else(|| health.connect_error())
+    }
+
     async fn info(&self) -> Result<StoreInfo> {
         let mut commands = redis::pipe();
         commands.cmd("INFO").cmd("DBSIZE");
@@ -111,6 +116,7 @@ fn parse_info(info: &str, keys: u64) -> StoreInfo {
     };
     StoreInfo {
         server_version,
+        is_cluster: text("cluster_enabled") == "1",
         used_bytes: number("used_memory").unwrap_or(0),
         peak_bytes: number("used_memory_peak").unwrap_or(0),
         max_bytes: number("maxmemory").unwrap_or(0),

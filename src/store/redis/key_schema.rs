@@ -6,6 +6,7 @@
 //! <prefix>:{<namespace>:<shard>}:p:<digest>:<key>      entry with params
 //! <prefix>:{<namespace>:<shard>}:t                     scratch key of one script
 //! <prefix>:h:{<namespace>:bans}                        head of the log of bans
+//! <prefix>:h:{<namespace>:all}                         announces an invalidation; never kept
 //! <prefix>:b:{<namespace>:bans}:t, :g, :o, :i and :c   the log of bans
 //! <prefix>:l:{<namespace>:<shard>}:k:<key>             lease (or :p:<digest>:<key>)
 //! <prefix>:w:{<namespace>:<shard>}:<number>            large entry before it is stored
@@ -52,6 +53,11 @@ impl KeySchema {
     /// `shards` is the number of generation markers per namespace, at least 1.
     pub(super) fn new(prefix: &str, shards: u16) -> Self {
         Self { prefix: prefix.to_owned(), shards: u64::from(shards.max(1)) }
+    }
+
+    /// The number of shards of a namespace.
+    pub(super) fn shards(&self) -> u64 {
+        self.shards
     }
 
     pub(super) fn entry_keys(&self, key: &EntryKey) -> EntryKeys {
@@ -118,8 +124,21 @@ impl KeySchema {
 
     /// The namespace of the head of a log of bans, by its name.
     pub(super) fn banned_namespace<'a>(&self, name: &'a [u8]) -> Option<&'a str> {
-        let rest = std::str::from_utf8(name).ok()?.strip_prefix(&self.prefix)?;
-        rest.strip_prefix(":h:{")?.strip_suffix(":bans}")
+        self.namespace_of_head(name)?.strip_suffix(":bans}")
+    }
+
+    /// The key that announces that a namespace was invalidated.
+    pub(super) fn invalidation(&self, namespace: &Namespace) -> String {
+        format!("{}:h:{{{namespace}:all}}", self.prefix)
+    }
+
+    /// The namespace of a key that announces an invalidation, by its name.
+    pub(super) fn invalidated_namespace<'a>(&self, name: &'a [u8]) -> Option<&'a str> {
+        self.namespace_of_head(name)?.strip_suffix(":all}")
+    }
+
+    fn namespace_of_head<'a>(&self, name: &'a [u8]) -> Option<&'a str> {
+        std::str::from_utf8(name).ok()?.strip_prefix(&self.prefix)?.strip_prefix(":h:{")
     }
 
     pub(super) fn totals(&self) -> String {
@@ -147,6 +166,11 @@ impl KeySchema {
     /// The prefix of all entries and markers of a namespace.
     pub(super) fn namespace_prefix(&self, namespace: &Namespace) -> String {
         format!("{}:{{{namespace}:", self.prefix)
+    }
+
+    /// The prefix of all entries and markers of all namespaces, and of a few other keys.
+    pub(super) fn all_namespaces_prefix(&self) -> String {
+        format!("{}:{{", self.prefix)
     }
 
     /// The pattern of SCAN that matches all entries of a namespace, and perhaps other names.
@@ -269,6 +293,7 @@ mod tests {
             schema.probe().join(" "),
             schema.clock(),
             schema.sweep(),
+            schema.invalidation(plain.namespace()),
         ];
         let digest = "e-E9-VncLV-Q-jg4_34-_btAQLbFbjxoNFLH4tDVBUY";
         let expected = [
@@ -285,6 +310,7 @@ mod tests {
             "larder:{probe}:1 larder:{probe}:2",
             "larder:{clock}",
             "larder:{sweep}",
+            "larder:h:{user:all}",
         ];
         assert_eq!(names, expected);
     }
@@ -359,6 +385,20 @@ mod tests {
             let prefix = schema.namespace_lease_prefix(&two);
             prop_assert_eq!(lease.starts_with(prefix.as_bytes()), is_same);
         }
+    }
+
+    #[test]
+    fn bans_and_invalidations_are_told_apart() {
+        let schema = KeySchema::new("larder", 64);
+        let user = Namespace::new("user").unwrap();
+        let [head, ..] = schema.ban_log(&user);
+        let invalidation = schema.invalidation(&user);
+        assert_eq!(schema.banned_namespace(head.as_bytes()), Some("user"));
+        assert_eq!(schema.invalidated_namespace(head.as_bytes()), None);
+        assert_eq!(schema.invalidated_namespace(invalidation.as_bytes()), Some("user"));
+        assert_eq!(schema.banned_namespace(invalidation.as_bytes()), None);
+        assert_eq!(schema.parse(invalidation.as_bytes()), None);
+        assert!(invalidation.starts_with(&schema.ban_head_prefix()));
     }
 
     #[test]

@@ -13,8 +13,8 @@ use super::{
     script::PROBE,
 };
 use crate::{
-    model::{Timestamp, millis_ceil},
-    store::{ErrorKind, Result, clock::SharedClock},
+    model::{SaturatingFrom as _, Timestamp, millis_ceil},
+    store::{Error, ErrorKind, Result, clock::SharedClock},
 };
 
 /// Interval at which the time of the shared clock is written.
@@ -23,6 +23,8 @@ const CLOCK_WRITE_INTERVAL: Duration = Duration::from_secs(10);
 const CLOCK_RETENTION: Duration = Duration::from_secs(90 * 86_400);
 const AHEAD_FIELD: &str = "ahead";
 const LATEST_FIELD: &str = "latest";
+/// The number of shards of a namespace, in the same hash. It is part of what the replicas share.
+const SHARDS_FIELD: &str = "shards";
 
 // === impl RedisStore ===
 
@@ -52,7 +54,7 @@ impl RedisStore {
         };
         let mut answers = answers.into_iter().map(error_or_value);
         let (ping, time, hello) = (answers.next(), answers.next(), answers.next());
-        let shared = answers.next().and_then(RedisResult::ok).and_then(shared_clock);
+        let shared = answers.next().and_then(RedisResult::ok).and_then(shared_state);
         if let Some(Err(error)) = ping {
             let fault = Fault::of(&error);
             health.faults.met(fault, &words(&error));
@@ -65,8 +67,8 @@ impl RedisStore {
         }
         match time.map(|time| time.and_then(server_time)) {
             Some(Ok(time)) => {
-                if let Some(shared) = shared {
-                    health.clock.adopt(shared, time, began_at);
+                if let Some(shared) = &shared {
+                    health.clock.adopt(shared.clock, time, began_at);
                 }
                 health.clock.synchronize(time, began_at);
             }
@@ -77,6 +79,9 @@ impl RedisStore {
         if hello.is_some_and(|hello| hello.is_ok_and(|hello| is_replica(&hello))) {
             health.faults.met(Fault::ReadOnly, &"role:slave");
             health.replace(&handle);
+        }
+        if let Some(shards) = shared.as_ref().and_then(|shared| shared.shards) {
+            self.check_shards(shards)?;
         }
         if health.faults.is_any_lasting() {
             return self.full_probe().await;
@@ -89,11 +94,12 @@ impl RedisStore {
 
     /// Writes what this replica knows about the clock, if Redis does not know it yet. Concurrent
     /// writes of replicas may undo one another; the next probes repeat them.
-    async fn share_clock(&self, shared: SharedClock) {
+    async fn share_clock(&self, SharedState { clock: shared, shards }: SharedState) {
         static REFUSED: Once = Once::new();
         let clock = self.pool.clock();
         let (ahead_ms, now) = (clock.ahead_ms(), clock.now());
-        if shared.ahead_ms >= ahead_ms && now.since(shared.latest) < CLOCK_WRITE_INTERVAL {
+        let is_known = shared.ahead_ms >= ahead_ms && shards.is_some();
+        if is_known && now.since(shared.latest) < CLOCK_WRITE_INTERVAL {
             return;
         }
         let name = self.schema.clock();
@@ -101,6 +107,8 @@ impl RedisStore {
         let mut commands = redis::pipe();
         let hset = commands.cmd("HSET").arg(&name);
         hset.arg(AHEAD_FIELD).arg(ahead_ms).arg(LATEST_FIELD).arg(latest);
+        // Only the first of several replicas that start together writes it.
+        commands.cmd("HSETNX").arg(&name).arg(SHARDS_FIELD).arg(self.schema.shards());
         commands.cmd("PEXPIRE").arg(&name).arg(millis_ceil(CLOCK_RETENTION));
         // Without it, each replica still measures the steps that it sees. Other errors are met and
         // reported by the operations.
@@ -112,6 +120,21 @@ impl RedisStore {
                 tracing::warn!(%error, "Redis does not keep what the replicas know of its clock");
             });
         }
+    }
+
+    /// Fails if the fleet has another number of shards: an invalidation by this replica would miss
+    /// markers that the others read, and the other way round.
+    fn check_shards(&self, shards: u64) -> Result<()> {
+        let health = self.pool.health();
+        let (own, other) = (self.schema.shards(), u16::saturating_from(shards));
+        let conflict = (shards != own).then_some(other);
+        health
+            .other_shards
+            .send_if_modified(|before| std::mem::replace(before, conflict) != conflict);
+        let Some(other) = conflict else { return Ok(()) };
+        let words = format!("the fleet uses store.shards = {other}, this replica {own}");
+        health.faults.met(Fault::OtherShards, &words);
+        Err(Error::new(Fault::OtherShards.kind(), words))
     }
 
     /// Uses all commands that the operations need, and ends the faults that are not met any more.
@@ -154,11 +177,21 @@ fn probed_commands(keys: &[String; 2]) -> Pipeline {
     commands
 }
 
-/// The shared clock; none if the answer is not a hash.
-fn shared_clock(answer: Value) -> Option<SharedClock> {
+/// What the replicas of a fleet share besides entries.
+#[derive(Debug, PartialEq, Eq)]
+struct SharedState {
+    clock: SharedClock,
+    /// None if no replica has written it yet.
+    shards: Option<u64>,
+}
+
+/// The shared state; none if the answer is not a hash.
+fn shared_state(answer: Value) -> Option<SharedState> {
     let fields: HashMap<String, u64> = redis::from_redis_value(answer).ok()?;
     let field = |name: &str| fields.get(name).copied().unwrap_or_default();
-    Some(SharedClock { ahead_ms: field(AHEAD_FIELD), latest: Timestamp(field(LATEST_FIELD)) })
+    let clock =
+        SharedClock { ahead_ms: field(AHEAD_FIELD), latest: Timestamp(field(LATEST_FIELD)) };
+    Some(SharedState { clock, shards: fields.get(SHARDS_FIELD).copied() })
 }
 
 fn server_time(answer: Value) -> RedisResult<Timestamp> {
@@ -201,15 +234,19 @@ mod tests {
     }
 
     #[test]
-    fn shared_clock_is_read_from_maps_and_arrays() {
+    fn shared_state_is_read_from_maps_and_arrays() {
         let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
-        let expected = Some(SharedClock { ahead_ms: 7, latest: Timestamp(9) });
+        let clock = SharedClock { ahead_ms: 7, latest: Timestamp(9) };
         let map = vec![(text("ahead"), text("7")), (text("latest"), text("9"))];
-        assert_eq!(shared_clock(Value::Map(map)), expected);
-        let array = vec![text("latest"), text("9"), text("ahead"), text("7")];
-        assert_eq!(shared_clock(Value::Array(array)), expected);
-        assert_eq!(shared_clock(Value::Map(Vec::new())), Some(SharedClock::default()));
-        assert_eq!(shared_clock(Value::Okay), None);
+        let expected = Some(SharedState { clock, shards: None });
+        assert_eq!(shared_state(Value::Map(map)), expected);
+        let mut array = vec![text("latest"), text("9"), text("ahead"), text("7")];
+        array.extend([text("shards"), text("64")]);
+        let expected = Some(SharedState { clock, shards: Some(64) });
+        assert_eq!(shared_state(Value::Array(array)), expected);
+        let nothing = SharedState { clock: SharedClock::default(), shards: None };
+        assert_eq!(shared_state(Value::Map(Vec::new())), Some(nothing));
+        assert_eq!(shared_state(Value::Okay), None);
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub(super) static ADVANCE_MARKERS: LazyLock<Script> = LazyLock::new(|| {
 });
 pub(super) static DROP_CORRUPT: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/drop_corrupt.lua")));
+pub(super) static ANNOUNCE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/announce.lua")));
 pub(super) static STATS: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/stats.lua")));
 

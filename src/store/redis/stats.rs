@@ -17,7 +17,7 @@ use crate::{
     model::Timestamp,
     stats::{
         counters::{cell_name, cell_of},
-        delta::{ByNamespace, StatsDelta, StatsReport},
+        delta::{ByNamespace, ReplicaInfo, StatsDelta, StatsReport},
         windows::{DAY, HOUR, Window, merge},
     },
     store::{Result, StatsStore, Store as _},
@@ -25,6 +25,8 @@ use crate::{
 
 /// Separates a namespace, which cannot contain it, from the name of a counter.
 const SEPARATOR: char = '|';
+/// Prefix of the field by which a replica shows that it runs.
+const PRESENCE: &str = "replica:";
 /// Hashes read in one round trip: with many namespaces each has thousands of fields, and requests
 /// share the connection.
 const HASHES_PER_READ: usize = 8;
@@ -45,6 +47,7 @@ impl StatsStore for RedisStore {
         ];
         let mut call = STATS.call(&keys);
         call.arg(delta.sequence).arg(HOUR.retention_ms()).arg(DAY.retention_ms());
+        call.arg(presence_field(&delta.sender));
         for (namespace, counts) in &delta.counts {
             for (cell, count) in counts.0.iter().enumerate().filter(|(_, count)| **count > 0) {
                 call.arg(format!("{namespace}{SEPARATOR}{}", cell_name(cell))).arg(*count);
@@ -81,12 +84,20 @@ impl ClosedBuckets {
         closed.retain(|name, _| hour.contains(name) || day.contains(name));
         let missing: Vec<&String> =
             hour.iter().chain(&day).filter(|name| !closed.contains_key(*name)).collect();
+        let current = HOUR.bucket(now);
+        let recent = [current, current.saturating_sub(1)].map(|bucket| schema.bucket(HOUR, bucket));
+        let mut replicas = Vec::new();
         for names in missing.chunks(HASHES_PER_READ) {
-            for (name, counts) in names.iter().zip(read_hashes(pool, names).await?) {
-                closed.insert((*name).clone(), counts);
+            for (name, hash) in names.iter().zip(read_hashes(pool, names).await?) {
+                if recent.contains(name) {
+                    replicas.extend(hash.replicas);
+                }
+                closed.insert((*name).clone(), hash.counts);
             }
         }
-        let total = read_hashes(pool, &[&schema.totals()]).await?.pop().unwrap_or_default();
+        replicas.sort_unstable();
+        replicas.dedup();
+        let total = read_hashes(pool, &[&schema.totals()]).await?.pop().unwrap_or_default().counts;
         let sum = |names: &[String]| {
             let mut sum = ByNamespace::new();
             names
@@ -95,7 +106,7 @@ impl ClosedBuckets {
                 .for_each(|counts| merge(&mut sum, counts));
             sum
         };
-        let report = StatsReport { total, last_hour: sum(&hour), last_day: sum(&day) };
+        let report = StatsReport { total, last_hour: sum(&hour), last_day: sum(&day), replicas };
         // The current bucket still changes. So may the one before it, for replicas that are late.
         for window in [HOUR, DAY] {
             let current = window.bucket(now);
@@ -107,34 +118,76 @@ impl ClosedBuckets {
     }
 }
 
-async fn read_hashes(pool: &RedisPool, names: &[&String]) -> Result<Vec<ByNamespace>> {
+/// Content of a hash.
+#[derive(Default)]
+struct StatsHash {
+    counts: ByNamespace,
+    replicas: Vec<ReplicaInfo>,
+}
+
+async fn read_hashes(pool: &RedisPool, names: &[&String]) -> Result<Vec<StatsHash>> {
     let mut commands = redis::pipe();
     names.iter().for_each(|name| {
         commands.hgetall(name);
     });
     let mut hashes = Vec::with_capacity(names.len());
     for hash in pool.query_all(&commands, Retry::Idempotent).await? {
-        let mut counts = ByNamespace::new();
-        add_hash(&mut counts, hash)?;
-        hashes.push(counts);
+        hashes.push(StatsHash::read(hash)?);
         // With many namespaces, one hash is enough work between two yields.
         tokio::task::yield_now().await;
     }
     Ok(hashes)
 }
 
-fn add_hash(sum: &mut ByNamespace, hash: Value) -> Result<()> {
-    let fields: Vec<(String, u64)> =
-        redis::from_redis_value(hash).map_err(redis::RedisError::from)?;
-    for (field, count) in fields {
-        // A replica of a later release may have counters that this release does not know.
-        let Some((namespace, name)) = field.split_once(SEPARATOR) else { continue };
-        let Some(cell) = cell_of(name) else { continue };
-        let counts = match sum.get_mut(namespace) {
-            Some(counts) => counts,
-            None => sum.entry(namespace.to_owned()).or_default(),
-        };
-        counts.0[cell] = counts.0[cell].saturating_add(count);
+/// The field by which a replica shows in a bucket that it runs. It has no [`SEPARATOR`], so that
+/// earlier releases skip it.
+fn presence_field(ReplicaInfo { id, version, started_at_ms }: &ReplicaInfo) -> String {
+    format!("{PRESENCE}{id:016x}:{started_at_ms}:{version}")
+}
+
+fn parse_presence(field: &str) -> Option<ReplicaInfo> {
+    let (id, rest) = field.strip_prefix(PRESENCE)?.split_once(':')?;
+    let (started_at_ms, version) = rest.split_once(':')?;
+    Some(ReplicaInfo {
+        id: u64::from_str_radix(id, 16).ok()?,
+        version: version.to_owned(),
+        started_at_ms: started_at_ms.parse().ok()?,
+    })
+}
+
+impl StatsHash {
+    fn read(hash: Value) -> Result<Self> {
+        let fields: Vec<(String, u64)> =
+            redis::from_redis_value(hash).map_err(redis::RedisError::from)?;
+        let mut read = Self::default();
+        for (field, count) in fields {
+            read.replicas.extend(parse_presence(&field));
+            // A replica of a later release may have counters that this release does not know.
+            let Some((namespace, name)) = field.split_once(SEPARATOR) else { continue };
+            let Some(cell) = cell_of(name) else { continue };
+            let counts = match read.counts.get_mut(namespace) {
+                Some(counts) => counts,
+                None => read.counts.entry(namespace.to_owned()).or_default(),
+            };
+            counts.0[cell] = counts.0[cell].saturating_add(count);
+        }
+        Ok(read)
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presence_of_a_replica_survives_its_field() {
+        let replica =
+            ReplicaInfo { id: 7, version: "0.2.0-rc.1+x:y".to_owned(), started_at_ms: 1 << 40 };
+        let field = presence_field(&replica);
+        assert_eq!(parse_presence(&field), Some(replica));
+        assert!(!field.contains(SEPARATOR));
+        for other in ["ns|hits", "replica:", "replica:x:1:v", "replica:1:v"] {
+            assert_eq!(parse_presence(other), None, "{other}");
+        }
+    }
 }

@@ -135,7 +135,7 @@ impl RedisStore {
         let outcome =
             async { Pass::begin(self, namespaces).await?.run(&lock, options).await }.await;
         running.end(matches!(outcome, Ok(true)));
-        // Also keeps the other replicas from making a pass soon, and ends before this one asks again.
+        // Keeps the other replicas from making a pass soon, and ends before this one asks again.
         lock.extend(options.interval / 2).await?;
         outcome.map(|_| ())
     }

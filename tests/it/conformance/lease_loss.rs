@@ -7,9 +7,10 @@ use larder::pb::v1::{
 
 use crate::support::{
     client::{
-        Cache, Fetched as _, delete, fetch, fill, increment, invalidate, key_ref, ms, params, set,
-        set_for, text, touch,
+        Cache, Fetched as _, abandon, delete, fetch, fill, increment, invalidate, key_ref, ms,
+        params, renewal, set, set_for, text, touch,
     },
+    status::expect_violation,
     wait::{SOON, eventually},
 };
 
@@ -121,8 +122,6 @@ on_both_stores!(a_token_is_valid_only_for_its_key, |env| {
         SetRequest { namespace: elsewhere, ..fill("k", text("x"), &lease) },
         fill("k", text("x"), &other),
         SetRequest { lease_token: vec![0; 16].into(), ..set("k", text("x")) },
-        SetRequest { lease_token: b"short".as_slice().into(), ..set("k", text("x")) },
-        SetRequest { lease_token: vec![7; 300].into(), ..set("k", text("x")) },
     ];
     for misuse in misuses {
         assert_eq!(
@@ -130,6 +129,12 @@ on_both_stores!(a_token_is_valid_only_for_its_key, |env| {
             SetResult::LeaseLost,
             "{misuse:?}"
         );
+    }
+    for token in [b"short".to_vec(), vec![7; 24], vec![7; 300]] {
+        let malformed = Lease { token: token.into(), ..lease.clone() };
+        expect_violation(env.cache.set(fill("k", text("x"), &malformed)).await, "lease_token");
+        expect_violation(env.cache.renew(renewal("k", &malformed)).await, "lease_token");
+        expect_violation(env.cache.abandon(abandon("k", &malformed)).await, "lease_token");
     }
     assert_eq!(env.cache.read("k").await, None);
     assert_eq!(env.cache.read("unasked").await, None);

@@ -14,8 +14,8 @@ use crate::support::{
 
 on_both_stores!(only_a_lease_of_the_key_is_renewed, |env| {
     let lease = env.cache.lease("k").await;
-    let malformed = Lease { token: b"x".as_slice().into(), ..Default::default() };
-    assert_eq!(renew(&env.cache, "k", &malformed).await.result(), RenewResult::LeaseLost);
+    let invented = Lease { token: vec![1; 16].into(), ..Default::default() };
+    assert_eq!(renew(&env.cache, "k", &invented).await.result(), RenewResult::LeaseLost);
     let page = RenewRequest { params: params(&[("page", "1")]), ..renewal("k", &lease) };
     assert_eq!(env.cache.renew(page).await.unwrap().result(), RenewResult::LeaseLost);
     assert_eq!(renew(&env.cache, "k", &lease).await.result(), RenewResult::Renewed);

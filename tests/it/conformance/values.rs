@@ -179,7 +179,10 @@ on_both_stores!(the_outcome_is_sent_as_response_metadata, |env| {
 
     let found = env.cache.rpc().get_or_fetch(fetch("k", 0)).await.unwrap();
     let of_fetch = |name: &str| found.metadata().get(name).unwrap().to_str().unwrap().to_owned();
-    assert_eq!(of_fetch("x-cache"), "HIT");
+    assert_eq!(
+        (of_fetch("x-cache"), of_fetch("cache-status")),
+        ("HIT".into(), "Larder; hit".into())
+    );
     assert!(of_fetch("x-cache-age").parse::<u64>().unwrap() < 20);
     assert!(of_fetch("x-cache-ttl-remaining").parse::<u64>().unwrap() <= 100);
 });

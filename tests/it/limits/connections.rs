@@ -107,6 +107,7 @@ async fn requests_keep_a_connection_and_pings_do_not() {
     while begun.elapsed() < Duration::from_secs(2) {
         cache.get(get("k")).await.unwrap();
         pinging.send(PING, 0, 0, &[0; 8]).await;
+        // Not a wait: the pace of the calls, below the idle limit.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(is_sent_away(&mut pinging).await);
@@ -161,6 +162,7 @@ async fn more_clients_than_connections_are_served_in_turn() {
         let mut failures = 0;
         for _ in 0..20 {
             failures += usize::from(cache.get(get("k")).await.is_err());
+            // Not a wait: the pace at which the clients take turns.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         failures

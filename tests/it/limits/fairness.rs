@@ -202,6 +202,10 @@ on_both_stores!(open_fetch_streams_take_no_permit, env: FEW_STREAMS, |env| {
     .await;
     assert!(larder.logs().contains("calls are rejected because of overload"));
     assert!(larder.logs().contains("fetch_streams"));
+    eventually("the end is logged", 2 * SOON, async || {
+        larder.logs().contains("calls are no longer rejected").then_some(())
+    })
+    .await;
 });
 
 on_both_stores!(a_fill_is_not_stuck_behind_its_waiters, |env| {

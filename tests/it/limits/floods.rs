@@ -107,6 +107,7 @@ async fn frames_without_a_request_cost_nothing_that_lasts() {
         tokio::join!(flood(&larder, bytes), async {
             for _ in 0..20 {
                 tokio::time::timeout(SOON, other.get(get("k"))).await.unwrap().unwrap();
+                // Not a wait: the calls are spread over the flood.
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         });

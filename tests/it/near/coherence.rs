@@ -113,7 +113,7 @@ async fn a_lost_connection_only_flushes_the_near_cache() {
 }
 
 /// Kills the connections on which Redis sends invalidations.
-pub(super) async fn kill_tracking_connections(connection: &mut redis::aio::MultiplexedConnection) {
+pub(crate) async fn kill_tracking_connections(connection: &mut redis::aio::MultiplexedConnection) {
     let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(connection).await.unwrap();
     let field = |client: &str, name: &str| {
         client

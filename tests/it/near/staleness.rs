@@ -76,6 +76,7 @@ async fn write(cache: Cache, key: usize, observed: Arc<Observed>) {
             observed.acknowledged[key].lock().unwrap().push((number, Instant::now()));
             observed.writes.fetch_add(1, SeqCst);
         }
+        // Not a wait: the pace of the writes.
         tokio::time::sleep(Duration::from_millis(rand::random_range(20..200))).await;
     }
 }
@@ -115,6 +116,7 @@ async fn no_read_is_staler_than_max_staleness() {
     tasks.extend((0..KEYS).map(|key| tokio::spawn(write(writer.clone(), key, observed.clone()))));
     let run_phase = async |what: &str, millis: u64| {
         let (reads, near) = (observed.reads.load(SeqCst), observed.near.load(SeqCst));
+        // The phase, such as a fault, must last for this time.
         tokio::time::sleep(Duration::from_millis(millis)).await;
         let (reads, near) =
             (observed.reads.load(SeqCst) - reads, observed.near.load(SeqCst) - near);

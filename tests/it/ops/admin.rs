@@ -1,6 +1,6 @@
 //! The admin port: probes and metrics.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use larder::pb::v1::{BatchSetRequest, GetRequest, StatsRequest};
 use tokio::{
@@ -10,11 +10,13 @@ use tokio::{
 use tonic::Code;
 
 use crate::support::{
-    client::{data, delete, fetch, get, invalidate, set},
+    client::{data, delete, fetch, fill, get, invalidate, set, text},
     env::Env,
     status::expect_error,
-    wait::{SOON, eventually},
+    wait::{SOON, eventually, throughout},
 };
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 on_both_stores!(probes_are_answered, |env| {
     assert_eq!(env.larder.admin("/livez").await.status, 200);
@@ -114,6 +116,48 @@ on_both_stores!(metrics_count_calls_and_events, |env| {
     for event in ["hit", "miss", "set", "delete", "invalidation", "lease"] {
         assert!(own.iter().any(|line| line.contains(event)), "no metric of {event} in {own:#?}");
     }
+});
+
+on_both_stores!(a_scrape_of_an_idle_replica_is_small, |env| {
+    // A health check and a few scrapes, as an orchestrator and Prometheus make.
+    assert_eq!(env.larder.admin("/readyz").await.status, 200);
+    let mut text = metrics(&env).await;
+    for _ in 0..3 {
+        text = metrics(&env).await;
+    }
+    assert_well_formed(&text);
+    assert!(text.len() < 40 * 1024, "{} bytes: {text}", text.len());
+    assert!(!text.contains("larder.v1."), "methods that were not called: {text}");
+    let value = |name: &str| sum(&text, name, &[]);
+    assert_eq!(sum(&text, "larder_build_info", &[("version", VERSION.to_owned())]), 1.0, "{text}");
+    assert!(value("process_resident_memory_bytes") > 1e6, "{text}");
+    assert!(value("process_open_fds") > 3.0 && value("process_max_fds") > 100.0, "{text}");
+    let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+        - value("process_start_time_seconds");
+    assert!((-5.0..600.0).contains(&age), "started {age} s ago");
+    assert!(text.contains("\nprocess_cpu_seconds_total "), "{text}");
+    // An alert compares with this zero.
+    let refused = "larder_connections_closed_total{port=\"grpc\",reason=\"refused\"} 0";
+    assert!(text.contains(refused), "{text}");
+});
+
+on_both_stores!(series_of_reads_come_together, |env| {
+    env.cache.read("missing").await;
+    let text = metrics(&env).await;
+    for (outcome, count) in [("hits", 0), ("stale", 0), ("negative", 0), ("misses", 1)] {
+        let line = format!("larder_{outcome}_total{{namespace=\"ns\"}} {count}");
+        assert!(text.contains(&line), "{line} in {text}");
+    }
+    assert!(!text.contains("larder_sets_total"), "{text}");
+});
+
+on_both_stores!(computations_of_callers_are_timed, |env| {
+    let lease = env.cache.lease("k").await;
+    throughout(Duration::from_millis(100), async || {}).await;
+    env.cache.set(fill("k", text("v"), &lease)).await.unwrap();
+    let text = metrics(&env).await;
+    assert_eq!(sum(&text, "larder_compute_duration_seconds_count", &[]), 1.0, "{text}");
+    assert!(sum(&text, "larder_compute_duration_seconds_sum", &[]) >= 0.09, "{text}");
 });
 
 on_both_stores!(metrics_can_be_disabled, env: [("LARDER_TELEMETRY__METRICS", "false")], |env| {

@@ -3,9 +3,9 @@
 use std::process::Output;
 
 use crate::support::{
-    client::{get, increment},
+    client::{Fetched as _, fetch, get, increment},
     redis::RedisServer,
-    server::{Larder, run},
+    server::{Larder, Serving, run, run_into_closed_pipe},
     wait::{SOON, eventually},
 };
 
@@ -231,13 +231,129 @@ async fn stats_prints_a_table_or_json() {
     assert!(json.is_object(), "{json}");
     assert!(json.to_string().contains("\"ns\""), "{json}");
 
+    assert_eq!(json["replicas"].as_array().map(Vec::len), Some(1), "{json}");
+    assert_eq!(json["replicas"][0]["version"], env!("CARGO_PKG_VERSION"), "{json}");
+
     let table = run(&["stats", "--address", &address], &[]);
     assert_eq!(table.status.code(), Some(0), "{}", text(&table));
+    assert!(text(&table).contains("replicas   1\n"), "{}", text(&table));
     assert!(text(&table).contains("ns") && text(&table).contains("memory"), "{}", text(&table));
     let chosen = run(&["stats", "--address", &address, "--namespace", "elsewhere", "--json"], &[]);
     assert!(!text(&chosen).contains("\"ns\""), "{}", text(&chosen));
+    assert_eq!(chosen.status.code(), Some(1));
+    assert!(
+        text(&chosen).contains("no statistics of the namespace elsewhere"),
+        "{}",
+        text(&chosen)
+    );
     drop(larder);
     assert_eq!(run(&["stats", "--address", &address], &[]).status.code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stats_says_what_happens_and_why_redis_is_not_reachable() {
+    let mut redis = RedisServer::start().await;
+    let builder = || Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "50ms");
+    let (first, second) = (builder().start().await, builder().start().await);
+    let cache = first.client().await;
+    cache.lease("contended").await;
+    cache.get_or_fetch(fetch("contended", 0)).await.unwrap().expect_contended();
+    let address = first.address().to_string();
+    let stats = || text(&run(&["stats", "--address", &address], &[]));
+    let shown = eventually("both replicas have reported", SOON, async || {
+        let shown = stats();
+        (shown.contains("replicas   2\n") && shown.contains("contended")).then_some(shown)
+    })
+    .await;
+    assert!(shown.contains("p50 compute") && shown.contains("lost fills"), "{shown}");
+    drop(second);
+    redis.kill();
+    eventually("the cause is shown", SOON, async || {
+        let line = "store      redis, not reachable: ";
+        let shown = stats();
+        let cause = shown.lines().find_map(|shown| shown.strip_prefix(line))?;
+        (cause.contains("refused") || cause.contains("No such file")).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_with_another_number_of_shards_refuses_to_start() {
+    let redis = RedisServer::start().await;
+    let larder = Larder::redis(&redis.url()).start().await;
+    let cache = larder.client().await;
+    cache.put("k", "v").await;
+    let url = redis.url();
+    let other = [("LARDER_STORE__SHARDS", "32"), ("LARDER_STORE", url.as_str())];
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let refused = eventually("the number of shards is known", SOON, async || {
+        let mut connection = redis.connection().await;
+        let known: bool = redis::cmd("HEXISTS")
+            .arg("larder:{clock}")
+            .arg("shards")
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        known.then(|| run(&serve, &other))
+    })
+    .await;
+    assert_eq!(refused.status.code(), Some(78), "{}", text(&refused));
+    let words = "store.shards is 32, and the other replicas on this Redis and store.prefix use 64";
+    assert!(text(&refused).contains(words), "{}", text(&refused));
+    assert_eq!(cache.read("k").await.as_deref(), Some("v"), "the others are not affected");
+    // With a prefix of its own it is another cache.
+    let apart =
+        Larder::redis(&url).envs(&other[..1]).env("LARDER_STORE__PREFIX", "p").start().await;
+    apart.client().await.put("k", "other").await;
+    assert_eq!(cache.read("k").await.as_deref(), Some("v"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_port_file_has_the_addresses_while_the_server_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ports");
+    let mut server = Serving::start(&["--port-file", path.to_str().unwrap()]);
+    let written =
+        eventually("the file is written", SOON, async || std::fs::read_to_string(&path).ok()).await;
+    let lines: Vec<&str> = written.lines().collect();
+    let [grpc, admin] = lines[..] else { panic!("{written}") };
+    let grpc = grpc.strip_prefix("LARDER_LISTEN=").unwrap();
+    assert!(admin.starts_with("LARDER_ADMIN_LISTEN=127.0.0.1:") && !admin.ends_with(":0"));
+    eventually("the server is ready", SOON, async || {
+        let check = run(&["healthcheck", "--address", grpc], &[]);
+        (check.status.code() == Some(0)).then_some(())
+    })
+    .await;
+    server.terminate();
+    assert!(!path.exists(), "it is removed");
+
+    let nowhere = directory.path().join("no/such/directory");
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let arguments = [&arguments[..], &["--port-file", nowhere.to_str().unwrap()]].concat();
+    let failed = run(&arguments, &[]);
+    assert_eq!(failed.status.code(), Some(1), "{}", text(&failed));
+    assert!(text(&failed).contains("--port-file: cannot write"), "{}", text(&failed));
+}
+
+#[test]
+fn the_configuration_of_docker_compose_is_valid() {
+    let output = run(&["check-config", "--config", "deploy/compose/larder.toml"], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    // What it comments out is valid as well.
+    let all = std::fs::read_to_string("deploy/compose/larder.toml").unwrap();
+    let all = all.replace("# [namespaces", "[namespaces").replace("# url", "url");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("larder.toml");
+    std::fs::write(&path, all).unwrap();
+    let output = run(&["check-config", "--config", path.to_str().unwrap()], &[]);
+    assert!(text(&output).contains("host.docker.internal"), "{}", text(&output));
+}
+
+#[test]
+fn a_reader_that_closes_the_pipe_is_no_error() {
+    let output = run_into_closed_pipe(&["check-config"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(!text(&output).contains("panic"), "{}", text(&output));
 }
 
 /// Standard output and standard error.

@@ -1,5 +1,6 @@
 //! Log output: requests, keys and failures.
 
+use larder::pb::v1::AbandonRequest;
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -7,7 +8,7 @@ use tokio::{
 };
 
 use crate::support::{
-    client::get,
+    client::{abandon, get},
     env::Env,
     redis::RedisServer,
     server::Larder,
@@ -56,6 +57,63 @@ on_both_stores!(every_line_is_json, env: [("LARDER_LOG__LEVEL", "trace")], |env|
         env.larder.logs().lines().filter(|line| line.contains("\"message\":\"serving\"")).count();
     assert_eq!(serving, 1);
 });
+
+on_both_stores!(
+    the_start_says_what_is_served,
+    config: "[namespaces.a]\nttl = '1m'\n[namespaces.b.origin]\nurl = 'http://127.0.0.1:1/{key}'\n",
+    |env| {
+        let logs = env.larder.logs();
+        let line = logs.lines().find(|line| line.contains("\"message\":\"serving\"")).unwrap();
+        let line: Value = serde_json::from_str(line).unwrap();
+        let fields = &line["fields"];
+        assert_eq!((&fields["namespaces"], &fields["origins"]), (&2.into(), &1.into()), "{line}");
+        assert!(fields["config"].as_str().unwrap().ends_with(".toml"), "{line}");
+        let server = fields["server"].as_str().unwrap();
+        assert!(server == "memory" || server.starts_with("Redis "), "{line}");
+    }
+);
+
+on_both_stores!(an_abandoned_lease_is_logged_with_its_reason, |env| {
+    for key in ["a", "b", "c"] {
+        let lease = env.cache.lease(key).await;
+        let reason = format!("no database for {key}");
+        env.cache.abandon(AbandonRequest { reason, ..abandon(key, &lease) }).await.unwrap();
+    }
+    // The log arrives through a pipe.
+    let logs = eventually("the reason is logged", SOON, async || {
+        Some(env.larder.logs()).filter(|logs| logs.contains("abandon leases"))
+    })
+    .await;
+    let lines: Vec<&str> = logs.lines().filter(|line| line.contains("abandon leases")).collect();
+    assert_eq!(lines.len(), 1, "{logs}");
+    assert!(lines[0].contains("WARN") && lines[0].contains("no database for a"), "{logs}");
+});
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unsuitable_eviction_policy_is_logged() {
+    let redis = RedisServer::start().await;
+    let logged = async |policy: &'static str, memory: &'static str| {
+        let mut connection = redis.connection().await;
+        for (name, value) in [("maxmemory-policy", policy), ("maxmemory", memory)] {
+            redis::cmd("CONFIG")
+                .arg(&["SET", name, value])
+                .exec_async(&mut connection)
+                .await
+                .unwrap();
+        }
+        let larder = Larder::redis(&redis.url()).start().await;
+        // The metric appears with the report of which the warning is a part.
+        eventually("Redis was asked", SOON, async || {
+            let series = format!("larder_store_eviction_policy{{policy=\"{policy}\"}} 1");
+            larder.admin("/metrics").await.body.contains(&series).then_some(())
+        })
+        .await;
+        larder.logs().contains("Redis does not suit a cache")
+    };
+    assert!(logged("noeviction", "100mb").await);
+    assert!(logged("allkeys-lru", "100mb").await);
+    assert!(!logged("volatile-lru", "100mb").await);
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_cause_of_a_failure_is_logged() {

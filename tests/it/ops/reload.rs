@@ -24,6 +24,13 @@ on_both_stores!(a_changed_namespace_is_applied, config: BEFORE, |env| {
     })
     .await;
     assert_eq!(ttl(&env, "other").await, Duration::from_secs(180));
+    let line = eventually("the reload is logged", SOON, async || {
+        let logs = env.larder.logs();
+        logs.lines().find(|line| line.contains("was read again")).map(str::to_owned)
+    })
+    .await;
+    let changed = "\"changed\":\"defaults.ttl, namespaces.user.ttl\"";
+    assert!(line.contains(changed), "{line}");
 });
 
 on_both_stores!(an_invalid_config_is_ignored, config: BEFORE, |env| {

@@ -29,6 +29,40 @@ pub(super) async fn health_becomes(env: &Env, expected: ServingStatus) {
 }
 
 with_origin!(
+    an_origin_that_fails_is_in_the_log_until_it_answers,
+    origin: "breaker_threshold = 3\nbreaker_cooldown = '100ms'\nretries = 0\n\
+        error_backoff = '1ms'\ntimeout = '1m'",
+    |env, origin| {
+        origin.always(status(500));
+        for key in 0..6 {
+            call(&env.cache, key).await.unwrap().unwrap_err();
+        }
+        let logged = |message: &str| {
+            let logs = env.larder.logs();
+            let lines = logs.lines().filter(|line| line.contains(message));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let left_alone = eventually("the origin is left alone", SOON, async || {
+            Some(logged("the origin is left alone")).filter(|lines| !lines.is_empty())
+        })
+        .await;
+        let failing = logged("fetches from the origin fail");
+        assert_eq!((failing.len(), left_alone.len()), (1, 1), "{}", env.larder.logs());
+        assert!(failing[0].contains("\"namespace\":\"ns\"") && failing[0].contains("500"));
+        origin.always(ok("v", &[]));
+        eventually("the origin is asked again", SOON, async || {
+            call(&env.cache, 7).await.unwrap().ok()
+        })
+        .await;
+        // The log arrives through a pipe.
+        eventually("the end is logged", SOON, async || {
+            (logged("the origin is asked again and answers").len() == 1).then_some(())
+        })
+        .await;
+    }
+);
+
+with_origin!(
     breaker_opens_after_failures_and_admits_one_probe,
     origin: "breaker_threshold = 3\nbreaker_cooldown = '1s'\nretries = 0\nerror_backoff = '1ms'\n\
         timeout = '1m'",

@@ -7,7 +7,7 @@
 mod rewinds;
 // The history of database changes, fetches and Sets, and the contract's checks of reads.
 mod history;
-// What an invalidation selects.
+// Selections of keys, as targets and as events.
 mod selection;
 // Workers that make random calls.
 mod workload;
@@ -102,6 +102,7 @@ fn config(origin: &Origin) -> String {
     "
     .to_owned();
     for namespace in history::NAMESPACES {
+        config.push_str(&selection::event_rules(namespace));
         let url = origin.url(&format!("/{namespace}/{{key}}"));
         config.push_str(&format!(
             "
@@ -185,6 +186,7 @@ async fn inject_faults(fleet: &mut Fleet, replicas: &[Arc<Replica>], history: &H
 }
 
 async fn pause(millis: std::ops::Range<u64>) {
+    // Not a wait: a fault, or the time between two, lasts for a random time.
     tokio::time::sleep(Duration::from_millis(rand::random_range(millis))).await;
 }
 

@@ -75,11 +75,9 @@ async fn call_without_keys_warms_the_list() {
     }
 }
 
-with_origin!(empty_list_completes_at_once, |env, origin| {
-    let last =
-        warmed(&env.cache, WarmRequest { namespace: NS.to_owned(), ..WarmRequest::default() })
-            .await;
-    assert_eq!(last, WarmResponse { took: last.took, ..WarmResponse::default() });
+with_origin!(a_call_without_keys_and_without_a_list_is_refused, |env, origin| {
+    let request = WarmRequest { namespace: NS.to_owned(), ..WarmRequest::default() };
+    expect_error(open(&env.cache, request).await, Code::FailedPrecondition, "NO_WARM_LIST");
     assert_eq!(origin.calls(), 0);
 });
 

@@ -3,10 +3,10 @@
 use std::{
     env,
     fs::File,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Lines, Write as _},
     net::SocketAddr,
     path::PathBuf,
-    process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio},
+    process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
@@ -239,11 +239,45 @@ pub(crate) fn run_with_input(arguments: &[&str], input: &[u8]) -> Output {
     process.wait_with_output().unwrap()
 }
 
+/// Starts the binary with these arguments, and returns its process and the lines that it prints.
+pub(crate) fn start(arguments: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let mut command = binary(None);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut process = command.spawn().unwrap();
+    let stdout = process.stdout.take().unwrap();
+    (process, BufReader::new(stdout).lines())
+}
+
 /// Runs the binary with a standard output that its reader has closed.
 pub(crate) fn run_into_closed_pipe(arguments: &[&str]) -> Output {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     binary(None).args(arguments).stdin(Stdio::null()).stdout(writer).output().unwrap()
+}
+
+/// A server on free ports that is started by its flags, and that is not waited for.
+pub(crate) struct Serving(Child);
+
+impl Serving {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut command = binary(None);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        let quiet = command.args(arguments).stdin(Stdio::null()).stderr(Stdio::null());
+        Self(quiet.spawn().unwrap())
+    }
+
+    /// Ends the server, and waits for its end.
+    pub(crate) fn terminate(&mut self) {
+        kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM).unwrap();
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn binary(max_files: Option<u32>) -> Command {

@@ -97,7 +97,10 @@ func TestAbandon(t *testing.T) {
 	lost := fill(t, namespace, "k", first.Token, "x")
 	equal(t, "fill with the abandoned lease", lost.Result, pb.SetResult_SET_RESULT_LEASE_LOST)
 
-	// A waiting caller is granted the next lease after the back-off of 1 s.
+	// A caller that asks again after the back-off of 1 s is granted the next lease.
+	equal(t, "status during the back-off", during.FetchStatus, pb.FetchStatus_FETCH_STATUS_FAILED)
+	equal(t, "cause during the back-off", during.Cause, "origin is down")
+	time.Sleep(during.GetContended().RetryAfter.AsDuration())
 	second := lease(t, namespace, "k")
 	if bytes.Equal(second.Token, first.Token) {
 		t.Fatal("the second lease has the token of the first")

@@ -270,7 +270,7 @@ func TestStats(t *testing.T) {
 		counters.HitLatency, counters.MissLatency = nil, nil
 		equalMessage(t, "counters", counters, &pb.Counters{
 			Hits: 4, Misses: 4, HitRate: proto.Float64(0.5), Sets: 3, SetsRefused: 1, Deletes: 1, Invalidations: 1,
-			LeasesGranted: 1, LeasesRefused: 1, LeasesAbandoned: 1,
+			LeasesGranted: 1, LeasesRefused: 1, LeasesAbandoned: 1, Contended: 1,
 		})
 	}
 	equal(t, "degraded", stats.Degraded, false)

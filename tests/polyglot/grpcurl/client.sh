@@ -86,7 +86,7 @@ read_through() {
     local key=value-grpcurl-$$-$SECONDS-$RANDOM namespace='"namespace":"origin-http"'
     local fetch="{$namespace,\"key\":\"$key\"}"
     expect FETCH_STATUS_FETCHED FILL_RESULT_STORED TIER_ORIGIN "\"text\": \"/$key#1\"" \
-        "x-cache-fetch: FETCHED" -- -v -d "$fetch" "$address" "$SERVICE/GetOrFetch"
+        "x-cache: MISS" "x-cache-fetch: FETCHED" "cache-status: Larder; fwd=miss; stored" -- -v -d "$fetch" "$address" "$SERVICE/GetOrFetch"
     expect TIER_STORE "\"text\": \"/$key#1\"" -- -d "$fetch" "$address" "$SERVICE/GetOrFetch"
     expect OUTCOME_NEGATIVE \
         -- -d "{$namespace,\"key\":\"missing-$key\"}" "$address" "$SERVICE/GetOrFetch"

@@ -4,7 +4,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 
 readonly JARS=$INSTALLED/java/jars STUBS=$INSTALLED/java/stubs CLASSES=$INSTALLED/java/classes
 readonly IMPORTS=$INSTALLED/java/imports
-readonly JAVA_RELEASE=17
+readonly JAVA_RELEASE=17 EXAMPLE=$repository/examples/java
 
 # platform: prints the classifier of this machine in the generators' releases.
 platform() {
@@ -48,7 +48,7 @@ compile() {
     "$(generator protoc)" -I "$repository/proto" -I "$IMPORTS" --java_out="$STUBS" \
         --plugin=protoc-gen-grpc-java="$(generator protoc-gen-grpc-java)" \
         --grpc-java_out=@generated=omit:"$STUBS" "$PROTO"
-    find "$STUBS" "$CLIENT" -name '*.java' \
+    find "$STUBS" "$CLIENT" "$EXAMPLE" -name '*.java' \
         -exec javac --release "$JAVA_RELEASE" -proc:none -cp "$JARS/*" -d "$CLASSES" {} +
 }
 
@@ -70,7 +70,7 @@ setup() {
     need_jdk
     local inputs=("$CLIENT/pom.xml" "$CLIENT/jars.sha256" "$CLIENT/client.sh")
     once "$INSTALLED/java/installed" "${inputs[@]}" -- install
-    once "$INSTALLED/java/compiled" "$CLIENT"/*.java "$PROTO" "${inputs[@]}" -- compile
+    once "$INSTALLED/java/compiled" "$CLIENT"/*.java "$EXAMPLE"/*.java "$PROTO" "${inputs[@]}" -- compile
 }
 
 check() {

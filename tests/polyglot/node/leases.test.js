@@ -4,6 +4,7 @@
 const assert = require('node:assert/strict');
 const { randomUUID } = require('node:crypto');
 const test = require('node:test');
+const { setTimeout } = require('node:timers/promises');
 
 const { duration, eventually, larder, milliseconds, newNamespace } = require('./larder');
 
@@ -66,7 +67,9 @@ test('abandon', async () => {
   assert.equal(during.outcome, 'contended', 'no lease is granted during the back-off');
   assert.equal((await fill(request, first.token)).result, 'SET_RESULT_LEASE_LOST');
 
-  // A waiting caller is granted the next lease after the back-off of 1 s.
+  // A caller that asks again after the back-off of 1 s is granted the next lease.
+  assert.deepEqual([during.fetchStatus, during.cause], ['FETCH_STATUS_FAILED', 'origin is down']);
+  await setTimeout(milliseconds(during.contended.retryAfter) + 1);
   const second = await lease(request);
   assert.notDeepEqual(second.token, first.token);
   await larder.abandon(abandon);

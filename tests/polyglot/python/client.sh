@@ -22,7 +22,7 @@ setup() {
 
 run_pytest() {
     # No bytecode and no cache in the source tree.
-    (cd "$CLIENT" && PYTHONPATH=$STUBS PYTHONDONTWRITEBYTECODE=1 \
+    (cd "$CLIENT" && PYTHONPATH=$STUBS:$repository/examples/python PYTHONDONTWRITEBYTECODE=1 \
         "$VENV/bin/python" -m pytest --quiet --tb=short -rs -p no:cacheprovider "$@")
 }
 

@@ -74,9 +74,11 @@ def test_abandon(larder, namespace):
     larder.Abandon(abandon)
     during = larder.GetOrFetch(pb.GetOrFetchRequest(namespace=namespace, key="k", wait=NO_WAIT))
     assert during.WhichOneof("outcome") == "contended", "no lease is granted during the back-off"
+    assert (during.fetch_status, during.cause) == (pb.FETCH_STATUS_FAILED, "origin is down")
     assert fill(larder, namespace, "k", first.token).result == pb.SET_RESULT_LEASE_LOST
 
-    # A waiting caller is granted the next lease after the back-off of 1 s.
+    # A caller that asks again after the back-off of 1 s is granted the next lease.
+    time.sleep(during.contended.retry_after.ToTimedelta().total_seconds())
     second = lease(larder, namespace, "k")
     assert second.token != first.token
     larder.Abandon(abandon)

@@ -83,7 +83,10 @@ async fn stats_of_all_replicas_are_summed() {
     for (replica, hits) in [(1, 2), (2, 3)] {
         let mut counts = ByNamespace::new();
         counts.entry("a".to_owned()).or_default().0[Counter::Hits as usize] = hits;
-        store.add(&StatsDelta { replica, sequence: 1, counts }).await.unwrap();
+        store
+            .add(&StatsDelta { replica, sequence: 1, counts, sender: Default::default() })
+            .await
+            .unwrap();
     }
     let report = store.report().await.unwrap();
     for sums in [report.total, report.last_hour, report.last_day] {

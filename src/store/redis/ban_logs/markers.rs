@@ -6,6 +6,7 @@ use super::{BanLogs, NamespaceBans};
 use crate::store::{
     Result,
     redis::{
+        announcement::announce_invalidation,
         marker::{self, Position},
         pool::Retry,
         request::unexpected,
@@ -29,6 +30,7 @@ impl BanLogs {
         let mut unlink = redis::cmd("UNLINK");
         unlink.arg(self.0.schema.markers(&bans.namespace));
         self.0.pool.query(&unlink, Retry::Idempotent).await?;
+        announce_invalidation(&self.0.pool, &self.0.schema, &bans.namespace).await?;
         let mut drop = self.log_call(&DROP_BANS, &bans.namespace);
         drop.arg(sequence).arg(retention_ms);
         self.0.pool.run(&DROP_BANS, &drop, Retry::Idempotent).await.map(|_| ())

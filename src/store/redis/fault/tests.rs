@@ -92,7 +92,10 @@ fn faults_of_all_rows_are_met_and_named_apart() {
     for (number, fault) in Fault::ALL.iter().enumerate() {
         assert_eq!(*fault as usize, number);
         let is_met = ANSWERS.iter().any(|(_, met, _)| met == fault);
-        let is_local = matches!(fault, Fault::Connection | Fault::Timeout | Fault::Protocol);
+        let is_local = matches!(
+            fault,
+            Fault::Connection | Fault::Timeout | Fault::Protocol | Fault::OtherShards
+        );
         assert!(is_met || is_local, "{fault:?}");
         assert!(!fault.row().remedy.is_empty());
     }

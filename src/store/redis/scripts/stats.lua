@@ -2,8 +2,8 @@
 --
 -- KEYS[1] totals   KEYS[2] bucket of the minute   KEYS[3] bucket of the ten minutes
 -- KEYS[4] last sequence number of the replica
--- ARGV[1] sequence number, [2] and [3] retention of the buckets in milliseconds, then pairs of
--- field and number
+-- ARGV[1] sequence number, [2] and [3] retention of the buckets in milliseconds, [4] field by which
+-- the replica shows that it runs, then pairs of field and number
 
 -- The reply to an earlier attempt may have been lost. A delta that arrives twice is added once.
 local last = redis.call('GET', KEYS[4])
@@ -12,7 +12,7 @@ if last and tonumber(last) >= tonumber(ARGV[1]) then return 0 end
 local MAX_FIELDS = 20000
 for key = 1, 3 do
   local free = MAX_FIELDS - redis.call('HLEN', KEYS[key])
-  for index = 4, #ARGV, 2 do
+  for index = 5, #ARGV, 2 do
     local field = ARGV[index]
     if redis.call('HEXISTS', KEYS[key], field) == 0 then
       if free > 0 then free = free - 1 else field = '_other' .. string.match(field, '|.*') end
@@ -20,6 +20,7 @@ for key = 1, 3 do
     redis.call('HINCRBY', KEYS[key], field, ARGV[index + 1])
   end
 end
+redis.call('HSET', KEYS[2], ARGV[4], 1)
 -- Nothing is kept of a fleet that is gone: 90 days without traffic.
 redis.call('PEXPIRE', KEYS[1], 90 * 86400000)
 redis.call('PEXPIRE', KEYS[2], ARGV[2])

@@ -26,7 +26,7 @@ pub(super) async fn inject(fleet: &Fleet, replicas: &[Arc<Replica>], history: &A
     let mut redis = Rewinder { redis: fleet.redis.connection().await, replicas, history };
     let start = Instant::now();
     let mut done = [0_u32; 4];
-    while start.elapsed() < duration() || done.contains(&0) {
+    while start.elapsed() < duration() || done.iter().any(|count| *count < 3) {
         pause(20..200).await;
         let namespace = *NAMESPACES.choose(&mut rand::rng()).unwrap();
         let fault = rand::random_range(0..done.len());

@@ -18,7 +18,7 @@ use tonic::Status;
 
 use super::{
     history::{History, Key, NAMESPACES, ReadStart},
-    selection::PatternOrTag,
+    selection::{PATTERNS, PatternOrTag},
 };
 use crate::support::{
     client::{Cache, as_text, delete, fetch, get, invalidate, ms, set, text},
@@ -203,8 +203,7 @@ impl Worker {
         namespace: &'static str,
     ) -> bool {
         let by_tag = PatternOrTag::Tag(["g0", "g1"].choose(&mut self.rng).unwrap());
-        let by_pattern =
-            PatternOrTag::Pattern(["k[01]", "?3", "*2"].choose(&mut self.rng).unwrap());
+        let by_pattern = PatternOrTag::Pattern(PATTERNS.choose(&mut self.rng).unwrap());
         let selectors = match self.rng.random_range(0..3) {
             0 => vec![by_tag],
             1 => vec![by_pattern],
@@ -221,7 +220,13 @@ impl Worker {
         let numbers: Vec<u64> = keys().map(Key::update_database).collect();
         let hold_off = if self.rng.random_ratio(1, 10) { HOLD_OFF } else { Duration::ZERO };
         let request = InvalidateRequest {
-            targets: selectors.iter().map(|one| one.target(namespace)).collect(),
+            targets: selectors
+                .iter()
+                .map(|one| match self.rng.random_bool(0.5) {
+                    true => one.target(namespace),
+                    false => one.event(namespace),
+                })
+                .collect(),
             hold_off: ms(i64::try_from(hold_off.as_millis()).unwrap()),
         };
         let mut is_whole = false;
@@ -372,6 +377,7 @@ impl Worker {
 
     async fn pause(&mut self, millis: u64) {
         let micros = self.rng.random_range(0..millis * 1000);
+        // Not a wait: the pace of the calls, at random so that runs differ.
         tokio::time::sleep(Duration::from_micros(micros)).await;
     }
 }

@@ -89,22 +89,33 @@ async fn a_waiter_gets_the_stale_value_when_the_holder_fails() {
     };
     let request = request("k");
     let (result, ()) = tokio::join!(test.get_or_fetch(&request), failing);
-    assert_eq!(seen(&result), ("old", Outcome::Stale, FetchStatus::Failed(None)));
+    assert_eq!(
+        seen(&result),
+        ("old", Outcome::Stale, FetchStatus::Failed(Some("down".to_owned())))
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_stale_value_the_end_of_the_back_off_is_awaited() {
+async fn without_a_stale_value_the_callers_hear_of_the_failure_at_once() {
     let test = callers();
     let token = test.acquire("k").await;
-    test.memory.abandon(&key("k"), token, 2 * SECOND, "down").await.unwrap();
-    let asked = Instant::now();
+    let failing = async {
+        sleep(SECOND).await;
+        test.memory.abandon(&key("k"), token, 5 * SECOND, "down").await.unwrap();
+    };
+    let (asked, request) = (Instant::now(), request("k"));
+    let (first, second, ()) =
+        tokio::join!(test.get_or_fetch(&request), test.get_or_fetch(&request), failing);
+    let later = test.get_or_fetch(&request).await;
     let not_waiting = test.get_or_fetch(&waiting(Duration::ZERO)).await;
-    assert_eq!((retry_after(&not_waiting), asked.elapsed()), (SECOND, Duration::ZERO));
-    let result = test.get_or_fetch(&request("k")).await;
-    assert!(result.is_lease());
-    let waited = asked.elapsed();
-    assert!(waited >= 2 * SECOND && waited < 3 * SECOND, "{waited:?}");
-    assert_eq!(test.counted(Counter::LeasesRefused), 2);
+    for result in [first, second, later, not_waiting] {
+        assert_eq!(retry_after(&result), 5 * SECOND, "the rest of the back-off");
+        assert_eq!(result.status, FetchStatus::Failed(Some("down".to_owned())));
+    }
+    assert_eq!(asked.elapsed(), SECOND);
+    assert_eq!((test.counted(Counter::LeasesRefused), test.counted(Counter::StaleIfError)), (4, 0));
+    sleep(5 * SECOND).await;
+    assert!(test.get_or_fetch(&request).await.is_lease());
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,7 +125,10 @@ async fn a_forced_call_does_not_accept_the_stale_value_of_a_back_off() {
     sleep(2 * SECOND).await;
     let token = test.acquire("k").await;
     test.memory.abandon(&key("k"), token, 2 * SECOND, "down").await.unwrap();
-    assert!(test.get_or_fetch(&in_mode(FetchMode::NoCache)).await.is_lease());
+    let forced = in_mode(FetchMode::NoCache);
+    assert_eq!(retry_after(&test.get_or_fetch(&forced).await), 2 * SECOND);
+    sleep(2 * SECOND).await;
+    assert!(test.get_or_fetch(&forced).await.is_lease());
 }
 
 #[tokio::test(start_paused = true)]

@@ -60,5 +60,6 @@ async fn a_call_that_waits_while_its_origin_is_removed_gets_the_stale_value_of_a
     };
     let request = request("k");
     let (result, _, ()) = tokio::join!(test.get_or_fetch(&request), reload, fail);
-    assert_eq!(seen(&result), ("old", Outcome::Stale, FetchStatus::Failed(None)));
+    let failed = FetchStatus::Failed(Some("down".to_owned()));
+    assert_eq!(seen(&result), ("old", Outcome::Stale, failed));
 }

@@ -1,0 +1,77 @@
+'use strict';
+// GetOrFetch with a lease, for values that the application computes: one caller computes, all others
+// wait for its value. Copy this file.
+//
+// `larder` is a client that proto-loader made with { keepCase: false, oneofs: true, enums: String }:
+// fields are in camel case, and a `lease_token` would be ignored without a word.
+//
+// `compute` resolves to what JSON.stringify takes; null means that there is no such value, and is
+// cached too. It must end within the namespace's `lease_ttl` (10 s); use FetchStream for longer ones.
+
+const { status } = require('@grpc/grpc-js');
+const { setTimeout: sleep } = require('node:timers/promises');
+
+// Larder is down, overloaded or slow: the application must not be. A mistake of the caller, such as
+// INVALID_ARGUMENT, is thrown.
+const UNAVAILABLE = new Set([status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.RESOURCE_EXHAUSTED]);
+// Time limit in milliseconds for calls that must not hold the application up.
+const SHORT = 500;
+
+// The last computation failed, and none is due before the back-off is over.
+class ComputeFailed extends Error {}
+
+const call = (larder, method, request, timeout) =>
+  new Promise((resolve, reject) => {
+    const deadline = new Date(Date.now() + timeout);
+    larder[method](request, { deadline }, (error, answer) => (error ? reject(error) : resolve(answer)));
+  });
+
+// Returns the cached value, or the one that this caller or another one computes.
+async function getOrCompute(larder, namespace, key, compute, { params = {}, ttl, timeout = 5000 } = {}) {
+  const name = { namespace, key, params };
+  const deadline = Date.now() + timeout;
+  for (;;) {
+    const left = deadline - Date.now();
+    if (left <= 0) throw new Error(`${namespace}/${key} is still being computed`);
+    let answer;
+    try {
+      // The wait ends with `contended`. Only a Larder that is slow exceeds the deadline.
+      answer = await call(larder, 'getOrFetch', { ...name, wait: duration(left) }, left + SHORT);
+    } catch (error) {
+      if (UNAVAILABLE.has(error.code)) return compute();
+      throw error;
+    }
+    if (answer.found) return valueOf(answer.found);
+    if (answer.contended) {
+      if (answer.fetchStatus === 'FETCH_STATUS_FAILED') throw new ComputeFailed(answer.cause);
+      await sleep(Math.max(0, Math.min(milliseconds(answer.contended.retryAfter), deadline - Date.now())));
+      continue;
+    }
+    // Redis is down: nobody holds the lease, and nothing would be stored.
+    if (answer.degraded) return compute();
+    const { token: leaseToken, stale } = answer.lease;
+    let value;
+    try {
+      value = await compute();
+    } catch (error) {
+      // Callers that wait are told the reason, so it must not contain secrets. At most 256 bytes.
+      const reason = error?.name ?? 'Error';
+      await call(larder, 'abandon', { ...name, leaseToken, reason }, SHORT).catch(() => {});
+      if (stale) return valueOf(stale);
+      throw error;
+    }
+    // A fill that is refused or fails does not make the value wrong.
+    const fill = { ...name, leaseToken, value: { json: JSON.stringify(value ?? null) } };
+    if (ttl) fill.ttl = duration(ttl);
+    await call(larder, 'set', fill, SHORT).catch(() => {});
+    return value ?? null;
+  }
+}
+
+const valueOf = ({ outcome, value }) => (outcome === 'OUTCOME_NEGATIVE' ? null : JSON.parse(value.json));
+
+const duration = (ms) => ({ seconds: Math.floor(ms / 1000), nanos: Math.floor((ms % 1000) * 1e6) });
+
+const milliseconds = ({ seconds, nanos }) => Number(seconds) * 1000 + nanos / 1e6;
+
+module.exports = { ComputeFailed, getOrCompute };

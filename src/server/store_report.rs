@@ -1,0 +1,198 @@
+//! What the store says of itself: read at the start and once a minute, for the log and for metrics.
+
+use std::{sync::Arc, time::Duration};
+
+use opentelemetry::{KeyValue, metrics::Meter};
+use parking_lot::Mutex;
+use tokio::{sync::watch, time::timeout};
+
+use crate::store::{StatsBackend, StoreInfo};
+
+/// Time between two reads.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// The last report of the store. Clones share it.
+#[derive(Clone)]
+pub(super) struct StoreReport {
+    store: Arc<dyn StatsBackend>,
+    last: Arc<Mutex<Option<StoreInfo>>>,
+}
+
+/// A setting of Redis that does not suit a cache.
+#[derive(Debug, PartialEq, Eq)]
+struct Unsuitable {
+    problem: &'static str,
+    remedy: &'static str,
+}
+
+impl StoreReport {
+    /// A report that is not read yet, and its metrics.
+    pub(super) fn new(store: Arc<dyn StatsBackend>, meter: &Meter) -> Self {
+        let report = Self { store, last: Arc::default() };
+        if report.store.kind() == "redis" {
+            report.register(meter);
+        }
+        report
+    }
+
+    fn register(&self, meter: &Meter) {
+        let last = self.last.clone();
+        meter
+            .u64_observable_gauge("larder.store.eviction_policy")
+            .with_description("1 for the eviction policy of Redis")
+            .with_callback(move |observer| {
+                if let Some(info) = &*last.lock() {
+                    let policy = KeyValue::new("policy", info.eviction_policy.clone());
+                    observer.observe(1, &[policy]);
+                }
+            })
+            .build();
+        let last = self.last.clone();
+        meter
+            .u64_observable_counter("larder.store.evictions")
+            .with_description("Keys that Redis has evicted since its start, of all applications")
+            .with_callback(move |observer| {
+                if let Some(info) = &*last.lock() {
+                    observer.observe(info.evicted_keys, &[]);
+                }
+            })
+            .build();
+    }
+
+    /// Version and eviction policy of the store for the log of the start, or what is known instead
+    /// after `limit`.
+    pub(super) async fn first(&self, limit: Duration) -> String {
+        match timeout(limit, self.store.info()).await {
+            Ok(Ok(info)) if info.server_version.is_empty() => self.store.kind().to_owned(),
+            Ok(Ok(info)) => format!("{}, {}", info.server_version, info.eviction_policy),
+            _ => "not reachable yet".to_owned(),
+        }
+    }
+
+    /// Reads the report as soon as the store answers and then once a minute, and logs what an
+    /// operator must know of it: settings after each outage, evictions while they last.
+    pub(super) async fn follow(self, mut answers: watch::Receiver<bool>) {
+        let mut evictions = Evictions::default();
+        while answers.wait_for(|answers| *answers).await.is_ok() {
+            let mut is_first = true;
+            while *answers.borrow() {
+                if let Ok(info) = self.store.info().await {
+                    if std::mem::take(&mut is_first)
+                        && let Some(Unsuitable { problem, remedy }) =
+                            unsuitable(self.store.kind(), &info)
+                    {
+                        let policy = &info.eviction_policy;
+                        tracing::warn!(policy, problem, remedy, "Redis does not suit a cache");
+                    }
+                    evictions.observe(&info);
+                    *self.last.lock() = Some(info);
+                }
+                // An outage ends the wait, so that the settings are checked after it.
+                let _ = timeout(INTERVAL, answers.wait_for(|answers| !*answers)).await;
+            }
+        }
+    }
+}
+
+/// Whether and why Redis should be configured in another way.
+fn unsuitable(kind: &str, info: &StoreInfo) -> Option<Unsuitable> {
+    const POLICY: &str = "set maxmemory-policy volatile-lru or volatile-lfu";
+    let found = |problem, remedy| Some(Unsuitable { problem, remedy });
+    if kind != "redis" {
+        return None;
+    }
+    if info.is_cluster {
+        return found(
+            "Redis Cluster is not supported: keys of other nodes are not stored or invalidated",
+            "use a Redis that is not in cluster mode",
+        );
+    }
+    if info.eviction_policy.starts_with("allkeys") {
+        return found("statistics and keys of other applications can be evicted", POLICY);
+    }
+    match info.eviction_policy.as_str() {
+        "volatile-lru" | "volatile-lfu" if info.max_bytes > 0 => None,
+        _ if info.max_bytes == 0 => found(
+            "the memory of Redis has no limit",
+            "set maxmemory, and volatile-lru as its policy",
+        ),
+        "noeviction" => found("values are not stored when Redis is full", POLICY),
+        // Not a policy of Redis: a proxy or a later release.
+        "" => None,
+        _ => found("values may be evicted before older ones", POLICY),
+    }
+}
+
+/// The evictions between two reports.
+#[derive(Default)]
+struct Evictions {
+    /// Evictions until the last report; none before the first.
+    total: Option<u64>,
+    /// Evictions since they began; zero while there are none.
+    lasting: u64,
+}
+
+impl Evictions {
+    fn observe(&mut self, info: &StoreInfo) {
+        let before = self.total.replace(info.evicted_keys);
+        let evicted = info.evicted_keys.saturating_sub(before.unwrap_or(info.evicted_keys));
+        if evicted > 0 {
+            self.lasting += evicted;
+            tracing::warn!(
+                evicted,
+                count = self.lasting,
+                used_bytes = info.used_bytes,
+                max_bytes = info.max_bytes,
+                remedy = "give the store more memory, or shorten the TTLs",
+                "the store is full and evicts entries"
+            );
+        } else if self.lasting > 0 {
+            let count = std::mem::take(&mut self.lasting);
+            tracing::info!(count, "the store no longer evicts entries");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(policy: &str, max_bytes: u64) -> StoreInfo {
+        StoreInfo { eviction_policy: policy.to_owned(), max_bytes, ..StoreInfo::default() }
+    }
+
+    #[test]
+    fn settings_that_suit_a_cache_are_not_reported() {
+        let problem = |policy, max_bytes| unsuitable("redis", &info(policy, max_bytes)).is_some();
+        for (policy, max_bytes, expected) in [
+            ("volatile-lru", 1, false),
+            ("volatile-lfu", 1, false),
+            ("volatile-lru", 0, true),
+            ("noeviction", 0, true),
+            ("noeviction", 1, true),
+            ("allkeys-lru", 1, true),
+            ("volatile-ttl", 1, true),
+            ("volatile-random", 1, true),
+            ("", 1, false),
+        ] {
+            assert_eq!(problem(policy, max_bytes), expected, "{policy} {max_bytes}");
+        }
+        assert_eq!(unsuitable("memory", &info("noeviction", 0)), None);
+        let cluster = StoreInfo { is_cluster: true, ..info("volatile-lru", 1) };
+        assert!(unsuitable("redis", &cluster).is_some_and(|it| it.problem.contains("Cluster")));
+    }
+
+    #[test]
+    fn evictions_count_from_the_first_report() {
+        let mut evictions = Evictions::default();
+        let mut lasting = |evicted_keys| {
+            evictions.observe(&StoreInfo { evicted_keys, ..StoreInfo::default() });
+            evictions.lasting
+        };
+        assert_eq!(
+            [lasting(7), lasting(9), lasting(12), lasting(12), lasting(13)],
+            [0, 2, 5, 0, 1]
+        );
+        assert_eq!(lasting(0), 0, "the server was restarted");
+    }
+}

@@ -1,0 +1,406 @@
+//! The changes of watched namespaces: a connection on which Redis announces changed entries,
+//! markers and bans, by whatever replica, and on which the replica sends heartbeats.
+//!
+//! The connection is open while something is watched. When other namespaces are watched, another
+//! connection takes its place before it is closed, so that no change is missed. When it is lost, or
+//! silent for too long, all watches are reset.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use parking_lot::Mutex;
+use redis::{Client, ErrorKind, ProtocolVersion, RedisError};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    change_checks::{AnnouncedNews, ChangeChecks},
+    client_tracking::{self, ClientTracking, Invalidation},
+    connection::{self, PoolHealth},
+    key_schema::{KeySchema, ParsedKey},
+    near_invalidations::heartbeat,
+    outage_log::OutageLog,
+    pool::PoolOptions,
+    server_identity::ServerInfo,
+    watched_namespace::WatchedNamespace,
+};
+use crate::{
+    changes::{ChangeHub, ChangedKey, ResetReason},
+    error_chain::ErrorChain,
+    model::{EntryKey, Namespace, ParamsDigest},
+    store::{Error, Result, near_cache::NearCache},
+};
+
+/// Watched namespaces from which on Redis announces those of all: each prefix costs Redis a
+/// comparison for every write.
+const MAX_PREFIXES: usize = 32;
+/// Namespaces that are read at a time.
+const MAX_CHECKS: usize = 8;
+/// Time in which several announcements of a ban arrive.
+const CHECK_DELAY: Duration = Duration::from_millis(3);
+/// Longest time of a read, as a part of `max_delay`. Another one may have to end before.
+const CHECKS_PER_DELAY: u32 = 4;
+/// Heartbeats per `max_delay`.
+const HEARTBEATS_PER_DELAY: u32 = 10;
+const MAX_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Follows Redis for the watches.
+pub(super) struct ChangeFeed {
+    client: Client,
+    connect_timeout: Duration,
+    health: Arc<PoolHealth>,
+    schema: Arc<KeySchema>,
+    near: Arc<NearCache>,
+    hub: Arc<ChangeHub>,
+    checks: ChangeChecks,
+}
+
+/// What was announced and is not yet read. Several connections share it.
+#[derive(Default)]
+struct Announced {
+    news: Mutex<HashMap<Namespace, AnnouncedNews>>,
+    has_news: Notify,
+    is_flushed: AtomicBool,
+}
+
+/// A connection with its server.
+struct Tracking {
+    connection: ClientTracking,
+    server: ServerInfo,
+}
+
+/// Why Redis is not followed any more.
+struct FeedEnd {
+    reason: ResetReason,
+    error: Error,
+}
+
+type Followed<T> = std::result::Result<T, FeedEnd>;
+
+/// A namespace to read, with what was announced, and what is known of it.
+type Due = (Namespace, AnnouncedNews, Arc<tokio::sync::Mutex<WatchedNamespace>>);
+
+/// The namespaces that are followed.
+type Watched = Mutex<HashMap<Namespace, Arc<tokio::sync::Mutex<WatchedNamespace>>>>;
+
+/// Follows Redis until `stop` is cancelled.
+pub(super) fn spawn(
+    options: &PoolOptions,
+    health: Arc<PoolHealth>,
+    schema: Arc<KeySchema>,
+    near: Arc<NearCache>,
+    (hub, checks): (Arc<ChangeHub>, ChangeChecks),
+    stop: CancellationToken,
+) -> Result<()> {
+    use secrecy::ExposeSecret as _;
+    let client = connection::client(options.url.expose_secret(), ProtocolVersion::RESP3)?;
+    let connect_timeout = options.connect_timeout;
+    let feed = ChangeFeed { client, connect_timeout, health, schema, near, hub, checks };
+    tokio::spawn(stop.run_until_cancelled_owned(feed.run()));
+    Ok(())
+}
+
+// === impl ChangeFeed ===
+
+impl ChangeFeed {
+    async fn run(self) {
+        let mut wanted = self.hub.wanted();
+        let (mut pauses, outage) = (client_tracking::pauses(), OutageLog::default());
+        loop {
+            if wanted.borrow_and_update().is_empty() {
+                if wanted.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            let mut has_followed = false;
+            let Err(FeedEnd { reason, error }) = self.follow(&mut wanted, &mut has_followed).await
+            else {
+                continue;
+            };
+            self.hub.on_lost(reason);
+            if has_followed {
+                pauses = client_tracking::pauses();
+                outage.recovered();
+            }
+            let message = "watches are reset: Redis cannot be followed";
+            outage.failed(&ErrorChain(&error), message);
+            sleep(pauses.next().unwrap_or_default()).await;
+        }
+    }
+
+    /// Follows Redis until nothing is watched any more.
+    async fn follow(
+        &self,
+        wanted: &mut watch::Receiver<BTreeSet<Namespace>>,
+        has_followed: &mut bool,
+    ) -> Followed<()> {
+        let (announced, watched) = (Arc::new(Announced::default()), Watched::default());
+        let scope = self.scope(&wanted.borrow().clone());
+        let tracking = self.open(&scope, &announced).await?;
+        let current = ArcSwap::from_pointee(tracking);
+        // None of them is cancelled in between, so that no step is left half done.
+        tokio::select! {
+            end = self.send_heartbeats(&current) => end,
+            end = self.check_news(&announced, &watched) => end,
+            end = self.follow_wanted(wanted, scope, &announced, &watched, &current, has_followed)
+                => end,
+        }
+    }
+
+    /// The prefixes of what is announced.
+    fn scope(&self, namespaces: &BTreeSet<Namespace>) -> Vec<String> {
+        let mut prefixes = vec![self.schema.ban_head_prefix()];
+        if namespaces.len() > MAX_PREFIXES {
+            prefixes.push(self.schema.all_namespaces_prefix());
+        } else {
+            prefixes.extend(namespaces.iter().map(|name| self.schema.namespace_prefix(name)));
+        }
+        prefixes
+    }
+
+    async fn open(&self, scope: &[String], announced: &Arc<Announced>) -> Followed<Tracking> {
+        let on_invalidation = {
+            let (schema, near, hub) = (self.schema.clone(), self.near.clone(), self.hub.clone());
+            let announced = announced.clone();
+            move |invalidation: Invalidation<'_>| {
+                announced.on_invalidation(&schema, &near, &hub, invalidation);
+            }
+        };
+        let opening = async {
+            let timeout = self.connect_timeout;
+            let connection =
+                ClientTracking::open(&self.client, timeout, scope, on_invalidation).await?;
+            let server = connection.server().await?;
+            Ok::<_, RedisError>(Tracking { connection, server })
+        };
+        let tracking = opening.await.map_err(|error| FeedEnd::unavailable(error.into()))?;
+        self.health.meet(&tracking.server);
+        Ok(tracking)
+    }
+
+    /// Follows the set of watched namespaces.
+    async fn follow_wanted(
+        &self,
+        wanted: &mut watch::Receiver<BTreeSet<Namespace>>,
+        mut scope: Vec<String>,
+        announced: &Arc<Announced>,
+        watched: &Watched,
+        current: &ArcSwap<Tracking>,
+        has_followed: &mut bool,
+    ) -> Followed<()> {
+        loop {
+            let names = wanted.borrow_and_update().clone();
+            if names.is_empty() {
+                return Ok(());
+            }
+            let new_scope = self.scope(&names);
+            if new_scope != scope {
+                let next = Arc::new(self.open(&new_scope, announced).await?);
+                let former = current.swap(next);
+                // Until its answer, the former connection announces all that the new one does not.
+                self.beat(&former).await?;
+                scope = new_scope;
+            }
+            self.begin(&names, announced, watched).await?;
+            self.beat(&current.load_full()).await?;
+            self.hub.on_following(&names);
+            if !std::mem::replace(has_followed, true) {
+                tracing::info!(namespaces = names.len(), "watches follow Redis");
+            }
+            if wanted.changed().await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads the state of namespaces that were not watched, and forgets those that are not watched
+    /// any more.
+    async fn begin(
+        &self,
+        names: &BTreeSet<Namespace>,
+        announced: &Announced,
+        watched: &Watched,
+    ) -> Followed<()> {
+        watched.lock().retain(|name, _| names.contains(name));
+        announced.news.lock().retain(|name, _| names.contains(name));
+        let new: Vec<Namespace> = {
+            let watched = watched.lock();
+            names.iter().filter(|name| !watched.contains_key(*name)).cloned().collect()
+        };
+        let reads = new.into_iter().map(|name| async move {
+            let began = self.checks.begin(&name).await.map_err(FeedEnd::unavailable)?;
+            watched.lock().insert(name, Arc::new(tokio::sync::Mutex::new(began)));
+            Ok(())
+        });
+        stream::iter(reads).buffer_unordered(MAX_CHECKS).try_collect::<()>().await?;
+        // What was announced meanwhile waits for this.
+        announced.has_news.notify_one();
+        Ok(())
+    }
+
+    /// Reads and publishes what is announced besides entries.
+    async fn check_news(&self, announced: &Announced, watched: &Watched) -> Followed<()> {
+        let limit = self.hub.options().max_delay / CHECKS_PER_DELAY;
+        loop {
+            announced.has_news.notified().await;
+            if announced.is_flushed.load(Ordering::Acquire) {
+                let error = RedisError::from((ErrorKind::Client, "the database was flushed"));
+                return Err(FeedEnd { reason: ResetReason::StoreFlushed, error: error.into() });
+            }
+            sleep(CHECK_DELAY).await;
+            let due = announced.take_of(watched);
+            let checks = due.into_iter().map(|(name, news, state)| async move {
+                let mut state = state.lock().await;
+                let check = timeout(limit, self.checks.check(&name, &mut state, &news));
+                check.await.unwrap_or_else(|_| Err(timed_out())).map_err(FeedEnd::lost)
+            });
+            stream::iter(checks).buffer_unordered(MAX_CHECKS).try_collect::<()>().await?;
+        }
+    }
+
+    /// Sends heartbeats on the connection in use.
+    async fn send_heartbeats(&self, current: &ArcSwap<Tracking>) -> Followed<()> {
+        let max_delay = self.hub.options().max_delay;
+        let interval = (max_delay / HEARTBEATS_PER_DELAY).min(MAX_HEARTBEAT_INTERVAL);
+        let limit = max_delay / 2;
+        let mut answered = Instant::now();
+        loop {
+            let tracking = current.load_full();
+            let beat = timeout_at(answered + limit, self.beat(&tracking)).await;
+            let sent_at = beat.unwrap_or_else(|_| Err(FeedEnd::lost(timed_out())))?;
+            // The replica itself may have been suspended.
+            if answered.elapsed() > limit {
+                return Err(FeedEnd::lost(timed_out()));
+            }
+            answered = sent_at;
+            tokio::select! {
+                () = tracking.connection.lost() => {
+                    let error = RedisError::from((ErrorKind::Io, "the connection ended"));
+                    return Err(FeedEnd::lost(error.into()));
+                }
+                () = sleep_until(sent_at + interval) => {}
+            }
+        }
+    }
+
+    /// Sends a heartbeat, and returns when it was sent: all that was announced before has been
+    /// published, or is about to be read.
+    fn beat(&self, tracking: &Tracking) -> impl Future<Output = Followed<Instant>> {
+        let sent_at = Instant::now();
+        async move {
+            let beat = heartbeat(&tracking.connection).await;
+            beat.map_err(|error| FeedEnd::lost(error.into()))?;
+            let on_heartbeat = || self.hub.on_heartbeat(sent_at);
+            if self.health.server().while_current(&tracking.server, on_heartbeat) {
+                return Ok(sent_at);
+            }
+            let error = (ErrorKind::Client, "entries are read from another server");
+            Err(FeedEnd::lost(RedisError::from(error).into()))
+        }
+    }
+}
+
+fn timed_out() -> Error {
+    crate::store::ErrorKind::Timeout.into()
+}
+
+// === impl Announced ===
+
+impl Announced {
+    fn on_invalidation(
+        &self,
+        schema: &KeySchema,
+        near: &NearCache,
+        hub: &ChangeHub,
+        invalidation: Invalidation<'_>,
+    ) {
+        let Invalidation::Key(name) = invalidation else {
+            self.is_flushed.store(true, Ordering::Release);
+            hub.on_lost(ResetReason::StoreFlushed);
+            self.has_news.notify_one();
+            return;
+        };
+        match schema.parse(name) {
+            Some(ParsedKey::Entry { namespace, key, digest }) => {
+                forget(near, namespace, key, digest);
+                match digest.map(ParamsDigest::parse) {
+                    // A foreign key.
+                    Some(None) => {}
+                    digest => {
+                        let digest = digest.flatten();
+                        let digest = digest.as_ref().map(ParamsDigest::as_bytes);
+                        hub.publish_key(namespace, ChangedKey { key, digest });
+                    }
+                }
+            }
+            Some(ParsedKey::Marker { namespace, shard }) => {
+                near.invalidate_shard(namespace, shard);
+                self.add(hub, namespace, |news| {
+                    news.shards.extend(usize::try_from(shard));
+                });
+            }
+            None => {
+                if let Some(namespace) = schema.banned_namespace(name) {
+                    self.add(hub, namespace, |_| ());
+                } else if let Some(namespace) = schema.invalidated_namespace(name) {
+                    self.add(hub, namespace, |news| news.is_invalidated = true);
+                }
+            }
+        }
+    }
+
+    fn add(&self, hub: &ChangeHub, namespace: &str, add: impl FnOnce(&mut AnnouncedNews)) {
+        if hub.is_watched(namespace)
+            && let Ok(namespace) = Namespace::new(namespace)
+        {
+            add(self.news.lock().entry(namespace).or_default());
+            self.has_news.notify_one();
+        }
+    }
+
+    /// Takes what was announced of the namespaces whose state is known, with their states.
+    fn take_of(&self, watched: &Watched) -> Vec<Due> {
+        let (mut news, watched) = (self.news.lock(), watched.lock());
+        let known = news.extract_if(|name, _| watched.contains_key(name));
+        let due = known.filter_map(|(name, news)| {
+            let state = watched.get(&name)?.clone();
+            Some((name, news, state))
+        });
+        due.collect()
+    }
+}
+
+/// Removes the copy of an entry, so that a read through this replica that follows the event does
+/// not return it.
+fn forget(near: &NearCache, namespace: &str, key: &str, digest: Option<&str>) {
+    if near.is_configured(namespace)
+        && let Some(key) = EntryKey::restored(namespace, key, digest)
+    {
+        near.invalidate(&key);
+    }
+}
+
+// === impl FeedEnd ===
+
+impl FeedEnd {
+    fn lost(error: Error) -> Self {
+        Self { reason: ResetReason::FeedLost, error }
+    }
+
+    fn unavailable(error: Error) -> Self {
+        Self { reason: ResetReason::StoreUnavailable, error }
+    }
+}
