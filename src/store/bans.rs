@@ -210,6 +210,9 @@ impl BanTable {
 
     /// End of the hold-off of a key whose tags are not known, if it lies in the future.
     pub(super) fn held_off_until(&self, key: &str, now: Timestamp) -> Option<Timestamp> {
+        if self.held_until <= now {
+            return None;
+        }
         let ends = self.matching(0, key, &[]).map(|record| record.held_until);
         ends.max().filter(|end| now < *end)
     }

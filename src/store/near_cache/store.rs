@@ -115,7 +115,12 @@ impl Store for NearCacheStore {
         limits: &BanLimits,
     ) -> Result<BanOutcome> {
         let outcome = self.inner.ban(namespace, ban, limits).await;
-        self.near_cache.invalidate_namespace(namespace);
+        match outcome {
+            Ok(BanOutcome::Banned) => self.near_cache.on_ban(namespace),
+            Ok(BanOutcome::NamespaceInvalidated) | Err(_) => {
+                self.near_cache.invalidate_namespace(namespace);
+            }
+        }
         outcome
     }
 

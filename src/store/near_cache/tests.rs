@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod bans;
+
 use bytes::Bytes;
 
 use super::*;
