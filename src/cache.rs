@@ -10,11 +10,14 @@ mod batch_get_or_fetch;
 mod chunk_sizer;
 mod delete;
 mod directory;
+mod distributions;
 mod error;
 mod events;
 pub mod fleet_stats;
+mod flush_near;
 mod get;
 mod get_or_fetch;
+mod hot_keys;
 mod increment;
 mod invalidate;
 mod invalidate_namespace;
@@ -43,7 +46,11 @@ use parking_lot::Mutex;
 use repeated_events::LogInterval;
 use tokio_util::sync::CancellationToken;
 
-use crate::{model::Namespace, stats::registry::StatsRegistry, store::Backend};
+use crate::{
+    model::{EntryKey, Namespace},
+    stats::registry::StatsRegistry,
+    store::Backend,
+};
 use abandon_log::AbandonLog;
 use invalidate::InvalidationWindows;
 use namespace_context::NamespaceContext;
@@ -57,19 +64,22 @@ pub use crate::{
     },
     origin::{Error as OriginError, OriginErrorKind},
     store::{
-        Condition, EntryInspection, ErrorKind as StoreErrorKind, KeyListPosition, LeaseInspection,
-        LeaseInspectionState, LeaseLoss, LeaseToken, NamespacePage, NamespaceUsage, StoreInfo,
-        TTL_CLASSES,
+        BanPattern, Condition, EntryInspection, ErrorKind as StoreErrorKind, KeyListPosition,
+        LeaseInspection, LeaseInspectionState, LeaseLoss, LeaseToken, MatchingBan, NamespacePage,
+        NamespaceUsage, StoreInfo, TTL_CLASSES,
     },
 };
 pub use batch_get::BatchGet;
 pub use batch_get_or_fetch::BatchGetOrFetch;
 pub use delete::{DeleteResult, Deletion};
 pub use directory::{Directory, EntryReport, KeyQuery, ListedNamespace, NamespaceList};
+pub use distributions::{Distribution, Distributions};
 pub use error::Error;
 pub use events::{EventCounts, EventOutcome, EventPlan, EventResult, EventRoute, EventRules};
+pub use flush_near::FlushedCopies;
 pub use get::GetResult;
 pub use get_or_fetch::{FetchStatus, GetOrFetchOutcome, GetOrFetchResult, LeaseOffer};
+pub use hot_keys::{HotKey, HotKeyReport};
 pub use increment::IncrementResult;
 pub use invalidate::{InvalidateTarget, TargetOutcome};
 pub use namespaces::{Namespaces, OriginClients};
@@ -166,6 +176,14 @@ impl Cache {
     /// Calls that wait for a value, and background refreshes.
     pub fn waiting(&self) -> usize {
         self.flights.waiting()
+    }
+
+    /// Samples a read of `key` if `is_due`.
+    #[inline]
+    fn sample(&self, is_due: bool, key: &EntryKey) {
+        if is_due {
+            self.stats.read_samples().add(key);
+        }
     }
 
     fn context(&self, namespace: &Namespace) -> Result<NamespaceContext, Error> {

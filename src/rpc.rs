@@ -23,6 +23,8 @@ mod overload;
 mod pipeline;
 mod protocol;
 mod reflection;
+mod running_config;
+mod schema;
 mod status;
 mod watch_stream;
 
@@ -33,3 +35,4 @@ pub use key_listing::KeyListing;
 pub use load_limits::LoadLimits;
 pub use metrics::{RpcMetrics, register_load};
 pub use pipeline::Pipeline;
+pub use running_config::RunningConfig;

@@ -2,6 +2,8 @@
 
 pub mod counters;
 pub mod delta;
+pub mod hot_keys;
+pub mod read_samples;
 pub mod registry;
 pub mod striped_counters;
 pub mod windows;

@@ -11,6 +11,7 @@ mod bans;
 pub mod circuit_breaker_store;
 mod clock;
 mod entry_inspection;
+mod entry_sample;
 mod error;
 mod inspect;
 mod key_listing;
@@ -30,10 +31,13 @@ use tokio::time::Instant;
 use crate::model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version};
 
 pub use bans::{Ban, BanLimits, BanOutcome};
-pub use entry_inspection::{EntryInspection, LeaseInspection, LeaseInspectionState};
+pub use entry_inspection::{
+    BanPattern, EntryInspection, LeaseInspection, LeaseInspectionState, MatchingBan,
+};
+pub use entry_sample::{EntryFacts, EntrySample};
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::{Inspect, NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES, ttl_class};
-pub use key_listing::{KeyListPart, KeyListPosition, KeyListStep};
+pub use key_listing::{KeyListPart, KeyListPosition, KeyListStep, NamespaceListPart};
 pub use lease::{
     AcquireOutcome, AcquireRequest, LeaseLoss, LeaseStatus, LeaseToken, Leases, MAX_CAUSE_BYTES,
     RevalidateOutcome, Revalidation, short_cause,
@@ -125,6 +129,12 @@ pub trait Store: Send + Sync {
     /// entry may have expired. Does not block.
     fn near(&self, _key: &EntryKey, _now: Instant) -> Option<Entry> {
         None
+    }
+
+    /// Removes the near cache's copies of the entries of a namespace, or of all. Returns their
+    /// number and their memory in bytes. Does not block.
+    fn flush_near(&self, _namespace: Option<&Namespace>) -> (u64, u64) {
+        (0, 0)
     }
 
     /// Reads one entry.

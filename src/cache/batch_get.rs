@@ -80,7 +80,7 @@ impl BatchGet {
             for (index, entry) in rest.into_iter().zip(entries) {
                 let context = &self.contexts[index];
                 let read = GetResult::of(entry, context, self.max_stale, degraded, now);
-                read.count(context);
+                self.cache.sample(read.count(context), &self.keys[index]);
                 reads[index - chunk.start] = Some(read);
             }
         }
@@ -110,7 +110,7 @@ impl BatchGet {
     fn read_near(&self, index: usize, read: NearRead) -> Option<GetResult> {
         let context = &self.contexts[index];
         let found = self.cache.read_near(context, &self.keys[index], read)?;
-        context.count_outcome(Some(found.outcome));
+        self.cache.sample(context.count_outcome(Some(found.outcome)), &self.keys[index]);
         Some(GetResult { found: Some(found), degraded: false })
     }
 }

@@ -121,12 +121,28 @@ impl BatchGetOrFetch {
         }
         (self.reads, self.next, self.has_lease) = (reads, first + count, has_lease);
         let answers: Vec<KeyResult> = answers.into_iter().flatten().collect();
-        for (result, context) in answers.iter().zip(&self.contexts[first..]) {
+        let keys = self.contexts[first..].iter().zip(&self.requests[first..]);
+        for (result, (context, request)) in answers.iter().zip(keys) {
             if let Ok(result) = result {
-                result.count(context);
+                self.cache.sample(result.count(context), &request.key);
             }
         }
         Some(answers)
+    }
+
+    /// Extends the TTLs of the cached values that the last chunk has returned, see
+    /// [`Cache::slide_fetched`].
+    pub async fn slide(&self, chunk: &mut [KeyResult], touch: Duration) {
+        let first = self.next.saturating_sub(chunk.len());
+        let cached = chunk.iter_mut().zip(first..).filter_map(|(result, index)| {
+            let found = result.as_mut().ok()?.cached()?;
+            Some((found, index))
+        });
+        let slide = |(found, index): (_, usize)| {
+            let (context, key) = (&self.contexts[index], &self.requests[index].key);
+            self.cache.slide_stored(context, key, found, touch)
+        };
+        join_all(cached.map(slide)).await;
     }
 
     /// Reads until there is enough to answer, or to fetch.

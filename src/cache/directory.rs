@@ -4,24 +4,35 @@
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use tokio::{task::yield_now, time::Instant};
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep},
+};
 
 use super::{
-    Cache, Error, Outcome,
+    Cache, Error, Outcome, Tier,
+    distributions::Distributions,
     fleet_stats::{FleetStats, Overview},
+    hot_keys::HotKeyReport,
     policy::Verdict,
 };
 use crate::{
     config::NamespaceConfig,
-    model::{EntryKey, Glob, Namespace, Timestamp, Version},
+    model::{Entry, EntryKey, Glob, Namespace, SaturatingFrom as _, Timestamp, Version},
     stats::registry::OTHER,
-    store::{EntryInspection, KeyListPosition, KeyListStep, NamespacePage, StatsBackend},
+    store::{
+        self, EntryInspection, ErrorKind, KeyListPosition, KeyListStep, NamespacePage, StatsBackend,
+    },
 };
 
 /// Time after which a page ends, whatever it has found.
 const PAGE_TIME: Duration = Duration::from_millis(100);
+/// Time after which the examination of entries ends, whatever it has found.
+const SAMPLE_TIME: Duration = Duration::from_secs(1);
+/// Longest time for a listing of all namespaces.
+const NAMESPACES_TIME: Duration = Duration::from_secs(60);
 /// Fewest entries that a step visits: a step has a cost of its own.
 const MIN_VISITS: usize = 16;
 
@@ -52,6 +63,8 @@ pub struct EntryReport {
     pub outcome: Option<Outcome>,
     /// Version of the copy in the near cache of this replica.
     pub near: Option<Version>,
+    /// Where a read would find the entry; `None` is a miss.
+    pub tier: Option<Tier>,
     /// Time of the report, by the store's clock.
     pub now: Timestamp,
 }
@@ -139,13 +152,59 @@ impl Directory {
         }
     }
 
-    /// Reports what is held for a key.
+    /// Examines about `size` entries of a namespace, fewer if that takes too long.
+    ///
+    /// # Errors
+    /// As [`Directory::list_keys`].
+    pub async fn distributions(
+        &self,
+        namespace: Namespace,
+        size: usize,
+    ) -> Result<Distributions, Error> {
+        self.cache.namespaces().rules(&namespace)?;
+        let started = Instant::now();
+        let mut found = Distributions::new();
+        let position = KeyListPosition::default();
+        let mut step = KeyListStep { namespace, glob: None, position, visits: visits(size, 1, 1) };
+        let mut visited = 0;
+        loop {
+            let began_at = Instant::now();
+            let part = self.store.sample_entries(&step).await?;
+            let now = self.store.now();
+            part.entries.iter().for_each(|entry| found.add(entry, now));
+            visited += step.visits;
+            let examined = usize::saturating_from(found.examined);
+            let Some(next) = part.next else {
+                found.is_complete = true;
+                return Ok(found);
+            };
+            if examined >= size || started.elapsed() >= SAMPLE_TIME {
+                return Ok(found);
+            }
+            step.position = next;
+            step.visits = visits(size - examined, examined, visited);
+            // The store has as much time for others.
+            sleep(began_at.elapsed()).await;
+        }
+    }
+
+    /// Reports what is held for a key, as callers name it.
     ///
     /// # Errors
     /// As [`Directory::list_keys`].
     pub async fn inspect(&self, key: &EntryKey) -> Result<EntryReport, Error> {
+        let context = self.cache.context(key.namespace())?;
+        self.inspect_stored(&context.key(key)).await
+    }
+
+    /// As [`Directory::inspect`], for a key as the store names it.
+    ///
+    /// # Errors
+    /// As [`Directory::list_keys`].
+    pub async fn inspect_stored(&self, key: &EntryKey) -> Result<EntryReport, Error> {
         let rules = self.cache.namespaces().rules(key.namespace())?;
-        let near = self.cache.store.near(key, Instant::now()).map(|entry| entry.version);
+        let copy = self.cache.store.near(key, Instant::now());
+        let near = copy.as_ref().map(|entry| entry.version);
         let stored = self.store.inspect_entry(key).await?;
         let now = self.store.now();
         let readable = stored.entry.as_ref().filter(|_| !stored.is_invalidated);
@@ -155,7 +214,52 @@ impl Directory {
             Verdict::Negative => Some(Outcome::Negative),
             Verdict::StaleIfError | Verdict::Expired => None,
         });
-        Ok(EntryReport { stored, outcome, near, now })
+        let is_served = |copy: &Entry| {
+            matches!(rules.evaluate(copy, now, None), Verdict::Fresh | Verdict::Negative)
+        };
+        let tier = match copy {
+            Some(copy) if rules.config.near_cache.is_some() && is_served(&copy) => Some(Tier::Near),
+            _ => outcome.map(|_| Tier::Store),
+        };
+        Ok(EntryReport { stored, outcome, near, tier, now })
+    }
+
+    /// Reports the `limit` keys of a namespace that were read most in the time `window` before now.
+    ///
+    /// # Errors
+    /// As [`Directory::list_keys`].
+    pub async fn hot_keys(
+        &self,
+        namespace: &Namespace,
+        window: Duration,
+        limit: usize,
+    ) -> Result<HotKeyReport, Error> {
+        self.cache.namespaces().rules(namespace)?;
+        Ok(self.fleet.hot_keys(namespace, window, limit).await?)
+    }
+
+    /// All namespaces that are configured or have entries, and that requests may use. Sorted.
+    ///
+    /// # Errors
+    /// [`Error::StoreUnavailable`], also if the listing takes too long.
+    pub async fn all_namespaces(&self) -> Result<Vec<Namespace>, Error> {
+        let namespaces = self.cache.namespaces();
+        let mut found: BTreeSet<Namespace> = namespaces.configured().into_iter().collect();
+        let (started, mut position) = (Instant::now(), KeyListPosition::default());
+        loop {
+            let began_at = Instant::now();
+            let part = self.store.list_namespaces(position).await?;
+            found.extend(part.namespaces);
+            let Some(next) = part.next else { break };
+            position = next;
+            if started.elapsed() >= NAMESPACES_TIME {
+                return Err(store::Error::from(ErrorKind::Timeout).into());
+            }
+            // The store has as much time for others.
+            sleep(began_at.elapsed()).await;
+        }
+        found.retain(|namespace| namespaces.rules(namespace).is_ok());
+        Ok(found.into_iter().collect())
     }
 
     /// Lists the `limit` namespaces after the name `after` that are configured, have entries or

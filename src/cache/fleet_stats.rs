@@ -9,6 +9,7 @@ use std::{
 use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use super::hot_keys::{HotKeyReport, HotKeys};
 use crate::{
     error_chain::ErrorChain,
     model::{Namespace, SaturatingFrom as _, Timestamp},
@@ -32,6 +33,7 @@ pub struct FleetStats {
     /// Held while an overview is made: one at a time, so that callers of Stats cannot occupy all
     /// threads.
     overviews: Mutex<()>,
+    hot_keys: HotKeys,
 }
 
 /// Progress of the flushes: which counts the store has, and which it may have.
@@ -77,7 +79,22 @@ impl FleetStats {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at_ms: u64::saturating_from(started_at.as_millis()),
         }));
-        Self { registry, store, state, overviews: Mutex::default() }
+        let hot_keys = HotKeys::new(registry.clone(), store.clone());
+        Self { registry, store, state, overviews: Mutex::default(), hot_keys }
+    }
+
+    /// Reports the `limit` keys of a namespace that were read most in the time `window` before now.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn hot_keys(
+        &self,
+        namespace: &Namespace,
+        window: Duration,
+        limit: usize,
+    ) -> store::Result<HotKeyReport> {
+        let _one_at_a_time = self.overviews.lock().await;
+        self.hot_keys.report(namespace, window, limit).await
     }
 
     /// Sends the counts since the last flush to the store.
@@ -99,13 +116,15 @@ impl FleetStats {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.flush_or_log().await;
+            self.flush_or_log(false).await;
         }
-        self.flush_or_log().await;
+        self.flush_or_log(true).await;
     }
 
-    async fn flush_or_log(&self) {
-        if let Err(error) = self.flush().await {
+    async fn flush_or_log(&self, is_last: bool) {
+        let counted = self.flush().await;
+        let sampled = self.hot_keys.flush(is_last).await;
+        if let Err(error) = counted.and(sampled) {
             tracing::debug!(
                 error = %ErrorChain(&error),
                 "the counters could not be flushed and are kept for the next flush"

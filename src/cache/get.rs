@@ -38,7 +38,7 @@ impl Cache {
         let started = Instant::now();
         let near_read = NearRead { consistency, now: self.store.now(), started };
         if let Some(found) = self.read_near(&context, key, near_read) {
-            context.count_outcome(Some(found.outcome));
+            self.sample(context.count_outcome(Some(found.outcome)), key);
             context.counters.time(LatencyKind::Hit, started.elapsed());
             return Ok(GetResult { found: Some(found), degraded: false });
         }
@@ -47,7 +47,7 @@ impl Cache {
             Err(_) => (None, true),
         };
         let read = GetResult::of(entry, &context, max_stale, degraded, self.store.now());
-        read.count(&context);
+        self.sample(read.count(&context), key);
         context.counters.time(read.latency_kind(), started.elapsed());
         Ok(read)
     }
@@ -74,9 +74,11 @@ impl GetResult {
         Self { found, degraded }
     }
 
-    pub(super) fn count(&self, context: &NamespaceContext) {
-        context.count_outcome(self.found.as_ref().map(|found| found.outcome));
+    /// Counts the answer. Returns whether the read is to be sampled.
+    #[must_use]
+    pub(super) fn count(&self, context: &NamespaceContext) -> bool {
         context.count_degraded(self.degraded);
+        context.count_outcome(self.found.as_ref().map(|found| found.outcome))
     }
 
     /// The histogram for the latency of this read.
@@ -132,6 +134,23 @@ mod tests {
         let counted =
             [Counter::Hits, Counter::Stale, Counter::Negative].map(|counter| (counter, 1));
         assert_eq!(test.all_counted(), [&counted[..], &[(Counter::Misses, 2)]].concat());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn some_reads_of_each_kind_are_sampled() {
+        let test = TestCache::of_callers(config());
+        test.put("hit", &new_entry("v", 600 * SECOND)).await;
+        for _ in 0..5000 {
+            test.cache.get(&key("hit"), None, Consistency::Near).await.unwrap();
+            test.cache.get(&key("miss"), None, Consistency::Near).await.unwrap();
+        }
+        let samples = test.cache.stats.read_samples().take();
+        let count = |name: &str| samples.iter().filter(|sample| sample.key() == name).count();
+        // 39 on average, with a standard deviation of 6.
+        for name in ["hit", "miss"] {
+            assert!((5..100).contains(&count(name)), "{} {name}", count(name));
+        }
+        assert_eq!(samples.len(), count("hit") + count("miss"));
     }
 
     #[tokio::test(start_paused = true)]

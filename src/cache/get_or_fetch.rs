@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     Cache, Error, FetchMode, FillOutcome, Found, GetOrFetchRequest, LeaseGuard, NamespaceContext,
-    Outcome, near_read::NearRead,
+    Outcome, Tier, near_read::NearRead,
 };
 use crate::stats::counters::{Counter, LatencyKind};
 pub(super) use context::FetchContext;
@@ -136,7 +136,7 @@ impl Cache {
             None => FetchContext::read(self, &context, request).await.compute().await,
         };
         if let Ok(result) = &result {
-            result.count(&context);
+            self.sample(result.count(&context), &request.key);
         }
         result
     }
@@ -183,8 +183,9 @@ impl FetchContext<'_> {
 }
 
 impl GetOrFetchResult {
-    /// Counts the answer.
-    pub(super) fn count(&self, context: &NamespaceContext) {
+    /// Counts the answer. Returns whether the read is to be sampled.
+    #[must_use]
+    pub(super) fn count(&self, context: &NamespaceContext) -> bool {
         let outcome = match &self.outcome {
             GetOrFetchOutcome::Found(found) => (!self.status.is_miss()).then_some(found.outcome),
             GetOrFetchOutcome::Lease(_) => {
@@ -197,12 +198,18 @@ impl GetOrFetchResult {
             }
             GetOrFetchOutcome::NotCached => None,
         };
-        context.count_outcome(outcome);
         context.count_degraded(self.degraded);
-        let counter = match &self.status {
-            FetchStatus::Read | FetchStatus::Fetched | FetchStatus::Revalidated => return,
+        if let Some(counter) = self.status_counter(context) {
+            context.counters.count(counter);
+        }
+        context.count_outcome(outcome)
+    }
+
+    fn status_counter(&self, context: &NamespaceContext) -> Option<Counter> {
+        Some(match &self.status {
+            FetchStatus::Read | FetchStatus::Fetched | FetchStatus::Revalidated => return None,
             // Without an origin, the refused lease is counted instead.
-            FetchStatus::Coalesced if context.rules.origin.is_none() => return,
+            FetchStatus::Coalesced if context.rules.origin.is_none() => return None,
             FetchStatus::Coalesced => Counter::FetchesCoalesced,
             FetchStatus::Refreshing => Counter::StaleWhileRevalidate,
             FetchStatus::RefreshingEarly => Counter::EarlyRefreshes,
@@ -211,11 +218,24 @@ impl GetOrFetchResult {
             FetchStatus::Failed(_)
                 if matches!(self.outcome, GetOrFetchOutcome::Contended { .. }) =>
             {
-                return;
+                return None;
             }
             FetchStatus::Failed(_) => Counter::StaleIfError,
-        };
-        context.counters.count(counter);
+        })
+    }
+
+    /// The entry in the answer, unless it was computed for the call.
+    pub(super) fn cached(&mut self) -> Option<&mut Found> {
+        match &mut self.outcome {
+            GetOrFetchOutcome::Found(found) => {
+                let is_cached = matches!(found.tier, Tier::Near | Tier::Store)
+                    && self.status != FetchStatus::Coalesced;
+                is_cached.then_some(found)
+            }
+            GetOrFetchOutcome::Lease(_)
+            | GetOrFetchOutcome::Contended { .. }
+            | GetOrFetchOutcome::NotCached => None,
+        }
     }
 
     /// Whether the caller holds a lease now.

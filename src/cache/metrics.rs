@@ -26,6 +26,12 @@ pub fn register(meter: &Meter, registry: &Arc<StatsRegistry>, cache: &Arc<Cache>
             })
             .build();
     }
+    let registry = registry.clone();
+    meter
+        .u64_observable_counter("larder.hot_keys.dropped")
+        .with_description("Sampled reads that the search for hot keys did not take")
+        .with_callback(move |observer| observer.observe(registry.read_samples().dropped(), &[]))
+        .build();
     let computations = meter
         .f64_histogram("larder.compute.duration")
         .with_unit("s")

@@ -32,14 +32,15 @@ impl NamespaceContext {
         }
     }
 
-    /// Counts a read by its outcome; `None` is a miss.
-    pub(super) fn count_outcome(&self, outcome: Option<Outcome>) {
-        self.counters.count(match outcome {
+    /// Counts a read by its outcome; `None` is a miss. Returns whether it is to be sampled.
+    #[must_use]
+    pub(super) fn count_outcome(&self, outcome: Option<Outcome>) -> bool {
+        self.counters.count_read(match outcome {
             Some(Outcome::Hit) => Counter::Hits,
             Some(Outcome::Stale) => Counter::Stale,
             Some(Outcome::Negative) => Counter::Negative,
             None => Counter::Misses,
-        });
+        })
     }
 
     /// Counts a fill that its lease no longer permitted.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cache, Error, Found, NamespaceContext, Outcome, policy};
+use super::{Cache, Error, Found, GetOrFetchResult, NamespaceContext, Outcome, policy};
 use crate::model::EntryKey;
 
 /// Answer to a touch.
@@ -41,6 +41,19 @@ impl Cache {
         }
     }
 
+    /// As [`Cache::slide`], for the answer to a GetOrFetch. A value that was computed for it keeps
+    /// its TTL.
+    pub async fn slide_fetched(
+        &self,
+        key: &EntryKey,
+        result: &mut GetOrFetchResult,
+        touch: Duration,
+    ) {
+        if let Some(found) = result.cached() {
+            self.slide(key, found, touch).await;
+        }
+    }
+
     /// As [`Cache::slide`], for the name of an entry in the store.
     pub(super) async fn slide_stored(
         &self,
@@ -71,8 +84,8 @@ mod tests {
     use super::*;
     use crate::{
         cache::{
-            Consistency,
-            testing::{SECOND, TestCache, config, key, key_in, new_entry},
+            Consistency, FetchStatus,
+            testing::{SECOND, TestCache, config, key, key_in, new_entry, request},
         },
         config::NamespaceConfig,
         stats::counters::Counter,
@@ -128,6 +141,20 @@ mod tests {
             sleep(if expected == 10 { 8 * SECOND } else { 6 * SECOND }).await;
         }
         assert!(test.stored("k").await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_value_that_was_computed_for_the_call_keeps_its_ttl() {
+        let test = TestCache::of_callers(config());
+        test.put("k", &new_entry("v", 10 * SECOND)).await;
+        let fetched = async |status| {
+            let mut result = test.get_or_fetch(&request("k")).await;
+            result.status = status;
+            test.cache.slide_fetched(&key("k"), &mut result, 60 * SECOND).await;
+            test.stored("k").await.unwrap().fresh_until.since(test.memory.now())
+        };
+        assert_eq!(fetched(FetchStatus::Coalesced).await, 10 * SECOND);
+        assert_eq!(fetched(FetchStatus::Read).await, 60 * SECOND);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,18 +5,23 @@
 
 mod arguments;
 mod completions;
+mod config;
 mod delete;
 mod display;
+mod distributions;
 mod events;
 mod failure;
 mod fetch;
+mod flush_near_cache;
 mod get;
+mod hot_keys;
 mod incr;
 mod inspect;
 mod invalidate;
 mod keys;
 mod namespaces;
 mod output;
+mod patch;
 mod session;
 mod set;
 mod touch;
@@ -43,6 +48,8 @@ pub(super) enum CacheCommand {
     Touch(touch::Args),
     /// Add to a counter and print the sum.
     Incr(incr::Args),
+    /// Change a part of a JSON value.
+    Patch(patch::Args),
     /// Invalidate entries of a namespace; afterwards no read returns an older value.
     Invalidate(invalidate::Args),
     /// Fetch entries from the origin of a namespace before they are requested.
@@ -53,6 +60,14 @@ pub(super) enum CacheCommand {
     Inspect(inspect::Args),
     /// List the namespaces in use, with their policies and figures.
     Namespaces(namespaces::Args),
+    /// Print the keys of a namespace that are read most, by all replicas together.
+    HotKeys(hot_keys::Args),
+    /// Print how the entries of a namespace are spread over sizes and ages.
+    Distributions(distributions::Args),
+    /// Remove the copies of entries in the near cache of a replica.
+    FlushNearCache(flush_near_cache::Args),
+    /// Print the configuration of a running server, without secrets.
+    Config(config::Args),
     /// Publish an event of the business, or list the events with rules.
     Events(events::Args),
     /// Print what changes in namespaces, until it is interrupted.
@@ -76,6 +91,11 @@ impl CacheCommand {
             Self::Keys(args) => args.run(),
             Self::Inspect(args) => args.run(),
             Self::Namespaces(args) => args.run(),
+            Self::Patch(args) => args.run(),
+            Self::HotKeys(args) => args.run(),
+            Self::Distributions(args) => args.run(),
+            Self::FlushNearCache(args) => args.run(),
+            Self::Config(args) => args.run(),
             Self::Events(args) => args.run(),
             Self::Watch(args) => args.run(),
             Self::Completions(args) => args.run(),

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::store_file::url_file;
 use super::store_url::{StoreUrl, store_url};
-use super::value::{MILLISECOND, SECOND, count, duration, text};
+use super::value::{MIB, MILLISECOND, SECOND, count, duration, size, text};
 use super::visitor::{ConfigVisitor, Section};
 
 /// `[store]`: the store of the entries and the connections to it.
@@ -27,6 +27,12 @@ pub struct StoreConfig {
     pub breaker_threshold: u32,
     /// Time between two probes of a store that is down.
     pub probe_interval: Duration,
+    /// Memory of a replica for the bans of all namespaces in Redis, in bytes.
+    pub max_ban_bytes: u64,
+    /// Pause between two sweeps for banned entries.
+    pub sweep_interval: Duration,
+    /// Keys of Redis that a sweep visits per second; zero for no sweep.
+    pub sweep_rate: u32,
 }
 
 impl Default for StoreConfig {
@@ -41,6 +47,9 @@ impl Default for StoreConfig {
             shards: 64,
             breaker_threshold: 5,
             probe_interval: Duration::from_millis(500),
+            max_ban_bytes: 64 * MIB,
+            sweep_interval: Duration::from_secs(60),
+            sweep_rate: 5_000,
         }
     }
 }
@@ -61,6 +70,10 @@ impl Section for StoreConfig {
         visitor.key("breaker_threshold", &mut self.breaker_threshold, count(1..=10_000));
         let probe_interval = duration(10 * MILLISECOND, 30 * SECOND);
         visitor.key("probe_interval", &mut self.probe_interval, probe_interval);
+        visitor.key("max_ban_bytes", &mut self.max_ban_bytes, size(MIB..=(1 << 40)));
+        let sweep_interval = duration(10 * MILLISECOND, 24 * 60 * minute);
+        visitor.key("sweep_interval", &mut self.sweep_interval, sweep_interval);
+        visitor.key("sweep_rate", &mut self.sweep_rate, count(0..=1_000_000));
     }
 }
 

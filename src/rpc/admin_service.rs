@@ -10,9 +10,16 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{convert, deadline, key_listing::KeyListing, status};
+use super::{
+    convert::{self, HotKeysQuery, InspectedKey},
+    deadline,
+    key_listing::KeyListing,
+    running_config::RunningConfig,
+    schema::Schema,
+    status,
+};
 use crate::{
-    cache::{Cache, Directory, EventRoute, WarmPlan, WarmProgress},
+    cache::{Cache, Directory, EventRoute, FlushedCopies, WarmPlan, WarmProgress},
     config::WarmConfig,
     model::{Namespace, Violation},
     pb::{
@@ -36,6 +43,7 @@ pub struct AdminRpc {
     cache: Arc<Cache>,
     directory: Arc<Directory>,
     keys: Arc<KeyListing>,
+    config: RunningConfig,
     warm_calls: Arc<Semaphore>,
 }
 
@@ -43,8 +51,14 @@ type WarmSender = mpsc::Sender<Result<pb::WarmResponse, Status>>;
 
 impl AdminRpc {
     /// Serves `cache` and what is in it.
-    pub fn new(cache: Arc<Cache>, directory: Arc<Directory>, keys: Arc<KeyListing>) -> Self {
-        Self { cache, directory, keys, warm_calls: Arc::new(Semaphore::new(MAX_WARM_CALLS)) }
+    pub fn new(
+        cache: Arc<Cache>,
+        directory: Arc<Directory>,
+        keys: Arc<KeyListing>,
+        config: RunningConfig,
+    ) -> Self {
+        let warm_calls = Arc::new(Semaphore::new(MAX_WARM_CALLS));
+        Self { cache, directory, keys, config, warm_calls }
     }
 
     /// The keys of the request, or those of the namespace's warm list.
@@ -99,7 +113,9 @@ impl AdminService for AdminRpc {
         let deadline = deadline::of(request.metadata().as_ref())?;
         let permit = self.warm_calls.clone().try_acquire_owned();
         let permit = permit.map_err(|_| status::overloaded_by_warming(MAX_WARM_CALLS))?;
-        let plan = self.plan(request.into_inner()).await?;
+        let schema = Schema::of(&request);
+        let mut plan = self.plan(request.into_inner()).await?;
+        plan.keys.iter_mut().for_each(|(key, _)| schema.apply(key));
         let (sender, responses) = mpsc::channel(1);
         let cache = self.cache.clone();
         tokio::spawn(async move {
@@ -142,9 +158,45 @@ impl AdminService for AdminRpc {
         &self,
         request: Request<pb::InspectEntryRequest>,
     ) -> Result<Response<pb::InspectEntryResponse>, Status> {
-        let key = convert::inspected_key(request.get_ref())?;
-        let report = self.directory.inspect(&key).await?;
+        let schema = Schema::of(&request);
+        let report = match convert::inspected_key(request.get_ref())? {
+            InspectedKey::OfCaller(key) => self.directory.inspect(&schema.key(key)).await?,
+            InspectedKey::OfStore(key) => self.directory.inspect_stored(&key).await?,
+        };
         Ok(Response::new(convert::inspect_response(&report)))
+    }
+
+    async fn hot_keys(
+        &self,
+        request: Request<pb::HotKeysRequest>,
+    ) -> Result<Response<pb::HotKeysResponse>, Status> {
+        let HotKeysQuery { namespace, window, limit } = convert::hot_keys_query(request.get_ref())?;
+        let report = self.directory.hot_keys(&namespace, window, limit).await?;
+        Ok(Response::new(convert::hot_keys_response(&report)))
+    }
+
+    async fn distributions(
+        &self,
+        request: Request<pb::DistributionsRequest>,
+    ) -> Result<Response<pb::DistributionsResponse>, Status> {
+        Ok(Response::new(self.keys.distributions(request.get_ref()).await?))
+    }
+
+    async fn flush_near_cache(
+        &self,
+        request: Request<pb::FlushNearCacheRequest>,
+    ) -> Result<Response<pb::FlushNearCacheResponse>, Status> {
+        let name = &*request.get_ref().namespace;
+        let namespace = (!name.is_empty()).then(|| Namespace::new(name)).transpose()?;
+        let FlushedCopies { entries, bytes } = self.cache.flush_near(namespace.as_ref())?;
+        Ok(Response::new(pb::FlushNearCacheResponse { entries, bytes }))
+    }
+
+    async fn get_config(
+        &self,
+        _request: Request<pb::GetConfigRequest>,
+    ) -> Result<Response<pb::GetConfigResponse>, Status> {
+        Ok(Response::new(self.config.response()))
     }
 
     async fn publish_event(

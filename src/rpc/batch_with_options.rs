@@ -1,9 +1,15 @@
-//! BatchGet with fields that few callers set, apart from the plain BatchGet.
+//! BatchGet and BatchGetOrFetch with fields that few callers set, apart from the plain ones.
 
 use prost::Message as _;
 
-use super::{batch_stream::Batch, convert::BatchReadOptions};
-use crate::{cache::BatchGet, pb::v1 as pb};
+use super::{
+    batch_stream::Batch,
+    convert::{self, BatchReadOptions},
+};
+use crate::{
+    cache::{BatchGet, BatchGetOrFetch},
+    pb::v1 as pb,
+};
 
 /// A BatchGet with such fields.
 pub(super) struct BatchWithOptions {
@@ -49,5 +55,54 @@ impl Batch for BatchWithOptions {
 
     fn add(message: &mut Self::Message, item: Self::Item) {
         <BatchGet as Batch>::add(message, item);
+    }
+}
+
+/// A BatchGetOrFetch with such fields.
+pub(super) struct FetchWithOptions {
+    batch: BatchGetOrFetch,
+    options: BatchReadOptions,
+    /// Index of the key of the next result.
+    next: usize,
+}
+
+impl FetchWithOptions {
+    pub(super) fn new(batch: BatchGetOrFetch, options: BatchReadOptions) -> Self {
+        Self { batch, options, next: 0 }
+    }
+}
+
+impl Batch for FetchWithOptions {
+    type Item = <BatchGetOrFetch as Batch>::Item;
+    type Message = pb::BatchGetOrFetchResponse;
+
+    async fn next_chunk(&mut self) -> Option<Vec<Self::Item>> {
+        let mut results = BatchGetOrFetch::next_chunk(&mut self.batch).await?;
+        if let Some(touch) = self.options.touch {
+            self.batch.slide(&mut results, touch).await;
+        }
+        let first = self.next;
+        self.next += results.len();
+        let options = &mut self.options;
+        let items = results.into_iter().zip(first..).map(|(result, index)| {
+            convert::projected_result(result, |entry| options.found(index, entry))
+        });
+        Some(items.collect())
+    }
+
+    fn size(item: &Self::Item) -> usize {
+        <BatchGetOrFetch as Batch>::size(item)
+    }
+
+    fn is_urgent(item: &Self::Item) -> bool {
+        <BatchGetOrFetch as Batch>::is_urgent(item)
+    }
+
+    fn message(items: usize) -> Self::Message {
+        <BatchGetOrFetch as Batch>::message(items)
+    }
+
+    fn add(message: &mut Self::Message, item: Self::Item) {
+        <BatchGetOrFetch as Batch>::add(message, item);
     }
 }

@@ -1,5 +1,6 @@
 //! The CacheService: each handler converts the request, calls the cache and converts the result.
 
+mod fetch_with_options;
 mod get_with_options;
 
 use std::{sync::Arc, time::Duration};
@@ -12,15 +13,16 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 use super::{
     access_log::{self, KeyLogging},
     batch_stream::{self, ResponseStream},
-    batch_with_options::BatchWithOptions,
+    batch_with_options::{BatchWithOptions, FetchWithOptions},
     compression::Compression,
-    convert::{self, XCache},
+    convert::{self, RequestedTarget, XCache},
     deadline::{self, DefaultDeadline},
     event_targets::PlannedTargets,
     fetch_stream::{self, FetchStream},
     key_listing::KeyListing,
     large_response::LargeResponse,
     load_limits::MustNotWait,
+    schema::Schema,
     status, watch_stream,
 };
 use crate::{
@@ -94,18 +96,27 @@ impl CacheRpc {
             .map_err(status::batch_size)
     }
 
-    fn batch_keys(&self, keys: &[pb::KeyRef]) -> Result<Vec<EntryKey>, Status> {
+    fn batch_keys(&self, keys: &[pb::KeyRef], schema: &Schema) -> Result<Vec<EntryKey>, Status> {
         self.check_batch_size("keys", keys.len())?;
-        Ok(convert::entry_keys(keys)?)
+        let mut keys = convert::entry_keys(keys)?;
+        if !schema.is_none() {
+            keys.iter_mut().for_each(|key| schema.apply(key));
+        }
+        Ok(keys)
     }
 
     /// Validates all items, so that an invalid item fails the batch before any other is stored.
-    fn batch_commands(&self, items: Vec<pb::SetRequest>) -> Result<Vec<SetCommand>, Status> {
+    fn batch_commands(
+        &self,
+        items: Vec<pb::SetRequest>,
+        schema: &Schema,
+    ) -> Result<Vec<SetCommand>, Status> {
         self.check_batch_size("items", items.len())?;
         let mut commands = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
             let path = || format!("items[{index}].");
-            let command = convert::set_command(item).map_err(|error| error.within(&path()))?;
+            let mut command = convert::set_command(item).map_err(|error| error.within(&path()))?;
+            schema.apply(&mut command.key);
             self.cache.check(&command).map_err(|error| error.within(&path()))?;
             commands.push(command);
         }
@@ -122,12 +133,13 @@ fn common_namespace(targets: &[InvalidateTarget]) -> Option<&Namespace> {
 #[tonic::async_trait]
 impl CacheService for CacheRpc {
     async fn get(&self, request: Request<pb::GetRequest>) -> RpcResult<pb::GetResponse> {
-        let compression = Compression::of(&request);
+        let (compression, schema) = (Compression::of(&request), Schema::of(&request));
         let request = request.into_inner();
         if convert::has_read_options(&request) {
-            return Box::pin(self.get_with_options(request, compression)).await;
+            return Box::pin(self.get_with_options(request, compression, schema)).await;
         }
-        let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
+        let mut key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
+        schema.apply(&mut key);
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;
         let consistency = convert::consistency(request.consistency)?;
         let result = self.cache.get(&key, max_stale, consistency).await?;
@@ -141,16 +153,19 @@ impl CacheService for CacheRpc {
     }
 
     async fn set(&self, request: Request<pb::SetRequest>) -> RpcResult<pb::SetResponse> {
-        let command = convert::set_command(request.into_inner())?;
+        let schema = Schema::of(&request);
+        let mut command = convert::set_command(request.into_inner())?;
+        schema.apply(&mut command.key);
         let result = self.cache.set(&command).await?;
         let outcome = convert::set_result_name(result.outcome);
         Ok(self.with_log_fields(&command.key, outcome, convert::set_response(result)))
     }
 
     async fn delete(&self, request: Request<pb::DeleteRequest>) -> RpcResult<pb::DeleteResponse> {
-        let compression = Compression::of(&request);
+        let (compression, schema) = (Compression::of(&request), Schema::of(&request));
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
+        let key = schema.key(key);
         let deletion = convert::deletion(&request)?;
         let result = self.delete_one(&key, &deletion).await?;
         let outcome = convert::delete_result_name(&result);
@@ -176,12 +191,15 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::InvalidateRequest>,
     ) -> RpcResult<pb::InvalidateResponse> {
-        let compression = Compression::of(&request);
+        let (compression, schema) = (Compression::of(&request), Schema::of(&request));
         let request = request.into_inner();
         self.check_batch_size("targets", request.targets.len())?;
         let requested = convert::invalidate_targets(request.targets)?;
         let hold_off = convert::hold_off(request.hold_off)?;
-        let planned = PlannedTargets::new(&self.cache, requested)?;
+        let has_globs = requested.iter().any(RequestedTarget::is_matching);
+        let known = if has_globs { self.keys.namespaces().await? } else { Vec::new() };
+        let mut planned = PlannedTargets::new(&self.cache, requested, &known)?;
+        planned.keys_mut().for_each(|key| schema.apply(key));
         // An event without rules has no targets.
         self.check_batch_size("targets", planned.targets().len().max(1))?;
         let outcomes = self.cache.invalidate(planned.targets(), hold_off).await;
@@ -213,9 +231,16 @@ impl CacheService for CacheRpc {
         let compression = Compression::of(&request);
         let deadline = self.deadline(request.metadata())?;
         let must_not_wait = request.extensions().get::<MustNotWait>().is_some();
-        let mut request = convert::get_or_fetch_request(request.into_inner(), deadline)?;
+        let schema = Schema::of(&request);
+        let mut request = request.into_inner();
+        let options = convert::fetch_options(&mut request)?;
+        let mut request = convert::get_or_fetch_request(request, deadline)?;
+        schema.apply(&mut request.key);
         if must_not_wait {
             request.wait = Some(Duration::ZERO);
+        }
+        if let Some(options) = options {
+            return Box::pin(self.fetch_with_options(request, options, compression)).await;
         }
         let result = self.cache.get_or_fetch(&request).await?;
         let size = result.value_bytes();
@@ -226,9 +251,7 @@ impl CacheService for CacheRpc {
         self.add_x_cache(&mut response, &request.key, reply.x_cache);
         let headers: &mut HeaderMap = response.metadata_mut().as_mut();
         headers.insert(CACHE_STATUS, HeaderValue::from_static(reply.cache_status));
-        if let Some(fetch_status) = reply.x_cache_fetch {
-            headers.insert(X_CACHE_FETCH, HeaderValue::from_static(fetch_status));
-        }
+        add_fetch_status(&mut response, reply.x_cache_fetch);
         reply.lease.map(|lease| lease.guard.into_token());
         Ok(response)
     }
@@ -240,8 +263,10 @@ impl CacheService for CacheRpc {
         request: Request<Streaming<pb::FetchStreamRequest>>,
     ) -> RpcResult<FetchStream> {
         let deadline = deadline::of(request.metadata().as_ref())?;
+        let schema = Schema::of(&request);
         let (cache, limit) = (self.cache.clone(), self.max_request_bytes);
-        Ok(Response::new(fetch_stream::serve(cache, request.into_inner(), deadline, limit)))
+        let requests = request.into_inner();
+        Ok(Response::new(fetch_stream::serve(cache, requests, schema, deadline, limit)))
     }
 
     type BatchGetOrFetchStream = ResponseStream<pb::BatchGetOrFetchResponse>;
@@ -252,21 +277,30 @@ impl CacheService for CacheRpc {
     ) -> RpcResult<Self::BatchGetOrFetchStream> {
         let deadline = self.deadline(request.metadata())?;
         let must_not_wait = request.extensions().get::<MustNotWait>().is_some();
+        let schema = Schema::of(&request);
         let mut request = request.into_inner();
         if must_not_wait {
             request.wait = Some(from_duration(Duration::ZERO));
         }
-        let keys = self.batch_keys(&request.keys)?;
+        let keys = self.batch_keys(&request.keys, &schema)?;
+        let options = convert::batch_fetch_options(&mut request, keys.len())?;
         let params = std::mem::take(&mut request.keys).into_iter().map(|key| key.params);
         let keys = keys.into_iter().zip(params).collect();
         let template = convert::get_or_fetch_template(&request, deadline)?;
         let batch = BatchGetOrFetch::new(self.cache.clone(), keys, template)?;
-        Ok(Response::new(batch_stream::responses(batch, deadline)))
+        Ok(Response::new(match options {
+            None => batch_stream::responses(batch, deadline),
+            Some(options) => {
+                batch_stream::responses(FetchWithOptions::new(batch, options), deadline)
+            }
+        }))
     }
 
     async fn renew(&self, request: Request<pb::RenewRequest>) -> RpcResult<pb::RenewResponse> {
+        let schema = Schema::of(&request);
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
+        let key = schema.key(key);
         let token = convert::required_token(&request.lease_token)?;
         let response = convert::renew_response(self.cache.renew(&key, token).await?);
         Ok(self.with_log_fields(&key, "RENEWED", response))
@@ -276,8 +310,10 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::AbandonRequest>,
     ) -> RpcResult<pb::AbandonResponse> {
+        let schema = Schema::of(&request);
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
+        let key = schema.key(key);
         let token = convert::required_token(&request.lease_token)?;
         let reason = convert::abandon_reason(&request.reason)?;
         self.cache.abandon(&key, token, reason).await?;
@@ -291,8 +327,9 @@ impl CacheService for CacheRpc {
         request: Request<pb::BatchGetRequest>,
     ) -> RpcResult<Self::BatchGetStream> {
         let deadline = self.deadline(request.metadata())?;
+        let schema = Schema::of(&request);
         let request = request.into_inner();
-        let keys = self.batch_keys(&request.keys)?;
+        let keys = self.batch_keys(&request.keys, &schema)?;
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;
         let consistency = convert::consistency(request.consistency)?;
         let options = convert::batch_read_options(request)?;
@@ -309,8 +346,8 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::BatchSetRequest>,
     ) -> RpcResult<pb::BatchSetResponse> {
-        let compression = Compression::of(&request);
-        let commands = self.batch_commands(request.into_inner().items)?;
+        let (compression, schema) = (Compression::of(&request), Schema::of(&request));
+        let commands = self.batch_commands(request.into_inner().items, &schema)?;
         let results: Vec<Result<_, cache::Error>> =
             join_all(commands.iter().map(|command| self.cache.set_checked(command))).await;
         let results = results.into_iter().map(|result| result.map(convert::set_response));
@@ -324,9 +361,9 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::BatchDeleteRequest>,
     ) -> RpcResult<pb::BatchDeleteResponse> {
-        let compression = Compression::of(&request);
+        let (compression, schema) = (Compression::of(&request), Schema::of(&request));
         let request = request.into_inner();
-        let keys = self.batch_keys(&request.keys)?;
+        let keys = self.batch_keys(&request.keys, &schema)?;
         let deletions = convert::deletions(&request)?;
         let deletes = keys.iter().zip(&deletions).map(|(key, with)| self.delete_one(key, with));
         let results = try_join_all(deletes).await?;
@@ -338,8 +375,10 @@ impl CacheService for CacheRpc {
     }
 
     async fn touch(&self, request: Request<pb::TouchRequest>) -> RpcResult<pb::TouchResponse> {
+        let schema = Schema::of(&request);
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
+        let key = schema.key(key);
         let touched = self.cache.touch(&key, convert::ttl(request.ttl)?).await?;
         let (found, degraded) = (touched.ttl.is_some(), touched.degraded);
         let ttl = touched.ttl.map(from_duration);
@@ -376,8 +415,10 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::IncrementRequest>,
     ) -> RpcResult<pb::IncrementResponse> {
+        let schema = Schema::of(&request);
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
+        let key = schema.key(key);
         let (delta, ttl) = (request.delta.unwrap_or(1), convert::ttl(request.ttl)?);
         let initial = (!request.if_present).then_some(request.initial);
         let sum = self.cache.increment(&key, delta, initial, ttl).await?;
@@ -386,7 +427,9 @@ impl CacheService for CacheRpc {
     }
 
     async fn patch(&self, request: Request<pb::PatchRequest>) -> RpcResult<pb::PatchResponse> {
-        let command = convert::patch_command(request.into_inner())?;
+        let schema = Schema::of(&request);
+        let mut command = convert::patch_command(request.into_inner())?;
+        schema.apply(&mut command.key);
         let patched = self.cache.patch(&command).await?;
         let outcome = convert::patch_result_name(patched);
         Ok(self.with_log_fields(&command.key, outcome, convert::patch_response(patched)))
@@ -428,6 +471,15 @@ impl CacheRpc {
             headers.insert(X_CACHE_AGE, number(age_seconds));
             headers.insert(X_CACHE_TTL_REMAINING, number(ttl_remaining_seconds));
         }
+    }
+}
+
+/// Adds the `x-cache-fetch` metadata.
+#[inline]
+fn add_fetch_status<T>(response: &mut Response<T>, fetch_status: Option<&'static str>) {
+    if let Some(fetch_status) = fetch_status {
+        let headers: &mut HeaderMap = response.metadata_mut().as_mut();
+        headers.insert(X_CACHE_FETCH, HeaderValue::from_static(fetch_status));
     }
 }
 

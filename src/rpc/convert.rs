@@ -4,9 +4,11 @@
 
 mod delete;
 mod directory;
+mod distributions;
 mod event;
 mod get;
 mod get_or_fetch;
+mod hot_keys;
 mod invalidate;
 mod key;
 mod lease;
@@ -28,21 +30,24 @@ use crate::{
 };
 pub(super) use delete::{delete_response, delete_result_name, deletion, deletions};
 pub(super) use directory::{
-    inspect_response, inspected_key, key_page_size, key_page_token, key_query, listed_key,
-    namespace_page, namespaces_response,
+    InspectedKey, inspect_response, inspected_key, key_page_size, key_page_token, key_query,
+    listed_key, namespace_page, namespaces_response,
 };
+pub(super) use distributions::{distributions_response, sample_size};
 pub(super) use event::{event, event_page, event_target_results, events_response};
 pub(super) use get::{XCache, batch_get_result, consistency, get_response};
 pub(super) use get_or_fetch::{
     GrantedLease, batch_get_or_fetch_result, get_or_fetch_reply, get_or_fetch_request,
-    get_or_fetch_template,
+    get_or_fetch_template, projected_reply, projected_result,
 };
+pub(super) use hot_keys::{HotKeysQuery, hot_keys_query, hot_keys_response};
 pub(super) use invalidate::{RequestedTarget, invalidate_targets, target_result};
 pub(super) use key::{entry_key, entry_keys};
 pub(super) use lease::{abandon_reason, hold_off, lease_loss, renew_response, required_token};
 pub(super) use patch::{patch_command, patch_response, patch_result_name};
 pub(super) use projection::{
-    BatchReadOptions, batch_read_options, has_read_options, projected_get_response, projection,
+    BatchReadOptions, batch_fetch_options, batch_read_options, fetch_options, has_read_options,
+    projected_get_response, projection,
 };
 pub(super) use set::{fill_command, set_command, set_response, set_result_name};
 pub(super) use stats::{stats_page, stats_response};

@@ -1,12 +1,13 @@
-//! Targets of Invalidate, some of which are events that stand for several.
+//! Targets of Invalidate, some of which stand for several: events, and globs of namespaces.
 
 use super::convert::{RequestedTarget, event_target_results, target_result};
 use crate::{
     cache::{Cache, Error, EventOutcome, EventPlan, EventRoute, InvalidateTarget, TargetOutcome},
+    model::{EntryKey, Namespace},
     pb::v1 as pb,
 };
 
-/// The targets of a request, with what its events stand for.
+/// The targets of a request, with what its events and globs stand for.
 pub(super) struct PlannedTargets {
     /// All targets to invalidate.
     targets: Vec<InvalidateTarget>,
@@ -18,14 +19,21 @@ enum Planned {
     One,
     /// As many of the next targets as the event has.
     Event(EventPlan),
+    /// So many of the next targets: one per namespace that matches.
+    Matching(usize),
 }
 
 impl PlannedTargets {
-    /// Applies the rules of the events to their attributes.
+    /// Applies the rules of the events to their attributes, and finds the namespaces of `known`
+    /// that match the globs.
     ///
     /// # Errors
     /// An event breaks a rule.
-    pub(super) fn new(cache: &Cache, requested: Vec<RequestedTarget>) -> Result<Self, Error> {
+    pub(super) fn new(
+        cache: &Cache,
+        requested: Vec<RequestedTarget>,
+        known: &[Namespace],
+    ) -> Result<Self, Error> {
         let (mut targets, mut planned) = (Vec::new(), Vec::with_capacity(requested.len()));
         for (index, target) in requested.into_iter().enumerate() {
             match target {
@@ -40,6 +48,12 @@ impl PlannedTargets {
                     targets.extend_from_slice(plan.targets());
                     planned.push(Planned::Event(plan));
                 }
+                RequestedTarget::Matching(glob, selection) => {
+                    let before = targets.len();
+                    let matching = known.iter().filter(|name| glob.matches(name.as_str()));
+                    targets.extend(matching.map(|name| selection.within(name.clone())));
+                    planned.push(Planned::Matching(targets.len() - before));
+                }
             }
         }
         Ok(Self { targets, requested: planned })
@@ -47,6 +61,16 @@ impl PlannedTargets {
 
     pub(super) fn targets(&self) -> &[InvalidateTarget] {
         &self.targets
+    }
+
+    /// The keys of single entries.
+    pub(super) fn keys_mut(&mut self) -> impl Iterator<Item = &mut EntryKey> {
+        self.targets.iter_mut().filter_map(|target| match target {
+            InvalidateTarget::Key(key) => Some(key),
+            InvalidateTarget::Namespace(_)
+            | InvalidateTarget::Tags(..)
+            | InvalidateTarget::Pattern(..) => None,
+        })
     }
 
     /// Counts the events.
@@ -68,6 +92,14 @@ impl PlannedTargets {
                 Planned::One => {
                     response.results.extend(rest.next().map(|(_, outcome)| target_result(outcome)));
                 }
+                Planned::Matching(count) => {
+                    let namespaces = rest.by_ref().take(*count).map(|(target, outcome)| {
+                        let namespace = target.namespace().to_string();
+                        let namespace_invalidated = target_result(outcome).namespace_invalidated;
+                        pb::NamespaceResult { namespace, namespace_invalidated }
+                    });
+                    response.results.push(of_namespaces(namespaces.collect()));
+                }
                 Planned::Event(plan) => {
                     let targets = rest.by_ref().take(plan.targets().len()).collect();
                     let targets = event_target_results(targets);
@@ -88,5 +120,31 @@ fn joined(targets: &[pb::EventTargetResult]) -> pb::TargetResult {
     pb::TargetResult {
         existed: any(|result| result.existed),
         namespace_invalidated: any(|result| result.namespace_invalidated),
+        namespaces: Vec::new(),
+    }
+}
+
+/// What became of a target in the namespaces that match.
+fn of_namespaces(namespaces: Vec<pb::NamespaceResult>) -> pb::TargetResult {
+    let is_whole = |result: &pb::NamespaceResult| result.namespace_invalidated;
+    let namespace_invalidated = !namespaces.is_empty() && namespaces.iter().all(is_whole);
+    pb::TargetResult { existed: false, namespace_invalidated, namespaces }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn target_of_many_namespaces_is_whole_if_it_is_in_each_of_them() {
+        let result = |whole: &[bool]| {
+            let namespaces = whole.iter().map(|namespace_invalidated| pb::NamespaceResult {
+                namespace: "ns".to_owned(),
+                namespace_invalidated: *namespace_invalidated,
+            });
+            of_namespaces(namespaces.collect()).namespace_invalidated
+        };
+        assert_eq!([&[][..], &[true, false], &[true, true]].map(result), [false, false, true]);
     }
 }

@@ -8,8 +8,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::{
-    convert::{self, GrantedLease},
-    deadline, status,
+    convert::{self, BatchReadOptions, GrantedLease},
+    deadline,
+    schema::Schema,
+    status,
 };
 use crate::{
     cache::{self, Cache, GetOrFetchRequest, SetMode, SetOutcome},
@@ -30,6 +32,7 @@ pub(super) type FetchStream =
 struct Session {
     cache: Arc<Cache>,
     requests: Streaming<pb::FetchStreamRequest>,
+    schema: Schema,
     responses: mpsc::Sender<Result<pb::FetchStreamResponse, Status>>,
     /// The codec's limit of a request message.
     max_message_bytes: usize,
@@ -39,12 +42,14 @@ struct Session {
 pub(super) fn serve(
     cache: Arc<Cache>,
     requests: Streaming<pb::FetchStreamRequest>,
+    schema: Schema,
     deadline: Option<Instant>,
     max_message_bytes: usize,
 ) -> FetchStream {
     let (sender, responses) = mpsc::channel(1);
+    let (shared, responder) = (cache.clone(), sender.clone());
     let session =
-        Session { cache: cache.clone(), requests, responses: sender.clone(), max_message_bytes };
+        Session { cache: shared, requests, schema, responses: responder, max_message_bytes };
     // The session has a task of its own, because it must renew the lease even while the response
     // stream is not polled. The task ends when the client disconnects.
     cache.clone().spawn(async move {
@@ -70,8 +75,15 @@ pub(super) fn serve(
 
 impl Session {
     async fn run(mut self, deadline: Option<Instant>) -> Result<(), Status> {
-        let request = self.open(deadline).await?;
-        let reply = convert::get_or_fetch_reply(self.cache.get_or_fetch(&request).await?);
+        let (request, options) = self.open(deadline).await?;
+        let mut result = self.cache.get_or_fetch(&request).await?;
+        if let Some(touch) = options.as_ref().and_then(|options| options.touch) {
+            self.cache.slide_fetched(&request.key, &mut result, touch).await;
+        }
+        let reply = match options {
+            None => convert::get_or_fetch_reply(result),
+            Some(mut options) => convert::projected_reply(result, |entry| options.found(0, entry)),
+        };
         self.send(ServerMessage::Answer(reply.response)).await;
         match reply.lease {
             Some(lease) => self.hold(request.key, lease).await,
@@ -80,7 +92,10 @@ impl Session {
     }
 
     /// Receives the first message.
-    async fn open(&mut self, deadline: Option<Instant>) -> Result<GetOrFetchRequest, Status> {
+    async fn open(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<(GetOrFetchRequest, Option<BatchReadOptions>), Status> {
         let cache = self.cache.clone();
         let first = tokio::select! {
             biased;
@@ -90,9 +105,13 @@ impl Session {
         let first =
             first.map_err(|_elapsed| Violation::new("open", "must be sent within 10 s"))??;
         match first.and_then(|request| request.message) {
-            Some(ClientMessage::Open(open)) => {
+            Some(ClientMessage::Open(mut open)) => {
+                let options = convert::fetch_options(&mut open);
+                let options = options.map_err(|violation| violation.within("open."))?;
                 let request = convert::get_or_fetch_request(open, deadline);
-                Ok(request.map_err(|violation| violation.within("open."))?)
+                let mut request = request.map_err(|violation| violation.within("open."))?;
+                self.schema.apply(&mut request.key);
+                Ok((request, options))
             }
             Some(ClientMessage::Fill(_) | ClientMessage::Abandon(_)) | None => {
                 Err(Violation::new("open", "must be the first message").into())

@@ -6,7 +6,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::Status;
 
 use super::{convert, status};
-use crate::{cache::Directory, pb::v1 as pb};
+use crate::{cache::Directory, model::Namespace, pb::v1 as pb};
 
 /// Most listings at once in a replica.
 const MAX_LISTINGS: usize = 8;
@@ -48,6 +48,27 @@ impl KeyListing {
         let (count, next) = self.directory.count_keys(query).await?;
         let next_page_token = convert::key_page_token(next);
         Ok(pb::CountKeysResponse { count: count as u64, next_page_token })
+    }
+}
+
+impl KeyListing {
+    pub(super) async fn distributions(
+        &self,
+        request: &pb::DistributionsRequest,
+    ) -> Result<pb::DistributionsResponse, Status> {
+        let namespace = Namespace::new(&request.namespace)?;
+        let size = convert::sample_size(request.sample_size);
+        let _permit = self.queue.begin().await?;
+        let found = self.directory.distributions(namespace, size).await?;
+        Ok(convert::distributions_response(&found))
+    }
+}
+
+impl KeyListing {
+    /// All namespaces that requests may use.
+    pub(super) async fn namespaces(&self) -> Result<Vec<Namespace>, Status> {
+        let _permit = self.queue.begin().await?;
+        Ok(self.directory.all_namespaces().await?)
     }
 }
 

@@ -254,7 +254,7 @@ mod tests {
             };
             assert_eq!(sent(get.clone()).await, get);
 
-            let found = pb::Found { value, entry: Some(info()), outcome };
+            let found = pb::Found { value, entry: Some(info()), outcome, ..Default::default() };
             let removed = Some(found.clone());
             let deleted = pb::DeleteResponse { existed: true, deleted: true, removed };
             assert_eq!(sent(deleted.clone()).await, deleted);

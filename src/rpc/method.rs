@@ -24,7 +24,7 @@ enum Shape {
 use Shape::{Batch, Long, Open, Single, Stream};
 
 /// Frequent methods first, because the table is searched from the start.
-const METHODS: [(&str, Shape); 32] = [
+const METHODS: [(&str, Shape); 36] = [
     (OTHER, Single),
     ("larder.v1.CacheService/Get", Single),
     ("larder.v1.CacheService/Set", Single),
@@ -50,6 +50,10 @@ const METHODS: [(&str, Shape); 32] = [
     ("larder.v1.AdminService/ListNamespaces", Batch),
     ("larder.v1.AdminService/ListKeys", Batch),
     ("larder.v1.AdminService/InspectEntry", Single),
+    ("larder.v1.AdminService/HotKeys", Batch),
+    ("larder.v1.AdminService/Distributions", Batch),
+    ("larder.v1.AdminService/FlushNearCache", Single),
+    ("larder.v1.AdminService/GetConfig", Single),
     ("larder.v1.AdminService/PublishEvent", Batch),
     ("larder.v1.AdminService/ListEvents", Batch),
     ("grpc.health.v1.Health/Check", Single),
@@ -62,7 +66,7 @@ const METHODS: [(&str, Shape); 32] = [
 /// Index of the first method that is not of the CacheService.
 const FIRST_OF_OTHERS: usize = 21;
 /// Index of the first method that is not of Larder.
-const FIRST_STANDARD: usize = 27;
+const FIRST_STANDARD: usize = 31;
 /// Set, InvalidateNamespace, Renew, Abandon, Touch, Increment and Patch.
 const SHORT_RESPONSES: [Method; 7] =
     [Method(2), Method(6), Method(10), Method(11), Method(14), Method(15), Method(17)];
@@ -192,7 +196,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen, 26);
+        assert_eq!(seen, 30);
     }
 
     #[test]

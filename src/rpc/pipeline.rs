@@ -141,7 +141,7 @@ impl Pipeline {
         let call = Call::begin(method, request.headers(), self.0.metrics.clone());
         let checked = protocol::check(&request, method, self.0.limits.max_header_bytes);
         let (mut head, body) = request.into_parts();
-        let Checked { deadline, headers } = match checked {
+        let Checked { deadline, schema, headers } = match checked {
             Ok(checked) => checked,
             Err(refusal) => {
                 let reply = Either::Right(refuse_request(call, refusal, body));
@@ -149,6 +149,9 @@ impl Pipeline {
             }
         };
         head.headers = headers;
+        if !schema.is_none() {
+            head.extensions.insert(schema);
+        }
         let limits = &self.0.limits;
         let deadline = deadline.or_else(|| limits.default_deadline(method, &head.headers));
         let connection = body.connection().clone();

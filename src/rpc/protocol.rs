@@ -12,7 +12,12 @@ use http_body_util::Full;
 use tokio::time::Instant;
 use tonic::{Code, Status, body::Body};
 
-use super::{deadline, method::Method as RpcMethod, status};
+use super::{
+    deadline,
+    method::Method as RpcMethod,
+    schema::{self, Schema},
+    status,
+};
 
 /// Overhead per header by which HTTP/2 counts the size of a header list (RFC 9113, 6.5.2).
 const HEADER_OVERHEAD: usize = 32;
@@ -36,6 +41,7 @@ pub(super) enum Refusal {
 #[derive(Debug)]
 pub(super) struct Checked {
     pub(super) deadline: Option<Instant>,
+    pub(super) schema: Schema,
     /// The headers that are read later. A queued call would hold the others until it is admitted,
     /// which costs 5 % of the CPU time per request under overload, and an incomplete one until its
     /// message has arrived.
@@ -49,6 +55,7 @@ struct ReadHeaders<'a> {
     timeout: Option<&'a HeaderValue>,
     encoding: Option<&'a HeaderValue>,
     accepted: Option<&'a HeaderValue>,
+    schema: Option<&'a HeaderValue>,
     /// Size of all headers.
     bytes: usize,
 }
@@ -77,7 +84,11 @@ pub(super) fn check<B>(
     }
     let deadline =
         deadline::of_value(headers.timeout).map_err(|status| Refusal::Grpc(Box::new(status)))?;
-    Ok(Checked { deadline, headers: headers.kept() })
+    let schema = match headers.schema {
+        None => Schema::default(),
+        Some(value) => Schema::parse(value).map_err(|status| Refusal::Grpc(Box::new(status)))?,
+    };
+    Ok(Checked { deadline, schema, headers: headers.kept() })
 }
 
 impl<'a> ReadHeaders<'a> {
@@ -93,6 +104,7 @@ impl<'a> ReadHeaders<'a> {
                 "grpc-timeout" => &mut headers.timeout,
                 "grpc-encoding" => &mut headers.encoding,
                 "grpc-accept-encoding" => &mut headers.accepted,
+                schema::HEADER => &mut headers.schema,
                 _ => continue,
             };
             read.get_or_insert(value);
@@ -267,6 +279,14 @@ mod tests {
         let Some(Refusal::Grpc(status)) = refusal(with(1024)) else { panic!("accepted") };
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert!(status.message().contains("limits.max_header_bytes"), "{status:?}");
+    }
+
+    #[test]
+    fn schema_version_is_checked() {
+        let with = |value: &str| request(Some(GRPC)).header(schema::HEADER, value);
+        let checked = checked(&with("2").body(()).unwrap()).unwrap();
+        assert!(!checked.schema.is_none() && checked.headers.is_empty());
+        assert_eq!(refusal(with("a/b")).unwrap().code(), Code::InvalidArgument);
     }
 
     #[test]

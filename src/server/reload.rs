@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use super::{Error, origins::OriginManager, stores::near_cache_options, warmer::Warmer};
 use crate::{
-    cache::Cache, config::Config, rpc::KeyLogging, stats::registry::StatsRegistry,
+    cache::Cache,
+    config::Config,
+    rpc::{KeyLogging, RunningConfig},
+    stats::registry::StatsRegistry,
     store::near_cache::NearCache,
 };
 
@@ -14,6 +17,7 @@ pub struct Reload {
     pub(super) cache: Arc<Cache>,
     pub(super) registry: Arc<StatsRegistry>,
     pub(super) key_logging: KeyLogging,
+    pub(super) running_config: RunningConfig,
     pub(super) origins: Arc<OriginManager>,
     pub(super) near_cache: Arc<NearCache>,
     pub(super) warmer: Arc<Warmer>,
@@ -37,6 +41,7 @@ impl Reload {
         self.near_cache.configure(&near_cache_options(config));
         self.registry.reserve(&self.cache.namespaces().configured());
         self.key_logging.set(config.log.keys);
+        self.running_config.set(config);
         self.warmer.follow(&origins);
         Ok(())
     }

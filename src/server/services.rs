@@ -24,7 +24,10 @@ use crate::{
     health::Health,
     model::SaturatingFrom as _,
     origin::metrics::OriginMetrics,
-    rpc::{self, AdminRpc, CacheRpc, KeyListing, KeyLogging, LoadLimits, Pipeline, RpcMetrics},
+    rpc::{
+        self, AdminRpc, CacheRpc, KeyListing, KeyLogging, LoadLimits, Pipeline, RpcMetrics,
+        RunningConfig,
+    },
     stats::registry::StatsRegistry,
     store::near_cache::NearCache,
     telemetry::Telemetry,
@@ -97,6 +100,7 @@ impl Services {
             admin: Arc::new(ConnectionStats::new(admin::MAX_CONNECTIONS)),
         };
         register_connections(&meter, &ports);
+        let running_config = RunningConfig::new(config);
         process_metrics::register(&meter);
         let key_logging = KeyLogging::default();
         key_logging.set(config.log.keys);
@@ -109,7 +113,7 @@ impl Services {
                 key_logging.clone(),
                 &config.limits,
             ),
-            AdminRpc::new(cache.clone(), directory, keys),
+            AdminRpc::new(cache.clone(), directory, keys, running_config.clone()),
             &health,
             config.reflection,
             admission.clone(),
@@ -118,7 +122,8 @@ impl Services {
         )?;
         let warmer = Warmer::new(cache.clone(), store.answers.clone(), background.clone());
         let warmer = Arc::new(warmer);
-        let reload = Reload { cache, registry, key_logging, origins, near_cache, warmer };
+        let reload =
+            Reload { cache, registry, key_logging, running_config, origins, near_cache, warmer };
         let services = Self {
             pipeline,
             admission,

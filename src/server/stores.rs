@@ -18,7 +18,7 @@ use crate::{
         memory::MemoryStore,
         metrics::{StoreMetrics, register_memory, register_redis},
         near_cache::{NearCache, NearCacheOptions, metrics as near_metrics, store::NearCacheStore},
-        redis::{CLOCK_SYNC_INTERVAL, PoolOptions, RedisOptions, RedisStore},
+        redis::{CLOCK_SYNC_INTERVAL, PoolOptions, RedisOptions, RedisStore, SweepOptions},
     },
 };
 
@@ -152,6 +152,8 @@ fn redis_options(config: &StoreConfig, url: SecretString) -> RedisOptions {
         },
         prefix: config.prefix.clone(),
         shards: u16::saturating_from(config.shards),
+        max_ban_bytes: config.max_ban_bytes,
+        sweep: SweepOptions { interval: config.sweep_interval, keys_per_second: config.sweep_rate },
     }
 }
 

@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc};
 use arc_swap::ArcSwap;
 use tokio::task::yield_now;
 
-use super::{counters::Counter, delta::ByNamespace, striped_counters::StripedCounters};
+use super::{
+    counters::Counter, delta::ByNamespace, read_samples::ReadSamples,
+    striped_counters::StripedCounters,
+};
 use crate::model::Namespace;
 
 /// Name under which namespaces over the limit are counted. No namespace can have this name.
@@ -19,12 +22,23 @@ pub struct StatsRegistry {
     by_namespace: ArcSwap<HashMap<Namespace, Arc<StripedCounters>>>,
     other: Arc<StripedCounters>,
     max_namespaces: usize,
+    read_samples: ReadSamples,
 }
 
 impl StatsRegistry {
     /// Creates a registry that counts at most `max_namespaces` separately.
     pub fn new(max_namespaces: usize) -> Self {
-        Self { by_namespace: ArcSwap::default(), other: Arc::default(), max_namespaces }
+        Self {
+            by_namespace: ArcSwap::default(),
+            other: Arc::default(),
+            max_namespaces,
+            read_samples: ReadSamples::default(),
+        }
+    }
+
+    /// Samples of the keys that are read.
+    pub fn read_samples(&self) -> &ReadSamples {
+        &self.read_samples
     }
 
     /// Creates the counters of these namespaces now, so that they never share counters because

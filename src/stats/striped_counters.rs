@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use super::counters::{CELLS, Counter, Counters, LatencyKind, bucket_cell};
+use super::{
+    counters::{CELLS, Counter, Counters, LatencyKind, bucket_cell},
+    read_samples::is_sampled,
+};
 
 /// Maximum number of stripes; more threads share them.
 const MAX_STRIPES: usize = 16;
@@ -48,6 +51,17 @@ impl StripedCounters {
         self.count_many(counter, 1);
     }
 
+    /// Counts one read by its outcome. Returns whether the read is to be sampled.
+    #[inline]
+    pub fn count_read(&self, outcome: Counter) -> bool {
+        let stripe = self.stripe();
+        let number = stripe.0[outcome as usize].fetch_add(1, Ordering::Relaxed);
+        // The address is a seed that costs nothing: without one, all replicas would sample reads
+        // with the same numbers, and their errors would add up instead of cancelling out.
+        let seed = std::ptr::from_ref(stripe).addr() as u64;
+        is_sampled(seed.wrapping_add(number))
+    }
+
     /// Counts several events.
     pub fn count_many(&self, counter: Counter, events: u64) {
         self.add(counter as usize, events);
@@ -77,9 +91,14 @@ impl StripedCounters {
     }
 
     fn add(&self, cell: usize, count: u64) {
+        self.stripe().0[cell].fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// The stripe of this thread.
+    #[inline]
+    fn stripe(&self) -> &Stripe {
         // The number of stripes is a power of two.
-        let stripe = THREAD_NUMBER.with(|number| number & (self.0.len() - 1));
-        self.0[stripe].0[cell].fetch_add(count, Ordering::Relaxed);
+        &self.0[THREAD_NUMBER.with(|number| number & (self.0.len() - 1))]
     }
 }
 
@@ -87,6 +106,15 @@ impl StripedCounters {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_are_counted_and_some_of_them_sampled() {
+        let counts = StripedCounters::default();
+        let sampled = (0..10_000).filter(|_| counts.count_read(Counter::Stale)).count();
+        assert_eq!(counts.get(Counter::Stale), 10_000);
+        // 78 on average, with a standard deviation of 9.
+        assert!((20..200).contains(&sampled), "{sampled}");
+    }
 
     #[test]
     fn counts_of_all_threads_add_up() {

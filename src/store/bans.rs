@@ -8,6 +8,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use super::{BanPattern, EntryInspection, MatchingBan};
 use crate::{
     changes::PublishedChange,
     model::{Glob, Timestamp},
@@ -126,6 +127,24 @@ impl BanTable {
         by_tag.chain(by_glob.map(|(_, record)| record))
     }
 
+    /// The bans that are newer than the ban `since` and match an entry, the newest first.
+    pub(super) fn list(&self, since: u64, key: &str, tags: &[String]) -> Vec<MatchingBan> {
+        let by_tag = tags.iter().filter_map(|tag| {
+            let record = self.tags.get(tag.as_str())?;
+            Some((BanPattern::Tag(tag.clone()), record))
+        });
+        let by_glob = self.globs.iter().filter(|(glob, _)| glob.matches(key));
+        let by_glob = by_glob.map(|(glob, record)| (BanPattern::Glob(glob.to_string()), record));
+        let mut bans: Vec<MatchingBan> = by_tag
+            .chain(by_glob)
+            .filter(|(_, record)| record.sequence > since)
+            .map(|(pattern, record)| MatchingBan { pattern, sequence: record.sequence })
+            .collect();
+        bans.sort_by_key(|ban| std::cmp::Reverse(ban.sequence));
+        bans.truncate(EntryInspection::MAX_BANS);
+        bans
+    }
+
     /// Adds a ban with the next sequence number.
     pub(super) fn insert(&mut self, ban: &Ban, sequence: u64, held_until: Timestamp) {
         for tag in &ban.tags {
@@ -191,6 +210,9 @@ impl BanTable {
 
     /// End of the hold-off of a key whose tags are not known, if it lies in the future.
     pub(super) fn held_off_until(&self, key: &str, now: Timestamp) -> Option<Timestamp> {
+        if self.held_until <= now {
+            return None;
+        }
         let ends = self.matching(0, key, &[]).map(|record| record.held_until);
         ends.max().filter(|end| now < *end)
     }
@@ -261,6 +283,24 @@ mod tests {
         assert!(table.bans(1, "user:1", &[]));
         assert!(!table.bans(2, "user:1", &tags(&["a", "b"])));
         assert!(!table.bans(0, "k", &tags(&["c"])));
+    }
+
+    #[test]
+    fn bans_that_hide_an_entry_are_listed() {
+        let mut table = BanTable::default();
+        table.insert(&ban(&["a"], &[]), 1, NEVER);
+        table.insert(&ban(&["b"], &["user:*"]), 2, NEVER);
+        table.insert(&ban(&[], &["team:*", "u*"]), 3, NEVER);
+        let listed = |since, key: &str, names: &[&str]| {
+            let bans = table.list(since, key, &tags(names));
+            bans.into_iter().map(|ban| (ban.pattern, ban.sequence)).collect::<Vec<_>>()
+        };
+        let tag = |name: &str| BanPattern::Tag(name.to_owned());
+        let glob = |glob: &str| BanPattern::Glob(glob.to_owned());
+        let expected = [(glob("u*"), 3), (tag("b"), 2), (glob("user:*"), 2)];
+        assert_eq!(listed(1, "user:1", &["a", "b"]), expected);
+        assert_eq!(listed(0, "k", &["a"]), [(tag("a"), 1)]);
+        assert_eq!(listed(3, "user:1", &["a", "b"]), []);
     }
 
     #[test]

@@ -13,15 +13,19 @@ use tracing::Span;
 
 use super::{
     AcquireOutcome, AcquireRequest, Ban, BanLimits, BanOutcome, Condition, EntryInspection,
-    ErrorKind, Increment, IncrementOutcome, Inspect, KeyListPart, KeyListStep, LeaseStatus,
-    LeaseToken, Leases, NamespacePage, NamespaceUsage, PutOutcome, Result, RevalidateOutcome,
-    Revalidation, StatsStore, Store, StoreInfo, Take, TakeOutcome, key_watch::KeyWatch,
+    EntrySample, ErrorKind, Increment, IncrementOutcome, Inspect, KeyListPart, KeyListPosition,
+    KeyListStep, LeaseStatus, LeaseToken, Leases, NamespaceListPart, NamespacePage, NamespaceUsage,
+    PutOutcome, Result, RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, Take,
+    TakeOutcome, key_watch::KeyWatch,
 };
 use crate::{
     circuit_breaker::{CircuitBreaker, ProbeIntervals},
     error_chain::ErrorChain,
     model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version},
-    stats::delta::{StatsDelta, StatsReport},
+    stats::{
+        delta::{StatsDelta, StatsReport},
+        hot_keys::{HotKeyBucket, HotKeyCounts, HotKeyRange},
+    },
     trace_sampler,
 };
 
@@ -62,6 +66,10 @@ pub enum Operation {
     Usage,
     ListKeys,
     InspectEntry,
+    PutHotKeys,
+    HotKeys,
+    SampleEntries,
+    ListNamespaces,
 }
 
 /// A store whose operations fail at once while its circuit breaker is open.
@@ -123,7 +131,7 @@ const NO_ANSWER: &str = "no answer in time";
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::Get,
         Self::GetMany,
         Self::Put,
@@ -144,6 +152,10 @@ impl Operation {
         Self::Usage,
         Self::ListKeys,
         Self::InspectEntry,
+        Self::PutHotKeys,
+        Self::HotKeys,
+        Self::SampleEntries,
+        Self::ListNamespaces,
     ];
 
     /// Whether the operation moves so much data that it may time out while the store works.
@@ -156,6 +168,10 @@ impl Operation {
                 | Self::Info
                 | Self::Usage
                 | Self::ListKeys
+                | Self::PutHotKeys
+                | Self::HotKeys
+                | Self::SampleEntries
+                | Self::ListNamespaces
         )
     }
 
@@ -182,6 +198,10 @@ impl Operation {
             Self::Usage => "sizes",
             Self::ListKeys => "list_keys",
             Self::InspectEntry => "inspect_entry",
+            Self::PutHotKeys => "put_hot_keys",
+            Self::HotKeys => "hot_keys",
+            Self::SampleEntries => "sample_entries",
+            Self::ListNamespaces => "list_namespaces",
         }
     }
 }
@@ -374,6 +394,18 @@ impl<S: StatsStore> StatsStore for CircuitBreakerStore<S> {
     async fn report(&self) -> Result<StatsReport> {
         self.run(Operation::StatsReport, self.inner.report()).await
     }
+
+    async fn put_hot_keys(&self, replica: u64, buckets: &[HotKeyBucket]) -> Result<()> {
+        self.run(Operation::PutHotKeys, self.inner.put_hot_keys(replica, buckets)).await
+    }
+
+    async fn hot_keys(
+        &self,
+        namespace: &Namespace,
+        range: &HotKeyRange,
+    ) -> Result<Vec<(u64, HotKeyCounts)>> {
+        self.run(Operation::HotKeys, self.inner.hot_keys(namespace, range)).await
+    }
 }
 
 #[async_trait]
@@ -400,6 +432,14 @@ impl<S: Inspect> Inspect for CircuitBreakerStore<S> {
 
     async fn list_keys(&self, step: &KeyListStep) -> Result<KeyListPart> {
         self.run(Operation::ListKeys, self.inner.list_keys(step)).await
+    }
+
+    async fn sample_entries(&self, step: &KeyListStep) -> Result<EntrySample> {
+        self.run(Operation::SampleEntries, self.inner.sample_entries(step)).await
+    }
+
+    async fn list_namespaces(&self, position: KeyListPosition) -> Result<NamespaceListPart> {
+        self.run(Operation::ListNamespaces, self.inner.list_namespaces(position)).await
     }
 
     async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection> {

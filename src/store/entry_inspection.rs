@@ -11,10 +11,38 @@ pub struct EntryInspection {
     pub entry: Option<Entry>,
     /// Whether the entry is invalidated: no read returns it, and its memory is freed later.
     pub is_invalidated: bool,
+    /// Number of the newest ban that the entry is not older than.
+    pub ban_sequence: u64,
+    /// The bans that make the entry invalid, the newest first; at most
+    /// [`EntryInspection::MAX_BANS`].
+    pub bans: Vec<MatchingBan>,
     /// Memory of the entry in the store, in bytes.
     pub stored_bytes: u64,
     /// The lease of the key, or what is left of it.
     pub lease: Option<LeaseInspection>,
+}
+
+/// A ban that matches an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MatchingBan {
+    /// What it matches.
+    pub pattern: BanPattern,
+    /// Its number in the sequence of the namespace's bans.
+    pub sequence: u64,
+}
+
+/// What a ban matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BanPattern {
+    /// Entries with this tag.
+    Tag(String),
+    /// Entries whose key matches this glob.
+    Glob(String),
+}
+
+impl EntryInspection {
+    /// Most bans that are listed.
+    pub const MAX_BANS: usize = 100;
 }
 
 /// The lease of a key.

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{EntryInspection, KeyListPart, KeyListStep, Result};
+use super::{
+    EntryInspection, EntrySample, KeyListPart, KeyListPosition, KeyListStep, NamespaceListPart,
+    Result,
+};
 use crate::model::{EntryKey, Namespace, SaturatingFrom as _};
 
 /// Upper bounds of the classes of remaining TTL; a last class without a bound follows.
@@ -39,6 +42,14 @@ pub trait Inspect: Send + Sync {
     /// Does one step of a listing, in bounded time. An entry that is there from the first step of a
     /// listing to the last is found at least once, and rarely twice.
     async fn list_keys(&self, step: &KeyListStep) -> Result<KeyListPart>;
+
+    /// As [`Inspect::list_keys`], with facts about the entries in place of their keys.
+    async fn sample_entries(&self, step: &KeyListStep) -> Result<EntrySample>;
+
+    /// Does one step of a listing of the namespaces with entries, in bounded time. A namespace with
+    /// an entry from the first step to the last is found, perhaps several times, perhaps others
+    /// too.
+    async fn list_namespaces(&self, position: KeyListPosition) -> Result<NamespaceListPart>;
 
     /// What the store holds for a key. It does not count as a use of the entry.
     async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection>;

@@ -35,6 +35,15 @@ pub struct KeyListPart {
     pub next: Option<KeyListPosition>,
 }
 
+/// The namespaces that a step found, and where the next one begins; `None` at the end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NamespaceListPart {
+    /// Names of namespaces, in no order.
+    pub namespaces: Vec<Namespace>,
+    /// Where the next step begins.
+    pub next: Option<KeyListPosition>,
+}
+
 impl KeyListStep {
     /// Most entries that one step visits: about a millisecond of the store's time.
     pub const MAX_VISITS: usize = 1000;

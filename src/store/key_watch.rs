@@ -42,6 +42,14 @@ impl KeyWatchers {
         }
     }
 
+    /// Notifies the watches of all keys that begin with `prefix`. Visits all watched keys.
+    pub fn notify_prefix(&self, prefix: &[u8]) {
+        let by_key = self.by_key.lock();
+        let watches = by_key.iter().filter(|(key, _)| key.starts_with(prefix));
+        let watches = watches.flat_map(|(_, watches)| watches).filter_map(Weak::upgrade);
+        watches.for_each(|notify| notify.notify_one());
+    }
+
     /// Notifies all watches of all keys, because events may have been missed.
     pub fn notify_all(&self) {
         let by_key = self.by_key.lock();
@@ -103,6 +111,14 @@ mod tests {
         watchers.notify(b"three");
         assert!(is_notified(&one).await && is_notified(&again).await);
         assert!(!is_notified(&two).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn notify_prefix_notifies_the_watches_of_keys_with_the_prefix() {
+        let watchers = KeyWatchers::default();
+        let (one, two) = (watchers.watch(*b"a:one"), watchers.watch(*b"b:one"));
+        watchers.notify_prefix(b"a:");
+        assert!(is_notified(&one).await && !is_notified(&two).await);
     }
 
     #[tokio::test(start_paused = true)]

@@ -21,6 +21,7 @@ mod entries;
 mod expiry_heap;
 mod generation;
 mod generations;
+mod hot_key_history;
 mod inspect;
 mod lease_records;
 mod leases;
@@ -32,6 +33,7 @@ mod reschedule;
 mod shard;
 mod slot;
 mod slots;
+mod stats;
 mod succession;
 mod sweeper;
 #[cfg(test)]
@@ -48,16 +50,12 @@ use parking_lot::Mutex;
 
 use super::{
     Ban, BanLimits, BanOutcome, Condition, ErrorKind, Increment, IncrementOutcome, LeaseLoss,
-    PutOutcome, Result, StatsStore, Store, Take, TakeOutcome, clock::StoreClock,
-    key_watch::KeyWatchers,
+    PutOutcome, Result, Store, Take, TakeOutcome, clock::StoreClock, key_watch::KeyWatchers,
 };
 use crate::{
     changes::{ChangeHub, ChangedKey, PublishedChange, WatchOptions},
     model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version},
-    stats::{
-        delta::{StatsDelta, StatsReport},
-        windows::{self, Windows},
-    },
+    stats::windows::Windows,
 };
 pub use inspect::LeaseRecordInfo;
 
@@ -65,6 +63,7 @@ use budget::Budget;
 use entries::{MemoryChange, memory_for};
 use generation::Generation;
 use generations::Generations;
+use hot_key_history::HotKeyHistory;
 use lease_records::HOLD_OFF_BYTES;
 use name::HashedKey;
 use namespace_state::NamespaceState;
@@ -85,6 +84,7 @@ struct Inner {
     generations: Generations,
     lease_watchers: KeyWatchers,
     stats: Mutex<Windows>,
+    hot_keys: Mutex<HotKeyHistory>,
     clock: StoreClock,
     /// Time at which the store was created.
     epoch: Timestamp,
@@ -114,6 +114,7 @@ impl MemoryStore {
             generations: Generations::default(),
             lease_watchers: KeyWatchers::default(),
             stats: Mutex::default(),
+            hot_keys: Mutex::default(),
             clock,
             epoch,
             budget: Budget::new(max_bytes),
@@ -406,21 +407,5 @@ impl Store for MemoryStore {
 
     fn now(&self) -> Timestamp {
         self.0.now()
-    }
-}
-
-#[async_trait]
-impl StatsStore for MemoryStore {
-    async fn add(&self, delta: &StatsDelta) -> Result<()> {
-        self.0.stats.lock().add(&delta.counts, self.0.now());
-        Ok(())
-    }
-
-    async fn report(&self) -> Result<StatsReport> {
-        let store = &*self.0;
-        let report = windows::report(store.now(), |part, report| {
-            store.stats.lock().add_part(part, report);
-        });
-        Ok(report.await)
     }
 }

@@ -140,7 +140,35 @@ pub fn register_redis(
         })
         .build();
     type Count = fn(&RedisStore) -> u64;
-    let counters: [(&str, &str, Count); 10] = [
+    let sweep = store.clone();
+    meter
+        .u64_observable_gauge("larder.store.sweep.running")
+        .with_description("1 while this replica sweeps Redis for banned entries")
+        .with_callback(move |gauge| gauge.observe(sweep.sweep_stats().is_running.into(), &[]))
+        .build();
+    let sweep = store.clone();
+    meter
+        .f64_observable_counter("larder.store.sweep.duration")
+        .with_unit("s")
+        .with_description("Time of all sweeps")
+        .with_callback(move |counter| {
+            counter.observe(sweep.sweep_stats().duration.as_secs_f64(), &[]);
+        })
+        .build();
+    let (used, limit) = (store.clone(), store.clone());
+    meter
+        .u64_observable_gauge("larder.store.bans.used")
+        .with_unit("By")
+        .with_description("Memory of the bans in Redis that this replica knows")
+        .with_callback(move |gauge| gauge.observe(used.ban_stats().bytes, &[]))
+        .build();
+    meter
+        .u64_observable_gauge("larder.store.bans.limit")
+        .with_unit("By")
+        .with_description("Memory that the known bans in Redis may use")
+        .with_callback(move |gauge| gauge.observe(limit.ban_stats().max_bytes, &[]))
+        .build();
+    let counters: [(&str, &str, Count); 17] = [
         ("larder.store.connections.created", "Connections to Redis made", |store| {
             store.pool_state().created
         }),
@@ -165,6 +193,33 @@ pub fn register_redis(
             "larder.store.lost_bans",
             "Shards that were invalidated because they knew bans that a failover has lost",
             |store| store.ban_stats().lost_positions,
+        ),
+        (
+            "larder.store.bans.forgotten",
+            "Namespaces whose bans were forgotten for lack of memory, to be read again",
+            |store| store.ban_stats().forgotten,
+        ),
+        ("larder.store.sweep.passes", "Sweeps that visited all entries", |store| {
+            store.sweep_stats().passes
+        }),
+        ("larder.store.sweep.interrupted", "Sweeps that were given up", |store| {
+            store.sweep_stats().interrupted
+        }),
+        ("larder.store.sweep.examined", "Entries that sweeps visited", |store| {
+            store.sweep_stats().examined
+        }),
+        ("larder.store.sweep.removed", "Banned entries that sweeps removed", |store| {
+            store.sweep_stats().removed
+        }),
+        (
+            "larder.store.sweep.renewed",
+            "Valid entries that sweeps moved to the newest ban",
+            |store| store.sweep_stats().renewed,
+        ),
+        (
+            "larder.store.sweep.dropped_bans",
+            "Banned tags and patterns that sweeps dropped",
+            |store| store.sweep_stats().dropped_bans,
         ),
         ("larder.store.resent", "Commands sent again on another connection", |store| {
             store.pool_state().resent

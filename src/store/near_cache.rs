@@ -19,9 +19,13 @@
 //!   after the last answered heartbeat was *sent*, and no longer. So no read returns a value whose
 //!   replacement was acknowledged more than `max_staleness` before.
 //!
+//! An announced generation marker means that the namespace was invalidated, or that entries were
+//! banned. `markers.rs` explains how the copies that no ban hides are kept.
+//!
 //! A replica removes its copy of a key before its own write to that key is acknowledged, so its
 //! callers read their own writes.
 
+mod markers;
 pub mod metrics;
 pub mod store;
 mod table;
@@ -38,9 +42,13 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::model::{Entry, EntryKey, Namespace, SaturatingFrom as _};
+pub use markers::{BanPosition, KnownBans, MarkerState};
 use table::NamespaceTable;
 pub use table::NearCacheUsage;
 
@@ -78,6 +86,15 @@ pub struct NearCacheStats {
     pub flushes: u64,
 }
 
+/// Generation markers of a namespace that were announced since they were read.
+#[derive(Debug)]
+pub struct UnconfirmedMarkers {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The numbers of the shards, and the epochs of their announcements.
+    pub shards: Vec<(u64, u64)>,
+}
+
 /// The near cache of a replica: one table of copies per configured namespace.
 pub struct NearCache {
     tables: ArcSwap<HashMap<Namespace, Arc<NamespaceTable>>>,
@@ -90,6 +107,7 @@ pub struct NearCache {
     coherent_at: AtomicU64,
     announced_keys: AtomicU64,
     flushes: AtomicU64,
+    marker_announced: Notify,
 }
 
 impl NearCache {
@@ -104,6 +122,7 @@ impl NearCache {
             coherent_at: AtomicU64::new(0),
             announced_keys: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
+            marker_announced: Notify::new(),
         })
     }
 
@@ -173,10 +192,54 @@ impl NearCache {
         }
     }
 
-    /// Removes the copies of the entries under one generation marker.
+    /// A generation marker was changed. Its copies are served again if they are valid after it was
+    /// read: see [`NearCache::confirm_marker`].
     pub(super) fn invalidate_shard(&self, namespace: &str, shard: u64) {
         if let Some(table) = self.tables.load().get(namespace) {
-            table.invalidate_shard(shard);
+            table.marker_announced(shard);
+            self.marker_announced.notify_one();
+        }
+    }
+
+    /// Entries of a namespace were banned through this replica. What is not banned is served again
+    /// when the markers were read.
+    pub(super) fn on_ban(&self, namespace: &Namespace) {
+        if let Some(table) = self.tables.load().get(namespace) {
+            table.all_markers_announced();
+            self.marker_announced.notify_one();
+        }
+    }
+
+    /// Waits until markers were announced since the last call.
+    pub(super) async fn marker_announced(&self) {
+        self.marker_announced.notified().await;
+    }
+
+    /// Ends the next wait for an announcement at once.
+    pub(super) fn remind_of_markers(&self) {
+        self.marker_announced.notify_one();
+    }
+
+    /// The markers that were announced since they were read.
+    pub(super) fn unconfirmed_markers(&self) -> Vec<UnconfirmedMarkers> {
+        let tables = self.tables.load();
+        let unconfirmed = tables.iter().map(|(namespace, table)| UnconfirmedMarkers {
+            namespace: namespace.clone(),
+            shards: table.unconfirmed(),
+        });
+        unconfirmed.filter(|unconfirmed| !unconfirmed.shards.is_empty()).collect()
+    }
+
+    /// A marker was read after the announcement that began `epoch`; none if it is missing.
+    pub(super) fn confirm_marker(
+        &self,
+        namespace: &Namespace,
+        shard_in_epoch: (u64, u64),
+        state: Option<MarkerState>,
+        bans: &Arc<dyn KnownBans>,
+    ) {
+        if let Some(table) = self.tables.load().get(namespace) {
+            table.confirm(shard_in_epoch, state, bans);
         }
     }
 
@@ -192,10 +255,25 @@ impl NearCache {
         for table in self.tables.load().values() {
             table.invalidate_all();
         }
+        self.marker_announced.notify_one();
     }
 
     pub(super) fn count_announced(&self, keys: u64) {
         self.announced_keys.fetch_add(keys, Ordering::Relaxed);
+    }
+
+    /// Removes all copies of a namespace, or of all. Returns their number and their bytes.
+    pub(super) fn flush(&self, namespace: Option<&Namespace>) -> (u64, u64) {
+        let tables = self.tables.load();
+        let selected = tables.iter().filter(|(name, _)| namespace.is_none_or(|one| one == *name));
+        let (mut entries, mut bytes) = (0, 0);
+        for (_, table) in selected {
+            let usage = table.usage();
+            table.invalidate_all();
+            entries += usage.entries;
+            bytes += usage.bytes;
+        }
+        (entries, bytes)
     }
 
     /// State and counters so far.

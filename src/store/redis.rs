@@ -7,6 +7,7 @@
 // The client library's enums may get new variants.
 #![allow(clippy::wildcard_enum_match_arm)]
 
+mod announced_changes;
 mod announcement;
 mod ban;
 mod ban_checks;
@@ -21,6 +22,7 @@ mod corrupt_entries;
 mod entry_inspection;
 mod fault;
 mod fault_log;
+mod hot_keys;
 mod inspect;
 mod key_listing;
 mod key_schema;
@@ -28,27 +30,29 @@ mod lease_invalidations;
 mod leases;
 mod marker;
 mod near_invalidations;
+mod near_markers;
 mod outage_log;
 mod pool;
 mod probe;
 mod read_batcher;
 mod request;
 mod script;
+mod script_calls;
 mod script_reply;
 mod server_identity;
 mod stats;
 mod stream;
+mod sweep;
 mod watched_namespace;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use redis::{Cmd, Value};
-use tokio::time::Instant;
+use redis::Value;
 
 use super::{
-    Ban, BanLimits, BanOutcome, Condition, ErrorKind, Increment, IncrementOutcome, PutOutcome,
-    Result, Store, Take, TakeOutcome, key_watch::KeyWatchers, near_cache::NearCache,
+    Ban, BanLimits, BanOutcome, Condition, Increment, IncrementOutcome, PutOutcome, Result, Store,
+    Take, TakeOutcome, key_watch::KeyWatchers, near_cache::NearCache,
 };
 use crate::changes::ChangeHub;
 use crate::model::{
@@ -61,22 +65,19 @@ use change_checks::ChangeChecks;
 pub use connection::client;
 use corrupt_entries::CorruptEntries;
 use key_schema::{EntryKeys, KeySchema};
+use near_markers::MarkerReader;
 pub use pool::{PoolOptions, PoolState};
 use pool::{RedisPool, Retry};
 use read_batcher::{Read, ReadBatcher};
 use request::unexpected;
-use script::Script;
-use script_reply::ScriptReply;
+use script_calls::add_lifetime;
 use stats::ClosedBuckets;
+use sweep::SweepCounters;
+pub use sweep::{SweepOptions, SweepStats};
 
 /// How often the server's clock must be read to stay current while there is no traffic. Each ping
 /// reads it, so this is also the interval of the pings while the store works.
 pub const CLOCK_SYNC_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Size in bytes from which on a value is staged instead of passed to the script.
-const MIN_STAGED_BYTES: usize = 4096;
-/// TTL of a staged entry, in case that its script, which follows in the same round trip, fails.
-const STAGING_TTL: Duration = Duration::from_secs(10);
 
 /// Options of the store in Redis.
 #[derive(Debug, Clone)]
@@ -87,6 +88,10 @@ pub struct RedisOptions {
     pub prefix: String,
     /// Generation markers per namespace. Replicas that share a Redis must agree on it.
     pub shards: u16,
+    /// Memory of the bans that are known of all namespaces, in bytes.
+    pub max_ban_bytes: u64,
+    /// The sweep of banned entries.
+    pub sweep: SweepOptions,
 }
 
 /// The store in Redis. Clones share the same connections.
@@ -99,6 +104,7 @@ pub struct RedisStore {
     corrupt: CorruptEntries,
     lease_watchers: KeyWatchers,
     closed_buckets: Arc<ClosedBuckets>,
+    sweep: Arc<SweepCounters>,
 }
 
 // === impl RedisStore ===
@@ -119,15 +125,22 @@ impl RedisStore {
         let pool = RedisPool::new(&options.pool, near.clone())?;
         let schema = Arc::new(KeySchema::new(&options.prefix, options.shards));
         let corrupt = CorruptEntries::new(pool.clone(), schema.clone());
-        let bans = BanLogs::new(pool.clone(), schema.clone());
+        let lease_watchers = KeyWatchers::default();
+        let bans = BanLogs::new(
+            pool.clone(),
+            schema.clone(),
+            lease_watchers.clone(),
+            options.max_ban_bytes,
+        );
         let store = Self {
             reads: ReadBatcher::new(pool.clone(), corrupt.clone(), bans.clone()),
             bans,
             pool,
             corrupt,
             schema,
-            lease_watchers: KeyWatchers::default(),
+            lease_watchers,
             closed_buckets: Arc::default(),
+            sweep: Arc::default(),
         };
         let health = store.pool.health();
         lease_invalidations::spawn(
@@ -138,10 +151,16 @@ impl RedisStore {
             store.bans.clone(),
             stop.clone(),
         )?;
+        sweep::spawn(store.clone(), options.sweep, stop.clone());
+        let markers = MarkerReader {
+            pool: store.pool.clone(),
+            schema: store.schema.clone(),
+            bans: store.bans.clone(),
+        };
         near_invalidations::spawn(
             &options.pool,
             health.clone(),
-            store.schema.clone(),
+            markers,
             near.clone(),
             stop.clone(),
         )?;
@@ -179,6 +198,11 @@ impl RedisStore {
         self.bans.stats()
     }
 
+    /// What the sweep of banned entries has done.
+    pub fn sweep_stats(&self) -> SweepStats {
+        self.sweep.stats()
+    }
+
     /// Name of each fault of Redis, how often it was met, and whether it lasts.
     pub fn faults(&self) -> Vec<(&'static str, u64, bool)> {
         self.pool.health().faults.state().collect()
@@ -187,56 +211,6 @@ impl RedisStore {
     /// What a read of an entry needs.
     fn read(&self, key: &EntryKey) -> Read {
         Read { keys: self.schema.entry_keys(key), bans: self.bans.of(key.namespace()) }
-    }
-
-    /// Builds a call of a script for one entry, with the arguments that all scripts have. `extra`
-    /// is the fourth key, see `common.lua`.
-    fn call(&self, script: &Script, key: &EntryKey, extra: Option<Vec<u8>>) -> Cmd {
-        let EntryKeys { marker, entry } = self.schema.entry_keys(key);
-        let mut keys = vec![marker, entry, self.schema.lease(key)];
-        keys.extend(extra);
-        let mut call = script.call(&keys);
-        let head = self.bans.head(&self.bans.of(key.namespace()));
-        call.arg(self.pool.not_after().0)
-            .arg(marker::random(head))
-            .arg(self.pool.clock().ahead_ms());
-        call
-    }
-
-    /// Runs a script that stores `entry`; `rest` adds the arguments after the entry.
-    ///
-    /// A large entry is staged under another key in the same round trip: a byte that passes through
-    /// a script costs the server several times as much as one that does not.
-    async fn store(
-        &self,
-        script: &Script,
-        key: &EntryKey,
-        entry: &NewEntry,
-        rest: impl Fn(&mut Cmd),
-    ) -> Result<ScriptReply> {
-        let is_staged = entry.data.len() >= MIN_STAGED_BYTES;
-        let staging = is_staged.then(|| self.schema.staging(key, rand::random()));
-        let mut call = self.call(script, key, staging.clone());
-        add_lifetime(&mut call, &entry.lifetime);
-        call.arg(if is_staged { Vec::new() } else { codec::encode_tail(entry) });
-        rest(&mut call);
-        let sent_at = Instant::now();
-        // Never sent again: it could be applied a second time after a delete that was acknowledged
-        // in the meantime.
-        let answer = match staging {
-            None => self.pool.eval(script, &call, Retry::Never).await?,
-            Some(name) => {
-                let mut set = redis::cmd("SET");
-                set.arg(name)
-                    .arg(codec::encode_staged(entry))
-                    .arg("PX")
-                    .arg(millis_ceil(STAGING_TTL));
-                self.pool.eval_after(set, script, call).await?
-            }
-        };
-        let reply = self.pool.script_reply(answer, sent_at)?;
-        // The server has evicted the entry that was staged a moment ago: it is out of memory.
-        if reply.word == "STAGED_MISSING" { Err(ErrorKind::Full.into()) } else { Ok(reply) }
     }
 
     /// Runs the script of Touch; `prolongs` is empty or a version.
@@ -248,7 +222,7 @@ impl RedisStore {
     ) -> Result<bool> {
         let mut checks = self.begin_checks(key).await?;
         let reply = loop {
-            let mut call = self.call(&script::TOUCH, key, None);
+            let mut call = self.call(&script::TOUCH, key, checks.bans(), None);
             add_lifetime(&mut call, lifetime);
             call.arg(&codec::encode_windows(lifetime)).arg(prolongs);
             let reply = self.pool.run(&script::TOUCH, &call, Retry::Never).await?;
@@ -262,10 +236,6 @@ impl RedisStore {
             _ => Err(unexpected("touch.lua")),
         }
     }
-}
-
-fn add_lifetime(call: &mut Cmd, lifetime: &Lifetime) {
-    call.arg(millis_ceil(lifetime.total())).arg(millis_ceil(lifetime.ttl));
 }
 
 #[async_trait]
@@ -289,7 +259,7 @@ impl Store for RedisStore {
     ) -> Result<PutOutcome> {
         let mut checks = self.begin_checks(key).await?;
         let reply = loop {
-            let reply = self.store(&script::SET, key, entry, |call| {
+            let reply = self.store(&script::SET, key, checks.bans(), entry, |call| {
                 match condition {
                     Condition::Always => call.arg(b""),
                     Condition::IfAbsent => call.arg(b"absent"),
@@ -312,14 +282,15 @@ impl Store for RedisStore {
     }
 
     async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
-        let mut call = self.call(&script::DELETE, key, None);
+        let bans = self.bans.of(key.namespace());
+        let mut call = self.call(&script::DELETE, key, &bans, None);
         call.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) }).arg(b"").arg(0);
         let mut reply = self.pool.run(&script::DELETE, &call, Retry::Idempotent).await?;
         match reply.word.as_str() {
             "EXISTED" => Ok(true),
             "ABSENT" => Ok(false),
             // It is deleted, whether or not the check succeeds.
-            "CHECK" => Ok(Box::pin(self.was_valid(key, &mut reply)).await.unwrap_or(true)),
+            "CHECK" => Ok(Box::pin(self.was_valid(&bans, key, &mut reply)).await.unwrap_or(true)),
             _ => Err(unexpected("delete.lua")),
         }
     }
@@ -329,7 +300,7 @@ impl Store for RedisStore {
         let version = if_version.map(|version| version.0.to_be_bytes());
         let mut checks = self.begin_checks(key).await?;
         let mut reply = loop {
-            let mut call = self.call(&script::DELETE, key, None);
+            let mut call = self.call(&script::DELETE, key, checks.bans(), None);
             call.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) })
                 .arg(version.as_ref().map_or(&b""[..], |version| version))
                 .arg(u8::from(returns_entry));
@@ -389,7 +360,8 @@ impl Store for RedisStore {
     async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {
         let mut checks = self.begin_checks(key).await?;
         let mut reply = loop {
-            let mut call = self.call(&script::INCREMENT, key, Some(self.schema.scratch(key)));
+            let scratch = Some(self.schema.scratch(key));
+            let mut call = self.call(&script::INCREMENT, key, checks.bans(), scratch);
             add_lifetime(&mut call, &increment.lifetime);
             call.arg(&increment.version.0.to_be_bytes())
                 .arg(&codec::encode_windows(&increment.lifetime))

@@ -3,7 +3,13 @@
 use async_trait::async_trait;
 
 use super::Result;
-use crate::stats::delta::{StatsDelta, StatsReport};
+use crate::{
+    model::Namespace,
+    stats::{
+        delta::{StatsDelta, StatsReport},
+        hot_keys::{HotKeyBucket, HotKeyCounts, HotKeyRange},
+    },
+};
 
 /// Adds up the counters of all replicas.
 #[async_trait]
@@ -14,4 +20,15 @@ pub trait StatsStore: Send + Sync {
 
     /// The sum of what all replicas have added.
     async fn report(&self) -> Result<StatsReport>;
+
+    /// Replaces what a replica has sampled in some buckets. Idempotent.
+    async fn put_hot_keys(&self, replica: u64, buckets: &[HotKeyBucket]) -> Result<()>;
+
+    /// What all replicas have sampled of a namespace: one element per replica and bucket, with the
+    /// id of the replica.
+    async fn hot_keys(
+        &self,
+        namespace: &Namespace,
+        range: &HotKeyRange,
+    ) -> Result<Vec<(u64, HotKeyCounts)>>;
 }

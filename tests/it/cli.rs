@@ -10,6 +10,10 @@ mod events;
 mod failures;
 // Leases and origins.
 mod fetches;
+// What operators ask and do.
+mod operators;
+// Parts of values.
+mod parts;
 // Values from arguments, files and standard input.
 mod values;
 // Changes, as they happen.

@@ -22,6 +22,8 @@ mod deletes;
 mod expiry;
 // GetOrFetch with `no_cache` and with `only_if_cached`.
 mod fetch_modes;
+// GetOrFetch with the read options of Get.
+mod fetch_projections;
 // Leases that last as long as the caller's stream.
 mod fetch_streams;
 // Invalidation by tag, by pattern, and of several targets.

@@ -1,5 +1,7 @@
 //! The near cache: which reads it answers, its invalidation, and its staleness.
 
+// Bans by tag and pattern remove what they hide, and nothing else.
+mod bans;
 // Invalidation by other replicas and by changes in Redis itself.
 mod coherence;
 // Which reads the near cache answers.

@@ -8,10 +8,14 @@ mod busy_poll;
 mod cli;
 // What operators see of namespaces and entries.
 mod directory;
+// How entries are spread over sizes and ages.
+mod distributions;
 // Statistics of all replicas together.
 mod fleet_stats;
 // The standard gRPC health service.
 mod health;
+// The keys that are read most.
+mod hot_keys;
 // Leases and hold-offs of the embedded store have a limit of their own.
 mod lease_records;
 // Log output.
@@ -22,5 +26,7 @@ mod memory_limit;
 mod reflection;
 // Reload of the configuration on SIGHUP.
 mod reload;
+// What concerns one replica: its near cache and its configuration.
+mod replica;
 // Shutdown on SIGTERM and SIGINT.
 mod shutdown;

@@ -1,5 +1,13 @@
 //! Behaviour on Redis: connections, cost in commands, data loss, and key names.
 
+// Leases and hold-offs that patterns ban.
+mod ban_leases;
+// Bounds of what a replica keeps of bans.
+mod ban_memory;
+// Replicas on one Redis, for the tests of bans.
+mod ban_setup;
+// The sweep removes banned entries, and bans that are not needed any more.
+mod ban_sweep;
 // Bans by tag and pattern: several replicas, lost logs and cost.
 mod bans;
 // The clock of Redis is set back and forward.

@@ -8,7 +8,7 @@ use crate::{
         Namespaces, OriginClients,
         testing::{FailingStore, SECOND, new_entry},
     },
-    model::NewEntry,
+    model::{NewEntry, SchemaVersion},
     stats::registry::StatsRegistry,
     store::{AcquireRequest, Condition, ErrorKind, LeaseToken, Leases as _, memory::MemoryStore},
     store::{LeaseInspectionState, Store as _},
@@ -258,4 +258,54 @@ fn steps_fit_what_is_wanted() {
     assert_eq!(visits(100, 10, 100), 1000);
     assert_eq!(visits(5, 500, 1000), MIN_VISITS);
     assert_eq!(visits(usize::MAX, 0, 16), KeyListStep::MAX_VISITS);
+}
+
+#[tokio::test]
+async fn an_examination_ends_at_its_size_or_with_the_namespace() {
+    let test = Test::new();
+    for index in 0..3000 {
+        let data = vec![b'v'; index % 100].into();
+        let entry = NewEntry { data, ..new_entry("", 60 * SECOND) };
+        test.put("a", &format!("k{index}"), &entry).await;
+        test.put("b", &format!("other{index}"), &new_entry("v", 60 * SECOND)).await;
+    }
+    let examine = async |name: &str, size| {
+        test.directory.distributions(Namespace::new(name).unwrap(), size).await.unwrap()
+    };
+    let some = examine("a", 200).await;
+    assert!((200..1500).contains(&some.examined) && !some.is_complete, "{some:?}");
+    let all = examine("a", 10_000).await;
+    assert_eq!((all.examined, all.is_complete, all.value_bytes.max), (3000, true, 99));
+    assert_eq!((examine("c", 10).await.examined, examine("c", 10).await.is_complete), (0, true));
+    // The sample is like the whole.
+    let mean = |found: &Distributions| found.value_bytes.sum as f64 / found.examined as f64;
+    assert!((mean(&some) - mean(&all)).abs() < 10.0, "{} {}", mean(&some), mean(&all));
+}
+
+#[tokio::test]
+async fn all_namespaces_are_those_with_entries_and_the_configured_ones() {
+    let configured = BTreeMap::from([("b".to_owned(), NamespaceConfig::default())]);
+    for (strict, expected) in [(false, vec!["a", "b", "c"]), (true, vec!["b"])] {
+        let test = Test::with_policy(&configured, strict);
+        for namespace in ["c", "a", "a"] {
+            test.put(namespace, "k", &new_entry("v", 60 * SECOND)).await;
+        }
+        let names = test.directory.all_namespaces().await.unwrap();
+        assert_eq!(names.iter().map(Namespace::as_str).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[tokio::test]
+async fn the_entry_of_a_schema_version_is_inspected() {
+    let version = "2".to_owned();
+    let versioned = NamespaceConfig { version, ..NamespaceConfig::default() };
+    let configured = BTreeMap::from([("a".to_owned(), versioned)]);
+    let test = Test::with_policy(&configured, false);
+    let stored = name("a", "k").of_schema(&SchemaVersion::new("version", "2").unwrap());
+    let entry = new_entry("v", 60 * SECOND);
+    test.memory.put(&stored, &entry, Condition::Always).await.unwrap();
+    let found = async |report: Result<EntryReport, Error>| report.unwrap().stored.entry.is_some();
+    assert!(found(test.directory.inspect(&name("a", "k")).await).await);
+    assert!(found(test.directory.inspect_stored(&stored).await).await);
+    assert!(!found(test.directory.inspect_stored(&name("a", "k")).await).await);
 }

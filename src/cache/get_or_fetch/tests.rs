@@ -154,7 +154,7 @@ async fn every_answer_is_counted() {
     ];
     for (result, expected) in cases {
         let test = TestCache::of_origin(&origin, config());
-        result.count(&test.context());
+        let _ = result.count(&test.context());
         let expected: Vec<_> = expected.into_iter().map(|counter| (counter, 1)).collect();
         assert_eq!(test.all_counted(), expected, "{result:?}");
     }
@@ -169,7 +169,7 @@ async fn without_an_origin_coalescing_is_not_counted_as_a_shared_fetch() {
         status: FetchStatus::Coalesced,
         ..GetOrFetchOutcome::Found(found).into()
     };
-    coalesced.count(&test.context());
+    let _ = coalesced.count(&test.context());
     assert_eq!(test.all_counted(), [(Counter::Misses, 1)]);
 }
 

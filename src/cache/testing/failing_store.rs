@@ -16,13 +16,16 @@ use tokio::time::{Instant, sleep};
 use super::namespace;
 use crate::{
     model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version},
-    stats::delta::{StatsDelta, StatsReport},
+    stats::{
+        delta::{StatsDelta, StatsReport},
+        hot_keys::{HotKeyBucket, HotKeyCounts, HotKeyRange},
+    },
     store::{
         AcquireOutcome, AcquireRequest, Backend, Ban, BanLimits, BanOutcome, Condition,
-        EntryInspection, ErrorKind, Increment, IncrementOutcome, Inspect, KeyListPart, KeyListStep,
-        LeaseStatus, LeaseToken, Leases, NamespacePage, NamespaceUsage, PutOutcome, Result,
-        RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, Take, TakeOutcome,
-        key_watch::KeyWatch, memory::MemoryStore,
+        EntryInspection, EntrySample, ErrorKind, Increment, IncrementOutcome, Inspect, KeyListPart,
+        KeyListPosition, KeyListStep, LeaseStatus, LeaseToken, Leases, NamespaceListPart,
+        NamespacePage, NamespaceUsage, PutOutcome, Result, RevalidateOutcome, Revalidation,
+        StatsStore, Store, StoreInfo, Take, TakeOutcome, key_watch::KeyWatch, memory::MemoryStore,
     },
 };
 
@@ -257,6 +260,20 @@ impl StatsStore for FailingStore {
         self.ask().await?;
         self.stats.report().await
     }
+
+    async fn put_hot_keys(&self, replica: u64, buckets: &[HotKeyBucket]) -> Result<()> {
+        self.ask().await?;
+        self.stats.put_hot_keys(replica, buckets).await
+    }
+
+    async fn hot_keys(
+        &self,
+        namespace: &Namespace,
+        range: &HotKeyRange,
+    ) -> Result<Vec<(u64, HotKeyCounts)>> {
+        self.ask().await?;
+        self.stats.hot_keys(namespace, range).await
+    }
 }
 
 #[async_trait]
@@ -282,6 +299,16 @@ impl Inspect for FailingStore {
     async fn list_keys(&self, step: &KeyListStep) -> Result<KeyListPart> {
         self.ask().await?;
         self.stats.list_keys(step).await
+    }
+
+    async fn sample_entries(&self, step: &KeyListStep) -> Result<EntrySample> {
+        self.ask().await?;
+        self.stats.sample_entries(step).await
+    }
+
+    async fn list_namespaces(&self, position: KeyListPosition) -> Result<NamespaceListPart> {
+        self.ask().await?;
+        self.stats.list_namespaces(position).await
     }
 
     async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection> {

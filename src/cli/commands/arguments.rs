@@ -9,6 +9,7 @@ use std::{
 };
 
 use clap::Args;
+use tonic::metadata::AsciiMetadataValue;
 
 pub(super) use super::super::duration;
 use super::failure::Error;
@@ -29,6 +30,9 @@ pub(super) struct CallArgs {
     /// Print one JSON object per line, with durations in seconds
     #[arg(long)]
     pub(super) json: bool,
+    /// Read and write entries of this schema version, as clients with `larder-schema-version` do
+    #[arg(long, value_name = "VERSION", value_parser = schema_version)]
+    pub(super) schema_version: Option<AsciiMetadataValue>,
 }
 
 /// One entry.
@@ -163,6 +167,34 @@ impl FreshnessArgs {
             if self.consistent { Consistency::Store } else { Consistency::Unspecified };
         consistency.into()
     }
+}
+
+/// What of a value to read.
+#[derive(Debug, Args)]
+pub(super) struct ReadArgs {
+    /// Print nothing of a value that has this version
+    #[arg(long, value_name = "VERSION", default_value = "", hide_default_value = true)]
+    pub(super) if_version_not: String,
+    /// Read the facts about the entry without its value
+    #[arg(long, conflicts_with = "pointers")]
+    pub(super) omit_value: bool,
+    /// Print this part of a JSON value: a JSON Pointer such as /user/name; can be given several
+    /// times
+    #[arg(long = "pointer", value_name = "POINTER")]
+    pub(super) pointers: Vec<String>,
+    /// Extend the TTL of a fresh value to this from now
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    touch: Option<Duration>,
+}
+
+impl ReadArgs {
+    pub(super) fn touch(&self) -> Option<prost_types::Duration> {
+        self.touch.map(from_duration)
+    }
+}
+
+fn schema_version(text: &str) -> Result<AsciiMetadataValue, String> {
+    text.parse().map_err(|_| "expected ASCII text".to_owned())
 }
 
 fn param(text: &str) -> Result<(String, String), String> {

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::{
     output::table,
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::pb::{
     self,
-    v1::{EntryInfo, KeyRef, Outcome, Value},
+    v1::{EntryInfo, JsonPart, KeyRef, Outcome, Value},
 };
 
 /// Longest value in a table, in characters.
@@ -34,6 +35,16 @@ pub(super) struct EntryJson<'a> {
     ttl_remaining: Option<f64>,
     tags: &'a [String],
     tier: Option<Cow<'static, str>>,
+    not_modified: bool,
+    not_json: bool,
+    parts: Option<Vec<PartJson<'a>>>,
+}
+
+/// A part of a JSON value.
+#[derive(Debug, Serialize)]
+struct PartJson<'a> {
+    found: bool,
+    json: Option<&'a RawValue>,
 }
 
 /// A read entry in a table or in JSON.
@@ -41,6 +52,10 @@ pub(super) struct ReadEntry<'a> {
     pub(super) outcome: Outcome,
     pub(super) value: Option<&'a Value>,
     pub(super) entry: Option<&'a EntryInfo>,
+    pub(super) not_modified: bool,
+    pub(super) not_json: bool,
+    /// Parts of the value; empty if none were asked for.
+    pub(super) parts: &'a [JsonPart],
 }
 
 impl<'a> EntryName<'a> {
@@ -60,7 +75,22 @@ impl<'a> ReadEntry<'a> {
             ttl_remaining: entry.and_then(|entry| seconds(entry.ttl_remaining)),
             tags: entry.map_or(&[], |entry| &entry.tags),
             tier: entry.map(|entry| word(entry.tier().as_str_name(), "TIER_")),
+            not_modified: self.not_modified,
+            not_json: self.not_json,
+            parts: (!self.parts.is_empty()).then(|| self.parts.iter().map(PartJson::new).collect()),
         }
+    }
+
+    /// The parts of the value, one per line; an empty line for one that the value does not have.
+    pub(super) fn part_lines(&self) -> String {
+        let lines: Vec<&str> =
+            self.parts.iter().map(|part| part.json.as_deref().unwrap_or_default()).collect();
+        lines.join("\n")
+    }
+
+    /// Whether the value has all parts that were asked for.
+    pub(super) fn has_all_parts(&self) -> bool {
+        !self.not_json && self.parts.iter().all(|part| part.json.is_some())
     }
 
     /// One fact per line.
@@ -80,6 +110,18 @@ impl<'a> ReadEntry<'a> {
         facts(&rows)
     }
 
+    fn instead_of_value(&self) -> String {
+        match self {
+            Self { not_modified: true, .. } => "not modified".to_owned(),
+            Self { not_json: true, .. } => "not JSON".to_owned(),
+            Self { parts: [], .. } => dash(),
+            Self { parts, .. } => {
+                let parts = parts.iter().map(|part| part.json.as_deref().unwrap_or("-"));
+                shortened(&parts.collect::<Vec<_>>().join("  "))
+            }
+        }
+    }
+
     fn row(&self, key: &KeyRef) -> Vec<String> {
         vec![
             escape(&key.key),
@@ -88,8 +130,16 @@ impl<'a> ReadEntry<'a> {
             self.value.map_or_else(dash, |value| content(value).len().to_string()),
             self.entry.map_or_else(dash, |entry| show(entry.ttl_remaining)),
             self.entry.map_or_else(dash, |entry| entry.version.clone()),
-            self.value.map_or_else(dash, preview),
+            self.value.map_or_else(|| self.instead_of_value(), preview),
         ]
+    }
+}
+
+impl<'a> PartJson<'a> {
+    fn new(part: &'a JsonPart) -> Self {
+        let json = part.json.as_deref();
+        // The server sends JSON; what another program sends is left out.
+        Self { found: json.is_some(), json: json.and_then(|json| serde_json::from_str(json).ok()) }
     }
 }
 
@@ -141,7 +191,11 @@ fn preview(value: &Value) -> String {
     let bytes = content(value);
     // One character more shows whether there is more.
     let cut = &bytes[..bytes.len().min((PREVIEW_CHARS + 1) * 4)];
-    let text = String::from_utf8_lossy(cut);
+    shortened(&String::from_utf8_lossy(cut))
+}
+
+/// The beginning of a text.
+fn shortened(text: &str) -> String {
     let mut shown: String = text.chars().take(PREVIEW_CHARS).collect();
     if text.chars().count() > PREVIEW_CHARS {
         shown.push_str("...");

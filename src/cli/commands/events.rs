@@ -109,7 +109,7 @@ impl PublishArgs {
     }
 
     fn line<'a>(&'a self, target: &'a EventTargetResult) -> TargetLine<'a> {
-        let result = target.result.unwrap_or_default();
+        let result = target.result.clone().unwrap_or_default();
         let (mut namespace, mut pattern, mut key, mut tags) = ("", None, None, &[][..]);
         match target.target.as_ref().and_then(|target| target.target.as_ref()) {
             Some(Kind::Namespace(name)) => namespace = name,

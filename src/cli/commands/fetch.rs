@@ -6,12 +6,12 @@ use data_encoding::BASE64;
 use serde::Serialize;
 
 use super::{
-    arguments::{CallArgs, EntryArgs, FreshnessArgs, duration},
+    arguments::{CallArgs, EntryArgs, FreshnessArgs, ReadArgs, duration},
     display::{EntryJson, EntryName, ReadEntry, seconds, show, word},
     failure::{Ending, Error},
+    get,
     output::{Output, remark},
     session,
-    value::content,
 };
 use crate::pb::{
     from_duration,
@@ -27,6 +27,8 @@ pub(in crate::cli) struct Args {
     entry: EntryArgs,
     #[command(flatten)]
     freshness: FreshnessArgs,
+    #[command(flatten)]
+    read: ReadArgs,
     /// How long to wait for a value that another caller computes; extends the time limit of the
     /// answer [default: as configured]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -78,6 +80,10 @@ impl Args {
                 no_cache: self.no_cache,
                 only_if_cached: self.only_if_cached,
                 consistency: self.freshness.consistency(),
+                if_version_not: self.read.if_version_not.clone(),
+                omit_value: self.read.omit_value,
+                json_pointers: self.read.pointers.clone(),
+                touch: self.read.touch(),
             };
             let response =
                 session.answer(session.cache().get_or_fetch(session.request(request))).await?;
@@ -92,10 +98,12 @@ impl Args {
             return output.line(&line(key, response), String::new);
         }
         match &response.outcome {
-            Some(Answer::Found(Found { value: Some(value), .. })) => output.bytes(content(value)),
-            Some(Answer::Found(Found { value: None, .. })) => {
-                remark("negative");
-                Ok(())
+            Some(Answer::Found(answer)) => {
+                let entry = read_entry(Some(answer));
+                if self.read.omit_value {
+                    return output.line(&(), || entry.facts());
+                }
+                get::print_content(&entry, &mut output)
             }
             Some(Answer::Lease(lease)) => {
                 let expiry = show(lease.expires_in);
@@ -117,8 +125,7 @@ impl Args {
 
 fn ending(response: &GetOrFetchResponse) -> Result<Ending, Error> {
     match &response.outcome {
-        Some(Answer::Found(found)) if found.value.is_some() => Ok(Ending::Done),
-        Some(Answer::Found(_)) => Ok(Ending::Miss),
+        Some(Answer::Found(found)) => Ok(get::ending(&read_entry(Some(found)))),
         // The lease is not exclusive and its fill is refused.
         _ if response.degraded => Err(Error::Degraded("nothing was read".into())),
         Some(Answer::Lease(_)) => Ok(Ending::Leased),
@@ -158,12 +165,18 @@ fn line<'a>(key: &'a KeyRef, response: &'a GetOrFetchResponse) -> Line<'a> {
 }
 
 fn found(found: Option<&Found>) -> EntryJson<'_> {
+    read_entry(found).json()
+}
+
+fn read_entry(found: Option<&Found>) -> ReadEntry<'_> {
     ReadEntry {
         outcome: found.map_or(Outcome::Miss, Found::outcome),
         value: found.and_then(|found| found.value.as_ref()),
         entry: found.and_then(|found| found.entry.as_ref()),
+        not_modified: found.is_some_and(|found| found.not_modified),
+        not_json: found.is_some_and(|found| found.not_json),
+        parts: found.map_or(&[], |found| &found.parts),
     }
-    .json()
 }
 
 impl<'a> LeaseJson<'a> {

@@ -7,12 +7,15 @@ use serde::Serialize;
 
 use super::{
     arguments::{CallArgs, EntryArgs},
-    display::{EntryName, facts, phrase, seconds, show, word},
+    display::{EntryName, escape, facts, phrase, seconds, show, word},
     failure::{Ending, Error},
     output::Output,
     session,
 };
-use crate::pb::v1::{InspectEntryRequest, InspectEntryResponse, InspectedEntry, InspectedLease};
+use crate::pb::v1::{
+    InspectEntryRequest, InspectEntryResponse, InspectedBan, InspectedEntry, InspectedLease, Tier,
+    inspected_ban::Matches,
+};
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
@@ -34,6 +37,7 @@ struct Line<'a> {
     entry: Option<EntryJson<'a>>,
     lease: Option<LeaseJson<'a>>,
     near_version: Option<&'a str>,
+    tier: Option<Cow<'static, str>>,
 }
 
 #[derive(Serialize)]
@@ -51,6 +55,17 @@ struct EntryJson<'a> {
     stale_if_error: Option<f64>,
     expires_in: Option<f64>,
     etag: Option<&'a str>,
+    revalidation_window: Option<f64>,
+    ban_sequence: u64,
+    bans: Vec<BanJson<'a>>,
+}
+
+/// Either `tag` or `glob` has a value.
+#[derive(Serialize)]
+struct BanJson<'a> {
+    tag: Option<&'a str>,
+    glob: Option<&'a str>,
+    sequence: u64,
 }
 
 #[derive(Serialize)]
@@ -78,6 +93,7 @@ impl Args {
                 entry: response.entry.as_ref().map(EntryJson::new),
                 lease: response.lease.as_ref().map(LeaseJson::new),
                 near_version: non_empty(&response.near_version),
+                tier: tier(&response),
             };
             Output::stdout(self.call.json).line(&line, || text(&response))?;
             Ok(if response.entry.is_some() { Ending::Done } else { Ending::Miss })
@@ -102,7 +118,16 @@ fn text(response: &InspectEntryResponse) -> String {
     if !response.near_version.is_empty() {
         rows.push(("near cache", format!("version {}", response.near_version)));
     }
+    if let Some(tier) = tier(response) {
+        rows.push(("read from", tier.into_owned()));
+    }
     facts(&rows)
+}
+
+/// Where a read finds the entry.
+fn tier(response: &InspectEntryResponse) -> Option<Cow<'static, str>> {
+    let tier = response.tier();
+    (tier != Tier::Unspecified).then(|| word(tier.as_str_name(), "TIER_"))
 }
 
 fn entry_rows(entry: &InspectedEntry) -> Vec<(&'static str, String)> {
@@ -137,6 +162,12 @@ fn entry_rows(entry: &InspectedEntry) -> Vec<(&'static str, String)> {
     if !entry.tags.is_empty() {
         rows.push(("tags", entry.tags.join(" ")));
     }
+    for ban in &entry.bans {
+        let BanJson { tag, glob, sequence } = BanJson::new(ban);
+        let kind = if tag.is_some() { "tag" } else { "glob" };
+        let matched = escape(tag.or(glob).unwrap_or_default());
+        rows.push(("banned by", format!("{kind} {matched} (ban {sequence})")));
+    }
     if !entry.etag.is_empty() {
         rows.push(("etag", entry.etag.clone()));
     }
@@ -163,7 +194,21 @@ impl<'a> EntryJson<'a> {
             stale_if_error: seconds(entry.stale_if_error),
             expires_in: seconds(entry.expires_in),
             etag: non_empty(&entry.etag),
+            revalidation_window: seconds(entry.revalidation_window),
+            ban_sequence: entry.ban_sequence,
+            bans: entry.bans.iter().map(BanJson::new).collect(),
         }
+    }
+}
+
+impl<'a> BanJson<'a> {
+    fn new(ban: &'a InspectedBan) -> Self {
+        let (tag, glob) = match &ban.matches {
+            Some(Matches::Tag(tag)) => (Some(&**tag), None),
+            Some(Matches::Glob(glob)) => (None, Some(&**glob)),
+            None => (None, None),
+        };
+        Self { tag, glob, sequence: ban.sequence }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `larder invalidate`
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::json;
 
@@ -8,20 +8,21 @@ use super::{
     arguments::{CallArgs, duration},
     display::escape,
     failure::{Ending, Error},
-    output::Output,
+    output::{Output, remark},
     session,
 };
 use crate::pb::{
     from_duration,
     v1::{
-        InvalidateNamespaceRequest, InvalidateRequest, PatternTarget, TagTarget, Target,
-        target::Target as Kind,
+        InvalidateNamespaceRequest, InvalidateRequest, InvalidateResponse, PatternTarget,
+        TagTarget, Target, target::Target as Kind,
     },
 };
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    /// Namespace whose entries become invalid: all of them, or those that --tag or --glob select
+    /// Namespace whose entries become invalid: all of them, or those that --tag or --glob select. A
+    /// glob such as 'user-*' stands for all namespaces that match
     namespace: String,
     /// Invalidate the entries with this tag; may be repeated
     #[arg(long = "tag", value_name = "TAG")]
@@ -41,7 +42,7 @@ impl Args {
         session::run(&self.call, async |session| {
             let mut cache = session.cache();
             let is_everything = self.tags.is_empty() && self.globs.is_empty();
-            if is_everything && self.hold_off.is_none() {
+            if is_everything && self.hold_off.is_none() && !self.has_namespaces() {
                 let request = InvalidateNamespaceRequest { namespace: self.namespace.clone() };
                 session.answer(cache.invalidate_namespace(session.request(request))).await?;
                 return self.print(true);
@@ -49,8 +50,35 @@ impl Args {
             let hold_off = self.hold_off.map(from_duration);
             let request = InvalidateRequest { targets: self.targets(), hold_off };
             let response = session.answer(cache.invalidate(session.request(request))).await?;
+            if self.has_namespaces() {
+                return self.print_each(&response);
+            }
             self.print(response.results.iter().any(|result| result.namespace_invalidated))
         })
+    }
+
+    /// Whether the namespace is a glob.
+    fn has_namespaces(&self) -> bool {
+        self.namespace.contains(['*', '?', '[', '\\'])
+    }
+
+    /// Prints a line per namespace. The targets match the same ones.
+    fn print_each(&self, response: &InvalidateResponse) -> Result<Ending, Error> {
+        let mut namespaces = BTreeMap::<&str, bool>::new();
+        for result in response.results.iter().flat_map(|result| &result.namespaces) {
+            *namespaces.entry(&result.namespace).or_default() |= result.namespace_invalidated;
+        }
+        let mut output = Output::stdout(self.call.json);
+        for (namespace, is_whole) in &namespaces {
+            let line = json!({
+                "namespace": namespace, "result": "invalidated", "namespace_invalidated": is_whole,
+            });
+            output.line(&line, || format!("invalidated {namespace}"))?;
+        }
+        if namespaces.is_empty() {
+            remark("no namespace matches");
+        }
+        Ok(if namespaces.is_empty() { Ending::Miss } else { Ending::Done })
     }
 
     fn targets(&self) -> Vec<Target> {

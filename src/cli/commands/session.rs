@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use tonic::{Request, Response, Status, transport::Channel};
+use tonic::{Request, Response, Status, metadata::AsciiMetadataValue, transport::Channel};
 
 use super::{
     arguments::CallArgs,
@@ -20,6 +20,7 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(super) struct Session {
     server: RemoteServer,
     limit: Duration,
+    schema_version: Option<AsciiMetadataValue>,
 }
 
 /// Connects and runs a command.
@@ -31,7 +32,8 @@ pub(super) fn run<F: Future<Output = Result<Ending, Error>>>(
         let address = args.address.clone().unwrap_or_else(client::default_address);
         let limit = args.timeout;
         let server = client::within(limit, &address, client::connect(address.clone())).await?;
-        command(Session { server, limit }).await
+        let schema_version = args.schema_version.clone();
+        command(Session { server, limit, schema_version }).await
     })
 }
 
@@ -65,8 +67,17 @@ impl Session {
 
     /// A request with the time limit as its deadline.
     pub(super) fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
+        let mut request = self.request_without_deadline(message);
         request.set_timeout(self.limit);
+        request
+    }
+
+    /// A request that may take long.
+    pub(super) fn request_without_deadline<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(version) = &self.schema_version {
+            request.metadata_mut().insert("larder-schema-version", version.clone());
+        }
         request
     }
 

@@ -56,7 +56,9 @@ impl Args {
             let mut output = Output::stdout(self.call.json);
             let bar = output.is_interactive().then(progress_bar);
             // Without a deadline: it may take hours. Each message has the time limit.
-            let mut stream = session.answer(session.admin().warm(request)).await?;
+            let mut stream = session
+                .answer(session.admin().warm(session.request_without_deadline(request)))
+                .await?;
             let mut last = WarmResponse::default();
             while let Some(progress) = session.part(stream.message()).await? {
                 match &bar {

@@ -82,7 +82,7 @@ fn faults_of_rules_name_the_key() {
         (
             "namespace = 'ns'\nkeys = 'a'",
             "events.e[0].keys: unknown key, expected one of namespace, pattern, key, tags, \
-             params, when",
+             params, when; the most similar is key",
         ),
     ] {
         assert_eq!(problems(&format!("[[events.e]]\n{rule}"), &[]), [expected], "{rule}");

@@ -2,7 +2,7 @@
 
 use tonic::Response;
 
-use super::{CacheRpc, Compression, RpcResult, XCache, convert};
+use super::{CacheRpc, Compression, RpcResult, Schema, XCache, convert};
 use crate::pb::v1 as pb;
 
 impl CacheRpc {
@@ -10,8 +10,10 @@ impl CacheRpc {
         &self,
         request: pb::GetRequest,
         compression: Compression,
+        schema: Schema,
     ) -> RpcResult<pb::GetResponse> {
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
+        let key = schema.key(key);
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;
         let consistency = convert::consistency(request.consistency)?;
         let touch = convert::touch(request.touch)?;

@@ -1,10 +1,10 @@
 //! Listings of keys and namespaces, and inspected entries.
 
-use super::Checked;
+use super::{Checked, get::tier};
 use crate::{
     cache::{
-        EntryReport, KeyListPosition, KeyQuery, LeaseInspection, LeaseInspectionState,
-        NamespaceList, Outcome,
+        BanPattern, EntryReport, KeyListPosition, KeyQuery, LeaseInspection, LeaseInspectionState,
+        MatchingBan, NamespaceList, Outcome,
     },
     config::NamespaceConfig,
     model::{EntryKey, Glob, Kind, Namespace, SaturatingFrom as _, Violation},
@@ -59,15 +59,24 @@ pub(in crate::rpc) fn listed_key(key: &EntryKey) -> pb::ListedKey {
 }
 
 /// The key to inspect.
-pub(in crate::rpc) fn inspected_key(request: &pb::InspectEntryRequest) -> Checked<EntryKey> {
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::rpc) enum InspectedKey {
+    /// A key with its params, as callers name it: schema versions are not part of it yet.
+    OfCaller(EntryKey),
+    /// A key with the digest under which the store has it.
+    OfStore(EntryKey),
+}
+
+pub(in crate::rpc) fn inspected_key(request: &pb::InspectEntryRequest) -> Checked<InspectedKey> {
     let key = super::entry_key(&request.namespace, &request.key, &request.params)?;
     if request.params_digest.is_empty() {
-        return Ok(key);
+        return Ok(InspectedKey::OfCaller(key));
     }
     if !request.params.is_empty() {
         return Err(Violation::new("params_digest", "cannot be combined with params"));
     }
     EntryKey::restored(&request.namespace, &request.key, Some(&request.params_digest))
+        .map(InspectedKey::OfStore)
         .ok_or_else(|| Violation::new("params_digest", "must be a params_digest of ListKeys"))
 }
 
@@ -76,6 +85,7 @@ pub(in crate::rpc) fn inspect_response(report: &EntryReport) -> pb::InspectEntry
         entry: inspected_entry(report),
         lease: report.stored.lease.as_ref().map(inspected_lease),
         near_version: report.near.map(|version| version.to_text()).unwrap_or_default(),
+        tier: report.tier.map_or(pb::Tier::Unspecified, tier).into(),
     }
 }
 
@@ -111,7 +121,19 @@ fn inspected_entry(report: &EntryReport) -> Option<pb::InspectedEntry> {
         outcome: outcome.into(),
         invalidated: stored.is_invalidated,
         etag: etag.unwrap_or_default().to_owned(),
+        ban_sequence: stored.ban_sequence,
+        bans: stored.bans.iter().map(inspected_ban).collect(),
+        revalidation_window: Some(from_duration(entry.revalidation_window)),
     })
+}
+
+fn inspected_ban(ban: &MatchingBan) -> pb::InspectedBan {
+    use pb::inspected_ban::Matches;
+    let matches = match &ban.pattern {
+        BanPattern::Tag(tag) => Matches::Tag(tag.clone()),
+        BanPattern::Glob(glob) => Matches::Glob(glob.clone()),
+    };
+    pb::InspectedBan { matches: Some(matches), sequence: ban.sequence }
 }
 
 fn inspected_lease(lease: &LeaseInspection) -> pb::InspectedLease {
@@ -209,7 +231,7 @@ mod tests {
             params_digest: listed.params_digest,
             ..pb::InspectEntryRequest::default()
         };
-        assert_eq!(inspected_key(&request).unwrap(), key);
+        assert_eq!(inspected_key(&request).unwrap(), InspectedKey::OfStore(key));
         request.params = params;
         assert_eq!(inspected_key(&request).unwrap_err().field(), "params_digest");
         request.params.clear();

@@ -67,7 +67,7 @@ pub(in crate::rpc) fn batch_get_result(result: GetResult) -> pb::BatchGetResult 
 pub(super) fn found(found: Found) -> pb::Found {
     let outcome = outcome(Some(found.outcome)).into();
     let (value, entry) = value_and_info(found);
-    pb::Found { value, entry: Some(entry), outcome }
+    pb::Found { value, entry: Some(entry), outcome, ..Default::default() }
 }
 
 fn outcome(outcome: Option<Outcome>) -> pb::Outcome {
@@ -79,19 +79,23 @@ fn outcome(outcome: Option<Outcome>) -> pb::Outcome {
     }
 }
 
+pub(super) fn tier(tier: Tier) -> pb::Tier {
+    match tier {
+        Tier::Near => pb::Tier::Near,
+        Tier::Store => pb::Tier::Store,
+        Tier::Origin { .. } => pb::Tier::Origin,
+    }
+}
+
 fn value_and_info(found: Found) -> (Option<pb::Value>, pb::EntryInfo) {
     let Found { entry, age, ttl_remaining, tier, outcome: _ } = found;
-    let (tier, is_stored) = match tier {
-        Tier::Near => (pb::Tier::Near, true),
-        Tier::Store => (pb::Tier::Store, true),
-        Tier::Origin { is_stored } => (pb::Tier::Origin, is_stored),
-    };
+    let is_stored = !matches!(tier, Tier::Origin { is_stored: false });
     let info = pb::EntryInfo {
         version: if is_stored { entry.version.to_text() } else { String::new() },
         age: Some(from_duration(age)),
         ttl_remaining: Some(from_duration(ttl_remaining)),
         tags: entry.tags.to_vec(),
-        tier: tier.into(),
+        tier: self::tier(tier).into(),
     };
     (entry_value(entry), info)
 }

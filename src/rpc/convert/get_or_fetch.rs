@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{Checked, XCache, consistency, entry_key, get::found, non_negative};
 use crate::{
     cache::{
-        self, FetchMode, FetchStatus, FillOutcome, GetOrFetchOutcome, GetOrFetchRequest,
+        self, FetchMode, FetchStatus, FillOutcome, Found, GetOrFetchOutcome, GetOrFetchRequest,
         GetOrFetchResult, LeaseGuard, LeaseLoss, LeaseOffer,
     },
     model::{EntryKey, Violation},
@@ -89,6 +89,15 @@ fn mode(no_cache: bool, only_if_cached: bool) -> Checked<FetchMode> {
 }
 
 pub(in crate::rpc) fn get_or_fetch_reply(result: GetOrFetchResult) -> GetOrFetchReply {
+    projected_reply(result, found)
+}
+
+/// A reply in which `found` says what to return of an entry.
+#[inline]
+pub(in crate::rpc) fn projected_reply(
+    result: GetOrFetchResult,
+    found: impl FnOnce(Found) -> pb::Found,
+) -> GetOrFetchReply {
     use pb::get_or_fetch_response::Outcome;
     let cache_status = cache_status(&result);
     let GetOrFetchResult { outcome, status, fill, degraded } = result;
@@ -163,10 +172,18 @@ fn cache_status(result: &GetOrFetchResult) -> &'static str {
 pub(in crate::rpc) fn batch_get_or_fetch_result(
     result: Result<GetOrFetchResult, cache::Error>,
 ) -> (pb::BatchGetOrFetchResult, Option<LeaseGuard>) {
+    projected_result(result, found)
+}
+
+/// As [`batch_get_or_fetch_result`], where `found` says what to return of an entry.
+pub(in crate::rpc) fn projected_result(
+    result: Result<GetOrFetchResult, cache::Error>,
+    found: impl FnOnce(Found) -> pb::Found,
+) -> (pb::BatchGetOrFetchResult, Option<LeaseGuard>) {
     use pb::batch_get_or_fetch_result::Result as Pb;
     let (result, lease) = match result {
         Ok(result) => {
-            let GetOrFetchReply { response, lease, .. } = get_or_fetch_reply(result);
+            let GetOrFetchReply { response, lease, .. } = projected_reply(result, found);
             (Pb::Answer(response), lease.map(|lease| lease.guard))
         }
         Err(error) => (Pb::Error(status::fetch_error(error)), None),

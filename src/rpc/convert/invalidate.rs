@@ -14,6 +14,33 @@ pub(in crate::rpc) enum RequestedTarget {
     One(InvalidateTarget),
     /// What the rules of an event select.
     Event(Event),
+    /// One in each namespace that matches.
+    Matching(Glob, Selection),
+}
+
+/// Entries of a namespace.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::rpc) enum Selection {
+    All,
+    Tags(Vec<String>),
+    Pattern(Glob),
+}
+
+impl RequestedTarget {
+    /// Whether its namespace is a glob.
+    pub(in crate::rpc) fn is_matching(&self) -> bool {
+        matches!(self, Self::Matching(..))
+    }
+}
+
+impl Selection {
+    pub(in crate::rpc) fn within(&self, namespace: Namespace) -> InvalidateTarget {
+        match self {
+            Self::All => InvalidateTarget::Namespace(namespace),
+            Self::Tags(tags) => InvalidateTarget::Tags(namespace, tags.clone()),
+            Self::Pattern(glob) => InvalidateTarget::Pattern(namespace, glob.clone()),
+        }
+    }
 }
 
 /// The targets of a request.
@@ -32,48 +59,53 @@ pub(in crate::rpc) fn invalidate_targets(
 fn invalidate_target(target: pb::Target) -> Checked<RequestedTarget> {
     use pb::target::Target as Pb;
     let within = |part: &'static str| move |violation: Violation| violation.within(part);
-    let one = match target.target {
+    match target.target {
         None => {
             let description = "must be set: to a namespace, tags, a pattern, a key or an event";
             Err(Violation::new("target", description))
         }
         Some(Pb::Event(pb::EventTarget { name, attributes })) => {
             let event = Event::new(name, attributes).map_err(within("event."))?;
-            return Ok(RequestedTarget::Event(event));
+            Ok(RequestedTarget::Event(event))
         }
-        Some(Pb::Namespace(namespace)) => {
-            Ok(InvalidateTarget::Namespace(Namespace::new(&namespace)?))
-        }
+        Some(Pb::Namespace(namespace)) => requested(&namespace, Selection::All),
         Some(Pb::Tags(target)) => tag_target(target).map_err(within("tags.")),
         Some(Pb::Pattern(target)) => pattern_target(&target).map_err(within("pattern.")),
         Some(Pb::Key(key)) => {
             let key = entry_key(&key.namespace, &key.key, &key.params).map_err(within("key."))?;
-            Ok(InvalidateTarget::Key(key))
+            Ok(RequestedTarget::One(InvalidateTarget::Key(key)))
         }
-    };
-    one.map(RequestedTarget::One)
+    }
 }
 
-fn tag_target(target: pb::TagTarget) -> Checked<InvalidateTarget> {
-    let namespace = Namespace::new(&target.namespace)?;
+fn tag_target(target: pb::TagTarget) -> Checked<RequestedTarget> {
     if target.tags.is_empty() {
         return Err(Violation::new("tags", "must not be empty"));
     }
-    Ok(InvalidateTarget::Tags(namespace, tags(target.tags)?.to_vec()))
+    requested(&target.namespace, Selection::Tags(tags(target.tags)?.to_vec()))
 }
 
-fn pattern_target(target: &pb::PatternTarget) -> Checked<InvalidateTarget> {
-    Ok(InvalidateTarget::Pattern(Namespace::new(&target.namespace)?, Glob::new(&target.glob)?))
+fn pattern_target(target: &pb::PatternTarget) -> Checked<RequestedTarget> {
+    requested(&target.namespace, Selection::Pattern(Glob::new(&target.glob)?))
+}
+
+fn requested(namespace: &str, selection: Selection) -> Checked<RequestedTarget> {
+    // No name of a namespace has such a character.
+    if namespace.contains(['*', '?', '[', '\\']) {
+        let glob = Glob::new(namespace);
+        let glob = glob.map_err(|violation| violation.renamed("namespace".to_owned()))?;
+        return Ok(RequestedTarget::Matching(glob, selection));
+    }
+    Ok(RequestedTarget::One(selection.within(Namespace::new(namespace)?)))
 }
 
 pub(in crate::rpc) fn target_result(outcome: TargetOutcome) -> pb::TargetResult {
+    let none = pb::TargetResult::default();
     match outcome {
-        TargetOutcome::Deleted { existed } => {
-            pb::TargetResult { existed, namespace_invalidated: false }
-        }
-        TargetOutcome::Banned => pb::TargetResult::default(),
+        TargetOutcome::Deleted { existed } => pb::TargetResult { existed, ..none },
+        TargetOutcome::Banned => none,
         TargetOutcome::NamespaceInvalidated => {
-            pb::TargetResult { existed: false, namespace_invalidated: true }
+            pb::TargetResult { namespace_invalidated: true, ..none }
         }
     }
 }
@@ -143,8 +175,28 @@ mod tests {
             (Some(pattern("ns", "a[")), "targets[1].pattern.glob"),
             (Some(key("ns", "")), "targets[1].key.key"),
             (Some(event("")), "targets[1].event.name"),
+            (Some(key("n*", "k")), "targets[1].key.namespace"),
+            (Some(Pb::Namespace("[a".to_owned())), "targets[1].namespace"),
+            (Some(tag_target("[a", &["a"])), "targets[1].tags.namespace"),
         ] {
             assert_eq!(convert(vec![valid(), target]).unwrap_err().field(), field);
         }
+    }
+
+    #[test]
+    fn namespace_can_be_a_glob() {
+        let targets = vec![
+            Some(Pb::Namespace("a*".to_owned())),
+            Some(pattern("?", "k*")),
+            Some(tag_target("[ab]", &["t"])),
+        ];
+        let glob = |text| Glob::new(text).unwrap();
+        let expected = [
+            RequestedTarget::Matching(glob("a*"), Selection::All),
+            RequestedTarget::Matching(glob("?"), Selection::Pattern(glob("k*"))),
+            RequestedTarget::Matching(glob("[ab]"), Selection::Tags(vec!["t".to_owned()])),
+        ];
+        assert_eq!(convert(targets).unwrap(), expected);
+        assert!(expected.iter().all(RequestedTarget::is_matching));
     }
 }

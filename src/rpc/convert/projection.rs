@@ -1,15 +1,15 @@
-//! The fields of Get and BatchGet that few callers set: those that leave out values or parts of
-//! them, and sliding expiration.
+//! The fields of reads that few callers set: those that leave out values or parts of them, and
+//! sliding expiration.
 
 use std::time::Duration;
 
 use super::{
     Checked,
-    get::{batch_get_result, get_response},
+    get::{batch_get_result, found, get_response},
     touch,
 };
 use crate::{
-    cache::{Content, GetResult, Projected, Projection},
+    cache::{Content, Found, GetResult, Projected, Projection},
     model::{Version, Violation},
     pb::v1 as pb,
 };
@@ -19,7 +19,7 @@ const MAX_POINTERS: usize = 64;
 /// Longest JSON pointer, in bytes.
 const MAX_POINTER_BYTES: usize = 1024;
 
-/// The fields of a BatchGet that few callers set.
+/// Such fields of a request for one or several keys.
 pub(in crate::rpc) struct BatchReadOptions {
     projection: Projection,
     /// Sliding expiration.
@@ -47,19 +47,47 @@ pub(in crate::rpc) fn batch_read_options(
 ) -> Checked<Option<BatchReadOptions>> {
     let touch = touch(request.touch)?;
     let pb::BatchGetRequest { keys, if_versions_not, omit_value, json_pointers, .. } = request;
-    let is_whole = !omit_value && if_versions_not.is_empty() && json_pointers.is_empty();
-    if is_whole && touch.is_none() {
+    if touch.is_none() && !omit_value && if_versions_not.is_empty() && json_pointers.is_empty() {
         return Ok(None);
     }
-    let (keys, versions) = (keys.len(), if_versions_not.len());
-    if versions != 0 && versions != keys {
-        let description = format!("has {versions} elements for {keys} keys");
-        return Err(Violation::new("if_versions_not", description));
+    let content = content(omit_value, json_pointers)?;
+    BatchReadOptions::new(keys.len(), &if_versions_not, content, touch).map(Some)
+}
+
+/// The options of a GetOrFetch, which are taken out of it; `None` if it has none.
+#[inline]
+pub(in crate::rpc) fn fetch_options(
+    request: &mut pb::GetOrFetchRequest,
+) -> Checked<Option<BatchReadOptions>> {
+    let pb::GetOrFetchRequest { if_version_not, omit_value, json_pointers, touch, .. } = request;
+    if !*omit_value && touch.is_none() && if_version_not.is_empty() && json_pointers.is_empty() {
+        return Ok(None);
     }
-    let projection =
-        Projection { if_version_not: None, content: content(omit_value, json_pointers)? };
-    let if_versions_not = if_versions_not.iter().map(|version| Version::parse(version)).collect();
-    Ok(Some(BatchReadOptions { projection, touch, if_versions_not }))
+    set_fetch_options(request).map(Some)
+}
+
+#[cold]
+fn set_fetch_options(request: &mut pb::GetOrFetchRequest) -> Checked<BatchReadOptions> {
+    let touch = touch(request.touch)?;
+    let content = content(request.omit_value, std::mem::take(&mut request.json_pointers))?;
+    let if_versions_not = [std::mem::take(&mut request.if_version_not)];
+    BatchReadOptions::new(1, &if_versions_not, content, touch)
+}
+
+/// The options of a BatchGetOrFetch with `keys` keys, which are taken out of it; `None` if it has
+/// none.
+pub(in crate::rpc) fn batch_fetch_options(
+    request: &mut pb::BatchGetOrFetchRequest,
+    keys: usize,
+) -> Checked<Option<BatchReadOptions>> {
+    let touch = touch(request.touch)?;
+    let if_versions_not = std::mem::take(&mut request.if_versions_not);
+    let (omit_value, pointers) = (request.omit_value, std::mem::take(&mut request.json_pointers));
+    if touch.is_none() && !omit_value && if_versions_not.is_empty() && pointers.is_empty() {
+        return Ok(None);
+    }
+    let content = content(omit_value, pointers)?;
+    BatchReadOptions::new(keys, &if_versions_not, content, touch).map(Some)
 }
 
 fn content(omit_value: bool, json_pointers: Vec<String>) -> Checked<Content> {
@@ -118,6 +146,41 @@ pub(in crate::rpc) fn projected_get_response(
 }
 
 impl BatchReadOptions {
+    fn new(
+        keys: usize,
+        if_versions_not: &[String],
+        content: Content,
+        touch: Option<Duration>,
+    ) -> Checked<Self> {
+        let versions = if_versions_not.len();
+        if versions != 0 && versions != keys {
+            let description = format!("has {versions} elements for {keys} keys");
+            return Err(Violation::new("if_versions_not", description));
+        }
+        let projection = Projection { if_version_not: None, content };
+        // An unknown form is that of another release, and of no entry.
+        let if_versions_not = if_versions_not.iter().map(|version| Version::parse(version));
+        Ok(Self { projection, touch, if_versions_not: if_versions_not.collect() })
+    }
+
+    /// What to return of an entry that was found for the key with the number `index`.
+    pub(in crate::rpc) fn found(&mut self, index: usize, entry: Found) -> pb::Found {
+        self.projection.if_version_not = self.if_versions_not.get(index).copied().flatten();
+        let projected = self.projection.of(Some(&entry));
+        let mut message = found(entry);
+        match projected {
+            Ok(Projected::Whole) => return message,
+            Ok(Projected::Nothing) => {}
+            Ok(Projected::NotModified) => message.not_modified = true,
+            Ok(Projected::Parts(parts)) => {
+                message.parts = parts.into_iter().map(|json| pb::JsonPart { json }).collect();
+            }
+            Err(_not_json) => message.not_json = true,
+        }
+        message.value = None;
+        message
+    }
+
     /// The result for the key with the number `index`, and whether it is degraded.
     pub(in crate::rpc) fn result(
         &mut self,
@@ -211,6 +274,47 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(projection(both).unwrap_err().field(), "json_pointers");
+    }
+
+    #[test]
+    fn entry_that_is_found_or_fetched_is_projected() {
+        let options = |request: pb::GetOrFetchRequest| {
+            let mut request = request;
+            fetch_options(&mut request).unwrap()
+        };
+        assert!(options(pb::GetOrFetchRequest::default()).is_none());
+        let omit = pb::GetOrFetchRequest { omit_value: true, ..Default::default() };
+        let message = options(omit).unwrap().found(0, found_json());
+        assert!(message.value.is_none() && message.entry.is_some() && !message.not_modified);
+        let if_version_not = Version(255).to_text();
+        let same = pb::GetOrFetchRequest { if_version_not, ..Default::default() };
+        assert!(options(same).unwrap().found(0, found_json()).not_modified);
+        let json_pointers = vec!["/a".to_owned()];
+        let parts = pb::GetOrFetchRequest { json_pointers, ..Default::default() };
+        let mut parts = options(parts).unwrap();
+        let message = parts.found(0, found_json());
+        assert_eq!((message.parts[0].json.as_deref(), &message.value), (Some("null"), &None));
+        let text = parts.found(0, found_text(Outcome::Stale, Tier::Store));
+        assert!(text.not_json && text.value.is_none() && text.parts.is_empty());
+        let negative = parts.found(0, found_text(Outcome::Negative, Tier::Store));
+        assert!(!negative.not_json && negative.outcome() == pb::Outcome::Negative);
+        let touch = Some(prost_types::Duration::default());
+        let mut never = pb::GetOrFetchRequest { touch, ..Default::default() };
+        assert!(fetch_options(&mut never).is_err_and(|violation| violation.field() == "touch"));
+    }
+
+    #[test]
+    fn fetched_batch_has_one_version_per_key() {
+        let request = |versions: &[&str]| pb::BatchGetOrFetchRequest {
+            if_versions_not: versions.iter().map(|&version| version.to_owned()).collect(),
+            ..Default::default()
+        };
+        assert!(batch_fetch_options(&mut request(&[]), 2).unwrap().is_none());
+        assert!(batch_fetch_options(&mut request(&["x"]), 2).is_err());
+        let version = Version(255).to_text();
+        let mut options = batch_fetch_options(&mut request(&["x", &version]), 2).unwrap().unwrap();
+        assert!(!options.found(0, found_json()).not_modified);
+        assert!(options.found(1, found_json()).not_modified);
     }
 
     #[test]

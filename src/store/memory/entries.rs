@@ -10,7 +10,10 @@ use super::{
     slot::{self, NONE, Slot},
     slots::{SLOTS_PER_CHUNK, Slots},
 };
-use crate::model::{Entry, EntryKey, Namespace, Timestamp};
+use crate::{
+    model::{Entry, EntryKey, Namespace, Timestamp},
+    store::EntryInspection,
+};
 
 /// Memory of an entry in bytes, besides what its slot points to. The slot; the number of the slot
 /// with a control byte in the table, which is 7/16 to 7/8 full; and another one in the heap, which
@@ -188,39 +191,43 @@ impl Entries {
             .collect()
     }
 
-    /// Visits up to `limit` entries before the position `before`, and collects the names of the
-    /// valid ones in a namespace. Returns the position to continue from; none at the end.
-    pub(super) fn keys(
-        &self,
+    /// Visits up to `limit` entries before the position `before`, and passes the valid ones in a
+    /// namespace to `each`. Returns the position to continue from; none at the end.
+    pub(super) fn list<'a>(
+        &'a self,
         before: Option<u32>,
         limit: u32,
         now: Timestamp,
         namespace: &Namespace,
-        keys: &mut Vec<EntryKey>,
+        each: impl FnMut(&'a Slot),
     ) -> Option<u32> {
         let end = before.unwrap_or(NONE).min(self.slots.len());
         let start = end.saturating_sub(limit);
         // Backwards: a removal moves the last entry to its position, which may be visited again,
         // but an entry never moves to where it would be missed.
         let slots = (start..end).rev().map(|index| &self.slots[index]);
-        let listed = slots
+        slots
             .filter(|slot| slot.namespace() == namespace)
             .filter(|slot| slot.is_alive(now, self.epoch) && slot.is_valid())
-            .filter_map(Slot::key);
-        keys.extend(listed);
+            .for_each(each);
         (start > 0).then_some(start)
     }
 
-    /// The entry of a key, its memory in bytes, and whether it is invalidated or banned. Does not
-    /// mark it as used.
-    pub(super) fn inspect(
-        &self,
-        key: &HashedKey<'_>,
-        now: Timestamp,
-    ) -> Option<(Entry, u64, bool)> {
+    /// What is stored for a key, besides its lease. Does not mark the entry as used.
+    pub(super) fn inspect(&self, key: &HashedKey<'_>, now: Timestamp) -> Option<EntryInspection> {
         let slot = &self.slots[self.find(key)?];
-        let is_alive = slot.is_alive(now, self.epoch);
-        is_alive.then(|| (slot.entry(self.epoch), memory_of(slot), !slot.is_valid()))
+        if !slot.is_alive(now, self.epoch) {
+            return None;
+        }
+        let (entry, generation) = (slot.entry(self.epoch), slot.generation());
+        Some(EntryInspection {
+            is_invalidated: !slot.is_valid(),
+            ban_sequence: generation.sequence(),
+            bans: generation.matching_bans(key.key.key(), &entry.tags),
+            stored_bytes: memory_of(slot),
+            lease: None,
+            entry: Some(entry),
+        })
     }
 
     pub(super) fn len(&self) -> u32 {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     model::{Namespace, Timestamp},
-    store::NamespaceUsage,
+    store::{MatchingBan, NamespaceUsage},
 };
 
 /// The entries and leases of a namespace between two invalidations or bans.
@@ -124,6 +124,17 @@ impl Generation {
             return None;
         }
         self.lineage.succession.get()?.lock().current()
+    }
+
+    /// Number of the newest ban when the generation began.
+    pub(super) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// The newer bans that match an entry of this generation.
+    pub(super) fn matching_bans(&self, key: &str, tags: &[String]) -> Vec<MatchingBan> {
+        let bans = self.state.bans().filter(|_| !self.is_ended());
+        bans.map(|bans| bans.read().table().list(self.sequence, key, tags)).unwrap_or_default()
     }
 
     /// Number of patterns that [`Generation::renewed`] may match a key with.

@@ -255,6 +255,19 @@ impl Generations {
         first.into_iter().map(|(name, generation)| (name, generation.usage())).collect()
     }
 
+    /// Names of the namespaces that may have entries.
+    pub(super) async fn names(&self) -> Vec<Namespace> {
+        let mut names = Vec::new();
+        self.visit(|shard| {
+            let table = shard.read();
+            let in_use = table.iter().filter(|entry| entry.current.is_some());
+            names.extend(in_use.map(|entry| entry.state.name().clone()));
+            table.len()
+        })
+        .await;
+        names
+    }
+
     /// Memory of the namespaces, summed up again.
     #[cfg(test)]
     pub(super) fn recount(&self) -> u64 {

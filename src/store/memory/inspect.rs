@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use tokio::task::yield_now;
 
-use super::{MemoryStore, lease_records::LeaseState};
+use super::{MemoryStore, lease_records::LeaseState, slot::Slot};
 use crate::{
-    model::{EntryKey, Namespace, SaturatingFrom as _},
+    model::{EntryKey, Namespace, SaturatingFrom as _, Timestamp},
     store::{
-        EntryInspection, Inspect, KeyListPart, KeyListPosition, KeyListStep, LeaseInspection,
-        LeaseInspectionState, NamespacePage, NamespaceUsage, Result, StoreInfo, ttl_class,
+        EntryInspection, EntrySample, Inspect, KeyListPart, KeyListPosition, KeyListStep,
+        LeaseInspection, LeaseInspectionState, NamespaceListPart, NamespacePage, NamespaceUsage,
+        Result, StoreInfo, ttl_class,
     },
 };
 
@@ -64,6 +65,44 @@ impl MemoryStore {
     }
 }
 
+impl MemoryStore {
+    /// Does one step of a listing: passes valid entries to `each`, with the time at which the store
+    /// was created. Holds the lock of one shard for part of the step.
+    fn walk(
+        &self,
+        step: &KeyListStep,
+        mut each: impl FnMut(&Slot, Timestamp),
+    ) -> Option<KeyListPosition> {
+        let store = &*self.0;
+        let now = store.now();
+        let cursor = step.position.cursor_of(store.id);
+        let mut visits = step.visits.clamp(1, KeyListStep::MAX_VISITS);
+        // The upper half is the shard, and the lower half the position in it; zero is its end.
+        let mut shard = usize::try_from(cursor >> 32).unwrap_or(usize::MAX);
+        let mut before = u32::try_from(cursor & u64::from(u32::MAX)).ok().filter(|at| *at > 0);
+        while let Some(table) = store.shards.get(shard) {
+            let limit = u32::saturating_from(visits);
+            let (left, next) = {
+                let entries = &table.lock().entries;
+                let left = before.unwrap_or(u32::MAX).min(entries.len());
+                let each = |slot: &Slot| each(slot, store.epoch);
+                (left, entries.list(before, limit, now, &step.namespace, each))
+            };
+            visits = visits.saturating_sub(usize::saturating_from(left.min(limit)));
+            if next.is_none() {
+                shard += 1;
+            }
+            before = next;
+            if visits == 0 {
+                break;
+            }
+        }
+        let cursor = (shard as u64) << 32 | u64::from(before.unwrap_or(0));
+        let is_end = shard >= store.shards.len();
+        (!is_end).then_some(KeyListPosition { origin: store.id, cursor })
+    }
+}
+
 #[async_trait]
 impl Inspect for MemoryStore {
     fn kind(&self) -> &'static str {
@@ -99,52 +138,37 @@ impl Inspect for MemoryStore {
         Ok(usage)
     }
 
-    /// Holds the lock of one shard for part of the step.
     async fn list_keys(&self, step: &KeyListStep) -> Result<KeyListPart> {
-        let store = &*self.0;
-        let now = store.now();
-        let cursor = step.position.cursor_of(store.id);
-        let (mut keys, mut visits) = (Vec::new(), step.visits.clamp(1, KeyListStep::MAX_VISITS));
-        // The upper half is the shard, and the lower half the position in it; zero is its end.
-        let mut shard = usize::try_from(cursor >> 32).unwrap_or(usize::MAX);
-        let mut before = u32::try_from(cursor & u64::from(u32::MAX)).ok().filter(|at| *at > 0);
-        while let Some(table) = store.shards.get(shard) {
-            let limit = u32::saturating_from(visits);
-            let (left, next) = {
-                let entries = &table.lock().entries;
-                let left = before.unwrap_or(u32::MAX).min(entries.len());
-                (left, entries.keys(before, limit, now, &step.namespace, &mut keys))
-            };
-            visits = visits.saturating_sub(usize::saturating_from(left.min(limit)));
-            if next.is_none() {
-                shard += 1;
-            }
-            before = next;
-            if visits == 0 {
-                break;
-            }
-        }
+        let mut keys = Vec::new();
+        let next = self.walk(step, |slot, _| keys.extend(slot.key()));
         // Matching takes longer than visiting, so it is done without the lock.
-        keys.retain(|key| step.selects(key.key()));
-        let cursor = (shard as u64) << 32 | u64::from(before.unwrap_or(0));
-        let is_end = shard >= store.shards.len();
-        let next = (!is_end).then_some(KeyListPosition { origin: store.id, cursor });
+        keys.retain(|key: &EntryKey| step.selects(key.key()));
         Ok(KeyListPart { keys, next })
+    }
+
+    /// The shards are visited in turn, and each has a random part of all keys.
+    async fn sample_entries(&self, step: &KeyListStep) -> Result<EntrySample> {
+        let mut entries = Vec::new();
+        let next = self.walk(step, |slot, epoch| entries.push(slot.facts(epoch)));
+        Ok(EntrySample { entries, next })
+    }
+
+    /// All in one step.
+    async fn list_namespaces(&self, _position: KeyListPosition) -> Result<NamespaceListPart> {
+        Ok(NamespaceListPart { namespaces: self.0.generations.names().await, next: None })
     }
 
     async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection> {
         let store = &*self.0;
-        let generation = store.generations.state(key.namespace());
+        let namespace = store.generations.state(key.namespace());
         let (key, shard) = store.locate(key);
         let shard = shard.lock();
         let now = store.now();
-        let mut found = EntryInspection::default();
-        if let Some((entry, bytes, is_invalidated)) = shard.entries.inspect(&key, now) {
-            found.entry = Some(entry);
-            found.stored_bytes = bytes;
-            found.is_invalidated = is_invalidated;
-        }
-        let of_namespace = generation.and_then(|namespace| namespace.held_off_until(now));
+        let mut found = shard.entries.inspect(&key, now).unwrap_or_default();
+        let of_namespace = namespace.and_then(|namespace| {
+            let of_bans = namespace.ban_held_off_until(key.key.key(), now);
+            namespace.held_off_until(now).max(of_bans)
+        });
         let hold_off = shard.leases.held_off_until(&key, now).max(of_namespace);
         found.lease = match (hold_off, shard.leases.lease(&key, now)) {
             (Some(end), _) => Some(LeaseInspection {

@@ -10,8 +10,11 @@ use super::{
     generation::Generation,
     name::{self, HashedKey, table_hash},
 };
-use crate::model::{
-    Entry, EntryKey, FetchMetadata, Kind, Namespace, Tags, Timestamp, Version, millis_ceil,
+use crate::{
+    model::{
+        Entry, EntryKey, FetchMetadata, Kind, Namespace, Tags, Timestamp, Version, millis_ceil,
+    },
+    store::EntryFacts,
 };
 
 /// No slot.
@@ -156,6 +159,21 @@ impl Slot {
             entry.fetch_metadata = extras.fetch_metadata.clone();
         }
         entry
+    }
+
+    pub(super) fn facts(&self, epoch: Timestamp) -> EntryFacts {
+        let value_bytes = match self.head.is_separate() {
+            true => self.block.len(),
+            false => self.block.len().saturating_sub(self.head.len()),
+        };
+        let windows = self.extras.as_ref().map_or(0, |extras| extras.windows());
+        let expires_at = self.expires_at.timestamp(epoch);
+        EntryFacts {
+            key_bytes: self.key_text().len() as u64,
+            value_bytes: value_bytes as u64,
+            created_at: self.created_at.timestamp(epoch),
+            fresh_until: Timestamp(expires_at.0.saturating_sub(windows)),
+        }
     }
 
     /// Replaces everything but the value and its version.

@@ -54,6 +54,10 @@ impl Store for NearCacheStore {
         self.near_cache.get(key, now)
     }
 
+    fn flush_near(&self, namespace: Option<&Namespace>) -> (u64, u64) {
+        self.near_cache.flush(namespace)
+    }
+
     async fn get(&self, key: &EntryKey) -> Result<Option<Entry>> {
         let Some(table) = self.near_cache.table(key.namespace()) else {
             return self.inner.get(key).await;
@@ -111,7 +115,12 @@ impl Store for NearCacheStore {
         limits: &BanLimits,
     ) -> Result<BanOutcome> {
         let outcome = self.inner.ban(namespace, ban, limits).await;
-        self.near_cache.invalidate_namespace(namespace);
+        match outcome {
+            Ok(BanOutcome::Banned) => self.near_cache.on_ban(namespace),
+            Ok(BanOutcome::NamespaceInvalidated) | Err(_) => {
+                self.near_cache.invalidate_namespace(namespace);
+            }
+        }
         outcome
     }
 

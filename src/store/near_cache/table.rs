@@ -10,10 +10,13 @@ use std::{
 
 use quick_cache::{
     DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter,
-    sync::{Cache, GuardResult, PlaceholderGuard},
+    sync::{Cache, EntryAction, GuardResult, PlaceholderGuard},
 };
 
-use super::NearCacheOptions;
+use super::{
+    NearCacheOptions,
+    markers::{KnownBans, Marker, MarkerState, ReadAt},
+};
 use crate::model::{Entry, EntryKey, SaturatingFrom as _};
 
 /// Cost of an entry in bytes, besides its key and value: both structs as they stand in the table,
@@ -41,13 +44,14 @@ pub struct NearCacheUsage {
     pub evictions: u64,
 }
 
-/// The copies of one namespace, with an epoch for each of its generation markers.
+/// The copies of one namespace, and its generation markers.
 pub(super) struct NamespaceTable {
     options: NearCacheOptions,
     max_staleness_ns: u64,
     cache: Table,
-    /// Entries that were read in an earlier epoch are invalid.
-    epochs: Box<[AtomicU64]>,
+    markers: Box<[Marker]>,
+    /// Number of generations so far.
+    lineages: AtomicU64,
     evictions: Arc<AtomicU64>,
 }
 
@@ -58,7 +62,7 @@ type Table = Cache<EntryKey, CachedEntry, EntryWeighter, DefaultHashBuilder, Evi
 pub(super) struct Reservation<'a> {
     guard: Guard<'a>,
     key_bytes: u64,
-    epoch: u64,
+    read_at: ReadAt,
 }
 
 type Guard<'a> =
@@ -67,7 +71,7 @@ type Guard<'a> =
 #[derive(Clone)]
 struct CachedEntry {
     entry: Entry,
-    epoch: u64,
+    read_at: ReadAt,
     weight: u64,
 }
 
@@ -100,7 +104,8 @@ impl NamespaceTable {
                     Cache::with(MIN_EXPECTED_ENTRIES, max_bytes, EntryWeighter, hasher, lifecycle)
                 }
             },
-            epochs: (0..generation_shards).map(|_| AtomicU64::new(0)).collect(),
+            markers: (0..generation_shards.max(1)).map(|_| Marker::default()).collect(),
+            lineages: AtomicU64::new(0),
             evictions,
         }
     }
@@ -115,17 +120,39 @@ impl NamespaceTable {
 
     pub(super) fn get(&self, key: &EntryKey) -> Option<Entry> {
         let cached = self.cache.get(key)?;
-        (cached.epoch == self.epoch(key)).then_some(cached.entry)
+        let marker = self.marker(key)?;
+        if marker.is_current(&cached.read_at) {
+            Some(cached.entry)
+        } else {
+            self.check(key, cached)
+        }
+    }
+
+    /// The copy, if it is valid although its marker was announced since it was read.
+    #[cold]
+    fn check(&self, key: &EntryKey, cached: CachedEntry) -> Option<Entry> {
+        let marker = self.marker(key)?;
+        let renewed = marker.renewed(&cached.read_at, key.key(), &cached.entry.tags)?;
+        // So that it need not be checked again. Another copy may have replaced it.
+        self.cache.entry(key, Some(Duration::ZERO), |_, current| {
+            if current.read_at == cached.read_at && current.entry.version == cached.entry.version {
+                current.read_at = renewed;
+            }
+            EntryAction::Retain(())
+        });
+        Some(cached.entry)
     }
 
     /// Reserves the slot of a key that is about to be read; none if another read holds it.
     pub(super) fn reserve(&self, key: &EntryKey) -> Option<Reservation<'_>> {
         // Loaded before the store is asked: an invalidation after that begins a later epoch.
-        let epoch = self.epoch(key);
+        let read_at = self.marker(key)?.read_at();
         let key_bytes = key.size() as u64;
         for _ in 0..2 {
             match self.cache.get_value_or_guard(key, Some(Duration::ZERO)) {
-                GuardResult::Guard(guard) => return Some(Reservation { guard, key_bytes, epoch }),
+                GuardResult::Guard(guard) => {
+                    return Some(Reservation { guard, key_bytes, read_at });
+                }
                 // The caller asks the store although there is a copy, so the copy is outdated.
                 GuardResult::Value(_) => self.invalidate(key),
                 GuardResult::Timeout => return None,
@@ -138,16 +165,38 @@ impl NamespaceTable {
         self.cache.remove(key);
     }
 
-    pub(super) fn invalidate_shard(&self, shard: u64) {
-        if let Some(epoch) = usize::try_from(shard).ok().and_then(|shard| self.epochs.get(shard)) {
-            epoch.fetch_add(1, Ordering::AcqRel);
+    /// The marker of a shard was changed: its copies are checked.
+    pub(super) fn marker_announced(&self, shard: u64) {
+        if let Some(marker) = self.marker_of(shard) {
+            marker.announced();
+        }
+    }
+
+    /// All markers were changed.
+    pub(super) fn all_markers_announced(&self) {
+        self.markers.iter().for_each(Marker::announced);
+    }
+
+    /// The shards whose markers were announced since they were read, with their epochs.
+    pub(super) fn unconfirmed(&self) -> Vec<(u64, u64)> {
+        let numbered = (0..).zip(&self.markers);
+        numbered.filter_map(|(shard, marker)| Some((shard, marker.unconfirmed()?))).collect()
+    }
+
+    /// The marker of a shard was read in this epoch.
+    pub(super) fn confirm(
+        &self,
+        (shard, epoch): (u64, u64),
+        state: Option<MarkerState>,
+        bans: &Arc<dyn KnownBans>,
+    ) {
+        if let Some(marker) = self.marker_of(shard) {
+            marker.confirm(epoch, state, bans.clone(), &self.lineages);
         }
     }
 
     pub(super) fn invalidate_all(&self) {
-        self.epochs.iter().for_each(|epoch| {
-            epoch.fetch_add(1, Ordering::AcqRel);
-        });
+        self.markers.iter().for_each(Marker::forget);
         self.cache.clear();
     }
 
@@ -159,12 +208,14 @@ impl NamespaceTable {
         }
     }
 
-    fn epoch(&self, key: &EntryKey) -> u64 {
-        let shard = key.shard(self.epochs.len() as u64);
-        usize::try_from(shard)
-            .ok()
-            .and_then(|shard| self.epochs.get(shard))
-            .map_or(0, |epoch| epoch.load(Ordering::Acquire))
+    #[inline]
+    fn marker(&self, key: &EntryKey) -> Option<&Marker> {
+        self.marker_of(key.shard(self.markers.len() as u64))
+    }
+
+    #[inline]
+    fn marker_of(&self, shard: u64) -> Option<&Marker> {
+        self.markers.get(usize::try_from(shard).ok()?)
     }
 }
 
@@ -181,7 +232,7 @@ impl Reservation<'_> {
     pub(super) fn insert(self, entry: Entry) {
         let weight = self.key_bytes + entry.heap_bytes() as u64 + ENTRY_OVERHEAD;
         // An error means that the reservation was voided, or that the entry is too large.
-        let _ = self.guard.insert(CachedEntry { entry, epoch: self.epoch, weight });
+        let _ = self.guard.insert(CachedEntry { entry, read_at: self.read_at, weight });
     }
 }
 

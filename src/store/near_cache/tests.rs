@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod bans;
+
 use bytes::Bytes;
 
 use super::*;
@@ -355,4 +357,20 @@ async fn zero_shards_count_as_one() {
     insert(&near, "a", "1");
     near.invalidate_shard("ns", 0);
     assert_eq!(read(&near, "a"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flush_removes_the_copies_of_a_namespace_or_of_all() {
+    let near = coherent(MIB);
+    insert(&near, "a", "1");
+    insert(&near, "b", "2");
+    let bytes = usage(&near).bytes;
+    assert_eq!(near.flush(Some(&namespace("other"))), (0, 0));
+    assert_eq!(near.flush(Some(&namespace("ns"))), (2, bytes));
+    assert_eq!((read(&near, "a"), usage(&near).entries), (None, 0));
+    insert(&near, "a", "1");
+    assert_eq!(near.flush(None).0, 1);
+    assert_eq!(read(&near, "a"), None);
+    insert(&near, "a", "3");
+    assert_eq!(read(&near, "a").unwrap(), "3", "it is still in use");
 }

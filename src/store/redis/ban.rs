@@ -38,6 +38,12 @@ impl RedisStore {
             match reply.word.as_str() {
                 "LOG" => {
                     self.bans.learn(&bans, epoch, &mut reply)?;
+                    if self.bans.is_too_large(&bans) {
+                        let sequence = self.bans.head(&bans).sequence;
+                        self.bans.end_generations(&bans, sequence, retention(limits)).await?;
+                        bans.forget();
+                        return Ok(BanOutcome::NamespaceInvalidated);
+                    }
                     self.move_markers(&bans).await?;
                     // Otherwise the ban may have been lost with the former server.
                     if self.bans.epoch() == epoch {
@@ -86,7 +92,7 @@ impl RedisStore {
     }
 
     /// Moves all markers of a namespace to the newest ban.
-    async fn move_markers(&self, bans: &NamespaceBans) -> Result<()> {
+    pub(super) async fn move_markers(&self, bans: &NamespaceBans) -> Result<()> {
         let mut names: Vec<String> = self.schema.markers(bans.namespace());
         for _ in 0..MAX_ATTEMPTS {
             let mut mget = redis::cmd("MGET");

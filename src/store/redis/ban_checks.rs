@@ -47,6 +47,11 @@ pub(super) enum FillStep {
 // === impl EntryChecks ===
 
 impl EntryChecks {
+    /// The bans of the namespace.
+    pub(super) fn bans(&self) -> &Arc<NamespaceBans> {
+        &self.bans
+    }
+
     /// Returns the reply of a script, unless it must run again.
     pub(super) async fn settle(
         &mut self,
@@ -54,11 +59,17 @@ impl EntryChecks {
         key: &EntryKey,
         mut reply: ScriptReply,
     ) -> Result<Option<ScriptReply>> {
-        if reply.word != "CHECK" {
-            return Ok(Some(reply));
+        match reply.word.as_str() {
+            "CHECK" => {
+                self.attempt()?;
+                Box::pin(store.settle(&self.bans, key, &mut reply)).await?;
+            }
+            "POSITION" => {
+                self.attempt()?;
+                Box::pin(store.settle_position(&self.bans, key, &mut reply)).await?;
+            }
+            _ => return Ok(Some(reply)),
         }
-        self.attempt()?;
-        Box::pin(store.settle(&self.bans, key, &mut reply)).await?;
         Ok(None)
     }
 
@@ -71,6 +82,11 @@ impl EntryChecks {
 // === impl FillChecks ===
 
 impl FillChecks {
+    /// The bans of the namespace.
+    pub(super) fn bans(&self) -> &Arc<NamespaceBans> {
+        self.entry.bans()
+    }
+
     /// The checked range, as an argument of the script.
     pub(super) fn range(&self) -> Vec<u8> {
         [self.granted_at.encode(), self.until.encode()].concat()
@@ -145,7 +161,7 @@ impl RedisStore {
             return self.bans.replace_marker(marker_name, &marker, moved).await;
         }
         let script: &Script = if is_valid { &RESTAMP } else { &DROP_BANNED };
-        let mut call = self.call(script, key, None);
+        let mut call = self.call(script, key, bans, None);
         if is_valid {
             call.arg(&marker);
         }
@@ -153,14 +169,37 @@ impl RedisStore {
         self.pool.run(script, &call, Retry::Idempotent).await.map(|_| ())
     }
 
+    /// Reads the log up to the marker, and moves the marker to the newest ban.
+    #[cold]
+    async fn settle_position(
+        &self,
+        bans: &Arc<NamespaceBans>,
+        key: &EntryKey,
+        reply: &mut ScriptReply,
+    ) -> Result<()> {
+        let marker: Vec<u8> = reply.next()?;
+        self.bans.read(bans, Position::of_marker(&marker).sequence).await?;
+        match self.bans.moved(bans, &marker) {
+            Some(moved) => {
+                let name = self.schema.entry_keys(key).marker;
+                self.bans.replace_marker(&name, &marker, moved).await
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Whether the entry in the reply of a delete was valid.
     #[cold]
-    pub(super) async fn was_valid(&self, key: &EntryKey, reply: &mut ScriptReply) -> Result<bool> {
-        let bans = self.bans.of(key.namespace());
+    pub(super) async fn was_valid(
+        &self,
+        bans: &Arc<NamespaceBans>,
+        key: &EntryKey,
+        reply: &mut ScriptReply,
+    ) -> Result<bool> {
         let (marker, head): (Vec<u8>, Vec<u8>) = (reply.next()?, reply.next()?);
         let Some((since, tags)) = BanLogs::candidate_of(&head) else { return Ok(false) };
         let candidate = Candidate { since, key: key.key(), tags: &tags };
         let marker_name = self.schema.entry_keys(key).marker;
-        self.bans.is_valid(&bans, (&marker_name, &marker), &candidate).await
+        self.bans.is_valid(bans, (&marker_name, &marker), &candidate).await
     }
 }

@@ -12,6 +12,9 @@ use crate::{
 /// Ids of bans that a replica remembers. Redis keeps those of an hour, or 10,000.
 const MAX_IDS: usize = 50_000;
 
+/// Memory of an id in the map, in bytes, with the share of its node, which may be half full.
+const ID_BYTES: usize = 2 * (size_of::<(u64, Position)>() + 2);
+
 /// What a replica knows of the log of a namespace.
 #[derive(Default)]
 pub(super) struct BanLog {
@@ -41,6 +44,21 @@ impl BanLog {
         self.head
     }
 
+    /// Number up to which bans were dropped.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Whether there are bans that are not dropped yet.
+    pub(super) fn has_bans(&self) -> bool {
+        self.dropped < self.head.sequence && !self.table.is_empty()
+    }
+
+    /// Estimated memory, in bytes. Zero without bans.
+    pub(super) fn memory(&self) -> u64 {
+        (self.table.memory() + self.ids.len() * ID_BYTES) as u64
+    }
+
     /// The bans.
     pub(super) fn table(&self) -> &BanTable {
         &self.table
@@ -66,7 +84,8 @@ impl BanLog {
             return;
         }
         self.head = part.head;
-        self.dropped = part.dropped;
+        // Bans that were dropped here are not told again.
+        self.dropped = self.dropped.max(part.dropped);
         let text = |(name, number): (Vec<u8>, u64)| Some((String::from_utf8(name).ok()?, number));
         for (tag, sequence) in part.tags.into_iter().filter_map(text) {
             self.table.insert_tag(&tag, sequence, Timestamp(0));
@@ -95,11 +114,16 @@ impl BanLog {
         while self.ids.len() > MAX_IDS {
             self.ids.pop_first();
         }
-        self.table.drop_until(part.dropped, now);
+        self.table.drop_until(self.dropped, now);
     }
 }
 
 impl LogPart {
+    /// Whether patterns were banned.
+    pub(super) fn has_globs(&self) -> bool {
+        !self.globs.is_empty()
+    }
+
     /// The tags and the globs that were banned after `since`; `None` if some of them are not known.
     pub(super) fn newer_than(self, since: Position) -> Option<(Vec<String>, Vec<String>)> {
         if (self.is_all && since.sequence > 0) || since.sequence < self.dropped {
@@ -205,5 +229,7 @@ mod tests {
         log.apply(dropped, Timestamp(NOW.0 + 1));
         assert!(log.table().is_empty());
         assert!(log.covers(position(2, 2)) && !log.covers(position(1, 1)));
+        log.apply(part(false, position(3, 3), &[]), NOW);
+        assert!(!log.covers(position(1, 1)), "the log was set back to before the drop");
     }
 }

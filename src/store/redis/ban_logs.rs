@@ -11,6 +11,10 @@
 //! What a replica knows was said by one server. It is read again when another server is met, and
 //! when the connection was lost on which Redis announces new bans.
 
+mod checks;
+mod markers;
+mod memory;
+
 use std::{
     sync::{
         Arc,
@@ -25,21 +29,21 @@ use repeated_events::LogInterval;
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{
-    announcement::announce_invalidation,
     ban_log::{BanLog, LogPart},
-    codec,
     connection::PoolHealth,
     key_schema::{KeySchema, ParsedKey},
-    marker::{self, GENERATION_BYTES, Position},
+    marker::{GENERATION_BYTES, Position},
     pool::{RedisPool, Retry},
     request::unexpected,
-    script::{ADVANCE_MARKERS, DROP_BANS, READ_BANS, Script},
+    script::{READ_BANS, Script},
     script_reply::ScriptReply,
 };
 use crate::{
     model::{Namespace, Timestamp},
-    store::{Error, ErrorKind, Result},
+    store::{Error, ErrorKind, Result, key_watch::KeyWatchers},
 };
+pub(super) use checks::Candidate;
+use memory::{AccountedBytes, MemoryAccount};
 
 /// Namespaces whose logs are known at a time.
 const MAX_NAMESPACES: usize = 10_000;
@@ -55,6 +59,8 @@ pub(super) struct BanLogs(Arc<Shared>);
 struct Shared {
     pool: RedisPool,
     schema: Arc<KeySchema>,
+    lease_watchers: KeyWatchers,
+    memory: MemoryAccount,
     namespaces: Cache<Namespace, Arc<NamespaceBans>>,
     checks: AtomicU64,
     banned: AtomicU64,
@@ -72,6 +78,8 @@ pub(super) struct NamespaceBans {
     /// When the last read failed, and why.
     reading: Mutex<Option<(Instant, Error)>>,
     is_advancing: AtomicBool,
+    /// The newest ban when the last complete sweep began, and when it ended.
+    swept: parking_lot::Mutex<Option<(u64, Instant)>>,
     /// Whether an announced ban is being read.
     is_following: AtomicBool,
 }
@@ -80,14 +88,9 @@ struct Known {
     /// The epoch in which the log was read; none if it was not.
     epoch: Option<u64>,
     log: BanLog,
-}
-
-/// What is to be checked for bans.
-pub(super) struct Candidate<'a> {
-    /// The position up to which the bans are taken into account already.
-    pub(super) since: Position,
-    pub(super) key: &'a str,
-    pub(super) tags: &'a [String],
+    /// When the log was read last.
+    learned_at: Instant,
+    memory: AccountedBytes,
 }
 
 /// Numbers of events.
@@ -99,15 +102,30 @@ pub struct BanStats {
     pub banned: u64,
     /// Shards whose generation has ended because they knew bans that a failover has lost.
     pub lost_positions: u64,
+    /// Memory of all known bans, in bytes.
+    pub bytes: u64,
+    /// Limit of it.
+    pub max_bytes: u64,
+    /// Namespaces whose bans were forgotten because of the limit.
+    pub forgotten: u64,
 }
 
 // === impl BanLogs ===
 
 impl BanLogs {
-    pub(super) fn new(pool: RedisPool, schema: Arc<KeySchema>) -> Self {
+    /// Keeps at most `max_bytes` of bans in memory. Notifies the watches of leases that a pattern
+    /// bans.
+    pub(super) fn new(
+        pool: RedisPool,
+        schema: Arc<KeySchema>,
+        lease_watchers: KeyWatchers,
+        max_bytes: u64,
+    ) -> Self {
         Self(Arc::new(Shared {
             pool,
             schema,
+            lease_watchers,
+            memory: MemoryAccount::new(max_bytes),
             namespaces: Cache::new(MAX_NAMESPACES),
             checks: AtomicU64::new(0),
             banned: AtomicU64::new(0),
@@ -121,6 +139,9 @@ impl BanLogs {
             checks: self.0.checks.load(Ordering::Relaxed),
             banned: self.0.banned.load(Ordering::Relaxed),
             lost_positions: self.0.lost_positions.load(Ordering::Relaxed),
+            bytes: self.0.memory.used(),
+            max_bytes: self.0.memory.max_bytes,
+            forgotten: self.0.memory.forgotten.load(Ordering::Relaxed),
         }
     }
 
@@ -135,10 +156,33 @@ impl BanLogs {
 
     #[cold]
     fn insert(&self, namespace: &Namespace) -> Arc<NamespaceBans> {
-        let bans = Arc::new(NamespaceBans::new(namespace.clone()));
+        let memory = self.0.memory.accounted();
+        let bans = Arc::new(NamespaceBans::new(namespace.clone(), memory));
         let inserted =
             self.0.namespaces.get_or_insert_with(namespace, || Ok::<_, ()>(bans.clone()));
         inserted.unwrap_or(bans)
+    }
+
+    /// The namespaces with bans that the sweep may drop. Those whose bans were not dropped because
+    /// entries are older, and that have no newer ban, are left out for `pause`.
+    pub(super) fn to_sweep(&self, pause: Duration) -> Vec<Arc<NamespaceBans>> {
+        let epoch = self.epoch();
+        let is_due = |bans: &NamespaceBans| {
+            let known = bans.known.read();
+            let swept = *bans.swept.lock();
+            known.epoch == Some(epoch)
+                && known.log.has_bans()
+                && swept.is_none_or(|(until, ended_at)| {
+                    until != known.log.head().sequence || ended_at.elapsed() >= pause
+                })
+        };
+        let all = self.0.namespaces.iter().map(|(_, bans)| bans);
+        all.filter(|bans| is_due(bans)).collect()
+    }
+
+    /// Whether an entry at this position needs no check against the bans up to the number `until`.
+    pub(super) fn is_newer(&self, bans: &NamespaceBans, position: Position, until: u64) -> bool {
+        position.sequence >= until && bans.known.read().log.is_known(position)
     }
 
     /// Changes whenever what is known must be read again.
@@ -225,7 +269,15 @@ impl BanLogs {
             call.arg(&head.encode());
             let mut reply = self.0.pool.run(&READ_BANS, &call, Retry::Idempotent).await?;
             match reply.word.as_str() {
-                "LOG" => return self.learn(bans, epoch, &mut reply),
+                "LOG" => {
+                    self.learn(bans, epoch, &mut reply)?;
+                    if !self.is_too_large(bans) {
+                        return Ok(());
+                    }
+                    let sequence = bans.known.read().log.head().sequence;
+                    self.end_generations(bans, sequence, 0).await?;
+                    bans.forget();
+                }
                 "DAMAGED" => self.end_generations(bans, reply.next()?, 0).await?,
                 _ => return Err(unexpected("read_bans.lua")),
             }
@@ -233,39 +285,8 @@ impl BanLogs {
         Err(ErrorKind::Timeout.into())
     }
 
-    /// Ends the generations of all shards of a namespace, and drops the bans up to the number
-    /// `sequence`, which no entry is older than then. The log is kept for `retention_ms` at least.
-    pub(super) async fn end_generations(
-        &self,
-        bans: &NamespaceBans,
-        sequence: u64,
-        retention_ms: u64,
-    ) -> Result<()> {
-        tracing::warn!(
-            namespace = %bans.namespace,
-            "there are too many bans, or some were evicted: the whole namespace is invalidated"
-        );
-        let mut unlink = redis::cmd("UNLINK");
-        unlink.arg(self.0.schema.markers(&bans.namespace));
-        self.0.pool.query(&unlink, Retry::Idempotent).await?;
-        announce_invalidation(&self.0.pool, &self.0.schema, &bans.namespace).await?;
-        let mut drop = self.log_call(&DROP_BANS, &bans.namespace);
-        drop.arg(sequence).arg(retention_ms);
-        self.0.pool.run(&DROP_BANS, &drop, Retry::Idempotent).await.map(|_| ())
-    }
-
-    /// The marker at the newest known ban; none if it is there already. A marker of a lost log
-    /// begins a generation.
-    pub(super) fn moved(&self, bans: &NamespaceBans, marker: &[u8]) -> Option<Vec<u8>> {
-        let known = bans.known.read();
-        let (at, head) = (Position::of_marker(marker), known.log.head());
-        match known.log.is_known(at) {
-            false => Some(marker::random(head)),
-            true => (at.sequence < head.sequence).then(|| marker::moved(marker, head)),
-        }
-    }
-
-    /// Adds a part of the log that was asked for in `epoch`.
+    /// Adds a part of the log that was asked for in `epoch`. Forgets those of other namespaces if
+    /// there are too many.
     pub(super) fn learn(
         &self,
         bans: &NamespaceBans,
@@ -273,14 +294,25 @@ impl BanLogs {
         reply: &mut ScriptReply,
     ) -> Result<()> {
         let part = LogPart::parse(reply)?;
-        let mut known = bans.known.write();
-        if known.epoch != Some(epoch) {
-            known.log = BanLog::default();
+        let has_globs = part.has_globs();
+        {
+            let mut known = bans.known.write();
+            if known.epoch != Some(epoch) {
+                known.log = BanLog::default();
+            }
+            known.log.apply(part, self.now());
+            known.epoch = Some(epoch);
+            known.learned_at = Instant::now();
+            known.account();
+            let has_none = known.log.head().sequence == 0;
+            bans.without_bans_in.store(if has_none { epoch + 1 } else { 0 }, Ordering::Release);
         }
-        known.log.apply(part, self.now());
-        known.epoch = Some(epoch);
-        let has_none = known.log.head().sequence == 0;
-        bans.without_bans_in.store(if has_none { epoch + 1 } else { 0 }, Ordering::Release);
+        if has_globs {
+            // The leases of banned keys have ended. Whether a tag is banned is known at the fill.
+            let prefix = self.0.schema.namespace_lease_prefix(&bans.namespace);
+            self.0.lease_watchers.notify_prefix(prefix.as_bytes());
+        }
+        self.forget_others(bans);
         Ok(())
     }
 
@@ -313,151 +345,24 @@ impl BanLogs {
         let known = bans.known.read();
         if known.epoch == Some(self.epoch()) { known.log.head() } else { Position::default() }
     }
-
-    /// Whether an entry is valid that was read under `marker`, whose name is `marker_name`.
-    #[cold]
-    pub(super) async fn is_valid(
-        &self,
-        bans: &Arc<NamespaceBans>,
-        (marker_name, marker): (&[u8], &[u8]),
-        candidate: &Candidate<'_>,
-    ) -> Result<bool> {
-        let Candidate { since, key, tags } = candidate;
-        let is_banned =
-            |log: &BanLog| !log.covers(*since) || log.table().bans(since.sequence, key, tags);
-        self.check(bans, (marker_name, marker), is_banned).await
-    }
-
-    /// Whether a fill is accepted under a lease that was granted at the position of the candidate.
-    #[cold]
-    pub(super) async fn accepts_fill(
-        &self,
-        bans: &Arc<NamespaceBans>,
-        (marker_name, marker): (&[u8], &[u8]),
-        candidate: &Candidate<'_>,
-    ) -> Result<bool> {
-        let Candidate { since, key, tags } = candidate;
-        let now = self.now();
-        let is_refused = |log: &BanLog| {
-            !log.covers(*since) || log.table().refuses_fill(since.sequence, key, tags, now)
-        };
-        self.check(bans, (marker_name, marker), is_refused).await
-    }
-
-    /// Whether a hold-off refuses a fill, whatever its lease.
-    pub(super) fn holds_off(&self, bans: &NamespaceBans, key: &str, tags: &[String]) -> bool {
-        let known = bans.known.read();
-        known.log.table().refuses_fill(known.log.head().sequence, key, tags, self.now())
-    }
-
-    /// Checks against all bans up to the position of `marker`.
-    async fn check(
-        &self,
-        bans: &Arc<NamespaceBans>,
-        (marker_name, marker): (&[u8], &[u8]),
-        is_banned: impl Fn(&BanLog) -> bool,
-    ) -> Result<bool> {
-        self.0.checks.fetch_add(1, Ordering::Relaxed);
-        let at = Position::of_marker(marker);
-        for _ in 0..MAX_ATTEMPTS {
-            self.read(bans, at.sequence).await?;
-            let (head, is_known, is_banned) = {
-                let known = bans.known.read();
-                if known.epoch != Some(self.epoch()) {
-                    continue;
-                }
-                (known.log.head(), known.log.is_known(at), is_banned(&known.log))
-            };
-            if !is_known {
-                self.0.lost_positions.fetch_add(1, Ordering::Relaxed);
-                // Once per shard and namespace otherwise.
-                if let Some(shards) = self.0.lost_log.lock().occurred() {
-                    tracing::warn!(
-                        namespace = %bans.namespace,
-                        shards,
-                        "a failover has lost bans: the entries that may have been written after \
-                         them are invalid"
-                    );
-                }
-                self.replace_marker(marker_name, marker, marker::random(head)).await?;
-                return Ok(false);
-            }
-            if at.sequence < head.sequence {
-                self.advance_later(bans, marker_name, marker, head);
-            }
-            if is_banned {
-                self.0.banned.fetch_add(1, Ordering::Relaxed);
-            }
-            return Ok(!is_banned);
-        }
-        Err(ErrorKind::Timeout.into())
-    }
-
-    /// Moves a marker forward in the background, unless one of the namespace is being moved.
-    fn advance_later(&self, bans: &Arc<NamespaceBans>, name: &[u8], marker: &[u8], head: Position) {
-        if bans.is_advancing.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let (logs, bans) = (self.clone(), bans.clone());
-        let (name, marker) = (name.to_vec(), marker.to_vec());
-        tokio::spawn(async move {
-            let moved = marker::moved(&marker, head);
-            if let Err(error) = logs.replace_marker(&name, &marker, moved).await {
-                tracing::debug!(%error, "cannot move a marker forward");
-            }
-            bans.is_advancing.store(false, Ordering::Release);
-        });
-    }
-
-    /// Replaces a marker, unless it has changed.
-    pub(super) async fn replace_marker(
-        &self,
-        name: &[u8],
-        expected: &[u8],
-        new: Vec<u8>,
-    ) -> Result<()> {
-        let name = name.to_vec();
-        self.replace_markers(&[(name, expected.to_vec(), new)]).await.map(|_| ())
-    }
-
-    /// Replaces markers that are still as expected. Returns the indices of the others.
-    pub(super) async fn replace_markers(
-        &self,
-        changes: &[(Vec<u8>, Vec<u8>, Vec<u8>)],
-    ) -> Result<Vec<usize>> {
-        let names: Vec<&[u8]> = changes.iter().map(|(name, ..)| name.as_slice()).collect();
-        let mut call = ADVANCE_MARKERS.call(&names);
-        self.add_times(&mut call);
-        for (_, expected, new) in changes {
-            call.arg(expected).arg(new);
-        }
-        let mut reply = self.0.pool.run(&ADVANCE_MARKERS, &call, Retry::Idempotent).await?;
-        if reply.word != "ADVANCED" {
-            return Err(unexpected("advance_markers.lua"));
-        }
-        let mut changed = Vec::new();
-        while let Ok(index) = reply.next::<usize>() {
-            changed.push(index.saturating_sub(1));
-        }
-        Ok(changed)
-    }
-
-    /// The position in the first bytes of an entry, and its tags; none if they are corrupt.
-    pub(super) fn candidate_of(head: &[u8]) -> Option<(Position, Vec<String>)> {
-        Some((codec::position_of_entry(head), codec::decode_tags(head)?))
-    }
 }
 
 // === impl NamespaceBans ===
 
 impl NamespaceBans {
-    fn new(namespace: Namespace) -> Self {
+    fn new(namespace: Namespace, memory: AccountedBytes) -> Self {
         Self {
             namespace,
             without_bans_in: AtomicU64::new(0),
-            known: RwLock::new(Known { epoch: None, log: BanLog::default() }),
+            known: RwLock::new(Known {
+                epoch: None,
+                log: BanLog::default(),
+                learned_at: Instant::now(),
+                memory,
+            }),
             reading: Mutex::new(None),
             is_advancing: AtomicBool::new(false),
+            swept: parking_lot::Mutex::default(),
             is_following: AtomicBool::new(false),
         }
     }
@@ -466,6 +371,17 @@ impl NamespaceBans {
     fn is_known_until(&self, sequence: u64, epoch: u64) -> bool {
         let known = self.known.read();
         known.epoch == Some(epoch) && known.log.head().sequence >= sequence
+    }
+
+    /// A sweep that began at the ban `until` has visited all entries.
+    pub(super) fn on_swept(&self, until: u64) {
+        *self.swept.lock() = Some((until, Instant::now()));
+    }
+
+    /// Number up to which bans were dropped, of banned tags, and of banned patterns.
+    pub(super) fn figures(&self) -> (u64, usize, usize) {
+        let log = &self.known.read().log;
+        (log.dropped(), log.table().tag_count(), log.table().glob_count())
     }
 
     pub(super) fn namespace(&self) -> &Namespace {

@@ -6,40 +6,36 @@
 //! silent for too long, all watches are reset.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use parking_lot::Mutex;
 use redis::{Client, ErrorKind, ProtocolVersion, RedisError};
 use tokio::{
-    sync::{Notify, watch},
+    sync::watch,
     time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    change_checks::{AnnouncedNews, ChangeChecks},
+    announced_changes::{Announced, Watched},
+    change_checks::ChangeChecks,
     client_tracking::{self, ClientTracking, Invalidation},
     connection::{self, PoolHealth},
-    key_schema::{KeySchema, ParsedKey},
+    key_schema::KeySchema,
     near_invalidations::heartbeat,
     outage_log::OutageLog,
     pool::PoolOptions,
     server_identity::ServerInfo,
-    watched_namespace::WatchedNamespace,
 };
 use crate::{
-    changes::{ChangeHub, ChangedKey, ResetReason},
+    changes::{ChangeHub, ResetReason},
     error_chain::ErrorChain,
-    model::{EntryKey, Namespace, ParamsDigest},
+    model::Namespace,
     store::{Error, Result, near_cache::NearCache},
 };
 
@@ -67,14 +63,6 @@ pub(super) struct ChangeFeed {
     checks: ChangeChecks,
 }
 
-/// What was announced and is not yet read. Several connections share it.
-#[derive(Default)]
-struct Announced {
-    news: Mutex<HashMap<Namespace, AnnouncedNews>>,
-    has_news: Notify,
-    is_flushed: AtomicBool,
-}
-
 /// A connection with its server.
 struct Tracking {
     connection: ClientTracking,
@@ -88,12 +76,6 @@ struct FeedEnd {
 }
 
 type Followed<T> = std::result::Result<T, FeedEnd>;
-
-/// A namespace to read, with what was announced, and what is known of it.
-type Due = (Namespace, AnnouncedNews, Arc<tokio::sync::Mutex<WatchedNamespace>>);
-
-/// The namespaces that are followed.
-type Watched = Mutex<HashMap<Namespace, Arc<tokio::sync::Mutex<WatchedNamespace>>>>;
 
 /// Follows Redis until `stop` is cancelled.
 pub(super) fn spawn(
@@ -235,7 +217,7 @@ impl ChangeFeed {
         watched: &Watched,
     ) -> Followed<()> {
         watched.lock().retain(|name, _| names.contains(name));
-        announced.news.lock().retain(|name, _| names.contains(name));
+        announced.retain(names);
         let new: Vec<Namespace> = {
             let watched = watched.lock();
             names.iter().filter(|name| !watched.contains_key(*name)).cloned().collect()
@@ -315,82 +297,6 @@ impl ChangeFeed {
 
 fn timed_out() -> Error {
     crate::store::ErrorKind::Timeout.into()
-}
-
-// === impl Announced ===
-
-impl Announced {
-    fn on_invalidation(
-        &self,
-        schema: &KeySchema,
-        near: &NearCache,
-        hub: &ChangeHub,
-        invalidation: Invalidation<'_>,
-    ) {
-        let Invalidation::Key(name) = invalidation else {
-            self.is_flushed.store(true, Ordering::Release);
-            hub.on_lost(ResetReason::StoreFlushed);
-            self.has_news.notify_one();
-            return;
-        };
-        match schema.parse(name) {
-            Some(ParsedKey::Entry { namespace, key, digest }) => {
-                forget(near, namespace, key, digest);
-                match digest.map(ParamsDigest::parse) {
-                    // A foreign key.
-                    Some(None) => {}
-                    digest => {
-                        let digest = digest.flatten();
-                        let digest = digest.as_ref().map(ParamsDigest::as_bytes);
-                        hub.publish_key(namespace, ChangedKey { key, digest });
-                    }
-                }
-            }
-            Some(ParsedKey::Marker { namespace, shard }) => {
-                near.invalidate_shard(namespace, shard);
-                self.add(hub, namespace, |news| {
-                    news.shards.extend(usize::try_from(shard));
-                });
-            }
-            None => {
-                if let Some(namespace) = schema.banned_namespace(name) {
-                    self.add(hub, namespace, |_| ());
-                } else if let Some(namespace) = schema.invalidated_namespace(name) {
-                    self.add(hub, namespace, |news| news.is_invalidated = true);
-                }
-            }
-        }
-    }
-
-    fn add(&self, hub: &ChangeHub, namespace: &str, add: impl FnOnce(&mut AnnouncedNews)) {
-        if hub.is_watched(namespace)
-            && let Ok(namespace) = Namespace::new(namespace)
-        {
-            add(self.news.lock().entry(namespace).or_default());
-            self.has_news.notify_one();
-        }
-    }
-
-    /// Takes what was announced of the namespaces whose state is known, with their states.
-    fn take_of(&self, watched: &Watched) -> Vec<Due> {
-        let (mut news, watched) = (self.news.lock(), watched.lock());
-        let known = news.extract_if(|name, _| watched.contains_key(name));
-        let due = known.filter_map(|(name, news)| {
-            let state = watched.get(&name)?.clone();
-            Some((name, news, state))
-        });
-        due.collect()
-    }
-}
-
-/// Removes the copy of an entry, so that a read through this replica that follows the event does
-/// not return it.
-fn forget(near: &NearCache, namespace: &str, key: &str, digest: Option<&str>) {
-    if near.is_configured(namespace)
-        && let Some(key) = EntryKey::restored(namespace, key, digest)
-    {
-        near.invalidate(&key);
-    }
 }
 
 // === impl FeedEnd ===

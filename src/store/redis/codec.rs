@@ -240,6 +240,14 @@ pub(super) fn value_offset(stored: &[u8]) -> Option<usize> {
     Some(HEADER_BYTES + shift + usize::from((&stored[LENGTH_AT + shift..]).get_u16()))
 }
 
+/// When an entry was created, and until when it is fresh; none if this release does not know its
+/// format.
+pub(super) fn times(stored: &[u8]) -> Option<(Timestamp, Timestamp)> {
+    let shift = shift_of(stored)?;
+    let time = |offset| Timestamp(u64_at(stored, offset + shift));
+    Some((time(CREATED_AT), time(FRESH_UNTIL_AT)))
+}
+
 /// The tags of an entry, of which the value may be missing; none if they are not what was written.
 pub(super) fn decode_tags(head: &[u8]) -> Option<Vec<String>> {
     let shift = shift_of(head)?;

@@ -50,6 +50,8 @@ impl RedisStore {
         let stored_bytes = number();
         let lease_ttl = Duration::from_millis(number());
         let mut found = EntryInspection { stored_bytes, ..EntryInspection::default() };
+        let bans = self.bans.of(key.namespace());
+        self.bans.know(&bans).await?;
         if let Some(stored) = stored {
             let since = codec::position_of_entry(&stored);
             found.is_invalidated = !codec::is_in_generation(&stored, &marker);
@@ -58,16 +60,25 @@ impl RedisStore {
             if let Some(entry) = &found.entry
                 && !found.is_invalidated
             {
-                let bans = self.bans.of(key.namespace());
                 let candidate = Candidate { since, key: key.key(), tags: &entry.tags };
                 let is_valid =
                     self.bans.is_valid(&bans, (&marker_name, &marker), &candidate).await?;
                 found.is_invalidated = !is_valid;
+                found.ban_sequence = since.sequence;
+                found.bans = self.bans.matching(&bans, &candidate);
             }
         }
         let now = self.now().0;
         let generation = marker.get(..GENERATION_BYTES).unwrap_or_default();
         found.lease = lease.and_then(|record| lease_state(&record, generation, now, lease_ttl));
+        if let Some(end) = self.bans.held_off_until(&bans, key.key()) {
+            let (state, remaining) = (LeaseInspectionState::HeldOff, end.since(self.now()));
+            let lasts =
+                |lease: &LeaseInspection| lease.state == state && lease.remaining > remaining;
+            if !found.lease.as_ref().is_some_and(lasts) {
+                found.lease = Some(LeaseInspection { state, remaining });
+            }
+        }
         Ok(found)
     }
 }

@@ -9,8 +9,8 @@ use super::{RedisStore, pool::Retry};
 use crate::{
     model::{EntryKey, Namespace},
     store::{
-        EntryInspection, Inspect, KeyListPart, KeyListStep, NamespacePage, NamespaceUsage, Result,
-        StoreInfo, ttl_class,
+        EntryInspection, EntrySample, Inspect, KeyListPart, KeyListPosition, KeyListStep,
+        NamespaceListPart, NamespacePage, NamespaceUsage, Result, StoreInfo, ttl_class,
     },
 };
 
@@ -97,6 +97,14 @@ impl Inspect for RedisStore {
 
     async fn list_keys(&self, step: &KeyListStep) -> Result<KeyListPart> {
         self.list_part(step).await
+    }
+
+    async fn sample_entries(&self, step: &KeyListStep) -> Result<EntrySample> {
+        self.sample_part(step).await
+    }
+
+    async fn list_namespaces(&self, position: KeyListPosition) -> Result<NamespaceListPart> {
+        self.namespaces_part(position).await
     }
 
     async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection> {

@@ -13,13 +13,80 @@ use super::{
     script_reply::parse,
 };
 use crate::{
-    model::EntryKey,
-    store::{KeyListPart, KeyListPosition, KeyListStep, Result},
+    model::{EntryKey, Namespace, SaturatingFrom as _},
+    store::{
+        EntryFacts, EntrySample, KeyListPart, KeyListPosition, KeyListStep, NamespaceListPart,
+        Result,
+    },
 };
+
+/// A valid entry.
+struct Listed {
+    key: EntryKey,
+    name: Vec<u8>,
+    /// Its first bytes.
+    header: Vec<u8>,
+}
 
 impl RedisStore {
     /// Sends one SCAN, and one pipeline for what it found.
     pub(super) async fn list_part(&self, step: &KeyListStep) -> Result<KeyListPart> {
+        let (listed, next) = self.scan(step).await?;
+        Ok(KeyListPart { keys: listed.into_iter().map(|listed| listed.key).collect(), next })
+    }
+
+    /// As [`RedisStore::list_part`], with facts about the entries. SCAN visits keys in the order of
+    /// their hashes, so that the first ones are as good a sample as any.
+    pub(super) async fn sample_part(&self, step: &KeyListStep) -> Result<EntrySample> {
+        let (listed, next) = self.scan(step).await?;
+        let mut entries = Vec::with_capacity(listed.len());
+        if !listed.is_empty() {
+            let mut reads = redis::pipe();
+            for Listed { name, .. } in &listed {
+                reads.cmd("STRLEN").arg(name);
+            }
+            let lengths = self.pool.query_each(&reads, &mut None).await?;
+            for (Listed { key, header, .. }, length) in listed.iter().zip(lengths) {
+                if let Value::Int(length) = length
+                    && let Some(value_at) = codec::value_offset(header)
+                    && let Some((created_at, fresh_until)) = codec::times(header)
+                {
+                    let value_at = u64::saturating_from(value_at);
+                    // It may have been removed since.
+                    let length = u64::try_from(length).unwrap_or(0);
+                    let value_bytes = length.saturating_sub(value_at);
+                    let key_bytes = key.key().len() as u64;
+                    let facts = EntryFacts { key_bytes, value_bytes, created_at, fresh_until };
+                    entries.push(facts);
+                }
+            }
+        }
+        Ok(EntrySample { entries, next })
+    }
+
+    /// Finds namespaces by their generation markers, without which no entry is valid.
+    pub(super) async fn namespaces_part(
+        &self,
+        position: KeyListPosition,
+    ) -> Result<NamespaceListPart> {
+        let origin = self.pool.health().server().process_id();
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(position.cursor_of(origin))
+            .arg("MATCH")
+            .arg(self.schema.marker_pattern())
+            .arg("COUNT")
+            .arg(KeyListStep::MAX_VISITS);
+        let (cursor, names): (u64, Vec<Vec<u8>>) =
+            parse(self.pool.query(&scan, Retry::Idempotent).await?)?;
+        let namespaces = names.iter().filter_map(|name| match self.schema.parse(name)? {
+            ParsedKey::Marker { namespace, .. } => Namespace::new(namespace).ok(),
+            ParsedKey::Entry { .. } => None,
+        });
+        let next = (cursor != 0).then_some(KeyListPosition { origin, cursor });
+        Ok(NamespaceListPart { namespaces: namespaces.collect(), next })
+    }
+
+    async fn scan(&self, step: &KeyListStep) -> Result<(Vec<Listed>, Option<KeyListPosition>)> {
         // The cursors of another process have another meaning: the listing begins again, as it must
         // not miss a key.
         let origin = self.pool.health().server().process_id();
@@ -38,14 +105,14 @@ impl RedisStore {
             ParsedKey::Entry { .. } | ParsedKey::Marker { .. } => None,
         });
         let keys = keys.filter(|key| *key.namespace() == step.namespace).collect();
-        let keys = self.current(keys).await?;
-        Ok(KeyListPart { keys, next: (cursor != 0).then_some(KeyListPosition { origin, cursor }) })
+        let listed = self.current(keys).await?;
+        Ok((listed, (cursor != 0).then_some(KeyListPosition { origin, cursor })))
     }
 
     /// Keeps the keys whose entries belong to the current generation and are not banned.
-    async fn current(&self, keys: Vec<EntryKey>) -> Result<Vec<EntryKey>> {
+    async fn current(&self, keys: Vec<EntryKey>) -> Result<Vec<Listed>> {
         if keys.is_empty() {
-            return Ok(keys);
+            return Ok(Vec::new());
         }
         let names: Vec<_> = keys.iter().map(|key| self.schema.entry_keys(key)).collect();
         let mut indices: HashMap<&[u8], usize> = HashMap::new();
@@ -71,7 +138,8 @@ impl RedisStore {
                 && codec::is_in_generation(header, marker)
                 && self.is_listed(key, name, marker, header).await?
             {
-                current.push(key.clone());
+                let (key, name, header) = (key.clone(), name.entry.clone(), header.clone());
+                current.push(Listed { key, name, header });
             }
         }
         Ok(current)

@@ -12,6 +12,7 @@
 //! <prefix>:w:{<namespace>:<shard>}:<number>            large entry before it is stored
 //! <prefix>:{stats}:...                                 the fleet's counters
 //! <prefix>:{probe}:1 and :2                            keys of the full probe
+//! <prefix>:{sweep}                                     the replica that sweeps, for a time
 //! <prefix>:{clock}                                     what the replicas agree on about the clock
 //! ```
 //!
@@ -91,12 +92,22 @@ impl KeySchema {
 
     /// The generation markers of a namespace.
     pub(super) fn markers(&self, namespace: &Namespace) -> Vec<String> {
-        (0..self.shards).map(|shard| format!("{}:{{{namespace}:{shard}}}:g", self.prefix)).collect()
+        (0..self.shards).map(|shard| self.marker(namespace, shard)).collect()
+    }
+
+    /// The generation marker of a shard.
+    pub(super) fn marker(&self, namespace: &Namespace, shard: u64) -> String {
+        format!("{}:{{{namespace}:{shard}}}:g", self.prefix)
     }
 
     /// The prefix of all leases.
     pub(super) fn lease_prefix(&self) -> String {
         format!("{}:l:", self.prefix)
+    }
+
+    /// The prefix of the leases of a namespace.
+    pub(super) fn namespace_lease_prefix(&self, namespace: &Namespace) -> String {
+        format!("{}:l:{{{namespace}:", self.prefix)
     }
 
     /// The prefix of the heads of all logs of bans.
@@ -142,6 +153,12 @@ impl KeySchema {
         format!("{}:{{stats}}:replica:{replica:016x}", self.prefix)
     }
 
+    /// What the replicas have sampled of the keys of a namespace in a bucket.
+    pub(super) fn hot_keys(&self, window: Window, bucket: u64, namespace: &Namespace) -> String {
+        let seconds = window.bucket_ms / 1000;
+        format!("{}:{{stats}}:hot:{seconds}s:{bucket}:{namespace}", self.prefix)
+    }
+
     /// What the replicas agree on about the clock.
     pub(super) fn clock(&self) -> String {
         format!("{}:{{clock}}", self.prefix)
@@ -166,6 +183,32 @@ impl KeySchema {
     pub(super) fn entry_pattern(&self, namespace: &Namespace) -> String {
         // Neither a prefix nor a namespace has characters with a meaning in patterns.
         format!("{}:{{{namespace}:*}}:[kp]:*", self.prefix)
+    }
+
+    /// The pattern of SCAN that matches the markers of all namespaces, and perhaps other names.
+    pub(super) fn marker_pattern(&self) -> String {
+        format!("{}:{{*}}:g", self.prefix)
+    }
+
+    /// The pattern of SCAN that matches all entries and leases of a namespace, or of all, and other
+    /// names.
+    pub(super) fn sweep_pattern(&self, namespace: Option<&Namespace>) -> String {
+        match namespace {
+            Some(namespace) => format!("{}:*{{{namespace}:*", self.prefix),
+            None => format!("{}:*{{*", self.prefix),
+        }
+    }
+
+    /// The namespace of a lease, by its name; none for any other name.
+    pub(super) fn leased_namespace<'a>(&self, name: &'a [u8]) -> Option<&'a str> {
+        let rest = std::str::from_utf8(name).ok()?.strip_prefix(&self.prefix)?;
+        let (tag, _) = rest.strip_prefix(":l:{")?.split_once('}')?;
+        Some(tag.rsplit_once(':')?.0)
+    }
+
+    /// The lock of the sweep.
+    pub(super) fn sweep(&self) -> String {
+        format!("{}:{{sweep}}", self.prefix)
     }
 
     /// Parses a name; none if it is not that of an entry or a marker.
@@ -229,8 +272,10 @@ fn push_local(name: &mut String, key: &EntryKey) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::stats::windows::HOUR;
+    use crate::{model::Glob, stats::windows::HOUR};
 
     fn key(key: &str, params: &[(&str, &str)]) -> EntryKey {
         EntryKey::new(Namespace::new("user").unwrap(), key, params.iter().copied()).unwrap()
@@ -256,8 +301,10 @@ mod tests {
             schema.totals(),
             schema.bucket(HOUR, 29_000_000),
             schema.sequence(7),
+            schema.hot_keys(HOUR, 29_000_000, plain.namespace()),
             schema.probe().join(" "),
             schema.clock(),
+            schema.sweep(),
             schema.invalidation(plain.namespace()),
         ];
         let digest = "e-E9-VncLV-Q-jg4_34-_btAQLbFbjxoNFLH4tDVBUY";
@@ -272,8 +319,10 @@ mod tests {
             "larder:{stats}:total",
             "larder:{stats}:60s:29000000",
             "larder:{stats}:replica:0000000000000007",
+            "larder:{stats}:hot:60s:29000000:user",
             "larder:{probe}:1 larder:{probe}:2",
             "larder:{clock}",
+            "larder:{sweep}",
             "larder:h:{user:all}",
         ];
         assert_eq!(names, expected);
@@ -319,6 +368,38 @@ mod tests {
         assert_eq!(schema.parse(b"larder:{user:1}:k:\xff"), None);
     }
 
+    proptest! {
+        /// A ban, a sweep or an announcement of a namespace never concerns another one.
+        #[test]
+        fn names_of_namespaces_are_told_apart(
+            one in "[a-z0-9_.-]{1,6}",
+            two in "[a-z0-9_.-]{1,6}",
+            key in "[a-z:{}*?\\[\\]\\\\]{1,8}",
+        ) {
+            let schema = KeySchema::new("larder", 64);
+            let namespaces = [&one, &two].map(|name| Namespace::new(name));
+            let [Ok(one), Ok(two)] = namespaces else { return Ok(()) };
+            let entry = EntryKey::new(one.clone(), &key, [].into_iter()).unwrap();
+            let (name, lease) = (schema.entry_keys(&entry).entry, schema.lease(&entry));
+            prop_assert_eq!(schema.namespace_of(&name), Some(one.as_str()));
+            prop_assert_eq!(schema.leased_namespace(&lease), Some(one.as_str()));
+            prop_assert_eq!(schema.leased_namespace(&name), None);
+            prop_assert_eq!(schema.parse(&lease), None);
+            let head = schema.ban_log(&one)[0].clone();
+            prop_assert_eq!(schema.banned_namespace(head.as_bytes()), Some(one.as_str()));
+            let found_by = |namespace| {
+                let pattern = Glob::new(&schema.sweep_pattern(namespace)).unwrap();
+                [&name, &lease].map(|name| pattern.matches(&text(name)))
+            };
+            prop_assert_eq!(found_by(Some(&one)), [true; 2]);
+            prop_assert_eq!(found_by(None), [true; 2]);
+            let is_same = one == two;
+            prop_assert_eq!(schema.ban_log(&one) == schema.ban_log(&two), is_same);
+            let prefix = schema.namespace_lease_prefix(&two);
+            prop_assert_eq!(lease.starts_with(prefix.as_bytes()), is_same);
+        }
+    }
+
     #[test]
     fn bans_and_invalidations_are_told_apart() {
         let schema = KeySchema::new("larder", 64);
@@ -350,6 +431,8 @@ mod tests {
             assert_eq!(schema.namespace_of(&schema.entry_keys(&key).entry), Some("user"));
             assert_eq!(schema.namespace_of(&schema.entry_keys(&key).marker), None);
             assert_eq!(schema.namespace_of(&schema.lease(&key)), None);
+            assert_eq!(schema.leased_namespace(&schema.lease(&key)), Some("user"));
+            assert_eq!(schema.leased_namespace(&schema.entry_keys(&key).entry), None);
         }
         assert_eq!(schema.namespace_of(schema.totals().as_bytes()), None);
         assert_eq!(schema.namespace_of(b"other:{user:1}:k:a"), None);

@@ -48,7 +48,7 @@ impl Leases for RedisStore {
             return self.refuse_fill(key, token).await.map(Err);
         };
         loop {
-            let mut call = self.call(&EXTEND, key, None);
+            let mut call = self.call(&EXTEND, key, checks.bans(), None);
             call.arg(&token.0).arg(millis_ceil(ttl)).arg(checks.range());
             let reply = self.pool.run(&EXTEND, &call, Retry::Idempotent).await?;
             match checks.settle(self, key, tags, reply).await? {
@@ -69,7 +69,8 @@ impl Leases for RedisStore {
         backoff: Duration,
         cause: &str,
     ) -> Result<LeaseStatus> {
-        let mut call = self.call(&DISCARD, key, None);
+        let bans = self.bans.of(key.namespace());
+        let mut call = self.call(&DISCARD, key, &bans, None);
         add_back_off(call.arg(&token.0), backoff, cause);
         let reply = self.pool.run(&DISCARD, &call, Retry::Never).await?;
         lease_status(&reply.word, "HELD").ok_or_else(|| unexpected("discard.lua"))
@@ -85,7 +86,7 @@ impl Leases for RedisStore {
             return self.refuse_fill(key, token).await.map(Err);
         };
         loop {
-            let reply = self.store(&FILL, key, entry, |call| {
+            let reply = self.store(&FILL, key, checks.bans(), entry, |call| {
                 call.arg(&token.0).arg(checks.range());
             });
             match checks.settle(self, key, &entry.tags, reply.await?).await? {
@@ -110,7 +111,7 @@ impl Leases for RedisStore {
             return self.refuse_fill(key, token).await.map(RevalidateOutcome::LeaseLost);
         };
         let reply = loop {
-            let mut call = self.call(&REVALIDATE, key, None);
+            let mut call = self.call(&REVALIDATE, key, checks.bans(), None);
             add_lifetime(&mut call, lifetime);
             call.arg(&version.0.to_be_bytes())
                 .arg(&codec::encode_windows(lifetime))
@@ -149,7 +150,8 @@ impl Leases for RedisStore {
         backoff: Duration,
         cause: &str,
     ) -> Result<bool> {
-        let mut call = self.call(&ABANDON, key, None);
+        let bans = self.bans.of(key.namespace());
+        let mut call = self.call(&ABANDON, key, &bans, None);
         add_back_off(call.arg(&token.0), backoff, cause);
         match self.pool.run(&ABANDON, &call, Retry::Idempotent).await?.word.as_str() {
             "ABANDONED" => Ok(true),
@@ -177,13 +179,27 @@ impl RedisStore {
         request: &AcquireRequest,
     ) -> Result<std::result::Result<AcquireOutcome, CorruptEntry>> {
         let mut checks = self.begin_checks(key).await?;
+        let mut banned_lease: Vec<u8> = Vec::new();
         let mut reply = loop {
-            let mut call = self.call(&ACQUIRE, key, None);
+            let mut call = self.call(&ACQUIRE, key, checks.bans(), None);
+            let hold_off = self.bans.hold_off(checks.bans(), key.key());
             call.arg(&request.token.0).arg(millis_ceil(request.ttl)).arg(request.fresher_than.0);
+            call.arg(millis_ceil(hold_off)).arg(&banned_lease);
             let reply = self.pool.run(&ACQUIRE, &call, Retry::Never).await?;
-            if let Some(reply) = checks.settle(self, key, reply).await? {
-                break reply;
+            let Some(mut reply) = checks.settle(self, key, reply).await? else { continue };
+            if reply.word == "HELD" {
+                let (expires_in, held) = (reply.next_millis()?, reply.next()?);
+                let position: Vec<u8> = reply.next()?;
+                // The lease has ended, but no ban visits it.
+                let is_banned = banned_lease.is_empty()
+                    && self.bans.bans_lease(checks.bans(), position.as_slice().into(), key.key());
+                if !is_banned {
+                    return Ok(Ok(AcquireOutcome::Held { expires_in }));
+                }
+                banned_lease = held;
+                continue;
             }
+            break reply;
         };
         // A corrupt entry before is as good as none. A read of it removes it.
         Ok(Ok(match reply.word.as_str() {
@@ -195,7 +211,6 @@ impl RedisStore {
             "GRANTED" => {
                 AcquireOutcome::Granted { previous: next_entry(&mut reply)?.ok().flatten() }
             }
-            "HELD" => AcquireOutcome::Held { expires_in: reply.next_millis()? },
             "BACKED_OFF" => {
                 let previous = next_entry(&mut reply)?.ok().flatten();
                 let remaining = reply.next_millis()?;

@@ -12,6 +12,7 @@ use super::{
     client_tracking::{self, ClientTracking, Invalidation},
     connection::{self, PoolHealth},
     key_schema::{KeySchema, ParsedKey},
+    near_markers::MarkerReader,
     outage_log::OutageLog,
     pool::PoolOptions,
 };
@@ -27,14 +28,14 @@ use crate::{
 pub(super) fn spawn(
     options: &PoolOptions,
     health: Arc<PoolHealth>,
-    schema: Arc<KeySchema>,
+    markers: MarkerReader,
     near: Arc<NearCache>,
     stop: CancellationToken,
 ) -> Result<()> {
     use secrecy::ExposeSecret as _;
     let client = connection::client(options.url.expose_secret(), ProtocolVersion::RESP3)?;
     let timeout = options.connect_timeout;
-    tokio::spawn(stop.run_until_cancelled_owned(run(client, timeout, health, schema, near)));
+    tokio::spawn(stop.run_until_cancelled_owned(run(client, timeout, health, markers, near)));
     Ok(())
 }
 
@@ -42,7 +43,7 @@ async fn run(
     client: Client,
     timeout: Duration,
     health: Arc<PoolHealth>,
-    schema: Arc<KeySchema>,
+    markers: MarkerReader,
     near: Arc<NearCache>,
 ) {
     let mut wanted = near.subscription();
@@ -55,8 +56,9 @@ async fn run(
             }
             continue;
         }
+        let following = follow(&client, timeout, &health, &markers, &near, &subscription);
         let ended = tokio::select! {
-            error = follow(&client, timeout, &health, &schema, &near, &subscription) => Some(error),
+            error = following => Some(error),
             // Another subscription needs another connection.
             _ = wanted.changed() => None,
         };
@@ -79,10 +81,11 @@ async fn follow(
     client: &Client,
     timeout: Duration,
     health: &PoolHealth,
-    schema: &Arc<KeySchema>,
+    markers: &MarkerReader,
     near: &Arc<NearCache>,
     subscription: &Subscription,
 ) -> RedisError {
+    let schema = &markers.schema;
     let namespaces = &subscription.namespaces;
     let prefixes: Vec<String> =
         namespaces.iter().map(|namespace| schema.namespace_prefix(namespace)).collect();
@@ -101,6 +104,8 @@ async fn follow(
     };
     health.meet(&server);
     near.on_connected();
+    let reading = markers.follow(near, health, &server);
+    tokio::pin!(reading);
     let mut is_first = true;
     loop {
         let sent_at = Instant::now();
@@ -120,6 +125,7 @@ async fn follow(
         tokio::select! {
             () = tracking.lost() => return (ErrorKind::Io, "the connection ended").into(),
             () = tokio::time::sleep_until(sent_at + subscription.heartbeat) => {}
+            () = &mut reading => {}
         }
     }
 }

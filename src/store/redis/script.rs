@@ -50,6 +50,7 @@ pub(super) static DROP_BANNED: LazyLock<Script> = script!("drop_banned.lua");
 pub(super) static READ_BANS: LazyLock<Script> = script!(log "read_bans.lua");
 pub(super) static APPEND_BAN: LazyLock<Script> = script!(log "append_ban.lua");
 pub(super) static DROP_BANS: LazyLock<Script> = script!(log "drop_bans.lua");
+pub(super) static DROP_SWEPT_BANS: LazyLock<Script> = script!(log "drop_swept_bans.lua");
 pub(super) static ADVANCE_MARKERS: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
         include_str!("scripts/clock.lua"),

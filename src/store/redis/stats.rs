@@ -14,10 +14,11 @@ use super::{
     script::STATS,
 };
 use crate::{
-    model::Timestamp,
+    model::{Namespace, Timestamp},
     stats::{
         counters::{cell_name, cell_of},
         delta::{ByNamespace, ReplicaInfo, StatsDelta, StatsReport},
+        hot_keys::{HotKeyBucket, HotKeyCounts, HotKeyRange},
         windows::{DAY, HOUR, Window, merge},
     },
     store::{Result, StatsStore, Store as _},
@@ -63,6 +64,18 @@ impl StatsStore for RedisStore {
 
     async fn report(&self) -> Result<StatsReport> {
         self.closed_buckets.report(&self.pool, &self.schema, self.now()).await
+    }
+
+    async fn put_hot_keys(&self, replica: u64, buckets: &[HotKeyBucket]) -> Result<()> {
+        self.store_hot_keys(replica, buckets).await
+    }
+
+    async fn hot_keys(
+        &self,
+        namespace: &Namespace,
+        range: &HotKeyRange,
+    ) -> Result<Vec<(u64, HotKeyCounts)>> {
+        self.read_hot_keys(namespace, range).await
     }
 }
 

@@ -52,7 +52,7 @@ on_both_stores!(entry_and_lease_are_shown, |env| {
     let entry = line["entry"].take();
     let expected = json!({
         "namespace": "ns", "key": "k", "params": {}, "params_digest": null, "entry": null,
-        "lease": null, "near_version": null,
+        "lease": null, "near_version": null, "tier": "store",
     });
     assert_eq!(line, expected);
     assert_eq!((&entry["value_bytes"], &entry["tags"]), (&json!(5), &json!(["t"])));

@@ -65,10 +65,12 @@ on_both_stores!(json_has_one_object_per_line, |env| {
     let found = json!({
         "namespace": "ns", "key": "k", "params": {}, "outcome": "hit", "value": {"text": "v"},
         "version": version, "age": null, "ttl_remaining": null, "tags": [], "tier": "store",
+        "not_modified": false, "not_json": false, "parts": null,
     });
     let missing = json!({
         "namespace": "ns", "key": "absent", "params": {}, "outcome": "miss", "value": null,
         "version": null, "age": null, "ttl_remaining": null, "tags": [], "tier": null,
+        "not_modified": false, "not_json": false, "parts": null,
     });
     assert_eq!(lines, [found, missing]);
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use larder::pb::v1::{
-    BatchGetRequest, FetchStreamFill, InvalidateRequest, RenewResult, SetRequest, SetResult,
-    TargetResult, fetch_stream_request::Message as ClientMessage,
-    fetch_stream_response::Message as ServerMessage,
+    BatchGetRequest, FetchStreamFill, GetRequest, InvalidateRequest, PatternTarget, RenewResult,
+    SetRequest, SetResult, TagTarget, Target, TargetResult,
+    fetch_stream_request::Message as ClientMessage,
+    fetch_stream_response::Message as ServerMessage, target::Target as Kind,
 };
 
 use tonic::Code;
@@ -24,8 +25,10 @@ use crate::support::{
 };
 
 const LONG: i64 = 60_000;
-const BANNED: TargetResult = TargetResult { existed: false, namespace_invalidated: false };
-const WHOLE: TargetResult = TargetResult { existed: false, namespace_invalidated: true };
+const BANNED: TargetResult =
+    TargetResult { existed: false, namespace_invalidated: false, namespaces: Vec::new() };
+const WHOLE: TargetResult =
+    TargetResult { existed: false, namespace_invalidated: true, namespaces: Vec::new() };
 /// A busy machine is not a store outage.
 const STORE_TIMEOUT: [(&str, &str); 1] = [("LARDER_STORE__TIMEOUT", "5s")];
 
@@ -92,9 +95,9 @@ on_both_stores!(each_target_has_its_result_in_order, |env| {
     let targets =
         [key("d"), tags(&["x"]), namespace("other"), key("none"), pattern("c?"), tags(&["y"])];
     let results = invalidate(&env.cache, &targets).await;
-    let deleted = |existed| TargetResult { existed, namespace_invalidated: false };
-    assert_eq!((results[0], results[2], results[3]), (deleted(true), WHOLE, deleted(false)));
-    assert_eq!((results[1], results[1]), (results[4], results[5]), "one ban for all");
+    let deleted = |existed| TargetResult { existed, ..BANNED };
+    assert_eq!([&results[0], &results[2], &results[3]], [&deleted(true), &WHOLE, &deleted(false)]);
+    assert_eq!([&results[1]; 2], [&results[4], &results[5]], "one ban for all");
     assert_eq!(results[1], BANNED);
     assert_eq!(kept(&env.cache, &["a", "b", "c1", "d", "e"]).await, ["e"]);
     assert!(kept(&env.cache, &["a", "b", "c1", "d"]).await.is_empty());
@@ -269,4 +272,53 @@ on_both_stores!(violations_name_the_target, |env| {
     let refused = env.cache.invalidate(too_long).await;
     expect_over_limit(refused, code, "INVALID_ARGUMENT", "hold_off", 3600);
     assert!(env.cache.read("k").await.is_some(), "nothing was invalidated");
+});
+
+/// Keys of entries in several namespaces that are left.
+async fn left_in(cache: &Cache, namespaces: &[&'static str], key: &str) -> Vec<&'static str> {
+    let mut left = Vec::new();
+    for &namespace in namespaces {
+        let request = GetRequest { namespace: namespace.to_owned(), ..get(key) };
+        if cache.get(request).await.unwrap().value.is_some() {
+            left.push(namespace);
+        }
+    }
+    left
+}
+
+const CONFIGURED: &str = "[namespaces.user-empty]\nttl = '60s'\n";
+
+on_both_stores!(namespaces_can_be_a_glob, config: CONFIGURED, |env| {
+    const NAMES: [&str; 4] = ["order", "user-a", "user-b", "users"];
+    for namespace in NAMES {
+        for (key, tag) in [("k", "t"), ("l", "u")] {
+            let request = SetRequest { namespace: namespace.to_owned(), ..tagged(key, &[tag]) };
+            env.cache.set(request).await.unwrap();
+        }
+    }
+    let of = |target| Target { target: Some(target) };
+    let tagged = TagTarget { namespace: "user-*".to_owned(), tags: vec!["t".to_owned()] };
+    let results = invalidate(&env.cache, &[of(Kind::Tags(tagged))]).await;
+    let names = |result: &TargetResult| {
+        let names = result.namespaces.iter().map(|result| result.namespace.clone());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names(&results[0]), ["user-a", "user-b", "user-empty"]);
+    assert!(results[0].namespaces.iter().all(|result| !result.namespace_invalidated));
+    assert_eq!(left_in(&env.cache, &NAMES, "k").await, ["order", "users"]);
+    assert_eq!(left_in(&env.cache, &NAMES, "l").await, NAMES);
+
+    let matching = PatternTarget { namespace: "user?".to_owned(), glob: "l*".to_owned() };
+    let targets = [of(Kind::Pattern(matching)), namespace("order"), namespace("none*")];
+    let results = invalidate(&env.cache, &targets).await;
+    assert_eq!(results.iter().map(names).collect::<Vec<_>>().concat(), ["users"]);
+    assert_eq!(results[1..], [WHOLE, BANNED]);
+    assert_eq!(left_in(&env.cache, &NAMES, "k").await, ["users"]);
+    assert_eq!(left_in(&env.cache, &NAMES, "l").await, ["user-a", "user-b"]);
+
+    let results = invalidate(&env.cache, &[namespace("user*")]).await;
+    assert!(results[0].namespace_invalidated && names(&results[0]).len() == 4, "{results:?}");
+    assert_eq!(left_in(&env.cache, &NAMES, "l").await, [""; 0]);
+    let malformed = request(&[namespace("[a")]);
+    expect_violation(env.cache.invalidate(malformed).await, "targets[0].namespace");
 });

@@ -174,14 +174,18 @@ on_both_stores!(
     }
 );
 
-on_both_stores!(a_set_is_found_during_the_back_off, env: [("LARDER_DEFAULTS__ABANDON_BACKOFF", "30s")], |env| {
-    let lease = env.cache.lease("k").await;
-    env.cache.abandon(abandon("k", &lease)).await.unwrap();
-    env.cache.get_or_fetch(fetch("k", LONG)).await.unwrap().expect_contended();
-    env.cache.put("k", "v").await;
-    let found = env.cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_found();
-    assert_eq!(as_text(found.value).as_deref(), Some("v"));
-});
+on_both_stores!(
+    a_set_is_found_during_the_back_off,
+    env: [("LARDER_DEFAULTS__ABANDON_BACKOFF", "30s")],
+    |env| {
+        let lease = env.cache.lease("k").await;
+        env.cache.abandon(abandon("k", &lease)).await.unwrap();
+        env.cache.get_or_fetch(fetch("k", LONG)).await.unwrap().expect_contended();
+        env.cache.put("k", "v").await;
+        let found = env.cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_found();
+        assert_eq!(as_text(found.value).as_deref(), Some("v"));
+    }
+);
 
 on_both_stores!(only_the_holder_can_abandon, |env| {
     let lease = env.cache.lease("k").await;

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use larder::pb::v1::{
     AdminServiceListKeysRequest, DeleteRequest, GetRequest, InspectEntryRequest,
-    InspectEntryResponse, InspectedLease, ListNamespacesRequest, Outcome, SetRequest, StatsRequest,
-    admin_service_client::AdminServiceClient, inspected_lease::State,
+    InspectEntryResponse, InspectedBan, InspectedLease, ListNamespacesRequest, Outcome, SetRequest,
+    StatsRequest, Tier, admin_service_client::AdminServiceClient, inspected_ban::Matches,
+    inspected_lease::State,
 };
 use tonic::transport::Channel;
 
@@ -14,6 +15,7 @@ use crate::support::{
     redis::RedisServer,
     server::Larder,
     status::expect_violation,
+    targets::{hold_off, invalidate as invalidate_targets, pattern, tags},
     wait::{SOON, eventually},
 };
 
@@ -57,6 +59,39 @@ on_both_stores!(entry_is_reported_with_its_lease, config: STALE, |env| {
     if let Some(found) = invalidated {
         assert_eq!((found.invalidated, found.outcome), (true, i32::from(Outcome::Miss)));
     }
+});
+
+on_both_stores!(bans_that_hide_an_entry_are_reported, |env| {
+    let cache = &env.cache;
+    // The embedded store has no bans of an empty namespace.
+    cache.put("other", "v").await;
+    invalidate_targets(cache, &[tags(&["elder"])]).await;
+    let tags_of_k = vec!["elder".to_owned(), "t".to_owned()];
+    cache.set(SetRequest { tags: tags_of_k, ..set("k", text("value")) }).await.unwrap();
+    let valid = inspect(cache, "k").await;
+    assert_eq!(valid.tier(), Tier::Store);
+    let valid = valid.entry.unwrap();
+    assert_eq!((valid.ban_sequence, valid.bans, valid.invalidated), (1, Vec::new(), false));
+
+    invalidate_targets(cache, &[tags(&["t", "unused"])]).await;
+    invalidate_targets(cache, &[pattern("k*"), pattern("l*")]).await;
+    let report = inspect(cache, "k").await;
+    assert_eq!(report.tier(), Tier::Unspecified);
+    // The embedded store may have freed its memory already.
+    if let Some(found) = report.entry {
+        let ban = |matches, sequence| InspectedBan { matches: Some(matches), sequence };
+        let (by_glob, by_tag) =
+            (ban(Matches::Glob("k*".to_owned()), 3), ban(Matches::Tag("t".to_owned()), 2));
+        assert_eq!((found.ban_sequence, found.outcome()), (1, Outcome::Miss));
+        assert_eq!((found.invalidated, found.bans), (true, vec![by_glob, by_tag]));
+    }
+
+    // A hold-off of a pattern is one of its keys.
+    hold_off(cache, &[pattern("held*")], 9_000).await;
+    let lease = inspect(cache, "held 1").await.lease.expect("a hold-off");
+    assert_eq!(lease.state(), State::HeldOff);
+    let remaining = seconds(lease.remaining);
+    assert!(remaining > Duration::ZERO && remaining <= Duration::from_secs(9), "{lease:?}");
 });
 
 on_both_stores!(states_of_a_lease_are_told_apart, |env| {
@@ -155,7 +190,8 @@ async fn copy_in_the_near_cache_is_reported() {
     let version = cache.put("k", "v").await;
     eventually("the near cache has a copy", SOON, async || {
         assert_eq!(as_text(cache.get(get("k")).await.unwrap().value).as_deref(), Some("v"));
-        (inspect(&cache, "k").await.near_version == version).then_some(())
+        let report = inspect(&cache, "k").await;
+        (report.near_version == version && report.tier() == Tier::Near).then_some(())
     })
     .await;
 }

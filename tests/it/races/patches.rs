@@ -5,7 +5,8 @@ use larder::pb::v1::{PatchRequest, PatchResult, Value, patch_request::Patch, val
 use tonic::Code;
 
 use crate::support::{
-    client::{get, set},
+    client::{Cache, get, json, set},
+    env::LONG_TIMEOUTS,
     fleet::Fleet,
     status::expect_retry,
 };
@@ -45,3 +46,37 @@ async fn no_patch_of_any_replica_is_lost() {
         assert_eq!(elements, applied, "round {round}");
     }
 }
+
+/// Adds one to a number in a JSON value, and tries again while other callers come first. Returns
+/// the number of attempts.
+async fn increment(cache: &Cache) -> usize {
+    for attempt in 1.. {
+        let found = cache.get(get("k")).await.unwrap();
+        let Some(Kind::Json(json)) = found.value.unwrap().kind else { panic!("no JSON") };
+        let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let number = value["number"].as_u64().unwrap();
+        let request = PatchRequest {
+            namespace: "ns".to_owned(),
+            key: "k".to_owned(),
+            patch: Some(Patch::MergePatch(format!("{{\"number\":{}}}", number + 1))),
+            if_version: Some(found.entry.unwrap().version),
+            ..Default::default()
+        };
+        match cache.patch(request).await.unwrap().result() {
+            PatchResult::Applied => return attempt,
+            PatchResult::ConditionNotMet => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    unreachable!("attempts do not end")
+}
+
+on_both_stores!(no_increment_by_version_is_lost, env: LONG_TIMEOUTS, |env| {
+    const CALLERS: usize = 100;
+    env.cache.set(set("k", json(r#"{"number":0,"other":"kept"}"#))).await.unwrap();
+    let attempts = join_all((0..CALLERS).map(|_| increment(&env.cache))).await;
+    let found = env.cache.get(get("k")).await.unwrap();
+    assert_eq!(found.value, Some(json(r#"{"number":100,"other":"kept"}"#)));
+    let attempts: usize = attempts.into_iter().sum();
+    assert!(attempts > CALLERS, "nothing was concurrent");
+});

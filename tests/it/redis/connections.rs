@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use larder::pb::v1::{ListKeysRequest, StatsRequest};
+use larder::pb::v1::{DistributionsRequest, HotKeysRequest, ListKeysRequest, StatsRequest};
 
 use crate::support::{
     client::{
-        Cache, Fetched as _, abandon, delete, fetch, fill, get, increment, invalidate, set, text,
-        touch,
+        Cache, Fetched as _, abandon, batch_get, delete, fetch, fill, get, increment, invalidate,
+        key_ref, set, text, touch,
     },
     redis::RedisServer,
     server::Larder,
+    targets,
     tls::TlsRedisServer,
     wait::eventually,
 };
@@ -47,6 +48,16 @@ async fn exercise_all_calls(cache: &Cache) {
     assert!(stats.namespaces.iter().any(|namespace| namespace.size.is_some()), "{stats:?}");
     let keys = ListKeysRequest { namespace: "ns".to_owned(), ..Default::default() };
     assert!(!cache.rpc().list_keys(keys).await.unwrap().into_inner().keys.is_empty());
+    let request = DistributionsRequest { namespace: "ns".to_owned(), ..Default::default() };
+    let found = cache.admin().distributions(request).await.unwrap().into_inner();
+    assert!(found.examined > 0, "{found:?}");
+    let reads = batch_get(vec![key_ref("filled"); 1000]);
+    for _ in 0..2 {
+        cache.batch_get(reads.clone()).await.unwrap();
+    }
+    let request = HotKeysRequest { namespace: "ns".to_owned(), ..Default::default() };
+    assert!(cache.admin().hot_keys(request).await.unwrap().into_inner().reads > 0);
+    targets::invalidate(cache, &[targets::namespace("n*")]).await;
     cache.invalidate_namespace(invalidate("ns")).await.unwrap();
     assert_eq!(cache.read("filled").await, None);
     assert!(!cache.get(get("filled")).await.unwrap().degraded);

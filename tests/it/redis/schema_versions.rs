@@ -1,37 +1,92 @@
 //! Schema versions of a namespace: releases side by side on one Redis.
 
 use larder::pb::v1::{
-    BatchDeleteRequest, BatchSetRequest, IncrementRequest, PatchRequest, PatchResult, SetResult,
-    Value, patch_request::Patch, value::Kind,
+    BatchDeleteRequest, BatchSetRequest, IncrementRequest, InspectEntryRequest, ListKeysRequest,
+    ListedKey, PatchRequest, PatchResult, SetRequest, SetResult, Value, patch_request::Patch,
+    value::Kind,
 };
 
 use crate::support::{
+    batch::{answers, batch},
     client::{
-        Cache, as_text, batch_get, delete, fill, increment, invalidate, key_ref, renewal, set,
-        text, touch,
+        Cache, Fetched as _, as_text, batch_get, delete, fill, get, increment, invalidate, key_ref,
+        renewal, set, text, touch,
     },
+    origin::numbered,
     redis::RedisServer,
     server::Larder,
+    status::expect_violation,
+    stream::Stream,
+    targets,
     wait::{SOON, eventually},
 };
 
 const ROUNDS: usize = 100;
 
-/// A replica whose release caches the values of this schema version; empty: none.
-async fn release(redis: &RedisServer, version: &str) -> (Larder, Cache) {
-    let config = format!("[namespaces.ns]\nversion = \"{version}\"\n[namespaces.ns.near_cache]\n");
-    let larder = Larder::redis(&redis.url()).config(&config).start().await;
-    let cache = larder.client().await;
-    (larder, cache)
+/// Who says which schema version is cached.
+#[derive(Clone, Copy)]
+enum Way {
+    /// The configuration of the namespace.
+    Configured,
+    /// The metadata of requests.
+    OfClient,
+    /// Each of them one half of it.
+    Both,
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn releases_side_by_side_never_read_each_others_entries() {
+impl Way {
+    /// A replica with a client whose release caches the values of this schema version; empty: none.
+    async fn release(self, redis: &RedisServer, version: &str) -> (Larder, Cache) {
+        let (configured, of_client) = match self {
+            Self::Configured => (version, ""),
+            Self::OfClient => ("", version),
+            // Releases differ in one of the halves.
+            Self::Both => match version {
+                "1" => ("1", "2"),
+                "2" => ("2", "1"),
+                _ => ("2", ""),
+            },
+        };
+        let near = "[namespaces.ns.near_cache]";
+        let config = format!("[namespaces.ns]\nversion = \"{configured}\"\n{near}\n");
+        let larder = Larder::redis(&redis.url()).config(&config).start().await;
+        let cache = larder.client().await.of_schema(of_client);
+        (larder, cache)
+    }
+}
+
+/// Makes a test for each way.
+macro_rules! in_each_way {
+    ($name:ident, |$way:ident| $body:block) => {
+        mod $name {
+            use super::*;
+
+            async fn run($way: Way) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn configured() {
+                run(Way::Configured).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn of_client() {
+                run(Way::OfClient).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn both() {
+                run(Way::Both).await;
+            }
+        }
+    };
+}
+
+in_each_way!(releases_side_by_side_never_read_each_others_entries, |way| {
     let redis = RedisServer::start().await;
-    let (_old_larder, old) = release(&redis, "1").await;
-    let (_new_larder, new) = release(&redis, "2").await;
-    let (_unversioned_larder, unversioned) = release(&redis, "").await;
-    let (_same_larder, same) = release(&redis, "2").await;
+    let (_old_larder, old) = way.release(&redis, "1").await;
+    let (_new_larder, new) = way.release(&redis, "2").await;
+    let (_unversioned_larder, unversioned) = way.release(&redis, "").await;
+    let (_same_larder, same) = way.release(&redis, "2").await;
     let work = async |cache: &Cache, name: &str| {
         for round in 0..ROUNDS {
             let key = format!("k{}", round % 5);
@@ -64,13 +119,12 @@ async fn releases_side_by_side_never_read_each_others_entries() {
         })
         .await;
     }
-}
+});
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_call_names_the_entry_of_its_release() {
+in_each_way!(every_call_names_the_entry_of_its_release, |way| {
     let redis = RedisServer::start().await;
-    let (_old_larder, old) = release(&redis, "1").await;
-    let (_new_larder, new) = release(&redis, "2").await;
+    let (_old_larder, old) = way.release(&redis, "1").await;
+    let (_new_larder, new) = way.release(&redis, "2").await;
     let json = Value { kind: Some(Kind::Json("{}".into())) };
     for key in ["patched", "touched"] {
         old.set(set(key, json.clone())).await.unwrap();
@@ -105,4 +159,73 @@ async fn every_call_names_the_entry_of_its_release() {
     old.batch_set(BatchSetRequest { items }).await.unwrap();
     assert_eq!(new.read("batch").await, None);
     assert_eq!(old.read("batch").await.as_deref(), Some("old"));
-}
+
+    // An invalidation of a key is one of its release, and one by tag of all.
+    let tagged = SetRequest { tags: vec!["t".to_owned()], ..set("tagged", text("old")) };
+    old.set(tagged).await.unwrap();
+    assert!(!targets::invalidate(&new, &[targets::key("tagged")]).await[0].existed);
+    assert!(old.read("tagged").await.is_some());
+    targets::invalidate(&new, &[targets::tags(&["t"])]).await;
+    eventually("the tag is banned", SOON, async || {
+        old.read("tagged").await.is_none().then_some(())
+    })
+    .await;
+
+    // A stream holds the lease of its release.
+    let mut of_old = Stream::lease(&old, "streamed").await;
+    let mut of_new = Stream::lease(&new, "streamed").await;
+    assert_eq!(of_old.fill("old").await, SetResult::Stored);
+    assert_eq!(of_new.fill("new").await, SetResult::Stored);
+    assert_eq!(old.read("streamed").await.as_deref(), Some("old"));
+    let fetched = answers(&new, batch(&["streamed", "missing"])).await;
+    let Ok([streamed, missing]) = <[_; 2]>::try_from(fetched) else { panic!("two answers") };
+    assert_eq!(as_text(streamed.expect_found().value).as_deref(), Some("new"));
+    missing.expect_lease();
+
+    let inspected = async |cache: &Cache, request: InspectEntryRequest| {
+        cache.admin().inspect_entry(request).await.unwrap().into_inner().entry
+    };
+    let by_name = |key: &str| InspectEntryRequest {
+        namespace: "ns".to_owned(),
+        key: key.to_owned(),
+        ..Default::default()
+    };
+    let (of_old, of_new) =
+        (inspected(&old, by_name("streamed")).await, inspected(&new, by_name("streamed")).await);
+    assert_ne!(of_old.unwrap().version, of_new.unwrap().version);
+    assert_eq!(inspected(&new, by_name("batch")).await, None);
+    // A listing has the entries of all releases, by the digests under which they are stored.
+    let request = ListKeysRequest {
+        namespace: "ns".to_owned(),
+        glob: "streamed".to_owned(),
+        ..Default::default()
+    };
+    let listed = new.list_keys(request).await.unwrap();
+    assert_eq!(listed.len(), 2, "{listed:?}");
+    for ListedKey { key, params_digest } in listed {
+        let by_digest = InspectEntryRequest { params_digest, ..by_name(&key) };
+        assert!(inspected(&new, by_digest).await.is_some());
+    }
+});
+
+on_both_stores!(schema_version_of_a_client_is_validated, |env| {
+    for version in ["a b", "a/b", &"x".repeat(65)] {
+        let cache = env.cache.of_schema(version);
+        expect_violation(cache.get(get("k")).await, "larder-schema-version");
+        expect_violation(cache.set(set("k", text("v"))).await, "larder-schema-version");
+    }
+    let (one, two) = (env.cache.of_schema("v1.0_a-b"), env.cache.of_schema(&"x".repeat(64)));
+    one.put("k", "one").await;
+    assert_eq!((two.read("k").await, env.cache.read("k").await), (None, None));
+    assert_eq!(one.read("k").await.as_deref(), Some("one"));
+});
+
+with_origin!(clients_of_two_releases_do_not_share_fetches, |env, origin| {
+    origin.answer(numbered);
+    let (old, new) = (env.cache.of_schema("1"), env.cache.of_schema("2"));
+    let (of_old, of_new) = (old.fetched("k").await.0, new.fetched("k").await.0);
+    let of_none = env.cache.fetched("k").await.0;
+    assert_eq!((old.fetched("k").await.0, new.fetched("k").await.0), (of_old, of_new));
+    assert_eq!(env.cache.fetched("k").await.0, of_none);
+    assert_eq!(origin.calls(), 3);
+});

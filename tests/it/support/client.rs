@@ -10,11 +10,14 @@ use larder::pb::v1::{
     IncrementResponse, InvalidateNamespaceRequest, InvalidateNamespaceResponse, InvalidateRequest,
     InvalidateResponse, KeyRef, Lease, ListKeysRequest, ListedKey, PatchRequest, PatchResponse,
     RenewRequest, RenewResponse, SetRequest, SetResponse, StatsRequest, StatsResponse,
-    TouchRequest, TouchResponse, Value, cache_service_client::CacheServiceClient,
-    get_or_fetch_response::Outcome as Answer, value::Kind,
+    TouchRequest, TouchResponse, Value, admin_service_client::AdminServiceClient,
+    cache_service_client::CacheServiceClient, get_or_fetch_response::Outcome as Answer,
+    value::Kind,
 };
 use tonic::{
-    IntoRequest, Response, Status,
+    IntoRequest, Request, Response, Status,
+    metadata::AsciiMetadataValue,
+    service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint},
 };
 
@@ -27,6 +30,20 @@ const CALL_LIMIT: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub(crate) struct Cache {
     channel: Channel,
+    schema: Schema,
+}
+
+/// Adds the schema version of a client to its requests, if it has one.
+#[derive(Clone, Default)]
+pub(crate) struct Schema(Option<AsciiMetadataValue>);
+
+impl Interceptor for Schema {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(version) = &self.0 {
+            request.metadata_mut().insert("larder-schema-version", version.clone());
+        }
+        Ok(request)
+    }
 }
 
 macro_rules! calls {
@@ -47,7 +64,7 @@ macro_rules! calls {
 impl Cache {
     /// Connects to a server.
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        Self { channel: endpoint(address).connect().await.unwrap() }
+        Self::on(endpoint(address).connect().await.unwrap())
     }
 
     /// Connects with these HTTP/2 windows in bytes, per stream and per connection.
@@ -59,12 +76,27 @@ impl Cache {
         let endpoint = endpoint(address)
             .initial_stream_window_size(stream)
             .initial_connection_window_size(connection);
-        Self { channel: endpoint.connect().await.unwrap() }
+        Self::on(endpoint.connect().await.unwrap())
+    }
+
+    fn on(channel: Channel) -> Self {
+        Self { channel, schema: Schema::default() }
+    }
+
+    /// The same client with a schema version in its requests; empty: with none.
+    pub(crate) fn of_schema(&self, version: &str) -> Self {
+        let version = (!version.is_empty()).then(|| version.parse().unwrap());
+        Self { channel: self.channel.clone(), schema: Schema(version) }
     }
 
     /// The generated client, for calls that the methods below do not cover.
-    pub(crate) fn rpc(&self) -> CacheServiceClient<Channel> {
-        CacheServiceClient::new(self.channel.clone())
+    pub(crate) fn rpc(&self) -> CacheServiceClient<InterceptedService<Channel, Schema>> {
+        CacheServiceClient::with_interceptor(self.channel.clone(), self.schema.clone())
+    }
+
+    /// The client of the operators' calls.
+    pub(crate) fn admin(&self) -> AdminServiceClient<InterceptedService<Channel, Schema>> {
+        AdminServiceClient::with_interceptor(self.channel.clone(), self.schema.clone())
     }
 
     /// The channel, for clients of other services.

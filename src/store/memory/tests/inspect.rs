@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::{
-    stats::{counters::Counter, delta::ByNamespace},
+    stats::{
+        counters::Counter,
+        delta::{ByNamespace, StatsDelta},
+    },
     store::{NamespaceUsage, StatsStore as _, TTL_CLASSES},
 };
 

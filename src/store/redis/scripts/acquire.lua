@@ -1,5 +1,6 @@
 -- ARGV[4] token, [5] lifetime of the lease in milliseconds, [6] time beyond which an entry must be
--- fresh to be returned instead of a lease
+-- fresh to be returned instead of a lease; [7] milliseconds until the end of the hold-offs of the
+-- patterns that match the key; [8] token of a lease that a pattern bans, or ''
 
 local marker = redis.call('GET', KEYS[1])
 local header, _, unchecked = valid_header(marker)
@@ -10,15 +11,19 @@ local function entry() return header and redis.call('GET', KEYS[2]) or '' end
 if header and fresh_until(header) > math.max(now, tonumber(ARGV[6])) then
   return {'FOUND', entry()}
 end
+-- A lease must not be older than the bans that the caller knows, and the caller must know those
+-- that the lease is not older than.
+if marker and position_of(marker) ~= position_of(ARGV[2]) then return {'POSITION', marker} end
 local lease = redis.call('GET', KEYS[3])
 local state = lease and string.sub(lease, 1, 1)
 local is_current = lease and marker and string.sub(lease, 18, 33) == generation_of(marker)
-if state == 'H' then
-  local left = time_left(lease, 2)
-  if left > 0 then return {'HELD_OFF', left} end
-elseif state == 'L' and is_current then
+local held_off = math.max(tonumber(ARGV[7]), state == 'H' and time_left(lease, 2) or 0)
+if held_off > 0 then return {'HELD_OFF', held_off} end
+if state == 'L' and is_current and string.sub(lease, 2, 17) ~= ARGV[8] then
   local left = time_left(lease, 34)
-  if left > 0 then return {'HELD', left} end
+  if left > 0 then
+    return {'HELD', left, string.sub(lease, 2, 17), string.sub(lease, 50, 73)}
+  end
 elseif state == 'B' and is_current then
   local left = time_left(lease, 2)
   if left > 0 then return {'BACKED_OFF', entry(), left, string.sub(lease, 34)} end

@@ -37,6 +37,18 @@ local function write_head(keep)
   for key = 2, 6 do redis.call('PEXPIRE', KEYS[key], keep) end
 end
 
+-- Drops the bans up to the number `last`, except those whose hold-off has not ended.
+local function drop_until(last)
+  local held = redis.call('ZRANGEBYSCORE', KEYS[4], '(' .. number(now), '+inf')
+  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', number(last))
+  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', number(last))
+  for _, name in ipairs(held) do
+    local key = string.sub(name, 1, 1) == 't' and KEYS[2] or KEYS[3]
+    redis.call('ZADD', key, 'NX', number(last), string.sub(name, 2))
+  end
+  dropped = math.max(dropped, last)
+end
+
 -- Whether the position belongs to this log. Ids of old bans are not kept: they are trusted by their
 -- number.
 local function is_known(position)

@@ -40,9 +40,16 @@ local HEADER_BYTES = 61
 -- nothing tells how long ago.
 local latest_created_at = now + 5000
 
+-- Whether the caller knows newer bans than the marker: a failover has set it back, or it is about
+-- to be moved.
+local function is_behind(marker)
+  return #ARGV[2] > 16 and (#marker <= 16
+    or struct.unpack('>I8', marker, 17) < struct.unpack('>I8', ARGV[2], 17))
+end
+
 -- The header of the entry without its position, if the entry belongs to the generation of the
 -- marker; and the length of the position. The third result is the reply of the script if the entry
--- is older than a ban: only the caller knows the bans, and whether one of them concerns the entry.
+-- may be older than a ban: only the caller knows the bans, and whether one of them concerns it.
 local function valid_header(marker)
   local stored = marker and redis.pcall('GETRANGE', KEYS[2], 0, HEADER_BYTES + #NO_POSITION - 1)
   -- A key of another type is foreign, and counts as missing.
@@ -54,7 +61,8 @@ local function valid_header(marker)
   if string.sub(stored, 2, 17) ~= generation_of(marker) or #stored < HEADER_BYTES + shift
     or struct.unpack('>I8', stored, 18 + shift) > latest_created_at then return nil end
   local header = string.sub(stored, 1, 17) .. string.sub(stored, 18 + shift, HEADER_BYTES + shift)
-  if position_of(string.sub(stored, 2, 17 + shift)) == position_of(marker) then
+  if position_of(string.sub(stored, 2, 17 + shift)) == position_of(marker)
+    and not is_behind(marker) then
     return header, shift
   end
   local value_at = HEADER_BYTES + shift + struct.unpack('>I2', header, 60)

@@ -5,16 +5,7 @@
 
 if is_late then return {'LATE', server_time} end
 
-local last = tonumber(ARGV[4])
--- Bans whose hold-off has not ended stay.
-local held = redis.call('ZRANGEBYSCORE', KEYS[4], '(' .. number(now), '+inf')
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', number(last))
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', number(last))
-for _, name in ipairs(held) do
-  local key = string.sub(name, 1, 1) == 't' and KEYS[2] or KEYS[3]
-  redis.call('ZADD', key, 'NX', number(last), string.sub(name, 2))
-end
-dropped = math.max(dropped, last)
+drop_until(tonumber(ARGV[4]))
 if sequence > 0 then
   redis.call('ZADD', KEYS[5], number(sequence), id)
   if had_hold_off == 1 then redis.call('ZADD', KEYS[4], 0, '') end

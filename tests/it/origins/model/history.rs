@@ -28,6 +28,11 @@ const LEASE_BEFORE_FETCH: Duration = Duration::from_secs(1);
 
 pub(super) struct History {
     pub(super) keys: Vec<Key>,
+    /// For each namespace. Read-locked by what invalidates more than a key, and write-locked while
+    /// Redis is set back: what it acknowledged meanwhile may be lost.
+    pub(super) rewind_locks: [tokio::sync::RwLock<()>; NAMESPACES.len()],
+    /// Read-locked by each read, and write-locked while nothing may be read.
+    pub(super) read_lock: tokio::sync::RwLock<()>,
     /// Times in which servers were stopped, killed or without a store, including the recovery.
     pub(super) fault_windows: Mutex<Vec<(Instant, Instant)>>,
     pub(super) counts: Counts,
@@ -104,6 +109,8 @@ impl History {
             .flat_map(|namespace| (0..KEYS).map(move |number| key(namespace, number)));
         Self {
             keys: keys.collect(),
+            rewind_locks: Default::default(),
+            read_lock: tokio::sync::RwLock::default(),
             fault_windows: Mutex::default(),
             counts: Counts::default(),
             stopped: AtomicBool::new(false),
@@ -143,6 +150,11 @@ impl History {
             _ => ok(key.value(number, id), &[("etag", &etag(id)), ("cache-tag", &key.tag)]),
         };
         after(delay, reply)
+    }
+
+    pub(super) fn rewind_lock(&self, namespace: &str) -> &tokio::sync::RwLock<()> {
+        let index = NAMESPACES.iter().position(|name| *name == namespace);
+        &self.rewind_locks[index.expect("a namespace of the model")]
     }
 
     pub(super) fn is_stopped(&self) -> bool {

@@ -59,6 +59,7 @@ impl Worker {
         let history = self.history.clone();
         while !history.is_stopped() {
             let key = self.key(&history);
+            let reading = history.read_lock.read().await;
             match self.rng.random_range(0..10) {
                 0 => self.fetch_batch().await,
                 1 => {
@@ -85,6 +86,7 @@ impl Worker {
                 }
                 _ => self.get_or_fetch(key, request(key, 5_000)).await,
             }
+            drop(reading);
             self.pause(20).await;
         }
     }
@@ -93,6 +95,7 @@ impl Worker {
     pub(super) async fn get(mut self) {
         let history = self.history.clone();
         while !history.is_stopped() {
+            let reading = history.read_lock.read().await;
             // Every key with equal probability, unlike fetches.
             let key = history.keys.choose(&mut self.rng).unwrap();
             let (read, before) = (key.begin_read(), self.fault_count());
@@ -102,6 +105,7 @@ impl Worker {
                 Ok(answer) => self.check(key, as_text(answer.value), read, false),
                 Err(error) => self.count_lost_call(before, &error),
             }
+            drop(reading);
             self.pause(4).await;
         }
     }
@@ -113,8 +117,14 @@ impl Worker {
             self.pause(120).await;
             let namespace = *NAMESPACES.choose(&mut self.rng).unwrap();
             match self.rng.random_range(0..8) {
-                0 => self.invalidate_namespace(&history, namespace).await,
-                1..4 => self.invalidate_some(&history, namespace).await,
+                0 => {
+                    let _not_rewound = history.rewind_lock(namespace).read().await;
+                    self.invalidate_namespace(&history, namespace).await;
+                }
+                1..4 => {
+                    let _not_rewound = history.rewind_lock(namespace).read().await;
+                    self.invalidate_some(&history, namespace).await;
+                }
                 _ => {
                     let key = history.keys.choose(&mut self.rng).unwrap();
                     self.delete(key).await;
@@ -185,8 +195,13 @@ impl Worker {
         history.counts.changes.fetch_add(1, SeqCst);
     }
 
-    /// Invalidates keys by their tag, by a pattern, or by both.
-    async fn invalidate_some(&mut self, history: &History, namespace: &'static str) {
+    /// Invalidates keys by their tag, by a pattern, or by both. Returns whether the bans were too
+    /// many, so that the whole namespace was invalidated.
+    pub(super) async fn invalidate_some(
+        &mut self,
+        history: &History,
+        namespace: &'static str,
+    ) -> bool {
         let by_tag = PatternOrTag::Tag(["g0", "g1"].choose(&mut self.rng).unwrap());
         let by_pattern = PatternOrTag::Pattern(PATTERNS.choose(&mut self.rng).unwrap());
         let selectors = match self.rng.random_range(0..3) {
@@ -214,8 +229,12 @@ impl Worker {
                 .collect(),
             hold_off: ms(i64::try_from(hold_off.as_millis()).unwrap()),
         };
+        let mut is_whole = false;
         match self.cache().invalidate(request).await {
-            Ok(_) => keys().zip(numbers).for_each(|(key, number)| key.acknowledge(number)),
+            Ok(answer) => {
+                keys().zip(numbers).for_each(|(key, number)| key.acknowledge(number));
+                is_whole = answer.results.iter().any(|result| result.namespace_invalidated);
+            }
             Err(error) => self.count_lost_call(before, &error),
         }
         // A store without bans voids the leases of the whole namespace.
@@ -223,6 +242,7 @@ impl Worker {
         of_namespace.for_each(|key| key.void_leases(started, hold_off));
         history.counts.changes.fetch_add(1, SeqCst);
         history.counts.bans.fetch_add(1, SeqCst);
+        is_whole
     }
 
     async fn get_or_fetch(&self, key: &Key, request: GetOrFetchRequest) {
@@ -351,7 +371,7 @@ impl Worker {
         self.replica.fault_count.load(SeqCst)
     }
 
-    fn cache(&self) -> Cache {
+    pub(super) fn cache(&self) -> Cache {
         self.replica.cache.lock().unwrap().clone()
     }
 

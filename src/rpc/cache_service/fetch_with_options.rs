@@ -1,0 +1,34 @@
+//! GetOrFetch with fields that few callers set, apart from the plain GetOrFetch.
+
+use http::{HeaderMap, HeaderValue};
+use tonic::Response;
+
+use super::{CACHE_STATUS, CacheRpc, Compression, RpcResult, add_fetch_status};
+use crate::{
+    cache::GetOrFetchRequest,
+    pb::v1 as pb,
+    rpc::convert::{self, BatchReadOptions},
+};
+
+impl CacheRpc {
+    pub(super) async fn fetch_with_options(
+        &self,
+        request: GetOrFetchRequest,
+        mut options: BatchReadOptions,
+        compression: Compression,
+    ) -> RpcResult<pb::GetOrFetchResponse> {
+        let mut result = self.cache.get_or_fetch(&request).await?;
+        if let Some(touch) = options.touch {
+            self.cache.slide_fetched(&request.key, &mut result, touch).await;
+        }
+        let reply = convert::projected_reply(result, |entry| options.found(0, entry));
+        let mut response = Response::new(reply.response);
+        compression.fit(&mut response);
+        self.add_x_cache(&mut response, &request.key, reply.x_cache);
+        let headers: &mut HeaderMap = response.metadata_mut().as_mut();
+        headers.insert(CACHE_STATUS, HeaderValue::from_static(reply.cache_status));
+        add_fetch_status(&mut response, reply.x_cache_fetch);
+        reply.lease.map(|lease| lease.guard.into_token());
+        Ok(response)
+    }
+}

@@ -1,0 +1,43 @@
+//! The counters of the replicas on the embedded store.
+
+use async_trait::async_trait;
+
+use super::MemoryStore;
+use crate::{
+    model::Namespace,
+    stats::{
+        delta::{StatsDelta, StatsReport},
+        hot_keys::{HotKeyBucket, HotKeyCounts, HotKeyRange},
+        windows,
+    },
+    store::{Result, StatsStore},
+};
+
+#[async_trait]
+impl StatsStore for MemoryStore {
+    async fn add(&self, delta: &StatsDelta) -> Result<()> {
+        self.0.stats.lock().add(&delta.counts, self.0.now());
+        Ok(())
+    }
+
+    async fn report(&self) -> Result<StatsReport> {
+        let store = &*self.0;
+        let report = windows::report(store.now(), |part, report| {
+            store.stats.lock().add_part(part, report);
+        });
+        Ok(report.await)
+    }
+
+    async fn put_hot_keys(&self, replica: u64, buckets: &[HotKeyBucket]) -> Result<()> {
+        self.0.hot_keys.lock().put(replica, buckets, self.0.now());
+        Ok(())
+    }
+
+    async fn hot_keys(
+        &self,
+        namespace: &Namespace,
+        range: &HotKeyRange,
+    ) -> Result<Vec<(u64, HotKeyCounts)>> {
+        Ok(self.0.hot_keys.lock().of(namespace, range))
+    }
+}

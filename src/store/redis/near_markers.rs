@@ -1,0 +1,109 @@
+//! Reads the generation markers of the namespaces with a near cache when they were announced, so
+//! that the near cache can tell a ban from an invalidation. `store/near_cache/markers.rs` says why.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::Value;
+
+use super::{
+    ban_logs::{BanLogs, NamespaceBans},
+    connection::PoolHealth,
+    key_schema::KeySchema,
+    marker::{GENERATION_BYTES, Position},
+    pool::{RedisPool, Retry},
+    request::unexpected,
+    server_identity::ServerInfo,
+};
+use crate::{
+    model::Namespace,
+    store::{
+        Result,
+        near_cache::{BanPosition, KnownBans, MarkerState, NearCache, UnconfirmedMarkers},
+    },
+};
+
+/// Pause after a failure.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// What reads the markers.
+#[derive(Clone)]
+pub(super) struct MarkerReader {
+    pub(super) pool: RedisPool,
+    pub(super) schema: Arc<KeySchema>,
+    pub(super) bans: BanLogs,
+}
+
+/// The bans of one namespace.
+struct NearBans {
+    logs: BanLogs,
+    bans: Arc<NamespaceBans>,
+}
+
+// === impl MarkerReader ===
+
+impl MarkerReader {
+    /// Reads markers whenever they were announced by `server`. Never returns.
+    pub(super) async fn follow(&self, near: &NearCache, health: &PoolHealth, server: &ServerInfo) {
+        loop {
+            near.marker_announced().await;
+            for unconfirmed in near.unconfirmed_markers() {
+                if let Err(error) = self.confirm(near, health, server, &unconfirmed).await {
+                    tracing::debug!(%error, "cannot read the markers for the near cache");
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                    near.remind_of_markers();
+                }
+            }
+        }
+    }
+
+    async fn confirm(
+        &self,
+        near: &NearCache,
+        health: &PoolHealth,
+        server: &ServerInfo,
+        unconfirmed: &UnconfirmedMarkers,
+    ) -> Result<()> {
+        let UnconfirmedMarkers { namespace, shards } = unconfirmed;
+        let mut mget = redis::cmd("MGET");
+        for (shard, _) in shards {
+            mget.arg(self.schema.marker(namespace, *shard));
+        }
+        let Value::Array(markers) = self.pool.query(&mget, Retry::Idempotent).await? else {
+            return Err(unexpected("MGET"));
+        };
+        let markers: Vec<Option<MarkerState>> = markers.iter().map(state_of).collect();
+        self.know(namespace, &markers).await?;
+        let bans = self.bans.of(namespace);
+        let known: Arc<dyn KnownBans> = Arc::new(NearBans { logs: self.bans.clone(), bans });
+        // What another server says is worth nothing for announcements of this one.
+        health.server().while_current(server, || {
+            for ((shard, epoch), state) in shards.iter().zip(markers) {
+                near.confirm_marker(namespace, (*shard, *epoch), state, &known);
+            }
+        });
+        Ok(())
+    }
+
+    /// Reads the log up to the newest marker.
+    async fn know(&self, namespace: &Namespace, markers: &[Option<MarkerState>]) -> Result<()> {
+        let sequence = |state: &MarkerState| Position::from(&state.position[..]).sequence;
+        let newest = markers.iter().flatten().map(sequence).max();
+        self.bans.read(&self.bans.of(namespace), newest.unwrap_or(0)).await
+    }
+}
+
+fn state_of(marker: &Value) -> Option<MarkerState> {
+    let Value::BulkString(marker) = marker else { return None };
+    let generation = marker.first_chunk::<GENERATION_BYTES>()?;
+    let position = Position::of_marker(marker).encode();
+    Some(MarkerState { generation: *generation, position })
+}
+
+// === impl NearBans ===
+
+impl KnownBans for NearBans {
+    fn permit(&self, since: &BanPosition, until: &BanPosition, key: &str, tags: &[String]) -> bool {
+        let [since, until] = [since, until].map(|position| Position::from(&position[..]));
+        self.logs.permits(&self.bans, since, until, (key, tags))
+    }
+}

@@ -1,0 +1,83 @@
+//! `hot-keys`, `distributions`, `flush-near-cache`, `config`, and `invalidate` of many namespaces.
+
+use serde_json::json;
+
+use super::{DONE, MISS, USAGE, cli};
+use crate::support::{
+    client::{batch_get, key_ref},
+    env::LONG_TIMEOUTS,
+};
+
+on_both_stores!(hot_keys_are_printed_as_estimates, env: LONG_TIMEOUTS, |env| {
+    let larder = &env.larder;
+    assert_eq!(cli(larder, "hot-keys ns").result(), (MISS, ""));
+    for _ in 0..10 {
+        env.cache.batch_get(batch_get(vec![key_ref("hot"); 1000])).await.unwrap();
+    }
+    let table = cli(larder, "hot-keys ns --window 1m");
+    assert_eq!(table.code, DONE, "{table:?}");
+    let rows: Vec<Vec<&str>> =
+        table.result().1.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["key", "reads", "error", "share", "params"]);
+    assert!(rows[1][0] == "hot" && rows[1][1].starts_with('~'), "{rows:?}");
+    assert_eq!(rows[1][4..], ["100.0", "%", "-"]);
+    assert!(table.stderr.starts_with("estimated from "), "{table:?}");
+    let line = cli(larder, "hot-keys ns --limit 1 --json").json().remove(0);
+    assert_eq!((&line["key"], &line["params_digest"]), (&json!("hot"), &json!(null)));
+    assert_eq!((&line["share"], &line["reads"]), (&json!(1.0), &line["namespace_reads"]));
+    assert!(line["error"].as_u64() > Some(0) && line["replicas"] == 1, "{line}");
+    cli(larder, "hot-keys ns --window 2h").expect_failure(USAGE, &["window", "3600 s"]);
+});
+
+on_both_stores!(distributions_are_printed_as_histograms, |env| {
+    let larder = &env.larder;
+    let empty = cli(larder, "distributions ns");
+    assert_eq!((empty.result(), empty.stderr.contains("0 entries")), ((MISS, ""), true));
+    env.cache.put("k", &"v".repeat(2000)).await;
+    env.cache.put("l", "v").await;
+    let shown = cli(larder, "distributions ns");
+    assert_eq!(shown.code, DONE, "{shown:?}");
+    let text = shown.result().1;
+    assert!(text.starts_with("value size: 1 B to 2.0 KiB, mean "), "{text}");
+    for part in ["\nkey size: 1 B to 1 B", "\nttl left: ", "\nage: ", "50.0 %"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(shown.stderr, "2 entries examined: all of the namespace\n");
+    let line = cli(larder, "distributions ns --sample 10 --json").json().remove(0);
+    assert_eq!((&line["examined"], &line["complete"]), (&json!(2), &json!(true)));
+    assert_eq!(line["key_bytes"]["buckets"][0], json!({"up_to": 8.0, "entries": 2}));
+    assert_eq!(line["value_bytes"]["max"], json!(2000.0));
+});
+
+const CONFIG: &str = "[namespaces.a]\nttl = '90s'\n";
+
+on_both_stores!(configuration_and_near_cache_are_those_of_a_replica, config: CONFIG, |env| {
+    let larder = &env.larder;
+    let config = cli(larder, "config");
+    assert!(config.code == DONE && config.result().1.contains("[namespaces.a]"), "{config:?}");
+    let line = cli(larder, "config --json").json().remove(0);
+    assert_eq!(line["needs_restart"], json!([]));
+    assert!(line["toml"].as_str().unwrap().contains("ttl = \"90s\""), "{line}");
+    assert_eq!(cli(larder, "flush-near-cache").result(), (DONE, "removed 0 copies (0 B)\n"));
+    let line = cli(larder, "flush-near-cache a --json").json();
+    assert_eq!(line, [json!({"namespace": "a", "entries": 0, "bytes": 0})]);
+});
+
+on_both_stores!(many_namespaces_are_invalidated_at_once, |env| {
+    let larder = &env.larder;
+    for namespace in ["user-a", "user-b", "order"] {
+        cli(larder, &format!("set {namespace} k v"));
+    }
+    let lines = cli(larder, "invalidate user-* --glob k* --json").json();
+    let line = |name: &str| {
+        let result = "invalidated";
+        json!({"namespace": name, "result": result, "namespace_invalidated": false})
+    };
+    assert_eq!(lines, [line("user-a"), line("user-b")]);
+    assert_eq!(cli(larder, "get user-a k").code, MISS);
+    assert_eq!(cli(larder, "get order k").code, DONE);
+    assert_eq!(cli(larder, "invalidate ord*").result(), (DONE, "invalidated order\n"));
+    assert_eq!(cli(larder, "get order k").code, MISS);
+    let none = cli(larder, "invalidate none*");
+    assert_eq!((none.code, &*none.stderr), (MISS, "no namespace matches\n"));
+});
