@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use opentelemetry::{KeyValue, metrics::Meter};
 use parking_lot::Mutex;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use crate::store::{StatsBackend, StoreInfo};
 
@@ -88,7 +91,11 @@ impl StoreReport {
                     *self.last.lock() = Some(info);
                 }
                 // An outage ends the wait, so that the settings are checked after it.
-                let _ = timeout(INTERVAL, answers.wait_for(|answers| !*answers)).await;
+                let outage = timeout(INTERVAL, answers.wait_for(|answers| !*answers));
+                // The embedded store has none, and its sender is gone.
+                if let Ok(Err(_)) = outage.await {
+                    sleep(INTERVAL).await;
+                }
             }
         }
     }

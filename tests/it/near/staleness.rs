@@ -165,7 +165,7 @@ async fn no_read_is_staler_than_max_staleness() {
          greatest staleness: near {worst:?}, store {store:?}"
     );
     assert!(
-        writes > 200 && near > 1000 && reads > near,
+        writes > 200 && near > 200 && reads > near,
         "{writes} writes, {reads} reads, {near} near"
     );
     // Some invalidations were missed; otherwise the test would prove nothing.
