@@ -93,7 +93,8 @@ impl StoreReport {
                 // An outage ends the wait, so that the settings are checked after it.
                 let outage = timeout(INTERVAL, answers.wait_for(|answers| !*answers));
                 // The embedded store has none, and its sender is gone.
-                if let Ok(Err(_)) = outage.await {
+                let is_closed = matches!(outage.await, Ok(Err(_)));
+                if is_closed {
                     sleep(INTERVAL).await;
                 }
             }
