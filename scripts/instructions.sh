@@ -21,8 +21,6 @@ readonly FEW=500 MANY=2500
 # Counts differ slightly between versions of the compiler and of the C library.
 readonly TOLERANCE=1.10
 readonly ALLOWED=benches/instructions.txt
-# The release build takes minutes longer, and its ratios say no more.
-PROFILE=${PROFILE:-quick}
 # The baseline only sends requests.
 BASELINE_PROFILE=dev
 # shellcheck source=scripts/bench-lib.sh
