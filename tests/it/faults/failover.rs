@@ -3,13 +3,17 @@
 
 use std::time::Duration;
 
+use larder::pb::v1::ResetReason;
+
 use crate::support::{
-    client::{delete, set, text},
+    client::{NS, delete, set, text},
     fleet::metric,
     proxy::Proxy,
     redis::RedisServer,
     server::Larder,
+    targets,
     wait::{SOON, eventually, throughout},
+    watch::{Told, Watch, watch_request},
 };
 
 /// Probes come once a second; each of two connections may need one.
@@ -138,4 +142,36 @@ async fn near_copies_follow_the_new_primary() {
         assert_eq!(reader_cache.read("k").await.as_deref(), Some("new"));
     })
     .await;
+}
+
+/// What the former primary announced does not count, and changes of the new one are told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches_follow_the_new_primary() {
+    let setup = Setup::start().await;
+    let watched = Larder::redis(&setup.proxy.redis_url()).start().await;
+    let cache = watched.client().await;
+    cache.put("k", "old").await;
+    setup.is_in_sync(2).await;
+    let mut watch = Watch::of_ns(&cache, true).await;
+    let token = watch.token().await;
+    setup.fail_over().await;
+    let writer = Larder::redis(&setup.next.url()).start().await;
+    let writer = writer.client().await;
+    eventually("the new value is stored", SOON, async || {
+        (!writer.set(set("k", text("new"))).await.unwrap().degraded).then_some(())
+    })
+    .await;
+    assert_eq!(watch.reset().await, ResetReason::FeedLost);
+    watch.ready().await;
+    assert_eq!(cache.read("k").await.as_deref(), Some("new"));
+    for key in ["a", "b"] {
+        writer.put(key, "v").await;
+        watch.expect_keys(&[key]).await;
+    }
+    targets::invalidate(&writer, &[targets::tags(&["t"])]).await;
+    watch.expect(&Told::tag_of_ns("t")).await;
+    // What was told of the former primary proves nothing about the new one.
+    let mut resumed = Watch::open(&cache, watch_request(&[NS], true, &token)).await.unwrap();
+    assert_eq!(resumed.told().await, Told::Reset(ResetReason::NotResumable));
+    resumed.ready().await;
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use larder::pb::v1::{ResetReason, SetRequest};
+use nix::sys::signal::Signal;
 
 use crate::{
     near::kill_tracking_connections,
@@ -11,7 +12,7 @@ use crate::{
         fleet::{Fleet, metric},
         redis::RedisServer,
         server::Larder,
-        wait::{SOON, eventually},
+        wait::{SOON, eventually, throughout},
         watch::{Told, Watch, watch_request},
     },
 };
@@ -100,6 +101,24 @@ async fn a_watch_begins_when_redis_is_there() {
     assert_eq!(watch.told().await, Told::Reset(ResetReason::StoreUnavailable));
     redis.restart().await;
     watch.ready().await;
+}
+
+/// What was announced while the replica did not run is told late, so that it may not count.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_was_suspended_resets_its_watches() {
+    let fleet = Fleet::start(2, CONFIG).await;
+    let mut watch = Watch::of_ns(&fleet.caches[0], true).await;
+    for round in 0..2 {
+        fleet.servers[0].signal(Signal::SIGSTOP);
+        fleet.caches[1].put("meanwhile", "v").await;
+        throughout(2 * MAX_DELAY, async || {}).await;
+        fleet.servers[0].signal(Signal::SIGCONT);
+        assert_eq!(watch.reset().await, ResetReason::FeedLost);
+        watch.ready().await;
+        let key = format!("k{round}");
+        fleet.caches[1].put(&key, "v").await;
+        watch.expect_keys(&[&key]).await;
+    }
 }
 
 /// Other namespaces need another connection, which takes over without a gap.

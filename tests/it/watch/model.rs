@@ -12,6 +12,7 @@ use std::{
 };
 
 use larder::pb::v1::{Consistency, GetRequest, SetRequest, SetResult};
+use nix::sys::signal::Signal;
 
 use crate::{
     near::kill_tracking_connections,
@@ -381,6 +382,12 @@ async fn no_copy_is_outdated_for_longer_than_promised_on_redis() {
         model.run("Redis paused", Duration::from_millis(1300)).await;
         fleet.redis.resume();
         model.run("Redis resumed", Duration::from_millis(1500)).await;
+    }
+    for millis in [600, 1800] {
+        fleet.servers[0].signal(Signal::SIGSTOP);
+        model.run("a replica suspended", Duration::from_millis(millis)).await;
+        fleet.servers[0].signal(Signal::SIGCONT);
+        model.run("the replica resumed", Duration::from_millis(1500)).await;
     }
     redis::cmd("FLUSHALL").exec_async(&mut connection).await.unwrap();
     model.run("flushed", Duration::from_secs(1)).await;
