@@ -1,4 +1,4 @@
-//! The log of abandoned leases: callers fail to compute, which no one else would report.
+//! The log of abandoned leases: the only sign that callers fail to compute.
 
 use std::{collections::HashMap, time::Duration};
 

@@ -185,7 +185,7 @@ mod tests {
         two.flush(false).await.unwrap();
         let keys = vec![("a".to_owned(), 7 * 128), ("b".to_owned(), 5 * 128)];
         assert_eq!(report(&one, MINUTE).await, (keys.clone(), 13 * 128, 2));
-        // What is sent again is not added again.
+        // A bucket that is sent again replaces the former.
         sample(&one, "a", 1);
         let (again, ..) = report(&one, MINUTE).await;
         assert_eq!(again[0], ("a".to_owned(), 8 * 128));

@@ -3,7 +3,7 @@
 use super::{Error, Found, Outcome};
 use crate::model::{Kind, Version, parse_json};
 
-/// What of a found value a read returns.
+/// The parts of a value that a read returns.
 #[derive(Debug, Clone, Default)]
 pub struct Projection {
     /// The version of the value that the caller has.

@@ -195,15 +195,15 @@ impl ChangeHub {
         self.coherent_at.store(self.nanos_until(sent_at).max(1), Ordering::Release);
     }
 
-    /// Sets what proves that a resumed watcher has missed nothing but what follows. Everything
-    /// before it is published.
+    /// Sets the proof that a resumed watcher has missed no earlier change. All earlier changes are
+    /// published.
     pub fn set_proof(&self, namespace: &Namespace, proof: Option<Proof>) {
         if let Some(channel) = self.channels.load().get(namespace) {
             channel.lock().proof = proof;
         }
     }
 
-    /// Sets who tells what a replica without the history has missed.
+    /// Sets the source of the changes before this replica's history.
     pub fn set_source(&self, source: Arc<dyn MissedChanges>) {
         // Only the store does, once.
         let _ = self.source.set(source);

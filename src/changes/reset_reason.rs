@@ -11,7 +11,7 @@ pub enum ResetReason {
     StoreFlushed,
     /// The watcher did not read fast enough.
     SlowReader,
-    /// What was missed since the token cannot be told.
+    /// The changes since the token are unknown.
     NotResumable,
     /// The replica is stopping.
     ShuttingDown,

@@ -11,7 +11,7 @@ pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 const FORMAT: u8 = 1;
 const PROOF_BYTES: usize = 48;
 
-/// What the store needs to tell which invalidations a replica without the history has missed.
+/// State of the store from which the invalidations since the token can be computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proof(pub [u8; PROOF_BYTES]);
 

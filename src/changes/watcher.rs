@@ -16,7 +16,7 @@ use super::{
 };
 use crate::model::Namespace;
 
-/// What a watcher is told.
+/// An event for a watcher.
 #[derive(Debug, Clone)]
 pub enum WatchSignal {
     /// All changes arrive from now on.
@@ -204,7 +204,7 @@ impl Watcher {
         }
     }
 
-    /// What was missed since these positions by the store's own account.
+    /// Changes since these positions, as the store reports them.
     async fn missed(&self, positions: &[Position]) -> Option<VecDeque<Arc<ChangeBatch>>> {
         let source = self.hub.source().filter(|_| !self.has_keys)?.clone();
         let mut batches = VecDeque::new();

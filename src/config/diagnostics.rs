@@ -1,3 +1,5 @@
+//! Collects the problems of a configuration.
+
 use std::collections::BTreeMap;
 
 use config::Value;

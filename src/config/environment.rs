@@ -1,3 +1,5 @@
+//! Reads the variables of the environment.
+
 use std::collections::BTreeMap;
 
 use super::diagnostics::Diagnostics;

@@ -1,3 +1,5 @@
+//! The error of a configuration that cannot be loaded.
+
 use std::fmt;
 use std::path::PathBuf;
 

@@ -1,3 +1,5 @@
+//! Rules from events to targets: `[[events.<name>]]`.
+
 use std::collections::BTreeMap;
 
 use config::ValueKind;

@@ -1,3 +1,5 @@
+//! Streams that events are read from: `[[event_sources]]`.
+
 use std::path::PathBuf;
 use std::time::Duration;
 

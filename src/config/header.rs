@@ -1,3 +1,5 @@
+//! Headers of requests to origins, whose values may come from a file or a variable.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;

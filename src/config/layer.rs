@@ -1,3 +1,5 @@
+//! A source of the configuration whose values name their variable or flag.
+
 use config::{Map, Source, Value, ValueKind};
 
 use super::store_file::StoreKeys;

@@ -1,3 +1,5 @@
+//! Limits of one process: `[limits]`.
+
 use std::time::Duration;
 
 use super::value::{DAY, GIB, HOUR, KIB, MIB, MILLISECOND, count, duration, size};

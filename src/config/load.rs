@@ -1,3 +1,5 @@
+//! Loads the configuration from all layers and checks it.
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

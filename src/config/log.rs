@@ -1,3 +1,5 @@
+//! Settings of the log: `[log]`.
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 

@@ -1,3 +1,5 @@
+//! Settings of the embedded store: `[memory]`.
+
 use super::value::{MIB, size};
 use super::visitor::{ConfigVisitor, Section};
 

@@ -1,3 +1,5 @@
+//! The rules of namespaces: `[defaults]` and `[namespaces.<name>]`.
+
 use std::time::Duration;
 
 use super::near_cache::NearCacheConfig;

@@ -1,3 +1,5 @@
+//! The near cache of a namespace: `[namespaces.<name>.near_cache]`.
+
 use std::time::Duration;
 
 use super::value::{GIB, HOUR, KIB, MILLISECOND, duration, size};

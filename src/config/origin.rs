@@ -1,3 +1,5 @@
+//! The origin of a namespace: `[namespaces.<name>.origin]`.
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;

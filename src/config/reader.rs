@@ -1,3 +1,5 @@
+//! Reads the table of one section, and finds its unknown keys.
+
 use std::collections::BTreeMap;
 
 use config::{Value, ValueKind};

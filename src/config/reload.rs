@@ -1,3 +1,5 @@
+//! Compares a reloaded configuration with the one in use.
+
 use super::Config;
 use super::render::TomlRenderer;
 

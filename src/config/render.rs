@@ -1,3 +1,5 @@
+//! Renders a configuration as TOML, with secrets hidden.
+
 use std::collections::BTreeMap;
 
 use super::Config;

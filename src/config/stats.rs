@@ -1,3 +1,5 @@
+//! Settings of the statistics: `[stats]`.
+
 use std::time::Duration;
 
 use super::value::{HOUR, MILLISECOND, duration};

@@ -1,3 +1,5 @@
+//! Settings of the store and its connections: `[store]`.
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! The URL of the store, which may hold a password.
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -1,3 +1,5 @@
+//! The URL of an origin, by whose scheme it is HTTP or gRPC.
+
 use config::ValueKind;
 use url::Url;
 

@@ -1,3 +1,5 @@
+//! Settings of traces and metrics: `[telemetry]`.
+
 use std::time::Duration;
 
 use url::Url;

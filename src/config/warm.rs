@@ -1,3 +1,5 @@
+//! Keys that are fetched in advance: `[namespaces.<name>.origin.warm]`.
+
 use std::path::PathBuf;
 use std::time::Duration;
 

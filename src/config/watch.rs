@@ -1,3 +1,5 @@
+//! Settings of Watch: `[watch]`.
+
 use std::time::Duration;
 
 use super::value::{GIB, MIB, MILLISECOND, SECOND, count, duration, size};

@@ -126,7 +126,7 @@ impl Commands<'_> {
         Ok(answers.iter().map(count).collect())
     }
 
-    /// Tells the group that these entries are being worked on. It is no delivery.
+    /// Resets the idle time of entries in progress (JUSTID: no delivery is counted).
     pub(super) async fn hold(&mut self, entries: &[Entry]) -> RedisResult<()> {
         let mut hold = self.on_group("XCLAIM", None);
         hold.arg(self.consumer).arg(0);

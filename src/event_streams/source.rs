@@ -109,7 +109,7 @@ impl Source {
             if stop.run_until_cancelled(pause).await.is_none() {
                 return;
             }
-            // What was read need not wait for the stream. The next attempt reports a failure.
+            // Held entries are applied even without the stream. The next attempt reports a failure.
             let _ = self.apply().await;
         }
     }

@@ -1,4 +1,4 @@
-//! Targets of Invalidate, some of which stand for several: events, and globs of namespaces.
+//! Expands events and globs of namespaces into targets of Invalidate.
 
 use super::convert::{RequestedTarget, event_target_results, target_result};
 use crate::{

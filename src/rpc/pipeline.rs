@@ -157,7 +157,7 @@ impl Pipeline {
         let connection = body.connection().clone();
         let received = Received { call, connection, deadline };
         let mut is_queued = false;
-        // Only calls that are admitted at once are not boxed: they are the most, and their future
+        // Calls that are admitted at once are not boxed: they are the common case, and their future
         // is small. It is moved several times before it is polled.
         let reply = if method.stays_open() {
             if method.is_change_watch() {

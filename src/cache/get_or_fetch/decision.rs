@@ -2,7 +2,7 @@
 
 use crate::cache::{FetchMode, Outcome, policy::Verdict};
 
-/// What a GetOrFetch does.
+/// Decision of a GetOrFetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cache) enum Decision {
     /// Serves the stored entry.

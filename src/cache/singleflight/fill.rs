@@ -208,7 +208,7 @@ impl FillWrite {
         Some((Self::New(entry), lifetime.is_some()))
     }
 
-    /// What the origin does not say anew holds as before (RFC 9111, 4.3.4).
+    /// Directives that the 304 lacks keep their stored values (RFC 9111, 4.3.4).
     fn revalidation(
         job: &FetchJob,
         origin: &OriginBinding,

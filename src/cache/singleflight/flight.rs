@@ -274,8 +274,8 @@ impl Flight {
                 NextStep::Wait(expires_in)
             }
             AcquireOutcome::Held { expires_in } => NextStep::Wait(expires_in),
-            // Nobody waits for the end of the back-off: the waiters would try the failed source one
-            // after another, and the last one would hear of the failure long after the first.
+            // All waiters are answered now. Otherwise they would try the failed source one after
+            // another.
             AcquireOutcome::BackedOff { remaining, previous, cause } => {
                 let now = self.group.keeper.store.now();
                 self.waiters.notify_all(|wanted| {

@@ -26,7 +26,7 @@ pub(in crate::cache) enum FlightResult {
         /// Why the computation failed.
         cause: String,
     },
-    /// The last computation failed, and nobody computes the value until the back-off is over.
+    /// The last computation failed; no lease is granted until the back-off ends.
     BackedOff {
         /// Rest of the back-off.
         available_in: Duration,

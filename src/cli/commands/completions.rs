@@ -1,4 +1,4 @@
-//! `larder completions`
+//! `larder completions` prints the completions of a shell.
 
 use clap::{CommandFactory as _, ValueEnum};
 use clap_complete::{Shell, generate};

@@ -1,4 +1,4 @@
-//! `larder config`
+//! `larder config` prints the configuration of a server.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! `larder delete`
+//! `larder delete` deletes entries.
 
 use std::time::Duration;
 

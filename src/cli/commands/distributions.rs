@@ -1,4 +1,4 @@
-//! `larder distributions`
+//! `larder distributions` prints the distribution of sizes, ages and TTLs in a namespace.
 
 use bytesize::ByteSize;
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! `larder events`
+//! `larder events` publishes events and lists their rules.
 
 use std::collections::BTreeMap;
 

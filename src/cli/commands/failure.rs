@@ -56,7 +56,7 @@ fn code(ending: &Result<Ending, Error>) -> u8 {
         Ok(Ending::Done) => 0,
         Ok(Ending::Miss) => 1,
         Ok(Ending::Leased) => 4,
-        // The reader has all that it wants.
+        // The reader has closed the pipe: not an error.
         Err(error) if is_closed_pipe(error) => 0,
         Err(Error::Usage(_) | Error::Input { .. }) => 2,
         Err(Error::Refused { status, .. }) if status.code() == Code::InvalidArgument => 2,

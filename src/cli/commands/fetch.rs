@@ -1,4 +1,4 @@
-//! `larder fetch`
+//! `larder fetch` reads a value through GetOrFetch.
 
 use std::{borrow::Cow, time::Duration};
 

@@ -1,4 +1,4 @@
-//! `larder flush-near-cache`
+//! `larder flush-near-cache` empties the near cache of a server.
 
 use bytesize::ByteSize;
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! `larder get`
+//! `larder get` reads one or several values.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! `larder hot-keys`
+//! `larder hot-keys` prints the keys with the most reads.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `larder incr`
+//! `larder incr` adds to a counter.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `larder inspect`
+//! `larder inspect` prints all that is stored about one key.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! `larder invalidate`
+//! `larder invalidate` invalidates namespaces, tags, patterns, keys and the targets of events.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,4 +1,4 @@
-//! `larder keys`
+//! `larder keys` lists or counts the keys of a namespace.
 
 use serde::Serialize;
 

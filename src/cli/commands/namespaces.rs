@@ -1,4 +1,4 @@
-//! `larder namespaces`
+//! `larder namespaces` lists the namespaces with their figures.
 
 use bytesize::ByteSize;
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! `larder patch`
+//! `larder patch` changes parts of a JSON value.
 
 use std::time::Duration;
 

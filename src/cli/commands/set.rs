@@ -1,4 +1,4 @@
-//! `larder set`
+//! `larder set` stores a value from an argument, a file or stdin.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `larder touch`
+//! `larder touch` gives entries a new TTL.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `larder warm`
+//! `larder warm` fetches keys in advance, with a progress bar.
 
 use std::path::PathBuf;
 

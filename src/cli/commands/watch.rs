@@ -1,4 +1,4 @@
-//! `larder watch`
+//! `larder watch` prints the changes of namespaces.
 
 use std::time::Duration;
 

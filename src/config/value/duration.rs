@@ -1,3 +1,5 @@
+//! Reads durations.
+
 use std::time::Duration;
 
 use config::ValueKind;

@@ -1,3 +1,5 @@
+//! Reads lists of texts.
+
 use std::ops::RangeInclusive;
 
 use config::{Value, ValueKind};

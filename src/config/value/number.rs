@@ -1,3 +1,5 @@
+//! Reads integers.
+
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
 

@@ -1,3 +1,5 @@
+//! Reads sizes in bytes.
+
 use std::ops::RangeInclusive;
 
 use bytesize::ByteSize;

@@ -1,3 +1,5 @@
+//! Reads texts.
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Delete and BatchDelete.
+//! Converts Delete and BatchDelete.
 
 use super::{Checked, get::found, lease::hold_off};
 use crate::{

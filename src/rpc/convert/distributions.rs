@@ -1,4 +1,4 @@
-//! Distributions.
+//! Converts Distributions.
 
 use crate::{
     cache::{Distribution, Distributions},

@@ -1,4 +1,4 @@
-//! Events and their rules.
+//! Converts events and their rules.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! HotKeys.
+//! Converts HotKeys.
 
 use std::time::Duration;
 

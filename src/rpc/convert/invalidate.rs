@@ -1,4 +1,4 @@
-//! Invalidate.
+//! Converts Invalidate and its results.
 
 use super::{Checked, entry_key, value::tags};
 use crate::{

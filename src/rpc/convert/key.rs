@@ -1,4 +1,4 @@
-//! Keys of entries.
+//! Converts the keys of entries.
 
 use std::collections::BTreeMap;
 

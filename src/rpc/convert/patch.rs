@@ -1,4 +1,4 @@
-//! Patch.
+//! Converts Patch.
 
 use super::{Checked, delete::version_condition, entry_key, ttl};
 use crate::{

@@ -19,7 +19,7 @@ const MAX_POINTERS: usize = 64;
 /// Longest JSON pointer, in bytes.
 const MAX_POINTER_BYTES: usize = 1024;
 
-/// Such fields of a request for one or several keys.
+/// Options of reads that return less than the value.
 pub(in crate::rpc) struct BatchReadOptions {
     projection: Projection,
     /// Sliding expiration.

@@ -1,4 +1,4 @@
-//! Stats.
+//! Converts Stats.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

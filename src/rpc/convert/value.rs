@@ -1,4 +1,4 @@
-//! Values and tags.
+//! Converts values and tags.
 
 use bytes::Bytes;
 

@@ -13,7 +13,7 @@ use crate::store::{ErrorKind, Result};
 /// Bytes in use and their limit, with counters of removed entries.
 pub(super) struct Budget {
     pub(super) max: u64,
-    /// What may be in use: the rest of `max` is kept free.
+    /// Usable bytes; the rest of `max` is a reserve.
     limit: u64,
     used: AtomicU64,
     pub(super) peak: AtomicU64,

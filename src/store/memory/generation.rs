@@ -26,7 +26,7 @@ pub(super) struct Generation {
     lineage: Arc<Lineage>,
     /// Number of the newest ban when the generation began.
     sequence: u64,
-    /// Whether there is a newer generation. Set after what it is to be checked against.
+    /// Whether there is a newer generation. Set after its bans are stored.
     superseded: AtomicBool,
 }
 
@@ -60,8 +60,8 @@ impl Generation {
             + allocated(ARC_HEADER + size_of::<Lineage>(), word)
     }
 
-    /// The generation that follows this one after the ban `sequence`. Nobody may begin to use this
-    /// one meanwhile. It is not superseded yet.
+    /// The generation that follows this one after the ban `sequence`. The caller holds the lock
+    /// that new operations need. This one is not superseded yet.
     pub(super) fn succeeded(self: &Arc<Self>, sequence: u64) -> Arc<Self> {
         let (state, lineage) = (self.state.clone(), self.lineage.clone());
         let superseded = AtomicBool::default();

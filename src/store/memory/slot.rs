@@ -39,7 +39,7 @@ pub(super) struct Slot {
     head: Head,
 }
 
-/// What few entries have.
+/// Rarely used fields of an entry.
 #[derive(Default)]
 struct Extras {
     /// The version and the name, where a block with the value would waste memory.

@@ -53,7 +53,7 @@ struct Confirmed {
     bans: Arc<dyn KnownBans>,
 }
 
-/// When a copy was read.
+/// Epoch and newest ban at the time a copy was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ReadAt {
     epoch: u64,
@@ -81,7 +81,7 @@ impl Marker {
         copy.epoch == self.epoch()
     }
 
-    /// The current time for a copy that is not current, if it is valid nevertheless.
+    /// A new read time for an outdated copy that no ban hides.
     #[cold]
     pub(super) fn renewed(&self, copy: &ReadAt, key: &str, tags: &[String]) -> Option<ReadAt> {
         let known = self.confirmed.load();

@@ -1,4 +1,4 @@
-//! What Redis announces for the watches, before it is read.
+//! Announcements of Redis for the watches whose state is not read yet.
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -92,7 +92,7 @@ impl FillChecks {
         [self.granted_at.encode(), self.until.encode()].concat()
     }
 
-    /// Checks what the reply of the script asks for.
+    /// Checks the bans that the reply of the script names.
     pub(super) async fn settle(
         &mut self,
         store: &RedisStore,

@@ -8,8 +8,8 @@
 //! a failover, or is about to be moved: what the replica knows counts. A position that the log does
 //! not know belongs to bans that a failover has lost, and ends the generation of its shard.
 //!
-//! What a replica knows was said by one server. It is read again when another server is met, and
-//! when the connection was lost on which Redis announces new bans.
+//! The logs that a replica has cached come from one server. They are read again from another
+//! server, and after the connection on which Redis announces new bans was lost.
 
 mod checks;
 mod markers;

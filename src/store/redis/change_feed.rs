@@ -228,7 +228,7 @@ impl ChangeFeed {
             Ok(())
         });
         stream::iter(reads).buffer_unordered(MAX_CHECKS).try_collect::<()>().await?;
-        // What was announced meanwhile waits for this.
+        // Announcements during the read are handled after it.
         announced.has_news.notify_one();
         Ok(())
     }

@@ -42,7 +42,7 @@ pub(super) struct PoolHealth {
     pub(super) faults: FaultLog,
     /// Connections of earlier epochs are not used any more.
     epoch: AtomicU64,
-    /// What is known of bans was read in this epoch or must be read again.
+    /// Epoch of the cached ban logs: logs of an earlier epoch are read again.
     ban_epoch: AtomicU64,
     created: AtomicU64,
     failed: AtomicU64,

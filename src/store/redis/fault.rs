@@ -43,7 +43,7 @@ pub(super) enum End {
     Quiet,
 }
 
-/// What one fault means, decides and is called.
+/// Name, meaning and consequences of one fault.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row {
     /// Name in logs and metrics.

@@ -41,7 +41,7 @@ pub(super) fn spawn(
             match follow(&client, connect_timeout, &health, &schema, &watchers, &bans).await {
                 Ok(()) => {
                     pauses = client_tracking::pauses();
-                    // What ended this connection may have ended or stranded the others.
+                    // The fault may affect the other connections as well.
                     health.retire_all();
                 }
                 Err(error) => tracing::debug!(%error, "cannot follow the leases in Redis"),

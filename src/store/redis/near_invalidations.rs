@@ -66,7 +66,7 @@ async fn run(
         near.on_disconnected();
         let Some(error) = ended else { continue };
         if was_coherent {
-            // What ended this connection may have ended or stranded those that entries are read by.
+            // The fault may affect the connections that read entries as well.
             health.retire_all();
             pauses = client_tracking::pauses();
             outage.recovered();

@@ -25,7 +25,7 @@ use crate::{
 /// Pause after a failure.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// What reads the markers.
+/// Reads announced generation markers.
 #[derive(Clone)]
 pub(super) struct MarkerReader {
     pub(super) pool: RedisPool,
@@ -75,7 +75,7 @@ impl MarkerReader {
         self.know(namespace, &markers).await?;
         let bans = self.bans.of(namespace);
         let known: Arc<dyn KnownBans> = Arc::new(NearBans { logs: self.bans.clone(), bans });
-        // What another server says is worth nothing for announcements of this one.
+        // Markers of another server do not match the announcements of this one.
         health.server().while_current(server, || {
             for ((shard, epoch), state) in shards.iter().zip(markers) {
                 near.confirm_marker(namespace, (*shard, *epoch), state, &known);

@@ -292,7 +292,7 @@ impl RedisPool {
         match fault {
             Fault::Connection | Fault::Protocol => {
                 handle.mark_broken();
-                // What ended this connection may have ended its siblings.
+                // The fault may affect connections of the same age as well.
                 self.health.retire(handle);
                 let is_unsent = written.is_some() && written == handle.written();
                 fault == Fault::Connection && (retry == Retry::Idempotent || is_unsent)

@@ -110,8 +110,8 @@ impl RedisStore {
         // Only the first of several replicas that start together writes it.
         commands.cmd("HSETNX").arg(&name).arg(SHARDS_FIELD).arg(self.schema.shards());
         commands.cmd("PEXPIRE").arg(&name).arg(millis_ceil(CLOCK_RETENTION));
-        // Without it, each replica still measures the steps that it sees. Other errors are met and
-        // reported by the operations.
+        // If the write fails, each replica still measures the steps that it sees. The operations
+        // report other errors.
         let Ok(answers) = self.pool.query_each(&commands, &mut None).await else { return };
         let errors = answers.into_iter().filter_map(|answer| error_or_value(answer).err());
         if let Some(error) = errors.into_iter().find(|error| Fault::of(error) == Fault::Permission)

@@ -21,7 +21,7 @@ pub(super) struct One<'a>(pub(super) &'a Cmd);
 /// Commands, the first error of which is the result.
 pub(super) struct All<'a>(pub(super) &'a Pipeline);
 
-/// Commands whose errors are among the answers.
+/// Commands with one result each, which may be an error.
 pub(super) struct Each<'a>(pub(super) &'a Pipeline);
 
 /// The error of one or of several commands that are sent together.

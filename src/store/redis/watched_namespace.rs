@@ -15,7 +15,7 @@ pub(super) struct WatchedNamespace {
     /// By shard; `None` if the shard has none.
     markers: Vec<Option<KnownMarker>>,
     head: Position,
-    /// All bans until then were told when they had taken effect.
+    /// The newest ban that was published after it took effect.
     told: Position,
 }
 
@@ -53,7 +53,7 @@ impl WatchedNamespace {
         watched
     }
 
-    /// Takes note of what is in Redis after a change.
+    /// Updates the state from Redis after a change.
     pub(super) fn update(&mut self, reading: Reading) -> News {
         let (mut is_invalidated, mut has_moved) = (false, false);
         for (shard, marker) in reading.markers {
@@ -103,8 +103,8 @@ impl WatchedNamespace {
         (server != 0).then_some(Proof(proof))
     }
 
-    /// The ban that this namespace has told of when `proof` was made, unless the namespace was
-    /// invalidated since.
+    /// The newest published ban when `proof` was made; none if the namespace was invalidated
+    /// since.
     pub(super) fn told_at(&self, proof: &Proof, server: u64) -> Option<Position> {
         let own = self.proof(server)?;
         (own.0[..24] == proof.0[..24]).then(|| Position::from(&proof.0[24..]))
