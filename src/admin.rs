@@ -113,6 +113,7 @@ async fn accept(listener: &TcpListener, router: &Router, stats: &Arc<ConnectionS
                     limit,
                     count,
                     seconds,
+                    remedy = "find out what connects to the admin port",
                     "the admin port has too many connections: the oldest ones are closed"
                 );
             }

@@ -29,6 +29,9 @@ use crate::{
 /// Exit code for an unusable configuration (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
 
+/// Exit code for output that cannot be written.
+const EXIT_OUTPUT: u8 = 5;
+
 /// A gRPC cache service: one namespaced, TTL-governed cache for services in every language.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
@@ -166,7 +169,10 @@ fn check_config(config: &Config) -> ExitCode {
     if let Err(error) = runtime.block_on(async { origin::registry::check(&config.namespaces) }) {
         return config_error(&error);
     }
-    print_quietly(&config.render());
+    if let Err(error) = print(&config.render()) {
+        print_error(&client::Error::Output(error));
+        return ExitCode::from(EXIT_OUTPUT);
+    }
     ExitCode::SUCCESS
 }
 
@@ -183,8 +189,12 @@ fn config_error(error: &(dyn std::error::Error + 'static)) -> ExitCode {
 
 /// Prints to standard output. A reader that has read enough closes the pipe, which is no error;
 /// the macros of the standard library would panic.
-fn print_quietly(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Prints an error with its causes. Each of several mistakes in a configuration has a line.

@@ -10,6 +10,7 @@ pub mod http;
 mod latency_estimator;
 pub mod metrics;
 pub mod registry;
+mod unusable_tags;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 

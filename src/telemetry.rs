@@ -1,5 +1,7 @@
 //! Sets up logs, metrics and traces at the start, and flushes them at the end.
 
+mod export_log;
+
 use std::time::Duration;
 
 use opentelemetry::{KeyValue, global, metrics::MeterProvider as _, trace::TracerProvider as _};
@@ -18,6 +20,8 @@ use tracing_subscriber::{
 
 use crate::config::{LogConfig, LogFormat, TelemetryConfig};
 use crate::trace_sampler;
+
+use self::export_log::{ExportLog, Logged};
 
 /// Target of spans that are exported and never logged.
 const TRACE_TARGET: &str = "larder::trace";
@@ -62,7 +66,8 @@ impl Telemetry {
             .with_service_name(config.service_name.clone())
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
             .build();
-        let traces = tracer_provider(config, resource.clone())?;
+        let exports = ExportLog::default();
+        let traces = tracer_provider(config, resource.clone(), exports.clone())?;
         let (filter, handle) = reload::Layer::new(log_filter(&log.level)?);
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
         let lines = match log.format {
@@ -83,7 +88,7 @@ impl Telemetry {
         });
         tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init()?;
         let registry = Registry::new();
-        let meters = meter_provider(config, resource, &registry)?;
+        let meters = meter_provider(config, resource, &registry, exports)?;
         Ok(Self { filter: handle, traces, meters, registry })
     }
 
@@ -134,6 +139,7 @@ fn log_filter(level: &str) -> Result<EnvFilter, filter::ParseError> {
 fn tracer_provider(
     config: &TelemetryConfig,
     resource: Resource,
+    log: ExportLog,
 ) -> Result<Option<SdkTracerProvider>, Error> {
     if config.otlp_endpoint.is_empty() {
         return Ok(None);
@@ -148,7 +154,7 @@ fn tracer_provider(
     let provider = SdkTracerProvider::builder()
         .with_resource(resource)
         .with_sampler(sampler)
-        .with_batch_exporter(exporter);
+        .with_batch_exporter(Logged { exporter, log });
     Ok(Some(provider.build()))
 }
 
@@ -156,6 +162,7 @@ fn meter_provider(
     config: &TelemetryConfig,
     resource: Resource,
     registry: &Registry,
+    log: ExportLog,
 ) -> Result<SdkMeterProvider, Error> {
     if !config.metrics {
         return Ok(SdkMeterProvider::builder().with_resource(resource).build());
@@ -172,6 +179,7 @@ fn meter_provider(
         .with_tonic()
         .with_endpoint(&config.otlp_endpoint)
         .build()?;
+    let exporter = Logged { exporter, log };
     let pushed = PeriodicReader::builder(exporter).with_interval(config.metric_interval).build();
     Ok(provider.with_reader(pushed).build())
 }

@@ -32,14 +32,19 @@ pub async fn read(namespace: Namespace, config: WarmConfig) -> io::Result<WarmPl
         );
         keys.truncate(MAX_WARM_LIST);
     }
+    let mut left_out = (0_usize, None);
     let entry = |key: &String| match EntryKey::new(namespace.clone(), key, std::iter::empty()) {
         Ok(key) => Some((key, BTreeMap::new())),
         Err(violation) => {
-            tracing::warn!(%namespace, %violation, "a key of the warm list is left out");
+            left_out.0 += 1;
+            left_out.1.get_or_insert(violation);
             None
         }
     };
     let keys = keys.iter().filter_map(entry).collect();
+    if let (count, Some(violation)) = left_out {
+        tracing::warn!(%namespace, count, %violation, "keys of the warm list are left out");
+    }
     let rate = NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN);
     Ok(WarmPlan { namespace, keys, refresh: false, rate })
 }

@@ -96,6 +96,11 @@ func computeUnder[T any](
 		}
 	}()
 	value, err := compute(ctx)
+	var encoded []byte
+	if err == nil {
+		// Here, so that a value that is not JSON gives the lease back as well.
+		encoded, err = json.Marshal(value)
+	}
 	holds = false
 	if err != nil {
 		// Callers that wait are told the reason, so it must not contain secrets. At most 256 bytes.
@@ -105,11 +110,6 @@ func computeUnder[T any](
 		}
 		return nil, err
 	}
-	encoded, err := json.Marshal(value)
-	if err != nil {
-		abandon(ctx, larder, name, lease, "the value is not JSON")
-		return nil, err
-	}
 	fill := &pb.SetRequest{
 		Namespace: name.Namespace, Key: name.Key, Params: name.Params, LeaseToken: lease.Token,
 		Value: &pb.Value{Kind: &pb.Value_Json{Json: string(encoded)}},
@@ -117,10 +117,13 @@ func computeUnder[T any](
 	if name.TTL > 0 {
 		fill.Ttl = durationpb.New(name.TTL)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), short)
+	setting, cancel := context.WithTimeout(context.WithoutCancel(ctx), short)
 	defer cancel()
-	// A fill that is refused or fails does not make the value wrong.
-	_, _ = larder.Set(ctx, fill)
+	if _, err := larder.Set(setting, fill); err != nil {
+		// The value is right, although it is not stored, as one that is too large. The others must
+		// not wait for it.
+		abandon(ctx, larder, name, lease, status.Code(err).String())
+	}
 	return value, nil
 }
 

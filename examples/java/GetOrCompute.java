@@ -111,17 +111,8 @@ public final class GetOrCompute {
     try {
       value = compute.call();
     } catch (Throwable error) {
-      // Also errors and interrupts: the others should not wait for the lease to expire. Callers that
-      // wait are told the reason, so it must not contain secrets. At most 256 bytes.
-      AbandonRequest abandon =
-          AbandonRequest.newBuilder()
-              .setNamespace(namespace)
-              .setKey(key)
-              .putAllParams(params)
-              .setLeaseToken(lease.getToken())
-              .setReason(error.getClass().getSimpleName())
-              .build();
-      tryTo(stub -> stub.abandon(abandon));
+      // Also errors and interrupts: the others should not wait for the lease to expire.
+      abandon(lease, namespace, key, params, error);
       if (lease.hasStale() && !(error instanceof Error) && !(error instanceof InterruptedException)) {
         return valueOf(lease.getStale());
       }
@@ -135,22 +126,41 @@ public final class GetOrCompute {
             .setLeaseToken(lease.getToken())
             .setValue(Value.newBuilder().setJsonBytes(json(value)))
             .build();
-    // A fill that is refused or fails does not make the value wrong.
-    tryTo(stub -> stub.set(fill));
+    // The value is right, although it may not be stored: it is too large, no JSON, or Larder is down.
+    // The others must not wait for it.
+    StatusRuntimeException refused = tryTo(stub -> stub.set(fill));
+    if (refused != null) {
+      abandon(lease, namespace, key, params, refused);
+    }
     return value;
+  }
+
+  /** Callers that wait are told the reason, so it must not contain secrets. At most 256 bytes. */
+  private void abandon(
+      Lease lease, String namespace, String key, Map<String, String> params, Throwable error) {
+    AbandonRequest abandon =
+        AbandonRequest.newBuilder()
+            .setNamespace(namespace)
+            .setKey(key)
+            .putAllParams(params)
+            .setLeaseToken(lease.getToken())
+            .setReason(error.getClass().getSimpleName())
+            .build();
+    tryTo(stub -> stub.abandon(abandon));
   }
 
   private interface Call {
     void on(CacheServiceBlockingStub stub);
   }
 
-  /** Makes a short call even if this caller is cancelled or interrupted, and ignores its failure. */
-  private void tryTo(Call call) {
+  /** Makes a short call even if this caller is cancelled or interrupted, and returns its failure. */
+  private StatusRuntimeException tryTo(Call call) {
     boolean interrupted = Thread.interrupted();
     try {
       Context.ROOT.run(() -> call.on(larder.withDeadlineAfter(SHORT, TimeUnit.MILLISECONDS)));
-    } catch (StatusRuntimeException ignored) {
-      // The value is right, or the error is reported to the caller.
+      return null;
+    } catch (StatusRuntimeException failure) {
+      return failure;
     } finally {
       if (interrupted) {
         Thread.currentThread().interrupt();

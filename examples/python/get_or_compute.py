@@ -3,12 +3,14 @@ others wait for its value. Copy this file. `get_or_compute` is for threads, and
 `get_or_compute_async` for asyncio.
 
 `compute` returns what `json.dumps` takes; None means that there is no such value, and is cached
-too. It must end within the namespace's `lease_ttl` (10 s); use FetchStream for longer ones.
+too. `cancelled` is a `threading.Event` that ends the waits of a caller that has gone; asyncio has
+cancellation of its own. `compute` must end within the namespace's `lease_ttl` (10 s); use FetchStream for longer ones.
 """
 
 import asyncio
 import contextlib
 import json
+import threading
 import time
 from datetime import timedelta
 
@@ -25,14 +27,23 @@ UNAVAILABLE = (
 )
 # Time limit for calls that must not hold the application up.
 SHORT = 0.5
+# How often a caller that waits looks whether it is cancelled.
+POLL = 0.05
 
 
 class ComputeFailed(Exception):
     """The last computation failed, and none is due before the back-off is over."""
 
 
-def get_or_compute(larder, namespace, key, compute, *, params=None, ttl=None, timeout=5.0):
+class Cancelled(Exception):
+    """The caller has gone: its `cancelled` event is set."""
+
+
+def get_or_compute(
+    larder, namespace, key, compute, *, params=None, ttl=None, timeout=5.0, cancelled=None
+):
     """Returns the cached value, or the one that this caller or another one computes."""
+    cancelled = cancelled or threading.Event()
     name = {"namespace": namespace, "key": key, "params": params or {}}
     deadline = time.monotonic() + timeout
     while True:
@@ -42,7 +53,7 @@ def get_or_compute(larder, namespace, key, compute, *, params=None, ttl=None, ti
         try:
             request = pb.GetOrFetchRequest(**name, wait=seconds(left))
             # The wait ends with `contended`. Only a Larder that is slow exceeds the deadline.
-            answer = larder.GetOrFetch(request, timeout=left + SHORT)
+            answer = wait_for(larder.GetOrFetch.future(request, timeout=left + SHORT), cancelled)
         except grpc.RpcError as error:
             if error.code() in UNAVAILABLE:
                 return compute()
@@ -51,23 +62,32 @@ def get_or_compute(larder, namespace, key, compute, *, params=None, ttl=None, ti
         if outcome == "found":
             return value_of(answer.found)
         if outcome == "contended":
-            time.sleep(retry_delay(answer, deadline))
+            if cancelled.wait(retry_delay(answer, deadline)):
+                raise Cancelled
             continue
         if answer.degraded:
             # Redis is down: nobody holds the lease, and nothing would be stored.
             return compute()
         try:
+            if cancelled.is_set():
+                raise Cancelled
             value = compute()
+            # Here, so that a value that is not JSON gives the lease back as well.
+            request = fill(name, answer.lease, value, ttl)
         # Also KeyboardInterrupt and SystemExit: the others should not wait for the lease to expire.
         except BaseException as error:
             with contextlib.suppress(grpc.RpcError):
                 larder.Abandon(abandon(name, answer.lease, error), timeout=SHORT)
-            if isinstance(error, Exception) and answer.lease.HasField("stale"):
+            if is_failure(error) and answer.lease.HasField("stale"):
                 return value_of(answer.lease.stale)
             raise
-        # A fill that is refused or fails does not make the value wrong.
-        with contextlib.suppress(grpc.RpcError):
-            larder.Set(fill(name, answer.lease, value, ttl), timeout=SHORT)
+        try:
+            larder.Set(request, timeout=SHORT)
+        except grpc.RpcError as error:
+            # The value is right, although it is not stored: too large, NaN, or Larder is down. The
+            # others must not wait for it.
+            with contextlib.suppress(grpc.RpcError):
+                larder.Abandon(abandon(name, answer.lease, error), timeout=SHORT)
         return value
 
 
@@ -98,19 +118,47 @@ async def get_or_compute_async(
             return await compute()
         try:
             value = await compute()
+            request = fill(name, answer.lease, value, ttl)
         # Also CancelledError: the caller has gone. The task outlives it.
         except BaseException as error:
-            abandoning = asyncio.ensure_future(
-                larder.Abandon(abandon(name, answer.lease, error), timeout=SHORT)
-            )
-            with contextlib.suppress(grpc.RpcError):
-                await asyncio.shield(abandoning)
-            if isinstance(error, Exception) and answer.lease.HasField("stale"):
+            await give_back(larder, name, answer.lease, error)
+            if is_failure(error) and answer.lease.HasField("stale"):
                 return value_of(answer.lease.stale)
             raise
-        with contextlib.suppress(grpc.RpcError):
-            await larder.Set(fill(name, answer.lease, value, ttl), timeout=SHORT)
+        try:
+            await larder.Set(request, timeout=SHORT)
+        except grpc.RpcError as error:
+            await give_back(larder, name, answer.lease, error)
+        except asyncio.CancelledError as error:
+            await give_back(larder, name, answer.lease, error)
+            raise
         return value
+
+
+async def give_back(larder, name, lease, error):
+    """Abandons the lease, also if the task is being cancelled."""
+
+    async def call():
+        with contextlib.suppress(grpc.RpcError):
+            await larder.Abandon(abandon(name, lease, error), timeout=SHORT)
+
+    await asyncio.shield(asyncio.ensure_future(call()))
+
+
+def wait_for(call, cancelled):
+    """The answer of a call, which is ended when the caller has gone."""
+    done = threading.Event()
+    call.add_done_callback(lambda _: done.set())
+    while not done.wait(POLL):
+        if cancelled.is_set():
+            call.cancel()
+            raise Cancelled
+    return call.result()
+
+
+def is_failure(error):
+    """Whether a stale value is better than the error: not for a caller that has gone."""
+    return isinstance(error, Exception) and not isinstance(error, Cancelled)
 
 
 def value_of(found):

@@ -2,6 +2,7 @@
 
 use crate::{
     changes::TooManyNamespaces,
+    error_chain::ErrorChain,
     model::{Namespace, Violation},
     origin, store,
 };
@@ -20,11 +21,11 @@ pub enum Error {
     #[error("namespace {0} is not configured, and strict_namespaces is on: add [namespaces.{0}]")]
     UnknownNamespace(Namespace),
     /// The store did not take a write that must not be lost.
-    #[error("not done: {0}")]
-    StoreUnavailable(#[source] store::Error),
+    #[error("not done: {}", ErrorChain(.0))]
+    StoreUnavailable(store::Error),
     /// The store did not take some of the targets of an event.
     #[error("{} of {targets} targets of event {event} are not invalidated ({}): {error}",
-        failed.len(), positions(failed))]
+        failed.len(), positions(failed), error = ErrorChain(error))]
     EventNotApplied {
         /// The event.
         event: String,

@@ -158,7 +158,8 @@ impl FleetStats {
         }
         report.replicas.sort_by_key(|replica| (replica.started_at_ms, replica.id));
         let facts = self.store.info().await.ok();
-        let trouble = self.store.trouble();
+        let trouble = self.store.trouble().map(|trouble| trouble.cause);
+        let trouble = trouble.or_else(|| facts.as_ref()?.cluster_trouble());
         let sizes = self.store.usage(page).await.unwrap_or_default();
         Overview { report, store_kind: self.store.kind(), facts, sizes, degraded, trouble }
     }

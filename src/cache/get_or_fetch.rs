@@ -199,17 +199,15 @@ impl GetOrFetchResult {
             GetOrFetchOutcome::NotCached => None,
         };
         context.count_degraded(self.degraded);
-        if let Some(counter) = self.status_counter(context) {
+        if let Some(counter) = self.status_counter() {
             context.counters.count(counter);
         }
         context.count_outcome(outcome)
     }
 
-    fn status_counter(&self, context: &NamespaceContext) -> Option<Counter> {
+    fn status_counter(&self) -> Option<Counter> {
         Some(match &self.status {
             FetchStatus::Read | FetchStatus::Fetched | FetchStatus::Revalidated => return None,
-            // Without an origin, the refused lease is counted instead.
-            FetchStatus::Coalesced if context.rules.origin.is_none() => return None,
             FetchStatus::Coalesced => Counter::FetchesCoalesced,
             FetchStatus::Refreshing => Counter::StaleWhileRevalidate,
             FetchStatus::RefreshingEarly => Counter::EarlyRefreshes,

@@ -94,7 +94,7 @@ fn describe(counter: Counter) -> (&'static str, &'static str) {
         }
         Counter::LeasesGranted => ("larder.leases.granted", "Leases granted"),
         Counter::LeasesRefused => {
-            ("larder.leases.refused", "GetOrFetch calls that found the lease taken")
+            ("larder.leases.refused", "GetOrFetch calls that asked for a lease and got none")
         }
         Counter::LeasesAbandoned => ("larder.leases.abandoned", "Leases released without a value"),
         Counter::Degraded => ("larder.degraded", "Answers given while the store was unavailable"),
@@ -103,9 +103,10 @@ fn describe(counter: Counter) -> (&'static str, &'static str) {
             "larder.fetches.failed",
             "Fetches that failed, including those rejected without a call to the origin",
         ),
-        Counter::FetchesCoalesced => {
-            ("larder.fetches.coalesced", "GetOrFetch calls answered by the fetch of another call")
-        }
+        Counter::FetchesCoalesced => (
+            "larder.fetches.coalesced",
+            "GetOrFetch calls answered with the value that another call computed or fetched",
+        ),
         Counter::EarlyRefreshes => {
             ("larder.refreshes.early", "Refreshes that started before the value was stale")
         }

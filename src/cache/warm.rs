@@ -149,7 +149,10 @@ impl Cache {
                     | GetOrFetchOutcome::Lease(_),
                     _,
                     _,
-                ) => Warmed::Failed(format!("no answer within {:?}", origin.config.timeout)),
+                ) => Warmed::Failed(format!(
+                    "no answer within {:?} (origin.timeout)",
+                    origin.config.timeout
+                )),
             },
         }
     }

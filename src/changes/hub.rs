@@ -56,7 +56,7 @@ pub struct WatchOptions {
 
 /// Too many namespaces are watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("too many namespaces are watched, the limit is {limit}")]
+#[error("too many namespaces are watched, the limit is {limit} (watch.max_namespaces)")]
 pub struct TooManyNamespaces {
     /// The limit.
     pub limit: usize,

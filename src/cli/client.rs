@@ -9,7 +9,7 @@ use std::{
 
 use tonic::transport::{Channel, Endpoint};
 
-use super::{ConnectArgs, environment, print_error};
+use super::{ConnectArgs, EXIT_OUTPUT, environment, print_error};
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:50051";
 
@@ -28,6 +28,8 @@ pub(super) enum Error {
     Unhealthy { address: String, status: &'static str },
     #[error("there are no statistics of the namespace {namespace}: check its name")]
     NoStatistics { namespace: String },
+    #[error("cannot write the output")]
+    Output(#[source] std::io::Error),
     #[error("cannot start the runtime")]
     Runtime(#[from] std::io::Error),
 }
@@ -58,7 +60,8 @@ pub(super) fn run<F: Future<Output = Result<(), Error>>>(
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print_error(&error);
-            ExitCode::FAILURE
+            let is_output = matches!(error, Error::Output(_));
+            if is_output { ExitCode::from(EXIT_OUTPUT) } else { ExitCode::FAILURE }
         }
     }
 }

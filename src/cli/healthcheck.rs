@@ -16,7 +16,7 @@ pub(super) fn run(args: &HealthcheckArgs) -> ExitCode {
         match HealthClient::new(channel).check(request).await {
             Ok(response) => match response.into_inner().status() {
                 ServingStatus::Serving => {
-                    super::print_quietly("SERVING\n");
+                    super::print("SERVING\n").map_err(Error::Output)?;
                     Ok(())
                 }
                 status @ (ServingStatus::NotServing

@@ -227,7 +227,7 @@ fn short_list(keys: &[String]) -> String {
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let backtrace = std::backtrace::Backtrace::capture();
-        tracing::error!(%panic, %backtrace, "panic");
+        tracing::error!(target: "larder::panic", %panic, %backtrace, "panic");
     }));
 }
 

@@ -1,12 +1,14 @@
 //! `larder stats`: prints the answer to the Stats RPC as tables or JSON.
 
+mod json;
+
 use std::{process::ExitCode, time::Duration};
 
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
-use serde_json::{Value, json};
 use tonic::{Status, transport::Channel};
 
+use self::json::as_json;
 use super::{
     StatsArgs,
     client::{self, Error, RemoteServer},
@@ -17,9 +19,8 @@ pub(super) fn run(args: &StatsArgs) -> ExitCode {
     client::run(&args.connect, async |RemoteServer { address, channel }| {
         match all_pages(CacheServiceClient::new(channel), &args.namespaces).await {
             Ok(stats) => {
-                let text =
-                    if args.json { format!("{:#}", as_json(&stats)) } else { as_table(&stats) };
-                super::print_quietly(&format!("{text}\n"));
+                let text = if args.json { as_json(&stats).to_string() } else { as_table(&stats) };
+                super::print(&format!("{text}\n")).map_err(Error::Output)?;
                 let is_unknown = |name: &&String| {
                     !stats.namespaces.iter().any(|namespace| namespace.namespace == **name)
                 };
@@ -55,8 +56,8 @@ async fn all_pages(
 fn as_table(stats: &pb::StatsResponse) -> String {
     let mut parts = vec![
         counted_table(stats, READS, |_| true).to_string(),
-        counted_table(stats, EVENTS, |cells| cells.iter().any(|cell| cell != "0" && cell != "-"))
-            .to_string(),
+        counted_table(stats, EVENTS, has_any).to_string(),
+        counted_table(stats, LATENCIES, has_any).to_string(),
         sizes_table(stats).to_string(),
         replica_lines(stats),
     ];
@@ -70,6 +71,10 @@ fn as_table(stats: &pb::StatsResponse) -> String {
         );
     }
     text
+}
+
+fn has_any(cells: &[String]) -> bool {
+    cells.iter().any(|cell| cell != "0" && cell != "-")
 }
 
 /// A column of a table: its heading, and what it shows of the counters.
@@ -91,7 +96,7 @@ const READS: &[Column] = &[
     ("deletes", |counters| counters.deletes.to_string()),
     ("leases", |counters| counters.leases_granted.to_string()),
     ("fetches", |counters| counters.fetches.to_string()),
-    ("saved", |counters| (counters.leases_refused + counters.fetches_coalesced).to_string()),
+    ("saved", |counters| counters.fetches_coalesced.to_string()),
 ];
 
 /// Columns for what does not always happen. Rows without any of it are left out.
@@ -105,14 +110,37 @@ const EVENTS: &[Column] = &[
     ("uncacheable", |counters| counters.uncacheable.to_string()),
     ("contended", |counters| counters.contended.to_string()),
     ("abandoned", |counters| counters.leases_abandoned.to_string()),
+    ("fetch errors", |counters| counters.fetches_failed.to_string()),
+    ("early", |counters| counters.early_refreshes.to_string()),
+    ("revalidating", |counters| counters.stale_while_revalidate.to_string()),
+    ("if error", |counters| counters.stale_if_error.to_string()),
+    ("soft timeout", |counters| counters.stale_soft_timeout.to_string()),
+    ("invalidated", |counters| counters.invalidations.to_string()),
+    ("banned", |counters| counters.bans.to_string()),
+    ("windowed", |counters| counters.invalidations_coalesced.to_string()),
+    ("no lease", |counters| counters.leases_refused.to_string()),
+];
+
+/// Percentiles of the latencies. Rows without any are left out.
+const LATENCIES: &[Column] = &[
+    ("p50 hit", |counters| show_latency(counters.hit_latency.as_ref(), |latency| latency.p50)),
+    ("p95 hit", |counters| show_latency(counters.hit_latency.as_ref(), |latency| latency.p95)),
+    ("p99 hit", |counters| show_latency(counters.hit_latency.as_ref(), |latency| latency.p99)),
+    ("p50 miss", |counters| show_latency(counters.miss_latency.as_ref(), |latency| latency.p50)),
+    ("p95 miss", |counters| show_latency(counters.miss_latency.as_ref(), |latency| latency.p95)),
+    ("p99 miss", |counters| show_latency(counters.miss_latency.as_ref(), |latency| latency.p99)),
+    ("p50 fetch", |counters| show_latency(counters.fetch_latency.as_ref(), |latency| latency.p50)),
+    ("p95 fetch", |counters| show_latency(counters.fetch_latency.as_ref(), |latency| latency.p95)),
+    ("p99 fetch", |counters| show_latency(counters.fetch_latency.as_ref(), |latency| latency.p99)),
     ("p50 compute", |counters| {
         show_latency(counters.compute_latency.as_ref(), |latency| latency.p50)
     }),
-    ("fetch errors", |counters| counters.fetches_failed.to_string()),
-    ("p50 fetch", |counters| show_latency(counters.fetch_latency.as_ref(), |latency| latency.p50)),
-    ("if error", |counters| counters.stale_if_error.to_string()),
-    ("invalidated", |counters| counters.invalidations.to_string()),
-    ("banned", |counters| counters.bans.to_string()),
+    ("p95 compute", |counters| {
+        show_latency(counters.compute_latency.as_ref(), |latency| latency.p95)
+    }),
+    ("p99 compute", |counters| {
+        show_latency(counters.compute_latency.as_ref(), |latency| latency.p99)
+    }),
 ];
 
 /// A row for each namespace and window that `is_shown`.
@@ -254,119 +282,67 @@ fn show_duration(duration: &prost_types::Duration) -> String {
     }
 }
 
-fn as_json(stats: &pb::StatsResponse) -> Value {
-    let namespaces: Vec<Value> = stats
-        .namespaces
-        .iter()
-        .map(|namespace| {
-            json!({
-                "namespace": namespace.namespace,
-                "counted": namespace.counted.as_ref().map(windows_json),
-                "size": namespace.size.as_ref().map(size_json),
-            })
-        })
-        .collect();
-    json!({
-        "totals": stats.totals.as_ref().map(windows_json),
-        "namespaces": namespaces,
-        "store": stats.store.as_ref().map(store_json),
-        "replicas": stats.replicas.iter().map(replica_json).collect::<Vec<_>>(),
-        "degraded": stats.degraded,
-        "collected_at": stats.collected_at.map(|at| at.to_string()),
-        "counting_since": stats.counting_since.map(|at| at.to_string()),
-    })
-}
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::{json::counters_json, *};
 
-fn windows_json(windows: &pb::WindowStats) -> Value {
-    json!({
-        "total": windows.total.as_ref().map(counters_json),
-        "last_hour": windows.last_hour.as_ref().map(counters_json),
-        "last_day": windows.last_day.as_ref().map(counters_json),
-    })
-}
-
-fn counters_json(counters: &pb::Counters) -> Value {
-    json!({
-        "hits": counters.hits,
-        "stale": counters.stale,
-        "negative": counters.negative,
-        "misses": counters.misses,
-        "hit_rate": counters.hit_rate,
-        "sets": counters.sets,
-        "sets_refused": counters.sets_refused,
-        "deletes": counters.deletes,
-        "invalidations": counters.invalidations,
-        "leases_granted": counters.leases_granted,
-        "leases_refused": counters.leases_refused,
-        "leases_abandoned": counters.leases_abandoned,
-        "degraded": counters.degraded,
-        "hit_latency": counters.hit_latency.as_ref().map(latency_json),
-        "miss_latency": counters.miss_latency.as_ref().map(latency_json),
-        "fetch_latency": counters.fetch_latency.as_ref().map(latency_json),
-        "fetches": counters.fetches,
-        "fetches_failed": counters.fetches_failed,
-        "fetches_coalesced": counters.fetches_coalesced,
-        "early_refreshes": counters.early_refreshes,
-        "stale_while_revalidate": counters.stale_while_revalidate,
-        "stale_if_error": counters.stale_if_error,
-        "stale_soft_timeout": counters.stale_soft_timeout,
-        "fills_lost": counters.fills_lost,
-        "fills_invalidated": counters.fills_invalidated,
-        "fills_superseded": counters.fills_superseded,
-        "fills_not_stored": counters.fills_not_stored,
-        "uncacheable": counters.uncacheable,
-        "near_hits": counters.near_hits,
-        "bans": counters.bans,
-        "invalidations_coalesced": counters.invalidations_coalesced,
-        "contended": counters.contended,
-        "compute_latency": counters.compute_latency.as_ref().map(latency_json),
-    })
-}
-
-fn latency_json(latency: &pb::Latency) -> Value {
-    json!({ "p50": seconds(latency.p50), "p95": seconds(latency.p95), "p99": seconds(latency.p99) })
-}
-
-fn replica_json(replica: &pb::ReplicaStats) -> Value {
-    json!({
-        "id": replica.id,
-        "version": replica.version,
-        "started_at": replica.started_at.map(|at| at.to_string()),
-    })
-}
-
-fn size_json(size: &pb::NamespaceSize) -> Value {
-    let ttl: Vec<Value> = size
-        .ttl
-        .iter()
-        .map(|bucket| json!({ "up_to": seconds(bucket.up_to), "keys": bucket.keys }))
-        .collect();
-    json!({ "keys": size.keys, "bytes": size.bytes, "sampled": size.sampled, "ttl": ttl })
-}
-
-fn store_json(store: &pb::StoreStats) -> Value {
-    json!({
-        "kind": store.kind,
-        "server_version": store.server_version,
-        "reachable": store.reachable,
-        "used_bytes": store.used_bytes,
-        "peak_bytes": store.peak_bytes,
-        "max_bytes": store.max_bytes,
-        "fragmentation_ratio": store.fragmentation_ratio,
-        "eviction_policy": store.eviction_policy,
-        "evicted_keys": store.evicted_keys,
-        "expired_keys": store.expired_keys,
-        "keys": store.keys,
-        "clients": store.clients,
-        "ops_per_second": store.ops_per_second,
-        "persistence": store.persistence,
-        "uptime": seconds(store.uptime),
-        "cause": store.cause,
-    })
-}
-
-fn seconds(duration: Option<prost_types::Duration>) -> Option<f64> {
-    duration
-        .and_then(|duration| Duration::try_from(duration).ok())
-        .map(|duration| duration.as_secs_f64())
+    /// Each counter of the JSON has its number in the tables for people.
+    #[test]
+    fn the_tables_show_every_counter() {
+        let latency = |ms: i32| {
+            let of = |ms: i32| Some(prost_types::Duration { seconds: 0, nanos: ms * 1_000_000 });
+            Some(pb::Latency { p50: of(ms), p95: of(ms + 1), p99: of(ms + 2) })
+        };
+        let counters = pb::Counters {
+            hits: 1001,
+            stale: 1002,
+            negative: 1003,
+            misses: 1004,
+            hit_rate: Some(0.5),
+            sets: 1005,
+            sets_refused: 1006,
+            deletes: 1007,
+            invalidations: 1008,
+            leases_granted: 1009,
+            leases_refused: 1010,
+            leases_abandoned: 1011,
+            degraded: 1012,
+            hit_latency: latency(11),
+            miss_latency: latency(21),
+            fetch_latency: latency(31),
+            fetches: 1013,
+            fetches_failed: 1014,
+            fetches_coalesced: 1015,
+            early_refreshes: 1016,
+            stale_while_revalidate: 1017,
+            stale_if_error: 1018,
+            stale_soft_timeout: 1019,
+            fills_lost: 10_000,
+            fills_invalidated: 20_000,
+            fills_superseded: 40_000,
+            fills_not_stored: 80_000,
+            uncacheable: 1020,
+            near_hits: 1021,
+            bans: 1022,
+            invalidations_coalesced: 1023,
+            contended: 1024,
+            compute_latency: latency(41),
+        };
+        let windows = pb::WindowStats { total: Some(counters), ..Default::default() };
+        let stats = pb::StatsResponse { totals: Some(windows), ..Default::default() };
+        let text = as_table(&stats);
+        for number in (1001..=1024).chain([150_000]) {
+            assert!(text.contains(&number.to_string()), "{number} is not in\n{text}");
+        }
+        for ms in [11, 12, 13, 21, 22, 23, 31, 32, 33, 41, 42, 43] {
+            assert!(text.contains(&format!("{ms}.0 ms")), "{ms} ms is not in\n{text}");
+        }
+        assert!(text.contains("50.0 %"));
+        // A counter that is added to the JSON needs a column here.
+        assert_eq!(counters_json(&counters).as_object().unwrap().len(), 33);
+        let saved = text.lines().next().unwrap().split_whitespace().last();
+        assert_eq!(saved, Some("saved"));
+        assert_eq!(text.lines().nth(1).unwrap().split_whitespace().last(), Some("1015"));
+    }
 }

@@ -32,7 +32,7 @@ const CONSUMER_IDLE: Duration = Duration::from_secs(60 * 60);
 /// Least and greatest time between two attempts to connect, or to apply.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Least time between two log lines about single entries.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A source and what is known of it.
 pub(super) struct Source {

@@ -248,7 +248,7 @@ impl OriginClient {
             .when(is_retryable)
             .notify(|error, _| *last_error.lock() = Some(error.clone()));
         let timeout = |_| {
-            let cause = format_args!("no answer within {:?}", self.limits.timeout);
+            let cause = format_args!("no answer within {:?} (origin.timeout)", self.limits.timeout);
             Error::new(OriginErrorKind::Timeout, cause)
         };
         let result = tokio::time::timeout_at(deadline, attempts)
@@ -311,10 +311,15 @@ impl OriginClient {
         let queued = self.queued();
         let OriginLimits { max_queue, max_concurrency, .. } = self.limits;
         if queued > max_queue {
-            let cause = format_args!("{max_queue} fetches are waiting already");
+            let cause = format_args!("{max_queue} fetches are waiting already (origin.max_queue)");
             return Err(Error::new(OriginErrorKind::Overloaded, cause));
         }
-        let too_late = || Error::new(OriginErrorKind::Overloaded, "a slot would be free too late");
+        let too_late = || {
+            Error::new(
+                OriginErrorKind::Overloaded,
+                "a slot would be free too late (origin.max_concurrency)",
+            )
+        };
         let latency = self.latency.mean().unwrap_or_default();
         let rounds = u32::saturating_from(queued.div_ceil(max_concurrency.max(1)));
         let expected_wait = latency.saturating_mul(rounds);

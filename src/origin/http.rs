@@ -33,7 +33,7 @@ use self::{
 };
 use super::{
     CacheDirectives, Error, FetchBody, FetchRequest, FetchResponse, Origin, OriginErrorKind,
-    Result, Validators,
+    Result, Validators, unusable_tags,
 };
 use crate::model::{Kind, Namespace};
 
@@ -246,12 +246,7 @@ impl HttpOrigin {
         let (tags, has_usable_tags) = match tags::from_headers(headers) {
             Ok(tags) => (tags, true),
             Err(problem) => {
-                // Without its tags, the entry would outlive the invalidation of what it shows.
-                tracing::warn!(
-                    %namespace,
-                    %problem,
-                    "an answer is not stored because of its tags"
-                );
+                unusable_tags::warn(namespace, &problem);
                 (None, false)
             }
         };

@@ -14,6 +14,8 @@ use super::{
     convert::{self, HotKeysQuery, InspectedKey},
     deadline,
     key_listing::KeyListing,
+    load_limits::LoadLimits,
+    overload::Overload,
     running_config::RunningConfig,
     schema::Schema,
     status,
@@ -43,6 +45,7 @@ pub struct AdminRpc {
     cache: Arc<Cache>,
     directory: Arc<Directory>,
     keys: Arc<KeyListing>,
+    limits: Arc<LoadLimits>,
     config: RunningConfig,
     warm_calls: Arc<Semaphore>,
 }
@@ -55,10 +58,11 @@ impl AdminRpc {
         cache: Arc<Cache>,
         directory: Arc<Directory>,
         keys: Arc<KeyListing>,
+        limits: Arc<LoadLimits>,
         config: RunningConfig,
     ) -> Self {
         let warm_calls = Arc::new(Semaphore::new(MAX_WARM_CALLS));
-        Self { cache, directory, keys, config, warm_calls }
+        Self { cache, directory, keys, limits, config, warm_calls }
     }
 
     /// The keys of the request, or those of the namespace's warm list.
@@ -112,7 +116,10 @@ impl AdminService for AdminRpc {
     ) -> Result<Response<Self::WarmStream>, Status> {
         let deadline = deadline::of(request.metadata().as_ref())?;
         let permit = self.warm_calls.clone().try_acquire_owned();
-        let permit = permit.map_err(|_| status::overloaded_by_warming(MAX_WARM_CALLS))?;
+        let permit = permit.map_err(|_| {
+            self.limits.record_rejection(Overload::WarmCalls);
+            status::overloaded_by(Overload::WarmCalls, MAX_WARM_CALLS)
+        })?;
         let schema = Schema::of(&request);
         let mut plan = self.plan(request.into_inner()).await?;
         plan.keys.iter_mut().for_each(|(key, _)| schema.apply(key));

@@ -21,7 +21,8 @@ use super::{
     fetch_stream::{self, FetchStream},
     key_listing::KeyListing,
     large_response::LargeResponse,
-    load_limits::MustNotWait,
+    load_limits::{LoadLimits, MustNotWait},
+    overload::Overload,
     schema::Schema,
     status, watch_stream,
 };
@@ -52,6 +53,7 @@ pub struct CacheRpc {
     fleet: Arc<FleetStats>,
     keys: Arc<KeyListing>,
     watches: Arc<Watches>,
+    limits: Arc<LoadLimits>,
     key_logging: KeyLogging,
     max_batch_keys: usize,
     max_request_bytes: usize,
@@ -68,15 +70,16 @@ impl CacheRpc {
         keys: Arc<KeyListing>,
         watches: Arc<Watches>,
         key_logging: KeyLogging,
-        limits: &LimitsConfig,
+        (limits, config): (Arc<LoadLimits>, &LimitsConfig),
     ) -> Self {
-        let &LimitsConfig { max_batch_keys, max_request_bytes, .. } = limits;
-        let default_deadline = DefaultDeadline::new(limits);
+        let &LimitsConfig { max_batch_keys, max_request_bytes, .. } = config;
+        let default_deadline = DefaultDeadline::new(config);
         Self {
             cache,
             fleet,
             keys,
             watches,
+            limits,
             key_logging,
             max_batch_keys,
             max_request_bytes,
@@ -408,7 +411,12 @@ impl CacheService for CacheRpc {
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> RpcResult<Self::WatchStream> {
         let command = convert::watch_command(request.into_inner())?;
-        Ok(Response::new(watch_stream::serve(self.watches.clone(), command)?))
+        let stream = watch_stream::serve(self.watches.clone(), command).inspect_err(|error| {
+            if matches!(error, cache::Error::TooManyWatched(_)) {
+                self.limits.record_rejection(Overload::WatchedNamespaces);
+            }
+        });
+        Ok(Response::new(stream?))
     }
 
     async fn increment(

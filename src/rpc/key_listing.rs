@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::Status;
 
-use super::{convert, status};
+use super::{convert, load_limits::LoadLimits, overload::Overload, status};
 use crate::{cache::Directory, model::Namespace, pb::v1 as pb};
 
 /// Most listings at once in a replica.
@@ -17,6 +17,7 @@ const QUEUE_TIME: Duration = Duration::from_secs(1);
 pub struct KeyListing {
     directory: Arc<Directory>,
     queue: ListingQueue,
+    limits: Arc<LoadLimits>,
 }
 
 /// Bounds the listings that run at once.
@@ -27,14 +28,14 @@ pub(super) type ListedPage = (Vec<pb::ListedKey>, String);
 
 impl KeyListing {
     /// Lists the keys of `directory`.
-    pub fn new(directory: Arc<Directory>) -> Self {
-        Self { directory, queue: ListingQueue(Semaphore::new(MAX_LISTINGS)) }
+    pub fn new(directory: Arc<Directory>, limits: Arc<LoadLimits>) -> Self {
+        Self { directory, queue: ListingQueue(Semaphore::new(MAX_LISTINGS)), limits }
     }
 
     pub(super) async fn list(&self, request: &pb::ListKeysRequest) -> Result<ListedPage, Status> {
         let query = convert::key_query(&request.namespace, &request.glob, &request.page_token)?;
         let size = convert::key_page_size(request.page_size);
-        let _permit = self.queue.begin().await?;
+        let _permit = self.begin().await?;
         let (keys, next) = self.directory.list_keys(query, size).await?;
         Ok((keys.iter().map(convert::listed_key).collect(), convert::key_page_token(next)))
     }
@@ -44,7 +45,7 @@ impl KeyListing {
         request: &pb::CountKeysRequest,
     ) -> Result<pb::CountKeysResponse, Status> {
         let query = convert::key_query(&request.namespace, &request.glob, &request.page_token)?;
-        let _permit = self.queue.begin().await?;
+        let _permit = self.begin().await?;
         let (count, next) = self.directory.count_keys(query).await?;
         let next_page_token = convert::key_page_token(next);
         Ok(pb::CountKeysResponse { count: count as u64, next_page_token })
@@ -58,24 +59,33 @@ impl KeyListing {
     ) -> Result<pb::DistributionsResponse, Status> {
         let namespace = Namespace::new(&request.namespace)?;
         let size = convert::sample_size(request.sample_size);
-        let _permit = self.queue.begin().await?;
+        let _permit = self.begin().await?;
         let found = self.directory.distributions(namespace, size).await?;
         Ok(convert::distributions_response(&found))
     }
 }
 
 impl KeyListing {
+    async fn begin(&self) -> Result<SemaphorePermit<'_>, Status> {
+        let permit = self.queue.begin().await;
+        permit.ok_or_else(|| {
+            self.limits.record_rejection(Overload::Listings);
+            status::overloaded_by(Overload::Listings, MAX_LISTINGS)
+        })
+    }
+
     /// All namespaces that requests may use.
     pub(super) async fn namespaces(&self) -> Result<Vec<Namespace>, Status> {
-        let _permit = self.queue.begin().await?;
+        let _permit = self.begin().await?;
         Ok(self.directory.all_namespaces().await?)
     }
 }
 
 impl ListingQueue {
-    async fn begin(&self) -> Result<SemaphorePermit<'_>, Status> {
+    /// Waits for a place, if there is one in time.
+    async fn begin(&self) -> Option<SemaphorePermit<'_>> {
         let permit = tokio::time::timeout(QUEUE_TIME, self.0.acquire()).await;
-        permit.ok().and_then(Result::ok).ok_or_else(|| status::overloaded_by_listings(MAX_LISTINGS))
+        permit.ok().and_then(Result::ok)
     }
 }
 
@@ -91,10 +101,9 @@ mod tests {
         for _ in 0..MAX_LISTINGS {
             running.push(queue.begin().await.unwrap());
         }
-        let refused = queue.begin().await.unwrap_err();
-        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        assert!(queue.begin().await.is_none());
         let ended = async { drop(running.pop()) };
         let (begun, ()) = tokio::join!(queue.begin(), ended);
-        assert!(begun.is_ok());
+        assert!(begun.is_some());
     }
 }

@@ -48,9 +48,9 @@ pub struct LoadLimits {
     /// Longest request message, in bytes.
     pub(super) max_message_bytes: usize,
     default_deadline: DefaultDeadline,
+    admission: Arc<Admission>,
     rejected: [AtomicU64; Overload::ALL.len()],
-    late_bodies: AtomicU64,
-    log: Mutex<RepeatedEvent>,
+    log: [Mutex<RepeatedEvent>; Overload::ALL.len()],
 }
 
 /// What a call holds until its response ends.
@@ -69,7 +69,7 @@ pub(super) struct MustNotWait;
 
 impl LoadLimits {
     /// The limits of the configuration.
-    pub fn new(limits: &LimitsConfig) -> Self {
+    pub fn new(limits: &LimitsConfig, admission: Arc<Admission>) -> Self {
         // A part of a connection's streams is left for calls that end a wait, such as the Set that
         // fills the value.
         let streams = limits.max_streams_per_connection as usize;
@@ -93,9 +93,9 @@ impl LoadLimits {
             body_timeout: limits.request_body_timeout,
             max_message_bytes: limits.max_request_bytes,
             default_deadline: DefaultDeadline::new(limits),
+            admission,
             rejected: Default::default(),
-            late_bodies: AtomicU64::new(0),
-            log: Mutex::default(),
+            log: Default::default(),
         }
     }
 
@@ -120,59 +120,72 @@ impl LoadLimits {
     }
 
     /// The limit that a call exceeds.
-    pub(super) fn limit(&self, overload: Overload, admission: &Admission) -> usize {
+    pub(super) fn limit(&self, overload: Overload) -> usize {
         match overload {
-            Overload::Requests => admission.limit(),
+            Overload::Requests => self.admission.limit(),
             Overload::FetchStreams => self.fetch_streams.limit(),
             Overload::Watches => self.watches.limit(),
             Overload::WatchStreams => self.watch_streams.limit(),
-            Overload::IncompleteRequests | Overload::UnreadResponses => self.buffered.limit(),
+            Overload::Waiting => self.waiting.limit(),
+            Overload::IncompleteRequests
+            | Overload::UnreadResponses
+            | Overload::RequestTimeout
+            | Overload::UnreadStream => self.buffered.limit(),
+            // The callers know these limits.
+            Overload::Listings | Overload::WarmCalls | Overload::WatchedNamespaces => 0,
         }
     }
 
-    /// Logs the end of rejections. Runs until it is dropped.
+    /// Logs streams that were reset, and the end of rejections. Runs until it is dropped.
     pub async fn log_ends(&self) {
         loop {
             tokio::time::sleep(END_CHECK_INTERVAL).await;
-            let ended = self.log.lock().ended();
-            if let Some(Summary { count: rejected, seconds }) = ended {
-                tracing::info!(rejected, seconds, "calls are no longer rejected");
+            let reset = self.stall_policy.reset();
+            if self.rejected[Overload::UnreadStream as usize].swap(reset, Relaxed) != reset {
+                self.log_rejection(Overload::UnreadStream);
+            }
+            for (overload, log) in Overload::ALL.iter().zip(&self.log) {
+                let ended = log.lock().ended();
+                if let Some(Summary { count: rejected, seconds }) = ended {
+                    let reason = overload.name();
+                    tracing::info!(reason, rejected, seconds, "calls are no longer rejected");
+                }
             }
         }
     }
 
-    /// Counts a rejected call. Logs the first at once, and then their number once per minute.
+    /// Counts a rejected call. Logs the first of each reason at once, and then their number once
+    /// per minute.
     #[cold]
-    pub(super) fn record_rejection(&self, overload: Overload, admission: &Admission) {
+    pub(super) fn record_rejection(&self, overload: Overload) {
         self.rejected[overload as usize].fetch_add(1, Relaxed);
-        let Some(Summary { count: rejected, seconds }) = self.log.lock().occurred() else { return };
+        self.log_rejection(overload);
+    }
+
+    fn log_rejection(&self, overload: Overload) {
+        let due = self.log[overload as usize].lock().occurred();
+        let Some(Summary { count: rejected, seconds }) = due else { return };
         tracing::warn!(
             reason = overload.name(),
             rejected,
             seconds,
-            requests = admission.in_flight(),
-            max_concurrent_requests = admission.limit(),
+            requests = self.admission.in_flight(),
+            max_concurrent_requests = self.admission.limit(),
             fetch_streams = self.fetch_streams.used(),
             watches = self.watches.used(),
             watch_streams = self.watch_streams.used(),
             buffered_bytes = self.buffered.used(),
             max_buffered_bytes = self.buffered.limit(),
+            remedy = overload.remedy(),
             "calls are rejected because of overload"
         );
     }
 
     /// Calls rejected so far for this reason.
     pub(super) fn rejected(&self, overload: Overload) -> u64 {
+        if overload == Overload::UnreadStream {
+            return self.stall_policy.reset();
+        }
         self.rejected[overload as usize].load(Relaxed)
-    }
-
-    /// Counts a request whose message did not arrive in time.
-    pub(super) fn count_late_body(&self) {
-        self.late_bodies.fetch_add(1, Relaxed);
-    }
-
-    /// Requests whose message did not arrive in time, so far.
-    pub(super) fn late_bodies(&self) -> u64 {
-        self.late_bodies.load(Relaxed)
     }
 }

@@ -88,13 +88,9 @@ fn register_rejections(meter: &Meter, limits: &Arc<LoadLimits>) {
         .u64_observable_counter("larder.requests.rejected")
         .with_description("Calls rejected because of the server's load, by the limit exceeded")
         .with_callback(move |observer| {
-            let overloads = Overload::ALL.map(|reason| (reason.name(), limits.rejected(reason)));
-            let others = [
-                ("request_timeout", limits.late_bodies()),
-                ("unread_stream", limits.stall_policy.reset()),
-            ];
-            for (reason, count) in overloads.into_iter().chain(others) {
-                observer.observe(count, &[KeyValue::new("reason", reason)]);
+            for &overload in Overload::ALL {
+                let reason = KeyValue::new("reason", overload.name());
+                observer.observe(limits.rejected(overload), &[reason]);
             }
         })
         .build();

@@ -209,6 +209,7 @@ impl Pipeline {
         if received.call.method().may_wait() {
             taken = self.0.limits.waiting.try_take(&received.connection, 1);
             if taken.is_none() {
+                self.0.limits.record_rejection(Overload::Waiting);
                 request.extensions_mut().insert(MustNotWait);
             }
         }
@@ -270,9 +271,9 @@ impl Pipeline {
     /// The status of a call that is rejected, which is logged.
     #[cold]
     fn reject(&self, overload: Overload) -> Status {
-        let Services { admission, limits, .. } = &*self.0;
-        limits.record_rejection(overload, admission);
-        status::overloaded_by(overload, limits.limit(overload, admission))
+        let limits = &self.0.limits;
+        limits.record_rejection(overload);
+        status::overloaded_by(overload, limits.limit(overload))
     }
 
     /// Queues a call. The future of the queue is replaced by the future of the service: under
@@ -356,7 +357,7 @@ impl Pipeline {
             }
             Err(_elapsed) => {
                 let status = if until == latest {
-                    limits.count_late_body();
+                    limits.record_rejection(Overload::RequestTimeout);
                     status::late_body(limits.body_timeout)
                 } else {
                     status::deadline_exceeded()
@@ -485,7 +486,7 @@ mod tests {
 
     #[test]
     fn errors_of_handlers_and_responses_with_messages_are_unchanged() {
-        let mut response = status::overloaded(1).into_http::<Body>();
+        let mut response = status::overloaded_by(Overload::Requests, 1).into_http::<Body>();
         let before = response.headers().clone();
         assert_eq!(explain(&mut response, 1024), Some(Code::ResourceExhausted));
         assert_eq!(*response.headers(), before);

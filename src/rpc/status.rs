@@ -188,41 +188,12 @@ pub(super) fn batch_size(violation: Violation) -> Status {
     }
 }
 
-/// The limit of concurrent requests is reached.
-pub(super) fn overloaded(limit: usize) -> Status {
-    let message =
-        format!("too many requests at once, the limit is {limit} (limits.max_concurrent_requests)");
-    retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
-}
-
 /// The call is rejected because of the server's load, or of what its connection holds.
+#[cold]
 pub(super) fn overloaded_by(overload: Overload, limit: usize) -> Status {
-    let (what, setting) = match overload {
-        Overload::Requests => return overloaded(limit),
-        Overload::FetchStreams => ("open FetchStreams", "max_fetch_streams"),
-        Overload::Watches => ("open health watches and reflection streams", "max_watches"),
-        Overload::WatchStreams => ("open streams of Watch", "max_watch_streams"),
-        Overload::IncompleteRequests => ("bytes of incomplete requests", "max_buffered_bytes"),
-        Overload::UnreadResponses => ("bytes of responses that are not read", "max_buffered_bytes"),
-    };
-    let message = format!(
-        "too many {what}, the limit is {limit} (limits.{setting}), of which each connection has a \
-         share"
-    );
-    retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
-}
-
-/// Too many Warm calls run.
-#[cold]
-pub(super) fn overloaded_by_warming(limit: usize) -> Status {
-    let message = format!("too many Warm calls at once, the limit is {limit}");
-    retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
-}
-
-/// Too many listings of keys run.
-#[cold]
-pub(super) fn overloaded_by_listings(limit: usize) -> Status {
-    let message = format!("too many listings of keys at once, the limit is {limit}");
+    let (what, setting) = (overload.what(), overload.setting());
+    let share = if overload.is_shared() { ", of which each connection has a share" } else { "" };
+    let message = format!("too many {what}, the limit is {limit} ({setting}){share}");
     retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
 }
 
@@ -266,7 +237,12 @@ pub(super) fn warm_list_unreadable(error: &std::io::Error) -> Status {
 
 /// The deadline of the call has passed.
 pub(super) fn deadline_exceeded() -> Status {
-    plain(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call's deadline has passed".to_owned())
+    plain(
+        Code::DeadlineExceeded,
+        "DEADLINE_EXCEEDED",
+        "the call's deadline has passed: its own, or limits.default_deadline if it has none"
+            .to_owned(),
+    )
 }
 
 /// The method or its service is unknown.

@@ -88,12 +88,12 @@ impl Services {
         let store_report = StoreReport::new(store.stats.clone(), &meter);
         let directory = Directory::new(cache.clone(), fleet.clone(), store.stats);
         let directory = Arc::new(directory);
-        let keys = Arc::new(KeyListing::new(directory.clone()));
+        let limits = Arc::new(LoadLimits::new(&config.limits, admission.clone()));
+        let keys = Arc::new(KeyListing::new(directory.clone(), limits.clone()));
         cache::metrics::register(&meter, &registry, &cache);
         changes::metrics::register(&meter, &changes);
         tokio::spawn(background.clone().run_until_cancelled_owned(changes.clone().run()));
         let watches = Arc::new(Watches::new(cache.clone(), changes));
-        let limits = Arc::new(LoadLimits::new(&config.limits));
         rpc::register_load(&meter, &admission, &limits);
         let ports = PortStats {
             grpc: Arc::new(ConnectionStats::new(config.limits.max_connections)),
@@ -111,9 +111,9 @@ impl Services {
                 keys.clone(),
                 watches,
                 key_logging.clone(),
-                &config.limits,
+                (limits.clone(), &config.limits),
             ),
-            AdminRpc::new(cache.clone(), directory, keys, running_config.clone()),
+            AdminRpc::new(cache.clone(), directory, keys, limits.clone(), running_config.clone()),
             &health,
             config.reflection,
             admission.clone(),

@@ -67,7 +67,10 @@ impl RunningTasks {
         let drained = timeout(shutdown_timeout, &mut self.connections).await.is_ok();
         let _ = timeout(STEP_TIMEOUT, self.cache.give_up()).await;
         if !drained {
-            tracing::warn!("not all requests were finished in time");
+            tracing::warn!(
+                remedy = "lengthen shutdown_timeout, or let callers set deadlines",
+                "not all requests were finished in time (shutdown_timeout)"
+            );
             self.abort_connections().await;
         }
         let _ = events_ended.await;

@@ -4,12 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use opentelemetry::{KeyValue, metrics::Meter};
 use parking_lot::Mutex;
+use repeated_events::{RepeatedEvent, Summary};
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
 };
 
-use crate::store::{StatsBackend, StoreInfo};
+use crate::store::{StatsBackend, StoreInfo, Unsuitable};
 
 /// Time between two reads.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -19,13 +20,6 @@ const INTERVAL: Duration = Duration::from_secs(60);
 pub(super) struct StoreReport {
     store: Arc<dyn StatsBackend>,
     last: Arc<Mutex<Option<StoreInfo>>>,
-}
-
-/// A setting of Redis that does not suit a cache.
-#[derive(Debug, PartialEq, Eq)]
-struct Unsuitable {
-    problem: &'static str,
-    remedy: &'static str,
 }
 
 impl StoreReport {
@@ -73,20 +67,15 @@ impl StoreReport {
     }
 
     /// Reads the report as soon as the store answers and then once a minute, and logs what an
-    /// operator must know of it: settings after each outage, evictions while they last.
+    /// operator must know of it: unsuitable settings and evictions while they last.
     pub(super) async fn follow(self, mut answers: watch::Receiver<bool>) {
-        let mut evictions = Evictions::default();
+        let (mut settings, mut evictions) = (Settings::default(), Evictions::default());
         while answers.wait_for(|answers| *answers).await.is_ok() {
-            let mut is_first = true;
             while *answers.borrow() {
                 if let Ok(info) = self.store.info().await {
-                    if std::mem::take(&mut is_first)
-                        && let Some(Unsuitable { problem, remedy }) =
-                            unsuitable(self.store.kind(), &info)
-                    {
-                        let policy = &info.eviction_policy;
-                        tracing::warn!(policy, problem, remedy, "Redis does not suit a cache");
-                    }
+                    let is_redis = self.store.kind() == "redis";
+                    let unsuitable = if is_redis { info.unsuitable() } else { None };
+                    settings.observe(&info.eviction_policy, unsuitable);
                     evictions.observe(&info);
                     *self.last.lock() = Some(info);
                 }
@@ -102,32 +91,28 @@ impl StoreReport {
     }
 }
 
-/// Whether and why Redis should be configured in another way.
-fn unsuitable(kind: &str, info: &StoreInfo) -> Option<Unsuitable> {
-    const POLICY: &str = "set maxmemory-policy volatile-lru or volatile-lfu";
-    let found = |problem, remedy| Some(Unsuitable { problem, remedy });
-    if kind != "redis" {
-        return None;
-    }
-    if info.is_cluster {
-        return found(
-            "Redis Cluster is not supported: keys of other nodes are not stored or invalidated",
-            "use a Redis that is not in cluster mode",
-        );
-    }
-    if info.eviction_policy.starts_with("allkeys") {
-        return found("statistics and keys of other applications can be evicted", POLICY);
-    }
-    match info.eviction_policy.as_str() {
-        "volatile-lru" | "volatile-lfu" if info.max_bytes > 0 => None,
-        _ if info.max_bytes == 0 => found(
-            "the memory of Redis has no limit",
-            "set maxmemory, and volatile-lru as its policy",
-        ),
-        "noeviction" => found("values are not stored when Redis is full", POLICY),
-        // Not a policy of Redis: a proxy or a later release.
-        "" => None,
-        _ => found("values may be evicted before older ones", POLICY),
+/// The settings of Redis, as the last reports have them.
+#[derive(Default)]
+struct Settings {
+    /// What does not suit a cache; none while all of them do.
+    unsuitable: Option<Unsuitable>,
+    event: RepeatedEvent,
+}
+
+impl Settings {
+    /// Logs unsuitable settings when they are met, once a minute, and when they have been mended.
+    fn observe(&mut self, policy: &str, unsuitable: Option<Unsuitable>) {
+        if unsuitable != self.unsuitable {
+            let ended = self.event.ended_if(|_| true);
+            if let (Some(Summary { seconds, .. }), None) = (ended, unsuitable) {
+                tracing::info!(policy, seconds, "Redis suits a cache again");
+            }
+            self.unsuitable = unsuitable;
+        }
+        let Some(Unsuitable { problem, remedy }) = unsuitable else { return };
+        if let Some(Summary { count, seconds }) = self.event.occurred() {
+            tracing::warn!(policy, problem, remedy, count, seconds, "Redis does not suit a cache");
+        }
     }
 }
 
@@ -172,7 +157,7 @@ mod tests {
 
     #[test]
     fn settings_that_suit_a_cache_are_not_reported() {
-        let problem = |policy, max_bytes| unsuitable("redis", &info(policy, max_bytes)).is_some();
+        let problem = |policy, max_bytes| info(policy, max_bytes).unsuitable().is_some();
         for (policy, max_bytes, expected) in [
             ("volatile-lru", 1, false),
             ("volatile-lfu", 1, false),
@@ -186,9 +171,32 @@ mod tests {
         ] {
             assert_eq!(problem(policy, max_bytes), expected, "{policy} {max_bytes}");
         }
-        assert_eq!(unsuitable("memory", &info("noeviction", 0)), None);
         let cluster = StoreInfo { is_cluster: true, ..info("volatile-lru", 1) };
-        assert!(unsuitable("redis", &cluster).is_some_and(|it| it.problem.contains("Cluster")));
+        assert!(cluster.unsuitable().is_some_and(|it| it.problem.contains("Cluster")));
+        assert!(cluster.cluster_trouble().is_some_and(|it| it.contains("Cluster")));
+        assert_eq!(info("noeviction", 1).cluster_trouble(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn settings_are_logged_while_they_do_not_suit_and_when_they_are_mended() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let writer = std::sync::Arc::new(log.reopen().unwrap());
+        let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let mut settings = Settings::default();
+        let bad = ["noeviction", "noeviction", "allkeys-lru"];
+        for policy in ["volatile-lru"].into_iter().chain(bad).chain(["volatile-lru"; 2]) {
+            settings.observe(policy, info(policy, 1).unsuitable());
+            tokio::time::advance(INTERVAL).await;
+        }
+        let lines = std::fs::read_to_string(log.path()).unwrap();
+        let lines: Vec<&str> = lines.lines().collect();
+        assert_eq!(lines.len(), 4, "{lines:?}");
+        for (line, part) in lines.iter().zip(["count=1", "count=2", "allkeys-lru"]) {
+            assert!(line.contains("WARN") && line.contains("remedy="), "{line}");
+            assert!(line.contains(part), "{line}");
+        }
+        assert!(lines[3].contains("INFO") && lines[3].contains("suits a cache again"), "{lines:?}");
     }
 
     #[test]

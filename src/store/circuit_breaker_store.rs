@@ -13,10 +13,10 @@ use tracing::Span;
 
 use super::{
     AcquireOutcome, AcquireRequest, Ban, BanLimits, BanOutcome, Condition, EntryInspection,
-    EntrySample, ErrorKind, Increment, IncrementOutcome, Inspect, KeyListPart, KeyListPosition,
-    KeyListStep, LeaseStatus, LeaseToken, Leases, NamespaceListPart, NamespacePage, NamespaceUsage,
-    PutOutcome, Result, RevalidateOutcome, Revalidation, StatsStore, Store, StoreInfo, Take,
-    TakeOutcome, key_watch::KeyWatch,
+    EntrySample, Error, ErrorKind, Increment, IncrementOutcome, Inspect, KeyListPart,
+    KeyListPosition, KeyListStep, LeaseStatus, LeaseToken, Leases, NamespaceListPart,
+    NamespacePage, NamespaceUsage, PutOutcome, Result, RevalidateOutcome, Revalidation, StatsStore,
+    Store, StoreInfo, Take, TakeOutcome, Trouble, key_watch::KeyWatch,
 };
 use crate::{
     circuit_breaker::{CircuitBreaker, ProbeIntervals},
@@ -80,18 +80,20 @@ pub struct CircuitBreakerStore<S> {
 }
 
 /// Creates the circuit breaker of a store. It starts open, and logs each change, with the `cause`
-/// that is known then.
+/// and the remedy that are known then.
 pub fn breaker(
     failure_threshold: u32,
-    cause: impl Fn() -> Option<String> + Send + Sync + 'static,
+    cause: impl Fn() -> Option<Trouble> + Send + Sync + 'static,
 ) -> Arc<CircuitBreaker> {
     Arc::new(CircuitBreaker::new(failure_threshold, move |closed| {
         if closed {
             tracing::info!("the store is available");
         } else {
+            let Trouble { cause, remedy } = cause().unwrap_or_else(silence);
             tracing::warn!(
                 failures = failure_threshold,
-                cause = cause().unwrap_or_else(|| NO_ANSWER.to_owned()),
+                cause,
+                remedy,
                 "the store is unavailable: serving without it"
             );
         }
@@ -121,13 +123,18 @@ pub async fn ping_periodically(
 /// Logs that an outage lasts. Its begin and its end are the changes of the circuit breaker.
 fn remind(store: &impl Inspect, probes: Option<Summary>) {
     if let Some(Summary { count: probes @ 2.., seconds }) = probes {
-        let cause = store.trouble().unwrap_or_else(|| NO_ANSWER.to_owned());
-        tracing::warn!(probes, seconds, cause, "the store is still unavailable");
+        let Trouble { cause, remedy } = store.trouble().unwrap_or_else(silence);
+        tracing::warn!(probes, seconds, cause, remedy, "the store is still unavailable");
     }
 }
 
-/// The cause of an outage of a store that is silent.
-const NO_ANSWER: &str = "no answer in time";
+/// What is known of a store that is silent.
+fn silence() -> Trouble {
+    Trouble {
+        cause: "no answer in time".to_owned(),
+        remedy: "check the load of Redis and of the network, and store.timeout",
+    }
+}
 
 impl Operation {
     /// All operations.
@@ -175,6 +182,28 @@ impl Operation {
         )
     }
 
+    /// Whether a call that cannot do this fails, so that its caller must learn why. The other calls
+    /// are answered without the store.
+    fn fails_calls(self) -> bool {
+        !matches!(
+            self,
+            Self::Get
+                | Self::GetMany
+                | Self::Touch
+                | Self::Acquire
+                | Self::Extend
+                | Self::Fill
+                | Self::Revalidate
+                | Self::Discard
+                | Self::Abandon
+                | Self::StatsAdd
+                | Self::StatsReport
+                | Self::Info
+                | Self::Usage
+                | Self::PutHotKeys
+        )
+    }
+
     /// Name in metrics and spans. Dashboards rely on these names, so they never change.
     pub fn name(self) -> &'static str {
         match self {
@@ -189,13 +218,13 @@ impl Operation {
             Self::Acquire => "acquire",
             Self::Extend => "extend",
             Self::Fill => "fill",
-            Self::Revalidate => "confirm",
+            Self::Revalidate => "revalidate",
             Self::Discard => "discard",
             Self::Abandon => "abandon",
-            Self::StatsAdd => "ledger_add",
-            Self::StatsReport => "ledger_report",
-            Self::Info => "facts",
-            Self::Usage => "sizes",
+            Self::StatsAdd => "stats_add",
+            Self::StatsReport => "stats_report",
+            Self::Info => "info",
+            Self::Usage => "usage",
             Self::ListKeys => "list_keys",
             Self::InspectEntry => "inspect_entry",
             Self::PutHotKeys => "put_hot_keys",
@@ -224,7 +253,7 @@ fn is_timeout<T>(outcome: &Result<T>) -> bool {
 
 // === impl CircuitBreakerStore ===
 
-impl<S> CircuitBreakerStore<S> {
+impl<S: Inspect> CircuitBreakerStore<S> {
     /// Puts `breaker` in front of `inner`. The breaker stays open unless [`ping_periodically`]
     /// runs.
     pub fn new(
@@ -235,6 +264,16 @@ impl<S> CircuitBreakerStore<S> {
         Self { inner, breaker, observer }
     }
 
+    /// The error of an operation that is not tried.
+    #[cold]
+    fn rejection(&self, operation: Operation) -> Error {
+        let trouble = if operation.fails_calls() { self.inner.trouble() } else { None };
+        match trouble {
+            Some(trouble) => Error::new(ErrorKind::BreakerOpen, trouble.cause),
+            None => ErrorKind::BreakerOpen.into(),
+        }
+    }
+
     async fn run<T>(
         &self,
         operation: Operation,
@@ -243,7 +282,7 @@ impl<S> CircuitBreakerStore<S> {
         use tracing::Instrument as _;
         let started = Instant::now();
         let outcome = if !self.breaker.is_closed() {
-            Err(ErrorKind::BreakerOpen.into())
+            Err(self.rejection(operation))
         } else if trace_sampler::is_on() && !Span::current().is_disabled() {
             self.record(operation, call.instrument(span(operation)).await)
         } else {
@@ -271,7 +310,7 @@ impl<S> CircuitBreakerStore<S> {
 }
 
 #[async_trait]
-impl<S: Store> Store for CircuitBreakerStore<S> {
+impl<S: Store + Inspect> Store for CircuitBreakerStore<S> {
     async fn get(&self, key: &EntryKey) -> Result<Option<Entry>> {
         self.run(Operation::Get, self.inner.get(key)).await
     }
@@ -328,7 +367,7 @@ impl<S: Store> Store for CircuitBreakerStore<S> {
 }
 
 #[async_trait]
-impl<S: Leases> Leases for CircuitBreakerStore<S> {
+impl<S: Leases + Inspect> Leases for CircuitBreakerStore<S> {
     async fn acquire(&self, key: &EntryKey, request: &AcquireRequest) -> Result<AcquireOutcome> {
         self.run(Operation::Acquire, self.inner.acquire(key, request)).await
     }
@@ -386,7 +425,7 @@ impl<S: Leases> Leases for CircuitBreakerStore<S> {
 }
 
 #[async_trait]
-impl<S: StatsStore> StatsStore for CircuitBreakerStore<S> {
+impl<S: StatsStore + Inspect> StatsStore for CircuitBreakerStore<S> {
     async fn add(&self, delta: &StatsDelta) -> Result<()> {
         self.run(Operation::StatsAdd, self.inner.add(delta)).await
     }
@@ -418,7 +457,7 @@ impl<S: Inspect> Inspect for CircuitBreakerStore<S> {
         self.inner.ping().await
     }
 
-    fn trouble(&self) -> Option<String> {
+    fn trouble(&self) -> Option<Trouble> {
         self.inner.trouble()
     }
 

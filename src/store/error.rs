@@ -24,16 +24,18 @@ pub enum ErrorKind {
     Unreachable,
     /// The store did not answer in time. The operation may or may not have been applied; a write
     /// is not applied later.
-    #[error("the store did not answer in time")]
+    #[error("the store did not answer in time (store.timeout)")]
     Timeout,
     /// The circuit breaker is open: the store was not asked.
-    #[error("the circuit breaker of the store is open after repeated failures")]
+    #[error(
+        "the circuit breaker of the store is open after repeated failures (store.breaker_threshold)"
+    )]
     BreakerOpen,
     /// A write reached the store after its time limit and was not applied.
     #[error("the write reached the store too late")]
     Late,
     /// The store has no memory for the value.
-    #[error("the store is out of memory")]
+    #[error("the store is out of memory (memory.max_bytes, or maxmemory of Redis)")]
     Full,
     /// The store answered with an error of its own.
     #[error("the store refused the operation")]

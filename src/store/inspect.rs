@@ -27,8 +27,8 @@ pub trait Inspect: Send + Sync {
     /// Whether the store answers, by its cheapest command.
     async fn ping(&self) -> Result<()>;
 
-    /// Why the store does not work, in its own words; none if it works, or if nothing is known.
-    fn trouble(&self) -> Option<String> {
+    /// Why the store does not work; none if it works, or if nothing is known.
+    fn trouble(&self) -> Option<Trouble> {
         None
     }
 
@@ -53,6 +53,15 @@ pub trait Inspect: Send + Sync {
 
     /// What the store holds for a key. It does not count as a use of the entry.
     async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection>;
+}
+
+/// Why a store does not work, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// The cause, in the store's own words.
+    pub cause: String,
+    /// What to check or to change.
+    pub remedy: &'static str,
 }
 
 /// A page of namespaces, in the order of their names.
@@ -94,6 +103,51 @@ pub struct StoreInfo {
     pub persistence: String,
     /// Time since the store started.
     pub uptime: Duration,
+}
+
+/// A setting of the store that does not suit a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsuitable {
+    /// What it leads to.
+    pub problem: &'static str,
+    /// What to change.
+    pub remedy: &'static str,
+}
+
+impl StoreInfo {
+    const CLUSTER: Unsuitable = Unsuitable {
+        problem: "Redis Cluster is not supported: \
+                  keys of other nodes are not stored or invalidated",
+        remedy: "use a Redis that is not in cluster mode",
+    };
+
+    /// Whether and why Redis should be configured in another way.
+    pub fn unsuitable(&self) -> Option<Unsuitable> {
+        const POLICY: &str = "set maxmemory-policy volatile-lru or volatile-lfu";
+        let found = |problem, remedy| Some(Unsuitable { problem, remedy });
+        if self.is_cluster {
+            return Some(Self::CLUSTER);
+        }
+        if self.eviction_policy.starts_with("allkeys") {
+            return found("statistics and keys of other applications can be evicted", POLICY);
+        }
+        match self.eviction_policy.as_str() {
+            "volatile-lru" | "volatile-lfu" if self.max_bytes > 0 => None,
+            _ if self.max_bytes == 0 => found(
+                "the memory of Redis has no limit",
+                "set maxmemory, and volatile-lru as its policy",
+            ),
+            "noeviction" => found("values are not stored when Redis is full", POLICY),
+            // Not a policy of Redis: a proxy or a later release.
+            "" => None,
+            _ => found("values may be evicted before older ones", POLICY),
+        }
+    }
+
+    /// Why the store works in part only, if it is a node of a Redis Cluster.
+    pub fn cluster_trouble(&self) -> Option<String> {
+        self.is_cluster.then(|| Self::CLUSTER.problem.to_owned())
+    }
 }
 
 /// Usage of one namespace.

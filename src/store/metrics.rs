@@ -233,10 +233,13 @@ pub fn register_redis(
     ];
     for (name, description, count) in counters {
         let store = store.clone();
+        // OpenTelemetry requires the name of the pool.
+        let pool = KeyValue::new("db.client.connection.pool.name", "shared");
+        let labels = if name.starts_with("db.client.connection.") { vec![pool] } else { vec![] };
         meter
             .u64_observable_counter(name)
             .with_description(description)
-            .with_callback(move |observer| observer.observe(count(&store), &[]))
+            .with_callback(move |observer| observer.observe(count(&store), &labels))
             .build();
     }
 }

@@ -43,6 +43,7 @@ mod server_identity;
 mod stats;
 mod stream;
 mod sweep;
+mod tls_check;
 mod watched_namespace;
 
 use std::{sync::Arc, time::Duration};

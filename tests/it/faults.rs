@@ -1,5 +1,7 @@
 //! Behaviour during and after an outage of the store.
 
+// Cause and remedy of outages, in log, status and statistics.
+mod causes;
 // Answers of each call without a store.
 mod degraded_answers;
 // Connections that Redis or a proxy closes.

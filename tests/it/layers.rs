@@ -50,7 +50,7 @@ const LAYERS: &[(&str, &str)] = &[
     (
         "server",
         "admin cache changes circuit_breaker cloud_events config event_streams health model origin \
-         rpc stats store telemetry transport warm_list",
+         repeated_events rpc stats store telemetry transport warm_list",
     ),
     ("stats", "model"),
     (
@@ -58,7 +58,7 @@ const LAYERS: &[(&str, &str)] = &[
         "changes circuit_breaker count_guard error_chain histogram model repeated_events stats \
          trace_sampler",
     ),
-    ("telemetry", "config trace_sampler"),
+    ("telemetry", "config repeated_events trace_sampler"),
     ("trace_sampler", ""),
     ("transport", "repeated_events"),
     ("url_template", "model"),

@@ -38,7 +38,8 @@ mod traces;
 // The stream of changes.
 mod watch;
 
-// The source tree: allowed dependencies between modules, and plain wording.
+// The source tree: allowed dependencies between modules, the table of log lines, plain wording.
 mod layers;
+mod log_table;
 mod sources;
 mod wording;

@@ -150,7 +150,7 @@ async fn unconfirmed_targets_are_named() {
     let Error::EventNotApplied { failed, targets, .. } = &fault else { panic!("{fault}") };
     assert_eq!((failed.as_slice(), *targets), (&[0, 1][..], 2));
     let expected = "2 of 2 targets of event changed are not invalidated (0, 1): \
-                    the store did not answer in time";
+                    the store did not answer in time (store.timeout)";
     assert_eq!(fault.to_string(), expected);
     assert_eq!(counts(&test), [("changed".to_owned(), "not_applied", 1)]);
 }

@@ -162,7 +162,7 @@ async fn every_answer_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_an_origin_coalescing_is_not_counted_as_a_shared_fetch() {
+async fn without_an_origin_a_call_that_waited_for_the_value_counts_as_saved() {
     let test = TestCache::of_callers(config());
     let found = Found::fresh(entry("v", SECOND), Timestamp(0));
     let coalesced = GetOrFetchResult {
@@ -170,7 +170,7 @@ async fn without_an_origin_coalescing_is_not_counted_as_a_shared_fetch() {
         ..GetOrFetchOutcome::Found(found).into()
     };
     let _ = coalesced.count(&test.context());
-    assert_eq!(test.all_counted(), [(Counter::Misses, 1)]);
+    assert_eq!(test.all_counted(), [(Counter::Misses, 1), (Counter::FetchesCoalesced, 1)]);
 }
 
 #[tokio::test(start_paused = true)]

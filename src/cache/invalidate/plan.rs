@@ -138,7 +138,10 @@ fn warn_of_widened_ban(namespace: &Namespace, limits: &BanLimits, log: &Mutex<Lo
             %namespace,
             max_banned_tags = limits.max_tags,
             max_banned_patterns = limits.max_globs,
-            "the whole namespace is invalidated: it has too many banned tags or patterns",
+            remedy = "raise the limits, or invalidate fewer tags and patterns; the line of the \
+                      store says if it lacks memory for bans",
+            "the whole namespace is invalidated: its bans are too many, or more than the store has \
+             room for",
         );
     }
 }

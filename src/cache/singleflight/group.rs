@@ -10,6 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use repeated_events::LogInterval;
 use tokio::sync::{Notify, oneshot};
 
 use super::{
@@ -55,12 +56,16 @@ pub(super) struct FlightState {
     pub(super) joined: Notify,
 }
 
+/// The shortest time between two warnings.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Counts waiters, and limits most of them.
 struct WaiterSlots {
     waiting: AtomicUsize,
     /// The waiters that the limit applies to.
     limited: AtomicUsize,
     limit: usize,
+    refused: Mutex<LogInterval>,
 }
 
 /// A waiter's slot, until it is dropped.
@@ -97,6 +102,7 @@ impl FlightGroup {
                 waiting: AtomicUsize::new(0),
                 limited: AtomicUsize::new(0),
                 limit: max_waiting,
+                refused: Mutex::new(LogInterval::new(LOG_INTERVAL)),
             }),
         })
     }
@@ -251,7 +257,22 @@ impl WaiterSlots {
         let permit = WaiterPermit { slots: self.clone(), is_limited };
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let is_free = !is_limited || self.limited.fetch_add(1, Ordering::Relaxed) < self.limit;
+        if !is_free {
+            self.on_refused();
+        }
         is_free.then_some(permit)
+    }
+
+    #[cold]
+    fn on_refused(&self) {
+        if let Some(count) = self.refused.lock().occurred() {
+            tracing::warn!(
+                count,
+                max_waiting = self.limit,
+                remedy = "raise limits.max_waiting, or ask for fewer missing keys at once",
+                "limits.max_waiting is reached: calls are answered contended, without a wait"
+            );
+        }
     }
 }
 

@@ -129,7 +129,10 @@ async fn a_key_whose_lease_is_held_fails_after_the_timeout_of_the_origin() {
     test.acquire("a").await;
     let began = Instant::now();
     let progress = last(&test, plan(&["a"], false)).await;
-    assert_eq!((progress.failed, progress.last_error.as_str()), (1, "no answer within 3s"));
+    assert_eq!(
+        (progress.failed, progress.last_error.as_str()),
+        (1, "no answer within 3s (origin.timeout)")
+    );
     assert_eq!(began.elapsed(), 3 * SECOND);
 }
 

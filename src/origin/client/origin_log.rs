@@ -98,14 +98,19 @@ impl OriginLog {
 
 impl Line {
     fn write(self, namespace: &Namespace, cause: &str) {
+        const FAILURE: &str = "check the origin's url and the service behind it; a timeout is \
+                               bounded by the origin's timeout";
+        const LEFT_ALONE: &str = "check the service behind the origin: it is tried again after the \
+                                  origin's breaker_cooldown";
         const SHORTAGE: &str = "raise the origin's max_concurrency or max_queue, or lengthen TTLs";
         match self {
             Self::Failing(Summary { count, seconds }) => {
-                tracing::warn!(%namespace, cause, count, seconds, "fetches from the origin fail");
+                tracing::warn!(%namespace, cause, count, seconds, remedy = FAILURE,
+                    "fetches from the origin fail");
             }
             Self::LeftAlone(Summary { count, seconds }) => {
                 tracing::warn!(
-                    %namespace, cause, count, seconds,
+                    %namespace, cause, count, seconds, remedy = LEFT_ALONE,
                     "the origin is left alone after repeated failures"
                 );
             }

@@ -221,7 +221,7 @@ async fn fetch_ends_at_its_deadline() {
     let started = Instant::now();
     let error = setup.fetch().await.unwrap_err();
     assert_eq!(started.elapsed(), TIMEOUT);
-    assert_eq!(error, Error::new(OriginErrorKind::Timeout, "no answer within 1s"));
+    assert_eq!(error, Error::new(OriginErrorKind::Timeout, "no answer within 1s (origin.timeout)"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use crate::{
     model::{Kind, MAX_TAG_BYTES, MAX_TAGS, Tags, check_json},
     origin::{
         CacheDirectives, Error, FetchBody, FetchRequest, FetchResponse, OriginErrorKind, Result,
-        Validators,
+        Validators, unusable_tags,
     },
     pb::{
         self,
@@ -53,10 +53,7 @@ pub(super) fn response_from_wire(
 ) -> Result<FetchResponse> {
     let tags = tags(response.tags);
     if let Err(problem) = &tags {
-        tracing::warn!(
-            namespace = %request.key.namespace(),
-            "a value of the origin is not stored: {problem}"
-        );
+        unusable_tags::warn(request.key.namespace(), problem);
     }
     let mut directives = CacheDirectives {
         no_store: response.no_store || tags.is_err(),
@@ -103,8 +100,10 @@ fn body(value: wire::Value, max_value_bytes: usize, message: MessageKind) -> Res
         None => return Err(invalid("the value is none of data, text and json")),
     };
     if data.len() > max_value_bytes {
-        let cause =
-            format!("the value is {} bytes long, the limit is {max_value_bytes}", data.len());
+        let cause = format!(
+            "the value is {} bytes long, the limit is {max_value_bytes} (max_value_bytes)",
+            data.len()
+        );
         return Err(Error::new(OriginErrorKind::TooLarge, cause));
     }
     if kind != Kind::Bytes && std::str::from_utf8(&data).is_err() {

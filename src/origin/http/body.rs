@@ -36,7 +36,7 @@ pub(super) async fn read(mut response: Response, limit: usize) -> Result<Bytes> 
 }
 
 fn too_large(limit: usize) -> Error {
-    Error::new(OriginErrorKind::TooLarge, format_args!("more than {limit} bytes"))
+    Error::new(OriginErrorKind::TooLarge, format_args!("more than {limit} bytes (max_value_bytes)"))
 }
 
 /// The value and its kind, by the `Content-Type`. A byte order mark before JSON is removed, which

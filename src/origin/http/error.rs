@@ -37,7 +37,10 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 /// The failure of a request without a response.
 pub(super) fn no_response(error: &reqwest::Error) -> Error {
     if error.is_connect() && error.is_timeout() {
-        return Error::new(OriginErrorKind::Unreachable, "no connection in time");
+        return Error::new(
+            OriginErrorKind::Unreachable,
+            "no connection in time (origin.connect_timeout)",
+        );
     }
     let has_source = |is_kind: fn(&hyper::Error) -> bool| {
         sources(error).filter_map(|source| source.downcast_ref::<hyper::Error>()).any(is_kind)

@@ -148,7 +148,7 @@ mod tests {
         let outcome = SetOutcome::NotStored(ErrorKind::Timeout);
         let response = set_response(SetResult { outcome, degraded: true });
         assert_eq!(response.result(), pb::SetResult::NotStored);
-        assert_eq!(response.cause, "the store did not answer in time");
+        assert_eq!(response.cause, "the store did not answer in time (store.timeout)");
         assert!(response.version.is_empty() && response.ttl.is_none() && response.degraded);
     }
 

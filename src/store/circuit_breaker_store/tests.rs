@@ -162,7 +162,7 @@ fn counter(value: &str) -> NewEntry {
 }
 
 /// A store behind a closed breaker.
-async fn closed<S>(inner: S) -> (CircuitBreakerStore<S>, Arc<Observed>) {
+async fn closed<S: Inspect>(inner: S) -> (CircuitBreakerStore<S>, Arc<Observed>) {
     let (breaker, observed) = (breaker(THRESHOLD, || None), Arc::new(Observed::default()));
     close(&breaker).await;
     (CircuitBreakerStore::new(inner, breaker, observed.clone()), observed)
@@ -247,7 +247,7 @@ async fn lease_operations_pass_and_are_observed() {
         store.discard(&key(), token, Duration::ZERO, "").await.unwrap(),
         Err(LeaseLoss::Expired)
     );
-    let expected = "acquire extend fill acquire confirm acquire discard acquire abandon abandon \
+    let expected = "acquire extend fill acquire revalidate acquire discard acquire abandon abandon \
                     extend fill discard";
     assert_eq!(observed.take_succeeded(), expected);
 }
@@ -267,7 +267,7 @@ async fn statistics_and_inspection_pass_and_are_observed_but_pings_are_not() {
     assert_eq!(store.usage(&NamespacePage::default()).await.unwrap().len(), 1);
     store.ping().await.unwrap();
     assert_eq!(store.kind(), "memory");
-    assert_eq!(observed.take_succeeded(), "ledger_add ledger_report put facts sizes");
+    assert_eq!(observed.take_succeeded(), "stats_add stats_report put info usage");
 }
 
 #[tokio::test(start_paused = true)]
@@ -306,7 +306,9 @@ async fn an_outage_is_logged_at_its_begin_once_a_minute_and_at_its_end() {
     let _guard = tracing::subscriber::set_default(subscriber);
 
     let store = Arc::new(ScriptedStore::default());
-    let breaker = breaker(THRESHOLD, || Some("wrong password".to_owned()));
+    let breaker = breaker(THRESHOLD, || {
+        Some(Trouble { cause: "wrong password".to_owned(), remedy: "check it" })
+    });
     let pings = ping_periodically(&store, &breaker, INTERVALS);
     let outage = async {
         tokio::time::sleep(2 * MINUTE).await;
@@ -323,7 +325,7 @@ async fn an_outage_is_logged_at_its_begin_once_a_minute_and_at_its_end() {
     let count = |part: &str| lines.lines().filter(|line| line.contains(part)).count();
     assert_eq!(count("the store is available"), 2, "{lines}");
     assert_eq!(count("the store is unavailable"), 1, "{lines}");
-    assert_eq!(count("cause=\"wrong password\""), 1, "{lines}");
+    assert_eq!(count("cause=\"wrong password\" remedy=\"check it\""), 1, "{lines}");
     let reminders = count("the store is still unavailable");
     assert!((6..=10).contains(&reminders), "{lines}");
     assert_eq!(lines.lines().count(), 3 + reminders, "{lines}");
@@ -365,7 +367,7 @@ async fn timeouts_of_bulk_operations_do_not_count() {
 fn bulk_operations_are_those_whose_size_grows_with_the_store() {
     let bulk = Operation::ALL.into_iter().filter(|one| one.is_bulk());
     let names: Vec<&str> = bulk.map(Operation::name).collect();
-    let expected = "get_many ledger_add ledger_report facts sizes list_keys put_hot_keys hot_keys \
+    let expected = "get_many stats_add stats_report info usage list_keys put_hot_keys hot_keys \
                     sample_entries list_namespaces";
     assert_eq!(names.join(" "), expected);
 }
@@ -374,7 +376,7 @@ fn bulk_operations_are_those_whose_size_grows_with_the_store() {
 #[test]
 fn operation_names_never_change() {
     let expected = "get get_many put delete invalidate ban touch increment acquire extend fill \
-                    confirm discard abandon ledger_add ledger_report facts sizes list_keys \
+                    revalidate discard abandon stats_add stats_report info usage list_keys \
                     inspect_entry put_hot_keys hot_keys sample_entries list_namespaces";
     assert_eq!(Operation::ALL.map(Operation::name).join(" "), expected);
     for (index, operation) in Operation::ALL.into_iter().enumerate() {

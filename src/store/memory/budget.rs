@@ -1,12 +1,9 @@
 //! The byte budget, and the part of it that leases, hold-offs and bans may take.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use repeated_events::LogInterval;
+use repeated_events::{RepeatedEvent, Summary};
 
 use crate::store::{ErrorKind, Result};
 
@@ -34,7 +31,7 @@ pub(super) struct RecordBudget {
     pub(super) widened_hold_offs: AtomicU64,
     /// Banned tags and patterns of all namespaces.
     pub(super) bans: AtomicU64,
-    log: Mutex<LogInterval>,
+    log: Mutex<[RepeatedEvent; 3]>,
 }
 
 /// The part of the budget that is kept free, for what the allocator holds besides: pages that are
@@ -42,8 +39,41 @@ pub(super) struct RecordBudget {
 const SLACK_DIVISOR: u64 = 16;
 /// The part of the budget that leases, hold-offs and bans may take.
 const RECORDS_DIVISOR: u64 = 8;
-/// The shortest time between two warnings.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+macro_rules! shortages {
+    ($($(#[doc = $doc:literal])+ $shortage:ident: $begins:literal, $ends:literal;)+) => {
+        /// What is not recorded for want of memory.
+        #[derive(Debug, Clone, Copy)]
+        enum Shortage { $($(#[doc = $doc])+ $shortage),+ }
+
+        impl Shortage {
+            const ALL: &[Self] = &[$(Self::$shortage),+];
+
+            fn begins(self) -> &'static str {
+                match self { $(Self::$shortage => $begins),+ }
+            }
+
+            fn ends(self) -> &'static str {
+                match self { $(Self::$shortage => $ends),+ }
+            }
+        }
+    };
+}
+
+shortages! {
+    /// Leases are not granted.
+    Leases: "leases are not granted: there are too many leases and hold-offs",
+        "leases are granted again";
+    /// Hold-offs cover their whole namespace.
+    HoldOffs: "hold-offs cover their whole namespace: there are too many of them",
+        "hold-offs cover their own keys again";
+    /// Bans invalidate their whole namespace.
+    Bans: "bans invalidate their whole namespace: there is no memory to record them",
+        "bans are recorded again";
+}
+
+const REMEDY: &str = "raise memory.max_bytes, an eighth of which is for leases, hold-offs and \
+                      bans, or shorten lease_ttl and hold-offs";
 
 // === impl Budget ===
 
@@ -56,7 +86,7 @@ impl Budget {
             refused_leases: zero(),
             widened_hold_offs: zero(),
             bans: zero(),
-            log: Mutex::new(LogInterval::new(LOG_INTERVAL)),
+            log: Mutex::default(),
         };
         let limit = max - max / SLACK_DIVISOR;
         Self { max, limit, used: zero(), peak: zero(), evicted: zero(), expired: zero(), records }
@@ -114,17 +144,38 @@ impl RecordBudget {
 
     pub(super) fn on_lease_refused(&self) {
         self.refused_leases.fetch_add(1, Ordering::Relaxed);
-        self.warn("leases are not granted: there are too many leases and hold-offs");
+        self.warn(Shortage::Leases);
     }
 
     pub(super) fn on_hold_off_widened(&self) {
         self.widened_hold_offs.fetch_add(1, Ordering::Relaxed);
-        self.warn("hold-offs cover their whole namespace: there are too many of them");
+        self.warn(Shortage::HoldOffs);
     }
 
-    fn warn(&self, message: &str) {
-        if let Some(count) = self.log.lock().occurred() {
-            tracing::warn!(count, used_bytes = self.used(), max_bytes = self.max, "{message}");
+    pub(super) fn on_ban_not_recorded(&self) {
+        self.warn(Shortage::Bans);
+    }
+
+    fn warn(&self, shortage: Shortage) {
+        let due = self.log.lock()[shortage as usize].occurred();
+        let Some(Summary { count, seconds }) = due else { return };
+        tracing::warn!(
+            count,
+            seconds,
+            used_bytes = self.used(),
+            limit_bytes = self.max,
+            remedy = REMEDY,
+            "{}",
+            shortage.begins()
+        );
+    }
+
+    /// Logs the ends of shortages. To be called at intervals.
+    pub(super) fn log_ends(&self) {
+        for (shortage, event) in Shortage::ALL.iter().zip(self.log.lock().iter_mut()) {
+            if let Some(Summary { count, seconds }) = event.ended() {
+                tracing::info!(count, seconds, "{}", shortage.ends());
+            }
         }
     }
 
@@ -143,5 +194,38 @@ impl RecordBudget {
     fn release(&self, namespace: &AtomicU64, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
         namespace.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_shortage_is_logged_by_itself_and_ends() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let writer = Arc::new(file.reopen().unwrap());
+        let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let records = Budget::new(1 << 20).records;
+        for _ in 0..3 {
+            records.on_lease_refused();
+            records.on_hold_off_widened();
+            records.on_ban_not_recorded();
+        }
+        records.log_ends();
+        tokio::time::advance(Duration::from_secs(5)).await;
+        records.log_ends();
+        let lines = std::fs::read_to_string(file.path()).unwrap();
+        let (begun, ended): (Vec<&str>, Vec<&str>) =
+            lines.lines().partition(|line| line.contains("WARN"));
+        assert_eq!((begun.len(), ended.len()), (3, 3), "{lines}");
+        for line in begun {
+            assert!(line.contains("count=1") && line.contains("memory.max_bytes"), "{line}");
+        }
+        assert!(ended.iter().all(|line| line.contains("count=3")), "{lines}");
     }
 }

@@ -96,6 +96,7 @@ impl NamespaceBans {
         let memory = (size_of::<Self>() + self.table.memory()) as u64 + generation_bytes;
         if self.accounted < memory {
             if !budget.add_record(record_bytes, memory - self.accounted) {
+                budget.records.on_ban_not_recorded();
                 return false;
             }
         } else {

@@ -55,6 +55,7 @@ async fn sweep(store: &Weak<Inner>, next_purge: &mut Instant) -> Option<()> {
         }
         yield_now().await;
     }
+    store.upgrade()?.budget.records.log_ends();
     if purges {
         *next_purge = Instant::now() + PAUSE_FACTOR * began_at.elapsed();
     }

@@ -47,8 +47,8 @@ use memory::{AccountedBytes, MemoryAccount};
 
 /// Namespaces whose logs are known at a time.
 const MAX_NAMESPACES: usize = 10_000;
-/// Shortest time between two log lines about lost bans.
-const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Shortest time between two log lines about lost bans, or about too many of them.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Attempts to check an entry while bans arrive.
 const MAX_ATTEMPTS: usize = 8;
 
@@ -66,6 +66,7 @@ struct Shared {
     banned: AtomicU64,
     lost_positions: AtomicU64,
     lost_log: parking_lot::Mutex<LogInterval>,
+    ended_log: parking_lot::Mutex<LogInterval>,
 }
 
 /// The log of one namespace.
@@ -131,6 +132,7 @@ impl BanLogs {
             banned: AtomicU64::new(0),
             lost_positions: AtomicU64::new(0),
             lost_log: parking_lot::Mutex::new(LogInterval::new(LOG_INTERVAL)),
+            ended_log: parking_lot::Mutex::new(LogInterval::new(LOG_INTERVAL)),
         }))
     }
 

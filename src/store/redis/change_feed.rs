@@ -26,9 +26,10 @@ use super::{
     change_checks::ChangeChecks,
     client_tracking::{self, ClientTracking, Invalidation},
     connection::{self, PoolHealth},
+    fault::Fault,
     key_schema::KeySchema,
     near_invalidations::heartbeat,
-    outage_log::OutageLog,
+    outage_log::{Outage, OutageLog},
     pool::PoolOptions,
     server_identity::ServerInfo,
 };
@@ -61,6 +62,7 @@ pub(super) struct ChangeFeed {
     near: Arc<NearCache>,
     hub: Arc<ChangeHub>,
     checks: ChangeChecks,
+    outage: OutageLog,
 }
 
 /// A connection with its server.
@@ -89,7 +91,8 @@ pub(super) fn spawn(
     use secrecy::ExposeSecret as _;
     let client = connection::client(options.url.expose_secret(), ProtocolVersion::RESP3)?;
     let connect_timeout = options.connect_timeout;
-    let feed = ChangeFeed { client, connect_timeout, health, schema, near, hub, checks };
+    let outage = OutageLog::new(Outage::Watches);
+    let feed = ChangeFeed { client, connect_timeout, health, schema, near, hub, checks, outage };
     tokio::spawn(stop.run_until_cancelled_owned(feed.run()));
     Ok(())
 }
@@ -99,9 +102,10 @@ pub(super) fn spawn(
 impl ChangeFeed {
     async fn run(self) {
         let mut wanted = self.hub.wanted();
-        let (mut pauses, outage) = (client_tracking::pauses(), OutageLog::default());
+        let mut pauses = client_tracking::pauses();
         loop {
             if wanted.borrow_and_update().is_empty() {
+                self.outage.forget();
                 if wanted.changed().await.is_err() {
                     return;
                 }
@@ -115,10 +119,9 @@ impl ChangeFeed {
             self.hub.on_lost(reason);
             if has_followed {
                 pauses = client_tracking::pauses();
-                outage.recovered();
             }
-            let message = "watches are reset: Redis cannot be followed";
-            outage.failed(&ErrorChain(&error), message);
+            let cause = ErrorChain(&error).to_string();
+            self.outage.failed_beside(self.health.outage(), Fault::of_store(&error), cause);
             sleep(pauses.next().unwrap_or_default()).await;
         }
     }
@@ -268,6 +271,7 @@ impl ChangeFeed {
                 return Err(FeedEnd::lost(timed_out()));
             }
             answered = sent_at;
+            self.outage.works();
             tokio::select! {
                 () = tracking.connection.lost() => {
                     let error = RedisError::from((ErrorKind::Io, "the connection ended"));

@@ -19,9 +19,10 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     fault::{Fault, words},
     fault_log::FaultLog,
-    outage_log::OutageLog,
+    outage_log::{Outage, OutageLog},
     server_identity::{ServerIdentity, ServerInfo},
     stream::{self, Driver, Opened, WrittenBytes},
+    tls_check::TlsCheck,
 };
 use crate::store::clock::StoreClock;
 
@@ -75,6 +76,7 @@ pub(super) struct ConnectionManager {
     /// Limits the time to connect, the first command included.
     pub(super) timeout: Duration,
     pub(super) health: Arc<PoolHealth>,
+    pub(super) tls_check: TlsCheck,
 }
 
 /// Receives the errors of connection attempts, which the users of the pool do not see.
@@ -115,7 +117,7 @@ impl PoolHealth {
             created: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             resent: AtomicU64::new(0),
-            outage: OutageLog::default(),
+            outage: OutageLog::new(Outage::Connections),
             server,
             other_shards: watch::Sender::new(None),
         }
@@ -131,9 +133,9 @@ impl PoolHealth {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Why no connection can be made; none if the last attempt succeeded.
-    pub(super) fn connect_error(&self) -> Option<String> {
-        self.outage.last()
+    /// Whether and why no connection can be made.
+    pub(super) fn outage(&self) -> &OutageLog {
+        &self.outage
     }
 
     /// Commands that were sent again on another connection.
@@ -242,6 +244,25 @@ impl ConnectionManager {
     }
 }
 
+impl ConnectionManager {
+    /// Replaces an error by its cause if the port and the URL disagree about TLS.
+    #[cold]
+    async fn explain(&self, error: RedisError) -> RedisError {
+        let is_vague = match Fault::of(&error) {
+            Fault::Connection => !error.is_connection_refusal(),
+            Fault::Timeout | Fault::Protocol => true,
+            _ => false,
+        };
+        if !is_vague {
+            return error;
+        }
+        match self.tls_check.disagreement(&self.client, self.timeout).await {
+            Some(cause) => (ErrorKind::InvalidClientConfig, cause, cause.to_owned()).into(),
+            None => error,
+        }
+    }
+}
+
 impl ManageConnection for ConnectionManager {
     type Connection = Arc<Handle>;
     type Error = RedisError;
@@ -255,12 +276,16 @@ impl ManageConnection for ConnectionManager {
             Ok::<_, RedisError>((opened, server))
         };
         let opened = tokio::time::timeout(self.timeout, opening).await;
-        let (opened, server) =
-            opened.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))?;
+        let opened =
+            opened.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
+        let (opened, server) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return Err(self.explain(error).await),
+        };
         let Opened { connection, written, driver } = opened;
         let epoch = self.health.meet(&server).unwrap_or(epoch);
         self.health.created.fetch_add(1, Ordering::Relaxed);
-        self.health.outage.recovered();
+        self.health.outage.works();
         Ok(Arc::new(Handle {
             connection,
             epoch,
@@ -293,7 +318,7 @@ impl ErrorSink<RedisError> for ConnectErrorSink {
     fn sink(&self, error: RedisError) {
         self.0.failed.fetch_add(1, Ordering::Relaxed);
         self.0.faults.met(Fault::of(&error), &words(&error));
-        self.0.outage.failed(&error, "cannot connect to Redis");
+        self.0.outage.failed(&error);
     }
 
     fn boxed_clone(&self) -> Box<dyn ErrorSink<RedisError>> {

@@ -21,7 +21,7 @@ use super::{
 use crate::store::Result;
 
 /// Shortest time between two log lines.
-const LOG_INTERVAL: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Entries that are removed at a time. Further ones are removed by a later read.
 const MAX_REMOVALS: usize = 8;
 

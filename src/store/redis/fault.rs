@@ -95,6 +95,9 @@ faults! {
         "check that Redis runs and that store.url leads to it";
     Timeout: "timeout", Outage, Probe, false,
         "check the load of Redis and of the network, and store.timeout";
+    Tls: "tls", Outage, Probe, true,
+        "store.url begins with redis:// for a port without TLS, and with rediss:// for one with \
+         TLS, whose certificate the system or SSL_CERT_FILE must trust";
     Protocol: "protocol", Outage, Probe, true,
         "the answer is not RESP: check that store.url leads to Redis";
     Authentication: "authentication", Outage, Probe, true,
@@ -158,6 +161,7 @@ impl Fault {
     pub(super) fn of(error: &RedisError) -> Self {
         match error.kind() {
             Redis::Io if error.is_timeout() => Self::Timeout,
+            Redis::Io if error.to_string().contains("certificate") => Self::Tls,
             Redis::Io | Redis::ClusterConnectionNotFound => Self::Connection,
             Redis::Parse => Self::Protocol,
             Redis::AuthenticationFailed => Self::Authentication,
@@ -166,7 +170,20 @@ impl Fault {
                 Self::of_code(error.code().unwrap_or_default(), error.detail().unwrap_or_default())
             }
             // Errors of the setup of a connection keep the server's words in the detail.
-            _ => Self::of_detail(error.detail().unwrap_or_default()),
+            _ => match error.detail() {
+                Some(detail) => Self::of_detail(detail),
+                None => Self::of_detail(&error.to_string()),
+            },
+        }
+    }
+
+    /// The fault that a failed operation met, as far as it is known.
+    pub(super) fn of_store(error: &Error) -> Self {
+        let source = error.source.as_ref().and_then(|source| source.downcast_ref::<RedisError>());
+        match (source, error.kind) {
+            (Some(error), _) => Self::of(error),
+            (None, ErrorKind::Timeout) => Self::Timeout,
+            (None, _) => Self::Connection,
         }
     }
 
@@ -188,7 +205,7 @@ impl Fault {
     /// Whether the fault is logged here. The others have an end that the circuit breaker logs, or
     /// are part of the normal course.
     pub(super) fn is_reported(self) -> bool {
-        !matches!(self, Self::Connection | Self::Timeout | Self::NoScript)
+        !matches!(self, Self::Connection | Self::Timeout | Self::Tls | Self::NoScript)
     }
 
     fn of_server(kind: Server, detail: &str) -> Self {
@@ -225,7 +242,10 @@ impl Fault {
 
     /// The fault by the words of an error without a code of its own: `ERR`, and a script's error.
     fn of_detail(detail: &str) -> Self {
-        const WORDS: [(&str, Fault); 12] = [
+        const WORDS: [(&str, Fault); 15] = [
+            ("the server takes no writes", Fault::ReadOnly),
+            ("speak TLS", Fault::Tls),
+            ("speaks TLS", Fault::Tls),
             ("max number of clients", Fault::MaxClients),
             ("DB index is out of range", Fault::NoDatabase),
             ("invalid DB index", Fault::NoDatabase),

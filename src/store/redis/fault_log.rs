@@ -11,6 +11,7 @@ use repeated_events::{RepeatedEvent, Summary};
 use tokio::{sync::watch, time::Instant};
 
 use super::fault::{End, Fault};
+use crate::store::Trouble;
 
 /// A fault that no probe can meet has ended when it is not met for this long.
 const QUIET_TIME: Duration = Duration::from_secs(60);
@@ -86,11 +87,12 @@ impl FaultLog {
         self.update_health();
     }
 
-    /// The server's words about a fault that lasts and affects its health.
-    pub(super) fn words(&self) -> Option<String> {
+    /// A fault that lasts and affects the server's health, in its words.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
         let mut slots = Fault::ALL.iter().zip(&self.slots);
-        let (_, slot) = slots.find(|(fault, slot)| fault.is_unhealthy() && slot.is_lasting())?;
-        Some(slot.words.lock().clone())
+        let (fault, slot) =
+            slots.find(|(fault, slot)| fault.is_unhealthy() && slot.is_lasting())?;
+        Some(Trouble { cause: slot.words.lock().clone(), remedy: fault.row().remedy })
     }
 
     /// Whether the server is healthy, with every change.
@@ -145,12 +147,12 @@ mod tests {
         log.met(Fault::OutOfMemory, &"OOM");
         log.met(Fault::OutOfMemory, &"OOM");
         assert!(!*healthy.borrow());
-        assert_eq!(log.words().as_deref(), Some("OOM"));
+        assert_eq!(log.trouble().map(|trouble| trouble.cause).as_deref(), Some("OOM"));
         log.passed(earlier);
         assert_eq!(lasting(&log), ["out_of_memory"], "the probe began before the fault");
         tokio::time::advance(SECOND).await;
         log.passed(Instant::now());
-        assert!(*healthy.borrow() && !log.is_any_lasting() && log.words().is_none());
+        assert!(*healthy.borrow() && !log.is_any_lasting() && log.trouble().is_none());
         let met = log.state().find(|(name, _, _)| *name == "out_of_memory");
         assert_eq!(met, Some(("out_of_memory", 2, false)));
     }

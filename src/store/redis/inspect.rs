@@ -10,7 +10,7 @@ use crate::{
     model::{EntryKey, Namespace},
     store::{
         EntryInspection, EntrySample, Inspect, KeyListPart, KeyListPosition, KeyListStep,
-        NamespaceListPart, NamespacePage, NamespaceUsage, Result, StoreInfo, ttl_class,
+        NamespaceListPart, NamespacePage, NamespaceUsage, Result, StoreInfo, Trouble, ttl_class,
     },
 };
 
@@ -24,12 +24,16 @@ impl Inspect for RedisStore {
     }
 
     async fn ping(&self) -> Result<()> {
-        self.probe().await
+        let answer = self.probe().await;
+        if answer.is_ok() {
+            self.pool.health().outage().works();
+        }
+        answer
     }
 
-    fn trouble(&self) -> Option<String> {
+    fn trouble(&self) -> Option<Trouble> {
         let health = self.pool.health();
-        health.faults.words().or_else(|| health.connect_error())
+        health.faults.trouble().or_else(|| health.outage().trouble())
     }
 
     async fn info(&self) -> Result<StoreInfo> {

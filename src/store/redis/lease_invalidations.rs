@@ -15,7 +15,9 @@ use super::{
     ban_logs::BanLogs,
     client_tracking::{self, ClientTracking, Invalidation},
     connection::{self, PoolHealth},
+    fault::{Fault, words},
     key_schema::KeySchema,
+    outage_log::{Outage, OutageLog},
     pool::PoolOptions,
 };
 use crate::store::{Result, key_watch::KeyWatchers};
@@ -37,14 +39,19 @@ pub(super) fn spawn(
     let connect_timeout = options.connect_timeout;
     tokio::spawn(stop.run_until_cancelled_owned(async move {
         let mut pauses = client_tracking::pauses();
+        let outage = OutageLog::new(Outage::Leases);
         loop {
-            match follow(&client, connect_timeout, &health, &schema, &watchers, &bans).await {
+            let follow =
+                follow(&client, connect_timeout, (&health, &outage), &schema, &watchers, &bans);
+            match follow.await {
                 Ok(()) => {
                     pauses = client_tracking::pauses();
                     // The fault may affect the other connections as well.
                     health.retire_all();
                 }
-                Err(error) => tracing::debug!(%error, "cannot follow the leases in Redis"),
+                Err(error) => {
+                    outage.failed_beside(health.outage(), Fault::of(&error), words(&error))
+                }
             }
             watchers.notify_all();
             health.forget_bans();
@@ -58,7 +65,7 @@ pub(super) fn spawn(
 async fn follow(
     client: &Client,
     timeout: Duration,
-    health: &Arc<PoolHealth>,
+    (health, outage): (&Arc<PoolHealth>, &OutageLog),
     schema: &Arc<KeySchema>,
     watchers: &KeyWatchers,
     bans: &BanLogs,
@@ -86,6 +93,7 @@ async fn follow(
     let heartbeats = async {
         loop {
             tokio::time::sleep(HEARTBEAT_INTERVAL).await;
+            outage.works();
             if tracking.query(&redis::cmd("PING")).await.is_err() {
                 return;
             }

@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::{
     client_tracking::{self, ClientTracking, Invalidation},
     connection::{self, PoolHealth},
+    fault::{Fault, words},
     key_schema::{KeySchema, ParsedKey},
     near_markers::MarkerReader,
-    outage_log::OutageLog,
+    outage_log::{Outage, OutageLog},
     pool::PoolOptions,
 };
 use crate::{
@@ -47,16 +48,19 @@ async fn run(
     near: Arc<NearCache>,
 ) {
     let mut wanted = near.subscription();
-    let (mut pauses, outage) = (client_tracking::pauses(), OutageLog::default());
+    let mut pauses = client_tracking::pauses();
+    let outage = OutageLog::new(Outage::NearCache);
     loop {
         let subscription = wanted.borrow_and_update().clone();
         if subscription.namespaces.is_empty() {
+            outage.forget();
             if wanted.changed().await.is_err() {
                 return;
             }
             continue;
         }
-        let following = follow(&client, timeout, &health, &markers, &near, &subscription);
+        let following =
+            follow(&client, timeout, &health, &markers, (&near, &outage), &subscription);
         let ended = tokio::select! {
             error = following => Some(error),
             // Another subscription needs another connection.
@@ -69,9 +73,8 @@ async fn run(
             // The fault may affect the connections that read entries as well.
             health.retire_all();
             pauses = client_tracking::pauses();
-            outage.recovered();
         }
-        outage.failed(&error, "the near cache is not used: Redis cannot be followed");
+        outage.failed_beside(health.outage(), Fault::of(&error), words(&error));
         tokio::time::sleep(pauses.next().unwrap_or_default()).await;
     }
 }
@@ -82,7 +85,7 @@ async fn follow(
     timeout: Duration,
     health: &PoolHealth,
     markers: &MarkerReader,
-    near: &Arc<NearCache>,
+    (near, outage): (&Arc<NearCache>, &OutageLog),
     subscription: &Subscription,
 ) -> RedisError {
     let schema = &markers.schema;
@@ -119,6 +122,7 @@ async fn follow(
             }
             Err(error) => return error,
         }
+        outage.works();
         if std::mem::take(&mut is_first) {
             tracing::info!(namespaces = namespaces.len(), "the near cache follows Redis");
         }

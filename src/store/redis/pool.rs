@@ -28,6 +28,7 @@ use super::{
     request::{All, Each, One, Refusal, Request},
     script::Script,
     server_identity::ServerIdentity,
+    tls_check::TlsCheck,
 };
 use crate::{
     model::Timestamp,
@@ -131,6 +132,7 @@ impl RedisPool {
                 config,
                 timeout: options.connect_timeout,
                 health: health.clone(),
+                tls_check: TlsCheck::default(),
             });
         Ok(Self {
             pool,
@@ -269,7 +271,10 @@ impl RedisPool {
             handle.record_timeout();
             return ErrorKind::Timeout.into();
         }
-        let unreachable = || Some(Error::new(ErrorKind::Unreachable, self.health.connect_error()?));
+        let unreachable = || {
+            let trouble = self.health.outage().trouble()?;
+            Some(Error::new(ErrorKind::Unreachable, trouble.cause))
+        };
         failed.or_else(unreachable).unwrap_or_else(|| ErrorKind::Timeout.into())
     }
 

@@ -145,3 +145,16 @@ on_both_stores!(closed_pipe_ends_a_command_quietly, |env| {
         assert!(ended.stderr.is_empty(), "{ended:?}");
     }
 });
+
+#[test]
+fn output_that_cannot_be_written_ends_with_its_own_code() {
+    let disk = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let checked = std::process::Command::new(env!("CARGO_BIN_EXE_larder"))
+        .arg("check-config")
+        .env_clear()
+        .stdout(disk)
+        .output()
+        .unwrap();
+    assert_eq!(checked.status.code(), Some(5), "{checked:?}");
+    assert!(String::from_utf8_lossy(&checked.stderr).contains("cannot write the output"));
+}

@@ -210,7 +210,7 @@ async fn namespace_limits_the_response_size() {
             let details = expect_error(answer, Code::Unavailable, "ORIGIN_TOO_LARGE");
             assert_eq!(
                 details.error_info().unwrap().metadata["cause"],
-                "more than 1000 bytes",
+                "more than 1000 bytes (max_value_bytes)",
                 "{key}"
             );
         }

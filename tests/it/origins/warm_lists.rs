@@ -37,7 +37,7 @@ async fn configured_keys_and_file_are_warmed_at_startup() {
             assert!(env.cache.read(key).await.is_some(), "{key}");
         }
         // Invalid keys are skipped, with a warning.
-        let warnings = lines(&env.larder, "a key of the warm list is left out");
+        let warnings = lines(&env.larder, "keys of the warm list are left out");
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert_eq!(warnings[0]["level"], "WARN");
         assert_eq!(origin.calls(), before + 4);

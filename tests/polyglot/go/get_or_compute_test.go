@@ -5,6 +5,8 @@ package polyglot
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -142,5 +144,89 @@ func TestLarderIsDown(t *testing.T) {
 		func(context.Context) (*profile, error) { return &profile{"Ada"}, nil })
 	if err != nil || value.Name != "Ada" {
 		t.Fatalf("got %v, %v", value, err)
+	}
+}
+
+func TestValueThatCannotBeStoredGivesTheLeaseBack(t *testing.T) {
+	namespace := newNamespace()
+	within10 := func() context.Context { return within(t, 10*time.Second) }
+	_, err := getorcompute.GetOrCompute(within10(), larder, getorcompute.Value{Namespace: namespace, Key: "chan"},
+		func(context.Context) (*chan int, error) { value := make(chan int); return &value, nil })
+	if err == nil {
+		t.Fatal("a channel is no JSON")
+	}
+	large := strings.Repeat("x", 2_000_000)
+	value, err := getorcompute.GetOrCompute(within10(), larder, getorcompute.Value{Namespace: namespace, Key: "large"},
+		func(context.Context) (*string, error) { return &large, nil })
+	if err != nil || *value != large {
+		t.Fatalf("got %v", err)
+	}
+	for _, key := range []string{"chan", "large"} {
+		answer := call(t, larder.GetOrFetch, &pb.GetOrFetchRequest{Namespace: namespace, Key: key, Wait: noWait})
+		equal(t, key, answer.FetchStatus, pb.FetchStatus_FETCH_STATUS_FAILED)
+	}
+}
+
+// scripted is a client whose GetOrFetch has one answer. It records the other calls.
+type scripted struct {
+	pb.CacheServiceClient
+	answer *pb.GetOrFetchResponse
+	calls  string
+}
+
+func (s *scripted) GetOrFetch(
+	context.Context, *pb.GetOrFetchRequest, ...grpc.CallOption,
+) (*pb.GetOrFetchResponse, error) {
+	return s.answer, nil
+}
+
+func (s *scripted) Set(context.Context, *pb.SetRequest, ...grpc.CallOption) (*pb.SetResponse, error) {
+	s.calls += " set"
+	return &pb.SetResponse{}, nil
+}
+
+func (s *scripted) Abandon(
+	context.Context, *pb.AbandonRequest, ...grpc.CallOption,
+) (*pb.AbandonResponse, error) {
+	s.calls += " abandon"
+	return &pb.AbandonResponse{}, nil
+}
+
+func TestDegradedAnswersLeasesWithStaleValuesAndNegativeEntries(t *testing.T) {
+	seven := func(context.Context) (*int, error) { value := 7; return &value, nil }
+	failing := func(context.Context) (*int, error) { return nil, errors.New("down") }
+	lease := func(stale *pb.Found, degraded bool) *pb.GetOrFetchResponse {
+		granted := &pb.Lease{Token: make([]byte, 16), Stale: stale}
+		return &pb.GetOrFetchResponse{
+			Outcome: &pb.GetOrFetchResponse_Lease{Lease: granted}, Degraded: degraded,
+		}
+	}
+	stale := &pb.Found{
+		Outcome: pb.Outcome_OUTCOME_STALE, Value: &pb.Value{Kind: &pb.Value_Json{Json: "1"}},
+	}
+	negative := &pb.GetOrFetchResponse{
+		Outcome: &pb.GetOrFetchResponse_Found{Found: &pb.Found{Outcome: pb.Outcome_OUTCOME_NEGATIVE}},
+	}
+	for _, each := range []struct {
+		answer  *pb.GetOrFetchResponse
+		compute func(context.Context) (*int, error)
+		want    string
+	}{
+		{lease(nil, true), seven, "7"},
+		{lease(nil, true), failing, "down"},
+		{lease(stale, false), seven, "7 set"},
+		{lease(stale, false), failing, "1 abandon"},
+		{negative, failing, "nil"},
+	} {
+		client := &scripted{answer: each.answer}
+		name := getorcompute.Value{Namespace: "ns", Key: "k"}
+		value, err := getorcompute.GetOrCompute(within(t, time.Second), client, name, each.compute)
+		got := "nil"
+		if err != nil {
+			got = err.Error()
+		} else if value != nil {
+			got = strconv.Itoa(*value)
+		}
+		equal(t, "value and calls", got+client.calls, each.want)
 	}
 }

@@ -3,12 +3,17 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.google.protobuf.ByteString;
 import io.grpc.Context;
 import io.grpc.ManagedChannel;
+import io.grpc.Server;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.netty.shaded.io.grpc.netty.NettyChannelBuilder;
+import io.grpc.netty.shaded.io.grpc.netty.NettyServerBuilder;
+import io.grpc.stub.StreamObserver;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.UUID;
@@ -22,8 +27,17 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicInteger;
 import larder.v1.CacheServiceGrpc;
+import larder.v1.CacheServiceOuterClass.AbandonRequest;
+import larder.v1.CacheServiceOuterClass.AbandonResponse;
+import larder.v1.CacheServiceOuterClass.FetchStatus;
+import larder.v1.CacheServiceOuterClass.Found;
 import larder.v1.CacheServiceOuterClass.GetOrFetchRequest;
 import larder.v1.CacheServiceOuterClass.GetOrFetchResponse;
+import larder.v1.CacheServiceOuterClass.Lease;
+import larder.v1.CacheServiceOuterClass.Outcome;
+import larder.v1.CacheServiceOuterClass.SetRequest;
+import larder.v1.CacheServiceOuterClass.SetResponse;
+import larder.v1.CacheServiceOuterClass.Value;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -156,5 +170,88 @@ class GetOrComputeTest {
     } finally {
       down.shutdownNow();
     }
+  }
+
+  @Test
+  void aValueThatCannotBeStoredGivesTheLeaseBack() throws Exception {
+    assertEquals("not JSON", get("bad", () -> "not JSON"));
+    GetOrFetchRequest next =
+        GetOrFetchRequest.newBuilder()
+            .setNamespace(namespace)
+            .setKey("bad")
+            .putParams("id", "1")
+            .build();
+    GetOrFetchResponse answer = larder.withDeadlineAfter(3, TimeUnit.SECONDS).getOrFetch(next);
+    assertEquals(FetchStatus.FETCH_STATUS_FAILED, answer.getFetchStatus());
+  }
+
+  /** What the example makes of an answer, and the calls that follow it. */
+  private static String scripted(GetOrFetchResponse answer, Callable<String> compute)
+      throws Exception {
+    List<String> calls = Collections.synchronizedList(new ArrayList<>());
+    CacheServiceGrpc.CacheServiceImplBase service =
+        new CacheServiceGrpc.CacheServiceImplBase() {
+          @Override
+          public void getOrFetch(
+              GetOrFetchRequest request, StreamObserver<GetOrFetchResponse> observer) {
+            observer.onNext(answer);
+            observer.onCompleted();
+          }
+
+          @Override
+          public void set(SetRequest request, StreamObserver<SetResponse> observer) {
+            calls.add("set");
+            observer.onNext(SetResponse.getDefaultInstance());
+            observer.onCompleted();
+          }
+
+          @Override
+          public void abandon(AbandonRequest request, StreamObserver<AbandonResponse> observer) {
+            calls.add("abandon");
+            observer.onNext(AbandonResponse.getDefaultInstance());
+            observer.onCompleted();
+          }
+        };
+    Server server = NettyServerBuilder.forPort(0).addService(service).build().start();
+    ManagedChannel own =
+        NettyChannelBuilder.forAddress("127.0.0.1", server.getPort()).usePlaintext().build();
+    try {
+      GetOrCompute example = new GetOrCompute(CacheServiceGrpc.newBlockingStub(own), 10_000);
+      String value;
+      try {
+        value = example.get("ns", "k", Map.of(), compute);
+      } catch (java.io.IOException error) {
+        value = "IOException";
+      }
+      return value + " " + calls;
+    } finally {
+      own.shutdownNow();
+      server.shutdownNow();
+    }
+  }
+
+  @Test
+  void degradedAnswersLeasesWithStaleValuesAndNegativeEntries() throws Exception {
+    Callable<String> failing =
+        () -> {
+          throw new java.io.IOException("down");
+        };
+    Lease lease = Lease.newBuilder().setToken(ByteString.copyFrom(new byte[16])).build();
+    GetOrFetchResponse degraded =
+        GetOrFetchResponse.newBuilder().setLease(lease).setDegraded(true).build();
+    assertEquals("7 []", scripted(degraded, () -> "7"));
+    assertEquals("IOException []", scripted(degraded, failing));
+    Found stale =
+        Found.newBuilder()
+            .setOutcome(Outcome.OUTCOME_STALE)
+            .setValue(Value.newBuilder().setJson("1"))
+            .build();
+    GetOrFetchResponse withStale =
+        GetOrFetchResponse.newBuilder().setLease(lease.toBuilder().setStale(stale)).build();
+    assertEquals("7 [set]", scripted(withStale, () -> "7"));
+    assertEquals("1 [abandon]", scripted(withStale, failing));
+    Found negative = Found.newBuilder().setOutcome(Outcome.OUTCOME_NEGATIVE).build();
+    GetOrFetchResponse found = GetOrFetchResponse.newBuilder().setFound(negative).build();
+    assertEquals("null []", scripted(found, GetOrComputeTest::never));
   }
 }

@@ -80,3 +80,72 @@ test('Larder is down', async () => {
   assert.ok(Date.now() - began < 3000);
   down.close();
 });
+
+const isGivenBack = async (namespace, key) => {
+  const request = { namespace, key, wait: { seconds: 0, nanos: 0 } };
+  const answer = await new Promise((resolve, reject) => {
+    larder.getOrFetch(request, (error, response) => (error ? reject(error) : resolve(response)));
+  });
+  return answer.fetchStatus === 'FETCH_STATUS_FAILED';
+};
+
+test('a value that cannot be stored gives the lease back', async () => {
+  const namespace = newNamespace();
+  await assert.rejects(getOrCompute(larder, namespace, 'bigint', async () => 1n), TypeError);
+  await assert.rejects(getOrCompute(larder, namespace, 'function', async () => () => 1), TypeError);
+  const large = 'x'.repeat(2_000_000);
+  assert.equal(await getOrCompute(larder, namespace, 'large', async () => large), large);
+  for (const key of ['bigint', 'function', 'large']) assert.ok(await isGivenBack(namespace, key), key);
+});
+
+test('a cancelled caller stops waiting and gives its lease back', async () => {
+  const namespace = newNamespace();
+  const holder = new AbortController();
+  const held = getOrCompute(larder, namespace, 'k', () => sleep(60_000, 1, { ref: false }), {
+    signal: holder.signal,
+  });
+  held.catch(() => {});
+  await sleep(200);
+  const waiter = new AbortController();
+  const waiting = getOrCompute(larder, namespace, 'k', never, { signal: waiter.signal });
+  setTimeout(() => waiter.abort(), 200);
+  const began = Date.now();
+  await assert.rejects(waiting, { name: 'AbortError' });
+  holder.abort();
+  await assert.rejects(held, { name: 'AbortError' });
+  assert.ok(Date.now() - began < 3000);
+  assert.ok(await isGivenBack(namespace, 'k'));
+});
+
+// What the function makes of an answer, and the calls that follow it.
+const scripted = async (answer, compute) => {
+  const calls = [];
+  const record = (name) => (request, options, done) => {
+    calls.push(name);
+    done(null, {});
+  };
+  const fake = {
+    getOrFetch: (request, options, done) => process.nextTick(done, null, answer),
+    set: record('set'),
+    abandon: record('abandon'),
+  };
+  try {
+    return [await getOrCompute(fake, 'ns', 'k', compute), calls];
+  } catch (error) {
+    return [error.name, calls];
+  }
+};
+
+test('degraded answers, leases with stale values, and negative entries', async () => {
+  const seven = async () => 7;
+  const failing = async () => {
+    throw new RangeError();
+  };
+  const lease = { token: Buffer.alloc(16) };
+  assert.deepEqual(await scripted({ lease, degraded: true }, seven), [7, []]);
+  assert.deepEqual(await scripted({ lease, degraded: true }, failing), ['RangeError', []]);
+  const stale = { outcome: 'OUTCOME_STALE', value: { json: '1' } };
+  assert.deepEqual(await scripted({ lease: { ...lease, stale } }, seven), [7, ['set']]);
+  assert.deepEqual(await scripted({ lease: { ...lease, stale } }, failing), [1, ['abandon']]);
+  assert.deepEqual(await scripted({ found: { outcome: 'OUTCOME_NEGATIVE' } }, never), [null, []]);
+});

@@ -98,7 +98,7 @@ async fn later_failure_of_the_whole_batch_is_that_of_each_key() {
     let mut fetches = Box::pin(failures(&setup, 2));
     assert!(futures_util::poll!(&mut fetches).is_pending());
     setup.hang(true);
-    let timeout = Error::new(OriginErrorKind::Timeout, "no answer within 1s");
+    let timeout = Error::new(OriginErrorKind::Timeout, "no answer within 1s (origin.timeout)");
     assert_eq!(fetches.await, vec![timeout; 2]);
     assert_eq!(setup.calls(), 2);
 }

@@ -7,7 +7,7 @@ fn overloaded(cause: &str) -> Error {
 }
 
 fn too_late() -> Error {
-    overloaded("a slot would be free too late")
+    overloaded("a slot would be free too late (origin.max_concurrency)")
 }
 
 #[tokio::test(start_paused = true)]
@@ -37,7 +37,7 @@ async fn fetches_beyond_the_queue_fail_at_once() {
     let results = setup.fetch_concurrently(7).await;
     assert!(results[..5].iter().all(Result::is_ok));
     for result in &results[5..] {
-        let expected = overloaded("3 fetches are waiting already");
+        let expected = overloaded("3 fetches are waiting already (origin.max_queue)");
         assert_eq!(result.as_ref().unwrap_err(), &expected);
     }
     let observed = setup.observed.0.lock();
@@ -50,7 +50,7 @@ async fn without_a_queue_only_free_slots_are_used() {
     let setup = Setup::new(OriginLimits { max_queue: 0, ..limits() });
     let results = setup.fetch_concurrently(3).await;
     assert!(results[..2].iter().all(Result::is_ok));
-    assert_eq!(results[2], Err(overloaded("0 fetches are waiting already")));
+    assert_eq!(results[2], Err(overloaded("0 fetches are waiting already (origin.max_queue)")));
 }
 
 #[tokio::test(start_paused = true)]

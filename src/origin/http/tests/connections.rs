@@ -54,7 +54,10 @@ async fn connecting_has_its_own_timeout() {
     let options =
         HttpOptions { connect_timeout: SHORT, ..https(&server, Some(ca_pem), HttpVersion::Auto) };
     let error = fetch_with(options).await.unwrap_err();
-    assert_eq!(error, Error::new(OriginErrorKind::Unreachable, "no connection in time"));
+    assert_eq!(
+        error,
+        Error::new(OriginErrorKind::Unreachable, "no connection in time (origin.connect_timeout)")
+    );
 }
 
 #[tokio::test]

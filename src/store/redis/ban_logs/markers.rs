@@ -23,10 +23,15 @@ impl BanLogs {
         sequence: u64,
         retention_ms: u64,
     ) -> Result<()> {
-        tracing::warn!(
-            namespace = %bans.namespace,
-            "there are too many bans, or some were evicted: the whole namespace is invalidated"
-        );
+        let due = self.0.ended_log.lock().occurred();
+        if let Some(count) = due {
+            tracing::warn!(
+                namespace = %bans.namespace,
+                count,
+                remedy = "invalidate fewer tags and patterns, or give Redis more memory",
+                "there are too many bans, or some were evicted: the whole namespace is invalidated"
+            );
+        }
         let mut unlink = redis::cmd("UNLINK");
         unlink.arg(self.0.schema.markers(&bans.namespace));
         self.0.pool.query(&unlink, Retry::Idempotent).await?;

@@ -78,6 +78,8 @@ fn errors_of_the_connection_are_outages() {
         (io(std::io::ErrorKind::BrokenPipe), Fault::Connection),
         (io(std::io::ErrorKind::ConnectionRefused), Fault::Connection),
         (io(std::io::ErrorKind::TimedOut), Fault::Timeout),
+        (std::io::Error::other("invalid peer certificate: UnknownIssuer").into(), Fault::Tls),
+        ((Redis::InvalidClientConfig, "it", "the port speaks TLS".into()).into(), Fault::Tls),
         ((Redis::Parse, "not RESP").into(), Fault::Protocol),
         ((Redis::AuthenticationFailed, "no").into(), Fault::Authentication),
     ] {
@@ -94,7 +96,7 @@ fn faults_of_all_rows_are_met_and_named_apart() {
         let is_met = ANSWERS.iter().any(|(_, met, _)| met == fault);
         let is_local = matches!(
             fault,
-            Fault::Connection | Fault::Timeout | Fault::Protocol | Fault::OtherShards
+            Fault::Connection | Fault::Timeout | Fault::Tls | Fault::Protocol | Fault::OtherShards
         );
         assert!(is_met || is_local, "{fault:?}");
         assert!(!fault.row().remedy.is_empty());

@@ -50,7 +50,7 @@ async fn the_other_callers_wait_for_the_value() {
         assert_eq!((found(result).tier, result.fill), (Tier::Store, None));
     }
     assert_eq!(asked.elapsed(), SECOND, "notified");
-    assert_eq!((test.counted(Counter::LeasesRefused), test.counted(Counter::Hits)), (2, 0));
+    assert_eq!((test.counted(Counter::FetchesCoalesced), test.counted(Counter::Hits)), (2, 0));
     assert_eq!(test.counted(Counter::Misses), 3, "those that waited, and the holder");
 }
 
@@ -65,6 +65,7 @@ async fn a_caller_whose_wait_ends_is_told_when_to_ask_again() {
         assert!(!result.degraded);
     }
     assert_eq!((test.counted(Counter::LeasesRefused), test.counted(Counter::Misses)), (2, 3));
+    assert_eq!(test.counted(Counter::FetchesCoalesced), 0, "nothing was saved");
 }
 
 #[tokio::test(start_paused = true)]
