@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, body::Body, codec::CompressionEncoding, service::Routes};
 use tower::{Service, ServiceExt as _};
 use transport::{
-    Admission, ConnectionShare, Dispatched, Exhausted, MessageBody, MessageReader, Permit,
+    Admission, ConnectionShare, Dispatched, Exhausted, Held, MessageBody, MessageReader, Permit,
     Rejected, Reply, RequestBody,
 };
 
@@ -419,6 +419,9 @@ impl Pipeline {
             }
         }
         let code = explain(&mut response, self.0.limits.max_message_bytes);
+        if code.is_none() && call.method().is_streaming() && holds.permit.is_some() {
+            held = Some(Held { bytes: None, permit: holds.permit.take() });
+        }
         Reply { response: call.respond(response, code, holds), unread: None, held }
     }
 }
