@@ -246,8 +246,8 @@ impl Inner {
         }
     }
 
-    /// The state of a namespace in which a key is about to be held off. `None` if there are too many
-    /// namespaces to keep another one.
+    /// The state of a namespace in which a key is about to be held off. `None` if there are too
+    /// many namespaces to keep another one.
     fn namespace_to_hold_off(&self, namespace: &Namespace) -> Option<Arc<NamespaceState>> {
         let known = self.generations.state(namespace);
         if known.is_none() && self.budget.is_full_of_namespaces() {

@@ -12,11 +12,16 @@ use std::{
     future::Future as _,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{fair_limit::Taken, pending_io::PendingIo, stall_guard::MIN_PROGRESS};
+
+/// Time until bytes that are stuck are counted. A stream with a task of its own has passed them on
+/// a moment before its guard counts them.
+const SETTLE_TIME: Duration = Duration::from_millis(20);
 
 /// The responses of a connection that are stuck.
 pub(crate) struct Backlog {
@@ -31,7 +36,8 @@ pub(crate) struct Backlog {
 pub(crate) struct Stalled;
 
 struct Stuck {
-    held: Taken,
+    held: Option<Taken>,
+    settled: Pin<Box<Sleep>>,
     /// Fewest bytes so far, and before the timer was set.
     least: usize,
     before: usize,
@@ -98,17 +104,20 @@ impl Backlog {
         self.pending.set_backlog(true);
         let policy = self.pending.stall_policy();
         let timeout = policy.timeout();
-        let stuck = if let Some(stuck) = &mut self.stuck {
-            stuck
-        } else {
-            let Some(held) = policy.try_take(self.pending.share(), unsent) else {
-                return end(&self.pending, "too many bytes of small responses are not read");
+        let stuck = self.stuck.get_or_insert_with(|| {
+            let (timer, settled) = (Box::pin(sleep(timeout)), Box::pin(sleep(SETTLE_TIME)));
+            Box::new(Stuck { held: None, settled, least: unsent, before: unsent, timer })
+        });
+        if stuck.settled.is_elapsed() || stuck.settled.as_mut().poll(cx).is_ready() {
+            let fits = if let Some(held) = &mut stuck.held {
+                held.try_resize(unsent)
+            } else {
+                stuck.held = policy.try_take(self.pending.share(), unsent);
+                stuck.held.is_some()
             };
-            let timer = Box::pin(sleep(timeout));
-            self.stuck.insert(Box::new(Stuck { held, least: unsent, before: unsent, timer }))
-        };
-        if !stuck.held.try_resize(unsent) {
-            return end(&self.pending, "too many bytes of small responses are not read");
+            if !fits {
+                return end(&self.pending, "too many bytes of small responses are not read");
+            }
         }
         stuck.least = stuck.least.min(unsent);
         while stuck.timer.as_mut().poll(cx).is_ready() {

@@ -24,7 +24,7 @@ async fn server_of(size: usize, is_held: bool) -> Server {
         let limit = limit.clone();
         let held = is_held.then(|| {
             let bytes = limit.get().unwrap().try_take(request.body().connection(), size);
-            Held { bytes: Some(bytes.expect("within the share")), permit: None }
+            Held { bytes: Some(bytes.unwrap()), permit: None }
         });
         let reply = async move {
             let response = Response::new(Full::new(Bytes::from(vec![7; size])));
@@ -70,7 +70,7 @@ async fn a_large_response_is_counted_and_guarded_until_it_is_written_whatever_th
         // Nothing is released, so no window opens.
         for body in &mut unread {
             let end = async { while body.data().await.is_some_and(|data| data.is_ok()) {} };
-            timeout(SOON, end).await.expect("a stream that is not read ends");
+            timeout(SOON, end).await.unwrap();
         }
         eventually(|| server.buffered.used() == 0).await;
         // The connection goes on.
@@ -111,7 +111,7 @@ async fn small_responses_that_are_stuck_are_counted_and_end_their_connection() {
     for response in unread {
         let mut body = timeout(SOON, response).await.unwrap().unwrap().into_body();
         let end = async { while body.data().await.is_some_and(|data| data.is_ok()) {} };
-        timeout(SOON, end).await.expect("the connection ends");
+        timeout(SOON, end).await.unwrap();
     }
     eventually(|| server.buffered.used() == 0).await;
     // A client that reads gets them, although they do not fit into its windows.
