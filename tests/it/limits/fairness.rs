@@ -231,6 +231,25 @@ on_both_stores!(many_greedy_connections_leave_a_part_to_others, env: SLOW_STORE,
     }
 });
 
+on_both_stores!(open_streams_of_many_connections_leave_a_part_to_others, |env| {
+    let mut greedy = Vec::new();
+    for _ in 0..72 {
+        let mut client = RawClient::connect(env.larder.address(), 65_535).await;
+        let mut open = Vec::new();
+        for _ in 0..64 {
+            open.push(client.begin("FetchStream").await);
+        }
+        greedy.push((client, open));
+    }
+    eventually("all of them are open or rejected", SOON, async || {
+        let open = metric(&env.larder, "larder_fetch_streams_open").await;
+        let rejected = metric(&env.larder, "larder_requests_rejected_total").await;
+        (open + rejected >= 72.0 * 64.0).then_some(())
+    })
+    .await;
+    let _stream = Stream::lease(&env.cache, "k").await;
+});
+
 const FEW_STREAMS: [(&str, &str); 2] =
     [("LARDER_LIMITS__MAX_CONCURRENT_REQUESTS", "4"), ("LARDER_LIMITS__MAX_FETCH_STREAMS", "6")];
 
