@@ -1,10 +1,18 @@
 //! The admin port: HTTP for Prometheus, for probes without gRPC, and for events.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::ready,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
-    extract::State,
+    extract::{Request, State},
     http::{StatusCode, header},
     response::IntoResponse,
     routing::get,
@@ -41,6 +49,13 @@ struct Admin {
     health: Health,
 }
 
+/// A connection that is served.
+struct Served {
+    task: AbortHandle,
+    /// Whether its request has come, or at least its head.
+    is_asked: Arc<AtomicBool>,
+}
+
 /// An open connection, counted until it is dropped.
 struct OpenConnection {
     stats: Arc<ConnectionStats>,
@@ -66,8 +81,9 @@ pub async fn serve(
     stop.run_until_cancelled(accept(&listener, &router, &stats)).await;
 }
 
-/// Serves one request per connection. Above the limit of `stats` the oldest connection is closed,
-/// so that peers that send nothing cannot keep probes out.
+/// Serves one request per connection. Above the limit of `stats` the oldest connection without a
+/// complete request is closed, so that peers that send nothing cannot keep probes out. Requests in
+/// flight go on, unless there are only such.
 async fn accept(listener: &TcpListener, router: &Router, stats: &Arc<ConnectionStats>) {
     let mut connections = VecDeque::new();
     // Aborts the connections when it is dropped.
@@ -90,8 +106,9 @@ async fn accept(listener: &TcpListener, router: &Router, stats: &Arc<ConnectionS
         match accepted {
             Ok((stream, _)) => {
                 let connection = OpenConnection::new(stats.clone());
-                let served = serve_connection(stream, router.clone(), connection);
-                connections.push_back(tasks.spawn(served));
+                let is_asked = Arc::<AtomicBool>::default();
+                let served = serve_connection(stream, router.clone(), connection, is_asked.clone());
+                connections.push_back(Served { task: tasks.spawn(served), is_asked });
             }
             Err(error) => {
                 if errors.handle(&error).await != AcceptError::PeerGone {
@@ -101,12 +118,12 @@ async fn accept(listener: &TcpListener, router: &Router, stats: &Arc<ConnectionS
         }
         while tasks.try_join_next().is_some() {}
         if connections.len() > stats.limit() {
-            connections.retain(|connection: &AbortHandle| !connection.is_finished());
+            connections.retain(|connection: &Served| !connection.task.is_finished());
         }
         if connections.len() > stats.limit()
-            && let Some(oldest) = connections.pop_front()
+            && let Some(oldest) = take_oldest(&mut connections)
         {
-            oldest.abort();
+            oldest.task.abort();
             if let Some(Summary { count, seconds }) = displaced.occurred() {
                 let limit = stats.limit();
                 tracing::warn!(
@@ -121,7 +138,23 @@ async fn accept(listener: &TcpListener, router: &Router, stats: &Arc<ConnectionS
     }
 }
 
-async fn serve_connection(stream: TcpStream, router: Router, mut connection: OpenConnection) {
+/// The oldest connection without a complete request, or else the oldest.
+fn take_oldest(connections: &mut VecDeque<Served>) -> Option<Served> {
+    let is_silent = |connection: &Served| !connection.is_asked.load(Relaxed);
+    let oldest = connections.iter().position(is_silent).unwrap_or(0);
+    connections.remove(oldest)
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    router: Router,
+    mut connection: OpenConnection,
+    is_asked: Arc<AtomicBool>,
+) {
+    let router = router.layer(axum::middleware::map_request(move |request: Request| {
+        is_asked.store(true, Relaxed);
+        ready(request)
+    }));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)

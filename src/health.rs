@@ -7,6 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 use crate::{model::Namespace, pb::health::v1::health_server::HealthServer};
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinHandle};
+use tonic::codec::CompressionEncoding;
 
 pub use service::ServiceStatuses;
 
@@ -43,7 +44,12 @@ impl Health {
 
     /// The gRPC health service.
     pub fn service(&self) -> HealthServer<ServiceStatuses> {
-        HealthServer::new(self.statuses.clone()).max_decoding_message_size(MAX_REQUEST_BYTES)
+        HealthServer::new(self.statuses.clone())
+            .max_decoding_message_size(MAX_REQUEST_BYTES)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
+            .send_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Zstd)
     }
 
     /// Whether the replica is ready for requests.

@@ -1,6 +1,9 @@
 //! Warm lists: the keys that the operator names in the configuration or in a file.
 
-use std::{collections::BTreeMap, io, num::NonZeroU32, path::PathBuf};
+use std::{collections::BTreeMap, io, num::NonZeroU32, path::PathBuf, time::Duration};
+
+use parking_lot::Mutex;
+use repeated_events::LogInterval;
 
 use crate::{
     cache::WarmPlan,
@@ -10,6 +13,8 @@ use crate::{
 
 /// Maximum number of keys of one warm list.
 const MAX_WARM_LIST: usize = 100_000;
+/// The shortest time between two lines about one list.
+const LINE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Reads the warm list of a namespace. Keys that break a rule are logged and left out.
 ///
@@ -24,29 +29,43 @@ pub async fn read(namespace: Namespace, config: WarmConfig) -> io::Result<WarmPl
         keys.extend(read_file(file.clone()).await.map_err(named)?);
     }
     if keys.len() > MAX_WARM_LIST {
-        tracing::warn!(
-            %namespace,
-            keys = keys.len(),
-            limit = MAX_WARM_LIST,
-            "the warm list is cut off at its limit"
-        );
+        if is_line_due(&namespace) {
+            tracing::warn!(
+                %namespace,
+                keys = keys.len(),
+                limit = MAX_WARM_LIST,
+                "the warm list is cut off at its limit"
+            );
+        }
         keys.truncate(MAX_WARM_LIST);
     }
-    let mut left_out = (0_usize, None);
+    // One line for all of them: a list may have 100,000.
+    let (mut left_out, mut first) = (0_usize, None);
     let entry = |key: &String| match EntryKey::new(namespace.clone(), key, std::iter::empty()) {
         Ok(key) => Some((key, BTreeMap::new())),
         Err(violation) => {
-            left_out.0 += 1;
-            left_out.1.get_or_insert(violation);
+            left_out += 1;
+            first.get_or_insert(violation);
             None
         }
     };
     let keys = keys.iter().filter_map(entry).collect();
-    if let (count, Some(violation)) = left_out {
-        tracing::warn!(%namespace, count, %violation, "keys of the warm list are left out");
+    if let Some(violation) = first
+        && is_line_due(&namespace)
+    {
+        tracing::warn!(%namespace, left_out, %violation, "a key of the warm list is left out");
     }
     let rate = NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN);
     Ok(WarmPlan { namespace, keys, refresh: false, rate })
+}
+
+/// Whether a line about the warm list of a namespace may be logged: calls to Warm cause them. Only
+/// configured namespaces have lists.
+fn is_line_due(namespace: &Namespace) -> bool {
+    static LOGS: Mutex<BTreeMap<Namespace, LogInterval>> = Mutex::new(BTreeMap::new());
+    let mut logs = LOGS.lock();
+    let log = logs.entry(namespace.clone()).or_insert_with(|| LogInterval::new(LINE_INTERVAL));
+    log.occurred().is_some()
 }
 
 /// Reads one key per line, without empty lines, up to the limit.

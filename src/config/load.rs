@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use config::{File, FileFormat};
 
@@ -17,6 +18,10 @@ use super::store_file::StoreKeys;
 use super::toml::join;
 use super::validate::validate;
 
+/// Time in which a file that is being written changes.
+const WRITE_TIME: Duration = Duration::from_millis(100);
+/// Removed namespaces that are named in the log.
+const LOGGED_NAMESPACES: usize = 20;
 /// Size limit of the configuration file.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -61,10 +66,23 @@ pub fn load(sources: Sources) -> Result<Config, ConfigError> {
 ///
 /// # Errors
 /// As [`load`], and the file looks as if it was only written in part: it sets no key, or all
-/// namespaces are gone, and it had some before.
+/// namespaces are gone, and it had some before; or some are gone and the file still changes, for
+/// which this waits a moment. Namespaces that are gone are logged.
+// The file is read in a thread of its own, as a read may block.
+#[allow(clippy::disallowed_methods)]
 pub fn reload(sources: Sources, current: &Config) -> Result<Config, ConfigError> {
-    let file = read_file(sources.file.as_ref())?;
-    let path = sources.file.clone().unwrap_or_default();
+    reload_after(sources, current, || std::thread::sleep(WRITE_TIME))
+}
+
+/// As [`reload`]. `wait` is the time in which a file that lacks namespaces may still change.
+pub(in crate::config) fn reload_after(
+    sources: Sources,
+    current: &Config,
+    wait: impl FnOnce(),
+) -> Result<Config, ConfigError> {
+    let source = sources.file.clone();
+    let file = read_file(source.as_ref())?;
+    let path = source.clone().unwrap_or_default();
     let new = load_text(&file, sources)?;
     let is_blank = |line: &str| line.trim().is_empty() || line.trim().starts_with('#');
     if file.lines().all(is_blank) && !is_same(&new, current) {
@@ -73,6 +91,24 @@ pub fn reload(sources: Sources, current: &Config) -> Result<Config, ConfigError>
     if new.namespaces.is_empty() && !current.namespaces.is_empty() {
         return Err(ConfigError::Emptied { path, what: "all namespaces are gone" });
     }
+    let gone: Vec<&str> = current
+        .namespaces
+        .keys()
+        .filter(|name| !new.namespaces.contains_key(*name))
+        .map(|name| name.as_ref())
+        .collect();
+    if gone.is_empty() {
+        return Ok(new);
+    }
+    // A file that ends between two tables is valid. A pipe can be read only once.
+    if path.is_file() {
+        wait();
+        if read_file(source.as_ref())? != file {
+            return Err(ConfigError::Emptied { path, what: "it changes, and lacks namespaces" });
+        }
+    }
+    let shown = &gone[..gone.len().min(LOGGED_NAMESPACES)];
+    tracing::warn!(count = gone.len(), namespaces = ?shown, "the configuration removes namespaces");
     Ok(new)
 }
 

@@ -4,7 +4,8 @@ use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::pb::health::v1::{
     HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
@@ -16,6 +17,8 @@ const MAX_NAME: usize = 256;
 
 /// Maximum number of services in a List, by the proto.
 const MAX_LISTED: usize = 100;
+/// Domain of the reasons of errors.
+const DOMAIN: &str = "larder";
 
 /// The status of each service. Clones share it.
 #[derive(Clone)]
@@ -96,7 +99,9 @@ impl health_server::Health for ServiceStatuses {
         let count = table.services.len();
         if count > MAX_LISTED {
             let message = format!("there are {count} services, the limit is {MAX_LISTED}");
-            return Err(Status::resource_exhausted(message));
+            let details =
+                ErrorDetails::with_error_info("TOO_MANY_SERVICES", DOMAIN, HashMap::new());
+            return Err(Status::with_error_details(Code::ResourceExhausted, message, details));
         }
         let response = |status: ServingStatus| HealthCheckResponse { status: status.into() };
         let services = table.services.iter();

@@ -201,10 +201,12 @@ impl CacheService for CacheRpc {
         let hold_off = convert::hold_off(request.hold_off)?;
         let has_globs = requested.iter().any(RequestedTarget::is_matching);
         let known = if has_globs { self.keys.namespaces().await? } else { Vec::new() };
-        let mut planned = PlannedTargets::new(&self.cache, requested, &known)?;
+        let limit = self.max_batch_keys;
+        let mut planned = PlannedTargets::new(&self.cache, requested, &known, limit).await?;
         planned.keys_mut().for_each(|key| schema.apply(key));
-        // An event without rules has no targets.
-        self.check_batch_size("targets", planned.targets().len().max(1))?;
+        if planned.targets().len() > limit {
+            return Err(status::batch_size(convert::too_many_targets(limit)));
+        }
         let outcomes = self.cache.invalidate(planned.targets(), hold_off).await;
         planned.count(&self.cache, outcomes.is_ok());
         let mut response = Response::new(planned.response(&outcomes?));

@@ -119,6 +119,15 @@ pub(super) fn check_batch_size(
     Ok(())
 }
 
+/// The globs and events of a request stand for too many targets, which are not counted.
+pub(super) fn too_many_targets(limit: usize) -> Violation {
+    let description = format!(
+        "has globs or events that stand for more elements than {limit}, which is the limit \
+         (limits.max_batch_keys)"
+    );
+    Violation::over_limit("targets", description, limit)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

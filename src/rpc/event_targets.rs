@@ -7,6 +7,9 @@ use crate::{
     pb::v1 as pb,
 };
 
+/// Namespaces that are compared with a glob without a yield.
+const NAMESPACES_PER_YIELD: usize = 256;
+
 /// The targets of a request, with what its events and globs stand for.
 pub(super) struct PlannedTargets {
     /// All targets to invalidate.
@@ -27,14 +30,19 @@ impl PlannedTargets {
     /// Applies the rules of the events to their attributes, and finds the namespaces of `known`
     /// that match the globs.
     ///
+    /// Ends when there are more than `limit` targets, which is for the caller to refuse: globs and
+    /// events multiply, and a request may have a thousand of them for as many namespaces.
+    ///
     /// # Errors
     /// An event breaks a rule.
-    pub(super) fn new(
+    pub(super) async fn new(
         cache: &Cache,
         requested: Vec<RequestedTarget>,
         known: &[Namespace],
+        limit: usize,
     ) -> Result<Self, Error> {
         let (mut targets, mut planned) = (Vec::new(), Vec::with_capacity(requested.len()));
+        let mut visited = 0_usize;
         for (index, target) in requested.into_iter().enumerate() {
             match target {
                 RequestedTarget::One(target) => {
@@ -50,10 +58,23 @@ impl PlannedTargets {
                 }
                 RequestedTarget::Matching(glob, selection) => {
                     let before = targets.len();
-                    let matching = known.iter().filter(|name| glob.matches(name.as_str()));
-                    targets.extend(matching.map(|name| selection.within(name.clone())));
+                    for name in known {
+                        if glob.matches(name.as_str()) {
+                            targets.push(selection.within(name.clone()));
+                        }
+                        visited += 1;
+                        if visited.is_multiple_of(NAMESPACES_PER_YIELD) {
+                            tokio::task::yield_now().await;
+                        }
+                        if targets.len() > limit {
+                            break;
+                        }
+                    }
                     planned.push(Planned::Matching(targets.len() - before));
                 }
+            }
+            if targets.len() > limit {
+                break;
             }
         }
         Ok(Self { targets, requested: planned })

@@ -19,9 +19,9 @@ use transport::{
 use super::{deadline::DefaultDeadline, method::Method, overload::Overload};
 use crate::config::LimitsConfig;
 
-/// What a connection may hold of calls that stay open or wait, however many others there are.
+/// What a connection may hold of calls that stay open or wait, while a reserve is free.
 const CALLS_FLOOR: usize = 64;
-/// Bytes that a connection may hold, however many others hold.
+/// Bytes that a connection may hold while a reserve is free.
 const BYTES_FLOOR: usize = 1024 * 1024;
 /// How often it is checked whether calls are no longer rejected.
 const END_CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -70,25 +70,23 @@ pub(super) struct MustNotWait;
 impl LoadLimits {
     /// The limits of the configuration.
     pub fn new(limits: &LimitsConfig, admission: Arc<Admission>) -> Self {
-        // A part of a connection's streams is left for calls that end a wait, such as the Set that
-        // fills the value.
+        // A quarter of a connection's streams is left for calls that end a wait, such as the Set
+        // that fills the value.
         let streams = limits.max_streams_per_connection as usize;
         let (half, quarter) = ((streams / 2).max(1), (streams / 4).max(1));
+        let all = (streams - quarter.min(streams)).max(1);
         let max_waiting = limits.max_waiting.max(CALLS_FLOOR);
-        let calls = FairLimit::with_ceiling;
+        let calls = |resource, limit, ceiling| {
+            FairLimit::with_ceilings(resource, limit, CALLS_FLOOR, ceiling, all)
+        };
         let buffered = FairLimit::new(Resource::Bytes, limits.max_buffered_bytes, BYTES_FLOOR);
         Self {
             stall_policy: StallPolicy::new(limits.response_stall_timeout, buffered.clone()),
             buffered,
-            fetch_streams: calls(Resource::Streams, limits.max_fetch_streams, CALLS_FLOOR, quarter),
-            watches: calls(Resource::Watches, limits.max_watches, CALLS_FLOOR, quarter),
-            watch_streams: calls(
-                Resource::WatchStreams,
-                limits.max_watch_streams,
-                CALLS_FLOOR,
-                quarter,
-            ),
-            waiting: calls(Resource::Waiting, max_waiting, CALLS_FLOOR, half),
+            fetch_streams: calls(Resource::Streams, limits.max_fetch_streams, quarter),
+            watches: calls(Resource::Watches, limits.max_watches, quarter),
+            watch_streams: calls(Resource::WatchStreams, limits.max_watch_streams, quarter),
+            waiting: calls(Resource::Waiting, max_waiting, half),
             max_header_bytes: limits.max_header_bytes as usize,
             body_timeout: limits.request_body_timeout,
             max_message_bytes: limits.max_request_bytes,
@@ -105,8 +103,8 @@ impl LoadLimits {
         if method.may_take_long() { self.default_deadline.of(headers) } else { None }
     }
 
-    /// Counts the bytes of a large response against those of its connection, until all of it may
-    /// be sent.
+    /// Counts the bytes of a large response against those of its connection, until all of it is
+    /// sent.
     pub(super) fn hold(
         &self,
         connection: &Arc<ConnectionShare>,
@@ -114,7 +112,7 @@ impl LoadLimits {
         permit: &mut Option<Permit>,
     ) -> Result<Held, Overload> {
         match self.buffered.try_take(connection, bytes) {
-            Some(bytes) => Ok(Held { bytes, permit: permit.take() }),
+            Some(bytes) => Ok(Held { bytes: Some(bytes), permit: permit.take() }),
             None => Err(Overload::UnreadResponses),
         }
     }

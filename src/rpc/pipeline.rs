@@ -20,12 +20,12 @@ use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Either, ready},
 };
-use http::{HeaderName, Request, Response, request::Parts};
+use http::{HeaderName, HeaderValue, Request, Response, request::Parts};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, body::Body, codec::CompressionEncoding, service::Routes};
 use tower::{Service, ServiceExt as _};
 use transport::{
-    Admission, ConnectionShare, Dispatched, Exhausted, MessageBody, MessageReader, Permit,
+    Admission, ConnectionShare, Dispatched, Exhausted, Held, MessageBody, MessageReader, Permit,
     Rejected, Reply, RequestBody,
 };
 
@@ -107,7 +107,9 @@ impl Pipeline {
         let admin = AdminServiceServer::new(admin)
             .max_decoding_message_size(max_message_bytes)
             .accept_compressed(CompressionEncoding::Gzip)
-            .accept_compressed(CompressionEncoding::Zstd);
+            .accept_compressed(CompressionEncoding::Zstd)
+            .send_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Zstd);
         let others = Routes::new(health.service()).add_service(admin);
         let others = if reflect { reflection::add_to(others)? } else { others };
         let cache = CacheServiceServer::new(cache).max_decoding_message_size(max_message_bytes);
@@ -330,6 +332,7 @@ impl Pipeline {
         head: Parts,
         reader: MessageReader,
     ) -> Result<Admitted, Refused> {
+        let head = detached(head);
         let reader = self.read_rest(received, reader).await?;
         let admission = &self.0.admission;
         let request = Request::from_parts(head, reader.into_body());
@@ -383,7 +386,9 @@ impl Pipeline {
     ) -> Result<Admitted, Refused> {
         let limits = &self.0.limits;
         let mut reader = MessageReader::new(body, limits.max_message_bytes + MESSAGE_PREFIX);
+        let mut head = head;
         if !reader.read_arrived() {
+            head = detached(head);
             reader = self.read_rest(received, reader).await?;
         }
         let request = Request::from_parts(head, reader.into_body());
@@ -420,8 +425,28 @@ impl Pipeline {
             }
         }
         let code = explain(&mut response, self.0.limits.max_message_bytes);
+        if code.is_none() && call.method().is_streaming() && holds.permit.is_some() {
+            held = Some(Held { bytes: None, permit: holds.permit.take() });
+        }
         Reply { response: call.respond(response, code, holds), unread: None, held }
     }
+}
+
+/// The head of a request that is kept while its message is incomplete: without what is not used,
+/// and without references to the buffer of its header block. Less than is counted for the request.
+#[cold]
+fn detached(mut head: Parts) -> Parts {
+    let path = head.uri.path();
+    if let Ok(path) = path.parse() {
+        head.uri = path;
+    }
+    let copy = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes());
+    for value in head.headers.values_mut() {
+        if let Ok(copied) = copy(value) {
+            *value = copied;
+        }
+    }
+    head
 }
 
 impl Refused {

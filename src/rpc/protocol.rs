@@ -74,7 +74,12 @@ pub(super) fn check<B>(
     if !headers.content_type.is_some_and(is_grpc) {
         return Err(Refusal::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
-    let size = request.uri().path().len() + headers.bytes;
+    // All of it, as the transport has accepted it: the request may be kept while its message is
+    // incomplete.
+    let uri = request.uri();
+    let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    let size = path + authority + headers.bytes;
     if size > max_header_bytes {
         return Err(Refusal::Grpc(Box::new(status::metadata_too_large(size, max_header_bytes))));
     }
@@ -191,6 +196,19 @@ mod tests {
 
     fn refusal(request: http::request::Builder) -> Option<Refusal> {
         checked(&request.body(()).unwrap()).err()
+    }
+
+    #[test]
+    fn all_of_the_request_head_counts() {
+        let long = "x".repeat(1024);
+        let is_refused = |uri: String| {
+            let uri: http::Uri = uri.parse().unwrap();
+            matches!(refusal(request(Some("application/grpc")).uri(uri)), Some(Refusal::Grpc(_)))
+        };
+        let path = "/larder.v1.CacheService/Get";
+        assert!(!is_refused(format!("http://larder{path}")));
+        assert!(is_refused(format!("http://larder{path}?{long}")));
+        assert!(is_refused(format!("http://{long}{path}")));
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod descriptors;
 use std::{collections::HashSet, pin::Pin, sync::Arc};
 
 use futures_util::{Stream, TryStreamExt as _};
-use tonic::{Request, Response, Status, Streaming, service::Routes};
+use tonic::{Request, Response, Status, Streaming, codec::CompressionEncoding, service::Routes};
 use tonic_reflection::{
     pb::{v1, v1alpha},
     server::Error,
@@ -39,8 +39,18 @@ pub(super) fn add_to(routes: Routes) -> Result<Routes, Error> {
     ])?;
     let descriptors = Arc::new(descriptors);
     let (one, other) = (Reflection(descriptors.clone()), Reflection(descriptors));
-    let v1 = V1::new(one).max_decoding_message_size(MAX_QUESTION_BYTES);
-    let v1alpha = V1Alpha::new(other).max_decoding_message_size(MAX_QUESTION_BYTES);
+    let v1 = V1::new(one)
+        .max_decoding_message_size(MAX_QUESTION_BYTES)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd)
+        .send_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Zstd);
+    let v1alpha = V1Alpha::new(other)
+        .max_decoding_message_size(MAX_QUESTION_BYTES)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd)
+        .send_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Zstd);
     Ok(routes.add_service(v1).add_service(v1alpha))
 }
 

@@ -315,9 +315,13 @@ fn message_too_large(status: &Status, limit: usize) -> Status {
         "" => format!("more than {limit}"),
         size => size.to_owned(),
     };
-    let description = format!(
-        "is too large: it has {size} bytes, the limit is {limit} (limits.max_request_bytes)"
-    );
+    // Health and reflection have shorter messages, and limits of their own.
+    let own = status.message().split_once("limit is: ").map_or("", |(_, rest)| rest);
+    let own: String = own.chars().take_while(char::is_ascii_digit).collect();
+    let own = own.parse().ok().filter(|own| *own < limit);
+    let setting = if own.is_some() { "" } else { " (limits.max_request_bytes)" };
+    let limit = own.unwrap_or(limit);
+    let description = format!("is too large: it has {size} bytes, the limit is {limit}{setting}");
     let violation = Violation::over_limit("request", description, limit);
     violated(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", &violation)
 }

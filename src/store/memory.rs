@@ -246,6 +246,16 @@ impl Inner {
         }
     }
 
+    /// The state of a namespace in which a key is about to be held off. `None` if there are too
+    /// many namespaces to keep another one.
+    fn namespace_to_hold_off(&self, namespace: &Namespace) -> Option<Arc<NamespaceState>> {
+        let known = self.generations.state(namespace);
+        if known.is_none() && self.budget.is_full_of_namespaces() {
+            return None;
+        }
+        Some(known.unwrap_or_else(|| self.generation(namespace).state().clone()))
+    }
+
     /// Accepts no fill of a key until `until`. The budget may be exceeded afterwards.
     fn hold_off(
         &self,
@@ -254,6 +264,9 @@ impl Inner {
         namespace: &Arc<NamespaceState>,
         until: Timestamp,
     ) {
+        if self.budget.is_full_of_namespaces() && !namespace.is_held_off(until) {
+            return self.budget.hold_off_all(until);
+        }
         let reserve = || self.budget.add_record(&namespace.record_bytes, HOLD_OFF_BYTES);
         if !shard.leases.hold_off(key, namespace, until, reserve) {
             self.widen_hold_off(namespace, until);
@@ -315,8 +328,7 @@ impl Store for MemoryStore {
     async fn take(&self, key: &EntryKey, take: &Take) -> Result<TakeOutcome> {
         let store = &*self.0;
         let &Take { hold_off, if_version, returns_entry } = take;
-        let namespace =
-            (!hold_off.is_zero()).then(|| store.generation(key.namespace()).state().clone());
+        let namespace = (!hold_off.is_zero()).then(|| store.namespace_to_hold_off(key.namespace()));
         let (key, shard) = store.locate(key);
         let mut shard = shard.lock();
         let now = store.now();
@@ -333,7 +345,11 @@ impl Store for MemoryStore {
         store.publish(key.key);
         store.void_lease(&mut shard, &key, LeaseLoss::Invalidated);
         if let Some(namespace) = namespace {
-            store.hold_off(&mut shard, &key, &namespace, now.after(hold_off));
+            let until = now.after(hold_off);
+            match namespace {
+                Some(namespace) => store.hold_off(&mut shard, &key, &namespace, until),
+                None => store.budget.hold_off_all(until),
+            }
             drop(shard);
             store.evict_to_limit();
         }

@@ -62,7 +62,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("trace_sampler", ""),
     ("transport", "repeated_events"),
     ("url_template", "model"),
-    ("warm_list", "cache config model"),
+    ("warm_list", "cache config model repeated_events"),
 ];
 
 /// The library crate in `src`.

@@ -39,7 +39,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::{
     backpressure::Backpressure,
     connection_share::{ConnectionShare, Resource},
-    fair_limit::threshold,
+    fair_limit::share,
     wait_queue::QueueSlot,
 };
 use turn_queue::TurnQueue;
@@ -51,7 +51,7 @@ const QUEUE_FACTOR: usize = 4;
 /// Requests that a connection may have, in flight and queued, per free place. One connection can
 /// take 8 of 9 places, because a connection that is read in its turn brings many requests at once.
 const QUEUE_SHARE: usize = 8;
-/// Requests that a connection may have in flight, however many others have.
+/// Requests that a connection may have in flight while the reserve is free.
 const CONNECTION_FLOOR: usize = 64;
 
 /// Counts requests in flight against a limit, and queues the requests over the limit.
@@ -126,7 +126,7 @@ impl Admission {
     #[inline]
     pub fn try_acquire(self: &Arc<Self>, connection: &Arc<ConnectionShare>) -> Option<Permit> {
         let is_admitted = self.waiting.load(SeqCst) == 0
-            && self.may_have_more(connection.of(Resource::Requests))
+            && self.may_have_more(connection, connection.of(Resource::Requests))
             && self.try_increment();
         is_admitted.then(|| Permit {
             admission: self.clone(),
@@ -155,8 +155,8 @@ impl Admission {
     }
 
     /// Whether a connection may have more requests in flight.
-    fn may_have_more(&self, in_flight: usize) -> bool {
-        in_flight < CONNECTION_FLOOR || in_flight < threshold(self.limit, self.in_flight(), 0)
+    fn may_have_more(&self, connection: &ConnectionShare, in_flight: usize) -> bool {
+        in_flight < share(self.limit, self.in_flight(), CONNECTION_FLOOR, connection)
     }
 
     /// Whether a connection may queue a request.
@@ -164,7 +164,8 @@ impl Admission {
         let queued = self.waiting.load(SeqCst);
         let max_queued = self.limit.saturating_mul(QUEUE_FACTOR);
         let capacity = self.limit.saturating_add(max_queued);
-        let share = threshold(capacity, self.in_flight() + queued, 0).saturating_mul(QUEUE_SHARE);
+        let free = capacity.saturating_sub(self.in_flight() + queued);
+        let share = free.saturating_mul(QUEUE_SHARE);
         queued < max_queued && connection.of(Resource::Requests) < share
     }
 
@@ -231,7 +232,7 @@ impl Admission {
         }
         let admitted = turns.admit_next(|connection, waiting| {
             let held = connection.of(Resource::Requests);
-            self.may_have_more(held.saturating_sub(waiting))
+            self.may_have_more(connection, held.saturating_sub(waiting))
         });
         match admitted {
             Some(_) => self.decrement_waiting(),

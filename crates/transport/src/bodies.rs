@@ -6,17 +6,21 @@ use std::{
     io::IoSlice,
     pin::Pin,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        Arc, OnceLock,
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::{Buf, Bytes};
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, task::AtomicWaker};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use crate::{Held, connection_share::ConnectionShare, pending_io::PendingIo};
@@ -24,6 +28,9 @@ use crate::{Held, connection_share::ConnectionShare, pending_io::PendingIo};
 /// Limits on the unread part of a rejected request that is still read.
 const MAX_DISCARDED_BYTES: usize = 64 * 1024;
 const MAX_DISCARD_TIME: Duration = Duration::from_secs(1);
+/// Unsent bytes from which a response is watched until they are sent, though nothing else is held
+/// for it.
+const LARGE: usize = 16 * 1024;
 
 /// The body of a request. If the request is admitted, it counts as pending from the first time that
 /// a read finds no data until its end.
@@ -35,15 +42,25 @@ pub struct RequestBody {
 }
 
 /// The body of a response. Its data counts as pending until it is written to the connection.
+///
+/// hyper passes a part of any size to h2 as soon as the peer's windows have room for one byte, and
+/// the trailers at once. So a [large](ResponseProgress::is_watched) response does not end before
+/// all of it is written: its stream, which the [`StallGuard`](crate::stall_guard) watches, stays
+/// until then.
 pub(crate) struct ResponseBody<B> {
     body: B,
+    /// Whether the body has ended, and waits for its data to be sent.
+    has_ended: bool,
+    /// Its trailers, until then.
+    end: Option<Frame<TrackedBytes>>,
     progress: Arc<ResponseProgress>,
-    _held: Option<Held>,
 }
 
 /// A part of a response. Counts as pending until it is dropped.
 pub(crate) struct TrackedBytes {
     bytes: Bytes,
+    /// What the rest of the part counts for at its connection, in bytes.
+    counted: u32,
     progress: Arc<ResponseProgress>,
 }
 
@@ -59,6 +76,13 @@ pub(crate) struct ResponseProgress {
     awaits_body: AtomicBool,
     /// Whether the bytes of the response are counted already.
     is_counted: AtomicBool,
+    /// Unsent bytes that a stall guard counts in place of the connection.
+    guarded: AtomicUsize,
+    /// What the response holds until all of it is sent. In a box, as most responses hold nothing.
+    held: OnceLock<Box<Mutex<Held>>>,
+    /// Whether the stream waits until all bytes are sent.
+    awaits_sent: AtomicBool,
+    stream: AtomicWaker,
 }
 
 // === impl RequestBody ===
@@ -169,12 +193,36 @@ impl Drop for RequestBody {
 // === impl ResponseBody ===
 
 impl<B> ResponseBody<B> {
-    /// The body of a response that begins now. `held` is kept until all of it may be sent.
+    /// The body of a response that begins now. `held` is kept until all of it is sent.
     pub(crate) fn begin(body: B, progress: Arc<ResponseProgress>, held: Option<Held>) -> Self {
-        progress.is_counted.store(held.is_some(), Relaxed);
+        if let Some(held) = held {
+            progress.hold(held);
+        }
         progress.advance();
-        Self { body, progress, _held: held }
+        Self { body, has_ended: false, end: None, progress }
     }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> ResponseBody<B> {
+    /// The end of the response, once all of its data is sent.
+    #[cold]
+    fn poll_end(
+        &mut self,
+        end: Option<Result<Frame<TrackedBytes>, B::Error>>,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Result<Frame<TrackedBytes>, B::Error>>> {
+        if self.progress.poll_sent(cx).is_ready() {
+            return Poll::Ready(end);
+        }
+        self.end = end.and_then(Result::ok);
+        self.has_ended = true;
+        Poll::Pending
+    }
+}
+
+/// Whether nothing follows.
+fn is_end<T, E>(frame: Option<&Result<Frame<T>, E>>) -> bool {
+    frame.is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers))
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for ResponseBody<B> {
@@ -185,18 +233,27 @@ impl<B: Body<Data = Bytes> + Unpin> Body for ResponseBody<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<TrackedBytes>, B::Error>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+        let this = &mut *self;
+        if this.has_ended {
+            ready!(this.progress.poll_sent(cx));
+            return Poll::Ready(this.end.take().map(Ok));
+        }
+        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
             // The peer has opened its window, and the next part is not there yet.
-            self.progress.awaits_body.store(true, Relaxed);
+            this.progress.awaits_body.store(true, Relaxed);
             return Poll::Pending;
         };
-        self.progress.advance();
-        let track = |bytes| TrackedBytes::new(bytes, self.progress.clone());
-        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(track))))
+        this.progress.advance();
+        let track = |bytes| TrackedBytes::new(bytes, this.progress.clone());
+        let frame = frame.map(|frame| frame.map(|frame| frame.map_data(track)));
+        if this.progress.is_watched() && is_end(frame.as_ref()) {
+            return this.poll_end(frame, cx);
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.is_end_stream() && !self.progress.is_watched()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -209,16 +266,33 @@ impl<B: Body<Data = Bytes> + Unpin> Body for ResponseBody<B> {
 impl TrackedBytes {
     #[inline]
     fn new(bytes: Bytes, progress: Arc<ResponseProgress>) -> Self {
-        progress.pending.add_response();
-        progress.unsent.fetch_add(bytes.len(), Relaxed);
-        Self { bytes, progress }
+        let counted = if progress.is_counted() { 0 } else { bytes.len() };
+        let counted = u32::try_from(counted).unwrap_or(u32::MAX);
+        progress.pending.add_response(counted);
+        progress.unsent.fetch_add(bytes.len(), SeqCst);
+        Self { bytes, counted, progress }
     }
 
     #[inline]
     fn count_sent(&self, bytes: usize) {
-        if bytes > 0 {
-            self.progress.unsent.fetch_sub(bytes, Relaxed);
+        if bytes == 0 {
+            return;
         }
+        let is_last = self.progress.unsent.fetch_sub(bytes, SeqCst) == bytes;
+        if self.progress.guarded.load(Relaxed) > 0 {
+            self.progress.guard_less(bytes);
+        }
+        if is_last && self.progress.awaits_sent.load(SeqCst) {
+            self.progress.wake_stream();
+        }
+    }
+
+    /// Bytes are sent, and others of the part are left: the windows have no room for them.
+    #[cold]
+    fn uncount(&mut self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.counted);
+        self.counted -= bytes;
+        self.progress.pending.remove_bytes(bytes);
     }
 }
 
@@ -242,6 +316,9 @@ impl Buf for TrackedBytes {
     fn advance(&mut self, count: usize) {
         self.count_sent(count);
         self.bytes.advance(count);
+        if !self.bytes.is_empty() {
+            self.uncount(count);
+        }
     }
 
     #[inline]
@@ -255,7 +332,7 @@ impl Drop for TrackedBytes {
     #[inline]
     fn drop(&mut self) {
         self.count_sent(self.bytes.len());
-        self.progress.pending.remove_response();
+        self.progress.pending.remove_response(self.counted);
     }
 }
 
@@ -270,6 +347,10 @@ impl ResponseProgress {
             unsent: AtomicUsize::new(0),
             awaits_body: AtomicBool::new(false),
             is_counted: AtomicBool::new(false),
+            guarded: AtomicUsize::new(0),
+            held: OnceLock::new(),
+            awaits_sent: AtomicBool::new(false),
+            stream: AtomicWaker::new(),
         })
     }
 
@@ -285,7 +366,65 @@ impl ResponseProgress {
 
     /// Bytes that wait to be sent.
     pub(crate) fn unsent(&self) -> usize {
-        self.unsent.load(Relaxed)
+        self.unsent.load(SeqCst)
+    }
+
+    /// Whether the stream stays until the unsent bytes are sent: there are many of them, or the
+    /// connection has others that are stuck.
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        let unsent = self.unsent.load(Relaxed);
+        unsent >= LARGE || (unsent > 0 && (self.is_counted() || self.pending.has_backlog()))
+    }
+
+    /// Ready if all bytes are sent. Otherwise the stream is woken when they are.
+    #[cold]
+    pub(crate) fn poll_sent(&self, cx: &Context<'_>) -> Poll<()> {
+        self.stream.register(cx.waker());
+        self.awaits_sent.store(true, SeqCst);
+        if self.unsent() > 0 {
+            return Poll::Pending;
+        }
+        self.awaits_sent.store(false, SeqCst);
+        Poll::Ready(())
+    }
+
+    #[cold]
+    fn wake_stream(&self) {
+        self.awaits_sent.store(false, SeqCst);
+        self.pending.resume_stream();
+        self.stream.wake();
+    }
+
+    #[cold]
+    fn hold(&self, held: Held) {
+        self.is_counted.store(held.bytes.is_some(), Relaxed);
+        let _ = self.held.set(Box::new(Mutex::new(held)));
+    }
+
+    /// A stall guard counts `bytes` of the unsent ones.
+    pub(crate) fn set_guarded(&self, bytes: usize) {
+        let before = self.guarded.swap(bytes, SeqCst);
+        self.pending.change_guarded(before, bytes);
+    }
+
+    #[cold]
+    fn guard_less(&self, bytes: usize) {
+        let less = |guarded: usize| Some(guarded.saturating_sub(bytes));
+        if let Ok(before) = self.guarded.fetch_update(SeqCst, SeqCst, less) {
+            self.pending.change_guarded(before, before.saturating_sub(bytes));
+        }
+    }
+
+    /// Whether the response has a permit.
+    pub(crate) fn has_permit(&self) -> bool {
+        self.held.get().is_some_and(|held| held.lock().permit.is_some())
+    }
+
+    /// Gives the permit of the response back.
+    pub(crate) fn release_permit(&self) {
+        let permit = self.held.get().and_then(|held| held.lock().permit.take());
+        drop(permit);
     }
 
     /// Whether the bytes of the response are counted already.

@@ -38,6 +38,7 @@ use tokio::{
 
 use crate::{
     Admission, Dispatched, Options, Reply,
+    backlog::{Backlog, Stalled},
     bodies::{RequestBody, ResponseBody, ResponseProgress},
     connection_stats::CloseReason,
     connection_table::{ConnectionState, ConnectionTable, OpenConnection, Order},
@@ -95,19 +96,20 @@ pub(crate) async fn serve_connection<H, F, B>(
     let _ = stream.set_nodelay(true);
     let mut streams = StreamSet::new();
     let executor = streams.executor();
-    let pending = PendingIo::new(context.stall_policy.clone());
+    let pending = PendingIo::new(connection.table.stats.clone(), context.stall_policy.clone());
     let gate = ReadGate::new(context.admission.backpressure().clone(), pending.clone());
     let (io, buffer) = CoalescingIo::new(stream, gate.clone());
     let io = PrefaceIo::new(io, connection.state.preface.clone());
     connection.state.begin(executor.clone());
     let lifecycle = Lifecycle::new(&context.options, &connection, pending.clone());
     let active = (connection.state.clone(), connection.table.clone());
-    let service = service(handler, executor.clone(), gate.clone(), pending, active);
+    let backlog = Backlog::new(pending.clone());
+    let service = service(handler, executor.clone(), gate.clone(), pending.clone(), active);
     let http = pin!(
         configure(http2::Builder::new(executor), &context.options)
             .serve_connection(TokioIo::new(io), service)
     );
-    let mut driver = Driver { http, streams: &mut streams, gate, buffer };
+    let mut driver = Driver { http, streams: &mut streams, gate, buffer, pending, backlog };
     let reason = lifecycle.run(&mut driver).await;
     if let Some(protocol) = connection.state.preface.foreign_protocol() {
         context.foreign_log.write(protocol, peer);
@@ -186,23 +188,31 @@ struct Driver<'a, C> {
     streams: &'a mut StreamSet,
     gate: ReadGate,
     buffer: WriteBuffer,
+    pending: PendingIo,
+    backlog: Backlog,
 }
 
 impl<C: Future> Future for Driver<'_, C> {
-    type Output = C::Output;
+    type Output = Result<C::Output, Stalled>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<C::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         this.gate.begin_poll();
         loop {
             let are_left = this.streams.poll_batch(cx);
             // Writes the responses of the streams to the buffer.
             let polled = this.http.as_mut().poll(cx);
+            // Streams that end as their bytes are written do so before the bytes leave.
+            let are_left = are_left || this.pending.take_resumed();
             let poll_again = polled.is_pending() && (are_left || this.gate.end_poll(cx));
             if !poll_again {
                 // If the peer is gone, hyper sees it at the next read.
-                let _ = this.buffer.poll_send(cx);
-                return polled;
+                let is_blocked = this.buffer.poll_send(cx).is_pending();
+                if polled.is_pending() {
+                    let blocked_at = is_blocked.then(|| this.buffer.total());
+                    return this.backlog.poll_stalled(blocked_at, cx).map(Err);
+                }
+                return polled.map(Ok);
             }
         }
     }
@@ -307,10 +317,11 @@ impl Lifecycle {
     }
 
     /// Why a connection ended of itself.
-    fn reason_of(&self, result: &Result<(), hyper::Error>) -> CloseReason {
+    fn reason_of(&self, result: &Result<Result<(), hyper::Error>, Stalled>) -> CloseReason {
         let failed = match result {
-            Ok(()) => CloseReason::Ended,
-            Err(error) => {
+            Err(Stalled) => CloseReason::Stalled,
+            Ok(Ok(())) => CloseReason::Ended,
+            Ok(Err(error)) => {
                 tracing::debug!(error = %ErrorChain(error), "a connection failed");
                 if error.is_timeout() { CloseReason::Keepalive } else { CloseReason::Failed }
             }

@@ -1,10 +1,13 @@
 //! What one connection holds of the shared limits.
 
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
 
 use parking_lot::Mutex;
 
-use crate::wait_queue::WaitQueue;
+use crate::{connection_stats::ConnectionStats, wait_queue::WaitQueue};
 
 /// A resource that is limited per server and shared between its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,16 +27,40 @@ pub enum Resource {
 }
 
 /// How much one connection holds of each [`Resource`], and its requests in the queue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ConnectionShare {
+    stats: Arc<ConnectionStats>,
     held: [AtomicUsize; 6],
     pub(crate) queue: Mutex<WaitQueue>,
 }
 
+impl Default for ConnectionShare {
+    /// A connection that is alone.
+    fn default() -> Self {
+        Self::new(Arc::new(ConnectionStats::new(1)))
+    }
+}
+
 impl ConnectionShare {
+    pub(crate) fn new(stats: Arc<ConnectionStats>) -> Self {
+        Self { stats, held: Default::default(), queue: Mutex::default() }
+    }
+
+    /// All connections of the server.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.stats.open().max(1)
+    }
+
     /// How much the connection holds.
     pub fn of(&self, resource: Resource) -> usize {
         self.counter(resource).load(SeqCst)
+    }
+
+    /// Streams that are occupied for as long as another call likes.
+    pub(crate) fn occupied_streams(&self) -> usize {
+        let occupying =
+            [Resource::Streams, Resource::Watches, Resource::WatchStreams, Resource::Waiting];
+        occupying.into_iter().map(|resource| self.of(resource)).sum()
     }
 
     #[inline]

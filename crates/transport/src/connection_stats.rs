@@ -23,6 +23,8 @@ pub enum CloseReason {
     Age,
     /// Its streams were cut off after the grace of its age.
     Grace,
+    /// The peer did not read responses in time.
+    Stalled,
     /// It took too long.
     Timeout,
     /// The server shut down.
@@ -32,7 +34,7 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Ended,
         Self::Failed,
         Self::Keepalive,
@@ -42,6 +44,7 @@ impl CloseReason {
         Self::Displaced,
         Self::Age,
         Self::Grace,
+        Self::Stalled,
         Self::Timeout,
         Self::Shutdown,
         Self::Refused,
@@ -59,6 +62,7 @@ impl CloseReason {
             Self::Displaced => "displaced",
             Self::Age => "age",
             Self::Grace => "grace",
+            Self::Stalled => "stalled",
             Self::Timeout => "timeout",
             Self::Shutdown => "shutdown",
             Self::Refused => "refused",

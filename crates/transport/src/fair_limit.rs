@@ -5,8 +5,13 @@
 //! Dynamic thresholds (Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory
 //! packet switches", 1998): a connection may hold as much as is free. One busy connection can take
 //! half of the limit, and `n` greedy ones take `n` of `n + 1` parts, so that a part as large as
-//! theirs is left for the next. A connection that holds no more than the floor is only refused when
-//! nothing is free.
+//! theirs is left for the next. A connection may always hold as much as the floor, while a reserve
+//! of the limit is free.
+//!
+//! Floors alone would give all of the limit to many connections that each hold a floor. So half of
+//! the reserve is divided between all open connections in equal parts. The other half stays free,
+//! unless there are more connections than places. A limit that is no larger than the floor has no
+//! reserve.
 
 use std::sync::{
     Arc,
@@ -14,6 +19,9 @@ use std::sync::{
 };
 
 use crate::connection_share::{ConnectionShare, Resource};
+
+/// The reserve is this part of a limit.
+const RESERVE_DIVISOR: usize = 4;
 
 /// The limit of a [`Resource`].
 #[derive(Debug)]
@@ -23,6 +31,8 @@ pub struct FairLimit {
     floor: usize,
     /// What one connection may hold at most.
     ceiling: usize,
+    /// What it may hold of all resources that occupy its streams.
+    streams_ceiling: usize,
     used: AtomicUsize,
 }
 
@@ -34,10 +44,22 @@ pub struct Taken {
     amount: usize,
 }
 
-/// How much one connection may hold while all of them hold `used`.
+/// How much a connection may hold while all of them hold `used`.
 #[inline]
-pub(crate) fn threshold(limit: usize, used: usize, floor: usize) -> usize {
-    limit.saturating_sub(used).max(floor)
+pub(crate) fn share(
+    limit: usize,
+    used: usize,
+    floor: usize,
+    connection: &ConnectionShare,
+) -> usize {
+    let free = limit.saturating_sub(used);
+    let reserve = limit / RESERVE_DIVISOR;
+    if free > reserve || limit <= floor {
+        free.max(floor)
+    } else {
+        // One, so that a connection which holds nothing is served.
+        (reserve / (2 * connection.open_connections())).max(1)
+    }
 }
 
 // === impl FairLimit ===
@@ -46,18 +68,21 @@ impl FairLimit {
     /// Connections may hold `limit` in total, and each of them `floor` while that much is free.
     #[must_use]
     pub fn new(resource: Resource, limit: usize, floor: usize) -> Arc<Self> {
-        Self::with_ceiling(resource, limit, floor, limit)
+        Self::with_ceilings(resource, limit, floor, limit, usize::MAX)
     }
 
-    /// As [`FairLimit::new`], and no connection may hold more than `ceiling`.
+    /// As [`FairLimit::new`], and no connection may hold more than `ceiling`, nor more than
+    /// `streams_ceiling` of all resources that occupy its streams.
     #[must_use]
-    pub fn with_ceiling(
+    pub fn with_ceilings(
         resource: Resource,
         limit: usize,
         floor: usize,
         ceiling: usize,
+        streams_ceiling: usize,
     ) -> Arc<Self> {
-        Arc::new(Self { resource, limit, floor, ceiling, used: AtomicUsize::new(0) })
+        let used = AtomicUsize::new(0);
+        Arc::new(Self { resource, limit, floor, ceiling, streams_ceiling, used })
     }
 
     /// What all connections hold.
@@ -86,8 +111,11 @@ impl FairLimit {
         let counter = connection.counter(self.resource);
         let others = self.used.fetch_add(amount, SeqCst);
         let held = counter.fetch_add(amount, SeqCst) + amount;
-        let share = threshold(self.limit, others, self.floor).min(self.ceiling);
-        let is_allowed = others + amount <= self.limit && held <= share;
+        let share = share(self.limit, others, self.floor, connection).min(self.ceiling);
+        let is_allowed = others + amount <= self.limit
+            && held <= share
+            && (self.streams_ceiling == usize::MAX
+                || connection.occupied_streams() <= self.streams_ceiling);
         if !is_allowed {
             self.subtract(connection, amount);
         }
@@ -116,6 +144,16 @@ impl Taken {
         }
         is_allowed
     }
+
+    /// Holds `amount` from now on. Returns false, and keeps what it has, if that is too much.
+    pub(crate) fn try_resize(&mut self, amount: usize) -> bool {
+        if amount > self.amount {
+            return self.try_grow(amount - self.amount);
+        }
+        self.limit.subtract(&self.connection, self.amount - amount);
+        self.amount = amount;
+        true
+    }
 }
 
 impl Drop for Taken {
@@ -128,9 +166,17 @@ impl Drop for Taken {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::connection_stats::ConnectionStats;
 
     fn connection() -> Arc<ConnectionShare> {
         Arc::default()
+    }
+
+    /// A connection of so many.
+    fn one_of(connections: usize) -> impl Fn() -> Arc<ConnectionShare> {
+        let stats = Arc::new(ConnectionStats::new(connections));
+        (0..connections).for_each(|_| stats.add_open());
+        move || Arc::new(ConnectionShare::new(stats.clone()))
     }
 
     /// Takes parts of `amount` until the limit refuses.
@@ -153,32 +199,64 @@ mod tests {
     #[test]
     fn greedy_connections_leave_a_part_as_large_as_theirs() {
         let limit = FairLimit::new(Resource::Requests, 1000, 0);
-        let greedy: Vec<_> = (0..9).map(|_| connection()).collect();
+        let new = one_of(10);
+        let greedy: Vec<_> = (0..9).map(|_| new()).collect();
         let mut held = Vec::new();
         // Round by round, as if the connections competed.
         while let Some(taken) = greedy.iter().find_map(|one| limit.try_take(one, 1)) {
             held.push(taken);
         }
         let free = limit.limit() - limit.used();
-        assert!(free > 0);
-        assert_eq!(take_all(&limit, &connection(), 1).len(), free.div_ceil(2));
+        assert!(free >= 125, "{free}");
+        assert_eq!(take_all(&limit, &new(), 1).len(), 12);
     }
 
     #[test]
-    fn the_floor_is_granted_while_something_is_free() {
-        let limit = FairLimit::new(Resource::Waiting, 10, 4);
+    fn the_floor_is_granted_while_the_reserve_is_free() {
+        let limit = FairLimit::new(Resource::Waiting, 40, 16);
         let mut held = take_all(&limit, &connection(), 1);
-        assert_eq!(held.len(), 5);
+        assert_eq!(held.len(), 20);
         held.extend(take_all(&limit, &connection(), 1));
-        assert_eq!(held.len(), 9);
-        held.extend(take_all(&limit, &connection(), 1));
-        assert_eq!((held.len(), limit.used()), (10, 10));
+        assert_eq!(held.len(), 30);
+        let one = one_of(5)();
+        held.extend(take_all(&limit, &one, 1));
+        assert_eq!((held.len(), limit.used()), (31, 31));
+    }
+
+    #[test]
+    fn many_connections_with_floors_leave_a_part_of_the_reserve() {
+        for connections in [128, 300, 1000] {
+            let limit = FairLimit::new(Resource::Requests, 8192, 64);
+            let new = one_of(connections + 1);
+            let held: Vec<_> = (0..connections).flat_map(|_| take_all(&limit, &new(), 1)).collect();
+            let free = limit.limit() - limit.used();
+            assert!(free >= 1024, "{connections}: {free}");
+            assert!(limit.try_take(&new(), 1).is_some());
+            drop(held);
+        }
+    }
+
+    #[test]
+    fn a_limit_that_is_no_larger_than_the_floor_has_no_reserve() {
+        let limit = FairLimit::new(Resource::Streams, 6, 64);
+        assert_eq!(take_all(&limit, &connection(), 1).len(), 6);
     }
 
     #[test]
     fn the_ceiling_limits_a_connection_that_is_alone() {
-        let limit = FairLimit::with_ceiling(Resource::Waiting, 100, 10, 20);
+        let limit = FairLimit::with_ceilings(Resource::Waiting, 100, 10, 20, 100);
         assert_eq!(take_all(&limit, &connection(), 1).len(), 20);
+    }
+
+    #[test]
+    fn resources_that_occupy_streams_have_one_ceiling_together() {
+        let resources =
+            [Resource::Streams, Resource::Watches, Resource::WatchStreams, Resource::Waiting];
+        let one = connection();
+        let limits = resources.map(|kind| FairLimit::with_ceilings(kind, 1000, 10, 50, 75));
+        let held: Vec<_> = limits.iter().map(|limit| take_all(limit, &one, 1)).collect();
+        assert_eq!(held.iter().map(Vec::len).collect::<Vec<_>>(), [50, 25, 0, 0]);
+        assert_eq!(take_all(&limits[3], &connection(), 1).len(), 50);
     }
 
     #[test]

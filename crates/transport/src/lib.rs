@@ -11,8 +11,8 @@
 //! - `admission`: a limit on concurrent requests, with a short queue that serves the connections in
 //!   turns.
 //! - `fair_limit`: limits that no connection can take alone, of requests, streams and bytes.
-//! - `message` and `stall_guard`: requests that are incomplete, and responses that are not read,
-//!   hold little and not for long.
+//! - `message`, `stall_guard` and `backlog`: requests that are incomplete, and responses that are
+//!   not read, hold little and not for long.
 //! - `backpressure`, `read_gate`, `bodies` and `pending_io`: while requests are queued, the
 //!   connections that brought them are not read.
 //!
@@ -63,6 +63,7 @@
 mod accept_errors;
 mod acceptor;
 mod admission;
+mod backlog;
 mod backpressure;
 mod bodies;
 #[cfg(feature = "busy-poll")]
@@ -152,16 +153,17 @@ pub struct Reply<B> {
     pub response: Response<B>,
     /// The body of a request that was rejected before its body was read.
     pub unread: Option<RequestBody>,
-    /// What the response holds until all of it may be sent.
+    /// What the response holds until all of it is sent.
     pub held: Option<Held>,
 }
 
-/// What a large response holds.
+/// What a response holds.
 #[derive(Debug)]
 pub struct Held {
-    /// Its bytes.
-    pub bytes: Taken,
-    /// Its request is in flight until then.
+    /// Its bytes. `None` if they count only while they wait for the peer.
+    pub bytes: Option<Taken>,
+    /// Its request is in flight until then, or until the peer has kept it waiting for a second: an
+    /// unread response holds bytes, and no place of a request.
     pub permit: Option<Permit>,
 }
 

@@ -9,14 +9,21 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{bodies::ResponseProgress, fair_limit::Taken};
 
 /// What a small response counts for while it waits, in bytes: the state of its stream.
 const STREAM_BYTES: usize = 2 * 1024;
+
+/// How long a response that waits for its peer keeps the permit of its request.
+const PERMIT_TIME: Duration = Duration::from_secs(1);
+/// What must be sent of a response within the timeout, in bytes, or else the rest. A peer that
+/// takes one byte at a time would keep the response for hours.
+pub(crate) const MIN_PROGRESS: usize = 16 * 1024;
 
 /// The future of a stream.
 pub(crate) type BoxedStream = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -36,10 +43,14 @@ pub(crate) struct GuardedStream {
 
 struct Waiting {
     timer: Pin<Box<Sleep>>,
-    /// Steps and unsent bytes of the response when the timer was set.
+    /// Until when the request keeps its permit, if it has one.
+    permit_until: Option<Instant>,
+    stalled_at: Instant,
+    /// Steps and unsent bytes of the response when `stalled_at` was set.
     seen: (u64, usize),
     /// What the stream is counted for.
     held: Option<Taken>,
+    progress: Arc<ResponseProgress>,
 }
 
 // === impl StallGuard ===
@@ -54,25 +65,36 @@ impl StallGuard {
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Self { progress, waiting } = self;
         let (steps, unsent) = (progress.steps(), progress.unsent());
-        if steps == 0 || progress.awaits_body() {
+        if steps == 0 || (progress.awaits_body() && !progress.is_watched()) {
+            *waiting = None;
+            return Poll::Pending;
+        }
+        if progress.awaits_body() && progress.poll_sent(cx).is_ready() {
             *waiting = None;
             return Poll::Pending;
         }
         let timeout = progress.pending().stall_policy().timeout();
-        let waiting = waiting.get_or_insert_with(|| {
-            let timer = Box::pin(sleep(timeout));
-            Box::new(Waiting { timer, seen: (steps, unsent), held: None })
-        });
-        if !progress.is_counted() && !waiting.hold(STREAM_BYTES + unsent, progress) {
+        let waiting = waiting.get_or_insert_with(|| Waiting::begin(progress, timeout));
+        if !progress.is_counted() && !waiting.hold(unsent) {
             return end(progress, "too many bytes of responses are not read");
         }
         loop {
             ready!(waiting.timer.as_mut().poll(cx));
-            if waiting.seen == (steps, unsent) {
-                return end(progress, "a response was not read in time");
+            let now = Instant::now();
+            if waiting.permit_until.take_if(|until| *until <= now).is_some() {
+                progress.release_permit();
             }
-            waiting.seen = (steps, unsent);
-            waiting.timer.set(sleep(timeout));
+            if waiting.stalled_at <= now {
+                let (seen_steps, seen_unsent) = waiting.seen;
+                let is_moving = seen_steps != steps || unsent + MIN_PROGRESS <= seen_unsent;
+                if !is_moving {
+                    return end(progress, "a response was not read in time");
+                }
+                waiting.seen = (steps, unsent);
+                waiting.stalled_at = now + timeout;
+            }
+            let at = waiting.next_at();
+            waiting.timer.as_mut().reset(at);
         }
     }
 }
@@ -87,15 +109,48 @@ fn end(progress: &ResponseProgress, reason: &'static str) -> Poll<()> {
 // === impl Waiting ===
 
 impl Waiting {
+    fn begin(progress: &Arc<ResponseProgress>, timeout: Duration) -> Box<Self> {
+        let now = Instant::now();
+        let mut waiting = Self {
+            timer: Box::pin(sleep_until(now)),
+            permit_until: progress.has_permit().then_some(now + PERMIT_TIME),
+            stalled_at: now + timeout,
+            seen: (progress.steps(), progress.unsent()),
+            held: None,
+            progress: progress.clone(),
+        };
+        let at = waiting.next_at();
+        waiting.timer.as_mut().reset(at);
+        Box::new(waiting)
+    }
+
+    /// When something may be due.
+    fn next_at(&self) -> Instant {
+        self.permit_until.map_or(self.stalled_at, |until| until.min(self.stalled_at))
+    }
+
     /// Counts what the stream holds. Returns false if that is too much.
-    fn hold(&mut self, bytes: usize, progress: &ResponseProgress) -> bool {
+    fn hold(&mut self, unsent: usize) -> bool {
+        let bytes = STREAM_BYTES + unsent;
         let Some(held) = &mut self.held else {
-            let pending = progress.pending();
+            let pending = self.progress.pending();
             self.held = pending.stall_policy().try_take(pending.share(), bytes);
+            if self.held.is_some() {
+                self.progress.set_guarded(unsent);
+            }
             return self.held.is_some();
         };
+        self.progress.set_guarded(unsent);
         let more = bytes.saturating_sub(held.amount());
         more == 0 || held.try_grow(more)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.held.is_some() {
+            self.progress.set_guarded(0);
+        }
     }
 }
 

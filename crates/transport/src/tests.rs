@@ -18,6 +18,9 @@ use tokio::{
 
 use super::*;
 
+#[path = "unread_tests.rs"]
+mod unread;
+
 const SOON: Duration = Duration::from_secs(10);
 /// All requests of a client share one connection.
 const MAX_CONNECTIONS: usize = 1;

@@ -47,13 +47,15 @@ struct Unsent {
     bytes: Vec<u8>,
     /// Length of the prefix of `bytes` that is sent.
     sent: usize,
+    /// Bytes that the socket has taken so far.
+    total: u64,
 }
 
 impl CoalescingIo {
     pub(crate) fn new(stream: TcpStream, gate: ReadGate) -> (Self, WriteBuffer) {
         let (reader, writer) = stream.into_split();
         let reader = GatedReader::new(reader, gate);
-        let unsent = Unsent { writer, bytes: Vec::new(), sent: 0 };
+        let unsent = Unsent { writer, bytes: Vec::new(), sent: 0, total: 0 };
         let buffer = WriteBuffer(Arc::new(Mutex::new(unsent)));
         (Self { reader, buffer: buffer.clone() }, buffer)
     }
@@ -65,6 +67,11 @@ impl WriteBuffer {
     pub(crate) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.lock().poll_send(cx)
     }
+
+    /// Bytes that the socket has taken so far.
+    pub(crate) fn total(&self) -> u64 {
+        self.0.lock().total
+    }
 }
 
 impl Unsent {
@@ -75,6 +82,7 @@ impl Unsent {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent += sent;
+            self.total += sent as u64;
         }
         self.recycle_buffer();
         Poll::Ready(Ok(()))

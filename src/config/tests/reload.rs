@@ -1,4 +1,4 @@
-use super::super::{Config, Sources, reload};
+use super::super::{Config, Sources, load::reload_after, reload};
 use super::{loaded, sources};
 
 const FULL: &str = "[namespaces.a]\nttl = \"1m\"\n[namespaces.b]\nttl = \"2m\"\n";
@@ -31,4 +31,21 @@ fn file_that_was_empty_before_may_be_empty() {
     assert_eq!(reloaded(&current, "").unwrap(), current);
     let current = loaded("[log]\nlevel = \"debug\"\n", &[]);
     assert!(reloaded(&current, "").unwrap_err().contains("it sets no key"));
+}
+
+#[test]
+fn file_that_lacks_namespaces_and_still_changes_is_refused() {
+    const HALF: &str = "[namespaces.a]\nttl = \"1m\"\n";
+    let current = loaded(FULL, &[]);
+    let (half, _file): (Sources, _) = sources(HALF, &[]);
+    let path = half.file.clone().unwrap();
+    let written = || std::fs::write(&path, FULL).unwrap();
+    let error = reload_after(half.clone(), &current, written).unwrap_err().to_string();
+    assert!(error.contains("it changes, and lacks namespaces"), "{error}");
+    assert_eq!(
+        reload_after(half.clone(), &current, || panic!("nothing is gone")).unwrap(),
+        current
+    );
+    std::fs::write(&path, HALF).unwrap();
+    assert_eq!(reload_after(half, &current, || ()).unwrap().namespaces.len(), 1);
 }

@@ -93,6 +93,15 @@ fn oversized_batch_has_a_reason_of_its_own() {
 }
 
 #[test]
+fn a_message_over_a_limit_of_its_own_method_names_that() {
+    let words =
+        "Error, decoded message length too large: found 5003 bytes, the limit is: 4096 bytes";
+    let status = with_error_info(&Status::out_of_range(words), 4 << 20);
+    let expected = "request is too large: it has 5003 bytes, the limit is 4096";
+    assert_eq!(status.message(), expected);
+}
+
+#[test]
 fn statuses_of_tonic_get_a_reason() {
     for (code, message, expected_code, expected) in [
         (Code::Unimplemented, "", Code::Unimplemented, "UNIMPLEMENTED"),

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use repeated_events::{RepeatedEvent, Summary};
 
-use crate::store::{ErrorKind, Result};
+use crate::{
+    model::Timestamp,
+    store::{ErrorKind, Result},
+};
 
 /// Bytes in use and their limit, with counters of removed entries.
 pub(super) struct Budget {
@@ -16,6 +19,10 @@ pub(super) struct Budget {
     pub(super) peak: AtomicU64,
     pub(super) evicted: AtomicU64,
     pub(super) expired: AtomicU64,
+    /// Bytes of all namespaces, which are also part of `used`.
+    namespaces: AtomicU64,
+    /// No lease at all is granted until then.
+    held_off_until: AtomicU64,
     pub(super) records: RecordBudget,
 }
 
@@ -31,7 +38,7 @@ pub(super) struct RecordBudget {
     pub(super) widened_hold_offs: AtomicU64,
     /// Banned tags and patterns of all namespaces.
     pub(super) bans: AtomicU64,
-    log: Mutex<[RepeatedEvent; 3]>,
+    log: Mutex<[RepeatedEvent; Shortage::ALL.len()]>,
 }
 
 /// The part of the budget that is kept free, for what the allocator holds besides: pages that are
@@ -67,6 +74,9 @@ shortages! {
     /// Hold-offs cover their whole namespace.
     HoldOffs: "hold-offs cover their whole namespace: there are too many of them",
         "hold-offs cover their own keys again";
+    /// Hold-offs cover all namespaces.
+    Namespaces: "hold-offs cover all namespaces: too many namespaces are held off",
+        "hold-offs cover their own namespace again";
     /// Bans invalidate their whole namespace.
     Bans: "bans invalidate their whole namespace: there is no memory to record them",
         "bans are recorded again";
@@ -89,7 +99,17 @@ impl Budget {
             log: Mutex::default(),
         };
         let limit = max - max / SLACK_DIVISOR;
-        Self { max, limit, used: zero(), peak: zero(), evicted: zero(), expired: zero(), records }
+        Self {
+            max,
+            limit,
+            used: zero(),
+            peak: zero(),
+            evicted: zero(),
+            expired: zero(),
+            namespaces: zero(),
+            held_off_until: zero(),
+            records,
+        }
     }
 
     pub(super) fn used(&self) -> u64 {
@@ -117,6 +137,35 @@ impl Budget {
 
     pub(super) fn is_exceeded(&self) -> bool {
         self.used() > self.limit
+    }
+
+    pub(super) fn add_namespace(&self, bytes: u64) {
+        self.namespaces.fetch_add(bytes, Ordering::Relaxed);
+        self.add(bytes);
+    }
+
+    pub(super) fn release_namespace(&self, bytes: u64) {
+        self.namespaces.fetch_sub(bytes, Ordering::Relaxed);
+        self.release(bytes);
+    }
+
+    /// Whether the namespaces take so much that no further one may be kept for a hold-off. They
+    /// cannot be evicted while they are held off.
+    pub(super) fn is_full_of_namespaces(&self) -> bool {
+        self.namespaces.load(Ordering::Relaxed) > self.records.max
+    }
+
+    /// Grants no lease of any namespace until `until`.
+    #[cold]
+    pub(super) fn hold_off_all(&self, until: Timestamp) {
+        self.held_off_until.fetch_max(until.0, Ordering::Relaxed);
+        self.records.on_all_held_off();
+    }
+
+    /// End of the hold-off of all namespaces, if it lies in the future.
+    pub(super) fn held_off_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let until = Timestamp(self.held_off_until.load(Ordering::Relaxed));
+        (now < until).then_some(until)
     }
 
     /// Adds the bytes of a new lease, hold-off or ban to those of its namespace. Returns false if
@@ -154,6 +203,11 @@ impl RecordBudget {
 
     pub(super) fn on_ban_not_recorded(&self) {
         self.warn(Shortage::Bans);
+    }
+
+    fn on_all_held_off(&self) {
+        self.widened_hold_offs.fetch_add(1, Ordering::Relaxed);
+        self.warn(Shortage::Namespaces);
     }
 
     fn warn(&self, shortage: Shortage) {

@@ -62,13 +62,14 @@ pub(super) fn namespace_bytes(name: &Namespace) -> u64 {
 
 impl NamespaceEntry {
     /// Whether only the table refers to the namespace, and it can be forgotten.
-    fn is_unused(&self, now: Timestamp) -> bool {
+    fn is_unused(&self, now: Timestamp, budget: &Budget) -> bool {
         let own_references = match &self.current {
             Some(generation) if Arc::strong_count(generation) > 1 => return false,
             Some(_) => 2,
             None => 1,
         };
-        Arc::strong_count(&self.state) == own_references && self.state.is_idle(now)
+        Arc::strong_count(&self.state) == own_references
+            && self.state.is_idle(now, budget.is_full_of_namespaces())
     }
 
     /// Drops the bans that are older than every entry and lease.
@@ -124,7 +125,7 @@ impl Generations {
         let is_namespace = |entry: &NamespaceEntry| entry.state.name() == namespace;
         let entry = table.entry(hash, is_namespace, |entry| self.hash(entry));
         let entry = entry.or_insert_with(|| {
-            budget.add(namespace_bytes(namespace));
+            budget.add_namespace(namespace_bytes(namespace));
             NamespaceEntry { state: NamespaceState::of(namespace), current: None }
         });
         entry.into_mut()
@@ -167,7 +168,17 @@ impl Generations {
     ) -> BanOutcome {
         let (hash, shard) = self.locate(namespace);
         let mut table = shard.write();
-        let has_hold_off = !ban.hold_off.is_zero();
+        let mut has_hold_off = !ban.hold_off.is_zero();
+        if has_hold_off {
+            let known = table.find(hash, |entry| entry.state.name() == namespace);
+            let until = now.after(ban.hold_off);
+            if budget.is_full_of_namespaces()
+                && !known.is_some_and(|entry| entry.state.is_held_off(until))
+            {
+                budget.hold_off_all(until);
+                has_hold_off = false;
+            }
+        }
         let entry = if has_hold_off {
             Some(self.entry(&mut table, hash, namespace, budget))
         } else {
@@ -214,10 +225,10 @@ impl Generations {
             let mut table = shard.write();
             let visited = table.len();
             table.retain(|entry| {
-                let is_used = !entry.is_unused(now);
+                let is_used = !entry.is_unused(now, budget);
                 entry.sweep_bans(is_used, now, budget);
                 if !is_used {
-                    budget.release(namespace_bytes(entry.state.name()));
+                    budget.release_namespace(namespace_bytes(entry.state.name()));
                 }
                 is_used
             });

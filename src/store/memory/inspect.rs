@@ -169,7 +169,8 @@ impl Inspect for MemoryStore {
             let of_bans = namespace.ban_held_off_until(key.key.key(), now);
             namespace.held_off_until(now).max(of_bans)
         });
-        let hold_off = shard.leases.held_off_until(&key, now).max(of_namespace);
+        let of_all = store.budget.held_off_until(now);
+        let hold_off = shard.leases.held_off_until(&key, now).max(of_namespace).max(of_all);
         found.lease = match (hold_off, shard.leases.lease(&key, now)) {
             (Some(end), _) => Some(LeaseInspection {
                 state: LeaseInspectionState::HeldOff,

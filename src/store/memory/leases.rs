@@ -39,6 +39,7 @@ impl Leases for MemoryStore {
         let hold_offs = [
             shard.leases.held_off_until(&key, now),
             generation.state().held_off_until(now),
+            store.budget.held_off_until(now),
             ban_hold_off.filter(|end| now < *end),
         ];
         if let Some(end) = hold_offs.into_iter().flatten().max() {

@@ -119,10 +119,17 @@ impl NamespaceState {
         self.bans().and_then(|bans| bans.read().table().held_off_until(key, now))
     }
 
-    /// Whether nothing has to be remembered.
-    pub(super) fn is_idle(&self, now: Timestamp) -> bool {
+    /// Whether the namespace has records, or needs none for a hold-off until `until`: one more
+    /// keeps no further namespace in memory.
+    pub(super) fn is_held_off(&self, until: Timestamp) -> bool {
+        self.record_bytes.load(Ordering::Relaxed) > 0 || self.covers_hold_off(until)
+    }
+
+    /// Whether nothing has to be remembered. If memory `is_short`, it is forgotten why leases are
+    /// lost.
+    pub(super) fn is_idle(&self, now: Timestamp, is_short: bool) -> bool {
         self.held_off_until(now).is_none()
-            && self.unrecorded_loss(now) == LeaseLoss::Expired
+            && (is_short || self.unrecorded_loss(now) == LeaseLoss::Expired)
             && !self.checks_fills(now)
     }
 }

@@ -121,6 +121,9 @@ faults! {
     OtherShards: "other_shards", Outage, Probe, false,
         "all replicas on one Redis and store.prefix need the same store.shards: see \
          docs/operations.md";
+    Unusable: "unusable", Outage, Probe, false,
+        "the server refuses what every Redis answers: check that store.url leads to Redis, and not \
+         to a proxy without a server";
     ReadOnly: "read_only", WrongServer, Probe, true, PRIMARY;
     Moved: "moved", WrongServer, Quiet, false, CLUSTER;
     CrossSlot: "cross_slot", WrongServer, Quiet, false, CLUSTER;

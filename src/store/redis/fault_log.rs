@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Display,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -13,7 +13,9 @@ use tokio::{sync::watch, time::Instant};
 use super::fault::{End, Fault};
 use crate::store::Trouble;
 
-/// A fault that no probe can meet has ended when it is not met for this long.
+/// A fault that no probe can meet has ended when it is not met for this long. So has one that
+/// begins again so soon after its end: the probe does not meet what the operations meet, such as a
+/// permission for other keys.
 const QUIET_TIME: Duration = Duration::from_secs(60);
 
 /// The faults of a server. A fault begins when an operation or a probe meets it, and ends when the
@@ -28,6 +30,9 @@ pub(super) struct FaultLog {
 #[derive(Debug, Default)]
 struct Slot {
     met: AtomicU64,
+    ended_at: Mutex<Option<Instant>>,
+    /// Whether it began again soon after a probe had ended it.
+    is_repeated: AtomicBool,
     event: Mutex<RepeatedEvent>,
     /// The server's words when it was met last.
     words: Mutex<String>,
@@ -53,6 +58,9 @@ impl FaultLog {
         let row = fault.row();
         let Some(Summary { count, seconds }) = slot.event.lock().occurred() else { return };
         if count == 1 {
+            let ended_at = *slot.ended_at.lock();
+            let is_repeated = ended_at.is_some_and(|ended| ended.elapsed() < QUIET_TIME);
+            slot.is_repeated.store(is_repeated, Ordering::Relaxed);
             tracing::warn!(
                 fault = row.name, meaning = ?row.meaning, error = %words, remedy = row.remedy,
                 "Redis answers with an error"
@@ -75,11 +83,13 @@ impl FaultLog {
     pub(super) fn passed(&self, began_at: Instant) {
         for (fault, slot) in Fault::ALL.iter().zip(&self.slots) {
             let has_ended = |met_at: Instant| match fault.row().end {
-                End::Probe => met_at < began_at,
+                End::Probe if !slot.is_repeated.load(Ordering::Relaxed) => met_at < began_at,
+                End::Probe => met_at.elapsed() >= QUIET_TIME,
                 End::Quiet => met_at.elapsed() >= QUIET_TIME,
             };
             let ended = slot.event.lock().ended_if(has_ended);
             if let Some(Summary { count, seconds }) = ended {
+                *slot.ended_at.lock() = Some(Instant::now());
                 let fault = fault.row().name;
                 tracing::info!(fault, count, seconds, "Redis no longer answers with an error");
             }
@@ -169,6 +179,27 @@ mod tests {
         tokio::time::advance(SECOND).await;
         log.passed(Instant::now());
         assert!(!log.is_any_lasting() && *log.subscribe().borrow());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fault_that_the_probe_does_not_meet_does_not_begin_and_end_in_turns() {
+        let log = FaultLog::new();
+        let mut healthy = log.subscribe();
+        let mut changes = 0;
+        for _ in 0..600 {
+            log.met(Fault::Permission, &"NOPERM");
+            changes += usize::from(healthy.has_changed().unwrap_or_default());
+            healthy.mark_unchanged();
+            tokio::time::advance(SECOND).await;
+            log.passed(Instant::now());
+            changes += usize::from(healthy.has_changed().unwrap_or_default());
+            healthy.mark_unchanged();
+        }
+        assert!(changes <= 3, "{changes}");
+        assert!(!*healthy.borrow());
+        tokio::time::advance(QUIET_TIME).await;
+        log.passed(Instant::now());
+        assert!(*healthy.borrow());
     }
 
     #[tokio::test(start_paused = true)]

@@ -64,6 +64,11 @@ impl RedisStore {
             if fault.kind().is_outage() {
                 return Err(error.into());
             }
+            if !fault.is_unhealthy() {
+                // What refuses a PING refuses everything: it may be a proxy without a server.
+                health.faults.met(Fault::Unusable, &words(&error));
+                return Err(Error::new(Fault::Unusable.kind(), words(&error)));
+            }
         }
         match time.map(|time| time.and_then(server_time)) {
             Some(Ok(time)) => {
@@ -150,7 +155,13 @@ impl RedisStore {
                 Ok(())
             }
             Err(error) if error.kind.is_outage() && error.kind != ErrorKind::Timeout => Err(error),
-            Err(_) => Ok(()),
+            Err(error) => {
+                let faults = &self.pool.health().faults;
+                if error.kind != ErrorKind::Timeout && faults.words().is_none() {
+                    faults.met(Fault::Unusable, &error);
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -170,7 +181,15 @@ fn probed_commands(keys: &[String; 2]) -> Pipeline {
         .add_command(command("MGET", &[one, two]))
         .add_command(command("MEMORY", &["USAGE", one]))
         .add_command(command("UNLINK", &[one]))
+        .add_command(command("GETRANGE", &[two, "0", "0"]))
+        .add_command(command("STRLEN", &[two]))
+        .add_command(command("PTTL", &[two]))
+        .add_command(command("HSETNX", &[two, "probe", "1"]))
+        .add_command(command("HSET", &[two, "probe", "1"]))
+        .add_command(command("PEXPIRE", &[two, &expiry]))
         .add_command(command("HGETALL", &[two]))
+        .add_command(command("UNLINK", &[two]))
+        .add_command(command("SCAN", &["0", "MATCH", one, "COUNT", "1"]))
         .add_command(command("INFO", &["server"]))
         .add_command(command("DBSIZE", &[]))
         .add_command(command("RANDOMKEY", &[]));
@@ -218,8 +237,57 @@ fn is_replica(hello: &Value) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_command_is_probed() {
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/redis");
+        let names = |text: &str, call: &str, quote: char| {
+            let after = text.split(call).skip(1);
+            let names = after.filter_map(|rest| rest.split(quote).next().map(str::to_owned));
+            let is_name = |name: &String| name.bytes().all(|byte| byte.is_ascii_uppercase());
+            names.filter(is_name).collect::<std::collections::BTreeSet<String>>()
+        };
+        let in_script = |script: &str| {
+            let mut all = names(script, "redis.call('", '\'');
+            all.extend(names(script, "redis.pcall('", '\''));
+            all
+        };
+        let probed_by_script = in_script(include_str!("scripts/probe.lua"));
+        let commands = probed_commands(&["a".to_owned(), "b".to_owned()]);
+        let probed: std::collections::BTreeSet<String> = commands
+            .cmd_iter()
+            .filter_map(|command| match command.args_iter().next() {
+                Some(redis::Arg::Simple(name)) => String::from_utf8(name.to_vec()).ok(),
+                _ => None,
+            })
+            .collect();
+        // Those of the setup of connections, of the probe itself, and of the scripts.
+        let others =
+            ["CLIENT", "CONFIG", "EVALSHA", "HELLO", "PING", "SCRIPT", "TIME", "GET", "EVAL"];
+        let mut paths = vec![directory];
+        while let Some(path) = paths.pop() {
+            if path.is_dir() {
+                let entries = std::fs::read_dir(&path).unwrap();
+                paths.extend(entries.map(|entry| entry.unwrap().path()));
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            if path.extension().is_some_and(|extension| extension == "lua") {
+                let missing: Vec<_> =
+                    in_script(&text).difference(&probed_by_script).cloned().collect();
+                assert!(missing.is_empty(), "{}: {missing:?}", path.display());
+            } else if !path.ends_with("probe.rs") {
+                let used = names(&text, "cmd(\"", '"');
+                let is_missing =
+                    |name: &&String| !probed.contains(*name) && !others.contains(&name.as_str());
+                let missing: Vec<_> = used.iter().filter(is_missing).collect();
+                assert!(missing.is_empty(), "{}: {missing:?}", path.display());
+            }
+        }
+    }
 
     #[test]
     fn role_is_read_from_maps_and_arrays() {

@@ -4,9 +4,12 @@ use larder::pb::health::v1::{
     HealthCheckRequest, HealthListRequest, health_check_response::ServingStatus,
     health_client::HealthClient,
 };
-use tonic::Code;
+use tonic::{Code, codec::CompressionEncoding};
 
-use crate::support::env::Env;
+use crate::support::{
+    env::Env,
+    status::{expect_error, expect_over_limit},
+};
 
 fn client(env: &Env) -> HealthClient<tonic::transport::Channel> {
     HealthClient::new(env.cache.channel())
@@ -37,11 +40,29 @@ async fn a_list_of_more_than_a_hundred_services_is_refused() {
             }
             Err(status) => {
                 assert!(!is_listed);
-                assert_eq!(status.code(), Code::ResourceExhausted);
+                expect_error::<()>(
+                    Err(status.clone()),
+                    Code::ResourceExhausted,
+                    "TOO_MANY_SERVICES",
+                );
+                assert!(status.message().contains("the limit is 100"), "{status}");
             }
         }
     }
 }
+
+on_both_stores!(compressed_checks_are_answered_compressed, |env| {
+    for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
+        let mut client = client(&env).send_compressed(encoding).accept_compressed(encoding);
+        let request = HealthCheckRequest { service: String::new() };
+        let answer = client.check(request.clone()).await.unwrap();
+        let sent = answer.metadata().get("grpc-encoding").unwrap().to_str().unwrap();
+        assert_eq!(sent, encoding.to_string());
+        assert_eq!(answer.into_inner().status(), ServingStatus::Serving);
+        let mut watch = client.watch(request).await.unwrap().into_inner();
+        assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    }
+});
 
 on_both_stores!(a_check_names_unknown_services, |env| {
     let check = async |service: &str| {
@@ -52,5 +73,6 @@ on_both_stores!(a_check_names_unknown_services, |env| {
     }
     // A name of any length is an answer, but not a message of any length.
     assert_eq!(check(&"x".repeat(1000)).await.unwrap_err().code(), Code::NotFound);
-    assert_eq!(check(&"x".repeat(5000)).await.unwrap_err().code(), Code::ResourceExhausted);
+    let large = check(&"x".repeat(5000)).await;
+    expect_over_limit(large, Code::ResourceExhausted, "MESSAGE_TOO_LARGE", "request", 4096);
 });

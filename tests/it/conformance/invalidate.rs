@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use larder::pb::v1::{
-    BatchGetRequest, FetchStreamFill, GetRequest, InvalidateRequest, PatternTarget, RenewResult,
-    SetRequest, SetResult, TagTarget, Target, TargetResult,
+    BatchGetRequest, BatchSetRequest, FetchStreamFill, GetRequest, InvalidateRequest,
+    PatternTarget, RenewResult, SetRequest, SetResult, TagTarget, Target, TargetResult,
     fetch_stream_request::Message as ClientMessage,
     fetch_stream_response::Message as ServerMessage, target::Target as Kind,
 };
@@ -23,6 +23,25 @@ use crate::support::{
     targets::{hold_off, invalidate, key, namespace, pattern, request, tags},
     wait::{SOON, eventually, throughout},
 };
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn globs_that_stand_for_too_many_namespaces_are_not_expanded_further() {
+    let env = crate::support::env::Env::memory(&[], "").await;
+    for part in 0..5 {
+        let item =
+            |number| SetRequest { namespace: format!("n{part}-{number}"), ..set("k", text("v")) };
+        let items = (0..900).map(item).collect();
+        env.cache.batch_set(BatchSetRequest { items }).await.unwrap();
+    }
+    let all = request(&vec![namespace("n*"); 1000]);
+    let begun = std::time::Instant::now();
+    let refused = env.cache.rpc().invalidate(all).await;
+    let message = refused.as_ref().unwrap_err().message().to_owned();
+    assert!(message.contains("stand for more elements than 1000"), "{message}");
+    expect_over_limit(refused, Code::InvalidArgument, "BATCH_TOO_LARGE", "targets", 1000);
+    // 4.5 million targets would take longer.
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
 
 const LONG: i64 = 60_000;
 const BANNED: TargetResult =

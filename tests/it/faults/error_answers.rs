@@ -5,12 +5,17 @@ use std::time::Duration;
 
 use larder::pb::v1::SetResult;
 use redis::aio::MultiplexedConnection;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
 use crate::support::{
     client::{Cache, get, set, text},
+    proxy::{Proxy, Upstream},
     redis::RedisServer,
     server::Larder,
     wait::{SOON, eventually, throughout},
@@ -176,6 +181,50 @@ async fn a_missing_password_is_an_outage_for_all_operations() {
     let answer = cache.set(set("k", text("v"))).await.unwrap();
     assert_eq!((answer.result(), answer.degraded), (SetResult::NotStored, true));
     command(&mut admin, &["CONFIG", "SET", "requirepass", ""]).await;
+    store_becomes(&cache, ServingStatus::Serving).await;
+    cache.put("k", "v").await;
+}
+
+/// Answers each command with an error, as a proxy does that has no server.
+async fn refusing_proxy() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut read = [0; 16 * 1024];
+                while let Ok(length @ 1..) = stream.read(&mut read).await {
+                    let commands = read[..length].iter().filter(|byte| **byte == b'*').count();
+                    let answers = "-ERR no healthy upstream\r\n".repeat(commands);
+                    if stream.write_all(answers.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_refuses_every_command_is_an_outage() {
+    let redis = RedisServer::start().await;
+    let mut proxy = Proxy::start(redis.upstream()).await;
+    let larder = Larder::redis(&proxy.redis_url()).start().await;
+    let cache = larder.client().await;
+    store_becomes(&cache, ServingStatus::Serving).await;
+    proxy.redirect(Upstream::Address(refusing_proxy().await));
+    proxy.cut().await;
+    proxy.restore().await;
+    store_becomes(&cache, ServingStatus::NotServing).await;
+    throughout(Duration::from_millis(3_000), async || {
+        assert_eq!(store(&cache).await, ServingStatus::NotServing);
+    })
+    .await;
+    assert!(cache.get(get("k")).await.unwrap().degraded);
+    proxy.redirect(redis.upstream());
+    proxy.cut().await;
+    proxy.restore().await;
     store_becomes(&cache, ServingStatus::Serving).await;
     cache.put("k", "v").await;
 }

@@ -38,7 +38,8 @@ impl RawClient {
     async fn connect(address: SocketAddr, window: u32) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         let mut builder = h2::client::Builder::new();
-        let handshake = builder.initial_window_size(window).handshake(stream);
+        builder.initial_window_size(window).initial_connection_window_size((1 << 31) - 1);
+        let handshake = builder.handshake(stream);
         let (requests, connection) = handshake.await.unwrap();
         Self { address, requests, connection: tokio::spawn(connection) }
     }
@@ -179,6 +180,74 @@ on_both_stores!(unread_streams_are_bounded_and_reset, env: FEW_BYTES, |env| {
     .await;
     in_flight(&env.larder, 0).await;
     assert!(!greedy.connection.is_finished(), "only the streams are reset");
+});
+
+on_both_stores!(unread_responses_are_bounded_with_a_small_window, env: FEW_BYTES, |env| {
+    const SIZE: usize = 1024 * 1024 - 1024;
+    env.cache.set(set("large", data(vec![7; SIZE]))).await.unwrap();
+    let mut greedy = RawClient::connect(env.larder.address(), 1000).await;
+    let mut bodies = Vec::new();
+    for _ in 0..32 {
+        let call = greedy.call("Get", &get("large")).await;
+        let response = tokio::time::timeout(SOON, call.response).await.unwrap().unwrap();
+        if Status::from_header_map(response.headers()).is_none() {
+            bodies.push(response.into_body());
+        }
+    }
+    assert!((1..=5).contains(&bodies.len()), "{} of 32 are half of the limit", bodies.len());
+    assert!(metric(&env.larder, "larder_buffered_bytes").await >= SIZE as f64);
+    // They hold bytes, and no place of a call for long.
+    in_flight(&env.larder, 0).await;
+    for body in &mut bodies {
+        let end = async { while body.data().await.is_some_and(|data| data.is_ok()) {} };
+        tokio::time::timeout(SOON, end).await.expect("a stream that is not read ends");
+    }
+    eventually("nothing is held", SOON, async || {
+        (metric(&env.larder, "larder_buffered_bytes").await == 0.0).then_some(())
+    })
+    .await;
+    assert!(!greedy.connection.is_finished(), "only the streams are reset");
+});
+
+const SLOW_STORE: [(&str, &str); 1] = [("LARDER_STORE__TIMEOUT", "20s")];
+
+on_both_stores!(many_greedy_connections_leave_a_part_to_others, env: SLOW_STORE, |env| {
+    env.cache.set(set("large", data(vec![7; 16 * 1024]))).await.unwrap();
+    env.cache.put("small", "v").await;
+    let mut greedy = Vec::new();
+    for (connections, calls) in [(128, 64), (172, 24)] {
+        for _ in 0..connections {
+            let mut client = RawClient::connect(env.larder.address(), 0).await;
+            let mut unread = Vec::new();
+            for _ in 0..calls {
+                unread.push(client.call("Get", &get("large")).await);
+            }
+            greedy.push((client, unread));
+        }
+        for _ in 0..20 {
+            assert_eq!(env.cache.read("small").await.as_deref(), Some("v"));
+            assert!(env.cache.get(get("large")).await.unwrap().value.is_some());
+        }
+    }
+});
+
+on_both_stores!(open_streams_of_many_connections_leave_a_part_to_others, |env| {
+    let mut greedy = Vec::new();
+    for _ in 0..72 {
+        let mut client = RawClient::connect(env.larder.address(), 65_535).await;
+        let mut open = Vec::new();
+        for _ in 0..64 {
+            open.push(client.begin("FetchStream").await);
+        }
+        greedy.push((client, open));
+    }
+    eventually("all of them are open or rejected", SOON, async || {
+        let open = metric(&env.larder, "larder_fetch_streams_open").await;
+        let rejected = metric(&env.larder, "larder_requests_rejected_total").await;
+        (open + rejected >= 72.0 * 64.0).then_some(())
+    })
+    .await;
+    let _stream = Stream::lease(&env.cache, "k").await;
 });
 
 const FEW_STREAMS: [(&str, &str); 2] =

@@ -48,6 +48,27 @@ on_both_stores!(silent_and_slow_peers_do_not_shut_probes_out, |env| {
     assert_eq!(env.larder.admin("/readyz").await.status, 200);
 });
 
+on_both_stores!(a_request_in_flight_outlives_a_flood_of_silent_peers, |env| {
+    let address = env.larder.admin_address();
+    let mut asking = TcpStream::connect(address).await.unwrap();
+    let head = "POST /events HTTP/1.1\r\nhost: larder\r\ncontent-type: application/json\r\n\
+                content-length: 2\r\n\r\n{";
+    asking.write_all(head.as_bytes()).await.unwrap();
+    // The head is read before the flood comes.
+    for _ in 0..3 {
+        assert_eq!(env.larder.admin("/livez").await.status, 200);
+    }
+    let mut peers = Vec::new();
+    for _ in 0..400 {
+        peers.push(TcpStream::connect(address).await.unwrap());
+    }
+    assert_eq!(env.larder.admin("/livez").await.status, 200);
+    asking.write_all(b"}").await.unwrap();
+    let mut answer = Vec::new();
+    asking.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer));
+});
+
 on_both_stores!(errors_are_counted_with_the_status_sent, |env| {
     let items =
         (0..5).map(|number| set(&format!("k{number}"), data(vec![0; 1024 * 1024]))).collect();

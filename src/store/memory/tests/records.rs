@@ -151,3 +151,33 @@ async fn sweep_of_many_records_yields() {
     sweep().await;
     assert_eq!(store.snapshot().used_bytes, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn hold_offs_of_many_namespaces_keep_a_part_of_the_memory_and_then_hold_off_all() {
+    let ban = |hold_off| Ban { tags: vec!["t".to_owned()], globs: Vec::new(), hold_off };
+    for by_ban in [false, true] {
+        let store = MemoryStore::new(MIB);
+        let entry = key_in("kept", "entry");
+        put(&store, &entry, MIB as usize / 2).await.unwrap();
+        for number in 0..20_000 {
+            let key = key_in(&format!("n{number}"), "k");
+            if by_ban {
+                let limits = BanLimits { max_tags: 10, max_globs: 10, longest_lifetime: MINUTE };
+                store.ban(key.namespace(), &ban(60 * MINUTE), &limits).await.unwrap();
+            } else {
+                store.delete(&key, 60 * MINUTE).await.unwrap();
+            }
+        }
+        sweep().await;
+        assert!(used(&store) <= MIB * 7 / 8, "{}", used(&store));
+        assert_eq!(store.snapshot().evicted_keys, 0);
+        assert!(exists(&store, &entry).await);
+        assert!(records(&store).2 > 0);
+        for held_off in ["n0", "n19999", "another"] {
+            let outcome = acquire_again(&store, &key_in(held_off, "k")).await;
+            let is_held_off = matches!(outcome, AcquireOutcome::HeldOff { .. });
+            assert!(is_held_off || (by_ban && held_off == "n0"), "{held_off}: {outcome:?}");
+        }
+        put(&store, &entry, 1).await.unwrap();
+    }
+}

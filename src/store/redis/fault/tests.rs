@@ -96,7 +96,12 @@ fn faults_of_all_rows_are_met_and_named_apart() {
         let is_met = ANSWERS.iter().any(|(_, met, _)| met == fault);
         let is_local = matches!(
             fault,
-            Fault::Connection | Fault::Timeout | Fault::Tls | Fault::Protocol | Fault::OtherShards
+            Fault::Connection
+                | Fault::Timeout
+                | Fault::Tls
+                | Fault::Protocol
+                | Fault::OtherShards
+                | Fault::Unusable
         );
         assert!(is_met || is_local, "{fault:?}");
         assert!(!fault.row().remedy.is_empty());
