@@ -187,10 +187,13 @@ impl BanTable {
             || self.globs.len() + new_globs.count() > limits.max_globs
     }
 
-    /// Drops the bans up to `sequence` whose hold-off has ended at `now`: no entry that is older
-    /// than them is left.
+    /// Drops the bans up to `sequence` whose hold-off has ended at `now`, or is not longer than that
+    /// of all keys: no entry that is older than them is left. Visits all bans.
     pub(super) fn drop_until(&mut self, sequence: u64, now: Timestamp) {
-        let is_kept = |record: &BanRecord| record.sequence > sequence || record.held_until > now;
+        let of_all_keys = self.globs.iter().find(|(glob, _)| glob.as_str() == "*");
+        let held_anyway = of_all_keys.map_or(now, |(_, record)| record.held_until.max(now));
+        let is_kept =
+            |record: &BanRecord| record.sequence > sequence || record.held_until > held_anyway;
         let mut freed = 0;
         self.tags.retain(|tag, record| {
             let is_kept = is_kept(record);
@@ -198,7 +201,7 @@ impl BanTable {
             is_kept
         });
         self.globs.retain(|(glob, record)| {
-            let is_kept = is_kept(record);
+            let is_kept = is_kept(record) || (glob.as_str() == "*" && record.held_until > now);
             freed += if is_kept { 0 } else { glob.memory() };
             is_kept
         });
@@ -389,6 +392,20 @@ mod tests {
         assert!(table.refuses_fill(2, "k", &tags(&["b"]), NOW));
         assert!(table.bans(0, "l", &tags(&["c"])));
         table.drop_until(3, Timestamp(NOW.0 + 1));
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn a_hold_off_of_all_keys_replaces_the_shorter_ones() {
+        let mut table = BanTable::default();
+        table.insert(&ban(&["a"], &["k*"]), 1, Timestamp(NOW.0 + 5));
+        table.insert(&ban(&["b"], &[]), 1, Timestamp(NOW.0 + 9));
+        table.insert(&ban(&[], &["*"]), 2, Timestamp(NOW.0 + 5));
+        table.drop_until(2, NOW);
+        assert_eq!((table.tag_count(), table.glob_count()), (1, 1));
+        assert!(table.refuses_fill(2, "any", &[], Timestamp(NOW.0 + 4)));
+        assert!(table.refuses_fill(2, "any", &tags(&["b"]), Timestamp(NOW.0 + 8)));
+        table.drop_until(2, Timestamp(NOW.0 + 9));
         assert!(table.is_empty());
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     store::{Result, bans::BanTable},
 };
 
-/// Ids of bans that a replica remembers. Redis keeps those of an hour, or 10,000.
+/// Ids of bans that a replica remembers, as many as Redis keeps; see `scripts/append_ban.lua`.
 const MAX_IDS: usize = 50_000;
 
 /// Memory of an id in the map, in bytes, with the share of its node, which may be half full.
@@ -23,6 +23,8 @@ pub(super) struct BanLog {
     dropped: u64,
     ids: BTreeMap<u64, Position>,
     table: BanTable,
+    /// When the last known hold-off ends: bans that were dropped are kept until then.
+    held_until: Option<Timestamp>,
 }
 
 /// A part of the log.
@@ -85,7 +87,10 @@ impl BanLog {
         }
         self.head = part.head;
         // Bans that were dropped here are not told again.
+        let has_dropped = part.dropped > self.dropped;
         self.dropped = self.dropped.max(part.dropped);
+        let held_until = part.hold_offs.iter().map(|(_, until)| Timestamp(*until)).max();
+        self.held_until = self.held_until.max(held_until);
         let text = |(name, number): (Vec<u8>, u64)| Some((String::from_utf8(name).ok()?, number));
         for (tag, sequence) in part.tags.into_iter().filter_map(text) {
             self.table.insert_tag(&tag, sequence, Timestamp(0));
@@ -114,11 +119,38 @@ impl BanLog {
         while self.ids.len() > MAX_IDS {
             self.ids.pop_first();
         }
-        self.table.drop_until(self.dropped, now);
+        // Visits all bans, so that it must not happen for each new one.
+        if has_dropped || self.held_until.is_some_and(|until| until <= now) {
+            self.held_until = self.held_until.filter(|until| *until > now);
+            self.table.drop_until(self.dropped, now);
+        }
     }
 }
 
 impl LogPart {
+    /// A part with bans of the tags `t1`, `t2` and so on.
+    #[cfg(test)]
+    pub(super) fn of_tags(
+        is_all: bool,
+        head: Position,
+        numbers: std::ops::RangeInclusive<u64>,
+    ) -> Self {
+        let tags = numbers.map(|number| (format!("t{number}").into_bytes(), number)).collect();
+        let (globs, hold_offs) = (Vec::new(), Vec::new());
+        let ids = vec![(head.id.to_vec(), head.sequence)];
+        Self { is_all, head, dropped: 0, tags, globs, ids, hold_offs }
+    }
+
+    /// Whether it is the whole log.
+    pub(super) fn is_all(&self) -> bool {
+        self.is_all
+    }
+
+    /// The newest ban.
+    pub(super) fn head(&self) -> Position {
+        self.head
+    }
+
     /// Whether patterns were banned.
     pub(super) fn has_globs(&self) -> bool {
         !self.globs.is_empty()
@@ -201,6 +233,26 @@ mod tests {
         log.apply(part(true, position(1, 9), &[("d", 1)]), NOW);
         assert!(bans(&log, 0, "d") && !bans(&log, 0, "a"));
         assert!(!log.is_known(position(1, 1)));
+    }
+
+    /// A new ban must not visit the others, of which there may be 100,000.
+    #[test]
+    fn bans_are_visited_only_when_some_are_dropped_or_a_hold_off_has_ended() {
+        let mut log = BanLog::default();
+        log.apply(part(true, position(1, 1), &[("a", 1)]), NOW);
+        // What a visit would drop.
+        log.table.insert_tag("witness", 0, Timestamp(0));
+        log.apply(part(false, position(2, 2), &[("b", 2)]), NOW);
+        assert_eq!(log.table().tag_count(), 3);
+        let mut held = part(false, position(3, 3), &[]);
+        held.hold_offs = vec![(b"tb".to_vec(), NOW.0 + 5)];
+        log.apply(held, NOW);
+        assert_eq!(log.table().tag_count(), 3);
+        log.apply(part(false, position(4, 4), &[]), Timestamp(NOW.0 + 5));
+        assert_eq!(log.table().tag_count(), 2, "a hold-off has ended");
+        log.table.insert_tag("witness", 0, Timestamp(0));
+        log.apply(LogPart { dropped: 1, ..part(false, position(5, 5), &[]) }, NOW);
+        assert_eq!(log.table().tag_count(), 1, "bans were dropped");
     }
 
     #[test]
