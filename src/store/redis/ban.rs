@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     RedisStore,
-    ban_log::LogPart,
+    ban_log::{LogPart, encode_key},
     ban_logs::{Asked, NamespaceBans},
     pool::Retry,
     request::unexpected,
@@ -96,8 +96,11 @@ impl RedisStore {
             .arg(if ban.hold_off.is_zero() { 0 } else { millis_ceil(ban.hold_off) })
             .arg(limits.max_tags)
             .arg(limits.max_globs)
-            .arg(ban.tags.len())
+            .arg(ban.tags.len() + ban.keys.len())
             .arg(&ban.tags);
+        for key in &ban.keys {
+            call.arg(encode_key(key));
+        }
         for glob in &ban.globs {
             call.arg(glob.as_str());
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{marker::Position, script_reply::ScriptReply};
 use crate::{
-    model::{Glob, Timestamp},
+    model::{Glob, Timestamp, escaped},
     store::{Result, bans::BanTable},
 };
 
@@ -14,6 +14,21 @@ const MAX_IDS: usize = 50_000;
 
 /// Memory of an id in the map, in bytes, with the share of its node, which may be half full.
 const ID_BYTES: usize = 2 * (size_of::<(u64, Position)>() + 2);
+
+/// First byte of a banned key among the tags of the log. No tag has it, because tags are UTF-8.
+const KEY_PREFIX: u8 = 0xff;
+
+/// A text that is banned as a whole.
+#[derive(Debug, PartialEq, Eq)]
+enum BannedText<'a> {
+    Tag(&'a str),
+    Key(&'a str),
+}
+
+/// A banned key, as it is among the tags of the log.
+pub(super) fn encode_key(key: &str) -> Vec<u8> {
+    [&[KEY_PREFIX], key.as_bytes()].concat()
+}
 
 /// What a replica knows of the log of a namespace.
 #[derive(Default)]
@@ -38,6 +53,15 @@ pub(super) struct LogPart {
     globs: Vec<(Vec<u8>, u64)>,
     ids: Vec<(Vec<u8>, u64)>,
     hold_offs: Vec<(Vec<u8>, u64)>,
+}
+
+impl<'a> BannedText<'a> {
+    fn parse(name: &'a [u8]) -> Option<Self> {
+        match name.split_first() {
+            Some((&KEY_PREFIX, key)) => std::str::from_utf8(key).ok().map(Self::Key),
+            _ => std::str::from_utf8(name).ok().map(Self::Tag),
+        }
+    }
 }
 
 impl BanLog {
@@ -92,20 +116,30 @@ impl BanLog {
         let held_until = part.hold_offs.iter().map(|(_, until)| Timestamp(*until)).max();
         self.held_until = self.held_until.max(held_until);
         let text = |(name, number): (Vec<u8>, u64)| Some((String::from_utf8(name).ok()?, number));
-        for (tag, sequence) in part.tags.into_iter().filter_map(text) {
-            self.table.insert_tag(&tag, sequence, Timestamp(0));
+        for (name, sequence) in part.tags {
+            match BannedText::parse(&name) {
+                Some(BannedText::Tag(tag)) => self.table.insert_tag(tag, sequence, Timestamp(0)),
+                Some(BannedText::Key(key)) => self.table.insert_key(key, sequence, Timestamp(0)),
+                None => {}
+            }
         }
         for (glob, sequence) in part.globs.into_iter().filter_map(text) {
             if let Ok(glob) = Glob::new(&glob) {
                 self.table.insert_glob(glob, sequence, Timestamp(0));
             }
         }
-        for (name, until) in part.hold_offs.into_iter().filter_map(text) {
-            match name.split_at_checked(1) {
-                Some(("t", tag)) => self.table.insert_tag(tag, 0, Timestamp(until)),
-                Some(("g", glob)) => {
-                    if let Ok(glob) = Glob::new(glob) {
-                        self.table.insert_glob(glob, 0, Timestamp(until));
+        for (name, until) in part.hold_offs {
+            let until = Timestamp(until);
+            match name.split_first() {
+                Some((b't', name)) => match BannedText::parse(name) {
+                    Some(BannedText::Tag(tag)) => self.table.insert_tag(tag, 0, until),
+                    Some(BannedText::Key(key)) => self.table.insert_key(key, 0, until),
+                    None => {}
+                },
+                Some((b'g', glob)) => {
+                    let glob = std::str::from_utf8(glob).ok().and_then(|glob| Glob::new(glob).ok());
+                    if let Some(glob) = glob {
+                        self.table.insert_glob(glob, 0, until);
                     }
                 }
                 _ => {}
@@ -133,9 +167,10 @@ impl LogPart {
     pub(super) fn of_tags(
         is_all: bool,
         head: Position,
-        numbers: std::ops::RangeInclusive<u64>,
+        numbers: impl Iterator<Item = u64>,
     ) -> Self {
-        let tags = numbers.map(|number| (format!("t{number}").into_bytes(), number)).collect();
+        let tags: Vec<_> =
+            numbers.map(|number| (format!("t{number}").into_bytes(), number)).collect();
         let (globs, hold_offs) = (Vec::new(), Vec::new());
         let ids = vec![(head.id.to_vec(), head.sequence)];
         Self { is_all, head, dropped: 0, tags, globs, ids, hold_offs }
@@ -151,21 +186,29 @@ impl LogPart {
         self.head
     }
 
-    /// Whether patterns were banned.
-    pub(super) fn has_globs(&self) -> bool {
-        !self.globs.is_empty()
+    /// Whether keys or patterns were banned.
+    pub(super) fn has_keys(&self) -> bool {
+        let is_key = |(name, _): &(Vec<u8>, u64)| name.first() == Some(&KEY_PREFIX);
+        !self.globs.is_empty() || self.tags.iter().any(is_key)
     }
 
     /// The tags and the globs that were banned after `since`; `None` if some of them are not known.
+    /// A key is a glob of itself.
     pub(super) fn newer_than(self, since: Position) -> Option<(Vec<String>, Vec<String>)> {
         if (self.is_all && since.sequence > 0) || since.sequence < self.dropped {
             return None;
         }
-        let texts = |bans: Vec<(Vec<u8>, u64)>| {
-            let newer = bans.into_iter().filter(|(_, sequence)| *sequence > since.sequence);
-            newer.map(|(text, _)| String::from_utf8(text).ok()).collect::<Option<Vec<String>>>()
-        };
-        Some((texts(self.tags)?, texts(self.globs)?))
+        let is_newer = |(_, sequence): &(Vec<u8>, u64)| *sequence > since.sequence;
+        let globs = self.globs.into_iter().filter(is_newer);
+        let globs = globs.map(|(glob, _)| String::from_utf8(glob).ok());
+        let (mut tags, mut globs) = (Vec::new(), globs.collect::<Option<Vec<String>>>()?);
+        for (name, _) in self.tags.into_iter().filter(is_newer) {
+            match BannedText::parse(&name)? {
+                BannedText::Tag(tag) => tags.push(tag.to_owned()),
+                BannedText::Key(key) => globs.push(escaped(key)),
+            }
+        }
+        Some((tags, globs))
     }
 
     /// Parses the rest of a script's reply that begins with `LOG`.
@@ -233,6 +276,22 @@ mod tests {
         log.apply(part(true, position(1, 9), &[("d", 1)]), NOW);
         assert!(bans(&log, 0, "d") && !bans(&log, 0, "a"));
         assert!(!log.is_known(position(1, 1)));
+    }
+
+    #[test]
+    fn banned_keys_are_among_the_tags() {
+        let mut first = part(true, position(1, 1), &[("a", 1)]);
+        first.tags.push((encode_key("k*"), 1));
+        first.hold_offs = vec![([b"t".to_vec(), encode_key("k*")].concat(), NOW.0 + 1)];
+        assert!(first.has_keys() && !part(true, position(1, 1), &[("a", 1)]).has_keys());
+        let mut log = BanLog::default();
+        log.apply(first, NOW);
+        assert!(log.table().bans(0, "k*", &[]) && !log.table().bans(0, "k1", &[]));
+        assert!(log.table().refuses_fill(1, "k*", &[], NOW) && bans(&log, 0, "a"));
+        let mut news = part(true, position(1, 1), &[("a", 1)]);
+        news.tags.push((encode_key("k*"), 1));
+        let told = news.newer_than(Position::default());
+        assert_eq!(told, Some((vec!["a".to_owned()], vec!["k\\*".to_owned()])));
     }
 
     /// A new ban must not visit the others, of which there may be 100,000.

@@ -137,7 +137,7 @@ mod tests {
         known.learn(first, part(true, 1..=1), NOW);
         assert_eq!(known.log.head(), position(2));
         assert!(known.has(1, position(2)) && bans(&known, 2));
-        let empty = LogPart::of_tags(true, Position::default(), 1..=0);
+        let empty = LogPart::of_tags(true, Position::default(), std::iter::empty());
         known.learn(first, empty, NOW);
         assert!(bans(&known, 1) && bans(&known, 2), "as for an answer without any ban");
     }

@@ -6,9 +6,9 @@ if is_late then return {'LATE', server_time} end
 
 if not is_complete() then return {'DAMAGED', number(sequence)} end
 
--- Drops bans that no entry is older than. Ids are kept for an hour and for 10,000 bans at least, but
--- never more than a replica remembers: a ban visits all markers, so those of a lost log are met by
--- the next ban after a failover, and not 50,000 bans later.
+-- Drops bans that no entry is older than. Ids are kept for an hour and for 10,000 bans at least,
+-- but never more than a replica remembers: a ban visits all markers, so those of a lost log are met
+-- by the next ban after a failover, and not 50,000 bans later.
 local MINUTE, HOUR, IDS, MAX_IDS = 60000, 3600000, 10000, 50000
 local function newest_at(time)
   local found = redis.call('ZREVRANGEBYSCORE', KEYS[6], number(time), '-inf', 'LIMIT', 0, 1)
