@@ -45,6 +45,7 @@ use crate::{
 pub(super) use checks::Candidate;
 pub(super) use known::Asked;
 use known::Known;
+use markers::LastMove;
 use memory::{AccountedBytes, MemoryAccount};
 
 /// Namespaces whose logs are known at a time.
@@ -80,6 +81,8 @@ pub(super) struct NamespaceBans {
     /// When the last read failed, and why.
     reading: Mutex<Option<(Instant, Error)>>,
     is_advancing: AtomicBool,
+    /// What the last move of all markers has come to.
+    moving: Mutex<LastMove>,
     /// The newest ban when the last complete sweep began, and when it ended.
     swept: parking_lot::Mutex<Option<(u64, Instant)>>,
     /// Whether an announced ban is being read.
@@ -304,10 +307,10 @@ impl BanLogs {
         bans.known.read().ask(self.epoch())
     }
 
-    /// Adds a part of the log that was asked for. Forgets those of other namespaces if there are too
-    /// many.
+    /// Adds a part of the log that was asked for. Forgets those of other namespaces if there are
+    /// too many.
     pub(super) fn learn(&self, bans: &NamespaceBans, asked: Asked, part: LogPart) {
-        let has_globs = part.has_globs();
+        let has_keys = part.has_keys();
         {
             let mut known = bans.known.write();
             known.learn(asked, part, self.now());
@@ -315,7 +318,7 @@ impl BanLogs {
             let without_bans_in = epoch.map_or(0, |epoch| epoch + 1);
             bans.without_bans_in.store(without_bans_in, Ordering::Release);
         }
-        if has_globs {
+        if has_keys {
             // The leases of banned keys have ended. Whether a tag is banned is known at the fill.
             let prefix = self.0.schema.namespace_lease_prefix(&bans.namespace);
             self.0.lease_watchers.notify_prefix(prefix.as_bytes());
@@ -364,6 +367,7 @@ impl NamespaceBans {
             known: RwLock::new(Known::nothing(memory)),
             reading: Mutex::new(None),
             is_advancing: AtomicBool::new(false),
+            moving: Mutex::default(),
             swept: parking_lot::Mutex::default(),
             is_following: AtomicBool::new(false),
         }

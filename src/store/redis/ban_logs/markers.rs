@@ -6,12 +6,13 @@ use std::{
 };
 
 use redis::Value;
+use tokio::time::Instant;
 
 use super::{BanLogs, MAX_ATTEMPTS, NamespaceBans};
 use crate::{
     model::millis_ceil,
     store::{
-        ErrorKind, Result,
+        Error, ErrorKind, Result,
         redis::{
             announcement::announce_invalidation,
             ban_log::LogPart,
@@ -26,8 +27,20 @@ use crate::{
 /// Longest hold-off, in milliseconds, and some time for clocks.
 const HOLD_OFF_MARGIN_MS: u64 = 3_600_000 + 120_000;
 
+/// Attempts to move the markers while other replicas do.
+const MAX_MOVES: usize = 32;
+
 /// A marker: its name, what it is, and what it becomes. An empty one is missing.
 type Change = (Vec<u8>, Vec<u8>, Vec<u8>);
+
+/// What the last move of all markers of a namespace has come to.
+#[derive(Default)]
+pub(super) struct LastMove {
+    /// The epoch of the last success, and the ban that all markers have reached.
+    reached: Option<(u64, Position)>,
+    /// When the last one failed, and why.
+    failure: Option<(Instant, Error)>,
+}
 
 impl BanLogs {
     /// Ends the generations of all shards of a namespace, and drops the bans up to the number
@@ -82,8 +95,45 @@ impl BanLogs {
         until: Position,
         adds_missing: bool,
     ) -> Result<bool> {
+        let (began_at, epoch) = (Instant::now(), self.epoch());
+        // One at a time, because concurrent ones would make each other try again. All bans that
+        // are known meanwhile take part in the next one.
+        let mut last = bans.moving.lock().await;
+        if let Some((failed_at, error)) = &last.failure
+            && *failed_at >= began_at
+        {
+            return Err(error.clone());
+        }
+        if let Some((in_epoch, reached)) = last.reached
+            && !adds_missing
+            && in_epoch == epoch
+            && reached.sequence >= until.sequence
+        {
+            let known = bans.known.read();
+            if known.has(epoch, reached) && known.has(epoch, until) {
+                return Ok(true);
+            }
+        }
+        self.read_ban(bans, until).await?;
+        let newest = self.head(bans);
+        let until = if newest.sequence > until.sequence { newest } else { until };
+        let moved = self.move_alone(bans, until, adds_missing).await;
+        match &moved {
+            Ok(true) => last.reached = Some((epoch, until)),
+            Ok(false) => last.reached = None,
+            Err(error) => last.failure = Some((Instant::now(), error.clone())),
+        }
+        moved
+    }
+
+    async fn move_alone(
+        &self,
+        bans: &NamespaceBans,
+        until: Position,
+        adds_missing: bool,
+    ) -> Result<bool> {
         let mut names: Vec<String> = self.0.schema.markers(&bans.namespace);
-        for _ in 0..MAX_ATTEMPTS {
+        for _ in 0..MAX_MOVES {
             let markers = self.markers(&names).await?;
             // Other bans may have been faster.
             let newest = markers.iter().map(|(_, marker)| Position::of_marker(marker).sequence);
