@@ -115,8 +115,8 @@ async fn no_back_off_begins_under_a_banned_lease() {
     setup.cache(1).get_or_fetch(fetch("other", 0)).await.unwrap().expect_contended();
 }
 
-/// Held-off patterns stay in the log until their hold-off ends, and may fill it. Then the hold-off is
-/// one of all keys, and the ban is answered at once.
+/// Held-off patterns stay in the log until their hold-off ends, and may fill it. Then the hold-off
+/// is one of all keys, and the ban is answered at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hold_offs_that_have_no_place_hold_for_the_whole_namespace() {
     const ONE: &[(&str, &str)] = &[("LARDER_DEFAULTS__MAX_BANNED_PATTERNS", "1")];
@@ -157,8 +157,8 @@ async fn hold_offs_that_have_no_place_hold_for_the_whole_namespace() {
     assert_eq!(setup.read_by_all("kept").await, [None, None]);
 }
 
-/// A replica that has not met the ban learns of the hold-off with the lease, also in a shard that had
-/// no marker, and while no ban is announced to it.
+/// A replica that has not met the ban learns of the hold-off with the lease, also in a shard that
+/// had no marker.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hold_off_reaches_shards_without_a_marker() {
     let mut setup = Setup::start(1).await;
