@@ -145,6 +145,31 @@ for store in memory redis; do
     "watched_$store=cpu_us watched_$store writes watched_$store"
 done
 
+echo "bans" >&2
+# One server for each case, with a prefix of its own, and no sweep that would drop the bans. The
+# embedded store moves an entry to the newest ban with the first read that checks it; on Redis each
+# read of an older entry checks it.
+readonly BANS=1000
+p50_of() { taskset -c 1 "$BASELINE" p50 "${address[$1]}" "$2" "$SECONDS_EACH"; }
+for store in memory redis; do
+  url=memory
+  [[ $store == memory ]] || url="unix://$redis_socket"
+  for case in none current older; do
+    start_larder "${case}_$store" "$url" "LARDER_STORE__PREFIX=$case" LARDER_STORE__SWEEP_RATE=0
+    # A namespace without an entry has nothing to ban.
+    "$BASELINE" tagged "${address[${case}_$store]}"
+    [[ $case == none ]] || "$BASELINE" ban "${address[${case}_$store]}" "$BANS"
+    [[ $case != current ]] || "$BASELINE" tagged "${address[${case}_$store]}"
+    "$BASELINE" check "${address[${case}_$store]}"
+  done
+  interleaved "none_$store=cpu_us none_$store gets 8 32 ${address[none_$store]}" \
+    "current_$store=cpu_us current_$store gets 8 32 ${address[current_$store]}" \
+    "older_$store=cpu_us older_$store gets 8 32 ${address[older_$store]}"
+done
+start_larder banning "unix://$redis_socket" LARDER_STORE__PREFIX=banning LARDER_STORE__SWEEP_RATE=0
+"$BASELINE" tagged "${address[banning]}"
+interleaved "p50_set=p50_of banning Set" "p50_invalidate=p50_of banning Invalidate"
+
 # goodput RESULT PEAK: the ratio of two results.
 goodput() { ratio "${result[$1]}" "${result[$2]}"; }
 twice_one_core=$(awk -v one="$one_core" 'BEGIN { print 2 * one }')
@@ -176,5 +201,15 @@ twice_one_core=$(awk -v one="$one_core" 'BEGIN { print 2 * one }')
     row "Set of random keys of 1,000 ($store): CPU without / with 100 streams of their changes" \
       "$unwatched / $watched us ($(ratio "$watched" "$unwatched"))" 1.1
   done
+  for store in memory redis; do
+    none=${result[none_$store]} current=${result[current_$store]} older=${result[older_$store]}
+    row "Get ($store) in a namespace without bans / with $BANS, its entry is current: CPU" \
+      "$none / $current us ($(ratio "$current" "$none"))" 1.1
+    row "the same, the $BANS banned tags are newer than its entry" \
+      "$older us ($(ratio "$older" "$none"))" 1.3
+  done
+  row "Redis, one call at a time: p50 of Set / of Invalidate of one tag" \
+    "${result[p50_set]} / ${result[p50_invalidate]} us ($(ratio "${result[p50_invalidate]}" \
+      "${result[p50_set]}"))" 3
   row "memory (RSS) with $KEYS entries of 100 B" "$many_memory MB"
 } | tee "$OUT/limits.md"

@@ -68,7 +68,6 @@
 //!
 //! | feature | place |
 //! |---|---|
-//! | invalidation by tag or pattern, bans | a use case in `cache`, an operation of `store` |
 //! | authentication | `src/auth`, a leaf; a step of `rpc/pipeline.rs` |
 //! | journal of changes | a decorator in `store`, as `store/circuit_breaker_store.rs` |
 //! | dashboard | `src/admin/dashboard`, on the admin port |

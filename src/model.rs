@@ -6,6 +6,7 @@ mod glob;
 mod json;
 mod json_member;
 mod key;
+mod logged_name;
 mod saturating;
 mod schema_version;
 mod timestamp;
@@ -26,6 +27,7 @@ pub use key::{
     EntryKey, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, MAX_PARAMS, MAX_PARAMS_BYTES, Namespace,
     PARAMS_DIGEST_BYTES, ParamsDigest,
 };
+pub use logged_name::{log_names_in_plain_text, logged_name};
 pub use saturating::SaturatingFrom;
 pub use schema_version::{MAX_SCHEMA_VERSION_BYTES, SchemaVersion};
 pub use timestamp::{Timestamp, millis_ceil};

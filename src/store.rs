@@ -7,6 +7,7 @@
 //! no more than was configured. Freshness, the permission to fill and the answer to the caller are
 //! decided in [`crate::cache`].
 
+mod ban_log_lines;
 mod bans;
 pub mod circuit_breaker_store;
 mod clock;

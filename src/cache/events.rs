@@ -220,7 +220,7 @@ impl Cache {
                 InvalidateTarget::Namespace(_) => whole += 1,
                 InvalidateTarget::Tags(_, some) => tags += some.len(),
                 InvalidateTarget::Pattern(..) => patterns += 1,
-                InvalidateTarget::Key(_) => keys += 1,
+                InvalidateTarget::Key(_) | InvalidateTarget::KeyOfAllVersions(_) => keys += 1,
             }
         }
         let route = route.name();

@@ -6,13 +6,16 @@ mod plan;
 mod tests;
 mod windows;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 
 use super::{Cache, Error};
 use crate::{
-    model::Namespace,
+    model::{Namespace, logged_name},
     store::{self, BanOutcome},
 };
 pub use plan::InvalidateTarget;
@@ -23,6 +26,9 @@ use plan::NamespacePlan;
 
 /// Namespaces that one log line names.
 const LOGGED_NAMESPACES: usize = 8;
+
+/// Tags, patterns and keys that one log line names, of each.
+const LOGGED_NAMES: usize = 8;
 
 /// What became of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +99,9 @@ impl Cache {
             .collect();
         if failure.is_none() && !targets.is_empty() {
             self.log_invalidation(&plans, keys);
+            if tracing::enabled!(tracing::Level::DEBUG) {
+                log_targets(targets, hold_off);
+            }
         }
         let outcomes: BTreeMap<_, _> = plans.keys().copied().zip(banned).collect();
         let mut deleted = deleted.into_iter();
@@ -100,6 +109,11 @@ impl Cache {
             InvalidateTarget::Key(_) => {
                 let existed = deleted.next().flatten()?;
                 Some(TargetOutcome::Deleted { existed })
+            }
+            InvalidateTarget::KeyOfAllVersions(key) => {
+                let existed = deleted.next().flatten();
+                outcomes.get(key.namespace()).copied().flatten()?;
+                Some(TargetOutcome::Deleted { existed: existed? })
             }
             InvalidateTarget::Namespace(namespace) => {
                 outcomes.get(namespace).copied().flatten()?;
@@ -149,6 +163,40 @@ impl Cache {
         let namespaces: Vec<&str> =
             plans.keys().take(LOGGED_NAMESPACES).map(|name| name.as_str()).collect();
         tracing::info!(count, ?namespaces, whole, tags, patterns, keys, "invalidated");
+    }
+}
+
+/// Says of each call what it has invalidated.
+#[cold]
+fn log_targets(targets: &[InvalidateTarget], hold_off: Duration) {
+    let namespaces: BTreeSet<&str> = targets.iter().map(|one| one.namespace().as_str()).collect();
+    for namespace in namespaces.into_iter().take(LOGGED_NAMESPACES) {
+        let (mut is_whole, mut tags, mut patterns, mut keys) = (false, vec![], vec![], vec![]);
+        for target in targets.iter().filter(|target| target.namespace().as_str() == namespace) {
+            match target {
+                InvalidateTarget::Namespace(_) => is_whole = true,
+                InvalidateTarget::Tags(_, some) => tags.extend(some.iter().map(String::as_str)),
+                InvalidateTarget::Pattern(_, glob) => patterns.push(glob.as_str()),
+                InvalidateTarget::Key(key) | InvalidateTarget::KeyOfAllVersions(key) => {
+                    keys.push(key.key());
+                }
+            }
+        }
+        let count = tags.len() + patterns.len() + keys.len();
+        let logged = |names: &[&str]| -> Vec<String> {
+            names.iter().take(LOGGED_NAMES).map(|name| logged_name(name).into_owned()).collect()
+        };
+        let (tags, patterns, keys) = (logged(&tags), logged(&patterns), logged(&keys));
+        tracing::debug!(
+            namespace,
+            is_whole,
+            ?tags,
+            ?patterns,
+            ?keys,
+            count,
+            ?hold_off,
+            "invalidation applied"
+        );
     }
 }
 

@@ -7,13 +7,13 @@ mod change;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
 use super::{Cache, Error, VersionCondition, policy, policy::Verdict};
 use crate::{
-    model::{EntryKey, Kind, Lifetime, NewEntry, Version},
+    model::{EntryKey, FetchMetadata, Kind, Lifetime, NewEntry, Validators, Version},
     stats::counters::Counter,
     store::{Condition, PutOutcome},
 };
@@ -127,7 +127,14 @@ impl Cache {
             version: Version::random(),
             lifetime,
             tags: entry.tags,
-            fetch_metadata: None,
+            // Validators and early refreshes are for the value before; the source is the same.
+            fetch_metadata: entry.fetch_metadata.as_deref().map(|metadata| {
+                Arc::new(FetchMetadata {
+                    validators: Validators::default(),
+                    fetch_time: Duration::ZERO,
+                    source: metadata.source,
+                })
+            }),
         };
         Ok(match self.store.put(key, &changed, condition).await.inspect_err(refused)? {
             PutOutcome::Stored => {

@@ -185,11 +185,15 @@ impl Channel {
         state.wake_all();
     }
 
-    /// The ends of the lanes, with all that is recorded.
-    pub(super) fn ends(&self, limit: usize) -> [u64; 2] {
+    /// The ends of the lanes, with all that is recorded. The error is a loss, which comes before
+    /// the ends: a position there would not tell of it.
+    pub(super) fn ends(&self, limit: usize) -> Result<[u64; 2], ResetReason> {
         let mut state = self.lock();
+        if let Status::Lost(reason) = state.status {
+            return Err(reason);
+        }
         state.seal(&self.namespace, limit);
-        [state.lanes[0].end(), state.lanes[1].end()]
+        Ok([state.lanes[0].end(), state.lanes[1].end()])
     }
 
     /// Drops old changes until each lane takes at most `limit` bytes.
@@ -231,5 +235,22 @@ impl ChannelState {
 
     fn wake_all(&self) {
         self.watchers.iter().for_each(|watcher| watcher.news.notify_one());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A watcher looks at the status first, and at the ends later.
+    #[test]
+    fn a_lost_channel_has_no_ends_from_which_a_watcher_could_be_ready() {
+        let namespace = Namespace::new("ns").unwrap_or_else(|_| unreachable!());
+        let channel = Channel::new(namespace, 7, Status::Following, 1);
+        assert_eq!(channel.ends(1000), Ok([7, 7]));
+        channel.lose(ResetReason::FeedLost);
+        assert_eq!(channel.ends(1000), Err(ResetReason::FeedLost));
+        channel.follow();
+        assert!(channel.ends(1000).is_ok_and(|ends| ends > [7, 7]));
     }
 }

@@ -163,8 +163,10 @@ impl Watcher {
     }
 
     fn begin(&mut self) -> WatchSignal {
-        self.move_to_ends();
-        self.ready(false)
+        match self.move_to_ends() {
+            Ok(_) => self.ready(false),
+            Err(reason) => self.reset(reason),
+        }
     }
 
     /// Continues from a token, as far as nothing is missing.
@@ -177,7 +179,10 @@ impl Watcher {
         let Some(token) = token.filter(is_of_request) else {
             return self.reset(ResetReason::NotResumable);
         };
-        let ends = self.move_to_ends();
+        let ends = match self.move_to_ends() {
+            Ok(ends) => ends,
+            Err(reason) => return self.reset(reason),
+        };
         if token.hub == self.hub.id() && self.is_recorded(&token.positions) {
             for (followed, position) in self.followed.iter_mut().zip(&token.positions) {
                 followed.cursors = position.cursors;
@@ -300,11 +305,12 @@ impl Watcher {
         if self.hub.is_coherent() { Readiness::Ready } else { Readiness::Waiting }
     }
 
-    fn move_to_ends(&mut self) -> Vec<[u64; 2]> {
+    /// The error is a loss since the watcher was found to be ready.
+    fn move_to_ends(&mut self) -> Result<Vec<[u64; 2]>, ResetReason> {
         let limit = self.hub.lane_limit();
         let ends = self.followed.iter_mut().map(|followed| {
-            followed.cursors = followed.channel.ends(limit);
-            followed.cursors
+            followed.cursors = followed.channel.ends(limit)?;
+            Ok(followed.cursors)
         });
         ends.collect()
     }

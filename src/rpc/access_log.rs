@@ -14,7 +14,7 @@ use tonic::Code;
 use tracing::Level;
 
 use super::{method::Method, metrics::code_name};
-use crate::model::{EntryKey, Namespace, SaturatingFrom as _};
+use crate::model::{EntryKey, Namespace, SaturatingFrom as _, log_names_in_plain_text};
 
 /// Target of the access log.
 const TARGET: &str = "larder::request";
@@ -36,6 +36,7 @@ impl KeyLogging {
     /// Logs keys in plain text, or as a hash.
     pub fn set(&self, plain_text: bool) {
         self.0.store(plain_text, Ordering::Relaxed);
+        log_names_in_plain_text(plain_text);
     }
 
     fn format(&self, key: &EntryKey) -> String {

@@ -87,7 +87,7 @@ impl PlannedTargets {
     /// The keys of single entries.
     pub(super) fn keys_mut(&mut self) -> impl Iterator<Item = &mut EntryKey> {
         self.targets.iter_mut().filter_map(|target| match target {
-            InvalidateTarget::Key(key) => Some(key),
+            InvalidateTarget::Key(key) | InvalidateTarget::KeyOfAllVersions(key) => Some(key),
             InvalidateTarget::Namespace(_)
             | InvalidateTarget::Tags(..)
             | InvalidateTarget::Pattern(..) => None,

@@ -78,18 +78,20 @@ struct OpenBucket {
 
 impl HotKeyTally {
     /// Adds samples at the time `now`. Returns the buckets that have ended, and the number of
-    /// samples that were dropped because there are too many namespaces.
+    /// samples that were dropped from any because there are too many namespaces.
     pub fn add(&mut self, keys: &[EntryKey], now: Timestamp) -> (Vec<HotKeyBucket>, u64) {
-        let (mut ended, mut dropped) = (Vec::new(), 0);
+        let (mut ended, mut is_dropped) = (Vec::new(), vec![false; keys.len()]);
         for (window, open) in [(MINUTES, &mut self.minute), (TEN_MINUTES, &mut self.ten_minutes)] {
             let number = window.bucket(now);
             if let Some(old) = open.take_if(|open| open.number != number) {
                 ended.extend(old.summary(window));
             }
             let open = open.get_or_insert_with(|| OpenBucket::new(number));
-            dropped = keys.iter().filter(|key| !open.add(key)).count() as u64;
+            for (key, is_dropped) in keys.iter().zip(&mut is_dropped) {
+                *is_dropped |= !open.add(key);
+            }
         }
-        (ended, dropped)
+        (ended, is_dropped.into_iter().filter(|is_dropped| *is_dropped).count() as u64)
     }
 
     /// The buckets that have not ended and have samples.

@@ -379,7 +379,10 @@ impl Store for MemoryStore {
             store.changes.publish(namespace.as_str(), change);
         }
         // The lease of a banned key has ended. Whether a tag is banned is known at the fill only.
-        if !ban.globs.is_empty() || outcome == BanOutcome::NamespaceInvalidated {
+        if !ban.globs.is_empty()
+            || !ban.keys.is_empty()
+            || outcome == BanOutcome::NamespaceInvalidated
+        {
             store.lease_watchers.notify_all();
         }
         store.evict_to_limit();

@@ -4,5 +4,7 @@
 mod cloud_events;
 // PublishEvent, and events as targets of Invalidate.
 mod publish;
+// Releases with other schema versions.
+mod schema_versions;
 // Redis streams as sources.
 mod streams;

@@ -4,6 +4,8 @@
 mod ban_leases;
 // Bounds of what a replica keeps of bans.
 mod ban_memory;
+// Bans that overtake each other.
+mod ban_order;
 // Replicas on one Redis, for the tests of bans.
 mod ban_setup;
 // The sweep removes banned entries, and bans that are not needed any more.

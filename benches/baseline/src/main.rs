@@ -9,6 +9,10 @@
 //! baseline fill ADDRESS KEYS             stores KEYS small values
 //! baseline spread ADDRESS KEYS SECONDS   reads random ones of them; prints the number of reads
 //! baseline writes ADDRESS KEYS SECONDS   stores random ones of them; prints the number of writes
+//! baseline tagged ADDRESS                stores the value of Get with 4 tags, which are not banned
+//! baseline ban ADDRESS TAGS              bans tags, one after the other
+//! baseline p50 ADDRESS RPC SECONDS       calls an RPC one by one, and prints the median time in
+//!                                        microseconds; RPC is Set, or Invalidate of one tag
 //! baseline watch ADDRESS STREAMS         opens streams of changes, each on a connection of its own,
 //!                                        prints `ready`, and reads them until standard input ends
 //! baseline idle ADDRESS CONNECTIONS      opens connections, prints `open`, and keeps them until
@@ -177,6 +181,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ["writes", address, keys, seconds] => {
             writes(address, keys.parse()?, seconds.parse()?).await
         }
+        ["tagged", address] => tagged(address).await,
+        ["ban", address, tags] => ban(address, tags.parse()?).await,
+        ["p50", address, rpc, seconds] => p50(address, rpc, seconds.parse()?).await,
         ["watch", address, streams] => watch(address, streams.parse()?).await,
         ["idle", address, connections] => idle(address, connections.parse()?).await,
         _ => Err("usage: see the top of main.rs".into()),
@@ -339,6 +346,50 @@ async fn writes(address: &str, keys: u64, seconds: u64) -> Result<(), Box<dyn Er
         sum += stored??;
     }
     println!("{sum}");
+    Ok(())
+}
+
+async fn tagged(address: &str) -> Result<(), Box<dyn Error>> {
+    let tags = (0..4).map(|number| format!("kept-{number}")).collect();
+    let answer = connect(address).await?.set(pb::SetRequest { tags, ..set_request() }).await?;
+    let result = answer.into_inner().result();
+    if result == pb::SetResult::Stored { Ok(()) } else { Err(format!("{result:?}").into()) }
+}
+
+fn ban_request(number: u64) -> pb::InvalidateRequest {
+    let tags = vec![format!("banned-{number}")];
+    let target = pb::TagTarget { namespace: get_request().namespace, tags };
+    let target = pb::Target { target: Some(pb::target::Target::Tags(target)) };
+    pb::InvalidateRequest { targets: vec![target], ..Default::default() }
+}
+
+async fn ban(address: &str, tags: u64) -> Result<(), Box<dyn Error>> {
+    let mut client = connect(address).await?;
+    for number in 0..tags {
+        let results = client.invalidate(ban_request(number)).await?.into_inner().results;
+        if results.iter().any(|result| result.namespace_invalidated) {
+            return Err("the namespace was invalidated".into());
+        }
+    }
+    Ok(())
+}
+
+async fn p50(address: &str, rpc: &str, seconds: u64) -> Result<(), Box<dyn Error>> {
+    let mut client = connect(address).await?;
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut times = Vec::new();
+    while Instant::now() < end {
+        let began_at = Instant::now();
+        match rpc {
+            "Set" => drop(client.set(set_request()).await?),
+            "Invalidate" => drop(client.invalidate(ban_request(times.len() as u64 % 1000)).await?),
+            _ => return Err("unknown RPC".into()),
+        }
+        times.push(began_at.elapsed());
+    }
+    times.sort_unstable();
+    let median = times.get(times.len() / 2).ok_or("no call ended")?;
+    println!("{:.1}", median.as_secs_f64() * 1e6);
     Ok(())
 }
 

@@ -169,7 +169,8 @@ impl Rule {
                 };
                 let params: Vec<_> = params.iter().map(expand).collect::<Result<_, Violation>>()?;
                 let params = params.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-                InvalidateTarget::Key(EntryKey::new(namespace, &key.expand(event)?, params)?)
+                let key = EntryKey::new(namespace, &key.expand(event)?, params)?;
+                InvalidateTarget::KeyOfAllVersions(key)
             }
             Selection::Tags(tags) => {
                 let mut tags: Vec<String> =

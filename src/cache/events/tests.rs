@@ -69,7 +69,7 @@ async fn all_rules_of_an_event_are_applied_as_one_ban() {
     for (key, is_stored) in [("7:a", false), ("8:a", false), ("7", false), ("8", true)] {
         assert_eq!(test.stored(key).await.is_some(), is_stored, "{key}");
     }
-    assert_eq!(test.all_counted(), [(Counter::Deletes, 1), (Counter::Bans, 2)]);
+    assert_eq!(test.all_counted(), [(Counter::Deletes, 1), (Counter::Bans, 3)]);
     assert_eq!(counts(&test), [("changed".to_owned(), "applied", 1)]);
 }
 

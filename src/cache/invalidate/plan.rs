@@ -26,6 +26,9 @@ pub enum InvalidateTarget {
     Pattern(Namespace, Glob),
     /// One entry.
     Key(EntryKey),
+    /// One entry, and those with its key of other releases and clients, whose schema version is
+    /// another one. It is not known which there are.
+    KeyOfAllVersions(EntryKey),
 }
 
 /// What is to be invalidated in one namespace, besides single entries.
@@ -46,13 +49,13 @@ impl InvalidateTarget {
             Self::Namespace(namespace) | Self::Tags(namespace, _) | Self::Pattern(namespace, _) => {
                 namespace
             }
-            Self::Key(key) => key.namespace(),
+            Self::Key(key) | Self::KeyOfAllVersions(key) => key.namespace(),
         }
     }
 
     pub(super) fn key(&self) -> Option<&EntryKey> {
         match self {
-            Self::Key(key) => Some(key),
+            Self::Key(key) | Self::KeyOfAllVersions(key) => Some(key),
             Self::Namespace(_) | Self::Tags(..) | Self::Pattern(..) => None,
         }
     }
@@ -72,6 +75,7 @@ impl NamespacePlan {
             InvalidateTarget::Namespace(_) => self.is_whole = true,
             InvalidateTarget::Tags(_, tags) => self.ban.tags.extend_from_slice(tags),
             InvalidateTarget::Pattern(_, glob) => self.add_glob(glob),
+            InvalidateTarget::KeyOfAllVersions(key) => self.ban.keys.push(key.key().to_owned()),
             InvalidateTarget::Key(_) => {}
         }
     }
@@ -80,12 +84,13 @@ impl NamespacePlan {
     pub(super) fn merge(&mut self, other: &Self) {
         self.is_whole |= other.is_whole;
         self.ban.tags.extend_from_slice(&other.ban.tags);
+        self.ban.keys.extend_from_slice(&other.ban.keys);
         other.ban.globs.iter().for_each(|glob| self.add_glob(glob));
     }
 
-    /// Number of tags and patterns, some of them possibly equal.
+    /// Number of tags, patterns and keys, some of them possibly equal.
     pub(super) fn len(&self) -> usize {
-        self.ban.tags.len() + self.ban.globs.len()
+        self.ban.tags.len() + self.ban.globs.len() + self.ban.keys.len()
     }
 
     fn add_glob(&mut self, glob: &Glob) {
@@ -103,6 +108,8 @@ impl NamespacePlan {
     ) -> store::Result<BanOutcome> {
         self.ban.tags.sort_unstable();
         self.ban.tags.dedup();
+        self.ban.keys.sort_unstable();
+        self.ban.keys.dedup();
         let counters = &self.context.counters;
         let limits = policy::ban_limits(self.context.config());
         if self.is_whole {
@@ -126,7 +133,7 @@ impl NamespacePlan {
     /// The ban of all entries.
     fn everything(&self) -> Ban {
         let globs = Glob::new("*").into_iter().collect();
-        Ban { tags: Vec::new(), globs, hold_off: self.ban.hold_off }
+        Ban { globs, hold_off: self.ban.hold_off, ..Ban::default() }
     }
 }
 

@@ -1,13 +1,12 @@
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-
 use futures_util::future::join_all;
 
 use super::*;
 use crate::{
     cache::testing::{MILLISECOND, SECOND, TestCache, config, key, key_in, new_entry},
     config::NamespaceConfig,
+    model::FetchSource,
     store::ErrorKind,
 };
 
@@ -45,6 +44,21 @@ async fn a_patch_changes_the_value_and_keeps_tags_and_expiry() {
     assert_eq!(stored.fresh_until.since(test.memory.now()), 40 * SECOND);
     assert_eq!(stored.stale_if_error, 7 * SECOND);
     assert_eq!(test.all_counted(), [(Counter::Sets, 1)]);
+}
+
+/// So that it ends when the URL of the origin changes, as a value that was not patched does.
+#[tokio::test(start_paused = true)]
+async fn a_patched_value_keeps_its_source_and_no_validators() {
+    let test = TestCache::of_callers(config());
+    let source = Some(FetchSource { target: 7, headers: 8 });
+    let validators = Validators { etag: Some("e".into()), ..Validators::default() };
+    let fetched = FetchMetadata { validators, fetch_time: SECOND, source };
+    let entry =
+        NewEntry { fetch_metadata: Some(Arc::new(fetched)), ..json(r#"{"a": 1}"#, 60 * SECOND) };
+    test.put("k", &entry).await;
+    applied(&test, &merge(r#"{"b": 2}"#)).await;
+    let stored = test.stored("k").await.unwrap().fetch_metadata.unwrap();
+    assert_eq!(*stored, FetchMetadata { source, ..FetchMetadata::default() });
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,6 +23,9 @@ pub(in crate::cli) struct Args {
     /// Value of a missing counter before the amount is added
     #[arg(long, default_value_t = 0, value_name = "NUMBER", allow_negative_numbers = true)]
     initial: i64,
+    /// Leave a missing counter as it is
+    #[arg(long, conflicts_with_all = ["initial", "ttl"])]
+    if_present: bool,
     /// TTL of a counter that this call creates, such as 5m [default: as configured]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     ttl: Option<Duration>,
@@ -34,9 +37,10 @@ pub(in crate::cli) struct Args {
 struct Line<'a> {
     #[serde(flatten)]
     name: EntryName<'a>,
-    value: i64,
-    version: &'a str,
+    value: Option<i64>,
+    version: Option<&'a str>,
     ttl_remaining: Option<f64>,
+    missing: bool,
 }
 
 impl Args {
@@ -50,18 +54,22 @@ impl Args {
                 delta: Some(self.delta),
                 initial: self.initial,
                 ttl: self.ttl.map(from_duration),
-                ..IncrementRequest::default()
+                if_present: self.if_present,
             };
             let response =
                 session.answer(session.cache().increment(session.request(request))).await?;
             let line = Line {
                 name: EntryName::new(&key),
-                value: response.value,
-                version: &response.version,
+                value: (!response.missing).then_some(response.value),
+                version: (!response.missing).then_some(&response.version),
                 ttl_remaining: seconds(response.ttl_remaining),
+                missing: response.missing,
             };
-            Output::stdout(self.call.json).line(&line, || response.value.to_string())?;
-            Ok(Ending::Done)
+            Output::stdout(self.call.json).line(&line, || match response.missing {
+                true => "miss".to_owned(),
+                false => response.value.to_string(),
+            })?;
+            Ok(if response.missing { Ending::Miss } else { Ending::Done })
         })
     }
 }

@@ -44,7 +44,7 @@ fn pb_target(target: &InvalidateTarget) -> pb::Target {
             Kind::Pattern(pb::PatternTarget { namespace, glob: glob.to_string() })
         }
         // Only the digest of the params is known.
-        InvalidateTarget::Key(key) => {
+        InvalidateTarget::Key(key) | InvalidateTarget::KeyOfAllVersions(key) => {
             let key = key.key().to_owned();
             Kind::Key(pb::KeyRef { namespace, key, params: BTreeMap::new() })
         }

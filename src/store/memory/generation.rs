@@ -137,6 +137,12 @@ impl Generation {
         bans.map(|bans| bans.read().table().list(self.sequence, key, tags)).unwrap_or_default()
     }
 
+    /// The bans that refuse a fill under a lease of this generation.
+    pub(super) fn refusing_bans(&self, key: &str, tags: &[String]) -> Vec<MatchingBan> {
+        let bans = self.state.bans().filter(|_| !self.is_ended());
+        bans.map(|bans| bans.read().table().refusing(self.sequence, key, tags)).unwrap_or_default()
+    }
+
     /// Number of patterns that [`Generation::renewed`] may match a key with.
     pub(super) fn check_effort(&self) -> u32 {
         let bans = if self.is_ended() { None } else { self.state.bans() };

@@ -15,7 +15,7 @@ use crate::{
     model::{Entry, EntryKey, NewEntry, Timestamp},
     store::{
         AcquireOutcome, AcquireRequest, ErrorKind, LeaseLoss, LeaseStatus, LeaseToken, Leases,
-        Result, RevalidateOutcome, Revalidation, key_watch::KeyWatch, short_cause,
+        Result, RevalidateOutcome, Revalidation, ban_log_lines, key_watch::KeyWatch, short_cause,
     },
 };
 
@@ -201,13 +201,22 @@ impl Inner {
         tags: &[String],
         now: Timestamp,
     ) -> LeaseStatus {
-        self.lease_status(shard, key, token, now)?;
+        let status = self.lease_status(shard, key, token, now);
         let lease = shard.leases.lease(key, now);
-        if lease.is_some_and(|lease| lease.generation.refuses_fill(key.key.key(), tags, now)) {
-            self.void_lease(shard, key, LeaseLoss::Invalidated);
+        let is_refused =
+            || lease.is_some_and(|lease| lease.generation.refuses_fill(key.key.key(), tags, now));
+        if status == Err(LeaseLoss::Invalidated) || (status.is_ok() && is_refused()) {
+            if ban_log_lines::is_enabled() {
+                let bans = lease.map(|lease| lease.generation.refusing_bans(key.key.key(), tags));
+                let bans = bans.unwrap_or_default();
+                ban_log_lines::refused_fill(key.key.namespace(), key.key.key(), &bans);
+            }
+            if status.is_ok() {
+                self.void_lease(shard, key, LeaseLoss::Invalidated);
+            }
             return Err(LeaseLoss::Invalidated);
         }
-        Ok(())
+        status
     }
 
     /// Why a lease is lost. Its record may have been removed after an invalidation.

@@ -112,7 +112,11 @@ impl FillChecks {
         let marker_name = store.schema.entry_keys(key).marker;
         let accepts =
             store.bans.accepts_fill(&self.entry.bans, (&marker_name, &marker), &candidate);
-        Ok(if Box::pin(accepts).await? { FillStep::Again } else { FillStep::Refused })
+        if Box::pin(accepts).await? {
+            return Ok(FillStep::Again);
+        }
+        store.bans.log_refusal(&self.entry.bans, &candidate);
+        Ok(FillStep::Refused)
     }
 }
 
@@ -135,6 +139,8 @@ impl RedisStore {
         let entry = self.begin_checks(key).await?;
         let head = self.bans.head(&entry.bans);
         if head.sequence > 0 && self.bans.holds_off(&entry.bans, key.key(), tags) {
+            let candidate = Candidate { since: head, key: key.key(), tags };
+            self.bans.log_refusal(&entry.bans, &candidate);
             return Ok(None);
         }
         Ok(Some(FillChecks { entry, granted_at: head, until: head }))

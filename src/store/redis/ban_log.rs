@@ -5,15 +5,30 @@ use std::collections::BTreeMap;
 
 use super::{marker::Position, script_reply::ScriptReply};
 use crate::{
-    model::{Glob, Timestamp},
+    model::{Glob, Timestamp, escaped},
     store::{Result, bans::BanTable},
 };
 
-/// Ids of bans that a replica remembers. Redis keeps those of an hour, or 10,000.
+/// Ids of bans that a replica remembers, as many as Redis keeps; see `scripts/append_ban.lua`.
 const MAX_IDS: usize = 50_000;
 
 /// Memory of an id in the map, in bytes, with the share of its node, which may be half full.
 const ID_BYTES: usize = 2 * (size_of::<(u64, Position)>() + 2);
+
+/// First byte of a banned key among the tags of the log. No tag has it, because tags are UTF-8.
+const KEY_PREFIX: u8 = 0xff;
+
+/// A text that is banned as a whole.
+#[derive(Debug, PartialEq, Eq)]
+enum BannedText<'a> {
+    Tag(&'a str),
+    Key(&'a str),
+}
+
+/// A banned key, as it is among the tags of the log.
+pub(super) fn encode_key(key: &str) -> Vec<u8> {
+    [&[KEY_PREFIX], key.as_bytes()].concat()
+}
 
 /// What a replica knows of the log of a namespace.
 #[derive(Default)]
@@ -23,6 +38,8 @@ pub(super) struct BanLog {
     dropped: u64,
     ids: BTreeMap<u64, Position>,
     table: BanTable,
+    /// When the last known hold-off ends: bans that were dropped are kept until then.
+    held_until: Option<Timestamp>,
 }
 
 /// A part of the log.
@@ -36,6 +53,15 @@ pub(super) struct LogPart {
     globs: Vec<(Vec<u8>, u64)>,
     ids: Vec<(Vec<u8>, u64)>,
     hold_offs: Vec<(Vec<u8>, u64)>,
+}
+
+impl<'a> BannedText<'a> {
+    fn parse(name: &'a [u8]) -> Option<Self> {
+        match name.split_first() {
+            Some((&KEY_PREFIX, key)) => std::str::from_utf8(key).ok().map(Self::Key),
+            _ => std::str::from_utf8(name).ok().map(Self::Tag),
+        }
+    }
 }
 
 impl BanLog {
@@ -85,22 +111,35 @@ impl BanLog {
         }
         self.head = part.head;
         // Bans that were dropped here are not told again.
+        let has_dropped = part.dropped > self.dropped;
         self.dropped = self.dropped.max(part.dropped);
+        let held_until = part.hold_offs.iter().map(|(_, until)| Timestamp(*until)).max();
+        self.held_until = self.held_until.max(held_until);
         let text = |(name, number): (Vec<u8>, u64)| Some((String::from_utf8(name).ok()?, number));
-        for (tag, sequence) in part.tags.into_iter().filter_map(text) {
-            self.table.insert_tag(&tag, sequence, Timestamp(0));
+        for (name, sequence) in part.tags {
+            match BannedText::parse(&name) {
+                Some(BannedText::Tag(tag)) => self.table.insert_tag(tag, sequence, Timestamp(0)),
+                Some(BannedText::Key(key)) => self.table.insert_key(key, sequence, Timestamp(0)),
+                None => {}
+            }
         }
         for (glob, sequence) in part.globs.into_iter().filter_map(text) {
             if let Ok(glob) = Glob::new(&glob) {
                 self.table.insert_glob(glob, sequence, Timestamp(0));
             }
         }
-        for (name, until) in part.hold_offs.into_iter().filter_map(text) {
-            match name.split_at_checked(1) {
-                Some(("t", tag)) => self.table.insert_tag(tag, 0, Timestamp(until)),
-                Some(("g", glob)) => {
-                    if let Ok(glob) = Glob::new(glob) {
-                        self.table.insert_glob(glob, 0, Timestamp(until));
+        for (name, until) in part.hold_offs {
+            let until = Timestamp(until);
+            match name.split_first() {
+                Some((b't', name)) => match BannedText::parse(name) {
+                    Some(BannedText::Tag(tag)) => self.table.insert_tag(tag, 0, until),
+                    Some(BannedText::Key(key)) => self.table.insert_key(key, 0, until),
+                    None => {}
+                },
+                Some((b'g', glob)) => {
+                    let glob = std::str::from_utf8(glob).ok().and_then(|glob| Glob::new(glob).ok());
+                    if let Some(glob) = glob {
+                        self.table.insert_glob(glob, 0, until);
                     }
                 }
                 _ => {}
@@ -114,26 +153,62 @@ impl BanLog {
         while self.ids.len() > MAX_IDS {
             self.ids.pop_first();
         }
-        self.table.drop_until(self.dropped, now);
+        // Visits all bans, so that it must not happen for each new one.
+        if has_dropped || self.held_until.is_some_and(|until| until <= now) {
+            self.held_until = self.held_until.filter(|until| *until > now);
+            self.table.drop_until(self.dropped, now);
+        }
     }
 }
 
 impl LogPart {
-    /// Whether patterns were banned.
-    pub(super) fn has_globs(&self) -> bool {
-        !self.globs.is_empty()
+    /// A part with bans of the tags `t1`, `t2` and so on.
+    #[cfg(test)]
+    pub(super) fn of_tags(
+        is_all: bool,
+        head: Position,
+        numbers: impl Iterator<Item = u64>,
+    ) -> Self {
+        let tags: Vec<_> =
+            numbers.map(|number| (format!("t{number}").into_bytes(), number)).collect();
+        let (globs, hold_offs) = (Vec::new(), Vec::new());
+        let ids = vec![(head.id.to_vec(), head.sequence)];
+        Self { is_all, head, dropped: 0, tags, globs, ids, hold_offs }
+    }
+
+    /// Whether it is the whole log.
+    pub(super) fn is_all(&self) -> bool {
+        self.is_all
+    }
+
+    /// The newest ban.
+    pub(super) fn head(&self) -> Position {
+        self.head
+    }
+
+    /// Whether keys or patterns were banned.
+    pub(super) fn has_keys(&self) -> bool {
+        let is_key = |(name, _): &(Vec<u8>, u64)| name.first() == Some(&KEY_PREFIX);
+        !self.globs.is_empty() || self.tags.iter().any(is_key)
     }
 
     /// The tags and the globs that were banned after `since`; `None` if some of them are not known.
+    /// A key is a glob of itself.
     pub(super) fn newer_than(self, since: Position) -> Option<(Vec<String>, Vec<String>)> {
         if (self.is_all && since.sequence > 0) || since.sequence < self.dropped {
             return None;
         }
-        let texts = |bans: Vec<(Vec<u8>, u64)>| {
-            let newer = bans.into_iter().filter(|(_, sequence)| *sequence > since.sequence);
-            newer.map(|(text, _)| String::from_utf8(text).ok()).collect::<Option<Vec<String>>>()
-        };
-        Some((texts(self.tags)?, texts(self.globs)?))
+        let is_newer = |(_, sequence): &(Vec<u8>, u64)| *sequence > since.sequence;
+        let globs = self.globs.into_iter().filter(is_newer);
+        let globs = globs.map(|(glob, _)| String::from_utf8(glob).ok());
+        let (mut tags, mut globs) = (Vec::new(), globs.collect::<Option<Vec<String>>>()?);
+        for (name, _) in self.tags.into_iter().filter(is_newer) {
+            match BannedText::parse(&name)? {
+                BannedText::Tag(tag) => tags.push(tag.to_owned()),
+                BannedText::Key(key) => globs.push(escaped(key)),
+            }
+        }
+        Some((tags, globs))
     }
 
     /// Parses the rest of a script's reply that begins with `LOG`.
@@ -201,6 +276,42 @@ mod tests {
         log.apply(part(true, position(1, 9), &[("d", 1)]), NOW);
         assert!(bans(&log, 0, "d") && !bans(&log, 0, "a"));
         assert!(!log.is_known(position(1, 1)));
+    }
+
+    #[test]
+    fn banned_keys_are_among_the_tags() {
+        let mut first = part(true, position(1, 1), &[("a", 1)]);
+        first.tags.push((encode_key("k*"), 1));
+        first.hold_offs = vec![([b"t".to_vec(), encode_key("k*")].concat(), NOW.0 + 1)];
+        assert!(first.has_keys() && !part(true, position(1, 1), &[("a", 1)]).has_keys());
+        let mut log = BanLog::default();
+        log.apply(first, NOW);
+        assert!(log.table().bans(0, "k*", &[]) && !log.table().bans(0, "k1", &[]));
+        assert!(log.table().refuses_fill(1, "k*", &[], NOW) && bans(&log, 0, "a"));
+        let mut news = part(true, position(1, 1), &[("a", 1)]);
+        news.tags.push((encode_key("k*"), 1));
+        let told = news.newer_than(Position::default());
+        assert_eq!(told, Some((vec!["a".to_owned()], vec!["k\\*".to_owned()])));
+    }
+
+    /// A new ban must not visit the others, of which there may be 100,000.
+    #[test]
+    fn bans_are_visited_only_when_some_are_dropped_or_a_hold_off_has_ended() {
+        let mut log = BanLog::default();
+        log.apply(part(true, position(1, 1), &[("a", 1)]), NOW);
+        // What a visit would drop.
+        log.table.insert_tag("witness", 0, Timestamp(0));
+        log.apply(part(false, position(2, 2), &[("b", 2)]), NOW);
+        assert_eq!(log.table().tag_count(), 3);
+        let mut held = part(false, position(3, 3), &[]);
+        held.hold_offs = vec![(b"tb".to_vec(), NOW.0 + 5)];
+        log.apply(held, NOW);
+        assert_eq!(log.table().tag_count(), 3);
+        log.apply(part(false, position(4, 4), &[]), Timestamp(NOW.0 + 5));
+        assert_eq!(log.table().tag_count(), 2, "a hold-off has ended");
+        log.table.insert_tag("witness", 0, Timestamp(0));
+        log.apply(LogPart { dropped: 1, ..part(false, position(5, 5), &[]) }, NOW);
+        assert_eq!(log.table().tag_count(), 1, "bans were dropped");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! server, and after the connection on which Redis announces new bans was lost.
 
 mod checks;
+mod known;
 mod markers;
 mod memory;
 
@@ -29,20 +30,22 @@ use repeated_events::LogInterval;
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{
-    ban_log::{BanLog, LogPart},
+    ban_log::LogPart,
     connection::PoolHealth,
     key_schema::{KeySchema, ParsedKey},
     marker::{GENERATION_BYTES, Position},
     pool::{RedisPool, Retry},
     request::unexpected,
     script::{READ_BANS, Script},
-    script_reply::ScriptReply,
 };
 use crate::{
     model::{Namespace, Timestamp},
     store::{Error, ErrorKind, Result, key_watch::KeyWatchers},
 };
 pub(super) use checks::Candidate;
+pub(super) use known::Asked;
+use known::Known;
+use markers::LastMove;
 use memory::{AccountedBytes, MemoryAccount};
 
 /// Namespaces whose logs are known at a time.
@@ -79,19 +82,12 @@ pub(super) struct NamespaceBans {
     /// When the last read failed, and why.
     reading: Mutex<Option<(Instant, Error)>>,
     is_advancing: AtomicBool,
+    /// What the last move of all markers has come to.
+    moving: Mutex<LastMove>,
     /// The newest ban when the last complete sweep began, and when it ended.
     swept: parking_lot::Mutex<Option<(u64, Instant)>>,
     /// Whether an announced ban is being read.
     is_following: AtomicBool,
-}
-
-struct Known {
-    /// The epoch in which the log was read; none if it was not.
-    epoch: Option<u64>,
-    log: BanLog,
-    /// When the log was read last.
-    learned_at: Instant,
-    memory: AccountedBytes,
 }
 
 /// Numbers of events.
@@ -214,7 +210,7 @@ impl BanLogs {
     pub(super) async fn know(&self, bans: &NamespaceBans) -> Result<()> {
         let epoch = self.epoch();
         if bans.without_bans_in.load(Ordering::Acquire) == epoch + 1
-            || bans.is_known_until(0, epoch)
+            || bans.known.read().is_known_until(0, epoch)
         {
             return Ok(());
         }
@@ -238,10 +234,24 @@ impl BanLogs {
         });
     }
 
-    /// Reads the log, unless it is known up to the number `until`. Concurrent calls read it once,
-    /// also if that fails.
+    /// Reads the log, unless it is known up to the number `until`.
     pub(super) async fn read(&self, bans: &NamespaceBans, until: u64) -> Result<()> {
-        if bans.is_known_until(until, self.epoch()) {
+        self.read_unless(bans, |known, epoch| known.is_known_until(until, epoch)).await
+    }
+
+    /// Reads the log unless it is known and has the ban. It may still lack the ban afterwards, if
+    /// that was lost.
+    pub(super) async fn read_ban(&self, bans: &NamespaceBans, ban: Position) -> Result<()> {
+        self.read_unless(bans, |known, epoch| known.has(epoch, ban)).await
+    }
+
+    /// Concurrent calls read the log once, also if that fails.
+    async fn read_unless(
+        &self,
+        bans: &NamespaceBans,
+        is_enough: impl Fn(&Known, u64) -> bool,
+    ) -> Result<()> {
+        if is_enough(&bans.known.read(), self.epoch()) {
             return Ok(());
         }
         let began_at = Instant::now();
@@ -251,71 +261,71 @@ impl BanLogs {
         {
             return Err(error.clone());
         }
-        let outcome = self.read_alone(bans, until).await;
+        let outcome = self.read_alone(bans, is_enough).await;
         *last_failure = outcome.clone().err().map(|error| (Instant::now(), error));
         outcome
     }
 
-    async fn read_alone(&self, bans: &NamespaceBans, until: u64) -> Result<()> {
+    async fn read_alone(
+        &self,
+        bans: &NamespaceBans,
+        is_enough: impl Fn(&Known, u64) -> bool,
+    ) -> Result<()> {
         for _ in 0..MAX_ATTEMPTS {
             let epoch = self.epoch();
-            let head = {
+            let asked = {
                 let known = bans.known.read();
-                let is_known = known.epoch == Some(epoch);
-                if is_known && known.log.head().sequence >= until {
+                if is_enough(&known, epoch) {
                     return Ok(());
                 }
-                if is_known { known.log.head() } else { Position::default() }
+                known.ask(epoch)
             };
             let mut call = self.log_call(&READ_BANS, &bans.namespace);
-            call.arg(&head.encode());
+            call.arg(&asked.head.encode());
             let mut reply = self.0.pool.run(&READ_BANS, &call, Retry::Idempotent).await?;
             match reply.word.as_str() {
                 "LOG" => {
-                    self.learn(bans, epoch, &mut reply)?;
-                    if !self.is_too_large(bans) {
-                        return Ok(());
+                    let part = LogPart::parse(&mut reply)?;
+                    let head = part.head();
+                    self.learn(bans, asked, part);
+                    // Otherwise another answer has overtaken this one.
+                    if bans.known.read().has(epoch, head) {
+                        if !self.is_too_large(bans) {
+                            return Ok(());
+                        }
+                        self.end_generations(bans, head.sequence, 0, Duration::ZERO).await?;
+                        bans.forget();
                     }
-                    let sequence = bans.known.read().log.head().sequence;
-                    self.end_generations(bans, sequence, 0).await?;
-                    bans.forget();
                 }
-                "DAMAGED" => self.end_generations(bans, reply.next()?, 0).await?,
+                "DAMAGED" => self.end_generations(bans, reply.next()?, 0, Duration::ZERO).await?,
                 _ => return Err(unexpected("read_bans.lua")),
             }
         }
         Err(ErrorKind::Timeout.into())
     }
 
-    /// Adds a part of the log that was asked for in `epoch`. Forgets those of other namespaces if
-    /// there are too many.
-    pub(super) fn learn(
-        &self,
-        bans: &NamespaceBans,
-        epoch: u64,
-        reply: &mut ScriptReply,
-    ) -> Result<()> {
-        let part = LogPart::parse(reply)?;
-        let has_globs = part.has_globs();
+    /// What is known of the log, for a question about the rest.
+    pub(super) fn ask(&self, bans: &NamespaceBans) -> Asked {
+        bans.known.read().ask(self.epoch())
+    }
+
+    /// Adds a part of the log that was asked for. Forgets those of other namespaces if there are
+    /// too many.
+    pub(super) fn learn(&self, bans: &NamespaceBans, asked: Asked, part: LogPart) {
+        let has_keys = part.has_keys();
         {
             let mut known = bans.known.write();
-            if known.epoch != Some(epoch) {
-                known.log = BanLog::default();
-            }
-            known.log.apply(part, self.now());
-            known.epoch = Some(epoch);
-            known.learned_at = Instant::now();
-            known.account();
-            let has_none = known.log.head().sequence == 0;
-            bans.without_bans_in.store(if has_none { epoch + 1 } else { 0 }, Ordering::Release);
+            known.learn(asked, part, self.now());
+            let epoch = known.epoch.filter(|_| known.log.head().sequence == 0);
+            let without_bans_in = epoch.map_or(0, |epoch| epoch + 1);
+            bans.without_bans_in.store(without_bans_in, Ordering::Release);
         }
-        if has_globs {
+        if has_keys {
             // The leases of banned keys have ended. Whether a tag is banned is known at the fill.
             let prefix = self.0.schema.namespace_lease_prefix(&bans.namespace);
             self.0.lease_watchers.notify_prefix(prefix.as_bytes());
         }
         self.forget_others(bans);
-        Ok(())
     }
 
     /// Builds a call of a script on the log of a namespace, with the arguments that all have.
@@ -356,23 +366,13 @@ impl NamespaceBans {
         Self {
             namespace,
             without_bans_in: AtomicU64::new(0),
-            known: RwLock::new(Known {
-                epoch: None,
-                log: BanLog::default(),
-                learned_at: Instant::now(),
-                memory,
-            }),
+            known: RwLock::new(Known::nothing(memory)),
             reading: Mutex::new(None),
             is_advancing: AtomicBool::new(false),
+            moving: Mutex::default(),
             swept: parking_lot::Mutex::default(),
             is_following: AtomicBool::new(false),
         }
-    }
-
-    /// Whether the log was read in this epoch, up to this number at least.
-    fn is_known_until(&self, sequence: u64, epoch: u64) -> bool {
-        let known = self.known.read();
-        known.epoch == Some(epoch) && known.log.head().sequence >= sequence
     }
 
     /// A sweep that began at the ban `until` has visited all entries.

@@ -47,7 +47,8 @@ const MAX_PREFIXES: usize = 32;
 const MAX_CHECKS: usize = 8;
 /// Time in which several announcements of a ban arrive.
 const CHECK_DELAY: Duration = Duration::from_millis(3);
-/// Longest time of a read, as a part of `max_delay`. Another one may have to end before.
+/// Longest time in which all that is announced is read, as a part of `max_delay`. What is announced
+/// meanwhile waits for the end.
 const CHECKS_PER_DELAY: u32 = 4;
 /// Heartbeats per `max_delay`.
 const HEARTBEATS_PER_DELAY: u32 = 10;
@@ -249,10 +250,9 @@ impl ChangeFeed {
             let due = announced.take_of(watched);
             let checks = due.into_iter().map(|(name, news, state)| async move {
                 let mut state = state.lock().await;
-                let check = timeout(limit, self.checks.check(&name, &mut state, &news));
-                check.await.unwrap_or_else(|_| Err(timed_out())).map_err(FeedEnd::lost)
+                self.checks.check(&name, &mut state, &news).await
             });
-            stream::iter(checks).buffer_unordered(MAX_CHECKS).try_collect::<()>().await?;
+            check_all(checks, limit).await.map_err(FeedEnd::lost)?;
         }
     }
 
@@ -299,6 +299,15 @@ impl ChangeFeed {
     }
 }
 
+/// Runs all checks within one time, however many there are.
+async fn check_all(
+    checks: impl Iterator<Item = impl Future<Output = Result<()>>>,
+    limit: Duration,
+) -> Result<()> {
+    let all = stream::iter(checks).buffer_unordered(MAX_CHECKS).try_collect::<()>();
+    timeout(limit, all).await.unwrap_or_else(|_| Err(timed_out()))
+}
+
 fn timed_out() -> Error {
     crate::store::ErrorKind::Timeout.into()
 }
@@ -312,5 +321,24 @@ impl FeedEnd {
 
     fn unavailable(error: Error) -> Self {
         Self { reason: ResetReason::StoreUnavailable, error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The delay that a watcher is promised does not grow with the namespaces.
+    #[tokio::test(start_paused = true)]
+    async fn all_checks_share_one_time() {
+        let limit = Duration::from_secs(1);
+        let check = async || {
+            sleep(limit / 2).await;
+            Ok(())
+        };
+        assert!(check_all((0..MAX_CHECKS).map(|_| check()), limit).await.is_ok());
+        let began_at = Instant::now();
+        assert!(check_all((0..10 * MAX_CHECKS).map(|_| check()), limit).await.is_err());
+        assert!(began_at.elapsed() <= limit + Duration::from_millis(10));
     }
 }

@@ -69,11 +69,23 @@ impl Leases for RedisStore {
         backoff: Duration,
         cause: &str,
     ) -> Result<LeaseStatus> {
-        let bans = self.bans.of(key.namespace());
-        let mut call = self.call(&DISCARD, key, &bans, None);
-        add_back_off(call.arg(&token.0), backoff, cause);
-        let reply = self.pool.run(&DISCARD, &call, Retry::Never).await?;
-        lease_status(&reply.word, "HELD").ok_or_else(|| unexpected("discard.lua"))
+        let Some(mut checks) = self.begin_fill(key, &[]).await? else {
+            return self.refuse_fill(key, token).await.map(Err);
+        };
+        loop {
+            let mut call = self.call(&DISCARD, key, checks.bans(), None);
+            add_back_off(call.arg(&token.0), backoff, cause);
+            call.arg(checks.range());
+            let reply = self.pool.run(&DISCARD, &call, Retry::Never).await?;
+            match checks.settle(self, key, &[], reply).await? {
+                FillStep::Done(reply) => {
+                    let status = lease_status(&reply.word, "HELD");
+                    return status.ok_or_else(|| unexpected("discard.lua"));
+                }
+                FillStep::Again => {}
+                FillStep::Refused => return self.refuse_fill(key, token).await.map(Err),
+            }
+        }
     }
 
     async fn fill(
@@ -150,13 +162,20 @@ impl Leases for RedisStore {
         backoff: Duration,
         cause: &str,
     ) -> Result<bool> {
-        let bans = self.bans.of(key.namespace());
-        let mut call = self.call(&ABANDON, key, &bans, None);
-        add_back_off(call.arg(&token.0), backoff, cause);
-        match self.pool.run(&ABANDON, &call, Retry::Idempotent).await?.word.as_str() {
-            "ABANDONED" => Ok(true),
-            "LEASE_LOST" => Ok(false),
-            _ => Err(unexpected("abandon.lua")),
+        // A back-off must not begin under a lease that a ban has ended.
+        let Some(mut checks) = self.begin_fill(key, &[]).await? else {
+            return self.refuse_fill(key, token).await.map(|_| false);
+        };
+        loop {
+            let mut call = self.call(&ABANDON, key, checks.bans(), None);
+            add_back_off(call.arg(&token.0), backoff, cause);
+            call.arg(checks.range());
+            let reply = self.pool.run(&ABANDON, &call, Retry::Idempotent).await?;
+            match checks.settle(self, key, &[], reply).await? {
+                FillStep::Done(reply) => return was_abandoned(&reply),
+                FillStep::Again => {}
+                FillStep::Refused => return self.refuse_fill(key, token).await.map(|_| false),
+            }
         }
     }
 
@@ -168,8 +187,12 @@ impl Leases for RedisStore {
 impl RedisStore {
     /// Ends the lease of a fill that a ban refuses.
     async fn refuse_fill(&self, key: &EntryKey, token: LeaseToken) -> Result<LeaseLoss> {
-        self.abandon(key, token, Duration::ZERO, "").await?;
-        Ok(LeaseLoss::Invalidated)
+        let bans = self.bans.of(key.namespace());
+        let mut call = self.call(&ABANDON, key, &bans, None);
+        add_back_off(call.arg(&token.0), Duration::ZERO, "");
+        call.arg(b"");
+        let reply = self.pool.run(&ABANDON, &call, Retry::Idempotent).await?;
+        was_abandoned(&reply).map(|_| LeaseLoss::Invalidated)
     }
 
     /// Asks for a lease. The inner error is the entry that was found instead, if it is corrupt.
@@ -232,6 +255,14 @@ fn lease_status(word: &str, success: &str) -> Option<LeaseStatus> {
         "INVALIDATED" => Some(Err(LeaseLoss::Invalidated)),
         "SUPERSEDED" => Some(Err(LeaseLoss::Superseded)),
         word => (word == success).then_some(Ok(())),
+    }
+}
+
+fn was_abandoned(reply: &ScriptReply) -> Result<bool> {
+    match reply.word.as_str() {
+        "ABANDONED" => Ok(true),
+        "LEASE_LOST" => Ok(false),
+        _ => Err(unexpected("abandon.lua")),
     }
 }
 

@@ -26,6 +26,41 @@ on_both_stores!(one_entry_lives_through_all_commands, |env| {
     assert_eq!(missed.stderr, "miss\n");
 });
 
+on_both_stores!(deletes_on_a_condition_and_with_the_value, |env| {
+    let larder = &env.larder;
+    let stored = cli(larder, "set ns k v --tag a --json").json().remove(0);
+    let version = stored["version"].as_str().unwrap();
+    let refused = cli(larder, "delete ns k --if-version 0000");
+    assert_eq!(refused.result(), (MISS, "condition not met\n"));
+    let refused = cli(larder, "delete ns k --if-version 0000 --json").json().remove(0);
+    assert_eq!((&refused["existed"], &refused["deleted"]), (&json!(true), &json!(false)));
+    let deleted = cli(larder, &format!("delete ns k --if-version {version}"));
+    assert_eq!(deleted.result(), (DONE, "deleted\n"));
+    let gone = cli(larder, &format!("delete ns k --if-version {version}"));
+    assert_eq!(gone.result(), (MISS, "did not exist\n"));
+
+    cli(larder, "set ns k v --tag a");
+    let taken = cli(larder, "delete ns k --return-value --json").json().remove(0);
+    assert_eq!(
+        (&taken["deleted"], &taken["removed"]["value"]),
+        (&json!(true), &json!({"text": "v"}))
+    );
+    assert_eq!(taken["removed"]["tags"], json!(["a"]));
+    let none = cli(larder, "delete ns k --return-value --json");
+    assert_eq!((none.code, none.json()[0].get("removed")), (MISS, None));
+    cli(larder, "set ns k w");
+    assert_eq!(cli(larder, "delete ns k --return-value").result(), (DONE, "w"));
+    assert_eq!(cli(larder, "delete ns k --return-value").result(), (MISS, "did not exist\n"));
+    assert_eq!(cli(larder, "delete ns a b --return-value").code, 2);
+
+    assert_eq!(cli(larder, "incr ns n --if-present").result(), (MISS, "miss\n"));
+    let missing = cli(larder, "incr ns n --if-present --json").json().remove(0);
+    assert_eq!((&missing["missing"], &missing["value"]), (&json!(true), &json!(null)));
+    assert_eq!(cli(larder, "incr ns n --if-present --initial 3").code, 2);
+    cli(larder, "incr ns n");
+    assert_eq!(cli(larder, "incr ns n 2 --if-present").result(), (DONE, "3\n"));
+});
+
 on_both_stores!(params_tags_and_conditions_reach_the_server, |env| {
     let larder = &env.larder;
     let set = "set ns k v --param view=full --param page=2 --tag b --tag a --json";
@@ -82,7 +117,7 @@ on_both_stores!(json_has_one_object_per_line, |env| {
     };
     assert_eq!(touched, [name(json!({"found": true, "ttl": 60.0}))]);
     let deleted = cli(larder, "delete ns k --json").json();
-    assert_eq!(deleted, [name(json!({"existed": true}))]);
+    assert_eq!(deleted, [name(json!({"existed": true, "deleted": true}))]);
     let sum = cli(larder, "incr ns k 3 --ttl 1m --json").json().remove(0);
     assert_eq!((&sum["value"], sum["version"].is_string()), (&json!(3), true));
     assert!(is_below(sum["ttl_remaining"].clone(), 60.0), "{sum}");

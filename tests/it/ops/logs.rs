@@ -8,10 +8,11 @@ use tokio::{
 };
 
 use crate::support::{
-    client::{abandon, get},
+    client::{abandon, fill, get, text},
     env::Env,
     redis::RedisServer,
     server::Larder,
+    targets,
     wait::{SOON, eventually},
 };
 
@@ -37,6 +38,43 @@ on_both_stores!(
             env.larder.logs().contains(SECRET).then_some(())
         })
         .await;
+    }
+);
+
+on_both_stores!(
+    invalidations_and_refused_fills_are_logged_with_their_cause,
+    env: [("LARDER_LOG__LEVEL", "larder=debug"), ("LARDER_LOG__KEYS", "true")],
+    |env| {
+        let held = env.cache.lease(SECRET).await;
+        let named = [targets::pattern("a-very*"), targets::tags(&["t"])];
+        targets::invalidate(&env.cache, &named).await;
+        env.cache.set(fill(SECRET, text("v"), &held)).await.unwrap();
+        let parts = [
+            ["invalidation applied", "a-very*", "[\\\"t\\\"]"],
+            ["an invalidation refuses a fill", SECRET, "\"ban\":\"a-very*\""],
+        ];
+        for parts in parts {
+            eventually("what was invalidated, and why", SOON, async || {
+                let logs = env.larder.logs();
+                let has_all = |line: &str| parts.iter().all(|part| line.contains(part));
+                logs.lines().any(has_all).then_some(())
+            })
+            .await;
+        }
+    }
+);
+
+on_both_stores!(
+    invalidations_are_logged_without_names,
+    env: [("LARDER_LOG__LEVEL", "larder=debug")],
+    |env| {
+        let named = [targets::pattern(SECRET), targets::tags(&[SECRET])];
+        targets::invalidate(&env.cache, &named).await;
+        eventually("the invalidation is logged", SOON, async || {
+            env.larder.logs().contains("invalidation applied").then_some(())
+        })
+        .await;
+        assert!(!env.larder.logs().contains(SECRET));
     }
 );
 

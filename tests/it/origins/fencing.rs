@@ -8,16 +8,20 @@ mod fill_paths;
 
 use std::{str::FromStr, time::Duration};
 
-use larder::pb::v1::{FetchStatus, FillResult, GetOrFetchRequest, GetOrFetchResponse};
+use larder::pb::v1::{
+    EventTarget, FetchStatus, FillResult, GetOrFetchRequest, GetOrFetchResponse, Target,
+    target::Target as Kind,
+};
 use tokio::task::JoinHandle;
 
 use self::fill_paths::{FILL_PATHS, FillPath};
 use crate::support::{
-    client::{Cache, Fetched as _, NS, as_text, delete, fetch, invalidate},
+    client::{Cache, Fetched as _, NS, as_text, delete, fetch, invalidate, params},
     env::{Env, read_through},
     fleet::{Fleet, metric},
     origin::Origin,
     server::Larder,
+    targets,
     wait::{SOON, eventually, throughout},
 };
 
@@ -27,8 +31,15 @@ enum Invalidation {
     Delete,
     Set,
     InvalidateNamespace,
+    /// By a tag that the origin's response has.
+    Tag,
+    Pattern,
+    /// By the rule of an event that names the key.
+    Event,
 }
 
+/// The rule of [`Invalidation::Event`].
+const RULES: &str = "[[events.changed]]\nnamespace = 'ns'\nkey = '{key}'";
 const CONFIG: &str = "timeout = '30s'\nmin_lease = '10s'\nearly_refresh = 100";
 const WRITTEN: &str = "written";
 
@@ -72,9 +83,43 @@ async fn invalidation_refuses_the_fill_on_memory() {
     on_memory(Invalidation::InvalidateNamespace).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tag_ban_refuses_the_fill_on_redis() {
+    on_redis(Invalidation::Tag).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tag_ban_refuses_the_fill_on_memory() {
+    on_memory(Invalidation::Tag).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pattern_ban_refuses_the_fill_on_redis() {
+    on_redis(Invalidation::Pattern).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pattern_ban_refuses_the_fill_on_memory() {
+    on_memory(Invalidation::Pattern).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_refuses_the_fill_on_redis() {
+    on_redis(Invalidation::Event).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_refuses_the_fill_on_memory() {
+    on_memory(Invalidation::Event).await;
+}
+
+fn config(origin: &Origin) -> String {
+    format!("{}{RULES}\n", read_through(&origin.url("/v/{key}"), "", CONFIG))
+}
+
 async fn on_redis(invalidation: Invalidation) {
     let origin = origin().await;
-    let fleet = Fleet::start(2, &read_through(&origin.url("/v/{key}"), "", CONFIG)).await;
+    let fleet = Fleet::start(2, &config(&origin)).await;
     let [fetching, invalidating] = [0, 1].map(|number| fleet.caches[number].clone());
     run(Setup { origin: &origin, servers: &fleet.servers, fetching, invalidating }, invalidation)
         .await;
@@ -82,7 +127,7 @@ async fn on_redis(invalidation: Invalidation) {
 
 async fn on_memory(invalidation: Invalidation) {
     let origin = origin().await;
-    let env = Env::memory(&[], &read_through(&origin.url("/v/{key}"), "", CONFIG)).await;
+    let env = Env::memory(&[], &config(&origin)).await;
     let servers = std::slice::from_ref(&env.larder);
     run(
         Setup {
@@ -123,6 +168,18 @@ impl Invalidation {
             Self::InvalidateNamespace => {
                 cache.invalidate_namespace(invalidate(NS)).await.unwrap();
             }
+            Self::Tag => {
+                targets::invalidate(cache, &[targets::tags(&[key])]).await;
+            }
+            Self::Pattern => {
+                targets::invalidate(cache, &[targets::pattern(&format!("{key}*"))]).await;
+            }
+            Self::Event => {
+                let attributes = params(&[("key", key)]);
+                let event = EventTarget { name: "changed".to_owned(), attributes };
+                let target = Target { target: Some(Kind::Event(event)) };
+                targets::invalidate(cache, &[target]).await;
+            }
         }
     }
 
@@ -130,7 +187,7 @@ impl Invalidation {
     fn refusal(self) -> FillResult {
         match self {
             Self::Set => FillResult::Superseded,
-            Self::Delete | Self::InvalidateNamespace => FillResult::Invalidated,
+            _ => FillResult::Invalidated,
         }
     }
 }
@@ -170,7 +227,10 @@ impl Setup<'_> {
                 let expected = if stored { FillResult::Stored } else { invalidation.refusal() };
                 // Another caller may have been granted the lease since.
                 let has_competitors = with_late_callers || path == FillPath::Coalesced;
-                let is_lost = has_competitors && answer.fill() == FillResult::LeaseLost;
+                let is_lost = has_competitors && answer.fill() == FillResult::LeaseLost
+                    // An event deletes the key and then bans it: a fetch may begin in between.
+                    || invalidation == Invalidation::Event
+                        && answer.fill() == FillResult::Invalidated;
                 assert!(is_lost || answer.fill() == expected, "{context}: {answer:?}");
             }
         }
@@ -186,9 +246,7 @@ impl Setup<'_> {
                 let value = cache.read(key).await;
                 let may_be = match invalidation {
                     Invalidation::Set => value.as_deref() == Some(WRITTEN),
-                    Invalidation::Delete | Invalidation::InvalidateNamespace => {
-                        value.as_deref().is_none_or(|value| number(value) > newest)
-                    }
+                    _ => value.as_deref().is_none_or(|value| number(value) > newest),
                 };
                 assert!(may_be, "{context}: read {value:?}, but {newest} was obsolete");
             }

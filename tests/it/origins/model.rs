@@ -37,7 +37,7 @@ const SECONDS: u64 = 6;
 /// in sockets.
 const FAULT_RECOVERY: Duration = Duration::from_secs(3);
 const SWEEP_ALWAYS: &str = "[store]\nsweep_interval = '20ms'\nsweep_rate = 100_000";
-const FEW_BANS: &str = "[defaults]\nmax_banned_tags = 6\nmax_banned_patterns = 3";
+const FEW_BANS: &str = "[defaults]\nmax_banned_tags = 5\nmax_banned_patterns = 2";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_replicas_match_the_model() {
@@ -68,10 +68,17 @@ async fn three_replicas_match_the_model_while_redis_loses_bans() {
     // Generations end, and their leases with them.
     let whole_run = (Instant::now(), Instant::now() + Duration::from_secs(24 * 3600));
     history.fault_windows.lock().unwrap().push(whole_run);
-    run(&history, &replicas, rewinds::inject(&fleet, &replicas, &history)).await;
-    for name in ["larder_store_lost_bans_total", "larder_store_sweep_dropped_bans_total"] {
-        assert!(fleet.metric(name).await > 0.0, "{name}");
-    }
+    let has_happened = async || {
+        history.counts.widened_bans.load(SeqCst) > 0
+            && fleet.metric("larder_store_lost_bans_total").await > 0.0
+            && fleet.metric("larder_store_sweep_dropped_bans_total").await > 0.0
+    };
+    // A busy machine takes longer.
+    let injecting = eventually("bans were lost, dropped and too many", SOON * 9, async || {
+        rewinds::inject(&fleet, &replicas, &history).await;
+        has_happened().await.then_some(())
+    });
+    run(&history, &replicas, injecting).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

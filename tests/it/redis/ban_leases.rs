@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use larder::pb::v1::SetResult;
 
-use super::ban_setup::{Setup, put};
+use super::ban_setup::{LOG, Setup, put};
 use crate::support::{
-    client::{Fetched as _, fetch, fill, text},
+    client::{Fetched as _, abandon, fetch, fill, text},
     observe::waiting,
     targets::{hold_off, invalidate, pattern, tags},
 };
@@ -93,4 +93,78 @@ async fn an_entry_under_a_restored_marker_is_not_found_by_an_acquisition() {
         // The second replica has read the log when it answered first.
         setup.cache(number % 2).get_or_fetch(fetch(key, 0)).await.unwrap().expect_lease();
     }
+}
+
+/// The ban has ended the lease, so that its holder cannot begin a back-off for later callers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_back_off_begins_under_a_banned_lease() {
+    const BACK_OFF: &[(&str, &str)] = &[("LARDER_DEFAULTS__ABANDON_BACKOFF", "60s")];
+    let setup = Setup::start_with(2, BACK_OFF).await;
+    for (replica, key) in [(0, "user:1"), (1, "user:2")] {
+        let held = setup.cache(0).lease(key).await;
+        invalidate(setup.cache(1), &[pattern("user:*")]).await;
+        setup.cache(replica).abandon(abandon(key, &held)).await.unwrap();
+        let granted = setup.cache(1 - replica).lease(key).await;
+        let stored = setup.cache(0).set(fill(key, text("v"), &granted)).await.unwrap();
+        assert_eq!(stored.result(), SetResult::Stored);
+    }
+    // A pattern that does not match leaves the back-off as it is.
+    let held = setup.cache(0).lease("other").await;
+    invalidate(setup.cache(1), &[pattern("user:*")]).await;
+    setup.cache(0).abandon(abandon("other", &held)).await.unwrap();
+    setup.cache(1).get_or_fetch(fetch("other", 0)).await.unwrap().expect_contended();
+}
+
+/// Held-off patterns stay in the log until their hold-off ends, and may fill it. Then the hold-off
+/// is one of all keys, and the ban is answered at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hold_offs_that_have_no_place_hold_for_the_whole_namespace() {
+    const ONE: &[(&str, &str)] = &[("LARDER_DEFAULTS__MAX_BANNED_PATTERNS", "1")];
+    let mut setup = Setup::start_with(2, ONE).await;
+    put(setup.cache(0), "kept", "v", "t").await;
+    assert_eq!(setup.read_by_all("kept").await, vec![Some("v".to_owned()); 2]);
+    let results = hold_off(setup.cache(0), &[pattern("a*")], 3_600_000).await;
+    assert!(!results[0].namespace_invalidated);
+    for (replica, glob) in [(1, "b*"), (0, "c*")] {
+        let target = [pattern(glob)];
+        let banned = hold_off(setup.cache(replica), &target, 60_000);
+        let results = tokio::time::timeout(Duration::from_secs(5), banned).await.unwrap();
+        assert_eq!(results[0].namespace_invalidated, glob == "b*", "{glob} has a place again");
+        assert!(setup.logged_bans().await <= 2);
+    }
+    assert_eq!(setup.read_by_all("kept").await, [None, None]);
+    for (replica, key) in [(0, "a1"), (1, "b1"), (0, "other"), (1, "another")] {
+        let lease = setup.cache(replica).lease(key).await;
+        let answer = setup.cache(replica).set(fill(key, text("v"), &lease)).await.unwrap();
+        assert_ne!(answer.result(), SetResult::Stored, "{key}");
+    }
+    // The longest of the hold-offs counts.
+    let held_off: Vec<(String, f64)> = redis::cmd("ZRANGEBYSCORE")
+        .arg(LOG[3])
+        .arg(1)
+        .arg("+inf")
+        .arg("WITHSCORES")
+        .query_async(&mut setup.raw)
+        .await
+        .unwrap();
+    let of_all = held_off.iter().find(|(name, _)| name == "g*").unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert!(of_all.1 > now.as_millis() as f64 + 3_000_000.0, "{held_off:?}");
+    // A Set is stored nevertheless, and bans work.
+    put(setup.cache(0), "kept", "new", "t").await;
+    assert_eq!(setup.read_by_all("kept").await, vec![Some("new".to_owned()); 2]);
+    invalidate(setup.cache(1), &[tags(&["t"])]).await;
+    assert_eq!(setup.read_by_all("kept").await, [None, None]);
+}
+
+/// A replica that has not met the ban learns of the hold-off with the lease, also in a shard that
+/// had no marker.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_off_reaches_shards_without_a_marker() {
+    let mut setup = Setup::start(1).await;
+    hold_off(setup.cache(0), &[pattern("user:*")], 60_000).await;
+    assert_eq!(setup.markers().await.len(), 64);
+    put(setup.cache(0), "kept", "v", "t").await;
+    invalidate(setup.cache(0), &[pattern("none")]).await;
+    assert_eq!(setup.read_by_all("kept").await, [Some("v".to_owned())]);
 }

@@ -1,10 +1,14 @@
 //! What a replica keeps of bans is bounded, and so is the time of a read of an old entry.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
 
+use futures_util::future::join_all;
 use larder::pb::v1::{SetRequest, TagTarget, Target, target::Target as Kind};
 
-use super::ban_setup::{Setup, put};
+use super::ban_setup::{LOG, Setup, put};
 use crate::support::{
     client::{Cache, get, set, text},
     server::Larder,
@@ -89,6 +93,59 @@ async fn a_hundred_thousand_banned_tags_in_the_embedded_store() {
     })
     .await;
     assert!(cache.read("k0").await.is_some());
+}
+
+/// Bans one tag after the other, `at_once` calls in flight, for some seconds or until 100,000 are
+/// banned. Each has a number and an id of its own.
+async fn one_by_one(cache: &Cache, at_once: usize) -> usize {
+    const TIME: Duration = Duration::from_secs(8);
+    put_many(cache).await;
+    invalidate(cache, &banned_tags("ns", 0..1)).await;
+    let few = fast_read(cache, 0..200).await;
+    let (began_at, next) = (Instant::now(), AtomicUsize::new(1));
+    let worker = async || {
+        let mut fastest = Duration::MAX;
+        while began_at.elapsed() < TIME {
+            let number = next.fetch_add(1, Relaxed);
+            if number >= TAGS {
+                break;
+            }
+            let called_at = Instant::now();
+            let results = invalidate(cache, &banned_tags("ns", number..number + 1)).await;
+            assert!(!results[0].namespace_invalidated, "{number}");
+            if began_at.elapsed() > TIME / 2 {
+                fastest = fastest.min(called_at.elapsed());
+            }
+        }
+        fastest
+    };
+    let fastest = join_all((0..at_once).map(|_| worker())).await.into_iter().min().unwrap();
+    let (banned, many) = (next.load(Relaxed).min(TAGS), fast_read(cache, 200..400).await);
+    eprintln!(
+        "{banned} bans; a Get takes {few:?} after one, {many:?} after all, a ban {fastest:?}"
+    );
+    assert!(many < 3 * few + Duration::from_millis(2), "{few:?} {many:?}");
+    banned
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tags_banned_one_after_the_other_on_redis() {
+    const LARGE: &[(&str, &str)] =
+        &[("LARDER_DEFAULTS__MAX_BANNED_TAGS", "100000"), ("LARDER_STORE__SWEEP_RATE", "0")];
+    let mut setup = Setup::start_with(2, LARGE).await;
+    let banned = one_by_one(&setup.cache(0).clone(), 16).await;
+    let ids: usize = redis::cmd("ZCARD").arg(LOG[4]).query_async(&mut setup.raw).await.unwrap();
+    assert!(ids <= 50_000 && ids >= banned.min(10_000), "{ids} ids of {banned} bans");
+    put(setup.cache(1), "k0", "new", "t").await;
+    assert_eq!(setup.read_by_all("k0").await, vec![Some("new".to_owned()); 2]);
+    invalidate(setup.cache(1), &[tags(&["t"])]).await;
+    assert_eq!(setup.read_by_all("k0").await, [None, None]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tags_banned_one_after_the_other_in_the_embedded_store() {
+    let larder = Larder::memory().env("LARDER_DEFAULTS__TTL_JITTER", 0).start().await;
+    one_by_one(&larder.client().await, 16).await;
 }
 
 /// What is forgotten is read again.

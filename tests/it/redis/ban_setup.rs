@@ -40,7 +40,15 @@ impl Setup {
         replicas: usize,
         variables: &'static [(&'static str, &'static str)],
     ) -> Self {
-        let redis = RedisServer::start().await;
+        Self::start_on(RedisServer::start().await, replicas, variables).await
+    }
+
+    /// Starts replicas on this server.
+    pub(super) async fn start_on(
+        redis: RedisServer,
+        replicas: usize,
+        variables: &'static [(&'static str, &'static str)],
+    ) -> Self {
         let raw = redis.connection().await;
         let mut setup = Self { replicas: Vec::new(), variables, redis, raw };
         for _ in 0..replicas {

@@ -28,6 +28,8 @@ pub(crate) enum Upstream {
 struct Traffic {
     requests_flow: bool,
     replies_flow: bool,
+    /// Text of replies that flow nevertheless.
+    lets_pass: &'static str,
     latency: Duration,
 }
 
@@ -41,7 +43,7 @@ pub(crate) struct Proxy {
 }
 
 const FLOWING: Traffic =
-    Traffic { requests_flow: true, replies_flow: true, latency: Duration::ZERO };
+    Traffic { requests_flow: true, replies_flow: true, lets_pass: "", latency: Duration::ZERO };
 
 // === impl Proxy ===
 
@@ -97,6 +99,12 @@ impl Proxy {
     /// Holds back only replies: commands are executed, but not answered.
     pub(crate) fn hold_replies(&self) {
         self.traffic.send_replace(Traffic { replies_flow: false, ..FLOWING });
+    }
+
+    /// Holds back replies, except those that contain a text, unless another one comes before on its
+    /// connection.
+    pub(crate) fn hold_replies_without(&self, text: &'static str) {
+        self.traffic.send_replace(Traffic { replies_flow: false, lets_pass: text, ..FLOWING });
     }
 
     /// Delays every chunk of bytes, in both directions.
@@ -171,8 +179,13 @@ async fn forward_both(
     to_server: impl AsyncWrite + Unpin,
     traffic: watch::Receiver<Traffic>,
 ) {
-    let requests = copy(from_client, to_server, traffic.clone(), |traffic| traffic.requests_flow);
-    let replies = copy(from_server, to_client, traffic, |traffic| traffic.replies_flow);
+    let requests =
+        copy(from_client, to_server, traffic.clone(), |traffic, _| traffic.requests_flow);
+    let replies = copy(from_server, to_client, traffic, |traffic, reply| {
+        let text = traffic.lets_pass.as_bytes();
+        let passes = !text.is_empty() && reply.windows(text.len()).any(|part| part == text);
+        traffic.replies_flow || passes
+    });
     // Both must end: bytes that a client sent before it closed must still arrive.
     tokio::join!(requests, replies);
 }
@@ -181,17 +194,19 @@ async fn copy(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut traffic: watch::Receiver<Traffic>,
-    flows: impl Fn(&Traffic) -> bool,
+    flows: impl Fn(&Traffic, &[u8]) -> bool,
 ) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let Ok(size) = from.read(&mut buffer).await else { break };
         let received = Instant::now();
-        let Ok(latency) = traffic.wait_for(&flows).await.map(|traffic| traffic.latency) else {
+        let chunk = &buffer[..size];
+        let flows = |traffic: &Traffic| flows(traffic, chunk);
+        let Ok(latency) = traffic.wait_for(flows).await.map(|traffic| traffic.latency) else {
             break;
         };
         tokio::time::sleep(latency.saturating_sub(received.elapsed())).await;
-        if size == 0 || to.write_all(&buffer[..size]).await.is_err() {
+        if size == 0 || to.write_all(chunk).await.is_err() {
             break;
         }
     }

@@ -9,7 +9,7 @@ use super::{BanLogs, MAX_ATTEMPTS, NamespaceBans};
 use crate::{
     model::Timestamp,
     store::{
-        ErrorKind, MatchingBan, Result,
+        ErrorKind, MatchingBan, Result, ban_log_lines,
         redis::{
             ban_log::BanLog,
             codec,
@@ -110,6 +110,21 @@ impl BanLogs {
     ) -> bool {
         let known = bans.known.read();
         known.log.table().refuses_fill(known.log.head().sequence, key, tags, self.now())
+    }
+
+    /// Logs which ban refuses a fill.
+    #[cold]
+    pub(in crate::store::redis) fn log_refusal(
+        &self,
+        bans: &NamespaceBans,
+        candidate: &Candidate<'_>,
+    ) {
+        if !ban_log_lines::is_enabled() {
+            return;
+        }
+        let Candidate { since, key, tags } = candidate;
+        let refusing = bans.known.read().log.table().refusing(since.sequence, key, tags);
+        ban_log_lines::refused_fill(&bans.namespace, key, &refusing);
     }
 
     /// The known bans that make an entry invalid.

@@ -1,27 +1,57 @@
 //! Moving the markers of a namespace: forward to the newest ban, or to another generation.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use super::{BanLogs, NamespaceBans};
-use crate::store::{
-    Result,
-    redis::{
-        announcement::announce_invalidation,
-        marker::{self, Position},
-        pool::Retry,
-        request::unexpected,
-        script::{ADVANCE_MARKERS, DROP_BANS},
+use redis::Value;
+use tokio::time::Instant;
+
+use super::{BanLogs, MAX_ATTEMPTS, NamespaceBans};
+use crate::{
+    model::millis_ceil,
+    store::{
+        Error, ErrorKind, Result,
+        redis::{
+            announcement::announce_invalidation,
+            ban_log::LogPart,
+            marker::{self, Position},
+            pool::Retry,
+            request::unexpected,
+            script::{ADVANCE_MARKERS, DROP_BANS},
+        },
     },
 };
+
+/// Longest hold-off, in milliseconds, and some time for clocks.
+const HOLD_OFF_MARGIN_MS: u64 = 3_600_000 + 120_000;
+
+/// Attempts to move the markers while other replicas do.
+const MAX_MOVES: usize = 32;
+
+/// A marker: its name, what it is, and what it becomes. An empty one is missing.
+type Change = (Vec<u8>, Vec<u8>, Vec<u8>);
+
+/// What the last move of all markers of a namespace has come to.
+#[derive(Default)]
+pub(super) struct LastMove {
+    /// The epoch of the last success, and the ban that all markers have reached.
+    reached: Option<(u64, Position)>,
+    /// When the last one failed, and why.
+    failure: Option<(Instant, Error)>,
+}
 
 impl BanLogs {
     /// Ends the generations of all shards of a namespace, and drops the bans up to the number
     /// `sequence`, which no entry is older than then. The log is kept for `retention_ms` at least.
+    /// `hold_off` and the longest one of the log hold for the whole namespace.
     pub(in crate::store::redis) async fn end_generations(
         &self,
         bans: &NamespaceBans,
         sequence: u64,
         retention_ms: u64,
+        hold_off: Duration,
     ) -> Result<()> {
         let due = self.0.ended_log.lock().occurred();
         if let Some(count) = due {
@@ -32,28 +62,151 @@ impl BanLogs {
                 "there are too many bans, or some were evicted: the whole namespace is invalidated"
             );
         }
+        let markers: Vec<String> = self.0.schema.markers(&bans.namespace);
         let mut unlink = redis::cmd("UNLINK");
-        unlink.arg(self.0.schema.markers(&bans.namespace));
+        unlink.arg(&markers);
         self.0.pool.query(&unlink, Retry::Idempotent).await?;
         announce_invalidation(&self.0.pool, &self.0.schema, &bans.namespace).await?;
+        let asked = self.ask(bans);
+        let id: [u8; 16] = rand::random();
         let mut drop = self.log_call(&DROP_BANS, &bans.namespace);
         drop.arg(sequence).arg(retention_ms);
-        self.0.pool.run(&DROP_BANS, &drop, Retry::Idempotent).await.map(|_| ())
+        drop.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) }).arg(&id);
+        let mut reply = self.0.pool.run(&DROP_BANS, &drop, Retry::Idempotent).await?;
+        if reply.word != "LOG" {
+            return Ok(());
+        }
+        let part = LogPart::parse(&mut reply)?;
+        let head = part.head();
+        self.learn(bans, asked, part);
+        // Another replica must meet the hold-off before it grants a lease.
+        for _ in 0..MAX_ATTEMPTS {
+            let mut changes = self.markers(&markers).await?;
+            // Those that are ahead know the hold-off.
+            changes.retain(|(_, marker)| Position::of_marker(marker).sequence <= head.sequence);
+            let Some(changes) = self.moves(bans, head, changes, true) else { break };
+            if changes.is_empty() || self.replace_markers(&changes).await?.is_empty() {
+                return Ok(());
+            }
+        }
+        Err(ErrorKind::Timeout.into())
     }
 
-    /// The marker at the newest known ban; none if it is there already. A marker of a lost log
-    /// begins a generation.
+    /// Moves the markers of a namespace to the ban `until` or a newer one; also those that are
+    /// missing, if `adds_missing`. False if the log has lost the ban.
+    pub(in crate::store::redis) async fn move_markers(
+        &self,
+        bans: &NamespaceBans,
+        until: Position,
+        adds_missing: bool,
+    ) -> Result<bool> {
+        let (began_at, epoch) = (Instant::now(), self.epoch());
+        // One at a time, because concurrent ones would make each other try again. All bans that
+        // are known meanwhile take part in the next one.
+        let mut last = bans.moving.lock().await;
+        if let Some((failed_at, error)) = &last.failure
+            && *failed_at >= began_at
+        {
+            return Err(error.clone());
+        }
+        if let Some((in_epoch, reached)) = last.reached
+            && !adds_missing
+            && in_epoch == epoch
+            && reached.sequence >= until.sequence
+        {
+            let known = bans.known.read();
+            if known.has(epoch, reached) && known.has(epoch, until) {
+                return Ok(true);
+            }
+        }
+        self.read_ban(bans, until).await?;
+        let newest = self.head(bans);
+        let until = if newest.sequence > until.sequence { newest } else { until };
+        let moved = self.move_alone(bans, until, adds_missing).await;
+        match &moved {
+            Ok(true) => last.reached = Some((epoch, until)),
+            Ok(false) => last.reached = None,
+            Err(error) => last.failure = Some((Instant::now(), error.clone())),
+        }
+        moved
+    }
+
+    async fn move_alone(
+        &self,
+        bans: &NamespaceBans,
+        until: Position,
+        adds_missing: bool,
+    ) -> Result<bool> {
+        let mut names: Vec<String> = self.0.schema.markers(&bans.namespace);
+        for _ in 0..MAX_MOVES {
+            let markers = self.markers(&names).await?;
+            // Other bans may have been faster.
+            let newest = markers.iter().map(|(_, marker)| Position::of_marker(marker).sequence);
+            self.read(bans, newest.max().unwrap_or(0)).await?;
+            self.read_ban(bans, until).await?;
+            let Some(changes) = self.moves(bans, until, markers, adds_missing) else {
+                return Ok(false);
+            };
+            if changes.is_empty() {
+                return Ok(true);
+            }
+            let changed = self.replace_markers(&changes).await?;
+            if changed.is_empty() {
+                return Ok(true);
+            }
+            let changed = changed.into_iter().filter_map(|index| changes.get(index));
+            names = changed.filter_map(|(name, ..)| String::from_utf8(name.clone()).ok()).collect();
+        }
+        Err(ErrorKind::Timeout.into())
+    }
+
+    /// The markers as they are, with their names.
+    async fn markers(&self, names: &[String]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut mget = redis::cmd("MGET");
+        mget.arg(names);
+        let Value::Array(markers) = self.0.pool.query(&mget, Retry::Idempotent).await? else {
+            return Err(unexpected("MGET"));
+        };
+        let marker = |value| match value {
+            Value::BulkString(marker) => marker,
+            _ => Vec::new(),
+        };
+        let names = names.iter().map(|name| name.clone().into_bytes());
+        Ok(names.zip(markers.into_iter().map(marker)).collect())
+    }
+
+    /// What must become of the markers; none unless the log is known and has the ban `until`. A
+    /// marker that is missing belongs to entries that are newer when it is written.
+    fn moves(
+        &self,
+        bans: &NamespaceBans,
+        until: Position,
+        markers: Vec<(Vec<u8>, Vec<u8>)>,
+        adds_missing: bool,
+    ) -> Option<Vec<Change>> {
+        let known = bans.known.read();
+        if !known.has(self.epoch(), until) {
+            return None;
+        }
+        let moved = |(name, marker): (Vec<u8>, Vec<u8>)| {
+            if marker.is_empty() {
+                return adds_missing.then(|| (name, marker, marker::random(known.log.head())));
+            }
+            let moved = known.moved(&marker)?;
+            Some((name, marker, moved))
+        };
+        Some(markers.into_iter().filter_map(moved).collect())
+    }
+
+    /// The marker at the newest known ban; none if it is there already, or if the log is not known.
+    /// A marker of a lost log begins a generation.
     pub(in crate::store::redis) fn moved(
         &self,
         bans: &NamespaceBans,
         marker: &[u8],
     ) -> Option<Vec<u8>> {
         let known = bans.known.read();
-        let (at, head) = (Position::of_marker(marker), known.log.head());
-        match known.log.is_known(at) {
-            false => Some(marker::random(head)),
-            true => (at.sequence < head.sequence).then(|| marker::moved(marker, head)),
-        }
+        if known.has(self.epoch(), Position::default()) { known.moved(marker) } else { None }
     }
 
     /// Moves a marker forward in the background, unless one of the namespace is being moved.
@@ -90,17 +243,15 @@ impl BanLogs {
     }
 
     /// Replaces markers that are still as expected. Returns the indices of the others.
-    pub(in crate::store::redis) async fn replace_markers(
-        &self,
-        changes: &[(Vec<u8>, Vec<u8>, Vec<u8>)],
-    ) -> Result<Vec<usize>> {
+    async fn replace_markers(&self, changes: &[Change]) -> Result<Vec<usize>> {
         let names: Vec<&[u8]> = changes.iter().map(|(name, ..)| name.as_slice()).collect();
         let mut call = ADVANCE_MARKERS.call(&names);
-        self.add_times(&mut call);
+        let pool = &self.0.pool;
+        call.arg(pool.not_after().0).arg(HOLD_OFF_MARGIN_MS).arg(pool.clock().ahead_ms());
         for (_, expected, new) in changes {
             call.arg(expected).arg(new);
         }
-        let mut reply = self.0.pool.run(&ADVANCE_MARKERS, &call, Retry::Idempotent).await?;
+        let mut reply = pool.run(&ADVANCE_MARKERS, &call, Retry::Idempotent).await?;
         if reply.word != "ADVANCED" {
             return Err(unexpected("advance_markers.lua"));
         }

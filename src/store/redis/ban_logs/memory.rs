@@ -7,7 +7,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use super::{BanLog, BanLogs, Known, NamespaceBans};
+use super::{BanLogs, NamespaceBans};
 
 /// The memory of all known bans.
 pub(super) struct MemoryAccount {
@@ -45,7 +45,7 @@ impl MemoryAccount {
 // === impl AccountedBytes ===
 
 impl AccountedBytes {
-    fn set(&mut self, bytes: u64) {
+    pub(super) fn set(&mut self, bytes: u64) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
         self.used.fetch_sub(self.bytes, Ordering::Relaxed);
         self.bytes = bytes;
@@ -58,15 +58,6 @@ impl Drop for AccountedBytes {
     }
 }
 
-// === impl Known ===
-
-impl Known {
-    /// Accounts for what the log takes now.
-    pub(super) fn account(&mut self) {
-        self.memory.set(self.log.memory());
-    }
-}
-
 // === impl NamespaceBans ===
 
 impl NamespaceBans {
@@ -74,9 +65,7 @@ impl NamespaceBans {
     pub(in crate::store::redis) fn forget(&self) {
         let mut known = self.known.write();
         self.without_bans_in.store(0, Ordering::Release);
-        known.epoch = None;
-        known.log = BanLog::default();
-        known.account();
+        known.forget();
     }
 }
 

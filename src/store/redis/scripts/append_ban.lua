@@ -6,8 +6,10 @@ if is_late then return {'LATE', server_time} end
 
 if not is_complete() then return {'DAMAGED', number(sequence)} end
 
--- Drops bans that no entry is older than. Ids are kept for an hour and for 10,000 bans at least.
-local MINUTE, HOUR, IDS = 60000, 3600000, 10000
+-- Drops bans that no entry is older than. Ids are kept for an hour and for 10,000 bans at least,
+-- but never more than a replica remembers: a ban visits all markers, so those of a lost log are met
+-- by the next ban after a failover, and not 50,000 bans later.
+local MINUTE, HOUR, IDS, MAX_IDS = 60000, 3600000, 10000, 50000
 local function newest_at(time)
   local found = redis.call('ZREVRANGEBYSCORE', KEYS[6], number(time), '-inf', 'LIMIT', 0, 1)
   return tonumber(found[1] or 0)
@@ -20,7 +22,7 @@ if last > dropped then
   redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', '(' .. number(now - ARGV[6]))
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf',
-  '(' .. number(math.min(newest_at(now - HOUR), sequence - IDS)))
+  '(' .. number(math.max(math.min(newest_at(now - HOUR), sequence - IDS), sequence + 2 - MAX_IDS)))
 if had_hold_off == 1 then redis.call('ZREMRANGEBYSCORE', KEYS[4], 1, number(now)) end
 
 local first_glob = 11 + ARGV[10]
@@ -33,8 +35,10 @@ local function count_new(key, first, last)
 end
 local new_tags = count_new(KEYS[2], 11, first_glob - 1)
 local new_globs = count_new(KEYS[3], first_glob, #ARGV)
+-- The ban of all keys that drop_bans.lua leaves takes no place.
+local globs_limit = ARGV[9] + (redis.call('ZSCORE', KEYS[3], '*') and 1 or 0)
 if redis.call('ZCARD', KEYS[2]) + new_tags > tonumber(ARGV[8])
-  or redis.call('ZCARD', KEYS[3]) + new_globs > tonumber(ARGV[9]) then
+  or redis.call('ZCARD', KEYS[3]) + new_globs > globs_limit then
   return {'FULL', number(sequence)}
 end
 

@@ -2,7 +2,8 @@
 --
 -- KEYS[1] head: sequence number of the newest ban (8) and its id (16), sequence number up to which
 -- bans were dropped (8), number of tags (4), number of globs (4), whether there was a hold-off (1)
--- KEYS[2] banned tags   KEYS[3] banned globs   KEYS[5] ids of recent bans; by sequence number
+-- KEYS[2] banned tags, and banned keys after a byte 255   KEYS[3] banned globs
+-- KEYS[5] ids of recent bans; all three by sequence number
 -- KEYS[4] hold-offs of tags and globs, by their end; the empty name stands for all that were
 -- KEYS[6] sequence number of the newest ban at some past times, by time
 -- All are in one slot, which is not that of an entry.

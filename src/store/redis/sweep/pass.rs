@@ -87,8 +87,10 @@ impl<'a> Pass<'a> {
         let mut swept = HashMap::new();
         for bans in namespaces {
             store.bans.know(&bans).await?;
-            store.move_markers(&bans).await?;
             let until = store.bans.head(&bans);
+            if !store.bans.move_markers(&bans, until, false).await? {
+                continue;
+            }
             let (_, tags, globs) = bans.figures();
             let renews = tags > MANY_TAGS || globs > MANY_GLOBS;
             let name = bans.namespace().as_str().into();

@@ -119,9 +119,11 @@ impl FillPath {
 /// Replies so that the key, which is named after its path, is fetched again by that path.
 pub(super) fn answer(request: &OriginRequest) -> Reply {
     let body = format!("{}", request.before + 1);
+    let tag = request.target.trim_start_matches("/v/");
     let is_path = |path: FillPath| request.target.contains(&format!("{path:?}"));
     if request.before > 0 && request.header("if-none-match").is_some() {
-        return send(304, "", &[("etag", "\"v\""), ("cache-control", "max-age=60")]);
+        let headers = [("etag", "\"v\""), ("cache-control", "max-age=60"), ("cache-tag", tag)];
+        return send(304, "", &headers);
     }
     let is_first = request.before == 0;
     let lifetime = match is_first {
@@ -130,7 +132,7 @@ pub(super) fn answer(request: &OriginRequest) -> Reply {
         true if is_path(FillPath::EarlyRefresh) => "max-age=10",
         _ => "max-age=60",
     };
-    let mut headers = vec![("cache-control", lifetime)];
+    let mut headers = vec![("cache-control", lifetime), ("cache-tag", tag)];
     if is_path(FillPath::Revalidation) {
         headers.push(("etag", "\"v\""));
     }

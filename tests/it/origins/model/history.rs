@@ -79,6 +79,8 @@ pub(super) struct Counts {
     pub(super) degraded: AtomicU64,
     pub(super) changes: AtomicU64,
     pub(super) bans: AtomicU64,
+    /// Bans that were too many, so that they invalidated their namespace.
+    pub(super) widened_bans: AtomicU64,
     pub(super) fetches: AtomicU64,
     pub(super) revalidated: AtomicU64,
 }
@@ -291,6 +293,7 @@ impl Counts {
             ("fills refused", &self.refused),
             ("changes", &self.changes),
             ("bans", &self.bans),
+            ("widened bans", &self.widened_bans),
             ("fetches", &self.fetches),
             ("revalidated", &self.revalidated),
         ];

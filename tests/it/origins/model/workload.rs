@@ -242,6 +242,7 @@ impl Worker {
         of_namespace.for_each(|key| key.void_leases(started, hold_off));
         history.counts.changes.fetch_add(1, SeqCst);
         history.counts.bans.fetch_add(1, SeqCst);
+        history.counts.widened_bans.fetch_add(u64::from(is_whole), SeqCst);
         is_whole
     }
 
