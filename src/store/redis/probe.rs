@@ -157,7 +157,7 @@ impl RedisStore {
             Err(error) if error.kind.is_outage() && error.kind != ErrorKind::Timeout => Err(error),
             Err(error) => {
                 let faults = &self.pool.health().faults;
-                if error.kind != ErrorKind::Timeout && faults.words().is_none() {
+                if error.kind != ErrorKind::Timeout && faults.trouble().is_none() {
                     faults.met(Fault::Unusable, &error);
                 }
                 Ok(())

@@ -154,7 +154,7 @@ async fn sweep_of_many_records_yields() {
 
 #[tokio::test(start_paused = true)]
 async fn hold_offs_of_many_namespaces_keep_a_part_of_the_memory_and_then_hold_off_all() {
-    let ban = |hold_off| Ban { tags: vec!["t".to_owned()], globs: Vec::new(), hold_off };
+    let ban = |hold_off| Ban { tags: vec!["t".to_owned()], hold_off, ..Ban::default() };
     for by_ban in [false, true] {
         let store = MemoryStore::new(MIB);
         let entry = key_in("kept", "entry");
