@@ -149,6 +149,8 @@ faults! {
 pub(super) fn words(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
+        // The client library prints its name of the kind as well.
+        (None, Some(detail)) if error.kind() == Redis::InvalidClientConfig => detail.to_owned(),
         _ => error.to_string(),
     }
 }
