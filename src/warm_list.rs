@@ -53,7 +53,12 @@ pub async fn read(namespace: Namespace, config: WarmConfig) -> io::Result<WarmPl
     if let Some(violation) = first
         && is_line_due(&namespace)
     {
-        tracing::warn!(%namespace, left_out, %violation, "a key of the warm list is left out");
+        tracing::warn!(
+            %namespace,
+            count = left_out,
+            %violation,
+            "keys of the warm list are left out"
+        );
     }
     let rate = NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN);
     Ok(WarmPlan { namespace, keys, refresh: false, rate })
