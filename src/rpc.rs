@@ -13,6 +13,7 @@ mod convert;
 mod counted_body;
 mod deadline;
 mod event_targets;
+mod fetch_batch;
 mod fetch_stream;
 mod key_listing;
 mod large_response;

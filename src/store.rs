@@ -21,6 +21,7 @@ mod lease;
 pub mod memory;
 pub mod metrics;
 pub mod near_cache;
+mod operation;
 pub mod redis;
 mod stats_store;
 
@@ -45,6 +46,7 @@ pub use lease::{
     AcquireOutcome, AcquireRequest, LeaseLoss, LeaseStatus, LeaseToken, Leases, MAX_CAUSE_BYTES,
     RevalidateOutcome, Revalidation, short_cause,
 };
+pub use operation::Operation;
 pub use stats_store::StatsStore;
 
 /// Condition under which a write is applied.

@@ -50,6 +50,12 @@ impl GetOrFetchResult {
         };
         found.map_or(0, |found| found.entry.data.len())
     }
+
+    /// Whether another caller computes the value, so that this call would have to wait.
+    pub fn is_contended(&self) -> bool {
+        matches!(self.outcome, GetOrFetchOutcome::Contended { .. })
+            && self.status == FetchStatus::Read
+    }
 }
 
 /// What the caller gets.

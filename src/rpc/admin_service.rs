@@ -118,7 +118,7 @@ impl AdminService for AdminRpc {
         let permit = self.warm_calls.clone().try_acquire_owned();
         let permit = permit.map_err(|_| {
             self.limits.record_rejection(Overload::WarmCalls);
-            status::overloaded_by(Overload::WarmCalls, MAX_WARM_CALLS)
+            status::overloaded_by(Overload::WarmCalls, Some(MAX_WARM_CALLS))
         })?;
         let schema = Schema::of(&request);
         let mut plan = self.plan(request.into_inner()).await?;

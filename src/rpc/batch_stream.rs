@@ -7,9 +7,9 @@ use prost::Message as _;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::{convert, deadline};
+use super::{convert, deadline, fetch_batch::FetchBatch};
 use crate::{
-    cache::{BatchGet, BatchGetOrFetch, GetResult, LeaseGuard},
+    cache::{BatchGet, GetResult, LeaseGuard},
     pb::v1 as pb,
 };
 
@@ -146,13 +146,13 @@ impl Batch for BatchGet {
     }
 }
 
-impl Batch for BatchGetOrFetch {
+impl Batch for FetchBatch {
     /// A result, and its lease.
     type Item = (pb::BatchGetOrFetchResult, Option<LeaseGuard>);
     type Message = pb::BatchGetOrFetchResponse;
 
     async fn next_chunk(&mut self) -> Option<Vec<Self::Item>> {
-        let results = BatchGetOrFetch::next_chunk(self).await?;
+        let results = self.next_results().await?;
         Some(results.into_iter().map(convert::batch_get_or_fetch_result).collect())
     }
 

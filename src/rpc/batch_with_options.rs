@@ -5,11 +5,9 @@ use prost::Message as _;
 use super::{
     batch_stream::Batch,
     convert::{self, BatchReadOptions},
+    fetch_batch::FetchBatch,
 };
-use crate::{
-    cache::{BatchGet, BatchGetOrFetch},
-    pb::v1 as pb,
-};
+use crate::{cache::BatchGet, pb::v1 as pb};
 
 /// A BatchGet with such fields.
 pub(super) struct BatchWithOptions {
@@ -60,24 +58,24 @@ impl Batch for BatchWithOptions {
 
 /// A BatchGetOrFetch with such fields.
 pub(super) struct FetchWithOptions {
-    batch: BatchGetOrFetch,
+    batch: FetchBatch,
     options: BatchReadOptions,
     /// Index of the key of the next result.
     next: usize,
 }
 
 impl FetchWithOptions {
-    pub(super) fn new(batch: BatchGetOrFetch, options: BatchReadOptions) -> Self {
+    pub(super) fn new(batch: FetchBatch, options: BatchReadOptions) -> Self {
         Self { batch, options, next: 0 }
     }
 }
 
 impl Batch for FetchWithOptions {
-    type Item = <BatchGetOrFetch as Batch>::Item;
+    type Item = <FetchBatch as Batch>::Item;
     type Message = pb::BatchGetOrFetchResponse;
 
     async fn next_chunk(&mut self) -> Option<Vec<Self::Item>> {
-        let mut results = BatchGetOrFetch::next_chunk(&mut self.batch).await?;
+        let mut results = self.batch.next_results().await?;
         if let Some(touch) = self.options.touch {
             self.batch.slide(&mut results, touch).await;
         }
@@ -91,18 +89,18 @@ impl Batch for FetchWithOptions {
     }
 
     fn size(item: &Self::Item) -> usize {
-        <BatchGetOrFetch as Batch>::size(item)
+        <FetchBatch as Batch>::size(item)
     }
 
     fn is_urgent(item: &Self::Item) -> bool {
-        <BatchGetOrFetch as Batch>::is_urgent(item)
+        <FetchBatch as Batch>::is_urgent(item)
     }
 
     fn message(items: usize) -> Self::Message {
-        <BatchGetOrFetch as Batch>::message(items)
+        <FetchBatch as Batch>::message(items)
     }
 
     fn add(message: &mut Self::Message, item: Self::Item) {
-        <BatchGetOrFetch as Batch>::add(message, item);
+        <FetchBatch as Batch>::add(message, item);
     }
 }

@@ -18,6 +18,7 @@ use super::{
     convert::{self, RequestedTarget, XCache},
     deadline::{self, DefaultDeadline},
     event_targets::PlannedTargets,
+    fetch_batch::FetchBatch,
     fetch_stream::{self, FetchStream},
     key_listing::KeyListing,
     large_response::LargeResponse,
@@ -241,13 +242,17 @@ impl CacheService for CacheRpc {
         let options = convert::fetch_options(&mut request)?;
         let mut request = convert::get_or_fetch_request(request, deadline)?;
         schema.apply(&mut request.key);
+        let would_wait = request.wait != Some(Duration::ZERO);
         if must_not_wait {
             request.wait = Some(Duration::ZERO);
         }
-        if let Some(options) = options {
-            return Box::pin(self.fetch_with_options(request, options, compression)).await;
-        }
         let result = self.cache.get_or_fetch(&request).await?;
+        if must_not_wait && would_wait && result.is_contended() {
+            self.limits.record_rejection(Overload::Waiting);
+        }
+        if let Some(options) = options {
+            return Box::pin(self.reply_with_options(request, result, options, compression)).await;
+        }
         let size = result.value_bytes();
         let reply = convert::get_or_fetch_reply(result);
         let mut response = Response::new(reply.response);
@@ -284,15 +289,18 @@ impl CacheService for CacheRpc {
         let must_not_wait = request.extensions().get::<MustNotWait>().is_some();
         let schema = Schema::of(&request);
         let mut request = request.into_inner();
+        let would_wait = request.wait != Some(from_duration(Duration::ZERO));
         if must_not_wait {
             request.wait = Some(from_duration(Duration::ZERO));
         }
+        let unwaited = (must_not_wait && would_wait).then(|| self.limits.clone());
         let keys = self.batch_keys(&request.keys, &schema)?;
         let options = convert::batch_fetch_options(&mut request, keys.len())?;
         let params = std::mem::take(&mut request.keys).into_iter().map(|key| key.params);
         let keys = keys.into_iter().zip(params).collect();
         let template = convert::get_or_fetch_template(&request, deadline)?;
         let batch = BatchGetOrFetch::new(self.cache.clone(), keys, template)?;
+        let batch = FetchBatch::new(batch, unwaited);
         Ok(Response::new(match options {
             None => batch_stream::responses(batch, deadline),
             Some(options) => {

@@ -70,7 +70,7 @@ impl KeyListing {
         let permit = self.queue.begin().await;
         permit.ok_or_else(|| {
             self.limits.record_rejection(Overload::Listings);
-            status::overloaded_by(Overload::Listings, MAX_LISTINGS)
+            status::overloaded_by(Overload::Listings, Some(MAX_LISTINGS))
         })
     }
 

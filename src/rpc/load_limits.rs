@@ -62,8 +62,8 @@ pub(super) struct Holds {
     pub(super) _taken: Option<Taken>,
 }
 
-/// The call must be answered without waiting: its connection waits for many values already. An
-/// extension of requests.
+/// The call must be answered without waiting: its connection waits for many values already. It is
+/// rejected only if it would have waited. An extension of requests.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MustNotWait;
 
@@ -117,20 +117,20 @@ impl LoadLimits {
         }
     }
 
-    /// The limit that a call exceeds.
-    pub(super) fn limit(&self, overload: Overload) -> usize {
+    /// The limit that a call exceeds; `None` if it is not one of these limits.
+    pub(super) fn limit(&self, overload: Overload) -> Option<usize> {
         match overload {
-            Overload::Requests => self.admission.limit(),
-            Overload::FetchStreams => self.fetch_streams.limit(),
-            Overload::Watches => self.watches.limit(),
-            Overload::WatchStreams => self.watch_streams.limit(),
-            Overload::Waiting => self.waiting.limit(),
-            Overload::IncompleteRequests
-            | Overload::UnreadResponses
+            Overload::Requests => Some(self.admission.limit()),
+            Overload::FetchStreams => Some(self.fetch_streams.limit()),
+            Overload::Watches => Some(self.watches.limit()),
+            Overload::WatchStreams => Some(self.watch_streams.limit()),
+            Overload::Waiting => Some(self.waiting.limit()),
+            Overload::IncompleteRequests | Overload::UnreadResponses => Some(self.buffered.limit()),
+            Overload::Listings
+            | Overload::WarmCalls
+            | Overload::WatchedNamespaces
             | Overload::RequestTimeout
-            | Overload::UnreadStream => self.buffered.limit(),
-            // The callers know these limits.
-            Overload::Listings | Overload::WarmCalls | Overload::WatchedNamespaces => 0,
+            | Overload::UnreadStream => None,
         }
     }
 

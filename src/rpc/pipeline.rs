@@ -211,7 +211,6 @@ impl Pipeline {
         if received.call.method().may_wait() {
             taken = self.0.limits.waiting.try_take(&received.connection, 1);
             if taken.is_none() {
-                self.0.limits.record_rejection(Overload::Waiting);
                 request.extensions_mut().insert(MustNotWait);
             }
         }
@@ -511,7 +510,7 @@ mod tests {
 
     #[test]
     fn errors_of_handlers_and_responses_with_messages_are_unchanged() {
-        let mut response = status::overloaded_by(Overload::Requests, 1).into_http::<Body>();
+        let mut response = status::overloaded_by(Overload::Requests, Some(1)).into_http::<Body>();
         let before = response.headers().clone();
         assert_eq!(explain(&mut response, 1024), Some(Code::ResourceExhausted));
         assert_eq!(*response.headers(), before);

@@ -190,10 +190,11 @@ pub(super) fn batch_size(violation: Violation) -> Status {
 
 /// The call is rejected because of the server's load, or of what its connection holds.
 #[cold]
-pub(super) fn overloaded_by(overload: Overload, limit: usize) -> Status {
+pub(super) fn overloaded_by(overload: Overload, limit: Option<usize>) -> Status {
     let (what, setting) = (overload.what(), overload.setting());
+    let limit = limit.map(|limit| format!(", the limit is {limit}")).unwrap_or_default();
     let share = if overload.is_shared() { ", of which each connection has a share" } else { "" };
-    let message = format!("too many {what}, the limit is {limit} ({setting}){share}");
+    let message = format!("too many {what}{limit} ({setting}){share}");
     retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
 }
 

@@ -73,9 +73,7 @@ impl StoreReport {
         while answers.wait_for(|answers| *answers).await.is_ok() {
             while *answers.borrow() {
                 if let Ok(info) = self.store.info().await {
-                    let is_redis = self.store.kind() == "redis";
-                    let unsuitable = if is_redis { info.unsuitable() } else { None };
-                    settings.observe(&info.eviction_policy, unsuitable);
+                    settings.observe(&info.eviction_policy, unsuitable(self.store.kind(), &info));
                     evictions.observe(&info);
                     *self.last.lock() = Some(info);
                 }
@@ -89,6 +87,11 @@ impl StoreReport {
             }
         }
     }
+}
+
+/// Whether and why Redis should be configured in another way.
+fn unsuitable(kind: &str, info: &StoreInfo) -> Option<Unsuitable> {
+    if kind == "redis" { info.unsuitable() } else { None }
 }
 
 /// The settings of Redis, as the last reports have them.
@@ -157,7 +160,7 @@ mod tests {
 
     #[test]
     fn settings_that_suit_a_cache_are_not_reported() {
-        let problem = |policy, max_bytes| info(policy, max_bytes).unsuitable().is_some();
+        let problem = |policy, max_bytes| unsuitable("redis", &info(policy, max_bytes)).is_some();
         for (policy, max_bytes, expected) in [
             ("volatile-lru", 1, false),
             ("volatile-lfu", 1, false),
@@ -171,6 +174,7 @@ mod tests {
         ] {
             assert_eq!(problem(policy, max_bytes), expected, "{policy} {max_bytes}");
         }
+        assert_eq!(unsuitable("memory", &info("noeviction", 0)), None);
         let cluster = StoreInfo { is_cluster: true, ..info("volatile-lru", 1) };
         assert!(cluster.unsuitable().is_some_and(|it| it.problem.contains("Cluster")));
         assert!(cluster.cluster_trouble().is_some_and(|it| it.contains("Cluster")));

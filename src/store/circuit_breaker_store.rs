@@ -15,8 +15,8 @@ use super::{
     AcquireOutcome, AcquireRequest, Ban, BanLimits, BanOutcome, Condition, EntryInspection,
     EntrySample, Error, ErrorKind, Increment, IncrementOutcome, Inspect, KeyListPart,
     KeyListPosition, KeyListStep, LeaseStatus, LeaseToken, Leases, NamespaceListPart,
-    NamespacePage, NamespaceUsage, PutOutcome, Result, RevalidateOutcome, Revalidation, StatsStore,
-    Store, StoreInfo, Take, TakeOutcome, Trouble, key_watch::KeyWatch,
+    NamespacePage, NamespaceUsage, Operation, PutOutcome, Result, RevalidateOutcome, Revalidation,
+    StatsStore, Store, StoreInfo, Take, TakeOutcome, Trouble, key_watch::KeyWatch,
 };
 use crate::{
     circuit_breaker::{CircuitBreaker, ProbeIntervals},
@@ -39,37 +39,6 @@ pub trait OperationObserver: Send + Sync {
         duration: Duration,
         failure: Option<ErrorKind>,
     );
-}
-
-/// Operations on a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(usize)]
-#[allow(missing_docs)] // The names are those of the methods.
-pub enum Operation {
-    Get,
-    GetMany,
-    Put,
-    Delete,
-    Invalidate,
-    Ban,
-    Touch,
-    Increment,
-    Acquire,
-    Extend,
-    Fill,
-    Revalidate,
-    Discard,
-    Abandon,
-    StatsAdd,
-    StatsReport,
-    Info,
-    Usage,
-    ListKeys,
-    InspectEntry,
-    PutHotKeys,
-    HotKeys,
-    SampleEntries,
-    ListNamespaces,
 }
 
 /// A store whose operations fail at once while its circuit breaker is open.
@@ -133,105 +102,6 @@ fn silence() -> Trouble {
     Trouble {
         cause: "no answer in time".to_owned(),
         remedy: "check the load of Redis and of the network, and store.timeout",
-    }
-}
-
-impl Operation {
-    /// All operations.
-    pub const ALL: [Self; 24] = [
-        Self::Get,
-        Self::GetMany,
-        Self::Put,
-        Self::Delete,
-        Self::Invalidate,
-        Self::Ban,
-        Self::Touch,
-        Self::Increment,
-        Self::Acquire,
-        Self::Extend,
-        Self::Fill,
-        Self::Revalidate,
-        Self::Discard,
-        Self::Abandon,
-        Self::StatsAdd,
-        Self::StatsReport,
-        Self::Info,
-        Self::Usage,
-        Self::ListKeys,
-        Self::InspectEntry,
-        Self::PutHotKeys,
-        Self::HotKeys,
-        Self::SampleEntries,
-        Self::ListNamespaces,
-    ];
-
-    /// Whether the operation moves so much data that it may time out while the store works.
-    fn is_bulk(self) -> bool {
-        matches!(
-            self,
-            Self::GetMany
-                | Self::StatsAdd
-                | Self::StatsReport
-                | Self::Info
-                | Self::Usage
-                | Self::ListKeys
-                | Self::PutHotKeys
-                | Self::HotKeys
-                | Self::SampleEntries
-                | Self::ListNamespaces
-        )
-    }
-
-    /// Whether a call that cannot do this fails, so that its caller must learn why. The other calls
-    /// are answered without the store.
-    fn fails_calls(self) -> bool {
-        !matches!(
-            self,
-            Self::Get
-                | Self::GetMany
-                | Self::Touch
-                | Self::Acquire
-                | Self::Extend
-                | Self::Fill
-                | Self::Revalidate
-                | Self::Discard
-                | Self::Abandon
-                | Self::StatsAdd
-                | Self::StatsReport
-                | Self::Info
-                | Self::Usage
-                | Self::PutHotKeys
-        )
-    }
-
-    /// Name in metrics and spans. Dashboards rely on these names, so they never change.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Get => "get",
-            Self::GetMany => "get_many",
-            Self::Put => "put",
-            Self::Delete => "delete",
-            Self::Invalidate => "invalidate",
-            Self::Ban => "ban",
-            Self::Touch => "touch",
-            Self::Increment => "increment",
-            Self::Acquire => "acquire",
-            Self::Extend => "extend",
-            Self::Fill => "fill",
-            Self::Revalidate => "revalidate",
-            Self::Discard => "discard",
-            Self::Abandon => "abandon",
-            Self::StatsAdd => "stats_add",
-            Self::StatsReport => "stats_report",
-            Self::Info => "info",
-            Self::Usage => "usage",
-            Self::ListKeys => "list_keys",
-            Self::InspectEntry => "inspect_entry",
-            Self::PutHotKeys => "put_hot_keys",
-            Self::HotKeys => "hot_keys",
-            Self::SampleEntries => "sample_entries",
-            Self::ListNamespaces => "list_namespaces",
-        }
     }
 }
 

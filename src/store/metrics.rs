@@ -15,9 +15,7 @@ use tokio::sync::watch;
 use crate::{
     histogram::LATENCY_BOUNDS,
     store::{
-        ErrorKind,
-        circuit_breaker_store::{Operation, OperationObserver},
-        memory::MemoryStore,
+        ErrorKind, Operation, circuit_breaker_store::OperationObserver, memory::MemoryStore,
         redis::RedisStore,
     },
 };

@@ -5,7 +5,7 @@
 //! it is written. Nearly always it is written in the same poll. The bytes that are left after a
 //! poll, because a window or the socket takes no more, are counted here. From then on the
 //! connection has a backlog: the streams of further responses
-//! [stay](crate::bodies::ResponseProgress::is_watched) until they are sent, and have a
+//! [stay](crate::response_body::ResponseProgress::is_watched) until they are sent, and have a
 //! [guard](crate::stall_guard) of their own. So what is counted here only shrinks.
 
 use std::{

@@ -39,7 +39,6 @@ use tokio::{
 use crate::{
     Admission, Dispatched, Options, Reply,
     backlog::{Backlog, Stalled},
-    bodies::{RequestBody, ResponseBody, ResponseProgress},
     connection_stats::CloseReason,
     connection_table::{ConnectionState, ConnectionTable, OpenConnection, Order},
     first_bytes::ForeignLog,
@@ -47,6 +46,8 @@ use crate::{
     pending_io::PendingIo,
     preface::PrefaceIo,
     read_gate::ReadGate,
+    request_body::RequestBody,
+    response_body::{ResponseBody, ResponseProgress},
     stall_guard::StallGuard,
     stall_policy::StallPolicy,
     write_coalescing::{CoalescingIo, WriteBuffer},

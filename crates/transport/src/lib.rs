@@ -13,8 +13,8 @@
 //! - `fair_limit`: limits that no connection can take alone, of requests, streams and bytes.
 //! - `message`, `stall_guard` and `backlog`: requests that are incomplete, and responses that are
 //!   not read, hold little and not for long.
-//! - `backpressure`, `read_gate`, `bodies` and `pending_io`: while requests are queued, the
-//!   connections that brought them are not read.
+//! - `backpressure`, `read_gate`, `request_body`, `response_body` and `pending_io`: while requests
+//!   are queued, the connections that brought them are not read.
 //!
 //! [`runtime`] builds the Tokio runtime. Its threads release backpressure when they have no task,
 //! and can poll for events before they sleep (feature `busy-poll`).
@@ -65,7 +65,6 @@ mod acceptor;
 mod admission;
 mod backlog;
 mod backpressure;
-mod bodies;
 #[cfg(feature = "busy-poll")]
 mod busy_poll;
 mod connection;
@@ -81,6 +80,8 @@ mod message;
 mod pending_io;
 mod preface;
 mod read_gate;
+mod request_body;
+mod response_body;
 pub mod runtime;
 mod stall_guard;
 mod stall_policy;
@@ -100,11 +101,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use accept_errors::{AcceptError, AcceptErrors};
 pub use admission::{Admission, Permit, Rejected};
-pub use bodies::RequestBody;
 pub use connection_share::{ConnectionShare, Resource};
 pub use connection_stats::{CloseReason, ConnectionStats};
 pub use fair_limit::{FairLimit, Taken};
 pub use message::{Exhausted, MessageBody, MessageReader};
+pub use request_body::RequestBody;
 pub use stall_policy::StallPolicy;
 
 use acceptor::Acceptor;

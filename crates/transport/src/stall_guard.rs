@@ -14,7 +14,7 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::{bodies::ResponseProgress, fair_limit::Taken};
+use crate::{fair_limit::Taken, response_body::ResponseProgress};
 
 /// What a small response counts for while it waits, in bytes: the state of its stream.
 const STREAM_BYTES: usize = 2 * 1024;

@@ -5,19 +5,20 @@ use tonic::Response;
 
 use super::{CACHE_STATUS, CacheRpc, Compression, RpcResult, add_fetch_status};
 use crate::{
-    cache::GetOrFetchRequest,
+    cache::{GetOrFetchRequest, GetOrFetchResult},
     pb::v1 as pb,
     rpc::convert::{self, BatchReadOptions},
 };
 
 impl CacheRpc {
-    pub(super) async fn fetch_with_options(
+    /// The response to a request that has such fields.
+    pub(super) async fn reply_with_options(
         &self,
         request: GetOrFetchRequest,
+        mut result: GetOrFetchResult,
         mut options: BatchReadOptions,
         compression: Compression,
     ) -> RpcResult<pb::GetOrFetchResponse> {
-        let mut result = self.cache.get_or_fetch(&request).await?;
         if let Some(touch) = options.touch {
             self.cache.slide_fetched(&request.key, &mut result, touch).await;
         }

@@ -247,7 +247,7 @@ async fn lease_operations_pass_and_are_observed() {
         store.discard(&key(), token, Duration::ZERO, "").await.unwrap(),
         Err(LeaseLoss::Expired)
     );
-    let expected = "acquire extend fill acquire revalidate acquire discard acquire abandon abandon \
+    let expected = "acquire extend fill acquire confirm acquire discard acquire abandon abandon \
                     extend fill discard";
     assert_eq!(observed.take_succeeded(), expected);
 }
@@ -267,7 +267,7 @@ async fn statistics_and_inspection_pass_and_are_observed_but_pings_are_not() {
     assert_eq!(store.usage(&NamespacePage::default()).await.unwrap().len(), 1);
     store.ping().await.unwrap();
     assert_eq!(store.kind(), "memory");
-    assert_eq!(observed.take_succeeded(), "stats_add stats_report put info usage");
+    assert_eq!(observed.take_succeeded(), "ledger_add ledger_report put facts sizes");
 }
 
 #[tokio::test(start_paused = true)]
@@ -367,7 +367,7 @@ async fn timeouts_of_bulk_operations_do_not_count() {
 fn bulk_operations_are_those_whose_size_grows_with_the_store() {
     let bulk = Operation::ALL.into_iter().filter(|one| one.is_bulk());
     let names: Vec<&str> = bulk.map(Operation::name).collect();
-    let expected = "get_many stats_add stats_report info usage list_keys put_hot_keys hot_keys \
+    let expected = "get_many ledger_add ledger_report facts sizes list_keys put_hot_keys hot_keys \
                     sample_entries list_namespaces";
     assert_eq!(names.join(" "), expected);
 }
@@ -376,7 +376,7 @@ fn bulk_operations_are_those_whose_size_grows_with_the_store() {
 #[test]
 fn operation_names_never_change() {
     let expected = "get get_many put delete invalidate ban touch increment acquire extend fill \
-                    revalidate discard abandon stats_add stats_report info usage list_keys \
+                    confirm discard abandon ledger_add ledger_report facts sizes list_keys \
                     inspect_entry put_hot_keys hot_keys sample_entries list_namespaces";
     assert_eq!(Operation::ALL.map(Operation::name).join(" "), expected);
     for (index, operation) in Operation::ALL.into_iter().enumerate() {

@@ -19,7 +19,7 @@ pub(super) struct OutageLog {
 struct State {
     event: RepeatedEvent,
     /// The last failure, if no attempt has succeeded since.
-    trouble: Option<Trouble>,
+    trouble: Option<(Fault, Trouble)>,
 }
 
 macro_rules! outages {
@@ -87,8 +87,10 @@ impl OutageLog {
     #[cold]
     pub(super) fn failed_beside(&self, connections: &Self, fault: Fault, cause: String) {
         let is_vague = matches!(fault, Fault::Connection | Fault::Timeout | Fault::Protocol);
-        let known = if is_vague { connections.trouble() } else { None };
-        self.record(fault, known.unwrap_or(Trouble { cause, remedy: fault.row().remedy }));
+        let known = if is_vague { connections.state.lock().trouble.clone() } else { None };
+        let (fault, trouble) =
+            known.unwrap_or_else(|| (fault, Trouble { cause, remedy: fault.row().remedy }));
+        self.record(fault, trouble);
     }
 
     fn record(&self, fault: Fault, trouble: Trouble) {
@@ -97,7 +99,7 @@ impl OutageLog {
             Some(lasts) => self.outage.warn(&trouble, fault, lasts),
             None => tracing::debug!(outage = ?self.outage, error = trouble.cause, "Redis failed"),
         }
-        state.trouble = Some(trouble);
+        state.trouble = Some((fault, trouble));
     }
 
     /// Reports that an attempt succeeded. The outage is over if none has failed for five seconds,
@@ -119,7 +121,7 @@ impl OutageLog {
 
     /// The last failure, if no attempt has succeeded since.
     pub(super) fn trouble(&self) -> Option<Trouble> {
-        self.state.lock().trouble.clone()
+        self.state.lock().trouble.as_ref().map(|(_, trouble)| trouble.clone())
     }
 }
 
@@ -173,7 +175,7 @@ mod tests {
         );
         let beside = OutageLog::new(Outage::Leases);
         beside.failed_beside(&log, Fault::Timeout, "timed out".to_owned());
-        assert_eq!(beside.trouble(), log.trouble());
+        assert_eq!(beside.state.lock().trouble, log.state.lock().trouble, "with its fault");
         let trouble = log.trouble().unwrap();
         assert_eq!(trouble.cause, "WRONGPASS");
         assert!(trouble.remedy.contains("password"), "{trouble:?}");

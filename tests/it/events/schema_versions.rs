@@ -1,6 +1,6 @@
 //! Events while releases with other schema versions run side by side.
 
-use larder::pb::v1::EventTarget;
+use larder::pb::v1::{EventTarget, SetRequest, SetResult, Target, target::Target as Kind};
 
 use super::publish::publish;
 use crate::support::{
@@ -10,7 +10,6 @@ use crate::support::{
     targets,
     wait::{SOON, eventually},
 };
-use larder::pb::v1::{SetRequest, SetResult, Target, target::Target as Kind};
 
 const RULES: &str = r#"
 [[events.user_changed]]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use larder::pb::v1::ResetReason;
 
 use crate::support::{
-    client::{NS, delete, set, text},
+    client::{Cache, NS, delete, set, text},
     fleet::metric,
     proxy::Proxy,
     redis::RedisServer,
@@ -52,6 +52,17 @@ impl Setup {
         self.proxy.redirect(self.next.upstream());
         let mut former = self.former.connection().await;
         redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1).exec_async(&mut former).await.unwrap();
+    }
+
+    /// Writes another value of `k` to the new primary, through a replica of Larder of its own.
+    async fn write_new(&self) -> (Larder, Cache) {
+        let writer = Larder::redis(&self.next.url()).start().await;
+        let cache = writer.client().await;
+        eventually("the new value is stored", SOON, async || {
+            (!cache.set(set("k", text("new"))).await.unwrap().degraded).then_some(())
+        })
+        .await;
+        (writer, cache)
     }
 }
 
@@ -127,12 +138,7 @@ async fn near_copies_follow_the_new_primary() {
     setup.is_in_sync(2).await;
     assert_eq!(reader_cache.read("k").await.as_deref(), Some("old"));
     setup.fail_over().await;
-    let writer = Larder::redis(&setup.next.url()).start().await;
-    let writer = writer.client().await;
-    eventually("the new value is stored", SOON, async || {
-        (!writer.set(set("k", text("new"))).await.unwrap().degraded).then_some(())
-    })
-    .await;
+    let _writer = setup.write_new().await;
     eventually("the reader reads the new value", NOTICED, async || {
         (reader_cache.read("k").await.as_deref() == Some("new")).then_some(())
     })
@@ -155,12 +161,7 @@ async fn watches_follow_the_new_primary() {
     let mut watch = Watch::of_ns(&cache, true).await;
     let token = watch.token().await;
     setup.fail_over().await;
-    let writer = Larder::redis(&setup.next.url()).start().await;
-    let writer = writer.client().await;
-    eventually("the new value is stored", SOON, async || {
-        (!writer.set(set("k", text("new"))).await.unwrap().degraded).then_some(())
-    })
-    .await;
+    let (_writer, writer) = setup.write_new().await;
     assert_eq!(watch.reset().await, ResetReason::FeedLost);
     watch.ready().await;
     assert_eq!(cache.read("k").await.as_deref(), Some("new"));

@@ -294,6 +294,11 @@ on_both_stores!(a_fill_is_not_stuck_behind_its_waiters, |env| {
     })
     .await;
     assert_eq!(contended, 688);
+    // Those alone are rejected, and no call that is answered without a wait.
+    env.cache.put("hit", "v").await;
+    let hit = env.cache.get_or_fetch(fetch("hit", 50_000)).await.unwrap();
+    assert!(matches!(hit.outcome, Some(Outcome::Found(_))), "{hit:?}");
+    assert_eq!(metric(&env.larder, "larder_requests_rejected_total").await, 688.0);
     let begun = Instant::now();
     env.cache.set(fill("k", text("v"), &lease)).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());

@@ -7,9 +7,9 @@ use crate::{
     circuit_breaker::{CircuitBreaker, ProbeIntervals},
     model::{Kind, Version},
     store::{
-        ErrorKind,
+        ErrorKind, Operation,
         circuit_breaker_store::{
-            CircuitBreakerStore, Operation, OperationObserver, breaker, ping_periodically,
+            CircuitBreakerStore, OperationObserver, breaker, ping_periodically,
         },
         memory::MemoryStore,
         near_cache::NearCacheOptions,

@@ -50,7 +50,8 @@ async fn the_other_callers_wait_for_the_value() {
         assert_eq!((found(result).tier, result.fill), (Tier::Store, None));
     }
     assert_eq!(asked.elapsed(), SECOND, "notified");
-    assert_eq!((test.counted(Counter::FetchesCoalesced), test.counted(Counter::Hits)), (2, 0));
+    assert_eq!((test.counted(Counter::LeasesRefused), test.counted(Counter::Hits)), (2, 0));
+    assert_eq!(test.counted(Counter::FetchesCoalesced), 2);
     assert_eq!(test.counted(Counter::Misses), 3, "those that waited, and the holder");
 }
 
