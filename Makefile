@@ -19,7 +19,7 @@ help: ## List the targets
 
 run: ## Run the server on the embedded store; ARGS="--store redis://localhost" passes flags
 	@scripts/setup.sh build
-	cargo run --profile quick --locked -- $(ARGS)
+	cargo run --locked -- $(ARGS)
 
 install: ## Build for production, and install larder into ~/.cargo/bin (or PREFIX/bin)
 	@scripts/setup.sh build

@@ -19,7 +19,7 @@ use tonic_prost::ProstCodec;
 
 use crate::support::{
     client::{fetch, get},
-    env::{LONG_TIMEOUTS, read_through},
+    env::read_through,
     origin::{Origin, ok},
     redis::RedisServer,
     server::{Builder, Larder},
@@ -117,10 +117,7 @@ async fn background_refresh_is_a_separate_trace_linked_to_the_call() {
     let (collector, origin, redis) =
         (Collector::start().await, Origin::start().await, RedisServer::start().await);
     origin.always(ok("v", &[("cache-control", "max-age=0, stale-while-revalidate=3600")]));
-    let larder =
-        reading_through(Larder::redis(&redis.url()).envs(&LONG_TIMEOUTS), &collector, &origin)
-            .start()
-            .await;
+    let larder = reading_through(Larder::redis(&redis.url()), &collector, &origin).start().await;
     let cache = larder.client().await;
     cache.get_or_fetch(fetch("k", 20_000)).await.unwrap();
     let mut links = Vec::new();

@@ -5,12 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::{DONE, MISS, USAGE, cli, cli_with_input};
-use crate::support::{
-    client::{delete, invalidate},
-    env::LONG_TIMEOUTS,
-};
+use crate::support::client::{delete, invalidate};
 
-on_both_stores!(keys_are_listed_counted_and_piped, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(keys_are_listed_counted_and_piped, |env| {
     let larder = &env.larder;
     for key in ["user:1", "user:2", "team 1"] {
         env.cache.put(key, "v").await;
@@ -22,9 +19,10 @@ on_both_stores!(keys_are_listed_counted_and_piped, env: LONG_TIMEOUTS, |env| {
     assert_eq!(cli(larder, "keys ns user:* --count").result(), (DONE, "2\n"));
     assert_eq!(cli(larder, "keys ns --limit 1").result().1.lines().count(), 1);
     assert_eq!(cli(larder, "keys ns nothing*").result(), (MISS, ""));
-    assert_eq!(cli(larder, "keys empty --count --json").json(), [
-        json!({"namespace": "empty", "count": 0})
-    ]);
+    assert_eq!(
+        cli(larder, "keys empty --count --json").json(),
+        [json!({"namespace": "empty", "count": 0})]
+    );
     cli(larder, "set ns k v --param a=1");
     let line = cli(larder, "keys ns k --json").json().remove(0);
     let digest = line["params_digest"].as_str().unwrap();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{DONE, MISS, cli, cli_with_input};
-use crate::support::{env::LONG_TIMEOUTS, server::run_into_closed_pipe};
+use crate::support::server::run_into_closed_pipe;
 
 on_both_stores!(one_entry_lives_through_all_commands, |env| {
     let larder = &env.larder;
@@ -160,7 +160,7 @@ on_both_stores!(several_keys_are_a_table, |env| {
     assert_eq!(cli(larder, "get ns a b").code, MISS);
 });
 
-on_both_stores!(more_keys_than_a_batch_are_read_and_deleted, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(more_keys_than_a_batch_are_read_and_deleted, |env| {
     let keys: Vec<String> = (0..1001).map(|index| format!("k{index}")).collect();
     env.cache.put("k1000", "v").await;
     let input = keys.join("\n");

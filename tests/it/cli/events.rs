@@ -61,7 +61,7 @@ on_both_stores!(events_are_published_and_listed, config: RULES, |env| {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_is_not_applied_is_a_failure() {
     let mut redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url()).config(RULES).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().config(RULES).start().await;
     redis.kill();
     let failed = eventually("the store is unavailable", SOON, async || {
         let failed = cli(&larder, "events publish changed id=7");

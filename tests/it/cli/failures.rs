@@ -36,7 +36,7 @@ on_both_stores!(value_over_the_limit_is_refused, env: SMALL_VALUES, |env| {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unavailable_store_is_not_a_miss() {
     let mut redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url()).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().start().await;
     redis.kill();
     let degraded = eventually("the store is unavailable", SOON, async || {
         let read = cli(&larder, "get ns k");

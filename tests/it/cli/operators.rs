@@ -3,12 +3,9 @@
 use serde_json::json;
 
 use super::{DONE, MISS, USAGE, cli};
-use crate::support::{
-    client::{batch_get, key_ref},
-    env::LONG_TIMEOUTS,
-};
+use crate::support::client::{batch_get, key_ref};
 
-on_both_stores!(hot_keys_are_printed_as_estimates, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(hot_keys_are_printed_as_estimates, |env| {
     let larder = &env.larder;
     assert_eq!(cli(larder, "hot-keys ns").result(), (MISS, ""));
     for _ in 0..10 {

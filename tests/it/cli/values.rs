@@ -5,10 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use super::{DONE, MISS, USAGE, cli, cli_with_input};
-use crate::support::{
-    client::{data, get, json as json_value, text},
-    env::LONG_TIMEOUTS,
-};
+use crate::support::client::{data, get, json as json_value, text};
 
 on_both_stores!(bytes_are_kept_from_input_to_output, |env| {
     let larder = &env.larder;
@@ -59,12 +56,8 @@ on_both_stores!(unusable_values_are_not_sent, |env| {
 });
 
 /// More than the 4 MiB that clients of gRPC accept by default.
-const LARGE: [(&str, &str); 4] = [
-    ("LARDER_DEFAULTS__MAX_VALUE_BYTES", "8MiB"),
-    ("LARDER_LIMITS__MAX_REQUEST_BYTES", "16MiB"),
-    LONG_TIMEOUTS[0],
-    LONG_TIMEOUTS[1],
-];
+const LARGE: [(&str, &str); 2] =
+    [("LARDER_DEFAULTS__MAX_VALUE_BYTES", "8MiB"), ("LARDER_LIMITS__MAX_REQUEST_BYTES", "16MiB")];
 
 on_both_stores!(large_values_are_stored_and_printed, env: LARGE, |env| {
     let bytes = vec![7; 6 << 20];

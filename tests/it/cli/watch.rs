@@ -5,7 +5,6 @@ use std::process::Child;
 use super::{DONE, REFUSED, USAGE, cli};
 use crate::support::{
     client::invalidate,
-    env::LONG_TIMEOUTS,
     proxy::{Proxy, Upstream},
     server::{Larder, run, run_into_closed_pipe, start},
     targets,
@@ -41,7 +40,7 @@ impl Drop for Running {
     }
 }
 
-on_both_stores!(changes_are_lines, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(changes_are_lines, |env| {
     let address = env.larder.address().to_string();
     let mut text = Running::start("watch ns --keys", &address);
     assert_eq!(text.line(), "ready");

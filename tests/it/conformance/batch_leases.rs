@@ -167,7 +167,7 @@ on_both_stores!(batches_support_no_cache_and_only_if_cached, |env| {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_store_every_caller_gets_a_lease() {
     let mut redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url()).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().start().await;
     let cache = larder.client().await;
     redis.kill();
     for _ in 0..2 {

@@ -109,7 +109,7 @@ on_both_stores!(values_of_the_largest_size_fit_in_one_batch, |env| {
     assert!(results.iter().all(|result| result.value.as_ref() == Some(&value)));
 });
 
-on_both_stores!(a_batch_of_1000_keys_is_accepted, env: crate::support::env::LONG_TIMEOUTS, |env| {
+on_both_stores!(a_batch_of_1000_keys_is_accepted, |env| {
     let items =
         (0..1000).map(|number| set(&format!("k{number}"), text(&number.to_string()))).collect();
     let stored = env.cache.batch_set(BatchSetRequest { items }).await.unwrap().results;

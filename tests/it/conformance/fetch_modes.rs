@@ -109,7 +109,7 @@ on_both_stores!(only_if_cached_grants_no_lease, config: STALE, |env| {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_store_only_if_cached_is_degraded() {
     let mut redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url()).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().start().await;
     let cache = larder.client().await;
     redis.kill();
     let only = GetOrFetchRequest { only_if_cached: true, ..fetch("k", 0) };

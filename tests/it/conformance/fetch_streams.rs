@@ -21,10 +21,8 @@ use crate::support::{
 };
 
 /// Leases that do not expire within a test.
-const LONG: [(&str, &str); 2] =
-    [("LARDER_DEFAULTS__LEASE_TTL", "50s"), ("LARDER_STORE__TIMEOUT", "10s")];
-const SHORT: [(&str, &str); 2] =
-    [("LARDER_DEFAULTS__LEASE_TTL", "600ms"), ("LARDER_STORE__TIMEOUT", "10s")];
+const LONG: [(&str, &str); 1] = [("LARDER_DEFAULTS__LEASE_TTL", "50s")];
+const SHORT: [(&str, &str); 1] = [("LARDER_DEFAULTS__LEASE_TTL", "600ms")];
 /// Limit for passing on a lease; short compared with the lease TTL.
 const AT_ONCE: Duration = Duration::from_secs(5);
 

@@ -49,7 +49,6 @@ const BANNED: TargetResult =
 const WHOLE: TargetResult =
     TargetResult { existed: false, namespace_invalidated: true, namespaces: Vec::new() };
 /// A busy machine is not a store outage.
-const STORE_TIMEOUT: [(&str, &str); 1] = [("LARDER_STORE__TIMEOUT", "5s")];
 
 fn tagged(key: &str, tags: &[&str]) -> SetRequest {
     let tags = tags.iter().map(ToString::to_string).collect();
@@ -190,7 +189,7 @@ on_both_stores!(the_fill_of_a_fetch_stream_is_refused_by_its_tags, |env| {
     assert_eq!(env.cache.read("k").await, None);
 });
 
-on_both_stores!(a_hold_off_refuses_fills_until_it_ends, env: STORE_TIMEOUT, |env| {
+on_both_stores!(a_hold_off_refuses_fills_until_it_ends, |env| {
     let targets = [tags(&["x"]), pattern("user:*"), namespace("whole"), key("k")];
     let refused = async |namespace: &str, name: &str| {
         let mut request = fetch(name, 0);

@@ -9,7 +9,6 @@ use tonic::Code;
 
 use crate::support::{
     client::{Cache, NS, delete, invalidate, set, set_for, text},
-    env::LONG_TIMEOUTS,
     status::{expect_error, expect_violation},
     wait::{SOON, eventually},
 };
@@ -43,7 +42,7 @@ fn numbered(keys: std::ops::Range<u32>) -> impl Iterator<Item = String> {
     keys.map(|number| format!("user:{number}"))
 }
 
-on_both_stores!(pages_have_all_keys_of_one_namespace, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(pages_have_all_keys_of_one_namespace, |env| {
     fill(&env.cache, NS, numbered(0..2500)).await;
     fill(&env.cache, "other", numbered(0..2500)).await;
     let all: BTreeSet<String> = numbered(0..2500).collect();
@@ -100,7 +99,7 @@ on_both_stores!(keys_that_are_gone_are_not_listed, |env| {
     assert_eq!(keys(cache, "", 0).await, BTreeSet::from(["new".to_owned()]));
 });
 
-on_both_stores!(keys_that_stay_are_found_while_others_change, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(keys_that_stay_are_found_while_others_change, |env| {
     let cache = &env.cache;
     fill(cache, NS, (0..1000).map(|number| format!("stays:{number}"))).await;
     let (mut found, mut request, mut round) = (BTreeSet::new(), list("stays:*", 20), 0);

@@ -159,13 +159,13 @@ on_both_stores!(no_concurrent_patch_is_lost, |env| {
             0 => operations(&format!(r#"[{{"op":"add","path":"/list/-","value":{number}}}]"#)),
             _ => merge(&format!(r#"{{"m{number}":{number}}}"#)),
         };
-        env.cache.patch(if number % 3 == 0 { keep(patch) } else { patch })
+        apply(&env.cache, if number % 3 == 0 { keep(patch) } else { patch })
     });
-    let applied = all_applied(join_all(calls).await);
+    join_all(calls).await;
     let value: serde_json::Value = read(&env.cache).await.parse().unwrap();
     let (members, elements) =
-        (value.as_object().unwrap().len(), value["list"].as_array().unwrap().len());
-    assert_eq!((members - 1 + elements, applied), (100, 100));
+        (value.as_object().unwrap().len() - 1, value["list"].as_array().unwrap().len());
+    assert_eq!((members, elements), (50, 50));
 });
 
 on_both_stores!(no_concurrent_increment_of_a_member_is_lost, |env| {
@@ -218,10 +218,21 @@ async fn increment_member(cache: &Cache, by_version: bool) {
     .await;
 }
 
-/// The number of patches, all of which are applied.
-fn all_applied(answers: Vec<Result<PatchResponse, tonic::Status>>) -> usize {
-    let results = answers.into_iter().map(|answer| answer.unwrap().result());
-    results.inspect(|result| assert_eq!(*result, PatchResult::Applied)).count()
+/// Applies a patch. A call that meets too many other writes changes nothing, and is repeated.
+async fn apply(cache: &Cache, request: PatchRequest) {
+    eventually("the patch is applied", Duration::from_secs(60), async || {
+        match cache.patch(request.clone()).await {
+            Ok(patched) => {
+                assert_eq!(patched.result(), PatchResult::Applied);
+                Some(())
+            }
+            Err(status) => {
+                assert_eq!(status.code(), Code::Aborted, "{status}");
+                None
+            }
+        }
+    })
+    .await;
 }
 
 fn response(result: PatchResult) -> PatchResponse {

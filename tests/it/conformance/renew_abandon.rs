@@ -16,12 +16,11 @@ use crate::support::{
 };
 
 /// Long enough that a busy machine does not look like a failing store.
-const STORE_TIMEOUT: (&str, &str) = ("LARDER_STORE__TIMEOUT", "5s");
 const WINDOW: &str = "[defaults]\nabandon_backoff = '30s'\nstale_if_error = '60s'";
 
 on_both_stores!(
     a_renewed_lease_does_not_expire,
-    env: [STORE_TIMEOUT, ("LARDER_DEFAULTS__LEASE_TTL", "3s")],
+    env: [("LARDER_DEFAULTS__LEASE_TTL", "3s")],
     |env| {
         let lease = env.cache.lease("k").await;
         let start = Instant::now();
@@ -41,7 +40,7 @@ on_both_stores!(
 
 on_both_stores!(
     an_expired_lease_is_not_renewed,
-    env: [STORE_TIMEOUT, ("LARDER_DEFAULTS__LEASE_TTL", "100ms")],
+    env: [("LARDER_DEFAULTS__LEASE_TTL", "100ms")],
     |env| {
         let lease = env.cache.lease("k").await;
         throughout(Duration::from_millis(200), async || {}).await;
@@ -51,7 +50,7 @@ on_both_stores!(
     }
 );
 
-on_both_stores!(renew_reports_why_the_lease_is_lost, env: [STORE_TIMEOUT], |env| {
+on_both_stores!(renew_reports_why_the_lease_is_lost, |env| {
     let lease = env.cache.lease("deleted").await;
     env.cache.delete(delete("deleted")).await.unwrap();
     assert_eq!(renew_result(&env.cache, "deleted", &lease).await, RenewResult::Invalidated);
@@ -69,7 +68,7 @@ on_both_stores!(renew_reports_why_the_lease_is_lost, env: [STORE_TIMEOUT], |env|
     assert_eq!(renew_result(&env.cache, "invalidated", &lease).await, RenewResult::Invalidated);
 });
 
-on_both_stores!(a_lease_is_renewed_only_by_its_own_token, env: [STORE_TIMEOUT], |env| {
+on_both_stores!(a_lease_is_renewed_only_by_its_own_token, |env| {
     let lease = env.cache.lease("k").await;
     let other = env.cache.lease("other").await;
     assert_eq!(renew_result(&env.cache, "k", &other).await, RenewResult::LeaseLost);
@@ -81,7 +80,7 @@ on_both_stores!(a_lease_is_renewed_only_by_its_own_token, env: [STORE_TIMEOUT], 
     assert_eq!(renew_result(&env.cache, "k", &lease).await, RenewResult::Renewed);
 });
 
-on_both_stores!(later_callers_get_the_abandon_reason, env: [STORE_TIMEOUT], config: WINDOW, |env| {
+on_both_stores!(later_callers_get_the_abandon_reason, config: WINDOW, |env| {
     // The second reason is truncated at a character boundary.
     for (key, reason, reported) in [
         ("short", "the database is down".to_owned(), "the database is down".to_owned()),

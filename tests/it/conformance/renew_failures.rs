@@ -48,7 +48,7 @@ async fn renew_in_an_unknown_namespace_is_not_found() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_store_renew_is_degraded() {
     let mut redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url()).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().start().await;
     let cache = larder.client().await;
     let lease = cache.lease("k").await;
     redis.kill();

@@ -163,7 +163,7 @@ on_both_stores!(refusals_say_what_is_wrong, config: RULES, |env| {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_is_to_be_sent_again_while_the_store_is_away() {
     let mut redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url()).config(RULES).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().config(RULES).start().await;
     let cache = larder.client().await;
     let body = event(CHANGED, &json!({"id": 1})).to_string();
     let publish = async || post(&larder, &[("content-type", STRUCTURED)], &body).await;

@@ -11,7 +11,6 @@ use tonic_types::StatusExt as _;
 
 use crate::support::{
     client::{Cache, as_text, get, ms, params, set, text},
-    env::LONG_TIMEOUTS,
     fleet::{Fleet, metric},
     proxy::Proxy,
     redis::RedisServer,
@@ -215,7 +214,7 @@ async fn an_event_holds_for_all_replicas() {
 async fn an_event_that_the_store_does_not_confirm_is_no_success() {
     let redis = RedisServer::start().await;
     let mut proxy = Proxy::start(redis.upstream()).await;
-    let larder = Larder::redis(&proxy.redis_url()).config(RULES).start().await;
+    let larder = Larder::redis(&proxy.redis_url()).default_timeouts().config(RULES).start().await;
     let cache = larder.client().await;
     eventually("the store answers", SOON, async || {
         publish(&cache, "reset", &[]).await.ok().map(drop)
@@ -246,7 +245,7 @@ async fn an_unusable_rule_prevents_the_start() {
     assert!(text.contains("events.a[0].key: expected a template"), "{text}");
 }
 
-on_both_stores!(rules_of_unknown_namespaces_are_refused, env: LONG_TIMEOUTS, config: RULES, |env| {
+on_both_stores!(rules_of_unknown_namespaces_are_refused, config: RULES, |env| {
     env.larder.rewrite_config(&format!("strict_namespaces = true\n{RULES}[namespaces.ns]\n"));
     env.larder.signal(Signal::SIGHUP);
     eventually("the fault is logged", SOON, async || {

@@ -146,7 +146,8 @@ async fn another_replica_takes_over_what_a_killed_one_has_read() {
     let (store, events) = (RedisServer::start().await, RedisServer::start().await);
     let proxy = Proxy::start(store.upstream()).await;
     let config = config(&events.url(), "min_idle = '1s'");
-    let mut doomed = Larder::redis(&proxy.redis_url()).config(&config).start().await;
+    let mut doomed =
+        Larder::redis(&proxy.redis_url()).default_timeouts().config(&config).start().await;
     await_read(&doomed).await;
     // The store does not answer, so the entry stays pending.
     proxy.blackhole();
@@ -178,7 +179,7 @@ async fn another_replica_takes_over_what_a_killed_one_has_read() {
 async fn entries_wait_for_the_store() {
     let (mut store, events) = (RedisServer::start().await, RedisServer::start().await);
     let config = config(&events.url(), "min_idle = '1s'\nmax_deliveries = 1");
-    let larder = Larder::redis(&store.url()).config(&config).start().await;
+    let larder = Larder::redis(&store.url()).default_timeouts().config(&config).start().await;
     let cache = larder.client().await;
     await_read(&larder).await;
     put(&cache, "1:a").await;
@@ -207,7 +208,7 @@ async fn what_was_read_is_applied_without_the_stream_and_acknowledged_later() {
     let (store, events) = (RedisServer::start().await, RedisServer::start().await);
     let mut proxy = Proxy::start(events.upstream()).await;
     let config = config(&proxy.redis_url(), "");
-    let larder = Larder::redis(&store.url()).config(&config).start().await;
+    let larder = Larder::redis(&store.url()).default_timeouts().config(&config).start().await;
     let cache = larder.client().await;
     await_read(&larder).await;
     put(&cache, "1:a").await;

@@ -23,7 +23,7 @@ async fn line(larder: &Larder, texts: &[&str]) -> String {
 
 /// Checks that line, status and statistics name a disagreement about TLS.
 async fn names_the_disagreement(url: &str, cause: &str) {
-    let larder = Larder::redis(url).start().await;
+    let larder = Larder::redis(url).default_timeouts().start().await;
     line(&larder, &["cannot connect to Redis", "\"fault\":\"tls\"", cause, "remedy"]).await;
     let cache = larder.client().await;
     let refused = cache.delete(delete("k")).await.unwrap_err();
@@ -59,7 +59,7 @@ async fn a_certificate_that_is_not_trusted_is_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_has_cause_and_remedy_in_log_and_status() {
     let mut redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url()).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().start().await;
     let cache = larder.client().await;
     eventually("Redis is in use", SOON, async || {
         (!cache.get(get("k")).await.unwrap().degraded).then_some(())
@@ -90,6 +90,6 @@ async fn leases_that_cannot_be_followed_are_logged() {
     let user = ["ACL", "SETUSER", "app", "on", ">secret", "~larder:*", "+@all", "-client|tracking"];
     redis::cmd(user[0]).arg(&user[1..]).exec_async(&mut admin).await.unwrap();
     let url = redis.url().replace("redis://", "redis://app:secret@");
-    let larder = Larder::redis(&url).start().await;
+    let larder = Larder::redis(&url).default_timeouts().start().await;
     line(&larder, &["leases cannot be followed", "\"fault\":\"permission\"", "SECURITY.md"]).await;
 }

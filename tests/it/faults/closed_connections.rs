@@ -14,7 +14,6 @@ use tokio::task::JoinHandle;
 
 use crate::support::{
     client::{Cache, delete, fetch, fill, get, increment, set, text, touch},
-    env::LONG_TIMEOUTS,
     fleet::metric,
     proxy::Proxy,
     redis::RedisServer,
@@ -74,7 +73,6 @@ async fn killed_idle_connections_with_tls_fail_no_operation() {
 
 async fn assert_killed_connections_fail_nothing(larder: Builder, redis: &RedisServer) {
     let larder = larder
-        .envs(&LONG_TIMEOUTS)
         .env("LARDER_STORE__CONNECTIONS", 32)
         .env("LARDER_STORE__BREAKER_THRESHOLD", 1)
         .start()
@@ -101,7 +99,7 @@ async fn assert_killed_connections_fail_nothing(larder: Builder, redis: &RedisSe
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_survive_killed_connections() {
     let redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url()).envs(&LONG_TIMEOUTS).start().await;
+    let larder = Larder::redis(&redis.url()).start().await;
     let (cache, mut admin) = (larder.client().await, redis.connection().await);
     cache.put("k", "v").await;
     let done = Arc::new(AtomicBool::new(false));
@@ -138,11 +136,7 @@ async fn reads_survive_killed_connections() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_closed_for_idleness_fail_no_operation() {
     let redis = RedisServer::start_with(&["--timeout", "1"]).await;
-    let larder = Larder::redis(&redis.url())
-        .envs(&LONG_TIMEOUTS)
-        .env("LARDER_STORE__CONNECTIONS", 16)
-        .start()
-        .await;
+    let larder = Larder::redis(&redis.url()).env("LARDER_STORE__CONNECTIONS", 16).start().await;
     let cache = larder.client().await;
     for round in 0..3 {
         all_calls_work(&cache, round).await;
@@ -157,7 +151,6 @@ async fn connections_cut_by_a_proxy_fail_no_operation() {
     let redis = RedisServer::start().await;
     let mut proxy = Proxy::start(redis.upstream()).await;
     let larder = Larder::redis(&proxy.redis_url())
-        .envs(&LONG_TIMEOUTS)
         .env("LARDER_STORE__BREAKER_THRESHOLD", 1000)
         .start()
         .await;
@@ -178,7 +171,6 @@ async fn connections_cut_by_a_proxy_fail_no_operation() {
 /// resumes, writes are waiting, and the ends of the connections too.
 async fn assert_writes_survive_a_suspension(larder: Builder, redis: &RedisServer) {
     let larder = larder
-        .envs(&LONG_TIMEOUTS)
         .env("LARDER_STORE__CONNECTIONS", 32)
         .env("LARDER_STORE__BREAKER_THRESHOLD", 1000)
         .start()

@@ -124,7 +124,7 @@ async fn every_caller_gets_its_own_lease() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn abandon_succeeds() {
     let mut redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url()).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().start().await;
     let cache = larder.client().await;
     let lease = cache.lease("k").await;
     redis.kill();
@@ -134,7 +134,7 @@ async fn abandon_succeeds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiters_are_answered_when_the_store_fails() {
     let mut redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url()).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().start().await;
     let cache = larder.client().await;
     cache.lease("k").await;
     let waiters: Vec<_> = (0..5)
@@ -178,7 +178,7 @@ async fn stats_cover_only_this_replica() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_keeps_the_replica_ready() {
     let mut redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url()).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().start().await;
     let cache = larder.client().await;
     assert_store_health(&cache, ServingStatus::Serving).await;
     redis.kill();
@@ -196,7 +196,7 @@ async fn an_outage_keeps_the_replica_ready() {
 /// A server with a store that has just failed, after the server has noticed the outage.
 async fn without_store() -> (Larder, RedisServer) {
     let mut redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url()).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().start().await;
     let cache = larder.client().await;
     cache.put("k", "v").await;
     redis.kill();

@@ -175,7 +175,7 @@ async fn a_missing_password_is_an_outage_for_all_operations() {
     let redis = RedisServer::start().await;
     let mut admin = redis.connection().await;
     command(&mut admin, &["CONFIG", "SET", "requirepass", "secret"]).await;
-    let larder = Larder::redis(&redis.url()).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().start().await;
     let cache = larder.client().await;
     is_an_outage(&larder, &cache, "authentication", "NOAUTH").await;
     let answer = cache.set(set("k", text("v"))).await.unwrap();
@@ -210,7 +210,7 @@ async fn refusing_proxy() -> std::net::SocketAddr {
 async fn a_proxy_that_refuses_every_command_is_an_outage() {
     let redis = RedisServer::start().await;
     let mut proxy = Proxy::start(redis.upstream()).await;
-    let larder = Larder::redis(&proxy.redis_url()).start().await;
+    let larder = Larder::redis(&proxy.redis_url()).default_timeouts().start().await;
     let cache = larder.client().await;
     store_becomes(&cache, ServingStatus::Serving).await;
     proxy.redirect(Upstream::Address(refusing_proxy().await));

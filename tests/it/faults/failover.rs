@@ -154,7 +154,7 @@ async fn near_copies_follow_the_new_primary() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watches_follow_the_new_primary() {
     let setup = Setup::start().await;
-    let watched = Larder::redis(&setup.proxy.redis_url()).start().await;
+    let watched = Larder::redis(&setup.proxy.redis_url()).default_timeouts().start().await;
     let cache = watched.client().await;
     cache.put("k", "old").await;
     setup.is_in_sync(2).await;

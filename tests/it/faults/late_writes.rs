@@ -93,7 +93,7 @@ async fn a_failed_set_is_never_applied() {
 
 async fn start(url: &str) -> Larder {
     // The circuit breaker never opens, so every write is sent.
-    Larder::redis(url).env("LARDER_STORE__BREAKER_THRESHOLD", 1000).start().await
+    Larder::redis(url).default_timeouts().env("LARDER_STORE__BREAKER_THRESHOLD", 1000).start().await
 }
 
 /// Sets all keys at once, and returns how many were refused.

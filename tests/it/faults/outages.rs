@@ -26,7 +26,7 @@ const OUTAGE: Duration = Duration::from_secs(2);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn recovers_after_redis_is_killed() {
     let mut redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url()).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().start().await;
     let cache = larder.client().await;
     for round in 0..2 {
         let load = start_load(&cache).await;
@@ -41,7 +41,7 @@ async fn recovers_after_redis_is_killed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn recovers_after_redis_is_killed_on_tcp() {
     let mut redis = RedisServer::start_tcp().await;
-    let larder = Larder::redis(&redis.url()).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().start().await;
     let cache = larder.client().await;
     let load = start_load(&cache).await;
     redis.kill();
@@ -55,7 +55,7 @@ async fn recovers_after_redis_is_killed_on_tcp() {
 async fn recovers_after_a_quick_restart() {
     let mut redis =
         RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
-    let larder = Larder::redis(&redis.url()).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().start().await;
     let cache = larder.client().await;
     cache.put("durable", "v").await;
     let load = start_load(&cache).await;
@@ -69,7 +69,7 @@ async fn recovers_after_a_quick_restart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn recovers_after_redis_is_paused() {
     let redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url()).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().start().await;
     let cache = larder.client().await;
     for round in 0..2 {
         cache.put("kept", "v").await;
@@ -87,7 +87,7 @@ async fn recovers_after_redis_is_paused() {
 async fn recovers_after_the_network_is_cut() {
     let redis = RedisServer::start().await;
     let mut proxy = Proxy::start(redis.upstream()).await;
-    let larder = Larder::redis(&proxy.redis_url()).start().await;
+    let larder = Larder::redis(&proxy.redis_url()).default_timeouts().start().await;
     let cache = larder.client().await;
     for round in 0..2 {
         cache.put("kept", "v").await;
@@ -105,7 +105,7 @@ async fn recovers_after_the_network_is_cut() {
 async fn recovers_after_the_network_drops_everything() {
     let redis = RedisServer::start().await;
     let mut proxy = Proxy::start(redis.upstream()).await;
-    let larder = Larder::redis(&proxy.redis_url()).start().await;
+    let larder = Larder::redis(&proxy.redis_url()).default_timeouts().start().await;
     let cache = larder.client().await;
     cache.put("kept", "v").await;
     let load = start_load(&cache).await;
@@ -121,7 +121,7 @@ async fn recovers_after_the_network_drops_everything() {
 async fn recovers_after_the_network_drops_one_direction() {
     let redis = RedisServer::start().await;
     let mut proxy = Proxy::start(redis.upstream()).await;
-    let larder = Larder::redis(&proxy.redis_url()).start().await;
+    let larder = Larder::redis(&proxy.redis_url()).default_timeouts().start().await;
     let cache = larder.client().await;
     for what in ["requests", "replies"] {
         let load = start_load(&cache).await;
@@ -141,7 +141,7 @@ async fn recovers_after_the_network_drops_one_direction() {
 async fn a_slow_network_is_not_an_outage() {
     let redis = RedisServer::start().await;
     let mut proxy = Proxy::start(redis.upstream()).await;
-    let larder = Larder::redis(&proxy.redis_url()).start().await;
+    let larder = Larder::redis(&proxy.redis_url()).default_timeouts().start().await;
     let cache = larder.client().await;
     cache.put("kept", "v").await;
     proxy.slow_down(Duration::from_millis(20));
@@ -155,7 +155,7 @@ async fn a_slow_network_is_not_an_outage() {
 async fn latency_above_the_timeout_is_an_outage() {
     let redis = RedisServer::start().await;
     let mut proxy = Proxy::start(redis.upstream()).await;
-    let larder = Larder::redis(&proxy.redis_url()).start().await;
+    let larder = Larder::redis(&proxy.redis_url()).default_timeouts().start().await;
     let cache = larder.client().await;
     let load = start_load(&cache).await;
     proxy.slow_down(Duration::from_millis(600));

@@ -37,6 +37,7 @@ impl Setup {
         let replica = async || {
             // Longer than any wait, so that no lease ends by itself.
             Larder::redis(&redis.url())
+                .default_timeouts()
                 .env("LARDER_DEFAULTS__LEASE_TTL", "50s")
                 .config(NEAR)
                 .start()

@@ -14,7 +14,7 @@ use crate::support::{
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_may_start_after_the_server() {
     let mut redis = RedisServer::stopped();
-    let larder = Larder::redis(&redis.url()).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().start().await;
     let cache = larder.client().await;
     for _ in 0..10 {
         assert!(cache.get(get("k")).await.unwrap().degraded);
@@ -35,7 +35,7 @@ async fn redis_may_start_after_the_server() {
 async fn a_hanging_redis_does_not_block_startup() {
     let redis = RedisServer::start().await;
     redis.pause();
-    let larder = Larder::redis(&redis.url()).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().start().await;
     let cache = larder.client().await;
     let asked = Instant::now();
     assert!(cache.get(get("k")).await.unwrap().degraded);

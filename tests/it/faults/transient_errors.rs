@@ -17,7 +17,7 @@ use crate::support::{
 async fn a_set_with_a_lost_reply_is_not_retried() {
     let redis = RedisServer::start().await;
     let mut proxy = Proxy::start(redis.upstream()).await;
-    let writer = Larder::redis(&proxy.redis_url()).env("LARDER_STORE__TIMEOUT", "5s").start().await;
+    let writer = Larder::redis(&proxy.redis_url()).start().await;
     let other = Larder::redis(&redis.url()).start().await;
     let (writer, other) = (writer.client().await, other.client().await);
     writer.put("warm", "v").await;
@@ -36,8 +36,11 @@ async fn a_set_with_a_lost_reply_is_not_retried() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiters_survive_a_short_pause() {
     let redis = RedisServer::start().await;
-    let larder =
-        Larder::redis(&redis.url()).env("LARDER_STORE__BREAKER_THRESHOLD", 1000).start().await;
+    let larder = Larder::redis(&redis.url())
+        .default_timeouts()
+        .env("LARDER_STORE__BREAKER_THRESHOLD", 1000)
+        .start()
+        .await;
     let cache = larder.client().await;
     let lease = cache.lease("k").await;
     let waiters: Vec<_> = (0..30)

@@ -113,10 +113,9 @@ on_both_stores!(incomplete_requests_take_no_permit_and_end, env: FEW_CALLS, |env
     assert!(tokio::time::timeout(SOON, call.response).await.unwrap().is_ok());
 });
 
-const FEW_BYTES: [(&str, &str); 3] = [
+const FEW_BYTES: [(&str, &str); 2] = [
     ("LARDER_LIMITS__MAX_BUFFERED_BYTES", "8MiB"),
     ("LARDER_LIMITS__RESPONSE_STALL_TIMEOUT", "2s"),
-    ("LARDER_STORE__TIMEOUT", "5s"),
 ];
 
 on_both_stores!(unread_responses_are_bounded_and_reset, env: FEW_BYTES, |env| {

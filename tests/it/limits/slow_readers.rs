@@ -6,7 +6,6 @@ use tonic::Streaming;
 
 use crate::support::{
     client::{Cache, batch_get, data, key_ref, set},
-    env::LONG_TIMEOUTS,
     observe::{in_flight, metric},
     proxy::{Proxy, Upstream},
     wait::{SOON, eventually},
@@ -17,7 +16,7 @@ const SIZE: usize = 64 * 1024;
 const SMALL: usize = 200;
 const MIB: u32 = 1024 * 1024;
 
-on_both_stores!(an_unread_stream_does_not_block_its_connection, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(an_unread_stream_does_not_block_its_connection, |env| {
     store_values(&env.cache).await;
     // More than any client buffers for a paused reader.
     let mut stream = start_batch(&env.cache, 3).await;
@@ -28,7 +27,7 @@ on_both_stores!(an_unread_stream_does_not_block_its_connection, env: LONG_TIMEOU
     check_stream(first, stream, 3).await;
 });
 
-on_both_stores!(many_unread_streams_do_not_block_their_connection, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(many_unread_streams_do_not_block_their_connection, |env| {
     store_values(&env.cache).await;
     let cache = Cache::connect_with_windows(env.larder.address(), SIZE as u32, 4 * MIB).await;
     let unread: Vec<_> = join_all((0..10).map(|_| start_batch(&cache, 1))).await;
@@ -47,7 +46,7 @@ on_both_stores!(many_unread_streams_do_not_block_their_connection, env: LONG_TIM
     small_gets(&cache).await;
 });
 
-on_both_stores!(a_paused_socket_loses_no_data, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(a_paused_socket_loses_no_data, |env| {
     store_values(&env.cache).await;
     let mut proxy = Proxy::start(Upstream::Address(env.larder.address())).await;
     // Large windows, so that the socket fills up and not a flow-control window.

@@ -102,7 +102,12 @@ async fn no_read_is_staler_than_max_staleness() {
     let mut servers = Vec::new();
     for url in urls {
         servers.push(
-            Larder::redis(&url).env("LARDER_DEFAULTS__TTL_JITTER", 0).config(CONFIG).start().await,
+            Larder::redis(&url)
+                .default_timeouts()
+                .env("LARDER_DEFAULTS__TTL_JITTER", 0)
+                .config(CONFIG)
+                .start()
+                .await,
         );
     }
     let acknowledged = (0..KEYS).map(|_| Mutex::default()).collect();

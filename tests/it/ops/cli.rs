@@ -12,7 +12,7 @@ use crate::support::{
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn healthcheck_reports_by_exit_code() {
     let mut redis = RedisServer::start().await;
-    let mut larder = Larder::redis(&redis.url()).start().await;
+    let mut larder = Larder::redis(&redis.url()).default_timeouts().start().await;
     let address = larder.address().to_string();
     let check = |service: Option<&str>| {
         let mut arguments = vec!["healthcheck", "--address", &address, "--timeout", "5s"];
@@ -253,7 +253,9 @@ async fn stats_prints_a_table_or_json() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stats_says_what_happens_and_why_redis_is_not_reachable() {
     let mut redis = RedisServer::start().await;
-    let builder = || Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "50ms");
+    let builder = || {
+        Larder::redis(&redis.url()).default_timeouts().env("LARDER_STATS__FLUSH_INTERVAL", "50ms")
+    };
     let (first, second) = (builder().start().await, builder().start().await);
     let cache = first.client().await;
     cache.lease("contended").await;
@@ -311,7 +313,9 @@ async fn a_replica_with_another_number_of_shards_refuses_to_start() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_two_numbers_of_shards_remains_when_redis_comes_up_later() {
     let mut redis = RedisServer::stopped();
-    let start = |shards| Larder::redis(&redis.url()).env("LARDER_STORE__SHARDS", shards).start();
+    let start = |shards| {
+        Larder::redis(&redis.url()).default_timeouts().env("LARDER_STORE__SHARDS", shards).start()
+    };
     let (mut one, mut other) = (start(64).await, start(32).await);
     redis.restart().await;
     let (refused, status) = eventually("one of them ends", SOON, async || {

@@ -8,7 +8,6 @@ use tonic::Status;
 
 use crate::support::{
     client::{Cache, NS, data, delete, set, set_for},
-    env::LONG_TIMEOUTS,
     status::expect_violation,
     targets::{invalidate, pattern},
     wait::{SOON, eventually},
@@ -29,7 +28,7 @@ fn buckets(distribution: Option<&Distribution>) -> Vec<(Option<f64>, u64)> {
     buckets.filter(|bucket| bucket.entries > 0).map(|b| (b.up_to, b.entries)).collect()
 }
 
-on_both_stores!(entries_are_counted_by_size_and_age, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(entries_are_counted_by_size_and_age, |env| {
     let cache = &env.cache;
     let empty = distributions(cache, NS, 0).await.unwrap();
     assert_eq!((empty.examined, empty.complete), (0, true));
@@ -55,7 +54,7 @@ on_both_stores!(entries_are_counted_by_size_and_age, env: LONG_TIMEOUTS, |env| {
     expect_violation(distributions(cache, "NS", 0).await, "namespace");
 });
 
-on_both_stores!(a_sample_of_many_entries_is_enough, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(a_sample_of_many_entries_is_enough, |env| {
     for round in 0..2 {
         let item = |number| set(&format!("{round}:{number}"), data(vec![7; 64]));
         let items = (0..1000).map(item).collect();

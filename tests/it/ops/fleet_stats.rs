@@ -93,8 +93,11 @@ async fn counters_in_redis_do_not_grow_with_restarts() {
 async fn stats_survive_an_outage() {
     let mut redis =
         RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
-    let larder =
-        Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "100ms").start().await;
+    let larder = Larder::redis(&redis.url())
+        .default_timeouts()
+        .env("LARDER_STATS__FLUSH_INTERVAL", "100ms")
+        .start()
+        .await;
     let cache = larder.client().await;
     for _ in 0..10 {
         cache.get(get("k")).await.unwrap();

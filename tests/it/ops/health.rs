@@ -86,7 +86,7 @@ on_both_stores!(watches_are_limited, env: [("LARDER_LIMITS__MAX_WATCHES", "70")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn store_watchers_are_notified() {
     let mut redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url()).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().start().await;
     let cache = larder.client().await;
     let mut store = client(&cache).watch(request("store")).await.unwrap().into_inner();
     let mut service = client(&cache).watch(request("")).await.unwrap().into_inner();

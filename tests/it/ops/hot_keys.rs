@@ -8,7 +8,6 @@ use tonic::{Code, Status};
 use crate::support::{
     batch::{answers, batch},
     client::{Cache, NS, batch_get, duration, get, key_ref, ms, params, set, text},
-    env::LONG_TIMEOUTS,
     fleet::Fleet,
     status::{expect_error, expect_violation},
     wait::{SOON, eventually},
@@ -32,7 +31,7 @@ async fn read(cache: &Cache, key: &str, thousands: usize) {
     }
 }
 
-on_both_stores!(the_most_read_keys_come_first, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(the_most_read_keys_come_first, |env| {
     let cache = &env.cache;
     assert!(hot_keys(cache, hot_keys_request()).await.unwrap().keys.is_empty());
     cache.put("hot", "v").await;
@@ -65,7 +64,7 @@ on_both_stores!(the_most_read_keys_come_first, env: LONG_TIMEOUTS, |env| {
     expect_violation(hot_keys(cache, long).await, "window");
 });
 
-on_both_stores!(every_kind_of_read_counts, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(every_kind_of_read_counts, |env| {
     let cache = &env.cache;
     let params = params(&[("view", "full")]);
     cache.set(SetRequest { params: params.clone(), ..set("k", text("v")) }).await.unwrap();

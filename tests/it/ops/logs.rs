@@ -156,7 +156,11 @@ async fn an_unsuitable_eviction_policy_is_logged() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_cause_of_a_failure_is_logged() {
     let mut redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url()).env("LARDER_LOG__LEVEL", "larder=debug").start().await;
+    let larder = Larder::redis(&redis.url())
+        .default_timeouts()
+        .env("LARDER_LOG__LEVEL", "larder=debug")
+        .start()
+        .await;
     let cache = larder.client().await;
     eventually("Redis is in use", SOON, async || {
         (!cache.get(get("k")).await.unwrap().degraded).then_some(())

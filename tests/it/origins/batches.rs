@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 
 use crate::support::{
     client::{Cache, Fetched as _, as_text, key_ref, set_for, text},
-    env::{Env, LONG_TIMEOUTS, read_through},
+    env::{Env, read_through},
     grpc_origin::{GrpcOrigin, outcome, value},
     origin::Origin,
     redis::RedisServer,
@@ -54,13 +54,13 @@ macro_rules! with_grpc_origin {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn memory() {
                 let origin = GrpcOrigin::start().await;
-                run(Env::memory(&LONG_TIMEOUTS, &grpc(&origin, $further)).await, origin).await;
+                run(Env::memory(&[], &grpc(&origin, $further)).await, origin).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn redis() {
                 let origin = GrpcOrigin::start().await;
-                run(Env::redis(&LONG_TIMEOUTS, &grpc(&origin, $further)).await, origin).await;
+                run(Env::redis(&[], &grpc(&origin, $further)).await, origin).await;
             }
         }
     };
@@ -205,7 +205,7 @@ with_origin!(large_answers_are_split_into_messages, |env, origin| {
     assert!(sizes.iter().all(|size| *size <= 4), "{sizes:?}");
 });
 
-on_both_stores!(batch_with_a_granted_lease_does_not_wait_for_others, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(batch_with_a_granted_lease_does_not_wait_for_others, |env| {
     let first = call(&env.cache, request(["a", "b", "c"])).await;
     assert!(
         first.iter().all(|answer| matches!(answer.outcome, Some(Answer::Lease(_)))),
@@ -219,7 +219,7 @@ on_both_stores!(batch_with_a_granted_lease_does_not_wait_for_others, env: LONG_T
     assert!(matches!(second[2].outcome, Some(Answer::Contended(_))), "{second:?}");
 });
 
-on_both_stores!(batch_without_a_granted_lease_waits, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(batch_without_a_granted_lease_waits, |env| {
     let lease = env.cache.lease("a").await;
     let waiter = tokio::spawn({
         let cache = env.cache.clone();
@@ -252,8 +252,7 @@ on_both_stores!(batch_limits_are_enforced, |env| {
 async fn namespaces_can_be_mixed_and_replicas_share_fetches() {
     let (redis, origin) = (RedisServer::start().await, Origin::start().await);
     let config = read_through(&origin.url("/v/{key}"), "", "");
-    let start =
-        async || Larder::redis(&redis.url()).envs(&LONG_TIMEOUTS).config(&config).start().await;
+    let start = async || Larder::redis(&redis.url()).config(&config).start().await;
     let (first, second) = (start().await, start().await);
     let mut keys: Vec<KeyRef> = (0..50).map(|number| key_ref(&number.to_string())).collect();
     keys.push(KeyRef { namespace: "callers".to_owned(), ..key_ref("own") });

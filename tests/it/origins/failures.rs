@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 
 use crate::support::{
     client::{Cache, Fetched as _, fetch, get},
-    env::{LONG_TIMEOUTS, read_through, with_defaults},
+    env::{read_through, with_defaults},
     origin::{Origin, Reply, numbered, ok, send, status},
     redis::RedisServer,
     server::Larder,
@@ -199,8 +199,8 @@ async fn back_off_is_shared_by_replicas() {
         "",
         &with_defaults("retries = 0\nerror_backoff = '1m'"),
     );
-    let one = Larder::redis(&redis.url()).envs(&LONG_TIMEOUTS).config(&config).start().await;
-    let two = Larder::redis(&redis.url()).envs(&LONG_TIMEOUTS).config(&config).start().await;
+    let one = Larder::redis(&redis.url()).config(&config).start().await;
+    let two = Larder::redis(&redis.url()).config(&config).start().await;
     origin.always(status(500));
     details_of(&fetch_error(&one.client().await, "k").await, "ORIGIN_FAILED");
     let details = details_of(&fetch_error(&two.client().await, "k").await, "ORIGIN_BACKED_OFF");

@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 
 use crate::support::{
     client::{Fetched as _, duration, fetch, ms, params},
-    env::{Env, LONG_TIMEOUTS},
+    env::Env,
     grpc_origin::{GrpcOrigin, outcome, value},
     status::reason,
     wait::{SOON, eventually},
@@ -30,8 +30,7 @@ fn config(origin: &GrpcOrigin, further: &str) -> String {
 
 async fn start(further: &str) -> (Env, GrpcOrigin) {
     let origin = GrpcOrigin::start().await;
-    let variables = [LONG_TIMEOUTS[0], ("TOKEN", "hunter2")];
-    (Env::redis(&variables, &config(&origin, further)).await, origin)
+    (Env::redis(&[("TOKEN", "hunter2")], &config(&origin, further)).await, origin)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

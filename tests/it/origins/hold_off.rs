@@ -24,7 +24,6 @@ use crate::support::{
 /// Long enough for a busy machine neither to lose leases nor to time out fetches.
 const ORIGIN_TIMEOUTS: &str = "min_lease = '10s'\ntimeout = '30s'";
 /// A busy machine is not a store outage.
-const STORE_TIMEOUT: [(&str, &str); 1] = [("LARDER_STORE__TIMEOUT", "5s")];
 /// Milliseconds, longer than any test.
 const LONG: i64 = 60_000;
 /// Milliseconds, short enough to wait for and longer than a few calls.
@@ -98,27 +97,23 @@ with_origin!(hold_off_expires, origin: ORIGIN_TIMEOUTS, |env, origin| {
     assert_eq!(origin.calls(), calls);
 });
 
-on_both_stores!(
-    all_callers_are_granted_leases_and_all_fills_are_refused,
-    env: STORE_TIMEOUT,
-    |env| {
-        let before = env.cache.lease("k").await;
-        delete_with_hold_off(&env.cache, "k", LONG).await;
-        let during = [env.cache.lease("k").await, env.cache.lease("k").await];
-        assert_ne!(during[0].token, during[1].token);
-        for lease in [&before, &during[0], &during[1]] {
-            assert_eq!(try_fill(&env.cache, "k", lease).await, SetResult::Invalidated);
-            assert_eq!(renew(&env.cache, "k", lease).await, RenewResult::Invalidated);
-            // Abandoning a lease does not end the hold-off.
-            env.cache.abandon(abandon("k", lease)).await.unwrap();
-        }
-        let after = env.cache.lease("k").await;
-        assert_eq!(try_fill(&env.cache, "k", &after).await, SetResult::Invalidated);
-        assert_eq!(env.cache.read("k").await, None);
+on_both_stores!(all_callers_are_granted_leases_and_all_fills_are_refused, |env| {
+    let before = env.cache.lease("k").await;
+    delete_with_hold_off(&env.cache, "k", LONG).await;
+    let during = [env.cache.lease("k").await, env.cache.lease("k").await];
+    assert_ne!(during[0].token, during[1].token);
+    for lease in [&before, &during[0], &during[1]] {
+        assert_eq!(try_fill(&env.cache, "k", lease).await, SetResult::Invalidated);
+        assert_eq!(renew(&env.cache, "k", lease).await, RenewResult::Invalidated);
+        // Abandoning a lease does not end the hold-off.
+        env.cache.abandon(abandon("k", lease)).await.unwrap();
     }
-);
+    let after = env.cache.lease("k").await;
+    assert_eq!(try_fill(&env.cache, "k", &after).await, SetResult::Invalidated);
+    assert_eq!(env.cache.read("k").await, None);
+});
 
-on_both_stores!(leases_from_before_the_end_are_void_afterwards, env: STORE_TIMEOUT, |env| {
+on_both_stores!(leases_from_before_the_end_are_void_afterwards, |env| {
     let before = env.cache.lease("k").await;
     let deleted = Instant::now();
     delete_with_hold_off(&env.cache, "k", SHORT).await;
@@ -136,7 +131,7 @@ on_both_stores!(leases_from_before_the_end_are_void_afterwards, env: STORE_TIMEO
     assert_eq!(env.cache.read("k").await.as_deref(), Some("filled"));
 });
 
-on_both_stores!(waiters_are_granted_leases_at_once, env: STORE_TIMEOUT, |env| {
+on_both_stores!(waiters_are_granted_leases_at_once, |env| {
     env.cache.lease("k").await;
     let waiters: Vec<_> = (0..5).map(|_| call(&env.cache, "k")).collect();
     let waiting = async || (metric(&env.larder, "larder_waiting").await == 5.0).then_some(());
@@ -148,7 +143,7 @@ on_both_stores!(waiters_are_granted_leases_at_once, env: STORE_TIMEOUT, |env| {
     }
 });
 
-on_both_stores!(writes_are_accepted_during_the_hold_off, env: STORE_TIMEOUT, |env| {
+on_both_stores!(writes_are_accepted_during_the_hold_off, |env| {
     delete_with_hold_off(&env.cache, "set", LONG).await;
     let lease = env.cache.lease("set").await;
     env.cache.put("set", "written").await;
@@ -168,7 +163,7 @@ on_both_stores!(writes_are_accepted_during_the_hold_off, env: STORE_TIMEOUT, |en
     );
 });
 
-on_both_stores!(later_invalidations_do_not_shorten_the_hold_off, env: STORE_TIMEOUT, |env| {
+on_both_stores!(later_invalidations_do_not_shorten_the_hold_off, |env| {
     delete_with_hold_off(&env.cache, "k", LONG).await;
     let expect_hold_off = async |after: &str| {
         let lease = env.cache.lease("k").await;
@@ -203,7 +198,7 @@ on_both_stores!(later_invalidations_do_not_shorten_the_hold_off, env: STORE_TIME
     );
 });
 
-on_both_stores!(batch_holds_off_all_keys, env: STORE_TIMEOUT, |env| {
+on_both_stores!(batch_holds_off_all_keys, |env| {
     env.cache.put("a", "v").await;
     let keys = vec![key_ref("a"), key_ref("b")];
     let request = BatchDeleteRequest { keys, hold_off: ms(LONG), ..Default::default() };
@@ -219,7 +214,7 @@ on_both_stores!(batch_holds_off_all_keys, env: STORE_TIMEOUT, |env| {
     assert_eq!(try_fill(&env.cache, "c", &env.cache.lease("c").await).await, SetResult::Stored);
 });
 
-on_both_stores!(hold_off_length_is_limited, env: STORE_TIMEOUT, |env| {
+on_both_stores!(hold_off_length_is_limited, |env| {
     env.cache.put("k", "v").await;
     let hour = 3_600_000;
     let with = |millis| DeleteRequest { hold_off: ms(millis), ..delete("k") };

@@ -6,7 +6,7 @@ use larder::pb::v1::{EntryInfo, FetchStatus, FillResult, GetOrFetchRequest, Outc
 
 use crate::support::{
     client::{Fetched as _, duration, fetch, get},
-    env::{Env, LONG_TIMEOUTS, read_through},
+    env::{Env, read_through},
     observe::becomes,
     origin::{Origin, ok, send},
     redis::RedisServer,
@@ -194,8 +194,7 @@ const PREDICTION_EXPIRY: Duration = Duration::from_millis(1_200);
 async fn formerly_uncacheable_key_is_fetched_under_a_lease_but_does_not_wait_for_one() {
     let (redis, origin) = (RedisServer::start().await, Origin::start().await);
     let config = read_through(&origin.url("/v/{key}"), "", "timeout = '20s'\nmin_lease = '10s'");
-    let start =
-        async || Larder::redis(&redis.url()).envs(&LONG_TIMEOUTS).config(&config).start().await;
+    let start = async || Larder::redis(&redis.url()).config(&config).start().await;
     let (first, second) = (start().await, start().await);
     let (first, second) = (first.client().await, second.client().await);
     origin.always(ok("v", &[("cache-control", "no-store")]));

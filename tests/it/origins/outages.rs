@@ -22,7 +22,7 @@ async fn start() -> (RedisServer, Larder, Cache, Origin) {
     let redis = RedisServer::start().await;
     let config = "retries = 0\nerror_backoff = '1ms'\nbreaker_threshold = 0\ntimeout = '1m'";
     let config = read_through(&origin.url("/v/{key}"), "", &with_defaults(config));
-    let larder = Larder::redis(&redis.url()).config(&config).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().config(&config).start().await;
     let cache = larder.client().await;
     (redis, larder, cache, origin)
 }

@@ -9,7 +9,7 @@ use tonic::Code;
 use super::warming::{LONG_LEASE, open, warmed};
 use crate::support::{
     client::{Fetched as _, NS, as_text, duration, fetch, fill, set, text},
-    env::{Env, LONG_TIMEOUTS, read_through},
+    env::{Env, read_through},
     origin::{Origin, ok, send, status},
     status::{expect_error, reason},
     wait::{SOON, eventually, throughout},
@@ -19,7 +19,7 @@ const SENSITIVE_BREAKER: &str = "min_lease = '10s'\nretries = 0\nerror_backoff =
     breaker_threshold = 2\nbreaker_cooldown = '1h'";
 const OTHER_NAMESPACE: &str = "\n[namespaces.other]\nttl = '1m'\n";
 
-on_both_stores!(added_origin_is_used, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(added_origin_is_used, |env| {
     env.cache.lease("before").await;
     let origin = Origin::start().await;
     reload(&env, &with_settings(&origin, "warm.keys = ['w']")).await;
@@ -32,7 +32,7 @@ on_both_stores!(added_origin_is_used, env: LONG_TIMEOUTS, |env| {
     assert_eq!(origin.calls(), 3);
 });
 
-on_both_stores!(lease_from_before_the_origin_was_added_stays_valid, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(lease_from_before_the_origin_was_added_stays_valid, |env| {
     let lease = env.cache.lease("k").await;
     let origin = Origin::start().await;
     reload(&env, &with_settings(&origin, "")).await;

@@ -9,7 +9,7 @@ use tonic::Code;
 use super::warming::{LONG_LEASE, Store, open, warmed};
 use crate::support::{
     client::NS,
-    env::{LONG_TIMEOUTS, read_through},
+    env::read_through,
     origin::{Origin, OriginRequest, numbered, ok},
     redis::RedisServer,
     server::Larder,
@@ -103,7 +103,7 @@ with_origin!(
 async fn replicas_share_the_warming() {
     let (redis, origin) = (RedisServer::start().await, Origin::start().await);
     let config = with_warm_list(&origin, "warm.keys = ['a', 'b', 'c']\nwarm.rate = 1000");
-    let replica = || Larder::redis(&redis.url()).envs(&LONG_TIMEOUTS).config(&config).start();
+    let replica = || Larder::redis(&redis.url()).config(&config).start();
     // Replicas that warm at the same time fetch each key once.
     let (first, second) = tokio::join!(replica(), replica());
     let mut stored = 0;
@@ -124,7 +124,7 @@ async fn replicas_share_the_warming() {
 async fn warming_waits_for_the_store() {
     let (mut redis, origin) = (RedisServer::stopped(), Origin::start().await);
     let config = with_warm_list(&origin, "warm.keys = ['a', 'b']");
-    let larder = Larder::redis(&redis.url()).envs(&LONG_TIMEOUTS).config(&config).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().config(&config).start().await;
     throughout(Duration::from_millis(500), async || assert_eq!(origin.calls(), 0)).await;
     redis.restart().await;
     let report = reports(&larder, 1).await.pop().unwrap();

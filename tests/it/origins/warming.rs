@@ -11,7 +11,7 @@ use tonic::{Code, Status, Streaming};
 
 use crate::support::{
     client::{Cache, Fetched as _, NS, fetch, params},
-    env::{Env, LONG_TIMEOUTS, read_through},
+    env::{Env, read_through},
     origin::{Origin, OriginRequest, numbered, ok, status},
     status::{expect_error, expect_over_limit, expect_retry, expect_violation},
     wait::{SOON, eventually},
@@ -232,8 +232,8 @@ impl Store {
 
     pub(super) async fn start(self, config: &str) -> Env {
         match self {
-            Self::Memory => Env::memory(&LONG_TIMEOUTS, config).await,
-            Self::Redis => Env::redis(&LONG_TIMEOUTS, config).await,
+            Self::Memory => Env::memory(&[], config).await,
+            Self::Redis => Env::redis(&[], config).await,
         }
     }
 }

@@ -23,11 +23,8 @@ use crate::support::{
 };
 
 /// The lease TTL is far longer than [`AT_ONCE`], so that no lease is granted by expiry.
-const FLEET: [(&str, &str); 3] = [
-    ("LARDER_DEFAULTS__LEASE_TTL", "50s"),
-    ("LARDER_STORE__TIMEOUT", "10s"),
-    ("LARDER_LIMITS__KEEPALIVE_INTERVAL", "1s"),
-];
+const FLEET: [(&str, &str); 2] =
+    [("LARDER_DEFAULTS__LEASE_TTL", "50s"), ("LARDER_LIMITS__KEEPALIVE_INTERVAL", "1s")];
 /// Upper bound for "at once" on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(5);
 /// Variable that passes `address/key` to the process that

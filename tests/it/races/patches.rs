@@ -6,7 +6,6 @@ use tonic::Code;
 
 use crate::support::{
     client::{Cache, get, json, set},
-    env::LONG_TIMEOUTS,
     fleet::Fleet,
     status::expect_retry,
 };
@@ -71,7 +70,7 @@ async fn increment(cache: &Cache) -> usize {
     unreachable!("attempts do not end")
 }
 
-on_both_stores!(no_increment_by_version_is_lost, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(no_increment_by_version_is_lost, |env| {
     const CALLERS: usize = 100;
     env.cache.set(set("k", json(r#"{"number":0,"other":"kept"}"#))).await.unwrap();
     let attempts = join_all((0..CALLERS).map(|_| increment(&env.cache))).await;

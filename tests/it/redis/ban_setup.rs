@@ -59,7 +59,6 @@ impl Setup {
 
     pub(super) async fn add_replica(&mut self) -> Cache {
         let larder = Larder::redis(&self.redis.url())
-            .env("LARDER_STORE__TIMEOUT", "5s")
             .env("LARDER_DEFAULTS__TTL_JITTER", 0)
             .env("LARDER_DEFAULTS__MAX_BANNED_TAGS", 10)
             .envs(self.variables)

@@ -20,7 +20,6 @@ fn replica(redis: &RedisServer) -> Builder {
     Larder::redis(&redis.url())
         .env("LARDER_DEFAULTS__TTL_JITTER", 0)
         .env("LARDER_DEFAULTS__LEASE_TTL", "3s")
-        .env("LARDER_STORE__TIMEOUT", "5s")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,6 @@ use tonic::Code;
 
 use crate::support::{
     client::{Cache, NS, set, text},
-    env::LONG_TIMEOUTS,
     redis::RedisServer,
     server::Larder,
     status::expect_retry,
@@ -42,7 +41,7 @@ async fn refill(cache: &Cache) {
 async fn page_costs_the_same_in_a_large_store() {
     let redis = RedisServer::start().await;
     let larder = Larder::redis(&redis.url()).env("LARDER_STORE__PREFIX", "a.b:c");
-    let larder = larder.envs(&LONG_TIMEOUTS).start().await;
+    let larder = larder.start().await;
     let cache = larder.client().await;
     fill(&cache, 0..100).await;
     assert_eq!(cache.list_keys(list(0)).await.unwrap().len(), 100);
@@ -78,7 +77,7 @@ async fn foreign_keys_are_not_listed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn listing_begins_again_after_a_restart_of_redis() {
     let mut redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url()).envs(&LONG_TIMEOUTS).start().await;
+    let larder = Larder::redis(&redis.url()).default_timeouts().start().await;
     let cache = larder.client().await;
     fill(&cache, 0..2000).await;
     let page = cache.rpc().list_keys(list(500)).await.unwrap().into_inner();

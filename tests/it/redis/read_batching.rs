@@ -25,8 +25,7 @@ struct Setup {
 async fn start() -> Setup {
     let redis = RedisServer::start().await;
     let larder = Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "1h");
-    let larder =
-        larder.env("LARDER_STORE__TIMEOUT", "10s").env("LARDER_STORE__SHARDS", "1").start().await;
+    let larder = larder.env("LARDER_STORE__SHARDS", "1").start().await;
     let cache = larder.client().await;
     Setup { redis, _larder: larder, cache }
 }

@@ -11,10 +11,6 @@ use super::{
     wait::{SOON, eventually},
 };
 
-/// Store timeouts with which a busy machine does not look like a store outage.
-pub(crate) const LONG_TIMEOUTS: [(&str, &str); 2] =
-    [("LARDER_STORE__TIMEOUT", "10s"), ("LARDER_STORE__CONNECT_TIMEOUT", "10s")];
-
 /// One server on one store.
 pub(crate) struct Env {
     // Declared before the store, so that the server is dropped first.
@@ -124,7 +120,7 @@ macro_rules! with_origin {
                 let origin = Origin::start().await;
                 let (url, settings) = (origin.url("/v/{key}"), with_defaults($origin_config));
                 let config = read_through(&url, $namespace, &settings);
-                run(Env::memory(&$crate::support::env::LONG_TIMEOUTS, &config).await, origin).await;
+                run(Env::memory(&[], &config).await, origin).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,7 +128,7 @@ macro_rules! with_origin {
                 let origin = Origin::start().await;
                 let (url, settings) = (origin.url("/v/{key}"), with_defaults($origin_config));
                 let config = read_through(&url, $namespace, &settings);
-                run(Env::redis(&$crate::support::env::LONG_TIMEOUTS, &config).await, origin).await;
+                run(Env::redis(&[], &config).await, origin).await;
             }
         }
     };

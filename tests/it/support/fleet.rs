@@ -46,9 +46,6 @@ impl Fleet {
 
     async fn server(&self) -> Larder {
         let builder = Larder::redis(&self.redis.url()).env("LARDER_DEFAULTS__TTL_JITTER", 0);
-        // A busy machine must not look like a store outage, in which keys are fetched more than
-        // once.
-        let builder = builder.env("LARDER_STORE__TIMEOUT", "5s");
         builder.config(&self.config).start().await
     }
 }

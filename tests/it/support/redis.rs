@@ -21,9 +21,9 @@ use super::{proxy::Upstream, wait::eventually};
 
 const START_LIMIT: Duration = Duration::from_secs(10);
 /// Commands that servers and tests send in the background, excluded from counts.
-const BACKGROUND: [&str; 12] = [
-    "ping", "info", "hello", "client", "select", "config", "command", "time", "auth", "hgetall",
-    "hset", "hsetnx",
+const BACKGROUND: [&str; 13] = [
+    "ping", "info", "hello", "client", "select", "config", "command", "time", "auth", "dbsize",
+    "hgetall", "hset", "hsetnx",
 ];
 /// File in the server's directory with the seconds by which its clock is wrong.
 const CLOCK_FILE: &str = "clock";

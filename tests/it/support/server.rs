@@ -25,6 +25,9 @@ use tokio::{
 use super::{client::Cache, wait::eventually};
 
 const START_LIMIT: Duration = Duration::from_secs(10);
+/// Store timeouts with which a busy machine does not look like a store outage.
+const LONG_TIMEOUTS: [(&str, &str); 2] =
+    [("LARDER_STORE__TIMEOUT", "10s"), ("LARDER_STORE__CONNECT_TIMEOUT", "10s")];
 /// Prefixes of variables in the developer's shell that would affect a server.
 const CLEARED_PREFIXES: [&str; 4] = ["LARDER_", "REDIS_", "OTEL_", "RUST_LOG"];
 
@@ -34,6 +37,7 @@ pub(crate) struct Builder {
     variables: Vec<(String, String)>,
     config: Option<String>,
     max_files: Option<u32>,
+    has_default_timeouts: bool,
 }
 
 /// A running server, killed when dropped. If the test fails, the log is printed.
@@ -74,6 +78,13 @@ impl Builder {
         self
     }
 
+    /// Uses the default store timeouts, for tests in which the store does not answer. Without it
+    /// they are [`LONG_TIMEOUTS`].
+    pub(crate) fn default_timeouts(mut self) -> Self {
+        self.has_default_timeouts = true;
+        self
+    }
+
     /// Limits the number of open files.
     pub(crate) fn max_files(mut self, limit: u32) -> Self {
         self.max_files = Some(limit);
@@ -90,6 +101,9 @@ impl Builder {
             let path = config_path(&directory);
             write(&path, toml);
             command.env("LARDER_CONFIG", path);
+        }
+        if !self.has_default_timeouts {
+            command.envs(LONG_TIMEOUTS);
         }
         command.envs(self.variables).stdin(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();

@@ -13,7 +13,6 @@ use crate::support::{
         Cache, NS, data, delete, duration, fill, increment, invalidate, json, key_ref, params, set,
         text, touch,
     },
-    env::LONG_TIMEOUTS,
     fleet::Fleet,
     origin::ok,
     status::expect_error,
@@ -61,7 +60,7 @@ async fn change_everything(cache: &Cache, watch: &mut Watch) {
     watch.expect(&Told::all_of_ns()).await;
 }
 
-on_both_stores!(changes_of_every_kind_are_told, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(changes_of_every_kind_are_told, |env| {
     let mut watch = Watch::of_ns(&env.cache, true).await;
     change_everything(&env.cache, &mut watch).await;
 });
@@ -73,7 +72,7 @@ async fn changes_through_another_replica_are_told() {
     change_everything(&fleet.caches[1], &mut watch).await;
 }
 
-on_both_stores!(invalidations_of_an_empty_namespace_are_told, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(invalidations_of_an_empty_namespace_are_told, |env| {
     let mut watch = Watch::of_ns(&env.cache, false).await;
     for _ in 0..2 {
         env.cache.invalidate_namespace(invalidate(NS)).await.unwrap();
@@ -83,7 +82,7 @@ on_both_stores!(invalidations_of_an_empty_namespace_are_told, env: LONG_TIMEOUTS
     }
 });
 
-on_both_stores!(only_what_is_watched_is_told, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(only_what_is_watched_is_told, |env| {
     let mut plain = Watch::of_ns(&env.cache, false).await;
     let request = watch_request(&["other", "ns"], true, b"");
     let mut both = Watch::open(&env.cache, request).await.unwrap();
@@ -98,7 +97,7 @@ on_both_stores!(only_what_is_watched_is_told, env: LONG_TIMEOUTS, |env| {
     plain.expect_silence(Duration::from_millis(300)).await;
 });
 
-on_both_stores!(keys_with_params_have_a_digest, env: LONG_TIMEOUTS, |env| {
+on_both_stores!(keys_with_params_have_a_digest, |env| {
     let mut watch = Watch::of_ns(&env.cache, true).await;
     let with_params = SetRequest { params: params(&[("lang", "de")]), ..set("k:1", text("v")) };
     env.cache.set(with_params).await.unwrap();

@@ -53,11 +53,8 @@ on_both_stores!(
     }
 );
 
-const SMALL: [(&str, &str); 3] = [
-    ("LARDER_WATCH__BUFFER_BYTES", "1MiB"),
-    ("LARDER_WATCH__MAX_DELAY", "60s"),
-    ("LARDER_STORE__TIMEOUT", "10s"),
-];
+const SMALL: [(&str, &str); 2] =
+    [("LARDER_WATCH__BUFFER_BYTES", "1MiB"), ("LARDER_WATCH__MAX_DELAY", "60s")];
 
 on_both_stores!(a_client_that_does_not_read_is_reset_and_costs_no_memory, env: SMALL, |env| {
     let slow = Cache::connect_with_windows(env.larder.address(), 65_535, 65_535).await;
