@@ -20,6 +20,8 @@ pub(super) enum Error {
     Address { address: String, source: tonic::transport::Error },
     #[error("cannot connect to {address}")]
     Connect { address: String, source: tonic::transport::Error },
+    #[error("the connection to {address} ended before the answer")]
+    Disconnected { address: String, source: Box<tonic::Status> },
     #[error("{address} answered {:?}: {}", status.code(), status.message())]
     Status { address: String, status: Box<tonic::Status> },
     #[error("{address} did not answer within {}", humantime::format_duration(*limit))]

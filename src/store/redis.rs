@@ -9,6 +9,7 @@
 
 mod announced_changes;
 mod announcement;
+mod attempts;
 mod ban;
 mod ban_checks;
 mod ban_log;

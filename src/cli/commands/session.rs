@@ -89,8 +89,15 @@ impl Session {
         self.part(async { call.await.map(Response::into_inner) }).await
     }
 
-    /// The error of a status of the server.
+    /// The error of a status, which is of the server or of the connection to it.
     pub(super) fn refused(&self, status: Status) -> Error {
+        if is_local::<tonic::TimeoutExpired>(&status) {
+            return self.silent(self.limit);
+        }
+        if is_local::<tonic::transport::Error>(&status) {
+            let address = self.server.address.clone();
+            return client::Error::Disconnected { address, source: Box::new(status) }.into();
+        }
         Error::Refused { address: self.server.address.clone(), status: Box::new(status) }
     }
 
@@ -108,4 +115,10 @@ impl Session {
         let work = async { work.await.map_err(|status| self.refused(status)) };
         client::within(self.limit.saturating_add(GRACE), address, work).await
     }
+}
+
+/// Whether an error of this kind, instead of the server, caused a status.
+fn is_local<E: std::error::Error + 'static>(status: &Status) -> bool {
+    let first = std::error::Error::source(status);
+    std::iter::successors(first, |error| error.source()).any(|error| error.is::<E>())
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     RedisStore,
+    attempts::Attempts,
     ban_log::{LogPart, encode_key},
     ban_logs::{Asked, NamespaceBans},
     pool::Retry,
@@ -13,11 +14,9 @@ use super::{
 };
 use crate::{
     model::{Namespace, millis_ceil},
-    store::{Ban, BanLimits, BanOutcome, ErrorKind, Result},
+    store::{Ban, BanLimits, BanOutcome, Result},
 };
 
-/// Attempts to apply a ban while the server changes, or while other bans move the markers.
-const MAX_ATTEMPTS: usize = 8;
 /// Longest time for which a ban can matter after the last entry that is older has expired: the
 /// longest hold-off, and some time for clocks.
 const RETENTION_MARGIN_MS: u64 = 3_600_000 + 120_000;
@@ -38,7 +37,8 @@ impl RedisStore {
     ) -> Result<BanOutcome> {
         let bans = self.bans.of(namespace);
         let (retention, holds_off) = (retention(limits), !ban.hold_off.is_zero());
-        for _ in 0..MAX_ATTEMPTS {
+        let mut attempts = Attempts::default();
+        loop {
             let asked = self.bans.ask(&bans);
             let mut reply = self.append(&bans, asked, ban, limits).await?;
             match reply.word.as_str() {
@@ -77,8 +77,8 @@ impl RedisStore {
                 }
                 _ => return Err(unexpected("append_ban.lua")),
             }
+            attempts.again(self.pool.timeout()).await?;
         }
-        Err(ErrorKind::Timeout.into())
     }
 
     async fn append(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{
     RedisStore,
+    attempts::Attempts,
     ban_logs::{BanLogs, Candidate, NamespaceBans},
     codec::CorruptEntry,
     key_schema::EntryKeys,
@@ -13,17 +14,12 @@ use super::{
     script::{DROP_BANNED, RESTAMP, Script},
     script_reply::ScriptReply,
 };
-use crate::{
-    model::EntryKey,
-    store::{ErrorKind, Result},
-};
-/// Runs of a script while bans arrive.
-const MAX_ATTEMPTS: usize = 8;
+use crate::{model::EntryKey, store::Result};
 
 /// The checks of a script on an entry.
 pub(super) struct EntryChecks {
     bans: Arc<NamespaceBans>,
-    attempts: usize,
+    attempts: Attempts,
 }
 
 /// The checks of a script that fills an entry under a lease.
@@ -61,21 +57,16 @@ impl EntryChecks {
     ) -> Result<Option<ScriptReply>> {
         match reply.word.as_str() {
             "CHECK" => {
-                self.attempt()?;
+                self.attempts.again(store.pool.timeout()).await?;
                 Box::pin(store.settle(&self.bans, key, &mut reply)).await?;
             }
             "POSITION" => {
-                self.attempt()?;
+                self.attempts.again(store.pool.timeout()).await?;
                 Box::pin(store.settle_position(&self.bans, key, &mut reply)).await?;
             }
             _ => return Ok(Some(reply)),
         }
         Ok(None)
-    }
-
-    fn attempt(&mut self) -> Result<()> {
-        self.attempts += 1;
-        if self.attempts > MAX_ATTEMPTS { Err(ErrorKind::Timeout.into()) } else { Ok(()) }
     }
 }
 
@@ -104,7 +95,7 @@ impl FillChecks {
             let settled = self.entry.settle(store, key, reply).await?;
             return Ok(settled.map_or(FillStep::Again, FillStep::Done));
         }
-        self.entry.attempt()?;
+        self.entry.attempts.again(store.pool.timeout()).await?;
         let (marker, granted_at): (Vec<u8>, Vec<u8>) = (reply.next()?, reply.next()?);
         self.granted_at = Position::from(granted_at.as_slice());
         self.until = Position::of_marker(&marker);
@@ -127,7 +118,7 @@ impl RedisStore {
     pub(super) async fn begin_checks(&self, key: &EntryKey) -> Result<EntryChecks> {
         let bans = self.bans.of(key.namespace());
         self.bans.know(&bans).await?;
-        Ok(EntryChecks { bans, attempts: 0 })
+        Ok(EntryChecks { bans, attempts: Attempts::default() })
     }
 
     /// Begins the checks of a script that fills an entry; none if a hold-off refuses the fill.

@@ -30,6 +30,7 @@ use repeated_events::LogInterval;
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{
+    attempts::Attempts,
     ban_log::LogPart,
     connection::PoolHealth,
     key_schema::{KeySchema, ParsedKey},
@@ -40,7 +41,7 @@ use super::{
 };
 use crate::{
     model::{Namespace, Timestamp},
-    store::{Error, ErrorKind, Result, key_watch::KeyWatchers},
+    store::{Error, Result, key_watch::KeyWatchers},
 };
 pub(super) use checks::Candidate;
 pub(super) use known::Asked;
@@ -52,8 +53,6 @@ use memory::{AccountedBytes, MemoryAccount};
 const MAX_NAMESPACES: usize = 10_000;
 /// Shortest time between two log lines about lost bans, or about too many of them.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
-/// Attempts to check an entry while bans arrive.
-const MAX_ATTEMPTS: usize = 8;
 
 /// The logs of bans. Clones share them.
 #[derive(Clone)]
@@ -271,7 +270,8 @@ impl BanLogs {
         bans: &NamespaceBans,
         is_enough: impl Fn(&Known, u64) -> bool,
     ) -> Result<()> {
-        for _ in 0..MAX_ATTEMPTS {
+        let mut attempts = Attempts::default();
+        loop {
             let epoch = self.epoch();
             let asked = {
                 let known = bans.known.read();
@@ -300,8 +300,8 @@ impl BanLogs {
                 "DAMAGED" => self.end_generations(bans, reply.next()?, 0, Duration::ZERO).await?,
                 _ => return Err(unexpected("read_bans.lua")),
             }
+            attempts.again(self.0.pool.timeout()).await?;
         }
-        Err(ErrorKind::Timeout.into())
     }
 
     /// What is known of the log, for a question about the rest.

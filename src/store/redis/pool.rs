@@ -172,6 +172,11 @@ impl RedisPool {
         }
     }
 
+    /// Timeout of an operation.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// The latest time, by the store's clock, at which a write that is sent now may be applied.
     pub(super) fn not_after(&self) -> Timestamp {
         self.health.clock.now().after(self.timeout)

@@ -1,6 +1,11 @@
 //! Exit codes and messages of failures.
 
-use std::{net::TcpListener, process::Command};
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    process::Command,
+    thread,
+};
 
 use super::{DONE, Printed, REFUSED, USAGE, cli};
 use crate::support::{
@@ -74,6 +79,37 @@ fn unreachable_server_has_an_exit_code_of_its_own() {
     Printed::new(run(&line, &[])).expect_failure(REFUSED, &["did not answer within"]);
     let line = ["get", "ns", "k", "--address", "no address"];
     Printed::new(run(&line, &[])).expect_failure(USAGE, &["no address is not an address"]);
+}
+
+#[test]
+fn a_call_without_an_answer_is_not_refused() {
+    let silent = http2_server(|_connection| thread::park());
+    let line = ["get", "ns", "k", "--timeout", "300ms", "--address", &silent];
+    let failed = Printed::new(run(&line, &[]));
+    failed.expect_failure(REFUSED, &[&silent, "did not answer within"]);
+    let closing = http2_server(|mut connection| {
+        // The preface and the call.
+        for _ in 0..2 {
+            let _ = connection.read(&mut [0; 4096]);
+        }
+    });
+    let failed = Printed::new(run(&["get", "ns", "k", "--address", &closing], &[]));
+    failed.expect_failure(REFUSED, &["the connection to ", &closing, "ended before the answer"]);
+}
+
+/// A server that sends the settings of HTTP/2 on each connection, and then does `then`.
+fn http2_server(then: fn(TcpStream)) -> String {
+    const EMPTY_SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            connection.write_all(&EMPTY_SETTINGS).unwrap();
+            thread::spawn(move || then(connection));
+        }
+    });
+    address
 }
 
 #[test]

@@ -5,12 +5,13 @@ use std::{
     time::Duration,
 };
 
-use super::{BanLogs, MAX_ATTEMPTS, NamespaceBans};
+use super::{BanLogs, NamespaceBans};
 use crate::{
     model::Timestamp,
     store::{
-        ErrorKind, MatchingBan, Result, ban_log_lines,
+        MatchingBan, Result, ban_log_lines,
         redis::{
+            attempts::Attempts,
             ban_log::BanLog,
             codec,
             marker::{self, Position},
@@ -192,26 +193,26 @@ impl BanLogs {
         is_banned: impl Fn(&BanLog) -> bool,
     ) -> Result<Verdict> {
         let at = Position::of_marker(marker);
-        for _ in 0..MAX_ATTEMPTS {
+        let mut attempts = Attempts::default();
+        let (head, is_known, is_banned) = loop {
             self.read(bans, at.sequence).await?;
-            let (head, is_known, is_banned) = {
+            {
                 let known = bans.known.read();
-                if known.epoch != Some(self.epoch()) {
-                    continue;
+                if known.epoch == Some(self.epoch()) {
+                    break (known.log.head(), known.log.is_known(at), is_banned(&known.log));
                 }
-                (known.log.head(), known.log.is_known(at), is_banned(&known.log))
-            };
-            if !is_known {
-                self.on_lost_position(bans);
-                self.replace_marker(marker_name, marker, marker::random(head)).await?;
-                return Ok(Verdict::Lost);
             }
-            if at.sequence < head.sequence {
-                self.advance_later(bans, marker_name, marker, head);
-            }
-            return Ok(if is_banned { Verdict::Banned } else { Verdict::Valid });
+            attempts.again(self.0.pool.timeout()).await?;
+        };
+        if !is_known {
+            self.on_lost_position(bans);
+            self.replace_marker(marker_name, marker, marker::random(head)).await?;
+            return Ok(Verdict::Lost);
         }
-        Err(ErrorKind::Timeout.into())
+        if at.sequence < head.sequence {
+            self.advance_later(bans, marker_name, marker, head);
+        }
+        Ok(if is_banned { Verdict::Banned } else { Verdict::Valid })
     }
 
     #[cold]

@@ -8,13 +8,14 @@ use std::{
 use redis::Value;
 use tokio::time::Instant;
 
-use super::{BanLogs, MAX_ATTEMPTS, NamespaceBans};
+use super::{BanLogs, NamespaceBans};
 use crate::{
     model::millis_ceil,
     store::{
-        Error, ErrorKind, Result,
+        Error, Result,
         redis::{
             announcement::announce_invalidation,
+            attempts::Attempts,
             ban_log::LogPart,
             marker::{self, Position},
             pool::Retry,
@@ -26,9 +27,6 @@ use crate::{
 
 /// Longest hold-off, in milliseconds, and some time for clocks.
 const HOLD_OFF_MARGIN_MS: u64 = 3_600_000 + 120_000;
-
-/// Attempts to move the markers while other replicas do.
-const MAX_MOVES: usize = 32;
 
 /// A marker: its name, what it is, and what it becomes. An empty one is missing.
 type Change = (Vec<u8>, Vec<u8>, Vec<u8>);
@@ -62,6 +60,21 @@ impl BanLogs {
                 "there are too many bans, or some were evicted: the whole namespace is invalidated"
             );
         }
+        let mut attempts = Attempts::default();
+        while !self.drop_bans(bans, sequence, retention_ms, hold_off).await? {
+            attempts.again(self.0.pool.timeout()).await?;
+        }
+        Ok(())
+    }
+
+    /// One attempt to end the generations. False if the log is lost meanwhile.
+    async fn drop_bans(
+        &self,
+        bans: &NamespaceBans,
+        sequence: u64,
+        retention_ms: u64,
+        hold_off: Duration,
+    ) -> Result<bool> {
         let markers: Vec<String> = self.0.schema.markers(&bans.namespace);
         let mut unlink = redis::cmd("UNLINK");
         unlink.arg(&markers);
@@ -74,22 +87,25 @@ impl BanLogs {
         drop.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) }).arg(&id);
         let mut reply = self.0.pool.run(&DROP_BANS, &drop, Retry::Idempotent).await?;
         if reply.word != "LOG" {
-            return Ok(());
+            return Ok(true);
         }
         let part = LogPart::parse(&mut reply)?;
         let head = part.head();
         self.learn(bans, asked, part);
         // Another replica must meet the hold-off before it grants a lease.
-        for _ in 0..MAX_ATTEMPTS {
+        let mut attempts = Attempts::default();
+        loop {
             let mut changes = self.markers(&markers).await?;
             // Those that are ahead know the hold-off.
             changes.retain(|(_, marker)| Position::of_marker(marker).sequence <= head.sequence);
-            let Some(changes) = self.moves(bans, head, changes, true) else { break };
+            let Some(changes) = self.moves(bans, head, changes, true) else {
+                return Ok(false);
+            };
             if changes.is_empty() || self.replace_markers(&changes).await?.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
+            attempts.again(self.0.pool.timeout()).await?;
         }
-        Err(ErrorKind::Timeout.into())
     }
 
     /// Moves the markers of a namespace to the ban `until` or a newer one; also those that are
@@ -138,7 +154,8 @@ impl BanLogs {
         adds_missing: bool,
     ) -> Result<bool> {
         let mut names: Vec<String> = self.0.schema.markers(&bans.namespace);
-        for _ in 0..MAX_MOVES {
+        let mut attempts = Attempts::default();
+        loop {
             let markers = self.markers(&names).await?;
             // Other bans may have been faster.
             let newest = markers.iter().map(|(_, marker)| Position::of_marker(marker).sequence);
@@ -156,8 +173,8 @@ impl BanLogs {
             }
             let changed = changed.into_iter().filter_map(|index| changes.get(index));
             names = changed.filter_map(|(name, ..)| String::from_utf8(name.clone()).ok()).collect();
+            attempts.again(self.0.pool.timeout()).await?;
         }
-        Err(ErrorKind::Timeout.into())
     }
 
     /// The markers as they are, with their names.

@@ -8,8 +8,9 @@
 -- KEYS[6] sequence number of the newest ban at some past times, by time
 -- All are in one slot, which is not that of an entry.
 --
--- Redis may evict any of these keys. Without its head, the log begins anew, and all positions of
--- the former one are unknown to it. Without another key, it does not agree with its head.
+-- Redis may evict any of these keys. Those that are left do not agree with each other then, and
+-- drop_bans.lua mends that. Without its head, the log begins anew, and all positions of the former
+-- one are unknown to it; their ids must not be among those of the new one.
 
 local NO_ID = string.rep('\0', 16)
 
@@ -26,7 +27,8 @@ end
 
 local function is_complete()
   return redis.call('ZCARD', KEYS[2]) == tags and redis.call('ZCARD', KEYS[3]) == globs
-    and (sequence == 0 or redis.call('ZSCORE', KEYS[5], id))
+    and (sequence == 0 and redis.call('EXISTS', KEYS[4], KEYS[5], KEYS[6]) == 0
+      or sequence > 0 and redis.call('ZSCORE', KEYS[5], id))
     and (had_hold_off == 0 or redis.call('ZSCORE', KEYS[4], ''))
 end
 

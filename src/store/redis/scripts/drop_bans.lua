@@ -11,6 +11,7 @@ local held = redis.call('ZREVRANGEBYSCORE', KEYS[4], '+inf', '(' .. number(now),
   'LIMIT', 0, 1)
 local ends_at = math.max(now + ARGV[6], tonumber(held[2] or 0))
 redis.call('DEL', KEYS[4])
+if sequence == 0 then redis.call('DEL', KEYS[2], KEYS[3], KEYS[5], KEYS[6]) end
 drop_until(tonumber(ARGV[4]))
 if ends_at > now then
   sequence, id, had_hold_off = sequence + 1, ARGV[7], 1
