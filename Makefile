@@ -3,9 +3,9 @@
 SHELL := bash
 # rustup installs cargo here; a shell started before does not have it in its path.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
-# The tests mostly wait, so there are more of them than cores.
+# Half of the time of the tests is waiting, so there are more of them than cores.
 CORES := $(shell getconf _NPROCESSORS_ONLN)
-export NEXTEST_TEST_THREADS ?= $(shell expr 3 \* $(CORES))
+export NEXTEST_TEST_THREADS ?= $(shell expr 2 \* $(CORES))
 # Packages with their own lock file.
 OTHER_PACKAGES := benches/baseline benches/redis-clients examples/origin-rust
 

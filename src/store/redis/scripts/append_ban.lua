@@ -39,6 +39,8 @@ local new_globs = count_new(KEYS[3], first_glob, #ARGV)
 local globs_limit = ARGV[9] + (redis.call('ZSCORE', KEYS[3], '*') and 1 or 0)
 if redis.call('ZCARD', KEYS[2]) + new_tags > tonumber(ARGV[8])
   or redis.call('ZCARD', KEYS[3]) + new_globs > globs_limit then
+  -- Some may have been dropped.
+  write_head(number(math.max(2 * ARGV[6], 90 * 24 * HOUR)))
   return {'FULL', number(sequence)}
 end
 
