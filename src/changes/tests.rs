@@ -48,7 +48,7 @@ fn follow(hub: &ChangeHub, namespaces: &[&str]) {
     hub.on_following(&namespaces.iter().map(|text| name(text)).collect::<Vec<_>>());
 }
 
-/// What a signal tells, in short.
+/// A signal as a short text.
 fn text(signal: &WatchSignal) -> String {
     match signal {
         WatchSignal::Ready { is_resumed: true, .. } => "resumed".to_owned(),
@@ -197,7 +197,7 @@ async fn ready_waits_for_the_feed_and_its_end_is_a_reset() {
     hub.on_lost(ResetReason::StoreFlushed);
     hub.on_lost(ResetReason::StoreUnavailable);
     expect(&mut watcher, &["reset store_flushed"]).await;
-    // Told again, so that the stream is not silent.
+    // Sent again, so that the stream is not silent.
     let began = Instant::now();
     expect(&mut watcher, &["reset store_flushed"]).await;
     assert_eq!(began.elapsed(), 5 * SECOND);
@@ -309,7 +309,7 @@ async fn a_loss_of_the_feed_ends_every_token() {
     expect(&mut resumed, &["reset not_resumable", "ready"]).await;
 }
 
-/// Knows one proof.
+/// A source that accepts one proof.
 struct Source(Proof);
 
 #[async_trait]

@@ -110,7 +110,7 @@ impl Watcher {
         })
     }
 
-    /// Waits for what there is to tell next.
+    /// Waits for the next signal.
     pub async fn next(&mut self) -> WatchSignal {
         loop {
             if let Some(signal) = self.step().await {
@@ -319,7 +319,7 @@ impl Watcher {
         let names = self.followed.iter().map(|followed| followed.channel.namespace());
         let positions = self.followed.iter().map(|Followed { channel, cursors }| {
             let state = channel.lock();
-            // What the store can prove is as new as the last change that it has published.
+            // The store's proof is of the time of the last change that it has published.
             let is_at_end = state.is_at_end(INVALIDATIONS, cursors[INVALIDATIONS]);
             Position { cursors: *cursors, proof: state.proof.filter(|_| is_at_end) }
         });

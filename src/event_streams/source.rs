@@ -253,7 +253,7 @@ impl Source {
         commands: &mut Commands<'_>,
         stop: &CancellationToken,
     ) -> RedisResult<()> {
-        // Short enough for the group to know in time that the entries are not given up.
+        // Short enough to renew the claim on the entries before another consumer takes them over.
         let mut pauses = pauses(PAUSES.1.min(self.config.min_idle / 4));
         while !self.held.is_empty() {
             let error = self.apply().await;

@@ -31,7 +31,7 @@ struct Table {
     is_closed: bool,
 }
 
-/// What a Watch has still to tell.
+/// Progress of one Watch stream.
 struct WatchState {
     table: watch::Receiver<Table>,
     service: String,
@@ -48,7 +48,7 @@ impl ServiceStatuses {
         Self(Arc::new(watch::Sender::new(Table::default())))
     }
 
-    /// Sets the status of a service, and tells its watches if it has changed.
+    /// Sets the status of a service, and notifies its watches if it has changed.
     pub(super) fn set(&self, service: &str, is_healthy: bool) {
         let status = if is_healthy { ServingStatus::Serving } else { ServingStatus::NotServing };
         self.0.send_if_modified(|table| match table.services.get_mut(service) {

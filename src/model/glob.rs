@@ -30,7 +30,7 @@ struct Inner {
     rest: Rest,
 }
 
-/// What follows the prefix.
+/// The pattern after the prefix.
 enum Rest {
     /// Nothing.
     End,

@@ -1,4 +1,4 @@
-//! What is to be invalidated in one namespace.
+//! The invalidations in one namespace.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub enum InvalidateTarget {
     KeyOfAllVersions(EntryKey),
 }
 
-/// What is to be invalidated in one namespace, besides single entries.
+/// The invalidations in one namespace, besides those of single entries.
 #[derive(Clone)]
 pub(super) struct NamespacePlan {
     pub(super) context: NamespaceContext,

@@ -1,4 +1,4 @@
-//! What a flight tells its waiters.
+//! The result of a flight for its waiters.
 
 use std::time::Duration;
 

@@ -22,7 +22,7 @@ use crate::pb::{
     },
 };
 
-/// Longest silence before the server has told how often it sends.
+/// Longest silence before the server has sent its interval of heartbeats.
 const FIRST_SILENCE: Duration = Duration::from_secs(60);
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
@@ -59,7 +59,7 @@ struct Line {
     reason: Option<String>,
 }
 
-/// What is kept from one stream to the next.
+/// State that is kept from one stream to the next.
 struct Position {
     token: Bytes,
     /// Time without a message after which a stream is given up.
@@ -196,7 +196,7 @@ impl Position {
                 }
             }
             Some(Event::Heartbeat(heartbeat)) => self.token = heartbeat.resume_token.clone(),
-            // What comes next need not follow.
+            // The next events need not continue the earlier ones.
             Some(Event::Reset(_)) | None => self.token = Bytes::new(),
             Some(
                 Event::NamespaceInvalidated(_)
