@@ -54,7 +54,7 @@ impl Event {
         Ok(Self { name, attributes })
     }
 
-    /// Name of the event, such as `product.changed`.
+    /// Name of the event, such as `points_changed`.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -117,7 +117,7 @@ fn origin_failed(namespace: &Namespace, error: OriginError, message: String) -> 
     if retry.is_some() {
         details.set_retry_info(retry);
     }
-    // A negative number tells gRPC libraries not to retry.
+    // For gRPC libraries a negative number means: do not retry.
     let pushback = retry
         .map_or(MetadataValue::from_static("-1"), |after| MetadataValue::from(millis_ceil(after)));
     metadata.insert("grpc-retry-pushback-ms", pushback);

@@ -69,7 +69,7 @@ impl From<ErrorKind> for Error {
 // === impl ErrorKind ===
 
 impl ErrorKind {
-    /// Whether the failure says that the store is in trouble, rather than this one operation.
+    /// Whether the failure is an outage of the store, rather than of this one operation.
     pub fn is_outage(self) -> bool {
         match self {
             Self::Unreachable | Self::Timeout => true,

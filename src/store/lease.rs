@@ -133,9 +133,9 @@ pub trait Leases: Send + Sync {
         cause: &str,
     ) -> Result<LeaseStatus>;
 
-    /// Ends a lease if it is still held, and grants no other for `backoff`. Callers that ask in
-    /// the meantime are told `cause`, shortened to [`MAX_CAUSE_BYTES`]. Returns whether the lease
-    /// was held.
+    /// Ends a lease if it is still held, and grants no other for `backoff`. Calls in the meantime
+    /// are answered with `cause`, shortened to [`MAX_CAUSE_BYTES`]. Returns whether the lease was
+    /// held.
     async fn abandon(
         &self,
         key: &EntryKey,

@@ -17,7 +17,7 @@ pub struct AcceptErrors {
     event: RepeatedEvent,
 }
 
-/// What an error of a listener means.
+/// The meaning of a listener's error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AcceptError {
     /// The connection ended before it was accepted. The listener is well.

@@ -39,7 +39,7 @@ enum Line {
 }
 
 impl OriginLog {
-    /// Records the failure of a fetch. `is_open` says whether the circuit breaker is open now.
+    /// Records the failure of a fetch. `is_open`: the circuit breaker is open now.
     #[cold]
     pub(super) fn failed(&self, namespace: &Namespace, error: &Error, is_open: bool) {
         for line in self.lines_of_failure(&error.kind, is_open) {

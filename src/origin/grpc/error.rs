@@ -215,7 +215,7 @@ mod tests {
             (status_of(ConnectError(Box::new(io()))), CallOutcome::NotConnected, true),
             (status_of(TimeoutExpired(())), CallOutcome::TimedOut, false),
             (status_of(io()), CallOutcome::Broken, true),
-            // Only the peer can say that it has not processed the call.
+            // REFUSED_STREAM proves that the call was not processed only if the peer has sent it.
             (status_of(h2_error(h2::Reason::REFUSED_STREAM)), CallOutcome::Broken, true),
         ] {
             let actual = CallOutcome::from_status(&status);

@@ -23,7 +23,7 @@ use crate::{
     store::near_cache::NearCache,
 };
 
-/// What was announced and is not yet read. Several connections share it.
+/// Announced changes that are not yet read. Several connections share them.
 #[derive(Default)]
 pub(super) struct Announced {
     news: Mutex<HashMap<Namespace, AnnouncedNews>>,

@@ -1,4 +1,4 @@
-//! Scripts on entries and leases that are older than a ban. Only a replica knows the bans, so these
+//! Scripts on entries and leases that are older than a ban. Only replicas evaluate bans, so these
 //! scripts return without any effect, and run again when the replica has checked the bans.
 
 use std::sync::Arc;

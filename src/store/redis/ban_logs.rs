@@ -1,12 +1,12 @@
-//! What a replica knows of the bans of the namespaces, and how it learns of them.
+//! A replica's copies of the logs of bans, and how they are kept up to date.
 //!
 //! # Coherence
 //!
 //! A ban is appended to the log of its namespace, and then the marker of each shard is moved to its
-//! position. So the marker that is read together with an entry tells whether the replica knows all
-//! bans: if the marker is ahead, the replica reads the log. A marker that is behind was restored by
-//! a failover, or is about to be moved: what the replica knows counts. A position that the log does
-//! not know belongs to bans that a failover has lost, and ends the generation of its shard.
+//! position. So the marker that is read together with an entry shows whether the replica's copy of
+//! the log is complete: if the marker is ahead, the replica reads the log. A marker that is behind
+//! was restored by a failover, or is about to be moved: the copy counts. A position that the log
+//! lacks belongs to bans that a failover has lost, and ends the generation of its shard.
 //!
 //! The logs that a replica has cached come from one server. They are read again from another
 //! server, and after the connection on which Redis announces new bans was lost.
@@ -82,7 +82,7 @@ pub(super) struct NamespaceBans {
     /// When the last read failed, and why.
     reading: Mutex<Option<(Instant, Error)>>,
     is_advancing: AtomicBool,
-    /// What the last move of all markers has come to.
+    /// Outcome of the last move of all markers.
     moving: Mutex<LastMove>,
     /// The newest ban when the last complete sweep began, and when it ended.
     swept: parking_lot::Mutex<Option<(u64, Instant)>>,
@@ -304,7 +304,7 @@ impl BanLogs {
         Err(ErrorKind::Timeout.into())
     }
 
-    /// What is known of the log, for a question about the rest.
+    /// State of the copy, for a request for the rest of the log.
     pub(super) fn ask(&self, bans: &NamespaceBans) -> Asked {
         bans.known.read().ask(self.epoch())
     }

@@ -1,4 +1,4 @@
-//! What Redis holds for one key.
+//! The state of one key in Redis.
 
 use std::time::Duration;
 

@@ -153,13 +153,13 @@ impl KeySchema {
         format!("{}:{{stats}}:replica:{replica:016x}", self.prefix)
     }
 
-    /// What the replicas have sampled of the keys of a namespace in a bucket.
+    /// The replicas' samples of the keys of a namespace in a bucket.
     pub(super) fn hot_keys(&self, window: Window, bucket: u64, namespace: &Namespace) -> String {
         let seconds = window.bucket_ms / 1000;
         format!("{}:{{stats}}:hot:{seconds}s:{bucket}:{namespace}", self.prefix)
     }
 
-    /// What the replicas agree on about the clock.
+    /// The shared state of the clock.
     pub(super) fn clock(&self) -> String {
         format!("{}:{{clock}}", self.prefix)
     }

@@ -1,5 +1,6 @@
 //! Reads the generation markers of the namespaces with a near cache when they were announced, so
-//! that the near cache can tell a ban from an invalidation. `store/near_cache/markers.rs` says why.
+//! that the near cache can distinguish a ban from an invalidation. `store/near_cache/markers.rs`
+//! explains why.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,7 +1,7 @@
-//! What the markers and the log of bans of a watched namespace tell about its invalidations.
+//! The invalidations of a watched namespace, from its markers and its log of bans.
 //!
 //! A ban takes effect when the markers of all shards are at it. A watcher that learns of it before
-//! could read a banned entry again, and keep it. So a ban is told again with each marker that
+//! could read a banned entry again, and keep it. So a ban is published again with each marker that
 //! moves, until all of them are at it.
 
 use xxhash_rust::xxh3::xxh3_128;
@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::marker::{GENERATION_BYTES, POSITION_BYTES, Position};
 use crate::changes::Proof;
 
-/// The markers of a namespace, and the bans that were told.
+/// The markers of a namespace, and the bans that were published.
 #[derive(Debug)]
 pub(super) struct WatchedNamespace {
     /// By shard; `None` if the shard has none.
@@ -27,7 +27,7 @@ pub(super) struct Reading {
     pub(super) head: Option<Vec<u8>>,
 }
 
-/// What watches must be told.
+/// Changes to publish.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum News {
     Nothing,
@@ -44,7 +44,7 @@ struct KnownMarker {
 }
 
 impl WatchedNamespace {
-    /// What is in Redis before any change. `reading` has all markers.
+    /// The state in Redis before any change. `reading` has all markers.
     pub(super) fn new(reading: Reading) -> Self {
         let markers = reading.markers.iter().map(|(_, marker)| KnownMarker::of(marker)).collect();
         let head = position_of_head(reading.head.as_deref());
@@ -92,8 +92,8 @@ impl WatchedNamespace {
         self.head
     }
 
-    /// What proves that later markers and a later log tell all invalidations since; `None` if they
-    /// would not.
+    /// Proof that later markers and a later log show all invalidations since; `None` if they would
+    /// not.
     pub(super) fn proof(&self, server: u64) -> Option<Proof> {
         let hash = self.generations()?;
         let mut proof = [0; 24 + POSITION_BYTES];
@@ -194,7 +194,7 @@ mod tests {
         let markers = [(0, marker(1, 2)), (1, marker(2, 2))];
         assert_eq!(watched.update(reading(&markers, 2)), News::BannedSince(position(1)));
         assert_eq!(watched.update(reading(&markers, 2)), News::Nothing);
-        // A replica that does not know the ban begins the generation of a shard.
+        // A replica that has not read the ban begins the generation of a shard.
         assert_eq!(watched.update(reading(&[(2, marker(3, 0))], 2)), News::Nothing);
     }
 

@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// What is to be checked for bans.
+/// An entry or a lease to check for bans.
 pub(in crate::store::redis) struct Candidate<'a> {
     /// The position up to which the bans are taken into account already.
     pub(in crate::store::redis) since: Position,
@@ -31,7 +31,7 @@ pub(in crate::store::redis) struct Candidate<'a> {
 enum Verdict {
     Valid,
     Banned,
-    /// The marker knows bans that a failover has lost.
+    /// The marker is at a ban that a failover has lost.
     Lost,
 }
 
@@ -183,8 +183,8 @@ impl BanLogs {
             && !known.log.table().bans(since.sequence, key, tags)
     }
 
-    /// Checks against all bans up to the position of `marker`. A marker that knows lost bans begins
-    /// a generation.
+    /// Checks against all bans up to the position of `marker`. A marker at a lost ban begins a
+    /// generation.
     async fn check(
         &self,
         bans: &Arc<NamespaceBans>,

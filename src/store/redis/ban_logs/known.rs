@@ -1,5 +1,5 @@
-//! What a replica knows of the log of one namespace. Answers about the log can arrive in another
-//! order than they were given, because several connections carry them.
+//! A replica's copy of the log of one namespace. Answers about the log can arrive in another order
+//! than they were given, because several connections carry them.
 
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// What a replica knows of a log.
+/// A replica's copy of a log.
 pub(super) struct Known {
     /// The epoch in which the log was read; none if it was not.
     pub(super) epoch: Option<u64>,
@@ -20,11 +20,11 @@ pub(super) struct Known {
     /// When the log was read last.
     pub(super) learned_at: Instant,
     pub(super) memory: AccountedBytes,
-    /// Number of changes of what is known.
+    /// Number of changes of the copy.
     version: u64,
 }
 
-/// What was known when a part of the log was asked for.
+/// State of the copy when a part of the log was asked for.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store::redis) struct Asked {
     pub(in crate::store::redis) epoch: u64,
@@ -39,7 +39,7 @@ impl Known {
         Self { epoch: None, log: BanLog::default(), learned_at: Instant::now(), memory, version: 0 }
     }
 
-    /// What is known in `epoch`, for a question.
+    /// State of the copy in `epoch`, for a request for the rest of the log.
     pub(super) fn ask(&self, epoch: u64) -> Asked {
         let is_known = self.epoch == Some(epoch);
         let head = if is_known { self.log.head() } else { Position::default() };

@@ -33,7 +33,7 @@ const MAX_MOVES: usize = 32;
 /// A marker: its name, what it is, and what it becomes. An empty one is missing.
 type Change = (Vec<u8>, Vec<u8>, Vec<u8>);
 
-/// What the last move of all markers of a namespace has come to.
+/// Outcome of the last move of all markers of a namespace.
 #[derive(Default)]
 pub(super) struct LastMove {
     /// The epoch of the last success, and the ban that all markers have reached.
@@ -82,7 +82,7 @@ impl BanLogs {
         // Another replica must meet the hold-off before it grants a lease.
         for _ in 0..MAX_ATTEMPTS {
             let mut changes = self.markers(&markers).await?;
-            // Those that are ahead know the hold-off.
+            // Replicas that read a marker ahead of it read the hold-off too.
             changes.retain(|(_, marker)| Position::of_marker(marker).sequence <= head.sequence);
             let Some(changes) = self.moves(bans, head, changes, true) else { break };
             if changes.is_empty() || self.replace_markers(&changes).await?.is_empty() {
@@ -175,7 +175,7 @@ impl BanLogs {
         Ok(names.zip(markers.into_iter().map(marker)).collect())
     }
 
-    /// What must become of the markers; none unless the log is known and has the ban `until`. A
+    /// Changes that move the markers to `until`; none unless the log is known and has that ban. A
     /// marker that is missing belongs to entries that are newer when it is written.
     fn moves(
         &self,

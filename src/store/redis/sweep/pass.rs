@@ -69,7 +69,7 @@ struct Found {
     head: Vec<u8>,
 }
 
-/// What became of an entry.
+/// Outcome for an entry.
 enum Outcome {
     /// It does not count any more.
     Invalid,
