@@ -276,7 +276,7 @@ mod tests {
     use crate::model::Namespace;
 
     #[test]
-    fn kinds_have_names_and_say_whether_a_retry_helps() {
+    fn kinds_have_names_and_show_whether_a_retry_helps() {
         let bad_key = OriginErrorKind::BadKey(Namespace::new("").unwrap_err());
         for (kind, name, is_outage, is_transient) in [
             (OriginErrorKind::Unreachable, "unreachable", true, true),

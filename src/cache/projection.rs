@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_told_apart_from_null_and_keep_the_order_of_the_request() {
+    fn parts_are_distinguished_from_null_and_keep_the_order_of_the_request() {
         let value = r#" {"b": [1, {"c": 1.50}], "a/b": null, "m~n": "x", "": true} "#;
         let pointers = ["/a~1b", "/b/1", "/nope", "/m~0n", "/b/1/c", "/b/-", "/b/01", "/", ""];
         let all = r#"{"b":[1,{"c":1.50}],"a/b":null,"m~n":"x","":true}"#;

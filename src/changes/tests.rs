@@ -121,7 +121,7 @@ async fn changes_after_ready_arrive_once_and_only_those_that_are_watched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_change_is_told_at_once_and_later_ones_together() {
+async fn the_first_change_is_sent_at_once_and_later_ones_together() {
     let hub = local();
     let mut watcher = watch(&hub, &["a"], true, b"");
     expect(&mut watcher, &["ready"]).await;
@@ -209,7 +209,7 @@ async fn ready_waits_for_the_feed_and_its_end_is_a_reset() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_feed_that_never_starts_is_told_as_an_unavailable_store() {
+async fn a_feed_that_never_starts_is_reported_as_an_unavailable_store() {
     let hub = remote();
     let mut watcher = watch(&hub, &["a"], false, b"");
     let began = Instant::now();

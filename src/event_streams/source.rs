@@ -34,7 +34,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 /// Least time between two log lines about single entries.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A source and what is known of it.
+/// A source and its state.
 pub(super) struct Source {
     config: EventSourceConfig,
     client: Client,

@@ -260,7 +260,7 @@ pub(super) fn internal() -> Status {
     plain(
         Code::Internal,
         "INTERNAL",
-        "the server failed to handle this call; its log says more".to_owned(),
+        "the server failed to handle this call; its log has the cause".to_owned(),
     )
 }
 

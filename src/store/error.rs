@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn outages_and_transient_failures_are_told_apart() {
+    fn outages_and_transient_failures_are_distinguished() {
         use ErrorKind::{BreakerOpen, Full, Late, Refused, Timeout, Unreachable};
         let outages: Vec<_> = [Unreachable, Timeout, BreakerOpen, Late, Full, Refused]
             .map(|kind| (kind.is_outage(), kind.is_transient()))

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_tells_the_age_of_its_lease() {
+    fn a_token_has_the_age_of_its_lease() {
         let asked_at = Timestamp(1_764_000_000_123);
         let token = LeaseToken::asked_at(asked_at);
         assert_ne!(token.0, LeaseToken::asked_at(asked_at).0);

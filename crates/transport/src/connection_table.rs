@@ -1,4 +1,4 @@
-//! The open connections of a port, with what is known of each of them.
+//! The open connections of a port, with the state of each of them.
 
 use std::{
     collections::HashMap,

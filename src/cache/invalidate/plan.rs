@@ -145,8 +145,8 @@ fn warn_of_widened_ban(namespace: &Namespace, limits: &BanLimits, log: &Mutex<Lo
             %namespace,
             max_banned_tags = limits.max_tags,
             max_banned_patterns = limits.max_globs,
-            remedy = "raise the limits, or invalidate fewer tags and patterns; the line of the \
-                      store says if it lacks memory for bans",
+            remedy = "raise the limits, or invalidate fewer tags and patterns; a store without \
+                      memory for bans logs a line of its own",
             "the whole namespace is invalidated: its bans are too many, or more than the store has \
              room for",
         );

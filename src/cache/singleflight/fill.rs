@@ -11,7 +11,7 @@ use crate::{
     store::{Backend, LeaseLoss, LeaseStatus, Result, RevalidateOutcome, Revalidation},
 };
 
-/// A fetched entry, and what became of it.
+/// A fetched entry, and the outcome of storing it.
 #[derive(Debug, Clone)]
 pub(in crate::cache) struct FetchedEntry {
     /// The value, or the negative entry.

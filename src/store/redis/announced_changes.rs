@@ -31,7 +31,7 @@ pub(super) struct Announced {
     pub(super) is_flushed: AtomicBool,
 }
 
-/// A namespace to read, with what was announced, and what is known of it.
+/// A namespace to read, with its announcements and its state.
 pub(super) type Due = (Namespace, AnnouncedNews, Arc<tokio::sync::Mutex<WatchedNamespace>>);
 
 /// The namespaces that are followed.

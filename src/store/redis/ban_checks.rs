@@ -126,7 +126,7 @@ impl RedisStore {
     /// Begins the checks of a script on an entry.
     pub(super) async fn begin_checks(&self, key: &EntryKey) -> Result<EntryChecks> {
         let bans = self.bans.of(key.namespace());
-        self.bans.know(&bans).await?;
+        self.bans.ensure_read(&bans).await?;
         Ok(EntryChecks { bans, attempts: 0 })
     }
 

@@ -290,8 +290,8 @@ mod tests {
         assert!(log.table().refuses_fill(1, "k*", &[], NOW) && bans(&log, 0, "a"));
         let mut news = part(true, position(1, 1), &[("a", 1)]);
         news.tags.push((encode_key("k*"), 1));
-        let told = news.newer_than(Position::default());
-        assert_eq!(told, Some((vec!["a".to_owned()], vec!["k\\*".to_owned()])));
+        let newer = news.newer_than(Position::default());
+        assert_eq!(newer, Some((vec!["a".to_owned()], vec!["k\\*".to_owned()])));
     }
 
     /// A new ban must not visit the others, of which there may be 100,000.
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_newer_is_told_unless_something_is_missing() {
+    fn newer_bans_are_returned_unless_some_are_missing() {
         let newer = |part: LogPart, since| part.newer_than(since).map(|(tags, _)| tags);
         let part = |is_all| part(is_all, position(3, 3), &[("a", 1), ("b", 3)]);
         assert_eq!(newer(part(false), position(1, 1)), Some(vec!["b".to_owned()]));

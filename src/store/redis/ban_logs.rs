@@ -183,7 +183,7 @@ impl BanLogs {
         position.sequence >= until && bans.known.read().log.is_known(position)
     }
 
-    /// Changes whenever what is known must be read again.
+    /// Changes whenever the logs must be read again.
     #[inline]
     pub(super) fn epoch(&self) -> u64 {
         self.health().ban_epoch()
@@ -207,7 +207,7 @@ impl BanLogs {
 
     /// Reads the log unless it is known.
     #[inline]
-    pub(super) async fn know(&self, bans: &NamespaceBans) -> Result<()> {
+    pub(super) async fn ensure_read(&self, bans: &NamespaceBans) -> Result<()> {
         let epoch = self.epoch();
         if bans.without_bans_in.load(Ordering::Acquire) == epoch + 1
             || bans.known.read().is_known_until(0, epoch)

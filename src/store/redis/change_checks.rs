@@ -153,7 +153,7 @@ impl MissedChanges for ChangeChecks {
     async fn missed(&self, namespace: &Namespace, proof: &Proof) -> Option<Vec<PublishedChange>> {
         let watched = self.read_all(namespace).await.ok()?;
         let server = self.pool.health().server().process_id();
-        let since = watched.told_at(proof, server)?;
+        let since = watched.published_at(proof, server)?;
         self.bans_since(namespace, since, watched.head()).await.ok()?
     }
 }

@@ -123,7 +123,7 @@ impl RedisStore {
         if let Some(error) = errors.into_iter().find(|error| Fault::of(error) == Fault::Permission)
         {
             REFUSED.call_once(|| {
-                tracing::warn!(%error, "Redis does not keep what the replicas know of its clock");
+                tracing::warn!(%error, "Redis does not store the shared state of its clock");
             });
         }
     }

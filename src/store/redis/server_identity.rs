@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn info_tells_the_process_and_the_role() {
+    fn info_has_the_process_and_the_role() {
         let info = "# Server\r\nredis_version:7.0.15\r\nrun_id:abc\r\n\r\n# Replication\r\nrole:";
         assert_eq!(ServerInfo::parse(&format!("{info}master\r\n")), server("abc"));
         assert!(ServerInfo::parse(&format!("{info}slave\r\n")).is_replica);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn another_server_retires_what_the_former_one_said() {
+    fn another_server_retires_the_copies_of_the_former_one() {
         let identity = ServerIdentity::new(NearCache::new(1));
         assert_eq!(identity.meet(&server("a"), || 1), None, "the first server");
         assert_eq!(identity.meet(&server("a"), || 2), None, "the same server");
