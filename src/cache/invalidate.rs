@@ -54,7 +54,7 @@ pub(super) struct Applied {
 
 impl Cache {
     /// Invalidates all targets, and accepts no fill of them until `hold_off` has passed. Returns
-    /// what became of each, in order.
+    /// the outcome of each, in order.
     ///
     /// # Errors
     /// [`Error::UnknownNamespace`], before anything is invalidated; [`Error::StoreUnavailable`],
