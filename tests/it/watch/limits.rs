@@ -68,7 +68,7 @@ on_both_stores!(a_client_that_does_not_read_is_reset_and_costs_no_memory, env: S
         let keys = (0..500).map(|number| format!("{round}-{number:0>200}"));
         let items = keys.map(|key| set(&key, text("v"))).collect();
         env.cache.batch_set(BatchSetRequest { items }).await.unwrap();
-        // Who reads misses nothing.
+        // A stream that is read misses nothing.
         read.expect_keys(&[&last]).await;
     }
     let buffered = metric(&env.larder, "larder_watch_buffered_bytes").await;
