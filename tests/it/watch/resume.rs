@@ -63,7 +63,8 @@ on_both_stores!(what_was_missed_comes_before_ready, config: CONFIG, |env| {
         let mut expected = vec![WatchEvent::tag_of_ns("t")];
         if keys {
             env.cache.put("missed", "v").await;
-            expected.push(WatchEvent::Keys(NS.to_owned(), vec![("missed".to_owned(), String::new())]));
+            let keys = vec![("missed".to_owned(), String::new())];
+            expected.push(WatchEvent::Keys(NS.to_owned(), keys));
         }
         targets::invalidate(&env.cache, &[targets::tags(&["t"])]).await;
         // The other stream has taken note of the changes.
