@@ -5,8 +5,9 @@
 #   SHARD=0/8 scripts/mutants.sh                   one of eight parts, each a sample of all files
 #   FILES='src/cache/*' scripts/mutants.sh         files that match a glob
 #
-# .cargo/mutants.toml says which files are mutated. The results are in target/mutants/PART/mutants.out;
-# PART is `all`, or `0-of-8` for a shard. Shards can run side by side.
+# .cargo/mutants.toml lists the files that are mutated. The results are in
+# target/mutants/PART/mutants.out; PART is `all`, or `0-of-8` for a shard. Shards can run side by
+# side.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

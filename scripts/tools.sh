@@ -5,7 +5,7 @@
 #
 # prints the path of each tool, and installs it first if it is missing. The tools are listed in the
 # function `tool` below. Exit code 69 (EX_UNAVAILABLE) means that the toolchain which installs the
-# tool is not on this machine, so that callers can tell "skip" from "broken".
+# tool is not on this machine, so that callers can distinguish "skip" from "broken".
 
 readonly GRPCURL_VERSION=v1.9.4
 readonly HEALTH_PROBE_VERSION=v0.4.40

@@ -1,7 +1,7 @@
 //! The semantics of the cache: which entry is fresh, which caller may compute a missing one, and
 //! what a caller gets while the store is down.
 //!
-//! Knows nothing of gRPC or Redis, and is the only reader of the clock and of the namespaces'
+//! Does not depend on gRPC or Redis, and is the only reader of the clock and of the namespaces'
 //! rules. [`Cache::get_or_fetch`] is the place to start reading.
 
 mod abandon_log;

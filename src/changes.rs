@@ -9,8 +9,9 @@
 //! # Order
 //!
 //! A change is published after it became visible, so a read that follows the event finds it. A
-//! watcher takes its position before it is told Ready, so a change that a read after Ready does not
-//! find is published later, and arrives. A change that was visible before Ready need not arrive.
+//! watcher takes its position before it receives Ready, so a change that a read after Ready does
+//! not find is published later, and arrives. A change that was visible before Ready need not
+//! arrive.
 //!
 //! # Delay
 //!

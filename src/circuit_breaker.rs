@@ -9,7 +9,7 @@
 //! HalfOpen --the trial fails-->                           Open
 //! ```
 //!
-//! The breaker knows no service and no error type: the caller decides which failures count.
+//! The breaker depends on no service and no error type: the caller decides which failures count.
 
 mod background_probe;
 mod trial_call;

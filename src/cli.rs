@@ -79,7 +79,7 @@ struct ServeArgs {
 struct RunArgs {
     #[command(flatten)]
     config: ServeArgs,
-    /// File to write the addresses in use to when the server serves, for those who pass port 0
+    /// File to write the addresses in use to when the server serves, for listeners on port 0
     #[arg(long, value_name = "FILE")]
     port_file: Option<PathBuf>,
 }

@@ -83,7 +83,7 @@ async fn read(body: Body) -> Result<Vec<u8>, Fault> {
     })
 }
 
-/// What the events of a request invalidate, with their types. An invalid event fails all of them.
+/// The plans of the events of a request, with their types. An invalid event fails all of them.
 fn plan(
     cache: &Cache,
     mode: message::Mode,

@@ -96,7 +96,7 @@ pub struct Config {
     /// The namespaces with a table in the configuration. Keys missing there have the values of
     /// `defaults`.
     pub namespaces: BTreeMap<String, NamespaceConfig>,
-    /// What events invalidate, by their names.
+    /// Rules of events, by the events' names.
     pub events: BTreeMap<String, Vec<EventRuleConfig>>,
     /// Where events are read from.
     pub event_sources: Vec<EventSourceConfig>,

@@ -97,7 +97,7 @@ impl EventTemplate {
         names.flatten().map(String::as_str)
     }
 
-    /// What it makes of attributes of one letter: no expansion is shorter.
+    /// The expansion for attributes of one letter: no expansion is shorter.
     pub fn sample(&self) -> String {
         let text = self.pieces.iter().map(|piece| match piece {
             Piece::Literal(literal) => literal,

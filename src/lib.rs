@@ -4,7 +4,7 @@
 //!
 //! A request passes five layers from top to bottom, and its answer passes them back up.
 //!
-//! | module | knows | does not know |
+//! | module | has | does not depend on |
 //! |---|---|---|
 //! | [`transport`] (`crates/transport`) | connections, HTTP/2, admission, drain | gRPC, Larder |
 //! | [`rpc`] | protobuf, validation, status codes, deadlines | freshness, leases |
@@ -71,7 +71,7 @@
 //! | authentication | `src/auth`, a leaf; a step of `rpc/pipeline.rs` |
 //! | journal of changes | a decorator in `store`, as `store/circuit_breaker_store.rs` |
 //! | dashboard | `src/admin/dashboard`, on the admin port |
-//! | client libraries | `clients/<language>`, next to `src`: they know the protos only |
+//! | client libraries | `clients/<language>`, next to `src`: they depend on the protos only |
 
 pub mod admin;
 pub mod cache;

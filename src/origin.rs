@@ -1,7 +1,7 @@
 //! Origins: the systems of record from which the cache fetches values, one per namespace.
 //!
 //! An [`Origin`] translates a [`FetchRequest`] into its protocol, and the response into a
-//! [`FetchResponse`]. It knows nothing of leases, of the store or of waiting callers. The
+//! [`FetchResponse`]. It does not depend on leases, the store or waiting callers. The
 //! [`client::OriginClient`] in front of it limits concurrency, retries and breaks the circuit.
 
 pub mod client;
@@ -90,7 +90,7 @@ pub enum FetchBody {
     NotModified,
 }
 
-/// How a response may be cached. Where the origin says nothing, the namespace's rules apply.
+/// How a response may be cached. Where the response has no rule, the namespace's rules apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CacheDirectives {
     /// The response may be passed to waiting callers, but not stored.
@@ -115,7 +115,7 @@ pub struct Error {
     pub kind: OriginErrorKind,
     /// Short explanation. Text and no source error, whose own text could show URLs and credentials.
     pub cause: String,
-    /// Time after which the origin accepts the next request, if it says so.
+    /// Time after which the origin accepts the next request, if the response has one.
     pub retry_after: Option<Duration>,
     /// Whether a stale value may stand in for the one that was not fetched (RFC 5861, section 4).
     pub allows_stale: bool,
@@ -207,7 +207,7 @@ impl OriginErrorKind {
         }
     }
 
-    /// Whether a stale value may stand in for the fetched one, unless the protocol's status says
+    /// Whether a stale value may stand in for the fetched one, unless the protocol's status decides
     /// otherwise: only if no answer came, or one that reports a failure of the server.
     pub fn allows_stale(&self) -> bool {
         match self {
@@ -221,8 +221,8 @@ impl OriginErrorKind {
         }
     }
 
-    /// Whether the origin gave a final answer that is no value, so that the stored value is no
-    /// longer what the origin says.
+    /// Whether the origin gave a final answer that is no value, so that the stored value is
+    /// outdated.
     pub fn is_final_answer(&self) -> bool {
         match self {
             Self::Refused | Self::Invalid | Self::TooLarge => true,
@@ -276,7 +276,7 @@ mod tests {
     use crate::model::Namespace;
 
     #[test]
-    fn kinds_have_names_and_say_whether_a_retry_helps() {
+    fn kinds_have_names_and_show_whether_a_retry_helps() {
         let bad_key = OriginErrorKind::BadKey(Namespace::new("").unwrap_err());
         for (kind, name, is_outage, is_transient) in [
             (OriginErrorKind::Unreachable, "unreachable", true, true),

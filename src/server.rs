@@ -42,7 +42,7 @@ const HEADER_SLACK: u32 = 4;
 /// Maximum time for which the first probe of the store delays readiness.
 const FIRST_PROBE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Maximum time that the log of the start waits for what the store says of itself.
+/// Maximum time that the log of the start waits for the store's report.
 const STORE_REPORT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Failure to start the server.

@@ -18,8 +18,8 @@ import (
 // short is the time limit for calls that must not hold the application up.
 const short = 500 * time.Millisecond
 
-// ComputeFailed says that the last computation failed, and that none is due before the back-off is
-// over.
+// ComputeFailed reports that the last computation failed, and that none is due before the back-off
+// is over.
 type ComputeFailed struct{ Cause string }
 
 func (e *ComputeFailed) Error() string { return "the value cannot be computed: " + e.Cause }
@@ -72,7 +72,7 @@ func GetOrCompute[T any](
 				return nil, ctx.Err()
 			}
 		case *pb.GetOrFetchResponse_Lease:
-			// Redis is down: nobody holds the lease, and nothing would be stored.
+			// Redis is down: no caller holds the lease, and nothing would be stored.
 			if answer.Degraded {
 				return compute(ctx)
 			}
@@ -103,7 +103,7 @@ func computeUnder[T any](
 	}
 	holds = false
 	if err != nil {
-		// Callers that wait are told the reason, so it must not contain secrets. At most 256 bytes.
+		// Callers that wait receive the reason, so it must not contain secrets. At most 256 bytes.
 		abandon(ctx, larder, name, lease, fmt.Sprintf("%T", err))
 		if lease.Stale != nil && ctx.Err() == nil {
 			return valueOf[T](lease.Stale)
@@ -147,7 +147,7 @@ func valueOf[T any](found *pb.Found) (*T, error) {
 	return value, err
 }
 
-// isUnavailable says that Larder is down or overloaded: the application must not be. Other
+// isUnavailable returns whether Larder is down or overloaded: the application must not be. Other
 // errors, such as InvalidArgument, are mistakes of the caller.
 func isUnavailable(err error) bool {
 	switch status.Code(err) {

@@ -94,7 +94,7 @@ public final class GetOrCompute {
           TimeUnit.NANOSECONDS.sleep(Math.min(delay, deadline - System.nanoTime()));
           break;
         case LEASE:
-          // Redis is down: nobody holds the lease, and nothing would be stored.
+          // Redis is down: no caller holds the lease, and nothing would be stored.
           return answer.getDegraded()
               ? compute.call()
               : computeUnder(answer.getLease(), namespace, key, params, compute);
@@ -135,7 +135,7 @@ public final class GetOrCompute {
     return value;
   }
 
-  /** Callers that wait are told the reason, so it must not contain secrets. At most 256 bytes. */
+  /** Callers that wait receive the reason, so it must not contain secrets. At most 256 bytes. */
   private void abandon(
       Lease lease, String namespace, String key, Map<String, String> params, Throwable error) {
     AbandonRequest abandon =

@@ -33,7 +33,7 @@ const call = (larder, method, request, timeout, signal) =>
     signal?.addEventListener('abort', cancel, { once: true });
   });
 
-// What a computation leads to, or the reason of the signal as soon as it is aborted.
+// Settles as the computation does, or rejects with the signal's reason as soon as it is aborted.
 const unlessAborted = (computing, signal) =>
   new Promise((resolve, reject) => {
     const abort = () => reject(signal.reason);
@@ -64,10 +64,10 @@ async function getOrCompute(larder, namespace, key, compute, { params = {}, ttl,
       await sleep(Math.max(0, delay), undefined, { signal });
       continue;
     }
-    // Redis is down: nobody holds the lease, and nothing would be stored.
+    // Redis is down: no caller holds the lease, and nothing would be stored.
     if (answer.degraded) return compute(signal);
     const { token: leaseToken, stale } = answer.lease;
-    // Callers that wait are told the reason, so it must not contain secrets. At most 256 bytes.
+    // Callers that wait receive the reason, so it must not contain secrets. At most 256 bytes.
     const abandon = (error) => {
       const reason = error?.name ?? 'Error';
       return call(larder, 'abandon', { ...name, leaseToken, reason }, SHORT).catch(() => {});

@@ -66,7 +66,7 @@ def get_or_compute(
                 raise Cancelled
             continue
         if answer.degraded:
-            # Redis is down: nobody holds the lease, and nothing would be stored.
+            # Redis is down: no caller holds the lease, and nothing would be stored.
             return compute()
         try:
             if cancelled.is_set():
@@ -177,7 +177,7 @@ def fill(name, lease, value, ttl):
 
 
 def abandon(name, lease, error):
-    # Callers that wait are told the reason, so it must not contain secrets. At most 256 bytes.
+    # Callers that wait receive the reason, so it must not contain secrets. At most 256 bytes.
     return pb.AbandonRequest(**name, lease_token=lease.token, reason=type(error).__name__)
 
 

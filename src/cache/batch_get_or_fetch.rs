@@ -225,7 +225,7 @@ impl BatchGetOrFetch {
         answered
     }
 
-    /// Answers keys whose values callers compute. The flag says that the caller holds a lease.
+    /// Answers keys whose values callers compute. The flag is set if the caller holds a lease.
     async fn lease_all(
         &self,
         keys: Vec<(usize, FetchContext<'_>)>,

@@ -100,7 +100,7 @@ mod tests {
     };
 
     #[tokio::test(start_paused = true)]
-    async fn delete_removes_the_entry_and_says_whether_there_was_one() {
+    async fn delete_removes_the_entry_and_returns_whether_there_was_one() {
         let test = TestCache::of_callers(config());
         test.put("k", &new_entry("v", 60 * SECOND)).await;
         assert!(test.cache.delete(&key("k"), Duration::ZERO).await.unwrap());

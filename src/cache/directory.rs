@@ -1,4 +1,4 @@
-//! What is in the cache: keys, single entries and namespaces, for operators and for callers that
+//! Contents of the cache: keys, single entries and namespaces, for operators and for callers that
 //! iterate over their namespace.
 
 #[cfg(test)]
@@ -54,10 +54,10 @@ pub struct KeyQuery {
     pub position: KeyListPosition,
 }
 
-/// What is held for a key.
+/// The stored entry and the lease of a key.
 #[derive(Debug)]
 pub struct EntryReport {
-    /// What the store holds.
+    /// The state of the key in the store.
     pub stored: EntryInspection,
     /// How a read that accepts any stale value sees the stored entry; `None` is a miss.
     pub outcome: Option<Outcome>,

@@ -30,7 +30,7 @@ const MAX_TARGETS_AT_ONCE: usize = 1000;
 /// Known names that an error suggests.
 const SUGGESTIONS: usize = 3;
 
-/// What an event invalidates.
+/// The targets that the rules select for an event.
 #[derive(Debug)]
 pub struct EventPlan {
     /// Name of the event if it has rules.
@@ -38,11 +38,11 @@ pub struct EventPlan {
     targets: Vec<InvalidateTarget>,
 }
 
-/// What became of the targets of an event, in the order of the rules that apply.
+/// Outcomes of an event's targets, in the order of the rules that apply.
 pub type EventResult = Vec<(InvalidateTarget, TargetOutcome)>;
 
 impl EventPlan {
-    /// What is to be invalidated. None if no rule applies.
+    /// The targets to invalidate. None if no rule applies.
     pub fn targets(&self) -> &[InvalidateTarget] {
         &self.targets
     }
@@ -69,7 +69,7 @@ impl Cache {
         self.events.table().attributes(name)
     }
 
-    /// What an event invalidates. Invalidates nothing.
+    /// Evaluates the rules of an event, and invalidates nothing.
     ///
     /// # Errors
     /// [`Error::Invalid`]: an attribute that a rule needs is missing or invalid, or the event has

@@ -151,7 +151,7 @@ impl FleetStats {
                 (local.await, true)
             }
         };
-        // The embedded store knows no replicas, and a store that is down cannot be asked.
+        // The embedded store has no list of replicas, and a store that is down cannot be read.
         let own = self.state.lock().await.replica.clone();
         if report.replicas.iter().all(|replica| replica.id != own.id) {
             report.replicas.push(own);

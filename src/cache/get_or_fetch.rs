@@ -1,8 +1,9 @@
 //! GetOrFetch: reads one entry, and has it computed if it is missing.
 //!
-//! [`decision::decide`] says what happens with the stored entry. It is the same for one key and for
-//! many ([`super::batch_get_or_fetch`]), and for both ways to compute a value: [`origin_mode`],
-//! where the replica fetches it, and [`lease_mode`], where one of the callers does.
+//! [`decision::decide`] decides whether the stored entry is returned, refreshed or replaced. It is
+//! the same for one key and for many ([`super::batch_get_or_fetch`]), and for both ways to compute
+//! a value: [`origin_mode`], where the replica fetches it, and [`lease_mode`], where one of the
+//! callers does.
 
 mod context;
 mod decision;
@@ -30,11 +31,11 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Answer to a GetOrFetch.
 #[derive(Debug)]
 pub struct GetOrFetchResult {
-    /// What the caller gets.
+    /// The answer for the caller.
     pub outcome: GetOrFetchOutcome,
-    /// What was done besides reading.
+    /// Work of the call besides reading.
     pub status: FetchStatus,
-    /// What became of a value that the origin returned to this call.
+    /// Outcome of storing the value that the origin returned to this call.
     pub fill: Option<FillOutcome>,
     /// Whether the store could not be asked.
     pub degraded: bool,
@@ -58,7 +59,7 @@ impl GetOrFetchResult {
     }
 }
 
-/// What the caller gets.
+/// The answer for the caller.
 #[derive(Debug)]
 pub enum GetOrFetchOutcome {
     /// A value, or a negative entry.
@@ -85,7 +86,7 @@ pub struct LeaseOffer {
     pub stale: Option<Found>,
 }
 
-/// What a GetOrFetch did besides reading.
+/// Work of a GetOrFetch besides reading.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FetchStatus {
     /// Nothing.
@@ -247,7 +248,7 @@ impl GetOrFetchResult {
         matches!(self.outcome, GetOrFetchOutcome::Lease(_)) && !self.degraded
     }
 
-    /// A key that nobody computes until the back-off of a failed computation is over.
+    /// A key for which no lease is granted until the back-off of a failed computation is over.
     pub(super) fn backed_off(available_in: Duration, cause: String) -> Self {
         let retry_after = available_in.max(MIN_RETRY_AFTER);
         let status = FetchStatus::Failed(Some(cause));

@@ -30,7 +30,7 @@ const LOGGED_NAMESPACES: usize = 8;
 /// Tags, patterns and keys that one log line names, of each.
 const LOGGED_NAMES: usize = 8;
 
-/// What became of a target.
+/// Outcome of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetOutcome {
     /// The entry is removed.
@@ -44,7 +44,7 @@ pub enum TargetOutcome {
     NamespaceInvalidated,
 }
 
-/// What became of several targets.
+/// Outcomes of several targets.
 pub(super) struct Applied {
     /// The outcome of each, in order; none if the store has not confirmed it.
     pub(super) outcomes: Vec<Option<TargetOutcome>>,
@@ -54,7 +54,7 @@ pub(super) struct Applied {
 
 impl Cache {
     /// Invalidates all targets, and accepts no fill of them until `hold_off` has passed. Returns
-    /// what became of each, in order.
+    /// the outcome of each, in order.
     ///
     /// # Errors
     /// [`Error::UnknownNamespace`], before anything is invalidated; [`Error::StoreUnavailable`],
@@ -72,7 +72,7 @@ impl Cache {
         }
     }
 
-    /// As [`Cache::invalidate`], and tells which targets the store has confirmed. The error is a
+    /// As [`Cache::invalidate`], and returns which targets the store has confirmed. The error is a
     /// namespace that is unknown.
     pub(super) async fn try_invalidate(
         &self,
@@ -166,7 +166,7 @@ impl Cache {
     }
 }
 
-/// Says of each call what it has invalidated.
+/// Logs what a call has invalidated.
 #[cold]
 fn log_targets(targets: &[InvalidateTarget], hold_off: Duration) {
     let namespaces: BTreeSet<&str> = targets.iter().map(|one| one.namespace().as_str()).collect();

@@ -90,7 +90,7 @@ fn describe(counter: Counter) -> (&'static str, &'static str) {
             "Invalidations that were applied together with an earlier one",
         ),
         Counter::Contended => {
-            ("larder.contended", "GetOrFetch calls that were told to ask again later")
+            ("larder.contended", "GetOrFetch calls that were answered with a time to ask again")
         }
         Counter::LeasesGranted => ("larder.leases.granted", "Leases granted"),
         Counter::LeasesRefused => {

@@ -89,7 +89,7 @@ mod tests {
         test.cache.set(&command).await.unwrap().outcome
     }
 
-    /// What each kind of read returns, which is the same.
+    /// The value that all kinds of reads return; they agree.
     async fn read(test: &TestCache) -> Option<Bytes> {
         let one = test.cache.get(&key("k"), None, Consistency::Near).await.unwrap();
         let data = one.found.map(|found| found.entry.data);

@@ -129,7 +129,7 @@ impl NamespaceRules {
         self.source_of(entry).is_some_and(|(stored, current)| stored != current)
     }
 
-    /// Whether the origin can tell if the value of an entry has changed.
+    /// Whether the origin can revalidate the value of an entry.
     pub(super) fn can_revalidate(&self, entry: &Entry) -> bool {
         self.source_of(entry).is_none_or(|(stored, current)| stored.target == current.target)
     }

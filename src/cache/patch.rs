@@ -46,7 +46,7 @@ pub enum PatchExpiry {
     Keep,
 }
 
-/// What became of a patch.
+/// Outcome of a patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PatchOutcome {
     /// The changed value is stored.

@@ -30,7 +30,7 @@ const MAX_AHEAD_MS: u64 = 5000;
 
 /// Evaluates an entry by the clock, by the windows stored with it, and by the staleness that the
 /// caller accepts. The caller can only tighten the windows. An entry from the future is expired:
-/// the clock was set back, and nothing tells the age of the entry.
+/// the clock was set back, and the age of the entry is unknown.
 pub(super) fn evaluate(entry: &Entry, now: Timestamp, max_stale: Option<Duration>) -> Verdict {
     if entry.created_at.0 > now.0.saturating_add(MAX_AHEAD_MS) {
         return Verdict::Expired;

@@ -8,7 +8,7 @@ use crate::model::{Kind, Version, parse_json};
 pub struct Projection {
     /// The version of the value that the caller has.
     pub if_version_not: Option<Version>,
-    /// What the caller wants of another version.
+    /// The content to return if the version differs.
     pub content: Content,
 }
 
@@ -24,7 +24,7 @@ pub enum Content {
     Parts(Vec<String>),
 }
 
-/// What a read returns in place of the value.
+/// The content that a read returns in place of the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Projected {
     /// The value.
@@ -38,7 +38,7 @@ pub enum Projected {
 }
 
 impl Projection {
-    /// What to return of an entry.
+    /// The part of an entry that the caller wants.
     ///
     /// # Errors
     /// [`Error::NotJson`].
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_told_apart_from_null_and_keep_the_order_of_the_request() {
+    fn parts_are_distinguished_from_null_and_keep_the_order_of_the_request() {
         let value = r#" {"b": [1, {"c": 1.50}], "a/b": null, "m~n": "x", "": true} "#;
         let pointers = ["/a~1b", "/b/1", "/nope", "/m~0n", "/b/1/c", "/b/-", "/b/01", "/", ""];
         let all = r#"{"b":[1,{"c":1.50}],"a/b":null,"m~n":"x","":true}"#;

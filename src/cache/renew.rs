@@ -38,7 +38,7 @@ impl Cache {
     }
 
     /// Gives a lease back without a value. No other lease is granted for the namespace's
-    /// `abandon_backoff`, and callers that ask in the meantime are told `cause`.
+    /// `abandon_backoff`, and calls in the meantime are answered with `cause`.
     ///
     /// # Errors
     /// [`Error::UnknownNamespace`].

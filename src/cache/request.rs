@@ -1,4 +1,4 @@
-//! What callers ask for.
+//! Requests of callers: consistency, fetch mode, waits.
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -43,7 +43,7 @@ pub enum SetMode {
     OnUnknownVersion,
 }
 
-/// What became of a write.
+/// Outcome of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SetOutcome {
     /// The value is stored.
@@ -64,7 +64,7 @@ pub enum SetOutcome {
 /// Answer to a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SetResult {
-    /// What became of the write.
+    /// Outcome of the write.
     pub outcome: SetOutcome,
     /// Whether the store could not be asked.
     pub degraded: bool,

@@ -16,7 +16,7 @@
 //! ```
 //!
 //! A result is given only to waiters that were admitted before the flight asked for it: a caller
-//! that came later may follow an invalidation that the result does not know of. There is one
+//! that came later may follow an invalidation that the result does not include. There is one
 //! exception. Waiters that arrive during a fetch may have its value if the store accepts the fill,
 //! because that proves that there was no invalidation until then.
 

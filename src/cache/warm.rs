@@ -45,7 +45,7 @@ pub struct WarmProgress {
     pub last_error: String,
 }
 
-/// What became of one key.
+/// Outcome for one key.
 enum Warmed {
     Stored,
     Fresh,

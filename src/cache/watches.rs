@@ -23,7 +23,7 @@ pub struct WatchSession {
 }
 
 impl Watches {
-    /// Watches what `changes` tells of the store of `cache`.
+    /// Watches the changes in the store of `cache`, which `changes` publishes.
     pub fn new(cache: Arc<Cache>, changes: Arc<ChangeHub>) -> Self {
         Self { cache, changes }
     }
@@ -56,7 +56,7 @@ impl Watches {
 }
 
 impl WatchSession {
-    /// Waits for what there is to tell next. `None` once the replica stops, after a reset.
+    /// Waits for the next signal. `None` once the replica stops, after a reset.
     pub async fn next(&mut self) -> Option<WatchSignal> {
         if self.has_ended {
             return None;

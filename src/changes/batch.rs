@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::changed_keys::ChangedKeys;
 use crate::model::Namespace;
 
-/// What has changed in a namespace.
+/// Changes in a namespace.
 #[derive(Debug, Clone)]
 pub enum PublishedChange {
     /// These entries were written or removed.

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn each_name_is_kept_once_and_digests_tell_names_apart() {
+    fn each_name_is_kept_once_and_digests_distinguish_names() {
         let mut pending = PendingKeys::new(1);
         let digest = [7; 32];
         for _ in 0..3 {

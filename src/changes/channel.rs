@@ -33,7 +33,7 @@ pub(super) struct Channel {
     state: Mutex<ChannelState>,
 }
 
-/// What a channel holds, behind its lock.
+/// State of a channel, behind its lock.
 pub(super) struct ChannelState {
     pub(super) status: Status,
     pub(super) lanes: [Lane; 2],
@@ -42,7 +42,7 @@ pub(super) struct ChannelState {
     /// Why positions before these numbers are lost.
     loss: Option<(ResetReason, [u64; 2])>,
     watchers: Vec<Registered>,
-    /// The lanes with news that no watcher was told of.
+    /// The lanes with changes for which no watcher was woken.
     news: [bool; 2],
     is_due: bool,
     /// Since when the namespace, and its keys, have no watcher.
@@ -133,7 +133,7 @@ impl Channel {
         all
     }
 
-    /// Records a changed key. Returns whether the dispatcher must be told.
+    /// Records a changed key. Returns whether the dispatcher must be woken.
     pub(super) fn add_key(&self, name: ChangedKey<'_>, limit: usize) -> bool {
         let mut state = self.lock();
         let size = state.pending.add(name, Instant::now);
@@ -143,7 +143,7 @@ impl Channel {
         state.becomes_due(KEYS)
     }
 
-    /// Records an invalidation. Returns whether the dispatcher must be told.
+    /// Records an invalidation. Returns whether the dispatcher must be woken.
     pub(super) fn add(&self, change: PublishedChange, limit: usize) -> bool {
         let mut state = self.lock();
         let batch = ChangeBatch::new(self.namespace.clone(), change, Instant::now());
@@ -186,7 +186,7 @@ impl Channel {
     }
 
     /// The ends of the lanes, with all that is recorded. The error is a loss, which comes before
-    /// the ends: a position there would not tell of it.
+    /// the ends: a position there would hide it.
     pub(super) fn ends(&self, limit: usize) -> Result<[u64; 2], ResetReason> {
         let mut state = self.lock();
         if let Status::Lost(reason) = state.status {

@@ -62,7 +62,7 @@ pub struct TooManyNamespaces {
     pub limit: usize,
 }
 
-/// Tells what a replica has missed that has no history.
+/// Source of the changes that a replica without a history has missed.
 #[async_trait]
 pub trait MissedChanges: Send + Sync {
     /// The invalidations since `proof`; `None` if that cannot be proved.

@@ -48,7 +48,7 @@ fn follow(hub: &ChangeHub, namespaces: &[&str]) {
     hub.on_following(&namespaces.iter().map(|text| name(text)).collect::<Vec<_>>());
 }
 
-/// What a signal tells, in short.
+/// A signal as a short text.
 fn text(signal: &WatchSignal) -> String {
     match signal {
         WatchSignal::Ready { is_resumed: true, .. } => "resumed".to_owned(),
@@ -121,7 +121,7 @@ async fn changes_after_ready_arrive_once_and_only_those_that_are_watched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_change_is_told_at_once_and_later_ones_together() {
+async fn the_first_change_is_sent_at_once_and_later_ones_together() {
     let hub = local();
     let mut watcher = watch(&hub, &["a"], true, b"");
     expect(&mut watcher, &["ready"]).await;
@@ -197,7 +197,7 @@ async fn ready_waits_for_the_feed_and_its_end_is_a_reset() {
     hub.on_lost(ResetReason::StoreFlushed);
     hub.on_lost(ResetReason::StoreUnavailable);
     expect(&mut watcher, &["reset store_flushed"]).await;
-    // Told again, so that the stream is not silent.
+    // Sent again, so that the stream is not silent.
     let began = Instant::now();
     expect(&mut watcher, &["reset store_flushed"]).await;
     assert_eq!(began.elapsed(), 5 * SECOND);
@@ -209,7 +209,7 @@ async fn ready_waits_for_the_feed_and_its_end_is_a_reset() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_feed_that_never_starts_is_told_as_an_unavailable_store() {
+async fn a_feed_that_never_starts_is_reported_as_an_unavailable_store() {
     let hub = remote();
     let mut watcher = watch(&hub, &["a"], false, b"");
     let began = Instant::now();
@@ -309,7 +309,7 @@ async fn a_loss_of_the_feed_ends_every_token() {
     expect(&mut resumed, &["reset not_resumable", "ready"]).await;
 }
 
-/// Knows one proof.
+/// A source that accepts one proof.
 struct Source(Proof);
 
 #[async_trait]

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_told_by_its_namespaces_and_keys() {
+    fn a_request_is_identified_by_its_namespaces_and_keys() {
         let names: Vec<Namespace> =
             ["a", "b", "ab"].iter().map(|name| Namespace::new(name).unwrap()).collect();
         let hash = |numbers: &[usize], has_keys| {

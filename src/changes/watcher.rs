@@ -61,7 +61,7 @@ enum Phase {
     /// Until all changes are received.
     Starting {
         resume: Option<Option<ResumeToken>>,
-        was_told: bool,
+        was_reset: bool,
     },
     /// Until everything that was missed is sent: these changes, and the lanes up to these numbers.
     Resuming {
@@ -105,12 +105,12 @@ impl Watcher {
             followed: followed.collect(),
             turn: 0,
             news,
-            phase: Phase::Starting { resume, was_told: false },
+            phase: Phase::Starting { resume, was_reset: false },
             next_heartbeat,
         })
     }
 
-    /// Waits for what there is to tell next.
+    /// Waits for the next signal.
     pub async fn next(&mut self) -> WatchSignal {
         loop {
             if let Some(signal) = self.step().await {
@@ -147,7 +147,7 @@ impl Watcher {
     async fn start(&mut self) -> Option<WatchSignal> {
         let readiness = self.readiness();
         let is_due = self.is_heartbeat_due();
-        let Phase::Starting { resume, was_told } = &mut self.phase else { return None };
+        let Phase::Starting { resume, was_reset } = &mut self.phase else { return None };
         let reason = match readiness {
             Readiness::Ready => {
                 return Some(match resume.take() {
@@ -155,7 +155,7 @@ impl Watcher {
                     None => self.begin(),
                 });
             }
-            Readiness::Lost(reason) if !*was_told || is_due => reason,
+            Readiness::Lost(reason) if !*was_reset || is_due => reason,
             Readiness::Waiting if is_due => ResetReason::StoreUnavailable,
             Readiness::Waiting | Readiness::Lost(_) => return None,
         };
@@ -289,7 +289,7 @@ impl Watcher {
     }
 
     fn reset(&mut self, reason: ResetReason) -> WatchSignal {
-        self.phase = Phase::Starting { resume: None, was_told: true };
+        self.phase = Phase::Starting { resume: None, was_reset: true };
         self.set_heartbeat();
         WatchSignal::Reset(reason)
     }
@@ -319,7 +319,7 @@ impl Watcher {
         let names = self.followed.iter().map(|followed| followed.channel.namespace());
         let positions = self.followed.iter().map(|Followed { channel, cursors }| {
             let state = channel.lock();
-            // What the store can prove is as new as the last change that it has published.
+            // The store's proof is of the time of the last change that it has published.
             let is_at_end = state.is_at_end(INVALIDATIONS, cursors[INVALIDATIONS]);
             Position { cursors: *cursors, proof: state.proof.filter(|_| is_at_end) }
         });

@@ -13,7 +13,8 @@ pub struct TrialBreaker {
     cooldown: Duration,
 }
 
-/// Permission for one call. Dropped without an outcome, it says nothing about the service.
+/// Permission for one call. Dropped without an outcome, it counts neither as a success nor as a
+/// failure.
 #[must_use = "a dropped permit ends a trial without an outcome"]
 pub struct CallPermit<'a> {
     breaker: &'a TrialBreaker,
@@ -101,7 +102,7 @@ impl CallPermit<'_> {
         } else if breaker.is_closed() {
             breaker.reset_failures();
         }
-        // A call that began before the breaker opened says nothing about the service now.
+        // The outcome of a call that began before the breaker opened is outdated.
     }
 
     /// Reports that the service is in trouble.

@@ -1,4 +1,4 @@
-//! `--port-file`: tells the addresses in use to the program that started the server on port 0.
+//! `--port-file`: writes the addresses in use for the program that started the server on port 0.
 
 use std::{
     fs, io,

@@ -96,7 +96,7 @@ fn failure(error: &Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// What the command line says besides the configuration.
+/// Options of the command line besides the configuration.
 struct StartOptions {
     sources: Sources,
     /// File to write the addresses in use to.

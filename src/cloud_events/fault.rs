@@ -15,7 +15,7 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 #[derive(Debug)]
 pub(super) struct Fault {
     status: StatusCode,
-    /// What is wrong; empty for the request as a whole.
+    /// The invalid field; empty for the request as a whole.
     field: String,
     message: String,
     /// Positions of the events that are not applied.

@@ -21,7 +21,7 @@ pub enum ConfigError {
     Emptied {
         /// The file.
         path: PathBuf,
-        /// What is missing.
+        /// The missing part.
         what: &'static str,
     },
     /// The file is not TOML.

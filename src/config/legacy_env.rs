@@ -41,7 +41,7 @@ pub(super) fn store_url(
     }
 }
 
-/// Whether a variable only says whether Redis is used.
+/// Whether a variable only selects whether Redis is used.
 pub(super) fn is_switch(name: &str) -> bool {
     SWITCHES.contains(&name)
 }

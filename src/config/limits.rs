@@ -27,7 +27,7 @@ pub struct LimitsConfig {
     pub max_fetch_streams: usize,
     /// Open streams of the health and the reflection service.
     pub max_watches: usize,
-    /// Open streams of Watch, which tell the changes of namespaces.
+    /// Open streams of Watch, which deliver the changes of namespaces.
     pub max_watch_streams: usize,
     /// Bytes of requests that are incomplete, and of responses that clients have not read.
     pub max_buffered_bytes: usize,

@@ -1,6 +1,6 @@
 //! Hides secrets in text that is shown.
 
-/// What the names of secrets contain, in lower case.
+/// Words in the names of secrets, in lower case.
 const SECRET_NAMES: [&str; 9] =
     ["pass", "pwd", "secret", "token", "key", "auth", "credential", "signature", "sig"];
 /// Where the value of a query parameter ends.

@@ -30,7 +30,7 @@ pub struct InvalidStoreUrl {
 }
 
 impl InvalidStoreUrl {
-    /// What is wrong, without any part of the text.
+    /// The fault of the URL, without any part of its text.
     pub(super) fn problem(&self) -> &'static str {
         self.problem
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::value::{GIB, MIB, MILLISECOND, SECOND, count, duration, size};
 use super::visitor::{ConfigVisitor, Section};
 
-/// `[watch]`: the streams of Watch, which tell the changes of namespaces.
+/// `[watch]`: the streams of Watch, which deliver the changes of namespaces.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WatchConfig {
     /// Longest time from the acknowledgement of a change to its event, or to a reset.

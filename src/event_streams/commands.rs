@@ -160,7 +160,7 @@ impl Commands<'_> {
     }
 
     /// Entries of the group that are pending, and those that are not read, as far as the server
-    /// knows them.
+    /// counts them.
     pub(super) async fn figures(&mut self) -> RedisResult<(Option<i64>, Option<i64>)> {
         let mut info = cmd("XINFO");
         info.arg("GROUPS").arg(&self.source.redis_stream);
@@ -219,7 +219,7 @@ fn entries(value: Value) -> RedisResult<(Vec<Entry>, Vec<String>)> {
     let Value::Array(values) = value else { return Err(unexpected("a stream")) };
     let (mut entries, mut lost) = (Vec::with_capacity(values.len()), Vec::new());
     for value in values {
-        // Redis 6.2 does not tell which entry is gone.
+        // Redis 6.2 does not report which entry is gone.
         if value == Value::Nil {
             continue;
         }

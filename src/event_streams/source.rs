@@ -34,7 +34,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 /// Least time between two log lines about single entries.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A source and what is known of it.
+/// A source and its state.
 pub(super) struct Source {
     config: EventSourceConfig,
     client: Client,
@@ -253,7 +253,7 @@ impl Source {
         commands: &mut Commands<'_>,
         stop: &CancellationToken,
     ) -> RedisResult<()> {
-        // Short enough for the group to know in time that the entries are not given up.
+        // Short enough to renew the claim on the entries before another consumer takes them over.
         let mut pauses = pauses(PAUSES.1.min(self.config.min_idle / 4));
         while !self.held.is_empty() {
             let error = self.apply().await;

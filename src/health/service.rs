@@ -31,12 +31,12 @@ struct Table {
     is_closed: bool,
 }
 
-/// What a Watch has still to tell.
+/// Progress of one Watch stream.
 struct WatchState {
     table: watch::Receiver<Table>,
     service: String,
     /// `None` before the first message.
-    told: Option<ServingStatus>,
+    sent: Option<ServingStatus>,
     has_ended: bool,
 }
 
@@ -48,7 +48,7 @@ impl ServiceStatuses {
         Self(Arc::new(watch::Sender::new(Table::default())))
     }
 
-    /// Sets the status of a service, and tells its watches if it has changed.
+    /// Sets the status of a service, and notifies its watches if it has changed.
     pub(super) fn set(&self, service: &str, is_healthy: bool) {
         let status = if is_healthy { ServingStatus::Serving } else { ServingStatus::NotServing };
         self.0.send_if_modified(|table| match table.services.get_mut(service) {
@@ -122,7 +122,7 @@ impl health_server::Health for ServiceStatuses {
             return Err(Status::invalid_argument(message));
         }
         let table = self.0.subscribe();
-        let state = WatchState { table, service, told: None, has_ended: false };
+        let state = WatchState { table, service, sent: None, has_ended: false };
         let messages = stream::unfold(state, async |mut state| {
             let message = state.next().await?;
             Some((message, state))
@@ -145,7 +145,7 @@ impl WatchState {
                 let status = table.services.get(&self.service).copied();
                 (status.unwrap_or(ServingStatus::ServiceUnknown), table.is_closed)
             };
-            if self.told.replace(status) != Some(status) {
+            if self.sent.replace(status) != Some(status) {
                 return Some(Ok(HealthCheckResponse { status: status.into() }));
             }
             if is_closed || self.table.changed().await.is_err() {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     /// The next message; `None` if there is none yet.
-    fn told(messages: &mut Messages) -> Option<Result<ServingStatus, Code>> {
+    fn received(messages: &mut Messages) -> Option<Result<ServingStatus, Code>> {
         let message = messages.next().now_or_never()?.unwrap();
         Some(message.map(|message| message.status()).map_err(|status| status.code()))
     }
@@ -185,15 +185,15 @@ mod tests {
     async fn unknown_service_is_watched_until_it_is_known() {
         let statuses = ServiceStatuses::new();
         let mut messages = watch(&statuses, "a").await;
-        assert_eq!(told(&mut messages), Some(Ok(ServingStatus::ServiceUnknown)));
+        assert_eq!(received(&mut messages), Some(Ok(ServingStatus::ServiceUnknown)));
         statuses.set("b", true);
-        assert_eq!(told(&mut messages), None);
+        assert_eq!(received(&mut messages), None);
         statuses.set("a", true);
-        assert_eq!(told(&mut messages), Some(Ok(ServingStatus::Serving)));
+        assert_eq!(received(&mut messages), Some(Ok(ServingStatus::Serving)));
         statuses.set("a", true);
-        assert_eq!(told(&mut messages), None);
+        assert_eq!(received(&mut messages), None);
         statuses.remove("a");
-        assert_eq!(told(&mut messages), Some(Ok(ServingStatus::ServiceUnknown)));
+        assert_eq!(received(&mut messages), Some(Ok(ServingStatus::ServiceUnknown)));
     }
 
     #[tokio::test]
@@ -222,15 +222,15 @@ mod tests {
         let statuses = ServiceStatuses::new();
         statuses.set("", true);
         let mut messages = watch(&statuses, "").await;
-        assert_eq!(told(&mut messages), Some(Ok(ServingStatus::Serving)));
+        assert_eq!(received(&mut messages), Some(Ok(ServingStatus::Serving)));
         statuses.set("", false);
         statuses.end_watches();
-        assert_eq!(told(&mut messages), Some(Ok(ServingStatus::NotServing)));
-        assert_eq!(told(&mut messages), Some(Err(Code::Unavailable)));
+        assert_eq!(received(&mut messages), Some(Ok(ServingStatus::NotServing)));
+        assert_eq!(received(&mut messages), Some(Err(Code::Unavailable)));
         assert!(messages.next().now_or_never().unwrap().is_none());
         let mut late = watch(&statuses, "").await;
-        assert_eq!(told(&mut late), Some(Ok(ServingStatus::NotServing)));
-        assert_eq!(told(&mut late), Some(Err(Code::Unavailable)));
+        assert_eq!(received(&mut late), Some(Ok(ServingStatus::NotServing)));
+        assert_eq!(received(&mut late), Some(Err(Code::Unavailable)));
     }
 
     #[tokio::test]

@@ -49,7 +49,7 @@ pub struct Lifetime {
     pub revalidation_window: Duration,
 }
 
-/// Validators of a value (RFC 9110): the origin compares them to tell whether it has changed.
+/// Validators of a value (RFC 9110): the origin compares them to decide whether it has changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Validators {
     /// HTTP's `ETag` with its quotes, or the opaque tag of a gRPC origin.
@@ -58,7 +58,7 @@ pub struct Validators {
     pub last_modified: Option<Box<str>>,
 }
 
-/// What the answer of an origin depends on besides the key: hashes of its configuration.
+/// Source of an origin's answer besides the key: hashes of the origin's configuration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FetchSource {
     /// The protocol and the URL. Validators are only comparable within it.
@@ -123,7 +123,7 @@ pub struct Entry {
 // === impl Kind ===
 
 impl Kind {
-    /// Returns the kind with this stored number; none if this release does not know it.
+    /// Returns the kind with this stored number; none if this release has no such kind.
     pub fn from_byte(byte: u8) -> Option<Self> {
         [Self::Bytes, Self::Text, Self::Json, Self::Negative]
             .into_iter()

@@ -13,7 +13,7 @@ pub const MAX_ATTRIBUTE_NAME_BYTES: usize = 128;
 /// Maximum length of the value of an attribute, in bytes.
 pub const MAX_ATTRIBUTE_BYTES: usize = 1024;
 
-/// Something that happened: a name, and texts that tell what it concerns.
+/// An event of the business: a name, and attributes with what it concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     name: String,
@@ -54,7 +54,7 @@ impl Event {
         Ok(Self { name, attributes })
     }
 
-    /// What happened.
+    /// Name of the event, such as `points_changed`.
     pub fn name(&self) -> &str {
         &self.name
     }

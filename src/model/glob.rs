@@ -30,7 +30,7 @@ struct Inner {
     rest: Rest,
 }
 
-/// What follows the prefix.
+/// The pattern after the prefix.
 enum Rest {
     /// Nothing.
     End,
@@ -340,7 +340,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn stars_and_question_marks_match_as_the_definition_says(
+        fn stars_and_question_marks_match_as_defined(
             glob in "[ab*?]{1,8}",
             key in "[ab]{0,8}",
         ) {

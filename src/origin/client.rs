@@ -127,7 +127,7 @@ impl OriginClient {
         &self.namespace
     }
 
-    /// What the answers of the origin depend on besides the key.
+    /// Source of the origin's answers besides the key.
     pub fn source(&self) -> FetchSource {
         self.source
     }
@@ -138,7 +138,7 @@ impl OriginClient {
     }
 
     /// Records for the log that a fetch was rejected without an attempt, because
-    /// [`OriginClient::open_for`] said so.
+    /// [`OriginClient::open_for`] returned a time.
     pub fn record_rejection(&self, error: &Error) {
         self.log.failed(&self.namespace, error, true);
     }

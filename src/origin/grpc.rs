@@ -225,9 +225,7 @@ impl GrpcOrigin {
                 return None;
             }
             Ok(Err(status)) => match error::from_status(&status) {
-                Ok(_) => convert::invalid(
-                    "BatchFetch is answered NOT_FOUND, which does not say for which key",
-                ),
+                Ok(_) => convert::invalid("BatchFetch is answered NOT_FOUND, which names no key"),
                 // Each value may still be within the limit.
                 Err(error) if error.kind == OriginErrorKind::TooLarge => return None,
                 Err(error) => error,

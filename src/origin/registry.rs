@@ -30,7 +30,7 @@ use crate::{
 pub struct Error {
     /// Namespace of the origin.
     pub namespace: Namespace,
-    /// What is wrong with its configuration.
+    /// The fault of its configuration.
     #[source]
     pub cause: OriginBuildError,
 }

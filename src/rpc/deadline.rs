@@ -18,8 +18,8 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// The deadline of a call; `None` if the header is absent.
 ///
 /// # Errors
-/// The header is malformed: the client expects an end that the server does not know. Or the timeout
-/// is zero, so that the deadline has passed.
+/// The header is malformed: the client's deadline is unknown. Or the timeout is zero, so that the
+/// deadline has passed.
 pub(super) fn of(headers: &HeaderMap) -> Result<Option<Instant>, Status> {
     of_value(headers.get(HEADER))
 }

@@ -133,7 +133,7 @@ impl PlannedTargets {
     }
 }
 
-/// What became of an event as a whole.
+/// Outcome of an event as a whole.
 fn joined(targets: &[pb::EventTargetResult]) -> pb::TargetResult {
     let any = |is: fn(&pb::TargetResult) -> bool| {
         targets.iter().filter_map(|one| one.result.as_ref()).any(is)
@@ -145,7 +145,7 @@ fn joined(targets: &[pb::EventTargetResult]) -> pb::TargetResult {
     }
 }
 
-/// What became of a target in the namespaces that match.
+/// Outcome of a target in the namespaces that match.
 fn of_namespaces(namespaces: Vec<pb::NamespaceResult>) -> pb::TargetResult {
     let is_whole = |result: &pb::NamespaceResult| result.namespace_invalidated;
     let namespace_invalidated = !namespaces.is_empty() && namespaces.iter().all(is_whole);

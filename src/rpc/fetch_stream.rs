@@ -175,7 +175,7 @@ impl Session {
         Ok(self.cache.abandon(key, token, reason).await?)
     }
 
-    /// Tells the client that the lease is lost.
+    /// Reports to the client that the lease is lost.
     async fn lose(self, result: pb::SetResult) -> Result<(), Status> {
         self.send(ServerMessage::Lost(result.into())).await;
         Ok(())

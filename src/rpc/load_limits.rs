@@ -19,7 +19,7 @@ use transport::{
 use super::{deadline::DefaultDeadline, method::Method, overload::Overload};
 use crate::config::LimitsConfig;
 
-/// What a connection may hold of calls that stay open or wait, while a reserve is free.
+/// Calls that stay open or wait which a connection may hold while a reserve is free.
 const CALLS_FLOOR: usize = 64;
 /// Bytes that a connection may hold while a reserve is free.
 const BYTES_FLOOR: usize = 1024 * 1024;
@@ -53,7 +53,7 @@ pub struct LoadLimits {
     log: [Mutex<RepeatedEvent>; Overload::ALL.len()],
 }
 
-/// What a call holds until its response ends.
+/// Permit and limits that a call holds until its response ends.
 #[derive(Default)]
 pub(super) struct Holds {
     /// `None` for services without admission, and for calls that stay open.

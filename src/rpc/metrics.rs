@@ -20,7 +20,7 @@ use crate::histogram::LATENCY_BOUNDS;
 pub struct RpcMetrics {
     duration: Histogram<f64>,
     /// The histogram of each method's successful calls, bound to its attributes for speed at its
-    /// first call: a method that nobody calls has no series.
+    /// first call: a method without calls has no series.
     succeeded: Vec<OnceLock<BoundHistogram<f64>>>,
 }
 

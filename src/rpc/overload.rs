@@ -18,7 +18,7 @@ macro_rules! overloads {
                 match self { $(Self::$overload => $name),+ }
             }
 
-            /// What there is too much of.
+            /// The resource of which too much is in use.
             pub(super) fn what(self) -> &'static str {
                 match self { $(Self::$overload => $what),+ }
             }

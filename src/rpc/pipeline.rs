@@ -483,7 +483,7 @@ fn explain(response: &mut Response<Body>, max_message_bytes: usize) -> Option<Co
     let status = status::with_error_info(&status, max_message_bytes);
     let code = status.code();
     let mut explained = status.into_http::<Body>();
-    // Tells a client with an unsupported compression which ones are supported.
+    // Lists the supported compressions for a client with an unsupported one.
     if let Some(accepted) = response.headers().get(protocol::ACCEPT_ENCODING) {
         explained.headers_mut().insert(protocol::ACCEPT_ENCODING, accepted.clone());
     }

@@ -117,7 +117,7 @@ fn origin_failed(namespace: &Namespace, error: OriginError, message: String) -> 
     if retry.is_some() {
         details.set_retry_info(retry);
     }
-    // A negative number tells gRPC libraries not to retry.
+    // For gRPC libraries a negative number means: do not retry.
     let pushback = retry
         .map_or(MetadataValue::from_static("-1"), |after| MetadataValue::from(millis_ceil(after)));
     metadata.insert("grpc-retry-pushback-ms", pushback);
@@ -260,7 +260,7 @@ pub(super) fn internal() -> Status {
     plain(
         Code::Internal,
         "INTERNAL",
-        "the server failed to handle this call; its log says more".to_owned(),
+        "the server failed to handle this call; its log has the cause".to_owned(),
     )
 }
 

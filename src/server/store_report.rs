@@ -1,4 +1,5 @@
-//! What the store says of itself: read at the start and once a minute, for the log and for metrics.
+//! The store's report (version, memory, settings): read at the start and once a minute, for the log
+//! and for metrics.
 
 use std::{sync::Arc, time::Duration};
 
@@ -66,8 +67,8 @@ impl StoreReport {
         }
     }
 
-    /// Reads the report as soon as the store answers and then once a minute, and logs what an
-    /// operator must know of it: unsuitable settings and evictions while they last.
+    /// Reads the report as soon as the store answers and then once a minute, and logs unsuitable
+    /// settings and evictions while they last.
     pub(super) async fn follow(self, mut answers: watch::Receiver<bool>) {
         let (mut settings, mut evictions) = (Settings::default(), Evictions::default());
         while answers.wait_for(|answers| *answers).await.is_ok() {
@@ -97,7 +98,7 @@ fn unsuitable(kind: &str, info: &StoreInfo) -> Option<Unsuitable> {
 /// The settings of Redis, as the last reports have them.
 #[derive(Default)]
 struct Settings {
-    /// What does not suit a cache; none while all of them do.
+    /// The setting that does not suit a cache; none while all of them do.
     unsuitable: Option<Unsuitable>,
     event: RepeatedEvent,
 }

@@ -62,7 +62,7 @@ pub enum Counter {
     Bans,
     /// Invalidations that were applied together with an earlier one.
     InvalidationsCoalesced,
-    /// GetOrFetch calls that were told to ask again later.
+    /// GetOrFetch calls that were answered with a time to ask again.
     Contended,
 }
 
@@ -182,7 +182,7 @@ pub fn cell_name(cell: usize) -> String {
     }
 }
 
-/// Returns the cell with this name; none if this release does not know it.
+/// Returns the cell with this name; none if this release has no such counter.
 pub fn cell_of(name: &str) -> Option<usize> {
     static CELLS_BY_NAME: LazyLock<HashMap<String, usize>> =
         LazyLock::new(|| (0..CELLS).map(|cell| (cell_name(cell), cell)).collect());

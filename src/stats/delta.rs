@@ -18,7 +18,7 @@ pub struct StatsDelta {
     pub sequence: u64,
     /// The counts.
     pub counts: ByNamespace,
-    /// What the sender says about itself.
+    /// Description of the sender.
     pub sender: ReplicaInfo,
 }
 

@@ -1,7 +1,7 @@
 //! The most frequent keys among sampled reads: a sketch of bounded size per namespace and time.
 //!
-//! The sketch is a variant of Misra and Gries's: what it says of a key is too low by no more than
-//! an error that it knows. So the counts of all replicas can be added, and so can their errors.
+//! The sketch is a variant of Misra and Gries's: its count of a key is too low by no more than a
+//! known error. So the counts of all replicas can be added, and so can their errors.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,12 +24,12 @@ pub const MAX_WINDOW: Duration = Duration::from_secs(3600);
 
 /// Namespaces that are followed in one bucket; the busiest are likely to be among them.
 const MAX_NAMESPACES: usize = 64;
-/// Size of a sketch, a power of two: it tells apart three quarters as many keys.
+/// Size of a sketch, a power of two: it distinguishes three quarters as many keys.
 const SKETCH_SIZE: usize = 256;
 /// Keys that are kept of a sketch.
 const MAX_ROWS: usize = 32;
 
-/// What one replica has sampled in one bucket, by namespace.
+/// Samples of one replica in one bucket, by namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HotKeyBucket {
     /// The width of the bucket.

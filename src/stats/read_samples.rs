@@ -1,7 +1,7 @@
 //! Samples of the keys that are read, for the search for hot keys.
 //!
-//! A read that is not sampled pays a few instructions: the counter of its outcome says its number,
-//! and a hash of the number and of a seed decides.
+//! A read that is not sampled pays a few instructions: the counter of its outcome numbers it, and a
+//! hash of the number and of a seed decides.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,4 +1,4 @@
-//! Log lines that say which ban did what, at level DEBUG.
+//! Log lines with the effects of each ban, at level DEBUG.
 
 use super::{BanPattern, MatchingBan};
 use crate::model::{Namespace, logged_name};

@@ -70,7 +70,7 @@ pub(super) struct BanTable {
 // === impl Ban ===
 
 impl Ban {
-    /// What watches are told of the ban.
+    /// Changes that are published for the ban.
     pub(super) fn changes(&self, outcome: BanOutcome) -> Vec<PublishedChange> {
         if outcome == BanOutcome::NamespaceInvalidated {
             return vec![PublishedChange::Namespace];

@@ -97,7 +97,7 @@ fn remind(store: &impl Inspect, probes: Option<Summary>) {
     }
 }
 
-/// What is known of a store that is silent.
+/// Cause and remedy for a store that does not answer.
 fn silence() -> Trouble {
     Trouble {
         cause: "no answer in time".to_owned(),

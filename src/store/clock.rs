@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::model::{SaturatingFrom as _, Timestamp};
 
-/// Round trips longer than twice this say too little about the server's clock to refine it.
+/// Round trips longer than twice this are too inexact to refine the server's clock.
 const MAX_TRUSTED_UNCERTAINTY: Duration = Duration::from_millis(2);
 
 /// A change of the offset from which on the server's clock was set, rather than measured better.
@@ -42,10 +42,10 @@ pub(super) struct StoreClock {
     steps: AtomicU64,
 }
 
-/// What the replicas agree on about the store's clock.
+/// State of the store's clock that the replicas share.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct SharedClock {
-    /// What the store's clock is ahead of the server's, in milliseconds.
+    /// Lead of the store's clock over the server's, in milliseconds.
     pub(super) ahead_ms: u64,
     /// A recent time by the store's clock.
     pub(super) latest: Timestamp,
@@ -72,7 +72,7 @@ impl StoreClock {
         Timestamp(u64::try_from(millis).unwrap_or(0))
     }
 
-    /// What the store's clock is ahead of the server's, in milliseconds.
+    /// Lead of the store's clock over the server's, in milliseconds.
     pub(super) fn ahead_ms(&self) -> u64 {
         self.ahead_ms.load(Relaxed)
     }
@@ -87,7 +87,7 @@ impl StoreClock {
         self.steps.load(Relaxed)
     }
 
-    /// Takes over what other replicas know, before [`Self::synchronize`] with the same time.
+    /// Takes over the shared state, before [`Self::synchronize`] with the same time.
     pub(super) fn adopt(&self, shared: SharedClock, server_time: Timestamp, sent_at: Instant) {
         if self.ahead_ms.fetch_max(shared.ahead_ms, Relaxed) < shared.ahead_ms {
             self.stepped_at_ms.fetch_max(self.millis_until(sent_at), Relaxed);

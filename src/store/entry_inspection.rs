@@ -1,10 +1,10 @@
-//! What a store holds for one key.
+//! The state of one key in a store.
 
 use std::time::Duration;
 
 use crate::model::Entry;
 
-/// What a store holds for one key, whether or not a read returns it.
+/// Entry, lease and bans of one key in a store, whether or not a read returns the entry.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EntryInspection {
     /// The entry.
@@ -25,13 +25,13 @@ pub struct EntryInspection {
 /// A ban that matches an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MatchingBan {
-    /// What it matches.
+    /// Its pattern.
     pub pattern: BanPattern,
     /// Its number in the sequence of the namespace's bans.
     pub sequence: u64,
 }
 
-/// What a ban matches.
+/// The pattern of a ban.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BanPattern {
     /// Entries with this tag.

@@ -69,7 +69,7 @@ impl From<ErrorKind> for Error {
 // === impl ErrorKind ===
 
 impl ErrorKind {
-    /// Whether the failure says that the store is in trouble, rather than this one operation.
+    /// Whether the failure is an outage of the store, rather than of this one operation.
     pub fn is_outage(self) -> bool {
         match self {
             Self::Unreachable | Self::Timeout => true,
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn outages_and_transient_failures_are_told_apart() {
+    fn outages_and_transient_failures_are_distinguished() {
         use ErrorKind::{BreakerOpen, Full, Late, Refused, Timeout, Unreachable};
         let outages: Vec<_> = [Unreachable, Timeout, BreakerOpen, Late, Full, Refused]
             .map(|kind| (kind.is_outage(), kind.is_transient()))

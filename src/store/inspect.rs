@@ -51,7 +51,7 @@ pub trait Inspect: Send + Sync {
     /// too.
     async fn list_namespaces(&self, position: KeyListPosition) -> Result<NamespaceListPart>;
 
-    /// What the store holds for a key. It does not count as a use of the entry.
+    /// The state of a key in the store. It does not count as a use of the entry.
     async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection>;
 }
 
@@ -60,7 +60,7 @@ pub trait Inspect: Send + Sync {
 pub struct Trouble {
     /// The cause, in the store's own words.
     pub cause: String,
-    /// What to check or to change.
+    /// The setting or service to check or to change.
     pub remedy: &'static str,
 }
 
@@ -87,7 +87,7 @@ pub struct StoreInfo {
     pub max_bytes: u64,
     /// Resident memory over memory in use.
     pub fragmentation_ratio: Option<f64>,
-    /// What is evicted when the store is full, in the store's own word.
+    /// Which entries are evicted when the store is full, in the store's own word.
     pub eviction_policy: String,
     /// Entries evicted because the store was full.
     pub evicted_keys: u64,
@@ -108,9 +108,9 @@ pub struct StoreInfo {
 /// A setting of the store that does not suit a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unsuitable {
-    /// What it leads to.
+    /// The effect of the setting.
     pub problem: &'static str,
-    /// What to change.
+    /// The advised change.
     pub remedy: &'static str,
 }
 

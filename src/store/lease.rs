@@ -133,9 +133,9 @@ pub trait Leases: Send + Sync {
         cause: &str,
     ) -> Result<LeaseStatus>;
 
-    /// Ends a lease if it is still held, and grants no other for `backoff`. Callers that ask in
-    /// the meantime are told `cause`, shortened to [`MAX_CAUSE_BYTES`]. Returns whether the lease
-    /// was held.
+    /// Ends a lease if it is still held, and grants no other for `backoff`. Calls in the meantime
+    /// are answered with `cause`, shortened to [`MAX_CAUSE_BYTES`]. Returns whether the lease was
+    /// held.
     async fn abandon(
         &self,
         key: &EntryKey,
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_tells_the_age_of_its_lease() {
+    fn a_token_has_the_age_of_its_lease() {
         let asked_at = Timestamp(1_764_000_000_123);
         let token = LeaseToken::asked_at(asked_at);
         assert_ne!(token.0, LeaseToken::asked_at(asked_at).0);

@@ -89,7 +89,7 @@ struct Inner {
     /// Time at which the store was created.
     epoch: Timestamp,
     budget: Budget,
-    /// Random, tells this store from others.
+    /// Random id that distinguishes this store from others.
     id: u64,
     /// Learns of each change once it is visible.
     changes: Arc<ChangeHub>,
@@ -197,8 +197,8 @@ impl Inner {
         }
     }
 
-    /// Tells the watches of a change of an entry, which is visible. The lock of its shard is held:
-    /// a watch that is not seen here begins after the change.
+    /// Publishes the change of an entry, which is visible. The lock of its shard is held: a watch
+    /// that is not seen here begins after the change.
     #[inline]
     fn publish(&self, key: &EntryKey) {
         if self.changes.follows_keys() {

@@ -157,7 +157,7 @@ pub fn register_redis(
     meter
         .u64_observable_gauge("larder.store.bans.used")
         .with_unit("By")
-        .with_description("Memory of the bans in Redis that this replica knows")
+        .with_description("Memory of the bans in Redis that this replica has read")
         .with_callback(move |gauge| gauge.observe(used.ban_stats().bytes, &[]))
         .build();
     meter

@@ -200,7 +200,7 @@ impl RedisStore {
         self.bans.stats()
     }
 
-    /// What the sweep of banned entries has done.
+    /// Counters of the sweep of banned entries.
     pub fn sweep_stats(&self) -> SweepStats {
         self.sweep.stats()
     }
@@ -210,7 +210,7 @@ impl RedisStore {
         self.pool.health().faults.state().collect()
     }
 
-    /// What a read of an entry needs.
+    /// Keys and bans for a read of an entry.
     fn read(&self, key: &EntryKey) -> Read {
         Read { keys: self.schema.entry_keys(key), bans: self.bans.of(key.namespace()) }
     }

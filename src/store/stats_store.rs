@@ -24,8 +24,8 @@ pub trait StatsStore: Send + Sync {
     /// Replaces what a replica has sampled in some buckets. Idempotent.
     async fn put_hot_keys(&self, replica: u64, buckets: &[HotKeyBucket]) -> Result<()>;
 
-    /// What all replicas have sampled of a namespace: one element per replica and bucket, with the
-    /// id of the replica.
+    /// Samples of all replicas in a namespace: one element per replica and bucket, with the id of
+    /// the replica.
     async fn hot_keys(
         &self,
         namespace: &Namespace,

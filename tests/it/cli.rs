@@ -10,7 +10,7 @@ mod events;
 mod failures;
 // Leases and origins.
 mod fetches;
-// What operators ask and do.
+// Commands for operators.
 mod operators;
 // Parts of values.
 mod parts;
@@ -30,7 +30,7 @@ const USAGE: i32 = 2;
 const REFUSED: i32 = 3;
 const LEASED: i32 = 4;
 
-/// What a command printed.
+/// Output and exit code of a command.
 #[derive(Debug)]
 struct Printed {
     code: i32,

@@ -10,7 +10,7 @@ mod closed_connections;
 mod error_answers;
 // Another server behind the same name.
 mod failover;
-// Writes that reach the store after the caller was told that they failed.
+// Writes that reach the store after the call was answered with an error.
 mod late_writes;
 // Redis killed, paused, cut off or slow under load, and the recovery.
 mod outages;

@@ -6,7 +6,7 @@ mod admin;
 mod busy_poll;
 // The command line.
 mod cli;
-// What operators see of namespaces and entries.
+// Listings and inspection of namespaces and entries.
 mod directory;
 // How entries are spread over sizes and ages.
 mod distributions;
@@ -26,7 +26,7 @@ mod memory_limit;
 mod reflection;
 // Reload of the configuration on SIGHUP.
 mod reload;
-// What concerns one replica: its near cache and its configuration.
+// Calls on one replica: its near cache and its configuration.
 mod replica;
 // Shutdown on SIGTERM and SIGINT.
 mod shutdown;

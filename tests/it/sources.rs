@@ -38,7 +38,7 @@ impl Source {
             "lua" => Language::Lua,
             _ => return None,
         };
-        let text = fs::read_to_string(root().join(path)).unwrap();
+        let text = read_text(path);
         let (code, comments) = split(&text, language);
         Some(Self { path: path.to_owned(), text, code, comments })
     }
@@ -47,6 +47,11 @@ impl Source {
     pub(crate) fn read_all(directory: &str) -> Vec<Self> {
         paths(directory).iter().filter_map(|path| Self::read(path)).collect()
     }
+}
+
+/// The text of a file of the repository.
+pub(crate) fn read_text(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
 }
 
 fn root() -> &'static Path {

@@ -1,4 +1,4 @@
-//! Watch: what is told, and what happens when it cannot be told.
+//! Watch: events, and resets where events may be missing.
 
 // Changes of every kind.
 mod events;

@@ -1,4 +1,4 @@
-//! Rules for the text of source files: line width, wording of comments, unique type names.
+//! Rules for the text of source files and documents: line width, wording, unique type names.
 //!
 //! Run with `cargo test --test it wording`.
 
@@ -8,7 +8,7 @@ use std::{
     sync::LazyLock,
 };
 
-use crate::sources::{Source, is_word, line_of, without_tests};
+use crate::sources::{Source, is_word, line_of, paths, read_text, without_tests};
 
 const MAX_COLUMNS: usize = 100;
 /// Comment lines with person words, per 1,000 comment lines: 0.5 % fails.
@@ -19,6 +19,24 @@ const WORST: usize = 20;
 const PERSON_WORDS: &str = "he him his she who whom whoever somebody someone nobody \
                             anybody everybody anyone everyone i we us our you your";
 const NO_ONE: [&str; 2] = ["no", "one"];
+/// Words for persons that talk. Code sends, delivers, reports, reads, has, distinguishes.
+const TALKING_WORDS: &str = "told tell tells telling know knows knowing say says said saying hear \
+                             hears heard hearing somebody someone nobody he she who whom whoever";
+/// Beginnings of a riddle. A comment begins with a noun for the thing: state, outcome, source.
+const RIDDLES: [&str; 2] = ["What ", "Whoever "];
+/// Documents outside `docs`.
+const DOCUMENTS: [&str; 10] = [
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "crates/transport/README.md",
+    "deploy/prometheus/alerts.yml",
+    "examples/README.md",
+    "examples/python/README.md",
+    "larder.example.toml",
+    "tests/polyglot/README.md",
+];
 /// Text that holds one of the words without meaning a person: input and output.
 const ALLOWED_PHRASES: [&str; 1] = ["i/o"];
 /// Names that every module may declare for itself.
@@ -74,11 +92,98 @@ fn comments_avoid_person_words() {
 }
 
 #[test]
+fn comments_begin_with_the_thing() {
+    let mut found = Vec::new();
+    for source in SOURCES.iter() {
+        for (number, comment) in comment_lines(source) {
+            if is_riddle(&comment) {
+                found.push(format!("{}:{number}: {comment}", source.path));
+            }
+        }
+    }
+    assert!(found.is_empty(), "name the thing:\n{}", found.join("\n"));
+}
+
+#[test]
+fn comments_avoid_talking_words() {
+    let mut found = Vec::new();
+    for source in SOURCES.iter() {
+        for (number, comment) in comment_lines(source) {
+            if talking_words(&comment) > 0 {
+                found.push(format!("{}:{number}: {comment}", source.path));
+            }
+        }
+    }
+    assert!(found.is_empty(), "use the field's words:\n{}", found.join("\n"));
+}
+
+/// Log lines, error texts, descriptions of metrics.
+#[test]
+fn texts_of_the_program_avoid_talking_words() {
+    let mut found = Vec::new();
+    for source in SOURCES.iter().filter(|source| is_program(source)) {
+        for (number, text) in (1..).zip(strings(source).lines()) {
+            if talking_words(text) > 0 {
+                found.push(format!("{}:{number}: {}", source.path, text.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "use the field's words:\n{}", found.join("\n"));
+}
+
+#[test]
+fn names_of_functions_avoid_talking_words() {
+    let mut found = Vec::new();
+    for source in SOURCES.iter().filter(|source| source.path.ends_with(".rs")) {
+        for (number, line) in (1..).zip(source.code.lines()) {
+            let mut words = words(line).map(|(_, word)| word).skip_while(|word| *word != "fn");
+            if let Some(name) = words.nth(1)
+                && talking_words(&name.replace('_', " ")) > 0
+            {
+                found.push(format!("{}:{number}: {name}", source.path));
+            }
+        }
+    }
+    // This rule is about the words themselves.
+    found.retain(|place| !place.starts_with("tests/it/wording.rs"));
+    assert!(found.is_empty(), "use the field's words:\n{}", found.join("\n"));
+}
+
+#[test]
+fn documents_avoid_talking_words() {
+    let mut found = Vec::new();
+    for (path, text) in documents() {
+        for (number, line) in lines_outside_code(&text) {
+            if talking_words(line) > 0 {
+                found.push(format!("{path}:{number}: {line}"));
+            }
+        }
+    }
+    assert!(found.is_empty(), "use the field's words:\n{}", found.join("\n"));
+}
+
+#[test]
+fn prose_of_documents_fits_in_100_columns() {
+    let mut long = Vec::new();
+    let prose = documents().into_iter().filter(|(path, _)| path.ends_with(".md"));
+    for (path, text) in prose {
+        for (number, line) in lines_outside_code(&text) {
+            let columns = line.chars().count();
+            // A row of a table cannot be broken, nor can a link without a space.
+            let is_breakable = !line.trim_start().starts_with('|') && line.trim().contains(' ');
+            if columns > MAX_COLUMNS && is_breakable {
+                long.push(format!("{path}:{number}: {columns} columns"));
+            }
+        }
+    }
+    assert!(long.is_empty(), "{} lines are too long:\n{}", long.len(), long.join("\n"));
+}
+
+#[test]
 fn public_type_names_are_unique() {
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for source in SOURCES.iter() {
-        let is_program = source.path.starts_with("src/") || source.path.starts_with("crates/");
-        if is_program && source.path.ends_with(".rs") {
+        if is_program(source) && source.path.ends_with(".rs") {
             for (name, line) in public_types(&source.code) {
                 places.entry(name).or_default().push(format!("{}:{line}", source.path));
             }
@@ -105,6 +210,55 @@ fn sources() -> Vec<Source> {
     all.extend(Source::read("build.rs"));
     assert!(all.len() > 100, "only {} files were found", all.len());
     all
+}
+
+fn is_program(source: &Source) -> bool {
+    source.path.starts_with("src/") || source.path.starts_with("crates/")
+}
+
+/// Paths and texts of the documents.
+fn documents() -> Vec<(String, String)> {
+    let of_docs = paths("docs").into_iter().filter(|path| path.ends_with(".md"));
+    let all: Vec<String> = of_docs.chain(DOCUMENTS.map(str::to_owned)).collect();
+    assert!(all.len() > DOCUMENTS.len(), "no document was found in docs");
+    all.into_iter().map(|path| (path.clone(), read_text(&path))).collect()
+}
+
+/// Numbers and lines of a document, without its blocks of code.
+fn lines_outside_code(text: &str) -> Vec<(usize, &str)> {
+    let mut is_code = false;
+    let lines = (1..).zip(text.lines());
+    lines
+        .filter(|(_, line)| {
+            let is_fence = line.trim_start().starts_with("```");
+            is_code ^= is_fence;
+            !is_code && !is_fence
+        })
+        .collect()
+}
+
+/// The string literals of a file. Every character keeps its line.
+fn strings(source: &Source) -> String {
+    let letters = source.text.chars().zip(source.code.chars()).zip(source.comments.chars());
+    letters
+        .map(|((letter, code), comment)| {
+            let is_string = code.is_whitespace() && comment.is_whitespace();
+            if is_string || letter == '\n' { letter } else { ' ' }
+        })
+        .collect()
+}
+
+fn is_riddle(comment: &str) -> bool {
+    let text = comment.trim_start_matches(|letter| "/!*-".contains(letter)).trim_start();
+    RIDDLES.iter().any(|beginning| text.starts_with(beginning))
+}
+
+/// Number of talking words in a text. Code in backticks does not count.
+fn talking_words(text: &str) -> usize {
+    let prose: String = text.split('`').step_by(2).collect::<Vec<_>>().join(" ");
+    let prose = prose.to_lowercase();
+    let is_talking = |word: &str| TALKING_WORDS.split(' ').any(|talking| talking == word);
+    words(&prose).filter(|(_, word)| is_talking(word)).count()
 }
 
 /// Numbers and texts of the lines with words in comments.
@@ -198,6 +352,26 @@ fn person_words_are_whole_words() {
     assert_eq!(person_words("// The user's house, where whole shells heal."), 0);
     assert_eq!(person_words("/// The value of `i` and `us`."), 0);
     assert_eq!(person_words("//! No one who waits: I'm here."), 3);
+}
+
+#[test]
+fn talking_words_are_whole_words() {
+    assert_eq!(talking_words("// Told that it `knows`, the server says what is known."), 2);
+    assert_eq!(talking_words("the shell tells_apart unknown hearts"), 0);
+}
+
+#[test]
+fn riddles_are_at_the_beginning() {
+    for riddle in ["/// What is kept.", "//! Whoever waits.", "// What", "-- What was"] {
+        assert_eq!(is_riddle(riddle), riddle != "// What", "{riddle}");
+    }
+    assert!(!is_riddle("/// Whatever happens, and what follows."));
+}
+
+#[test]
+fn code_of_documents_is_left_out() {
+    let text = "one\n```sh\ntwo\n```\n- three\n  ```text\n  four\n  ```\nfive";
+    assert_eq!(lines_outside_code(text), [(1, "one"), (5, "- three"), (9, "five")]);
 }
 
 #[test]

@@ -28,7 +28,7 @@ struct Lasting {
     count: u64,
 }
 
-/// What a line says about an event.
+/// The figures of an event in its log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
     /// Occurrences since the event began.

@@ -17,7 +17,7 @@ pub struct AcceptErrors {
     event: RepeatedEvent,
 }
 
-/// What an error of a listener means.
+/// The meaning of a listener's error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AcceptError {
     /// The connection ended before it was accepted. The listener is well.
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_the_peer_are_told_from_those_of_the_listener() {
+    fn errors_of_the_peer_are_distinguished_from_those_of_the_listener() {
         assert_eq!(of(Errno::ECONNABORTED), AcceptError::PeerGone);
         assert_eq!(of(Errno::EHOSTUNREACH), AcceptError::PeerGone);
         assert_eq!(of(Errno::EMFILE), AcceptError::TooManyFiles);

@@ -14,7 +14,7 @@
 //! poll/epoll/selectable?").
 //!
 //! Only the last thread that is awake polls. While another thread works, a thread is needed when
-//! that one has too many tasks, of which the events say nothing. And while another thread sleeps in
+//! that one has too many tasks, which the events do not show. And while another thread sleeps in
 //! the runtime's epoll instance, the events wake that one.
 //!
 //! Work that is not an event waits until the poll ends: timers, and tasks woken by threads outside

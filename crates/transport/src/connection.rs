@@ -235,11 +235,11 @@ struct Lifecycle {
     was_busy: bool,
     /// The last order of the server.
     order: Order,
-    /// Once the peer was told to open no more streams.
+    /// Set once GOAWAY was sent.
     closing: Option<Closing>,
 }
 
-/// A connection whose peer was told to open no more streams.
+/// A connection that has sent GOAWAY: the peer must open no more streams.
 struct Closing {
     reason: CloseReason,
     /// When its streams are cut off; `None` if the server decides.
@@ -251,7 +251,7 @@ enum Event {
     Order(Order),
 }
 
-/// What becomes of a connection.
+/// Next step of a connection.
 enum Next {
     Stay,
     /// By GOAWAY. Streams may finish.

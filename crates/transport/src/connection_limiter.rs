@@ -228,7 +228,8 @@ impl ConnectionLimiter {
     }
 }
 
-/// What counts as one address: in IPv6 a /64 network, as one peer can have all of its addresses.
+/// The group that counts as one address: in IPv6 a /64 network, as one peer can have all of its
+/// addresses.
 fn group_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

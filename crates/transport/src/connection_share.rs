@@ -1,4 +1,4 @@
-//! What one connection holds of the shared limits.
+//! The part of the shared limits that one connection holds.
 
 use std::sync::{
     Arc,
@@ -18,7 +18,7 @@ pub enum Resource {
     Streams,
     /// Streams that stay open to watch the server itself.
     Watches,
-    /// Streams that stay open to tell changes.
+    /// Streams that stay open to deliver changes.
     WatchStreams,
     /// Requests that wait for another request.
     Waiting,

@@ -1,4 +1,4 @@
-//! The open connections of a port, with what is known of each of them.
+//! The open connections of a port, with the state of each of them.
 
 use std::{
     collections::HashMap,
@@ -47,7 +47,7 @@ pub(crate) struct CoarseClock {
     millis: AtomicU64,
 }
 
-/// What the table knows of a connection.
+/// State of a connection in the table.
 pub(crate) struct ConnectionState {
     pub(crate) id: u64,
     pub(crate) address: IpAddr,
@@ -84,7 +84,7 @@ pub(crate) struct OpenConnection {
     pub(crate) reason: CloseReason,
 }
 
-/// What a connection does, in the order in which connections are displaced.
+/// Activity of a connection, in the order in which connections are displaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
     Silent,

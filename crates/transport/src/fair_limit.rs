@@ -29,9 +29,9 @@ pub struct FairLimit {
     resource: Resource,
     limit: usize,
     floor: usize,
-    /// What one connection may hold at most.
+    /// The most that one connection may hold.
     ceiling: usize,
-    /// What it may hold of all resources that occupy its streams.
+    /// The most that it may hold of all resources that occupy its streams.
     streams_ceiling: usize,
     used: AtomicUsize,
 }
@@ -85,12 +85,12 @@ impl FairLimit {
         Arc::new(Self { resource, limit, floor, ceiling, streams_ceiling, used })
     }
 
-    /// What all connections hold.
+    /// Amount that all connections hold.
     pub fn used(&self) -> usize {
         self.used.load(SeqCst)
     }
 
-    /// What all connections may hold.
+    /// The most that all connections may hold.
     pub fn limit(&self) -> usize {
         self.limit
     }

@@ -1,4 +1,4 @@
-//! Recognizes the protocol of a peer that does not speak HTTP/2, and says so in the log.
+//! Recognizes the protocol of a peer that does not speak HTTP/2, and logs it.
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -1,10 +1,9 @@
 //! An HTTP/2 server for many small answers.
 //!
-//! The server calls a handler with each request, and knows nothing of what the requests mean.
+//! The server calls a handler with each request, and leaves the meaning of the request to it.
 //! [`serve`] accepts connections, bounds them, replaces them at an age and drains them at shutdown.
-//! `connection_table` says which connection makes room when there are too many.
-//! It is built on hyper. Six things differ from hyper's own loop, and each of them is described in
-//! its module:
+//! `connection_table` selects the connection that makes room when there are too many. It is built
+//! on hyper. Six things differ from hyper's own loop, and each of them is described in its module:
 //!
 //! - `write_coalescing`: responses that are ready together leave in one system call.
 //! - `inline_executor`: streams run in the task of their connection.
@@ -154,11 +153,11 @@ pub struct Reply<B> {
     pub response: Response<B>,
     /// The body of a request that was rejected before its body was read.
     pub unread: Option<RequestBody>,
-    /// What the response holds until all of it is sent.
+    /// Bytes and permit that the response holds until all of it is sent.
     pub held: Option<Held>,
 }
 
-/// What a response holds.
+/// Bytes and permit of a response.
 #[derive(Debug)]
 pub struct Held {
     /// Its bytes. `None` if they count only while they wait for the peer.

@@ -25,7 +25,7 @@ use crate::{
 /// Parts below this size are copied together, as each part keeps the buffer in memory into which
 /// the connection has read it, at up to 16 KiB.
 const SMALL_PART: usize = 4 * 1024;
-/// What an incomplete request takes besides its body, in bytes.
+/// Memory of an incomplete request besides its body, in bytes.
 const OVERHEAD: usize = 2 * 1024;
 
 /// A request body that is being read.

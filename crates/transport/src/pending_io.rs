@@ -60,7 +60,7 @@ impl PendingIo {
         }))
     }
 
-    /// What the connection holds.
+    /// The connection's share of the limits.
     pub(crate) fn share(&self) -> &Arc<ConnectionShare> {
         &self.0.share
     }

@@ -31,7 +31,7 @@ pub struct RequestBody {
 }
 
 impl RequestBody {
-    /// What the connection of the request holds.
+    /// The share of the limits of the request's connection.
     #[inline]
     pub fn connection(&self) -> &Arc<ConnectionShare> {
         self.pending.share()

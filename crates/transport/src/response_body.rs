@@ -43,7 +43,7 @@ pub(crate) struct ResponseBody<B> {
 /// A part of a response. Counts as pending until it is dropped.
 pub(crate) struct TrackedBytes {
     bytes: Bytes,
-    /// What the rest of the part counts for at its connection, in bytes.
+    /// Bytes that its connection is charged for the rest of the part.
     counted: u32,
     progress: Arc<ResponseProgress>,
 }
@@ -62,7 +62,8 @@ pub(crate) struct ResponseProgress {
     is_counted: AtomicBool,
     /// Unsent bytes that a stall guard counts in place of the connection.
     guarded: AtomicUsize,
-    /// What the response holds until all of it is sent. In a box, as most responses hold nothing.
+    /// Bytes and permit that the response holds until all of it is sent. In a box, as most
+    /// responses hold nothing.
     held: OnceLock<Box<Mutex<Held>>>,
     /// Whether the stream waits until all bytes are sent.
     awaits_sent: AtomicBool,

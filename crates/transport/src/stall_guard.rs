@@ -16,12 +16,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{fair_limit::Taken, response_body::ResponseProgress};
 
-/// What a small response counts for while it waits, in bytes: the state of its stream.
+/// Bytes charged for a small response while it waits: the state of its stream.
 const STREAM_BYTES: usize = 2 * 1024;
 
 /// How long a response that waits for its peer keeps the permit of its request.
 const PERMIT_TIME: Duration = Duration::from_secs(1);
-/// What must be sent of a response within the timeout, in bytes, or else the rest. A peer that
+/// Bytes of a response that must be sent within the timeout, or else the rest of it. A peer that
 /// takes one byte at a time would keep the response for hours.
 pub(crate) const MIN_PROGRESS: usize = 16 * 1024;
 
@@ -48,7 +48,7 @@ struct Waiting {
     stalled_at: Instant,
     /// Steps and unsent bytes of the response when `stalled_at` was set.
     seen: (u64, usize),
-    /// What the stream is counted for.
+    /// Bytes charged for the stream.
     held: Option<Taken>,
     progress: Arc<ResponseProgress>,
 }

@@ -25,7 +25,7 @@ const SOON: Duration = Duration::from_secs(10);
 /// All requests of a client share one connection.
 const MAX_CONNECTIONS: usize = 1;
 
-/// A server that runs until it is told to drain.
+/// A server that runs until it drains.
 struct Server {
     address: SocketAddr,
     admission: Arc<Admission>,

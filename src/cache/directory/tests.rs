@@ -142,7 +142,7 @@ async fn expired_and_invalidated_keys_are_not_listed() {
 }
 
 #[tokio::test]
-async fn params_are_told_apart_by_their_digest() {
+async fn params_are_distinguished_by_their_digest() {
     let test = Test::new();
     let params = [("view", "full")];
     let key = EntryKey::new(Namespace::new("a").unwrap(), "k", params.into_iter()).unwrap();
@@ -167,7 +167,7 @@ async fn position_of_another_store_begins_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn report_tells_entry_lease_and_outcome() {
+async fn report_has_entry_lease_and_outcome() {
     let test = Test::new();
     let absent = test.directory.inspect(&name("a", "k")).await.unwrap();
     assert_eq!(absent.stored, EntryInspection::default());

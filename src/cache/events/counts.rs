@@ -20,7 +20,7 @@ pub enum EventRoute {
     Stream,
 }
 
-/// What became of an event.
+/// Outcome of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EventOutcome {
     /// All of its rules are applied.

@@ -26,7 +26,7 @@ pub(super) struct RuleTable {
     is_strict: bool,
 }
 
-/// What an event invalidates.
+/// A rule of an event, parsed: its conditions and the template of its target.
 pub(super) struct Rule {
     namespace: Namespace,
     /// Values that attributes must have.
@@ -151,7 +151,7 @@ impl Rule {
         named.chain(self.when.keys().map(String::as_str)).collect()
     }
 
-    /// What an event invalidates; none if the rule does not apply to it.
+    /// The target of an event; none if the rule does not apply to it.
     pub(super) fn target(&self, event: &Event) -> Result<Option<InvalidateTarget>, Violation> {
         let has = |(name, value): (&String, &String)| event.attribute(name) == Some(value);
         if !self.when.iter().all(has) {

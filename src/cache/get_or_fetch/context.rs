@@ -100,14 +100,14 @@ impl<'a> FetchContext<'a> {
         self.read_error.as_ref().is_some_and(store::Error::is_degraded)
     }
 
-    /// What a flight needs for this key.
+    /// The job of a flight for this key.
     pub(super) fn job(&self) -> FetchJob {
         FetchJob::new(self.context, self.request)
     }
 
-    /// What this call requires of a flight.
+    /// The values that this call accepts from a flight.
     pub(super) fn requirement(&self) -> Requirement {
-        // The store cannot tell that a fresh entry is of another source.
+        // The store does not compare the sources of fresh entries.
         let other =
             self.stored.as_ref().filter(|entry| self.context.rules.is_of_other_source(entry));
         Requirement {

@@ -1,4 +1,4 @@
-//! What GetOrFetch does with the stored entry.
+//! The decision of GetOrFetch: return the stored entry, refresh it, or compute the value.
 
 use crate::cache::{FetchMode, Outcome, policy::Verdict};
 

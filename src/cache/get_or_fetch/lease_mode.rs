@@ -16,7 +16,7 @@ use crate::{
     store::{self, AcquireOutcome, Error},
 };
 
-/// What became of an attempt to get the lease.
+/// Outcome of an attempt to get the lease.
 #[expect(clippy::large_enum_variant, reason = "it is taken apart where it is returned")]
 pub(in crate::cache) enum LeaseAttempt {
     /// The call is answered.

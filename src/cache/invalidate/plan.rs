@@ -1,4 +1,4 @@
-//! What is to be invalidated in one namespace.
+//! The invalidations in one namespace.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub enum InvalidateTarget {
     KeyOfAllVersions(EntryKey),
 }
 
-/// What is to be invalidated in one namespace, besides single entries.
+/// The invalidations in one namespace, besides those of single entries.
 #[derive(Clone)]
 pub(super) struct NamespacePlan {
     pub(super) context: NamespaceContext,
@@ -145,8 +145,8 @@ fn warn_of_widened_ban(namespace: &Namespace, limits: &BanLimits, log: &Mutex<Lo
             %namespace,
             max_banned_tags = limits.max_tags,
             max_banned_patterns = limits.max_globs,
-            remedy = "raise the limits, or invalidate fewer tags and patterns; the line of the \
-                      store says if it lacks memory for bans",
+            remedy = "raise the limits, or invalidate fewer tags and patterns; a store without \
+                      memory for bans logs a line of its own",
             "the whole namespace is invalidated: its bans are too many, or more than the store has \
              room for",
         );

@@ -62,7 +62,7 @@ fn the_caller_can_tighten_the_windows_and_not_loosen_them() {
 }
 
 #[test]
-fn knowing_that_there_is_no_value_is_never_stale() {
+fn a_negative_entry_is_never_stale() {
     assert_eq!(evaluate(&entry(Kind::Negative), Timestamp(999), None), Verdict::Negative);
     assert_eq!(evaluate(&entry(Kind::Negative), Timestamp(1000), None), Verdict::Expired);
 }

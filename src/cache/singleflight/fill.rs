@@ -11,12 +11,12 @@ use crate::{
     store::{Backend, LeaseLoss, LeaseStatus, Result, RevalidateOutcome, Revalidation},
 };
 
-/// A fetched entry, and what became of it.
+/// A fetched entry, and the outcome of storing it.
 #[derive(Debug, Clone)]
 pub(in crate::cache) struct FetchedEntry {
     /// The value, or the negative entry.
     pub(in crate::cache) entry: Entry,
-    /// What became of it in the cache.
+    /// Outcome of storing it.
     pub(in crate::cache) fill: FillOutcome,
     /// Whether the origin permits caching.
     pub(in crate::cache) is_cacheable: bool,
@@ -24,7 +24,7 @@ pub(in crate::cache) struct FetchedEntry {
     pub(in crate::cache) kind: FetchKind,
 }
 
-/// What became of a fetched value in the cache.
+/// Outcome of storing a fetched value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FillOutcome {
     /// The value is stored.
@@ -158,7 +158,7 @@ impl FillPermit {
         match outcome {
             // The store has ended it.
             FillOutcome::Stored | FillOutcome::LeaseLost(_) => guard.disarm(),
-            // The stored value is not what the origin says now.
+            // The stored value differs from the origin's present answer.
             FillOutcome::Uncacheable => {
                 match store.discard(&job.key, guard.token(), Duration::ZERO, "").await {
                     Ok(_) => guard.disarm(),

@@ -26,7 +26,7 @@ use crate::{
 /// Pause between polls of the store without a notification: doubled from the first to the last.
 const FIRST_POLL_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_POLL_INTERVAL: Duration = Duration::from_millis(400);
-/// Polls in a row that may fail before the waiters are told that the store is down.
+/// Polls in a row that may fail before the waiters are answered that the store is down.
 const MAX_FAILED_POLLS: u32 = 3;
 /// Upper bound of a cool-down: a flight that cools down occupies waiter slots.
 const MAX_COOL_DOWN: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ pub(in crate::cache) struct Flight {
     is_done: bool,
 }
 
-/// What a flight does next.
+/// Next step of a flight.
 pub(super) enum NextStep {
     /// Admits waiters and polls again.
     Continue,
@@ -304,7 +304,7 @@ impl Flight {
             let outcome = FillOutcome::NotStored { degraded: error.is_degraded() };
             return NextStep::Fetch(FillPermit::unleased(outcome));
         }
-        // One lost answer says little: another caller may be computing the value.
+        // One failed poll is no proof of an outage: another caller may be computing the value.
         if error.kind.is_transient() && self.failed_polls < MAX_FAILED_POLLS {
             self.failed_polls += 1;
             return NextStep::Wait(self.poll_interval);

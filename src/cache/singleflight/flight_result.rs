@@ -1,4 +1,4 @@
-//! What a flight tells its waiters.
+//! The result of a flight for its waiters.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub(in crate::cache) enum FlightResult {
     Stored(Entry),
     /// The origin answered.
     Fetched {
-        /// The entry, and what became of it.
+        /// The entry, and the outcome of storing it.
         fetched: FetchedEntry,
         /// Whether this waiter is the one that the value was fetched for.
         is_first: bool,

@@ -81,7 +81,7 @@ pub(in crate::cache) struct FlightHandle {
     _permit: WaiterPermit,
 }
 
-/// What became of a request for a background refresh.
+/// Outcome of a request for a background refresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RefreshOutcome {
     /// The refresh opened the key: its flight must be started.
@@ -147,8 +147,8 @@ impl FlightGroup {
         LeaseGuard::acquire(&self.keeper, key, request).await
     }
 
-    /// Adds a caller to the key's flight; `None` if too many wait. The flag says that the caller
-    /// is the first, and the flight must be started.
+    /// Adds a caller to the key's flight; `None` if too many wait. The flag is set if the caller is
+    /// the first, and the flight must be started.
     pub(super) fn add_caller(
         &self,
         job: &FetchJob,

@@ -29,7 +29,7 @@ impl LeaseGuard {
         Self { held: Some((keeper.clone(), key.clone())), token }
     }
 
-    /// A token that no store knows: permission to compute a value that is not stored.
+    /// A token without a lease in the store: permission to compute a value that is not stored.
     pub(in crate::cache) fn detached() -> Self {
         Self { held: None, token: LeaseToken::random() }
     }

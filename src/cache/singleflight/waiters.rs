@@ -19,7 +19,7 @@ pub(in crate::cache) struct Requirement {
     pub(in crate::cache) force_refresh: bool,
     /// An entry that is fresh no longer than until this time is not accepted.
     pub(in crate::cache) fresher_than: Timestamp,
-    /// The caller knows that the store cannot be asked.
+    /// The caller's own read of the store has failed.
     pub(in crate::cache) skip_store: bool,
 }
 
@@ -117,7 +117,7 @@ impl<P> WaiterQueue<P> {
         self.0.iter().any(Waiter::is_caller)
     }
 
-    /// Whether every waiter knows that the store cannot be asked.
+    /// Whether the reads of all waiters have failed.
     pub(super) fn all_skip_store(&self) -> bool {
         self.0.iter().all(|waiter| waiter.requirement.skip_store)
     }

@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// A store that fails or delays its operations when it is told to.
+/// A store that fails or delays its operations as a test sets it.
 pub(in crate::cache) struct FailingStore {
     inner: Arc<dyn Backend>,
     /// Keeps the counters of the fleet.

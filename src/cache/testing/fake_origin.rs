@@ -1,4 +1,4 @@
-//! An origin that answers as it is told to.
+//! An origin whose answers a test sets.
 
 use std::{
     sync::{
@@ -25,7 +25,7 @@ use crate::{
     url_template::UrlTemplate,
 };
 
-/// An origin that answers as it is told to. Clones share their state.
+/// An origin whose answers a test sets. Clones share their state.
 #[derive(Clone)]
 pub(in crate::cache) struct FakeOrigin(Arc<FakeOriginState>);
 
@@ -100,7 +100,7 @@ impl FakeOrigin {
         *self.0.delay.lock() = delay;
     }
 
-    /// Says from now on that there is no value.
+    /// Answers from now on that there is no value.
     pub(in crate::cache) fn lose_value(&self) {
         self.0.is_not_found.store(true, Ordering::Relaxed);
     }

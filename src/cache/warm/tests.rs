@@ -90,7 +90,7 @@ async fn an_entry_that_is_fetched_elsewhere_counts_as_fresh() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn values_that_must_not_be_stored_are_told_apart() {
+async fn values_that_must_not_be_stored_are_distinguished() {
     let origin = FakeOrigin::uncacheable("v");
     let test = TestCache::of_origin(&origin, config());
     let progress = last(&test, plan(&["a"], false)).await;

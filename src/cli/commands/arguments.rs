@@ -169,7 +169,7 @@ impl FreshnessArgs {
     }
 }
 
-/// What of a value to read.
+/// The part of a value to read.
 #[derive(Debug, Args)]
 pub(super) struct ReadArgs {
     /// Print nothing of a value that has this version

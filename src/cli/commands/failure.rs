@@ -70,7 +70,7 @@ fn is_closed_pipe(error: &Error) -> bool {
     matches!(error, Error::Output(source) if source.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// What the server answered, with the field, the reason and the time to wait from its details.
+/// The server's error, with the field, the reason and the time to wait from its details.
 fn sentence(address: &str, status: &Status) -> String {
     let details = status.get_error_details();
     let mut text = format!("{address} refused the call: ");

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn request_has_all_that_the_line_says() {
+    fn request_has_all_options_of_the_line() {
         let request = parse(
             "ns k 1 --param b=2 --param a=1 --ttl 5m --tag x --tag y --kind json --if-version v",
         );

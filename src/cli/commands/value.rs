@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn json_tells_the_kinds_apart_and_keeps_documents_as_they_are() {
+    fn json_distinguishes_the_kinds_and_keeps_documents_as_they_are() {
         assert_eq!(as_json(value::Kind::Text("{}\n".into())), r#"{"text":"{}\n"}"#);
         assert_eq!(as_json(value::Kind::Data("\0".into())), r#"{"base64":"AA=="}"#);
         let document = "{\"b\":1.50,\r\n\"a\":12345678901234567890123}";

@@ -22,7 +22,7 @@ use crate::pb::{
     },
 };
 
-/// Longest silence before the server has told how often it sends.
+/// Longest silence before the server has sent its interval of heartbeats.
 const FIRST_SILENCE: Duration = Duration::from_secs(60);
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
@@ -59,7 +59,7 @@ struct Line {
     reason: Option<String>,
 }
 
-/// What is kept from one stream to the next.
+/// State that is kept from one stream to the next.
 struct Position {
     token: Bytes,
     /// Time without a message after which a stream is given up.
@@ -196,7 +196,7 @@ impl Position {
                 }
             }
             Some(Event::Heartbeat(heartbeat)) => self.token = heartbeat.resume_token.clone(),
-            // What comes next need not follow.
+            // The next events need not continue the earlier ones.
             Some(Event::Reset(_)) | None => self.token = Bytes::new(),
             Some(
                 Event::NamespaceInvalidated(_)
@@ -301,7 +301,7 @@ mod tests {
     use super::*;
     use crate::pb::v1::{ChangedKey, Heartbeat, Ready, Reset};
 
-    fn told(event: Event) -> Vec<(String, String)> {
+    fn printed(event: Event) -> Vec<(String, String)> {
         let lines = lines(WatchResponse { event: Some(event) }).unwrap();
         lines.iter().map(|line| (line.text(true), serde_json::to_string(line).unwrap())).collect()
     }
@@ -315,14 +315,14 @@ mod tests {
         let namespace = || "ns".to_owned();
         let ready = Ready { resumed: true, ..Ready::default() };
         let json = r#"{"event":"ready","resumed":true}"#;
-        assert_eq!(told(Event::Ready(ready)), [pair("ready resumed", json)]);
-        assert_eq!(told(Event::Heartbeat(Heartbeat::default())), []);
+        assert_eq!(printed(Event::Ready(ready)), [pair("ready resumed", json)]);
+        assert_eq!(printed(Event::Heartbeat(Heartbeat::default())), []);
         let json = r#"{"event":"reset","reason":"slow_reader"}"#;
-        assert_eq!(told(Event::Reset(Reset { reason: 4 })), [pair("reset slow_reader", json)]);
+        assert_eq!(printed(Event::Reset(Reset { reason: 4 })), [pair("reset slow_reader", json)]);
         let tags = TagsInvalidated { namespace: namespace(), tags: vec!["a".into(), "b\n".into()] };
         let json = r#"{"event":"tags","namespace":"ns","tags":["a","b\n"]}"#;
         let expected = [pair("tags ns a b\\n", json)];
-        assert_eq!(told(Event::TagsInvalidated(tags.encode_to_vec().into())), expected);
+        assert_eq!(printed(Event::TagsInvalidated(tags.encode_to_vec().into())), expected);
         let keys =
             ["x", ""].map(|digest| ChangedKey { key: "k".into(), params_digest: digest.into() });
         let keys = KeysChanged { namespace: namespace(), keys: keys.into() };
@@ -333,7 +333,7 @@ mod tests {
             ),
             pair("key ns k", r#"{"event":"key","namespace":"ns","key":"k","params_digest":null}"#),
         ];
-        assert_eq!(told(Event::KeysChanged(keys.encode_to_vec().into())), expected);
+        assert_eq!(printed(Event::KeysChanged(keys.encode_to_vec().into())), expected);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) struct OriginLog(Mutex<Events>);
 struct Events {
     failures: RepeatedEvent,
     /// Fetches rejected while the circuit breaker is open, and failures that opened it again.
-    left_alone: RepeatedEvent,
+    breaker_open: RepeatedEvent,
     overloads: RepeatedEvent,
 }
 
@@ -31,7 +31,7 @@ struct Events {
 #[derive(Debug, PartialEq, Eq)]
 enum Line {
     Failing(Summary),
-    LeftAlone(Summary),
+    BreakerOpen(Summary),
     Overloaded(Summary),
     Back(Summary),
     Answering(Summary),
@@ -39,7 +39,7 @@ enum Line {
 }
 
 impl OriginLog {
-    /// Records the failure of a fetch. `is_open` says whether the circuit breaker is open now.
+    /// Records the failure of a fetch. `is_open`: the circuit breaker is open now.
     #[cold]
     pub(super) fn failed(&self, namespace: &Namespace, error: &Error, is_open: bool) {
         for line in self.lines_of_failure(&error.kind, is_open) {
@@ -71,12 +71,12 @@ impl OriginLog {
             | OriginErrorKind::Invalid
             | OriginErrorKind::TooLarge => {
                 let line = events.failures.occurred().map(Line::Failing);
-                // While the origin is left alone, its reminders are enough.
-                lines.extend(line.filter(|_| !events.left_alone.is_lasting()));
+                // While the circuit breaker is open, its reminders are enough.
+                lines.extend(line.filter(|_| !events.breaker_open.is_lasting()));
             }
         }
         if is_open {
-            lines.extend(events.left_alone.occurred().map(Line::LeftAlone));
+            lines.extend(events.breaker_open.occurred().map(Line::BreakerOpen));
         }
         lines
     }
@@ -86,7 +86,7 @@ impl OriginLog {
         let is_quiet = |last_at: tokio::time::Instant| last_at.elapsed() >= QUIET_TIME;
         let mut lines = Vec::new();
         // The trial of a circuit breaker: nothing failed in the cooldown.
-        if let Some(summary) = events.left_alone.ended_if(|_| true) {
+        if let Some(summary) = events.breaker_open.ended_if(|_| true) {
             lines.push(Line::Back(summary));
             events.failures = RepeatedEvent::default();
         }
@@ -100,7 +100,7 @@ impl Line {
     fn write(self, namespace: &Namespace, cause: &str) {
         const FAILURE: &str = "check the origin's url and the service behind it; a timeout is \
                                bounded by the origin's timeout";
-        const LEFT_ALONE: &str = "check the service behind the origin: it is tried again after the \
+        const BREAKER: &str = "check the service behind the origin: it is tried again after the \
                                   origin's breaker_cooldown";
         const SHORTAGE: &str = "raise the origin's max_concurrency or max_queue, or lengthen TTLs";
         match self {
@@ -108,10 +108,10 @@ impl Line {
                 tracing::warn!(%namespace, cause, count, seconds, remedy = FAILURE,
                     "fetches from the origin fail");
             }
-            Self::LeftAlone(Summary { count, seconds }) => {
+            Self::BreakerOpen(Summary { count, seconds }) => {
                 tracing::warn!(
-                    %namespace, cause, count, seconds, remedy = LEFT_ALONE,
-                    "the origin is left alone after repeated failures"
+                    %namespace, cause, count, seconds, remedy = BREAKER,
+                    "the origin's circuit breaker is open after repeated failures"
                 );
             }
             Self::Overloaded(Summary { count, seconds }) => {
@@ -156,10 +156,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_origin_that_is_left_alone_is_logged_once_a_minute_until_it_answers() {
+    async fn an_origin_that_is_breaker_open_is_logged_once_a_minute_until_it_answers() {
         let log = OriginLog::default();
         let failed = log.lines_of_failure(&OriginErrorKind::Unreachable, true);
-        assert_eq!(failed, [Line::Failing(summary(1, 0)), Line::LeftAlone(summary(1, 0))]);
+        assert_eq!(failed, [Line::Failing(summary(1, 0)), Line::BreakerOpen(summary(1, 0))]);
         let mut lines = Vec::new();
         for _ in 0..61 {
             tokio::time::advance(SECOND).await;
@@ -167,7 +167,7 @@ mod tests {
         }
         // A trial that fails.
         lines.extend(log.lines_of_failure(&OriginErrorKind::Timeout, true));
-        assert_eq!(lines, [Line::LeftAlone(summary(61, 60))]);
+        assert_eq!(lines, [Line::BreakerOpen(summary(61, 60))]);
         assert_eq!(log.lines_of_answer(), [Line::Back(summary(63, 61))]);
         assert_eq!(log.lines_of_answer(), []);
     }

@@ -209,13 +209,13 @@ mod tests {
     }
 
     #[test]
-    fn local_errors_are_told_apart() {
+    fn local_errors_are_distinguished() {
         let io = || std::io::Error::other("broken pipe");
         for (status, outcome, is_connection_failure) in [
             (status_of(ConnectError(Box::new(io()))), CallOutcome::NotConnected, true),
             (status_of(TimeoutExpired(())), CallOutcome::TimedOut, false),
             (status_of(io()), CallOutcome::Broken, true),
-            // Only the peer can say that it has not processed the call.
+            // REFUSED_STREAM proves that the call was not processed only if the peer has sent it.
             (status_of(h2_error(h2::Reason::REFUSED_STREAM)), CallOutcome::Broken, true),
         ] {
             let actual = CallOutcome::from_status(&status);
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn peer_says_whether_it_has_processed_the_call() {
+    async fn resets_by_the_peer_show_whether_the_call_was_processed() {
         let reset = async |reason| {
             error_of_call(async |connection| {
                 let (_, mut respond) = connection.accept().await.unwrap().unwrap();

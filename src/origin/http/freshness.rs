@@ -18,8 +18,8 @@ use super::cache_control::{CacheControl, MAX_TIME, parse_seconds};
 /// belong to. All other headers are the same for all requests.
 const CHANGING_HEADERS: [&str; 5] =
     ["baggage", "if-modified-since", "if-none-match", "traceparent", "tracestate"];
-/// Difference between `Date` and the clock that says nothing: `Date` has whole seconds, and the
-/// next one may begin on the way.
+/// Difference between `Date` and the clock that is ignored: `Date` has whole seconds, and the next
+/// one may begin on the way.
 const DATE_RESOLUTION: Duration = Duration::from_secs(2);
 
 /// How long an exchange has taken, up to now.
@@ -31,7 +31,7 @@ pub(super) struct Timing {
     pub(super) now: SystemTime,
 }
 
-/// Rules of the namespace for what a response does not say.
+/// Rules of the namespace where the response has none.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Defaults {
     pub(super) ttl: Duration,
@@ -39,7 +39,7 @@ pub(super) struct Defaults {
     pub(super) stale_if_error: Duration,
 }
 
-/// How long a response may be cached. None: the response does not say.
+/// How long a response may be cached. None: the response has no such directive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Freshness {
     pub(super) no_store: bool,
@@ -164,7 +164,7 @@ fn parse_date(value: &HeaderValue) -> Option<SystemTime> {
     httpdate::parse_http_date(value.to_str().ok()?.trim()).ok()
 }
 
-/// Time that the response has spent in caches on its way, if it says so.
+/// Time that the response has spent in caches on its way, if it has an `Age`.
 fn age(headers: &HeaderMap) -> Option<Duration> {
     let age = headers.get(header::AGE)?.to_str().ok()?;
     parse_seconds(age.split(',').next()?)

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn response_says_what_existed_and_what_was_removed() {
+    fn response_has_what_existed_and_what_was_removed() {
         let removed = Some(super::super::get::tests::found_text(Outcome::Hit, Tier::Store));
         let result = DeleteResult { existed: true, deleted: true, removed };
         assert_eq!(delete_result_name(&result), "DELETED");

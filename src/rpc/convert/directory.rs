@@ -16,7 +16,7 @@ const DEFAULT_KEYS: usize = 100;
 /// Most keys that a request can ask for.
 const MAX_KEYS: usize = 1000;
 
-/// What a request lists.
+/// The keys that a request lists.
 pub(in crate::rpc) fn key_query(namespace: &str, glob: &str, token: &str) -> Checked<KeyQuery> {
     let glob = if glob.is_empty() { None } else { Some(Glob::new(glob)?) };
     let position = if token.is_empty() {

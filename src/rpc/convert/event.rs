@@ -23,7 +23,7 @@ pub(in crate::rpc) fn event(name: String, attributes: BTreeMap<String, String>) 
     Event::new(name, attributes)
 }
 
-/// What became of the targets of an event.
+/// Outcomes of the targets of an event.
 pub(in crate::rpc) fn event_target_results(result: EventResult) -> Vec<pb::EventTargetResult> {
     let convert = |(target, outcome): (InvalidateTarget, TargetOutcome)| pb::EventTargetResult {
         target: Some(pb_target(&target)),

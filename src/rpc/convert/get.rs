@@ -45,7 +45,7 @@ pub(in crate::rpc) fn consistency(consistency: i32) -> Checked<Consistency> {
         Ok(pb::Consistency::Unspecified) => Ok(Consistency::Near),
         Ok(pb::Consistency::Store) => Ok(Consistency::Store),
         Err(_) => {
-            let description = format!("is {consistency}, which this server does not know");
+            let description = format!("is {consistency}, which this server does not support");
             Err(Violation::new("consistency", description))
         }
     }
@@ -127,7 +127,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn response_says_outcome_value_and_metadata_of_the_entry() {
+    fn response_has_outcome_value_and_metadata_of_the_entry() {
         for (outcome, expected, name, status) in [
             (Outcome::Hit, pb::Outcome::Hit, "HIT", "Larder; hit"),
             (Outcome::Stale, pb::Outcome::Stale, "STALE", "Larder; hit; detail=stale"),

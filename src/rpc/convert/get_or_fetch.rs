@@ -92,7 +92,7 @@ pub(in crate::rpc) fn get_or_fetch_reply(result: GetOrFetchResult) -> GetOrFetch
     projected_reply(result, found)
 }
 
-/// A reply in which `found` says what to return of an entry.
+/// A reply in which `found` converts the entry.
 #[inline]
 pub(in crate::rpc) fn projected_reply(
     result: GetOrFetchResult,
@@ -175,7 +175,7 @@ pub(in crate::rpc) fn batch_get_or_fetch_result(
     projected_result(result, found)
 }
 
-/// As [`batch_get_or_fetch_result`], where `found` says what to return of an entry.
+/// As [`batch_get_or_fetch_result`], where `found` converts the entry.
 pub(in crate::rpc) fn projected_result(
     result: Result<GetOrFetchResult, cache::Error>,
     found: impl FnOnce(Found) -> pb::Found,

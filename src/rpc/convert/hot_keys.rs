@@ -18,7 +18,7 @@ const DEFAULT_KEYS: usize = 20;
 /// Most keys that a request can ask for.
 const MAX_KEYS: usize = 100;
 
-/// What a request asks for.
+/// A checked HotKeys request.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::rpc) struct HotKeysQuery {
     pub(in crate::rpc) namespace: Namespace,

@@ -12,7 +12,7 @@ use crate::{
 pub(in crate::rpc) enum RequestedTarget {
     /// One target.
     One(InvalidateTarget),
-    /// What the rules of an event select.
+    /// The targets that the rules of an event select.
     Event(Event),
     /// One in each namespace that matches.
     Matching(Glob, Selection),

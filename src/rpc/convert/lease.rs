@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn renewal_says_until_when_the_lease_is_held_or_why_it_is_not() {
+    fn renewal_returns_until_when_the_lease_is_held_or_why_it_is_not() {
         let expires_in = Duration::from_secs(10);
         let respond = |status| renew_response(RenewResult { status, expires_in });
         let held = respond(Some(Ok(())));

@@ -163,7 +163,7 @@ impl BatchReadOptions {
         Ok(Self { projection, touch, if_versions_not: if_versions_not.collect() })
     }
 
-    /// What to return of an entry that was found for the key with the number `index`.
+    /// The answer for an entry that was found for the key with the number `index`.
     pub(in crate::rpc) fn found(&mut self, index: usize, entry: Found) -> pb::Found {
         self.projection.if_version_not = self.if_versions_not.get(index).copied().flatten();
         let projected = self.projection.of(Some(&entry));

@@ -1,4 +1,4 @@
-//! Watch: which changes, and what there is to tell.
+//! Watch: its request, and its events.
 
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
@@ -19,7 +19,7 @@ use crate::{
 /// Most namespaces of one watch.
 const MAX_NAMESPACES: usize = 64;
 
-/// What to watch.
+/// A checked Watch request.
 #[derive(Debug)]
 pub(in crate::rpc) struct WatchCommand {
     pub(in crate::rpc) namespaces: Vec<Namespace>,
@@ -27,7 +27,7 @@ pub(in crate::rpc) struct WatchCommand {
     pub(in crate::rpc) token: Bytes,
 }
 
-/// Checks what to watch.
+/// Checks a request.
 pub(in crate::rpc) fn watch_command(request: pb::WatchRequest) -> Checked<WatchCommand> {
     check_batch_size("namespaces", request.namespaces.len(), MAX_NAMESPACES, None)?;
     let checked = |(index, name): (usize, &String)| {
@@ -46,7 +46,7 @@ pub(in crate::rpc) fn watch_command(request: pb::WatchRequest) -> Checked<WatchC
     })
 }
 
-/// The event that tells a signal.
+/// The event for a signal.
 pub(in crate::rpc) fn watch_event(
     signal: WatchSignal,
     options: &WatchOptions,

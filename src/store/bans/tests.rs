@@ -165,7 +165,7 @@ fn a_banned_key_is_hidden_whatever_its_tags_and_no_other_is() {
 }
 
 #[test]
-fn watches_are_told_of_a_banned_key_as_a_pattern_of_itself() {
+fn a_banned_key_is_published_as_a_pattern_of_itself() {
     let keys = Ban { keys: vec!["a*".to_owned()], ..Ban::default() };
     let changes = keys.changes(BanOutcome::Banned);
     let [PublishedChange::Pattern(pattern)] = &changes[..] else { panic!("{changes:?}") };

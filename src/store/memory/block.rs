@@ -9,7 +9,7 @@ use super::allocation::allocated;
 
 /// Counter of references that `Bytes` puts before an array.
 const COUNTER: usize = size_of::<usize>();
-/// What `Bytes` allocates when the bytes of a `Vec` are shared for the first time.
+/// Bytes that `Bytes` allocates when a `Vec` is shared for the first time.
 const SHARED: u64 = allocated(3 * size_of::<usize>(), align_of::<usize>());
 
 /// Builds a block of a fixed size if it is large enough, and the next one otherwise.

@@ -49,7 +49,7 @@ const RECORDS_DIVISOR: u64 = 8;
 
 macro_rules! shortages {
     ($($(#[doc = $doc:literal])+ $shortage:ident: $begins:literal, $ends:literal;)+) => {
-        /// What is not recorded for want of memory.
+        /// A kind of record that is not kept for want of memory.
         #[derive(Debug, Clone, Copy)]
         enum Shortage { $($(#[doc = $doc])+ $shortage),+ }
 

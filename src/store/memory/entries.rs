@@ -213,7 +213,7 @@ impl Entries {
         (start > 0).then_some(start)
     }
 
-    /// What is stored for a key, besides its lease. Does not mark the entry as used.
+    /// The entry that is stored for a key. Does not mark it as used.
     pub(super) fn inspect(&self, key: &HashedKey<'_>, now: Timestamp) -> Option<EntryInspection> {
         let slot = &self.slots[self.find(key)?];
         if !slot.is_alive(now, self.epoch) {

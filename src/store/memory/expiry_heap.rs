@@ -1,4 +1,4 @@
-//! The slots of a shard in the order of their expiry: a binary heap, in which each slot knows its
+//! The slots of a shard in the order of their expiry: a binary heap, in which each slot has its
 //! position.
 
 use super::slots::Slots;
@@ -86,7 +86,8 @@ impl ExpiryHeap {
         slots[index].heap_position = position as u32;
     }
 
-    /// Whether every slot is at the position that it knows, and none expires before its parent.
+    /// Whether every slot is at the position that it has recorded, and none expires before its
+    /// parent.
     #[cfg(test)]
     pub(super) fn is_consistent(&self, slots: &Slots) -> bool {
         let is_placed = |(position, index): (usize, &u32)| {

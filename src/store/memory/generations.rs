@@ -241,7 +241,7 @@ impl Generations {
         .await;
     }
 
-    /// Keys and bytes of the namespaces on `page`, sorted by name, and of the next one, which tells
+    /// Keys and bytes of the namespaces on `page`, sorted by name, and of the next one, which shows
     /// that there are more pages.
     pub(super) async fn usage(&self, page: &NamespacePage) -> Vec<(Namespace, NamespaceUsage)> {
         let mut first = BTreeMap::<Namespace, Arc<Generation>>::new();

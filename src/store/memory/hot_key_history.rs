@@ -1,4 +1,4 @@
-//! What the replicas have sampled in the last hour.
+//! The replicas' samples of the last hour.
 
 use std::collections::BTreeMap;
 

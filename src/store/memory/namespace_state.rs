@@ -1,4 +1,4 @@
-//! What is known of a namespace in all its generations.
+//! State of a namespace that outlives its generations.
 
 use std::sync::{
     Arc, OnceLock,
@@ -16,7 +16,7 @@ use crate::{
     store::LeaseLoss,
 };
 
-/// What all generations of a namespace share.
+/// State that all generations of a namespace share.
 pub(super) struct NamespaceState {
     name: Namespace,
     /// Memory of the namespace's leases and hold-offs.

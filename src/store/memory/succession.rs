@@ -21,7 +21,7 @@ impl<G> Succession<G> {
         self.current.upgrade()
     }
 
-    /// The generation `elder` is followed by `current`. Nobody may begin to use `elder` meanwhile.
+    /// The generation `elder` is followed by `current`. No call may begin to use `elder` meanwhile.
     pub(super) fn supersede(&mut self, elder: &Arc<G>, sequence: u64, current: &Arc<G>) {
         self.current = Arc::downgrade(current);
         // Otherwise only its namespace uses it.

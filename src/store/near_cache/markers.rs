@@ -1,12 +1,12 @@
-//! What is known of the generation markers of a namespace, and which copies it makes invalid.
+//! The generation markers of a namespace, as they were read, and the copies that they make invalid.
 //!
 //! An announced marker may mean that the namespace was invalidated, or that entries were banned.
 //! Until the marker was read again, no copy under it is served. Then the copies of another
 //! generation are invalid, and each of the others is compared with the bans that are newer.
 //!
-//! The marker is read after the announcement and before the next one, so that what it says holds
-//! for all changes before. A read that is in flight meanwhile belongs to the epoch in which it
-//! began: its copy is compared with every ban that was not known when it was reserved.
+//! The marker is read after the announcement and before the next one, so that it includes all
+//! changes before. A read that is in flight meanwhile belongs to the epoch in which it began: its
+//! copy is compared with every ban that was not known when it was reserved.
 
 use std::sync::{
     Arc,
@@ -19,7 +19,7 @@ use arc_swap::ArcSwapOption;
 /// before the first ban.
 pub type BanPosition = [u8; 24];
 
-/// The bans of a namespace, as the store knows them.
+/// The bans of a namespace that the store has read.
 pub trait KnownBans: Send + Sync {
     /// Whether no ban that is newer than `since` hides an entry. False if not all bans up to
     /// `until` are known.
@@ -31,7 +31,7 @@ pub trait KnownBans: Send + Sync {
 pub struct MarkerState {
     /// Id of the generation.
     pub generation: [u8; 16],
-    /// The newest ban that the shard knows.
+    /// The newest ban that was applied to the shard.
     pub position: BanPosition,
 }
 
@@ -144,7 +144,7 @@ impl Marker {
 mod tests {
     use super::*;
 
-    /// Knows the bans up to a position, of which the last one hides the key `banned`.
+    /// The bans up to a position, of which the last one hides the key `banned`.
     struct Bans(u8);
 
     impl KnownBans for Bans {

@@ -23,7 +23,7 @@ use crate::{
     store::near_cache::NearCache,
 };
 
-/// What was announced and is not yet read. Several connections share it.
+/// Announced changes that are not yet read. Several connections share them.
 #[derive(Default)]
 pub(super) struct Announced {
     news: Mutex<HashMap<Namespace, AnnouncedNews>>,
@@ -31,7 +31,7 @@ pub(super) struct Announced {
     pub(super) is_flushed: AtomicBool,
 }
 
-/// A namespace to read, with what was announced, and what is known of it.
+/// A namespace to read, with its announcements and its state.
 pub(super) type Due = (Namespace, AnnouncedNews, Arc<tokio::sync::Mutex<WatchedNamespace>>);
 
 /// The namespaces that are followed.

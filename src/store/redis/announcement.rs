@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{model::Namespace, store::Result};
 
-/// Tells the watches of a namespace, in all replicas, that all of its entries are invalid.
+/// Announces to the watches of a namespace, in all replicas, that all of its entries are invalid.
 pub(super) async fn announce_invalidation(
     pool: &RedisPool,
     schema: &KeySchema,

@@ -1,4 +1,4 @@
-//! Scripts on entries and leases that are older than a ban. Only a replica knows the bans, so these
+//! Scripts on entries and leases that are older than a ban. Only replicas evaluate bans, so these
 //! scripts return without any effect, and run again when the replica has checked the bans.
 
 use std::sync::Arc;
@@ -117,7 +117,7 @@ impl RedisStore {
     /// Begins the checks of a script on an entry.
     pub(super) async fn begin_checks(&self, key: &EntryKey) -> Result<EntryChecks> {
         let bans = self.bans.of(key.namespace());
-        self.bans.know(&bans).await?;
+        self.bans.ensure_read(&bans).await?;
         Ok(EntryChecks { bans, attempts: Attempts::default() })
     }
 

@@ -1,4 +1,4 @@
-//! The log of bans of one namespace, as a replica knows it. `scripts/ban_log.lua` has the layout of
+//! A replica's copy of the log of bans of one namespace. `scripts/ban_log.lua` has the layout of
 //! the log in Redis.
 
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ pub(super) fn encode_key(key: &str) -> Vec<u8> {
     [&[KEY_PREFIX], key.as_bytes()].concat()
 }
 
-/// What a replica knows of the log of a namespace.
+/// A replica's copy of the log of a namespace.
 #[derive(Default)]
 pub(super) struct BanLog {
     head: Position,
@@ -110,7 +110,7 @@ impl BanLog {
             return;
         }
         self.head = part.head;
-        // Bans that were dropped here are not told again.
+        // Later parts do not have the bans that were dropped here.
         let has_dropped = part.dropped > self.dropped;
         self.dropped = self.dropped.max(part.dropped);
         let held_until = part.hold_offs.iter().map(|(_, until)| Timestamp(*until)).max();
@@ -290,8 +290,8 @@ mod tests {
         assert!(log.table().refuses_fill(1, "k*", &[], NOW) && bans(&log, 0, "a"));
         let mut news = part(true, position(1, 1), &[("a", 1)]);
         news.tags.push((encode_key("k*"), 1));
-        let told = news.newer_than(Position::default());
-        assert_eq!(told, Some((vec!["a".to_owned()], vec!["k\\*".to_owned()])));
+        let newer = news.newer_than(Position::default());
+        assert_eq!(newer, Some((vec!["a".to_owned()], vec!["k\\*".to_owned()])));
     }
 
     /// A new ban must not visit the others, of which there may be 100,000.
@@ -299,7 +299,7 @@ mod tests {
     fn bans_are_visited_only_when_some_are_dropped_or_a_hold_off_has_ended() {
         let mut log = BanLog::default();
         log.apply(part(true, position(1, 1), &[("a", 1)]), NOW);
-        // What a visit would drop.
+        // A tag that a visit would drop.
         log.table.insert_tag("witness", 0, Timestamp(0));
         log.apply(part(false, position(2, 2), &[("b", 2)]), NOW);
         assert_eq!(log.table().tag_count(), 3);
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_newer_is_told_unless_something_is_missing() {
+    fn newer_bans_are_returned_unless_some_are_missing() {
         let newer = |part: LogPart, since| part.newer_than(since).map(|(tags, _)| tags);
         let part = |is_all| part(is_all, position(3, 3), &[("a", 1), ("b", 3)]);
         assert_eq!(newer(part(false), position(1, 1)), Some(vec!["b".to_owned()]));

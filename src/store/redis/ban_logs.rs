@@ -1,12 +1,12 @@
-//! What a replica knows of the bans of the namespaces, and how it learns of them.
+//! A replica's copies of the logs of bans, and how they are kept up to date.
 //!
 //! # Coherence
 //!
 //! A ban is appended to the log of its namespace, and then the marker of each shard is moved to its
-//! position. So the marker that is read together with an entry tells whether the replica knows all
-//! bans: if the marker is ahead, the replica reads the log. A marker that is behind was restored by
-//! a failover, or is about to be moved: what the replica knows counts. A position that the log does
-//! not know belongs to bans that a failover has lost, and ends the generation of its shard.
+//! position. So the marker that is read together with an entry shows whether the replica's copy of
+//! the log is complete: if the marker is ahead, the replica reads the log. A marker that is behind
+//! was restored by a failover, or is about to be moved: the copy counts. A position that the log
+//! lacks belongs to bans that a failover has lost, and ends the generation of its shard.
 //!
 //! The logs that a replica has cached come from one server. They are read again from another
 //! server, and after the connection on which Redis announces new bans was lost.
@@ -81,11 +81,13 @@ pub(super) struct NamespaceBans {
     /// When the last read failed, and why.
     reading: Mutex<Option<(Instant, Error)>>,
     is_advancing: AtomicBool,
-    /// What the last move of all markers has come to.
+    /// Outcome of the last move of all markers.
     moving: Mutex<LastMove>,
     /// The newest ban when the last complete sweep began, and when it ended.
     swept: parking_lot::Mutex<Option<(u64, Instant)>>,
-    /// Whether an announced ban is being read.
+    /// Whether a ban was announced since the last question for the log.
+    has_news: AtomicBool,
+    /// Whether announced bans are being read.
     is_following: AtomicBool,
 }
 
@@ -182,7 +184,7 @@ impl BanLogs {
         position.sequence >= until && bans.known.read().log.is_known(position)
     }
 
-    /// Changes whenever what is known must be read again.
+    /// Changes whenever the logs must be read again.
     #[inline]
     pub(super) fn epoch(&self) -> u64 {
         self.health().ban_epoch()
@@ -206,7 +208,7 @@ impl BanLogs {
 
     /// Reads the log unless it is known.
     #[inline]
-    pub(super) async fn know(&self, bans: &NamespaceBans) -> Result<()> {
+    pub(super) async fn ensure_read(&self, bans: &NamespaceBans) -> Result<()> {
         let epoch = self.epoch();
         if bans.without_bans_in.load(Ordering::Acquire) == epoch + 1
             || bans.known.read().is_known_until(0, epoch)
@@ -219,17 +221,29 @@ impl BanLogs {
     /// Redis has announced a ban of the namespace.
     pub(super) fn on_ban(&self, namespace: &str) {
         let Some(bans) = self.0.namespaces.get(namespace) else { return };
-        // A ban that is missed here is met with the next marker.
-        if bans.is_following.swap(true, Ordering::AcqRel) {
+        bans.has_news.store(true, Ordering::SeqCst);
+        if bans.is_following.swap(true, Ordering::SeqCst) {
             return;
         }
         let logs = self.clone();
         tokio::spawn(async move {
-            let next = bans.known.read().log.head().sequence + 1;
-            if let Err(error) = logs.read(&bans, next).await {
-                tracing::debug!(%error, namespace = %bans.namespace, "cannot read new bans");
+            loop {
+                while bans.has_news.swap(false, Ordering::SeqCst) {
+                    let now = Instant::now();
+                    let read = logs.read_unless(&bans, |known, epoch| known.is_of(now, epoch));
+                    // A ban that is missed here is met with the next marker.
+                    if let Err(error) = read.await {
+                        tracing::debug!(%error, namespace = %bans.namespace, "cannot read new bans");
+                    }
+                }
+                bans.is_following.store(false, Ordering::SeqCst);
+                // One that was announced just now has not begun a task of its own.
+                if !bans.has_news.load(Ordering::SeqCst)
+                    || bans.is_following.swap(true, Ordering::SeqCst)
+                {
+                    break;
+                }
             }
-            bans.is_following.store(false, Ordering::Release);
         });
     }
 
@@ -304,7 +318,7 @@ impl BanLogs {
         }
     }
 
-    /// What is known of the log, for a question about the rest.
+    /// State of the copy, for a request for the rest of the log.
     pub(super) fn ask(&self, bans: &NamespaceBans) -> Asked {
         bans.known.read().ask(self.epoch())
     }
@@ -371,6 +385,7 @@ impl NamespaceBans {
             is_advancing: AtomicBool::new(false),
             moving: Mutex::default(),
             swept: parking_lot::Mutex::default(),
+            has_news: AtomicBool::new(false),
             is_following: AtomicBool::new(false),
         }
     }

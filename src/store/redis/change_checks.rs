@@ -21,12 +21,13 @@ use crate::{
     store::Result,
 };
 
-/// Bans that are told one by one. More of them are told as an invalidation of the namespace.
+/// Bans that are published one by one. More of them are published as an invalidation of the
+/// namespace.
 const MAX_BANS: u64 = 1000;
-/// Tags and patterns that are told one by one.
+/// Tags and patterns that are published one by one.
 const MAX_TARGETS: usize = 10_000;
 
-/// What Redis has announced of a namespace, besides entries.
+/// Changes of a namespace that Redis has announced, besides entries.
 #[derive(Debug, Default)]
 pub(super) struct AnnouncedNews {
     /// Shards whose marker has changed.
@@ -35,7 +36,7 @@ pub(super) struct AnnouncedNews {
     pub(super) is_invalidated: bool,
 }
 
-/// Reads markers and bans, and publishes what they tell.
+/// Reads markers and bans, and publishes the invalidations.
 #[derive(Clone)]
 pub(super) struct ChangeChecks {
     pool: RedisPool,
@@ -54,7 +55,7 @@ impl ChangeChecks {
         Self { pool, schema, bans, hub }
     }
 
-    /// What is in Redis now. Changes of it are announced already.
+    /// The state in Redis now. Changes of it are announced already.
     pub(super) async fn begin(&self, namespace: &Namespace) -> Result<WatchedNamespace> {
         let watched = self.read_all(namespace).await?;
         self.set_proof(namespace, &watched);
@@ -152,7 +153,7 @@ impl MissedChanges for ChangeChecks {
     async fn missed(&self, namespace: &Namespace, proof: &Proof) -> Option<Vec<PublishedChange>> {
         let watched = self.read_all(namespace).await.ok()?;
         let server = self.pool.health().server().process_id();
-        let since = watched.told_at(proof, server)?;
+        let since = watched.published_at(proof, server)?;
         self.bans_since(namespace, since, watched.head()).await.ok()?
     }
 }

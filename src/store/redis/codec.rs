@@ -26,7 +26,7 @@
 //!   61+n        value
 //! ```
 //!
-//! Numbers are big-endian. The scripts write the part before the version, because only they know
+//! Numbers are big-endian. The scripts write the part before the version, because only they have
 //! the generation and the server's time; they use the same offsets. An entry of another format or
 //! with unknown flags counts as missing, so that replicas of two releases can share one Redis.
 //!
@@ -234,13 +234,13 @@ pub(super) fn position_of_entry(stored: &[u8]) -> Position {
 }
 
 /// Bytes before the value of an entry, of which the first [`MAX_HEADER_BYTES`] or all are given;
-/// none if this release does not know its format.
+/// none if this release cannot decode its format.
 pub(super) fn value_offset(stored: &[u8]) -> Option<usize> {
     let shift = shift_of(stored).filter(|shift| stored[FLAGS_AT + shift] == 0)?;
     Some(HEADER_BYTES + shift + usize::from((&stored[LENGTH_AT + shift..]).get_u16()))
 }
 
-/// When an entry was created, and until when it is fresh; none if this release does not know its
+/// When an entry was created, and until when it is fresh; none if this release cannot decode its
 /// format.
 pub(super) fn times(stored: &[u8]) -> Option<(Timestamp, Timestamp)> {
     let shift = shift_of(stored)?;
@@ -257,8 +257,8 @@ pub(super) fn decode_tags(head: &[u8]) -> Option<Vec<String>> {
     Extensions::decode(extensions, version, None).map(|extensions| extensions.tags)
 }
 
-/// Bytes of the position in an entry, which all later parts follow; none if the entry is of a
-/// format that this release does not know.
+/// Bytes of the position in an entry, which all later parts follow; none if this release cannot
+/// decode the entry's format.
 fn shift_of(stored: &[u8]) -> Option<usize> {
     let shift = match *stored.first()? {
         POSITIONED_FORMAT => POSITION_BYTES,
@@ -268,7 +268,7 @@ fn shift_of(stored: &[u8]) -> Option<usize> {
     (stored.len() >= HEADER_BYTES + shift).then_some(shift)
 }
 
-/// Decodes an entry; none if it is of a format or kind that this release does not know.
+/// Decodes an entry; none if this release has no such format or kind.
 pub(super) fn decode(mut stored: Bytes) -> Result<Option<Entry>, CorruptEntry> {
     let Some(shift) = shift_of(&stored).filter(|shift| stored[FLAGS_AT + shift] == 0) else {
         return Ok(None);

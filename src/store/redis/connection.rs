@@ -189,12 +189,12 @@ impl PoolHealth {
         })
     }
 
-    /// Changes whenever what is known of bans must be read again.
+    /// Changes whenever the logs of bans must be read again.
     pub(super) fn ban_epoch(&self) -> u64 {
         self.ban_epoch.load(Ordering::Acquire)
     }
 
-    /// What is known of bans may be outdated.
+    /// The copies of the logs of bans may be outdated.
     pub(super) fn forget_bans(&self) {
         self.ban_epoch.fetch_add(1, Ordering::AcqRel);
     }

@@ -1,4 +1,4 @@
-//! What Redis holds for one key.
+//! The state of one key in Redis.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ impl RedisStore {
         let lease_ttl = Duration::from_millis(number());
         let mut found = EntryInspection { stored_bytes, ..EntryInspection::default() };
         let bans = self.bans.of(key.namespace());
-        self.bans.know(&bans).await?;
+        self.bans.ensure_read(&bans).await?;
         if let Some(stored) = stored {
             let since = codec::position_of_entry(&stored);
             found.is_invalidated = !codec::is_in_generation(&stored, &marker);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn lease_records_are_told_apart() {
+    fn lease_records_are_distinguished() {
         let (token, current, old) = ([7; 16], [1; 16], [2; 16]);
         let seen = |record: Vec<u8>| lease_state(&record, &current, NOW, TTL);
         let is = |state, remaining| Some(LeaseInspection { state, remaining });

@@ -19,7 +19,7 @@ use redis::{ErrorKind as Redis, RedisError, ServerErrorKind as Server};
 
 use crate::store::{Error, ErrorKind};
 
-/// What an error says about the server.
+/// The meaning of an error for the server as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// No operation works.
@@ -30,7 +30,7 @@ pub(super) enum Meaning {
     Full,
     /// Another server has the data, or takes the writes.
     WrongServer,
-    /// This one operation cannot work, which says nothing about the others.
+    /// This one operation cannot work; the others are not concerned.
     Defect,
 }
 
@@ -229,7 +229,7 @@ impl Fault {
         }
     }
 
-    /// The fault by a code that the client library does not know.
+    /// The fault by a code that the client library does not parse.
     fn of_code(code: &str, detail: &str) -> Self {
         match code {
             "NOAUTH" | "WRONGPASS" => Self::Authentication,

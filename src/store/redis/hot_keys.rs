@@ -1,5 +1,5 @@
-//! What the replicas have sampled of the keys that are read: one hash per namespace and bucket,
-//! with a field per replica.
+//! The replicas' samples of the keys that are read: one hash per namespace and bucket, with a field
+//! per replica.
 
 use redis::Value;
 

@@ -153,13 +153,13 @@ impl KeySchema {
         format!("{}:{{stats}}:replica:{replica:016x}", self.prefix)
     }
 
-    /// What the replicas have sampled of the keys of a namespace in a bucket.
+    /// The replicas' samples of the keys of a namespace in a bucket.
     pub(super) fn hot_keys(&self, window: Window, bucket: u64, namespace: &Namespace) -> String {
         let seconds = window.bucket_ms / 1000;
         format!("{}:{{stats}}:hot:{seconds}s:{bucket}:{namespace}", self.prefix)
     }
 
-    /// What the replicas agree on about the clock.
+    /// The shared state of the clock.
     pub(super) fn clock(&self) -> String {
         format!("{}:{{clock}}", self.prefix)
     }
@@ -371,7 +371,7 @@ mod tests {
     proptest! {
         /// A ban, a sweep or an announcement of a namespace never concerns another one.
         #[test]
-        fn names_of_namespaces_are_told_apart(
+        fn names_of_namespaces_are_distinguished(
             one in "[a-z0-9_.-]{1,6}",
             two in "[a-z0-9_.-]{1,6}",
             key in "[a-z:{}*?\\[\\]\\\\]{1,8}",
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn bans_and_invalidations_are_told_apart() {
+    fn bans_and_invalidations_are_distinguished() {
         let schema = KeySchema::new("larder", 64);
         let user = Namespace::new("user").unwrap();
         let [head, ..] = schema.ban_log(&user);

@@ -1,10 +1,10 @@
 //! A connection on which Redis announces changed leases and new bans. So waiters learn of a stored
 //! value when it is stored, through whichever replica, and the replica learns of bans early.
 //!
-//! This only saves time. Waiters also poll the store from time to time, and markers tell of bans.
-//! So a lost announcement costs time and nothing else, and a server without client tracking is
-//! merely slower. While announcements are lost, known bans are read again from time to time: a
-//! failover may have changed them.
+//! This only saves time. Waiters also poll the store from time to time, and markers reveal bans. So
+//! a lost announcement costs time and nothing else, and a server without client tracking is merely
+//! slower. While announcements are lost, known bans are read again from time to time: a failover
+//! may have changed them.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
 //! Generation markers. A marker has the id of the generation of a shard's entries, and the position
-//! of the newest ban that the shard knows; no position if the namespace had no ban.
+//! of the newest ban that was applied to the shard; no position if the namespace had no ban.
 
 /// Size of the id of a generation.
 pub(super) const GENERATION_BYTES: usize = 16;
@@ -9,8 +9,8 @@ const ID_BYTES: usize = 16;
 
 /// A position in the log of bans of a namespace: a ban, or zero for the time before the first one.
 ///
-/// After a failover that lost the newest bans, other bans get their numbers. The random id tells
-/// them apart.
+/// After a failover that lost the newest bans, other bans get their numbers. The random id
+/// distinguishes them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Position {
     /// Number of the ban, from 1 on.

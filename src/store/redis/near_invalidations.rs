@@ -155,7 +155,7 @@ fn apply(schema: &KeySchema, near: &NearCache, invalidation: Invalidation<'_>) {
 }
 
 /// Checks that the server answers and is still the primary: a server that became a replica may lag
-/// behind the new primary, which acknowledges the writes. HELLO tells the role, changes nothing,
+/// behind the new primary, which acknowledges the writes. HELLO returns the role, changes nothing,
 /// and is permitted to users with few rights.
 pub(super) async fn heartbeat(tracking: &ClientTracking) -> RedisResult<()> {
     let Value::Map(fields) = tracking.query(&redis::cmd("HELLO")).await? else {

@@ -1,5 +1,6 @@
 //! Reads the generation markers of the namespaces with a near cache when they were announced, so
-//! that the near cache can tell a ban from an invalidation. `store/near_cache/markers.rs` says why.
+//! that the near cache can distinguish a ban from an invalidation. `store/near_cache/markers.rs`
+//! explains why.
 
 use std::{sync::Arc, time::Duration};
 
@@ -72,7 +73,7 @@ impl MarkerReader {
             return Err(unexpected("MGET"));
         };
         let markers: Vec<Option<MarkerState>> = markers.iter().map(state_of).collect();
-        self.know(namespace, &markers).await?;
+        self.read_bans(namespace, &markers).await?;
         let bans = self.bans.of(namespace);
         let known: Arc<dyn KnownBans> = Arc::new(NearBans { logs: self.bans.clone(), bans });
         // Markers of another server do not match the announcements of this one.
@@ -85,7 +86,11 @@ impl MarkerReader {
     }
 
     /// Reads the log up to the newest marker.
-    async fn know(&self, namespace: &Namespace, markers: &[Option<MarkerState>]) -> Result<()> {
+    async fn read_bans(
+        &self,
+        namespace: &Namespace,
+        markers: &[Option<MarkerState>],
+    ) -> Result<()> {
         let sequence = |state: &MarkerState| Position::from(&state.position[..]).sequence;
         let newest = markers.iter().flatten().map(sequence).max();
         self.bans.read(&self.bans.of(namespace), newest.unwrap_or(0)).await

@@ -27,7 +27,8 @@ macro_rules! outages {
         $(#[doc = $doc:literal])+
         $outage:ident: $target:literal, $begins:literal, $ends:literal;
     )+) => {
-        /// What does not work. Each kind has its own target, so that alerts can be routed by it.
+        /// A kind of operation that does not work. Each kind has its own target, so that alerts can
+        /// be routed by it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(super) enum Outage { $($(#[doc = $doc])+ $outage),+ }
 

@@ -77,7 +77,7 @@ pub struct PoolState {
     pub server_changes: u64,
     /// Times that the server's clock was set.
     pub clock_steps: u64,
-    /// What the store's clock is ahead of the server's, in milliseconds.
+    /// Lead of the store's clock over the server's, in milliseconds.
     pub clock_ahead_ms: u64,
 }
 
@@ -105,7 +105,7 @@ impl RedisPool {
     /// Creates a pool that connects when it is first used.
     pub(super) fn new(options: &PoolOptions, near: Arc<NearCache>) -> Result<Self> {
         use secrecy::ExposeSecret as _;
-        // With RESP3, the client library tells when a connection has ended.
+        // With RESP3, the client library reports when a connection has ended.
         let url = options.url.expose_secret();
         let (client, fallback) =
             (client(url, ProtocolVersion::RESP3)?, client(url, ProtocolVersion::RESP2)?);
@@ -149,7 +149,7 @@ impl RedisPool {
         &self.health.clock
     }
 
-    /// What the connections of the pool share.
+    /// State that the connections of the pool share.
     pub(super) fn health(&self) -> &Arc<PoolHealth> {
         &self.health
     }
@@ -202,7 +202,7 @@ impl RedisPool {
         self.send(Each(commands), Retry::Idempotent, used).await
     }
 
-    /// Calls a script, and loads it first if the server does not know it.
+    /// Calls a script, and loads it first if the server does not have it.
     pub(super) async fn eval(&self, script: &Script, call: &Cmd, retry: Retry) -> Result<Value> {
         match self.query(call, retry).await {
             Err(error) if is_unknown_script(&error) => {

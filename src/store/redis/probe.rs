@@ -65,7 +65,8 @@ impl RedisStore {
                 return Err(error.into());
             }
             if !fault.is_unhealthy() {
-                // What refuses a PING refuses everything: it may be a proxy without a server.
+                // A server that refuses PING refuses everything: it may be a proxy without a
+                // server.
                 health.faults.met(Fault::Unusable, &words(&error));
                 return Err(Error::new(Fault::Unusable.kind(), words(&error)));
             }
@@ -80,7 +81,7 @@ impl RedisStore {
             Some(Err(error)) => health.faults.met(Fault::of(&error), &words(&error)),
             None => {}
         }
-        // Servers and proxies may not know HELLO.
+        // Servers and proxies may not support HELLO.
         if hello.is_some_and(|hello| hello.is_ok_and(|hello| is_replica(&hello))) {
             health.faults.met(Fault::ReadOnly, &"role:slave");
             health.replace(&handle);
@@ -97,8 +98,8 @@ impl RedisStore {
         Ok(())
     }
 
-    /// Writes what this replica knows about the clock, if Redis does not know it yet. Concurrent
-    /// writes of replicas may undo one another; the next probes repeat them.
+    /// Writes the state of the clock that Redis does not have yet. Concurrent writes of replicas
+    /// may undo one another; the next probes repeat them.
     async fn share_clock(&self, SharedState { clock: shared, shards }: SharedState) {
         static REFUSED: Once = Once::new();
         let clock = self.pool.clock();
@@ -122,7 +123,7 @@ impl RedisStore {
         if let Some(error) = errors.into_iter().find(|error| Fault::of(error) == Fault::Permission)
         {
             REFUSED.call_once(|| {
-                tracing::warn!(%error, "Redis does not keep what the replicas know of its clock");
+                tracing::warn!(%error, "Redis does not store the shared state of its clock");
             });
         }
     }
@@ -196,7 +197,7 @@ fn probed_commands(keys: &[String; 2]) -> Pipeline {
     commands
 }
 
-/// What the replicas of a fleet share besides entries.
+/// State that the replicas of a fleet share besides entries.
 #[derive(Debug, PartialEq, Eq)]
 struct SharedState {
     clock: SharedClock,

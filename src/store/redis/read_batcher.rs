@@ -39,7 +39,7 @@ const MAX_BATCH_BYTES: usize = 256 * 1024;
 /// Assumed size of an entry before any was read, in bytes.
 const INITIAL_ENTRY_BYTES: usize = 16 * 1024;
 
-/// What a read of an entry needs.
+/// Keys and bans for a read of an entry.
 pub(super) struct Read {
     pub(super) keys: EntryKeys,
     pub(super) bans: Arc<NamespaceBans>,

@@ -1,11 +1,11 @@
-//! What is sent to Redis in one round trip.
+//! The commands that are sent to Redis in one round trip.
 
 use redis::{Cmd, Pipeline, RedisError, Value, aio::MultiplexedConnection};
 
 use super::connection::error_or_value;
 use crate::store::{Error, ErrorKind};
 
-/// What is sent in one round trip.
+/// The commands that are sent in one round trip.
 pub(super) trait Request: Sync {
     type Answer: Send;
 

@@ -17,10 +17,10 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::fault::Fault;
 use crate::store::near_cache::NearCache;
 
-/// What a server says about itself.
+/// Identity of a server, from its INFO.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ServerInfo {
-    /// Random id of the server's process; none if it is not told.
+    /// Random id of the server's process; none if the server does not report it.
     pub(super) run_id: Option<String>,
     pub(super) is_replica: bool,
 }
@@ -36,7 +36,7 @@ pub(super) struct ServerIdentity {
 // === impl ServerInfo ===
 
 impl ServerInfo {
-    /// Asks the server on a new connection. A server or a proxy that refuses to tell is unknown.
+    /// Asks the server on a new connection. A server or a proxy that refuses INFO is unknown.
     pub(super) async fn ask(connection: &mut MultiplexedConnection) -> RedisResult<Self> {
         let mut info = redis::cmd("INFO");
         info.arg("server").arg("replication");
@@ -79,7 +79,7 @@ impl ServerIdentity {
     }
 
     /// Records the server of a new connection. If it is another one, `retire` runs, and then the
-    /// near cache is dropped: what it holds was said by the former server.
+    /// near cache is dropped: its copies are of the former server.
     pub(super) fn meet<T>(&self, server: &ServerInfo, retire: impl FnOnce() -> T) -> Option<T> {
         let run_id = server.run_id.as_ref()?;
         let mut current = self.run_id.lock();
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn info_tells_the_process_and_the_role() {
+    fn info_has_the_process_and_the_role() {
         let info = "# Server\r\nredis_version:7.0.15\r\nrun_id:abc\r\n\r\n# Replication\r\nrole:";
         assert_eq!(ServerInfo::parse(&format!("{info}master\r\n")), server("abc"));
         assert!(ServerInfo::parse(&format!("{info}slave\r\n")).is_replica);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn another_server_retires_what_the_former_one_said() {
+    fn another_server_retires_the_copies_of_the_former_one() {
         let identity = ServerIdentity::new(NearCache::new(1));
         assert_eq!(identity.meet(&server("a"), || 1), None, "the first server");
         assert_eq!(identity.meet(&server("a"), || 2), None, "the same server");

@@ -183,7 +183,7 @@ impl StatsHash {
             if field == SINCE {
                 read.since = Some(Timestamp(count));
             }
-            // A replica of a later release may have counters that this release does not know.
+            // A replica of a later release may have counters that this release lacks.
             let Some((namespace, name)) = field.split_once(SEPARATOR) else { continue };
             let Some(cell) = cell_of(name) else { continue };
             let counts = match read.counts.get_mut(namespace) {

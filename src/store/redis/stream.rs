@@ -1,6 +1,6 @@
 //! Opening of connections whose written bytes are counted.
 //!
-//! The client library tells that a connection has ended, and not whether a command was written
+//! The client library reports that a connection has ended, and not whether a command was written
 //! before. A command during which no byte was written was surely not applied. With TLS, bytes count
 //! as written when the TLS layer takes them.
 

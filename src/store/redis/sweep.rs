@@ -1,9 +1,9 @@
 //! The sweep: finds the entries that are older than a ban, removes those that it hides, and drops
 //! the bans that no entry can need any more. The method is Varnish's ban lurker.
 //!
-//! A pass visits all keys of Redis once (SCAN), in paced steps, for all namespaces with bans that
-//! this replica knows of. A lock in Redis keeps the replicas from sweeping at the same time. It
-//! only saves work: several passes at once would be safe.
+//! A pass visits all keys of Redis once (SCAN), in paced steps, for all namespaces with bans in
+//! this replica's copies of the logs. A lock in Redis keeps the replicas from sweeping at the same
+//! time. It only saves work: several passes at once would be safe.
 //!
 //! # What may be removed
 //!
@@ -20,8 +20,8 @@
 //! - A shard that a failover sets back may get entries again that are older than a dropped ban.
 //!   They are older than the number in the log, and invalid.
 //! - If the log itself is set back, the number is set back with it, and the bans are there again.
-//!   Positions of the lost part are told apart by their ids, as always. If that happens during a
-//!   pass, the log does not know the ban at which the pass began, and nothing is dropped.
+//!   Positions of the lost part are distinguished by their ids, as always. If that happens during a
+//!   pass, the log lacks the ban at which the pass began, and nothing is dropped.
 //! - A marker that a failover has set back hands an old position to new entries, until the first
 //!   read moves it forward. They may be older than the number, which costs a miss.
 //!
@@ -67,7 +67,7 @@ pub struct SweepOptions {
     pub keys_per_second: u32,
 }
 
-/// What the sweep of this replica has done.
+/// Counters of this replica's sweep.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct SweepStats {
     /// Complete passes.

@@ -1,5 +1,5 @@
 //! Recognises that `store.url` and the port disagree about TLS. Then each side waits for the other
-//! or does not understand it, and the error of the connection does not say why.
+//! or does not understand it, and the error of the connection does not show why.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -30,7 +30,7 @@ pub(super) struct TlsCheck(tokio::sync::Mutex<Option<(Instant, Option<&'static s
 
 impl TlsCheck {
     /// How the port and the URL of `client` disagree about TLS; none if they agree, or if the port
-    /// does not tell within `limit`.
+    /// does not answer within `limit`.
     pub(super) async fn disagreement(
         &self,
         client: &Client,

@@ -1,7 +1,7 @@
-//! What the markers and the log of bans of a watched namespace tell about its invalidations.
+//! The invalidations of a watched namespace, from its markers and its log of bans.
 //!
 //! A ban takes effect when the markers of all shards are at it. A watcher that learns of it before
-//! could read a banned entry again, and keep it. So a ban is told again with each marker that
+//! could read a banned entry again, and keep it. So a ban is published again with each marker that
 //! moves, until all of them are at it.
 
 use xxhash_rust::xxh3::xxh3_128;
@@ -9,14 +9,14 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::marker::{GENERATION_BYTES, POSITION_BYTES, Position};
 use crate::changes::Proof;
 
-/// The markers of a namespace, and the bans that were told.
+/// The markers of a namespace, and the bans that were published.
 #[derive(Debug)]
 pub(super) struct WatchedNamespace {
     /// By shard; `None` if the shard has none.
     markers: Vec<Option<KnownMarker>>,
     head: Position,
     /// The newest ban that was published after it took effect.
-    told: Position,
+    published: Position,
 }
 
 /// A part of what is in Redis.
@@ -27,7 +27,7 @@ pub(super) struct Reading {
     pub(super) head: Option<Vec<u8>>,
 }
 
-/// What watches must be told.
+/// Changes to publish.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum News {
     Nothing,
@@ -44,12 +44,12 @@ struct KnownMarker {
 }
 
 impl WatchedNamespace {
-    /// What is in Redis before any change. `reading` has all markers.
+    /// The state in Redis before any change. `reading` has all markers.
     pub(super) fn new(reading: Reading) -> Self {
         let markers = reading.markers.iter().map(|(_, marker)| KnownMarker::of(marker)).collect();
         let head = position_of_head(reading.head.as_deref());
-        let mut watched = Self { markers, head, told: Position::default() };
-        watched.told = watched.in_effect();
+        let mut watched = Self { markers, head, published: Position::default() };
+        watched.published = watched.in_effect();
         watched
     }
 
@@ -71,12 +71,12 @@ impl WatchedNamespace {
         {
             // The log was lost, and begins anew.
             is_invalidated = true;
-            self.told = Position::default();
+            self.published = Position::default();
         }
-        let since = self.told;
+        let since = self.published;
         let in_effect = self.in_effect();
-        if in_effect.sequence > self.told.sequence {
-            self.told = in_effect;
+        if in_effect.sequence > self.published.sequence {
+            self.published = in_effect;
         }
         if is_invalidated {
             News::Invalidated
@@ -92,20 +92,20 @@ impl WatchedNamespace {
         self.head
     }
 
-    /// What proves that later markers and a later log tell all invalidations since; `None` if they
-    /// would not.
+    /// Proof that later markers and a later log show all invalidations since; `None` if they would
+    /// not.
     pub(super) fn proof(&self, server: u64) -> Option<Proof> {
         let hash = self.generations()?;
         let mut proof = [0; 24 + POSITION_BYTES];
         proof[..8].copy_from_slice(&server.to_be_bytes());
         proof[8..24].copy_from_slice(&hash.to_be_bytes());
-        proof[24..].copy_from_slice(&self.told.encode());
+        proof[24..].copy_from_slice(&self.published.encode());
         (server != 0).then_some(Proof(proof))
     }
 
     /// The newest published ban when `proof` was made; none if the namespace was invalidated
     /// since.
-    pub(super) fn told_at(&self, proof: &Proof, server: u64) -> Option<Position> {
+    pub(super) fn published_at(&self, proof: &Proof, server: u64) -> Option<Position> {
         let own = self.proof(server)?;
         (own.0[..24] == proof.0[..24]).then(|| Position::from(&proof.0[24..]))
     }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ban_is_told_until_all_markers_are_at_it() {
+    fn a_ban_is_published_until_all_markers_are_at_it() {
         let mut watched = watched();
         assert_eq!(watched.update(reading(&[], 1)), News::Nothing);
         assert_eq!(watched.update(reading(&[], 2)), News::BannedSince(position(1)));
@@ -189,17 +189,17 @@ mod tests {
     }
 
     #[test]
-    fn a_ban_that_is_over_at_once_is_told_once() {
+    fn a_ban_that_takes_effect_at_once_is_published_once() {
         let mut watched = watched();
         let markers = [(0, marker(1, 2)), (1, marker(2, 2))];
         assert_eq!(watched.update(reading(&markers, 2)), News::BannedSince(position(1)));
         assert_eq!(watched.update(reading(&markers, 2)), News::Nothing);
-        // A replica that does not know the ban begins the generation of a shard.
+        // A replica that has not read the ban begins the generation of a shard.
         assert_eq!(watched.update(reading(&[(2, marker(3, 0))], 2)), News::Nothing);
     }
 
     #[test]
-    fn a_ban_in_a_namespace_without_markers_is_told() {
+    fn a_ban_in_a_namespace_without_markers_is_published() {
         let mut watched = WatchedNamespace::new(reading(&[(0, None), (1, None)], 0));
         assert_eq!(watched.update(reading(&[], 1)), News::BannedSince(position(0)));
         assert_eq!(watched.update(reading(&[], 1)), News::Nothing);
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ban_in_progress_at_the_start_is_told_when_it_is_over() {
+    fn a_ban_in_progress_at_the_start_is_published_when_it_takes_effect() {
         let markers = [(0, marker(1, 2)), (1, marker(2, 1))];
         let mut watched = WatchedNamespace::new(reading(&markers, 2));
         assert_eq!(watched.update(reading(&[], 2)), News::Nothing);
@@ -236,11 +236,11 @@ mod tests {
         let mut one = watched();
         let proof = one.proof(7).unwrap();
         let later = reading(&[(0, marker(1, 3)), (1, marker(2, 3)), (2, None)], 3);
-        assert_eq!(WatchedNamespace::new(later).told_at(&proof, 7), Some(position(1)));
-        assert_eq!(one.told_at(&proof, 8), None, "another server");
+        assert_eq!(WatchedNamespace::new(later).published_at(&proof, 7), Some(position(1)));
+        assert_eq!(one.published_at(&proof, 8), None, "another server");
         assert_eq!(one.proof(0), None, "an unknown server");
         one.update(reading(&[(0, marker(9, 1))], 1));
-        assert_eq!(one.told_at(&proof, 7), None);
+        assert_eq!(one.published_at(&proof, 7), None);
         let empty = WatchedNamespace::new(reading(&[(0, None)], 0));
         assert_eq!(empty.proof(7), None);
     }

@@ -28,7 +28,7 @@ on_both_stores!(bytes_are_kept_from_input_to_output, |env| {
     assert_eq!(cli(larder, "get ns empty").result(), (DONE, ""));
 });
 
-on_both_stores!(kinds_are_told_apart, |env| {
+on_both_stores!(kinds_are_distinguished, |env| {
     let larder = &env.larder;
     let document = "{\"b\": 1.50,\n \"a\": [12345678901234567890123]}";
     let stored = cli_with_input(larder, "set ns json - --kind json", document.as_bytes());

@@ -72,7 +72,7 @@ on_both_stores!(only_answers_that_shrink_are_compressed, |env| {
     assert_eq!(large.head.headers()["grpc-encoding"], "gzip");
     assert!(!is_compressed(&ask("small", &accepting).await));
     assert!(!is_compressed(&ask("absent", &accepting).await));
-    // An encoding that the server does not know is not used.
+    // An encoding that the server does not support is not used.
     let unknown = with(&[("grpc-encoding", "gzip"), ("grpc-accept-encoding", "br,snappy")]);
     assert!(!is_compressed(&ask("large", &unknown).await));
     assert!(!is_compressed(&ask("large", &GRPC).await));

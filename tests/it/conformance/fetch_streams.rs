@@ -152,7 +152,7 @@ on_both_stores!(a_stream_lease_has_a_maximum_duration, env: SHORT_LIVED, |env| {
 });
 
 on_both_stores!(invalid_messages_are_refused, env: LONG, |env| {
-    let first = async |said| match Stream::start(&env.cache, said).await {
+    let first = async |message| match Stream::start(&env.cache, message).await {
         Ok(mut stream) => stream.next().await,
         Err(status) => Err(status),
     };
@@ -161,9 +161,9 @@ on_both_stores!(invalid_messages_are_refused, env: LONG, |env| {
         first(ClientMessage::Open(GetOrFetchRequest { key: String::new(), ..fetch("k", 0) })).await,
         "open.key",
     );
-    let after = async |key: &str, said| {
+    let after = async |key: &str, message| {
         let mut stream = Stream::lease(&env.cache, key).await;
-        stream.send(said).await;
+        stream.send(message).await;
         stream.next().await
     };
     expect_violation(after("a", ClientMessage::Open(fetch("a", 0))).await, "open");
@@ -196,16 +196,16 @@ on_both_stores!(an_empty_message_is_refused, env: LONG, |env| {
 });
 
 on_both_stores!(the_deadline_ends_the_stream, env: LONG, |env| {
-    let (say, said) = mpsc::channel(4);
-    say.send(FetchStreamRequest { message: Some(ClientMessage::Open(fetch("k", 0))) })
+    let (messages, requests) = mpsc::channel(4);
+    messages.send(FetchStreamRequest { message: Some(ClientMessage::Open(fetch("k", 0))) })
         .await
         .unwrap();
-    let mut request = tonic::Request::new(ReceiverStream::new(said));
+    let mut request = tonic::Request::new(ReceiverStream::new(requests));
     request.set_timeout(Duration::from_secs(1));
-    let mut told = env.cache.rpc().fetch_stream(request).await.unwrap().into_inner();
-    assert!(told.message().await.unwrap().is_some());
+    let mut answers = env.cache.rpc().fetch_stream(request).await.unwrap().into_inner();
+    assert!(answers.message().await.unwrap().is_some());
     // The client's own timer may fire first.
-    let error = told.message().await.unwrap_err();
+    let error = answers.message().await.unwrap_err();
     assert!(matches!(error.code(), Code::DeadlineExceeded | Code::Cancelled), "{error:?}");
     env.cache.get_or_fetch(fetch("k", 20_000)).await.unwrap().expect_lease();
 });

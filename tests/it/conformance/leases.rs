@@ -48,7 +48,7 @@ on_both_stores!(every_lease_has_its_own_token, |env| {
     assert_ne!(one.token, two.token);
 });
 
-on_both_stores!(a_caller_that_does_not_wait_is_told_when_to_retry, |env| {
+on_both_stores!(a_caller_that_does_not_wait_gets_the_time_to_retry, |env| {
     env.cache.lease("k").await;
     let start = Instant::now();
     let contended = env.cache.get_or_fetch(fetch("k", 0)).await.unwrap().expect_contended();
@@ -128,7 +128,7 @@ on_both_stores!(one_of_a_hundred_callers_computes, |env| {
 });
 
 on_both_stores!(
-    callers_hear_of_an_abandoned_lease_at_once_and_get_it_after_the_back_off,
+    callers_get_the_failure_of_an_abandoned_lease_at_once_and_the_lease_after_the_back_off,
     env: [("LARDER_DEFAULTS__ABANDON_BACKOFF", "2s")],
     |env| {
         let lease = env.cache.lease("k").await;

@@ -103,7 +103,7 @@ on_both_stores!(later_callers_get_the_abandon_reason, config: WINDOW, |env| {
             );
             assert_eq!(as_text(answer.expect_found().value).as_deref(), Some("old"));
         }
-        // A caller that accepts no stale value is told when to retry.
+        // A caller that accepts no stale value gets the time to retry.
         let request = GetOrFetchRequest { max_stale: ms(0), ..fetch(key, 0) };
         env.cache.get_or_fetch(request).await.unwrap().expect_contended();
     }

@@ -58,7 +58,7 @@ async fn without_a_store_renew_is_degraded() {
         (RenewResult::Unspecified, None, true)
     );
     redis.restart().await;
-    // The restarted Redis is empty and does not know the lease.
+    // The restarted Redis is empty and does not have the lease.
     let renewed = eventually("the store is used again", SOON, async || {
         Some(renew(&cache, "k", &lease).await).filter(|renewed| !renewed.degraded)
     });

@@ -92,7 +92,7 @@ on_both_stores!(each_mode_invalidates_before_it_is_answered, config: RULES, |env
     assert_eq!(metric(larder, "larder_events_total").await, 5.0);
 });
 
-/// What the HTTP sink of Debezium Server sends with `debezium.format.value=cloudevents`.
+/// A request of the HTTP sink of Debezium Server with `debezium.format.value=cloudevents`.
 fn change(table: &str, before: &Value, after: &Value) -> String {
     json!({
         "id": "name:db;lsn:29274832;txId:565",
@@ -130,7 +130,7 @@ on_both_stores!(changes_of_debezium_invalidate_by_table_and_row, config: RULES, 
     assert!(env.cache.read("user:2").await.is_some() && env.cache.read("order:1").await.is_some());
 });
 
-on_both_stores!(refusals_say_what_is_wrong, config: RULES, |env| {
+on_both_stores!(refusals_name_the_fault, config: RULES, |env| {
     let larder = &env.larder;
     env.cache.put("1:a", "v").await;
     let structured = [("content-type", STRUCTURED)];

@@ -1,4 +1,4 @@
-//! What an operator and a caller learn of an outage: its cause, and what to do.
+//! Cause and remedy of an outage, in the log and in error details.
 
 use larder::pb::v1::StatsRequest;
 use tonic::Code;

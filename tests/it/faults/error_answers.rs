@@ -1,5 +1,5 @@
 //! Error answers of Redis: each is logged once in the server's own words, and the health of `store`
-//! says that something is wrong for as long as it lasts.
+//! is NOT_SERVING for as long as it lasts.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ async fn setup() -> (Larder, RedisServer, Cache, MultiplexedConnection) {
     (larder, redis, cache, admin)
 }
 
-/// Checks a fault that refuses writes only: reads go on, and the health says it.
+/// Checks a fault that refuses writes only: reads go on, and the health is NOT_SERVING.
 async fn refuses_writes(begin: &[&str], end: &[&str], fault: &str, words: &str) {
     let (larder, _redis, cache, mut admin) = setup().await;
     command(&mut admin, begin).await;

@@ -13,7 +13,7 @@ use crate::support::{
     server::Larder,
     targets,
     wait::{SOON, eventually, throughout},
-    watch::{Told, Watch, watch_request},
+    watch::{Watch, WatchEvent, watch_request},
 };
 
 /// Probes come once a second; each of two connections may need one.
@@ -120,7 +120,7 @@ async fn a_refused_write_is_sent_to_the_new_primary() {
     .await;
 }
 
-/// The near cache keeps nothing that the former primary said.
+/// The near cache keeps no answer of the former primary.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn near_copies_follow_the_new_primary() {
     let setup = Setup::start().await;
@@ -150,7 +150,7 @@ async fn near_copies_follow_the_new_primary() {
     .await;
 }
 
-/// What the former primary announced does not count, and changes of the new one are told.
+/// Announcements of the former primary do not count, and changes of the new one are delivered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watches_follow_the_new_primary() {
     let setup = Setup::start().await;
@@ -170,9 +170,9 @@ async fn watches_follow_the_new_primary() {
         watch.expect_keys(&[key]).await;
     }
     targets::invalidate(&writer, &[targets::tags(&["t"])]).await;
-    watch.expect(&Told::tag_of_ns("t")).await;
-    // What was told of the former primary proves nothing about the new one.
+    watch.expect(&WatchEvent::tag_of_ns("t")).await;
+    // A token of the former primary proves nothing about the new one.
     let mut resumed = Watch::open(&cache, watch_request(&[NS], true, &token)).await.unwrap();
-    assert_eq!(resumed.told().await, Told::Reset(ResetReason::NotResumable));
+    assert_eq!(resumed.event().await, WatchEvent::Reset(ResetReason::NotResumable));
     resumed.ready().await;
 }

@@ -1,4 +1,4 @@
-//! Writes that reach the store after the caller was told that they failed.
+//! Writes that reach the store after the call was answered with an error.
 //!
 //! A command that was sent but not answered in time is still in a socket. When the store resumes,
 //! the command must not restore a value that was deleted in the meantime.

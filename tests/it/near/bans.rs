@@ -86,7 +86,7 @@ async fn no_banned_copy_is_served_after_the_bound() {
         let strict = GetRequest { consistency: Consistency::Store as i32, ..get(&key) };
         assert_eq!(as_text(here.get(strict).await.unwrap().value), None);
         if round % 3 == 0 {
-            assert_eq!(here.read(&key).await, None, "a replica knows its own ban");
+            assert_eq!(here.read(&key).await, None, "a replica applies its own ban");
         }
         eventually("the copy is not served", SOON, async || {
             here.read(&key).await.is_none().then_some(())

@@ -22,7 +22,7 @@ async fn healthcheck_reports_by_exit_code() {
     for service in [None, Some("larder.v1.CacheService"), Some("liveness"), Some("store")] {
         assert_eq!(check(service), Some(0), "{service:?}");
     }
-    assert_eq!(check(Some("nobody")), Some(1));
+    assert_eq!(check(Some("unknown")), Some(1));
     redis.kill();
     larder.client().await.get(get("k")).await.unwrap();
     eventually("the store is unhealthy", SOON, async || {
@@ -251,7 +251,7 @@ async fn stats_prints_a_table_or_json() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stats_says_what_happens_and_why_redis_is_not_reachable() {
+async fn stats_shows_what_happens_and_why_redis_is_not_reachable() {
     let mut redis = RedisServer::start().await;
     let builder = || {
         Larder::redis(&redis.url()).default_timeouts().env("LARDER_STATS__FLUSH_INTERVAL", "50ms")
@@ -365,7 +365,7 @@ async fn the_port_file_has_the_addresses_while_the_server_runs() {
 fn the_configuration_of_docker_compose_is_valid() {
     let output = run(&["check-config", "--config", "deploy/compose/larder.toml"], &[]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    // What it comments out is valid as well.
+    // The lines that are commented out are valid as well.
     let all = std::fs::read_to_string("deploy/compose/larder.toml").unwrap();
     let all = all.replace("# [namespaces", "[namespaces").replace("# url", "url");
     let directory = tempfile::tempdir().unwrap();

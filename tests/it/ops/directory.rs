@@ -94,7 +94,7 @@ on_both_stores!(bans_that_hide_an_entry_are_reported, |env| {
     assert!(remaining > Duration::ZERO && remaining <= Duration::from_secs(9), "{lease:?}");
 });
 
-on_both_stores!(states_of_a_lease_are_told_apart, |env| {
+on_both_stores!(states_of_a_lease_are_distinguished, |env| {
     let cache = &env.cache;
     let state = |lease: Option<InspectedLease>| {
         let lease = lease.expect("a lease");

@@ -79,7 +79,7 @@ async fn counters_in_redis_do_not_grow_with_restarts() {
     }
     fields.iter_mut().for_each(|names| names.sort());
     assert!(fields.windows(2).all(|pair| pair[0] == pair[1]), "{fields:?}");
-    // What a replica leaves behind expires.
+    // The keys that a replica leaves behind expire.
     let names: Vec<String> =
         redis::cmd("KEYS").arg("larder:{stats}:*").query_async(&mut connection).await.unwrap();
     assert!(names.iter().filter(|name| name.contains("replica")).count() == 4, "{names:?}");

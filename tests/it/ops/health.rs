@@ -30,7 +30,7 @@ on_both_stores!(every_service_is_serving, |env| {
             "{service}"
         );
     }
-    assert_eq!(check(&env.cache, "nobody").await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(check(&env.cache, "unknown").await.unwrap_err().code(), Code::NotFound);
 });
 
 on_both_stores!(

@@ -97,7 +97,7 @@ on_both_stores!(every_line_is_json, env: [("LARDER_LOG__LEVEL", "trace")], |env|
 });
 
 on_both_stores!(
-    the_start_says_what_is_served,
+    the_start_logs_what_is_served,
     config: "[namespaces.a]\nttl = '1m'\n[namespaces.b.origin]\nurl = 'http://127.0.0.1:1/{key}'\n",
     |env| {
         let logs = env.larder.logs();

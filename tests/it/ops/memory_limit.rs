@@ -21,7 +21,7 @@ struct Load {
     rounds: usize,
 }
 
-/// What a load has led to.
+/// Memory after a load.
 struct Outcome {
     store: StoreStats,
     /// Growth of the process, at most and at the end.

@@ -42,12 +42,12 @@ with_origin!(
             let lines = logs.lines().filter(|line| line.contains(message));
             lines.map(str::to_owned).collect::<Vec<_>>()
         };
-        let left_alone = eventually("the origin is left alone", SOON, async || {
-            Some(logged("the origin is left alone")).filter(|lines| !lines.is_empty())
+        let breaker_open = eventually("the origin's circuit breaker is open", SOON, async || {
+            Some(logged("the origin's circuit breaker is open")).filter(|lines| !lines.is_empty())
         })
         .await;
         let failing = logged("fetches from the origin fail");
-        assert_eq!((failing.len(), left_alone.len()), (1, 1), "{}", env.larder.logs());
+        assert_eq!((failing.len(), breaker_open.len()), (1, 1), "{}", env.larder.logs());
         assert!(failing[0].contains("\"namespace\":\"ns\"") && failing[0].contains("500"));
         origin.always(ok("v", &[]));
         eventually("the origin is asked again", SOON, async || {

@@ -159,7 +159,7 @@ with_origin!(
         for _ in 0..5 {
             fetch_error(&env.cache, "k").await;
         }
-        // The first failing call knows of no back-off; the next may not know of its failure.
+        // The first failing call begins the back-off; the next may overlap it.
         assert!(origin.calls() <= 3, "{} calls", origin.calls());
     }
 );

@@ -67,7 +67,7 @@ with_origin!(values_fetched_with_other_headers_are_revalidated, origin: LONG_LEA
     assert_eq!(env.cache.fetched("k").await.0.as_deref(), Some("none"));
     reload(&env, &with_settings(&origin, "headers = { X-Tenant = 'one' }")).await;
     assert_eq!(env.cache.read("k").await, None);
-    // The origin says that the value is the same for these headers.
+    // The origin declares the value unchanged for these headers.
     let (value, answer) = env.cache.fetched("k").await;
     assert_eq!((value.as_deref(), answer.fetch_status()), (Some("none"), FetchStatus::Revalidated));
     assert_eq!(env.cache.read("k").await.as_deref(), Some("none"));

@@ -53,8 +53,8 @@ async fn a_fill_under_a_banned_lease_is_invalidated_and_other_tags_are_not_conce
     assert_eq!(answer.result(), SetResult::Stored);
 }
 
-/// Every caller computes for itself, as after a Delete with a hold-off. A replica that does not
-/// know of the ban yet learns of it when it is asked for a lease.
+/// Every caller computes for itself, as after a Delete with a hold-off. A replica that has not read
+/// the ban yet reads it when it is asked for a lease.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hold_off_of_a_pattern_grants_no_lease() {
     let setup = Setup::start(2).await;

@@ -1,4 +1,4 @@
-//! What a replica keeps of bans is bounded, and so is the time of a read of an old entry.
+//! A replica's memory for bans is bounded, and so is the time of a read of an old entry.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
@@ -148,7 +148,7 @@ async fn tags_banned_one_after_the_other_in_the_embedded_store() {
     one_by_one(&larder.client().await, 16).await;
 }
 
-/// What is forgotten is read again.
+/// A log that was dropped is read again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_memory_of_known_bans_is_bounded() {
     const SMALL: &[(&str, &str)] = &[

@@ -73,7 +73,7 @@ impl Setup {
         &self.replicas[replica].1
     }
 
-    /// What the replicas read.
+    /// The values that the replicas read.
     pub(super) async fn read_by_all(&self, key: &str) -> Vec<Option<String>> {
         let mut read = Vec::new();
         for (_, cache) in &self.replicas {

@@ -88,7 +88,7 @@ async fn entries_are_renewed_and_bans_dropped_if_there_are_many() {
         let read = setup.read_by_all(&format!("k{number}")).await;
         assert_eq!(read, vec![Some("v".repeat(number * 200)); 2]);
     }
-    // A replica checks what it reads before it knows the log.
+    // A replica checks entries until it has read the log.
     let checks = setup.metric("larder_store_ban_checks_total").await;
     assert!(checks <= 2.0, "all entries are current: {checks}");
 }
@@ -214,7 +214,7 @@ async fn one_replica_sweeps_at_a_time() {
     redis::cmd("DEL").arg("larder:{sweep}").exec_async(&mut setup.raw).await.unwrap();
     bans_go(&mut setup).await;
     let left: u64 = redis::cmd("EXISTS").arg(LOG[0]).query_async(&mut setup.raw).await.unwrap();
-    assert_eq!(left, 1, "the head tells what was dropped");
+    assert_eq!(left, 1, "the head has the number of dropped bans");
 }
 
 /// An evicted part of the log must be noticed, and a lost log must not lose the bans of another.

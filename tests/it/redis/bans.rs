@@ -95,7 +95,7 @@ async fn the_log_is_bounded_and_forgotten_when_it_is_full() {
     }
     assert_eq!(whole, 3, "once for each ten tags, and one more");
     assert_eq!(setup.read_by_all("k").await, [None, None]);
-    // Its marker is missing. Until a replica has read the last ban, a new marker is older than that.
+    // Its marker is missing. A replica that has not read the last ban yet makes one that is older.
     eventually("an entry with the last tag stays", SOON, async || {
         put(setup.cache(1), "k", "v", "t34").await;
         (setup.read_by_all("k").await == vec![Some("v".to_owned()); 2]).then_some(())
@@ -118,7 +118,7 @@ async fn an_evicted_log_hides_the_entries_that_it_was_for() {
         assert_eq!(setup.read_by_all("banned").await, [None, None], "without {evicted}");
         put(setup.cache(1), "banned", "new", "t").await;
         let new = vec![Some("new".to_owned()); 2];
-        eventually("both replicas know the log as it is", SOON, async || {
+        eventually("both replicas have read the log", SOON, async || {
             (setup.read_by_all("banned").await == new).then_some(())
         })
         .await;
@@ -173,7 +173,7 @@ async fn a_restored_marker_does_not_undo_a_ban() {
     .await;
 }
 
-/// A failover may lose bans, while markers and entries know them. Other bans get their numbers.
+/// A failover may lose bans that markers and entries refer to. Other bans get their numbers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn numbers_of_lost_bans_are_not_trusted() {
     let mut setup = Setup::start(1).await;
@@ -187,7 +187,7 @@ async fn numbers_of_lost_bans_are_not_trusted() {
     setup.restore(&log, before).await;
     setup.add_replica().await;
     invalidate(setup.cache(1), &[tags(&["t"])]).await;
-    eventually("both replicas know the ban", SOON, async || {
+    eventually("both replicas have read the ban", SOON, async || {
         (setup.read_by_all("k").await == [None, None]).then_some(())
     })
     .await;

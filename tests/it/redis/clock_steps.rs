@@ -40,7 +40,7 @@ async fn nothing_lasts_longer_when_the_clock_is_set_back() {
         })
         .await;
     }
-    // What is written from now on has the lifetime that it should have.
+    // Entries that are written from now on have the intended lifetime.
     writer.set(set_for("after", text("v"), 60_000)).await.unwrap();
     assert_eq!(reader.read("after").await.as_deref(), Some("v"));
     let lease = reader.lease("after lease").await;

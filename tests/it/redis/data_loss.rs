@@ -126,7 +126,7 @@ async fn an_unknown_format_is_a_miss() {
         damaged.push([&[other], &good[1..]].concat());
     }
     damaged.push(vec![0xff; 300]);
-    damaged.push(b"written by somebody else".to_vec());
+    damaged.push(b"written by another program".to_vec());
     for bytes in damaged {
         setup.keys.set::<_, _, ()>(&name, &bytes).await.unwrap();
         let answer = setup.cache.get(get("k")).await.unwrap();

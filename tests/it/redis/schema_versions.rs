@@ -23,7 +23,7 @@ use crate::support::{
 
 const ROUNDS: usize = 100;
 
-/// Who says which schema version is cached.
+/// The source of the schema version.
 #[derive(Clone, Copy)]
 enum Way {
     /// The configuration of the namespace.

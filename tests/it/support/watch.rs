@@ -14,9 +14,9 @@ use super::{
     wait::SOON,
 };
 
-/// What a watch was told.
+/// An event of a watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum WatchEvent {
     Ready {
         token: Vec<u8>,
         resumed: bool,
@@ -55,24 +55,24 @@ impl Watch {
         watch
     }
 
-    /// What is told next; none at the end of the stream.
-    pub(crate) async fn next(&mut self) -> Result<Option<Told>, Status> {
+    /// The next event; none at the end of the stream.
+    pub(crate) async fn next(&mut self) -> Result<Option<WatchEvent>, Status> {
         let next = tokio::time::timeout(3 * SOON, self.stream.message()).await;
         let Some(message) = next.expect("a message")? else { return Ok(None) };
-        Ok(Some(Told::of(message)))
+        Ok(Some(WatchEvent::of(message)))
     }
 
-    /// What is told next.
-    pub(crate) async fn told(&mut self) -> Told {
+    /// The next event.
+    pub(crate) async fn event(&mut self) -> WatchEvent {
         self.next().await.unwrap().expect("a message")
     }
 
     /// The next but heartbeats.
-    pub(crate) async fn news(&mut self) -> Told {
+    pub(crate) async fn news(&mut self) -> WatchEvent {
         loop {
-            match self.told().await {
-                Told::Heartbeat { .. } => {}
-                told => return told,
+            match self.event().await {
+                WatchEvent::Heartbeat { .. } => {}
+                event => return event,
             }
         }
     }
@@ -80,7 +80,7 @@ impl Watch {
     /// Waits for Ready, and returns its token.
     pub(crate) async fn ready(&mut self) -> Vec<u8> {
         loop {
-            if let Told::Ready { token, .. } = self.told().await {
+            if let WatchEvent::Ready { token, .. } = self.event().await {
                 return token;
             }
         }
@@ -89,7 +89,7 @@ impl Watch {
     /// Waits for a heartbeat, and returns its token.
     pub(crate) async fn token(&mut self) -> Vec<u8> {
         loop {
-            if let Told::Heartbeat { token } = self.told().await {
+            if let WatchEvent::Heartbeat { token } = self.event().await {
                 return token;
             }
         }
@@ -98,30 +98,30 @@ impl Watch {
     /// Waits for a reset.
     pub(crate) async fn reset(&mut self) -> ResetReason {
         loop {
-            if let Told::Reset(reason) = self.told().await {
+            if let WatchEvent::Reset(reason) = self.event().await {
                 return reason;
             }
         }
     }
 
-    /// Waits until this is told, and nothing is lost until then.
-    pub(crate) async fn expect(&mut self, expected: &Told) {
+    /// Waits for this event, and nothing is lost until then.
+    pub(crate) async fn expect(&mut self, expected: &WatchEvent) {
         loop {
-            let told = self.news().await;
-            assert!(!matches!(told, Told::Reset(_)), "{told:?}");
-            if told == *expected {
+            let event = self.news().await;
+            assert!(!matches!(event, WatchEvent::Reset(_)), "{event:?}");
+            if event == *expected {
                 return;
             }
         }
     }
 
-    /// Waits until all of these keys of `ns` are told, and nothing is lost until then.
+    /// Waits until all of these keys of `ns` have changed, and nothing is lost until then.
     pub(crate) async fn expect_keys(&mut self, expected: &[&str]) {
         let mut missing: BTreeSet<&str> = expected.iter().copied().collect();
         while !missing.is_empty() {
-            let told = self.news().await;
-            assert!(!matches!(told, Told::Reset(_)), "{told:?}");
-            if let Told::Keys(namespace, keys) = told {
+            let event = self.news().await;
+            assert!(!matches!(event, WatchEvent::Reset(_)), "{event:?}");
+            if let WatchEvent::Keys(namespace, keys) = event {
                 assert_eq!(namespace, NS);
                 missing.retain(|key| keys.iter().all(|(changed, _)| changed != key));
             }
@@ -135,7 +135,7 @@ impl Watch {
     }
 }
 
-impl Told {
+impl WatchEvent {
     pub(crate) fn of(message: WatchResponse) -> Self {
         match message.event.expect("an event") {
             Event::Ready(ready) => {

@@ -1,4 +1,4 @@
-//! What is told of changes of every kind, on both stores and through other replicas.
+//! Events of changes of every kind, on both stores and through other replicas.
 
 use std::time::{Duration, Instant};
 
@@ -18,10 +18,10 @@ use crate::support::{
     status::expect_error,
     targets,
     wait::throughout,
-    watch::{Told, Watch, watch_request},
+    watch::{Watch, WatchEvent, watch_request},
 };
 
-/// Changes entries in every way, through `cache`, and expects to be told of it.
+/// Changes entries in every way, through `cache`, and expects the events.
 async fn change_everything(cache: &Cache, watch: &mut Watch) {
     cache.put("set", "v").await;
     watch.expect_keys(&["set"]).await;
@@ -54,35 +54,35 @@ async fn change_everything(cache: &Cache, watch: &mut Watch) {
     cache.batch_delete(BatchDeleteRequest { keys, ..Default::default() }).await.unwrap();
     watch.expect_keys(&all).await;
     targets::invalidate(cache, &[targets::tags(&["t"]), targets::pattern("k:*")]).await;
-    watch.expect(&Told::tag_of_ns("t")).await;
-    watch.expect(&Told::pattern_of_ns("k:*")).await;
+    watch.expect(&WatchEvent::tag_of_ns("t")).await;
+    watch.expect(&WatchEvent::pattern_of_ns("k:*")).await;
     cache.invalidate_namespace(invalidate(NS)).await.unwrap();
-    watch.expect(&Told::all_of_ns()).await;
+    watch.expect(&WatchEvent::all_of_ns()).await;
 }
 
-on_both_stores!(changes_of_every_kind_are_told, |env| {
+on_both_stores!(changes_of_every_kind_are_delivered, |env| {
     let mut watch = Watch::of_ns(&env.cache, true).await;
     change_everything(&env.cache, &mut watch).await;
 });
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_through_another_replica_are_told() {
+async fn changes_through_another_replica_are_delivered() {
     let fleet = Fleet::start(2, "").await;
     let mut watch = Watch::of_ns(&fleet.caches[0], true).await;
     change_everything(&fleet.caches[1], &mut watch).await;
 }
 
-on_both_stores!(invalidations_of_an_empty_namespace_are_told, |env| {
+on_both_stores!(invalidations_of_an_empty_namespace_are_delivered, |env| {
     let mut watch = Watch::of_ns(&env.cache, false).await;
     for _ in 0..2 {
         env.cache.invalidate_namespace(invalidate(NS)).await.unwrap();
-        watch.expect(&Told::all_of_ns()).await;
+        watch.expect(&WatchEvent::all_of_ns()).await;
         targets::invalidate(&env.cache, &[targets::tags(&["t"])]).await;
-        watch.expect(&Told::tag_of_ns("t")).await;
+        watch.expect(&WatchEvent::tag_of_ns("t")).await;
     }
 });
 
-on_both_stores!(only_what_is_watched_is_told, |env| {
+on_both_stores!(only_watched_changes_are_delivered, |env| {
     let mut plain = Watch::of_ns(&env.cache, false).await;
     let request = watch_request(&["other", "ns"], true, b"");
     let mut both = Watch::open(&env.cache, request).await.unwrap();
@@ -93,7 +93,7 @@ on_both_stores!(only_what_is_watched_is_told, |env| {
     env.cache.set(third).await.unwrap();
     env.cache.invalidate_namespace(invalidate("third")).await.unwrap();
     env.cache.invalidate_namespace(invalidate("other")).await.unwrap();
-    both.expect(&Told::Namespace("other".to_owned())).await;
+    both.expect(&WatchEvent::Namespace("other".to_owned())).await;
     plain.expect_silence(Duration::from_millis(300)).await;
 });
 
@@ -108,14 +108,14 @@ on_both_stores!(keys_with_params_have_a_digest, |env| {
     let digest = listed.await.unwrap().remove(0).params_digest;
     assert_eq!(digest.len(), 43);
     loop {
-        if let Told::Keys(_, keys) = watch.news().await {
+        if let WatchEvent::Keys(_, keys) = watch.news().await {
             assert_eq!(keys, [("k:1".to_owned(), digest)]);
             break;
         }
     }
 });
 
-with_origin!(fills_from_origins_and_refreshes_are_told, |env, origin| {
+with_origin!(fills_from_origins_and_refreshes_are_delivered, |env, origin| {
     let mut watch = Watch::of_ns(&env.cache, true).await;
     origin.always(ok("fetched", &[]));
     env.cache.fetched("k").await;
@@ -125,7 +125,7 @@ with_origin!(fills_from_origins_and_refreshes_are_told, |env, origin| {
 const OFTEN: [(&str, &str); 2] =
     [("LARDER_WATCH__HEARTBEAT", "200ms"), ("LARDER_WATCH__MAX_DELAY", "700ms")];
 
-on_both_stores!(ready_tells_the_times_and_heartbeats_come, env: OFTEN, |env| {
+on_both_stores!(ready_has_the_times_and_heartbeats_come, env: OFTEN, |env| {
     let mut watch =
         Watch::open(&env.cache, watch_request(&[NS], false, b"")).await.unwrap();
     let first = watch.stream.message().await.unwrap().unwrap();
@@ -135,7 +135,7 @@ on_both_stores!(ready_tells_the_times_and_heartbeats_come, env: OFTEN, |env| {
     assert!(!ready.resumed && !ready.resume_token.is_empty());
     let began = Instant::now();
     for _ in 0..3 {
-        assert!(matches!(watch.told().await, Told::Heartbeat { .. }));
+        assert!(matches!(watch.event().await, WatchEvent::Heartbeat { .. }));
     }
     assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
 });
@@ -155,9 +155,9 @@ on_both_stores!(invalid_watches_are_refused, config: STRICT, |env| {
     assert!(refused(&["ns"; 64], b"").await.is_ok());
 });
 
-/// A change is told long before the time that is promised.
+/// A change is delivered long before `max_delay`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_are_told_soon() {
+async fn changes_are_delivered_soon() {
     let fleet = Fleet::start(2, "").await;
     let mut watch = Watch::of_ns(&fleet.caches[0], true).await;
     let mut delays = Vec::new();
@@ -170,6 +170,6 @@ async fn changes_are_told_soon() {
         throughout(Duration::from_millis(5), async || {}).await;
     }
     delays.sort();
-    eprintln!("told after: median {:?}, at most {:?}", delays[25], delays[49]);
+    eprintln!("received after: median {:?}, at most {:?}", delays[25], delays[49]);
     assert!(delays[25] < Duration::from_millis(200), "{delays:?}");
 }

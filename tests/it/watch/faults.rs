@@ -13,7 +13,7 @@ use crate::{
         redis::RedisServer,
         server::Larder,
         wait::{SOON, eventually, throughout},
-        watch::{Told, Watch, watch_request},
+        watch::{Watch, WatchEvent, watch_request},
     },
 };
 
@@ -32,7 +32,7 @@ async fn a_silent_redis_is_a_reset_within_the_promised_time() {
         assert_eq!(watch.reset().await, ResetReason::FeedLost);
         assert!(paused.elapsed() < MAX_DELAY + SLACK, "{:?}", paused.elapsed());
         // The stream stays alive.
-        assert!(matches!(watch.told().await, Told::Reset(_)));
+        assert!(matches!(watch.event().await, WatchEvent::Reset(_)));
         fleet.redis.resume();
         watch.ready().await;
         eventually("the store answers", SOON, async || {
@@ -48,7 +48,7 @@ async fn a_silent_redis_is_a_reset_within_the_promised_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_connection_is_a_reset_and_changes_meanwhile_need_not_be_told() {
+async fn a_lost_connection_is_a_reset_and_changes_meanwhile_need_not_be_delivered() {
     let fleet = Fleet::start(2, CONFIG).await;
     let mut watch = Watch::of_ns(&fleet.caches[0], true).await;
     let mut connection = fleet.redis.connection().await;
@@ -88,7 +88,7 @@ async fn a_flush_of_redis_is_a_reset() {
     assert_eq!(watch.reset().await, ResetReason::StoreFlushed);
     watch.ready().await;
     fleet.caches[0].invalidate_namespace(crate::support::client::invalidate(NS)).await.unwrap();
-    watch.expect(&Told::all_of_ns()).await;
+    watch.expect(&WatchEvent::all_of_ns()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,13 +97,13 @@ async fn a_watch_begins_when_redis_is_there() {
     let larder = Larder::redis(&redis.url()).config(CONFIG).start().await;
     let cache = larder.client().await;
     let mut watch = Watch::open(&cache, watch_request(&[NS], true, b"")).await.unwrap();
-    assert_eq!(watch.told().await, Told::Reset(ResetReason::StoreUnavailable));
-    assert_eq!(watch.told().await, Told::Reset(ResetReason::StoreUnavailable));
+    assert_eq!(watch.event().await, WatchEvent::Reset(ResetReason::StoreUnavailable));
+    assert_eq!(watch.event().await, WatchEvent::Reset(ResetReason::StoreUnavailable));
     redis.restart().await;
     watch.ready().await;
 }
 
-/// What was announced while the replica did not run is told late, so that it may not count.
+/// Announcements made while the replica did not run arrive too late to count.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_was_suspended_resets_its_watches() {
     let fleet = Fleet::start(2, CONFIG).await;
@@ -141,7 +141,7 @@ async fn further_watches_do_not_reset_others() {
     for (name, other) in &mut others {
         let request = SetRequest { namespace: name.clone(), ..set("k", text("v")) };
         fleet.caches[1].set(request).await.unwrap();
-        other.expect(&Told::Keys(name.clone(), vec![("k".to_owned(), String::new())])).await;
+        other.expect(&WatchEvent::Keys(name.clone(), vec![("k".to_owned(), String::new())])).await;
     }
     fleet.caches[1].put("last", "v").await;
     watch.expect_keys(&["last"]).await;

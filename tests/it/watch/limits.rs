@@ -11,7 +11,7 @@ use crate::support::{
     fleet::metric,
     status::{expect_error, expect_retry},
     wait::{SOON, eventually},
-    watch::{Told, Watch, watch_request},
+    watch::{Watch, WatchEvent, watch_request},
 };
 
 const FEW: [(&str, &str); 2] =
@@ -65,12 +65,12 @@ on_both_stores!(a_client_that_does_not_read_is_reset_and_costs_no_memory, env: S
         let keys = (0..500).map(|number| format!("{round}-{number:0>200}"));
         let items = keys.map(|key| set(&key, text("v"))).collect();
         env.cache.batch_set(BatchSetRequest { items }).await.unwrap();
-        // Who reads misses nothing.
+        // A stream that is read misses nothing.
         read.expect_keys(&[&last]).await;
     }
     let buffered = metric(&env.larder, "larder_watch_buffered_bytes").await;
     assert!(buffered > 1000.0 && buffered <= 1_200_000.0, "{buffered}");
-    // What the connection had taken comes first.
+    // Events that the connection had taken come first.
     assert_eq!(unread.reset().await, ResetReason::SlowReader);
     unread.ready().await;
     env.cache.put("after", "v").await;
@@ -84,7 +84,7 @@ on_both_stores!(streams_end_with_a_reset_at_shutdown, env: SHUTDOWN, |env| {
     let mut watch = Watch::of_ns(&env.cache, true).await;
     larder.signal(Signal::SIGTERM);
     let start = Instant::now();
-    assert_eq!(watch.news().await, Told::Reset(ResetReason::ShuttingDown));
+    assert_eq!(watch.news().await, WatchEvent::Reset(ResetReason::ShuttingDown));
     expect_retry(watch.next().await, Code::Unavailable, "SHUTTING_DOWN");
     assert_eq!(larder.wait_exit(Duration::from_secs(7)).await.code(), Some(0));
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());

@@ -21,7 +21,7 @@ use crate::{
         fleet::Fleet,
         targets,
         wait::{SOON, eventually},
-        watch::{Told, Watch, watch_request},
+        watch::{Watch, WatchEvent, watch_request},
     },
 };
 
@@ -33,8 +33,8 @@ const SILENCE: Duration = Duration::from_millis(1300);
 const SLACK: Duration = Duration::from_millis(700);
 const KEYS: usize = 24;
 const TAGS: usize = 6;
-/// What every run tells.
-const TOLD: [&str; 5] = ["ready", "keys", "tags", "pattern", "namespace"];
+/// Kinds of events in every run.
+const EVERY_KIND: [&str; 5] = ["ready", "keys", "tags", "pattern", "namespace"];
 
 /// When a change was begun and acknowledged.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +59,7 @@ struct Model {
     checked: AtomicU64,
     changes: AtomicU64,
     resets: AtomicU64,
-    told: Mutex<HashMap<&'static str, u64>>,
+    received: Mutex<HashMap<&'static str, u64>>,
     /// In microseconds.
     worst: AtomicU64,
 }
@@ -104,36 +104,36 @@ impl Copies {
         (self.all_changed, self.changed.get(&key).copied().unwrap_or_default())
     }
 
-    /// Applies what the client was told. Returns its kind.
-    fn apply(&mut self, told: &Told) -> &'static str {
-        match told {
-            Told::Ready { resumed, .. } => {
+    /// Applies an event. Returns its kind.
+    fn apply(&mut self, event: &WatchEvent) -> &'static str {
+        match event {
+            WatchEvent::Ready { resumed, .. } => {
                 if !resumed {
                     self.drop_all();
                 }
                 self.is_ready = true;
                 "ready"
             }
-            Told::Heartbeat { .. } => "heartbeat",
-            Told::Reset(_) => {
+            WatchEvent::Heartbeat { .. } => "heartbeat",
+            WatchEvent::Reset(_) => {
                 self.is_ready = false;
                 self.drop_all();
                 "reset"
             }
-            Told::Namespace(_) => {
+            WatchEvent::Namespace(_) => {
                 self.drop_all();
                 "namespace"
             }
-            Told::Tags(_, tags) => {
+            WatchEvent::Tags(_, tags) => {
                 self.drop_if(|key| tags.contains(&tag_of(key)));
                 "tags"
             }
-            Told::Pattern(_, glob) => {
+            WatchEvent::Pattern(_, glob) => {
                 let prefix = glob.trim_end_matches('*').to_owned();
                 self.drop_if(|key| name_of(key).starts_with(&prefix));
                 "pattern"
             }
-            Told::Keys(_, keys) => {
+            WatchEvent::Keys(_, keys) => {
                 for (name, _) in keys {
                     let key = key_of(name);
                     self.numbers.remove(&key);
@@ -252,8 +252,8 @@ impl Model {
             let leaves_at = Instant::now() + Duration::from_millis(rand::random_range(500..4000));
             while !self.is_over() && Instant::now() < leaves_at {
                 let message = tokio::time::timeout(SILENCE, watch.stream.message()).await;
-                let told = match message {
-                    Ok(Ok(Some(message))) => Told::of(message),
+                let event = match message {
+                    Ok(Ok(Some(message))) => WatchEvent::of(message),
                     // Silent, or ended.
                     _ => {
                         let mut copies = copies.lock().unwrap();
@@ -263,18 +263,18 @@ impl Model {
                         break;
                     }
                 };
-                match &told {
-                    Told::Ready { token: new, .. } | Told::Heartbeat { token: new } => {
+                match &event {
+                    WatchEvent::Ready { token: new, .. } | WatchEvent::Heartbeat { token: new } => {
                         token.clone_from(new);
                     }
-                    Told::Reset(_) => {
+                    WatchEvent::Reset(_) => {
                         self.resets.fetch_add(1, SeqCst);
                         token.clear();
                     }
                     _ => {}
                 }
-                let kind = copies.lock().unwrap().apply(&told);
-                *self.told.lock().unwrap().entry(kind).or_default() += 1;
+                let kind = copies.lock().unwrap().apply(&event);
+                *self.received.lock().unwrap().entry(kind).or_default() += 1;
             }
         }
         copies.lock().unwrap().drop_all();
@@ -340,10 +340,10 @@ impl Model {
 
     async fn end(&self, tasks: Vec<tokio::task::JoinHandle<()>>) {
         eventually("enough is checked", 6 * SOON, async || {
-            let told = self.told.lock().unwrap();
-            let is_told = TOLD.iter().all(|kind| told.contains_key(kind));
+            let received = self.received.lock().unwrap();
+            let is_received = EVERY_KIND.iter().all(|kind| received.contains_key(kind));
             let [checked, changes] = [&self.checked, &self.changes].map(|count| count.load(SeqCst));
-            (is_told && checked > 50 && changes > 100).then_some(())
+            (is_received && checked > 50 && changes > 100).then_some(())
         })
         .await;
         self.over.store(true, SeqCst);
@@ -352,8 +352,8 @@ impl Model {
         }
         let [checked, changes, resets] =
             [&self.checked, &self.changes, &self.resets].map(|count| count.load(SeqCst));
-        let told = self.told.lock().unwrap().clone();
-        eprintln!("{checked} copies, {changes} changes, {resets} resets, told {told:?}");
+        let received = self.received.lock().unwrap().clone();
+        eprintln!("{checked} copies, {changes} changes, {resets} resets, received {received:?}");
     }
 }
 

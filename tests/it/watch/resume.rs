@@ -1,4 +1,4 @@
-//! Streams that continue an earlier one: nothing is missed, or that is told.
+//! Streams that continue an earlier one: all changes are delivered, or a reset.
 
 use larder::pb::v1::ResetReason;
 
@@ -6,7 +6,7 @@ use crate::support::{
     client::{Cache, NS, invalidate},
     fleet::Fleet,
     targets,
-    watch::{Told, Watch, watch_request},
+    watch::{Watch, WatchEvent, watch_request},
 };
 
 const CONFIG: &str = "[watch]\nheartbeat = '100ms'\n";
@@ -18,36 +18,36 @@ async fn resume(cache: &Cache, keys: bool, token: &[u8]) -> Watch {
 
 /// Expects that the stream does not continue the earlier one.
 async fn expect_new(watch: &mut Watch) {
-    assert_eq!(watch.told().await, Told::Reset(ResetReason::NotResumable));
-    assert!(matches!(watch.told().await, Told::Ready { resumed: false, .. }));
+    assert_eq!(watch.event().await, WatchEvent::Reset(ResetReason::NotResumable));
+    assert!(matches!(watch.event().await, WatchEvent::Ready { resumed: false, .. }));
 }
 
 /// Expects these changes, perhaps several times, and then Ready.
-async fn expect_resumed(watch: &mut Watch, expected: &[Told]) {
+async fn expect_resumed(watch: &mut Watch, expected: &[WatchEvent]) {
     let mut missed = Vec::new();
     loop {
-        match watch.told().await {
-            Told::Ready { resumed, .. } => {
+        match watch.event().await {
+            WatchEvent::Ready { resumed, .. } => {
                 assert!(resumed);
                 break;
             }
-            Told::Heartbeat { .. } => {}
-            told => missed.push(told),
+            WatchEvent::Heartbeat { .. } => {}
+            event => missed.push(event),
         }
     }
     for expected in expected {
-        let is_told = missed.iter().any(|told| includes(told, expected));
-        assert!(is_told, "{expected:?} is not among {missed:?}");
+        let is_received = missed.iter().any(|event| includes(event, expected));
+        assert!(is_received, "{expected:?} is not among {missed:?}");
     }
 }
 
-/// Whether the first tells the second, perhaps together with other tags.
-fn includes(told: &Told, expected: &Told) -> bool {
-    match (told, expected) {
-        (Told::Tags(_, tags), Told::Tags(_, expected)) => {
+/// Whether the first includes the second, perhaps together with other tags.
+fn includes(event: &WatchEvent, expected: &WatchEvent) -> bool {
+    match (event, expected) {
+        (WatchEvent::Tags(_, tags), WatchEvent::Tags(_, expected)) => {
             expected.iter().all(|tag| tags.contains(tag))
         }
-        _ => told == expected,
+        _ => event == expected,
     }
 }
 
@@ -60,10 +60,11 @@ on_both_stores!(what_was_missed_comes_before_ready, config: CONFIG, |env| {
         }
         let token = watch.token().await;
         drop(watch);
-        let mut expected = vec![Told::tag_of_ns("t")];
+        let mut expected = vec![WatchEvent::tag_of_ns("t")];
         if keys {
             env.cache.put("missed", "v").await;
-            expected.push(Told::Keys(NS.to_owned(), vec![("missed".to_owned(), String::new())]));
+            let keys = vec![("missed".to_owned(), String::new())];
+            expected.push(WatchEvent::Keys(NS.to_owned(), keys));
         }
         targets::invalidate(&env.cache, &[targets::tags(&["t"])]).await;
         // The other stream has taken note of the changes.
@@ -71,7 +72,7 @@ on_both_stores!(what_was_missed_comes_before_ready, config: CONFIG, |env| {
         let mut resumed = resume(&env.cache, keys, &token).await;
         expect_resumed(&mut resumed, &expected).await;
         env.cache.invalidate_namespace(invalidate(NS)).await.unwrap();
-        resumed.expect(&Told::all_of_ns()).await;
+        resumed.expect(&WatchEvent::all_of_ns()).await;
     }
 });
 
@@ -84,9 +85,9 @@ on_both_stores!(a_token_of_another_stream_continues_nothing, config: CONFIG, |en
     expect_resumed(&mut resumed, &[]).await;
 });
 
-/// Bans and generations are in Redis, so that every replica can tell which were missed.
+/// Bans and generations are in Redis, so that every replica can deliver the missed ones.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_replica_tells_the_missed_invalidations() {
+async fn another_replica_delivers_the_missed_invalidations() {
     let mut fleet = Fleet::start(2, CONFIG).await;
     // A namespace that is in use.
     fleet.caches[0].put("k", "v").await;
@@ -95,11 +96,11 @@ async fn another_replica_tells_the_missed_invalidations() {
     let token = watch.token().await;
     drop(watch);
     targets::invalidate(&fleet.caches[0], &[targets::tags(&["t"]), targets::pattern("k*")]).await;
-    let missed = [Told::tag_of_ns("t"), Told::pattern_of_ns("k*")];
+    let missed = [WatchEvent::tag_of_ns("t"), WatchEvent::pattern_of_ns("k*")];
     let mut resumed = resume(&fleet.caches[1], false, &token).await;
     expect_resumed(&mut resumed, &missed).await;
     targets::invalidate(&fleet.caches[0], &[targets::tags(&["later"])]).await;
-    resumed.expect(&Told::tag_of_ns("later")).await;
+    resumed.expect(&WatchEvent::tag_of_ns("later")).await;
 
     // A new replica has no history either.
     fleet.replace(0).await;
@@ -109,7 +110,7 @@ async fn another_replica_tells_the_missed_invalidations() {
     // A namespace that was invalidated may have been invalidated again since.
     fleet.caches[1].invalidate_namespace(invalidate(NS)).await.unwrap();
     fleet.caches[1].put("k", "v").await;
-    resumed.expect(&Told::all_of_ns()).await;
+    resumed.expect(&WatchEvent::all_of_ns()).await;
     expect_new(&mut resume(&fleet.caches[0], false, &token).await).await;
 }
 
@@ -121,7 +122,7 @@ async fn keys_are_only_known_to_the_replica_of_the_stream() {
     fleet.caches[1].put("k", "v").await;
     expect_new(&mut resume(&fleet.caches[1], true, &token).await).await;
     let mut resumed = resume(&fleet.caches[0], true, &token).await;
-    let changed = Told::Keys(NS.to_owned(), vec![("k".to_owned(), String::new())]);
+    let changed = WatchEvent::Keys(NS.to_owned(), vec![("k".to_owned(), String::new())]);
     watch.expect_keys(&["k"]).await;
     drop(watch);
     let mut again = resume(&fleet.caches[0], true, &token).await;
@@ -138,6 +139,6 @@ async fn a_restart_of_redis_ends_every_token() {
     drop(watch);
     fleet.redis.restart().await;
     let mut resumed = resume(&fleet.caches[0], false, &token).await;
-    assert!(matches!(resumed.told().await, Told::Reset(_)));
+    assert!(matches!(resumed.event().await, WatchEvent::Reset(_)));
     resumed.ready().await;
 }

@@ -90,15 +90,15 @@ func TestFailureReachesTheOthersAtOnce(t *testing.T) {
 	if took := time.Since(began); took > 3*time.Second {
 		t.Fatalf("took %v", took)
 	}
-	told := 0
+	answered := 0
 	for _, failure := range failures {
 		var failed *getorcompute.ComputeFailed
 		if errors.As(failure, &failed) {
 			equal(t, "cause", failed.Cause, "*errors.errorString")
-			told++
+			answered++
 		}
 	}
-	equal(t, "callers that were told", told, 3)
+	equal(t, "callers that were answered", answered, 3)
 }
 
 func TestCancelledCallerGivesTheLeaseBack(t *testing.T) {

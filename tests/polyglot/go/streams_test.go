@@ -28,16 +28,16 @@ func openStream(ctx context.Context, t *testing.T, namespace string) (fetchStrea
 	if err := stream.Send(&pb.FetchStreamRequest{Message: open}); err != nil {
 		t.Fatal(err)
 	}
-	return stream, hear(t, stream).GetAnswer()
+	return stream, receive(t, stream).GetAnswer()
 }
 
-func hear(t *testing.T, stream fetchStream) *pb.FetchStreamResponse {
+func receive(t *testing.T, stream fetchStream) *pb.FetchStreamResponse {
 	t.Helper()
-	told, err := stream.Recv()
+	response, err := stream.Recv()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return told
+	return response
 }
 
 // waiting starts a call that waits for the value, and returns a channel with its answer.
@@ -65,7 +65,7 @@ func TestStreamFills(t *testing.T) {
 	if err := stream.Send(&pb.FetchStreamRequest{Message: fill}); err != nil {
 		t.Fatal(err)
 	}
-	filled := hear(t, stream).GetFilled()
+	filled := receive(t, stream).GetFilled()
 	equal(t, "fill", filled.GetResult(), pb.SetResult_SET_RESULT_STORED)
 	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
 		t.Fatalf("got %v, want the end of the stream", err)

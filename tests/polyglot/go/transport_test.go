@@ -316,7 +316,7 @@ func TestTransportStreamThatFills(t *testing.T) {
 	if err := stream.Send(&pb.FetchStreamRequest{Message: fill}); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "fill", hear(t, stream).GetFilled().GetResult(), pb.SetResult_SET_RESULT_STORED)
+	equal(t, "fill", receive(t, stream).GetFilled().GetResult(), pb.SetResult_SET_RESULT_STORED)
 	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
 		t.Fatalf("got %v, want the end of the stream", err)
 	}
@@ -341,7 +341,7 @@ func TestTransportBrokenConnection(t *testing.T) {
 	if err := stream.Send(&pb.FetchStreamRequest{Message: open}); err != nil {
 		t.Fatal(err)
 	}
-	first := hear(t, stream).GetAnswer().GetLease().GetToken()
+	first := receive(t, stream).GetAnswer().GetLease().GetToken()
 	equal(t, "token", len(first), 16)
 	follower := waiting(t, namespace)
 	// An answered call proves that the server has received the call before it.

@@ -111,15 +111,15 @@ class GetOrComputeTest {
           throw new IllegalStateException("secret");
         };
     long began = System.nanoTime();
-    int told = 0;
+    int answered = 0;
     for (Future<String> value : together(4, () -> get("k", compute))) {
       Throwable cause = assertThrows(ExecutionException.class, value::get).getCause();
       if (cause instanceof GetOrCompute.ComputeFailedException) {
         assertEquals("IllegalStateException", cause.getMessage());
-        told++;
+        answered++;
       }
     }
-    assertEquals(3, told);
+    assertEquals(3, answered);
     assertTrue(System.nanoTime() - began < TimeUnit.SECONDS.toNanos(3));
   }
 

@@ -336,33 +336,33 @@ class TransportTest {
   /** A FetchStream. Received messages are queued. */
   private static final class Stream implements StreamObserver<FetchStreamResponse> {
     private static final Object END = "the end of the stream";
-    private final BlockingQueue<Object> told = new ArrayBlockingQueue<>(16);
-    private final StreamObserver<FetchStreamRequest> said;
+    private final BlockingQueue<Object> responses = new ArrayBlockingQueue<>(16);
+    private final StreamObserver<FetchStreamRequest> requests;
 
     Stream(Channel channel, GetOrFetchRequest open) {
-      said = CacheServiceGrpc.newStub(channel).withDeadlineAfter(15, TimeUnit.SECONDS).fetchStream(this);
-      said.onNext(FetchStreamRequest.newBuilder().setOpen(open).build());
+      requests = CacheServiceGrpc.newStub(channel).withDeadlineAfter(15, TimeUnit.SECONDS).fetchStream(this);
+      requests.onNext(FetchStreamRequest.newBuilder().setOpen(open).build());
     }
 
-    FetchStreamResponse hear() throws Exception {
-      Object heard = told.poll(15, TimeUnit.SECONDS);
-      assertTrue(heard instanceof FetchStreamResponse, () -> "received " + heard);
-      return (FetchStreamResponse) heard;
+    FetchStreamResponse receive() throws Exception {
+      Object received = responses.poll(15, TimeUnit.SECONDS);
+      assertTrue(received instanceof FetchStreamResponse, () -> "received " + received);
+      return (FetchStreamResponse) received;
     }
 
     @Override
     public void onNext(FetchStreamResponse response) {
-      told.add(response);
+      responses.add(response);
     }
 
     @Override
     public void onError(Throwable error) {
-      told.add(error);
+      responses.add(error);
     }
 
     @Override
     public void onCompleted() {
-      told.add(END);
+      responses.add(END);
     }
   }
 
@@ -370,11 +370,11 @@ class TransportTest {
   void streamThatFills() throws Exception {
     byte[] value = distinct(3, LONGEST);
     Stream stream = new Stream(channel, fetch(0));
-    assertEquals(16, stream.hear().getAnswer().getLease().getToken().size());
+    assertEquals(16, stream.receive().getAnswer().getLease().getToken().size());
     FetchStreamFill fill = FetchStreamFill.newBuilder().setValue(data(value)).build();
-    stream.said.onNext(FetchStreamRequest.newBuilder().setFill(fill).build());
-    assertEquals(SetResult.SET_RESULT_STORED, stream.hear().getFilled().getResult());
-    assertEquals(Stream.END, stream.told.poll(15, TimeUnit.SECONDS));
+    stream.requests.onNext(FetchStreamRequest.newBuilder().setFill(fill).build());
+    assertEquals(SetResult.SET_RESULT_STORED, stream.receive().getFilled().getResult());
+    assertEquals(Stream.END, stream.responses.poll(15, TimeUnit.SECONDS));
     assertArrayEquals(value, larder().get(get("k")).getValue().getData().toByteArray());
   }
 
@@ -382,7 +382,7 @@ class TransportTest {
   void brokenConnection() throws Exception {
     ManagedChannel other = newChannel();
     try {
-      ByteString first = new Stream(other, fetch(0)).hear().getAnswer().getLease().getToken();
+      ByteString first = new Stream(other, fetch(0)).receive().getAnswer().getLease().getToken();
       assertEquals(16, first.size());
       ListenableFuture<GetOrFetchResponse> follower = later(15_000).getOrFetch(fetch(12));
       // An answered call proves that the server has received the call before it.

@@ -52,7 +52,7 @@ compile() {
         -exec javac --release "$JAVA_RELEASE" -proc:none -cp "$JARS/*" -d "$CLASSES" {} +
 }
 
-# On some systems, javac in the path is a placeholder that only says how to install Java.
+# On some systems, javac in the path is a placeholder that only prints how to install Java.
 need_jdk() {
     local version
     need javac "the Java client is built with it"

@@ -117,7 +117,7 @@ test('a cancelled caller stops waiting and gives its lease back', async () => {
   assert.ok(await isGivenBack(namespace, 'k'));
 });
 
-// What the function makes of an answer, and the calls that follow it.
+// The result of the function for an answer, and the calls that follow it.
 const scripted = async (answer, compute) => {
   const calls = [];
   const record = (name) => (request, options, done) => {

@@ -8,42 +8,42 @@ const { status } = require('@grpc/grpc-js');
 
 const { client, duration, larder, newNamespace } = require('./larder');
 
-/** Opens a stream for a key. `hear` resolves to the next message. */
+/** Opens a stream for a key. `receive` resolves to the next message. */
 function openStream(request) {
   const stream = client.fetchStream();
-  const told = stream[Symbol.asyncIterator]();
+  const messages = stream[Symbol.asyncIterator]();
   stream.write({ open: request });
-  const hear = async () => (await told.next()).value;
-  return { stream, hear };
+  const receive = async () => (await messages.next()).value;
+  return { stream, receive };
 }
 
 const wait = (request) => larder.getOrFetch({ ...request, wait: duration(12_000) });
 
 test('a stream fills', async () => {
   const request = { namespace: newNamespace(), key: 'k' };
-  const { stream, hear } = openStream(request);
-  assert.equal((await hear()).answer?.lease?.token.length, 16);
+  const { stream, receive } = openStream(request);
+  assert.equal((await receive()).answer?.lease?.token.length, 16);
   const follower = wait(request);
   stream.write({ fill: { value: { text: 'computed' } } });
-  const { filled } = await hear();
+  const { filled } = await receive();
   assert.equal(filled?.result, 'SET_RESULT_STORED');
-  assert.equal(await hear(), undefined, 'the stream ends');
+  assert.equal(await receive(), undefined, 'the stream ends');
   stream.end();
   const { found } = await follower;
   assert.equal(found?.value.text, 'computed');
   assert.equal(found.entry.version, filled.version);
 
   const next = openStream(request);
-  assert.equal((await next.hear()).answer?.found?.value.text, 'computed');
-  assert.equal(await next.hear(), undefined, 'the stream ends after a stored value');
+  assert.equal((await next.receive()).answer?.found?.value.text, 'computed');
+  assert.equal(await next.receive(), undefined, 'the stream ends after a stored value');
 });
 
 test('a cancelled stream releases its lease', async () => {
   const request = { namespace: newNamespace(), key: 'k' };
-  const { stream, hear } = openStream(request);
-  const first = (await hear()).answer?.lease?.token;
+  const { stream, receive } = openStream(request);
+  const first = (await receive()).answer?.lease?.token;
   const follower = wait(request);
-  const end = assert.rejects(hear(), ({ code }) => code === status.CANCELLED);
+  const end = assert.rejects(receive(), ({ code }) => code === status.CANCELLED);
   const cancelled = performance.now();
   stream.cancel();
   const second = (await follower).lease?.token;

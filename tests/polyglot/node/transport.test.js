@@ -167,12 +167,12 @@ test('transport: stream that fills', async () => {
   const request = { namespace: newNamespace(), key: 'k' };
   const data = distinct(3, LONGEST);
   const stream = client.fetchStream();
-  const told = stream[Symbol.asyncIterator]();
+  const messages = stream[Symbol.asyncIterator]();
   stream.write({ open: request });
-  assert.equal((await told.next()).value.answer?.lease?.token.length, 16);
+  assert.equal((await messages.next()).value.answer?.lease?.token.length, 16);
   stream.write({ fill: { value: { data } } });
-  assert.equal((await told.next()).value.filled?.result, 'SET_RESULT_STORED');
-  assert.equal((await told.next()).done, true, 'the stream ends');
+  assert.equal((await messages.next()).value.filled?.result, 'SET_RESULT_STORED');
+  assert.equal((await messages.next()).done, true, 'the stream ends');
   stream.end();
   assert.ok((await larder.get(request)).value.data.equals(data), 'the stored value is the filled one');
 });
@@ -180,14 +180,14 @@ test('transport: stream that fills', async () => {
 test('transport: broken stream', async () => {
   const request = { namespace: newNamespace(), key: 'k' };
   const stream = client.fetchStream();
-  const told = stream[Symbol.asyncIterator]();
+  const messages = stream[Symbol.asyncIterator]();
   stream.write({ open: request });
-  const first = (await told.next()).value.answer?.lease?.token;
+  const first = (await messages.next()).value.answer?.lease?.token;
   assert.equal(first?.length, 16);
   const follower = larder.getOrFetch({ ...request, wait: duration(12_000) });
   // An answered call proves that the server has received the call before it.
   await larder.get(request);
-  const end = assert.rejects(told.next(), { code: status.CANCELLED });
+  const end = assert.rejects(messages.next(), { code: status.CANCELLED });
   const broken = performance.now();
   stream.cancel();
   const second = (await follower).lease?.token;

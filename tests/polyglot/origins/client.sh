@@ -44,7 +44,7 @@ serve() {
     esac
 }
 
-# Both examples have the key `ada` and no other, as examples/README.md says.
+# Both examples have the key `ada` and no other, as in examples/README.md.
 check() {
     local name key out
     for name in python rust; do

@@ -18,10 +18,10 @@ import os, queue, sys, grpc
 from larder.v1 import cache_service_pb2 as pb
 from larder.v1.cache_service_pb2_grpc import CacheServiceStub
 
-say = queue.SimpleQueue()
+send = queue.SimpleQueue()
 stub = CacheServiceStub(grpc.insecure_channel(os.environ["LARDER_ADDRESS"]))
-stream = stub.FetchStream(iter(say.get, None))
-say.put(pb.FetchStreamRequest(open=pb.GetOrFetchRequest(namespace=sys.argv[1], key="k")))
+stream = stub.FetchStream(iter(send.get, None))
+send.put(pb.FetchStreamRequest(open=pb.GetOrFetchRequest(namespace=sys.argv[1], key="k")))
 print(next(stream).answer.WhichOneof("outcome"), flush=True)
 print(next(stream), flush=True)
 """
@@ -31,18 +31,18 @@ class Stream:
     """A FetchStream. Messages are sent immediately."""
 
     def __init__(self, larder, namespace, key="k"):
-        self.said = queue.SimpleQueue()
-        self.told = larder.FetchStream(iter(self.said.get, None))
-        self.say(open=pb.GetOrFetchRequest(namespace=namespace, key=key))
+        self.requests = queue.SimpleQueue()
+        self.responses = larder.FetchStream(iter(self.requests.get, None))
+        self.send(open=pb.GetOrFetchRequest(namespace=namespace, key=key))
 
-    def say(self, **message):
-        self.said.put(pb.FetchStreamRequest(**message))
+    def send(self, **message):
+        self.requests.put(pb.FetchStreamRequest(**message))
 
-    def hear(self):
-        return next(self.told)
+    def receive(self):
+        return next(self.responses)
 
     def close(self):
-        self.said.put(None)
+        self.requests.put(None)
 
 
 def wait_for(larder, namespace):
@@ -53,14 +53,14 @@ def wait_for(larder, namespace):
 
 def test_stream_fills(larder, namespace):
     stream = Stream(larder, namespace)
-    assert stream.hear().answer.lease.token
+    assert stream.receive().answer.lease.token
     follower = wait_for(larder, namespace)
-    stream.say(
+    stream.send(
         fill=pb.FetchStreamFill(
             value=pb.Value(text="computed"), ttl=timedelta(minutes=1), tags=["t"]
         )
     )
-    filled = stream.hear().filled
+    filled = stream.receive().filled
     assert filled.result == pb.SET_RESULT_STORED
     found = follower.result().found
     assert (found.value.text, found.entry.version, found.entry.tags) == (
@@ -69,22 +69,22 @@ def test_stream_fills(larder, namespace):
         ["t"],
     )
     with pytest.raises(StopIteration):
-        stream.hear()
+        stream.receive()
     stream.close()
 
 
 def test_stream_ends_after_a_stored_value(larder, namespace):
     larder.Set(pb.SetRequest(namespace=namespace, key="k", value=pb.Value(text="here")))
     stream = Stream(larder, namespace)
-    assert stream.hear().answer.found.value.text == "here"
+    assert stream.receive().answer.found.value.text == "here"
     with pytest.raises(StopIteration):
-        stream.hear()
+        stream.receive()
     stream.close()
 
 
 def test_closed_stream_releases_its_lease(larder, namespace):
     stream = Stream(larder, namespace)
-    first = stream.hear().answer.lease.token
+    first = stream.receive().answer.lease.token
     follower = wait_for(larder, namespace)
     closed = time.monotonic()
     stream.close()

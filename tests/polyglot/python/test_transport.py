@@ -176,11 +176,11 @@ def test_many_at_once(larder, namespace):
 
 def test_stream_that_fills(larder, namespace):
     stream, value = Stream(larder, namespace), distinct(3, LONGEST)
-    assert len(stream.hear().answer.lease.token) == 16
-    stream.say(fill=pb.FetchStreamFill(value=pb.Value(data=value)))
-    assert stream.hear().filled.result == pb.SET_RESULT_STORED
+    assert len(stream.receive().answer.lease.token) == 16
+    stream.send(fill=pb.FetchStreamFill(value=pb.Value(data=value)))
+    assert stream.receive().filled.result == pb.SET_RESULT_STORED
     with pytest.raises(StopIteration):
-        stream.hear()
+        stream.receive()
     stream.close()
     got = larder.Get(pb.GetRequest(namespace=namespace, key="k")).value.data
     assert (got == value) is True
@@ -191,7 +191,7 @@ def test_broken_connection(larder, namespace):
     own = [("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(os.environ["LARDER_ADDRESS"], own) as channel:
         stream = Stream(CacheServiceStub(channel), namespace)
-        first = stream.hear().answer.lease.token
+        first = stream.receive().answer.lease.token
         assert len(first) == 16
         follower = wait_for(larder, namespace)
         # An answered call proves that the server has received the call before it.

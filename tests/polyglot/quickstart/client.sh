@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs examples/python/quickstart.py as its README says, with the Python client's installation.
+# Runs examples/python/quickstart.py as in its README, with the Python client's installation.
 # shellcheck source=tests/polyglot/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 

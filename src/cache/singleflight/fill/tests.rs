@@ -67,7 +67,7 @@ async fn a_fetched_value_is_stored_with_the_origins_directives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_value_declared_unchanged_keeps_what_the_origin_does_not_say_anew() {
+async fn a_value_declared_unchanged_keeps_what_the_origin_does_not_send_anew() {
     let origin = FakeOrigin::revalidating("v");
     origin.delay(3 * SECOND);
     let test = TestCache::of_origin(&origin, NamespaceConfig { ttl_jitter: 0.5, ..config() });
@@ -134,7 +134,7 @@ async fn an_uncacheable_value_removes_the_stored_one() {
         let test = TestCache::of_origin(&origin, rules);
         test.put("k", &stored_before()).await;
         assert_eq!(fetch(&test).await.fill, Some(FillOutcome::Uncacheable));
-        assert!(test.stored("k").await.is_none(), "the origin no longer says so");
+        assert!(test.stored("k").await.is_none(), "it is not the origin's answer any more");
         assert!(!test.is_held("k").await);
         assert_eq!(test.counted(Counter::Uncacheable), 1);
         assert_eq!(test.counted(Counter::Sets), 0);

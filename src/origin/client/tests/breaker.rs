@@ -1,4 +1,4 @@
-//! The circuit breaker: which outcomes count, and who gets the permits.
+//! The circuit breaker: which outcomes count, and which fetches get the permits.
 
 use super::*;
 

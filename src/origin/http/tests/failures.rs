@@ -175,7 +175,7 @@ async fn key_without_a_url_is_a_bad_key() {
         let sentence = error.to_string();
         let OriginErrorKind::BadKey(violation) = error.kind else { panic!("{key}") };
         assert_eq!(violation.field(), field);
-        // What Warm and the log show.
+        // The text in Warm's results and in the log.
         assert_eq!(sentence, format!("the origin has no URL for the key: {violation}"));
     }
 }

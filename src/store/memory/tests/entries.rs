@@ -110,7 +110,7 @@ async fn put_in_place_of_a_fresh_version_takes_over_the_end_of_its_ttl() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn delete_tells_whether_there_was_an_entry() {
+async fn delete_returns_whether_there_was_an_entry() {
     let store = MemoryStore::new(MIB);
     put(&store, &key("k"), 1).await.unwrap();
     assert!(store.delete(&key("k"), Duration::ZERO).await.unwrap());
@@ -232,7 +232,7 @@ async fn answers_share_the_bytes_of_the_stored_value() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_with_and_without_params_are_told_apart() {
+async fn keys_with_and_without_params_are_distinguished() {
     let store = MemoryStore::new(MIB);
     let with_params =
         |value| EntryKey::new(namespace("a"), "k", [("p", value)].into_iter()).unwrap();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::store::{LeaseStatus, MAX_CAUSE_BYTES, RevalidateOutcome, key_watch::KeyWatch};
 
-/// Status of the lease of a key, as extending it tells.
+/// Status of the lease of a key, read by extending it.
 async fn status(store: &MemoryStore, token: LeaseToken) -> LeaseStatus {
     store.extend(&key("k"), token, MINUTE).await.unwrap()
 }

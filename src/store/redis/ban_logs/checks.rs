@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 use super::{BanLogs, NamespaceBans};
 use crate::{
     model::Timestamp,
@@ -19,7 +21,7 @@ use crate::{
     },
 };
 
-/// What is to be checked for bans.
+/// An entry or a lease to check for bans.
 pub(in crate::store::redis) struct Candidate<'a> {
     /// The position up to which the bans are taken into account already.
     pub(in crate::store::redis) since: Position,
@@ -32,7 +34,7 @@ pub(in crate::store::redis) struct Candidate<'a> {
 enum Verdict {
     Valid,
     Banned,
-    /// The marker knows bans that a failover has lost.
+    /// The marker is at a ban that a failover has lost.
     Lost,
 }
 
@@ -184,24 +186,27 @@ impl BanLogs {
             && !known.log.table().bans(since.sequence, key, tags)
     }
 
-    /// Checks against all bans up to the position of `marker`. A marker that knows lost bans begins
-    /// a generation.
+    /// Checks against all bans up to the position of `marker`. A marker at a lost ban begins a
+    /// generation.
     async fn check(
         &self,
         bans: &Arc<NamespaceBans>,
         (marker_name, marker): (&[u8], &[u8]),
         is_banned: impl Fn(&BanLog) -> bool,
     ) -> Result<Verdict> {
-        let at = Position::of_marker(marker);
+        let (at, asked_at) = (Position::of_marker(marker), Instant::now());
         let mut attempts = Attempts::default();
         let (head, is_known, is_banned) = loop {
             self.read(bans, at.sequence).await?;
             {
-                let known = bans.known.read();
-                if known.epoch == Some(self.epoch()) {
-                    break (known.log.head(), known.log.is_known(at), is_banned(&known.log));
+                let (known, epoch) = (bans.known.read(), self.epoch());
+                let is_known = known.log.is_known(at);
+                // A position that the copy lacks may be one of a log that has begun anew.
+                if known.epoch == Some(epoch) && (is_known || known.is_of(asked_at, epoch)) {
+                    break (known.log.head(), is_known, is_banned(&known.log));
                 }
             }
+            self.read_unless(bans, |known, epoch| known.is_of(asked_at, epoch)).await?;
             attempts.again(self.0.pool.timeout()).await?;
         };
         if !is_known {

@@ -1,5 +1,5 @@
-//! What a replica knows of the log of one namespace. Answers about the log can arrive in another
-//! order than they were given, because several connections carry them.
+//! A replica's copy of the log of one namespace. Answers about the log can arrive in another order
+//! than they were given, because several connections carry them.
 
 use tokio::time::Instant;
 
@@ -12,38 +12,39 @@ use crate::{
     },
 };
 
-/// What a replica knows of a log.
+/// A replica's copy of a log.
 pub(super) struct Known {
     /// The epoch in which the log was read; none if it was not.
     pub(super) epoch: Option<u64>,
     pub(super) log: BanLog,
-    /// When the log was read last.
-    pub(super) learned_at: Instant,
+    /// When the log was asked for last. The copy has all bans of that time.
+    pub(super) asked_at: Instant,
     pub(super) memory: AccountedBytes,
-    /// Number of changes of what is known.
+    /// Number of changes of the copy.
     version: u64,
 }
 
-/// What was known when a part of the log was asked for.
+/// State of the copy when a part of the log was asked for.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store::redis) struct Asked {
     pub(in crate::store::redis) epoch: u64,
     /// The newest known ban, from which on the log is asked for.
     pub(in crate::store::redis) head: Position,
+    at: Instant,
     version: u64,
 }
 
 impl Known {
     /// Nothing is known.
     pub(super) fn nothing(memory: AccountedBytes) -> Self {
-        Self { epoch: None, log: BanLog::default(), learned_at: Instant::now(), memory, version: 0 }
+        Self { epoch: None, log: BanLog::default(), asked_at: Instant::now(), memory, version: 0 }
     }
 
-    /// What is known in `epoch`, for a question.
+    /// State of the copy in `epoch`, for a request for the rest of the log.
     pub(super) fn ask(&self, epoch: u64) -> Asked {
         let is_known = self.epoch == Some(epoch);
         let head = if is_known { self.log.head() } else { Position::default() };
-        Asked { epoch, head, version: self.version }
+        Asked { epoch, head, at: Instant::now(), version: self.version }
     }
 
     /// Whether the log was read in `epoch`, up to this number at least.
@@ -54,6 +55,11 @@ impl Known {
     /// Whether the log is known in `epoch`, and has the ban.
     pub(super) fn has(&self, epoch: u64, ban: Position) -> bool {
         self.epoch == Some(epoch) && self.log.is_known(ban)
+    }
+
+    /// Whether the log was asked for in `epoch`, at `time` or later.
+    pub(super) fn is_of(&self, time: Instant, epoch: u64) -> bool {
+        self.epoch == Some(epoch) && self.asked_at >= time
     }
 
     /// The marker at the newest ban; none if it is there already. A marker of a lost log begins a
@@ -76,7 +82,8 @@ impl Known {
         if part.is_all() {
             let is_older = part.head().sequence < self.log.head().sequence;
             // If nothing was learned meanwhile, the log was set back.
-            if is_same_epoch && self.version != asked.version && is_older {
+            let is_overtaken = self.version != asked.version && is_older;
+            if is_same_epoch && (is_overtaken || asked.at < self.asked_at) {
                 return;
             }
         } else if !is_same_epoch || !self.log.is_known(asked.head) {
@@ -87,7 +94,7 @@ impl Known {
         }
         self.log.apply(part, now);
         self.epoch = Some(asked.epoch);
-        self.learned_at = Instant::now();
+        self.asked_at = if is_same_epoch { self.asked_at.max(asked.at) } else { asked.at };
         self.version += 1;
         self.account();
     }

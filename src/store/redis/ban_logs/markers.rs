@@ -31,7 +31,7 @@ const HOLD_OFF_MARGIN_MS: u64 = 3_600_000 + 120_000;
 /// A marker: its name, what it is, and what it becomes. An empty one is missing.
 type Change = (Vec<u8>, Vec<u8>, Vec<u8>);
 
-/// What the last move of all markers of a namespace has come to.
+/// Outcome of the last move of all markers of a namespace.
 #[derive(Default)]
 pub(super) struct LastMove {
     /// The epoch of the last success, and the ban that all markers have reached.
@@ -96,7 +96,7 @@ impl BanLogs {
         let mut attempts = Attempts::default();
         loop {
             let mut changes = self.markers(&markers).await?;
-            // Those that are ahead know the hold-off.
+            // Replicas that read a marker ahead of it read the hold-off too.
             changes.retain(|(_, marker)| Position::of_marker(marker).sequence <= head.sequence);
             let Some(changes) = self.moves(bans, head, changes, true) else {
                 return Ok(false);
@@ -192,7 +192,7 @@ impl BanLogs {
         Ok(names.zip(markers.into_iter().map(marker)).collect())
     }
 
-    /// What must become of the markers; none unless the log is known and has the ban `until`. A
+    /// Changes that move the markers to `until`; none unless the log is known and has that ban. A
     /// marker that is missing belongs to entries that are newer when it is written.
     fn moves(
         &self,

@@ -93,14 +93,14 @@ impl BanLogs {
             .iter()
             .filter(|(namespace, _)| *namespace != kept.namespace)
             .filter_map(|(_, bans)| {
-                let (learned_at, bytes) = {
+                let (asked_at, bytes) = {
                     let known = bans.known.read();
-                    (known.learned_at, known.memory.bytes)
+                    (known.asked_at, known.memory.bytes)
                 };
-                (bytes > 0).then_some((learned_at, bans))
+                (bytes > 0).then_some((asked_at, bans))
             })
             .collect();
-        others.sort_unstable_by_key(|(learned_at, _)| *learned_at);
+        others.sort_unstable_by_key(|(asked_at, _)| *asked_at);
         for (_, bans) in others {
             if account.used() <= account.max_bytes {
                 return;

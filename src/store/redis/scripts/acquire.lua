@@ -11,8 +11,8 @@ local function entry() return header and redis.call('GET', KEYS[2]) or '' end
 if header and fresh_until(header) > math.max(now, tonumber(ARGV[6])) then
   return {'FOUND', entry()}
 end
--- A lease must not be older than the bans that the caller knows, and the caller must know those
--- that the lease is not older than.
+-- A lease must not be older than the bans that the caller has read, and the caller must have read
+-- those that the lease is not older than.
 if marker and position_of(marker) ~= position_of(ARGV[2]) then return {'POSITION', marker} end
 local lease = redis.call('GET', KEYS[3])
 local state = lease and string.sub(lease, 1, 1)

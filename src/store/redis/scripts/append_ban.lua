@@ -1,5 +1,5 @@
--- ARGV[4] position up to which the caller knows the log; [5] id of the ban; [6] milliseconds after
--- which no entry is left that is older than a ban; [7] hold-off in milliseconds; [8] maximum
+-- ARGV[4] position up to which the caller has read the log; [5] id of the ban; [6] milliseconds
+-- after which no entry is left that is older than a ban; [7] hold-off in milliseconds; [8] maximum
 -- number of tags, [9] of globs; [10] number of tags in this ban; then its tags and its globs
 
 if is_late then return {'LATE', server_time} end

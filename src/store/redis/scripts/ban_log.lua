@@ -61,7 +61,7 @@ local function is_known(position)
   return not ids[1] or ids[1] == known_id
 end
 
--- What the log has that the position lacks; all of it if the position is not known.
+-- The part of the log after the position; all of it if the log does not have the position.
 local function newer_than(position)
   local known = struct.unpack('>I8', position)
   local is_all = known == 0 or not is_known(position)

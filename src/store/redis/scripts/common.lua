@@ -37,11 +37,11 @@ local function fresh_until(entry) return (struct.unpack('>I8', entry, 26)) end
 local HEADER_BYTES = 61
 
 -- An entry whose time of writing is later than this was written before the clock was set back, and
--- nothing tells how long ago.
+-- the time since then is unknown.
 local latest_created_at = now + 5000
 
--- Whether the caller knows newer bans than the marker: a failover has set it back, or it is about
--- to be moved.
+-- Whether the caller has read newer bans than the marker's: a failover has set it back, or it is
+-- about to be moved.
 local function is_behind(marker)
   return #ARGV[2] > 16 and (#marker <= 16
     or struct.unpack('>I8', marker, 17) < struct.unpack('>I8', ARGV[2], 17))
@@ -49,7 +49,7 @@ end
 
 -- The header of the entry without its position, if the entry belongs to the generation of the
 -- marker; and the length of the position. The third result is the reply of the script if the entry
--- may be older than a ban: only the caller knows the bans, and whether one of them concerns it.
+-- may be older than a ban: only the caller can compare it with the bans.
 local function valid_header(marker)
   local stored = marker and redis.pcall('GETRANGE', KEYS[2], 0, HEADER_BYTES + #NO_POSITION - 1)
   -- A key of another type is foreign, and counts as missing.
@@ -130,8 +130,8 @@ local function time_left(record, at)
   if not ends_at or ends_at >= 2 ^ 48 then return redis.call('PTTL', KEYS[3]) end
   local left = ends_at - now
   if left <= duration + 1000 then return left end
-  -- The clock was set back while no replica measured it, and nothing tells how long ago the record
-  -- began: it begins again. A hold-off must not end early.
+  -- The clock was set back while no replica measured it, and the age of the record is unknown: it
+  -- begins again. A hold-off must not end early.
   redis.call('PEXPIRE', KEYS[3], duration)
   redis.call('SETRANGE', KEYS[3], at - 1, stamp(duration))
   return duration

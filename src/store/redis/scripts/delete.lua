@@ -2,7 +2,7 @@
 -- entry must have, or ''; [6] 1 to return the entry
 
 local entry, _, unchecked = valid_header(redis.call('GET', KEYS[1]))
--- Without a condition, the check of the bans only tells whether there was an entry.
+-- Without a condition, the check of the bans only decides whether there was an entry.
 if unchecked and (ARGV[5] ~= '' or ARGV[6] == '1') then return unchecked end
 if ARGV[5] ~= '' then
   if not entry then return 'ABSENT' end

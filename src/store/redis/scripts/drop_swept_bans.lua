@@ -1,5 +1,5 @@
 -- Drops bans that no entry and no lease is older than, as a sweep has found. Nothing is dropped
--- from a log that is incomplete, or that is not the one that the sweep knows.
+-- from a log that is incomplete, or that is not the one that the sweep has read.
 --
 -- ARGV[4] newest ban at the beginning of the sweep; [5] number up to which bans are dropped
 

@@ -69,7 +69,7 @@ struct Found {
     head: Vec<u8>,
 }
 
-/// What became of an entry.
+/// Outcome for an entry.
 enum Outcome {
     /// It does not count any more.
     Invalid,
@@ -86,7 +86,7 @@ impl<'a> Pass<'a> {
         let epoch = store.bans.epoch();
         let mut swept = HashMap::new();
         for bans in namespaces {
-            store.bans.know(&bans).await?;
+            store.bans.ensure_read(&bans).await?;
             let until = store.bans.head(&bans);
             if !store.bans.move_markers(&bans, until, false).await? {
                 continue;

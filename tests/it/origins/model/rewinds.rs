@@ -48,7 +48,7 @@ struct Rewinder<'a> {
 }
 
 impl Rewinder<'_> {
-    /// The log loses the last bans, and the replicas their connections. Entries and markers know
+    /// The log loses the last bans, and the replicas their connections. Entries and markers are at
     /// the lost bans, and another ban gets the number of the first one before any read meets them.
     async fn rewind_log(&mut self, namespace: &'static str) {
         let _alone = self.history.rewind_lock(namespace).write().await;
@@ -65,7 +65,7 @@ impl Rewinder<'_> {
             let cache = replica.cache.lock().unwrap().clone();
             cache.invalidate(request).await.unwrap();
         }
-        // Time for fills that know the bans that are about to be lost.
+        // Time for fills that record the bans that are about to be lost.
         pause(20..150).await;
         self.failover(restore(&names, before), async |mut banner| {
             banner.invalidate_some(&banner.history.clone(), namespace).await;
@@ -127,7 +127,7 @@ impl Rewinder<'_> {
         let mut banner = self.banner();
         for _ in 0..rand::random_range(1..3) {
             if banner.invalidate_some(&history, namespace).await {
-                // The generation has ended, which no log tells.
+                // The generation has ended, which is in no log.
                 return;
             }
             pause(0..40).await;
@@ -147,7 +147,7 @@ impl Rewinder<'_> {
         redis::cmd("DEL").arg(name).exec_async(&mut self.redis).await.unwrap();
     }
 
-    /// What the keys contain; none for those that are missing.
+    /// Contents of the keys; none for those that are missing.
     async fn dump(&mut self, names: &[String]) -> Vec<Option<Vec<u8>>> {
         let mut dump = redis::pipe();
         for name in names {

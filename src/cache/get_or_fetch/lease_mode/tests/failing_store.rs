@@ -46,7 +46,7 @@ async fn a_stale_value_is_served_if_its_lease_cannot_be_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn not_cached_says_whether_the_store_failed() {
+async fn not_cached_shows_whether_the_store_failed() {
     let test = callers();
     for (kind, degraded) in [(ErrorKind::Timeout, true), (ErrorKind::Full, false)] {
         test.store.fail(kind);

@@ -56,7 +56,7 @@ async fn the_other_callers_wait_for_the_value() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_whose_wait_ends_is_told_when_to_ask_again() {
+async fn a_caller_whose_wait_ends_gets_the_time_to_ask_again() {
     let test = callers();
     let _offer = test.get_or_fetch(&request("k")).await;
     for (wait, waited) in [(Some(2 * SECOND), 2 * SECOND), (None, 5 * SECOND)] {

@@ -96,7 +96,7 @@ async fn a_waiter_gets_the_stale_value_when_the_holder_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_stale_value_the_callers_hear_of_the_failure_at_once() {
+async fn without_a_stale_value_the_callers_get_the_failure_at_once() {
     let test = callers();
     let token = test.acquire("k").await;
     let failing = async {

@@ -27,7 +27,7 @@ async fn a_full_store_is_asked_for_a_lease_and_is_not_degraded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_without_a_value_say_whether_the_store_failed() {
+async fn answers_without_a_value_show_whether_the_store_failed() {
     let origin = FakeOrigin::slow("v", 60 * SECOND);
     let test = TestCache::of_origin(&origin, config());
     for (kind, degraded) in [(store::ErrorKind::Timeout, true), (store::ErrorKind::Full, false)] {

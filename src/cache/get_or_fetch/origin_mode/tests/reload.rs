@@ -28,7 +28,7 @@ async fn a_call_that_waits_while_its_origin_is_removed_is_contended_and_holds_no
     let reload = async {
         sleep(SECOND).await;
         test.reload(config(), None);
-        // Its job tells the flight of the new rules.
+        // Its job has the new rules for the flight.
         let later = test.get_or_fetch(&waiting(3 * SECOND)).await;
         assert!(later.is_lease(), "{later:?}");
     };
