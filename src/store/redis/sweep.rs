@@ -5,17 +5,17 @@
 //! this replica's copies of the logs. A lock in Redis keeps the replicas from sweeping at the same
 //! time. It only saves work: several passes at once would be safe.
 //!
-//! # What may be removed
+//! # Removal of entries
 //!
 //! An entry is removed by a script if its first bytes are still those that were checked. They
 //! contain the random version of the write, so a fresh write is never removed. An entry that a ban
 //! hides stays hidden, whatever is written next to it.
 //!
-//! # What may be dropped
+//! # Removal of bans
 //!
-//! The log remembers up to which number its bans were dropped, and an entry, a lease or a fill from
-//! before that is invalid (`BanLog::covers`). So no ban is ever dropped too early to be safe: to
-//! drop it early costs misses. In particular:
+//! The log keeps the number up to which its bans were dropped. An entry, a lease or a fill from
+//! before that is invalid (`BanLog::covers`). So a ban that is dropped early costs misses, and
+//! never a wrong answer. In particular:
 //!
 //! - A shard that a failover sets back may get entries again that are older than a dropped ban.
 //!   They are older than the number in the log, and invalid.

@@ -185,7 +185,7 @@ class GetOrComputeTest {
     assertEquals(FetchStatus.FETCH_STATUS_FAILED, answer.getFetchStatus());
   }
 
-  /** What the example makes of an answer, and the calls that follow it. */
+  /** The result of the example for an answer, and the calls that follow it. */
   private static String scripted(GetOrFetchResponse answer, Callable<String> compute)
       throws Exception {
     List<String> calls = Collections.synchronizedList(new ArrayList<>());
