@@ -233,7 +233,8 @@ fn store_lines(store: Option<&pb::StoreStats>) -> String {
     let Some(store) = store else { return String::new() };
     if !store.reachable {
         let cause = if store.cause.is_empty() { "it does not answer" } else { &store.cause };
-        return format!("store      {}, not reachable: {cause}", store.kind);
+        let unreachable = format!("store      {}, not reachable: {cause}", store.kind);
+        return [unreachable].into_iter().chain(sentinel_line(store)).collect::<Vec<_>>().join("\n");
     }
     let limit = if store.max_bytes == 0 {
         "no limit".to_owned()
@@ -254,6 +255,7 @@ fn store_lines(store: Option<&pb::StoreStats>) -> String {
         ),
         format!("persists   {}", store.persistence),
     ];
+    lines.extend(sentinel_line(store));
     if !store.cause.is_empty() {
         lines.push(format!("trouble    {}", store.cause));
     }
@@ -261,6 +263,18 @@ fn store_lines(store: Option<&pb::StoreStats>) -> String {
         lines.push(format!("load       {ops} commands per second, {clients} clients"));
     }
     lines.join("\n")
+}
+
+/// The primary, as the sentinels name it; none without sentinels.
+fn sentinel_line(store: &pb::StoreStats) -> Option<String> {
+    if store.sentinels == 0 {
+        return None;
+    }
+    let primary = if store.primary.is_empty() { "no primary" } else { &store.primary };
+    Some(format!(
+        "sentinels  {} of {} answer, and name {primary} for {}",
+        store.sentinels_reachable, store.sentinels, store.sentinel_service
+    ))
 }
 
 fn dash() -> String {

@@ -14,7 +14,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use redis::{Client, ErrorKind, ProtocolVersion, RedisError};
+use redis::{ErrorKind, RedisError};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout, timeout_at},
@@ -25,13 +25,12 @@ use super::{
     announced_changes::{Announced, Watched},
     change_checks::ChangeChecks,
     client_tracking::{self, ClientTracking, Invalidation},
-    connection::{self, PoolHealth},
+    connection::PoolHealth,
+    endpoint::Endpoint,
     fault::Fault,
     key_schema::KeySchema,
     near_invalidations::heartbeat,
     outage_log::{Outage, OutageLog},
-    pool::PoolOptions,
-    server_identity::ServerInfo,
 };
 use crate::{
     changes::{ChangeHub, ResetReason},
@@ -56,7 +55,7 @@ const MAX_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Follows Redis for the watches.
 pub(super) struct ChangeFeed {
-    client: Client,
+    endpoint: Endpoint,
     connect_timeout: Duration,
     health: Arc<PoolHealth>,
     schema: Arc<KeySchema>,
@@ -64,12 +63,6 @@ pub(super) struct ChangeFeed {
     hub: Arc<ChangeHub>,
     checks: ChangeChecks,
     outage: OutageLog,
-}
-
-/// A connection with its server.
-struct Tracking {
-    connection: ClientTracking,
-    server: ServerInfo,
 }
 
 /// Why Redis is not followed any more.
@@ -82,20 +75,16 @@ type Followed<T> = std::result::Result<T, FeedEnd>;
 
 /// Follows Redis until `stop` is cancelled.
 pub(super) fn spawn(
-    options: &PoolOptions,
+    (endpoint, connect_timeout): (Endpoint, Duration),
     health: Arc<PoolHealth>,
     schema: Arc<KeySchema>,
     near: Arc<NearCache>,
     (hub, checks): (Arc<ChangeHub>, ChangeChecks),
     stop: CancellationToken,
-) -> Result<()> {
-    use secrecy::ExposeSecret as _;
-    let client = connection::client(options.url.expose_secret(), ProtocolVersion::RESP3)?;
-    let connect_timeout = options.connect_timeout;
+) {
     let outage = OutageLog::new(Outage::Watches);
-    let feed = ChangeFeed { client, connect_timeout, health, schema, near, hub, checks, outage };
+    let feed = ChangeFeed { endpoint, connect_timeout, health, schema, near, hub, checks, outage };
     tokio::spawn(stop.run_until_cancelled_owned(feed.run()));
-    Ok(())
 }
 
 // === impl ChangeFeed ===
@@ -157,7 +146,7 @@ impl ChangeFeed {
         prefixes
     }
 
-    async fn open(&self, scope: &[String], announced: &Arc<Announced>) -> Followed<Tracking> {
+    async fn open(&self, scope: &[String], announced: &Arc<Announced>) -> Followed<ClientTracking> {
         let on_invalidation = {
             let (schema, near, hub) = (self.schema.clone(), self.near.clone(), self.hub.clone());
             let announced = announced.clone();
@@ -165,15 +154,10 @@ impl ChangeFeed {
                 announced.on_invalidation(&schema, &near, &hub, invalidation);
             }
         };
-        let opening = async {
-            let timeout = self.connect_timeout;
-            let connection =
-                ClientTracking::open(&self.client, timeout, scope, on_invalidation).await?;
-            let server = connection.server().await?;
-            Ok::<_, RedisError>(Tracking { connection, server })
-        };
+        let timeout = self.connect_timeout;
+        let opening = ClientTracking::open(&self.endpoint, timeout, scope, on_invalidation);
         let tracking = opening.await.map_err(|error| FeedEnd::unavailable(error.into()))?;
-        self.health.meet(&tracking.server);
+        self.health.meet(tracking.server());
         Ok(tracking)
     }
 
@@ -184,7 +168,7 @@ impl ChangeFeed {
         mut scope: Vec<String>,
         announced: &Arc<Announced>,
         watched: &Watched,
-        current: &ArcSwap<Tracking>,
+        current: &ArcSwap<ClientTracking>,
         has_followed: &mut bool,
     ) -> Followed<()> {
         loop {
@@ -257,7 +241,7 @@ impl ChangeFeed {
     }
 
     /// Sends heartbeats on the connection in use.
-    async fn send_heartbeats(&self, current: &ArcSwap<Tracking>) -> Followed<()> {
+    async fn send_heartbeats(&self, current: &ArcSwap<ClientTracking>) -> Followed<()> {
         let max_delay = self.hub.options().max_delay;
         let interval = (max_delay / HEARTBEATS_PER_DELAY).min(MAX_HEARTBEAT_INTERVAL);
         let limit = max_delay / 2;
@@ -273,7 +257,7 @@ impl ChangeFeed {
             answered = sent_at;
             self.outage.works();
             tokio::select! {
-                () = tracking.connection.lost() => {
+                () = tracking.lost() => {
                     let error = RedisError::from((ErrorKind::Io, "the connection ended"));
                     return Err(FeedEnd::lost(error.into()));
                 }
@@ -284,13 +268,13 @@ impl ChangeFeed {
 
     /// Sends a heartbeat, and returns when it was sent: all that was announced before has been
     /// published, or is about to be read.
-    fn beat(&self, tracking: &Tracking) -> impl Future<Output = Followed<Instant>> {
+    fn beat(&self, tracking: &ClientTracking) -> impl Future<Output = Followed<Instant>> {
         let sent_at = Instant::now();
         async move {
-            let beat = heartbeat(&tracking.connection).await;
+            let beat = heartbeat(tracking).await;
             beat.map_err(|error| FeedEnd::lost(error.into()))?;
             let on_heartbeat = || self.hub.on_heartbeat(sent_at);
-            if self.health.server().while_current(&tracking.server, on_heartbeat) {
+            if self.health.server().while_current(tracking.server(), on_heartbeat) {
                 return Ok(sent_at);
             }
             let error = (ErrorKind::Client, "entries are read from another server");

@@ -10,7 +10,7 @@ use crate::{
     model::{EntryKey, Namespace},
     store::{
         EntryInspection, EntrySample, Inspect, KeyListPart, KeyListPosition, KeyListStep,
-        NamespaceListPart, NamespacePage, NamespaceUsage, Result, StoreInfo, Trouble, ttl_class,
+        NamespaceListPart, NamespacePage, NamespaceUsage, Result, StoreInfo, Topology, Trouble, ttl_class,
     },
 };
 
@@ -34,6 +34,10 @@ impl Inspect for RedisStore {
     fn trouble(&self) -> Option<Trouble> {
         let health = self.pool.health();
         health.faults.trouble().or_else(|| health.outage().trouble())
+    }
+
+    fn topology(&self) -> Topology {
+        self.endpoint.topology()
     }
 
     async fn info(&self) -> Result<StoreInfo> {

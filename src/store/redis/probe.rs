@@ -11,6 +11,7 @@ use super::{
     fault::{Fault, words},
     pool::Retry,
     script::PROBE,
+    server_identity::is_replica,
 };
 use crate::{
     model::{SaturatingFrom as _, Timestamp, millis_ceil},
@@ -83,7 +84,7 @@ impl RedisStore {
         // Servers and proxies may not know HELLO.
         if hello.is_some_and(|hello| hello.is_ok_and(|hello| is_replica(&hello))) {
             health.faults.met(Fault::ReadOnly, &"role:slave");
-            health.replace(&handle);
+            health.leave_replica(&handle);
         }
         if let Some(shards) = shared.as_ref().and_then(|shared| shared.shards) {
             self.check_shards(shards)?;
@@ -219,23 +220,6 @@ fn server_time(answer: Value) -> RedisResult<Timestamp> {
     Ok(Timestamp(seconds.saturating_mul(1000).saturating_add(micros / 1000)))
 }
 
-/// Whether the answer to HELLO is that of a replica. It is a map with RESP3, and an array else.
-fn is_replica(hello: &Value) -> bool {
-    let is = |value: &Value, word: &[u8]| match value {
-        Value::BulkString(text) => text == word,
-        Value::SimpleString(text) => text.as_bytes() == word,
-        _ => false,
-    };
-    let is_role = |name: &Value, value: &Value| {
-        is(name, b"role") && (is(value, b"replica") || is(value, b"slave"))
-    };
-    match hello {
-        Value::Map(fields) => fields.iter().any(|(name, value)| is_role(name, value)),
-        Value::Array(fields) => fields.chunks_exact(2).any(|pair| is_role(&pair[0], &pair[1])),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -267,6 +251,7 @@ mod tests {
         // Those of the setup of connections, of the probe itself, and of the scripts.
         let others =
             ["CLIENT", "CONFIG", "EVALSHA", "HELLO", "PING", "SCRIPT", "TIME", "GET", "EVAL"];
+        let of_sentinels = ["SENTINEL", "SUBSCRIBE"];
         let mut paths = vec![directory];
         while let Some(path) = paths.pop() {
             if path.is_dir() {
@@ -281,24 +266,14 @@ mod tests {
                 assert!(missing.is_empty(), "{}: {missing:?}", path.display());
             } else if !path.ends_with("probe.rs") {
                 let used = names(&text, "cmd(\"", '"');
+                let is_other =
+                    |name: &str| others.contains(&name) || of_sentinels.contains(&name);
                 let is_missing =
-                    |name: &&String| !probed.contains(*name) && !others.contains(&name.as_str());
+                    |name: &&String| !probed.contains(*name) && !is_other(name.as_str());
                 let missing: Vec<_> = used.iter().filter(is_missing).collect();
                 assert!(missing.is_empty(), "{}: {missing:?}", path.display());
             }
         }
-    }
-
-    #[test]
-    fn role_is_read_from_maps_and_arrays() {
-        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
-        for (role, expected) in [("replica", true), ("slave", true), ("master", false)] {
-            let map = Value::Map(vec![(text("proto"), Value::Int(3)), (text("role"), text(role))]);
-            assert_eq!(is_replica(&map), expected, "{role}");
-            let array = Value::Array(vec![text("proto"), Value::Int(2), text("role"), text(role)]);
-            assert_eq!(is_replica(&array), expected, "{role}");
-        }
-        assert!(!is_replica(&Value::Nil));
     }
 
     #[test]
