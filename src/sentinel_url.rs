@@ -197,7 +197,9 @@ fn parse_hosts(hosts: &str) -> Result<Vec<(String, u16)>, &'static str> {
         // The brackets of an IPv6 address.
         let port_at = host.rfind(':').filter(|colon| host.rfind(']').is_none_or(|at| at < *colon));
         let (name, port) = match port_at {
-            Some(colon) => (&host[..colon], host[colon + 1..].parse().ok().filter(|port| *port > 0)),
+            Some(colon) => {
+                (&host[..colon], host[colon + 1..].parse().ok().filter(|port| *port > 0))
+            }
             None => (host, Some(DEFAULT_PORT)),
         };
         let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
@@ -278,14 +280,15 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_without_the_password() {
-        let many = format!("redis-sentinel://{}/m", ["s"; 17].join("x,"));
+        let hosts: Vec<String> = (0..17).map(|number| format!("s{number}")).collect();
+        let many = format!("redis-sentinel://{}/m", hosts.join(","));
         for (text, problem) in [
             ("redis-sentinel://u:secret@/m", "without a host"),
             ("redis-sentinel://u:secret@s", "without a service"),
             ("redis-sentinel://u:secret@s/", "without a service"),
             ("redis-sentinel://u:secret@s:x/m", "invalid host or port"),
             ("redis-sentinel://u:secret@s:0/m", "invalid host or port"),
-            ("redis-sentinel://u:se/cret@s/m", "invalid host or port"),
+            ("redis-sentinel://u:se/cret@s/m", "number of a database"),
             ("redis-sentinel://s/m/x", "number of a database"),
             ("redis-sentinel://s/m/1/2", "number of a database"),
             ("redis-sentinel://s/m?pass=secret", "a parameter other than"),
@@ -308,7 +311,10 @@ mod tests {
     #[test]
     fn credentials_are_added_to_those_that_are_missing() {
         let with = |text, user| with_credentials(text, user, "p@");
-        assert_eq!(with("redis-sentinel://s,t/m/1?a=b#c", None), "redis-sentinel://:p%40@s,t/m/1?a=b#c");
+        assert_eq!(
+            with("redis-sentinel://s,t/m/1?a=b#c", None),
+            "redis-sentinel://:p%40@s,t/m/1?a=b#c"
+        );
         assert_eq!(with("redis-sentinel://s/m", Some("u")), "redis-sentinel://u:p%40@s/m");
         assert_eq!(with("redis-sentinel://own@s/m", Some("u")), "redis-sentinel://own:p%40@s/m");
         assert_eq!(with("redis-sentinel://o:own@s/m", None), "redis-sentinel://o:own@s/m");

@@ -234,7 +234,11 @@ fn store_lines(store: Option<&pb::StoreStats>) -> String {
     if !store.reachable {
         let cause = if store.cause.is_empty() { "it does not answer" } else { &store.cause };
         let unreachable = format!("store      {}, not reachable: {cause}", store.kind);
-        return [unreachable].into_iter().chain(sentinel_line(store)).collect::<Vec<_>>().join("\n");
+        return [unreachable]
+            .into_iter()
+            .chain(sentinel_line(store))
+            .collect::<Vec<_>>()
+            .join("\n");
     }
     let limit = if store.max_bytes == 0 {
         "no limit".to_owned()

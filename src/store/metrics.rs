@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use crate::{
     histogram::LATENCY_BOUNDS,
     store::{
-        ErrorKind, Inspect as _, Operation, Topology, circuit_breaker_store::OperationObserver, memory::MemoryStore,
-        redis::RedisStore,
+        ErrorKind, Inspect as _, Operation, Topology, circuit_breaker_store::OperationObserver,
+        memory::MemoryStore, redis::RedisStore,
     },
 };
 

@@ -12,7 +12,7 @@ use std::{
 use bb8_redis::bb8::{ErrorSink, ManageConnection};
 use redis::{
     AsyncConnectionConfig, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult,
-    Value, aio::MultiplexedConnection,
+    aio::MultiplexedConnection,
 };
 use tokio::{
     sync::watch,
@@ -24,6 +24,7 @@ use super::{
     fault::{Fault, words},
     fault_log::FaultLog,
     outage_log::{Outage, OutageLog},
+    request::error_or_value,
     server_identity::{ServerIdentity, ServerInfo},
     stream::{self, Driver, Opened, WrittenBytes},
     tls_check::TlsCheck,
@@ -85,14 +86,6 @@ pub(super) struct ConnectionManager {
 /// Receives the errors of connection attempts, which the users of the pool do not see.
 #[derive(Debug, Clone)]
 pub(super) struct ConnectErrorSink(pub(super) Arc<PoolHealth>);
-
-/// Turns a server error into an error: the client library returns it as a value.
-pub(super) fn error_or_value(value: Value) -> RedisResult<Value> {
-    match value {
-        Value::ServerError(error) => Err(error.into()),
-        value => Ok(value),
-    }
-}
 
 // === impl PoolHealth ===
 

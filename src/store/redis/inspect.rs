@@ -10,7 +10,8 @@ use crate::{
     model::{EntryKey, Namespace},
     store::{
         EntryInspection, EntrySample, Inspect, KeyListPart, KeyListPosition, KeyListStep,
-        NamespaceListPart, NamespacePage, NamespaceUsage, Result, StoreInfo, Topology, Trouble, ttl_class,
+        NamespaceListPart, NamespacePage, NamespaceUsage, Result, StoreInfo, Topology, Trouble,
+        ttl_class,
     },
 };
 

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::{
     RedisStore,
-    connection::error_or_value,
     fault::{Fault, words},
     pool::Retry,
+    request::error_or_value,
     script::PROBE,
     server_identity::is_replica,
 };
@@ -266,8 +266,7 @@ mod tests {
                 assert!(missing.is_empty(), "{}: {missing:?}", path.display());
             } else if !path.ends_with("probe.rs") {
                 let used = names(&text, "cmd(\"", '"');
-                let is_other =
-                    |name: &str| others.contains(&name) || of_sentinels.contains(&name);
+                let is_other = |name: &str| others.contains(&name) || of_sentinels.contains(&name);
                 let is_missing =
                     |name: &&String| !probed.contains(*name) && !is_other(name.as_str());
                 let missing: Vec<_> = used.iter().filter(is_missing).collect();

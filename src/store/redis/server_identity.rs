@@ -1,12 +1,7 @@
 //! Which server answers: after a failover, the name in the URL may lead to another one, or the
 //! sentinels may name another one, while open connections stay with the former primary.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        },
-};
+use std::{fmt, sync::Arc};
 
 use parking_lot::Mutex;
 use redis::{RedisResult, Value, aio::MultiplexedConnection};

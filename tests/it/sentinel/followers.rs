@@ -77,7 +77,6 @@ async fn watches_and_waiters_follow_the_new_primary() {
     stored(&one_cache, "k", "old").await;
     service.is_in_sync().await;
     let mut watch = Watch::of_ns(&one_cache, true).await;
-    watch.ready().await;
     service.sentinels[0].fail_over().await;
     service.promoted().await;
     assert_eq!(watch.reset().await, ResetReason::FeedLost);

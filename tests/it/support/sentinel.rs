@@ -89,7 +89,9 @@ impl Service {
         })
         .await;
         for _ in 0..sentinels {
-            service.sentinels.push(SentinelServer::start(primary, sentinels / 2 + 1, passwords).await);
+            service
+                .sentinels
+                .push(SentinelServer::start(primary, sentinels / 2 + 1, passwords).await);
         }
         for sentinel in &service.sentinels {
             eventually("the sentinels know one another", FAILOVER, async || {
@@ -111,9 +113,9 @@ impl Service {
         let hosts = hosts.join(",");
         match self.passwords {
             None => format!("redis-sentinel://{hosts}/{SERVICE}"),
-            Some(Passwords { server, sentinel }) => format!(
-                "redis-sentinel://:{server}@{hosts}/{SERVICE}?sentinel_password={sentinel}"
-            ),
+            Some(Passwords { server, sentinel }) => {
+                format!("redis-sentinel://:{server}@{hosts}/{SERVICE}?sentinel_password={sentinel}")
+            }
         }
     }
 
@@ -170,6 +172,14 @@ impl Service {
             })
             .await;
         }
+    }
+
+    /// Whether a server has an entry with this key.
+    pub(crate) async fn has_entry(&self, index: usize, key: &str) -> bool {
+        let mut keys = redis::cmd("KEYS");
+        keys.arg(format!("larder:{{ns:*}}:k:{key}"));
+        let mut connection = self.server_connection(index).await;
+        !keys.query_async::<Vec<String>>(&mut connection).await.unwrap().is_empty()
     }
 
     /// Makes the sentinels replace the primary, and waits until they name the other server.
@@ -237,10 +247,8 @@ impl SentinelServer {
             let directory = tempfile::tempdir().unwrap();
             let port = free_port();
             let configuration = directory.path().join("sentinel.conf");
-            let mut all = vec![
-                "bind 127.0.0.1".to_owned(),
-                format!("dir {}", directory.path().display()),
-            ];
+            let mut all =
+                vec!["bind 127.0.0.1".to_owned(), format!("dir {}", directory.path().display())];
             all.extend(of_port(port));
             all.extend_from_slice(lines);
             fs::write(&configuration, all.join("\n") + "\n").unwrap();

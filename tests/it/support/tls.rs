@@ -79,7 +79,9 @@ fn write_certificates(directory: &Path) {
     fs::write(directory.join("authority.pem"), authority.pem()).unwrap();
     let issuer = rcgen::Issuer::new(params, key);
     let server_key = rcgen::KeyPair::generate().unwrap();
-    let server = rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let server =
+        rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])
+            .unwrap();
     let server = server.signed_by(&server_key, &issuer).unwrap();
     fs::write(directory.join("server.pem"), server.pem()).unwrap();
     fs::write(directory.join("server.key"), server_key.serialize_pem()).unwrap();

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    super::{connection::error_or_value, fault::words},
+    super::{fault::words, request::error_or_value},
     choice::{Answer, Primary},
 };
 
@@ -129,7 +129,8 @@ impl Sentinel {
         };
         let mut subscribe = redis::cmd("SUBSCRIBE");
         subscribe.arg(&CHANNELS);
-        if let Err(error) = connection.send_packed_command(&subscribe).await.and_then(error_or_value)
+        if let Err(error) =
+            connection.send_packed_command(&subscribe).await.and_then(error_or_value)
         {
             tracing::debug!(sentinel = self.address(), %error, "the sentinel announces nothing");
         }
@@ -179,9 +180,10 @@ mod tests {
         let primary = Primary { host: "10.0.0.1".to_owned(), port: 6379, epoch: 7, is_down: false };
         assert_eq!(read(vec![address(), details("master")]), primary);
         assert!(read(vec![address(), details("s_down,master,disconnected")]).is_down);
-        let map = Value::Map(vec![
-            (Value::SimpleString("config-epoch".into()), Value::SimpleString("7".into())),
-        ]);
+        let map = Value::Map(vec![(
+            Value::SimpleString("config-epoch".into()),
+            Value::SimpleString("7".into()),
+        )]);
         assert_eq!(read(vec![address(), map]), primary);
         assert_eq!(read(vec![address()]), Primary { epoch: 0, ..primary.clone() });
         let promoted = texts(&["10.0.0.2", "6379"]);
