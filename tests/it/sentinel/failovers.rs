@@ -132,14 +132,50 @@ async fn a_paused_primary_is_left_before_it_knows() {
     left_while_paused(&Setup::start().await).await;
 }
 
-/// The sentinels are only asked: they announce nothing.
+/// Only the sentinels cannot reach the primary: it stays one for good, and has what was deleted at
+/// the new one.
+async fn left_while_it_works(announces: bool) {
+    let mut service = Service::start().await;
+    service.add_user().await;
+    if !announces {
+        silence(&service).await;
+    }
+    let setup = Setup::on(service).await;
+    let copy = setup.service.copy_entry("k").await;
+    setup.service.isolate_primary().await;
+    let (primary, promoted_at) = setup.service.promoted().await;
+    setup.delete(primary).await;
+    let deleted_at = Instant::now();
+    // The former primary may have taken a delete as well.
+    setup.service.restore_entry(&copy).await;
+    setup.is_seen().await;
+    eprintln!(
+        "announcements: {announces}; deleted {:?} after the promotion, and seen {:?} later",
+        deleted_at - promoted_at,
+        deleted_at.elapsed()
+    );
+    for _ in 0..5 {
+        setup.is_never_read_again(Duration::from_millis(600)).await;
+        assert!(setup.service.believes_to_be_primary(0).await);
+        assert!(setup.service.has_entry(0, "k").await, "the test would see it");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failover_is_noticed_without_announcements() {
-    let service = Service::start().await;
+async fn an_isolated_primary_is_left() {
+    left_while_it_works(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_isolated_primary_is_left_without_announcements() {
+    left_while_it_works(false).await;
+}
+
+/// The sentinels are only asked: they announce nothing.
+async fn silence(service: &Service) {
     for sentinel in &service.sentinels {
         sentinel.command(&["ACL", "SETUSER", "default", "-subscribe", "-psubscribe"]).await;
     }
-    left_while_paused(&Setup::on(service).await).await;
 }
 
 /// A sentinel that was away names the former primary until it hears of the failover.

@@ -25,6 +25,8 @@ use super::{
 pub(crate) const FAILOVER: Duration = Duration::from_secs(30);
 /// Name of the service.
 pub(crate) const SERVICE: &str = "main";
+/// User and password of clients.
+const USER: &str = "app:app-password";
 /// The first sync of a replica begins at once.
 const SERVER_ARGUMENTS: [&str; 4] =
     ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"];
@@ -34,6 +36,8 @@ pub(crate) struct Service {
     pub(crate) servers: Vec<RedisServer>,
     pub(crate) sentinels: Vec<SentinelServer>,
     passwords: Option<Passwords>,
+    /// Whether clients have a user of their own.
+    has_user: bool,
 }
 
 /// Passwords of the servers and of the sentinels.
@@ -74,7 +78,7 @@ impl Service {
         for _ in 0..=replicas {
             servers.push(RedisServer::start_tcp_with(&arguments).await);
         }
-        let mut service = Self { servers, sentinels: Vec::new(), passwords };
+        let mut service = Self { servers, sentinels: Vec::new(), passwords, has_user: false };
         let primary = service.servers[0].port();
         for index in 1..=replicas {
             let mut replica = service.server_connection(index).await;
@@ -112,11 +116,37 @@ impl Service {
             self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
         let hosts = hosts.join(",");
         match self.passwords {
+            None if self.has_user => format!("redis-sentinel://{USER}@{hosts}/{SERVICE}"),
             None => format!("redis-sentinel://{hosts}/{SERVICE}"),
             Some(Passwords { server, sentinel }) => {
                 format!("redis-sentinel://:{server}@{hosts}/{SERVICE}?sentinel_password={sentinel}")
             }
         }
+    }
+
+    /// Gives clients a user of their own on all servers.
+    pub(crate) async fn add_user(&mut self) {
+        let (name, password) = USER.split_once(':').unwrap();
+        for index in 0..self.servers.len() {
+            let mut connection = self.server_connection(index).await;
+            let mut user = redis::cmd("ACL");
+            user.arg("SETUSER").arg(name).arg("on").arg(format!(">{password}"));
+            user.arg(&["~*", "&*", "+@all"]).exec_async(&mut connection).await.unwrap();
+        }
+        self.has_user = true;
+    }
+
+    /// Shuts the sentinels and the replicas out of the first server, which clients still reach by
+    /// their user. The sentinels cannot tell it that it was replaced.
+    pub(crate) async fn isolate_primary(&self) {
+        let mut connection = self.server_connection(0).await;
+        for words in [["ACL", "SETUSER", "default", "off"], ["CLIENT", "KILL", "USER", "default"]] {
+            let mut command = redis::cmd(words[0]);
+            command.arg(&words[1..]).exec_async(&mut connection).await.unwrap();
+        }
+        // The links of replicas do not count as connections of a user.
+        let mut kill = redis::cmd("CLIENT");
+        kill.arg("KILL").arg("TYPE").arg("replica").exec_async(&mut connection).await.unwrap();
     }
 
     /// A server of Larder on this service.
@@ -128,6 +158,7 @@ impl Service {
     pub(crate) async fn server_connection(&self, index: usize) -> MultiplexedConnection {
         let url = self.servers[index].url();
         let url = match self.passwords {
+            None if self.has_user => url.replace("://", &format!("://{USER}@")),
             None => url,
             Some(Passwords { server, .. }) => url.replace("://", &format!("://:{server}@")),
         };
@@ -176,10 +207,28 @@ impl Service {
 
     /// Whether a server has an entry with this key.
     pub(crate) async fn has_entry(&self, index: usize, key: &str) -> bool {
+        !self.names_of_entry(index, key).await.is_empty()
+    }
+
+    /// The entry with this key on the first server: its name in Redis and its bytes.
+    pub(crate) async fn copy_entry(&self, key: &str) -> (String, Vec<u8>) {
+        let name = self.names_of_entry(0, key).await.remove(0);
+        let mut connection = self.server_connection(0).await;
+        let dump = redis::cmd("DUMP").arg(&name).query_async(&mut connection).await.unwrap();
+        (name, dump)
+    }
+
+    /// Puts the entry on the first server again.
+    pub(crate) async fn restore_entry(&self, (name, dump): &(String, Vec<u8>)) {
+        let mut restore = redis::cmd("RESTORE");
+        restore.arg(name).arg(0).arg(dump).arg("REPLACE");
+        restore.exec_async(&mut self.server_connection(0).await).await.unwrap();
+    }
+
+    async fn names_of_entry(&self, index: usize, key: &str) -> Vec<String> {
         let mut keys = redis::cmd("KEYS");
         keys.arg(format!("larder:{{ns:*}}:k:{key}"));
-        let mut connection = self.server_connection(index).await;
-        !keys.query_async::<Vec<String>>(&mut connection).await.unwrap().is_empty()
+        keys.query_async(&mut self.server_connection(index).await).await.unwrap()
     }
 
     /// Makes the sentinels replace the primary, and waits until they name the other server.
