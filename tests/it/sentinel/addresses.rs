@@ -123,6 +123,24 @@ async fn an_unknown_service_and_missing_sentinels_are_named() {
     assert!(larder.logs().contains("\"no_sentinel\""), "{}", larder.logs());
 }
 
+/// A sentinel that does not know of a demotion names a replica.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_is_not_used_though_a_sentinel_names_it() {
+    let service = Service::start_with(1, 0, None).await;
+    let port = service.servers[1].port();
+    let lines = [format!("sentinel monitor {SERVICE} 127.0.0.1 {port} 1")];
+    let sentinel =
+        SentinelServer::start_by(&lines, None, |port| vec![format!("port {port}")]).await;
+    let url = format!("redis-sentinel://127.0.0.1:{}/{SERVICE}", sentinel.port());
+    let larder = Larder::redis(&url).start().await;
+    let cache = larder.client().await;
+    has_cause(&cache, &format!("the sentinels name 127.0.0.1:{port}, which is a replica")).await;
+    assert!(cache.get(get("k")).await.unwrap().degraded);
+    let mut replica = service.server_connection(1).await;
+    redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec_async(&mut replica).await.unwrap();
+    works(&cache).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_and_sentinels_have_passwords_of_their_own() {
     let passwords = Passwords { server: "server-S3CRET", sentinel: "sentinel-S3CRET" };
