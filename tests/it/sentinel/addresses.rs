@@ -173,6 +173,22 @@ async fn servers_and_sentinels_have_passwords_of_their_own() {
     has_cause(&wrong.client().await, "WRONGPASS").await;
 }
 
+/// The ACL of a sentinel that SECURITY.md has suffices.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_user_of_a_sentinel_suffices() {
+    let service = Service::start_with(0, 1, None).await;
+    let document = include_str!("../../../SECURITY.md");
+    let mut lines = document.lines();
+    let line = lines.find(|line| line.contains("+sentinel|master")).expect("a line for sentinels");
+    let sentinel = &service.sentinels[0];
+    sentinel.command(&line.split(' ').collect::<Vec<_>>()).await;
+    let url = service.url() + "?sentinel_username=larder&sentinel_password=CHANGE-ME";
+    let larder = Larder::redis(&url).env("LARDER_LOG__LEVEL", "debug").start().await;
+    works(&larder.client().await).await;
+    let log = larder.logs();
+    assert!(!log.contains("the sentinel announces nothing") && !log.contains("CHANGE-ME"), "{log}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_is_used_for_servers_and_sentinels() {
     let primary = TlsRedisServer::start(&[]).await;
