@@ -151,6 +151,10 @@ impl StoreInfo {
         if self.eviction_policy.starts_with("allkeys") {
             return found("statistics and keys of other applications can be evicted", POLICY);
         }
+        // A proxy or a service that does not tell.
+        if self.eviction_policy.is_empty() && self.max_bytes == 0 {
+            return None;
+        }
         match self.eviction_policy.as_str() {
             "volatile-lru" | "volatile-lfu" if self.max_bytes > 0 => None,
             _ if self.max_bytes == 0 => found(

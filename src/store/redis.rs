@@ -30,6 +30,7 @@ mod key_schema;
 mod lease_invalidations;
 mod leases;
 mod marker;
+mod missing_commands;
 mod near_invalidations;
 mod near_markers;
 mod outage_log;

@@ -29,6 +29,7 @@ use super::{
     endpoint::Endpoint,
     fault::Fault,
     key_schema::KeySchema,
+    missing_commands::OptionalCommand,
     near_invalidations::heartbeat,
     outage_log::{Outage, OutageLog},
 };
@@ -109,6 +110,20 @@ impl ChangeFeed {
             self.hub.on_lost(reason);
             if has_followed {
                 pauses = client_tracking::pauses();
+            }
+            if redis_error(&error).is_some_and(client_tracking::is_unsupported) {
+                let missing = &self.health.missing;
+                missing.refused(OptionalCommand::ClientTracking);
+                // Each new watch is told as well.
+                tokio::select! {
+                    () = missing.has(OptionalCommand::ClientTracking) => {}
+                    changed = wanted.changed() => {
+                        if changed.is_err() {
+                            return;
+                        }
+                    }
+                }
+                continue;
             }
             let cause = ErrorChain(&error).to_string();
             self.outage.failed_beside(self.health.outage(), Fault::of_store(&error), cause);
@@ -290,6 +305,10 @@ async fn check_all(
 ) -> Result<()> {
     let all = stream::iter(checks).buffer_unordered(MAX_CHECKS).try_collect::<()>();
     timeout(limit, all).await.unwrap_or_else(|_| Err(timed_out()))
+}
+
+fn redis_error(error: &Error) -> Option<&RedisError> {
+    error.source.as_ref()?.downcast_ref()
 }
 
 fn timed_out() -> Error {

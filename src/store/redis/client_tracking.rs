@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use redis::{
-    AsyncConnectionConfig, Cmd, ProtocolVersion, PushInfo, PushKind, RedisResult, Value,
-    aio::MultiplexedConnection,
+    AsyncConnectionConfig, Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError,
+    RedisResult, Value, aio::MultiplexedConnection,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{endpoint::Endpoint, server_identity::ServerInfo};
+use super::{endpoint::Endpoint, fault::Fault, server_identity::ServerInfo};
 
 /// Shortest pause, before jitter.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
@@ -23,6 +23,11 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 pub(super) fn pauses() -> impl Iterator<Item = Duration> + Send {
     let growing = ExponentialBuilder::new().with_min_delay(MIN_PAUSE).with_max_delay(MAX_PAUSE);
     growing.without_max_times().with_jitter().build()
+}
+
+/// Whether the server has no client tracking.
+pub(super) fn is_unsupported(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::RESP3NotSupported || Fault::of(error) == Fault::UnknownCommand
 }
 
 /// An announcement of Redis.

@@ -23,6 +23,7 @@ use super::{
     endpoint::{Endpoint, Route},
     fault::{Fault, words},
     fault_log::FaultLog,
+    missing_commands::MissingCommands,
     outage_log::{Outage, OutageLog},
     request::error_or_value,
     server_identity::{ServerIdentity, ServerInfo},
@@ -46,6 +47,8 @@ pub(super) struct PoolHealth {
     pub(super) clock: StoreClock,
     /// The faults of the server.
     pub(super) faults: FaultLog,
+    /// What the server does not have.
+    pub(super) missing: MissingCommands,
     /// Connections of earlier epochs are not used any more.
     epoch: AtomicU64,
     /// Epoch of the cached ban logs: logs of an earlier epoch are read again.
@@ -94,6 +97,7 @@ impl PoolHealth {
         Self {
             clock: StoreClock::new(),
             faults: FaultLog::new(),
+            missing: MissingCommands::new(),
             epoch: AtomicU64::new(0),
             ban_epoch: AtomicU64::new(0),
             created: AtomicU64::new(0),

@@ -265,7 +265,7 @@ impl Fault {
 
     /// The fault by the words of an error without a code of its own: `ERR`, and a script's error.
     fn of_detail(detail: &str) -> Self {
-        const WORDS: [(&str, Fault); 18] = [
+        const WORDS: [(&str, Fault); 19] = [
             // Before the words of the errors that they repeat.
             ("no sentinel of store.url", Fault::NoSentinel),
             ("the sentinels have no service", Fault::UnknownService),
@@ -281,6 +281,8 @@ impl Fault {
             ("unknown command", Fault::UnknownCommand),
             ("unknown subcommand", Fault::UnknownCommand),
             ("Unknown Redis command", Fault::UnknownCommand),
+            // Upstash.
+            ("Command is not available", Fault::UnknownCommand),
             ("can't run this command", Fault::Permission),
             ("has no permissions", Fault::Permission),
             ("can't access at least one of the keys", Fault::Permission),

@@ -18,6 +18,7 @@ use super::{
     endpoint::Endpoint,
     fault::{Fault, words},
     key_schema::KeySchema,
+    missing_commands::OptionalCommand,
     outage_log::{Outage, OutageLog},
 };
 use crate::store::key_watch::KeyWatchers;
@@ -48,6 +49,9 @@ pub(super) fn spawn(
                         health.retire_all();
                     }
                 }
+                Err(error) if client_tracking::is_unsupported(&error) => {
+                    health.missing.refused(OptionalCommand::ClientTracking);
+                }
                 Err(error) => {
                     outage.failed_beside(health.outage(), Fault::of(&error), words(&error))
                 }
@@ -55,6 +59,7 @@ pub(super) fn spawn(
             watchers.notify_all();
             health.forget_bans();
             tokio::time::sleep(pauses.next().unwrap_or_default()).await;
+            health.missing.has(OptionalCommand::ClientTracking).await;
         }
     }));
 }

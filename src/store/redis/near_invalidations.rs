@@ -14,6 +14,7 @@ use super::{
     endpoint::Endpoint,
     fault::{Fault, words},
     key_schema::{KeySchema, ParsedKey},
+    missing_commands::OptionalCommand,
     near_markers::MarkerReader,
     outage_log::{Outage, OutageLog},
 };
@@ -66,6 +67,11 @@ async fn run(
             // The fault may affect the connections that read entries as well.
             health.retire_all();
             pauses = client_tracking::pauses();
+        }
+        if client_tracking::is_unsupported(&error) {
+            health.missing.refused(OptionalCommand::ClientTracking);
+            health.missing.has(OptionalCommand::ClientTracking).await;
+            continue;
         }
         outage.failed_beside(health.outage(), Fault::of(&error), words(&error));
         tokio::time::sleep(pauses.next().unwrap_or_default()).await;

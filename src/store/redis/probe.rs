@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{
     RedisStore,
     fault::{Fault, words},
+    missing_commands::OptionalCommand,
     pool::Retry,
     request::error_or_value,
     script::PROBE,
@@ -86,6 +87,7 @@ impl RedisStore {
             health.faults.met(Fault::ReadOnly, &"role:slave");
             health.leave_replica(&handle);
         }
+        self.ask_for_commands().await;
         if let Some(shards) = shared.as_ref().and_then(|shared| shared.shards) {
             self.check_shards(shards)?;
         }
@@ -96,6 +98,24 @@ impl RedisStore {
             self.share_clock(shared).await;
         }
         Ok(())
+    }
+
+    /// Asks a server that is new for the commands that Larder can do without.
+    async fn ask_for_commands(&self) {
+        let health = self.pool.health();
+        let server = health.server().changes();
+        if !health.missing.is_due(server) {
+            return;
+        }
+        let [key, _] = self.schema.probe();
+        let mut questions = redis::pipe();
+        for command in OptionalCommand::ALL {
+            questions.add_command(command.question(&key));
+        }
+        // Without an answer, the next probe asks.
+        if let Ok(answers) = self.pool.query_each(&questions, &mut None).await {
+            health.missing.answered(server, answers);
+        }
     }
 
     /// Writes what this replica knows about the clock, if Redis does not know it yet. Concurrent
@@ -148,7 +168,9 @@ impl RedisStore {
         let began_at = Instant::now();
         let keys = self.schema.probe();
         let script = self.pool.eval(&PROBE, &PROBE.call(&keys), Retry::Idempotent).await;
-        let commands = self.pool.query_all(&probed_commands(&keys), Retry::Idempotent).await;
+        let missing = &self.pool.health().missing;
+        let probed = probed_commands(&keys, |command| missing.lacks(command));
+        let commands = self.pool.query_all(&probed, Retry::Idempotent).await;
         let outcome = script.map(|_| ()).and(commands.map(|_| ()));
         match outcome {
             Ok(()) => {
@@ -168,7 +190,7 @@ impl RedisStore {
 }
 
 /// The commands that operations use outside of scripts.
-fn probed_commands(keys: &[String; 2]) -> Pipeline {
+fn probed_commands(keys: &[String; 2], lacks: impl Fn(OptionalCommand) -> bool) -> Pipeline {
     let command = |name: &str, arguments: &[&str]| {
         let mut command: Cmd = redis::cmd(name);
         command.arg(arguments);
@@ -180,7 +202,6 @@ fn probed_commands(keys: &[String; 2]) -> Pipeline {
     commands
         .add_command(command("SET", &[one, "probe", "PX", &expiry]))
         .add_command(command("MGET", &[one, two]))
-        .add_command(command("MEMORY", &["USAGE", one]))
         .add_command(command("UNLINK", &[one]))
         .add_command(command("GETRANGE", &[two, "0", "0"]))
         .add_command(command("STRLEN", &[two]))
@@ -189,11 +210,10 @@ fn probed_commands(keys: &[String; 2]) -> Pipeline {
         .add_command(command("HSET", &[two, "probe", "1"]))
         .add_command(command("PEXPIRE", &[two, &expiry]))
         .add_command(command("HGETALL", &[two]))
-        .add_command(command("UNLINK", &[two]))
-        .add_command(command("SCAN", &["0", "MATCH", one, "COUNT", "1"]))
-        .add_command(command("INFO", &["server"]))
-        .add_command(command("DBSIZE", &[]))
-        .add_command(command("RANDOMKEY", &[]));
+        .add_command(command("UNLINK", &[two]));
+    for optional in OptionalCommand::ALL.iter().filter(|command| !lacks(**command)) {
+        commands.add_command(optional.question(one));
+    }
     commands
 }
 
@@ -240,7 +260,7 @@ mod tests {
             all
         };
         let probed_by_script = in_script(include_str!("scripts/probe.lua"));
-        let commands = probed_commands(&["a".to_owned(), "b".to_owned()]);
+        let commands = probed_commands(&["a".to_owned(), "b".to_owned()], |_| false);
         let probed: std::collections::BTreeSet<String> = commands
             .cmd_iter()
             .filter_map(|command| match command.args_iter().next() {
