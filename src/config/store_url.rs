@@ -7,6 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use super::connection_string;
 use super::redact::redact;
 use super::toml::quoted;
 use super::value::{ValueType, as_text, mismatch, value_type};
@@ -130,9 +131,15 @@ impl FromStr for StoreUrl {
         let is_scheme = |b: u8| b.is_ascii_alphanumeric() || b"+-".contains(&b);
         let split = text.split_once("://").filter(|(scheme, _)| scheme.bytes().all(is_scheme));
         let Some((scheme, _)) = split else {
+            if let Some(url) = connection_string::url_of(text) {
+                // A text with a password is not repeated.
+                return url.parse().map_err(|error: InvalidStoreUrl| {
+                    invalid("a connection string of an invalid address".to_owned(), error.problem)
+                });
+            }
             // With an `@`, the text may be a URL with a password and without its scheme.
-            let got =
-                if text.contains('@') { "a text without scheme".to_owned() } else { quoted(text) };
+            let is_secret = text.contains('@') || redact(text) != text;
+            let got = if is_secret { "a text without scheme".to_owned() } else { quoted(text) };
             return Err(invalid(got, "a text without scheme"));
         };
         // Shows only the scheme: in a broken URL it is unknown where a password ends.

@@ -129,6 +129,19 @@ fn every_store_scheme_is_accepted() {
 }
 
 #[test]
+fn connection_strings_of_azure_are_accepted() {
+    let text = "n.redis.cache.windows.net:6380,password=S3CRET=,ssl=True,abortConnect=False";
+    let url = "rediss://:S3CRET%3D@n.redis.cache.windows.net:6380/0";
+    check("", &[("REDIS_URL", text)], url);
+    let rendered = loaded("", &[("REDIS_URL", text)]).render();
+    assert!(rendered.contains("rediss://:***@n.redis") && !rendered.contains("S3CRET"));
+    for wrong in ["h:6380,password=S3CRET,defaultDatabase=x", "h:x,password=S3CRET,ssl=True"] {
+        let error = try_load("", &[("REDIS_URL", wrong)]).unwrap_err().to_string();
+        assert!(!error.contains("S3CRET"), "{error}");
+    }
+}
+
+#[test]
 fn invalid_store_url_is_refused_without_revealing_its_password() {
     for (url, expected) in [
         ("mem0ry", "got \"mem0ry\""),

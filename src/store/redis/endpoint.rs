@@ -196,3 +196,96 @@ impl Route {
         (ErrorKind::InvalidClientConfig, "no primary", words).into()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    type Console =
+        (&'static str, &'static str, u16, bool, Option<&'static str>, Option<&'static str>);
+
+    const AWS: &str = "master.n.abc123.use1.cache.amazonaws.com";
+    const AZURE: &str = "n.redis.cache.windows.net";
+    const CLOUD: &str = "redis-12345.c1.us-east-1-2.ec2.cloud.redislabs.com";
+    const MANAGED: &str = "n.westeurope.redis.azure.net";
+    const UPSTASH: &str = "eu1-cat-1.upstash.io";
+    /// URL, host, port, TLS, user and password.
+    const CONSOLES: [Console; 9] = [
+        (
+            "rediss://default:AX%3D@eu1-cat-1.upstash.io:6379",
+            UPSTASH,
+            6379,
+            true,
+            Some("default"),
+            Some("AX="),
+        ),
+        (
+            "rediss://:k%2B%2F%3D@n.redis.cache.windows.net:6380/0",
+            AZURE,
+            6380,
+            true,
+            None,
+            Some("k+/="),
+        ),
+        (
+            "rediss://1b2c-oid:token@n.redis.cache.windows.net:6380",
+            AZURE,
+            6380,
+            true,
+            Some("1b2c-oid"),
+            Some("token"),
+        ),
+        (
+            "rediss://:key@n.westeurope.redis.azure.net:10000",
+            MANAGED,
+            10000,
+            true,
+            None,
+            Some("key"),
+        ),
+        (
+            "redis://default:p@redis-12345.c1.us-east-1-2.ec2.cloud.redislabs.com:12345",
+            CLOUD,
+            12345,
+            false,
+            Some("default"),
+            Some("p"),
+        ),
+        (
+            "rediss://app:p@master.n.abc123.use1.cache.amazonaws.com:6379",
+            AWS,
+            6379,
+            true,
+            Some("app"),
+            Some("p"),
+        ),
+        (
+            "valkeys://app:p@master.n.abc123.use1.cache.amazonaws.com:6379",
+            AWS,
+            6379,
+            true,
+            Some("app"),
+            Some("p"),
+        ),
+        ("redis://10.0.0.3:6379", "10.0.0.3", 6379, false, None, None),
+        ("rediss://:0f3c@10.0.0.3:6378", "10.0.0.3", 6378, true, None, Some("0f3c")),
+    ];
+
+    /// URLs as the consoles of managed services show them: docs/scale.md has the table.
+    #[tokio::test]
+    async fn urls_of_managed_services_lead_to_the_port_with_the_user_and_tls() {
+        let timeout = Duration::from_secs(1);
+        for (url, host, port, tls, user, password) in CONSOLES {
+            let route = Endpoint::new(url, timeout).unwrap().route().await.unwrap();
+            let (found_host, found_port, found_tls) = match route.address() {
+                ConnectionAddr::Tcp(host, port) => (host, *port, false),
+                ConnectionAddr::TcpTls { host, port, insecure: false, .. } => (host, *port, true),
+                other => panic!("{url}: {other}"),
+            };
+            assert_eq!((found_host.as_str(), found_port, found_tls), (host, port, tls), "{url}");
+            let settings = route.info.redis_settings();
+            assert_eq!((settings.username(), settings.password()), (user, password), "{url}");
+        }
+    }
+}
