@@ -67,7 +67,6 @@ use announcement::announce_invalidation;
 use ban_logs::BanLogs;
 pub use ban_logs::BanStats;
 use change_checks::ChangeChecks;
-use connection::PoolHealth;
 use corrupt_entries::CorruptEntries;
 pub use endpoint::Endpoint;
 use key_schema::{EntryKeys, KeySchema};
@@ -154,7 +153,7 @@ impl RedisStore {
             sweep: Arc::default(),
         };
         let health = store.pool.health();
-        follow_sentinels(&endpoint, health.clone(), stop.clone());
+        connection::follow_sentinels(endpoint.clone(), health.clone(), stop.clone());
         let target = || (endpoint.clone(), connect_timeout);
         lease_invalidations::spawn(
             target(),
@@ -243,19 +242,6 @@ impl RedisStore {
             _ => Err(unexpected("touch.lua")),
         }
     }
-}
-
-/// Leaves the former primary whenever the sentinels name another one, until `stop` is cancelled.
-fn follow_sentinels(endpoint: &Endpoint, health: Arc<PoolHealth>, stop: CancellationToken) {
-    if endpoint.sentinels().is_none() {
-        return;
-    }
-    let endpoint = endpoint.clone();
-    tokio::spawn(stop.run_until_cancelled_owned(async move {
-        if let Some(sentinels) = endpoint.sentinels() {
-            sentinels.follow(|term, primary| health.leave(term, primary)).await;
-        }
-    }));
 }
 
 #[async_trait]

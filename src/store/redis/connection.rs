@@ -18,6 +18,7 @@ use tokio::{
     sync::watch,
     time::{Instant, error::Elapsed, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     endpoint::{Endpoint, Route},
@@ -89,6 +90,19 @@ pub(super) struct ConnectionManager {
 /// Receives the errors of connection attempts, which the users of the pool do not see.
 #[derive(Debug, Clone)]
 pub(super) struct ConnectErrorSink(pub(super) Arc<PoolHealth>);
+
+/// Leaves the former primary whenever the sentinels name another one, until `stop` is cancelled.
+pub(super) fn follow_sentinels(
+    endpoint: Endpoint,
+    health: Arc<PoolHealth>,
+    stop: CancellationToken,
+) {
+    tokio::spawn(stop.run_until_cancelled_owned(async move {
+        if let Some(sentinels) = endpoint.sentinels() {
+            sentinels.follow(|term, primary| health.leave(term, primary)).await;
+        }
+    }));
+}
 
 // === impl PoolHealth ===
 
