@@ -305,6 +305,26 @@ fn show_duration(duration: &prost_types::Duration) -> String {
 mod tests {
     use super::{json::counters_json, *};
 
+    #[test]
+    fn sentinels_are_shown_also_while_the_store_is_away() {
+        let store = pb::StoreStats {
+            kind: "redis".to_owned(),
+            sentinel_service: "main".to_owned(),
+            primary: "10.0.0.1:6379".to_owned(),
+            sentinels: 3,
+            sentinels_reachable: 2,
+            ..pb::StoreStats::default()
+        };
+        let line = "sentinels  2 of 3 answer, and name 10.0.0.1:6379 for main";
+        for reachable in [true, false] {
+            let lines = store_lines(Some(&pb::StoreStats { reachable, ..store.clone() }));
+            assert!(lines.lines().any(|shown| shown == line), "{lines}");
+        }
+        let unnamed = pb::StoreStats { primary: String::new(), ..store };
+        assert!(store_lines(Some(&unnamed)).contains("and name no primary for main"));
+        assert!(!store_lines(Some(&pb::StoreStats::default())).contains("sentinels"));
+    }
+
     /// Each counter of the JSON has its number in the tables for people.
     #[test]
     fn the_tables_show_every_counter() {
