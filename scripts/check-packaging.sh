@@ -17,7 +17,7 @@ skip() {
 }
 
 if command -v docker >/dev/null 2>&1 && docker compose version >/dev/null 2>&1; then
-  docker compose --profile observability config --quiet
+  docker compose --profile observability --profile sentinel config --quiet
   ok "docker-compose.yaml"
 else
   skip "docker-compose.yaml" "docker compose not found"
@@ -33,7 +33,7 @@ else
 fi
 
 shellcheck=$(scripts/tools.sh shellcheck)
-"$shellcheck" .ci/run scripts/*.sh tests/polyglot.sh tests/polyglot/*.sh tests/polyglot/*/*.sh
+"$shellcheck" .ci/run deploy/compose/*.sh scripts/*.sh tests/polyglot.sh tests/polyglot/*.sh tests/polyglot/*/*.sh
 ok "shell scripts"
 
 # The health check must be a subcommand of the binary, and every file that is copied must exist.

@@ -66,7 +66,7 @@ pub use crate::{
     store::{
         BanPattern, Condition, EntryInspection, ErrorKind as StoreErrorKind, KeyListPosition,
         LeaseInspection, LeaseInspectionState, LeaseLoss, LeaseToken, MatchingBan, NamespacePage,
-        NamespaceUsage, StoreInfo, TTL_CLASSES,
+        NamespaceUsage, StoreInfo, TTL_CLASSES, Topology,
     },
 };
 pub use batch_get::BatchGet;

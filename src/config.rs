@@ -8,6 +8,7 @@
 //! - Nothing is coerced: `connections = true` is a mistake, not 1.
 //! - The list of keys that reads the configuration also renders it.
 
+mod connection_string;
 mod diagnostics;
 mod environment;
 mod error;

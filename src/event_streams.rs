@@ -12,7 +12,7 @@ mod stats;
 use std::{sync::Arc, time::Duration};
 
 use opentelemetry::metrics::Meter;
-use redis::{ProtocolVersion, RedisError};
+use redis::RedisError;
 use secrecy::ExposeSecret as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cache::Cache,
     config::{Config, StoreUrl},
-    store::redis::client,
+    store::redis::Endpoint,
 };
 use source::Source;
 use stats::SourceStats;
@@ -50,12 +50,12 @@ impl EventStreams {
         for (index, source) in config.event_sources.iter().enumerate() {
             // The configuration checks that it is a server.
             let StoreUrl::Redis(url) = source.server(&config.store.url) else { continue };
-            let client = client(url.expose_secret(), ProtocolVersion::RESP2)
+            let timeout = config.store.connect_timeout;
+            let endpoint = Endpoint::new(url.expose_secret(), timeout)
                 .map_err(|error| Error { index, source: error })?;
             let stats = Arc::new(SourceStats::new(index, source));
             all.push(stats.clone());
-            let timeout = config.store.connect_timeout;
-            sources.push(Source::new(source.clone(), client, timeout, cache.clone(), stats));
+            sources.push(Source::new(source.clone(), endpoint, timeout, cache.clone(), stats));
         }
         if !all.is_empty() {
             metrics::register(meter, all);

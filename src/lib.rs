@@ -90,6 +90,7 @@ pub mod model;
 pub mod origin;
 pub mod pb;
 pub mod rpc;
+pub mod sentinel_url;
 pub mod server;
 pub mod stats;
 pub mod store;

@@ -39,7 +39,8 @@ pub use entry_inspection::{
 pub use entry_sample::{EntryFacts, EntrySample};
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::{
-    Inspect, NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES, Trouble, Unsuitable, ttl_class,
+    Inspect, NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES, Topology, Trouble, Unsuitable,
+    ttl_class,
 };
 pub use key_listing::{KeyListPart, KeyListPosition, KeyListStep, NamespaceListPart};
 pub use lease::{

@@ -19,7 +19,7 @@ use crate::{
         registry::StatsRegistry,
         windows::{self, Windows, merge},
     },
-    store::{self, NamespacePage, NamespaceUsage, StatsBackend, StoreInfo},
+    store::{self, NamespacePage, NamespaceUsage, StatsBackend, StoreInfo, Topology},
 };
 
 /// Time between two deltas of a replica that counts nothing. Each minute has at least one.
@@ -60,6 +60,8 @@ pub struct Overview {
     pub report: StatsReport,
     /// `memory` or `redis`.
     pub store_kind: &'static str,
+    /// How the server of the store is found.
+    pub topology: Topology,
     /// The store's description of itself; none if it is unavailable.
     pub facts: Option<StoreInfo>,
     /// Usage of the store by namespace, sorted by name.
@@ -161,7 +163,8 @@ impl FleetStats {
         let trouble = self.store.trouble().map(|trouble| trouble.cause);
         let trouble = trouble.or_else(|| facts.as_ref()?.cluster_trouble());
         let sizes = self.store.usage(page).await.unwrap_or_default();
-        Overview { report, store_kind: self.store.kind(), facts, sizes, degraded, trouble }
+        let (store_kind, topology) = (self.store.kind(), self.store.topology());
+        Overview { report, store_kind, topology, facts, sizes, degraded, trouble }
     }
 }
 

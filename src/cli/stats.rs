@@ -233,7 +233,12 @@ fn store_lines(store: Option<&pb::StoreStats>) -> String {
     let Some(store) = store else { return String::new() };
     if !store.reachable {
         let cause = if store.cause.is_empty() { "it does not answer" } else { &store.cause };
-        return format!("store      {}, not reachable: {cause}", store.kind);
+        let unreachable = format!("store      {}, not reachable: {cause}", store.kind);
+        return [unreachable]
+            .into_iter()
+            .chain(sentinel_line(store))
+            .collect::<Vec<_>>()
+            .join("\n");
     }
     let limit = if store.max_bytes == 0 {
         "no limit".to_owned()
@@ -254,6 +259,7 @@ fn store_lines(store: Option<&pb::StoreStats>) -> String {
         ),
         format!("persists   {}", store.persistence),
     ];
+    lines.extend(sentinel_line(store));
     if !store.cause.is_empty() {
         lines.push(format!("trouble    {}", store.cause));
     }
@@ -261,6 +267,18 @@ fn store_lines(store: Option<&pb::StoreStats>) -> String {
         lines.push(format!("load       {ops} commands per second, {clients} clients"));
     }
     lines.join("\n")
+}
+
+/// The primary, as the sentinels name it; none without sentinels.
+fn sentinel_line(store: &pb::StoreStats) -> Option<String> {
+    if store.sentinels == 0 {
+        return None;
+    }
+    let primary = if store.primary.is_empty() { "no primary" } else { &store.primary };
+    Some(format!(
+        "sentinels  {} of {} answer, and name {primary} for {}",
+        store.sentinels_reachable, store.sentinels, store.sentinel_service
+    ))
 }
 
 fn dash() -> String {
@@ -286,6 +304,26 @@ fn show_duration(duration: &prost_types::Duration) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::{json::counters_json, *};
+
+    #[test]
+    fn sentinels_are_shown_also_while_the_store_is_away() {
+        let store = pb::StoreStats {
+            kind: "redis".to_owned(),
+            sentinel_service: "main".to_owned(),
+            primary: "10.0.0.1:6379".to_owned(),
+            sentinels: 3,
+            sentinels_reachable: 2,
+            ..pb::StoreStats::default()
+        };
+        let line = "sentinels  2 of 3 answer, and name 10.0.0.1:6379 for main";
+        for reachable in [true, false] {
+            let lines = store_lines(Some(&pb::StoreStats { reachable, ..store.clone() }));
+            assert!(lines.lines().any(|shown| shown == line), "{lines}");
+        }
+        let unnamed = pb::StoreStats { primary: String::new(), ..store };
+        assert!(store_lines(Some(&unnamed)).contains("and name no primary for main"));
+        assert!(!store_lines(Some(&pb::StoreStats::default())).contains("sentinels"));
+    }
 
     /// Each counter of the JSON has its number in the tables for people.
     #[test]

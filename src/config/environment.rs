@@ -92,8 +92,14 @@ impl Environment {
     /// Fills in the password of a Redis URL that has none, whichever source the URL has. The URL
     /// can then be in a file and the password in a secret.
     pub(super) fn complete_credentials(&self, url: StoreUrl) -> StoreUrl {
-        match self.get("REDIS_PASSWORD") {
+        let url = match self.get("REDIS_PASSWORD") {
             Some(password) => url.with_credentials(self.get("REDIS_USERNAME"), password),
+            None => url,
+        };
+        match self.get("REDIS_SENTINEL_PASSWORD") {
+            Some(password) => {
+                url.with_sentinel_credentials(self.get("REDIS_SENTINEL_USERNAME"), password)
+            }
             None => url,
         }
     }

@@ -54,7 +54,8 @@ fn redact_user_info(line: &str) -> String {
 fn redact_query(line: &str) -> String {
     let mut shown = String::with_capacity(line.len());
     let mut rest = line;
-    while let Some(separator) = rest.find(['?', '&', ';']) {
+    // A comma separates the options of a connection string.
+    while let Some(separator) = rest.find(['?', '&', ';', ',']) {
         let (before, parameter) = rest.split_at(separator + 1);
         shown.push_str(before);
         rest = parameter;
@@ -72,6 +73,10 @@ fn redact_query(line: &str) -> String {
 }
 
 fn is_secret(name: &str) -> bool {
+    // Not the rest of a sentence.
+    if name.starts_with(' ') {
+        return false;
+    }
     let name = name.to_ascii_lowercase();
     SECRET_NAMES.iter().any(|secret| name.contains(secret))
 }
@@ -101,7 +106,8 @@ mod tests {
                 "http://h?apikey=x and http://i?token=y",
                 "http://h?apikey=*** and http://i?token=***",
             ),
-            ("no URL: a=b", "no URL: a=b"),
+            ("h:6380,password=p=,ssl=True", "h:6380,password=***"),
+            ("no URL: a=b, key=c", "no URL: a=b, key=c"),
         ];
         for (text, shown) in cases {
             assert_eq!(redact(text), shown);

@@ -7,9 +7,11 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use super::connection_string;
 use super::redact::redact;
 use super::toml::quoted;
 use super::value::{ValueType, as_text, mismatch, value_type};
+use crate::sentinel_url::{self, SentinelUrl};
 
 /// The store of the entries. `Debug` and `Display` hide the password.
 #[derive(Clone, Default)]
@@ -17,7 +19,8 @@ pub enum StoreUrl {
     /// The embedded store, in this process.
     #[default]
     Memory,
-    /// Redis, Valkey or another server with their protocol. The URL may contain a password.
+    /// Redis, Valkey or another server with their protocol, or the sentinels that name it. The URL
+    /// may contain passwords.
     Redis(SecretString),
 }
 
@@ -38,13 +41,18 @@ impl InvalidStoreUrl {
 
 impl StoreUrl {
     pub(super) const FORMS: &str = "\"memory\" or a URL such as redis://host:6379/0 with one of \
-        the schemes redis, rediss, valkey, valkeys, unix, redis+unix, valkey+unix";
+        the schemes redis, rediss, valkey, valkeys, unix, redis+unix, valkey+unix, or \
+        redis-sentinel://host:26379,host:26379/service with redis-sentinel or rediss-sentinel";
 
     /// Adds credentials to a Redis URL without a password; any other URL is returned unchanged.
     pub(super) fn with_credentials(self, user: Option<&str>, password: &str) -> Self {
         let Self::Redis(secret) = &self else {
             return self;
         };
+        if sentinel_url::is_sentinel_url(secret.expose_secret()) {
+            let url = sentinel_url::with_credentials(secret.expose_secret(), user, password);
+            return Self::Redis(url.into());
+        }
         let Ok(mut url) = Url::parse(secret.expose_secret()) else {
             return self;
         };
@@ -78,6 +86,20 @@ impl StoreUrl {
     }
 }
 
+impl StoreUrl {
+    /// Adds credentials of the sentinels to a URL of sentinels without their password; any other
+    /// URL is returned unchanged.
+    pub(super) fn with_sentinel_credentials(self, user: Option<&str>, password: &str) -> Self {
+        match &self {
+            Self::Redis(url) if sentinel_url::is_sentinel_url(url.expose_secret()) => {
+                let url = url.expose_secret();
+                Self::Redis(sentinel_url::with_sentinel_credentials(url, user, password).into())
+            }
+            Self::Memory | Self::Redis(_) => self,
+        }
+    }
+}
+
 /// The URL of a store. Its messages never repeat a password.
 pub(super) fn store_url() -> impl ValueType<Value = StoreUrl> {
     value_type(
@@ -87,6 +109,10 @@ pub(super) fn store_url() -> impl ValueType<Value = StoreUrl> {
         },
         |url: &StoreUrl| quoted(&url.to_string()),
     )
+}
+
+fn with_scheme(problem: &str, scheme: &str) -> String {
+    problem.replacen("URL", &format!("{scheme}:// URL"), 1)
 }
 
 fn is_socket(scheme: &str) -> bool {
@@ -102,15 +128,27 @@ impl FromStr for StoreUrl {
             return Ok(Self::Memory);
         }
         let invalid = |got: String, problem| InvalidStoreUrl { got, problem };
-        let is_scheme = |b: u8| b.is_ascii_alphanumeric() || b == b'+';
+        let is_scheme = |b: u8| b.is_ascii_alphanumeric() || b"+-".contains(&b);
         let split = text.split_once("://").filter(|(scheme, _)| scheme.bytes().all(is_scheme));
         let Some((scheme, _)) = split else {
+            if let Some(url) = connection_string::url_of(text) {
+                // A text with a password is not repeated.
+                return url.parse().map_err(|error: InvalidStoreUrl| {
+                    invalid("a connection string of an invalid address".to_owned(), error.problem)
+                });
+            }
             // With an `@`, the text may be a URL with a password and without its scheme.
-            let got =
-                if text.contains('@') { "a text without scheme".to_owned() } else { quoted(text) };
+            let is_secret = text.contains('@') || redact(text) != text;
+            let got = if is_secret { "a text without scheme".to_owned() } else { quoted(text) };
             return Err(invalid(got, "a text without scheme"));
         };
         // Shows only the scheme: in a broken URL it is unknown where a password ends.
+        if sentinel_url::is_sentinel_url(text) {
+            return match SentinelUrl::parse(text) {
+                Ok(_) => Ok(Self::Redis(text.to_owned().into())),
+                Err(problem) => Err(invalid(with_scheme(problem, scheme), problem)),
+            };
+        }
         let url = Url::parse(text).map_err(|error| {
             invalid(format!("a {scheme}:// URL with {error}"), "a URL that cannot be parsed")
         })?;
@@ -131,9 +169,7 @@ impl FromStr for StoreUrl {
             _ => Some("a URL of another scheme"),
         };
         match problem {
-            Some(problem) => {
-                Err(invalid(problem.replacen("URL", &format!("{scheme}:// URL"), 1), problem))
-            }
+            Some(problem) => Err(invalid(with_scheme(problem, scheme), problem)),
             None => Ok(Self::Redis(text.to_owned().into())),
         }
     }

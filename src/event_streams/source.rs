@@ -4,10 +4,10 @@ use std::{io, sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use rand::RngExt as _;
-use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult};
+use redis::{AsyncConnectionConfig, ErrorKind, ProtocolVersion, RedisError, RedisResult};
 use repeated_events::{LogInterval, RepeatedEvent};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     commands::{CONSUMER_PREFIX, Claimed, Commands},
@@ -17,6 +17,7 @@ use super::{
 use crate::{
     cache::{Cache, Error, EventRoute},
     config::{EventSourceConfig, StreamStart},
+    store::redis::Endpoint,
 };
 
 /// Time for which the server waits for an entry. It bounds the time to stop.
@@ -37,7 +38,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// A source and its state.
 pub(super) struct Source {
     config: EventSourceConfig,
-    client: Client,
+    endpoint: Endpoint,
     connect_timeout: Duration,
     consumer: String,
     cache: Arc<Cache>,
@@ -60,7 +61,7 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(
         config: EventSourceConfig,
-        client: Client,
+        endpoint: Endpoint,
         connect_timeout: Duration,
         cache: Arc<Cache>,
         stats: Arc<SourceStats>,
@@ -70,7 +71,7 @@ impl Source {
         let now = Instant::now();
         Self {
             config,
-            client,
+            endpoint,
             connect_timeout,
             consumer,
             cache,
@@ -119,8 +120,11 @@ impl Source {
         let connecting = self.connect();
         let Some(connection) = stop.run_until_cancelled(connecting).await else { return Ok(()) };
         let (config, consumer) = (self.config.clone(), self.consumer.clone());
-        let mut commands =
-            Commands { connection: connection?, source: &config, consumer: &consumer };
+        let (connection, term) = connection?;
+        let mut commands = Commands { connection, source: &config, consumer: &consumer };
+        let endpoint = self.endpoint.clone();
+        let moved = async move { endpoint.moved_by_sentinels(term).await };
+        let moved = AbortOnDropHandle::new(tokio::spawn(moved));
         let start = if self.had_group { StreamStart::Oldest } else { config.start };
         self.create_group(&mut commands, start).await?;
         loop {
@@ -137,14 +141,17 @@ impl Source {
                 }
                 Err(error) => return Err(error),
             }
+            if moved.is_finished() {
+                return Err((ErrorKind::Io, "the sentinels name another primary").into());
+            }
         }
     }
 
-    async fn connect(&self) -> RedisResult<redis::aio::MultiplexedConnection> {
+    async fn connect(&self) -> RedisResult<(redis::aio::MultiplexedConnection, u64)> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
             .set_response_timeout(Some(READ_WAIT + ANSWER_TIMEOUT));
-        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
+        let connecting = self.endpoint.connect(ProtocolVersion::RESP2, &config);
         let connected = tokio::time::timeout(self.connect_timeout, connecting).await;
         connected.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
     }

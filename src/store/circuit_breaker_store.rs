@@ -16,7 +16,7 @@ use super::{
     EntrySample, Error, ErrorKind, Increment, IncrementOutcome, Inspect, KeyListPart,
     KeyListPosition, KeyListStep, LeaseStatus, LeaseToken, Leases, NamespaceListPart,
     NamespacePage, NamespaceUsage, Operation, PutOutcome, Result, RevalidateOutcome, Revalidation,
-    StatsStore, Store, StoreInfo, Take, TakeOutcome, Trouble, key_watch::KeyWatch,
+    StatsStore, Store, StoreInfo, Take, TakeOutcome, Topology, Trouble, key_watch::KeyWatch,
 };
 use crate::{
     circuit_breaker::{CircuitBreaker, ProbeIntervals},
@@ -329,6 +329,10 @@ impl<S: Inspect> Inspect for CircuitBreakerStore<S> {
 
     fn trouble(&self) -> Option<Trouble> {
         self.inner.trouble()
+    }
+
+    fn topology(&self) -> Topology {
+        self.inner.topology()
     }
 
     async fn info(&self) -> Result<StoreInfo> {

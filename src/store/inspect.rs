@@ -32,6 +32,11 @@ pub trait Inspect: Send + Sync {
         None
     }
 
+    /// How its server is found. Does not depend on whether it answers.
+    fn topology(&self) -> Topology {
+        Topology::default()
+    }
+
     /// Memory, evictions, clients and persistence.
     async fn info(&self) -> Result<StoreInfo>;
 
@@ -62,6 +67,21 @@ pub struct Trouble {
     pub cause: String,
     /// The setting or service to check or to change.
     pub remedy: &'static str,
+}
+
+/// How the server of a store is found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Topology {
+    /// `standalone` or `sentinel`; empty for the embedded store.
+    pub name: &'static str,
+    /// Name of the service that the sentinels watch over; empty without them.
+    pub service: String,
+    /// Address of the primary that they name; empty if none was named yet.
+    pub primary: String,
+    /// Configured sentinels.
+    pub sentinels: usize,
+    /// Those that answered when they were last asked.
+    pub reachable_sentinels: usize,
 }
 
 /// A page of namespaces, in the order of their names.
@@ -130,6 +150,10 @@ impl StoreInfo {
         }
         if self.eviction_policy.starts_with("allkeys") {
             return found("statistics and keys of other applications can be evicted", POLICY);
+        }
+        // A proxy or a service that does not tell.
+        if self.eviction_policy.is_empty() && self.max_bytes == 0 {
+            return None;
         }
         match self.eviction_policy.as_str() {
             "volatile-lru" | "volatile-lfu" if self.max_bytes > 0 => None,

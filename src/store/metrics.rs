@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use crate::{
     histogram::LATENCY_BOUNDS,
     store::{
-        ErrorKind, Operation, circuit_breaker_store::OperationObserver, memory::MemoryStore,
-        redis::RedisStore,
+        ErrorKind, Inspect as _, Operation, Topology, circuit_breaker_store::OperationObserver,
+        memory::MemoryStore, redis::RedisStore,
     },
 };
 
@@ -127,6 +127,20 @@ pub fn register_redis(
             observer.observe(pool.pool_state().connections, &labels);
         })
         .build();
+    if store.topology().sentinels > 0 {
+        let sentinels = store.clone();
+        meter
+            .u64_observable_gauge("larder.store.sentinels")
+            .with_description("Sentinels of store.url, by whether they answer")
+            .with_callback(move |observer| {
+                let Topology { sentinels, reachable_sentinels, .. } = sentinels.topology();
+                let silent = sentinels - reachable_sentinels;
+                for (state, count) in [("answering", reachable_sentinels), ("silent", silent)] {
+                    observer.observe(count as u64, &[KeyValue::new("state", state)]);
+                }
+            })
+            .build();
+    }
     let clock = store.clone();
     meter
         .f64_observable_gauge("larder.store.clock_ahead")

@@ -20,6 +20,7 @@ mod client_tracking;
 mod codec;
 mod connection;
 mod corrupt_entries;
+mod endpoint;
 mod entry_inspection;
 mod fault;
 mod fault_log;
@@ -30,6 +31,7 @@ mod key_schema;
 mod lease_invalidations;
 mod leases;
 mod marker;
+mod missing_commands;
 mod near_invalidations;
 mod near_markers;
 mod outage_log;
@@ -40,6 +42,7 @@ mod request;
 mod script;
 mod script_calls;
 mod script_reply;
+mod sentinels;
 mod server_identity;
 mod stats;
 mod stream;
@@ -51,6 +54,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use redis::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Ban, BanLimits, BanOutcome, Condition, Increment, IncrementOutcome, PutOutcome, Result, Store,
@@ -64,8 +68,8 @@ use announcement::announce_invalidation;
 use ban_logs::BanLogs;
 pub use ban_logs::BanStats;
 use change_checks::ChangeChecks;
-pub use connection::client;
 use corrupt_entries::CorruptEntries;
+pub use endpoint::Endpoint;
 use key_schema::{EntryKeys, KeySchema};
 use near_markers::MarkerReader;
 pub use pool::{PoolOptions, PoolState};
@@ -99,6 +103,7 @@ pub struct RedisOptions {
 /// The store in Redis. Clones share the same connections.
 #[derive(Clone)]
 pub struct RedisStore {
+    endpoint: Endpoint,
     pool: RedisPool,
     schema: Arc<KeySchema>,
     bans: BanLogs,
@@ -122,9 +127,12 @@ impl RedisStore {
         options: &RedisOptions,
         near: Arc<NearCache>,
         changes: Arc<ChangeHub>,
-        stop: tokio_util::sync::CancellationToken,
+        stop: CancellationToken,
     ) -> Result<Self> {
-        let pool = RedisPool::new(&options.pool, near.clone())?;
+        use secrecy::ExposeSecret as _;
+        let connect_timeout = options.pool.connect_timeout;
+        let endpoint = Endpoint::new(options.pool.url.expose_secret(), connect_timeout)?;
+        let pool = RedisPool::new(endpoint.clone(), &options.pool, near.clone());
         let schema = Arc::new(KeySchema::new(&options.prefix, options.shards));
         let corrupt = CorruptEntries::new(pool.clone(), schema.clone());
         let lease_watchers = KeyWatchers::default();
@@ -137,6 +145,7 @@ impl RedisStore {
         let store = Self {
             reads: ReadBatcher::new(pool.clone(), corrupt.clone(), bans.clone()),
             bans,
+            endpoint: endpoint.clone(),
             pool,
             corrupt,
             schema,
@@ -145,32 +154,28 @@ impl RedisStore {
             sweep: Arc::default(),
         };
         let health = store.pool.health();
+        connection::follow_sentinels(endpoint.clone(), health.clone(), stop.clone());
+        let target = || (endpoint.clone(), connect_timeout);
         lease_invalidations::spawn(
-            &options.pool,
+            target(),
             health.clone(),
             store.schema.clone(),
             store.lease_watchers.clone(),
             store.bans.clone(),
             stop.clone(),
-        )?;
+        );
         sweep::spawn(store.clone(), options.sweep, stop.clone());
         let markers = MarkerReader {
             pool: store.pool.clone(),
             schema: store.schema.clone(),
             bans: store.bans.clone(),
         };
-        near_invalidations::spawn(
-            &options.pool,
-            health.clone(),
-            markers,
-            near.clone(),
-            stop.clone(),
-        )?;
+        near_invalidations::spawn(target(), health.clone(), markers, near.clone(), stop.clone());
         let (schema, bans) = (store.schema.clone(), store.bans.clone());
         let checks = ChangeChecks::new(store.pool.clone(), schema.clone(), bans, changes.clone());
         changes.set_source(Arc::new(checks.clone()));
         let feed = (changes, checks);
-        change_feed::spawn(&options.pool, health.clone(), schema, near, feed, stop)?;
+        change_feed::spawn(target(), health.clone(), schema, near, feed, stop);
         Ok(store)
     }
 

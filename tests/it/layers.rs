@@ -28,7 +28,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("circuit_breaker", ""),
     ("cli", "config error_chain origin pb server telemetry transport"),
     ("cloud_events", "cache model"),
-    ("config", "event_template model url_template"),
+    ("config", "event_template model sentinel_url url_template"),
     ("count_guard", ""),
     ("error_chain", ""),
     ("event_streams", "cache config model repeated_events store"),
@@ -47,6 +47,7 @@ const LAYERS: &[(&str, &str)] = &[
         "cache config event_template health histogram model pb repeated_events stats \
          trace_sampler transport warm_list",
     ),
+    ("sentinel_url", ""),
     (
         "server",
         "admin cache changes circuit_breaker cloud_events config event_streams health model origin \
@@ -55,8 +56,8 @@ const LAYERS: &[(&str, &str)] = &[
     ("stats", "model"),
     (
         "store",
-        "changes circuit_breaker count_guard error_chain histogram model repeated_events stats \
-         trace_sampler",
+        "changes circuit_breaker count_guard error_chain histogram model repeated_events \
+         sentinel_url stats trace_sampler",
     ),
     ("telemetry", "config repeated_events trace_sampler"),
     ("trace_sampler", ""),

@@ -33,6 +33,8 @@ mod origins;
 mod races;
 // Redis: connections, cost in commands, data loss, key names.
 mod redis;
+// Redis with sentinels: addresses, failovers.
+mod sentinel;
 // Spans joined to the caller's trace.
 mod traces;
 // The stream of changes.

@@ -26,6 +26,8 @@ mod key_isolation;
 mod key_lists;
 // Large values bypass the scripts.
 mod large_values;
+// A server without the commands of managed services.
+mod missing_commands;
 // Concurrent reads share one command.
 mod read_batching;
 // Releases side by side.

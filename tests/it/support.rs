@@ -27,6 +27,8 @@ pub(crate) mod raw_call;
 pub(crate) mod redis;
 // The larder binary as a child process.
 pub(crate) mod server;
+// Servers with the sentinels that watch over them.
+pub(crate) mod sentinel;
 // Checks of errors and their details.
 pub(crate) mod status;
 // A FetchStream client.

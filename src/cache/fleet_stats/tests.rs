@@ -167,7 +167,15 @@ fn overview(windows: [&[&str]; 3], sizes: &[&str]) -> Overview {
         .iter()
         .map(|name| (Namespace::new(name).unwrap(), NamespaceUsage::default()))
         .collect();
-    Overview { report, store_kind: "memory", facts: None, sizes, degraded: false, trouble: None }
+    Overview {
+        report,
+        store_kind: "memory",
+        topology: Topology::default(),
+        facts: None,
+        sizes,
+        degraded: false,
+        trouble: None,
+    }
 }
 
 #[test]

@@ -114,6 +114,11 @@ fn store_json(store: &pb::StoreStats) -> Value {
         "persistence": store.persistence,
         "uptime": seconds(store.uptime),
         "cause": store.cause,
+        "topology": store.topology,
+        "sentinel_service": store.sentinel_service,
+        "primary": store.primary,
+        "sentinels": store.sentinels,
+        "sentinels_reachable": store.sentinels_reachable,
     })
 }
 

@@ -68,6 +68,22 @@ fn password_is_filled_in_and_encoded() {
 }
 
 #[test]
+fn passwords_of_servers_and_sentinels_are_filled_in_apart() {
+    let file = "[store]\nurl = 'redis-sentinel://s1,s2/main'";
+    let server = ("REDIS_PASSWORD", "p@");
+    let (sentinel, user) = (("REDIS_SENTINEL_PASSWORD", "s&"), ("REDIS_SENTINEL_USERNAME", "me"));
+    check(file, &[server], "redis-sentinel://:p%40@s1,s2/main");
+    check(
+        file,
+        &[server, sentinel, user],
+        "redis-sentinel://:p%40@s1,s2/main?sentinel_password=s%26&sentinel_username=me",
+    );
+    check(FILE, &[sentinel], "redis://file:6379/1");
+    let own = "redis-sentinel://:own@s/main?sentinel_password=own";
+    check("", &[("REDIS_URL", own), server, sentinel, user], own);
+}
+
+#[test]
 fn kubernetes_ports_are_accepted_and_wrong_values_refused() {
     let host = ("REDIS_HOST", "h");
     check("", &[host, ("REDIS_PORT", "tcp://10.0.0.1:6380")], "redis://h:6380/0");
@@ -104,10 +120,25 @@ fn every_store_scheme_is_accepted() {
         "unix:///run/r.sock",
         "redis+unix:///run/r.sock?db=2",
         "valkey+unix:///run/r.sock",
+        "redis-sentinel://s1:26379,s2:26379/main/1",
+        "rediss-sentinel://u:p@s1,s2/main?sentinel_username=u&sentinel_password=p",
     ] {
         check("", &[("LARDER_STORE", url)], url);
     }
     check("", &[("LARDER_STORE", "Memory")], "memory");
+}
+
+#[test]
+fn connection_strings_of_azure_are_accepted() {
+    let text = "n.redis.cache.windows.net:6380,password=S3CRET=,ssl=True,abortConnect=False";
+    let url = "rediss://:S3CRET%3D@n.redis.cache.windows.net:6380/0";
+    check("", &[("REDIS_URL", text)], url);
+    let rendered = loaded("", &[("REDIS_URL", text)]).render();
+    assert!(rendered.contains("rediss://:***@n.redis") && !rendered.contains("S3CRET"));
+    for wrong in ["h:6380,password=S3CRET,defaultDatabase=x", "h:x,password=S3CRET,ssl=True"] {
+        let error = try_load("", &[("REDIS_URL", wrong)]).unwrap_err().to_string();
+        assert!(!error.contains("S3CRET"), "{error}");
+    }
 }
 
 #[test]
@@ -123,6 +154,14 @@ fn invalid_store_url_is_refused_without_revealing_its_password() {
             "got a redis:// URL whose path is not the number of a database",
         ),
         ("redis:///0", "got a redis:// URL without a host"),
+        (
+            "redis-sentinel://u:secret@s:26379",
+            "got a redis-sentinel:// URL without a service after the sentinels",
+        ),
+        (
+            "redis-sentinel://s1:26379,s2:x/m?sentinel_password=secret",
+            "got a redis-sentinel:// URL with an invalid host or port of a sentinel",
+        ),
         ("unix://?pass=secret", "got a unix:// URL without the path of a socket"),
     ] {
         let error = try_load("", &[("LARDER_STORE", url)]).unwrap_err().to_string();
@@ -139,6 +178,14 @@ fn password_is_redacted_in_all_output() {
         ("redis://:s@cret@host", "redis://:***@host"),
         ("unix:///r.sock?pass=secret&db=1", "unix:///r.sock?pass=***&db=1"),
         ("redis://host:6379/0", "redis://host:6379/0"),
+        (
+            "redis-sentinel://user:secret@s1:1,s2:2/main?sentinel_password=secret",
+            "redis-sentinel://user:***@s1:1,s2:2/main?sentinel_password=***",
+        ),
+        (
+            "redis-sentinel://s1,s2/main?sentinel_username=u&sentinel_password=secret",
+            "redis-sentinel://s1,s2/main?sentinel_username=u&sentinel_password=***",
+        ),
     ] {
         let config = loaded("", &[("LARDER_STORE", url)]);
         assert_eq!(config.store.url.to_string(), shown);

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::Checked;
 use crate::{
     cache::{
-        NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES,
+        NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES, Topology,
         fleet_stats::{self, Overview},
     },
     model::{Namespace, SaturatingFrom as _, Violation},
@@ -74,7 +74,10 @@ pub(in crate::rpc) fn stats_response(
         namespaces: namespaces.collect(),
         store: Some(pb::StoreStats {
             cause: overview.trouble.clone().unwrap_or_default(),
-            ..store(overview.store_kind, overview.facts.as_ref())
+            ..located(
+                store(overview.store_kind, overview.facts.as_ref()),
+                overview.topology.clone(),
+            )
         }),
         replicas: report.replicas.iter().map(replica).collect(),
         degraded: overview.degraded,
@@ -150,13 +153,24 @@ pub(super) fn size(usage: &NamespaceUsage) -> pb::NamespaceSize {
     }
 }
 
+/// Adds how the server is found, which is known also if it does not answer.
+fn located(store: pb::StoreStats, topology: Topology) -> pb::StoreStats {
+    pb::StoreStats {
+        topology: topology.name.to_owned(),
+        sentinel_service: topology.service,
+        primary: topology.primary,
+        sentinels: u32::saturating_from(topology.sentinels),
+        sentinels_reachable: u32::saturating_from(topology.reachable_sentinels),
+        ..store
+    }
+}
+
 fn store(kind: &str, info: Option<&StoreInfo>) -> pb::StoreStats {
     let kind = kind.to_owned();
     let Some(info) = info else {
         return pb::StoreStats { kind, ..pb::StoreStats::default() };
     };
     pb::StoreStats {
-        cause: String::new(),
         kind,
         server_version: info.server_version.clone(),
         reachable: true,
@@ -172,6 +186,7 @@ fn store(kind: &str, info: Option<&StoreInfo>) -> pb::StoreStats {
         ops_per_second: info.ops_per_second,
         persistence: info.persistence.clone(),
         uptime: Some(from_duration(Duration::from_secs(info.uptime.as_secs()))),
+        ..pb::StoreStats::default()
     }
 }
 
@@ -193,7 +208,16 @@ mod tests {
             report.total.insert(namespace.to_owned(), counts);
         }
         let sizes = vec![(Namespace::new("b").unwrap(), usage(3))];
-        Overview { report, store_kind: "redis", facts, sizes, degraded: false, trouble: None }
+        let topology = Topology { name: "sentinel", sentinels: 3, ..Topology::default() };
+        Overview {
+            report,
+            store_kind: "redis",
+            topology,
+            facts,
+            sizes,
+            degraded: false,
+            trouble: None,
+        }
     }
 
     #[test]
@@ -246,7 +270,12 @@ mod tests {
     #[test]
     fn unreachable_store_still_has_a_kind() {
         let store = stats_response(&overview(None), &NamespacePage::default()).store.unwrap();
-        let expected = pb::StoreStats { kind: "redis".to_owned(), ..pb::StoreStats::default() };
+        let expected = pb::StoreStats {
+            kind: "redis".to_owned(),
+            topology: "sentinel".to_owned(),
+            sentinels: 3,
+            ..pb::StoreStats::default()
+        };
         assert_eq!(store, expected);
         let info = StoreInfo { keys: 7, ..StoreInfo::default() };
         let store = stats_response(&overview(Some(info)), &NamespacePage::default()).store.unwrap();

@@ -14,7 +14,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use redis::{Client, ErrorKind, ProtocolVersion, RedisError};
+use redis::{ErrorKind, RedisError};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout, timeout_at},
@@ -25,13 +25,13 @@ use super::{
     announced_changes::{Announced, Watched},
     change_checks::ChangeChecks,
     client_tracking::{self, ClientTracking, Invalidation},
-    connection::{self, PoolHealth},
+    connection::PoolHealth,
+    endpoint::Endpoint,
     fault::Fault,
     key_schema::KeySchema,
+    missing_commands::OptionalCommand,
     near_invalidations::heartbeat,
     outage_log::{Outage, OutageLog},
-    pool::PoolOptions,
-    server_identity::ServerInfo,
 };
 use crate::{
     changes::{ChangeHub, ResetReason},
@@ -56,7 +56,7 @@ const MAX_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Follows Redis for the watches.
 pub(super) struct ChangeFeed {
-    client: Client,
+    endpoint: Endpoint,
     connect_timeout: Duration,
     health: Arc<PoolHealth>,
     schema: Arc<KeySchema>,
@@ -64,12 +64,6 @@ pub(super) struct ChangeFeed {
     hub: Arc<ChangeHub>,
     checks: ChangeChecks,
     outage: OutageLog,
-}
-
-/// A connection with its server.
-struct Tracking {
-    connection: ClientTracking,
-    server: ServerInfo,
 }
 
 /// Why Redis is not followed any more.
@@ -82,20 +76,16 @@ type Followed<T> = std::result::Result<T, FeedEnd>;
 
 /// Follows Redis until `stop` is cancelled.
 pub(super) fn spawn(
-    options: &PoolOptions,
+    (endpoint, connect_timeout): (Endpoint, Duration),
     health: Arc<PoolHealth>,
     schema: Arc<KeySchema>,
     near: Arc<NearCache>,
     (hub, checks): (Arc<ChangeHub>, ChangeChecks),
     stop: CancellationToken,
-) -> Result<()> {
-    use secrecy::ExposeSecret as _;
-    let client = connection::client(options.url.expose_secret(), ProtocolVersion::RESP3)?;
-    let connect_timeout = options.connect_timeout;
+) {
     let outage = OutageLog::new(Outage::Watches);
-    let feed = ChangeFeed { client, connect_timeout, health, schema, near, hub, checks, outage };
+    let feed = ChangeFeed { endpoint, connect_timeout, health, schema, near, hub, checks, outage };
     tokio::spawn(stop.run_until_cancelled_owned(feed.run()));
-    Ok(())
 }
 
 // === impl ChangeFeed ===
@@ -120,6 +110,20 @@ impl ChangeFeed {
             self.hub.on_lost(reason);
             if has_followed {
                 pauses = client_tracking::pauses();
+            }
+            if redis_error(&error).is_some_and(client_tracking::is_unsupported) {
+                let missing = &self.health.missing;
+                missing.refused(OptionalCommand::ClientTracking);
+                // Each new watch is told as well.
+                tokio::select! {
+                    () = missing.has(OptionalCommand::ClientTracking) => {}
+                    changed = wanted.changed() => {
+                        if changed.is_err() {
+                            return;
+                        }
+                    }
+                }
+                continue;
             }
             let cause = ErrorChain(&error).to_string();
             self.outage.failed_beside(self.health.outage(), Fault::of_store(&error), cause);
@@ -157,7 +161,7 @@ impl ChangeFeed {
         prefixes
     }
 
-    async fn open(&self, scope: &[String], announced: &Arc<Announced>) -> Followed<Tracking> {
+    async fn open(&self, scope: &[String], announced: &Arc<Announced>) -> Followed<ClientTracking> {
         let on_invalidation = {
             let (schema, near, hub) = (self.schema.clone(), self.near.clone(), self.hub.clone());
             let announced = announced.clone();
@@ -165,15 +169,10 @@ impl ChangeFeed {
                 announced.on_invalidation(&schema, &near, &hub, invalidation);
             }
         };
-        let opening = async {
-            let timeout = self.connect_timeout;
-            let connection =
-                ClientTracking::open(&self.client, timeout, scope, on_invalidation).await?;
-            let server = connection.server().await?;
-            Ok::<_, RedisError>(Tracking { connection, server })
-        };
+        let timeout = self.connect_timeout;
+        let opening = ClientTracking::open(&self.endpoint, timeout, scope, on_invalidation);
         let tracking = opening.await.map_err(|error| FeedEnd::unavailable(error.into()))?;
-        self.health.meet(&tracking.server);
+        self.health.meet(tracking.server());
         Ok(tracking)
     }
 
@@ -184,7 +183,7 @@ impl ChangeFeed {
         mut scope: Vec<String>,
         announced: &Arc<Announced>,
         watched: &Watched,
-        current: &ArcSwap<Tracking>,
+        current: &ArcSwap<ClientTracking>,
         has_followed: &mut bool,
     ) -> Followed<()> {
         loop {
@@ -257,7 +256,7 @@ impl ChangeFeed {
     }
 
     /// Sends heartbeats on the connection in use.
-    async fn send_heartbeats(&self, current: &ArcSwap<Tracking>) -> Followed<()> {
+    async fn send_heartbeats(&self, current: &ArcSwap<ClientTracking>) -> Followed<()> {
         let max_delay = self.hub.options().max_delay;
         let interval = (max_delay / HEARTBEATS_PER_DELAY).min(MAX_HEARTBEAT_INTERVAL);
         let limit = max_delay / 2;
@@ -273,7 +272,7 @@ impl ChangeFeed {
             answered = sent_at;
             self.outage.works();
             tokio::select! {
-                () = tracking.connection.lost() => {
+                () = tracking.lost() => {
                     let error = RedisError::from((ErrorKind::Io, "the connection ended"));
                     return Err(FeedEnd::lost(error.into()));
                 }
@@ -284,13 +283,13 @@ impl ChangeFeed {
 
     /// Sends a heartbeat, and returns when it was sent: all that was announced before has been
     /// published, or is about to be read.
-    fn beat(&self, tracking: &Tracking) -> impl Future<Output = Followed<Instant>> {
+    fn beat(&self, tracking: &ClientTracking) -> impl Future<Output = Followed<Instant>> {
         let sent_at = Instant::now();
         async move {
-            let beat = heartbeat(&tracking.connection).await;
+            let beat = heartbeat(tracking).await;
             beat.map_err(|error| FeedEnd::lost(error.into()))?;
             let on_heartbeat = || self.hub.on_heartbeat(sent_at);
-            if self.health.server().while_current(&tracking.server, on_heartbeat) {
+            if self.health.server().while_current(tracking.server(), on_heartbeat) {
                 return Ok(sent_at);
             }
             let error = (ErrorKind::Client, "entries are read from another server");
@@ -306,6 +305,10 @@ async fn check_all(
 ) -> Result<()> {
     let all = stream::iter(checks).buffer_unordered(MAX_CHECKS).try_collect::<()>();
     timeout(limit, all).await.unwrap_or_else(|_| Err(timed_out()))
+}
+
+fn redis_error(error: &Error) -> Option<&RedisError> {
+    error.source.as_ref()?.downcast_ref()
 }
 
 fn timed_out() -> Error {

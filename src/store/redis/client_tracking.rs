@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, PushInfo, PushKind, RedisResult, Value,
-    aio::MultiplexedConnection,
+    AsyncConnectionConfig, Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError,
+    RedisResult, Value, aio::MultiplexedConnection,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::server_identity::ServerInfo;
+use super::{endpoint::Endpoint, fault::Fault, server_identity::ServerInfo};
 
 /// Shortest pause, before jitter.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
@@ -23,6 +23,11 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 pub(super) fn pauses() -> impl Iterator<Item = Duration> + Send {
     let growing = ExponentialBuilder::new().with_min_delay(MIN_PAUSE).with_max_delay(MAX_PAUSE);
     growing.without_max_times().with_jitter().build()
+}
+
+/// Whether the server has no client tracking.
+pub(super) fn is_unsupported(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::RESP3NotSupported || Fault::of(error) == Fault::UnknownCommand
 }
 
 /// An announcement of Redis.
@@ -37,6 +42,7 @@ pub(super) enum Invalidation<'a> {
 /// A connection with client tracking, which ends when it is dropped.
 pub(super) struct ClientTracking {
     connection: MultiplexedConnection,
+    server: ServerInfo,
     lost: CancellationToken,
 }
 
@@ -44,7 +50,7 @@ impl ClientTracking {
     /// Connects, and tracks the keys that begin with one of `prefixes`. No prefix may begin with
     /// another one. `timeout` limits the time to connect, and that for each answer.
     pub(super) async fn open(
-        client: &Client,
+        endpoint: &Endpoint,
         timeout: Duration,
         prefixes: &[String],
         on_invalidation: impl Fn(Invalidation<'_>) + Send + Sync + 'static,
@@ -58,14 +64,18 @@ impl ClientTracking {
                 pass_on(&push, &on_invalidation, &on_loss);
                 Ok(())
             });
-        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let route = endpoint.route().await?;
+        let client = route.client(ProtocolVersion::RESP3)?;
+        let opening = client.get_multiplexed_async_connection_with_config(&config);
+        let mut connection = opening.await.map_err(|error| route.explain(error))?;
         let mut tracking = redis::cmd("CLIENT");
         tracking.arg("TRACKING").arg("ON").arg("BCAST");
         for prefix in prefixes {
             tracking.arg("PREFIX").arg(prefix);
         }
         tracking.exec_async(&mut connection).await?;
-        Ok(Self { connection, lost })
+        let server = route.identify(&mut connection).await?;
+        Ok(Self { connection, server, lost })
     }
 
     /// Waits for the end of the connection.
@@ -73,9 +83,9 @@ impl ClientTracking {
         self.lost.cancelled().await;
     }
 
-    /// Asks which server it is.
-    pub(super) async fn server(&self) -> RedisResult<ServerInfo> {
-        ServerInfo::ask(&mut self.connection.clone()).await
+    /// Which server it is.
+    pub(super) fn server(&self) -> &ServerInfo {
+        &self.server
     }
 
     /// Sends a command. All changes announced before its answer have been passed on when it

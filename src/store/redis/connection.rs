@@ -11,15 +11,22 @@ use std::{
 
 use bb8_redis::bb8::{ErrorSink, ManageConnection};
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo,
-    PushKind, RedisError, RedisResult, Value, aio::MultiplexedConnection, io::tcp::TcpSettings,
+    AsyncConnectionConfig, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult,
+    aio::MultiplexedConnection,
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, error::Elapsed, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
 
 use super::{
+    endpoint::{Endpoint, Route},
     fault::{Fault, words},
     fault_log::FaultLog,
+    missing_commands::MissingCommands,
     outage_log::{Outage, OutageLog},
+    request::error_or_value,
     server_identity::{ServerIdentity, ServerInfo},
     stream::{self, Driver, Opened, WrittenBytes},
     tls_check::TlsCheck,
@@ -41,6 +48,8 @@ pub(super) struct PoolHealth {
     pub(super) clock: StoreClock,
     /// The faults of the server.
     pub(super) faults: FaultLog,
+    /// What the server does not have.
+    pub(super) missing: MissingCommands,
     /// Connections of earlier epochs are not used any more.
     epoch: AtomicU64,
     /// Epoch of the cached ban logs: logs of an earlier epoch are read again.
@@ -50,6 +59,8 @@ pub(super) struct PoolHealth {
     resent: AtomicU64,
     outage: OutageLog,
     server: ServerIdentity,
+    /// Whether each connection is known to lead to a primary when it is made.
+    verifies_role: bool,
     /// The number of shards that the fleet uses, if it is another one than that of this replica.
     pub(super) other_shards: watch::Sender<Option<u16>>,
 }
@@ -68,10 +79,7 @@ pub(super) struct Handle {
 
 /// Makes the connections of a pool.
 pub(super) struct ConnectionManager {
-    pub(super) client: Client,
-    /// For servers and proxies without RESP3, on which the end of a connection is only noticed when
-    /// it is used.
-    pub(super) fallback: Client,
+    pub(super) endpoint: Endpoint,
     pub(super) config: AsyncConnectionConfig,
     /// Limits the time to connect, the first command included.
     pub(super) timeout: Duration,
@@ -83,35 +91,27 @@ pub(super) struct ConnectionManager {
 #[derive(Debug, Clone)]
 pub(super) struct ConnectErrorSink(pub(super) Arc<PoolHealth>);
 
-/// Creates a client for `url` with the TCP settings of a cache.
-///
-/// # Errors
-/// The URL is invalid.
-pub fn client(url: &str, protocol: ProtocolVersion) -> RedisResult<Client> {
-    let info = url.into_connection_info()?;
-    let settings = info.redis_settings().clone().set_protocol(protocol);
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(15))
-        .with_interval(Duration::from_secs(5));
-    let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
-    Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp))
-}
-
-/// Turns a server error into an error: the client library returns it as a value.
-pub(super) fn error_or_value(value: Value) -> RedisResult<Value> {
-    match value {
-        Value::ServerError(error) => Err(error.into()),
-        value => Ok(value),
-    }
+/// Leaves the former primary whenever the sentinels name another one, until `stop` is cancelled.
+pub(super) fn follow_sentinels(
+    endpoint: Endpoint,
+    health: Arc<PoolHealth>,
+    stop: CancellationToken,
+) {
+    tokio::spawn(stop.run_until_cancelled_owned(async move {
+        if let Some(sentinels) = endpoint.sentinels() {
+            sentinels.follow(|term, primary| health.leave(term, primary)).await;
+        }
+    }));
 }
 
 // === impl PoolHealth ===
 
 impl PoolHealth {
-    pub(super) fn new(server: ServerIdentity) -> Self {
+    pub(super) fn new(server: ServerIdentity, verifies_role: bool) -> Self {
         Self {
             clock: StoreClock::new(),
             faults: FaultLog::new(),
+            missing: MissingCommands::new(),
             epoch: AtomicU64::new(0),
             ban_epoch: AtomicU64::new(0),
             created: AtomicU64::new(0),
@@ -119,6 +119,7 @@ impl PoolHealth {
             resent: AtomicU64::new(0),
             outage: OutageLog::new(Outage::Connections),
             server,
+            verifies_role,
             other_shards: watch::Sender::new(None),
         }
     }
@@ -177,6 +178,26 @@ impl PoolHealth {
         is_replaced
     }
 
+    /// Retires the connections to a server that is a replica. Returns whether they are retired. If
+    /// new ones lead to a primary only, that is done at any age, and what the server announced for
+    /// the near cache is not used any more.
+    pub(super) fn leave_replica(&self, handle: &Handle) -> bool {
+        if !self.verifies_role {
+            return self.replace(handle);
+        }
+        self.retire(handle);
+        self.server.distrust();
+        true
+    }
+
+    /// Leaves the former primary: the sentinels name another one.
+    pub(super) fn leave(&self, term: u64, primary: &str) {
+        self.server.leave(term, primary, || {
+            self.forget_bans();
+            self.retire_all();
+        });
+    }
+
     /// Records which server answers on a connection. If it is another one than before, all earlier
     /// connections are retired, and the new epoch is returned.
     pub(super) fn meet(&self, server: &ServerInfo) -> Option<u64> {
@@ -227,7 +248,9 @@ impl Handle {
 // === impl ConnectionManager ===
 
 impl ConnectionManager {
-    async fn open(&self, is_broken: &Arc<AtomicBool>) -> RedisResult<Opened> {
+    /// On servers and proxies without RESP3, the end of a connection is only noticed when it is
+    /// used.
+    async fn open(&self, route: &Route, is_broken: &Arc<AtomicBool>) -> RedisResult<Opened> {
         let on_end = is_broken.clone();
         let config = self.config.clone().set_push_sender(move |push: PushInfo| {
             if push.kind == PushKind::Disconnection {
@@ -235,9 +258,9 @@ impl ConnectionManager {
             }
             std::result::Result::<(), redis::aio::SendError>::Ok(())
         });
-        match stream::open(&self.client, &config).await {
+        match stream::open(&route.client(ProtocolVersion::RESP3)?, &config).await {
             Err(error) if error.kind() == ErrorKind::RESP3NotSupported => {
-                stream::open(&self.fallback, &self.config).await
+                stream::open(&route.client(ProtocolVersion::RESP2)?, &self.config).await
             }
             opened => opened,
         }
@@ -247,18 +270,18 @@ impl ConnectionManager {
 impl ConnectionManager {
     /// Replaces an error by its cause if the port and the URL disagree about TLS.
     #[cold]
-    async fn explain(&self, error: RedisError) -> RedisError {
+    async fn explain(&self, route: &Route, error: RedisError) -> RedisError {
         let is_vague = match Fault::of(&error) {
             Fault::Connection => !error.is_connection_refusal(),
             Fault::Timeout | Fault::Protocol => true,
             _ => false,
         };
         if !is_vague {
-            return error;
+            return route.explain(error);
         }
-        match self.tls_check.disagreement(&self.client, self.timeout).await {
+        match self.tls_check.disagreement(route.address(), self.timeout).await {
             Some(cause) => (ErrorKind::InvalidClientConfig, cause, cause.to_owned()).into(),
-            None => error,
+            None => route.explain(error),
         }
     }
 }
@@ -270,17 +293,24 @@ impl ManageConnection for ConnectionManager {
     async fn connect(&self) -> std::result::Result<Arc<Handle>, RedisError> {
         let epoch = self.health.epoch.load(Ordering::Acquire);
         let is_broken = Arc::new(AtomicBool::new(false));
+        let deadline = Instant::now() + self.timeout;
+        let route = timeout_at(deadline, self.endpoint.route()).await.unwrap_or_else(timed_out)?;
         let opening = async {
-            let mut opened = self.open(&is_broken).await?;
-            let server = ServerInfo::ask(&mut opened.connection).await?;
+            let mut opened = self.open(&route, &is_broken).await?;
+            let server = route.identify(&mut opened.connection).await?;
             Ok::<_, RedisError>((opened, server))
         };
-        let opened = tokio::time::timeout(self.timeout, opening).await;
-        let opened =
-            opened.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
-        let (opened, server) = match opened {
+        let opening = async {
+            tokio::select! {
+                opened = timeout_at(deadline, opening) => opened.unwrap_or_else(timed_out),
+                () = self.endpoint.moved(&route) => {
+                    Err((ErrorKind::Io, "the sentinels name another primary").into())
+                }
+            }
+        };
+        let (opened, server) = match opening.await {
             Ok(opened) => opened,
-            Err(error) => return Err(self.explain(error).await),
+            Err(error) => return Err(self.explain(&route, error).await),
         };
         let Opened { connection, written, driver } = opened;
         let epoch = self.health.meet(&server).unwrap_or(epoch);
@@ -310,6 +340,10 @@ impl ManageConnection for ConnectionManager {
     fn has_broken(&self, handle: &mut Arc<Handle>) -> bool {
         !self.health.is_usable(handle)
     }
+}
+
+fn timed_out<T>(_: Elapsed) -> RedisResult<T> {
+    Err(io::Error::from(io::ErrorKind::TimedOut).into())
 }
 
 // === impl ConnectErrorSink ===

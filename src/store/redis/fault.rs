@@ -87,7 +87,8 @@ macro_rules! faults {
 
 const CLUSTER: &str =
     "the server is a node of a Redis Cluster: use a server or a proxy that serves all keys";
-const PRIMARY: &str = "the server is a replica: store.url must lead to the primary";
+const PRIMARY: &str = "the server is a replica: store.url must lead to the primary; after a \
+    failover by sentinels, new connections do so within seconds";
 
 faults! {
     // name, meaning, end, replaces connections, remedy
@@ -121,6 +122,14 @@ faults! {
     OtherShards: "other_shards", Outage, Probe, false,
         "all replicas on one Redis and store.prefix need the same store.shards: see \
          docs/operations.md";
+    NoSentinel: "no_sentinel", Outage, Probe, true,
+        "check that the sentinels in store.url run and can be reached, and sentinel_username and \
+         sentinel_password in it; a URL with rediss-sentinel:// needs TLS on their ports too";
+    UnknownService: "unknown_service", Outage, Probe, true,
+        "check the service at the end of store.url: SENTINEL MASTERS on a sentinel lists the names";
+    PrimaryDown: "primary_down", Outage, Probe, true,
+        "a failover follows when enough sentinels agree; otherwise start the primary, and see \
+         docs/scale.md";
     Unusable: "unusable", Outage, Probe, false,
         "the server refuses what every Redis answers: check that store.url leads to Redis, and not \
          to a proxy without a server";
@@ -210,7 +219,16 @@ impl Fault {
     /// Whether the fault is logged here. The others have an end that the circuit breaker logs, or
     /// are part of the normal course.
     pub(super) fn is_reported(self) -> bool {
-        !matches!(self, Self::Connection | Self::Timeout | Self::Tls | Self::NoScript)
+        !matches!(
+            self,
+            Self::Connection
+                | Self::Timeout
+                | Self::Tls
+                | Self::NoSentinel
+                | Self::UnknownService
+                | Self::PrimaryDown
+                | Self::NoScript
+        )
     }
 
     fn of_server(kind: Server, detail: &str) -> Self {
@@ -247,7 +265,11 @@ impl Fault {
 
     /// The fault by the words of an error without a code of its own: `ERR`, and a script's error.
     fn of_detail(detail: &str) -> Self {
-        const WORDS: [(&str, Fault); 15] = [
+        const WORDS: [(&str, Fault); 19] = [
+            // Before the words of the errors that they repeat.
+            ("no sentinel of store.url", Fault::NoSentinel),
+            ("the sentinels have no service", Fault::UnknownService),
+            ("is down for the sentinels", Fault::PrimaryDown),
             ("the server takes no writes", Fault::ReadOnly),
             ("speak TLS", Fault::Tls),
             ("speaks TLS", Fault::Tls),
@@ -259,6 +281,8 @@ impl Fault {
             ("unknown command", Fault::UnknownCommand),
             ("unknown subcommand", Fault::UnknownCommand),
             ("Unknown Redis command", Fault::UnknownCommand),
+            // Upstash.
+            ("Command is not available", Fault::UnknownCommand),
             ("can't run this command", Fault::Permission),
             ("has no permissions", Fault::Permission),
             ("can't access at least one of the keys", Fault::Permission),

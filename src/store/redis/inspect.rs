@@ -5,12 +5,13 @@ use std::{collections::HashMap, time::Duration};
 use async_trait::async_trait;
 use redis::Value;
 
-use super::{RedisStore, pool::Retry};
+use super::{RedisStore, missing_commands::OptionalCommand, pool::Retry};
 use crate::{
     model::{EntryKey, Namespace},
     store::{
         EntryInspection, EntrySample, Inspect, KeyListPart, KeyListPosition, KeyListStep,
-        NamespaceListPart, NamespacePage, NamespaceUsage, Result, StoreInfo, Trouble, ttl_class,
+        NamespaceListPart, NamespacePage, NamespaceUsage, Result, StoreInfo, Topology, Trouble,
+        ttl_class,
     },
 };
 
@@ -36,12 +37,28 @@ impl Inspect for RedisStore {
         health.faults.trouble().or_else(|| health.outage().trouble())
     }
 
+    fn topology(&self) -> Topology {
+        self.endpoint.topology()
+    }
+
     async fn info(&self) -> Result<StoreInfo> {
+        let missing = &self.pool.health().missing;
         let mut commands = redis::pipe();
-        commands.cmd("INFO").cmd("DBSIZE");
-        let answers = self.pool.query_all(&commands, Retry::Idempotent).await?;
-        let (info, keys): (String, u64) =
-            redis::from_redis_value(Value::Array(answers)).map_err(redis::RedisError::from)?;
+        // Something is sent in any case, so that a server that does not answer is noticed.
+        let has_keys = !missing.lacks(OptionalCommand::DbSize);
+        commands.cmd(if has_keys { "DBSIZE" } else { "PING" });
+        let has_info = !missing.lacks(OptionalCommand::Info);
+        if has_info {
+            commands.cmd("INFO");
+        }
+        let mut answers = self.pool.query_all(&commands, Retry::Idempotent).await?.into_iter();
+        let keys = answers.next().filter(|_| has_keys).map(redis::from_redis_value::<u64>);
+        let keys = keys.transpose().map_err(redis::RedisError::from)?.unwrap_or(0);
+        let info = answers.next().map(redis::from_redis_value::<String>);
+        let info = info.transpose().map_err(redis::RedisError::from)?;
+        let Some(info) = info else {
+            return Ok(StoreInfo { keys, ..StoreInfo::default() });
+        };
         let mut state = parse_info(&info, keys);
         // Many providers do not permit CONFIG.
         let mut save = redis::pipe();
@@ -57,6 +74,10 @@ impl Inspect for RedisStore {
     }
 
     async fn usage(&self, _page: &NamespacePage) -> Result<Vec<(Namespace, NamespaceUsage)>> {
+        let missing = &self.pool.health().missing;
+        if missing.lacks(OptionalCommand::DbSize) || missing.lacks(OptionalCommand::RandomKey) {
+            return Ok(Vec::new());
+        }
         let mut names = redis::pipe();
         names.cmd("DBSIZE");
         (0..SAMPLE_KEYS).for_each(|_| {
@@ -78,7 +99,12 @@ impl Inspect for RedisStore {
         }
         let mut details = redis::pipe();
         for (_, name) in &entries {
-            details.cmd("MEMORY").arg("USAGE").arg(name).cmd("PTTL").arg(name);
+            if missing.lacks(OptionalCommand::MemoryUsage) {
+                details.cmd("STRLEN").arg(name);
+            } else {
+                details.cmd("MEMORY").arg("USAGE").arg(name);
+            }
+            details.cmd("PTTL").arg(name);
         }
         let details = self.pool.query_all(&details, Retry::Idempotent).await?;
         let mut sampled: HashMap<&str, NamespaceUsage> = HashMap::new();

@@ -9,14 +9,15 @@ use super::{
     ban_logs::{BanLogs, Candidate},
     codec,
     key_schema::{EntryKeys, ParsedKey},
+    missing_commands::OptionalCommand,
     pool::Retry,
     script_reply::parse,
 };
 use crate::{
     model::{EntryKey, Namespace, SaturatingFrom as _},
     store::{
-        EntryFacts, EntrySample, KeyListPart, KeyListPosition, KeyListStep, NamespaceListPart,
-        Result,
+        EntryFacts, EntrySample, Error, ErrorKind, KeyListPart, KeyListPosition, KeyListStep,
+        NamespaceListPart, Result,
     },
 };
 
@@ -69,6 +70,7 @@ impl RedisStore {
         &self,
         position: KeyListPosition,
     ) -> Result<NamespaceListPart> {
+        self.check_scan()?;
         let origin = self.pool.health().server().process_id();
         let mut scan = redis::cmd("SCAN");
         scan.arg(position.cursor_of(origin))
@@ -86,9 +88,18 @@ impl RedisStore {
         Ok(NamespaceListPart { namespaces: namespaces.collect(), next })
     }
 
+    /// Fails if the server does not have SCAN.
+    fn check_scan(&self) -> Result<()> {
+        if self.pool.health().missing.lacks(OptionalCommand::Scan) {
+            return Err(Error::new(ErrorKind::Refused, "Redis does not have SCAN"));
+        }
+        Ok(())
+    }
+
     async fn scan(&self, step: &KeyListStep) -> Result<(Vec<Listed>, Option<KeyListPosition>)> {
         // The cursors of another process have another meaning: the listing begins again, as it must
         // not miss a key.
+        self.check_scan()?;
         let origin = self.pool.health().server().process_id();
         let mut scan = redis::cmd("SCAN");
         scan.arg(step.position.cursor_of(origin))

@@ -8,46 +8,49 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{Client, ProtocolVersion, RedisResult};
+use redis::RedisResult;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     ban_logs::BanLogs,
     client_tracking::{self, ClientTracking, Invalidation},
-    connection::{self, PoolHealth},
+    connection::PoolHealth,
+    endpoint::Endpoint,
     fault::{Fault, words},
     key_schema::KeySchema,
+    missing_commands::OptionalCommand,
     outage_log::{Outage, OutageLog},
-    pool::PoolOptions,
 };
-use crate::store::{Result, key_watch::KeyWatchers};
+use crate::store::key_watch::KeyWatchers;
 
 /// Interval of the checks that the server still answers.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Notifies the watches of leases, and the logs of bans, until `stop` is cancelled.
 pub(super) fn spawn(
-    options: &PoolOptions,
+    (endpoint, connect_timeout): (Endpoint, Duration),
     health: Arc<PoolHealth>,
     schema: Arc<KeySchema>,
     watchers: KeyWatchers,
     bans: BanLogs,
     stop: CancellationToken,
-) -> Result<()> {
-    use secrecy::ExposeSecret as _;
-    let client = connection::client(options.url.expose_secret(), ProtocolVersion::RESP3)?;
-    let connect_timeout = options.connect_timeout;
+) {
     tokio::spawn(stop.run_until_cancelled_owned(async move {
         let mut pauses = client_tracking::pauses();
         let outage = OutageLog::new(Outage::Leases);
         loop {
             let follow =
-                follow(&client, connect_timeout, (&health, &outage), &schema, &watchers, &bans);
+                follow(&endpoint, connect_timeout, (&health, &outage), &schema, &watchers, &bans);
             match follow.await {
-                Ok(()) => {
+                Ok(is_lost) => {
                     pauses = client_tracking::pauses();
-                    // The fault may affect the other connections as well.
-                    health.retire_all();
+                    if is_lost {
+                        // The fault may affect the other connections as well.
+                        health.retire_all();
+                    }
+                }
+                Err(error) if client_tracking::is_unsupported(&error) => {
+                    health.missing.refused(OptionalCommand::ClientTracking);
                 }
                 Err(error) => {
                     outage.failed_beside(health.outage(), Fault::of(&error), words(&error))
@@ -56,20 +59,21 @@ pub(super) fn spawn(
             watchers.notify_all();
             health.forget_bans();
             tokio::time::sleep(pauses.next().unwrap_or_default()).await;
+            health.missing.has(OptionalCommand::ClientTracking).await;
         }
     }));
-    Ok(())
 }
 
-/// Follows Redis until the connection ends. Fails if the connection could not be set up.
+/// Follows Redis until the connection is lost, or until another server answers, which announces
+/// the leases from then on. Returns whether it is lost; fails if it could not be set up.
 async fn follow(
-    client: &Client,
+    endpoint: &Endpoint,
     timeout: Duration,
     (health, outage): (&Arc<PoolHealth>, &OutageLog),
     schema: &Arc<KeySchema>,
     watchers: &KeyWatchers,
     bans: &BanLogs,
-) -> RedisResult<()> {
+) -> RedisResult<bool> {
     let on_invalidation = {
         let (health, schema) = (health.clone(), schema.clone());
         let (watchers, bans) = (watchers.clone(), bans.clone());
@@ -85,8 +89,10 @@ async fn follow(
         }
     };
     let prefixes = [schema.lease_prefix(), schema.ban_head_prefix()];
-    let tracking = ClientTracking::open(client, timeout, &prefixes, on_invalidation).await?;
+    let tracking = ClientTracking::open(endpoint, timeout, &prefixes, on_invalidation).await?;
     tracing::debug!("following the leases in Redis");
+    health.meet(tracking.server());
+    let mut servers = health.server().subscribe();
     // Changes before the connection was set up were not announced.
     watchers.notify_all();
     health.forget_bans();
@@ -99,9 +105,9 @@ async fn follow(
             }
         }
     };
-    tokio::select! {
-        () = tracking.lost() => {}
-        () = heartbeats => {}
-    }
-    Ok(())
+    Ok(tokio::select! {
+        () = tracking.lost() => true,
+        () = heartbeats => true,
+        _ = servers.changed() => false,
+    })
 }

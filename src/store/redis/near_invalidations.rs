@@ -4,44 +4,38 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{Client, ErrorKind, ProtocolVersion, RedisError, RedisResult, Value};
+use redis::{ErrorKind, RedisError, RedisResult, Value};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     client_tracking::{self, ClientTracking, Invalidation},
-    connection::{self, PoolHealth},
+    connection::PoolHealth,
+    endpoint::Endpoint,
     fault::{Fault, words},
     key_schema::{KeySchema, ParsedKey},
+    missing_commands::OptionalCommand,
     near_markers::MarkerReader,
     outage_log::{Outage, OutageLog},
-    pool::PoolOptions,
 };
 use crate::{
     model::EntryKey,
-    store::{
-        Result,
-        near_cache::{NearCache, Subscription},
-    },
+    store::near_cache::{NearCache, Subscription},
 };
 
 /// Passes announcements on to `near` until `stop` is cancelled.
 pub(super) fn spawn(
-    options: &PoolOptions,
+    (endpoint, timeout): (Endpoint, Duration),
     health: Arc<PoolHealth>,
     markers: MarkerReader,
     near: Arc<NearCache>,
     stop: CancellationToken,
-) -> Result<()> {
-    use secrecy::ExposeSecret as _;
-    let client = connection::client(options.url.expose_secret(), ProtocolVersion::RESP3)?;
-    let timeout = options.connect_timeout;
-    tokio::spawn(stop.run_until_cancelled_owned(run(client, timeout, health, markers, near)));
-    Ok(())
+) {
+    tokio::spawn(stop.run_until_cancelled_owned(run(endpoint, timeout, health, markers, near)));
 }
 
 async fn run(
-    client: Client,
+    endpoint: Endpoint,
     timeout: Duration,
     health: Arc<PoolHealth>,
     markers: MarkerReader,
@@ -60,7 +54,7 @@ async fn run(
             continue;
         }
         let following =
-            follow(&client, timeout, &health, &markers, (&near, &outage), &subscription);
+            follow(&endpoint, timeout, &health, &markers, (&near, &outage), &subscription);
         let ended = tokio::select! {
             error = following => Some(error),
             // Another subscription needs another connection.
@@ -74,6 +68,11 @@ async fn run(
             health.retire_all();
             pauses = client_tracking::pauses();
         }
+        if client_tracking::is_unsupported(&error) {
+            health.missing.refused(OptionalCommand::ClientTracking);
+            health.missing.has(OptionalCommand::ClientTracking).await;
+            continue;
+        }
         outage.failed_beside(health.outage(), Fault::of(&error), words(&error));
         tokio::time::sleep(pauses.next().unwrap_or_default()).await;
     }
@@ -81,7 +80,7 @@ async fn run(
 
 /// Follows Redis until that fails, and returns the reason.
 async fn follow(
-    client: &Client,
+    endpoint: &Endpoint,
     timeout: Duration,
     health: &PoolHealth,
     markers: &MarkerReader,
@@ -96,15 +95,12 @@ async fn follow(
         let (schema, near) = (schema.clone(), near.clone());
         move |invalidation: Invalidation<'_>| apply(&schema, &near, invalidation)
     };
-    let tracking = match ClientTracking::open(client, timeout, &prefixes, on_invalidation).await {
+    let tracking = match ClientTracking::open(endpoint, timeout, &prefixes, on_invalidation).await {
         Ok(tracking) => tracking,
         Err(error) => return error,
     };
     // Entries are only kept if they are read from the server that announces their changes.
-    let server = match tracking.server().await {
-        Ok(server) => server,
-        Err(error) => return error,
-    };
+    let server = tracking.server().clone();
     health.meet(&server);
     near.on_connected();
     let reading = markers.follow(near, health, &server);

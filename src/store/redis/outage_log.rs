@@ -67,6 +67,10 @@ outages! {
     Leases: "larder::store::redis::lease_invalidations",
         "leases cannot be followed: callers that wait ask Redis at intervals, and get values later",
         "leases are followed again";
+    /// The sentinels, while the primary is known.
+    Sentinels: "larder::store::redis::sentinels",
+        "no sentinel names the primary: the last one stays in use, also if it was replaced since",
+        "the sentinels name the primary again";
 }
 
 // === impl OutageLog ===

@@ -15,14 +15,12 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use bb8_redis::bb8::{Pool, RunError};
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, Pipeline, ProtocolVersion, RedisError,
-    Value,
-};
+use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisError, Value};
 use tokio::{sync::watch, time::timeout};
 
 use super::{
-    connection::{ConnectErrorSink, ConnectionManager, Handle, PoolHealth, client},
+    connection::{ConnectErrorSink, ConnectionManager, Handle, PoolHealth},
+    endpoint::Endpoint,
     fault::{Fault, words},
     request::unexpected,
     request::{All, Each, One, Refusal, Request},
@@ -50,7 +48,8 @@ const MAX_CONNECT_FAILURES: u32 = 3;
 /// Options of the connections to Redis.
 #[derive(Debug, Clone)]
 pub struct PoolOptions {
-    /// URL of the server: `redis://`, `rediss://`, `unix://`, `valkey://` and so on.
+    /// URL of the server: `redis://`, `rediss://`, `unix://`, `valkey://` and so on, or of the
+    /// sentinels that name it: `redis-sentinel://`, `rediss-sentinel://`.
     pub url: secrecy::SecretString,
     /// Number of connections that requests share.
     pub connections: u32,
@@ -103,14 +102,12 @@ pub(super) enum Retry {
 
 impl RedisPool {
     /// Creates a pool that connects when it is first used.
-    pub(super) fn new(options: &PoolOptions, near: Arc<NearCache>) -> Result<Self> {
-        use secrecy::ExposeSecret as _;
-        // With RESP3, the client library reports when a connection has ended.
-        let url = options.url.expose_secret();
-        let (client, fallback) =
-            (client(url, ProtocolVersion::RESP3)?, client(url, ProtocolVersion::RESP2)?);
-        warn_if_unverified(&client);
-        let health = Arc::new(PoolHealth::new(ServerIdentity::new(near)));
+    pub(super) fn new(endpoint: Endpoint, options: &PoolOptions, near: Arc<NearCache>) -> Self {
+        if endpoint.is_unverified() {
+            tracing::warn!("the certificate of Redis is not verified, as its URL asks for");
+        }
+        let verifies_role = endpoint.sentinels().is_some();
+        let health = Arc::new(PoolHealth::new(ServerIdentity::new(near), verifies_role));
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(options.connect_timeout))
             .set_response_timeout(None)
@@ -127,21 +124,20 @@ impl RedisPool {
             .error_sink(Box::new(ConnectErrorSink(health.clone())))
             .retry_connection(false)
             .build_unchecked(ConnectionManager {
-                client,
-                fallback,
+                endpoint,
                 config,
                 timeout: options.connect_timeout,
                 health: health.clone(),
                 tls_check: TlsCheck::default(),
             });
-        Ok(Self {
+        Self {
             pool,
             cached_handles: (0..options.connections).map(|_| ArcSwapOption::empty()).collect(),
             next_handle: Arc::default(),
             checkout_timeouts: Arc::default(),
             health,
             timeout: options.timeout,
-        })
+        }
     }
 
     /// The server's clock.
@@ -309,7 +305,7 @@ impl RedisPool {
             }
             // The server refuses a write before it applies any part of it.
             Fault::ReadOnly => {
-                self.health.replace(handle) && (retry == Retry::Idempotent || *is_of_all)
+                self.health.leave_replica(handle) && (retry == Retry::Idempotent || *is_of_all)
             }
             fault => {
                 if fault.row().replaces_connection {
@@ -358,12 +354,6 @@ impl RedisPool {
             }
             // The drop makes the pool call `has_broken` and discard the connection.
         }
-    }
-}
-
-fn warn_if_unverified(client: &Client) {
-    if let ConnectionAddr::TcpTls { insecure: true, .. } = client.get_connection_info().addr() {
-        tracing::warn!("the certificate of Redis is not verified, as its URL asks for");
     }
 }
 

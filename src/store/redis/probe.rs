@@ -7,10 +7,12 @@ use tokio::time::Instant;
 
 use super::{
     RedisStore,
-    connection::error_or_value,
     fault::{Fault, words},
+    missing_commands::OptionalCommand,
     pool::Retry,
+    request::error_or_value,
     script::PROBE,
+    server_identity::is_replica,
 };
 use crate::{
     model::{SaturatingFrom as _, Timestamp, millis_ceil},
@@ -84,8 +86,9 @@ impl RedisStore {
         // Servers and proxies may not support HELLO.
         if hello.is_some_and(|hello| hello.is_ok_and(|hello| is_replica(&hello))) {
             health.faults.met(Fault::ReadOnly, &"role:slave");
-            health.replace(&handle);
+            health.leave_replica(&handle);
         }
+        self.ask_for_commands().await;
         if let Some(shards) = shared.as_ref().and_then(|shared| shared.shards) {
             self.check_shards(shards)?;
         }
@@ -96,6 +99,24 @@ impl RedisStore {
             self.share_clock(shared).await;
         }
         Ok(())
+    }
+
+    /// Asks a new server for the commands that Larder can do without.
+    async fn ask_for_commands(&self) {
+        let health = self.pool.health();
+        let server = health.server().changes();
+        if !health.missing.is_due(server) {
+            return;
+        }
+        let [key, _] = self.schema.probe();
+        let mut questions = redis::pipe();
+        for command in OptionalCommand::ALL {
+            questions.add_command(command.question(&key));
+        }
+        // Without an answer, the next probe asks.
+        if let Ok(answers) = self.pool.query_each(&questions, &mut None).await {
+            health.missing.answered(server, answers);
+        }
     }
 
     /// Writes the state of the clock that Redis does not have yet. Concurrent writes of replicas
@@ -148,7 +169,9 @@ impl RedisStore {
         let began_at = Instant::now();
         let keys = self.schema.probe();
         let script = self.pool.eval(&PROBE, &PROBE.call(&keys), Retry::Idempotent).await;
-        let commands = self.pool.query_all(&probed_commands(&keys), Retry::Idempotent).await;
+        let missing = &self.pool.health().missing;
+        let probed = probed_commands(&keys, |command| missing.lacks(command));
+        let commands = self.pool.query_all(&probed, Retry::Idempotent).await;
         let outcome = script.map(|_| ()).and(commands.map(|_| ()));
         match outcome {
             Ok(()) => {
@@ -168,7 +191,7 @@ impl RedisStore {
 }
 
 /// The commands that operations use outside of scripts.
-fn probed_commands(keys: &[String; 2]) -> Pipeline {
+fn probed_commands(keys: &[String; 2], lacks: impl Fn(OptionalCommand) -> bool) -> Pipeline {
     let command = |name: &str, arguments: &[&str]| {
         let mut command: Cmd = redis::cmd(name);
         command.arg(arguments);
@@ -180,7 +203,6 @@ fn probed_commands(keys: &[String; 2]) -> Pipeline {
     commands
         .add_command(command("SET", &[one, "probe", "PX", &expiry]))
         .add_command(command("MGET", &[one, two]))
-        .add_command(command("MEMORY", &["USAGE", one]))
         .add_command(command("UNLINK", &[one]))
         .add_command(command("GETRANGE", &[two, "0", "0"]))
         .add_command(command("STRLEN", &[two]))
@@ -189,11 +211,10 @@ fn probed_commands(keys: &[String; 2]) -> Pipeline {
         .add_command(command("HSET", &[two, "probe", "1"]))
         .add_command(command("PEXPIRE", &[two, &expiry]))
         .add_command(command("HGETALL", &[two]))
-        .add_command(command("UNLINK", &[two]))
-        .add_command(command("SCAN", &["0", "MATCH", one, "COUNT", "1"]))
-        .add_command(command("INFO", &["server"]))
-        .add_command(command("DBSIZE", &[]))
-        .add_command(command("RANDOMKEY", &[]));
+        .add_command(command("UNLINK", &[two]));
+    for optional in OptionalCommand::ALL.iter().filter(|command| !lacks(**command)) {
+        commands.add_command(optional.question(one));
+    }
     commands
 }
 
@@ -220,23 +241,6 @@ fn server_time(answer: Value) -> RedisResult<Timestamp> {
     Ok(Timestamp(seconds.saturating_mul(1000).saturating_add(micros / 1000)))
 }
 
-/// Whether the answer to HELLO is that of a replica. It is a map with RESP3, and an array else.
-fn is_replica(hello: &Value) -> bool {
-    let is = |value: &Value, word: &[u8]| match value {
-        Value::BulkString(text) => text == word,
-        Value::SimpleString(text) => text.as_bytes() == word,
-        _ => false,
-    };
-    let is_role = |name: &Value, value: &Value| {
-        is(name, b"role") && (is(value, b"replica") || is(value, b"slave"))
-    };
-    match hello {
-        Value::Map(fields) => fields.iter().any(|(name, value)| is_role(name, value)),
-        Value::Array(fields) => fields.chunks_exact(2).any(|pair| is_role(&pair[0], &pair[1])),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -257,7 +261,7 @@ mod tests {
             all
         };
         let probed_by_script = in_script(include_str!("scripts/probe.lua"));
-        let commands = probed_commands(&["a".to_owned(), "b".to_owned()]);
+        let commands = probed_commands(&["a".to_owned(), "b".to_owned()], |_| false);
         let probed: std::collections::BTreeSet<String> = commands
             .cmd_iter()
             .filter_map(|command| match command.args_iter().next() {
@@ -268,6 +272,7 @@ mod tests {
         // Those of the setup of connections, of the probe itself, and of the scripts.
         let others =
             ["CLIENT", "CONFIG", "EVALSHA", "HELLO", "PING", "SCRIPT", "TIME", "GET", "EVAL"];
+        let of_sentinels = ["SENTINEL", "SUBSCRIBE"];
         let mut paths = vec![directory];
         while let Some(path) = paths.pop() {
             if path.is_dir() {
@@ -282,24 +287,13 @@ mod tests {
                 assert!(missing.is_empty(), "{}: {missing:?}", path.display());
             } else if !path.ends_with("probe.rs") {
                 let used = names(&text, "cmd(\"", '"');
+                let is_other = |name: &str| others.contains(&name) || of_sentinels.contains(&name);
                 let is_missing =
-                    |name: &&String| !probed.contains(*name) && !others.contains(&name.as_str());
+                    |name: &&String| !probed.contains(*name) && !is_other(name.as_str());
                 let missing: Vec<_> = used.iter().filter(is_missing).collect();
                 assert!(missing.is_empty(), "{}: {missing:?}", path.display());
             }
         }
-    }
-
-    #[test]
-    fn role_is_read_from_maps_and_arrays() {
-        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
-        for (role, expected) in [("replica", true), ("slave", true), ("master", false)] {
-            let map = Value::Map(vec![(text("proto"), Value::Int(3)), (text("role"), text(role))]);
-            assert_eq!(is_replica(&map), expected, "{role}");
-            let array = Value::Array(vec![text("proto"), Value::Int(2), text("role"), text(role)]);
-            assert_eq!(is_replica(&array), expected, "{role}");
-        }
-        assert!(!is_replica(&Value::Nil));
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! The commands that are sent to Redis in one round trip.
 
-use redis::{Cmd, Pipeline, RedisError, Value, aio::MultiplexedConnection};
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 
-use super::connection::error_or_value;
 use crate::store::{Error, ErrorKind};
 
 /// The commands that are sent in one round trip.
@@ -29,6 +28,14 @@ pub(super) struct Refusal {
     pub(super) error: RedisError,
     /// Whether none of the commands before it was applied.
     pub(super) is_of_all: bool,
+}
+
+/// Turns a server error into an error: the client library returns it as a value.
+pub(super) fn error_or_value(value: Value) -> RedisResult<Value> {
+    match value {
+        Value::ServerError(error) => Err(error.into()),
+        value => Ok(value),
+    }
 }
 
 /// The error of an answer that does not have the form of the command's answers.

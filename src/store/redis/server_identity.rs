@@ -1,17 +1,11 @@
-//! Which server answers: after a failover, the name in the URL may lead to another one while open
-//! connections stay with the former primary.
+//! Which server answers: after a failover, the name in the URL may lead to another one, or the
+//! sentinels may name another one, while open connections stay with the former primary.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{fmt, sync::Arc};
 
 use parking_lot::Mutex;
 use redis::{RedisResult, Value, aio::MultiplexedConnection};
-
+use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::fault::Fault;
@@ -23,14 +17,25 @@ pub(super) struct ServerInfo {
     /// Random id of the server's process; none if the server does not report it.
     pub(super) run_id: Option<String>,
     pub(super) is_replica: bool,
+    /// Number of the primary among those that the sentinels have named; zero without sentinels.
+    pub(super) term: u64,
 }
 
-/// The server that the connections should lead to: the one that the newest connection has met. The
-/// connections of the pool and the feed of the near cache must agree on it.
+/// The server that the connections should lead to: the one that the newest connection has met, and
+/// none that the sentinels named before. The connections of the pool and the feed of the near cache
+/// must agree on it.
 pub(super) struct ServerIdentity {
-    run_id: Mutex<Option<String>>,
-    changes: AtomicU64,
+    current: Mutex<Current>,
+    changes: watch::Sender<u64>,
     near: Arc<NearCache>,
+}
+
+#[derive(Debug, Default)]
+struct Current {
+    run_id: Option<String>,
+    term: u64,
+    /// Whether the sentinels have named another server, which is not met yet.
+    is_left: bool,
 }
 
 // === impl ServerInfo ===
@@ -57,7 +62,25 @@ impl ServerInfo {
         Self {
             run_id: field("run_id").filter(|id| !id.is_empty()).map(str::to_owned),
             is_replica: matches!(field("role"), Some("slave" | "replica")),
+            term: 0,
         }
+    }
+}
+
+/// Whether the answer to HELLO is that of a replica. It is a map with RESP3, and an array else.
+pub(super) fn is_replica(hello: &Value) -> bool {
+    let is = |value: &Value, word: &[u8]| match value {
+        Value::BulkString(text) => text == word,
+        Value::SimpleString(text) => text.as_bytes() == word,
+        _ => false,
+    };
+    let is_role = |name: &Value, value: &Value| {
+        is(name, b"role") && (is(value, b"replica") || is(value, b"slave"))
+    };
+    match hello {
+        Value::Map(fields) => fields.iter().any(|(name, value)| is_role(name, value)),
+        Value::Array(fields) => fields.chunks_exact(2).any(|pair| is_role(&pair[0], &pair[1])),
+        _ => false,
     }
 }
 
@@ -65,32 +88,46 @@ impl ServerInfo {
 
 impl ServerIdentity {
     pub(super) fn new(near: Arc<NearCache>) -> Self {
-        Self { run_id: Mutex::new(None), changes: AtomicU64::new(0), near }
+        Self { current: Mutex::default(), changes: watch::Sender::new(0), near }
     }
 
     /// A number for the server's process, the same in all replicas; zero if it is not known.
     pub(super) fn process_id(&self) -> u64 {
-        self.run_id.lock().as_ref().map_or(0, |run_id| xxh3_64(run_id.as_bytes()))
+        self.current.lock().run_id.as_ref().map_or(0, |run_id| xxh3_64(run_id.as_bytes()))
     }
 
-    /// Times that another server was met.
+    /// Times that another server was met or named.
     pub(super) fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Relaxed)
+        *self.changes.borrow()
+    }
+
+    /// The same number, with every change.
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Records the server of a new connection. If it is another one, `retire` runs, and then the
-    /// near cache is dropped: its copies are of the former server.
+    /// near cache is dropped: its copies are of the former server. A server that the sentinels do
+    /// not name any more is not recorded.
     pub(super) fn meet<T>(&self, server: &ServerInfo, retire: impl FnOnce() -> T) -> Option<T> {
         let run_id = server.run_id.as_ref()?;
-        let mut current = self.run_id.lock();
-        if current.as_ref() == Some(run_id) {
+        let mut current = self.current.lock();
+        let is_named_since = server.term > current.term;
+        if server.term < current.term
+            || (current.run_id.as_ref() == Some(run_id) && !is_named_since && !current.is_left)
+        {
             return None;
         }
-        let before = current.replace(run_id.clone())?;
+        let was_left = std::mem::take(&mut current.is_left);
+        current.term = server.term;
+        let before = current.run_id.replace(run_id.clone())?;
+        if was_left && !is_named_since {
+            return None;
+        }
         let retired = retire();
         self.near.on_disconnected();
         drop(current);
-        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.changes.send_modify(|changes| *changes += 1);
         tracing::warn!(
             %before, now = %run_id, is_replica = server.is_replica,
             "another Redis server answers: earlier connections are replaced"
@@ -98,13 +135,36 @@ impl ServerIdentity {
         Some(retired)
     }
 
-    /// Runs `action` unless another server than this one is met.
+    /// Records that the sentinels name another primary, unless a connection has met it already.
+    /// `retire` runs, and then the near cache is dropped.
+    pub(super) fn leave(&self, term: u64, primary: &str, retire: impl FnOnce()) {
+        let mut current = self.current.lock();
+        if term <= current.term {
+            return;
+        }
+        current.term = term;
+        current.is_left = true;
+        retire();
+        self.near.on_disconnected();
+        drop(current);
+        self.changes.send_modify(|changes| *changes += 1);
+        tracing::warn!(primary, "the sentinels name another primary: connections are replaced");
+    }
+
+    /// Drops the near cache: the server that announced the changes takes no writes any more.
+    pub(super) fn distrust(&self) {
+        let _current = self.current.lock();
+        self.near.on_disconnected();
+    }
+
+    /// Runs `action` unless another server than this one is met or named.
     pub(super) fn while_current(&self, server: &ServerInfo, action: impl FnOnce()) -> bool {
-        let current = self.run_id.lock();
-        let is_current = match (&*current, &server.run_id) {
-            (Some(current), Some(run_id)) => current == run_id,
-            _ => true,
-        };
+        let current = self.current.lock();
+        let is_current = server.term >= current.term
+            && match (&current.run_id, &server.run_id) {
+                (Some(current), Some(run_id)) => current == run_id,
+                _ => true,
+            };
         if is_current {
             action();
         }
@@ -114,7 +174,7 @@ impl ServerIdentity {
 
 impl fmt::Debug for ServerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerIdentity").field("run_id", &self.run_id).finish_non_exhaustive()
+        f.debug_struct("ServerIdentity").field("current", &self.current).finish_non_exhaustive()
     }
 }
 
@@ -123,7 +183,7 @@ mod tests {
     use super::*;
 
     fn server(run_id: &str) -> ServerInfo {
-        ServerInfo { run_id: Some(run_id.to_owned()), is_replica: false }
+        ServerInfo { run_id: Some(run_id.to_owned()), ..ServerInfo::default() }
     }
 
     #[test]
@@ -146,5 +206,39 @@ mod tests {
         assert!(!identity.while_current(&server("a"), || panic!("the former server")));
         assert!(identity.while_current(&server("b"), || ()));
         assert!(identity.while_current(&ServerInfo::default(), || ()));
+    }
+
+    #[test]
+    fn a_server_that_the_sentinels_named_before_is_not_met_again() {
+        let identity = ServerIdentity::new(NearCache::new(1));
+        let named = |run_id: &str, term| ServerInfo { term, ..server(run_id) };
+        assert_eq!(identity.meet(&named("a", 0), || 1), None, "the first server");
+        let mut retired = 0;
+        identity.leave(1, "b", || retired += 1);
+        identity.leave(1, "b", || retired += 1);
+        assert_eq!((retired, identity.changes()), (1, 1));
+        assert!(!identity.while_current(&named("a", 0), || panic!("the former server")));
+        assert_eq!(identity.meet(&named("a", 0), || 2), None, "a late connection");
+        assert_eq!(identity.meet(&named("b", 1), || 3), None, "retired already");
+        assert!(identity.while_current(&named("b", 1), || ()));
+        assert!(!identity.while_current(&named("a", 0), || panic!("the former server")));
+        // A connection may be faster than the sentinels' message.
+        assert_eq!(identity.meet(&named("a", 2), || 4), Some(4));
+        identity.leave(2, "a", || panic!("met already"));
+        // The same server was demoted and promoted in between.
+        assert_eq!(identity.meet(&named("a", 3), || 5), Some(5));
+        assert_eq!(identity.changes(), 3);
+    }
+
+    #[test]
+    fn role_is_read_from_maps_and_arrays() {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        for (role, expected) in [("replica", true), ("slave", true), ("master", false)] {
+            let map = Value::Map(vec![(text("proto"), Value::Int(3)), (text("role"), text(role))]);
+            assert_eq!(is_replica(&map), expected, "{role}");
+            let array = Value::Array(vec![text("proto"), Value::Int(2), text("role"), text(role)]);
+            assert_eq!(is_replica(&array), expected, "{role}");
+        }
+        assert!(!is_replica(&Value::Nil));
     }
 }

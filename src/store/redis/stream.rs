@@ -12,11 +12,12 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, RedisError, RedisResult,
-    aio::MultiplexedConnection,
+    aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::{
@@ -49,6 +50,14 @@ struct CountingStream<S> {
     /// Bytes that `inner` has written itself, if it writes others than it is given. A write that
     /// fails may have sent some of them.
     sent: Option<WrittenBytes>,
+}
+
+/// The TCP settings of a cache.
+pub(super) fn tcp_settings() -> TcpSettings {
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(15))
+        .with_interval(Duration::from_secs(5));
+    TcpSettings::default().set_nodelay(true).set_keepalive(keepalive)
 }
 
 /// Opens a connection to the server of `client`. The caller limits the time.

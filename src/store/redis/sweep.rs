@@ -44,7 +44,7 @@ use std::{
 use redis::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::{RedisStore, pool::Retry};
+use super::{RedisStore, missing_commands::OptionalCommand, pool::Retry};
 use crate::{
     model::{SaturatingFrom as _, millis_ceil},
     store::Result,
@@ -121,6 +121,9 @@ pub(super) fn spawn(store: RedisStore, options: SweepOptions, stop: Cancellation
 impl RedisStore {
     /// Makes a pass, if there are bans to drop and no other replica sweeps.
     async fn sweep(&self, options: &SweepOptions) -> Result<()> {
+        if self.pool.health().missing.lacks(OptionalCommand::Scan) {
+            return Ok(());
+        }
         let mut namespaces = self.bans.to_sweep(options.interval * INTERVALS_WITHOUT_NEWS);
         if namespaces.is_empty() {
             return Ok(());

@@ -65,11 +65,15 @@ impl RedisServer {
 
     /// Starts a server on a port of the loopback interface.
     pub(crate) async fn start_tcp() -> Self {
+        Self::start_tcp_with(&[]).await
+    }
+
+    /// Starts a server on a port of the loopback interface, with further arguments.
+    pub(crate) async fn start_tcp_with(arguments: &[&str]) -> Self {
         // Another process may take the port before the server binds it.
         for _ in 0..10 {
-            let mut server = Self::stopped();
-            let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            server.endpoint = Endpoint::Port(free);
+            let mut server = Self::stopped_with(arguments);
+            server.endpoint = Endpoint::Port(free_port());
             server.spawn();
             if server.wait_ready().await {
                 return server;
@@ -108,6 +112,14 @@ impl RedisServer {
         match &self.endpoint {
             Endpoint::Socket(path) => format!("unix://{}", path.display()),
             Endpoint::Port(port) => format!("redis://127.0.0.1:{port}"),
+        }
+    }
+
+    /// The port of a server that has one.
+    pub(crate) fn port(&self) -> u16 {
+        match &self.endpoint {
+            Endpoint::Socket(path) => panic!("{} has no port", path.display()),
+            Endpoint::Port(port) => *port,
         }
     }
 
@@ -202,8 +214,11 @@ impl RedisServer {
                 return Some(false);
             }
             let mut connection = client.get_multiplexed_async_connection().await.ok()?;
-            // A server that is still loading its data answers with an error.
-            redis::cmd("PING").query_async::<String>(&mut connection).await.ok().map(|_| true)
+            // A server that is still loading its data answers with an error, and so does one that
+            // asks for a password.
+            let answer = redis::cmd("PING").query_async::<String>(&mut connection).await;
+            let is_protected = |error: &redis::RedisError| error.code() == Some("NOAUTH");
+            (answer.is_ok() || answer.is_err_and(|error| is_protected(&error))).then_some(true)
         })
         .await
     }
@@ -218,6 +233,11 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A port that is free at the moment.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Reads a line such as `cmdstat_get:calls=12,usec=...`.

@@ -21,17 +21,10 @@ impl TlsRedisServer {
     pub(crate) async fn start(arguments: &[&str]) -> Self {
         let certificates = tempfile::tempdir().unwrap();
         write_certificates(certificates.path());
-        let file = |name: &str| certificates.path().join(name).display().to_string();
         // Another process may take the port between choosing and binding it.
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let tls = [
-                ("--tls-port", port.to_string()),
-                ("--tls-cert-file", file("server.pem")),
-                ("--tls-key-file", file("server.key")),
-                ("--tls-ca-cert-file", file("authority.pem")),
-                ("--tls-auth-clients", "no".to_owned()),
-            ];
+            let tls = tls_arguments(certificates.path(), port);
             let mut all: Vec<&str> =
                 tls.iter().flat_map(|(name, value)| [*name, value.as_str()]).collect();
             all.extend(arguments);
@@ -41,6 +34,18 @@ impl TlsRedisServer {
             }
         }
         panic!("redis-server with TLS does not start");
+    }
+
+    /// The port with TLS.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Lines of the configuration of another process with the same certificates.
+    pub(crate) fn tls_lines(&self, port: u16) -> Vec<String> {
+        let arguments = tls_arguments(self.certificates.path(), port);
+        let names = arguments.iter().map(|(name, value)| (name.trim_start_matches('-'), value));
+        names.map(|(name, value)| format!("{name} {value}")).collect()
     }
 
     /// URL for clients that trust [`Self::authority`].
@@ -54,7 +59,18 @@ impl TlsRedisServer {
     }
 }
 
-/// Writes a CA, and a certificate for localhost that is signed by it.
+fn tls_arguments(certificates: &Path, port: u16) -> [(&'static str, String); 5] {
+    let file = |name: &str| certificates.join(name).display().to_string();
+    [
+        ("--tls-port", port.to_string()),
+        ("--tls-cert-file", file("server.pem")),
+        ("--tls-key-file", file("server.key")),
+        ("--tls-ca-cert-file", file("authority.pem")),
+        ("--tls-auth-clients", "no".to_owned()),
+    ]
+}
+
+/// Writes a CA, and a certificate for the loopback interface that is signed by it.
 fn write_certificates(directory: &Path) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::default();
@@ -63,7 +79,9 @@ fn write_certificates(directory: &Path) {
     fs::write(directory.join("authority.pem"), authority.pem()).unwrap();
     let issuer = rcgen::Issuer::new(params, key);
     let server_key = rcgen::KeyPair::generate().unwrap();
-    let server = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let server =
+        rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])
+            .unwrap();
     let server = server.signed_by(&server_key, &issuer).unwrap();
     fs::write(directory.join("server.pem"), server.pem()).unwrap();
     fs::write(directory.join("server.key"), server_key.serialize_pem()).unwrap();

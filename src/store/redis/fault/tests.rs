@@ -101,6 +101,9 @@ fn faults_of_all_rows_are_met_and_named_apart() {
                 | Fault::Tls
                 | Fault::Protocol
                 | Fault::OtherShards
+                | Fault::NoSentinel
+                | Fault::UnknownService
+                | Fault::PrimaryDown
                 | Fault::Unusable
         );
         assert!(is_met || is_local, "{fault:?}");
