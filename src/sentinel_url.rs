@@ -24,7 +24,7 @@ const USER_PARAMETER: &str = "sentinel_username";
 const PASSWORD_PARAMETER: &str = "sentinel_password";
 const SERVICE_PARAMETER: &str = "sentinelMasterId";
 
-/// What a URL says. `Debug` hides the passwords.
+/// A parsed URL. `Debug` hides the passwords.
 #[derive(Clone, Debug)]
 pub struct SentinelUrl {
     /// Host and port of each sentinel.
@@ -107,7 +107,7 @@ impl SentinelUrl {
     /// Reads a URL.
     ///
     /// # Errors
-    /// What is wrong, without any part of the text.
+    /// The fault, without any part of the text.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let parts = Parts::of(text.trim());
         let with_tls = parts.and_then(|parts| Some((is_tls(parts.scheme)?, parts)));
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_without_the_password() {
+    fn errors_do_not_contain_the_password() {
         let hosts: Vec<String> = (0..17).map(|number| format!("s{number}")).collect();
         let many = format!("redis-sentinel://{}/m", hosts.join(","));
         for (text, problem) in [

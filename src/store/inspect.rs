@@ -151,7 +151,7 @@ impl StoreInfo {
         if self.eviction_policy.starts_with("allkeys") {
             return found("statistics and keys of other applications can be evicted", POLICY);
         }
-        // A proxy or a service that does not tell.
+        // A proxy or a service that does not report its policy.
         if self.eviction_policy.is_empty() && self.max_bytes == 0 {
             return None;
         }

@@ -4,5 +4,5 @@
 mod addresses;
 // Failovers: the primary is killed, demoted or paused.
 mod failovers;
-// What follows Redis across a failover: near cache, watches, event streams.
+// Parts that follow Redis across a failover: near cache, watches, event streams.
 mod followers;

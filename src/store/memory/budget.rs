@@ -233,8 +233,8 @@ impl RecordBudget {
         }
     }
 
-    /// A namespace may take as much as is still free, so that the next one gets as much as those
-    /// before it.
+    /// A namespace may take as much as is still free: the first one alone half of the budget, and
+    /// equal parts if all compete.
     fn add(&self, namespace: &AtomicU64, bytes: u64) -> bool {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let own = namespace.fetch_add(bytes, Ordering::Relaxed) + bytes;

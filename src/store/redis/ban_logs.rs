@@ -233,7 +233,8 @@ impl BanLogs {
                     let read = logs.read_unless(&bans, |known, epoch| known.is_of(now, epoch));
                     // A ban that is missed here is met with the next marker.
                     if let Err(error) = read.await {
-                        tracing::debug!(%error, namespace = %bans.namespace, "cannot read new bans");
+                        let namespace = &bans.namespace;
+                        tracing::debug!(%error, %namespace, "cannot read new bans");
                     }
                 }
                 bans.is_following.store(false, Ordering::SeqCst);

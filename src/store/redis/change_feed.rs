@@ -114,7 +114,7 @@ impl ChangeFeed {
             if redis_error(&error).is_some_and(client_tracking::is_unsupported) {
                 let missing = &self.health.missing;
                 missing.refused(OptionalCommand::ClientTracking);
-                // Each new watch is told as well.
+                // Each new watch gets a reset as well.
                 tokio::select! {
                     () = missing.has(OptionalCommand::ClientTracking) => {}
                     changed = wanted.changed() => {

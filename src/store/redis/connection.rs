@@ -48,7 +48,7 @@ pub(super) struct PoolHealth {
     pub(super) clock: StoreClock,
     /// The faults of the server.
     pub(super) faults: FaultLog,
-    /// What the server does not have.
+    /// Commands that the server does not have.
     pub(super) missing: MissingCommands,
     /// Connections of earlier epochs are not used any more.
     epoch: AtomicU64,

@@ -123,7 +123,7 @@ impl Endpoint {
         }
     }
 
-    /// What is known of the way to the server.
+    /// State of the way to the server.
     pub(super) fn topology(&self) -> Topology {
         match self.sentinels() {
             Some(sentinels) => sentinels.topology(),
@@ -180,7 +180,7 @@ impl Route {
         Ok(server)
     }
 
-    /// Adds what the sentinels say of a primary that cannot be connected to.
+    /// Adds the state that the sentinels report of a primary that cannot be connected to.
     #[cold]
     pub(super) fn explain(&self, error: RedisError) -> RedisError {
         let is_vague = matches!(Fault::of(&error), Fault::Connection | Fault::Timeout);

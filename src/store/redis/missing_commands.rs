@@ -1,7 +1,8 @@
 //! Commands that Larder can do without, with less: some managed services do not have them.
 //!
 //! A server is asked for them once, and one that takes its place is asked again. Those that it does
-//! not know are said once, and not sent any more. A missing permission is a fault: it can be given.
+//! not have are logged once, and not sent any more. A missing permission is a fault: it can be
+//! given.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,7 +26,7 @@ macro_rules! optional_commands {
                 match self { $(Self::$command => &$words),+ }
             }
 
-            /// What is missing without it.
+            /// The loss without it.
             fn without(self) -> &'static str {
                 match self { $(Self::$command => $without),+ }
             }

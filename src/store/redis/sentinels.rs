@@ -175,7 +175,7 @@ impl Sentinels {
         }
     }
 
-    /// Asks all sentinels, and takes what most of them or the newest of them say.
+    /// Asks all sentinels, and takes the newest answer, or that of most of them.
     async fn ask(&self) -> RedisResult<()> {
         let (sender, mut receiver) = mpsc::channel(self.sentinels.len());
         for sentinel in &self.sentinels {

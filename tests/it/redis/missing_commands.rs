@@ -25,7 +25,7 @@ fn lines(larder: &Larder, text: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn larder_works_without_optional_commands_and_says_so_once() {
+async fn larder_works_without_optional_commands_and_logs_it_once() {
     let commands = ["INFO", "DBSIZE", "RANDOMKEY", "MEMORY", "SCAN", "CLIENT", "CONFIG"];
     let redis = server_without(&commands).await;
     let larder = Larder::redis(&redis.url()).config(NEAR).start().await;

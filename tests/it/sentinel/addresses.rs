@@ -1,4 +1,4 @@
-//! How the primary is found: credentials, TLS, sentinels that are away, and what is said if none
+//! How the primary is found: credentials, TLS, sentinels that are away, and the error if none
 //! names it.
 
 use std::time::Duration;
@@ -94,7 +94,7 @@ async fn the_primary_stays_in_use_while_no_sentinel_answers() {
 async fn an_unknown_service_and_missing_sentinels_are_named() {
     let mut service = Service::start_with(0, 1, None).await;
     let wrong = service.url().replace(&format!("/{SERVICE}"), "/other");
-    let larder = Larder::redis(&wrong).start().await;
+    let larder = Larder::redis(&wrong).default_timeouts().start().await;
     let cache = larder.client().await;
     assert!(cache.get(get("k")).await.unwrap().degraded);
     has_cause(&cache, "the sentinels have no service of the name \"other\"").await;
@@ -102,7 +102,10 @@ async fn an_unknown_service_and_missing_sentinels_are_named() {
     assert!(log.contains("\"unknown_service\"") && log.contains("SENTINEL MASTERS"), "{log}");
     // A server is no sentinel.
     let port = service.servers[0].port();
-    let server = Larder::redis(&format!("redis-sentinel://127.0.0.1:{port}/main")).start().await;
+    let server = Larder::redis(&format!("redis-sentinel://127.0.0.1:{port}/main"))
+        .default_timeouts()
+        .start()
+        .await;
     has_cause(&server.client().await, "unknown command").await;
     // The primary is away, and nothing can take its place.
     let larder = service.larder().start().await;
@@ -123,7 +126,7 @@ async fn an_unknown_service_and_missing_sentinels_are_named() {
     assert!(larder.logs().contains("\"no_sentinel\""), "{}", larder.logs());
 }
 
-/// A sentinel that does not know of a demotion names a replica.
+/// A sentinel that has missed a demotion names a replica.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_is_not_used_though_a_sentinel_names_it() {
     let service = Service::start_with(1, 0, None).await;
@@ -132,7 +135,7 @@ async fn a_replica_is_not_used_though_a_sentinel_names_it() {
     let sentinel =
         SentinelServer::start_by(&lines, None, |port| vec![format!("port {port}")]).await;
     let url = format!("redis-sentinel://127.0.0.1:{}/{SERVICE}", sentinel.port());
-    let larder = Larder::redis(&url).start().await;
+    let larder = Larder::redis(&url).default_timeouts().start().await;
     let cache = larder.client().await;
     has_cause(&cache, &format!("the sentinels name 127.0.0.1:{port}, which is a replica")).await;
     assert!(cache.get(get("k")).await.unwrap().degraded);
@@ -154,14 +157,14 @@ async fn servers_and_sentinels_have_passwords_of_their_own() {
     let bare = format!("redis-sentinel://127.0.0.1:{port}/{SERVICE}");
     let variables =
         [("REDIS_PASSWORD", passwords.server), ("REDIS_SENTINEL_PASSWORD", passwords.sentinel)];
-    let completed = Larder::redis(&bare).envs(&variables).start().await;
+    let completed = Larder::redis(&bare).default_timeouts().envs(&variables).start().await;
     works(&completed.client().await).await;
 
     // The password of the servers is not sent to the sentinels.
-    let without = Larder::redis(&bare).envs(&variables[..1]).start().await;
+    let without = Larder::redis(&bare).default_timeouts().envs(&variables[..1]).start().await;
     has_cause(&without.client().await, "NOAUTH").await;
     let wrong = service.url().replace("sentinel-S3CRET", "wrong-S3CRET");
-    let wrong = Larder::redis(&wrong).start().await;
+    let wrong = Larder::redis(&wrong).default_timeouts().start().await;
     has_cause(&wrong.client().await, "no sentinel of store.url names the primary").await;
     let wrong_log = wrong.logs();
     assert!(
@@ -169,7 +172,7 @@ async fn servers_and_sentinels_have_passwords_of_their_own() {
         "{wrong_log}"
     );
     let wrong = service.url().replace("server-S3CRET", "wrong-S3CRET");
-    let wrong = Larder::redis(&wrong).start().await;
+    let wrong = Larder::redis(&wrong).default_timeouts().start().await;
     has_cause(&wrong.client().await, "WRONGPASS").await;
 }
 
@@ -183,7 +186,8 @@ async fn the_documented_user_of_a_sentinel_suffices() {
     let sentinel = &service.sentinels[0];
     sentinel.command(&line.split(' ').collect::<Vec<_>>()).await;
     let url = service.url() + "?sentinel_username=larder&sentinel_password=CHANGE-ME";
-    let larder = Larder::redis(&url).env("LARDER_LOG__LEVEL", "debug").start().await;
+    let larder =
+        Larder::redis(&url).default_timeouts().env("LARDER_LOG__LEVEL", "debug").start().await;
     works(&larder.client().await).await;
     let log = larder.logs();
     assert!(!log.contains("the sentinel announces nothing") && !log.contains("CHANGE-ME"), "{log}");
@@ -201,12 +205,18 @@ async fn tls_is_used_for_servers_and_sentinels() {
     .await;
     let url = |scheme: &str| format!("{scheme}://127.0.0.1:{}/{SERVICE}", sentinel.port());
     let authority = primary.authority();
-    let larder =
-        Larder::redis(&url("rediss-sentinel")).env("SSL_CERT_FILE", &authority).start().await;
+    let larder = Larder::redis(&url("rediss-sentinel"))
+        .default_timeouts()
+        .env("SSL_CERT_FILE", &authority)
+        .start()
+        .await;
     works(&larder.client().await).await;
-    let untrusting =
-        Larder::redis(&url("rediss-sentinel")).env("SSL_CERT_FILE", "/dev/null").start().await;
+    let untrusting = Larder::redis(&url("rediss-sentinel"))
+        .default_timeouts()
+        .env("SSL_CERT_FILE", "/dev/null")
+        .start()
+        .await;
     has_cause(&untrusting.client().await, "certificate").await;
-    let plain = Larder::redis(&url("redis-sentinel")).start().await;
+    let plain = Larder::redis(&url("redis-sentinel")).default_timeouts().start().await;
     has_cause(&plain.client().await, "no sentinel").await;
 }

@@ -115,7 +115,7 @@ async fn left_while_paused(setup: &Setup) {
     setup.is_seen().await;
     former.resume();
     // The test would see it: a client of the former primary reads the value.
-    let outdated = Larder::redis(&former.url()).start().await;
+    let outdated = Larder::redis(&former.url()).default_timeouts().start().await;
     let outdated = outdated.client().await;
     let is_primary = setup.service.believes_to_be_primary(0).await;
     let has_value = outdated.read("k").await.as_deref() == Some("old");
@@ -128,7 +128,7 @@ async fn left_while_paused(setup: &Setup) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_paused_primary_is_left_before_it_knows() {
+async fn a_paused_primary_is_left_before_it_is_demoted() {
     left_while_paused(&Setup::start().await).await;
 }
 
@@ -178,7 +178,7 @@ async fn silence(service: &Service) {
     }
 }
 
-/// A sentinel that was away names the former primary until it hears of the failover.
+/// A sentinel that was away names the former primary until it learns of the failover.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sentinel_that_is_late_is_outvoted() {
     let setup = Setup::start().await;

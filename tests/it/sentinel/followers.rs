@@ -1,4 +1,4 @@
-//! What follows Redis across a failover: the near cache, watches, leases and event streams.
+//! Parts that follow Redis across a failover: the near cache, watches, leases and event streams.
 
 use std::time::Duration;
 

@@ -59,7 +59,7 @@ pub(crate) struct SentinelServer {
 // === impl Service ===
 
 impl Service {
-    /// Starts a primary, two replicas and three sentinels that know one another.
+    /// Starts a primary, two replicas and three sentinels that have found one another.
     pub(crate) async fn start() -> Self {
         Self::start_with(2, 3, None).await
     }
@@ -98,7 +98,7 @@ impl Service {
                 .push(SentinelServer::start(primary, sentinels / 2 + 1, passwords).await);
         }
         for sentinel in &service.sentinels {
-            eventually("the sentinels know one another", FAILOVER, async || {
+            eventually("the sentinels have found one another", FAILOVER, async || {
                 let state = sentinel.master().await?;
                 let is = |name: &str, count: usize| state.get(name) == Some(&count.to_string());
                 let knows_all =
@@ -137,7 +137,7 @@ impl Service {
     }
 
     /// Shuts the sentinels and the replicas out of the first server, which clients still reach by
-    /// their user. The sentinels cannot tell it that it was replaced.
+    /// their user. The sentinels cannot demote it.
     pub(crate) async fn isolate_primary(&self) {
         let mut connection = self.server_connection(0).await;
         for words in [["ACL", "SETUSER", "default", "off"], ["CLIENT", "KILL", "USER", "default"]] {
@@ -151,7 +151,7 @@ impl Service {
 
     /// A server of Larder on this service.
     pub(crate) fn larder(&self) -> Builder {
-        Larder::redis(&self.url())
+        Larder::redis(&self.url()).default_timeouts()
     }
 
     /// A direct connection to a server.
@@ -346,7 +346,7 @@ impl SentinelServer {
         self.signal(Signal::SIGCONT);
     }
 
-    /// What it says of the service; none if it does not answer.
+    /// Its answer about the service; none if it does not answer.
     pub(crate) async fn master(&self) -> Option<HashMap<String, String>> {
         let mut connection = self.connection().await?;
         let mut master = redis::cmd("SENTINEL");

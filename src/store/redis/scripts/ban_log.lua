@@ -25,10 +25,14 @@ if head then
   sequence = newest
 end
 
+local function is_empty()
+  return redis.call('ZCARD', KEYS[4]) + redis.call('ZCARD', KEYS[5])
+    + redis.call('ZCARD', KEYS[6]) == 0
+end
+
 local function is_complete()
   return redis.call('ZCARD', KEYS[2]) == tags and redis.call('ZCARD', KEYS[3]) == globs
-    and (sequence == 0 and redis.call('EXISTS', KEYS[4], KEYS[5], KEYS[6]) == 0
-      or sequence > 0 and redis.call('ZSCORE', KEYS[5], id))
+    and (sequence > 0 and redis.call('ZSCORE', KEYS[5], id) or sequence == 0 and is_empty())
     and (had_hold_off == 0 or redis.call('ZSCORE', KEYS[4], ''))
 end
 

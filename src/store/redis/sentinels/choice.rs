@@ -17,7 +17,7 @@ pub(super) type Answer = Option<Primary>;
 pub(in super::super) struct Primary {
     pub(in super::super) host: String,
     pub(in super::super) port: u16,
-    /// Configuration epoch of the service: each failover raises it. Zero also if it is not told.
+    /// Configuration epoch of the service: each failover raises it. Zero if it is not reported.
     pub(super) epoch: u64,
     /// Whether the sentinel cannot reach it (`s_down`, `o_down`).
     pub(in super::super) is_down: bool,
@@ -87,7 +87,7 @@ mod tests {
         Primary { host: "h".to_owned(), port, epoch, is_down: false }
     }
 
-    fn knowing(port: u16, epoch: u64) -> Choice {
+    fn choice_of(port: u16, epoch: u64) -> Choice {
         Choice { primary: Some(named(port, epoch)), behind_since: None }
     }
 
@@ -114,13 +114,13 @@ mod tests {
     #[test]
     fn another_primary_or_a_later_failover_is_a_move() {
         let now = Instant::now();
-        let mut choice = knowing(1, 4);
+        let mut choice = choice_of(1, 4);
         assert!(!choice.take(&[named(1, 4), named(1, 4)], 3, now));
         assert!(choice.take(&[named(1, 4), named(2, 5)], 3, now));
         assert!(choice.take(&[named(2, 7)], 3, now), "demoted and promoted in between");
         assert_eq!(port(&choice), Some(2));
-        // Sentinels that do not tell the epoch.
-        let mut choice = knowing(1, 0);
+        // Sentinels that do not report the epoch.
+        let mut choice = choice_of(1, 0);
         assert!(!choice.take(&[named(1, 0), named(2, 0)], 3, now), "one each");
         assert!(choice.take(&[named(2, 0), named(1, 0), named(2, 0)], 3, now));
     }
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn late_sentinels_are_not_believed_unless_they_were_set_up_anew() {
         let began_at = Instant::now();
-        let mut choice = knowing(2, 5);
+        let mut choice = choice_of(2, 5);
         let late = [named(1, 4), named(1, 4)];
         for passed in [Duration::ZERO, RESET_TIME / 2] {
             assert!(!choice.take(&late, 3, began_at + passed));

@@ -24,7 +24,7 @@ use super::{
     choice::{Answer, Primary},
 };
 
-/// What a sentinel announces when another primary is, or is about to be, named. The first comes
+/// Announcements of a sentinel when another primary is, or is about to be, named. The first comes
 /// from the sentinel that leads a failover, before it names the new primary itself.
 const CHANNELS: [&str; 2] = ["+promoted-slave", "+switch-master"];
 
