@@ -48,8 +48,6 @@ const BANNED: TargetResult =
     TargetResult { existed: false, namespace_invalidated: false, namespaces: Vec::new() };
 const WHOLE: TargetResult =
     TargetResult { existed: false, namespace_invalidated: true, namespaces: Vec::new() };
-/// A busy machine is not a store outage.
-
 fn tagged(key: &str, tags: &[&str]) -> SetRequest {
     let tags = tags.iter().map(ToString::to_string).collect();
     SetRequest { tags, ..set(key, text(key)) }

@@ -23,7 +23,6 @@ use crate::support::{
 
 /// Long enough for a busy machine neither to lose leases nor to time out fetches.
 const ORIGIN_TIMEOUTS: &str = "min_lease = '10s'\ntimeout = '30s'";
-/// A busy machine is not a store outage.
 /// Milliseconds, longer than any test.
 const LONG: i64 = 60_000;
 /// Milliseconds, short enough to wait for and longer than a few calls.
