@@ -194,19 +194,21 @@ impl BanLogs {
         (marker_name, marker): (&[u8], &[u8]),
         is_banned: impl Fn(&BanLog) -> bool,
     ) -> Result<Verdict> {
-        let (at, asked_at) = (Position::of_marker(marker), Instant::now());
-        let mut attempts = Attempts::default();
+        let at = Position::of_marker(marker);
+        let (mut attempts, mut doubted_at) = (Attempts::default(), None);
         let (head, is_known, is_banned) = loop {
             self.read(bans, at.sequence).await?;
             {
                 let (known, epoch) = (bans.known.read(), self.epoch());
                 let is_known = known.log.is_known(at);
+                let is_newer = || doubted_at.is_some_and(|time| known.is_of(time, epoch));
                 // A position that the copy lacks may be one of a log that has begun anew.
-                if known.epoch == Some(epoch) && (is_known || known.is_of(asked_at, epoch)) {
+                if known.epoch == Some(epoch) && (is_known || is_newer()) {
                     break (known.log.head(), is_known, is_banned(&known.log));
                 }
             }
-            self.read_unless(bans, |known, epoch| known.is_of(asked_at, epoch)).await?;
+            let doubted_at = *doubted_at.get_or_insert_with(Instant::now);
+            self.read_unless(bans, |known, epoch| known.is_of(doubted_at, epoch)).await?;
             attempts.again(self.0.pool.timeout()).await?;
         };
         if !is_known {
