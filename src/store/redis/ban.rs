@@ -105,6 +105,6 @@ impl RedisStore {
             call.arg(glob.as_str());
         }
         // A ban that is applied twice is only younger.
-        self.pool.run(&APPEND_BAN, &call, Retry::Idempotent).await
+        self.router.run(&APPEND_BAN, &call, Retry::Idempotent).await
     }
 }

@@ -172,7 +172,7 @@ impl RedisStore {
             call.arg(&marker);
         }
         call.arg(&head);
-        self.pool.run(script, &call, Retry::Idempotent).await.map(|_| ())
+        self.router.run(script, &call, Retry::Idempotent).await.map(|_| ())
     }
 
     /// Reads the log up to the marker, and moves the marker to the newest ban.

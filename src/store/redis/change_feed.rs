@@ -14,7 +14,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use redis::{Client, ErrorKind, ProtocolVersion, RedisError};
+use redis::{ErrorKind, RedisError};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout, timeout_at},
@@ -24,14 +24,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     announced_changes::{Announced, Watched},
     change_checks::ChangeChecks,
-    client_tracking::{self, ClientTracking, Invalidation},
-    connection::{self, PoolHealth},
+    client_tracking::{self, Invalidation},
     fault::Fault,
     key_schema::KeySchema,
-    near_invalidations::heartbeat,
     outage_log::{Outage, OutageLog},
-    pool::PoolOptions,
-    server_identity::ServerInfo,
+    router::Router,
+    tracked_servers::TrackedServers,
 };
 use crate::{
     changes::{ChangeHub, ResetReason},
@@ -56,20 +54,13 @@ const MAX_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Follows Redis for the watches.
 pub(super) struct ChangeFeed {
-    client: Client,
+    router: Router,
     connect_timeout: Duration,
-    health: Arc<PoolHealth>,
     schema: Arc<KeySchema>,
     near: Arc<NearCache>,
     hub: Arc<ChangeHub>,
     checks: ChangeChecks,
     outage: OutageLog,
-}
-
-/// A connection with its server.
-struct Tracking {
-    connection: ClientTracking,
-    server: ServerInfo,
 }
 
 /// Why Redis is not followed any more.
@@ -82,20 +73,16 @@ type Followed<T> = std::result::Result<T, FeedEnd>;
 
 /// Follows Redis until `stop` is cancelled.
 pub(super) fn spawn(
-    options: &PoolOptions,
-    health: Arc<PoolHealth>,
+    router: Router,
+    connect_timeout: Duration,
     schema: Arc<KeySchema>,
     near: Arc<NearCache>,
     (hub, checks): (Arc<ChangeHub>, ChangeChecks),
     stop: CancellationToken,
-) -> Result<()> {
-    use secrecy::ExposeSecret as _;
-    let client = connection::client(options.url.expose_secret(), ProtocolVersion::RESP3)?;
-    let connect_timeout = options.connect_timeout;
+) {
     let outage = OutageLog::new(Outage::Watches);
-    let feed = ChangeFeed { client, connect_timeout, health, schema, near, hub, checks, outage };
+    let feed = ChangeFeed { router, connect_timeout, schema, near, hub, checks, outage };
     tokio::spawn(stop.run_until_cancelled_owned(feed.run()));
-    Ok(())
 }
 
 // === impl ChangeFeed ===
@@ -122,7 +109,7 @@ impl ChangeFeed {
                 pauses = client_tracking::pauses();
             }
             let cause = ErrorChain(&error).to_string();
-            self.outage.failed_beside(self.health.outage(), Fault::of_store(&error), cause);
+            self.router.failed_beside(&self.outage, Fault::of_store(&error), cause);
             sleep(pauses.next().unwrap_or_default()).await;
         }
     }
@@ -157,7 +144,7 @@ impl ChangeFeed {
         prefixes
     }
 
-    async fn open(&self, scope: &[String], announced: &Arc<Announced>) -> Followed<Tracking> {
+    async fn open(&self, scope: &[String], announced: &Arc<Announced>) -> Followed<TrackedServers> {
         let on_invalidation = {
             let (schema, near, hub) = (self.schema.clone(), self.near.clone(), self.hub.clone());
             let announced = announced.clone();
@@ -165,16 +152,9 @@ impl ChangeFeed {
                 announced.on_invalidation(&schema, &near, &hub, invalidation);
             }
         };
-        let opening = async {
-            let timeout = self.connect_timeout;
-            let connection =
-                ClientTracking::open(&self.client, timeout, scope, on_invalidation).await?;
-            let server = connection.server().await?;
-            Ok::<_, RedisError>(Tracking { connection, server })
-        };
-        let tracking = opening.await.map_err(|error| FeedEnd::unavailable(error.into()))?;
-        self.health.meet(&tracking.server);
-        Ok(tracking)
+        let opened =
+            TrackedServers::open(&self.router, self.connect_timeout, scope, on_invalidation);
+        opened.await.map_err(|error| FeedEnd::unavailable(error.into()))
     }
 
     /// Follows the set of watched namespaces.
@@ -184,7 +164,7 @@ impl ChangeFeed {
         mut scope: Vec<String>,
         announced: &Arc<Announced>,
         watched: &Watched,
-        current: &ArcSwap<Tracking>,
+        current: &ArcSwap<TrackedServers>,
         has_followed: &mut bool,
     ) -> Followed<()> {
         loop {
@@ -257,7 +237,7 @@ impl ChangeFeed {
     }
 
     /// Sends heartbeats on the connection in use.
-    async fn send_heartbeats(&self, current: &ArcSwap<Tracking>) -> Followed<()> {
+    async fn send_heartbeats(&self, current: &ArcSwap<TrackedServers>) -> Followed<()> {
         let max_delay = self.hub.options().max_delay;
         let interval = (max_delay / HEARTBEATS_PER_DELAY).min(MAX_HEARTBEAT_INTERVAL);
         let limit = max_delay / 2;
@@ -273,9 +253,13 @@ impl ChangeFeed {
             answered = sent_at;
             self.outage.works();
             tokio::select! {
-                () = tracking.connection.lost() => {
+                () = tracking.lost() => {
                     let error = RedisError::from((ErrorKind::Io, "the connection ended"));
                     return Err(FeedEnd::lost(error.into()));
+                }
+                () = self.router.members_changed(tracking.version) => {
+                    let error = (ErrorKind::Client, "the primaries of the cluster have changed");
+                    return Err(FeedEnd::lost(RedisError::from(error).into()));
                 }
                 () = sleep_until(sent_at + interval) => {}
             }
@@ -284,13 +268,12 @@ impl ChangeFeed {
 
     /// Sends a heartbeat, and returns when it was sent: all that was announced before has been
     /// published, or is about to be read.
-    fn beat(&self, tracking: &Tracking) -> impl Future<Output = Followed<Instant>> {
+    fn beat(&self, tracking: &TrackedServers) -> impl Future<Output = Followed<Instant>> {
         let sent_at = Instant::now();
         async move {
-            let beat = heartbeat(&tracking.connection).await;
+            let beat = tracking.beat().await;
             beat.map_err(|error| FeedEnd::lost(error.into()))?;
-            let on_heartbeat = || self.hub.on_heartbeat(sent_at);
-            if self.health.server().while_current(&tracking.server, on_heartbeat) {
+            if tracking.while_current(|| self.hub.on_heartbeat(sent_at)) {
                 return Ok(sent_at);
             }
             let error = (ErrorKind::Client, "entries are read from another server");

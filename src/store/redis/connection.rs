@@ -44,7 +44,7 @@ pub(super) struct PoolHealth {
     /// Connections of earlier epochs are not used any more.
     epoch: AtomicU64,
     /// Epoch of the cached ban logs: logs of an earlier epoch are read again.
-    ban_epoch: AtomicU64,
+    ban_epoch: Arc<AtomicU64>,
     created: AtomicU64,
     failed: AtomicU64,
     resent: AtomicU64,
@@ -109,11 +109,16 @@ pub(super) fn error_or_value(value: Value) -> RedisResult<Value> {
 
 impl PoolHealth {
     pub(super) fn new(server: ServerIdentity) -> Self {
+        Self::with_ban_epoch(server, Arc::default())
+    }
+
+    /// As [`Self::new`], with an epoch of the cached ban logs that several servers share.
+    pub(super) fn with_ban_epoch(server: ServerIdentity, ban_epoch: Arc<AtomicU64>) -> Self {
         Self {
             clock: StoreClock::new(),
             faults: FaultLog::new(),
             epoch: AtomicU64::new(0),
-            ban_epoch: AtomicU64::new(0),
+            ban_epoch,
             created: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             resent: AtomicU64::new(0),

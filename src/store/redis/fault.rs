@@ -85,8 +85,8 @@ macro_rules! faults {
     };
 }
 
-const CLUSTER: &str =
-    "the server is a node of a Redis Cluster: use a server or a proxy that serves all keys";
+const CLUSTER: &str = "the server is a node of a Redis Cluster: write redis-cluster:// instead of redis:// in \
+     store.url, or rediss-cluster:// instead of rediss://";
 const PRIMARY: &str = "the server is a replica: store.url must lead to the primary";
 
 faults! {
@@ -114,6 +114,9 @@ faults! {
         "the server is a replica without a link to its primary: check the failover";
     ClusterDown: "cluster_down", Outage, Probe, true,
         "check the state of the Redis Cluster";
+    NotCluster: "not_cluster", Outage, Probe, true,
+        "store.url begins with redis-cluster://, and the server is not a node of a Redis Cluster: \
+         write redis:// or rediss://";
     TryAgain: "try_again", Outage, Quiet, false,
         "a slot of the Redis Cluster is being moved";
     Busy: "busy", Outage, Probe, false,
@@ -247,7 +250,9 @@ impl Fault {
 
     /// The fault by the words of an error without a code of its own: `ERR`, and a script's error.
     fn of_detail(detail: &str) -> Self {
-        const WORDS: [(&str, Fault); 15] = [
+        const WORDS: [(&str, Fault); 17] = [
+            ("cluster support disabled", Fault::NotCluster),
+            ("non local key", Fault::TryAgain),
             ("the server takes no writes", Fault::ReadOnly),
             ("speak TLS", Fault::Tls),
             ("speaks TLS", Fault::Tls),

@@ -8,57 +8,49 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{Client, ProtocolVersion, RedisResult};
-use tokio_util::sync::CancellationToken;
+use redis::{Client, RedisResult};
 
 use super::{
     ban_logs::BanLogs,
     client_tracking::{self, ClientTracking, Invalidation},
-    connection::{self, PoolHealth},
+    connection::PoolHealth,
     fault::{Fault, words},
     key_schema::KeySchema,
     outage_log::{Outage, OutageLog},
-    pool::PoolOptions,
+    router::{Member, Router},
 };
-use crate::store::{Result, key_watch::KeyWatchers};
+use crate::store::key_watch::KeyWatchers;
 
 /// Interval of the checks that the server still answers.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Notifies the watches of leases, and the logs of bans, until `stop` is cancelled.
-pub(super) fn spawn(
-    options: &PoolOptions,
-    health: Arc<PoolHealth>,
+/// Notifies the watches of leases, and the logs of bans, of what one server announces, for as long
+/// as the future is polled.
+pub(super) async fn follow_server(
+    router: Router,
+    Member { client, health, .. }: Member,
+    connect_timeout: Duration,
     schema: Arc<KeySchema>,
     watchers: KeyWatchers,
     bans: BanLogs,
-    stop: CancellationToken,
-) -> Result<()> {
-    use secrecy::ExposeSecret as _;
-    let client = connection::client(options.url.expose_secret(), ProtocolVersion::RESP3)?;
-    let connect_timeout = options.connect_timeout;
-    tokio::spawn(stop.run_until_cancelled_owned(async move {
-        let mut pauses = client_tracking::pauses();
-        let outage = OutageLog::new(Outage::Leases);
-        loop {
-            let follow =
-                follow(&client, connect_timeout, (&health, &outage), &schema, &watchers, &bans);
-            match follow.await {
-                Ok(()) => {
-                    pauses = client_tracking::pauses();
-                    // The fault may affect the other connections as well.
-                    health.retire_all();
-                }
-                Err(error) => {
-                    outage.failed_beside(health.outage(), Fault::of(&error), words(&error))
-                }
+) {
+    let mut pauses = client_tracking::pauses();
+    let outage = OutageLog::new(Outage::Leases);
+    loop {
+        let follow =
+            follow(&client, connect_timeout, (&health, &outage), &schema, &watchers, &bans);
+        match follow.await {
+            Ok(()) => {
+                pauses = client_tracking::pauses();
+                // The fault may affect the other connections as well.
+                health.retire_all();
             }
-            watchers.notify_all();
-            health.forget_bans();
-            tokio::time::sleep(pauses.next().unwrap_or_default()).await;
+            Err(error) => router.failed_beside(&outage, Fault::of(&error), words(&error)),
         }
-    }));
-    Ok(())
+        watchers.notify_all();
+        health.forget_bans();
+        tokio::time::sleep(pauses.next().unwrap_or_default()).await;
+    }
 }
 
 /// Follows Redis until the connection ends. Fails if the connection could not be set up.

@@ -81,6 +81,21 @@ pub struct PoolState {
     pub clock_ahead_ms: u64,
 }
 
+impl PoolState {
+    /// The sums of both. The clock is that of the first.
+    pub(super) fn plus(self, other: &Self) -> Self {
+        Self {
+            connections: self.connections + other.connections,
+            created: self.created + other.created,
+            failed: self.failed + other.failed,
+            checkout_timeouts: self.checkout_timeouts + other.checkout_timeouts,
+            resent: self.resent + other.resent,
+            server_changes: self.server_changes + other.server_changes,
+            ..self
+        }
+    }
+}
+
 #[derive(Clone)]
 pub(super) struct RedisPool {
     pool: Pool<ConnectionManager>,
@@ -104,13 +119,18 @@ pub(super) enum Retry {
 impl RedisPool {
     /// Creates a pool that connects when it is first used.
     pub(super) fn new(options: &PoolOptions, near: Arc<NearCache>) -> Result<Self> {
+        Self::with_health(options, PoolHealth::new(ServerIdentity::new(near)))
+    }
+
+    /// As [`Self::new`], with the state that its connections share.
+    pub(super) fn with_health(options: &PoolOptions, health: PoolHealth) -> Result<Self> {
         use secrecy::ExposeSecret as _;
         // With RESP3, the client library tells when a connection has ended.
         let url = options.url.expose_secret();
         let (client, fallback) =
             (client(url, ProtocolVersion::RESP3)?, client(url, ProtocolVersion::RESP2)?);
         warn_if_unverified(&client);
-        let health = Arc::new(PoolHealth::new(ServerIdentity::new(near)));
+        let health = Arc::new(health);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(options.connect_timeout))
             .set_response_timeout(None)
@@ -172,6 +192,11 @@ impl RedisPool {
         }
     }
 
+    /// Timeout of an operation.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// The latest time, by the store's clock, at which a write that is sent now may be applied.
     pub(super) fn not_after(&self) -> Timestamp {
         self.health.clock.now().after(self.timeout)
@@ -230,7 +255,7 @@ impl RedisPool {
 
     /// Sends on one connection after another, until one of them answers or the error is final, and
     /// not for longer than the timeout.
-    async fn send<R: Request>(
+    pub(super) async fn send<R: Request>(
         &self,
         request: R,
         retry: Retry,
@@ -369,7 +394,7 @@ fn cannot_connect(error: RedisError) -> Error {
     Error { kind, ..error }
 }
 
-fn is_unknown_script(error: &Error) -> bool {
+pub(super) fn is_unknown_script(error: &Error) -> bool {
     let source = error.source.as_ref().and_then(|source| source.downcast_ref::<RedisError>());
     source.is_some_and(|error| error.code() == Some("NOSCRIPT"))
 }

@@ -8,7 +8,14 @@ use redis::Cmd;
 pub(super) struct Script {
     code: String,
     hash: String,
+    /// Whether its third argument is what the store's clock is ahead of the server's.
+    is_timed: bool,
 }
+
+/// Arguments of EVALSHA before the keys: the command, the hash and the number of keys.
+const BEFORE_KEYS: usize = 3;
+/// Number of the argument after the keys that scripts with the time have, from 0 on.
+const AHEAD_ARGUMENT: usize = 2;
 
 macro_rules! script {
     ($file:literal) => {
@@ -70,7 +77,36 @@ pub(super) static PROBE: LazyLock<Script> =
 
 impl Script {
     fn new(code: &str) -> Self {
-        Self { code: code.to_owned(), hash: redis::Script::new(code).get_hash().to_owned() }
+        let hash = redis::Script::new(code).get_hash().to_owned();
+        let is_timed = code.starts_with(include_str!("scripts/clock.lua"));
+        Self { code: code.to_owned(), hash, is_timed }
+    }
+
+    /// The call for a server whose clock the store's clock is ahead of by `ahead_ms`; none if the
+    /// call fits as it is.
+    pub(super) fn call_with_ahead(&self, call: &Cmd, ahead_ms: i64) -> Option<Cmd> {
+        if !self.is_timed {
+            return None;
+        }
+        let bytes = |arg| match arg {
+            redis::Arg::Simple(bytes) => bytes,
+            _ => &b""[..],
+        };
+        let keys: usize = std::str::from_utf8(bytes(call.args_iter().nth(BEFORE_KEYS - 1)?))
+            .ok()?
+            .parse()
+            .ok()?;
+        let changed = BEFORE_KEYS + keys + AHEAD_ARGUMENT;
+        let length = call.args_iter().map(|arg| bytes(arg).len()).sum();
+        let mut other = Cmd::with_capacity(call.args_iter().len(), length);
+        for (index, arg) in call.args_iter().enumerate() {
+            if index == changed {
+                other.arg(ahead_ms);
+            } else {
+                other.arg(bytes(arg));
+            }
+        }
+        Some(other)
     }
 
     /// Builds a call of the script; its arguments follow. The client library's own `invoke` would

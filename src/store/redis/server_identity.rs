@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 use redis::{RedisResult, Value, aio::MultiplexedConnection};
-
+use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::fault::Fault;
@@ -30,6 +30,7 @@ pub(super) struct ServerInfo {
 pub(super) struct ServerIdentity {
     run_id: Mutex<Option<String>>,
     changes: AtomicU64,
+    changed_at: Mutex<Instant>,
     near: Arc<NearCache>,
 }
 
@@ -65,12 +66,22 @@ impl ServerInfo {
 
 impl ServerIdentity {
     pub(super) fn new(near: Arc<NearCache>) -> Self {
-        Self { run_id: Mutex::new(None), changes: AtomicU64::new(0), near }
+        Self {
+            run_id: Mutex::new(None),
+            changes: AtomicU64::new(0),
+            changed_at: Mutex::new(Instant::now()),
+            near,
+        }
     }
 
     /// A number for the server's process, the same in all replicas; zero if it is not known.
     pub(super) fn process_id(&self) -> u64 {
         self.run_id.lock().as_ref().map_or(0, |run_id| xxh3_64(run_id.as_bytes()))
+    }
+
+    /// Whether no other server was met since `instant`.
+    pub(super) fn is_unchanged_since(&self, instant: Instant) -> bool {
+        *self.changed_at.lock() < instant
     }
 
     /// Times that another server was met.
@@ -90,6 +101,7 @@ impl ServerIdentity {
         let retired = retire();
         self.near.on_disconnected();
         drop(current);
+        *self.changed_at.lock() = Instant::now();
         self.changes.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(
             %before, now = %run_id, is_replica = server.is_replica,

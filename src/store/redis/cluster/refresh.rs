@@ -1,0 +1,222 @@
+//! Refreshing the map of slots.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use redis::{AsyncConnectionConfig, ProtocolVersion};
+use secrecy::ExposeSecret as _;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Cluster, Primaries};
+use super::{
+    address::Address,
+    node::Node,
+    slot_map::{SlotMap, View},
+};
+use crate::store::{
+    Result,
+    redis::{connection, pool::PoolOptions, stream},
+};
+
+/// Time between two refreshes while all is well.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// Time between two refreshes while a primary is unavailable or a slot has none.
+const TROUBLED_INTERVAL: Duration = Duration::from_millis(500);
+/// Shortest time between two refreshes.
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
+/// Servers that are asked at a time.
+const MAX_ASKED: usize = 5;
+/// Time for which a map of an earlier epoch is refused while no other is known. Then the cluster was
+/// made anew.
+const EARLIER_EPOCH_LIMIT: Duration = Duration::from_secs(15);
+
+impl Cluster {
+    /// Refreshes the map of slots for as long as the future is polled.
+    pub(in crate::store::redis) async fn follow_slots(self) {
+        let mut accepted_at = Instant::now();
+        loop {
+            self.refresh_map(&mut accepted_at).await;
+            self.0.refreshed.send_modify(|count| *count += 1);
+            self.update_health();
+            sleep(MIN_INTERVAL).await;
+            let interval = {
+                let map = self.0.map.load();
+                let is_well = map.unserved() == 0 && map.nodes().iter().all(|n| n.is_available());
+                if is_well { INTERVAL } else { TROUBLED_INTERVAL }
+            };
+            let _ = timeout(interval, self.0.refresh.notified()).await;
+        }
+    }
+
+    /// Asks servers, and accepts the first map that is not outdated.
+    async fn refresh_map(&self, accepted_at: &mut Instant) {
+        let known = self.0.map.load_full();
+        let mut nodes: Vec<Arc<Node>> = known.nodes().to_vec();
+        // Any of them may be the one that answers.
+        for index in (1..nodes.len()).rev() {
+            nodes.swap(index, rand::random_range(0..=index));
+        }
+        nodes.sort_by_key(|node| !node.is_available());
+        let asked = nodes.into_iter().take(MAX_ASKED);
+        let mut views: FuturesUnordered<_> = asked.map(|node| ask_node(node)).collect();
+        let mut earlier = None;
+        while let Some(view) = views.next().await {
+            let Ok(view) = view else { continue };
+            if view.epoch >= known.epoch || view.epoch == 0 {
+                *accepted_at = Instant::now();
+                return self.accept(&view);
+            }
+            earlier = Some(view);
+        }
+        if let Some(view) = earlier {
+            if accepted_at.elapsed() >= EARLIER_EPOCH_LIMIT {
+                *accepted_at = Instant::now();
+                self.accept(&view);
+            }
+            return;
+        }
+        // No known primary answers. Their addresses may have changed.
+        for address in &self.0.seeds.addresses {
+            let view = self.ask_seed(address).await;
+            if let Some(view) = view
+                && (view.epoch >= known.epoch || accepted_at.elapsed() >= EARLIER_EPOCH_LIMIT)
+            {
+                *accepted_at = Instant::now();
+                return self.accept(&view);
+            }
+        }
+    }
+
+    async fn ask_seed(&self, address: &Address) -> Option<View> {
+        let url = self.0.seeds.url_of(address);
+        let limit = self.0.options.connect_timeout;
+        let asked = async {
+            let client = connection::client(url.expose_secret(), ProtocolVersion::RESP2)?;
+            let config = AsyncConnectionConfig::new().set_response_timeout(None);
+            let mut opened = stream::open(&client, &config).await?;
+            View::ask(&mut opened.connection, address).await
+        };
+        let outcome = match timeout(limit, asked).await {
+            Ok(Ok(view)) if view.ranges.is_empty() => {
+                Err((redis::ErrorKind::Client, "the Redis Cluster has no slots").into())
+            }
+            Ok(outcome) => outcome,
+            Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+        };
+        match outcome {
+            Ok(view) => {
+                self.0.outage.works();
+                Some(view)
+            }
+            Err(error) => {
+                self.0.outage.failed(&error);
+                None
+            }
+        }
+    }
+
+    fn accept(&self, view: &View) {
+        if view.ranges.is_empty() {
+            return;
+        }
+        self.0.outage.works();
+        let mut version = self.0.set.lock();
+        let known = self.0.map.load_full();
+        let mut nodes = Vec::new();
+        for address in view.addresses() {
+            let node = match known.node(&address) {
+                Some(node) => Ok(node.clone()),
+                None => self.new_node(&address),
+            };
+            match node {
+                Ok(node) => {
+                    node.on_listed();
+                    nodes.push(node);
+                }
+                Err(error) => tracing::warn!(%error, node = %address, "cannot use a primary"),
+            }
+        }
+        let is_listed = |node: &Arc<Node>| nodes.iter().any(|other| Arc::ptr_eq(other, node));
+        let unlisted: Vec<Arc<Node>> =
+            known.nodes().iter().filter(|node| !is_listed(node)).cloned().collect();
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            unlisted.into_iter().partition(|node| node.is_kept_unlisted());
+        nodes.extend(kept);
+        self.publish(&mut version, &known, SlotMap::new(view, nodes));
+        for node in gone {
+            self.keep_counts(&node);
+            node.gone().cancel();
+        }
+    }
+
+    /// The node at an address that another node has named.
+    pub(super) fn named(&self, address: &str, sender: &Node) -> Option<Arc<Node>> {
+        let address = Address::parse(address, &sender.address)?;
+        let find = |map: &SlotMap| {
+            map.node(&address).map(|node| {
+                node.on_named();
+                node.clone()
+            })
+        };
+        if let Some(node) = find(&self.0.map.load()) {
+            return Some(node);
+        }
+        let mut version = self.0.set.lock();
+        let known = self.0.map.load_full();
+        if let Some(node) = find(&known) {
+            return Some(node);
+        }
+        let node = self.new_node(&address).ok()?;
+        self.publish(&mut version, &known, known.with_node(node.clone()));
+        Some(node)
+    }
+
+    /// A slot has moved from one node to another, as the former one says.
+    pub(super) fn set_owner(&self, slot: u16, from: &Arc<Node>, to: &Node) {
+        let mut version = self.0.set.lock();
+        let known = self.0.map.load_full();
+        if known.owner(slot).is_some_and(|owner| Arc::ptr_eq(owner, from)) {
+            self.publish(&mut version, &known, known.with_owner(slot, to));
+        }
+    }
+
+    /// Makes a map the current one.
+    fn publish(&self, version: &mut u64, known: &SlotMap, map: SlotMap) {
+        if !known.has_same_owners(&map) {
+            self.0.counts.layouts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        let is_same_set = known.has_same_nodes(&map);
+        if !is_same_set {
+            *version += 1;
+            // Before a new primary is asked: its changes are not announced yet.
+            self.0.near.on_disconnected();
+            self.0.ban_epoch.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+            let names: Vec<String> = map.nodes().iter().map(|node| node.name()).collect();
+            tracing::info!(
+                primaries = names.join(" "),
+                epoch = map.epoch,
+                unserved_slots = map.unserved(),
+                "the primaries of the Redis Cluster"
+            );
+        }
+        let nodes: Arc<[Arc<Node>]> = map.nodes().into();
+        self.0.map.store(Arc::new(map));
+        if !is_same_set {
+            self.0.primaries.send_replace(Primaries { version: *version, nodes });
+        }
+    }
+
+    fn new_node(&self, address: &Address) -> Result<Arc<Node>> {
+        let url = self.0.seeds.url_of(address);
+        let options = PoolOptions { url, ..self.0.options.clone() };
+        let refresh = self.0.refresh.clone();
+        let on_change = move |_: &Address| refresh.notify_one();
+        let health = self.new_health();
+        Node::new(address.clone(), &options, self.0.breaker_threshold, health, on_change)
+    }
+}
+
+async fn ask_node(node: Arc<Node>) -> Result<View> {
+    let answers = node.pool.query_each(&View::commands(), &mut None).await?;
+    Ok(View::parse(answers, &node.address)?)
+}
