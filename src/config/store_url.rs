@@ -38,8 +38,8 @@ impl InvalidStoreUrl {
 
 impl StoreUrl {
     pub(super) const FORMS: &str = "\"memory\" or a URL such as redis://host:6379/0 with one of \
-        the schemes redis, rediss, valkey, valkeys, unix, redis+unix, valkey+unix; or of a cluster, \
-        such as redis-cluster://host1:6379,host2:6379, with one of the schemes redis-cluster, \
+        the schemes redis, rediss, valkey, valkeys, unix, redis+unix, valkey+unix; or that of a \
+        cluster, such as redis-cluster://host1,host2, with one of the schemes redis-cluster, \
         rediss-cluster, valkey-cluster, valkeys-cluster";
 
     /// Whether it is the URL of a Redis Cluster.

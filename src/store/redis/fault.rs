@@ -85,8 +85,8 @@ macro_rules! faults {
     };
 }
 
-const CLUSTER: &str = "the server is a node of a Redis Cluster: write redis-cluster:// instead of redis:// in \
-     store.url, or rediss-cluster:// instead of rediss://";
+const CLUSTER: &str = "the server is a node of a Redis Cluster: write redis-cluster:// in \
+                       store.url instead of redis://, or rediss-cluster:// instead of rediss://";
 const PRIMARY: &str = "the server is a replica: store.url must lead to the primary";
 
 faults! {

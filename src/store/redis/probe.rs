@@ -74,10 +74,10 @@ impl RedisStore {
         outcome
     }
 
-    /// Asks whether a server answers, and synchronizes its clock, and `clock`, if the server has
-    /// the time of the store. PING is refused by a server that loads its data, has lost its primary,
-    /// or runs a script without end; TIME is not. While a fault lasts, the full probe with these
-    /// keys follows.
+    /// Asks whether a server answers, and synchronizes its clock; and `clock`, if the server has
+    /// the time of the store. PING is refused by a server that loads its data, has lost its
+    /// primary, or runs a script without end; TIME is not. While a fault lasts, the full probe with
+    /// these keys follows.
     async fn probe_server(
         &self,
         pool: &RedisPool,

@@ -28,8 +28,8 @@
 //! To cost no misses, a pass drops only what is older than every valid entry and every lease. It
 //! begins by moving all markers to the newest ban, so that whatever is written later is newer, and
 //! then finds the oldest position among what was there. SCAN returns every key that exists from
-//! the beginning of a pass to its end, so a pass that another server has interrupted is void. A pass
-//! visits the primaries of a cluster one after another, and is void if a slot has moved.
+//! the beginning of a pass to its end, so a pass that another server has interrupted is void. A
+//! pass visits the primaries of a cluster one after another, and is void if a slot has moved.
 //!
 //! Valid entries that are older than a ban keep it until they expire. If a namespace has many bans,
 //! such entries are moved to the newest ban instead, so that the bans can go. That is not done for

@@ -1,5 +1,5 @@
-//! Connections on which all servers announce changed keys. What they announce is complete only while
-//! all of them are open, and while no other server has keys.
+//! Connections on which all servers announce changed keys. What they announce is complete only
+//! while all of them are open, and while no other server has keys.
 
 use std::time::Duration;
 

@@ -17,6 +17,8 @@ pub(crate) struct RedisCluster {
     nodes: Vec<Node>,
     primaries: usize,
     password: Option<String>,
+    /// User and password of Larder, if it is not the default user.
+    user: Option<(String, String)>,
 }
 
 struct Node {
@@ -44,8 +46,12 @@ impl RedisCluster {
         replicas: usize,
         password: Option<&str>,
     ) -> Self {
-        let mut cluster =
-            Self { nodes: Vec::new(), primaries, password: password.map(str::to_owned) };
+        let mut cluster = Self {
+            nodes: Vec::new(),
+            primaries,
+            password: password.map(str::to_owned),
+            user: None,
+        };
         for _ in 0..primaries * (1 + replicas) {
             cluster.start_node().await;
         }
@@ -78,11 +84,23 @@ impl RedisCluster {
 
     /// The URL, with the first three nodes.
     pub(crate) fn url(&self) -> String {
-        let user = self.password.as_ref().map_or_else(String::new, |it| format!(":{it}@"));
+        let user = match (&self.user, &self.password) {
+            (Some((user, password)), _) => format!("{user}:{password}@"),
+            (None, Some(password)) => format!(":{password}@"),
+            (None, None) => String::new(),
+        };
         let hosts = self.nodes.iter().take(3);
         let hosts: Vec<String> =
             hosts.map(|node| format!("127.0.0.1:{}", node.server.port())).collect();
         format!("redis-cluster://{user}{}", hosts.join(","))
+    }
+
+    /// Adds a user, with a command in words, whose URL is that of the cluster from now on.
+    pub(crate) async fn set_user(&mut self, command: &[&str], user: &str, password: &str) {
+        for number in self.running().collect::<Vec<_>>() {
+            self.ask::<String>(number, command).await;
+        }
+        self.user = Some((user.to_owned(), password.to_owned()));
     }
 
     /// The URL of one node, as that of a server.
@@ -171,6 +189,11 @@ impl RedisCluster {
         redis::cmd(command[0]).arg(&command[1..]).query_async(&mut connection).await.ok()
     }
 
+    /// As [`Self::ask`]; none if the node does not have the key.
+    pub(crate) async fn ask_redirected(&self, number: usize, command: &[&str]) -> Option<u64> {
+        self.try_ask(number, command).await
+    }
+
     /// The slot of a key.
     pub(crate) async fn slot_of(&self, key: &str) -> u16 {
         let number = self.running().next().unwrap();
@@ -200,6 +223,17 @@ impl RedisCluster {
     pub(crate) async fn owner_of_key(&self, name: &str) -> usize {
         let slot = self.slot_of(name).await;
         self.owner_of(slot, None).await.expect("the slot has a primary")
+    }
+
+    /// Waits until a replica of a primary has all of its writes.
+    pub(crate) async fn await_replicated(&self, primary: usize) {
+        eventually("a replica has all writes", AGREED, async || {
+            let info: String = self.ask(primary, &["INFO", "replication"]).await;
+            let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name));
+            let offset = field("master_repl_offset:")?.trim_end();
+            field("slave0:")?.contains(&format!("offset={offset},")).then_some(())
+        })
+        .await;
     }
 
     /// Waits until another node than this one is the primary of the slot.

@@ -26,8 +26,8 @@ const TROUBLED_INTERVAL: Duration = Duration::from_millis(500);
 const MIN_INTERVAL: Duration = Duration::from_millis(50);
 /// Servers that are asked at a time.
 const MAX_ASKED: usize = 5;
-/// Time for which a map of an earlier epoch is refused while no other is known. Then the cluster was
-/// made anew.
+/// Time for which a map of an earlier epoch is refused while no other is known. After it, the
+/// cluster was made anew.
 const EARLIER_EPOCH_LIMIT: Duration = Duration::from_secs(15);
 
 impl Cluster {
