@@ -121,7 +121,7 @@ impl<'a> ClusterUrl<'a> {
             "rediss-cluster" | "valkeys-cluster" => "rediss",
             _ => return None,
         };
-        let (authority, rest) = after.split_at(after.find(['/', '?']).unwrap_or(after.len()));
+        let (authority, rest) = after.split_at(after.find(['/', '?', '#']).unwrap_or(after.len()));
         let (user_info, hosts) = match authority.rsplit_once('@') {
             Some((user_info, hosts)) => (Some(user_info), hosts),
             None => (None, authority),

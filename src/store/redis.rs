@@ -189,7 +189,7 @@ impl RedisStore {
         };
         let cluster = match &self.router {
             Router::One(_, member) => {
-                let leases = follow_leases(self, member.clone());
+                let leases = follow_leases(self, Member::clone(member));
                 tokio::spawn(stop.clone().run_until_cancelled_owned(leases));
                 return;
             }

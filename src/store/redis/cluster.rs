@@ -67,7 +67,7 @@ use super::{
     server_identity::ServerIdentity,
 };
 use crate::store::{Error, ErrorKind, Result, clock::StoreClock, near_cache::NearCache};
-use address::Seeds;
+use address::{Address, Seeds};
 pub(super) use node::Node;
 pub(super) use requests::values;
 use slot_map::SlotMap;
@@ -299,8 +299,8 @@ impl Cluster {
     }
 
     /// State of a node's connections.
-    fn new_health(&self) -> PoolHealth {
+    fn new_health(&self, address: &Address) -> PoolHealth {
         let identity = ServerIdentity::new(self.0.near.clone());
-        PoolHealth::with_ban_epoch(identity, self.0.ban_epoch.clone())
+        PoolHealth::of_node(identity, self.0.ban_epoch.clone(), &address.to_string())
     }
 }

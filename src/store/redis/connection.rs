@@ -109,22 +109,28 @@ pub(super) fn error_or_value(value: Value) -> RedisResult<Value> {
 
 impl PoolHealth {
     pub(super) fn new(server: ServerIdentity) -> Self {
-        Self::with_ban_epoch(server, Arc::default())
-    }
-
-    /// As [`Self::new`], with an epoch of the cached ban logs that several servers share.
-    pub(super) fn with_ban_epoch(server: ServerIdentity, ban_epoch: Arc<AtomicU64>) -> Self {
         Self {
             clock: StoreClock::new(),
             faults: FaultLog::new(),
             epoch: AtomicU64::new(0),
-            ban_epoch,
+            ban_epoch: Arc::default(),
             created: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             resent: AtomicU64::new(0),
             outage: OutageLog::new(Outage::Connections),
             server,
             other_shards: watch::Sender::new(None),
+        }
+    }
+
+    /// State of the connections to a node of a cluster, whose nodes share the epoch of the cached
+    /// ban logs.
+    pub(super) fn of_node(server: ServerIdentity, ban_epoch: Arc<AtomicU64>, node: &str) -> Self {
+        Self {
+            faults: FaultLog::of_node(node.to_owned()),
+            outage: OutageLog::of_node(Outage::Connections, node.to_owned()),
+            ban_epoch,
+            ..Self::new(server)
         }
     }
 

@@ -26,7 +26,7 @@ use crate::{
 #[derive(Clone)]
 pub(super) enum Router {
     /// One server.
-    One(RedisPool, Member),
+    One(RedisPool, Arc<Member>),
     /// The primaries of a cluster.
     Cluster(Cluster),
 }
@@ -72,7 +72,7 @@ impl Router {
         let pool = RedisPool::new(options, near)?;
         let client = connection::client(url, ProtocolVersion::RESP3)?;
         let member = Member { client, health: pool.health().clone(), is_in_cluster: false };
-        Ok(Self::One(pool, member))
+        Ok(Self::One(pool, Arc::new(member)))
     }
 
     /// The store's clock.
@@ -272,7 +272,7 @@ impl Router {
     /// The servers whose announcements concern the keys.
     pub(super) fn members(&self) -> Members {
         match self {
-            Self::One(_, member) => Members { version: 0, list: vec![member.clone()] },
+            Self::One(_, member) => Members { version: 0, list: vec![Member::clone(member)] },
             Self::Cluster(cluster) => {
                 let primaries = cluster.primaries().borrow().clone();
                 let list = primaries.nodes.iter().map(Member::of_node).collect();

@@ -52,7 +52,7 @@ impl Seeds {
     pub(super) fn parse(url: &str) -> RedisResult<Self> {
         let invalid = || RedisError::from((ErrorKind::InvalidClientConfig, "invalid cluster URL"));
         let (scheme, rest) = plain_scheme(url).ok_or_else(invalid)?;
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, after) = rest.split_at(end);
         let (user, hosts) = match authority.rsplit_once('@') {
             Some((user, hosts)) => (format!("{user}@"), hosts),
@@ -113,6 +113,7 @@ mod tests {
             ["rediss://u:p%40@a:1/0?x=y", "rediss://u:p%40@[::1]:2/0?x=y"]
         );
         assert_eq!(urls("valkey-cluster://a/"), ["redis://a:6379/"]);
+        assert_eq!(urls("valkeys-cluster://a#insecure"), ["rediss://a:6379#insecure"]);
     }
 
     #[test]

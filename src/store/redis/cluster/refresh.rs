@@ -58,7 +58,7 @@ impl Cluster {
         }
         nodes.sort_by_key(|node| !node.is_available());
         let asked = nodes.into_iter().take(MAX_ASKED);
-        let mut views: FuturesUnordered<_> = asked.map(|node| ask_node(node)).collect();
+        let mut views: FuturesUnordered<_> = asked.map(ask_node).collect();
         let mut earlier = None;
         while let Some(view) = views.next().await {
             let Ok(view) = view else { continue };
@@ -211,7 +211,7 @@ impl Cluster {
         let options = PoolOptions { url, ..self.0.options.clone() };
         let refresh = self.0.refresh.clone();
         let on_change = move |_: &Address| refresh.notify_one();
-        let health = self.new_health();
+        let health = self.new_health(address);
         Node::new(address.clone(), &options, self.0.breaker_threshold, health, on_change)
     }
 }

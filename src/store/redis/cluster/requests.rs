@@ -30,6 +30,8 @@ use crate::{
 
 /// Redirections of one command; slots that are moved from one server to another in turns.
 const MAX_REDIRECTS: u32 = 16;
+/// Those of them that are followed at once.
+const QUICK_REDIRECTS: u32 = 3;
 /// Pause before a command is tried again, the first and the longest one.
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_millis(40);
@@ -67,6 +69,13 @@ impl Redirects {
     fn may_load(&mut self) -> bool {
         self.has_loaded += 1;
         self.has_loaded <= 3
+    }
+
+    /// Servers that name each other have not agreed yet.
+    async fn pause_if_many(&self) {
+        if self.count > QUICK_REDIRECTS {
+            self.pause().await;
+        }
     }
 
     async fn pause(&self) {
@@ -201,7 +210,10 @@ impl Cluster {
                     });
                 }
                 match redirect {
-                    Redirect::Moved { slot, address } => self.moved(slot, &address, &node),
+                    Redirect::Moved { slot, address } => {
+                        self.moved(slot, &address, &node);
+                        redirects.pause_if_many().await;
+                    }
                     Redirect::Ask { address } => asked = self.asked(&address, &node),
                     Redirect::TryAgain => {
                         self.0.counts.tried_again.fetch_add(1, Ordering::Relaxed);

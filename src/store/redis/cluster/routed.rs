@@ -32,7 +32,7 @@ pub(super) struct RoutedEach<'a>(pub(super) &'a Pipeline);
 pub(super) enum RoutedAnswer {
     /// The answer to the last command.
     Value(Value),
-    /// None of the commands was applied.
+    /// The last command was not applied.
     Redirect(Redirect, RedisError),
 }
 

@@ -87,9 +87,15 @@ impl SlotMap {
 
     /// Whether both have the same slots at the same addresses.
     pub(super) fn has_same_owners(&self, other: &Self) -> bool {
-        let address = |map: &Self, slot| map.owner(slot).map(|node| node.address.clone());
-        self.has_same_nodes(other) && self.owners == other.owners
-            || (0..SLOTS).all(|slot| address(self, slot) == address(other, slot))
+        if self.has_same_nodes(other) {
+            return self.owners == other.owners;
+        }
+        let address = |owner: Option<&Arc<Node>>| owner.map(|node| node.address.clone());
+        let differ = |slot| match (self.owner(slot), other.owner(slot)) {
+            (Some(one), Some(two)) => !Arc::ptr_eq(one, two) && one.address != two.address,
+            (one, two) => address(one) != address(two),
+        };
+        !(0..SLOTS).any(differ)
     }
 
     /// Whether both have the same nodes.
