@@ -137,3 +137,23 @@ async fn a_url_of_the_other_kind_is_named_at_the_start() {
     let refused = larder.client().await.delete(delete("k")).await.unwrap_err();
     assert!(refused.message().contains("cluster support disabled"), "{refused:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_with_tls_names_its_nodes_by_host() {
+    let cluster = RedisCluster::start_tls().await;
+    let config = "[namespaces.ns.near_cache]\nmax_bytes = '1MiB'\nmax_staleness = '2s'\n";
+    let authority = cluster.authority();
+    let trusted = [("SSL_CERT_FILE", authority.as_str())];
+    let replicas = Replicas::start_with(cluster, config, &trusted).await;
+    fill(&replicas).await;
+    assert_eq!(found(&replicas).await, numbers(|_| true));
+    eventually("the near caches are used", SOON, async || {
+        (replicas.metric("larder_near_coherent").await == 2.0).then_some(())
+    })
+    .await;
+    targets::invalidate(&replicas.caches[0], &[targets::pattern("odd:*")]).await;
+    eventually("the near cache of the other replica follows", SOON, async || {
+        (found(&replicas).await == numbers(|number| number % 2 == 0)).then_some(())
+    })
+    .await;
+}

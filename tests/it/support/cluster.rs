@@ -1,10 +1,12 @@
 //! A Redis Cluster for one test: primaries with their replicas, made by commands.
 
-use std::time::Duration;
+use std::{net::TcpListener, time::Duration};
 
 use redis::{FromRedisValue, Value, aio::MultiplexedConnection};
 
-use super::{redis::RedisServer, wait::eventually};
+use tempfile::TempDir;
+
+use super::{redis::RedisServer, tls::write_certificates, wait::eventually};
 
 /// Time in which a cluster is made, fails over, or agrees on a change.
 pub(crate) const AGREED: Duration = Duration::from_secs(60);
@@ -17,6 +19,7 @@ pub(crate) struct RedisCluster {
     nodes: Vec<Node>,
     primaries: usize,
     password: Option<String>,
+    certificates: Option<TempDir>,
     /// User and password of Larder, if it is not the default user.
     user: Option<(String, String)>,
 }
@@ -24,6 +27,8 @@ pub(crate) struct RedisCluster {
 struct Node {
     server: RedisServer,
     bus_port: u16,
+    /// Its port with TLS; zero without.
+    tls_port: u16,
     id: String,
 }
 
@@ -40,16 +45,33 @@ impl RedisCluster {
         Self::start_with(3, 1, None).await
     }
 
+    /// Three primaries with TLS, also between them, whose certificates are for localhost.
+    pub(crate) async fn start_tls() -> Self {
+        let certificates = tempfile::tempdir().unwrap();
+        write_certificates(certificates.path());
+        Self::start_all(3, 0, None, Some(certificates)).await
+    }
+
     /// As many primaries, with as many replicas each, all with a password.
     pub(crate) async fn start_with(
         primaries: usize,
         replicas: usize,
         password: Option<&str>,
     ) -> Self {
+        Self::start_all(primaries, replicas, password, None).await
+    }
+
+    async fn start_all(
+        primaries: usize,
+        replicas: usize,
+        password: Option<&str>,
+        certificates: Option<TempDir>,
+    ) -> Self {
         let mut cluster = Self {
             nodes: Vec::new(),
             primaries,
             password: password.map(str::to_owned),
+            certificates,
             user: None,
         };
         for _ in 0..primaries * (1 + replicas) {
@@ -89,6 +111,10 @@ impl RedisCluster {
             (None, Some(password)) => format!(":{password}@"),
             (None, None) => String::new(),
         };
+        if self.certificates.is_some() {
+            let hosts = self.nodes.iter().map(|node| format!("localhost:{}", node.tls_port));
+            return format!("rediss-cluster://{}", hosts.collect::<Vec<_>>().join(","));
+        }
         let hosts = self.nodes.iter().take(3);
         let hosts: Vec<String> =
             hosts.map(|node| format!("127.0.0.1:{}", node.server.port())).collect();
@@ -131,11 +157,38 @@ impl RedisCluster {
         if let Some(password) = &self.password {
             arguments.extend(["--requirepass", password, "--masterauth", password]);
         }
+        let tls = self.tls_arguments();
+        arguments.extend(tls.iter().map(String::as_str));
         let (server, bus_port) = RedisServer::start_node(&arguments).await;
-        self.nodes.push(Node { server, bus_port, id: String::new() });
+        let tls_port = tls.get(1).map_or(0, |port| port.parse().unwrap());
+        self.nodes.push(Node { server, bus_port, tls_port, id: String::new() });
         let number = self.nodes.len() - 1;
         self.nodes[number].id = self.ask(number, &["CLUSTER", "MYID"]).await;
         number
+    }
+
+    /// The arguments of a node with TLS: first the port and its number.
+    fn tls_arguments(&self) -> Vec<String> {
+        let Some(certificates) = &self.certificates else { return Vec::new() };
+        let file = |name: &str| certificates.path().join(name).display().to_string();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let arguments = [
+            ("--tls-port", port.to_string()),
+            ("--tls-cert-file", file("server.pem")),
+            ("--tls-key-file", file("server.key")),
+            ("--tls-ca-cert-file", file("authority.pem")),
+            ("--tls-auth-clients", "no".to_owned()),
+            ("--tls-cluster", "yes".to_owned()),
+            ("--cluster-announce-hostname", "localhost".to_owned()),
+            ("--cluster-preferred-endpoint-type", "hostname".to_owned()),
+        ];
+        arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
+    }
+
+    /// Path of the certificate authority of a cluster with TLS.
+    pub(crate) fn authority(&self) -> String {
+        let certificates = self.certificates.as_ref().expect("a cluster with TLS");
+        certificates.path().join("authority.pem").display().to_string()
     }
 
     /// Adds a primary without slots.
