@@ -284,6 +284,26 @@ mod tests {
     }
 
     #[test]
+    fn primaries_of_a_cluster_are_summed() {
+        let info = |policy: &str, max_bytes, keys| StoreInfo {
+            eviction_policy: policy.to_owned(),
+            max_bytes,
+            keys,
+            clients: Some(2),
+            uptime: Duration::from_secs(keys),
+            ..StoreInfo::default()
+        };
+        let mut sum = info("volatile-lru", 10, 5);
+        sum.add(info("volatile-lru", 20, 7));
+        assert_eq!((sum.max_bytes, sum.keys, sum.clients), (30, 12, Some(4)));
+        assert_eq!((sum.uptime, sum.unsuitable()), (Duration::from_secs(5), None));
+        sum.add(info("noeviction", 20, 1));
+        assert!(sum.unsuitable().is_some_and(|it| it.problem.contains("not stored")));
+        sum.add(info("volatile-lru", 0, 1));
+        assert_eq!(sum.max_bytes, 0, "one of them has no limit");
+    }
+
+    #[test]
     fn ttl_classes_include_their_bound() {
         assert_eq!(ttl_class(Duration::ZERO), 0);
         assert_eq!(ttl_class(TTL_CLASSES[0]), 0);

@@ -13,6 +13,9 @@
 //! one is outdated, and refused: a former primary that was cut off still takes itself for one. A
 //! `MOVED` changes the slot at once.
 //!
+//! A primary that did not answer once is asked again only after the map was read: it may have hung
+//! while another one took its slots, and not know that yet.
+//!
 //! A change of the set of primaries has a number. Before a new primary is asked for anything, the
 //! near cache is dropped, because the changes of the new one are not announced yet, and all known
 //! bans are read again. See `tracked_servers.rs`.
@@ -92,7 +95,8 @@ struct Shared {
     primaries: watch::Sender<Primaries>,
     /// Asks for a refresh of the map.
     refresh: Arc<Notify>,
-    /// Number of refreshes.
+    /// Number of refreshes that were begun, and that have ended.
+    begun: AtomicU64,
     refreshed: watch::Sender<u64>,
     outage: OutageLog,
     healthy: watch::Sender<bool>,
@@ -177,6 +181,7 @@ impl Cluster {
             set: Mutex::new(0),
             primaries: watch::Sender::default(),
             refresh: Arc::default(),
+            begun: AtomicU64::new(0),
             refreshed: watch::Sender::new(0),
             outage: OutageLog::new(Outage::Connections),
             healthy: watch::Sender::new(true),
@@ -290,12 +295,13 @@ impl Cluster {
         ))
     }
 
-    /// Refreshes the map, and waits for that, for `limit` at most.
-    async fn refreshed(&self, limit: Duration) {
+    /// Reads the map, and waits for that, for `limit` at most. A read that has begun before does not
+    /// count.
+    pub(super) async fn refreshed(&self, limit: Duration) {
         let mut refreshed = self.0.refreshed.subscribe();
-        refreshed.borrow_and_update();
+        let next = self.0.begun.load(Ordering::Acquire) + 1;
         self.0.refresh.notify_one();
-        let _ = tokio::time::timeout(limit, refreshed.changed()).await;
+        let _ = tokio::time::timeout(limit, refreshed.wait_for(|count| *count >= next)).await;
     }
 
     /// State of a node's connections.

@@ -281,6 +281,13 @@ impl Router {
         }
     }
 
+    /// Reads which servers there are, before they are followed: one that hung may have been replaced.
+    pub(super) async fn refresh_members(&self) {
+        if let Self::Cluster(cluster) = self {
+            cluster.refreshed(cluster.timeout()).await;
+        }
+    }
+
     /// Waits until the set of servers is another one than that with this number.
     pub(super) async fn members_changed(&self, version: u64) {
         if let Self::Cluster(cluster) = self {

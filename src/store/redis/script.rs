@@ -127,3 +127,56 @@ impl Script {
         cmd
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn words(call: &Cmd) -> Vec<String> {
+        let text = |arg| match arg {
+            redis::Arg::Simple(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            _ => String::new(),
+        };
+        call.args_iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_call_is_adjusted_to_the_clock_of_its_server() {
+        let mut call = SET.call(&["marker", "entry", "lease"]);
+        call.arg(1000).arg("").arg(5).arg("rest").arg(6);
+        let adjusted = SET.call_with_ahead(&call, -7).unwrap();
+        let mut expected = words(&call);
+        assert_eq!(expected[8], "5");
+        expected[8] = "-7".to_owned();
+        assert_eq!(words(&adjusted), expected);
+        assert!(STATS.call_with_ahead(&STATS.call(&["key"]), -7).is_none(), "it has no time");
+    }
+
+    /// By the position of its argument, each of them is adjusted.
+    #[test]
+    fn every_script_with_the_time_begins_with_it() {
+        let timed = [
+            &SET,
+            &DELETE,
+            &TOUCH,
+            &INCREMENT,
+            &ACQUIRE,
+            &FILL,
+            &EXTEND,
+            &REVALIDATE,
+            &DISCARD,
+            &ABANDON,
+            &RESTAMP,
+            &DROP_BANNED,
+            &READ_BANS,
+            &APPEND_BAN,
+            &DROP_BANS,
+            &DROP_SWEPT_BANS,
+            &ADVANCE_MARKERS,
+        ];
+        assert!(timed.iter().all(|script| script.is_timed));
+        let others = [&DROP_CORRUPT, &ANNOUNCE, &STATS, &PROBE];
+        assert!(!others.iter().any(|script| script.is_timed));
+    }
+}

@@ -34,6 +34,7 @@ impl TrackedServers {
         prefixes: &[String],
         on_invalidation: impl Fn(Invalidation<'_>) + Clone + Send + Sync + 'static,
     ) -> RedisResult<Self> {
+        router.refresh_members().await;
         let Members { version, list } = router.members();
         if list.is_empty() {
             return Err((ErrorKind::Io, "no primary of the Redis Cluster is known").into());

@@ -46,6 +46,8 @@ pub(in crate::store::redis) struct Node {
     has_failed: watch::Sender<bool>,
     /// Cancelled when the cluster has it no more.
     gone: CancellationToken,
+    /// Whether it did not answer since the map of slots was read: another one may have its slots.
+    is_suspect: AtomicBool,
     is_listed: AtomicBool,
     named_at: Mutex<Instant>,
 }
@@ -84,6 +86,7 @@ impl Node {
             breaker,
             has_failed: watch::Sender::new(false),
             gone: CancellationToken::new(),
+            is_suspect: AtomicBool::new(false),
             is_listed: AtomicBool::new(false),
             named_at: Mutex::new(Instant::now()),
         }))
@@ -100,6 +103,9 @@ impl Node {
             self.await_first_probe().await?;
         }
         let outcome = self.pool.send(request, retry, &mut None).await;
+        if outcome.as_ref().is_err_and(|error| error.kind.is_outage()) {
+            self.suspect();
+        }
         self.breaker.record(&outcome, |error| error.kind.is_outage());
         outcome
     }
@@ -128,6 +134,23 @@ impl Node {
         }
     }
 
+    /// Another node may have its slots by now: the map must be read before it is asked again. A
+    /// primary that hung may take itself for one when it goes on.
+    fn suspect(&self) {
+        self.is_suspect.store(true, Ordering::Release);
+    }
+
+    /// Whether the map must be read before it is asked.
+    #[inline]
+    pub(super) fn is_suspect(&self) -> bool {
+        self.is_suspect.load(Ordering::Acquire)
+    }
+
+    /// The map was read since, and still names it.
+    pub(super) fn trust(&self) {
+        self.is_suspect.store(false, Ordering::Release);
+    }
+
     /// Whether requests are sent to it.
     pub(in crate::store::redis) fn is_available(&self) -> bool {
         self.breaker.is_closed()
@@ -153,7 +176,10 @@ impl Node {
         let probe = || async {
             let answer = probe().await;
             match &answer {
-                Err(_) => drop(self.has_failed.send_replace(true)),
+                Err(_) => {
+                    self.has_failed.send_replace(true);
+                    self.suspect();
+                }
                 Ok(()) => self.pool.health().outage().works(),
             }
             answer

@@ -1,11 +1,14 @@
 //! Refreshing the map of slots.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use redis::{AsyncConnectionConfig, ProtocolVersion};
 use secrecy::ExposeSecret as _;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{Cluster, Primaries};
 use super::{
@@ -26,6 +29,8 @@ const TROUBLED_INTERVAL: Duration = Duration::from_millis(500);
 const MIN_INTERVAL: Duration = Duration::from_millis(50);
 /// Servers that are asked at a time.
 const MAX_ASKED: usize = 5;
+/// Time after the first answer in which those of others count.
+const OTHER_VIEWS_LIMIT: Duration = Duration::from_millis(30);
 /// Time for which a map of an earlier epoch is refused while no other is known. After it, the
 /// cluster was made anew.
 const EARLIER_EPOCH_LIMIT: Duration = Duration::from_secs(15);
@@ -35,8 +40,13 @@ impl Cluster {
     pub(in crate::store::redis) async fn follow_slots(self) {
         let mut accepted_at = Instant::now();
         loop {
-            self.refresh_map(&mut accepted_at).await;
-            self.0.refreshed.send_modify(|count| *count += 1);
+            let number = self.0.begun.fetch_add(1, Ordering::AcqRel) + 1;
+            let suspects: Vec<Arc<Node>> =
+                self.nodes().into_iter().filter(|node| node.is_suspect()).collect();
+            if self.refresh_map(&mut accepted_at).await {
+                suspects.iter().for_each(|node| node.trust());
+            }
+            self.0.refreshed.send_replace(number);
             self.update_health();
             sleep(MIN_INTERVAL).await;
             let interval = {
@@ -48,43 +58,26 @@ impl Cluster {
         }
     }
 
-    /// Asks servers, and accepts the first map that is not outdated.
-    async fn refresh_map(&self, accepted_at: &mut Instant) {
+    /// Asks servers, and accepts the newest map, unless it is outdated. Returns whether there was
+    /// one.
+    async fn refresh_map(&self, accepted_at: &mut Instant) -> bool {
         let known = self.0.map.load_full();
-        let mut nodes: Vec<Arc<Node>> = known.nodes().to_vec();
-        // Any of them may be the one that answers.
-        for index in (1..nodes.len()).rev() {
-            nodes.swap(index, rand::random_range(0..=index));
-        }
-        nodes.sort_by_key(|node| !node.is_available());
-        let asked = nodes.into_iter().take(MAX_ASKED);
-        let mut views: FuturesUnordered<_> = asked.map(ask_node).collect();
-        let mut earlier = None;
-        while let Some(view) = views.next().await {
-            let Ok(view) = view else { continue };
-            if view.epoch >= known.epoch || view.epoch == 0 {
-                *accepted_at = Instant::now();
-                return self.accept(&view);
-            }
-            earlier = Some(view);
-        }
-        if let Some(view) = earlier {
-            if accepted_at.elapsed() >= EARLIER_EPOCH_LIMIT {
-                *accepted_at = Instant::now();
-                self.accept(&view);
-            }
-            return;
-        }
+        let mut newest = ask_nodes(&known).await;
         // No known primary answers. Their addresses may have changed.
-        for address in &self.0.seeds.addresses {
-            let view = self.ask_seed(address).await;
-            if let Some(view) = view
-                && (view.epoch >= known.epoch || accepted_at.elapsed() >= EARLIER_EPOCH_LIMIT)
-            {
-                *accepted_at = Instant::now();
-                return self.accept(&view);
-            }
+        let mut seeds = self.0.seeds.addresses.iter();
+        while newest.is_none()
+            && let Some(address) = seeds.next()
+        {
+            newest = self.ask_seed(address).await;
         }
+        let Some(view) = newest else { return false };
+        let is_outdated = view.epoch < known.epoch && view.epoch != 0;
+        if is_outdated && accepted_at.elapsed() < EARLIER_EPOCH_LIMIT {
+            return false;
+        }
+        *accepted_at = Instant::now();
+        self.accept(&view);
+        true
     }
 
     async fn ask_seed(&self, address: &Address) -> Option<View> {
@@ -183,14 +176,14 @@ impl Cluster {
     /// Makes a map the current one.
     fn publish(&self, version: &mut u64, known: &SlotMap, map: SlotMap) {
         if !known.has_same_owners(&map) {
-            self.0.counts.layouts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.0.counts.layouts.fetch_add(1, Ordering::Relaxed);
         }
         let is_same_set = known.has_same_nodes(&map);
         if !is_same_set {
             *version += 1;
             // Before a new primary is asked: its changes are not announced yet.
             self.0.near.on_disconnected();
-            self.0.ban_epoch.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+            self.0.ban_epoch.fetch_add(1, Ordering::AcqRel);
             let names: Vec<String> = map.nodes().iter().map(|node| node.name()).collect();
             tracing::info!(
                 primaries = names.join(" "),
@@ -213,6 +206,31 @@ impl Cluster {
         let on_change = move |_: &Address| refresh.notify_one();
         let health = self.new_health(address);
         Node::new(address.clone(), &options, self.0.breaker_threshold, health, on_change)
+    }
+}
+
+/// The newest view of the nodes, of those that answer soon after the first.
+async fn ask_nodes(known: &SlotMap) -> Option<View> {
+    let mut nodes: Vec<Arc<Node>> = known.nodes().to_vec();
+    for index in (1..nodes.len()).rev() {
+        nodes.swap(index, rand::random_range(0..=index));
+    }
+    // A node that has failed may not know yet that another one has its slots.
+    nodes.sort_by_key(|node| (!node.is_available(), node.is_suspect()));
+    let mut views: FuturesUnordered<_> = nodes.into_iter().take(MAX_ASKED).map(ask_node).collect();
+    let mut newest: Option<View> = None;
+    let mut ends_at = None;
+    loop {
+        let next = match ends_at {
+            None => views.next().await,
+            Some(ends_at) => timeout_at(ends_at, views.next()).await.ok().flatten(),
+        };
+        let Some(view) = next else { return newest };
+        let Ok(view) = view else { continue };
+        ends_at.get_or_insert_with(|| Instant::now() + OTHER_VIEWS_LIMIT);
+        if newest.as_ref().is_none_or(|newest| newest.epoch < view.epoch) {
+            newest = Some(view);
+        }
     }
 }
 

@@ -165,6 +165,16 @@ impl Cluster {
 
     async fn part(&self, part: Part) -> (Vec<usize>, Vec<Result<Value>>) {
         let Part { node, indices, commands } = part;
+        if node.is_suspect() && node.is_available() {
+            // Each by itself, as the slots may have other primaries.
+            let routed = commands.cmd_iter().map(async |command| {
+                let slot = slot_of(command).ok_or_else(without_key)?;
+                let unit = Unit::One(command);
+                Box::pin(self.route(slot, unit, None, Retry::Idempotent, None)).await
+            });
+            let answers = join_all(routed).await;
+            return (indices, answers);
+        }
         let answers = match node.send(RoutedEach(&commands), Retry::Idempotent).await {
             Ok(answers) => answers,
             Err(error) => {
@@ -231,9 +241,9 @@ impl Cluster {
                 }
             }
             let asking = asked.is_some();
-            let node = match asked.or_else(|| self.0.map.load().owner(slot).cloned()) {
+            let node = match asked {
                 Some(node) => node,
-                None => return Err(self.without_owner()),
+                None => self.trusted_owner(slot).await?,
             };
             let adjusted = script.and_then(|script| self.adjusted(script, unit, &node));
             let sent = match (unit, &adjusted) {
@@ -255,6 +265,18 @@ impl Cluster {
                 },
             }
         }
+    }
+
+    /// The primary of a slot. If it has failed since the map was read, the map is read again first.
+    async fn trusted_owner(&self, slot: u16) -> Result<Arc<Node>> {
+        let owner = || self.0.map.load().owner(slot).cloned();
+        let Some(node) = owner() else { return Err(self.without_owner()) };
+        // One that is known to be down is not asked.
+        if !node.is_suspect() || !node.is_available() {
+            return Ok(node);
+        }
+        Box::pin(self.refreshed(self.timeout())).await;
+        owner().ok_or_else(|| self.without_owner())
     }
 
     /// The call of a script for a primary with a clock of its own; none if it fits as it is.
