@@ -2,7 +2,10 @@
 
 use larder::pb::v1::{ResetReason, Tier};
 
-use super::{model::Model, setup::Replicas};
+use super::{
+    model::{Model, STRICT},
+    setup::Replicas,
+};
 use crate::support::{
     client::{as_text, delete, get, set, text},
     cluster::{AGREED, RedisCluster},
@@ -18,7 +21,7 @@ const CONFIG: &str = "[watch]\nmax_delay = '2s'\n\
 async fn a_replica_takes_over_and_no_answer_is_wrong() {
     let cluster = RedisCluster::start_replicated().await;
     let mut replicas = Replicas::start(cluster, "").await;
-    let model = Model::start(&replicas.caches[0], &replicas.caches[1], 24);
+    let model = Model::start(&replicas.caches[0], &replicas.caches[1], 24, STRICT);
     model.await_progress(5).await;
     for round in 0..2 {
         let (primary, slot) = replicas.shard(round).await;

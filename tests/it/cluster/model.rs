@@ -3,10 +3,10 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use larder::pb::v1::SetResult;
@@ -17,14 +17,32 @@ use crate::support::{
     wait::{SOON, eventually},
 };
 
+/// No read may miss anything.
+pub(super) const STRICT: Duration = Duration::ZERO;
 /// Pause of a writer and of a reader between two calls.
 const PAUSE: Duration = Duration::from_millis(5);
 
 struct Key {
     name: String,
-    /// The lowest number that a read may return: what was acknowledged last, or the number after
-    /// what was deleted.
-    floor: AtomicU64,
+    /// The lowest number that a read may return, and since when: what was acknowledged last, or
+    /// the number after what was deleted.
+    floors: Mutex<Vec<(Instant, u64)>>,
+    /// Time for which a read may miss what was acknowledged.
+    max_staleness: Duration,
+}
+
+impl Key {
+    fn acknowledged(&self, floor: u64) {
+        self.floors.lock().unwrap().push((Instant::now(), floor));
+    }
+
+    /// The lowest number that a read may return that begins now.
+    fn floor(&self) -> u64 {
+        let now = Instant::now();
+        let floors = self.floors.lock().unwrap();
+        let is_due = |(since, _): &&(Instant, u64)| *since + self.max_staleness <= now;
+        floors.iter().rev().find(is_due).map_or(0, |(_, floor)| *floor)
+    }
 }
 
 #[derive(Default)]
@@ -49,9 +67,16 @@ pub(super) struct Model {
 
 impl Model {
     /// Begins to write `keys` through one replica, and to read them through the other.
-    pub(super) fn start(writer: &Cache, reader: &Cache, keys: usize) -> Self {
+    /// A read may miss what was acknowledged within `max_staleness` before it.
+    pub(super) fn start(
+        writer: &Cache,
+        reader: &Cache,
+        keys: usize,
+        max_staleness: Duration,
+    ) -> Self {
         let keys = (0..keys).map(|number| {
-            Arc::new(Key { name: format!("key-{number}"), floor: AtomicU64::new(0) })
+            let name = format!("key-{number}");
+            Arc::new(Key { name, floors: Mutex::default(), max_staleness })
         });
         let mut model = Self {
             keys: keys.collect(),
@@ -132,7 +157,7 @@ async fn write(
         number += 1;
         match cache.set(set(&key.name, text(&number.to_string()))).await {
             Ok(answer) if answer.result() == SetResult::Stored => {
-                key.floor.store(number, SeqCst);
+                key.acknowledged(number);
                 counts.stored.fetch_add(1, SeqCst);
             }
             Ok(_) => {
@@ -143,7 +168,7 @@ async fn write(
         if number % 3 == 0 {
             match cache.delete(delete(&key.name)).await {
                 Ok(_) => {
-                    key.floor.store(number + 1, SeqCst);
+                    key.acknowledged(number + 1);
                     counts.deleted.fetch_add(1, SeqCst);
                 }
                 Err(error) if error.code() == tonic::Code::Unavailable => {
@@ -166,7 +191,7 @@ async fn read(
     let mut wrong = Vec::new();
     while !is_over.load(SeqCst) {
         tokio::time::sleep(PAUSE).await;
-        let floor = key.floor.load(SeqCst);
+        let floor = key.floor();
         match cache.get(get(&key.name)).await {
             Ok(answer) => {
                 let counter = match (&answer.value, answer.degraded) {
@@ -187,7 +212,7 @@ async fn read_batches(cache: Cache, keys: Vec<Arc<Key>>, is_over: Arc<AtomicBool
     let mut wrong = Vec::new();
     while !is_over.load(SeqCst) {
         tokio::time::sleep(10 * PAUSE).await;
-        let floors: Vec<u64> = keys.iter().map(|key| key.floor.load(SeqCst)).collect();
+        let floors: Vec<u64> = keys.iter().map(|key| key.floor()).collect();
         let request = batch_get(keys.iter().map(|key| key_ref(&key.name)).collect());
         let chunks = match cache.batch_get(request).await {
             Ok(chunks) => chunks,

@@ -3,7 +3,7 @@
 use larder::pb::v1::{Outcome, SetResult};
 
 use super::{
-    model::Model,
+    model::{Model, STRICT},
     setup::{Replicas, SHARDS, await_primaries},
 };
 use crate::support::{
@@ -18,7 +18,7 @@ const CONFIG: &str = "[namespaces.near.near_cache]\nmax_bytes = '1MiB'\nmax_stal
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_is_added_takes_slots_under_load() {
     let mut replicas = Replicas::start(RedisCluster::start().await, CONFIG).await;
-    let model = Model::start(&replicas.caches[0], &replicas.caches[1], 24);
+    let model = Model::start(&replicas.caches[0], &replicas.caches[1], 24, STRICT);
     model.await_progress(5).await;
     let new = replicas.cluster.add_node().await;
     for shard in 0..SHARDS / 2 {

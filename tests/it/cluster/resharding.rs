@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    model::Model,
+    model::{Model, STRICT},
     setup::{Replicas, SHARDS, await_primaries},
 };
 use crate::support::{
@@ -14,15 +14,15 @@ use crate::support::{
     watch::{Told, Watch},
 };
 
-const CONFIG: &str = "[watch]\nmax_delay = '2s'\n\
-    [namespaces.near.near_cache]\nmax_bytes = '1MiB'\nmax_staleness = '2s'\n";
+const CONFIG: &str = "[watch]\nmax_delay = '2s'\n";
+const NEAR: &str = "[namespaces.ns.near_cache]\nmax_bytes = '1MiB'\nmax_staleness = '500ms'\n";
 /// Time for which a slot stays half moved.
 const HALF_MOVED: Duration = Duration::from_millis(300);
 
 /// Moves the slot of a shard to another primary, and stops half way for a while.
-async fn move_shard(replicas: &Replicas, shard: usize, to: Option<usize>) {
+async fn move_shard(replicas: &Replicas, shard: usize) {
     let (from, slot) = replicas.shard(shard).await;
-    let to = to.unwrap_or((from + 1) % 3);
+    let to = (from + 1) % 3;
     let cluster = &replicas.cluster;
     cluster.begin_move(slot, from, to).await;
     cluster.move_keys(slot, from, to, 2).await;
@@ -37,11 +37,11 @@ async fn move_shard(replicas: &Replicas, shard: usize, to: Option<usize>) {
 async fn no_answer_is_wrong_while_slots_are_moved() {
     let replicas = Replicas::start(RedisCluster::start().await, CONFIG).await;
     let [writer, reader] = [&replicas.caches[0], &replicas.caches[1]];
-    let model = Model::start(writer, reader, 24);
+    let model = Model::start(writer, reader, 24, STRICT);
     model.await_progress(5).await;
     let mut watch = Watch::of_ns(reader, true).await;
     for shard in 0..SHARDS {
-        move_shard(&replicas, shard, None).await;
+        move_shard(&replicas, shard).await;
         invalidate_in_between(writer).await;
     }
     model.await_progress(5).await;
@@ -68,6 +68,25 @@ async fn no_answer_is_wrong_while_slots_are_moved() {
         }
     }
     await_primaries(&replicas.servers[0], 3).await;
+}
+
+/// The near cache keeps its bound while slots are moved, and goes on without a pause.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn near_copies_are_not_outdated_while_slots_are_moved() {
+    let replicas = Replicas::start(RedisCluster::start().await, NEAR).await;
+    let [writer, reader] = [&replicas.caches[0], &replicas.caches[1]];
+    let max_staleness = Duration::from_millis(500);
+    let model = Model::start(writer, reader, 24, max_staleness);
+    model.await_progress(5).await;
+    let flushes = replicas.metric("larder_near_flushes_total").await;
+    for shard in 0..SHARDS {
+        move_shard(&replicas, shard).await;
+    }
+    model.await_progress(5).await;
+    let near_hits = replicas.metric("larder_near_hits_total").await;
+    assert!(near_hits > 0.0, "the near cache is used");
+    assert_eq!(replicas.metric("larder_near_flushes_total").await, flushes);
+    model.finish("resharding with a near cache").await;
 }
 
 /// Invalidations of other kinds, which may be refused while slots are moved.
