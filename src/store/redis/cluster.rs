@@ -295,8 +295,8 @@ impl Cluster {
         ))
     }
 
-    /// Reads the map, and waits for that, for `limit` at most. A read that has begun before does not
-    /// count.
+    /// Reads the map, and waits for that, for `limit` at most. A read that has begun before does
+    /// not count.
     pub(super) async fn refreshed(&self, limit: Duration) {
         let mut refreshed = self.0.refreshed.subscribe();
         let next = self.0.begun.load(Ordering::Acquire) + 1;

@@ -281,7 +281,8 @@ impl Router {
         }
     }
 
-    /// Reads which servers there are, before they are followed: one that hung may have been replaced.
+    /// Reads which servers there are, before they are followed: one that hung may have been
+    /// replaced.
     pub(super) async fn refresh_members(&self) {
         if let Self::Cluster(cluster) = self {
             cluster.refreshed(cluster.timeout()).await;

@@ -52,6 +52,11 @@ async fn a_replica_takes_over_and_no_answer_is_wrong() {
         })
         .await;
     }
+    // By hand, while writes go on: none of them is lost.
+    let (primary, slot) = replicas.shard(2).await;
+    replicas.cluster.fail_over_by_hand(primary).await;
+    replicas.cluster.await_failover(slot, primary).await;
+    model.await_progress(5).await;
     assert_eq!(replicas.metric("larder_store_breaker_open").await, 0.0);
     model.finish("failover").await;
 }

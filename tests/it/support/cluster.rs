@@ -278,6 +278,20 @@ impl RedisCluster {
         self.owner_of(slot, None).await.expect("the slot has a primary")
     }
 
+    /// Makes a replica of a primary take its place, as an operator does before maintenance. Loses
+    /// nothing.
+    pub(crate) async fn fail_over_by_hand(&self, primary: usize) {
+        let of_primary = format!("master_port:{}\r", self.nodes[primary].server.port());
+        for number in self.running().filter(|number| *number != primary) {
+            let info: String = self.ask(number, &["INFO", "replication"]).await;
+            if info.contains(&of_primary) {
+                self.ask::<Value>(number, &["CLUSTER", "FAILOVER"]).await;
+                return;
+            }
+        }
+        panic!("the primary has no replica");
+    }
+
     /// Waits until a replica of a primary has all of its writes.
     pub(crate) async fn await_replicated(&self, primary: usize) {
         eventually("a replica has all writes", AGREED, async || {
