@@ -29,6 +29,8 @@ const TROUBLED_INTERVAL: Duration = Duration::from_millis(500);
 const MIN_INTERVAL: Duration = Duration::from_millis(50);
 /// Servers that are asked at a time.
 const MAX_ASKED: usize = 5;
+/// Primaries whose addresses are logged.
+const MAX_NAMED: usize = 32;
 /// Time after the first answer in which those of others count.
 const OTHER_VIEWS_LIMIT: Duration = Duration::from_millis(30);
 /// Time for which a map of an earlier epoch is refused while no other is known. After it, the
@@ -184,9 +186,12 @@ impl Cluster {
             // Before a new primary is asked: its changes are not announced yet.
             self.0.near.on_disconnected();
             self.0.ban_epoch.fetch_add(1, Ordering::AcqRel);
-            let names: Vec<String> = map.nodes().iter().map(|node| node.name()).collect();
+            let count = map.nodes().len();
+            let named = map.nodes().iter().take(MAX_NAMED);
+            let names: Vec<String> = named.map(|node| node.name()).collect();
             tracing::info!(
                 primaries = names.join(" "),
+                count,
                 epoch = map.epoch,
                 unserved_slots = map.unserved(),
                 "the primaries of the Redis Cluster"
