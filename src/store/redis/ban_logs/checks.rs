@@ -207,7 +207,7 @@ impl BanLogs {
                 }
             }
             self.read_unless(bans, |known, epoch| known.is_of(asked_at, epoch)).await?;
-            attempts.again(self.0.pool.timeout()).await?;
+            attempts.again(self.0.router.timeout()).await?;
         };
         if !is_known {
             self.on_lost_position(bans);
