@@ -144,14 +144,6 @@ impl RedisServer {
         }
     }
 
-    /// The port of a server that has one.
-    pub(crate) fn port(&self) -> u16 {
-        match &self.endpoint {
-            Endpoint::Socket(path) => panic!("{} has no port", path.display()),
-            Endpoint::Port(port) => *port,
-        }
-    }
-
     /// The address for a proxy.
     pub(crate) fn upstream(&self) -> Upstream {
         match &self.endpoint {
