@@ -11,7 +11,7 @@ OTHER_PACKAGES := benches/baseline benches/redis-clients examples/origin-rust
 
 .DEFAULT_GOAL := help
 .PHONY: help run install test unit integration polyglot check lint fmt mutants instructions bench \
-	bench-redis-clients clean setup lint-files clippy doc build-tests nextest doctest
+	bench-cluster bench-redis-clients clean setup lint-files clippy doc build-tests nextest doctest
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | \
@@ -63,6 +63,10 @@ bench: ## Compare with a bare gRPC server, Redis and etcd; writes tables to targ
 	@scripts/setup.sh build test bench
 	scripts/bench.sh
 	scripts/bench-limits.sh
+
+bench-cluster: ## Compare a Redis Cluster with one Redis; writes a table to target/bench
+	@scripts/setup.sh build test bench
+	scripts/bench-cluster.sh
 
 bench-redis-clients: ## Compare Redis clients; writes a table to target/bench
 	@scripts/setup.sh build test

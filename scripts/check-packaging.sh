@@ -17,7 +17,7 @@ skip() {
 }
 
 if command -v docker >/dev/null 2>&1 && docker compose version >/dev/null 2>&1; then
-  docker compose --profile observability --profile sentinel config --quiet
+  docker compose --profile observability --profile sentinel --profile cluster config --quiet
   ok "docker-compose.yaml"
 else
   skip "docker-compose.yaml" "docker compose not found"

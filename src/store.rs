@@ -128,6 +128,9 @@ pub enum IncrementOutcome {
     Overflow,
 }
 
+/// The result of one of several reads.
+pub type ReadOutcome = Result<Option<Entry>>;
+
 /// Stores entries.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -146,8 +149,9 @@ pub trait Store: Send + Sync {
     /// Reads one entry.
     async fn get(&self, key: &EntryKey) -> Result<Option<Entry>>;
 
-    /// Reads entries, in the order of `keys`.
-    async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<Option<Entry>>>;
+    /// Reads entries, in the order of `keys`. Some of the reads may fail alone, if a part of the
+    /// store is away; if all of them do, the call fails.
+    async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<ReadOutcome>>;
 
     /// Writes one entry and voids its lease.
     async fn put(

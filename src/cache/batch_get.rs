@@ -72,13 +72,15 @@ impl BatchGet {
                 true => Cow::Borrowed(&self.keys[chunk.clone()]),
                 false => rest.iter().map(|index| self.keys[*index].clone()).collect(),
             };
-            let (entries, degraded) = match self.cache.store.get_many(&keys).await {
-                Ok(entries) => (entries, false),
-                Err(_) => (vec![None; keys.len()], true),
+            let entries = match self.cache.store.get_many(&keys).await {
+                Ok(entries) => entries,
+                Err(error) => vec![Err(error); keys.len()],
             };
             let now = self.cache.store.now();
             for (index, entry) in rest.into_iter().zip(entries) {
                 let context = &self.contexts[index];
+                let degraded = entry.is_err();
+                let entry = entry.unwrap_or_default();
                 let read = GetResult::of(entry, context, self.max_stale, degraded, now);
                 self.cache.sample(read.count(context), &self.keys[index]);
                 reads[index - chunk.start] = Some(read);

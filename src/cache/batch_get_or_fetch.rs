@@ -188,7 +188,11 @@ impl BatchGetOrFetch {
                 (None, Err(error)) => self.unread(index, Some(error.clone())),
                 (None, Ok(entries)) => {
                     let (context, request) = (&self.contexts[index], &self.requests[index]);
-                    let entry = entries.next().flatten();
+                    let entry = match entries.next() {
+                        Some(Ok(entry)) => entry,
+                        Some(Err(error)) => return self.unread(index, Some(error)),
+                        None => None,
+                    };
                     let key = FetchContext::of(&self.cache, context, request, entry, started);
                     self.item(index, key)
                 }

@@ -142,6 +142,10 @@ pub(super) fn check_sources(config: &Config, diagnostics: &mut Diagnostics) {
             let message = "expected the URL of a Redis server, as store.url is \"memory\"";
             diagnostics.reject_in(&path, &key("url"), message.to_owned());
         }
+        if source.server(&config.store.url).is_cluster() {
+            let message = "expected the URL of one Redis server, not that of a Redis Cluster";
+            diagnostics.reject_in(&path, &key("url"), message.to_owned());
+        }
         if !source.event.is_empty()
             && let Err(violation) = check_event_name(&source.event)
         {

@@ -41,8 +41,18 @@ impl InvalidStoreUrl {
 
 impl StoreUrl {
     pub(super) const FORMS: &str = "\"memory\" or a URL such as redis://host:6379/0 with one of \
-        the schemes redis, rediss, valkey, valkeys, unix, redis+unix, valkey+unix, or \
-        redis-sentinel://host:26379,host:26379/service with redis-sentinel or rediss-sentinel";
+        the schemes redis, rediss, valkey, valkeys, unix, redis+unix, valkey+unix; \
+        redis-sentinel://host:26379,host:26379/service with redis-sentinel or rediss-sentinel; or \
+        redis-cluster://host1,host2 with redis-cluster, rediss-cluster, valkey-cluster or \
+        valkeys-cluster";
+
+    /// Whether it is the URL of a Redis Cluster.
+    pub(super) fn is_cluster(&self) -> bool {
+        match self {
+            Self::Memory => false,
+            Self::Redis(url) => ClusterUrl::split(url.expose_secret()).is_some(),
+        }
+    }
 
     /// Adds credentials to a Redis URL without a password; any other URL is returned unchanged.
     pub(super) fn with_credentials(self, user: Option<&str>, password: &str) -> Self {
@@ -52,6 +62,9 @@ impl StoreUrl {
         if sentinel_url::is_sentinel_url(secret.expose_secret()) {
             let url = sentinel_url::with_credentials(secret.expose_secret(), user, password);
             return Self::Redis(url.into());
+        }
+        if let Some(cluster) = ClusterUrl::split(secret.expose_secret()) {
+            return cluster.with_credentials(user, password).map_or(self, Self::Redis);
         }
         let Ok(mut url) = Url::parse(secret.expose_secret()) else {
             return self;
@@ -115,6 +128,67 @@ fn with_scheme(problem: &str, scheme: &str) -> String {
     problem.replacen("URL", &format!("{scheme}:// URL"), 1)
 }
 
+/// The URL of a cluster in parts: `scheme://user@hosts` and what follows.
+struct ClusterUrl<'a> {
+    scheme: &'a str,
+    /// The scheme of one of its servers.
+    plain: &'static str,
+    user_info: Option<&'a str>,
+    hosts: &'a str,
+    rest: &'a str,
+}
+
+impl<'a> ClusterUrl<'a> {
+    /// The parts of a URL; none if it is not that of a cluster.
+    fn split(url: &'a str) -> Option<Self> {
+        let (scheme, after) = url.split_once("://")?;
+        let plain = match scheme {
+            "redis-cluster" | "valkey-cluster" => "redis",
+            "rediss-cluster" | "valkeys-cluster" => "rediss",
+            _ => return None,
+        };
+        let (authority, rest) = after.split_at(after.find(['/', '?', '#']).unwrap_or(after.len()));
+        let (user_info, hosts) = match authority.rsplit_once('@') {
+            Some((user_info, hosts)) => (Some(user_info), hosts),
+            None => (None, authority),
+        };
+        Some(Self { scheme, plain, user_info, hosts, rest })
+    }
+
+    /// What is wrong with it.
+    fn problem(&self) -> Option<&'static str> {
+        let Self { plain, user_info, hosts, rest, .. } = self;
+        let user_info = user_info.map_or_else(String::new, |user_info| format!("{user_info}@"));
+        for host in hosts.split(',') {
+            if host.is_empty() {
+                return Some("a URL without a host");
+            }
+            let Ok(url) = Url::parse(&format!("{plain}://{user_info}{host}{rest}")) else {
+                return Some("a URL that cannot be parsed");
+            };
+            if !matches!(url.path().trim_matches('/'), "" | "0") {
+                return Some("a URL with a database, of which a cluster has only one");
+            }
+        }
+        None
+    }
+
+    /// The URL with a password; none if it has one.
+    fn with_credentials(&self, user: Option<&str>, password: &str) -> Option<SecretString> {
+        let Self { scheme, user_info, hosts, rest, .. } = self;
+        let user_info = user_info.unwrap_or_default();
+        if user_info.contains(':') {
+            return None;
+        }
+        let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let user = match user {
+            Some(user) if user_info.is_empty() => encode(user),
+            _ => user_info.to_owned(),
+        };
+        Some(format!("{scheme}://{user}:{}@{hosts}{rest}", encode(password)).into())
+    }
+}
+
 fn is_socket(scheme: &str) -> bool {
     matches!(scheme, "unix" | "redis+unix" | "valkey+unix")
 }
@@ -142,6 +216,14 @@ impl FromStr for StoreUrl {
             let got = if is_secret { "a text without scheme".to_owned() } else { quoted(text) };
             return Err(invalid(got, "a text without scheme"));
         };
+        if let Some(cluster) = ClusterUrl::split(text) {
+            return match cluster.problem() {
+                Some(problem) => {
+                    Err(invalid(problem.replacen("URL", &format!("{scheme}:// URL"), 1), problem))
+                }
+                None => Ok(Self::Redis(text.to_owned().into())),
+            };
+        }
         // Shows only the scheme: in a broken URL it is unknown where a password ends.
         if sentinel_url::is_sentinel_url(text) {
             return match SentinelUrl::parse(text) {

@@ -83,6 +83,7 @@ fn store_failed(kind: StoreErrorKind, message: String) -> Status {
         StoreErrorKind::Full => plain(Code::ResourceExhausted, "STORE_FULL", message),
         StoreErrorKind::Unreachable
         | StoreErrorKind::Timeout
+        | StoreErrorKind::PartUnavailable
         | StoreErrorKind::BreakerOpen
         | StoreErrorKind::Late
         | StoreErrorKind::Refused => {

@@ -153,6 +153,8 @@ fn redis_options(config: &StoreConfig, url: SecretString) -> RedisOptions {
         prefix: config.prefix.clone(),
         shards: u16::saturating_from(config.shards),
         max_ban_bytes: config.max_ban_bytes,
+        breaker_threshold: config.breaker_threshold,
+        probe_interval: config.probe_interval,
         sweep: SweepOptions { interval: config.sweep_interval, keys_per_second: config.sweep_rate },
     }
 }

@@ -15,8 +15,9 @@ use super::{
     AcquireOutcome, AcquireRequest, Ban, BanLimits, BanOutcome, Condition, EntryInspection,
     EntrySample, Error, ErrorKind, Increment, IncrementOutcome, Inspect, KeyListPart,
     KeyListPosition, KeyListStep, LeaseStatus, LeaseToken, Leases, NamespaceListPart,
-    NamespacePage, NamespaceUsage, Operation, PutOutcome, Result, RevalidateOutcome, Revalidation,
-    StatsStore, Store, StoreInfo, Take, TakeOutcome, Topology, Trouble, key_watch::KeyWatch,
+    NamespacePage, NamespaceUsage, Operation, PutOutcome, ReadOutcome, Result, RevalidateOutcome,
+    Revalidation, StatsStore, Store, StoreInfo, Take, TakeOutcome, Topology, Trouble,
+    key_watch::KeyWatch,
 };
 use crate::{
     circuit_breaker::{CircuitBreaker, ProbeIntervals},
@@ -185,7 +186,7 @@ impl<S: Store + Inspect> Store for CircuitBreakerStore<S> {
         self.run(Operation::Get, self.inner.get(key)).await
     }
 
-    async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<Option<Entry>>> {
+    async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<ReadOutcome>> {
         self.run(Operation::GetMany, self.inner.get_many(keys)).await
     }
 

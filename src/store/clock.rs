@@ -72,6 +72,11 @@ impl StoreClock {
         Timestamp(u64::try_from(millis).unwrap_or(0))
     }
 
+    /// The time of the server's clock, as estimated.
+    pub(super) fn server_time(&self) -> Timestamp {
+        Timestamp(self.now().0.saturating_sub(self.ahead_ms()))
+    }
+
     /// Lead of the store's clock over the server's, in milliseconds.
     pub(super) fn ahead_ms(&self) -> u64 {
         self.ahead_ms.load(Relaxed)

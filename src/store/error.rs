@@ -26,6 +26,11 @@ pub enum ErrorKind {
     /// is not applied later.
     #[error("the store did not answer in time (store.timeout)")]
     Timeout,
+    /// The part of the store that has the key could not be reached or did not answer in time, and
+    /// other parts work. The operation may or may not have been applied; a write is not applied
+    /// later.
+    #[error("the part of the store that has the key does not answer")]
+    PartUnavailable,
     /// The circuit breaker is open: the store was not asked.
     #[error(
         "the circuit breaker of the store is open after repeated failures (store.breaker_threshold)"
@@ -73,14 +78,16 @@ impl ErrorKind {
     pub fn is_outage(self) -> bool {
         match self {
             Self::Unreachable | Self::Timeout => true,
-            Self::BreakerOpen | Self::Late | Self::Full | Self::Refused => false,
+            Self::PartUnavailable | Self::BreakerOpen | Self::Late | Self::Full | Self::Refused => {
+                false
+            }
         }
     }
 
     /// Whether the same operation may succeed a moment later.
     pub fn is_transient(self) -> bool {
         match self {
-            Self::Timeout | Self::Unreachable | Self::Late => true,
+            Self::Timeout | Self::Unreachable | Self::PartUnavailable | Self::Late => true,
             Self::BreakerOpen | Self::Full | Self::Refused => false,
         }
     }
@@ -90,6 +97,7 @@ impl ErrorKind {
         match self {
             Self::Unreachable => "unreachable",
             Self::Timeout => "timeout",
+            Self::PartUnavailable => "part_unavailable",
             Self::BreakerOpen => "breaker_open",
             Self::Late => "late",
             Self::Full => "full",
@@ -104,8 +112,8 @@ mod tests {
 
     #[test]
     fn only_a_full_store_is_no_degradation() {
-        use ErrorKind::{BreakerOpen, Full, Late, Refused, Timeout, Unreachable};
-        for kind in [Unreachable, Timeout, BreakerOpen, Late, Refused] {
+        use ErrorKind::{BreakerOpen, Full, Late, PartUnavailable, Refused, Timeout, Unreachable};
+        for kind in [Unreachable, Timeout, PartUnavailable, BreakerOpen, Late, Refused] {
             assert!(Error::from(kind).is_degraded(), "{kind:?}");
         }
         assert!(!Error::from(Full).is_degraded());
@@ -113,19 +121,19 @@ mod tests {
 
     #[test]
     fn outages_and_transient_failures_are_distinguished() {
-        use ErrorKind::{BreakerOpen, Full, Late, Refused, Timeout, Unreachable};
-        let outages: Vec<_> = [Unreachable, Timeout, BreakerOpen, Late, Full, Refused]
-            .map(|kind| (kind.is_outage(), kind.is_transient()))
-            .into();
+        use ErrorKind::{BreakerOpen, Full, Late, PartUnavailable, Refused, Timeout, Unreachable};
+        let kinds = [Unreachable, Timeout, PartUnavailable, BreakerOpen, Late, Full, Refused];
+        let outages: Vec<_> = kinds.map(|kind| (kind.is_outage(), kind.is_transient())).into();
         let (no, yes) = ((false, false), (true, true));
-        assert_eq!(outages, [yes, yes, no, (false, true), no, no]);
+        let transient = (false, true);
+        assert_eq!(outages, [yes, yes, transient, no, transient, no, no]);
     }
 
     #[test]
     fn names_are_distinct() {
-        use ErrorKind::{BreakerOpen, Full, Late, Refused, Timeout, Unreachable};
-        let mut names = [Unreachable, Timeout, BreakerOpen, Late, Full, Refused].map(|k| k.name());
-        names.sort_unstable();
-        assert_eq!(names, ["breaker_open", "full", "late", "refused", "timeout", "unreachable"]);
+        use ErrorKind::{BreakerOpen, Full, Late, PartUnavailable, Refused, Timeout, Unreachable};
+        let kinds = [Unreachable, Timeout, PartUnavailable, BreakerOpen, Late, Full, Refused];
+        let names: std::collections::BTreeSet<_> = kinds.map(ErrorKind::name).into();
+        assert_eq!(names.len(), kinds.len());
     }
 }

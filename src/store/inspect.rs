@@ -97,7 +97,8 @@ pub struct NamespacePage {
 pub struct StoreInfo {
     /// Version of the server.
     pub server_version: String,
-    /// Whether the server is a node of a cluster, which has only a part of the keys.
+    /// Whether the server is a node of a cluster, which has only a part of the keys. Not if all
+    /// primaries of the cluster are used.
     pub is_cluster: bool,
     /// Memory in use.
     pub used_bytes: u64,
@@ -136,9 +137,10 @@ pub struct Unsuitable {
 
 impl StoreInfo {
     const CLUSTER: Unsuitable = Unsuitable {
-        problem: "Redis Cluster is not supported: \
-                  keys of other nodes are not stored or invalidated",
-        remedy: "use a Redis that is not in cluster mode",
+        problem: "store.url names one node of a Redis Cluster: keys of other slots are not stored \
+                  or invalidated",
+        remedy: "write redis-cluster:// instead of redis:// in store.url, or rediss-cluster:// \
+                 instead of rediss://",
     };
 
     /// Whether and why Redis should be configured in another way.
@@ -166,6 +168,28 @@ impl StoreInfo {
             "" => None,
             _ => found("values may be evicted before older ones", POLICY),
         }
+    }
+
+    /// Adds what another primary of the cluster says. What is not a sum is that of the one that
+    /// suits a cache least: the shortest time since its start, the most fragmented memory, and the
+    /// settings of one without a limit of its memory or with another policy.
+    pub fn add(&mut self, other: Self) {
+        if self.unsuitable().is_none() && other.unsuitable().is_some() {
+            self.eviction_policy = other.eviction_policy;
+        }
+        let has_limits = self.max_bytes > 0 && other.max_bytes > 0;
+        self.max_bytes = if has_limits { self.max_bytes + other.max_bytes } else { 0 };
+        self.used_bytes += other.used_bytes;
+        self.peak_bytes += other.peak_bytes;
+        self.evicted_keys += other.evicted_keys;
+        self.expired_keys += other.expired_keys;
+        self.keys += other.keys;
+        let sum = |one: Option<u64>, two: Option<u64>| Some(one? + two?);
+        self.clients = sum(self.clients, other.clients);
+        self.ops_per_second = sum(self.ops_per_second, other.ops_per_second);
+        let ratios = [self.fragmentation_ratio, other.fragmentation_ratio];
+        self.fragmentation_ratio = ratios.into_iter().flatten().reduce(f64::max);
+        self.uptime = self.uptime.min(other.uptime);
     }
 
     /// Why the store works in part only, if it is a node of a Redis Cluster.
@@ -240,6 +264,16 @@ impl NamespaceUsage {
         }
     }
 
+    /// Adds the usage of another part of the store.
+    pub fn add(&mut self, other: &Self) {
+        self.keys += other.keys;
+        self.bytes += other.bytes;
+        self.sampled |= other.sampled;
+        for (sum, class) in self.ttl.iter_mut().zip(other.ttl) {
+            *sum += class;
+        }
+    }
+
     /// Extrapolates the TTL classes, which cover only a sample, to the number of keys.
     pub fn scale_ttl(&mut self) {
         let sampled: u64 = self.ttl.iter().sum();
@@ -271,6 +305,26 @@ mod tests {
         let all = NamespacePage::default();
         assert!(all.follows("a") && all.selects("a"));
         assert_eq!(NamespacePage::new(Vec::new(), String::new(), usize::MAX).limit(), 1000);
+    }
+
+    #[test]
+    fn primaries_of_a_cluster_are_summed() {
+        let info = |policy: &str, max_bytes, keys| StoreInfo {
+            eviction_policy: policy.to_owned(),
+            max_bytes,
+            keys,
+            clients: Some(2),
+            uptime: Duration::from_secs(keys),
+            ..StoreInfo::default()
+        };
+        let mut sum = info("volatile-lru", 10, 5);
+        sum.add(info("volatile-lru", 20, 7));
+        assert_eq!((sum.max_bytes, sum.keys, sum.clients), (30, 12, Some(4)));
+        assert_eq!((sum.uptime, sum.unsuitable()), (Duration::from_secs(5), None));
+        sum.add(info("noeviction", 20, 1));
+        assert!(sum.unsuitable().is_some_and(|it| it.problem.contains("not stored")));
+        sum.add(info("volatile-lru", 0, 1));
+        assert_eq!(sum.max_bytes, 0, "one of them has no limit");
     }
 
     #[test]

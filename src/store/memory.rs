@@ -50,7 +50,8 @@ use parking_lot::Mutex;
 
 use super::{
     Ban, BanLimits, BanOutcome, Condition, ErrorKind, Increment, IncrementOutcome, LeaseLoss,
-    PutOutcome, Result, Store, Take, TakeOutcome, clock::StoreClock, key_watch::KeyWatchers,
+    PutOutcome, ReadOutcome, Result, Store, Take, TakeOutcome, clock::StoreClock,
+    key_watch::KeyWatchers,
 };
 use crate::{
     changes::{ChangeHub, ChangedKey, PublishedChange, WatchOptions},
@@ -288,8 +289,8 @@ impl Store for MemoryStore {
         Ok(self.0.read(key))
     }
 
-    async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<Option<Entry>>> {
-        Ok(keys.iter().map(|key| self.0.read(key)).collect())
+    async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<ReadOutcome>> {
+        Ok(keys.iter().map(|key| Ok(self.0.read(key))).collect())
     }
 
     async fn put(

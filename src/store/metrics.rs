@@ -151,6 +151,9 @@ pub fn register_redis(
             observer.observe(ahead.as_secs_f64(), &[]);
         })
         .build();
+    if store.cluster_stats().is_some() {
+        register_cluster(meter, store);
+    }
     type Count = fn(&RedisStore) -> u64;
     let sweep = store.clone();
     meter
@@ -254,6 +257,48 @@ pub fn register_redis(
             .with_callback(move |observer| observer.observe(count(&store), &labels))
             .build();
     }
+}
+
+/// Primaries of a cluster with a series of their own.
+const MAX_NODE_SERIES: usize = 100;
+
+/// Registers the metrics of a Redis Cluster.
+fn register_cluster(meter: &Meter, store: &RedisStore) {
+    let stats = {
+        let store = store.clone();
+        move || store.cluster_stats().unwrap_or_default()
+    };
+    let primaries = stats.clone();
+    meter
+        .u64_observable_gauge("larder.store.cluster.primary.available")
+        .with_description("1 while a primary of the Redis Cluster answers, by its address")
+        .with_callback(move |gauge| {
+            for (node, is_available) in primaries().primaries.into_iter().take(MAX_NODE_SERIES) {
+                gauge.observe(u64::from(is_available), &[KeyValue::new("node", node)]);
+            }
+        })
+        .build();
+    let unserved = stats.clone();
+    meter
+        .u64_observable_gauge("larder.store.cluster.unserved_slots")
+        .with_description("Slots of the Redis Cluster without a primary")
+        .with_callback(move |gauge| gauge.observe(unserved().unserved_slots, &[]))
+        .build();
+    let refreshes = stats.clone();
+    meter
+        .u64_observable_counter("larder.store.cluster.refreshes")
+        .with_description("Reads of the map of slots")
+        .with_callback(move |counter| counter.observe(refreshes().refreshes, &[]))
+        .build();
+    meter
+        .u64_observable_counter("larder.store.cluster.redirects")
+        .with_description("Commands that were sent again because a slot was moved, by answer")
+        .with_callback(move |counter| {
+            for (answer, count) in stats().redirects {
+                counter.observe(count, &[KeyValue::new("answer", answer)]);
+            }
+        })
+        .build();
 }
 
 /// Registers the metrics of the embedded store.

@@ -17,6 +17,7 @@ mod ban_logs;
 mod change_checks;
 mod change_feed;
 mod client_tracking;
+mod cluster;
 mod codec;
 mod connection;
 mod corrupt_entries;
@@ -39,6 +40,7 @@ mod pool;
 mod probe;
 mod read_batcher;
 mod request;
+mod router;
 mod script;
 mod script_calls;
 mod script_reply;
@@ -48,19 +50,20 @@ mod stats;
 mod stream;
 mod sweep;
 mod tls_check;
+mod tracked_servers;
 mod watched_namespace;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use redis::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Ban, BanLimits, BanOutcome, Condition, Increment, IncrementOutcome, PutOutcome, Result, Store,
-    Take, TakeOutcome, key_watch::KeyWatchers, near_cache::NearCache,
+    Ban, BanLimits, BanOutcome, Condition, Increment, IncrementOutcome, PutOutcome, ReadOutcome,
+    Result, Store, Take, TakeOutcome, key_watch::KeyWatchers, near_cache::NearCache,
 };
 use crate::changes::ChangeHub;
+use crate::circuit_breaker::ProbeIntervals;
 use crate::model::{
     Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, Version, millis_ceil,
 };
@@ -68,14 +71,16 @@ use announcement::announce_invalidation;
 use ban_logs::BanLogs;
 pub use ban_logs::BanStats;
 use change_checks::ChangeChecks;
+pub use cluster::ClusterStats;
 use corrupt_entries::CorruptEntries;
 pub use endpoint::Endpoint;
 use key_schema::{EntryKeys, KeySchema};
 use near_markers::MarkerReader;
+use pool::Retry;
 pub use pool::{PoolOptions, PoolState};
-use pool::{RedisPool, Retry};
 use read_batcher::{Read, ReadBatcher};
 use request::unexpected;
+use router::{Member, Router};
 use script_calls::add_lifetime;
 use stats::ClosedBuckets;
 use sweep::SweepCounters;
@@ -98,13 +103,16 @@ pub struct RedisOptions {
     pub max_ban_bytes: u64,
     /// The sweep of banned entries.
     pub sweep: SweepOptions,
+    /// Consecutive failures after which a primary of a cluster counts as down; zero for never.
+    pub breaker_threshold: u32,
+    /// Time between two probes of a primary that is down.
+    pub probe_interval: Duration,
 }
 
 /// The store in Redis. Clones share the same connections.
 #[derive(Clone)]
 pub struct RedisStore {
-    endpoint: Endpoint,
-    pool: RedisPool,
+    router: Router,
     schema: Arc<KeySchema>,
     bans: BanLogs,
     reads: ReadBatcher,
@@ -129,70 +137,111 @@ impl RedisStore {
         changes: Arc<ChangeHub>,
         stop: CancellationToken,
     ) -> Result<Self> {
-        use secrecy::ExposeSecret as _;
-        let connect_timeout = options.pool.connect_timeout;
-        let endpoint = Endpoint::new(options.pool.url.expose_secret(), connect_timeout)?;
-        let pool = RedisPool::new(endpoint.clone(), &options.pool, near.clone());
         let schema = Arc::new(KeySchema::new(&options.prefix, options.shards));
-        let corrupt = CorruptEntries::new(pool.clone(), schema.clone());
+        let clock = schema.clock();
+        let router = Router::new(&options.pool, options.breaker_threshold, near.clone(), &clock)?;
+        let corrupt = CorruptEntries::new(router.clone(), schema.clone());
         let lease_watchers = KeyWatchers::default();
         let bans = BanLogs::new(
-            pool.clone(),
+            router.clone(),
             schema.clone(),
             lease_watchers.clone(),
             options.max_ban_bytes,
         );
         let store = Self {
-            reads: ReadBatcher::new(pool.clone(), corrupt.clone(), bans.clone()),
+            reads: ReadBatcher::new(router.clone(), corrupt.clone(), bans.clone()),
             bans,
-            endpoint: endpoint.clone(),
-            pool,
+            router,
             corrupt,
             schema,
             lease_watchers,
             closed_buckets: Arc::default(),
             sweep: Arc::default(),
         };
-        let health = store.pool.health();
-        connection::follow_sentinels(endpoint.clone(), health.clone(), stop.clone());
-        let target = || (endpoint.clone(), connect_timeout);
-        lease_invalidations::spawn(
-            target(),
-            health.clone(),
-            store.schema.clone(),
-            store.lease_watchers.clone(),
-            store.bans.clone(),
-            stop.clone(),
-        );
+        store.follow_servers(options, &stop);
         sweep::spawn(store.clone(), options.sweep, stop.clone());
+        let connect_timeout = options.pool.connect_timeout;
         let markers = MarkerReader {
-            pool: store.pool.clone(),
+            router: store.router.clone(),
             schema: store.schema.clone(),
             bans: store.bans.clone(),
         };
-        near_invalidations::spawn(target(), health.clone(), markers, near.clone(), stop.clone());
+        near_invalidations::spawn(connect_timeout, markers, near.clone(), stop.clone());
         let (schema, bans) = (store.schema.clone(), store.bans.clone());
-        let checks = ChangeChecks::new(store.pool.clone(), schema.clone(), bans, changes.clone());
+        let router = store.router.clone();
+        let checks = ChangeChecks::new(router.clone(), schema.clone(), bans, changes.clone());
         changes.set_source(Arc::new(checks.clone()));
-        let feed = (changes, checks);
-        change_feed::spawn(target(), health.clone(), schema, near, feed, stop);
+        change_feed::spawn(router, connect_timeout, schema, near, (changes, checks), stop);
         Ok(store)
+    }
+
+    /// Follows the leases, and in a cluster its slots and the state of its primaries, until `stop`
+    /// is cancelled.
+    fn follow_servers(&self, options: &RedisOptions, stop: &CancellationToken) {
+        let connect_timeout = options.pool.connect_timeout;
+        let follow_leases = move |store: &Self, member: Member| {
+            let Self { router, schema, lease_watchers, bans, .. } = store.clone();
+            let watchers = lease_watchers;
+            lease_invalidations::follow_server(
+                router,
+                member,
+                connect_timeout,
+                schema,
+                watchers,
+                bans,
+            )
+        };
+        let cluster = match &self.router {
+            Router::One(_, member) => {
+                let (endpoint, health) = (member.endpoint.clone(), member.health.clone());
+                connection::follow_sentinels(endpoint, health, stop.clone());
+                let leases = follow_leases(self, Member::clone(member));
+                tokio::spawn(stop.clone().run_until_cancelled_owned(leases));
+                return;
+            }
+            Router::Cluster(cluster) => cluster.clone(),
+        };
+        tokio::spawn(stop.clone().run_until_cancelled_owned(cluster.clone().follow_slots()));
+        let intervals =
+            ProbeIntervals { closed: CLOCK_SYNC_INTERVAL, open: options.probe_interval };
+        let (store, stopped) = (self.clone(), stop.clone());
+        let each_node = cluster.clone().for_each_node(move |node| {
+            let (store, cluster) = (store.clone(), cluster.clone());
+            let leases = follow_leases(&store, Member::of_node(&node));
+            let gone = node.gone().clone();
+            let tasks = async move {
+                let probes = node.run_probe(intervals, || store.probe_node(&cluster, &node));
+                tokio::join!(probes, gone.run_until_cancelled(leases));
+            };
+            tokio::spawn(stopped.clone().run_until_cancelled_owned(tasks));
+        });
+        tokio::spawn(stop.clone().run_until_cancelled_owned(each_node));
+    }
+
+    /// Whether the store is a cluster.
+    fn is_cluster(&self) -> bool {
+        matches!(self.router, Router::Cluster(_))
+    }
+
+    /// State and counters of the cluster; none without one.
+    pub fn cluster_stats(&self) -> Option<ClusterStats> {
+        self.router.cluster_stats()
     }
 
     /// State and counters of the connection pool.
     pub fn pool_state(&self) -> PoolState {
-        self.pool.state()
+        self.router.state()
     }
 
     /// The number of shards of the replicas that were there first, if it is another one. Then this
     /// replica must not use the store: invalidations of one would not reach the other.
     pub fn subscribe_other_shards(&self) -> tokio::sync::watch::Receiver<Option<u16>> {
-        self.pool.health().other_shards.subscribe()
+        self.router.other_shards().subscribe()
     }
 
     /// Whether no fault of the server lasts, with every change.
     pub fn subscribe_healthy(&self) -> tokio::sync::watch::Receiver<bool> {
-        self.pool.subscribe()
+        self.router.subscribe()
     }
 
     /// Entries that were not what was written.
@@ -212,7 +261,7 @@ impl RedisStore {
 
     /// Name of each fault of Redis, how often it was met, and whether it lasts.
     pub fn faults(&self) -> Vec<(&'static str, u64, bool)> {
-        self.pool.health().faults.state().collect()
+        self.router.faults()
     }
 
     /// Keys and bans for a read of an entry.
@@ -232,7 +281,7 @@ impl RedisStore {
             let mut call = self.call(&script::TOUCH, key, checks.bans(), None);
             add_lifetime(&mut call, lifetime);
             call.arg(&codec::encode_windows(lifetime)).arg(prolongs);
-            let reply = self.pool.run(&script::TOUCH, &call, Retry::Never).await?;
+            let reply = self.router.run(&script::TOUCH, &call, Retry::Never).await?;
             if let Some(reply) = checks.settle(self, key, reply).await? {
                 break reply;
             }
@@ -251,7 +300,7 @@ impl Store for RedisStore {
         self.reads.read(self.read(key)).await
     }
 
-    async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<Option<Entry>>> {
+    async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<ReadOutcome>> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
@@ -292,7 +341,7 @@ impl Store for RedisStore {
         let bans = self.bans.of(key.namespace());
         let mut call = self.call(&script::DELETE, key, &bans, None);
         call.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) }).arg(b"").arg(0);
-        let mut reply = self.pool.run(&script::DELETE, &call, Retry::Idempotent).await?;
+        let mut reply = self.router.run(&script::DELETE, &call, Retry::Idempotent).await?;
         match reply.word.as_str() {
             "EXISTED" => Ok(true),
             "ABSENT" => Ok(false),
@@ -312,7 +361,7 @@ impl Store for RedisStore {
                 .arg(version.as_ref().map_or(&b""[..], |version| version))
                 .arg(u8::from(returns_entry));
             // Sent again, it would not find the entry that it removed the first time.
-            let reply = self.pool.run(&script::DELETE, &call, Retry::Never).await?;
+            let reply = self.router.run(&script::DELETE, &call, Retry::Never).await?;
             if let Some(reply) = checks.settle(self, key, reply).await? {
                 break reply;
             }
@@ -337,14 +386,8 @@ impl Store for RedisStore {
         // Entries without a marker are invalid, and the next write begins a new generation. Unlike
         // replacing the markers, removing them also works when Redis is out of memory, and leaves
         // nothing behind for namespaces that are never used again.
-        let mut unlink = redis::cmd("UNLINK");
-        for marker in self.schema.markers(namespace) {
-            unlink.arg(marker);
-        }
-        match self.pool.query(&unlink, Retry::Idempotent).await? {
-            Value::Int(_) => announce_invalidation(&self.pool, &self.schema, namespace).await,
-            _ => Err(unexpected("UNLINK")),
-        }
+        self.router.unlink(&self.schema.markers(namespace)).await?;
+        announce_invalidation(&self.router, &self.schema, namespace).await
     }
 
     async fn ban(
@@ -375,7 +418,7 @@ impl Store for RedisStore {
                 .arg(&codec::kind_and_flags(Kind::Text))
                 .arg(increment.delta)
                 .arg(increment.initial.map_or_else(String::new, |initial| initial.to_string()));
-            let reply = self.pool.run(&script::INCREMENT, &call, Retry::Never).await?;
+            let reply = self.router.run(&script::INCREMENT, &call, Retry::Never).await?;
             if let Some(reply) = checks.settle(self, key, reply).await? {
                 break reply;
             }
@@ -393,6 +436,6 @@ impl Store for RedisStore {
     }
 
     fn now(&self) -> Timestamp {
-        self.pool.clock().now()
+        self.router.clock().now()
     }
 }

@@ -15,6 +15,8 @@ mod support;
 
 // The commands of the command line that use a running server.
 mod cli;
+// Redis Cluster: slots, redirections, failover, resharding.
+mod cluster;
 // The contract of every call, on all stores.
 mod conformance;
 // Events of the business: rules, CloudEvents, streams.

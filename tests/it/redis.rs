@@ -15,7 +15,7 @@ mod bans;
 // The clock of Redis is set back and forward.
 mod clock_steps;
 // Connections over TCP and TLS, and the documented ACL user.
-mod connections;
+pub(crate) mod connections;
 // Lost, evicted or corrupt data.
 mod data_loss;
 // Cost of InvalidateNamespace in Redis commands.

@@ -4,6 +4,8 @@
 pub(crate) mod batch;
 // Typed helpers around the generated client.
 pub(crate) mod client;
+// A Redis Cluster for one test.
+pub(crate) mod cluster;
 // One server with its store, and the macros that run a test on each store.
 #[macro_use]
 pub(crate) mod env;

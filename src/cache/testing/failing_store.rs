@@ -24,8 +24,9 @@ use crate::{
         AcquireOutcome, AcquireRequest, Backend, Ban, BanLimits, BanOutcome, Condition,
         EntryInspection, EntrySample, ErrorKind, Increment, IncrementOutcome, Inspect, KeyListPart,
         KeyListPosition, KeyListStep, LeaseStatus, LeaseToken, Leases, NamespaceListPart,
-        NamespacePage, NamespaceUsage, PutOutcome, Result, RevalidateOutcome, Revalidation,
-        StatsStore, Store, StoreInfo, Take, TakeOutcome, key_watch::KeyWatch, memory::MemoryStore,
+        NamespacePage, NamespaceUsage, PutOutcome, ReadOutcome, Result, RevalidateOutcome,
+        Revalidation, StatsStore, Store, StoreInfo, Take, TakeOutcome, key_watch::KeyWatch,
+        memory::MemoryStore,
     },
 };
 
@@ -119,7 +120,7 @@ impl Store for FailingStore {
         self.inner.get(key).await
     }
 
-    async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<Option<Entry>>> {
+    async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<ReadOutcome>> {
         self.reads.lock().push(keys.len());
         self.ask().await?;
         self.inner.get_many(keys).await

@@ -274,3 +274,26 @@ fn file_is_rendered_with_its_url_and_without_the_password() {
     std::fs::write(file.path(), "redis://u:other@h:6379/0").unwrap();
     assert_eq!(config.needs_restart(&loaded(&line, &[])), ["store.url_file"]);
 }
+
+#[test]
+fn a_cluster_has_several_hosts_and_one_database() {
+    let url = "redis-cluster://u@h1:7000,h2:7001,[::1]:7002/0?a=b";
+    check(&format!("[store]\nurl = '{url}'"), &[], url);
+    let password = ("REDIS_PASSWORD", "p@");
+    let expected = "redis-cluster://u:p%40@h1:7000,h2:7001,[::1]:7002/0?a=b";
+    check("", &[("REDIS_URL", url), password], expected);
+    let with_user = [("REDIS_URL", "rediss-cluster://h"), ("REDIS_USERNAME", "me"), password];
+    check("", &with_user, "rediss-cluster://me:p%40@h");
+    for (url, problem) in [
+        ("redis-cluster://", "without a host"),
+        ("redis-cluster://h1,,h2", "without a host"),
+        ("redis-cluster://h1:x", "cannot be parsed"),
+        ("redis-cluster://h1,h2/1", "with a database"),
+    ] {
+        let error = try_load(&format!("[store]\nurl = '{url}'"), &[]).unwrap_err().to_string();
+        assert!(error.contains(problem), "{url}: {error}");
+    }
+    let source = "[[event_sources]]\nredis_stream = 's'";
+    let error = try_load(&format!("[store]\nurl = 'redis-cluster://h'\n{source}"), &[]);
+    assert!(error.unwrap_err().to_string().contains("not that of a Redis Cluster"));
+}

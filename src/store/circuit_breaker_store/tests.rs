@@ -66,7 +66,7 @@ impl Store for Arc<ScriptedStore> {
         self.answer(None).await
     }
 
-    async fn get_many(&self, _keys: &[EntryKey]) -> Result<Vec<Option<Entry>>> {
+    async fn get_many(&self, _keys: &[EntryKey]) -> Result<Vec<ReadOutcome>> {
         self.answer(Vec::new()).await
     }
 

@@ -13,8 +13,8 @@ use crate::{
     model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version},
     store::{
         AcquireOutcome, AcquireRequest, Backend, Ban, BanLimits, BanOutcome, Condition, Increment,
-        IncrementOutcome, LeaseStatus, LeaseToken, Leases, PutOutcome, Result, RevalidateOutcome,
-        Revalidation, Store, Take, TakeOutcome, key_watch::KeyWatch,
+        IncrementOutcome, LeaseStatus, LeaseToken, Leases, PutOutcome, ReadOutcome, Result,
+        RevalidateOutcome, Revalidation, Store, Take, TakeOutcome, key_watch::KeyWatch,
     },
 };
 
@@ -68,7 +68,7 @@ impl Store for NearCacheStore {
         Ok(entry)
     }
 
-    async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<Option<Entry>>> {
+    async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<ReadOutcome>> {
         let tables: Vec<_> =
             keys.iter().map(|key| self.near_cache.table(key.namespace())).collect();
         let reservations: Vec<_> = tables
@@ -78,10 +78,10 @@ impl Store for NearCacheStore {
             .collect();
         let entries = self.inner.get_many(keys).await?;
         let now = self.inner.now();
-        reservations
-            .into_iter()
-            .zip(&entries)
-            .for_each(|(reservation, entry)| insert(reservation, entry.as_ref(), now));
+        reservations.into_iter().zip(&entries).for_each(|(reservation, entry)| {
+            let entry = entry.as_ref().ok().and_then(Option::as_ref);
+            insert(reservation, entry, now);
+        });
         Ok(entries)
     }
 

@@ -1,19 +1,15 @@
 //! The announcement that a namespace was invalidated. The removal of its markers is announced by
 //! Redis itself, but not if there are none.
 
-use super::{
-    key_schema::KeySchema,
-    pool::{RedisPool, Retry},
-    script::ANNOUNCE,
-};
+use super::{key_schema::KeySchema, pool::Retry, router::Router, script::ANNOUNCE};
 use crate::{model::Namespace, store::Result};
 
 /// Announces to the watches of a namespace, in all replicas, that all of its entries are invalid.
 pub(super) async fn announce_invalidation(
-    pool: &RedisPool,
+    router: &Router,
     schema: &KeySchema,
     namespace: &Namespace,
 ) -> Result<()> {
     let call = ANNOUNCE.call(&[schema.invalidation(namespace)]);
-    pool.eval(&ANNOUNCE, &call, Retry::Idempotent).await.map(|_| ())
+    router.eval(&ANNOUNCE, &call, Retry::Idempotent).await.map(|_| ())
 }

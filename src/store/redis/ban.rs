@@ -77,7 +77,7 @@ impl RedisStore {
                 }
                 _ => return Err(unexpected("append_ban.lua")),
             }
-            attempts.again(self.pool.timeout()).await?;
+            attempts.again(self.router.timeout()).await?;
         }
     }
 
@@ -105,6 +105,6 @@ impl RedisStore {
             call.arg(glob.as_str());
         }
         // A ban that is applied twice is only younger.
-        self.pool.run(&APPEND_BAN, &call, Retry::Idempotent).await
+        self.router.run(&APPEND_BAN, &call, Retry::Idempotent).await
     }
 }

@@ -57,11 +57,11 @@ impl EntryChecks {
     ) -> Result<Option<ScriptReply>> {
         match reply.word.as_str() {
             "CHECK" => {
-                self.attempts.again(store.pool.timeout()).await?;
+                self.attempts.again(store.router.timeout()).await?;
                 Box::pin(store.settle(&self.bans, key, &mut reply)).await?;
             }
             "POSITION" => {
-                self.attempts.again(store.pool.timeout()).await?;
+                self.attempts.again(store.router.timeout()).await?;
                 Box::pin(store.settle_position(&self.bans, key, &mut reply)).await?;
             }
             _ => return Ok(Some(reply)),
@@ -95,7 +95,7 @@ impl FillChecks {
             let settled = self.entry.settle(store, key, reply).await?;
             return Ok(settled.map_or(FillStep::Again, FillStep::Done));
         }
-        self.entry.attempts.again(store.pool.timeout()).await?;
+        self.entry.attempts.again(store.router.timeout()).await?;
         let (marker, granted_at): (Vec<u8>, Vec<u8>) = (reply.next()?, reply.next()?);
         self.granted_at = Position::from(granted_at.as_slice());
         self.until = Position::of_marker(&marker);
@@ -163,7 +163,7 @@ impl RedisStore {
             call.arg(&marker);
         }
         call.arg(&head);
-        self.pool.run(script, &call, Retry::Idempotent).await.map(|_| ())
+        self.router.run(script, &call, Retry::Idempotent).await.map(|_| ())
     }
 
     /// Reads the log up to the marker, and moves the marker to the newest ban.

@@ -32,16 +32,16 @@ use tokio::{sync::Mutex, time::Instant};
 use super::{
     attempts::Attempts,
     ban_log::LogPart,
-    connection::PoolHealth,
     key_schema::{KeySchema, ParsedKey},
     marker::{GENERATION_BYTES, Position},
-    pool::{RedisPool, Retry},
+    pool::Retry,
     request::unexpected,
+    router::Router,
     script::{READ_BANS, Script},
 };
 use crate::{
     model::{Namespace, Timestamp},
-    store::{Error, Result, key_watch::KeyWatchers},
+    store::{Error, ErrorKind, Result, key_watch::KeyWatchers},
 };
 pub(super) use checks::Candidate;
 pub(super) use known::Asked;
@@ -59,7 +59,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) struct BanLogs(Arc<Shared>);
 
 struct Shared {
-    pool: RedisPool,
+    router: Router,
     schema: Arc<KeySchema>,
     lease_watchers: KeyWatchers,
     memory: MemoryAccount,
@@ -114,13 +114,13 @@ impl BanLogs {
     /// Keeps at most `max_bytes` of bans in memory. Notifies the watches of leases that a pattern
     /// bans.
     pub(super) fn new(
-        pool: RedisPool,
+        router: Router,
         schema: Arc<KeySchema>,
         lease_watchers: KeyWatchers,
         max_bytes: u64,
     ) -> Self {
         Self(Arc::new(Shared {
-            pool,
+            router,
             schema,
             lease_watchers,
             memory: MemoryAccount::new(max_bytes),
@@ -187,11 +187,7 @@ impl BanLogs {
     /// Changes whenever the logs must be read again.
     #[inline]
     pub(super) fn epoch(&self) -> u64 {
-        self.health().ban_epoch()
-    }
-
-    fn health(&self) -> &PoolHealth {
-        self.0.pool.health()
+        self.0.router.ban_epoch()
     }
 
     /// Whether a marker is that of the newest known ban, so that an entry with the same position is
@@ -297,7 +293,14 @@ impl BanLogs {
             };
             let mut call = self.log_call(&READ_BANS, &bans.namespace);
             call.arg(&asked.head.encode());
-            let mut reply = self.0.pool.run(&READ_BANS, &call, Retry::Idempotent).await?;
+            let mut reply = match self.0.router.run(&READ_BANS, &call, Retry::Idempotent).await {
+                Err(error) if error.kind == ErrorKind::PartUnavailable => {
+                    let is_kept = self.keep_known(bans, asked);
+                    let is_enough = is_kept && is_enough(&bans.known.read(), epoch);
+                    return if is_enough { Ok(()) } else { Err(error) };
+                }
+                reply => reply?,
+            };
             match reply.word.as_str() {
                 "LOG" => {
                     let part = LogPart::parse(&mut reply)?;
@@ -315,8 +318,24 @@ impl BanLogs {
                 "DAMAGED" => self.end_generations(bans, reply.next()?, 0, Duration::ZERO).await?,
                 _ => return Err(unexpected("read_bans.lua")),
             }
-            attempts.again(self.0.pool.timeout()).await?;
+            attempts.again(self.0.router.timeout()).await?;
         }
+    }
+
+    /// Keeps the copy of a log whose primary is away, if no other primary has changed since it was
+    /// read. Then no marker was set back, so that the markers show whether there are newer bans;
+    /// there can be none without the log. Returns false otherwise.
+    #[cold]
+    fn keep_known(&self, bans: &NamespaceBans, asked: Asked) -> bool {
+        let mut known = bans.known.write();
+        if known.epoch.is_none() || !self.0.router.is_unchanged_since(known.asked_at) {
+            return false;
+        }
+        known.epoch = Some(asked.epoch);
+        let has_none = known.log.head().sequence == 0;
+        let without_bans_in = if has_none { asked.epoch + 1 } else { 0 };
+        bans.without_bans_in.store(without_bans_in, Ordering::Release);
+        true
     }
 
     /// State of the copy, for a request for the rest of the log.
@@ -351,12 +370,12 @@ impl BanLogs {
     }
 
     fn add_times(&self, call: &mut redis::Cmd) {
-        let pool = &self.0.pool;
-        call.arg(pool.not_after().0).arg(b"").arg(pool.clock().ahead_ms());
+        let router = &self.0.router;
+        call.arg(router.not_after().0).arg(b"").arg(router.clock().ahead_ms());
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        self.0.pool.clock().now()
+        self.0.router.clock().now()
     }
 
     /// The key in the name of an entry.

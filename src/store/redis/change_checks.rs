@@ -10,8 +10,8 @@ use super::{
     ban_logs::BanLogs,
     key_schema::KeySchema,
     marker::Position,
-    pool::{RedisPool, Retry},
-    request::unexpected,
+    pool::Retry,
+    router::Router,
     script::READ_BANS,
     watched_namespace::{News, Reading, WatchedNamespace},
 };
@@ -39,7 +39,7 @@ pub(super) struct AnnouncedNews {
 /// Reads markers and bans, and publishes the invalidations.
 #[derive(Clone)]
 pub(super) struct ChangeChecks {
-    pool: RedisPool,
+    router: Router,
     schema: Arc<KeySchema>,
     bans: BanLogs,
     hub: Arc<ChangeHub>,
@@ -47,12 +47,12 @@ pub(super) struct ChangeChecks {
 
 impl ChangeChecks {
     pub(super) fn new(
-        pool: RedisPool,
+        router: Router,
         schema: Arc<KeySchema>,
         bans: BanLogs,
         hub: Arc<ChangeHub>,
     ) -> Self {
-        Self { pool, schema, bans, hub }
+        Self { router, schema, bans, hub }
     }
 
     /// The state in Redis now. Changes of it are announced already.
@@ -91,7 +91,7 @@ impl ChangeChecks {
     }
 
     fn set_proof(&self, namespace: &Namespace, watched: &WatchedNamespace) {
-        let server = self.pool.health().server().process_id();
+        let server = self.router.process_id();
         self.hub.set_proof(namespace, watched.proof(server));
     }
 
@@ -100,17 +100,13 @@ impl ChangeChecks {
         Ok(WatchedNamespace::new(self.read(namespace, markers).await?))
     }
 
-    /// Reads markers and the head of the log at one moment.
+    /// Reads markers and the head of the log. Each change of them is announced, so that they need
+    /// not be read at one moment.
     async fn read(&self, namespace: &Namespace, markers: Vec<(usize, String)>) -> Result<Reading> {
         let [head, ..] = self.schema.ban_log(namespace);
-        let mut mget = redis::cmd("MGET");
-        for (_, name) in &markers {
-            mget.arg(name);
-        }
-        mget.arg(head);
-        let Value::Array(mut values) = self.pool.query(&mget, Retry::Idempotent).await? else {
-            return Err(unexpected("MGET"));
-        };
+        let mut names: Vec<&str> = markers.iter().map(|(_, name)| name.as_str()).collect();
+        names.push(&head);
+        let mut values = self.router.mget(&names).await?;
         let bytes = |value: Value| match value {
             Value::BulkString(bytes) => Some(bytes),
             _ => None,
@@ -132,7 +128,7 @@ impl ChangeChecks {
         }
         let mut call = self.bans.log_call(&READ_BANS, namespace);
         call.arg(&since.encode());
-        let mut reply = self.pool.run(&READ_BANS, &call, Retry::Idempotent).await?;
+        let mut reply = self.router.run(&READ_BANS, &call, Retry::Idempotent).await?;
         if reply.word != "LOG" {
             return Ok(None);
         }
@@ -152,7 +148,7 @@ impl ChangeChecks {
 impl MissedChanges for ChangeChecks {
     async fn missed(&self, namespace: &Namespace, proof: &Proof) -> Option<Vec<PublishedChange>> {
         let watched = self.read_all(namespace).await.ok()?;
-        let server = self.pool.health().server().process_id();
+        let server = self.router.process_id();
         let since = watched.published_at(proof, server)?;
         self.bans_since(namespace, since, watched.head()).await.ok()?
     }

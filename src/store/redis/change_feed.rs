@@ -24,14 +24,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     announced_changes::{Announced, Watched},
     change_checks::ChangeChecks,
-    client_tracking::{self, ClientTracking, Invalidation},
-    connection::PoolHealth,
-    endpoint::Endpoint,
+    client_tracking::{self, Invalidation},
     fault::Fault,
     key_schema::KeySchema,
     missing_commands::OptionalCommand,
-    near_invalidations::heartbeat,
     outage_log::{Outage, OutageLog},
+    router::Router,
+    tracked_servers::TrackedServers,
 };
 use crate::{
     changes::{ChangeHub, ResetReason},
@@ -56,9 +55,8 @@ const MAX_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Follows Redis for the watches.
 pub(super) struct ChangeFeed {
-    endpoint: Endpoint,
+    router: Router,
     connect_timeout: Duration,
-    health: Arc<PoolHealth>,
     schema: Arc<KeySchema>,
     near: Arc<NearCache>,
     hub: Arc<ChangeHub>,
@@ -76,15 +74,15 @@ type Followed<T> = std::result::Result<T, FeedEnd>;
 
 /// Follows Redis until `stop` is cancelled.
 pub(super) fn spawn(
-    (endpoint, connect_timeout): (Endpoint, Duration),
-    health: Arc<PoolHealth>,
+    router: Router,
+    connect_timeout: Duration,
     schema: Arc<KeySchema>,
     near: Arc<NearCache>,
     (hub, checks): (Arc<ChangeHub>, ChangeChecks),
     stop: CancellationToken,
 ) {
     let outage = OutageLog::new(Outage::Watches);
-    let feed = ChangeFeed { endpoint, connect_timeout, health, schema, near, hub, checks, outage };
+    let feed = ChangeFeed { router, connect_timeout, schema, near, hub, checks, outage };
     tokio::spawn(stop.run_until_cancelled_owned(feed.run()));
 }
 
@@ -112,11 +110,10 @@ impl ChangeFeed {
                 pauses = client_tracking::pauses();
             }
             if redis_error(&error).is_some_and(client_tracking::is_unsupported) {
-                let missing = &self.health.missing;
-                missing.refused(OptionalCommand::ClientTracking);
+                self.router.refused(OptionalCommand::ClientTracking);
                 // Each new watch gets a reset as well.
                 tokio::select! {
-                    () = missing.has(OptionalCommand::ClientTracking) => {}
+                    () = self.router.all_have(OptionalCommand::ClientTracking) => {}
                     changed = wanted.changed() => {
                         if changed.is_err() {
                             return;
@@ -126,7 +123,7 @@ impl ChangeFeed {
                 continue;
             }
             let cause = ErrorChain(&error).to_string();
-            self.outage.failed_beside(self.health.outage(), Fault::of_store(&error), cause);
+            self.router.failed_beside(&self.outage, Fault::of_store(&error), cause);
             sleep(pauses.next().unwrap_or_default()).await;
         }
     }
@@ -161,7 +158,7 @@ impl ChangeFeed {
         prefixes
     }
 
-    async fn open(&self, scope: &[String], announced: &Arc<Announced>) -> Followed<ClientTracking> {
+    async fn open(&self, scope: &[String], announced: &Arc<Announced>) -> Followed<TrackedServers> {
         let on_invalidation = {
             let (schema, near, hub) = (self.schema.clone(), self.near.clone(), self.hub.clone());
             let announced = announced.clone();
@@ -169,11 +166,9 @@ impl ChangeFeed {
                 announced.on_invalidation(&schema, &near, &hub, invalidation);
             }
         };
-        let timeout = self.connect_timeout;
-        let opening = ClientTracking::open(&self.endpoint, timeout, scope, on_invalidation);
-        let tracking = opening.await.map_err(|error| FeedEnd::unavailable(error.into()))?;
-        self.health.meet(tracking.server());
-        Ok(tracking)
+        let opened =
+            TrackedServers::open(&self.router, self.connect_timeout, scope, on_invalidation);
+        opened.await.map_err(|error| FeedEnd::unavailable(error.into()))
     }
 
     /// Follows the set of watched namespaces.
@@ -183,7 +178,7 @@ impl ChangeFeed {
         mut scope: Vec<String>,
         announced: &Arc<Announced>,
         watched: &Watched,
-        current: &ArcSwap<ClientTracking>,
+        current: &ArcSwap<TrackedServers>,
         has_followed: &mut bool,
     ) -> Followed<()> {
         loop {
@@ -256,7 +251,7 @@ impl ChangeFeed {
     }
 
     /// Sends heartbeats on the connection in use.
-    async fn send_heartbeats(&self, current: &ArcSwap<ClientTracking>) -> Followed<()> {
+    async fn send_heartbeats(&self, current: &ArcSwap<TrackedServers>) -> Followed<()> {
         let max_delay = self.hub.options().max_delay;
         let interval = (max_delay / HEARTBEATS_PER_DELAY).min(MAX_HEARTBEAT_INTERVAL);
         let limit = max_delay / 2;
@@ -276,6 +271,10 @@ impl ChangeFeed {
                     let error = RedisError::from((ErrorKind::Io, "the connection ended"));
                     return Err(FeedEnd::lost(error.into()));
                 }
+                () = self.router.members_changed(tracking.version) => {
+                    let error = (ErrorKind::Client, "the primaries of the cluster have changed");
+                    return Err(FeedEnd::lost(RedisError::from(error).into()));
+                }
                 () = sleep_until(sent_at + interval) => {}
             }
         }
@@ -283,13 +282,12 @@ impl ChangeFeed {
 
     /// Sends a heartbeat, and returns when it was sent: all that was announced before has been
     /// published, or is about to be read.
-    fn beat(&self, tracking: &ClientTracking) -> impl Future<Output = Followed<Instant>> {
+    fn beat(&self, tracking: &TrackedServers) -> impl Future<Output = Followed<Instant>> {
         let sent_at = Instant::now();
         async move {
-            let beat = heartbeat(tracking).await;
+            let beat = tracking.beat().await;
             beat.map_err(|error| FeedEnd::lost(error.into()))?;
-            let on_heartbeat = || self.hub.on_heartbeat(sent_at);
-            if self.health.server().while_current(tracking.server(), on_heartbeat) {
+            if tracking.while_current(|| self.hub.on_heartbeat(sent_at)) {
                 return Ok(sent_at);
             }
             let error = (ErrorKind::Client, "entries are read from another server");

@@ -53,7 +53,7 @@ pub(super) struct PoolHealth {
     /// Connections of earlier epochs are not used any more.
     epoch: AtomicU64,
     /// Epoch of the cached ban logs: logs of an earlier epoch are read again.
-    ban_epoch: AtomicU64,
+    ban_epoch: Arc<AtomicU64>,
     created: AtomicU64,
     failed: AtomicU64,
     resent: AtomicU64,
@@ -113,7 +113,7 @@ impl PoolHealth {
             faults: FaultLog::new(),
             missing: MissingCommands::new(),
             epoch: AtomicU64::new(0),
-            ban_epoch: AtomicU64::new(0),
+            ban_epoch: Arc::default(),
             created: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             resent: AtomicU64::new(0),
@@ -121,6 +121,17 @@ impl PoolHealth {
             server,
             verifies_role,
             other_shards: watch::Sender::new(None),
+        }
+    }
+
+    /// State of the connections to a node of a cluster, whose nodes share the epoch of the cached
+    /// ban logs.
+    pub(super) fn of_node(server: ServerIdentity, ban_epoch: Arc<AtomicU64>, node: &str) -> Self {
+        Self {
+            faults: FaultLog::of_node(node.to_owned()),
+            outage: OutageLog::of_node(Outage::Connections, node.to_owned()),
+            ban_epoch,
+            ..Self::new(server, false)
         }
     }
 

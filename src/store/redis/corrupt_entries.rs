@@ -13,10 +13,7 @@ use repeated_events::LogInterval;
 use tokio::sync::Semaphore;
 
 use super::{
-    codec::CorruptEntry,
-    key_schema::KeySchema,
-    pool::{RedisPool, Retry},
-    script::DROP_CORRUPT,
+    codec::CorruptEntry, key_schema::KeySchema, pool::Retry, router::Router, script::DROP_CORRUPT,
 };
 use crate::store::Result;
 
@@ -28,7 +25,7 @@ const MAX_REMOVALS: usize = 8;
 /// Receives the corrupt entries of a store. Clones share the counts.
 #[derive(Clone)]
 pub(super) struct CorruptEntries {
-    pool: RedisPool,
+    router: Router,
     schema: Arc<KeySchema>,
     shared: Arc<Shared>,
 }
@@ -42,13 +39,13 @@ struct Shared {
 // === impl CorruptEntries ===
 
 impl CorruptEntries {
-    pub(super) fn new(pool: RedisPool, schema: Arc<KeySchema>) -> Self {
+    pub(super) fn new(router: Router, schema: Arc<KeySchema>) -> Self {
         let shared = Shared {
             count: AtomicU64::new(0),
             removals: Arc::new(Semaphore::new(MAX_REMOVALS)),
             log: Mutex::new(LogInterval::new(LOG_INTERVAL)),
         };
-        Self { pool, schema, shared: Arc::new(shared) }
+        Self { router, schema, shared: Arc::new(shared) }
     }
 
     /// Corrupt entries so far.
@@ -92,6 +89,6 @@ impl CorruptEntries {
     async fn remove(&self, name: &[u8], entry: &CorruptEntry) -> Result<()> {
         let mut call = DROP_CORRUPT.call(&[name]);
         call.arg(&entry.header[..]);
-        self.pool.eval(&DROP_CORRUPT, &call, Retry::Idempotent).await.map(|_| ())
+        self.router.eval(&DROP_CORRUPT, &call, Retry::Idempotent).await.map(|_| ())
     }
 }

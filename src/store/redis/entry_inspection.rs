@@ -30,7 +30,7 @@ impl RedisStore {
         let mut reads = redis::pipe();
         reads.cmd("MGET").arg(&marker_name).arg(&entry).arg(&lease);
         reads.cmd("MEMORY").arg("USAGE").arg(&entry).cmd("PTTL").arg(&lease);
-        let answers = self.pool.query_each(&reads, &mut None).await?;
+        let answers = self.router.query_each(&reads).await?;
         let mut answers = answers.into_iter();
         let Some(Value::Array(values)) = answers.next() else {
             return Err(unexpected("MGET"));

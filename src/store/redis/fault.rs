@@ -85,8 +85,8 @@ macro_rules! faults {
     };
 }
 
-const CLUSTER: &str =
-    "the server is a node of a Redis Cluster: use a server or a proxy that serves all keys";
+const CLUSTER: &str = "the server is a node of a Redis Cluster: write redis-cluster:// in \
+                       store.url instead of redis://, or rediss-cluster:// instead of rediss://";
 const PRIMARY: &str = "the server is a replica: store.url must lead to the primary; after a \
     failover by sentinels, new connections do so within seconds";
 
@@ -115,6 +115,9 @@ faults! {
         "the server is a replica without a link to its primary: check the failover";
     ClusterDown: "cluster_down", Outage, Probe, true,
         "check the state of the Redis Cluster";
+    NotCluster: "not_cluster", Outage, Probe, true,
+        "store.url begins with redis-cluster://, and the server is not a node of a Redis Cluster: \
+         write redis:// or rediss://";
     TryAgain: "try_again", Outage, Quiet, false,
         "a slot of the Redis Cluster is being moved";
     Busy: "busy", Outage, Probe, false,
@@ -265,11 +268,13 @@ impl Fault {
 
     /// The fault by the words of an error without a code of its own: `ERR`, and a script's error.
     fn of_detail(detail: &str) -> Self {
-        const WORDS: [(&str, Fault); 19] = [
+        const WORDS: [(&str, Fault); 21] = [
             // Before the words of the errors that they repeat.
             ("no sentinel of store.url", Fault::NoSentinel),
             ("the sentinels have no service", Fault::UnknownService),
             ("is down for the sentinels", Fault::PrimaryDown),
+            ("cluster support disabled", Fault::NotCluster),
+            ("non local key", Fault::TryAgain),
             ("the server takes no writes", Fault::ReadOnly),
             ("speak TLS", Fault::Tls),
             ("speaks TLS", Fault::Tls),

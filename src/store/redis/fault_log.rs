@@ -22,6 +22,8 @@ const QUIET_TIME: Duration = Duration::from_secs(60);
 /// full probe, which uses all commands that operations need, succeeds.
 #[derive(Debug)]
 pub(super) struct FaultLog {
+    /// The node of a cluster; none for the only server.
+    node: Option<String>,
     slots: Box<[Slot]>,
     /// Whether no fault lasts that affects the health of the store.
     healthy: watch::Sender<bool>,
@@ -43,7 +45,12 @@ struct Slot {
 impl FaultLog {
     pub(super) fn new() -> Self {
         let slots = Fault::ALL.iter().map(|_| Slot::default()).collect();
-        Self { slots, healthy: watch::Sender::new(true) }
+        Self { node: None, slots, healthy: watch::Sender::new(true) }
+    }
+
+    /// The faults of a node of a cluster.
+    pub(super) fn of_node(node: String) -> Self {
+        Self { node: Some(node), ..Self::new() }
     }
 
     /// Reports that an operation or a probe met a fault, with the server's words.
@@ -55,20 +62,20 @@ impl FaultLog {
             return;
         }
         *slot.words.lock() = words.to_string();
-        let row = fault.row();
+        let (row, node) = (fault.row(), self.node.as_deref());
         let Some(Summary { count, seconds }) = slot.event.lock().occurred() else { return };
         if count == 1 {
             let ended_at = *slot.ended_at.lock();
             let is_repeated = ended_at.is_some_and(|ended| ended.elapsed() < QUIET_TIME);
             slot.is_repeated.store(is_repeated, Ordering::Relaxed);
             tracing::warn!(
-                fault = row.name, meaning = ?row.meaning, error = %words, remedy = row.remedy,
+                node, fault = row.name, meaning = ?row.meaning, error = %words, remedy = row.remedy,
                 "Redis answers with an error"
             );
             self.update_health();
         } else {
             tracing::warn!(
-                fault = row.name, meaning = ?row.meaning, error = %words, remedy = row.remedy,
+                node, fault = row.name, meaning = ?row.meaning, error = %words, remedy = row.remedy,
                 count, seconds, "Redis still answers with an error"
             );
         }
@@ -90,8 +97,14 @@ impl FaultLog {
             let ended = slot.event.lock().ended_if(has_ended);
             if let Some(Summary { count, seconds }) = ended {
                 *slot.ended_at.lock() = Some(Instant::now());
-                let fault = fault.row().name;
-                tracing::info!(fault, count, seconds, "Redis no longer answers with an error");
+                let (fault, node) = (fault.row().name, self.node.as_deref());
+                tracing::info!(
+                    node,
+                    fault,
+                    count,
+                    seconds,
+                    "Redis no longer answers with an error"
+                );
             }
         }
         self.update_health();

@@ -3,7 +3,7 @@
 
 use redis::Value;
 
-use super::{RedisStore, pool::Retry};
+use super::RedisStore;
 use crate::{
     model::Namespace,
     stats::hot_keys::{HotKeyBucket, HotKeyCounts, HotKeyRange},
@@ -38,7 +38,7 @@ impl RedisStore {
                 writes.cmd("HSET").arg(&name).arg(&field).arg(text);
                 writes.cmd("PEXPIRE").arg(&name).arg(bucket.window.retention_ms());
             }
-            self.pool.query_all(&writes, Retry::Idempotent).await?;
+            self.router.query_all(&writes).await?;
         }
         Ok(())
     }
@@ -56,7 +56,7 @@ impl RedisStore {
             names.iter().for_each(|name| {
                 reads.hgetall(name);
             });
-            for hash in self.pool.query_all(&reads, Retry::Idempotent).await? {
+            for hash in self.router.query_all(&reads).await? {
                 found.extend(counts_in(hash)?);
                 tokio::task::yield_now().await;
             }

@@ -1,4 +1,7 @@
 //! Listing the keys of a namespace: SCAN with a pattern, and the headers of what it finds.
+//!
+//! The primaries of a cluster are visited one after another. Keys whose slots are moved meanwhile
+//! may be listed twice, or not at all.
 
 use std::collections::HashMap;
 
@@ -46,7 +49,7 @@ impl RedisStore {
             for Listed { name, .. } in &listed {
                 reads.cmd("STRLEN").arg(name);
             }
-            let lengths = self.pool.query_each(&reads, &mut None).await?;
+            let lengths = self.router.query_each(&reads).await?;
             for (Listed { key, header, .. }, length) in listed.iter().zip(lengths) {
                 if let Value::Int(length) = length
                     && let Some(value_at) = codec::value_offset(header)
@@ -70,45 +73,51 @@ impl RedisStore {
         &self,
         position: KeyListPosition,
     ) -> Result<NamespaceListPart> {
-        self.check_scan()?;
-        let origin = self.pool.health().server().process_id();
-        let mut scan = redis::cmd("SCAN");
-        scan.arg(position.cursor_of(origin))
-            .arg("MATCH")
-            .arg(self.schema.marker_pattern())
-            .arg("COUNT")
-            .arg(KeyListStep::MAX_VISITS);
-        let (cursor, names): (u64, Vec<Vec<u8>>) =
-            parse(self.pool.query(&scan, Retry::Idempotent).await?)?;
+        let pattern = self.schema.marker_pattern();
+        let (names, next) = self.scan_part(position, &pattern, KeyListStep::MAX_VISITS).await?;
         let namespaces = names.iter().filter_map(|name| match self.schema.parse(name)? {
             ParsedKey::Marker { namespace, .. } => Namespace::new(namespace).ok(),
             ParsedKey::Entry { .. } => None,
         });
-        let next = (cursor != 0).then_some(KeyListPosition { origin, cursor });
         Ok(NamespaceListPart { namespaces: namespaces.collect(), next })
     }
 
-    /// Fails if the server does not have SCAN.
-    fn check_scan(&self) -> Result<()> {
-        if self.pool.health().missing.lacks(OptionalCommand::Scan) {
+    /// Sends one SCAN to the server of the position. A listing visits one server after another.
+    async fn scan_part(
+        &self,
+        position: KeyListPosition,
+        pattern: &str,
+        visits: usize,
+    ) -> Result<(Vec<Vec<u8>>, Option<KeyListPosition>)> {
+        let servers = self.router.servers();
+        // The cursors of another process have another meaning: the listing begins again, as it must
+        // not miss a key.
+        let found = servers.iter().position(|server| server.id() == position.origin);
+        let at = found.unwrap_or(0);
+        let Some(server) = servers.get(at) else { return Err(ErrorKind::Unreachable.into()) };
+        if server.pool.health().missing.lacks(OptionalCommand::Scan) {
             return Err(Error::new(ErrorKind::Refused, "Redis does not have SCAN"));
         }
-        Ok(())
+        let origin = server.id();
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(position.cursor_of(origin))
+            .arg("MATCH")
+            .arg(pattern)
+            .arg("COUNT")
+            .arg(visits.clamp(1, KeyListStep::MAX_VISITS));
+        let (cursor, names): (u64, Vec<Vec<u8>>) =
+            parse(self.router.query_server(server, &scan).await?)?;
+        let next = match (cursor, servers.get(at + 1)) {
+            (0, None) => None,
+            (0, Some(next)) => Some(KeyListPosition { origin: next.id(), cursor: 0 }),
+            _ => Some(KeyListPosition { origin, cursor }),
+        };
+        Ok((names, next))
     }
 
     async fn scan(&self, step: &KeyListStep) -> Result<(Vec<Listed>, Option<KeyListPosition>)> {
-        // The cursors of another process have another meaning: the listing begins again, as it must
-        // not miss a key.
-        self.check_scan()?;
-        let origin = self.pool.health().server().process_id();
-        let mut scan = redis::cmd("SCAN");
-        scan.arg(step.position.cursor_of(origin))
-            .arg("MATCH")
-            .arg(self.schema.entry_pattern(&step.namespace))
-            .arg("COUNT")
-            .arg(step.visits.clamp(1, KeyListStep::MAX_VISITS));
-        let (cursor, names): (u64, Vec<Vec<u8>>) =
-            parse(self.pool.query(&scan, Retry::Idempotent).await?)?;
+        let pattern = self.schema.entry_pattern(&step.namespace);
+        let (names, next) = self.scan_part(step.position, &pattern, step.visits).await?;
         let keys = names.iter().filter_map(|name| match self.schema.parse(name)? {
             ParsedKey::Entry { namespace, key, digest } if step.selects(key) => {
                 EntryKey::restored(namespace, key, digest)
@@ -117,7 +126,7 @@ impl RedisStore {
         });
         let keys = keys.filter(|key| *key.namespace() == step.namespace).collect();
         let listed = self.current(keys).await?;
-        Ok((listed, (cursor != 0).then_some(KeyListPosition { origin, cursor })))
+        Ok((listed, next))
     }
 
     /// Keeps the keys whose entries belong to the current generation and are not banned.
@@ -139,7 +148,7 @@ impl RedisStore {
             // Values may be large.
             reads.cmd("GETRANGE").arg(&name.entry).arg(0).arg(codec::MAX_HEADER_BYTES - 1);
         }
-        let answers = self.pool.query_each(&reads, &mut None).await?;
+        let answers = self.router.query_each(&reads).await?;
         let (markers, headers) = answers.split_at_checked(indices.len()).unwrap_or_default();
         let mut current = Vec::with_capacity(keys.len());
         for ((key, name), header) in keys.iter().zip(&names).zip(headers) {
@@ -171,7 +180,7 @@ impl RedisStore {
         }
         let mut read = redis::cmd("GETRANGE");
         read.arg(&name.entry).arg(0).arg(value_at - 1);
-        let Value::BulkString(head) = self.pool.query(&read, Retry::Idempotent).await? else {
+        let Value::BulkString(head) = self.router.query(&read, Retry::Idempotent).await? else {
             return Ok(false);
         };
         // It may have been written again since.

@@ -11,7 +11,8 @@
 //! <prefix>:l:{<namespace>:<shard>}:k:<key>             lease (or :p:<digest>:<key>)
 //! <prefix>:w:{<namespace>:<shard>}:<number>            large entry before it is stored
 //! <prefix>:{stats}:...                                 the fleet's counters
-//! <prefix>:{probe}:1 and :2                            keys of the full probe
+//! <prefix>:{probe}:1 and :2                            keys of the full probe; in a cluster
+//!                                                      {probe:<number>}
 //! <prefix>:{sweep}                                     the replica that sweeps, for a time
 //! <prefix>:{clock}                                     what the replicas agree on about the clock
 //! ```
@@ -167,6 +168,11 @@ impl KeySchema {
     /// The keys of the full probe.
     pub(super) fn probe(&self) -> [String; 2] {
         [1, 2].map(|number| format!("{}:{{probe}}:{number}", self.prefix))
+    }
+
+    /// As [`Self::probe`], in another slot for each `tag`.
+    pub(super) fn probe_with(&self, tag: u32) -> [String; 2] {
+        [1, 2].map(|number| format!("{}:{{probe:{tag}}}:{number}", self.prefix))
     }
 
     /// The prefix of all entries and markers of a namespace.

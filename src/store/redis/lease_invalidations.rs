@@ -9,7 +9,6 @@
 use std::{sync::Arc, time::Duration};
 
 use redis::RedisResult;
-use tokio_util::sync::CancellationToken;
 
 use super::{
     ban_logs::BanLogs,
@@ -20,48 +19,46 @@ use super::{
     key_schema::KeySchema,
     missing_commands::OptionalCommand,
     outage_log::{Outage, OutageLog},
+    router::{Member, Router},
 };
 use crate::store::key_watch::KeyWatchers;
 
 /// Interval of the checks that the server still answers.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Notifies the watches of leases, and the logs of bans, until `stop` is cancelled.
-pub(super) fn spawn(
-    (endpoint, connect_timeout): (Endpoint, Duration),
-    health: Arc<PoolHealth>,
+/// Notifies the watches of leases, and the logs of bans, of what one server announces, for as long
+/// as the future is polled.
+pub(super) async fn follow_server(
+    router: Router,
+    Member { endpoint, health, .. }: Member,
+    connect_timeout: Duration,
     schema: Arc<KeySchema>,
     watchers: KeyWatchers,
     bans: BanLogs,
-    stop: CancellationToken,
 ) {
-    tokio::spawn(stop.run_until_cancelled_owned(async move {
-        let mut pauses = client_tracking::pauses();
-        let outage = OutageLog::new(Outage::Leases);
-        loop {
-            let follow =
-                follow(&endpoint, connect_timeout, (&health, &outage), &schema, &watchers, &bans);
-            match follow.await {
-                Ok(is_lost) => {
-                    pauses = client_tracking::pauses();
-                    if is_lost {
-                        // The fault may affect the other connections as well.
-                        health.retire_all();
-                    }
-                }
-                Err(error) if client_tracking::is_unsupported(&error) => {
-                    health.missing.refused(OptionalCommand::ClientTracking);
-                }
-                Err(error) => {
-                    outage.failed_beside(health.outage(), Fault::of(&error), words(&error))
+    let mut pauses = client_tracking::pauses();
+    let outage = OutageLog::new(Outage::Leases);
+    loop {
+        let follow =
+            follow(&endpoint, connect_timeout, (&health, &outage), &schema, &watchers, &bans);
+        match follow.await {
+            Ok(is_lost) => {
+                pauses = client_tracking::pauses();
+                if is_lost {
+                    // The fault may affect the other connections as well.
+                    health.retire_all();
                 }
             }
-            watchers.notify_all();
-            health.forget_bans();
-            tokio::time::sleep(pauses.next().unwrap_or_default()).await;
-            health.missing.has(OptionalCommand::ClientTracking).await;
+            Err(error) if client_tracking::is_unsupported(&error) => {
+                health.missing.refused(OptionalCommand::ClientTracking);
+            }
+            Err(error) => router.failed_beside(&outage, Fault::of(&error), words(&error)),
         }
-    }));
+        watchers.notify_all();
+        health.forget_bans();
+        tokio::time::sleep(pauses.next().unwrap_or_default()).await;
+        health.missing.has(OptionalCommand::ClientTracking).await;
+    }
 }
 
 /// Follows Redis until the connection is lost, or until another server answers, which announces

@@ -50,7 +50,7 @@ impl Leases for RedisStore {
         loop {
             let mut call = self.call(&EXTEND, key, checks.bans(), None);
             call.arg(&token.0).arg(millis_ceil(ttl)).arg(checks.range());
-            let reply = self.pool.run(&EXTEND, &call, Retry::Idempotent).await?;
+            let reply = self.router.run(&EXTEND, &call, Retry::Idempotent).await?;
             match checks.settle(self, key, tags, reply).await? {
                 FillStep::Done(reply) => {
                     let status = lease_status(&reply.word, "HELD");
@@ -76,7 +76,7 @@ impl Leases for RedisStore {
             let mut call = self.call(&DISCARD, key, checks.bans(), None);
             add_back_off(call.arg(&token.0), backoff, cause);
             call.arg(checks.range());
-            let reply = self.pool.run(&DISCARD, &call, Retry::Never).await?;
+            let reply = self.router.run(&DISCARD, &call, Retry::Never).await?;
             match checks.settle(self, key, &[], reply).await? {
                 FillStep::Done(reply) => {
                     let status = lease_status(&reply.word, "HELD");
@@ -135,7 +135,7 @@ impl Leases for RedisStore {
                 ))
                 .arg(&token.0)
                 .arg(checks.range());
-            let reply = self.pool.run(&REVALIDATE, &call, Retry::Never).await?;
+            let reply = self.router.run(&REVALIDATE, &call, Retry::Never).await?;
             match checks.settle(self, key, tags, reply).await? {
                 FillStep::Done(reply) => break reply,
                 FillStep::Again => {}
@@ -170,7 +170,7 @@ impl Leases for RedisStore {
             let mut call = self.call(&ABANDON, key, checks.bans(), None);
             add_back_off(call.arg(&token.0), backoff, cause);
             call.arg(checks.range());
-            let reply = self.pool.run(&ABANDON, &call, Retry::Idempotent).await?;
+            let reply = self.router.run(&ABANDON, &call, Retry::Idempotent).await?;
             match checks.settle(self, key, &[], reply).await? {
                 FillStep::Done(reply) => return was_abandoned(&reply),
                 FillStep::Again => {}
@@ -191,7 +191,7 @@ impl RedisStore {
         let mut call = self.call(&ABANDON, key, &bans, None);
         add_back_off(call.arg(&token.0), Duration::ZERO, "");
         call.arg(b"");
-        let reply = self.pool.run(&ABANDON, &call, Retry::Idempotent).await?;
+        let reply = self.router.run(&ABANDON, &call, Retry::Idempotent).await?;
         was_abandoned(&reply).map(|_| LeaseLoss::Invalidated)
     }
 
@@ -208,7 +208,7 @@ impl RedisStore {
             let hold_off = self.bans.hold_off(checks.bans(), key.key());
             call.arg(&request.token.0).arg(millis_ceil(request.ttl)).arg(request.fresher_than.0);
             call.arg(millis_ceil(hold_off)).arg(&banned_lease);
-            let reply = self.pool.run(&ACQUIRE, &call, Retry::Never).await?;
+            let reply = self.router.run(&ACQUIRE, &call, Retry::Never).await?;
             let Some(mut reply) = checks.settle(self, key, reply).await? else { continue };
             if reply.word == "HELD" {
                 let (expires_in, held) = (reply.next_millis()?, reply.next()?);

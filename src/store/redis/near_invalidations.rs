@@ -4,19 +4,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{ErrorKind, RedisError, RedisResult, Value};
+use redis::{ErrorKind, RedisError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    client_tracking::{self, ClientTracking, Invalidation},
-    connection::PoolHealth,
-    endpoint::Endpoint,
+    client_tracking::{self, Invalidation},
     fault::{Fault, words},
     key_schema::{KeySchema, ParsedKey},
     missing_commands::OptionalCommand,
     near_markers::MarkerReader,
     outage_log::{Outage, OutageLog},
+    tracked_servers::TrackedServers,
 };
 use crate::{
     model::EntryKey,
@@ -25,22 +24,15 @@ use crate::{
 
 /// Passes announcements on to `near` until `stop` is cancelled.
 pub(super) fn spawn(
-    (endpoint, timeout): (Endpoint, Duration),
-    health: Arc<PoolHealth>,
+    connect_timeout: Duration,
     markers: MarkerReader,
     near: Arc<NearCache>,
     stop: CancellationToken,
 ) {
-    tokio::spawn(stop.run_until_cancelled_owned(run(endpoint, timeout, health, markers, near)));
+    tokio::spawn(stop.run_until_cancelled_owned(run(connect_timeout, markers, near)));
 }
 
-async fn run(
-    endpoint: Endpoint,
-    timeout: Duration,
-    health: Arc<PoolHealth>,
-    markers: MarkerReader,
-    near: Arc<NearCache>,
-) {
+async fn run(timeout: Duration, markers: MarkerReader, near: Arc<NearCache>) {
     let mut wanted = near.subscription();
     let mut pauses = client_tracking::pauses();
     let outage = OutageLog::new(Outage::NearCache);
@@ -53,39 +45,38 @@ async fn run(
             }
             continue;
         }
+        let version = markers.router.members().version;
+        let mut was_coherent = false;
         let following =
-            follow(&endpoint, timeout, &health, &markers, (&near, &outage), &subscription);
+            follow(timeout, &markers, (&near, &outage), &subscription, &mut was_coherent);
         let ended = tokio::select! {
             error = following => Some(error),
-            // Another subscription needs another connection.
+            // Another subscription or other servers need other connections.
             _ = wanted.changed() => None,
+            () = markers.router.members_changed(version) => None,
         };
-        let was_coherent = near.stats().is_coherent;
         near.on_disconnected();
         let Some(error) = ended else { continue };
         if was_coherent {
-            // The fault may affect the connections that read entries as well.
-            health.retire_all();
             pauses = client_tracking::pauses();
         }
         if client_tracking::is_unsupported(&error) {
-            health.missing.refused(OptionalCommand::ClientTracking);
-            health.missing.has(OptionalCommand::ClientTracking).await;
+            markers.router.refused(OptionalCommand::ClientTracking);
+            markers.router.all_have(OptionalCommand::ClientTracking).await;
             continue;
         }
-        outage.failed_beside(health.outage(), Fault::of(&error), words(&error));
+        markers.router.failed_beside(&outage, Fault::of(&error), words(&error));
         tokio::time::sleep(pauses.next().unwrap_or_default()).await;
     }
 }
 
 /// Follows Redis until that fails, and returns the reason.
 async fn follow(
-    endpoint: &Endpoint,
     timeout: Duration,
-    health: &PoolHealth,
     markers: &MarkerReader,
     (near, outage): (&Arc<NearCache>, &OutageLog),
     subscription: &Subscription,
+    was_coherent: &mut bool,
 ) -> RedisError {
     let schema = &markers.schema;
     let namespaces = &subscription.namespaces;
@@ -95,35 +86,47 @@ async fn follow(
         let (schema, near) = (schema.clone(), near.clone());
         move |invalidation: Invalidation<'_>| apply(&schema, &near, invalidation)
     };
-    let tracking = match ClientTracking::open(endpoint, timeout, &prefixes, on_invalidation).await {
-        Ok(tracking) => tracking,
+    // Entries are only kept if they are read from the servers that announce their changes.
+    let opened = TrackedServers::open(&markers.router, timeout, &prefixes, on_invalidation);
+    let tracked = match opened.await {
+        Ok(tracked) => tracked,
         Err(error) => return error,
     };
-    // Entries are only kept if they are read from the server that announces their changes.
-    let server = tracking.server().clone();
-    health.meet(&server);
     near.on_connected();
-    let reading = markers.follow(near, health, &server);
+    let ended = keep_following(&tracked, markers, (near, outage), subscription, was_coherent).await;
+    if *was_coherent {
+        // The fault may affect the connections that read entries as well.
+        tracked.retire_all();
+    }
+    ended
+}
+
+async fn keep_following(
+    tracked: &TrackedServers,
+    markers: &MarkerReader,
+    (near, outage): (&Arc<NearCache>, &OutageLog),
+    subscription: &Subscription,
+    was_coherent: &mut bool,
+) -> RedisError {
+    let reading = markers.follow(near, tracked);
     tokio::pin!(reading);
-    let mut is_first = true;
     loop {
         let sent_at = Instant::now();
-        match heartbeat(&tracking).await {
+        match tracked.beat().await {
             Ok(()) => {
-                let is_current =
-                    health.server().while_current(&server, || near.on_heartbeat(sent_at));
-                if !is_current {
+                if !tracked.while_current(|| near.on_heartbeat(sent_at)) {
                     return (ErrorKind::Client, "entries are read from another server").into();
                 }
             }
             Err(error) => return error,
         }
         outage.works();
-        if std::mem::take(&mut is_first) {
-            tracing::info!(namespaces = namespaces.len(), "the near cache follows Redis");
+        if !std::mem::replace(was_coherent, true) {
+            let namespaces = subscription.namespaces.len();
+            tracing::info!(namespaces, "the near cache follows Redis");
         }
         tokio::select! {
-            () = tracking.lost() => return (ErrorKind::Io, "the connection ended").into(),
+            () = tracked.lost() => return (ErrorKind::Io, "the connection ended").into(),
             () = tokio::time::sleep_until(sent_at + subscription.heartbeat) => {}
             () = &mut reading => {}
         }
@@ -148,20 +151,4 @@ fn apply(schema: &KeySchema, near: &NearCache, invalidation: Invalidation<'_>) {
         }
         Invalidation::All => near.invalidate_all(),
     }
-}
-
-/// Checks that the server answers and is still the primary: a server that became a replica may lag
-/// behind the new primary, which acknowledges the writes. HELLO returns the role, changes nothing,
-/// and is permitted to users with few rights.
-pub(super) async fn heartbeat(tracking: &ClientTracking) -> RedisResult<()> {
-    let Value::Map(fields) = tracking.query(&redis::cmd("HELLO")).await? else {
-        return Err((ErrorKind::UnexpectedReturnType, "unexpected answer to HELLO").into());
-    };
-    let is = |value: &Value, word: &[u8]| match value {
-        Value::BulkString(text) => text == word,
-        Value::SimpleString(text) => text.as_bytes() == word,
-        _ => false,
-    };
-    let is_primary = fields.iter().any(|(name, value)| is(name, b"role") && is(value, b"master"));
-    if is_primary { Ok(()) } else { Err((ErrorKind::Client, "the server takes no writes").into()) }
 }

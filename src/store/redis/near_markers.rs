@@ -8,12 +8,10 @@ use redis::Value;
 
 use super::{
     ban_logs::{BanLogs, NamespaceBans},
-    connection::PoolHealth,
     key_schema::KeySchema,
     marker::{GENERATION_BYTES, Position},
-    pool::{RedisPool, Retry},
-    request::unexpected,
-    server_identity::ServerInfo,
+    router::Router,
+    tracked_servers::TrackedServers,
 };
 use crate::{
     model::Namespace,
@@ -29,7 +27,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Reads announced generation markers.
 #[derive(Clone)]
 pub(super) struct MarkerReader {
-    pub(super) pool: RedisPool,
+    pub(super) router: Router,
     pub(super) schema: Arc<KeySchema>,
     pub(super) bans: BanLogs,
 }
@@ -43,12 +41,12 @@ struct NearBans {
 // === impl MarkerReader ===
 
 impl MarkerReader {
-    /// Reads markers whenever they were announced by `server`. Never returns.
-    pub(super) async fn follow(&self, near: &NearCache, health: &PoolHealth, server: &ServerInfo) {
+    /// Reads markers whenever they were announced. Never returns.
+    pub(super) async fn follow(&self, near: &NearCache, tracked: &TrackedServers) {
         loop {
             near.marker_announced().await;
             for unconfirmed in near.unconfirmed_markers() {
-                if let Err(error) = self.confirm(near, health, server, &unconfirmed).await {
+                if let Err(error) = self.confirm(near, tracked, &unconfirmed).await {
                     tracing::debug!(%error, "cannot read the markers for the near cache");
                     tokio::time::sleep(RETRY_PAUSE).await;
                     near.remind_of_markers();
@@ -60,24 +58,19 @@ impl MarkerReader {
     async fn confirm(
         &self,
         near: &NearCache,
-        health: &PoolHealth,
-        server: &ServerInfo,
+        tracked: &TrackedServers,
         unconfirmed: &UnconfirmedMarkers,
     ) -> Result<()> {
         let UnconfirmedMarkers { namespace, shards } = unconfirmed;
-        let mut mget = redis::cmd("MGET");
-        for (shard, _) in shards {
-            mget.arg(self.schema.marker(namespace, *shard));
-        }
-        let Value::Array(markers) = self.pool.query(&mget, Retry::Idempotent).await? else {
-            return Err(unexpected("MGET"));
-        };
+        let name = |(shard, _): &(u64, u64)| self.schema.marker(namespace, *shard);
+        let names: Vec<String> = shards.iter().map(name).collect();
+        let markers = self.router.mget(&names).await?;
         let markers: Vec<Option<MarkerState>> = markers.iter().map(state_of).collect();
         self.read_bans(namespace, &markers).await?;
         let bans = self.bans.of(namespace);
         let known: Arc<dyn KnownBans> = Arc::new(NearBans { logs: self.bans.clone(), bans });
-        // Markers of another server do not match the announcements of this one.
-        health.server().while_current(server, || {
+        // Markers of another server do not match the announcements of these.
+        tracked.while_current(|| {
             for ((shard, epoch), state) in shards.iter().zip(markers) {
                 near.confirm_marker(namespace, (*shard, *epoch), state, &known);
             }

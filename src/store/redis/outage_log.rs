@@ -12,6 +12,8 @@ use crate::store::Trouble;
 #[derive(Debug)]
 pub(super) struct OutageLog {
     outage: Outage,
+    /// The node of a cluster; none for the only server.
+    node: Option<String>,
     state: Mutex<State>,
 }
 
@@ -33,19 +35,26 @@ macro_rules! outages {
         pub(super) enum Outage { $($(#[doc = $doc])+ $outage),+ }
 
         impl Outage {
-            fn warn(self, Trouble { cause, remedy }: &Trouble, fault: Fault, lasts: Summary) {
+            fn warn(
+                self,
+                node: Option<&str>,
+                Trouble { cause, remedy }: &Trouble,
+                fault: Fault,
+                lasts: Summary,
+            ) {
                 let (fault, Summary { count, seconds }) = (fault.row().name, lasts);
                 match self {
                     $(Self::$outage => tracing::warn!(
-                        target: $target, fault, error = cause, remedy, count, seconds, $begins
+                        target: $target,
+                        node, fault, error = cause, remedy, count, seconds, $begins
                     ),)+
                 }
             }
 
-            fn inform_of_end(self, Summary { count, seconds }: Summary) {
+            fn inform_of_end(self, node: Option<&str>, Summary { count, seconds }: Summary) {
                 match self {
                     $(Self::$outage => {
-                        tracing::info!(target: $target, count, seconds, $ends);
+                        tracing::info!(target: $target, node, count, seconds, $ends);
                     })+
                 }
             }
@@ -77,7 +86,12 @@ outages! {
 
 impl OutageLog {
     pub(super) fn new(outage: Outage) -> Self {
-        Self { outage, state: Mutex::default() }
+        Self { outage, node: None, state: Mutex::default() }
+    }
+
+    /// The log of a node of a cluster.
+    pub(super) fn of_node(outage: Outage, node: String) -> Self {
+        Self { node: Some(node), ..Self::new(outage) }
     }
 
     /// Reports that an attempt failed.
@@ -101,7 +115,7 @@ impl OutageLog {
     fn record(&self, fault: Fault, trouble: Trouble) {
         let mut state = self.state.lock();
         match state.event.occurred() {
-            Some(lasts) => self.outage.warn(&trouble, fault, lasts),
+            Some(lasts) => self.outage.warn(self.node.as_deref(), &trouble, fault, lasts),
             None => tracing::debug!(outage = ?self.outage, error = trouble.cause, "Redis failed"),
         }
         state.trouble = Some((fault, trouble));
@@ -114,7 +128,7 @@ impl OutageLog {
         if state.trouble.is_some() || state.event.is_lasting() {
             state.trouble = None;
             if let Some(lasted) = state.event.ended() {
-                self.outage.inform_of_end(lasted);
+                self.outage.inform_of_end(self.node.as_deref(), lasted);
             }
         }
     }

@@ -83,6 +83,21 @@ pub struct PoolState {
     pub clock_ahead_ms: u64,
 }
 
+impl PoolState {
+    /// The sums of both. The clock is that of the first.
+    pub(super) fn plus(self, other: &Self) -> Self {
+        Self {
+            connections: self.connections + other.connections,
+            created: self.created + other.created,
+            failed: self.failed + other.failed,
+            checkout_timeouts: self.checkout_timeouts + other.checkout_timeouts,
+            resent: self.resent + other.resent,
+            server_changes: self.server_changes + other.server_changes,
+            ..self
+        }
+    }
+}
+
 #[derive(Clone)]
 pub(super) struct RedisPool {
     pool: Pool<ConnectionManager>,
@@ -106,11 +121,21 @@ pub(super) enum Retry {
 impl RedisPool {
     /// Creates a pool that connects when it is first used.
     pub(super) fn new(endpoint: Endpoint, options: &PoolOptions, near: Arc<NearCache>) -> Self {
+        let verifies_role = endpoint.sentinels().is_some();
+        let health = PoolHealth::new(ServerIdentity::new(near), verifies_role);
+        Self::with_health(endpoint, options, health)
+    }
+
+    /// As [`Self::new`], with the state that its connections share.
+    pub(super) fn with_health(
+        endpoint: Endpoint,
+        options: &PoolOptions,
+        health: PoolHealth,
+    ) -> Self {
         if endpoint.is_unverified() {
             tracing::warn!("the certificate of Redis is not verified, as its URL asks for");
         }
-        let verifies_role = endpoint.sentinels().is_some();
-        let health = Arc::new(PoolHealth::new(ServerIdentity::new(near), verifies_role));
+        let health = Arc::new(health);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(options.connect_timeout))
             .set_response_timeout(None)
@@ -238,7 +263,7 @@ impl RedisPool {
 
     /// Sends on one connection after another, until one of them answers or the error is final, and
     /// not for longer than the timeout.
-    async fn send<R: Request>(
+    pub(super) async fn send<R: Request>(
         &self,
         request: R,
         retry: Retry,
@@ -371,7 +396,7 @@ fn cannot_connect(error: RedisError) -> Error {
     Error { kind, ..error }
 }
 
-fn is_unknown_script(error: &Error) -> bool {
+pub(super) fn is_unknown_script(error: &Error) -> bool {
     let source = error.source.as_ref().and_then(|source| source.downcast_ref::<RedisError>());
     source.is_some_and(|error| error.code() == Some("NOSCRIPT"))
 }

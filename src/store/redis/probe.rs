@@ -1,28 +1,40 @@
 //! Probes of Redis: whether it answers what the operations need, its time and its role.
 
-use std::{collections::HashMap, sync::Once, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Once},
+    time::Duration,
+};
 
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use tokio::time::Instant;
 
 use super::{
     RedisStore,
+    cluster::{Cluster, Node},
+    connection::PoolHealth,
     fault::{Fault, words},
     missing_commands::OptionalCommand,
-    pool::Retry,
+    pool::{RedisPool, Retry},
     request::error_or_value,
+    router::Router,
     script::PROBE,
     server_identity::is_replica,
 };
 use crate::{
     model::{SaturatingFrom as _, Timestamp, millis_ceil},
-    store::{Error, ErrorKind, Result, clock::SharedClock},
+    store::{
+        Error, ErrorKind, Result,
+        clock::{SharedClock, StoreClock},
+    },
 };
 
 /// Interval at which the time of the shared clock is written.
 const CLOCK_WRITE_INTERVAL: Duration = Duration::from_secs(10);
 /// Time for which Redis keeps the shared clock of a fleet that is gone.
 const CLOCK_RETENTION: Duration = Duration::from_secs(90 * 86_400);
+/// Tags that are tried for a key in a slot of a primary: enough for one with a few of 16,384 slots.
+const MAX_PROBE_TAGS: u32 = 100_000;
 const AHEAD_FIELD: &str = "ahead";
 const LATEST_FIELD: &str = "latest";
 /// The number of shards of a namespace, in the same hash. It is part of what the replicas share.
@@ -31,20 +43,59 @@ const SHARDS_FIELD: &str = "shards";
 // === impl RedisStore ===
 
 impl RedisStore {
-    /// Asks whether the server answers, and synchronizes the clock. PING is refused by a server
-    /// that loads its data, has lost its primary, or runs a script without end; TIME is not. While
-    /// a fault lasts, the full probe follows.
+    /// Asks whether the store answers. A cluster does while one of its primaries does.
     ///
     /// # Errors
-    /// The server is in an outage. Other faults do not fail the probe: the operations that work are
+    /// The store is in an outage. Other faults do not fail the probe: the operations that work are
     /// not held back.
     pub(super) async fn probe(&self) -> Result<()> {
+        match &self.router {
+            Router::One(pool, _) => {
+                self.probe_server(pool, Some(pool.clock()), Some(self.schema.probe())).await
+            }
+            Router::Cluster(cluster) => cluster.check().await,
+        }
+    }
+
+    /// Probes a primary of a cluster.
+    ///
+    /// # Errors
+    /// It is in an outage.
+    pub(super) async fn probe_node(&self, cluster: &Cluster, node: &Arc<Node>) -> Result<()> {
+        // The keys of the full probe must be in one of its slots.
+        let keys = cluster.slot_of_node(node).and_then(|_| {
+            let mut tags = 0..MAX_PROBE_TAGS;
+            tags.find_map(|tag| {
+                let keys = self.schema.probe_with(tag);
+                let owner = cluster.owner_of(keys[0].as_bytes())?;
+                Arc::ptr_eq(&owner, node).then_some(keys)
+            })
+        });
+        let clock = cluster.has_clock(node).then(|| cluster.clock());
+        let outcome = self.probe_server(&node.pool, clock, keys).await;
+        cluster.update_health();
+        outcome
+    }
+
+    /// Asks whether a server answers, and synchronizes its clock; and `clock`, if the server has
+    /// the time of the store. PING is refused by a server that loads its data, has lost its
+    /// primary, or runs a script without end; TIME is not. While a fault lasts, the full probe with
+    /// these keys follows.
+    async fn probe_server(
+        &self,
+        pool: &RedisPool,
+        clock: Option<&StoreClock>,
+        keys: Option<[String; 2]>,
+    ) -> Result<()> {
         let began_at = Instant::now();
         let mut used = None;
         let mut commands = redis::pipe();
-        commands.cmd("PING").cmd("TIME").cmd("HELLO").hgetall(self.schema.clock());
-        let answers = self.pool.query_each(&commands, &mut used).await;
-        let health = self.pool.health();
+        commands.cmd("PING").cmd("TIME").cmd("HELLO");
+        if clock.is_some() {
+            commands.hgetall(self.schema.clock());
+        }
+        let answers = pool.query_each(&commands, &mut used).await;
+        let health = pool.health();
         let Some(handle) = used else { return answers.map(|_| ()) };
         let answers = match answers {
             Ok(answers) => answers,
@@ -75,8 +126,12 @@ impl RedisStore {
         }
         match time.map(|time| time.and_then(server_time)) {
             Some(Ok(time)) => {
-                if let Some(shared) = &shared {
-                    health.clock.adopt(shared.clock, time, began_at);
+                // Without the shared state, another server may have the time of the store by now.
+                if let (Some(shared), Some(clock)) = (&shared, clock) {
+                    clock.adopt(shared.clock, time, began_at);
+                    if self.is_cluster() {
+                        clock.synchronize(time, began_at);
+                    }
                 }
                 health.clock.synchronize(time, began_at);
             }
@@ -88,12 +143,12 @@ impl RedisStore {
             health.faults.met(Fault::ReadOnly, &"role:slave");
             health.leave_replica(&handle);
         }
-        self.ask_for_commands().await;
+        self.ask_for_commands(pool).await;
         if let Some(shards) = shared.as_ref().and_then(|shared| shared.shards) {
-            self.check_shards(shards)?;
+            self.check_shards(health, shards)?;
         }
         if health.faults.is_any_lasting() {
-            return self.full_probe().await;
+            return full_probe(pool, keys).await;
         }
         if let Some(shared) = shared {
             self.share_clock(shared).await;
@@ -102,8 +157,8 @@ impl RedisStore {
     }
 
     /// Asks a new server for the commands that Larder can do without.
-    async fn ask_for_commands(&self) {
-        let health = self.pool.health();
+    async fn ask_for_commands(&self, pool: &RedisPool) {
+        let health = pool.health();
         let server = health.server().changes();
         if !health.missing.is_due(server) {
             return;
@@ -114,7 +169,7 @@ impl RedisStore {
             questions.add_command(command.question(&key));
         }
         // Without an answer, the next probe asks.
-        if let Ok(answers) = self.pool.query_each(&questions, &mut None).await {
+        if let Ok(answers) = pool.query_each(&questions, &mut None).await {
             health.missing.answered(server, answers);
         }
     }
@@ -123,7 +178,7 @@ impl RedisStore {
     /// may undo one another; the next probes repeat them.
     async fn share_clock(&self, SharedState { clock: shared, shards }: SharedState) {
         static REFUSED: Once = Once::new();
-        let clock = self.pool.clock();
+        let clock = self.router.clock();
         let (ahead_ms, now) = (clock.ahead_ms(), clock.now());
         let is_known = shared.ahead_ms >= ahead_ms && shards.is_some();
         if is_known && now.since(shared.latest) < CLOCK_WRITE_INTERVAL {
@@ -139,7 +194,7 @@ impl RedisStore {
         commands.cmd("PEXPIRE").arg(&name).arg(millis_ceil(CLOCK_RETENTION));
         // If the write fails, each replica still measures the steps that it sees. The operations
         // report other errors.
-        let Ok(answers) = self.pool.query_each(&commands, &mut None).await else { return };
+        let Ok(answers) = self.router.query_each(&commands).await else { return };
         let errors = answers.into_iter().filter_map(|answer| error_or_value(answer).err());
         if let Some(error) = errors.into_iter().find(|error| Fault::of(error) == Fault::Permission)
         {
@@ -151,41 +206,45 @@ impl RedisStore {
 
     /// Fails if the fleet has another number of shards: an invalidation by this replica would miss
     /// markers that the others read, and the other way round.
-    fn check_shards(&self, shards: u64) -> Result<()> {
-        let health = self.pool.health();
+    fn check_shards(&self, health: &PoolHealth, shards: u64) -> Result<()> {
         let (own, other) = (self.schema.shards(), u16::saturating_from(shards));
         let conflict = (shards != own).then_some(other);
-        health
-            .other_shards
+        self.router
+            .other_shards()
             .send_if_modified(|before| std::mem::replace(before, conflict) != conflict);
         let Some(other) = conflict else { return Ok(()) };
         let words = format!("the fleet uses store.shards = {other}, this replica {own}");
         health.faults.met(Fault::OtherShards, &words);
         Err(Error::new(Fault::OtherShards.kind(), words))
     }
+}
 
-    /// Uses all commands that the operations need, and ends the faults that are not met any more.
-    async fn full_probe(&self) -> Result<()> {
-        let began_at = Instant::now();
-        let keys = self.schema.probe();
-        let script = self.pool.eval(&PROBE, &PROBE.call(&keys), Retry::Idempotent).await;
-        let missing = &self.pool.health().missing;
-        let probed = probed_commands(&keys, |command| missing.lacks(command));
-        let commands = self.pool.query_all(&probed, Retry::Idempotent).await;
-        let outcome = script.map(|_| ()).and(commands.map(|_| ()));
-        match outcome {
-            Ok(()) => {
-                self.pool.health().faults.passed(began_at);
-                Ok(())
+/// Uses all commands that the operations need, and ends the faults that are not met any more. A
+/// server without keys is not asked for any.
+async fn full_probe(pool: &RedisPool, keys: Option<[String; 2]>) -> Result<()> {
+    let began_at = Instant::now();
+    let outcome = match keys {
+        Some(keys) => {
+            let script = pool.eval(&PROBE, &PROBE.call(&keys), Retry::Idempotent).await;
+            let missing = &pool.health().missing;
+            let probed = probed_commands(&keys, |command| missing.lacks(command));
+            let commands = pool.query_all(&probed, Retry::Idempotent).await;
+            script.map(|_| ()).and(commands.map(|_| ()))
+        }
+        None => Ok(()),
+    };
+    let faults = &pool.health().faults;
+    match outcome {
+        Ok(()) => {
+            faults.passed(began_at);
+            Ok(())
+        }
+        Err(error) if error.kind.is_outage() && error.kind != ErrorKind::Timeout => Err(error),
+        Err(error) => {
+            if error.kind != ErrorKind::Timeout && faults.trouble().is_none() {
+                faults.met(Fault::Unusable, &error);
             }
-            Err(error) if error.kind.is_outage() && error.kind != ErrorKind::Timeout => Err(error),
-            Err(error) => {
-                let faults = &self.pool.health().faults;
-                if error.kind != ErrorKind::Timeout && faults.trouble().is_none() {
-                    faults.met(Fault::Unusable, &error);
-                }
-                Ok(())
-            }
+            Ok(())
         }
     }
 }
@@ -270,8 +329,10 @@ mod tests {
             })
             .collect();
         // Those of the setup of connections, of the probe itself, and of the scripts.
-        let others =
-            ["CLIENT", "CONFIG", "EVALSHA", "HELLO", "PING", "SCRIPT", "TIME", "GET", "EVAL"];
+        let others = [
+            "CLIENT", "CLUSTER", "ASKING", "CONFIG", "EVALSHA", "HELLO", "PING", "SCRIPT", "TIME",
+            "GET", "EVAL",
+        ];
         let of_sentinels = ["SENTINEL", "SUBSCRIBE"];
         let mut paths = vec![directory];
         while let Some(path) = paths.pop() {

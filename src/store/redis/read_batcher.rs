@@ -17,17 +17,19 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     ban_logs::{BanLogs, Candidate, NamespaceBans},
+    cluster::{Cluster, Node},
     codec,
     corrupt_entries::CorruptEntries,
     key_schema::EntryKeys,
     marker::Position,
-    pool::{RedisPool, Retry},
-    request::unexpected,
+    pool::Retry,
+    request::{error_or_value, unexpected},
+    router::Router,
 };
 use crate::{
     count_guard::CountGuard,
     model::Entry,
-    store::{ErrorKind, Result},
+    store::{ErrorKind, ReadOutcome, Result},
 };
 
 /// Direct reads in flight at a time.
@@ -57,7 +59,7 @@ pub(super) struct ReadBatcher {
 /// Sends reads to the server.
 #[derive(Clone)]
 struct Reader {
-    pool: RedisPool,
+    router: Router,
     corrupt: CorruptEntries,
     logs: BanLogs,
 }
@@ -76,9 +78,9 @@ struct BatchSizer {
 
 impl ReadBatcher {
     /// Must be called in a Tokio runtime.
-    pub(super) fn new(pool: RedisPool, corrupt: CorruptEntries, logs: BanLogs) -> Self {
+    pub(super) fn new(router: Router, corrupt: CorruptEntries, logs: BanLogs) -> Self {
         let (queue, queued) = mpsc::unbounded_channel();
-        let reader = Reader { pool, corrupt, logs };
+        let reader = Reader { router, corrupt, logs };
         tokio::spawn(send_batches(reader.clone(), queued));
         Self { reader, direct_reads: Arc::default(), queue }
     }
@@ -88,15 +90,15 @@ impl ReadBatcher {
         if let Some(_direct) = CountGuard::try_new(&self.direct_reads, MAX_DIRECT_READS) {
             // Boxed, so that queued reads do not carry the state of a direct one.
             let mut entries = Box::pin(self.reader.read_all([read].into())).await?;
-            return entries.pop().ok_or_else(|| unexpected("MGET"));
+            return entries.pop().unwrap_or_else(|| Err(unexpected("MGET")));
         }
         let (reply, entry) = oneshot::channel();
         self.queue.send(PendingRead { read, reply }).map_err(|_| ErrorKind::Unreachable)?;
         entry.await.unwrap_or_else(|_| Err(ErrorKind::Unreachable.into()))
     }
 
-    /// Reads entries in one command, in the order of `reads`.
-    pub(super) async fn read_all(&self, reads: Vec<Read>) -> Result<Vec<Option<Entry>>> {
+    /// Reads entries, in the order of `reads`.
+    pub(super) async fn read_all(&self, reads: Vec<Read>) -> Result<Vec<ReadOutcome>> {
         self.reader.read_all(reads).await
     }
 }
@@ -112,7 +114,11 @@ async fn send_batches(reader: Reader, mut queued: mpsc::UnboundedReceiver<Pendin
                 if count == 0 {
                     return;
                 }
-                in_flight.push(reader.read_batch(&sizer, batch));
+                match &reader.router {
+                    Router::One(..) => in_flight.push(reader.read_batch(&sizer, batch)),
+                    Router::Cluster(cluster) => in_flight
+                        .extend(parts(cluster, batch).map(|part| reader.read_batch(&sizer, part))),
+                }
             }
             Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
         }
@@ -139,11 +145,11 @@ impl Reader {
                 sizer.record(&entries);
                 for (reply, entry) in replies.into_iter().zip(entries) {
                     // An error means that the caller is gone.
-                    let _ = reply.send(Ok(entry));
+                    let _ = reply.send(entry);
                 }
             }
             Err(error) => {
-                if error.kind == ErrorKind::Timeout {
+                if matches!(error.kind, ErrorKind::Timeout | ErrorKind::PartUnavailable) {
                     sizer.record_timeout();
                 }
                 for reply in replies {
@@ -153,13 +159,18 @@ impl Reader {
         }
     }
 
-    /// Reads entries and the markers of their shards in one command, in the order of `reads`.
-    async fn read_all(&self, reads: Vec<Read>) -> Result<Vec<Option<Entry>>> {
+    /// Reads entries and the markers of their shards, in the order of `reads`: all of one server in
+    /// one command.
+    async fn read_all(&self, reads: Vec<Read>) -> Result<Vec<ReadOutcome>> {
+        let pool = match &self.router {
+            Router::One(pool, _) => pool,
+            Router::Cluster(cluster) => return Box::pin(self.read_slots(cluster, reads)).await,
+        };
         let mut mget = redis::cmd("MGET");
         for Read { keys: EntryKeys { marker, entry }, .. } in &reads {
             mget.arg(marker).arg(entry);
         }
-        let Value::Array(values) = self.pool.query(&mget, Retry::Idempotent).await? else {
+        let Value::Array(values) = pool.query(&mget, Retry::Idempotent).await? else {
             return Err(unexpected("MGET"));
         };
         if values.len() != 2 * reads.len() {
@@ -168,27 +179,66 @@ impl Reader {
         let mut entries = Vec::with_capacity(reads.len());
         let mut values = values.into_iter();
         for read in &reads {
-            let (Some(Value::BulkString(marker)), Some(Value::BulkString(stored))) =
-                (values.next(), values.next())
-            else {
-                entries.push(None);
-                continue;
-            };
-            let is_current =
-                codec::is_under(&stored, &marker) && self.logs.is_current(&read.bans, &marker);
-            let entry = if is_current || codec::is_in_generation(&stored, &marker) {
-                self.decode(read, stored)
-            } else {
-                None
-            };
-            entries.push(match entry {
-                Some((since, entry)) if !is_current => {
-                    Box::pin(self.checked(read, &marker, since, entry)).await?
-                }
-                other => other.map(|(_, entry)| entry),
-            });
+            let pair = (values.next(), values.next());
+            entries.push(Ok(self.entry_of(read, pair).await?));
         }
         Ok(entries)
+    }
+
+    /// As [`Self::read_all`], with one command per slot. Fails if all reads do.
+    async fn read_slots(&self, cluster: &Cluster, reads: Vec<Read>) -> Result<Vec<ReadOutcome>> {
+        let names: Vec<&[u8]> = reads.iter().map(|read| read.keys.marker.as_slice()).collect();
+        let groups = self.router.groups(&names);
+        let mgets = groups.iter().map(|group| {
+            let mut mget = redis::cmd("MGET");
+            for index in group {
+                let EntryKeys { marker, entry } = &reads[*index].keys;
+                mget.arg(marker).arg(entry);
+            }
+            mget
+        });
+        let answers = cluster.each(mgets.collect()).await;
+        let mut entries: Vec<ReadOutcome> = reads.iter().map(|_| Ok(None)).collect();
+        for (group, answer) in groups.iter().zip(answers) {
+            let values = match answer.and_then(values_of_mget) {
+                Ok(values) if values.len() == 2 * group.len() => values,
+                Ok(_) => return Err(unexpected("MGET")),
+                Err(error) => {
+                    group.iter().for_each(|index| entries[*index] = Err(error.clone()));
+                    continue;
+                }
+            };
+            let mut values = values.into_iter();
+            for index in group {
+                let pair = (values.next(), values.next());
+                entries[*index] = self.entry_of(&reads[*index], pair).await;
+            }
+        }
+        match entries.iter().all(Result::is_err).then(|| entries.first().cloned()).flatten() {
+            Some(Err(error)) => Err(error),
+            _ => Ok(entries),
+        }
+    }
+
+    /// The entry in an answer with its marker, if it is valid.
+    #[inline]
+    async fn entry_of(&self, read: &Read, pair: (Option<Value>, Option<Value>)) -> ReadOutcome {
+        let (Some(Value::BulkString(marker)), Some(Value::BulkString(stored))) = pair else {
+            return Ok(None);
+        };
+        let is_current =
+            codec::is_under(&stored, &marker) && self.logs.is_current(&read.bans, &marker);
+        let entry = if is_current || codec::is_in_generation(&stored, &marker) {
+            self.decode(read, stored)
+        } else {
+            None
+        };
+        match entry {
+            Some((since, entry)) if !is_current => {
+                Box::pin(self.checked(read, &marker, since, entry)).await
+            }
+            other => Ok(other.map(|(_, entry)| entry)),
+        }
     }
 
     /// The entry and its position, unless it is corrupt.
@@ -221,6 +271,33 @@ impl Reader {
     }
 }
 
+/// The reads of a batch in parts, so that those of a primary do not wait for another one.
+fn parts(
+    cluster: &Cluster,
+    batch: Vec<PendingRead>,
+) -> impl Iterator<Item = Vec<PendingRead>> + use<> {
+    let mut parts: Vec<(Option<Arc<Node>>, Vec<PendingRead>)> = Vec::new();
+    for read in batch {
+        let owner = cluster.owner_of(&read.read.keys.marker);
+        let is_same = |other: &Option<Arc<Node>>| match (other, &owner) {
+            (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+            (one, two) => one.is_none() && two.is_none(),
+        };
+        match parts.iter_mut().find(|(other, _)| is_same(other)) {
+            Some((_, part)) => part.push(read),
+            None => parts.push((owner, vec![read])),
+        }
+    }
+    parts.into_iter().map(|(_, part)| part)
+}
+
+fn values_of_mget(answer: Value) -> Result<Vec<Value>> {
+    match error_or_value(answer)? {
+        Value::Array(values) => Ok(values),
+        _ => Err(unexpected("MGET")),
+    }
+}
+
 // === impl BatchSizer ===
 
 impl BatchSizer {
@@ -228,8 +305,9 @@ impl BatchSizer {
         (MAX_BATCH_BYTES / self.entry_bytes.load(Relaxed).max(1)).clamp(1, MAX_BATCH_READS)
     }
 
-    fn record(&self, entries: &[Option<Entry>]) {
-        let bytes: usize = entries.iter().flatten().map(|entry| entry.data.len()).sum();
+    fn record(&self, entries: &[ReadOutcome]) {
+        let found = entries.iter().filter_map(|entry| entry.as_ref().ok()?.as_ref());
+        let bytes: usize = found.map(|entry| entry.data.len()).sum();
         self.record_entry_bytes(bytes / entries.len().max(1));
     }
 

@@ -34,9 +34,9 @@ impl RedisStore {
         keys.extend(extra);
         let mut call = script.call(&keys);
         let head = self.bans.head(bans);
-        call.arg(self.pool.not_after().0)
+        call.arg(self.router.not_after().0)
             .arg(marker::random(head))
-            .arg(self.pool.clock().ahead_ms());
+            .arg(self.router.clock().ahead_ms());
         call
     }
 
@@ -62,17 +62,17 @@ impl RedisStore {
         // Never sent again: it could be applied a second time after a delete that was acknowledged
         // in the meantime.
         let answer = match staging {
-            None => self.pool.eval(script, &call, Retry::Never).await?,
+            None => self.router.eval(script, &call, Retry::Never).await?,
             Some(name) => {
                 let mut set = redis::cmd("SET");
                 set.arg(name)
                     .arg(codec::encode_staged(entry))
                     .arg("PX")
                     .arg(millis_ceil(STAGING_TTL));
-                self.pool.eval_after(set, script, call).await?
+                self.router.eval_after(set, script, call).await?
             }
         };
-        let reply = self.pool.script_reply(answer, sent_at)?;
+        let reply = self.router.script_reply(answer, sent_at)?;
         // The server has evicted the entry that was staged a moment ago: it is out of memory.
         if reply.word == "STAGED_MISSING" { Err(ErrorKind::Full.into()) } else { Ok(reply) }
     }

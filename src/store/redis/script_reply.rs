@@ -5,11 +5,7 @@ use std::time::Duration;
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
-use super::{
-    pool::{RedisPool, Retry},
-    request::unexpected,
-    script::Script,
-};
+use super::{pool::Retry, request::unexpected, router::Router, script::Script};
 use crate::{
     model::Timestamp,
     store::{ErrorKind, Result},
@@ -21,7 +17,7 @@ pub(super) struct ScriptReply {
     rest: std::vec::IntoIter<Value>,
 }
 
-impl RedisPool {
+impl Router {
     /// Calls a script.
     ///
     /// # Errors
@@ -42,7 +38,10 @@ impl RedisPool {
         let mut reply = ScriptReply::parse(answer)?;
         if reply.word == "LATE" {
             let server_time: u64 = reply.next()?;
-            self.clock().synchronize(Timestamp(server_time), sent_at);
+            // In a cluster, that is the time of any primary; the probes measure their clocks.
+            if let Self::One(pool, _) = self {
+                pool.clock().synchronize(Timestamp(server_time), sent_at);
+            }
             return Err(ErrorKind::Late.into());
         }
         Ok(reply)

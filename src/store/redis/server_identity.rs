@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 
 use parking_lot::Mutex;
 use redis::{RedisResult, Value, aio::MultiplexedConnection};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::fault::Fault;
@@ -27,6 +27,7 @@ pub(super) struct ServerInfo {
 pub(super) struct ServerIdentity {
     current: Mutex<Current>,
     changes: watch::Sender<u64>,
+    changed_at: Mutex<Instant>,
     near: Arc<NearCache>,
 }
 
@@ -88,12 +89,22 @@ pub(super) fn is_replica(hello: &Value) -> bool {
 
 impl ServerIdentity {
     pub(super) fn new(near: Arc<NearCache>) -> Self {
-        Self { current: Mutex::default(), changes: watch::Sender::new(0), near }
+        Self {
+            current: Mutex::default(),
+            changes: watch::Sender::new(0),
+            changed_at: Mutex::new(Instant::now()),
+            near,
+        }
     }
 
     /// A number for the server's process, the same in all replicas; zero if it is not known.
     pub(super) fn process_id(&self) -> u64 {
         self.current.lock().run_id.as_ref().map_or(0, |run_id| xxh3_64(run_id.as_bytes()))
+    }
+
+    /// Whether no other server was met or named since `instant`.
+    pub(super) fn is_unchanged_since(&self, instant: Instant) -> bool {
+        *self.changed_at.lock() < instant
     }
 
     /// Times that another server was met or named.
@@ -127,7 +138,7 @@ impl ServerIdentity {
         let retired = retire();
         self.near.on_disconnected();
         drop(current);
-        self.changes.send_modify(|changes| *changes += 1);
+        self.count_change();
         tracing::warn!(
             %before, now = %run_id, is_replica = server.is_replica,
             "another Redis server answers: earlier connections are replaced"
@@ -147,8 +158,13 @@ impl ServerIdentity {
         retire();
         self.near.on_disconnected();
         drop(current);
-        self.changes.send_modify(|changes| *changes += 1);
+        self.count_change();
         tracing::warn!(primary, "the sentinels name another primary: connections are replaced");
+    }
+
+    fn count_change(&self) {
+        *self.changed_at.lock() = Instant::now();
+        self.changes.send_modify(|changes| *changes += 1);
     }
 
     /// Drops the near cache: the server that announced the changes takes no writes any more.

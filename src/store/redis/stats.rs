@@ -7,10 +7,7 @@ use redis::Value;
 use tokio::sync::Mutex;
 
 use super::{
-    RedisStore,
-    key_schema::KeySchema,
-    pool::{RedisPool, Retry},
-    request::unexpected,
+    RedisStore, key_schema::KeySchema, pool::Retry, request::unexpected, router::Router,
     script::STATS,
 };
 use crate::{
@@ -56,14 +53,14 @@ impl StatsStore for RedisStore {
                 call.arg(format!("{namespace}{SEPARATOR}{}", cell_name(cell))).arg(*count);
             }
         }
-        match self.pool.eval(&STATS, &call, Retry::Idempotent).await? {
+        match self.router.eval(&STATS, &call, Retry::Idempotent).await? {
             Value::Int(_) => Ok(()),
             _ => Err(unexpected("stats.lua")),
         }
     }
 
     async fn report(&self) -> Result<StatsReport> {
-        self.closed_buckets.report(&self.pool, &self.schema, self.now()).await
+        self.closed_buckets.report(&self.router, &self.schema, self.now()).await
     }
 
     async fn put_hot_keys(&self, replica: u64, buckets: &[HotKeyBucket]) -> Result<()> {
@@ -86,7 +83,7 @@ impl ClosedBuckets {
     /// known yet.
     async fn report(
         &self,
-        pool: &RedisPool,
+        router: &Router,
         schema: &KeySchema,
         now: Timestamp,
     ) -> Result<StatsReport> {
@@ -103,7 +100,7 @@ impl ClosedBuckets {
         let recent = [current, current.saturating_sub(1)].map(|bucket| schema.bucket(HOUR, bucket));
         let mut replicas = Vec::new();
         for names in missing.chunks(HASHES_PER_READ) {
-            for (name, hash) in names.iter().zip(read_hashes(pool, names).await?) {
+            for (name, hash) in names.iter().zip(read_hashes(router, names).await?) {
                 if recent.contains(name) {
                     replicas.extend(hash.replicas);
                 }
@@ -113,7 +110,7 @@ impl ClosedBuckets {
         replicas.sort_unstable();
         replicas.dedup();
         let StatsHash { counts: total, since, .. } =
-            read_hashes(pool, &[&schema.totals()]).await?.pop().unwrap_or_default();
+            read_hashes(router, &[&schema.totals()]).await?.pop().unwrap_or_default();
         let sum = |names: &[String]| {
             let mut sum = ByNamespace::new();
             names
@@ -143,13 +140,13 @@ struct StatsHash {
     since: Option<Timestamp>,
 }
 
-async fn read_hashes(pool: &RedisPool, names: &[&String]) -> Result<Vec<StatsHash>> {
+async fn read_hashes(router: &Router, names: &[&String]) -> Result<Vec<StatsHash>> {
     let mut commands = redis::pipe();
     names.iter().for_each(|name| {
         commands.hgetall(name);
     });
     let mut hashes = Vec::with_capacity(names.len());
-    for hash in pool.query_all(&commands, Retry::Idempotent).await? {
+    for hash in router.query_all(&commands).await? {
         hashes.push(StatsHash::read(hash)?);
         // With many namespaces, one hash is enough work between two yields.
         tokio::task::yield_now().await;

@@ -28,7 +28,8 @@
 //! To cost no misses, a pass drops only what is older than every valid entry and every lease. It
 //! begins by moving all markers to the newest ban, so that whatever is written later is newer, and
 //! then finds the oldest position among what was there. SCAN returns every key that exists from
-//! the beginning of a pass to its end, so a pass that another server has interrupted is void.
+//! the beginning of a pass to its end, so a pass that another server has interrupted is void. A
+//! pass visits the primaries of a cluster one after another, and is void if a slot has moved.
 //!
 //! Valid entries that are older than a ban keep it until they expire. If a namespace has many bans,
 //! such entries are moved to the newest ban instead, so that the bans can go. That is not done for
@@ -121,7 +122,7 @@ pub(super) fn spawn(store: RedisStore, options: SweepOptions, stop: Cancellation
 impl RedisStore {
     /// Makes a pass, if there are bans to drop and no other replica sweeps.
     async fn sweep(&self, options: &SweepOptions) -> Result<()> {
-        if self.pool.health().missing.lacks(OptionalCommand::Scan) {
+        if self.router.lacks(OptionalCommand::Scan) {
             return Ok(());
         }
         let mut namespaces = self.bans.to_sweep(options.interval * INTERVALS_WITHOUT_NEWS);
@@ -157,7 +158,7 @@ impl SweepLock<'_> {
         let mut set = redis::cmd("SET");
         set.arg(self.store.schema.sweep()).arg(&self.token).arg("NX");
         set.arg("PX").arg(millis_ceil(LOCK_TTL));
-        Ok(self.store.pool.query(&set, Retry::Never).await? == Value::Okay)
+        Ok(self.store.router.query(&set, Retry::Never).await? == Value::Okay)
     }
 
     /// Keeps the lock for `ttl` from now. Returns false if it was lost.
@@ -165,13 +166,13 @@ impl SweepLock<'_> {
         let name = self.store.schema.sweep();
         let mut get = redis::cmd("GET");
         get.arg(&name);
-        let holder = self.store.pool.query(&get, Retry::Idempotent).await?;
+        let holder = self.store.router.query(&get, Retry::Idempotent).await?;
         if holder != Value::BulkString(self.token.clone().into()) {
             return Ok(false);
         }
         let mut expire = redis::cmd("PEXPIRE");
         expire.arg(&name).arg(millis_ceil(ttl));
-        self.store.pool.query(&expire, Retry::Idempotent).await.map(|_| true)
+        self.store.router.query(&expire, Retry::Idempotent).await.map(|_| true)
     }
 }
 

@@ -53,7 +53,7 @@ on_both_stores!(params_and_namespaces_distinguish_keys, |env| {
     assert_eq!(leases.collect::<BTreeSet<_>>().len(), 4);
 });
 
-on_both_stores!(concurrent_batches_lease_each_key_once, env: LONG_LEASE, |env| {
+on_all_stores!(concurrent_batches_lease_each_key_once, env: LONG_LEASE, |env| {
     for round in 0..10 {
         let keys: Vec<String> = (0..20).map(|number| format!("{round}-{number}")).collect();
         let forward: Vec<&str> = keys.iter().map(String::as_str).collect();

@@ -18,7 +18,7 @@ use crate::support::{
 /// Default message limit of gRPC clients, in bytes.
 const CLIENT_LIMIT: usize = 4 * 1024 * 1024;
 
-on_both_stores!(results_keep_the_order_of_the_request, |env| {
+on_all_stores!(results_keep_the_order_of_the_request, |env| {
     for number in (0..100).step_by(2) {
         env.cache.put(&format!("k{number}"), &number.to_string()).await;
     }
@@ -99,7 +99,7 @@ on_both_stores!(a_large_answer_is_split_into_messages, |env| {
     }
 });
 
-on_both_stores!(values_of_the_largest_size_fit_in_one_batch, |env| {
+on_all_stores!(values_of_the_largest_size_fit_in_one_batch, |env| {
     let value = data(vec![9; 1024 * 1024]);
     let keys: Vec<KeyRef> = (0..6).map(|number| key_ref(&format!("k{number}"))).collect();
     for key in &keys {
@@ -109,7 +109,7 @@ on_both_stores!(values_of_the_largest_size_fit_in_one_batch, |env| {
     assert!(results.iter().all(|result| result.value.as_ref() == Some(&value)));
 });
 
-on_both_stores!(a_batch_of_1000_keys_is_accepted, |env| {
+on_all_stores!(a_batch_of_1000_keys_is_accepted, |env| {
     let items =
         (0..1000).map(|number| set(&format!("k{number}"), text(&number.to_string()))).collect();
     let stored = env.cache.batch_set(BatchSetRequest { items }).await.unwrap().results;
@@ -133,7 +133,7 @@ on_both_stores!(a_batch_of_1000_keys_is_accepted, |env| {
     assert_eq!(deleted, [false; 1000]);
 });
 
-on_both_stores!(every_item_has_its_own_result, |env| {
+on_all_stores!(every_item_has_its_own_result, |env| {
     let version = env.cache.put("present", "old").await;
     let lease = env.cache.lease("leased").await;
     let when =

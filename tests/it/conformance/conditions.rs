@@ -74,7 +74,7 @@ on_both_stores!(if_version_stores_only_over_that_version, |env| {
     assert_eq!(env.cache.read("k").await, None);
 });
 
-on_both_stores!(invalidation_voids_versions, |env| {
+on_all_stores!(invalidation_voids_versions, |env| {
     let version = env.cache.put("k", "1").await;
     env.cache.invalidate_namespace(invalidate("ns")).await.unwrap();
     assert_refused(&env.cache.set(set_if("k", "2", Condition::IfVersion(version))).await.unwrap());
@@ -111,7 +111,7 @@ on_both_stores!(one_of_many_if_absent_sets_wins, |env| {
     }
 });
 
-on_both_stores!(one_of_many_if_version_sets_wins, |env| {
+on_all_stores!(one_of_many_if_version_sets_wins, |env| {
     for round in 0..5 {
         let key = format!("k{round}");
         let version = env.cache.put(&key, "old").await;

@@ -123,7 +123,7 @@ on_both_stores!(only_canonical_integers_are_incremented, |env| {
     }
 });
 
-on_both_stores!(concurrent_increments_add_up, |env| {
+on_all_stores!(concurrent_increments_add_up, |env| {
     let tasks = (0..25).map(|_| {
         let cache = env.cache.clone();
         tokio::spawn(async move {

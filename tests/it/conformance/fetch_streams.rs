@@ -34,7 +34,7 @@ on_both_stores!(a_cached_value_ends_the_stream, env: LONG, |env| {
     assert!(stream.next().await.unwrap().is_none());
 });
 
-on_both_stores!(a_stream_fills_its_lease, env: LONG, |env| {
+on_all_stores!(a_stream_fills_its_lease, env: LONG, |env| {
     let mut stream = Stream::lease(&env.cache, "k").await;
     let waiter = tokio::spawn({
         let cache = env.cache.clone();

@@ -69,7 +69,7 @@ async fn kept<'a>(cache: &Cache, keys: &[&'a str]) -> Vec<&'a str> {
     kept
 }
 
-on_both_stores!(tags_invalidate_the_entries_that_have_one, |env| {
+on_all_stores!(tags_invalidate_the_entries_that_have_one, |env| {
     put(&env.cache, "a", &["x", "y"]).await;
     put(&env.cache, "b", &["z"]).await;
     put(&env.cache, "c", &[]).await;
@@ -81,7 +81,7 @@ on_both_stores!(tags_invalidate_the_entries_that_have_one, |env| {
     assert_eq!(env.cache.read("a").await.as_deref(), Some("a"), "a later value is valid");
 });
 
-on_both_stores!(patterns_match_whole_keys_with_any_params, |env| {
+on_all_stores!(patterns_match_whole_keys_with_any_params, |env| {
     let keys = ["user:1:a", "user:12", "xuser:1:a", "user:1:*", "user:1:[z]"];
     for name in keys {
         put(&env.cache, name, &[]).await;
@@ -122,7 +122,7 @@ on_both_stores!(each_target_has_its_result_in_order, |env| {
     assert!(env.cache.get(read).await.unwrap().value.is_none());
 });
 
-on_both_stores!(fills_from_before_are_refused, |env| {
+on_all_stores!(fills_from_before_are_refused, |env| {
     let (by_tag, by_key) = (env.cache.lease("t").await, env.cache.lease("user:1").await);
     let by_name = env.cache.lease("k").await;
     let other = env.cache.lease("other").await;
@@ -187,7 +187,7 @@ on_both_stores!(the_fill_of_a_fetch_stream_is_refused_by_its_tags, |env| {
     assert_eq!(env.cache.read("k").await, None);
 });
 
-on_both_stores!(a_hold_off_refuses_fills_until_it_ends, |env| {
+on_all_stores!(a_hold_off_refuses_fills_until_it_ends, |env| {
     let targets = [tags(&["x"]), pattern("user:*"), namespace("whole"), key("k")];
     let refused = async |namespace: &str, name: &str| {
         let mut request = fetch(name, 0);
@@ -304,7 +304,7 @@ async fn left_in(cache: &Cache, namespaces: &[&'static str], key: &str) -> Vec<&
 
 const CONFIGURED: &str = "[namespaces.user-empty]\nttl = '60s'\n";
 
-on_both_stores!(namespaces_can_be_a_glob, config: CONFIGURED, |env| {
+on_all_stores!(namespaces_can_be_a_glob, config: CONFIGURED, |env| {
     const NAMES: [&str; 4] = ["order", "user-a", "user-b", "users"];
     for namespace in NAMES {
         for (key, tag) in [("k", "t"), ("l", "u")] {

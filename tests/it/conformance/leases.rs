@@ -74,7 +74,7 @@ on_both_stores!(
     }
 );
 
-on_both_stores!(a_fill_wakes_the_waiters, |env| {
+on_all_stores!(a_fill_wakes_the_waiters, |env| {
     for round in 0..5 {
         let key = format!("k{round}");
         let lease = env.cache.lease(&key).await;
@@ -104,7 +104,7 @@ on_both_stores!(a_plain_set_wakes_the_waiters, |env| {
     assert!(stored_at.elapsed() < AT_ONCE, "{:?}", stored_at.elapsed());
 });
 
-on_both_stores!(one_of_a_hundred_callers_computes, |env| {
+on_all_stores!(one_of_a_hundred_callers_computes, |env| {
     let callers: Vec<_> = (0..100).map(|_| wait_for(&env.cache, "k")).collect();
     let lease = eventually("a caller gets the lease", SOON, async || {
         env.cache.get(get("k")).await.unwrap();

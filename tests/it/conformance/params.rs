@@ -40,7 +40,7 @@ on_both_stores!(the_order_of_params_is_irrelevant, |env| {
     }
 });
 
-on_both_stores!(every_call_honours_params, |env| {
+on_all_stores!(every_call_honours_params, |env| {
     let page = params(&[("page", "1")]);
     put(&env.cache, &BTreeMap::new(), "plain").await;
     put(&env.cache, &page, "paged").await;

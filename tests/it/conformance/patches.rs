@@ -25,7 +25,7 @@ max_value_bytes = 20
 stale_while_revalidate = "60s"
 "#;
 
-on_both_stores!(a_merge_patch_changes_members, |env| {
+on_all_stores!(a_merge_patch_changes_members, |env| {
     let request = SetRequest { tags: vec!["t".to_owned()], ..set_json(r#"{"a": 1, "b": 1.10}"#) };
     let before = env.cache.set(request).await.unwrap().version;
     let applied = env.cache.patch(merge(r#"{"a": null, "c": {"d": []}}"#)).await.unwrap();

@@ -9,7 +9,7 @@ use crate::support::{
     wait::{SOON, eventually},
 };
 
-on_both_stores!(
+on_all_stores!(
     every_event_is_counted_once,
     env: [("LARDER_STATS__FLUSH_INTERVAL", "50ms")],
     |env| {

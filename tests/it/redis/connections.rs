@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 /// The `ACL SETUSER` command of SECURITY.md, in words.
-fn documented_acl_command() -> Vec<String> {
+pub(crate) fn documented_acl_command() -> Vec<String> {
     let document = include_str!("../../../SECURITY.md");
     let line = document
         .lines()
@@ -27,7 +27,7 @@ fn documented_acl_command() -> Vec<String> {
 }
 
 /// Makes one call of each kind; all of them must reach the store.
-async fn exercise_all_calls(cache: &Cache) {
+pub(crate) async fn exercise_all_calls(cache: &Cache) {
     cache.put("k", "v").await;
     assert_eq!(cache.read("k").await.as_deref(), Some("v"));
     assert_eq!(cache.increment(increment("n", 2)).await.unwrap().value, 2);

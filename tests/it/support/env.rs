@@ -6,6 +6,7 @@ use tonic_health::pb::{
 
 use super::{
     client::Cache,
+    cluster::RedisCluster,
     redis::RedisServer,
     server::Larder,
     wait::{SOON, eventually},
@@ -17,6 +18,7 @@ pub(crate) struct Env {
     pub(crate) larder: Larder,
     pub(crate) cache: Cache,
     _redis: Option<RedisServer>,
+    _cluster: Option<RedisCluster>,
 }
 
 impl Env {
@@ -28,7 +30,7 @@ impl Env {
             .config(config)
             .start()
             .await;
-        Self { cache: larder.client().await, larder, _redis: None }
+        Self { cache: larder.client().await, larder, _redis: None, _cluster: None }
     }
 
     /// A server on a new Redis server.
@@ -38,7 +40,19 @@ impl Env {
         let larder = builder.envs(variables).config(config).start().await;
         let cache = larder.client().await;
         await_store(&cache).await;
-        Self { cache, larder, _redis: Some(redis) }
+        Self { cache, larder, _redis: Some(redis), _cluster: None }
+    }
+}
+
+impl Env {
+    /// A server on a new Redis Cluster.
+    pub(crate) async fn cluster(variables: &[(&str, &str)], config: &str) -> Self {
+        let cluster = RedisCluster::start().await;
+        let builder = Larder::redis(&cluster.url()).env("LARDER_DEFAULTS__TTL_JITTER", 0);
+        let larder = builder.envs(variables).config(config).start().await;
+        let cache = larder.client().await;
+        await_store(&cache).await;
+        Self { cache, larder, _redis: None, _cluster: Some(cluster) }
     }
 }
 
@@ -83,6 +97,45 @@ macro_rules! on_both_stores {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn redis() {
                 run(Env::redis(&$variables, $config).await).await;
+            }
+        }
+    };
+}
+
+/// As [`on_both_stores`], with a test on a Redis Cluster. A few tests of each part do: a cluster is
+/// several servers.
+macro_rules! on_all_stores {
+    ($name:ident, |$env:ident| $body:block) => {
+        on_all_stores!($name, env: [], config: "", |$env| $body);
+    };
+    ($name:ident, env: $variables:expr, |$env:ident| $body:block) => {
+        on_all_stores!($name, env: $variables, config: "", |$env| $body);
+    };
+    ($name:ident, config: $config:expr, |$env:ident| $body:block) => {
+        on_all_stores!($name, env: [], config: $config, |$env| $body);
+    };
+    ($name:ident, env: $variables:expr, config: $config:expr, |$env:ident| $body:block) => {
+        mod $name {
+            // A test may use no item of its file.
+            #[allow(unused_imports)]
+            use super::*;
+            use $crate::support::env::Env;
+
+            async fn run($env: Env) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn memory() {
+                run(Env::memory(&$variables, $config).await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn redis() {
+                run(Env::redis(&$variables, $config).await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn cluster() {
+                run(Env::cluster(&$variables, $config).await).await;
             }
         }
     };

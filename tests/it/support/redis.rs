@@ -82,6 +82,35 @@ impl RedisServer {
         panic!("redis-server found no free port");
     }
 
+    /// Starts a node of a cluster on two ports of the loopback interface, with further arguments.
+    /// Returns its port for other nodes, too.
+    pub(crate) async fn start_node(arguments: &[&str]) -> (Self, u16) {
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap();
+        for _ in 0..10 {
+            let (clients, nodes) = (free(), free());
+            let [port, bus] = [&clients, &nodes].map(|one| one.local_addr().unwrap().port());
+            let bus_port = bus.to_string();
+            let mut all = vec!["--cluster-enabled", "yes", "--cluster-port", &bus_port];
+            all.extend(arguments);
+            let mut server = Self::stopped_with(&all);
+            server.endpoint = Endpoint::Port(port);
+            drop((clients, nodes));
+            server.spawn();
+            if server.wait_ready().await {
+                return (server, bus);
+            }
+        }
+        panic!("redis-server found no free ports");
+    }
+
+    /// The port for clients.
+    pub(crate) fn port(&self) -> u16 {
+        match &self.endpoint {
+            Endpoint::Socket(_) => 0,
+            Endpoint::Port(port) => *port,
+        }
+    }
+
     fn stopped_with(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let endpoint = Endpoint::Socket(directory.path().join("redis.sock"));
@@ -112,14 +141,6 @@ impl RedisServer {
         match &self.endpoint {
             Endpoint::Socket(path) => format!("unix://{}", path.display()),
             Endpoint::Port(port) => format!("redis://127.0.0.1:{port}"),
-        }
-    }
-
-    /// The port of a server that has one.
-    pub(crate) fn port(&self) -> u16 {
-        match &self.endpoint {
-            Endpoint::Socket(path) => panic!("{} has no port", path.display()),
-            Endpoint::Port(port) => *port,
         }
     }
 
@@ -160,6 +181,11 @@ impl RedisServer {
     pub(crate) async fn connection(&self) -> MultiplexedConnection {
         let client = redis::Client::open(self.url()).unwrap();
         client.get_multiplexed_async_connection().await.unwrap()
+    }
+
+    /// Whether the process was started and not killed.
+    pub(crate) fn is_running(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Calls per command since the last [`Self::reset_counts`], without [`BACKGROUND`].

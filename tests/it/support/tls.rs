@@ -71,7 +71,7 @@ fn tls_arguments(certificates: &Path, port: u16) -> [(&'static str, String); 5] 
 }
 
 /// Writes a CA, and a certificate for the loopback interface that is signed by it.
-fn write_certificates(directory: &Path) {
+pub(crate) fn write_certificates(directory: &Path) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::default();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -79,9 +79,10 @@ fn write_certificates(directory: &Path) {
     fs::write(directory.join("authority.pem"), authority.pem()).unwrap();
     let issuer = rcgen::Issuer::new(params, key);
     let server_key = rcgen::KeyPair::generate().unwrap();
-    let server =
-        rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])
-            .unwrap();
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let mut server = rcgen::CertificateParams::new(names).unwrap();
+    // OpenSSL takes a certificate with the name of its issuer for one that signs itself.
+    server.distinguished_name.push(rcgen::DnType::CommonName, "localhost");
     let server = server.signed_by(&server_key, &issuer).unwrap();
     fs::write(directory.join("server.pem"), server.pem()).unwrap();
     fs::write(directory.join("server.key"), server_key.serialize_pem()).unwrap();

@@ -126,7 +126,7 @@ async fn a_banned_entry_counts_as_missing_everywhere() {
     banned().await;
     assert!(is_granted(&acquire_again(&store, &k).await));
     banned().await;
-    assert!(store.get_many(std::slice::from_ref(&k)).await.unwrap()[0].is_none());
+    assert!(store.get_many(std::slice::from_ref(&k)).await.unwrap()[0].clone().unwrap().is_none());
 
     let increment = Increment {
         delta: 1,

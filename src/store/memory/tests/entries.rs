@@ -19,7 +19,7 @@ async fn get_many_keeps_the_order_of_the_keys() {
     put(&store, &key("2"), 2).await.unwrap();
     let entries = store.get_many(&[key("2"), key("0"), key("1")]).await.unwrap();
     let sizes: Vec<Option<usize>> =
-        entries.iter().map(|entry| entry.as_ref().map(|entry| entry.data.len())).collect();
+        entries.into_iter().map(|entry| entry.unwrap().map(|entry| entry.data.len())).collect();
     assert_eq!(sizes, [Some(2), None, Some(1)]);
 }
 

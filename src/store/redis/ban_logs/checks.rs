@@ -209,7 +209,7 @@ impl BanLogs {
             }
             let doubted_at = *doubted_at.get_or_insert_with(Instant::now);
             self.read_unless(bans, |known, epoch| known.is_of(doubted_at, epoch)).await?;
-            attempts.again(self.0.pool.timeout()).await?;
+            attempts.again(self.0.router.timeout()).await?;
         };
         if !is_known {
             self.on_lost_position(bans);

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use redis::Value;
 use tokio::time::Instant;
 
@@ -62,7 +63,7 @@ impl BanLogs {
         }
         let mut attempts = Attempts::default();
         while !self.drop_bans(bans, sequence, retention_ms, hold_off).await? {
-            attempts.again(self.0.pool.timeout()).await?;
+            attempts.again(self.0.router.timeout()).await?;
         }
         Ok(())
     }
@@ -76,16 +77,14 @@ impl BanLogs {
         hold_off: Duration,
     ) -> Result<bool> {
         let markers: Vec<String> = self.0.schema.markers(&bans.namespace);
-        let mut unlink = redis::cmd("UNLINK");
-        unlink.arg(&markers);
-        self.0.pool.query(&unlink, Retry::Idempotent).await?;
-        announce_invalidation(&self.0.pool, &self.0.schema, &bans.namespace).await?;
+        self.0.router.unlink(&markers).await?;
+        announce_invalidation(&self.0.router, &self.0.schema, &bans.namespace).await?;
         let asked = self.ask(bans);
         let id: [u8; 16] = rand::random();
         let mut drop = self.log_call(&DROP_BANS, &bans.namespace);
         drop.arg(sequence).arg(retention_ms);
         drop.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) }).arg(&id);
-        let mut reply = self.0.pool.run(&DROP_BANS, &drop, Retry::Idempotent).await?;
+        let mut reply = self.0.router.run(&DROP_BANS, &drop, Retry::Idempotent).await?;
         if reply.word != "LOG" {
             return Ok(true);
         }
@@ -104,7 +103,7 @@ impl BanLogs {
             if changes.is_empty() || self.replace_markers(&changes).await?.is_empty() {
                 return Ok(true);
             }
-            attempts.again(self.0.pool.timeout()).await?;
+            attempts.again(self.0.router.timeout()).await?;
         }
     }
 
@@ -173,17 +172,13 @@ impl BanLogs {
             }
             let changed = changed.into_iter().filter_map(|index| changes.get(index));
             names = changed.filter_map(|(name, ..)| String::from_utf8(name.clone()).ok()).collect();
-            attempts.again(self.0.pool.timeout()).await?;
+            attempts.again(self.0.router.timeout()).await?;
         }
     }
 
     /// The markers as they are, with their names.
     async fn markers(&self, names: &[String]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let mut mget = redis::cmd("MGET");
-        mget.arg(names);
-        let Value::Array(markers) = self.0.pool.query(&mget, Retry::Idempotent).await? else {
-            return Err(unexpected("MGET"));
-        };
+        let markers = self.0.router.mget(names).await?;
         let marker = |value| match value {
             Value::BulkString(marker) => marker,
             _ => Vec::new(),
@@ -262,19 +257,32 @@ impl BanLogs {
     /// Replaces markers that are still as expected. Returns the indices of the others.
     async fn replace_markers(&self, changes: &[Change]) -> Result<Vec<usize>> {
         let names: Vec<&[u8]> = changes.iter().map(|(name, ..)| name.as_slice()).collect();
+        let groups = self.0.router.groups(&names);
+        let replaced = groups.iter().map(|group| self.replace_group(changes, group));
+        let mut changed = Vec::new();
+        for outcome in join_all(replaced).await {
+            changed.extend(outcome?);
+        }
+        Ok(changed)
+    }
+
+    /// As [`Self::replace_markers`], for those with these indices in one step.
+    async fn replace_group(&self, changes: &[Change], group: &[usize]) -> Result<Vec<usize>> {
+        let names: Vec<&[u8]> = group.iter().map(|index| changes[*index].0.as_slice()).collect();
         let mut call = ADVANCE_MARKERS.call(&names);
-        let pool = &self.0.pool;
-        call.arg(pool.not_after().0).arg(HOLD_OFF_MARGIN_MS).arg(pool.clock().ahead_ms());
-        for (_, expected, new) in changes {
+        let router = &self.0.router;
+        call.arg(router.not_after().0).arg(HOLD_OFF_MARGIN_MS).arg(router.clock().ahead_ms());
+        for index in group {
+            let (_, expected, new) = &changes[*index];
             call.arg(expected).arg(new);
         }
-        let mut reply = pool.run(&ADVANCE_MARKERS, &call, Retry::Idempotent).await?;
+        let mut reply = router.run(&ADVANCE_MARKERS, &call, Retry::Idempotent).await?;
         if reply.word != "ADVANCED" {
             return Err(unexpected("advance_markers.lua"));
         }
         let mut changed = Vec::new();
         while let Ok(index) = reply.next::<usize>() {
-            changed.push(index.saturating_sub(1));
+            changed.extend(group.get(index.saturating_sub(1)));
         }
         Ok(changed)
     }

@@ -9,12 +9,18 @@ fn error(line: &str) -> RedisError {
 }
 
 /// Every error answer that the documentation and the sources of Redis and Valkey name.
-const ANSWERS: [(&str, Fault, ErrorKind); 38] = [
+const ANSWERS: [(&str, Fault, ErrorKind); 40] = [
     ("LOADING Redis is loading the dataset", Fault::Loading, ErrorKind::Unreachable),
     ("MASTERDOWN Link with MASTER is down", Fault::MasterDown, ErrorKind::Unreachable),
     ("BUSY Redis is busy running a script", Fault::Busy, ErrorKind::Unreachable),
     ("UNKILLABLE Sorry the script already executed", Fault::Busy, ErrorKind::Unreachable),
     ("CLUSTERDOWN Hash slot not served", Fault::ClusterDown, ErrorKind::Unreachable),
+    ("ERR This instance has cluster support disabled", Fault::NotCluster, ErrorKind::Unreachable),
+    (
+        "ERR Script attempted to access a non local key in a cluster node script: f",
+        Fault::TryAgain,
+        ErrorKind::Unreachable,
+    ),
     ("TRYAGAIN Multiple keys request", Fault::TryAgain, ErrorKind::Unreachable),
     ("NOAUTH Authentication required.", Fault::Authentication, ErrorKind::Unreachable),
     ("NOAUTH HELLO must be called", Fault::Authentication, ErrorKind::Unreachable),

@@ -1,6 +1,6 @@
 -- Replaces markers that are still as they were read.
 --
--- KEYS the markers, in one slot or on a server without slots
+-- KEYS the markers, in one slot of a cluster or on a server without slots
 -- ARGV[2] lifetime of a marker that was missing, in milliseconds; [4] and on: the expected marker,
 -- '' if it is missing, and the new one for each key
 

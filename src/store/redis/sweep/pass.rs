@@ -23,6 +23,7 @@ use crate::{
             marker::Position,
             pool::Retry,
             request::unexpected,
+            router::Server,
             script::{DROP_BANNED, DROP_SWEPT_BANS, RESTAMP},
             script_reply::parse,
         },
@@ -46,6 +47,8 @@ pub(super) struct Pass<'a> {
     store: &'a RedisStore,
     /// The epoch in which the bans were read.
     epoch: u64,
+    /// The layout of the keys over the servers: a key that moves may be missed.
+    layout: u64,
     namespaces: HashMap<Box<str>, Swept>,
     pattern: String,
 }
@@ -83,7 +86,7 @@ impl<'a> Pass<'a> {
         store: &'a RedisStore,
         namespaces: Vec<Arc<NamespaceBans>>,
     ) -> Result<Self> {
-        let epoch = store.bans.epoch();
+        let (epoch, layout) = (store.bans.epoch(), store.router.layouts());
         let mut swept = HashMap::new();
         for bans in namespaces {
             store.bans.ensure_read(&bans).await?;
@@ -98,7 +101,7 @@ impl<'a> Pass<'a> {
         }
         let single = swept.values().next().map(|swept| swept.bans.namespace());
         let pattern = store.schema.sweep_pattern(single.filter(|_| swept.len() == 1));
-        Ok(Self { store, epoch, namespaces: swept, pattern })
+        Ok(Self { store, epoch, layout, namespaces: swept, pattern })
     }
 
     /// Visits all keys, and drops bans at the end. Returns false if the pass is void.
@@ -111,15 +114,20 @@ impl<'a> Pass<'a> {
         // Ten steps a second at least, so that a slow sweep is an even one.
         let visits = (rate / 10).clamp(1, MAX_VISITS);
         let mut locked_at = Instant::now();
+        let mut servers = self.store.router.servers().into_iter();
+        let mut server = servers.next();
         let mut cursor = 0;
-        loop {
+        while let Some(current) = &server {
             let began_at = Instant::now();
-            cursor = self.step(cursor, visits).await?;
-            if self.store.bans.epoch() != self.epoch {
+            cursor = self.step(current, cursor, visits).await?;
+            if !self.is_current() {
                 return Ok(false);
             }
             if cursor == 0 {
-                break;
+                server = servers.next();
+                if server.is_none() {
+                    break;
+                }
             }
             if locked_at.elapsed() > LOCK_TTL / 3 {
                 locked_at = Instant::now();
@@ -134,15 +142,20 @@ impl<'a> Pass<'a> {
         for swept in self.namespaces.values() {
             self.drop_bans(swept).await?;
         }
-        Ok(self.store.bans.epoch() == self.epoch)
+        Ok(self.is_current())
     }
 
-    /// Visits some keys. Returns the next cursor.
-    async fn step(&mut self, cursor: u64, visits: u32) -> Result<u64> {
+    /// Whether the servers and their keys are still the same.
+    fn is_current(&self) -> bool {
+        self.store.bans.epoch() == self.epoch && self.store.router.layouts() == self.layout
+    }
+
+    /// Visits some keys of a server. Returns the next cursor.
+    async fn step(&mut self, server: &Server, cursor: u64, visits: u32) -> Result<u64> {
         let mut scan = redis::cmd("SCAN");
         scan.arg(cursor).arg("MATCH").arg(&self.pattern).arg("COUNT").arg(visits);
         let (next, names): (u64, Vec<Vec<u8>>) =
-            parse(self.store.pool.query(&scan, Retry::Idempotent).await?)?;
+            parse(self.store.router.query_server(server, &scan).await?)?;
         let (mut keys, mut leases) = (Vec::new(), Vec::new());
         for name in &names {
             if let Some(namespace) = self.store.schema.leased_namespace(name) {
@@ -170,7 +183,7 @@ impl<'a> Pass<'a> {
         for (_, name) in &leases {
             reads.cmd("GETRANGE").arg(*name).arg(0).arg(LEASE_BYTES - 1);
         }
-        let answers = self.store.pool.query_each(&reads, &mut None).await?;
+        let answers = self.store.router.query_each(&reads).await?;
         for ((namespace, _), answer) in leases.into_iter().zip(answers) {
             let Value::BulkString(lease) = answer else { continue };
             if let Some(swept) = self.namespaces.get_mut(namespace.as_str())
@@ -223,7 +236,7 @@ impl<'a> Pass<'a> {
         }
         let examined = found.len() as u64;
         store.sweep.examined.fetch_add(examined, Ordering::Relaxed);
-        let mut answers = store.pool.query_each(&reads, &mut None).await?.into_iter();
+        let mut answers = store.router.query_each(&reads).await?.into_iter();
         let mut heads = redis::pipe();
         found.retain_mut(|found| {
             // A key of another type is foreign.
@@ -248,7 +261,7 @@ impl<'a> Pass<'a> {
         if found.is_empty() {
             return Ok(found);
         }
-        let mut answers = store.pool.query_each(&heads, &mut None).await?.into_iter();
+        let mut answers = store.router.query_each(&heads).await?.into_iter();
         found.retain_mut(|found| match answers.next() {
             Some(Value::BulkString(head)) => {
                 found.head = head;
@@ -273,7 +286,7 @@ impl<'a> Pass<'a> {
         if !is_valid {
             let mut call = store.call(&DROP_BANNED, key, &swept.bans, None);
             call.arg(head);
-            let reply = store.pool.run(&DROP_BANNED, &call, Retry::Idempotent).await?;
+            let reply = store.router.run(&DROP_BANNED, &call, Retry::Idempotent).await?;
             // An entry that was changed meanwhile is older than the ban nevertheless, or newer.
             store.sweep.removed.fetch_add(u64::from(reply.word == "DROPPED"), Ordering::Relaxed);
             return Ok(Outcome::Invalid);
@@ -282,7 +295,7 @@ impl<'a> Pass<'a> {
         if swept.renews && store.bans.is_newer(&swept.bans, position, swept.until.sequence) {
             let mut call = store.call(&RESTAMP, key, &swept.bans, None);
             call.arg(marker).arg(head);
-            let reply = store.pool.run(&RESTAMP, &call, Retry::Idempotent).await?;
+            let reply = store.router.run(&RESTAMP, &call, Retry::Idempotent).await?;
             if reply.word == "RESTAMPED" {
                 store.sweep.renewed.fetch_add(1, Ordering::Relaxed);
                 return Ok(Outcome::Kept(position.sequence));
@@ -302,7 +315,7 @@ impl<'a> Pass<'a> {
         }
         let mut call = store.bans.log_call(&DROP_SWEPT_BANS, bans.namespace());
         call.arg(&until.encode()).arg(*oldest);
-        let mut reply = store.pool.run(&DROP_SWEPT_BANS, &call, Retry::Idempotent).await?;
+        let mut reply = store.router.run(&DROP_SWEPT_BANS, &call, Retry::Idempotent).await?;
         match reply.word.as_str() {
             "DROPPED" => {
                 let count: u64 = reply.next()?;
