@@ -208,7 +208,7 @@ impl Router {
         }
     }
 
-    /// Calls a script, and loads it first if the server does not know it.
+    /// Calls a script, and loads it first if the server lacks it.
     pub(super) async fn eval(&self, script: &Script, call: &Cmd, retry: Retry) -> Result<Value> {
         match self {
             Self::One(pool, _) => pool.eval(script, call, retry).await,
@@ -356,7 +356,7 @@ impl Router {
         }
     }
 
-    /// What is wrong.
+    /// The fault or outage of the store, if it has one.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         match self {
             Self::One(pool, _) => {
