@@ -91,7 +91,8 @@ impl Router {
     pub(super) fn not_after(&self) -> Timestamp {
         match self {
             Self::One(pool, _) => pool.not_after(),
-            Self::Cluster(cluster) => cluster.clock().now().after(cluster.timeout()),
+            // The store's clock and that of the primary are both estimates.
+            Self::Cluster(cluster) => cluster.clock().write_deadline(cluster.timeout(), 2),
         }
     }
 
