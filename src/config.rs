@@ -64,7 +64,7 @@ pub use namespace::NamespaceConfig;
 pub use near_cache::NearCacheConfig;
 pub use origin::{HttpVersionSetting, OriginConfig};
 pub use stats::StatsConfig;
-pub use store::StoreConfig;
+pub use store::{StoreConfig, WaitReplicas};
 pub use store_url::{InvalidStoreUrl, StoreUrl};
 pub use target::Target;
 pub use telemetry::TelemetryConfig;

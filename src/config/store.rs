@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use super::store_file::url_file;
 use super::store_url::{StoreUrl, store_url};
-use super::value::{MIB, MILLISECOND, SECOND, count, duration, size, text};
+use super::toml::quoted;
+use super::value::{
+    MIB, MILLISECOND, SECOND, ValueType, as_integer, as_text, count, duration, mismatch, size,
+    text, value_type,
+};
 use super::visitor::{ConfigVisitor, Section};
 
 /// `[store]`: the store of the entries and the connections to it.
@@ -23,6 +27,10 @@ pub struct StoreConfig {
     pub connect_timeout: Duration,
     /// Number of connections to Redis, shared by all requests.
     pub connections: usize,
+    /// Replicas of Redis that must have an invalidation before it is acknowledged.
+    pub wait_replicas: WaitReplicas,
+    /// Time limit of the wait for replicas.
+    pub wait_timeout: Duration,
     /// Number of shards of a namespace. All replicas on one Redis and prefix must have the same.
     pub shards: u32,
     /// Consecutive failures after which the store counts as down.
@@ -46,6 +54,8 @@ impl Default for StoreConfig {
             timeout: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(1),
             connections: 4,
+            wait_replicas: WaitReplicas::AtLeast(0),
+            wait_timeout: Duration::from_millis(500),
             shards: 64,
             breaker_threshold: 5,
             probe_interval: Duration::from_millis(500),
@@ -68,6 +78,8 @@ impl Section for StoreConfig {
         visitor.key("timeout", &mut self.timeout, duration(MILLISECOND, minute));
         visitor.key("connect_timeout", &mut self.connect_timeout, duration(MILLISECOND, minute));
         visitor.key("connections", &mut self.connections, count(1..=64));
+        visitor.key("wait_replicas", &mut self.wait_replicas, wait_replicas());
+        visitor.key("wait_timeout", &mut self.wait_timeout, duration(MILLISECOND, 30 * SECOND));
         visitor.key("shards", &mut self.shards, count(1..=4096));
         visitor.key("breaker_threshold", &mut self.breaker_threshold, count(1..=10_000));
         let probe_interval = duration(10 * MILLISECOND, 30 * SECOND);
@@ -78,6 +90,35 @@ impl Section for StoreConfig {
         visitor.key("sweep_rate", &mut self.sweep_rate, count(0..=1_000_000));
     }
 }
+
+/// Replicas of Redis that must have a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitReplicas {
+    /// A number of them; zero for none.
+    AtLeast(u8),
+    /// Those that are connected, and at least one.
+    All,
+}
+
+fn wait_replicas() -> impl ValueType<Value = WaitReplicas> {
+    value_type(
+        |raw| {
+            if as_text(raw).is_some_and(|text| text == "all") {
+                return Ok(WaitReplicas::All);
+            }
+            let count = as_integer(raw).filter(|count| *count <= MAX_REPLICAS);
+            let count = count.and_then(|count| u8::try_from(count).ok());
+            let expected = format_args!("an integer from 0 to {MAX_REPLICAS}, or \"all\"");
+            count.map(WaitReplicas::AtLeast).ok_or_else(|| mismatch(expected, raw))
+        },
+        |value| match value {
+            WaitReplicas::AtLeast(count) => count.to_string(),
+            WaitReplicas::All => quoted("all"),
+        },
+    )
+}
+
+const MAX_REPLICAS: u64 = 16;
 
 const PREFIX: &str = "1 to 64 characters of A-Z, a-z, 0-9, '.', '_', ':' and '-'";
 

@@ -86,7 +86,7 @@ pub(super) fn as_text(raw: &ValueKind) -> Option<&str> {
 }
 
 /// An integer, or the text of one, because variables have only text.
-fn as_integer(raw: &ValueKind) -> Option<u64> {
+pub(super) fn as_integer(raw: &ValueKind) -> Option<u64> {
     if let ValueKind::I64(number) = raw {
         return u64::try_from(*number).ok();
     }

@@ -81,6 +81,9 @@ fn store_failed(kind: StoreErrorKind, message: String) -> Status {
     match kind {
         // A retry does not free memory.
         StoreErrorKind::Full => plain(Code::ResourceExhausted, "STORE_FULL", message),
+        StoreErrorKind::NotReplicated => {
+            retryable(Code::Unavailable, "NOT_REPLICATED", message, STORE_RETRY)
+        }
         StoreErrorKind::Unreachable
         | StoreErrorKind::Timeout
         | StoreErrorKind::PartUnavailable

@@ -10,15 +10,18 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     changes::{ChangeHub, WatchOptions},
     circuit_breaker::ProbeIntervals,
-    config::{Config, StoreConfig, StoreUrl, WatchConfig},
+    config::{Config, StoreConfig, StoreUrl, WaitReplicas, WatchConfig},
     model::{Namespace, SaturatingFrom as _},
     store::{
         Backend, Inspect as _, Result, StatsBackend,
         circuit_breaker_store::{self, CircuitBreakerStore},
         memory::MemoryStore,
-        metrics::{StoreMetrics, register_memory, register_redis},
+        metrics::{StoreMetrics, register_memory, register_redis, register_replication},
         near_cache::{NearCache, NearCacheOptions, metrics as near_metrics, store::NearCacheStore},
-        redis::{CLOCK_SYNC_INTERVAL, PoolOptions, RedisOptions, RedisStore, SweepOptions},
+        redis::{
+            CLOCK_SYNC_INTERVAL, PoolOptions, RedisOptions, RedisStore, ReplicationOptions,
+            RequiredReplicas, SweepOptions,
+        },
     },
 };
 
@@ -79,6 +82,9 @@ impl OpenStore {
         let answers = breaker.subscribe();
         let healthy = both(answers.clone(), redis.subscribe_healthy(), background);
         let other_shards = redis.subscribe_other_shards();
+        if let Some(replication) = &options.pool.replication {
+            register_replication(meter, replication);
+        }
         register_redis(meter, &redis, breaker.subscribe(), healthy.clone());
         near_metrics::register(meter, near_cache);
         let (pinged, probed) = (redis.clone(), breaker.clone());
@@ -149,6 +155,7 @@ fn redis_options(config: &StoreConfig, url: SecretString) -> RedisOptions {
             connections: u32::saturating_from(config.connections),
             connect_timeout: config.connect_timeout,
             timeout: config.timeout,
+            replication: replication(config),
         },
         prefix: config.prefix.clone(),
         shards: u16::saturating_from(config.shards),
@@ -157,6 +164,15 @@ fn redis_options(config: &StoreConfig, url: SecretString) -> RedisOptions {
         probe_interval: config.probe_interval,
         sweep: SweepOptions { interval: config.sweep_interval, keys_per_second: config.sweep_rate },
     }
+}
+
+fn replication(config: &StoreConfig) -> Option<ReplicationOptions> {
+    let required = match config.wait_replicas {
+        WaitReplicas::AtLeast(0) => return None,
+        WaitReplicas::AtLeast(count) => RequiredReplicas::AtLeast(count),
+        WaitReplicas::All => RequiredReplicas::All,
+    };
+    Some(ReplicationOptions::new(required, config.wait_timeout))
 }
 
 #[cfg(test)]

@@ -39,6 +39,11 @@ pub enum ErrorKind {
     /// A write reached the store after its time limit and was not applied.
     #[error("the write reached the store too late")]
     Late,
+    /// The write is applied, but too few replicas of Redis have it: a failover may take it back.
+    #[error(
+        "the change is applied, but a failover of Redis may take it back (store.wait_replicas)"
+    )]
+    NotReplicated,
     /// The store has no memory for the value.
     #[error("the store is out of memory (memory.max_bytes, or maxmemory of Redis)")]
     Full,
@@ -78,16 +83,23 @@ impl ErrorKind {
     pub fn is_outage(self) -> bool {
         match self {
             Self::Unreachable | Self::Timeout => true,
-            Self::PartUnavailable | Self::BreakerOpen | Self::Late | Self::Full | Self::Refused => {
-                false
-            }
+            Self::PartUnavailable
+            | Self::BreakerOpen
+            | Self::Late
+            | Self::NotReplicated
+            | Self::Full
+            | Self::Refused => false,
         }
     }
 
     /// Whether the same operation may succeed a moment later.
     pub fn is_transient(self) -> bool {
         match self {
-            Self::Timeout | Self::Unreachable | Self::PartUnavailable | Self::Late => true,
+            Self::Timeout
+            | Self::Unreachable
+            | Self::PartUnavailable
+            | Self::Late
+            | Self::NotReplicated => true,
             Self::BreakerOpen | Self::Full | Self::Refused => false,
         }
     }
@@ -100,6 +112,7 @@ impl ErrorKind {
             Self::PartUnavailable => "part_unavailable",
             Self::BreakerOpen => "breaker_open",
             Self::Late => "late",
+            Self::NotReplicated => "not_replicated",
             Self::Full => "full",
             Self::Refused => "refused",
         }
@@ -112,8 +125,12 @@ mod tests {
 
     #[test]
     fn only_a_full_store_is_no_degradation() {
-        use ErrorKind::{BreakerOpen, Full, Late, PartUnavailable, Refused, Timeout, Unreachable};
-        for kind in [Unreachable, Timeout, PartUnavailable, BreakerOpen, Late, Refused] {
+        use ErrorKind::{
+            BreakerOpen, Full, Late, NotReplicated, PartUnavailable, Refused, Timeout, Unreachable,
+        };
+        for kind in
+            [Unreachable, Timeout, PartUnavailable, BreakerOpen, Late, NotReplicated, Refused]
+        {
             assert!(Error::from(kind).is_degraded(), "{kind:?}");
         }
         assert!(!Error::from(Full).is_degraded());
@@ -121,18 +138,40 @@ mod tests {
 
     #[test]
     fn outages_and_transient_failures_are_distinguished() {
-        use ErrorKind::{BreakerOpen, Full, Late, PartUnavailable, Refused, Timeout, Unreachable};
-        let kinds = [Unreachable, Timeout, PartUnavailable, BreakerOpen, Late, Full, Refused];
+        use ErrorKind::{
+            BreakerOpen, Full, Late, NotReplicated, PartUnavailable, Refused, Timeout, Unreachable,
+        };
+        let kinds = [
+            Unreachable,
+            Timeout,
+            PartUnavailable,
+            BreakerOpen,
+            Late,
+            NotReplicated,
+            Full,
+            Refused,
+        ];
         let outages: Vec<_> = kinds.map(|kind| (kind.is_outage(), kind.is_transient())).into();
         let (no, yes) = ((false, false), (true, true));
         let transient = (false, true);
-        assert_eq!(outages, [yes, yes, transient, no, transient, no, no]);
+        assert_eq!(outages, [yes, yes, transient, no, transient, transient, no, no]);
     }
 
     #[test]
     fn names_are_distinct() {
-        use ErrorKind::{BreakerOpen, Full, Late, PartUnavailable, Refused, Timeout, Unreachable};
-        let kinds = [Unreachable, Timeout, PartUnavailable, BreakerOpen, Late, Full, Refused];
+        use ErrorKind::{
+            BreakerOpen, Full, Late, NotReplicated, PartUnavailable, Refused, Timeout, Unreachable,
+        };
+        let kinds = [
+            Unreachable,
+            Timeout,
+            PartUnavailable,
+            BreakerOpen,
+            Late,
+            NotReplicated,
+            Full,
+            Refused,
+        ];
         let names: std::collections::BTreeSet<_> = kinds.map(ErrorKind::name).into();
         assert_eq!(names.len(), kinds.len());
     }

@@ -15,8 +15,10 @@ use tokio::sync::watch;
 use crate::{
     histogram::LATENCY_BOUNDS,
     store::{
-        ErrorKind, Inspect as _, Operation, Topology, circuit_breaker_store::OperationObserver,
-        memory::MemoryStore, redis::RedisStore,
+        ErrorKind, Inspect as _, Operation, Topology,
+        circuit_breaker_store::OperationObserver,
+        memory::MemoryStore,
+        redis::{RedisStore, ReplicationOptions},
     },
 };
 
@@ -74,6 +76,21 @@ fn attributes(operation: Operation, failure: Option<ErrorKind>) -> Vec<KeyValue>
     ];
     attributes.extend(failure.map(|kind| KeyValue::new("error.type", kind.name())));
     attributes
+}
+
+/// Registers the metrics of the waits for replicas of Redis.
+pub fn register_replication(meter: &Meter, options: &ReplicationOptions) {
+    let options = options.clone();
+    meter
+        .u64_observable_counter("larder.store.replica_waits")
+        .with_description("Waits until replicas of Redis have a change, by outcome")
+        .with_callback(move |counter| {
+            let outcomes = ["replicated", "failed"].into_iter().zip(options.counts());
+            for (outcome, count) in outcomes {
+                counter.observe(count, &[KeyValue::new("outcome", outcome)]);
+            }
+        })
+        .build();
 }
 
 /// Registers the metrics of the connections to Redis and of its circuit breaker.

@@ -39,6 +39,8 @@ mod outage_log;
 mod pool;
 mod probe;
 mod read_batcher;
+mod replicated;
+mod replication;
 mod request;
 mod router;
 mod script;
@@ -79,6 +81,8 @@ use near_markers::MarkerReader;
 use pool::Retry;
 pub use pool::{PoolOptions, PoolState};
 use read_batcher::{Read, ReadBatcher};
+use replicated::Replicated;
+pub use replication::{ReplicationOptions, RequiredReplicas};
 use request::unexpected;
 use router::{Member, Router};
 use script_calls::add_lifetime;
@@ -159,6 +163,12 @@ impl RedisStore {
             sweep: Arc::default(),
         };
         store.follow_servers(options, &stop);
+        if options.pool.replication.is_some() {
+            // Too few replicas should be noticed before they are needed.
+            let store = store.clone();
+            let check = async move { store.check_replicas().await };
+            tokio::spawn(stop.clone().run_until_cancelled_owned(check));
+        }
         sweep::spawn(store.clone(), options.sweep, stop.clone());
         let connect_timeout = options.pool.connect_timeout;
         let markers = MarkerReader {
@@ -269,6 +279,20 @@ impl RedisStore {
         Read { keys: self.schema.entry_keys(key), bans: self.bans.of(key.namespace()) }
     }
 
+    async fn apply_delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
+        let bans = self.bans.of(key.namespace());
+        let mut call = self.call(&script::DELETE, key, &bans, None);
+        call.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) }).arg(b"").arg(0);
+        let mut reply = self.router.run(&script::DELETE, &call, Retry::Idempotent).await?;
+        match reply.word.as_str() {
+            "EXISTED" => Ok(true),
+            "ABSENT" => Ok(false),
+            // It is deleted, whether or not the check succeeds.
+            "CHECK" => Ok(Box::pin(self.was_valid(&bans, key, &mut reply)).await.unwrap_or(true)),
+            _ => Err(unexpected("delete.lua")),
+        }
+    }
+
     /// Runs the script of Touch; `prolongs` is empty or a version.
     async fn reschedule(
         &self,
@@ -313,6 +337,8 @@ impl Store for RedisStore {
         entry: &NewEntry,
         condition: Condition,
     ) -> Result<PutOutcome> {
+        let is_conditional = condition != Condition::Always;
+        let mut replicas = is_conditional.then(|| Replicated::once(self, key));
         let mut checks = self.begin_checks(key).await?;
         let reply = loop {
             let reply = self.store(&script::SET, key, checks.bans(), entry, |call| {
@@ -330,6 +356,9 @@ impl Store for RedisStore {
                 break reply;
             }
         };
+        if let Some(replicas) = &mut replicas {
+            replicas.is_done().await?;
+        }
         match reply.word.as_str() {
             "STORED" => Ok(PutOutcome::Stored),
             "CONDITION_NOT_MET" => Ok(PutOutcome::ConditionNotMet),
@@ -338,22 +367,20 @@ impl Store for RedisStore {
     }
 
     async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
-        let bans = self.bans.of(key.namespace());
-        let mut call = self.call(&script::DELETE, key, &bans, None);
-        call.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) }).arg(b"").arg(0);
-        let mut reply = self.router.run(&script::DELETE, &call, Retry::Idempotent).await?;
-        match reply.word.as_str() {
-            "EXISTED" => Ok(true),
-            "ABSENT" => Ok(false),
-            // It is deleted, whether or not the check succeeds.
-            "CHECK" => Ok(Box::pin(self.was_valid(&bans, key, &mut reply)).await.unwrap_or(true)),
-            _ => Err(unexpected("delete.lua")),
+        let mut replicas = Replicated::of_entry(self, key);
+        let mut existed = false;
+        loop {
+            existed |= self.apply_delete(key, hold_off).await?;
+            if replicas.is_done().await? {
+                return Ok(existed);
+            }
         }
     }
 
     async fn take(&self, key: &EntryKey, take: &Take) -> Result<TakeOutcome> {
         let &Take { hold_off, if_version, returns_entry } = take;
         let version = if_version.map(|version| version.0.to_be_bytes());
+        let mut replicas = Replicated::once(self, key);
         let mut checks = self.begin_checks(key).await?;
         let mut reply = loop {
             let mut call = self.call(&script::DELETE, key, checks.bans(), None);
@@ -366,6 +393,7 @@ impl Store for RedisStore {
                 break reply;
             }
         };
+        replicas.is_done().await?;
         match reply.word.as_str() {
             "EXISTED" if returns_entry => match leases::next_entry(&mut reply)? {
                 Ok(Some(entry)) => Ok(TakeOutcome::Removed(Some(entry))),
@@ -383,11 +411,17 @@ impl Store for RedisStore {
     }
 
     async fn invalidate(&self, namespace: &Namespace) -> Result<()> {
-        // Entries without a marker are invalid, and the next write begins a new generation. Unlike
-        // replacing the markers, removing them also works when Redis is out of memory, and leaves
-        // nothing behind for namespaces that are never used again.
-        self.router.unlink(&self.schema.markers(namespace)).await?;
-        announce_invalidation(&self.router, &self.schema, namespace).await
+        let mut replicas = Replicated::of_namespace(self, namespace);
+        loop {
+            // Entries without a marker are invalid, and the next write begins a new generation.
+            // Unlike replacing the markers, removing them also works when Redis is out of memory,
+            // and leaves nothing behind for namespaces that are never used again.
+            self.router.unlink(&self.schema.markers(namespace)).await?;
+            announce_invalidation(&self.router, &self.schema, namespace).await?;
+            if replicas.is_done().await? {
+                return Ok(());
+            }
+        }
     }
 
     async fn ban(
@@ -396,7 +430,13 @@ impl Store for RedisStore {
         ban: &Ban,
         limits: &BanLimits,
     ) -> Result<BanOutcome> {
-        self.apply_ban(namespace, ban, limits).await
+        let mut replicas = Replicated::of_namespace(self, namespace);
+        loop {
+            let outcome = self.apply_ban(namespace, ban, limits).await?;
+            if replicas.is_done().await? {
+                return Ok(outcome);
+            }
+        }
     }
 
     async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {

@@ -14,6 +14,8 @@ mod failover;
 mod late_writes;
 // Redis killed, paused, cut off or slow under load, and the recovery.
 mod outages;
+// Changes that wait for replicas of Redis.
+mod replicas;
 // Starting without Redis, and running without it on purpose.
 mod startup;
 // Redis restarts or hangs, and all features heal by themselves.

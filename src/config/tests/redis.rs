@@ -16,6 +16,20 @@ fn check(file: &str, env: &[(&str, &str)], expected: &str) {
 }
 
 #[test]
+fn replicas_are_a_number_or_all() {
+    let replicas = |value: &str| loaded("", &[("LARDER_STORE__WAIT_REPLICAS", value)]).store;
+    assert_eq!(replicas("2").wait_replicas, WaitReplicas::AtLeast(2));
+    let all = loaded("[store]\nwait_replicas = 'all'", &[]);
+    assert_eq!(all.store.wait_replicas, WaitReplicas::All);
+    assert_eq!(loaded(&all.render(), &[]), all);
+    for refused in ["'some'", "17", "-1"] {
+        let problems = problems(&format!("[store]\nwait_replicas = {refused}"), &[]).join("\n");
+        let expected = "store.wait_replicas: expected an integer from 0 to 16, or \"all\", got ";
+        assert!(problems.starts_with(expected), "{problems}");
+    }
+}
+
+#[test]
 fn legacy_variables_have_a_fixed_precedence() {
     check("", &[], "memory");
     check(FILE, &[], "redis://file:6379/1");

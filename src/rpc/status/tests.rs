@@ -55,6 +55,7 @@ fn every_error_of_the_cache_has_a_code_and_a_reason() {
         (cache::Error::UnknownNamespace(namespace()), Code::NotFound, "UNKNOWN_NAMESPACE"),
         (store_error(StoreErrorKind::Full), Code::ResourceExhausted, "STORE_FULL"),
         (store_error(StoreErrorKind::Late), Code::Unavailable, "STORE_UNAVAILABLE"),
+        (store_error(StoreErrorKind::NotReplicated), Code::Unavailable, "NOT_REPLICATED"),
         (cache::Error::NoOrigin(namespace()), Code::FailedPrecondition, "NO_ORIGIN"),
         (cache::Error::NotAnInteger, Code::FailedPrecondition, "NOT_AN_INTEGER"),
         (cache::Error::Overflow, Code::FailedPrecondition, "OVERFLOW"),

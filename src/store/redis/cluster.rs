@@ -219,6 +219,11 @@ impl Cluster {
         self.0.options.timeout
     }
 
+    /// Whether replicas must have the writes that must not be lost.
+    pub(super) fn awaits_replicas(&self) -> bool {
+        self.0.options.replication.is_some()
+    }
+
     /// The set of primaries, with every change.
     pub(super) fn primaries(&self) -> watch::Receiver<Primaries> {
         self.0.primaries.subscribe()
@@ -238,6 +243,11 @@ impl Cluster {
     /// A slot of a primary; none if it has none.
     pub(super) fn slot_of_node(&self, node: &Node) -> Option<u16> {
         self.0.map.load().slot_of(node)
+    }
+
+    /// Commands that were redirected to another primary.
+    pub(super) fn redirects(&self) -> u64 {
+        self.0.counts.moved.load(Ordering::Acquire) + self.0.counts.asked.load(Ordering::Acquire)
     }
 
     /// Number of changes of the owner of any slot.

@@ -78,13 +78,14 @@ pub(super) struct Handle {
 }
 
 /// Makes the connections of a pool.
+#[derive(Clone)]
 pub(super) struct ConnectionManager {
     pub(super) endpoint: Endpoint,
     pub(super) config: AsyncConnectionConfig,
     /// Limits the time to connect, the first command included.
     pub(super) timeout: Duration,
     pub(super) health: Arc<PoolHealth>,
-    pub(super) tls_check: TlsCheck,
+    pub(super) tls_check: Arc<TlsCheck>,
 }
 
 /// Receives the errors of connection attempts, which the users of the pool do not see.

@@ -13,6 +13,7 @@
 //! <prefix>:{stats}:...                                 the fleet's counters
 //! <prefix>:{probe}:1 and :2                            keys of the full probe; in a cluster
 //!                                                      {probe:<number>}
+//! <prefix>:{probe:<number>}:r                          written before a wait for replicas
 //! <prefix>:{sweep}                                     the replica that sweeps, for a time
 //! <prefix>:{clock}                                     what the replicas agree on about the clock
 //! ```
@@ -173,6 +174,12 @@ impl KeySchema {
     /// As [`Self::probe`], in another slot for each `tag`.
     pub(super) fn probe_with(&self, tag: u32) -> [String; 2] {
         [1, 2].map(|number| format!("{}:{{probe:{tag}}}:{number}", self.prefix))
+    }
+
+    /// The key that marks the end of what the replicas of a server must have, in another slot for
+    /// each `tag`.
+    pub(super) fn replication_mark(&self, tag: u32) -> String {
+        format!("{}:{{probe:{tag}}}:r", self.prefix)
     }
 
     /// The prefix of all entries and markers of a namespace.

@@ -22,11 +22,11 @@ use super::{
     connection::{ConnectErrorSink, ConnectionManager, Handle, PoolHealth},
     endpoint::Endpoint,
     fault::{Fault, words},
+    replication::{Replication, ReplicationOptions},
     request::unexpected,
     request::{All, Each, One, Refusal, Request},
     script::Script,
     server_identity::ServerIdentity,
-    tls_check::TlsCheck,
 };
 use crate::{
     model::Timestamp,
@@ -57,6 +57,8 @@ pub struct PoolOptions {
     pub connect_timeout: Duration,
     /// Timeout of any operation, waiting for a connection included.
     pub timeout: Duration,
+    /// The replicas that must have a write that must not be lost; none if none must.
+    pub replication: Option<ReplicationOptions>,
 }
 
 /// State and counters of the pool.
@@ -103,6 +105,7 @@ pub(super) struct RedisPool {
     next_handle: Arc<AtomicUsize>,
     checkout_timeouts: Arc<AtomicU64>,
     health: Arc<PoolHealth>,
+    replication: Option<Arc<Replication>>,
     timeout: Duration,
 }
 
@@ -137,6 +140,17 @@ impl RedisPool {
             .set_connection_timeout(Some(options.connect_timeout))
             .set_response_timeout(None)
             .set_pipeline_buffer_size(PIPELINE_DEPTH);
+        let manager = ConnectionManager {
+            endpoint,
+            config,
+            timeout: options.connect_timeout,
+            health: health.clone(),
+            tls_check: Arc::default(),
+        };
+        let replication = options.replication.clone().map(|options| {
+            let manager = manager.clone();
+            Arc::new(Replication::new(manager, options))
+        });
         let pool = Pool::builder()
             .max_size(options.connections)
             // Checkouts are so brief that the pool would never see the need for a second
@@ -148,19 +162,14 @@ impl RedisPool {
             .idle_timeout(None)
             .error_sink(Box::new(ConnectErrorSink(health.clone())))
             .retry_connection(false)
-            .build_unchecked(ConnectionManager {
-                endpoint,
-                config,
-                timeout: options.connect_timeout,
-                health: health.clone(),
-                tls_check: TlsCheck::default(),
-            });
+            .build_unchecked(manager);
         Self {
             pool,
             cached_handles: (0..options.connections).map(|_| ArcSwapOption::empty()).collect(),
             next_handle: Arc::default(),
             checkout_timeouts: Arc::default(),
             health,
+            replication,
             timeout: options.timeout,
         }
     }
@@ -173,6 +182,11 @@ impl RedisPool {
     /// State that the connections of the pool share.
     pub(super) fn health(&self) -> &Arc<PoolHealth> {
         &self.health
+    }
+
+    /// Waits for the server's replicas; none if none is required.
+    pub(super) fn replication(&self) -> Option<&Arc<Replication>> {
+        self.replication.as_ref()
     }
 
     /// Whether no fault of the server lasts, with every change.

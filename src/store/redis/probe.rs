@@ -331,7 +331,7 @@ mod tests {
         // Those of the setup of connections, of the probe itself, and of the scripts.
         let others = [
             "CLIENT", "CLUSTER", "ASKING", "CONFIG", "EVALSHA", "HELLO", "PING", "SCRIPT", "TIME",
-            "GET", "EVAL",
+            "GET", "EVAL", "WAIT",
         ];
         let of_sentinels = ["SENTINEL", "SUBSCRIBE"];
         let mut paths = vec![directory];

@@ -159,6 +159,50 @@ impl Router {
         }
     }
 
+    /// The servers of these keys, each once. Keys without a server are left out.
+    pub(super) fn servers_of<K: AsRef<[u8]>>(&self, names: &[K]) -> Vec<Server> {
+        let Self::Cluster(cluster) = self else { return self.servers() };
+        let mut servers: Vec<Server> = Vec::new();
+        for node in names.iter().filter_map(|name| cluster.owner_of(name.as_ref())) {
+            if !servers.iter().any(|server| server.is(&node)) {
+                servers.push(Server { pool: node.pool.clone(), node: Some(node) });
+            }
+        }
+        servers
+    }
+
+    /// Whether a server is still one of these.
+    pub(super) fn has(&self, server: &Server) -> bool {
+        match self {
+            Self::One(..) => true,
+            Self::Cluster(cluster) => cluster.nodes().iter().any(|node| server.is(node)),
+        }
+    }
+
+    /// Whether a server is that of a key.
+    pub(super) fn is_owner(&self, server: &Server, name: &[u8]) -> bool {
+        match self {
+            Self::One(..) => true,
+            Self::Cluster(cluster) => cluster.owner_of(name).is_some_and(|node| server.is(&node)),
+        }
+    }
+
+    /// Changes whenever a command is redirected to another server, or a key has another server.
+    pub(super) fn moves(&self) -> u64 {
+        match self {
+            Self::One(..) => 0,
+            Self::Cluster(cluster) => cluster.redirects() + cluster.layouts(),
+        }
+    }
+
+    /// Whether replicas must have the writes that must not be lost.
+    pub(super) fn awaits_replicas(&self) -> bool {
+        match self {
+            Self::One(pool, _) => pool.replication().is_some(),
+            Self::Cluster(cluster) => cluster.awaits_replicas(),
+        }
+    }
+
     /// Number of changes of which server has which keys.
     pub(super) fn layouts(&self) -> u64 {
         match self {
@@ -410,6 +454,10 @@ impl Router {
 }
 
 impl Server {
+    fn is(&self, node: &Arc<Node>) -> bool {
+        self.node.as_ref().is_some_and(|own| Arc::ptr_eq(own, node))
+    }
+
     /// A number for its process, the same in all replicas.
     pub(super) fn id(&self) -> u64 {
         let process = self.pool.health().server().process_id();

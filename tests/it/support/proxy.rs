@@ -101,6 +101,11 @@ impl Proxy {
         self.traffic.send_replace(Traffic { replies_flow: false, ..FLOWING });
     }
 
+    /// Forwards what was held back.
+    pub(crate) fn flow(&self) {
+        self.traffic.send_replace(FLOWING);
+    }
+
     /// Holds back replies, except those that contain a text, unless another one comes before on its
     /// connection.
     pub(crate) fn hold_replies_without(&self, text: &'static str) {

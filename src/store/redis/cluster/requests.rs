@@ -312,7 +312,7 @@ impl Cluster {
     }
 
     fn moved(&self, slot: u16, address: &str, sender: &Arc<Node>) {
-        self.0.counts.moved.fetch_add(1, Ordering::Relaxed);
+        self.0.counts.moved.fetch_add(1, Ordering::AcqRel);
         if let Some(node) = self.named(address, sender) {
             self.set_owner(slot, sender, &node);
         }
@@ -320,7 +320,7 @@ impl Cluster {
     }
 
     fn asked(&self, address: &str, sender: &Arc<Node>) -> Option<Arc<Node>> {
-        self.0.counts.asked.fetch_add(1, Ordering::Relaxed);
+        self.0.counts.asked.fetch_add(1, Ordering::AcqRel);
         self.named(address, sender)
     }
 
