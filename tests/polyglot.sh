@@ -14,6 +14,8 @@ set -euo pipefail
 
 # Clients in LANGUAGES write entries that all of them read; OTHERS only read.
 readonly LANGUAGES="python node go" OTHERS="java grpcurl health-probe quickstart origins"
+# Clients that make calls while replicas are restarted.
+readonly LOADING="python node go java"
 
 repository=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 clients=$repository/tests/polyglot
@@ -180,7 +182,7 @@ start_server() {
     : >"$log"
     (
         cd "$work"
-        export LARDER_LISTEN=127.0.0.1:0 LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_LOG__FORMAT=json
+        export LARDER_LISTEN=${listen:-127.0.0.1:0} LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_LOG__FORMAT=json
         export LARDER_CONFIG=$work/larder.toml LARDER_STORE=$1
         # No client checks timeouts of the store, and 50 large values at once reach the default
         # timeout on a busy machine.
@@ -292,6 +294,76 @@ test_store() {
     $well || failed "larder/$1" "$log"
 }
 
+# === Rolling restart ===
+
+# A namespace of its own shows which clients have come back to a replica.
+has_calls_of_all() {
+    local metrics name
+    metrics=$(curl --silent --fail "http://${admins[$1]}/metrics") || return 1
+    for name in $loading; do
+        grep -q "namespace=\"load-$name\"" <<<"$metrics" || return 1
+    done
+}
+
+# start_replica NUMBER: on its port, which it had before.
+start_replica() {
+    local server address admin log=$work/replica-$1.log
+    listen=${addresses[$1]} start_server "unix://$work/redis.sock" || return 1
+    replicas[$1]=$server
+    admins[$1]=$admin
+}
+
+# Restarts three replicas one after the other, while clients with round_robin call them. No call may
+# fail. Runs in its own process.
+restart_replicas() {
+    # Not local: the trap runs after the function has returned.
+    pids=() replicas=() admins=() addresses=()
+    local number name code all_addresses
+    trap 'for pid in "${replicas[@]}" "${pids[@]}"; do stop "$pid" || true; done' EXIT
+    trap 'exit 143' TERM
+    for number in 0 1 2; do addresses+=("127.0.0.1:$(free_port)"); done
+    for number in 0 1 2; do start_replica "$number" || return; done
+    all_addresses=$(IFS=,; echo "${addresses[*]}")
+    for name in $loading; do
+        LARDER_STOP=$work/load.stop LARDER_ADDRESSES=$all_addresses \
+            "$clients/$name/client.sh" load >"$work/$name.load" 2>&1 &
+        pids+=($!)
+    done
+    for number in 0 1 2; do
+        until_true 60 has_calls_of_all "$number" || return
+        # A replica must end cleanly.
+        stop "${replicas[number]}" || return
+        start_replica "$number" || return
+        until_true 60 has_calls_of_all "$number" || return
+    done
+    touch "$work/load.stop"
+    code=0
+    for name in "${pids[@]}"; do wait "$name" || code=1; done
+    pids=()
+    cat "${loading_logs[@]}"
+    for number in 0 1 2; do stop "${replicas[number]}" || code=1; done
+    replicas=()
+    return "$code"
+}
+
+test_rolling_restart() {
+    local name loading='' loading_logs=()
+    for name in $chosen; do
+        [[ " $LOADING " == *" $name "* ]] || continue
+        [[ $(<"$work/$name.code") == 0 ]] || continue
+        loading+="$name "
+        loading_logs+=("$work/$name.load")
+    done
+    [[ -n $loading ]] || return 0
+    if (restart_replicas) >"$work/rolling.log" 2>&1; then
+        passed "rolling restart ($(sed -nE 's/^calls=([0-9]+) .*/\1/p' "$work/rolling.log" |
+            paste -sd+ | bc) calls of ${loading% })"
+    else
+        tail -n 20 "${loading_logs[@]}" "$work"/replica-*.log >>"$work/rolling.log" 2>&1 || true
+        failed "rolling restart" "$work/rolling.log"
+    fi
+}
+
 set_up_clients
 if [[ $setup_only == true ]]; then
     for client in $chosen; do ready "$client" setup || true; done
@@ -312,6 +384,7 @@ else
 fi
 for store in $stores; do wait "$store"; done
 stores=''
+if [[ -n $redis ]]; then test_rolling_restart; fi
 
 echo "polyglot: $(count passed) passed, $(count failed) failed, $(count skipped) skipped"
 if [[ ${CI-} == true && $(count skipped) != 0 ]]; then

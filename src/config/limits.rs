@@ -69,7 +69,7 @@ impl Default for LimitsConfig {
             response_stall_timeout: Duration::from_secs(30),
             max_header_bytes: 16 * 1024,
             max_connection_idle: Duration::from_secs(15 * 60),
-            max_connection_age: Duration::from_secs(30 * 60),
+            max_connection_age: Duration::from_secs(5 * 60),
             max_connection_age_grace: Duration::from_secs(5 * 60),
             keepalive_interval: Duration::from_secs(60),
             keepalive_timeout: Duration::from_secs(20),

@@ -1,9 +1,11 @@
-# Functions shared by the clients' scripts. Each client is a folder with a client.sh that has three
+# Functions shared by the clients' scripts. Each client is a folder with a client.sh that has these
 # commands:
 #
 #   client.sh setup   installs the dependencies under target/polyglot; quick if they are there
 #   client.sh write   writes the shared entries to $LARDER_ADDRESS
 #   client.sh check   runs all checks against $LARDER_ADDRESS; reads the entries of $LARDER_WRITERS
+#   client.sh load    calls the replicas at $LARDER_ADDRESSES until the file $LARDER_STOP exists;
+#                     prints `calls=N failed=N`, and fails if a call did
 #
 # LARDER_ORIGINS lists the origins of the server: `http` belongs to the namespace `origin-http`, and
 # so on. LARDER_ADMIN_ADDRESS is the address of its metrics.
@@ -44,14 +46,16 @@ once() {
     fi
 }
 
-# main COMMAND: runs the function of that name. Clients without `setup` or `write` inherit no-ops.
+# main COMMAND: runs the function of that name. Clients without `setup`, `write` or `load` inherit
+# no-ops.
 setup() { :; }
 write() { :; }
+load() { :; }
 main() {
     case ${1-} in
-    setup | write | check) "$1" ;;
+    setup | write | check | load) "$1" ;;
     *)
-        echo "usage: $0 setup|write|check" >&2
+        echo "usage: $0 setup|write|check|load" >&2
         exit 2
         ;;
     esac

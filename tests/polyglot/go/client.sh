@@ -2,7 +2,7 @@
 # shellcheck source=tests/polyglot/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 
-readonly TEST=$INSTALLED/go/client.test
+readonly TEST=$INSTALLED/go/client.test LOAD=$INSTALLED/go/load
 
 setup() {
     need go "the Go client is built with it"
@@ -14,6 +14,7 @@ setup() {
         "$repository/examples/go/get_or_compute.go" >"$CLIENT/gen/example/get_or_compute.go"
     # Go has its own build cache.
     go test -C "$CLIENT" -c -o "$TEST" .
+    go build -C "$CLIENT" -o "$LOAD" ./load
 }
 
 run_tests() { (cd "$CLIENT" && "$TEST" -test.timeout=2m "$@"); }
@@ -21,5 +22,7 @@ run_tests() { (cd "$CLIENT" && "$TEST" -test.timeout=2m "$@"); }
 write() { run_tests -test.run='^TestSharedWrite$'; }
 
 check() { run_tests; }
+
+load() { exec "$LOAD"; }
 
 main "$@"

@@ -128,15 +128,16 @@ func TestRefusedFills(t *testing.T) {
 	refused = fill(t, namespace, "deleted", token, "outdated")
 	equal(t, "after a Delete", refused.Result, pb.SetResult_SET_RESULT_INVALIDATED)
 
+	token = lease(t, namespace, "filled").Token
+	equal(t, "first fill", fill(t, namespace, "filled", token, "x").Result, pb.SetResult_SET_RESULT_STORED)
+	again := fill(t, namespace, "filled", token, "x")
+	equal(t, "second fill with the same lease", again.Result, pb.SetResult_SET_RESULT_LEASE_LOST)
+
 	token = lease(t, namespace, "invalidated").Token
 	call(t, larder.InvalidateNamespace, &pb.InvalidateNamespaceRequest{Namespace: namespace})
 	refused = fill(t, namespace, "invalidated", token, "outdated")
 	equal(t, "after InvalidateNamespace", refused.Result, pb.SetResult_SET_RESULT_INVALIDATED)
 
-	token = lease(t, namespace, "filled").Token
-	equal(t, "first fill", fill(t, namespace, "filled", token, "x").Result, pb.SetResult_SET_RESULT_STORED)
-	again := fill(t, namespace, "filled", token, "x")
-	equal(t, "second fill with the same lease", again.Result, pb.SetResult_SET_RESULT_LEASE_LOST)
 	for _, key := range []string{"deleted", "invalidated"} {
 		equal(t, key, get(key).Outcome, pb.Outcome_OUTCOME_MISS)
 	}

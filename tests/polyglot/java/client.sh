@@ -79,4 +79,6 @@ check() {
         --fail-if-no-tests
 }
 
+load() { exec java -cp "$JARS/*:$CLASSES" Load; }
+
 main "$@"

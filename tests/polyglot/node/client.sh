@@ -26,4 +26,6 @@ write() { run_tests --test-name-pattern='^shared write$' shared.test.js; }
 
 check() { run_tests; }
 
+load() { NODE_PATH=$MODULES/node_modules exec node "$CLIENT/load.js"; }
+
 main "$@"

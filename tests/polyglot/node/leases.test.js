@@ -91,13 +91,13 @@ test('refused fills', async () => {
   await larder.delete(named('deleted'));
   assert.equal((await fill(named('deleted'), token)).result, 'SET_RESULT_INVALIDATED');
 
-  ({ token } = await lease(named('invalidated')));
-  await larder.invalidateNamespace({ namespace });
-  assert.equal((await fill(named('invalidated'), token)).result, 'SET_RESULT_INVALIDATED');
-
   ({ token } = await lease(named('filled')));
   assert.equal((await fill(named('filled'), token)).result, 'SET_RESULT_STORED');
   assert.equal((await fill(named('filled'), token)).result, 'SET_RESULT_LEASE_LOST', 'a lease allows one fill');
+
+  ({ token } = await lease(named('invalidated')));
+  await larder.invalidateNamespace({ namespace });
+  assert.equal((await fill(named('invalidated'), token)).result, 'SET_RESULT_INVALIDATED');
   for (const key of ['deleted', 'invalidated']) {
     assert.equal((await larder.get(named(key))).outcome, 'OUTCOME_MISS');
   }

@@ -30,4 +30,6 @@ write() { run_pytest test_shared.py::test_write; }
 
 check() { run_pytest; }
 
+load() { PYTHONPATH=$STUBS PYTHONDONTWRITEBYTECODE=1 exec "$VENV/bin/python" "$CLIENT/load.py"; }
+
 main "$@"

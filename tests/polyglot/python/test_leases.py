@@ -98,15 +98,15 @@ def test_refused_fills(larder, namespace):
     larder.Delete(pb.DeleteRequest(namespace=namespace, key="deleted"))
     assert fill(larder, namespace, "deleted", token).result == pb.SET_RESULT_INVALIDATED
 
-    token = lease(larder, namespace, "invalidated").token
-    larder.InvalidateNamespace(pb.InvalidateNamespaceRequest(namespace=namespace))
-    assert fill(larder, namespace, "invalidated", token).result == pb.SET_RESULT_INVALIDATED
-
     token = lease(larder, namespace, "filled").token
     assert fill(larder, namespace, "filled", token).result == pb.SET_RESULT_STORED
     assert fill(larder, namespace, "filled", token).result == pb.SET_RESULT_LEASE_LOST, (
         "a lease allows one fill"
     )
+
+    token = lease(larder, namespace, "invalidated").token
+    larder.InvalidateNamespace(pb.InvalidateNamespaceRequest(namespace=namespace))
+    assert fill(larder, namespace, "invalidated", token).result == pb.SET_RESULT_INVALIDATED
     for key in ("deleted", "invalidated"):
         assert larder.Get(pb.GetRequest(namespace=namespace, key=key)).outcome == pb.OUTCOME_MISS
 

@@ -1,0 +1,64 @@
+'use strict';
+// Calls replicas of Larder in turns until the file $LARDER_STOP exists, and prints how many calls
+// failed. A replica may stop and start again meanwhile: a client follows its GOAWAY.
+
+const { existsSync } = require('node:fs');
+const path = require('node:path');
+const { promisify } = require('node:util');
+
+const grpc = require('@grpc/grpc-js');
+const protoLoader = require('@grpc/proto-loader');
+
+const WORKERS = 4;
+const NAMESPACE = 'load-node';
+const SERVICE_CONFIG = {
+  loadBalancingConfig: [{ round_robin: {} }],
+  methodConfig: [{ name: [{}], timeout: '15s' }],
+};
+
+const definition = protoLoader.loadSync('larder/v1/cache_service.proto', {
+  includeDirs: [path.join(__dirname, '../../../proto')],
+  oneofs: true,
+});
+const { CacheService } = grpc.loadPackageDefinition(definition).larder.v1;
+const client = new CacheService(`ipv4:${process.env.LARDER_ADDRESSES}`, grpc.credentials.createInsecure(), {
+  'grpc.service_config': JSON.stringify(SERVICE_CONFIG),
+  // A list of addresses is not a valid authority, which the library would make of it.
+  'grpc.default_authority': 'larder',
+});
+
+let calls = 0;
+let failed = 0;
+
+async function count(method, request) {
+  calls += 1;
+  try {
+    return await promisify(client[method]).call(client, request);
+  } catch (error) {
+    failed += 1;
+    console.log(method, error.message);
+    return undefined;
+  }
+}
+
+async function callAll(key) {
+  const entry = { namespace: NAMESPACE, key };
+  await count('Get', entry);
+  const answer = await count('GetOrFetch', { ...entry, wait: { seconds: 1 } });
+  // Under the lease, if one was granted.
+  const leaseToken = answer?.lease?.token ?? Buffer.alloc(0);
+  await count('Set', { ...entry, value: { text: key }, leaseToken });
+  await count('Delete', entry);
+}
+
+async function work(_, worker) {
+  for (let number = 0; !existsSync(process.env.LARDER_STOP); number += 1) {
+    await callAll(`${worker}-${number % 50}`);
+  }
+}
+
+Promise.all(Array.from({ length: WORKERS }, work)).then(() => {
+  client.close();
+  console.log(`calls=${calls} failed=${failed}`);
+  process.exitCode = failed > 0 ? 1 : 0;
+});

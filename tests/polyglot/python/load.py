@@ -1,0 +1,67 @@
+"""Calls replicas of Larder in turns until the file $LARDER_STOP exists, and prints how many calls
+failed. A replica may stop and start again meanwhile: a client follows its GOAWAY."""
+
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+
+from larder.v1.cache_service_pb2 import DeleteRequest, GetOrFetchRequest, GetRequest, SetRequest, Value
+from larder.v1.cache_service_pb2_grpc import CacheServiceStub
+
+WORKERS = 4
+NAMESPACE = "load-python"
+SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "methodConfig": [{"name": [{}], "timeout": "15s"}],
+}
+
+
+def call_all(larder, key, count):
+    entry = {"namespace": NAMESPACE, "key": key}
+    count(larder.Get, GetRequest(**entry))
+    answer = count(larder.GetOrFetch, GetOrFetchRequest(**entry, wait=Duration(seconds=1)))
+    # Under the lease, if one was granted.
+    token = answer.lease.token if answer else b""
+    count(larder.Set, SetRequest(**entry, value=Value(text=key), lease_token=token))
+    count(larder.Delete, DeleteRequest(**entry))
+
+
+def work(larder, worker):
+    calls, failed = 0, 0
+
+    def count(method, request):
+        nonlocal calls, failed
+        calls += 1
+        try:
+            return method(request)
+        except grpc.RpcError as error:
+            failed += 1
+            print(error, flush=True)
+
+    number = 0
+    while not os.path.exists(os.environ["LARDER_STOP"]):
+        call_all(larder, f"{worker}-{number % 50}", count)
+        number += 1
+    return calls, failed
+
+
+def main():
+    target = "ipv4:" + os.environ["LARDER_ADDRESSES"]
+    # A list of addresses is not a valid authority, which the library would make of it.
+    options = [
+        ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+        ("grpc.default_authority", "larder"),
+    ]
+    with grpc.insecure_channel(target, options) as channel, ThreadPoolExecutor(WORKERS) as pool:
+        larder = CacheServiceStub(channel)
+        counts = list(pool.map(lambda worker: work(larder, worker), range(WORKERS)))
+    calls, failed = (sum(column) for column in zip(*counts))
+    print(f"calls={calls} failed={failed}")
+    sys.exit(failed > 0)
+
+
+main()
