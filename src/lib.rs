@@ -75,6 +75,8 @@
 
 pub mod admin;
 pub mod cache;
+#[cfg(test)]
+mod captured_log;
 pub mod changes;
 pub mod circuit_breaker;
 pub mod cli;
@@ -86,6 +88,8 @@ pub mod event_streams;
 pub mod event_template;
 pub mod health;
 pub mod histogram;
+#[cfg(test)]
+mod measured_memory;
 pub mod model;
 pub mod origin;
 pub mod pb;

@@ -145,7 +145,7 @@ fn describe(counter: Counter) -> (&'static str, &'static str) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use opentelemetry::metrics::MeterProvider as _;
     use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -153,7 +153,9 @@ mod tests {
 
     use super::*;
     use crate::{
+        cache::events::EventRoute,
         cache::testing::{SECOND, TestCache, config, namespace, request},
+        model::Event,
         stats::counters::Counter,
     };
 
@@ -165,6 +167,25 @@ mod tests {
         assert_eq!((names.len(), descriptions.len()), (described.len(), described.len()));
         assert!(names.iter().all(|name| name.starts_with("larder.")), "{names:?}");
         assert!(descriptions.iter().all(|text| !text.is_empty()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_are_counted_by_name_route_and_outcome() {
+        let test = TestCache::of_callers(config());
+        let exported = Registry::new();
+        let exporter = opentelemetry_prometheus::exporter().with_registry(exported.clone());
+        let provider = SdkMeterProvider::builder().with_reader(exporter.build().unwrap()).build();
+        register(&provider.meter("test"), &Arc::new(StatsRegistry::new(8)), &test.cache);
+        let event = Event::new("points".to_owned(), BTreeMap::new()).unwrap();
+        test.cache.publish(&event, EventRoute::Publish).await.unwrap();
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&exported.gather(), &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let line = text.lines().find(|line| line.starts_with("larder_events_total{")).unwrap();
+        for label in ["event=\"_other\"", "outcome=\"without_rules\"", "route=\"publish\""] {
+            assert!(line.contains(label), "{line}");
+        }
+        assert!(line.ends_with(" 1"), "{line}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -169,7 +169,7 @@ mod tests {
         let all: Vec<_> = keys.iter().map(|name| (name.key, name.digest.is_some())).collect();
         let expected = ["a", "ab", "b", ""].into_iter().flat_map(|key| [(key, false), (key, true)]);
         assert_eq!(all, expected.collect::<Vec<_>>());
-        assert!(pending.is_empty() && pending.take().is_none());
+        assert!(!keys.is_empty() && pending.is_empty() && pending.take().is_none());
     }
 
     proptest! {

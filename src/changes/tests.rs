@@ -245,6 +245,10 @@ async fn a_watcher_continues_where_its_token_ends() {
     expect(&mut resumed, &["a 2", "b tag t", "b 3", "resumed"]).await;
     write(&hub, "a", "4");
     expect(&mut resumed, &["a 4"]).await;
+    // A change after the call is not one that the caller has missed.
+    let mut busy = watch(&hub, &["b", "a"], true, &token);
+    write(&hub, "a", "5");
+    expect(&mut busy, &["a 2", "b tag t", "b 3", "a 4", "resumed", "a 5"]).await;
     // Other namespaces, or without keys: another stream.
     for (namespaces, has_keys) in [(&["a"][..], true), (&["a", "b"], false)] {
         let mut other = watch(&hub, namespaces, has_keys, &token);

@@ -257,6 +257,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::measured_memory::measured;
 
     fn matches(glob: &str, key: &str) -> bool {
         Glob::new(glob).unwrap().matches(key)
@@ -311,6 +312,13 @@ mod tests {
         assert!(memory("user:42:*") < 200 && memory("user:42") < 200);
         assert!((24_000..30_000).contains(&memory("user:?")), "{}", memory("user:?"));
         assert!(memory("a*b?c[d]") > memory("a*bcd") + 2_000);
+        assert_eq!(memory(&format!("?{}", "a".repeat(100))), memory("?") + 1_800);
+        for text in ["user:42", "user:42:*", "*", &"x".repeat(1000)] {
+            let (glob, bytes) = measured(|| Glob::new(text).unwrap());
+            let estimated = glob.memory() as u64;
+            // With the counts of references; a text without wildcards is its own prefix.
+            assert!((bytes - 16..=bytes + text.len() as u64).contains(&estimated), "{text}");
+        }
     }
 
     #[test]

@@ -154,6 +154,7 @@ impl Evictions {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::captured_log::CapturedLog;
 
     fn info(policy: &str, max_bytes: u64) -> StoreInfo {
         StoreInfo { eviction_policy: policy.to_owned(), max_bytes, ..StoreInfo::default() }
@@ -184,17 +185,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn settings_are_logged_while_they_do_not_suit_and_when_they_are_mended() {
-        let log = tempfile::NamedTempFile::new().unwrap();
-        let writer = std::sync::Arc::new(log.reopen().unwrap());
-        let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
-        let _guard = tracing::subscriber::set_default(subscriber);
+        let log = CapturedLog::start();
         let mut settings = Settings::default();
         let bad = ["noeviction", "noeviction", "allkeys-lru"];
         for policy in ["volatile-lru"].into_iter().chain(bad).chain(["volatile-lru"; 2]) {
             settings.observe(policy, info(policy, 1).unsuitable());
             tokio::time::advance(INTERVAL).await;
         }
-        let lines = std::fs::read_to_string(log.path()).unwrap();
+        let lines = log.text();
         let lines: Vec<&str> = lines.lines().collect();
         assert_eq!(lines.len(), 4, "{lines:?}");
         for (line, part) in lines.iter().zip(["count=1", "count=2", "allkeys-lru"]) {
@@ -206,16 +204,12 @@ mod tests {
 
     #[test]
     fn evictions_are_logged_while_they_last_and_when_they_end() {
-        let log = tempfile::NamedTempFile::new().unwrap();
-        let writer = std::sync::Arc::new(log.reopen().unwrap());
-        let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
-        tracing::subscriber::with_default(subscriber, || {
-            let mut evictions = Evictions::default();
-            for evicted_keys in [7, 9, 12, 12, 12] {
-                evictions.observe(&StoreInfo { evicted_keys, ..StoreInfo::default() });
-            }
-        });
-        let lines = std::fs::read_to_string(log.path()).unwrap();
+        let log = CapturedLog::start();
+        let mut evictions = Evictions::default();
+        for evicted_keys in [7, 9, 12, 12, 12] {
+            evictions.observe(&StoreInfo { evicted_keys, ..StoreInfo::default() });
+        }
+        let lines = log.text();
         let lines: Vec<&str> = lines.lines().collect();
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert!(lines[0].contains("WARN") && lines[0].contains("evicted=2 count=2"), "{lines:?}");

@@ -98,20 +98,18 @@ impl<E: PushMetricExporter> PushMetricExporter for Logged<E> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::captured_log::CapturedLog;
 
     #[tokio::test(start_paused = true)]
     async fn a_collector_that_is_away_causes_a_line_a_minute() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let writer = Arc::new(file.reopen().unwrap());
-        let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
-        let _guard = tracing::subscriber::set_default(subscriber);
+        let captured = CapturedLog::start();
         let log = ExportLog::default();
         for _ in 0..25 {
             log.record(Err(OTelSdkError::InternalFailure("refused".to_owned()))).unwrap();
             tokio::time::advance(Duration::from_secs(5)).await;
         }
         log.record(Ok(())).unwrap();
-        let lines = std::fs::read_to_string(file.path()).unwrap();
+        let lines = captured.text();
         assert_eq!(lines.lines().count(), 4, "{lines}");
         assert_eq!(lines.matches("telemetry.otlp_endpoint").count(), 3, "{lines}");
         assert!(lines.contains("count=25") && lines.contains("is reached again"), "{lines}");

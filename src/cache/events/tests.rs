@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     cache::testing::{SECOND, TestCache, config, new_entry},
+    captured_log::CapturedLog,
     event_template::EventTemplate,
     model::NewEntry,
     stats::counters::Counter,
@@ -52,6 +53,22 @@ fn counts(test: &TestCache) -> Vec<(String, &'static str, u64)> {
         counts.push((name.to_owned(), outcome.name(), count));
     });
     counts
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_logged_with_the_number_of_its_targets() {
+    let two_tags = vec![template("a"), template("b")];
+    let rules = vec![
+        with_pattern("{id}:*"),
+        EventRuleConfig { tags: Some(two_tags), ..rule() },
+        with_key("{id}"),
+        rule(),
+    ];
+    let (log, test) = (CapturedLog::start(), test_cache(&[("changed", rules)], false));
+    publish(&test, &event("changed", &[("id", "7")])).await.unwrap();
+    let lines = log.lines_with("events=");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("whole=1 tags=2 patterns=1 keys=1"), "{lines:?}");
 }
 
 #[tokio::test(start_paused = true)]

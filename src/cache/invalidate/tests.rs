@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::{
     cache::testing::{SECOND, TestCache, config, key, key_in, namespace, new_entry},
+    captured_log::CapturedLog,
     model::{Glob, NewEntry},
     stats::counters::Counter,
     store::{ErrorKind, LeaseLoss, LeaseToken},
@@ -60,6 +61,21 @@ async fn every_target_has_its_result_in_order() {
     assert_eq!(results, expected);
     assert!(stored(&test, &["a", "b", "c1", "d"]).await.is_empty());
     assert_eq!(test.all_counted(), [(Counter::Deletes, 2), (Counter::Bans, 4)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_is_logged_only_if_it_is_applied() {
+    let (log, test) = (CapturedLog::start(), TestCache::of_callers(config()));
+    let targets = [InvalidateTarget::Key(key("k")), tags(&["x", "y"]), pattern("a*")];
+    test.store.fail(ErrorKind::Timeout);
+    test.cache.invalidate(&targets, Duration::ZERO).await.unwrap_err();
+    test.cache.invalidate(&[], Duration::ZERO).await.unwrap();
+    assert_eq!(log.lines_with("invalidated"), [""; 0]);
+    test.store.recover();
+    test.cache.invalidate(&targets, Duration::ZERO).await.unwrap();
+    let lines = log.lines_with("INFO");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("whole=0 tags=2 patterns=1 keys=1"), "{lines:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -261,6 +261,14 @@ mod tests {
     }
 
     #[test]
+    fn the_result_may_be_as_large_as_the_limit() {
+        let patch = Change::merge(br#"{"a":1}"#).unwrap();
+        assert_eq!(patched("{}", &patch, 7).unwrap(), r#"{"a":1}"#);
+        let error = patched("{}", &patch, 6).unwrap_err();
+        assert!(matches!(error, Error::ValueTooLarge(_)), "{error:?}");
+    }
+
+    #[test]
     fn merge_patches_follow_the_examples_of_rfc_7396() {
         for (value, patch, expected) in [
             (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),

@@ -12,6 +12,7 @@ use tokio::time::{advance, sleep};
 
 use super::*;
 use crate::{
+    captured_log::CapturedLog,
     model::{EntryKey, Kind, Validators},
     origin::{CacheDirectives, FetchBody},
 };
@@ -179,6 +180,14 @@ fn failed<T>() -> Result<T> {
 
 fn bad_key() -> OriginErrorKind {
     OriginErrorKind::BadKey(Namespace::new("").unwrap_err())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejection_is_logged() {
+    let (log, setup) = (CapturedLog::start(), Setup::new(limits()));
+    setup.client.record_rejection(&error(OriginErrorKind::Failed));
+    let lines = log.lines_with("scripted");
+    assert!(lines.len() == 1 && lines[0].contains("circuit breaker"), "{}", log.text());
 }
 
 #[tokio::test(start_paused = true)]
