@@ -3,11 +3,17 @@
 use http::{HeaderMap, HeaderValue};
 use tonic::Response;
 
-use super::{CACHE_STATUS, CacheRpc, Compression, RpcResult, add_fetch_status};
+use super::{
+    CacheRpc, RpcResult,
+    x_cache_metadata::{CACHE_STATUS, add_fetch_status},
+};
 use crate::{
     cache::{GetOrFetchRequest, GetOrFetchResult},
     pb::v1 as pb,
-    rpc::convert::{self, BatchReadOptions},
+    rpc::{
+        compression::Compression,
+        convert::{self, BatchReadOptions},
+    },
 };
 
 impl CacheRpc {
