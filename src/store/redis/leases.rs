@@ -7,12 +7,13 @@ use bytes::Bytes;
 use redis::Cmd;
 
 use super::{
-    RedisStore, add_lifetime,
+    RedisStore,
     ban_checks::FillStep,
     codec::{self, CorruptEntry},
     pool::Retry,
     request::unexpected,
     script::{ABANDON, ACQUIRE, DISCARD, EXTEND, FILL, REVALIDATE},
+    script_calls::add_lifetime,
     script_reply::ScriptReply,
 };
 use crate::{
