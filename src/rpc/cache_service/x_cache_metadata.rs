@@ -1,4 +1,4 @@
-//! The metadata of a response that says how the cache answered.
+//! The metadata of a response with the outcome, the age and the remaining TTL.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::Response;

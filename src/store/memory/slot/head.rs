@@ -1,4 +1,4 @@
-//! What a slot knows of its block, in two bytes.
+//! The layout of the block of a slot, in two bytes.
 
 use crate::model::Kind;
 
