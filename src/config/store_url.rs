@@ -155,7 +155,7 @@ impl<'a> ClusterUrl<'a> {
         Some(Self { scheme, plain, user_info, hosts, rest })
     }
 
-    /// What is wrong with it.
+    /// The first fault of the URL, if it has one.
     fn problem(&self) -> Option<&'static str> {
         let Self { plain, user_info, hosts, rest, .. } = self;
         let user_info = user_info.map_or_else(String::new, |user_info| format!("{user_info}@"));

@@ -12,6 +12,9 @@ use crate::model::{SaturatingFrom as _, Timestamp};
 /// Round trips longer than twice this are too inexact to refine the server's clock.
 const MAX_TRUSTED_UNCERTAINTY: Duration = Duration::from_millis(2);
 
+/// Largest error of a clock after a quick round trip, and its rounding to milliseconds.
+const CLOCK_MARGIN: Duration = Duration::from_millis(5);
+
 /// A change of the offset from which on the server's clock was set, rather than measured better.
 const MIN_STEP_MS: u64 = 1000;
 
@@ -70,6 +73,15 @@ impl StoreClock {
     pub(super) fn now(&self) -> Timestamp {
         let millis = self.offset_ms.load(Relaxed) + self.millis_until(Instant::now());
         Timestamp(u64::try_from(millis).unwrap_or(0))
+    }
+
+    /// The latest time at which a write with this timeout that is sent now may be applied.
+    ///
+    /// It is earlier than the timeout by the error of each of the `clocks` that were estimated, but
+    /// at most by a quarter: a write that was reported as failed must not be applied afterwards.
+    pub(super) fn write_deadline(&self, timeout: Duration, clocks: u32) -> Timestamp {
+        let margin = (CLOCK_MARGIN * clocks).min(timeout / 4);
+        self.now().after(timeout - margin)
     }
 
     /// The time of the server's clock, as estimated.
@@ -192,6 +204,16 @@ mod tests {
         tokio::time::advance(MILLISECOND * 1_500).await;
         assert_eq!(clock.now().0 - started.0, 1_500);
         assert_eq!(clock.uptime(), MILLISECOND * 1_500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_of_a_write_allows_for_the_errors_of_clocks() {
+        let clock = synchronized(0).await;
+        let deadline =
+            |timeout, clocks| clock.write_deadline(MILLISECOND * timeout, clocks).0 - SERVER_TIME.0;
+        assert_eq!(deadline(250, 1), 245);
+        assert_eq!(deadline(250, 2), 240);
+        assert_eq!(deadline(8, 2), 6);
     }
 
     #[tokio::test(start_paused = true)]

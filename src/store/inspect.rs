@@ -170,9 +170,9 @@ impl StoreInfo {
         }
     }
 
-    /// Adds what another primary of the cluster says. What is not a sum is that of the one that
-    /// suits a cache least: the shortest time since its start, the most fragmented memory, and the
-    /// settings of one without a limit of its memory or with another policy.
+    /// Adds the report of another primary of the cluster. Facts that cannot be summed are those of
+    /// the primary that suits a cache least: the shortest time since its start, the most fragmented
+    /// memory, and the settings of one without a limit of its memory or with another policy.
     pub fn add(&mut self, other: Self) {
         if self.unsuitable().is_none() && other.unsuitable().is_some() {
             self.eviction_policy = other.eviction_policy;

@@ -13,8 +13,8 @@
 //! one is outdated, and refused: a former primary that was cut off still takes itself for one. A
 //! `MOVED` changes the slot at once.
 //!
-//! A primary that did not answer once is asked again only after the map was read: it may have hung
-//! while another one took its slots, and not know that yet.
+//! A primary that did not answer once is asked again only after the map was read: another one may
+//! have taken its slots while it hung, which it notices late.
 //!
 //! A change of the set of primaries has a number. Before a new primary is asked for anything, the
 //! near cache is dropped, because the changes of the new one are not announced yet, and all known

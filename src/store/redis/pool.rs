@@ -44,9 +44,6 @@ const CHECKOUT_INTERVAL: usize = 1021;
 /// server or proxy has ended all connections, including those that were just being made.
 const MAX_CONNECT_FAILURES: u32 = 3;
 
-/// Largest error of the store's clock after a quick round trip, and its rounding to milliseconds.
-const CLOCK_MARGIN: Duration = Duration::from_millis(5);
-
 /// Options of the connections to Redis.
 #[derive(Debug, Clone)]
 pub struct PoolOptions {
@@ -201,12 +198,8 @@ impl RedisPool {
     }
 
     /// The latest time, by the store's clock, at which a write that is sent now may be applied.
-    ///
-    /// It is a little earlier than the timeout, because the store's clock is only known to a few
-    /// milliseconds: a write that was reported as failed must not be applied afterwards.
     pub(super) fn not_after(&self) -> Timestamp {
-        let margin = CLOCK_MARGIN.min(self.timeout / 4);
-        self.health.clock.now().after(self.timeout - margin)
+        self.health.clock.write_deadline(self.timeout, 1)
     }
 
     /// Sends a command.

@@ -74,7 +74,8 @@ impl Router {
     pub(super) fn not_after(&self) -> Timestamp {
         match self {
             Self::One(pool, _) => pool.not_after(),
-            Self::Cluster(cluster) => cluster.clock().now().after(cluster.timeout()),
+            // The store's clock and that of the primary are both estimates.
+            Self::Cluster(cluster) => cluster.clock().write_deadline(cluster.timeout(), 2),
         }
     }
 
@@ -191,7 +192,7 @@ impl Router {
         }
     }
 
-    /// Calls a script, and loads it first if the server does not know it.
+    /// Calls a script, and loads it first if the server lacks it.
     pub(super) async fn eval(&self, script: &Script, call: &Cmd, retry: Retry) -> Result<Value> {
         match self {
             Self::One(pool, _) => pool.eval(script, call, retry).await,
@@ -276,7 +277,7 @@ impl Router {
         }
     }
 
-    /// What is wrong.
+    /// The fault or outage of the store, if it has one.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         match self {
             Self::One(pool, _) => {

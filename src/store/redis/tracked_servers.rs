@@ -105,8 +105,8 @@ fn while_rest_current(servers: &[Tracked], action: &mut dyn FnMut()) -> bool {
 
 /// Checks that the server answers and is still the primary: a server that became a replica may lag
 /// behind the new primary, which acknowledges the writes. HELLO returns the role, changes nothing,
-/// and is permitted to users with few rights. A primary that is cut off from its cluster says that
-/// the cluster has failed: another one may have its slots.
+/// and is permitted to users with few rights. A primary that is cut off from its cluster reports
+/// that the cluster has failed: another one may have its slots.
 async fn heartbeat(tracking: &ClientTracking, member: &Member) -> RedisResult<()> {
     if member.is_in_cluster {
         let mut info = redis::cmd("CLUSTER");

@@ -25,7 +25,7 @@ async fn a_replica_takes_over_and_no_answer_is_wrong() {
     model.await_progress(5).await;
     for round in 0..2 {
         let (primary, slot) = replicas.shard(round).await;
-        // What its replica does not have yet would be lost: that is not what is tested here.
+        // A write that its replica lacks would be lost, which is not tested here.
         model.hold_writes().await;
         replicas.cluster.await_replicated(primary).await;
         // A primary that hangs takes itself for one when it goes on.
@@ -61,8 +61,7 @@ async fn a_replica_takes_over_and_no_answer_is_wrong() {
     model.finish("failover").await;
 }
 
-/// What a replica keeps in memory, and what it tells its watchers, does not outlive the primary
-/// that it comes from.
+/// A replica's copies in memory, and its watches, do not outlive the primary that they come from.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn near_cache_and_watches_survive_a_failover() {
     let cluster = RedisCluster::start_replicated().await;

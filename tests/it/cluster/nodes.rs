@@ -115,8 +115,8 @@ async fn only_the_keys_of_a_primary_that_is_gone_are_degraded() {
     for (cache, server) in replicas.caches.iter().zip(&replicas.servers) {
         await_primaries(server, 3).await;
         for key in &keys {
-            // The markers of the other primaries know a ban that the log has lost: the generations
-            // of their shards end at their first read.
+            // The markers of the other primaries have the position of a ban that the log has lost:
+            // the generations of their shards end at their first read.
             eventually("a key is stored and read", AGREED, async || {
                 let stored = cache.set(set(key, text("x"))).await.unwrap();
                 let read = cache.get(get(key)).await.unwrap();

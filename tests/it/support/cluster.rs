@@ -144,7 +144,7 @@ impl RedisCluster {
         0..self.primaries
     }
 
-    /// Starts another node, which knows no other.
+    /// Starts another node, outside the cluster.
     async fn start_node(&mut self) -> usize {
         let mut arguments = vec![
             "--cluster-node-timeout",
@@ -205,7 +205,7 @@ impl RedisCluster {
         self.ask::<Value>(0, &["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await;
     }
 
-    /// Waits until all running nodes know one another, and take the cluster for whole.
+    /// Waits until each running node has all others in its map, and reports the cluster as whole.
     async fn await_agreement(&self) {
         let known = format!("cluster_known_nodes:{}\r", self.nodes.len());
         for number in self.running() {
@@ -253,7 +253,7 @@ impl RedisCluster {
         self.ask(number, &["CLUSTER", "KEYSLOT", key]).await
     }
 
-    /// The node that is the primary of a slot, as another node than `except` says.
+    /// The primary of a slot, in the view of another node than `except`.
     pub(crate) async fn owner_of(&self, slot: u16, except: Option<usize>) -> Option<usize> {
         let number = self.running().find(|number| Some(*number) != except)?;
         let ranges: Vec<Vec<Value>> = self.try_ask(number, &["CLUSTER", "SLOTS"]).await?;

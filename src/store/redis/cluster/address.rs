@@ -12,7 +12,7 @@ pub(super) struct Address {
     pub(super) port: u16,
 }
 
-/// What the URL of a cluster says: some of its servers, and how to connect to each of them.
+/// The content of a cluster's URL: some of its servers, and how to connect to each of them.
 pub(super) struct Seeds {
     pub(super) addresses: Vec<Address>,
     /// The URL of one server, in parts: scheme and user, and what follows the address.
@@ -23,7 +23,7 @@ pub(super) struct Seeds {
 const DEFAULT_PORT: u16 = 6379;
 
 impl Address {
-    /// Parses `host:port`. Without a host, it is that of the server that said so.
+    /// Parses `host:port`. Without a host, it is that of the sender.
     pub(super) fn parse(text: &str, sender: &Self) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
         let host = if host.is_empty() { &sender.host } else { host };

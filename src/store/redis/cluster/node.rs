@@ -161,7 +161,7 @@ impl Node {
         self.breaker.is_closed() || self.await_first_probe().await.is_ok()
     }
 
-    /// What is wrong with it.
+    /// The fault or outage of the node, if it has one.
     pub(in crate::store::redis) fn trouble(&self) -> Option<Trouble> {
         let health = self.pool.health();
         health.faults.trouble().or_else(|| health.outage().trouble())

@@ -167,7 +167,7 @@ impl Cluster {
         Some(node)
     }
 
-    /// A slot has moved from one node to another, as the former one says.
+    /// A slot has moved from one node to another, by the answer of the former one.
     pub(super) fn set_owner(&self, slot: u16, from: &Arc<Node>, to: &Node) {
         let mut version = self.0.set.lock();
         let known = self.0.map.load_full();
@@ -221,7 +221,7 @@ async fn ask_nodes(known: &SlotMap) -> Option<View> {
     for index in (1..nodes.len()).rev() {
         nodes.swap(index, rand::random_range(0..=index));
     }
-    // A node that has failed may not know yet that another one has its slots.
+    // A node that has failed may have an outdated map, in which it still has its slots.
     nodes.sort_by_key(|node| (!node.is_available(), node.is_suspect()));
     let mut views: FuturesUnordered<_> = nodes.into_iter().take(MAX_ASKED).map(ask_node).collect();
     let mut newest: Option<View> = None;

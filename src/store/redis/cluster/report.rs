@@ -66,7 +66,7 @@ impl Cluster {
         }
     }
 
-    /// What is wrong with the cluster, or with one of its primaries.
+    /// The fault of the cluster, or of one of its primaries.
     pub(in crate::store::redis) fn trouble(&self) -> Option<Trouble> {
         let map = self.0.map.load();
         let of_node = |node: &Arc<Node>| {

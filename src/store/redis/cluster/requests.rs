@@ -104,7 +104,7 @@ impl Cluster {
         answer.map_err(|error| self.failed(node, error))
     }
 
-    /// Calls a script, and loads it first if the server does not know it.
+    /// Calls a script, and loads it first if the server lacks it.
     pub(in crate::store::redis) async fn eval(
         &self,
         script: &Script,
@@ -287,7 +287,7 @@ impl Cluster {
         script.call_with_ahead(call, self.ahead_of(node))
     }
 
-    /// What the time of the store is ahead of the clock of a primary, in milliseconds.
+    /// Milliseconds by which the time of the store is ahead of the clock of a primary.
     fn ahead_of(&self, node: &Node) -> i64 {
         let server_time = node.pool.clock().server_time();
         let store_time = self.0.clock.now();

@@ -24,7 +24,7 @@ pub(super) struct Routed<'a> {
 }
 
 /// Commands on keys of any slots, with an answer each, which may be an error: also a redirection.
-/// An error that says that the server is in trouble is that of all of them.
+/// An error of the server itself is the answer to all of them.
 pub(super) struct RoutedEach<'a>(pub(super) &'a Pipeline);
 
 /// The answer of a primary.
@@ -62,7 +62,7 @@ impl Redirect {
                 Some(Self::Ask { address: address.to_owned() })
             }
             ServerErrorKind::TryAgain => Some(Self::TryAgain),
-            // Other words say that the server itself is cut off from the cluster.
+            // With any other text, the server itself is cut off from the cluster.
             ServerErrorKind::ClusterDown if error.detail()?.contains("slot not served") => {
                 Some(Self::NotServed)
             }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn redirections_are_told_apart_from_other_errors() {
+    fn redirections_differ_from_other_errors() {
         let redirect = |text| Redirect::of(&error_or_value(error(text)).unwrap_err());
         let address = || "10.0.0.1:7000".to_owned();
         let moved = Redirect::Moved { slot: 3999, address: address() };

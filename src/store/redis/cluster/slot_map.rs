@@ -1,4 +1,4 @@
-//! Which primary has which slot, as one server of the cluster says.
+//! The map of slots to primaries, in the view of one server of the cluster.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub(super) struct SlotMap {
     pub(super) epoch: u64,
 }
 
-/// What a server of the cluster says about it.
+/// One server's view of the cluster.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct View {
     pub(super) epoch: u64,
@@ -197,7 +197,7 @@ fn parse(range: Value, sender: &Address) -> Option<(u16, u16, Address)> {
     let host = match host {
         Value::BulkString(host) => String::from_utf8(host.clone()).ok()?,
         Value::SimpleString(host) => host.clone(),
-        // A server that does not know its own address.
+        // A server without an address of its own in the map.
         _ => String::new(),
     };
     let host = if host.is_empty() || host == "?" { sender.host.clone() } else { host };
