@@ -53,18 +53,29 @@ pub struct CacheRpc {
     default_deadline: DefaultDeadline,
 }
 
+/// The parts that serve the calls of a [`CacheRpc`].
+pub struct CacheRpcParts {
+    /// The cache.
+    pub cache: Arc<Cache>,
+    /// The statistics of its fleet.
+    pub fleet: Arc<FleetStats>,
+    /// Its keys.
+    pub keys: Arc<KeyListing>,
+    /// Its changes.
+    pub watches: Arc<Watches>,
+}
+
 type RpcResult<T> = Result<Response<T>, Status>;
 
 impl CacheRpc {
-    /// Serves `cache`, the statistics of its fleet, its keys and its changes.
+    /// Serves the cache within `limits`.
     pub fn new(
-        cache: Arc<Cache>,
-        fleet: Arc<FleetStats>,
-        keys: Arc<KeyListing>,
-        watches: Arc<Watches>,
+        parts: CacheRpcParts,
         key_logging: KeyLogging,
-        (limits, config): (Arc<LoadLimits>, &LimitsConfig),
+        limits: Arc<LoadLimits>,
+        config: &LimitsConfig,
     ) -> Self {
+        let CacheRpcParts { cache, fleet, keys, watches } = parts;
         let &LimitsConfig { max_batch_keys, max_request_bytes, .. } = config;
         let default_deadline = DefaultDeadline::new(config);
         Self {

@@ -58,6 +58,18 @@ const MESSAGE_PREFIX: usize = 5;
 #[derive(Clone)]
 pub struct Pipeline(Arc<Services>);
 
+/// The services that a [`Pipeline`] serves.
+pub struct RpcServices<'a> {
+    /// The cache.
+    pub cache: CacheRpc,
+    /// The operator calls.
+    pub admin: AdminRpc,
+    /// Health checks.
+    pub health: &'a Health,
+    /// Whether reflection is served as well.
+    pub reflection: bool,
+}
+
 struct Services {
     cache: CacheServiceServer<CacheRpc>,
     /// For compressed requests: tonic looks for more headers then.
@@ -91,19 +103,17 @@ struct Admitted {
 }
 
 impl Pipeline {
-    /// Serves the cache, the operator calls, health and, if `reflect` is set, reflection.
+    /// Serves these services.
     ///
     /// # Errors
     /// The descriptors of the protos are invalid.
     pub fn new(
-        cache: CacheRpc,
-        admin: AdminRpc,
-        health: &Health,
-        reflect: bool,
+        services: RpcServices<'_>,
         admission: Arc<Admission>,
         limits: Arc<LoadLimits>,
         metrics: RpcMetrics,
     ) -> Result<Self, tonic_reflection::server::Error> {
+        let RpcServices { cache, admin, health, reflection: has_reflection } = services;
         let max_message_bytes = limits.max_message_bytes;
         let admin = AdminServiceServer::new(admin)
             .max_decoding_message_size(max_message_bytes)
@@ -112,7 +122,7 @@ impl Pipeline {
             .send_compressed(CompressionEncoding::Gzip)
             .send_compressed(CompressionEncoding::Zstd);
         let others = Routes::new(health.service()).add_service(admin);
-        let others = if reflect { reflection::add_to(others)? } else { others };
+        let others = if has_reflection { reflection::add_to(others)? } else { others };
         let cache = CacheServiceServer::new(cache).max_decoding_message_size(max_message_bytes);
         let accepting_cache = cache
             .clone()

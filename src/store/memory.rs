@@ -64,7 +64,7 @@ pub use inspect::LeaseRecordInfo;
 use budget::Budget;
 use entries::{MemoryChange, memory_for};
 use generation::Generation;
-use generations::Generations;
+use generations::{Generations, NewBan};
 use hot_key_history::HotKeyHistory;
 use name::HashedKey;
 use shard::Shard;
@@ -299,7 +299,8 @@ impl Store for MemoryStore {
         limits: &BanLimits,
     ) -> Result<BanOutcome> {
         let store = &*self.0;
-        let outcome = store.generations.ban(namespace, ban, limits, store.now(), &store.budget);
+        let new = NewBan { namespace, ban, limits };
+        let outcome = store.generations.ban(new, store.now(), &store.budget);
         for change in ban.changes(outcome) {
             store.changes.publish(namespace.as_str(), change);
         }

@@ -65,11 +65,14 @@ use crate::model::EntryKey;
 use ban_logs::BanLogs;
 pub use ban_logs::BanStats;
 use change_checks::ChangeChecks;
+use change_feed::ChangeFeed;
 pub use cluster::ClusterStats;
 use corrupt_entries::CorruptEntries;
 pub use endpoint::Endpoint;
 use key_schema::KeySchema;
+use lease_invalidations::LeaseFeed;
 use near_markers::MarkerReader;
+use outage_log::{Outage, OutageLog};
 pub use pool::{PoolOptions, PoolState};
 use read_batcher::{Read, ReadBatcher};
 use router::{Member, Router};
@@ -162,7 +165,9 @@ impl RedisStore {
         let router = store.router.clone();
         let checks = ChangeChecks::new(router.clone(), schema.clone(), bans, changes.clone());
         changes.set_source(Arc::new(checks.clone()));
-        change_feed::spawn(router, connect_timeout, schema, near, (changes, checks), stop);
+        let outage = OutageLog::new(Outage::Watches);
+        let hub = changes;
+        ChangeFeed { router, connect_timeout, schema, near, hub, checks, outage }.spawn(stop);
         Ok(store)
     }
 
@@ -171,16 +176,9 @@ impl RedisStore {
     fn follow_servers(&self, options: &RedisOptions, stop: &CancellationToken) {
         let connect_timeout = options.pool.connect_timeout;
         let follow_leases = move |store: &Self, member: Member| {
-            let Self { router, schema, lease_watchers, bans, .. } = store.clone();
-            let watchers = lease_watchers;
-            lease_invalidations::follow_server(
-                router,
-                member,
-                connect_timeout,
-                schema,
-                watchers,
-                bans,
-            )
+            let Self { router, schema, lease_watchers: watchers, bans, .. } = store.clone();
+            let outage = OutageLog::new(Outage::Leases);
+            LeaseFeed { router, member, connect_timeout, schema, watchers, bans, outage }.follow()
         };
         let cluster = match &self.router {
             Router::One(_, member) => {

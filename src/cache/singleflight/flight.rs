@@ -218,18 +218,18 @@ impl Flight {
     async fn fill(&mut self, mut permit: FillPermit, mut fetched: origin::Result<TimedResponse>) {
         let admitted_before = self.waiters.len();
         loop {
-            let TimedResponse { response, elapsed } = match fetched {
+            let fetch = match fetched {
                 Ok(fetched) => fetched,
                 Err(error) => return self.fail(permit, error, admitted_before).await,
             };
             self.job.context.counters.count(Counter::Fetches);
-            self.job.context.counters.time(LatencyKind::Fetch, elapsed);
+            self.job.context.counters.time(LatencyKind::Fetch, fetch.elapsed);
             // A fill that is accepted proves that nothing was invalidated until now, so callers
             // that arrived during the fetch may have the value.
             self.group.admit_late(&self.job.key, &mut self.waiters);
             let Some(origin) = self.job.origin() else { return };
             let store = &*self.group.keeper.store;
-            match fill::fill(store, &self.job, origin, &mut permit, response, elapsed).await {
+            match fill::fill(store, &self.job, origin, &mut permit, fetch).await {
                 Some(fetched) => {
                     self.group.predictor.record(&self.job.key, fetched.is_cacheable);
                     return self.notify_fetched(&fetched, admitted_before);

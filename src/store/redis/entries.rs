@@ -5,8 +5,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    RedisStore, announcement::announce_invalidation, codec, leases, pool::Retry,
-    request::unexpected, script, script_calls::add_lifetime,
+    RedisStore,
+    announcement::announce_invalidation,
+    codec, leases,
+    pool::Retry,
+    request::unexpected,
+    script,
+    script_calls::{EntryScript, add_lifetime},
 };
 use crate::{
     model::{
@@ -39,7 +44,8 @@ impl Store for RedisStore {
     ) -> Result<PutOutcome> {
         let mut checks = self.begin_checks(key).await?;
         let reply = loop {
-            let reply = self.store(&script::SET, key, checks.bans(), entry, |call| {
+            let set = EntryScript { script: &script::SET, key, bans: checks.bans() };
+            let reply = self.store(set, entry, |call| {
                 match condition {
                     Condition::Always => call.arg(b""),
                     Condition::IfAbsent => call.arg(b"absent"),

@@ -13,7 +13,7 @@ use super::{
     pool::Retry,
     request::unexpected,
     script::{ABANDON, ACQUIRE, DISCARD, EXTEND, FILL, REVALIDATE},
-    script_calls::add_lifetime,
+    script_calls::{EntryScript, add_lifetime},
     script_reply::ScriptReply,
 };
 use crate::{
@@ -99,7 +99,8 @@ impl Leases for RedisStore {
             return self.refuse_fill(key, token).await.map(Err);
         };
         loop {
-            let reply = self.store(&FILL, key, checks.bans(), entry, |call| {
+            let fill = EntryScript { script: &FILL, key, bans: checks.bans() };
+            let reply = self.store(fill, entry, |call| {
                 call.arg(&token.0).arg(checks.range());
             });
             match checks.settle(self, key, &entry.tags, reply.await?).await? {
