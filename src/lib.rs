@@ -85,6 +85,7 @@ pub mod count_guard;
 pub mod error_chain;
 pub mod event_streams;
 pub mod event_template;
+pub mod growing_pauses;
 pub mod health;
 pub mod histogram;
 pub mod model;

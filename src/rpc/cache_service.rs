@@ -7,7 +7,6 @@ mod x_cache_metadata;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
@@ -38,7 +37,6 @@ use crate::{
         v1::{self as pb, cache_service_server::CacheService},
     },
 };
-use x_cache_metadata::{CACHE_STATUS, add_fetch_status};
 
 /// Implements `larder.v1.CacheService`.
 pub struct CacheRpc {
@@ -234,10 +232,7 @@ impl CacheService for CacheRpc {
         let mut response = Response::new(reply.response);
         LargeResponse::mark(&mut response, size);
         compression.fit(&mut response);
-        self.add_x_cache(&mut response, &request.key, reply.x_cache);
-        let headers: &mut HeaderMap = response.metadata_mut().as_mut();
-        headers.insert(CACHE_STATUS, HeaderValue::from_static(reply.cache_status));
-        add_fetch_status(&mut response, reply.x_cache_fetch);
+        self.add_fetch_status(&mut response, &request.key, &reply.status);
         reply.lease.map(|lease| lease.guard.into_token());
         Ok(response)
     }

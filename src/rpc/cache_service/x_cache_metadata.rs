@@ -4,10 +4,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::Response;
 
 use super::CacheRpc;
-use crate::{model::EntryKey, rpc::convert::XCache};
+use crate::{
+    model::EntryKey,
+    rpc::convert::{FetchReplyStatus, XCache},
+};
 
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
-pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const X_CACHE_FETCH: HeaderName = HeaderName::from_static("x-cache-fetch");
 /// In seconds.
 const X_CACHE_AGE: HeaderName = HeaderName::from_static("x-cache-age");
@@ -36,14 +39,22 @@ impl CacheRpc {
             headers.insert(X_CACHE_TTL_REMAINING, number(ttl_remaining_seconds));
         }
     }
-}
 
-/// Adds the `x-cache-fetch` metadata.
-#[inline]
-pub(super) fn add_fetch_status<T>(response: &mut Response<T>, fetch_status: Option<&'static str>) {
-    if let Some(fetch_status) = fetch_status {
+    /// As [`Self::add_x_cache`], with the `x-cache-fetch` metadata, and the `cache-status` of the
+    /// fetch.
+    #[inline]
+    pub(super) fn add_fetch_status<T>(
+        &self,
+        response: &mut Response<T>,
+        key: &EntryKey,
+        status: &FetchReplyStatus,
+    ) {
+        self.add_x_cache(response, key, status.x_cache);
         let headers: &mut HeaderMap = response.metadata_mut().as_mut();
-        headers.insert(X_CACHE_FETCH, HeaderValue::from_static(fetch_status));
+        headers.insert(CACHE_STATUS, HeaderValue::from_static(status.cache_status));
+        if let Some(fetch_status) = status.x_cache_fetch {
+            headers.insert(X_CACHE_FETCH, HeaderValue::from_static(fetch_status));
+        }
     }
 }
 

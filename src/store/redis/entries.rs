@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use redis::Cmd;
 
 use super::{
     RedisStore,
@@ -10,8 +11,9 @@ use super::{
     codec, leases,
     pool::Retry,
     request::unexpected,
-    script,
+    script::{self, Script},
     script_calls::{EntryScript, add_lifetime},
+    script_reply::ScriptReply,
 };
 use crate::{
     model::{
@@ -70,7 +72,7 @@ impl Store for RedisStore {
     async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
         let bans = self.bans.of(key.namespace());
         let mut call = self.call(&script::DELETE, key, &bans, None);
-        call.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) }).arg(b"").arg(0);
+        call.arg(millis_ceil(hold_off)).arg(b"").arg(0);
         let mut reply = self.router.run(&script::DELETE, &call, Retry::Idempotent).await?;
         match reply.word.as_str() {
             "EXISTED" => Ok(true),
@@ -84,18 +86,14 @@ impl Store for RedisStore {
     async fn take(&self, key: &EntryKey, take: &Take) -> Result<TakeOutcome> {
         let &Take { hold_off, if_version, returns_entry } = take;
         let version = if_version.map(|version| version.0.to_be_bytes());
-        let mut checks = self.begin_checks(key).await?;
-        let mut reply = loop {
-            let mut call = self.call(&script::DELETE, key, checks.bans(), None);
-            call.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) })
-                .arg(version.as_ref().map_or(&b""[..], |version| version))
-                .arg(u8::from(returns_entry));
-            // Sent again, it would not find the entry that it removed the first time.
-            let reply = self.router.run(&script::DELETE, &call, Retry::Never).await?;
-            if let Some(reply) = checks.settle(self, key, reply).await? {
-                break reply;
-            }
-        };
+        // Sent again, it would not find the entry that it removed the first time.
+        let mut reply = self
+            .run_checked(&script::DELETE, key, None, |call| {
+                call.arg(millis_ceil(hold_off))
+                    .arg(version.as_ref().map_or(&b""[..], |version| version))
+                    .arg(u8::from(returns_entry));
+            })
+            .await?;
         match reply.word.as_str() {
             "EXISTED" if returns_entry => match leases::next_entry(&mut reply)? {
                 Ok(Some(entry)) => Ok(TakeOutcome::Removed(Some(entry))),
@@ -138,21 +136,17 @@ impl Store for RedisStore {
     }
 
     async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {
-        let mut checks = self.begin_checks(key).await?;
-        let mut reply = loop {
-            let scratch = Some(self.schema.scratch(key));
-            let mut call = self.call(&script::INCREMENT, key, checks.bans(), scratch);
-            add_lifetime(&mut call, &increment.lifetime);
-            call.arg(&increment.version.0.to_be_bytes())
-                .arg(&codec::encode_windows(&increment.lifetime))
-                .arg(&codec::kind_and_flags(Kind::Text))
-                .arg(increment.delta)
-                .arg(increment.initial.map_or_else(String::new, |initial| initial.to_string()));
-            let reply = self.router.run(&script::INCREMENT, &call, Retry::Never).await?;
-            if let Some(reply) = checks.settle(self, key, reply).await? {
-                break reply;
-            }
-        };
+        let scratch = Some(self.schema.scratch(key));
+        let mut reply = self
+            .run_checked(&script::INCREMENT, key, scratch, |call| {
+                add_lifetime(call, &increment.lifetime);
+                call.arg(&increment.version.0.to_be_bytes())
+                    .arg(&codec::encode_windows(&increment.lifetime))
+                    .arg(&codec::kind_and_flags(Kind::Text))
+                    .arg(increment.delta)
+                    .arg(increment.initial.map_or_else(String::new, |initial| initial.to_string()));
+            })
+            .await?;
         match reply.word.as_str() {
             "SUM" => Ok(IncrementOutcome::Sum {
                 value: reply.next()?,
@@ -171,6 +165,26 @@ impl Store for RedisStore {
 }
 
 impl RedisStore {
+    /// Runs a script that is not sent twice, with the arguments that `add_arguments` adds, and again
+    /// until the bans that concern the entry are checked. `extra` as in [`Self::call`].
+    async fn run_checked(
+        &self,
+        script: &Script,
+        key: &EntryKey,
+        extra: Option<Vec<u8>>,
+        add_arguments: impl Fn(&mut Cmd),
+    ) -> Result<ScriptReply> {
+        let mut checks = self.begin_checks(key).await?;
+        loop {
+            let mut call = self.call(script, key, checks.bans(), extra.clone());
+            add_arguments(&mut call);
+            let reply = self.router.run(script, &call, Retry::Never).await?;
+            if let Some(reply) = checks.settle(self, key, reply).await? {
+                return Ok(reply);
+            }
+        }
+    }
+
     /// Runs the script of Touch; `prolongs` is empty or a version.
     async fn reschedule(
         &self,
@@ -178,16 +192,12 @@ impl RedisStore {
         lifetime: &Lifetime,
         prolongs: &[u8],
     ) -> Result<bool> {
-        let mut checks = self.begin_checks(key).await?;
-        let reply = loop {
-            let mut call = self.call(&script::TOUCH, key, checks.bans(), None);
-            add_lifetime(&mut call, lifetime);
-            call.arg(&codec::encode_windows(lifetime)).arg(prolongs);
-            let reply = self.router.run(&script::TOUCH, &call, Retry::Never).await?;
-            if let Some(reply) = checks.settle(self, key, reply).await? {
-                break reply;
-            }
-        };
+        let reply = self
+            .run_checked(&script::TOUCH, key, None, |call| {
+                add_lifetime(call, lifetime);
+                call.arg(&codec::encode_windows(lifetime)).arg(prolongs);
+            })
+            .await?;
         match reply.word.as_str() {
             "TOUCHED" => Ok(true),
             "ABSENT" | "NOT_PROLONGED" => Ok(false),
