@@ -240,7 +240,7 @@ fn spawn(
         ..
     } = services;
     let (shutdown, pipeline) = (Shutdown::default(), pipeline.clone());
-    let server = transport::Server {
+    let server = transport::ServerParts {
         options: transport_options(&config.limits),
         admission: admission.clone(),
         stall_policy: limits.stall_policy.clone(),

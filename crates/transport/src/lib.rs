@@ -25,7 +25,7 @@
 //! use http_body_util::Full;
 //! use transport::{
 //!     Admission, ConnectionStats, Dispatched, FairLimit, Options, Reply, RequestBody, Resource,
-//!     Server, Shutdown, StallPolicy, runtime, serve,
+//!     ServerParts, Shutdown, StallPolicy, runtime, serve,
 //! };
 //!
 //! fn main() -> std::io::Result<()> {
@@ -50,7 +50,7 @@
 //!             },
 //!         };
 //!         let buffered = FairLimit::new(Resource::Bytes, 64 << 20, 64 << 10);
-//!         let server = Server {
+//!         let server = ServerParts {
 //!             options,
 //!             admission,
 //!             stall_policy: StallPolicy::new(Duration::from_secs(30), buffered),
@@ -141,7 +141,7 @@ pub struct Options {
 }
 
 /// State and limits of a server, which its connections share.
-pub struct Server {
+pub struct ServerParts {
     /// Limits of its connections.
     pub options: Options,
     /// Limit on its concurrent requests.
@@ -197,17 +197,17 @@ pub struct Shutdown {
 /// Accepts connections and serves their requests with `handler` until [`Shutdown::drain`], then
 /// waits until the open connections have ended, which they do at [`Shutdown::abort`] at the latest.
 ///
-/// Above the limit of [`Server::stats`] a new connection displaces an idle one, or is refused. While
-/// requests are queued in [`Server::admission`], the connections that brought them are read less
-/// often.
-pub async fn serve<H, F, B>(listener: TcpListener, server: Server, handler: H)
+/// Above the limit of [`ServerParts::stats`] a new connection displaces an idle one, or is refused.
+/// While requests are queued in [`ServerParts::admission`], the connections that brought them are
+/// read less often.
+pub async fn serve<H, F, B>(listener: TcpListener, server: ServerParts, handler: H)
 where
     H: Fn(Request<RequestBody>) -> Dispatched<F> + Clone + Send + Sync + 'static,
     F: Future<Output = Reply<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let Server { options, admission, stall_policy, stats, shutdown } = server;
+    let ServerParts { options, admission, stall_policy, stats, shutdown } = server;
     let connections = TaskTracker::new();
     let tick = tick_length(options.max_idle);
     let table = ConnectionTable::new(stats, tick);

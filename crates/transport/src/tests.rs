@@ -64,7 +64,7 @@ impl Server {
         let options = change(options);
         let (admission, shutdown) = (Admission::new(1), Shutdown::default());
         let buffered = FairLimit::new(Resource::Bytes, 16 << 20, 64 << 10);
-        let server = crate::Server {
+        let server = crate::ServerParts {
             options,
             admission: admission.clone(),
             stall_policy: StallPolicy::new(Duration::from_millis(200), buffered.clone()),

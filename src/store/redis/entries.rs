@@ -165,8 +165,8 @@ impl Store for RedisStore {
 }
 
 impl RedisStore {
-    /// Runs a script that is not sent twice, with the arguments that `add_arguments` adds, and again
-    /// until the bans that concern the entry are checked. `extra` as in [`Self::call`].
+    /// Runs a script that is not sent twice, with the arguments that `add_arguments` adds, and
+    /// again until the bans that concern the entry are checked. `extra` as in [`Self::call`].
     async fn run_checked(
         &self,
         script: &Script,

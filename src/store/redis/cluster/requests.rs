@@ -216,8 +216,8 @@ impl Cluster {
         (indices, answers)
     }
 
-    /// Sends a request to the primary of its slot, and follows redirections. `redirected` is the first
-    /// of them.
+    /// Sends a request to the primary of its slot, and follows redirections. `redirected` is the
+    /// first of them.
     async fn route(
         &self,
         SlotRequest { slot, unit, script, retry }: SlotRequest<'_>,
