@@ -49,6 +49,18 @@ struct Admin {
     health: Health,
 }
 
+/// The parts of the admin port.
+pub struct AdminPort {
+    /// The metrics that `/metrics` shows.
+    pub registry: Registry,
+    /// The state that the probes ask for.
+    pub health: Health,
+    /// Further routes.
+    pub routes: Router,
+    /// Counts the connections, and has their limit.
+    pub stats: Arc<ConnectionStats>,
+}
+
 /// A connection that is served.
 struct Served {
     task: AbortHandle,
@@ -63,15 +75,9 @@ struct OpenConnection {
     reason: CloseReason,
 }
 
-/// Serves `/metrics`, `/livez`, `/readyz` and further `routes` until `stop` is cancelled.
-pub async fn serve(
-    listener: TcpListener,
-    registry: Registry,
-    health: Health,
-    routes: Router,
-    stats: Arc<ConnectionStats>,
-    stop: CancellationToken,
-) {
+/// Serves `/metrics`, `/livez`, `/readyz` and the further routes until `stop` is cancelled.
+pub async fn serve(listener: TcpListener, port: AdminPort, stop: CancellationToken) {
+    let AdminPort { registry, health, routes, stats } = port;
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(async || "ok\n"))

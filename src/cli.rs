@@ -3,6 +3,7 @@
 mod client;
 mod commands;
 mod config_reader;
+mod figures;
 mod healthcheck;
 mod open_files;
 mod port_file;

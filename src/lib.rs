@@ -45,7 +45,8 @@
 //!    of the entry and the mode of the call. Here: compute the value.
 //! 3. `get_or_fetch/origin_mode.rs`: joins the flight of the key (`singleflight/group.rs`). The
 //!    first caller starts it; all of them are its waiters (`singleflight/waiters.rs`).
-//! 4. `singleflight/flight.rs`: acquires the key's lease, so that one replica fetches for all.
+//! 4. `singleflight/flight/acquire.rs`: acquires the key's lease, so that one replica fetches for
+//!    all.
 //! 5. `origin/client.rs`: the bulkhead of the origin limits concurrent fetches, and retries. Behind
 //!    it, `origin/http.rs` or `origin/grpc.rs` sends the request. Meanwhile the lease is extended
 //!    (`singleflight/lease_guard.rs`).
@@ -86,6 +87,7 @@ pub mod count_guard;
 pub mod error_chain;
 pub mod event_streams;
 pub mod event_template;
+pub mod growing_pauses;
 pub mod health;
 pub mod histogram;
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod key;
 mod logged_name;
 mod saturating;
 mod schema_version;
+mod text_prefix;
 mod timestamp;
 mod violation;
 
@@ -30,5 +31,6 @@ pub use key::{
 pub use logged_name::{log_names_in_plain_text, logged_name};
 pub use saturating::SaturatingFrom;
 pub use schema_version::{MAX_SCHEMA_VERSION_BYTES, SchemaVersion};
+pub use text_prefix::text_prefix;
 pub use timestamp::{Timestamp, millis_ceil};
 pub use violation::Violation;

@@ -31,9 +31,9 @@ mod watch_stream;
 
 pub use access_log::KeyLogging;
 pub use admin_service::AdminRpc;
-pub use cache_service::CacheRpc;
+pub use cache_service::{CacheRpc, CacheRpcParts};
 pub use key_listing::KeyListing;
 pub use load_limits::LoadLimits;
 pub use metrics::{RpcMetrics, register_load};
-pub use pipeline::Pipeline;
+pub use pipeline::{Pipeline, RpcServices};
 pub use running_config::RunningConfig;

@@ -240,23 +240,22 @@ fn spawn(
         ..
     } = services;
     let (shutdown, pipeline) = (Shutdown::default(), pipeline.clone());
-    let connections = tokio::spawn(transport::serve(
-        listeners.grpc,
-        transport_options(&config.limits),
-        admission.clone(),
-        limits.stall_policy.clone(),
-        shutdown.clone(),
-        ports.grpc.clone(),
-        move |request| pipeline.clone().answer(request),
-    ));
-    let admin = tokio::spawn(admin::serve(
-        listeners.admin,
+    let server = transport::ServerParts {
+        options: transport_options(&config.limits),
+        admission: admission.clone(),
+        stall_policy: limits.stall_policy.clone(),
+        stats: ports.grpc.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let answer = move |request| pipeline.clone().answer(request);
+    let connections = tokio::spawn(transport::serve(listeners.grpc, server, answer));
+    let port = admin::AdminPort {
         registry,
-        health.clone(),
-        cloud_events::router(reload.cache.clone()),
-        ports.admin.clone(),
-        background.clone(),
-    ));
+        health: health.clone(),
+        routes: cloud_events::router(reload.cache.clone()),
+        stats: ports.admin.clone(),
+    };
+    let admin = tokio::spawn(admin::serve(listeners.admin, port, background.clone()));
     let follow_store = health.clone().follow_store(store_healthy.clone());
     tokio::spawn(background.clone().run_until_cancelled_owned(follow_store));
     let rejections = limits.clone();

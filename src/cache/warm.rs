@@ -91,7 +91,8 @@ impl Cache {
                     return Warmed::Fresh;
                 }
                 limiter.until_ready().await;
-                self.warm_one(context, origin, key, params, plan.refresh).await
+                let mode = if plan.refresh { FetchMode::NoCache } else { FetchMode::Normal };
+                self.warm_one(context, &request(origin, key, params, mode)).await
             }
         });
         let mut warming = std::pin::pin!(warming.buffer_unordered(at_once));
@@ -119,24 +120,8 @@ impl Cache {
         matches!(verdict, Some(policy::Verdict::Fresh | policy::Verdict::Negative))
     }
 
-    async fn warm_one(
-        &self,
-        context: &NamespaceContext,
-        origin: &OriginBinding,
-        key: EntryKey,
-        params: BTreeMap<String, String>,
-        refresh: bool,
-    ) -> Warmed {
-        let request = GetOrFetchRequest {
-            key,
-            params: Arc::new(params),
-            max_stale: Some(std::time::Duration::ZERO),
-            wait: Some(origin.config.timeout),
-            deadline: None,
-            mode: if refresh { FetchMode::NoCache } else { FetchMode::Normal },
-            consistency: Consistency::Store,
-        };
-        match FetchContext::read(self, context, &request).await.compute().await {
+    async fn warm_one(&self, context: &NamespaceContext, request: &GetOrFetchRequest) -> Warmed {
+        match FetchContext::read(self, context, request).await.compute().await {
             Err(error) => Warmed::Failed(error.to_string()),
             Ok(fetched) => match (fetched.outcome, fetched.status, fetched.fill) {
                 (_, FetchStatus::Failed(cause), _) => Warmed::Failed(cause.unwrap_or_default()),
@@ -151,10 +136,28 @@ impl Cache {
                     _,
                 ) => Warmed::Failed(format!(
                     "no answer within {:?} (origin.timeout)",
-                    origin.config.timeout
+                    request.wait.unwrap_or_default()
                 )),
             },
         }
+    }
+}
+
+/// A request that waits for the value.
+fn request(
+    origin: &OriginBinding,
+    key: EntryKey,
+    params: BTreeMap<String, String>,
+    mode: FetchMode,
+) -> GetOrFetchRequest {
+    GetOrFetchRequest {
+        key,
+        params: Arc::new(params),
+        max_stale: Some(std::time::Duration::ZERO),
+        wait: Some(origin.config.timeout),
+        deadline: None,
+        mode,
+        consistency: Consistency::Store,
     }
 }
 

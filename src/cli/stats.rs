@@ -12,6 +12,7 @@ use self::json::as_json;
 use super::{
     StatsArgs,
     client::{self, Error, RemoteServer},
+    figures::{dash, percent},
 };
 use crate::pb::v1::{self as pb, cache_service_client::CacheServiceClient};
 
@@ -86,9 +87,7 @@ const READS: &[Column] = &[
     ("stale", |counters| counters.stale.to_string()),
     ("negative", |counters| counters.negative.to_string()),
     ("misses", |counters| counters.misses.to_string()),
-    ("hit rate", |counters| {
-        counters.hit_rate.map_or_else(dash, |rate| format!("{:.1} %", rate * 100.0))
-    }),
+    ("hit rate", |counters| counters.hit_rate.map_or_else(dash, percent)),
     ("p50 hit", |counters| show_latency(counters.hit_latency.as_ref(), |latency| latency.p50)),
     ("p99 hit", |counters| show_latency(counters.hit_latency.as_ref(), |latency| latency.p99)),
     ("near", |counters| counters.near_hits.to_string()),
@@ -279,10 +278,6 @@ fn sentinel_line(store: &pb::StoreStats) -> Option<String> {
         "sentinels  {} of {} answer, and name {primary} for {}",
         store.sentinels_reachable, store.sentinels, store.sentinel_service
     ))
-}
-
-fn dash() -> String {
-    "-".to_owned()
 }
 
 fn show_uptime(uptime: Option<prost_types::Duration>) -> String {

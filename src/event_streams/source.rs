@@ -2,7 +2,6 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
 use rand::RngExt as _;
 use redis::{AsyncConnectionConfig, ErrorKind, ProtocolVersion, RedisError, RedisResult};
 use repeated_events::{LogInterval, RepeatedEvent};
@@ -17,6 +16,8 @@ use super::{
 use crate::{
     cache::{Cache, Error, EventRoute},
     config::{EventSourceConfig, StreamStart},
+    growing_pauses::growing_pauses,
+    model::SaturatingFrom as _,
     store::redis::Endpoint,
 };
 
@@ -30,8 +31,9 @@ const FIGURES_INTERVAL: Duration = Duration::from_secs(5);
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// Time without a read after which a consumer is gone.
 const CONSUMER_IDLE: Duration = Duration::from_secs(60 * 60);
-/// Least and greatest time between two attempts to connect, or to apply.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Least and greatest time between two attempts to connect, or to apply, before jitter.
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Least time between two log lines about single entries.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -91,14 +93,14 @@ impl Source {
 
     /// Reads until `stop` is cancelled.
     pub(super) async fn run(mut self, stop: CancellationToken) {
-        let mut pauses = pauses(PAUSES.1);
+        let mut pauses = growing_pauses(MIN_PAUSE, MAX_PAUSE);
         loop {
             let error = match self.follow(&stop).await {
                 Ok(()) => return,
                 Err(error) => error,
             };
             if self.stats.is_connected() {
-                pauses = self::pauses(PAUSES.1);
+                pauses = growing_pauses(MIN_PAUSE, MAX_PAUSE);
             }
             self.stats.set_connected(false);
             let stream = &self.config.redis_stream;
@@ -261,7 +263,7 @@ impl Source {
         stop: &CancellationToken,
     ) -> RedisResult<()> {
         // Short enough to renew the claim on the entries before another consumer takes them over.
-        let mut pauses = pauses(PAUSES.1.min(self.config.min_idle / 4));
+        let mut pauses = growing_pauses(MIN_PAUSE, MAX_PAUSE.min(self.config.min_idle / 4));
         while !self.held.is_empty() {
             let error = self.apply().await;
             self.finish(commands).await?;
@@ -365,12 +367,6 @@ impl Source {
 /// Id before all entries.
 const START: &str = "0-0";
 
-/// Growing pauses. The jitter at most doubles them.
-fn pauses(max: Duration) -> impl Iterator<Item = Duration> + Send {
-    let growing = ExponentialBuilder::new().with_min_delay(PAUSES.0).with_max_delay(max);
-    growing.without_max_times().with_jitter().build()
-}
-
 /// The answer to a command that the server may refuse.
 fn optional<T>(answer: RedisResult<T>) -> Result<Option<T>, RedisError> {
     match answer {
@@ -384,5 +380,5 @@ fn optional<T>(answer: RedisResult<T>) -> Result<Option<T>, RedisError> {
 }
 
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    u64::saturating_from(duration.as_millis())
 }

@@ -8,6 +8,8 @@ use std::{
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::text_prefix;
+
 /// Longest name that is logged, in bytes.
 const MAX_BYTES: usize = 100;
 
@@ -22,30 +24,14 @@ pub fn log_names_in_plain_text(in_plain_text: bool) {
 /// A name as it is logged: its beginning, or its hash, which for a key is that of the access log.
 pub fn logged_name(name: &str) -> Cow<'_, str> {
     if IN_PLAIN_TEXT.load(Ordering::Relaxed) {
-        return Cow::Borrowed(shortened(name));
+        return Cow::Borrowed(text_prefix(name, MAX_BYTES));
     }
     Cow::Owned(format!("#{:016x}", xxh3_64(name.as_bytes())))
-}
-
-fn shortened(name: &str) -> &str {
-    let mut end = MAX_BYTES.min(name.len());
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    &name[..end]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn long_names_are_cut_between_characters() {
-        assert_eq!(shortened("short"), "short");
-        let long = "é".repeat(80);
-        assert_eq!(shortened(&long), "é".repeat(50));
-        assert_eq!(shortened(&format!("x{long}")).len(), 99);
-    }
 
     #[test]
     fn names_are_hashed_by_default() {

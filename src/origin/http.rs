@@ -119,6 +119,12 @@ struct Exchange {
     redirects: Vec<Redirect>,
 }
 
+/// Status and headers of a response, as they count for its directives.
+struct Head<'a> {
+    status: StatusCode,
+    headers: &'a HeaderMap,
+}
+
 // === impl HttpOptions ===
 
 impl fmt::Debug for HttpOptions {
@@ -203,13 +209,9 @@ impl HttpOrigin {
                 let validators = validators::after_revalidation(&request.validators, &headers)?;
                 // The lifetime is that of the stored response, extended by these headers (RFC 9111,
                 // 4.3.4).
-                let directives = self.directives(
-                    request.key.namespace(),
-                    &FetchBody::NotModified,
-                    StatusCode::OK,
-                    &headers,
-                    exchange,
-                );
+                let head = Head { status: StatusCode::OK, headers: &headers };
+                let (namespace, body) = (request.key.namespace(), &FetchBody::NotModified);
+                let directives = self.directives(namespace, body, head, exchange);
                 return Ok(FetchResponse {
                     body: FetchBody::NotModified,
                     directives: CacheDirectives { validators, ..directives },
@@ -221,8 +223,8 @@ impl HttpOrigin {
                 return Err(Error { allows_stale, ..error });
             }
         };
-        let directives =
-            self.directives(request.key.namespace(), &body, status, &headers, exchange);
+        let head = Head { status, headers: &headers };
+        let directives = self.directives(request.key.namespace(), &body, head, exchange);
         Ok(FetchResponse { body, directives })
     }
 
@@ -230,8 +232,7 @@ impl HttpOrigin {
         &self,
         namespace: &Namespace,
         body: &FetchBody,
-        status: StatusCode,
-        headers: &HeaderMap,
+        Head { status, headers }: Head<'_>,
         exchange: &Exchange,
     ) -> CacheDirectives {
         let default_ttl = match body {

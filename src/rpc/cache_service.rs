@@ -1,24 +1,22 @@
 //! The CacheService: each handler converts the request, calls the cache and converts the result.
 
+mod batches;
 mod fetch_with_options;
 mod get_with_options;
+mod x_cache_metadata;
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::{join_all, try_join_all};
-use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::{
     access_log::{self, KeyLogging},
-    batch_stream::{self, ResponseStream},
-    batch_with_options::{BatchWithOptions, FetchWithOptions},
+    batch_stream::ResponseStream,
     compression::Compression,
     convert::{self, RequestedTarget, XCache},
     deadline::{self, DefaultDeadline},
     event_targets::PlannedTargets,
-    fetch_batch::FetchBatch,
     fetch_stream::{self, FetchStream},
     key_listing::KeyListing,
     large_response::LargeResponse,
@@ -29,8 +27,8 @@ use super::{
 };
 use crate::{
     cache::{
-        self, BatchGet, BatchGetOrFetch, Cache, DeleteResult, Deletion, InvalidateTarget,
-        SetCommand, VersionCondition, Watches, fleet_stats::FleetStats,
+        self, Cache, DeleteResult, Deletion, InvalidateTarget, VersionCondition, Watches,
+        fleet_stats::FleetStats,
     },
     config::LimitsConfig,
     model::{EntryKey, Namespace},
@@ -39,14 +37,6 @@ use crate::{
         v1::{self as pb, cache_service_server::CacheService},
     },
 };
-
-const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-const X_CACHE_FETCH: HeaderName = HeaderName::from_static("x-cache-fetch");
-/// In seconds.
-const X_CACHE_AGE: HeaderName = HeaderName::from_static("x-cache-age");
-/// In seconds.
-const X_CACHE_TTL_REMAINING: HeaderName = HeaderName::from_static("x-cache-ttl-remaining");
 
 /// Implements `larder.v1.CacheService`.
 pub struct CacheRpc {
@@ -61,18 +51,29 @@ pub struct CacheRpc {
     default_deadline: DefaultDeadline,
 }
 
+/// The parts that serve the calls of a [`CacheRpc`].
+pub struct CacheRpcParts {
+    /// The cache.
+    pub cache: Arc<Cache>,
+    /// The statistics of its fleet.
+    pub fleet: Arc<FleetStats>,
+    /// Its keys.
+    pub keys: Arc<KeyListing>,
+    /// Its changes.
+    pub watches: Arc<Watches>,
+}
+
 type RpcResult<T> = Result<Response<T>, Status>;
 
 impl CacheRpc {
-    /// Serves `cache`, the statistics of its fleet, its keys and its changes.
+    /// Serves the cache within `limits`.
     pub fn new(
-        cache: Arc<Cache>,
-        fleet: Arc<FleetStats>,
-        keys: Arc<KeyListing>,
-        watches: Arc<Watches>,
+        parts: CacheRpcParts,
         key_logging: KeyLogging,
-        (limits, config): (Arc<LoadLimits>, &LimitsConfig),
+        limits: Arc<LoadLimits>,
+        config: &LimitsConfig,
     ) -> Self {
+        let CacheRpcParts { cache, fleet, keys, watches } = parts;
         let &LimitsConfig { max_batch_keys, max_request_bytes, .. } = config;
         let default_deadline = DefaultDeadline::new(config);
         Self {
@@ -98,33 +99,6 @@ impl CacheRpc {
         let setting = Some("limits.max_batch_keys");
         convert::check_batch_size(field, size, self.max_batch_keys, setting)
             .map_err(status::batch_size)
-    }
-
-    fn batch_keys(&self, keys: &[pb::KeyRef], schema: &Schema) -> Result<Vec<EntryKey>, Status> {
-        self.check_batch_size("keys", keys.len())?;
-        let mut keys = convert::entry_keys(keys)?;
-        if !schema.is_none() {
-            keys.iter_mut().for_each(|key| schema.apply(key));
-        }
-        Ok(keys)
-    }
-
-    /// Validates all items, so that an invalid item fails the batch before any other is stored.
-    fn batch_commands(
-        &self,
-        items: Vec<pb::SetRequest>,
-        schema: &Schema,
-    ) -> Result<Vec<SetCommand>, Status> {
-        self.check_batch_size("items", items.len())?;
-        let mut commands = Vec::with_capacity(items.len());
-        for (index, item) in items.into_iter().enumerate() {
-            let path = || format!("items[{index}].");
-            let mut command = convert::set_command(item).map_err(|error| error.within(&path()))?;
-            schema.apply(&mut command.key);
-            self.cache.check(&command).map_err(|error| error.within(&path()))?;
-            commands.push(command);
-        }
-        Ok(commands)
     }
 }
 
@@ -258,10 +232,7 @@ impl CacheService for CacheRpc {
         let mut response = Response::new(reply.response);
         LargeResponse::mark(&mut response, size);
         compression.fit(&mut response);
-        self.add_x_cache(&mut response, &request.key, reply.x_cache);
-        let headers: &mut HeaderMap = response.metadata_mut().as_mut();
-        headers.insert(CACHE_STATUS, HeaderValue::from_static(reply.cache_status));
-        add_fetch_status(&mut response, reply.x_cache_fetch);
+        self.add_fetch_status(&mut response, &request.key, &reply.status);
         reply.lease.map(|lease| lease.guard.into_token());
         Ok(response)
     }
@@ -285,28 +256,7 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::BatchGetOrFetchRequest>,
     ) -> RpcResult<Self::BatchGetOrFetchStream> {
-        let deadline = self.deadline(request.metadata())?;
-        let must_not_wait = request.extensions().get::<MustNotWait>().is_some();
-        let schema = Schema::of(&request);
-        let mut request = request.into_inner();
-        let would_wait = request.wait != Some(from_duration(Duration::ZERO));
-        if must_not_wait {
-            request.wait = Some(from_duration(Duration::ZERO));
-        }
-        let unwaited = (must_not_wait && would_wait).then(|| self.limits.clone());
-        let keys = self.batch_keys(&request.keys, &schema)?;
-        let options = convert::batch_fetch_options(&mut request, keys.len())?;
-        let params = std::mem::take(&mut request.keys).into_iter().map(|key| key.params);
-        let keys = keys.into_iter().zip(params).collect();
-        let template = convert::get_or_fetch_template(&request, deadline)?;
-        let batch = BatchGetOrFetch::new(self.cache.clone(), keys, template)?;
-        let batch = FetchBatch::new(batch, unwaited);
-        Ok(Response::new(match options {
-            None => batch_stream::responses(batch, deadline),
-            Some(options) => {
-                batch_stream::responses(FetchWithOptions::new(batch, options), deadline)
-            }
-        }))
+        self.serve_batch_get_or_fetch(request).await
     }
 
     async fn renew(&self, request: Request<pb::RenewRequest>) -> RpcResult<pb::RenewResponse> {
@@ -339,52 +289,21 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::BatchGetRequest>,
     ) -> RpcResult<Self::BatchGetStream> {
-        let deadline = self.deadline(request.metadata())?;
-        let schema = Schema::of(&request);
-        let request = request.into_inner();
-        let keys = self.batch_keys(&request.keys, &schema)?;
-        let max_stale = convert::non_negative("max_stale", request.max_stale)?;
-        let consistency = convert::consistency(request.consistency)?;
-        let options = convert::batch_read_options(request)?;
-        let batch = BatchGet::new(self.cache.clone(), keys, max_stale, consistency)?;
-        Ok(Response::new(match options {
-            None => batch_stream::responses(batch, deadline),
-            Some(options) => {
-                batch_stream::responses(BatchWithOptions::new(batch, options), deadline)
-            }
-        }))
+        self.serve_batch_get(request).await
     }
 
     async fn batch_set(
         &self,
         request: Request<pb::BatchSetRequest>,
     ) -> RpcResult<pb::BatchSetResponse> {
-        let (compression, schema) = (Compression::of(&request), Schema::of(&request));
-        let commands = self.batch_commands(request.into_inner().items, &schema)?;
-        let results: Vec<Result<_, cache::Error>> =
-            join_all(commands.iter().map(|command| self.cache.set_checked(command))).await;
-        let results = results.into_iter().map(|result| result.map(convert::set_response));
-        let results = results.collect::<Result<_, _>>()?;
-        let mut response = Response::new(pb::BatchSetResponse { results });
-        compression.fit(&mut response);
-        Ok(response)
+        self.serve_batch_set(request).await
     }
 
     async fn batch_delete(
         &self,
         request: Request<pb::BatchDeleteRequest>,
     ) -> RpcResult<pb::BatchDeleteResponse> {
-        let (compression, schema) = (Compression::of(&request), Schema::of(&request));
-        let request = request.into_inner();
-        let keys = self.batch_keys(&request.keys, &schema)?;
-        let deletions = convert::deletions(&request)?;
-        let deletes = keys.iter().zip(&deletions).map(|(key, with)| self.delete_one(key, with));
-        let results = try_join_all(deletes).await?;
-        let existed = results.iter().map(|result| result.existed).collect();
-        let deleted = results.iter().map(|result| result.deleted).collect();
-        let mut response = Response::new(pb::BatchDeleteResponse { existed, deleted });
-        compression.fit(&mut response);
-        Ok(response)
+        self.serve_batch_delete(request).await
     }
 
     async fn touch(&self, request: Request<pb::TouchRequest>) -> RpcResult<pb::TouchResponse> {
@@ -472,50 +391,5 @@ impl CacheRpc {
         let mut response = Response::new(message);
         self.key_logging.attach(&mut response, key, outcome);
         response
-    }
-
-    /// Adds the `x-cache*` and `cache-status` metadata, and the fields for the access log.
-    #[inline]
-    fn add_x_cache<T>(&self, response: &mut Response<T>, key: &EntryKey, x_cache: Option<XCache>) {
-        let (outcome, status) = x_cache.map_or((XCache::MISS, XCache::NOT_CACHED), |x_cache| {
-            (x_cache.outcome, x_cache.status)
-        });
-        self.key_logging.attach(response, key, outcome);
-        // tonic's own MetadataMap would parse each name again.
-        let headers: &mut HeaderMap = response.metadata_mut().as_mut();
-        headers.insert(X_CACHE, HeaderValue::from_static(outcome));
-        headers.insert(CACHE_STATUS, HeaderValue::from_static(status));
-        if let Some(XCache { age_seconds, ttl_remaining_seconds, .. }) = x_cache {
-            headers.insert(X_CACHE_AGE, number(age_seconds));
-            headers.insert(X_CACHE_TTL_REMAINING, number(ttl_remaining_seconds));
-        }
-    }
-}
-
-/// Adds the `x-cache-fetch` metadata.
-#[inline]
-fn add_fetch_status<T>(response: &mut Response<T>, fetch_status: Option<&'static str>) {
-    if let Some(fetch_status) = fetch_status {
-        let headers: &mut HeaderMap = response.metadata_mut().as_mut();
-        headers.insert(X_CACHE_FETCH, HeaderValue::from_static(fetch_status));
-    }
-}
-
-/// A number as a header value. The conversion of the `http` crate allocates twice.
-fn number(number: u64) -> HeaderValue {
-    // Digits are always valid.
-    HeaderValue::from_str(itoa::Buffer::new().format(number))
-        .unwrap_or(HeaderValue::from_static("0"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_decimal_header_values() {
-        for value in [0, 7, u64::MAX] {
-            assert_eq!(number(value).to_str().unwrap_or_default(), value.to_string());
-        }
     }
 }

@@ -37,8 +37,8 @@ pub(super) use distributions::{distributions_response, sample_size};
 pub(super) use event::{event, event_page, event_target_results, events_response};
 pub(super) use get::{XCache, batch_get_result, consistency, get_response};
 pub(super) use get_or_fetch::{
-    GrantedLease, batch_get_or_fetch_result, get_or_fetch_reply, get_or_fetch_request,
-    get_or_fetch_template, projected_reply, projected_result,
+    FetchReplyStatus, GrantedLease, batch_get_or_fetch_result, get_or_fetch_reply,
+    get_or_fetch_request, get_or_fetch_template, projected_reply, projected_result,
 };
 pub(super) use hot_keys::{HotKeysQuery, hot_keys_query, hot_keys_response};
 pub(super) use invalidate::{RequestedTarget, invalidate_targets, target_result};

@@ -13,6 +13,9 @@
 //! 7. Service: calls to the cache bypass the router.
 //! 8. Response: large responses count against the bytes of their connection until they are sent.
 
+mod explain;
+mod incomplete;
+
 use std::{error::Error, future::Future, sync::Arc};
 
 use bytes::Bytes;
@@ -20,13 +23,13 @@ use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Either, ready},
 };
-use http::{HeaderName, HeaderValue, Request, Response, request::Parts};
-use tokio::time::{Instant, timeout_at};
-use tonic::{Code, Status, body::Body, codec::CompressionEncoding, service::Routes};
+use http::Request;
+use tokio::time::Instant;
+use tonic::{Status, body::Body, codec::CompressionEncoding, service::Routes};
 use tower::{Service, ServiceExt as _};
 use transport::{
-    Admission, ConnectionShare, Dispatched, Exhausted, Held, MessageBody, MessageReader, Permit,
-    Rejected, Reply, RequestBody,
+    Admission, ConnectionShare, Dispatched, Held, MessageBody, MessageReader, Permit, Rejected,
+    Reply, RequestBody,
 };
 
 use super::{
@@ -46,9 +49,7 @@ use crate::{
     health::Health,
     pb::v1::{admin_service_server::AdminServiceServer, cache_service_server::CacheServiceServer},
 };
-
-// A constant, because a name given as text is parsed for every request.
-const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+use explain::explain;
 
 /// Length of the frame header before a message.
 const MESSAGE_PREFIX: usize = 5;
@@ -56,6 +57,18 @@ const MESSAGE_PREFIX: usize = 5;
 /// Answers requests for all gRPC services. Clones share the services.
 #[derive(Clone)]
 pub struct Pipeline(Arc<Services>);
+
+/// The services that a [`Pipeline`] serves.
+pub struct RpcServices<'a> {
+    /// The cache.
+    pub cache: CacheRpc,
+    /// The operator calls.
+    pub admin: AdminRpc,
+    /// Health checks.
+    pub health: &'a Health,
+    /// Whether reflection is served as well.
+    pub reflection: bool,
+}
 
 struct Services {
     cache: CacheServiceServer<CacheRpc>,
@@ -90,19 +103,17 @@ struct Admitted {
 }
 
 impl Pipeline {
-    /// Serves the cache, the operator calls, health and, if `reflect` is set, reflection.
+    /// Serves these services.
     ///
     /// # Errors
     /// The descriptors of the protos are invalid.
     pub fn new(
-        cache: CacheRpc,
-        admin: AdminRpc,
-        health: &Health,
-        reflect: bool,
+        services: RpcServices<'_>,
         admission: Arc<Admission>,
         limits: Arc<LoadLimits>,
         metrics: RpcMetrics,
     ) -> Result<Self, tonic_reflection::server::Error> {
+        let RpcServices { cache, admin, health, reflection: has_reflection } = services;
         let max_message_bytes = limits.max_message_bytes;
         let admin = AdminServiceServer::new(admin)
             .max_decoding_message_size(max_message_bytes)
@@ -111,7 +122,7 @@ impl Pipeline {
             .send_compressed(CompressionEncoding::Gzip)
             .send_compressed(CompressionEncoding::Zstd);
         let others = Routes::new(health.service()).add_service(admin);
-        let others = if reflect { reflection::add_to(others)? } else { others };
+        let others = if has_reflection { reflection::add_to(others)? } else { others };
         let cache = CacheServiceServer::new(cache).max_decoding_message_size(max_message_bytes);
         let accepting_cache = cache
             .clone()
@@ -312,92 +323,6 @@ impl Pipeline {
         }
     }
 
-    /// Waits for the rest of a request message, and then as for a complete one.
-    async fn serve_incomplete(
-        self,
-        received: Received,
-        head: Parts,
-        reader: MessageReader,
-    ) -> Reply<Body> {
-        match self.admit_incomplete(&received, head, reader).await {
-            Ok(admitted) => self.serve(received, admitted).await,
-            Err(refused) => refused.reply(received.call),
-        }
-    }
-
-    async fn admit_incomplete(
-        &self,
-        received: &Received,
-        head: Parts,
-        reader: MessageReader,
-    ) -> Result<Admitted, Refused> {
-        let head = detached(head);
-        let reader = self.read_rest(received, reader).await?;
-        let admission = &self.0.admission;
-        let request = Request::from_parts(head, reader.into_body());
-        if let Some(permit) = self.try_admit(received) {
-            return Ok(self.admit(received, request, permit));
-        }
-        let (connection, arrival) = (received.connection.clone(), Instant::now());
-        let permit = admission.acquire_queued(connection, arrival, received.deadline).await;
-        self.admit_queued(received, request, permit)
-    }
-
-    /// Waits for the rest of a request message.
-    async fn read_rest(
-        &self,
-        received: &Received,
-        mut reader: MessageReader,
-    ) -> Result<MessageReader, Refused> {
-        let limits = &self.0.limits;
-        let latest = received.call.started() + limits.body_timeout;
-        let until = received.deadline.map_or(latest, |deadline| deadline.min(latest));
-        match timeout_at(until, reader.read_all(&limits.buffered)).await {
-            Ok(Ok(())) => Ok(reader),
-            Ok(Err(Exhausted)) => {
-                Err(self.refuse(Overload::IncompleteRequests, Some(reader.into_unread())))
-            }
-            Err(_elapsed) => {
-                let status = if until == latest {
-                    limits.record_rejection(Overload::RequestTimeout);
-                    status::late_body(limits.body_timeout)
-                } else {
-                    status::deadline_exceeded()
-                };
-                Err(Refused { status, unread: Some(reader.into_unread()) })
-            }
-        }
-    }
-
-    /// Serves a stream of changes, which holds a part of the limit on them in place of a permit.
-    async fn serve_watch(self, received: Received, head: Parts, body: RequestBody) -> Reply<Body> {
-        match self.admit_watch(&received, head, body).await {
-            Ok(admitted) => self.serve(received, admitted).await,
-            Err(refused) => refused.reply(received.call),
-        }
-    }
-
-    async fn admit_watch(
-        &self,
-        received: &Received,
-        head: Parts,
-        body: RequestBody,
-    ) -> Result<Admitted, Refused> {
-        let limits = &self.0.limits;
-        let mut reader = MessageReader::new(body, limits.max_message_bytes + MESSAGE_PREFIX);
-        let mut head = head;
-        if !reader.read_arrived() {
-            head = detached(head);
-            reader = self.read_rest(received, reader).await?;
-        }
-        let request = Request::from_parts(head, reader.into_body());
-        let Some(taken) = limits.watch_streams.try_take(&received.connection, 1) else {
-            return Err(self.refuse(Overload::WatchStreams, request.into_body().into_unread()));
-        };
-        let service = self.service(request, received.call.method());
-        Ok(Admitted { service, holds: Holds { permit: None, _taken: Some(taken) } })
-    }
-
     /// Replies with the response of the service.
     fn serve(
         self,
@@ -431,23 +356,6 @@ impl Pipeline {
     }
 }
 
-/// The head of a request that is kept while its message is incomplete: without what is not used,
-/// and without references to the buffer of its header block. Less than is counted for the request.
-#[cold]
-fn detached(mut head: Parts) -> Parts {
-    let path = head.uri.path();
-    if let Ok(path) = path.parse() {
-        head.uri = path;
-    }
-    let copy = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes());
-    for value in head.headers.values_mut() {
-        if let Ok(copied) = copy(value) {
-            *value = copied;
-        }
-    }
-    head
-}
-
 impl Refused {
     fn reply(self, call: Call) -> Reply<Body> {
         let code = self.status.code();
@@ -466,54 +374,4 @@ fn refuse_request(
     let code = refusal.code();
     let response = call.respond(refusal.into_response(), Some(code), Holds::default());
     Box::pin(ready(Reply { response, unread: Some(unread), held: None }))
-}
-
-/// The status code of a response without messages; `None` for other responses.
-///
-/// Adds details to the errors of tonic, such as an unknown method or a message over the limit.
-fn explain(response: &mut Response<Body>, max_message_bytes: usize) -> Option<Code> {
-    let headers = response.headers();
-    if !headers.contains_key(Status::GRPC_STATUS) {
-        return None;
-    }
-    let status = Status::from_header_map(headers)?;
-    if status.code() == Code::Ok || headers.contains_key(GRPC_STATUS_DETAILS) {
-        return Some(status.code());
-    }
-    let status = status::with_error_info(&status, max_message_bytes);
-    let code = status.code();
-    let mut explained = status.into_http::<Body>();
-    // Lists the supported compressions for a client with an unsupported one.
-    if let Some(accepted) = response.headers().get(protocol::ACCEPT_ENCODING) {
-        explained.headers_mut().insert(protocol::ACCEPT_ENCODING, accepted.clone());
-    }
-    *response = explained;
-    Some(code)
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn errors_of_tonic_are_explained() {
-        let mut response = Status::new(Code::Unimplemented, "").into_http::<Body>();
-        let accepted = HeaderValue::from_static("identity");
-        response.headers_mut().insert(protocol::ACCEPT_ENCODING, accepted.clone());
-        assert_eq!(explain(&mut response, 1024), Some(Code::Unimplemented));
-        assert!(response.headers().contains_key(GRPC_STATUS_DETAILS));
-        assert_eq!(response.headers().get(protocol::ACCEPT_ENCODING), Some(&accepted));
-    }
-
-    #[test]
-    fn errors_of_handlers_and_responses_with_messages_are_unchanged() {
-        let mut response = status::overloaded_by(Overload::Requests, Some(1)).into_http::<Body>();
-        let before = response.headers().clone();
-        assert_eq!(explain(&mut response, 1024), Some(Code::ResourceExhausted));
-        assert_eq!(*response.headers(), before);
-        assert_eq!(explain(&mut Response::new(Body::empty()), 1024), None);
-    }
 }

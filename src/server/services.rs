@@ -25,8 +25,8 @@ use crate::{
     model::SaturatingFrom as _,
     origin::metrics::OriginMetrics,
     rpc::{
-        self, AdminRpc, CacheRpc, KeyListing, KeyLogging, LoadLimits, Pipeline, RpcMetrics,
-        RunningConfig,
+        self, AdminRpc, CacheRpc, CacheRpcParts, KeyListing, KeyLogging, LoadLimits, Pipeline,
+        RpcMetrics, RpcServices, RunningConfig,
     },
     stats::registry::StatsRegistry,
     store::near_cache::NearCache,
@@ -104,18 +104,21 @@ impl Services {
         process_metrics::register(&meter);
         let key_logging = KeyLogging::default();
         key_logging.set(config.log.keys);
+        let parts = CacheRpcParts {
+            cache: cache.clone(),
+            fleet: fleet.clone(),
+            keys: keys.clone(),
+            watches,
+        };
+        let admin =
+            AdminRpc::new(cache.clone(), directory, keys, limits.clone(), running_config.clone());
         let pipeline = Pipeline::new(
-            CacheRpc::new(
-                cache.clone(),
-                fleet.clone(),
-                keys.clone(),
-                watches,
-                key_logging.clone(),
-                (limits.clone(), &config.limits),
-            ),
-            AdminRpc::new(cache.clone(), directory, keys, limits.clone(), running_config.clone()),
-            &health,
-            config.reflection,
+            RpcServices {
+                cache: CacheRpc::new(parts, key_logging.clone(), limits.clone(), &config.limits),
+                admin,
+                health: &health,
+                reflection: config.reflection,
+            },
             admission.clone(),
             limits.clone(),
             RpcMetrics::new(&meter),

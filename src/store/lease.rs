@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use super::{Result, key_watch::KeyWatch};
-use crate::model::{Entry, EntryKey, FetchMetadata, Lifetime, NewEntry, Tags, Timestamp, Version};
+use crate::model::{
+    Entry, EntryKey, FetchMetadata, Lifetime, NewEntry, Tags, Timestamp, Version, text_prefix,
+};
 
 /// Longest cause of a back-off that is stored, in bytes.
 pub const MAX_CAUSE_BYTES: usize = 96;
@@ -150,9 +152,7 @@ pub trait Leases: Send + Sync {
 
 /// The longest prefix of a cause that fits into [`MAX_CAUSE_BYTES`].
 pub fn short_cause(cause: &str) -> &str {
-    let longest = cause.len().min(MAX_CAUSE_BYTES);
-    let end = (0..=longest).rev().find(|end| cause.is_char_boundary(*end));
-    &cause[..end.unwrap_or(0)]
+    text_prefix(cause, MAX_CAUSE_BYTES)
 }
 
 // === impl LeaseToken ===

@@ -18,9 +18,11 @@ mod block;
 mod budget;
 mod counter;
 mod entries;
+mod eviction;
 mod expiry_heap;
 mod generation;
 mod generations;
+mod hold_offs;
 mod hot_key_history;
 mod inspect;
 mod lease_records;
@@ -41,7 +43,7 @@ mod tests;
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::Duration,
 };
 
@@ -49,9 +51,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::{
-    Ban, BanLimits, BanOutcome, Condition, ErrorKind, Increment, IncrementOutcome, LeaseLoss,
-    PutOutcome, ReadOutcome, Result, Store, Take, TakeOutcome, clock::StoreClock,
-    key_watch::KeyWatchers,
+    Ban, BanLimits, BanOutcome, Condition, Increment, IncrementOutcome, LeaseLoss, PutOutcome,
+    ReadOutcome, Result, Store, Take, TakeOutcome, clock::StoreClock, key_watch::KeyWatchers,
 };
 use crate::{
     changes::{ChangeHub, ChangedKey, PublishedChange, WatchOptions},
@@ -63,11 +64,9 @@ pub use inspect::LeaseRecordInfo;
 use budget::Budget;
 use entries::{MemoryChange, memory_for};
 use generation::Generation;
-use generations::Generations;
+use generations::{Generations, NewBan};
 use hot_key_history::HotKeyHistory;
-use lease_records::HOLD_OFF_BYTES;
 use name::HashedKey;
-use namespace_state::NamespaceState;
 use shard::Shard;
 use slot::Slot;
 
@@ -206,81 +205,6 @@ impl Inner {
             self.changes.publish_key(key.namespace().as_str(), ChangedKey::of(key));
         }
     }
-
-    /// Reserves `bytes` of the budget, and evicts entries until the budget is kept.
-    fn reserve(&self, bytes: u64) -> Result<()> {
-        self.budget.reserve(bytes)?;
-        if self.evict_to_limit() {
-            return Ok(());
-        }
-        self.budget.release(bytes);
-        Err(ErrorKind::Full.into())
-    }
-
-    /// Evicts entries until the budget is kept. Returns false if there are no more.
-    fn evict_to_limit(&self) -> bool {
-        while self.budget.is_exceeded() {
-            if !self.evict_oldest() {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Evicts the least recently used entry of all shards. Returns false if there is none.
-    fn evict_oldest(&self) -> bool {
-        let oldest_uses = self
-            .shards
-            .iter()
-            .enumerate()
-            .filter_map(|(index, shard)| Some((shard.lock().entries.oldest_use()?, index)));
-        let Some((_, index)) = oldest_uses.min() else { return false };
-        let freed = self.shards[index].lock().entries.evict_oldest();
-        self.budget.release(freed);
-        self.budget.evicted.fetch_add(1, Ordering::Relaxed);
-        true
-    }
-
-    fn void_lease(&self, shard: &mut Shard, key: &HashedKey<'_>, loss: LeaseLoss) {
-        if shard.leases.void(key, loss) {
-            self.lease_watchers.notify(&key.watch_key());
-        }
-    }
-
-    /// The state of a namespace in which a key is about to be held off. `None` if there are too
-    /// many namespaces to keep another one.
-    fn namespace_to_hold_off(&self, namespace: &Namespace) -> Option<Arc<NamespaceState>> {
-        let known = self.generations.state(namespace);
-        if known.is_none() && self.budget.is_full_of_namespaces() {
-            return None;
-        }
-        Some(known.unwrap_or_else(|| self.generation(namespace).state().clone()))
-    }
-
-    /// Accepts no fill of a key until `until`. The budget may be exceeded afterwards.
-    fn hold_off(
-        &self,
-        shard: &mut Shard,
-        key: &HashedKey<'_>,
-        namespace: &Arc<NamespaceState>,
-        until: Timestamp,
-    ) {
-        if self.budget.is_full_of_namespaces() && !namespace.is_held_off(until) {
-            return self.budget.hold_off_all(until);
-        }
-        let reserve = || self.budget.add_record(&namespace.record_bytes, HOLD_OFF_BYTES);
-        if !shard.leases.hold_off(key, namespace, until, reserve) {
-            self.widen_hold_off(namespace, until);
-        }
-    }
-
-    /// Grants no lease of the whole namespace: there are too many hold-offs to record another one,
-    /// and each of them may keep out a value that is wrong.
-    #[cold]
-    fn widen_hold_off(&self, namespace: &NamespaceState, until: Timestamp) {
-        namespace.hold_off(until);
-        self.budget.records.on_hold_off_widened();
-    }
 }
 
 #[async_trait]
@@ -375,7 +299,8 @@ impl Store for MemoryStore {
         limits: &BanLimits,
     ) -> Result<BanOutcome> {
         let store = &*self.0;
-        let outcome = store.generations.ban(namespace, ban, limits, store.now(), &store.budget);
+        let new = NewBan { namespace, ban, limits };
+        let outcome = store.generations.ban(new, store.now(), &store.budget);
         for change in ban.changes(outcome) {
             store.changes.publish(namespace.as_str(), change);
         }

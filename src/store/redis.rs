@@ -22,6 +22,7 @@ mod codec;
 mod connection;
 mod corrupt_entries;
 mod endpoint;
+mod entries;
 mod entry_inspection;
 mod fault;
 mod fault_log;
@@ -57,35 +58,27 @@ mod watched_namespace;
 
 use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Ban, BanLimits, BanOutcome, Condition, Increment, IncrementOutcome, PutOutcome, ReadOutcome,
-    Result, Store, Take, TakeOutcome, key_watch::KeyWatchers, near_cache::NearCache,
-};
+use super::{Result, key_watch::KeyWatchers, near_cache::NearCache};
 use crate::changes::ChangeHub;
 use crate::circuit_breaker::ProbeIntervals;
-use crate::model::{
-    Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, Version, millis_ceil,
-};
-use announcement::announce_invalidation;
+use crate::model::EntryKey;
 use ban_logs::BanLogs;
 pub use ban_logs::BanStats;
 use change_checks::ChangeChecks;
+use change_feed::ChangeFeed;
 pub use cluster::ClusterStats;
 use corrupt_entries::CorruptEntries;
 pub use endpoint::Endpoint;
-use key_schema::{EntryKeys, KeySchema};
+use key_schema::KeySchema;
+use lease_invalidations::LeaseFeed;
 use near_markers::MarkerReader;
-use pool::Retry;
+use outage_log::{Outage, OutageLog};
 pub use pool::{PoolOptions, PoolState};
 use read_batcher::{Read, ReadBatcher};
-use replicated::Replicated;
 pub use replication::{ReplicationOptions, RequiredReplicas};
-use request::unexpected;
 use router::{Member, Router};
-use script_calls::add_lifetime;
 use stats::ClosedBuckets;
 use sweep::SweepCounters;
 pub use sweep::{SweepOptions, SweepStats};
@@ -181,7 +174,9 @@ impl RedisStore {
         let router = store.router.clone();
         let checks = ChangeChecks::new(router.clone(), schema.clone(), bans, changes.clone());
         changes.set_source(Arc::new(checks.clone()));
-        change_feed::spawn(router, connect_timeout, schema, near, (changes, checks), stop);
+        let outage = OutageLog::new(Outage::Watches);
+        let hub = changes;
+        ChangeFeed { router, connect_timeout, schema, near, hub, checks, outage }.spawn(stop);
         Ok(store)
     }
 
@@ -190,16 +185,9 @@ impl RedisStore {
     fn follow_servers(&self, options: &RedisOptions, stop: &CancellationToken) {
         let connect_timeout = options.pool.connect_timeout;
         let follow_leases = move |store: &Self, member: Member| {
-            let Self { router, schema, lease_watchers, bans, .. } = store.clone();
-            let watchers = lease_watchers;
-            lease_invalidations::follow_server(
-                router,
-                member,
-                connect_timeout,
-                schema,
-                watchers,
-                bans,
-            )
+            let Self { router, schema, lease_watchers: watchers, bans, .. } = store.clone();
+            let outage = OutageLog::new(Outage::Leases);
+            LeaseFeed { router, member, connect_timeout, schema, watchers, bans, outage }.follow()
         };
         let cluster = match &self.router {
             Router::One(_, member) => {
@@ -277,205 +265,5 @@ impl RedisStore {
     /// Keys and bans for a read of an entry.
     fn read(&self, key: &EntryKey) -> Read {
         Read { keys: self.schema.entry_keys(key), bans: self.bans.of(key.namespace()) }
-    }
-
-    async fn apply_delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
-        let bans = self.bans.of(key.namespace());
-        let mut call = self.call(&script::DELETE, key, &bans, None);
-        call.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) }).arg(b"").arg(0);
-        let mut reply = self.router.run(&script::DELETE, &call, Retry::Idempotent).await?;
-        match reply.word.as_str() {
-            "EXISTED" => Ok(true),
-            "ABSENT" => Ok(false),
-            // It is deleted, whether or not the check succeeds.
-            "CHECK" => Ok(Box::pin(self.was_valid(&bans, key, &mut reply)).await.unwrap_or(true)),
-            _ => Err(unexpected("delete.lua")),
-        }
-    }
-
-    /// Runs the script of Touch; `prolongs` is empty or a version.
-    async fn reschedule(
-        &self,
-        key: &EntryKey,
-        lifetime: &Lifetime,
-        prolongs: &[u8],
-    ) -> Result<bool> {
-        let mut checks = self.begin_checks(key).await?;
-        let reply = loop {
-            let mut call = self.call(&script::TOUCH, key, checks.bans(), None);
-            add_lifetime(&mut call, lifetime);
-            call.arg(&codec::encode_windows(lifetime)).arg(prolongs);
-            let reply = self.router.run(&script::TOUCH, &call, Retry::Never).await?;
-            if let Some(reply) = checks.settle(self, key, reply).await? {
-                break reply;
-            }
-        };
-        match reply.word.as_str() {
-            "TOUCHED" => Ok(true),
-            "ABSENT" | "NOT_PROLONGED" => Ok(false),
-            _ => Err(unexpected("touch.lua")),
-        }
-    }
-}
-
-#[async_trait]
-impl Store for RedisStore {
-    async fn get(&self, key: &EntryKey) -> Result<Option<Entry>> {
-        self.reads.read(self.read(key)).await
-    }
-
-    async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<ReadOutcome>> {
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.reads.read_all(keys.iter().map(|key| self.read(key)).collect()).await
-    }
-
-    async fn put(
-        &self,
-        key: &EntryKey,
-        entry: &NewEntry,
-        condition: Condition,
-    ) -> Result<PutOutcome> {
-        let is_conditional = condition != Condition::Always;
-        let mut replicas = is_conditional.then(|| Replicated::once(self, key));
-        let mut checks = self.begin_checks(key).await?;
-        let reply = loop {
-            let reply = self.store(&script::SET, key, checks.bans(), entry, |call| {
-                match condition {
-                    Condition::Always => call.arg(b""),
-                    Condition::IfAbsent => call.arg(b"absent"),
-                    Condition::IfPresent => call.arg(b"present"),
-                    Condition::IfVersion(version) => call.arg(&version.0.to_be_bytes()),
-                    Condition::Replacing(version) => {
-                        call.arg(&version.0.to_be_bytes()).arg(b"keep")
-                    }
-                };
-            });
-            if let Some(reply) = checks.settle(self, key, reply.await?).await? {
-                break reply;
-            }
-        };
-        if let Some(replicas) = &mut replicas {
-            replicas.is_done().await?;
-        }
-        match reply.word.as_str() {
-            "STORED" => Ok(PutOutcome::Stored),
-            "CONDITION_NOT_MET" => Ok(PutOutcome::ConditionNotMet),
-            _ => Err(unexpected("set.lua")),
-        }
-    }
-
-    async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
-        let mut replicas = Replicated::of_entry(self, key);
-        let mut existed = false;
-        loop {
-            existed |= self.apply_delete(key, hold_off).await?;
-            if replicas.is_done().await? {
-                return Ok(existed);
-            }
-        }
-    }
-
-    async fn take(&self, key: &EntryKey, take: &Take) -> Result<TakeOutcome> {
-        let &Take { hold_off, if_version, returns_entry } = take;
-        let version = if_version.map(|version| version.0.to_be_bytes());
-        let mut replicas = Replicated::once(self, key);
-        let mut checks = self.begin_checks(key).await?;
-        let mut reply = loop {
-            let mut call = self.call(&script::DELETE, key, checks.bans(), None);
-            call.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) })
-                .arg(version.as_ref().map_or(&b""[..], |version| version))
-                .arg(u8::from(returns_entry));
-            // Sent again, it would not find the entry that it removed the first time.
-            let reply = self.router.run(&script::DELETE, &call, Retry::Never).await?;
-            if let Some(reply) = checks.settle(self, key, reply).await? {
-                break reply;
-            }
-        };
-        replicas.is_done().await?;
-        match reply.word.as_str() {
-            "EXISTED" if returns_entry => match leases::next_entry(&mut reply)? {
-                Ok(Some(entry)) => Ok(TakeOutcome::Removed(Some(entry))),
-                Ok(None) => Ok(TakeOutcome::Absent),
-                Err(corrupt) => {
-                    self.corrupt.found(&self.schema.entry_keys(key).entry, corrupt);
-                    Ok(TakeOutcome::Absent)
-                }
-            },
-            "EXISTED" => Ok(TakeOutcome::Removed(None)),
-            "ABSENT" => Ok(TakeOutcome::Absent),
-            "OTHER_VERSION" => Ok(TakeOutcome::OtherVersion),
-            _ => Err(unexpected("delete.lua")),
-        }
-    }
-
-    async fn invalidate(&self, namespace: &Namespace) -> Result<()> {
-        let mut replicas = Replicated::of_namespace(self, namespace);
-        loop {
-            // Entries without a marker are invalid, and the next write begins a new generation.
-            // Unlike replacing the markers, removing them also works when Redis is out of memory,
-            // and leaves nothing behind for namespaces that are never used again.
-            self.router.unlink(&self.schema.markers(namespace)).await?;
-            announce_invalidation(&self.router, &self.schema, namespace).await?;
-            if replicas.is_done().await? {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn ban(
-        &self,
-        namespace: &Namespace,
-        ban: &Ban,
-        limits: &BanLimits,
-    ) -> Result<BanOutcome> {
-        let mut replicas = Replicated::of_namespace(self, namespace);
-        loop {
-            let outcome = self.apply_ban(namespace, ban, limits).await?;
-            if replicas.is_done().await? {
-                return Ok(outcome);
-            }
-        }
-    }
-
-    async fn touch(&self, key: &EntryKey, lifetime: Lifetime) -> Result<bool> {
-        self.reschedule(key, &lifetime, &[]).await
-    }
-
-    async fn prolong(&self, key: &EntryKey, version: Version, lifetime: Lifetime) -> Result<bool> {
-        self.reschedule(key, &lifetime, &version.0.to_be_bytes()).await
-    }
-
-    async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {
-        let mut checks = self.begin_checks(key).await?;
-        let mut reply = loop {
-            let scratch = Some(self.schema.scratch(key));
-            let mut call = self.call(&script::INCREMENT, key, checks.bans(), scratch);
-            add_lifetime(&mut call, &increment.lifetime);
-            call.arg(&increment.version.0.to_be_bytes())
-                .arg(&codec::encode_windows(&increment.lifetime))
-                .arg(&codec::kind_and_flags(Kind::Text))
-                .arg(increment.delta)
-                .arg(increment.initial.map_or_else(String::new, |initial| initial.to_string()));
-            let reply = self.router.run(&script::INCREMENT, &call, Retry::Never).await?;
-            if let Some(reply) = checks.settle(self, key, reply).await? {
-                break reply;
-            }
-        };
-        match reply.word.as_str() {
-            "SUM" => Ok(IncrementOutcome::Sum {
-                value: reply.next()?,
-                ttl_remaining: reply.next_millis()?,
-            }),
-            "MISSING" => Ok(IncrementOutcome::Missing),
-            "NOT_AN_INTEGER" => Ok(IncrementOutcome::NotAnInteger),
-            "OVERFLOW" => Ok(IncrementOutcome::Overflow),
-            _ => Err(unexpected("increment.lua")),
-        }
-    }
-
-    fn now(&self) -> Timestamp {
-        self.router.clock().now()
     }
 }

@@ -26,13 +26,14 @@ const LAYERS: &[(&str, &str)] = &[
     ),
     ("changes", "histogram model"),
     ("circuit_breaker", ""),
-    ("cli", "config error_chain origin pb server telemetry transport"),
+    ("cli", "config error_chain growing_pauses origin pb server telemetry transport"),
     ("cloud_events", "cache model"),
     ("config", "event_template model sentinel_url url_template"),
     ("count_guard", ""),
     ("error_chain", ""),
-    ("event_streams", "cache config model repeated_events store"),
+    ("event_streams", "cache config growing_pauses model repeated_events store"),
     ("event_template", "model"),
+    ("growing_pauses", ""),
     ("health", "model pb"),
     ("histogram", ""),
     ("model", ""),
@@ -56,8 +57,8 @@ const LAYERS: &[(&str, &str)] = &[
     ("stats", "model"),
     (
         "store",
-        "changes circuit_breaker count_guard error_chain histogram model repeated_events \
-         sentinel_url stats trace_sampler",
+        "changes circuit_breaker count_guard error_chain growing_pauses histogram model \
+         repeated_events sentinel_url stats trace_sampler",
     ),
     ("telemetry", "config repeated_events trace_sampler"),
     ("trace_sampler", ""),

@@ -248,6 +248,43 @@ fn item_end(code: &str) -> usize {
     code.len()
 }
 
+/// Lines of a file that can be read in one sitting.
+const MAX_LINES: usize = 400;
+
+/// Files of tests alone may be longer.
+#[test]
+fn no_file_is_too_long() {
+    let lengths: Vec<(String, usize)> = ["src", "crates"]
+        .iter()
+        .flat_map(|directory| paths(directory))
+        .filter(|path| path.ends_with(".rs") && !is_test_file(path))
+        .map(|path| (path.clone(), read_text(&path).lines().count()))
+        .collect();
+    assert!(lengths.iter().any(|(path, _)| path == "src/lib.rs"), "no files were found");
+    let too_long: Vec<String> = lengths
+        .into_iter()
+        .filter(|(_, lines)| *lines > MAX_LINES)
+        .map(|(path, lines)| format!("{path} has {lines} lines, more than {MAX_LINES}"))
+        .collect();
+    assert!(too_long.is_empty(), "split by idea:\n{}", too_long.join("\n"));
+}
+
+/// Whether a path is that of `tests.rs`, of `<name>_tests.rs`, or of a file in a `tests` folder.
+fn is_test_file(path: &str) -> bool {
+    let stem = path.trim_end_matches(".rs");
+    stem.ends_with("_tests") || stem.split('/').any(|segment| segment == "tests")
+}
+
+#[test]
+fn files_of_tests_are_known_by_their_paths() {
+    for path in ["src/a/tests.rs", "src/a/tests/b.rs", "crates/c/src/unread_tests.rs"] {
+        assert!(is_test_file(path), "{path}");
+    }
+    for path in ["src/tests_of_a.rs", "src/contests.rs", "src/a.rs"] {
+        assert!(!is_test_file(path), "{path}");
+    }
+}
+
 #[test]
 fn strings_are_neither_code_nor_comments() {
     let rust = r###"

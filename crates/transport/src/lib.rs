@@ -25,7 +25,7 @@
 //! use http_body_util::Full;
 //! use transport::{
 //!     Admission, ConnectionStats, Dispatched, FairLimit, Options, Reply, RequestBody, Resource,
-//!     Shutdown, StallPolicy, runtime, serve,
+//!     ServerParts, Shutdown, StallPolicy, runtime, serve,
 //! };
 //!
 //! fn main() -> std::io::Result<()> {
@@ -50,10 +50,14 @@
 //!             },
 //!         };
 //!         let buffered = FairLimit::new(Resource::Bytes, 64 << 20, 64 << 10);
-//!         let stalls = StallPolicy::new(Duration::from_secs(30), buffered);
-//!         let connections = Arc::new(ConnectionStats::new(1024));
-//!         let shutdown = Shutdown::default();
-//!         serve(listener, options, admission, stalls, shutdown, connections, handler).await;
+//!         let server = ServerParts {
+//!             options,
+//!             admission,
+//!             stall_policy: StallPolicy::new(Duration::from_secs(30), buffered),
+//!             stats: Arc::new(ConnectionStats::new(1024)),
+//!             shutdown: Shutdown::default(),
+//!         };
+//!         serve(listener, server, handler).await;
 //!         Ok(())
 //!     })
 //! }
@@ -136,6 +140,20 @@ pub struct Options {
     pub keepalive_timeout: Duration,
 }
 
+/// State and limits of a server, which its connections share.
+pub struct ServerParts {
+    /// Limits of its connections.
+    pub options: Options,
+    /// Limit on its concurrent requests.
+    pub admission: Arc<Admission>,
+    /// Resets the responses that the peer does not read.
+    pub stall_policy: Arc<StallPolicy>,
+    /// Counts its connections, and has their limit.
+    pub stats: Arc<ConnectionStats>,
+    /// Ends it.
+    pub shutdown: Shutdown,
+}
+
 /// The future of a reply, and how to run it.
 pub struct Dispatched<F> {
     /// Whether the stream gets a task of its own if it has to wait, because it may be much work.
@@ -179,23 +197,17 @@ pub struct Shutdown {
 /// Accepts connections and serves their requests with `handler` until [`Shutdown::drain`], then
 /// waits until the open connections have ended, which they do at [`Shutdown::abort`] at the latest.
 ///
-/// Above the limit of `stats` a new connection displaces an idle one, or is refused. While requests
-/// are queued in `admission`, the connections that brought them are read less often. Responses that
-/// the peer does not read are reset by `stall_policy`.
-pub async fn serve<H, F, B>(
-    listener: TcpListener,
-    options: Options,
-    admission: Arc<Admission>,
-    stall_policy: Arc<StallPolicy>,
-    shutdown: Shutdown,
-    stats: Arc<ConnectionStats>,
-    handler: H,
-) where
+/// Above the limit of [`ServerParts::stats`] a new connection displaces an idle one, or is refused.
+/// While requests are queued in [`ServerParts::admission`], the connections that brought them are
+/// read less often.
+pub async fn serve<H, F, B>(listener: TcpListener, server: ServerParts, handler: H)
+where
     H: Fn(Request<RequestBody>) -> Dispatched<F> + Clone + Send + Sync + 'static,
     F: Future<Output = Reply<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    let ServerParts { options, admission, stall_policy, stats, shutdown } = server;
     let connections = TaskTracker::new();
     let tick = tick_length(options.max_idle);
     let table = ConnectionTable::new(stats, tick);

@@ -64,16 +64,14 @@ impl Server {
         let options = change(options);
         let (admission, shutdown) = (Admission::new(1), Shutdown::default());
         let buffered = FairLimit::new(Resource::Bytes, 16 << 20, 64 << 10);
-        let connections = Arc::new(ConnectionStats::new(MAX_CONNECTIONS));
-        let serving = tokio::spawn(serve(
-            listener,
+        let server = crate::ServerParts {
             options,
-            admission.clone(),
-            StallPolicy::new(Duration::from_millis(200), buffered.clone()),
-            shutdown.clone(),
-            connections,
-            handler,
-        ));
+            admission: admission.clone(),
+            stall_policy: StallPolicy::new(Duration::from_millis(200), buffered.clone()),
+            stats: Arc::new(ConnectionStats::new(MAX_CONNECTIONS)),
+            shutdown: shutdown.clone(),
+        };
+        let serving = tokio::spawn(serve(listener, server, handler));
         Self { address, admission, buffered, shutdown, serving }
     }
 

@@ -6,7 +6,7 @@ use super::{fetch_job::FetchJob, lease_guard::LeaseGuard};
 use crate::{
     cache::{namespaces::OriginBinding, policy},
     model::{Entry, EntryKey, FetchMetadata, Kind, NewEntry, Validators, Version},
-    origin::{self, CacheDirectives, FetchBody, FetchResponse},
+    origin::{self, CacheDirectives, FetchBody, FetchResponse, client::TimedResponse},
     stats::counters::Counter,
     store::{Backend, LeaseLoss, LeaseStatus, Result, RevalidateOutcome, Revalidation},
 };
@@ -291,11 +291,10 @@ pub(super) async fn fill(
     job: &FetchJob,
     origin: &OriginBinding,
     permit: &mut FillPermit,
-    response: FetchResponse,
-    fetch_time: Duration,
+    TimedResponse { response, elapsed }: TimedResponse,
 ) -> Option<FetchedEntry> {
     let (write, is_cacheable) =
-        FillWrite::new(job, origin, permit.previous.as_ref(), response, fetch_time)?;
+        FillWrite::new(job, origin, permit.previous.as_ref(), response, elapsed)?;
     let entry = write.entry(store);
     let fill = match &permit.lease {
         // The prediction was wrong, but a value without a lease is not stored.

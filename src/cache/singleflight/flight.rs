@@ -1,33 +1,30 @@
 //! The flight of one key: the task that acquires the lease, fetches the value where the namespace
-//! has an origin, and notifies the waiters.
+//! has an origin, and notifies the waiters. `acquire` decides by the answer of the store.
+
+mod acquire;
 
 use std::{sync::Arc, time::Duration};
 
 use tracing::{Instrument as _, Span};
 
 use super::{
-    cacheability::Prediction,
     fetch_job::FetchJob,
     fill::{self, FetchedEntry, FillOutcome, FillPermit},
     flight_result::FlightResult,
     group::{FlightGroup, FlightHandle, FlightState, RefreshOutcome, Waiters},
-    lease_guard::LeaseGuard,
     span::FlightSpan,
     waiters::Requirement,
 };
 use crate::{
-    cache::policy::{self, Verdict},
-    model::{Entry, Timestamp},
+    cache::policy,
     origin::{self, OriginErrorKind, client::TimedResponse},
     stats::counters::{Counter, LatencyKind},
-    store::{AcquireOutcome, AcquireRequest, Error, LeaseLoss, key_watch::KeyWatch},
+    store::key_watch::KeyWatch,
 };
 
 /// Pause between polls of the store without a notification: doubled from the first to the last.
 const FIRST_POLL_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_POLL_INTERVAL: Duration = Duration::from_millis(400);
-/// Polls in a row that may fail before the waiters are answered that the store is down.
-const MAX_FAILED_POLLS: u32 = 3;
 /// Upper bound of a cool-down: a flight that cools down occupies waiter slots.
 const MAX_COOL_DOWN: Duration = Duration::from_secs(10);
 
@@ -191,145 +188,6 @@ impl Flight {
         step
     }
 
-    async fn acquire(&mut self) -> NextStep {
-        let has_origin = self.job.origin().is_some();
-        if has_origin && self.waiters.all_skip_store() {
-            return NextStep::Fetch(FillPermit::unleased(FillOutcome::NOT_STORED_DEGRADED));
-        }
-        if let Some(time) = self.job.origin().and_then(|origin| origin.client.open_for()) {
-            return self.reject_by_breaker(time);
-        }
-        let prediction = if has_origin {
-            self.group.predictor.predict(&self.job.key)
-        } else {
-            Prediction::Unknown
-        };
-        if prediction == Prediction::Uncacheable {
-            return NextStep::Fetch(FillPermit::unleased(FillOutcome::Uncacheable));
-        }
-        self.lease_ttl = self.job.lease_ttl();
-        let mut guard = LeaseGuard::new(&self.group.keeper, &self.job.key);
-        let request = AcquireRequest {
-            token: guard.token(),
-            ttl: self.lease_ttl,
-            fresher_than: self.waiters.fresher_than(),
-        };
-        match self.group.keeper.store.acquire(&self.job.key, &request).await {
-            Ok(outcome) => {
-                self.failed_polls = 0;
-                guard.disarm_unless_granted(&outcome);
-                if has_origin {
-                    self.next_with_origin(outcome, guard, prediction)
-                } else {
-                    self.next_without_origin(outcome, guard)
-                }
-            }
-            Err(error) => self.next_after_error(&error),
-        }
-    }
-
-    /// The namespace has an origin: the flight computes the value.
-    fn next_with_origin(
-        &mut self,
-        outcome: AcquireOutcome,
-        guard: LeaseGuard,
-        prediction: Prediction,
-    ) -> NextStep {
-        match outcome {
-            // Another replica, whose configuration differs, has fetched it in the meantime.
-            AcquireOutcome::Found(entry) if self.job.context.rules.is_of_other_source(&entry) => {
-                let not_stored = FillOutcome::NotStored { degraded: false };
-                NextStep::Fetch(FillPermit::unleased(not_stored))
-            }
-            AcquireOutcome::Found(entry) => self.notify_found(&entry),
-            AcquireOutcome::Granted { previous } => {
-                let rules = &self.job.context.rules;
-                let previous = previous.filter(|entry| rules.can_revalidate(entry));
-                NextStep::Fetch(FillPermit::leased(guard, previous))
-            }
-            AcquireOutcome::Held { .. } if prediction == Prediction::ProbablyUncacheable => {
-                NextStep::Fetch(FillPermit::unleased(FillOutcome::Uncacheable))
-            }
-            AcquireOutcome::Held { expires_in } => NextStep::Wait(expires_in),
-            AcquireOutcome::BackedOff { remaining, cause, .. } => {
-                let error = origin::Error::backed_off(cause, remaining);
-                self.waiters.notify_callers(|| FlightResult::OriginFailed(error.clone()));
-                NextStep::CoolDown(remaining)
-            }
-            AcquireOutcome::HeldOff { .. } => {
-                let lost = FillOutcome::LeaseLost(LeaseLoss::Invalidated);
-                NextStep::Fetch(FillPermit::unleased(lost))
-            }
-        }
-    }
-
-    /// The namespace has no origin: a waiter computes the value.
-    fn next_without_origin(&mut self, outcome: AcquireOutcome, guard: LeaseGuard) -> NextStep {
-        let expires_in = self.lease_ttl;
-        match outcome {
-            AcquireOutcome::Found(entry) => self.notify_found(&entry),
-            AcquireOutcome::Granted { previous } => {
-                let granted = FlightResult::LeaseGranted { guard, expires_in, previous };
-                self.waiters.notify_first(granted);
-                NextStep::Wait(expires_in)
-            }
-            AcquireOutcome::Held { expires_in } => NextStep::Wait(expires_in),
-            // All waiters are answered now. Otherwise they would try the failed source one after
-            // another.
-            AcquireOutcome::BackedOff { remaining, previous, cause } => {
-                let now = self.group.keeper.store.now();
-                self.waiters.notify_all(|wanted| {
-                    let cause = cause.clone();
-                    let entry =
-                        previous.as_ref().filter(|entry| is_usable_on_error(entry, now, wanted));
-                    Some(match entry {
-                        Some(entry) => FlightResult::Stale { entry: entry.clone(), cause },
-                        None => FlightResult::BackedOff { available_in: remaining, cause },
-                    })
-                });
-                NextStep::Continue
-            }
-            AcquireOutcome::HeldOff { .. } => {
-                self.waiters.notify_all(|_| {
-                    let guard = LeaseGuard::detached();
-                    Some(FlightResult::LeaseGranted { guard, expires_in, previous: None })
-                });
-                NextStep::Continue
-            }
-        }
-    }
-
-    fn next_after_error(&mut self, error: &Error) -> NextStep {
-        if self.job.origin().is_some() {
-            let outcome = FillOutcome::NotStored { degraded: error.is_degraded() };
-            return NextStep::Fetch(FillPermit::unleased(outcome));
-        }
-        // One failed poll is no proof of an outage: another caller may be computing the value.
-        if error.kind.is_transient() && self.failed_polls < MAX_FAILED_POLLS {
-            self.failed_polls += 1;
-            return NextStep::Wait(self.poll_interval);
-        }
-        self.waiters.notify_all(|_| Some(FlightResult::StoreFailed(error.kind.into())));
-        NextStep::Continue
-    }
-
-    fn notify_found(&mut self, entry: &Entry) -> NextStep {
-        let stored = || FlightResult::Stored(entry.clone());
-        self.waiters.notify_all(|wanted| wanted.accepts(entry.fresh_until).then(stored));
-        NextStep::Continue
-    }
-
-    /// The origin's circuit breaker is open: the store need not be asked.
-    fn reject_by_breaker(&mut self, time: Duration) -> NextStep {
-        self.job.context.counters.count(Counter::FetchesFailed);
-        let error = origin::Error::breaker_open(time);
-        if let Some(origin) = self.job.origin() {
-            origin.client.record_rejection(&error);
-        }
-        self.waiters.notify_all(|_| Some(FlightResult::OriginFailed(error.clone())));
-        NextStep::Continue
-    }
-
     /// Fetches the value, even if all waiters leave: the next caller will need it too.
     async fn fetch(&self, permit: &FillPermit) -> origin::Result<TimedResponse> {
         let Some(origin) = self.job.origin() else { return Err(aborted()) };
@@ -360,18 +218,18 @@ impl Flight {
     async fn fill(&mut self, mut permit: FillPermit, mut fetched: origin::Result<TimedResponse>) {
         let admitted_before = self.waiters.len();
         loop {
-            let TimedResponse { response, elapsed } = match fetched {
+            let fetch = match fetched {
                 Ok(fetched) => fetched,
                 Err(error) => return self.fail(permit, error, admitted_before).await,
             };
             self.job.context.counters.count(Counter::Fetches);
-            self.job.context.counters.time(LatencyKind::Fetch, elapsed);
+            self.job.context.counters.time(LatencyKind::Fetch, fetch.elapsed);
             // A fill that is accepted proves that nothing was invalidated until now, so callers
             // that arrived during the fetch may have the value.
             self.group.admit_late(&self.job.key, &mut self.waiters);
             let Some(origin) = self.job.origin() else { return };
             let store = &*self.group.keeper.store;
-            match fill::fill(store, &self.job, origin, &mut permit, response, elapsed).await {
+            match fill::fill(store, &self.job, origin, &mut permit, fetch).await {
                 Some(fetched) => {
                     self.group.predictor.record(&self.job.key, fetched.is_cacheable);
                     return self.notify_fetched(&fetched, admitted_before);
@@ -452,11 +310,6 @@ impl Drop for Flight {
             self.group.close_key(&self.job.key);
         }
     }
-}
-
-fn is_usable_on_error(previous: &Entry, now: Timestamp, wanted: &Requirement) -> bool {
-    let verdict = policy::evaluate(previous, now, wanted.max_stale);
-    !wanted.force_refresh && matches!(verdict, Verdict::Stale | Verdict::StaleIfError)
 }
 
 /// The failure of a fetch that was aborted.

@@ -9,9 +9,12 @@ use super::{
     output::table,
     value::{ValueJson, content, kind_name},
 };
-use crate::pb::{
-    self,
-    v1::{EntryInfo, JsonPart, KeyRef, Outcome, Value},
+use crate::{
+    cli::figures::dash,
+    pb::{
+        self,
+        v1::{EntryInfo, JsonPart, KeyRef, Outcome, Value},
+    },
 };
 
 /// Longest value in a table, in characters.
@@ -180,10 +183,6 @@ pub(super) fn show(duration: Option<prost_types::Duration>) -> String {
     // Milliseconds matter only for short times.
     let shown = if millis < 10_000 { millis } else { millis / 1000 * 1000 };
     humantime::format_duration(Duration::from_millis(shown)).to_string()
-}
-
-fn dash() -> String {
-    "-".to_owned()
 }
 
 /// The beginning of a value.

@@ -9,8 +9,9 @@ use super::{
     output::{Output, remark, table},
     session,
 };
-use crate::pb::v1::{
-    Distribution, DistributionsRequest, DistributionsResponse, distribution::Unit,
+use crate::{
+    cli::figures::percent,
+    pb::v1::{Distribution, DistributionsRequest, DistributionsResponse, distribution::Unit},
 };
 
 /// Length of the longest bar.
@@ -118,7 +119,7 @@ fn histogram(name: &str, distribution: &Distribution, examined: u64) -> String {
         let share = bucket.entries as f64 / examined.max(1) as f64;
         let bound = bucket.up_to.map_or_else(|| "more".to_owned(), show);
         let bar = "#".repeat((share * BAR as f64).ceil() as usize);
-        vec![bound, bucket.entries.to_string(), format!("{:.1} %", share * 100.0), bar]
+        vec![bound, bucket.entries.to_string(), percent(share), bar]
     });
     let &Distribution { min, max, mean, .. } = distribution;
     let header = ["up to", "entries", "share", ""];

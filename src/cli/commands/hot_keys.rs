@@ -11,9 +11,12 @@ use super::{
     output::{Output, remark, table},
     session,
 };
-use crate::pb::{
-    from_duration,
-    v1::{HotKey, HotKeysRequest, HotKeysResponse},
+use crate::{
+    cli::figures::percent,
+    pb::{
+        from_duration,
+        v1::{HotKey, HotKeysRequest, HotKeysResponse},
+    },
 };
 
 #[derive(Debug, clap::Args)]
@@ -89,7 +92,7 @@ fn text(response: &HotKeysResponse) -> String {
             escape(&hot.key),
             format!("~{}", hot.reads),
             format!("\u{b1} {}", hot.error),
-            format!("{:.1} %", hot.share * 100.0),
+            percent(hot.share),
             params.to_owned(),
         ]
     };

@@ -10,7 +10,10 @@ use super::{
     output::{Output, remark, table},
     session,
 };
-use crate::pb::v1::{ListNamespacesRequest, NamespacePolicy, NamespaceSummary};
+use crate::{
+    cli::figures::{dash, percent},
+    pb::v1::{ListNamespacesRequest, NamespacePolicy, NamespaceSummary},
+};
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
@@ -97,7 +100,6 @@ fn text(namespaces: &[NamespaceSummary]) -> String {
 }
 
 fn row(summary: &NamespaceSummary) -> Vec<String> {
-    let dash = || "-".to_owned();
     let policy = summary.policy.as_ref();
     let yes = |is: bool| if is { "yes".to_owned() } else { dash() };
     let counted = summary.counted.unwrap_or_default();
@@ -112,7 +114,7 @@ fn row(summary: &NamespaceSummary) -> Vec<String> {
         yes(policy.is_some_and(|policy| policy.near_cache_bytes > 0)),
         size.map_or_else(dash, |size| format!("{mark}{}", size.keys)),
         size.map_or_else(dash, |size| format!("{mark}{}", ByteSize(size.bytes))),
-        counted.hit_rate.map_or_else(dash, |rate| format!("{:.1} %", rate * 100.0)),
+        counted.hit_rate.map_or_else(dash, percent),
         counted.hits.to_string(),
         counted.misses.to_string(),
         counted.sets.to_string(),

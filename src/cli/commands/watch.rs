@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
 use bytes::Bytes;
 use serde::Serialize;
 use tonic::{Code, Status};
@@ -14,11 +13,14 @@ use super::{
     output::{Output, remark},
     session::{self, Session},
 };
-use crate::pb::{
-    self,
-    v1::{
-        KeysChanged, NamespaceInvalidated, PatternInvalidated, TagsInvalidated, WatchRequest,
-        WatchResponse, watch_response::Event,
+use crate::{
+    growing_pauses::growing_pauses,
+    pb::{
+        self,
+        v1::{
+            KeysChanged, NamespaceInvalidated, PatternInvalidated, TagsInvalidated, WatchRequest,
+            WatchResponse, watch_response::Event,
+        },
     },
 };
 
@@ -82,7 +84,7 @@ impl Args {
     pub(super) fn run(&self) -> Result<Ending, Error> {
         let mut output = Output::stdout(self.call.json);
         let mut position = Position::default();
-        let mut pauses = pauses();
+        let mut pauses = growing_pauses(MIN_PAUSE, MAX_PAUSE);
         loop {
             let ended = session::run(&self.call, async |session| {
                 match self.follow(&session, &mut output, &mut position).await {
@@ -102,7 +104,7 @@ impl Args {
                 Err(error) => return Err(error),
             }
             if std::mem::take(&mut position.is_ready) {
-                pauses = self::pauses();
+                pauses = growing_pauses(MIN_PAUSE, MAX_PAUSE);
             }
             session::pause(pauses.next().unwrap_or(MAX_PAUSE))?;
         }
@@ -150,11 +152,6 @@ impl Args {
         }
         Ok(())
     }
-}
-
-fn pauses() -> impl Iterator<Item = Duration> {
-    let growing = ExponentialBuilder::new().with_min_delay(MIN_PAUSE).with_max_delay(MAX_PAUSE);
-    growing.without_max_times().with_jitter().build()
 }
 
 // === impl StreamEnd ===

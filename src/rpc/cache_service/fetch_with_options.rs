@@ -1,13 +1,15 @@
 //! GetOrFetch with fields that few callers set, apart from the plain GetOrFetch.
 
-use http::{HeaderMap, HeaderValue};
 use tonic::Response;
 
-use super::{CACHE_STATUS, CacheRpc, Compression, RpcResult, add_fetch_status};
+use super::{CacheRpc, RpcResult};
 use crate::{
     cache::{GetOrFetchRequest, GetOrFetchResult},
     pb::v1 as pb,
-    rpc::convert::{self, BatchReadOptions},
+    rpc::{
+        compression::Compression,
+        convert::{self, BatchReadOptions},
+    },
 };
 
 impl CacheRpc {
@@ -25,10 +27,7 @@ impl CacheRpc {
         let reply = convert::projected_reply(result, |entry| options.found(0, entry));
         let mut response = Response::new(reply.response);
         compression.fit(&mut response);
-        self.add_x_cache(&mut response, &request.key, reply.x_cache);
-        let headers: &mut HeaderMap = response.metadata_mut().as_mut();
-        headers.insert(CACHE_STATUS, HeaderValue::from_static(reply.cache_status));
-        add_fetch_status(&mut response, reply.x_cache_fetch);
+        self.add_fetch_status(&mut response, &request.key, &reply.status);
         reply.lease.map(|lease| lease.guard.into_token());
         Ok(response)
     }

@@ -26,7 +26,13 @@ pub(in crate::rpc) struct GetOrFetchReply {
     pub(in crate::rpc) response: pb::GetOrFetchResponse,
     /// The lease in the response, to be handed over when the response is sent.
     pub(in crate::rpc) lease: Option<GrantedLease>,
+    pub(in crate::rpc) status: FetchReplyStatus,
+}
+
+/// The metadata of a reply.
+pub(in crate::rpc) struct FetchReplyStatus {
     pub(in crate::rpc) x_cache: Option<XCache>,
+    /// The `x-cache-fetch` metadata.
     pub(in crate::rpc) x_cache_fetch: Option<&'static str>,
     /// The `cache-status` metadata.
     pub(in crate::rpc) cache_status: &'static str,
@@ -134,7 +140,8 @@ pub(in crate::rpc) fn projected_reply(
         fill: fill.map_or(pb::FillResult::Unspecified, fill_result).into(),
         cause: if let FetchStatus::Failed(Some(cause)) = status { cause } else { String::new() },
     };
-    GetOrFetchReply { response, lease, x_cache, x_cache_fetch, cache_status }
+    let status = FetchReplyStatus { x_cache, x_cache_fetch, cache_status };
+    GetOrFetchReply { response, lease, status }
 }
 
 /// The answer in the terms of RFC 9211. They are constants, so that a hit costs no allocation: ages
@@ -265,7 +272,7 @@ mod tests {
             let answer = GetOrFetchOutcome::Found(found_text(Outcome::Hit, Tier::Store));
             let reply = get_or_fetch_reply(GetOrFetchResult { status, ..answer.into() });
             let name = reply.response.fetch_status().as_str_name();
-            assert_eq!(name.strip_prefix("FETCH_STATUS_"), reply.x_cache_fetch);
+            assert_eq!(name.strip_prefix("FETCH_STATUS_"), reply.status.x_cache_fetch);
             assert_eq!(reply.response.cause.is_empty(), name != "FETCH_STATUS_FAILED");
         }
         assert_eq!(fetch_status(&FetchStatus::Read), (pb::FetchStatus::Unspecified, None));
@@ -276,7 +283,7 @@ mod tests {
         let metadata = |outcome, status, fill| {
             let answer = GetOrFetchOutcome::Found(found_text(outcome, Tier::Store));
             let reply = get_or_fetch_reply(GetOrFetchResult { status, fill, ..answer.into() });
-            (reply.x_cache.unwrap().outcome, reply.cache_status)
+            (reply.status.x_cache.unwrap().outcome, reply.status.cache_status)
         };
         let (hit, stale, negative) = (Outcome::Hit, Outcome::Stale, Outcome::Negative);
         let stored = Some(FillOutcome::Stored);
@@ -309,14 +316,14 @@ mod tests {
     #[test]
     fn only_an_entry_has_cache_metadata() {
         let found = reply(GetOrFetchOutcome::Found(found_text(Outcome::Stale, Tier::Store)));
-        assert_eq!(found.x_cache.unwrap().outcome, "STALE");
+        assert_eq!(found.status.x_cache.unwrap().outcome, "STALE");
         assert!(matches!(found.response.outcome, Some(Pb::Found(_))));
         let not_cached = reply(GetOrFetchOutcome::NotCached);
-        assert!(not_cached.x_cache.is_none());
+        assert!(not_cached.status.x_cache.is_none());
         assert!(matches!(not_cached.response.outcome, Some(Pb::NotCached(_))));
         let retry_after = Duration::from_millis(10);
         let contended = reply(GetOrFetchOutcome::Contended { retry_after });
-        assert!(contended.x_cache.is_none() && contended.lease.is_none());
+        assert!(contended.status.x_cache.is_none() && contended.lease.is_none());
         let expected = pb::Contended { retry_after: Some(from_duration(retry_after)) };
         assert_eq!(contended.response.outcome, Some(Pb::Contended(expected)));
     }

@@ -44,7 +44,7 @@ pub(in crate::rpc) fn hold_off(duration: Option<prost_types::Duration>) -> Check
         let description = format!("is {given} s long, the limit is {limit} s");
         return Err(Violation::over_limit("hold_off", description, usize::saturating_from(limit)));
     }
-    Ok(if hold_off.is_zero() { hold_off } else { Duration::from_millis(millis_ceil(hold_off)) })
+    Ok(Duration::from_millis(millis_ceil(hold_off)))
 }
 
 pub(in crate::rpc) fn renew_response(renewed: RenewResult) -> pb::RenewResponse {

@@ -56,6 +56,12 @@ pub(super) fn memory_for(key: &EntryKey, entry: &Entry) -> u64 {
     slot::memory_for(key, entry) + ENTRY_OVERHEAD
 }
 
+/// The next entries to list: up to `limit` before a position, or before the end.
+pub(super) struct SlotRange {
+    pub(super) before: Option<u32>,
+    pub(super) limit: u32,
+}
+
 impl Entries {
     pub(super) fn new(epoch: Timestamp) -> Self {
         Self {
@@ -191,12 +197,11 @@ impl Entries {
             .collect()
     }
 
-    /// Visits up to `limit` entries before the position `before`, and passes the valid ones in a
-    /// namespace to `each`. Returns the position to continue from; none at the end.
+    /// Visits the entries of a range, and passes the valid ones in a namespace to `each`. Returns
+    /// the position to continue from; none at the end.
     pub(super) fn list<'a>(
         &'a self,
-        before: Option<u32>,
-        limit: u32,
+        SlotRange { before, limit }: SlotRange,
         now: Timestamp,
         namespace: &Namespace,
         each: impl FnMut(&'a Slot),

@@ -33,6 +33,13 @@ pub(super) struct Generations {
     has_invalid: AtomicBool,
 }
 
+/// A ban that is about to be added.
+pub(super) struct NewBan<'a> {
+    pub(super) namespace: &'a Namespace,
+    pub(super) ban: &'a Ban,
+    pub(super) limits: &'a BanLimits,
+}
+
 struct NamespaceEntry {
     state: Arc<NamespaceState>,
     /// None after an invalidation, until the next write.
@@ -160,9 +167,7 @@ impl Generations {
     /// Bans entries of a namespace. Operations that begin afterwards see the ban.
     pub(super) fn ban(
         &self,
-        namespace: &Namespace,
-        ban: &Ban,
-        limits: &BanLimits,
+        NewBan { namespace, ban, limits }: NewBan<'_>,
         now: Timestamp,
         budget: &Budget,
     ) -> BanOutcome {

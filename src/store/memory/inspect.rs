@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use tokio::task::yield_now;
 
-use super::{MemoryStore, lease_records::LeaseState, slot::Slot};
+use super::{MemoryStore, entries::SlotRange, lease_records::LeaseState, slot::Slot};
 use crate::{
     model::{EntryKey, Namespace, SaturatingFrom as _, Timestamp},
     store::{
@@ -86,7 +86,8 @@ impl MemoryStore {
                 let entries = &table.lock().entries;
                 let left = before.unwrap_or(u32::MAX).min(entries.len());
                 let each = |slot: &Slot| each(slot, store.epoch);
-                (left, entries.list(before, limit, now, &step.namespace, each))
+                let range = SlotRange { before, limit };
+                (left, entries.list(range, now, &step.namespace, each))
             };
             visits = visits.saturating_sub(usize::saturating_from(left.min(limit)));
             if next.is_none() {

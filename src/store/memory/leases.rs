@@ -19,6 +19,13 @@ use crate::{
     },
 };
 
+/// A value that is about to be stored under a lease.
+#[derive(Clone, Copy)]
+struct LeaseFill<'a> {
+    token: LeaseToken,
+    tags: &'a [String],
+}
+
 #[async_trait]
 impl Leases for MemoryStore {
     async fn acquire(&self, key: &EntryKey, request: &AcquireRequest) -> Result<AcquireOutcome> {
@@ -93,8 +100,9 @@ impl Leases for MemoryStore {
         entry: &NewEntry,
     ) -> Result<LeaseStatus> {
         let store = &*self.0;
+        let fill = LeaseFill { token, tags: &entry.tags };
         store.write(key, Entry::written(entry, store.now()), |shard, key, now| {
-            if let Err(loss) = store.fill_status(shard, key, token, &entry.tags, now) {
+            if let Err(loss) = store.fill_status(shard, key, fill, now) {
                 return Err(Err(loss));
             }
             store.end_lease(shard, key);
@@ -112,8 +120,8 @@ impl Leases for MemoryStore {
         let (key, shard) = store.locate(key);
         let mut shard = shard.lock();
         let now = store.now();
-        let tags = &revalidation.tags;
-        if let Err(loss) = store.fill_status(&mut shard, &key, token, tags, now) {
+        let fill = LeaseFill { token, tags: &revalidation.tags };
+        if let Err(loss) = store.fill_status(&mut shard, &key, fill, now) {
             return Ok(RevalidateOutcome::LeaseLost(loss));
         }
         // A valid entry is moved to the current generation, so that no ban of its new tags counts
@@ -191,14 +199,13 @@ impl Inner {
         if status == Err(LeaseLoss::Expired) { Err(self.loss(shard, key, now)) } else { status }
     }
 
-    /// Whether a value with these tags may be stored under the lease of a key. If a ban forbids it,
-    /// the lease is voided.
+    /// Whether a value may be stored under the lease of a key. If a ban forbids it, the lease is
+    /// voided.
     fn fill_status(
         &self,
         shard: &mut Shard,
         key: &HashedKey<'_>,
-        token: LeaseToken,
-        tags: &[String],
+        LeaseFill { token, tags }: LeaseFill<'_>,
         now: Timestamp,
     ) -> LeaseStatus {
         let status = self.lease_status(shard, key, token, now);

@@ -1,21 +1,23 @@
 //! A stored entry, as small as it can be: there may be many millions.
 
+mod extras;
+mod head;
+
 use std::{mem::replace, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use super::{
-    allocation::{ARC_HEADER, allocated},
     block,
     generation::Generation,
     name::{self, HashedKey, table_hash},
 };
 use crate::{
-    model::{
-        Entry, EntryKey, FetchMetadata, Kind, Namespace, Tags, Timestamp, Version, millis_ceil,
-    },
+    model::{Entry, EntryKey, Namespace, Tags, Timestamp, Version},
     store::EntryFacts,
 };
+use extras::{EXTRAS, Extras};
+use head::Head;
 
 /// No slot.
 pub(super) const NONE: u32 = u32::MAX;
@@ -39,32 +41,12 @@ pub(super) struct Slot {
     head: Head,
 }
 
-/// Rarely used fields of an entry.
-#[derive(Default)]
-struct Extras {
-    /// The version and the name, where a block with the value would waste memory.
-    head: Option<Box<[u8]>>,
-    tags: Tags,
-    fetch_metadata: Option<Arc<FetchMetadata>>,
-    /// In milliseconds.
-    stale_while_revalidate: u64,
-    stale_if_error: u64,
-    revalidation_window: u64,
-}
-
 /// Milliseconds since the store was created, in five bytes. Saturates after 34 years.
 #[derive(Clone, Copy)]
 struct Millis([u8; 5]);
 
-/// Length of the version and the name, the kind of the value, and two flags.
-#[derive(Clone, Copy)]
-struct Head(u16);
-
 /// Size of the version.
 const VERSION: usize = size_of::<Version>();
-
-/// Memory of [`Extras`], besides what they point to.
-const EXTRAS: u64 = allocated(size_of::<Extras>(), align_of::<Extras>());
 
 fn three_bytes(hash: u32) -> [u8; 3] {
     let [a, b, c, _] = hash.to_le_bytes();
@@ -298,54 +280,6 @@ impl Slot {
     }
 }
 
-// === impl Extras ===
-
-impl Extras {
-    fn of(entry: &Entry) -> Self {
-        Self {
-            head: None,
-            tags: entry.tags.clone(),
-            fetch_metadata: entry.fetch_metadata.clone(),
-            stale_while_revalidate: millis_ceil(entry.stale_while_revalidate),
-            stale_if_error: millis_ceil(entry.stale_if_error),
-            revalidation_window: millis_ceil(entry.revalidation_window),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        let has_values =
-            self.head.is_some() || !self.tags.is_empty() || self.fetch_metadata.is_some();
-        !has_values && self.windows() == 0
-    }
-
-    /// Time from the end of the TTL to the expiry, in milliseconds.
-    fn windows(&self) -> u64 {
-        [self.stale_while_revalidate, self.stale_if_error, self.revalidation_window]
-            .into_iter()
-            .fold(0, u64::saturating_add)
-    }
-
-    fn boxed(self) -> Option<Box<Self>> {
-        (!self.is_empty()).then(|| Box::new(self))
-    }
-
-    fn memory(&self) -> u64 {
-        let head = self.head.as_ref().map_or(0, |head| name::memory(head.len()));
-        let tags: u64 = self.tags.iter().map(|tag| allocated(tag.capacity(), 1)).sum();
-        let tag_list = match self.tags.len() {
-            0 => 0,
-            tags => allocated(ARC_HEADER + tags * size_of::<String>(), align_of::<String>()),
-        };
-        let fetch_metadata = self.fetch_metadata.as_ref().map_or(0, |metadata| {
-            let validators = [&metadata.validators.etag, &metadata.validators.last_modified];
-            let texts = validators.into_iter().flatten().map(|text| allocated(text.len(), 1));
-            let size = ARC_HEADER + size_of::<FetchMetadata>();
-            allocated(size, align_of::<FetchMetadata>()) + texts.sum::<u64>()
-        });
-        EXTRAS + head + tags + tag_list + fetch_metadata
-    }
-}
-
 // === impl Millis ===
 
 impl Millis {
@@ -362,48 +296,5 @@ impl Millis {
 
     fn timestamp(self, epoch: Timestamp) -> Timestamp {
         Timestamp(epoch.0.saturating_add(self.get()))
-    }
-}
-
-// === impl Head ===
-
-impl Head {
-    const HAS_PARAMS: u16 = 1 << 15;
-    const IS_SEPARATE: u16 = 1 << 14;
-    const KIND_SHIFT: u32 = 12;
-    const MAX_LEN: u16 = (1 << Self::KIND_SHIFT) - 1;
-
-    fn new(len: usize, kind: Kind, has_params: bool, is_separate: bool) -> Self {
-        // The longest key with a digest and a version is about a quarter of that.
-        let mut head = u16::try_from(len).unwrap_or(0) & Self::MAX_LEN;
-        head |= u16::from(kind as u8) << Self::KIND_SHIFT;
-        if has_params {
-            head |= Self::HAS_PARAMS;
-        }
-        if is_separate {
-            head |= Self::IS_SEPARATE;
-        }
-        Self(head)
-    }
-
-    fn len(self) -> usize {
-        usize::from(self.0 & Self::MAX_LEN)
-    }
-
-    fn kind(self) -> Kind {
-        match self.0 >> Self::KIND_SHIFT & 0b11 {
-            0 => Kind::Bytes,
-            1 => Kind::Text,
-            2 => Kind::Json,
-            _ => Kind::Negative,
-        }
-    }
-
-    fn has_params(self) -> bool {
-        self.0 & Self::HAS_PARAMS != 0
-    }
-
-    fn is_separate(self) -> bool {
-        self.0 & Self::IS_SEPARATE != 0
     }
 }

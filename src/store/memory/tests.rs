@@ -12,16 +12,22 @@ mod records;
 mod slots;
 mod sweeper;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 
-use super::{entries::memory_of, generations::namespace_bytes, lease_records::lease_bytes, *};
+use super::{
+    entries::memory_of,
+    generations::namespace_bytes,
+    lease_records::{HOLD_OFF_BYTES, lease_bytes},
+    namespace_state::NamespaceState,
+    *,
+};
 use crate::{
     model::{Kind, Version},
     store::{
-        AcquireOutcome, AcquireRequest, Inspect as _, LeaseToken, Leases as _, NamespacePage,
-        Revalidation,
+        AcquireOutcome, AcquireRequest, ErrorKind, Inspect as _, LeaseToken, Leases as _,
+        NamespacePage, Revalidation,
     },
 };
 

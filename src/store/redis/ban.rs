@@ -93,7 +93,7 @@ impl RedisStore {
         call.arg(&asked.head.encode())
             .arg(&id)
             .arg(retention(limits))
-            .arg(if ban.hold_off.is_zero() { 0 } else { millis_ceil(ban.hold_off) })
+            .arg(millis_ceil(ban.hold_off))
             .arg(limits.max_tags)
             .arg(limits.max_globs)
             .arg(ban.tags.len() + ban.keys.len())

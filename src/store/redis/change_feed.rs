@@ -28,7 +28,7 @@ use super::{
     fault::Fault,
     key_schema::KeySchema,
     missing_commands::OptionalCommand,
-    outage_log::{Outage, OutageLog},
+    outage_log::OutageLog,
     router::Router,
     tracked_servers::TrackedServers,
 };
@@ -55,13 +55,21 @@ const MAX_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Follows Redis for the watches.
 pub(super) struct ChangeFeed {
-    router: Router,
-    connect_timeout: Duration,
-    schema: Arc<KeySchema>,
-    near: Arc<NearCache>,
-    hub: Arc<ChangeHub>,
-    checks: ChangeChecks,
-    outage: OutageLog,
+    pub(super) router: Router,
+    pub(super) connect_timeout: Duration,
+    pub(super) schema: Arc<KeySchema>,
+    pub(super) near: Arc<NearCache>,
+    pub(super) hub: Arc<ChangeHub>,
+    pub(super) checks: ChangeChecks,
+    /// The log of `Outage::Watches`.
+    pub(super) outage: OutageLog,
+}
+
+/// The state of a feed, from its first connection to its end.
+struct Following<'a> {
+    announced: &'a Arc<Announced>,
+    watched: &'a Watched,
+    current: &'a ArcSwap<TrackedServers>,
 }
 
 /// Why Redis is not followed any more.
@@ -72,23 +80,14 @@ struct FeedEnd {
 
 type Followed<T> = std::result::Result<T, FeedEnd>;
 
-/// Follows Redis until `stop` is cancelled.
-pub(super) fn spawn(
-    router: Router,
-    connect_timeout: Duration,
-    schema: Arc<KeySchema>,
-    near: Arc<NearCache>,
-    (hub, checks): (Arc<ChangeHub>, ChangeChecks),
-    stop: CancellationToken,
-) {
-    let outage = OutageLog::new(Outage::Watches);
-    let feed = ChangeFeed { router, connect_timeout, schema, near, hub, checks, outage };
-    tokio::spawn(stop.run_until_cancelled_owned(feed.run()));
-}
-
 // === impl ChangeFeed ===
 
 impl ChangeFeed {
+    /// Follows Redis until `stop` is cancelled.
+    pub(super) fn spawn(self, stop: CancellationToken) {
+        tokio::spawn(stop.run_until_cancelled_owned(self.run()));
+    }
+
     async fn run(self) {
         let mut wanted = self.hub.wanted();
         let mut pauses = client_tracking::pauses();
@@ -138,12 +137,12 @@ impl ChangeFeed {
         let scope = self.scope(&wanted.borrow().clone());
         let tracking = self.open(&scope, &announced).await?;
         let current = ArcSwap::from_pointee(tracking);
+        let following = Following { announced: &announced, watched: &watched, current: &current };
         // None of them is cancelled in between, so that no step is left half done.
         tokio::select! {
             end = self.send_heartbeats(&current) => end,
             end = self.check_news(&announced, &watched) => end,
-            end = self.follow_wanted(wanted, scope, &announced, &watched, &current, has_followed)
-                => end,
+            end = self.follow_wanted(wanted, scope, following, has_followed) => end,
         }
     }
 
@@ -176,9 +175,7 @@ impl ChangeFeed {
         &self,
         wanted: &mut watch::Receiver<BTreeSet<Namespace>>,
         mut scope: Vec<String>,
-        announced: &Arc<Announced>,
-        watched: &Watched,
-        current: &ArcSwap<TrackedServers>,
+        Following { announced, watched, current }: Following<'_>,
         has_followed: &mut bool,
     ) -> Followed<()> {
         loop {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use redis::Value;
 
 use super::{
-    EntryKeys, RedisStore, ban_logs::Candidate, codec, marker::GENERATION_BYTES,
+    RedisStore, ban_logs::Candidate, codec, key_schema::EntryKeys, marker::GENERATION_BYTES,
     request::unexpected,
 };
 use crate::{

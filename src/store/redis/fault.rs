@@ -8,7 +8,8 @@
 //! | wrong server | refused | stays closed | not serving |
 //! | defect | refused | stays closed | serving |
 //!
-//! `fault_log.rs` reports the faults that last, and `pool.rs` replaces the connections of some.
+//! `fault_log.rs` reports the faults that last, and `pool/send.rs` replaces the connections of
+//! some.
 
 #[cfg(test)]
 mod tests;

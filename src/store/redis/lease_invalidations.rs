@@ -13,12 +13,10 @@ use redis::RedisResult;
 use super::{
     ban_logs::BanLogs,
     client_tracking::{self, ClientTracking, Invalidation},
-    connection::PoolHealth,
-    endpoint::Endpoint,
     fault::{Fault, words},
     key_schema::KeySchema,
     missing_commands::OptionalCommand,
-    outage_log::{Outage, OutageLog},
+    outage_log::OutageLog,
     router::{Member, Router},
 };
 use crate::store::key_watch::KeyWatchers;
@@ -26,85 +24,90 @@ use crate::store::key_watch::KeyWatchers;
 /// Interval of the checks that the server still answers.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Notifies the watches of leases, and the logs of bans, of what one server announces, for as long
-/// as the future is polled.
-pub(super) async fn follow_server(
-    router: Router,
-    Member { endpoint, health, .. }: Member,
-    connect_timeout: Duration,
-    schema: Arc<KeySchema>,
-    watchers: KeyWatchers,
-    bans: BanLogs,
-) {
-    let mut pauses = client_tracking::pauses();
-    let outage = OutageLog::new(Outage::Leases);
-    loop {
-        let follow =
-            follow(&endpoint, connect_timeout, (&health, &outage), &schema, &watchers, &bans);
-        match follow.await {
-            Ok(is_lost) => {
-                pauses = client_tracking::pauses();
-                if is_lost {
-                    // The fault may affect the other connections as well.
-                    health.retire_all();
-                }
-            }
-            Err(error) if client_tracking::is_unsupported(&error) => {
-                health.missing.refused(OptionalCommand::ClientTracking);
-            }
-            Err(error) => router.failed_beside(&outage, Fault::of(&error), words(&error)),
-        }
-        watchers.notify_all();
-        health.forget_bans();
-        tokio::time::sleep(pauses.next().unwrap_or_default()).await;
-        health.missing.has(OptionalCommand::ClientTracking).await;
-    }
+/// Notifies the watches of leases, and the logs of bans, of what one server announces.
+pub(super) struct LeaseFeed {
+    pub(super) router: Router,
+    pub(super) member: Member,
+    pub(super) connect_timeout: Duration,
+    pub(super) schema: Arc<KeySchema>,
+    pub(super) watchers: KeyWatchers,
+    pub(super) bans: BanLogs,
+    /// The log of `Outage::Leases`.
+    pub(super) outage: OutageLog,
 }
 
-/// Follows Redis until the connection is lost, or until another server answers, which announces
-/// the leases from then on. Returns whether it is lost; fails if it could not be set up.
-async fn follow(
-    endpoint: &Endpoint,
-    timeout: Duration,
-    (health, outage): (&Arc<PoolHealth>, &OutageLog),
-    schema: &Arc<KeySchema>,
-    watchers: &KeyWatchers,
-    bans: &BanLogs,
-) -> RedisResult<bool> {
-    let on_invalidation = {
-        let (health, schema) = (health.clone(), schema.clone());
-        let (watchers, bans) = (watchers.clone(), bans.clone());
-        move |invalidation: Invalidation<'_>| match invalidation {
-            Invalidation::Key(key) => match schema.banned_namespace(key) {
-                Some(namespace) => bans.on_ban(namespace),
-                None => watchers.notify(key),
-            },
-            Invalidation::All => {
-                health.forget_bans();
-                watchers.notify_all();
-            }
-        }
-    };
-    let prefixes = [schema.lease_prefix(), schema.ban_head_prefix()];
-    let tracking = ClientTracking::open(endpoint, timeout, &prefixes, on_invalidation).await?;
-    tracing::debug!("following the leases in Redis");
-    health.meet(tracking.server());
-    let mut servers = health.server().subscribe();
-    // Changes before the connection was set up were not announced.
-    watchers.notify_all();
-    health.forget_bans();
-    let heartbeats = async {
+// === impl LeaseFeed ===
+
+impl LeaseFeed {
+    /// Follows the server for as long as the future is polled.
+    pub(super) async fn follow(self) {
+        let health = &self.member.health;
+        let mut pauses = client_tracking::pauses();
         loop {
-            tokio::time::sleep(HEARTBEAT_INTERVAL).await;
-            outage.works();
-            if tracking.query(&redis::cmd("PING")).await.is_err() {
-                return;
+            match self.follow_connection().await {
+                Ok(is_lost) => {
+                    pauses = client_tracking::pauses();
+                    if is_lost {
+                        // The fault may affect the other connections as well.
+                        health.retire_all();
+                    }
+                }
+                Err(error) if client_tracking::is_unsupported(&error) => {
+                    health.missing.refused(OptionalCommand::ClientTracking);
+                }
+                Err(error) => {
+                    self.router.failed_beside(&self.outage, Fault::of(&error), words(&error));
+                }
             }
+            self.watchers.notify_all();
+            health.forget_bans();
+            tokio::time::sleep(pauses.next().unwrap_or_default()).await;
+            health.missing.has(OptionalCommand::ClientTracking).await;
         }
-    };
-    Ok(tokio::select! {
-        () = tracking.lost() => true,
-        () = heartbeats => true,
-        _ = servers.changed() => false,
-    })
+    }
+
+    /// Follows the server until the connection is lost, or until another server answers, which
+    /// announces the leases from then on. Returns whether it is lost; fails if it could not be set
+    /// up.
+    async fn follow_connection(&self) -> RedisResult<bool> {
+        let Member { endpoint, health, .. } = &self.member;
+        let on_invalidation = {
+            let (health, schema) = (health.clone(), self.schema.clone());
+            let (watchers, bans) = (self.watchers.clone(), self.bans.clone());
+            move |invalidation: Invalidation<'_>| match invalidation {
+                Invalidation::Key(key) => match schema.banned_namespace(key) {
+                    Some(namespace) => bans.on_ban(namespace),
+                    None => watchers.notify(key),
+                },
+                Invalidation::All => {
+                    health.forget_bans();
+                    watchers.notify_all();
+                }
+            }
+        };
+        let prefixes = [self.schema.lease_prefix(), self.schema.ban_head_prefix()];
+        let tracking =
+            ClientTracking::open(endpoint, self.connect_timeout, &prefixes, on_invalidation)
+                .await?;
+        tracing::debug!("following the leases in Redis");
+        health.meet(tracking.server());
+        let mut servers = health.server().subscribe();
+        // Changes before the connection was set up were not announced.
+        self.watchers.notify_all();
+        health.forget_bans();
+        let heartbeats = async {
+            loop {
+                tokio::time::sleep(HEARTBEAT_INTERVAL).await;
+                self.outage.works();
+                if tracking.query(&redis::cmd("PING")).await.is_err() {
+                    return;
+                }
+            }
+        };
+        Ok(tokio::select! {
+            () = tracking.lost() => true,
+            () = heartbeats => true,
+            _ = servers.changed() => false,
+        })
+    }
 }

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use redis::Cmd;
 
 use super::{
-    RedisStore, add_lifetime,
+    RedisStore,
     ban_checks::FillStep,
     codec::{self, CorruptEntry},
     pool::Retry,
     request::unexpected,
-    script::{ABANDON, ACQUIRE, DISCARD, EXTEND, FILL, REVALIDATE},
+    script::{ABANDON, ACQUIRE, DISCARD, EXTEND, FILL, REVALIDATE, Script},
+    script_calls::{EntryScript, add_lifetime},
     script_reply::ScriptReply,
 };
 use crate::{
@@ -22,6 +23,15 @@ use crate::{
         RevalidateOutcome, Revalidation, key_watch::KeyWatch, short_cause,
     },
 };
+
+/// A script that runs under a lease. Its last argument is the checked range of bans.
+struct LeaseScript<'a> {
+    script: &'a Script,
+    retry: Retry,
+    token: LeaseToken,
+    /// Tags of the value that it stores.
+    tags: &'a [String],
+}
 
 #[async_trait]
 impl Leases for RedisStore {
@@ -43,22 +53,13 @@ impl Leases for RedisStore {
         ttl: Duration,
     ) -> Result<LeaseStatus> {
         // The tags of the value are not known yet.
-        let tags = &[];
-        let Some(mut checks) = self.begin_fill(key, tags).await? else {
-            return self.refuse_fill(key, token).await.map(Err);
-        };
-        loop {
-            let mut call = self.call(&EXTEND, key, checks.bans(), None);
-            call.arg(&token.0).arg(millis_ceil(ttl)).arg(checks.range());
-            let reply = self.router.run(&EXTEND, &call, Retry::Idempotent).await?;
-            match checks.settle(self, key, tags, reply).await? {
-                FillStep::Done(reply) => {
-                    let status = lease_status(&reply.word, "HELD");
-                    return status.ok_or_else(|| unexpected("extend.lua"));
-                }
-                FillStep::Again => {}
-                FillStep::Refused => return self.refuse_fill(key, token).await.map(Err),
-            }
+        let extend = LeaseScript { script: &EXTEND, retry: Retry::Idempotent, token, tags: &[] };
+        let reply = self.run_under_lease(key, extend, |call| {
+            call.arg(&token.0).arg(millis_ceil(ttl));
+        });
+        match reply.await? {
+            Ok(reply) => lease_status(&reply.word, "HELD").ok_or_else(|| unexpected("extend.lua")),
+            Err(loss) => Ok(Err(loss)),
         }
     }
 
@@ -69,22 +70,13 @@ impl Leases for RedisStore {
         backoff: Duration,
         cause: &str,
     ) -> Result<LeaseStatus> {
-        let Some(mut checks) = self.begin_fill(key, &[]).await? else {
-            return self.refuse_fill(key, token).await.map(Err);
-        };
-        loop {
-            let mut call = self.call(&DISCARD, key, checks.bans(), None);
+        let discard = LeaseScript { script: &DISCARD, retry: Retry::Never, token, tags: &[] };
+        let reply = self.run_under_lease(key, discard, |call| {
             add_back_off(call.arg(&token.0), backoff, cause);
-            call.arg(checks.range());
-            let reply = self.router.run(&DISCARD, &call, Retry::Never).await?;
-            match checks.settle(self, key, &[], reply).await? {
-                FillStep::Done(reply) => {
-                    let status = lease_status(&reply.word, "HELD");
-                    return status.ok_or_else(|| unexpected("discard.lua"));
-                }
-                FillStep::Again => {}
-                FillStep::Refused => return self.refuse_fill(key, token).await.map(Err),
-            }
+        });
+        match reply.await? {
+            Ok(reply) => lease_status(&reply.word, "HELD").ok_or_else(|| unexpected("discard.lua")),
+            Err(loss) => Ok(Err(loss)),
         }
     }
 
@@ -98,7 +90,8 @@ impl Leases for RedisStore {
             return self.refuse_fill(key, token).await.map(Err);
         };
         loop {
-            let reply = self.store(&FILL, key, checks.bans(), entry, |call| {
+            let fill = EntryScript { script: &FILL, key, bans: checks.bans() };
+            let reply = self.store(fill, entry, |call| {
                 call.arg(&token.0).arg(checks.range());
             });
             match checks.settle(self, key, &entry.tags, reply.await?).await? {
@@ -119,12 +112,9 @@ impl Leases for RedisStore {
         revalidation: &Revalidation,
     ) -> Result<RevalidateOutcome> {
         let Revalidation { version, lifetime, tags, fetch_metadata } = revalidation;
-        let Some(mut checks) = self.begin_fill(key, tags).await? else {
-            return self.refuse_fill(key, token).await.map(RevalidateOutcome::LeaseLost);
-        };
-        let reply = loop {
-            let mut call = self.call(&REVALIDATE, key, checks.bans(), None);
-            add_lifetime(&mut call, lifetime);
+        let revalidate = LeaseScript { script: &REVALIDATE, retry: Retry::Never, token, tags };
+        let reply = self.run_under_lease(key, revalidate, |call| {
+            add_lifetime(call, lifetime);
             call.arg(&version.0.to_be_bytes())
                 .arg(&codec::encode_windows(lifetime))
                 .arg(codec::encode_extensions(
@@ -133,17 +123,11 @@ impl Leases for RedisStore {
                     Some(fetch_metadata),
                     lifetime.revalidation_window,
                 ))
-                .arg(&token.0)
-                .arg(checks.range());
-            let reply = self.router.run(&REVALIDATE, &call, Retry::Never).await?;
-            match checks.settle(self, key, tags, reply).await? {
-                FillStep::Done(reply) => break reply,
-                FillStep::Again => {}
-                FillStep::Refused => {
-                    let loss = self.refuse_fill(key, token).await?;
-                    return Ok(RevalidateOutcome::LeaseLost(loss));
-                }
-            }
+                .arg(&token.0);
+        });
+        let reply = match reply.await? {
+            Ok(reply) => reply,
+            Err(loss) => return Ok(RevalidateOutcome::LeaseLost(loss)),
         };
         match reply.word.as_str() {
             "GONE" => Ok(RevalidateOutcome::Gone),
@@ -163,20 +147,11 @@ impl Leases for RedisStore {
         cause: &str,
     ) -> Result<bool> {
         // A back-off must not begin under a lease that a ban has ended.
-        let Some(mut checks) = self.begin_fill(key, &[]).await? else {
-            return self.refuse_fill(key, token).await.map(|_| false);
-        };
-        loop {
-            let mut call = self.call(&ABANDON, key, checks.bans(), None);
+        let abandon = LeaseScript { script: &ABANDON, retry: Retry::Idempotent, token, tags: &[] };
+        let reply = self.run_under_lease(key, abandon, |call| {
             add_back_off(call.arg(&token.0), backoff, cause);
-            call.arg(checks.range());
-            let reply = self.router.run(&ABANDON, &call, Retry::Idempotent).await?;
-            match checks.settle(self, key, &[], reply).await? {
-                FillStep::Done(reply) => return was_abandoned(&reply),
-                FillStep::Again => {}
-                FillStep::Refused => return self.refuse_fill(key, token).await.map(|_| false),
-            }
-        }
+        });
+        reply.await?.map_or(Ok(false), |reply| was_abandoned(&reply))
     }
 
     fn watch_lease(&self, key: &EntryKey) -> KeyWatch {
@@ -185,6 +160,31 @@ impl Leases for RedisStore {
 }
 
 impl RedisStore {
+    /// Runs a script under a lease, with the arguments that `add_arguments` adds, and again until
+    /// the bans that concern it are checked. The inner error is why a ban refuses it: the lease has
+    /// ended.
+    async fn run_under_lease(
+        &self,
+        key: &EntryKey,
+        LeaseScript { script, retry, token, tags }: LeaseScript<'_>,
+        add_arguments: impl Fn(&mut Cmd),
+    ) -> Result<std::result::Result<ScriptReply, LeaseLoss>> {
+        let Some(mut checks) = self.begin_fill(key, tags).await? else {
+            return self.refuse_fill(key, token).await.map(Err);
+        };
+        loop {
+            let mut call = self.call(script, key, checks.bans(), None);
+            add_arguments(&mut call);
+            call.arg(checks.range());
+            let reply = self.router.run(script, &call, retry).await?;
+            match checks.settle(self, key, tags, reply).await? {
+                FillStep::Done(reply) => return Ok(Ok(reply)),
+                FillStep::Again => {}
+                FillStep::Refused => return self.refuse_fill(key, token).await.map(Err),
+            }
+        }
+    }
+
     /// Ends the lease of a fill that a ban refuses.
     async fn refuse_fill(&self, key: &EntryKey, token: LeaseToken) -> Result<LeaseLoss> {
         let bans = self.bans.of(key.namespace());
@@ -276,5 +276,5 @@ pub(super) fn next_entry(
 
 /// Adds the arguments of `end_lease` in `common.lua`.
 fn add_back_off(call: &mut Cmd, backoff: Duration, cause: &str) {
-    call.arg(if backoff.is_zero() { 0 } else { millis_ceil(backoff) }).arg(short_cause(cause));
+    call.arg(millis_ceil(backoff)).arg(short_cause(cause));
 }

@@ -5,6 +5,8 @@
 //! measures at a quarter of the throughput. Here the pool makes, keeps and replaces the
 //! connections, and requests share the handles that were checked out last.
 
+mod send;
+
 use std::{
     sync::{
         Arc,
@@ -16,15 +18,15 @@ use std::{
 use arc_swap::ArcSwapOption;
 use bb8_redis::bb8::{Pool, RunError};
 use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisError, Value};
-use tokio::{sync::watch, time::timeout};
+use tokio::sync::watch;
 
 use super::{
     connection::{ConnectErrorSink, ConnectionManager, Handle, PoolHealth},
     endpoint::Endpoint,
-    fault::{Fault, words},
+    fault::Fault,
     replication::{Replication, ReplicationOptions},
     request::unexpected,
-    request::{All, Each, One, Refusal, Request},
+    request::{All, Each, One},
     script::Script,
     server_identity::ServerIdentity,
 };
@@ -38,9 +40,6 @@ const PIPELINE_DEPTH: usize = 1024;
 /// Number of requests between two checkouts, so that connections made in the meantime get their
 /// share. A prime, so that the checkouts rotate over the cached handles.
 const CHECKOUT_INTERVAL: usize = 1021;
-/// Connections on which one command is tried. It bounds the effect of a command on which the server
-/// closes the connection.
-const MAX_ATTEMPTS: u32 = 3;
 /// Failed attempts to connect that fail an operation. Others may succeed, for instance when a
 /// server or proxy has ended all connections, including those that were just being made.
 const MAX_CONNECT_FAILURES: u32 = 3;
@@ -266,93 +265,6 @@ impl RedisPool {
         }?
         .pop()
         .ok_or_else(|| unexpected("a script"))
-    }
-
-    /// Sends on one connection after another, until one of them answers or the error is final, and
-    /// not for longer than the timeout.
-    pub(super) async fn send<R: Request>(
-        &self,
-        request: R,
-        retry: Retry,
-        used: &mut Option<Arc<Handle>>,
-    ) -> Result<R::Answer> {
-        let mut failed = None;
-        let attempts = async {
-            let mut attempt = 1;
-            loop {
-                let handle = used.insert(self.handle().await?);
-                let written = handle.written();
-                let refusal = match request.send(handle.connection.clone()).await {
-                    Ok(answer) => {
-                        handle.record_success();
-                        return Ok(answer);
-                    }
-                    Err(refusal) => refusal,
-                };
-                if !self.may_send_again(handle, &refusal, retry, written) || attempt == MAX_ATTEMPTS
-                {
-                    return Err(refusal.error.into());
-                }
-                self.health.count_resent();
-                failed = Some(refusal.error.into());
-                *used = None;
-                attempt += 1;
-            }
-        };
-        let answer = timeout(self.timeout, attempts).await;
-        answer.unwrap_or_else(|_| Err(self.timed_out(used.as_deref(), failed)))
-    }
-
-    /// The error of an operation that is not answered in time on the connection in use. Without
-    /// one, no connection could be made: that of the connection before, or the reason.
-    #[cold]
-    fn timed_out(&self, used: Option<&Handle>, failed: Option<Error>) -> Error {
-        if let Some(handle) = used {
-            handle.record_timeout();
-            return ErrorKind::Timeout.into();
-        }
-        let unreachable = || {
-            let trouble = self.health.outage().trouble()?;
-            Some(Error::new(ErrorKind::Unreachable, trouble.cause))
-        };
-        failed.or_else(unreachable).unwrap_or_else(|| ErrorKind::Timeout.into())
-    }
-
-    /// Records an error for the health of the connections and of the server. Returns whether the
-    /// commands may be sent again on another connection: they were not applied, or may be applied
-    /// twice.
-    ///
-    /// `written` is the number of bytes that had been written to the connection before. If it has
-    /// not changed since, nothing was sent.
-    #[cold]
-    fn may_send_again(
-        &self,
-        handle: &Handle,
-        Refusal { error, is_of_all }: &Refusal,
-        retry: Retry,
-        written: Option<u64>,
-    ) -> bool {
-        let fault = Fault::of(error);
-        self.health.faults.met(fault, &words(error));
-        match fault {
-            Fault::Connection | Fault::Protocol => {
-                handle.mark_broken();
-                // The fault may affect connections of the same age as well.
-                self.health.retire(handle);
-                let is_unsent = written.is_some() && written == handle.written();
-                fault == Fault::Connection && (retry == Retry::Idempotent || is_unsent)
-            }
-            // The server refuses a write before it applies any part of it.
-            Fault::ReadOnly => {
-                self.health.leave_replica(handle) && (retry == Retry::Idempotent || *is_of_all)
-            }
-            fault => {
-                if fault.row().replaces_connection {
-                    self.health.replace(handle);
-                }
-                false
-            }
-        }
     }
 
     /// A connection that is not known to be broken.

@@ -2,19 +2,18 @@
 //!
 //! For one server, a request costs one branch more than without clusters.
 
+mod members;
+
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
 use redis::{Cmd, Pipeline, Value};
 use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     cluster::{self, Cluster, ClusterStats, Node, slot_of_key},
-    connection::PoolHealth,
     endpoint::Endpoint,
     fault::Fault,
-    missing_commands::OptionalCommand,
     outage_log::OutageLog,
     pool::{PoolOptions, PoolState, RedisPool, Retry},
     request::unexpected,
@@ -24,6 +23,7 @@ use crate::{
     model::Timestamp,
     store::{Result, Topology, Trouble, clock::StoreClock, near_cache::NearCache},
 };
+pub(super) use members::{Member, Members};
 
 /// The servers of a store. Clones share the connections.
 #[derive(Clone)]
@@ -32,23 +32,6 @@ pub(super) enum Router {
     One(RedisPool, Arc<Member>),
     /// The primaries of a cluster.
     Cluster(Cluster),
-}
-
-/// A server whose announcements are followed.
-#[derive(Clone)]
-pub(super) struct Member {
-    pub(super) endpoint: Endpoint,
-    pub(super) health: Arc<PoolHealth>,
-    /// Whether it is a node of a cluster.
-    pub(super) is_in_cluster: bool,
-}
-
-/// All servers, at a time.
-#[derive(Clone)]
-pub(super) struct Members {
-    /// Number of the set.
-    pub(super) version: u64,
-    pub(super) list: Vec<Member>,
 }
 
 /// A server, for commands that concern all of its keys.
@@ -323,69 +306,6 @@ impl Router {
         groups.into_values().collect()
     }
 
-    // === Announcements ===
-
-    /// The servers whose announcements concern the keys.
-    pub(super) fn members(&self) -> Members {
-        match self {
-            Self::One(_, member) => Members { version: 0, list: vec![Member::clone(member)] },
-            Self::Cluster(cluster) => {
-                let primaries = cluster.primaries().borrow().clone();
-                let list = primaries.nodes.iter().map(Member::of_node).collect();
-                Members { version: primaries.version, list }
-            }
-        }
-    }
-
-    /// Reads which servers there are, before they are followed: one that hung may have been
-    /// replaced.
-    pub(super) async fn refresh_members(&self) {
-        if let Self::Cluster(cluster) = self {
-            cluster.refreshed(cluster.timeout()).await;
-        }
-    }
-
-    /// Waits until the set of servers is another one than that with this number.
-    pub(super) async fn members_changed(&self, version: u64) {
-        if let Self::Cluster(cluster) = self {
-            let mut primaries = cluster.primaries();
-            if primaries.wait_for(|now| now.version != version).await.is_ok() {
-                return;
-            }
-        }
-        std::future::pending().await
-    }
-
-    /// Whether a server does not have a command, as far as it is known.
-    pub(super) fn lacks(&self, command: OptionalCommand) -> bool {
-        self.members().list.iter().any(|member| member.health.missing.lacks(command))
-    }
-
-    /// A server refused a command because it does not have it.
-    pub(super) fn refused(&self, command: OptionalCommand) {
-        for member in self.members().list {
-            member.health.missing.refused(command);
-        }
-    }
-
-    /// Waits until all servers have a command, as far as it is known, or there are others.
-    pub(super) async fn all_have(&self, command: OptionalCommand) {
-        let Members { version, list } = self.members();
-        let all = join_all(list.iter().map(|member| member.health.missing.has(command)));
-        tokio::select! {
-            _ = all => {}
-            () = self.members_changed(version) => {}
-        }
-    }
-
-    /// Runs `action` unless the set of servers is another one than that with this number.
-    pub(super) fn while_members(&self, version: u64, action: impl FnOnce() -> bool) -> bool {
-        match self {
-            Self::One(..) => action(),
-            Self::Cluster(cluster) => cluster.while_set(version, action),
-        }
-    }
-
     // === State ===
 
     /// Reports that a connection for announcements failed.
@@ -465,12 +385,5 @@ impl Server {
             None => process,
             Some(node) => process ^ xxh3_64(node.name().as_bytes()),
         }
-    }
-}
-
-impl Member {
-    pub(super) fn of_node(node: &Arc<Node>) -> Self {
-        let health = node.pool.health().clone();
-        Self { endpoint: node.endpoint.clone(), health, is_in_cluster: true }
     }
 }

@@ -19,6 +19,13 @@ const MIN_STAGED_BYTES: usize = 4096;
 /// TTL of a staged entry, in case that its script, which follows in the same round trip, fails.
 const STAGING_TTL: Duration = Duration::from_secs(10);
 
+/// A script for an entry, whose namespace has these bans.
+pub(super) struct EntryScript<'a> {
+    pub(super) script: &'a Script,
+    pub(super) key: &'a EntryKey,
+    pub(super) bans: &'a NamespaceBans,
+}
+
 impl RedisStore {
     /// Builds a call of a script for one entry, with the arguments that all scripts have. `extra`
     /// is the fourth key, see `common.lua`.
@@ -46,9 +53,7 @@ impl RedisStore {
     /// a script costs the server several times as much as one that does not.
     pub(super) async fn store(
         &self,
-        script: &Script,
-        key: &EntryKey,
-        bans: &NamespaceBans,
+        EntryScript { script, key, bans }: EntryScript<'_>,
         entry: &NewEntry,
         rest: impl Fn(&mut Cmd),
     ) -> Result<ScriptReply> {

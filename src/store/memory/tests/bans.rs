@@ -78,7 +78,8 @@ async fn a_ban_visits_no_entry() {
     put_tagged(&store, "k", &["x"]).await;
     let shards: Vec<_> = store.0.shards.iter().map(Mutex::lock).collect();
     let (name, both) = (namespace("a"), Ban { tags: vec!["x".to_owned()], ..glob_ban("z*") });
-    let outcome = store.0.generations.ban(&name, &both, &LIMITS, store.now(), &store.0.budget);
+    let new = NewBan { namespace: &name, ban: &both, limits: &LIMITS };
+    let outcome = store.0.generations.ban(new, store.now(), &store.0.budget);
     assert_eq!(outcome, BanOutcome::Banned);
     drop(shards);
     assert!(!exists(&store, &key("k")).await);

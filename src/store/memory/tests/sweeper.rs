@@ -173,7 +173,8 @@ fn purge_visits_fewer_entries_if_they_are_checked_against_many_patterns() {
     let mut entries = entries_of(50, &generations);
     let globs = (0..30).map(|number| crate::model::Glob::new(&format!("?{number}x")).unwrap());
     let ban = Ban { globs: globs.collect(), ..Ban::default() };
-    generations.ban(&namespace("a"), &ban, &BanLimits::default(), Timestamp(0), &budget);
+    let new = NewBan { namespace: &namespace("a"), ban: &ban, limits: &BanLimits::default() };
+    generations.ban(new, Timestamp(0), &budget);
     let (_, next) = entries.purge(None, 62);
     assert_eq!(next, Some(48), "each of two entries may be matched 30 times");
     let (freed, next) = entries.purge(Some(48), 31 * 48);

@@ -83,7 +83,7 @@ impl BanLogs {
         let id: [u8; 16] = rand::random();
         let mut drop = self.log_call(&DROP_BANS, &bans.namespace);
         drop.arg(sequence).arg(retention_ms);
-        drop.arg(if hold_off.is_zero() { 0 } else { millis_ceil(hold_off) }).arg(&id);
+        drop.arg(millis_ceil(hold_off)).arg(&id);
         let mut reply = self.0.router.run(&DROP_BANS, &drop, Retry::Idempotent).await?;
         if reply.word != "LOG" {
             return Ok(true);

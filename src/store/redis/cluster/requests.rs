@@ -48,6 +48,23 @@ impl Part {
     }
 }
 
+/// A request for the primary of a slot.
+#[derive(Clone, Copy)]
+struct SlotRequest<'a> {
+    slot: u16,
+    unit: Unit<'a>,
+    /// The script that the unit calls.
+    script: Option<&'a Script>,
+    retry: Retry,
+}
+
+impl<'a> SlotRequest<'a> {
+    /// A command that may be applied twice.
+    fn idempotent(slot: u16, command: &'a Cmd) -> Self {
+        Self { slot, unit: Unit::One(command), script: None, retry: Retry::Idempotent }
+    }
+}
+
 /// The redirections of one command.
 #[derive(Default)]
 struct Redirects {
@@ -91,7 +108,8 @@ impl Cluster {
         retry: Retry,
     ) -> Result<Value> {
         let slot = slot_of(command).ok_or_else(without_key)?;
-        self.route(slot, Unit::One(command), None, retry, None).await
+        let request = SlotRequest { slot, unit: Unit::One(command), script: None, retry };
+        self.route(request, None).await
     }
 
     /// Sends a command that may be applied twice to one primary.
@@ -112,7 +130,8 @@ impl Cluster {
         retry: Retry,
     ) -> Result<Value> {
         let slot = slot_of(call).ok_or_else(without_key)?;
-        self.route(slot, Unit::One(call), Some(script), retry, None).await
+        let request = SlotRequest { slot, unit: Unit::One(call), script: Some(script), retry };
+        self.route(request, None).await
     }
 
     /// Calls a script in one round trip with a command that must run before it. All keys are in one
@@ -124,7 +143,8 @@ impl Cluster {
         call: &Cmd,
     ) -> Result<Value> {
         let slot = slot_of(call).ok_or_else(without_key)?;
-        self.route(slot, Unit::Two(before, call), Some(script), Retry::Never, None).await
+        let (unit, retry) = (Unit::Two(before, call), Retry::Never);
+        self.route(SlotRequest { slot, unit, script: Some(script), retry }, None).await
     }
 
     /// Sends commands that may be applied twice, each to the primary of its first key, all at the
@@ -168,8 +188,7 @@ impl Cluster {
             // Each by itself, as the slots may have other primaries.
             let routed = commands.cmd_iter().map(async |command| {
                 let slot = slot_of(command).ok_or_else(without_key)?;
-                let unit = Unit::One(command);
-                Box::pin(self.route(slot, unit, None, Retry::Idempotent, None)).await
+                Box::pin(self.route(SlotRequest::idempotent(slot, command), None)).await
             });
             let answers = join_all(routed).await;
             return (indices, answers);
@@ -188,8 +207,7 @@ impl Cluster {
             match (Redirect::of(&error), slot_of(command)) {
                 (Some(redirect), Some(slot)) => {
                     let first = Some((node.clone(), redirect, error));
-                    let unit = Unit::One(command);
-                    Box::pin(self.route(slot, unit, None, Retry::Idempotent, first)).await
+                    Box::pin(self.route(SlotRequest::idempotent(slot, command), first)).await
                 }
                 _ => Ok(answer),
             }
@@ -198,14 +216,11 @@ impl Cluster {
         (indices, answers)
     }
 
-    /// Sends a unit to the primary of a slot, and follows redirections. `redirected` is the first
-    /// of them.
+    /// Sends a request to the primary of its slot, and follows redirections. `redirected` is the
+    /// first of them.
     async fn route(
         &self,
-        slot: u16,
-        unit: Unit<'_>,
-        script: Option<&Script>,
-        retry: Retry,
+        SlotRequest { slot, unit, script, retry }: SlotRequest<'_>,
         mut redirected: Option<(Arc<Node>, Redirect, RedisError)>,
     ) -> Result<Value> {
         let mut redirects = Redirects::default();
@@ -300,7 +315,7 @@ impl Cluster {
             let mut get = redis::cmd("GET");
             get.arg(key);
             let slot = slot_of_key(key);
-            let value = self.route(slot, Unit::One(&get), None, Retry::Idempotent, None).await;
+            let value = self.route(SlotRequest::idempotent(slot, &get), None).await;
             match value {
                 // As MGET, which has no value for a key of another type.
                 Err(error) if error.kind == ErrorKind::Refused => Ok(Value::Nil),
