@@ -1,5 +1,7 @@
 //! The log of a unit test.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 
 use tempfile::NamedTempFile;

@@ -8,6 +8,7 @@ mod counters;
 mod entries;
 mod inspect;
 mod leases;
+mod measured;
 mod records;
 mod slots;
 mod sweeper;
