@@ -18,7 +18,7 @@ use super::{
     pool::{RedisPool, Retry},
     request::error_or_value,
     router::Router,
-    script::PROBE,
+    script::{PROBE, SHARE_CLOCK},
     server_identity::is_replica,
 };
 use crate::{
@@ -151,7 +151,7 @@ impl RedisStore {
             return full_probe(pool, keys).await;
         }
         if let Some(shared) = shared {
-            self.share_clock(shared).await;
+            self.share_clock(pool, shared).await;
         }
         Ok(())
     }
@@ -174,9 +174,14 @@ impl RedisStore {
         }
     }
 
-    /// Writes the state of the clock that Redis does not have yet. Concurrent writes of replicas
-    /// may undo one another; the next probes repeat them.
-    async fn share_clock(&self, SharedState { clock: shared, shards }: SharedState) {
+    /// Writes the state of the clock that Redis does not have yet, to the server that has it. Not by
+    /// the slot of its key: a primary of a cluster gets no other requests before its first probe has
+    /// ended.
+    async fn share_clock(
+        &self,
+        pool: &RedisPool,
+        SharedState { clock: shared, shards }: SharedState,
+    ) {
         static REFUSED: Once = Once::new();
         let clock = self.router.clock();
         let (ahead_ms, now) = (clock.ahead_ms(), clock.now());
@@ -184,17 +189,13 @@ impl RedisStore {
         if is_known && now.since(shared.latest) < CLOCK_WRITE_INTERVAL {
             return;
         }
-        let name = self.schema.clock();
-        let (ahead_ms, latest) = (shared.ahead_ms.max(ahead_ms), shared.latest.0.max(now.0));
+        let mut call = SHARE_CLOCK.call(&[self.schema.clock()]);
+        call.arg(ahead_ms).arg(now.0).arg(self.schema.shards()).arg(millis_ceil(CLOCK_RETENTION));
         let mut commands = redis::pipe();
-        let hset = commands.cmd("HSET").arg(&name);
-        hset.arg(AHEAD_FIELD).arg(ahead_ms).arg(LATEST_FIELD).arg(latest);
-        // Only the first of several replicas that start together writes it.
-        commands.cmd("HSETNX").arg(&name).arg(SHARDS_FIELD).arg(self.schema.shards());
-        commands.cmd("PEXPIRE").arg(&name).arg(millis_ceil(CLOCK_RETENTION));
+        commands.add_command(SHARE_CLOCK.load()).add_command(call);
         // If the write fails, each replica still measures the steps that it sees. The operations
         // report other errors.
-        let Ok(answers) = self.router.query_each(&commands).await else { return };
+        let Ok(answers) = pool.query_each(&commands, &mut None).await else { return };
         let errors = answers.into_iter().filter_map(|answer| error_or_value(answer).err());
         if let Some(error) = errors.into_iter().find(|error| Fault::of(error) == Fault::Permission)
         {

@@ -72,6 +72,8 @@ pub(super) static ANNOUNCE: LazyLock<Script> =
 pub(super) static STATS: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/stats.lua")));
 
+pub(super) static SHARE_CLOCK: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/share_clock.lua")));
 pub(super) static PROBE: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/probe.lua")));
 
