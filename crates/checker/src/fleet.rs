@@ -20,6 +20,7 @@ use crate::{
 const CONFIG: &str = r#"
 [defaults]
 ttl_jitter = 0.0
+ttl = "30s"
 max_ttl = "60s"
 lease_ttl = "400ms"
 lease_wait = "100ms"

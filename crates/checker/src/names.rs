@@ -13,7 +13,7 @@ pub(crate) const COUNT: Namespace = 4;
 pub(crate) const KEEP: Namespace = 5;
 
 /// Keys of each namespace that calls of one round use.
-pub(crate) const KEYS_OF_ROUND: u32 = 48;
+pub(crate) const KEYS_OF_ROUND: u32 = 24;
 /// Patterns that each select a part of these keys.
 pub(crate) const GROUPS: u32 = 6;
 /// Tags of a round.

@@ -32,7 +32,8 @@ pub(crate) fn check(entry: &KeyHistory<'_>) -> Option<Violation> {
             );
             return entry.violation("invalidation is final", read, text);
         }
-        let overwrites = |later: &Write<'_>| later.is_stored() && follows(later.record);
+        let overwrites =
+            |later: &Write<'_>| later.id != id && later.is_stored() && follows(later.record);
         if let Some(later) = entry.writes().find(overwrites) {
             let text = format!("write {id} was overwritten by write {}", later.id);
             return entry.violation("reads see the last write", read, text);
