@@ -89,6 +89,7 @@ pub mod histogram;
 pub mod model;
 pub mod origin;
 pub mod pb;
+pub mod planted;
 pub mod rpc;
 pub mod sentinel_url;
 pub mod server;

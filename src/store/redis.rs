@@ -67,6 +67,7 @@ use crate::circuit_breaker::ProbeIntervals;
 use crate::model::{
     Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, Version, millis_ceil,
 };
+use crate::planted::{self, Bug};
 use announcement::announce_invalidation;
 use ban_logs::BanLogs;
 pub use ban_logs::BanStats;
@@ -313,6 +314,16 @@ impl Store for RedisStore {
         entry: &NewEntry,
         condition: Condition,
     ) -> Result<PutOutcome> {
+        let condition = if planted::is(Bug::ConditionNotAtomic) && condition == Condition::IfAbsent
+        {
+            let found = self.get(key).await?.filter(|entry| self.now() < entry.fresh_until);
+            if found.is_some() {
+                return Ok(PutOutcome::ConditionNotMet);
+            }
+            Condition::Always
+        } else {
+            condition
+        };
         let mut checks = self.begin_checks(key).await?;
         let reply = loop {
             let reply = self.store(&script::SET, key, checks.bans(), entry, |call| {
@@ -386,7 +397,11 @@ impl Store for RedisStore {
         // Entries without a marker are invalid, and the next write begins a new generation. Unlike
         // replacing the markers, removing them also works when Redis is out of memory, and leaves
         // nothing behind for namespaces that are never used again.
-        self.router.unlink(&self.schema.markers(namespace)).await?;
+        let mut markers = self.schema.markers(namespace);
+        if planted::is(Bug::ShardMissed) {
+            markers.pop();
+        }
+        self.router.unlink(&markers).await?;
         announce_invalidation(&self.router, &self.schema, namespace).await
     }
 
@@ -418,7 +433,9 @@ impl Store for RedisStore {
                 .arg(&codec::kind_and_flags(Kind::Text))
                 .arg(increment.delta)
                 .arg(increment.initial.map_or_else(String::new, |initial| initial.to_string()));
-            let reply = self.router.run(&script::INCREMENT, &call, Retry::Never).await?;
+            let is_retried = planted::is(Bug::IncrementRetried);
+            let retry = if is_retried { Retry::Idempotent } else { Retry::Never };
+            let reply = self.router.run(&script::INCREMENT, &call, retry).await?;
             if let Some(reply) = checks.settle(self, key, reply).await? {
                 break reply;
             }

@@ -18,6 +18,8 @@ use crate::{
 
 /// The configuration of all replicas. [`crate::rules`] has the same numbers.
 const CONFIG: &str = r#"
+[store]
+shards = 8
 [defaults]
 ttl_jitter = 0.0
 ttl = "30s"

@@ -18,6 +18,7 @@ mod fleet;
 mod history;
 mod names;
 mod nemesis;
+mod planted;
 mod print;
 mod recorder;
 mod report;
@@ -52,6 +53,9 @@ pub(crate) struct Options {
     /// Number of concurrent clients.
     #[arg(long, default_value_t = 32)]
     pub(crate) clients: u16,
+    /// Checks a server with a planted fault, until it is found; `all`: one after the other.
+    #[arg(long)]
+    pub(crate) planted: Option<String>,
     /// The server to check.
     #[arg(long, default_value = "target/debug/larder")]
     pub(crate) server: PathBuf,
@@ -73,6 +77,9 @@ fn main() -> ExitCode {
     let options = options();
     let seed = options.seed.unwrap_or_else(rand::random);
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    if let Some(name) = &options.planted {
+        return runtime.block_on(planted::find(name, seed, options.clients));
+    }
     let topologies = options.topology.map_or(Topology::ALL.to_vec(), |topology| vec![topology]);
     for topology in topologies {
         let plan = run::Plan {
@@ -82,6 +89,7 @@ fn main() -> ExitCode {
             operations: options.operations.unwrap_or(u64::MAX),
             clients: options.clients,
             bug: None,
+            faults: None,
         };
         let outcome = runtime.block_on(run::run(&plan));
         println!("{}", outcome.summary);

@@ -114,6 +114,10 @@ impl Nemesis {
             Some(only) => all.into_iter().filter(|kind| only.contains(kind)).collect(),
             None => all,
         };
+        while kinds.is_empty() && !self.shared.is_over() {
+            self.pause(1_000..2_000).await;
+            self.examine().await;
+        }
         // Each kind comes once before one comes again.
         let mut bag: Vec<Kind> = Vec::new();
         while !self.shared.is_over() {

@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) clients: u16,
     /// The fault that the server has on purpose.
     pub(crate) bug: Option<String>,
+    /// The only faults to inject; none: all that the topology has.
+    pub(crate) faults: Option<Vec<Kind>>,
 }
 
 /// The end of a run.
@@ -82,7 +84,7 @@ async fn run_locally(plan: &Plan) -> Outcome {
             tokio::spawn(watcher::follow(Arc::clone(&shared), Arc::clone(&slots), replica))
         })
         .collect();
-    let nemesis = spawn_local(Nemesis::new(fleet, Arc::clone(&shared), None::<Vec<Kind>>).run());
+    let nemesis = spawn_local(Nemesis::new(fleet, Arc::clone(&shared), plan.faults.clone()).run());
     while started.elapsed() < plan.time
         && shared.operations() < plan.operations
         && !shared.is_over()
