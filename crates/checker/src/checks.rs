@@ -140,7 +140,9 @@ pub(crate) fn by_key(history: &History) -> Vec<KeyHistory<'_>> {
     }
     for record in &history.records {
         match record.call {
-            Call::Invalidate(target @ (Target::Tags { .. } | Target::Group { .. } | Target::Namespace(_))) => {
+            Call::Invalidate(
+                target @ (Target::Tags { .. } | Target::Group { .. } | Target::Namespace(_)),
+            ) => {
                 for (key, records) in &mut keys {
                     if target.may_match(*key) {
                         records.push(record);

@@ -158,9 +158,8 @@ pub(crate) fn set_answer(response: &SetResponse) -> Answer {
 
 /// Why a call has no answer. Every error of Larder has details; one of the connection has none.
 pub(crate) fn failure(status: &Status) -> Failure {
-    let has = |reason: &str| {
-        status.details().windows(reason.len()).any(|part| part == reason.as_bytes())
-    };
+    let has =
+        |reason: &str| status.details().windows(reason.len()).any(|part| part == reason.as_bytes());
     match status.code() {
         Code::DeadlineExceeded => Failure::Deadline,
         Code::Cancelled if status.message().contains("Timeout") => Failure::Deadline,

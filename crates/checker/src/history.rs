@@ -178,7 +178,9 @@ pub(crate) enum Loss {
     /// Entries, leases and counters vanish. Nothing comes back.
     Vanished,
     /// The state of an earlier moment comes back: all since then is undone.
-    Rewound { since: Micros },
+    Rewound {
+        since: Micros,
+    },
     /// The store's clock goes back, so that entries live longer.
     ClockBack,
 }
@@ -236,9 +238,8 @@ impl Target {
 
     /// Whether the target concerns an entry with these tags.
     pub(crate) fn matches(self, key: Key, of_entry: TagSet) -> bool {
-        let of_round = |namespace, round| {
-            namespace == key.namespace && round == crate::names::round_of(key)
-        };
+        let of_round =
+            |namespace, round| namespace == key.namespace && round == crate::names::round_of(key);
         match self {
             Self::Key(other) => other == key,
             Self::Tags { namespace, round, tags } => {
@@ -265,13 +266,6 @@ impl Call {
             | Self::Abandon { key, .. }
             | Self::Invalidate(Target::Key(key)) => Some(key),
             Self::Invalidate(_) => None,
-        }
-    }
-
-    pub(crate) fn namespace(&self) -> Namespace {
-        match self {
-            Self::Invalidate(target) => target.namespace(),
-            call => call.key().map_or(0, |key| key.namespace),
         }
     }
 
@@ -322,10 +316,7 @@ impl Answer {
 
     /// Whether the call certainly changed nothing.
     pub(crate) fn is_certainly_nothing(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused(_) | Self::NoEffect | Self::Failed(Failure::Overloaded)
-        )
+        matches!(self, Self::Refused(_) | Self::NoEffect | Self::Failed(Failure::Overloaded))
     }
 
     /// The value of a read.
@@ -352,9 +343,7 @@ impl Record {
 
     /// Whether the call and an interval overlap, if the call may have had an effect.
     pub(crate) fn may_act_within(&self, from: Micros, until: Micros) -> bool {
-        !self.answer.is_certainly_nothing()
-            && self.began <= until
-            && self.effect_until() >= from
+        !self.answer.is_certainly_nothing() && self.began <= until && self.effect_until() >= from
     }
 }
 

@@ -3,8 +3,7 @@
 use crate::history::{Key, Namespace, TagSet, WriteId};
 
 /// The namespaces of a run. Some names are prefixes of others.
-pub(crate) const NAMESPACES: [&str; 6] =
-    ["shop", "shop-eu", "near", "stale", "count", "keep"];
+pub(crate) const NAMESPACES: [&str; 6] = ["shop", "shop-eu", "near", "stale", "count", "keep"];
 pub(crate) const SHOP: Namespace = 0;
 pub(crate) const SHOP_EU: Namespace = 1;
 pub(crate) const NEAR: Namespace = 2;

@@ -47,7 +47,11 @@ fn arguments(call: &Call) -> String {
         Call::Write { key, write, ttl, tags, condition } => {
             let mut text = format!("{} write {write}, ttl {}", entry(key), millis(ttl));
             if tags != 0 {
-                let _ = write!(text, ", tags {}", tag_names(crate::names::round_of(key), tags).join(" "));
+                let _ = write!(
+                    text,
+                    ", tags {}",
+                    tag_names(crate::names::round_of(key), tags).join(" ")
+                );
             }
             match condition {
                 Condition::IfVersion(version) => {

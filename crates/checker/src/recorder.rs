@@ -29,7 +29,6 @@ const QUEUE: usize = 256;
 
 /// The calls of one client in one round.
 pub(crate) struct Part {
-    pub(crate) client: u16,
     pub(crate) round: u32,
     pub(crate) records: Vec<Record>,
 }
@@ -144,8 +143,13 @@ impl Recorder {
         };
         let (violations, made) = checks::check_keys(&history);
         if let Some((violation, check)) = violations.first() {
-            let reduced = reduced(&history, violation, *check);
-            self.shared.fail(report::failure(&history, violation, &reduced, self.shared.seed));
+            let text = match reduced(&history, violation, *check) {
+                Some((violation, calls)) => {
+                    report::failure(&history, &violation, &calls, self.shared.seed)
+                }
+                None => report::failure(&history, violation, &[], self.shared.seed),
+            };
+            self.shared.fail(text);
         }
         let watched_calls = self.check_watches(&history, &watched);
         let mut totals = self.shared.totals.lock().unwrap();
@@ -165,7 +169,8 @@ impl Recorder {
         let events = {
             let mut events = self.shared.events.lock().unwrap();
             events.retain(|event| {
-                event.at + EVENTS_KEPT > first || !matches!(event.what, checks::watches::Arrived::Invalidated(_))
+                event.at + EVENTS_KEPT > first
+                    || !matches!(event.what, checks::watches::Arrived::Invalidated(_))
             });
             events.clone()
         };
@@ -181,12 +186,16 @@ impl Recorder {
     }
 }
 
-/// The calls of an entry that its check needs to fail.
-fn reduced(history: &History, violation: &Violation, check: checks::KeyCheck) -> Vec<Record> {
+/// The calls of an entry that its check needs to fail, and how it fails with them alone.
+fn reduced(
+    history: &History,
+    violation: &Violation,
+    check: checks::KeyCheck,
+) -> Option<(Violation, Vec<Record>)> {
     let entries = checks::by_key(history);
-    let entry = entries.into_iter().find(|entry| Some(entry.key) == violation.key);
-    let entry = entry.map(|entry| checks::reduce(entry, check));
-    entry.map_or_else(Vec::new, |entry| entry.records.into_iter().cloned().collect())
+    let entry = entries.into_iter().find(|entry| Some(entry.key) == violation.key)?;
+    let entry = checks::reduce(entry, check);
+    Some((check(&entry)?, entry.records.into_iter().cloned().collect()))
 }
 
 fn of_namespaces(records: &[Record]) -> Vec<Record> {

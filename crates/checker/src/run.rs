@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::{LocalSet, spawn_local}, time::Instant};
+use tokio::{
+    task::{LocalSet, spawn_local},
+    time::Instant,
+};
 
 use crate::{
     faults::FaultLog,

@@ -20,9 +20,7 @@ use tonic::{Request, Status};
 
 use crate::{
     clock, convert,
-    history::{
-        Answer, Call, Condition, Key, Micros, Namespace, ReadKind, Record, Target, WriteId,
-    },
+    history::{Answer, Call, Condition, Key, Micros, Namespace, ReadKind, Record, Target, WriteId},
     names::{
         COUNT, GROUPS, KEEP, KEYS_OF_ROUND, NAMESPACES, NEAR, SHOP, SHOP_EU, STALE, TAGS, key_name,
     },
@@ -72,7 +70,7 @@ impl Client {
             workload,
             number,
             random,
-            round: 0,
+            round: u32::try_from(clock::now() / ROUND).unwrap(),
             records: Vec::new(),
             parts,
             versions: HashMap::new(),
@@ -95,7 +93,7 @@ impl Client {
     /// Hands over the calls of the round and begins the next one.
     async fn pass(&mut self) {
         let records = std::mem::take(&mut self.records);
-        let part = Part { client: self.number, round: self.round, records };
+        let part = Part { round: self.round, records };
         // The recorder ends after the clients.
         let _ = self.parts.send(part).await;
         self.round += 1;
@@ -227,8 +225,7 @@ impl Client {
 
     async fn get(&mut self, key: Key) {
         let from_store = self.random.random_ratio(1, 5);
-        let consistency =
-            if from_store { Consistency::Store } else { Consistency::Unspecified };
+        let consistency = if from_store { Consistency::Store } else { Consistency::Unspecified };
         let request = GetRequest {
             namespace: convert::namespace(key),
             key: key_name(key),
@@ -338,8 +335,7 @@ impl Client {
             .iter()
             .map(|(key, write, tags)| convert::set_request(*key, *write, ttl, *tags, None));
         let request = BatchSetRequest { items: items.collect() };
-        let called =
-            self.call(async |cache| cache.batch_set(limited(request.clone())).await).await;
+        let called = self.call(async |cache| cache.batch_set(limited(request.clone())).await).await;
         for (position, (key, write, tags)) in writes.into_iter().enumerate() {
             let call = Call::Write { key, write, ttl, tags, condition: Condition::Always };
             self.record_called(&called, call, |response| {
@@ -435,9 +431,8 @@ impl Client {
     }
 
     async fn invalidate_namespace(&mut self, namespace: Namespace) {
-        let request = InvalidateNamespaceRequest {
-            namespace: NAMESPACES[usize::from(namespace)].to_owned(),
-        };
+        let request =
+            InvalidateNamespaceRequest { namespace: NAMESPACES[usize::from(namespace)].to_owned() };
         let called = self
             .call(async |cache| cache.invalidate_namespace(limited(request.clone())).await)
             .await;

@@ -18,10 +18,8 @@ pub(crate) fn check(entry: &KeyHistory<'_>) -> Option<Violation> {
 }
 
 fn is_allowed(entry: &KeyHistory<'_>, record: &Record, failure: &Failure) -> bool {
-    let needs_store = matches!(
-        record.call,
-        Call::Invalidate(_) | Call::Increment { .. } | Call::Abandon { .. }
-    );
+    let needs_store =
+        matches!(record.call, Call::Invalidate(_) | Call::Increment { .. } | Call::Abandon { .. });
     match failure {
         Failure::StoreUnavailable => needs_store,
         Failure::Overloaded => entry.faults.iter().any(|fault| {

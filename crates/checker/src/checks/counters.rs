@@ -24,9 +24,9 @@ pub(crate) fn check(entry: &KeyHistory<'_>) -> Option<Violation> {
         })
         .collect();
     for (number, (record, value)) in counted.iter().enumerate() {
-        let begun = increments.iter().filter(|other| {
-            other.began <= record.ended && !other.answer.is_certainly_nothing()
-        });
+        let begun = increments
+            .iter()
+            .filter(|other| other.began <= record.ended && !other.answer.is_certainly_nothing());
         if *value > i64::try_from(begun.count()).unwrap_or(i64::MAX) {
             let text = format!("the counter is at {value}, more than increments had begun");
             return entry.violation(ONCE, record, text);

@@ -34,7 +34,11 @@ pub(crate) fn check(entry: &KeyHistory<'_>) -> Option<Violation> {
 #[cfg(test)]
 mod tests {
     use super::check;
-    use crate::{checks::testing::*, history::{Answer, Loss}, names::KEEP};
+    use crate::{
+        checks::testing::*,
+        history::{Answer, Loss},
+        names::KEEP,
+    };
 
     #[test]
     fn a_lost_value_is_found() {

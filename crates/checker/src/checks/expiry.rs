@@ -45,9 +45,7 @@ pub(crate) fn check(entry: &KeyHistory<'_>) -> Option<Violation> {
 /// The last moment at which a write may have been applied.
 fn latest_effect(entry: &KeyHistory<'_>, write: &Write<'_>) -> Micros {
     match write.record.answer {
-        Answer::Failed(_) => {
-            write.record.ended.max(write.record.began + entry.rules.deadline)
-        }
+        Answer::Failed(_) => write.record.ended.max(write.record.began + entry.rules.deadline),
         _ => write.record.ended,
     }
 }

@@ -96,9 +96,8 @@ mod tests {
 
     #[test]
     fn tags_patterns_and_namespaces_concern_their_entries() {
-        let with = |target| {
-            [write(0, 5, 1, stored()), invalidate(10, 20, target, DONE), read(21, 30, 1)]
-        };
+        let with =
+            |target| [write(0, 5, 1, stored()), invalidate(10, 20, target, DONE), read(21, 30, 1)];
         let tags = |tags| Target::Tags { namespace: SHOP, round: 0, tags };
         let group = |group| Target::Group { namespace: SHOP, round: 0, group };
         bad(check, &with(tags(0b01)));

@@ -33,13 +33,13 @@ pub(crate) fn check(entry: &KeyHistory<'_>) -> Option<Violation> {
 fn are_both_live(entry: &KeyHistory<'_>, first: &Grant<'_>, second: &Grant<'_>) -> bool {
     let [a, b] = [first.record, second.record];
     let live_from = a.ended.max(b.ended);
-    let live_until =
-        (a.began + first.expires_in).min(b.began + second.expires_in);
+    let live_until = (a.began + first.expires_in).min(b.began + second.expires_in);
     let from = a.began.min(b.began);
     live_from + entry.rules.margin < live_until
-        && !entry.records.iter().any(|record| {
-            ends_leases(&record.call) && record.may_act_within(from, live_from)
-        })
+        && !entry
+            .records
+            .iter()
+            .any(|record| ends_leases(&record.call) && record.may_act_within(from, live_from))
         && !may_have_vanished(entry.faults, from, live_from)
 }
 
@@ -52,9 +52,8 @@ fn check_fills(
     grant: &Grant<'_>,
     grants: &[Grant<'_>],
 ) -> Option<Violation> {
-    let fills = |write: &Write<'_>| {
-        write.condition == Condition::Lease(grant.lease) && write.is_stored()
-    };
+    let fills =
+        |write: &Write<'_>| write.condition == Condition::Lease(grant.lease) && write.is_stored();
     let mut accepted = entry.writes().filter(fills);
     let fill = accepted.next()?;
     let lease = format!("lease {:08x}", grant.lease as u32);
@@ -151,12 +150,15 @@ mod tests {
     #[test]
     fn a_fill_after_another_lease_is_found() {
         bad(check, &[grant(0, 5, 1, 20), grant(40, 45, 2, 20), fill(50, 1, 1)]);
-        bad(check, &[
-            grant(0, 5, 1, 100),
-            delete(10, 12, Answer::Failed(Failure::Deadline)),
-            grant(20, 25, 2, 100),
-            fill(30, 1, 1),
-        ]);
+        bad(
+            check,
+            &[
+                grant(0, 5, 1, 100),
+                delete(10, 12, Answer::Failed(Failure::Deadline)),
+                grant(20, 25, 2, 100),
+                fill(30, 1, 1),
+            ],
+        );
     }
 
     #[test]

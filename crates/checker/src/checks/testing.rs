@@ -105,7 +105,11 @@ pub(crate) fn fault(replica: Option<u8>, began: Micros, ended: Micros, loss: Los
 }
 
 /// The violation of a check in calls and faults.
-pub(crate) fn violation(check: KeyCheck, records: &[Record], faults: &[Fault]) -> Option<Violation> {
+pub(crate) fn violation(
+    check: KeyCheck,
+    records: &[Record],
+    faults: &[Fault],
+) -> Option<Violation> {
     let records: Vec<&Record> = records.iter().collect();
     let key = records.iter().find_map(|record| record.call.key()).unwrap_or(KEY);
     check(&KeyHistory { key, records, faults, rules: &rules() })

@@ -2,7 +2,7 @@
 
 use super::{KeyHistory, Write};
 use crate::{
-    history::{Answer, ReadKind, Call, Record, Violation},
+    history::{Answer, Call, ReadKind, Record, Violation},
     names::NAMESPACES,
 };
 
@@ -66,7 +66,8 @@ mod tests {
     fn a_value_of_another_namespace_is_found() {
         let mut leaked = read(10, 12, 1);
         if let Answer::Value(value) = &mut leaked.answer {
-            value.source = value.source.map(|(key, id)| (crate::history::Key { namespace: 1, ..key }, id));
+            value.source =
+                value.source.map(|(key, id)| (crate::history::Key { namespace: 1, ..key }, id));
         }
         bad(check, &[write(0, 5, 1, stored()), leaked]);
     }

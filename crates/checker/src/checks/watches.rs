@@ -52,9 +52,9 @@ fn check_one(
             .filter(|event| matches!(event.what, Arrived::Ready | Arrived::Reset))
             .last()
             .is_some_and(|event| event.what == Arrived::Ready);
-        let is_disturbed = faults.iter().any(|fault| {
-            fault.replica == Some(replica) && fault.overlaps(record.began, until)
-        });
+        let is_disturbed = faults
+            .iter()
+            .any(|fault| fault.replica == Some(replica) && fault.overlaps(record.began, until));
         if !is_ready || is_disturbed {
             continue;
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use larder::pb::v1::{KeyRef, BatchGetRequest};
+use larder::pb::v1::{BatchGetRequest, KeyRef};
 use nix::sys::signal::Signal;
 
 use super::Nemesis;
