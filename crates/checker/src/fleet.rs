@@ -29,7 +29,7 @@ lease_wait = "100ms"
 abandon_backoff = "20ms"
 [namespaces.near.near_cache]
 max_bytes = "16MiB"
-max_staleness = "1s"
+max_staleness = "300ms"
 [namespaces.stale]
 stale_while_revalidate = "300ms"
 stale_if_error = "300ms"

@@ -39,6 +39,7 @@ pub(crate) enum Kind {
     Evict,
     Latency,
     Reset,
+    Refuse,
     Partition,
     LostReplies,
     SentinelFailover,
@@ -77,6 +78,7 @@ impl Kind {
                 Self::Evict,
                 Self::Latency,
                 Self::Reset,
+                Self::Refuse,
                 Self::Partition,
                 Self::LostReplies,
             ],
@@ -153,9 +155,11 @@ impl Nemesis {
             Kind::ClockBack => self.set_clock(false).await,
             Kind::Rewind => self.rewind().await,
             Kind::Evict => self.evict().await,
-            Kind::Latency | Kind::Reset | Kind::Partition | Kind::LostReplies => {
-                self.disturb(kind).await;
-            }
+            Kind::Latency
+            | Kind::Reset
+            | Kind::Refuse
+            | Kind::Partition
+            | Kind::LostReplies => self.disturb(kind).await,
             Kind::SentinelFailover => self.sentinel_failover().await,
             Kind::KillPrimary => self.kill_primary().await,
             Kind::ClusterFailover => self.cluster_failover().await,

@@ -59,7 +59,7 @@ pub(crate) async fn find(name: &str, seed: u64, clients: u16) -> ExitCode {
 /// The faults that a bug needs to show; none: it shows without any.
 fn faults(bug: Bug) -> Option<Vec<Kind>> {
     match bug {
-        Bug::NearKeptOnReconnect => Some(vec![Kind::Partition, Kind::Reset]),
+        Bug::NearKeptOnReconnect => Some(vec![Kind::Partition, Kind::Refuse]),
         Bug::NearWithoutHeartbeat => Some(vec![Kind::Partition, Kind::LostReplies]),
         Bug::IncrementRetried => Some(vec![Kind::Reset]),
         Bug::FalselyStored => Some(vec![Kind::Partition, Kind::StopRedis]),

@@ -6,12 +6,15 @@ use crate::{
     checks::watches::{Arrived, WatchEvent},
     clock,
     history::{Namespace, Target},
-    names::{NAMESPACES, NEAR, SHOP, SHOP_EU, STALE, parse_glob, parse_tag},
+    names::{NAMESPACES, SHOP, SHOP_EU, STALE, parse_glob, parse_tag},
     recorder::Shared,
     slots::Slots,
     support::watch::{Watch, WatchEvent as Received, watch_request},
 };
 
+/// The namespaces that are watched: not that of the near cache, which would be kept coherent by the
+/// feed of the watch as well.
+pub(crate) const WATCHED: [Namespace; 3] = [SHOP, SHOP_EU, STALE];
 /// Time without a message after which a caller drops all: `heartbeat` and `max_delay`.
 const SILENCE: Duration = Duration::from_secs(2);
 /// Pause before another stream is opened.
@@ -19,8 +22,7 @@ const REOPEN: Duration = Duration::from_millis(50);
 
 /// Follows one replica until the run is over.
 pub(crate) async fn follow(shared: Arc<Shared>, slots: Arc<Slots>, replica: u8) {
-    let namespaces =
-        [SHOP, SHOP_EU, NEAR, STALE].map(|namespace| NAMESPACES[usize::from(namespace)]);
+    let namespaces = WATCHED.map(|namespace| NAMESPACES[usize::from(namespace)]);
     let add = |what| {
         let event = WatchEvent { replica, at: clock::now(), what };
         shared.events.lock().unwrap().push(event);

@@ -118,6 +118,14 @@ impl Client {
                 _ => self.batch_get(key).await,
             };
         }
+        // Copies in a near cache live long enough to become outdated.
+        if namespace == NEAR && self.random.random_ratio(7, 8) {
+            return if self.random.random_ratio(7, 8) {
+                self.get(key).await
+            } else {
+                self.batch_get(key).await
+            };
+        }
         // Some keys are only created, and hardly changed otherwise.
         if key.number % 8 == 7 && self.random.random_ratio(1, 2) {
             let ttl = self.ttl();
@@ -156,11 +164,11 @@ impl Client {
 
     fn namespace(&mut self) -> Namespace {
         match self.random.random_range(0..100) {
-            0..28 => SHOP,
-            28..45 => SHOP_EU,
-            45..72 => NEAR,
+            0..24 => SHOP,
+            24..39 => SHOP_EU,
+            39..72 => NEAR,
             72..88 => STALE,
-            88..94 => COUNT,
+            88..95 => COUNT,
             _ => KEEP,
         }
     }

@@ -42,7 +42,8 @@ fn check_one(
     for record in records {
         // Deletes are announced with `keys` only.
         let Call::Invalidate(target) = record.call else { continue };
-        if record.answer != Answer::Done || matches!(target, Target::Key(_)) {
+        let is_watched = crate::watcher::WATCHED.contains(&target.namespace());
+        if !is_watched || record.answer != Answer::Done || matches!(target, Target::Key(_)) {
             continue;
         }
         let until = record.ended + rules.watch_delay;

@@ -151,6 +151,7 @@ impl Nemesis {
         let name = match kind {
             Kind::Latency => "latency",
             Kind::Reset => "reset connections",
+            Kind::Refuse => "refused connections",
             Kind::Partition => "partition",
             _ => "lost replies",
         };
@@ -158,11 +159,13 @@ impl Nemesis {
         let (_, proxy) = self.redis();
         match kind {
             Kind::Latency => proxy.slow_down(Duration::from_millis(60)),
-            Kind::Reset => proxy.cut().await,
+            Kind::Reset | Kind::Refuse => proxy.cut().await,
             Kind::Partition => proxy.blackhole(),
             _ => proxy.hold_replies(),
         }
-        self.pause(200..2_500).await;
+        if kind != Kind::Reset {
+            self.pause(200..2_500).await;
+        }
         self.redis().1.restore().await;
         self.end(fault).await;
     }
