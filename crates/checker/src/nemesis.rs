@@ -123,7 +123,7 @@ impl Nemesis {
         // Each kind comes once before one comes again.
         let mut bag: Vec<Kind> = Vec::new();
         while !self.shared.is_over() {
-            self.pause(300..1_200).await;
+            self.pause(300..2_500).await;
             if bag.is_empty() {
                 bag.clone_from(&kinds);
             }
