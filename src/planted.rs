@@ -86,10 +86,21 @@ const IN_SCRIPTS: [(Bug, &str, &str); 7] = [
     (Bug::SetKeepsLease, "void_lease('S')\nreturn 'STORED'", "return 'STORED'"),
     (Bug::LeaseGrantedTwice, "if state == 'L' and is_current", "if state == '-'"),
     (Bug::ExpiredFill, "or time_left(lease, 34) <= 0", ""),
-    (Bug::ExpiredFill, "redis.call('SET', KEYS[3], granted, 'PX', ARGV[5])",
-        "redis.call('SET', KEYS[3], granted, 'PX', 9 * ARGV[5])"),
-    (Bug::UnfencedFill, "if string.sub(lease, 2, 17) ~= token then return nil, 'LEASE_LOST' end", ""),
-    (Bug::VersionUnchecked, "holds = entry and string.sub(entry, 34, 41) == ARGV[7]", "holds = entry"),
+    (
+        Bug::ExpiredFill,
+        "redis.call('SET', KEYS[3], granted, 'PX', ARGV[5])",
+        "redis.call('SET', KEYS[3], granted, 'PX', 9 * ARGV[5])",
+    ),
+    (
+        Bug::UnfencedFill,
+        "if string.sub(lease, 2, 17) ~= token then return nil, 'LEASE_LOST' end",
+        "",
+    ),
+    (
+        Bug::VersionUnchecked,
+        "holds = entry and string.sub(entry, 34, 41) == ARGV[7]",
+        "holds = entry",
+    ),
 ];
 
 /// The code of a script with the planted fault.

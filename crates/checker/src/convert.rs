@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 
 use crate::{
     history::{Answer, Failure, Key, Micros, ReadValue, Refusal, TagSet, Target, Version},
-    names::{NAMESPACES, glob, key_name, parse_value, round_of, tag_names, value},
+    names::{NAMESPACES, glob, key_name, parse_value, tag_names, value},
 };
 
 pub(crate) fn namespace(key: Key) -> String {
@@ -49,7 +49,7 @@ pub(crate) fn set_request(
         key: key_name(key),
         value: Some(text),
         ttl: duration(ttl),
-        tags: tag_names(round_of(key), tags),
+        tags: tag_names(key.round(), tags),
         condition,
         ..SetRequest::default()
     }

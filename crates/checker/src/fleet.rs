@@ -94,7 +94,7 @@ impl Fleet {
         let store = match topology {
             Topology::Embedded => Store::Embedded,
             Topology::Standalone => {
-                // What was acknowledged survives the end of the process.
+                // Acknowledged writes survive the end of the process.
                 let arguments = ["--appendonly", "yes", "--appendfsync", "no"];
                 let mut redis = RedisServer::stopped_with(&arguments).with_settable_clock();
                 redis.restart().await;
@@ -159,6 +159,16 @@ impl Fleet {
             self.largest_rss = self.largest_rss.max(rss(pid));
             if let Some(status) = self.replicas[number].exited() {
                 self.panics.push(format!("replica {number} exited with {status}:\n{log}"));
+            }
+        }
+    }
+
+    /// Writes the logs of the replicas beside the history.
+    pub(crate) fn write_logs(&self, seed: u64) {
+        for (number, replica) in self.replicas.iter().enumerate() {
+            let path = format!("target/checker/replica-{number}-{seed}.log");
+            if let Err(error) = std::fs::write(&path, replica.logs()) {
+                eprintln!("{path}: {error}");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Calls with their times and answers. Times are microseconds on one monotonic clock.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 /// Microseconds since the start of the checker.
 pub(crate) type Micros = u64;
@@ -19,6 +19,11 @@ pub(crate) type Version = u64;
 
 /// Position of a namespace in [`crate::names::NAMESPACES`].
 pub(crate) type Namespace = u8;
+
+/// Keys of each namespace that calls of one round use.
+pub(crate) const KEYS_OF_ROUND: u32 = 24;
+/// Patterns that each select a part of these keys.
+pub(crate) const GROUPS: u32 = 6;
 
 /// An entry. Numbers of keys are not used again in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -185,7 +190,7 @@ pub(crate) enum Loss {
     ClockBack,
 }
 
-/// What the checks need besides the calls.
+/// Numbers of the promises that the checks need.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
     /// Bound on outdated reads, by namespace; zero without a near cache.
@@ -220,6 +225,18 @@ pub(crate) struct Violation {
     pub(crate) at: Micros,
 }
 
+// === impl Key ===
+
+impl Key {
+    pub(crate) fn round(self) -> u32 {
+        self.number / KEYS_OF_ROUND
+    }
+
+    pub(crate) fn group(self) -> u32 {
+        self.number % GROUPS
+    }
+}
+
 // === impl Target ===
 
 impl Target {
@@ -238,15 +255,14 @@ impl Target {
 
     /// Whether the target concerns an entry with these tags.
     pub(crate) fn matches(self, key: Key, of_entry: TagSet) -> bool {
-        let of_round =
-            |namespace, round| namespace == key.namespace && round == crate::names::round_of(key);
+        let of_round = |namespace, round| namespace == key.namespace && round == key.round();
         match self {
             Self::Key(other) => other == key,
             Self::Tags { namespace, round, tags } => {
                 of_round(namespace, round) && tags & of_entry != 0
             }
             Self::Group { namespace, round, group } => {
-                of_round(namespace, round) && group == crate::names::group_of(key)
+                of_round(namespace, round) && group == key.group()
             }
             Self::Namespace(namespace) => namespace == key.namespace,
         }
@@ -344,12 +360,6 @@ impl Record {
     /// Whether the call and an interval overlap, if the call may have had an effect.
     pub(crate) fn may_act_within(&self, from: Micros, until: Micros) -> bool {
         !self.answer.is_certainly_nothing() && self.began <= until && self.effect_until() >= from
-    }
-}
-
-impl fmt::Display for Record {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        crate::print::record(f, self)
     }
 }
 

@@ -23,6 +23,7 @@ mod print;
 mod recorder;
 mod report;
 mod run;
+mod shared;
 mod slots;
 mod support;
 mod watcher;
@@ -41,12 +42,15 @@ pub(crate) struct Options {
     /// Where the replicas keep their entries; without it one topology after the other.
     #[arg(long)]
     pub(crate) topology: Option<Topology>,
-    /// How long each topology is checked, in seconds.
-    #[arg(long, default_value_t = 30)]
-    pub(crate) seconds: u64,
-    /// Operations after which a topology is done; without it the time alone counts.
+    /// How long to check, such as 2m; several topologies share it.
+    #[arg(long, default_value = "2m", value_parser = parse_time)]
+    pub(crate) time: Duration,
+    /// Calls after which a topology is done; without it the time alone counts.
     #[arg(long)]
     pub(crate) operations: Option<u64>,
+    /// The only faults to inject, separated by commas; without it all that the topology has.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) faults: Option<Vec<nemesis::Kind>>,
     /// Decides the calls and the faults.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
@@ -59,6 +63,18 @@ pub(crate) struct Options {
     /// The server to check.
     #[arg(long, default_value = "target/debug/larder")]
     pub(crate) server: PathBuf,
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let number: u64 = text[..text.len() - unit.len()].parse().map_err(|_| "no number")?;
+    let seconds = match unit {
+        "s" | "" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(format!("unknown unit {unit}: s, m or h")),
+    };
+    Ok(Duration::from_secs(number * seconds))
 }
 
 static OPTIONS: OnceLock<Options> = OnceLock::new();
@@ -81,15 +97,16 @@ fn main() -> ExitCode {
         return runtime.block_on(planted::find(name, seed, options.clients));
     }
     let topologies = options.topology.map_or(Topology::ALL.to_vec(), |topology| vec![topology]);
+    let count = u32::try_from(topologies.len()).unwrap();
     for topology in topologies {
         let plan = run::Plan {
             topology,
             seed,
-            time: Duration::from_secs(options.seconds),
+            time: options.time / count,
             operations: options.operations.unwrap_or(u64::MAX),
             clients: options.clients,
             bug: None,
-            faults: None,
+            faults: options.faults.clone(),
         };
         let outcome = runtime.block_on(run::run(&plan));
         println!("{}", outcome.summary);

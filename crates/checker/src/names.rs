@@ -11,24 +11,15 @@ pub(crate) const STALE: Namespace = 3;
 pub(crate) const COUNT: Namespace = 4;
 pub(crate) const KEEP: Namespace = 5;
 
-/// Keys of each namespace that calls of one round use.
-pub(crate) const KEYS_OF_ROUND: u32 = 24;
-/// Patterns that each select a part of these keys.
-pub(crate) const GROUPS: u32 = 6;
+/// The namespaces that are watched: not that of the near cache, which would be kept coherent by the
+/// feed of the watch as well.
+pub(crate) const WATCHED: [Namespace; 3] = [SHOP, SHOP_EU, STALE];
 /// Tags of a round.
 pub(crate) const TAGS: u32 = 6;
 
-pub(crate) fn round_of(key: Key) -> u32 {
-    key.number / KEYS_OF_ROUND
-}
-
-pub(crate) fn group_of(key: Key) -> u32 {
-    key.number % GROUPS
-}
-
 /// The key in requests. It is the same in all namespaces.
 pub(crate) fn key_name(key: Key) -> String {
-    format!("r{}:g{}:{}", round_of(key), group_of(key), key.number)
+    format!("r{}:g{}:{}", key.round(), key.group(), key.number)
 }
 
 /// The pattern of a group.

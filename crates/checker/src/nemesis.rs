@@ -12,7 +12,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _}
 use crate::{
     fleet::{Fleet, Store},
     history::Loss,
-    recorder::Shared,
+    shared::Shared,
     support::client::Cache,
 };
 
@@ -23,7 +23,7 @@ const MAX_RSS: u64 = 600 * 1024 * 1024;
 const POLL: Duration = Duration::from_millis(20);
 
 /// A kind of fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kind {
     KillReplica,
     StopReplica,
@@ -155,11 +155,9 @@ impl Nemesis {
             Kind::ClockBack => self.set_clock(false).await,
             Kind::Rewind => self.rewind().await,
             Kind::Evict => self.evict().await,
-            Kind::Latency
-            | Kind::Reset
-            | Kind::Refuse
-            | Kind::Partition
-            | Kind::LostReplies => self.disturb(kind).await,
+            Kind::Latency | Kind::Reset | Kind::Refuse | Kind::Partition | Kind::LostReplies => {
+                self.disturb(kind).await
+            }
             Kind::SentinelFailover => self.sentinel_failover().await,
             Kind::KillPrimary => self.kill_primary().await,
             Kind::ClusterFailover => self.cluster_failover().await,

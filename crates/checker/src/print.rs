@@ -7,8 +7,14 @@ use crate::{
     names::{NAMESPACES, glob, key_name, tag_names},
 };
 
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_record(f, self)
+    }
+}
+
 /// Writes a call in one line.
-pub(crate) fn record(f: &mut fmt::Formatter<'_>, record: &Record) -> fmt::Result {
+fn write_record(f: &mut fmt::Formatter<'_>, record: &Record) -> fmt::Result {
     write!(
         f,
         "{} to {}  client {:<3} replica {}  {} {} -> {}",
@@ -47,11 +53,7 @@ fn arguments(call: &Call) -> String {
         Call::Write { key, write, ttl, tags, condition } => {
             let mut text = format!("{} write {write}, ttl {}", entry(key), millis(ttl));
             if tags != 0 {
-                let _ = write!(
-                    text,
-                    ", tags {}",
-                    tag_names(crate::names::round_of(key), tags).join(" ")
-                );
+                let _ = write!(text, ", tags {}", tag_names(key.round(), tags).join(" "));
             }
             match condition {
                 Condition::IfVersion(version) => {

@@ -3,21 +3,15 @@
 //! The keys of a round are used in no other one, so that a round is checked apart, and forgotten.
 //! Only invalidations of whole namespaces concern the rounds around them too.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::mpsc;
 
 use crate::{
-    checks::{self, watches::WatchEvent},
-    faults::FaultLog,
-    history::{Call, History, Micros, Record, Rules, Target, Violation},
+    checks,
+    history::{Call, History, Micros, Record, Target, Violation},
     report,
+    shared::Shared,
 };
 
 /// Duration of a round.
@@ -33,30 +27,6 @@ pub(crate) struct Part {
     pub(crate) records: Vec<Record>,
 }
 
-/// Counts of a run.
-#[derive(Default)]
-pub(crate) struct Totals {
-    /// By call and outcome.
-    pub(crate) calls: BTreeMap<(&'static str, &'static str), u64>,
-    pub(crate) checks: u64,
-    pub(crate) rounds: u64,
-    /// Acknowledged invalidations that each watch was checked for.
-    pub(crate) watched: u64,
-}
-
-/// What is shared with the clients and the nemesis.
-pub(crate) struct Shared {
-    pub(crate) faults: FaultLog,
-    pub(crate) events: Mutex<Vec<WatchEvent>>,
-    pub(crate) rules: Arc<Rules>,
-    pub(crate) is_over: AtomicBool,
-    pub(crate) totals: Mutex<Totals>,
-    /// The first violation, as text.
-    pub(crate) violation: Mutex<Option<String>>,
-    pub(crate) replicas: u8,
-    pub(crate) seed: u64,
-}
-
 /// Collects parts until all clients have ended.
 pub(crate) struct Recorder {
     shared: Arc<Shared>,
@@ -64,24 +34,6 @@ pub(crate) struct Recorder {
     clients: usize,
     /// Invalidations of whole namespaces in the round before the next to check.
     before: Vec<Record>,
-}
-
-// === impl Shared ===
-
-impl Shared {
-    /// Keeps the first violation and ends the run.
-    pub(crate) fn fail(&self, text: String) {
-        self.violation.lock().unwrap().get_or_insert(text);
-        self.is_over.store(true, Relaxed);
-    }
-
-    pub(crate) fn is_over(&self) -> bool {
-        self.is_over.load(Relaxed)
-    }
-
-    pub(crate) fn operations(&self) -> u64 {
-        self.totals.lock().unwrap().calls.values().sum()
-    }
 }
 
 // === impl Recorder ===
@@ -142,7 +94,9 @@ impl Recorder {
             rules: Arc::clone(&self.shared.rules),
         };
         let (violations, made) = checks::check_keys(&history);
-        if let Some((violation, check)) = violations.first() {
+        // The first one is reported, with its history.
+        let is_first = self.shared.violation.lock().unwrap().is_none();
+        if let Some((violation, check)) = violations.first().filter(|_| is_first) {
             let text = match reduced(&history, violation, *check) {
                 Some((violation, calls)) => {
                     report::failure(&history, &violation, &calls, self.shared.seed)

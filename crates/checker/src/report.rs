@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
 use crate::{
     history::{History, Micros, Record, Violation},
     print,
-    recorder::Shared,
+    shared::Shared,
 };
 
 /// Faults this long before a violation are printed with it.

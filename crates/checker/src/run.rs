@@ -18,8 +18,10 @@ use crate::{
     fleet::{Fleet, Topology},
     history::{Micros, Rules},
     nemesis::{Kind, Nemesis},
-    recorder::{Queue, Recorder, Shared, Totals},
-    report, watcher,
+    recorder::{Queue, Recorder},
+    report,
+    shared::{Shared, Totals},
+    watcher,
     workload::{Client, DEADLINE, Workload},
 };
 
@@ -111,6 +113,9 @@ async fn run_locally(plan: &Plan) -> Outcome {
     let rss = match nemesis.await {
         Ok(mut fleet) => {
             fleet.inspect();
+            if shared.violation.lock().unwrap().is_some() {
+                fleet.write_logs(plan.seed);
+            }
             if let Some(panic) = fleet.panics.first() {
                 shared.fail(format!("BROKEN: no replica panics\n{panic}"));
             }

@@ -6,15 +6,12 @@ use crate::{
     checks::watches::{Arrived, WatchEvent},
     clock,
     history::{Namespace, Target},
-    names::{NAMESPACES, SHOP, SHOP_EU, STALE, parse_glob, parse_tag},
-    recorder::Shared,
+    names::{NAMESPACES, WATCHED, parse_glob, parse_tag},
+    shared::Shared,
     slots::Slots,
     support::watch::{Watch, WatchEvent as Received, watch_request},
 };
 
-/// The namespaces that are watched: not that of the near cache, which would be kept coherent by the
-/// feed of the watch as well.
-pub(crate) const WATCHED: [Namespace; 3] = [SHOP, SHOP_EU, STALE];
 /// Time without a message after which a caller drops all: `heartbeat` and `max_delay`.
 const SILENCE: Duration = Duration::from_secs(2);
 /// Pause before another stream is opened.

@@ -1,12 +1,5 @@
 //! When a fault excuses a broken promise: the one place where promises are weakened.
-//!
-//! | fault | weakened | strict nevertheless |
-//! |---|---|---|
-//! | Redis restarts empty, FLUSHALL, eviction, clock forward | stored values, leases, counters and conditions may vanish | nothing invalidated comes back |
-//! | failover of a replicated Redis without `wait_replicas`, restart from an old copy | all that was acknowledged since the copy or within [`REPLICATION_LAG`] may be undone | everything older |
-//! | clock of Redis backward | entries live longer | all else |
-//! | replica killed, stopped or restarted | calls through it may fail | all else |
-//! | overload | `RESOURCE_EXHAUSTED` | all else |
+//! `docs/checker.md` has the table, with the reasons.
 
 use crate::history::{Fault, Loss, Micros, Record};
 

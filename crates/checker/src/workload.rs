@@ -20,11 +20,13 @@ use tonic::{Request, Status};
 
 use crate::{
     clock, convert,
-    history::{Answer, Call, Condition, Key, Micros, Namespace, ReadKind, Record, Target, WriteId},
-    names::{
-        COUNT, GROUPS, KEEP, KEYS_OF_ROUND, NAMESPACES, NEAR, SHOP, SHOP_EU, STALE, TAGS, key_name,
+    history::{
+        Answer, Call, Condition, GROUPS, KEYS_OF_ROUND, Key, Micros, Namespace, ReadKind, Record,
+        Target, WriteId,
     },
-    recorder::{Part, ROUND, Shared},
+    names::{COUNT, KEEP, NAMESPACES, NEAR, SHOP, SHOP_EU, STALE, TAGS, key_name},
+    recorder::{Part, ROUND},
+    shared::Shared,
     slots::Slots,
     support::client::Cache,
 };

@@ -42,7 +42,7 @@ fn check_one(
     for record in records {
         // Deletes are announced with `keys` only.
         let Call::Invalidate(target) = record.call else { continue };
-        let is_watched = crate::watcher::WATCHED.contains(&target.namespace());
+        let is_watched = crate::names::WATCHED.contains(&target.namespace());
         if !is_watched || record.answer != Answer::Done || matches!(target, Target::Key(_)) {
             continue;
         }

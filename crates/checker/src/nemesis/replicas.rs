@@ -14,7 +14,7 @@ const CALLERS: usize = 400;
 const BURST: Duration = Duration::from_millis(700);
 
 impl Nemesis {
-    /// What the end of a replica loses.
+    /// The loss at the end of a replica.
     fn loss(&self) -> Loss {
         if matches!(self.fleet.store, Store::Embedded) { Loss::Vanished } else { Loss::Nothing }
     }
