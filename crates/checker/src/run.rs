@@ -28,7 +28,7 @@ use crate::{
 const SECOND: Micros = 1_000_000;
 const POLL: Duration = Duration::from_millis(100);
 
-/// What to run.
+/// Topology, time and faults of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) topology: Topology,

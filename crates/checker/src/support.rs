@@ -1,5 +1,5 @@
 //! Servers, clients and faults, shared with the integration tests.
-#![allow(dead_code, clippy::disallowed_types, clippy::wildcard_enum_match_arm, unreachable_pub)]
+#![allow(dead_code, clippy::disallowed_types, clippy::wildcard_enum_match_arm, clippy::while_let_loop, unreachable_pub)]
 
 #[path = "../../../tests/it/support/client.rs"]
 pub(crate) mod client;

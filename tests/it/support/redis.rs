@@ -151,6 +151,7 @@ impl RedisServer {
     }
 
     /// The directory with the data.
+    #[allow(dead_code, reason = "the checker uses it")]
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }

@@ -120,7 +120,7 @@ mod tests {
         assert!(!found(&[ready.clone(), event(200, Arrived::Reset)], &[]));
         let all = Arrived::Invalidated(Target::Namespace(SHOP));
         assert!(!found(&[ready.clone(), event(120, all)], &[]));
-        assert!(found(&[ready.clone()], &[]));
+        assert!(found(std::slice::from_ref(&ready), &[]));
         assert!(found(&[ready.clone(), arrived(211)], &[]));
         let other = Target::Tags { namespace: SHOP, round: 0, tags: 2 };
         assert!(found(&[ready, event(120, Arrived::Invalidated(other))], &[]));
