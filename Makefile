@@ -9,9 +9,13 @@ export NEXTEST_TEST_THREADS ?= $(shell expr 2 \* $(CORES))
 # Packages with their own lock file.
 OTHER_PACKAGES := benches/baseline benches/redis-clients examples/origin-rust
 
+# Builds the server and the checker, and runs the checker.
+CHECKER := cargo build --locked -p larder -p checker && target/debug/checker
+
 .DEFAULT_GOAL := help
-.PHONY: help run install test unit integration polyglot check lint fmt mutants instructions bench \
-	bench-cluster bench-redis-clients clean setup lint-files clippy doc build-tests nextest doctest
+.PHONY: help run install test unit integration soak planted polyglot check lint fmt mutants \
+	instructions bench bench-cluster bench-redis-clients clean setup lint-files clippy doc \
+	build-tests nextest doctest
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | \
@@ -35,6 +39,20 @@ unit: ## Run the unit tests and the documentation tests
 
 integration: ## Run the tests that drive the real binary; TEST=name selects some
 	"$$(scripts/tools.sh cargo-nextest)" nextest run --locked --test it $(TEST)
+
+soak: ## Inject faults and check every answer; SOAK=2h OPS=1000000 TOPOLOGY=cluster SEED=7
+	@scripts/setup.sh build test
+	$(CHECKER) --time $(or $(SOAK),2m) $(if $(OPS),--operations $(OPS)) \
+		$(if $(TOPOLOGY),--topology $(TOPOLOGY)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(WITHOUT),--without $(WITHOUT))
+
+planted: ## Check servers with planted faults until each is found; BUG=name runs one
+	@scripts/setup.sh build test
+	cargo build --locked -p larder --features planted-bugs
+	mkdir -p target/checker
+	cp target/debug/larder target/checker/larder-planted
+	cargo run --locked -p checker -- --server target/checker/larder-planted \
+		--planted $(or $(BUG),all) $(if $(SEED),--seed $(SEED))
 
 polyglot: ## Run the Python, Node, Go, Java, grpcurl and grpc_health_probe clients
 	$(MAKE) build-tests

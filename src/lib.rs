@@ -95,6 +95,7 @@ mod measured_memory;
 pub mod model;
 pub mod origin;
 pub mod pb;
+pub mod planted;
 pub mod rpc;
 pub mod sentinel_url;
 pub mod server;

@@ -21,10 +21,11 @@ const LAYERS: &[(&str, &str)] = &[
     ("admin", "health repeated_events transport"),
     (
         "cache",
-        "changes config error_chain event_template histogram model origin repeated_events stats \
-         store trace_sampler",
+        "changes config error_chain event_template histogram model origin planted \
+         repeated_events stats store trace_sampler",
     ),
     ("changes", "histogram model"),
+    ("checker", ""),
     ("circuit_breaker", ""),
     ("cli", "config error_chain growing_pauses origin pb server telemetry transport"),
     ("cloud_events", "cache model"),
@@ -42,6 +43,7 @@ const LAYERS: &[(&str, &str)] = &[
         "circuit_breaker config count_guard histogram model pb repeated_events url_template",
     ),
     ("pb", "model"),
+    ("planted", ""),
     ("repeated_events", ""),
     (
         "rpc",
@@ -57,7 +59,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("stats", "model"),
     (
         "store",
-        "changes circuit_breaker count_guard error_chain growing_pauses histogram model \
+        "changes circuit_breaker count_guard error_chain growing_pauses histogram model planted \
          repeated_events sentinel_url stats trace_sampler",
     ),
     ("telemetry", "config repeated_events trace_sampler"),

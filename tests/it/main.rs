@@ -47,3 +47,8 @@ mod layers;
 mod log_table;
 mod sources;
 mod wording;
+
+/// Path of the server that is tested.
+fn larder_binary() -> std::path::PathBuf {
+    env!("CARGO_BIN_EXE_larder").into()
+}

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     changes::{ChangeHub, ChangedKey, ResetReason},
     model::{EntryKey, Namespace, ParamsDigest},
+    planted::{self, Bug},
     store::near_cache::NearCache,
 };
 
@@ -45,6 +46,9 @@ impl Announced {
         hub: &ChangeHub,
         invalidation: Invalidation<'_>,
     ) {
+        if planted::is(Bug::WatchSilent) {
+            return;
+        }
         let Invalidation::Key(name) = invalidation else {
             self.is_flushed.store(true, Ordering::Release);
             hub.on_lost(ResetReason::StoreFlushed);

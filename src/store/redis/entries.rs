@@ -20,6 +20,7 @@ use crate::{
     model::{
         Entry, EntryKey, Kind, Lifetime, Namespace, NewEntry, Timestamp, Version, millis_ceil,
     },
+    planted::{self, Bug},
     store::{
         Ban, BanLimits, BanOutcome, Condition, Increment, IncrementOutcome, PutOutcome,
         ReadOutcome, Result, Store, Take, TakeOutcome,
@@ -45,6 +46,16 @@ impl Store for RedisStore {
         entry: &NewEntry,
         condition: Condition,
     ) -> Result<PutOutcome> {
+        let condition = if planted::is(Bug::ConditionNotAtomic) && condition == Condition::IfAbsent
+        {
+            let found = self.get(key).await?.filter(|entry| self.now() < entry.fresh_until);
+            if found.is_some() {
+                return Ok(PutOutcome::ConditionNotMet);
+            }
+            Condition::Always
+        } else {
+            condition
+        };
         let is_conditional = condition != Condition::Always;
         let mut replicas = is_conditional.then(|| Replicated::once(self, key));
         let mut checks = self.begin_checks(key).await?;
@@ -121,7 +132,11 @@ impl Store for RedisStore {
             // Entries without a marker are invalid, and the next write begins a new generation.
             // Unlike replacing the markers, removing them also works when Redis is out of memory,
             // and leaves nothing behind for namespaces that are never used again.
-            self.router.unlink(&self.schema.markers(namespace)).await?;
+            let mut markers = self.schema.markers(namespace);
+            if planted::is(Bug::ShardMissed) {
+                markers.pop();
+            }
+            self.router.unlink(&markers).await?;
             announce_invalidation(&self.router, &self.schema, namespace).await?;
             if replicas.is_done().await? {
                 return Ok(());
@@ -195,7 +210,9 @@ impl RedisStore {
         loop {
             let mut call = self.call(script, key, checks.bans(), extra.clone());
             add_arguments(&mut call);
-            let reply = self.router.run(script, &call, Retry::Never).await?;
+            let is_retried = planted::is(Bug::IncrementRetried);
+            let retry = if is_retried { Retry::Idempotent } else { Retry::Never };
+            let reply = self.router.run(script, &call, retry).await?;
             if let Some(reply) = checks.settle(self, key, reply).await? {
                 return Ok(reply);
             }

@@ -24,6 +24,7 @@
 
 use crate::{
     model::{EntryKey, Namespace},
+    planted::{self, Bug},
     stats::windows::Window,
 };
 
@@ -249,7 +250,10 @@ impl KeySchema {
     }
 
     fn tagged(&self, kind: &str, key: &EntryKey, spare: usize) -> String {
-        let namespace = key.namespace().as_str();
+        let mut namespace = key.namespace().as_str();
+        if planted::is(Bug::NamespacesCollide) {
+            namespace = namespace.split('-').next().unwrap_or_default();
+        }
         let mut name = String::with_capacity(
             self.prefix.len() + namespace.len() + key.key().len() + spare + 16,
         );

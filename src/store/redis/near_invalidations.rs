@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     model::EntryKey,
+    planted::{self, Bug},
     store::near_cache::{NearCache, Subscription},
 };
 
@@ -134,6 +135,9 @@ async fn keep_following(
 }
 
 fn apply(schema: &KeySchema, near: &NearCache, invalidation: Invalidation<'_>) {
+    if planted::is(Bug::NearUnannounced) {
+        return;
+    }
     match invalidation {
         Invalidation::Key(name) => {
             near.count_announced(1);

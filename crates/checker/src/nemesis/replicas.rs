@@ -1,0 +1,67 @@
+//! Faults of replicas.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use larder::pb::v1::{BatchGetRequest, KeyRef};
+use nix::sys::signal::Signal;
+
+use super::Nemesis;
+use crate::{fleet::Store, history::Loss};
+
+/// Callers that a burst adds.
+const CALLERS: usize = 400;
+const BURST: Duration = Duration::from_millis(700);
+
+impl Nemesis {
+    /// The loss at the end of a replica.
+    fn loss(&self) -> Loss {
+        if matches!(self.fleet.store, Store::Embedded) { Loss::Vanished } else { Loss::Nothing }
+    }
+
+    pub(super) async fn kill_replica(&mut self, replica: u8) {
+        let fault = self.shared.faults.begin("kill of a replica", Some(replica), self.loss());
+        self.fleet.kill(replica).await;
+        self.end(fault).await;
+    }
+
+    pub(super) async fn stop_replica(&mut self, replica: u8) {
+        let fault = self.shared.faults.begin("stop of a replica", Some(replica), Loss::Nothing);
+        self.fleet.signal(replica, Signal::SIGSTOP);
+        self.pause(100..2_500).await;
+        self.fleet.signal(replica, Signal::SIGCONT);
+        self.end(fault).await;
+    }
+
+    /// No call fails: the client goes to the new replica, and those in flight are answered.
+    pub(super) async fn roll_replica(&mut self, replica: u8) {
+        let fault = self.shared.faults.begin("rolling restart", None, self.loss());
+        if let Err(error) = self.fleet.roll(replica).await {
+            self.shared.fail(format!("BROKEN: {error}"));
+        }
+        self.end(fault).await;
+    }
+
+    pub(super) async fn overload(&mut self, replica: u8) {
+        let fault = self.shared.faults.begin("overload", None, Loss::Nothing);
+        let keys: Vec<KeyRef> = (0..50)
+            .map(|key| KeyRef {
+                namespace: "probe".to_owned(),
+                key: key.to_string(),
+                ..KeyRef::default()
+            })
+            .collect();
+        let cache = self.fleet.slots.cache(replica);
+        let until = tokio::time::Instant::now() + BURST;
+        let caller = async || {
+            while tokio::time::Instant::now() < until {
+                let request = BatchGetRequest { keys: keys.clone(), ..BatchGetRequest::default() };
+                let mut request = tonic::Request::new(request);
+                request.set_timeout(Duration::from_secs(2));
+                let _ = cache.rpc().batch_get(request).await;
+            }
+        };
+        join_all((0..CALLERS).map(|_| caller())).await;
+        self.end(fault).await;
+    }
+}
