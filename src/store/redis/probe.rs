@@ -174,9 +174,9 @@ impl RedisStore {
         }
     }
 
-    /// Writes the state of the clock that Redis does not have yet, to the server that has it. Not by
-    /// the slot of its key: a primary of a cluster gets no other requests before its first probe has
-    /// ended.
+    /// Writes the state of the clock that Redis does not have yet, to the server that has it. Not
+    /// by the slot of its key: a primary of a cluster gets no other requests before its first probe
+    /// has ended.
     async fn share_clock(
         &self,
         pool: &RedisPool,
