@@ -55,8 +55,7 @@ step "build of the tests" make build-tests
 background instructions-build scripts/instructions.sh --build
 step "unit and integration tests" make nextest
 step "documentation tests" make doctest
-# Without the steps of the clock, see docs/checker.md.
-step "checker, on four topologies" make soak SOAK=2m WITHOUT=clock-forward,clock-back
+step "checker, on four topologies" make soak SOAK=2m
 step "clients in other languages: set-up" finish polyglot-setup
 step "clients in other languages" tests/polyglot.sh
 step "instructions: build" finish instructions-build

@@ -147,11 +147,13 @@ impl RedisStore {
         if let Some(shards) = shared.as_ref().and_then(|shared| shared.shards) {
             self.check_shards(health, shards)?;
         }
-        if health.faults.is_any_lasting() {
-            return full_probe(pool, keys).await;
-        }
+        // Also while a fault lasts: a replica that starts meanwhile must learn how far the clock of
+        // the others is ahead.
         if let Some(shared) = shared {
             self.share_clock(pool, shared).await;
+        }
+        if health.faults.is_any_lasting() {
+            return full_probe(pool, keys).await;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use larder::pb::v1::{Lease, SetResult, get_or_fetch_response::Outcome as Answer};
 
 use crate::support::{
-    client::{Cache, delete, fetch, fill, get, set, set_for, text},
+    client::{Cache, delete, fetch, fill, get, increment, set, set_for, text},
     fleet::metric,
     redis::RedisServer,
     server::{Builder, Larder},
@@ -152,4 +152,28 @@ async fn a_late_write_of_the_shared_clock_takes_nothing_back() {
         redis::cmd("HGETALL").arg("clock").query_async(&mut connection).await.unwrap();
     let expected = [("ahead", 100), ("latest", 1_800_000_000_001), ("shards", 64)];
     assert!(state.iter().map(|(name, value)| (name.as_str(), *value)).eq(expected), "{state:?}");
+}
+
+/// A replica that starts while Redis has a fault must learn of the steps before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_is_shared_while_a_fault_lasts() {
+    let redis = RedisServer::start_with_settable_clock().await;
+    let larder = replica(&redis).start().await;
+    let cache = larder.client().await;
+    cache.put("k", "v").await;
+    let mut connection = redis.connection().await;
+    let mut deny = redis::cmd("ACL");
+    deny.arg(&["SETUSER", "default", "-incrby"]).exec_async(&mut connection).await.unwrap();
+    cache.increment(increment("n", 1)).await.unwrap_err();
+    let lasts = async || metric(&larder, "larder_store_fault_lasting").await >= 1.0;
+    assert!(lasts().await, "{}", larder.logs());
+    redis.set_clock(-HOUR);
+    eventually("the step is shared", SOON, async || {
+        let mut read = redis::cmd("HGET");
+        read.arg("larder:{clock}").arg("ahead");
+        let ahead: Option<u64> = read.query_async(&mut connection).await.unwrap();
+        (ahead? >= 3_590_000).then_some(())
+    })
+    .await;
+    assert!(lasts().await, "{}", larder.logs());
 }
