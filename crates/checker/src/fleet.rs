@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// The configuration of all replicas. [`crate::rules`] has the same numbers.
+/// The configuration of all replicas. The checks have the same numbers.
 const CONFIG: &str = r#"
 [store]
 shards = 8
