@@ -123,35 +123,27 @@ impl ErrorKind {
 mod tests {
     use super::*;
 
+    const ALL: [ErrorKind; 8] = [
+        ErrorKind::Unreachable,
+        ErrorKind::Timeout,
+        ErrorKind::PartUnavailable,
+        ErrorKind::BreakerOpen,
+        ErrorKind::Late,
+        ErrorKind::NotReplicated,
+        ErrorKind::Full,
+        ErrorKind::Refused,
+    ];
+
     #[test]
     fn only_a_full_store_is_no_degradation() {
-        use ErrorKind::{
-            BreakerOpen, Full, Late, NotReplicated, PartUnavailable, Refused, Timeout, Unreachable,
-        };
-        for kind in
-            [Unreachable, Timeout, PartUnavailable, BreakerOpen, Late, NotReplicated, Refused]
-        {
-            assert!(Error::from(kind).is_degraded(), "{kind:?}");
-        }
-        assert!(!Error::from(Full).is_degraded());
+        let degraded = ALL.into_iter().filter(|kind| Error::from(*kind).is_degraded());
+        let expected = ALL.into_iter().filter(|kind| *kind != ErrorKind::Full);
+        assert!(degraded.eq(expected));
     }
 
     #[test]
     fn outages_and_transient_failures_are_distinguished() {
-        use ErrorKind::{
-            BreakerOpen, Full, Late, NotReplicated, PartUnavailable, Refused, Timeout, Unreachable,
-        };
-        let kinds = [
-            Unreachable,
-            Timeout,
-            PartUnavailable,
-            BreakerOpen,
-            Late,
-            NotReplicated,
-            Full,
-            Refused,
-        ];
-        let outages: Vec<_> = kinds.map(|kind| (kind.is_outage(), kind.is_transient())).into();
+        let outages = ALL.map(|kind| (kind.is_outage(), kind.is_transient()));
         let (no, yes) = ((false, false), (true, true));
         let transient = (false, true);
         assert_eq!(outages, [yes, yes, transient, no, transient, transient, no, no]);
@@ -159,20 +151,7 @@ mod tests {
 
     #[test]
     fn names_are_distinct() {
-        use ErrorKind::{
-            BreakerOpen, Full, Late, NotReplicated, PartUnavailable, Refused, Timeout, Unreachable,
-        };
-        let kinds = [
-            Unreachable,
-            Timeout,
-            PartUnavailable,
-            BreakerOpen,
-            Late,
-            NotReplicated,
-            Full,
-            Refused,
-        ];
-        let names: std::collections::BTreeSet<_> = kinds.map(ErrorKind::name).into();
-        assert_eq!(names.len(), kinds.len());
+        let names: std::collections::BTreeSet<_> = ALL.map(ErrorKind::name).into();
+        assert_eq!(names.len(), ALL.len());
     }
 }

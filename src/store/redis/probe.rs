@@ -63,18 +63,20 @@ impl RedisStore {
     /// It is in an outage.
     pub(super) async fn probe_node(&self, cluster: &Cluster, node: &Arc<Node>) -> Result<()> {
         // The keys of the full probe must be in one of its slots.
-        let keys = cluster.slot_of_node(node).and_then(|_| {
-            let mut tags = 0..MAX_PROBE_TAGS;
-            tags.find_map(|tag| {
-                let keys = self.schema.probe_with(tag);
-                let owner = cluster.owner_of(keys[0].as_bytes())?;
-                Arc::ptr_eq(&owner, node).then_some(keys)
-            })
-        });
+        let is_owner =
+            |key: &[u8]| cluster.owner_of(key).is_some_and(|owner| Arc::ptr_eq(&owner, node));
+        let has_slots = cluster.slot_of_node(node).is_some();
+        let tag = has_slots.then(|| self.probe_tag(is_owner)).flatten();
+        let keys = tag.map(|tag| self.schema.probe_with(tag));
         let clock = cluster.has_clock(node).then(|| cluster.clock());
         let outcome = self.probe_server(&node.pool, clock, keys).await;
         cluster.update_health();
         outcome
+    }
+
+    /// The tag of keys for probes of a server, which has the keys for which `is_owner` holds.
+    pub(super) fn probe_tag(&self, is_owner: impl Fn(&[u8]) -> bool) -> Option<u32> {
+        (0..MAX_PROBE_TAGS).find(|tag| is_owner(self.schema.probe_with(*tag)[0].as_bytes()))
     }
 
     /// Asks whether a server answers, and synchronizes its clock; and `clock`, if the server has

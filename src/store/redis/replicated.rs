@@ -19,8 +19,6 @@ use crate::{
 const MAX_ATTEMPTS: u32 = 3;
 /// Pause between two attempts to find the primaries at the start.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Tags that are tried for a key in a slot of a primary: enough for one with a few of 16,384 slots.
-const MAX_TAGS: u32 = 100_000;
 
 /// An operation whose writes must not be lost in a failover. Does nothing unless that is required.
 pub(super) struct Replicated<'a> {
@@ -134,9 +132,9 @@ impl Written {
 
 async fn await_replicas_of(store: &RedisStore, server: &Server) -> Result<()> {
     let Some(replication) = server.pool.replication() else { return Ok(()) };
-    let mut marks = (0..MAX_TAGS).map(|tag| store.schema.replication_mark(tag));
-    let mark = marks.find(|mark| store.router.is_owner(server, mark.as_bytes()));
     // A primary without slots has no write.
-    let Some(mark) = mark else { return Ok(()) };
-    replication.wait(&mark).await.map(|_| ())
+    let Some(tag) = store.probe_tag(|key| store.router.is_owner(server, key)) else {
+        return Ok(());
+    };
+    replication.wait(&store.schema.replication_mark(tag)).await.map(|_| ())
 }

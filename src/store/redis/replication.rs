@@ -125,7 +125,8 @@ impl Replication {
     /// returns their number. `key` is a key in one of the server's slots.
     ///
     /// # Errors
-    /// [`ErrorKind::NotReplicated`], with the cause.
+    /// [`ErrorKind::NotReplicated`], with the cause, or [`ErrorKind::Refused`] if the server does
+    /// not answer as Redis does.
     pub(super) async fn wait(&self, key: &str) -> Result<u32> {
         // A round that has begun already may lack the caller's write.
         let begun = self.begun.load(Relaxed);

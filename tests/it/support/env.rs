@@ -71,50 +71,33 @@ async fn await_store(cache: &Cache) {
 /// Environment variables and a config file for the server are optional. There is no TTL jitter
 /// unless one of them sets it.
 macro_rules! on_both_stores {
-    ($name:ident, |$env:ident| $body:block) => {
-        on_both_stores!($name, env: [], config: "", |$env| $body);
-    };
-    ($name:ident, env: $variables:expr, |$env:ident| $body:block) => {
-        on_both_stores!($name, env: $variables, config: "", |$env| $body);
-    };
-    ($name:ident, config: $config:expr, |$env:ident| $body:block) => {
-        on_both_stores!($name, env: [], config: $config, |$env| $body);
-    };
-    ($name:ident, env: $variables:expr, config: $config:expr, |$env:ident| $body:block) => {
-        mod $name {
-            // A test may use no item of its file.
-            #[allow(unused_imports)]
-            use super::*;
-            use $crate::support::env::Env;
-
-            async fn run($env: Env) $body
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn memory() {
-                run(Env::memory(&$variables, $config).await).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn redis() {
-                run(Env::redis(&$variables, $config).await).await;
-            }
-        }
+    ($($test:tt)*) => {
+        on_stores!([memory redis] $($test)*);
     };
 }
 
 /// As [`on_both_stores`], with a test on a Redis Cluster. A few tests of each part do: a cluster is
 /// several servers.
 macro_rules! on_all_stores {
-    ($name:ident, |$env:ident| $body:block) => {
-        on_all_stores!($name, env: [], config: "", |$env| $body);
+    ($($test:tt)*) => {
+        on_stores!([memory redis cluster] $($test)*);
     };
-    ($name:ident, env: $variables:expr, |$env:ident| $body:block) => {
-        on_all_stores!($name, env: $variables, config: "", |$env| $body);
+}
+
+macro_rules! on_stores {
+    ($stores:tt $name:ident, |$env:ident| $body:block) => {
+        on_stores!($stores $name, env: [], config: "", |$env| $body);
     };
-    ($name:ident, config: $config:expr, |$env:ident| $body:block) => {
-        on_all_stores!($name, env: [], config: $config, |$env| $body);
+    ($stores:tt $name:ident, env: $variables:expr, |$env:ident| $body:block) => {
+        on_stores!($stores $name, env: $variables, config: "", |$env| $body);
     };
-    ($name:ident, env: $variables:expr, config: $config:expr, |$env:ident| $body:block) => {
+    ($stores:tt $name:ident, config: $config:expr, |$env:ident| $body:block) => {
+        on_stores!($stores $name, env: [], config: $config, |$env| $body);
+    };
+    (
+        [$($store:ident)*] $name:ident,
+        env: $variables:expr, config: $config:expr, |$env:ident| $body:block
+    ) => {
         mod $name {
             // A test may use no item of its file.
             #[allow(unused_imports)]
@@ -123,20 +106,12 @@ macro_rules! on_all_stores {
 
             async fn run($env: Env) $body
 
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn memory() {
-                run(Env::memory(&$variables, $config).await).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn redis() {
-                run(Env::redis(&$variables, $config).await).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn cluster() {
-                run(Env::cluster(&$variables, $config).await).await;
-            }
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $store() {
+                    run(Env::$store(&$variables, $config).await).await;
+                }
+            )*
         }
     };
 }
