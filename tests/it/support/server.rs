@@ -2,12 +2,11 @@
 
 use std::{
     env,
-    fs::File,
+    fs::{self, File},
     io::{BufRead as _, BufReader, Lines, Write as _},
     net::SocketAddr,
     path::PathBuf,
-    process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio},
-    sync::{Arc, Mutex},
+    process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
     thread,
     time::Duration,
 };
@@ -55,8 +54,9 @@ pub(crate) struct AdminAnswer {
     pub(crate) body: String,
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
+/// The standard error of a server. It is a file, so that a line is visible as soon as the server
+/// has written it.
+struct Log(PathBuf);
 
 // === impl Builder ===
 
@@ -105,10 +105,10 @@ impl Builder {
         if !self.has_default_timeouts {
             command.envs(LONG_TIMEOUTS);
         }
-        command.envs(self.variables).stdin(Stdio::null()).stderr(Stdio::piped());
+        command.envs(self.variables).stdin(Stdio::null());
+        let log = Log(directory.path().join("stderr"));
+        command.stderr(File::create(&log.0).unwrap());
         let mut process = command.spawn().unwrap();
-        let log = Log::default();
-        log.follow(process.stderr.take().unwrap());
         let Some((listen, admin_listen)) = log.wait_serving(&mut process).await else {
             let _ = process.kill();
             let _ = process.wait();
@@ -210,21 +210,11 @@ impl Drop for Larder {
 // === impl Log ===
 
 impl Log {
-    /// Collects the lines of stderr. The thread ends with the process.
-    fn follow(&self, stderr: ChildStderr) {
-        let lines = Arc::clone(&self.0);
-        thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                lines.lock().unwrap().push(line);
-            }
-        });
-    }
-
     /// Waits for the log line with the two addresses. Returns none on a timeout or if the process
     /// ends.
     async fn wait_serving(&self, process: &mut Child) -> Option<(SocketAddr, SocketAddr)> {
         let poll = eventually("the server serves", START_LIMIT * 2, async || {
-            let ports = self.0.lock().unwrap().iter().find_map(|line| serving_ports(line));
+            let ports = self.text().lines().find_map(serving_ports);
             let ended = ports.is_none() && process.try_wait().unwrap().is_some();
             if ended { Some(None) } else { ports.map(Some) }
         });
@@ -232,7 +222,7 @@ impl Log {
     }
 
     fn text(&self) -> String {
-        self.0.lock().unwrap().join("\n")
+        String::from_utf8_lossy(&fs::read(&self.0).unwrap()).into_owned()
     }
 }
 
