@@ -16,6 +16,7 @@ mod event_rule;
 mod event_source;
 mod file;
 mod header;
+mod journal;
 mod layer;
 mod legacy_env;
 mod limits;
@@ -56,6 +57,7 @@ pub use error::{ConfigError, Problem};
 pub use event_rule::EventRuleConfig;
 pub use event_source::{EventSourceConfig, StreamStart};
 pub use header::{HeaderTemplate, InvalidHeader};
+pub use journal::JournalConfig;
 pub use limits::LimitsConfig;
 pub use load::{Overrides, Sources, load, reload};
 pub use log::{LogConfig, LogFormat};
@@ -111,6 +113,8 @@ pub struct Config {
     pub stats: StatsConfig,
     /// Streams of changes.
     pub watch: WatchConfig,
+    /// Invalidations that are kept on disk while Redis is away.
+    pub journal: JournalConfig,
 }
 
 impl Default for Config {
@@ -134,6 +138,7 @@ impl Default for Config {
             telemetry: TelemetryConfig::default(),
             stats: StatsConfig::default(),
             watch: WatchConfig::default(),
+            journal: JournalConfig::default(),
         }
     }
 }
@@ -159,5 +164,6 @@ impl Section for Config {
         visitor.section("telemetry", &mut self.telemetry);
         visitor.section("stats", &mut self.stats);
         visitor.section("watch", &mut self.watch);
+        visitor.section("journal", &mut self.journal);
     }
 }

@@ -61,6 +61,9 @@ pub enum Error {
     /// The store's URL is invalid.
     #[error("store.url cannot be used")]
     Store(#[from] store::Error),
+    /// The journal cannot be opened.
+    #[error("journal.path cannot be used")]
+    Journal(#[source] store::journal::JournalError),
     /// The URL of an event source is invalid.
     #[error(transparent)]
     EventSource(#[from] event_streams::Error),
@@ -84,6 +87,15 @@ pub enum Error {
     /// The descriptors of the protos are invalid.
     #[error("reflection cannot be set up")]
     Reflection(#[from] tonic_reflection::server::Error),
+}
+
+impl From<stores::OpenError> for Error {
+    fn from(error: stores::OpenError) -> Self {
+        match error {
+            stores::OpenError::Store(error) => Self::Store(error),
+            stores::OpenError::Journal(error) => Self::Journal(error),
+        }
+    }
 }
 
 /// A server that is ready to run.

@@ -15,6 +15,7 @@ mod entry_inspection;
 mod entry_sample;
 mod error;
 mod inspect;
+pub mod journal;
 mod key_listing;
 pub mod key_watch;
 mod lease;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cache, Error, Found, GetResult, VersionCondition};
+use super::{Cache, Durability, Error, Found, GetResult, VersionCondition};
 use crate::{
     model::EntryKey,
     stats::counters::Counter,
@@ -29,21 +29,26 @@ pub struct DeleteResult {
     pub deleted: bool,
     /// The entry that was removed, if it was asked for and a read would have returned it.
     pub removed: Option<Found>,
+    /// Whether the store has applied it.
+    pub durability: Durability,
 }
 
 impl Cache {
-    /// Removes one entry and voids its lease; returns whether there was an entry. No fill is
-    /// accepted until `hold_off` has passed.
+    /// Removes one entry and voids its lease. No fill is accepted until `hold_off` has passed. With a
+    /// journal it is queued if the store is away; whether there was an entry is then not known.
     ///
     /// # Errors
     /// [`Error::UnknownNamespace`]; [`Error::StoreUnavailable`], after which the entry may still
     /// be there.
-    pub async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool, Error> {
+    pub async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<DeleteResult, Error> {
         let context = self.context(key.namespace())?;
         let key = &*context.key(key);
-        let existed = self.store.delete(key, hold_off).await?;
+        let applied = Durability::of(self.store.delete(key, hold_off).await)?;
         context.counters.count(Counter::Deletes);
-        Ok(existed)
+        Ok(match applied {
+            Some(existed) => DeleteResult { existed, deleted: existed, ..DeleteResult::default() },
+            None => DeleteResult { durability: Durability::Queued, ..DeleteResult::default() },
+        })
     }
 
     /// As [`Cache::delete`], on a condition, and with the removed entry. An unmet condition changes
@@ -82,7 +87,8 @@ impl Cache {
             };
         context.counters.count(Counter::Deletes);
         let removed = GetResult::of(entry, &context, None, false, self.store.now()).found;
-        Ok(DeleteResult { existed: true, deleted: true, removed })
+        let durability = Durability::Applied;
+        Ok(DeleteResult { existed: true, deleted: true, removed, durability })
     }
 }
 
@@ -103,9 +109,9 @@ mod tests {
     async fn delete_removes_the_entry_and_returns_whether_there_was_one() {
         let test = TestCache::of_callers(config());
         test.put("k", &new_entry("v", 60 * SECOND)).await;
-        assert!(test.cache.delete(&key("k"), Duration::ZERO).await.unwrap());
+        assert!(test.cache.delete(&key("k"), Duration::ZERO).await.unwrap().existed);
         assert!(test.stored("k").await.is_none());
-        assert!(!test.cache.delete(&key("k"), Duration::ZERO).await.unwrap());
+        assert!(!test.cache.delete(&key("k"), Duration::ZERO).await.unwrap().existed);
         assert_eq!(test.all_counted(), [(Counter::Deletes, 2)]);
     }
 
@@ -198,6 +204,18 @@ mod tests {
         }
         let again = take().await;
         assert!(!again.existed && !again.deleted && again.removed.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queued_delete_is_acknowledged_and_a_conditional_one_is_not() {
+        let test = TestCache::of_callers(config());
+        test.store.fail(ErrorKind::Queued);
+        let deleted = test.cache.delete(&key("k"), Duration::ZERO).await.unwrap();
+        assert_eq!(deleted.durability, Durability::Queued);
+        assert!(!deleted.existed && !deleted.deleted);
+        assert_eq!(test.all_counted(), [(Counter::Deletes, 1)]);
+        let result = test.cache.delete_with(&key("k"), &if_version(Version(1))).await;
+        assert!(matches!(result, Err(Error::StoreUnavailable(_))), "{result:?}");
     }
 
     #[tokio::test(start_paused = true)]

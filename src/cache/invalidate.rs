@@ -13,7 +13,7 @@ use std::{
 
 use futures_util::future::join_all;
 
-use super::{Cache, Error};
+use super::{Cache, DeleteResult, Durability, Error};
 use crate::{
     model::{Namespace, logged_name},
     store::{self, BanOutcome},
@@ -42,6 +42,18 @@ pub enum TargetOutcome {
     Banned,
     /// All entries of the namespace are invalid.
     NamespaceInvalidated,
+    /// The store is away, and the invalidation is in the journal.
+    Queued,
+}
+
+impl TargetOutcome {
+    /// Whether the store has applied it.
+    pub fn durability(self) -> Durability {
+        match self {
+            Self::Deleted { .. } | Self::Banned | Self::NamespaceInvalidated => Durability::Applied,
+            Self::Queued => Durability::Queued,
+        }
+    }
 }
 
 /// Outcomes of several targets.
@@ -89,13 +101,15 @@ impl Cache {
         let banned = join_all(applied).await;
         let keys = deleted.len();
         let mut failure = None;
-        let deleted: Vec<Option<bool>> = deleted
+        let deleted: Vec<Option<TargetOutcome>> = deleted
             .into_iter()
             .map(|deleted| deleted.map_err(|error| failed_by(error, &mut failure)).ok())
+            .map(|deleted| deleted.map(outcome_of_delete))
             .collect();
-        let banned: Vec<Option<BanOutcome>> = banned
+        let banned: Vec<Option<TargetOutcome>> = banned
             .into_iter()
             .map(|banned| banned.map_err(|error| failure.get_or_insert(error).kind).ok())
+            .map(|banned| banned.map(outcome_of_ban))
             .collect();
         if failure.is_none() && !targets.is_empty() {
             self.log_invalidation(&plans, keys);
@@ -106,25 +120,19 @@ impl Cache {
         let outcomes: BTreeMap<_, _> = plans.keys().copied().zip(banned).collect();
         let mut deleted = deleted.into_iter();
         let outcome = |target: &InvalidateTarget| match target {
-            InvalidateTarget::Key(_) => {
-                let existed = deleted.next().flatten()?;
-                Some(TargetOutcome::Deleted { existed })
-            }
+            InvalidateTarget::Key(_) => deleted.next().flatten(),
             InvalidateTarget::KeyOfAllVersions(key) => {
-                let existed = deleted.next().flatten();
-                outcomes.get(key.namespace()).copied().flatten()?;
-                Some(TargetOutcome::Deleted { existed: existed? })
+                let deleted = deleted.next().flatten();
+                match outcomes.get(key.namespace()).copied().flatten()? {
+                    TargetOutcome::Queued => deleted.map(|_| TargetOutcome::Queued),
+                    TargetOutcome::Deleted { .. }
+                    | TargetOutcome::Banned
+                    | TargetOutcome::NamespaceInvalidated => deleted,
+                }
             }
-            InvalidateTarget::Namespace(namespace) => {
-                outcomes.get(namespace).copied().flatten()?;
-                Some(TargetOutcome::NamespaceInvalidated)
-            }
-            InvalidateTarget::Tags(namespace, _) | InvalidateTarget::Pattern(namespace, _) => {
-                Some(match outcomes.get(namespace).copied().flatten()? {
-                    BanOutcome::Banned => TargetOutcome::Banned,
-                    BanOutcome::NamespaceInvalidated => TargetOutcome::NamespaceInvalidated,
-                })
-            }
+            InvalidateTarget::Namespace(namespace)
+            | InvalidateTarget::Tags(namespace, _)
+            | InvalidateTarget::Pattern(namespace, _) => outcomes.get(namespace).copied().flatten(),
         };
         let outcomes = targets.iter().map(outcome).collect();
         Ok(Applied { outcomes, failure })
@@ -163,6 +171,22 @@ impl Cache {
         let namespaces: Vec<&str> =
             plans.keys().take(LOGGED_NAMESPACES).map(|name| name.as_str()).collect();
         tracing::info!(count, ?namespaces, whole, tags, patterns, keys, "invalidated");
+    }
+}
+
+fn outcome_of_delete(deleted: DeleteResult) -> TargetOutcome {
+    match deleted.durability {
+        Durability::Applied => TargetOutcome::Deleted { existed: deleted.existed },
+        Durability::Queued => TargetOutcome::Queued,
+    }
+}
+
+/// The outcome of a namespace's plan; none is one that is queued.
+fn outcome_of_ban(banned: Option<BanOutcome>) -> TargetOutcome {
+    match banned {
+        Some(BanOutcome::Banned) => TargetOutcome::Banned,
+        Some(BanOutcome::NamespaceInvalidated) => TargetOutcome::NamespaceInvalidated,
+        None => TargetOutcome::Queued,
     }
 }
 

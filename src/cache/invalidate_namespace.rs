@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cache, Error, InvalidateTarget};
+use super::{Cache, Durability, Error, InvalidateTarget, TargetOutcome};
 use crate::model::Namespace;
 
 impl Cache {
@@ -11,10 +11,10 @@ impl Cache {
     /// # Errors
     /// [`Error::UnknownNamespace`]; [`Error::StoreUnavailable`], after which entries may still be
     /// there.
-    pub async fn invalidate_namespace(&self, namespace: &Namespace) -> Result<(), Error> {
+    pub async fn invalidate_namespace(&self, namespace: &Namespace) -> Result<Durability, Error> {
         let target = InvalidateTarget::Namespace(namespace.clone());
-        self.invalidate(&[target], Duration::ZERO).await?;
-        Ok(())
+        let outcomes = self.invalidate(&[target], Duration::ZERO).await?;
+        Ok(Durability::of_all(outcomes.into_iter().map(TargetOutcome::durability)))
     }
 }
 

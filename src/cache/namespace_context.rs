@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(read(&test).await.unwrap(), "2");
         assert!(matches!(test.cache.patch(&patch).await.unwrap(), PatchOutcome::Applied { .. }));
         assert!(test.cache.touch(&key("k"), None).await.unwrap().ttl.is_some());
-        assert!(test.cache.delete(&key("k"), Duration::ZERO).await.unwrap());
+        assert!(test.cache.delete(&key("k"), Duration::ZERO).await.unwrap().existed);
 
         test.reload(release("1"), None);
         assert_eq!(read(&test).await.unwrap(), "1");

@@ -21,7 +21,7 @@ use super::{
     status,
 };
 use crate::{
-    cache::{Cache, Directory, EventRoute, FlushedCopies, WarmPlan, WarmProgress},
+    cache::{Cache, Directory, Durability, EventRoute, FlushedCopies, WarmPlan, WarmProgress},
     config::WarmConfig,
     model::{Namespace, Violation},
     pb::{
@@ -210,11 +210,16 @@ impl AdminService for AdminRpc {
         &self,
         request: Request<pb::PublishEventRequest>,
     ) -> Result<Response<pb::PublishEventResponse>, Status> {
-        let pb::PublishEventRequest { name, attributes } = request.into_inner();
+        let pb::PublishEventRequest { name, attributes, required_durability } =
+            request.into_inner();
+        let required = convert::required_durability(required_durability)?;
         let event = convert::event(name, attributes)?;
         let result = self.cache.publish(&event, EventRoute::Publish).await?;
+        let durability = Durability::of_all(result.iter().map(|(_, outcome)| outcome.durability()));
+        status::check_durability(required, durability)?;
+        let durability = convert::durability(durability);
         let targets = convert::event_target_results(result);
-        Ok(Response::new(pb::PublishEventResponse { targets }))
+        Ok(Response::new(pb::PublishEventResponse { targets, durability }))
     }
 
     async fn list_events(

@@ -27,8 +27,8 @@ use super::{
 };
 use crate::{
     cache::{
-        self, Cache, DeleteResult, Deletion, InvalidateTarget, VersionCondition, Watches,
-        fleet_stats::FleetStats,
+        self, Cache, DeleteResult, Deletion, Durability, InvalidateTarget, VersionCondition,
+        Watches, fleet_stats::FleetStats,
     },
     config::LimitsConfig,
     model::{EntryKey, Namespace},
@@ -145,7 +145,9 @@ impl CacheService for CacheRpc {
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
         let key = schema.key(key);
         let deletion = convert::deletion(&request)?;
+        let required = convert::required_durability(request.required_durability)?;
         let result = self.delete_one(&key, &deletion).await?;
+        status::check_durability(required, result.durability)?;
         let outcome = convert::delete_result_name(&result);
         let size = result.removed.as_ref().map_or(0, |found| found.entry.data.len());
         let mut response = self.with_log_fields(&key, outcome, convert::delete_response(result));
@@ -158,9 +160,13 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::InvalidateNamespaceRequest>,
     ) -> RpcResult<pb::InvalidateNamespaceResponse> {
-        let namespace = Namespace::new(&request.into_inner().namespace)?;
-        self.cache.invalidate_namespace(&namespace).await?;
-        let mut response = Response::new(pb::InvalidateNamespaceResponse {});
+        let request = request.into_inner();
+        let namespace = Namespace::new(&request.namespace)?;
+        let required = convert::required_durability(request.required_durability)?;
+        let durability = self.cache.invalidate_namespace(&namespace).await?;
+        status::check_durability(required, durability)?;
+        let durability = convert::durability(durability);
+        let mut response = Response::new(pb::InvalidateNamespaceResponse { durability });
         access_log::attach_namespace(&mut response, &namespace, "INVALIDATED");
         Ok(response)
     }
@@ -174,6 +180,7 @@ impl CacheService for CacheRpc {
         self.check_batch_size("targets", request.targets.len())?;
         let requested = convert::invalidate_targets(request.targets)?;
         let hold_off = convert::hold_off(request.hold_off)?;
+        let required = convert::required_durability(request.required_durability)?;
         let has_globs = requested.iter().any(RequestedTarget::is_matching);
         let known = if has_globs { self.keys.namespaces().await? } else { Vec::new() };
         let limit = self.max_batch_keys;
@@ -184,7 +191,10 @@ impl CacheService for CacheRpc {
         }
         let outcomes = self.cache.invalidate(planned.targets(), hold_off).await;
         planned.count(&self.cache, outcomes.is_ok());
-        let mut response = Response::new(planned.response(&outcomes?));
+        let outcomes = outcomes?;
+        let durability = Durability::of_all(outcomes.iter().map(|outcome| outcome.durability()));
+        status::check_durability(required, durability)?;
+        let mut response = Response::new(planned.response(&outcomes));
         compression.fit(&mut response);
         if let Some(namespace) = common_namespace(planned.targets()) {
             access_log::attach_namespace(&mut response, namespace, "INVALIDATED");
@@ -382,8 +392,7 @@ impl CacheRpc {
         if deletion.condition != VersionCondition::Always || deletion.returns_entry {
             return self.cache.delete_with(key, deletion).await;
         }
-        let existed = self.cache.delete(key, deletion.hold_off).await?;
-        Ok(DeleteResult { existed, deleted: existed, removed: None })
+        self.cache.delete(key, deletion.hold_off).await
     }
 
     /// A response with its fields for the access log.

@@ -5,6 +5,7 @@
 mod delete;
 mod directory;
 mod distributions;
+mod durability;
 mod event;
 mod get;
 mod get_or_fetch;
@@ -34,6 +35,7 @@ pub(super) use directory::{
     listed_key, namespace_page, namespaces_response,
 };
 pub(super) use distributions::{distributions_response, sample_size};
+pub(super) use durability::{durability, required_durability};
 pub(super) use event::{event, event_page, event_target_results, events_response};
 pub(super) use get::{XCache, batch_get_result, consistency, get_response};
 pub(super) use get_or_fetch::{

@@ -1,8 +1,11 @@
 //! Expands events and globs of namespaces into targets of Invalidate.
 
-use super::convert::{RequestedTarget, event_target_results, target_result};
+use super::convert::{RequestedTarget, durability, event_target_results, target_result};
 use crate::{
-    cache::{Cache, Error, EventOutcome, EventPlan, EventRoute, InvalidateTarget, TargetOutcome},
+    cache::{
+        Cache, Durability, Error, EventOutcome, EventPlan, EventRoute, InvalidateTarget,
+        TargetOutcome,
+    },
     model::{EntryKey, Namespace},
     pb::v1 as pb,
 };
@@ -108,23 +111,31 @@ impl PlannedTargets {
     pub(super) fn response(&self, outcomes: &[TargetOutcome]) -> pb::InvalidateResponse {
         let mut rest = self.targets.iter().cloned().zip(outcomes.iter().copied());
         let mut response = pb::InvalidateResponse::default();
+        response.durability = durability_of(outcomes);
         for planned in &self.requested {
             match planned {
                 Planned::One => {
                     response.results.extend(rest.next().map(|(_, outcome)| target_result(outcome)));
                 }
                 Planned::Matching(count) => {
-                    let namespaces = rest.by_ref().take(*count).map(|(target, outcome)| {
+                    let (mut namespaces, mut outcomes) = (Vec::new(), Vec::new());
+                    for (target, outcome) in rest.by_ref().take(*count) {
                         let namespace = target.namespace().to_string();
                         let namespace_invalidated = target_result(outcome).namespace_invalidated;
-                        pb::NamespaceResult { namespace, namespace_invalidated }
-                    });
-                    response.results.push(of_namespaces(namespaces.collect()));
+                        namespaces.push(pb::NamespaceResult { namespace, namespace_invalidated });
+                        outcomes.push(outcome);
+                    }
+                    let durability = durability_of(&outcomes);
+                    let whole = of_namespaces(namespaces);
+                    response.results.push(pb::TargetResult { durability, ..whole });
                 }
                 Planned::Event(plan) => {
-                    let targets = rest.by_ref().take(plan.targets().len()).collect();
+                    let targets: Vec<_> = rest.by_ref().take(plan.targets().len()).collect();
+                    let outcomes: Vec<_> = targets.iter().map(|(_, outcome)| *outcome).collect();
+                    let durability = durability_of(&outcomes);
                     let targets = event_target_results(targets);
-                    response.results.push(joined(&targets));
+                    let whole = joined(&targets);
+                    response.results.push(pb::TargetResult { durability, ..whole });
                     response.events.push(pb::EventResult { targets });
                 }
             }
@@ -141,15 +152,19 @@ fn joined(targets: &[pb::EventTargetResult]) -> pb::TargetResult {
     pb::TargetResult {
         existed: any(|result| result.existed),
         namespace_invalidated: any(|result| result.namespace_invalidated),
-        namespaces: Vec::new(),
+        ..pb::TargetResult::default()
     }
+}
+
+fn durability_of(outcomes: &[TargetOutcome]) -> i32 {
+    durability(Durability::of_all(outcomes.iter().map(|outcome| outcome.durability())))
 }
 
 /// Outcome of a target in the namespaces that match.
 fn of_namespaces(namespaces: Vec<pb::NamespaceResult>) -> pb::TargetResult {
     let is_whole = |result: &pb::NamespaceResult| result.namespace_invalidated;
     let namespace_invalidated = !namespaces.is_empty() && namespaces.iter().all(is_whole);
-    pb::TargetResult { existed: false, namespace_invalidated, namespaces }
+    pb::TargetResult { namespace_invalidated, namespaces, ..pb::TargetResult::default() }
 }
 
 #[cfg(test)]

@@ -256,7 +256,7 @@ mod tests {
 
             let found = pb::Found { value, entry: Some(info()), outcome, ..Default::default() };
             let removed = Some(found.clone());
-            let deleted = pb::DeleteResponse { existed: true, deleted: true, removed };
+            let deleted = pb::DeleteResponse { removed, ..pb::DeleteResponse::default() };
             assert_eq!(sent(deleted.clone()).await, deleted);
             let stale = Some(found.clone());
             let lease = pb::Lease { token: vec![7; 16].into(), expires_in: None, stale };

@@ -13,7 +13,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::overload::Overload;
 use crate::{
-    cache::{self, OriginError, OriginErrorKind, StoreErrorKind},
+    cache::{self, Durability, OriginError, OriginErrorKind, StoreErrorKind},
     model::{Namespace, Violation, millis_ceil},
     pb::{from_duration, v1 as pb},
 };
@@ -89,10 +89,22 @@ fn store_failed(kind: StoreErrorKind, message: String) -> Status {
         | StoreErrorKind::PartUnavailable
         | StoreErrorKind::BreakerOpen
         | StoreErrorKind::Late
+        | StoreErrorKind::Queued
+        | StoreErrorKind::Quarantined
         | StoreErrorKind::Refused => {
             retryable(Code::Unavailable, "STORE_UNAVAILABLE", message, STORE_RETRY)
         }
     }
+}
+
+/// Refuses to acknowledge an invalidation that is only queued, if the caller requires more.
+pub(super) fn check_durability(required: Durability, durability: Durability) -> Result<(), Status> {
+    if durability <= required {
+        return Ok(());
+    }
+    let message = "not applied yet: the store is away, and the invalidation waits for it in the \
+                   journal; APPLIED is required (required_durability)";
+    Err(retryable(Code::Unavailable, "NOT_APPLIED", message.to_owned(), STORE_RETRY))
 }
 
 /// Adds the positions of the targets that are not invalidated.

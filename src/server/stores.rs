@@ -10,11 +10,18 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     changes::{ChangeHub, WatchOptions},
     circuit_breaker::ProbeIntervals,
-    config::{Config, StoreConfig, StoreUrl, WaitReplicas, WatchConfig},
+    config::{Config, JournalConfig, StoreConfig, StoreUrl, WaitReplicas, WatchConfig},
     model::{Namespace, SaturatingFrom as _},
     store::{
-        Backend, Inspect as _, Result, StatsBackend,
+        self, Backend, Inspect as _, StatsBackend, Store as _,
         circuit_breaker_store::{self, CircuitBreakerStore},
+        journal::{
+            Journal, JournalError, JournalOptions,
+            metrics::{JournalLog, register as register_journal},
+            quarantine::Quarantine,
+            replay::Replay,
+            store::JournaledStore,
+        },
         memory::MemoryStore,
         metrics::{StoreMetrics, register_memory, register_redis, register_replication},
         near_cache::{NearCache, NearCacheOptions, metrics as near_metrics, store::NearCacheStore},
@@ -38,6 +45,29 @@ pub(super) struct OpenStore {
     pub(super) other_shards: watch::Receiver<Option<u16>>,
 }
 
+/// Failure to open the store.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// What the journal of a store needs.
+struct JournalParts {
+    journal: Arc<Journal>,
+    quarantine: Arc<Quarantine>,
+}
+
+/// What several layers of the store share.
+struct Shared<'a> {
+    near_cache: &'a Arc<NearCache>,
+    changes: &'a Arc<ChangeHub>,
+    meter: &'a Meter,
+    background: &'a CancellationToken,
+}
+
 impl OpenStore {
     /// Opens the configured store. Redis need not answer yet; its probes run until `background` is
     /// cancelled.
@@ -47,7 +77,7 @@ impl OpenStore {
         near_cache: &Arc<NearCache>,
         changes: &Arc<ChangeHub>,
         background: &CancellationToken,
-    ) -> Result<Self> {
+    ) -> Result<Self, OpenError> {
         match &config.store.url {
             StoreUrl::Memory => {
                 let store = MemoryStore::publishing(config.memory.max_bytes, changes.clone());
@@ -60,25 +90,33 @@ impl OpenStore {
             }
             StoreUrl::Redis(url) => {
                 let options = redis_options(&config.store, url.clone());
-                let shared = (near_cache, changes);
-                Self::open_redis(&config.store, &options, meter, shared, background)
+                let journal = JournalParts::open(&config.journal, &config.store.prefix)?;
+                let shared = Shared { near_cache, changes, meter, background };
+                Self::open_redis(&config.store, &options, journal, &shared)
             }
         }
     }
 
-    /// Stacks near cache and circuit breaker in front of Redis.
+    /// Stacks near cache, journal and circuit breaker in front of Redis.
     fn open_redis(
         config: &StoreConfig,
         options: &RedisOptions,
-        meter: &Meter,
-        (near_cache, changes): (&Arc<NearCache>, &Arc<ChangeHub>),
-        background: &CancellationToken,
-    ) -> Result<Self> {
+        journal: Option<JournalParts>,
+        shared: &Shared<'_>,
+    ) -> Result<Self, OpenError> {
+        let &Shared { near_cache, changes, meter, background } = shared;
         let (near, stop) = (near_cache.clone(), background.clone());
         let redis = RedisStore::new(options, near, changes.clone(), stop)?;
         let troubled = redis.clone();
         let cause = move || troubled.trouble();
-        let breaker = circuit_breaker_store::breaker(config.breaker_threshold, cause);
+        let (quarantine, clock) =
+            (journal.as_ref().map(|parts| parts.quarantine.clone()), redis.clone());
+        let on_open = move || {
+            if let Some(quarantine) = &quarantine {
+                quarantine.begin(clock.now());
+            }
+        };
+        let breaker = circuit_breaker_store::breaker(config.breaker_threshold, cause, on_open);
         let answers = breaker.subscribe();
         let healthy = both(answers.clone(), redis.subscribe_healthy(), background);
         let other_shards = redis.subscribe_other_shards();
@@ -93,10 +131,42 @@ impl OpenStore {
             circuit_breaker_store::ping_periodically(&pinged, &probed, intervals).await;
         };
         tokio::spawn(background.clone().run_until_cancelled_owned(pings));
+        let registry = Arc::new(redis.clone());
         let store = CircuitBreakerStore::new(redis, breaker, StoreMetrics::new(meter));
         let stats = Arc::new(store);
-        let backend = Arc::new(NearCacheStore::new(stats.clone(), near_cache.clone()));
+        let mut inner: Arc<dyn Backend> = stats.clone();
+        if let Some(JournalParts { journal, quarantine }) = journal {
+            let log = Arc::new(JournalLog::new(meter));
+            let clock = stats.clone();
+            register_journal(meter, &journal, &quarantine, move || clock.now());
+            let replay = Replay {
+                journal: journal.clone(),
+                store: stats.clone(),
+                registry,
+                quarantine: quarantine.clone(),
+                log: log.clone(),
+                answers: answers.clone(),
+            };
+            tokio::spawn(replay.run(background.clone()));
+            inner = Arc::new(JournaledStore::new(inner, journal, quarantine, log));
+        }
+        let backend = Arc::new(NearCacheStore::new(inner, near_cache.clone()));
         Ok(Self { backend, stats, answers, healthy, other_shards })
+    }
+}
+
+impl JournalParts {
+    /// Opens the journal, if one is configured.
+    fn open(config: &JournalConfig, prefix: &str) -> Result<Option<Self>, JournalError> {
+        let Some(path) = &config.path else { return Ok(None) };
+        let (path, fleet, max_bytes) = (path.clone(), prefix.to_owned(), config.max_bytes);
+        let journal = Arc::new(Journal::open(&JournalOptions { path, fleet, max_bytes })?);
+        let entries = journal.pending().size().entries;
+        if entries > 0 {
+            tracing::warn!(entries, "the journal has invalidations that Redis has not applied yet");
+        }
+        let quarantine = Arc::new(Quarantine::new(config.quarantine));
+        Ok(Some(Self { journal, quarantine }))
     }
 }
 

@@ -50,15 +50,17 @@ pub struct CircuitBreakerStore<S> {
 }
 
 /// Creates the circuit breaker of a store. It starts open, and logs each change, with the `cause`
-/// and the remedy that are known then.
+/// and the remedy that are known then. Runs `on_open` when it opens.
 pub fn breaker(
     failure_threshold: u32,
     cause: impl Fn() -> Option<Trouble> + Send + Sync + 'static,
+    on_open: impl Fn() + Send + Sync + 'static,
 ) -> Arc<CircuitBreaker> {
     Arc::new(CircuitBreaker::new(failure_threshold, move |closed| {
         if closed {
             tracing::info!("the store is available");
         } else {
+            on_open();
             let Trouble { cause, remedy } = cause().unwrap_or_else(silence);
             tracing::warn!(
                 failures = failure_threshold,

@@ -44,6 +44,13 @@ pub enum ErrorKind {
         "the change is applied, but a failover of Redis may take it back (store.wait_replicas)"
     )]
     NotReplicated,
+    /// The store is away, and the journal has the invalidation, which is applied at its return. For
+    /// any other operation: the journal has an invalidation of the entry.
+    #[error("the store is away, and an invalidation of the entry waits for it in the journal")]
+    Queued,
+    /// The store is back after an outage, and other replicas may not have replayed their journals.
+    #[error("the store is back, and other replicas may have to replay their journals first")]
+    Quarantined,
     /// The store has no memory for the value.
     #[error("the store is out of memory (memory.max_bytes, or maxmemory of Redis)")]
     Full,
@@ -87,6 +94,8 @@ impl ErrorKind {
             | Self::BreakerOpen
             | Self::Late
             | Self::NotReplicated
+            | Self::Queued
+            | Self::Quarantined
             | Self::Full
             | Self::Refused => false,
         }
@@ -99,8 +108,23 @@ impl ErrorKind {
             | Self::Unreachable
             | Self::PartUnavailable
             | Self::Late
-            | Self::NotReplicated => true,
-            Self::BreakerOpen | Self::Full | Self::Refused => false,
+            | Self::NotReplicated
+            | Self::Quarantined => true,
+            Self::BreakerOpen | Self::Queued | Self::Full | Self::Refused => false,
+        }
+    }
+
+    /// Whether the store was away or too slow, so that an invalidation can wait for its return.
+    pub fn is_queueable(self) -> bool {
+        match self {
+            Self::Unreachable
+            | Self::Timeout
+            | Self::PartUnavailable
+            | Self::BreakerOpen
+            | Self::Late => true,
+            Self::NotReplicated | Self::Queued | Self::Quarantined | Self::Full | Self::Refused => {
+                false
+            }
         }
     }
 
@@ -113,6 +137,8 @@ impl ErrorKind {
             Self::BreakerOpen => "breaker_open",
             Self::Late => "late",
             Self::NotReplicated => "not_replicated",
+            Self::Queued => "queued",
+            Self::Quarantined => "quarantined",
             Self::Full => "full",
             Self::Refused => "refused",
         }
@@ -123,13 +149,15 @@ impl ErrorKind {
 mod tests {
     use super::*;
 
-    const ALL: [ErrorKind; 8] = [
+    const ALL: [ErrorKind; 10] = [
         ErrorKind::Unreachable,
         ErrorKind::Timeout,
         ErrorKind::PartUnavailable,
         ErrorKind::BreakerOpen,
         ErrorKind::Late,
         ErrorKind::NotReplicated,
+        ErrorKind::Queued,
+        ErrorKind::Quarantined,
         ErrorKind::Full,
         ErrorKind::Refused,
     ];
@@ -146,7 +174,15 @@ mod tests {
         let outages = ALL.map(|kind| (kind.is_outage(), kind.is_transient()));
         let (no, yes) = ((false, false), (true, true));
         let transient = (false, true);
-        assert_eq!(outages, [yes, yes, transient, no, transient, transient, no, no]);
+        let expected = [yes, yes, transient, no, transient, transient, no, transient, no, no];
+        assert_eq!(outages, expected);
+    }
+
+    #[test]
+    fn an_invalidation_waits_for_a_store_that_is_away() {
+        let queueable = ALL.into_iter().filter(|kind| kind.is_queueable()).map(ErrorKind::name);
+        let expected = ["unreachable", "timeout", "part_unavailable", "breaker_open", "late"];
+        assert_eq!(queueable.collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod fault;
 mod fault_log;
 mod hot_keys;
 mod inspect;
+mod journal_registry;
 mod key_listing;
 mod key_schema;
 mod lease_invalidations;

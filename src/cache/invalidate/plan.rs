@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use repeated_events::LogInterval;
 
 use crate::{
-    cache::{namespace_context::NamespaceContext, policy},
+    cache::{Durability, namespace_context::NamespaceContext, policy},
     model::{EntryKey, Glob, Namespace},
     stats::counters::Counter,
     store::{self, Backend, Ban, BanLimits, BanOutcome},
@@ -99,13 +99,13 @@ impl NamespacePlan {
         }
     }
 
-    /// Invalidates.
+    /// Invalidates. None if the store is away and the journal has it.
     pub(super) async fn apply(
         mut self,
         namespace: &Namespace,
         store: &dyn Backend,
         log: &Mutex<LogInterval>,
-    ) -> store::Result<BanOutcome> {
+    ) -> store::Result<Option<BanOutcome>> {
         self.ban.tags.sort_unstable();
         self.ban.tags.dedup();
         self.ban.keys.sort_unstable();
@@ -113,17 +113,20 @@ impl NamespacePlan {
         let counters = &self.context.counters;
         let limits = policy::ban_limits(self.context.config());
         if self.is_whole {
-            // A ban has the hold-off, which an invalidation has not.
+            // A ban has the hold-off, which an invalidation has not. Each of the two is queued if
+            // the store is away for it.
+            let mut held_off = Some(());
             if !self.ban.hold_off.is_zero() {
-                store.ban(namespace, &self.everything(), &limits).await?;
+                let banned = store.ban(namespace, &self.everything(), &limits).await;
+                held_off = Durability::of(banned)?.map(|_| ());
             }
-            store.invalidate(namespace).await?;
+            let invalidated = Durability::of(store.invalidate(namespace).await)?;
             counters.count(Counter::Invalidations);
-            return Ok(BanOutcome::NamespaceInvalidated);
+            return Ok(held_off.and(invalidated).map(|()| BanOutcome::NamespaceInvalidated));
         }
-        let outcome = store.ban(namespace, &self.ban, &limits).await?;
+        let outcome = Durability::of(store.ban(namespace, &self.ban, &limits).await)?;
         counters.count_many(Counter::Bans, self.len() as u64);
-        if outcome == BanOutcome::NamespaceInvalidated {
+        if outcome == Some(BanOutcome::NamespaceInvalidated) {
             counters.count(Counter::Invalidations);
             warn_of_widened_ban(namespace, &limits, log);
         }

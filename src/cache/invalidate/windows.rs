@@ -47,7 +47,7 @@ struct Open {
 struct Window {
     number: u64,
     plan: NamespacePlan,
-    callers: Vec<oneshot::Sender<store::Result<BanOutcome>>>,
+    callers: Vec<oneshot::Sender<store::Result<Option<BanOutcome>>>>,
 }
 
 impl InvalidationWindows {
@@ -61,12 +61,12 @@ impl InvalidationWindows {
     }
 
     /// Applies a plan, together with others of the namespace if that has a window. Returns when it
-    /// is applied.
+    /// is applied, or none if it is queued.
     pub(super) async fn apply(
         &self,
         namespace: &Namespace,
         plan: NamespacePlan,
-    ) -> store::Result<BanOutcome> {
+    ) -> store::Result<Option<BanOutcome>> {
         let Some(time) = plan.context.config().invalidation_window else {
             return plan.apply(namespace, &*self.0.store, &self.0.log).await;
         };
@@ -83,7 +83,7 @@ impl Inner {
         namespace: &Namespace,
         plan: NamespacePlan,
         time: Duration,
-    ) -> oneshot::Receiver<store::Result<BanOutcome>> {
+    ) -> oneshot::Receiver<store::Result<Option<BanOutcome>>> {
         let (sender, outcome) = oneshot::channel();
         let mut open = self.open.lock();
         let key = (namespace.clone(), plan.ban.hold_off);

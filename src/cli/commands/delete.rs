@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     arguments::{CallArgs, EntriesArgs, duration},
-    display::{EntryJson, EntryName, ReadEntry, escape},
+    display::{EntryJson, EntryName, ReadEntry, durability_name, escape, is_queued},
     failure::{Ending, Error},
     get::print_content,
     output::{Output, table},
@@ -43,6 +43,7 @@ struct Line<'a> {
     name: EntryName<'a>,
     existed: bool,
     deleted: bool,
+    durability: &'static str,
     /// With `--return-value`, unless nothing was removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     removed: Option<EntryJson<'a>>,
@@ -61,7 +62,7 @@ impl Args {
                 }
                 _ => {}
             }
-            let mut existed = Vec::with_capacity(keys.len());
+            let mut deletes = Vec::with_capacity(keys.len());
             for batch in keys.chunks(BATCH) {
                 let request = BatchDeleteRequest {
                     keys: batch.to_vec(),
@@ -70,9 +71,9 @@ impl Args {
                 };
                 let mut cache = session.cache();
                 let response = session.answer(cache.batch_delete(session.request(request))).await?;
-                existed.extend(response.existed);
+                deletes.extend(response.existed.into_iter().zip(response.durabilities));
             }
-            self.print(&keys, &existed)?;
+            self.print(&keys, &deletes)?;
             // Entries that did not exist are as gone as the others.
             Ok(Ending::Done)
         })
@@ -86,9 +87,10 @@ impl Args {
             hold_off: self.hold_off.map(from_duration),
             if_version: self.if_version.clone(),
             return_value: self.return_value,
+            ..DeleteRequest::default()
         };
         let response = session.answer(session.cache().delete(session.request(request))).await?;
-        let DeleteResponse { existed, deleted, removed } = &response;
+        let DeleteResponse { existed, deleted, removed, durability } = &response;
         let removed = removed.as_ref().map(|found| ReadEntry {
             outcome: Outcome::Hit,
             value: found.value.as_ref(),
@@ -105,11 +107,12 @@ impl Args {
                     name: EntryName::new(key),
                     existed: *existed,
                     deleted: *deleted,
+                    durability: durability_name(*durability),
                     removed: removed.as_ref().map(ReadEntry::json),
                 };
                 output.line(&line, || match (existed, deleted) {
                     (true, false) => "condition not met".to_owned(),
-                    _ => result(*existed).to_owned(),
+                    _ => result(*existed, *durability).to_owned(),
                 })?;
             }
         }
@@ -117,22 +120,26 @@ impl Args {
         Ok(if is_done { Ending::Done } else { Ending::Miss })
     }
 
-    fn print(&self, keys: &[KeyRef], existed: &[bool]) -> Result<(), Error> {
+    /// Prints whether each entry existed, and the durability of its deletion.
+    fn print(&self, keys: &[KeyRef], deletes: &[(bool, i32)]) -> Result<(), Error> {
         let mut output = Output::stdout(self.call.json);
-        let results = keys.iter().zip(existed);
-        match (output.is_json(), existed) {
+        let results = keys.iter().zip(deletes);
+        match (output.is_json(), deletes) {
             (true, _) => {
-                for (key, existed) in results {
+                for (key, (existed, durability)) in results {
                     let (name, existed) = (EntryName::new(key), *existed);
-                    let line = Line { name, existed, deleted: existed, removed: None };
+                    let durability = durability_name(*durability);
+                    let line = Line { name, existed, deleted: existed, durability, removed: None };
                     output.line(&line, String::new)?;
                 }
                 Ok(())
             }
-            (false, [existed]) => output.line(&(), || result(*existed).to_owned()),
+            (false, [(existed, durability)]) => {
+                output.line(&(), || result(*existed, *durability).to_owned())
+            }
             (false, _) => output.line(&(), || {
-                let row = |(key, existed): (&KeyRef, &bool)| {
-                    vec![escape(&key.key), result(*existed).to_owned()]
+                let row = |(key, (existed, durability)): (&KeyRef, &(bool, i32))| {
+                    vec![escape(&key.key), result(*existed, *durability).to_owned()]
                 };
                 table(&["key", "result"], results.map(row))
             }),
@@ -140,6 +147,10 @@ impl Args {
     }
 }
 
-fn result(existed: bool) -> &'static str {
-    if existed { "deleted" } else { "did not exist" }
+fn result(existed: bool, durability: i32) -> &'static str {
+    match (is_queued(durability), existed) {
+        (true, _) => "queued",
+        (false, true) => "deleted",
+        (false, false) => "did not exist",
+    }
 }

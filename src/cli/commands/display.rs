@@ -13,7 +13,7 @@ use crate::{
     cli::figures::dash,
     pb::{
         self,
-        v1::{EntryInfo, JsonPart, KeyRef, Outcome, Value},
+        v1::{Durability, EntryInfo, JsonPart, KeyRef, Outcome, Value},
     },
 };
 
@@ -215,10 +215,31 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
+/// Name of a durability in JSON.
+pub(super) fn durability_name(durability: i32) -> &'static str {
+    match Durability::try_from(durability) {
+        Ok(Durability::Applied) => "applied",
+        Ok(Durability::Queued) => "queued",
+        Ok(Durability::Unspecified) | Err(_) => "unknown",
+    }
+}
+
+/// Whether an invalidation waits in a journal for the store.
+pub(super) fn is_queued(durability: i32) -> bool {
+    durability == i32::from(Durability::Queued)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::pb::v1::value::Kind;
+
+    #[test]
+    fn durability_of_a_server_without_it_is_unknown() {
+        let names = [0, 1, 2, 3].map(durability_name);
+        assert_eq!(names, ["unknown", "applied", "queued", "unknown"]);
+        assert_eq!([0, 1, 2, 3].map(is_queued), [false, false, true, false]);
+    }
 
     fn text(text: &str) -> Value {
         Value { kind: Some(Kind::Text(text.to_owned().into())) }

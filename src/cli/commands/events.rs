@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     arguments::CallArgs,
-    display::escape,
+    display::{durability_name, escape},
     failure::{Ending, Error},
     output::{Output, table},
     session,
@@ -53,6 +53,7 @@ struct TargetLine<'a> {
     tags: &'a [String],
     existed: bool,
     namespace_invalidated: bool,
+    durability: &'static str,
 }
 
 #[derive(Serialize)]
@@ -105,7 +106,11 @@ impl PublishArgs {
                 return Err(Error::Usage(format!("attribute {name} is given twice")));
             }
         }
-        Ok(PublishEventRequest { name: self.name.clone(), attributes })
+        Ok(PublishEventRequest {
+            name: self.name.clone(),
+            attributes,
+            ..PublishEventRequest::default()
+        })
     }
 
     fn line<'a>(&'a self, target: &'a EventTargetResult) -> TargetLine<'a> {
@@ -135,6 +140,7 @@ impl PublishArgs {
             tags,
             existed: result.existed,
             namespace_invalidated: result.namespace_invalidated,
+            durability: durability_name(result.durability),
         }
     }
 }
@@ -142,6 +148,7 @@ impl PublishArgs {
 impl TargetLine<'_> {
     fn row(&self) -> Vec<String> {
         let result = match (self.namespace_invalidated, self.key, self.existed) {
+            _ if self.durability == "queued" => "queued",
             (true, ..) => "whole namespace",
             (false, Some(_), true) => "deleted",
             (false, Some(_), false) => "no entry",

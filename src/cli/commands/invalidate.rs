@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     arguments::{CallArgs, duration},
-    display::escape,
+    display::{durability_name, escape, is_queued},
     failure::{Ending, Error},
     output::{Output, remark},
     session,
@@ -43,17 +43,26 @@ impl Args {
             let mut cache = session.cache();
             let is_everything = self.tags.is_empty() && self.globs.is_empty();
             if is_everything && self.hold_off.is_none() && !self.has_namespaces() {
-                let request = InvalidateNamespaceRequest { namespace: self.namespace.clone() };
-                session.answer(cache.invalidate_namespace(session.request(request))).await?;
-                return self.print(true);
+                let request = InvalidateNamespaceRequest {
+                    namespace: self.namespace.clone(),
+                    ..InvalidateNamespaceRequest::default()
+                };
+                let answer = cache.invalidate_namespace(session.request(request));
+                let response = session.answer(answer).await?;
+                return self.print(true, response.durability);
             }
             let hold_off = self.hold_off.map(from_duration);
-            let request = InvalidateRequest { targets: self.targets(), hold_off };
+            let request = InvalidateRequest {
+                targets: self.targets(),
+                hold_off,
+                ..InvalidateRequest::default()
+            };
             let response = session.answer(cache.invalidate(session.request(request))).await?;
             if self.has_namespaces() {
                 return self.print_each(&response);
             }
-            self.print(response.results.iter().any(|result| result.namespace_invalidated))
+            let is_whole = response.results.iter().any(|result| result.namespace_invalidated);
+            self.print(is_whole, response.durability)
         })
     }
 
@@ -69,11 +78,13 @@ impl Args {
             *namespaces.entry(&result.namespace).or_default() |= result.namespace_invalidated;
         }
         let mut output = Output::stdout(self.call.json);
+        let (durability, verb) = (durability_name(response.durability), verb(response.durability));
         for (namespace, is_whole) in &namespaces {
             let line = json!({
-                "namespace": namespace, "result": "invalidated", "namespace_invalidated": is_whole,
+                "namespace": namespace, "result": verb, "namespace_invalidated": is_whole,
+                "durability": durability,
             });
-            output.line(&line, || format!("invalidated {namespace}"))?;
+            output.line(&line, || format!("{verb} {namespace}"))?;
         }
         if namespaces.is_empty() {
             remark("no namespace matches");
@@ -96,19 +107,26 @@ impl Args {
     }
 
     /// `is_whole`: all entries of the namespace are invalid, also if only some were selected.
-    fn print(&self, is_whole: bool) -> Result<Ending, Error> {
+    fn print(&self, is_whole: bool, durability: i32) -> Result<Ending, Error> {
         let is_more = is_whole && !(self.tags.is_empty() && self.globs.is_empty());
+        let verb = verb(durability);
         let line = json!({
-            "namespace": self.namespace, "result": "invalidated", "namespace_invalidated": is_whole,
+            "namespace": self.namespace, "result": verb, "namespace_invalidated": is_whole,
+            "durability": durability_name(durability),
         });
         Output::stdout(self.call.json).line(&line, || {
             if is_more {
                 let namespace = escape(&self.namespace);
                 format!("invalidated all of {namespace}: it has too many banned tags or patterns")
             } else {
-                "invalidated".to_owned()
+                verb.to_owned()
             }
         })?;
         Ok(Ending::Done)
     }
+}
+
+/// What has happened to the entries.
+fn verb(durability: i32) -> &'static str {
+    if is_queued(durability) { "queued" } else { "invalidated" }
 }

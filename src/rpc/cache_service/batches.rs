@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::{CacheRpc, RpcResult};
 use crate::{
-    cache::{self, BatchGet, BatchGetOrFetch, SetCommand},
+    cache::{self, BatchGet, BatchGetOrFetch, Durability, SetCommand},
     model::EntryKey,
     pb::{from_duration, v1 as pb},
     rpc::{
@@ -18,6 +18,7 @@ use crate::{
         fetch_batch::FetchBatch,
         load_limits::MustNotWait,
         schema::Schema,
+        status,
     },
 };
 
@@ -93,11 +94,19 @@ impl CacheRpc {
         let request = request.into_inner();
         let keys = self.batch_keys(&request.keys, &schema)?;
         let deletions = convert::deletions(&request)?;
+        let required = convert::required_durability(request.required_durability)?;
         let deletes = keys.iter().zip(&deletions).map(|(key, with)| self.delete_one(key, with));
         let results = try_join_all(deletes).await?;
-        let existed = results.iter().map(|result| result.existed).collect();
-        let deleted = results.iter().map(|result| result.deleted).collect();
-        let mut response = Response::new(pb::BatchDeleteResponse { existed, deleted });
+        status::check_durability(
+            required,
+            Durability::of_all(results.iter().map(|result| result.durability)),
+        )?;
+        let durabilities = results.iter().map(|result| convert::durability(result.durability));
+        let mut response = Response::new(pb::BatchDeleteResponse {
+            existed: results.iter().map(|result| result.existed).collect(),
+            deleted: results.iter().map(|result| result.deleted).collect(),
+            durabilities: durabilities.collect(),
+        });
         compression.fit(&mut response);
         Ok(response)
     }

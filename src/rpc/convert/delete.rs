@@ -2,7 +2,7 @@
 
 use super::{Checked, get::found, lease::hold_off};
 use crate::{
-    cache::{DeleteResult, Deletion, VersionCondition},
+    cache::{DeleteResult, Deletion, Durability, VersionCondition},
     model::{Version, Violation},
     pb::v1 as pb,
 };
@@ -47,16 +47,18 @@ fn if_version(version: &str) -> VersionCondition {
 }
 
 pub(in crate::rpc) fn delete_response(result: DeleteResult) -> pb::DeleteResponse {
-    let DeleteResult { existed, deleted, removed } = result;
-    pb::DeleteResponse { existed, deleted, removed: removed.map(found) }
+    let DeleteResult { existed, deleted, removed, durability } = result;
+    let durability = super::durability(durability);
+    pb::DeleteResponse { existed, deleted, removed: removed.map(found), durability }
 }
 
 /// Name of the outcome of a Delete in the access log.
 pub(in crate::rpc) fn delete_result_name(result: &DeleteResult) -> &'static str {
-    match (result.existed, result.deleted) {
-        (_, true) => "DELETED",
-        (true, false) => "CONDITION_NOT_MET",
-        (false, false) => "ABSENT",
+    match (result.durability, result.existed, result.deleted) {
+        (Durability::Queued, ..) => "QUEUED",
+        (_, _, true) => "DELETED",
+        (_, true, false) => "CONDITION_NOT_MET",
+        (_, false, false) => "ABSENT",
     }
 }
 
@@ -108,7 +110,8 @@ mod tests {
     #[test]
     fn response_has_what_existed_and_what_was_removed() {
         let removed = Some(super::super::get::tests::found_text(Outcome::Hit, Tier::Store));
-        let result = DeleteResult { existed: true, deleted: true, removed };
+        let (existed, deleted, durability) = (true, true, Durability::Applied);
+        let result = DeleteResult { existed, deleted, removed, durability };
         assert_eq!(delete_result_name(&result), "DELETED");
         let response = delete_response(result);
         assert!(response.existed && response.deleted);
@@ -118,5 +121,8 @@ mod tests {
         let unmet = DeleteResult { existed: true, ..Default::default() };
         assert_eq!(delete_result_name(&unmet), "CONDITION_NOT_MET");
         assert_eq!(delete_result_name(&DeleteResult::default()), "ABSENT");
+        let queued = DeleteResult { durability: Durability::Queued, ..Default::default() };
+        assert_eq!(delete_result_name(&queued), "QUEUED");
+        assert_eq!(delete_response(queued).durability(), pb::Durability::Queued);
     }
 }

@@ -100,10 +100,11 @@ fn requested(namespace: &str, selection: Selection) -> Checked<RequestedTarget> 
 }
 
 pub(in crate::rpc) fn target_result(outcome: TargetOutcome) -> pb::TargetResult {
-    let none = pb::TargetResult::default();
+    let durability = super::durability(outcome.durability());
+    let none = pb::TargetResult { durability, ..pb::TargetResult::default() };
     match outcome {
         TargetOutcome::Deleted { existed } => pb::TargetResult { existed, ..none },
-        TargetOutcome::Banned => none,
+        TargetOutcome::Banned | TargetOutcome::Queued => none,
         TargetOutcome::NamespaceInvalidated => {
             pb::TargetResult { namespace_invalidated: true, ..none }
         }

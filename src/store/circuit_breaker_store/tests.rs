@@ -163,7 +163,7 @@ fn counter(value: &str) -> NewEntry {
 
 /// A store behind a closed breaker.
 async fn closed<S: Inspect>(inner: S) -> (CircuitBreakerStore<S>, Arc<Observed>) {
-    let (breaker, observed) = (breaker(THRESHOLD, || None), Arc::new(Observed::default()));
+    let (breaker, observed) = (breaker(THRESHOLD, || None, || {}), Arc::new(Observed::default()));
     close(&breaker).await;
     (CircuitBreakerStore::new(inner, breaker, observed.clone()), observed)
 }
@@ -273,8 +273,11 @@ async fn statistics_and_inspection_pass_and_are_observed_but_pings_are_not() {
 #[tokio::test(start_paused = true)]
 async fn open_breaker_rejects_without_calling_the_store() {
     let (inner, observed) = (Arc::new(ScriptedStore::default()), Arc::new(Observed::default()));
-    let store =
-        CircuitBreakerStore::new(inner.clone(), breaker(THRESHOLD, || None), observed.clone());
+    let store = CircuitBreakerStore::new(
+        inner.clone(),
+        breaker(THRESHOLD, || None, || {}),
+        observed.clone(),
+    );
     let rejected = store.get(&key()).await.unwrap_err();
     assert_eq!(rejected.kind, ErrorKind::BreakerOpen);
     assert_eq!(inner.calls.load(Ordering::Relaxed), 0);
@@ -290,8 +293,11 @@ async fn open_breaker_rejects_without_calling_the_store() {
 #[tokio::test(start_paused = true)]
 async fn open_breaker_lets_pings_pass() {
     let (inner, observed) = (Arc::new(ScriptedStore::default()), Arc::new(Observed::default()));
-    let store =
-        CircuitBreakerStore::new(inner.clone(), breaker(THRESHOLD, || None), observed.clone());
+    let store = CircuitBreakerStore::new(
+        inner.clone(),
+        breaker(THRESHOLD, || None, || {}),
+        observed.clone(),
+    );
     store.ping().await.unwrap();
     *inner.failure.lock() = Some(ErrorKind::Unreachable);
     assert_eq!(store.ping().await.unwrap_err().kind, ErrorKind::Unreachable);
@@ -306,8 +312,11 @@ async fn an_outage_is_logged_at_its_begin_once_a_minute_and_at_its_end() {
     let _guard = tracing::subscriber::set_default(subscriber);
 
     let store = Arc::new(ScriptedStore::default());
-    let breaker = breaker(THRESHOLD, || {
-        Some(Trouble { cause: "wrong password".to_owned(), remedy: "check it" })
+    let opened = Arc::new(AtomicUsize::new(0));
+    let counted = opened.clone();
+    let cause = || Some(Trouble { cause: "wrong password".to_owned(), remedy: "check it" });
+    let breaker = breaker(THRESHOLD, cause, move || {
+        counted.fetch_add(1, Ordering::Relaxed);
     });
     let pings = ping_periodically(&store, &breaker, INTERVALS);
     let outage = async {
@@ -325,6 +334,7 @@ async fn an_outage_is_logged_at_its_begin_once_a_minute_and_at_its_end() {
     let count = |part: &str| lines.lines().filter(|line| line.contains(part)).count();
     assert_eq!(count("the store is available"), 2, "{lines}");
     assert_eq!(count("the store is unavailable"), 1, "{lines}");
+    assert_eq!(opened.load(Ordering::Relaxed), 1, "the hook runs when the breaker opens");
     assert_eq!(count("cause=\"wrong password\" remedy=\"check it\""), 1, "{lines}");
     let reminders = count("the store is still unavailable");
     assert!((6..=10).contains(&reminders), "{lines}");

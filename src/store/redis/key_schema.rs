@@ -14,6 +14,7 @@
 //! <prefix>:{probe}:1 and :2                            keys of the full probe; in a cluster
 //!                                                      {probe:<number>}
 //! <prefix>:{probe:<number>}:r                          written before a wait for replicas
+//! <prefix>:{journals}                                  the journals of the fleet
 //! <prefix>:{sweep}                                     the replica that sweeps, for a time
 //! <prefix>:{clock}                                     what the replicas agree on about the clock
 //! ```
@@ -218,6 +219,11 @@ impl KeySchema {
         let rest = std::str::from_utf8(name).ok()?.strip_prefix(&self.prefix)?;
         let (tag, _) = rest.strip_prefix(":l:{")?.split_once('}')?;
         Some(tag.rsplit_once(':')?.0)
+    }
+
+    /// The journals of the fleet.
+    pub(super) fn journals(&self) -> String {
+        format!("{}:{{journals}}", self.prefix)
     }
 
     /// The lock of the sweep.

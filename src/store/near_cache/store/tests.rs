@@ -34,7 +34,7 @@ impl OperationObserver for Unobserved {
 
 impl Stack {
     async fn new() -> Self {
-        let (memory, breaker) = (MemoryStore::new(1 << 20), breaker(1, || None));
+        let (memory, breaker) = (MemoryStore::new(1 << 20), breaker(1, || None, || {}));
         let intervals = ProbeIntervals { closed: MINUTE, open: MINUTE };
         let pings = ping_periodically(&memory, &breaker, intervals);
         let _ = tokio::time::timeout(Duration::from_millis(1), pings).await;

@@ -1,0 +1,187 @@
+//! The quarantine: after an outage, the invalidations that other replicas have in their journals
+//! may not be applied yet, so reads of this replica are degraded misses.
+//!
+//! It begins when the circuit breaker of the store opens. It ends when each registered journal has
+//! been empty since then, or when `journal.quarantine` has passed since the store's return.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::{sync::Notify, time::Instant};
+
+use crate::{model::Timestamp, store::Result};
+
+/// A journal that was not empty at any time for this long is not waited for: its replica is gone.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+
+/// The journals of the fleet, as they report to the store.
+#[async_trait]
+pub trait JournalRegistry: Send + Sync {
+    /// Reports that a journal was empty at `empty_at`; none registers it as one that may have
+    /// invalidations, unless it has reported before.
+    async fn report_journal(&self, id: &str, empty_at: Option<Timestamp>) -> Result<()>;
+
+    /// Removes a journal.
+    async fn withdraw_journal(&self, id: &str) -> Result<()>;
+
+    /// When each registered journal was empty last.
+    async fn journals(&self) -> Result<Vec<JournalReport>>;
+}
+
+/// What a journal has reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalReport {
+    /// Name of the journal.
+    pub id: String,
+    /// When it was empty last; zero if it has not been since it was registered.
+    pub empty_at: Timestamp,
+}
+
+/// Whether reads are in quarantine.
+pub struct Quarantine {
+    is_active: AtomicBool,
+    /// By the store's clock.
+    began_at: Mutex<Option<Timestamp>>,
+    begun: Notify,
+    /// Quarantines that ended because their time was over.
+    expired: AtomicU64,
+    limit: Duration,
+}
+
+impl Quarantine {
+    /// A quarantine that is not active. It lasts for at most `limit` after the store's return.
+    pub fn new(limit: Duration) -> Self {
+        Self {
+            is_active: AtomicBool::new(false),
+            began_at: Mutex::default(),
+            begun: Notify::new(),
+            expired: AtomicU64::new(0),
+            limit,
+        }
+    }
+
+    /// Whether reads must be degraded misses.
+    #[inline]
+    pub fn is_active(&self) -> bool {
+        self.is_active.load(Ordering::Acquire)
+    }
+
+    /// Begins a quarantine, or extends it by a new outage.
+    pub fn begin(&self, now: Timestamp) {
+        if self.limit.is_zero() {
+            return;
+        }
+        *self.began_at.lock() = Some(now);
+        self.is_active.store(true, Ordering::Release);
+        self.begun.notify_one();
+    }
+
+    /// Number of quarantines that ended because their time was over, with journals missing.
+    pub fn expired(&self) -> u64 {
+        self.expired.load(Ordering::Relaxed)
+    }
+
+    /// Returns at the next begin, or at once if there was one since the last call.
+    pub(super) async fn begun(&self) {
+        self.begun.notified().await;
+    }
+
+    /// Ends the quarantine if no journal is missing, or if it has lasted too long since the store's
+    /// return. `reports` is none if they could not be read.
+    pub(super) fn check(&self, reports: Option<&[JournalReport]>, returned_at: Instant) {
+        let mut began_at = self.began_at.lock();
+        let Some(since) = *began_at else { return };
+        let missing = reports.map(|reports| missing(reports, since));
+        let is_over = returned_at.elapsed() >= self.limit;
+        match missing {
+            Some(missing) if missing.is_empty() => {
+                tracing::info!("the quarantine is over: every journal is replayed");
+            }
+            missing if is_over => {
+                self.expired.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(
+                    missing = ?missing.unwrap_or_default(),
+                    quarantine = ?self.limit,
+                    remedy = "start the replicas of the journals, or apply their invalidations by \
+                              hand: larder journal show",
+                    "the quarantine is over, and journals are not replayed: their invalidations \
+                     are not applied yet"
+                );
+            }
+            _ => return,
+        }
+        *began_at = None;
+        self.is_active.store(false, Ordering::Release);
+    }
+}
+
+/// The journals that have not been empty since the outage began.
+fn missing(reports: &[JournalReport], since: Timestamp) -> Vec<&str> {
+    let is_missing = |report: &&JournalReport| {
+        report.empty_at <= since
+            && (report.empty_at.0 == 0 || since.since(report.empty_at) < FORGOTTEN_AFTER)
+    };
+    reports.iter().filter(is_missing).map(|report| report.id.as_str()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+    const OUTAGE: Timestamp = Timestamp(10_000_000);
+
+    fn report(id: &str, empty_at: u64) -> JournalReport {
+        JournalReport { id: id.to_owned(), empty_at: Timestamp(empty_at) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ends_when_each_journal_was_empty_since_the_outage() {
+        let quarantine = Quarantine::new(LIMIT);
+        assert!(!quarantine.is_active());
+        quarantine.begin(OUTAGE);
+        let returned_at = Instant::now();
+        for (two, is_active) in [(OUTAGE.0, true), (0, true), (OUTAGE.0 + 1, false)] {
+            quarantine.check(Some(&[report("one", OUTAGE.0 + 5), report("two", two)]), returned_at);
+            assert_eq!(quarantine.is_active(), is_active, "{two}");
+        }
+        assert_eq!(quarantine.expired(), 0);
+        quarantine.begin(OUTAGE);
+        quarantine.check(Some(&[]), returned_at);
+        assert!(!quarantine.is_active());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ends_after_its_time_and_counts_that() {
+        let quarantine = Quarantine::new(LIMIT);
+        quarantine.begin(OUTAGE);
+        let returned_at = Instant::now();
+        let reports = [report("gone", OUTAGE.0 - 1)];
+        tokio::time::advance(LIMIT - Duration::from_millis(1)).await;
+        quarantine.check(Some(&reports), returned_at);
+        quarantine.check(None, returned_at);
+        assert!(quarantine.is_active());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        quarantine.check(Some(&reports), returned_at);
+        assert_eq!((quarantine.is_active(), quarantine.expired()), (false, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_journal_that_is_long_gone_is_not_waited_for() {
+        let quarantine = Quarantine::new(LIMIT);
+        quarantine.begin(OUTAGE);
+        quarantine.check(Some(&[report("gone", OUTAGE.0 - 600_000)]), Instant::now());
+        assert!(!quarantine.is_active());
+    }
+
+    #[test]
+    fn a_limit_of_zero_turns_it_off() {
+        let quarantine = Quarantine::new(Duration::ZERO);
+        quarantine.begin(OUTAGE);
+        assert!(!quarantine.is_active());
+    }
+}

@@ -1,0 +1,175 @@
+//! The replay: applies what is in the journal when the store is back, reports that to the other
+//! replicas, and ends the quarantine.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Invalidation, Journal, JournalError, Queued,
+    metrics::JournalLog,
+    quarantine::{JournalRegistry, Quarantine},
+};
+use crate::{
+    model::Timestamp,
+    store::{Error, Result, Store},
+};
+
+/// Entries that are read and applied together.
+const BATCH: usize = 64;
+/// Time between two reports of an empty journal.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two attempts to apply what failed, and between two looks at the other journals.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// Time without an answer after which the store counts as away at the start of the process.
+const START_LIMIT: Duration = Duration::from_secs(1);
+/// Time limit of the withdrawal at shutdown.
+const WITHDRAW_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Replays a journal, from the start of the process to its end.
+pub struct Replay<S> {
+    /// The journal.
+    pub journal: Arc<Journal>,
+    /// The store, with its circuit breaker.
+    pub store: Arc<S>,
+    /// Where the journals of the fleet report.
+    pub registry: Arc<dyn JournalRegistry>,
+    /// The quarantine of this replica.
+    pub quarantine: Arc<Quarantine>,
+    /// Ends the lines about an outage.
+    pub log: Arc<JournalLog>,
+    /// Whether the store answers.
+    pub answers: watch::Receiver<bool>,
+}
+
+/// What one pass over the journal has done.
+#[derive(Default)]
+struct Pass {
+    applied: usize,
+    /// Why some were not applied.
+    failure: Option<Error>,
+}
+
+impl<S: Store> Replay<S> {
+    /// Runs until `stop` is cancelled. A journal that is empty then is withdrawn.
+    pub async fn run(self, stop: CancellationToken) {
+        let registry = self.registry.clone();
+        let journal = self.journal.clone();
+        stop.run_until_cancelled(self.follow()).await;
+        if journal.pending().is_empty() {
+            let withdrawal = registry.withdraw_journal(journal.id());
+            // A journal that stays registered delays the end of quarantines, and no more.
+            let _ = tokio::time::timeout(WITHDRAW_TIMEOUT, withdrawal).await;
+        }
+    }
+
+    async fn follow(mut self) {
+        let started_at = self.store.now();
+        let first = self.answers.wait_for(|answers| *answers);
+        let is_late = tokio::time::timeout(START_LIMIT, first).await.is_err();
+        if is_late {
+            self.quarantine.begin(started_at);
+        }
+        loop {
+            if self.answers.wait_for(|answers| *answers).await.is_err() {
+                return;
+            }
+            self.follow_answering_store(Instant::now()).await;
+        }
+    }
+
+    /// Replays, reports, and ends quarantines, until the store is away again.
+    async fn follow_answering_store(&mut self, returned_at: Instant) {
+        self.report(None).await;
+        while *self.answers.borrow_and_update() {
+            let empty_at = self.store.now();
+            let is_replayed = self.replay().await;
+            if is_replayed {
+                self.log.replayed();
+                self.report(Some(empty_at)).await;
+            }
+            if self.quarantine.is_active() {
+                let reports = self.registry.journals().await.ok();
+                self.quarantine.check(reports.as_deref(), returned_at);
+            }
+            let is_waiting = !is_replayed || self.quarantine.is_active();
+            let pause = if is_waiting { RETRY_INTERVAL } else { REPORT_INTERVAL };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.journal.appended(), if is_replayed => {}
+                () = self.quarantine.begun() => {}
+                Ok(()) = self.answers.changed() => {}
+            }
+        }
+    }
+
+    /// Applies all entries. Returns whether the journal is empty.
+    async fn replay(&self) -> bool {
+        if self.journal.pending().is_empty() {
+            return true;
+        }
+        match self.pass().await {
+            Ok(Pass { applied, failure }) => {
+                let left = self.journal.pending().size().entries;
+                if applied > 0 {
+                    tracing::info!(applied, left, "the journal is replayed");
+                }
+                if let Some(error) = failure {
+                    tracing::debug!(left, %error, "the store did not take entries of the journal");
+                }
+                left == 0
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the journal cannot be replayed");
+                false
+            }
+        }
+    }
+
+    async fn pass(&self) -> std::result::Result<Pass, JournalError> {
+        let mut pass = Pass::default();
+        let mut after = None;
+        loop {
+            let batch = self.journal.page(after, BATCH).await?;
+            let Some(last) = batch.last() else { return Ok(pass) };
+            after = Some(last.sequence);
+            let applied = futures_util::future::join_all(batch.iter().map(|pending| async {
+                let outcome = self.apply(&pending.entry).await;
+                outcome.map(|()| pending.sequence)
+            }));
+            let mut sequences = Vec::new();
+            for outcome in applied.await {
+                match outcome {
+                    Ok(sequence) => sequences.push(sequence),
+                    Err(error) => pass.failure = Some(error),
+                }
+            }
+            pass.applied += sequences.len();
+            let is_away = sequences.is_empty();
+            if !is_away {
+                self.journal.remove(sequences).await?;
+            }
+            if !*self.answers.borrow() {
+                return Ok(pass);
+            }
+        }
+    }
+
+    async fn apply(&self, queued: &Queued) -> Result<()> {
+        let hold_off = queued.held_until.since(self.store.now());
+        match &queued.invalidation {
+            Invalidation::Key(key) => self.store.delete(key, hold_off).await.map(drop),
+            Invalidation::Namespace(namespace) => self.store.invalidate(namespace).await,
+            Invalidation::Ban(namespace, record) => {
+                let (ban, limits) = (record.ban(hold_off), record.limits());
+                self.store.ban(namespace, &ban, &limits).await.map(drop)
+            }
+        }
+    }
+
+    async fn report(&self, empty_at: Option<Timestamp>) {
+        // The next report makes up for one that fails.
+        let _ = self.registry.report_journal(self.journal.id(), empty_at).await;
+    }
+}
