@@ -23,6 +23,8 @@ mod conformance;
 mod events;
 // Behaviour during and after an outage of the store.
 mod faults;
+// Invalidations that are kept on disk while Redis is away.
+mod journal;
 // Limits, overload and deadlines.
 mod limits;
 // The near cache.

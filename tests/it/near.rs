@@ -19,10 +19,11 @@ use crate::support::{
     wait::{SOON, eventually},
 };
 
-const CONFIG: &str = "[namespaces.ns.near_cache]\nmax_bytes = '1MiB'\nmax_staleness = '2s'\n";
+pub(crate) const CONFIG: &str =
+    "[namespaces.ns.near_cache]\nmax_bytes = '1MiB'\nmax_staleness = '2s'\n";
 
 /// Waits until the near cache is in use.
-async fn wait_until_coherent(larder: &Larder) {
+pub(crate) async fn wait_until_coherent(larder: &Larder) {
     eventually("the near cache is coherent", SOON, async || {
         (metric(larder, "larder_near_coherent").await == 1.0).then_some(())
     })
@@ -38,7 +39,7 @@ async fn read_with_tier(cache: &Cache, request: GetRequest) -> (Option<String>, 
 }
 
 /// Reads until the near cache holds this text.
-async fn wait_until_near(cache: &Cache, key: &str, text: &str) {
+pub(crate) async fn wait_until_near(cache: &Cache, key: &str, text: &str) {
     eventually(&format!("the near cache holds {key} = {text}"), SOON, async || {
         let answer = cache.get(get(key)).await.unwrap();
         let is_near = answer.entry.as_ref().is_some_and(|entry| entry.tier() == Tier::Near);

@@ -24,6 +24,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// Time without an answer after which the store counts as away at the start of the process.
 const START_LIMIT: Duration = Duration::from_secs(1);
+/// A journal that was empty last so long ago is removed from the registry.
+const PRUNED_AFTER: Duration = Duration::from_secs(86_400);
 /// Time limit of the withdrawal at shutdown.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_millis(250);
 
@@ -71,9 +73,13 @@ impl<S: Store> Replay<S> {
         if is_late {
             self.quarantine.begin(started_at);
         }
+        let mut is_pruned = false;
         loop {
             if self.answers.wait_for(|answers| *answers).await.is_err() {
                 return;
+            }
+            if !is_pruned {
+                is_pruned = self.prune().await.is_ok();
             }
             self.follow_answering_store(Instant::now()).await;
         }
@@ -166,6 +172,17 @@ impl<S: Store> Replay<S> {
                 self.store.ban(namespace, &ban, &limits).await.map(drop)
             }
         }
+    }
+
+    /// Removes the journals of replicas that are long gone.
+    async fn prune(&self) -> Result<()> {
+        let now = self.store.now();
+        for report in self.registry.journals().await? {
+            if report.empty_at.0 > 0 && now.since(report.empty_at) > PRUNED_AFTER {
+                self.registry.withdraw_journal(&report.id).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn report(&self, empty_at: Option<Timestamp>) {

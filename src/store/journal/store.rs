@@ -1,5 +1,8 @@
 //! A store behind a journal.
 
+#[cfg(test)]
+mod tests;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;

@@ -117,14 +117,16 @@ on_both_stores!(json_has_one_object_per_line, |env| {
     };
     assert_eq!(touched, [name(json!({"found": true, "ttl": 60.0}))]);
     let deleted = cli(larder, "delete ns k --json").json();
-    assert_eq!(deleted, [name(json!({"existed": true, "deleted": true}))]);
+    let result = json!({"existed": true, "deleted": true, "durability": "applied"});
+    assert_eq!(deleted, [name(result)]);
     let sum = cli(larder, "incr ns k 3 --ttl 1m --json").json().remove(0);
     assert_eq!((&sum["value"], sum["version"].is_string()), (&json!(3), true));
     assert!(is_below(sum["ttl_remaining"].clone(), 60.0), "{sum}");
     let invalidated = cli(larder, "invalidate ns --json").json();
     let line = |is_whole: bool| {
         let result = "invalidated";
-        json!({"namespace": "ns", "result": result, "namespace_invalidated": is_whole})
+        json!({"namespace": "ns", "result": result, "namespace_invalidated": is_whole,
+            "durability": "applied"})
     };
     assert_eq!(invalidated, [line(true)]);
     cli(larder, "set ns user:1 v --tag a");

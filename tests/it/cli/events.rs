@@ -35,7 +35,7 @@ on_both_stores!(events_are_published_and_listed, config: RULES, |env| {
     assert_eq!(env.cache.read("7:a").await, None);
     assert_eq!(cli(larder, "events publish changed id=a*b --json").json(), [json!({
         "event": "changed", "namespace": "ns", "pattern": "a\\*b:*", "key": null, "tags": [],
-        "existed": false, "namespace_invalidated": false,
+        "existed": false, "namespace_invalidated": false, "durability": "applied",
     })]);
     let unknown = cli(larder, "events publish unknown");
     assert_eq!(unknown.result(), (MISS, "no rule applies: nothing is invalidated\n"));

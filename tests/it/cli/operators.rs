@@ -68,7 +68,8 @@ on_both_stores!(many_namespaces_are_invalidated_at_once, |env| {
     let lines = cli(larder, "invalidate user-* --glob k* --json").json();
     let line = |name: &str| {
         let result = "invalidated";
-        json!({"namespace": name, "result": result, "namespace_invalidated": false})
+        json!({"namespace": name, "result": result, "namespace_invalidated": false,
+            "durability": "applied"})
     };
     assert_eq!(lines, [line("user-a"), line("user-b")]);
     assert_eq!(cli(larder, "get user-a k").code, MISS);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use larder::pb::v1::{
-    BatchGetRequest, BatchSetRequest, FetchStreamFill, GetRequest, InvalidateRequest,
+    BatchGetRequest, BatchSetRequest, Durability, FetchStreamFill, GetRequest, InvalidateRequest,
     PatternTarget, RenewResult, SetRequest, SetResult, TagTarget, Target, TargetResult,
     fetch_stream_request::Message as ClientMessage,
     fetch_stream_response::Message as ServerMessage, target::Target as Kind,
@@ -44,10 +44,19 @@ async fn globs_that_stand_for_too_many_namespaces_are_not_expanded_further() {
 }
 
 const LONG: i64 = 60_000;
-const BANNED: TargetResult =
-    TargetResult { existed: false, namespace_invalidated: false, namespaces: Vec::new() };
-const WHOLE: TargetResult =
-    TargetResult { existed: false, namespace_invalidated: true, namespaces: Vec::new() };
+const BANNED: TargetResult = TargetResult {
+    existed: false,
+    namespace_invalidated: false,
+    namespaces: Vec::new(),
+    durability: Durability::Applied as i32,
+};
+const WHOLE: TargetResult = TargetResult {
+    existed: false,
+    namespace_invalidated: true,
+    namespaces: Vec::new(),
+    durability: Durability::Applied as i32,
+};
+
 fn tagged(key: &str, tags: &[&str]) -> SetRequest {
     let tags = tags.iter().map(ToString::to_string).collect();
     SetRequest { tags, ..set(key, text(key)) }

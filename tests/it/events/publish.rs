@@ -1,9 +1,9 @@
 //! PublishEvent, and events as targets of Invalidate.
 
 use larder::pb::v1::{
-    EventTarget, InvalidateRequest, ListEventsRequest, PublishEventRequest, PublishEventResponse,
-    SetRequest, Target, TargetResult, admin_service_client::AdminServiceClient,
-    target::Target as Kind,
+    Durability, EventTarget, InvalidateRequest, ListEventsRequest, PublishEventRequest,
+    PublishEventResponse, SetRequest, Target, TargetResult,
+    admin_service_client::AdminServiceClient, target::Target as Kind,
 };
 use nix::sys::signal::Signal;
 use tonic::{Code, Status};
@@ -40,7 +40,11 @@ pub(super) async fn publish(
     name: &str,
     attributes: &[(&str, &str)],
 ) -> Result<PublishEventResponse, Status> {
-    let request = PublishEventRequest { name: name.to_owned(), attributes: params(attributes) };
+    let request = PublishEventRequest {
+        name: name.to_owned(),
+        attributes: params(attributes),
+        ..PublishEventRequest::default()
+    };
     Ok(AdminServiceClient::new(cache.channel()).publish_event(request).await?.into_inner())
 }
 
@@ -74,7 +78,8 @@ on_both_stores!(all_rules_of_an_event_are_applied, config: RULES, |env| {
     let targets = answer.unwrap().targets;
     let results: Vec<TargetResult> =
         targets.iter().map(|one| one.result.clone().unwrap()).collect();
-    let result = |existed| TargetResult { existed, ..Default::default() };
+    let durability = Durability::Applied.into();
+    let result = |existed| TargetResult { existed, durability, ..Default::default() };
     assert_eq!(results, [result(false), result(false), result(true)]);
     assert_eq!(targets[0].target, Some(targets::pattern("42:*")));
     assert_eq!(targets[1].target, Some(targets::tags(&["user:42"])));
@@ -130,7 +135,7 @@ on_both_stores!(strict_events_refuse_an_event_without_rules, config: STRICT, |en
     let description = &details.bad_request().unwrap().field_violations[0].description;
     assert!(description.contains("user_changed"), "{description}");
     let targets = vec![targets::key("k"), event("user_change", &[])];
-    let refused = env.cache.invalidate(InvalidateRequest { targets, hold_off: None }).await;
+    let refused = env.cache.invalidate(InvalidateRequest { targets, ..Default::default() }).await;
     expect_violation(refused, "targets[1].event.name");
 });
 
@@ -142,7 +147,7 @@ on_both_stores!(an_event_is_a_target_among_others, config: RULES, |env| {
     cache.set(profile("42")).await.unwrap();
     let changed = event("points_changed", &[("user_id", "42")]);
     let targets = vec![targets::key("k"), changed, event("unknown", &[]), targets::key("none")];
-    let request = InvalidateRequest { targets, hold_off: ms(60_000) };
+    let request = InvalidateRequest { targets, hold_off: ms(60_000), ..Default::default() };
     let answer = cache.invalidate(request).await.unwrap();
     let existed: Vec<bool> = answer.results.iter().map(|result| result.existed).collect();
     assert_eq!(existed, [true, true, false, false]);
@@ -156,10 +161,10 @@ on_both_stores!(an_event_is_a_target_among_others, config: RULES, |env| {
     let refused = cache.set(fill).await.unwrap();
     assert_eq!(refused.result(), larder::pb::v1::SetResult::Invalidated);
     let missing = vec![targets::key("k"), event("points_changed", &[])];
-    let refused = cache.invalidate(InvalidateRequest { targets: missing, hold_off: None }).await;
+    let refused = cache.invalidate(InvalidateRequest { targets: missing, ..Default::default() }).await;
     expect_violation(refused, "targets[1].event.attributes.user_id");
     let many = vec![event("points_changed", &[("user_id", "1")]); 334];
-    let refused = cache.invalidate(InvalidateRequest { targets: many, hold_off: None }).await;
+    let refused = cache.invalidate(InvalidateRequest { targets: many, ..Default::default() }).await;
     let code = Code::InvalidArgument;
     expect_over_limit(refused, code, "BATCH_TOO_LARGE", "targets", 1000);
 });

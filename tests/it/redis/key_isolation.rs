@@ -131,7 +131,10 @@ async fn write_and_check(cache: &Cache, names: &BTreeSet<Name>) -> Result<(), Te
     let namespaces: BTreeSet<&String> = names.iter().map(|(namespace, _, _)| namespace).collect();
     for namespace in &namespaces {
         cache
-            .invalidate_namespace(InvalidateNamespaceRequest { namespace: (*namespace).clone() })
+            .invalidate_namespace(InvalidateNamespaceRequest {
+                namespace: (*namespace).clone(),
+                ..InvalidateNamespaceRequest::default()
+            })
             .await
             .unwrap();
     }
@@ -164,7 +167,10 @@ async fn write_and_check(cache: &Cache, names: &BTreeSet<Name>) -> Result<(), Te
 
     let emptied = *namespaces.first().unwrap();
     cache
-        .invalidate_namespace(InvalidateNamespaceRequest { namespace: emptied.clone() })
+        .invalidate_namespace(InvalidateNamespaceRequest {
+            namespace: emptied.clone(),
+            ..InvalidateNamespaceRequest::default()
+        })
         .await
         .unwrap();
     for (name, value) in &mut expected {

@@ -305,7 +305,8 @@ pub(crate) fn delete(key: &str) -> DeleteRequest {
 }
 
 pub(crate) fn invalidate(namespace: &str) -> InvalidateNamespaceRequest {
-    InvalidateNamespaceRequest { namespace: namespace.to_owned() }
+    let namespace = namespace.to_owned();
+    InvalidateNamespaceRequest { namespace, ..InvalidateNamespaceRequest::default() }
 }
 
 /// A GetOrFetch with a wait in milliseconds.

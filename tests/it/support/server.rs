@@ -36,6 +36,7 @@ pub(crate) struct Builder {
     variables: Vec<(String, String)>,
     config: Option<String>,
     max_files: Option<u32>,
+    ignores_file_size_signal: bool,
     has_default_timeouts: bool,
 }
 
@@ -91,10 +92,20 @@ impl Builder {
         self
     }
 
+    /// A write beyond the limit on the size of files is an error, and does not end the process.
+    pub(crate) fn ignores_file_size_signal(mut self) -> Self {
+        self.ignores_file_size_signal = true;
+        self
+    }
+
     /// Starts the server and waits until it serves.
     pub(crate) async fn start(self) -> Larder {
         let directory = tempfile::tempdir().unwrap();
-        let mut command = binary(self.max_files);
+        let mut command = binary(&match (self.max_files, self.ignores_file_size_signal) {
+            (Some(limit), _) => format!("ulimit -n {limit}"),
+            (None, true) => "trap '' XFSZ".to_owned(),
+            (None, false) => String::new(),
+        });
         command.env("LARDER_LISTEN", "127.0.0.1:0").env("LARDER_ADMIN_LISTEN", "127.0.0.1:0");
         command.env("LARDER_LOG__FORMAT", "json");
         if let Some(toml) = &self.config {
@@ -228,7 +239,7 @@ impl Log {
 
 /// Runs the binary with these arguments until it exits.
 pub(crate) fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    binary(None)
+    binary("")
         .args(arguments)
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
@@ -238,7 +249,7 @@ pub(crate) fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
 
 /// Runs the binary with these arguments and this standard input until it exits.
 pub(crate) fn run_with_input(arguments: &[&str], input: &[u8]) -> Output {
-    let mut command = binary(None);
+    let mut command = binary("");
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = command.spawn().unwrap();
     let mut stdin = process.stdin.take().unwrap();
@@ -250,7 +261,7 @@ pub(crate) fn run_with_input(arguments: &[&str], input: &[u8]) -> Output {
 
 /// Starts the binary with these arguments, and returns its process and the lines that it prints.
 pub(crate) fn start(arguments: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
-    let mut command = binary(None);
+    let mut command = binary("");
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut process = command.spawn().unwrap();
     let stdout = process.stdout.take().unwrap();
@@ -261,7 +272,7 @@ pub(crate) fn start(arguments: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>
 pub(crate) fn run_into_closed_pipe(arguments: &[&str]) -> Output {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    binary(None).args(arguments).stdin(Stdio::null()).stdout(writer).output().unwrap()
+    binary("").args(arguments).stdin(Stdio::null()).stdout(writer).output().unwrap()
 }
 
 /// A server on free ports that is started by its flags, and that is not waited for.
@@ -269,7 +280,7 @@ pub(crate) struct Serving(Child);
 
 impl Serving {
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut command = binary(None);
+        let mut command = binary("");
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
         let quiet = command.args(arguments).stdin(Stdio::null()).stderr(Stdio::null());
         Self(quiet.spawn().unwrap())
@@ -289,16 +300,14 @@ impl Drop for Serving {
     }
 }
 
-fn binary(max_files: Option<u32>) -> Command {
+/// The command that runs the binary, after a command of the shell if there is one.
+fn binary(before: &str) -> Command {
     let binary = &crate::larder_binary();
-    let mut command = match max_files {
-        None => Command::new(binary),
-        Some(limit) => {
-            let mut shell = Command::new("sh");
-            shell.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &limit.to_string()]).arg(binary);
-            shell
-        }
-    };
+    let mut command =
+        Command::new(if before.is_empty() { binary.as_path() } else { "sh".as_ref() });
+    if !before.is_empty() {
+        command.args(["-c", &format!("{before} && exec \"$@\""), "sh"]).arg(binary);
+    }
     for (name, _) in env::vars_os() {
         if CLEARED_PREFIXES.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             command.env_remove(name);

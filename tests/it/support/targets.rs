@@ -26,18 +26,28 @@ pub(crate) fn namespace(namespace: &str) -> Target {
     of(Kind::Namespace(namespace.to_owned()))
 }
 
+/// The same entries of another namespace.
+pub(crate) fn within(namespace: &str, target: Target) -> Target {
+    let namespace = namespace.to_owned();
+    match target.target.unwrap() {
+        Kind::Tags(target) => of(Kind::Tags(TagTarget { namespace, ..target })),
+        Kind::Pattern(target) => of(Kind::Pattern(PatternTarget { namespace, ..target })),
+        other => panic!("not tags or a pattern: {other:?}"),
+    }
+}
+
 fn of(kind: Kind) -> Target {
     Target { target: Some(kind) }
 }
 
 /// A request without a hold-off.
 pub(crate) fn request(targets: &[Target]) -> InvalidateRequest {
-    InvalidateRequest { targets: targets.to_vec(), hold_off: None }
+    InvalidateRequest { targets: targets.to_vec(), ..InvalidateRequest::default() }
 }
 
 /// Invalidates, with a hold-off in milliseconds. Returns the results.
 pub(crate) async fn hold_off(cache: &Cache, targets: &[Target], millis: i64) -> Vec<TargetResult> {
-    let request = InvalidateRequest { targets: targets.to_vec(), hold_off: ms(millis) };
+    let request = InvalidateRequest { hold_off: ms(millis), ..request(targets) };
     let results = cache.invalidate(request).await.unwrap().results;
     assert_eq!(results.len(), targets.len());
     results

@@ -59,7 +59,7 @@ impl Rewinder<'_> {
             let target = TagTarget { namespace: namespace.to_owned(), tags };
             let request = InvalidateRequest {
                 targets: vec![Target { target: Some(Kind::Tags(target)) }],
-                hold_off: None,
+                ..InvalidateRequest::default()
             };
             let replica = self.replicas.choose(&mut rand::rng()).unwrap();
             let cache = replica.cache.lock().unwrap().clone();

@@ -228,6 +228,7 @@ impl Worker {
                 })
                 .collect(),
             hold_off: ms(i64::try_from(hold_off.as_millis()).unwrap()),
+            ..InvalidateRequest::default()
         };
         let mut is_whole = false;
         match self.cache().invalidate(request).await {
