@@ -14,7 +14,9 @@ mod clock;
 mod entry_inspection;
 mod entry_sample;
 mod error;
+pub mod failover_window;
 mod inspect;
+mod invalidation;
 pub mod journal;
 mod key_listing;
 pub mod key_watch;
@@ -25,6 +27,7 @@ pub mod near_cache;
 mod operation;
 pub mod redis;
 mod stats_store;
+mod targets;
 
 use std::time::Duration;
 
@@ -43,6 +46,7 @@ pub use inspect::{
     Inspect, NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES, Topology, Trouble, Unsuitable,
     ttl_class,
 };
+pub use invalidation::{BanRecord, Invalidation};
 pub use key_listing::{KeyListPart, KeyListPosition, KeyListStep, NamespaceListPart};
 pub use lease::{
     AcquireOutcome, AcquireRequest, LeaseLoss, LeaseStatus, LeaseToken, Leases, MAX_CAUSE_BYTES,

@@ -34,8 +34,8 @@ pub struct DeleteResult {
 }
 
 impl Cache {
-    /// Removes one entry and voids its lease. No fill is accepted until `hold_off` has passed. With a
-    /// journal it is queued if the store is away; whether there was an entry is then not known.
+    /// Removes one entry and voids its lease. No fill is accepted until `hold_off` has passed. With
+    /// a journal it is queued if the store is away; whether there was an entry is then unknown.
     ///
     /// # Errors
     /// [`Error::UnknownNamespace`]; [`Error::StoreUnavailable`], after which the entry may still

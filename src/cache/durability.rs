@@ -2,7 +2,7 @@
 
 use crate::store::{self, ErrorKind};
 
-/// What has happened to an invalidation that is acknowledged. The weakest is the largest.
+/// Durability of an invalidation that is acknowledged. The weakest is the largest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
     /// The store has it.

@@ -31,6 +31,9 @@ pub struct StoreConfig {
     pub wait_replicas: WaitReplicas,
     /// Time limit of the wait for replicas.
     pub wait_timeout: Duration,
+    /// Time for which invalidations are remembered, to be applied again after a failover of Redis.
+    /// Zero turns that off.
+    pub failover_window: Duration,
     /// Number of shards of a namespace. All replicas on one Redis and prefix must have the same.
     pub shards: u32,
     /// Consecutive failures after which the store counts as down.
@@ -56,6 +59,7 @@ impl Default for StoreConfig {
             connections: 4,
             wait_replicas: WaitReplicas::AtLeast(0),
             wait_timeout: Duration::from_millis(500),
+            failover_window: Duration::from_secs(10),
             shards: 64,
             breaker_threshold: 5,
             probe_interval: Duration::from_millis(500),
@@ -80,6 +84,8 @@ impl Section for StoreConfig {
         visitor.key("connections", &mut self.connections, count(1..=64));
         visitor.key("wait_replicas", &mut self.wait_replicas, wait_replicas());
         visitor.key("wait_timeout", &mut self.wait_timeout, duration(MILLISECOND, 30 * SECOND));
+        let failover_window = duration(SECOND, 600 * SECOND).or_zero();
+        visitor.key("failover_window", &mut self.failover_window, failover_window);
         visitor.key("shards", &mut self.shards, count(1..=4096));
         visitor.key("breaker_threshold", &mut self.breaker_threshold, count(1..=10_000));
         let probe_interval = duration(10 * MILLISECOND, 30 * SECOND);

@@ -3,6 +3,7 @@
 mod batches;
 mod fetch_with_options;
 mod get_with_options;
+mod invalidate;
 mod x_cache_metadata;
 
 use std::{sync::Arc, time::Duration};
@@ -14,9 +15,8 @@ use super::{
     access_log::{self, KeyLogging},
     batch_stream::ResponseStream,
     compression::Compression,
-    convert::{self, RequestedTarget, XCache},
+    convert::{self, XCache},
     deadline::{self, DefaultDeadline},
-    event_targets::PlannedTargets,
     fetch_stream::{self, FetchStream},
     key_listing::KeyListing,
     large_response::LargeResponse,
@@ -27,8 +27,7 @@ use super::{
 };
 use crate::{
     cache::{
-        self, Cache, DeleteResult, Deletion, Durability, InvalidateTarget, VersionCondition,
-        Watches, fleet_stats::FleetStats,
+        self, Cache, DeleteResult, Deletion, VersionCondition, Watches, fleet_stats::FleetStats,
     },
     config::LimitsConfig,
     model::{EntryKey, Namespace},
@@ -102,12 +101,6 @@ impl CacheRpc {
     }
 }
 
-/// The namespace of all targets; none if they have several.
-fn common_namespace(targets: &[InvalidateTarget]) -> Option<&Namespace> {
-    let (first, rest) = targets.split_first()?;
-    rest.iter().all(|target| target.namespace() == first.namespace()).then(|| first.namespace())
-}
-
 #[tonic::async_trait]
 impl CacheService for CacheRpc {
     async fn get(&self, request: Request<pb::GetRequest>) -> RpcResult<pb::GetResponse> {
@@ -175,31 +168,7 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::InvalidateRequest>,
     ) -> RpcResult<pb::InvalidateResponse> {
-        let (compression, schema) = (Compression::of(&request), Schema::of(&request));
-        let request = request.into_inner();
-        self.check_batch_size("targets", request.targets.len())?;
-        let requested = convert::invalidate_targets(request.targets)?;
-        let hold_off = convert::hold_off(request.hold_off)?;
-        let required = convert::required_durability(request.required_durability)?;
-        let has_globs = requested.iter().any(RequestedTarget::is_matching);
-        let known = if has_globs { self.keys.namespaces().await? } else { Vec::new() };
-        let limit = self.max_batch_keys;
-        let mut planned = PlannedTargets::new(&self.cache, requested, &known, limit).await?;
-        planned.keys_mut().for_each(|key| schema.apply(key));
-        if planned.targets().len() > limit {
-            return Err(status::batch_size(convert::too_many_targets(limit)));
-        }
-        let outcomes = self.cache.invalidate(planned.targets(), hold_off).await;
-        planned.count(&self.cache, outcomes.is_ok());
-        let outcomes = outcomes?;
-        let durability = Durability::of_all(outcomes.iter().map(|outcome| outcome.durability()));
-        status::check_durability(required, durability)?;
-        let mut response = Response::new(planned.response(&outcomes));
-        compression.fit(&mut response);
-        if let Some(namespace) = common_namespace(planned.targets()) {
-            access_log::attach_namespace(&mut response, namespace, "INVALIDATED");
-        }
-        Ok(response)
+        self.serve_invalidate(request).await
     }
 
     async fn stats(&self, request: Request<pb::StatsRequest>) -> RpcResult<pb::StatsResponse> {

@@ -91,6 +91,7 @@ fn store_failed(kind: StoreErrorKind, message: String) -> Status {
         | StoreErrorKind::Late
         | StoreErrorKind::Queued
         | StoreErrorKind::Quarantined
+        | StoreErrorKind::Reapplying
         | StoreErrorKind::Refused => {
             retryable(Code::Unavailable, "STORE_UNAVAILABLE", message, STORE_RETRY)
         }

@@ -1,6 +1,9 @@
 //! Opens the configured store, with the layers in front of it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use opentelemetry::metrics::Meter;
 use secrecy::SecretString;
@@ -15,6 +18,7 @@ use crate::{
     store::{
         self, Backend, Inspect as _, StatsBackend, Store as _,
         circuit_breaker_store::{self, CircuitBreakerStore},
+        failover_window::{FailoverWindow, reapply, store::FailoverWindowStore},
         journal::{
             Journal, JournalError, JournalOptions,
             metrics::{JournalLog, register as register_journal},
@@ -23,7 +27,10 @@ use crate::{
             store::JournaledStore,
         },
         memory::MemoryStore,
-        metrics::{StoreMetrics, register_memory, register_redis, register_replication},
+        metrics::{
+            StoreMetrics, register_failover_window, register_memory, register_redis,
+            register_replication,
+        },
         near_cache::{NearCache, NearCacheOptions, metrics as near_metrics, store::NearCacheStore},
         redis::{
             CLOCK_SYNC_INTERVAL, PoolOptions, RedisOptions, RedisStore, ReplicationOptions,
@@ -131,17 +138,22 @@ impl OpenStore {
             circuit_breaker_store::ping_periodically(&pinged, &probed, intervals).await;
         };
         tokio::spawn(background.clone().run_until_cancelled_owned(pings));
-        let registry = Arc::new(redis.clone());
+        let (registry, primary_epoch) = (Arc::new(redis.clone()), redis.primary_epoch());
         let store = CircuitBreakerStore::new(redis, breaker, StoreMetrics::new(meter));
         let stats = Arc::new(store);
         let mut inner: Arc<dyn Backend> = stats.clone();
+        let window = failover_window(config, primary_epoch);
+        if let Some(window) = &window {
+            register_failover_window(meter, window);
+            inner = Arc::new(FailoverWindowStore::new(inner, window.clone()));
+        }
         if let Some(JournalParts { journal, quarantine }) = journal {
             let log = Arc::new(JournalLog::new(meter));
             let clock = stats.clone();
             register_journal(meter, &journal, &quarantine, move || clock.now());
             let replay = Replay {
                 journal: journal.clone(),
-                store: stats.clone(),
+                store: inner.clone(),
                 registry,
                 quarantine: quarantine.clone(),
                 log: log.clone(),
@@ -150,9 +162,18 @@ impl OpenStore {
             tokio::spawn(replay.run(background.clone()));
             inner = Arc::new(JournaledStore::new(inner, journal, quarantine, log));
         }
+        if let Some(window) = window {
+            let reapply = reapply::follow(window, inner.clone(), answers.clone());
+            tokio::spawn(background.clone().run_until_cancelled_owned(reapply));
+        }
         let backend = Arc::new(NearCacheStore::new(inner, near_cache.clone()));
         Ok(Self { backend, stats, answers, healthy, other_shards })
     }
+}
+
+fn failover_window(config: &StoreConfig, epoch: Arc<AtomicU64>) -> Option<Arc<FailoverWindow>> {
+    let length = config.failover_window;
+    (!length.is_zero()).then(|| Arc::new(FailoverWindow::new(length, epoch)))
 }
 
 impl JournalParts {

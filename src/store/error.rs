@@ -51,6 +51,9 @@ pub enum ErrorKind {
     /// The store is back after an outage, and other replicas may not have replayed their journals.
     #[error("the store is back, and other replicas may have to replay their journals first")]
     Quarantined,
+    /// Another primary answers, and the last invalidations are not applied to it yet.
+    #[error("another primary of Redis answers, and an invalidation is not applied to it yet")]
+    Reapplying,
     /// The store has no memory for the value.
     #[error("the store is out of memory (memory.max_bytes, or maxmemory of Redis)")]
     Full,
@@ -96,6 +99,7 @@ impl ErrorKind {
             | Self::NotReplicated
             | Self::Queued
             | Self::Quarantined
+            | Self::Reapplying
             | Self::Full
             | Self::Refused => false,
         }
@@ -109,7 +113,8 @@ impl ErrorKind {
             | Self::PartUnavailable
             | Self::Late
             | Self::NotReplicated
-            | Self::Quarantined => true,
+            | Self::Quarantined
+            | Self::Reapplying => true,
             Self::BreakerOpen | Self::Queued | Self::Full | Self::Refused => false,
         }
     }
@@ -122,9 +127,12 @@ impl ErrorKind {
             | Self::PartUnavailable
             | Self::BreakerOpen
             | Self::Late => true,
-            Self::NotReplicated | Self::Queued | Self::Quarantined | Self::Full | Self::Refused => {
-                false
-            }
+            Self::NotReplicated
+            | Self::Queued
+            | Self::Quarantined
+            | Self::Reapplying
+            | Self::Full
+            | Self::Refused => false,
         }
     }
 
@@ -139,6 +147,7 @@ impl ErrorKind {
             Self::NotReplicated => "not_replicated",
             Self::Queued => "queued",
             Self::Quarantined => "quarantined",
+            Self::Reapplying => "reapplying",
             Self::Full => "full",
             Self::Refused => "refused",
         }
@@ -149,7 +158,7 @@ impl ErrorKind {
 mod tests {
     use super::*;
 
-    const ALL: [ErrorKind; 10] = [
+    const ALL: [ErrorKind; 11] = [
         ErrorKind::Unreachable,
         ErrorKind::Timeout,
         ErrorKind::PartUnavailable,
@@ -158,6 +167,7 @@ mod tests {
         ErrorKind::NotReplicated,
         ErrorKind::Queued,
         ErrorKind::Quarantined,
+        ErrorKind::Reapplying,
         ErrorKind::Full,
         ErrorKind::Refused,
     ];
@@ -174,7 +184,8 @@ mod tests {
         let outages = ALL.map(|kind| (kind.is_outage(), kind.is_transient()));
         let (no, yes) = ((false, false), (true, true));
         let transient = (false, true);
-        let expected = [yes, yes, transient, no, transient, transient, no, transient, no, no];
+        let expected =
+            [yes, yes, transient, no, transient, transient, no, transient, transient, no, no];
         assert_eq!(outages, expected);
     }
 

@@ -7,7 +7,6 @@
 
 mod database;
 mod error;
-mod invalidation;
 pub mod metrics;
 mod pending;
 pub mod quarantine;
@@ -29,11 +28,10 @@ use std::{
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::model::Timestamp;
+use crate::{model::Timestamp, store::Invalidation};
 
 use database::{JournalDatabase, Record};
 pub use error::JournalError;
-pub use invalidation::Invalidation;
 pub use pending::PendingInvalidations;
 
 /// Requests that may wait for the thread. Callers are bounded by the limits on calls in flight.

@@ -24,6 +24,7 @@ mod corrupt_entries;
 mod endpoint;
 mod entries;
 mod entry_inspection;
+mod epochs;
 mod fault;
 mod fault_log;
 mod hot_keys;
@@ -57,7 +58,10 @@ mod tls_check;
 mod tracked_servers;
 mod watched_namespace;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -236,6 +240,11 @@ impl RedisStore {
     /// replica must not use the store: invalidations of one would not reach the other.
     pub fn subscribe_other_shards(&self) -> tokio::sync::watch::Receiver<Option<u16>> {
         self.router.other_shards().subscribe()
+    }
+
+    /// A number that changes before the first command to another primary is sent.
+    pub fn primary_epoch(&self) -> Arc<AtomicU64> {
+        self.router.primary_epoch().clone()
     }
 
     /// Whether no fault of the server lasts, with every change.

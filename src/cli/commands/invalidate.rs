@@ -126,7 +126,7 @@ impl Args {
     }
 }
 
-/// What has happened to the entries.
+/// Name of the outcome.
 fn verb(durability: i32) -> &'static str {
     if is_queued(durability) { "queued" } else { "invalidated" }
 }

@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_accept_queued_unless_they_say_otherwise() {
+    fn queued_is_enough_unless_applied_is_required() {
         for (required, expected) in
             [(0, Durability::Queued), (1, Durability::Applied), (2, Durability::Queued)]
         {

@@ -17,7 +17,7 @@ use redb::{
 
 use data_encoding::BASE64URL_NOPAD;
 
-use super::{Invalidation, JournalError, Pending, Queued, Size, invalidation::encoded_bytes};
+use super::{Invalidation, JournalError, Pending, Queued, Size};
 use crate::model::Timestamp;
 
 /// Sequence number to the encoded entry.
@@ -317,6 +317,13 @@ fn remove_one(
     size.entries = size.entries.saturating_sub(1);
     size.bytes = size.bytes.saturating_sub(encoded_bytes(&target));
     Ok(Some(target))
+}
+
+/// Bytes that an invalidation takes in a journal's limit.
+fn encoded_bytes(target: &[u8]) -> u64 {
+    /// The index and both tables' numbers.
+    const OVERHEAD: u64 = 64;
+    target.len() as u64 * 2 + OVERHEAD
 }
 
 fn new_id() -> String {

@@ -7,13 +7,13 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Invalidation, Journal, JournalError, Queued,
+    Journal, JournalError, Queued,
     metrics::JournalLog,
     quarantine::{JournalRegistry, Quarantine},
 };
 use crate::{
     model::Timestamp,
-    store::{Error, Result, Store},
+    store::{Backend, Error, Result},
 };
 
 /// Entries that are read and applied together.
@@ -30,11 +30,11 @@ const PRUNED_AFTER: Duration = Duration::from_secs(86_400);
 const WITHDRAW_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Replays a journal, from the start of the process to its end.
-pub struct Replay<S> {
+pub struct Replay {
     /// The journal.
     pub journal: Arc<Journal>,
     /// The store, with its circuit breaker.
-    pub store: Arc<S>,
+    pub store: Arc<dyn Backend>,
     /// Where the journals of the fleet report.
     pub registry: Arc<dyn JournalRegistry>,
     /// The quarantine of this replica.
@@ -53,7 +53,7 @@ struct Pass {
     failure: Option<Error>,
 }
 
-impl<S: Store> Replay<S> {
+impl Replay {
     /// Runs until `stop` is cancelled. A journal that is empty then is withdrawn.
     pub async fn run(self, stop: CancellationToken) {
         let registry = self.registry.clone();
@@ -164,14 +164,7 @@ impl<S: Store> Replay<S> {
 
     async fn apply(&self, queued: &Queued) -> Result<()> {
         let hold_off = queued.held_until.since(self.store.now());
-        match &queued.invalidation {
-            Invalidation::Key(key) => self.store.delete(key, hold_off).await.map(drop),
-            Invalidation::Namespace(namespace) => self.store.invalidate(namespace).await,
-            Invalidation::Ban(namespace, record) => {
-                let (ban, limits) = (record.ban(hold_off), record.limits());
-                self.store.ban(namespace, &ban, &limits).await.map(drop)
-            }
-        }
+        queued.invalidation.apply(&*self.store, hold_off).await
     }
 
     /// Removes the journals of replicas that are long gone.

@@ -66,6 +66,7 @@ use tokio::sync::{Notify, watch};
 use super::{
     connection::PoolHealth,
     endpoint::Endpoint,
+    epochs::Epochs,
     outage_log::{Outage, OutageLog},
     pool::{PoolOptions, PoolState},
     server_identity::ServerIdentity,
@@ -89,7 +90,7 @@ struct Shared {
     clock: StoreClock,
     /// The slot whose primary has the time of the store.
     clock_slot: u16,
-    ban_epoch: Arc<AtomicU64>,
+    epochs: Arc<Epochs>,
     map: ArcSwap<SlotMap>,
     /// Number of changes of the set of primaries. Held while it changes.
     set: Mutex<u64>,
@@ -174,7 +175,7 @@ impl Cluster {
             near,
             clock: StoreClock::new(),
             clock_slot: slot_of_key(clock_key.as_bytes()),
-            ban_epoch: Arc::default(),
+            epochs: Arc::default(),
             map: ArcSwap::from_pointee(SlotMap::empty()),
             set: Mutex::new(0),
             primaries: watch::Sender::default(),
@@ -194,9 +195,9 @@ impl Cluster {
         &self.0.clock
     }
 
-    /// Changes whenever what is known of bans must be read again.
-    pub(super) fn ban_epoch(&self) -> u64 {
-        self.0.ban_epoch.load(Ordering::Acquire)
+    /// The epochs of the bans and of the primaries.
+    pub(super) fn epochs(&self) -> &Arc<Epochs> {
+        &self.0.epochs
     }
 
     /// The number of shards that the fleet uses, if it is another one than that of this replica.
@@ -315,6 +316,6 @@ impl Cluster {
     /// State of a node's connections.
     fn new_health(&self, address: &Address) -> PoolHealth {
         let identity = ServerIdentity::new(self.0.near.clone());
-        PoolHealth::of_node(identity, self.0.ban_epoch.clone(), &address.to_string())
+        PoolHealth::of_node(identity, self.0.epochs.clone(), &address.to_string())
     }
 }

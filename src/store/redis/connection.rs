@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     endpoint::{Endpoint, Route},
+    epochs::Epochs,
     fault::{Fault, words},
     fault_log::FaultLog,
     missing_commands::MissingCommands,
@@ -52,8 +53,8 @@ pub(super) struct PoolHealth {
     pub(super) missing: MissingCommands,
     /// Connections of earlier epochs are not used any more.
     epoch: AtomicU64,
-    /// Epoch of the cached ban logs: logs of an earlier epoch are read again.
-    ban_epoch: Arc<AtomicU64>,
+    /// The epochs of the bans and of the primary.
+    epochs: Arc<Epochs>,
     created: AtomicU64,
     failed: AtomicU64,
     resent: AtomicU64,
@@ -114,7 +115,7 @@ impl PoolHealth {
             faults: FaultLog::new(),
             missing: MissingCommands::new(),
             epoch: AtomicU64::new(0),
-            ban_epoch: Arc::default(),
+            epochs: Arc::default(),
             created: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             resent: AtomicU64::new(0),
@@ -125,13 +126,12 @@ impl PoolHealth {
         }
     }
 
-    /// State of the connections to a node of a cluster, whose nodes share the epoch of the cached
-    /// ban logs.
-    pub(super) fn of_node(server: ServerIdentity, ban_epoch: Arc<AtomicU64>, node: &str) -> Self {
+    /// State of the connections to a node of a cluster, whose nodes share the epochs.
+    pub(super) fn of_node(server: ServerIdentity, epochs: Arc<Epochs>, node: &str) -> Self {
         Self {
             faults: FaultLog::of_node(node.to_owned()),
             outage: OutageLog::of_node(Outage::Connections, node.to_owned()),
-            ban_epoch,
+            epochs,
             ..Self::new(server, false)
         }
     }
@@ -205,7 +205,7 @@ impl PoolHealth {
     /// Leaves the former primary: the sentinels name another one.
     pub(super) fn leave(&self, term: u64, primary: &str) {
         self.server.leave(term, primary, || {
-            self.forget_bans();
+            self.epochs.on_other_primary();
             self.retire_all();
         });
     }
@@ -217,19 +217,19 @@ impl PoolHealth {
             self.faults.met(Fault::ReadOnly, &"role:slave");
         }
         self.server.meet(server, || {
-            self.forget_bans();
+            self.epochs.on_other_primary();
             self.retire_all()
         })
     }
 
-    /// Changes whenever the logs of bans must be read again.
-    pub(super) fn ban_epoch(&self) -> u64 {
-        self.ban_epoch.load(Ordering::Acquire)
+    /// The epochs of the bans and of the primary.
+    pub(super) fn epochs(&self) -> &Arc<Epochs> {
+        &self.epochs
     }
 
     /// The copies of the logs of bans may be outdated.
     pub(super) fn forget_bans(&self) {
-        self.ban_epoch.fetch_add(1, Ordering::AcqRel);
+        self.epochs.forget_bans();
     }
 }
 

@@ -4,7 +4,10 @@
 
 mod members;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use redis::{Cmd, Pipeline, Value};
 use tokio::sync::watch;
@@ -91,8 +94,16 @@ impl Router {
     #[inline]
     pub(super) fn ban_epoch(&self) -> u64 {
         match self {
-            Self::One(pool, _) => pool.health().ban_epoch(),
-            Self::Cluster(cluster) => cluster.ban_epoch(),
+            Self::One(pool, _) => pool.health().epochs().bans(),
+            Self::Cluster(cluster) => cluster.epochs().bans(),
+        }
+    }
+
+    /// Changes before the first command to another primary is sent.
+    pub(super) fn primary_epoch(&self) -> &Arc<AtomicU64> {
+        match self {
+            Self::One(pool, _) => pool.health().epochs().primary(),
+            Self::Cluster(cluster) => cluster.epochs().primary(),
         }
     }
 

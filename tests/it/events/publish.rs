@@ -161,10 +161,12 @@ on_both_stores!(an_event_is_a_target_among_others, config: RULES, |env| {
     let refused = cache.set(fill).await.unwrap();
     assert_eq!(refused.result(), larder::pb::v1::SetResult::Invalidated);
     let missing = vec![targets::key("k"), event("points_changed", &[])];
-    let refused = cache.invalidate(InvalidateRequest { targets: missing, ..Default::default() }).await;
+    let request = InvalidateRequest { targets: missing, ..Default::default() };
+    let refused = cache.invalidate(request).await;
     expect_violation(refused, "targets[1].event.attributes.user_id");
     let many = vec![event("points_changed", &[("user_id", "1")]); 334];
-    let refused = cache.invalidate(InvalidateRequest { targets: many, ..Default::default() }).await;
+    let request = InvalidateRequest { targets: many, ..Default::default() };
+    let refused = cache.invalidate(request).await;
     let code = Code::InvalidArgument;
     expect_over_limit(refused, code, "BATCH_TOO_LARGE", "targets", 1000);
 });

@@ -1,4 +1,5 @@
-//! `store.wait_replicas`: a failover does not take back what was acknowledged.
+//! `store.wait_replicas` and `store.failover_window`: a failover does not take back what was
+//! acknowledged.
 
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use crate::support::{
 
 /// Time after which a change that no replica has is refused.
 const WAIT: &str = "300ms";
+/// Time limit of a failover of a cluster.
+const SLOW: Duration = Duration::from_secs(30);
 
 /// A primary behind a name, and a replica that follows it through a proxy of its own.
 struct Setup {
@@ -32,7 +35,7 @@ struct Setup {
 }
 
 impl Setup {
-    async fn start(wait_replicas: &str) -> Self {
+    async fn start(wait_replicas: &str, failover_window: &str) -> Self {
         // The first sync of a replica begins at once.
         let primary = RedisServer::start_tcp_with(&["--repl-diskless-sync-delay", "0"]).await;
         let arguments = ["--repl-timeout", "600"];
@@ -46,6 +49,7 @@ impl Setup {
         let larder = Larder::redis(&name.redis_url())
             .env("LARDER_STORE__WAIT_REPLICAS", wait_replicas)
             .env("LARDER_STORE__WAIT_TIMEOUT", WAIT)
+            .env("LARDER_STORE__FAILOVER_WINDOW", failover_window)
             .start()
             .await;
         let cache = larder.client().await;
@@ -130,7 +134,7 @@ fn conditional(version: &str) -> SetRequest {
 /// tests below can fail.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_takes_back_changes_that_wait_for_no_replica() {
-    let mut setup = Setup::start("0").await;
+    let mut setup = Setup::start("0", "0s").await;
     let version = setup.fill().await;
     setup.replication.hold_replies();
     setup.change_all(&version).await;
@@ -140,8 +144,76 @@ async fn a_failover_takes_back_changes_that_wait_for_no_replica() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_invalidations_are_applied_again_after_a_failover() {
+    let mut setup = Setup::start("0", "10s").await;
+    let version = setup.fill().await;
+    setup.replication.hold_replies();
+    setup.change_all(&version).await;
+    let remembered = metric(&setup.larder, "larder_store_failover_remembered").await;
+    assert_eq!(remembered, 4.0, "Sets are not invalidations");
+    setup.fail_over().await;
+    eventually("the invalidations are applied again", SOON, async || {
+        // The conditional Set is lost: it is no invalidation.
+        let left = setup.left().await;
+        assert!(left.iter().all(|key| *key == "conditional"), "{left:?}");
+        let reapplied = metric(&setup.larder, "larder_store_failover_reapplied_total").await;
+        (reapplied == 4.0).then_some(())
+    })
+    .await;
+    assert_eq!(setup.left().await, ["conditional"]);
+    assert_eq!(metric(&setup.larder, "larder_store_failover_reapplying").await, 0.0);
+    for key in ["deleted", "tagged", "matched"] {
+        assert!(!setup.cache.get(get(key)).await.unwrap().degraded, "{key}");
+    }
+    assert!(setup.larder.logs().contains("the last invalidations are applied again"));
+}
+
+/// A promoted primary without replicas of its own is enough.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn invalidations_are_applied_again_to_a_primary_without_replicas() {
+    let mut setup = Setup::start("1", "10s").await;
+    setup.cache.put("deleted", "old").await;
+    setup.cache.delete(delete("deleted")).await.unwrap();
+    setup.fail_over().await;
+    eventually("the key is read again", SOON, async || {
+        let answer = setup.cache.get(get("deleted")).await.unwrap();
+        assert!(answer.value.is_none());
+        (!answer.degraded).then_some(())
+    })
+    .await;
+}
+
+/// Each primary of a cluster can be replaced alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_invalidations_are_applied_again_after_a_failover_of_a_cluster() {
+    let cluster = RedisCluster::start_replicated().await;
+    let larder = Larder::redis(&cluster.url()).start().await;
+    let cache = larder.client().await;
+    let keys: Vec<String> = (0..12).map(|number| format!("k{number}")).collect();
+    eventually("all keys are deleted", SOON, async || {
+        for key in &keys {
+            cache.delete(delete(key)).await.ok()?;
+        }
+        Some(())
+    })
+    .await;
+    cluster.await_replicated(0).await;
+    cluster.fail_over_by_hand(0).await;
+    cluster.await_failover(0, 0).await;
+    eventually("the invalidations are applied again", SLOW, async || {
+        for key in &keys {
+            let answer = cache.get(get(key)).await.unwrap();
+            assert!(answer.value.is_none());
+        }
+        let reapplied = metric(&larder, "larder_store_failover_reapplied_total").await;
+        (reapplied >= 12.0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_takes_back_nothing_that_a_replica_has() {
-    let mut setup = Setup::start("1").await;
+    let mut setup = Setup::start("1", "0s").await;
     let version = setup.fill().await;
     setup.change_all(&version).await;
     // Later changes are not acknowledged.
@@ -173,8 +245,9 @@ async fn a_failover_takes_back_nothing_that_a_replica_has() {
 /// The replica lags behind from time to time, while many callers delete.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_acknowledged_delete_comes_back() {
-    for (wait_replicas, is_safe) in [("0", false), ("all", true)] {
-        let mut setup = Setup::start(wait_replicas).await;
+    for (wait_replicas, window) in [("0", "0s"), ("all", "0s"), ("0", "60s")] {
+        let (is_waiting, is_safe) = (wait_replicas != "0", (wait_replicas, window) != ("0", "0s"));
+        let mut setup = Setup::start(wait_replicas, window).await;
         let keys: Vec<String> = (0..600).map(|number| format!("k{number}")).collect();
         for key in &keys {
             setup.cache.put(key, "old").await;
@@ -201,7 +274,7 @@ async fn no_acknowledged_delete_comes_back() {
         };
         let (deleted, ()) = tokio::join!(join_all(deletes), lag);
         let deleted: Vec<String> = deleted.into_iter().flatten().collect();
-        if is_safe {
+        if is_waiting {
             // The last ones were deleted while the replica lagged behind.
             let answer = setup.cache.delete(delete(&keys[0])).await;
             expect_error(answer, Code::Unavailable, "NOT_REPLICATED");

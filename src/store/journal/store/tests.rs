@@ -118,7 +118,7 @@ impl Stack {
         self.come_back().await;
     }
 
-    fn replay(&self) -> Replay<CircuitBreakerStore<MemoryStore>> {
+    fn replay(&self) -> Replay {
         Replay {
             journal: self.store.journal.clone(),
             store: self.inner.clone(),
@@ -147,8 +147,7 @@ impl Stack {
     async fn refusals(&self, key: &EntryKey) -> Vec<Option<ErrorKind>> {
         let (store, token) = (&self.store, LeaseToken::random());
         let lifetime = Lifetime { ttl: MINUTE, ..Lifetime::default() };
-        let increment =
-            Increment { delta: 1, initial: Some(0), lifetime, version: Version(2) };
+        let increment = Increment { delta: 1, initial: Some(0), lifetime, version: Version(2) };
         let request = AcquireRequest { token, ttl: MINUTE, fresher_than: Timestamp(u64::MAX) };
         let revalidation = Revalidation {
             version: Version(1),

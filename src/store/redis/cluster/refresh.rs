@@ -186,7 +186,8 @@ impl Cluster {
             *version += 1;
             // Before a new primary is asked: its changes are not announced yet.
             self.0.near.on_disconnected();
-            self.0.ban_epoch.fetch_add(1, Ordering::AcqRel);
+            // A replica that is promoted may lack what its primary has acknowledged.
+            self.0.epochs.on_other_primary();
             let count = map.nodes().len();
             let named = map.nodes().iter().take(MAX_NAMED);
             let names: Vec<String> = named.map(|node| node.name()).collect();

@@ -1,12 +1,12 @@
-//! Invalidations as the journal keeps them.
+//! Invalidations that are kept, to be applied again.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{EntryKey, Glob, Namespace, SaturatingFrom as _, millis_ceil},
-    store::{Ban, BanLimits},
+    model::{EntryKey, Glob, Namespace, millis_ceil},
+    store::{Backend, Ban, BanLimits, ErrorKind, Result},
 };
 
 /// An invalidation without its hold-off. Applying it again is harmless.
@@ -90,6 +90,23 @@ impl Invalidation {
         })
     }
 
+    /// Applies it again, with a hold-off from now. A primary that has it is enough: entries must
+    /// not wait for replicas that may not return.
+    pub(super) async fn apply(&self, store: &dyn Backend, hold_off: Duration) -> Result<()> {
+        let applied = match self {
+            Self::Key(key) => store.delete(key, hold_off).await.map(drop),
+            Self::Namespace(namespace) => store.invalidate(namespace).await,
+            Self::Ban(namespace, record) => {
+                let (ban, limits) = (record.ban(hold_off), record.limits());
+                store.ban(namespace, &ban, &limits).await.map(drop)
+            }
+        };
+        match applied {
+            Err(error) if error.kind == ErrorKind::NotReplicated => Ok(()),
+            applied => applied,
+        }
+    }
+
     /// The namespace of the entries.
     pub fn namespace(&self) -> &Namespace {
         match self {
@@ -128,13 +145,6 @@ impl BanRecord {
     fn globs(&self) -> Option<Vec<Glob>> {
         self.globs.iter().map(|glob| Glob::new(glob).ok()).collect()
     }
-}
-
-/// Bytes that an invalidation takes in a journal's limit.
-pub(super) fn encoded_bytes(target: &[u8]) -> u64 {
-    /// The index and both tables' numbers.
-    const OVERHEAD: u64 = 64;
-    u64::saturating_from(target.len()) * 2 + OVERHEAD
 }
 
 #[cfg(test)]

@@ -1,0 +1,57 @@
+//! Serves Invalidate.
+
+use tonic::{Request, Response};
+
+use super::{CacheRpc, RpcResult};
+use crate::{
+    cache::{Durability, InvalidateTarget},
+    model::Namespace,
+    pb::v1 as pb,
+    rpc::{
+        access_log,
+        compression::Compression,
+        convert::{self, RequestedTarget},
+        event_targets::PlannedTargets,
+        schema::Schema,
+        status,
+    },
+};
+
+impl CacheRpc {
+    pub(super) async fn serve_invalidate(
+        &self,
+        request: Request<pb::InvalidateRequest>,
+    ) -> RpcResult<pb::InvalidateResponse> {
+        let (compression, schema) = (Compression::of(&request), Schema::of(&request));
+        let request = request.into_inner();
+        self.check_batch_size("targets", request.targets.len())?;
+        let requested = convert::invalidate_targets(request.targets)?;
+        let hold_off = convert::hold_off(request.hold_off)?;
+        let required = convert::required_durability(request.required_durability)?;
+        let has_globs = requested.iter().any(RequestedTarget::is_matching);
+        let known = if has_globs { self.keys.namespaces().await? } else { Vec::new() };
+        let limit = self.max_batch_keys;
+        let mut planned = PlannedTargets::new(&self.cache, requested, &known, limit).await?;
+        planned.keys_mut().for_each(|key| schema.apply(key));
+        if planned.targets().len() > limit {
+            return Err(status::batch_size(convert::too_many_targets(limit)));
+        }
+        let outcomes = self.cache.invalidate(planned.targets(), hold_off).await;
+        planned.count(&self.cache, outcomes.is_ok());
+        let outcomes = outcomes?;
+        let durability = Durability::of_all(outcomes.iter().map(|outcome| outcome.durability()));
+        status::check_durability(required, durability)?;
+        let mut response = Response::new(planned.response(&outcomes));
+        compression.fit(&mut response);
+        if let Some(namespace) = common_namespace(planned.targets()) {
+            access_log::attach_namespace(&mut response, namespace, "INVALIDATED");
+        }
+        Ok(response)
+    }
+}
+
+/// The namespace of all targets; none if they have several.
+fn common_namespace(targets: &[InvalidateTarget]) -> Option<&Namespace> {
+    let (first, rest) = targets.split_first()?;
+    rest.iter().all(|target| target.namespace() == first.namespace()).then(|| first.namespace())
+}

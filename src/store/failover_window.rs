@@ -1,0 +1,172 @@
+//! The failover window: invalidations that were acknowledged shortly before another primary took
+//! over are applied to it again, because it may lack them.
+//!
+//! Redis acknowledges a write before its replicas have it. So the invalidations of the last
+//! seconds are remembered. When the primary changes, an entry that one of them may match is not
+//! read until all are applied again.
+
+pub mod reapply;
+pub mod store;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::RwLock;
+use tokio::{sync::Notify, time::Instant};
+
+use super::targets::Targets;
+use crate::{
+    model::{EntryKey, Namespace, Timestamp},
+    store::Invalidation,
+};
+
+/// Most invalidations that are remembered. If there are more, those of the namespace with the most
+/// become one of the whole namespace.
+const MAX_INVALIDATIONS: usize = 50_000;
+
+/// The invalidations of the last seconds.
+pub struct FailoverWindow {
+    length: Duration,
+    /// Changes before the first command to another primary is sent.
+    epoch: Arc<AtomicU64>,
+    /// The epoch whose primary has all invalidations.
+    trusted: AtomicU64,
+    recent: RwLock<Targets<Recent>>,
+    /// Notified when a call meets another primary.
+    changed: Notify,
+    reapplied: AtomicU64,
+}
+
+/// A remembered invalidation.
+#[derive(Debug, Clone, Copy)]
+struct Recent {
+    acknowledged_at: Instant,
+    /// End of the hold-off, by the store's clock.
+    held_until: Timestamp,
+}
+
+/// Counters and sizes of a failover window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailoverWindowStats {
+    /// Invalidations that are remembered.
+    pub remembered: usize,
+    /// Invalidations that were applied again.
+    pub reapplied: u64,
+    /// Whether entries wait for that.
+    pub is_reapplying: bool,
+}
+
+impl FailoverWindow {
+    /// Remembers invalidations for `length`. `epoch` changes before the first command to another
+    /// primary is sent.
+    pub fn new(length: Duration, epoch: Arc<AtomicU64>) -> Self {
+        Self {
+            length,
+            trusted: AtomicU64::new(epoch.load(Ordering::Acquire)),
+            epoch,
+            recent: RwLock::default(),
+            changed: Notify::new(),
+            reapplied: AtomicU64::new(0),
+        }
+    }
+
+    /// Figures for metrics.
+    pub fn stats(&self) -> FailoverWindowStats {
+        FailoverWindowStats {
+            remembered: self.recent.read().len(),
+            reapplied: self.reapplied.load(Ordering::Relaxed),
+            is_reapplying: !self.is_trusted(),
+        }
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    #[inline]
+    fn is_trusted(&self) -> bool {
+        self.epoch() == self.trusted.load(Ordering::Acquire)
+    }
+
+    /// Whether the primary may lack an invalidation of an entry.
+    #[inline]
+    fn lacks(&self, key: &EntryKey) -> bool {
+        !self.is_trusted() && self.remembers(key)
+    }
+
+    /// Whether a primary that was used since `epoch` may have lacked an invalidation of an entry.
+    #[inline]
+    fn lacked_since(&self, epoch: u64, key: &EntryKey) -> bool {
+        self.epoch() != epoch && self.remembers(key)
+    }
+
+    /// Whether a remembered invalidation may match an entry. Asks for a check of the primary.
+    #[cold]
+    fn remembers(&self, key: &EntryKey) -> bool {
+        self.changed.notify_one();
+        self.recent.read().covers(key)
+    }
+
+    /// Remembers an invalidation that the store has acknowledged.
+    fn remember(&self, invalidation: Invalidation, held_until: Timestamp) {
+        let recent = Recent { acknowledged_at: Instant::now(), held_until };
+        let mut all = self.recent.write();
+        all.insert(invalidation, recent, later);
+        if all.len() > MAX_INVALIDATIONS {
+            self.forget(&mut all);
+            widen(&mut all);
+        }
+    }
+
+    /// Forgets invalidations that are older than the window, while the primary is trusted. To be
+    /// called only while the store answers: then a failover can take back only the last ones.
+    fn forget_old(&self) {
+        self.forget(&mut self.recent.write());
+    }
+
+    fn forget(&self, all: &mut Targets<Recent>) {
+        if self.is_trusted() {
+            all.retain(|_, recent| recent.acknowledged_at.elapsed() < self.length);
+        }
+    }
+
+    /// The invalidations to apply again.
+    fn snapshot(&self) -> Vec<(Invalidation, Timestamp)> {
+        let all = self.recent.read();
+        all.iter().map(|(invalidation, recent)| (invalidation.clone(), recent.held_until)).collect()
+    }
+
+    /// The primary of `epoch` has all invalidations.
+    fn trust(&self, epoch: u64, reapplied: usize) {
+        self.reapplied.fetch_add(reapplied as u64, Ordering::Relaxed);
+        self.trusted.store(epoch, Ordering::Release);
+    }
+}
+
+/// Joins two equal invalidations.
+fn later(before: &Recent, after: Recent) -> Recent {
+    Recent { held_until: before.held_until.max(after.held_until), ..after }
+}
+
+/// Turns the invalidations of the namespace with the most of them into one of the whole namespace.
+/// A hold-off is not shortened: the ones with a hold-off stay.
+fn widen(all: &mut Targets<Recent>) {
+    let mut counts = BTreeMap::<Namespace, usize>::new();
+    for (invalidation, _) in all.iter() {
+        *counts.entry(invalidation.namespace().clone()).or_default() += 1;
+    }
+    let Some((namespace, _)) = counts.into_iter().max_by_key(|(_, count)| *count) else { return };
+    all.retain(|invalidation, recent| {
+        *invalidation.namespace() != namespace || recent.held_until.0 > 0
+    });
+    let recent = Recent { acknowledged_at: Instant::now(), held_until: Timestamp(0) };
+    all.insert(Invalidation::Namespace(namespace), recent, later);
+}
