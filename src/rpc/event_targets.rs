@@ -110,8 +110,8 @@ impl PlannedTargets {
     /// The response, if all targets are invalidated.
     pub(super) fn response(&self, outcomes: &[TargetOutcome]) -> pb::InvalidateResponse {
         let mut rest = self.targets.iter().cloned().zip(outcomes.iter().copied());
-        let mut response = pb::InvalidateResponse::default();
-        response.durability = durability_of(outcomes);
+        let durability = durability_of(outcomes);
+        let mut response = pb::InvalidateResponse { durability, ..Default::default() };
         for planned in &self.requested {
             match planned {
                 Planned::One => {

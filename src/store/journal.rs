@@ -224,14 +224,13 @@ impl Writer {
         let records: Vec<Record> = queued.iter().map(Record::of).collect();
         let max_bytes = self.options.max_bytes;
         let outcome = self.with(|database| database.append(&records, max_bytes));
-        let outcome = outcome.map(|answers| {
-            for (queued, answer) in queued.into_iter().zip(&answers) {
+        let outcome = outcome.inspect(|answers| {
+            for (queued, answer) in queued.into_iter().zip(answers) {
                 if answer.is_ok() {
                     self.pending.insert(queued.invalidation, queued.queued_at.0);
                 }
             }
             self.publish_size();
-            answers
         });
         for (index, sender) in senders.into_iter().enumerate() {
             let answer = match &outcome {

@@ -125,8 +125,7 @@ fn recorded() -> Vec<Step> {
         append(&mut journal, &target);
         recorder.steps.lock().unwrap().push(Step::Acknowledged(target));
     }
-    let steps = recorder.steps.lock().unwrap().clone();
-    steps
+    recorder.steps.lock().unwrap().clone()
 }
 
 fn assert_acknowledged(content: Vec<u8>, acknowledged: &[String], after: &str) {

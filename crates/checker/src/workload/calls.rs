@@ -218,8 +218,10 @@ impl Client {
     }
 
     pub(super) async fn invalidate_namespace(&mut self, namespace: Namespace) {
-        let request =
-            InvalidateNamespaceRequest { namespace: NAMESPACES[usize::from(namespace)].to_owned() };
+        let request = InvalidateNamespaceRequest {
+            namespace: NAMESPACES[usize::from(namespace)].to_owned(),
+            ..InvalidateNamespaceRequest::default()
+        };
         let called = self
             .call(async |cache| cache.invalidate_namespace(limited(request.clone())).await)
             .await;
