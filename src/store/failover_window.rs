@@ -5,6 +5,7 @@
 //! seconds are remembered. When the primary changes, an entry that one of them may match is not
 //! read until all are applied again.
 
+pub mod metrics;
 pub mod reapply;
 pub mod store;
 #[cfg(test)]
