@@ -45,7 +45,7 @@ pub enum OfflineError {
     /// A server has it open.
     #[error(
         "the journal {} is in use by a server: stop that, or read its metrics \
-         larder_journal_entries and larder_journal_age",
+         larder_journal_entries and larder_journal_age_seconds",
         .0.display()
     )]
     InUse(PathBuf),
