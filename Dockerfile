@@ -13,7 +13,8 @@ ARG LARDER_COMMIT
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \
     cargo build --release --locked --bin larder && \
-    install -D target/release/larder /out/larder
+    install -D target/release/larder /out/larder && \
+    install -d /out/data
 
 # No shell, no package manager, and a user without privileges (65532).
 FROM gcr.io/distroless/cc-debian13:nonroot
@@ -21,6 +22,9 @@ LABEL org.opencontainers.image.title="larder" \
       org.opencontainers.image.description="A gRPC cache service on Redis, Valkey or embedded" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /out/larder /usr/local/bin/larder
+# For a volume with a journal (LARDER_JOURNAL__PATH=/var/lib/larder/journal). A new volume of Docker
+# gets the owner of this directory.
+COPY --from=build --chown=65532:65532 /out/data /var/lib/larder
 ENV LARDER_LISTEN=0.0.0.0:50051 \
     LARDER_ADMIN_LISTEN=0.0.0.0:9464 \
     LARDER_LOG__FORMAT=json

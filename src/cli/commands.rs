@@ -1,4 +1,4 @@
-//! Commands that use the cache of a running server: one file each.
+//! Commands that use the cache of a running server, or its journal: one file each.
 //!
 //! A command reads its arguments before it connects, calls the server through a [`session`], and
 //! writes to an [`output`]. `docs/cli.md` has the exit codes.
@@ -18,6 +18,7 @@ mod hot_keys;
 mod incr;
 mod inspect;
 mod invalidate;
+mod journal;
 mod keys;
 mod namespaces;
 mod output;
@@ -72,6 +73,8 @@ pub(super) enum CacheCommand {
     Events(events::Args),
     /// Print what changes in namespaces, until it is interrupted.
     Watch(watch::Args),
+    /// Print or drop the invalidations in the journal of a server that does not run.
+    Journal(journal::Args),
     /// Print the completions of a shell.
     Completions(completions::Args),
 }
@@ -98,6 +101,7 @@ impl CacheCommand {
             Self::Config(args) => args.run(),
             Self::Events(args) => args.run(),
             Self::Watch(args) => args.run(),
+            Self::Journal(args) => args.run(),
             Self::Completions(args) => args.run(),
         };
         failure::exit_code(ending)

@@ -8,6 +8,7 @@
 mod database;
 mod error;
 pub mod metrics;
+pub mod offline;
 mod pending;
 pub mod quarantine;
 pub mod replay;

@@ -1,4 +1,4 @@
-//! Commands that use a running server: output, JSON, exit codes.
+//! Commands that use a running server, or its journal: output, JSON, exit codes.
 
 // Keys, single entries and namespaces.
 mod directory;
@@ -10,6 +10,8 @@ mod events;
 mod failures;
 // Leases and origins.
 mod fetches;
+// The journal of a server that does not run.
+mod journal;
 // Commands for operators.
 mod operators;
 // Parts of values.

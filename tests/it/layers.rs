@@ -27,7 +27,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("changes", "histogram model"),
     ("checker", ""),
     ("circuit_breaker", ""),
-    ("cli", "config error_chain growing_pauses origin pb server telemetry transport"),
+    ("cli", "config error_chain growing_pauses model origin pb server store telemetry transport"),
     ("cloud_events", "cache model"),
     ("config", "event_template model sentinel_url url_template"),
     ("count_guard", ""),

@@ -5,7 +5,11 @@ use std::{borrow::Cow, fmt::Write as _, io, path::PathBuf, process::ExitCode};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::cli::{client, print_error};
+use crate::{
+    cli::{EXIT_CONFIG, client, print_error},
+    config::ConfigError,
+    store::journal::offline::OfflineError,
+};
 
 /// How a command ended that the server answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +37,10 @@ pub(super) enum Error {
     Refused { address: String, status: Box<Status> },
     #[error(transparent)]
     Client(#[from] client::Error),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Journal(#[from] OfflineError),
 }
 
 impl From<io::Error> for Error {
@@ -46,7 +54,8 @@ pub(super) fn exit_code(ending: Result<Ending, Error>) -> ExitCode {
     if let Err(error) = &ending
         && !is_closed_pipe(error)
     {
-        print_error(error);
+        // Each mistake of a configuration has a line.
+        if let Error::Config(error) = error { print_error(error) } else { print_error(error) }
     }
     ExitCode::from(code(&ending))
 }
@@ -61,8 +70,10 @@ fn code(ending: &Result<Ending, Error>) -> u8 {
         Err(Error::Usage(_) | Error::Input { .. }) => 2,
         Err(Error::Refused { status, .. }) if status.code() == Code::InvalidArgument => 2,
         Err(Error::Client(client::Error::Address { .. })) => 2,
-        Err(Error::Refused { .. } | Error::Degraded(_) | Error::Client(_)) => 3,
+        Err(Error::Journal(OfflineError::Missing(_) | OfflineError::NotAJournal(_))) => 2,
+        Err(Error::Refused { .. } | Error::Degraded(_) | Error::Client(_) | Error::Journal(_)) => 3,
         Err(Error::Output(_)) => 5,
+        Err(Error::Config(_)) => EXIT_CONFIG,
     }
 }
 
@@ -102,6 +113,7 @@ mod tests {
     use tonic_types::ErrorDetails;
 
     use super::*;
+    use crate::store::journal::JournalError;
 
     fn refused(code: Code, details: ErrorDetails) -> Error {
         let status = Status::with_error_details(code, "message", details);
@@ -140,6 +152,11 @@ mod tests {
             (Err(refused(Code::InvalidArgument, details())), 2),
             (Err(refused(Code::Unavailable, details())), 3),
             (Err(Error::Degraded("not stored".into())), 3),
+            (Err(OfflineError::Missing("f".into()).into()), 2),
+            (Err(OfflineError::NotAJournal("f".into()).into()), 2),
+            (Err(OfflineError::InUse("f".into()).into()), 3),
+            (Err(OfflineError::from(JournalError::Damaged("f".into())).into()), 3),
+            (Err(ConfigError::Invalid { problems: Vec::new() }.into()), 78),
             (Err(timeout.into()), 3),
             (Err(Error::Output(io(io::ErrorKind::StorageFull))), 5),
             (Err(Error::Output(io(io::ErrorKind::BrokenPipe))), 0),

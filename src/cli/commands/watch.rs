@@ -165,7 +165,12 @@ impl StreamEnd {
                 Code::InvalidArgument | Code::NotFound | Code::Unimplemented
             ),
             Error::Client(_) => false,
-            Error::Usage(_) | Error::Input { .. } | Error::Output(_) | Error::Degraded(_) => true,
+            Error::Usage(_)
+            | Error::Input { .. }
+            | Error::Output(_)
+            | Error::Degraded(_)
+            | Error::Config(_)
+            | Error::Journal(_) => true,
         };
         if is_final || !has_watched { Self::Failed(error) } else { Self::Lost(error) }
     }
