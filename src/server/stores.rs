@@ -18,7 +18,7 @@ use crate::{
     store::{
         self, Backend, Inspect as _, StatsBackend, Store as _,
         circuit_breaker_store::{self, CircuitBreakerStore},
-        failover_window::{FailoverWindow, reapply, store::FailoverWindowStore},
+        failover_window::{self, FailoverWindow, reapply, store::FailoverWindowStore},
         journal::{
             Journal, JournalError, JournalOptions,
             metrics::{JournalLog, register as register_journal},
@@ -27,10 +27,7 @@ use crate::{
             store::JournaledStore,
         },
         memory::MemoryStore,
-        metrics::{
-            StoreMetrics, register_failover_window, register_memory, register_redis,
-            register_replication,
-        },
+        metrics::{StoreMetrics, register_memory, register_redis, register_replication},
         near_cache::{NearCache, NearCacheOptions, metrics as near_metrics, store::NearCacheStore},
         redis::{
             CLOCK_SYNC_INTERVAL, PoolOptions, RedisOptions, RedisStore, ReplicationOptions,
@@ -61,13 +58,13 @@ pub(super) enum OpenError {
     Journal(#[from] JournalError),
 }
 
-/// What the journal of a store needs.
+/// The journal of a store, and the quarantine of its replica.
 struct JournalParts {
     journal: Arc<Journal>,
     quarantine: Arc<Quarantine>,
 }
 
-/// What several layers of the store share.
+/// Parts that several layers of the store share.
 struct Shared<'a> {
     near_cache: &'a Arc<NearCache>,
     changes: &'a Arc<ChangeHub>,
@@ -142,9 +139,9 @@ impl OpenStore {
         let store = CircuitBreakerStore::new(redis, breaker, StoreMetrics::new(meter));
         let stats = Arc::new(store);
         let mut inner: Arc<dyn Backend> = stats.clone();
-        let window = failover_window(config, primary_epoch);
+        let window = open_window(config, primary_epoch);
         if let Some(window) = &window {
-            register_failover_window(meter, window);
+            failover_window::metrics::register(meter, window);
             inner = Arc::new(FailoverWindowStore::new(inner, window.clone()));
         }
         if let Some(JournalParts { journal, quarantine }) = journal {
@@ -171,7 +168,7 @@ impl OpenStore {
     }
 }
 
-fn failover_window(config: &StoreConfig, epoch: Arc<AtomicU64>) -> Option<Arc<FailoverWindow>> {
+fn open_window(config: &StoreConfig, epoch: Arc<AtomicU64>) -> Option<Arc<FailoverWindow>> {
     let length = config.failover_window;
     (!length.is_zero()).then(|| Arc::new(FailoverWindow::new(length, epoch)))
 }

@@ -33,8 +33,8 @@ impl FailoverWindowStore {
         Self { inner, window }
     }
 
-    /// Calls, unless the primary may lack an invalidation of the entry. The answer does not count if
-    /// another primary may have given it.
+    /// Calls, unless the primary may lack an invalidation of the entry. The answer does not count
+    /// if another primary may have given it.
     pub(super) async fn checked<T>(
         &self,
         key: &EntryKey,

@@ -39,7 +39,7 @@ pub enum JournalError {
     Failed {
         /// The journal's file.
         path: PathBuf,
-        /// What the database or the operating system reported.
+        /// Error of the database or of the operating system.
         cause: Arc<redb::Error>,
     },
     /// The directory of the file could not be synced.
@@ -47,7 +47,7 @@ pub enum JournalError {
     Directory {
         /// The journal's file.
         path: PathBuf,
-        /// What the operating system reported.
+        /// Error of the operating system.
         cause: Arc<io::Error>,
     },
     /// The entries would exceed `journal.max_bytes`.
