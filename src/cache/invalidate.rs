@@ -112,7 +112,8 @@ impl Cache {
             .map(|banned| banned.map(outcome_of_ban))
             .collect();
         if failure.is_none() && !targets.is_empty() {
-            self.log_invalidation(&plans, keys);
+            let queued = deleted.iter().chain(&banned).filter(|one| one.is_some_and(is_queued));
+            self.log_invalidation(&plans, keys, queued.count());
             if tracing::enabled!(tracing::Level::DEBUG) {
                 log_targets(targets, hold_off);
             }
@@ -163,15 +164,24 @@ impl Cache {
         Ok(plans)
     }
 
-    fn log_invalidation(&self, plans: &BTreeMap<&Namespace, NamespacePlan>, keys: usize) {
+    fn log_invalidation(
+        &self,
+        plans: &BTreeMap<&Namespace, NamespacePlan>,
+        keys: usize,
+        queued: usize,
+    ) {
         let Some(count) = self.invalidate_log.lock().occurred() else { return };
         let tags: usize = plans.values().map(|plan| plan.ban.tags.len()).sum();
         let patterns: usize = plans.values().map(|plan| plan.ban.globs.len()).sum();
         let whole = plans.values().filter(|plan| plan.is_whole).count();
         let namespaces: Vec<&str> =
             plans.keys().take(LOGGED_NAMESPACES).map(|name| name.as_str()).collect();
-        tracing::info!(count, ?namespaces, whole, tags, patterns, keys, "invalidated");
+        tracing::info!(count, ?namespaces, whole, tags, patterns, keys, queued, "invalidated");
     }
+}
+
+fn is_queued(outcome: TargetOutcome) -> bool {
+    outcome == TargetOutcome::Queued
 }
 
 fn outcome_of_delete(deleted: DeleteResult) -> TargetOutcome {

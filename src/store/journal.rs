@@ -90,6 +90,7 @@ pub struct Journal {
     /// Notified at each append.
     appended: Notify,
     id: String,
+    max_bytes: u64,
 }
 
 /// Where the answer to a request goes.
@@ -129,7 +130,7 @@ impl Journal {
             path: options.path.clone(),
             cause: Arc::new(redb::Error::Io(error)),
         })?;
-        Ok(Self { requests, pending, appended: Notify::new(), id })
+        Ok(Self { requests, pending, appended: Notify::new(), id, max_bytes: options.max_bytes })
     }
 
     /// What is in the journal.
@@ -140,6 +141,11 @@ impl Journal {
     /// Name of the journal among those of its fleet; the same as long as the file exists.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Maximum size of the entries, in bytes.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
     }
 
     /// Returns at the next append, or at once if there was one since the last call.

@@ -8,7 +8,7 @@ mod crashes;
 mod disk;
 // Other replicas, and the quarantine.
 mod fleet;
-// What is queued, and its replay.
+// Invalidations that are queued, and their replay.
 mod queueing;
 
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ fn path(directory: &Path) -> PathBuf {
     directory.join("journal.redb")
 }
 
-/// Deletes a key of the default namespace. Returns what has happened to the deletion.
+/// Deletes a key of the default namespace. Returns the durability of the deletion.
 async fn deleted(cache: &Cache, key: &str) -> Durability {
     cache.delete(delete(key)).await.unwrap().durability()
 }

@@ -253,9 +253,9 @@ fn create(path: &Path, fleet: &str) -> Result<(), JournalError> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{:016x}.new", rand::random::<u64>()));
     let new = PathBuf::from(name);
-    let created = builder()
-        .create(&new)
-        .map_err(|error| failed(path, error))
+    let created = private_file(&new)
+        .map_err(|error| failed(path, redb::Error::Io(error)))
+        .and_then(|file| builder().create_file(file).map_err(|error| failed(path, error)))
         .and_then(|database| JournalDatabase::of_database(database, path, fleet).map(drop));
     let linked = created.and_then(|()| match fs::hard_link(&new, path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -265,6 +265,15 @@ fn create(path: &Path, fleet: &str) -> Result<(), JournalError> {
     });
     drop(fs::remove_file(&new));
     linked.and_then(|()| sync_directory(path))
+}
+
+/// Creates a file that other users cannot read: it has keys in plain text.
+fn private_file(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 /// Inserts an entry. One with the same target moves to the end: its hold-off lasts until the later

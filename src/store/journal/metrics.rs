@@ -88,6 +88,13 @@ pub fn register(
         .with_description("Bytes of the invalidations in the journal, of journal.max_bytes")
         .with_callback(move |gauge| gauge.observe(bytes.size().bytes, &[]))
         .build();
+    let max_bytes = journal.max_bytes();
+    meter
+        .u64_observable_gauge("larder.journal.limit")
+        .with_unit("By")
+        .with_description("Most bytes that the journal takes (journal.max_bytes)")
+        .with_callback(move |gauge| gauge.observe(max_bytes, &[]))
+        .build();
     let pending = journal.pending().clone();
     meter
         .f64_observable_gauge("larder.journal.age")

@@ -13,7 +13,10 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use crate::{model::Timestamp, store::Result};
+use crate::{
+    model::Timestamp,
+    store::{ErrorKind, Result},
+};
 
 /// A journal that was not empty at any time for this long is not waited for: its replica is gone.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
@@ -44,6 +47,8 @@ pub struct JournalReport {
 /// Whether reads are in quarantine.
 pub struct Quarantine {
     is_active: AtomicBool,
+    /// Whether the store has returned since the outage.
+    is_back: AtomicBool,
     /// By the store's clock.
     began_at: Mutex<Option<Timestamp>>,
     begun: Notify,
@@ -57,6 +62,7 @@ impl Quarantine {
     pub fn new(limit: Duration) -> Self {
         Self {
             is_active: AtomicBool::new(false),
+            is_back: AtomicBool::new(false),
             began_at: Mutex::default(),
             begun: Notify::new(),
             expired: AtomicU64::new(0),
@@ -70,12 +76,22 @@ impl Quarantine {
         self.is_active.load(Ordering::Acquire)
     }
 
+    /// Why a read must be a degraded miss, if it must be one.
+    #[inline]
+    pub(super) fn refusal(&self) -> Option<ErrorKind> {
+        self.is_active().then(|| match self.is_back.load(Ordering::Relaxed) {
+            true => ErrorKind::Quarantined,
+            false => ErrorKind::BreakerOpen,
+        })
+    }
+
     /// Begins a quarantine, or extends it by a new outage.
     pub fn begin(&self, now: Timestamp) {
         if self.limit.is_zero() {
             return;
         }
         *self.began_at.lock() = Some(now);
+        self.is_back.store(false, Ordering::Relaxed);
         self.is_active.store(true, Ordering::Release);
         self.begun.notify_one();
     }
@@ -95,6 +111,7 @@ impl Quarantine {
     pub(super) fn check(&self, reports: Option<&[JournalReport]>, returned_at: Instant) {
         let mut began_at = self.began_at.lock();
         let Some(since) = *began_at else { return };
+        self.is_back.store(true, Ordering::Relaxed);
         let missing = reports.map(|reports| missing(reports, since));
         let is_over = returned_at.elapsed() >= self.limit;
         match missing {
@@ -144,10 +161,13 @@ mod tests {
         let quarantine = Quarantine::new(LIMIT);
         assert!(!quarantine.is_active());
         quarantine.begin(OUTAGE);
+        assert_eq!(quarantine.refusal(), Some(ErrorKind::BreakerOpen));
         let returned_at = Instant::now();
         for (two, is_active) in [(OUTAGE.0, true), (0, true), (OUTAGE.0 + 1, false)] {
             quarantine.check(Some(&[report("one", OUTAGE.0 + 5), report("two", two)]), returned_at);
             assert_eq!(quarantine.is_active(), is_active, "{two}");
+            let refusal = is_active.then_some(ErrorKind::Quarantined);
+            assert_eq!(quarantine.refusal(), refusal, "{two}");
         }
         assert_eq!(quarantine.expired(), 0);
         quarantine.begin(OUTAGE);

@@ -47,8 +47,8 @@ impl JournaledStore {
     /// Refuses a call whose answer depends on what is in the store, also during a quarantine.
     #[inline]
     fn check_read(&self, key: &EntryKey) -> Result<()> {
-        if self.quarantine.is_active() {
-            return Err(ErrorKind::Quarantined.into());
+        if let Some(refusal) = self.quarantine.refusal() {
+            return Err(refusal.into());
         }
         self.check(key)
     }
@@ -82,8 +82,8 @@ impl Store for JournaledStore {
     }
 
     async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<ReadOutcome>> {
-        if self.quarantine.is_active() {
-            return Err(ErrorKind::Quarantined.into());
+        if let Some(refusal) = self.quarantine.refusal() {
+            return Err(refusal.into());
         }
         let is_covered = |key: &EntryKey| self.journal.pending().covers(key);
         if !keys.iter().any(is_covered) {

@@ -222,6 +222,10 @@ async fn concurrent_appends_are_kept_over_a_restart_and_a_full_journal_refuses()
     let journal = Arc::new(Journal::open(&options).unwrap());
     assert!(journal.pending().is_empty());
     let id = journal.id().to_owned();
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(&options.path).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600, "other users cannot read the keys");
     let appends: Vec<_> = (0..100)
         .map(|index| {
             let journal = Arc::clone(&journal);

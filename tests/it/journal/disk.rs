@@ -38,7 +38,7 @@ async fn a_full_journal_refuses_and_loses_nothing() {
         }
     }
     assert!(!queued.is_empty() && queued.len() < keys.len(), "{}", queued.len());
-    // What is in the journal already takes no room.
+    // An invalidation that is in the journal already takes no room.
     assert_eq!(deleted(&cache, queued[0]).await, Durability::Queued);
     assert!(metric(&larder, "larder_journal_size_bytes").await <= 4096.0);
     assert!(larder.logs().contains("neither the store nor the journal takes them"));
