@@ -10,7 +10,7 @@ use crate::{
     store::{Invalidation, targets::Targets},
 };
 
-/// What is in the journal. The thread that writes the journal keeps it equal to the file.
+/// Content of the journal. The thread that writes the journal keeps it equal to the file.
 #[derive(Default)]
 pub struct PendingInvalidations {
     /// Number of entries, so that a read of an empty journal costs one load.

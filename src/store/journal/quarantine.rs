@@ -35,7 +35,7 @@ pub trait JournalRegistry: Send + Sync {
     async fn journals(&self) -> Result<Vec<JournalReport>>;
 }
 
-/// What a journal has reported.
+/// Report of a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalReport {
     /// Name of the journal.

@@ -45,7 +45,7 @@ pub struct Replay {
     pub answers: watch::Receiver<bool>,
 }
 
-/// What one pass over the journal has done.
+/// Result of one pass over the journal.
 #[derive(Default)]
 struct Pass {
     applied: usize,

@@ -38,7 +38,7 @@ fn append(journal: &mut JournalDatabase, target: &str) {
     journal.append(&[record(target, 1, 0)], u64::MAX).unwrap().pop().unwrap().unwrap();
 }
 
-/// What was done to a file, in order.
+/// Changes of a file, in order.
 #[derive(Clone)]
 enum Step {
     Write(usize, Vec<u8>),
