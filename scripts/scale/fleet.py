@@ -1,0 +1,302 @@
+#!/usr/bin/env python3
+"""What a fleet costs one Redis: commands, CPU and bytes that grow with the replicas and namespaces.
+
+    fleet.py                  all tables, on stdout and in target/bench/fleet.md
+    fleet.py idle pushes      some of them: idle, load, near, pushes, bans, leases
+
+REPLICAS="1 4 16" NAMESPACES="1 100" SECONDS_EACH=10 choose the sizes. Replicas run on this machine,
+so that Larder's own CPU says nothing here; that of Redis does.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import lib
+from lib import Larder, Load, Redis
+
+REPLICAS = [int(number) for number in os.environ.get("REPLICAS", "1 2 4 8 16").split()]
+NAMESPACES = [int(number) for number in os.environ.get("NAMESPACES", "1 10 100").split()]
+SECONDS = int(os.environ.get("SECONDS_EACH", "10"))
+# Clients that follow a prefix, and prefixes, for the cost of an announcement.
+FOLLOWERS = [0, 1, 8, 32, 128]
+PREFIXES = [1, 10, 32, 100, 1000]
+FILE = "fleet.md"
+
+# The source of each command. Scripts count as EVALSHA, and their inner commands by themselves.
+SOURCES = {
+    "probes": ["ping", "time", "hgetall", "script|load"],
+    "heartbeats": ["hello"],
+    "scripts": ["evalsha"],
+    "counters, within": ["hincrby", "hexists", "hlen"],
+    "reads": ["mget"],
+}
+
+
+def namespaces(count):
+    return [f"ns{number:03}" for number in range(count)]
+
+
+def near(count):
+    """The configuration of near caches for all namespaces."""
+    return "".join(f'[namespaces.{name}.near_cache]\nmax_bytes = "1MiB"\n' for name in count)
+
+
+def fleet(redis, size, config="", **variables):
+    store = f"redis://127.0.0.1:{redis.port}"
+    replicas = [Larder(store, config, **variables) for _ in range(size)]
+    for replica in replicas:
+        replica.logged("the store is available")
+    return replicas
+
+
+def stop(replicas):
+    for replica in replicas:
+        replica.stop()
+
+
+def rates(grown, size):
+    """Commands per second by source, per replica."""
+    seconds, calls = grown["seconds"], grown["calls"]
+    cells = []
+    for names in SOURCES.values():
+        cells.append(f"{sum(calls.get(name, 0) for name in names) / seconds / size:.1f}")
+    return cells
+
+
+def row(size, count, redis, before, load=0):
+    grown = redis.since(before)
+    seconds, clients = grown["seconds"], redis.info("clients")["connected_clients"]
+    cpu = grown["cpu"] / seconds / 1e7
+    kib = (grown["in"] + grown["out"]) / seconds / 1024
+    return [
+        size,
+        count,
+        int(clients) - 1,
+        *rates(grown, size),
+        f"{cpu:.2f} %",
+        f"{cpu / size:.3f} %",
+        f"{kib / size:.2f}",
+    ]
+
+
+HEADER = ["replicas", "namespaces", "connections", *SOURCES, "CPU of Redis", "per replica"]
+HEADER += ["KiB/s per replica"]
+
+
+def sizes():
+    return [(size, count) for count in NAMESPACES for size in REPLICAS]
+
+
+def measure_idle():
+    """Replicas without calls. Namespaces without calls cost nothing, so that there are none."""
+    rows = []
+    for size in REPLICAS:
+        redis = Redis()
+        replicas = fleet(redis, size)
+        time.sleep(3)
+        before = redis.snapshot()
+        time.sleep(SECONDS)
+        rows.append(row(size, 0, redis, before))
+        stop(replicas)
+        redis.stop()
+    print("Idle. Commands per second and replica:\n")
+    lib.table(HEADER, rows, FILE)
+
+
+def measure_near():
+    """Replicas with near caches, without calls."""
+    rows = []
+    for size, count in sizes():
+        redis = Redis()
+        replicas = fleet(redis, size, near(namespaces(count)))
+        for replica in replicas:
+            replica.logged("the near cache follows Redis")
+        time.sleep(3)
+        before = redis.snapshot()
+        time.sleep(SECONDS)
+        rows.append(row(size, count, redis, before))
+        stop(replicas)
+        redis.stop()
+    print("Idle with near caches. Commands per second and replica:\n")
+    lib.table(HEADER, rows, FILE)
+
+
+def measure_load():
+    """Each replica gets two batches a second, with one key of each namespace: so all of them have
+    counts in every flush."""
+    rows = []
+    for size, count in sizes():
+        redis = Redis()
+        replicas = fleet(redis, size)
+        message = lib.batch(lib.entry(name, "key-0001") for name in namespaces(count))
+        loads = [Load(one, "BatchGet", message, 1, 1, SECONDS + 3, rate=2) for one in replicas]
+        time.sleep(2)
+        before = redis.snapshot()
+        time.sleep(SECONDS)
+        rows.append(row(size, count, redis, before))
+        for load in loads:
+            load.finish()
+        stop(replicas)
+        redis.stop()
+    print("Two BatchGets per second and replica. Commands per second and replica:\n")
+    lib.table(HEADER, rows, FILE)
+
+
+class Follower(threading.Thread):
+    """Connections that follow prefixes, as the near caches of replicas do, in one thread."""
+
+    def __init__(self, redis, count, prefixes):
+        super().__init__(daemon=True)
+        words = ["CLIENT", "TRACKING", "ON", "BCAST"]
+        for prefix in prefixes:
+            words += ["PREFIX", prefix]
+        self.sockets = []
+        for _ in range(count):
+            connection = socket.create_connection(("127.0.0.1", redis.port))
+            for command in (["HELLO", "3"], words):
+                parts = b"".join(b"$%d\r\n%s\r\n" % (len(w), w.encode()) for w in command)
+                connection.sendall(b"*%d\r\n" % len(command) + parts)
+            self.sockets.append(connection)
+        self.is_stopped = False
+
+    def run(self):
+        import select
+
+        poll = select.epoll()
+        by_number = {one.fileno(): one for one in self.sockets}
+        for number in by_number:
+            poll.register(number, select.EPOLLIN)
+        while not self.is_stopped:
+            for number, _ in poll.poll(0.1):
+                by_number[number].recv(1 << 18)
+
+    def stop(self):
+        self.is_stopped = True
+        self.join()
+        for one in self.sockets:
+            one.close()
+
+
+def cost_of_set(followers, prefixes):
+    """CPU of Redis per SET of 1 KiB under the first prefix, with clients that follow them all, and
+    bytes out per SET."""
+    redis = Redis()
+    names = [f"larder:{{{name}:" for name in namespaces(prefixes)]
+    follower = Follower(redis, followers, names)
+    follower.start()
+    time.sleep(0.5)
+    key = f"{names[0]}17}}:k:user-__rand_int__"
+    command = ["redis-benchmark", "-p", str(redis.port), "-c", "8", "-P", "16", "-n", "200000"]
+    command += ["-r", "100000", "-q", "SET", key, "v" * 1024]
+    before = redis.snapshot()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    grown = redis.since(before)
+    follower.stop()
+    redis.stop()
+    sets = grown["calls"]["set"]
+    return grown["cpu"] / sets / 1000, grown["out"] / sets
+
+
+def measure_pushes():
+    rows = []
+    for followers in FOLLOWERS:
+        costs = [cost_of_set(followers, count) for count in PREFIXES]
+        cells = [f"{cpu:.2f}" for cpu, _ in costs]
+        rows.append([followers, *cells, f"{costs[0][1]:.0f}"])
+    print("CPU of Redis per SET in us, by clients and by the prefixes that each follows:\n")
+    header = ["clients", *(f"{count} prefixes" for count in PREFIXES), "bytes out per SET"]
+    lib.table(header, rows, FILE)
+
+
+def measure_bans():
+    """One Invalidate of a tag at a time, while all replicas have near caches of the namespace and
+    have read from it."""
+    rows, names = [], namespaces(1)
+    for size in REPLICAS:
+        redis = Redis()
+        replicas = fleet(redis, size, near(names), LARDER_STATS__FLUSH_INTERVAL="1h")
+        for replica in replicas:
+            replica.logged("the near cache follows Redis")
+        # A marker for each shard.
+        items = [lib.set_request(names[0], f"key-{n:04}", 100, ["a"]) for n in range(500)]
+        lib.call(replicas[0], "BatchSet", lib.batch(items))
+        for replica in replicas:
+            lib.call(replica, "BatchGet", lib.batch(lib.entry(names[0], f"key-{n:04}") for n in range(500)))
+        target = lib.field(1, lib.field(2, lib.field(1, names[0]) + lib.field(2, "b")))
+        idle = redis.snapshot()
+        time.sleep(SECONDS)
+        idle = redis.since(idle)
+        before = redis.snapshot()
+        done, _, _ = Load(replicas[0], "Invalidate", target, 1, 1, SECONDS, rate=10).finish()
+        time.sleep(0.5)
+        grown = redis.since(before)
+
+        def per_ban(name):
+            idle_calls = idle["calls"].get(name, 0) * grown["seconds"] / idle["seconds"]
+            return f"{(grown['calls'].get(name, 0) - idle_calls) / done:.1f}"
+
+        idle_cpu = idle["cpu"] * grown["seconds"] / idle["seconds"]
+        out = (grown["out"] - idle["out"] * grown["seconds"] / idle["seconds"]) / done / 1024
+        cells = [per_ban(name) for name in ("evalsha", "mget", "get", "set", "zrangebyscore")]
+        rows.append([size, *cells, f"{(grown['cpu'] - idle_cpu) / done / 1000:.0f} us", f"{out:.1f}"])
+        stop(replicas)
+        redis.stop()
+    print("One ban of a tag, with near caches. Calls per ban:\n")
+    header = ["replicas", "scripts", "MGET", "GET", "SET", "ZRANGEBYSCORE", "CPU of Redis"]
+    lib.table([*header, "KiB out"], rows, FILE)
+
+
+def measure_leases():
+    """One caller per replica waits for a value that another caller computes."""
+    rows, name = [], namespaces(1)[0]
+    for size in REPLICAS:
+        redis = Redis()
+        replicas = fleet(redis, size, LARDER_STATS__FLUSH_INTERVAL="1h")
+        # The first caller gets the lease.
+        lib.call(replicas[0], "GetOrFetch", lib.entry(name, "key"))
+        idle = redis.snapshot()
+        time.sleep(3)
+        idle = redis.since(idle)
+        before = redis.snapshot()
+        wait = lib.entry(name, "key") + lib.field(5, lib.field(1, 4))
+        loads = [Load(one, "GetOrFetch", wait, 1, 1, 4, rate=1) for one in replicas]
+        time.sleep(3)
+        grown = redis.since(before)
+        for load in loads:
+            lib.stop(load.process)
+        stop(replicas)
+        redis.stop()
+        scripts = grown["calls"].get("evalsha", 0) / grown["seconds"]
+        scripts -= idle["calls"].get("evalsha", 0) / idle["seconds"]
+        rows.append([size, f"{scripts:.1f}", f"{scripts / size:.2f}"])
+    print("One waiting call per replica, while the lease is held:\n")
+    lib.table(["replicas", "scripts/s", "per replica"], rows, FILE)
+
+
+MEASURES = {
+    "idle": measure_idle,
+    "near": measure_near,
+    "load": measure_load,
+    "pushes": measure_pushes,
+    "bans": measure_bans,
+    "leases": measure_leases,
+}
+
+
+def main():
+    chosen = sys.argv[1:] or list(MEASURES)
+    if unknown := set(chosen) - set(MEASURES):
+        lib.fail(f"unknown: {' '.join(unknown)}")
+    if "LARDER" not in os.environ:
+        lib.build()
+    lib.fresh(FILE)
+    for name in chosen:
+        MEASURES[name]()
+
+
+if __name__ == "__main__":
+    main()
