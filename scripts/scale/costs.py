@@ -10,6 +10,7 @@ TCP. scripts/scale/size.py has the figures as its defaults.
 
 import asyncio
 import os
+import subprocess
 import threading
 import time
 
@@ -56,8 +57,8 @@ def pin(process, core):
         os.sched_setaffinity(int(task), {core})
 
 
-def measure(name, redis, replica, rpc, message, connections=8, streams=32, per=1):
-    """One row. `per` is the number of keys of a call."""
+def measure(name, redis, replica, rpc, message, connections=8, streams=32):
+    """One row."""
     Load(replica, rpc, message, connections, streams, 1).finish()
     before, larder = redis.snapshot(), lib.cpu_ns(replica.process.pid)
     load = Load(replica, rpc, message, connections, streams, SECONDS)
@@ -66,7 +67,6 @@ def measure(name, redis, replica, rpc, message, connections=8, streams=32, per=1
     larder, grown = lib.cpu_ns(replica.process.pid) - larder, redis.since(before)
     # Those of the scripts are not in it.
     commands = sum(grown["calls"].get(name, 0) for name in ("evalsha", "mget", "unlink", "eval"))
-    calls = done * per
     return [
         name,
         f"{done / SECONDS:.0f}",
@@ -107,6 +107,7 @@ def measure_calls(redis, origin):
     rows = [
         measure("Get, near hit", redis, replica, "Get", entry("near", KEY)),
         measure("Get, hit", redis, replica, "Get", entry("store", KEY)),
+        measure("Get, hit, 16 at a time", redis, replica, "Get", entry("store", KEY), 2, 8),
         measure("Get, miss", redis, replica, "Get", entry("store", "key-x00000000001")),
         measure("GetOrFetch, hit", redis, replica, "GetOrFetch", entry("origin", KEY)),
         measure("Set", redis, replica, "Set", lib.set_request("store", KEY, VALUE)),
@@ -122,6 +123,33 @@ def measure_calls(redis, origin):
     replica.stop()
 
 
+def measure_announcements(redis):
+    """What a replica spends on a changed key that Redis announces to it."""
+    config = '[namespaces.near.near_cache]\nmax_bytes = "64MiB"\n'
+    replica = Larder(f"redis://127.0.0.1:{redis.port}", config)
+    replica.logged("the near cache follows Redis")
+    pin(replica.process, 0)
+    kinds = [
+        ("entry of a near cache", "larder:{near:17}:k:key-__rand_int__"),
+        ("lease", "larder:l:{near:17}:k:key-__rand_int__"),
+        ("neither", "larder:{other:17}:k:key-__rand_int__"),
+    ]
+    rows, count = [], 300_000
+    for name, key in kinds:
+        command = ["redis-benchmark", "-p", str(redis.port), "-c", "8", "-P", "8", "-q"]
+        command += ["-n", str(count), "-r", "1000000", "SET", key, "v"]
+        before, larder = redis.snapshot(), lib.cpu_ns(replica.process.pid)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(1)
+        larder, grown = lib.cpu_ns(replica.process.pid) - larder, redis.since(before)
+        cells = [f"{cpu / count / 1000:.2f}" for cpu in (larder, grown["cpu"])]
+        rows.append([name, *cells, f"{grown['out'] / count:.0f}"])
+    print("A changed key that one replica follows:\n")
+    header = ["key", "CPU of Larder, us", "CPU of Redis with its SET, us", "bytes out"]
+    lib.table(header, rows, FILE)
+    replica.stop()
+
+
 def measure_memory(redis):
     """Memory of Redis per entry, over its key and value."""
     rows = []
@@ -132,7 +160,8 @@ def measure_memory(redis):
         before, count = int(redis.info("memory")["used_memory"]), 20_000
         for first in range(0, count, 200):
             keys = [f"key-{number:012}" for number in range(first, first + 200)]
-            lib.call(replica, "BatchSet", lib.batch(lib.set_request("store", key, size) for key in keys))
+            items = lib.batch(lib.set_request("store", key, size) for key in keys)
+            lib.call(replica, "BatchSet", items)
         grown = int(redis.info("memory")["used_memory"]) - before
         rows.append([size, f"{grown / count:.0f}", f"{grown / count - size - len(KEY):.0f}"])
         replica.stop()
@@ -146,6 +175,7 @@ def main():
     lib.fresh(FILE)
     redis, origin = Redis(), Origin()
     measure_calls(redis, origin)
+    measure_announcements(redis)
     measure_memory(redis)
 
 

@@ -225,7 +225,8 @@ def measure_bans():
         items = [lib.set_request(names[0], f"key-{n:04}", 100, ["a"]) for n in range(500)]
         lib.call(replicas[0], "BatchSet", lib.batch(items))
         for replica in replicas:
-            lib.call(replica, "BatchGet", lib.batch(lib.entry(names[0], f"key-{n:04}") for n in range(500)))
+            reads = lib.batch(lib.entry(names[0], f"key-{n:04}") for n in range(500))
+            lib.call(replica, "BatchGet", reads)
         target = lib.field(1, lib.field(2, lib.field(1, names[0]) + lib.field(2, "b")))
         idle = redis.snapshot()
         time.sleep(SECONDS)

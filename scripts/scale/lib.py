@@ -251,7 +251,8 @@ class Load:
     def finish(self):
         """Waits for the end. Returns the number of calls, and bytes per call to the caller and
         to the server, with the headers of HTTP/2 and without those of TCP."""
-        ratio = 0
+        # h2load reads the message from its file for each call.
+        ratio, message = 0, self.frame.stat().st_size
         while self.process.poll() is None:
             try:
                 text = pathlib.Path(f"/proc/{self.process.pid}/io").read_text()
@@ -267,7 +268,7 @@ class Load:
         if int(failed) or not int(done):
             fail(f"calls of {self.rpc} failed:\n{output}")
         received = int(re.search(r"traffic:.*?\((\d+)\) total", output)[1]) / int(done)
-        return int(done), received, received * ratio
+        return int(done), received, (received + message) * ratio
 
 
 def call(replica, rpc, message):
