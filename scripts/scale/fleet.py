@@ -2,7 +2,7 @@
 """What a fleet costs one Redis: commands, CPU and bytes that grow with the replicas and namespaces.
 
     fleet.py                  all tables, on stdout and in target/bench/fleet.md
-    fleet.py idle pushes      some of them: idle, load, near, pushes, bans, leases
+    fleet.py idle pushes      some of them: idle, near, load, samples, pushes, bans, leases, cluster
 
 REPLICAS="1 4 16" NAMESPACES="1 100" SECONDS_EACH=10 choose the sizes. Replicas run on this machine,
 so that Larder's own CPU says nothing here; that of Redis does.
@@ -26,13 +26,13 @@ FOLLOWERS = [0, 1, 8, 32, 128]
 PREFIXES = [1, 10, 32, 100, 1000]
 FILE = "fleet.md"
 
-# The source of each command. Scripts count as EVALSHA, and their inner commands by themselves.
+# Commands. Those within scripts count for themselves, and in EVALSHA.
 SOURCES = {
-    "probes": ["ping", "time", "hgetall", "script|load"],
-    "heartbeats": ["hello"],
+    "PING, TIME, HGETALL": ["ping", "time", "hgetall"],
+    "HELLO": ["hello"],
     "scripts": ["evalsha"],
     "counters, within": ["hincrby", "hexists", "hlen"],
-    "reads": ["mget"],
+    "MGET": ["mget"],
 }
 
 
@@ -45,8 +45,8 @@ def near(count):
     return "".join(f'[namespaces.{name}.near_cache]\nmax_bytes = "1MiB"\n' for name in count)
 
 
-def fleet(redis, size, config="", **variables):
-    store = f"redis://127.0.0.1:{redis.port}"
+def fleet(redis, size, config="", scheme="redis", **variables):
+    store = f"{scheme}://127.0.0.1:{redis.port}"
     replicas = [Larder(store, config, **variables) for _ in range(size)]
     for replica in replicas:
         replica.logged("the store is available")
@@ -67,24 +67,26 @@ def rates(grown, size):
     return cells
 
 
-def row(size, count, redis, before, load=0):
+def row(size, count, redis, before):
     grown = redis.since(before)
-    seconds, clients = grown["seconds"], redis.info("clients")["connected_clients"]
+    seconds, clients = grown["seconds"], int(redis.info("clients")["connected_clients"])
+    memory = int(redis.info("memory")["mem_clients_normal"])
     cpu = grown["cpu"] / seconds / 1e7
     kib = (grown["in"] + grown["out"]) / seconds / 1024
     return [
         size,
         count,
-        int(clients) - 1,
+        clients - 1,
         *rates(grown, size),
         f"{cpu:.2f} %",
         f"{cpu / size:.3f} %",
         f"{kib / size:.2f}",
+        f"{memory / clients / 1024:.0f}",
     ]
 
 
 HEADER = ["replicas", "namespaces", "connections", *SOURCES, "CPU of Redis", "per replica"]
-HEADER += ["KiB/s per replica"]
+HEADER += ["KiB/s per replica", "KiB of Redis per connection"]
 
 
 def sizes():
@@ -144,6 +146,33 @@ def measure_load():
         redis.stop()
     print("Two BatchGets per second and replica. Commands per second and replica:\n")
     lib.table(HEADER, rows, FILE)
+
+
+def measure_samples():
+    """Each replica gets 20 batches a second, with 1,000 keys of 64 namespaces: the most of which hot
+    keys are followed."""
+    rows, names = [], namespaces(64)
+    for size in [size for size in REPLICAS if size <= 4]:
+        redis = Redis()
+        replicas = fleet(redis, size)
+        keys = (lib.entry(names[n % 64], f"key-{n:012}") for n in range(1000))
+        message = lib.batch(keys)
+        loads = [Load(one, "BatchGet", message, 1, 1, SECONDS + 9, rate=20) for one in replicas]
+        time.sleep(8)
+        before = redis.snapshot()
+        time.sleep(SECONDS)
+        grown, seconds = redis.since(before), SECONDS * size
+        for load in loads:
+            load.finish()
+        counts = [grown["calls"].get(name, 0) / seconds for name in ("hset", "pexpire")]
+        sizes = [redis.ask("MEMORY", "USAGE", key) for key in redis.ask("KEYS", "*:hot:*")]
+        per_field = sum(sizes) / max(1, len(sizes)) / size
+        rows.append([size, *(f"{count:.1f}" for count in counts), len(sizes), f"{per_field:.0f}"])
+        stop(replicas)
+        redis.stop()
+    print("Samples of hot keys. Commands per second and replica:\n")
+    header = ["replicas", "HSET", "PEXPIRE", "hashes", "bytes per hash and replica"]
+    lib.table(header, rows, FILE)
 
 
 class Follower(threading.Thread):
@@ -278,13 +307,41 @@ def measure_leases():
     lib.table(["replicas", "scripts/s", "per replica"], rows, FILE)
 
 
+def measure_cluster():
+    """The commands that each replica sends to a primary of a cluster, with a near cache."""
+    rows = []
+    for size in REPLICAS:
+        redis = Redis("--cluster-enabled", "yes")
+        redis.ask("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        lib.until(lambda: "cluster_state:ok" in redis.ask("CLUSTER", "INFO"), "the cluster")
+        replicas = fleet(redis, size, near(namespaces(1)), scheme="redis-cluster")
+        for replica in replicas:
+            replica.logged("the near cache follows Redis")
+        time.sleep(3)
+        before = redis.snapshot()
+        time.sleep(SECONDS)
+        grown = redis.since(before)
+        names = ("ping", "hello", "cluster|info", "cluster|slots")
+        rates = [f"{grown['calls'].get(name, 0) / grown['seconds'] / size:.1f}" for name in names]
+        clients = int(redis.info("clients")["connected_clients"]) - 1
+        cpu = grown["cpu"] / grown["seconds"] / 1e7
+        rows.append([size, clients, *rates, f"{cpu:.2f} %", f"{cpu / size:.3f} %"])
+        stop(replicas)
+        redis.stop()
+    print("A primary of a cluster, idle, with a near cache. Commands per second and replica:\n")
+    header = ["replicas", "connections", "PING", "HELLO", "CLUSTER INFO", "CLUSTER SLOTS"]
+    lib.table([*header, "CPU of Redis", "per replica"], rows, FILE)
+
+
 MEASURES = {
     "idle": measure_idle,
     "near": measure_near,
     "load": measure_load,
+    "samples": measure_samples,
     "pushes": measure_pushes,
     "bans": measure_bans,
     "leases": measure_leases,
+    "cluster": measure_cluster,
 }
 
 

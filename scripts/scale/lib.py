@@ -87,13 +87,13 @@ def cpu_ns(pid):
 class Redis:
     """A redis-server on a free port, without persistence."""
 
-    def __init__(self):
+    def __init__(self, *arguments):
         for _ in range(10):
             self.port = random.randrange(20000, 32000)
             log = open(work / f"redis-{self.port}.log", "w")
             command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]
             command += ["--dir", str(work), "--save", "", "--appendonly", "no"]
-            command += ["--maxclients", "4000"]
+            command += ["--cluster-config-file", f"nodes-{self.port}.conf", *arguments]
             self.process = start(command, stdout=log)
             deadline = time.monotonic() + 10
             while self.process.poll() is None and time.monotonic() < deadline:
