@@ -14,8 +14,8 @@ CHECKER := cargo build --locked -p larder -p checker && target/debug/checker
 
 .DEFAULT_GOAL := help
 .PHONY: help run install test unit integration soak planted polyglot check lint fmt mutants \
-	instructions bench bench-cluster measure-costs measure-fleet size bench-redis-clients clean setup lint-files clippy doc \
-	build-tests nextest doctest
+	instructions bench bench-cluster bench-redis-clients measure-costs measure-fleet size clean \
+	setup lint-files clippy doc build-tests nextest doctest
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | \
@@ -118,7 +118,7 @@ lint-files:
 	"$$(scripts/tools.sh buf)" lint proto
 	scripts/check-packaging.sh
 	scripts/check-dependencies.sh
-	scripts/scale/size.py --check
+	scripts/check-sizes.sh
 
 clippy:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
