@@ -66,7 +66,7 @@ def measure(name, redis, replica, rpc, message, connections=8, streams=32):
     done, received, sent = load.finish()
     larder, grown = lib.cpu_ns(replica.process.pid) - larder, redis.since(before)
     # Those of the scripts are not in it.
-    commands = sum(grown["calls"].get(name, 0) for name in ("evalsha", "mget", "unlink", "eval"))
+    commands = sum(grown["calls"].get(name, 0) for name in ("evalsha", "mget", "unlink"))
     return [
         name,
         f"{done / SECONDS:.0f}",
@@ -95,6 +95,7 @@ def measure_calls(redis, origin):
     for name in ("store", "near", "origin"):
         items = lib.batch(lib.set_request(name, key, VALUE) for key in keys)
         lib.call(replica, "BatchSet", items)
+    lib.call(replica, "Set", lib.set_request("big", KEY, 16 * VALUE))
     small = lib.batch(lib.set_request("small", key, 100) for key in keys)
     lib.call(replica, "BatchSet", small)
     entry = lib.entry
@@ -111,6 +112,8 @@ def measure_calls(redis, origin):
         measure("Get, miss", redis, replica, "Get", entry("store", "key-x00000000001")),
         measure("GetOrFetch, hit", redis, replica, "GetOrFetch", entry("origin", KEY)),
         measure("Set", redis, replica, "Set", lib.set_request("store", KEY, VALUE)),
+        measure("Get of 16 KiB, hit", redis, replica, "Get", entry("big", KEY)),
+        measure("Set of 16 KiB", redis, replica, "Set", lib.set_request("big", KEY, 16 * VALUE)),
         measure("Delete", redis, replica, "Delete", entry("store", "key-x00000000001")),
         measure("BatchGet of 100 of 100 B", redis, replica, "BatchGet", batch, 8, 4),
         measure("BatchGet of 100", redis, replica, "BatchGet", large, 8, 4),

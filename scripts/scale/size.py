@@ -17,26 +17,22 @@ import sys
 DOCUMENT = pathlib.Path(__file__).resolve().parents[2] / "docs/scale.md"
 CALLS = [10_000, 100_000, 1_000_000, 10_000_000]
 
-# CPU in microseconds: of Larder per call, of Redis per call. A value adds its bytes: see VALUE.
-NEAR_HIT = (8.2, 0.0)
-HIT = (11.1, 4.0)
-FETCH = (200.0, 40.0)
-SET = (16.0, 17.0)
-DELETE = (17.5, 8.0)
-# CPU of Larder and Redis per KiB of value above the first KiB.
-PER_KIB = (0.6, 0.5)
-# CPU of Redis per changed key and replica that follows it.
-PUSH = 0.07
-# CPU of Redis per second and replica, in microseconds: probes and heartbeats, and counters of a
-# namespace.
-IDLE, NEAR_IDLE, COUNTERS = 100.0, 200.0, 6.0
-# Bytes of a call besides key and value: caller to Larder, back, Larder to Redis, back.
-CALL_BYTES, REDIS_BYTES = (70, 90), (60, 110)
-# Bytes of an announcement besides the key, and of a key in Redis besides the key of the caller.
-PUSH_BYTES, NAME_BYTES = 30, 24
-# Bytes of an entry in Redis besides key and value.
-ENTRY_BYTES = 230
-# Share of a processor, and of the memory of a server, that is planned with.
+# CPU of Larder and of Redis per call in microseconds, and bytes between both besides the value, for
+# values of 1 KiB and keys of 16 bytes; then the CPU of both per KiB of value above the first.
+NEAR_HIT = (8.2, 0.0, 0, 0.8, 0.0)
+HIT = (11.1, 5.0, 180, 0.8, 0.4)
+FETCH = (205.0, 55.0, 960, 2.7, 1.0)
+SET = (16.0, 13.0, 340, 1.9, 0.6)
+# CPU of both per changed key and replica that follows it, and bytes besides the key.
+ANNOUNCED = (0.9, 0.07, 50)
+# CPU of each primary per second and replica in microseconds: probes, and heartbeats of near caches
+# on a cluster. That of one primary per replica and namespace: counters.
+PROBES, HEARTBEATS, COUNTERS = 180.0, 630.0, 7.3
+# Bytes of a call besides key and value, both ways.
+CALL_BYTES = 160
+# Bytes of an entry in Redis besides key and value, and what its allocator adds per byte of value.
+ENTRY_BYTES, ROUNDING = 230, 0.19
+# Share of a processor that is planned with, and of the memory of a server.
 LOAD, FULL = 0.5, 0.75
 
 
@@ -58,8 +54,7 @@ def arguments():
 
 
 def size(given, calls, near):
-    """The figures of a load. Replicas need each other's number, so that it is computed until it
-    does not grow any more."""
+    """The figures of a load; none if it is too much for one fleet."""
     reads, hits = calls * given.reads, calls * given.reads * given.hits
     kinds = {
         NEAR_HIT: hits * near,
@@ -68,33 +63,40 @@ def size(given, calls, near):
         SET: calls - reads,
     }
     extra = max(0, given.value - 1024) / 1024
-    larder = sum(rate * (cost[0] + extra * PER_KIB[0]) for cost, rate in kinds.items())
-    stored = calls - kinds[NEAR_HIT]
-    redis = sum(rate * cost[1] for cost, rate in kinds.items()) + stored * extra * PER_KIB[1]
-    replicas = max(2, math.ceil(larder / 1e6 / LOAD / given.cores) + 1)
+    of_calls = sum(rate * (cost[0] + extra * cost[3]) for cost, rate in kinds.items())
     # A fetch changes its lease twice, which all replicas follow; near caches follow entries too.
     changes = 2 * kinds[FETCH] + (kinds[FETCH] + kinds[SET] if near else 0)
-    redis += replicas * changes * PUSH
-    redis += replicas * (IDLE + (NEAR_IDLE if near else 0) + COUNTERS * given.namespaces)
-    entries = calls * given.seconds
-    memory = entries * (given.value + given.key + ENTRY_BYTES) / FULL
-    primaries = max(
-        math.ceil(redis / 1e6 / LOAD),
-        math.ceil(memory / given.memory / 2**30),
-    )
-    name = given.key + NAME_BYTES
-    pushed = replicas * changes * (name + PUSH_BYTES)
-    to_redis = stored * (sum(REDIS_BYTES) + 2 * name + given.value)
+    # Each replica gets all of them: what is left of it is for calls.
+    left = given.cores * LOAD * 1e6 - changes * ANNOUNCED[0]
+    if left <= 0:
+        return None
+    replicas = max(2, math.ceil(of_calls / left) + 1)
+    larder = of_calls + replicas * changes * ANNOUNCED[0]
+    stored = calls - kinds[NEAR_HIT]
+    redis = sum(rate * (cost[1] + extra * cost[4]) for cost, rate in kinds.items())
+    redis += replicas * changes * ANNOUNCED[1]
+    redis += replicas * COUNTERS * given.namespaces
+    idle = replicas * (PROBES + (HEARTBEATS if near else 0))
+    if idle >= LOAD * 1e6:
+        return None
+    entry = given.value * (1 + ROUNDING) + given.key + ENTRY_BYTES
+    memory = calls * given.seconds * entry / FULL
+    by_load = math.ceil(redis / (LOAD * 1e6 - idle))
+    by_memory = math.ceil(memory / given.memory / 2**30)
+    redis += max(by_load, by_memory) * idle
+    between = sum(rate * cost[2] for cost, rate in kinds.items())
+    between += stored * (given.value + 2 * (given.key - 16))
+    pushed = replicas * changes * (given.key + ANNOUNCED[2])
     return {
-        "replicas": replicas,
-        "cores": larder / 1e6,
-        "primaries": primaries,
-        "redis": redis / 1e6,
-        "callers": calls * (sum(CALL_BYTES) + given.key + given.value) * 8 / 1e9,
-        "network": to_redis * 8 / 1e9,
-        "pushed": pushed * 8 / 1e9,
-        "memory": memory / 2**30,
-        "connections": replicas * (6 if near else 5),
+        "larder": number(larder / 1e6),
+        "replicas": str(replicas),
+        "redis": number(redis / 1e6),
+        "primaries": f"{max(by_load, by_memory)} ({by_load})",
+        "callers": number(calls * (CALL_BYTES + given.key + given.value) * 8 / 1e9),
+        "between": number(between * 8 / 1e9),
+        "pushed": number(pushed * 8 / 1e9),
+        "memory": number(memory / 2**30),
+        "connections": str(replicas * (6 if near else 5)),
     }
 
 
@@ -102,19 +104,28 @@ def number(value):
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
+HEADER = {
+    "larder": "cores of Larder",
+    "replicas": "replicas",
+    "redis": "cores of Redis",
+    "primaries": "primaries (by load)",
+    "callers": "callers, Gbit/s",
+    "between": "Redis, Gbit/s",
+    "pushed": "announcements, Gbit/s",
+    "memory": "memory of Redis, GiB",
+    "connections": "connections per primary",
+}
+
+
 def table(given):
-    header = ["calls/s", "near", "CPU of Larder, cores", "replicas", "CPU of Redis, cores"]
-    header += ["primaries", "callers, Gbit/s", "Redis, Gbit/s", "announcements, Gbit/s"]
-    header += ["memory of Redis, GiB", "connections per primary"]
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines = ["| " + " | ".join(["calls/s", "near hits", *HEADER.values()]) + " |"]
+    lines.append("|" + "---|" * (len(HEADER) + 2))
     for calls in given.calls:
         for near in given.near:
             found = size(given, calls, near)
-            cells = [f"{calls:,}", f"{near:.0%}", number(found["cores"]), str(found["replicas"])]
-            cells += [number(found["redis"]), str(found["primaries"])]
-            cells += [number(found[name]) for name in ("callers", "network", "pushed", "memory")]
-            cells += [f"{found['connections']:,}"]
-            lines.append("| " + " | ".join(cells) + " |")
+            cells = [found[name] for name in HEADER] if found else ["too much for one fleet"]
+            cells += [""] * (len(HEADER) - len(cells))
+            lines.append("| " + " | ".join([f"{calls:,}", f"{near:.0%}", *cells]) + " |")
     return "\n".join(lines)
 
 
