@@ -170,6 +170,9 @@ def measure_memory(redis):
         replica.stop()
     print("Memory of Redis:\n")
     lib.table(["bytes of a value", "bytes of an entry", "besides key and value"], rows, FILE)
+    markers = redis.ask("KEYS", "larder:{store:*}:g")
+    size = sum(redis.ask("MEMORY", "USAGE", marker) for marker in markers)
+    lib.table(["markers of a namespace", "their bytes"], [[len(markers), size]], FILE)
 
 
 def main():

@@ -2,7 +2,8 @@
 """What a fleet costs one Redis: commands, CPU and bytes that grow with the replicas and namespaces.
 
     fleet.py                  all tables, on stdout and in target/bench/fleet.md
-    fleet.py idle pushes      some of them: idle, near, load, samples, pushes, bans, leases, cluster
+    fleet.py idle pushes      some of them: idle, near, load, samples, pushes, bans, leases, cluster,
+                              watch, sentinel
 
 REPLICAS="1 4 16" NAMESPACES="1 100" SECONDS_EACH=10 choose the sizes. Replicas run on this machine,
 so that Larder's own CPU says nothing here; that of Redis does.
@@ -333,6 +334,58 @@ def measure_cluster():
     lib.table([*header, "CPU of Redis", "per replica"], rows, FILE)
 
 
+def measure_watch():
+    """One watch of a namespace on each replica."""
+    rows = []
+    for size in REPLICAS:
+        redis = Redis()
+        replicas = fleet(redis, size)
+        command = [lib.LARDER, "watch", namespaces(1)[0], "--address"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        watches = [lib.start([*command, one.address], **quiet) for one in replicas]
+        for replica in replicas:
+            replica.logged("watches follow Redis")
+        time.sleep(3)
+        before = redis.snapshot()
+        time.sleep(SECONDS)
+        rows.append(row(size, 1, redis, before))
+        for watch in watches:
+            lib.stop(watch)
+        stop(replicas)
+        redis.stop()
+    print("Idle with a watch on each. Commands per second and replica:\n")
+    lib.table(HEADER, rows, FILE)
+
+
+def measure_sentinel():
+    """The questions of idle replicas to one sentinel."""
+    rows = []
+    for size in REPLICAS:
+        redis = Redis()
+        settings = lib.work / f"sentinel-{redis.port}.conf"
+        settings.write_text(f"sentinel monitor main 127.0.0.1 {redis.port} 1\n")
+        sentinel = Redis(file=settings)
+        store = f"redis-sentinel://127.0.0.1:{sentinel.port}/main"
+        replicas = [Larder(store) for _ in range(size)]
+        for replica in replicas:
+            replica.logged("the store is available")
+        time.sleep(3)
+        before = sentinel.snapshot()
+        time.sleep(SECONDS)
+        grown = sentinel.since(before)
+        # A sentinel does not count by command. Two are those of the snapshots.
+        total = (grown["commands"] - 2) / grown["seconds"] / size
+        clients = int(sentinel.info("clients")["connected_clients"]) - 1
+        cpu = grown["cpu"] / grown["seconds"] / 1e7
+        rows.append([size, clients, f"{total:.1f}", f"{cpu:.2f} %", f"{cpu / size:.3f} %"])
+        stop(replicas)
+        sentinel.stop()
+        redis.stop()
+    print("A sentinel of idle replicas:\n")
+    header = ["replicas", "connections", "commands/s per replica", "CPU of the sentinel"]
+    lib.table([*header, "per replica"], rows, FILE)
+
+
 MEASURES = {
     "idle": measure_idle,
     "near": measure_near,
@@ -342,6 +395,8 @@ MEASURES = {
     "bans": measure_bans,
     "leases": measure_leases,
     "cluster": measure_cluster,
+    "watch": measure_watch,
+    "sentinel": measure_sentinel,
 }
 
 

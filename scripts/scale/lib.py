@@ -85,15 +85,19 @@ def cpu_ns(pid):
 
 
 class Redis:
-    """A redis-server on a free port, without persistence."""
+    """A redis-server on a free port, without persistence; or a sentinel with a configuration."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, file=None):
         for _ in range(10):
             self.port = random.randrange(20000, 32000)
             log = open(work / f"redis-{self.port}.log", "w")
-            command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]
-            command += ["--dir", str(work), "--save", "", "--appendonly", "no"]
-            command += ["--cluster-config-file", f"nodes-{self.port}.conf", *arguments]
+            command = ["redis-server", *([str(file)] if file else [])]
+            command += ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(work)]
+            if file:
+                command.append("--sentinel")
+            else:
+                command += ["--save", "", "--appendonly", "no", "--cluster-config-file"]
+                command += [f"nodes-{self.port}.conf", *arguments]
             self.process = start(command, stdout=log)
             deadline = time.monotonic() + 10
             while self.process.poll() is None and time.monotonic() < deadline:
@@ -140,6 +144,7 @@ class Redis:
             calls[name] = int(re.search(r"calls=(\d+)", value)[1])
         return {
             "calls": calls,
+            "commands": int(stats["total_commands_processed"]),
             "in": int(stats["total_net_input_bytes"]),
             "out": int(stats["total_net_output_bytes"]),
             "cpu": cpu_ns(self.process.pid),
@@ -153,7 +158,7 @@ class Redis:
         for name, count in after["calls"].items():
             if name != "info" and (grown := count - before["calls"].get(name, 0)):
                 calls[name] = grown
-        grown = {name: after[name] - before[name] for name in ("in", "out", "cpu")}
+        grown = {name: after[name] - before[name] for name in ("commands", "in", "out", "cpu")}
         return {"calls": calls, "seconds": after["at"] - before["at"], **grown}
 
     def stop(self):
@@ -188,11 +193,6 @@ class Larder:
     def logged(self, text):
         """Waits for a line of the log."""
         until(lambda: text in self.log.read_text(), f"the log line {text!r}")
-
-    def run(self, *words):
-        """Runs a command of the command line, and returns its output."""
-        command = [LARDER, *words, "--endpoint", self.address]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     def stop(self):
         stop(self.process)

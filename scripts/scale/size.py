@@ -27,7 +27,7 @@ SET = (16.0, 13.0, 340, 1.9, 0.6)
 ANNOUNCED = (0.9, 0.07, 50)
 # CPU of each primary per second and replica in microseconds: probes, and heartbeats of near caches
 # on a cluster. That of one primary per replica and namespace: counters.
-PROBES, HEARTBEATS, COUNTERS = 180.0, 630.0, 7.3
+PROBES, HEARTBEATS, COUNTERS = 180.0, 350.0, 7.3
 # Bytes of a call besides key and value, both ways.
 CALL_BYTES = 160
 # Bytes of an entry in Redis besides key and value, and what its allocator adds per byte of value.
