@@ -10,13 +10,12 @@ so that Larder's own CPU says nothing here; that of Redis does.
 """
 
 import os
-import socket
 import subprocess
 import sys
-import threading
 import time
 
 import lib
+from followers import cost_of_set
 from lib import Larder, Load, Redis
 
 REPLICAS = [int(number) for number in os.environ.get("REPLICAS", "1 2 4 8 16").split()]
@@ -176,65 +175,14 @@ def measure_samples():
     lib.table(header, rows, FILE)
 
 
-class Follower(threading.Thread):
-    """Connections that follow prefixes, as the near caches of replicas do, in one thread."""
-
-    def __init__(self, redis, count, prefixes):
-        super().__init__(daemon=True)
-        words = ["CLIENT", "TRACKING", "ON", "BCAST"]
-        for prefix in prefixes:
-            words += ["PREFIX", prefix]
-        self.sockets = []
-        for _ in range(count):
-            connection = socket.create_connection(("127.0.0.1", redis.port))
-            for command in (["HELLO", "3"], words):
-                parts = b"".join(b"$%d\r\n%s\r\n" % (len(w), w.encode()) for w in command)
-                connection.sendall(b"*%d\r\n" % len(command) + parts)
-            self.sockets.append(connection)
-        self.is_stopped = False
-
-    def run(self):
-        import select
-
-        poll = select.epoll()
-        by_number = {one.fileno(): one for one in self.sockets}
-        for number in by_number:
-            poll.register(number, select.EPOLLIN)
-        while not self.is_stopped:
-            for number, _ in poll.poll(0.1):
-                by_number[number].recv(1 << 18)
-
-    def stop(self):
-        self.is_stopped = True
-        self.join()
-        for one in self.sockets:
-            one.close()
-
-
-def cost_of_set(followers, prefixes):
-    """CPU of Redis per SET of 1 KiB under the first prefix, with clients that follow them all, and
-    bytes out per SET."""
-    redis = Redis()
-    names = [f"larder:{{{name}:" for name in namespaces(prefixes)]
-    follower = Follower(redis, followers, names)
-    follower.start()
-    time.sleep(0.5)
-    key = f"{names[0]}17}}:k:user-__rand_int__"
-    command = ["redis-benchmark", "-p", str(redis.port), "-c", "8", "-P", "16", "-n", "200000"]
-    command += ["-r", "100000", "-q", "SET", key, "v" * 1024]
-    before = redis.snapshot()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    grown = redis.since(before)
-    follower.stop()
-    redis.stop()
-    sets = grown["calls"]["set"]
-    return grown["cpu"] / sets / 1000, grown["out"] / sets
+def prefixes(count):
+    return [f"larder:{{{name}:" for name in namespaces(count)]
 
 
 def measure_pushes():
     rows = []
     for followers in FOLLOWERS:
-        costs = [cost_of_set(followers, count) for count in PREFIXES]
+        costs = [cost_of_set(followers, prefixes(count)) for count in PREFIXES]
         cells = [f"{cpu:.2f}" for cpu, _ in costs]
         rows.append([followers, *cells, f"{costs[0][1]:.0f}"])
     print("CPU of Redis per SET in us, by clients and by the prefixes that each follows:\n")
