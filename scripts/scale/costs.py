@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What a call costs: CPU of Larder and of Redis, bytes on both networks, commands; and the memory of
-an entry.
+"""What a call costs: CPU of Larder and of Redis, bytes on both networks, commands; and the memory
+of an entry.
 
     costs.py        the tables, on stdout and in target/bench/costs.md
 

@@ -2,8 +2,8 @@
 """What a fleet costs one Redis: commands, CPU and bytes that grow with the replicas and namespaces.
 
     fleet.py                  all tables, on stdout and in target/bench/fleet.md
-    fleet.py idle pushes      some of them: idle, near, load, samples, pushes, bans, leases, cluster,
-                              watch, sentinel
+    fleet.py idle pushes      some of them: idle, near, load, samples, pushes, bans, leases,
+                              cluster, watch, sentinel
 
 REPLICAS="1 4 16" NAMESPACES="1 100" SECONDS_EACH=10 choose the sizes. Replicas run on this machine,
 so that Larder's own CPU says nothing here; that of Redis does.
@@ -149,8 +149,8 @@ def measure_load():
 
 
 def measure_samples():
-    """Each replica gets 20 batches a second, with 1,000 keys of 64 namespaces: the most of which hot
-    keys are followed."""
+    """Each replica gets 20 batches a second, with 1,000 keys of 64 namespaces: the most of which
+    hot keys are followed."""
     rows, names = [], namespaces(64)
     for size in [size for size in REPLICAS if size <= 4]:
         redis = Redis()
@@ -221,7 +221,8 @@ def measure_bans():
         idle_cpu = idle["cpu"] * grown["seconds"] / idle["seconds"]
         out = (grown["out"] - idle["out"] * grown["seconds"] / idle["seconds"]) / done / 1024
         cells = [per_ban(name) for name in ("evalsha", "mget", "get", "set", "zrangebyscore")]
-        rows.append([size, *cells, f"{(grown['cpu'] - idle_cpu) / done / 1000:.0f} us", f"{out:.1f}"])
+        cpu = (grown["cpu"] - idle_cpu) / done / 1000
+        rows.append([size, *cells, f"{cpu:.0f} us", f"{out:.1f}"])
         stop(replicas)
         redis.stop()
     print("One ban of a tag, with near caches. Calls per ban:\n")

@@ -43,8 +43,8 @@ class Follower(threading.Thread):
 
 
 def cost_of_set(followers, prefixes):
-    """CPU of Redis in microseconds per SET of 1 KiB under the first prefix, with clients that follow
-    them all, and bytes out per SET."""
+    """CPU of Redis in microseconds per SET of 1 KiB under the first prefix, with clients that
+    follow them all, and bytes out per SET."""
     redis = Redis()
     follower = Follower(redis, followers, prefixes)
     follower.start()
