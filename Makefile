@@ -14,8 +14,8 @@ CHECKER := cargo build --locked -p larder -p checker && target/debug/checker
 
 .DEFAULT_GOAL := help
 .PHONY: help run install test unit integration soak planted polyglot check lint fmt mutants \
-	instructions bench bench-cluster bench-redis-clients clean setup lint-files clippy doc \
-	build-tests nextest doctest
+	instructions bench bench-cluster bench-redis-clients measure-costs measure-fleet size clean \
+	setup lint-files clippy doc build-tests nextest doctest
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | \
@@ -86,6 +86,17 @@ bench-cluster: ## Compare a Redis Cluster with one Redis; writes a table to targ
 	@scripts/setup.sh build test bench
 	scripts/bench-cluster.sh
 
+measure-costs: ## Measure what a call costs Larder, Redis and the networks; see docs/scale.md
+	@scripts/setup.sh build test bench
+	scripts/scale/costs.py
+
+measure-fleet: ## Measure what replicas and namespaces cost one Redis; REPLICAS="1 16" chooses
+	@scripts/setup.sh build test bench
+	scripts/scale/fleet.py
+
+size: ## Compute replicas, servers, network and memory; ARGS="--calls 200000 --value 300"
+	@scripts/scale/size.py $(ARGS)
+
 bench-redis-clients: ## Compare Redis clients; writes a table to target/bench
 	@scripts/setup.sh build test
 	scripts/bench-redis-clients.sh
@@ -107,6 +118,7 @@ lint-files:
 	"$$(scripts/tools.sh buf)" lint proto
 	scripts/check-packaging.sh
 	scripts/check-dependencies.sh
+	scripts/check-sizes.sh
 
 clippy:
 	cargo clippy --locked --workspace --all-targets -- -D warnings

@@ -149,11 +149,7 @@ impl ChangeFeed {
     /// The prefixes of what is announced.
     fn scope(&self, namespaces: &BTreeSet<Namespace>) -> Vec<String> {
         let mut prefixes = vec![self.schema.ban_head_prefix()];
-        if namespaces.len() > MAX_PREFIXES {
-            prefixes.push(self.schema.all_namespaces_prefix());
-        } else {
-            prefixes.extend(namespaces.iter().map(|name| self.schema.namespace_prefix(name)));
-        }
+        prefixes.extend(self.schema.namespace_prefixes(namespaces.iter(), MAX_PREFIXES));
         prefixes
     }
 

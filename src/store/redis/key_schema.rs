@@ -53,6 +53,15 @@ pub(super) enum ParsedKey<'a> {
     Entry { namespace: &'a str, key: &'a str, digest: Option<&'a str> },
 }
 
+impl<'a> ParsedKey<'a> {
+    /// The namespace of the entry or the marker.
+    pub(super) fn namespace(&self) -> &'a str {
+        match self {
+            Self::Marker { namespace, .. } | Self::Entry { namespace, .. } => namespace,
+        }
+    }
+}
+
 impl KeySchema {
     /// `shards` is the number of generation markers per namespace, at least 1.
     pub(super) fn new(prefix: &str, shards: u16) -> Self {
@@ -184,13 +193,26 @@ impl KeySchema {
         format!("{}:{{probe:{tag}}}:r", self.prefix)
     }
 
+    /// The prefixes of all entries and markers of namespaces; that of all namespaces if there are
+    /// more than `max`: each prefix costs Redis a comparison for every write of any client.
+    pub(super) fn namespace_prefixes<'a>(
+        &self,
+        namespaces: impl ExactSizeIterator<Item = &'a Namespace>,
+        max: usize,
+    ) -> Vec<String> {
+        if namespaces.len() > max {
+            return vec![self.all_namespaces_prefix()];
+        }
+        namespaces.map(|namespace| self.namespace_prefix(namespace)).collect()
+    }
+
     /// The prefix of all entries and markers of a namespace.
     pub(super) fn namespace_prefix(&self, namespace: &Namespace) -> String {
         format!("{}:{{{namespace}:", self.prefix)
     }
 
     /// The prefix of all entries and markers of all namespaces, and of a few other keys.
-    pub(super) fn all_namespaces_prefix(&self) -> String {
+    fn all_namespaces_prefix(&self) -> String {
         format!("{}:{{", self.prefix)
     }
 

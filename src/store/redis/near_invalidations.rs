@@ -23,6 +23,11 @@ use crate::{
     store::near_cache::{NearCache, Subscription},
 };
 
+/// Namespaces with a near cache from which on Redis announces the changes of all namespaces. It is
+/// larger than that of the watches: entries of other namespaces may be written often, and each
+/// replica gets their names too.
+const MAX_PREFIXES: usize = 128;
+
 /// Passes announcements on to `near` until `stop` is cancelled.
 pub(super) fn spawn(
     connect_timeout: Duration,
@@ -81,8 +86,7 @@ async fn follow(
 ) -> RedisError {
     let schema = &markers.schema;
     let namespaces = &subscription.namespaces;
-    let prefixes: Vec<String> =
-        namespaces.iter().map(|namespace| schema.namespace_prefix(namespace)).collect();
+    let prefixes = schema.namespace_prefixes(namespaces.iter(), MAX_PREFIXES);
     let on_invalidation = {
         let (schema, near) = (schema.clone(), near.clone());
         move |invalidation: Invalidation<'_>| apply(&schema, &near, invalidation)
@@ -140,17 +144,21 @@ fn apply(schema: &KeySchema, near: &NearCache, invalidation: Invalidation<'_>) {
     }
     match invalidation {
         Invalidation::Key(name) => {
+            let parsed = schema.parse(name);
+            // With many namespaces, Redis announces the changes of all.
+            let Some(parsed) = parsed.filter(|key| near.is_configured(key.namespace())) else {
+                return;
+            };
             near.count_announced(1);
-            match schema.parse(name) {
-                Some(ParsedKey::Entry { namespace, key, digest }) => {
+            match parsed {
+                ParsedKey::Entry { namespace, key, digest } => {
                     if let Some(key) = EntryKey::restored(namespace, key, digest) {
                         near.invalidate(&key);
                     }
                 }
-                Some(ParsedKey::Marker { namespace, shard }) => {
+                ParsedKey::Marker { namespace, shard } => {
                     near.invalidate_shard(namespace, shard);
                 }
-                None => {}
             }
         }
         Invalidation::All => near.invalidate_all(),

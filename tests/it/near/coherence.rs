@@ -135,3 +135,40 @@ pub(crate) async fn kill_tracking_connections(connection: &mut redis::aio::Multi
     }
     assert!(killed > 0, "no tracking connection: {clients}");
 }
+
+/// With many namespaces, Redis announces the changes of all under one prefix.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_namespaces_are_followed_by_one_prefix() {
+    const NAMESPACES: usize = 129;
+    let table = |number| format!("[namespaces.n{number}.near_cache]\nmax_bytes = '64KiB'\n");
+    let config: String = (1..NAMESPACES).map(table).collect();
+    let fleet = Fleet::start(2, &format!("{CONFIG}{config}")).await;
+    for server in &fleet.servers {
+        wait_until_coherent(server).await;
+    }
+    let mut connection = fleet.redis.connection().await;
+    let stats: String = redis::cmd("INFO").arg("stats").query_async(&mut connection).await.unwrap();
+    // Leases, the logs of bans, and entries.
+    assert!(stats.contains("tracking_total_prefixes:3\r\n"), "{stats}");
+
+    let [here, there] = [&fleet.caches[0], &fleet.caches[1]];
+    there.put("k", "1").await;
+    wait_until_near(here, "k", "1").await;
+    there.put("k", "2").await;
+    wait_until_read(here, "k", Some("2")).await;
+    wait_until_near(here, "k", "2").await;
+    there.invalidate_namespace(invalidate("ns")).await.unwrap();
+    wait_until_read(here, "k", None).await;
+
+    let announced = fleet.metric("larder_near_announced_total").await;
+    let foreign = SetRequest { namespace: "foreign".to_owned(), ..set("k", text("v")) };
+    there.set(foreign).await.unwrap();
+    there.put("k", "3").await;
+    eventually("the change is announced", SOON, async || {
+        (fleet.metric("larder_near_announced_total").await > announced).then_some(())
+    })
+    .await;
+    // The entry and its marker, to both replicas.
+    let announced = fleet.metric("larder_near_announced_total").await - announced;
+    assert!(announced <= 4.0, "{announced}: a namespace without a near cache is counted");
+}

@@ -136,6 +136,39 @@ async fn wait_for_total(cache: &Cache, expected: &Counters) -> Counters {
     .await
 }
 
+/// Fields of a hash of counters in Redis, at most.
+const MAX_FIELDS: usize = 20_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_looks_for_fields_only_when_the_counters_may_be_full() {
+    let redis = RedisServer::start().await;
+    let larder =
+        Larder::redis(&redis.url()).env("LARDER_STATS__FLUSH_INTERVAL", "50ms").start().await;
+    let cache = larder.client().await;
+    cache.put("k", "v").await;
+    wait_for_total(&cache, &Counters { sets: 1, ..Default::default() }).await;
+    assert_eq!(redis.counts().await.get("hexists"), None);
+
+    let mut connection = redis.connection().await;
+    let mut fill = redis::cmd("HSET");
+    fill.arg("larder:{stats}:total");
+    for number in 0..MAX_FIELDS {
+        fill.arg(format!("filler{number}|hits")).arg(1);
+    }
+    let _: usize = fill.query_async(&mut connection).await.unwrap();
+    cache.put("k", "v").await;
+    let set = SetRequest { namespace: "late".to_owned(), ..set("k", text("v")) };
+    cache.set(set).await.unwrap();
+    eventually("further namespaces are counted together", SOON, async || {
+        let mut get = redis::cmd("HMGET");
+        get.arg("larder:{stats}:total").arg(&["ns|sets", "_other|sets", "late|sets"]);
+        let found: [Option<u64>; 3] = get.query_async(&mut connection).await.unwrap();
+        (found == [Some(2), Some(1), None]).then_some(())
+    })
+    .await;
+    assert!(redis.counts().await.contains_key("hexists"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stats_of_many_namespaces_do_not_hold_up_other_calls() {
     const NAMESPACES: usize = 20_000;

@@ -161,3 +161,19 @@ fn names_of_entries_and_markers_round_trip() {
     assert_eq!(schema.namespace_of(schema.totals().as_bytes()), None);
     assert_eq!(schema.namespace_of(b"other:{user:1}:k:a"), None);
 }
+
+/// Redis compares every write with every prefix.
+#[test]
+fn prefixes_of_many_namespaces_are_one() {
+    let schema = KeySchema::new("larder", 64);
+    let namespaces = ["a", "b", "c"].map(|name| Namespace::new(name).unwrap());
+    assert_eq!(
+        schema.namespace_prefixes(namespaces.iter(), 3),
+        ["larder:{a:", "larder:{b:", "larder:{c:"]
+    );
+    let one = schema.namespace_prefixes(namespaces.iter(), 2);
+    assert_eq!(one, ["larder:{"]);
+    let entry = schema.entry_keys(&key("42", &[])).entry;
+    assert!(text(&entry).starts_with(&one[0]));
+    assert!(!text(&schema.lease(&key("42", &[]))).starts_with(&one[0]));
+}

@@ -13,11 +13,14 @@ if last and tonumber(last) >= tonumber(ARGV[1]) then return 0 end
 if redis.call('HLEN', KEYS[1]) == 0 then redis.call('HSET', KEYS[1], ARGV[5], ARGV[6]) end
 -- Callers choose the namespaces. Those beyond the limit are counted together.
 local MAX_FIELDS = 20000
+local count = (#ARGV - 6) / 2
 for key = 1, 3 do
   local free = MAX_FIELDS - redis.call('HLEN', KEYS[key])
+  -- The question is half of the work of a flush, and not needed while there is room for all.
+  local may_be_full = free < count
   for index = 7, #ARGV, 2 do
     local field = ARGV[index]
-    if redis.call('HEXISTS', KEYS[key], field) == 0 then
+    if may_be_full and redis.call('HEXISTS', KEYS[key], field) == 0 then
       if free > 0 then free = free - 1 else field = '_other' .. string.match(field, '|.*') end
     end
     redis.call('HINCRBY', KEYS[key], field, ARGV[index + 1])
