@@ -249,6 +249,7 @@ fn spawn(
         store_healthy,
         reload,
         background,
+        ending,
         ..
     } = services;
     let (shutdown, pipeline) = (Shutdown::default(), pipeline.clone());
@@ -283,6 +284,7 @@ fn spawn(
         health: health.clone(),
         shutdown,
         background: background.clone(),
+        ending: ending.clone(),
     }
 }
 

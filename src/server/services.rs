@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use transport::{Admission, ConnectionStats};
 
 use super::{
@@ -51,6 +51,8 @@ pub(super) struct Services {
     pub(super) reload: Reload,
     /// Stops the background tasks.
     pub(super) background: CancellationToken,
+    /// Tasks with something left to do then.
+    pub(super) ending: TaskTracker,
 }
 
 impl Services {
@@ -137,6 +139,7 @@ impl Services {
             store_answers: store.answers,
             store_healthy: store.healthy,
             other_shards: store.other_shards,
+            ending: store.ending,
             store_report,
             reload,
             background,

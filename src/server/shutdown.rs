@@ -10,7 +10,7 @@
 //!    once instead of after the expiry of the leases.
 //! 7. If requests are left, their callers learn of it, and then the connections are aborted.
 //! 8. The background tasks and the admin port stop. They come this late so that probes and metrics
-//!    work during the drain. The statistics are flushed once more.
+//!    work during the drain. An empty journal is withdrawn. The statistics are flushed once more.
 //! 9. The cache gives up again, for leases whose requests were aborted in step 7.
 
 use std::{sync::Arc, time::Duration};
@@ -19,7 +19,7 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use transport::Shutdown;
 
 use crate::{
@@ -46,6 +46,8 @@ pub(super) struct RunningTasks {
     pub(super) shutdown: Shutdown,
     /// Stops the background tasks and the admin port.
     pub(super) background: CancellationToken,
+    /// Background tasks with something left to do then: a journal is withdrawn.
+    pub(super) ending: TaskTracker,
 }
 
 impl RunningTasks {
@@ -75,6 +77,8 @@ impl RunningTasks {
         }
         let _ = events_ended.await;
         self.background.cancel();
+        self.ending.close();
+        let _ = timeout(STEP_TIMEOUT, self.ending.wait()).await;
         let _ = timeout(STEP_TIMEOUT, self.stats_flush).await;
         // Aborted requests may have held leases.
         let _ = timeout(STEP_TIMEOUT, self.cache.give_up()).await;

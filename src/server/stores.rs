@@ -8,7 +8,7 @@ use std::{
 use opentelemetry::metrics::Meter;
 use secrecy::SecretString;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     changes::{ChangeHub, WatchOptions},
@@ -47,6 +47,8 @@ pub(super) struct OpenStore {
     pub(super) healthy: watch::Receiver<bool>,
     /// The number of shards of the fleet, if it is another one than the configured one.
     pub(super) other_shards: watch::Receiver<Option<u16>>,
+    /// Tasks with something left to do when the background tasks stop.
+    pub(super) ending: TaskTracker,
 }
 
 /// Failure to open the store.
@@ -90,7 +92,9 @@ impl OpenStore {
                 let store = Arc::new(store);
                 let healthy = answers.clone();
                 let other_shards = watch::Sender::new(None).subscribe();
-                Ok(Self { backend: store.clone(), stats: store, answers, healthy, other_shards })
+                let ending = TaskTracker::new();
+                let backend = store.clone();
+                Ok(Self { backend, stats: store, answers, healthy, other_shards, ending })
             }
             StoreUrl::Redis(url) => {
                 let options = redis_options(&config.store, url.clone());
@@ -138,6 +142,7 @@ impl OpenStore {
         let (registry, primary_epoch) = (Arc::new(redis.clone()), redis.primary_epoch());
         let store = CircuitBreakerStore::new(redis, breaker, StoreMetrics::new(meter));
         let stats = Arc::new(store);
+        let ending = TaskTracker::new();
         let mut inner: Arc<dyn Backend> = stats.clone();
         let window = open_window(config, primary_epoch);
         if let Some(window) = &window {
@@ -156,7 +161,7 @@ impl OpenStore {
                 log: log.clone(),
                 answers: answers.clone(),
             };
-            tokio::spawn(replay.run(background.clone()));
+            ending.spawn(replay.run(background.clone()));
             inner = Arc::new(JournaledStore::new(inner, journal, quarantine, log));
         }
         if let Some(window) = window {
@@ -164,7 +169,7 @@ impl OpenStore {
             tokio::spawn(background.clone().run_until_cancelled_owned(reapply));
         }
         let backend = Arc::new(NearCacheStore::new(inner, near_cache.clone()));
-        Ok(Self { backend, stats, answers, healthy, other_shards })
+        Ok(Self { backend, stats, answers, healthy, other_shards, ending })
     }
 }
 
