@@ -52,6 +52,8 @@ struct Recent {
     acknowledged_at: Instant,
     /// End of the hold-off, by the store's clock.
     held_until: Timestamp,
+    /// Epoch of the primary that has it.
+    epoch: u64,
 }
 
 /// Counters and sizes of a failover window.
@@ -116,9 +118,9 @@ impl FailoverWindow {
         self.recent.read().covers(key)
     }
 
-    /// Remembers an invalidation that the store has acknowledged.
-    fn remember(&self, invalidation: Invalidation, held_until: Timestamp) {
-        let recent = Recent { acknowledged_at: Instant::now(), held_until };
+    /// Remembers an invalidation that the primary of `epoch` has acknowledged, or an earlier one.
+    fn remember(&self, invalidation: Invalidation, held_until: Timestamp, epoch: u64) {
+        let recent = Recent { acknowledged_at: Instant::now(), held_until, epoch };
         let mut all = self.recent.write();
         all.insert(invalidation, recent, later);
         if all.len() > MAX_INVALIDATIONS {
@@ -139,10 +141,11 @@ impl FailoverWindow {
         }
     }
 
-    /// The invalidations to apply again.
-    fn snapshot(&self) -> Vec<(Invalidation, Timestamp)> {
+    /// The invalidations that the primary of `epoch` may lack.
+    fn lacking(&self, epoch: u64) -> Vec<(Invalidation, Timestamp)> {
         let all = self.recent.read();
-        all.iter().map(|(invalidation, recent)| (invalidation.clone(), recent.held_until)).collect()
+        let lacking = all.iter().filter(|(_, recent)| recent.epoch != epoch);
+        lacking.map(|(invalidation, recent)| (invalidation.clone(), recent.held_until)).collect()
     }
 
     /// The primary of `epoch` has all invalidations.
@@ -152,9 +155,13 @@ impl FailoverWindow {
     }
 }
 
-/// Joins two equal invalidations.
+/// Joins two equal invalidations. A primary has both only if it has the one with the later end.
 fn later(before: &Recent, after: Recent) -> Recent {
-    Recent { held_until: before.held_until.max(after.held_until), ..after }
+    if before.held_until > after.held_until {
+        Recent { acknowledged_at: after.acknowledged_at, ..*before }
+    } else {
+        after
+    }
 }
 
 /// Turns the invalidations of the namespace with the most of them into one of the whole namespace.
@@ -165,9 +172,13 @@ fn widen(all: &mut Targets<Recent>) {
         *counts.entry(invalidation.namespace().clone()).or_default() += 1;
     }
     let Some((namespace, _)) = counts.into_iter().max_by_key(|(_, count)| *count) else { return };
+    let of_namespace =
+        all.iter().filter(|(invalidation, _)| *invalidation.namespace() == namespace);
+    let eldest = of_namespace.map(|(_, recent)| recent.epoch).min().unwrap_or_default();
     all.retain(|invalidation, recent| {
         *invalidation.namespace() != namespace || recent.held_until.0 > 0
     });
-    let recent = Recent { acknowledged_at: Instant::now(), held_until: Timestamp(0) };
+    let held_until = Timestamp(0);
+    let recent = Recent { acknowledged_at: Instant::now(), held_until, epoch: eldest };
     all.insert(Invalidation::Namespace(namespace), recent, later);
 }

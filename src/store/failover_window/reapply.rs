@@ -42,11 +42,11 @@ pub async fn follow(
     }
 }
 
-/// Applies all remembered invalidations to the current primary. If it changes meanwhile, the next
+/// Applies the invalidations that the current primary may lack. If it changes meanwhile, the next
 /// call does it again.
 async fn reapply(window: &FailoverWindow, store: &dyn Backend) -> Result<()> {
     let epoch = window.epoch();
-    let all = window.snapshot();
+    let all = window.lacking(epoch);
     for batch in all.chunks(BATCH) {
         let applied = join_all(
             batch.iter().map(|(invalidation, held_until)| apply(store, invalidation, *held_until)),

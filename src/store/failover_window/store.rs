@@ -18,9 +18,9 @@ use crate::{
 /// Attempts to apply an invalidation to a primary that stays the same.
 const ATTEMPTS: usize = 3;
 
-/// Remembers invalidations that the store acknowledges. An entry that one of them may match is not
-/// read from another primary before they are applied again: such a call fails with
-/// [`ErrorKind::Reapplying`].
+/// Remembers invalidations that the store acknowledges. An entry that one of them may match is
+/// neither read from another primary nor written to it before they are applied again: such a call
+/// fails with [`ErrorKind::Reapplying`].
 pub struct FailoverWindowStore {
     inner: Arc<dyn Backend>,
     window: Arc<FailoverWindow>,
@@ -65,7 +65,7 @@ impl FailoverWindowStore {
                 Duration::ZERO => Timestamp(0),
                 hold_off => self.inner.now().after(hold_off),
             };
-            self.window.remember(invalidation.clone(), held_until);
+            self.window.remember(invalidation.clone(), held_until, epoch);
             if self.window.epoch() == epoch {
                 return Ok(applied);
             }
@@ -99,14 +99,7 @@ impl Store for FailoverWindowStore {
         entry: &NewEntry,
         condition: Condition,
     ) -> Result<PutOutcome> {
-        let put = self.inner.put(key, entry, condition);
-        match condition {
-            Condition::Always => put.await,
-            Condition::IfAbsent
-            | Condition::IfPresent
-            | Condition::IfVersion(_)
-            | Condition::Replacing(_) => self.checked(key, put).await,
-        }
+        self.checked(key, self.inner.put(key, entry, condition)).await
     }
 
     async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<bool> {
@@ -115,13 +108,14 @@ impl Store for FailoverWindowStore {
     }
 
     async fn take(&self, key: &EntryKey, take: &Take) -> Result<TakeOutcome> {
+        let epoch = self.window.epoch();
         let taken = self.checked(key, self.inner.take(key, take)).await?;
         if let TakeOutcome::Removed(_) = &taken {
             let held_until = match take.hold_off {
                 Duration::ZERO => Timestamp(0),
                 hold_off => self.inner.now().after(hold_off),
             };
-            self.window.remember(Invalidation::Key(key.clone()), held_until);
+            self.window.remember(Invalidation::Key(key.clone()), held_until, epoch);
         }
         Ok(taken)
     }

@@ -15,7 +15,7 @@ fn window() -> (FailoverWindow, Arc<AtomicU64>) {
 }
 
 fn remember(window: &FailoverWindow, key: &EntryKey) {
-    window.remember(Invalidation::Key(key.clone()), Timestamp(0));
+    window.remember(Invalidation::Key(key.clone()), Timestamp(0), window.epoch());
 }
 
 #[tokio::test(start_paused = true)]
@@ -35,7 +35,10 @@ async fn only_what_was_invalidated_lately_waits_after_a_change_of_primary() {
     tokio::time::advance(10 * LENGTH).await;
     window.forget_old();
     assert!(window.lacks(&new));
-    assert_eq!(window.snapshot(), [(Invalidation::Key(new.clone()), Timestamp(0))]);
+    assert_eq!(window.lacking(8), [(Invalidation::Key(new.clone()), Timestamp(0))]);
+    // The new primary has its own.
+    remember(&window, &other);
+    assert_eq!(window.lacking(8).len(), 1);
     window.trust(8, 1);
     assert!(!window.lacks(&new));
     assert!(window.lacked_since(7, &new), "a call may have met the primary before");
@@ -46,10 +49,13 @@ async fn only_what_was_invalidated_lately_waits_after_a_change_of_primary() {
 async fn the_later_end_of_a_hold_off_counts() {
     let (window, _epoch) = window();
     let invalidation = Invalidation::Key(key_in("ns", "k"));
-    for end in [5, 9, 7] {
-        window.remember(invalidation.clone(), Timestamp(end));
+    for (end, epoch) in [(5, 7), (9, 7), (7, 8)] {
+        window.remember(invalidation.clone(), Timestamp(end), epoch);
     }
-    assert_eq!(window.snapshot(), [(invalidation, Timestamp(9))]);
+    assert_eq!(window.lacking(8), [(invalidation.clone(), Timestamp(9))]);
+    window.remember(invalidation.clone(), Timestamp(9), 8);
+    assert_eq!(window.lacking(8), []);
+    assert_eq!(window.lacking(9), [(invalidation, Timestamp(9))]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,7 +64,7 @@ async fn too_many_invalidations_become_one_of_their_namespace() {
     let few = key_in("few", "k");
     remember(&window, &few);
     let held = Invalidation::Key(key_in("many", "held"));
-    window.remember(held.clone(), Timestamp(9));
+    window.remember(held.clone(), Timestamp(9), 7);
     for number in 0..MAX_INVALIDATIONS {
         remember(&window, &key_in("many", &number.to_string()));
     }
@@ -67,7 +73,7 @@ async fn too_many_invalidations_become_one_of_their_namespace() {
     epoch.store(8, Ordering::Release);
     assert!(window.lacks(&few) && !window.lacks(&key_in("few", "other")));
     assert!(window.lacks(&key_in("many", "another")));
-    assert!(window.snapshot().contains(&(held, Timestamp(9))));
+    assert!(window.lacking(8).contains(&(held, Timestamp(9))));
 }
 
 mod reapplying {
