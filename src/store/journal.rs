@@ -133,7 +133,7 @@ impl Journal {
         Ok(Self { requests, pending, appended: Notify::new(), id, max_bytes: options.max_bytes })
     }
 
-    /// What is in the journal.
+    /// Content of the journal.
     pub fn pending(&self) -> &Arc<PendingInvalidations> {
         &self.pending
     }
