@@ -29,8 +29,10 @@
 //! 4. `cache/get.rs`, [`cache::Cache::get`]: reads the near cache (`cache/near_read.rs`) if the
 //!    namespace has one, and otherwise asks the store.
 //! 5. `store`: the embedded store (`store/memory.rs`) looks up the entry. On Redis, the near cache
-//!    (`store/near_cache/store.rs`) reserves a slot for the answer, the circuit breaker
-//!    (`store/circuit_breaker_store.rs`) lets the call pass, and the read batcher
+//!    (`store/near_cache/store.rs`) reserves a slot for the answer, the journal
+//!    (`store/journal/store.rs`) and the failover window (`store/failover_window/store.rs`) let the
+//!    call pass unless an invalidation of the entry is outstanding, and so does the circuit breaker
+//!    (`store/circuit_breaker_store.rs`) while Redis answers. The read batcher
 //!    (`store/redis/read_batcher.rs`) sends it with other concurrent reads as one `MGET`.
 //! 6. `cache/policy.rs`: evaluates the entry as fresh, stale, negative or expired. `cache/get.rs`
 //!    counts the outcome.
