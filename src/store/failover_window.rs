@@ -33,6 +33,9 @@ use crate::{
 /// become one of the whole namespace.
 const MAX_INVALIDATIONS: usize = 50_000;
 
+/// Longest time that a call waits until the primary has all invalidations.
+const SETTLE_TIMEOUT: Duration = Duration::from_millis(250);
+
 /// The invalidations of the last seconds.
 pub struct FailoverWindow {
     length: Duration,
@@ -40,6 +43,8 @@ pub struct FailoverWindow {
     epoch: Arc<AtomicU64>,
     /// The epoch whose primary has all invalidations.
     trusted: AtomicU64,
+    /// Notified when that changes.
+    settled: Notify,
     recent: RwLock<Targets<Recent>>,
     /// Notified when a call meets another primary.
     changed: Notify,
@@ -75,6 +80,7 @@ impl FailoverWindow {
             length,
             trusted: AtomicU64::new(epoch.load(Ordering::Acquire)),
             epoch,
+            settled: Notify::new(),
             recent: RwLock::default(),
             changed: Notify::new(),
             reapplied: AtomicU64::new(0),
@@ -99,10 +105,30 @@ impl FailoverWindow {
         self.epoch() == self.trusted.load(Ordering::Acquire)
     }
 
-    /// Whether the primary may lack an invalidation of an entry.
+    /// The epoch of a primary that has the invalidations of an entry. Waits a little for it; none
+    /// if there is none then.
     #[inline]
-    fn lacks(&self, key: &EntryKey) -> bool {
-        !self.is_trusted() && self.remembers(key)
+    async fn epoch_for(&self, key: &EntryKey) -> Option<u64> {
+        let epoch = self.epoch();
+        if epoch == self.trusted.load(Ordering::Acquire) || !self.remembers(key) {
+            return Some(epoch);
+        }
+        self.is_settled().await.then(|| self.trusted.load(Ordering::Acquire))
+    }
+
+    /// Waits until the primary has all invalidations, for a limited time.
+    #[cold]
+    async fn is_settled(&self) -> bool {
+        let settled = async {
+            loop {
+                let notified = self.settled.notified();
+                if self.is_trusted() {
+                    return;
+                }
+                notified.await;
+            }
+        };
+        tokio::time::timeout(SETTLE_TIMEOUT, settled).await.is_ok()
     }
 
     /// Whether a primary that was used since `epoch` may have lacked an invalidation of an entry.
@@ -152,6 +178,7 @@ impl FailoverWindow {
     fn trust(&self, epoch: u64, reapplied: usize) {
         self.reapplied.fetch_add(reapplied as u64, Ordering::Relaxed);
         self.trusted.store(epoch, Ordering::Release);
+        self.settled.notify_waiters();
     }
 }
 

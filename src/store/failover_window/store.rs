@@ -40,10 +40,7 @@ impl FailoverWindowStore {
         key: &EntryKey,
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let epoch = self.window.epoch();
-        if self.window.lacks(key) {
-            return Err(ErrorKind::Reapplying.into());
-        }
+        let epoch = self.window.epoch_for(key).await.ok_or(ErrorKind::Reapplying)?;
         let answer = call.await?;
         if self.window.lacked_since(epoch, key) {
             return Err(ErrorKind::Reapplying.into());
@@ -81,6 +78,10 @@ impl Store for FailoverWindowStore {
     }
 
     async fn get_many(&self, keys: &[EntryKey]) -> Result<Vec<ReadOutcome>> {
+        let is_covered = |key: &EntryKey| self.window.remembers(key);
+        if !self.window.is_trusted() && keys.iter().any(is_covered) {
+            self.window.is_settled().await;
+        }
         let epoch = self.window.epoch();
         let was_trusted = self.window.is_trusted();
         let outcomes = self.inner.get_many(keys).await?;
