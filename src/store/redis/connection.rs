@@ -216,6 +216,11 @@ impl PoolHealth {
         if server.is_replica {
             self.faults.met(Fault::ReadOnly, &"role:slave");
         }
+        // A node of a cluster that takes slots over from another one: its replica, or a new node,
+        // which receives all entries of a slot that is moved.
+        if server.is_promoted && self.server.is_unmet() {
+            self.epochs.on_promoted();
+        }
         self.server.meet(server, || {
             self.epochs.on_other_primary();
             self.retire_all()

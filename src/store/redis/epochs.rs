@@ -32,6 +32,12 @@ impl Epochs {
     /// Another primary is used from now on. It may lack what the former one has acknowledged.
     pub(super) fn on_other_primary(&self) {
         self.forget_bans();
+        self.on_promoted();
+    }
+
+    /// A server is used from now on that was a replica. It may lack what its primary has
+    /// acknowledged.
+    pub(super) fn on_promoted(&self) {
         self.primary.fetch_add(1, Ordering::AcqRel);
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct ServerInfo {
     /// Random id of the server's process; none if the server does not report it.
     pub(super) run_id: Option<String>,
     pub(super) is_replica: bool,
+    /// Whether the server may have been a replica before: it may lack what its primary had.
+    pub(super) is_promoted: bool,
     /// Number of the primary among those that the sentinels have named; zero without sentinels.
     pub(super) term: u64,
 }
@@ -63,6 +65,7 @@ impl ServerInfo {
         Self {
             run_id: field("run_id").filter(|id| !id.is_empty()).map(str::to_owned),
             is_replica: matches!(field("role"), Some("slave" | "replica")),
+            is_promoted: field("second_repl_offset") != Some("-1"),
             term: 0,
         }
     }
@@ -100,6 +103,11 @@ impl ServerIdentity {
     /// A number for the server's process, the same in all replicas; zero if it is not known.
     pub(super) fn process_id(&self) -> u64 {
         self.current.lock().run_id.as_ref().map_or(0, |run_id| xxh3_64(run_id.as_bytes()))
+    }
+
+    /// Whether no server was met yet.
+    pub(super) fn is_unmet(&self) -> bool {
+        self.current.lock().run_id.is_none()
     }
 
     /// Whether no other server was met or named since `instant`.
@@ -205,9 +213,14 @@ mod tests {
     #[test]
     fn info_has_the_process_and_the_role() {
         let info = "# Server\r\nredis_version:7.0.15\r\nrun_id:abc\r\n\r\n# Replication\r\nrole:";
-        assert_eq!(ServerInfo::parse(&format!("{info}master\r\n")), server("abc"));
-        assert!(ServerInfo::parse(&format!("{info}slave\r\n")).is_replica);
-        assert_eq!(ServerInfo::parse("nonsense"), ServerInfo::default());
+        let parsed = |rest: &str| ServerInfo::parse(&format!("{info}{rest}\r\n"));
+        assert_eq!(parsed("master\r\nsecond_repl_offset:-1"), server("abc"));
+        assert!(parsed("slave").is_replica);
+        let promoted = ServerInfo { is_promoted: true, ..server("abc") };
+        assert_eq!(parsed("master\r\nsecond_repl_offset:1417"), promoted);
+        assert_eq!(parsed("master"), promoted, "it is not known");
+        let unknown = ServerInfo { is_promoted: true, ..ServerInfo::default() };
+        assert_eq!(ServerInfo::parse("nonsense"), unknown);
     }
 
     #[test]

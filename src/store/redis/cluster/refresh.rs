@@ -186,8 +186,7 @@ impl Cluster {
             *version += 1;
             // Before a new primary is asked: its changes are not announced yet.
             self.0.near.on_disconnected();
-            // A replica that is promoted may lack what its primary has acknowledged.
-            self.0.epochs.on_other_primary();
+            self.0.epochs.forget_bans();
             let count = map.nodes().len();
             let named = map.nodes().iter().take(MAX_NAMED);
             let names: Vec<String> = named.map(|node| node.name()).collect();
