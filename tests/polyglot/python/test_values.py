@@ -186,9 +186,10 @@ def test_invalidate(larder, namespace):
     results = larder.Invalidate(
         pb.InvalidateRequest(targets=targets, hold_off=timedelta(0))
     ).results
-    assert results[0] == pb.TargetResult(existed=True)
+    applied = pb.DURABILITY_APPLIED
+    assert results[0] == pb.TargetResult(existed=True, durability=applied)
     assert results[1] == results[2]
-    assert results[3] == pb.TargetResult(namespace_invalidated=True)
+    assert results[3] == pb.TargetResult(namespace_invalidated=True, durability=applied)
     for key in ("a", "user:1", "k"):
         assert larder.Get(pb.GetRequest(namespace=namespace, key=key)).outcome == pb.OUTCOME_MISS
         put(key, "x")
