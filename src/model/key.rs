@@ -250,6 +250,11 @@ impl ParamsDigest {
         &self.0
     }
 
+    /// Returns what [`ParamsDigest::write_to`] appends.
+    pub fn to_text(&self) -> String {
+        BASE64URL_NOPAD.encode(&*self.0)
+    }
+
     /// Appends the digest as 43 characters of unpadded base64url.
     pub fn write_to(&self, out: &mut String) {
         BASE64URL_NOPAD.encode_append(&*self.0, out);

@@ -191,21 +191,25 @@ fn later(before: &Recent, after: Recent) -> Recent {
     }
 }
 
-/// Turns the invalidations of the namespace with the most of them into one of the whole namespace.
-/// A hold-off is not shortened: the ones with a hold-off stay.
+/// Turns the invalidations of the namespace with the most of them into one of the whole namespace,
+/// and their hold-offs into the longest of them for all of its entries.
 fn widen(all: &mut Targets<Recent>) {
     let mut counts = BTreeMap::<Namespace, usize>::new();
     for (invalidation, _) in all.iter() {
         *counts.entry(invalidation.namespace().clone()).or_default() += 1;
     }
     let Some((namespace, _)) = counts.into_iter().max_by_key(|(_, count)| *count) else { return };
-    let of_namespace =
-        all.iter().filter(|(invalidation, _)| *invalidation.namespace() == namespace);
-    let eldest = of_namespace.map(|(_, recent)| recent.epoch).min().unwrap_or_default();
-    all.retain(|invalidation, recent| {
-        *invalidation.namespace() != namespace || recent.held_until.0 > 0
-    });
-    let held_until = Timestamp(0);
-    let recent = Recent { acknowledged_at: Instant::now(), held_until, epoch: eldest };
-    all.insert(Invalidation::Namespace(namespace), recent, later);
+    let of_namespace = all.iter().filter(|(one, _)| *one.namespace() == namespace);
+    let (epoch, held_until) = of_namespace
+        .map(|(_, recent)| (recent.epoch, recent.held_until))
+        .reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
+        .unwrap_or_default();
+    all.retain(|one, _| *one.namespace() != namespace);
+    let acknowledged_at = Instant::now();
+    if held_until > Timestamp(0) {
+        let held = Recent { acknowledged_at, held_until, epoch };
+        all.insert(Invalidation::of_everything(&namespace), held, later);
+    }
+    let whole = Recent { acknowledged_at, held_until: Timestamp(0), epoch };
+    all.insert(Invalidation::Namespace(namespace), whole, later);
 }

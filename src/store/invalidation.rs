@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{EntryKey, Glob, Namespace, millis_ceil},
+    model::{EntryKey, Glob, Namespace, ParamsDigest, millis_ceil},
     store::{Backend, Ban, BanLimits, ErrorKind, Result},
 };
 
@@ -55,17 +55,19 @@ impl Invalidation {
         Self::Ban(namespace.clone(), record)
     }
 
+    /// The ban of all entries of a namespace: unlike its invalidation, it can have a hold-off.
+    pub(super) fn of_everything(namespace: &Namespace) -> Self {
+        let globs = Glob::new("*").into_iter().collect();
+        Self::of_ban(namespace, &Ban { globs, ..Ban::default() }, &BanLimits::default())
+    }
+
     /// Encodes it. Equal invalidations have equal encodings.
     pub fn encode(&self) -> Vec<u8> {
         let encoded = match self {
             Self::Key(key) => Encoded::Key {
                 namespace: key.namespace().as_str().to_owned(),
                 key: key.key().to_owned(),
-                params: key.params().map(|digest| {
-                    let mut text = String::new();
-                    digest.write_to(&mut text);
-                    text
-                }),
+                params: key.params().map(ParamsDigest::to_text),
             },
             Self::Namespace(namespace) => Encoded::Namespace(namespace.as_str().to_owned()),
             Self::Ban(namespace, ban) => {

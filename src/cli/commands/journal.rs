@@ -19,7 +19,7 @@ use super::{
 use crate::{
     cli::{environment, figures::dash},
     config::{self, Overrides, Sources},
-    model::{EntryKey, Namespace, SaturatingFrom as _, Timestamp},
+    model::{Namespace, ParamsDigest, SaturatingFrom as _, Timestamp},
     pb::from_duration,
     store::{
         Invalidation,
@@ -218,7 +218,8 @@ impl<'a> Line<'a> {
             Invalidation::Namespace(_) => {}
             Invalidation::Key(key) => {
                 line.kind = "key";
-                (line.key, line.params_digest) = (Some(key.key()), params_digest(key));
+                (line.key, line.params_digest) =
+                    (Some(key.key()), key.params().map(ParamsDigest::to_text));
             }
             Invalidation::Ban(_, record) => {
                 let ban = record.ban(Duration::ZERO);
@@ -231,22 +232,13 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The digest of the params of a key, if it has some.
-fn params_digest(key: &EntryKey) -> Option<String> {
-    key.params().map(|params| {
-        let mut text = String::new();
-        params.write_to(&mut text);
-        text
-    })
-}
-
 fn row(pending: &Pending, now: Timestamp) -> Vec<String> {
     let queued = &pending.entry;
     let what = match &queued.invalidation {
         Invalidation::Namespace(_) => "all entries".to_owned(),
         Invalidation::Ban(_, record) => record.describe(),
         Invalidation::Key(key) => {
-            let params = params_digest(key).map(|digest| format!(" (params {digest})"));
+            let params = key.params().map(|digest| format!(" (params {})", digest.to_text()));
             format!("key {}{}", key.key(), params.unwrap_or_default())
         }
     };

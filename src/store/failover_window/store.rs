@@ -58,16 +58,27 @@ impl FailoverWindowStore {
         for _ in 0..ATTEMPTS {
             let epoch = self.window.epoch();
             let applied = call().await?;
-            let held_until = match hold_off {
-                Duration::ZERO => Timestamp(0),
-                hold_off => self.inner.now().after(hold_off),
-            };
-            self.window.remember(invalidation.clone(), held_until, epoch);
-            if self.window.epoch() == epoch {
+            if self.is_kept(invalidation.clone(), hold_off, epoch) {
                 return Ok(applied);
             }
         }
         Err(ErrorKind::Unreachable.into())
+    }
+
+    /// Remembers an invalidation that a primary has acknowledged. Returns whether that is the
+    /// primary of `epoch`: another one may lack it, and may have been trusted already.
+    pub(super) fn is_kept(
+        &self,
+        invalidation: Invalidation,
+        hold_off: Duration,
+        epoch: u64,
+    ) -> bool {
+        let held_until = match hold_off {
+            Duration::ZERO => Timestamp(0),
+            hold_off => self.inner.now().after(hold_off),
+        };
+        self.window.remember(invalidation, held_until, epoch);
+        self.window.epoch() == epoch
     }
 }
 
@@ -111,12 +122,9 @@ impl Store for FailoverWindowStore {
     async fn take(&self, key: &EntryKey, take: &Take) -> Result<TakeOutcome> {
         let epoch = self.window.epoch();
         let taken = self.checked(key, self.inner.take(key, take)).await?;
-        if let TakeOutcome::Removed(_) = &taken {
-            let held_until = match take.hold_off {
-                Duration::ZERO => Timestamp(0),
-                hold_off => self.inner.now().after(hold_off),
-            };
-            self.window.remember(Invalidation::Key(key.clone()), held_until, epoch);
+        let is_removed = matches!(taken, TakeOutcome::Removed(_));
+        if is_removed && !self.is_kept(Invalidation::Key(key.clone()), take.hold_off, epoch) {
+            return Err(ErrorKind::Unreachable.into());
         }
         Ok(taken)
     }

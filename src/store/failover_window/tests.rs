@@ -68,16 +68,30 @@ async fn too_many_invalidations_become_one_of_their_namespace() {
     let few = key_in("few", "k");
     remember(&window, &few);
     let held = Invalidation::Key(key_in("many", "held"));
-    window.remember(held.clone(), Timestamp(9), 7);
+    window.remember(held, Timestamp(9), 7);
     for number in 0..MAX_INVALIDATIONS {
         remember(&window, &key_in("many", &number.to_string()));
     }
-    // The few, the hold-off, the whole namespace, and the last one.
+    // The few, the whole namespace, its hold-off, and the last one.
     assert_eq!(window.stats().remembered, 4);
     epoch.store(8, Ordering::Release);
     assert!(lacks(&window, &few).await && !lacks(&window, &key_in("few", "other")).await);
     assert!(lacks(&window, &key_in("many", "another")).await);
-    assert!(window.lacking(8).contains(&(held, Timestamp(9))));
+    let whole = Namespace::new("many").unwrap();
+    let everything = (Invalidation::of_everything(&whole), Timestamp(9));
+    assert!(window.lacking(8).contains(&everything));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hold_offs_do_not_exceed_the_bound() {
+    let (window, _epoch) = window();
+    for number in 0..=MAX_INVALIDATIONS {
+        let held = Invalidation::Key(key_in("many", &number.to_string()));
+        window.remember(held, Timestamp(number as u64 + 1), 7);
+    }
+    assert_eq!(window.stats().remembered, 2);
+    let longest = window.lacking(8).into_iter().map(|(_, held_until)| held_until).max();
+    assert_eq!(longest, Some(Timestamp(MAX_INVALIDATIONS as u64 + 1)));
 }
 
 mod reapplying {
@@ -202,6 +216,19 @@ mod reapplying {
             answer
         });
         assert_eq!(read.await.unwrap_err().kind, ErrorKind::Reapplying);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_removal_that_another_primary_may_lack_is_not_acknowledged() {
+        let key = key_in("ns", "k");
+        let failover = Failover::new(&[&key]).await;
+        let inner = Arc::new(failover.former.clone());
+        let store = FailoverWindowStore::new(inner, failover.window.clone());
+        let invalidation = || Invalidation::Key(key.clone());
+        assert!(store.is_kept(invalidation(), Duration::ZERO, 0));
+        failover.epoch.store(1, Ordering::Release);
+        failover.window.trust(1, 0);
+        assert!(!store.is_kept(invalidation(), Duration::ZERO, 0));
     }
 
     #[tokio::test(start_paused = true)]

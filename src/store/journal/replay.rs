@@ -152,8 +152,7 @@ impl Replay {
                 }
             }
             pass.applied += sequences.len();
-            let is_away = sequences.is_empty();
-            if !is_away {
+            if !sequences.is_empty() {
                 self.journal.remove(sequences).await?;
             }
             if !*self.answers.borrow() {
