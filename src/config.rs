@@ -8,6 +8,7 @@
 //! - Nothing is coerced: `connections = true` is a mistake, not 1.
 //! - The list of keys that reads the configuration also renders it.
 
+mod auth;
 mod connection_string;
 mod diagnostics;
 mod environment;
@@ -30,6 +31,7 @@ mod reader;
 mod redact;
 mod reload;
 mod render;
+mod secret_template;
 mod stats;
 mod store;
 mod store_file;
@@ -53,10 +55,13 @@ use namespace::DefaultsSection;
 use value::{HOUR, MICROSECOND, MILLISECOND, boolean, duration, socket_address};
 use visitor::{ConfigVisitor, Section};
 
+pub use auth::{
+    AuthConfig, AuthMode, JwtConfig, MintedConfig, PrincipalConfig, RoleConfig, RuleConfig,
+    TokenConfig,
+};
 pub use error::{ConfigError, Problem};
 pub use event_rule::EventRuleConfig;
 pub use event_source::{EventSourceConfig, StreamStart};
-pub use header::{HeaderTemplate, InvalidHeader};
 pub use journal::JournalConfig;
 pub use limits::LimitsConfig;
 pub use load::{Overrides, Sources, load, reload};
@@ -65,6 +70,7 @@ pub use memory::MemoryConfig;
 pub use namespace::NamespaceConfig;
 pub use near_cache::NearCacheConfig;
 pub use origin::{HttpVersionSetting, OriginConfig};
+pub use secret_template::{InvalidSecret, SecretTemplate};
 pub use stats::StatsConfig;
 pub use store::{StoreConfig, WaitReplicas};
 pub use store_url::{InvalidStoreUrl, StoreUrl};
@@ -115,6 +121,8 @@ pub struct Config {
     pub watch: WatchConfig,
     /// Invalidations that are kept on disk while Redis is away.
     pub journal: JournalConfig,
+    /// Callers and what they may do; `None`: everything.
+    pub auth: Option<AuthConfig>,
 }
 
 impl Default for Config {
@@ -139,6 +147,7 @@ impl Default for Config {
             stats: StatsConfig::default(),
             watch: WatchConfig::default(),
             journal: JournalConfig::default(),
+            auth: None,
         }
     }
 }
@@ -165,5 +174,6 @@ impl Section for Config {
         visitor.section("stats", &mut self.stats);
         visitor.section("watch", &mut self.watch);
         visitor.section("journal", &mut self.journal);
+        visitor.optional("auth", &mut self.auth, &AuthConfig::default());
     }
 }

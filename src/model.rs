@@ -7,10 +7,12 @@ mod json;
 mod json_member;
 mod key;
 mod logged_name;
+mod namespace_pattern;
 mod saturating;
 mod schema_version;
 mod text_prefix;
 mod timestamp;
+mod verb;
 mod violation;
 
 pub use entry::{
@@ -29,8 +31,10 @@ pub use key::{
     PARAMS_DIGEST_BYTES, ParamsDigest,
 };
 pub use logged_name::{log_names_in_plain_text, logged_name};
+pub use namespace_pattern::{InvalidNamespacePattern, NamespacePattern};
 pub use saturating::SaturatingFrom;
 pub use schema_version::{MAX_SCHEMA_VERSION_BYTES, SchemaVersion};
 pub use text_prefix::text_prefix;
 pub use timestamp::{Timestamp, millis_ceil};
+pub use verb::{UnknownVerb, Verb, VerbSet};
 pub use violation::Violation;

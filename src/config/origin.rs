@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::diagnostics::Diagnostics;
-use super::header::{HeaderTemplate, check_name, header};
+use super::header::{check_name, header};
+use super::secret_template::SecretTemplate;
 use super::target::Target;
 use super::toml::join;
 use super::value::{
@@ -20,7 +21,7 @@ pub struct OriginConfig {
     /// The key `url` or `grpc`, exactly one of them.
     pub target: Target,
     /// Headers of each request, or metadata of each call.
-    pub headers: BTreeMap<String, HeaderTemplate>,
+    pub headers: BTreeMap<String, SecretTemplate>,
     /// Time limit of one fetch, including the queue, retries and the body.
     pub timeout: Duration,
     /// Time limit for opening a connection.

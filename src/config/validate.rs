@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Config;
+use super::auth::check_auth;
 use super::diagnostics::Diagnostics;
 use super::event_rule::check_events;
 use super::event_source::check_sources;
@@ -22,6 +23,9 @@ pub(super) fn validate(config: &Config, diagnostics: &mut Diagnostics) {
     }
     check_events(config, diagnostics);
     check_sources(config, diagnostics);
+    if let Some(auth) = &config.auth {
+        check_auth(auth, diagnostics);
+    }
     check_ttl(&config.defaults, "defaults", diagnostics);
     check_value_size(config, &config.defaults, "defaults", diagnostics);
     for (name, namespace) in &config.namespaces {

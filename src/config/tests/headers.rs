@@ -116,7 +116,7 @@ fn secrets_are_redacted_in_all_output() {
     for shown in [&debug, &rendered] {
         assert!(!shown.contains("secret") && !shown.contains("hunter2"), "{shown}");
     }
-    assert!(debug.contains("HeaderTemplate(Bearer ${env:TOKEN})"), "{debug}");
+    assert!(debug.contains("SecretTemplate(Bearer ${env:TOKEN})"), "{debug}");
     let table =
         "[namespaces.a.origin.headers]\nLiteral = \"***\"\nScheme = \"Bearer ${env:TOKEN}\"\n";
     assert!(rendered.contains(table), "{rendered}");

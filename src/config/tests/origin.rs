@@ -176,7 +176,7 @@ fn every_origin_key_is_read() {
         target: to_url("http://h/{key}"),
         headers: BTreeMap::from([(
             "X-Odd!".to_owned(),
-            HeaderTemplate::new("v", &BTreeMap::new()).unwrap(),
+            SecretTemplate::new("v", &BTreeMap::new()).unwrap(),
         )]),
         timeout: Duration::from_secs(5),
         connect_timeout: Duration::from_secs(1),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::HeaderTemplate;
+use crate::config::SecretTemplate;
 
 fn http_origin() -> OriginConfig {
     OriginConfig::new(Target::Http(UrlTemplate::parse("http://h/{key}").unwrap()))
@@ -13,8 +13,8 @@ fn namespace(origin: OriginConfig) -> NamespaceConfig {
     NamespaceConfig { origin: Some(origin), ..NamespaceConfig::default() }
 }
 
-fn header(name: &str, value: &str) -> (String, HeaderTemplate) {
-    (name.to_owned(), HeaderTemplate::new(value, &BTreeMap::new()).unwrap())
+fn header(name: &str, value: &str) -> (String, SecretTemplate) {
+    (name.to_owned(), SecretTemplate::new(value, &BTreeMap::new()).unwrap())
 }
 
 fn config<const N: usize>(

@@ -1,0 +1,27 @@
+//! Callers: identifies them by their credentials, and decides what they may do.
+//!
+//! [`Authenticator::authenticate`] turns the credentials of a call into a [`Principal`], whose
+//! [`Grants`] say which verbs it may use in which namespaces. A credential is checked once: after
+//! that it is looked up, until it expires or the configuration changes. Credentials are not kept:
+//! the table has keyed hashes of them.
+//!
+//! Nothing here depends on gRPC: `src/rpc` reads the credentials, and refuses calls.
+
+mod authenticator;
+mod checked_credentials;
+mod error;
+mod grants;
+mod jwt;
+mod key_refresh;
+mod minted;
+mod principal;
+mod refusals;
+mod token;
+
+pub use authenticator::{Authenticated, Authenticator, Credentials};
+pub use error::AuthError;
+pub use grants::{Grants, Scope};
+pub use minted::{MintError, MintRequest, MintedToken};
+pub use principal::Principal;
+pub use refusals::{Refusal, Refusals};
+pub use token::NewToken;

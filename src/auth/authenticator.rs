@@ -1,0 +1,298 @@
+//! Finds the principal of a call.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use opentelemetry::metrics::Meter;
+use rustls::pki_types::CertificateDer;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{
+    checked_credentials::{CheckedCredentials, CredentialKind},
+    error::AuthError,
+    grants::Grants,
+    jwt::{self, Claims, Issuer, UnverifiedToken},
+    key_refresh::{KeyRefresh, PendingKeys},
+    minted::{self, MintError, MintRequest, MintedToken, Minter},
+    principal::{ANONYMOUS, Principal},
+    token,
+};
+use crate::config::{AuthConfig, AuthMode, RoleConfig};
+
+/// Scheme of the metadata `authorization`, whose case does not matter (RFC 9110, 11.1).
+const BEARER: &[u8] = b"bearer ";
+
+/// Credentials of a call.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Credentials<'a> {
+    /// The metadata `authorization`.
+    pub authorization: Option<&'a [u8]>,
+    /// The client certificate of the connection, which was verified.
+    pub certificate: Option<&'a CertificateDer<'static>>,
+}
+
+/// The principal of a call, or why there is none.
+#[derive(Debug)]
+pub enum Authenticated {
+    /// Authentication is off.
+    Off,
+    /// The caller.
+    Caller(Arc<Principal>),
+    /// The credentials are not accepted.
+    Refused(AuthError),
+    /// The key of the token is unknown, and the keys of its issuer are about to be read.
+    Pending(PendingKeys),
+}
+
+/// Finds the principals of calls by the configuration in use.
+pub struct Authenticator {
+    rules: Arc<ArcSwapOption<Rules>>,
+}
+
+/// The configuration in use, in the form in which it is looked up.
+struct Rules {
+    is_enforced: bool,
+    /// None: callers without credentials are refused.
+    anonymous: Option<Arc<Principal>>,
+    tokens: HashMap<[u8; 32], Arc<Principal>>,
+    certificates: HashMap<String, Arc<Principal>>,
+    /// Principals of subjects, by issuer and subject: `corp/alice`.
+    subjects: HashMap<String, Arc<Principal>>,
+    roles: HashMap<String, RoleConfig>,
+    issuers: Vec<(Arc<Issuer>, KeyRefresh)>,
+    minter: Option<Minter>,
+    checked: CheckedCredentials,
+    /// Ends the tasks that read keys.
+    _tasks: DropGuard,
+}
+
+impl Authenticator {
+    /// Follows `config`, and registers the metrics. Must be called in a Tokio runtime.
+    pub fn new(config: Option<&AuthConfig>, meter: &Meter) -> Self {
+        jwt::install_provider();
+        let authenticator = Self { rules: Arc::new(ArcSwapOption::empty()) };
+        authenticator.configure(config);
+        let rules = authenticator.rules.clone();
+        meter
+            .u64_observable_gauge("larder.auth.credentials")
+            .with_description("Credentials that were checked and are looked up since")
+            .with_callback(move |observer| {
+                let rules = rules.load();
+                observer.observe(rules.as_ref().map_or(0, |rules| rules.checked.len() as u64), &[]);
+            })
+            .build();
+        let rules = authenticator.rules.clone();
+        meter
+            .f64_observable_gauge("larder.auth.keys.age")
+            .with_unit("s")
+            .with_description("Time since the keys of an issuer of tokens were read")
+            .with_callback(move |observer| {
+                let rules = rules.load();
+                let issuers = rules.iter().flat_map(|rules| &rules.issuers);
+                for (issuer, refresh) in issuers {
+                    let label = opentelemetry::KeyValue::new("issuer", issuer.name.clone());
+                    if let Some(age) = refresh.age() {
+                        observer.observe(age.as_secs_f64(), &[label]);
+                    }
+                }
+            })
+            .build();
+        authenticator
+    }
+
+    /// Replaces the configuration. Credentials are checked again; keys of issuers that stay are
+    /// kept. Must be called in a Tokio runtime.
+    pub fn configure(&self, config: Option<&AuthConfig>) {
+        let config = config.filter(|config| config.mode != AuthMode::Off);
+        let before = self.rules.load_full();
+        self.rules.store(config.map(|config| Arc::new(Rules::new(config, before.as_deref()))));
+    }
+
+    /// Whether calls need credentials, or are recorded as if they did.
+    pub fn is_on(&self) -> bool {
+        self.rules.load().is_some()
+    }
+
+    /// Finds the principal of a call.
+    #[inline]
+    pub fn authenticate(&self, credentials: Credentials<'_>) -> Authenticated {
+        match &*self.rules.load() {
+            None => Authenticated::Off,
+            Some(rules) => rules.authenticate(credentials),
+        }
+    }
+
+    /// The principal of a call without credentials, in the shadow mode: it may do everything that
+    /// callers without credentials may do, and the rest is recorded.
+    pub fn shadow_principal(&self) -> Option<Arc<Principal>> {
+        let rules = self.rules.load();
+        let rules = rules.as_ref().filter(|rules| !rules.is_enforced)?;
+        let none = || {
+            Arc::new(Principal::new(ANONYMOUS, ANONYMOUS, Grants::default()).enforced(false))
+        };
+        Some(rules.anonymous.clone().unwrap_or_else(none))
+    }
+
+    /// Makes a token with a part of the permissions of `principal`.
+    ///
+    /// # Errors
+    /// No tokens are minted, the lifetime or the permissions exceed a limit.
+    pub fn mint(
+        &self,
+        principal: &Principal,
+        request: MintRequest,
+    ) -> Result<MintedToken, MintError> {
+        let rules = self.rules.load();
+        let minter = rules.as_ref().and_then(|rules| rules.minter.as_ref());
+        minter.ok_or(MintError::NotConfigured)?.mint(principal, request)
+    }
+}
+
+impl Rules {
+    fn new(config: &AuthConfig, before: Option<&Self>) -> Self {
+        let is_enforced = config.mode == AuthMode::Enforce;
+        let grants = |roles: &[String]| {
+            Grants::of(roles.iter().filter_map(|role| config.roles.get(role)))
+        };
+        let (mut tokens, mut certificates, mut subjects) =
+            (HashMap::new(), HashMap::new(), HashMap::new());
+        for (name, principal) in &config.principals {
+            let found = Principal::new(name, name, grants(&principal.roles)).enforced(is_enforced);
+            let found = Arc::new(found);
+            let digests = principal.tokens.iter().map(|token| *token.digest());
+            tokens.extend(digests.map(|digest| (digest, found.clone())));
+            let names = principal.certificates.iter().cloned();
+            certificates.extend(names.map(|name| (name, found.clone())));
+            let names = principal.jwt.iter().cloned();
+            subjects.extend(names.map(|name| (name, found.clone())));
+        }
+        let anonymous = (!config.anonymous.is_empty()).then(|| {
+            let grants = grants(&config.anonymous);
+            Arc::new(Principal::new(ANONYMOUS, ANONYMOUS, grants).enforced(is_enforced))
+        });
+        let end = CancellationToken::new();
+        let issuers = config.jwt.iter().map(|(name, config)| {
+            let issuer = Arc::new(Issuer::new(name, config));
+            let kept = before.into_iter().flat_map(|before| &before.issuers);
+            let mut kept = kept.filter(|(other, _)| other.is_same_source(&issuer));
+            if let Some((other, _)) = kept.next() {
+                issuer.keys.store(other.keys.load_full());
+            }
+            let refresh = KeyRefresh::start(issuer.clone(), end.clone());
+            (issuer, refresh)
+        });
+        Self {
+            is_enforced,
+            anonymous,
+            tokens,
+            certificates,
+            subjects,
+            roles: config.roles.clone().into_iter().collect(),
+            issuers: issuers.collect(),
+            minter: config.minted.as_ref().map(Minter::new),
+            checked: CheckedCredentials::new(),
+            _tasks: end.drop_guard(),
+        }
+    }
+
+    /// A token says more about the call than the connection that it shares with others.
+    fn authenticate(&self, credentials: Credentials<'_>) -> Authenticated {
+        let Credentials { authorization, certificate } = credentials;
+        if let Some(authorization) = authorization {
+            let Some(token) = bearer_token(authorization) else {
+                return Authenticated::Refused(AuthError::Malformed);
+            };
+            let hash = self.checked.hash(CredentialKind::Token, token);
+            return match self.checked.get(hash) {
+                Some(principal) => Authenticated::Caller(principal),
+                None => self.check_token(token, hash),
+            };
+        }
+        let named = certificate.and_then(|certificate| self.of_certificate(certificate));
+        match named.or_else(|| self.anonymous.clone()) {
+            Some(principal) => Authenticated::Caller(principal),
+            None => Authenticated::Refused(AuthError::NoCredentials),
+        }
+    }
+
+    fn of_certificate(&self, certificate: &CertificateDer<'static>) -> Option<Arc<Principal>> {
+        let hash = self.checked.hash(CredentialKind::Certificate, certificate);
+        if let Some(principal) = self.checked.get(hash) {
+            return Some(principal);
+        }
+        let parsed = webpki::EndEntityCert::try_from(certificate).ok()?;
+        let mut names = parsed.valid_uri_names().chain(parsed.valid_dns_names());
+        let principal = names.find_map(|name| self.certificates.get(name))?;
+        self.checked.insert(hash, principal);
+        Some(principal.clone())
+    }
+
+    #[cold]
+    fn check_token(&self, token: &[u8], hash: u128) -> Authenticated {
+        if let Some(principal) = self.tokens.get(&token::digest(token)) {
+            self.checked.insert(hash, principal);
+            return Authenticated::Caller(principal.clone());
+        }
+        let Some(text) = std::str::from_utf8(token).ok().filter(|text| text.contains('.')) else {
+            return Authenticated::Refused(AuthError::UnknownToken);
+        };
+        match self.check_jwt(text) {
+            Ok(principal) => {
+                let principal = Arc::new(principal.enforced(self.is_enforced));
+                self.checked.insert(hash, &principal);
+                Authenticated::Caller(principal)
+            }
+            Err((error, None)) => Authenticated::Refused(error),
+            Err((_, Some(pending))) => Authenticated::Pending(pending),
+        }
+    }
+
+    fn check_jwt(&self, text: &str) -> Result<Principal, (AuthError, Option<PendingKeys>)> {
+        let token = UnverifiedToken::read(text).map_err(|error| (error, None))?;
+        if token.issuer == minted::ISSUER {
+            let minter = self.minter.as_ref().ok_or((AuthError::UnknownIssuer, None))?;
+            return minter.verify(&token).map_err(|error| (error, None));
+        }
+        let mut issuers = self.issuers.iter();
+        let issuer = issuers.find(|(issuer, _)| issuer.config.issuer == token.issuer);
+        let (issuer, refresh) = issuer.ok_or((AuthError::UnknownIssuer, None))?;
+        match issuer.verify(&token) {
+            Ok(claims) => self.principal_of(issuer, &claims).map_err(|error| (error, None)),
+            Err(error @ (AuthError::UnknownKey | AuthError::KeysUnavailable)) => {
+                Err((error, refresh.request()))
+            }
+            Err(error) => Err((error, None)),
+        }
+    }
+
+    fn principal_of(&self, issuer: &Issuer, claims: &Claims) -> Result<Principal, AuthError> {
+        let config = &issuer.config;
+        let subject = claims.text(&config.principal).ok_or(AuthError::MalformedToken)?;
+        let subject = format!("{}/{subject}", issuer.name);
+        let claimed =
+            if config.roles.is_empty() { Vec::new() } else { claims.texts(&config.roles) };
+        let roles = config.default_roles.iter().map(String::as_str).chain(claimed);
+        let roles = roles.filter_map(|role| self.roles.get(role));
+        let expires_at = claims.seconds("exp").ok_or(AuthError::MalformedToken)?;
+        let expires_at = Duration::from_secs(expires_at) + config.leeway;
+        let principal = match self.subjects.get(&subject) {
+            Some(known) => {
+                let grants = known.grants().clone().with(Grants::of(roles));
+                Principal::new(known.name(), known.label(), grants)
+            }
+            None => Principal::new(&subject, &issuer.name, Grants::of(roles)),
+        };
+        let expires_at = std::time::UNIX_EPOCH.checked_add(expires_at);
+        Ok(principal.expiring_at(expires_at.ok_or(AuthError::MalformedToken)?))
+    }
+}
+
+fn bearer_token(authorization: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = authorization.split_at_checked(BEARER.len())?;
+    let token = token.trim_ascii();
+    (scheme.eq_ignore_ascii_case(BEARER) && !token.is_empty()).then_some(token)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

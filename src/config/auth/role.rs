@@ -1,0 +1,89 @@
+//! Roles and their rules: `[auth.roles.<name>]`.
+
+use config::ValueKind;
+
+use super::super::toml::quoted;
+use super::super::value::{ValueType, list_of_type, mismatch, text, value_type};
+use super::super::visitor::{ConfigVisitor, Section};
+use crate::model::{MAX_KEY_BYTES, NamespacePattern, Verb, VerbSet};
+
+/// Maximum number of patterns of one rule.
+const MAX_NAMESPACES: usize = 256;
+
+/// `[auth.roles.<name>]`: a set of permissions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RoleConfig {
+    /// Calls that the role allows.
+    pub allow: Vec<RuleConfig>,
+    /// Calls that are refused although a role of the caller allows them.
+    pub deny: Vec<RuleConfig>,
+}
+
+/// Calls, by verb, namespace and key.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RuleConfig {
+    /// The verbs.
+    pub verbs: VerbSet,
+    /// The namespaces.
+    pub namespaces: Vec<NamespacePattern>,
+    /// The begin of the keys; empty: all keys.
+    pub keys: String,
+}
+
+impl Section for RoleConfig {
+    fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
+        visitor.list("allow", &mut self.allow, &RuleConfig::default());
+        visitor.list("deny", &mut self.deny, &RuleConfig::default());
+    }
+}
+
+impl Section for RuleConfig {
+    fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
+        visitor.key("verbs", &mut self.verbs, verbs());
+        let namespaces = list_of_type(namespace_pattern(), MAX_NAMESPACES);
+        visitor.key("namespaces", &mut self.namespaces, namespaces);
+        let is_begin = |text: &str| text.len() <= MAX_KEY_BYTES;
+        visitor.key("keys", &mut self.keys, text("the begin of keys, up to 1024 bytes", is_begin));
+    }
+}
+
+/// A list of verbs, or `["*"]` for all of them.
+fn verbs() -> impl ValueType<Value = VerbSet> {
+    value_type(
+        |raw| {
+            let ValueKind::Array(items) = raw else {
+                return Err(mismatch("a list of verbs", raw));
+            };
+            let mut set = Vec::with_capacity(items.len());
+            for item in items {
+                match &item.kind {
+                    ValueKind::String(text) if text == "*" => set.extend(Verb::ALL),
+                    kind @ ValueKind::String(text) => match text.parse() {
+                        Ok(verb) => set.push(verb),
+                        Err(_) => return Err(mismatch(format_args!("{} or *", Verb::NAMES), kind)),
+                    },
+                    other => return Err(mismatch("the name of a verb", other)),
+                }
+            }
+            Ok(set.into_iter().collect())
+        },
+        |set: &VerbSet| {
+            let names: Vec<_> = set.iter().map(|verb| quoted(verb.name())).collect();
+            format!("[{}]", names.join(", "))
+        },
+    )
+}
+
+fn namespace_pattern() -> impl ValueType<Value = NamespacePattern> {
+    value_type(
+        |raw| {
+            if let ValueKind::String(text) = raw {
+                return text.parse().map_err(|_| {
+                    mismatch("a namespace such as shop, or the begin of one such as shop.*", raw)
+                });
+            }
+            Err(mismatch("a namespace, or the begin of one", raw))
+        },
+        |pattern: &NamespacePattern| quoted(&pattern.to_string()),
+    )
+}
