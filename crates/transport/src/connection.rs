@@ -36,6 +36,7 @@ use crate::{
     connection_table::{ConnectionState, ConnectionTable, OpenConnection},
     first_bytes::ForeignLog,
     inline_executor::{InlineExecutor, StreamSet},
+    peer::Peer,
     pending_io::PendingIo,
     preface::PrefaceIo,
     read_gate::ReadGate,
@@ -83,7 +84,8 @@ pub(crate) async fn serve_connection<H, F, B>(
     let _ = stream.set_nodelay(true);
     let mut streams = StreamSet::new();
     let executor = streams.executor();
-    let pending = PendingIo::new(connection.table.stats.clone(), context.stall_policy.clone());
+    let stats = connection.table.stats.clone();
+    let pending = PendingIo::new(stats, Peer::new(peer), context.stall_policy.clone());
     let gate = ReadGate::new(context.admission.backpressure().clone(), pending.clone());
     let (io, buffer) = CoalescingIo::new(stream, gate.clone());
     let io = PrefaceIo::new(io, connection.state.preface.clone());

@@ -80,6 +80,7 @@ mod fair_limit;
 mod first_bytes;
 mod inline_executor;
 mod message;
+mod peer;
 mod pending_io;
 mod preface;
 mod read_gate;
@@ -108,6 +109,7 @@ pub use connection_share::{ConnectionShare, Resource};
 pub use connection_stats::{CloseReason, ConnectionStats};
 pub use fair_limit::{FairLimit, Taken};
 pub use message::{Exhausted, MessageBody, MessageReader};
+pub use peer::Peer;
 pub use request_body::RequestBody;
 pub use stall_policy::StallPolicy;
 

@@ -115,6 +115,25 @@ fn reply(body: Full<Bytes>) -> Reply<Full<Bytes>> {
 }
 
 #[tokio::test]
+async fn the_handler_sees_the_address_of_the_peer() {
+    let handler = |request: Request<RequestBody>| {
+        let peer = request.body().connection().peer().clone();
+        let reply = async move { reply(Full::from(format!("{peer:?}"))) };
+        Dispatched { may_spawn: false, is_queued: false, reply }
+    };
+    let server = Server::start(handler).await;
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let expected = Peer { address: stream.local_addr().unwrap(), certificate: None };
+    let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut client = Client { address: server.address, requests };
+    let mut body = client.get("/").await.unwrap().into_body();
+    assert_eq!(body.data().await.unwrap().unwrap(), format!("{expected:?}"));
+    drop((client, body));
+    server.drain().await;
+}
+
+#[tokio::test]
 async fn a_panic_ends_only_its_own_request() {
     let (began, proceed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (on_begin, until) = (began.clone(), proceed.clone());
