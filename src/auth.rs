@@ -8,6 +8,7 @@
 //! Nothing here depends on gRPC: `src/rpc` reads the credentials, and refuses calls.
 
 mod authenticator;
+mod certificate_names;
 mod checked_credentials;
 mod error;
 mod grants;
@@ -18,6 +19,7 @@ mod principal;
 mod refusals;
 mod token;
 
+pub use key_refresh::PendingKeys;
 pub use authenticator::{Authenticated, Authenticator, Credentials};
 pub use error::AuthError;
 pub use grants::{Grants, Scope};

@@ -258,6 +258,7 @@ fn spawn(
         admission: admission.clone(),
         stall_policy: limits.stall_policy.clone(),
         stats: ports.grpc.clone(),
+        tls: None,
         shutdown: shutdown.clone(),
     };
     let answer = move |request| pipeline.clone().answer(request);

@@ -3,12 +3,13 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use opentelemetry::metrics::Meter;
-use rustls::pki_types::CertificateDer;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    checked_credentials::{CheckedCredentials, CredentialKind},
+    certificate_names::certificate_names,
+    checked_credentials::CheckedCredentials,
     error::AuthError,
     grants::Grants,
     jwt::{self, Claims, Issuer, UnverifiedToken},
@@ -27,8 +28,9 @@ const BEARER: &[u8] = b"bearer ";
 pub struct Credentials<'a> {
     /// The metadata `authorization`.
     pub authorization: Option<&'a [u8]>,
-    /// The client certificate of the connection, which was verified.
-    pub certificate: Option<&'a CertificateDer<'static>>,
+    /// The client certificate of the connection in DER, which was verified. Calls of one connection
+    /// share its memory.
+    pub certificate: Option<&'a Bytes>,
 }
 
 /// The principal of a call, or why there is none.
@@ -202,8 +204,8 @@ impl Rules {
             let Some(token) = bearer_token(authorization) else {
                 return Authenticated::Refused(AuthError::Malformed);
             };
-            let hash = self.checked.hash(CredentialKind::Token, token);
-            return match self.checked.get(hash) {
+            let hash = self.checked.hash(token);
+            return match self.checked.of_token(hash) {
                 Some(principal) => Authenticated::Caller(principal),
                 None => self.check_token(token, hash),
             };
@@ -215,22 +217,20 @@ impl Rules {
         }
     }
 
-    fn of_certificate(&self, certificate: &CertificateDer<'static>) -> Option<Arc<Principal>> {
-        let hash = self.checked.hash(CredentialKind::Certificate, certificate);
-        if let Some(principal) = self.checked.get(hash) {
-            return Some(principal);
+    fn of_certificate(&self, certificate: &Bytes) -> Option<Arc<Principal>> {
+        if let Some(known) = self.checked.of_certificate(certificate) {
+            return known;
         }
-        let parsed = webpki::EndEntityCert::try_from(certificate).ok()?;
-        let mut names = parsed.valid_uri_names().chain(parsed.valid_dns_names());
-        let principal = names.find_map(|name| self.certificates.get(name))?;
-        self.checked.insert(hash, principal);
-        Some(principal.clone())
+        let mut names = certificate_names(certificate).into_iter();
+        let principal = names.find_map(|name| self.certificates.get(&name)).cloned();
+        self.checked.insert_certificate(certificate, principal.clone());
+        principal
     }
 
     #[cold]
     fn check_token(&self, token: &[u8], hash: u128) -> Authenticated {
         if let Some(principal) = self.tokens.get(&token::digest(token)) {
-            self.checked.insert(hash, principal);
+            self.checked.insert_token(hash, principal);
             return Authenticated::Caller(principal.clone());
         }
         let Some(text) = std::str::from_utf8(token).ok().filter(|text| text.contains('.')) else {
@@ -239,7 +239,7 @@ impl Rules {
         match self.check_jwt(text) {
             Ok(principal) => {
                 let principal = Arc::new(principal.enforced(self.is_enforced));
-                self.checked.insert(hash, &principal);
+                self.checked.insert_token(hash, &principal);
                 Authenticated::Caller(principal)
             }
             Err((error, None)) => Authenticated::Refused(error),

@@ -4,6 +4,7 @@
 //! ends the connection.
 
 mod driver;
+mod handshake;
 mod lifecycle;
 
 use std::{
@@ -36,13 +37,16 @@ use crate::{
     connection_table::{ConnectionState, ConnectionTable, OpenConnection},
     first_bytes::ForeignLog,
     inline_executor::{InlineExecutor, StreamSet},
+    peer::Peer,
     pending_io::PendingIo,
     preface::PrefaceIo,
     read_gate::ReadGate,
     request_body::RequestBody,
     response_body::{ResponseBody, ResponseProgress},
+    socket::Socket,
     stall_guard::StallGuard,
     stall_policy::StallPolicy,
+    tls::TlsPort,
     write_coalescing::CoalescingIo,
 };
 use driver::Driver;
@@ -64,12 +68,14 @@ pub(crate) struct Context {
     pub(crate) admission: Arc<Admission>,
     pub(crate) stall_policy: Arc<StallPolicy>,
     pub(crate) foreign_log: ForeignLog,
+    /// `None`: the port speaks plain HTTP/2.
+    pub(crate) tls: Option<Arc<TlsPort>>,
 }
 
 /// Serves `stream` until the peer closes it or its [`Lifecycle`] ends.
 pub(crate) async fn serve_connection<H, F, B>(
     stream: TcpStream,
-    peer: SocketAddr,
+    address: SocketAddr,
     connection: OpenConnection,
     context: Arc<Context>,
     handler: H,
@@ -81,11 +87,21 @@ pub(crate) async fn serve_connection<H, F, B>(
 {
     // Otherwise a response waits for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
+    let peer = Peer::new(address);
+    let (socket, peer) = match &context.tls {
+        None => (Socket::Plain(stream), peer),
+        // On the heap: it is large, and connections without TLS need no place for it.
+        Some(tls) => match Box::pin(handshake::accept(tls, stream, peer, &connection)).await {
+            Ok(accepted) => accepted,
+            Err(reason) => return connection.close(reason),
+        },
+    };
     let mut streams = StreamSet::new();
     let executor = streams.executor();
-    let pending = PendingIo::new(connection.table.stats.clone(), context.stall_policy.clone());
+    let stats = connection.table.stats.clone();
+    let pending = PendingIo::new(stats, peer, context.stall_policy.clone());
     let gate = ReadGate::new(context.admission.backpressure().clone(), pending.clone());
-    let (io, buffer) = CoalescingIo::new(stream, gate.clone());
+    let (io, buffer) = CoalescingIo::new(socket, gate.clone());
     let io = PrefaceIo::new(io, connection.state.preface.clone());
     connection.state.begin(executor.clone());
     let lifecycle = Lifecycle::new(&context.options, &connection, pending.clone());
@@ -99,7 +115,7 @@ pub(crate) async fn serve_connection<H, F, B>(
     let mut driver = Driver { http, streams: &mut streams, gate, buffer, pending, backlog };
     let reason = lifecycle.run(&mut driver).await;
     if let Some(protocol) = connection.state.preface.foreign_protocol() {
-        context.foreign_log.write(protocol, peer);
+        context.foreign_log.write(protocol, address);
         connection.close(CloseReason::Foreign);
     } else {
         connection.close(reason);

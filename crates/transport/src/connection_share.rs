@@ -7,7 +7,7 @@ use std::sync::{
 
 use parking_lot::Mutex;
 
-use crate::{connection_stats::ConnectionStats, wait_queue::WaitQueue};
+use crate::{connection_stats::ConnectionStats, peer::Peer, wait_queue::WaitQueue};
 
 /// A resource that is limited per server and shared between its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,9 +26,10 @@ pub enum Resource {
     Bytes,
 }
 
-/// How much one connection holds of each [`Resource`], and its requests in the queue.
+/// How much one connection holds of each [`Resource`], its requests in the queue, and its peer.
 #[derive(Debug)]
 pub struct ConnectionShare {
+    peer: Peer,
     stats: Arc<ConnectionStats>,
     held: [AtomicUsize; 6],
     pub(crate) queue: Mutex<WaitQueue>,
@@ -37,13 +38,19 @@ pub struct ConnectionShare {
 impl Default for ConnectionShare {
     /// A connection that is alone.
     fn default() -> Self {
-        Self::new(Arc::new(ConnectionStats::new(1)))
+        Self::new(Arc::new(ConnectionStats::new(1)), Peer::default())
     }
 }
 
 impl ConnectionShare {
-    pub(crate) fn new(stats: Arc<ConnectionStats>) -> Self {
-        Self { stats, held: Default::default(), queue: Mutex::default() }
+    pub(crate) fn new(stats: Arc<ConnectionStats>, peer: Peer) -> Self {
+        Self { peer, stats, held: Default::default(), queue: Mutex::default() }
+    }
+
+    /// The peer of the connection.
+    #[inline]
+    pub fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// All connections of the server.

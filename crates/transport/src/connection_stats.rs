@@ -15,6 +15,8 @@ pub enum CloseReason {
     Silent,
     /// The peer speaks another protocol.
     Foreign,
+    /// Its TLS handshake failed.
+    Handshake,
     /// It was idle for too long.
     Idle,
     /// It was idle while a new connection needed its place.
@@ -34,12 +36,13 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Ended,
         Self::Failed,
         Self::Keepalive,
         Self::Silent,
         Self::Foreign,
+        Self::Handshake,
         Self::Idle,
         Self::Displaced,
         Self::Age,
@@ -58,6 +61,7 @@ impl CloseReason {
             Self::Keepalive => "keepalive",
             Self::Silent => "silent",
             Self::Foreign => "not_http2",
+            Self::Handshake => "tls_handshake",
             Self::Idle => "idle",
             Self::Displaced => "displaced",
             Self::Age => "age",

@@ -166,7 +166,7 @@ impl Drop for Taken {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::connection_stats::ConnectionStats;
+    use crate::{connection_stats::ConnectionStats, peer::Peer};
 
     fn connection() -> Arc<ConnectionShare> {
         Arc::default()
@@ -176,7 +176,7 @@ mod tests {
     fn one_of(connections: usize) -> impl Fn() -> Arc<ConnectionShare> {
         let stats = Arc::new(ConnectionStats::new(connections));
         (0..connections).for_each(|_| stats.add_open());
-        move || Arc::new(ConnectionShare::new(stats.clone()))
+        move || Arc::new(ConnectionShare::new(stats.clone(), Peer::default()))
     }
 
     /// Takes parts of `amount` until the limit refuses.

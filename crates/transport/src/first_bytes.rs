@@ -44,7 +44,7 @@ impl ForeignProtocol {
         })
     }
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Http1 => "HTTP/1",
             Self::Tls => "TLS",
@@ -56,7 +56,10 @@ impl ForeignProtocol {
     fn advice(self) -> &'static str {
         match self {
             Self::Http1 => "metrics and probes are on the admin port; gRPC needs HTTP/2",
-            Self::Tls => "this port speaks plain HTTP/2; end TLS in a proxy, or turn it off",
+            Self::Tls => {
+                "this port speaks plain HTTP/2: set tls.cert and tls.key ([tls]), or connect \
+                 without TLS"
+            }
             Self::Resp => "this is no Redis; use a gRPC client",
             Self::Unknown => "use a gRPC client without TLS",
         }

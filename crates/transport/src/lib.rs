@@ -15,6 +15,8 @@
 //! - `backpressure`, `read_gate`, `request_body`, `response_body` and `pending_io`: while requests
 //!   are queued, the connections that brought them are not read.
 //!
+//! With [`ServerParts::tls`] the connections have TLS (`tls`). All of the above is above it.
+//!
 //! [`runtime`] builds the Tokio runtime. Its threads release backpressure when they have no task,
 //! and can poll for events before they sleep (feature `busy-poll`).
 //!
@@ -55,6 +57,7 @@
 //!             admission,
 //!             stall_policy: StallPolicy::new(Duration::from_secs(30), buffered),
 //!             stats: Arc::new(ConnectionStats::new(1024)),
+//!             tls: None,
 //!             shutdown: Shutdown::default(),
 //!         };
 //!         serve(listener, server, handler).await;
@@ -80,15 +83,18 @@ mod fair_limit;
 mod first_bytes;
 mod inline_executor;
 mod message;
+mod peer;
 mod pending_io;
 mod preface;
 mod read_gate;
 mod request_body;
 mod response_body;
 pub mod runtime;
+mod socket;
 mod stall_guard;
 mod stall_policy;
 mod threads;
+mod tls;
 mod wait_queue;
 #[cfg(test)]
 mod wake_counter;
@@ -108,8 +114,13 @@ pub use connection_share::{ConnectionShare, Resource};
 pub use connection_stats::{CloseReason, ConnectionStats};
 pub use fair_limit::{FairLimit, Taken};
 pub use message::{Exhausted, MessageBody, MessageReader};
+pub use peer::Peer;
 pub use request_body::RequestBody;
 pub use stall_policy::StallPolicy;
+pub use tls::{
+    CountedSocket, HandshakeFailure, HandshakeOutcome, PortNames, TlsConnection, TlsPort,
+    TlsSettings,
+};
 
 use acceptor::Acceptor;
 use connection::{Context, serve_connection};
@@ -150,6 +161,8 @@ pub struct ServerParts {
     pub stall_policy: Arc<StallPolicy>,
     /// Counts its connections, and has their limit.
     pub stats: Arc<ConnectionStats>,
+    /// TLS of its connections; `None` for plain HTTP/2.
+    pub tls: Option<Arc<TlsPort>>,
     /// Ends it.
     pub shutdown: Shutdown,
 }
@@ -207,14 +220,14 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let ServerParts { options, admission, stall_policy, stats, shutdown } = server;
+    let ServerParts { options, admission, stall_policy, stats, tls, shutdown } = server;
     let connections = TaskTracker::new();
     let tick = tick_length(options.max_idle);
     let table = ConnectionTable::new(stats, tick);
     let mut ticks = tokio::time::interval(tick);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let foreign_log = ForeignLog::default();
-    let context = Arc::new(Context { options, admission, stall_policy, foreign_log });
+    let context = Arc::new(Context { options, admission, stall_policy, foreign_log, tls });
     let mut acceptor = Acceptor::new(table.clone());
     let accept_loop = async {
         loop {

@@ -19,7 +19,8 @@ use std::{
 use futures_util::task::AtomicWaker;
 
 use crate::{
-    connection_share::ConnectionShare, connection_stats::ConnectionStats, stall_policy::StallPolicy,
+    connection_share::ConnectionShare, connection_stats::ConnectionStats, peer::Peer,
+    stall_policy::StallPolicy,
 };
 
 /// The place of the parts in [`Shared::responses`]: above all bytes of a connection.
@@ -47,7 +48,11 @@ struct Shared {
 }
 
 impl PendingIo {
-    pub(crate) fn new(stats: Arc<ConnectionStats>, stall_policy: Arc<StallPolicy>) -> Self {
+    pub(crate) fn new(
+        stats: Arc<ConnectionStats>,
+        peer: Peer,
+        stall_policy: Arc<StallPolicy>,
+    ) -> Self {
         Self(Arc::new(Shared {
             requests: AtomicUsize::new(0),
             responses: AtomicU64::new(0),
@@ -55,7 +60,7 @@ impl PendingIo {
             has_backlog: AtomicBool::new(false),
             is_resumed: AtomicBool::new(false),
             connection: AtomicWaker::new(),
-            share: Arc::new(ConnectionShare::new(stats)),
+            share: Arc::new(ConnectionShare::new(stats, peer)),
             stall_policy,
         }))
     }
@@ -164,6 +169,7 @@ impl Default for PendingIo {
         use crate::{connection_share::Resource, fair_limit::FairLimit};
         let budget = FairLimit::new(Resource::Bytes, usize::MAX, 0);
         let stats = Arc::new(ConnectionStats::new(1));
-        Self::new(stats, StallPolicy::new(std::time::Duration::from_secs(3600), budget))
+        let stall_policy = StallPolicy::new(std::time::Duration::from_secs(3600), budget);
+        Self::new(stats, Peer::default(), stall_policy)
     }
 }

@@ -24,11 +24,10 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, ReadBuf},
-    net::tcp::OwnedReadHalf,
     time::{Instant, Sleep, sleep_until},
 };
 
-use crate::{backpressure::Backpressure, pending_io::PendingIo};
+use crate::{backpressure::Backpressure, pending_io::PendingIo, socket::SocketReader};
 
 /// Maximum time between two reads of a connection.
 const MAX_PAUSE: Duration = Duration::from_millis(20);
@@ -81,7 +80,7 @@ struct Pause {
 
 /// The read half of a connection. Reads when the gate allows it.
 pub(crate) struct GatedReader {
-    reader: OwnedReadHalf,
+    reader: SocketReader,
     gate: ReadGate,
 }
 
@@ -210,7 +209,7 @@ impl Drop for Pause {
 // === impl GatedReader ===
 
 impl GatedReader {
-    pub(crate) fn new(reader: OwnedReadHalf, gate: ReadGate) -> Self {
+    pub(crate) fn new(reader: SocketReader, gate: ReadGate) -> Self {
         Self { reader, gate }
     }
 }
@@ -227,7 +226,7 @@ impl AsyncRead for GatedReader {
             return Poll::Pending;
         }
         // A connection with nothing to read is not paused.
-        ready!(reader.as_ref().poll_read_ready(cx))?;
+        ready!(reader.poll_read_ready(cx))?;
         ready!(gate.poll_read(cx));
         Pin::new(reader).poll_read(cx, buf)
     }

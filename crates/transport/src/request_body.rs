@@ -31,7 +31,7 @@ pub struct RequestBody {
 }
 
 impl RequestBody {
-    /// The share of the limits of the request's connection.
+    /// The share of the limits of the request's connection, and its peer.
     #[inline]
     pub fn connection(&self) -> &Arc<ConnectionShare> {
         self.pending.share()

@@ -18,6 +18,8 @@ use tokio::{
 
 use super::*;
 
+#[path = "tls_tests.rs"]
+mod over_tls;
 #[path = "unread_tests.rs"]
 mod unread;
 
@@ -30,6 +32,7 @@ struct Server {
     address: SocketAddr,
     admission: Arc<Admission>,
     buffered: Arc<FairLimit>,
+    stats: Arc<ConnectionStats>,
     shutdown: Shutdown,
     serving: JoinHandle<()>,
 }
@@ -44,6 +47,20 @@ impl Server {
     }
 
     async fn start_with<H, F, B>(handler: H, change: impl FnOnce(Options) -> Options) -> Self
+    where
+        H: Fn(Request<RequestBody>) -> Dispatched<F> + Clone + Send + Sync + 'static,
+        F: Future<Output = Reply<B>> + Send + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        Self::start_on(handler, change, None).await
+    }
+
+    async fn start_on<H, F, B>(
+        handler: H,
+        change: impl FnOnce(Options) -> Options,
+        tls: Option<Arc<TlsPort>>,
+    ) -> Self
     where
         H: Fn(Request<RequestBody>) -> Dispatched<F> + Clone + Send + Sync + 'static,
         F: Future<Output = Reply<B>> + Send + 'static,
@@ -69,10 +86,12 @@ impl Server {
             admission: admission.clone(),
             stall_policy: StallPolicy::new(Duration::from_millis(200), buffered.clone()),
             stats: Arc::new(ConnectionStats::new(MAX_CONNECTIONS)),
+            tls,
             shutdown: shutdown.clone(),
         };
+        let stats = server.stats.clone();
         let serving = tokio::spawn(serve(listener, server, handler));
-        Self { address, admission, buffered, shutdown, serving }
+        Self { address, admission, buffered, stats, shutdown, serving }
     }
 
     async fn connect(&self) -> Client {
@@ -112,6 +131,25 @@ impl Client {
 
 fn reply(body: Full<Bytes>) -> Reply<Full<Bytes>> {
     Reply { response: Response::new(body), unread: None, held: None }
+}
+
+#[tokio::test]
+async fn the_handler_sees_the_address_of_the_peer() {
+    let handler = |request: Request<RequestBody>| {
+        let peer = request.body().connection().peer().clone();
+        let reply = async move { reply(Full::from(format!("{peer:?}"))) };
+        Dispatched { may_spawn: false, is_queued: false, reply }
+    };
+    let server = Server::start(handler).await;
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let expected = Peer { address: stream.local_addr().unwrap(), certificate: None };
+    let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut client = Client { address: server.address, requests };
+    let mut body = client.get("/").await.unwrap().into_body();
+    assert_eq!(body.data().await.unwrap().unwrap(), format!("{expected:?}"));
+    drop((client, body));
+    server.drain().await;
 }
 
 #[tokio::test]

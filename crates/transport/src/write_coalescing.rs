@@ -14,12 +14,12 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpStream, tcp::OwnedWriteHalf},
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::read_gate::{GatedReader, ReadGate};
+use crate::{
+    read_gate::{GatedReader, ReadGate},
+    socket::{Socket, SocketWriter},
+};
 
 /// Maximum number of unsent bytes.
 const MAX_BUFFERED: usize = 64 * 1024;
@@ -43,19 +43,17 @@ pub(crate) struct CoalescingIo {
 pub(crate) struct WriteBuffer(Arc<Mutex<Unsent>>);
 
 struct Unsent {
-    writer: OwnedWriteHalf,
+    writer: SocketWriter,
     bytes: Vec<u8>,
-    /// Length of the prefix of `bytes` that is sent.
+    /// Length of the prefix of `bytes` that is sent, or encrypted.
     sent: usize,
-    /// Bytes that the socket has taken so far.
-    total: u64,
 }
 
 impl CoalescingIo {
-    pub(crate) fn new(stream: TcpStream, gate: ReadGate) -> (Self, WriteBuffer) {
-        let (reader, writer) = stream.into_split();
+    pub(crate) fn new(socket: Socket, gate: ReadGate) -> (Self, WriteBuffer) {
+        let (reader, writer) = socket.into_split();
         let reader = GatedReader::new(reader, gate);
-        let unsent = Unsent { writer, bytes: Vec::new(), sent: 0, total: 0 };
+        let unsent = Unsent { writer, bytes: Vec::new(), sent: 0 };
         let buffer = WriteBuffer(Arc::new(Mutex::new(unsent)));
         (Self { reader, buffer: buffer.clone() }, buffer)
     }
@@ -70,22 +68,21 @@ impl WriteBuffer {
 
     /// Bytes that the socket has taken so far.
     pub(crate) fn total(&self) -> u64 {
-        self.0.lock().total
+        self.0.lock().writer.sent()
     }
 }
 
 impl Unsent {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.len() > 0 {
-            let sent = ready!(Pin::new(&mut self.writer).poll_write(cx, &self.bytes[self.sent..]))?;
+            let sent = ready!(self.writer.poll_write(cx, &self.bytes[self.sent..]))?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent += sent;
-            self.total += sent as u64;
         }
         self.recycle_buffer();
-        Poll::Ready(Ok(()))
+        self.writer.poll_flush(cx)
     }
 
     fn len(&self) -> usize {
@@ -179,7 +176,7 @@ impl AsyncWrite for CoalescingIo {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut unsent = self.buffer.0.lock();
         ready!(unsent.poll_send(cx))?;
-        Pin::new(&mut unsent.writer).poll_shutdown(cx)
+        unsent.writer.poll_shutdown(cx)
     }
 }
 
@@ -190,7 +187,7 @@ mod tests {
 
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpListener,
+        net::{TcpListener, TcpStream},
     };
 
     use super::*;
@@ -200,7 +197,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (io, buffer) = CoalescingIo::new(
-            listener.accept().await.unwrap().0,
+            Socket::Plain(listener.accept().await.unwrap().0),
             ReadGate::new(Arc::default(), PendingIo::default()),
         );
         (io, buffer, peer)
