@@ -66,7 +66,8 @@ pub use crate::{
     origin::{Error as OriginError, OriginErrorKind},
     store::{
         BanPattern, Condition, EntryInspection, ErrorKind as StoreErrorKind, KeyListPosition,
-        LeaseInspection, LeaseInspectionState, LeaseLoss, LeaseToken, MatchingBan, NamespacePage,
+        LeaseInspection, LeaseInspectionState, LeaseLoss, LeaseToken, MatchingBan, NamespaceFilter,
+        NamespacePage,
         NamespaceUsage, StoreInfo, TTL_CLASSES, Topology,
     },
 };

@@ -1,6 +1,7 @@
 //! The gRPC services: validation, conversion and status codes. Decisions are made in
 //! [`crate::cache`].
 
+mod access;
 mod access_log;
 mod admin_service;
 mod batch_stream;
@@ -21,6 +22,7 @@ mod load_limits;
 mod method;
 mod metrics;
 mod overload;
+mod permissions;
 mod pipeline;
 mod protocol;
 mod reflection;
@@ -29,6 +31,7 @@ mod schema;
 mod status;
 mod watch_stream;
 
+pub use access::AccessControl;
 pub use access_log::KeyLogging;
 pub use admin_service::AdminRpc;
 pub use cache_service::{CacheRpc, CacheRpcParts};

@@ -43,7 +43,7 @@ pub use entry_inspection::{
 pub use entry_sample::{EntryFacts, EntrySample};
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::{
-    Inspect, NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES, Topology, Trouble, Unsuitable,
+    Inspect, NamespaceFilter, NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES, Topology, Trouble, Unsuitable,
     ttl_class,
 };
 pub use invalidation::{BanRecord, Invalidation};

@@ -96,6 +96,12 @@ impl Grants {
             && !self.deny.iter().filter(is_verb).any(Rule::is_of_everything)
     }
 
+    /// Whether a call of the verb is allowed for all keys of the namespaces of a pattern.
+    pub fn allow_all(&self, verb: Verb, namespaces: &NamespacePattern) -> bool {
+        let (verbs, keys) = ([verb].into_iter().collect(), "".into());
+        self.cover(&Rule { verbs, namespaces: vec![namespaces.clone()], keys })
+    }
+
     /// Whether all that `rule` allows is allowed. A rule that several others only allow together is
     /// not.
     pub(super) fn cover(&self, rule: &Rule) -> bool {

@@ -19,6 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::error::AuthError;
 use super::jwt::{InvalidKeySet, Issuer, KeySet};
 use crate::{count_guard::CountGuard, error_chain::ErrorChain};
 
@@ -107,6 +108,15 @@ impl KeyRefresh {
 }
 
 impl PendingKeys {
+    /// The error of a call that does not wait.
+    pub fn error(&self) -> AuthError {
+        if self.0.issuer.keys.load().is_some() {
+            AuthError::UnknownKey
+        } else {
+            AuthError::KeysUnavailable
+        }
+    }
+
     /// Waits for the end of the read, for a moment at most.
     pub async fn wait(self) {
         let _waiting = CountGuard::new(&self.0.waiting);

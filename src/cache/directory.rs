@@ -23,7 +23,8 @@ use crate::{
     model::{Entry, EntryKey, Glob, Namespace, SaturatingFrom as _, Timestamp, Version},
     stats::registry::OTHER,
     store::{
-        self, EntryInspection, ErrorKind, KeyListPosition, KeyListStep, NamespacePage, StatsBackend,
+        self, EntryInspection, ErrorKind, KeyListPosition, KeyListStep, NamespaceFilter,
+        NamespacePage, StatsBackend,
     },
 };
 
@@ -264,10 +265,15 @@ impl Directory {
 
     /// Lists the `limit` namespaces after the name `after` that are configured, have entries or
     /// have statistics.
-    pub async fn namespaces(&self, after: String, limit: usize) -> NamespaceList {
+    pub async fn namespaces(
+        &self,
+        after: String,
+        limit: usize,
+        visible: Option<NamespaceFilter>,
+    ) -> NamespaceList {
         let limit = limit.clamp(1, NamespaceList::MAX);
         // One more, because the shared counters are reported as a namespace and are none.
-        let page = NamespacePage::new(Vec::new(), after, limit + 1);
+        let page = NamespacePage::new(Vec::new(), after, limit + 1).visible_to(visible);
         let overview = self.fleet.overview(&page).await;
         let configured = self.cache.namespaces().configured();
         let (in_use, has_more) = overview.names(&page);

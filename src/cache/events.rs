@@ -109,7 +109,18 @@ impl Cache {
     /// As [`Cache::plan_event`], before anything is invalidated; [`Error::EventNotApplied`], after
     /// which some targets may be invalidated and others not.
     pub async fn publish(&self, event: &Event, route: EventRoute) -> Result<EventResult, Error> {
-        let plan = self.plan_event(event, route)?;
+        self.publish_plan(self.plan_event(event, route)?, route).await
+    }
+
+    /// As [`Cache::publish`], for an event whose rules were evaluated.
+    ///
+    /// # Errors
+    /// [`Error::EventNotApplied`], after which some targets may be invalidated and others not.
+    pub async fn publish_plan(
+        &self,
+        plan: EventPlan,
+        route: EventRoute,
+    ) -> Result<EventResult, Error> {
         let mut results = self.apply_events(vec![plan], route).await;
         results.pop().unwrap_or(Ok(Vec::new()))
     }

@@ -6,13 +6,14 @@ use super::render::TomlRenderer;
 impl Config {
     /// The changed keys whose new value takes effect only after a restart, in order.
     ///
-    /// A reload applies `namespaces`, `defaults`, `events`, `strict_namespaces`, `strict_events`,
-    /// `log.level` and `log.keys`.
+    /// A reload applies `namespaces`, `defaults`, `events`, `auth`, `strict_namespaces`,
+    /// `strict_events`, `log.level` and `log.keys`.
     pub fn needs_restart(&self, new: &Self) -> Vec<String> {
         let reloaded = |key: &str| {
             key.starts_with("namespaces.")
                 || key.starts_with("defaults.")
                 || key.starts_with("events.")
+                || key.starts_with("auth.")
                 || matches!(key, "strict_namespaces" | "strict_events" | "log.level" | "log.keys")
         };
         self.changed_keys(new).into_iter().filter(|key| !reloaded(key)).collect()

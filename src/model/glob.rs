@@ -109,6 +109,11 @@ impl Glob {
         &self.0.text
     }
 
+    /// The text with which every key that matches begins.
+    pub fn prefix(&self) -> &str {
+        &self.0.prefix
+    }
+
     /// Estimated memory, in bytes.
     pub fn memory(&self) -> usize {
         // Measured: 12 to 45 KB. An expression has programs for both directions, and what matching

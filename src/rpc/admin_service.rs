@@ -11,6 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{
+    access::{Access, AccessControl},
     convert::{self, HotKeysQuery, InspectedKey},
     deadline,
     key_listing::KeyListing,
@@ -47,6 +48,7 @@ pub struct AdminRpc {
     keys: Arc<KeyListing>,
     limits: Arc<LoadLimits>,
     config: RunningConfig,
+    access: AccessControl,
     warm_calls: Arc<Semaphore>,
 }
 
@@ -60,14 +62,16 @@ impl AdminRpc {
         keys: Arc<KeyListing>,
         limits: Arc<LoadLimits>,
         config: RunningConfig,
+        access: AccessControl,
     ) -> Self {
         let warm_calls = Arc::new(Semaphore::new(MAX_WARM_CALLS));
-        Self { cache, directory, keys, limits, config, warm_calls }
+        Self { cache, directory, keys, limits, config, access, warm_calls }
     }
 
     /// The keys of the request, or those of the namespace's warm list.
-    async fn plan(&self, request: pb::WarmRequest) -> Result<WarmPlan, Status> {
+    async fn plan(&self, request: pb::WarmRequest, access: &Access) -> Result<WarmPlan, Status> {
         let namespace = Namespace::new(&request.namespace)?;
+        access.check_namespace(&namespace)?;
         let config = self.cache.warm_config(&namespace)?;
         if request.rate > MAX_WARM_RATE {
             let description = format!("is {}, the limit is {MAX_WARM_RATE}", request.rate);
@@ -120,8 +124,8 @@ impl AdminService for AdminRpc {
             self.limits.record_rejection(Overload::WarmCalls);
             status::overloaded_by(Overload::WarmCalls, Some(MAX_WARM_CALLS))
         })?;
-        let schema = Schema::of(&request);
-        let mut plan = self.plan(request.into_inner()).await?;
+        let (access, schema) = (Access::of(&request), Schema::of(&request));
+        let mut plan = self.plan(request.into_inner(), &access).await?;
         plan.keys.iter_mut().for_each(|(key, _)| schema.apply(key));
         let (sender, responses) = mpsc::channel(1);
         let cache = self.cache.clone();
@@ -145,8 +149,9 @@ impl AdminService for AdminRpc {
         &self,
         request: Request<pb::ListNamespacesRequest>,
     ) -> Result<Response<pb::ListNamespacesResponse>, Status> {
+        let access = Access::of(&request);
         let (after, limit) = convert::namespace_page(request.into_inner())?;
-        let list = self.directory.namespaces(after, limit).await;
+        let list = self.directory.namespaces(after, limit, access.filter()).await;
         Ok(Response::new(convert::namespaces_response(&list)))
     }
 
@@ -154,10 +159,11 @@ impl AdminService for AdminRpc {
         &self,
         request: Request<pb::AdminServiceListKeysRequest>,
     ) -> Result<Response<pb::AdminServiceListKeysResponse>, Status> {
+        let access = Access::of(&request);
         let pb::AdminServiceListKeysRequest { namespace, glob, page_size, page_token } =
             request.into_inner();
         let request = pb::ListKeysRequest { namespace, glob, page_size, page_token };
-        let (keys, next_page_token) = self.keys.list(&request).await?;
+        let (keys, next_page_token) = self.keys.list(&request, &access).await?;
         Ok(Response::new(pb::AdminServiceListKeysResponse { keys, next_page_token }))
     }
 
@@ -165,10 +171,16 @@ impl AdminService for AdminRpc {
         &self,
         request: Request<pb::InspectEntryRequest>,
     ) -> Result<Response<pb::InspectEntryResponse>, Status> {
-        let schema = Schema::of(&request);
+        let (access, schema) = (Access::of(&request), Schema::of(&request));
         let report = match convert::inspected_key(request.get_ref())? {
-            InspectedKey::OfCaller(key) => self.directory.inspect(&schema.key(key)).await?,
-            InspectedKey::OfStore(key) => self.directory.inspect_stored(&key).await?,
+            InspectedKey::OfCaller(key) => {
+                access.check(&key)?;
+                self.directory.inspect(&schema.key(key)).await?
+            }
+            InspectedKey::OfStore(key) => {
+                access.check(&key)?;
+                self.directory.inspect_stored(&key).await?
+            }
         };
         Ok(Response::new(convert::inspect_response(&report)))
     }
@@ -178,6 +190,7 @@ impl AdminService for AdminRpc {
         request: Request<pb::HotKeysRequest>,
     ) -> Result<Response<pb::HotKeysResponse>, Status> {
         let HotKeysQuery { namespace, window, limit } = convert::hot_keys_query(request.get_ref())?;
+        Access::of(&request).check_namespace(&namespace)?;
         let report = self.directory.hot_keys(&namespace, window, limit).await?;
         Ok(Response::new(convert::hot_keys_response(&report)))
     }
@@ -186,7 +199,7 @@ impl AdminService for AdminRpc {
         &self,
         request: Request<pb::DistributionsRequest>,
     ) -> Result<Response<pb::DistributionsResponse>, Status> {
-        Ok(Response::new(self.keys.distributions(request.get_ref()).await?))
+        Ok(Response::new(self.keys.distributions(request.get_ref(), &Access::of(&request)).await?))
     }
 
     async fn flush_near_cache(
@@ -195,6 +208,11 @@ impl AdminService for AdminRpc {
     ) -> Result<Response<pb::FlushNearCacheResponse>, Status> {
         let name = &*request.get_ref().namespace;
         let namespace = (!name.is_empty()).then(|| Namespace::new(name)).transpose()?;
+        let access = Access::of(&request);
+        match &namespace {
+            Some(namespace) => access.check_namespace(namespace)?,
+            None => access.check_everywhere()?,
+        }
         let FlushedCopies { entries, bytes } = self.cache.flush_near(namespace.as_ref())?;
         Ok(Response::new(pb::FlushNearCacheResponse { entries, bytes }))
     }
@@ -210,11 +228,15 @@ impl AdminService for AdminRpc {
         &self,
         request: Request<pb::PublishEventRequest>,
     ) -> Result<Response<pb::PublishEventResponse>, Status> {
+        let access = Access::of(&request);
         let pb::PublishEventRequest { name, attributes, required_durability } =
             request.into_inner();
         let required = convert::required_durability(required_durability)?;
         let event = convert::event(name, attributes)?;
-        let result = self.cache.publish(&event, EventRoute::Publish).await?;
+        let plan = self.cache.plan_event(&event, EventRoute::Publish)?;
+        let mut targets = plan.targets().iter().enumerate();
+        targets.try_for_each(|(index, target)| access.check_target(target, index, false))?;
+        let result = self.cache.publish_plan(plan, EventRoute::Publish).await?;
         let durability = Durability::of_all(result.iter().map(|(_, outcome)| outcome.durability()));
         status::check_durability(required, durability)?;
         let durability = convert::durability(durability);
@@ -229,6 +251,17 @@ impl AdminService for AdminRpc {
         let (after, limit) = convert::event_page(request.into_inner())?;
         let (events, has_more) = self.cache.events().list(&after, limit);
         Ok(Response::new(convert::events_response(events, has_more)))
+    }
+
+    async fn mint_token(
+        &self,
+        request: Request<pb::MintTokenRequest>,
+    ) -> Result<Response<pb::MintTokenResponse>, Status> {
+        let access = Access::of(&request);
+        let command = convert::mint_request(request.into_inner())?;
+        let minted = self.access.mint(&access, command)?;
+        let expires_at = Some(minted.expires_at.into());
+        Ok(Response::new(pb::MintTokenResponse { token: minted.secret().to_owned(), expires_at }))
     }
 }
 

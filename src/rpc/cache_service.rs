@@ -12,12 +12,13 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::{
+    access::Access,
     access_log::{self, KeyLogging},
     batch_stream::ResponseStream,
     compression::Compression,
     convert::{self, XCache},
     deadline::{self, DefaultDeadline},
-    fetch_stream::{self, FetchStream},
+    fetch_stream::{self, FetchStream, StreamCaller},
     key_listing::KeyListing,
     large_response::LargeResponse,
     load_limits::{LoadLimits, MustNotWait},
@@ -26,6 +27,7 @@ use super::{
     status, watch_stream,
 };
 use crate::{
+    auth::Scope,
     cache::{
         self, Cache, DeleteResult, Deletion, VersionCondition, Watches, fleet_stats::FleetStats,
     },
@@ -105,11 +107,13 @@ impl CacheRpc {
 impl CacheService for CacheRpc {
     async fn get(&self, request: Request<pb::GetRequest>) -> RpcResult<pb::GetResponse> {
         let (compression, schema) = (Compression::of(&request), Schema::of(&request));
+        let access = Access::of(&request);
         let request = request.into_inner();
         if convert::has_read_options(&request) {
-            return Box::pin(self.get_with_options(request, compression, schema)).await;
+            return Box::pin(self.get_with_options(request, access, compression, schema)).await;
         }
         let mut key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
+        access.check(&key)?;
         schema.apply(&mut key);
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;
         let consistency = convert::consistency(request.consistency)?;
@@ -124,8 +128,9 @@ impl CacheService for CacheRpc {
     }
 
     async fn set(&self, request: Request<pb::SetRequest>) -> RpcResult<pb::SetResponse> {
-        let schema = Schema::of(&request);
+        let (access, schema) = (Access::of(&request), Schema::of(&request));
         let mut command = convert::set_command(request.into_inner())?;
+        access.check_set(&command, None)?;
         schema.apply(&mut command.key);
         let result = self.cache.set(&command).await?;
         let outcome = convert::set_result_name(result.outcome);
@@ -134,10 +139,15 @@ impl CacheService for CacheRpc {
 
     async fn delete(&self, request: Request<pb::DeleteRequest>) -> RpcResult<pb::DeleteResponse> {
         let (compression, schema) = (Compression::of(&request), Schema::of(&request));
+        let access = Access::of(&request);
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
+        access.check(&key)?;
         let key = schema.key(key);
         let deletion = convert::deletion(&request)?;
+        if deletion.returns_entry {
+            access.check_special(&key)?;
+        }
         let required = convert::required_durability(request.required_durability)?;
         let result = self.delete_one(&key, &deletion).await?;
         status::check_durability(required, result.durability)?;
@@ -153,8 +163,10 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::InvalidateNamespaceRequest>,
     ) -> RpcResult<pb::InvalidateNamespaceResponse> {
+        let access = Access::of(&request);
         let request = request.into_inner();
         let namespace = Namespace::new(&request.namespace)?;
+        access.check_namespace(&namespace)?;
         let required = convert::required_durability(request.required_durability)?;
         let durability = self.cache.invalidate_namespace(&namespace).await?;
         status::check_durability(required, durability)?;
@@ -172,11 +184,12 @@ impl CacheService for CacheRpc {
     }
 
     async fn stats(&self, request: Request<pb::StatsRequest>) -> RpcResult<pb::StatsResponse> {
-        let compression = Compression::of(&request);
+        let (access, compression) = (Access::of(&request), Compression::of(&request));
         let request = request.into_inner();
         // An empty list is valid: it selects all namespaces.
         self.check_batch_size("namespaces", request.namespaces.len().max(1))?;
-        let page = convert::stats_page(request)?;
+        access.check_names(&request.namespaces)?;
+        let page = convert::stats_page(request)?.visible_to(access.filter());
         let overview = self.fleet.overview(&page).await;
         let mut response = Response::new(convert::stats_response(&overview, &page));
         compression.fit(&mut response);
@@ -190,10 +203,11 @@ impl CacheService for CacheRpc {
         let compression = Compression::of(&request);
         let deadline = self.deadline(request.metadata())?;
         let must_not_wait = request.extensions().get::<MustNotWait>().is_some();
-        let schema = Schema::of(&request);
+        let (access, schema) = (Access::of(&request), Schema::of(&request));
         let mut request = request.into_inner();
         let options = convert::fetch_options(&mut request)?;
         let mut request = convert::get_or_fetch_request(request, deadline)?;
+        access.check_fetch(&request)?;
         schema.apply(&mut request.key);
         let would_wait = request.wait != Some(Duration::ZERO);
         if must_not_wait {
@@ -223,10 +237,10 @@ impl CacheService for CacheRpc {
         request: Request<Streaming<pb::FetchStreamRequest>>,
     ) -> RpcResult<FetchStream> {
         let deadline = deadline::of(request.metadata().as_ref())?;
-        let schema = Schema::of(&request);
+        let caller = StreamCaller { access: Access::of(&request), schema: Schema::of(&request) };
         let (cache, limit) = (self.cache.clone(), self.max_request_bytes);
         let requests = request.into_inner();
-        Ok(Response::new(fetch_stream::serve(cache, requests, schema, deadline, limit)))
+        Ok(Response::new(fetch_stream::serve(cache, requests, caller, deadline, limit)))
     }
 
     type BatchGetOrFetchStream = ResponseStream<pb::BatchGetOrFetchResponse>;
@@ -239,9 +253,10 @@ impl CacheService for CacheRpc {
     }
 
     async fn renew(&self, request: Request<pb::RenewRequest>) -> RpcResult<pb::RenewResponse> {
-        let schema = Schema::of(&request);
+        let (access, schema) = (Access::of(&request), Schema::of(&request));
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
+        access.check(&key)?;
         let key = schema.key(key);
         let token = convert::required_token(&request.lease_token)?;
         let response = convert::renew_response(self.cache.renew(&key, token).await?);
@@ -252,9 +267,10 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::AbandonRequest>,
     ) -> RpcResult<pb::AbandonResponse> {
-        let schema = Schema::of(&request);
+        let (access, schema) = (Access::of(&request), Schema::of(&request));
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
+        access.check(&key)?;
         let key = schema.key(key);
         let token = convert::required_token(&request.lease_token)?;
         let reason = convert::abandon_reason(&request.reason)?;
@@ -286,9 +302,10 @@ impl CacheService for CacheRpc {
     }
 
     async fn touch(&self, request: Request<pb::TouchRequest>) -> RpcResult<pb::TouchResponse> {
-        let schema = Schema::of(&request);
+        let (access, schema) = (Access::of(&request), Schema::of(&request));
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
+        access.check(&key)?;
         let key = schema.key(key);
         let touched = self.cache.touch(&key, convert::ttl(request.ttl)?).await?;
         let (found, degraded) = (touched.ttl.is_some(), touched.degraded);
@@ -301,8 +318,8 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::ListKeysRequest>,
     ) -> RpcResult<pb::ListKeysResponse> {
-        let compression = Compression::of(&request);
-        let (keys, next_page_token) = self.keys.list(&request.into_inner()).await?;
+        let (access, compression) = (Access::of(&request), Compression::of(&request));
+        let (keys, next_page_token) = self.keys.list(&request.into_inner(), &access).await?;
         let mut response = Response::new(pb::ListKeysResponse { keys, next_page_token });
         compression.fit(&mut response);
         Ok(response)
@@ -312,13 +329,19 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::CountKeysRequest>,
     ) -> RpcResult<pb::CountKeysResponse> {
-        Ok(Response::new(self.keys.count(&request.into_inner()).await?))
+        let access = Access::of(&request);
+        Ok(Response::new(self.keys.count(&request.into_inner(), &access).await?))
     }
 
     type WatchStream = ResponseStream<pb::WatchResponse>;
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> RpcResult<Self::WatchStream> {
+        let access = Access::of(&request);
         let command = convert::watch_command(request.into_inner())?;
+        let mut namespaces = command.namespaces.iter().enumerate();
+        namespaces.try_for_each(|(index, namespace)| {
+            access.check_scope(namespace, Scope::ALL, Some(index))
+        })?;
         let stream = watch_stream::serve(self.watches.clone(), command).inspect_err(|error| {
             if matches!(error, cache::Error::TooManyWatched(_)) {
                 self.limits.record_rejection(Overload::WatchedNamespaces);
@@ -331,9 +354,10 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::IncrementRequest>,
     ) -> RpcResult<pb::IncrementResponse> {
-        let schema = Schema::of(&request);
+        let (access, schema) = (Access::of(&request), Schema::of(&request));
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
+        access.check(&key)?;
         let key = schema.key(key);
         let (delta, ttl) = (request.delta.unwrap_or(1), convert::ttl(request.ttl)?);
         let initial = (!request.if_present).then_some(request.initial);
@@ -343,8 +367,9 @@ impl CacheService for CacheRpc {
     }
 
     async fn patch(&self, request: Request<pb::PatchRequest>) -> RpcResult<pb::PatchResponse> {
-        let schema = Schema::of(&request);
+        let (access, schema) = (Access::of(&request), Schema::of(&request));
         let mut command = convert::patch_command(request.into_inner())?;
+        access.check(&command.key)?;
         schema.apply(&mut command.key);
         let patched = self.cache.patch(&command).await?;
         let outcome = convert::patch_result_name(patched);

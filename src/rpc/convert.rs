@@ -13,6 +13,7 @@ mod hot_keys;
 mod invalidate;
 mod key;
 mod lease;
+mod mint;
 mod patch;
 mod projection;
 mod set;
@@ -46,6 +47,7 @@ pub(super) use hot_keys::{HotKeysQuery, hot_keys_query, hot_keys_response};
 pub(super) use invalidate::{RequestedTarget, invalidate_targets, target_result};
 pub(super) use key::{entry_key, entry_keys};
 pub(super) use lease::{abandon_reason, hold_off, lease_loss, renew_response, required_token};
+pub(super) use mint::mint_request;
 pub(super) use patch::{patch_command, patch_response, patch_result_name};
 pub(super) use projection::{
     BatchReadOptions, batch_fetch_options, batch_read_options, fetch_options, has_read_options,

@@ -1,5 +1,8 @@
 //! Expands events and globs of namespaces into targets of Invalidate.
 
+use tonic::Status;
+
+use super::access::Access;
 use super::convert::{RequestedTarget, durability, event_target_results, target_result};
 use crate::{
     cache::{
@@ -85,6 +88,23 @@ impl PlannedTargets {
 
     pub(super) fn targets(&self) -> &[InvalidateTarget] {
         &self.targets
+    }
+
+    /// Checks the permission for each target: that of the method, or for targets of an event that
+    /// for events.
+    pub(super) fn check(&self, access: &Access) -> Result<(), Status> {
+        let mut targets = self.targets.iter();
+        for (index, planned) in self.requested.iter().enumerate() {
+            let (count, is_event) = match planned {
+                Planned::One => (1, false),
+                Planned::Event(plan) => (plan.targets().len(), true),
+                Planned::Matching(count) => (*count, false),
+            };
+            for target in targets.by_ref().take(count) {
+                access.check_target(target, index, is_event)?;
+            }
+        }
+        Ok(())
     }
 
     /// The keys of single entries.

@@ -8,6 +8,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::{
+    access::Access,
     convert::{self, BatchReadOptions, GrantedLease},
     deadline,
     schema::Schema,
@@ -32,24 +33,30 @@ pub(super) type FetchStream =
 struct Session {
     cache: Arc<Cache>,
     requests: Streaming<pb::FetchStreamRequest>,
-    schema: Schema,
+    caller: StreamCaller,
     responses: mpsc::Sender<Result<pb::FetchStreamResponse, Status>>,
     /// The codec's limit of a request message.
     max_message_bytes: usize,
+}
+
+/// The caller of a stream.
+pub(super) struct StreamCaller {
+    pub(super) access: Access,
+    pub(super) schema: Schema,
 }
 
 /// Serves one stream until `deadline` at the latest.
 pub(super) fn serve(
     cache: Arc<Cache>,
     requests: Streaming<pb::FetchStreamRequest>,
-    schema: Schema,
+    caller: StreamCaller,
     deadline: Option<Instant>,
     max_message_bytes: usize,
 ) -> FetchStream {
     let (sender, responses) = mpsc::channel(1);
     let (shared, responder) = (cache.clone(), sender.clone());
     let session =
-        Session { cache: shared, requests, schema, responses: responder, max_message_bytes };
+        Session { cache: shared, requests, caller, responses: responder, max_message_bytes };
     // The session has a task of its own, because it must renew the lease even while the response
     // stream is not polled. The task ends when the client disconnects.
     cache.clone().spawn(async move {
@@ -110,7 +117,8 @@ impl Session {
                 let options = options.map_err(|violation| violation.within("open."))?;
                 let request = convert::get_or_fetch_request(open, deadline);
                 let mut request = request.map_err(|violation| violation.within("open."))?;
-                self.schema.apply(&mut request.key);
+                self.caller.access.check_fetch(&request)?;
+                self.caller.schema.apply(&mut request.key);
                 Ok((request, options))
             }
             Some(ClientMessage::Fill(_) | ClientMessage::Abandon(_)) | None => {

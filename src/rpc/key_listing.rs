@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::Status;
 
-use super::{convert, load_limits::LoadLimits, overload::Overload, status};
+use super::{access::Access, convert, load_limits::LoadLimits, overload::Overload, status};
 use crate::{cache::Directory, model::Namespace, pb::v1 as pb};
 
 /// Most listings at once in a replica.
@@ -32,8 +32,13 @@ impl KeyListing {
         Self { directory, queue: ListingQueue(Semaphore::new(MAX_LISTINGS)), limits }
     }
 
-    pub(super) async fn list(&self, request: &pb::ListKeysRequest) -> Result<ListedPage, Status> {
+    pub(super) async fn list(
+        &self,
+        request: &pb::ListKeysRequest,
+        access: &Access,
+    ) -> Result<ListedPage, Status> {
         let query = convert::key_query(&request.namespace, &request.glob, &request.page_token)?;
+        access.check_query(&query)?;
         let size = convert::key_page_size(request.page_size);
         let _permit = self.begin().await?;
         let (keys, next) = self.directory.list_keys(query, size).await?;
@@ -43,8 +48,10 @@ impl KeyListing {
     pub(super) async fn count(
         &self,
         request: &pb::CountKeysRequest,
+        access: &Access,
     ) -> Result<pb::CountKeysResponse, Status> {
         let query = convert::key_query(&request.namespace, &request.glob, &request.page_token)?;
+        access.check_query(&query)?;
         let _permit = self.begin().await?;
         let (count, next) = self.directory.count_keys(query).await?;
         let next_page_token = convert::key_page_token(next);
@@ -56,8 +63,10 @@ impl KeyListing {
     pub(super) async fn distributions(
         &self,
         request: &pb::DistributionsRequest,
+        access: &Access,
     ) -> Result<pb::DistributionsResponse, Status> {
         let namespace = Namespace::new(&request.namespace)?;
+        access.check_namespace(&namespace)?;
         let size = convert::sample_size(request.sample_size);
         let _permit = self.begin().await?;
         let found = self.directory.distributions(namespace, size).await?;

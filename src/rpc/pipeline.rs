@@ -2,16 +2,18 @@
 //!
 //! 1. Observation: each call is measured, traced and logged, even if the client disconnects.
 //! 2. Protocol: requests that are not gRPC requests are refused.
-//! 3. Message: a call begins when its request message is complete. Until then it holds nothing but
+//! 3. Caller: the credentials are checked, and callers are refused that may not call the method. The
+//!    namespaces and keys of the call are checked by its handler.
+//! 4. Message: a call begins when its request message is complete. Until then it holds nothing but
 //!    the bytes that have arrived.
-//! 4. Admission: calls to the cache over the limit are queued for a moment, then rejected. Health
+//! 5. Admission: calls to the cache over the limit are queued for a moment, then rejected. Health
 //!    checks, reflection and operator calls are always admitted. FetchStreams have a limit of their
 //!    own, as they stay open, and so have Watches. Their incomplete messages count as those of
 //!    other calls.
-//! 5. Deadline: the work stops when the deadline of the call passes.
-//! 6. Panics: a panic becomes an error of its own call, and affects no other call.
-//! 7. Service: calls to the cache bypass the router.
-//! 8. Response: large responses count against the bytes of their connection until they are sent.
+//! 6. Deadline: the work stops when the deadline of the call passes.
+//! 7. Panics: a panic becomes an error of its own call, and affects no other call.
+//! 8. Service: calls to the cache bypass the router.
+//! 9. Response: large responses count against the bytes of their connection until they are sent.
 
 mod explain;
 mod incomplete;
@@ -33,6 +35,7 @@ use transport::{
 };
 
 use super::{
+    access::{AccessControl, Entry},
     admin_service::AdminRpc,
     cache_service::CacheRpc,
     call::{Call, EndedCall, ServiceFuture},
@@ -46,6 +49,7 @@ use super::{
     reflection, status,
 };
 use crate::{
+    auth::PendingKeys,
     health::Health,
     pb::v1::{admin_service_server::AdminServiceServer, cache_service_server::CacheServiceServer},
 };
@@ -68,6 +72,8 @@ pub struct RpcServices<'a> {
     pub health: &'a Health,
     /// Whether reflection is served as well.
     pub reflection: bool,
+    /// Who may call them.
+    pub access: AccessControl,
 }
 
 struct Services {
@@ -80,6 +86,7 @@ struct Services {
     admission: Arc<Admission>,
     limits: Arc<LoadLimits>,
     metrics: Arc<RpcMetrics>,
+    access: AccessControl,
 }
 
 /// A call whose request message is complete.
@@ -113,7 +120,7 @@ impl Pipeline {
         limits: Arc<LoadLimits>,
         metrics: RpcMetrics,
     ) -> Result<Self, tonic_reflection::server::Error> {
-        let RpcServices { cache, admin, health, reflection: has_reflection } = services;
+        let RpcServices { cache, admin, health, reflection: has_reflection, access } = services;
         let max_message_bytes = limits.max_message_bytes;
         let admin = AdminServiceServer::new(admin)
             .max_decoding_message_size(max_message_bytes)
@@ -141,6 +148,7 @@ impl Pipeline {
             admission,
             limits,
             metrics,
+            access,
         };
         Ok(Self(Arc::new(services)))
     }
@@ -152,16 +160,44 @@ impl Pipeline {
     ) -> Dispatched<impl Future<Output = Reply<Body>> + Send + 'static> {
         let method = Method::of(request.uri().path());
         let call = Call::begin(method, request.headers(), self.0.metrics.clone());
+        self.dispatch(call, request, true)
+    }
+
+    /// Answers a call. `may_wait`: whether it may wait for the keys of the issuer of its token.
+    fn dispatch(
+        self,
+        call: Call,
+        request: Request<RequestBody>,
+        may_wait: bool,
+    ) -> Dispatched<impl Future<Output = Reply<Body>> + Send + 'static> {
+        let method = call.method();
+        let dispatched = |reply| Dispatched { may_spawn: false, is_queued: false, reply };
         let checked = protocol::check(&request, method, self.0.limits.max_header_bytes);
-        let (mut head, body) = request.into_parts();
-        let Checked { deadline, schema, headers } = match checked {
+        let Checked { deadline, schema, authorization, headers } = match checked {
             Ok(checked) => checked,
             Err(refusal) => {
-                let reply = Either::Right(refuse_request(call, refusal, body));
-                return Dispatched { may_spawn: false, is_queued: false, reply };
+                let reply = refuse_request(call, refusal, request.into_body());
+                return dispatched(Either::Right(reply));
             }
         };
+        let connection = request.body().connection();
+        let access =
+            match self.0.access.enter(method, authorization.as_ref(), connection, may_wait) {
+                Entry::Open(access) => access,
+                Entry::Pending(keys) => {
+                    return dispatched(Either::Right(self.dispatch_after(keys, call, request)));
+                }
+                Entry::Refused(status) => {
+                    let unread = Some(request.into_body());
+                    let refused = Refused { status: *status, unread };
+                    return dispatched(Either::Right(ready(refused.reply(call)).boxed()));
+                }
+            };
+        let (mut head, body) = request.into_parts();
         head.headers = headers;
+        if access.principal().is_some() {
+            head.extensions.insert(access);
+        }
         if !schema.is_none() {
             head.extensions.insert(schema);
         }
@@ -201,6 +237,21 @@ impl Pipeline {
             }
         };
         Dispatched { may_spawn: method.may_spawn(), is_queued, reply }
+    }
+
+    /// Answers a call when the keys of the issuer of its token are read.
+    #[cold]
+    fn dispatch_after(
+        self,
+        keys: PendingKeys,
+        call: Call,
+        request: Request<RequestBody>,
+    ) -> BoxFuture<'static, Reply<Body>> {
+        let reply = async move {
+            keys.wait().await;
+            self.dispatch(call, request, false).reply.await
+        };
+        reply.boxed()
     }
 
     /// Admits a call without queueing. The inner `None` is for services without admission.

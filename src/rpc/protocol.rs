@@ -42,6 +42,8 @@ pub(super) enum Refusal {
 pub(super) struct Checked {
     pub(super) deadline: Option<Instant>,
     pub(super) schema: Schema,
+    /// Credentials.
+    pub(super) authorization: Option<HeaderValue>,
     /// The headers that are read later. A queued call would hold the others until it is admitted,
     /// which costs 5 % of the CPU time per request under overload, and an incomplete one until its
     /// message has arrived.
@@ -56,6 +58,7 @@ struct ReadHeaders<'a> {
     encoding: Option<&'a HeaderValue>,
     accepted: Option<&'a HeaderValue>,
     schema: Option<&'a HeaderValue>,
+    authorization: Option<&'a HeaderValue>,
     /// Size of all headers.
     bytes: usize,
 }
@@ -93,7 +96,8 @@ pub(super) fn check<B>(
         None => Schema::default(),
         Some(value) => Schema::parse(value).map_err(|status| Refusal::Grpc(Box::new(status)))?,
     };
-    Ok(Checked { deadline, schema, headers: headers.kept() })
+    let authorization = headers.authorization.cloned();
+    Ok(Checked { deadline, schema, authorization, headers: headers.kept() })
 }
 
 impl<'a> ReadHeaders<'a> {
@@ -110,6 +114,7 @@ impl<'a> ReadHeaders<'a> {
                 "grpc-encoding" => &mut headers.encoding,
                 "grpc-accept-encoding" => &mut headers.accepted,
                 schema::HEADER => &mut headers.schema,
+                "authorization" => &mut headers.authorization,
                 _ => continue,
             };
             read.get_or_insert(value);

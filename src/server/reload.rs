@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Error, origins::OriginManager, stores::near_cache_options, warmer::Warmer};
 use crate::{
+    auth::Authenticator,
     cache::Cache,
     config::Config,
     rpc::{KeyLogging, RunningConfig},
@@ -21,6 +22,7 @@ pub struct Reload {
     pub(super) origins: Arc<OriginManager>,
     pub(super) near_cache: Arc<NearCache>,
     pub(super) warmer: Arc<Warmer>,
+    pub(super) authenticator: Arc<Authenticator>,
 }
 
 impl Reload {
@@ -43,6 +45,7 @@ impl Reload {
         self.key_logging.set(config.log.keys);
         self.running_config.set(config);
         self.warmer.follow(&origins);
+        self.authenticator.configure(config.auth.as_ref());
         Ok(())
     }
 }

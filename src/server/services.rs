@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     admin,
+    auth::{Authenticator, Refusals},
     cache::{self, Cache, Directory, Namespaces, Watches, fleet_stats::FleetStats},
     changes::{self, ChangeHub},
     config::Config,
@@ -25,7 +26,7 @@ use crate::{
     model::SaturatingFrom as _,
     origin::metrics::OriginMetrics,
     rpc::{
-        self, AdminRpc, CacheRpc, CacheRpcParts, KeyListing, KeyLogging, LoadLimits, Pipeline,
+        self, AccessControl, AdminRpc, CacheRpc, CacheRpcParts, KeyListing, KeyLogging, LoadLimits, Pipeline,
         RpcMetrics, RpcServices, RunningConfig,
     },
     stats::registry::StatsRegistry,
@@ -103,6 +104,8 @@ impl Services {
         };
         register_connections(&meter, &ports);
         let running_config = RunningConfig::new(config);
+        let authenticator = Arc::new(Authenticator::new(config.auth.as_ref(), &meter));
+        let access = AccessControl::new(authenticator.clone(), Arc::new(Refusals::new(&meter)));
         process_metrics::register(&meter);
         let key_logging = KeyLogging::default();
         key_logging.set(config.log.keys);
@@ -113,13 +116,21 @@ impl Services {
             watches,
         };
         let admin =
-            AdminRpc::new(cache.clone(), directory, keys, limits.clone(), running_config.clone());
+            AdminRpc::new(
+                cache.clone(),
+                directory,
+                keys,
+                limits.clone(),
+                running_config.clone(),
+                access.clone(),
+            );
         let pipeline = Pipeline::new(
             RpcServices {
                 cache: CacheRpc::new(parts, key_logging.clone(), limits.clone(), &config.limits),
                 admin,
                 health: &health,
                 reflection: config.reflection,
+                access,
             },
             admission.clone(),
             limits.clone(),
@@ -128,7 +139,16 @@ impl Services {
         let warmer = Warmer::new(cache.clone(), store.answers.clone(), background.clone());
         let warmer = Arc::new(warmer);
         let reload =
-            Reload { cache, registry, key_logging, running_config, origins, near_cache, warmer };
+            Reload {
+                cache,
+                registry,
+                key_logging,
+                running_config,
+                origins,
+                near_cache,
+                warmer,
+                authenticator,
+            };
         let services = Self {
             pipeline,
             admission,

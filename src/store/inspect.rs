@@ -1,6 +1,6 @@
 //! The state of a store: health, memory, and usage per namespace.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -84,10 +84,15 @@ pub struct Topology {
     pub reachable_sentinels: usize,
 }
 
+/// Decides which namespaces a caller may see.
+pub type NamespaceFilter = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// A page of namespaces, in the order of their names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct NamespacePage {
     selected: Vec<String>,
+    /// None: all of them may be seen.
+    visible: Option<NamespaceFilter>,
     after: String,
     limit: usize,
 }
@@ -220,13 +225,21 @@ impl NamespacePage {
     pub fn new(mut selected: Vec<String>, after: String, limit: usize) -> Self {
         selected.sort_unstable();
         selected.dedup();
-        Self { selected, after, limit: limit.clamp(1, Self::MAX) }
+        Self { selected, visible: None, after, limit: limit.clamp(1, Self::MAX) }
+    }
+
+    /// The names among these for which `visible` holds; `None`: all of them.
+    #[must_use]
+    pub fn visible_to(mut self, visible: Option<NamespaceFilter>) -> Self {
+        self.visible = visible;
+        self
     }
 
     /// Whether a name is selected, on this page or another.
     pub fn selects(&self, name: &str) -> bool {
-        self.selected.is_empty()
-            || self.selected.binary_search_by(|other| other.as_str().cmp(name)).is_ok()
+        let is_selected = self.selected.is_empty()
+            || self.selected.binary_search_by(|other| other.as_str().cmp(name)).is_ok();
+        is_selected && self.visible.as_ref().is_none_or(|visible| visible(name))
     }
 
     /// Whether a name is on this page or a later one.
@@ -237,6 +250,18 @@ impl NamespacePage {
     /// Most namespaces of this page.
     pub fn limit(&self) -> usize {
         self.limit
+    }
+}
+
+impl fmt::Debug for NamespacePage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { selected, visible, after, limit } = self;
+        f.debug_struct("NamespacePage")
+            .field("selected", selected)
+            .field("is_filtered", &visible.is_some())
+            .field("after", after)
+            .field("limit", limit)
+            .finish()
     }
 }
 

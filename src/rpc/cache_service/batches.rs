@@ -11,6 +11,7 @@ use crate::{
     model::EntryKey,
     pb::{from_duration, v1 as pb},
     rpc::{
+        access::Access,
         batch_stream::{self, ResponseStream},
         batch_with_options::{BatchWithOptions, FetchWithOptions},
         compression::Compression,
@@ -29,7 +30,7 @@ impl CacheRpc {
     ) -> RpcResult<ResponseStream<pb::BatchGetOrFetchResponse>> {
         let deadline = self.deadline(request.metadata())?;
         let must_not_wait = request.extensions().get::<MustNotWait>().is_some();
-        let schema = Schema::of(&request);
+        let (access, schema) = (Access::of(&request), Schema::of(&request));
         let mut request = request.into_inner();
         let would_wait = request.wait != Some(from_duration(Duration::ZERO));
         if must_not_wait {
@@ -37,6 +38,7 @@ impl CacheRpc {
         }
         let unwaited = (must_not_wait && would_wait).then(|| self.limits.clone());
         let keys = self.batch_keys(&request.keys, &schema)?;
+        access.check_keys(&keys, request.only_if_cached)?;
         let options = convert::batch_fetch_options(&mut request, keys.len())?;
         let params = std::mem::take(&mut request.keys).into_iter().map(|key| key.params);
         let keys = keys.into_iter().zip(params).collect();
@@ -56,9 +58,10 @@ impl CacheRpc {
         request: Request<pb::BatchGetRequest>,
     ) -> RpcResult<ResponseStream<pb::BatchGetResponse>> {
         let deadline = self.deadline(request.metadata())?;
-        let schema = Schema::of(&request);
+        let (access, schema) = (Access::of(&request), Schema::of(&request));
         let request = request.into_inner();
         let keys = self.batch_keys(&request.keys, &schema)?;
+        access.check_keys(&keys, false)?;
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;
         let consistency = convert::consistency(request.consistency)?;
         let options = convert::batch_read_options(request)?;
@@ -76,7 +79,8 @@ impl CacheRpc {
         request: Request<pb::BatchSetRequest>,
     ) -> RpcResult<pb::BatchSetResponse> {
         let (compression, schema) = (Compression::of(&request), Schema::of(&request));
-        let commands = self.batch_commands(request.into_inner().items, &schema)?;
+        let access = Access::of(&request);
+        let commands = self.batch_commands(request.into_inner().items, &access, &schema)?;
         let results: Vec<Result<_, cache::Error>> =
             join_all(commands.iter().map(|command| self.cache.set_checked(command))).await;
         let results = results.into_iter().map(|result| result.map(convert::set_response));
@@ -91,8 +95,10 @@ impl CacheRpc {
         request: Request<pb::BatchDeleteRequest>,
     ) -> RpcResult<pb::BatchDeleteResponse> {
         let (compression, schema) = (Compression::of(&request), Schema::of(&request));
+        let access = Access::of(&request);
         let request = request.into_inner();
         let keys = self.batch_keys(&request.keys, &schema)?;
+        access.check_keys(&keys, false)?;
         let deletions = convert::deletions(&request)?;
         let required = convert::required_durability(request.required_durability)?;
         let deletes = keys.iter().zip(&deletions).map(|(key, with)| self.delete_one(key, with));
@@ -124,6 +130,7 @@ impl CacheRpc {
     fn batch_commands(
         &self,
         items: Vec<pb::SetRequest>,
+        access: &Access,
         schema: &Schema,
     ) -> Result<Vec<SetCommand>, Status> {
         self.check_batch_size("items", items.len())?;
@@ -131,6 +138,7 @@ impl CacheRpc {
         for (index, item) in items.into_iter().enumerate() {
             let path = || format!("items[{index}].");
             let mut command = convert::set_command(item).map_err(|error| error.within(&path()))?;
+            access.check_set(&command, Some(index))?;
             schema.apply(&mut command.key);
             self.cache.check(&command).map_err(|error| error.within(&path()))?;
             commands.push(command);

@@ -2,17 +2,19 @@
 
 use tonic::Response;
 
-use super::{CacheRpc, Compression, RpcResult, Schema, XCache, convert};
+use super::{Access, CacheRpc, Compression, RpcResult, Schema, XCache, convert};
 use crate::pb::v1 as pb;
 
 impl CacheRpc {
     pub(super) async fn get_with_options(
         &self,
         request: pb::GetRequest,
+        access: Access,
         compression: Compression,
         schema: Schema,
     ) -> RpcResult<pb::GetResponse> {
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
+        access.check(&key)?;
         let key = schema.key(key);
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;
         let consistency = convert::consistency(request.consistency)?;

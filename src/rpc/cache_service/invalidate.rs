@@ -8,6 +8,7 @@ use crate::{
     model::Namespace,
     pb::v1 as pb,
     rpc::{
+        access::Access,
         access_log,
         compression::Compression,
         convert::{self, RequestedTarget},
@@ -23,15 +24,19 @@ impl CacheRpc {
         request: Request<pb::InvalidateRequest>,
     ) -> RpcResult<pb::InvalidateResponse> {
         let (compression, schema) = (Compression::of(&request), Schema::of(&request));
+        let access = Access::of(&request);
         let request = request.into_inner();
         self.check_batch_size("targets", request.targets.len())?;
         let requested = convert::invalidate_targets(request.targets)?;
         let hold_off = convert::hold_off(request.hold_off)?;
         let required = convert::required_durability(request.required_durability)?;
         let has_globs = requested.iter().any(RequestedTarget::is_matching);
-        let known = if has_globs { self.keys.namespaces().await? } else { Vec::new() };
+        let mut known = if has_globs { self.keys.namespaces().await? } else { Vec::new() };
+        // A glob stands for the namespaces that the caller may see.
+        known.retain(|namespace| access.sees(namespace.as_str()));
         let limit = self.max_batch_keys;
         let mut planned = PlannedTargets::new(&self.cache, requested, &known, limit).await?;
+        planned.check(&access)?;
         planned.keys_mut().for_each(|key| schema.apply(key));
         if planned.targets().len() > limit {
             return Err(status::batch_size(convert::too_many_targets(limit)));

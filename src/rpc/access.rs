@@ -1,0 +1,372 @@
+//! What the caller of a request may do. Handlers check it before anything is done.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http::HeaderValue;
+use tonic::{Request, Status};
+use transport::ConnectionShare;
+
+use super::{method::Method, permissions::Permission, status};
+use crate::{
+    auth::{
+        AuthError, Authenticated, Authenticator, Credentials, MintError, MintRequest, MintedToken,
+        PendingKeys, Principal, Refusal, Refusals, Scope,
+    },
+    cache::{
+        FetchMode, GetOrFetchRequest, InvalidateTarget, KeyQuery, NamespaceFilter, SetCommand,
+        SetMode,
+    },
+    model::{EntryKey, Glob, Namespace, Verb},
+};
+
+/// Label of callers that could not be identified, in metrics.
+const UNIDENTIFIED: &str = "unidentified";
+
+/// Finds out who may call, and records the calls that are refused.
+#[derive(Clone)]
+pub struct AccessControl {
+    authenticator: Arc<Authenticator>,
+    refusals: Arc<Refusals>,
+}
+
+/// What the caller of one request may do. An extension of requests.
+#[derive(Clone, Default)]
+pub(super) struct Access(Option<Caller>);
+
+#[derive(Clone)]
+struct Caller {
+    principal: Arc<Principal>,
+    method: Method,
+    peer: SocketAddr,
+    refusals: Arc<Refusals>,
+}
+
+/// Whether a call may begin.
+pub(super) enum Entry {
+    /// It may.
+    Open(Access),
+    /// Not before the keys of an issuer are read.
+    Pending(PendingKeys),
+    Refused(Box<Status>),
+}
+
+/// Part of the cache that a call touches, for the error if it is refused.
+#[derive(Clone, Copy)]
+struct Touched<'a> {
+    namespace: Option<&'a str>,
+    /// Position in a batch.
+    index: Option<usize>,
+}
+
+impl AccessControl {
+    /// Asks `authenticator`.
+    pub fn new(authenticator: Arc<Authenticator>, refusals: Arc<Refusals>) -> Self {
+        Self { authenticator, refusals }
+    }
+
+    /// Identifies the caller, and refuses it if it may not call the method at all. `may_wait`:
+    /// whether the answer may be [`Entry::Pending`].
+    #[inline]
+    pub(super) fn enter(
+        &self,
+        method: Method,
+        authorization: Option<&HeaderValue>,
+        connection: &ConnectionShare,
+        may_wait: bool,
+    ) -> Entry {
+        let permission = Permission::of(method);
+        if permission == Permission::Public {
+            return Entry::Open(Access::default());
+        }
+        let peer = connection.peer();
+        let credentials = Credentials {
+            authorization: authorization.map(HeaderValue::as_bytes),
+            certificate: peer.certificate.as_ref(),
+        };
+        let principal = match self.authenticator.authenticate(credentials) {
+            Authenticated::Off => return Entry::Open(Access::default()),
+            Authenticated::Caller(principal) => principal,
+            Authenticated::Pending(keys) if may_wait => return Entry::Pending(keys),
+            Authenticated::Pending(keys) => match self.refuse(method, peer.address, keys.error()) {
+                Ok(principal) => principal,
+                Err(status) => return Entry::Refused(status),
+            },
+            Authenticated::Refused(error) => match self.refuse(method, peer.address, error) {
+                Ok(principal) => principal,
+                Err(status) => return Entry::Refused(status),
+            },
+        };
+        let refusals = self.refusals.clone();
+        let caller = Caller { principal, method, peer: peer.address, refusals };
+        match caller.check_method(permission) {
+            Ok(()) => Entry::Open(Access(Some(caller))),
+            Err(status) => Entry::Refused(status),
+        }
+    }
+
+    /// Refuses a call without accepted credentials; in the shadow mode, it becomes one without any.
+    #[cold]
+    fn refuse(
+        &self,
+        method: Method,
+        peer: SocketAddr,
+        error: AuthError,
+    ) -> Result<Arc<Principal>, Box<Status>> {
+        let shadow = self.authenticator.shadow_principal();
+        self.refusals.record(&Refusal {
+            principal: None,
+            label: UNIDENTIFIED,
+            method: method.name(),
+            missing: None,
+            reason: error.reason(),
+            is_enforced: shadow.is_none(),
+            peer,
+        });
+        shadow.ok_or_else(|| Box::new(status::unauthenticated(error)))
+    }
+
+    /// Makes a token with a part of the caller's permissions.
+    pub(super) fn mint(
+        &self,
+        access: &Access,
+        request: MintRequest,
+    ) -> Result<MintedToken, Status> {
+        let not_minted = |error| status::not_minted(&error);
+        let Some(caller) = &access.0 else { return Err(not_minted(MintError::NotConfigured)) };
+        let verb = Permission::of(caller.method).verb();
+        for namespaces in &request.namespaces {
+            let grants = caller.principal.grants();
+            if verb.is_some_and(|verb| !grants.allow_all(verb, namespaces)) {
+                return Err(not_minted(MintError::NotCovered));
+            }
+        }
+        self.authenticator.mint(&caller.principal, request).map_err(not_minted)
+    }
+}
+
+impl Access {
+    /// That of a request.
+    pub(super) fn of<T>(request: &Request<T>) -> Self {
+        request.extensions().get::<Self>().cloned().unwrap_or_default()
+    }
+
+    /// The caller; none while authentication is off.
+    pub(super) fn principal(&self) -> Option<&Arc<Principal>> {
+        self.0.as_ref().map(|caller| &caller.principal)
+    }
+
+    /// Checks the permission of the method for a key.
+    #[inline]
+    pub(super) fn check(&self, key: &EntryKey) -> Result<(), Status> {
+        self.check_key(key, false, None)
+    }
+
+    /// As [`Self::check`], in the special case of the method.
+    #[inline]
+    pub(super) fn check_special(&self, key: &EntryKey) -> Result<(), Status> {
+        self.check_key(key, true, None)
+    }
+
+    /// Checks the permission for one key of a batch. `is_special`: see [`Permission::special`].
+    #[inline]
+    pub(super) fn check_item(
+        &self,
+        index: usize,
+        key: &EntryKey,
+        is_special: bool,
+    ) -> Result<(), Status> {
+        self.check_key(key, is_special, Some(index))
+    }
+
+    /// Checks the permission for all keys of a batch.
+    pub(super) fn check_keys(&self, keys: &[EntryKey], is_special: bool) -> Result<(), Status> {
+        if self.0.is_none() {
+            return Ok(());
+        }
+        let mut keys = keys.iter().enumerate();
+        keys.try_for_each(|(index, key)| self.check_item(index, key, is_special))
+    }
+
+    /// Checks the permission for all of a namespace.
+    pub(super) fn check_namespace(&self, namespace: &Namespace) -> Result<(), Status> {
+        self.check_scope(namespace, Scope::ALL, None)
+    }
+
+    /// Checks the permission for a part of a namespace.
+    pub(super) fn check_scope(
+        &self,
+        namespace: &Namespace,
+        scope: Scope<'_>,
+        index: Option<usize>,
+    ) -> Result<(), Status> {
+        let Some(caller) = &self.0 else { return Ok(()) };
+        let verb = Permission::of(caller.method).verb();
+        caller.check(verb, namespace, scope, index)
+    }
+
+    /// Checks the permission for the names of namespaces, of which each must be valid.
+    pub(super) fn check_names(&self, names: &[String]) -> Result<(), Status> {
+        if self.0.is_none() {
+            return Ok(());
+        }
+        for (index, name) in names.iter().enumerate() {
+            // One that is malformed is refused where it is read.
+            if let Ok(namespace) = Namespace::new(name) {
+                self.check_scope(&namespace, Scope::ALL, Some(index))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the permission for a write. `index`: its position in a batch.
+    #[inline]
+    pub(super) fn check_set(
+        &self,
+        command: &SetCommand,
+        index: Option<usize>,
+    ) -> Result<(), Status> {
+        let is_fill = matches!(command.mode, SetMode::Under(_));
+        self.check_key(&command.key, is_fill, index)
+    }
+
+    /// Checks the permission for a GetOrFetch.
+    #[inline]
+    pub(super) fn check_fetch(&self, request: &GetOrFetchRequest) -> Result<(), Status> {
+        self.check_key(&request.key, request.mode == FetchMode::OnlyIfCached, None)
+    }
+
+    /// Checks the permission for a list of keys.
+    pub(super) fn check_query(&self, query: &KeyQuery) -> Result<(), Status> {
+        let begin = query.glob.as_ref().map_or("", Glob::prefix);
+        self.check_scope(&query.namespace, Scope::Prefix(begin), None)
+    }
+
+    /// Checks the permission for a target of an invalidation. `is_special`: see
+    /// [`Permission::special`].
+    pub(super) fn check_target(
+        &self,
+        target: &InvalidateTarget,
+        index: usize,
+        is_special: bool,
+    ) -> Result<(), Status> {
+        let Some(caller) = &self.0 else { return Ok(()) };
+        let scope = match target {
+            InvalidateTarget::Namespace(_) | InvalidateTarget::Tags(..) => Scope::ALL,
+            InvalidateTarget::Pattern(_, glob) => Scope::Prefix(glob.prefix()),
+            InvalidateTarget::Key(key) | InvalidateTarget::KeyOfAllVersions(key) => {
+                Scope::Key(key.key())
+            }
+        };
+        let permission = Permission::of(caller.method);
+        let verb = if is_special { permission.special() } else { permission.verb() };
+        caller.check(verb, target.namespace(), scope, Some(index))
+    }
+
+    /// The namespaces that the caller may see; none if it may see all of them.
+    pub(super) fn filter(&self) -> Option<NamespaceFilter> {
+        if self.sees_all() {
+            return None;
+        }
+        let access = self.clone();
+        Some(Arc::new(move |namespace| access.sees(namespace)))
+    }
+
+    /// Checks the permission for all namespaces at once, or for the server.
+    pub(super) fn check_everywhere(&self) -> Result<(), Status> {
+        let Some(caller) = &self.0 else { return Ok(()) };
+        match Permission::of(caller.method).verb() {
+            Some(verb) if !caller.principal.grants().allow_everywhere(verb) => {
+                caller.refuse(verb, Touched { namespace: None, index: None })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the caller may see a namespace in a list: whether it has the permission for a key of
+    /// it.
+    pub(super) fn sees(&self, namespace: &str) -> bool {
+        let Some(caller) = &self.0 else { return true };
+        let verb = Permission::of(caller.method).verb();
+        !caller.principal.is_enforced()
+            || verb.is_none_or(|verb| caller.principal.grants().allow_some(verb, namespace))
+    }
+
+    /// Whether [`Self::sees`] is true of every namespace.
+    fn sees_all(&self) -> bool {
+        let Some(caller) = &self.0 else { return true };
+        let verb = Permission::of(caller.method).verb();
+        let grants = caller.principal.grants();
+        !caller.principal.is_enforced() || verb.is_none_or(|verb| grants.allow_everywhere(verb))
+    }
+
+    #[inline]
+    fn check_key(
+        &self,
+        key: &EntryKey,
+        is_special: bool,
+        index: Option<usize>,
+    ) -> Result<(), Status> {
+        let Some(caller) = &self.0 else { return Ok(()) };
+        let permission = Permission::of(caller.method);
+        let verb = if is_special { permission.special() } else { permission.verb() };
+        caller.check(verb, key.namespace(), Scope::Key(key.key()), index)
+    }
+}
+
+impl Caller {
+    #[inline]
+    fn check(
+        &self,
+        verb: Option<Verb>,
+        namespace: &Namespace,
+        scope: Scope<'_>,
+        index: Option<usize>,
+    ) -> Result<(), Status> {
+        let namespace = namespace.as_str();
+        match verb {
+            Some(verb) if !self.principal.grants().allow(verb, namespace, scope) => {
+                self.refuse(verb, Touched { namespace: Some(namespace), index })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks whether the method is allowed anywhere.
+    #[inline]
+    fn check_method(&self, permission: Permission) -> Result<(), Box<Status>> {
+        let grants = self.principal.grants();
+        let (verb, is_allowed) = match permission {
+            Permission::Public => return Ok(()),
+            Permission::Needs(verb) => (verb, grants.allow_anywhere(verb)),
+            Permission::Either(verb, special) => {
+                (verb, grants.allow_anywhere(verb) || grants.allow_anywhere(special))
+            }
+            Permission::Server(verb) => (verb, grants.allow_everywhere(verb)),
+        };
+        // In the shadow mode, the check of the namespace records it.
+        let is_for_server = matches!(permission, Permission::Server(_));
+        if is_allowed || (!self.principal.is_enforced() && !is_for_server) {
+            return Ok(());
+        }
+        self.refuse(verb, Touched { namespace: None, index: None }).map_err(Box::new)
+    }
+
+    /// Records a refusal; in the shadow mode, the call goes on.
+    #[cold]
+    fn refuse(&self, verb: Verb, touched: Touched<'_>) -> Result<(), Status> {
+        let principal = &self.principal;
+        self.refusals.record(&Refusal {
+            principal: Some(principal.name()),
+            label: principal.label(),
+            method: self.method.name(),
+            missing: Some((verb, touched.namespace)),
+            reason: status::PERMISSION_DENIED,
+            is_enforced: principal.is_enforced(),
+            peer: self.peer,
+        });
+        if !principal.is_enforced() {
+            return Ok(());
+        }
+        Err(status::permission_denied(principal.name(), verb, touched.namespace, touched.index))
+    }
+}
