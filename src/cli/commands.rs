@@ -25,6 +25,7 @@ mod output;
 mod patch;
 mod session;
 mod set;
+mod token;
 mod touch;
 mod value;
 mod warm;
@@ -75,6 +76,8 @@ pub(super) enum CacheCommand {
     Watch(watch::Args),
     /// Print or drop the invalidations in the journal of a server that does not run.
     Journal(journal::Args),
+    /// Make tokens for callers.
+    Token(token::Args),
     /// Print the completions of a shell.
     Completions(completions::Args),
 }
@@ -102,6 +105,7 @@ impl CacheCommand {
             Self::Events(args) => args.run(),
             Self::Watch(args) => args.run(),
             Self::Journal(args) => args.run(),
+            Self::Token(args) => args.run(),
             Self::Completions(args) => args.run(),
         };
         failure::exit_code(ending)

@@ -19,6 +19,7 @@ use crate::sources::{Source, line_of, paths, without_tests};
 /// Each top-level module of the library and each other crate, with the ones that it may use.
 const LAYERS: &[(&str, &str)] = &[
     ("admin", "health repeated_events transport"),
+    ("auth", "config count_guard error_chain model repeated_events"),
     (
         "cache",
         "changes config error_chain event_template histogram model origin planted \
@@ -27,7 +28,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("changes", "histogram model"),
     ("checker", ""),
     ("circuit_breaker", ""),
-    ("cli", "config error_chain growing_pauses model origin pb server store telemetry transport"),
+    ("cli", "auth config error_chain growing_pauses model origin pb server store telemetry transport"),
     ("cloud_events", "cache model"),
     ("config", "event_template model sentinel_url url_template"),
     ("count_guard", ""),
@@ -47,13 +48,13 @@ const LAYERS: &[(&str, &str)] = &[
     ("repeated_events", ""),
     (
         "rpc",
-        "cache config event_template health histogram model pb repeated_events stats \
+        "auth cache config event_template health histogram model pb repeated_events stats \
          trace_sampler transport warm_list",
     ),
     ("sentinel_url", ""),
     (
         "server",
-        "admin cache changes circuit_breaker cloud_events config event_streams health model origin \
+        "admin auth cache changes circuit_breaker cloud_events config event_streams health model origin \
          repeated_events rpc stats store telemetry transport warm_list",
     ),
     ("stats", "model"),

@@ -13,6 +13,8 @@
 #[macro_use]
 mod support;
 
+// Callers and what they may do.
+mod auth;
 // The commands of the command line that use a running server.
 mod cli;
 // Redis Cluster: slots, redirections, failover, resharding.

@@ -215,7 +215,7 @@ async fn namespaces_are_those_in_use_and_configured() {
         test.put(namespace, "k", &new_entry("v", 60 * SECOND)).await;
     }
     let listed = async |after: &str, limit| {
-        let list = test.directory.namespaces(str::to_owned(after), limit).await;
+        let list = test.directory.namespaces(str::to_owned(after), limit, None).await;
         let names: Vec<_> = list
             .namespaces
             .iter()
