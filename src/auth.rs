@@ -19,10 +19,10 @@ mod principal;
 mod refusals;
 mod token;
 
-pub use key_refresh::PendingKeys;
 pub use authenticator::{Authenticated, Authenticator, Credentials};
 pub use error::AuthError;
 pub use grants::{Grants, Scope};
+pub use key_refresh::PendingKeys;
 pub use minted::{MintError, MintRequest, MintedToken};
 pub use principal::Principal;
 pub use refusals::{Refusal, Refusals};

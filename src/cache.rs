@@ -67,8 +67,7 @@ pub use crate::{
     store::{
         BanPattern, Condition, EntryInspection, ErrorKind as StoreErrorKind, KeyListPosition,
         LeaseInspection, LeaseInspectionState, LeaseLoss, LeaseToken, MatchingBan, NamespaceFilter,
-        NamespacePage,
-        NamespaceUsage, StoreInfo, TTL_CLASSES, Topology,
+        NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES, Topology,
     },
 };
 pub use batch_get::BatchGet;

@@ -43,8 +43,8 @@ pub use entry_inspection::{
 pub use entry_sample::{EntryFacts, EntrySample};
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::{
-    Inspect, NamespaceFilter, NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES, Topology, Trouble, Unsuitable,
-    ttl_class,
+    Inspect, NamespaceFilter, NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES, Topology,
+    Trouble, Unsuitable, ttl_class,
 };
 pub use invalidation::{BanRecord, Invalidation};
 pub use key_listing::{KeyListPart, KeyListPosition, KeyListStep, NamespaceListPart};

@@ -129,9 +129,8 @@ impl Authenticator {
     pub fn shadow_principal(&self) -> Option<Arc<Principal>> {
         let rules = self.rules.load();
         let rules = rules.as_ref().filter(|rules| !rules.is_enforced)?;
-        let none = || {
-            Arc::new(Principal::new(ANONYMOUS, ANONYMOUS, Grants::default()).enforced(false))
-        };
+        let none =
+            || Arc::new(Principal::new(ANONYMOUS, ANONYMOUS, Grants::default()).enforced(false));
         Some(rules.anonymous.clone().unwrap_or_else(none))
     }
 
@@ -153,9 +152,8 @@ impl Authenticator {
 impl Rules {
     fn new(config: &AuthConfig, before: Option<&Self>) -> Self {
         let is_enforced = config.mode == AuthMode::Enforce;
-        let grants = |roles: &[String]| {
-            Grants::of(roles.iter().filter_map(|role| config.roles.get(role)))
-        };
+        let grants =
+            |roles: &[String]| Grants::of(roles.iter().filter_map(|role| config.roles.get(role)));
         let (mut tokens, mut certificates, mut subjects) =
             (HashMap::new(), HashMap::new(), HashMap::new());
         for (name, principal) in &config.principals {

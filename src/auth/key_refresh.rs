@@ -23,8 +23,11 @@ use super::error::AuthError;
 use super::jwt::{InvalidKeySet, Issuer, KeySet};
 use crate::{count_guard::CountGuard, error_chain::ErrorChain};
 
-/// Least time between two reads because of unknown keys. Anyone can send a token with such a key.
+/// Least time between two reads of a URL because of unknown keys. Anyone can send a token with such
+/// a key.
 const MIN_INTERVAL: Duration = Duration::from_secs(5);
+/// The same for files.
+const MIN_FILE_INTERVAL: Duration = Duration::from_millis(100);
 /// Time between two checks whether a file with keys has changed.
 const FILE_INTERVAL: Duration = Duration::from_secs(2);
 /// Time limit of one read.
@@ -65,13 +68,18 @@ struct State {
     requested: Notify,
     /// Number of reads so far.
     reads: watch::Sender<u64>,
-    began_at: Mutex<Option<Instant>>,
+    /// When a read was requested last, and the number of reads before.
+    last_request: Mutex<Option<(Instant, u64)>>,
     succeeded_at: Mutex<Option<Instant>>,
     waiting: AtomicUsize,
 }
 
 /// A read that is about to end.
-pub struct PendingKeys(Arc<State>);
+pub struct PendingKeys {
+    state: Arc<State>,
+    /// Number of reads before.
+    reads: u64,
+}
 
 impl KeyRefresh {
     /// Reads the keys until `end`.
@@ -80,7 +88,7 @@ impl KeyRefresh {
             issuer,
             requested: Notify::new(),
             reads: watch::Sender::new(0),
-            began_at: Mutex::default(),
+            last_request: Mutex::default(),
             succeeded_at: Mutex::default(),
             waiting: AtomicUsize::new(0),
         });
@@ -92,13 +100,23 @@ impl KeyRefresh {
     /// Asks for a read, unless the last one was a moment ago or too many calls wait.
     pub(super) fn request(&self) -> Option<PendingKeys> {
         let state = &self.0;
-        let is_early = state.began_at.lock().is_some_and(|time| time.elapsed() < MIN_INTERVAL);
-        let is_first = *state.reads.borrow() == 0;
-        if (is_early && !is_first) || state.waiting.load(Relaxed) >= MAX_WAITING {
+        if state.waiting.load(Relaxed) >= MAX_WAITING {
             return None;
         }
-        state.requested.notify_one();
-        Some(PendingKeys(state.clone()))
+        let is_file = !is_url(&state.issuer.config.keys);
+        let interval = if is_file { MIN_FILE_INTERVAL } else { MIN_INTERVAL };
+        let reads = *state.reads.borrow();
+        let mut last = state.last_request.lock();
+        match *last {
+            // It has not ended, and is waited for.
+            Some((_, before)) if before == reads => {}
+            Some((time, _)) if time.elapsed() < interval => return None,
+            _ => {
+                *last = Some((Instant::now(), reads));
+                state.requested.notify_one();
+            }
+        }
+        Some(PendingKeys { state: state.clone(), reads })
     }
 
     /// Time since the keys were read.
@@ -110,7 +128,7 @@ impl KeyRefresh {
 impl PendingKeys {
     /// The error of a call that does not wait.
     pub fn error(&self) -> AuthError {
-        if self.0.issuer.keys.load().is_some() {
+        if self.state.issuer.keys.load().is_some() {
             AuthError::UnknownKey
         } else {
             AuthError::KeysUnavailable
@@ -119,16 +137,16 @@ impl PendingKeys {
 
     /// Waits for the end of the read, for a moment at most.
     pub async fn wait(self) {
-        let _waiting = CountGuard::new(&self.0.waiting);
-        let mut reads = self.0.reads.subscribe();
+        let _waiting = CountGuard::new(&self.state.waiting);
+        let mut reads = self.state.reads.subscribe();
         // The task may be gone, and the read may take longer.
-        let _ = timeout(WAIT, reads.changed()).await;
+        let _ = timeout(WAIT, reads.wait_for(|reads| *reads > self.reads)).await;
     }
 }
 
 impl fmt::Debug for PendingKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PendingKeys").field(&self.0.issuer.name).finish()
+        f.debug_tuple("PendingKeys").field(&self.state.issuer.name).finish()
     }
 }
 
@@ -140,7 +158,6 @@ impl State {
         let client = (!is_file).then(http_client).transpose();
         let mut failures = RepeatedEvent::default();
         loop {
-            *self.began_at.lock() = Some(Instant::now());
             let read = match &client {
                 Ok(client) => self.read(client.as_ref()).await,
                 Err(error) => Err(ReadError::Client(error.to_string())),

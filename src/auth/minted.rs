@@ -116,9 +116,8 @@ impl Minter {
         let now = SystemTime::now();
         // A token of a token does not outlive it.
         let expires_at = principal.expires_at().map_or(now + ttl, |end| end.min(now + ttl));
-        let seconds = |time: SystemTime| {
-            time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-        };
+        let seconds =
+            |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let namespaces: Vec<_> = rule.namespaces.iter().map(ToString::to_string).collect();
         let claims = json!({
             "iss": ISSUER,

@@ -24,13 +24,7 @@ pub(super) const ANONYMOUS: &str = "anonymous";
 
 impl Principal {
     pub(super) fn new(name: &str, label: &str, grants: Grants) -> Self {
-        Self {
-            name: name.into(),
-            label: label.into(),
-            grants,
-            expires_at: None,
-            is_enforced: true,
-        }
+        Self { name: name.into(), label: label.into(), grants, expires_at: None, is_enforced: true }
     }
 
     pub(super) fn expiring_at(mut self, time: SystemTime) -> Self {

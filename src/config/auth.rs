@@ -50,11 +50,8 @@ pub struct AuthConfig {
 
 impl Section for AuthConfig {
     fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
-        let modes = &[
-            ("off", AuthMode::Off),
-            ("shadow", AuthMode::Shadow),
-            ("enforce", AuthMode::Enforce),
-        ];
+        let modes =
+            &[("off", AuthMode::Off), ("shadow", AuthMode::Shadow), ("enforce", AuthMode::Enforce)];
         visitor.key("mode", &mut self.mode, choice(modes));
         visitor.key("anonymous", &mut self.anonymous, list("names of roles", is_name));
         visitor.sections("principals", &mut self.principals, &PrincipalConfig::default());

@@ -90,9 +90,7 @@ impl SecretTemplate {
             match piece {
                 Piece::Text(text) => value.push_str(text),
                 Piece::Variable(name) => value.push_str(variable(name, env)?),
-                Piece::File(path) => {
-                    value.push_str(read(path)?.trim_end_matches(['\r', '\n']))
-                }
+                Piece::File(path) => value.push_str(read(path)?.trim_end_matches(['\r', '\n'])),
             }
         }
         let value = SecretString::from(value);

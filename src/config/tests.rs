@@ -55,7 +55,7 @@ fn uncommented() -> String {
         let live = line.strip_prefix("# ")?;
         let plain = |name: &str| name.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
         let is_key = live.split_once(" = ").is_some_and(|(name, _)| plain(name));
-        let tables = ["[namespaces.", "[[events.", "[[event_sources]]"];
+        let tables = ["[namespaces.", "[[events.", "[[event_sources]]", "[auth"];
         let is_table = tables.iter().any(|table| live.starts_with(table)) && live.ends_with(']');
         (is_key || is_table).then(|| live.to_owned())
     };
@@ -64,7 +64,11 @@ fn uncommented() -> String {
 }
 
 /// The variables to which the headers of the example file refer.
-const EXAMPLE_ENV: [(&str, &str); 1] = [("PROFILE_TOKEN", "secret")];
+const EXAMPLE_ENV: [(&str, &str); 3] = [
+    ("PROFILE_TOKEN", "secret"),
+    ("CHECKOUT_TOKEN", "a-token-of-more-than-32-characters"),
+    ("MINT_KEY", "a-key-of-more-than-32-characters"),
+];
 
 #[test]
 fn no_sources_yield_the_defaults() {
@@ -78,6 +82,9 @@ fn example_file_has_the_defaults_and_the_legacy_namespaces() {
     all.namespaces.retain(|_, namespace| namespace.origin.is_none());
     assert_eq!((all.events.len(), all.event_sources.len()), (2, 1));
     (all.events, all.event_sources) = Default::default();
+    let auth = all.auth.take().unwrap();
+    assert_eq!((auth.principals.len(), auth.roles.len(), auth.jwt.len()), (1, 1, 1));
+    assert_eq!(auth.minted.unwrap().secrets().count(), 1);
     assert_eq!(config, all);
     let minutes: Vec<_> =
         config.namespaces.iter().map(|(name, n)| (name.as_str(), n.ttl.as_secs() / 60)).collect();
@@ -104,7 +111,7 @@ fn example_file_lists_every_key() {
             found.push(format!("{path}{name}"));
         }
     }
-    let chosen_names = ["namespaces.", "[event"];
+    let chosen_names = ["namespaces.", "[event", "auth."];
     found.retain(|key| !chosen_names.iter().any(|table| key.starts_with(table)));
     found.sort();
     let keys: Vec<_> = TomlRenderer::of(&Config::default()).into_values().into_keys().collect();

@@ -30,7 +30,7 @@ const PERMISSIONS: [(&str, Permission); Method::COUNT] = [
     // With only_if_cached: read.
     ("larder.v1.CacheService/GetOrFetch", Either(Verb::Fetch, Verb::Read)),
     ("larder.v1.CacheService/BatchGet", Needs(Verb::Read)),
-    // With return_entry: read as well, in addition.
+    // With return_value: read as well, in addition.
     ("larder.v1.CacheService/Delete", Either(Verb::Delete, Verb::Read)),
     ("larder.v1.CacheService/InvalidateNamespace", Needs(Verb::Invalidate)),
     ("larder.v1.CacheService/Stats", Needs(Verb::Stats)),

@@ -181,18 +181,18 @@ impl Pipeline {
             }
         };
         let connection = request.body().connection();
-        let access =
-            match self.0.access.enter(method, authorization.as_ref(), connection, may_wait) {
-                Entry::Open(access) => access,
-                Entry::Pending(keys) => {
-                    return dispatched(Either::Right(self.dispatch_after(keys, call, request)));
-                }
-                Entry::Refused(status) => {
-                    let unread = Some(request.into_body());
-                    let refused = Refused { status: *status, unread };
-                    return dispatched(Either::Right(ready(refused.reply(call)).boxed()));
-                }
-            };
+        let access = match self.0.access.enter(method, authorization.as_ref(), connection, may_wait)
+        {
+            Entry::Open(access) => access,
+            Entry::Pending(keys) => {
+                return dispatched(Either::Right(self.dispatch_after(keys, call, request)));
+            }
+            Entry::Refused(status) => {
+                let unread = Some(request.into_body());
+                let refused = Refused { status: *status, unread };
+                return dispatched(Either::Right(ready(refused.reply(call)).boxed()));
+            }
+        };
         let (mut head, body) = request.into_parts();
         head.headers = headers;
         if access.principal().is_some() {

@@ -26,8 +26,8 @@ use crate::{
     model::SaturatingFrom as _,
     origin::metrics::OriginMetrics,
     rpc::{
-        self, AccessControl, AdminRpc, CacheRpc, CacheRpcParts, KeyListing, KeyLogging, LoadLimits, Pipeline,
-        RpcMetrics, RpcServices, RunningConfig,
+        self, AccessControl, AdminRpc, CacheRpc, CacheRpcParts, KeyListing, KeyLogging, LoadLimits,
+        Pipeline, RpcMetrics, RpcServices, RunningConfig,
     },
     stats::registry::StatsRegistry,
     store::near_cache::NearCache,
@@ -115,15 +115,14 @@ impl Services {
             keys: keys.clone(),
             watches,
         };
-        let admin =
-            AdminRpc::new(
-                cache.clone(),
-                directory,
-                keys,
-                limits.clone(),
-                running_config.clone(),
-                access.clone(),
-            );
+        let admin = AdminRpc::new(
+            cache.clone(),
+            directory,
+            keys,
+            limits.clone(),
+            running_config.clone(),
+            access.clone(),
+        );
         let pipeline = Pipeline::new(
             RpcServices {
                 cache: CacheRpc::new(parts, key_logging.clone(), limits.clone(), &config.limits),
@@ -138,17 +137,16 @@ impl Services {
         )?;
         let warmer = Warmer::new(cache.clone(), store.answers.clone(), background.clone());
         let warmer = Arc::new(warmer);
-        let reload =
-            Reload {
-                cache,
-                registry,
-                key_logging,
-                running_config,
-                origins,
-                near_cache,
-                warmer,
-                authenticator,
-            };
+        let reload = Reload {
+            cache,
+            registry,
+            key_logging,
+            running_config,
+            origins,
+            near_cache,
+            warmer,
+            authenticator,
+        };
         let services = Self {
             pipeline,
             admission,

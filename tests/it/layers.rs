@@ -28,7 +28,10 @@ const LAYERS: &[(&str, &str)] = &[
     ("changes", "histogram model"),
     ("checker", ""),
     ("circuit_breaker", ""),
-    ("cli", "auth config error_chain growing_pauses model origin pb server store telemetry transport"),
+    (
+        "cli",
+        "auth config error_chain growing_pauses model origin pb server store telemetry transport",
+    ),
     ("cloud_events", "cache model"),
     ("config", "event_template model sentinel_url url_template"),
     ("count_guard", ""),

@@ -37,7 +37,6 @@ fn is_certificate_name(text: &str) -> bool {
 }
 
 fn is_subject(text: &str) -> bool {
-    text.split_once('/').is_some_and(|(issuer, subject)| {
-        is_name(issuer) && (1..=1024).contains(&subject.len())
-    })
+    text.split_once('/')
+        .is_some_and(|(issuer, subject)| is_name(issuer) && (1..=1024).contains(&subject.len()))
 }

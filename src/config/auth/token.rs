@@ -98,8 +98,7 @@ pub(super) fn token() -> impl ValueType<Value = TokenConfig> {
             } else if !text.contains("${") {
                 return Err(expected_token());
             }
-            let written =
-                SecretTemplate::unresolved(text).map_err(|error| error.to_string())?;
+            let written = SecretTemplate::unresolved(text).map_err(|error| error.to_string())?;
             Ok(TokenConfig { written, digest: [0; 32] })
         },
         |token: &TokenConfig| quoted(&token.to_string()),

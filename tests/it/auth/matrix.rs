@@ -4,8 +4,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use prost::Message as _;
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _,
-    Value,
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value,
 };
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -54,7 +53,15 @@ const NEEDED: &[(&str, &str)] = &[
     ("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "everywhere reflect"),
 ];
 const VERBS: [&str; 10] = [
-    "read", "fetch", "write", "delete", "invalidate", "watch", "stats", "events", "admin",
+    "read",
+    "fetch",
+    "write",
+    "delete",
+    "invalidate",
+    "watch",
+    "stats",
+    "events",
+    "admin",
     "reflect",
 ];
 /// The namespaces of the calls. Roles have a permission for the first, or for all.
@@ -102,8 +109,8 @@ fn roles() -> Vec<Role> {
 }
 
 fn config(roles: &[Role]) -> String {
-    let mut toml = "[auth]\nmode = \"enforce\"\n[auth.minted]\nkeys = [\"${env:MINT_KEY}\"]\n"
-        .to_owned();
+    let mut toml =
+        "[defaults]\nlease_wait = \"0s\"\nabandon_backoff = \"0s\"\n[auth]\nmode = \"enforce\"\n[auth.minted]\nkeys = [\"${env:MINT_KEY}\"]\n".to_owned();
     for namespace in NAMESPACES {
         let _ = write!(toml, "[[events.of-{namespace}]]\nnamespace = \"{namespace}\"\n");
     }
@@ -116,7 +123,8 @@ fn config(roles: &[Role]) -> String {
         );
         let namespaces = if *is_everywhere { "*" } else { "mine" };
         if !verbs.is_empty() {
-            let _ = writeln!(toml, "allow = [{{ verbs = {verbs:?}, namespaces = [{namespaces:?}] }}]");
+            let _ =
+                writeln!(toml, "allow = [{{ verbs = {verbs:?}, namespaces = [{namespaces:?}] }}]");
         }
         if *is_denied {
             let _ = writeln!(toml, "deny = [{{ verbs = [\"*\"], namespaces = [\"mine\"] }}]");
@@ -206,8 +214,7 @@ async fn every_call_is_allowed_exactly_to_the_roles_with_its_permission() {
                 let message = request(&method.input(), namespace).encode_to_vec();
                 for role in &roles {
                     let bearer = format!("Bearer {}", token(&role.name));
-                    let status =
-                        status_of(server.address(), &name, Some(&bearer), &message).await;
+                    let status = status_of(server.address(), &name, Some(&bearer), &message).await;
                     let is_refused = status.code() == Code::PermissionDenied;
                     let is_invalid =
                         matches!(status.code(), Code::InvalidArgument | Code::Unauthenticated);

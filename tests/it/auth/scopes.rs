@@ -6,9 +6,10 @@ use larder::pb::v1::{
     BatchGetRequest, DeleteRequest, EventTarget, GetRequest, InvalidateRequest, KeyRef,
     ListKeysRequest, ListNamespacesRequest, PatternTarget, PublishEventRequest, SetRequest,
     StatsRequest, Target, Value, admin_service_client::AdminServiceClient,
-    cache_service_client::CacheServiceClient, target, value,
+    cache_service_client::CacheServiceClient, get_or_fetch_response::Outcome, target, value,
 };
 use tonic::{Code, Request, transport::Channel};
+use tonic_types::StatusExt as _;
 
 use super::{digest, token, with_token};
 use crate::support::{server::Larder, status::expect_error};
@@ -168,8 +169,12 @@ async fn an_answer_is_the_same_whether_or_not_a_namespace_exists() {
         let message =
             GetRequest { namespace: namespace.into(), key: key.into(), ..Default::default() };
         let status = caller.cache.get(caller.request(message)).await.unwrap_err();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(namespace, "NAMESPACE");
-        answers.push((status.code(), text(status.message().as_bytes()), text(status.details())));
+        let message = status.message().replace(namespace, "NAMESPACE");
+        let info = status.get_error_details().error_info().cloned().unwrap();
+        let mut metadata: Vec<_> = info.metadata.into_iter().collect();
+        metadata.sort();
+        let details = format!("{} {metadata:?}", info.reason).replace(namespace, "NAMESPACE");
+        answers.push((status.code(), message, details));
     }
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     // The namespace gets no counter by a call that is refused.
@@ -185,8 +190,12 @@ async fn events_need_the_permission_in_the_namespaces_of_their_rules() {
     caller.admin.publish_event(caller.request(event("sold"))).await.unwrap();
     let refused = caller.admin.publish_event(caller.request(event("moved"))).await;
     expect_error(refused, Code::PermissionDenied, "PERMISSION_DENIED");
-    let event =
-        |name: &str| target::Target::Event(EventTarget { name: name.into(), attributes: BTreeMap::new().into_iter().collect() });
+    let event = |name: &str| {
+        target::Target::Event(EventTarget {
+            name: name.into(),
+            attributes: BTreeMap::new().into_iter().collect(),
+        })
+    };
     caller.invalidate(event("sold")).await.unwrap();
     let refused = caller.invalidate(event("moved")).await;
     expect_error(refused, Code::PermissionDenied, "PERMISSION_DENIED");
@@ -198,10 +207,10 @@ async fn a_deletion_that_returns_the_entry_needs_the_permission_to_read() {
     let mut all = Caller::new(&server, "all").await;
     all.set("shop", "k").await.unwrap();
     let mut eraser = Caller::new(&server, "eraser").await;
-    let delete = |return_entry| DeleteRequest {
+    let delete = |return_value| DeleteRequest {
         namespace: "shop".into(),
         key: "k".into(),
-        return_entry,
+        return_value,
         ..Default::default()
     };
     let refused = eraser.cache.delete(eraser.request(delete(true))).await;
@@ -222,12 +231,13 @@ async fn a_fill_under_a_lease_needs_the_permission_to_fetch_and_not_to_write() {
         key: "k".into(),
         ..Default::default()
     });
-    let lease = filler.cache.get_or_fetch(request).await.unwrap().into_inner();
+    let answer = filler.cache.get_or_fetch(request).await.unwrap().into_inner();
+    let Some(Outcome::Lease(lease)) = answer.outcome else { panic!("{answer:?}") };
     let fill = filler.request(SetRequest {
         namespace: "shop".into(),
         key: "k".into(),
         value: Some(Value { kind: Some(value::Kind::Text("v".into())) }),
-        lease_token: lease.lease_token,
+        lease_token: lease.token,
         ..Default::default()
     });
     filler.cache.set(fill).await.unwrap();
