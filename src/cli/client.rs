@@ -7,9 +7,16 @@ use std::{
     time::Duration,
 };
 
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    service::interceptor::InterceptedService,
+    transport::{Channel, Endpoint},
+};
 
-use super::{ConnectArgs, EXIT_OUTPUT, environment, print_error};
+use super::{
+    ConnectArgs, EXIT_OUTPUT, environment, print_error,
+    security::{Credentials, HTTPS, SecurityArgs},
+};
+use crate::tls::TlsError;
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:50051";
 
@@ -20,6 +27,12 @@ pub(super) enum Error {
     Address { address: String, source: tonic::transport::Error },
     #[error("cannot connect to {address}")]
     Connect { address: String, source: tonic::transport::Error },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("the token is sent with TLS or to this host only: pass --tls, --tls-ca or https://")]
+    TokenInPlainText,
+    #[error("the token has characters that no header can have")]
+    Token,
     #[error("the connection to {address} ended before the answer")]
     Disconnected { address: String, source: Box<tonic::Status> },
     #[error("{address} answered {:?}: {}", status.code(), status.message())]
@@ -38,14 +51,19 @@ pub(super) enum Error {
 
 /// The address without a scheme, which many tools add.
 fn host_of(address: &str) -> &str {
-    address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/')
+    let schemes = ["http://", HTTPS];
+    let host = schemes.iter().find_map(|scheme| address.strip_prefix(scheme));
+    host.unwrap_or(address).trim_end_matches('/')
 }
 
 /// A running server, connected.
 pub(super) struct RemoteServer {
     pub(super) address: String,
-    pub(super) channel: Channel,
+    pub(super) channel: Connection,
 }
+
+/// A connection that sends the token with each call.
+pub(super) type Connection = InterceptedService<Channel, Credentials>;
 
 /// Connects and runs `command`, both within the time limit of the command line.
 pub(super) fn run<F: Future<Output = Result<(), Error>>>(
@@ -55,7 +73,7 @@ pub(super) fn run<F: Future<Output = Result<(), Error>>>(
     let limit = args.timeout;
     let outcome = block_on(async {
         let address = args.address.clone().unwrap_or_else(default_address);
-        let work = async { command(connect(address.clone()).await?).await };
+        let work = async { command(connect(address.clone(), &args.security).await?).await };
         within(limit, &address, work).await
     });
     match outcome {
@@ -85,11 +103,24 @@ pub(super) async fn within<T, E: From<Error>>(
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(timeout().into()))
 }
 
-pub(super) async fn connect(address: String) -> Result<RemoteServer, Error> {
-    let endpoint = Endpoint::from_shared(format!("http://{}", host_of(&address)))
-        .map_err(|source| Error::Address { address: address.clone(), source })?;
+pub(super) async fn connect(
+    address: String,
+    security: &SecurityArgs,
+) -> Result<RemoteServer, Error> {
+    let tls = security.tls(&address)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let invalid = |source| Error::Address { address: address.clone(), source };
+    let mut endpoint =
+        Endpoint::from_shared(format!("{scheme}://{}", host_of(&address))).map_err(invalid)?;
+    let credentials = security.credentials(endpoint.uri(), tls.is_some())?;
+    if let Some(tls) = tls {
+        endpoint = endpoint.tls_config(tls).map_err(invalid)?;
+    }
     match endpoint.connect().await {
-        Ok(channel) => Ok(RemoteServer { address, channel }),
+        Ok(channel) => {
+            let channel = InterceptedService::new(channel, credentials);
+            Ok(RemoteServer { address, channel })
+        }
         Err(source) => Err(Error::Connect { address, source }),
     }
 }
@@ -119,8 +150,11 @@ mod tests {
 
     #[test]
     fn the_scheme_of_an_address_is_optional() {
-        for address in ["localhost:50051", "http://localhost:50051", "http://localhost:50051/"] {
-            assert_eq!(host_of(address), "localhost:50051");
+        for scheme in ["", "http://", "https://"] {
+            for end in ["", "/"] {
+                let address = format!("{scheme}localhost:50051{end}");
+                assert_eq!(host_of(&address), "localhost:50051");
+            }
         }
     }
 }

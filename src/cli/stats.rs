@@ -6,12 +6,12 @@ use std::{process::ExitCode, time::Duration};
 
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
 use self::json::as_json;
 use super::{
     StatsArgs,
-    client::{self, Error, RemoteServer},
+    client::{self, Connection, Error, RemoteServer},
     figures::{dash, percent},
 };
 use crate::pb::v1::{self as pb, cache_service_client::CacheServiceClient};
@@ -37,7 +37,7 @@ pub(super) fn run(args: &StatsArgs) -> ExitCode {
 
 /// Reads all pages. All but the namespaces is from the last page.
 async fn all_pages(
-    mut client: CacheServiceClient<Channel>,
+    mut client: CacheServiceClient<Connection>,
     namespaces: &[String],
 ) -> Result<pb::StatsResponse, Status> {
     let mut request =

@@ -54,6 +54,16 @@ impl StoreUrl {
         }
     }
 
+    /// Whether Redis is connected to with TLS: by the scheme.
+    pub(super) fn has_tls(&self) -> bool {
+        match self {
+            Self::Memory => false,
+            Self::Redis(url) => {
+                ["rediss", "valkeys"].iter().any(|scheme| url.expose_secret().starts_with(scheme))
+            }
+        }
+    }
+
     /// Adds credentials to a Redis URL without a password; any other URL is returned unchanged.
     pub(super) fn with_credentials(self, user: Option<&str>, password: &str) -> Self {
         let Self::Redis(secret) = &self else {

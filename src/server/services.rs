@@ -14,6 +14,7 @@ use super::{
     runtime_metrics::{PortStats, register_connections},
     store_report::StoreReport,
     stores::{OpenStore, near_cache_options, watch_options},
+    tls::Certificates,
     warmer::Warmer,
 };
 use crate::{
@@ -67,7 +68,9 @@ impl Services {
         let near_cache = NearCache::new(u16::saturating_from(config.store.shards));
         near_cache.configure(&near_cache_options(config));
         let changes = ChangeHub::new(watch_options(config));
-        let store = OpenStore::open(config, &meter, &near_cache, &changes, &background)?;
+        let certificates = Certificates::open(config, &meter).await?;
+        let tls = certificates.store();
+        let store = OpenStore::open(config, tls, &meter, &near_cache, &changes, &background)?;
         let registry = Arc::new(StatsRegistry::new(config.telemetry.max_namespaces));
         let health = Health::new().await;
         let origins = Arc::new(OriginManager::new(OriginMetrics::new(&meter), health.clone()));
@@ -127,8 +130,16 @@ impl Services {
         )?;
         let warmer = Warmer::new(cache.clone(), store.answers.clone(), background.clone());
         let warmer = Arc::new(warmer);
-        let reload =
-            Reload { cache, registry, key_logging, running_config, origins, near_cache, warmer };
+        let reload = Reload {
+            cache,
+            registry,
+            key_logging,
+            running_config,
+            origins,
+            near_cache,
+            warmer,
+            certificates,
+        };
         let services = Self {
             pipeline,
             admission,

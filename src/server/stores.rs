@@ -34,6 +34,7 @@ use crate::{
             RequiredReplicas, SweepOptions,
         },
     },
+    tls::ClientTls,
 };
 
 /// The store of a server.
@@ -79,6 +80,7 @@ impl OpenStore {
     /// cancelled.
     pub(super) fn open(
         config: &Config,
+        tls: Option<ClientTls>,
         meter: &Meter,
         near_cache: &Arc<NearCache>,
         changes: &Arc<ChangeHub>,
@@ -97,7 +99,7 @@ impl OpenStore {
                 Ok(Self { backend, stats: store, answers, healthy, other_shards, ending })
             }
             StoreUrl::Redis(url) => {
-                let options = redis_options(&config.store, url.clone());
+                let options = redis_options(&config.store, url.clone(), tls);
                 let journal = JournalParts::open(&config.journal, &config.store.prefix)?;
                 let shared = Shared { near_cache, changes, meter, background };
                 Self::open_redis(&config.store, &options, journal, &shared)
@@ -241,10 +243,11 @@ pub(super) fn near_cache_options(config: &Config) -> HashMap<Namespace, NearCach
     options.collect()
 }
 
-fn redis_options(config: &StoreConfig, url: SecretString) -> RedisOptions {
+fn redis_options(config: &StoreConfig, url: SecretString, tls: Option<ClientTls>) -> RedisOptions {
     RedisOptions {
         pool: PoolOptions {
             url,
+            tls,
             connections: u32::saturating_from(config.connections),
             connect_timeout: config.connect_timeout,
             timeout: config.timeout,
