@@ -5,7 +5,7 @@ mod files;
 
 use std::{fmt::Write as _, io, path::PathBuf, process::ExitCode};
 
-use clap::Args;
+use clap::{Args, builder::TypedValueParser};
 
 use self::{
     authority::{Authority, Leaf},
@@ -30,7 +30,7 @@ pub(super) struct CertsArgs {
     #[arg(long = "client", value_name = "NAME[=URI]", value_parser = client)]
     clients: Vec<Client>,
     /// Days for which the certificates of servers and clients are valid
-    #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = days())]
     days: u32,
     /// Replace the files of servers and clients that exist; never those of the authority
     #[arg(long)]
@@ -141,6 +141,10 @@ fn report(args: &CertsArgs, made: &[String]) -> String {
          grpcurl -cacert {directory}/ca.crt{client} {host}:50051 list\n"
     );
     text
+}
+
+fn days() -> impl TypedValueParser<Value = u32> {
+    clap::value_parser!(u32).range(1..=3650)
 }
 
 /// Reads `NAME` or `NAME=URI`. The name becomes a part of the name of a file.

@@ -14,7 +14,7 @@ use tonic::{
 
 use super::{
     ConnectArgs, EXIT_OUTPUT, environment, print_error,
-    security::{Credentials, HTTPS, SecurityArgs},
+    security::{Credentials, HTTPS, SecurityArgs, TokenError},
 };
 use crate::tls::TlsError;
 
@@ -29,10 +29,8 @@ pub(super) enum Error {
     Connect { address: String, source: tonic::transport::Error },
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[error("the token is sent with TLS or to this host only: pass --tls, --tls-ca or https://")]
-    TokenInPlainText,
-    #[error("the token has characters that no header can have")]
-    Token,
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error("the connection to {address} ended before the answer")]
     Disconnected { address: String, source: Box<tonic::Status> },
     #[error("{address} answered {:?}: {}", status.code(), status.message())]

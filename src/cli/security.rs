@@ -15,7 +15,6 @@ use tonic::{
     transport::{Certificate, ClientTlsConfig, Identity},
 };
 
-use super::client::Error;
 use crate::tls::{ClientTlsOptions, PemSource, TlsError};
 
 /// How to connect with TLS, and with which token.
@@ -31,15 +30,37 @@ pub(super) struct SecurityArgs {
     #[arg(long, value_name = "NAME", env = "LARDER_TLS_SERVER_NAME", hide_env_values = true)]
     tls_server_name: Option<String>,
     /// Connect with TLS, and present the certificate in this PEM file
-    #[arg(long, value_name = "FILE", env = "LARDER_CERT", hide_env_values = true)]
+    #[arg(
+        id = "client_cert",
+        long = "cert",
+        value_name = "FILE",
+        env = "LARDER_CERT",
+        hide_env_values = true
+    )]
     cert: Option<PathBuf>,
     /// PEM file with the key of the certificate
-    #[arg(long, value_name = "FILE", env = "LARDER_KEY", hide_env_values = true)]
+    // Another id than that of the key of an entry.
+    #[arg(
+        id = "client_key",
+        long = "key",
+        value_name = "FILE",
+        env = "LARDER_KEY",
+        hide_env_values = true
+    )]
     key: Option<PathBuf>,
     /// Token to send, with TLS or to this host only; the variable keeps it out of the list of
     /// processes
     #[arg(long, value_name = "TOKEN", env = "LARDER_TOKEN", hide_env_values = true)]
     token: Option<SecretString>,
+}
+
+/// Why a token is not sent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TokenError {
+    #[error("the token is sent with TLS or to this host only: pass --tls, --tls-ca or https://")]
+    PlainText,
+    #[error("the token has characters that no header can have")]
+    Characters,
 }
 
 /// Adds the token to each call.
@@ -75,16 +96,16 @@ impl SecurityArgs {
     }
 
     /// The token, which is not sent in plain text to another host.
-    pub(super) fn credentials(&self, uri: &Uri, has_tls: bool) -> Result<Credentials, Error> {
+    pub(super) fn credentials(&self, uri: &Uri, has_tls: bool) -> Result<Credentials, TokenError> {
         let token = self.token.as_ref().map(|token| token.expose_secret().trim());
         let Some(token) = token.filter(|token| !token.is_empty()) else {
             return Ok(Credentials(None));
         };
         if !has_tls && !uri.host().is_some_and(is_loopback) {
-            return Err(Error::TokenInPlainText);
+            return Err(TokenError::PlainText);
         }
         let mut value: AsciiMetadataValue =
-            format!("Bearer {token}").parse().map_err(|_| Error::Token)?;
+            format!("Bearer {token}").parse().map_err(|_| TokenError::Characters)?;
         value.set_sensitive(true);
         Ok(Credentials(Some(value)))
     }

@@ -1,4 +1,5 @@
-//! Reads files without blocking the runtime, nor its end: a file system on a network may not answer.
+//! Reads files without blocking the runtime, nor its end: a file system on a network may not
+//! answer.
 
 use std::{io, thread, time::Duration};
 

@@ -87,6 +87,7 @@ async fn certificates_of_clients_are_required_or_optional() {
     let ca = display(&pki.path("ca.crt"));
     let valid = pki.sign("checkout", -1..10);
     let expired = pki.sign("checkout", -10..-1);
+    // By an authority of the same name.
     let unknown = Pki::new().sign("checkout", -1..10);
     for (mode, without) in [("required", false), ("optional", true)] {
         let larder =

@@ -6,7 +6,9 @@ import io.grpc.NameResolverProvider;
 import io.grpc.NameResolverRegistry;
 import io.grpc.StatusOr;
 import io.grpc.StatusRuntimeException;
+import io.grpc.netty.shaded.io.grpc.netty.GrpcSslContexts;
 import io.grpc.netty.shaded.io.grpc.netty.NettyChannelBuilder;
+import java.io.File;
 import java.net.InetSocketAddress;
 import java.net.URI;
 import java.nio.file.Files;
@@ -16,6 +18,7 @@ import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Supplier;
+import javax.net.ssl.SSLException;
 import larder.v1.CacheServiceGrpc;
 import larder.v1.CacheServiceOuterClass.DeleteRequest;
 import larder.v1.CacheServiceOuterClass.GetOrFetchRequest;
@@ -26,7 +29,8 @@ import larder.v1.CacheServiceOuterClass.Value;
 
 /**
  * Calls replicas of Larder in turns until the file $LARDER_STOP exists, and prints how many calls failed. A replica may
- * stop and start again meanwhile: a client follows its GOAWAY.
+ * stop and start again meanwhile: a client follows its GOAWAY. With $LARDER_TLS_CA the replicas have TLS, and their
+ * certificates may change.
  */
 final class Load {
   private static final int WORKERS = 4;
@@ -40,10 +44,17 @@ final class Load {
     stub = CacheServiceGrpc.newBlockingStub(channel);
   }
 
-  public static void main(String[] arguments) throws InterruptedException {
+  public static void main(String[] arguments) throws InterruptedException, SSLException {
     NameResolverRegistry.getDefaultRegistry().register(new Replicas());
-    ManagedChannel channel =
-        NettyChannelBuilder.forTarget("replicas:///larder").defaultLoadBalancingPolicy("round_robin").usePlaintext().build();
+    NettyChannelBuilder builder =
+        NettyChannelBuilder.forTarget("replicas:///larder").defaultLoadBalancingPolicy("round_robin");
+    String authority = System.getenv("LARDER_TLS_CA");
+    if (authority == null || authority.isEmpty()) {
+      builder.usePlaintext();
+    } else {
+      builder.sslContext(GrpcSslContexts.forClient().trustManager(new File(authority)).build());
+    }
+    ManagedChannel channel = builder.build();
     Load load = new Load(channel);
     List<Thread> workers = new ArrayList<>();
     for (int worker = 0; worker < WORKERS; worker++) {

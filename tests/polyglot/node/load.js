@@ -1,8 +1,9 @@
 'use strict';
 // Calls replicas of Larder in turns until the file $LARDER_STOP exists, and prints how many calls
-// failed. A replica may stop and start again meanwhile: a client follows its GOAWAY.
+// failed. A replica may stop and start again meanwhile: a client follows its GOAWAY. With
+// $LARDER_TLS_CA the replicas have TLS, and their certificates may change.
 
-const { existsSync } = require('node:fs');
+const { existsSync, readFileSync } = require('node:fs');
 const path = require('node:path');
 const { promisify } = require('node:util');
 
@@ -21,10 +22,16 @@ const definition = protoLoader.loadSync('larder/v1/cache_service.proto', {
   oneofs: true,
 });
 const { CacheService } = grpc.loadPackageDefinition(definition).larder.v1;
-const client = new CacheService(`ipv4:${process.env.LARDER_ADDRESSES}`, grpc.credentials.createInsecure(), {
+const authority = process.env.LARDER_TLS_CA;
+const credentials = authority
+  ? grpc.credentials.createSsl(readFileSync(authority))
+  : grpc.credentials.createInsecure();
+const client = new CacheService(`ipv4:${process.env.LARDER_ADDRESSES}`, credentials, {
   'grpc.service_config': JSON.stringify(SERVICE_CONFIG),
   // A list of addresses is not a valid authority, which the library would make of it.
   'grpc.default_authority': 'larder',
+  // Neither is it the name of a certificate.
+  'grpc.ssl_target_name_override': 'larder',
 });
 
 let calls = 0;

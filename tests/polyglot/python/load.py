@@ -1,5 +1,6 @@
 """Calls replicas of Larder in turns until the file $LARDER_STOP exists, and prints how many calls
-failed. A replica may stop and start again meanwhile: a client follows its GOAWAY."""
+failed. A replica may stop and start again meanwhile: a client follows its GOAWAY. With
+$LARDER_TLS_CA the replicas have TLS, and their certificates may change."""
 
 import json
 import os
@@ -49,6 +50,15 @@ def work(larder, worker):
     return calls, failed
 
 
+def connect(target, options):
+    authority = os.environ.get("LARDER_TLS_CA")
+    if not authority:
+        return grpc.insecure_channel(target, options)
+    with open(authority, "rb") as file:
+        credentials = grpc.ssl_channel_credentials(file.read())
+    return grpc.secure_channel(target, credentials, options)
+
+
 def main():
     target = "ipv4:" + os.environ["LARDER_ADDRESSES"]
     # A list of addresses is not a valid authority, which the library would make of it.
@@ -56,7 +66,7 @@ def main():
         ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
         ("grpc.default_authority", "larder"),
     ]
-    with grpc.insecure_channel(target, options) as channel, ThreadPoolExecutor(WORKERS) as pool:
+    with connect(target, options) as channel, ThreadPoolExecutor(WORKERS) as pool:
         larder = CacheServiceStub(channel)
         counts = list(pool.map(lambda worker: work(larder, worker), range(WORKERS)))
     calls, failed = (sum(column) for column in zip(*counts))

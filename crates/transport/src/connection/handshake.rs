@@ -1,5 +1,5 @@
-//! The TLS handshake of a connection. Until its end the connection is a silent one, which makes room
-//! and ends as such.
+//! The TLS handshake of a connection. Until its end the connection is a silent one, which makes
+//! room and ends as such.
 
 use std::{future::poll_fn, pin::pin, time::Duration};
 

@@ -85,7 +85,10 @@ impl HandshakeFailure {
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. } => Self::Expired,
             CertificateError::Revoked => Self::Revoked,
-            CertificateError::UnknownIssuer => Self::UnknownAuthority,
+            // A bad signature is one of another authority of the same name.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                Self::UnknownAuthority
+            }
             _ => Self::BadCertificate,
         }
     }

@@ -1,5 +1,6 @@
 // Command load calls replicas of Larder in turns until the file $LARDER_STOP exists, and prints how
-// many calls failed. A replica may stop and start again meanwhile: a client follows its GOAWAY.
+// many calls failed. A replica may stop and start again meanwhile: a client follows its GOAWAY. With
+// $LARDER_TLS_CA the replicas have TLS, and their certificates may change.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
@@ -39,7 +41,7 @@ func main() {
 	connection, err := grpc.NewClient(
 		"replicas:///larder",
 		grpc.WithResolvers(replicas),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(transport()),
 		grpc.WithDefaultServiceConfig(serviceConfig),
 	)
 	if err != nil {
@@ -68,6 +70,18 @@ func main() {
 	if failed.Load() > 0 {
 		os.Exit(1)
 	}
+}
+
+func transport() credentials.TransportCredentials {
+	authority := os.Getenv("LARDER_TLS_CA")
+	if authority == "" {
+		return insecure.NewCredentials()
+	}
+	tls, err := credentials.NewClientTLSFromFile(authority, "")
+	if err != nil {
+		panic(err)
+	}
+	return tls
 }
 
 func callAll(larder pb.CacheServiceClient, key string, count func(error)) {
