@@ -178,14 +178,13 @@ serving_or_dead() { grep -q '"serving"' "$log" || dead "$server"; }
 logged() { sed -n '/"serving"/s/.*"'"$1"'": *"\([^"]*\)".*/\1/p' "$log"; }
 
 # start_server URL: sets `server`, `address` and `admin`. With `certs`, a directory of `larder certs`,
-# the server has TLS, and short connections.
+# the server has TLS.
 start_server() {
     : >"$log"
     (
         cd "$work"
         if [[ -n ${certs-} ]]; then
             export LARDER_TLS__CERT=$certs/server.crt LARDER_TLS__KEY=$certs/server.key
-            export LARDER_LIMITS__MAX_CONNECTION_AGE=1s
         fi
         export LARDER_LISTEN=${listen:-127.0.0.1:0} LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_LOG__FORMAT=json
         export LARDER_CONFIG=$work/larder.toml LARDER_STORE=$1
@@ -395,8 +394,8 @@ sessions() {
 
 has_sessions() { (($(sessions) >= $1)); }
 
-# Replaces the certificates of two replicas, whose connections end all the time, while clients call
-# them. No call may fail. Runs in its own process.
+# Replaces the certificates of two replicas while clients connect to them again and again. No call may
+# fail. Runs in its own process.
 rotate_certificates() {
     # Not local: the trap runs after the function has returned.
     pids=() replicas=() admins=() addresses=() certs=$work/certs
