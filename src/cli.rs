@@ -59,7 +59,7 @@ enum Command {
     /// Make certificates for development: an authority, and what it signs for servers and clients.
     Certs(certs::CertsArgs),
     #[command(flatten)]
-    Cache(CacheCommand),
+    Cache(Box<CacheCommand>),
 }
 
 #[derive(Debug, Args)]

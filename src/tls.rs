@@ -9,7 +9,7 @@ mod error;
 mod pem;
 mod server;
 #[cfg(test)]
-pub mod testing;
+pub(crate) mod testing;
 
 use std::sync::Arc;
 

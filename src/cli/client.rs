@@ -8,6 +8,7 @@ use std::{
 };
 
 use tonic::{
+    Status,
     service::interceptor::InterceptedService,
     transport::{Channel, Endpoint},
 };
@@ -31,10 +32,10 @@ pub(super) enum Error {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Token(#[from] TokenError),
-    #[error("the connection to {address} ended before the answer")]
-    Disconnected { address: String, source: Box<tonic::Status> },
+    #[error("the connection to {address} ended before the answer{advice}")]
+    Disconnected { address: String, advice: &'static str, source: Box<Status> },
     #[error("{address} answered {:?}: {}", status.code(), status.message())]
-    Status { address: String, status: Box<tonic::Status> },
+    Status { address: String, status: Box<Status> },
     #[error("{address} did not answer within {}", humantime::format_duration(*limit))]
     Timeout { address: String, limit: Duration },
     #[error("{address} is {status}")]
@@ -58,6 +59,27 @@ fn host_of(address: &str) -> &str {
 pub(super) struct RemoteServer {
     pub(super) address: String,
     pub(super) channel: Connection,
+    has_tls: bool,
+}
+
+impl RemoteServer {
+    /// The error of a status, which is of the server or of the connection to it.
+    pub(super) fn failed(&self, status: Status) -> Error {
+        let (address, source) = (self.address.clone(), Box::new(status));
+        if !is_local::<tonic::transport::Error>(&source) {
+            return Error::Status { address, status: source };
+        }
+        // A server with TLS answers plain text with an alert, which is no frame of HTTP/2.
+        let advice =
+            if self.has_tls { "" } else { "; if the server has TLS, pass --tls-ca or --tls" };
+        Error::Disconnected { address, advice, source }
+    }
+}
+
+/// Whether an error of this kind, instead of the server, caused a status.
+pub(super) fn is_local<E: std::error::Error + 'static>(status: &Status) -> bool {
+    let first = std::error::Error::source(status);
+    std::iter::successors(first, |error| error.source()).any(|error| error.is::<E>())
 }
 
 /// A connection that sends the token with each call.
@@ -110,14 +132,15 @@ pub(super) async fn connect(
     let invalid = |source| Error::Address { address: address.clone(), source };
     let mut endpoint =
         Endpoint::from_shared(format!("{scheme}://{}", host_of(&address))).map_err(invalid)?;
-    let credentials = security.credentials(endpoint.uri(), tls.is_some())?;
+    let has_tls = tls.is_some();
+    let credentials = security.credentials(endpoint.uri(), has_tls)?;
     if let Some(tls) = tls {
         endpoint = endpoint.tls_config(tls).map_err(invalid)?;
     }
     match endpoint.connect().await {
         Ok(channel) => {
             let channel = InterceptedService::new(channel, credentials);
-            Ok(RemoteServer { address, channel })
+            Ok(RemoteServer { address, channel, has_tls })
         }
         Err(source) => Err(Error::Connect { address, source }),
     }

@@ -17,8 +17,9 @@ use super::{
 use crate::pb::v1::{self as pb, cache_service_client::CacheServiceClient};
 
 pub(super) fn run(args: &StatsArgs) -> ExitCode {
-    client::run(&args.connect, async |RemoteServer { address, channel }| {
-        match all_pages(CacheServiceClient::new(channel), &args.namespaces).await {
+    client::run(&args.connect, async |server: RemoteServer| {
+        let client = CacheServiceClient::new(server.channel.clone());
+        match all_pages(client, &args.namespaces).await {
             Ok(stats) => {
                 let text = if args.json { as_json(&stats).to_string() } else { as_table(&stats) };
                 super::print(&format!("{text}\n")).map_err(Error::Output)?;
@@ -30,7 +31,7 @@ pub(super) fn run(args: &StatsArgs) -> ExitCode {
                     None => Ok(()),
                 }
             }
-            Err(status) => Err(Error::Status { address, status: Box::new(status) }),
+            Err(status) => Err(server.failed(status)),
         }
     })
 }

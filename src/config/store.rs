@@ -132,8 +132,8 @@ impl StoreConfig {
             (Some(_), Some(_)) | (None, None) => {}
         }
         for (name, source) in [(ca, &tls.ca), (cert, &tls.cert)] {
-            if source.is_some() && !self.url.has_tls() {
-                let message = "needs a store.url with TLS, such as rediss://";
+            if source.is_some() && !self.url.has_verified_tls() {
+                let message = "needs a store.url with TLS, such as rediss://, without #insecure";
                 diagnostics.reject(name, message.to_owned());
             }
         }

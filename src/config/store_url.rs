@@ -54,12 +54,14 @@ impl StoreUrl {
         }
     }
 
-    /// Whether Redis is connected to with TLS: by the scheme.
-    pub(super) fn has_tls(&self) -> bool {
+    /// Whether Redis is connected to with TLS, and its certificate is verified.
+    pub(super) fn has_verified_tls(&self) -> bool {
         match self {
             Self::Memory => false,
             Self::Redis(url) => {
-                ["rediss", "valkeys"].iter().any(|scheme| url.expose_secret().starts_with(scheme))
+                let url = url.expose_secret();
+                let has_tls = ["rediss", "valkeys"].iter().any(|scheme| url.starts_with(scheme));
+                has_tls && !url.ends_with("#insecure")
             }
         }
     }

@@ -13,7 +13,7 @@ use super::{
     reload::Reload,
     runtime_metrics::{PortStats, register_connections},
     store_report::StoreReport,
-    stores::{OpenStore, near_cache_options, watch_options},
+    stores::{OpenStore, SharedParts, near_cache_options, watch_options},
     tls::Certificates,
     warmer::Warmer,
 };
@@ -70,7 +70,13 @@ impl Services {
         let changes = ChangeHub::new(watch_options(config));
         let certificates = Certificates::open(config, &meter).await?;
         let tls = certificates.store();
-        let store = OpenStore::open(config, tls, &meter, &near_cache, &changes, &background)?;
+        let shared = SharedParts {
+            near_cache: &near_cache,
+            changes: &changes,
+            meter: &meter,
+            background: &background,
+        };
+        let store = OpenStore::open(config, tls, &shared)?;
         let registry = Arc::new(StatsRegistry::new(config.telemetry.max_namespaces));
         let health = Health::new().await;
         let origins = Arc::new(OriginManager::new(OriginMetrics::new(&meter), health.clone()));

@@ -115,9 +115,9 @@ impl NamedPem<'_> {
 
     /// The first private key.
     pub(super) fn private_key(self) -> Result<PrivateKeyDer<'static>, TlsError> {
-        PrivateKeyDer::from_pem_slice(self.bytes).map_err(|error| match error {
-            pem::Error::NoItemsFound => self.missing(PRIVATE_KEY),
-            error => self.unusable(PRIVATE_KEY, &error),
+        PrivateKeyDer::from_pem_slice(self.bytes).map_err(|error| {
+            let is_missing = matches!(error, pem::Error::NoItemsFound);
+            if is_missing { self.missing(PRIVATE_KEY) } else { self.unusable(PRIVATE_KEY, &error) }
         })
     }
 

@@ -183,14 +183,15 @@ pub(super) fn certified_key(
     let private = key.private_key()?;
     let validity = Validity::of(&chain, cert, SystemTime::now())?;
     let pair = CertifiedKey::from_der(chain, private, &provider());
-    let pair = pair.map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => TlsError::OtherKey {
-            key: key.key.to_owned(),
-            place: key.place(),
-            certificate: cert.place(),
-        },
-        rustls::Error::InvalidCertificate(error) => cert.unusable(CERTIFICATE, &error),
-        error => key.unusable(PRIVATE_KEY, &error),
+    let pair = pair.map_err(|error| {
+        if let rustls::Error::InconsistentKeys(_) = error {
+            let (place, certificate) = (key.place(), cert.place());
+            return TlsError::OtherKey { key: key.key.to_owned(), place, certificate };
+        }
+        if let rustls::Error::InvalidCertificate(error) = error {
+            return cert.unusable(CERTIFICATE, &error);
+        }
+        key.unusable(PRIVATE_KEY, &error)
     })?;
     Ok((pair, validity))
 }

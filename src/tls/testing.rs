@@ -10,15 +10,15 @@ use rcgen::{
 use x509_parser::time::ASN1Time;
 
 /// An authority that signs certificates.
-pub struct Authority {
+pub(crate) struct Authority {
     /// Its certificate.
-    pub pem: String,
+    pub(crate) pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
     /// An authority with a new key.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -28,7 +28,7 @@ impl Authority {
     }
 
     /// A certificate and its key in PEM. It is valid in a range of days from now.
-    pub fn sign(&self, name: &str, days: Range<i64>) -> (String, String) {
+    pub(crate) fn sign(&self, name: &str, days: Range<i64>) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -43,7 +43,7 @@ impl Authority {
     }
 
     /// A list that revokes the certificates with these serial numbers.
-    pub fn revocation_list(&self, serials: &[SerialNumber]) -> String {
+    pub(crate) fn revocation_list(&self, serials: &[SerialNumber]) -> String {
         let now = ASN1Time::now().to_datetime();
         let revoked = |serial: &SerialNumber| RevokedCertParams {
             serial_number: serial.clone(),

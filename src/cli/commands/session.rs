@@ -92,14 +92,14 @@ impl Session {
 
     /// The error of a status, which is of the server or of the connection to it.
     pub(super) fn refused(&self, status: Status) -> Error {
-        if is_local::<tonic::TimeoutExpired>(&status) {
+        if client::is_local::<tonic::TimeoutExpired>(&status) {
             return self.silent(self.limit);
         }
-        if is_local::<tonic::transport::Error>(&status) {
-            let address = self.server.address.clone();
-            return client::Error::Disconnected { address, source: Box::new(status) }.into();
+        let failed = self.server.failed(status);
+        if let client::Error::Status { address, status } = failed {
+            return Error::Refused { address, status };
         }
-        Error::Refused { address: self.server.address.clone(), status: Box::new(status) }
+        failed.into()
     }
 
     /// The error of a stream on which nothing comes for a while.
@@ -116,10 +116,4 @@ impl Session {
         let work = async { work.await.map_err(|status| self.refused(status)) };
         client::within(self.limit.saturating_add(GRACE), address, work).await
     }
-}
-
-/// Whether an error of this kind, instead of the server, caused a status.
-fn is_local<E: std::error::Error + 'static>(status: &Status) -> bool {
-    let first = std::error::Error::source(status);
-    std::iter::successors(first, |error| error.source()).any(|error| error.is::<E>())
 }

@@ -46,6 +46,10 @@ fn keys_that_need_others_are_mistakes_without_them() {
         ("[tls]\nmin_version = '1.1'", "tls.min_version: expected \"1.2\" or \"1.3\", got \"1.1\""),
         ("[store]\nurl = 'rediss://h'\ntls_cert = '/c'", "store.tls_cert: needs store.tls_key"),
         ("[store]\nurl = 'redis://h'\ntls_ca = '/a'", "store.tls_ca: needs a store.url with TLS"),
+        (
+            "[store]\nurl = 'rediss://h/#insecure'\ntls_ca = '/a'",
+            "store.tls_ca: needs a store.url with TLS",
+        ),
     ] {
         let found = problems(file, &[]);
         assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");

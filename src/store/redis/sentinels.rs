@@ -17,8 +17,8 @@ mod node;
 use std::{sync::Arc, time::Duration};
 
 use redis::{
-    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _,
-    RedisConnectionInfo, RedisError, RedisResult,
+    ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, RedisConnectionInfo,
+    RedisError, RedisResult,
 };
 use secrecy::ExposeSecret as _;
 use tokio::{
@@ -81,16 +81,12 @@ impl Sentinels {
         connect_timeout: Duration,
     ) -> RedisResult<Self> {
         let news = Arc::new(Notify::new());
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(connect_timeout))
-            .set_response_timeout(Some(connect_timeout));
         let settings = settings(&url.sentinel_credentials, 0);
         let sentinels = url.sentinels.iter().map(|address| {
             let info = info(address, &url, settings.clone())?;
             let service = url.service.clone();
             let tls = tls.cloned();
-            let sentinel =
-                Sentinel::new(info, tls, service, config.clone(), connect_timeout, &news);
+            let sentinel = Sentinel::new(info, tls, service, connect_timeout, &news);
             Ok(Arc::new(sentinel))
         });
         Ok(Self {

@@ -41,9 +41,15 @@ async fn certificates_for_development_serve_a_session_of_the_commands() {
         assert!(is_done, "{command:?}: {error}");
     }
     // Without the client's certificate, without the authority, and without TLS.
-    for tls in [&tls[..4], &["--address", &address, "--tls"], &["--address", &address]] {
-        let (is_done, _, error) = ran(&["healthcheck"], tls);
-        assert!(!is_done, "{tls:?}: {error}");
+    for (tls, words) in [
+        (&tls[..4], ""),
+        (&["--address", &address, "--tls"], "certificate"),
+        (&["--address", &address], "if the server has TLS, pass --tls-ca or --tls"),
+    ] {
+        for command in [&["healthcheck"][..], &["get", "ns", "k"], &["stats"]] {
+            let (is_done, _, error) = ran(command, tls);
+            assert!(!is_done && error.contains(words), "{command:?} {tls:?}: {error}");
+        }
     }
     // By variables.
     let variables = [

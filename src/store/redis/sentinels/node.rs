@@ -48,10 +48,12 @@ impl Sentinel {
         info: ConnectionInfo,
         tls: Option<ClientTls>,
         service: String,
-        config: AsyncConnectionConfig,
         timeout: Duration,
         news: &Arc<Notify>,
     ) -> Self {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(timeout))
+            .set_response_timeout(Some(timeout));
         Self {
             info,
             tls,
