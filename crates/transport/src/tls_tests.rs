@@ -339,3 +339,24 @@ async fn a_handshake_ends_at_a_shutdown() {
     timeout(SOON, open).await.unwrap();
     server.drain().await;
 }
+
+#[tokio::test]
+async fn a_connection_in_its_handshake_makes_room_for_another() {
+    let port = Port::new();
+    let server = port.serve().await;
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
+    let open = async {
+        while server.stats.open() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, open).await.unwrap();
+    // There is room for one.
+    let mut client = connect(&server, &Arc::new(port.client(&[&TLS13]))).await;
+    assert!(client.get("/").await.is_ok());
+    assert_eq!(timeout(SOON, silent.read(&mut [0; 1])).await.unwrap().unwrap_or(0), 0);
+    let displaced = server.stats.closed().find(|(reason, _)| *reason == CloseReason::Displaced);
+    assert_eq!(displaced.map(|(_, count)| count), Some(1));
+    drop(client);
+    server.drain().await;
+}
