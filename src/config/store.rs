@@ -132,7 +132,8 @@ impl StoreConfig {
             (Some(_), Some(_)) | (None, None) => {}
         }
         for (name, source) in [(ca, &tls.ca), (cert, &tls.cert)] {
-            if source.is_some() && !self.url.has_verified_tls() {
+            let is_redis = self.url != StoreUrl::Memory;
+            if source.is_some() && is_redis && !self.url.has_verified_tls() {
                 let message = "needs a store.url with TLS, such as rediss://, without #insecure";
                 diagnostics.reject(name, message.to_owned());
             }

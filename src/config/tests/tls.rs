@@ -65,6 +65,12 @@ fn a_reload_replaces_certificates_and_does_not_turn_tls_on() {
 }
 
 #[test]
+fn the_embedded_store_ignores_certificates() {
+    let file = "[store]\nurl = 'rediss://h'\ntls_ca = '/a'";
+    assert!(loaded(file, &[("LARDER_STORE", "memory")]).store.tls_ca.is_some());
+}
+
+#[test]
 fn every_url_with_tls_takes_a_client_certificate() {
     for url in ["rediss://h", "valkeys://h", "rediss-sentinel://s/m", "rediss-cluster://h"] {
         let file = format!("[store]\nurl = '{url}'\ntls_cert = '/c'\ntls_key = '/k'");

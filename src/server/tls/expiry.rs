@@ -28,6 +28,9 @@ impl Expiries {
     pub(super) fn set(&self, name: &'static str, validity: Option<Validity>) {
         let mut expiries = self.0.lock();
         match validity {
+            // One that is read again is not logged again.
+            Some(Validity { not_after, .. })
+                if expiries.get(name).is_some_and(|known| known.not_after == not_after) => {}
             Some(Validity { not_after, .. }) => {
                 let expiry = Expiry { not_after, warned: LogInterval::new(DAY) };
                 expiries.insert(name, expiry);

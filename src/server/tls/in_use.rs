@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Files, and what is built from them.
-pub(super) trait Source: Clone + Send + 'static {
+pub(super) trait Source: Clone + PartialEq + Send + 'static {
     type Pem: PartialEq + Clone + Send + 'static;
     type Built: Send + 'static;
 
@@ -119,6 +119,10 @@ impl<S: Source> InUse<S> {
     pub(super) fn replace(&self, Loaded { options, pem, built }: Loaded<S>) {
         let mut state = self.state.lock();
         let is_changed = state.pem != pem;
+        // Otherwise sessions could not be resumed after each reload.
+        if !is_changed && state.options == options {
+            return;
+        }
         (self.put)(&options, &built);
         let validity = S::validity(&built);
         self.expiries.set(self.name, validity);

@@ -31,7 +31,7 @@ async fn new_files_are_used_by_new_connections_and_open_ones_go_on() {
         if number == 1 {
             larder.signal(Signal::SIGHUP);
         }
-        eventually("the new certificate is served", SOON, async || {
+        eventually("the new certificate is served", 3 * SOON, async || {
             (served(&larder, &config).await == der(&pair)).then_some(())
         })
         .await;
@@ -75,7 +75,7 @@ async fn no_call_fails_while_certificates_are_replaced_under_load() {
     for _ in 0..3 {
         let pair = pki.sign("localhost", -1..60);
         pki.write_pair("server", &pair);
-        eventually("the new certificate is served", SOON, async || {
+        eventually("the new certificate is served", 3 * SOON, async || {
             (served(&larder, &config).await == der(&pair)).then_some(())
         })
         .await;
@@ -104,7 +104,7 @@ async fn files_that_do_not_fit_change_nothing_and_are_logged_once() {
     assert_eq!(served(&larder, &config).await, before);
     assert_eq!(larder.logs().matches("are not used").count(), 1);
     pki.write("server.crt", &pair.certificate);
-    eventually("the pair is served when it is complete", SOON, async || {
+    eventually("the pair is served when it is complete", 3 * SOON, async || {
         (served(&larder, &config).await == der(&pair)).then_some(())
     })
     .await;
