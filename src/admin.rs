@@ -25,12 +25,13 @@ use hyper_util::{
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use repeated_events::{RepeatedEvent, Summary};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
     task::{AbortHandle, JoinSet},
     time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
-use transport::{AcceptError, AcceptErrors, CloseReason, ConnectionStats};
+use transport::{AcceptError, AcceptErrors, CloseReason, ConnectionStats, TlsConnection, TlsPort};
 
 use crate::health::Health;
 
@@ -59,6 +60,8 @@ pub struct AdminPort {
     pub routes: Router,
     /// Counts the connections, and has their limit.
     pub stats: Arc<ConnectionStats>,
+    /// TLS of the port; none for plain HTTP.
+    pub tls: Option<Arc<TlsPort>>,
 }
 
 /// A connection that is served.
@@ -77,20 +80,25 @@ struct OpenConnection {
 
 /// Serves `/metrics`, `/livez`, `/readyz` and the further routes until `stop` is cancelled.
 pub async fn serve(listener: TcpListener, port: AdminPort, stop: CancellationToken) {
-    let AdminPort { registry, health, routes, stats } = port;
+    let AdminPort { registry, health, routes, stats, tls } = port;
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .with_state(Admin { registry, health })
         .merge(routes);
-    stop.run_until_cancelled(accept(&listener, &router, &stats)).await;
+    stop.run_until_cancelled(accept(&listener, &router, &stats, tls.as_ref())).await;
 }
 
 /// Serves one request per connection. Above the limit of `stats` the oldest connection without a
 /// complete request is closed, so that peers that send nothing cannot keep probes out. Requests in
 /// flight go on, unless there are only such.
-async fn accept(listener: &TcpListener, router: &Router, stats: &Arc<ConnectionStats>) {
+async fn accept(
+    listener: &TcpListener,
+    router: &Router,
+    stats: &Arc<ConnectionStats>,
+    tls: Option<&Arc<TlsPort>>,
+) {
     let mut connections = VecDeque::new();
     // Aborts the connections when it is dropped.
     let mut tasks = JoinSet::new();
@@ -110,10 +118,21 @@ async fn accept(listener: &TcpListener, router: &Router, stats: &Arc<ConnectionS
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let connection = OpenConnection::new(stats.clone());
                 let is_asked = Arc::<AtomicBool>::default();
-                let served = serve_connection(stream, router.clone(), connection, is_asked.clone());
+                let (router, tls, asked) = (router.clone(), tls.cloned(), is_asked.clone());
+                let served = async move {
+                    match tls {
+                        None => serve_connection(stream, router, connection, asked).await,
+                        Some(tls) => match tls.accept(stream, peer).await {
+                            Ok(TlsConnection { stream, .. }) => {
+                                serve_connection(stream, router, connection, asked).await;
+                            }
+                            Err(failure) => connection.close(failure.close_reason()),
+                        },
+                    }
+                };
                 connections.push_back(Served { task: tasks.spawn(served), is_asked });
             }
             Err(error) => {
@@ -152,7 +171,7 @@ fn take_oldest(connections: &mut VecDeque<Served>) -> Option<Served> {
 }
 
 async fn serve_connection(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
     mut connection: OpenConnection,
     is_asked: Arc<AtomicBool>,
@@ -179,6 +198,10 @@ impl OpenConnection {
     fn new(stats: Arc<ConnectionStats>) -> Self {
         stats.add_open();
         Self { stats, reason: CloseReason::Displaced }
+    }
+
+    fn close(mut self, reason: CloseReason) {
+        self.reason = reason;
     }
 }
 

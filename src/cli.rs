@@ -1,5 +1,6 @@
 //! The command line.
 
+mod certs;
 mod client;
 mod commands;
 mod config_reader;
@@ -7,6 +8,7 @@ mod figures;
 mod healthcheck;
 mod open_files;
 mod port_file;
+mod security;
 mod serve;
 mod stats;
 
@@ -20,11 +22,12 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use self::commands::CacheCommand;
+use self::{commands::CacheCommand, security::SecurityArgs};
 use crate::{
     config::{self, Config, ConfigError, Overrides, Sources},
     error_chain::ErrorChain,
     origin,
+    tls::TlsError,
 };
 
 /// Exit code for an unusable configuration (`EX_CONFIG` of sysexits.h).
@@ -53,8 +56,10 @@ enum Command {
     CheckConfig(ServeArgs),
     /// Print the statistics of the fleet, as a running server reports them.
     Stats(StatsArgs),
+    /// Make certificates for development: an authority, and what it signs for servers and clients.
+    Certs(certs::CertsArgs),
     #[command(flatten)]
-    Cache(CacheCommand),
+    Cache(Box<CacheCommand>),
 }
 
 #[derive(Debug, Args)]
@@ -99,6 +104,8 @@ struct ConnectArgs {
         value_parser = duration,
     )]
     timeout: Duration,
+    #[command(flatten)]
+    security: SecurityArgs,
 }
 
 #[derive(Debug, Args)]
@@ -133,6 +140,7 @@ impl Cli {
             },
             Command::Healthcheck(args) => healthcheck::run(&args),
             Command::Stats(args) => stats::run(&args),
+            Command::Certs(args) => certs::run(&args),
             Command::Cache(command) => command.run(),
         }
     }
@@ -159,6 +167,15 @@ fn environment() -> BTreeMap<String, String> {
         .collect()
 }
 
+/// Checks the certificates of the ports and of the store.
+fn check_certificates(config: &Config) -> Result<(), TlsError> {
+    for options in [config.grpc_tls(), config.admin_tls()].into_iter().flatten() {
+        options.load()?;
+    }
+    let store = config.store.tls();
+    store.build(&store.read()?).map(drop)
+}
+
 /// Prints the configuration if the server could use it. Reads the files that it names, but sends
 /// no requests.
 fn check_config(config: &Config) -> ExitCode {
@@ -168,6 +185,9 @@ fn check_config(config: &Config) -> ExitCode {
         Err(error) => return config_error(&error),
     };
     if let Err(error) = runtime.block_on(async { origin::registry::check(&config.namespaces) }) {
+        return config_error(&error);
+    }
+    if let Err(error) = check_certificates(config) {
         return config_error(&error);
     }
     if let Err(error) = print(&config.render()) {

@@ -40,6 +40,7 @@ mod target;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod toml;
 mod validate;
 mod value;
@@ -76,6 +77,7 @@ pub use store::{StoreConfig, WaitReplicas};
 pub use store_url::{InvalidStoreUrl, StoreUrl};
 pub use target::Target;
 pub use telemetry::TelemetryConfig;
+pub use tls::{AdminConfig, TlsConfig};
 pub use warm::WarmConfig;
 pub use watch::WatchConfig;
 
@@ -96,6 +98,10 @@ pub struct Config {
     pub strict_events: bool,
     /// Whether gRPC reflection is served.
     pub reflection: bool,
+    /// TLS of the gRPC port.
+    pub tls: TlsConfig,
+    /// The admin port.
+    pub admin: AdminConfig,
     /// The store of the entries and the connections to it.
     pub store: StoreConfig,
     /// The embedded store.
@@ -135,6 +141,8 @@ impl Default for Config {
             strict_namespaces: false,
             strict_events: false,
             reflection: true,
+            tls: TlsConfig::default(),
+            admin: AdminConfig::default(),
             store: StoreConfig::default(),
             memory: MemoryConfig::default(),
             defaults: NamespaceConfig::default(),
@@ -161,6 +169,8 @@ impl Section for Config {
         visitor.key("strict_namespaces", &mut self.strict_namespaces, boolean());
         visitor.key("strict_events", &mut self.strict_events, boolean());
         visitor.key("reflection", &mut self.reflection, boolean());
+        visitor.section("tls", &mut self.tls);
+        visitor.section("admin", &mut self.admin);
         visitor.section("store", &mut self.store);
         visitor.section("memory", &mut self.memory);
         visitor.section("defaults", &mut DefaultsSection(&mut self.defaults));

@@ -21,6 +21,7 @@ use crate::{
     cache::Cache,
     config::{Config, StoreUrl},
     store::redis::Endpoint,
+    tls::ClientTls,
 };
 use source::Source;
 use stats::SourceStats;
@@ -41,17 +42,25 @@ pub struct EventStreams {
 }
 
 impl EventStreams {
-    /// Opens the configured sources. A server that does not answer is not an error.
+    /// Opens the configured sources. A server that does not answer is not an error. `store_tls` are
+    /// the settings of TLS to the store's server.
     ///
     /// # Errors
     /// The URL of a source cannot be used.
-    pub fn open(config: &Config, cache: &Arc<Cache>, meter: &Meter) -> Result<Self, Error> {
+    pub fn open(
+        config: &Config,
+        cache: &Arc<Cache>,
+        store_tls: Option<&ClientTls>,
+        meter: &Meter,
+    ) -> Result<Self, Error> {
         let (mut sources, mut all) = (Vec::new(), Vec::new());
         for (index, source) in config.event_sources.iter().enumerate() {
             // The configuration checks that it is a server.
             let StoreUrl::Redis(url) = source.server(&config.store.url) else { continue };
             let timeout = config.store.connect_timeout;
-            let endpoint = Endpoint::new(url.expose_secret(), timeout)
+            // The certificates are for the store.
+            let tls = store_tls.filter(|_| source.url.is_none());
+            let endpoint = Endpoint::new(url.expose_secret(), tls, timeout)
                 .map_err(|error| Error { index, source: error })?;
             let stats = Arc::new(SourceStats::new(index, source));
             all.push(stats.clone());

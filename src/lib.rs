@@ -104,6 +104,7 @@ pub mod server;
 pub mod stats;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod trace_sampler;
 pub mod url_template;
 pub mod warm_list;

@@ -9,6 +9,7 @@ mod services;
 mod shutdown;
 mod store_report;
 mod stores;
+mod tls;
 mod warmer;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -30,6 +31,7 @@ use crate::{
 };
 
 pub use reload::Reload;
+pub use tls::CertificateError;
 
 /// Length of the queue of connections that are not accepted yet, if the system allows it. After the
 /// restart of a replica all clients reconnect at once, and a client that the queue rejects waits a
@@ -58,6 +60,9 @@ pub enum Error {
         /// Error of the system.
         source: io::Error,
     },
+    /// A certificate or its key cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The store's URL is invalid.
     #[error("store.url cannot be used")]
     Store(#[from] store::Error),
@@ -140,7 +145,9 @@ impl Server {
         };
         let (services, origins) = Services::open(&config, telemetry, admission).await?;
         let cache = &services.reload.cache;
-        let event_streams = EventStreams::open(&config, cache, &telemetry.meter())?;
+        let store_tls = services.reload.certificates.store();
+        let event_streams =
+            EventStreams::open(&config, cache, store_tls.as_ref(), &telemetry.meter())?;
         Ok(Self { config, listeners, services, origins, event_streams })
     }
 
@@ -192,6 +199,7 @@ impl Server {
         tracing::info!(
             %listen,
             %admin_listen,
+            tls = config.tls.cert.is_some(),
             store = %config.store.url,
             server,
             config = config_file,
@@ -258,7 +266,7 @@ fn spawn(
         admission: admission.clone(),
         stall_policy: limits.stall_policy.clone(),
         stats: ports.grpc.clone(),
-        tls: None,
+        tls: reload.certificates.grpc(),
         shutdown: shutdown.clone(),
     };
     let answer = move |request| pipeline.clone().answer(request);
@@ -268,10 +276,13 @@ fn spawn(
         health: health.clone(),
         routes: cloud_events::router(reload.cache.clone()),
         stats: ports.admin.clone(),
+        tls: reload.certificates.admin(),
     };
     let admin = tokio::spawn(admin::serve(listeners.admin, port, background.clone()));
     let follow_store = health.clone().follow_store(store_healthy.clone());
     tokio::spawn(background.clone().run_until_cancelled_owned(follow_store));
+    let certificates = reload.certificates.clone();
+    tokio::spawn(background.clone().run_until_cancelled_owned(certificates.follow()));
     let rejections = limits.clone();
     let log_ends = async move { rejections.log_ends().await };
     tokio::spawn(background.clone().run_until_cancelled_owned(log_ends));

@@ -177,11 +177,15 @@ serving_or_dead() { grep -q '"serving"' "$log" || dead "$server"; }
 # logged FIELD: prints an address from the log entry of the server's start.
 logged() { sed -n '/"serving"/s/.*"'"$1"'": *"\([^"]*\)".*/\1/p' "$log"; }
 
-# start_server URL: sets `server`, `address` and `admin`.
+# start_server URL: sets `server`, `address` and `admin`. With `certs`, a directory of `larder certs`,
+# the server has TLS.
 start_server() {
     : >"$log"
     (
         cd "$work"
+        if [[ -n ${certs-} ]]; then
+            export LARDER_TLS__CERT=$certs/server.crt LARDER_TLS__KEY=$certs/server.key
+        fi
         export LARDER_LISTEN=${listen:-127.0.0.1:0} LARDER_ADMIN_LISTEN=127.0.0.1:0 LARDER_LOG__FORMAT=json
         export LARDER_CONFIG=$work/larder.toml LARDER_STORE=$1
         # No client checks timeouts of the store, and 50 large values at once reach the default
@@ -364,6 +368,87 @@ test_rolling_restart() {
     fi
 }
 
+# === Rotation of certificates ===
+
+# make_certificates: replaces the certificate of the replicas.
+make_certificates() {
+    "$larder" certs --out "$certs" --force --host larder --host 127.0.0.1 >>"$work/certs.log"
+}
+
+# has_replaced COUNT: whether each replica has replaced its certificate so often.
+has_replaced() {
+    local number found
+    for number in 0 1; do
+        found=$(grep -c 'a certificate was replaced' "$work/replica-$number.log" || true)
+        ((found >= $1)) || return 1
+    done
+}
+
+# Number of TLS sessions that all replicas have begun.
+sessions() {
+    local number
+    for number in 0 1; do
+        curl --silent --fail "http://${admins[number]}/metrics"
+    done | sed -nE 's/^larder_tls_handshakes_total\{.*result="(full|resumed)".*\} //p' | paste -sd+ | bc
+}
+
+has_sessions() { (($(sessions) >= $1)); }
+
+# Replaces the certificates of two replicas while clients connect to them again and again. No call may
+# fail. Runs in its own process.
+rotate_certificates() {
+    # Not local: the trap runs after the function has returned.
+    pids=() replicas=() admins=() addresses=() certs=$work/certs
+    local number name code all_addresses
+    trap 'for pid in "${replicas[@]}" "${pids[@]}"; do stop "$pid" || true; done' EXIT
+    trap 'exit 143' TERM
+    make_certificates
+    for number in 0 1; do addresses+=("127.0.0.1:$(free_port)"); done
+    for number in 0 1; do start_replica "$number" || return; done
+    all_addresses=$(IFS=,; echo "${addresses[*]}")
+    for name in $loading; do
+        LARDER_STOP=$work/rotation.stop LARDER_ADDRESSES=$all_addresses LARDER_TLS_CA=$certs/ca.crt \
+            "$clients/$name/client.sh" load >"$work/$name.rotation" 2>&1 &
+        pids+=($!)
+    done
+    for number in 0 1; do until_true 60 has_calls_of_all "$number" || return; done
+    for number in 1 2 3; do
+        make_certificates
+        # By the interval of the replicas, and by a signal.
+        if ((number == 2)); then kill -HUP "${replicas[@]}"; fi
+        until_true 60 has_replaced "$number" || return
+        # All clients have connected again.
+        until_true 60 has_sessions "$(($(sessions) + 4 * ${#pids[@]}))" || return
+    done
+    touch "$work/rotation.stop"
+    code=0
+    for name in "${pids[@]}"; do wait "$name" || code=1; done
+    pids=()
+    cat "${loading_logs[@]}"
+    for number in 0 1; do stop "${replicas[number]}" || code=1; done
+    replicas=()
+    return "$code"
+}
+
+test_rotation() {
+    local name loading='' loading_logs=()
+    for name in $chosen; do
+        [[ " $LOADING " == *" $name "* ]] || continue
+        [[ $(<"$work/$name.code") == 0 ]] || continue
+        loading+="$name "
+        loading_logs+=("$work/$name.rotation")
+    done
+    [[ -n $loading ]] || return 0
+    if (rotate_certificates) >"$work/rotation.log" 2>&1; then
+        passed "rotation of certificates ($(sed -nE 's/^calls=([0-9]+) .*/\1/p' "$work/rotation.log" |
+            paste -sd+ | bc) calls of ${loading% })"
+    else
+        tail -n 20 "${loading_logs[@]}" "$work"/replica-*.log "$work/certs.log" \
+            >>"$work/rotation.log" 2>&1 || true
+        failed "rotation of certificates" "$work/rotation.log"
+    fi
+}
+
 set_up_clients
 if [[ $setup_only == true ]]; then
     for client in $chosen; do ready "$client" setup || true; done
@@ -384,7 +469,10 @@ else
 fi
 for store in $stores; do wait "$store"; done
 stores=''
-if [[ -n $redis ]]; then test_rolling_restart; fi
+if [[ -n $redis ]]; then
+    test_rolling_restart
+    test_rotation
+fi
 
 echo "polyglot: $(count passed) passed, $(count failed) failed, $(count skipped) skipped"
 if [[ ${CI-} == true && $(count skipped) != 0 ]]; then

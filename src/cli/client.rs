@@ -7,9 +7,17 @@ use std::{
     time::Duration,
 };
 
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Status,
+    service::interceptor::InterceptedService,
+    transport::{Channel, Endpoint},
+};
 
-use super::{ConnectArgs, EXIT_OUTPUT, environment, print_error};
+use super::{
+    ConnectArgs, EXIT_OUTPUT, environment, print_error,
+    security::{Credentials, HTTPS, SecurityArgs, TokenError},
+};
+use crate::tls::TlsError;
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:50051";
 
@@ -20,10 +28,14 @@ pub(super) enum Error {
     Address { address: String, source: tonic::transport::Error },
     #[error("cannot connect to {address}")]
     Connect { address: String, source: tonic::transport::Error },
-    #[error("the connection to {address} ended before the answer")]
-    Disconnected { address: String, source: Box<tonic::Status> },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("the connection to {address} ended before the answer{advice}")]
+    Disconnected { address: String, advice: &'static str, source: Box<Status> },
     #[error("{address} answered {:?}: {}", status.code(), status.message())]
-    Status { address: String, status: Box<tonic::Status> },
+    Status { address: String, status: Box<Status> },
     #[error("{address} did not answer within {}", humantime::format_duration(*limit))]
     Timeout { address: String, limit: Duration },
     #[error("{address} is {status}")]
@@ -38,14 +50,40 @@ pub(super) enum Error {
 
 /// The address without a scheme, which many tools add.
 fn host_of(address: &str) -> &str {
-    address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/')
+    let schemes = ["http://", HTTPS];
+    let host = schemes.iter().find_map(|scheme| address.strip_prefix(scheme));
+    host.unwrap_or(address).trim_end_matches('/')
 }
 
 /// A running server, connected.
 pub(super) struct RemoteServer {
     pub(super) address: String,
-    pub(super) channel: Channel,
+    pub(super) channel: Connection,
+    has_tls: bool,
 }
+
+impl RemoteServer {
+    /// The error of a status, which is of the server or of the connection to it.
+    pub(super) fn failed(&self, status: Status) -> Error {
+        let (address, source) = (self.address.clone(), Box::new(status));
+        if !is_local::<tonic::transport::Error>(&source) {
+            return Error::Status { address, status: source };
+        }
+        // A server with TLS answers plain text with an alert, which is no frame of HTTP/2.
+        let advice =
+            if self.has_tls { "" } else { "; if the server has TLS, pass --tls-ca or --tls" };
+        Error::Disconnected { address, advice, source }
+    }
+}
+
+/// Whether an error of this kind, instead of the server, caused a status.
+pub(super) fn is_local<E: std::error::Error + 'static>(status: &Status) -> bool {
+    let first = std::error::Error::source(status);
+    std::iter::successors(first, |error| error.source()).any(|error| error.is::<E>())
+}
+
+/// A connection that sends the token with each call.
+pub(super) type Connection = InterceptedService<Channel, Credentials>;
 
 /// Connects and runs `command`, both within the time limit of the command line.
 pub(super) fn run<F: Future<Output = Result<(), Error>>>(
@@ -55,7 +93,7 @@ pub(super) fn run<F: Future<Output = Result<(), Error>>>(
     let limit = args.timeout;
     let outcome = block_on(async {
         let address = args.address.clone().unwrap_or_else(default_address);
-        let work = async { command(connect(address.clone()).await?).await };
+        let work = async { command(connect(address.clone(), &args.security).await?).await };
         within(limit, &address, work).await
     });
     match outcome {
@@ -85,11 +123,25 @@ pub(super) async fn within<T, E: From<Error>>(
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(timeout().into()))
 }
 
-pub(super) async fn connect(address: String) -> Result<RemoteServer, Error> {
-    let endpoint = Endpoint::from_shared(format!("http://{}", host_of(&address)))
-        .map_err(|source| Error::Address { address: address.clone(), source })?;
+pub(super) async fn connect(
+    address: String,
+    security: &SecurityArgs,
+) -> Result<RemoteServer, Error> {
+    let tls = security.tls(&address)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let invalid = |source| Error::Address { address: address.clone(), source };
+    let mut endpoint =
+        Endpoint::from_shared(format!("{scheme}://{}", host_of(&address))).map_err(invalid)?;
+    let has_tls = tls.is_some();
+    let credentials = security.credentials(endpoint.uri(), has_tls)?;
+    if let Some(tls) = tls {
+        endpoint = endpoint.tls_config(tls).map_err(invalid)?;
+    }
     match endpoint.connect().await {
-        Ok(channel) => Ok(RemoteServer { address, channel }),
+        Ok(channel) => {
+            let channel = InterceptedService::new(channel, credentials);
+            Ok(RemoteServer { address, channel, has_tls })
+        }
         Err(source) => Err(Error::Connect { address, source }),
     }
 }
@@ -119,8 +171,11 @@ mod tests {
 
     #[test]
     fn the_scheme_of_an_address_is_optional() {
-        for address in ["localhost:50051", "http://localhost:50051", "http://localhost:50051/"] {
-            assert_eq!(host_of(address), "localhost:50051");
+        for scheme in ["", "http://", "https://"] {
+            for end in ["", "/"] {
+                let address = format!("{scheme}localhost:50051{end}");
+                assert_eq!(host_of(&address), "localhost:50051");
+            }
         }
     }
 }

@@ -11,9 +11,9 @@ use crate::pb::health::v1::{
 };
 
 pub(super) fn run(args: &HealthcheckArgs) -> ExitCode {
-    client::run(&args.connect, async |RemoteServer { address, channel }| {
+    client::run(&args.connect, async |server: RemoteServer| {
         let request = HealthCheckRequest { service: args.service.clone() };
-        match HealthClient::new(channel).check(request).await {
+        match HealthClient::new(server.channel.clone()).check(request).await {
             Ok(response) => match response.into_inner().status() {
                 ServingStatus::Serving => {
                     super::print("SERVING\n").map_err(Error::Output)?;
@@ -22,10 +22,10 @@ pub(super) fn run(args: &HealthcheckArgs) -> ExitCode {
                 status @ (ServingStatus::NotServing
                 | ServingStatus::ServiceUnknown
                 | ServingStatus::Unknown) => {
-                    Err(Error::Unhealthy { address, status: status.as_str_name() })
+                    Err(Error::Unhealthy { address: server.address, status: status.as_str_name() })
                 }
             },
-            Err(status) => Err(Error::Status { address, status: Box::new(status) }),
+            Err(status) => Err(server.failed(status)),
         }
     })
 }

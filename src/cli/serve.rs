@@ -112,7 +112,9 @@ fn run_server(config: Config, start: StartOptions, signals: Signals) -> ExitCode
     );
     match served {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error @ Error::Server(server::Error::Shards { .. })) => config_error(&error),
+        Err(
+            error @ Error::Server(server::Error::Shards { .. } | server::Error::Certificate(_)),
+        ) => config_error(&error),
         Err(error) => failure(&error),
     }
 }
@@ -150,7 +152,7 @@ async fn serve(
                     let read = reader.read(sources.clone(), Some(current.clone()));
                     tokio::select! {
                         biased;
-                        new = read => apply(new, &mut current, &reload, &telemetry),
+                        new = read => apply(new, &mut current, &reload, &telemetry).await,
                         () = signals.stopped() => stop.cancel(),
                     }
                 }
@@ -177,7 +179,7 @@ fn warn_of_visible_password(sources: &Sources) {
 }
 
 /// Applies a configuration that was read again. An unusable one changes nothing.
-fn apply(
+async fn apply(
     new: Result<Config, ReadError>,
     current: &mut Config,
     reload: &Reload,
@@ -190,7 +192,7 @@ fn apply(
             return;
         }
     };
-    if let Err(error) = reload.apply(&new) {
+    if let Err(error) = reload.apply(&new).await {
         tracing::error!(error = %ErrorChain(&error), "the configuration stays as it was");
         return;
     }

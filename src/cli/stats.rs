@@ -6,19 +6,20 @@ use std::{process::ExitCode, time::Duration};
 
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
 use self::json::as_json;
 use super::{
     StatsArgs,
-    client::{self, Error, RemoteServer},
+    client::{self, Connection, Error, RemoteServer},
     figures::{dash, percent},
 };
 use crate::pb::v1::{self as pb, cache_service_client::CacheServiceClient};
 
 pub(super) fn run(args: &StatsArgs) -> ExitCode {
-    client::run(&args.connect, async |RemoteServer { address, channel }| {
-        match all_pages(CacheServiceClient::new(channel), &args.namespaces).await {
+    client::run(&args.connect, async |server: RemoteServer| {
+        let client = CacheServiceClient::new(server.channel.clone());
+        match all_pages(client, &args.namespaces).await {
             Ok(stats) => {
                 let text = if args.json { as_json(&stats).to_string() } else { as_table(&stats) };
                 super::print(&format!("{text}\n")).map_err(Error::Output)?;
@@ -30,14 +31,14 @@ pub(super) fn run(args: &StatsArgs) -> ExitCode {
                     None => Ok(()),
                 }
             }
-            Err(status) => Err(Error::Status { address, status: Box::new(status) }),
+            Err(status) => Err(server.failed(status)),
         }
     })
 }
 
 /// Reads all pages. All but the namespaces is from the last page.
 async fn all_pages(
-    mut client: CacheServiceClient<Channel>,
+    mut client: CacheServiceClient<Connection>,
     namespaces: &[String],
 ) -> Result<pb::StatsResponse, Status> {
     let mut request =

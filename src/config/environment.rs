@@ -10,8 +10,17 @@ use super::store_url::StoreUrl;
 
 const PREFIX: &str = "LARDER_";
 
-/// Larder's variables that set no key: the path of the file, and the server's address for clients.
-const NOT_KEYS: [&str; 2] = ["LARDER_CONFIG", "LARDER_ADDRESS"];
+/// Larder's variables that set no key: the path of the file, and those of clients, with the
+/// server's address and how to connect.
+const NOT_KEYS: [&str; 7] = [
+    "LARDER_CONFIG",
+    "LARDER_ADDRESS",
+    "LARDER_TLS_CA",
+    "LARDER_TLS_SERVER_NAME",
+    "LARDER_CERT",
+    "LARDER_KEY",
+    "LARDER_TOKEN",
+];
 
 /// The tables of a namespace. A variable cannot name a namespace that contains one of them between
 /// double underscores.

@@ -7,7 +7,7 @@ impl Config {
     /// The changed keys whose new value takes effect only after a restart, in order.
     ///
     /// A reload applies `namespaces`, `defaults`, `events`, `auth`, `strict_namespaces`,
-    /// `strict_events`, `log.level` and `log.keys`.
+    /// `strict_events`, `log.level`, `log.keys`, and the certificates of ports that have TLS.
     pub fn needs_restart(&self, new: &Self) -> Vec<String> {
         let reloaded = |key: &str| {
             key.starts_with("namespaces.")
@@ -16,7 +16,8 @@ impl Config {
                 || key.starts_with("auth.")
                 || matches!(key, "strict_namespaces" | "strict_events" | "log.level" | "log.keys")
         };
-        self.changed_keys(new).into_iter().filter(|key| !reloaded(key)).collect()
+        let is_reloaded = |key: &str| reloaded(key) || self.is_reloaded_tls(new, key);
+        self.changed_keys(new).into_iter().filter(|key| !is_reloaded(key)).collect()
     }
 
     /// The keys that `new` sets to another value, or no longer sets, in order.

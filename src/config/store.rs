@@ -3,14 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::diagnostics::Diagnostics;
 use super::store_file::url_file;
 use super::store_url::{StoreUrl, store_url};
+use super::tls::pem;
 use super::toml::quoted;
 use super::value::{
     MIB, MILLISECOND, SECOND, ValueType, as_integer, as_text, count, duration, mismatch, size,
     text, value_type,
 };
 use super::visitor::{ConfigVisitor, Section};
+use crate::tls::{ClientTlsOptions, PemSource};
 
 /// `[store]`: the store of the entries and the connections to it.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +22,12 @@ pub struct StoreConfig {
     pub url: StoreUrl,
     /// The file that the URL was read from; none if it is in the configuration itself.
     pub url_file: Option<PathBuf>,
+    /// The authorities of Redis; none for those of the system.
+    pub tls_ca: Option<PemSource>,
+    /// The certificate of this client of Redis.
+    pub tls_cert: Option<PemSource>,
+    /// Its key.
+    pub tls_key: Option<PemSource>,
     /// Prefix of every key in Redis.
     pub prefix: String,
     /// Time limit of one store operation.
@@ -53,6 +62,9 @@ impl Default for StoreConfig {
         Self {
             url: StoreUrl::Memory,
             url_file: None,
+            tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
             prefix: "larder".to_owned(),
             timeout: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(1),
@@ -78,6 +90,9 @@ impl Section for StoreConfig {
             visitor.key("url", &mut self.url, store_url());
         }
         visitor.key("url_file", &mut self.url_file, url_file(self.url.to_string()));
+        visitor.key("tls_ca", &mut self.tls_ca, pem());
+        visitor.key("tls_cert", &mut self.tls_cert, pem());
+        visitor.key("tls_key", &mut self.tls_key, pem());
         visitor.key("prefix", &mut self.prefix, text(PREFIX, is_prefix));
         visitor.key("timeout", &mut self.timeout, duration(MILLISECOND, minute));
         visitor.key("connect_timeout", &mut self.connect_timeout, duration(MILLISECOND, minute));
@@ -94,6 +109,35 @@ impl Section for StoreConfig {
         let sweep_interval = duration(10 * MILLISECOND, 24 * 60 * minute);
         visitor.key("sweep_interval", &mut self.sweep_interval, sweep_interval);
         visitor.key("sweep_rate", &mut self.sweep_rate, count(0..=1_000_000));
+    }
+}
+
+impl StoreConfig {
+    /// TLS to Redis.
+    pub fn tls(&self) -> ClientTlsOptions {
+        ClientTlsOptions {
+            names: ["store.tls_ca", "store.tls_cert", "store.tls_key"],
+            ca: self.tls_ca.clone(),
+            cert: self.tls_cert.clone(),
+            key: self.tls_key.clone(),
+        }
+    }
+
+    pub(super) fn check_tls(&self, diagnostics: &mut Diagnostics) {
+        let tls = self.tls();
+        let [ca, cert, key] = tls.names;
+        match (&tls.cert, &tls.key) {
+            (Some(_), None) => diagnostics.reject(cert, format!("needs {key}, which is not set")),
+            (None, Some(_)) => diagnostics.reject(key, format!("needs {cert}, which is not set")),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        for (name, source) in [(ca, &tls.ca), (cert, &tls.cert)] {
+            let is_redis = self.url != StoreUrl::Memory;
+            if source.is_some() && is_redis && !self.url.has_verified_tls() {
+                let message = "needs a store.url with TLS, such as rediss://, without #insecure";
+                diagnostics.reject(name, message.to_owned());
+            }
+        }
     }
 }
 

@@ -54,6 +54,18 @@ impl StoreUrl {
         }
     }
 
+    /// Whether Redis is connected to with TLS, and its certificate is verified.
+    pub(super) fn has_verified_tls(&self) -> bool {
+        match self {
+            Self::Memory => false,
+            Self::Redis(url) => {
+                let url = url.expose_secret();
+                let has_tls = ["rediss", "valkeys"].iter().any(|scheme| url.starts_with(scheme));
+                has_tls && !url.ends_with("#insecure")
+            }
+        }
+    }
+
     /// Adds credentials to a Redis URL without a password; any other URL is returned unchanged.
     pub(super) fn with_credentials(self, user: Option<&str>, password: &str) -> Self {
         let Self::Redis(secret) = &self else {

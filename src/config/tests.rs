@@ -6,6 +6,7 @@ mod headers;
 mod origin;
 mod redis;
 mod reload;
+mod tls;
 mod values;
 
 use std::collections::BTreeMap;

@@ -21,6 +21,8 @@ pub(super) fn validate(config: &Config, diagnostics: &mut Diagnostics) {
         let message = format!("expected an address other than listen, got {} twice", config.listen);
         diagnostics.conflict("admin_listen", "listen", message);
     }
+    config.check_tls(diagnostics);
+    config.store.check_tls(diagnostics);
     check_events(config, diagnostics);
     check_sources(config, diagnostics);
     if let Some(auth) = &config.auth {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Error, origins::OriginManager, stores::near_cache_options, warmer::Warmer};
+use super::{
+    Error, origins::OriginManager, stores::near_cache_options, tls::Certificates, warmer::Warmer,
+};
 use crate::{
     auth::Authenticator,
     cache::Cache,
@@ -23,16 +25,19 @@ pub struct Reload {
     pub(super) near_cache: Arc<NearCache>,
     pub(super) warmer: Arc<Warmer>,
     pub(super) authenticator: Arc<Authenticator>,
+    pub(super) certificates: Certificates,
 }
 
 impl Reload {
     /// Applies the settings that do not need a restart.
     ///
     /// # Errors
-    /// The configuration of an origin is invalid. Then nothing changes.
-    pub fn apply(&self, config: &Config) -> Result<(), Error> {
-        // The origins come first, because only they can fail.
+    /// The configuration of an origin or a certificate is invalid. Then nothing changes.
+    pub async fn apply(&self, config: &Config) -> Result<(), Error> {
+        // Certificates and origins come first, because only they can fail.
+        let certificates = self.certificates.load(config).await?;
         let origins = self.origins.replace(&config.namespaces)?;
+        self.certificates.replace(certificates);
         self.cache.namespaces().replace(
             &config.defaults,
             &config.namespaces,

@@ -13,7 +13,8 @@ use super::{
     reload::Reload,
     runtime_metrics::{PortStats, register_connections},
     store_report::StoreReport,
-    stores::{OpenStore, near_cache_options, watch_options},
+    stores::{OpenStore, SharedParts, near_cache_options, watch_options},
+    tls::Certificates,
     warmer::Warmer,
 };
 use crate::{
@@ -68,7 +69,15 @@ impl Services {
         let near_cache = NearCache::new(u16::saturating_from(config.store.shards));
         near_cache.configure(&near_cache_options(config));
         let changes = ChangeHub::new(watch_options(config));
-        let store = OpenStore::open(config, &meter, &near_cache, &changes, &background)?;
+        let certificates = Certificates::open(config, &meter).await?;
+        let tls = certificates.store();
+        let shared = SharedParts {
+            near_cache: &near_cache,
+            changes: &changes,
+            meter: &meter,
+            background: &background,
+        };
+        let store = OpenStore::open(config, tls, &shared)?;
         let registry = Arc::new(StatsRegistry::new(config.telemetry.max_namespaces));
         let health = Health::new().await;
         let origins = Arc::new(OriginManager::new(OriginMetrics::new(&meter), health.clone()));
@@ -146,6 +155,7 @@ impl Services {
             near_cache,
             warmer,
             authenticator,
+            certificates,
         };
         let services = Self {
             pipeline,

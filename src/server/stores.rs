@@ -34,6 +34,7 @@ use crate::{
             RequiredReplicas, SweepOptions,
         },
     },
+    tls::ClientTls,
 };
 
 /// The store of a server.
@@ -67,27 +68,26 @@ struct JournalParts {
 }
 
 /// Parts that several layers of the store share.
-struct Shared<'a> {
-    near_cache: &'a Arc<NearCache>,
-    changes: &'a Arc<ChangeHub>,
-    meter: &'a Meter,
-    background: &'a CancellationToken,
+pub(super) struct SharedParts<'a> {
+    pub(super) near_cache: &'a Arc<NearCache>,
+    pub(super) changes: &'a Arc<ChangeHub>,
+    pub(super) meter: &'a Meter,
+    pub(super) background: &'a CancellationToken,
 }
 
 impl OpenStore {
-    /// Opens the configured store. Redis need not answer yet; its probes run until `background` is
-    /// cancelled.
+    /// Opens the configured store, with the settings `tls` to Redis. Redis need not answer yet; its
+    /// probes run until the background tasks stop.
     pub(super) fn open(
         config: &Config,
-        meter: &Meter,
-        near_cache: &Arc<NearCache>,
-        changes: &Arc<ChangeHub>,
-        background: &CancellationToken,
+        tls: Option<ClientTls>,
+        shared: &SharedParts<'_>,
     ) -> Result<Self, OpenError> {
         match &config.store.url {
             StoreUrl::Memory => {
-                let store = MemoryStore::publishing(config.memory.max_bytes, changes.clone());
-                register_memory(meter, &store);
+                let changes = shared.changes.clone();
+                let store = MemoryStore::publishing(config.memory.max_bytes, changes);
+                register_memory(shared.meter, &store);
                 let answers = watch::Sender::new(true).subscribe();
                 let store = Arc::new(store);
                 let healthy = answers.clone();
@@ -97,10 +97,9 @@ impl OpenStore {
                 Ok(Self { backend, stats: store, answers, healthy, other_shards, ending })
             }
             StoreUrl::Redis(url) => {
-                let options = redis_options(&config.store, url.clone());
+                let options = redis_options(&config.store, url.clone(), tls);
                 let journal = JournalParts::open(&config.journal, &config.store.prefix)?;
-                let shared = Shared { near_cache, changes, meter, background };
-                Self::open_redis(&config.store, &options, journal, &shared)
+                Self::open_redis(&config.store, &options, journal, shared)
             }
         }
     }
@@ -110,9 +109,9 @@ impl OpenStore {
         config: &StoreConfig,
         options: &RedisOptions,
         journal: Option<JournalParts>,
-        shared: &Shared<'_>,
+        shared: &SharedParts<'_>,
     ) -> Result<Self, OpenError> {
-        let &Shared { near_cache, changes, meter, background } = shared;
+        let &SharedParts { near_cache, changes, meter, background } = shared;
         let (near, stop) = (near_cache.clone(), background.clone());
         let redis = RedisStore::new(options, near, changes.clone(), stop)?;
         let troubled = redis.clone();
@@ -241,10 +240,11 @@ pub(super) fn near_cache_options(config: &Config) -> HashMap<Namespace, NearCach
     options.collect()
 }
 
-fn redis_options(config: &StoreConfig, url: SecretString) -> RedisOptions {
+fn redis_options(config: &StoreConfig, url: SecretString, tls: Option<ClientTls>) -> RedisOptions {
     RedisOptions {
         pool: PoolOptions {
             url,
+            tls,
             connections: u32::saturating_from(config.connections),
             connect_timeout: config.connect_timeout,
             timeout: config.timeout,

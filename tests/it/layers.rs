@@ -30,13 +30,14 @@ const LAYERS: &[(&str, &str)] = &[
     ("circuit_breaker", ""),
     (
         "cli",
-        "auth config error_chain growing_pauses model origin pb server store telemetry transport",
+        "auth config error_chain growing_pauses model origin pb server store telemetry tls \
+         transport",
     ),
     ("cloud_events", "cache model"),
-    ("config", "event_template model sentinel_url url_template"),
+    ("config", "event_template model sentinel_url tls url_template"),
     ("count_guard", ""),
     ("error_chain", ""),
-    ("event_streams", "cache config growing_pauses model repeated_events store"),
+    ("event_streams", "cache config growing_pauses model repeated_events store tls"),
     ("event_template", "model"),
     ("growing_pauses", ""),
     ("health", "model pb"),
@@ -57,16 +58,18 @@ const LAYERS: &[(&str, &str)] = &[
     ("sentinel_url", ""),
     (
         "server",
-        "admin auth cache changes circuit_breaker cloud_events config event_streams health model origin \
-         repeated_events rpc stats store telemetry transport warm_list",
+        "admin auth cache changes circuit_breaker cloud_events config error_chain event_streams \
+         health histogram model origin repeated_events rpc stats store telemetry tls transport \
+         warm_list",
     ),
     ("stats", "model"),
     (
         "store",
         "changes circuit_breaker count_guard error_chain growing_pauses histogram model planted \
-         repeated_events sentinel_url stats trace_sampler",
+         repeated_events sentinel_url stats tls trace_sampler",
     ),
     ("telemetry", "config repeated_events trace_sampler"),
+    ("tls", ""),
     ("trace_sampler", ""),
     ("transport", "repeated_events"),
     ("url_template", "model"),

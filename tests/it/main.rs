@@ -41,6 +41,8 @@ mod races;
 mod redis;
 // Redis with sentinels: addresses, failovers.
 mod sentinel;
+// TLS of the ports and to Redis.
+mod tls;
 // Spans joined to the caller's trace.
 mod traces;
 // The stream of changes.

@@ -5,7 +5,8 @@
 #   client.sh write   writes the shared entries to $LARDER_ADDRESS
 #   client.sh check   runs all checks against $LARDER_ADDRESS; reads the entries of $LARDER_WRITERS
 #   client.sh load    calls the replicas at $LARDER_ADDRESSES until the file $LARDER_STOP exists;
-#                     prints `calls=N failed=N`, and fails if a call did
+#                     prints `calls=N failed=N`, and fails if a call did; with LARDER_TLS_CA the
+#                     replicas have TLS
 #
 # LARDER_ORIGINS lists the origins of the server: `http` belongs to the namespace `origin-http`, and
 # so on. LARDER_ADMIN_ADDRESS is the address of its metrics.

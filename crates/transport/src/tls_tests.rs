@@ -111,15 +111,20 @@ struct Port {
     revokes: Arc<AtomicBool>,
 }
 
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(300);
+/// That of peers which do not finish.
+const SHORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Port {
     fn new() -> Self {
+        Self::with_timeout(2 * SOON)
+    }
+
+    fn with_timeout(handshake_timeout: Duration) -> Self {
         let authority = Authority::new();
         let (outcomes, revokes) = (Arc::<Mutex<Vec<_>>>::default(), Arc::default());
         let names = PortNames { port: "grpc", section: "tls" };
         let observed = outcomes.clone();
-        let settings = settings(&authority, &revokes);
+        let settings = TlsSettings { handshake_timeout, ..settings(&authority, &revokes) };
         let observer = move |outcome, _| observed.lock().push(outcome);
         let tls = Arc::new(TlsPort::new(names, settings, observer));
         Self { authority, tls, outcomes, revokes }
@@ -181,7 +186,7 @@ fn settings(authority: &Authority, revokes: &Arc<AtomicBool>) -> TlsSettings {
     TlsSettings {
         config: Arc::new(config),
         client_verifier: Some(verifier),
-        handshake_timeout: HANDSHAKE_TIMEOUT,
+        handshake_timeout: 2 * SOON,
     }
 }
 
@@ -309,7 +314,7 @@ async fn sessions_are_resumed_until_the_settings_change_and_verified_again() {
 
 #[tokio::test]
 async fn peers_without_tls_and_silent_ones_fail_in_time() {
-    let port = Port::new();
+    let port = Port::with_timeout(SHORT_TIMEOUT);
     let server = port.serve().await;
     let mut plain = TcpStream::connect(server.address).await.unwrap();
     plain.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
@@ -317,7 +322,7 @@ async fn peers_without_tls_and_silent_ones_fail_in_time() {
     let begun = Instant::now();
     let mut silent = TcpStream::connect(server.address).await.unwrap();
     assert_eq!(timeout(SOON, silent.read(&mut [0; 1])).await.unwrap().unwrap(), 0);
-    assert!(begun.elapsed() >= HANDSHAKE_TIMEOUT / 2);
+    assert!(begun.elapsed() >= SHORT_TIMEOUT / 2);
     assert_eq!(port.last(), Some(HandshakeOutcome::Failed(HandshakeFailure::Timeout)));
     // A peer that is slow within its handshake.
     let mut slow = TcpStream::connect(server.address).await.unwrap();
@@ -337,5 +342,26 @@ async fn a_handshake_ends_at_a_shutdown() {
         }
     };
     timeout(SOON, open).await.unwrap();
+    server.drain().await;
+}
+
+#[tokio::test]
+async fn a_connection_in_its_handshake_makes_room_for_another() {
+    let port = Port::new();
+    let server = port.serve().await;
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
+    let open = async {
+        while server.stats.open() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, open).await.unwrap();
+    // There is room for one.
+    let mut client = connect(&server, &Arc::new(port.client(&[&TLS13]))).await;
+    assert!(client.get("/").await.is_ok());
+    assert_eq!(timeout(SOON, silent.read(&mut [0; 1])).await.unwrap().unwrap_or(0), 0);
+    let displaced = server.stats.closed().find(|(reason, _)| *reason == CloseReason::Displaced);
+    assert_eq!(displaced.map(|(_, count)| count), Some(1));
+    drop(client);
     server.drain().await;
 }

@@ -12,6 +12,7 @@ use clap::Args;
 use tonic::metadata::AsciiMetadataValue;
 
 pub(super) use super::super::duration;
+use super::super::security::SecurityArgs;
 use super::failure::Error;
 use crate::pb::{
     from_duration,
@@ -27,6 +28,8 @@ pub(super) struct CallArgs {
     /// Time limit for connecting, and again for an answer, such as 500ms
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub(super) timeout: Duration,
+    #[command(flatten)]
+    pub(super) security: SecurityArgs,
     /// Print one JSON object per line, with durations in seconds
     #[arg(long)]
     pub(super) json: bool,

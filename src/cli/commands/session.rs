@@ -2,14 +2,14 @@
 
 use std::{future::Future, time::Duration};
 
-use tonic::{Request, Response, Status, metadata::AsciiMetadataValue, transport::Channel};
+use tonic::{Request, Response, Status, metadata::AsciiMetadataValue};
 
 use super::{
     arguments::CallArgs,
     failure::{Ending, Error},
 };
 use crate::{
-    cli::client::{self, RemoteServer},
+    cli::client::{self, Connection, RemoteServer},
     pb::v1::{admin_service_client::AdminServiceClient, cache_service_client::CacheServiceClient},
 };
 
@@ -31,7 +31,8 @@ pub(super) fn run<F: Future<Output = Result<Ending, Error>>>(
     client::block_on(async {
         let address = args.address.clone().unwrap_or_else(client::default_address);
         let limit = args.timeout;
-        let server = client::within(limit, &address, client::connect(address.clone())).await?;
+        let connecting = client::connect(address.clone(), &args.security);
+        let server = client::within(limit, &address, connecting).await?;
         let schema_version = args.schema_version.clone();
         command(Session { server, limit, schema_version }).await
     })
@@ -54,14 +55,14 @@ impl Session {
     }
 
     /// Client of the cache. The server limits the size of values.
-    pub(super) fn cache(&self) -> CacheServiceClient<Channel> {
+    pub(super) fn cache(&self) -> CacheServiceClient<Connection> {
         CacheServiceClient::new(self.server.channel.clone())
             .max_decoding_message_size(usize::MAX)
             .max_encoding_message_size(usize::MAX)
     }
 
     /// Client of the operator's calls.
-    pub(super) fn admin(&self) -> AdminServiceClient<Channel> {
+    pub(super) fn admin(&self) -> AdminServiceClient<Connection> {
         AdminServiceClient::new(self.server.channel.clone()).max_decoding_message_size(usize::MAX)
     }
 
@@ -91,14 +92,14 @@ impl Session {
 
     /// The error of a status, which is of the server or of the connection to it.
     pub(super) fn refused(&self, status: Status) -> Error {
-        if is_local::<tonic::TimeoutExpired>(&status) {
+        if client::is_local::<tonic::TimeoutExpired>(&status) {
             return self.silent(self.limit);
         }
-        if is_local::<tonic::transport::Error>(&status) {
-            let address = self.server.address.clone();
-            return client::Error::Disconnected { address, source: Box::new(status) }.into();
+        let failed = self.server.failed(status);
+        if let client::Error::Status { address, status } = failed {
+            return Error::Refused { address, status };
         }
-        Error::Refused { address: self.server.address.clone(), status: Box::new(status) }
+        failed.into()
     }
 
     /// The error of a stream on which nothing comes for a while.
@@ -115,10 +116,4 @@ impl Session {
         let work = async { work.await.map_err(|status| self.refused(status)) };
         client::within(self.limit.saturating_add(GRACE), address, work).await
     }
-}
-
-/// Whether an error of this kind, instead of the server, caused a status.
-fn is_local<E: std::error::Error + 'static>(status: &Status) -> bool {
-    let first = std::error::Error::source(status);
-    std::iter::successors(first, |error| error.source()).any(|error| error.is::<E>())
 }

@@ -64,9 +64,7 @@ impl ClientTracking {
                 Ok(())
             });
         let route = endpoint.route().await?;
-        let client = route.client(ProtocolVersion::RESP3)?;
-        let opening = client.get_multiplexed_async_connection_with_config(&config);
-        let mut connection = opening.await.map_err(|error| route.explain(error))?;
+        let mut connection = route.connect(ProtocolVersion::RESP3, &config).await?;
         let mut tracking = redis::cmd("CLIENT");
         tracking.arg("TRACKING").arg("ON").arg("BCAST");
         for prefix in prefixes {

@@ -166,7 +166,8 @@ impl Cluster {
         let seeds = Seeds::parse(options.url.expose_secret())?;
         // Later connections fail in the same way.
         for address in &seeds.addresses {
-            Endpoint::new(seeds.url_of(address).expose_secret(), options.connect_timeout)?;
+            let url = seeds.url_of(address);
+            Endpoint::new(url.expose_secret(), options.tls.as_ref(), options.connect_timeout)?;
         }
         Ok(Self(Arc::new(Shared {
             seeds,

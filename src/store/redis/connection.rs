@@ -29,7 +29,7 @@ use super::{
     outage_log::{Outage, OutageLog},
     request::error_or_value,
     server_identity::{ServerIdentity, ServerInfo},
-    stream::{self, Driver, Opened, WrittenBytes},
+    stream::{Driver, Opened, WrittenBytes},
     tls_check::TlsCheck,
 };
 use crate::store::clock::StoreClock;
@@ -275,9 +275,9 @@ impl ConnectionManager {
             }
             std::result::Result::<(), redis::aio::SendError>::Ok(())
         });
-        match stream::open(&route.client(ProtocolVersion::RESP3)?, &config).await {
+        match route.open(ProtocolVersion::RESP3, &config).await {
             Err(error) if error.kind() == ErrorKind::RESP3NotSupported => {
-                stream::open(&route.client(ProtocolVersion::RESP2)?, &self.config).await
+                route.open(ProtocolVersion::RESP2, &self.config).await
             }
             opened => opened,
         }

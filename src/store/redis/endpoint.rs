@@ -4,24 +4,29 @@
 use std::{sync::Arc, time::Duration};
 
 use redis::{
-    Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
-    RedisError, RedisResult, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
+    ProtocolVersion, RedisError, RedisResult, aio::MultiplexedConnection,
 };
 
 use super::{
     fault::{Fault, words},
     sentinels::{Primary, Sentinels},
     server_identity::{ServerInfo, is_replica},
-    stream::tcp_settings,
+    stream::{self, Opened, tcp_settings},
 };
 use crate::{
     sentinel_url::{SentinelUrl, is_sentinel_url},
     store::Topology,
+    tls::ClientTls,
 };
 
 /// A server, or a service of sentinels. Clones share what is known of the service.
 #[derive(Clone)]
-pub struct Endpoint(Arc<Kind>);
+pub struct Endpoint {
+    kind: Arc<Kind>,
+    tls: Option<ClientTls>,
+    connect_timeout: Duration,
+}
 
 // One is made per URL.
 #[allow(clippy::large_enum_variant)]
@@ -33,6 +38,8 @@ enum Kind {
 /// The server that a connection is opened to.
 pub(super) struct Route {
     info: ConnectionInfo,
+    tls: Option<ClientTls>,
+    connect_timeout: Duration,
     /// None: the URL names the server.
     primary: Option<Primary>,
     /// See [`ServerInfo::term`].
@@ -42,21 +49,21 @@ pub(super) struct Route {
 // === impl Endpoint ===
 
 impl Endpoint {
-    /// Reads a URL. Nothing is connected to before the first route is asked for. `connect_timeout`
-    /// is that of the connections.
+    /// Reads a URL. Nothing is connected to before the first route is asked for. `tls` are the
+    /// settings of TLS, and `connect_timeout` is that of the connections.
     ///
     /// # Errors
     /// The URL cannot be used.
-    pub fn new(url: &str, connect_timeout: Duration) -> RedisResult<Self> {
+    pub fn new(url: &str, tls: Option<&ClientTls>, connect_timeout: Duration) -> RedisResult<Self> {
         let kind = if is_sentinel_url(url) {
             let invalid = |problem| RedisError::from((ErrorKind::InvalidClientConfig, problem));
             let url = SentinelUrl::parse(url).map_err(invalid)?;
-            Kind::Service(Sentinels::new(url, connect_timeout)?)
+            Kind::Service(Sentinels::new(url, tls, connect_timeout)?)
         } else {
             let info = url.into_connection_info()?;
             Kind::Server(info.set_tcp_settings(tcp_settings()))
         };
-        Ok(Self(Arc::new(kind)))
+        Ok(Self { kind: Arc::new(kind), tls: tls.cloned(), connect_timeout })
     }
 
     /// Opens a connection for other uses than those of the store. The caller limits the time.
@@ -66,12 +73,10 @@ impl Endpoint {
     pub async fn connect(
         &self,
         protocol: ProtocolVersion,
-        config: &redis::AsyncConnectionConfig,
+        config: &AsyncConnectionConfig,
     ) -> RedisResult<(MultiplexedConnection, u64)> {
         let route = self.route().await?;
-        let client = route.client(protocol)?;
-        let opening = client.get_multiplexed_async_connection_with_config(config);
-        let mut connection = opening.await.map_err(|error| route.explain(error))?;
+        let mut connection = route.connect(protocol, config).await?;
         if route.primary.is_some() {
             route.identify(&mut connection).await?;
         }
@@ -81,7 +86,7 @@ impl Endpoint {
     /// Asks the sentinels, if there are any, until another primary is named than that of `term`.
     /// With a server, and with the latest primary, it never returns.
     pub async fn moved_by_sentinels(&self, term: u64) {
-        match &*self.0 {
+        match &*self.kind {
             Kind::Server(_) => std::future::pending().await,
             Kind::Service(sentinels) => {
                 tokio::select! {
@@ -97,19 +102,20 @@ impl Endpoint {
     /// # Errors
     /// No sentinel has named it so far.
     pub(super) async fn route(&self) -> RedisResult<Route> {
-        match &*self.0 {
-            Kind::Server(info) => Ok(Route { info: info.clone(), primary: None, term: 0 }),
+        let (info, primary, term) = match &*self.kind {
+            Kind::Server(info) => (info.clone(), None, 0),
             Kind::Service(sentinels) => {
                 let (primary, term) = sentinels.resolve().await?;
-                let info = sentinels.server(&primary)?;
-                Ok(Route { info, primary: Some(primary), term })
+                (sentinels.server(&primary)?, Some(primary), term)
             }
-        }
+        };
+        let (tls, connect_timeout) = (self.tls.clone(), self.connect_timeout);
+        Ok(Route { info, tls, connect_timeout, primary, term })
     }
 
     /// Waits until the sentinels name another primary than that of the route.
     pub(super) async fn moved(&self, route: &Route) {
-        match &*self.0 {
+        match &*self.kind {
             Kind::Server(_) => std::future::pending().await,
             Kind::Service(sentinels) => sentinels.moved(route.term).await,
         }
@@ -117,7 +123,7 @@ impl Endpoint {
 
     /// The sentinels; none if the URL names the server.
     pub(super) fn sentinels(&self) -> Option<&Sentinels> {
-        match &*self.0 {
+        match &*self.kind {
             Kind::Server(_) => None,
             Kind::Service(sentinels) => Some(sentinels),
         }
@@ -133,7 +139,7 @@ impl Endpoint {
 
     /// Whether any certificate is accepted.
     pub(super) fn is_unverified(&self) -> bool {
-        match &*self.0 {
+        match &*self.kind {
             Kind::Server(info) => {
                 matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. })
             }
@@ -149,8 +155,28 @@ impl Route {
         self.info.addr()
     }
 
+    /// Opens a connection whose written bytes are counted. The caller limits the time.
+    pub(super) async fn open(
+        &self,
+        protocol: ProtocolVersion,
+        config: &AsyncConnectionConfig,
+    ) -> RedisResult<Opened> {
+        stream::open(&self.client(protocol)?, config, self.tls.as_ref()).await
+    }
+
+    /// Opens a connection that lasts for as long as it is used.
+    pub(super) async fn connect(
+        &self,
+        protocol: ProtocolVersion,
+        config: &AsyncConnectionConfig,
+    ) -> RedisResult<MultiplexedConnection> {
+        let client = self.client(protocol)?;
+        let connecting = stream::connect(&client, config, self.tls.as_ref(), self.connect_timeout);
+        connecting.await.map_err(|error| self.explain(error))
+    }
+
     /// A client of the server.
-    pub(super) fn client(&self, protocol: ProtocolVersion) -> RedisResult<Client> {
+    fn client(&self, protocol: ProtocolVersion) -> RedisResult<Client> {
         let settings = self.info.redis_settings().clone().set_protocol(protocol);
         Client::open(self.info.clone().set_redis_settings(settings))
     }
@@ -277,7 +303,7 @@ mod tests {
     async fn urls_of_managed_services_lead_to_the_port_with_the_user_and_tls() {
         let timeout = Duration::from_secs(1);
         for (url, host, port, tls, user, password) in CONSOLES {
-            let route = Endpoint::new(url, timeout).unwrap().route().await.unwrap();
+            let route = Endpoint::new(url, None, timeout).unwrap().route().await.unwrap();
             let (found_host, found_port, found_tls) = match route.address() {
                 ConnectionAddr::Tcp(host, port) => (host, *port, false),
                 ConnectionAddr::TcpTls { host, port, insecure: false, .. } => (host, *port, true),

@@ -33,6 +33,7 @@ use super::{
 use crate::{
     model::Timestamp,
     store::{Error, ErrorKind, Result, clock::StoreClock, near_cache::NearCache},
+    tls::ClientTls,
 };
 
 /// Requests in flight on one connection; further ones wait.
@@ -50,6 +51,9 @@ pub struct PoolOptions {
     /// URL of the server: `redis://`, `rediss://`, `unix://`, `valkey://` and so on, or of the
     /// sentinels that name it: `redis-sentinel://`, `rediss-sentinel://`.
     pub url: secrecy::SecretString,
+    /// Settings of TLS. None: the authorities of the system are trusted, and no certificate is
+    /// presented.
+    pub tls: Option<ClientTls>,
     /// Number of connections that requests share.
     pub connections: u32,
     /// Timeout for making a connection, TLS and authentication included.

@@ -58,7 +58,7 @@ impl Router {
         if Cluster::is_cluster(url) {
             return Cluster::new(options, breaker_threshold, near, clock_key).map(Self::Cluster);
         }
-        let endpoint = Endpoint::new(url, options.connect_timeout)?;
+        let endpoint = Endpoint::new(url, options.tls.as_ref(), options.connect_timeout)?;
         let pool = RedisPool::new(endpoint.clone(), options, near);
         let member = Member { endpoint, health: pool.health().clone(), is_in_cluster: false };
         Ok(Self::One(pool, Arc::new(member)))

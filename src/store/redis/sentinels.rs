@@ -17,8 +17,8 @@ mod node;
 use std::{sync::Arc, time::Duration};
 
 use redis::{
-    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _,
-    RedisConnectionInfo, RedisError, RedisResult,
+    ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, RedisConnectionInfo,
+    RedisError, RedisResult,
 };
 use secrecy::ExposeSecret as _;
 use tokio::{
@@ -33,6 +33,7 @@ use super::{
 use crate::{
     sentinel_url::{Credentials, SentinelUrl},
     store::Topology,
+    tls::ClientTls,
 };
 pub(super) use choice::Primary;
 use choice::{Answer, Choice};
@@ -74,16 +75,19 @@ struct Named {
 
 impl Sentinels {
     /// Nothing is connected to before the sentinels are asked.
-    pub(super) fn new(url: SentinelUrl, connect_timeout: Duration) -> RedisResult<Self> {
+    pub(super) fn new(
+        url: SentinelUrl,
+        tls: Option<&ClientTls>,
+        connect_timeout: Duration,
+    ) -> RedisResult<Self> {
         let news = Arc::new(Notify::new());
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(connect_timeout))
-            .set_response_timeout(Some(connect_timeout));
         let settings = settings(&url.sentinel_credentials, 0);
         let sentinels = url.sentinels.iter().map(|address| {
             let info = info(address, &url, settings.clone())?;
             let service = url.service.clone();
-            Ok(Arc::new(Sentinel::new(info, service, config.clone(), connect_timeout, &news)))
+            let tls = tls.cloned();
+            let sentinel = Sentinel::new(info, tls, service, connect_timeout, &news);
+            Ok(Arc::new(sentinel))
         });
         Ok(Self {
             sentinels: sentinels.collect::<RedisResult<_>>()?,

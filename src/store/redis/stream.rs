@@ -27,6 +27,8 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
+use crate::tls::ClientTls;
+
 /// Number of bytes that were written to a connection.
 #[derive(Debug, Clone, Default)]
 pub(super) struct WrittenBytes(Arc<AtomicU64>);
@@ -42,7 +44,7 @@ pub(super) struct Opened {
 
 /// A task that ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Driver(JoinHandle<()>);
+pub(super) struct Driver(Option<JoinHandle<()>>);
 
 struct CountingStream<S> {
     inner: S,
@@ -60,8 +62,13 @@ pub(super) fn tcp_settings() -> TcpSettings {
     TcpSettings::default().set_nodelay(true).set_keepalive(keepalive)
 }
 
-/// Opens a connection to the server of `client`. The caller limits the time.
-pub(super) async fn open(client: &Client, config: &AsyncConnectionConfig) -> RedisResult<Opened> {
+/// Opens a connection to the server of `client`, with the settings `tls` if it has TLS. The caller
+/// limits the time.
+pub(super) async fn open(
+    client: &Client,
+    config: &AsyncConnectionConfig,
+    tls: Option<&ClientTls>,
+) -> RedisResult<Opened> {
     let info = client.get_connection_info();
     match info.addr() {
         ConnectionAddr::Tcp(host, port) => {
@@ -75,10 +82,13 @@ pub(super) async fn open(client: &Client, config: &AsyncConnectionConfig) -> Red
         ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None } => {
             let name = ServerName::try_from(host.clone())
                 .map_err(|_| RedisError::from((ErrorKind::InvalidClientConfig, "no host name")))?;
-            let tls = tls_config().await?;
+            let tls = match tls {
+                Some(tls) => tls.current(),
+                None => Arc::new(system_tls().await?),
+            };
             let stream = CountingStream::new(connect_tcp(client, host, *port).await?);
             let sent = Some(stream.written.clone());
-            let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await?;
+            let stream = TlsConnector::from(tls).connect(name, stream).await?;
             let stream = CountingStream { sent, ..CountingStream::new(stream) };
             open_counted(client, stream, config).await
         }
@@ -87,6 +97,26 @@ pub(super) async fn open(client: &Client, config: &AsyncConnectionConfig) -> Red
             Ok(Opened { connection, written: None, driver: None })
         }
     }
+}
+
+/// Opens a connection that lasts for as long as it is used. The time limit is that of `config`, or
+/// `limit` with the settings `tls`, which the client library cannot use.
+pub(super) async fn connect(
+    client: &Client,
+    config: &AsyncConnectionConfig,
+    tls: Option<&ClientTls>,
+    limit: Duration,
+) -> RedisResult<MultiplexedConnection> {
+    let Some(tls) = tls else {
+        return client.get_multiplexed_async_connection_with_config(config).await;
+    };
+    let opened = tokio::time::timeout(limit, open(client, config, Some(tls))).await;
+    let Opened { connection, driver, .. } =
+        opened.map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
+    if let Some(driver) = driver {
+        driver.detach();
+    }
+    Ok(connection)
 }
 
 async fn connect_tcp(client: &Client, host: &str, port: u16) -> RedisResult<TcpStream> {
@@ -101,7 +131,7 @@ async fn connect_tcp(client: &Client, host: &str, port: u16) -> RedisResult<TcpS
 
 /// Trusts the certificate authorities of the system, which may have changed since the last
 /// connection.
-async fn tls_config() -> RedisResult<ClientConfig> {
+async fn system_tls() -> RedisResult<ClientConfig> {
     let load = || rustls_native_certs::load_native_certs().certs;
     let certificates = tokio::task::spawn_blocking(load).await.map_err(io::Error::other)?;
     let mut roots = RootCertStore::empty();
@@ -122,7 +152,7 @@ async fn open_counted(
     let settings = client.get_connection_info().redis_settings();
     let (connection, driver) =
         MultiplexedConnection::new_with_config(settings, stream, config.clone()).await?;
-    let driver = Some(Driver(tokio::spawn(driver)));
+    let driver = Some(Driver(Some(tokio::spawn(driver))));
     Ok(Opened { connection, written: Some(written), driver })
 }
 
@@ -133,9 +163,18 @@ impl WrittenBytes {
     }
 }
 
+impl Driver {
+    /// The task ends with its connection.
+    fn detach(mut self) {
+        self.0 = None;
+    }
+}
+
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }
 

@@ -79,7 +79,8 @@ impl Cache {
         Self::on(endpoint.connect().await.unwrap())
     }
 
-    fn on(channel: Channel) -> Self {
+    /// A client on a channel.
+    pub(crate) fn on(channel: Channel) -> Self {
         Self { channel, schema: Schema::default() }
     }
 

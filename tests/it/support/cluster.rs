@@ -19,7 +19,7 @@ pub(crate) struct RedisCluster {
     nodes: Vec<Node>,
     primaries: usize,
     password: Option<String>,
-    certificates: Option<TempDir>,
+    certificates: Option<(TempDir, &'static str)>,
     /// User and password of Larder, if it is not the default user.
     user: Option<(String, String)>,
 }
@@ -49,7 +49,14 @@ impl RedisCluster {
     pub(crate) async fn start_tls() -> Self {
         let certificates = tempfile::tempdir().unwrap();
         write_certificates(certificates.path());
-        Self::start_all(3, 0, None, Some(certificates)).await
+        Self::start_all(3, 0, None, Some((certificates, "no"))).await
+    }
+
+    /// As above; clients must present a certificate.
+    pub(crate) async fn start_mutual_tls() -> Self {
+        let certificates = tempfile::tempdir().unwrap();
+        write_certificates(certificates.path());
+        Self::start_all(3, 0, None, Some((certificates, "yes"))).await
     }
 
     /// As many primaries, with as many replicas each, all with a password.
@@ -65,7 +72,7 @@ impl RedisCluster {
         primaries: usize,
         replicas: usize,
         password: Option<&str>,
-        certificates: Option<TempDir>,
+        certificates: Option<(TempDir, &'static str)>,
     ) -> Self {
         let mut cluster = Self {
             nodes: Vec::new(),
@@ -169,7 +176,7 @@ impl RedisCluster {
 
     /// The arguments of a node with TLS: first the port and its number.
     fn tls_arguments(&self) -> Vec<String> {
-        let Some(certificates) = &self.certificates else { return Vec::new() };
+        let Some((certificates, auth_clients)) = &self.certificates else { return Vec::new() };
         let file = |name: &str| certificates.path().join(name).display().to_string();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let arguments = [
@@ -177,7 +184,7 @@ impl RedisCluster {
             ("--tls-cert-file", file("server.pem")),
             ("--tls-key-file", file("server.key")),
             ("--tls-ca-cert-file", file("authority.pem")),
-            ("--tls-auth-clients", "no".to_owned()),
+            ("--tls-auth-clients", (*auth_clients).to_owned()),
             ("--tls-cluster", "yes".to_owned()),
             ("--cluster-announce-hostname", "localhost".to_owned()),
             ("--cluster-preferred-endpoint-type", "hostname".to_owned()),
@@ -187,8 +194,17 @@ impl RedisCluster {
 
     /// Path of the certificate authority of a cluster with TLS.
     pub(crate) fn authority(&self) -> String {
-        let certificates = self.certificates.as_ref().expect("a cluster with TLS");
-        certificates.path().join("authority.pem").display().to_string()
+        self.file("authority.pem")
+    }
+
+    /// Paths of a certificate for clients and its key, by that authority.
+    pub(crate) fn client_certificate(&self) -> (String, String) {
+        (self.file("client.pem"), self.file("client.key"))
+    }
+
+    fn file(&self, name: &str) -> String {
+        let (certificates, _) = self.certificates.as_ref().expect("a cluster with TLS");
+        certificates.path().join(name).display().to_string()
     }
 
     /// Adds a primary without slots.

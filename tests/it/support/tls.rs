@@ -53,6 +53,12 @@ impl TlsRedisServer {
         format!("rediss://localhost:{}", self.port)
     }
 
+    /// Paths of a certificate for clients and its key, by the same authority.
+    pub(crate) fn client_certificate(&self) -> (String, String) {
+        let path = |name: &str| self.certificates.path().join(name).display().to_string();
+        (path("client.pem"), path("client.key"))
+    }
+
     /// Path of the certificate authority.
     pub(crate) fn authority(&self) -> String {
         self.certificates.path().join("authority.pem").display().to_string()
@@ -86,4 +92,10 @@ pub(crate) fn write_certificates(directory: &Path) {
     let server = server.signed_by(&server_key, &issuer).unwrap();
     fs::write(directory.join("server.pem"), server.pem()).unwrap();
     fs::write(directory.join("server.key"), server_key.serialize_pem()).unwrap();
+    let client_key = rcgen::KeyPair::generate().unwrap();
+    let mut client = rcgen::CertificateParams::default();
+    client.distinguished_name.push(rcgen::DnType::CommonName, "larder");
+    let client = client.signed_by(&client_key, &issuer).unwrap();
+    fs::write(directory.join("client.pem"), client.pem()).unwrap();
+    fs::write(directory.join("client.key"), client_key.serialize_pem()).unwrap();
 }

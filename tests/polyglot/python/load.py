@@ -1,5 +1,7 @@
 """Calls replicas of Larder in turns until the file $LARDER_STOP exists, and prints how many calls
-failed. A replica may stop and start again meanwhile: a client follows its GOAWAY."""
+failed. A replica may stop and start again meanwhile: a client follows its GOAWAY. With
+$LARDER_TLS_CA the replicas have TLS, and their certificates may change: each worker connects again
+and again."""
 
 import json
 import os
@@ -13,6 +15,7 @@ from larder.v1.cache_service_pb2 import DeleteRequest, GetOrFetchRequest, GetReq
 from larder.v1.cache_service_pb2_grpc import CacheServiceStub
 
 WORKERS = 4
+TLS_ROUNDS = 5  # per connection
 NAMESPACE = "load-python"
 SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
@@ -30,7 +33,7 @@ def call_all(larder, key, count):
     count(larder.Delete, DeleteRequest(**entry))
 
 
-def work(larder, worker):
+def work(worker):
     calls, failed = 0, 0
 
     def count(method, request):
@@ -42,23 +45,39 @@ def work(larder, worker):
             failed += 1
             print(error, flush=True)
 
+    channel, has_tls = connect()
     number = 0
     while not os.path.exists(os.environ["LARDER_STOP"]):
-        call_all(larder, f"{worker}-{number % 50}", count)
+        if has_tls and number % TLS_ROUNDS == TLS_ROUNDS - 1:
+            channel.close()
+            channel, _ = connect()
+        call_all(CacheServiceStub(channel), f"{worker}-{number % 50}", count)
         number += 1
+    channel.close()
     return calls, failed
 
 
-def main():
+def connect():
+    """A channel, and whether it has TLS."""
     target = "ipv4:" + os.environ["LARDER_ADDRESSES"]
-    # A list of addresses is not a valid authority, which the library would make of it.
     options = [
         ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+        # A list of addresses is not a valid authority, which the library would make of it.
         ("grpc.default_authority", "larder"),
+        # Otherwise the channels of a process share connections.
+        ("grpc.use_local_subchannel_pool", 1),
     ]
-    with grpc.insecure_channel(target, options) as channel, ThreadPoolExecutor(WORKERS) as pool:
-        larder = CacheServiceStub(channel)
-        counts = list(pool.map(lambda worker: work(larder, worker), range(WORKERS)))
+    authority = os.environ.get("LARDER_TLS_CA")
+    if not authority:
+        return grpc.insecure_channel(target, options), False
+    with open(authority, "rb") as file:
+        credentials = grpc.ssl_channel_credentials(file.read())
+    return grpc.secure_channel(target, credentials, options), True
+
+
+def main():
+    with ThreadPoolExecutor(WORKERS) as pool:
+        counts = list(pool.map(work, range(WORKERS)))
     calls, failed = (sum(column) for column in zip(*counts))
     print(f"calls={calls} failed={failed}")
     sys.exit(failed > 0)

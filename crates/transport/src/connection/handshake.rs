@@ -1,5 +1,5 @@
-//! The TLS handshake of a connection. Until its end the connection is a silent one, which makes room
-//! and ends as such.
+//! The TLS handshake of a connection. Until its end the connection is a silent one, which makes
+//! room and ends as such.
 
 use std::{future::poll_fn, pin::pin, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     connection_table::{OpenConnection, Order},
     peer::Peer,
     socket::Socket,
-    tls::{HandshakeFailure, TlsConnection, TlsPort},
+    tls::{TlsConnection, TlsPort},
 };
 
 /// Time at shutdown to finish a handshake: the client may have sent its first requests already.
@@ -44,8 +44,6 @@ pub(super) async fn accept(
         Ok(TlsConnection { stream, certificate }) => {
             Ok((Socket::Tls(Box::new(stream)), Peer { certificate, ..peer }))
         }
-        Err(HandshakeFailure::Timeout) => Err(CloseReason::Silent),
-        Err(HandshakeFailure::PeerGone) => Err(CloseReason::Ended),
-        Err(_) => Err(CloseReason::Handshake),
+        Err(failure) => Err(failure.close_reason()),
     }
 }

@@ -4,6 +4,8 @@ use std::io;
 
 use rustls::{CertificateError, Error};
 
+use crate::connection_stats::CloseReason;
+
 /// Why a handshake failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandshakeFailure {
@@ -83,7 +85,10 @@ impl HandshakeFailure {
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. } => Self::Expired,
             CertificateError::Revoked => Self::Revoked,
-            CertificateError::UnknownIssuer => Self::UnknownAuthority,
+            // A bad signature is one of another authority of the same name.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                Self::UnknownAuthority
+            }
             _ => Self::BadCertificate,
         }
     }
@@ -104,6 +109,25 @@ impl HandshakeFailure {
             Self::Rejected => "rejected",
             Self::PeerGone => "peer_gone",
             Self::Other => "other",
+        }
+    }
+
+    /// Why the connection is closed.
+    #[must_use]
+    pub fn close_reason(self) -> CloseReason {
+        match self {
+            Self::Timeout => CloseReason::Silent,
+            Self::PeerGone => CloseReason::Ended,
+            Self::PlainText
+            | Self::NoCertificate
+            | Self::UnknownAuthority
+            | Self::Expired
+            | Self::Revoked
+            | Self::BadCertificate
+            | Self::Alpn
+            | Self::Incompatible
+            | Self::Rejected
+            | Self::Other => CloseReason::Handshake,
         }
     }
 

@@ -63,7 +63,8 @@ impl Node {
         on_change: impl Fn(&Address) + Send + Sync + 'static,
     ) -> Result<Arc<Self>> {
         use secrecy::ExposeSecret as _;
-        let endpoint = Endpoint::new(options.url.expose_secret(), options.connect_timeout)?;
+        let PoolOptions { url, tls, connect_timeout, .. } = options;
+        let endpoint = Endpoint::new(url.expose_secret(), tls.as_ref(), *connect_timeout)?;
         let pool = RedisPool::with_health(endpoint.clone(), options, health);
         let (name, health) = (address.clone(), pool.health().clone());
         let breaker = CircuitBreaker::new(breaker_threshold, move |closed| {

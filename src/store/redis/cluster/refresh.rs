@@ -18,7 +18,7 @@ use super::{
 };
 use crate::store::{
     Result,
-    redis::{endpoint::Endpoint, pool::PoolOptions, stream},
+    redis::{endpoint::Endpoint, pool::PoolOptions},
 };
 
 /// Time between two refreshes while all is well.
@@ -86,10 +86,10 @@ impl Cluster {
         let url = self.0.seeds.url_of(address);
         let limit = self.0.options.connect_timeout;
         let asked = async {
-            let route = Endpoint::new(url.expose_secret(), limit)?.route().await?;
-            let client = route.client(ProtocolVersion::RESP2)?;
+            let tls = self.0.options.tls.as_ref();
+            let route = Endpoint::new(url.expose_secret(), tls, limit)?.route().await?;
             let config = AsyncConnectionConfig::new().set_response_timeout(None);
-            let mut opened = stream::open(&client, &config).await?;
+            let mut opened = route.open(ProtocolVersion::RESP2, &config).await?;
             View::ask(&mut opened.connection, address).await
         };
         let outcome = match timeout(limit, asked).await {

@@ -20,9 +20,10 @@ use tokio::{
 };
 
 use super::{
-    super::{fault::words, request::error_or_value},
+    super::{fault::words, request::error_or_value, stream},
     choice::{Answer, Primary},
 };
+use crate::tls::ClientTls;
 
 /// Announcements of a sentinel when another primary is, or is about to be, named. The first comes
 /// from the sentinel that leads a failover, before it names the new primary itself.
@@ -30,6 +31,7 @@ const CHANNELS: [&str; 2] = ["+promoted-slave", "+switch-master"];
 
 pub(super) struct Sentinel {
     info: ConnectionInfo,
+    tls: Option<ClientTls>,
     service: String,
     config: AsyncConnectionConfig,
     timeout: Duration,
@@ -44,13 +46,17 @@ impl Sentinel {
     /// `timeout` limits a question, connecting included. `news` is notified of announcements.
     pub(super) fn new(
         info: ConnectionInfo,
+        tls: Option<ClientTls>,
         service: String,
-        config: AsyncConnectionConfig,
         timeout: Duration,
         news: &Arc<Notify>,
     ) -> Self {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(timeout))
+            .set_response_timeout(Some(timeout));
         Self {
             info,
+            tls,
             service,
             config,
             timeout,
@@ -118,12 +124,13 @@ impl Sentinel {
             Result::<(), redis::aio::SendError>::Ok(())
         });
         let opening = client(ProtocolVersion::RESP3)?;
-        let opened = opening.get_multiplexed_async_connection_with_config(&config).await;
+        let (tls, limit) = (self.tls.as_ref(), self.timeout);
+        let opened = stream::connect(&opening, &config, tls, limit).await;
         let mut connection = match opened {
             // It is asked once a second, and announces nothing.
             Err(error) if error.kind() == ErrorKind::RESP3NotSupported => {
                 let opening = client(ProtocolVersion::RESP2)?;
-                return opening.get_multiplexed_async_connection_with_config(&self.config).await;
+                return stream::connect(&opening, &self.config, tls, limit).await;
             }
             opened => opened?,
         };

@@ -1,5 +1,7 @@
 // Command load calls replicas of Larder in turns until the file $LARDER_STOP exists, and prints how
-// many calls failed. A replica may stop and start again meanwhile: a client follows its GOAWAY.
+// many calls failed. A replica may stop and start again meanwhile: a client follows its GOAWAY. With
+// $LARDER_TLS_CA the replicas have TLS, and their certificates may change: each worker connects again
+// and again.
 package main
 
 import (
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
@@ -22,6 +25,7 @@ import (
 
 const (
 	workers       = 4
+	tlsRounds     = 5 // per connection
 	namespace     = "load-go"
 	serviceConfig = `{"loadBalancingConfig": [{"round_robin": {}}],
 		"methodConfig": [{"name": [{}], "timeout": "15s"}]}`
@@ -36,16 +40,19 @@ func main() {
 		})
 	}
 	replicas.InitialState(state)
-	connection, err := grpc.NewClient(
-		"replicas:///larder",
-		grpc.WithResolvers(replicas),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultServiceConfig(serviceConfig),
-	)
-	if err != nil {
-		panic(err)
+	credentials, hasTLS := transport()
+	connect := func() *grpc.ClientConn {
+		connection, err := grpc.NewClient(
+			"replicas:///larder",
+			grpc.WithResolvers(replicas),
+			grpc.WithTransportCredentials(credentials),
+			grpc.WithDefaultServiceConfig(serviceConfig),
+		)
+		if err != nil {
+			panic(err)
+		}
+		return connection
 	}
-	larder := pb.NewCacheServiceClient(connection)
 
 	var calls, failed atomic.Int64
 	count := func(err error) {
@@ -58,9 +65,16 @@ func main() {
 	var group sync.WaitGroup
 	for worker := range workers {
 		group.Go(func() {
+			connection := connect()
 			for number := 0; !stopped(); number++ {
+				if hasTLS && number%tlsRounds == tlsRounds-1 {
+					connection.Close()
+					connection = connect()
+				}
+				larder := pb.NewCacheServiceClient(connection)
 				callAll(larder, fmt.Sprintf("%d-%d", worker, number%50), count)
 			}
+			connection.Close()
 		})
 	}
 	group.Wait()
@@ -68,6 +82,18 @@ func main() {
 	if failed.Load() > 0 {
 		os.Exit(1)
 	}
+}
+
+func transport() (_ credentials.TransportCredentials, hasTLS bool) {
+	authority := os.Getenv("LARDER_TLS_CA")
+	if authority == "" {
+		return insecure.NewCredentials(), false
+	}
+	tls, err := credentials.NewClientTLSFromFile(authority, "")
+	if err != nil {
+		panic(err)
+	}
+	return tls, true
 }
 
 func callAll(larder pb.CacheServiceClient, key string, count func(error)) {

@@ -1,0 +1,12 @@
+//! TLS of the ports and to Redis, and certificates that are replaced.
+
+// Handshakes: versions, ALPN, client certificates, peers without TLS.
+mod handshakes;
+// An authority, and the files that a server and its clients use.
+mod pki;
+// The connections to Redis.
+mod redis;
+// Certificates that are replaced while connections are open.
+mod rotation;
+// `larder certs`, and the commands that call a server with TLS.
+mod commands;
