@@ -6,8 +6,8 @@ use std::{
 };
 
 use larder::pb::v1::{
-    EntryInfo, FetchStatus, GetOrFetchResponse, InvalidateRequest, KeyRef, Outcome, PatternTarget,
-    SetRequest, SetResponse, SetResult, TagTarget, Target as PbTarget, Value,
+    Durability, EntryInfo, FetchStatus, GetOrFetchResponse, InvalidateRequest, KeyRef, Outcome,
+    PatternTarget, SetRequest, SetResponse, SetResult, TagTarget, Target as PbTarget, Value,
     get_or_fetch_response::Outcome as Fetched, set_request, target, value::Kind,
 };
 use tonic::{Code, Status};
@@ -153,6 +153,15 @@ pub(crate) fn set_answer(response: &SetResponse) -> Answer {
         SetResult::NotStored | SetResult::Unspecified => {
             Answer::NotStored { degraded: response.degraded }
         }
+    }
+}
+
+/// The answer of an invalidation.
+pub(crate) fn invalidated(durability: Durability) -> Answer {
+    match durability {
+        Durability::Applied => Answer::Done,
+        Durability::Queued => Answer::Queued,
+        Durability::Unspecified => Answer::Failed(Failure::Other("no durability".into())),
     }
 }
 

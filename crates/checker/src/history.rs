@@ -148,6 +148,8 @@ pub(crate) enum Answer {
     },
     /// An invalidation, a touch or an abandon that was applied.
     Done,
+    /// An invalidation that the journal of the replica has, and Redis has not.
+    Queued,
     /// A touch without effect, or one that was not applied.
     NoEffect,
     Counted(i64),
@@ -174,6 +176,30 @@ pub(crate) struct Fault {
     pub(crate) began: Micros,
     pub(crate) ended: Micros,
     pub(crate) loss: Loss,
+    /// The replica of Larder whose process ends in it.
+    pub(crate) ends: Option<(u8, End)>,
+    /// When every replica was in quarantine, while Redis was away for all of them, and when Redis
+    /// was to return.
+    pub(crate) quarantine: Option<(Micros, Micros)>,
+}
+
+/// What another process of a replica has of the former one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The journal.
+    Killed,
+    /// Nothing.
+    Replaced,
+}
+
+/// A moment at which the journal of a replica was empty, with all that was queued before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Emptied {
+    pub(crate) replica: u8,
+    /// When it was asked.
+    pub(crate) asked: Micros,
+    /// When it had answered.
+    pub(crate) answered: Micros,
 }
 
 /// Writes that Redis had acknowledged, and that a fault may undo.
@@ -205,6 +231,8 @@ pub(crate) struct Rules {
     pub(crate) watch_delay: Micros,
     /// Time after a fault in which a replica may still fail calls.
     pub(crate) recovery: Micros,
+    /// Time after a failover in which a replica applies its last invalidations again.
+    pub(crate) reapplied: Micros,
 }
 
 /// Calls to check, in the order of their begin.
@@ -212,6 +240,7 @@ pub(crate) struct Rules {
 pub(crate) struct History {
     pub(crate) records: Vec<Record>,
     pub(crate) faults: Arc<[Fault]>,
+    pub(crate) emptied: Arc<[Emptied]>,
     pub(crate) rules: Arc<Rules>,
 }
 
@@ -324,6 +353,7 @@ impl Answer {
             Self::Refused(_) | Self::NoEffect => "refused",
             Self::NotStored { .. } => "not stored",
             Self::Done | Self::Counted(_) => "done",
+            Self::Queued => "queued",
             Self::Failed(Failure::Overloaded) => "overloaded",
             Self::Failed(Failure::StoreUnavailable) => "unavailable",
             Self::Failed(_) => "failed",
@@ -352,7 +382,8 @@ impl Record {
     pub(crate) fn effect_until(&self) -> Micros {
         match &self.answer {
             Answer::Failed(Failure::Overloaded) => self.ended,
-            Answer::Failed(_) => NEVER,
+            // The replay may come at any time.
+            Answer::Failed(_) | Answer::Queued => NEVER,
             _ => self.ended,
         }
     }

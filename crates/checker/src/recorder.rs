@@ -91,6 +91,7 @@ impl Recorder {
         let history = History {
             records,
             faults: self.shared.faults.all(),
+            emptied: self.shared.faults.emptied(),
             rules: Arc::clone(&self.shared.rules),
         };
         let (violations, made) = checks::check_keys(&history);

@@ -16,7 +16,8 @@ use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 
 use super::{
-    redis::{RedisServer, free_port},
+    proxy::{Proxy, Upstream},
+    redis::{DISTURBED, RedisServer, announced_way, free_port},
     server::{Builder, Larder},
     wait::eventually,
 };
@@ -38,6 +39,15 @@ pub(crate) struct Service {
     passwords: Option<Passwords>,
     /// Whether clients have a user of their own.
     has_user: bool,
+    ways: Option<Ways>,
+}
+
+/// Proxies in front of all servers and sentinels.
+pub(crate) struct Ways {
+    /// One for each server, whose address the server announces.
+    pub(crate) servers: Vec<Proxy>,
+    /// One for each sentinel. Only the client with faults uses them.
+    pub(crate) sentinels: Vec<Proxy>,
 }
 
 /// Passwords of the servers and of the sentinels.
@@ -78,8 +88,43 @@ impl Service {
         for _ in 0..=replicas {
             servers.push(RedisServer::start_tcp_with(&arguments).await);
         }
-        let mut service = Self { servers, sentinels: Vec::new(), passwords, has_user: false };
-        let primary = service.servers[0].port();
+        let mut service =
+            Self { servers, sentinels: Vec::new(), passwords, has_user: false, ways: None };
+        service.join(sentinels).await;
+        service
+    }
+
+    /// As [`Self::start`], with proxies between all servers and their clients. Faults of the
+    /// proxies concern only the client with the URL [`Self::disturbed_url`].
+    #[allow(dead_code, reason = "the checker uses it")]
+    pub(crate) async fn start_with_ways() -> Self {
+        let mut ways = Ways { servers: Vec::new(), sentinels: Vec::new() };
+        let mut servers = Vec::new();
+        for _ in 0..3 {
+            let (way, announced) = announced_way("--replica-announce-port").await;
+            let mut arguments = SERVER_ARGUMENTS.to_vec();
+            arguments.extend(announced.iter().map(String::as_str));
+            let server = RedisServer::start_tcp_with(&arguments).await;
+            way.redirect(server.upstream());
+            servers.push(server);
+            ways.servers.push(way);
+        }
+        let (sentinels, passwords) = (Vec::new(), None);
+        let mut service = Self { servers, sentinels, passwords, has_user: false, ways: Some(ways) };
+        service.join(3).await;
+        for number in 0..service.sentinels.len() {
+            let port = service.sentinels[number].port;
+            let way = Proxy::start(Upstream::Address(([127, 0, 0, 1], port).into())).await;
+            service.ways.as_mut().unwrap().sentinels.push(way);
+        }
+        service
+    }
+
+    /// Makes the other servers replicas of the first one, and starts sentinels.
+    async fn join(&mut self, sentinels: usize) {
+        let service = self;
+        let (replicas, passwords) = (service.servers.len() - 1, service.passwords);
+        let primary = service.announced_port(0);
         for index in 1..=replicas {
             let mut replica = service.server_connection(index).await;
             let mut follow = redis::cmd("REPLICAOF");
@@ -107,7 +152,57 @@ impl Service {
             })
             .await;
         }
-        service
+    }
+
+    /// The port at which a server is known to the others.
+    pub(crate) fn announced_port(&self, index: usize) -> u16 {
+        match &self.ways {
+            Some(ways) => ways.servers[index].address().port(),
+            None => self.servers[index].port(),
+        }
+    }
+
+    /// The proxies.
+    #[allow(dead_code, reason = "the checker uses it")]
+    pub(crate) fn ways(&mut self) -> &mut Ways {
+        self.ways.as_mut().expect("a service with proxies")
+    }
+
+    /// URL for the client that the faults of the proxies concern.
+    #[allow(dead_code, reason = "the checker uses it")]
+    pub(crate) fn disturbed_url(&self) -> String {
+        let ways = self.ways.as_ref().expect("a service with proxies");
+        let hosts: Vec<String> =
+            ways.sentinels.iter().map(|way| way.address().to_string()).collect();
+        format!("redis-sentinel://{DISTURBED}:{DISTURBED}@{}/{SERVICE}", hosts.join(","))
+    }
+
+    /// The server that the sentinels name.
+    #[allow(dead_code, reason = "the checker uses it")]
+    pub(crate) async fn primary(&self) -> usize {
+        let port = self.primary_port().await;
+        let numbers = 0..self.servers.len();
+        numbers.into_iter().find(|index| self.announced_port(*index) == port).unwrap()
+    }
+
+    /// Waits until all sentinels name the same server, and begin nothing.
+    #[allow(dead_code, reason = "the checker uses it")]
+    pub(crate) async fn await_agreement(&self) {
+        eventually("the sentinels agree", FAILOVER, async || {
+            let mut ports = Vec::new();
+            for sentinel in &self.sentinels {
+                let master = sentinel.master().await?;
+                if master["flags"] != "master" {
+                    return None;
+                }
+                ports.push(master["port"].clone());
+            }
+            ports.dedup();
+            let is_one = ports.len() == 1;
+            let is_steady = is_one && self.believes_to_be_primary(self.primary().await).await;
+            is_steady.then_some(())
+        })
+        .await;
     }
 
     /// URL for clients.

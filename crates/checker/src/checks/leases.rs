@@ -68,7 +68,7 @@ fn check_fills(
         return entry.violation(FENCED, fill.record, text);
     }
     // Changes that are certainly between the lease and its fill.
-    let is_between = |began, ended| grant.record.ended < began && ended < fill.record.began;
+    let is_between = |began, until| grant.record.ended < began && until < fill.record.began;
     for other in grants {
         if is_between(other.record.began, other.record.ended)
             && other.lease != grant.lease
@@ -79,18 +79,17 @@ fn check_fills(
         }
     }
     for record in &entry.records {
-        let what = match record.call {
-            Call::Invalidate(target)
-                if record.answer == Answer::Done && target.matches(entry.key, fill.tags) =>
-            {
-                "invalidation"
+        let (what, counts_from) = match record.call {
+            Call::Invalidate(target) if target.matches(entry.key, fill.tags) => {
+                ("invalidation", entry.counts_from(record, fill.record))
             }
-            Call::Write { .. } if matches!(record.answer, Answer::Stored { .. }) => "write",
+            Call::Write { .. } if matches!(record.answer, Answer::Stored { .. }) => {
+                let is_kept = !may_be_undone(entry.faults, record, fill.record);
+                ("write", is_kept.then_some(record.ended))
+            }
             _ => continue,
         };
-        if is_between(record.began, record.ended)
-            && !may_be_undone(entry.faults, record, fill.record)
-        {
+        if counts_from.is_some_and(|from| is_between(record.began, from)) {
             let text = format!("{lease} was followed by the {what} of {}", moment(record.began));
             return entry.violation(FENCED, fill.record, text);
         }

@@ -194,7 +194,9 @@ impl Client {
             ..DeleteRequest::default()
         };
         let called = self.call(async |cache| cache.delete(limited(request.clone())).await).await;
-        self.record_called(&called, Call::Invalidate(Target::Key(key)), |_| Answer::Done);
+        self.record_called(&called, Call::Invalidate(Target::Key(key)), |response| {
+            convert::invalidated(response.durability())
+        });
     }
 
     pub(super) async fn batch_delete(&mut self, first: Key) {
@@ -205,8 +207,11 @@ impl Client {
         };
         let called =
             self.call(async |cache| cache.batch_delete(limited(request.clone())).await).await;
-        for key in keys {
-            self.record_called(&called, Call::Invalidate(Target::Key(key)), |_| Answer::Done);
+        for (position, key) in keys.into_iter().enumerate() {
+            self.record_called(&called, Call::Invalidate(Target::Key(key)), |response| {
+                let durability = response.durabilities().nth(position);
+                convert::invalidated(durability.unwrap_or_default())
+            });
         }
     }
 
@@ -214,7 +219,9 @@ impl Client {
         let request = convert::invalidate_request(target);
         let called =
             self.call(async |cache| cache.invalidate(limited(request.clone())).await).await;
-        self.record_called(&called, Call::Invalidate(target), |_| Answer::Done);
+        self.record_called(&called, Call::Invalidate(target), |response| {
+            convert::invalidated(response.durability())
+        });
     }
 
     pub(super) async fn invalidate_namespace(&mut self, namespace: Namespace) {
@@ -226,7 +233,7 @@ impl Client {
             .call(async |cache| cache.invalidate_namespace(limited(request.clone())).await)
             .await;
         let call = Call::Invalidate(Target::Namespace(namespace));
-        self.record_called(&called, call, |_| Answer::Done);
+        self.record_called(&called, call, |response| convert::invalidated(response.durability()));
     }
 
     pub(super) async fn touch(&mut self, key: Key) {
