@@ -8,7 +8,7 @@ mod expiry;
 mod invalidation;
 mod leases;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod values;
 pub(crate) mod watches;
 

@@ -113,3 +113,83 @@ pub(crate) fn replica_may_fail(faults: &[Fault], call: &Record, recovery: Micros
             && fault.ended.saturating_add(recovery) >= call.began
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::testing::{delete, fault, read, rules, through};
+
+    fn from(
+        faults: &[Fault],
+        emptied: &[Emptied],
+        invalidation: &Record,
+        seen: &Record,
+    ) -> Option<Micros> {
+        counts_from(faults, emptied, &rules(), invalidation, seen)
+    }
+
+    fn ends(fault: Fault, replica: u8, end: End) -> Fault {
+        Fault { ends: Some((replica, end)), ..fault }
+    }
+
+    #[test]
+    fn a_queued_invalidation_counts_at_once_for_its_replica() {
+        let (queued, own) = (delete(10, 20, Answer::Queued), read(30, 40, 1));
+        let other = through(1, own.clone());
+        assert_eq!(from(&[], &[], &queued, &own), Some(20));
+        assert_eq!(from(&[], &[], &queued, &other), None);
+        let end = |end| ends(fault(Some(0), 22, 25, Loss::Nothing), 0, end);
+        assert_eq!(from(&[end(End::Killed)], &[], &queued, &own), Some(20));
+        assert_eq!(from(&[end(End::Replaced)], &[], &queued, &own), None);
+        let of_other = ends(fault(Some(1), 22, 25, Loss::Nothing), 1, End::Replaced);
+        assert_eq!(from(&[of_other], &[], &queued, &own), Some(20));
+    }
+
+    #[test]
+    fn a_queued_invalidation_counts_everywhere_after_the_replay() {
+        let (queued, seen) = (delete(10, 20, Answer::Queued), through(1, read(90, 99, 1)));
+        let emptied = |replica, asked| [Emptied { replica, asked, answered: asked + 5 }];
+        assert_eq!(from(&[], &emptied(0, 50), &queued, &seen), Some(55));
+        assert_eq!(from(&[], &emptied(0, 19), &queued, &seen), None, "asked before it was queued");
+        assert_eq!(from(&[], &emptied(1, 50), &queued, &seen), None, "another journal");
+    }
+
+    #[test]
+    fn a_queued_invalidation_counts_in_the_quarantine_of_its_outage() {
+        let outage = |since, until| Fault {
+            quarantine: Some((since, until)),
+            ..fault(None, 5, 60, Loss::Nothing)
+        };
+        let (queued, seen) = (delete(10, 20, Answer::Queued), through(1, read(90, 99, 1)));
+        assert_eq!(from(&[outage(40, 50)], &[], &queued, &seen), Some(40));
+        assert_eq!(from(&[outage(15, 50)], &[], &queued, &seen), Some(20));
+        assert_eq!(from(&[outage(12, 18)], &[], &queued, &seen), None, "queued after the return");
+        let late = through(1, read(90, 60 + QUARANTINE, 1));
+        assert_eq!(from(&[outage(40, 50)], &[], &queued, &late), None, "it may have expired");
+        let before = delete(1, 3, Answer::Queued);
+        assert_eq!(from(&[outage(40, 50)], &[], &before, &seen), None, "of another outage");
+    }
+
+    #[test]
+    fn a_replica_applies_its_invalidations_again_after_a_failover() {
+        let deleted = delete(10, 20, Answer::Done);
+        let failover = || fault(None, 40, 60, Loss::Rewound { since: 15 });
+        let [own, soon, late] = [(0, 45), (1, 79), (1, 81)]
+            .map(|(replica, began)| through(replica, read(began, began + 1, 1)));
+        assert_eq!(from(&[failover()], &[], &deleted, &own), Some(20), "through the same replica");
+        assert_eq!(from(&[failover()], &[], &deleted, &soon), None, "through another one, at once");
+        assert_eq!(from(&[failover()], &[], &deleted, &late), Some(20));
+        for end in [End::Killed, End::Replaced] {
+            let killed = |began| ends(fault(Some(0), began, began + 2, Loss::Nothing), 0, end);
+            let faults = [failover(), killed(30)];
+            assert_eq!(from(&faults, &[], &deleted, &own), None, "it is forgotten");
+            assert_eq!(from(&faults, &[], &deleted, &late), None, "it is forgotten");
+            assert_eq!(from(&[failover(), killed(90)], &[], &deleted, &late), Some(20));
+        }
+        let long = fault(None, 40, 30 + FAILOVER_WINDOW, Loss::Rewound { since: 15 });
+        assert_eq!(from(&[long], &[], &deleted, &own), None, "longer ago than the window");
+        let queued = delete(1, 5, Answer::Queued);
+        let emptied = [Emptied { replica: 0, asked: 16, answered: 18 }];
+        assert_eq!(from(&[failover()], &emptied, &queued, &soon), None, "applied late");
+    }
+}

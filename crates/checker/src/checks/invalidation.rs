@@ -134,8 +134,20 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_was_queued_for_deletion_is_found() {
+        let queued = |replica| {
+            let read = through(replica, read(21, 30, 1));
+            [write(0, 5, 1, stored()), delete(10, 20, Answer::Queued), read]
+        };
+        bad(check, &queued(0));
+        good(check, &queued(1));
+        good(check, &[write(0, 15, 1, stored()), delete(10, 20, Answer::Queued), read(21, 30, 1)]);
+    }
+
+    #[test]
     fn a_rewind_excuses_only_what_it_can_undo() {
-        let history = [write(0, 5, 1, stored()), delete(10, 20, DONE), read(51, 60, 1)];
+        let read = through(1, read(51, 60, 1));
+        let history = [write(0, 5, 1, stored()), delete(10, 20, DONE), read];
         let rewound = |since| [fault(None, 40, 50, Loss::Rewound { since })];
         assert_eq!(violation(check, &history, &rewound(15)), None);
         assert!(violation(check, &history, &rewound(21)).is_some());

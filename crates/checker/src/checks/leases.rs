@@ -164,6 +164,8 @@ mod tests {
     fn a_fill_after_an_invalidation_or_a_write_is_found() {
         let between = |record| [grant(0, 5, 1, 100), record, fill(30, 1, 1)];
         bad(check, &between(delete(10, 12, Answer::Done)));
+        bad(check, &between(delete(10, 12, Answer::Queued)));
+        good(check, &between(through(1, delete(10, 12, Answer::Queued))));
         bad(check, &between(write(10, 12, 2, stored())));
         let tags = |tags| Target::Tags { namespace: SHOP, round: 0, tags };
         bad(check, &between(invalidate(10, 12, tags(1), Answer::Done)));

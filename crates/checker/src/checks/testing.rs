@@ -3,8 +3,8 @@
 use crate::{
     checks::{KeyCheck, KeyHistory},
     history::{
-        Answer, Call, Condition, Emptied, Fault, Key, Loss, Micros, ReadKind, ReadValue, Record,
-        Refusal, Rules, Target, Violation, WriteId,
+        Answer, Call, Condition, Fault, Key, Loss, Micros, ReadKind, ReadValue, Record, Refusal,
+        Rules, Target, Violation, WriteId,
     },
     names::SHOP,
 };
@@ -114,18 +114,6 @@ pub(crate) fn violation(
     let records: Vec<&Record> = records.iter().collect();
     let key = records.iter().find_map(|record| record.call.key()).unwrap_or(KEY);
     check(&KeyHistory { key, records, faults, emptied: &[], rules: &rules() })
-}
-
-/// The violation of a check in calls and faults, with the times at which journals were empty.
-pub(crate) fn violation_with_journals(
-    check: KeyCheck,
-    records: &[Record],
-    faults: &[Fault],
-    emptied: &[Emptied],
-) -> Option<Violation> {
-    let records: Vec<&Record> = records.iter().collect();
-    let key = records.iter().find_map(|record| record.call.key()).unwrap_or(KEY);
-    check(&KeyHistory { key, records, faults, emptied, rules: &rules() })
 }
 
 #[track_caller]
