@@ -61,8 +61,10 @@ impl FaultLog {
 
     /// Every replica was in quarantine at `since`, and Redis is about to return.
     pub(crate) fn quarantined(&self, number: u64, since: Micros) {
-        if let Some(fault) = self.inner.lock().unwrap().faults.get_mut(&number) {
+        let mut inner = self.inner.lock().unwrap();
+        if let Some(fault) = inner.faults.get_mut(&number) {
             fault.quarantine = Some((since, clock::now()));
+            *inner.counts.entry("with all replicas in quarantine").or_default() += 1;
         }
     }
 

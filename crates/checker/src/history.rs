@@ -1,6 +1,10 @@
 //! Calls with their times and answers. Times are microseconds on one monotonic clock.
 
+mod fault;
+
 use std::sync::Arc;
+
+pub(crate) use fault::{Emptied, End, Fault, Loss};
 
 /// Microseconds since the start of the checker.
 pub(crate) type Micros = u64;
@@ -165,55 +169,6 @@ pub(crate) struct Record {
     pub(crate) ended: Micros,
     pub(crate) call: Call,
     pub(crate) answer: Answer,
-}
-
-/// One fault that was injected.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fault {
-    pub(crate) name: &'static str,
-    /// The replica of Larder that it concerns; none if it concerns Redis.
-    pub(crate) replica: Option<u8>,
-    pub(crate) began: Micros,
-    pub(crate) ended: Micros,
-    pub(crate) loss: Loss,
-    /// The replica of Larder whose process ends in it.
-    pub(crate) ends: Option<(u8, End)>,
-    /// When every replica was in quarantine, while Redis was away for all of them, and when Redis
-    /// was to return.
-    pub(crate) quarantine: Option<(Micros, Micros)>,
-}
-
-/// What another process of a replica has of the former one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    /// The journal.
-    Killed,
-    /// Nothing.
-    Replaced,
-}
-
-/// A moment at which the journal of a replica was empty, with all that was queued before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Emptied {
-    pub(crate) replica: u8,
-    /// When it was asked.
-    pub(crate) asked: Micros,
-    /// When it had answered.
-    pub(crate) answered: Micros,
-}
-
-/// Writes that Redis had acknowledged, and that a fault may undo.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Loss {
-    Nothing,
-    /// Entries, leases and counters vanish. Nothing comes back.
-    Vanished,
-    /// The state of an earlier moment comes back: all since then is undone.
-    Rewound {
-        since: Micros,
-    },
-    /// The store's clock goes back, so that entries live longer.
-    ClockBack,
 }
 
 /// Numbers of the promises that the checks need.
@@ -391,13 +346,5 @@ impl Record {
     /// Whether the call and an interval overlap, if the call may have had an effect.
     pub(crate) fn may_act_within(&self, from: Micros, until: Micros) -> bool {
         !self.answer.is_certainly_nothing() && self.began <= until && self.effect_until() >= from
-    }
-}
-
-// === impl Fault ===
-
-impl Fault {
-    pub(crate) fn overlaps(&self, from: Micros, until: Micros) -> bool {
-        self.began <= until && self.ended >= from
     }
 }

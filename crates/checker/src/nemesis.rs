@@ -207,8 +207,8 @@ impl Nemesis {
 
     /// Time for which the replicas of a primary get nothing before its end.
     pub(crate) fn lag(&mut self) -> std::ops::Range<u64> {
-        // Half of the time, and less than any of the servers takes for an outage.
-        if self.random.random_bool(0.5) { 300..900 } else { 0..1 }
+        // Mostly, and for less than any of the servers takes for an outage.
+        if self.random.random_bool(0.75) { 300..900 } else { 0..1 }
     }
 
     /// Waits until every replica reads and writes its store, and has replayed its journal. One that
@@ -227,7 +227,8 @@ impl Nemesis {
                 let tail: Vec<&str> = log.lines().rev().take(20).collect();
                 self.shared.fail(format!(
                     "BROKEN: replica {number} does not use its store, or has not replayed its \
-                     journal, {RECOVERED:?} after a fault. Its last log lines, the newest first:\n{}",
+                     journal, {RECOVERED:?} after a fault. Its last log lines, the newest first:\n\
+                     {}",
                     tail.join("\n")
                 ));
             }

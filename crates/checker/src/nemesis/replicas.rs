@@ -86,7 +86,8 @@ impl Nemesis {
                 ..KeyRef::default()
             })
             .collect();
-        let cache = self.fleet.slots.cache(replica);
+        // A connection of its own: one with many calls that their callers give up is closed.
+        let cache = self.fleet.replicas[usize::from(replica)].client().await;
         let until = tokio::time::Instant::now() + BURST;
         let caller = async || {
             while tokio::time::Instant::now() < until {
