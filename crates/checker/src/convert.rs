@@ -175,20 +175,28 @@ pub(crate) fn failure(status: &Status) -> Failure {
         Code::ResourceExhausted => Failure::Overloaded,
         Code::Unavailable if has("STORE_UNAVAILABLE") => Failure::StoreUnavailable,
         _ if has("SHUTTING_DOWN") => Failure::ShuttingDown,
-        _ if status.details().is_empty() => Failure::Connection,
+        _ if status.details().is_empty() => {
+            Failure::Connection(format!("{}: {}", status.message(), causes(status)).into())
+        }
         _ => Failure::Other(format!("{}: {}", status.code(), status.message()).into()),
     }
 }
 
 /// Whether the replica has certainly not begun the call: a client that follows GOAWAY repeats it.
 pub(crate) fn was_refused(status: &Status) -> bool {
+    let text = causes(status);
+    // The last one is a call that was not sent: its connection was closed before.
+    ["REFUSED_STREAM", "ConnectError", "ConnectionRefused", "NO_ERROR", "hyper::Error(Canceled"]
+        .iter()
+        .any(|reason| text.contains(reason))
+}
+
+fn causes(status: &Status) -> String {
     let mut cause = status.source();
     let mut text = String::new();
     while let Some(error) = cause {
         text.push_str(&format!("{error:?} "));
         cause = error.source();
     }
-    ["REFUSED_STREAM", "ConnectError", "ConnectionRefused", "NO_ERROR"]
-        .iter()
-        .any(|reason| text.contains(reason))
+    text
 }

@@ -110,8 +110,8 @@ pub(crate) enum Failure {
     StoreUnavailable,
     /// The replica is shutting down.
     ShuttingDown,
-    /// The connection was refused or lost.
-    Connection,
+    /// The connection was refused or lost, with the error.
+    Connection(Arc<str>),
     /// No answer until the deadline.
     Deadline,
     /// Any other status.

@@ -37,6 +37,8 @@ const TTLS: [u64; 8] = [150, 400, 400, 1_500, 1_500, 10_000, 20_000, 20_000];
 const LONG: u64 = 50_000;
 /// Increments of a round go to few counters.
 const COUNTERS: u32 = 3;
+/// Times that a call is repeated that no replica has begun.
+const REPEATED: usize = 3;
 /// Pause after a call that failed at once.
 const AFTER_FAILURE: Duration = Duration::from_millis(5);
 
@@ -209,9 +211,10 @@ impl Client {
         let (replica, cache) = self.replica();
         let began = clock::now();
         let mut result = call(cache).await;
-        if let Err(status) = &result
-            && convert::was_refused(status)
-        {
+        for _ in 0..REPEATED {
+            if !result.as_ref().is_err_and(convert::was_refused) {
+                break;
+            }
             result = call(self.workload.slots.cache(replica)).await;
         }
         if result.is_err() {

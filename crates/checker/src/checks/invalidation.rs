@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn a_write_that_overlaps_the_invalidation_may_be_read() {
         good(check, &[write(0, 15, 1, stored()), delete(10, 20, DONE), read(21, 30, 1)]);
-        let unknown = Answer::Failed(Failure::Connection);
+        let unknown = Answer::Failed(Failure::Connection("".into()));
         good(check, &[write(0, 5, 1, unknown), delete(10, 20, DONE), read(21, 30, 1)]);
     }
 
