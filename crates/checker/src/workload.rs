@@ -3,7 +3,7 @@
 mod calls;
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -58,7 +58,7 @@ pub(crate) struct Client {
     records: Vec<Record>,
     parts: mpsc::Sender<Part>,
     /// Versions seen in this round.
-    versions: HashMap<Key, String>,
+    versions: BTreeMap<Key, String>,
     /// Leases to be filled later than at once.
     held: Vec<(Key, Lease, Micros)>,
 }
@@ -75,7 +75,7 @@ impl Client {
             round: u32::try_from(clock::now() / ROUND).unwrap(),
             records: Vec::new(),
             parts,
-            versions: HashMap::new(),
+            versions: BTreeMap::new(),
             held: Vec::new(),
         }
     }

@@ -23,6 +23,7 @@ impl Client {
         let kind = if from_store { ReadKind::GetFromStore } else { ReadKind::Get };
         if let Ok(response) = &called.result
             && let Some(entry) = &response.entry
+            && key.round() == self.round
         {
             self.versions.insert(key, entry.version.clone());
         }
@@ -107,7 +108,11 @@ impl Client {
     }
 
     pub(super) async fn set_version(&mut self, key: Key) {
-        let Some(seen) = self.versions.get(&key).cloned() else { return self.get(key).await };
+        // If this one is not known, another one that is.
+        let known = self.versions.range(key..).next().or_else(|| self.versions.iter().next());
+        let Some((key, seen)) = known.map(|(key, seen)| (*key, seen.clone())) else {
+            return self.get(key).await;
+        };
         let condition = Condition::IfVersion(convert::version(&seen));
         let ttl = self.ttl();
         self.set(key, ttl, condition, Some(set_request::Condition::IfVersion(seen))).await;
