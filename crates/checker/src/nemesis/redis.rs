@@ -168,8 +168,18 @@ impl Nemesis {
         let ways = self.fleet.ways().len();
         let one = self.random.random_range(0..ways);
         let are_all = self.random.random_bool(0.6);
+        let is_chosen = |number: usize| are_all || number == one;
+        if kind == Kind::Reset {
+            // So that commands have been executed whose replies are lost.
+            for (number, way) in self.fleet.ways().into_iter().enumerate() {
+                if is_chosen(number) {
+                    way.hold_replies();
+                }
+            }
+            self.pause(10..80).await;
+        }
         for (number, way) in self.fleet.ways().into_iter().enumerate() {
-            if !are_all && number != one {
+            if !is_chosen(number) {
                 continue;
             }
             match kind {
