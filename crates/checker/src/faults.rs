@@ -52,6 +52,17 @@ impl FaultLog {
         matches!(fault.loss, Loss::Rewound { .. })
     }
 
+    /// Records a fault that was not injected.
+    pub(crate) fn add(&self, name: &'static str, began: Micros, ended: Micros, loss: Loss) {
+        let mut inner = self.inner.lock().unwrap();
+        let number = inner.next;
+        inner.next += 1;
+        let (replica, ends, quarantine) = (None, None, None);
+        let fault = Fault { name, replica, began, ended, loss, ends, quarantine };
+        inner.faults.insert(number, fault);
+        *inner.counts.entry(name).or_default() += 1;
+    }
+
     /// The process of a replica ends in a fault. Called before it does.
     pub(crate) fn ends(&self, number: u64, replica: u8, end: End) {
         if let Some(fault) = self.inner.lock().unwrap().faults.get_mut(&number) {

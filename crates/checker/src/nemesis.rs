@@ -4,10 +4,13 @@ mod cluster;
 mod redis;
 mod replicas;
 mod sentinel;
+mod unplanned;
 
 use std::{sync::Arc, time::Duration};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+
+use unplanned::Epochs;
 
 use crate::options;
 use crate::{
@@ -125,6 +128,9 @@ impl Nemesis {
 
     /// Injects faults until the run is over. Returns the fleet's figures.
     pub(crate) async fn run(mut self) -> Fleet {
+        if let Some(epochs) = Epochs::of(&self.fleet.store) {
+            tokio::spawn(epochs.follow(Arc::clone(&self.shared)));
+        }
         let all = Kind::all(&self.fleet.store);
         let is_chosen = |kind: &Kind| {
             let is_named = self.only.as_ref().is_none_or(|only| only.contains(kind));

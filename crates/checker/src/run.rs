@@ -141,7 +141,7 @@ fn rules() -> Rules {
         max_staleness: vec![0, 0, 300_000, 0, 0, 0],
         stale_window: vec![0, 0, 0, 600_000, 0, 0],
         deadline: u64::try_from(DEADLINE.as_micros()).unwrap(),
-        // Replicas know the clock of Redis by the time of a round trip, which is tens of
+        // Replicas measure the clock of Redis to the time of a round trip, which is tens of
         // milliseconds on a busy machine.
         margin: 100_000,
         // `watch.max_delay`, and the time of a busy machine to deliver and to read an event.

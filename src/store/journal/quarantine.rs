@@ -2,8 +2,9 @@
 //! may not be applied yet, so reads of this replica are degraded misses.
 //!
 //! It begins when the circuit breaker of the store opens. It ends when each registered journal has
-//! been empty since the store's return, or when `journal.quarantine` has passed since then. That it
-//! was empty during the outage of this replica says nothing: that of another one may begin later.
+//! been empty since the store's return, or when `journal.quarantine` has passed since then. A
+//! journal that was empty during the outage of this replica does not count: the outage of its own
+//! replica may begin later.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},

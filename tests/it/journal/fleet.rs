@@ -68,7 +68,7 @@ async fn a_replica_that_saw_the_outage_waits_for_the_journals_of_the_others() {
     assert!(reader.larder.logs().contains("the quarantine is over: every journal is replayed"));
 }
 
-/// A report that was made in the outage of the reader says nothing about the writer's later one.
+/// The outage of the writer begins after its report in the outage of the reader.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_waits_for_a_journal_that_was_empty_in_its_outage() {
     let redis = RedisServer::start().await;

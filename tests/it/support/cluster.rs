@@ -69,6 +69,10 @@ impl RedisCluster {
         Self::start_all(3, 0, None, Some(certificates), false).await
     }
 
+    /// Nodes of a cluster with proxies.
+    #[allow(dead_code, reason = "the checker uses it")]
+    pub(crate) const NODES_WITH_WAYS: usize = 6;
+
     /// As [`Self::start_replicated`], with proxies between the nodes and their clients. Faults of
     /// the proxies concern only the client with the URL [`Self::disturbed_url`].
     #[allow(dead_code, reason = "the checker uses it")]

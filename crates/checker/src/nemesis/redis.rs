@@ -72,7 +72,8 @@ impl Nemesis {
                 urls.extend(service.servers.iter().map(RedisServer::url));
             }
             Store::Cluster(cluster) => {
-                urls.extend((0..6).map(|number| cluster.node_url(number)));
+                let nodes = 0..RedisCluster::NODES_WITH_WAYS;
+                urls.extend(nodes.map(|number| cluster.node_url(number)));
             }
             Store::Embedded => {}
         }

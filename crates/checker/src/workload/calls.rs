@@ -108,8 +108,10 @@ impl Client {
     }
 
     pub(super) async fn set_version(&mut self, key: Key) {
-        // If this one is not known, another one that is.
-        let known = self.versions.range(key..).next().or_else(|| self.versions.iter().next());
+        // If that of this key is not known, that of another one of its namespace.
+        let [first, last] = [0, u32::MAX].map(|number| Key { number, ..key });
+        let mut known = self.versions.range(key..=last).chain(self.versions.range(first..key));
+        let known = known.next();
         let Some((key, seen)) = known.map(|(key, seen)| (*key, seen.clone())) else {
             return self.get(key).await;
         };
