@@ -5,7 +5,12 @@ use std::{fs, path::Path, time::Duration};
 use rand::RngExt as _;
 
 use super::{Kind, Nemesis};
-use crate::{clock, fleet::Store, history::Loss, support::redis::RedisServer};
+use crate::{
+    clock,
+    fleet::Store,
+    history::Loss,
+    support::{cluster::RedisCluster, redis::RedisServer},
+};
 
 /// Memory in which Redis keeps a part of the entries, in bytes.
 const SMALL_MEMORY: &str = "3mb";
