@@ -22,7 +22,8 @@ use super::{
     wait::eventually,
 };
 
-const START_LIMIT: Duration = Duration::from_secs(10);
+/// A server that has saved its writes loads them first.
+const START_LIMIT: Duration = Duration::from_secs(60);
 /// Commands that servers and tests send in the background, excluded from counts.
 const BACKGROUND: [&str; 13] = [
     "ping", "info", "hello", "client", "select", "config", "command", "time", "auth", "dbsize",
