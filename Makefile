@@ -46,13 +46,14 @@ soak: ## Inject faults and check every answer; SOAK=2h OPS=1000000 TOPOLOGY=clus
 		$(if $(TOPOLOGY),--topology $(TOPOLOGY)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(WITHOUT),--without $(WITHOUT))
 
-planted: ## Check servers with planted faults until each is found; BUG=name runs one
+planted: ## Check servers with planted faults until each is found; BUG=name TOPOLOGY=cluster
 	@scripts/setup.sh build test
 	cargo build --locked -p larder --features planted-bugs
 	mkdir -p target/checker
 	cp target/debug/larder target/checker/larder-planted
 	cargo run --locked -p checker -- --server target/checker/larder-planted \
-		--planted $(or $(BUG),all) $(if $(SEED),--seed $(SEED))
+		--planted $(or $(BUG),all) $(if $(TOPOLOGY),--topology $(TOPOLOGY)) \
+		$(if $(SEED),--seed $(SEED))
 
 polyglot: ## Run the Python, Node, Go, Java, grpcurl and grpc_health_probe clients
 	$(MAKE) build-tests

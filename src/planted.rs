@@ -40,10 +40,18 @@ pub enum Bug {
     WatchSilent,
     /// A Set that the store did not answer is reported as stored.
     FalselyStored,
+    /// The replay of a journal leaves out entries.
+    JournalEntryDropped,
+    /// An invalidation is acknowledged as queued before it is in the journal.
+    QueuedBeforeWritten,
+    /// The primary that the sentinels named first stays in use, also as a replica.
+    FormerPrimaryKept,
+    /// The last invalidations are not applied again to another primary.
+    WindowNotReapplied,
 }
 
 /// All of them with their names.
-pub const ALL: [(&str, Bug); 17] = [
+pub const ALL: [(&str, Bug); 21] = [
     ("bans-unchecked", Bug::BansUnchecked),
     ("delete-keeps-lease", Bug::DeleteKeepsLease),
     ("set-keeps-lease", Bug::SetKeepsLease),
@@ -61,6 +69,10 @@ pub const ALL: [(&str, Bug); 17] = [
     ("shard-missed", Bug::ShardMissed),
     ("watch-silent", Bug::WatchSilent),
     ("falsely-stored", Bug::FalselyStored),
+    ("journal-entry-dropped", Bug::JournalEntryDropped),
+    ("queued-before-written", Bug::QueuedBeforeWritten),
+    ("former-primary-kept", Bug::FormerPrimaryKept),
+    ("window-not-reapplied", Bug::WindowNotReapplied),
 ];
 
 /// Whether a fault is planted in this process.

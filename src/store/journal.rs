@@ -29,7 +29,11 @@ use std::{
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::{model::Timestamp, store::Invalidation};
+use crate::{
+    model::Timestamp,
+    planted::{self, Bug},
+    store::Invalidation,
+};
 
 use database::{JournalDatabase, Record};
 pub use error::JournalError;
@@ -159,11 +163,27 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Full`]: it is not appended. After another error it may be on disk.
     pub async fn append(&self, queued: Queued) -> Result<(), JournalError> {
+        if planted::is(Bug::QueuedBeforeWritten) {
+            self.append_later(queued);
+            return Ok(());
+        }
         let append = self.ask(|answer| Request::Append(queued, answer));
         let outcome = tokio::time::timeout(APPEND_TIMEOUT, append).await;
         outcome.unwrap_or(Err(JournalError::Slow(APPEND_TIMEOUT)))?;
         self.appended.notify_one();
         Ok(())
+    }
+
+    /// The planted fault: the entry is on disk two seconds after its acknowledgement.
+    fn append_later(&self, queued: Queued) {
+        let Size { entries, bytes } = self.pending.size();
+        self.pending.insert(queued.invalidation.clone(), queued.queued_at.0);
+        self.pending.set_size(Size { entries: entries + 1, bytes });
+        let (requests, (answer, _)) = (self.requests.clone(), oneshot::channel());
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let _ = requests.try_send(Request::Append(queued, answer));
+        });
     }
 
     /// The eldest entries after the one with the sequence number `after`, at most `limit`.

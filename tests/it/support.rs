@@ -31,6 +31,7 @@ pub(crate) mod redis;
 pub(crate) mod server;
 // Servers with the sentinels that watch over them.
 pub(crate) mod sentinel;
+pub(crate) mod sentinel_server;
 // Checks of errors and their details.
 pub(crate) mod status;
 // A FetchStream client.

@@ -8,16 +8,17 @@ mod expiry;
 mod invalidation;
 mod leases;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod values;
 pub(crate) mod watches;
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::history::{
-    Answer, Call, Condition, Fault, History, Key, Micros, NEVER, Record, Rules, Target, Violation,
-    WriteId,
+    Answer, Call, Condition, Emptied, Fault, History, Key, Micros, NEVER, Record, Rules, Target,
+    Violation, WriteId,
 };
+use crate::weakening::counts_from;
 
 /// A check of one entry.
 pub(crate) type KeyCheck = fn(&KeyHistory<'_>) -> Option<Violation>;
@@ -39,6 +40,7 @@ pub(crate) struct KeyHistory<'a> {
     pub(crate) key: Key,
     pub(crate) records: Vec<&'a Record>,
     pub(crate) faults: &'a [Fault],
+    pub(crate) emptied: &'a [Emptied],
     pub(crate) rules: &'a Rules,
 }
 
@@ -70,6 +72,11 @@ impl<'a> KeyHistory<'a> {
             }
             _ => None,
         })
+    }
+
+    /// When an invalidation counts for another call at the latest; none if it may not count.
+    fn counts_from(&self, invalidation: &Record, seen: &Record) -> Option<Micros> {
+        counts_from(self.faults, self.emptied, self.rules, invalidation, seen)
     }
 
     /// The moment before which a write certainly began to count: that of its lease for a fill.
@@ -160,6 +167,7 @@ pub(crate) fn by_key(history: &History) -> Vec<KeyHistory<'_>> {
         key,
         records,
         faults: &history.faults,
+        emptied: &history.emptied,
         rules: &history.rules,
     };
     keys.into_iter().map(of_key).collect()

@@ -6,8 +6,8 @@ use std::{
 };
 
 use larder::pb::v1::{
-    EntryInfo, FetchStatus, GetOrFetchResponse, InvalidateRequest, KeyRef, Outcome, PatternTarget,
-    SetRequest, SetResponse, SetResult, TagTarget, Target as PbTarget, Value,
+    Durability, EntryInfo, FetchStatus, GetOrFetchResponse, InvalidateRequest, KeyRef, Outcome,
+    PatternTarget, SetRequest, SetResponse, SetResult, TagTarget, Target as PbTarget, Value,
     get_or_fetch_response::Outcome as Fetched, set_request, target, value::Kind,
 };
 use tonic::{Code, Status};
@@ -156,6 +156,15 @@ pub(crate) fn set_answer(response: &SetResponse) -> Answer {
     }
 }
 
+/// The answer of an invalidation.
+pub(crate) fn invalidated(durability: Durability) -> Answer {
+    match durability {
+        Durability::Applied => Answer::Done,
+        Durability::Queued => Answer::Queued,
+        Durability::Unspecified => Answer::Failed(Failure::Other("no durability".into())),
+    }
+}
+
 /// Why a call has no answer. Every error of Larder has details; one of the connection has none.
 pub(crate) fn failure(status: &Status) -> Failure {
     let has =
@@ -166,20 +175,28 @@ pub(crate) fn failure(status: &Status) -> Failure {
         Code::ResourceExhausted => Failure::Overloaded,
         Code::Unavailable if has("STORE_UNAVAILABLE") => Failure::StoreUnavailable,
         _ if has("SHUTTING_DOWN") => Failure::ShuttingDown,
-        _ if status.details().is_empty() => Failure::Connection,
+        _ if status.details().is_empty() => {
+            Failure::Connection(format!("{}: {}", status.message(), causes(status)).into())
+        }
         _ => Failure::Other(format!("{}: {}", status.code(), status.message()).into()),
     }
 }
 
 /// Whether the replica has certainly not begun the call: a client that follows GOAWAY repeats it.
 pub(crate) fn was_refused(status: &Status) -> bool {
+    let text = causes(status);
+    // The last one is a call that was not sent: its connection was closed before.
+    ["REFUSED_STREAM", "ConnectError", "ConnectionRefused", "NO_ERROR", "hyper::Error(Canceled"]
+        .iter()
+        .any(|reason| text.contains(reason))
+}
+
+fn causes(status: &Status) -> String {
     let mut cause = status.source();
     let mut text = String::new();
     while let Some(error) = cause {
         text.push_str(&format!("{error:?} "));
         cause = error.source();
     }
-    ["REFUSED_STREAM", "ConnectError", "ConnectionRefused", "NO_ERROR"]
-        .iter()
-        .any(|reason| text.contains(reason))
+    text
 }

@@ -1,10 +1,15 @@
 //! The replicas and their store.
 
+mod journals;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use nix::sys::signal::Signal;
 
+use journals::Journals;
+
 use crate::{
+    faults::FaultLog,
     slots::Slots,
     support::{
         client::Cache,
@@ -20,6 +25,7 @@ use crate::{
 const CONFIG: &str = r#"
 [store]
 shards = 8
+failover_window = "30s"
 [defaults]
 ttl_jitter = 0.0
 ttl = "30s"
@@ -36,6 +42,8 @@ stale_if_error = "300ms"
 [watch]
 max_delay = "1s"
 heartbeat = "1s"
+[journal]
+quarantine = "20s"
 "#;
 
 /// Where the replicas keep their entries.
@@ -65,8 +73,9 @@ pub(crate) struct Fleet {
     pub(crate) replicas: Vec<Larder>,
     pub(crate) store: Store,
     pub(crate) slots: Arc<Slots>,
+    journals: Option<Journals>,
     bug: Option<String>,
-    /// Logs of former replicas with a panic.
+    /// Panics in the logs of replicas, also of former ones.
     pub(crate) panics: Vec<String>,
     pub(crate) largest_rss: u64,
 }
@@ -90,7 +99,7 @@ impl Topology {
 // === impl Fleet ===
 
 impl Fleet {
-    pub(crate) async fn start(topology: Topology, bug: Option<&str>) -> Self {
+    pub(crate) async fn start(topology: Topology, bug: Option<&str>, has_journals: bool) -> Self {
         let store = match topology {
             Topology::Embedded => Store::Embedded,
             Topology::Standalone => {
@@ -101,13 +110,16 @@ impl Fleet {
                 let proxy = Proxy::start(redis.upstream()).await;
                 Store::Standalone { redis, proxy }
             }
-            Topology::Sentinel => Store::Sentinel(Service::start().await),
-            Topology::Cluster => Store::Cluster(RedisCluster::start_replicated().await),
+            Topology::Sentinel => Store::Sentinel(Service::start_with_ways().await),
+            Topology::Cluster => Store::Cluster(RedisCluster::start_with_ways().await),
         };
         let mut replicas = Vec::new();
         let count = if topology == Topology::Embedded { 1 } else { 3 };
+        let has_journals = has_journals && topology != Topology::Embedded;
+        let journals = has_journals.then(|| Journals::new(count));
         for number in 0..count {
-            replicas.push(builder(&store, bug, number).start().await);
+            let journal = journals.as_ref().map(|journals| journals.path(number));
+            replicas.push(builder(&store, bug, number, journal).start().await);
         }
         let mut caches: Vec<Cache> = Vec::new();
         for replica in &replicas {
@@ -115,27 +127,50 @@ impl Fleet {
         }
         let slots = Arc::new(Slots::new(caches));
         let bug = bug.map(str::to_owned);
-        Self { replicas, store, slots, bug, panics: Vec::new(), largest_rss: 0 }
+        Self { replicas, store, slots, journals, bug, panics: Vec::new(), largest_rss: 0 }
     }
 
     pub(crate) fn len(&self) -> u8 {
         u8::try_from(self.replicas.len()).unwrap()
     }
 
-    /// Kills a replica and starts another one.
+    /// Kills a replica and starts another one, with the same journal.
     pub(crate) async fn kill(&mut self, number: u8) {
         self.replicas[usize::from(number)].kill();
-        let replica = builder(&self.store, self.bug.as_deref(), number).start().await;
+        let replica = self.builder(number).start().await;
         self.put(number, replica).await;
     }
 
     /// Starts another replica and shuts the former one down. Returns how it exited, if it did.
-    pub(crate) async fn roll(&mut self, number: u8) -> Result<(), String> {
-        let replica = builder(&self.store, self.bug.as_deref(), number).start().await;
+    pub(crate) async fn roll(&mut self, number: u8, log: &FaultLog) -> Result<(), String> {
+        // Two processes cannot have one journal.
+        let former_journal = self.journals.as_mut().map(|journals| journals.turn(number));
+        let replica = self.builder(number).start().await;
         let mut former = self.put(number, replica).await;
         former.signal(Signal::SIGTERM);
         let status = former.wait_exit(Duration::from_secs(30)).await;
+        if let Some(path) = former_journal {
+            self.apply_left(number, &path, log).await?;
+        }
         if status.success() { Ok(()) } else { Err(format!("a replica exited with {status}")) }
+    }
+
+    fn builder(&self, number: u8) -> Builder {
+        let journal = self.journals.as_ref().map(|journals| journals.path(number));
+        builder(&self.store, self.bug.as_deref(), number, journal)
+    }
+
+    /// The ways of the first replica to its store.
+    pub(crate) fn ways(&mut self) -> Vec<&mut Proxy> {
+        match &mut self.store {
+            Store::Embedded => Vec::new(),
+            Store::Standalone { proxy, .. } => vec![proxy],
+            Store::Sentinel(service) => {
+                let ways = service.ways();
+                ways.servers.iter_mut().chain(&mut ways.sentinels).collect()
+            }
+            Store::Cluster(cluster) => cluster.ways().collect(),
+        }
     }
 
     async fn put(&mut self, number: u8, replica: Larder) -> Larder {
@@ -179,15 +214,20 @@ impl Fleet {
     }
 }
 
-fn builder(store: &Store, bug: Option<&str>, number: u8) -> Builder {
+fn builder(store: &Store, bug: Option<&str>, number: u8, journal: Option<PathBuf>) -> Builder {
     let builder = match store {
         Store::Embedded => Larder::memory(),
         Store::Standalone { proxy, .. } if number == 0 => Larder::redis(&proxy.redis_url()),
         Store::Standalone { redis, .. } => Larder::redis(&redis.url()),
+        Store::Sentinel(service) if number == 0 => Larder::redis(&service.disturbed_url()),
         Store::Sentinel(service) => Larder::redis(&service.url()),
+        Store::Cluster(cluster) if number == 0 => Larder::redis(&cluster.disturbed_url()),
         Store::Cluster(cluster) => Larder::redis(&cluster.url()),
     };
-    let builder = builder.default_timeouts().config(CONFIG);
+    let mut builder = builder.default_timeouts().config(CONFIG);
+    if let Some(path) = journal {
+        builder = builder.env("LARDER_JOURNAL__PATH", path.display());
+    }
     match bug {
         Some(bug) => builder.env("PLANTED_BUG", bug),
         None => builder,

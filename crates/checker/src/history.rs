@@ -1,6 +1,10 @@
 //! Calls with their times and answers. Times are microseconds on one monotonic clock.
 
+mod fault;
+
 use std::sync::Arc;
+
+pub(crate) use fault::{Emptied, End, Fault, Loss};
 
 /// Microseconds since the start of the checker.
 pub(crate) type Micros = u64;
@@ -106,8 +110,8 @@ pub(crate) enum Failure {
     StoreUnavailable,
     /// The replica is shutting down.
     ShuttingDown,
-    /// The connection was refused or lost.
-    Connection,
+    /// The connection was refused or lost, with the error.
+    Connection(Arc<str>),
     /// No answer until the deadline.
     Deadline,
     /// Any other status.
@@ -148,6 +152,8 @@ pub(crate) enum Answer {
     },
     /// An invalidation, a touch or an abandon that was applied.
     Done,
+    /// An invalidation that the journal of the replica has, and Redis has not.
+    Queued,
     /// A touch without effect, or one that was not applied.
     NoEffect,
     Counted(i64),
@@ -165,31 +171,6 @@ pub(crate) struct Record {
     pub(crate) answer: Answer,
 }
 
-/// One fault that was injected.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fault {
-    pub(crate) name: &'static str,
-    /// The replica of Larder that it concerns; none if it concerns Redis.
-    pub(crate) replica: Option<u8>,
-    pub(crate) began: Micros,
-    pub(crate) ended: Micros,
-    pub(crate) loss: Loss,
-}
-
-/// Writes that Redis had acknowledged, and that a fault may undo.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Loss {
-    Nothing,
-    /// Entries, leases and counters vanish. Nothing comes back.
-    Vanished,
-    /// The state of an earlier moment comes back: all since then is undone.
-    Rewound {
-        since: Micros,
-    },
-    /// The store's clock goes back, so that entries live longer.
-    ClockBack,
-}
-
 /// Numbers of the promises that the checks need.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
@@ -205,6 +186,8 @@ pub(crate) struct Rules {
     pub(crate) watch_delay: Micros,
     /// Time after a fault in which a replica may still fail calls.
     pub(crate) recovery: Micros,
+    /// Time after a failover in which a replica applies its last invalidations again.
+    pub(crate) reapplied: Micros,
 }
 
 /// Calls to check, in the order of their begin.
@@ -212,6 +195,7 @@ pub(crate) struct Rules {
 pub(crate) struct History {
     pub(crate) records: Vec<Record>,
     pub(crate) faults: Arc<[Fault]>,
+    pub(crate) emptied: Arc<[Emptied]>,
     pub(crate) rules: Arc<Rules>,
 }
 
@@ -324,6 +308,7 @@ impl Answer {
             Self::Refused(_) | Self::NoEffect => "refused",
             Self::NotStored { .. } => "not stored",
             Self::Done | Self::Counted(_) => "done",
+            Self::Queued => "queued",
             Self::Failed(Failure::Overloaded) => "overloaded",
             Self::Failed(Failure::StoreUnavailable) => "unavailable",
             Self::Failed(_) => "failed",
@@ -352,7 +337,8 @@ impl Record {
     pub(crate) fn effect_until(&self) -> Micros {
         match &self.answer {
             Answer::Failed(Failure::Overloaded) => self.ended,
-            Answer::Failed(_) => NEVER,
+            // The replay may come at any time.
+            Answer::Failed(_) | Answer::Queued => NEVER,
             _ => self.ended,
         }
     }
@@ -360,13 +346,5 @@ impl Record {
     /// Whether the call and an interval overlap, if the call may have had an effect.
     pub(crate) fn may_act_within(&self, from: Micros, until: Micros) -> bool {
         !self.answer.is_certainly_nothing() && self.began <= until && self.effect_until() >= from
-    }
-}
-
-// === impl Fault ===
-
-impl Fault {
-    pub(crate) fn overlaps(&self, from: Micros, until: Micros) -> bool {
-        self.began <= until && self.ended >= from
     }
 }

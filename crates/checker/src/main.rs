@@ -54,6 +54,9 @@ pub(crate) struct Options {
     /// Faults that are not injected, separated by commas.
     #[arg(long, value_delimiter = ',')]
     pub(crate) without: Vec<nemesis::Kind>,
+    /// Whether the replicas have journals; without it the seed decides.
+    #[arg(long)]
+    pub(crate) journal: Option<bool>,
     /// Decides the calls and the faults.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
@@ -108,6 +111,8 @@ fn main() -> ExitCode {
             time: options.time / count,
             operations: options.operations.unwrap_or(u64::MAX),
             clients: options.clients,
+            // Without a journal, invalidations fail in outages.
+            has_journals: options.journal.unwrap_or(!seed.is_multiple_of(3)),
             bug: None,
             faults: options.faults.clone(),
         };

@@ -4,10 +4,13 @@ mod cluster;
 mod redis;
 mod replicas;
 mod sentinel;
+mod unplanned;
 
 use std::{sync::Arc, time::Duration};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+
+use unplanned::Epochs;
 
 use crate::options;
 use crate::{
@@ -17,7 +20,7 @@ use crate::{
     support::client::Cache,
 };
 
-/// Time in which every replica reads from its store again after a fault.
+/// Time in which every replica uses its store again after a fault.
 const RECOVERED: Duration = Duration::from_secs(40);
 /// Memory of a replica, in bytes, that none exceeds.
 const MAX_RSS: u64 = 600 * 1024 * 1024;
@@ -39,10 +42,12 @@ pub(crate) enum Kind {
     Rewind,
     Evict,
     Latency,
+    Slicing,
     Reset,
     Refuse,
     Partition,
     LostReplies,
+    KillCutOff,
     SentinelFailover,
     KillPrimary,
     ClusterFailover,
@@ -64,6 +69,17 @@ impl Kind {
     const REPLICAS: [Self; 4] =
         [Self::KillReplica, Self::StopReplica, Self::RollReplica, Self::Overload];
 
+    /// Faults of the way of the first replica to its store.
+    const WAYS: [Self; 7] = [
+        Self::Latency,
+        Self::Slicing,
+        Self::Reset,
+        Self::Refuse,
+        Self::Partition,
+        Self::LostReplies,
+        Self::KillCutOff,
+    ];
+
     /// Faults that a store can have.
     fn all(store: &Store) -> Vec<Self> {
         let of_store: &[Self] = match store {
@@ -77,11 +93,6 @@ impl Kind {
                 Self::ClockBack,
                 Self::Rewind,
                 Self::Evict,
-                Self::Latency,
-                Self::Reset,
-                Self::Refuse,
-                Self::Partition,
-                Self::LostReplies,
             ],
             Store::Sentinel(_) => &[
                 Self::SentinelFailover,
@@ -98,7 +109,12 @@ impl Kind {
                 Self::FlushScripts,
             ],
         };
-        Self::REPLICAS.into_iter().chain(of_store.iter().copied()).collect()
+        let of_ways = match store {
+            Store::Embedded => &[][..],
+            Store::Standalone { .. } | Store::Sentinel(_) | Store::Cluster(_) => &Self::WAYS,
+        };
+        let all = Self::REPLICAS.iter().chain(of_store).chain(of_ways);
+        all.copied().collect()
     }
 }
 
@@ -112,6 +128,9 @@ impl Nemesis {
 
     /// Injects faults until the run is over. Returns the fleet's figures.
     pub(crate) async fn run(mut self) -> Fleet {
+        if let Some(epochs) = Epochs::of(&self.fleet.store) {
+            tokio::spawn(epochs.follow(Arc::clone(&self.shared)));
+        }
         let all = Kind::all(&self.fleet.store);
         let is_chosen = |kind: &Kind| {
             let is_named = self.only.as_ref().is_none_or(|only| only.contains(kind));
@@ -157,9 +176,13 @@ impl Nemesis {
             Kind::ClockBack => self.set_clock(false).await,
             Kind::Rewind => self.rewind().await,
             Kind::Evict => self.evict().await,
-            Kind::Latency | Kind::Reset | Kind::Refuse | Kind::Partition | Kind::LostReplies => {
-                self.disturb(kind).await
-            }
+            Kind::Latency
+            | Kind::Slicing
+            | Kind::Reset
+            | Kind::Refuse
+            | Kind::Partition
+            | Kind::LostReplies => self.disturb(kind).await,
+            Kind::KillCutOff => self.kill_cut_off_replica().await,
             Kind::SentinelFailover => self.sentinel_failover().await,
             Kind::KillPrimary => self.kill_primary().await,
             Kind::ClusterFailover => self.cluster_failover().await,
@@ -178,17 +201,30 @@ impl Nemesis {
         }
     }
 
-    /// Ends a fault when all replicas read from their store again.
+    /// Ends a fault when all replicas use their store again.
     pub(crate) async fn end(&mut self, fault: u64) {
         self.await_recovery().await;
-        self.shared.faults.end(fault);
+        if self.shared.faults.end(fault) {
+            // Another fault could keep a replica from applying its last invalidations again.
+            let reapplied = self.shared.rules.reapplied;
+            self.pause(reapplied / 1_000..reapplied / 1_000 + 1).await;
+        }
     }
 
-    /// Waits until every replica answers from its store. One that does not in time hangs.
+    /// Time for which the replicas of a primary get nothing before its end.
+    pub(crate) fn lag(&mut self) -> std::ops::Range<u64> {
+        // Mostly, and for less than any of the servers takes for an outage.
+        if self.random.random_bool(0.75) { 300..900 } else { 0..1 }
+    }
+
+    /// Waits until every replica reads and writes its store, and has replayed its journal. One that
+    /// does not in time hangs.
     async fn await_recovery(&mut self) {
         for number in 0..self.fleet.len() {
             let recovered = async {
-                while !answers(&self.fleet.slots.cache(number)).await {
+                while !answers(&self.fleet.slots.cache(number)).await
+                    || !self.fleet.is_replayed(number, &self.shared.faults).await
+                {
                     tokio::time::sleep(POLL).await;
                 }
             };
@@ -196,8 +232,9 @@ impl Nemesis {
                 let log = self.fleet.replicas[usize::from(number)].logs();
                 let tail: Vec<&str> = log.lines().rev().take(20).collect();
                 self.shared.fail(format!(
-                    "BROKEN: replica {number} does not read from its store {RECOVERED:?} after a \
-                     fault. Its last log lines, the newest first:\n{}",
+                    "BROKEN: replica {number} does not use its store, or has not replayed its \
+                     journal, {RECOVERED:?} after a fault. Its last log lines, the newest first:\n\
+                     {}",
                     tail.join("\n")
                 ));
             }
@@ -216,9 +253,20 @@ impl Nemesis {
     }
 }
 
-/// Whether the shards of a replica's namespaces can be read.
+/// Whether a replica can read and change entries of several shards.
 async fn answers(cache: &Cache) -> bool {
     for key in 0..8 {
+        let request = larder::pb::v1::DeleteRequest {
+            namespace: "probe".to_owned(),
+            key: key.to_string(),
+            required_durability: larder::pb::v1::Durability::Applied.into(),
+            ..Default::default()
+        };
+        let mut request = tonic::Request::new(request);
+        request.set_timeout(Duration::from_secs(2));
+        if cache.delete(request).await.is_err() {
+            return false;
+        }
         let request = larder::pb::v1::GetRequest {
             namespace: "probe".to_owned(),
             key: key.to_string(),

@@ -115,6 +115,7 @@ fn answer(answer: &Answer) -> String {
         | Answer::Contended
         | Answer::NotStored { .. }
         | Answer::Done
+        | Answer::Queued
         | Answer::NoEffect => answer.name().to_owned(),
     }
 }

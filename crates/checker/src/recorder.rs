@@ -1,7 +1,7 @@
 //! Collects the calls of all clients by rounds, and checks each round when it is over.
 //!
-//! The keys of a round are used in no other one, so that a round is checked apart, and forgotten.
-//! Only invalidations of whole namespaces concern the rounds around them too.
+//! The keys of a round are used in it, and read in the next one, so that a round is checked apart,
+//! and forgotten. Only invalidations of whole namespaces concern the rounds around them too.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -80,17 +80,24 @@ impl Recorder {
 
     fn check(&mut self, round: u32) {
         let parts = self.rounds.remove(&round).unwrap_or_default();
-        let mut records: Vec<Record> = parts.into_iter().flat_map(|part| part.records).collect();
+        let is_of = |record: &Record| record.call.key().is_none_or(|key| key.round() == round);
+        let records = parts.into_iter().flat_map(|part| part.records);
+        let mut records: Vec<Record> = records.filter(is_of).collect();
         let own = of_namespaces(&records);
         let next = self.rounds.get(&(round + 1)).into_iter().flatten();
         let mut around: Vec<Record> = std::mem::replace(&mut self.before, own);
-        around.extend(next.flat_map(|part| of_namespaces(&part.records)));
+        for part in next {
+            around.extend(of_namespaces(&part.records));
+            let is_late = |record: &&Record| record.call.key().is_some() && is_of(record);
+            around.extend(part.records.iter().filter(is_late).cloned());
+        }
         let watched = records.clone();
         records.extend(around);
         records.sort_by_key(|record| record.began);
         let history = History {
             records,
             faults: self.shared.faults.all(),
+            emptied: self.shared.faults.emptied(),
             rules: Arc::clone(&self.shared.rules),
         };
         let (violations, made) = checks::check_keys(&history);

@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) time: Duration,
     pub(crate) operations: u64,
     pub(crate) clients: u16,
+    /// Whether the replicas have journals.
+    pub(crate) has_journals: bool,
     /// The fault that the server has on purpose.
     pub(crate) bug: Option<String>,
     /// The only faults to inject; none: all that the topology has.
@@ -56,7 +58,7 @@ pub(crate) async fn run(plan: &Plan) -> Outcome {
 }
 
 async fn run_locally(plan: &Plan) -> Outcome {
-    let fleet = Fleet::start(plan.topology, plan.bug.as_deref()).await;
+    let fleet = Fleet::start(plan.topology, plan.bug.as_deref(), plan.has_journals).await;
     let replicas = fleet.len();
     let slots = Arc::clone(&fleet.slots);
     let shared = Arc::new(Shared {
@@ -139,10 +141,13 @@ fn rules() -> Rules {
         max_staleness: vec![0, 0, 300_000, 0, 0, 0],
         stale_window: vec![0, 0, 0, 600_000, 0, 0],
         deadline: u64::try_from(DEADLINE.as_micros()).unwrap(),
-        // The clock of Redis and that of the checker run side by side for seconds at most.
-        margin: 20_000,
+        // Replicas measure the clock of Redis to the time of a round trip, which is tens of
+        // milliseconds on a busy machine.
+        margin: 100_000,
         // `watch.max_delay`, and the time of a busy machine to deliver and to read an event.
         watch_delay: 3 * second,
         recovery: second,
+        // A replica meets another primary within half a second, and retries 20 times per second.
+        reapplied: 2 * second,
     }
 }

@@ -17,6 +17,8 @@ pub(crate) mod proxy;
 pub(crate) mod redis;
 #[path = "../../../tests/it/support/sentinel.rs"]
 pub(crate) mod sentinel;
+#[path = "../../../tests/it/support/sentinel_server.rs"]
+pub(crate) mod sentinel_server;
 #[path = "../../../tests/it/support/server.rs"]
 pub(crate) mod server;
 #[path = "../../../tests/it/support/tls.rs"]

@@ -2,7 +2,9 @@
 //! may not be applied yet, so reads of this replica are degraded misses.
 //!
 //! It begins when the circuit breaker of the store opens. It ends when each registered journal has
-//! been empty since then, or when `journal.quarantine` has passed since the store's return.
+//! been empty since the store's return, or when `journal.quarantine` has passed since then. A
+//! journal that was empty during the outage of this replica does not count: the outage of its own
+//! replica may begin later.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -44,13 +46,20 @@ pub struct JournalReport {
     pub empty_at: Timestamp,
 }
 
+/// An outage of the store for this replica, by the store's clock.
+#[derive(Debug, Clone, Copy)]
+struct Outage {
+    began_at: Timestamp,
+    /// When the store was found to answer again; none while it is away.
+    returned_at: Option<(Timestamp, Instant)>,
+}
+
 /// Whether reads are in quarantine.
 pub struct Quarantine {
     is_active: AtomicBool,
     /// Whether the store has returned since the outage.
     is_back: AtomicBool,
-    /// By the store's clock.
-    began_at: Mutex<Option<Timestamp>>,
+    outage: Mutex<Option<Outage>>,
     begun: Notify,
     /// Quarantines that ended because their time was over.
     expired: AtomicU64,
@@ -63,7 +72,7 @@ impl Quarantine {
         Self {
             is_active: AtomicBool::new(false),
             is_back: AtomicBool::new(false),
-            began_at: Mutex::default(),
+            outage: Mutex::default(),
             begun: Notify::new(),
             expired: AtomicU64::new(0),
             limit,
@@ -90,7 +99,7 @@ impl Quarantine {
         if self.limit.is_zero() {
             return;
         }
-        *self.began_at.lock() = Some(now);
+        *self.outage.lock() = Some(Outage { began_at: now, returned_at: None });
         self.is_back.store(false, Ordering::Relaxed);
         self.is_active.store(true, Ordering::Release);
         self.begun.notify_one();
@@ -106,13 +115,22 @@ impl Quarantine {
         self.begun.notified().await;
     }
 
+    /// The store was away, and answers again.
+    pub(super) fn store_returned(&self, now: Timestamp) {
+        if let Some(outage) = &mut *self.outage.lock() {
+            outage.returned_at = Some((now, Instant::now()));
+        }
+    }
+
     /// Ends the quarantine if no journal is missing, or if it has lasted too long since the store's
-    /// return. `reports` is none if they could not be read.
-    pub(super) fn check(&self, reports: Option<&[JournalReport]>, returned_at: Instant) {
-        let mut began_at = self.began_at.lock();
-        let Some(since) = *began_at else { return };
+    /// return, which is the first check at the latest. `reports` is none if they could not be read.
+    pub(super) fn check(&self, reports: Option<&[JournalReport]>, now: Timestamp) {
+        let mut current = self.outage.lock();
+        let Some(outage) = &mut *current else { return };
         self.is_back.store(true, Ordering::Relaxed);
-        let missing = reports.map(|reports| missing(reports, since));
+        let (since, returned_at) = *outage.returned_at.get_or_insert((now, Instant::now()));
+        let began_at = outage.began_at;
+        let missing = reports.map(|reports| missing(reports, began_at, since));
         let is_over = returned_at.elapsed() >= self.limit;
         match missing {
             Some(missing) if missing.is_empty() => {
@@ -131,16 +149,16 @@ impl Quarantine {
             }
             _ => return,
         }
-        *began_at = None;
+        *current = None;
         self.is_active.store(false, Ordering::Release);
     }
 }
 
-/// The journals that have not been empty since the outage began.
-fn missing(reports: &[JournalReport], since: Timestamp) -> Vec<&str> {
+/// The journals that have not been empty since the return of the store.
+fn missing(reports: &[JournalReport], began_at: Timestamp, since: Timestamp) -> Vec<&str> {
     let is_missing = |report: &&JournalReport| {
         report.empty_at <= since
-            && (report.empty_at.0 == 0 || since.since(report.empty_at) < FORGOTTEN_AFTER)
+            && (report.empty_at.0 == 0 || began_at.since(report.empty_at) < FORGOTTEN_AFTER)
     };
     reports.iter().filter(is_missing).map(|report| report.id.as_str()).collect()
 }
@@ -151,27 +169,36 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(5);
     const OUTAGE: Timestamp = Timestamp(10_000_000);
+    const RETURN: Timestamp = Timestamp(10_002_000);
 
     fn report(id: &str, empty_at: u64) -> JournalReport {
         JournalReport { id: id.to_owned(), empty_at: Timestamp(empty_at) }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn ends_when_each_journal_was_empty_since_the_outage() {
+    async fn ends_when_each_journal_was_empty_since_the_return() {
         let quarantine = Quarantine::new(LIMIT);
         assert!(!quarantine.is_active());
         quarantine.begin(OUTAGE);
         assert_eq!(quarantine.refusal(), Some(ErrorKind::BreakerOpen));
-        let returned_at = Instant::now();
-        for (two, is_active) in [(OUTAGE.0, true), (0, true), (OUTAGE.0 + 1, false)] {
-            quarantine.check(Some(&[report("one", OUTAGE.0 + 5), report("two", two)]), returned_at);
+        // In the outage of this replica, but perhaps before that of the other one.
+        let in_outage = OUTAGE.0 + 1;
+        for (two, is_active) in [(OUTAGE.0, true), (0, true), (in_outage, true), (RETURN.0, true)] {
+            quarantine.check(Some(&[report("one", RETURN.0 + 5), report("two", two)]), RETURN);
+            assert_eq!(quarantine.is_active(), is_active, "{two}");
+        }
+        // The store is away for a moment.
+        let again = Timestamp(RETURN.0 + 100);
+        quarantine.store_returned(again);
+        for (two, is_active) in [(RETURN.0 + 50, true), (again.0 + 1, false)] {
+            quarantine.check(Some(&[report("one", again.0 + 5), report("two", two)]), again);
             assert_eq!(quarantine.is_active(), is_active, "{two}");
             let refusal = is_active.then_some(ErrorKind::Quarantined);
             assert_eq!(quarantine.refusal(), refusal, "{two}");
         }
         assert_eq!(quarantine.expired(), 0);
         quarantine.begin(OUTAGE);
-        quarantine.check(Some(&[]), returned_at);
+        quarantine.check(Some(&[]), RETURN);
         assert!(!quarantine.is_active());
     }
 
@@ -179,14 +206,14 @@ mod tests {
     async fn ends_after_its_time_and_counts_that() {
         let quarantine = Quarantine::new(LIMIT);
         quarantine.begin(OUTAGE);
-        let returned_at = Instant::now();
         let reports = [report("gone", OUTAGE.0 - 1)];
+        quarantine.check(Some(&reports), RETURN);
         tokio::time::advance(LIMIT - Duration::from_millis(1)).await;
-        quarantine.check(Some(&reports), returned_at);
-        quarantine.check(None, returned_at);
+        quarantine.check(Some(&reports), RETURN);
+        quarantine.check(None, RETURN);
         assert!(quarantine.is_active());
         tokio::time::advance(Duration::from_millis(1)).await;
-        quarantine.check(Some(&reports), returned_at);
+        quarantine.check(Some(&reports), RETURN);
         assert_eq!((quarantine.is_active(), quarantine.expired()), (false, 1));
     }
 
@@ -194,7 +221,7 @@ mod tests {
     async fn a_journal_that_is_long_gone_is_not_waited_for() {
         let quarantine = Quarantine::new(LIMIT);
         quarantine.begin(OUTAGE);
-        quarantine.check(Some(&[report("gone", OUTAGE.0 - 600_000)]), Instant::now());
+        quarantine.check(Some(&[report("gone", OUTAGE.0 - 600_000)]), RETURN);
         assert!(!quarantine.is_active());
     }
 

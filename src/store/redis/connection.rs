@@ -32,7 +32,10 @@ use super::{
     stream::{Driver, Opened, WrittenBytes},
     tls_check::TlsCheck,
 };
-use crate::store::clock::StoreClock;
+use crate::{
+    planted::{self, Bug},
+    store::clock::StoreClock,
+};
 
 /// Consecutive timeouts after which a connection is replaced: its peer may have vanished without
 /// closing it.
@@ -194,6 +197,9 @@ impl PoolHealth {
     /// new ones lead to a primary only, that is done at any age, and what the server announced for
     /// the near cache is not used any more.
     pub(super) fn leave_replica(&self, handle: &Handle) -> bool {
+        if planted::is(Bug::FormerPrimaryKept) {
+            return false;
+        }
         if !self.verifies_role {
             return self.replace(handle);
         }

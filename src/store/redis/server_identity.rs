@@ -9,7 +9,10 @@ use tokio::{sync::watch, time::Instant};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::fault::Fault;
-use crate::store::near_cache::NearCache;
+use crate::{
+    planted::{self, Bug},
+    store::near_cache::NearCache,
+};
 
 /// Identity of a server, from its INFO.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,7 +67,8 @@ impl ServerInfo {
         };
         Self {
             run_id: field("run_id").filter(|id| !id.is_empty()).map(str::to_owned),
-            is_replica: matches!(field("role"), Some("slave" | "replica")),
+            is_replica: matches!(field("role"), Some("slave" | "replica"))
+                && !planted::is(Bug::FormerPrimaryKept),
             is_promoted: field("second_repl_offset") != Some("-1"),
             term: 0,
         }
@@ -81,6 +85,9 @@ pub(super) fn is_replica(hello: &Value) -> bool {
     let is_role = |name: &Value, value: &Value| {
         is(name, b"role") && (is(value, b"replica") || is(value, b"slave"))
     };
+    if planted::is(Bug::FormerPrimaryKept) {
+        return false;
+    }
     match hello {
         Value::Map(fields) => fields.iter().any(|(name, value)| is_role(name, value)),
         Value::Array(fields) => fields.chunks_exact(2).any(|pair| is_role(&pair[0], &pair[1])),

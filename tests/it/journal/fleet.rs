@@ -9,7 +9,7 @@ use crate::support::{
     proxy::Proxy,
     redis::RedisServer,
     server::Larder,
-    wait::throughout,
+    wait::{SOON, eventually, throughout},
 };
 
 /// A replica with its own connection to Redis.
@@ -34,14 +34,10 @@ impl Replica {
     /// The store is away, and the replica has seen it.
     async fn cut(&mut self) {
         self.proxy.cut().await;
-        crate::support::wait::eventually(
-            "the breaker opens",
-            Duration::from_secs(20),
-            async || {
-                self.cache.get(get("other")).await.unwrap();
-                (metric(&self.larder, "larder_store_breaker_open").await == 1.0).then_some(())
-            },
-        )
+        eventually("the breaker opens", Duration::from_secs(20), async || {
+            self.cache.get(get("other")).await.unwrap();
+            (metric(&self.larder, "larder_store_breaker_open").await == 1.0).then_some(())
+        })
         .await;
     }
 }
@@ -70,6 +66,36 @@ async fn a_replica_that_saw_the_outage_waits_for_the_journals_of_the_others() {
     await_replayed(&writer.larder).await;
     assert_eq!(metric(&reader.larder, "larder_journal_quarantine_expired_total").await, 0.0);
     assert!(reader.larder.logs().contains("the quarantine is over: every journal is replayed"));
+}
+
+/// The outage of the writer begins after its report in the outage of the reader.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_waits_for_a_journal_that_was_empty_in_its_outage() {
+    let redis = RedisServer::start().await;
+    let mut writer = Replica::start(&redis, "60s").await;
+    let mut reader = Replica::start(&redis, "60s").await;
+    writer.cache.put("k", "old").await;
+    reader.cut().await;
+    let mut connection = redis.connection().await;
+    let (seconds, _): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await.unwrap();
+    eventually("the writer reports an empty journal", SOON, async || {
+        let reports: Vec<u64> =
+            redis::cmd("HVALS").arg("larder:{journals}").query_async(&mut connection).await.ok()?;
+        reports.iter().any(|empty_at| *empty_at > (seconds + 1) * 1000).then_some(())
+    })
+    .await;
+    writer.cut().await;
+    assert_eq!(deleted(&writer.cache, "k").await, Durability::Queued);
+    reader.proxy.restore().await;
+    await_metric(&reader.larder, "larder_store_breaker_open", 0.0).await;
+    throughout(Duration::from_secs(1), async || {
+        let answer = reader.cache.get(get("k")).await.unwrap();
+        assert!(answer.value.is_none() && answer.degraded, "{answer:?}");
+    })
+    .await;
+    writer.proxy.restore().await;
+    await_store(&reader.cache, "other").await;
+    assert_eq!(reader.cache.read("k").await, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,12 @@ use redis::{FromRedisValue, Value, aio::MultiplexedConnection};
 
 use tempfile::TempDir;
 
-use super::{redis::RedisServer, tls::write_certificates, wait::eventually};
+use super::{
+    proxy::Proxy,
+    redis::{DISTURBED, RedisServer, announced_way},
+    tls::write_certificates,
+    wait::eventually,
+};
 
 /// Time in which a cluster is made, fails over, or agrees on a change.
 pub(crate) const AGREED: Duration = Duration::from_secs(60);
@@ -22,14 +27,26 @@ pub(crate) struct RedisCluster {
     certificates: Option<(TempDir, &'static str)>,
     /// User and password of Larder, if it is not the default user.
     user: Option<(String, String)>,
+    has_ways: bool,
 }
 
 struct Node {
     server: RedisServer,
+    /// The proxy whose address the node announces; none: its own.
+    way: Option<Proxy>,
     bus_port: u16,
     /// Its port with TLS; zero without.
     tls_port: u16,
     id: String,
+}
+
+// === impl Node ===
+
+impl Node {
+    /// The port at which it is known to others.
+    fn announced_port(&self) -> u16 {
+        self.way.as_ref().map_or_else(|| self.server.port(), |way| way.address().port())
+    }
 }
 
 // === impl RedisCluster ===
@@ -49,14 +66,26 @@ impl RedisCluster {
     pub(crate) async fn start_tls() -> Self {
         let certificates = tempfile::tempdir().unwrap();
         write_certificates(certificates.path());
-        Self::start_all(3, 0, None, Some((certificates, "no"))).await
+        Self::start_all(3, 0, None, Some((certificates, "no")), false).await
     }
 
     /// As above; clients must present a certificate.
     pub(crate) async fn start_mutual_tls() -> Self {
         let certificates = tempfile::tempdir().unwrap();
         write_certificates(certificates.path());
-        Self::start_all(3, 0, None, Some((certificates, "yes"))).await
+        Self::start_all(3, 0, None, Some((certificates, "yes")), false).await
+    }
+
+
+    /// Nodes of a cluster with proxies.
+    #[allow(dead_code, reason = "the checker uses it")]
+    pub(crate) const NODES_WITH_WAYS: usize = 6;
+
+    /// As [`Self::start_replicated`], with proxies between the nodes and their clients. Faults of
+    /// the proxies concern only the client with the URL [`Self::disturbed_url`].
+    #[allow(dead_code, reason = "the checker uses it")]
+    pub(crate) async fn start_with_ways() -> Self {
+        Self::start_all(3, 1, None, None, true).await
     }
 
     /// As many primaries, with as many replicas each, all with a password.
@@ -65,7 +94,7 @@ impl RedisCluster {
         replicas: usize,
         password: Option<&str>,
     ) -> Self {
-        Self::start_all(primaries, replicas, password, None).await
+        Self::start_all(primaries, replicas, password, None, false).await
     }
 
     async fn start_all(
@@ -73,6 +102,7 @@ impl RedisCluster {
         replicas: usize,
         password: Option<&str>,
         certificates: Option<(TempDir, &'static str)>,
+        has_ways: bool,
     ) -> Self {
         let mut cluster = Self {
             nodes: Vec::new(),
@@ -80,6 +110,7 @@ impl RedisCluster {
             password: password.map(str::to_owned),
             certificates,
             user: None,
+            has_ways,
         };
         for _ in 0..primaries * (1 + replicas) {
             cluster.start_node().await;
@@ -124,8 +155,26 @@ impl RedisCluster {
         }
         let hosts = self.nodes.iter().take(3);
         let hosts: Vec<String> =
-            hosts.map(|node| format!("127.0.0.1:{}", node.server.port())).collect();
+            hosts.map(|node| format!("127.0.0.1:{}", node.announced_port())).collect();
         format!("redis-cluster://{user}{}", hosts.join(","))
+    }
+
+    /// The URL for the client that the faults of the proxies concern.
+    #[allow(dead_code, reason = "the checker uses it")]
+    pub(crate) fn disturbed_url(&self) -> String {
+        self.url().replace("://", &format!("://{DISTURBED}:{DISTURBED}@"))
+    }
+
+    /// The proxy of a node.
+    #[allow(dead_code, reason = "the checker uses it")]
+    pub(crate) fn way(&mut self, number: usize) -> &mut Proxy {
+        self.nodes[number].way.as_mut().expect("a cluster with proxies")
+    }
+
+    /// The proxies.
+    #[allow(dead_code, reason = "the checker uses it")]
+    pub(crate) fn ways(&mut self) -> impl Iterator<Item = &mut Proxy> {
+        self.nodes.iter_mut().filter_map(|node| node.way.as_mut())
     }
 
     /// Adds a user, with a command in words, whose URL is that of the cluster from now on.
@@ -166,9 +215,16 @@ impl RedisCluster {
         }
         let tls = self.tls_arguments();
         arguments.extend(tls.iter().map(String::as_str));
+        let announced =
+            if self.has_ways { Some(announced_way("--cluster-announce-port").await) } else { None };
+        let (way, of_way) = announced.unzip();
+        arguments.extend(of_way.iter().flatten().map(String::as_str));
         let (server, bus_port) = RedisServer::start_node(&arguments).await;
+        if let Some(way) = &way {
+            way.redirect(server.upstream());
+        }
         let tls_port = tls.get(1).map_or(0, |port| port.parse().unwrap());
-        self.nodes.push(Node { server, bus_port, tls_port, id: String::new() });
+        self.nodes.push(Node { server, way, bus_port, tls_port, id: String::new() });
         let number = self.nodes.len() - 1;
         self.nodes[number].id = self.ask(number, &["CLUSTER", "MYID"]).await;
         number
@@ -282,7 +338,7 @@ impl RedisCluster {
                 continue;
             }
             let Value::Int(port) = primary.get(1)? else { return None };
-            let is_at = |node: &Node| i64::from(node.server.port()) == *port;
+            let is_at = |node: &Node| i64::from(node.announced_port()) == *port;
             return self.nodes.iter().position(is_at);
         }
         None
@@ -297,7 +353,7 @@ impl RedisCluster {
     /// Makes a replica of a primary take its place, as an operator does before maintenance. Loses
     /// nothing.
     pub(crate) async fn fail_over_by_hand(&self, primary: usize) {
-        let of_primary = format!("master_port:{}\r", self.nodes[primary].server.port());
+        let of_primary = format!("master_port:{}\r", self.nodes[primary].announced_port());
         for number in self.running().filter(|number| *number != primary) {
             let info: String = self.ask(number, &["INFO", "replication"]).await;
             if info.contains(&of_primary) {

@@ -17,9 +17,13 @@ use nix::{
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 
-use super::{proxy::Upstream, wait::eventually};
+use super::{
+    proxy::{Proxy, Upstream},
+    wait::eventually,
+};
 
-const START_LIMIT: Duration = Duration::from_secs(10);
+/// A server that has saved its writes loads them first.
+const START_LIMIT: Duration = Duration::from_secs(60);
 /// Commands that servers and tests send in the background, excluded from counts.
 const BACKGROUND: [&str; 13] = [
     "ping", "info", "hello", "client", "select", "config", "command", "time", "auth", "dbsize",
@@ -27,6 +31,9 @@ const BACKGROUND: [&str; 13] = [
 ];
 /// File in the server's directory with the seconds by which its clock is wrong.
 const CLOCK_FILE: &str = "clock";
+
+/// User and password of the client that faults of a proxy in front of all servers concern.
+pub(crate) const DISTURBED: &str = "disturbed";
 
 /// One redis-server process, killed when dropped.
 pub(crate) struct RedisServer {
@@ -271,6 +278,18 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A proxy for a server that announces the proxy's port by this option, and the server's arguments
+/// for that. Its faults concern only the user [`DISTURBED`]. It leads to the server when it is
+/// redirected there.
+pub(crate) async fn announced_way(option: &str) -> (Proxy, Vec<String>) {
+    let nowhere = Upstream::Address(([127, 0, 0, 1], 1).into());
+    let proxy = Proxy::start_for(nowhere, DISTURBED).await;
+    let (port, password) = (proxy.address().port().to_string(), format!(">{DISTURBED}"));
+    let user = ["--user", DISTURBED, "on", &password, "~*", "&*", "+@all"];
+    let arguments = [option, &port].into_iter().chain(user).map(str::to_owned).collect();
+    (proxy, arguments)
 }
 
 /// A port that is free at the moment.

@@ -1,30 +1,18 @@
 //! A service: a primary and its replicas, with sentinels that watch over them.
 
-use std::{
-    collections::HashMap,
-    fs,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Instant};
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use redis::aio::MultiplexedConnection;
-use tempfile::TempDir;
 
 use super::{
-    redis::{RedisServer, free_port},
+    proxy::{Proxy, Upstream},
+    redis::{DISTURBED, RedisServer, announced_way},
     server::{Builder, Larder},
     wait::eventually,
 };
 
-/// Deadline of all that sentinels do: a failover takes seconds on an idle machine.
-pub(crate) const FAILOVER: Duration = Duration::from_secs(30);
-/// Name of the service.
-pub(crate) const SERVICE: &str = "main";
+pub(crate) use super::sentinel_server::{FAILOVER, Passwords, SERVICE, SentinelServer};
+
 /// User and password of clients.
 const USER: &str = "app:app-password";
 /// The first sync of a replica begins at once.
@@ -38,22 +26,15 @@ pub(crate) struct Service {
     passwords: Option<Passwords>,
     /// Whether clients have a user of their own.
     has_user: bool,
+    ways: Option<Ways>,
 }
 
-/// Passwords of the servers and of the sentinels.
-#[derive(Clone, Copy)]
-pub(crate) struct Passwords {
-    pub(crate) server: &'static str,
-    pub(crate) sentinel: &'static str,
-}
-
-/// One sentinel process, killed when dropped.
-pub(crate) struct SentinelServer {
-    process: Option<Child>,
-    port: u16,
-    configuration: PathBuf,
-    password: Option<&'static str>,
-    _directory: TempDir,
+/// Proxies in front of all servers and sentinels.
+pub(crate) struct Ways {
+    /// One for each server, whose address the server announces.
+    pub(crate) servers: Vec<Proxy>,
+    /// One for each sentinel. Only the client with faults uses them.
+    pub(crate) sentinels: Vec<Proxy>,
 }
 
 // === impl Service ===
@@ -78,8 +59,43 @@ impl Service {
         for _ in 0..=replicas {
             servers.push(RedisServer::start_tcp_with(&arguments).await);
         }
-        let mut service = Self { servers, sentinels: Vec::new(), passwords, has_user: false };
-        let primary = service.servers[0].port();
+        let mut service =
+            Self { servers, sentinels: Vec::new(), passwords, has_user: false, ways: None };
+        service.join(sentinels).await;
+        service
+    }
+
+    /// As [`Self::start`], with proxies between all servers and their clients. Faults of the
+    /// proxies concern only the client with the URL [`Self::disturbed_url`].
+    #[allow(dead_code, reason = "the checker uses it")]
+    pub(crate) async fn start_with_ways() -> Self {
+        let mut ways = Ways { servers: Vec::new(), sentinels: Vec::new() };
+        let mut servers = Vec::new();
+        for _ in 0..3 {
+            let (way, announced) = announced_way("--replica-announce-port").await;
+            let mut arguments = SERVER_ARGUMENTS.to_vec();
+            arguments.extend(announced.iter().map(String::as_str));
+            let server = RedisServer::start_tcp_with(&arguments).await;
+            way.redirect(server.upstream());
+            servers.push(server);
+            ways.servers.push(way);
+        }
+        let (sentinels, passwords) = (Vec::new(), None);
+        let mut service = Self { servers, sentinels, passwords, has_user: false, ways: Some(ways) };
+        service.join(3).await;
+        for number in 0..service.sentinels.len() {
+            let port = service.sentinels[number].port();
+            let way = Proxy::start(Upstream::Address(([127, 0, 0, 1], port).into())).await;
+            service.ways.as_mut().unwrap().sentinels.push(way);
+        }
+        service
+    }
+
+    /// Makes the other servers replicas of the first one, and starts sentinels.
+    async fn join(&mut self, sentinels: usize) {
+        let service = self;
+        let (replicas, passwords) = (service.servers.len() - 1, service.passwords);
+        let primary = service.announced_port(0);
         for index in 1..=replicas {
             let mut replica = service.server_connection(index).await;
             let mut follow = redis::cmd("REPLICAOF");
@@ -107,13 +123,66 @@ impl Service {
             })
             .await;
         }
-        service
+    }
+
+    /// The port at which a server is known to the others.
+    pub(crate) fn announced_port(&self, index: usize) -> u16 {
+        match &self.ways {
+            Some(ways) => ways.servers[index].address().port(),
+            None => self.servers[index].port(),
+        }
+    }
+
+    /// The proxies.
+    #[allow(dead_code, reason = "the checker uses it")]
+    pub(crate) fn ways(&mut self) -> &mut Ways {
+        self.ways.as_mut().expect("a service with proxies")
+    }
+
+    /// URL for the client that the faults of the proxies concern.
+    #[allow(dead_code, reason = "the checker uses it")]
+    pub(crate) fn disturbed_url(&self) -> String {
+        let ways = self.ways.as_ref().expect("a service with proxies");
+        let hosts: Vec<String> =
+            ways.sentinels.iter().map(|way| way.address().to_string()).collect();
+        format!("redis-sentinel://{DISTURBED}:{DISTURBED}@{}/{SERVICE}", hosts.join(","))
+    }
+
+    /// The server that the sentinels name.
+    #[allow(dead_code, reason = "the checker uses it")]
+    pub(crate) async fn primary(&self) -> usize {
+        let port = self.primary_port().await;
+        let numbers = 0..self.servers.len();
+        numbers.into_iter().find(|index| self.announced_port(*index) == port).unwrap()
+    }
+
+    /// Waits until all sentinels name the same server, and begin nothing.
+    #[allow(dead_code, reason = "the checker uses it")]
+    pub(crate) async fn await_agreement(&self) {
+        eventually("the sentinels agree", FAILOVER, async || {
+            let mut ports = Vec::new();
+            for sentinel in &self.sentinels {
+                let master = sentinel.master().await?;
+                if master["flags"] != "master" {
+                    return None;
+                }
+                ports.push(master["port"].clone());
+            }
+            ports.dedup();
+            let is_one = ports.len() == 1;
+            let is_steady = is_one && self.believes_to_be_primary(self.primary().await).await;
+            is_steady.then_some(())
+        })
+        .await;
     }
 
     /// URL for clients.
     pub(crate) fn url(&self) -> String {
-        let hosts: Vec<String> =
-            self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
+        let hosts: Vec<String> = self
+            .sentinels
+            .iter()
+            .map(|sentinel| format!("127.0.0.1:{}", sentinel.port()))
+            .collect();
         let hosts = hosts.join(",");
         match self.passwords {
             None if self.has_user => format!("redis-sentinel://{USER}@{hosts}/{SERVICE}"),
@@ -264,126 +333,4 @@ async fn replication(connection: &mut MultiplexedConnection) -> HashMap<String, 
     let info = info.unwrap_or_default();
     let fields = info.lines().filter_map(|line| line.split_once(':'));
     fields.map(|(name, value)| (name.to_owned(), value.trim_end().to_owned())).collect()
-}
-
-// === impl SentinelServer ===
-
-impl SentinelServer {
-    async fn start(primary: u16, quorum: usize, passwords: Option<Passwords>) -> Self {
-        let mut lines = vec![
-            format!("sentinel monitor {SERVICE} 127.0.0.1 {primary} {quorum}"),
-            format!("sentinel down-after-milliseconds {SERVICE} 1000"),
-            format!("sentinel failover-timeout {SERVICE} 5000"),
-            format!("sentinel parallel-syncs {SERVICE} 2"),
-        ];
-        if let Some(Passwords { server, sentinel }) = passwords {
-            lines.push(format!("sentinel auth-pass {SERVICE} {server}"));
-            lines.push(format!("requirepass {sentinel}"));
-            lines.push(format!("sentinel sentinel-pass {sentinel}"));
-        }
-        let password = passwords.map(|passwords| passwords.sentinel);
-        Self::start_by(&lines, password, |port| vec![format!("port {port}")]).await
-    }
-
-    /// Starts a sentinel with these lines of its configuration, and those for its port.
-    pub(crate) async fn start_by(
-        lines: &[String],
-        password: Option<&'static str>,
-        of_port: impl Fn(u16) -> Vec<String>,
-    ) -> Self {
-        // Another process may take the port before the sentinel binds it.
-        for _ in 0..10 {
-            let directory = tempfile::tempdir().unwrap();
-            let port = free_port();
-            let configuration = directory.path().join("sentinel.conf");
-            let mut all =
-                vec!["bind 127.0.0.1".to_owned(), format!("dir {}", directory.path().display())];
-            all.extend(of_port(port));
-            all.extend_from_slice(lines);
-            fs::write(&configuration, all.join("\n") + "\n").unwrap();
-            let mut sentinel =
-                Self { process: None, port, configuration, password, _directory: directory };
-            if sentinel.restart().await {
-                return sentinel;
-            }
-        }
-        panic!("no sentinel starts");
-    }
-
-    /// Starts the process. Returns false if it ended.
-    pub(crate) async fn restart(&mut self) -> bool {
-        let mut command = Command::new("redis-server");
-        command.arg(&self.configuration).arg("--sentinel");
-        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = self.process.insert(quiet.spawn().unwrap());
-        let port = self.port;
-        eventually("a sentinel answers", FAILOVER, async || {
-            if process.try_wait().unwrap().is_some() {
-                return Some(false);
-            }
-            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok().map(|_| true)
-        })
-        .await
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Kills the sentinel, as a crash would.
-    pub(crate) fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-
-    pub(crate) fn pause(&self) {
-        self.signal(Signal::SIGSTOP);
-    }
-
-    pub(crate) fn resume(&self) {
-        self.signal(Signal::SIGCONT);
-    }
-
-    /// Its answer about the service; none if it does not answer.
-    pub(crate) async fn master(&self) -> Option<HashMap<String, String>> {
-        let mut connection = self.connection().await?;
-        let mut master = redis::cmd("SENTINEL");
-        master.arg("MASTER").arg(SERVICE).query_async(&mut connection).await.ok()
-    }
-
-    /// Begins a failover.
-    pub(crate) async fn fail_over(&self) {
-        eventually("the failover begins", FAILOVER, async || {
-            let mut connection = self.connection().await?;
-            let mut failover = redis::cmd("SENTINEL");
-            failover.arg("FAILOVER").arg(SERVICE).exec_async(&mut connection).await.ok()
-        })
-        .await;
-    }
-
-    /// Sends a command.
-    pub(crate) async fn command(&self, words: &[&str]) {
-        let mut command = redis::cmd(words[0]);
-        command.arg(&words[1..]);
-        command.exec_async(&mut self.connection().await.unwrap()).await.unwrap();
-    }
-
-    async fn connection(&self) -> Option<MultiplexedConnection> {
-        let password = self.password.map(|password| format!(":{password}@")).unwrap_or_default();
-        let url = format!("redis://{password}127.0.0.1:{}", self.port);
-        redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.ok()
-    }
-
-    fn signal(&self, signal: Signal) {
-        let process = self.process.as_ref().expect("the sentinel runs");
-        kill(Pid::from_raw(process.id().cast_signed()), signal).unwrap();
-    }
-}
-
-impl Drop for SentinelServer {
-    fn drop(&mut self) {
-        self.kill();
-    }
 }

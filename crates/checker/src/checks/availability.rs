@@ -27,7 +27,7 @@ fn is_allowed(entry: &KeyHistory<'_>, record: &Record, failure: &Failure) -> boo
                 && fault.began <= record.ended
                 && fault.ended.saturating_add(entry.rules.recovery) >= record.began
         }),
-        Failure::ShuttingDown | Failure::Connection | Failure::Deadline | Failure::Other(_) => {
+        Failure::ShuttingDown | Failure::Connection(_) | Failure::Deadline | Failure::Other(_) => {
             replica_may_fail(entry.faults, record, entry.rules.recovery)
         }
     }

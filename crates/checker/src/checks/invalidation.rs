@@ -12,28 +12,33 @@ pub(crate) fn check(entry: &KeyHistory<'_>) -> Option<Violation> {
         let Some((_, id)) = read.answer.value().and_then(|value| value.source) else { continue };
         let Some(write) = writes.get(&id) else { continue };
         let basis_end = entry.basis_end(write);
-        let follows = |later: &Record| {
+        let is_late = |later: &Record, counts_from: Micros| {
             basis_end < later.began
-                && later.ended.saturating_add(staleness(entry, later, read)) < read.began
-                && !may_be_undone(entry.faults, later, read)
+                && counts_from.saturating_add(staleness(entry, later, read)) < read.began
         };
-        let invalidation = entry.invalidations().find(|(record, target)| {
-            record.answer == Answer::Done
-                && target.matches(entry.key, write.tags)
-                && follows(record)
+        let invalidation = entry.invalidations().find_map(|(record, target)| {
+            let from = entry.counts_from(record, read)?;
+            let follows = target.matches(entry.key, write.tags) && is_late(record, from);
+            follows.then_some((record, from))
         });
-        if let Some((record, _)) = invalidation {
+        if let Some((record, from)) = invalidation {
             let text = format!(
-                "write {id} counts as of {} at the latest, the invalidation was acknowledged at \
-                 {}, and the read began at {}",
+                "write {id} counts as of {} at the latest, the invalidation was {} at {} and \
+                 counts from {}, and the read began at {}",
                 moment(basis_end),
+                if record.answer == Answer::Queued { "queued" } else { "acknowledged" },
                 moment(record.ended),
+                moment(from),
                 moment(read.began)
             );
             return entry.violation("invalidation is final", read, text);
         }
-        let overwrites =
-            |later: &Write<'_>| later.id != id && later.is_stored() && follows(later.record);
+        let overwrites = |later: &Write<'_>| {
+            later.id != id
+                && later.is_stored()
+                && is_late(later.record, later.record.ended)
+                && !may_be_undone(entry.faults, later.record, read)
+        };
         if let Some(later) = entry.writes().find(overwrites) {
             let text = format!("write {id} was overwritten by write {}", later.id);
             return entry.violation("reads see the last write", read, text);
@@ -82,7 +87,7 @@ mod tests {
     #[test]
     fn a_write_that_overlaps_the_invalidation_may_be_read() {
         good(check, &[write(0, 15, 1, stored()), delete(10, 20, DONE), read(21, 30, 1)]);
-        let unknown = Answer::Failed(Failure::Connection);
+        let unknown = Answer::Failed(Failure::Connection("".into()));
         good(check, &[write(0, 5, 1, unknown), delete(10, 20, DONE), read(21, 30, 1)]);
     }
 
@@ -129,8 +134,20 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_was_queued_for_deletion_is_found() {
+        let queued = |replica| {
+            let read = through(replica, read(21, 30, 1));
+            [write(0, 5, 1, stored()), delete(10, 20, Answer::Queued), read]
+        };
+        bad(check, &queued(0));
+        good(check, &queued(1));
+        good(check, &[write(0, 15, 1, stored()), delete(10, 20, Answer::Queued), read(21, 30, 1)]);
+    }
+
+    #[test]
     fn a_rewind_excuses_only_what_it_can_undo() {
-        let history = [write(0, 5, 1, stored()), delete(10, 20, DONE), read(51, 60, 1)];
+        let read = through(1, read(51, 60, 1));
+        let history = [write(0, 5, 1, stored()), delete(10, 20, DONE), read];
         let rewound = |since| [fault(None, 40, 50, Loss::Rewound { since })];
         assert_eq!(violation(check, &history, &rewound(15)), None);
         assert!(violation(check, &history, &rewound(21)).is_some());

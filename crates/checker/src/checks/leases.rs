@@ -68,7 +68,7 @@ fn check_fills(
         return entry.violation(FENCED, fill.record, text);
     }
     // Changes that are certainly between the lease and its fill.
-    let is_between = |began, ended| grant.record.ended < began && ended < fill.record.began;
+    let is_between = |began, until| grant.record.ended < began && until < fill.record.began;
     for other in grants {
         if is_between(other.record.began, other.record.ended)
             && other.lease != grant.lease
@@ -79,18 +79,17 @@ fn check_fills(
         }
     }
     for record in &entry.records {
-        let what = match record.call {
-            Call::Invalidate(target)
-                if record.answer == Answer::Done && target.matches(entry.key, fill.tags) =>
-            {
-                "invalidation"
+        let (what, counts_from) = match record.call {
+            Call::Invalidate(target) if target.matches(entry.key, fill.tags) => {
+                ("invalidation", entry.counts_from(record, fill.record))
             }
-            Call::Write { .. } if matches!(record.answer, Answer::Stored { .. }) => "write",
+            Call::Write { .. } if matches!(record.answer, Answer::Stored { .. }) => {
+                let is_kept = !may_be_undone(entry.faults, record, fill.record);
+                ("write", is_kept.then_some(record.ended))
+            }
             _ => continue,
         };
-        if is_between(record.began, record.ended)
-            && !may_be_undone(entry.faults, record, fill.record)
-        {
+        if counts_from.is_some_and(|from| is_between(record.began, from)) {
             let text = format!("{lease} was followed by the {what} of {}", moment(record.began));
             return entry.violation(FENCED, fill.record, text);
         }
@@ -165,6 +164,8 @@ mod tests {
     fn a_fill_after_an_invalidation_or_a_write_is_found() {
         let between = |record| [grant(0, 5, 1, 100), record, fill(30, 1, 1)];
         bad(check, &between(delete(10, 12, Answer::Done)));
+        bad(check, &between(delete(10, 12, Answer::Queued)));
+        good(check, &between(through(1, delete(10, 12, Answer::Queued))));
         bad(check, &between(write(10, 12, 2, stored())));
         let tags = |tags| Target::Tags { namespace: SHOP, round: 0, tags };
         bad(check, &between(invalidate(10, 12, tags(1), Answer::Done)));

@@ -22,6 +22,7 @@ pub(crate) fn rules() -> Rules {
         margin: 10,
         watch_delay: 100,
         recovery: 10,
+        reapplied: 20,
     }
 }
 
@@ -101,7 +102,7 @@ pub(crate) fn grant(began: Micros, ended: Micros, lease: u64, expires_in: Micros
 }
 
 pub(crate) fn fault(replica: Option<u8>, began: Micros, ended: Micros, loss: Loss) -> Fault {
-    Fault { name: "fault", replica, began, ended, loss }
+    Fault { name: "fault", replica, began, ended, loss, ends: None, quarantine: None }
 }
 
 /// The violation of a check in calls and faults.
@@ -112,7 +113,7 @@ pub(crate) fn violation(
 ) -> Option<Violation> {
     let records: Vec<&Record> = records.iter().collect();
     let key = records.iter().find_map(|record| record.call.key()).unwrap_or(KEY);
-    check(&KeyHistory { key, records, faults, rules: &rules() })
+    check(&KeyHistory { key, records, faults, emptied: &[], rules: &rules() })
 }
 
 #[track_caller]

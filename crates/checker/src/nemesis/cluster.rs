@@ -37,8 +37,13 @@ impl Nemesis {
         let Some((slot, primary)) = self.slot().await else { return };
         let loss = Loss::Rewound { since: self.since() };
         let fault = self.shared.faults.begin("kill of a cluster's primary", None, loss);
+        let lag = self.lag();
+        self.cluster().way(primary).hold_replication();
+        self.pause(lag).await;
         self.cluster().server(primary).kill();
+        self.cluster().way(primary).lose_replication();
         self.cluster().await_failover(slot, primary).await;
+        self.cluster().way(primary).restore().await;
         self.cluster().server(primary).restart().await;
         self.end(fault).await;
     }

@@ -2,22 +2,24 @@
 
 use std::{fs, path::Path, time::Duration};
 
+use rand::RngExt as _;
+
 use super::{Kind, Nemesis};
 use crate::{
     clock,
     fleet::Store,
     history::Loss,
-    support::{proxy::Proxy, redis::RedisServer},
+    support::{cluster::RedisCluster, redis::RedisServer},
 };
 
 /// Memory in which Redis keeps a part of the entries, in bytes.
 const SMALL_MEMORY: &str = "3mb";
 
 impl Nemesis {
-    /// The only Redis and the way of the first replica to it.
-    fn redis(&mut self) -> (&mut RedisServer, &mut Proxy) {
+    /// The only Redis.
+    fn redis(&mut self) -> &mut RedisServer {
         match &mut self.fleet.store {
-            Store::Standalone { redis, proxy } => (redis, proxy),
+            Store::Standalone { redis, .. } => redis,
             Store::Embedded | Store::Sentinel(_) | Store::Cluster(_) => {
                 unreachable!("the fault is one of a single Redis")
             }
@@ -26,9 +28,10 @@ impl Nemesis {
 
     pub(super) async fn kill_redis(&mut self) {
         let fault = self.shared.faults.begin("kill of Redis", None, Loss::Nothing);
-        self.redis().0.kill();
+        self.redis().kill();
         self.pause(100..2_000).await;
-        self.redis().0.restart().await;
+        self.note_quarantine(fault).await;
+        self.redis().restart().await;
         self.end(fault).await;
     }
 
@@ -41,10 +44,7 @@ impl Nemesis {
         };
         let fault = self.shared.faults.begin("stop of Redis", None, loss);
         let stopped = match &self.fleet.store {
-            Store::Sentinel(service) => {
-                let port = service.primary_port().await;
-                service.servers.iter().position(|server| server.port() == port)
-            }
+            Store::Sentinel(service) => Some(service.primary().await),
             _ => None,
         };
         match (&self.fleet.store, stopped) {
@@ -53,9 +53,15 @@ impl Nemesis {
             _ => {}
         }
         self.pause(100..2_500).await;
+        if stopped.is_none() {
+            self.note_quarantine(fault).await;
+        }
         match (&self.fleet.store, stopped) {
             (Store::Standalone { redis, .. }, _) => redis.resume(),
-            (Store::Sentinel(service), Some(number)) => service.servers[number].resume(),
+            (Store::Sentinel(service), Some(number)) => {
+                service.servers[number].resume();
+                service.await_agreement().await;
+            }
             _ => {}
         }
         self.end(fault).await;
@@ -71,7 +77,8 @@ impl Nemesis {
                 urls.extend(service.servers.iter().map(RedisServer::url));
             }
             Store::Cluster(cluster) => {
-                urls.extend((0..6).map(|number| cluster.node_url(number)));
+                let nodes = 0..RedisCluster::NODES_WITH_WAYS;
+                urls.extend(nodes.map(|number| cluster.node_url(number)));
             }
             Store::Embedded => {}
         }
@@ -93,7 +100,7 @@ impl Nemesis {
             ("clock back", Loss::ClockBack, -3)
         };
         let fault = self.shared.faults.begin(name, None, loss);
-        self.redis().0.set_clock(seconds);
+        self.redis().set_clock(seconds);
         self.pause(200..1_000).await;
         self.end(fault).await;
         // The way back is the other fault.
@@ -103,7 +110,7 @@ impl Nemesis {
             ("clock forward", Loss::Vanished)
         };
         let fault = self.shared.faults.begin(name, None, loss);
-        self.redis().0.set_clock(0);
+        self.redis().set_clock(0);
         // The store's clock goes on when that of Redis has caught up with it.
         self.pause(3_500..4_000).await;
         self.end(fault).await;
@@ -111,9 +118,9 @@ impl Nemesis {
 
     /// Restarts Redis with the data of an earlier moment.
     pub(super) async fn rewind(&mut self) {
-        let directory = self.redis().0.directory().to_owned();
+        let directory = self.redis().directory().to_owned();
         let (log, copy) = (directory.join("appendonlydir"), directory.join("copy"));
-        let mut connection = self.redis().0.connection().await;
+        let mut connection = self.redis().connection().await;
         let mut is_rewriting = async || {
             let info: String =
                 redis::cmd("INFO").arg("persistence").query_async(&mut connection).await.unwrap();
@@ -127,15 +134,15 @@ impl Nemesis {
         }
         self.pause(300..1_500).await;
         let fault = self.shared.faults.begin("rewind of Redis", None, Loss::Rewound { since });
-        self.redis().0.kill();
+        self.redis().kill();
         copy_files(&copy, &log);
-        self.redis().0.restart().await;
+        self.redis().restart().await;
         self.end(fault).await;
     }
 
     pub(super) async fn evict(&mut self) {
         let fault = self.shared.faults.begin("eviction", None, Loss::Vanished);
-        let mut connection = self.redis().0.connection().await;
+        let mut connection = self.redis().connection().await;
         for (name, value) in [("maxmemory-policy", "allkeys-lru"), ("maxmemory", SMALL_MEMORY)] {
             let mut config = redis::cmd("CONFIG");
             let _ = config.arg("SET").arg(name).arg(value).exec_async(&mut connection).await;
@@ -146,27 +153,54 @@ impl Nemesis {
         self.end(fault).await;
     }
 
-    /// Disturbs the connections of the first replica.
+    /// While Redis is away for all replicas: notes it if all of them are in quarantine.
+    async fn note_quarantine(&self, fault: u64) {
+        if self.fleet.has_journals() && self.fleet.all_breakers_are_open().await {
+            self.shared.faults.quarantined(fault, clock::now());
+        }
+    }
+
+    /// Disturbs the connections of the first replica, to all servers of its store or to one.
     pub(super) async fn disturb(&mut self, kind: Kind) {
         let name = match kind {
             Kind::Latency => "latency",
+            Kind::Slicing => "slicing",
             Kind::Reset => "reset connections",
             Kind::Refuse => "refused connections",
             Kind::Partition => "partition",
             _ => "lost replies",
         };
         let fault = self.shared.faults.begin(name, None, Loss::Nothing);
-        let (_, proxy) = self.redis();
-        match kind {
-            Kind::Latency => proxy.slow_down(Duration::from_millis(60)),
-            Kind::Reset | Kind::Refuse => proxy.cut().await,
-            Kind::Partition => proxy.blackhole(),
-            _ => proxy.hold_replies(),
+        let ways = self.fleet.ways().len();
+        let one = self.random.random_range(0..ways);
+        let are_all = self.random.random_bool(0.6);
+        let is_chosen = |number: usize| are_all || number == one;
+        if kind == Kind::Reset {
+            // So that commands have been executed whose replies are lost.
+            for (number, way) in self.fleet.ways().into_iter().enumerate() {
+                if is_chosen(number) {
+                    way.hold_replies();
+                }
+            }
+            self.pause(10..80).await;
         }
-        if kind != Kind::Reset {
-            self.pause(200..2_500).await;
+        for (number, way) in self.fleet.ways().into_iter().enumerate() {
+            if !is_chosen(number) {
+                continue;
+            }
+            match kind {
+                Kind::Latency => way.slow_down(Duration::from_millis(60)),
+                Kind::Slicing => way.slice(),
+                Kind::Reset | Kind::Refuse => way.cut().await,
+                Kind::Partition => way.blackhole(),
+                _ => way.hold_replies(),
+            }
         }
-        self.redis().1.restore().await;
+        let duration = if kind == Kind::Reset { 1..50 } else { 200..2_500 };
+        self.pause(duration).await;
+        for way in self.fleet.ways() {
+            way.restore().await;
+        }
         self.end(fault).await;
     }
 

@@ -33,12 +33,19 @@ impl Nemesis {
     pub(super) async fn kill_primary(&mut self) {
         let loss = Loss::Rewound { since: self.since() };
         let fault = self.shared.faults.begin("kill of the primary", None, loss);
+        let lag = self.lag();
         let service = self.service();
         let primary = service.primary_port().await;
-        let number = service.servers.iter().position(|server| server.port() == primary).unwrap();
+        let number = service.primary().await;
+        service.ways().servers[number].hold_replication();
+        self.pause(lag).await;
+        let service = self.service();
         service.servers[number].kill();
+        service.ways().servers[number].lose_replication();
         self.await_promotion(primary).await;
-        self.service().servers[number].restart().await;
+        let service = self.service();
+        service.ways().servers[number].restore().await;
+        service.servers[number].restart().await;
         self.end(fault).await;
     }
 

@@ -23,6 +23,7 @@ impl Client {
         let kind = if from_store { ReadKind::GetFromStore } else { ReadKind::Get };
         if let Ok(response) = &called.result
             && let Some(entry) = &response.entry
+            && key.round() == self.round
         {
             self.versions.insert(key, entry.version.clone());
         }
@@ -107,7 +108,13 @@ impl Client {
     }
 
     pub(super) async fn set_version(&mut self, key: Key) {
-        let Some(seen) = self.versions.get(&key).cloned() else { return self.get(key).await };
+        // If that of this key is not known, that of another one of its namespace.
+        let [first, last] = [0, u32::MAX].map(|number| Key { number, ..key });
+        let mut known = self.versions.range(key..=last).chain(self.versions.range(first..key));
+        let known = known.next();
+        let Some((key, seen)) = known.map(|(key, seen)| (*key, seen.clone())) else {
+            return self.get(key).await;
+        };
         let condition = Condition::IfVersion(convert::version(&seen));
         let ttl = self.ttl();
         self.set(key, ttl, condition, Some(set_request::Condition::IfVersion(seen))).await;
@@ -194,7 +201,9 @@ impl Client {
             ..DeleteRequest::default()
         };
         let called = self.call(async |cache| cache.delete(limited(request.clone())).await).await;
-        self.record_called(&called, Call::Invalidate(Target::Key(key)), |_| Answer::Done);
+        self.record_called(&called, Call::Invalidate(Target::Key(key)), |response| {
+            convert::invalidated(response.durability())
+        });
     }
 
     pub(super) async fn batch_delete(&mut self, first: Key) {
@@ -205,8 +214,11 @@ impl Client {
         };
         let called =
             self.call(async |cache| cache.batch_delete(limited(request.clone())).await).await;
-        for key in keys {
-            self.record_called(&called, Call::Invalidate(Target::Key(key)), |_| Answer::Done);
+        for (position, key) in keys.into_iter().enumerate() {
+            self.record_called(&called, Call::Invalidate(Target::Key(key)), |response| {
+                let durability = response.durabilities().nth(position);
+                convert::invalidated(durability.unwrap_or_default())
+            });
         }
     }
 
@@ -214,7 +226,9 @@ impl Client {
         let request = convert::invalidate_request(target);
         let called =
             self.call(async |cache| cache.invalidate(limited(request.clone())).await).await;
-        self.record_called(&called, Call::Invalidate(target), |_| Answer::Done);
+        self.record_called(&called, Call::Invalidate(target), |response| {
+            convert::invalidated(response.durability())
+        });
     }
 
     pub(super) async fn invalidate_namespace(&mut self, namespace: Namespace) {
@@ -226,7 +240,7 @@ impl Client {
             .call(async |cache| cache.invalidate_namespace(limited(request.clone())).await)
             .await;
         let call = Call::Invalidate(Target::Namespace(namespace));
-        self.record_called(&called, call, |_| Answer::Done);
+        self.record_called(&called, call, |response| convert::invalidated(response.durability()));
     }
 
     pub(super) async fn touch(&mut self, key: Key) {

@@ -252,7 +252,7 @@ async fn what_depends_on_the_store_waits_for_the_end_of_the_quarantine() {
     let now = stack.store.now();
     stack.store.quarantine.begin(now);
     assert_eq!(stack.refusals(&key).await, vec![Some(ErrorKind::BreakerOpen); 10]);
-    stack.store.quarantine.check(None, tokio::time::Instant::now());
+    stack.store.quarantine.check(None, Timestamp(2_000));
     assert_eq!(stack.refusals(&key).await, vec![Some(ErrorKind::Quarantined); 10]);
     let put = stack.store.put(&key, &new_entry(), Condition::Always).await.unwrap();
     assert_eq!(put, PutOutcome::Stored);
