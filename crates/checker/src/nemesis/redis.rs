@@ -55,7 +55,11 @@ impl Nemesis {
         self.pause(100..2_500).await;
         match (&self.fleet.store, stopped) {
             (Store::Standalone { redis, .. }, _) => redis.resume(),
-            (Store::Sentinel(service), Some(number)) => service.servers[number].resume(),
+            (Store::Sentinel(service), Some(number)) => {
+                service.servers[number].resume();
+                // A failover that has begun goes on, and the former primary takes writes until then.
+                self.await_agreement(number).await;
+            }
             _ => {}
         }
         self.end(fault).await;

@@ -42,6 +42,30 @@ impl Nemesis {
         self.end(fault).await;
     }
 
+    /// Waits until the sentinels agree on a primary that works, and a server that was stopped is
+    /// either this primary or a replica.
+    pub(super) async fn await_agreement(&mut self, stopped: usize) {
+        let service = self.service();
+        eventually("the sentinels agree on the primary", PROMOTED, async || {
+            let mut named = None;
+            for sentinel in &service.sentinels {
+                let state = sentinel.master().await?;
+                let port: u16 = state.get("port")?.parse().ok()?;
+                let is_well = state.get("flags").is_some_and(|flags| flags == "master");
+                (is_well && *named.get_or_insert(port) == port).then_some(())?;
+            }
+            let port = service.servers[stopped].port();
+            let mut connection = service.server_connection(stopped).await;
+            let role: redis::Value = redis::cmd("ROLE").query_async(&mut connection).await.ok()?;
+            let redis::Value::Array(role) = role else { return None };
+            let is_primary = role.first().is_some_and(|name| {
+                matches!(name, redis::Value::BulkString(name) if name == b"master")
+            });
+            (is_primary == (named == Some(port))).then_some(())
+        })
+        .await;
+    }
+
     async fn await_promotion(&mut self, former: u16) {
         let service = self.service();
         eventually("another server is the primary", PROMOTED, async || {
