@@ -55,12 +55,7 @@ impl Nemesis {
                 (is_well && *named.get_or_insert(port) == port).then_some(())?;
             }
             let port = service.servers[stopped].port();
-            let mut connection = service.server_connection(stopped).await;
-            let role: redis::Value = redis::cmd("ROLE").query_async(&mut connection).await.ok()?;
-            let redis::Value::Array(role) = role else { return None };
-            let is_primary = role.first().is_some_and(|name| {
-                matches!(name, redis::Value::BulkString(name) if name == b"master")
-            });
+            let is_primary = service.believes_to_be_primary(stopped).await;
             (is_primary == (named == Some(port))).then_some(())
         })
         .await;
