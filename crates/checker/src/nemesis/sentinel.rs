@@ -55,7 +55,11 @@ impl Nemesis {
                 (is_well && *named.get_or_insert(port) == port).then_some(())?;
             }
             let port = service.servers[stopped].port();
-            let is_primary = service.believes_to_be_primary(stopped).await;
+            // A server that follows another one from now on ends its connections.
+            let client = redis::Client::open(service.servers[stopped].url()).ok()?;
+            let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+            let info: String = redis::cmd("INFO").query_async(&mut connection).await.ok()?;
+            let is_primary = info.contains("role:master");
             (is_primary == (named == Some(port))).then_some(())
         })
         .await;
