@@ -29,6 +29,9 @@ start_node_on() {
   until_true redis-cli -p "$1" ping
 }
 
+# is_ok PORT: whether a node of the cluster has heard of all slots. Before, it answers CLUSTERDOWN.
+is_ok() { redis-cli -p "$1" cluster info | grep -q '^cluster_state:ok'; }
+
 # measure ROW SERVER RPC LEAST: one round. Appends the calls per second of CPU of the server.
 measure() {
   local before after done_requests data
@@ -47,6 +50,7 @@ start_redis 1
 for _ in 1 2 3; do start_node; done
 redis-cli --cluster create "${nodes[@]}" --cluster-yes >"$work/create.log" ||
   fail "no cluster: $(tail -n 1 "$work/create.log")"
+for node in "${nodes[@]}"; do until_true is_ok "${node##*:}"; done
 cluster_url="redis-cluster://$(IFS=,; echo "${nodes[*]}")"
 
 start_larder one "redis://127.0.0.1:$redis_port"

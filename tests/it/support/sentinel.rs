@@ -317,7 +317,10 @@ impl Service {
 
     /// Port of the primary that the first sentinel names.
     pub(crate) async fn primary_port(&self) -> u16 {
-        self.sentinels[0].master().await.unwrap()["port"].parse().unwrap()
+        let master = eventually("the sentinel answers", FAILOVER, async || {
+            self.sentinels[0].master().await
+        });
+        master.await["port"].parse().unwrap()
     }
 
     /// Whether a server believes that it is the primary.
