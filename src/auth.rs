@@ -1,9 +1,9 @@
 //! Callers: identifies them by their credentials, and decides what they may do.
 //!
 //! [`Authenticator::authenticate`] turns the credentials of a call into a [`Principal`], whose
-//! [`Grants`] say which verbs it may use in which namespaces. A credential is checked once: after
-//! that it is looked up, until it expires or the configuration changes. Credentials are not kept:
-//! the table has keyed hashes of them.
+//! [`Grants`] allow verbs in namespaces. A credential is checked once: after that it is looked up,
+//! until it expires or the configuration changes. Credentials are not kept: the table has keyed
+//! hashes of tokens.
 //!
 //! Nothing here depends on gRPC: `src/rpc` reads the credentials, and refuses calls.
 
@@ -19,7 +19,7 @@ mod principal;
 mod refusals;
 mod token;
 
-pub use authenticator::{Authenticated, Authenticator, Credentials};
+pub use authenticator::{Authenticated, Authenticator, CallCredentials};
 pub use error::AuthError;
 pub use grants::{Grants, Scope};
 pub use key_refresh::PendingKeys;

@@ -14,17 +14,18 @@
 //!
 //! [`server`] builds the parts of all layers and connects them. [`cli`] reads the command line and
 //! handles signals. [`cloud_events`] and [`event_streams`] bring events of the business to
-//! [`cache`]. [`auth`] identifies callers and has their permissions. [`config`] is plain data that all layers may read. [`model`] has the types that
-//! all layers share: keys, entries, timestamps. [`changes`] passes changes on to the watches of
-//! callers. [`stats`] counts, [`telemetry`] exports, [`health`] and [`admin`] answer probes.
-//! `docs/architecture.md` has the diagrams, and the table of the
-//! modules that each module may use; a test checks it.
+//! [`cache`]. [`auth`] identifies callers and has their permissions. [`config`] is plain data that
+//! all layers may read. [`model`] has the types that all layers share: keys, entries, timestamps.
+//! [`changes`] passes changes on to the watches of callers. [`stats`] counts, [`telemetry`]
+//! exports, [`health`] and [`admin`] answer probes. `docs/architecture.md` has the diagrams, and
+//! the table of the modules that each module may use; a test checks it.
 //!
 //! # One Get
 //!
 //! 1. `crates/transport`: the connection's task reads the request and calls the handler.
 //! 2. `rpc/pipeline.rs`: starts the observed call (`rpc/call.rs`: span, metrics, access log),
-//!    identifies the caller (`rpc/access.rs`, [`auth`]), reads the message, admits or rejects the request, and sets its deadline.
+//!    identifies the caller (`rpc/access.rs`, [`auth`]), reads the message, admits or rejects the
+//!    request, and sets its deadline.
 //! 3. `rpc/cache_service.rs`, `rpc/convert`: validates the message into an [`model::EntryKey`], and
 //!    checks the permission of the caller for it.
 //! 4. `cache/get.rs`, [`cache::Cache::get`]: reads the near cache (`cache/near_read.rs`) if the

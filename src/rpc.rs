@@ -33,7 +33,7 @@ mod watch_stream;
 
 pub use access::AccessControl;
 pub use access_log::KeyLogging;
-pub use admin_service::AdminRpc;
+pub use admin_service::{AdminRpc, AdminRpcParts};
 pub use cache_service::{CacheRpc, CacheRpcParts};
 pub use key_listing::KeyListing;
 pub use load_limits::LoadLimits;

@@ -23,9 +23,9 @@ use crate::config::{AuthConfig, AuthMode, RoleConfig};
 /// Scheme of the metadata `authorization`, whose case does not matter (RFC 9110, 11.1).
 const BEARER: &[u8] = b"bearer ";
 
-/// Credentials of a call.
+/// CallCredentials of a call.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Credentials<'a> {
+pub struct CallCredentials<'a> {
     /// The metadata `authorization`.
     pub authorization: Option<&'a [u8]>,
     /// The client certificate of the connection in DER, which was verified. Calls of one connection
@@ -77,7 +77,7 @@ impl Authenticator {
         let rules = authenticator.rules.clone();
         meter
             .u64_observable_gauge("larder.auth.credentials")
-            .with_description("Credentials that were checked and are looked up since")
+            .with_description("CallCredentials that were checked and are looked up since")
             .with_callback(move |observer| {
                 let rules = rules.load();
                 observer.observe(rules.as_ref().map_or(0, |rules| rules.checked.len() as u64), &[]);
@@ -102,7 +102,7 @@ impl Authenticator {
         authenticator
     }
 
-    /// Replaces the configuration. Credentials are checked again; keys of issuers that stay are
+    /// Replaces the configuration. CallCredentials are checked again; keys of issuers that stay are
     /// kept. Must be called in a Tokio runtime.
     pub fn configure(&self, config: Option<&AuthConfig>) {
         let config = config.filter(|config| config.mode != AuthMode::Off);
@@ -117,7 +117,7 @@ impl Authenticator {
 
     /// Finds the principal of a call.
     #[inline]
-    pub fn authenticate(&self, credentials: Credentials<'_>) -> Authenticated {
+    pub fn authenticate(&self, credentials: CallCredentials<'_>) -> Authenticated {
         match &*self.rules.load() {
             None => Authenticated::Off,
             Some(rules) => rules.authenticate(credentials),
@@ -195,9 +195,9 @@ impl Rules {
         }
     }
 
-    /// A token says more about the call than the connection that it shares with others.
-    fn authenticate(&self, credentials: Credentials<'_>) -> Authenticated {
-        let Credentials { authorization, certificate } = credentials;
+    /// A token is for the call, and a certificate for all calls of the connection.
+    fn authenticate(&self, credentials: CallCredentials<'_>) -> Authenticated {
+        let CallCredentials { authorization, certificate } = credentials;
         if let Some(authorization) = authorization {
             let Some(token) = bearer_token(authorization) else {
                 return Authenticated::Refused(AuthError::Malformed);

@@ -7,9 +7,11 @@ use x509_parser::{extensions::GeneralName, prelude::parse_x509_certificate};
 pub(super) fn certificate_names(der: &[u8]) -> Vec<String> {
     let Ok((_, certificate)) = parse_x509_certificate(der) else { return Vec::new() };
     let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
-    let name = |name: &GeneralName<'_>| match name {
-        GeneralName::URI(name) | GeneralName::DNSName(name) => Some((*name).to_owned()),
-        _ => None,
+    let name = |name: &GeneralName<'_>| {
+        if let GeneralName::URI(name) | GeneralName::DNSName(name) = name {
+            return Some((*name).to_owned());
+        }
+        None
     };
     names.value.general_names.iter().filter_map(name).collect()
 }

@@ -1,4 +1,4 @@
-//! Credentials that were checked.
+//! CallCredentials that were checked.
 
 use std::{hash::Hasher as _, sync::Arc};
 

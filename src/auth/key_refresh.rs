@@ -217,7 +217,7 @@ fn is_url(text: &str) -> bool {
     text.starts_with("https://") || text.starts_with("http://")
 }
 
-/// A client that follows no redirection, as it could lead to keys of somebody else.
+/// A client that follows no redirection, as it could lead to the keys of another issuer.
 fn http_client() -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder()
         .no_proxy()

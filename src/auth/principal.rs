@@ -47,7 +47,7 @@ impl Principal {
         &self.label
     }
 
-    /// What it may do.
+    /// Its permissions.
     pub fn grants(&self) -> &Grants {
         &self.grants
     }

@@ -19,7 +19,7 @@ pub use principal::PrincipalConfig;
 pub use role::{RoleConfig, RuleConfig};
 pub use token::{MintedConfig, TokenConfig};
 
-/// Whether callers are refused.
+/// Whether calls are refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AuthMode {
     /// Every caller may do everything.
@@ -34,7 +34,7 @@ pub enum AuthMode {
 /// `[auth]`: callers and what they may do.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AuthConfig {
-    /// Whether callers are refused.
+    /// Whether calls are refused.
     pub mode: AuthMode,
     /// Roles of callers without credentials.
     pub anonymous: Vec<String>,

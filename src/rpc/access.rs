@@ -1,4 +1,4 @@
-//! What the caller of a request may do. Handlers check it before anything is done.
+//! The permissions of the caller of a request. Handlers check them before anything is done.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -9,8 +9,8 @@ use transport::ConnectionShare;
 use super::{method::Method, permissions::Permission, status};
 use crate::{
     auth::{
-        AuthError, Authenticated, Authenticator, Credentials, MintError, MintRequest, MintedToken,
-        PendingKeys, Principal, Refusal, Refusals, Scope,
+        AuthError, Authenticated, Authenticator, CallCredentials, MintError, MintRequest,
+        MintedToken, PendingKeys, Principal, Refusal, Refusals, Scope,
     },
     cache::{
         FetchMode, GetOrFetchRequest, InvalidateTarget, KeyQuery, NamespaceFilter, SetCommand,
@@ -22,14 +22,14 @@ use crate::{
 /// Label of callers that could not be identified, in metrics.
 const UNIDENTIFIED: &str = "unidentified";
 
-/// Finds out who may call, and records the calls that are refused.
+/// Identifies callers, and records the calls that are refused.
 #[derive(Clone)]
 pub struct AccessControl {
     authenticator: Arc<Authenticator>,
     refusals: Arc<Refusals>,
 }
 
-/// What the caller of one request may do. An extension of requests.
+/// The permissions of the caller of one request. An extension of requests.
 #[derive(Clone, Default)]
 pub(super) struct Access(Option<Caller>);
 
@@ -79,7 +79,7 @@ impl AccessControl {
             return Entry::Open(Access::default());
         }
         let peer = connection.peer();
-        let credentials = Credentials {
+        let credentials = CallCredentials {
             authorization: authorization.map(HeaderValue::as_bytes),
             certificate: peer.certificate.as_ref(),
         };

@@ -52,18 +52,24 @@ pub struct AdminRpc {
     warm_calls: Arc<Semaphore>,
 }
 
+/// The parts that serve the calls of an [`AdminRpc`].
+pub struct AdminRpcParts {
+    /// The cache.
+    pub cache: Arc<Cache>,
+    /// Its namespaces and entries.
+    pub directory: Arc<Directory>,
+    /// Its keys.
+    pub keys: Arc<KeyListing>,
+    /// The callers and their permissions.
+    pub access: AccessControl,
+}
+
 type WarmSender = mpsc::Sender<Result<pb::WarmResponse, Status>>;
 
 impl AdminRpc {
     /// Serves `cache` and what is in it.
-    pub fn new(
-        cache: Arc<Cache>,
-        directory: Arc<Directory>,
-        keys: Arc<KeyListing>,
-        limits: Arc<LoadLimits>,
-        config: RunningConfig,
-        access: AccessControl,
-    ) -> Self {
+    pub fn new(parts: AdminRpcParts, limits: Arc<LoadLimits>, config: RunningConfig) -> Self {
+        let AdminRpcParts { cache, directory, keys, access } = parts;
         let warm_calls = Arc::new(Semaphore::new(MAX_WARM_CALLS));
         Self { cache, directory, keys, limits, config, access, warm_calls }
     }

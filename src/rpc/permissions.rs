@@ -1,4 +1,4 @@
-//! Which permission each method needs: the one place that says so.
+//! The permission that each method needs: the only place that has them.
 //!
 //! A handler checks the permission for each namespace and key that the call touches, through
 //! [`Access`](super::access::Access). Before that, the pipeline refuses callers that have it

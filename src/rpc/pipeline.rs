@@ -2,8 +2,8 @@
 //!
 //! 1. Observation: each call is measured, traced and logged, even if the client disconnects.
 //! 2. Protocol: requests that are not gRPC requests are refused.
-//! 3. Caller: the credentials are checked, and callers are refused that may not call the method. The
-//!    namespaces and keys of the call are checked by its handler.
+//! 3. Caller: the credentials are checked, and a caller without any permission for the method is
+//!    refused. Its handler checks the permission for the namespaces and keys of the call.
 //! 4. Message: a call begins when its request message is complete. Until then it holds nothing but
 //!    the bytes that have arrived.
 //! 5. Admission: calls to the cache over the limit are queued for a moment, then rejected. Health
@@ -17,18 +17,18 @@
 
 mod explain;
 mod incomplete;
+mod refused;
+mod service_routes;
 
-use std::{error::Error, future::Future, sync::Arc};
+use std::{future::Future, sync::Arc};
 
-use bytes::Bytes;
 use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Either, ready},
 };
 use http::Request;
 use tokio::time::Instant;
-use tonic::{Status, body::Body, codec::CompressionEncoding, service::Routes};
-use tower::{Service, ServiceExt as _};
+use tonic::{Status, body::Body};
 use transport::{
     Admission, ConnectionShare, Dispatched, Held, MessageBody, MessageReader, Permit, Rejected,
     Reply, RequestBody,
@@ -36,8 +36,6 @@ use transport::{
 
 use super::{
     access::{AccessControl, Entry},
-    admin_service::AdminRpc,
-    cache_service::CacheRpc,
     call::{Call, EndedCall, ServiceFuture},
     counted_body::CountedBody,
     large_response::LargeResponse,
@@ -45,15 +43,14 @@ use super::{
     method::Method,
     metrics::RpcMetrics,
     overload::Overload,
-    protocol::{self, Checked, Refusal},
-    reflection, status,
+    protocol::{self, Checked},
+    status,
 };
-use crate::{
-    auth::PendingKeys,
-    health::Health,
-    pb::v1::{admin_service_server::AdminServiceServer, cache_service_server::CacheServiceServer},
-};
+use crate::auth::PendingKeys;
 use explain::explain;
+use refused::{Refused, refuse_request};
+pub use service_routes::RpcServices;
+use service_routes::ServiceRoutes;
 
 /// Length of the frame header before a message.
 const MESSAGE_PREFIX: usize = 5;
@@ -62,27 +59,8 @@ const MESSAGE_PREFIX: usize = 5;
 #[derive(Clone)]
 pub struct Pipeline(Arc<Services>);
 
-/// The services that a [`Pipeline`] serves.
-pub struct RpcServices<'a> {
-    /// The cache.
-    pub cache: CacheRpc,
-    /// The operator calls.
-    pub admin: AdminRpc,
-    /// Health checks.
-    pub health: &'a Health,
-    /// Whether reflection is served as well.
-    pub reflection: bool,
-    /// Who may call them.
-    pub access: AccessControl,
-}
-
 struct Services {
-    cache: CacheServiceServer<CacheRpc>,
-    /// For compressed requests: tonic looks for more headers then.
-    accepting_cache: CacheServiceServer<CacheRpc>,
-    /// For compressed requests whose response may be long.
-    compressing_cache: CacheServiceServer<CacheRpc>,
-    others: Routes,
+    routes: ServiceRoutes,
     admission: Arc<Admission>,
     limits: Arc<LoadLimits>,
     metrics: Arc<RpcMetrics>,
@@ -94,13 +72,6 @@ struct Received {
     call: Call,
     connection: Arc<ConnectionShare>,
     deadline: Option<Instant>,
-}
-
-/// A call that is rejected.
-struct Refused {
-    status: Status,
-    /// The part of its body that was not read.
-    unread: Option<RequestBody>,
 }
 
 /// A call that is admitted.
@@ -120,36 +91,10 @@ impl Pipeline {
         limits: Arc<LoadLimits>,
         metrics: RpcMetrics,
     ) -> Result<Self, tonic_reflection::server::Error> {
-        let RpcServices { cache, admin, health, reflection: has_reflection, access } = services;
-        let max_message_bytes = limits.max_message_bytes;
-        let admin = AdminServiceServer::new(admin)
-            .max_decoding_message_size(max_message_bytes)
-            .accept_compressed(CompressionEncoding::Gzip)
-            .accept_compressed(CompressionEncoding::Zstd)
-            .send_compressed(CompressionEncoding::Gzip)
-            .send_compressed(CompressionEncoding::Zstd);
-        let others = Routes::new(health.service()).add_service(admin);
-        let others = if has_reflection { reflection::add_to(others)? } else { others };
-        let cache = CacheServiceServer::new(cache).max_decoding_message_size(max_message_bytes);
-        let accepting_cache = cache
-            .clone()
-            .accept_compressed(CompressionEncoding::Gzip)
-            .accept_compressed(CompressionEncoding::Zstd);
-        let compressing_cache = accepting_cache
-            .clone()
-            .send_compressed(CompressionEncoding::Gzip)
-            .send_compressed(CompressionEncoding::Zstd);
-        let (others, metrics) = (others.prepare(), Arc::new(metrics));
-        let services = Services {
-            cache,
-            accepting_cache,
-            compressing_cache,
-            others,
-            admission,
-            limits,
-            metrics,
-            access,
-        };
+        let access = services.access.clone();
+        let routes = ServiceRoutes::new(services, limits.max_message_bytes)?;
+        let metrics = Arc::new(metrics);
+        let services = Services { routes, admission, limits, metrics, access };
         Ok(Self(Arc::new(services)))
     }
 
@@ -176,8 +121,11 @@ impl Pipeline {
         let Checked { deadline, schema, authorization, headers } = match checked {
             Ok(checked) => checked,
             Err(refusal) => {
-                let reply = refuse_request(call, refusal, request.into_body());
-                return dispatched(Either::Right(reply));
+                return dispatched(Either::Right(refuse_request(
+                    call,
+                    refusal,
+                    request.into_body(),
+                )));
             }
         };
         let connection = request.body().connection();
@@ -247,11 +195,10 @@ impl Pipeline {
         call: Call,
         request: Request<RequestBody>,
     ) -> BoxFuture<'static, Reply<Body>> {
-        let reply = async move {
+        Box::pin(async move {
             keys.wait().await;
             self.dispatch(call, request, false).reply.await
-        };
-        reply.boxed()
+        })
     }
 
     /// Admits a call without queueing. The inner `None` is for services without admission.
@@ -276,27 +223,8 @@ impl Pipeline {
                 request.extensions_mut().insert(MustNotWait);
             }
         }
-        let service = self.service(request, received.call.method());
+        let service = self.0.routes.call(request, received.call.method());
         Admitted { service, holds: Holds { permit, _taken: taken } }
-    }
-
-    #[inline]
-    fn service<B>(&self, request: Request<B>, method: Method) -> ServiceFuture
-    where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
-    {
-        if !method.is_cache() {
-            return Box::pin(self.0.others.clone().oneshot(request));
-        }
-        let server = if !request.headers().contains_key(protocol::ENCODING) {
-            &self.0.cache
-        } else if method.has_short_response() {
-            &self.0.accepting_cache
-        } else {
-            &self.0.compressing_cache
-        };
-        server.clone().call(request)
     }
 
     /// Admits a call that stays open.
@@ -323,7 +251,7 @@ impl Pipeline {
         let refuse = move || pipeline.reject(Overload::IncompleteRequests);
         let request =
             request.map(|body| CountedBody::new(body, limits.buffered.clone(), connection, refuse));
-        Ok(Admitted { service: self.service(request, received.call.method()), holds })
+        Ok(Admitted { service: self.0.routes.call(request, received.call.method()), holds })
     }
 
     #[cold]
@@ -405,24 +333,4 @@ impl Pipeline {
         }
         Reply { response: call.respond(response, code, holds), unread: None, held }
     }
-}
-
-impl Refused {
-    fn reply(self, call: Call) -> Reply<Body> {
-        let code = self.status.code();
-        let response = call.respond(self.status.into_http(), Some(code), Holds::default());
-        Reply { response, unread: self.unread, held: None }
-    }
-}
-
-/// Replies to a request that is not a valid gRPC request.
-#[cold]
-fn refuse_request(
-    call: Call,
-    refusal: Refusal,
-    unread: RequestBody,
-) -> BoxFuture<'static, Reply<Body>> {
-    let code = refusal.code();
-    let response = call.respond(refusal.into_response(), Some(code), Holds::default());
-    Box::pin(ready(Reply { response, unread: Some(unread), held: None }))
 }

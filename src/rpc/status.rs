@@ -3,6 +3,8 @@
 //! Every status carries an ErrorInfo with a stable reason, so that programs need not parse
 //! messages.
 
+mod access;
+
 use std::{collections::HashMap, time::Duration};
 
 use tonic::{
@@ -13,11 +15,12 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::overload::Overload;
 use crate::{
-    auth::{AuthError, MintError},
     cache::{self, Durability, OriginError, OriginErrorKind, StoreErrorKind},
-    model::{Namespace, Verb, Violation, millis_ceil},
+    model::{Namespace, Violation, millis_ceil},
     pb::{from_duration, v1 as pb},
 };
+
+pub(super) use access::{PERMISSION_DENIED, not_minted, permission_denied, unauthenticated};
 
 const DOMAIN: &str = "larder";
 /// Retry delay for an unreachable store, which is probed about twice a second.
@@ -214,61 +217,6 @@ pub(super) fn overloaded_by(overload: Overload, limit: Option<usize>) -> Status 
     let share = if overload.is_shared() { ", of which each connection has a share" } else { "" };
     let message = format!("too many {what}{limit} ({setting}){share}");
     retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
-}
-
-/// Reason of [`permission_denied`].
-pub(super) const PERMISSION_DENIED: &str = "PERMISSION_DENIED";
-
-/// The credentials of a call are not accepted.
-#[cold]
-pub(super) fn unauthenticated(error: AuthError) -> Status {
-    if error == AuthError::KeysUnavailable {
-        return retryable(Code::Unavailable, error.reason(), error.to_string(), STORE_RETRY);
-    }
-    plain(Code::Unauthenticated, error.reason(), error.to_string())
-}
-
-/// The caller lacks a permission. The error is the same whether or not the namespace exists.
-#[cold]
-pub(super) fn permission_denied(
-    principal: &str,
-    verb: Verb,
-    namespace: Option<&str>,
-    index: Option<usize>,
-) -> Status {
-    let place = match namespace {
-        Some(namespace) => format!(" in namespace {namespace}, or not all that the call needs"),
-        None => String::new(),
-    };
-    let message = format!("principal {principal} has no permission to {verb}{place}");
-    let mut metadata = HashMap::from([("verb".to_owned(), verb.name().to_owned())]);
-    if let Some(namespace) = namespace {
-        metadata.insert("namespace".to_owned(), namespace.to_owned());
-    }
-    if let Some(index) = index {
-        metadata.insert("index".to_owned(), index.to_string());
-    }
-    let details = ErrorDetails::with_error_info(PERMISSION_DENIED, DOMAIN, metadata);
-    Status::with_error_details(Code::PermissionDenied, message, details)
-}
-
-/// No token is made.
-pub(super) fn not_minted(error: &MintError) -> Status {
-    let message = error.to_string();
-    match error {
-        MintError::NotConfigured => plain(Code::FailedPrecondition, "NOT_CONFIGURED", message),
-        MintError::TtlTooLong(max) => {
-            let limit = usize::try_from(max.as_secs()).unwrap_or(usize::MAX);
-            violated(
-                Code::InvalidArgument,
-                "INVALID_ARGUMENT",
-                &Violation::over_limit("ttl", message.trim_start_matches("ttl ").to_owned(), limit),
-            )
-        }
-        MintError::Scope => plain(Code::InvalidArgument, "INVALID_ARGUMENT", message),
-        MintError::NotCovered => plain(Code::PermissionDenied, PERMISSION_DENIED, message),
-        MintError::Failed => plain(Code::Internal, "INTERNAL", message),
-    }
 }
 
 /// The message of a request did not arrive in time.

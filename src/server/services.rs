@@ -27,8 +27,8 @@ use crate::{
     model::SaturatingFrom as _,
     origin::metrics::OriginMetrics,
     rpc::{
-        self, AccessControl, AdminRpc, CacheRpc, CacheRpcParts, KeyListing, KeyLogging, LoadLimits,
-        Pipeline, RpcMetrics, RpcServices, RunningConfig,
+        self, AccessControl, AdminRpc, AdminRpcParts, CacheRpc, CacheRpcParts, KeyListing,
+        KeyLogging, LoadLimits, Pipeline, RpcMetrics, RpcServices, RunningConfig,
     },
     stats::registry::StatsRegistry,
     store::near_cache::NearCache,
@@ -124,14 +124,8 @@ impl Services {
             keys: keys.clone(),
             watches,
         };
-        let admin = AdminRpc::new(
-            cache.clone(),
-            directory,
-            keys,
-            limits.clone(),
-            running_config.clone(),
-            access.clone(),
-        );
+        let admin = AdminRpcParts { cache: cache.clone(), directory, keys, access: access.clone() };
+        let admin = AdminRpc::new(admin, limits.clone(), running_config.clone());
         let pipeline = Pipeline::new(
             RpcServices {
                 cache: CacheRpc::new(parts, key_logging.clone(), limits.clone(), &config.limits),

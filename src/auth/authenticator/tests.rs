@@ -49,7 +49,7 @@ fn caller(authenticated: Authenticated) -> Result<Arc<Principal>, AuthError> {
     match authenticated {
         Authenticated::Caller(principal) => Ok(principal),
         Authenticated::Refused(error) => Err(error),
-        other => panic!("{other:?}"),
+        other @ (Authenticated::Off | Authenticated::Pending(_)) => panic!("{other:?}"),
     }
 }
 
@@ -73,7 +73,7 @@ fn bearer_tokens_are_read_by_their_scheme() {
 async fn a_certificate_names_its_principal() {
     let authenticator = authenticator(Some(&config(AuthMode::Enforce)));
     let of = |certificate: &Bytes| {
-        let credentials = Credentials { certificate: Some(certificate), authorization: None };
+        let credentials = CallCredentials { certificate: Some(certificate), authorization: None };
         caller(authenticator.authenticate(credentials))
     };
     let known = certificate(&["spiffe://prod/other", SPIFFE]);
@@ -88,7 +88,7 @@ async fn a_certificate_names_its_principal() {
     }
     // A token counts more than the connection.
     let credentials =
-        Credentials { certificate: Some(&known), authorization: Some(b"Bearer unknown") };
+        CallCredentials { certificate: Some(&known), authorization: Some(b"Bearer unknown") };
     let refused = caller(authenticator.authenticate(credentials)).unwrap_err();
     assert_eq!(refused, AuthError::UnknownToken);
 }
@@ -97,7 +97,7 @@ async fn a_certificate_names_its_principal() {
 async fn a_reload_replaces_principals_that_were_looked_up() {
     let authenticator = authenticator(Some(&config(AuthMode::Enforce)));
     let known = certificate(&[SPIFFE]);
-    let credentials = Credentials { certificate: Some(&known), authorization: None };
+    let credentials = CallCredentials { certificate: Some(&known), authorization: None };
     assert!(caller(authenticator.authenticate(credentials)).is_ok());
     authenticator.configure(Some(&AuthConfig::default()));
     let refused = caller(authenticator.authenticate(credentials)).unwrap_err();
@@ -109,7 +109,7 @@ async fn a_reload_replaces_principals_that_were_looked_up() {
 #[tokio::test]
 async fn the_mode_decides_whether_permissions_are_enforced() {
     let known = certificate(&[SPIFFE]);
-    let credentials = Credentials { certificate: Some(&known), authorization: None };
+    let credentials = CallCredentials { certificate: Some(&known), authorization: None };
     let shadow = authenticator(Some(&config(AuthMode::Shadow)));
     assert!(!caller(shadow.authenticate(credentials)).unwrap().is_enforced());
     assert!(!shadow.shadow_principal().unwrap().is_enforced());

@@ -83,6 +83,8 @@ impl KeySet {
 }
 
 impl PublicKey {
+    // Of a library, which may add variants.
+    #[allow(clippy::wildcard_enum_match_arm)]
     fn parse(value: &Value) -> Option<Self> {
         let jwk: Jwk = serde_json::from_value(value.clone()).ok()?;
         if matches!(jwk.common.public_key_use, Some(PublicKeyUse::Encryption)) {

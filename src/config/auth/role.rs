@@ -3,9 +3,9 @@
 use config::ValueKind;
 
 use super::super::toml::quoted;
-use super::super::value::{ValueType, list_of_type, mismatch, text, value_type};
+use super::super::value::{ValueType, as_text, list_of_type, mismatch, text, value_type};
 use super::super::visitor::{ConfigVisitor, Section};
-use crate::model::{MAX_KEY_BYTES, NamespacePattern, Verb, VerbSet};
+use crate::model::{MAX_KEY_BYTES, NamespacePattern, UnknownVerb, Verb, VerbSet};
 
 /// Maximum number of patterns of one rule.
 const MAX_NAMESPACES: usize = 256;
@@ -56,13 +56,16 @@ fn verbs() -> impl ValueType<Value = VerbSet> {
             };
             let mut set = Vec::with_capacity(items.len());
             for item in items {
-                match &item.kind {
-                    ValueKind::String(text) if text == "*" => set.extend(Verb::ALL),
-                    kind @ ValueKind::String(text) => match text.parse() {
+                match as_text(&item.kind) {
+                    Some("*") => set.extend(Verb::ALL),
+                    Some(text) => match text.parse() {
                         Ok(verb) => set.push(verb),
-                        Err(_) => return Err(mismatch(format_args!("{} or *", Verb::NAMES), kind)),
+                        Err(UnknownVerb) => {
+                            let expected = format_args!("{} or *", Verb::NAMES);
+                            return Err(mismatch(expected, &item.kind));
+                        }
                     },
-                    other => return Err(mismatch("the name of a verb", other)),
+                    None => return Err(mismatch("the name of a verb", &item.kind)),
                 }
             }
             Ok(set.into_iter().collect())

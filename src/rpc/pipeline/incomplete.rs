@@ -96,7 +96,7 @@ impl Pipeline {
         let Some(taken) = limits.watch_streams.try_take(&received.connection, 1) else {
             return Err(self.refuse(Overload::WatchStreams, request.into_body().into_unread()));
         };
-        let service = self.service(request, received.call.method());
+        let service = self.0.routes.call(request, received.call.method());
         Ok(Admitted { service, holds: Holds { permit: None, _taken: Some(taken) } })
     }
 }

@@ -12,7 +12,7 @@ use tonic_types::StatusExt as _;
 use super::{digest, status_of, token};
 use crate::support::server::Larder;
 
-/// The permission that each call needs. `everywhere`: for all namespaces, as it concerns the server.
+/// The permission that each call needs. `everywhere`: for all namespaces.
 const NEEDED: &[(&str, &str)] = &[
     ("larder.v1.CacheService/Get", "read"),
     ("larder.v1.CacheService/BatchGet", "read"),
@@ -109,8 +109,9 @@ fn roles() -> Vec<Role> {
 }
 
 fn config(roles: &[Role]) -> String {
-    let mut toml =
-        "[defaults]\nlease_wait = \"0s\"\nabandon_backoff = \"0s\"\n[auth]\nmode = \"enforce\"\n[auth.minted]\nkeys = [\"${env:MINT_KEY}\"]\n".to_owned();
+    let mut toml = "[defaults]\nlease_wait = \"0s\"\nabandon_backoff = \"0s\"\n\
+                    [auth]\nmode = \"enforce\"\n[auth.minted]\nkeys = [\"${env:MINT_KEY}\"]\n"
+        .to_owned();
     for namespace in NAMESPACES {
         let _ = write!(toml, "[[events.of-{namespace}]]\nnamespace = \"{namespace}\"\n");
     }

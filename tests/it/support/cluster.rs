@@ -76,7 +76,6 @@ impl RedisCluster {
         Self::start_all(3, 0, None, Some((certificates, "yes")), false).await
     }
 
-
     /// Nodes of a cluster with proxies.
     #[allow(dead_code, reason = "the checker uses it")]
     pub(crate) const NODES_WITH_WAYS: usize = 6;

@@ -317,9 +317,8 @@ impl Service {
 
     /// Port of the primary that the first sentinel names.
     pub(crate) async fn primary_port(&self) -> u16 {
-        let master = eventually("the sentinel answers", FAILOVER, async || {
-            self.sentinels[0].master().await
-        });
+        let master =
+            eventually("the sentinel answers", FAILOVER, async || self.sentinels[0].master().await);
         master.await["port"].parse().unwrap()
     }
 
