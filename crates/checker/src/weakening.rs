@@ -7,6 +7,8 @@ use crate::history::{Answer, Emptied, End, Fault, Loss, Micros, Record, Rules};
 pub(crate) const REPLICATION_LAG: Micros = 2_000_000;
 /// `store.failover_window` of the replicas.
 pub(crate) const FAILOVER_WINDOW: Micros = 30_000_000;
+/// Faults that lose nothing, after which another primary or another process of it may answer.
+const CHANGES_PRIMARY: [&str; 3] = ["kill of Redis", "failover of a cluster", "move of slots"];
 /// Time for which a quarantine certainly lasts, unless all journals are empty before.
 const QUARANTINE: Micros = 15_000_000;
 
@@ -100,6 +102,25 @@ pub(crate) fn may_have_vanished(faults: &[Fault], from: Micros, until: Micros) -
     })
 }
 
+/// Whether replicas may apply their last invalidations again in an interval, because another
+/// primary answers. That removes what was stored since, and ends leases.
+pub(crate) fn may_be_removed_again(
+    faults: &[Fault],
+    rules: &Rules,
+    from: Micros,
+    until: Micros,
+) -> bool {
+    faults.iter().any(|fault| {
+        let applied = fault.ended.saturating_add(rules.reapplied);
+        changes_primary(fault) && fault.began <= until && applied >= from
+    })
+}
+
+/// Whether another primary, or another process of it, may answer since a fault.
+pub(crate) fn changes_primary(fault: &Fault) -> bool {
+    matches!(fault.loss, Loss::Rewound { .. }) || CHANGES_PRIMARY.contains(&fault.name)
+}
+
 /// Whether the store's clock may have gone back in an interval.
 pub(crate) fn clock_may_go_back(faults: &[Fault], from: Micros, until: Micros) -> bool {
     faults.iter().any(|fault| fault.loss == Loss::ClockBack && fault.overlaps(from, until))
@@ -168,6 +189,19 @@ mod tests {
         assert_eq!(from(&[outage(40, 50)], &[], &queued, &late), None, "it may have expired");
         let before = delete(1, 3, Answer::Queued);
         assert_eq!(from(&[outage(40, 50)], &[], &before, &seen), None, "of another outage");
+    }
+
+    #[test]
+    fn invalidations_may_be_applied_again_when_another_primary_answers() {
+        let may = |fault| may_be_removed_again(&[fault], &rules(), 30, 40);
+        let by_hand = |began, ended| Fault {
+            name: CHANGES_PRIMARY[1],
+            ..fault(None, began, ended, Loss::Nothing)
+        };
+        assert!(may(by_hand(35, 60)) && may(by_hand(0, 10)) && may(by_hand(40, 60)));
+        assert!(!may(by_hand(0, 9)) && !may(by_hand(41, 60)));
+        assert!(may(fault(None, 35, 60, Loss::Rewound { since: 0 })));
+        assert!(!may(fault(None, 35, 60, Loss::Nothing)), "a partition");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{KeyHistory, Write};
 use crate::{
     history::{Call, Condition, Record, Violation},
-    weakening::{may_be_undone, may_have_vanished},
+    weakening::{may_be_removed_again, may_be_undone, may_have_vanished},
 };
 
 const ATOMIC: &str = "conditions are atomic";
@@ -51,7 +51,9 @@ fn exclude_each_other(entry: &KeyHistory<'_>, first: &Write<'_>, second: &Write<
         }
         Call::Read { .. } | Call::Increment { .. } | Call::Abandon { .. } => false,
     };
-    !entry.records.iter().any(may_end) && !may_have_vanished(entry.faults, from, until)
+    !entry.records.iter().any(may_end)
+        && !may_have_vanished(entry.faults, from, until)
+        && !may_be_removed_again(entry.faults, entry.rules, from, until)
 }
 
 #[cfg(test)]
@@ -81,6 +83,9 @@ mod tests {
         let history = [create(0, 10, 1), create(40, 50, 2)];
         let lost = [fault(None, 20, 30, Loss::Vanished)];
         assert_eq!(violation(check, &history, &lost), None);
+        let rewound = [fault(None, 20, 30, Loss::Rewound { since: 15 })];
+        assert_eq!(violation(check, &history, &rewound), None, "a Delete is applied again");
+        assert!(violation(check, &history, &[fault(None, 20, 30, Loss::Nothing)]).is_some());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{Grant, KeyHistory, Write, moment};
 use crate::{
     history::{Answer, Call, Condition, Violation},
-    weakening::{clock_may_go_back, may_be_undone, may_have_vanished},
+    weakening::{clock_may_go_back, may_be_removed_again, may_be_undone, may_have_vanished},
 };
 
 const ONE_FILL: &str = "at most one fill of a lease is accepted";
@@ -41,6 +41,7 @@ fn are_both_live(entry: &KeyHistory<'_>, first: &Grant<'_>, second: &Grant<'_>) 
             .iter()
             .any(|record| ends_leases(&record.call) && record.may_act_within(from, live_from))
         && !may_have_vanished(entry.faults, from, live_from)
+        && !may_be_removed_again(entry.faults, entry.rules, from, live_from)
 }
 
 fn ends_leases(call: &Call) -> bool {

@@ -8,7 +8,7 @@ use crate::{
     history::{Fault, Loss, Micros},
     shared::Shared,
     support::{cluster::RedisCluster, sentinel::SERVICE},
-    weakening::REPLICATION_LAG,
+    weakening::{REPLICATION_LAG, changes_primary},
 };
 
 const POLL: Duration = Duration::from_millis(100);
@@ -16,8 +16,6 @@ const POLL: Duration = Duration::from_millis(100);
 const ANSWER: Duration = Duration::from_millis(500);
 /// Time in which all replicas leave a former primary.
 const LEFT: Micros = 3_000_000;
-/// Faults that raise the epoch and lose nothing.
-const PLANNED: [&str; 2] = ["failover of a cluster", "move of slots"];
 
 /// Where the epoch is asked for that each failover raises.
 pub(super) enum Epochs {
@@ -101,9 +99,7 @@ fn note(shared: &Shared, from: Micros, until: Micros) {
 
 /// Whether a failover in an interval belongs to a fault.
 fn is_planned(faults: &[Fault], from: Micros, until: Micros) -> bool {
-    let is_cause =
-        |fault: &Fault| matches!(fault.loss, Loss::Rewound { .. }) || PLANNED.contains(&fault.name);
-    faults.iter().any(|fault| is_cause(fault) && fault.overlaps(from, until))
+    faults.iter().any(|fault| changes_primary(fault) && fault.overlaps(from, until))
 }
 
 #[cfg(test)]
@@ -117,7 +113,8 @@ mod tests {
         assert!(is_planned(&with(Loss::Rewound { since: 5 }), 15, 30));
         assert!(!is_planned(&with(Loss::Rewound { since: 5 }), 21, 30));
         assert!(!is_planned(&with(Loss::Nothing), 15, 30), "a partition");
-        let by_hand = Fault { name: PLANNED[0], ..fault(None, 10, 20, Loss::Nothing) };
+        let name = "failover of a cluster";
+        let by_hand = Fault { name, ..fault(None, 10, 20, Loss::Nothing) };
         assert!(is_planned(&[by_hand], 15, 30));
     }
 }
