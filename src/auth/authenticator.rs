@@ -23,7 +23,7 @@ use crate::config::{AuthConfig, AuthMode, RoleConfig};
 /// Scheme of the metadata `authorization`, whose case does not matter (RFC 9110, 11.1).
 const BEARER: &[u8] = b"bearer ";
 
-/// CallCredentials of a call.
+/// Credentials of a call.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CallCredentials<'a> {
     /// The metadata `authorization`.
@@ -77,7 +77,7 @@ impl Authenticator {
         let rules = authenticator.rules.clone();
         meter
             .u64_observable_gauge("larder.auth.credentials")
-            .with_description("CallCredentials that were checked and are looked up since")
+            .with_description("Credentials that were checked and are looked up since")
             .with_callback(move |observer| {
                 let rules = rules.load();
                 observer.observe(rules.as_ref().map_or(0, |rules| rules.checked.len() as u64), &[]);
@@ -102,17 +102,12 @@ impl Authenticator {
         authenticator
     }
 
-    /// Replaces the configuration. CallCredentials are checked again; keys of issuers that stay are
+    /// Replaces the configuration. Credentials are checked again; keys of issuers that stay are
     /// kept. Must be called in a Tokio runtime.
     pub fn configure(&self, config: Option<&AuthConfig>) {
         let config = config.filter(|config| config.mode != AuthMode::Off);
         let before = self.rules.load_full();
         self.rules.store(config.map(|config| Arc::new(Rules::new(config, before.as_deref()))));
-    }
-
-    /// Whether calls need credentials, or are recorded as if they did.
-    pub fn is_on(&self) -> bool {
-        self.rules.load().is_some()
     }
 
     /// Finds the principal of a call.

@@ -1,4 +1,4 @@
-//! CallCredentials that were checked.
+//! Credentials that were checked.
 
 use std::{hash::Hasher as _, sync::Arc};
 

@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -66,9 +66,11 @@ pub(super) struct KeyRefresh(Arc<State>);
 struct State {
     issuer: Arc<Issuer>,
     requested: Notify,
-    /// Number of reads so far.
-    reads: watch::Sender<u64>,
-    /// When a read was requested last, and the number of reads before.
+    /// Number of reads that have begun.
+    begun: AtomicU64,
+    /// Number of reads that have ended.
+    ended: watch::Sender<u64>,
+    /// When a read was requested last, and the number of reads that had begun.
     last_request: Mutex<Option<(Instant, u64)>>,
     succeeded_at: Mutex<Option<Instant>>,
     waiting: AtomicUsize,
@@ -77,8 +79,8 @@ struct State {
 /// A read that is about to end.
 pub struct PendingKeys {
     state: Arc<State>,
-    /// Number of reads before.
-    reads: u64,
+    /// Number of reads that had begun: an older one may have read the keys before they changed.
+    begun: u64,
 }
 
 impl KeyRefresh {
@@ -87,7 +89,8 @@ impl KeyRefresh {
         let state = Arc::new(State {
             issuer,
             requested: Notify::new(),
-            reads: watch::Sender::new(0),
+            begun: AtomicU64::new(0),
+            ended: watch::Sender::new(0),
             last_request: Mutex::default(),
             succeeded_at: Mutex::default(),
             waiting: AtomicUsize::new(0),
@@ -105,18 +108,19 @@ impl KeyRefresh {
         }
         let is_file = !is_url(&state.issuer.config.keys);
         let interval = if is_file { MIN_FILE_INTERVAL } else { MIN_INTERVAL };
-        let reads = *state.reads.borrow();
         let mut last = state.last_request.lock();
-        match *last {
-            // It has not ended, and is waited for.
-            Some((_, before)) if before == reads => {}
+        let begun = match *last {
+            // The read has not ended, and is waited for.
+            Some((_, begun)) if *state.ended.borrow() <= begun => begun,
             Some((time, _)) if time.elapsed() < interval => return None,
             _ => {
-                *last = Some((Instant::now(), reads));
+                let begun = state.begun.load(SeqCst);
+                *last = Some((Instant::now(), begun));
                 state.requested.notify_one();
+                begun
             }
-        }
-        Some(PendingKeys { state: state.clone(), reads })
+        };
+        Some(PendingKeys { state: state.clone(), begun })
     }
 
     /// Time since the keys were read.
@@ -138,9 +142,9 @@ impl PendingKeys {
     /// Waits for the end of the read, for a moment at most.
     pub async fn wait(self) {
         let _waiting = CountGuard::new(&self.state.waiting);
-        let mut reads = self.state.reads.subscribe();
+        let mut ended = self.state.ended.subscribe();
         // The task may be gone, and the read may take longer.
-        let _ = timeout(WAIT, reads.wait_for(|reads| *reads > self.reads)).await;
+        let _ = timeout(WAIT, ended.wait_for(|ended| *ended > self.begun)).await;
     }
 }
 
@@ -158,6 +162,7 @@ impl State {
         let client = (!is_file).then(http_client).transpose();
         let mut failures = RepeatedEvent::default();
         loop {
+            self.begun.fetch_add(1, SeqCst);
             let read = match &client {
                 Ok(client) => self.read(client.as_ref()).await,
                 Err(error) => Err(ReadError::Client(error.to_string())),
@@ -166,7 +171,7 @@ impl State {
                 Ok(keys) => self.replace(keys, &mut failures),
                 Err(error) => self.log(&error, &mut failures),
             }
-            self.reads.send_modify(|reads| *reads += 1);
+            self.ended.send_modify(|ended| *ended += 1);
             // At most as often as unknown keys may ask for it, also while the reads fail.
             let pause = if failures.is_lasting() { MIN_INTERVAL.min(interval) } else { interval };
             let _ = timeout(pause, self.requested.notified()).await;

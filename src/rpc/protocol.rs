@@ -42,7 +42,7 @@ pub(super) enum Refusal {
 pub(super) struct Checked {
     pub(super) deadline: Option<Instant>,
     pub(super) schema: Schema,
-    /// CallCredentials.
+    /// Credentials.
     pub(super) authorization: Option<HeaderValue>,
     /// The headers that are read later. A queued call would hold the others until it is admitted,
     /// which costs 5 % of the CPU time per request under overload, and an incomplete one until its

@@ -40,6 +40,16 @@ impl Replica {
         })
         .await;
     }
+
+    /// The replica is in quarantine for a second at least, although the store is back.
+    async fn reads_nothing(&self) {
+        await_metric(&self.larder, "larder_store_breaker_open", 0.0).await;
+        throughout(Duration::from_secs(1), async || {
+            let answer = self.cache.get(get("k")).await.unwrap();
+            assert!(answer.value.is_none() && answer.degraded, "{answer:?}");
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -53,12 +63,7 @@ async fn a_replica_that_saw_the_outage_waits_for_the_journals_of_the_others() {
     reader.cut().await;
     assert_eq!(deleted(&writer.cache, "k").await, Durability::Queued);
     reader.proxy.restore().await;
-    await_metric(&reader.larder, "larder_store_breaker_open", 0.0).await;
-    throughout(Duration::from_secs(1), async || {
-        let answer = reader.cache.get(get("k")).await.unwrap();
-        assert!(answer.value.is_none() && answer.degraded, "{answer:?}");
-    })
-    .await;
+    reader.reads_nothing().await;
     assert_eq!(metric(&reader.larder, "larder_journal_quarantine_active").await, 1.0);
     writer.proxy.restore().await;
     await_store(&reader.cache, "other").await;
@@ -87,12 +92,7 @@ async fn a_replica_waits_for_a_journal_that_was_empty_in_its_outage() {
     writer.cut().await;
     assert_eq!(deleted(&writer.cache, "k").await, Durability::Queued);
     reader.proxy.restore().await;
-    await_metric(&reader.larder, "larder_store_breaker_open", 0.0).await;
-    throughout(Duration::from_secs(1), async || {
-        let answer = reader.cache.get(get("k")).await.unwrap();
-        assert!(answer.value.is_none() && answer.degraded, "{answer:?}");
-    })
-    .await;
+    reader.reads_nothing().await;
     writer.proxy.restore().await;
     await_store(&reader.cache, "other").await;
     assert_eq!(reader.cache.read("k").await, None);
