@@ -10,6 +10,7 @@ use super::warming::{LONG_LEASE, open, warmed};
 use crate::support::{
     client::{Fetched as _, NS, as_text, duration, fetch, fill, set, text},
     env::{Env, read_through},
+    observe::waiting,
     origin::{Origin, ok, send, status},
     status::{expect_error, reason},
     wait::{SOON, eventually, throughout},
@@ -203,6 +204,7 @@ with_origin!(fetch_continues_after_its_origin_is_changed, origin: LONG_LEASE, |e
     // Calls for the same key join the fetch; other keys are fetched from the new origin.
     let second = call("k");
     assert_eq!(env.cache.fetched("k2").await.0.as_deref(), Some("/other/k2#1"));
+    waiting(&env.larder, 2).await;
     origin.release();
     let (value, answer) = first.await.unwrap();
     assert_eq!(value.as_deref(), Some("/v/k#1"));
@@ -223,6 +225,7 @@ with_origin!(fetch_continues_after_its_origin_is_removed, origin: LONG_LEASE, |e
     let cache = env.cache.clone();
     let second = tokio::spawn(async move { cache.get_or_fetch(fetch("k", 20_000)).await });
     env.cache.lease("k2").await;
+    waiting(&env.larder, 2).await;
     origin.release();
     assert_eq!(first.await.unwrap().0.as_deref(), Some("/v/k#1"));
     let second = second.await.unwrap().unwrap().expect_found();

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 const PERIOD: Duration = Duration::from_millis(10);
 /// Deadline for events that happen at once on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
+/// Error of a replica's view of the store's clock on a busy machine.
+pub(crate) const CLOCK_ERROR: Duration = Duration::from_millis(50);
 
 /// Polls `probe` until it returns a value. Panics after `deadline`.
 pub(crate) async fn eventually<T>(
