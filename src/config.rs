@@ -15,6 +15,7 @@ mod environment;
 mod error;
 mod event_rule;
 mod event_source;
+mod exposure;
 mod file;
 mod header;
 mod journal;
@@ -27,6 +28,7 @@ mod memory;
 mod namespace;
 mod near_cache;
 mod origin;
+mod quota;
 mod reader;
 mod redact;
 mod reload;
@@ -63,6 +65,7 @@ pub use auth::{
 pub use error::{ConfigError, Problem};
 pub use event_rule::EventRuleConfig;
 pub use event_source::{EventSourceConfig, StreamStart};
+pub use exposure::Exposure;
 pub use journal::JournalConfig;
 pub use limits::LimitsConfig;
 pub use load::{Overrides, Sources, load, reload};
@@ -71,6 +74,7 @@ pub use memory::MemoryConfig;
 pub use namespace::NamespaceConfig;
 pub use near_cache::NearCacheConfig;
 pub use origin::{HttpVersionSetting, OriginConfig};
+pub use quota::{HeldLimits, NamespaceQuotaConfig, PrincipalQuotaConfig, UseLimits};
 pub use secret_template::{InvalidSecret, SecretTemplate};
 pub use stats::StatsConfig;
 pub use store::{StoreConfig, WaitReplicas};
@@ -96,6 +100,8 @@ pub struct Config {
     pub strict_namespaces: bool,
     /// Whether an event without rules is refused.
     pub strict_events: bool,
+    /// Whether ports that others can reach must have TLS, and permissions of callers.
+    pub strict_security: bool,
     /// Whether gRPC reflection is served.
     pub reflection: bool,
     /// TLS of the gRPC port.
@@ -140,6 +146,7 @@ impl Default for Config {
             busy_poll: Duration::ZERO,
             strict_namespaces: false,
             strict_events: false,
+            strict_security: false,
             reflection: true,
             tls: TlsConfig::default(),
             admin: AdminConfig::default(),
@@ -168,6 +175,7 @@ impl Section for Config {
         visitor.key("busy_poll", &mut self.busy_poll, duration(MICROSECOND, MILLISECOND).or_zero());
         visitor.key("strict_namespaces", &mut self.strict_namespaces, boolean());
         visitor.key("strict_events", &mut self.strict_events, boolean());
+        visitor.key("strict_security", &mut self.strict_security, boolean());
         visitor.key("reflection", &mut self.reflection, boolean());
         visitor.section("tls", &mut self.tls);
         visitor.section("admin", &mut self.admin);

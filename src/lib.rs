@@ -99,6 +99,7 @@ pub mod model;
 pub mod origin;
 pub mod pb;
 pub mod planted;
+pub mod quota;
 pub mod rpc;
 pub mod sentinel_url;
 pub mod server;

@@ -2,6 +2,7 @@
 //! [`crate::cache`].
 
 mod access;
+mod access_control;
 mod access_log;
 mod admin_service;
 mod batch_stream;
@@ -18,6 +19,7 @@ mod fetch_batch;
 mod fetch_stream;
 mod key_listing;
 mod large_response;
+mod lease_quota;
 mod load_limits;
 mod method;
 mod metrics;
@@ -31,7 +33,7 @@ mod schema;
 mod status;
 mod watch_stream;
 
-pub use access::AccessControl;
+pub use access_control::AccessControl;
 pub use access_log::KeyLogging;
 pub use admin_service::{AdminRpc, AdminRpcParts};
 pub use cache_service::{CacheRpc, CacheRpcParts};

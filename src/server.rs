@@ -24,7 +24,7 @@ use transport::{Admission, Shutdown};
 use self::{origins::OriginSet, services::Services, shutdown::RunningTasks};
 use crate::{
     admin, cloud_events,
-    config::{Config, LimitsConfig},
+    config::{Config, Exposure, LimitsConfig},
     event_streams::{self, EventStreams},
     origin, store,
     telemetry::Telemetry,
@@ -210,6 +210,16 @@ impl Server {
             version = env!("CARGO_PKG_VERSION"),
             "serving"
         );
+        for Exposure { port, address, missing, risk } in config.exposures() {
+            tracing::warn!(
+                port,
+                %address,
+                missing,
+                risk,
+                remedy = "add the table, or listen on a loopback address (docs/security.md)",
+                "other machines can reach a port that lacks a protection"
+            );
+        }
         let report = store_report.follow(services.store_answers.clone());
         tokio::spawn(services.background.clone().run_until_cancelled_owned(report));
         let refused = async {

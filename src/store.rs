@@ -15,6 +15,7 @@ mod entry_inspection;
 mod entry_sample;
 mod error;
 pub mod failover_window;
+mod held_quotas;
 mod inspect;
 mod invalidation;
 pub mod journal;
@@ -42,6 +43,7 @@ pub use entry_inspection::{
 };
 pub use entry_sample::{EntryFacts, EntrySample};
 pub use error::{Error, ErrorKind, Result};
+pub use held_quotas::{HeldQuotaLimits, HeldQuotas};
 pub use inspect::{
     Inspect, NamespaceFilter, NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES, Topology,
     Trouble, Unsuitable, ttl_class,

@@ -18,7 +18,10 @@ use super::{
     principal::{ANONYMOUS, Principal},
     token,
 };
-use crate::config::{AuthConfig, AuthMode, RoleConfig};
+use crate::{
+    config::{AuthConfig, AuthMode, PrincipalQuotaConfig, RoleConfig},
+    quota::Quotas,
+};
 
 /// Scheme of the metadata `authorization`, whose case does not matter (RFC 9110, 11.1).
 const BEARER: &[u8] = b"bearer ";
@@ -49,6 +52,7 @@ pub enum Authenticated {
 /// Finds the principals of calls by the configuration in use.
 pub struct Authenticator {
     rules: Arc<ArcSwapOption<Rules>>,
+    quotas: Arc<Quotas>,
 }
 
 /// The configuration in use, in the form in which it is looked up.
@@ -61,6 +65,7 @@ struct Rules {
     /// Principals of subjects, by issuer and subject: `corp/alice`.
     subjects: HashMap<String, Arc<Principal>>,
     roles: HashMap<String, RoleConfig>,
+    quotas: Arc<Quotas>,
     issuers: Vec<(Arc<Issuer>, KeyRefresh)>,
     minter: Option<Minter>,
     checked: CheckedCredentials,
@@ -69,10 +74,11 @@ struct Rules {
 }
 
 impl Authenticator {
-    /// Follows `config`, and registers the metrics. Must be called in a Tokio runtime.
-    pub fn new(config: Option<&AuthConfig>, meter: &Meter) -> Self {
+    /// Follows `config`, and registers the metrics. The quotas of callers are added to `quotas`.
+    /// Must be called in a Tokio runtime.
+    pub fn new(config: Option<&AuthConfig>, quotas: Arc<Quotas>, meter: &Meter) -> Self {
         jwt::install_provider();
-        let authenticator = Self { rules: Arc::new(ArcSwapOption::empty()) };
+        let authenticator = Self { rules: Arc::new(ArcSwapOption::empty()), quotas };
         authenticator.configure(config);
         let rules = authenticator.rules.clone();
         meter
@@ -107,7 +113,8 @@ impl Authenticator {
     pub fn configure(&self, config: Option<&AuthConfig>) {
         let config = config.filter(|config| config.mode != AuthMode::Off);
         let before = self.rules.load_full();
-        self.rules.store(config.map(|config| Arc::new(Rules::new(config, before.as_deref()))));
+        let rules = |config| Arc::new(Rules::new(config, &self.quotas, before.as_deref()));
+        self.rules.store(config.map(rules));
     }
 
     /// Finds the principal of a call.
@@ -145,15 +152,19 @@ impl Authenticator {
 }
 
 impl Rules {
-    fn new(config: &AuthConfig, before: Option<&Self>) -> Self {
+    fn new(config: &AuthConfig, quotas: &Arc<Quotas>, before: Option<&Self>) -> Self {
         let is_enforced = config.mode == AuthMode::Enforce;
-        let grants =
-            |roles: &[String]| Grants::of(roles.iter().filter_map(|role| config.roles.get(role)));
+        let roles: HashMap<_, _> = config.roles.clone().into_iter().collect();
+        let new_principal = |name: &str, own: &[String]| {
+            let grants = Grants::of(own.iter().filter_map(|role| roles.get(role)));
+            let principal = Principal::new(name, name, grants).enforced(is_enforced);
+            let principal = principal.limited_by(limiting(&roles, own.iter().map(String::as_str)));
+            Arc::new(with_quota(principal, &roles, quotas))
+        };
         let (mut tokens, mut certificates, mut subjects) =
             (HashMap::new(), HashMap::new(), HashMap::new());
         for (name, principal) in &config.principals {
-            let found = Principal::new(name, name, grants(&principal.roles)).enforced(is_enforced);
-            let found = Arc::new(found);
+            let found = new_principal(name, &principal.roles);
             let digests = principal.tokens.iter().map(|token| *token.digest());
             tokens.extend(digests.map(|digest| (digest, found.clone())));
             let names = principal.certificates.iter().cloned();
@@ -161,10 +172,8 @@ impl Rules {
             let names = principal.jwt.iter().cloned();
             subjects.extend(names.map(|name| (name, found.clone())));
         }
-        let anonymous = (!config.anonymous.is_empty()).then(|| {
-            let grants = grants(&config.anonymous);
-            Arc::new(Principal::new(ANONYMOUS, ANONYMOUS, grants).enforced(is_enforced))
-        });
+        let anonymous =
+            (!config.anonymous.is_empty()).then(|| new_principal(ANONYMOUS, &config.anonymous));
         let end = CancellationToken::new();
         let issuers = config.jwt.iter().map(|(name, config)| {
             let issuer = Arc::new(Issuer::new(name, config));
@@ -182,7 +191,8 @@ impl Rules {
             tokens,
             certificates,
             subjects,
-            roles: config.roles.clone().into_iter().collect(),
+            roles,
+            quotas: quotas.clone(),
             issuers: issuers.collect(),
             minter: config.minted.as_ref().map(Minter::new),
             checked: CheckedCredentials::new(),
@@ -231,7 +241,8 @@ impl Rules {
         };
         match self.check_jwt(text) {
             Ok(principal) => {
-                let principal = Arc::new(principal.enforced(self.is_enforced));
+                let principal = principal.enforced(self.is_enforced);
+                let principal = Arc::new(with_quota(principal, &self.roles, &self.quotas));
                 self.checked.insert_token(hash, &principal);
                 Authenticated::Caller(principal)
             }
@@ -264,20 +275,51 @@ impl Rules {
         let subject = format!("{}/{subject}", issuer.name);
         let claimed =
             if config.roles.is_empty() { Vec::new() } else { claims.texts(&config.roles) };
-        let roles = config.default_roles.iter().map(String::as_str).chain(claimed);
-        let roles = roles.filter_map(|role| self.roles.get(role));
+        let names = || config.default_roles.iter().map(String::as_str).chain(claimed.clone());
+        let roles = names().filter_map(|role| self.roles.get(role));
+        let mut limits = limiting(&self.roles, names());
         let expires_at = claims.seconds("exp").ok_or(AuthError::MalformedToken)?;
         let expires_at = Duration::from_secs(expires_at) + config.leeway;
         let principal = match self.subjects.get(&subject) {
             Some(known) => {
                 let grants = known.grants().clone().with(Grants::of(roles));
+                limits.extend_from_slice(known.limiting_roles());
                 Principal::new(known.name(), known.label(), grants)
             }
             None => Principal::new(&subject, &issuer.name, Grants::of(roles)),
         };
         let expires_at = std::time::UNIX_EPOCH.checked_add(expires_at);
+        let principal = principal.limited_by(limits);
         Ok(principal.expiring_at(expires_at.ok_or(AuthError::MalformedToken)?))
     }
+}
+
+/// Those of the roles that have a quota.
+fn limiting<'a>(
+    roles: &HashMap<String, RoleConfig>,
+    names: impl Iterator<Item = &'a str>,
+) -> Vec<String> {
+    let limits = |name: &&str| roles.get(*name).is_some_and(|role| role.quota.is_some());
+    names.filter(limits).map(str::to_owned).collect()
+}
+
+/// Gives a principal the quota of its roles. That of minted tokens is the quota of the principal
+/// that made them.
+fn with_quota(
+    principal: Principal,
+    roles: &HashMap<String, RoleConfig>,
+    quotas: &Quotas,
+) -> Principal {
+    let limiting = principal.limiting_roles().iter();
+    let limits = limiting.filter_map(|name| roles.get(name)?.quota.as_ref());
+    let limits = limits.fold(PrincipalQuotaConfig::default(), |sum, quota| sum.or_more(quota));
+    let minted = |name: &str| name.strip_prefix(minted::LABEL)?.strip_prefix('/').map(Arc::from);
+    let mut owner = principal.name().clone();
+    while let Some(name) = minted(&owner) {
+        owner = name;
+    }
+    let quota = quotas.of_principal(&owner, principal.label(), limits);
+    principal.with_quota(quota)
 }
 
 fn bearer_token(authorization: &[u8]) -> Option<&[u8]> {

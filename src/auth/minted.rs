@@ -27,7 +27,7 @@ use crate::{
 pub(super) const ISSUER: &str = "larder-minted";
 const AUDIENCE: &str = "larder";
 /// Name of minted tokens in metrics, and begin of the names of their principals.
-const LABEL: &str = "minted";
+pub(super) const LABEL: &str = "minted";
 /// Most namespaces of one token: it is sent with every call.
 const MAX_NAMESPACES: usize = 16;
 
@@ -128,6 +128,7 @@ impl Minter {
             "verbs": rule.verbs.iter().map(Verb::name).collect::<Vec<_>>(),
             "namespaces": namespaces,
             "keys": rule.keys,
+            "limits": principal.limiting_roles(),
         });
         let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::HS256) };
         let secret = jsonwebtoken::encode(&header, &claims, &key.signing);
@@ -159,7 +160,9 @@ fn principal_of(claims: &Claims) -> Option<Principal> {
     };
     let name = format!("{LABEL}/{}", claims.text("sub")?);
     let expires_at = UNIX_EPOCH + Duration::from_secs(claims.seconds("exp")?);
-    Some(Principal::new(&name, LABEL, Grants::of_rule(rule)).expiring_at(expires_at))
+    let roles = claims.texts("limits").into_iter().map(str::to_owned).collect();
+    let principal = Principal::new(&name, LABEL, Grants::of_rule(rule)).limited_by(roles);
+    Some(principal.expiring_at(expires_at))
 }
 
 impl MintedToken {

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use super::grants::Grants;
+use crate::quota::Quota;
 
 /// An identified caller, or one without credentials.
 #[derive(Debug)]
@@ -15,6 +16,9 @@ pub struct Principal {
     /// of the token.
     label: Arc<str>,
     grants: Grants,
+    /// Roles that limit how much it may use.
+    limiting_roles: Vec<String>,
+    quota: Option<Arc<Quota>>,
     expires_at: Option<SystemTime>,
     is_enforced: bool,
 }
@@ -24,11 +28,29 @@ pub(super) const ANONYMOUS: &str = "anonymous";
 
 impl Principal {
     pub(super) fn new(name: &str, label: &str, grants: Grants) -> Self {
-        Self { name: name.into(), label: label.into(), grants, expires_at: None, is_enforced: true }
+        Self {
+            name: name.into(),
+            label: label.into(),
+            grants,
+            limiting_roles: Vec::new(),
+            quota: None,
+            expires_at: None,
+            is_enforced: true,
+        }
     }
 
     pub(super) fn expiring_at(mut self, time: SystemTime) -> Self {
         self.expires_at = Some(time);
+        self
+    }
+
+    pub(super) fn limited_by(mut self, roles: Vec<String>) -> Self {
+        self.limiting_roles = roles;
+        self
+    }
+
+    pub(super) fn with_quota(mut self, quota: Option<Arc<Quota>>) -> Self {
+        self.quota = quota;
         self
     }
 
@@ -50,6 +72,16 @@ impl Principal {
     /// Its permissions.
     pub fn grants(&self) -> &Grants {
         &self.grants
+    }
+
+    /// The roles that limit how much it may use.
+    pub(super) fn limiting_roles(&self) -> &[String] {
+        &self.limiting_roles
+    }
+
+    /// How much it may use; `None`: no such limits.
+    pub fn quota(&self) -> Option<&Arc<Quota>> {
+        self.quota.as_ref()
     }
 
     /// Whether calls without the permission are refused, and not only recorded.

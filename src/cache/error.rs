@@ -4,7 +4,9 @@ use crate::{
     changes::TooManyNamespaces,
     error_chain::ErrorChain,
     model::{Namespace, Violation},
-    origin, store,
+    origin,
+    quota::QuotaExceeded,
+    store,
 };
 
 /// Why a call failed. A miss is not a failure. A store that is down is one only for a call that
@@ -69,6 +71,9 @@ pub enum Error {
     /// Too many namespaces are watched.
     #[error(transparent)]
     TooManyWatched(#[from] TooManyNamespaces),
+    /// A quota is used up.
+    #[error(transparent)]
+    QuotaExceeded(#[from] QuotaExceeded),
     /// The replica no longer begins new work.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -92,6 +97,7 @@ impl Error {
             | Self::NotAnInteger
             | Self::Overflow
             | Self::TooManyWatched(_)
+            | Self::QuotaExceeded(_)
             | Self::ShuttingDown) => other,
         }
     }

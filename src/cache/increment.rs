@@ -25,8 +25,9 @@ impl Cache {
     /// `ttl`; without `initial` none is created, and the result is `None`.
     ///
     /// # Errors
-    /// [`Error::UnknownNamespace`], [`Error::NotAnInteger`], [`Error::Overflow`];
-    /// [`Error::StoreUnavailable`], after which the increment may or may not be applied.
+    /// [`Error::UnknownNamespace`], [`Error::NotAnInteger`], [`Error::Overflow`],
+    /// [`Error::QuotaExceeded`]; [`Error::StoreUnavailable`], after which the increment may or may
+    /// not be applied.
     pub async fn increment(
         &self,
         key: &EntryKey,
@@ -40,7 +41,11 @@ impl Cache {
         let lifetime = policy::lifetime(context.config(), ttl, rand::random());
         let increment = Increment { delta, initial, lifetime, version };
         let refused = || context.counters.count(Counter::SetsRefused);
-        match self.store.increment(key, &increment).await.inspect_err(|_| refused())? {
+        let incremented = self.store.increment(key, &increment).await.map_err(|error| {
+            refused();
+            context.store_failed(key.namespace(), error)
+        });
+        match incremented? {
             IncrementOutcome::Sum { value, ttl_remaining } => {
                 context.counters.count(Counter::Sets);
                 Ok(Some(IncrementResult { value, version, ttl_remaining }))

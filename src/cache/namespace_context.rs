@@ -2,12 +2,13 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::{namespaces::NamespaceRules, outcome::Outcome};
+use super::{Error, namespaces::NamespaceRules, outcome::Outcome};
 use crate::{
     config::NamespaceConfig,
-    model::EntryKey,
+    model::{EntryKey, Namespace},
+    quota::{QuotaExceeded, QuotaFigure},
     stats::{counters::Counter, striped_counters::StripedCounters},
-    store::LeaseLoss,
+    store::{self, ErrorKind, LeaseLoss},
 };
 
 /// The rules and counters of a namespace, resolved once per call.
@@ -30,6 +31,28 @@ impl NamespaceContext {
             None => Cow::Borrowed(key),
             Some(version) => Cow::Owned(key.of_schema(version)),
         }
+    }
+
+    /// The error of a call for which the store failed in `namespace`.
+    pub(super) fn store_failed(&self, namespace: &Namespace, error: store::Error) -> Error {
+        match self.exceeded(namespace, error.kind) {
+            Some(exceeded) => Error::QuotaExceeded(exceeded),
+            None => Error::StoreUnavailable(error),
+        }
+    }
+
+    /// The quota of `namespace` that a store's refusal stands for; none for other failures.
+    pub(super) fn exceeded(&self, namespace: &Namespace, kind: ErrorKind) -> Option<QuotaExceeded> {
+        let held = self.config().quota.as_ref()?.held;
+        let (figure, limit) = if kind == ErrorKind::KeyQuota {
+            (QuotaFigure::Keys, held.max_keys)
+        } else if kind == ErrorKind::ByteQuota {
+            (QuotaFigure::Bytes, held.max_bytes)
+        } else {
+            return None;
+        };
+        let subject = format!("namespace {namespace}").into();
+        Some(QuotaExceeded { subject, figure, limit: limit?, retry_after: None })
     }
 
     /// Counts a read by its outcome; `None` is a miss. Returns whether it is to be sampled.

@@ -136,7 +136,9 @@ impl Cache {
                 })
             }),
         };
-        Ok(match self.store.put(key, &changed, condition).await.inspect_err(refused)? {
+        let put = self.store.put(key, &changed, condition).await.inspect_err(refused);
+        let put = put.map_err(|error| context.store_failed(key.namespace(), error));
+        Ok(match put? {
             PutOutcome::Stored => {
                 context.counters.count(Counter::Sets);
                 Some(PatchOutcome::Applied { version: changed.version, ttl: lifetime.ttl })

@@ -97,10 +97,17 @@ impl Cache {
     /// Writes one entry.
     ///
     /// # Errors
-    /// As [`Cache::check`].
+    /// As [`Cache::check`], and [`Error::QuotaExceeded`] if the namespace holds as much as it may.
     pub async fn set(&self, command: &SetCommand) -> Result<SetResult, Error> {
         self.check(command)?;
-        self.set_checked(command).await
+        let result = self.set_checked(command).await?;
+        if let SetOutcome::NotStored(kind) = result.outcome {
+            let namespace = command.key.namespace();
+            if let Some(exceeded) = self.context(namespace)?.exceeded(namespace, kind) {
+                return Err(exceeded.into());
+            }
+        }
+        Ok(result)
     }
 
     /// Writes one entry that [`Cache::check`] has accepted.

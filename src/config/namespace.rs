@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::near_cache::NearCacheConfig;
 use super::origin::OriginConfig;
+use super::quota::NamespaceQuotaConfig;
 use super::target::Target;
 use super::value::{
     DAY, HOUR, MIB, MILLISECOND, SECOND, count, duration, number_below, size, text,
@@ -51,6 +52,9 @@ pub struct NamespaceConfig {
     /// The cache in each replica; `None`: no such cache. Always `None` in `[defaults]`, and ignored
     /// by the embedded store.
     pub near_cache: Option<NearCacheConfig>,
+    /// How much may be used for the namespace, and how much it may hold; `None`: no such limits.
+    /// Always `None` in `[defaults]`.
+    pub quota: Option<NamespaceQuotaConfig>,
 }
 
 /// `[defaults]`: the rules without the tables that belong to one namespace.
@@ -75,6 +79,7 @@ impl Default for NamespaceConfig {
             version: String::new(),
             origin: None,
             near_cache: None,
+            quota: None,
         }
     }
 }
@@ -96,6 +101,7 @@ impl Section for NamespaceConfig {
         let template = OriginConfig::new(Target::Http(UrlTemplate::default()));
         visitor.optional("origin", &mut self.origin, &template);
         visitor.optional("near_cache", &mut self.near_cache, &NearCacheConfig::default());
+        visitor.optional("quota", &mut self.quota, &NamespaceQuotaConfig::default());
     }
 }
 

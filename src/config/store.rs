@@ -55,6 +55,8 @@ pub struct StoreConfig {
     pub sweep_interval: Duration,
     /// Keys of Redis that a sweep visits per second; zero for no sweep.
     pub sweep_rate: u32,
+    /// Pause between two estimates of what namespaces with a quota hold in Redis.
+    pub quota_interval: Duration,
 }
 
 impl Default for StoreConfig {
@@ -78,6 +80,7 @@ impl Default for StoreConfig {
             max_ban_bytes: 64 * MIB,
             sweep_interval: Duration::from_secs(60),
             sweep_rate: 5_000,
+            quota_interval: Duration::from_secs(10),
         }
     }
 }
@@ -109,6 +112,8 @@ impl Section for StoreConfig {
         let sweep_interval = duration(10 * MILLISECOND, 24 * 60 * minute);
         visitor.key("sweep_interval", &mut self.sweep_interval, sweep_interval);
         visitor.key("sweep_rate", &mut self.sweep_rate, count(0..=1_000_000));
+        let quota_interval = duration(100 * MILLISECOND, 60 * minute);
+        visitor.key("quota_interval", &mut self.quota_interval, quota_interval);
     }
 }
 

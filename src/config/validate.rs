@@ -22,6 +22,7 @@ pub(super) fn validate(config: &Config, diagnostics: &mut Diagnostics) {
         diagnostics.conflict("admin_listen", "listen", message);
     }
     config.check_tls(diagnostics);
+    config.check_exposures(diagnostics);
     config.store.check_tls(diagnostics);
     check_events(config, diagnostics);
     check_sources(config, diagnostics);

@@ -2,52 +2,35 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use http::HeaderValue;
 use tonic::{Request, Status};
-use transport::ConnectionShare;
 
 use super::{method::Method, permissions::Permission, status};
 use crate::{
-    auth::{
-        AuthError, Authenticated, Authenticator, CallCredentials, MintError, MintRequest,
-        MintedToken, PendingKeys, Principal, Refusal, Refusals, Scope,
-    },
+    auth::{Principal, Refusal, Refusals, Scope},
     cache::{
-        FetchMode, GetOrFetchRequest, InvalidateTarget, KeyQuery, NamespaceFilter, SetCommand,
-        SetMode,
+        self, FetchMode, GetOrFetchRequest, InvalidateTarget, KeyQuery, NamespaceFilter,
+        SetCommand, SetMode,
     },
     model::{EntryKey, Glob, Namespace, Verb},
+    quota::CallQuota,
 };
 
-/// Label of callers that could not be identified, in metrics.
-const UNIDENTIFIED: &str = "unidentified";
-
-/// Identifies callers, and records the calls that are refused.
-#[derive(Clone)]
-pub struct AccessControl {
-    authenticator: Arc<Authenticator>,
-    refusals: Arc<Refusals>,
-}
-
-/// The permissions of the caller of one request. An extension of requests.
+/// The permissions and the quota of the caller of one request. An extension of requests.
 #[derive(Clone, Default)]
-pub(super) struct Access(Option<Caller>);
-
-#[derive(Clone)]
-struct Caller {
-    principal: Arc<Principal>,
-    method: Method,
-    peer: SocketAddr,
-    refusals: Arc<Refusals>,
+pub(super) struct Access {
+    /// None while authentication is off.
+    pub(super) caller: Option<Caller>,
+    /// None if no quota applies to the call.
+    pub(super) quota: Option<Arc<CallQuota>>,
 }
 
-/// Whether a call may begin.
-pub(super) enum Entry {
-    /// It may.
-    Open(Access),
-    /// Not before the keys of an issuer are read.
-    Pending(PendingKeys),
-    Refused(Box<Status>),
+/// The caller of a request.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) principal: Arc<Principal>,
+    pub(super) method: Method,
+    pub(super) peer: SocketAddr,
+    pub(super) refusals: Arc<Refusals>,
 }
 
 /// Part of the cache that a call touches, for the error if it is refused.
@@ -58,101 +41,28 @@ struct Touched<'a> {
     index: Option<usize>,
 }
 
-impl AccessControl {
-    /// Asks `authenticator`.
-    pub fn new(authenticator: Arc<Authenticator>, refusals: Arc<Refusals>) -> Self {
-        Self { authenticator, refusals }
-    }
-
-    /// Identifies the caller, and refuses it if it may not call the method at all. `may_wait`:
-    /// whether the answer may be [`Entry::Pending`].
-    #[inline]
-    pub(super) fn enter(
-        &self,
-        method: Method,
-        authorization: Option<&HeaderValue>,
-        connection: &ConnectionShare,
-        may_wait: bool,
-    ) -> Entry {
-        let permission = Permission::of(method);
-        if permission == Permission::Public {
-            return Entry::Open(Access::default());
-        }
-        let peer = connection.peer();
-        let credentials = CallCredentials {
-            authorization: authorization.map(HeaderValue::as_bytes),
-            certificate: peer.certificate.as_ref(),
-        };
-        let principal = match self.authenticator.authenticate(credentials) {
-            Authenticated::Off => return Entry::Open(Access::default()),
-            Authenticated::Caller(principal) => principal,
-            Authenticated::Pending(keys) if may_wait => return Entry::Pending(keys),
-            Authenticated::Pending(keys) => match self.refuse(method, peer.address, keys.error()) {
-                Ok(principal) => principal,
-                Err(status) => return Entry::Refused(status),
-            },
-            Authenticated::Refused(error) => match self.refuse(method, peer.address, error) {
-                Ok(principal) => principal,
-                Err(status) => return Entry::Refused(status),
-            },
-        };
-        let refusals = self.refusals.clone();
-        let caller = Caller { principal, method, peer: peer.address, refusals };
-        match caller.check_method(permission) {
-            Ok(()) => Entry::Open(Access(Some(caller))),
-            Err(status) => Entry::Refused(status),
-        }
-    }
-
-    /// Refuses a call without accepted credentials; in the shadow mode, it becomes one without any.
-    #[cold]
-    fn refuse(
-        &self,
-        method: Method,
-        peer: SocketAddr,
-        error: AuthError,
-    ) -> Result<Arc<Principal>, Box<Status>> {
-        let shadow = self.authenticator.shadow_principal();
-        self.refusals.record(&Refusal {
-            principal: None,
-            label: UNIDENTIFIED,
-            method: method.name(),
-            missing: None,
-            reason: error.reason(),
-            is_enforced: shadow.is_none(),
-            peer,
-        });
-        shadow.ok_or_else(|| Box::new(status::unauthenticated(error)))
-    }
-
-    /// Makes a token with a part of the caller's permissions.
-    pub(super) fn mint(
-        &self,
-        access: &Access,
-        request: MintRequest,
-    ) -> Result<MintedToken, Status> {
-        let not_minted = |error| status::not_minted(&error);
-        let Some(caller) = &access.0 else { return Err(not_minted(MintError::NotConfigured)) };
-        let verb = Permission::of(caller.method).verb();
-        for namespaces in &request.namespaces {
-            let grants = caller.principal.grants();
-            if verb.is_some_and(|verb| !grants.allow_all(verb, namespaces)) {
-                return Err(not_minted(MintError::NotCovered));
-            }
-        }
-        self.authenticator.mint(&caller.principal, request).map_err(not_minted)
-    }
-}
-
 impl Access {
     /// That of a request.
     pub(super) fn of<T>(request: &Request<T>) -> Self {
         request.extensions().get::<Self>().cloned().unwrap_or_default()
     }
 
-    /// The caller; none while authentication is off.
-    pub(super) fn principal(&self) -> Option<&Arc<Principal>> {
-        self.0.as_ref().map(|caller| &caller.principal)
+    /// Its use of quotas; none if no quota applies to it.
+    pub(super) fn quota(&self) -> Option<&Arc<CallQuota>> {
+        self.quota.as_ref()
+    }
+
+    /// Whether every call is allowed, without a limit.
+    pub(super) fn is_unrestricted(&self) -> bool {
+        self.caller.is_none() && self.quota.is_none()
+    }
+
+    #[inline]
+    fn touch(&self, namespace: &Namespace) -> Result<(), Status> {
+        match &self.quota {
+            Some(quota) => Ok(quota.touch(namespace).map_err(cache::Error::from)?),
+            None => Ok(()),
+        }
     }
 
     /// Checks the permission of the method for a key.
@@ -180,7 +90,7 @@ impl Access {
 
     /// Checks the permission for all keys of a batch.
     pub(super) fn check_keys(&self, keys: &[EntryKey], is_special: bool) -> Result<(), Status> {
-        if self.0.is_none() {
+        if self.is_unrestricted() {
             return Ok(());
         }
         let mut keys = keys.iter().enumerate();
@@ -199,14 +109,16 @@ impl Access {
         scope: Scope<'_>,
         index: Option<usize>,
     ) -> Result<(), Status> {
-        let Some(caller) = &self.0 else { return Ok(()) };
-        let verb = Permission::of(caller.method).verb();
-        caller.check(verb, namespace, scope, index)
+        if let Some(caller) = &self.caller {
+            let verb = Permission::of(caller.method).verb();
+            caller.check(verb, namespace, scope, index)?;
+        }
+        self.touch(namespace)
     }
 
     /// Checks the permission for the names of namespaces, of which each must be valid.
     pub(super) fn check_names(&self, names: &[String]) -> Result<(), Status> {
-        if self.0.is_none() {
+        if self.is_unrestricted() {
             return Ok(());
         }
         for (index, name) in names.iter().enumerate() {
@@ -226,7 +138,11 @@ impl Access {
         index: Option<usize>,
     ) -> Result<(), Status> {
         let is_fill = matches!(command.mode, SetMode::Under(_));
-        self.check_key(&command.key, is_fill, index)
+        self.check_key(&command.key, is_fill, index)?;
+        match &self.quota {
+            Some(quota) => Ok(quota.check_value(command.data.len()).map_err(cache::Error::from)?),
+            None => Ok(()),
+        }
     }
 
     /// Checks the permission for a GetOrFetch.
@@ -249,7 +165,7 @@ impl Access {
         index: usize,
         is_special: bool,
     ) -> Result<(), Status> {
-        let Some(caller) = &self.0 else { return Ok(()) };
+        let Some(caller) = &self.caller else { return self.touch(target.namespace()) };
         let scope = match target {
             InvalidateTarget::Namespace(_) | InvalidateTarget::Tags(..) => Scope::ALL,
             InvalidateTarget::Pattern(_, glob) => Scope::Prefix(glob.prefix()),
@@ -259,7 +175,8 @@ impl Access {
         };
         let permission = Permission::of(caller.method);
         let verb = if is_special { permission.special() } else { permission.verb() };
-        caller.check(verb, target.namespace(), scope, Some(index))
+        caller.check(verb, target.namespace(), scope, Some(index))?;
+        self.touch(target.namespace())
     }
 
     /// The namespaces that the caller may see; none if it may see all of them.
@@ -273,7 +190,7 @@ impl Access {
 
     /// Checks the permission for all namespaces at once, or for the server.
     pub(super) fn check_everywhere(&self) -> Result<(), Status> {
-        let Some(caller) = &self.0 else { return Ok(()) };
+        let Some(caller) = &self.caller else { return Ok(()) };
         match Permission::of(caller.method).verb() {
             Some(verb) if !caller.principal.grants().allow_everywhere(verb) => {
                 caller.refuse(verb, Touched { namespace: None, index: None })
@@ -285,7 +202,7 @@ impl Access {
     /// Whether the caller may see a namespace in a list: whether it has the permission for a key of
     /// it.
     pub(super) fn sees(&self, namespace: &str) -> bool {
-        let Some(caller) = &self.0 else { return true };
+        let Some(caller) = &self.caller else { return true };
         let verb = Permission::of(caller.method).verb();
         !caller.principal.is_enforced()
             || verb.is_none_or(|verb| caller.principal.grants().allow_some(verb, namespace))
@@ -293,7 +210,7 @@ impl Access {
 
     /// Whether [`Self::sees`] is true of every namespace.
     fn sees_all(&self) -> bool {
-        let Some(caller) = &self.0 else { return true };
+        let Some(caller) = &self.caller else { return true };
         let verb = Permission::of(caller.method).verb();
         let grants = caller.principal.grants();
         !caller.principal.is_enforced() || verb.is_none_or(|verb| grants.allow_everywhere(verb))
@@ -306,10 +223,12 @@ impl Access {
         is_special: bool,
         index: Option<usize>,
     ) -> Result<(), Status> {
-        let Some(caller) = &self.0 else { return Ok(()) };
-        let permission = Permission::of(caller.method);
-        let verb = if is_special { permission.special() } else { permission.verb() };
-        caller.check(verb, key.namespace(), Scope::Key(key.key()), index)
+        if let Some(caller) = &self.caller {
+            let permission = Permission::of(caller.method);
+            let verb = if is_special { permission.special() } else { permission.verb() };
+            caller.check(verb, key.namespace(), Scope::Key(key.key()), index)?;
+        }
+        self.touch(key.namespace())
     }
 }
 
@@ -333,7 +252,7 @@ impl Caller {
 
     /// Checks whether the method is allowed anywhere.
     #[inline]
-    fn check_method(&self, permission: Permission) -> Result<(), Box<Status>> {
+    pub(super) fn check_method(&self, permission: Permission) -> Result<(), Box<Status>> {
         let grants = self.principal.grants();
         let (verb, is_allowed) = match permission {
             Permission::Public => return Ok(()),

@@ -11,7 +11,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{
-    access::{Access, AccessControl},
+    access::Access,
+    access_control::AccessControl,
     convert::{self, HotKeysQuery, InspectedKey},
     deadline,
     key_listing::KeyListing,

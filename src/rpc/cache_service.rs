@@ -4,6 +4,7 @@ mod batches;
 mod fetch_with_options;
 mod get_with_options;
 mod invalidate;
+mod leases;
 mod x_cache_metadata;
 
 use std::{sync::Arc, time::Duration};
@@ -21,6 +22,7 @@ use super::{
     fetch_stream::{self, FetchStream, StreamCaller},
     key_listing::KeyListing,
     large_response::LargeResponse,
+    lease_quota::{count_lease, end_filled_lease},
     load_limits::{LoadLimits, MustNotWait},
     overload::Overload,
     schema::Schema,
@@ -133,6 +135,7 @@ impl CacheService for CacheRpc {
         access.check_set(&command, None)?;
         schema.apply(&mut command.key);
         let result = self.cache.set(&command).await?;
+        end_filled_lease(&access, &command, &result);
         let outcome = convert::set_result_name(result.outcome);
         Ok(self.with_log_fields(&command.key, outcome, convert::set_response(result)))
     }
@@ -214,6 +217,8 @@ impl CacheService for CacheRpc {
             request.wait = Some(Duration::ZERO);
         }
         let result = self.cache.get_or_fetch(&request).await?;
+        let result = count_lease(&access, request.key.namespace(), result);
+        let result = result.map_err(cache::Error::from)?;
         if must_not_wait && would_wait && result.is_contended() {
             self.limits.record_rejection(Overload::Waiting);
         }
@@ -253,29 +258,14 @@ impl CacheService for CacheRpc {
     }
 
     async fn renew(&self, request: Request<pb::RenewRequest>) -> RpcResult<pb::RenewResponse> {
-        let (access, schema) = (Access::of(&request), Schema::of(&request));
-        let request = request.into_inner();
-        let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
-        access.check(&key)?;
-        let key = schema.key(key);
-        let token = convert::required_token(&request.lease_token)?;
-        let response = convert::renew_response(self.cache.renew(&key, token).await?);
-        Ok(self.with_log_fields(&key, "RENEWED", response))
+        self.serve_renew(request).await
     }
 
     async fn abandon(
         &self,
         request: Request<pb::AbandonRequest>,
     ) -> RpcResult<pb::AbandonResponse> {
-        let (access, schema) = (Access::of(&request), Schema::of(&request));
-        let request = request.into_inner();
-        let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
-        access.check(&key)?;
-        let key = schema.key(key);
-        let token = convert::required_token(&request.lease_token)?;
-        let reason = convert::abandon_reason(&request.reason)?;
-        self.cache.abandon(&key, token, reason).await?;
-        Ok(self.with_log_fields(&key, "ABANDONED", pb::AbandonResponse {}))
+        self.serve_abandon(request).await
     }
 
     type BatchGetStream = ResponseStream<pb::BatchGetResponse>;

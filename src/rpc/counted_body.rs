@@ -15,6 +15,8 @@ use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 use transport::{ConnectionShare, FairLimit, Taken};
 
+use crate::quota::CallQuota;
+
 /// Length of the frame header before a message: a flag and the length of the message.
 const HEADER: usize = 5;
 
@@ -26,6 +28,7 @@ pub(super) struct CountedBody<B, F> {
     limit: Arc<FairLimit>,
     connection: Arc<ConnectionShare>,
     refuse: F,
+    quota: Option<Arc<CallQuota>>,
 }
 
 /// A position in a stream of messages.
@@ -68,11 +71,20 @@ impl<B, F: Fn() -> Status> CountedBody<B, F> {
         connection: Arc<ConnectionShare>,
         refuse: F,
     ) -> Self {
-        Self { body, position: Position::default(), held: None, limit, connection, refuse }
+        let position = Position::default();
+        Self { body, position, held: None, limit, connection, refuse, quota: None }
+    }
+
+    /// Charges what arrives to a quota.
+    pub(super) fn charged_to(self, quota: Option<Arc<CallQuota>>) -> Self {
+        Self { quota, ..self }
     }
 
     /// Counts what has arrived of an incomplete message. Returns false if it is too much.
     fn count(&mut self, part: &[u8]) -> bool {
+        if let Some(quota) = &self.quota {
+            quota.charge_bytes(part.len());
+        }
         self.position.pass(part);
         let arrived = self.position.arrived;
         // Less than before: of another message.

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{load_limits::LoadLimits, overload::Overload};
+use super::{
+    access::Access, lease_quota::count_lease, load_limits::LoadLimits, overload::Overload,
+};
 use crate::cache::{BatchGetOrFetch, Error, GetOrFetchResult};
 
 /// Reads a batch, and records the rejection of its call.
@@ -10,16 +12,29 @@ pub(super) struct FetchBatch {
     batch: BatchGetOrFetch,
     /// Set until the rejection is recorded, if the call must not wait.
     must_not_wait: Option<Arc<LoadLimits>>,
+    access: Access,
 }
 
 impl FetchBatch {
-    pub(super) fn new(batch: BatchGetOrFetch, must_not_wait: Option<Arc<LoadLimits>>) -> Self {
-        Self { batch, must_not_wait }
+    pub(super) fn new(
+        batch: BatchGetOrFetch,
+        must_not_wait: Option<Arc<LoadLimits>>,
+        access: Access,
+    ) -> Self {
+        Self { batch, must_not_wait, access }
     }
 
     /// The answers for the next keys; `None` when all keys are answered.
     pub(super) async fn next_results(&mut self) -> Option<Vec<Result<GetOrFetchResult, Error>>> {
-        let results = self.batch.next_chunk().await?;
+        let mut results = self.batch.next_chunk().await?;
+        if self.access.quota().is_some() {
+            let namespaces = self.batch.namespaces_of_last(results.len());
+            let counted = results
+                .into_iter()
+                .zip(namespaces)
+                .map(|(result, namespace)| Ok(count_lease(&self.access, namespace, result?)?));
+            results = counted.collect();
+        }
         let is_contended = |result: &Result<GetOrFetchResult, _>| {
             result.as_ref().is_ok_and(GetOrFetchResult::is_contended)
         };

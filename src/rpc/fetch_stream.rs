@@ -11,6 +11,7 @@ use super::{
     access::Access,
     convert::{self, BatchReadOptions, GrantedLease},
     deadline,
+    lease_quota::{CountedLease, count_lease},
     schema::Schema,
     status,
 };
@@ -83,7 +84,9 @@ pub(super) fn serve(
 impl Session {
     async fn run(mut self, deadline: Option<Instant>) -> Result<(), Status> {
         let (request, options) = self.open(deadline).await?;
-        let mut result = self.cache.get_or_fetch(&request).await?;
+        let result = self.cache.get_or_fetch(&request).await?;
+        let result = count_lease(&self.caller.access, request.key.namespace(), result);
+        let mut result = result.map_err(cache::Error::from)?;
         if let Some(touch) = options.as_ref().and_then(|options| options.touch) {
             self.cache.slide_fetched(&request.key, &mut result, touch).await;
         }
@@ -93,7 +96,13 @@ impl Session {
         };
         self.send(ServerMessage::Answer(reply.response)).await;
         match reply.lease {
-            Some(lease) => self.hold(request.key, lease).await,
+            Some(lease) => {
+                let (access, token) = (&self.caller.access, lease.guard.token());
+                let max_hold = self.cache.lease_max(&request.key)?;
+                let namespace = request.key.namespace();
+                let _counted = CountedLease::new(access, namespace, token, max_hold);
+                self.hold(request.key, lease).await
+            }
             None => Ok(()),
         }
     }

@@ -17,7 +17,7 @@ use transport::{
 };
 
 use super::{deadline::DefaultDeadline, method::Method, overload::Overload};
-use crate::config::LimitsConfig;
+use crate::{config::LimitsConfig, quota::CallQuota};
 
 /// Calls that stay open or wait which a connection may hold while a reserve is free.
 const CALLS_FLOOR: usize = 64;
@@ -58,6 +58,8 @@ pub struct LoadLimits {
 pub(super) struct Holds {
     /// `None` for services without admission, and for calls that stay open.
     pub(super) permit: Option<Permit>,
+    /// Its use of quotas; none if none applies to it.
+    pub(super) quota: Option<Arc<CallQuota>>,
     /// Its part of the limits on open and on waiting calls.
     pub(super) _taken: Option<Taken>,
 }

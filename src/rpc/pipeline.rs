@@ -27,6 +27,7 @@ use futures_util::{
     future::{BoxFuture, Either, ready},
 };
 use http::Request;
+use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 use tonic::{Status, body::Body};
 use transport::{
@@ -35,7 +36,7 @@ use transport::{
 };
 
 use super::{
-    access::{AccessControl, Entry},
+    access_control::{AccessControl, Entry},
     call::{Call, EndedCall, ServiceFuture},
     counted_body::CountedBody,
     large_response::LargeResponse,
@@ -46,7 +47,7 @@ use super::{
     protocol::{self, Checked},
     status,
 };
-use crate::auth::PendingKeys;
+use crate::{auth::PendingKeys, quota::CallQuota};
 use explain::explain;
 use refused::{Refused, refuse_request};
 pub use service_routes::RpcServices;
@@ -72,6 +73,7 @@ struct Received {
     call: Call,
     connection: Arc<ConnectionShare>,
     deadline: Option<Instant>,
+    quota: Option<Arc<CallQuota>>,
 }
 
 /// A call that is admitted.
@@ -143,7 +145,8 @@ impl Pipeline {
         };
         let (mut head, body) = request.into_parts();
         head.headers = headers;
-        if access.principal().is_some() {
+        let quota = access.quota().cloned();
+        if !access.is_unrestricted() {
             head.extensions.insert(access);
         }
         if !schema.is_none() {
@@ -152,7 +155,7 @@ impl Pipeline {
         let limits = &self.0.limits;
         let deadline = deadline.or_else(|| limits.default_deadline(method, &head.headers));
         let connection = body.connection().clone();
-        let received = Received { call, connection, deadline };
+        let received = Received { call, connection, deadline, quota };
         let mut is_queued = false;
         // Calls that are admitted at once are not boxed: they are the common case, and their future
         // is small. It is moved several times before it is polled.
@@ -217,14 +220,18 @@ impl Pipeline {
         permit: Option<Permit>,
     ) -> Admitted {
         let mut taken = None;
+        let quota = received.quota.clone();
         if received.call.method().may_wait() {
             taken = self.0.limits.waiting.try_take(&received.connection, 1);
-            if taken.is_none() {
+            if taken.is_none() || quota.as_ref().is_some_and(|quota| quota.wait().is_err()) {
                 request.extensions_mut().insert(MustNotWait);
             }
         }
+        if let Some(quota) = &quota {
+            quota.charge_bytes(request.body().read_bytes());
+        }
         let service = self.0.routes.call(request, received.call.method());
-        Admitted { service, holds: Holds { permit, _taken: taken } }
+        Admitted { service, holds: Holds { permit, quota, _taken: taken } }
     }
 
     /// Admits a call that stays open.
@@ -246,11 +253,13 @@ impl Pipeline {
                 return Err(self.refuse(overload, request.into_body().into_unread()));
             }
         }
-        let holds = Holds { permit: None, _taken: taken };
+        let quota = received.quota.clone();
+        let holds = Holds { permit: None, quota: quota.clone(), _taken: taken };
         let (connection, pipeline) = (received.connection.clone(), self.clone());
         let refuse = move || pipeline.reject(Overload::IncompleteRequests);
         let request =
             request.map(|body| CountedBody::new(body, limits.buffered.clone(), connection, refuse));
+        let request = request.map(|body| body.charged_to(quota));
         Ok(Admitted { service: self.0.routes.call(request, received.call.method()), holds })
     }
 
@@ -308,7 +317,7 @@ impl Pipeline {
         received: Received,
         admitted: Admitted,
     ) -> impl Future<Output = Reply<Body>> + Send + 'static {
-        let Received { call, connection, deadline } = received;
+        let Received { call, connection, deadline, .. } = received;
         let Admitted { service, holds } = admitted;
         let running = call.run(service, deadline, holds);
         running.map(move |ended| self.reply(&connection, ended))
@@ -331,6 +340,19 @@ impl Pipeline {
         if code.is_none() && call.method().is_streaming() && holds.permit.is_some() {
             held = Some(Held { bytes: None, permit: holds.permit.take() });
         }
+        if let Some(quota) = holds.quota.clone() {
+            response = response.map(|body| charged_to(quota, body));
+        }
         Reply { response: call.respond(response, code, holds), unread: None, held }
     }
+}
+
+/// The body of a response whose bytes are charged as they are sent.
+fn charged_to(quota: Arc<CallQuota>, body: Body) -> Body {
+    Body::new(body.map_frame(move |frame| {
+        if let Some(data) = frame.data_ref() {
+            quota.charge_bytes(data.len());
+        }
+        frame
+    }))
 }

@@ -4,6 +4,8 @@
 //! messages.
 
 mod access;
+mod quota;
+mod store;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -15,12 +17,15 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::overload::Overload;
 use crate::{
-    cache::{self, Durability, OriginError, OriginErrorKind, StoreErrorKind},
+    cache::{self, OriginError, OriginErrorKind},
     model::{Namespace, Violation, millis_ceil},
     pb::{from_duration, v1 as pb},
 };
 
 pub(super) use access::{PERMISSION_DENIED, not_minted, permission_denied, unauthenticated};
+pub(super) use quota::{QUOTA_EXCEEDED, quota_exceeded};
+pub(super) use store::check_durability;
+use store::{store_failed, with_failed_targets};
 
 const DOMAIN: &str = "larder";
 /// Retry delay for an unreachable store, which is probed about twice a second.
@@ -68,6 +73,7 @@ impl From<cache::Error> for Status {
             cache::Error::TooManyWatched(_) => {
                 retryable(Code::ResourceExhausted, "OVERLOADED", message, OVERLOAD_RETRY)
             }
+            cache::Error::QuotaExceeded(exceeded) => quota_exceeded(&exceeded),
             cache::Error::ShuttingDown => {
                 retryable(Code::Unavailable, "SHUTTING_DOWN", message, OVERLOAD_RETRY)
             }
@@ -79,48 +85,6 @@ impl From<Violation> for Status {
     fn from(violation: Violation) -> Self {
         invalid(&violation)
     }
-}
-
-fn store_failed(kind: StoreErrorKind, message: String) -> Status {
-    match kind {
-        // A retry does not free memory.
-        StoreErrorKind::Full => plain(Code::ResourceExhausted, "STORE_FULL", message),
-        StoreErrorKind::NotReplicated => {
-            retryable(Code::Unavailable, "NOT_REPLICATED", message, STORE_RETRY)
-        }
-        StoreErrorKind::Unreachable
-        | StoreErrorKind::Timeout
-        | StoreErrorKind::PartUnavailable
-        | StoreErrorKind::BreakerOpen
-        | StoreErrorKind::Late
-        | StoreErrorKind::Queued
-        | StoreErrorKind::Quarantined
-        | StoreErrorKind::Reapplying
-        | StoreErrorKind::Refused => {
-            retryable(Code::Unavailable, "STORE_UNAVAILABLE", message, STORE_RETRY)
-        }
-    }
-}
-
-/// Refuses to acknowledge an invalidation that is only queued, if the caller requires more.
-pub(super) fn check_durability(required: Durability, durability: Durability) -> Result<(), Status> {
-    if durability <= required {
-        return Ok(());
-    }
-    let message = "not applied yet: the store is away, and the invalidation waits for it in the \
-                   journal; APPLIED is required (required_durability)";
-    Err(retryable(Code::Unavailable, "NOT_APPLIED", message.to_owned(), STORE_RETRY))
-}
-
-/// Adds the positions of the targets that are not invalidated.
-fn with_failed_targets(status: Status, failed: &[usize]) -> Status {
-    let mut details = status.get_error_details();
-    let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
-    let failed = failed.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-    let metadata = HashMap::from([("failed_targets".to_owned(), failed)]);
-    details.set_error_info(reason, DOMAIN, metadata);
-    let (code, message) = (status.code(), status.message().to_owned());
-    Status::with_error_details_and_metadata(code, message, details, status.metadata().clone())
 }
 
 /// The origin failed and there is no stale value.
@@ -149,6 +113,7 @@ fn origin_failed(namespace: &Namespace, error: OriginError, message: String) -> 
 pub(super) fn fetch_error(error: cache::Error) -> pb::FetchError {
     let (reason, retry_after) = match &error {
         cache::Error::Origin { error, .. } => (origin_reason(&error.kind), origin_retry(error)),
+        cache::Error::QuotaExceeded(exceeded) => (QUOTA_EXCEEDED, exceeded.retry_after),
         cache::Error::Invalid(_)
         | cache::Error::ValueTooLarge(_)
         | cache::Error::UnknownNamespace(_)

@@ -3,15 +3,20 @@
 use std::sync::Arc;
 
 use super::{
-    Error, origins::OriginManager, stores::near_cache_options, tls::Certificates, warmer::Warmer,
+    Error,
+    origins::OriginManager,
+    stores::{limit_held, near_cache_options},
+    tls::Certificates,
+    warmer::Warmer,
 };
 use crate::{
     auth::Authenticator,
     cache::Cache,
     config::Config,
+    quota::Quotas,
     rpc::{KeyLogging, RunningConfig},
     stats::registry::StatsRegistry,
-    store::near_cache::NearCache,
+    store::{HeldQuotas, near_cache::NearCache},
 };
 
 /// Handle to the parts of the server that can change while it runs.
@@ -25,6 +30,8 @@ pub struct Reload {
     pub(super) near_cache: Arc<NearCache>,
     pub(super) warmer: Arc<Warmer>,
     pub(super) authenticator: Arc<Authenticator>,
+    pub(super) quotas: Arc<Quotas>,
+    pub(super) held_quotas: HeldQuotas,
     pub(super) certificates: Certificates,
 }
 
@@ -51,6 +58,8 @@ impl Reload {
         self.running_config.set(config);
         self.warmer.follow(&origins);
         self.authenticator.configure(config.auth.as_ref());
+        self.quotas.configure(&config.namespaces);
+        limit_held(&self.held_quotas, &config.namespaces);
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use super::{
     reload::Reload,
     runtime_metrics::{PortStats, register_connections},
     store_report::StoreReport,
-    stores::{OpenStore, SharedParts, near_cache_options, watch_options},
+    stores::{OpenStore, SharedParts, limit_held, near_cache_options, watch_options},
     tls::Certificates,
     warmer::Warmer,
 };
@@ -26,12 +26,13 @@ use crate::{
     health::Health,
     model::SaturatingFrom as _,
     origin::metrics::OriginMetrics,
+    quota::Quotas,
     rpc::{
         self, AccessControl, AdminRpc, AdminRpcParts, CacheRpc, CacheRpcParts, KeyListing,
         KeyLogging, LoadLimits, Pipeline, RpcMetrics, RpcServices, RunningConfig,
     },
     stats::registry::StatsRegistry,
-    store::near_cache::NearCache,
+    store::{HeldQuotas, near_cache::NearCache},
     telemetry::Telemetry,
 };
 
@@ -71,9 +72,13 @@ impl Services {
         let changes = ChangeHub::new(watch_options(config));
         let certificates = Certificates::open(config, &meter).await?;
         let tls = certificates.store();
+        let held_quotas = HeldQuotas::default();
+        held_quotas.register(&meter);
+        limit_held(&held_quotas, &config.namespaces);
         let shared = SharedParts {
             near_cache: &near_cache,
             changes: &changes,
+            quotas: &held_quotas,
             meter: &meter,
             background: &background,
         };
@@ -113,8 +118,12 @@ impl Services {
         };
         register_connections(&meter, &ports);
         let running_config = RunningConfig::new(config);
-        let authenticator = Arc::new(Authenticator::new(config.auth.as_ref(), &meter));
-        let access = AccessControl::new(authenticator.clone(), Arc::new(Refusals::new(&meter)));
+        let quotas = Quotas::new(&meter);
+        quotas.configure(&config.namespaces);
+        let authenticator = Authenticator::new(config.auth.as_ref(), quotas.clone(), &meter);
+        let authenticator = Arc::new(authenticator);
+        let refusals = Arc::new(Refusals::new(&meter));
+        let access = AccessControl::new(authenticator.clone(), refusals, quotas.clone());
         process_metrics::register(&meter);
         let key_logging = KeyLogging::default();
         key_logging.set(config.log.keys);
@@ -149,6 +158,8 @@ impl Services {
             near_cache,
             warmer,
             authenticator,
+            quotas,
+            held_quotas,
             certificates,
         };
         let services = Self {

@@ -1,7 +1,7 @@
 //! Opens the configured store, with the layers in front of it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, atomic::AtomicU64},
 };
 
@@ -13,10 +13,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     changes::{ChangeHub, WatchOptions},
     circuit_breaker::ProbeIntervals,
-    config::{Config, JournalConfig, StoreConfig, StoreUrl, WaitReplicas, WatchConfig},
+    config::{
+        Config, HeldLimits, JournalConfig, NamespaceConfig, StoreConfig, StoreUrl, WaitReplicas,
+        WatchConfig,
+    },
     model::{Namespace, SaturatingFrom as _},
     store::{
-        self, Backend, Inspect as _, StatsBackend, Store as _,
+        self, Backend, HeldQuotaLimits, HeldQuotas, Inspect as _, StatsBackend, Store as _,
         circuit_breaker_store::{self, CircuitBreakerStore},
         failover_window::{self, FailoverWindow, reapply, store::FailoverWindowStore},
         journal::{
@@ -71,6 +74,7 @@ struct JournalParts {
 pub(super) struct SharedParts<'a> {
     pub(super) near_cache: &'a Arc<NearCache>,
     pub(super) changes: &'a Arc<ChangeHub>,
+    pub(super) quotas: &'a HeldQuotas,
     pub(super) meter: &'a Meter,
     pub(super) background: &'a CancellationToken,
 }
@@ -85,8 +89,8 @@ impl OpenStore {
     ) -> Result<Self, OpenError> {
         match &config.store.url {
             StoreUrl::Memory => {
-                let changes = shared.changes.clone();
-                let store = MemoryStore::publishing(config.memory.max_bytes, changes);
+                let (changes, quotas) = (shared.changes.clone(), shared.quotas.clone());
+                let store = MemoryStore::publishing(config.memory.max_bytes, changes, quotas);
                 register_memory(shared.meter, &store);
                 let answers = watch::Sender::new(true).subscribe();
                 let store = Arc::new(store);
@@ -111,9 +115,9 @@ impl OpenStore {
         journal: Option<JournalParts>,
         shared: &SharedParts<'_>,
     ) -> Result<Self, OpenError> {
-        let &SharedParts { near_cache, changes, meter, background } = shared;
-        let (near, stop) = (near_cache.clone(), background.clone());
-        let redis = RedisStore::new(options, near, changes.clone(), stop)?;
+        let &SharedParts { near_cache, changes, quotas, meter, background } = shared;
+        let (near, changes, stop) = (near_cache.clone(), changes.clone(), background.clone());
+        let redis = RedisStore::new(options, near, changes, quotas.clone(), stop)?;
         let troubled = redis.clone();
         let cause = move || troubled.trouble();
         let (quarantine, clock) =
@@ -170,6 +174,16 @@ impl OpenStore {
         let backend = Arc::new(NearCacheStore::new(inner, near_cache.clone()));
         Ok(Self { backend, stats, answers, healthy, other_shards, ending })
     }
+}
+
+/// Replaces how much the namespaces may hold.
+pub(super) fn limit_held(quotas: &HeldQuotas, namespaces: &BTreeMap<String, NamespaceConfig>) {
+    let limits = namespaces.iter().filter_map(|(name, config)| {
+        let HeldLimits { max_keys: keys, max_bytes: bytes } = config.quota.as_ref()?.held;
+        // The configuration checks names by the same rule.
+        Some((Namespace::new(name).ok()?, HeldQuotaLimits { keys, bytes }))
+    });
+    quotas.configure(limits.collect());
 }
 
 fn open_window(config: &StoreConfig, epoch: Arc<AtomicU64>) -> Option<Arc<FailoverWindow>> {
@@ -255,6 +269,7 @@ fn redis_options(config: &StoreConfig, url: SecretString, tls: Option<ClientTls>
         max_ban_bytes: config.max_ban_bytes,
         breaker_threshold: config.breaker_threshold,
         probe_interval: config.probe_interval,
+        quota_interval: config.quota_interval,
         sweep: SweepOptions { interval: config.sweep_interval, keys_per_second: config.sweep_rate },
     }
 }

@@ -57,6 +57,12 @@ pub enum ErrorKind {
     /// The store has no memory for the value.
     #[error("the store is out of memory (memory.max_bytes, or maxmemory of Redis)")]
     Full,
+    /// The namespace has as many entries as it may.
+    #[error("the namespace has as many entries as its quota allows (quota.max_keys)")]
+    KeyQuota,
+    /// The namespace holds as many bytes as it may.
+    #[error("the namespace holds as many bytes as its quota allows (quota.max_bytes)")]
+    ByteQuota,
     /// The store answered with an error of its own.
     #[error("the store refused the operation")]
     Refused,
@@ -76,7 +82,7 @@ impl Error {
     /// Whether the answer to a call that must not fail is `degraded`. A full store was asked and
     /// has answered; after any other failure the store's content is unknown.
     pub fn is_degraded(&self) -> bool {
-        self.kind != ErrorKind::Full
+        !matches!(self.kind, ErrorKind::Full | ErrorKind::KeyQuota | ErrorKind::ByteQuota)
     }
 }
 
@@ -101,6 +107,8 @@ impl ErrorKind {
             | Self::Quarantined
             | Self::Reapplying
             | Self::Full
+            | Self::KeyQuota
+            | Self::ByteQuota
             | Self::Refused => false,
         }
     }
@@ -115,7 +123,12 @@ impl ErrorKind {
             | Self::NotReplicated
             | Self::Quarantined
             | Self::Reapplying => true,
-            Self::BreakerOpen | Self::Queued | Self::Full | Self::Refused => false,
+            Self::BreakerOpen
+            | Self::Queued
+            | Self::Full
+            | Self::KeyQuota
+            | Self::ByteQuota
+            | Self::Refused => false,
         }
     }
 
@@ -132,6 +145,8 @@ impl ErrorKind {
             | Self::Quarantined
             | Self::Reapplying
             | Self::Full
+            | Self::KeyQuota
+            | Self::ByteQuota
             | Self::Refused => false,
         }
     }
@@ -149,6 +164,8 @@ impl ErrorKind {
             Self::Quarantined => "quarantined",
             Self::Reapplying => "reapplying",
             Self::Full => "full",
+            Self::KeyQuota => "key_quota",
+            Self::ByteQuota => "byte_quota",
             Self::Refused => "refused",
         }
     }
@@ -158,7 +175,7 @@ impl ErrorKind {
 mod tests {
     use super::*;
 
-    const ALL: [ErrorKind; 11] = [
+    const ALL: [ErrorKind; 13] = [
         ErrorKind::Unreachable,
         ErrorKind::Timeout,
         ErrorKind::PartUnavailable,
@@ -169,14 +186,18 @@ mod tests {
         ErrorKind::Quarantined,
         ErrorKind::Reapplying,
         ErrorKind::Full,
+        ErrorKind::KeyQuota,
+        ErrorKind::ByteQuota,
         ErrorKind::Refused,
     ];
 
     #[test]
-    fn only_a_full_store_is_no_degradation() {
-        let degraded = ALL.into_iter().filter(|kind| Error::from(*kind).is_degraded());
-        let expected = ALL.into_iter().filter(|kind| *kind != ErrorKind::Full);
-        assert!(degraded.eq(expected));
+    fn only_a_lack_of_space_is_no_degradation() {
+        let others = ALL.into_iter().filter(|kind| !Error::from(*kind).is_degraded());
+        assert_eq!(
+            others.map(ErrorKind::name).collect::<Vec<_>>(),
+            ["full", "key_quota", "byte_quota"]
+        );
     }
 
     #[test]
@@ -184,8 +205,9 @@ mod tests {
         let outages = ALL.map(|kind| (kind.is_outage(), kind.is_transient()));
         let (no, yes) = ((false, false), (true, true));
         let transient = (false, true);
-        let expected =
-            [yes, yes, transient, no, transient, transient, no, transient, transient, no, no];
+        let expected = [
+            yes, yes, transient, no, transient, transient, no, transient, transient, no, no, no, no,
+        ];
         assert_eq!(outages, expected);
     }
 

@@ -51,8 +51,9 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::{
-    Ban, BanLimits, BanOutcome, Condition, Increment, IncrementOutcome, LeaseLoss, PutOutcome,
-    ReadOutcome, Result, Store, Take, TakeOutcome, clock::StoreClock, key_watch::KeyWatchers,
+    Ban, BanLimits, BanOutcome, Condition, HeldQuotas, Increment, IncrementOutcome, LeaseLoss,
+    PutOutcome, ReadOutcome, Result, Store, Take, TakeOutcome, clock::StoreClock,
+    key_watch::KeyWatchers,
 };
 use crate::{
     changes::{ChangeHub, ChangedKey, PublishedChange, WatchOptions},
@@ -93,6 +94,7 @@ struct Inner {
     id: u64,
     /// Learns of each change once it is visible.
     changes: Arc<ChangeHub>,
+    quotas: HeldQuotas,
 }
 
 // === impl MemoryStore ===
@@ -101,11 +103,13 @@ impl MemoryStore {
     /// Creates an empty store that holds at most `max_bytes`, including keys and overhead. Must be
     /// called in a Tokio runtime, which runs the sweeper until the store is dropped.
     pub fn new(max_bytes: u64) -> Self {
-        Self::publishing(max_bytes, ChangeHub::new(WatchOptions::default()))
+        let changes = ChangeHub::new(WatchOptions::default());
+        Self::publishing(max_bytes, changes, HeldQuotas::default())
     }
 
-    /// As [`MemoryStore::new`], and publishes each change to `changes`.
-    pub fn publishing(max_bytes: u64, changes: Arc<ChangeHub>) -> Self {
+    /// As [`MemoryStore::new`], and publishes each change to `changes`. Its namespaces hold no more
+    /// than `quotas` allows.
+    pub fn publishing(max_bytes: u64, changes: Arc<ChangeHub>, quotas: HeldQuotas) -> Self {
         let clock = StoreClock::new();
         let epoch = clock.now();
         let store = Self(Arc::new(Inner {
@@ -120,6 +124,7 @@ impl MemoryStore {
             budget: Budget::new(max_bytes),
             id: rand::random(),
             changes,
+            quotas,
         }));
         sweeper::spawn(&store.0);
         store
@@ -165,6 +170,16 @@ impl Inner {
         let (key, shard) = self.locate(key);
         let memory = memory_for(key.key, &entry);
         self.reserve(memory)?;
+        let quota = self.quotas.of(key.key.namespace());
+        let quota = quota.map(|quota| (quota, generation.state().clone()));
+        // Held until the entry is inserted, so that writes at the same time count each other.
+        let mut _checked = None;
+        if let Some((quota, state)) = &quota {
+            _checked = Some(state.quota_lock.lock());
+            let replaced = shard.lock().entries.counted_memory(&key, &generation);
+            let checked = quota.check(&generation.usage(), memory, replaced);
+            checked.inspect_err(|_| self.budget.release(memory))?;
+        }
         // Evicted first and copied afterwards, so that the process does not need both.
         let slot = Slot::new(&key, entry, generation, self.now(), self.epoch);
         let mut shard = shard.lock();

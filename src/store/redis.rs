@@ -65,7 +65,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Result, key_watch::KeyWatchers, near_cache::NearCache};
+use super::{HeldQuotas, Result, key_watch::KeyWatchers, near_cache::NearCache};
 use crate::changes::ChangeHub;
 use crate::circuit_breaker::ProbeIntervals;
 use crate::model::EntryKey;
@@ -105,6 +105,8 @@ pub struct RedisOptions {
     pub max_ban_bytes: u64,
     /// The sweep of banned entries.
     pub sweep: SweepOptions,
+    /// Pause between two estimates of what namespaces with a quota hold.
+    pub quota_interval: Duration,
     /// Consecutive failures after which a primary of a cluster counts as down; zero for never.
     pub breaker_threshold: u32,
     /// Time between two probes of a primary that is down.
@@ -122,14 +124,15 @@ pub struct RedisStore {
     lease_watchers: KeyWatchers,
     closed_buckets: Arc<ClosedBuckets>,
     sweep: Arc<SweepCounters>,
+    quotas: HeldQuotas,
 }
 
 // === impl RedisStore ===
 
 impl RedisStore {
     /// Creates a store that connects when it is first used, and reconnects as needed. Must be
-    /// called in a Tokio runtime, on which it tracks the leases, and the entries for `near` and for
-    /// `changes`, until `stop` is cancelled.
+    /// called in a Tokio runtime, on which it tracks the leases, the entries for `near` and for
+    /// `changes`, and the usage for `quotas`, until `stop` is cancelled.
     ///
     /// # Errors
     /// The URL cannot be used.
@@ -137,6 +140,7 @@ impl RedisStore {
         options: &RedisOptions,
         near: Arc<NearCache>,
         changes: Arc<ChangeHub>,
+        quotas: HeldQuotas,
         stop: CancellationToken,
     ) -> Result<Self> {
         let schema = Arc::new(KeySchema::new(&options.prefix, options.shards));
@@ -159,8 +163,10 @@ impl RedisStore {
             lease_watchers,
             closed_buckets: Arc::default(),
             sweep: Arc::default(),
+            quotas: quotas.clone(),
         };
         store.follow_servers(options, &stop);
+        tokio::spawn(quotas.sample(store.clone(), options.quota_interval, stop.clone()));
         if options.pool.replication.is_some() {
             // Too few replicas should be noticed before they are needed.
             let store = store.clone();

@@ -19,10 +19,10 @@ use crate::sources::{Source, line_of, paths, without_tests};
 /// Each top-level module of the library and each other crate, with the ones that it may use.
 const LAYERS: &[(&str, &str)] = &[
     ("admin", "health repeated_events transport"),
-    ("auth", "config count_guard error_chain model repeated_events"),
+    ("auth", "config count_guard error_chain model quota repeated_events"),
     (
         "cache",
-        "changes config error_chain event_template histogram model origin planted \
+        "changes config error_chain event_template histogram model origin planted quota \
          repeated_events stats store trace_sampler",
     ),
     ("changes", "histogram model"),
@@ -49,18 +49,19 @@ const LAYERS: &[(&str, &str)] = &[
     ),
     ("pb", "model"),
     ("planted", ""),
+    ("quota", "config model"),
     ("repeated_events", ""),
     (
         "rpc",
-        "auth cache config event_template health histogram model pb repeated_events stats \
-         trace_sampler transport warm_list",
+        "auth cache config event_template health histogram model pb quota repeated_events \
+         stats trace_sampler transport warm_list",
     ),
     ("sentinel_url", ""),
     (
         "server",
         "admin auth cache changes circuit_breaker cloud_events config error_chain event_streams \
-         health histogram model origin repeated_events rpc stats store telemetry tls transport \
-         warm_list",
+         health histogram model origin quota repeated_events rpc stats store telemetry tls \
+         transport warm_list",
     ),
     ("stats", "model"),
     (

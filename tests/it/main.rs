@@ -35,6 +35,8 @@ mod near;
 mod ops;
 // Values that Larder fetches itself.
 mod origins;
+// Quotas of callers and of namespaces.
+mod quota;
 // Fills, deletes and invalidations on two replicas at once.
 mod races;
 // Redis: connections, cost in commands, data loss, key names.

@@ -10,6 +10,8 @@ mod cli;
 mod directory;
 // How entries are spread over sizes and ages.
 mod distributions;
+// Ports that other machines can reach.
+mod exposure;
 // Statistics of all replicas together.
 mod fleet_stats;
 // The standard gRPC health service.

@@ -201,6 +201,11 @@ impl From<RequestBody> for MessageBody {
 }
 
 impl MessageBody {
+    /// Bytes that have been read.
+    pub fn read_bytes(&self) -> usize {
+        self.parts.bytes
+    }
+
     /// The part of the body that was not read; `None` if it was read to its end.
     pub fn into_unread(self) -> Option<RequestBody> {
         self.rest

@@ -18,7 +18,7 @@ fn config(mode: AuthMode) -> AuthConfig {
     let verbs = [Verb::Read].into_iter().collect();
     let namespaces = vec!["shop".parse().unwrap()];
     let rule = RuleConfig { verbs, namespaces, keys: String::new() };
-    let role = RoleConfig { allow: vec![rule], deny: Vec::new() };
+    let role = RoleConfig { allow: vec![rule], ..RoleConfig::default() };
     let principal = PrincipalConfig {
         certificates: vec![SPIFFE.to_owned()],
         roles: vec!["reader".to_owned()],
@@ -33,7 +33,8 @@ fn config(mode: AuthMode) -> AuthConfig {
 }
 
 fn authenticator(config: Option<&AuthConfig>) -> Authenticator {
-    Authenticator::new(config, &SdkMeterProvider::default().meter("test"))
+    let meter = SdkMeterProvider::default().meter("test");
+    Authenticator::new(config, Quotas::new(&meter), &meter)
 }
 
 fn certificate(names: &[&str]) -> Bytes {

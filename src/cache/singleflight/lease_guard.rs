@@ -34,6 +34,11 @@ impl LeaseGuard {
         Self { held: None, token: LeaseToken::random() }
     }
 
+    /// Whether there is no lease in the store.
+    pub fn is_detached(&self) -> bool {
+        self.held.is_none()
+    }
+
     /// Identifies the lease.
     pub fn token(&self) -> LeaseToken {
         self.token

@@ -2,6 +2,7 @@
 
 use config::ValueKind;
 
+use super::super::quota::PrincipalQuotaConfig;
 use super::super::toml::quoted;
 use super::super::value::{ValueType, as_text, list_of_type, mismatch, text, value_type};
 use super::super::visitor::{ConfigVisitor, Section};
@@ -17,6 +18,8 @@ pub struct RoleConfig {
     pub allow: Vec<RuleConfig>,
     /// Calls that are refused although a role of the caller allows them.
     pub deny: Vec<RuleConfig>,
+    /// How much each caller with the role may use; `None`: no such limits.
+    pub quota: Option<PrincipalQuotaConfig>,
 }
 
 /// Calls, by verb, namespace and key.
@@ -34,6 +37,7 @@ impl Section for RoleConfig {
     fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
         visitor.list("allow", &mut self.allow, &RuleConfig::default());
         visitor.list("deny", &mut self.deny, &RuleConfig::default());
+        visitor.optional("quota", &mut self.quota, &PrincipalQuotaConfig::default());
     }
 }
 

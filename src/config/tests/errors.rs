@@ -6,7 +6,7 @@ fn unknown_key_is_reported_with_its_origin() {
     let message = load(sources).unwrap_err().to_string();
     let known = "url, url_file, tls_ca, tls_cert, tls_key, prefix, timeout, connect_timeout, \
         connections, wait_replicas, wait_timeout, failover_window, shards, breaker_threshold, \
-        probe_interval, max_ban_bytes, sweep_interval, sweep_rate";
+        probe_interval, max_ban_bytes, sweep_interval, sweep_rate, quota_interval";
     let expected = format!(
         "store.shard: unknown key, expected one of {known}; the most similar is shards \
          (LARDER_STORE__SHARD)\n\

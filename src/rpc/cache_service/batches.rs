@@ -17,6 +17,7 @@ use crate::{
         compression::Compression,
         convert,
         fetch_batch::FetchBatch,
+        lease_quota::end_filled_lease,
         load_limits::MustNotWait,
         schema::Schema,
         status,
@@ -44,7 +45,7 @@ impl CacheRpc {
         let keys = keys.into_iter().zip(params).collect();
         let template = convert::get_or_fetch_template(&request, deadline)?;
         let batch = BatchGetOrFetch::new(self.cache.clone(), keys, template)?;
-        let batch = FetchBatch::new(batch, unwaited);
+        let batch = FetchBatch::new(batch, unwaited, access);
         Ok(Response::new(match options {
             None => batch_stream::responses(batch, deadline),
             Some(options) => {
@@ -83,6 +84,11 @@ impl CacheRpc {
         let commands = self.batch_commands(request.into_inner().items, &access, &schema)?;
         let results: Vec<Result<_, cache::Error>> =
             join_all(commands.iter().map(|command| self.cache.set_checked(command))).await;
+        for (command, result) in commands.iter().zip(&results) {
+            if let Ok(result) = result {
+                end_filled_lease(&access, command, result);
+            }
+        }
         let results = results.into_iter().map(|result| result.map(convert::set_response));
         let results = results.collect::<Result<_, _>>()?;
         let mut response = Response::new(pb::BatchSetResponse { results });

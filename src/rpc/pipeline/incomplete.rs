@@ -97,7 +97,8 @@ impl Pipeline {
             return Err(self.refuse(Overload::WatchStreams, request.into_body().into_unread()));
         };
         let service = self.0.routes.call(request, received.call.method());
-        Ok(Admitted { service, holds: Holds { permit: None, _taken: Some(taken) } })
+        let holds = Holds { permit: None, quota: received.quota.clone(), _taken: Some(taken) };
+        Ok(Admitted { service, holds })
     }
 }
 

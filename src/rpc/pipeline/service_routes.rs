@@ -11,7 +11,7 @@ use crate::{
     health::Health,
     pb::v1::{admin_service_server::AdminServiceServer, cache_service_server::CacheServiceServer},
     rpc::{
-        access::AccessControl, admin_service::AdminRpc, cache_service::CacheRpc,
+        access_control::AccessControl, admin_service::AdminRpc, cache_service::CacheRpc,
         call::ServiceFuture, method::Method, protocol, reflection,
     },
 };

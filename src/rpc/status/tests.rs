@@ -1,4 +1,5 @@
 use super::*;
+use crate::cache::StoreErrorKind;
 
 #[test]
 fn violation_names_field_and_limit() {

@@ -6,6 +6,7 @@ use hashbrown::HashTable;
 
 use super::{
     expiry_heap::ExpiryHeap,
+    generation::Generation,
     name::HashedKey,
     slot::{self, NONE, Slot},
     slots::{SLOTS_PER_CHUNK, Slots},
@@ -85,6 +86,16 @@ impl Entries {
     pub(super) fn read(&mut self, key: &HashedKey<'_>, now: Timestamp) -> Option<Entry> {
         let epoch = self.epoch;
         self.get(key, now).map(|slot| slot.entry(epoch))
+    }
+
+    /// Memory of the entry of a key that counts in the usage of `generation`, in bytes.
+    pub(super) fn counted_memory(
+        &self,
+        key: &HashedKey<'_>,
+        generation: &Generation,
+    ) -> Option<u64> {
+        let slot = &self.slots[self.find(key)?];
+        generation.counts(slot.generation()).then(|| memory_of(slot))
     }
 
     /// Inserts an entry, or replaces the current one.

@@ -182,6 +182,11 @@ impl Generation {
         }
     }
 
+    /// Whether an entry of `other` counts in the [usage](Self::usage) of this generation.
+    pub(super) fn counts(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.lineage, &other.lineage)
+    }
+
     pub(super) fn add_entry(&self, bytes: u64) {
         self.lineage.keys.fetch_add(1, Ordering::Relaxed);
         self.lineage.bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::{
     budget::Budget,
@@ -27,6 +27,8 @@ pub(super) struct NamespaceState {
     invalidated_until: AtomicU64,
     /// Until then, each fill is checked against the bans, because some of them have a hold-off.
     fills_checked_until: AtomicU64,
+    /// Locked from the check of a quota to the write that it allows.
+    pub(super) quota_lock: Mutex<()>,
     /// Unset until the first ban.
     bans: OnceLock<Box<RwLock<NamespaceBans>>>,
 }
@@ -39,6 +41,7 @@ impl NamespaceState {
             held_off_until: AtomicU64::default(),
             invalidated_until: AtomicU64::default(),
             fills_checked_until: AtomicU64::default(),
+            quota_lock: Mutex::default(),
             bans: OnceLock::new(),
         })
     }

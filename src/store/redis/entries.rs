@@ -46,6 +46,7 @@ impl Store for RedisStore {
         entry: &NewEntry,
         condition: Condition,
     ) -> Result<PutOutcome> {
+        self.quotas.check_sampled(key.namespace())?;
         let condition = if planted::is(Bug::ConditionNotAtomic) && condition == Condition::IfAbsent
         {
             let found = self.get(key).await?.filter(|entry| self.now() < entry.fresh_until);
@@ -168,6 +169,9 @@ impl Store for RedisStore {
     }
 
     async fn increment(&self, key: &EntryKey, increment: &Increment) -> Result<IncrementOutcome> {
+        if increment.initial.is_some() {
+            self.quotas.check_sampled(key.namespace())?;
+        }
         let scratch = Some(self.schema.scratch(key));
         let mut reply = self
             .run_checked(&script::INCREMENT, key, scratch, |call| {

@@ -86,6 +86,7 @@ impl Leases for RedisStore {
         token: LeaseToken,
         entry: &NewEntry,
     ) -> Result<LeaseStatus> {
+        self.quotas.check_sampled(key.namespace())?;
         let Some(mut checks) = self.begin_fill(key, &entry.tags).await? else {
             return self.refuse_fill(key, token).await.map(Err);
         };

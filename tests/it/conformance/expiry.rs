@@ -38,7 +38,11 @@ on_both_stores!(an_entry_expires_after_its_ttl, |env| {
     assert_eq!(duration(stored.ttl), Duration::from_millis(400));
     let stored_at = Instant::now();
     wait_until_expired(&env.cache, "k").await;
-    assert!(start.elapsed() >= Duration::from_millis(400) - CLOCK_ERROR, "gone after {:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= Duration::from_millis(400) - CLOCK_ERROR,
+        "gone after {:?}",
+        start.elapsed()
+    );
     assert!(
         stored_at.elapsed() < Duration::from_secs(2),
         "still there after {:?}",

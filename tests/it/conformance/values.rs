@@ -158,7 +158,11 @@ on_both_stores!(an_entry_carries_its_metadata, |env| {
         (duration(entry.age) >= age + Duration::from_millis(200)).then_some(entry)
     })
     .await;
-    assert!(start.elapsed() >= Duration::from_millis(200) - CLOCK_ERROR, "aged too fast: {:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= Duration::from_millis(200) - CLOCK_ERROR,
+        "aged too fast: {:?}",
+        start.elapsed()
+    );
     assert!(duration(older.ttl_remaining) <= remaining - Duration::from_millis(200));
 });
 

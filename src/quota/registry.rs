@@ -1,0 +1,176 @@
+//! The quotas of the configuration.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Weak, atomic::Ordering::Relaxed},
+};
+
+use arc_swap::ArcSwap;
+use opentelemetry::{KeyValue, metrics::Meter};
+use parking_lot::Mutex;
+
+use super::{CallQuota, Quota, QuotaExceeded, QuotaFigure, Refused};
+use crate::{
+    config::{NamespaceConfig, PrincipalQuotaConfig},
+    model::Namespace,
+};
+
+/// The quotas of namespaces.
+pub(super) type NamespaceQuotas = HashMap<Namespace, Arc<Quota>>;
+
+/// Figures of which the use is reported.
+const GAUGES: [QuotaFigure; 4] =
+    [QuotaFigure::InFlight, QuotaFigure::Waiting, QuotaFigure::Streams, QuotaFigure::Leases];
+
+/// The quotas of a replica.
+pub struct Quotas {
+    namespaces: ArcSwap<NamespaceQuotas>,
+    /// By name. A principal keeps its quota for as long as one of its credentials is in use.
+    principals: Mutex<HashMap<Arc<str>, KnownPrincipal>>,
+    /// Refused calls by label, of quotas that are gone too.
+    refused: Mutex<BTreeMap<Label, Arc<Refused>>>,
+}
+
+struct KnownPrincipal {
+    label: Label,
+    quota: Weak<Quota>,
+}
+
+/// The labels of a quota in metrics, of which there is a bounded number.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Label {
+    Namespace(Arc<str>),
+    Principal(Arc<str>),
+}
+
+impl Quotas {
+    /// No quotas. Registers the metrics.
+    pub fn new(meter: &Meter) -> Arc<Self> {
+        let quotas = Arc::new(Self {
+            namespaces: ArcSwap::default(),
+            principals: Mutex::default(),
+            refused: Mutex::default(),
+        });
+        let observed = quotas.clone();
+        meter
+            .u64_observable_counter("larder.quota.refusals")
+            .with_description("Calls that a quota has refused")
+            .with_callback(move |observer| {
+                for (label, refused) in &*observed.refused.lock() {
+                    for (figure, count) in QuotaFigure::ALL.iter().zip(&**refused) {
+                        let count = count.load(Relaxed);
+                        if count > 0 {
+                            observer.observe(count, &label.with(*figure));
+                        }
+                    }
+                }
+            })
+            .build();
+        let observed = quotas.clone();
+        meter
+            .u64_observable_gauge("larder.quota.used")
+            .with_description("Calls, streams and leases that count for a quota")
+            .with_callback(move |observer| {
+                for ((label, figure), used) in observed.used() {
+                    observer.observe(used, &label.with(GAUGES[figure]));
+                }
+            })
+            .build();
+        quotas
+    }
+
+    /// Replaces the quotas of namespaces. One that does not change keeps what is used of it.
+    pub fn configure(&self, namespaces: &BTreeMap<String, NamespaceConfig>) {
+        let before = self.namespaces.load();
+        let quotas = namespaces.iter().filter_map(|(name, config)| {
+            let limits = &config.quota.as_ref()?.limits;
+            // The configuration checks names by the same rule.
+            let namespace = Namespace::new(name).ok()?;
+            let kept = before.get(&namespace).filter(|quota| quota.limits.limits == *limits);
+            let new = || {
+                let refused = self.refused(&Label::Namespace(name.as_str().into()));
+                Arc::new(Quota::of_namespace(name, limits, refused))
+            };
+            Some((namespace, kept.cloned().unwrap_or_else(new)))
+        });
+        self.namespaces.store(Arc::new(quotas.collect()));
+    }
+
+    /// The quota of a principal, which all its credentials share; none without limits. `label` is
+    /// its name in metrics.
+    pub fn of_principal(
+        &self,
+        name: &Arc<str>,
+        label: &Arc<str>,
+        limits: PrincipalQuotaConfig,
+    ) -> Option<Arc<Quota>> {
+        if limits == PrincipalQuotaConfig::default() {
+            return None;
+        }
+        let mut principals = self.principals.lock();
+        let known = principals.get(name).and_then(|known| known.quota.upgrade());
+        if let Some(known) = known.filter(|known| known.limits == limits) {
+            return Some(known);
+        }
+        let label = Label::Principal(label.clone());
+        let refused = self.refused(&label);
+        let quota = Arc::new(Quota::new(format!("principal {name}").into(), limits, refused));
+        // The number of those in use is bounded by that of checked credentials.
+        principals.retain(|_, known| known.quota.strong_count() > 0);
+        principals.insert(name.clone(), KnownPrincipal { label, quota: Arc::downgrade(&quota) });
+        Some(quota)
+    }
+
+    /// Begins a call; none if no quota applies to it. `caller` is the quota of its principal.
+    ///
+    /// # Errors
+    /// The quota of the caller is used up.
+    #[inline]
+    pub fn begin(
+        &self,
+        caller: Option<&Arc<Quota>>,
+        stays_open: bool,
+    ) -> Result<Option<Arc<CallQuota>>, QuotaExceeded> {
+        let namespaces = self.namespaces.load();
+        if caller.is_none() && namespaces.is_empty() {
+            return Ok(None);
+        }
+        let call = CallQuota::begin(caller.cloned(), namespaces.clone(), stays_open)?;
+        Ok(Some(Arc::new(call)))
+    }
+
+    fn refused(&self, label: &Label) -> Arc<Refused> {
+        self.refused.lock().entry(label.clone()).or_default().clone()
+    }
+
+    /// Present use, by label and position in [`GAUGES`].
+    fn used(&self) -> BTreeMap<(Label, usize), u64> {
+        let mut sums = BTreeMap::new();
+        let mut add = |label: &Label, quota: &Quota| {
+            for (index, figure) in GAUGES.into_iter().enumerate() {
+                if let Some(used) = quota.used(figure) {
+                    *sums.entry((label.clone(), index)).or_default() += used;
+                }
+            }
+        };
+        for (namespace, quota) in &**self.namespaces.load() {
+            add(&Label::Namespace(namespace.as_str().into()), quota);
+        }
+        for known in self.principals.lock().values() {
+            if let Some(quota) = known.quota.upgrade() {
+                add(&known.label, &quota);
+            }
+        }
+        sums
+    }
+}
+
+impl Label {
+    fn with(&self, figure: QuotaFigure) -> [KeyValue; 2] {
+        let holder = match self {
+            Self::Namespace(name) => KeyValue::new("namespace", name.clone()),
+            Self::Principal(name) => KeyValue::new("principal", name.clone()),
+        };
+        [holder, KeyValue::new("figure", figure.name())]
+    }
+}

@@ -1,0 +1,85 @@
+//! Leases that count for the quota of their caller.
+
+use std::{sync::Arc, time::Duration};
+
+use super::access::Access;
+use crate::{
+    cache::{
+        FetchStatus, GetOrFetchOutcome, GetOrFetchResult, LeaseToken, SetCommand, SetMode,
+        SetOutcome, SetResult,
+    },
+    model::Namespace,
+    quota::{CallQuota, QuotaExceeded},
+};
+
+/// A lease that counts until it is dropped.
+pub(super) struct CountedLease {
+    quota: Arc<CallQuota>,
+    namespace: Namespace,
+    token: LeaseToken,
+}
+
+/// Counts the lease of an answer. One that the quota does not allow goes back, and the answer is
+/// the stale value if there is one.
+pub(super) fn count_lease(
+    access: &Access,
+    namespace: &Namespace,
+    result: GetOrFetchResult,
+) -> Result<GetOrFetchResult, QuotaExceeded> {
+    let (Some(quota), GetOrFetchOutcome::Lease(offer)) = (access.quota(), &result.outcome) else {
+        return Ok(result);
+    };
+    // A permission to compute that is not in the store ends with its caller.
+    if offer.guard.is_detached() {
+        return Ok(result);
+    }
+    let Err(exceeded) = quota.hold_lease(namespace, offer.guard.token().0, offer.expires_in) else {
+        return Ok(result);
+    };
+    let GetOrFetchResult { outcome, status: _, fill, degraded } = result;
+    match outcome {
+        GetOrFetchOutcome::Lease(offer) if offer.stale.is_some() => {
+            let stale = offer.stale.map(GetOrFetchOutcome::Found);
+            let outcome = stale.unwrap_or(GetOrFetchOutcome::NotCached);
+            Ok(GetOrFetchResult { outcome, status: FetchStatus::Read, fill, degraded })
+        }
+        _ => Err(exceeded),
+    }
+}
+
+/// Ends the count of a lease that was filled or abandoned.
+pub(super) fn end_lease(access: &Access, namespace: &Namespace, token: LeaseToken) {
+    if let Some(quota) = access.quota() {
+        quota.give_back_lease(namespace, token.0);
+    }
+}
+
+/// As [`end_lease`], after a write: one under a lease ends it, unless the store did not answer.
+pub(super) fn end_filled_lease(access: &Access, command: &SetCommand, result: &SetResult) {
+    if let SetMode::Under(token) = command.mode
+        && !matches!(result.outcome, SetOutcome::NotStored(_))
+    {
+        end_lease(access, command.key.namespace(), token);
+    }
+}
+
+impl CountedLease {
+    /// Takes over the count of a lease that is held for up to `max_hold`; none if no quota applies
+    /// to the call.
+    pub(super) fn new(
+        access: &Access,
+        namespace: &Namespace,
+        token: LeaseToken,
+        max_hold: Duration,
+    ) -> Option<Self> {
+        let quota = access.quota()?.clone();
+        quota.extend_lease(namespace, token.0, max_hold);
+        Some(Self { quota, namespace: namespace.clone(), token })
+    }
+}
+
+impl Drop for CountedLease {
+    fn drop(&mut self) {
+        self.quota.give_back_lease(&self.namespace, self.token.0);
+    }
+}

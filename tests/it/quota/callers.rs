@@ -1,0 +1,162 @@
+//! Quotas of principals, by role.
+
+use data_encoding::HEXLOWER;
+use larder::pb::v1::{
+    GetOrFetchRequest, GetRequest, MintTokenRequest, SetRequest,
+    admin_service_client::AdminServiceClient, cache_service_client::CacheServiceClient,
+};
+use sha2::{Digest as _, Sha256};
+use tonic::{Request, Status, metadata::MetadataValue, transport::Channel};
+
+use super::{expect_exceeded, is_exceeded};
+use crate::support::{
+    client::{Fetched as _, data, fetch, get, set, text},
+    observe::waiting,
+    server::Larder,
+    wait::{SOON, eventually},
+};
+
+/// `a` with two tokens, and `b`: both with the role `limited`, which has this quota.
+async fn start(quota: &str, more: &str) -> Larder {
+    let digest =
+        |name: &str| format!("\"sha256:{}\"", HEXLOWER.encode(&Sha256::digest(token(name))));
+    let (a, second, b) = (digest("a"), digest("second"), digest("b"));
+    Larder::memory()
+        .env("KEY", "a-key-of-more-than-32-characters-for-tests")
+        .config(&format!(
+            "[auth.principals.a]\ntokens = [{a}, {second}]\nroles = ['limited']\n\
+             [auth.principals.b]\ntokens = [{b}]\nroles = ['limited', 'more']\n\
+             [auth.roles.limited]\nallow = [{{ verbs = ['*'], namespaces = ['*'] }}]\n\
+             quota = {{ {quota} }}\n[auth.roles.more]\n{more}\n\
+             [auth.minted]\nkeys = ['${{env:KEY}}']\n",
+        ))
+        .start()
+        .await
+}
+
+fn token(name: &str) -> String {
+    format!("test-token-of-more-than-32-characters-{name}")
+}
+
+fn with_token<T>(message: T, token: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    let value = MetadataValue::try_from(format!("Bearer {token}")).unwrap();
+    request.metadata_mut().insert("authorization", value);
+    request
+}
+
+/// A caller with a connection of its own.
+#[derive(Clone)]
+struct Caller {
+    cache: CacheServiceClient<Channel>,
+    token: String,
+}
+
+impl Caller {
+    async fn new(server: &Larder, token: &str) -> Self {
+        let cache = CacheServiceClient::connect(format!("http://{}", server.address()));
+        Self { cache: cache.await.unwrap(), token: token.to_owned() }
+    }
+
+    async fn get(&self, request: GetRequest) -> Result<(), Status> {
+        self.cache.clone().get(with_token(request, &self.token)).await.map(drop)
+    }
+
+    async fn set(&self, request: SetRequest) -> Result<(), Status> {
+        self.cache.clone().set(with_token(request, &self.token)).await.map(drop)
+    }
+
+    async fn fetch(
+        &self,
+        request: GetOrFetchRequest,
+    ) -> Result<larder::pb::v1::GetOrFetchResponse, Status> {
+        let answer = self.cache.clone().get_or_fetch(with_token(request, &self.token)).await;
+        answer.map(tonic::Response::into_inner)
+    }
+}
+
+#[tokio::test]
+async fn all_credentials_of_a_principal_share_its_quota() {
+    let server = start("requests_per_second = 50", "").await;
+    let (a, second) = (token("a"), token("second"));
+    let (a, second) = (Caller::new(&server, &a).await, Caller::new(&server, &second).await);
+    let b = Caller::new(&server, &token("b")).await;
+    let mut admin =
+        AdminServiceClient::connect(format!("http://{}", server.address())).await.unwrap();
+    let request = MintTokenRequest {
+        verbs: vec!["read".to_owned()],
+        namespaces: vec!["*".to_owned()],
+        ttl: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+        ..MintTokenRequest::default()
+    };
+    let minted = admin.mint_token(with_token(request, &a.token)).await.unwrap().into_inner();
+    let minted = Caller::new(&server, &minted.token).await;
+    minted.get(get("k")).await.unwrap();
+    let refused = loop {
+        if let Err(status) = a.get(get("k")).await {
+            break status;
+        }
+    };
+    assert!(
+        expect_exceeded::<()>(Err(refused), "principal a", "requests_per_second")
+            .retry_info()
+            .is_some()
+    );
+    // More calls than the rate allows while one of the others is made.
+    for other in [&second, &minted] {
+        let refused = async || {
+            let _ = a.get(get("k")).await;
+            is_exceeded(&other.get(get("k")).await).then_some(())
+        };
+        eventually("the quota is shared", SOON, refused).await;
+    }
+    b.get(get("k")).await.unwrap();
+    let metrics = server.admin("/metrics").await.body;
+    let series = "larder_quota_refusals_total{figure=\"requests_per_second\",principal=\"a\"";
+    assert!(metrics.contains(series), "{metrics}");
+}
+
+#[tokio::test]
+async fn the_largest_quota_of_several_roles_counts() {
+    let server = start("max_value_bytes = 100", "quota = { max_value_bytes = 1000 }").await;
+    let (a, b) = (Caller::new(&server, &token("a")).await, Caller::new(&server, &token("b")).await);
+    a.set(set("k", data(vec![7; 100]))).await.unwrap();
+    let refused = a.set(set("k", data(vec![7; 101]))).await;
+    assert!(expect_exceeded(refused, "principal a", "max_value_bytes").retry_info().is_none());
+    b.set(set("k", data(vec![7; 1000]))).await.unwrap();
+    expect_exceeded(b.set(set("k", data(vec![7; 1001]))).await, "principal b", "max_value_bytes");
+}
+
+#[tokio::test]
+async fn calls_that_wait_are_limited_and_the_others_are_contended() {
+    let server = start("waiting = 1", "").await;
+    let (a, b) = (Caller::new(&server, &token("a")).await, Caller::new(&server, &token("b")).await);
+    a.fetch(fetch("k", 0)).await.unwrap().expect_lease();
+    let waiter = a.clone();
+    let waiter = tokio::spawn(async move { waiter.fetch(fetch("k", 20_000)).await });
+    waiting(&server, 1).await;
+    a.fetch(fetch("k", 20_000)).await.unwrap().expect_contended();
+    let other = tokio::spawn(async move { b.fetch(fetch("k", 20_000)).await });
+    waiting(&server, 2).await;
+    a.set(set("k", text("v"))).await.unwrap();
+    for call in [waiter, other] {
+        call.await.unwrap().unwrap().expect_found();
+    }
+}
+
+#[tokio::test]
+async fn calls_in_flight_and_leases_of_a_principal_are_limited() {
+    let server = start("in_flight = 1, leases = 1", "").await;
+    let (a, b) = (Caller::new(&server, &token("a")).await, Caller::new(&server, &token("b")).await);
+    a.fetch(fetch("k", 0)).await.unwrap().expect_lease();
+    expect_exceeded(a.fetch(fetch("other", 0)).await, "principal a", "leases");
+    // The lease that was refused goes to the next caller.
+    b.fetch(fetch("other", 20_000)).await.unwrap().expect_lease();
+    let waiter = a.clone();
+    let waiter = tokio::spawn(async move { waiter.fetch(fetch("k", 20_000)).await });
+    waiting(&server, 1).await;
+    expect_exceeded(a.get(get("k")).await, "principal a", "in_flight");
+    b.set(set("k", text("v"))).await.unwrap();
+    waiter.await.unwrap().unwrap().expect_found();
+    a.get(get("k")).await.unwrap();
+}
