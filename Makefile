@@ -14,7 +14,7 @@ CHECKER := cargo build --locked -p larder -p checker && target/debug/checker
 
 .DEFAULT_GOAL := help
 .PHONY: help run install test unit integration soak planted polyglot check lint fmt mutants \
-	instructions bench bench-cluster bench-redis-clients measure-costs measure-fleet size clean \
+	instructions bench bench-cluster bench-redis-clients bench-security sbom measure-costs measure-fleet size clean \
 	setup lint-files clippy doc build-tests nextest doctest
 
 help: ## List the targets
@@ -97,6 +97,13 @@ measure-fleet: ## Measure what replicas and namespaces cost one Redis; REPLICAS=
 
 size: ## Compute replicas, servers, network and memory; ARGS="--calls 200000 --value 300"
 	@scripts/scale/size.py $(ARGS)
+
+bench-security: ## Measure TLS, permissions, tokens and quotas; writes a table to target/bench
+	@scripts/setup.sh build test bench
+	scripts/bench-security.sh
+
+sbom: ## Write the bill of materials (CycloneDX) to target/sbom
+	scripts/sbom.sh
 
 bench-redis-clients: ## Compare Redis clients; writes a table to target/bench
 	@scripts/setup.sh build test

@@ -37,14 +37,14 @@ pub(super) fn count_lease(
         return Ok(result);
     };
     let GetOrFetchResult { outcome, status: _, fill, degraded } = result;
-    match outcome {
-        GetOrFetchOutcome::Lease(offer) if offer.stale.is_some() => {
-            let stale = offer.stale.map(GetOrFetchOutcome::Found);
-            let outcome = stale.unwrap_or(GetOrFetchOutcome::NotCached);
-            Ok(GetOrFetchResult { outcome, status: FetchStatus::Read, fill, degraded })
-        }
-        _ => Err(exceeded),
+    // Dropping the guard gives the lease back.
+    if let GetOrFetchOutcome::Lease(offer) = outcome
+        && let Some(stale) = offer.stale
+    {
+        let outcome = GetOrFetchOutcome::Found(stale);
+        return Ok(GetOrFetchResult { outcome, status: FetchStatus::Read, fill, degraded });
     }
+    Err(exceeded)
 }
 
 /// Ends the count of a lease that was filled or abandoned.
