@@ -77,6 +77,7 @@
 //! | client libraries | `clients/<language>`, next to `src`: they depend on the protos only |
 
 pub mod admin;
+pub mod audit;
 pub mod auth;
 pub mod cache;
 #[cfg(test)]

@@ -9,15 +9,17 @@ use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
+    SourceParts,
     commands::{CONSUMER_PREFIX, Claimed, Commands},
     entry::{Entry, State},
     stats::{EntryOutcome, SourceStats},
 };
 use crate::{
-    cache::{Cache, Error, EventRoute},
+    audit::{AuditLog, Record},
+    cache::{Cache, Error, EventPlan, EventRoute, TargetOutcome},
     config::{EventSourceConfig, StreamStart},
     growing_pauses::growing_pauses,
-    model::SaturatingFrom as _,
+    model::{AuditEvent, SaturatingFrom as _},
     store::redis::Endpoint,
 };
 
@@ -44,6 +46,7 @@ pub(super) struct Source {
     connect_timeout: Duration,
     consumer: String,
     cache: Arc<Cache>,
+    audit: AuditLog,
     stats: Arc<SourceStats>,
     /// Whether the group was there: a new one then begins at the oldest entry.
     had_group: bool,
@@ -65,9 +68,10 @@ impl Source {
         config: EventSourceConfig,
         endpoint: Endpoint,
         connect_timeout: Duration,
-        cache: Arc<Cache>,
+        parts: SourceParts,
         stats: Arc<SourceStats>,
     ) -> Self {
+        let SourceParts { cache, audit, tls: _ } = parts;
         let random = || format!("{CONSUMER_PREFIX}{:016x}", rand::rng().random::<u64>());
         let consumer = if config.consumer.is_empty() { random() } else { config.consumer.clone() };
         let now = Instant::now();
@@ -77,6 +81,7 @@ impl Source {
             connect_timeout,
             consumer,
             cache,
+            audit,
             stats,
             had_group: false,
             held: Vec::new(),
@@ -290,7 +295,8 @@ impl Source {
 
     /// Applies the events of all entries that are read. Returns why some are not applied.
     async fn apply(&mut self) -> Option<Error> {
-        let (mut plans, mut planned) = (Vec::new(), Vec::new());
+        let (mut plans, mut planned, mut records) = (Vec::new(), Vec::new(), Vec::new());
+        let is_audited = self.audit.records(AuditEvent::Event);
         for (index, entry) in self.held.iter_mut().enumerate() {
             if entry.state != State::Read {
                 continue;
@@ -301,17 +307,37 @@ impl Source {
             });
             let plan = event.and_then(|event| {
                 let plan = self.cache.plan_event(&event, EventRoute::Stream);
-                plan.map_err(|error| error.to_string())
+                plan.map(|plan| (plan, event)).map_err(|error| error.to_string())
             });
             match plan {
-                Ok(plan) => {
+                Ok((plan, event)) => {
+                    if is_audited {
+                        let mut record = record_of(&self.config, &entry.id);
+                        add(&mut record, event.name(), &plan);
+                        records.push(record);
+                    }
                     plans.push(plan);
                     planned.push(index);
                 }
-                Err(reason) => entry.state = State::Refused(reason),
+                Err(reason) => {
+                    if is_audited {
+                        let mut record = record_of(&self.config, &entry.id);
+                        record.code("INVALID_ARGUMENT");
+                        self.audit.record(record);
+                    }
+                    entry.state = State::Refused(reason);
+                }
             }
         }
         let results = self.cache.apply_events(plans, EventRoute::Stream).await;
+        // An event that is not applied is tried again.
+        for (mut record, result) in records.into_iter().zip(&results) {
+            if let Ok(outcomes) = result {
+                let outcomes = outcomes.iter().map(|(_, outcome)| *outcome);
+                record.counts(TargetOutcome::counts(outcomes).into()).code("OK");
+                self.audit.record(record);
+            }
+        }
         let mut failure = None;
         for (index, result) in planned.into_iter().zip(results) {
             match result {
@@ -361,6 +387,22 @@ impl Source {
             let _ = commands.remove_consumers(true, millis(CONSUMER_IDLE)).await;
         }
         self.stats.set_connected(false);
+    }
+}
+
+/// A record of an entry.
+fn record_of(config: &EventSourceConfig, id: &str) -> Record {
+    let mut record = Record::new(AuditEvent::Event, "redis_stream");
+    record.text("stream", &config.redis_stream).text("event_id", id);
+    record
+}
+
+fn add(record: &mut Record, name: &str, plan: &EventPlan) {
+    record.text("event_name", name);
+    for target in plan.targets() {
+        for (kind, name) in target.parts() {
+            record.touched().target(kind, target.namespace(), name);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 use super::{
     access::Access,
     access_log::{self, KeyLogging},
+    audit_trail::AuditTrail,
     batch_stream::ResponseStream,
     compression::Compression,
     convert::{self, XCache},
@@ -29,7 +30,8 @@ use super::{
 use crate::{
     auth::Scope,
     cache::{
-        self, Cache, DeleteResult, Deletion, VersionCondition, Watches, fleet_stats::FleetStats,
+        self, Cache, DeleteResult, Deletion, Durability, InvalidateTarget, VersionCondition,
+        Watches, fleet_stats::FleetStats,
     },
     config::LimitsConfig,
     model::{EntryKey, Namespace},
@@ -139,9 +141,10 @@ impl CacheService for CacheRpc {
 
     async fn delete(&self, request: Request<pb::DeleteRequest>) -> RpcResult<pb::DeleteResponse> {
         let (compression, schema) = (Compression::of(&request), Schema::of(&request));
-        let access = Access::of(&request);
+        let (access, trail) = (Access::of(&request), AuditTrail::of(&request));
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
+        trail.key(&key);
         access.check(&key)?;
         let key = schema.key(key);
         let deletion = convert::deletion(&request)?;
@@ -150,6 +153,7 @@ impl CacheService for CacheRpc {
         }
         let required = convert::required_durability(request.required_durability)?;
         let result = self.delete_one(&key, &deletion).await?;
+        trail.deletes([&result].into_iter());
         status::check_durability(required, result.durability)?;
         let outcome = convert::delete_result_name(&result);
         let size = result.removed.as_ref().map_or(0, |found| found.entry.data.len());
@@ -163,12 +167,14 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::InvalidateNamespaceRequest>,
     ) -> RpcResult<pb::InvalidateNamespaceResponse> {
-        let access = Access::of(&request);
+        let (access, trail) = (Access::of(&request), AuditTrail::of(&request));
         let request = request.into_inner();
         let namespace = Namespace::new(&request.namespace)?;
+        trail.targets(&[InvalidateTarget::Namespace(namespace.clone())]);
         access.check_namespace(&namespace)?;
         let required = convert::required_durability(request.required_durability)?;
         let durability = self.cache.invalidate_namespace(&namespace).await?;
+        trail.counts(|| vec![("queued", u64::from(durability == Durability::Queued))]);
         status::check_durability(required, durability)?;
         let durability = convert::durability(durability);
         let mut response = Response::new(pb::InvalidateNamespaceResponse { durability });

@@ -20,7 +20,9 @@ use crate::{
     pb::{from_duration, v1 as pb},
 };
 
-pub(super) use access::{PERMISSION_DENIED, not_minted, permission_denied, unauthenticated};
+pub(super) use access::{
+    PERMISSION_DENIED, no_audit_log, not_minted, permission_denied, unauthenticated,
+};
 
 const DOMAIN: &str = "larder";
 /// Retry delay for an unreachable store, which is probed about twice a second.

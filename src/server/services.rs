@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     admin,
+    audit::AuditLog,
     auth::{Authenticator, Refusals},
     cache::{self, Cache, Directory, Namespaces, Watches, fleet_stats::FleetStats},
     changes::{self, ChangeHub},
@@ -66,10 +67,11 @@ impl Services {
         admission: Arc<Admission>,
     ) -> Result<(Self, OriginSet), Error> {
         let (meter, background) = (telemetry.meter(), CancellationToken::new());
+        let audit = AuditLog::open(&config.audit, &meter).map_err(Error::Audit)?;
         let near_cache = NearCache::new(u16::saturating_from(config.store.shards));
         near_cache.configure(&near_cache_options(config));
         let changes = ChangeHub::new(watch_options(config));
-        let certificates = Certificates::open(config, &meter).await?;
+        let certificates = Certificates::open(config, &meter, &audit).await?;
         let tls = certificates.store();
         let shared = SharedParts {
             near_cache: &near_cache,
@@ -114,7 +116,8 @@ impl Services {
         register_connections(&meter, &ports);
         let running_config = RunningConfig::new(config);
         let authenticator = Arc::new(Authenticator::new(config.auth.as_ref(), &meter));
-        let access = AccessControl::new(authenticator.clone(), Arc::new(Refusals::new(&meter)));
+        let refusals = Arc::new(Refusals::new(&meter, audit.clone()));
+        let access = AccessControl::new(authenticator.clone(), refusals);
         process_metrics::register(&meter);
         let key_logging = KeyLogging::default();
         key_logging.set(config.log.keys);
@@ -124,7 +127,13 @@ impl Services {
             keys: keys.clone(),
             watches,
         };
-        let admin = AdminRpcParts { cache: cache.clone(), directory, keys, access: access.clone() };
+        let admin = AdminRpcParts {
+            cache: cache.clone(),
+            directory,
+            keys,
+            access: access.clone(),
+            audit: audit.clone(),
+        };
         let admin = AdminRpc::new(admin, limits.clone(), running_config.clone());
         let pipeline = Pipeline::new(
             RpcServices {
@@ -133,6 +142,7 @@ impl Services {
                 health: &health,
                 reflection: config.reflection,
                 access,
+                audit: audit.clone(),
             },
             admission.clone(),
             limits.clone(),
@@ -150,6 +160,7 @@ impl Services {
             warmer,
             authenticator,
             certificates,
+            audit,
         };
         let services = Self {
             pipeline,

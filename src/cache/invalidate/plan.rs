@@ -7,7 +7,7 @@ use repeated_events::LogInterval;
 
 use crate::{
     cache::{Durability, namespace_context::NamespaceContext, policy},
-    model::{EntryKey, Glob, Namespace},
+    model::{EntryKey, Glob, Namespace, TargetKind},
     stats::counters::Counter,
     store::{self, Backend, Ban, BanLimits, BanOutcome},
 };
@@ -50,6 +50,18 @@ impl InvalidateTarget {
                 namespace
             }
             Self::Key(key) | Self::KeyOfAllVersions(key) => key.namespace(),
+        }
+    }
+
+    /// The kinds and names of what it selects: several for tags.
+    pub fn parts(&self) -> Vec<(TargetKind, Option<&str>)> {
+        match self {
+            Self::Namespace(_) => vec![(TargetKind::Namespace, None)],
+            Self::Tags(_, tags) => tags.iter().map(|tag| (TargetKind::Tag, Some(&**tag))).collect(),
+            Self::Pattern(_, glob) => vec![(TargetKind::Glob, Some(glob.as_str()))],
+            Self::Key(key) | Self::KeyOfAllVersions(key) => {
+                vec![(TargetKind::Key, Some(key.key()))]
+            }
         }
     }
 

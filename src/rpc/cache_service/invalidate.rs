@@ -10,6 +10,7 @@ use crate::{
     rpc::{
         access::Access,
         access_log,
+        audit_trail::AuditTrail,
         compression::Compression,
         convert::{self, RequestedTarget},
         event_targets::PlannedTargets,
@@ -24,10 +25,16 @@ impl CacheRpc {
         request: Request<pb::InvalidateRequest>,
     ) -> RpcResult<pb::InvalidateResponse> {
         let (compression, schema) = (Compression::of(&request), Schema::of(&request));
-        let access = Access::of(&request);
+        let (access, trail) = (Access::of(&request), AuditTrail::of(&request));
         let request = request.into_inner();
         self.check_batch_size("targets", request.targets.len())?;
         let requested = convert::invalidate_targets(request.targets)?;
+        trail.note(|record| {
+            let names: Vec<_> = requested.iter().filter_map(RequestedTarget::event_name).collect();
+            if !names.is_empty() {
+                record.list("event_names", &names);
+            }
+        });
         let hold_off = convert::hold_off(request.hold_off)?;
         let required = convert::required_durability(request.required_durability)?;
         let has_globs = requested.iter().any(RequestedTarget::is_matching);
@@ -36,6 +43,7 @@ impl CacheRpc {
         known.retain(|namespace| access.sees(namespace.as_str()));
         let limit = self.max_batch_keys;
         let mut planned = PlannedTargets::new(&self.cache, requested, &known, limit).await?;
+        trail.targets(planned.targets());
         planned.check(&access)?;
         planned.keys_mut().for_each(|key| schema.apply(key));
         if planned.targets().len() > limit {
@@ -44,6 +52,7 @@ impl CacheRpc {
         let outcomes = self.cache.invalidate(planned.targets(), hold_off).await;
         planned.count(&self.cache, outcomes.is_ok());
         let outcomes = outcomes?;
+        trail.outcomes(outcomes.iter().copied());
         let durability = Durability::of_all(outcomes.iter().map(|outcome| outcome.durability()));
         status::check_durability(required, durability)?;
         let mut response = Response::new(planned.response(&outcomes));
