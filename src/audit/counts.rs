@@ -16,6 +16,8 @@ pub(super) struct Counts {
     pub(super) queue_full: AtomicU64,
     /// Records that could not be written.
     pub(super) not_written: AtomicU64,
+    /// Records of refused calls over their limit.
+    pub(super) suppressed: AtomicU64,
     /// Records in the queue.
     pub(super) queued: AtomicU64,
     /// Whether the last write failed.
@@ -25,7 +27,8 @@ pub(super) struct Counts {
 impl Counts {
     /// Records that are missing in the file.
     pub(super) fn lost(&self) -> u64 {
-        self.queue_full.load(Relaxed) + self.not_written.load(Relaxed)
+        let losses = [&self.queue_full, &self.not_written, &self.suppressed];
+        losses.iter().map(|count| count.load(Relaxed)).sum()
     }
 }
 
@@ -40,6 +43,7 @@ pub(super) fn register(meter: &Meter, counts: &Arc<Counts>) {
                 ("written", &shown.written),
                 ("queue_full", &shown.queue_full),
                 ("not_written", &shown.not_written),
+                ("suppressed", &shown.suppressed),
             ] {
                 observer.observe(count.load(Relaxed), &[KeyValue::new("outcome", outcome)]);
             }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::Ordering::Relaxed,
@@ -10,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use opentelemetry::metrics::Meter;
 use parking_lot::Mutex;
 use repeated_events::{LogInterval, RepeatedEvent};
@@ -29,6 +31,10 @@ use crate::{
     model::{AuditEvent, AuditEvents, SaturatingFrom as _},
 };
 
+/// Records per second of refused calls whose callers are not identified, and how many at once:
+/// anyone who reaches the port can cause them, and must not fill the disk or the queue.
+const REFUSALS: NonZeroU32 = NonZeroU32::new(100).unwrap();
+const REFUSALS_AT_ONCE: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 /// Time between two log lines about records that are lost.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -41,6 +47,7 @@ struct Shared {
     queue: SyncSender<Message>,
     signals: Arc<Signals>,
     counts: Arc<Counts>,
+    refusals: DefaultDirectRateLimiter,
     lost_log: Mutex<LogInterval>,
     ring: Arc<Ring>,
     ended: watch::Receiver<bool>,
@@ -75,11 +82,14 @@ impl AuditLog {
         std::thread::Builder::new().name("larder-audit".to_owned()).spawn(|| writer.run())?;
         let lost_log = Mutex::new(LogInterval::new(LOG_INTERVAL));
         let events = config.recorded();
+        let quota = Quota::per_second(REFUSALS).allow_burst(REFUSALS_AT_ONCE);
+        let refusals = RateLimiter::direct(quota);
         Ok(Self(Some(Arc::new(Shared {
             events,
             queue: sender,
             signals,
             counts,
+            refusals,
             lost_log,
             ring,
             ended,
@@ -92,12 +102,17 @@ impl AuditLog {
         self.0.as_ref().is_some_and(|shared| shared.events.contains(event))
     }
 
-    /// Queues a record, and never waits. A record that finds the queue full is lost, and counted.
+    /// Queues a record, and never waits. A record that finds the queue full is lost, and counted,
+    /// and so are records over the limit of refused calls.
     pub fn record(&self, record: Record) {
         let Some(shared) = self.0.as_ref().filter(|shared| shared.events.contains(record.event()))
         else {
             return;
         };
+        if record.is_of_unidentified_caller() && shared.refusals.check().is_err() {
+            shared.counts.suppressed.fetch_add(1, Relaxed);
+            return;
+        }
         shared.counts.queued.fetch_add(1, Relaxed);
         if let Err(error) = shared.queue.try_send(Message::Record(Box::new(record))) {
             shared.lose(&error);

@@ -26,6 +26,8 @@ pub struct AuditedCaller {
     pub principal: Option<Arc<str>>,
     /// How it was identified: `token`, `certificate` or `none`.
     pub identity: Option<&'static str>,
+    /// Whether its credentials were accepted.
+    pub is_identified: bool,
     /// Its address.
     pub peer: Option<SocketAddr>,
 }
@@ -78,6 +80,11 @@ impl Record {
     /// Its kind.
     pub fn event(&self) -> AuditEvent {
         self.event
+    }
+
+    /// Whether it is a refused call of a caller without accepted credentials.
+    pub(super) fn is_of_unidentified_caller(&self) -> bool {
+        self.event == AuditEvent::Refused && !self.caller.is_identified
     }
 
     /// Makes it the record of a call that is refused.

@@ -7,11 +7,11 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use repeated_events::RepeatedEvent;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     counts::Counts,

@@ -9,7 +9,7 @@ use opentelemetry::{
 use parking_lot::Mutex;
 use repeated_events::LogInterval;
 
-use super::error::AuthError;
+use super::{error::AuthError, principal::ANONYMOUS};
 use crate::{
     audit::{AuditLog, AuditedCaller, Record},
     model::{AuditEvent, Namespace, Verb},
@@ -111,8 +111,9 @@ impl Refusals {
 fn audit_record(refusal: &Refusal<'_>, mode: &'static str) -> Record {
     let &Refusal { principal, method, missing, reason, is_enforced, peer, .. } = refusal;
     let mut record = Record::new(AuditEvent::Refused, method);
+    let is_identified = principal.is_some_and(|name| name != ANONYMOUS);
     let (principal, peer) = (principal.map(Into::into), Some(peer));
-    record.caller(AuditedCaller { principal, identity: None, peer });
+    record.caller(AuditedCaller { principal, identity: None, is_identified, peer });
     record.text("reason", reason).text("mode", mode);
     if let Some((verb, namespace)) = missing {
         record.text("verb", verb.name());

@@ -84,26 +84,28 @@ impl AuditedMethods {
     ) -> AuditTrail {
         match self.events[method.index()] {
             None => AuditTrail::default(),
-            Some(event) => self.trail(event, method, access, headers, connection),
+            Some(event) => {
+                let record = Record::new(event, method.name());
+                self.trail(record, access, headers, connection)
+            }
         }
     }
 
     #[cold]
     fn trail(
         &self,
-        event: AuditEvent,
-        method: Method,
+        mut record: Record,
         access: &Access,
         headers: &HeaderMap,
         connection: &ConnectionShare,
     ) -> AuditTrail {
-        let mut record = Record::new(event, method.name());
         let principal = access.principal();
         let identity = principal
             .map(|principal| principal.identity(headers.contains_key(http::header::AUTHORIZATION)));
         record.caller(AuditedCaller {
             principal: principal.map(|principal| principal.name().clone()),
             identity,
+            is_identified: identity.is_some_and(|identity| identity != "none"),
             peer: Some(connection.peer().address),
         });
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
