@@ -1,4 +1,4 @@
-//! The audit log: who invalidated, deleted and changed what, and which calls were refused.
+//! The audit log: which caller invalidated, deleted and changed what, and which calls were refused.
 //!
 //! A [`Record`] is made where something happens, and [`AuditLog::record`] puts it into a bounded
 //! queue. One thread writes the queue to a file, as one JSON object per line. It never makes a call

@@ -110,12 +110,7 @@ fn event_record(peer: Option<SocketAddr>) -> Record {
 
 fn record_of(name: &str, plan: &EventPlan, peer: Option<SocketAddr>) -> Record {
     let mut record = event_record(peer);
-    record.text("event_name", name);
-    for target in plan.targets() {
-        for (kind, name) in target.parts() {
-            record.touched().target(kind, target.namespace(), name);
-        }
-    }
+    record.text("event_name", name).touched().extend(plan.parts());
     record
 }
 

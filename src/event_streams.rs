@@ -5,6 +5,7 @@
 
 mod commands;
 mod entry;
+mod entry_records;
 mod metrics;
 mod source;
 mod stats;

@@ -9,7 +9,7 @@ use std::{
 
 use crate::config::AuditTarget;
 
-/// Mode of a new file: other users do not read who does what.
+/// Mode of a new file: it names callers and addresses, and other users must not read it.
 const MODE: u32 = 0o600;
 
 /// Writes lines to a target.

@@ -57,6 +57,16 @@ impl Touched {
         self.push(kind, Some(namespace), name);
     }
 
+    /// Adds targets.
+    pub fn extend<'a>(
+        &mut self,
+        targets: impl IntoIterator<Item = (TargetKind, &'a Namespace, Option<&'a str>)>,
+    ) {
+        for (kind, namespace, name) in targets {
+            self.target(kind, namespace, name);
+        }
+    }
+
     /// Adds a target in all namespaces of the record.
     pub fn target_in_all(&mut self, kind: TargetKind, name: &str) {
         self.push(kind, None, Some(name));

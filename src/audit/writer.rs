@@ -104,13 +104,18 @@ impl Writer {
     }
 
     fn add(&mut self, record: Record) {
-        let lost = self.counts.lost();
-        if lost > self.lost && self.append(&lost_line(lost - self.lost)) {
-            self.lost = lost;
-        }
+        self.add_lost();
         let line = record.line(&self.names);
         if !self.append(&line) {
             self.counts.not_written.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Adds a line about the records that were lost since the last one.
+    fn add_lost(&mut self) {
+        let lost = self.counts.lost();
+        if lost > self.lost && self.append(&lost_line(lost - self.lost)) {
+            self.lost = lost;
         }
     }
 
@@ -176,6 +181,7 @@ impl Writer {
             self.take(Some(message));
             self.write();
         }
+        self.add_lost();
         self.retry_at = None;
         self.write();
         if !self.pending.is_empty() {

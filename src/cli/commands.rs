@@ -77,7 +77,7 @@ pub(super) enum CacheCommand {
     Watch(watch::Args),
     /// Print or drop the invalidations in the journal of a server that does not run.
     Journal(journal::Args),
-    /// Print the audit log of a server: who changed what.
+    /// Print the audit log of a server: which caller changed what.
     Audit(audit::Args),
     /// Make tokens for callers.
     Token(token::Args),

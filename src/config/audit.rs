@@ -16,7 +16,7 @@ use super::value::{
 use super::visitor::{ConfigVisitor, Section};
 use crate::model::{AuditEvent, AuditEvents};
 
-/// `[audit]`: who changed what.
+/// `[audit]`: which caller changed what.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditConfig {
     /// Where records are written; none for no audit log.

@@ -12,14 +12,15 @@ use super::{
     SourceParts,
     commands::{CONSUMER_PREFIX, Claimed, Commands},
     entry::{Entry, State},
+    entry_records::EntryRecords,
     stats::{EntryOutcome, SourceStats},
 };
 use crate::{
-    audit::{AuditLog, Record},
-    cache::{Cache, Error, EventPlan, EventRoute, TargetOutcome},
+    audit::AuditLog,
+    cache::{Cache, Error, EventRoute},
     config::{EventSourceConfig, StreamStart},
     growing_pauses::growing_pauses,
-    model::{AuditEvent, SaturatingFrom as _},
+    model::SaturatingFrom as _,
     store::redis::Endpoint,
 };
 
@@ -295,8 +296,8 @@ impl Source {
 
     /// Applies the events of all entries that are read. Returns why some are not applied.
     async fn apply(&mut self) -> Option<Error> {
-        let (mut plans, mut planned, mut records) = (Vec::new(), Vec::new(), Vec::new());
-        let is_audited = self.audit.records(AuditEvent::Event);
+        let (mut plans, mut planned) = (Vec::new(), Vec::new());
+        let mut records = EntryRecords::new(&self.audit, &self.config.redis_stream);
         for (index, entry) in self.held.iter_mut().enumerate() {
             if entry.state != State::Read {
                 continue;
@@ -307,37 +308,22 @@ impl Source {
             });
             let plan = event.and_then(|event| {
                 let plan = self.cache.plan_event(&event, EventRoute::Stream);
-                plan.map(|plan| (plan, event)).map_err(|error| error.to_string())
+                plan.inspect(|plan| records.add(&entry.id, event.name(), plan))
+                    .map_err(|error| error.to_string())
             });
             match plan {
-                Ok((plan, event)) => {
-                    if is_audited {
-                        let mut record = record_of(&self.config, &entry.id);
-                        add(&mut record, event.name(), &plan);
-                        records.push(record);
-                    }
+                Ok(plan) => {
                     plans.push(plan);
                     planned.push(index);
                 }
                 Err(reason) => {
-                    if is_audited {
-                        let mut record = record_of(&self.config, &entry.id);
-                        record.code("INVALID_ARGUMENT");
-                        self.audit.record(record);
-                    }
+                    records.refuse(&entry.id);
                     entry.state = State::Refused(reason);
                 }
             }
         }
         let results = self.cache.apply_events(plans, EventRoute::Stream).await;
-        // An event that is not applied is tried again.
-        for (mut record, result) in records.into_iter().zip(&results) {
-            if let Ok(outcomes) = result {
-                let outcomes = outcomes.iter().map(|(_, outcome)| *outcome);
-                record.counts(TargetOutcome::counts(outcomes).into()).code("OK");
-                self.audit.record(record);
-            }
-        }
+        records.finish(&results);
         let mut failure = None;
         for (index, result) in planned.into_iter().zip(results) {
             match result {
@@ -387,22 +373,6 @@ impl Source {
             let _ = commands.remove_consumers(true, millis(CONSUMER_IDLE)).await;
         }
         self.stats.set_connected(false);
-    }
-}
-
-/// A record of an entry.
-fn record_of(config: &EventSourceConfig, id: &str) -> Record {
-    let mut record = Record::new(AuditEvent::Event, "redis_stream");
-    record.text("stream", &config.redis_stream).text("event_id", id);
-    record
-}
-
-fn add(record: &mut Record, name: &str, plan: &EventPlan) {
-    record.text("event_name", name);
-    for target in plan.targets() {
-        for (kind, name) in target.parts() {
-            record.touched().target(kind, target.namespace(), name);
-        }
     }
 }
 

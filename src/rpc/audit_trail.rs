@@ -153,20 +153,15 @@ impl AuditTrail {
     /// Adds keys.
     pub(super) fn keys<'a>(&self, keys: impl IntoIterator<Item = &'a EntryKey>) {
         self.note(|record| {
-            for key in keys {
-                record.touched().target(TargetKind::Key, key.namespace(), Some(key.key()));
-            }
+            let parts = |key: &'a EntryKey| (TargetKind::Key, key.namespace(), Some(key.key()));
+            record.touched().extend(keys.into_iter().map(parts));
         });
     }
 
     /// Adds targets of an invalidation.
     pub(super) fn targets(&self, targets: &[InvalidateTarget]) {
         self.note(|record| {
-            for target in targets {
-                for (kind, name) in target.parts() {
-                    record.touched().target(kind, target.namespace(), name);
-                }
-            }
+            record.touched().extend(targets.iter().flat_map(InvalidateTarget::parts));
         });
     }
 

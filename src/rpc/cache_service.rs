@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::{
     access::Access,
-    access_log::{self, KeyLogging},
+    access_log::KeyLogging,
     audit_trail::AuditTrail,
     batch_stream::ResponseStream,
     compression::Compression,
@@ -30,11 +30,10 @@ use super::{
 use crate::{
     auth::Scope,
     cache::{
-        self, Cache, DeleteResult, Deletion, Durability, InvalidateTarget, VersionCondition,
-        Watches, fleet_stats::FleetStats,
+        self, Cache, DeleteResult, Deletion, VersionCondition, Watches, fleet_stats::FleetStats,
     },
     config::LimitsConfig,
-    model::{EntryKey, Namespace},
+    model::EntryKey,
     pb::{
         from_duration,
         v1::{self as pb, cache_service_server::CacheService},
@@ -167,19 +166,7 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::InvalidateNamespaceRequest>,
     ) -> RpcResult<pb::InvalidateNamespaceResponse> {
-        let (access, trail) = (Access::of(&request), AuditTrail::of(&request));
-        let request = request.into_inner();
-        let namespace = Namespace::new(&request.namespace)?;
-        trail.targets(&[InvalidateTarget::Namespace(namespace.clone())]);
-        access.check_namespace(&namespace)?;
-        let required = convert::required_durability(request.required_durability)?;
-        let durability = self.cache.invalidate_namespace(&namespace).await?;
-        trail.counts(|| vec![("queued", u64::from(durability == Durability::Queued))]);
-        status::check_durability(required, durability)?;
-        let durability = convert::durability(durability);
-        let mut response = Response::new(pb::InvalidateNamespaceResponse { durability });
-        access_log::attach_namespace(&mut response, &namespace, "INVALIDATED");
-        Ok(response)
+        self.serve_invalidate_namespace(request).await
     }
 
     async fn invalidate(

@@ -4,7 +4,8 @@
 //! 2. Event sources are no longer read. What was read is applied and acknowledged.
 //! 3. The cache closes: calls that wait for another caller's value are answered at once. Warming
 //!    ends. Fetches from origins continue.
-//! 4. Health watches and tails of the audit log end, because the streams would hold their connections open.
+//! 4. Health watches and tails of the audit log end, because the streams would hold their
+//!    connections open.
 //! 5. The connections drain: requests in flight finish, within `shutdown_timeout`.
 //! 6. The cache gives up: it aborts fetches and releases leases, so that other replicas fetch at
 //!    once instead of after the expiry of the leases.

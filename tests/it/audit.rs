@@ -133,7 +133,8 @@ fn callers() -> String {
     format!(
         "[auth]\n[auth.minted]\nkeys = [\"${{env:MINT_KEY}}\"]\n{}\
          [auth.roles.owner]\nallow = [{{ verbs = [\"*\"], namespaces = [\"*\"] }}]\n\
-         [auth.roles.reader]\nallow = [{{ verbs = [\"read\", \"admin\"], namespaces = [\"shop\"] }}]\n",
+         [auth.roles.reader]\n\
+         allow = [{{ verbs = [\"read\", \"admin\"], namespaces = [\"shop\"] }}]\n",
         principals.concat()
     )
 }

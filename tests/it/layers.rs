@@ -59,8 +59,8 @@ const LAYERS: &[(&str, &str)] = &[
     ("sentinel_url", ""),
     (
         "server",
-        "admin audit auth cache changes circuit_breaker cloud_events config error_chain event_streams \
-         health histogram model origin repeated_events rpc stats store telemetry tls transport \
+        "admin audit auth cache changes circuit_breaker cloud_events config error_chain \
+         event_streams health histogram model origin repeated_events rpc stats store telemetry tls transport \
          warm_list",
     ),
     ("stats", "model"),

@@ -1,4 +1,4 @@
-//! Serves Invalidate.
+//! Serves Invalidate and InvalidateNamespace.
 
 use tonic::{Request, Response};
 
@@ -20,6 +20,26 @@ use crate::{
 };
 
 impl CacheRpc {
+    pub(super) async fn serve_invalidate_namespace(
+        &self,
+        request: Request<pb::InvalidateNamespaceRequest>,
+    ) -> RpcResult<pb::InvalidateNamespaceResponse> {
+        let (access, trail) = (Access::of(&request), AuditTrail::of(&request));
+        let request = request.into_inner();
+        let namespace = Namespace::new(&request.namespace)?;
+        let target = InvalidateTarget::Namespace(namespace.clone());
+        trail.targets(&[target]);
+        access.check_namespace(&namespace)?;
+        let required = convert::required_durability(request.required_durability)?;
+        let durability = self.cache.invalidate_namespace(&namespace).await?;
+        trail.counts(|| vec![("queued", u64::from(durability == Durability::Queued))]);
+        status::check_durability(required, durability)?;
+        let durability = convert::durability(durability);
+        let mut response = Response::new(pb::InvalidateNamespaceResponse { durability });
+        access_log::attach_namespace(&mut response, &namespace, "INVALIDATED");
+        Ok(response)
+    }
+
     pub(super) async fn serve_invalidate(
         &self,
         request: Request<pb::InvalidateRequest>,
