@@ -31,8 +31,8 @@ use crate::{
     model::{AuditEvent, AuditEvents, SaturatingFrom as _},
 };
 
-/// Records per second of refused calls whose callers are not identified, and how many at once: every
-/// peer can cause them, and must not fill the disk or the queue.
+/// Records per second of refused calls whose callers are not identified, and how many at once:
+/// every peer can cause them, and must not fill the disk or the queue.
 const REFUSALS: NonZeroU32 = NonZeroU32::new(100).unwrap();
 const REFUSALS_AT_ONCE: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 /// Time between two log lines about records that are lost.

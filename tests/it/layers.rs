@@ -60,8 +60,8 @@ const LAYERS: &[(&str, &str)] = &[
     (
         "server",
         "admin audit auth cache changes circuit_breaker cloud_events config error_chain \
-         event_streams health histogram model origin repeated_events rpc stats store telemetry tls transport \
-         warm_list",
+         event_streams health histogram model origin repeated_events rpc stats store telemetry \
+         tls transport warm_list",
     ),
     ("stats", "model"),
     (
