@@ -9,10 +9,10 @@ use opentelemetry::{
 use parking_lot::Mutex;
 use repeated_events::LogInterval;
 
-use super::{error::AuthError, principal::ANONYMOUS};
+use super::{error::AuthError, grants::Scope, principal::ANONYMOUS};
 use crate::{
-    audit::{AuditLog, AuditedCaller, Record},
-    model::{AuditEvent, Namespace, Verb},
+    audit::{AuditLog, AuditedCaller, Record, Touched},
+    model::{AuditEvent, Namespace, SaturatingFrom as _, TargetKind, Verb},
 };
 
 /// Time between two log lines about the same caller, method and namespace.
@@ -31,6 +31,10 @@ pub struct Refusal<'a> {
     pub method: &'static str,
     /// The missing permission; none if the credentials are not accepted.
     pub missing: Option<(Verb, Option<&'a str>)>,
+    /// The part of the namespace that the call touches.
+    pub scope: Option<Scope<'a>>,
+    /// The position in a batch.
+    pub index: Option<usize>,
     /// The reason, as in the error.
     pub reason: &'static str,
     /// Whether it is refused.
@@ -59,7 +63,7 @@ impl Refusals {
     /// Records a refusal.
     #[cold]
     pub fn record(&self, refusal: &Refusal<'_>) {
-        let &Refusal { principal, label, method, missing, reason, is_enforced, peer } = refusal;
+        let &Refusal { principal, label, method, missing, reason, is_enforced, peer, .. } = refusal;
         let mode = if is_enforced { "enforce" } else { "shadow" };
         self.counter.add(
             1,
@@ -109,7 +113,7 @@ impl Refusals {
 }
 
 fn audit_record(refusal: &Refusal<'_>, mode: &'static str) -> Record {
-    let &Refusal { principal, method, missing, reason, is_enforced, peer, .. } = refusal;
+    let &Refusal { principal, method, missing, scope, reason, is_enforced, peer, .. } = refusal;
     let mut record = Record::new(AuditEvent::Refused, method);
     let is_identified = principal.is_some_and(|name| name != ANONYMOUS);
     let (principal, peer) = (principal.map(Into::into), Some(peer));
@@ -119,7 +123,10 @@ fn audit_record(refusal: &Refusal<'_>, mode: &'static str) -> Record {
         record.text("verb", verb.name());
         // Names of namespaces are valid, as their permission was checked.
         let namespace = namespace.and_then(|name| Namespace::new(name).ok());
-        namespace.iter().for_each(|namespace| record.touched().namespace(namespace));
+        namespace.iter().for_each(|namespace| add_scope(record.touched(), namespace, scope));
+    }
+    if let Some(index) = refusal.index {
+        record.number("index", u64::saturating_from(index));
     }
     if is_enforced {
         let unavailable = AuthError::KeysUnavailable.reason();
@@ -130,4 +137,15 @@ fn audit_record(refusal: &Refusal<'_>, mode: &'static str) -> Record {
         });
     }
     record
+}
+
+/// Adds the part of a namespace for which a permission is missing.
+fn add_scope(touched: &mut Touched, namespace: &Namespace, scope: Option<Scope<'_>>) {
+    match scope {
+        Some(Scope::Key(key)) => touched.target(TargetKind::Key, namespace, Some(key)),
+        Some(Scope::Prefix(begin)) if !begin.is_empty() => {
+            touched.target(TargetKind::Prefix, namespace, Some(begin));
+        }
+        Some(Scope::Prefix(_)) | None => touched.namespace(namespace),
+    }
 }

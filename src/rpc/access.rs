@@ -51,11 +51,13 @@ pub(super) enum Entry {
 }
 
 /// Part of the cache that a call touches, for the error if it is refused.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Touched<'a> {
     namespace: Option<&'a str>,
     /// Position in a batch.
     index: Option<usize>,
+    /// A part of the namespace.
+    scope: Option<Scope<'a>>,
 }
 
 impl AccessControl {
@@ -118,6 +120,8 @@ impl AccessControl {
             label: UNIDENTIFIED,
             method: method.name(),
             missing: None,
+            scope: None,
+            index: None,
             reason: error.reason(),
             is_enforced: shadow.is_none(),
             peer,
@@ -276,7 +280,7 @@ impl Access {
         let Some(caller) = &self.0 else { return Ok(()) };
         match Permission::of(caller.method).verb() {
             Some(verb) if !caller.principal.grants().allow_everywhere(verb) => {
-                caller.refuse(verb, Touched { namespace: None, index: None })
+                caller.refuse(verb, Touched::default())
             }
             _ => Ok(()),
         }
@@ -325,7 +329,7 @@ impl Caller {
         let namespace = namespace.as_str();
         match verb {
             Some(verb) if !self.principal.grants().allow(verb, namespace, scope) => {
-                self.refuse(verb, Touched { namespace: Some(namespace), index })
+                self.refuse(verb, Touched { namespace: Some(namespace), index, scope: Some(scope) })
             }
             _ => Ok(()),
         }
@@ -348,7 +352,7 @@ impl Caller {
         if is_allowed || (!self.principal.is_enforced() && !is_for_server) {
             return Ok(());
         }
-        self.refuse(verb, Touched { namespace: None, index: None }).map_err(Box::new)
+        self.refuse(verb, Touched::default()).map_err(Box::new)
     }
 
     /// Records a refusal; in the shadow mode, the call goes on.
@@ -360,6 +364,8 @@ impl Caller {
             label: principal.label(),
             method: self.method.name(),
             missing: Some((verb, touched.namespace)),
+            scope: touched.scope,
+            index: touched.index,
             reason: status::PERMISSION_DENIED,
             is_enforced: principal.is_enforced(),
             peer: self.peer,

@@ -351,3 +351,22 @@ async fn events_of_a_stream_are_recorded_with_their_ids() {
     assert_eq!((&record["event_id"], &record["code"]), (&json!(id), &json!("OK")));
     assert_eq!(record["event_name"], "changed");
 }
+
+#[tokio::test]
+async fn a_refused_key_is_recorded_as_a_hash_with_its_position() {
+    let config = callers().replace("\"read\", \"admin\"", "\"read\", \"delete\"");
+    let audited = Audited::memory(&config).await;
+    let keys = ["shop", "user"].map(|namespace| KeyRef {
+        namespace: namespace.into(),
+        key: SECRET.into(),
+        ..Default::default()
+    });
+    let batch = BatchDeleteRequest { keys: keys.into(), ..Default::default() };
+    audited.cache().batch_delete(with_token(batch, "reader")).await.unwrap_err();
+    audited.cache().delete(with_token(delete("shop", SECRET), "reader")).await.unwrap();
+    let records = audited.records_so_far().await;
+    let (refused, deleted) = (&records[1], &records[2]);
+    assert_eq!((&refused["index"], &refused["namespaces"]), (&json!(1), &json!(["user"])));
+    assert_eq!(refused["targets"][0]["hash"], deleted["targets"][0]["hash"]);
+    assert!(!refused.to_string().contains(SECRET), "{refused}");
+}
