@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     future::ready,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -12,7 +13,7 @@ use std::{
 
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::{ConnectInfo, Request, State},
     http::{StatusCode, header},
     response::IntoResponse,
     routing::get,
@@ -121,13 +122,13 @@ async fn accept(
             Ok((stream, peer)) => {
                 let connection = OpenConnection::new(stats.clone());
                 let is_asked = Arc::<AtomicBool>::default();
-                let (router, tls, asked) = (router.clone(), tls.cloned(), is_asked.clone());
+                let (router, tls) = (with_peer(router, peer, &is_asked), tls.cloned());
                 let served = async move {
                     match tls {
-                        None => serve_connection(stream, router, connection, asked).await,
+                        None => serve_connection(stream, router, connection).await,
                         Some(tls) => match tls.accept(stream, peer).await {
                             Ok(TlsConnection { stream, .. }) => {
-                                serve_connection(stream, router, connection, asked).await;
+                                serve_connection(stream, router, connection).await;
                             }
                             Err(failure) => connection.close(failure.close_reason()),
                         },
@@ -170,16 +171,21 @@ fn take_oldest(connections: &mut VecDeque<Served>) -> Option<Served> {
     connections.remove(oldest)
 }
 
+/// The routes for one connection, whose requests have the address of its peer.
+fn with_peer(router: &Router, peer: SocketAddr, is_asked: &Arc<AtomicBool>) -> Router {
+    let is_asked = is_asked.clone();
+    router.clone().layer(axum::middleware::map_request(move |mut request: Request| {
+        is_asked.store(true, Relaxed);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        ready(request)
+    }))
+}
+
 async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
     mut connection: OpenConnection,
-    is_asked: Arc<AtomicBool>,
 ) {
-    let router = router.layer(axum::middleware::map_request(move |request: Request| {
-        is_asked.store(true, Relaxed);
-        ready(request)
-    }));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)

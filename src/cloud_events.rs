@@ -4,12 +4,12 @@
 mod fault;
 mod message;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
     body::{Body, to_bytes},
-    extract::{Request, State},
+    extract::{ConnectInfo, Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::post,
@@ -18,8 +18,9 @@ use http_body_util::LengthLimitError;
 use serde_json::json;
 
 use crate::{
-    cache::{Cache, EventPlan, EventRoute},
-    model::Event,
+    audit::{AuditLog, AuditedCaller, Record},
+    cache::{Cache, EventPlan, EventRoute, TargetOutcome},
+    model::{AuditEvent, Event},
 };
 use fault::Fault;
 use message::CloudEvent;
@@ -33,26 +34,51 @@ const MAX_TARGETS: usize = 10_000;
 /// Prefix of the names of context attributes, such as `ce.source`.
 const CONTEXT: &str = "ce.";
 
-/// The route for events, which `cache` applies.
-pub fn router(cache: Arc<Cache>) -> Router {
-    Router::new().route("/events", post(publish)).with_state(cache)
+/// Name of the route in the audit log.
+const ACTION: &str = "POST /events";
+
+#[derive(Clone)]
+struct Parts {
+    cache: Arc<Cache>,
+    audit: AuditLog,
 }
 
-async fn publish(State(cache): State<Arc<Cache>>, request: Request) -> Response {
-    match applied(&cache, request).await {
+/// The route for events, which `cache` applies.
+pub fn router(cache: Arc<Cache>, audit: AuditLog) -> Router {
+    Router::new().route("/events", post(publish)).with_state(Parts { cache, audit })
+}
+
+async fn publish(State(parts): State<Parts>, request: Request) -> Response {
+    match applied(&parts, request).await {
         Ok(response) => response,
         Err(fault) => fault.into_response(),
     }
 }
 
 /// Applies all events of a request. Answers only when that is done.
-async fn applied(cache: &Cache, request: Request) -> Result<Response, Fault> {
-    let (parts, body) = request.into_parts();
-    let mode = message::mode(&parts.headers)?;
-    let body = read(body).await?;
-    let (types, plans) = plan(cache, mode, &parts.headers, &body)?;
+async fn applied(parts: &Parts, request: Request) -> Result<Response, Fault> {
+    let Parts { cache, audit } = parts;
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+    let is_audited = audit.records(AuditEvent::Event);
+    let (types, plans) = planned(cache, request).await.inspect_err(|_| {
+        if is_audited {
+            let mut record = event_record(peer);
+            record.code("INVALID_ARGUMENT");
+            audit.record(record);
+        }
+    })?;
     let targets: Vec<usize> = plans.iter().map(|plan| plan.targets().len()).collect();
+    let audited = types.iter().zip(&plans).filter(|_| is_audited);
+    let records: Vec<_> = audited.map(|(name, plan)| record_of(name, plan, peer)).collect();
     let results = cache.apply_events(plans, EventRoute::Http).await;
+    for (mut record, result) in records.into_iter().zip(&results) {
+        record.code(if result.is_ok() { "OK" } else { "UNAVAILABLE" });
+        if let Ok(outcomes) = result {
+            let outcomes = outcomes.iter().map(|(_, outcome)| *outcome);
+            record.counts(TargetOutcome::counts(outcomes).into());
+        }
+        audit.record(record);
+    }
     let failed: Vec<usize> = results
         .iter()
         .enumerate()
@@ -66,6 +92,26 @@ async fn applied(cache: &Cache, request: Request) -> Result<Response, Fault> {
         events.map(|(name, targets)| json!({ "type": name, "targets": targets })).collect();
     let content_type = [(header::CONTENT_TYPE, "application/json")];
     Ok((StatusCode::OK, content_type, json!({ "events": events }).to_string()).into_response())
+}
+
+/// Reads the events of a request, and plans them.
+async fn planned(cache: &Cache, request: Request) -> Result<(Vec<String>, Vec<EventPlan>), Fault> {
+    let (parts, body) = request.into_parts();
+    let mode = message::mode(&parts.headers)?;
+    let body = read(body).await?;
+    plan(cache, mode, &parts.headers, &body)
+}
+
+fn event_record(peer: Option<SocketAddr>) -> Record {
+    let mut record = Record::new(AuditEvent::Event, ACTION);
+    record.caller(AuditedCaller { peer, ..AuditedCaller::default() });
+    record
+}
+
+fn record_of(name: &str, plan: &EventPlan, peer: Option<SocketAddr>) -> Record {
+    let mut record = event_record(peer);
+    record.text("event_name", name).touched().extend(plan.parts());
+    record
 }
 
 async fn read(body: Body) -> Result<Vec<u8>, Fault> {

@@ -8,6 +8,7 @@
 //! - Nothing is coerced: `connections = true` is a mistake, not 1.
 //! - The list of keys that reads the configuration also renders it.
 
+mod audit;
 mod auth;
 mod connection_string;
 mod diagnostics;
@@ -58,6 +59,7 @@ use namespace::DefaultsSection;
 use value::{HOUR, MICROSECOND, MILLISECOND, boolean, duration, socket_address};
 use visitor::{ConfigVisitor, Section};
 
+pub use audit::{AuditConfig, AuditTarget, KeyForm};
 pub use auth::{
     AuthConfig, AuthMode, JwtConfig, MintedConfig, PrincipalConfig, RoleConfig, RuleConfig,
     TokenConfig,
@@ -133,6 +135,8 @@ pub struct Config {
     pub watch: WatchConfig,
     /// Invalidations that are kept on disk while Redis is away.
     pub journal: JournalConfig,
+    /// The audit log.
+    pub audit: AuditConfig,
     /// Callers and what they may do; `None`: everything.
     pub auth: Option<AuthConfig>,
 }
@@ -162,6 +166,7 @@ impl Default for Config {
             stats: StatsConfig::default(),
             watch: WatchConfig::default(),
             journal: JournalConfig::default(),
+            audit: AuditConfig::default(),
             auth: None,
         }
     }
@@ -192,6 +197,7 @@ impl Section for Config {
         visitor.section("stats", &mut self.stats);
         visitor.section("watch", &mut self.watch);
         visitor.section("journal", &mut self.journal);
+        visitor.section("audit", &mut self.audit);
         visitor.optional("auth", &mut self.auth, &AuthConfig::default());
     }
 }

@@ -5,6 +5,7 @@
 
 mod commands;
 mod entry;
+mod entry_records;
 mod metrics;
 mod source;
 mod stats;
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    audit::AuditLog,
     cache::Cache,
     config::{Config, StoreUrl},
     store::redis::Endpoint,
@@ -34,6 +36,17 @@ pub struct Error {
     source: RedisError,
 }
 
+/// The parts that a source uses.
+#[derive(Clone)]
+pub struct SourceParts {
+    /// Applies the events.
+    pub cache: Arc<Cache>,
+    /// Records them.
+    pub audit: AuditLog,
+    /// TLS to the store's server.
+    pub tls: Option<ClientTls>,
+}
+
 /// The sources, and the tasks that read them.
 pub struct EventStreams {
     sources: Vec<Source>,
@@ -42,29 +55,23 @@ pub struct EventStreams {
 }
 
 impl EventStreams {
-    /// Opens the configured sources. A server that does not answer is not an error. `store_tls` are
-    /// the settings of TLS to the store's server.
+    /// Opens the configured sources. A server that does not answer is not an error.
     ///
     /// # Errors
     /// The URL of a source cannot be used.
-    pub fn open(
-        config: &Config,
-        cache: &Arc<Cache>,
-        store_tls: Option<&ClientTls>,
-        meter: &Meter,
-    ) -> Result<Self, Error> {
+    pub fn open(config: &Config, parts: &SourceParts, meter: &Meter) -> Result<Self, Error> {
         let (mut sources, mut all) = (Vec::new(), Vec::new());
         for (index, source) in config.event_sources.iter().enumerate() {
             // The configuration checks that it is a server.
             let StoreUrl::Redis(url) = source.server(&config.store.url) else { continue };
             let timeout = config.store.connect_timeout;
             // The certificates are for the store.
-            let tls = store_tls.filter(|_| source.url.is_none());
+            let tls = parts.tls.as_ref().filter(|_| source.url.is_none());
             let endpoint = Endpoint::new(url.expose_secret(), tls, timeout)
                 .map_err(|error| Error { index, source: error })?;
             let stats = Arc::new(SourceStats::new(index, source));
             all.push(stats.clone());
-            sources.push(Source::new(source.clone(), endpoint, timeout, cache.clone(), stats));
+            sources.push(Source::new(source.clone(), endpoint, timeout, parts.clone(), stats));
         }
         if !all.is_empty() {
             metrics::register(meter, all);

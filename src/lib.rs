@@ -14,7 +14,8 @@
 //!
 //! [`server`] builds the parts of all layers and connects them. [`cli`] reads the command line and
 //! handles signals. [`cloud_events`] and [`event_streams`] bring events of the business to
-//! [`cache`]. [`auth`] identifies callers and has their permissions. [`config`] is plain data that
+//! [`cache`]. [`auth`] identifies callers and has their permissions,
+//! and [`audit`] records what they change. [`config`] is plain data that
 //! all layers may read. [`model`] has the types that all layers share: keys, entries, timestamps.
 //! [`changes`] passes changes on to the watches of callers. [`stats`] counts, [`telemetry`]
 //! exports, [`health`] and [`admin`] answer probes. `docs/architecture.md` has the diagrams, and
@@ -77,6 +78,7 @@
 //! | client libraries | `clients/<language>`, next to `src`: they depend on the protos only |
 
 pub mod admin;
+pub mod audit;
 pub mod auth;
 pub mod cache;
 #[cfg(test)]

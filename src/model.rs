@@ -1,5 +1,6 @@
 //! Names and entries: plain data that every layer shares.
 
+mod audit_event;
 mod entry;
 mod event;
 mod glob;
@@ -10,11 +11,13 @@ mod logged_name;
 mod namespace_pattern;
 mod saturating;
 mod schema_version;
+mod target_kind;
 mod text_prefix;
 mod timestamp;
 mod verb;
 mod violation;
 
+pub use audit_event::{AuditEvent, AuditEvents, UnknownAuditEvent};
 pub use entry::{
     Entry, FetchMetadata, FetchSource, Kind, Lifetime, MAX_TAG_BYTES, MAX_TAGS, NewEntry, Tags,
     Validators, Version,
@@ -34,6 +37,7 @@ pub use logged_name::{log_names_in_plain_text, logged_name};
 pub use namespace_pattern::{InvalidNamespacePattern, NamespacePattern};
 pub use saturating::SaturatingFrom;
 pub use schema_version::{MAX_SCHEMA_VERSION_BYTES, SchemaVersion};
+pub use target_kind::TargetKind;
 pub use text_prefix::text_prefix;
 pub use timestamp::{Timestamp, millis_ceil};
 pub use verb::{UnknownVerb, Verb, VerbSet};

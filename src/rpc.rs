@@ -5,6 +5,8 @@ mod access;
 mod access_control;
 mod access_log;
 mod admin_service;
+mod audit_stream;
+mod audit_trail;
 mod batch_stream;
 mod batch_with_options;
 mod cache_service;

@@ -23,9 +23,12 @@ use transport::{Admission, Shutdown};
 
 use self::{origins::OriginSet, services::Services, shutdown::RunningTasks};
 use crate::{
-    admin, cloud_events,
+    admin,
+    audit::Record,
+    cloud_events,
     config::{Config, Exposure, LimitsConfig},
-    event_streams::{self, EventStreams},
+    event_streams::{self, EventStreams, SourceParts},
+    model::AuditEvent,
     origin, store,
     telemetry::Telemetry,
 };
@@ -69,6 +72,9 @@ pub enum Error {
     /// The journal cannot be opened.
     #[error("journal.path cannot be used")]
     Journal(#[source] store::journal::JournalError),
+    /// The thread of the audit log cannot be started.
+    #[error("the audit log cannot be started")]
+    Audit(#[source] io::Error),
     /// The URL of an event source is invalid.
     #[error(transparent)]
     EventSource(#[from] event_streams::Error),
@@ -146,8 +152,12 @@ impl Server {
         let (services, origins) = Services::open(&config, telemetry, admission).await?;
         let cache = &services.reload.cache;
         let store_tls = services.reload.certificates.store();
-        let event_streams =
-            EventStreams::open(&config, cache, store_tls.as_ref(), &telemetry.meter())?;
+        let parts = SourceParts {
+            cache: cache.clone(),
+            audit: services.reload.audit.clone(),
+            tls: store_tls,
+        };
+        let event_streams = EventStreams::open(&config, &parts, &telemetry.meter())?;
         Ok(Self { config, listeners, services, origins, event_streams })
     }
 
@@ -196,6 +206,10 @@ impl Server {
         let store_report = services.store_report.clone();
         let server = store_report.first(STORE_REPORT_TIMEOUT).await;
         let namespaces = config.namespaces.values();
+        let audit = &services.reload.audit;
+        let mut record = Record::new(AuditEvent::Server, "start");
+        record.text("version", env!("CARGO_PKG_VERSION")).text("listen", &listen.to_string());
+        audit.record(record);
         tracing::info!(
             %listen,
             %admin_listen,
@@ -284,7 +298,7 @@ fn spawn(
     let port = admin::AdminPort {
         registry,
         health: health.clone(),
-        routes: cloud_events::router(reload.cache.clone()),
+        routes: cloud_events::router(reload.cache.clone(), reload.audit.clone()),
         stats: ports.admin.clone(),
         tls: reload.certificates.admin(),
     };
@@ -303,6 +317,7 @@ fn spawn(
         admin,
         stats_flush,
         cache: reload.cache.clone(),
+        audit: reload.audit.clone(),
         health: health.clone(),
         shutdown,
         background: background.clone(),

@@ -69,6 +69,16 @@ impl Principal {
         &self.label
     }
 
+    /// How it was identified. `has_token`: whether the call has a bearer token, which counts more
+    /// than a certificate.
+    pub fn identity(&self, has_token: bool) -> &'static str {
+        match (&*self.name, has_token) {
+            (ANONYMOUS, _) => "none",
+            (_, true) => "token",
+            (_, false) => "certificate",
+        }
+    }
+
     /// Its permissions.
     pub fn grants(&self) -> &Grants {
         &self.grants

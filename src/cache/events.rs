@@ -15,7 +15,7 @@ use super::{Cache, Error, invalidate::Applied};
 use crate::{
     cache::{InvalidateTarget, TargetOutcome},
     config::EventRuleConfig,
-    model::Event,
+    model::{Event, Namespace, TargetKind},
 };
 pub use counts::{EventCounts, EventOutcome, EventRoute};
 pub use rules::EventRules;
@@ -45,6 +45,11 @@ impl EventPlan {
     /// The targets to invalidate. None if no rule applies.
     pub fn targets(&self) -> &[InvalidateTarget] {
         &self.targets
+    }
+
+    /// The kinds, namespaces and names of what they select.
+    pub fn parts(&self) -> impl Iterator<Item = (TargetKind, &Namespace, Option<&str>)> {
+        self.targets.iter().flat_map(InvalidateTarget::parts)
     }
 }
 

@@ -54,6 +54,16 @@ impl TargetOutcome {
             Self::Queued => Durability::Queued,
         }
     }
+
+    /// Numbers of entries that existed and were removed, and of targets in the journal.
+    pub fn counts(outcomes: impl Iterator<Item = Self>) -> [(&'static str, u64); 2] {
+        let (mut existed, mut queued) = (0, 0);
+        for outcome in outcomes {
+            existed += u64::from(outcome == Self::Deleted { existed: true });
+            queued += u64::from(outcome == Self::Queued);
+        }
+        [("existed", existed), ("queued", queued)]
+    }
 }
 
 /// Outcomes of several targets.

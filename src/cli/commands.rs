@@ -4,6 +4,7 @@
 //! writes to an [`output`]. `docs/cli.md` has the exit codes.
 
 mod arguments;
+mod audit;
 mod completions;
 mod config;
 mod delete;
@@ -76,6 +77,8 @@ pub(super) enum CacheCommand {
     Watch(watch::Args),
     /// Print or drop the invalidations in the journal of a server that does not run.
     Journal(journal::Args),
+    /// Print the audit log of a server: which caller changed what.
+    Audit(audit::Args),
     /// Make tokens for callers.
     Token(token::Args),
     /// Print the completions of a shell.
@@ -105,6 +108,7 @@ impl CacheCommand {
             Self::Events(args) => args.run(),
             Self::Watch(args) => args.run(),
             Self::Journal(args) => args.run(),
+            Self::Audit(args) => args.run(),
             Self::Token(args) => args.run(),
             Self::Completions(args) => args.run(),
         };

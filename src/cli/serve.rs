@@ -149,6 +149,7 @@ async fn serve(
             match signals.next().await {
                 SignalAction::Stop => stop.cancel(),
                 SignalAction::Reload => {
+                    reload.reopen_audit_log();
                     let read = reader.read(sources.clone(), Some(current.clone()));
                     tokio::select! {
                         biased;
@@ -188,11 +189,13 @@ async fn apply(
     let new = match new {
         Ok(new) => new,
         Err(error) => {
+            reload.record_refused(&ErrorChain(&error).to_string());
             tracing::error!(error = %ErrorChain(&error), "the configuration stays as it was");
             return;
         }
     };
     if let Err(error) = reload.apply(&new).await {
+        reload.record_refused(&ErrorChain(&error).to_string());
         tracing::error!(error = %ErrorChain(&error), "the configuration stays as it was");
         return;
     }
@@ -202,6 +205,7 @@ async fn apply(
     let ignored = current.needs_restart(&new);
     let changed = current.changed_keys(&new);
     let applied: Vec<String> = changed.into_iter().filter(|key| !ignored.contains(key)).collect();
+    reload.record_applied(&applied, &ignored);
     let changed = if applied.is_empty() { "nothing".to_owned() } else { short_list(&applied) };
     if ignored.is_empty() {
         tracing::info!(changed, "the configuration was read again");

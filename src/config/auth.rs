@@ -17,6 +17,7 @@ pub(super) use check::check_auth;
 pub use jwt::JwtConfig;
 pub use principal::PrincipalConfig;
 pub use role::{RoleConfig, RuleConfig};
+pub(super) use token::check_secret;
 pub use token::{MintedConfig, TokenConfig};
 
 /// Whether calls are refused.

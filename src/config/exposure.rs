@@ -45,12 +45,18 @@ impl Config {
         if !self.strict_security {
             return;
         }
-        for Exposure { port, address, missing, risk } in self.exposures() {
-            let message = format!(
-                "expected [{missing}] or a loopback address, as strict_security is on, got \
-                 {address}: {risk}"
-            );
-            diagnostics.conflict(port, "strict_security", message);
+        let exposures = self.exposures();
+        for (port, address) in [("listen", self.listen), ("admin_listen", self.admin_listen)] {
+            let of_port = exposures.iter().filter(|exposure| exposure.port == port);
+            let tables: Vec<_> =
+                of_port.map(|exposure| format!("[{}]", exposure.missing)).collect();
+            if !tables.is_empty() {
+                let message = format!(
+                    "expected {} or a loopback address, as strict_security is on, got {address}",
+                    tables.join(", ")
+                );
+                diagnostics.conflict(port, "strict_security", message);
+            }
         }
     }
 }

@@ -9,11 +9,14 @@ use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
+    SourceParts,
     commands::{CONSUMER_PREFIX, Claimed, Commands},
     entry::{Entry, State},
+    entry_records::EntryRecords,
     stats::{EntryOutcome, SourceStats},
 };
 use crate::{
+    audit::AuditLog,
     cache::{Cache, Error, EventRoute},
     config::{EventSourceConfig, StreamStart},
     growing_pauses::growing_pauses,
@@ -44,6 +47,7 @@ pub(super) struct Source {
     connect_timeout: Duration,
     consumer: String,
     cache: Arc<Cache>,
+    audit: AuditLog,
     stats: Arc<SourceStats>,
     /// Whether the group was there: a new one then begins at the oldest entry.
     had_group: bool,
@@ -65,9 +69,10 @@ impl Source {
         config: EventSourceConfig,
         endpoint: Endpoint,
         connect_timeout: Duration,
-        cache: Arc<Cache>,
+        parts: SourceParts,
         stats: Arc<SourceStats>,
     ) -> Self {
+        let SourceParts { cache, audit, tls: _ } = parts;
         let random = || format!("{CONSUMER_PREFIX}{:016x}", rand::rng().random::<u64>());
         let consumer = if config.consumer.is_empty() { random() } else { config.consumer.clone() };
         let now = Instant::now();
@@ -77,6 +82,7 @@ impl Source {
             connect_timeout,
             consumer,
             cache,
+            audit,
             stats,
             had_group: false,
             held: Vec::new(),
@@ -291,6 +297,7 @@ impl Source {
     /// Applies the events of all entries that are read. Returns why some are not applied.
     async fn apply(&mut self) -> Option<Error> {
         let (mut plans, mut planned) = (Vec::new(), Vec::new());
+        let mut records = EntryRecords::new(&self.audit, &self.config.redis_stream);
         for (index, entry) in self.held.iter_mut().enumerate() {
             if entry.state != State::Read {
                 continue;
@@ -301,17 +308,22 @@ impl Source {
             });
             let plan = event.and_then(|event| {
                 let plan = self.cache.plan_event(&event, EventRoute::Stream);
-                plan.map_err(|error| error.to_string())
+                plan.inspect(|plan| records.add(&entry.id, event.name(), plan))
+                    .map_err(|error| error.to_string())
             });
             match plan {
                 Ok(plan) => {
                     plans.push(plan);
                     planned.push(index);
                 }
-                Err(reason) => entry.state = State::Refused(reason),
+                Err(reason) => {
+                    records.refuse(&entry.id);
+                    entry.state = State::Refused(reason);
+                }
             }
         }
         let results = self.cache.apply_events(plans, EventRoute::Stream).await;
+        records.finish(&results);
         let mut failure = None;
         for (index, result) in planned.into_iter().zip(results) {
             match result {

@@ -34,17 +34,24 @@ pub(super) struct Caller {
 }
 
 /// Part of the cache that a call touches, for the error if it is refused.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Touched<'a> {
     namespace: Option<&'a str>,
     /// Position in a batch.
     index: Option<usize>,
+    /// A part of the namespace.
+    scope: Option<Scope<'a>>,
 }
 
 impl Access {
     /// That of a request.
     pub(super) fn of<T>(request: &Request<T>) -> Self {
         request.extensions().get::<Self>().cloned().unwrap_or_default()
+    }
+
+    /// The caller; none while authentication is off.
+    pub(super) fn principal(&self) -> Option<&Arc<Principal>> {
+        self.caller.as_ref().map(|caller| &caller.principal)
     }
 
     /// Its use of quotas; none if no quota applies to it.
@@ -193,7 +200,7 @@ impl Access {
         let Some(caller) = &self.caller else { return Ok(()) };
         match Permission::of(caller.method).verb() {
             Some(verb) if !caller.principal.grants().allow_everywhere(verb) => {
-                caller.refuse(verb, Touched { namespace: None, index: None })
+                caller.refuse(verb, Touched::default())
             }
             _ => Ok(()),
         }
@@ -244,7 +251,7 @@ impl Caller {
         let namespace = namespace.as_str();
         match verb {
             Some(verb) if !self.principal.grants().allow(verb, namespace, scope) => {
-                self.refuse(verb, Touched { namespace: Some(namespace), index })
+                self.refuse(verb, Touched { namespace: Some(namespace), index, scope: Some(scope) })
             }
             _ => Ok(()),
         }
@@ -267,7 +274,7 @@ impl Caller {
         if is_allowed || (!self.principal.is_enforced() && !is_for_server) {
             return Ok(());
         }
-        self.refuse(verb, Touched { namespace: None, index: None }).map_err(Box::new)
+        self.refuse(verb, Touched::default()).map_err(Box::new)
     }
 
     /// Records a refusal; in the shadow mode, the call goes on.
@@ -279,6 +286,8 @@ impl Caller {
             label: principal.label(),
             method: self.method.name(),
             missing: Some((verb, touched.namespace)),
+            scope: touched.scope,
+            index: touched.index,
             reason: status::PERMISSION_DENIED,
             is_enforced: principal.is_enforced(),
             peer: self.peer,

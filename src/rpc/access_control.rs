@@ -113,6 +113,8 @@ impl AccessControl {
             label: UNIDENTIFIED,
             method: method.name(),
             missing: None,
+            scope: None,
+            index: None,
             reason: error.reason(),
             is_enforced: shadow.is_none(),
             peer,

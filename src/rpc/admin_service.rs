@@ -8,11 +8,14 @@ use tokio::{
     time::Instant,
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::{
     access::Access,
     access_control::AccessControl,
+    audit_stream,
+    audit_trail::AuditTrail,
+    batch_stream::ResponseStream,
     convert::{self, HotKeysQuery, InspectedKey},
     deadline,
     key_listing::KeyListing,
@@ -23,6 +26,7 @@ use super::{
     status,
 };
 use crate::{
+    audit::AuditLog,
     cache::{Cache, Directory, Durability, EventRoute, FlushedCopies, WarmPlan, WarmProgress},
     config::WarmConfig,
     model::{Namespace, Violation},
@@ -50,6 +54,7 @@ pub struct AdminRpc {
     limits: Arc<LoadLimits>,
     config: RunningConfig,
     access: AccessControl,
+    audit: AuditLog,
     warm_calls: Arc<Semaphore>,
 }
 
@@ -63,6 +68,8 @@ pub struct AdminRpcParts {
     pub keys: Arc<KeyListing>,
     /// The callers and their permissions.
     pub access: AccessControl,
+    /// The audit log.
+    pub audit: AuditLog,
 }
 
 type WarmSender = mpsc::Sender<Result<pb::WarmResponse, Status>>;
@@ -70,9 +77,9 @@ type WarmSender = mpsc::Sender<Result<pb::WarmResponse, Status>>;
 impl AdminRpc {
     /// Serves `cache` and what is in it.
     pub fn new(parts: AdminRpcParts, limits: Arc<LoadLimits>, config: RunningConfig) -> Self {
-        let AdminRpcParts { cache, directory, keys, access } = parts;
+        let AdminRpcParts { cache, directory, keys, access, audit } = parts;
         let warm_calls = Arc::new(Semaphore::new(MAX_WARM_CALLS));
-        Self { cache, directory, keys, limits, config, access, warm_calls }
+        Self { cache, directory, keys, limits, config, access, audit, warm_calls }
     }
 
     /// The keys of the request, or those of the namespace's warm list.
@@ -132,7 +139,10 @@ impl AdminService for AdminRpc {
             status::overloaded_by(Overload::WarmCalls, Some(MAX_WARM_CALLS))
         })?;
         let (access, schema) = (Access::of(&request), Schema::of(&request));
+        let trail = AuditTrail::of(&request);
         let mut plan = self.plan(request.into_inner(), &access).await?;
+        trail.namespace(&plan.namespace);
+        trail.keys(plan.keys.iter().map(|(key, _)| key));
         plan.keys.iter_mut().for_each(|(key, _)| schema.apply(key));
         let (sender, responses) = mpsc::channel(1);
         let cache = self.cache.clone();
@@ -140,7 +150,7 @@ impl AdminService for AdminRpc {
             let _permit = permit;
             let work = async {
                 tokio::select! {
-                    outcome = warm(cache, plan, &sender) => outcome,
+                    outcome = warm(cache, plan, &sender, &trail) => outcome,
                     () = sender.closed() => Ok(()),
                 }
             };
@@ -166,9 +176,10 @@ impl AdminService for AdminRpc {
         &self,
         request: Request<pb::AdminServiceListKeysRequest>,
     ) -> Result<Response<pb::AdminServiceListKeysResponse>, Status> {
-        let access = Access::of(&request);
+        let (access, trail) = (Access::of(&request), AuditTrail::of(&request));
         let pb::AdminServiceListKeysRequest { namespace, glob, page_size, page_token } =
             request.into_inner();
+        trail.listing(&namespace, &glob);
         let request = pb::ListKeysRequest { namespace, glob, page_size, page_token };
         let (keys, next_page_token) = self.keys.list(&request, &access).await?;
         Ok(Response::new(pb::AdminServiceListKeysResponse { keys, next_page_token }))
@@ -179,12 +190,15 @@ impl AdminService for AdminRpc {
         request: Request<pb::InspectEntryRequest>,
     ) -> Result<Response<pb::InspectEntryResponse>, Status> {
         let (access, schema) = (Access::of(&request), Schema::of(&request));
+        let trail = AuditTrail::of(&request);
         let report = match convert::inspected_key(request.get_ref())? {
             InspectedKey::OfCaller(key) => {
+                trail.key(&key);
                 access.check(&key)?;
                 self.directory.inspect(&schema.key(key)).await?
             }
             InspectedKey::OfStore(key) => {
+                trail.key(&key);
                 access.check(&key)?;
                 self.directory.inspect_stored(&key).await?
             }
@@ -197,6 +211,7 @@ impl AdminService for AdminRpc {
         request: Request<pb::HotKeysRequest>,
     ) -> Result<Response<pb::HotKeysResponse>, Status> {
         let HotKeysQuery { namespace, window, limit } = convert::hot_keys_query(request.get_ref())?;
+        AuditTrail::of(&request).namespace(&namespace);
         Access::of(&request).check_namespace(&namespace)?;
         let report = self.directory.hot_keys(&namespace, window, limit).await?;
         Ok(Response::new(convert::hot_keys_response(&report)))
@@ -206,6 +221,7 @@ impl AdminService for AdminRpc {
         &self,
         request: Request<pb::DistributionsRequest>,
     ) -> Result<Response<pb::DistributionsResponse>, Status> {
+        AuditTrail::of(&request).listing(&request.get_ref().namespace, "");
         Ok(Response::new(self.keys.distributions(request.get_ref(), &Access::of(&request)).await?))
     }
 
@@ -215,12 +231,14 @@ impl AdminService for AdminRpc {
     ) -> Result<Response<pb::FlushNearCacheResponse>, Status> {
         let name = &*request.get_ref().namespace;
         let namespace = (!name.is_empty()).then(|| Namespace::new(name)).transpose()?;
-        let access = Access::of(&request);
+        let (access, trail) = (Access::of(&request), AuditTrail::of(&request));
+        namespace.iter().for_each(|namespace| trail.namespace(namespace));
         match &namespace {
             Some(namespace) => access.check_namespace(namespace)?,
             None => access.check_everywhere()?,
         }
         let FlushedCopies { entries, bytes } = self.cache.flush_near(namespace.as_ref())?;
+        trail.counts(|| vec![("entries", entries), ("bytes", bytes)]);
         Ok(Response::new(pb::FlushNearCacheResponse { entries, bytes }))
     }
 
@@ -235,15 +253,20 @@ impl AdminService for AdminRpc {
         &self,
         request: Request<pb::PublishEventRequest>,
     ) -> Result<Response<pb::PublishEventResponse>, Status> {
-        let access = Access::of(&request);
+        let (access, trail) = (Access::of(&request), AuditTrail::of(&request));
         let pb::PublishEventRequest { name, attributes, required_durability } =
             request.into_inner();
         let required = convert::required_durability(required_durability)?;
         let event = convert::event(name, attributes)?;
+        trail.note(|record| {
+            record.text("event_name", event.name());
+        });
         let plan = self.cache.plan_event(&event, EventRoute::Publish)?;
+        trail.targets(plan.targets());
         let mut targets = plan.targets().iter().enumerate();
         targets.try_for_each(|(index, target)| access.check_target(target, index, false))?;
         let result = self.cache.publish_plan(plan, EventRoute::Publish).await?;
+        trail.outcomes(result.iter().map(|(_, outcome)| *outcome));
         let durability = Durability::of_all(result.iter().map(|(_, outcome)| outcome.durability()));
         status::check_durability(required, durability)?;
         let durability = convert::durability(durability);
@@ -264,19 +287,42 @@ impl AdminService for AdminRpc {
         &self,
         request: Request<pb::MintTokenRequest>,
     ) -> Result<Response<pb::MintTokenResponse>, Status> {
-        let access = Access::of(&request);
+        let (access, trail) = (Access::of(&request), AuditTrail::of(&request));
         let command = convert::mint_request(request.into_inner())?;
-        let minted = self.access.mint(&access, command)?;
+        trail.token(&command);
+        let minted = self.access.mint(&access, command).inspect_err(|status| {
+            if status.code() == Code::PermissionDenied {
+                trail.refused();
+            }
+        })?;
         let expires_at = Some(minted.expires_at.into());
         Ok(Response::new(pb::MintTokenResponse { token: minted.secret().to_owned(), expires_at }))
     }
+
+    type TailAuditStream = ResponseStream<pb::TailAuditResponse>;
+
+    async fn tail_audit(
+        &self,
+        request: Request<pb::TailAuditRequest>,
+    ) -> Result<Response<Self::TailAuditStream>, Status> {
+        AuditTrail::of(&request).note(|record| {
+            record.flag("follow", request.get_ref().follow);
+        });
+        Ok(Response::new(audit_stream::serve(&self.audit, request.get_ref())?))
+    }
 }
 
-async fn warm(cache: Arc<Cache>, plan: WarmPlan, sender: &WarmSender) -> Result<(), Status> {
+async fn warm(
+    cache: Arc<Cache>,
+    plan: WarmPlan,
+    sender: &WarmSender,
+    trail: &AuditTrail,
+) -> Result<(), Status> {
     let (started, total) = (Instant::now(), plan.keys.len() as u64);
     let (mut last, mut reported) = (WarmProgress::default(), started);
     let warmed = cache.warm(plan, |progress| {
         last.clone_from(progress);
+        trail.counts(|| counts(progress));
         if reported.elapsed() >= REPORT_INTERVAL {
             reported = Instant::now();
             // A client that reads slowly receives fewer reports.
@@ -286,6 +332,12 @@ async fn warm(cache: Arc<Cache>, plan: WarmPlan, sender: &WarmSender) -> Result<
     warmed.await?;
     let _ = sender.send(Ok(response(&last, total, started))).await;
     Ok(())
+}
+
+fn counts(progress: &WarmProgress) -> Vec<(&'static str, u64)> {
+    let &WarmProgress { done, stored, fresh, not_stored, failed, .. } = progress;
+    let results = [("stored", stored), ("fresh", fresh), ("not_stored", not_stored)];
+    [("done", done)].into_iter().chain(results).chain([("failed", failed)]).collect()
 }
 
 fn response(progress: &WarmProgress, total: u64, started: Instant) -> pb::WarmResponse {

@@ -14,7 +14,8 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::{
     access::Access,
-    access_log::{self, KeyLogging},
+    access_log::KeyLogging,
+    audit_trail::AuditTrail,
     batch_stream::ResponseStream,
     compression::Compression,
     convert::{self, XCache},
@@ -34,7 +35,7 @@ use crate::{
         self, Cache, DeleteResult, Deletion, VersionCondition, Watches, fleet_stats::FleetStats,
     },
     config::LimitsConfig,
-    model::{EntryKey, Namespace},
+    model::EntryKey,
     pb::{
         from_duration,
         v1::{self as pb, cache_service_server::CacheService},
@@ -142,9 +143,10 @@ impl CacheService for CacheRpc {
 
     async fn delete(&self, request: Request<pb::DeleteRequest>) -> RpcResult<pb::DeleteResponse> {
         let (compression, schema) = (Compression::of(&request), Schema::of(&request));
-        let access = Access::of(&request);
+        let (access, trail) = (Access::of(&request), AuditTrail::of(&request));
         let request = request.into_inner();
         let key = convert::entry_key(&request.namespace, &request.key, &request.params)?;
+        trail.key(&key);
         access.check(&key)?;
         let key = schema.key(key);
         let deletion = convert::deletion(&request)?;
@@ -153,6 +155,7 @@ impl CacheService for CacheRpc {
         }
         let required = convert::required_durability(request.required_durability)?;
         let result = self.delete_one(&key, &deletion).await?;
+        trail.deletes([&result].into_iter());
         status::check_durability(required, result.durability)?;
         let outcome = convert::delete_result_name(&result);
         let size = result.removed.as_ref().map_or(0, |found| found.entry.data.len());
@@ -166,17 +169,7 @@ impl CacheService for CacheRpc {
         &self,
         request: Request<pb::InvalidateNamespaceRequest>,
     ) -> RpcResult<pb::InvalidateNamespaceResponse> {
-        let access = Access::of(&request);
-        let request = request.into_inner();
-        let namespace = Namespace::new(&request.namespace)?;
-        access.check_namespace(&namespace)?;
-        let required = convert::required_durability(request.required_durability)?;
-        let durability = self.cache.invalidate_namespace(&namespace).await?;
-        status::check_durability(required, durability)?;
-        let durability = convert::durability(durability);
-        let mut response = Response::new(pb::InvalidateNamespaceResponse { durability });
-        access_log::attach_namespace(&mut response, &namespace, "INVALIDATED");
-        Ok(response)
+        self.serve_invalidate_namespace(request).await
     }
 
     async fn invalidate(

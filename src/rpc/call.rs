@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     access_log::{self, AccessLogFields},
+    audit_trail::AuditTrail,
     call_trace::CallTrace,
     load_limits::Holds,
     method::Method,
@@ -31,6 +32,7 @@ pub(super) struct Call {
     started: Instant,
     metrics: Arc<RpcMetrics>,
     trace: CallTrace,
+    audit: AuditTrail,
     is_ended: bool,
     /// The deadline of a stream whose service has none of its own.
     stream_deadline: Option<Instant>,
@@ -63,6 +65,7 @@ impl Call {
             started: Instant::now(),
             metrics,
             trace: CallTrace::of(method, headers),
+            audit: AuditTrail::default(),
             is_ended: false,
             stream_deadline: None,
         }
@@ -75,6 +78,11 @@ impl Call {
     /// When the request arrived.
     pub(super) fn started(&self) -> Instant {
         self.started
+    }
+
+    /// Queues this record when the call ends.
+    pub(super) fn audit(&mut self, trail: AuditTrail) {
+        self.audit = trail;
     }
 
     /// Runs the service until the deadline. A panic becomes an INTERNAL error of this call.
@@ -99,6 +107,9 @@ impl Call {
         holds: Holds,
     ) -> Response<Body> {
         if code.is_none() && self.method.is_streaming() {
+            if self.method.is_endless() {
+                self.audit.end(Code::Ok, self.started.elapsed());
+            }
             let until = self.stream_deadline.map(|deadline| Box::pin(sleep_until(deadline)));
             let observe = |inner| ObservedBody { inner, call: self, _holds: holds, until };
             return response.map(|inner| Body::new(observe(inner)));
@@ -116,6 +127,7 @@ impl Call {
         let duration = self.started.elapsed();
         self.metrics.record(self.method, code, duration);
         self.trace.end(code);
+        self.audit.end(code, duration);
         access_log::write(self.method, code, duration, fields);
     }
 }

@@ -24,7 +24,7 @@ enum Shape {
 use Shape::{Batch, Long, Open, Single, Stream};
 
 /// Frequent methods first, because the table is searched from the start.
-const METHODS: [(&str, Shape); 37] = [
+const METHODS: [(&str, Shape); 38] = [
     (OTHER, Single),
     ("larder.v1.CacheService/Get", Single),
     ("larder.v1.CacheService/Set", Single),
@@ -57,6 +57,7 @@ const METHODS: [(&str, Shape); 37] = [
     ("larder.v1.AdminService/PublishEvent", Batch),
     ("larder.v1.AdminService/ListEvents", Batch),
     ("larder.v1.AdminService/MintToken", Single),
+    ("larder.v1.AdminService/TailAudit", Open),
     ("grpc.health.v1.Health/Check", Single),
     ("grpc.health.v1.Health/Watch", Open),
     ("grpc.health.v1.Health/List", Single),
@@ -67,7 +68,7 @@ const METHODS: [(&str, Shape); 37] = [
 /// Index of the first method that is not of the CacheService.
 const FIRST_OF_OTHERS: usize = 21;
 /// Index of the first method that is not of Larder.
-const FIRST_STANDARD: usize = 32;
+const FIRST_STANDARD: usize = 33;
 /// Set, InvalidateNamespace, Renew, Abandon, Touch, Increment and Patch.
 const SHORT_RESPONSES: [Method; 7] =
     [Method(2), Method(6), Method(10), Method(11), Method(14), Method(15), Method(17)];
@@ -76,6 +77,8 @@ const BATCH_GET_OR_FETCH: Method = Method(9);
 const STATS: Method = Method(7);
 /// Watch of the CacheService, its last method.
 const CHANGES: Method = Method(FIRST_OF_OTHERS - 1);
+/// TailAudit of the AdminService, its last method.
+const TAIL_AUDIT: Method = Method(FIRST_STANDARD - 1);
 
 impl Method {
     /// Number of methods.
@@ -144,9 +147,10 @@ impl Method {
         self.0 >= FIRST_STANDARD && self.stays_open()
     }
 
-    /// Whether the call watches the changes of namespaces.
-    pub(super) fn is_change_watch(self) -> bool {
-        self == CHANGES
+    /// Whether the call is an endless answer to one message: changes of namespaces, or records of
+    /// the audit log.
+    pub(super) fn takes_watch_stream(self) -> bool {
+        matches!(self, CHANGES | TAIL_AUDIT)
     }
 
     /// Whether the response is a stream that its service does not end at the deadline of the call.
@@ -161,7 +165,7 @@ impl Method {
     }
 
     /// Whether a call may stay open for as long as its client wants. It begins before its request
-    /// has arrived, which may be a stream, unless it watches changes.
+    /// has arrived, which may be a stream, unless it takes a watch stream.
     pub(super) fn stays_open(self) -> bool {
         METHODS[self.0].1 == Open
     }
@@ -197,14 +201,14 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen, 31);
+        assert_eq!(seen, 32);
     }
 
     #[test]
     fn streams_of_the_standard_services_are_known() {
         let streaming: Vec<&str> =
             Method::all().filter(|method| method.is_streaming()).map(Method::name).collect();
-        assert_eq!(streaming.len(), 8);
+        assert_eq!(streaming.len(), 9);
         assert!(streaming.contains(&"grpc.health.v1.Health/Watch"));
     }
 
@@ -220,11 +224,11 @@ mod tests {
     fn only_fetch_streams_and_watches_stay_open() {
         let open = Method::all().filter(|method| method.stays_open() && !method.is_watch());
         let open: Vec<&str> = open.map(Method::name).collect();
-        let expected = ["FetchStream", "Watch"];
-        assert_eq!(open, expected.map(|rpc| format!("{}{rpc}", &CACHE_SERVICE[1..])));
+        let expected = ["CacheService/FetchStream", "CacheService/Watch", "AdminService/TailAudit"];
+        assert_eq!(open, expected.map(|rpc| format!("larder.v1.{rpc}")));
         let endless: Vec<&str> =
             Method::all().filter(|method| method.is_endless()).map(Method::name).collect();
-        assert_eq!(endless.len(), 4, "{endless:?}");
+        assert_eq!(endless.len(), 5, "{endless:?}");
         assert!(endless.contains(&"larder.v1.CacheService/Watch"));
     }
 

@@ -60,6 +60,8 @@ const PERMISSIONS: [(&str, Permission); Method::COUNT] = [
     ("larder.v1.AdminService/PublishEvent", Needs(Verb::Events)),
     ("larder.v1.AdminService/ListEvents", Server(Verb::Events)),
     ("larder.v1.AdminService/MintToken", Needs(Verb::Admin)),
+    // Its records name namespaces and callers.
+    ("larder.v1.AdminService/TailAudit", Server(Verb::Admin)),
     ("grpc.health.v1.Health/Check", Public),
     ("grpc.health.v1.Health/Watch", Public),
     ("grpc.health.v1.Health/List", Public),

@@ -37,6 +37,7 @@ use transport::{
 
 use super::{
     access_control::{AccessControl, Entry},
+    audit_trail::AuditedMethods,
     call::{Call, EndedCall, ServiceFuture},
     counted_body::CountedBody,
     large_response::LargeResponse,
@@ -66,6 +67,7 @@ struct Services {
     limits: Arc<LoadLimits>,
     metrics: Arc<RpcMetrics>,
     access: AccessControl,
+    audit: AuditedMethods,
 }
 
 /// A call whose request message is complete.
@@ -94,9 +96,10 @@ impl Pipeline {
         metrics: RpcMetrics,
     ) -> Result<Self, tonic_reflection::server::Error> {
         let access = services.access.clone();
+        let audit = AuditedMethods::new(services.audit.clone());
         let routes = ServiceRoutes::new(services, limits.max_message_bytes)?;
         let metrics = Arc::new(metrics);
-        let services = Services { routes, admission, limits, metrics, access };
+        let services = Services { routes, admission, limits, metrics, access, audit };
         Ok(Self(Arc::new(services)))
     }
 
@@ -113,7 +116,7 @@ impl Pipeline {
     /// Answers a call. `may_wait`: whether it may wait for the keys of the issuer of its token.
     fn dispatch(
         self,
-        call: Call,
+        mut call: Call,
         request: Request<RequestBody>,
         may_wait: bool,
     ) -> Dispatched<impl Future<Output = Reply<Body>> + Send + 'static> {
@@ -143,11 +146,16 @@ impl Pipeline {
                 return dispatched(Either::Right(ready(refused.reply(call)).boxed()));
             }
         };
+        let trail = self.0.audit.begin(method, &access, request.headers(), connection);
         let (mut head, body) = request.into_parts();
         head.headers = headers;
         let quota = access.quota().cloned();
         if !access.is_unrestricted() {
             head.extensions.insert(access);
+        }
+        if trail.is_on() {
+            head.extensions.insert(trail.clone());
+            call.audit(trail);
         }
         if !schema.is_none() {
             head.extensions.insert(schema);
@@ -160,7 +168,7 @@ impl Pipeline {
         // Calls that are admitted at once are not boxed: they are the common case, and their future
         // is small. It is moved several times before it is polled.
         let reply = if method.stays_open() {
-            if method.is_change_watch() {
+            if method.takes_watch_stream() {
                 Either::Right(self.serve_watch(received, head, body).boxed())
             } else {
                 let request = Request::from_parts(head, MessageBody::from(body));

@@ -22,7 +22,9 @@ use crate::{
     pb::{from_duration, v1 as pb},
 };
 
-pub(super) use access::{PERMISSION_DENIED, not_minted, permission_denied, unauthenticated};
+pub(super) use access::{
+    PERMISSION_DENIED, no_audit_log, not_minted, permission_denied, unauthenticated,
+};
 pub(super) use quota::{QUOTA_EXCEEDED, quota_exceeded};
 pub(super) use store::check_durability;
 use store::{store_failed, with_failed_targets};

@@ -10,14 +10,19 @@ use super::{
     warmer::Warmer,
 };
 use crate::{
+    audit::{AuditLog, Record},
     auth::Authenticator,
     cache::Cache,
     config::Config,
+    model::AuditEvent,
     quota::Quotas,
     rpc::{KeyLogging, RunningConfig},
     stats::registry::StatsRegistry,
     store::{HeldQuotas, near_cache::NearCache},
 };
+
+/// Name of a reload in the audit log.
+const RELOAD: &str = "config";
 
 /// Handle to the parts of the server that can change while it runs.
 #[derive(Clone)]
@@ -33,9 +38,29 @@ pub struct Reload {
     pub(super) quotas: Arc<Quotas>,
     pub(super) held_quotas: HeldQuotas,
     pub(super) certificates: Certificates,
+    pub(super) audit: AuditLog,
 }
 
 impl Reload {
+    /// Opens the file of the audit log again, which may have been renamed.
+    pub fn reopen_audit_log(&self) {
+        self.audit.reopen();
+    }
+
+    /// Records that a configuration was applied. `ignored`: keys that need a restart.
+    pub fn record_applied(&self, changed: &[String], ignored: &[String]) {
+        let mut record = Record::new(AuditEvent::Reload, RELOAD);
+        record.list("changed", changed).list("needs_restart", ignored).code("OK");
+        self.audit.record(record);
+    }
+
+    /// Records that a configuration was refused.
+    pub fn record_refused(&self, reason: &str) {
+        let mut record = Record::new(AuditEvent::Reload, RELOAD);
+        record.text("error", reason).code("FAILED_PRECONDITION");
+        self.audit.record(record);
+    }
+
     /// Applies the settings that do not need a restart.
     ///
     /// # Errors

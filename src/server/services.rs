@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     admin,
+    audit::AuditLog,
     auth::{Authenticator, Refusals},
     cache::{self, Cache, Directory, Namespaces, Watches, fleet_stats::FleetStats},
     changes::{self, ChangeHub},
@@ -67,10 +68,11 @@ impl Services {
         admission: Arc<Admission>,
     ) -> Result<(Self, OriginSet), Error> {
         let (meter, background) = (telemetry.meter(), CancellationToken::new());
+        let audit = AuditLog::open(&config.audit, &meter).map_err(Error::Audit)?;
         let near_cache = NearCache::new(u16::saturating_from(config.store.shards));
         near_cache.configure(&near_cache_options(config));
         let changes = ChangeHub::new(watch_options(config));
-        let certificates = Certificates::open(config, &meter).await?;
+        let certificates = Certificates::open(config, &meter, &audit).await?;
         let tls = certificates.store();
         let held_quotas = HeldQuotas::default();
         held_quotas.register(&meter);
@@ -122,7 +124,7 @@ impl Services {
         quotas.configure(&config.namespaces);
         let authenticator = Authenticator::new(config.auth.as_ref(), quotas.clone(), &meter);
         let authenticator = Arc::new(authenticator);
-        let refusals = Arc::new(Refusals::new(&meter));
+        let refusals = Arc::new(Refusals::new(&meter, audit.clone()));
         let access = AccessControl::new(authenticator.clone(), refusals, quotas.clone());
         process_metrics::register(&meter);
         let key_logging = KeyLogging::default();
@@ -133,7 +135,13 @@ impl Services {
             keys: keys.clone(),
             watches,
         };
-        let admin = AdminRpcParts { cache: cache.clone(), directory, keys, access: access.clone() };
+        let admin = AdminRpcParts {
+            cache: cache.clone(),
+            directory,
+            keys,
+            access: access.clone(),
+            audit: audit.clone(),
+        };
         let admin = AdminRpc::new(admin, limits.clone(), running_config.clone());
         let pipeline = Pipeline::new(
             RpcServices {
@@ -142,6 +150,7 @@ impl Services {
                 health: &health,
                 reflection: config.reflection,
                 access,
+                audit: audit.clone(),
             },
             admission.clone(),
             limits.clone(),
@@ -161,6 +170,7 @@ impl Services {
             quotas,
             held_quotas,
             certificates,
+            audit,
         };
         let services = Self {
             pipeline,

@@ -4,7 +4,8 @@
 //! 2. Event sources are no longer read. What was read is applied and acknowledged.
 //! 3. The cache closes: calls that wait for another caller's value are answered at once. Warming
 //!    ends. Fetches from origins continue.
-//! 4. Health watches end, because the streams would hold their connections open.
+//! 4. Health watches and tails of the audit log end, because the streams would hold their
+//!    connections open.
 //! 5. The connections drain: requests in flight finish, within `shutdown_timeout`.
 //! 6. The cache gives up: it aborts fetches and releases leases, so that other replicas fetch at
 //!    once instead of after the expiry of the leases.
@@ -12,6 +13,7 @@
 //! 8. The background tasks and the admin port stop. They come this late so that probes and metrics
 //!    work during the drain. An empty journal is withdrawn. The statistics are flushed once more.
 //! 9. The cache gives up again, for leases whose requests were aborted in step 7.
+//! 10. The audit log is written to its end, with the stop of the server as its last record.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +25,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use transport::Shutdown;
 
 use crate::{
-    cache::Cache, event_streams::EventStreams, health::Health, model::SaturatingFrom as _,
+    audit::{AuditLog, Record},
+    cache::Cache,
+    event_streams::EventStreams,
+    health::Health,
+    model::{AuditEvent, SaturatingFrom as _},
 };
 
 /// Maximum time of one step after the drain: to release leases, to abort connections or to flush
@@ -41,6 +47,7 @@ pub(super) struct RunningTasks {
     /// Flushes statistics.
     pub(super) stats_flush: JoinHandle<()>,
     pub(super) cache: Arc<Cache>,
+    pub(super) audit: AuditLog,
     pub(super) health: Health,
     /// Drains and aborts connections.
     pub(super) shutdown: Shutdown,
@@ -64,6 +71,7 @@ impl RunningTasks {
         event_streams.stop();
         self.cache.close();
         self.health.end_watches();
+        self.audit.end_tails();
         self.shutdown.drain.cancel();
         let events_ended = tokio::spawn(event_streams.ended(STEP_TIMEOUT));
         let drained = timeout(shutdown_timeout, &mut self.connections).await.is_ok();
@@ -83,6 +91,10 @@ impl RunningTasks {
         // Aborted requests may have held leases.
         let _ = timeout(STEP_TIMEOUT, self.cache.give_up()).await;
         let _ = self.admin.await;
+        let mut record = Record::new(AuditEvent::Server, "stop");
+        record.flag("drained", drained).took(started.elapsed());
+        self.audit.record(record);
+        self.audit.close(STEP_TIMEOUT).await;
         let took_ms = u64::saturating_from(started.elapsed().as_millis());
         tracing::info!(took_ms, "shut down");
     }

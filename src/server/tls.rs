@@ -19,10 +19,11 @@ use transport::{PortNames, TlsPort, TlsSettings};
 
 use self::{
     expiry::Expiries,
-    in_use::{InUse, Loaded},
+    in_use::{InUse, Loaded, Reports},
     metrics::HandshakeMetrics,
 };
 use crate::{
+    audit::AuditLog,
     config::{Config, StoreUrl},
     tls::{ClientTls, ClientTlsOptions, ServerTls, ServerTlsOptions, TlsError},
 };
@@ -72,13 +73,18 @@ pub(super) struct Replacement {
 
 impl Certificates {
     /// Reads the certificates, and registers their metrics.
-    pub(super) async fn open(config: &Config, meter: &Meter) -> Result<Self, CertificateError> {
+    pub(super) async fn open(
+        config: &Config,
+        meter: &Meter,
+        audit: &AuditLog,
+    ) -> Result<Self, CertificateError> {
         let handshakes = HandshakeMetrics::new(meter);
         let expiries = Arc::new(Expiries::default());
         metrics::register_expiry(meter, &expiries);
-        let grpc = Port::open("grpc", config.grpc_tls(), &handshakes, &expiries).await?;
-        let admin = Port::open("admin", config.admin_tls(), &handshakes, &expiries).await?;
-        let store = Store::open(config, &expiries).await?;
+        let reports = Reports { expiries: expiries.clone(), audit: audit.clone() };
+        let grpc = Port::open("grpc", config.grpc_tls(), &handshakes, &reports).await?;
+        let admin = Port::open("admin", config.admin_tls(), &handshakes, &reports).await?;
+        let store = Store::open(config, &reports).await?;
         Ok(Self { grpc, admin, store, expiries })
     }
 
@@ -135,7 +141,7 @@ impl Port {
         name: &'static str,
         options: Option<ServerTlsOptions>,
         handshakes: &HandshakeMetrics,
-        expiries: &Arc<Expiries>,
+        reports: &Reports,
     ) -> Result<Option<Self>, CertificateError> {
         let Some(loaded) = Loaded::read(options).await? else { return Ok(None) };
         let names = PortNames { port: name, section: loaded.options.section };
@@ -143,7 +149,7 @@ impl Port {
         let tls = Arc::new(TlsPort::new(names, settings, handshakes.observer(name)));
         let port = tls.clone();
         let put = move |options: &_, built: &_| port.replace(self::settings(options, built));
-        let in_use = Arc::new(InUse::new(name, loaded, put, expiries.clone()));
+        let in_use = Arc::new(InUse::new(name, loaded, put, reports.clone()));
         Ok(Some(Self { tls, in_use }))
     }
 }
@@ -157,10 +163,7 @@ fn settings(options: &ServerTlsOptions, built: &ServerTls) -> TlsSettings {
 }
 
 impl Store {
-    async fn open(
-        config: &Config,
-        expiries: &Arc<Expiries>,
-    ) -> Result<Option<Self>, CertificateError> {
+    async fn open(config: &Config, reports: &Reports) -> Result<Option<Self>, CertificateError> {
         let options = config.store.tls();
         let has_any = options.ca.is_some() || options.cert.is_some();
         let is_redis = config.store.url != StoreUrl::Memory;
@@ -171,7 +174,7 @@ impl Store {
             let tls = tls.clone();
             move |_: &_, (config, _): &(Arc<ClientConfig>, _)| tls.replace(config.clone())
         };
-        let in_use = Arc::new(InUse::new("store", loaded, put, expiries.clone()));
+        let in_use = Arc::new(InUse::new("store", loaded, put, reports.clone()));
         Ok(Some(Self { tls, in_use }))
     }
 }

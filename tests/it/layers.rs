@@ -19,7 +19,8 @@ use crate::sources::{Source, line_of, paths, without_tests};
 /// Each top-level module of the library and each other crate, with the ones that it may use.
 const LAYERS: &[(&str, &str)] = &[
     ("admin", "health repeated_events transport"),
-    ("auth", "config count_guard error_chain model quota repeated_events"),
+    ("audit", "config model repeated_events"),
+    ("auth", "audit config count_guard error_chain model quota repeated_events"),
     (
         "cache",
         "changes config error_chain event_template histogram model origin planted quota \
@@ -33,11 +34,11 @@ const LAYERS: &[(&str, &str)] = &[
         "auth config error_chain growing_pauses model origin pb server store telemetry tls \
          transport",
     ),
-    ("cloud_events", "cache model"),
+    ("cloud_events", "audit cache model"),
     ("config", "event_template model sentinel_url tls url_template"),
     ("count_guard", ""),
     ("error_chain", ""),
-    ("event_streams", "cache config growing_pauses model repeated_events store tls"),
+    ("event_streams", "audit cache config growing_pauses model repeated_events store tls"),
     ("event_template", "model"),
     ("growing_pauses", ""),
     ("health", "model pb"),
@@ -53,15 +54,15 @@ const LAYERS: &[(&str, &str)] = &[
     ("repeated_events", ""),
     (
         "rpc",
-        "auth cache config event_template health histogram model pb quota repeated_events \
-         stats trace_sampler transport warm_list",
+        "audit auth cache config event_template health histogram model pb quota \
+         repeated_events stats trace_sampler transport warm_list",
     ),
     ("sentinel_url", ""),
     (
         "server",
-        "admin auth cache changes circuit_breaker cloud_events config error_chain event_streams \
-         health histogram model origin quota repeated_events rpc stats store telemetry tls \
-         transport warm_list",
+        "admin audit auth cache changes circuit_breaker cloud_events config error_chain \
+         event_streams health histogram model origin quota repeated_events rpc stats store \
+         telemetry tls transport warm_list",
     ),
     ("stats", "model"),
     (

@@ -13,6 +13,8 @@
 #[macro_use]
 mod support;
 
+// The audit log.
+mod audit;
 // Callers and what they may do.
 mod auth;
 // The commands of the command line that use a running server.

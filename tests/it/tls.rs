@@ -1,5 +1,7 @@
 //! TLS of the ports and to Redis, and certificates that are replaced.
 
+// The audit log of callers with certificates.
+mod audit;
 // Handshakes: versions, ALPN, client certificates, peers without TLS.
 mod handshakes;
 // An authority, and the files that a server and its clients use.

@@ -7,7 +7,7 @@ use repeated_events::LogInterval;
 
 use crate::{
     cache::{Durability, namespace_context::NamespaceContext, policy},
-    model::{EntryKey, Glob, Namespace},
+    model::{EntryKey, Glob, Namespace, TargetKind},
     stats::counters::Counter,
     store::{self, Backend, Ban, BanLimits, BanOutcome},
 };
@@ -51,6 +51,19 @@ impl InvalidateTarget {
             }
             Self::Key(key) | Self::KeyOfAllVersions(key) => key.namespace(),
         }
+    }
+
+    /// The kinds and names of what it selects, with its namespace: several for tags.
+    pub fn parts(&self) -> impl Iterator<Item = (TargetKind, &Namespace, Option<&str>)> {
+        let parts = match self {
+            Self::Namespace(_) => vec![(TargetKind::Namespace, None)],
+            Self::Tags(_, tags) => tags.iter().map(|tag| (TargetKind::Tag, Some(&**tag))).collect(),
+            Self::Pattern(_, glob) => vec![(TargetKind::Glob, Some(glob.as_str()))],
+            Self::Key(key) | Self::KeyOfAllVersions(key) => {
+                vec![(TargetKind::Key, Some(key.key()))]
+            }
+        };
+        parts.into_iter().map(|(kind, name)| (kind, self.namespace(), name))
     }
 
     pub(super) fn key(&self) -> Option<&EntryKey> {

@@ -61,7 +61,7 @@ impl TokenConfig {
 }
 
 /// Rejects a secret that can be guessed, or that no header can have.
-fn check_secret(secret: &str) -> Result<(), String> {
+pub(in crate::config) fn check_secret(secret: &str) -> Result<(), String> {
     let length = secret.len();
     if length < MIN_CHARACTERS {
         return Err(format!(

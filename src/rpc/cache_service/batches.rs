@@ -12,6 +12,7 @@ use crate::{
     pb::{from_duration, v1 as pb},
     rpc::{
         access::Access,
+        audit_trail::AuditTrail,
         batch_stream::{self, ResponseStream},
         batch_with_options::{BatchWithOptions, FetchWithOptions},
         compression::Compression,
@@ -101,14 +102,16 @@ impl CacheRpc {
         request: Request<pb::BatchDeleteRequest>,
     ) -> RpcResult<pb::BatchDeleteResponse> {
         let (compression, schema) = (Compression::of(&request), Schema::of(&request));
-        let access = Access::of(&request);
+        let (access, trail) = (Access::of(&request), AuditTrail::of(&request));
         let request = request.into_inner();
         let keys = self.batch_keys(&request.keys, &schema)?;
+        trail.keys(&keys);
         access.check_keys(&keys, false)?;
         let deletions = convert::deletions(&request)?;
         let required = convert::required_durability(request.required_durability)?;
         let deletes = keys.iter().zip(&deletions).map(|(key, with)| self.delete_one(key, with));
         let results = try_join_all(deletes).await?;
+        trail.deletes(results.iter());
         status::check_durability(
             required,
             Durability::of_all(results.iter().map(|result| result.durability)),

@@ -1,4 +1,4 @@
-//! Serves Invalidate.
+//! Serves Invalidate and InvalidateNamespace.
 
 use tonic::{Request, Response};
 
@@ -10,6 +10,7 @@ use crate::{
     rpc::{
         access::Access,
         access_log,
+        audit_trail::AuditTrail,
         compression::Compression,
         convert::{self, RequestedTarget},
         event_targets::PlannedTargets,
@@ -19,15 +20,41 @@ use crate::{
 };
 
 impl CacheRpc {
+    pub(super) async fn serve_invalidate_namespace(
+        &self,
+        request: Request<pb::InvalidateNamespaceRequest>,
+    ) -> RpcResult<pb::InvalidateNamespaceResponse> {
+        let (access, trail) = (Access::of(&request), AuditTrail::of(&request));
+        let request = request.into_inner();
+        let namespace = Namespace::new(&request.namespace)?;
+        let target = InvalidateTarget::Namespace(namespace.clone());
+        trail.targets(&[target]);
+        access.check_namespace(&namespace)?;
+        let required = convert::required_durability(request.required_durability)?;
+        let durability = self.cache.invalidate_namespace(&namespace).await?;
+        trail.counts(|| vec![("queued", u64::from(durability == Durability::Queued))]);
+        status::check_durability(required, durability)?;
+        let durability = convert::durability(durability);
+        let mut response = Response::new(pb::InvalidateNamespaceResponse { durability });
+        access_log::attach_namespace(&mut response, &namespace, "INVALIDATED");
+        Ok(response)
+    }
+
     pub(super) async fn serve_invalidate(
         &self,
         request: Request<pb::InvalidateRequest>,
     ) -> RpcResult<pb::InvalidateResponse> {
         let (compression, schema) = (Compression::of(&request), Schema::of(&request));
-        let access = Access::of(&request);
+        let (access, trail) = (Access::of(&request), AuditTrail::of(&request));
         let request = request.into_inner();
         self.check_batch_size("targets", request.targets.len())?;
         let requested = convert::invalidate_targets(request.targets)?;
+        trail.note(|record| {
+            let names: Vec<_> = requested.iter().filter_map(RequestedTarget::event_name).collect();
+            if !names.is_empty() {
+                record.list("event_names", &names);
+            }
+        });
         let hold_off = convert::hold_off(request.hold_off)?;
         let required = convert::required_durability(request.required_durability)?;
         let has_globs = requested.iter().any(RequestedTarget::is_matching);
@@ -36,6 +63,7 @@ impl CacheRpc {
         known.retain(|namespace| access.sees(namespace.as_str()));
         let limit = self.max_batch_keys;
         let mut planned = PlannedTargets::new(&self.cache, requested, &known, limit).await?;
+        trail.targets(planned.targets());
         planned.check(&access)?;
         planned.keys_mut().for_each(|key| schema.apply(key));
         if planned.targets().len() > limit {
@@ -44,6 +72,7 @@ impl CacheRpc {
         let outcomes = self.cache.invalidate(planned.targets(), hold_off).await;
         planned.count(&self.cache, outcomes.is_ok());
         let outcomes = outcomes?;
+        trail.outcomes(outcomes.iter().copied());
         let durability = Durability::of_all(outcomes.iter().map(|outcome| outcome.durability()));
         status::check_durability(required, durability)?;
         let mut response = Response::new(planned.response(&outcomes));

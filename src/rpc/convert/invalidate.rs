@@ -31,6 +31,14 @@ impl RequestedTarget {
     pub(in crate::rpc) fn is_matching(&self) -> bool {
         matches!(self, Self::Matching(..))
     }
+
+    /// The name of its event, if it is one.
+    pub(in crate::rpc) fn event_name(&self) -> Option<&str> {
+        match self {
+            Self::Event(event) => Some(event.name()),
+            Self::One(_) | Self::Matching(..) => None,
+        }
+    }
 }
 
 impl Selection {

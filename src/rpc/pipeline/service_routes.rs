@@ -8,6 +8,7 @@ use tonic::{codec::CompressionEncoding, service::Routes};
 use tower::{Service as _, ServiceExt as _};
 
 use crate::{
+    audit::AuditLog,
     health::Health,
     pb::v1::{admin_service_server::AdminServiceServer, cache_service_server::CacheServiceServer},
     rpc::{
@@ -28,6 +29,8 @@ pub struct RpcServices<'a> {
     pub reflection: bool,
     /// The callers of the services and their permissions.
     pub access: AccessControl,
+    /// The audit log of calls.
+    pub audit: AuditLog,
 }
 
 /// The services, with their messages decoded.
@@ -45,7 +48,7 @@ impl ServiceRoutes {
         services: RpcServices<'_>,
         max_message_bytes: usize,
     ) -> Result<Self, tonic_reflection::server::Error> {
-        let RpcServices { cache, admin, health, reflection: has_reflection, access: _ } = services;
+        let RpcServices { cache, admin, health, reflection: has_reflection, .. } = services;
         let admin = AdminServiceServer::new(admin)
             .max_decoding_message_size(max_message_bytes)
             .accept_compressed(CompressionEncoding::Gzip)

@@ -47,6 +47,12 @@ pub(in crate::rpc) fn permission_denied(
     Status::with_error_details(Code::PermissionDenied, message, details)
 }
 
+/// The server has no audit log.
+pub(in crate::rpc) fn no_audit_log() -> Status {
+    let message = "this server has no audit log: audit.to is not set".to_owned();
+    plain(Code::FailedPrecondition, "NOT_CONFIGURED", message)
+}
+
 /// No token is made.
 pub(in crate::rpc) fn not_minted(error: &MintError) -> Status {
     let message = error.to_string();

@@ -7,7 +7,9 @@ use rustls::ClientConfig;
 
 use super::{CertificateError, expiry::Expiries, in_thread::in_thread};
 use crate::{
+    audit::{AuditLog, Record},
     error_chain::ErrorChain,
+    model::AuditEvent,
     tls::{
         ClientPem, ClientTlsOptions, ServerPem, ServerTls, ServerTlsOptions, TlsError, Validity,
     },
@@ -78,6 +80,13 @@ impl<S: Source> Loaded<S> {
     }
 }
 
+/// Where changes are reported.
+#[derive(Clone)]
+pub(super) struct Reports {
+    pub(super) expiries: Arc<Expiries>,
+    pub(super) audit: AuditLog,
+}
+
 type Put<S> = Box<dyn Fn(&S, &<S as Source>::Built) + Send + Sync>;
 
 /// A certificate in use.
@@ -86,7 +95,7 @@ pub(super) struct InUse<S: Source> {
     name: &'static str,
     state: Mutex<State<S>>,
     put: Put<S>,
-    expiries: Arc<Expiries>,
+    reports: Reports,
 }
 
 struct State<S: Source> {
@@ -107,12 +116,12 @@ impl<S: Source> InUse<S> {
         name: &'static str,
         loaded: Loaded<S>,
         put: impl Fn(&S, &S::Built) + Send + Sync + 'static,
-        expiries: Arc<Expiries>,
+        reports: Reports,
     ) -> Self {
         let Loaded { options, pem, built } = loaded;
-        expiries.set(name, S::validity(&built));
+        reports.expiries.set(name, S::validity(&built));
         let state = Mutex::new(State { options, pem, refused: None });
-        Self { name, state, put: Box::new(put), expiries }
+        Self { name, state, put: Box::new(put), reports }
     }
 
     /// Puts another one into use.
@@ -125,12 +134,13 @@ impl<S: Source> InUse<S> {
         }
         (self.put)(&options, &built);
         let validity = S::validity(&built);
-        self.expiries.set(self.name, validity);
+        self.reports.expiries.set(self.name, validity);
         *state = State { options, pem, refused: None };
         drop(state);
         if is_changed {
             let expires = validity
                 .map(|validity| humantime::format_rfc3339_seconds(validity.not_after).to_string());
+            self.record("OK", None);
             tracing::info!(certificate = self.name, expires, "a certificate was replaced");
         }
     }
@@ -156,6 +166,15 @@ impl<S: Source> InUse<S> {
         }
     }
 
+    fn record(&self, code: &'static str, error: Option<&str>) {
+        let mut record = Record::new(AuditEvent::Reload, "certificate");
+        record.text("certificate", self.name).code(code);
+        error.iter().for_each(|error| {
+            record.text("error", error);
+        });
+        self.reports.audit.record(record);
+    }
+
     /// Files that cannot be used change nothing. They are logged once, when they are seen for the
     /// second time: a certificate and its key are two files, and one of them is written first.
     #[cold]
@@ -165,6 +184,7 @@ impl<S: Source> InUse<S> {
         match &mut state.refused {
             Some(refused) if refused.error == error => {
                 if !std::mem::replace(&mut refused.is_logged, true) {
+                    self.record("FAILED_PRECONDITION", Some(&error));
                     let certificate = self.name;
                     tracing::warn!(
                         certificate,

@@ -43,6 +43,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("larder.v1.AdminService/MintToken", "admin"),
     ("larder.v1.AdminService/PublishEvent", "events"),
     ("larder.v1.AdminService/GetConfig", "everywhere admin"),
+    ("larder.v1.AdminService/TailAudit", "everywhere admin"),
     ("larder.v1.AdminService/ListEvents", "everywhere events"),
     // It names no namespace, and lists those that the caller may see.
     ("larder.v1.AdminService/ListNamespaces", "anywhere admin"),
