@@ -16,6 +16,8 @@ mod error;
 mod event_rule;
 mod event_source;
 mod file;
+#[cfg(test)]
+mod fuzz_tests;
 mod header;
 mod journal;
 mod layer;

@@ -322,3 +322,6 @@ fn transport_options(limits: &LimitsConfig) -> transport::Options {
         keepalive_timeout: limits.keepalive_timeout,
     }
 }
+
+#[cfg(test)]
+mod fuzz_tests;

@@ -1,5 +1,7 @@
 //! URL templates with placeholders for the parts of a key.
 
+#[cfg(test)]
+mod fuzz_tests;
 mod segment;
 #[cfg(test)]
 mod tests;

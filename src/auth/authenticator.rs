@@ -287,5 +287,7 @@ fn bearer_token(authorization: &[u8]) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;

@@ -108,3 +108,11 @@ fn sizes_and_durations_use_the_largest_exact_unit() {
     assert_eq!(sized("3000000"), 3_000_000);
     assert_eq!(sized("'3000000'"), 3_000_000);
 }
+
+/// An empty list is the default, and rendered.
+#[test]
+fn a_rendered_principal_without_tokens_is_read_again() {
+    let file = "[auth.roles.r]\n[auth.principals.p]\nroles = ['r']\ncertificates = ['a.b']";
+    let config = loaded(file, &[]);
+    assert_eq!(loaded(&config.render(), &[]), config);
+}
