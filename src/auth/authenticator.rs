@@ -266,8 +266,7 @@ impl Rules {
             if config.roles.is_empty() { Vec::new() } else { claims.texts(&config.roles) };
         let roles = config.default_roles.iter().map(String::as_str).chain(claimed);
         let roles = roles.filter_map(|role| self.roles.get(role));
-        let expires_at = claims.seconds("exp").ok_or(AuthError::MalformedToken)?;
-        let expires_at = Duration::from_secs(expires_at) + config.leeway;
+        let expires_at = claims.expiry(config.leeway).ok_or(AuthError::MalformedToken)?;
         let principal = match self.subjects.get(&subject) {
             Some(known) => {
                 let grants = known.grants().clone().with(Grants::of(roles));
@@ -275,8 +274,7 @@ impl Rules {
             }
             None => Principal::new(&subject, &issuer.name, Grants::of(roles)),
         };
-        let expires_at = std::time::UNIX_EPOCH.checked_add(expires_at);
-        Ok(principal.expiring_at(expires_at.ok_or(AuthError::MalformedToken)?))
+        Ok(principal.expiring_at(expires_at))
     }
 }
 

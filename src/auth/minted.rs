@@ -158,8 +158,8 @@ fn principal_of(claims: &Claims) -> Option<Principal> {
         keys: claims.text("keys").unwrap_or_default().into(),
     };
     let name = format!("{LABEL}/{}", claims.text("sub")?);
-    let expires_at = UNIX_EPOCH + Duration::from_secs(claims.seconds("exp")?);
-    Some(Principal::new(&name, LABEL, Grants::of_rule(rule)).expiring_at(expires_at))
+    let principal = Principal::new(&name, LABEL, Grants::of_rule(rule));
+    Some(principal.expiring_at(claims.expiry(Duration::ZERO)?))
 }
 
 impl MintedToken {

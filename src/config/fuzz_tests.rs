@@ -4,8 +4,7 @@ use secrecy::ExposeSecret;
 
 use super::load::load_text;
 use super::value::{
-    DAY, GIB, MILLISECOND, ValueType, counts, duration, format_duration, number, size,
-    socket_address,
+    DAY, GIB, MILLISECOND, ValueType, counts, duration, number, size, socket_address,
 };
 use super::*;
 use crate::fuzzing::{Input, check};
@@ -57,18 +56,12 @@ fn config_values() {
         let text = String::from_utf8_lossy(bytes).into_owned();
         let raw = ::config::ValueKind::String(text);
         same(&duration(MILLISECOND, 365 * DAY).or_zero(), &raw);
-        same(&duration(Duration::ZERO, Duration::MAX), &raw);
-        same(&duration(Duration::ZERO, Duration::MAX).or_off(), &raw);
+        same(&duration(Duration::ZERO, 365 * DAY).or_off(), &raw);
         same(&size::<u64>(1..=1024 * GIB), &raw);
         same(&size::<u32>(0..=u64::MAX), &raw);
         same(&number(-1e300..=1e300), &raw);
         same(&socket_address(), &raw);
-        let _ = counts;
-        if let ::config::ValueKind::String(text) = &raw
-            && let Ok(parsed) = humantime::parse_duration(text.trim())
-        {
-            assert_eq!(humantime::parse_duration(&format_duration(parsed)), Ok(parsed));
-        }
+        same(&counts("numbers", 1..=u16::MAX), &raw);
     });
 }
 

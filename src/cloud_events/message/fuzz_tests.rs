@@ -36,6 +36,10 @@ fn cloud_events() {
         if let Ok(one) = &one {
             let batch = batch.unwrap();
             assert_eq!((&batch[0].context, &batch[0].data), (&one.context, &one.data));
+            let event: Value = serde_json::from_slice(body).unwrap();
+            if let (Some(data), None) = (event.get("data"), event.get("datacontenttype")) {
+                assert_eq!(one.data.as_ref(), Some(data));
+            }
         }
         let mut binary = HeaderMap::new();
         for (name, value) in one.iter().flat_map(|one| &one.context) {

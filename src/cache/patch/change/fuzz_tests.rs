@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Largest value of the namespace.
-const MAX_BYTES: usize = 2000;
+const MAX_BYTES: usize = 100;
 
 /// A value on the first line and a patch on the second one. The result is that of the model, and
 /// within the limits of size and depth.
