@@ -16,7 +16,7 @@ cd "$(dirname "$0")/.."
 
 readonly BUILD=$PWD/target/fuzz/build FOUND=$PWD/target/fuzz/corpus KEPT=$PWD/fuzz/corpus
 # Larger inputs are not kept: all of them together stay below 200 KiB.
-readonly MAX_KEPT_BYTES=2048 MAX_KEPT_FILES=60
+readonly MAX_KEPT_BYTES=1024 MAX_KEPT_FILES=40
 
 fail() {
   echo "fuzz: $1" >&2
@@ -62,9 +62,17 @@ targets() {
   "$1" --list --format terse 2>/dev/null | sed -n 's/^\(.*::fuzz_tests::.*\): test$/\1/p'
 }
 
-# run TEST ARGUMENTS: libFuzzer with the target of a test
+# run TEST ARGUMENTS: libFuzzer with the target of a test. To merge, libFuzzer runs its program
+# again with other arguments. The name of the program is that of a script which does that.
 run() {
-  LIBFUZZER_ARGS=$2 "$program" "$1" --exact --nocapture --test-threads=1
+  local again=$BUILD/run-${1##*::}
+  printf '#!/bin/sh\nLIBFUZZER_ARGS="$*" exec "%s" "%s" --exact --nocapture --test-threads=1\n' \
+    "$program" "$1" >"$again"
+  chmod +x "$again"
+  (
+    export LIBFUZZER_ARGS=$2
+    exec -a "$again" "$program" "$1" --exact --nocapture --test-threads=1
+  )
 }
 
 # size FOLDER: number of files
@@ -74,7 +82,7 @@ size() { find "$1" -type f | wc -l; }
 minimise() {
   local name=${1##*::} kept=$KEPT/${1##*::} fewest
   fewest=$(mktemp -d)
-  run "$1" "-merge=1 -max_len=$MAX_KEPT_BYTES $fewest $kept $FOUND/$name" >/dev/null 2>&1
+  run "$1" "-set_cover_merge=1 -max_len=$MAX_KEPT_BYTES $fewest $kept $FOUND/$name" >/dev/null 2>&1
   # Those that a developer has named stay.
   find "$kept" -type f -regextype posix-extended -regex '.*/[0-9a-f]{40}' -delete
   local file copied=0

@@ -30,7 +30,7 @@ impl<'a> Input<'a> {
         bytes
     }
 
-    /// As many bytes as the next one says.
+    /// Bytes whose number is the next byte.
     pub(crate) fn short(&mut self) -> &'a [u8] {
         let count = self.byte();
         self.bytes(count.into())

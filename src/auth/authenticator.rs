@@ -1,6 +1,6 @@
 //! Finds the principal of a call.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;

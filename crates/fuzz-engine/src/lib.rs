@@ -1,8 +1,8 @@
 //! Runs libFuzzer within a test, so that private functions can be fuzzed.
 //!
-//! `libfuzzer-sys` takes it for granted that the library has the `main` of the program. Here that is
-//! the one of the test harness, and a test calls the driver of the library. The crate is empty
-//! unless it is built for fuzzing: see `scripts/fuzz.sh`.
+//! The programs of `libfuzzer-sys` have the `main` of the library. Here it is that of the test
+//! harness, and a test calls the driver of the library. The crate is empty unless it is built for
+//! fuzzing: see `scripts/fuzz.sh`.
 
 #![cfg(fuzzing)]
 

@@ -1,6 +1,6 @@
 //! Fuzz targets of tokens.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -82,8 +82,8 @@ fn bearer_token() {
     });
 }
 
-/// Claims of a token whose signature was verified. They give no more than they say, and no time is
-/// too large for them.
+/// Claims of a token whose signature was verified. They give no verbs and namespaces that they
+/// do not name, and no time is too large for them.
 #[test]
 fn token_claims() {
     let runtime = runtime();

@@ -11,7 +11,7 @@ enum Part {
     Literal(char),
 }
 
-/// A glob on the first line matches a key on the second one as the definition says. Its prefix is
+/// A glob on the first line matches a key on the second one as defined. Its prefix is
 /// that of every key that matches, and the glob of a literal text matches only that.
 #[test]
 fn glob() {

@@ -1,4 +1,4 @@
-//! Writes frames of HTTP/2 as the bytes of an input say.
+//! Frames of HTTP/2, by the bytes of an input.
 
 use prost::Message as _;
 
