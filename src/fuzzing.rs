@@ -66,11 +66,7 @@ pub(crate) use self::short_run::check;
 
 #[cfg(not(fuzzing))]
 mod short_run {
-    use std::{
-        fs,
-        path::Path,
-        time::{Duration, Instant},
-    };
+    use std::{fs, path::Path, time::Duration};
 
     use proptest::{
         collection::vec,
@@ -78,6 +74,7 @@ mod short_run {
         sample::Index,
         test_runner::{Config, TestError, TestRunner},
     };
+    use tokio::time::Instant;
 
     /// New inputs that are tried, unless `PROPTEST_CASES` has another number.
     const CASES: u32 = 1000;

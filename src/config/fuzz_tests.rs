@@ -1,5 +1,7 @@
 //! Fuzz targets of the configuration.
 
+#![allow(clippy::unwrap_used)]
+
 use secrecy::ExposeSecret;
 
 use super::load::load_text;

@@ -1,5 +1,7 @@
 //! Fuzz target of the templates of events.
 
+#![allow(clippy::unwrap_used)]
+
 use super::*;
 use crate::fuzzing::{Input, check};
 

@@ -1,6 +1,8 @@
 //! Fuzz target of the request path: bytes of an HTTP/2 connection to a whole server on the embedded
 //! store.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod frames;
 
 use std::{

@@ -1,5 +1,7 @@
 //! Fuzz target of URL templates.
 
+#![allow(clippy::unwrap_used)]
+
 use super::*;
 use crate::{
     fuzzing::{Input, check},

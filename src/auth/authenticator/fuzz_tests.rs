@@ -1,5 +1,7 @@
 //! Fuzz targets of tokens.
 
+#![allow(clippy::unwrap_used)]
+
 use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64URL_NOPAD;

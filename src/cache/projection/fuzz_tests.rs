@@ -1,5 +1,7 @@
 //! Fuzz target of JSON Pointers.
 
+#![allow(clippy::expect_used)]
+
 use bytes::Bytes;
 use serde_json::Value;
 

@@ -1,5 +1,7 @@
 //! Fuzz target of CloudEvents.
 
+#![allow(clippy::unwrap_used)]
+
 use axum::response::IntoResponse as _;
 
 use super::*;

@@ -1,5 +1,7 @@
 //! Fuzz target of the headers of origins.
 
+#![allow(clippy::unwrap_used)]
+
 use super::{
     cache_control::{CacheControl, MAX_TIME},
     freshness::{Defaults, Freshness, Timing},

@@ -1,5 +1,7 @@
 //! Fuzz target of the trace context of callers.
 
+#![allow(clippy::unwrap_used)]
+
 use http::HeaderValue;
 use opentelemetry::propagation::TextMapPropagator as _;
 use opentelemetry_sdk::propagation::TraceContextPropagator;

@@ -1,5 +1,7 @@
 //! Frames of HTTP/2, by the bytes of an input.
 
+#![allow(clippy::unwrap_used)]
+
 use prost::Message as _;
 
 use crate::{

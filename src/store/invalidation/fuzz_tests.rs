@@ -1,5 +1,7 @@
 //! Fuzz target of the records of the journal.
 
+#![allow(clippy::unwrap_used)]
+
 use super::*;
 use crate::fuzzing::check;
 

@@ -1,5 +1,7 @@
 //! Fuzz targets of what other clients and servers can put into Redis, or answer.
 
+#![allow(clippy::unwrap_used)]
+
 use redis::Value;
 
 use super::{

@@ -1,5 +1,7 @@
 //! Fuzz target of the format of entries.
 
+#![allow(clippy::expect_used)]
+
 use super::*;
 use crate::fuzzing::{Input, check};
 
