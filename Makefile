@@ -14,7 +14,8 @@ CHECKER := cargo build --locked -p larder -p checker && target/debug/checker
 
 .DEFAULT_GOAL := help
 .PHONY: help run install test unit integration soak planted polyglot check lint fmt mutants \
-	instructions bench bench-cluster bench-redis-clients bench-security sbom measure-costs measure-fleet size clean \
+	fuzz instructions bench bench-cluster bench-redis-clients bench-security sbom measure-costs \
+	measure-fleet size clean \
 	setup lint-files clippy doc build-tests nextest doctest
 
 help: ## List the targets
@@ -73,6 +74,10 @@ fmt: ## Format the code
 mutants: ## Test the tests of the core with mutants; SHARD=0/8 or FILES='src/cache/*' run a part
 	@scripts/setup.sh build
 	scripts/mutants.sh
+
+fuzz: ## Search for inputs that fail, with libFuzzer; TARGET=glob TIME=10m KEEP=1, or LIST=1
+	@scripts/setup.sh build
+	scripts/fuzz.sh
 
 instructions: ## Count instructions and allocations per request, and compare with the reference
 	@scripts/setup.sh build test count

@@ -18,6 +18,8 @@ mod event_rule;
 mod event_source;
 mod exposure;
 mod file;
+#[cfg(test)]
+mod fuzz_tests;
 mod header;
 mod journal;
 mod layer;

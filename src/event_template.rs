@@ -1,6 +1,8 @@
 //! Templates that make keys, tags and patterns of the attributes of an event.
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{borrow::Cow, fmt};

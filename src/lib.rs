@@ -92,6 +92,8 @@ pub mod count_guard;
 pub mod error_chain;
 pub mod event_streams;
 pub mod event_template;
+#[cfg(test)]
+mod fuzzing;
 pub mod growing_pauses;
 pub mod health;
 pub mod histogram;

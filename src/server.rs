@@ -347,3 +347,6 @@ fn transport_options(limits: &LimitsConfig) -> transport::Options {
         keepalive_timeout: limits.keepalive_timeout,
     }
 }
+
+#[cfg(test)]
+mod fuzz_tests;

@@ -1,5 +1,7 @@
 //! URL templates with placeholders for the parts of a key.
 
+#[cfg(test)]
+mod fuzz_tests;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -64,6 +66,10 @@ impl UrlTemplate {
         let url = Url::parse(&format!("{scheme}://{authority}")).map_err(|error| {
             InvalidTemplate(format!("its host or port cannot be read: {error}"))
         })?;
+        // The URL parser accepts hosts such as `a"b`, which the HTTP client refuses.
+        if url.as_str().parse::<http::Uri>().is_err() {
+            return invalid("its host has characters that no request can have");
+        }
         if rest.contains('#') {
             return invalid("it must not have a fragment (#...): fragments are never sent");
         }

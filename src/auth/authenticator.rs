@@ -1,6 +1,6 @@
 //! Finds the principal of a call.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -278,8 +278,7 @@ impl Rules {
         let names = || config.default_roles.iter().map(String::as_str).chain(claimed.clone());
         let roles = names().filter_map(|role| self.roles.get(role));
         let mut limits = limiting(&self.roles, names());
-        let expires_at = claims.seconds("exp").ok_or(AuthError::MalformedToken)?;
-        let expires_at = Duration::from_secs(expires_at) + config.leeway;
+        let expires_at = claims.expiry(config.leeway).ok_or(AuthError::MalformedToken)?;
         let principal = match self.subjects.get(&subject) {
             Some(known) => {
                 let grants = known.grants().clone().with(Grants::of(roles));
@@ -288,9 +287,7 @@ impl Rules {
             }
             None => Principal::new(&subject, &issuer.name, Grants::of(roles)),
         };
-        let expires_at = std::time::UNIX_EPOCH.checked_add(expires_at);
-        let principal = principal.limited_by(limits);
-        Ok(principal.expiring_at(expires_at.ok_or(AuthError::MalformedToken)?))
+        Ok(principal.limited_by(limits).expiring_at(expires_at))
     }
 }
 
@@ -328,6 +325,8 @@ fn bearer_token(authorization: &[u8]) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(BEARER) && !token.is_empty()).then_some(token)
 }
 
+#[cfg(test)]
+mod fuzz_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;

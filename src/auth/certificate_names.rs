@@ -17,6 +17,9 @@ pub(super) fn certificate_names(der: &[u8]) -> Vec<String> {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+
+#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use rcgen::{CertificateParams, DnType, KeyPair, SanType};

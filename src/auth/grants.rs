@@ -145,6 +145,9 @@ impl From<&RuleConfig> for Rule {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+
+#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(super) mod tests {
     use super::*;

@@ -159,10 +159,9 @@ fn principal_of(claims: &Claims) -> Option<Principal> {
         keys: claims.text("keys").unwrap_or_default().into(),
     };
     let name = format!("{LABEL}/{}", claims.text("sub")?);
-    let expires_at = UNIX_EPOCH + Duration::from_secs(claims.seconds("exp")?);
     let roles = claims.texts("limits").into_iter().map(str::to_owned).collect();
     let principal = Principal::new(&name, LABEL, Grants::of_rule(rule)).limited_by(roles);
-    Some(principal.expiring_at(expires_at))
+    Some(principal.expiring_at(claims.expiry(Duration::ZERO)?))
 }
 
 impl MintedToken {

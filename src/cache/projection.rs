@@ -67,6 +67,9 @@ fn parts(found: &Found, pointers: &[String]) -> Result<Vec<Option<String>>, Erro
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+
+#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;

@@ -194,6 +194,9 @@ fn is_json(content_type: &str) -> bool {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+
+#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use axum::response::IntoResponse as _;

@@ -117,7 +117,7 @@ fn is_same(new: &Config, current: &Config) -> bool {
     new.render() == current.render()
 }
 
-fn load_text(file: &str, sources: Sources) -> Result<Config, ConfigError> {
+pub(in crate::config) fn load_text(file: &str, sources: Sources) -> Result<Config, ConfigError> {
     let environment = Environment::new(sources.env);
     let origin = sources.file.map_or_else(String::new, |path| path.display().to_string());
 

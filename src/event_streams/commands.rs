@@ -261,6 +261,9 @@ fn unexpected(what: &'static str) -> RedisError {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+
+#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;

@@ -257,6 +257,9 @@ fn compile(tokens: &[Token]) -> Result<Regex, Violation> {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+
+#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;

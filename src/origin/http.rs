@@ -5,6 +5,8 @@ mod cache_control;
 mod client;
 mod error;
 mod freshness;
+#[cfg(test)]
+mod fuzz_tests;
 mod redirect;
 mod tags;
 #[cfg(test)]

@@ -94,6 +94,9 @@ impl Extractor for Headers<'_> {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

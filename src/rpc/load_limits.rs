@@ -99,6 +99,12 @@ impl LoadLimits {
         }
     }
 
+    /// Bytes of incomplete requests and of unread responses, in all.
+    #[cfg(test)]
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.buffered.used()
+    }
+
     /// The default deadline of a call that has none and can take long. The other calls only wait
     /// for the store, for which `store.timeout` is the limit.
     pub(super) fn default_deadline(&self, method: Method, headers: &HeaderMap) -> Option<Instant> {

@@ -150,6 +150,9 @@ impl BanRecord {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+
+#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;

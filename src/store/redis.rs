@@ -283,3 +283,6 @@ impl RedisStore {
         Read { keys: self.schema.entry_keys(key), bans: self.bans.of(key.namespace()) }
     }
 }
+
+#[cfg(test)]
+mod fuzz_tests;

@@ -155,6 +155,8 @@ fn invalid_template_is_explained() {
         ("http://{namespace}@h/", "only possible in the path"),
         ("http:///x", "host or port"),
         ("http://h:99999/", "host or port"),
+        ("http://a`b/", "characters that no request can have"),
+        ("https://u:p@a\"b:80/{key}", "characters that no request can have"),
         ("http://h/#{key}", "fragment"),
         ("http://h/{kye}", "no placeholder {kye}"),
         ("http://h/{}", "no placeholder {}"),

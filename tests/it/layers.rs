@@ -40,6 +40,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("error_chain", ""),
     ("event_streams", "audit cache config growing_pauses model repeated_events store tls"),
     ("event_template", "model"),
+    ("fuzz_engine", ""),
     ("growing_pauses", ""),
     ("health", "model pb"),
     ("histogram", ""),

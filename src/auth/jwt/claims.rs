@@ -1,5 +1,7 @@
 //! Claims of tokens.
 
+use std::time::{Duration, SystemTime};
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -29,8 +31,15 @@ impl Claims {
         }
     }
 
+    /// When the token expires, with a tolerance. None if it has no such time, or one that is beyond
+    /// those of the system.
+    pub(in crate::auth) fn expiry(&self, leeway: Duration) -> Option<SystemTime> {
+        let expiry = Duration::from_secs(self.seconds("exp")?).checked_add(leeway)?;
+        SystemTime::UNIX_EPOCH.checked_add(expiry)
+    }
+
     /// A claim that is a time, in seconds since 1970. Fractions are cut off.
-    pub(in crate::auth) fn seconds(&self, name: &str) -> Option<u64> {
+    fn seconds(&self, name: &str) -> Option<u64> {
         let value = self.0.get(name)?;
         // No time that a token can have is beyond the range.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -55,5 +64,19 @@ mod tests {
         assert!(claims.texts("n").is_empty() && claims.texts("no").is_empty());
         assert_eq!((claims.seconds("exp"), claims.seconds("n")), (Some(7), Some(3)));
         assert_eq!(claims.seconds("sub"), None);
+    }
+
+    #[test]
+    fn expiry_beyond_the_times_of_the_system_is_none() {
+        let expiry = |exp: &str| {
+            let claims: Claims = serde_json::from_str(&format!(r#"{{"exp":{exp}}}"#)).unwrap();
+            claims.expiry(Duration::from_secs(30))
+        };
+        let minute = SystemTime::UNIX_EPOCH + Duration::from_secs(60);
+        assert_eq!((expiry("30"), expiry("30.9")), (Some(minute), Some(minute)));
+        for exp in ["18446744073709551615", "18446744073709551600", "1e300", "-1", "\"7\"", "null"]
+        {
+            assert_eq!(expiry(exp), None, "{exp}");
+        }
     }
 }

@@ -235,6 +235,9 @@ impl Extent {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+
+#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;

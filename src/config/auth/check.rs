@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use http::Uri;
+
 use super::super::diagnostics::Diagnostics;
 use super::super::toml::{join, quoted};
 use super::{AuthConfig, JwtConfig, RuleConfig, is_name};
@@ -12,12 +14,16 @@ const MAX_NAMES: usize = 10_000;
 const MAX_ISSUERS: usize = 16;
 /// Maximum number of rules of one list.
 const MAX_RULES: usize = 256;
+/// Names that logs and metrics have for callers without a table of their own.
+const RESERVED: [&str; 3] = ["anonymous", "minted", "unidentified"];
 
 /// Checks that names exist, that credentials are of one principal, and that rules are complete.
 pub(in crate::config) fn check_auth(auth: &AuthConfig, diagnostics: &mut Diagnostics) {
     check_table("auth.principals", auth.principals.keys(), MAX_NAMES, diagnostics);
     check_table("auth.roles", auth.roles.keys(), MAX_NAMES, diagnostics);
     check_table("auth.jwt", auth.jwt.keys(), MAX_ISSUERS, diagnostics);
+    check_reserved("auth.principals", auth.principals.keys(), diagnostics);
+    check_reserved("auth.jwt", auth.jwt.keys(), diagnostics);
     check_roles(auth, "auth.anonymous", &auth.anonymous, diagnostics);
     for (name, role) in &auth.roles {
         let path = join("auth.roles", name);
@@ -45,6 +51,18 @@ fn check_table<'a>(
     }
     for name in names.filter(|name| !is_name(name)) {
         let message = "expected a name of 1 to 64 characters of a-z, 0-9, '.', '_' and '-'";
+        diagnostics.reject(&join(path, name), message.to_owned());
+    }
+}
+
+fn check_reserved<'a>(
+    path: &str,
+    names: impl Iterator<Item = &'a String>,
+    diagnostics: &mut Diagnostics,
+) {
+    for name in names.filter(|name| RESERVED.contains(&name.as_str())) {
+        let message =
+            "expected another name: this one is that of other callers in logs and metrics";
         diagnostics.reject(&join(path, name), message.to_owned());
     }
 }
@@ -116,10 +134,8 @@ fn check_issuer(auth: &AuthConfig, name: &str, issuer: &JwtConfig, diagnostics: 
             diagnostics.reject_in(&path, &join(&path, key), message.to_owned());
         }
     }
-    let is_plain = issuer.keys.starts_with("http://");
     // Keys that anybody on the way can replace prove nothing, unless the way is this machine.
-    let is_loopback = ["http://127.0.0.1", "http://[::1]", "http://localhost"];
-    if is_plain && !is_loopback.iter().any(|begin| issuer.keys.starts_with(begin)) {
+    if issuer.keys.starts_with("http://") && !is_loopback(&issuer.keys) {
         let message = "expected https://, as plain HTTP can be changed on its way".to_owned();
         diagnostics.reject(&join(&path, "keys"), message);
     }
@@ -130,5 +146,32 @@ fn check_issuer(auth: &AuthConfig, name: &str, issuer: &JwtConfig, diagnostics: 
     if let Some((other, _)) = same {
         let message = format!("is that of [auth.jwt.{other}] too");
         diagnostics.reject(&join(&path, "issuer"), message);
+    }
+}
+
+fn is_loopback(url: &str) -> bool {
+    let host = url.parse::<Uri>().ok().and_then(|url| url.host().map(str::to_owned));
+    host.is_some_and(|host| ["127.0.0.1", "[::1]", "localhost"].contains(&host.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_urls_of_this_machine_may_be_plain() {
+        for url in ["http://127.0.0.1/k", "http://localhost:8080/k", "http://[::1]:1/k"] {
+            assert!(is_loopback(url), "{url}");
+        }
+        for url in [
+            "http://localhost.example/k",
+            "http://127.0.0.1.example/k",
+            "http://localhost@example/k",
+            "http://127.0.0.1@example/k",
+            "http://example/k",
+            "http://",
+        ] {
+            assert!(!is_loopback(url), "{url}");
+        }
     }
 }

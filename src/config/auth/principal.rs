@@ -25,7 +25,8 @@ impl Section for PrincipalConfig {
     fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
         let names = list("URIs and DNS names of certificates", is_certificate_name);
         visitor.key("certificates", &mut self.certificates, names);
-        visitor.key("tokens", &mut self.tokens, list_of_type(token(), MAX_TOKENS));
+        let tokens = list_of_type(token(), MAX_TOKENS).or_empty();
+        visitor.key("tokens", &mut self.tokens, tokens);
         let subjects = list("subjects such as \"corp/alice\", each after its issuer", is_subject);
         visitor.key("jwt", &mut self.jwt, subjects);
         visitor.key("roles", &mut self.roles, list("names of roles", is_name));

@@ -108,3 +108,26 @@ fn sizes_and_durations_use_the_largest_exact_unit() {
     assert_eq!(sized("3000000"), 3_000_000);
     assert_eq!(sized("'3000000'"), 3_000_000);
 }
+
+/// An empty list is the default, and rendered.
+#[test]
+fn a_rendered_principal_without_tokens_is_read_again() {
+    let file = "[auth.roles.r]\n[auth.principals.p]\nroles = ['r']\ncertificates = ['a.b']";
+    let config = loaded(file, &[]);
+    assert_eq!(loaded(&config.render(), &[]), config);
+}
+
+#[test]
+fn names_of_callers_without_a_table_are_reserved() {
+    let role = "[auth.roles.r]\nallow = [{ verbs = ['read'], namespaces = ['*'] }]\n";
+    for (table, is_reserved) in [
+        ("[auth.principals.anonymous]", true),
+        ("[auth.principals.minted]", true),
+        ("[auth.principals.other]", false),
+        ("[auth.jwt.minted]\nissuer = 'i'\naudience = 'a'\nkeys = 'k'", true),
+        ("[auth.jwt.other]\nissuer = 'i'\naudience = 'a'\nkeys = 'k'", false),
+    ] {
+        let found = super::problems(&format!("{role}{table}\n"), &[]).join("\n");
+        assert_eq!(found.contains("expected another name"), is_reserved, "{table}: {found}");
+    }
+}

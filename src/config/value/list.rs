@@ -38,12 +38,20 @@ pub(in crate::config) fn counts(
 
 /// A list of 1 to `max` values of another type.
 pub(in crate::config) fn list_of_type<T: ValueType>(item: T, max: usize) -> ListType<T> {
-    ListType { item, max }
+    ListType { item, min: 1, max }
 }
 
 pub(in crate::config) struct ListType<T> {
     item: T,
+    min: usize,
     max: usize,
+}
+
+impl<T> ListType<T> {
+    /// Also accepts an empty list, the default of keys without a value.
+    pub(in crate::config) fn or_empty(self) -> Self {
+        Self { min: 0, ..self }
+    }
 }
 
 impl<T: ValueType> ValueType for ListType<T> {
@@ -51,12 +59,14 @@ impl<T: ValueType> ValueType for ListType<T> {
 
     fn parse(&self, raw: &ValueKind) -> Result<Vec<T::Value>, String> {
         let ValueKind::Array(items) = raw else {
-            return Err(mismatch(format_args!("a list of 1 to {} items", self.max), raw));
+            let Self { min, max, .. } = self;
+            return Err(mismatch(format_args!("a list of {min} to {max} items"), raw));
         };
-        if items.is_empty() || items.len() > self.max {
-            return Err(format!("expected a list of 1 to {} items, got {}", self.max, items.len()));
+        let Self { item, min, max } = self;
+        if !(*min..=*max).contains(&items.len()) {
+            return Err(format!("expected a list of {min} to {max} items, got {}", items.len()));
         }
-        items.iter().map(|value| self.item.parse(&value.kind)).collect()
+        items.iter().map(|value| item.parse(&value.kind)).collect()
     }
 
     fn render(&self, items: &Vec<T::Value>) -> String {

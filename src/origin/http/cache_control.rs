@@ -71,7 +71,8 @@ impl CacheControl {
     }
 
     /// The directives as one line for parsers without error handling: times are numbers, other
-    /// arguments are left out.
+    /// arguments are left out, and so are names that are none. A line with such a name is not read
+    /// at all, not even its `no-store`.
     pub(super) fn normalized(&self) -> String {
         let times = ["max-age", "s-maxage"];
         let directive =
@@ -79,8 +80,15 @@ impl CacheControl {
                 Some(time) => format!("{name}={}", time.as_secs()),
                 None => name.clone(),
             };
-        self.0.keys().map(directive).collect::<Vec<_>>().join(", ")
+        let names = self.0.keys().filter(|name| is_token(name));
+        names.map(directive).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Whether a text can name a directive (RFC 9110, 5.6.2).
+fn is_token(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    text.bytes().all(is_allowed)
 }
 
 /// Parses a number of seconds (RFC 9111, 1.2.2). Larger numbers become [`MAX_TIME`].

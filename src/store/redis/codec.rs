@@ -384,4 +384,6 @@ impl Extensions {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod tests;

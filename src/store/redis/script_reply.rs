@@ -51,7 +51,7 @@ impl Router {
 // === impl ScriptReply ===
 
 impl ScriptReply {
-    fn parse(value: Value) -> Result<Self> {
+    pub(super) fn parse(value: Value) -> Result<Self> {
         let (word, rest) = match value {
             Value::Array(parts) => {
                 let mut parts = parts.into_iter();

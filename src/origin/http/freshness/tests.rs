@@ -324,3 +324,14 @@ proptest! {
         prop_assert!(freshness.ttl.is_none_or(|ttl| ttl <= MAX_TIME));
     }
 }
+
+/// A parser that refuses a line as a whole would ignore the directives next to it.
+#[test]
+fn names_that_are_none_hide_no_other_directive() {
+    for line in
+        ["\u{e9}, no-store", "no-store, a b", "\u{e9}=1, private", "max-age=60, (), no-store"]
+    {
+        assert!(evaluate(200, &[("cache-control", line)]).no_store, "{line}");
+    }
+    assert_eq!(evaluate(200, &[("cache-control", "\u{e9}, max-age=60")]).ttl, secs(60));
+}

@@ -208,6 +208,9 @@ fn parse(range: Value, sender: &Address) -> Option<(u16, u16, Address)> {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+
+#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
