@@ -32,6 +32,7 @@ mod protocol;
 mod reflection;
 mod running_config;
 mod schema;
+mod slow_refusals;
 mod status;
 mod watch_stream;
 

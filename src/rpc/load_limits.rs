@@ -16,7 +16,12 @@ use transport::{
     Admission, ConnectionShare, FairLimit, Held, Permit, Resource, StallPolicy, Taken,
 };
 
-use super::{deadline::DefaultDeadline, method::Method, overload::Overload};
+use super::{
+    deadline::DefaultDeadline,
+    method::Method,
+    overload::Overload,
+    slow_refusals::{RefusalPause, SlowRefusals},
+};
 use crate::{config::LimitsConfig, quota::CallQuota};
 
 /// Calls that stay open or wait which a connection may hold while a reserve is free.
@@ -41,6 +46,7 @@ pub struct LoadLimits {
     pub(super) watch_streams: Arc<FairLimit>,
     /// Calls that may wait for a value.
     pub(super) waiting: Arc<FairLimit>,
+    refusals: SlowRefusals,
     /// Largest header list of a request, in bytes.
     pub(super) max_header_bytes: usize,
     /// Time in which a request message must arrive.
@@ -89,6 +95,7 @@ impl LoadLimits {
             watches: calls(Resource::Watches, limits.max_watches, quarter),
             watch_streams: calls(Resource::WatchStreams, limits.max_watch_streams, quarter),
             waiting: calls(Resource::Waiting, max_waiting, half),
+            refusals: SlowRefusals::new(),
             max_header_bytes: limits.max_header_bytes as usize,
             body_timeout: limits.request_body_timeout,
             max_message_bytes: limits.max_request_bytes,
@@ -109,6 +116,20 @@ impl LoadLimits {
     /// for the store, for which `store.timeout` is the limit.
     pub(super) fn default_deadline(&self, method: Method, headers: &HeaderMap) -> Option<Instant> {
         if method.may_take_long() { self.default_deadline.of(headers) } else { None }
+    }
+
+    /// The pause before a call is refused, if there is one.
+    pub(super) fn refusal_pause(
+        &self,
+        connection: &Arc<ConnectionShare>,
+        deadline: Option<Instant>,
+    ) -> Option<RefusalPause> {
+        self.refusals.pause(connection, deadline)
+    }
+
+    /// Refused calls whose answer is held back.
+    pub(super) fn held_refusals(&self) -> usize {
+        self.refusals.held()
     }
 
     /// Counts the bytes of a large response against those of its connection, until all of it is

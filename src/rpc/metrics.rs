@@ -71,6 +71,10 @@ pub fn register_load(meter: &Meter, admission: &Arc<Admission>, limits: &Arc<Loa
     gauge("larder.watch.streams", "Open streams of changes")
         .with_callback(move |observer| observer.observe(watch_streams.used() as u64, &[]))
         .build();
+    let refusals = limits.clone();
+    gauge("larder.refusals.held_back", "Refused calls whose answer is held back")
+        .with_callback(move |observer| observer.observe(refusals.held_refusals() as u64, &[]))
+        .build();
     let requests = admission.clone();
     gauge("larder.requests.in_flight", "Requests being answered")
         .with_callback(move |observer| observer.observe(requests.in_flight() as u64, &[]))

@@ -133,9 +133,9 @@ impl Pipeline {
                 )));
             }
         };
-        let connection = request.body().connection();
-        let access = match self.0.access.enter(method, authorization.as_ref(), connection, may_wait)
-        {
+        let connection = request.body().connection().clone();
+        let entry = self.0.access.enter(method, authorization.as_ref(), &connection, may_wait);
+        let access = match entry {
             Entry::Open(access) => access,
             Entry::Pending(keys) => {
                 return dispatched(Either::Right(self.dispatch_after(keys, call, request)));
@@ -143,10 +143,11 @@ impl Pipeline {
             Entry::Refused(status) => {
                 let unread = Some(request.into_body());
                 let refused = Refused { status: *status, unread };
-                return dispatched(Either::Right(ready(refused.reply(call)).boxed()));
+                let pause = self.0.limits.refusal_pause(&connection, deadline);
+                return dispatched(Either::Right(refused.reply_after(pause, call)));
             }
         };
-        let trail = self.0.audit.begin(method, &access, request.headers(), connection);
+        let trail = self.0.audit.begin(method, &access, request.headers(), &connection);
         let (mut head, body) = request.into_parts();
         head.headers = headers;
         let quota = access.quota().cloned();
@@ -162,7 +163,6 @@ impl Pipeline {
         }
         let limits = &self.0.limits;
         let deadline = deadline.or_else(|| limits.default_deadline(method, &head.headers));
-        let connection = body.connection().clone();
         let received = Received { call, connection, deadline, quota };
         let mut is_queued = false;
         // Calls that are admitted at once are not boxed: they are the common case, and their future

@@ -22,6 +22,8 @@ pub enum Resource {
     WatchStreams,
     /// Requests that wait for another request.
     Waiting,
+    /// Refused requests whose answers are held back.
+    Refusals,
     /// Bytes of incomplete requests and of unsent responses.
     Bytes,
 }
@@ -31,7 +33,7 @@ pub enum Resource {
 pub struct ConnectionShare {
     peer: Peer,
     stats: Arc<ConnectionStats>,
-    held: [AtomicUsize; 6],
+    held: [AtomicUsize; 7],
     pub(crate) queue: Mutex<WaitQueue>,
 }
 

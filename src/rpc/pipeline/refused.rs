@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use tonic::{Status, body::Body};
 use transport::{Reply, RequestBody};
 
-use crate::rpc::{call::Call, load_limits::Holds, protocol::Refusal};
+use crate::rpc::{call::Call, load_limits::Holds, protocol::Refusal, slow_refusals::RefusalPause};
 
 /// A call that is rejected.
 pub(super) struct Refused {
@@ -16,6 +16,22 @@ pub(super) struct Refused {
 }
 
 impl Refused {
+    /// Replies after a pause.
+    #[cold]
+    pub(super) fn reply_after(
+        self,
+        pause: Option<RefusalPause>,
+        call: Call,
+    ) -> BoxFuture<'static, Reply<Body>> {
+        match pause {
+            None => Box::pin(ready(self.reply(call))),
+            Some(pause) => Box::pin(async move {
+                pause.wait().await;
+                self.reply(call)
+            }),
+        }
+    }
+
     pub(super) fn reply(self, call: Call) -> Reply<Body> {
         let code = self.status.code();
         let response = call.respond(self.status.into_http(), Some(code), Holds::default());

@@ -1,6 +1,9 @@
 //! Quotas of principals, by role.
 
+use std::time::{Duration, Instant};
+
 use data_encoding::HEXLOWER;
+use futures_util::StreamExt as _;
 use larder::pb::v1::{
     GetOrFetchRequest, GetRequest, MintTokenRequest, SetRequest,
     admin_service_client::AdminServiceClient, cache_service_client::CacheServiceClient,
@@ -159,4 +162,33 @@ async fn calls_in_flight_and_leases_of_a_principal_are_limited() {
     b.set(set("k", text("v"))).await.unwrap();
     waiter.await.unwrap().unwrap().expect_found();
     a.get(get("k")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_refusals_are_slowed() {
+    let server = start("requests_per_second = 1", "").await;
+    let a = Caller::new(&server, &token("a")).await;
+    while a.get(get("k")).await.is_ok() {}
+    let calls = (0..1_500).map(|_| {
+        let a = a.clone();
+        async move {
+            let begun = Instant::now();
+            let answer = a.get(get("k")).await;
+            (is_exceeded(&answer), begun.elapsed())
+        }
+    });
+    let answers: Vec<_> = futures_util::stream::iter(calls).buffer_unordered(100).collect().await;
+    let refused = answers.iter().filter(|(is_refused, _)| *is_refused).count();
+    assert!(refused > 1_000, "{refused}");
+    let slow = answers.iter().filter(|(_, took)| *took >= Duration::from_millis(50)).count();
+    assert!(slow >= 100, "{slow} of {refused}");
+    // Others are served at once, and a call whose deadline is close has its answer before it.
+    Caller::new(&server, &token("b")).await.get(get("k")).await.unwrap();
+    let refused = async || {
+        let mut request = with_token(get("k"), &a.token);
+        request.set_timeout(Duration::from_millis(90));
+        a.cache.clone().get(request).await.err()
+    };
+    let refused = eventually("the rate is used up", SOON, refused).await;
+    expect_exceeded::<()>(Err(refused), "principal a", "requests_per_second");
 }
