@@ -15,7 +15,8 @@ use transport::{ConnectionShare, FairLimit, Resource, Taken};
 const AT_ONCE: NonZeroU32 = NonZeroU32::new(100).unwrap();
 /// As many of them can come together.
 const BURST: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
-/// Time for which the others are held back.
+/// Shortest time for which the others are held back. It is random, up to twice as long, so that
+/// calls that were refused together are not repeated together.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Refusals that are held back at the same time. Above that, they are answered at once.
 const MAX_HELD: usize = 8_192;
@@ -47,7 +48,7 @@ impl SlowRefusals {
         connection: &Arc<ConnectionShare>,
         deadline: Option<Instant>,
     ) -> Option<RefusalPause> {
-        let is_urgent = deadline.is_some_and(|deadline| deadline < Instant::now() + 2 * PAUSE);
+        let is_urgent = deadline.is_some_and(|deadline| deadline < Instant::now() + 3 * PAUSE);
         if is_urgent || self.at_once.check().is_ok() {
             return None;
         }
@@ -62,7 +63,7 @@ impl SlowRefusals {
 
 impl RefusalPause {
     pub(super) async fn wait(self) {
-        sleep(PAUSE).await;
+        sleep(PAUSE.mul_f64(rand::random_range(1.0..2.0))).await;
         drop(self.0);
     }
 }
@@ -80,11 +81,11 @@ mod tests {
             assert!(is_paused(None).is_none(), "{number}");
         }
         let pause = is_paused(None).expect("the burst is used up");
-        let close = Instant::now() + PAUSE;
+        let close = Instant::now() + 2 * PAUSE;
         assert!(is_paused(Some(close)).is_none(), "the deadline is close");
         let begun = Instant::now();
         pause.wait().await;
-        assert_eq!(begun.elapsed(), PAUSE);
+        assert!((PAUSE..2 * PAUSE).contains(&begun.elapsed()), "{:?}", begun.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -186,7 +186,7 @@ async fn many_refusals_are_slowed() {
     Caller::new(&server, &token("b")).await.get(get("k")).await.unwrap();
     let refused = async || {
         let mut request = with_token(get("k"), &a.token);
-        request.set_timeout(Duration::from_millis(90));
+        request.set_timeout(Duration::from_millis(120));
         a.cache.clone().get(request).await.err()
     };
     let refused = eventually("the rate is used up", SOON, refused).await;
