@@ -85,7 +85,7 @@ mod tests {
         assert!(is_paused(Some(close)).is_none(), "the deadline is close");
         let begun = Instant::now();
         pause.wait().await;
-        assert!((PAUSE..2 * PAUSE).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+        assert!((PAUSE..=2 * PAUSE).contains(&begun.elapsed()), "{:?}", begun.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
