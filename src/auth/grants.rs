@@ -89,11 +89,12 @@ impl Grants {
             && !self.deny.iter().any(|rule| rule.keys.is_empty() && rule.is_of(verb, namespace))
     }
 
-    /// Whether a call of the verb that concerns no namespace, or all of them, is allowed.
+    /// Whether a call of the verb that concerns no namespace, or all of them, is allowed. It is not
+    /// if any part of any namespace is denied.
     pub fn allow_everywhere(&self, verb: Verb) -> bool {
         let is_verb = |rule: &&Rule| rule.verbs.contains(verb);
         self.allow.iter().filter(is_verb).any(Rule::is_of_everything)
-            && !self.deny.iter().filter(is_verb).any(Rule::is_of_everything)
+            && !self.deny.iter().any(|rule| is_verb(&rule))
     }
 
     /// Whether a call of the verb is allowed for all keys of the namespaces of a pattern.

@@ -17,10 +17,7 @@ use super::{
     request::MAX_WAIT,
     singleflight::run_together,
 };
-use crate::{
-    model::{EntryKey, Namespace},
-    store,
-};
+use crate::{model::EntryKey, store};
 
 /// Size of the stored values in one chunk, in bytes.
 const CHUNK_BYTES: usize = 2 * 1024 * 1024;
@@ -131,12 +128,6 @@ impl BatchGetOrFetch {
             }
         }
         Some(answers)
-    }
-
-    /// The namespaces of the keys of the last chunk, which had this length.
-    pub fn namespaces_of_last(&self, length: usize) -> impl Iterator<Item = &Namespace> {
-        let requests = &self.requests[self.next.saturating_sub(length)..self.next];
-        requests.iter().map(|request| request.key.namespace())
     }
 
     /// Extends the TTLs of the cached values that the last chunk has returned, see

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
-use super::{Quota, QuotaExceeded, QuotaFigure, QuotaHold, registry::NamespaceQuotas};
-use crate::model::Namespace;
+use super::{Quota, QuotaExceeded, QuotaFigure, registry::NamespaceQuotas, usage::QuotaHold};
+use crate::model::{EntryKey, Namespace};
 
 /// The use of quotas by one call, until it is dropped.
 #[derive(Debug)]
@@ -114,43 +114,43 @@ impl CallQuota {
         }
     }
 
-    /// Counts a lease that the caller is granted, until it is given back or expires.
+    /// Counts a lease that the caller is granted, until it ends or expires.
     ///
     /// # Errors
     /// The caller or the namespace holds too many: the lease must not be granted.
     pub fn hold_lease(
         &self,
-        namespace: &Namespace,
+        key: &EntryKey,
         token: [u8; 16],
         ttl: Duration,
     ) -> Result<(), QuotaExceeded> {
         if let Some(caller) = &self.caller {
-            caller.hold_lease(token, ttl)?;
+            caller.hold_lease(key, token, ttl)?;
         }
-        let Some(quota) = self.namespaces.get(namespace) else { return Ok(()) };
-        quota.hold_lease(token, ttl).inspect_err(|_| {
+        let Some(quota) = self.namespaces.get(key.namespace()) else { return Ok(()) };
+        quota.hold_lease(key, token, ttl).inspect_err(|_| {
             if let Some(caller) = &self.caller {
-                caller.give_back_lease(token);
+                caller.usage.leases.end(key, token);
             }
         })
     }
 
-    /// Counts a lease for longer. Nothing happens if it is not counted here.
-    pub fn extend_lease(&self, namespace: &Namespace, token: [u8; 16], ttl: Duration) {
-        for quota in self.quotas_of(namespace) {
-            quota.extend_lease(token, ttl);
+    /// Counts the lease of a key for longer. Nothing happens if it is not counted here.
+    pub fn extend_lease(&self, key: &EntryKey, token: [u8; 16], ttl: Duration) {
+        for quota in self.quotas_of(key) {
+            quota.usage.leases.extend(key, token, ttl);
         }
     }
 
-    /// Ends a lease. Nothing happens if it is not counted here.
-    pub fn give_back_lease(&self, namespace: &Namespace, token: [u8; 16]) {
-        for quota in self.quotas_of(namespace) {
-            quota.give_back_lease(token);
+    /// Ends the lease of a key. Nothing happens if it is not counted here.
+    pub fn end_lease(&self, key: &EntryKey, token: [u8; 16]) {
+        for quota in self.quotas_of(key) {
+            quota.usage.leases.end(key, token);
         }
     }
 
-    fn quotas_of(&self, namespace: &Namespace) -> impl Iterator<Item = &Arc<Quota>> {
-        self.caller.iter().chain(self.namespaces.get(namespace))
+    fn quotas_of(&self, key: &EntryKey) -> impl Iterator<Item = &Arc<Quota>> {
+        self.caller.iter().chain(self.namespaces.get(key.namespace()))
     }
 }
 

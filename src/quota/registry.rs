@@ -2,14 +2,15 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Weak, atomic::Ordering::Relaxed},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use opentelemetry::{KeyValue, metrics::Meter};
 use parking_lot::Mutex;
 
-use super::{CallQuota, Quota, QuotaExceeded, QuotaFigure, Refused};
+use super::{CallQuota, Quota, QuotaExceeded, QuotaFigure, Refused, usage::Usage};
 use crate::{
     config::{NamespaceConfig, PrincipalQuotaConfig},
     model::Namespace,
@@ -22,10 +23,13 @@ pub(super) type NamespaceQuotas = HashMap<Namespace, Arc<Quota>>;
 const GAUGES: [QuotaFigure; 4] =
     [QuotaFigure::InFlight, QuotaFigure::Waiting, QuotaFigure::Streams, QuotaFigure::Leases];
 
+/// Time after which the use of a principal is forgotten. By then, each debt of a call is small.
+const IDLE: Duration = Duration::from_secs(300);
+
 /// The quotas of a replica.
 pub struct Quotas {
     namespaces: ArcSwap<NamespaceQuotas>,
-    /// By name. A principal keeps its quota for as long as one of its credentials is in use.
+    /// By name. All credentials of a principal share its use, also over a reload.
     principals: Mutex<HashMap<Arc<str>, KnownPrincipal>>,
     /// Refused calls by label, of quotas that are gone too.
     refused: Mutex<BTreeMap<Label, Arc<Refused>>>,
@@ -33,7 +37,7 @@ pub struct Quotas {
 
 struct KnownPrincipal {
     label: Label,
-    quota: Weak<Quota>,
+    usage: Arc<Usage>,
 }
 
 /// The labels of a quota in metrics, of which there is a bounded number.
@@ -79,25 +83,22 @@ impl Quotas {
         quotas
     }
 
-    /// Replaces the quotas of namespaces. One that does not change keeps what is used of it.
+    /// Replaces the quotas of namespaces. A namespace that has one keeps its use.
     pub fn configure(&self, namespaces: &BTreeMap<String, NamespaceConfig>) {
         let before = self.namespaces.load();
         let quotas = namespaces.iter().filter_map(|(name, config)| {
             let limits = &config.quota.as_ref()?.limits;
             // The configuration checks names by the same rule.
             let namespace = Namespace::new(name).ok()?;
-            let kept = before.get(&namespace).filter(|quota| quota.limits.limits == *limits);
-            let new = || {
-                let refused = self.refused(&Label::Namespace(name.as_str().into()));
-                Arc::new(Quota::of_namespace(name, limits, refused))
-            };
-            Some((namespace, kept.cloned().unwrap_or_else(new)))
+            let usage = before.get(&namespace).map(|quota| quota.usage.clone()).unwrap_or_default();
+            let refused = self.refused(&Label::Namespace(name.as_str().into()));
+            Some((namespace, Arc::new(Quota::of_namespace(name, limits, usage, refused))))
         });
         self.namespaces.store(Arc::new(quotas.collect()));
     }
 
-    /// The quota of a principal, which all its credentials share; none without limits. `label` is
-    /// its name in metrics.
+    /// The quota of a principal with these limits; none without limits. All its credentials share
+    /// its use. `label` is its name in metrics.
     pub fn of_principal(
         &self,
         name: &Arc<str>,
@@ -107,18 +108,20 @@ impl Quotas {
         if limits == PrincipalQuotaConfig::default() {
             return None;
         }
-        let mut principals = self.principals.lock();
-        let known = principals.get(name).and_then(|known| known.quota.upgrade());
-        if let Some(known) = known.filter(|known| known.limits == limits) {
-            return Some(known);
-        }
         let label = Label::Principal(label.clone());
         let refused = self.refused(&label);
-        let quota = Arc::new(Quota::new(format!("principal {name}").into(), limits, refused));
-        // The number of those in use is bounded by that of checked credentials.
-        principals.retain(|_, known| known.quota.strong_count() > 0);
-        principals.insert(name.clone(), KnownPrincipal { label, quota: Arc::downgrade(&quota) });
-        Some(quota)
+        let mut principals = self.principals.lock();
+        let known = principals.get(name).map(|known| known.usage.clone());
+        let usage = known.unwrap_or_else(|| {
+            // The number of those in use is bounded by that of checked credentials.
+            let is_used = |usage: &Arc<Usage>| Arc::strong_count(usage) > 1;
+            principals.retain(|_, known| is_used(&known.usage) || !known.usage.is_idle_since(IDLE));
+            let usage = Arc::<Usage>::default();
+            principals.insert(name.clone(), KnownPrincipal { label, usage: usage.clone() });
+            usage
+        });
+        let subject = format!("principal {name}").into();
+        Some(Arc::new(Quota { subject, limits, usage, refused }))
     }
 
     /// Begins a call; none if no quota applies to it. `caller` is the quota of its principal.
@@ -146,20 +149,16 @@ impl Quotas {
     /// Present use, by label and position in [`GAUGES`].
     fn used(&self) -> BTreeMap<(Label, usize), u64> {
         let mut sums = BTreeMap::new();
-        let mut add = |label: &Label, quota: &Quota| {
+        let mut add = |label: &Label, usage: &Usage| {
             for (index, figure) in GAUGES.into_iter().enumerate() {
-                if let Some(used) = quota.used(figure) {
-                    *sums.entry((label.clone(), index)).or_default() += used;
-                }
+                *sums.entry((label.clone(), index)).or_default() += usage.used(figure);
             }
         };
         for (namespace, quota) in &**self.namespaces.load() {
-            add(&Label::Namespace(namespace.as_str().into()), quota);
+            add(&Label::Namespace(namespace.as_str().into()), &quota.usage);
         }
         for known in self.principals.lock().values() {
-            if let Some(quota) = known.quota.upgrade() {
-                add(&known.label, &quota);
-            }
+            add(&known.label, &known.usage);
         }
         sums
     }

@@ -6,7 +6,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use super::*;
 use crate::{
     config::{NamespaceConfig, NamespaceQuotaConfig},
-    model::Namespace,
+    model::{EntryKey, Namespace},
 };
 
 fn quotas() -> Arc<Quotas> {
@@ -101,16 +101,20 @@ fn a_lease_that_the_namespace_refuses_does_not_count_for_the_caller() {
     let caller = of_principal(&quotas, limits).unwrap();
     let call = quotas.begin(Some(&caller), false).unwrap().unwrap();
     let ttl = Duration::from_secs(60);
-    call.hold_lease(&shop(), [1; 16], ttl).unwrap();
-    assert_eq!(refused(call.hold_lease(&shop(), [2; 16], ttl)), Some(QuotaFigure::Leases));
-    assert_eq!(caller.used(QuotaFigure::Leases), Some(1));
-    call.hold_lease(&Namespace::new("other").unwrap(), [3; 16], ttl).unwrap();
-    call.give_back_lease(&shop(), [1; 16]);
-    call.hold_lease(&shop(), [4; 16], ttl).unwrap();
+    let key = |namespace: &str, key| {
+        EntryKey::new(Namespace::new(namespace).unwrap(), key, std::iter::empty()).unwrap()
+    };
+    call.hold_lease(&key("shop", "a"), [1; 16], ttl).unwrap();
+    let second = call.hold_lease(&key("shop", "b"), [2; 16], ttl);
+    assert_eq!(refused(second), Some(QuotaFigure::Leases));
+    assert_eq!(caller.usage.used(QuotaFigure::Leases), 1);
+    call.hold_lease(&key("other", "c"), [3; 16], ttl).unwrap();
+    call.end_lease(&key("shop", "a"), [1; 16]);
+    call.hold_lease(&key("shop", "d"), [4; 16], ttl).unwrap();
 }
 
 #[test]
-fn a_quota_that_does_not_change_keeps_what_is_used() {
+fn a_quota_keeps_its_use_when_it_changes() {
     let quotas = quotas();
     let limit = |in_flight| UseLimits { in_flight: Some(in_flight), ..UseLimits::default() };
     configure(&quotas, limit(1));
@@ -122,5 +126,27 @@ fn a_quota_that_does_not_change_keeps_what_is_used() {
     configure(&quotas, limit(1));
     assert_eq!(refused(call()), Some(QuotaFigure::InFlight));
     configure(&quotas, limit(2));
-    assert!(call().is_ok());
+    let second = call();
+    assert!(second.is_ok());
+    assert_eq!(refused(call()), Some(QuotaFigure::InFlight));
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_with_other_limits_share_the_use_of_their_principal() {
+    let quotas = quotas();
+    let limits = |rate| {
+        let limits = UseLimits { requests_per_second: Some(rate), ..UseLimits::default() };
+        PrincipalQuotaConfig { limits, ..PrincipalQuotaConfig::default() }
+    };
+    let mut served = 0;
+    for _ in 0..50 {
+        for rate in [5, 6] {
+            let caller = of_principal(&quotas, limits(rate)).unwrap();
+            served += u32::from(quotas.begin(Some(&caller), false).is_ok());
+        }
+    }
+    assert!(served <= 6, "{served}");
+    // Also if no credential is known for a moment, as at a reload.
+    let caller = of_principal(&quotas, limits(6)).unwrap();
+    assert_eq!(refused(quotas.begin(Some(&caller), false)), Some(QuotaFigure::RequestsPerSecond));
 }

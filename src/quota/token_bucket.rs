@@ -9,45 +9,52 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Tokens that come back at a constant rate. Those of one second can be used at once.
+/// Tokens that come back at a rate. Those of one second can be used at once. The rate is that of
+/// the call, as credentials of one principal can have several.
 #[derive(Debug)]
-pub(super) struct TokenBucket {
-    per_second: f64,
-    state: Mutex<State>,
-}
+pub(super) struct TokenBucket(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// Negative: a debt.
-    tokens: f64,
+    /// None: not used so far. Negative: a debt.
+    tokens: Option<f64>,
     at: Instant,
 }
 
-impl TokenBucket {
+impl Default for TokenBucket {
     /// A full bucket.
-    pub(super) fn new(per_second: u64) -> Self {
-        let per_second = as_f64(per_second);
-        Self { per_second, state: Mutex::new(State { tokens: per_second, at: Instant::now() }) }
+    fn default() -> Self {
+        Self(Mutex::new(State { tokens: None, at: Instant::now() }))
     }
+}
 
-    /// Takes `tokens` if there is one, and goes into debt for the others. Otherwise returns the
-    /// time until there is one.
-    pub(super) fn try_take(&self, tokens: u64) -> Result<(), Duration> {
-        let mut state = self.state.lock();
+impl TokenBucket {
+    /// Takes a token if there is one. Otherwise returns the time until there is one.
+    pub(super) fn try_take(&self, per_second: u64) -> Result<(), Duration> {
+        let rate = as_f64(per_second);
+        let mut state = self.0.lock();
         let now = Instant::now();
-        let refilled = (now - state.at).as_secs_f64() * self.per_second;
-        state.tokens = (state.tokens + refilled).min(self.per_second);
+        let refilled = (now - state.at).as_secs_f64() * rate;
+        let tokens = state.tokens.map_or(rate, |tokens| (tokens + refilled).min(rate));
         state.at = now;
-        if state.tokens >= 1.0 {
-            state.tokens -= as_f64(tokens);
+        state.tokens = Some(tokens);
+        if tokens >= 1.0 {
+            state.tokens = Some(tokens - 1.0);
             return Ok(());
         }
-        Err(Duration::from_secs_f64((1.0 - state.tokens) / self.per_second))
+        Err(Duration::from_secs_f64((1.0 - tokens) / rate))
     }
 
-    /// Takes tokens in any case.
+    /// Takes tokens in any case. The bucket has been used before.
     pub(super) fn charge(&self, tokens: u64) {
-        self.state.lock().tokens -= as_f64(tokens);
+        if let Some(left) = &mut self.0.lock().tokens {
+            *left -= as_f64(tokens);
+        }
+    }
+
+    /// Time since it was last used.
+    pub(super) fn idle(&self) -> Duration {
+        self.0.lock().at.elapsed()
     }
 }
 
@@ -64,33 +71,35 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn tokens_come_back_at_the_rate() {
-        let bucket = TokenBucket::new(10);
-        (0..10).for_each(|_| bucket.try_take(1).unwrap());
-        let wait = bucket.try_take(1).unwrap_err();
+        let bucket = TokenBucket::default();
+        (0..10).for_each(|_| bucket.try_take(10).unwrap());
+        let wait = bucket.try_take(10).unwrap_err();
         assert!((0.099..0.101).contains(&wait.as_secs_f64()), "{wait:?}");
         tokio::time::advance(Duration::from_millis(101)).await;
-        bucket.try_take(1).unwrap();
-        assert!(bucket.try_take(1).is_err());
+        bucket.try_take(10).unwrap();
+        assert!(bucket.try_take(10).is_err());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_debt_is_paid_off_at_the_rate() {
-        let bucket = TokenBucket::new(1000);
-        bucket.try_take(2000).unwrap();
-        bucket.charge(1000);
-        let wait = bucket.try_take(1).unwrap_err();
+        let bucket = TokenBucket::default();
+        bucket.try_take(1000).unwrap();
+        bucket.charge(2999);
+        let wait = bucket.try_take(1000).unwrap_err();
         assert!((2.0..2.1).contains(&wait.as_secs_f64()), "{wait:?}");
         tokio::time::advance(Duration::from_millis(1900)).await;
-        assert!(bucket.try_take(1).is_err());
+        assert!(bucket.try_take(1000).is_err());
         tokio::time::advance(Duration::from_millis(200)).await;
-        bucket.try_take(1).unwrap();
+        bucket.try_take(1000).unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_more_than_a_second_is_saved_up() {
-        let bucket = TokenBucket::new(1000);
+        let bucket = TokenBucket::default();
+        bucket.try_take(1000).unwrap();
         tokio::time::advance(Duration::from_secs(60)).await;
         bucket.try_take(1000).unwrap();
-        assert!(bucket.try_take(1).is_err());
+        bucket.charge(999);
+        assert!(bucket.try_take(1000).is_err());
     }
 }

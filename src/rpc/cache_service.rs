@@ -210,7 +210,7 @@ impl CacheService for CacheRpc {
             request.wait = Some(Duration::ZERO);
         }
         let result = self.cache.get_or_fetch(&request).await?;
-        let result = count_lease(&access, request.key.namespace(), result);
+        let result = count_lease(&access, &request.key, result);
         let result = result.map_err(cache::Error::from)?;
         if must_not_wait && would_wait && result.is_contended() {
             self.limits.record_rejection(Overload::Waiting);

@@ -1,11 +1,14 @@
 //! The BatchGetOrFetch of one call, which is rejected if it must not wait and would have to.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
     access::Access, lease_quota::count_lease, load_limits::LoadLimits, overload::Overload,
 };
-use crate::cache::{BatchGetOrFetch, Error, GetOrFetchResult};
+use crate::{
+    cache::{BatchGetOrFetch, Error, GetOrFetchResult},
+    model::EntryKey,
+};
 
 /// Reads a batch, and records the rejection of its call.
 pub(super) struct FetchBatch {
@@ -13,6 +16,8 @@ pub(super) struct FetchBatch {
     /// Set until the rejection is recorded, if the call must not wait.
     must_not_wait: Option<Arc<LoadLimits>>,
     access: Access,
+    /// The keys whose leases are to be counted; empty if no quota applies to the call.
+    keys: VecDeque<EntryKey>,
 }
 
 impl FetchBatch {
@@ -20,19 +25,19 @@ impl FetchBatch {
         batch: BatchGetOrFetch,
         must_not_wait: Option<Arc<LoadLimits>>,
         access: Access,
+        keys: Vec<EntryKey>,
     ) -> Self {
-        Self { batch, must_not_wait, access }
+        Self { batch, must_not_wait, access, keys: keys.into() }
     }
 
     /// The answers for the next keys; `None` when all keys are answered.
     pub(super) async fn next_results(&mut self) -> Option<Vec<Result<GetOrFetchResult, Error>>> {
         let mut results = self.batch.next_chunk().await?;
-        if self.access.quota().is_some() {
-            let namespaces = self.batch.namespaces_of_last(results.len());
-            let counted = results
-                .into_iter()
-                .zip(namespaces)
-                .map(|(result, namespace)| Ok(count_lease(&self.access, namespace, result?)?));
+        if !self.keys.is_empty() {
+            let keys = self.keys.drain(..results.len().min(self.keys.len()));
+            let counted = results.into_iter().zip(keys);
+            let counted =
+                counted.map(|(result, key)| Ok(count_lease(&self.access, &key, result?)?));
             results = counted.collect();
         }
         let is_contended = |result: &Result<GetOrFetchResult, _>| {

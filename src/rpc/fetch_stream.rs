@@ -85,7 +85,7 @@ impl Session {
     async fn run(mut self, deadline: Option<Instant>) -> Result<(), Status> {
         let (request, options) = self.open(deadline).await?;
         let result = self.cache.get_or_fetch(&request).await?;
-        let result = count_lease(&self.caller.access, request.key.namespace(), result);
+        let result = count_lease(&self.caller.access, &request.key, result);
         let mut result = result.map_err(cache::Error::from)?;
         if let Some(touch) = options.as_ref().and_then(|options| options.touch) {
             self.cache.slide_fetched(&request.key, &mut result, touch).await;
@@ -99,8 +99,7 @@ impl Session {
             Some(lease) => {
                 let (access, token) = (&self.caller.access, lease.guard.token());
                 let max_hold = self.cache.lease_max(&request.key)?;
-                let namespace = request.key.namespace();
-                let _counted = CountedLease::new(access, namespace, token, max_hold);
+                let _counted = CountedLease::new(access, &request.key, token, max_hold);
                 self.hold(request.key, lease).await
             }
             None => Ok(()),

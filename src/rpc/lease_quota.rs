@@ -8,14 +8,14 @@ use crate::{
         FetchStatus, GetOrFetchOutcome, GetOrFetchResult, LeaseToken, SetCommand, SetMode,
         SetOutcome, SetResult,
     },
-    model::Namespace,
+    model::EntryKey,
     quota::{CallQuota, QuotaExceeded},
 };
 
 /// A lease that counts until it is dropped.
 pub(super) struct CountedLease {
     quota: Arc<CallQuota>,
-    namespace: Namespace,
+    key: EntryKey,
     token: LeaseToken,
 }
 
@@ -23,7 +23,7 @@ pub(super) struct CountedLease {
 /// the stale value if there is one.
 pub(super) fn count_lease(
     access: &Access,
-    namespace: &Namespace,
+    key: &EntryKey,
     result: GetOrFetchResult,
 ) -> Result<GetOrFetchResult, QuotaExceeded> {
     let (Some(quota), GetOrFetchOutcome::Lease(offer)) = (access.quota(), &result.outcome) else {
@@ -33,7 +33,7 @@ pub(super) fn count_lease(
     if offer.guard.is_detached() {
         return Ok(result);
     }
-    let Err(exceeded) = quota.hold_lease(namespace, offer.guard.token().0, offer.expires_in) else {
+    let Err(exceeded) = quota.hold_lease(key, offer.guard.token().0, offer.expires_in) else {
         return Ok(result);
     };
     let GetOrFetchResult { outcome, status: _, fill, degraded } = result;
@@ -48,9 +48,9 @@ pub(super) fn count_lease(
 }
 
 /// Ends the count of a lease that was filled or abandoned.
-pub(super) fn end_lease(access: &Access, namespace: &Namespace, token: LeaseToken) {
+pub(super) fn end_lease(access: &Access, key: &EntryKey, token: LeaseToken) {
     if let Some(quota) = access.quota() {
-        quota.give_back_lease(namespace, token.0);
+        quota.end_lease(key, token.0);
     }
 }
 
@@ -59,7 +59,7 @@ pub(super) fn end_filled_lease(access: &Access, command: &SetCommand, result: &S
     if let SetMode::Under(token) = command.mode
         && !matches!(result.outcome, SetOutcome::NotStored(_))
     {
-        end_lease(access, command.key.namespace(), token);
+        end_lease(access, &command.key, token);
     }
 }
 
@@ -68,18 +68,18 @@ impl CountedLease {
     /// to the call.
     pub(super) fn new(
         access: &Access,
-        namespace: &Namespace,
+        key: &EntryKey,
         token: LeaseToken,
         max_hold: Duration,
     ) -> Option<Self> {
         let quota = access.quota()?.clone();
-        quota.extend_lease(namespace, token.0, max_hold);
-        Some(Self { quota, namespace: namespace.clone(), token })
+        quota.extend_lease(key, token.0, max_hold);
+        Some(Self { quota, key: key.clone(), token })
     }
 }
 
 impl Drop for CountedLease {
     fn drop(&mut self) {
-        self.quota.give_back_lease(&self.namespace, self.token.0);
+        self.quota.end_lease(&self.key, self.token.0);
     }
 }

@@ -43,10 +43,11 @@ impl CacheRpc {
         access.check_keys(&keys, request.only_if_cached)?;
         let options = convert::batch_fetch_options(&mut request, keys.len())?;
         let params = std::mem::take(&mut request.keys).into_iter().map(|key| key.params);
+        let counted = if access.quota().is_some() { keys.clone() } else { Vec::new() };
         let keys = keys.into_iter().zip(params).collect();
         let template = convert::get_or_fetch_template(&request, deadline)?;
         let batch = BatchGetOrFetch::new(self.cache.clone(), keys, template)?;
-        let batch = FetchBatch::new(batch, unwaited, access);
+        let batch = FetchBatch::new(batch, unwaited, access, counted);
         Ok(Response::new(match options {
             None => batch_stream::responses(batch, deadline),
             Some(options) => {

@@ -21,7 +21,7 @@ impl CacheRpc {
         let token = convert::required_token(&request.lease_token)?;
         let result = self.cache.renew(&key, token).await?;
         if let (Some(quota), Some(Ok(()))) = (access.quota(), result.status) {
-            quota.extend_lease(key.namespace(), token.0, result.expires_in);
+            quota.extend_lease(&key, token.0, result.expires_in);
         }
         let response = convert::renew_response(result);
         Ok(self.with_log_fields(&key, "RENEWED", response))
@@ -39,7 +39,7 @@ impl CacheRpc {
         let token = convert::required_token(&request.lease_token)?;
         let reason = convert::abandon_reason(&request.reason)?;
         self.cache.abandon(&key, token, reason).await?;
-        end_lease(&access, key.namespace(), token);
+        end_lease(&access, &key, token);
         Ok(self.with_log_fields(&key, "ABANDONED", pb::AbandonResponse {}))
     }
 }
